@@ -1,0 +1,157 @@
+package receipt
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+)
+
+// HashSize is the size of every hash, salt, tag and key of the entry format, in bytes.
+const HashSize = 32
+
+// LeafSize is the size of the leaf data of an entry, in bytes.
+const LeafSize = 1 + HashSize + HashSize
+
+// entryVersion is the first byte of the leaf data.
+const entryVersion = 0x01
+
+// A Hash is a SHA-256 hash or an HMAC-SHA-256 tag.
+type Hash [HashSize]byte
+
+// String returns the hash in lowercase hexadecimal.
+func (h Hash) String() string { return hex.EncodeToString(h[:]) }
+
+// Base64 returns the hash in padded standard base64.
+func (h Hash) Base64() string { return base64.StdEncoding.EncodeToString(h[:]) }
+
+// A Salt hides what it is hashed with. Each is used for one part of one entry, and never again.
+type Salt [HashSize]byte
+
+// NewSalt draws a salt from the system's CSPRNG.
+func NewSalt() Salt {
+	var s Salt
+	rand.Read(s[:]) // never fails: see crypto/rand
+	return s
+}
+
+// A StreamKey is a tenant's secret: with it the tenant's leaves are found among all others.
+type StreamKey [HashSize]byte
+
+// StreamID names the stream of a key without giving the key away.
+func (k *StreamKey) StreamID() Hash {
+	h := sha256.New()
+	h.Write([]byte("muniment/stream/v1\n"))
+	h.Write(k[:])
+	return Hash(h.Sum(nil))
+}
+
+// Tag returns the tag of the entry with sequence number seq of the key's stream.
+func (k *StreamKey) Tag(seq uint64) Hash {
+	const prefix = "muniment/tag/v1\n"
+	var in [len(prefix) + 8]byte
+	copy(in[:], prefix)
+	binary.BigEndian.PutUint64(in[len(prefix):], seq)
+	m := hmac.New(sha256.New, k[:])
+	m.Write(in[:])
+	return Hash(m.Sum(nil))
+}
+
+// Commitment returns C, the salted hash of a payload.
+func Commitment(salt Salt, payload []byte) Hash {
+	return saltedHash("muniment/payload/v1\n", salt, payload)
+}
+
+// HeaderHash returns H, the salted hash of a header.
+func HeaderHash(salt Salt, header []byte) Hash {
+	return saltedHash("muniment/header/v1\n", salt, header)
+}
+
+func saltedHash(prefix string, salt Salt, data []byte) Hash {
+	h := sha256.New()
+	h.Write([]byte(prefix))
+	h.Write(salt[:])
+	h.Write(data)
+	return Hash(h.Sum(nil))
+}
+
+// LinkHash returns L, which ties an entry to its place in its stream.
+func LinkHash(salt Salt, streamID Hash, seq uint64, prev Hash) Hash {
+	const prefix = "muniment/link/v1\n"
+	var in [len(prefix) + 3*HashSize + 8]byte
+	b := append(in[:0], prefix...)
+	b = append(b, salt[:]...)
+	b = append(b, streamID[:]...)
+	b = binary.BigEndian.AppendUint64(b, seq)
+	b = append(b, prev[:]...)
+	return sha256.Sum256(b)
+}
+
+// EntryHash returns the hash that a leaf holds beside the tag. The time is in Unix milliseconds.
+func EntryHash(link Hash, timeMillis uint64, header Hash) Hash {
+	const prefix = "muniment/entry/v1\n"
+	var in [len(prefix) + 2*HashSize + 8]byte
+	b := append(in[:0], prefix...)
+	b = append(b, link[:]...)
+	b = binary.BigEndian.AppendUint64(b, timeMillis)
+	b = append(b, header[:]...)
+	return sha256.Sum256(b)
+}
+
+// LeafData returns what the tree holds for an entry.
+func LeafData(tag, entryHash Hash) [LeafSize]byte {
+	var d [LeafSize]byte
+	d[0] = entryVersion
+	copy(d[1:], tag[:])
+	copy(d[1+HashSize:], entryHash[:])
+	return d
+}
+
+// LeafHash returns the RFC 6962 leaf hash of the data.
+func LeafHash(data []byte) Hash {
+	if len(data) == LeafSize { // the common case, without an allocation
+		var in [1 + LeafSize]byte
+		copy(in[1:], data)
+		return sha256.Sum256(in[:])
+	}
+	h := sha256.New()
+	h.Write([]byte{0x00})
+	h.Write(data)
+	return Hash(h.Sum(nil))
+}
+
+// NodeHash returns the RFC 6962 hash of an inner node.
+func NodeHash(left, right *Hash) Hash {
+	var in [1 + 2*HashSize]byte
+	in[0] = 0x01
+	copy(in[1:], left[:])
+	copy(in[1+HashSize:], right[:])
+	return sha256.Sum256(in[:])
+}
+
+// A Skeleton is what the log keeps of an entry for ever; the leaf is a function of it. See docs/spec/entry.md, section 5.
+type Skeleton struct {
+	Tag        Hash
+	LinkSalt   Salt
+	StreamID   Hash
+	Seq        uint64
+	Prev       Hash   // leaf hash of the stream's previous entry; zero when Seq is 0
+	Time       uint64 // Unix milliseconds
+	HeaderHash Hash
+}
+
+// Link returns the skeleton's link hash.
+func (s *Skeleton) Link() Hash { return LinkHash(s.LinkSalt, s.StreamID, s.Seq, s.Prev) }
+
+// LeafData returns what the tree holds for the skeleton's entry.
+func (s *Skeleton) LeafData() [LeafSize]byte {
+	return LeafData(s.Tag, EntryHash(s.Link(), s.Time, s.HeaderHash))
+}
+
+// LeafHash returns the leaf hash of the skeleton's entry.
+func (s *Skeleton) LeafHash() Hash {
+	d := s.LeafData()
+	return LeafHash(d[:])
+}

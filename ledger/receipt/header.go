@@ -1,0 +1,280 @@
+package receipt
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"muniment.dev/muniment/ledger/receipt/strictjson"
+)
+
+// MaxHeaderSize is the largest header that the format allows, in bytes.
+const MaxHeaderSize = 1 << 20
+
+// Unverified is the verification result that says that the log did nothing about the evidence's signatures.
+const Unverified = "unverified"
+
+// A Header is what the log recorded about a submission. All of it but Payload is the log's claim.
+// See docs/spec/entry.md, section 4.
+type Header struct {
+	Origin          string
+	Tenant          string
+	Kind            string
+	MediaType       string
+	Subjects        []Subject
+	PredicateType   string
+	Signers         []Signer
+	Submitter       string
+	IdempotencyKey  string
+	AdmissionPolicy string // "sha256:" and hexadecimal digits
+	Verification    Verification
+	Payload         PayloadRef
+}
+
+// A Subject is an artifact that the payload speaks of, as in an in-toto ResourceDescriptor.
+type Subject struct {
+	Name   string            `json:"name,omitempty"`
+	Digest map[string]string `json:"digest"` // algorithm → value
+}
+
+// A Signer is who the payload says has signed it.
+type Signer struct {
+	Identity string `json:"identity,omitempty"` // subject alternative name of the certificate
+	Issuer   string `json:"issuer,omitempty"`   // OIDC issuer of the certificate
+	KeyID    string `json:"keyId,omitempty"`
+}
+
+// Verification is what the log did about the payload's signatures.
+type Verification struct {
+	Result string
+}
+
+// A PayloadRef binds the payload to the header.
+type PayloadRef struct {
+	Commitment Hash
+	Size       uint64
+}
+
+var (
+	tenantName    = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	kindName      = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
+	sha256Digest  = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+	errNotSHA256  = errors.New("not sha256: and 64 lowercase hexadecimal digits")
+	errTenantName = errors.New("not a tenant name: 1 to 63 of a-z, 0-9 and -, not - at either end")
+	errKindName   = errors.New("not a kind: a-z, 0-9 and -, starting with a letter, at most 63")
+)
+
+// CheckTenantName returns an error if name can't name a tenant.
+func CheckTenantName(name string) error {
+	if !tenantName.MatchString(name) {
+		return errTenantName
+	}
+	return nil
+}
+
+// ParseHeader reads a header strictly. The error names the member that is wrong.
+func ParseHeader(data []byte) (*Header, error) {
+	if len(data) > MaxHeaderSize {
+		return nil, fmt.Errorf("header: %d bytes, more than %d", len(data), MaxHeaderSize)
+	}
+	h := &Header{}
+	if err := strictjson.Parse(data, h.read); err != nil {
+		return nil, fmt.Errorf("header: %w", err)
+	}
+	return h, nil
+}
+
+func (h *Header) read(o *strictjson.Object) error {
+	h.Origin = o.String("origin")
+	h.Tenant = o.String("tenant")
+	h.Kind = o.String("kind")
+	h.MediaType = o.String("mediaType")
+	o.Objects("subjects", func(o *strictjson.Object) error {
+		s := Subject{Name: o.OptionalString("name")}
+		o.RequiredObject("digest", func(o *strictjson.Object) error {
+			s.Digest = o.Strings()
+			return nil
+		})
+		h.Subjects = append(h.Subjects, s)
+		return nil
+	})
+	h.PredicateType = o.OptionalString("predicateType")
+	o.Objects("signers", func(o *strictjson.Object) error {
+		s := Signer{Identity: o.OptionalString("identity"), Issuer: o.OptionalString("issuer"), KeyID: o.OptionalString("keyId")}
+		h.Signers = append(h.Signers, s)
+		if s == (Signer{}) {
+			return errors.New("none of identity, issuer and keyId")
+		}
+		return nil
+	})
+	h.Submitter = o.String("submitter")
+	h.IdempotencyKey = o.OptionalString("idempotencyKey")
+	h.AdmissionPolicy = o.OptionalString("admissionPolicy")
+	o.RequiredObject("verification", func(o *strictjson.Object) error {
+		h.Verification.Result = o.String("result")
+		return nil
+	})
+	o.RequiredObject("payload", func(o *strictjson.Object) error {
+		o.Base64Fixed("commitment", h.Payload.Commitment[:])
+		h.Payload.Size = o.Integer("size")
+		return nil
+	})
+	return h.check()
+}
+
+func (h *Header) check() error {
+	switch {
+	case h.Origin == "":
+		return errors.New("origin: empty")
+	case !tenantName.MatchString(h.Tenant):
+		return fmt.Errorf("tenant: %w", errTenantName)
+	case !kindName.MatchString(h.Kind):
+		return fmt.Errorf("kind: %w", errKindName)
+	case h.MediaType == "":
+		return errors.New("mediaType: empty")
+	case h.Submitter == "":
+		return errors.New("submitter: empty")
+	case h.AdmissionPolicy != "" && !sha256Digest.MatchString(h.AdmissionPolicy):
+		return fmt.Errorf("admissionPolicy: %w", errNotSHA256)
+	case h.Verification.Result != Unverified:
+		return fmt.Errorf("verification.result: %q is not a result of this version", h.Verification.Result)
+	}
+	return nil
+}
+
+// AppendJSON appends the header's JSON to b. Once hashed, these bytes are the header; they are never made again from the struct.
+// It returns an error if a string is not valid UTF-8, a rule of the format does not hold or the result is too long.
+func (h *Header) AppendJSON(b []byte) ([]byte, error) {
+	if err := h.check(); err != nil {
+		return nil, fmt.Errorf("header: %w", err)
+	}
+	start := len(b)
+	w := jsonWriter{b: append(b, '{')}
+	w.member("origin", h.Origin)
+	w.member("tenant", h.Tenant)
+	w.member("kind", h.Kind)
+	w.member("mediaType", h.MediaType)
+	if len(h.Subjects) > 0 {
+		w.name("subjects")
+		w.open('[')
+		for _, s := range h.Subjects {
+			if len(s.Digest) == 0 {
+				return nil, errors.New("header: subject without a digest")
+			}
+			w.open('{')
+			w.optional("name", s.Name)
+			w.name("digest")
+			w.open('{')
+			for _, alg := range slices.Sorted(maps.Keys(s.Digest)) {
+				w.member(alg, s.Digest[alg])
+			}
+			w.close('}')
+			w.close('}')
+		}
+		w.close(']')
+	}
+	w.optional("predicateType", h.PredicateType)
+	if len(h.Signers) > 0 {
+		w.name("signers")
+		w.open('[')
+		for _, s := range h.Signers {
+			w.open('{')
+			w.optional("identity", s.Identity)
+			w.optional("issuer", s.Issuer)
+			w.optional("keyId", s.KeyID)
+			w.close('}')
+		}
+		w.close(']')
+	}
+	w.member("submitter", h.Submitter)
+	w.optional("idempotencyKey", h.IdempotencyKey)
+	w.optional("admissionPolicy", h.AdmissionPolicy)
+	w.name("verification")
+	w.open('{')
+	w.member("result", h.Verification.Result)
+	w.close('}')
+	w.name("payload")
+	w.open('{')
+	w.member("commitment", h.Payload.Commitment.Base64())
+	w.integer("size", h.Payload.Size)
+	w.close('}')
+	w.close('}')
+	if w.err != nil {
+		return nil, fmt.Errorf("header: %w", w.err)
+	}
+	if n := len(w.b) - start; n > MaxHeaderSize {
+		return nil, fmt.Errorf("header: %d bytes, more than %d", n, MaxHeaderSize)
+	}
+	return w.b, nil
+}
+
+// HasSubject says whether digest, in the form algorithm:value, is a digest of one of the subjects.
+func (h *Header) HasSubject(digest string) bool {
+	for _, s := range h.Subjects {
+		for alg, v := range s.Digest {
+			if alg+":"+v == digest {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// A jsonWriter appends JSON text; commas are put where they belong.
+type jsonWriter struct {
+	b   []byte
+	err error
+}
+
+func (w *jsonWriter) comma() {
+	if c := w.b[len(w.b)-1]; c != '{' && c != '[' {
+		w.b = append(w.b, ',')
+	}
+}
+
+func (w *jsonWriter) open(c byte) {
+	if last := w.b[len(w.b)-1]; last != ':' {
+		w.comma()
+	}
+	w.b = append(w.b, c)
+}
+
+func (w *jsonWriter) close(c byte) { w.b = append(w.b, c) }
+
+func (w *jsonWriter) name(name string) {
+	w.comma()
+	w.quote(name)
+	w.b = append(w.b, ':')
+}
+
+func (w *jsonWriter) quote(s string) {
+	b, err := jsontext.AppendQuote(w.b, s)
+	if err != nil && w.err == nil {
+		w.err = errors.New("a string is not valid UTF-8")
+	}
+	w.b = b
+}
+
+func (w *jsonWriter) member(name, value string) {
+	w.name(name)
+	w.quote(value)
+}
+
+func (w *jsonWriter) optional(name, value string) {
+	if value != "" {
+		w.member(name, value)
+	}
+}
+
+func (w *jsonWriter) integer(name string, n uint64) {
+	if n > strictjson.MaxInteger && w.err == nil {
+		w.err = fmt.Errorf("%s: %d is more than 2⁵³−1", name, n)
+	}
+	w.name(name)
+	w.b = strconv.AppendUint(w.b, n, 10)
+}

@@ -1,0 +1,187 @@
+package receipt
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+
+	"muniment.dev/muniment/ledger/receipt/strictjson"
+)
+
+// MediaType is the media type of a receipt.
+const MediaType = "application/vnd.muniment.receipt.v1+json"
+
+// A Form says which parts a receipt holds. See docs/spec/receipt.md, section 1.
+type Form string
+
+// The forms of a receipt.
+const (
+	Full          Form = "full"
+	Detached      Form = "detached"
+	Shared        Form = "shared"
+	PayloadErased Form = "payload-erased"
+	HeaderErased  Form = "header-erased"
+)
+
+// has says which of link, header and payload opening the form holds; without the first two, their hashes stand for them.
+func (f Form) has() (link, header, payload, ok bool) {
+	switch f {
+	case Full, Detached:
+		return true, true, true, true
+	case Shared:
+		return false, true, true, true
+	case PayloadErased:
+		return true, true, false, true
+	case HeaderErased:
+		return true, false, false, true
+	}
+	return false, false, false, false
+}
+
+// A Receipt is the opening of one entry, as far as its form shows it, and the proof that the entry is in the log.
+type Receipt struct {
+	Form    Form
+	Tag     Hash
+	Time    uint64          // Unix milliseconds
+	Link    *LinkOpening    // nil: LinkHash stands for it
+	Header  *HeaderOpening  // nil: HeaderHash stands for it
+	Payload *PayloadOpening // nil: erased
+
+	LinkHash   Hash
+	HeaderHash Hash
+
+	Proof []byte // tlog-proof, verbatim
+}
+
+// A LinkOpening is the input of the link hash.
+type LinkOpening struct {
+	Salt     Salt
+	StreamID Hash
+	Seq      uint64
+	Prev     Hash
+}
+
+// A HeaderOpening is the input of the header hash.
+type HeaderOpening struct {
+	Salt    Salt
+	Content []byte // the header, verbatim
+}
+
+// A PayloadOpening is the input of the payload's commitment.
+type PayloadOpening struct {
+	Salt    Salt
+	Content []byte // nil: the payload is elsewhere
+}
+
+// AppendJSON appends the receipt's JSON to b. It returns an error if the parts are not those of the form.
+func (r *Receipt) AppendJSON(b []byte) ([]byte, error) {
+	link, header, payload, ok := r.Form.has()
+	if !ok || link != (r.Link != nil) || header != (r.Header != nil) || payload != (r.Payload != nil) {
+		return nil, fmt.Errorf("receipt: its parts are not those of the form %q", r.Form)
+	}
+	w := jsonWriter{b: append(b, '{')}
+	w.member("mediaType", MediaType)
+	w.member("form", string(r.Form))
+	w.member("tag", r.Tag.Base64())
+	w.integer("time", r.Time)
+	if link {
+		w.name("link")
+		w.open('{')
+		w.base64("salt", r.Link.Salt[:])
+		w.base64("streamId", r.Link.StreamID[:])
+		w.integer("seq", r.Link.Seq)
+		w.base64("prev", r.Link.Prev[:])
+		w.close('}')
+	} else {
+		w.base64("linkHash", r.LinkHash[:])
+	}
+	if header {
+		w.name("header")
+		w.open('{')
+		w.base64("salt", r.Header.Salt[:])
+		w.member("content", string(r.Header.Content))
+		w.close('}')
+	} else {
+		w.base64("headerHash", r.HeaderHash[:])
+	}
+	if payload {
+		w.name("payload")
+		w.open('{')
+		w.base64("salt", r.Payload.Salt[:])
+		if r.Payload.Content != nil {
+			w.base64("content", r.Payload.Content)
+		}
+		w.close('}')
+	}
+	w.member("proof", string(r.Proof))
+	w.close('}')
+	return w.b, w.err
+}
+
+func (w *jsonWriter) base64(name string, data []byte) {
+	w.name(name)
+	w.b = append(w.b, '"')
+	w.b = base64.StdEncoding.AppendEncode(w.b, data)
+	w.b = append(w.b, '"')
+}
+
+// Parse reads a receipt strictly. It verifies nothing, and doesn't look into the header or the proof. The error names the member that is wrong.
+func Parse(data []byte) (*Receipt, error) {
+	r := &Receipt{}
+	if err := strictjson.Parse(data, r.read); err != nil {
+		return nil, fmt.Errorf("receipt: %w", err)
+	}
+	return r, nil
+}
+
+func (r *Receipt) read(o *strictjson.Object) error {
+	if mt := o.String("mediaType"); mt != "" && mt != MediaType {
+		return fmt.Errorf("mediaType: %q, not %q", mt, MediaType)
+	}
+	r.Form = Form(o.String("form"))
+	link, header, payload, ok := r.Form.has()
+	if !ok {
+		return fmt.Errorf("form: %q is not a form of a receipt", r.Form)
+	}
+	o.Base64Fixed("tag", r.Tag[:])
+	r.Time = o.Integer("time")
+	if link {
+		r.Link = &LinkOpening{}
+		o.RequiredObject("link", r.Link.read)
+	} else {
+		o.Base64Fixed("linkHash", r.LinkHash[:])
+	}
+	if header {
+		r.Header = &HeaderOpening{}
+		o.RequiredObject("header", func(o *strictjson.Object) error {
+			o.Base64Fixed("salt", r.Header.Salt[:])
+			r.Header.Content = []byte(o.String("content"))
+			return nil
+		})
+	} else {
+		o.Base64Fixed("headerHash", r.HeaderHash[:])
+	}
+	if payload {
+		r.Payload = &PayloadOpening{}
+		o.RequiredObject("payload", func(o *strictjson.Object) error {
+			o.Base64Fixed("salt", r.Payload.Salt[:])
+			if o.Has("content") {
+				r.Payload.Content = append([]byte{}, o.Base64("content")...)
+			}
+			return nil
+		})
+		if embedded := r.Payload.Content != nil; r.Form == Full && !embedded || r.Form == Detached && embedded {
+			return errors.New("payload.content: there in the form detached, or missing in the form full")
+		}
+	}
+	r.Proof = []byte(o.String("proof"))
+	return nil
+}
+
+func (l *LinkOpening) read(o *strictjson.Object) error {
+	o.Base64Fixed("salt", l.Salt[:])
+	o.Base64Fixed("streamId", l.StreamID[:])
+	l.Seq = o.Integer("seq")
+	o.Base64Fixed("prev", l.Prev[:])
+	return nil
+}
