@@ -53,7 +53,9 @@ func golden(t *testing.T, name string, v any) {
 }
 
 // det returns 32 bytes that depend on the label only.
-func det[T ~[32]byte](label string) T { return T(sha256.Sum256([]byte("muniment test vector " + label))) }
+func det[T ~[32]byte](label string) T {
+	return T(sha256.Sum256([]byte("muniment test vector " + label)))
+}
 
 type entryCase struct {
 	Name        string `json:"name"`

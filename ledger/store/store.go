@@ -1,0 +1,156 @@
+// Package store says what a storage engine must promise to the ledger.
+//
+// It holds the contract and the types that cross it, and nothing that runs. Engines import it: ledger/pebblestore on a local disk and
+// ledger/store/memstore for tests. The conformance suite of ledger/store/storetest is the contract as a program.
+package store
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+// TileWidth is the number of hashes in a full tile (C2SP tlog-tiles).
+const TileWidth = 256
+
+var (
+	// ErrNotFound says that the store does not hold what was asked for.
+	ErrNotFound = errors.New("not in the store")
+	// ErrConflict says that another writer committed first: the store's size is not Commit.From. Nothing was written.
+	ErrConflict = errors.New("another writer committed first")
+)
+
+// A Store keeps the log. It has one writer, the sequencer, and any number of readers. All methods but Commit and
+// ReplaceProjections may be called from many goroutines, also while these run.
+//
+// Reads may show a commit before it is durable, and even one that then fails. Only the ledger knows what is published; it asks for nothing
+// beyond, except for Lookup and Postings, whose answers it cuts off at the published size.
+//
+// Nothing above this interface may know which engine is below.
+type Store interface {
+	// Load returns the state of the last durable commit. It is called once, before anything else.
+	// The state of a new store has size 0, no streams and a Secret drawn at random.
+	Load(ctx context.Context) (*State, error)
+
+	// Commit writes c atomically. When it returns nil, all of c is durable: it survives the end of the process and a loss of power.
+	// ErrConflict means that nothing was written. After any other error the state of the store is unknown, and the caller must end the
+	// process. Slices in c are not kept after Commit returns.
+	Commit(ctx context.Context, c *Commit) error
+
+	// Tile returns the 256 hashes of a full tile that a commit wrote, or ErrNotFound.
+	Tile(ctx context.Context, level uint8, index uint64) ([]receipt.Hash, error)
+
+	// Skeletons returns the skeletons of the entries from ≤ index < to in order, or ErrNotFound if one of them is missing.
+	Skeletons(ctx context.Context, from, to uint64) ([]receipt.Skeleton, error)
+
+	// Header returns the header opening of the entry, or nil if it was erased. ErrNotFound means that there is no such entry.
+	Header(ctx context.Context, index uint64) (*receipt.HeaderOpening, error)
+
+	// Payload returns the payload opening of the entry, or nil if it was erased. ErrNotFound means that there is no such entry.
+	Payload(ctx context.Context, index uint64) (*receipt.PayloadOpening, error)
+
+	// Checkpoint returns the signed checkpoint with the smallest size that is at least minSize, or ErrNotFound.
+	Checkpoint(ctx context.Context, minSize uint64) (*Checkpoint, error)
+
+	// Lookup returns the index under which a commit filed the key, or ErrNotFound.
+	Lookup(ctx context.Context, k Key) (uint64, error)
+
+	// Postings opens the list of entries that a term was given for. The caller must Close it.
+	Postings(ctx context.Context, t Term) (Postings, error)
+
+	// Projections returns all keys and postings, keys first, each sorted by bytes and postings of the same term by index.
+	Projections(ctx context.Context) iter.Seq2[Projection, error]
+
+	// ReplaceProjections deletes all keys, postings and stream heads and writes the given ones, which come in any order. It may be
+	// repeated after a crash. No Commit may run meanwhile.
+	ReplaceProjections(ctx context.Context, p iter.Seq2[Projection, error], heads []StreamHead) error
+
+	// FreeBytes returns how much the disk below has left for this process.
+	FreeBytes() (uint64, error)
+
+	// Close waits for reads that are under way and frees the store for another process.
+	Close() error
+}
+
+// A State is what the sequencer needs to go on.
+type State struct {
+	Size    uint64       // entries in the log
+	Root    receipt.Hash // root of the tree of that size; not set when Size is 0
+	Time    uint64       // of the last entry, Unix milliseconds
+	Streams []StreamHead // of every stream that has an entry
+	Secret  [32]byte     // key of the deduplication HMAC; drawn when the store was made, never leaves it
+}
+
+// A Commit is all that one batch writes.
+type Commit struct {
+	From       uint64       // size of the log before; the first entry's index
+	Root       receipt.Hash // of the tree of size From + len(Entries): the unsigned tree head
+	Entries    []Entry      // at least one
+	Tiles      []Tile       // that became full with this commit
+	Heads      []StreamHead // of every stream in Entries
+	Keys       []KeyAt      // no key occurs twice, here or in the store
+	Postings   []PostingAt  // in any order; the same pair does not occur twice
+	Checkpoint *Checkpoint  // the last one published, signed after its own commit; nil if this is the first
+}
+
+// An Entry is what is kept of one entry: for ever, and until erased.
+type Entry struct {
+	Skeleton receipt.Skeleton
+	Header   receipt.HeaderOpening
+	Payload  receipt.PayloadOpening
+}
+
+// A Tile is a full tile of the Merkle tree, as C2SP tlog-tiles defines level and index.
+type Tile struct {
+	Level  uint8
+	Index  uint64
+	Hashes []receipt.Hash // 256
+}
+
+// A StreamHead is the end of a tenant's stream.
+type StreamHead struct {
+	StreamID receipt.Hash
+	Next     uint64       // sequence number of the next entry
+	Last     receipt.Hash // leaf hash of the last entry
+}
+
+// A Checkpoint is one that was published.
+type Checkpoint struct {
+	Size   uint64
+	Signed []byte // signed note
+}
+
+// A Key finds the entry that a submission has made before. It is a truncated HMAC; whoever finds an entry by it must compare.
+type Key [16]byte
+
+// A Term stands for one searchable fact about entries of one stream. It is a truncated hash; whoever finds an entry by it must compare.
+type Term [16]byte
+
+// A KeyAt files a key under an entry.
+type KeyAt struct {
+	Key   Key
+	Index uint64
+}
+
+// A PostingAt says that the entry has the term.
+type PostingAt struct {
+	Term  Term
+	Index uint64
+}
+
+// A Projection is a KeyAt or a PostingAt.
+type Projection struct {
+	Key     *KeyAt
+	Posting *PostingAt
+}
+
+// Postings is an increasing list of the indexes of entries. It is for one goroutine.
+type Postings interface {
+	// SeekGE returns the smallest index in the list that is at least i; ok is false if there is none.
+	SeekGE(i uint64) (index uint64, ok bool, err error)
+	// SeekLE returns the largest index in the list that is at most i; ok is false if there is none.
+	SeekLE(i uint64) (index uint64, ok bool, err error)
+	Close() error
+}
