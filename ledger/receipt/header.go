@@ -225,6 +225,11 @@ func (h *Header) HasSubject(digest string) bool {
 	return false
 }
 
+// HasSigner says whether one of the signers has the identity or key ID.
+func (h *Header) HasSigner(name string) bool {
+	return slices.ContainsFunc(h.Signers, func(s Signer) bool { return s.Identity == name || s.KeyID == name })
+}
+
 // A jsonWriter appends JSON text; commas are put where they belong.
 type jsonWriter struct {
 	b   []byte

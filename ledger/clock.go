@@ -1,0 +1,64 @@
+package ledger
+
+import (
+	"fmt"
+	"time"
+)
+
+// clockTolerance is how far the wall clock may depart from monotonic time, or lie behind the last entry.
+const clockTolerance = time.Minute
+
+// A Clock tells the wall time and a monotonic time that no adjustment of the wall clock moves.
+type Clock interface {
+	Now() (wall time.Time, monotonic time.Duration)
+}
+
+// SystemClock returns the clock of this machine.
+func SystemClock() Clock { return systemClock{time.Now()} }
+
+type systemClock struct{ start time.Time }
+
+func (c systemClock) Now() (time.Time, time.Duration) {
+	now := time.Now()
+	return now.Round(0), now.Sub(c.start) // Round strips the monotonic reading, Sub uses it
+}
+
+// A clockGuard decides whether the clock may date an entry. One jump into the future would otherwise date every later entry wrongly, and
+// let every exception expire.
+type clockGuard struct {
+	clock     Clock
+	wall      time.Time // at start
+	monotonic time.Duration
+	refused   error // for good, from the look at start
+}
+
+func newClockGuard(c Clock, hasEntries bool, last uint64, maxGap time.Duration) *clockGuard {
+	g := &clockGuard{clock: c}
+	g.wall, g.monotonic = c.Now()
+	if gap := g.wall.Sub(millis(last)); hasEntries && gap > maxGap {
+		g.refused = fmt.Errorf("%w: it says %s, %d days after the last entry (%s); set the clock, or start with --accept-clock if it is right",
+			ErrClock, g.wall.UTC().Format(time.RFC3339), int(gap.Hours()/24), millis(last).Format(time.RFC3339))
+	}
+	return g
+}
+
+func millis(ms uint64) time.Time { return time.UnixMilli(int64(ms)).UTC() }
+
+// next returns the time for an entry after one of time last, both in Unix milliseconds. It never returns less than last.
+func (g *clockGuard) next(last uint64) (uint64, error) {
+	if g.refused != nil {
+		return 0, g.refused
+	}
+	wall, monotonic := g.clock.Now()
+	if drift := wall.Sub(g.wall) - (monotonic - g.monotonic); drift.Abs() > clockTolerance {
+		return 0, fmt.Errorf("%w: it was moved by %s while the server ran; set it right, then restart the server", ErrClock, drift.Round(time.Second))
+	}
+	now := uint64(max(wall.UnixMilli(), 0))
+	if now >= last {
+		return now, nil
+	}
+	if behind := time.Duration(last-now) * time.Millisecond; behind > clockTolerance {
+		return 0, fmt.Errorf("%w: it says %s, which lies %s before the last entry; set it right", ErrClock, wall.UTC().Format(time.RFC3339), behind.Round(time.Second))
+	}
+	return last, nil
+}

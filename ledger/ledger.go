@@ -1,0 +1,512 @@
+// Package ledger sequences entries into an append-only Merkle log and serves what is published of it.
+//
+// It knows streams, headers and payloads, but not tenants, tokens or formats of evidence: packages api and ingest know these.
+//
+// # The write path
+//
+// This file is the way of an entry, in the order in which it goes:
+//
+//	Append      in the caller's goroutine: hash the header, look for the same submission, join the queue
+//	queue       what waits; bounded
+//	sequence    in the one sequencer goroutine: take all that waits, assign seq, prev and time, hash, extend the tree
+//	Commit      one atomic, durable commit of the store, with the unsigned tree head
+//	sign        the checkpoint of the new tree
+//	publish     swap the published state in memory
+//	wake        the callers, who make their receipts in parallel
+//
+// A batch is whatever waited while the one before was committed; there is no timer.
+//
+// # The published state
+//
+// Commit, then sign, then publish. Every read goes through one [Published] and never past it, because a store may show a commit to readers
+// before it is durable: a proof about such a state could contradict the log after a crash.
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+)
+
+var (
+	// ErrQueueFull says that too many entries wait to be sequenced. Retry after a while.
+	ErrQueueFull = errors.New("too many entries are waiting to be written; retry later")
+	// ErrDiskFull says that the disk's free-space reserve is reached. Reads go on; appends start again when there is room.
+	ErrDiskFull = errors.New("the disk is nearly full")
+	// ErrClock says that the system clock can't be trusted to date entries.
+	ErrClock = errors.New("the clock can't be trusted")
+	// ErrFailed says that a commit failed before. The process should have ended; a restart reopens what is there.
+	ErrFailed = errors.New("a write to the store failed; the server must be restarted")
+	// ErrClosed says that the ledger is shutting down.
+	ErrClosed = errors.New("the ledger is shutting down")
+	// ErrKeyReused says that an idempotency key was used before with another request.
+	ErrKeyReused = errors.New("this idempotency key was used with another request")
+	// ErrNotFound says that the stream has no such entry.
+	ErrNotFound = errors.New("no such entry")
+	// ErrOutOfRange says that an index or size is beyond the published log.
+	ErrOutOfRange = errors.New("beyond the published log")
+	// ErrNoCheckpoint says that no checkpoint of the size was published.
+	ErrNoCheckpoint = errors.New("no checkpoint of that size was published")
+	// ErrErased says that what was asked for can't be made because of an erasure.
+	ErrErased = errors.New("erased")
+	// ErrPageToken says that a page token is malformed or belongs to another query.
+	ErrPageToken = errors.New("not a page token of this query")
+)
+
+// A Config says how a ledger works. Store, Signer and Fatal are required.
+type Config struct {
+	Store  store.Store
+	Signer note.Signer // Ed25519; its name is the log's origin
+	// Fatal ends the process after a failed commit: the state of the disk is unknown then. If it returns (in tests), the ledger takes
+	// no more appends.
+	Fatal func(error)
+
+	Logger *slog.Logger
+	Clock  Clock
+
+	MaxPendingEntries int           // bound of the queue; 0: 8,192
+	MaxPendingBytes   int64         // bound of the queue, header and payload bytes; 0: 256 MiB
+	MaxBatchEntries   int           // bound of one commit; 0: 4,096
+	MaxBatchBytes     int64         // bound of one commit, unless one entry is larger; 0: 64 MiB
+	ReserveBytes      uint64        // appends are refused when less is free on the disk
+	MaxClockGap       time.Duration // longest believable time since the last entry, at start; 0: 366 days
+	TileCache         int           // full tiles kept in memory, 16 KiB each; 0: 4,096
+
+	Observe Observer // may be zero
+}
+
+// An Observer is told what happens. Its functions must be quick; nil ones are not called.
+type Observer struct {
+	// Committed is called after each commit with its entries and how long commit and signature took.
+	Committed func(entries int, commit, sign time.Duration)
+	// Refused is called for each entry that was not taken, with the sentinel error.
+	Refused func(reason error)
+}
+
+// A Stream is a tenant's chain of entries.
+type Stream struct {
+	Key receipt.StreamKey
+	ID  receipt.Hash
+}
+
+// NewStream returns the stream of the key.
+func NewStream(key receipt.StreamKey) *Stream { return &Stream{Key: key, ID: key.StreamID()} }
+
+// A Ledger is one log. Its methods may be called from many goroutines.
+type Ledger struct {
+	cfg    Config
+	store  store.Store
+	secret [32]byte
+	log    *slog.Logger
+	tiles  *tileCache
+	queue  queue
+	clock  *clockGuard
+
+	published atomic.Pointer[Published] // swapped by the sequencer only
+	failure   atomic.Pointer[error]     // set once, when a commit failed
+	done      chan struct{}             // closed when the sequencer has ended
+
+	// The rest belongs to the sequencer goroutine.
+	tree    *tree
+	heads   map[receipt.Hash]*head
+	recent  recentKeys
+	written *store.Checkpoint // published and not yet in the store
+}
+
+// A head is the end of a stream.
+type head struct {
+	store.StreamHead
+	tag   *tagger
+	dirty bool // in the batch being sequenced
+}
+
+// Open loads the log from the store, signs its current state again and starts the sequencer.
+// It returns an error if the store's entries and its tree head disagree.
+func Open(ctx context.Context, cfg Config) (*Ledger, error) {
+	cfg.setDefaults()
+	st, err := cfg.Store.Load(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load the log: %w", err)
+	}
+	l := &Ledger{cfg: cfg, store: cfg.Store, secret: st.Secret, log: cfg.Logger, done: make(chan struct{}), heads: make(map[receipt.Hash]*head, len(st.Streams))}
+	l.tiles = newTileCache(cfg.Store, cfg.TileCache)
+	l.clock = newClockGuard(cfg.Clock, st.Size > 0, st.Time, cfg.MaxClockGap)
+	l.queue.init(cfg)
+	l.recent.init(st.Size)
+	for _, h := range st.Streams {
+		l.heads[h.StreamID] = &head{StreamHead: h}
+	}
+	if l.tree, err = loadTree(ctx, cfg.Store, st.Size, l.tiles); err != nil {
+		return nil, fmt.Errorf("load the tree: %w", err)
+	}
+	root := l.tree.root()
+	if st.Size > 0 && root != st.Root {
+		return nil, fmt.Errorf("load the tree: the stored entries have the root %s, the stored tree head says %s: the store is damaged", root.Base64(), st.Root.Base64())
+	}
+	if _, err := l.publish(root, st.Time); err != nil {
+		return nil, err
+	}
+	go l.run()
+	return l, nil
+}
+
+func (c *Config) setDefaults() {
+	def(&c.MaxPendingEntries, 8192)
+	def(&c.MaxPendingBytes, 256<<20)
+	def(&c.MaxBatchEntries, 4096)
+	def(&c.MaxBatchBytes, 64<<20)
+	def(&c.MaxClockGap, 366*24*time.Hour)
+	def(&c.TileCache, 4096)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Clock == nil {
+		c.Clock = SystemClock()
+	}
+}
+
+func def[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}
+
+// A Draft is an entry that lacks only its place in the log.
+type Draft struct {
+	Stream  *Stream
+	Header  *receipt.Header       // what HeaderOpening.Content says
+	Opening receipt.HeaderOpening // header bytes and their salt
+	Payload receipt.PayloadOpening
+}
+
+// A Result is what became of a draft.
+type Result struct {
+	Index     uint64
+	Duplicate bool   // recorded before; Index and Receipt are the first entry's
+	Receipt   []byte // JSON, in the form detached
+	Err       error  // ErrKeyReused; then nothing was recorded
+}
+
+// Append records the drafts, in their order, in one batch, and returns when they are durable and published. The error is for all of them: one of the
+// sentinels above, or the context's; with the latter the drafts may still be recorded. Doing the same again is harmless.
+func (l *Ledger) Append(ctx context.Context, drafts []Draft) ([]Result, error) {
+	if f := l.failure.Load(); f != nil {
+		return nil, *f
+	}
+	g := &group{entries: make([]pending, len(drafts)), done: make(chan struct{})}
+	fresh := 0
+	for i := range drafts {
+		p := &g.entries[i]
+		p.prepare(&l.secret, &drafts[i])
+		if err := l.lookup(ctx, p); err != nil {
+			return nil, err
+		}
+		if !p.existing {
+			fresh++
+			g.bytes += p.size()
+		}
+	}
+	if fresh == 0 { // nothing to write, so it is answered even when appends are refused
+		g.published = l.published.Load()
+	} else if err := l.await(ctx, g); err != nil {
+		l.observeRefused(err, fresh)
+		return nil, err
+	}
+	results := make([]Result, len(drafts))
+	for i := range results {
+		if err := l.answer(ctx, g, i, &results[i]); err != nil {
+			return nil, err
+		}
+	}
+	return results, nil
+}
+
+func (l *Ledger) observeRefused(err error, n int) {
+	if l.cfg.Observe.Refused != nil {
+		for range n {
+			l.cfg.Observe.Refused(err)
+		}
+	}
+}
+
+// A pending entry is a draft on its way through the queue.
+type pending struct {
+	draft      *Draft
+	headerHash receipt.Hash
+	linkSalt   receipt.Salt
+	key        store.Key
+	terms      []store.Term
+	checked    uint64 // no entry below this index has the key
+
+	// Written by the sequencer before it closes the group's done.
+	existing bool
+	index    uint64
+	skeleton receipt.Skeleton // not set if existing
+}
+
+// A group is what one call of Append waits for.
+type group struct {
+	entries   []pending
+	bytes     int64
+	done      chan struct{}
+	published *Published // set before done is closed, if err is nil
+	err       error
+}
+
+func (p *pending) prepare(secret *[32]byte, d *Draft) {
+	p.draft = d
+	p.headerHash = receipt.HeaderHash(d.Opening.Salt, d.Opening.Content)
+	p.linkSalt = receipt.NewSalt()
+	p.key = identity(secret, d.Header, d.Payload.Content)
+	p.terms = headerTerms(d.Stream.ID, d.Header)
+}
+
+func (p *pending) size() int64 {
+	return int64(len(p.draft.Opening.Content) + len(p.draft.Payload.Content))
+}
+
+// lookup looks for the same submission among the published entries, so that the sequencer need only look at those since.
+func (l *Ledger) lookup(ctx context.Context, p *pending) error {
+	pub := l.published.Load()
+	index, err := l.store.Lookup(ctx, p.key)
+	switch {
+	case err == nil && index < pub.Size:
+		p.existing, p.index = true, index
+	case err == nil || errors.Is(err, store.ErrNotFound):
+		p.checked = pub.Size // an index beyond it may come from a commit that isn't durable yet
+	default:
+		return fmt.Errorf("look for a duplicate: %w", err)
+	}
+	return nil
+}
+
+// await puts the group into the queue and waits until it is published.
+func (l *Ledger) await(ctx context.Context, g *group) error {
+	if err := l.queue.put(g); err != nil {
+		return err
+	}
+	select {
+	case <-g.done:
+		return g.err
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the commit: %w", ctx.Err())
+	}
+}
+
+// run is the sequencer.
+func (l *Ledger) run() {
+	defer close(l.done)
+	for {
+		groups := l.queue.take()
+		if groups == nil {
+			return
+		}
+		pub, err := l.sequence(groups)
+		for _, g := range groups {
+			g.published, g.err = pub, err
+			close(g.done)
+		}
+	}
+}
+
+// sequence gives the groups' entries their places, commits them and publishes the result. After an error nothing was recorded, or the ledger has failed.
+func (l *Ledger) sequence(groups []*group) (*Published, error) {
+	if f := l.failure.Load(); f != nil {
+		return nil, *f
+	}
+	if err := l.checkSpace(); err != nil {
+		return nil, err
+	}
+	prev := l.published.Load()
+	now, err := l.clock.next(prev.Time)
+	if err != nil {
+		return nil, err
+	}
+	c := &store.Commit{From: prev.Size, Checkpoint: l.written}
+	l.recent.startBatch(prev.Size)
+	var touched []*head
+	for _, g := range groups {
+		for i := range g.entries {
+			p := &g.entries[i]
+			if err := l.resolve(p); err != nil {
+				l.fail(fmt.Errorf("look for a duplicate: %w", err))
+				return nil, ErrFailed
+			}
+			if p.existing {
+				continue
+			}
+			h := l.head(p.draft.Stream)
+			if !h.dirty {
+				h.dirty = true
+				touched = append(touched, h)
+			}
+			l.place(c, p, h, now)
+		}
+	}
+	if len(c.Entries) == 0 {
+		return prev, nil
+	}
+	for _, h := range touched {
+		h.dirty = false
+		c.Heads = append(c.Heads, h.StreamHead)
+	}
+	c.Tiles = l.tree.takeFull()
+	c.Root = l.tree.root()
+	start := time.Now()
+	if err := l.store.Commit(context.Background(), c); err != nil {
+		l.fail(fmt.Errorf("commit entries %d to %d: %w", c.From, c.From+uint64(len(c.Entries))-1, err))
+		return nil, ErrFailed
+	}
+	committed := time.Now()
+	pub, err := l.publish(c.Root, now)
+	if err != nil {
+		l.fail(err)
+		return nil, ErrFailed
+	}
+	if l.cfg.Observe.Committed != nil {
+		l.cfg.Observe.Committed(len(c.Entries), committed.Sub(start), time.Since(committed))
+	}
+	return pub, nil
+}
+
+// resolve finds the entry that has the same key, if there is one: among those of this and recent batches, or, if the pending entry
+// waited long, in the store, where all that is there is published by now.
+func (l *Ledger) resolve(p *pending) error {
+	if p.existing {
+		return nil
+	}
+	if p.index, p.existing = l.recent.find(p.key); p.existing || p.checked >= l.recent.from {
+		return nil
+	}
+	index, err := l.store.Lookup(context.Background(), p.key)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	p.index, p.existing = index, err == nil
+	return err
+}
+
+func (l *Ledger) head(s *Stream) *head {
+	h := l.heads[s.ID]
+	if h == nil {
+		h = &head{StreamHead: store.StreamHead{StreamID: s.ID}}
+		l.heads[s.ID] = h
+	}
+	if h.tag == nil {
+		h.tag = newTagger(&s.Key)
+	}
+	return h
+}
+
+// place puts the entry at the end of its stream and of the log.
+func (l *Ledger) place(c *store.Commit, p *pending, h *head, now uint64) {
+	p.index = c.From + uint64(len(c.Entries))
+	p.skeleton = receipt.Skeleton{
+		Tag: h.tag.tag(h.Next), LinkSalt: p.linkSalt, StreamID: h.StreamID, Seq: h.Next, Prev: h.Last, Time: now, HeaderHash: p.headerHash,
+	}
+	leaf := p.skeleton.LeafHash()
+	h.Next++
+	h.Last = leaf
+	l.tree.append(leaf)
+	l.recent.add(p.key, p.index)
+	c.Entries = append(c.Entries, store.Entry{Skeleton: p.skeleton, Header: p.draft.Opening, Payload: p.draft.Payload})
+	c.Keys = append(c.Keys, store.KeyAt{Key: p.key, Index: p.index})
+	for _, t := range p.terms {
+		c.Postings = append(c.Postings, store.PostingAt{Term: t, Index: p.index})
+	}
+}
+
+// publish signs the tree as it is now, which must be durable, and makes it the published state.
+func (l *Ledger) publish(root receipt.Hash, time uint64) (*Published, error) {
+	cp := receipt.Checkpoint{Origin: l.cfg.Signer.Name(), Size: l.tree.size, Root: root}
+	signed, err := cp.Sign(l.cfg.Signer)
+	if err != nil {
+		return nil, fmt.Errorf("sign the checkpoint of size %d: %w", cp.Size, err)
+	}
+	p := &Published{Size: cp.Size, Root: root, Time: time, Checkpoint: signed, Superseded: make(chan struct{}), edges: l.tree.snapshot(), tiles: l.tiles}
+	old := l.published.Swap(p)
+	if cp.Size > 0 {
+		l.written = &store.Checkpoint{Size: cp.Size, Signed: signed}
+	}
+	if old != nil {
+		close(old.Superseded)
+	}
+	return p, nil
+}
+
+// answer makes the result of entry i of a published group.
+func (l *Ledger) answer(ctx context.Context, g *group, i int, r *Result) error {
+	p := &g.entries[i]
+	r.Index, r.Duplicate = p.index, p.existing
+	if p.existing {
+		same, err := l.sameSubmission(ctx, p)
+		if err != nil {
+			return fmt.Errorf("compare with entry %d: %w", p.index, err)
+		}
+		if !same {
+			r.Err = fmt.Errorf("%w, recorded as entry %d; use another key for another event", ErrKeyReused, p.index)
+			return nil
+		}
+		r.Receipt, err = l.Receipt(ctx, p.draft.Stream, p.index, ReceiptOptions{})
+		return err
+	}
+	var err error
+	r.Receipt, err = g.published.receipt(ctx, p.index, g.published.Checkpoint, g.published.Size, &receipt.Receipt{
+		Form: receipt.Detached, Tag: p.skeleton.Tag, Time: p.skeleton.Time,
+		Link:    &receipt.LinkOpening{Salt: p.skeleton.LinkSalt, StreamID: p.skeleton.StreamID, Seq: p.skeleton.Seq, Prev: p.skeleton.Prev},
+		Header:  &p.draft.Opening,
+		Payload: &receipt.PayloadOpening{Salt: p.draft.Payload.Salt},
+	})
+	return err
+}
+
+func (l *Ledger) fail(err error) {
+	l.log.Error("the log can't go on", "err", err)
+	failure := fmt.Errorf("%w (%w)", ErrFailed, err)
+	l.failure.Store(&failure)
+	l.cfg.Fatal(failure)
+}
+
+func (l *Ledger) checkSpace() error {
+	free, err := l.store.FreeBytes()
+	if err != nil {
+		return fmt.Errorf("%w: its free space can't be read: %w", ErrDiskFull, err)
+	}
+	if free < l.cfg.ReserveBytes {
+		return fmt.Errorf("%w: %d MiB are free and %d MiB are kept in reserve; make room, appends then go on by themselves", ErrDiskFull, free>>20, l.cfg.ReserveBytes>>20)
+	}
+	return nil
+}
+
+// Ready returns nil if appends would be taken, and else why not.
+func (l *Ledger) Ready() error {
+	if f := l.failure.Load(); f != nil {
+		return *f
+	}
+	if l.queue.isClosed() {
+		return ErrClosed
+	}
+	if err := l.checkSpace(); err != nil {
+		return err
+	}
+	_, err := l.clock.next(l.published.Load().Time)
+	return err
+}
+
+// Pending returns how many entries wait to be sequenced.
+func (l *Ledger) Pending() int { return l.queue.len() }
+
+// Close finishes the appends that are waiting, takes no more, and ends the sequencer. The store stays open.
+func (l *Ledger) Close() {
+	l.queue.close()
+	<-l.done
+}

@@ -1,0 +1,319 @@
+package ledger
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sort"
+	"time"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+)
+
+// A Filter says which entries of a stream to return; an empty field lets all pass.
+type Filter struct {
+	Kind          string
+	Subject       string // algorithm:value
+	PredicateType string
+	Signer        string // identity or key ID
+	From, To      time.Time
+}
+
+// A Query is a filter, an order and a place to go on from.
+type Query struct {
+	Filter      Filter
+	OldestFirst bool
+	Limit       int
+	Token       string // of the page before; "" is the first page
+}
+
+// A Page is a part of the answer to a query.
+type Page struct {
+	Entries []Entry
+	Next    string // token of the next page; "" if this is the last
+	Size    uint64 // of the published tree that it was read from
+}
+
+// The facts that can be searched for, as the first byte of what a term is the hash of.
+const (
+	anyField = iota
+	kindField
+	subjectField
+	predicateField
+	signerField
+)
+
+func term(stream receipt.Hash, field byte, value string) store.Term {
+	const prefix = "muniment/term/v1\n"
+	b := make([]byte, 0, 256)
+	b = append(b, prefix...)
+	b = append(b, stream[:]...)
+	b = append(b, field)
+	b = append(b, value...)
+	h := sha256.Sum256(b)
+	return store.Term(h[:])
+}
+
+// streamTerm is the term of every entry of the stream.
+func streamTerm(stream receipt.Hash) store.Term { return term(stream, anyField, "") }
+
+// headerTerms returns the terms of an entry, each once.
+func headerTerms(stream receipt.Hash, h *receipt.Header) []store.Term {
+	terms := make([]store.Term, 0, 8)
+	add := func(field byte, value string) {
+		if value == "" {
+			return
+		}
+		t := term(stream, field, value)
+		for _, have := range terms {
+			if have == t {
+				return
+			}
+		}
+		terms = append(terms, t)
+	}
+	terms = append(terms, streamTerm(stream))
+	add(kindField, h.Kind)
+	add(predicateField, h.PredicateType)
+	for _, s := range h.Signers {
+		add(signerField, s.Identity)
+		add(signerField, s.KeyID)
+	}
+	for _, s := range h.Subjects {
+		for alg, v := range s.Digest {
+			add(subjectField, alg+":"+v)
+		}
+	}
+	return terms
+}
+
+func (f *Filter) terms(stream receipt.Hash) []store.Term {
+	var terms []store.Term
+	for _, x := range []struct {
+		field byte
+		value string
+	}{{subjectField, f.Subject}, {signerField, f.Signer}, {predicateField, f.PredicateType}, {kindField, f.Kind}} {
+		if x.value != "" {
+			terms = append(terms, term(stream, x.field, x.value))
+		}
+	}
+	if len(terms) == 0 {
+		terms = append(terms, streamTerm(stream))
+	}
+	return terms
+}
+
+// match looks at the header itself, since a term is a truncated hash. Times are regarded elsewhere.
+func (f *Filter) match(e *Entry) (bool, error) {
+	if f.Kind == "" && f.Subject == "" && f.PredicateType == "" && f.Signer == "" {
+		return true, nil
+	}
+	if e.Header == nil {
+		return false, nil
+	}
+	h, err := receipt.ParseHeader(e.Header.Content)
+	if err != nil {
+		return false, fmt.Errorf("entry %d: %w", e.Index, err)
+	}
+	return (f.Kind == "" || h.Kind == f.Kind) && (f.PredicateType == "" || h.PredicateType == f.PredicateType) &&
+		(f.Subject == "" || h.HasSubject(f.Subject)) && (f.Signer == "" || h.HasSigner(f.Signer)), nil
+}
+
+// List returns the published entries of the stream that pass the filter, newest first unless the query says otherwise.
+// Errors: ErrPageToken.
+func (l *Ledger) List(ctx context.Context, s *Stream, q Query) (*Page, error) {
+	p := l.Published()
+	page := &Page{Size: p.Size}
+	lo, hi, err := l.bounds(ctx, p, q.Filter)
+	if err != nil {
+		return nil, err
+	}
+	if q.Token != "" {
+		from, err := parseToken(q, s)
+		if err != nil {
+			return nil, err
+		}
+		if q.OldestFirst {
+			lo = max(lo, from)
+		} else {
+			hi = min(hi, from)
+		}
+	}
+	m, err := l.newMatcher(ctx, p, s, q.Filter, q.OldestFirst)
+	if err != nil {
+		return nil, err
+	}
+	defer m.close()
+	for lo < hi {
+		e, err := m.next(ctx, lo, hi)
+		if err != nil {
+			return nil, err
+		}
+		if e == nil {
+			break
+		}
+		if len(page.Entries) == q.Limit {
+			if q.OldestFirst {
+				page.Next = formatToken(q, s, e.Index)
+			} else {
+				page.Next = formatToken(q, s, e.Index+1)
+			}
+			break
+		}
+		page.Entries = append(page.Entries, *e)
+		if q.OldestFirst {
+			lo = e.Index + 1
+		} else {
+			hi = e.Index
+		}
+	}
+	return page, nil
+}
+
+// Next returns the first published entry of the stream from the index on that passes the filter, or nil, and the index from which to
+// look further. Time bounds are not regarded.
+func (l *Ledger) Next(ctx context.Context, p *Published, s *Stream, f Filter, from uint64) (*Entry, uint64, error) {
+	m, err := l.newMatcher(ctx, p, s, f, true)
+	if err != nil {
+		return nil, from, err
+	}
+	defer m.close()
+	e, err := m.next(ctx, from, p.Size)
+	if err != nil || e == nil {
+		return nil, max(from, p.Size), err
+	}
+	return e, e.Index + 1, nil
+}
+
+// A matcher finds the entries of a stream that pass a filter, in one direction.
+type matcher struct {
+	ledger    *Ledger
+	published *Published
+	stream    *Stream
+	filter    Filter
+	ascending bool
+	lists     []store.Postings
+}
+
+func (l *Ledger) newMatcher(ctx context.Context, p *Published, s *Stream, f Filter, ascending bool) (*matcher, error) {
+	m := &matcher{ledger: l, published: p, stream: s, filter: f, ascending: ascending}
+	for _, t := range f.terms(s.ID) {
+		list, err := l.store.Postings(ctx, t)
+		if err != nil {
+			m.close()
+			return nil, err
+		}
+		m.lists = append(m.lists, list)
+	}
+	return m, nil
+}
+
+func (m *matcher) close() {
+	for _, list := range m.lists {
+		list.Close()
+	}
+}
+
+// next returns the first entry with lo ≤ index < hi that passes the filter, or nil.
+func (m *matcher) next(ctx context.Context, lo, hi uint64) (*Entry, error) {
+	for lo < hi {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		index, ok, err := intersect(m.lists, m.ascending, lo, hi)
+		if err != nil || !ok {
+			return nil, err
+		}
+		e, err := m.ledger.entryAt(ctx, m.published, m.stream, index)
+		if err == nil {
+			if ok, err = m.filter.match(e); ok || err != nil {
+				return e, err
+			}
+		} else if !errors.Is(err, ErrNotFound) { // a term is a truncated hash, and could be another stream's
+			return nil, err
+		}
+		if m.ascending {
+			lo = index + 1
+		} else {
+			hi = index
+		}
+	}
+	return nil, nil
+}
+
+// intersect returns the first index, in the order, with lo ≤ index < hi that is in all lists: each list in turn jumps to the candidate, and where it
+// has another, that is the next candidate.
+func intersect(lists []store.Postings, ascending bool, lo, hi uint64) (uint64, bool, error) {
+	candidate := hi - 1
+	if ascending {
+		candidate = lo
+	}
+	for agreed, i := 0, 0; agreed < len(lists); i = (i + 1) % len(lists) {
+		seek := lists[i].SeekLE
+		if ascending {
+			seek = lists[i].SeekGE
+		}
+		at, ok, err := seek(candidate)
+		if err != nil || !ok || at < lo || at >= hi {
+			return 0, false, err
+		}
+		if at != candidate {
+			agreed = 0
+		}
+		candidate = at
+		agreed++
+	}
+	return candidate, true, nil
+}
+
+// bounds returns the range of indexes that the filter's times allow. Times never decrease with the index, so that it is found by bisection.
+func (l *Ledger) bounds(ctx context.Context, p *Published, f Filter) (lo, hi uint64, err error) {
+	lo, hi = 0, p.Size
+	first := func(t time.Time) uint64 { // index of the first entry not before t
+		return uint64(sort.Search(int(p.Size), func(i int) bool {
+			if err != nil {
+				return true
+			}
+			sk, e := l.store.Skeletons(ctx, uint64(i), uint64(i)+1)
+			if e != nil {
+				err = fmt.Errorf("entry %d: %w", i, e)
+				return true
+			}
+			return !time.UnixMilli(int64(sk[0].Time)).Before(t)
+		}))
+	}
+	if !f.From.IsZero() {
+		lo = first(f.From)
+	}
+	if !f.To.IsZero() {
+		hi = first(f.To)
+	}
+	return lo, hi, err
+}
+
+// A page token holds the place and a hash of the query, so that a token of another query is noticed. It gives no rights: whoever
+// makes one up reads what a query of their own would show.
+const tokenSize = 8 + 12
+
+func queryHash(q Query, s *Stream) []byte {
+	h := sha256.New()
+	fmt.Fprintf(h, "%x %q %q %q %q %d %d %t", s.ID, q.Filter.Kind, q.Filter.Subject, q.Filter.PredicateType, q.Filter.Signer,
+		q.Filter.From.UnixNano(), q.Filter.To.UnixNano(), q.OldestFirst)
+	return h.Sum(nil)[:tokenSize-8]
+}
+
+func formatToken(q Query, s *Stream, index uint64) string {
+	return base64.RawURLEncoding.EncodeToString(append(binary.BigEndian.AppendUint64(nil, index), queryHash(q, s)...))
+}
+
+func parseToken(q Query, s *Stream) (uint64, error) {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(q.Token)
+	if err != nil || len(b) != tokenSize || string(b[8:]) != string(queryHash(q, s)) {
+		return 0, fmt.Errorf("page_token: %w; repeat the query without it", ErrPageToken)
+	}
+	return binary.BigEndian.Uint64(b), nil
+}

@@ -1,0 +1,79 @@
+package ledger
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+
+	"github.com/transparency-dev/merkle/proof"
+	"github.com/transparency-dev/merkle/rfc6962"
+
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+var emptyRoot = receipt.Hash(sha256.Sum256(nil)) // RFC 6962, section 2.1
+
+// InclusionProof returns the RFC 6962 inclusion proof of an entry in the tree of a size up to the published one, from the leaf's
+// sibling up. Errors: ErrOutOfRange.
+func (p *Published) InclusionProof(ctx context.Context, index, size uint64) ([]receipt.Hash, error) {
+	if size > p.Size {
+		return nil, fmt.Errorf("tree_size: %d is %w, which has %d entries", size, ErrOutOfRange, p.Size)
+	}
+	if index >= size {
+		return nil, fmt.Errorf("index: %d is %w: the tree of size %d ends at index %d", index, ErrOutOfRange, size, int64(size)-1)
+	}
+	n, err := proof.Inclusion(index, size)
+	if err != nil {
+		return nil, err
+	}
+	return p.prove(ctx, n)
+}
+
+// ConsistencyProof returns the RFC 6962 consistency proof between two trees, from ≤ to ≤ the published size. It is empty when
+// they are the same or from is 0. Errors: ErrOutOfRange.
+func (p *Published) ConsistencyProof(ctx context.Context, from, to uint64) ([]receipt.Hash, error) {
+	if to > p.Size {
+		return nil, fmt.Errorf("to_size: %d is %w, which has %d entries", to, ErrOutOfRange, p.Size)
+	}
+	if from > to {
+		return nil, fmt.Errorf("from_size: %d is %w of the tree of size %d", from, ErrOutOfRange, to)
+	}
+	n, err := proof.Consistency(from, to)
+	if err != nil {
+		return nil, err
+	}
+	return p.prove(ctx, n)
+}
+
+func (p *Published) prove(ctx context.Context, n proof.Nodes) ([]receipt.Hash, error) {
+	nodes, err := p.nodes(ctx, n.IDs)
+	if err != nil {
+		return nil, err
+	}
+	if nodes, err = n.Rehash(nodes, rfc6962.DefaultHasher.HashChildren); err != nil {
+		return nil, err
+	}
+	path := make([]receipt.Hash, len(nodes))
+	for i := range nodes {
+		path[i] = receipt.Hash(nodes[i])
+	}
+	return path, nil
+}
+
+// receipt completes r, which lacks only the proof, with the one for the entry in the tree of the signed checkpoint, and encodes it.
+func (p *Published) receipt(ctx context.Context, index uint64, checkpoint []byte, size uint64, r *receipt.Receipt) ([]byte, error) {
+	path, err := p.InclusionProof(ctx, index, size)
+	if err != nil {
+		return nil, err
+	}
+	tp := receipt.Proof{Index: index, Path: path, Checkpoint: checkpoint}
+	r.Proof = tp.AppendText(make([]byte, 0, 64+45*len(path)+len(checkpoint)))
+	estimate := 768 + len(r.Proof)
+	if r.Header != nil {
+		estimate += len(r.Header.Content) * 5 / 4
+	}
+	if r.Payload != nil {
+		estimate += len(r.Payload.Content) * 4 / 3
+	}
+	return r.AppendJSON(make([]byte, 0, estimate))
+}

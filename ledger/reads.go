@@ -1,0 +1,201 @@
+package ledger
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+)
+
+// Published returns the latest published state. Everything that one answer needs must come from one such state.
+func (l *Ledger) Published() *Published { return l.published.Load() }
+
+// Origin returns the log's name, the first line of its checkpoints.
+func (l *Ledger) Origin() string { return l.cfg.Signer.Name() }
+
+// An Entry is a recorded entry without its payload.
+type Entry struct {
+	Index    uint64
+	Skeleton receipt.Skeleton
+	Header   *receipt.HeaderOpening // nil: erased
+}
+
+// Entry returns an entry of the stream. Errors: ErrOutOfRange, ErrNotFound (the entry is of another stream, which is not said).
+func (l *Ledger) Entry(ctx context.Context, s *Stream, index uint64) (*Entry, error) {
+	return l.entryAt(ctx, l.Published(), s, index)
+}
+
+func (l *Ledger) entryAt(ctx context.Context, p *Published, s *Stream, index uint64) (*Entry, error) {
+	if index >= p.Size {
+		return nil, fmt.Errorf("index: %d is %w, which has %d entries", index, ErrOutOfRange, p.Size)
+	}
+	sk, err := l.store.Skeletons(ctx, index, index+1)
+	if err != nil {
+		return nil, fmt.Errorf("entry %d: %w", index, err)
+	}
+	if sk[0].StreamID != s.ID {
+		return nil, fmt.Errorf("index: %w as %d in this tenant's stream", ErrNotFound, index)
+	}
+	e := &Entry{Index: index, Skeleton: sk[0]}
+	if e.Header, err = l.store.Header(ctx, index); err != nil {
+		return nil, fmt.Errorf("header of entry %d: %w", index, err)
+	}
+	return e, nil
+}
+
+// Payload returns the payload of an entry of the stream, or nil if it was erased. Errors: as Entry.
+func (l *Ledger) Payload(ctx context.Context, s *Stream, index uint64) (*receipt.PayloadOpening, error) {
+	if _, err := l.Entry(ctx, s, index); err != nil {
+		return nil, err
+	}
+	p, err := l.store.Payload(ctx, index)
+	if err != nil {
+		return nil, fmt.Errorf("payload of entry %d: %w", index, err)
+	}
+	return p, nil
+}
+
+// ReceiptOptions say which receipt to make.
+type ReceiptOptions struct {
+	Size         uint64 // of a published checkpoint; 0: the latest
+	Shared       bool   // for third parties
+	EmbedPayload bool
+}
+
+// Receipt returns a receipt for an entry of the stream. Errors: as Entry; ErrNoCheckpoint, whose message names the next published size; ErrErased.
+func (l *Ledger) Receipt(ctx context.Context, s *Stream, index uint64, o ReceiptOptions) ([]byte, error) {
+	p := l.Published()
+	e, err := l.entryAt(ctx, p, s, index)
+	if err != nil {
+		return nil, err
+	}
+	size, checkpoint, err := l.checkpointAt(ctx, p, o.Size)
+	if err != nil {
+		return nil, err
+	}
+	if index >= size {
+		return nil, fmt.Errorf("index: %d is %w of size %d", index, ErrOutOfRange, size)
+	}
+	r, err := l.opening(ctx, e, o)
+	if err != nil {
+		return nil, err
+	}
+	return p.receipt(ctx, index, checkpoint, size, r)
+}
+
+// opening returns the receipt of the entry without its proof.
+func (l *Ledger) opening(ctx context.Context, e *Entry, o ReceiptOptions) (*receipt.Receipt, error) {
+	payload, err := l.store.Payload(ctx, e.Index)
+	if err != nil {
+		return nil, fmt.Errorf("payload of entry %d: %w", e.Index, err)
+	}
+	r := &receipt.Receipt{Tag: e.Skeleton.Tag, Time: e.Skeleton.Time, Header: e.Header, HeaderHash: e.Skeleton.HeaderHash, Payload: payload}
+	switch {
+	case o.Shared && (e.Header == nil || payload == nil):
+		return nil, fmt.Errorf("entry %d can't be shared: its payload is %w", e.Index, ErrErased)
+	case o.EmbedPayload && payload == nil:
+		return nil, fmt.Errorf("the payload of entry %d is %w", e.Index, ErrErased)
+	case o.Shared:
+		r.Form, r.LinkHash = receipt.Shared, e.Skeleton.Link()
+	case e.Header == nil:
+		r.Form, r.Payload = receipt.HeaderErased, nil
+	case payload == nil:
+		r.Form = receipt.PayloadErased
+	case o.EmbedPayload:
+		r.Form = receipt.Full
+	default:
+		r.Form = receipt.Detached
+	}
+	if !o.Shared {
+		r.Link = &receipt.LinkOpening{Salt: e.Skeleton.LinkSalt, StreamID: e.Skeleton.StreamID, Seq: e.Skeleton.Seq, Prev: e.Skeleton.Prev}
+	}
+	if r.Payload != nil && !o.EmbedPayload {
+		r.Payload = &receipt.PayloadOpening{Salt: payload.Salt}
+	}
+	return r, nil
+}
+
+// checkpointAt returns the published checkpoint of a size; 0 means the latest.
+func (l *Ledger) checkpointAt(ctx context.Context, p *Published, size uint64) (uint64, []byte, error) {
+	if size == 0 || size == p.Size {
+		return p.Size, p.Checkpoint, nil
+	}
+	if size > p.Size {
+		return 0, nil, fmt.Errorf("tree_size: %d is %w, which has %d entries", size, ErrOutOfRange, p.Size)
+	}
+	cp, err := l.store.Checkpoint(ctx, size)
+	next := p.Size // the latest may not be in the store yet
+	switch {
+	case err == nil && cp.Size == size:
+		return size, cp.Signed, nil
+	case err == nil:
+		next = min(next, cp.Size)
+	case !errors.Is(err, store.ErrNotFound):
+		return 0, nil, fmt.Errorf("checkpoint of size %d: %w", size, err)
+	}
+	return 0, nil, fmt.Errorf("tree_size: %w (%d); the next one is %d", ErrNoCheckpoint, size, next)
+}
+
+// LeafHash returns the leaf hash of a published entry, which is public. Errors: ErrOutOfRange.
+func (l *Ledger) LeafHash(ctx context.Context, p *Published, index uint64) (receipt.Hash, error) {
+	if index >= p.Size {
+		return receipt.Hash{}, fmt.Errorf("index: %d is %w, which has %d entries", index, ErrOutOfRange, p.Size)
+	}
+	hashes, err := p.Tile(ctx, 0, index/store.TileWidth, int(index%store.TileWidth)+1)
+	if err != nil {
+		return receipt.Hash{}, err
+	}
+	return hashes[index%store.TileWidth], nil
+}
+
+// EntryBundle returns the first width entries of a bundle in the encoding of C2SP tlog-tiles, 1 ≤ width ≤ 256, or ErrOutOfRange if
+// the published log doesn't have that many.
+func (l *Ledger) EntryBundle(ctx context.Context, index uint64, width int) ([]byte, error) {
+	p := l.Published()
+	if index > p.Size/store.TileWidth || index*store.TileWidth+uint64(width) > p.Size {
+		return nil, fmt.Errorf("entry bundle %d with %d entries: %w of size %d", index, width, ErrOutOfRange, p.Size)
+	}
+	from := index * store.TileWidth
+	sk, err := l.store.Skeletons(ctx, from, from+uint64(width))
+	if err != nil {
+		return nil, fmt.Errorf("entry bundle %d: %w", index, err)
+	}
+	out := make([]byte, 0, len(sk)*(2+receipt.LeafSize))
+	for i := range sk {
+		data := sk[i].LeafData()
+		out = binary.BigEndian.AppendUint16(out, receipt.LeafSize)
+		out = append(out, data[:]...)
+	}
+	return out, nil
+}
+
+// A StreamHead is the published end of a stream.
+type StreamHead struct {
+	Entries   uint64 // in the stream
+	LastIndex uint64 // not set when Entries is 0
+	LastLeaf  receipt.Hash
+}
+
+// StreamHead returns the end of the stream in the published state p.
+func (l *Ledger) StreamHead(ctx context.Context, p *Published, s *Stream) (StreamHead, error) {
+	list, err := l.store.Postings(ctx, streamTerm(s.ID))
+	if err != nil {
+		return StreamHead{}, err
+	}
+	defer list.Close()
+	if p.Size == 0 {
+		return StreamHead{}, nil
+	}
+	index, ok, err := list.SeekLE(p.Size - 1)
+	if err != nil || !ok {
+		return StreamHead{}, err
+	}
+	sk, err := l.store.Skeletons(ctx, index, index+1)
+	if err != nil {
+		return StreamHead{}, fmt.Errorf("entry %d: %w", index, err)
+	}
+	return StreamHead{Entries: sk[0].Seq + 1, LastIndex: index, LastLeaf: sk[0].LeafHash()}, nil
+}

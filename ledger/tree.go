@@ -1,0 +1,257 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"math/bits"
+
+	"github.com/maypok86/otter/v2"
+	"github.com/transparency-dev/merkle/compact"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+)
+
+// The tree is kept as C2SP tlog-tiles: a tile at level L holds 256 nodes of height 8·L, and is full or the last of its level. In memory
+// each tile also has the nodes between its own height and the next tile's, so that a proof is made of look-ups alone.
+
+// tileHeight is how many levels of the tree a tile spans.
+const tileHeight = 8
+
+// tileNodes are the nodes of a tile: those at index h have the height 8·L + h, and there are up to 256 >> h.
+type tileNodes [tileHeight][]receipt.Hash
+
+func newTileNodes() *tileNodes {
+	var t tileNodes
+	all := make([]receipt.Hash, 2*store.TileWidth-2)
+	for h := range t {
+		w := store.TileWidth >> h
+		t[h], all = all[:0:w], all[w:]
+	}
+	return &t
+}
+
+// push appends a node of the lowest height and all that it completes. It says whether the tile is full now, and if so returns its root.
+func (t *tileNodes) push(n receipt.Hash) (root receipt.Hash, full bool) {
+	for h := range t {
+		t[h] = append(t[h], n)
+		if len(t[h])%2 == 1 {
+			return receipt.Hash{}, false
+		}
+		n = receipt.NodeHash(&t[h][len(t[h])-2], &t[h][len(t[h])-1])
+	}
+	return n, true
+}
+
+// fullTile makes the nodes of a full tile from its hashes.
+func fullTile(hashes []receipt.Hash) (*tileNodes, receipt.Hash) {
+	t := newTileNodes()
+	var root receipt.Hash
+	for _, h := range hashes {
+		root, _ = t.push(h)
+	}
+	return t, root
+}
+
+// A tree is the growing right edge of the log. It belongs to the sequencer.
+type tree struct {
+	size  uint64
+	edges []edge // by tile level; the last, not full, tile of each
+	full  []store.Tile
+	cache *tileCache
+}
+
+// An edge is the last tile of its level. Its slices only ever grow, so that a copy of it stays as it is.
+type edge struct {
+	index uint64
+	tileNodes
+}
+
+// append adds a leaf.
+func (t *tree) append(leaf receipt.Hash) {
+	t.size++
+	for level := 0; ; level++ {
+		if level == len(t.edges) {
+			t.edges = append(t.edges, edge{tileNodes: *newTileNodes()})
+		}
+		e := &t.edges[level]
+		root, full := e.push(leaf)
+		if !full {
+			return
+		}
+		done := e.tileNodes
+		t.full = append(t.full, store.Tile{Level: uint8(level), Index: e.index, Hashes: done[0]})
+		t.cache.put(uint8(level), e.index, &done)
+		*e = edge{index: e.index + 1, tileNodes: *newTileNodes()}
+		leaf = root
+	}
+}
+
+// takeFull returns the tiles that became full since the last call.
+func (t *tree) takeFull() []store.Tile {
+	full := t.full
+	t.full = nil
+	return full
+}
+
+// snapshot returns a copy of the edges that later appends don't change.
+func (t *tree) snapshot() []edge { return append([]edge(nil), t.edges...) }
+
+// root returns the root of the tree.
+func (t *tree) root() receipt.Hash {
+	p := Published{Size: t.size, edges: t.edges, tiles: t.cache}
+	root, err := p.rootOf(context.Background(), t.size)
+	if err != nil {
+		panic("ledger: the right edge of the tree is not in memory: " + err.Error()) // a bug: these nodes are all in edges
+	}
+	return root
+}
+
+// loadTree rebuilds the edges from what the store has: leaf hashes from skeletons, higher nodes from full tiles.
+func loadTree(ctx context.Context, s store.Store, size uint64, cache *tileCache) (*tree, error) {
+	t := &tree{size: size, cache: cache}
+	for level := 0; size>>(tileHeight*level) > 0; level++ {
+		count := size >> (tileHeight * level) // nodes of this height
+		e := edge{index: count / store.TileWidth, tileNodes: *newTileNodes()}
+		first := e.index * store.TileWidth
+		if level == 0 {
+			sk, err := s.Skeletons(ctx, first, count)
+			if err != nil {
+				return nil, fmt.Errorf("entries %d to %d: %w", first, count, err)
+			}
+			for i := range sk {
+				e.push(sk[i].LeafHash())
+			}
+		} else {
+			for i := first; i < count; i++ {
+				hashes, err := s.Tile(ctx, uint8(level-1), i)
+				if err != nil {
+					return nil, fmt.Errorf("tile %d of level %d: %w", i, level-1, err)
+				}
+				_, root := fullTile(hashes)
+				e.push(root)
+			}
+		}
+		t.edges = append(t.edges, e)
+	}
+	return t, nil
+}
+
+// A tileCache keeps full tiles with their inner nodes. They never change.
+type tileCache struct {
+	store store.Store
+	tiles *otter.Cache[tileID, *tileNodes] // otter: the cache that the design names, chosen for its hit rate under scans
+}
+
+type tileID struct {
+	level uint8
+	index uint64
+}
+
+func newTileCache(s store.Store, size int) *tileCache {
+	return &tileCache{s, otter.Must(&otter.Options[tileID, *tileNodes]{MaximumSize: size})}
+}
+
+func (c *tileCache) put(level uint8, index uint64, t *tileNodes) {
+	c.tiles.Set(tileID{level, index}, t)
+}
+
+func (c *tileCache) get(ctx context.Context, level uint8, index uint64) (*tileNodes, error) {
+	id := tileID{level, index}
+	if t, ok := c.tiles.GetIfPresent(id); ok {
+		return t, nil
+	}
+	hashes, err := c.store.Tile(ctx, level, index)
+	if err != nil {
+		return nil, fmt.Errorf("tile %d of level %d: %w", index, level, err)
+	}
+	if len(hashes) != store.TileWidth {
+		return nil, fmt.Errorf("tile %d of level %d: %d hashes", index, level, len(hashes))
+	}
+	t, _ := fullTile(hashes)
+	c.tiles.Set(id, t)
+	return t, nil
+}
+
+// A Published is a state of the log that may be shown to anybody. It never changes.
+type Published struct {
+	Size       uint64
+	Root       receipt.Hash
+	Time       uint64        // of the last entry, Unix milliseconds; 0 if there is none
+	Checkpoint []byte        // signed note
+	Superseded chan struct{} // closed when a larger state is published
+
+	edges []edge
+	tiles *tileCache
+}
+
+// node returns a complete node of the tree.
+func (p *Published) node(ctx context.Context, id compact.NodeID) (*receipt.Hash, error) {
+	level, h := id.Level/tileHeight, id.Level%tileHeight
+	tile := id.Index >> (tileHeight - h)
+	at := id.Index & (1<<(tileHeight-h) - 1)
+	if int(level) < len(p.edges) {
+		var nodes *tileNodes
+		if e := &p.edges[level]; tile == e.index {
+			nodes = &e.tileNodes
+		} else if tile < e.index {
+			var err error
+			if nodes, err = p.tiles.get(ctx, uint8(level), tile); err != nil {
+				return nil, err
+			}
+		}
+		if nodes != nil && at < uint64(len(nodes[h])) {
+			return &nodes[h][at], nil
+		}
+	}
+	return nil, fmt.Errorf("node %d of height %d is not in the tree of size %d", id.Index, id.Level, p.Size)
+}
+
+func (p *Published) nodes(ctx context.Context, ids []compact.NodeID) ([][]byte, error) {
+	out := make([][]byte, len(ids))
+	for i, id := range ids {
+		n, err := p.node(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = n[:]
+	}
+	return out, nil
+}
+
+// rootOf returns the root of the tree of a size up to the published one.
+func (p *Published) rootOf(ctx context.Context, size uint64) (receipt.Hash, error) {
+	if size == 0 {
+		return emptyRoot, nil
+	}
+	peaks, err := p.nodes(ctx, compact.RangeNodes(0, size, make([]compact.NodeID, 0, bits.OnesCount64(size))))
+	if err != nil {
+		return receipt.Hash{}, err
+	}
+	root := receipt.Hash(peaks[len(peaks)-1])
+	for i := len(peaks) - 2; i >= 0; i-- {
+		root = receipt.NodeHash((*receipt.Hash)(peaks[i]), &root)
+	}
+	return root, nil
+}
+
+// Tile returns the first width hashes of a tile, 1 ≤ width ≤ 256, or ErrOutOfRange if the published tree doesn't have that many.
+func (p *Published) Tile(ctx context.Context, level uint8, index uint64, width int) ([]receipt.Hash, error) {
+	if int(level) < len(p.edges) {
+		e := &p.edges[level]
+		var hashes []receipt.Hash
+		if index == e.index {
+			hashes = e.tileNodes[0]
+		} else if index < e.index {
+			t, err := p.tiles.get(ctx, level, index)
+			if err != nil {
+				return nil, err
+			}
+			hashes = t[0]
+		}
+		if width <= len(hashes) {
+			return hashes[:width], nil
+		}
+	}
+	return nil, fmt.Errorf("tile %d of level %d with %d hashes: %w of size %d", index, level, width, ErrOutOfRange, p.Size)
+}
