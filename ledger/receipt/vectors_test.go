@@ -260,6 +260,26 @@ func (w *world) receipt(i, n int, form Form, witnessed bool) []byte {
 	return append(out, '\n')
 }
 
+// rebuild returns a changed receipt with the proof of entry i.
+func (w *world) rebuild(r Receipt, i, n int) []byte {
+	p, err := Parse(w.receipt(i, n, Full, false))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r.Proof = p.Proof
+	out, err := r.AppendJSON(nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return out
+}
+
+func (w *world) sharedDetached(i, n int) []byte {
+	r := *w.receipts[i]
+	r.Form, r.Link, r.Payload = Shared, nil, &PayloadOpening{Salt: r.Payload.Salt}
+	return w.rebuild(r, i, n)
+}
+
 // cosignature makes the witness's line at a fixed time, so that the vectors stay the same.
 func (w *world) cosignature(signed string) string {
 	text, _, _ := strings.Cut(signed, "\n\n")
@@ -419,6 +439,18 @@ func TestReceiptVectors(t *testing.T) {
 		}
 		add(name, bytes.Replace(full, []byte(old), []byte(new), 1), receiptCase{Reason: reason})
 	}
+	short := *w.receipts[4]
+	short.Payload = &PayloadOpening{Salt: short.Payload.Salt, Content: []byte{}}
+	add("full, with an empty payload that is not the one recorded", w.rebuild(short, 4, 11), receiptCase{Reason: "4"})
+	add("shared without its payload, header only", w.sharedDetached(4, 11), receiptCase{HeaderOnly: true})
+	add("shared with its payload from elsewhere", w.sharedDetached(4, 11), receiptCase{Payload: "p4"})
+	add("detached, header only, with another payload", w.receipt(4, 11, Detached, false), receiptCase{HeaderOnly: true, Payload: "p5", Reason: "4"})
+	zero := *w.receipts[4]
+	zero.Link = &LinkOpening{Salt: zero.Link.Salt, StreamID: zero.Link.StreamID, Seq: zero.Link.Seq}
+	add("prev zero though seq is not", w.rebuild(zero, 4, 11), receiptCase{Reason: "5"})
+	bad := bytes.Replace(wit, []byte("— witness.example "), []byte("— witness.example AAAA"), 1)
+	add("witness line with another key hash", bad, receiptCase{})
+	add("witness line with another key hash, quorum asks for it", bad, receiptCase{Policies: []string{"witnessed"}, Reason: "7"})
 	edit("white space between members", "", `","tag"`, "\",\r\n\t \"tag\"")
 	edit("escape in a member name", "", `"tag"`, "\"\\u0074ag\"")
 	edit("another escape of the same header", "", `{\"origin\"`, "{\\u0022origin\\u0022")
@@ -564,12 +596,17 @@ func TestStrictJSONVectors(t *testing.T) {
 		{"signer empty", `{"keyId":"k1"}`, `{}`, "refuse"},
 		{"signer a string", `{"keyId":"k1"}`, `"k1"`, "refuse"},
 		{"signer with unknown member", `{"keyId":"k1"}`, `{"keyID":"k1"}`, "refuse"},
-		{"digest empty", `{"gitCommit":"abc",`, `{"gitCommit":"",`, "refuse"},
+		{"digest value empty", `{"gitCommit":"abc",`, `{"gitCommit":"",`, "refuse"},
 		{"digest duplicate", `{"gitCommit":"abc",`, `{"gitCommit":"abc","gitCommit":"abc",`, "refuse"},
 		{"digest a number", `{"gitCommit":"abc",`, `{"gitCommit":1,`, "refuse"},
 		{"digest algorithm __proto__", `{"gitCommit":"abc",`, `{"__proto__":"abc",`, "accept"},
 		{"subject without digest", `"digest":{"gitCommit":"abc",`, `"digests":{"gitCommit":"abc",`, "refuse"},
-		{"size 0", `"size":`, `"size":0,"siz":`, "refuse"},
+		{"size 0", `"size":46`, `"size":0`, "accept"},
+		{"empty media type", `"mediaType":"application/json"`, `"mediaType":""`, "refuse"},
+		{"empty submitter", `"submitter":"token:globex"`, `"submitter":""`, "refuse"},
+		{"empty digest algorithm", `{"gitCommit":"abc",`, `{"":"abc",`, "refuse"},
+		{"no digests", `"digest":{`, `"digest":{},"digesT":{`, "refuse"},
+		{"empty subject name", `"name":"`, `"name":"","namE":"`, "refuse"},
 		{"size a string", `"size":46`, `"size":"46"`, "refuse"},
 		{"size with fraction", `"size":46`, `"size":46.0`, "refuse"},
 		{"size with exponent", `"size":46`, `"size":46e0`, "refuse"},

@@ -298,6 +298,9 @@ func (o *Object) Objects(name string, read func(*Object) error) {
 func (o *Object) Strings() map[string]string {
 	m := make(map[string]string, len(o.members))
 	for name := range o.members {
+		if name == "" {
+			o.state.fail("%s: a member without a name", strings.TrimSuffix(o.path, "."))
+		}
 		if s := o.OptionalString(name); o.state.err == nil {
 			m[name] = s
 		}

@@ -1,0 +1,115 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	"connectrpc.com/connect"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/ledger"
+)
+
+// codes is the one table from errors to codes. What is not in it is internal, and not told to callers.
+var codes = []struct {
+	err   error
+	code  connect.Code
+	label string        // in metrics
+	retry time.Duration // 0: retrying is of no use
+}{
+	{ledger.ErrQueueFull, connect.CodeResourceExhausted, "queue_full", time.Second},
+	{ledger.ErrDiskFull, connect.CodeResourceExhausted, "disk_full", 30 * time.Second},
+	{ledger.ErrClock, connect.CodeUnavailable, "clock", 30 * time.Second},
+	{ledger.ErrClosed, connect.CodeUnavailable, "closed", 5 * time.Second},
+	{ledger.ErrFailed, connect.CodeUnavailable, "failed", 30 * time.Second},
+	{ledger.ErrKeyReused, connect.CodeFailedPrecondition, "key_reused", 0},
+	{ledger.ErrNotFound, connect.CodeNotFound, "not_found", 0},
+	{ledger.ErrOutOfRange, connect.CodeOutOfRange, "out_of_range", 0},
+	{ledger.ErrNoCheckpoint, connect.CodeFailedPrecondition, "no_checkpoint", 0},
+	{ledger.ErrErased, connect.CodeFailedPrecondition, "erased", 0},
+	{ledger.ErrPageToken, connect.CodeInvalidArgument, "page_token", 0},
+	{context.Canceled, connect.CodeCanceled, "canceled", 0},
+	{context.DeadlineExceeded, connect.CodeDeadlineExceeded, "deadline", 0},
+}
+
+// public words an error for the caller. Errors whose message begins with the name of a field and a colon name it in a detail, too.
+func (s *Server) public(err error) *connect.Error {
+	var ce *connect.Error
+	if errors.As(err, &ce) {
+		return ce
+	}
+	var fe *ingest.FieldError
+	if errors.As(err, &fe) {
+		return fieldError(connect.CodeInvalidArgument, "submission."+fe.Field, "%s", fe.Message)
+	}
+	for _, row := range codes {
+		if !errors.Is(err, row.err) {
+			continue
+		}
+		if row.retry > 0 {
+			return retryAs(row.code, err, row.retry)
+		}
+		if m := fieldPrefix.FindStringSubmatch(err.Error()); m != nil {
+			return fieldError(row.code, m[1], "%s", strings.TrimPrefix(err.Error(), m[0]))
+		}
+		return connect.NewError(row.code, err)
+	}
+	s.log.Error("internal error", "err", err)
+	return connect.NewError(connect.CodeInternal, errors.New("internal error; the server's log has the cause"))
+}
+
+func reasonLabel(err error) string {
+	for _, row := range codes {
+		if errors.Is(err, row.err) {
+			return row.label
+		}
+	}
+	return "internal"
+}
+
+var fieldPrefix = regexp.MustCompile(`^([a-z_]+): `)
+
+// fieldError returns an error whose message and detail name the field.
+func fieldError(code connect.Code, field, format string, args ...any) *connect.Error {
+	message := fmt.Sprintf(format, args...)
+	e := connect.NewError(code, errors.New(field+": "+message))
+	path := &validate.FieldPath{}
+	for _, name := range strings.Split(field, ".") {
+		path.Elements = append(path.Elements, &validate.FieldPathElement{FieldName: proto.String(name)})
+	}
+	v := &validate.Violations{Violations: []*validate.Violation{{Field: path, Message: proto.String(message)}}}
+	if d, err := connect.NewErrorDetail(v); err == nil {
+		e.AddDetail(d)
+	}
+	return e
+}
+
+// retryLater returns a resource_exhausted error that says when to try again, as a header for HTTP clients and as a detail for gRPC's.
+func retryLater(err error, after time.Duration) *connect.Error {
+	return retryAs(connect.CodeResourceExhausted, err, after)
+}
+
+func retryAs(code connect.Code, err error, after time.Duration) *connect.Error {
+	e := connect.NewError(code, err)
+	e.Meta().Set("Retry-After", strconv.Itoa(int(after.Seconds())))
+	if d, err := connect.NewErrorDetail(&errdetails.RetryInfo{RetryDelay: durationpb.New(after)}); err == nil {
+		e.AddDetail(d)
+	}
+	return e
+}
+
+func (s *Server) recover(_ context.Context, spec connect.Spec, _ http.Header, p any) error {
+	s.log.Error("panic", "procedure", spec.Procedure, "panic", p, "stack", string(debug.Stack()))
+	return connect.NewError(connect.CodeInternal, errors.New("internal error; the server's log has the cause"))
+}

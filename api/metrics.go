@@ -1,0 +1,141 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+	"connectrpc.com/grpchealth"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
+)
+
+// Metrics are what the server counts. No label holds a tenant, a token or anything from a payload.
+type Metrics struct {
+	registry *prometheus.Registry
+	calls    *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	entries  prometheus.Counter
+	batch    prometheus.Histogram
+	commit   prometheus.Histogram
+	sign     prometheus.Histogram
+	refused  *prometheus.CounterVec
+}
+
+// NewMetrics returns metrics with a registry of their own.
+func NewMetrics() *Metrics {
+	r := prometheus.NewRegistry()
+	m := &Metrics{
+		registry: r,
+		calls: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_rpc_total",
+			Help: "Calls by procedure and code."}, []string{"procedure", "code"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "muniment_rpc_seconds",
+			Help: "Duration of calls, streams excepted.", Buckets: prometheus.ExponentialBuckets(0.0002, 2.5, 12)}, []string{"procedure"}),
+		entries: prometheus.NewCounter(prometheus.CounterOpts{Name: "muniment_entries_total",
+			Help: "Entries committed by this process."}),
+		batch: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "muniment_batch_entries",
+			Help: "Entries in one commit.", Buckets: prometheus.ExponentialBuckets(1, 4, 8)}),
+		commit: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "muniment_commit_seconds",
+			Help: "Duration of one durable commit.", Buckets: prometheus.ExponentialBuckets(0.0001, 2.5, 12)}),
+		sign: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "muniment_publish_seconds",
+			Help: "Duration of signing and publishing a checkpoint.", Buckets: prometheus.ExponentialBuckets(0.00001, 2.5, 10)}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_refused_entries_total",
+			Help: "Entries that were not taken, by reason."}, []string{"reason"}),
+	}
+	r.MustRegister(m.calls, m.seconds, m.entries, m.batch, m.commit, m.sign, m.refused,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Observer returns what the ledger reports to.
+func (m *Metrics) Observer() ledger.Observer {
+	return ledger.Observer{
+		Committed: func(entries int, commit, sign time.Duration) {
+			m.entries.Add(float64(entries))
+			m.batch.Observe(float64(entries))
+			m.commit.Observe(commit.Seconds())
+			m.sign.Observe(sign.Seconds())
+		},
+		Refused: func(reason error) {
+			m.refused.WithLabelValues(reasonLabel(reason)).Inc()
+		},
+	}
+}
+
+// Watch adds gauges that are read from the ledger.
+func (m *Metrics) Watch(l *ledger.Ledger, freeBytes func() (uint64, error)) {
+	gauge := func(name, help string, f func() float64) {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f))
+	}
+	gauge("muniment_tree_size", "Entries in the published log.", func() float64 { return float64(l.Published().Size) })
+	gauge("muniment_pending_entries", "Entries waiting to be sequenced.", func() float64 { return float64(l.Pending()) })
+	gauge("muniment_ready", "1 if appends are taken.", func() float64 {
+		if l.Ready() != nil {
+			return 0
+		}
+		return 1
+	})
+	gauge("muniment_disk_free_bytes", "Free space where the store lies.", func() float64 {
+		n, err := freeBytes()
+		if err != nil {
+			return -1
+		}
+		return float64(n)
+	})
+}
+
+func (m *Metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+func (m *Metrics) interceptor() connect.Interceptor { return &metricsInterceptor{m} }
+
+type metricsInterceptor struct{ m *Metrics }
+
+func (i *metricsInterceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		start := time.Now()
+		res, err := next(ctx, req)
+		i.m.calls.WithLabelValues(req.Spec().Procedure, codeLabel(err)).Inc()
+		i.m.seconds.WithLabelValues(req.Spec().Procedure).Observe(time.Since(start).Seconds())
+		return res, err
+	}
+}
+
+func (i *metricsInterceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+func (i *metricsInterceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
+		err := next(ctx, conn)
+		i.m.calls.WithLabelValues(conn.Spec().Procedure, codeLabel(err)).Inc()
+		return err
+	}
+}
+
+func codeLabel(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	return connect.CodeOf(err).String()
+}
+
+// healthChecker answers gRPC health checks.
+type healthChecker struct{ s *Server }
+
+func (h healthChecker) Check(_ context.Context, req *grpchealth.CheckRequest) (*grpchealth.CheckResponse, error) {
+	if req.Service != "" && req.Service != munimentv1connect.LedgerServiceName {
+		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("unknown service %q", req.Service))
+	}
+	if h.s.ledger.Ready() != nil {
+		return &grpchealth.CheckResponse{Status: grpchealth.StatusNotServing}, nil
+	}
+	return &grpchealth.CheckResponse{Status: grpchealth.StatusServing}, nil
+}

@@ -1,0 +1,324 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"buf.build/go/protovalidate"
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/receipt"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+// A service implements LedgerService. Requests have been authenticated and validated when they get here.
+type service struct{ *Server }
+
+func (s *service) Append(ctx context.Context, req *connect.Request[munimentv1.AppendRequest]) (*connect.Response[munimentv1.AppendResponse], error) {
+	id, err := authorize(ctx, req.Msg.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	results, err := s.ingest.Append(ctx, id.submitter(), []ingest.Submission{submission(req.Msg.Submission)})
+	if err == nil {
+		err = results[0].Err
+	}
+	if err != nil {
+		return nil, s.public(err)
+	}
+	return connect.NewResponse(&munimentv1.AppendResponse{Appended: appended(results[0])}), nil
+}
+
+func (s *service) AppendBatch(ctx context.Context, req *connect.Request[munimentv1.AppendBatchRequest]) (*connect.Response[munimentv1.AppendBatchResponse], error) {
+	id, err := authorize(ctx, req.Msg.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*munimentv1.AppendResult, len(req.Msg.Submissions))
+	subs := make([]ingest.Submission, 0, len(out))
+	place := make([]int, 0, len(out))
+	for i, m := range req.Msg.Submissions {
+		if err := protovalidate.Validate(m); err != nil {
+			out[i] = appendError(connect.NewError(connect.CodeInvalidArgument, err), violatedField(err))
+			continue
+		}
+		subs = append(subs, submission(m))
+		place = append(place, i)
+	}
+	if len(subs) > 0 {
+		results, err := s.ingest.Append(ctx, id.submitter(), subs)
+		if err != nil {
+			return nil, s.public(err)
+		}
+		for i, r := range results {
+			if r.Err == nil {
+				out[place[i]] = &munimentv1.AppendResult{Result: &munimentv1.AppendResult_Appended{Appended: appended(r)}}
+				continue
+			}
+			field := ""
+			var fe *ingest.FieldError
+			if errors.As(r.Err, &fe) {
+				field = fe.Field
+			}
+			out[place[i]] = appendError(s.public(r.Err), field)
+		}
+	}
+	return connect.NewResponse(&munimentv1.AppendBatchResponse{Results: out}), nil
+}
+
+func (id *identity) submitter() ingest.Submitter {
+	return ingest.Submitter{Tenant: id.tenant.Name, Identity: id.name, Stream: id.tenant.Stream}
+}
+
+func submission(m *munimentv1.Submission) ingest.Submission {
+	return ingest.Submission{Kind: m.Kind, MediaType: m.MediaType, Payload: m.Payload, IdempotencyKey: m.IdempotencyKey}
+}
+
+func appended(r ledger.Result) *munimentv1.Appended {
+	return &munimentv1.Appended{Index: r.Index, Duplicate: r.Duplicate, Receipt: r.Receipt}
+}
+
+func appendError(e *connect.Error, field string) *munimentv1.AppendResult {
+	return &munimentv1.AppendResult{Result: &munimentv1.AppendResult_Error{Error: &munimentv1.AppendError{Code: e.Code().String(), Field: field, Message: e.Message()}}}
+}
+
+func violatedField(err error) string {
+	var v *protovalidate.ValidationError
+	if errors.As(err, &v) && len(v.Violations) > 0 {
+		return protovalidate.FieldPathString(v.Violations[0].Proto.GetField())
+	}
+	return ""
+}
+
+func (s *service) GetEntry(ctx context.Context, req *connect.Request[munimentv1.GetEntryRequest]) (*connect.Response[munimentv1.GetEntryResponse], error) {
+	id, err := authorize(ctx, req.Msg.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	e, err := s.ledger.Entry(ctx, id.tenant.Stream, req.Msg.Index)
+	if err != nil {
+		return nil, s.public(err)
+	}
+	res := &munimentv1.GetEntryResponse{}
+	if res.Entry, err = entryMessage(e); err != nil {
+		return nil, s.public(err)
+	}
+	if req.Msg.IncludePayload {
+		p, err := s.ledger.Payload(ctx, id.tenant.Stream, req.Msg.Index)
+		if err != nil {
+			return nil, s.public(err)
+		}
+		if p != nil {
+			res.Payload = p.Content
+		}
+	}
+	return connect.NewResponse(res), nil
+}
+
+// defaultPageSize is what ListEntries returns when the caller doesn't say.
+const defaultPageSize = 100
+
+func (s *service) ListEntries(ctx context.Context, req *connect.Request[munimentv1.ListEntriesRequest]) (*connect.Response[munimentv1.ListEntriesResponse], error) {
+	id, err := authorize(ctx, req.Msg.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	filter, err := filterOf(req.Msg.Filter)
+	if err != nil {
+		return nil, err
+	}
+	q := ledger.Query{Filter: filter, OldestFirst: req.Msg.Order == munimentv1.Order_ORDER_OLDEST_FIRST, Limit: int(req.Msg.PageSize), Token: req.Msg.PageToken}
+	if q.Limit == 0 {
+		q.Limit = defaultPageSize
+	}
+	page, err := s.ledger.List(ctx, id.tenant.Stream, q)
+	if err != nil {
+		return nil, s.public(err)
+	}
+	res := &munimentv1.ListEntriesResponse{NextPageToken: page.Next, TreeSize: page.Size}
+	for i := range page.Entries {
+		m, err := entryMessage(&page.Entries[i])
+		if err != nil {
+			return nil, s.public(err)
+		}
+		res.Entries = append(res.Entries, m)
+	}
+	return connect.NewResponse(res), nil
+}
+
+func filterOf(m *munimentv1.Filter) (ledger.Filter, error) {
+	if m == nil {
+		return ledger.Filter{}, nil
+	}
+	f := ledger.Filter{Kind: m.Kind, Subject: m.Subject, PredicateType: m.PredicateType, Signer: m.Signer}
+	for _, t := range []struct {
+		name string
+		from *timestamppb.Timestamp
+		to   *time.Time
+	}{{"filter.from", m.From, &f.From}, {"filter.to", m.To, &f.To}} {
+		if t.from == nil {
+			continue
+		}
+		if err := t.from.CheckValid(); err != nil {
+			return ledger.Filter{}, fieldError(connect.CodeInvalidArgument, t.name, "not a valid time")
+		}
+		*t.to = t.from.AsTime()
+	}
+	if !f.From.IsZero() && !f.To.IsZero() && f.To.Before(f.From) {
+		return ledger.Filter{}, fieldError(connect.CodeInvalidArgument, "filter.to", "before filter.from")
+	}
+	return f, nil
+}
+
+func entryMessage(e *ledger.Entry) (*munimentv1.Entry, error) {
+	leaf := e.Skeleton.LeafHash()
+	m := &munimentv1.Entry{Index: e.Index, Seq: e.Skeleton.Seq, Time: timestamppb.New(time.UnixMilli(int64(e.Skeleton.Time))), LeafHash: leaf[:]}
+	if e.Header == nil {
+		return m, nil
+	}
+	h, err := receipt.ParseHeader(e.Header.Content)
+	if err != nil {
+		return nil, err
+	}
+	m.Header, m.Kind, m.MediaType, m.PredicateType, m.Submitter = e.Header.Content, h.Kind, h.MediaType, h.PredicateType, h.Submitter
+	m.IdempotencyKey, m.AdmissionPolicy, m.Verification, m.PayloadSize = h.IdempotencyKey, h.AdmissionPolicy, h.Verification.Result, h.Payload.Size
+	for _, s := range h.Subjects {
+		m.Subjects = append(m.Subjects, &munimentv1.Subject{Name: s.Name, Digest: s.Digest})
+	}
+	for _, s := range h.Signers {
+		m.Signers = append(m.Signers, &munimentv1.Signer{Identity: s.Identity, Issuer: s.Issuer, KeyId: s.KeyID})
+	}
+	return m, nil
+}
+
+func (s *service) GetReceipt(ctx context.Context, req *connect.Request[munimentv1.GetReceiptRequest]) (*connect.Response[munimentv1.GetReceiptResponse], error) {
+	id, err := authorize(ctx, req.Msg.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.ledger.Receipt(ctx, id.tenant.Stream, req.Msg.Index, ledger.ReceiptOptions{
+		Size: req.Msg.TreeSize, Shared: req.Msg.Form == munimentv1.ReceiptForm_RECEIPT_FORM_SHARED, EmbedPayload: req.Msg.IncludePayload,
+	})
+	if err != nil {
+		return nil, s.public(err)
+	}
+	return connect.NewResponse(&munimentv1.GetReceiptResponse{Receipt: r}), nil
+}
+
+func (s *service) GetInclusionProof(ctx context.Context, req *connect.Request[munimentv1.GetInclusionProofRequest]) (*connect.Response[munimentv1.GetInclusionProofResponse], error) {
+	p := s.ledger.Published()
+	size := req.Msg.TreeSize
+	if size == 0 {
+		size = p.Size
+	}
+	path, err := p.InclusionProof(ctx, req.Msg.Index, size)
+	if err != nil {
+		return nil, s.public(err)
+	}
+	leaf, err := s.ledger.LeafHash(ctx, p, req.Msg.Index)
+	if err != nil {
+		return nil, s.public(err)
+	}
+	return connect.NewResponse(&munimentv1.GetInclusionProofResponse{TreeSize: size, LeafHash: leaf[:], Hashes: byteSlices(path)}), nil
+}
+
+func (s *service) GetConsistencyProof(ctx context.Context, req *connect.Request[munimentv1.GetConsistencyProofRequest]) (*connect.Response[munimentv1.GetConsistencyProofResponse], error) {
+	p := s.ledger.Published()
+	to := req.Msg.ToSize
+	if to == 0 {
+		to = p.Size
+	}
+	path, err := p.ConsistencyProof(ctx, req.Msg.FromSize, to)
+	if err != nil {
+		return nil, s.public(err)
+	}
+	return connect.NewResponse(&munimentv1.GetConsistencyProofResponse{ToSize: to, Hashes: byteSlices(path)}), nil
+}
+
+func byteSlices(path []receipt.Hash) [][]byte {
+	out := make([][]byte, len(path))
+	for i := range path {
+		out[i] = path[i][:]
+	}
+	return out
+}
+
+func (s *service) GetCheckpoint(context.Context, *connect.Request[munimentv1.GetCheckpointRequest]) (*connect.Response[munimentv1.GetCheckpointResponse], error) {
+	p := s.ledger.Published()
+	return connect.NewResponse(&munimentv1.GetCheckpointResponse{Checkpoint: p.Checkpoint, TreeSize: p.Size, Root: p.Root[:]}), nil
+}
+
+func (s *service) GetStreamHead(ctx context.Context, req *connect.Request[munimentv1.GetStreamHeadRequest]) (*connect.Response[munimentv1.GetStreamHeadResponse], error) {
+	id, err := authorize(ctx, req.Msg.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	p := s.ledger.Published()
+	h, err := s.ledger.StreamHead(ctx, p, id.tenant.Stream)
+	if err != nil {
+		return nil, s.public(err)
+	}
+	res := &munimentv1.GetStreamHeadResponse{StreamId: id.tenant.Stream.ID[:], Entries: h.Entries, Checkpoint: p.Checkpoint}
+	if h.Entries > 0 {
+		res.LastIndex, res.LastLeafHash = &h.LastIndex, h.LastLeaf[:]
+	}
+	return connect.NewResponse(res), nil
+}
+
+// watchInterval is how often a watcher hears how far the log has come, when there is nothing else to hear.
+const watchInterval = 15 * time.Second
+
+func (s *service) WatchEntries(ctx context.Context, req *connect.Request[munimentv1.WatchEntriesRequest], stream *connect.ServerStream[munimentv1.WatchEntriesResponse]) error {
+	id, err := authorize(ctx, req.Msg.Tenant)
+	if err != nil {
+		return err
+	}
+	filter, err := filterOf(req.Msg.Filter)
+	if err != nil {
+		return err
+	}
+	if !filter.From.IsZero() || !filter.To.IsZero() {
+		return fieldError(connect.CodeInvalidArgument, "filter.from", "times are not allowed here; start from an index")
+	}
+	next := req.Msg.FromIndex
+	beat := time.NewTicker(watchInterval)
+	defer beat.Stop()
+	for told := false; ; {
+		p := s.ledger.Published()
+		for next < p.Size {
+			var e *ledger.Entry
+			if e, next, err = s.ledger.Next(ctx, p, id.tenant.Stream, filter, next); err != nil {
+				return s.public(err)
+			}
+			if e == nil {
+				break
+			}
+			m, err := entryMessage(e)
+			if err != nil {
+				return s.public(err)
+			}
+			if err := stream.Send(&munimentv1.WatchEntriesResponse{Entry: m, NextIndex: next}); err != nil {
+				return err
+			}
+		}
+		if !told { // the caller learns that it has caught up, and the headers leave
+			if err := stream.Send(&munimentv1.WatchEntriesResponse{NextIndex: next}); err != nil {
+				return err
+			}
+			told = true
+		}
+		select {
+		case <-p.Superseded:
+		case <-beat.C:
+			told = false
+		case <-ctx.Done():
+			return s.public(ctx.Err())
+		case <-s.drain:
+			return s.public(ledger.ErrClosed)
+		}
+	}
+}

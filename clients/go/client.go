@@ -1,0 +1,233 @@
+// Package muniment is the Go client of a Muniment ledger: it appends evidence and checks at once that the receipts are good.
+//
+// To verify a receipt that is already there, offline, package ledger/receipt is enough; to audit a whole log, see clients/go/audit.
+package muniment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+
+	"muniment.dev/muniment/ledger/receipt"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
+)
+
+// Options say which ledger to speak to, and as whom.
+type Options struct {
+	Server string // URL, such as https://ledger.example
+	Token  string // sent as a bearer token
+	Tenant string // "" takes the tenant that the token names
+
+	// Policy, if given, makes Append verify each receipt before it returns it. Without it a receipt is only checked to be for the payload that was sent.
+	Policy *receipt.Policy
+	// StreamKey, if given, makes Append check each tag, too, so that the log can't file an entry where an audit would miss it.
+	StreamKey *receipt.StreamKey
+
+	HTTPClient *http.Client // nil: one without an overall timeout; use contexts
+	UserAgent  string
+}
+
+// A Client speaks to one ledger as one tenant. It may be used from many goroutines.
+type Client struct {
+	munimentv1connect.LedgerServiceClient // every RPC, as it is
+	Tenant                                string
+
+	policy    *receipt.Policy
+	streamKey *receipt.StreamKey
+}
+
+// TokenPrefix begins every token. After it come the tenant's name, an underscore and the secret.
+const TokenPrefix = "mnt_"
+
+// TenantOfToken returns the name of the tenant that a token is for, or "".
+func TenantOfToken(token string) string {
+	rest, ok := strings.CutPrefix(token, TokenPrefix)
+	tenant, _, sep := strings.Cut(rest, "_")
+	if !ok || !sep {
+		return ""
+	}
+	return tenant
+}
+
+// New returns a client. It makes no connection yet.
+func New(o Options) (*Client, error) {
+	u, err := url.Parse(o.Server)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("server: %q is not an http or https URL", o.Server)
+	}
+	if o.Tenant == "" {
+		o.Tenant = TenantOfToken(o.Token)
+	}
+	if o.HTTPClient == nil {
+		o.HTTPClient = &http.Client{}
+	}
+	auth := connect.WithInterceptors(&authorization{"Bearer " + o.Token, o.UserAgent})
+	return &Client{
+		LedgerServiceClient: munimentv1connect.NewLedgerServiceClient(o.HTTPClient, strings.TrimSuffix(o.Server, "/"), auth),
+		Tenant:              o.Tenant, policy: o.Policy, streamKey: o.StreamKey,
+	}, nil
+}
+
+// authorization puts the token on each call.
+type authorization struct{ header, userAgent string }
+
+func (a *authorization) set(h http.Header) {
+	h.Set("Authorization", a.header)
+	if a.userAgent != "" {
+		h.Set("User-Agent", a.userAgent)
+	}
+}
+
+func (a *authorization) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		a.set(req.Header())
+		return next(ctx, req)
+	}
+}
+
+func (a *authorization) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return func(ctx context.Context, spec connect.Spec) connect.StreamingClientConn {
+		conn := next(ctx, spec)
+		a.set(conn.RequestHeader())
+		return conn
+	}
+}
+
+func (a *authorization) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return next
+}
+
+// A Submission is what to record. See docs/spec/kinds.md.
+type Submission struct {
+	Kind           string
+	MediaType      string // "": the server recognises it
+	Payload        []byte
+	IdempotencyKey string
+}
+
+// A Result is what became of a submission of a batch.
+type Result struct {
+	Index     uint64
+	Duplicate bool   // it was recorded before, and this is the first entry's receipt
+	Receipt   []byte // JSON, in the form detached
+	Err       error  // why it was not recorded, or why the receipt is no good (which wraps receipt.ErrNotVerified)
+}
+
+// Append records one submission.
+func (c *Client) Append(ctx context.Context, s Submission) (Result, error) {
+	var r Result
+	err := retry(ctx, func() error {
+		res, err := c.LedgerServiceClient.Append(ctx, connect.NewRequest(&munimentv1.AppendRequest{Tenant: c.Tenant, Submission: s.message()}))
+		if err == nil {
+			r = c.check(&s, res.Msg.Appended)
+		}
+		return err
+	})
+	if err != nil {
+		return Result{}, err
+	}
+	return r, r.Err
+}
+
+// AppendBatch records up to 1,000 submissions in one call. The error is for the whole call; those of single submissions are in the results.
+func (c *Client) AppendBatch(ctx context.Context, subs []Submission) ([]Result, error) {
+	req := &munimentv1.AppendBatchRequest{Tenant: c.Tenant}
+	for i := range subs {
+		req.Submissions = append(req.Submissions, subs[i].message())
+	}
+	var out []Result
+	err := retry(ctx, func() error {
+		res, err := c.LedgerServiceClient.AppendBatch(ctx, connect.NewRequest(req))
+		if err != nil {
+			return err
+		}
+		if len(res.Msg.Results) != len(subs) {
+			return fmt.Errorf("the server returned %d results for %d submissions", len(res.Msg.Results), len(subs))
+		}
+		out = make([]Result, len(subs))
+		for i, r := range res.Msg.Results {
+			switch r := r.Result.(type) {
+			case *munimentv1.AppendResult_Appended:
+				out[i] = c.check(&subs[i], r.Appended)
+			case *munimentv1.AppendResult_Error:
+				out[i].Err = fmt.Errorf("%s: %s", r.Error.Code, r.Error.Message)
+			default:
+				out[i].Err = errors.New("the server returned no result")
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+func (s *Submission) message() *munimentv1.Submission {
+	return &munimentv1.Submission{Kind: s.Kind, MediaType: s.MediaType, Payload: s.Payload, IdempotencyKey: s.IdempotencyKey}
+}
+
+// check looks at a receipt as soon as it is there: later nobody could tell an entry filed under a wrong tag from one that was never made.
+func (c *Client) check(s *Submission, a *munimentv1.Appended) Result {
+	r := Result{Index: a.GetIndex(), Duplicate: a.GetDuplicate(), Receipt: a.GetReceipt()}
+	if c.policy != nil {
+		_, r.Err = receipt.Verify(r.Receipt, []*receipt.Policy{c.policy}, receipt.Options{Payload: s.Payload, Tenant: c.Tenant, Kind: s.Kind, StreamKey: c.streamKey})
+		return r
+	}
+	parsed, err := receipt.Parse(r.Receipt)
+	if err != nil {
+		r.Err = fmt.Errorf("%w: %w", receipt.ErrNotVerified, err)
+		return r
+	}
+	if parsed.Header == nil || parsed.Payload == nil {
+		return r // erased since; nothing to compare
+	}
+	h, err := receipt.ParseHeader(parsed.Header.Content)
+	if err == nil && receipt.Commitment(parsed.Payload.Salt, s.Payload) != h.Payload.Commitment {
+		err = errors.New("the receipt is for another payload than the one sent")
+	}
+	if err != nil {
+		r.Err = fmt.Errorf("%w: %w", receipt.ErrNotVerified, err)
+	}
+	return r
+}
+
+// maxTries is how often a call is made when the server asks to retry later.
+const maxTries = 6
+
+// retry makes the call again when the server names a delay. Appends are safe to repeat.
+func retry(ctx context.Context, call func() error) error {
+	for try := 1; ; try++ {
+		err := call()
+		delay, ok := retryDelay(err)
+		if !ok || try == maxTries {
+			return err
+		}
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// retryDelay returns the delay that a resource_exhausted error names. A full disk or a wrong clock, whose delays are long, is for people to mend.
+func retryDelay(err error) (time.Duration, bool) {
+	var ce *connect.Error
+	if !errors.As(err, &ce) || ce.Code() != connect.CodeResourceExhausted {
+		return 0, false
+	}
+	for _, d := range ce.Details() {
+		if v, err := d.Value(); err == nil {
+			if info, ok := v.(*errdetails.RetryInfo); ok && info.RetryDelay.AsDuration() <= 5*time.Second {
+				return info.RetryDelay.AsDuration(), true
+			}
+		}
+	}
+	return 0, false
+}

@@ -1,0 +1,134 @@
+"""Signed notes and verifier keys of two algorithms (C2SP signed-note and tlog-cosignature)."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from .encoding import HASH_SIZE, decode_base64
+from .errors import FormatError
+
+ED25519 = 0x01
+"""Algorithm byte of Ed25519 signatures over the note's text."""
+
+COSIGNATURE_V1 = 0x04
+"""Algorithm byte of Ed25519 cosignatures with a time stamp."""
+
+MAX_SIGNATURES = 64
+"""Signature lines allowed in a note."""
+
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
+# What the Unicode property White_Space holds.
+_UNICODE_SPACE = re.compile("[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
+_KEY_HASH = re.compile(r"[0-9a-f]{8}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """One signature line: key name, 4 bytes of key hash, 1 or more bytes of signature."""
+
+    name: str
+    key_hash: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A signed note: its text, final newline included, and its signature lines in order."""
+
+    text: bytes
+    signatures: tuple[Signature, ...]
+
+
+def parse_note(note: str) -> Note:
+    """Split a signed note with 1 to 64 signature lines, or raise FormatError.
+
+    Nothing is verified.
+    """
+    if _CONTROL.search(note):
+        raise FormatError("control character in the note")
+    text, separator, lines = note.rpartition("\n\n")
+    if not separator or not lines.endswith("\n"):
+        raise FormatError("no empty line before the signatures, or the last line is not ended")
+    signatures = tuple(_parse_line(line) for line in lines[:-1].split("\n"))
+    if len(signatures) > MAX_SIGNATURES:
+        raise FormatError(f"more than {MAX_SIGNATURES} signature lines")
+    return Note(text=(text + "\n").encode("utf-8"), signatures=signatures)
+
+
+def _parse_line(line: str) -> Signature:
+    fields = line.split(" ")
+    if len(fields) != 3 or fields[0] != "\N{EM DASH}":
+        raise FormatError("not a signature line")
+    _check_name(fields[1])
+    data = decode_base64(fields[2])
+    if len(data) < 5:
+        raise FormatError("signature line with fewer than 5 bytes")
+    return Signature(name=fields[1], key_hash=data[:4], signature=data[4:])
+
+
+def _check_name(name: str) -> None:
+    if not name or "+" in name or _UNICODE_SPACE.search(name) or _CONTROL.search(name):
+        raise FormatError("key name empty, or with a space or plus")
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierKey:
+    """A verifier key: name, 4 bytes of key hash, algorithm byte, 32 bytes of Ed25519 key."""
+
+    name: str
+    key_hash: bytes
+    algorithm: int
+    key: bytes
+
+    def __str__(self) -> str:
+        """Return the key name, a plus and the key hash in hexadecimal."""
+        return f"{self.name}+{self.key_hash.hex()}"
+
+    def made(self, line: Signature) -> bool:
+        """Say whether `line` claims to be by this key, whatever its signature."""
+        return line.name == self.name and line.key_hash == self.key_hash
+
+    def verifies(self, text: bytes, signature: bytes) -> bool:
+        """Say whether `signature`, of whatever length, is this key's over the note `text`."""
+        message = text
+        if self.algorithm == COSIGNATURE_V1:
+            if len(signature) != 8 + 64:
+                return False
+            time = int.from_bytes(signature[:8], "big")
+            if time > 2**63 - 1:
+                return False
+            message = b"cosignature/v1\ntime %d\n%b" % (time, text)
+            signature = signature[8:]
+        elif len(signature) != 64:
+            return False
+        try:
+            Ed25519PublicKey.from_public_bytes(self.key).verify(signature, message)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+
+def parse_verifier_key(text: str) -> VerifierKey:
+    """Read `<name>+<key hash>+<base64>` of one of the two algorithms, or raise FormatError.
+
+    The key hash must be the one that the name and the key give.
+    """
+    fields = text.split("+", 2)  # base64 may hold a plus too
+    if len(fields) != 3:
+        raise FormatError("not <name>+<key hash>+<base64>")
+    name, key_hash, encoded = fields
+    _check_name(name)
+    if _KEY_HASH.fullmatch(key_hash) is None:
+        raise FormatError("key hash is not 8 lowercase hexadecimal digits")
+    data = decode_base64(encoded)
+    if not data or data[0] not in (ED25519, COSIGNATURE_V1):
+        raise FormatError("key of an algorithm that is not known")
+    if len(data) != 1 + HASH_SIZE:
+        raise FormatError("key is not 32 bytes long")
+    expected = hashlib.sha256(name.encode("utf-8") + b"\n" + data).digest()[:4]
+    if expected.hex() != key_hash:
+        raise FormatError("key hash is not that of the key")
+    return VerifierKey(name=name, key_hash=expected, algorithm=data[0], key=data[1:])

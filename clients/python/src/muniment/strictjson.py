@@ -1,0 +1,259 @@
+"""A JSON reader under the strict rules of entry.md, section 7.
+
+The format knows objects, arrays, strings and integers from 0 to 2**53 - 1 only. Everything else
+that JSON has (null, booleans, other numbers) is an error wherever it stands, so this reader has no
+values for it.
+"""
+
+import re
+from collections.abc import Set
+
+from .encoding import MAX_INTEGER, decode_base64, decode_base64_hash
+from .errors import FormatError
+
+_TYPE_NAMES = {str: "string", int: "integer", list: "array", dict: "object"}
+
+Json = str | int | list["Json"] | dict[str, "Json"]
+"""A value: string, integer, array or object."""
+
+MAX_DEPTH = 16
+"""Levels of nesting allowed; the outermost object is level 1."""
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+_PLAIN = re.compile(r'[^"\\\x00-\x1f]*')
+_INTEGER = re.compile(r"0|[1-9][0-9]*", re.ASCII)
+_HEX4 = re.compile(r"[0-9A-Fa-f]{4}", re.ASCII)
+_ESCAPES = {
+    '"': '"',
+    "\\": "\\",
+    "/": "/",
+    "b": "\b",
+    "f": "\f",
+    "n": "\n",
+    "r": "\r",
+    "t": "\t",
+}
+_MAX_DIGITS = len(str(MAX_INTEGER))
+
+
+def parse_object(data: bytes) -> dict[str, Json]:
+    """Read the one JSON object that `data` is, or raise FormatError."""
+    if data.startswith(b"\xef\xbb\xbf"):
+        raise FormatError("begins with a byte order mark")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"not valid UTF-8 at byte {error.start}") from None
+    return _Reader(text).document()
+
+
+class _Reader:
+    """Recursive-descent reader over `text`; the recursion is bounded by MAX_DEPTH."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+
+    def document(self) -> dict[str, Json]:
+        self._space()
+        if self._peek() != "{":
+            raise self._error("not a JSON object")
+        value = self._object(1)
+        self._space()
+        if self._at != len(self._text):
+            raise self._error("data after the object")
+        return value
+
+    def _error(self, message: str) -> FormatError:
+        return FormatError(f"{message} (at character {self._at})")
+
+    def _peek(self) -> str:
+        """Return the next character, or the empty string at the end."""
+        return self._text[self._at : self._at + 1]
+
+    def _space(self) -> None:
+        match = _SPACE.match(self._text, self._at)
+        if match is not None:
+            self._at = match.end()
+
+    def _take(self, character: str) -> bool:
+        """Go past white space and then `character`, and say whether it was there."""
+        self._space()
+        if self._peek() != character:
+            return False
+        self._at += 1
+        return True
+
+    def _value(self, depth: int) -> Json:
+        """Read a value that stands at nesting level `depth` if it is an object or array."""
+        self._space()
+        first = self._peek()
+        if first == '"':
+            return self._string()
+        if first == "{":
+            return self._object(depth)
+        if first == "[":
+            return self._array(depth)
+        return self._integer()
+
+    def _open(self, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            raise self._error(f"more than {MAX_DEPTH} levels of nesting")
+        self._at += 1
+
+    def _object(self, depth: int) -> dict[str, Json]:
+        self._open(depth)
+        members: dict[str, Json] = {}
+        if self._take("}"):
+            return members
+        while True:
+            self._space()
+            if self._peek() != '"':
+                raise self._error("a member's name is missing")
+            name = self._string()
+            if name in members:
+                raise self._error(f"two members named {quote(name)}")
+            if not self._take(":"):
+                raise self._error("colon missing")
+            members[name] = self._value(depth + 1)
+            if self._take("}"):
+                return members
+            if not self._take(","):
+                raise self._error("comma or closing brace missing")
+
+    def _array(self, depth: int) -> list[Json]:
+        self._open(depth)
+        elements: list[Json] = []
+        if self._take("]"):
+            return elements
+        while True:
+            elements.append(self._value(depth + 1))
+            if self._take("]"):
+                return elements
+            if not self._take(","):
+                raise self._error("comma or closing bracket missing")
+
+    def _integer(self) -> int:
+        # What may follow an integer is checked by the caller, which wants a comma or an end: so
+        # leading zeros, fractions and exponents are refused there.
+        match = _INTEGER.match(self._text, self._at)
+        if match is None:
+            raise self._error("neither object, array, string nor integer without sign")
+        if match.end() - match.start() > _MAX_DIGITS or int(match[0]) > MAX_INTEGER:
+            raise self._error("integer greater than 2^53-1")
+        self._at = match.end()
+        return int(match[0])
+
+    def _string(self) -> str:
+        self._at += 1
+        parts: list[str] = []
+        while True:
+            match = _PLAIN.match(self._text, self._at)
+            if match is not None:
+                parts.append(match[0])
+                self._at = match.end()
+            character = self._peek()
+            if character == '"':
+                self._at += 1
+                return "".join(parts)
+            if character != "\\":
+                raise self._error("string with a control character, or not ended")
+            parts.append(self._escape())
+
+    def _escape(self) -> str:
+        """Read one escape, or a pair of them for a surrogate pair."""
+        letter = self._text[self._at + 1 : self._at + 2]
+        if letter != "u":
+            if letter not in _ESCAPES:
+                raise self._error("unknown escape")
+            self._at += 2
+            return _ESCAPES[letter]
+        unit = self._unit()
+        if 0xD800 <= unit <= 0xDBFF and self._text.startswith("\\u", self._at):
+            low = self._unit()
+            if 0xDC00 <= low <= 0xDFFF:
+                return chr(0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00))
+        if 0xD800 <= unit <= 0xDFFF:
+            raise self._error("surrogate without its pair")
+        return chr(unit)
+
+    def _unit(self) -> int:
+        """Read a backslash, a `u` and four hexadecimal digits; return the UTF-16 code unit."""
+        match = _HEX4.match(self._text, self._at + 2)
+        if match is None:
+            raise self._error("escape without four hexadecimal digits")
+        self._at = match.end()
+        return int(match[0], 16)
+
+
+def quote(text: str) -> str:
+    """Return `text` for a message: printable ASCII in quotes, cut to some 60 characters."""
+    return ascii(text if len(text) <= 60 else text[:60] + "…")
+
+
+def as_string(value: Json, where: str, *, empty: bool = False) -> str:
+    """Return `value` if it is a string, and not an empty one unless `empty`; else FormatError."""
+    if not isinstance(value, str):
+        raise _wrong_type(value, where, str)
+    if not value and not empty:
+        raise FormatError(f"{where}: empty string")
+    return value
+
+
+def as_integer(value: Json, where: str) -> int:
+    """Return `value` if it is an integer; else raise FormatError."""
+    if not isinstance(value, int):
+        raise _wrong_type(value, where, int)
+    return value
+
+
+def as_array(value: Json, where: str) -> list[Json]:
+    """Return `value` if it is an array with at least one element; else raise FormatError."""
+    if not isinstance(value, list):
+        raise _wrong_type(value, where, list)
+    if not value:
+        raise FormatError(f"{where}: empty array")
+    return value
+
+
+def as_object(value: Json, where: str) -> dict[str, Json]:
+    """Return `value` if it is an object; else raise FormatError."""
+    if not isinstance(value, dict):
+        raise _wrong_type(value, where, dict)
+    return value
+
+
+def as_members(
+    value: Json, where: str, required: Set[str], optional: Set[str] = frozenset()
+) -> dict[str, Json]:
+    """Return `value` if it is an object with all `required` members and only known ones."""
+    members = as_object(value, where)
+    for name in members:
+        if name not in required and name not in optional:
+            raise FormatError(f"{where}: unknown member {quote(name)}")
+    for name in sorted(required):
+        if name not in members:
+            raise FormatError(f"{where}: member {name} missing")
+    return members
+
+
+def as_base64(value: Json, where: str) -> bytes:
+    """Return the bytes of a base64 string, which may be empty; else raise FormatError."""
+    text = as_string(value, where, empty=True)
+    try:
+        return decode_base64(text)
+    except FormatError as error:
+        raise FormatError(f"{where}: {error}") from None
+
+
+def as_hash(value: Json, where: str) -> bytes:
+    """Return the 32 bytes of a base64 string; else raise FormatError."""
+    text = as_string(value, where, empty=True)
+    try:
+        return decode_base64_hash(text)
+    except FormatError as error:
+        raise FormatError(f"{where}: {error}") from None
+
+
+def _wrong_type(value: Json, where: str, wanted: type) -> FormatError:
+    return FormatError(f"{where}: {_TYPE_NAMES[type(value)]} where {_TYPE_NAMES[wanted]} belongs")

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/alecthomas/kong"
+	"gopkg.in/yaml.v3"
+)
+
+// A client's configuration file gives defaults for flags: a YAML map from a flag's name (server, token-file, policy, …) to its value.
+// What is on the command line or in the environment goes before it.
+
+type configFlag string
+
+// BeforeResolve loads the file that --config names.
+func (c configFlag) BeforeResolve(k *kong.Kong, ctx *kong.Context, trace *kong.Path) error {
+	path := string(ctx.FlagValue(trace.Flag).(configFlag))
+	if path == "" {
+		return nil
+	}
+	if _, err := os.Stat(path); err != nil {
+		return fmt.Errorf("--config: %w", err)
+	}
+	ctx.AddResolver(newConfigResolver(path))
+	return nil
+}
+
+func defaultConfigPath() string {
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(dir, "muniment", "config.yaml")
+}
+
+// newConfigResolver reads the file when the first flag is looked up. A file that isn't there has no values.
+func newConfigResolver(path string) kong.Resolver {
+	var values map[string]any
+	loaded := false
+	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+		if !loaded {
+			data, err := os.ReadFile(path)
+			if err != nil && !os.IsNotExist(err) {
+				return nil, err
+			}
+			if err := yaml.Unmarshal(data, &values); err != nil {
+				return nil, fmt.Errorf("%s: not a YAML map of flags: %w", path, err)
+			}
+			loaded = true
+		}
+		v, ok := values[flag.Name]
+		if !ok {
+			v, ok = values[strings.ReplaceAll(flag.Name, "-", "_")]
+		}
+		if !ok || v == nil {
+			return nil, nil
+		}
+		if s, ok := v.(string); ok && strings.HasPrefix(s, "~/") {
+			if home, err := os.UserHomeDir(); err == nil {
+				v = filepath.Join(home, s[2:])
+			}
+		}
+		return v, nil
+	})
+}

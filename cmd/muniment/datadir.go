@@ -1,0 +1,255 @@
+package main
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+	"gopkg.in/yaml.v3"
+
+	"muniment.dev/muniment/api"
+	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+// Names in a data folder.
+const (
+	configFile = "muniment.yaml"
+	keyFile    = "log.key"
+	policyFile = "policy"
+	storeDir   = "store"
+	tokenDir   = "tokens"
+	streamDir  = "streams"
+)
+
+// A serverConfig is muniment.yaml.
+type serverConfig struct {
+	Origin     string         `yaml:"origin"`
+	Listen     string         `yaml:"listen"`
+	PublicTlog bool           `yaml:"public_tlog"`
+	TLS        tlsConfig      `yaml:"tls"`
+	Limits     limitsConfig   `yaml:"limits"`
+	Tenants    []tenantConfig `yaml:"tenants"`
+}
+
+type tlsConfig struct {
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+}
+
+type limitsConfig struct {
+	PayloadBytes     int64  `yaml:"payload_bytes"`
+	PendingEntries   int    `yaml:"pending_entries"`
+	DiskReserveBytes uint64 `yaml:"disk_reserve_bytes"`
+	Connections      int    `yaml:"connections"`
+}
+
+type tenantConfig struct {
+	Name      string        `yaml:"name"`
+	StreamKey string        `yaml:"stream_key"`
+	Tokens    []tokenConfig `yaml:"tokens"`
+}
+
+type tokenConfig struct {
+	SHA256 string `yaml:"sha256"`
+}
+
+const configTemplate = `# The configuration of a Muniment log. The server reads it when it starts.
+
+# The log's name: the first line of every checkpoint, and in every receipt. It can never be changed.
+origin: %s
+
+# Where to listen; --listen goes before it.
+listen: 127.0.0.1:7480
+
+# The public log under /tlog/ shows leaves that look random, and so nothing but how many entries there are, and when. Auditors
+# and witnesses need it. false asks for a token there, too.
+public_tlog: true
+
+# Serve HTTPS: files in PEM, relative to this folder.
+# tls:
+#   cert: server.crt
+#   key: server.key
+
+limits:
+  # Largest payload of one entry.
+  payload_bytes: 16777216
+  # Entries that may wait to be written; more are refused with a delay to retry after.
+  pending_entries: 8192
+  # Appends are refused, and reads go on, when the disk has less than this left.
+  disk_reserve_bytes: 536870912
+  # Open connections.
+  connections: 8192
+
+# Who may append and read. Only the SHA-256 of a token is kept here. Add one with: muniment tenant add NAME --data .
+tenants:
+`
+
+// A dataDir is a loaded data folder.
+type dataDir struct {
+	path    string
+	config  serverConfig
+	signer  note.Signer
+	vkey    string
+	tenants []api.Tenant
+}
+
+// loadDataDir reads and checks everything in the folder but the store.
+func loadDataDir(path string) (*dataDir, error) {
+	d := &dataDir{path: path}
+	data, err := os.ReadFile(filepath.Join(path, configFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%s is not a data folder: it has no %s. Make one with: muniment init %s", path, configFile, path)
+	} else if err != nil {
+		return nil, err
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	dec.KnownFields(true)
+	d.config = serverConfig{Listen: "127.0.0.1:7480", PublicTlog: true,
+		Limits: limitsConfig{PayloadBytes: 16 << 20, PendingEntries: 8192, DiskReserveBytes: 512 << 20, Connections: 8192}}
+	if err := dec.Decode(&d.config); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(path, configFile), err)
+	}
+	if err := d.config.check(); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(path, configFile), err)
+	}
+	key, err := os.ReadFile(filepath.Join(path, keyFile))
+	if err != nil {
+		return nil, err
+	}
+	if d.signer, err = note.NewSigner(strings.TrimSpace(string(key))); err != nil {
+		return nil, fmt.Errorf("%s: not a note signing key", filepath.Join(path, keyFile)) // the cause could show parts of the key
+	}
+	if d.signer.Name() != d.config.Origin {
+		return nil, fmt.Errorf("%s: the key is for the origin %q, %s says %q", filepath.Join(path, keyFile), d.signer.Name(), configFile, d.config.Origin)
+	}
+	for i, t := range d.config.Tenants {
+		at := fmt.Sprintf("%s: tenants[%d]", filepath.Join(path, configFile), i)
+		streamKey, err := readStreamKey(d.rel(t.StreamKey))
+		if err != nil {
+			return nil, fmt.Errorf("%s.stream_key: %w", at, err)
+		}
+		tenant := api.Tenant{Name: t.Name, Stream: ledger.NewStream(*streamKey)}
+		for j, tok := range t.Tokens {
+			sum, err := hex.DecodeString(tok.SHA256)
+			if err != nil || len(sum) != sha256.Size {
+				return nil, fmt.Errorf("%s.tokens[%d].sha256: not 64 hexadecimal digits", at, j)
+			}
+			tenant.Tokens = append(tenant.Tokens, [32]byte(sum))
+		}
+		d.tenants = append(d.tenants, tenant)
+	}
+	return d, nil
+}
+
+func (c *serverConfig) check() error {
+	if err := checkOrigin(c.Origin); err != nil {
+		return fmt.Errorf("origin: %w", err)
+	}
+	if c.Limits.PayloadBytes < 1 || c.Limits.PayloadBytes > 1<<30 {
+		return errors.New("limits.payload_bytes: not between 1 and 1 GiB")
+	}
+	if c.Limits.PendingEntries < 1 {
+		return errors.New("limits.pending_entries: not at least 1")
+	}
+	if c.Limits.Connections < 1 {
+		return errors.New("limits.connections: not at least 1")
+	}
+	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
+		return errors.New("tls: cert and key go together")
+	}
+	seen, streams := map[string]bool{}, map[string]bool{}
+	for i, t := range c.Tenants {
+		if err := receipt.CheckTenantName(t.Name); err != nil {
+			return fmt.Errorf("tenants[%d].name: %w", i, err)
+		}
+		if seen[t.Name] || streams[t.StreamKey] {
+			return fmt.Errorf("tenants[%d]: the name or the stream key %q is another tenant's, too", i, t.StreamKey)
+		}
+		seen[t.Name], streams[t.StreamKey] = true, true
+	}
+	return nil
+}
+
+// rel makes a path in the configuration absolute; it is relative to the folder.
+func (d *dataDir) rel(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(d.path, path)
+}
+
+func checkOrigin(origin string) error {
+	if origin == "" || len(origin) > 255 {
+		return errors.New("must have 1 to 255 characters")
+	}
+	for _, r := range origin {
+		if r <= ' ' || r > '~' || r == '+' {
+			return fmt.Errorf("%q may not hold %q: use a host name or a URL without its scheme, such as ledger.example.com", origin, r)
+		}
+	}
+	return nil
+}
+
+// readStreamKey reads a file of 64 hexadecimal digits.
+func readStreamKey(path string) (*receipt.StreamKey, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	b, err := hex.DecodeString(strings.TrimSpace(string(data)))
+	if err != nil || len(b) != receipt.HashSize {
+		return nil, fmt.Errorf("%s: not a stream key (64 hexadecimal digits)", path)
+	}
+	k := receipt.StreamKey(b)
+	return &k, nil
+}
+
+// writeNew writes a file that must not be there yet.
+func writeNew(path, content string, mode os.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	if _, err := f.WriteString(content); err != nil {
+		f.Close()
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}
+
+// addTenant makes the keys of a new tenant and returns its lines for the configuration.
+func addTenant(dir, name string) (string, error) {
+	if err := receipt.CheckTenantName(name); err != nil {
+		return "", fmt.Errorf("tenant %q: %w", name, err)
+	}
+	var key, secret [32]byte
+	rand.Read(key[:])
+	rand.Read(secret[:])
+	token := muniment.TokenPrefix + name + "_" + base64.RawURLEncoding.EncodeToString(secret[:])
+	for _, sub := range []string{tokenDir, streamDir} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
+			return "", err
+		}
+	}
+	if err := writeNew(filepath.Join(dir, streamDir, name+".key"), hex.EncodeToString(key[:])+"\n", 0o600); err != nil {
+		return "", err
+	}
+	if err := writeNew(filepath.Join(dir, tokenDir, name+".token"), token+"\n", 0o600); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("  - name: %s\n    stream_key: %s/%s.key\n    tokens:\n      - sha256: %x\n", name, streamDir, name, sha256.Sum256([]byte(token))), nil
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+	"gopkg.in/yaml.v3"
+
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+type initCmd struct {
+	Dir    string `arg:"" help:"Folder to make; it must not exist, or be empty." type:"path"`
+	Origin string `help:"The log's name, for ever: a host name, or a URL without its scheme. Default: this machine's host name." placeholder:"HOST"`
+	Tenant string `help:"Name of the first tenant." default:"default"`
+}
+
+func (initCmd) Help() string {
+	return `Makes DIR/muniment.yaml, DIR/log.key (signs the log), DIR/policy (what verifiers need), DIR/tokens/NAME.token and
+DIR/streams/NAME.key (the tenant's). Back up log.key: without it the log can't go on.
+
+Examples:
+  muniment init ./data --origin ledger.example.com --tenant acme
+  muniment serve --data ./data`
+}
+
+func (c *initCmd) Run(a *app) error {
+	if c.Origin == "" {
+		c.Origin, _ = os.Hostname()
+	}
+	if err := checkOrigin(c.Origin); err != nil {
+		return fmt.Errorf("--origin: %w", err)
+	}
+	if err := receipt.CheckTenantName(c.Tenant); err != nil {
+		return fmt.Errorf("--tenant: %w", err)
+	}
+	if entries, err := os.ReadDir(c.Dir); err == nil && len(entries) > 0 {
+		return fmt.Errorf("%s is not empty, and init overwrites nothing; choose another folder", c.Dir)
+	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return err
+	}
+	skey, vkey, err := note.GenerateKey(rand.Reader, c.Origin)
+	if err != nil {
+		return err
+	}
+	tenant, err := addTenant(c.Dir, c.Tenant)
+	if err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		name, content string
+		mode          os.FileMode
+	}{
+		{keyFile, skey + "\n", 0o600},
+		{policyFile, receipt.FormatPolicy(vkey), 0o644},
+		{configFile, fmt.Sprintf(configTemplate, c.Origin) + tenant, 0o600}, // last: with it the folder is complete
+	} {
+		if err := writeNew(filepath.Join(c.Dir, f.name), f.content, f.mode); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(a.stdout, `Made the log %s in %s:
+
+  %-22s configuration
+  %-22s signs the log: back it up, and keep it secret
+  %-22s give it to everybody who verifies receipts
+  %-22s tenant %s's token: appends and reads
+  %-22s tenant %s's stream key: for auditors of its stream
+
+Next:
+  muniment serve --data %s
+`, c.Origin, c.Dir, configFile, keyFile, policyFile, filepath.Join(tokenDir, c.Tenant+".token"), c.Tenant, filepath.Join(streamDir, c.Tenant+".key"), c.Tenant, c.Dir)
+	return nil
+}
+
+type tenantCmd struct {
+	Add  tenantAddCmd  `cmd:"" help:"Add a tenant: makes its token and stream key."`
+	List tenantListCmd `cmd:"" help:"List the tenants and their stream IDs."`
+}
+
+type tenantAddCmd struct {
+	Name string `arg:"" help:"1 to 63 of a-z, 0-9 and -."`
+	Data string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+}
+
+func (tenantAddCmd) Help() string {
+	return `Restart the server afterwards.
+
+Example:
+  muniment tenant add globex --data ./data`
+}
+
+func (c *tenantAddCmd) Run(a *app) error {
+	d, err := loadDataDir(c.Data)
+	if err != nil {
+		return err
+	}
+	for _, t := range d.config.Tenants {
+		if t.Name == c.Name {
+			return fmt.Errorf("tenant %q is there already", c.Name)
+		}
+	}
+	lines, err := addTenant(c.Data, c.Name)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(c.Data, configFile)
+	old, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	// Appending keeps the comments; it is right as long as the list of tenants ends the file.
+	text := strings.TrimRight(string(old), "\n") + "\n" + lines
+	var check serverConfig
+	if err := yaml.Unmarshal([]byte(text), &check); err != nil || len(check.Tenants) != len(d.config.Tenants)+1 {
+		return fmt.Errorf("%s: the list of tenants is not at the end, so nothing was changed; add this to it by hand:\n\n%s", path, lines)
+	}
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, []byte(text), 0o600); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stdout, "Added tenant %s:\n  %s\n  %s\nRestart the server to let it in.\n", c.Name,
+		filepath.Join(c.Data, tokenDir, c.Name+".token"), filepath.Join(c.Data, streamDir, c.Name+".key"))
+	return nil
+}
+
+type tenantListCmd struct {
+	Data string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+}
+
+func (c *tenantListCmd) Run(a *app) error {
+	d, err := loadDataDir(c.Data)
+	if err != nil {
+		return err
+	}
+	for _, t := range d.tenants {
+		fmt.Fprintf(a.stdout, "%-24s stream %s  tokens %d\n", t.Name, t.Stream.ID, len(t.Tokens))
+	}
+	return nil
+}

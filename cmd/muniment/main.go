@@ -1,0 +1,206 @@
+// Command muniment keeps evidence in an append-only Merkle log, and verifies the receipts that the log hands out.
+//
+// This package has flags, wiring and exit codes. What the commands do lives in the packages that they call.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"connectrpc.com/connect"
+	"github.com/alecthomas/kong"
+	kongcompletion "github.com/jotaen/kong-completion"
+	"github.com/posener/complete"
+)
+
+// Exit codes that every command keeps to; audit has some of its own.
+const (
+	exitOK     = 0
+	exitNo     = 1 // the answer is no: not verified, not recorded, not the same
+	exitFailed = 2 // there is no answer: usage, a file or server that can't be reached
+)
+
+// An exitError ends the program with a code. Its message may be empty when all has been said.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func exitWith(code int, err error) error { return &exitError{code, err} }
+
+type cli struct {
+	Config configFlag `help:"YAML file with defaults for flags, such as server and token-file." placeholder:"FILE" env:"MUNIMENT_CONFIG" type:"path"`
+
+	Init    initCmd    `cmd:"" group:"operate" help:"Make a data folder: configuration, log key, policy, a tenant with token and stream key."`
+	Serve   serveCmd   `cmd:"" group:"operate" help:"Run the server on a data folder."`
+	Tenant  tenantCmd  `cmd:"" group:"operate" help:"Add or list the tenants of a data folder."`
+	Reindex reindexCmd `cmd:"" group:"operate" help:"Rebuild search index and deduplication from the log, and compare."`
+
+	Append     appendCmd     `cmd:"" group:"evidence" help:"Record evidence and keep its receipts."`
+	Get        getCmd        `cmd:"" group:"evidence" help:"Show an entry, or write its payload."`
+	List       listCmd       `cmd:"" group:"evidence" help:"Search the tenant's entries."`
+	Watch      watchCmd      `cmd:"" group:"evidence" help:"Follow the tenant's entries as they are published."`
+	Receipt    receiptCmd    `cmd:"" group:"evidence" help:"Fetch the receipt of an entry, also for third parties."`
+	Checkpoint checkpointCmd `cmd:"" group:"evidence" help:"Print the log's latest signed checkpoint."`
+
+	Verify verifyCmd `cmd:"" group:"prove" help:"Verify receipts offline."`
+	Prove  proveCmd  `cmd:"" group:"prove" help:"Write the bare C2SP tlog-proof of an entry or receipt."`
+	Audit  auditCmd  `cmd:"" group:"prove" help:"Check that a log never rewrote, truncated or forked, and that a stream is complete."`
+
+	Completion completionCmd `cmd:"" help:"Print the completion script for a shell."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
+}
+
+// An app is what commands work with besides their flags.
+type app struct {
+	ctx            context.Context
+	stdin          io.Reader
+	stdout, stderr io.Writer
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is the program without the process: it returns the exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	var c cli
+	exited, code := false, 0
+	parser, err := kong.New(&c,
+		kong.Name("muniment"),
+		kong.Description("Keeps evidence in an append-only Merkle log, and proves it offline.\n\nExit codes: 0 yes; 1 no (not verified, not recorded); 2 no answer (usage, file, network). Commands print more with --help."),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, Summary: true}),
+		kong.ExplicitGroups([]kong.Group{{Key: "operate", Title: "Operate a log"}, {Key: "evidence", Title: "Record and find evidence"}, {Key: "prove", Title: "Prove and check"}}),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(n int) { exited, code = true, n; panic(errExit) }),
+		kong.Vars{"defaultConfig": defaultConfigPath()},
+		kong.Resolvers(newConfigResolver(defaultConfigPath())),
+	)
+	if err != nil {
+		fmt.Fprintln(stderr, "muniment:", err)
+		return exitFailed
+	}
+	defer func() {
+		if r := recover(); r != nil && r != errExit { //nolint: the sentinel is compared by identity
+			panic(r)
+		}
+	}()
+	return func() (result int) {
+		defer func() {
+			if exited {
+				recover()
+				result = code
+			}
+		}()
+		kongcompletion.Register(parser, kongcompletion.WithPredictor("file", complete.PredictFiles("*")))
+		k, err := parser.Parse(args)
+		if err != nil {
+			fmt.Fprintf(stderr, "muniment: %v\nRun 'muniment %s--help' for usage.\n", err, commandPrefix(args))
+			return exitFailed
+		}
+		return report(k.Run(&app{ctx, stdin, stdout, stderr}), stderr)
+	}()
+}
+
+var errExit = errors.New("exit")
+
+func commandPrefix(args []string) string {
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		return args[0] + " "
+	}
+	return ""
+}
+
+// report prints the error and returns the exit code for it.
+func report(err error, stderr io.Writer) int {
+	if err == nil {
+		return exitOK
+	}
+	code := exitFailed
+	var ee *exitError
+	if errors.As(err, &ee) {
+		code = ee.code
+	}
+	if msg := errorText(err); msg != "" {
+		fmt.Fprintln(stderr, "muniment:", msg)
+	}
+	return code
+}
+
+// errorText adds the remedy to errors that a person can mend.
+func errorText(err error) string {
+	var ce *connect.Error
+	if !errors.As(err, &ce) {
+		return err.Error()
+	}
+	msg := ce.Message()
+	switch ce.Code() {
+	case connect.CodeUnavailable:
+		if !connect.IsWireError(ce) {
+			return msg + "\nIs the server running, and is --server (or MUNIMENT_SERVER) its address?"
+		}
+	case connect.CodeUnauthenticated:
+		return msg + "\nGive the tenant's token with --token-file, or in MUNIMENT_TOKEN."
+	}
+	return ce.Code().String() + ": " + msg
+}
+
+// Version is set when a release is linked.
+var version = ""
+
+type versionCmd struct{}
+
+func (versionCmd) Run(a *app) error {
+	v := version
+	if info, ok := debug.ReadBuildInfo(); ok && v == "" {
+		v = info.Main.Version
+	}
+	fmt.Fprintln(a.stdout, "muniment", v)
+	return nil
+}
+
+type completionCmd struct {
+	Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
+}
+
+func (completionCmd) Help() string {
+	return `Examples:
+  muniment completion bash >> ~/.bashrc
+  muniment completion zsh  >> ~/.zshrc
+  muniment completion fish > ~/.config/fish/completions/muniment.fish`
+}
+
+func (c completionCmd) Run(a *app) error {
+	bin, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	switch c.Shell {
+	case "zsh":
+		fmt.Fprintf(a.stdout, "autoload -U +X bashcompinit && bashcompinit\ncomplete -o default -C %q muniment\n", bin)
+	case "fish":
+		fmt.Fprintf(a.stdout, "function __complete_muniment\n    set -lx COMP_LINE (commandline -cp)\n    test -z (commandline -ct); and set COMP_LINE \"$COMP_LINE \"\n    %q\nend\ncomplete -f -c muniment -a \"(__complete_muniment)\"\n", bin)
+	default:
+		fmt.Fprintf(a.stdout, "complete -o default -C %q muniment\n", bin)
+	}
+	return nil
+}
