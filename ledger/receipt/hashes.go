@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 )
 
 // HashSize is the size of every hash, salt, tag and key of the entry format, in bytes.
@@ -154,4 +155,13 @@ func (s *Skeleton) LeafData() [LeafSize]byte {
 func (s *Skeleton) LeafHash() Hash {
 	d := s.LeafData()
 	return LeafHash(d[:])
+}
+
+// ParseHash reads a hash in hexadecimal.
+func ParseHash(s string) (Hash, error) {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != HashSize {
+		return Hash{}, errors.New("not 64 hexadecimal digits")
+	}
+	return Hash(b), nil
 }

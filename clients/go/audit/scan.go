@@ -1,0 +1,272 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"filippo.io/torchwood"
+	"golang.org/x/mod/sumdb/tlog"
+	"golang.org/x/sync/errgroup"
+
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+// errOldTag says that the scan must begin at the first entry, see tracker.
+var errOldTag = errors.New("a tag that an earlier run found is in a new entry, too")
+
+// entrySize is the size of an entry in a bundle: its length and the leaf data.
+const entrySize = 2 + receipt.LeafSize
+
+// A job is one tile to fetch and hash; a level-0 tile comes with its entry bundle. A worker fills in what is below done and then closes
+// it.
+type job struct {
+	tile tlog.Tile
+	done chan struct{}
+
+	err    error
+	root   receipt.Hash   // of a full tile
+	hashes []receipt.Hash // the tile's; at level 0 only where the row needs them
+	bundle []byte         // level 0: begins with the entries of the tile, each entrySize bytes long
+}
+
+// A row is what the scan knows of the last tile at one level.
+type row struct {
+	keptWidth int            // so many of the tile's hashes were audited by an earlier run,
+	kept      []receipt.Hash // which left the peaks over them
+	computed  []receipt.Hash // the hashes after them, computed from the tiles below; unused at level 0
+	last      []receipt.Hash // the hashes of the tree's last, partial tile once it was checked
+}
+
+// A scanner takes in the results of jobs in the order in which they were made.
+type scanner struct {
+	from  uint64 // entries before it were audited
+	size  uint64
+	rows  []row
+	track *tracker // nil: no stream is looked for
+}
+
+// scan checks all entries and tiles that were not there when base was made; nil stands for an empty tree. It returns the state
+// at the size of the checkpoint.
+func (a *auditor) scan(ctx context.Context, base *State) (*State, error) {
+	s := &scanner{from: base.Size(), size: a.head.Size, rows: make([]row, levels(a.head.Size))}
+	next := &State{Checkpoint: string(a.signed), head: a.head}
+	if base != nil {
+		for l, p := range splitPeaks(s.from, base.Peaks) {
+			s.rows[l].keptWidth, s.rows[l].kept = width(s.from, l), p
+		}
+	}
+	if a.opts.StreamKey != nil {
+		s.track = newTracker(a.opts.StreamKey, a.opts.Lookahead, base)
+	}
+	if s.from < s.size {
+		if err := a.runJobs(ctx, s); err != nil {
+			return nil, err
+		}
+	}
+	if s.track != nil {
+		stream := s.track.StreamState // a copy, which does not keep the table of tags alive
+		next.Stream = &stream
+	}
+	if s.from == s.size {
+		if base != nil {
+			next.Peaks = base.Peaks
+		}
+		return next, nil
+	}
+	for l := len(s.rows) - 1; l >= 0; l-- {
+		next.Peaks = append(next.Peaks, peaks(s.rows[l].last)...)
+	}
+	if root := rootOf(next.Peaks); root != a.head.Root {
+		return nil, fmt.Errorf("%w: entries and tiles agree and give the root %s for size %d, but the log signed %s; keep the checkpoint and report it to the log's operator",
+			ErrRootMismatch, root.Base64(), s.size, a.head.Root.Base64())
+	}
+	return next, nil
+}
+
+// runJobs has the jobs done by workers, and their results taken in order. Errors are taken in order, too, so that the same fault
+// always gives the same message. No more than twice as many jobs as there are workers are in memory.
+func (a *auditor) runJobs(ctx context.Context, s *scanner) error {
+	todo := make(chan *job)
+	inOrder := make(chan *job, a.opts.Concurrency)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer close(todo)
+		defer close(inOrder)
+		return s.plan(func(t tlog.Tile) error {
+			j := &job{tile: t, done: make(chan struct{})}
+			for _, c := range []chan *job{inOrder, todo} {
+				select {
+				case c <- j:
+				case <-ctx.Done():
+					return unavailable(ctx, torchwood.TilePath(t), ctx.Err())
+				}
+			}
+			return nil
+		})
+	})
+	for range a.opts.Concurrency {
+		g.Go(func() error {
+			for j := range todo {
+				j.err = a.work(ctx, s, j)
+				close(j.done)
+			}
+			return nil
+		})
+	}
+	g.Go(func() error {
+		total := s.size - s.from
+		a.opts.Progress(0, total)
+		for j := range inOrder {
+			select {
+			case <-j.done:
+			case <-ctx.Done():
+				// The planner may have put the job in order, and then found no worker for it any more.
+				return unavailable(ctx, torchwood.TilePath(j.tile), ctx.Err())
+			}
+			if j.err != nil {
+				return j.err
+			}
+			if err := s.take(j); err != nil {
+				return err
+			}
+			if j.tile.L == 0 {
+				a.opts.Progress(uint64(j.tile.N)*tileWidth+uint64(j.tile.W)-s.from, total)
+			}
+		}
+		return nil
+	})
+	return g.Wait()
+}
+
+// plan calls add for each tile that has to be read, those below before those above.
+func (s *scanner) plan(add func(tlog.Tile) error) error {
+	tile := func(level int, n uint64, w int) error {
+		return add(tlog.Tile{H: torchwood.TileHeight, L: level, N: int64(n), W: w})
+	}
+	for n := s.from / tileWidth; n < s.size/tileWidth; n++ {
+		if err := tile(0, n, tileWidth); err != nil {
+			return err
+		}
+		// The tile just read may be the last below one or more tiles.
+		for l, above := 1, n; above%tileWidth == tileWidth-1; l++ {
+			above /= tileWidth
+			if err := tile(l, above, tileWidth); err != nil {
+				return err
+			}
+		}
+	}
+	for l := range s.rows {
+		if w := width(s.size, l); w > 0 {
+			if err := tile(l, s.size>>(8*(l+1)), w); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// work fetches a job's files and does what needs nothing but them.
+func (a *auditor) work(ctx context.Context, s *scanner, j *job) error {
+	tile, err := a.files.tile(ctx, j.tile)
+	if err != nil {
+		return err
+	}
+	if j.tile.L == 0 {
+		t := j.tile
+		t.L = -1
+		data, served, err := a.files.read(ctx, t)
+		if err != nil {
+			return err
+		}
+		if err := checkBundle(data, served, t.W, tile); err != nil {
+			return err
+		}
+		j.bundle = data
+	}
+	edge := uint64(j.tile.N) == s.from/tileWidth
+	if j.tile.L > 0 || edge || j.tile.W < tileWidth {
+		j.hashes = hashesOf(tile)
+	}
+	if j.tile.W == tileWidth {
+		var work [tileWidth]receipt.Hash
+		for i := range work {
+			work[i] = receipt.Hash(tile[i*receipt.HashSize:])
+		}
+		j.root = subtree(work[:])
+	}
+	return nil
+}
+
+// checkBundle checks that a bundle is well formed, that its first n entries hash to the leaves in the tile, and that these are entries of
+// the format. Entries behind them are of a later tree.
+func checkBundle(data []byte, bundle tlog.Tile, n int, tile []byte) error {
+	rest := data
+	for i := range bundle.W {
+		index := uint64(bundle.N)*tileWidth + uint64(i)
+		entry, after, err := torchwood.ReadTileEntry(rest)
+		if err != nil {
+			return malformed(bundle, data, fmt.Sprintf("it ends within entry %d", index))
+		}
+		rest = after
+		if i >= n {
+			continue
+		}
+		h, leaf := receipt.LeafHash(entry), tile[i*receipt.HashSize:][:receipt.HashSize]
+		if !bytes.Equal(h[:], leaf) {
+			t := bundle
+			t.L, t.W = 0, n
+			return fmt.Errorf("%w: entry %d: the entry bundle does not hash to the leaf in the tile (%s gives %s, %s says %s); keep both files and report them to the log's operator",
+				ErrLeafMismatch, index, torchwood.TilePath(bundle), h.Base64(), torchwood.TilePath(t), receipt.Hash(leaf).Base64())
+		}
+		if len(entry) != receipt.LeafSize || entry[0] != 0x01 {
+			what := fmt.Sprintf("it has %d bytes, not %d", len(entry), receipt.LeafSize)
+			if len(entry) == receipt.LeafSize {
+				what = fmt.Sprintf("its first byte is 0x%02x, not 0x01", entry[0])
+			}
+			return fmt.Errorf("%w: entry %d: %s; the log is not of this format or of a later version of it: look for a newer auditor", ErrBadLeaf, index, what)
+		}
+	}
+	if len(rest) > 0 {
+		return malformed(bundle, data, fmt.Sprintf("%d bytes follow its last entry", len(rest)))
+	}
+	return nil
+}
+
+// take takes in the next result.
+func (s *scanner) take(j *job) error {
+	r := &s.rows[j.tile.L]
+	if r.keptWidth > 0 && !slices.Equal(peaks(j.hashes[:r.keptWidth]), r.kept) {
+		return fmt.Errorf("%w: %s: its first %d hashes are not those that were audited at size %d; run again, and if it persists, keep the file and report it to the log's operator",
+			ErrTileMismatch, torchwood.TilePath(j.tile), r.keptWidth, s.from)
+	}
+	if j.tile.L > 0 {
+		for i, h := range r.computed {
+			if at := r.keptWidth + i; j.hashes[at] != h {
+				below := tlog.Tile{H: torchwood.TileHeight, L: j.tile.L - 1, N: j.tile.N*tileWidth + int64(at), W: tileWidth}
+				return fmt.Errorf("%w: %s: hash %d is %s, but the tile below it, %s, has the root %s; keep both files and report them to the log's operator",
+					ErrTileMismatch, torchwood.TilePath(j.tile), at, j.hashes[at].Base64(), torchwood.TilePath(below), h.Base64())
+			}
+		}
+	} else if s.track != nil {
+		first := uint64(j.tile.N) * tileWidth
+		for i := range j.tile.W {
+			if index := first + uint64(i); index >= s.from {
+				s.track.leaf(index, j.bundle[i*entrySize+2:][:receipt.LeafSize])
+			}
+		}
+		if s.track.oldTag {
+			return errOldTag
+		}
+	}
+	if j.tile.W < tileWidth {
+		r.last = j.hashes
+		return nil
+	}
+	*r = row{computed: r.computed[:0]}
+	above := &s.rows[j.tile.L+1]
+	above.computed = append(above.computed, j.root)
+	return nil
+}

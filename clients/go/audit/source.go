@@ -1,0 +1,243 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"filippo.io/torchwood"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+// A Source reads the files of a log. Each torchwood.TileReader is one; torchwood.NewTileFS makes one of a folder.
+type Source interface {
+	// ReadEndpoint returns what is at a path below the log's prefix, such as "checkpoint" or "tile/0/000". An error that wraps
+	// fs.ErrNotExist says that there is nothing; only then is a full tile asked for in place of a partial one. It is called by many
+	// goroutines, which do not change what it returned.
+	ReadEndpoint(ctx context.Context, path string) ([]byte, error)
+}
+
+const (
+	tileWidth = torchwood.TileWidth
+
+	maxCheckpointSize = 1 << 16
+	maxBundleSize     = tileWidth * (2 + 0xFFFF)
+	maxTileSize       = tileWidth * receipt.HashSize
+
+	maxTries      = 4
+	maxRetryAfter = 30 * time.Second
+)
+
+// An HTTPSource reads a log from a web server.
+//
+// torchwood.TileFetcher would do for a server that one trusts. It reads answers of any length, does not tell a missing
+// file from a refusal, and waits for as long as a Retry-After says.
+type HTTPSource struct {
+	prefix string
+	client *http.Client
+	pause  func(try int) time.Duration // before the second try (1), the third (2), …
+}
+
+// NewHTTPSource returns a source that reads below a prefix such as "https://ledger.example/tlog/". If client is nil, one is used that
+// gives up a request after 30 seconds. Refusals for the moment (429, 5xx) and failures of the network are tried again, up to four
+// times in all.
+func NewHTTPSource(prefix string, client *http.Client) (*HTTPSource, error) {
+	u, err := url.Parse(prefix)
+	if err != nil {
+		return nil, fmt.Errorf("the log's URL: %w", err)
+	}
+	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("the log's URL %q is not like https://ledger.example/tlog/", prefix)
+	}
+	if client == nil {
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport.MaxIdleConnsPerHost = transport.MaxIdleConns // all requests go to one host
+		client = &http.Client{Transport: transport, Timeout: 30 * time.Second}
+	}
+	return &HTTPSource{
+		prefix: strings.TrimSuffix(prefix, "/") + "/",
+		client: client,
+		pause:  func(try int) time.Duration { return time.Second << (2 * (try - 1)) / 2 }, // 0.5 s, 2 s, 8 s
+	}, nil
+}
+
+// ReadEndpoint implements Source. An answer that is longer than any that the path could have is cut off.
+func (s *HTTPSource) ReadEndpoint(ctx context.Context, path string) ([]byte, error) {
+	limit := int64(maxTileSize)
+	switch {
+	case path == "checkpoint":
+		limit = maxCheckpointSize
+	case strings.HasPrefix(path, "tile/entries/"):
+		limit = maxBundleSize
+	}
+	for try := 1; ; try++ {
+		data, wait, err := s.get(ctx, path, limit)
+		if _, final := errors.AsType[*refusal](err); err == nil || final || try == maxTries || ctx.Err() != nil {
+			return data, err
+		}
+		if wait < 0 {
+			wait = s.pause(try)
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, fmt.Errorf("%w, while waiting to try again after: %w", context.Cause(ctx), err)
+		}
+	}
+}
+
+// A refusal is an answer that another try would not change.
+type refusal struct {
+	url    string
+	status string
+	code   int
+}
+
+func (r *refusal) Error() string { return r.url + ": " + r.status }
+
+func (r *refusal) Is(target error) bool {
+	return target == fs.ErrNotExist && (r.code == http.StatusNotFound || r.code == http.StatusGone)
+}
+
+// get makes one request. wait is how long the server asked to wait before another one; negative: it didn't.
+func (s *HTTPSource) get(ctx context.Context, path string, limit int64) (data []byte, wait time.Duration, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.prefix+path, nil)
+	if err != nil {
+		return nil, -1, err
+	}
+	req.Header.Set("User-Agent", "muniment-audit (+https://muniment.dev)")
+	resp, err := s.client.Do(req) // asks for gzip and unpacks it
+	if err != nil {
+		return nil, -1, err
+	}
+	defer resp.Body.Close()
+	switch code := resp.StatusCode; {
+	case code == http.StatusOK:
+		data, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+		return data, -1, err
+	case code == http.StatusTooManyRequests || code >= 500:
+		wait = -1
+		if sec, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 31); err == nil {
+			wait = min(time.Duration(sec)*time.Second, maxRetryAfter)
+		}
+		return nil, wait, fmt.Errorf("%s%s: %s", s.prefix, path, resp.Status)
+	default:
+		return nil, -1, &refusal{s.prefix + path, resp.Status, code}
+	}
+}
+
+// files reads tiles and bundles of the widths that a checkpoint demands.
+type files struct {
+	src Source
+
+	// known has the tiles read for the comparison with the last audit, which the scan needs again. Nothing is added during the scan.
+	known map[tlog.Tile][]byte
+}
+
+// tile returns the hashes of a tile, exactly t.W of them.
+func (f *files) tile(ctx context.Context, t tlog.Tile) ([]byte, error) {
+	if data, ok := f.known[t]; ok {
+		return data, nil
+	}
+	data, served, err := f.read(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	if want := served.W * receipt.HashSize; len(data) != want {
+		return nil, malformed(served, data, fmt.Sprintf("it is not %d bytes long but %s", want, length(len(data), maxTileSize)))
+	}
+	return data[:t.W*receipt.HashSize], nil
+}
+
+// read returns what is served for t, and which tile that is: t, or the full one in its place. A log may delete a partial tile as soon as
+// there is a full one.
+func (f *files) read(ctx context.Context, t tlog.Tile) ([]byte, tlog.Tile, error) {
+	path := torchwood.TilePath(t)
+	data, err := f.src.ReadEndpoint(ctx, path)
+	if errors.Is(err, fs.ErrNotExist) && t.W < tileWidth {
+		full := t
+		full.W = tileWidth
+		data, fullErr := f.src.ReadEndpoint(ctx, torchwood.TilePath(full))
+		if fullErr == nil {
+			return data, full, nil
+		}
+		if !errors.Is(fullErr, fs.ErrNotExist) {
+			err = fullErr
+		}
+	}
+	if err != nil {
+		return nil, t, unavailable(ctx, path, err)
+	}
+	return data, t, nil
+}
+
+func unavailable(ctx context.Context, path string, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("%w: %s: the audit was stopped (%w); run it again, with more time", ErrUnavailable, path, context.Cause(ctx))
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %s: %w; run the audit again when the log can be reached", ErrUnavailable, path, err)
+	case path == "checkpoint":
+		return fmt.Errorf("%w: there is no checkpoint (%w); check the log's URL", ErrUnavailable, err)
+	}
+	return fmt.Errorf("%w: the log signed a checkpoint that needs %s, but does not serve it (%w); run the audit again, and if it persists, ask the log's operator why", ErrUnavailable, path, err)
+}
+
+func malformed(t tlog.Tile, data []byte, what string) error {
+	return fmt.Errorf("%w: %s: %s%s; check that the URL is the log's, and report the file to its operator", ErrMalformed, torchwood.TilePath(t), what, htmlHint(data))
+}
+
+func length(n, limit int) string {
+	if n > limit {
+		return fmt.Sprintf("more than %d", limit)
+	}
+	return strconv.Itoa(n)
+}
+
+// htmlHint helps with the usual accident: a proxy or a wrong URL that answers everything with a page.
+func htmlHint(data []byte) string {
+	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("<")) {
+		return " (it looks like an HTML page)"
+	}
+	return ""
+}
+
+// provenTiles hands tiles to tlog.TileHashReader, and remembers those that it has proven.
+type provenTiles struct {
+	ctx   context.Context // of the one call that it is made for
+	files *files
+}
+
+func (p *provenTiles) Height() int { return torchwood.TileHeight }
+
+func (p *provenTiles) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
+	data := make([][]byte, len(tiles))
+	for i, t := range tiles { // a few at most: those along two edges of the tree
+		var err error
+		if data[i], err = p.files.tile(p.ctx, t); err != nil {
+			return nil, err
+		}
+	}
+	return data, nil
+}
+
+func (p *provenTiles) SaveTiles(tiles []tlog.Tile, data [][]byte) {
+	if p.files.known == nil {
+		p.files.known = map[tlog.Tile][]byte{}
+	}
+	for i, t := range tiles {
+		p.files.known[t] = data[i]
+	}
+}

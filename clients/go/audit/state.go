@@ -1,0 +1,234 @@
+package audit
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math/bits"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/go-json-experiment/json"
+
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+const stateVersion = 1
+
+// A State is what one run leaves for the next: the checkpoint, and enough to go on from it. It is a few kilobytes, and
+// grows with the gaps in the stream but not with the log. It is as trustworthy as the place where it is kept: who can change it can hide a fork.
+type State struct {
+	// Checkpoint is the signed checkpoint of the last run, verbatim. It is the evidence if the log forks later.
+	Checkpoint string
+	// Peaks are the roots of the perfect subtrees that make up the tree, the largest first. They give the checkpoint's root.
+	Peaks []receipt.Hash
+	// Stream is what was found of the stream; nil if the audit was run without a key.
+	Stream *StreamState
+
+	head receipt.Checkpoint // of Checkpoint; set by check
+}
+
+// A StreamState is what an audit has found of a stream so far.
+type StreamState struct {
+	ID   receipt.Hash `json:"id"`
+	Next uint64       `json:"next"` // one more than the largest sequence number found; 0 if there was none
+
+	LastIndex uint64       `json:"lastIndex"` // of the entry with sequence number Next-1
+	LastLeaf  receipt.Hash `json:"lastLeaf"`  // its leaf hash, to which the next entry must link
+
+	Missing    []SeqRange   `json:"missing,omitzero"`    // gaps below Next, in order
+	Doubled    []Doubled    `json:"doubled,omitzero"`    // the first MaxFindings
+	OutOfOrder []OutOfOrder `json:"outOfOrder,omitzero"` // the first MaxFindings
+
+	DoubledTotal    uint64 `json:"doubledTotal,omitzero"`
+	OutOfOrderTotal uint64 `json:"outOfOrderTotal,omitzero"`
+}
+
+// MaxFindings is how many findings of one sort are kept with their details. The rest is counted.
+const MaxFindings = 100
+
+// A SeqRange is a run of sequence numbers, both ends included.
+type SeqRange struct {
+	First uint64 `json:"first"`
+	Last  uint64 `json:"last"`
+}
+
+// Doubled says that two leaves have the tag of one sequence number: the operator forked the stream.
+type Doubled struct {
+	Seq    uint64 `json:"seq"`
+	First  uint64 `json:"first"` // indexes
+	Second uint64 `json:"second"`
+}
+
+// OutOfOrder says that an entry comes after one with a larger sequence number.
+type OutOfOrder struct {
+	Seq        uint64 `json:"seq"`
+	Index      uint64 `json:"index"`
+	After      uint64 `json:"after"` // the larger sequence number
+	AfterIndex uint64 `json:"afterIndex"`
+}
+
+// Size returns the number of entries that were audited. That of a nil state is 0.
+func (s *State) Size() uint64 {
+	if s == nil {
+		return 0
+	}
+	return s.head.Size
+}
+
+// LoadState reads a state that Save wrote. The error wraps fs.ErrNotExist if there is no such file, and ErrState if what is there is not a
+// sound state.
+func LoadState(path string) (*State, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("audit state: %w", err)
+	}
+	s := &State{}
+	if err := s.UnmarshalJSON(data); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return s, nil
+}
+
+// Save writes the state so that after a crash at any time the file is there as it was or as it is now.
+func (s *State) Save(path string) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("save audit state: %w", err)
+		}
+	}()
+	data, err := s.MarshalJSON()
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, ".audit-state-*") // readable by its owner only: the stream's ID and volume are the tenant's business
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(data, '\n'))
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// stateJSON is the form of a State in a file.
+type stateJSON struct {
+	Version    int            `json:"version"`
+	Checkpoint string         `json:"checkpoint"`
+	Peaks      []receipt.Hash `json:"peaks"`
+	Stream     *StreamState   `json:"stream,omitzero"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (s *State) MarshalJSON() ([]byte, error) {
+	return json.Marshal(stateJSON{stateVersion, s.Checkpoint, s.Peaks, s.Stream})
+}
+
+// UnmarshalJSON implements json.Unmarshaler. It refuses unknown and repeated members, other versions, and a state whose parts
+// contradict each other. The error wraps ErrState.
+func (s *State) UnmarshalJSON(data []byte) error {
+	const remedy = "; restore the file from a backup, or remove it to audit the log from its first entry (which can't tell whether it was forked before)"
+	var v stateJSON
+	if err := json.Unmarshal(data, &v, json.RejectUnknownMembers(true)); err != nil {
+		return fmt.Errorf("%w: %w%s", ErrState, err, remedy)
+	}
+	if v.Version != stateVersion {
+		return fmt.Errorf("%w: it is of version %d, this program reads version %d%s", ErrState, v.Version, stateVersion, remedy)
+	}
+	n := State{Checkpoint: v.Checkpoint, Peaks: v.Peaks, Stream: v.Stream}
+	if err := n.check(); err != nil {
+		return fmt.Errorf("%w: %w%s", ErrState, err, remedy)
+	}
+	*s = n
+	return nil
+}
+
+// check returns an error if the parts of the state contradict each other.
+func (s *State) check() error {
+	var err error
+	if s.head, err = receipt.ParseCheckpointUnverified([]byte(s.Checkpoint)); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	if got, want := len(s.Peaks), bits.OnesCount64(s.head.Size); got != want {
+		return fmt.Errorf("%d peaks, not the %d of a tree of size %d", got, want, s.head.Size)
+	}
+	root := receipt.Hash(sha256.Sum256(nil))
+	if len(s.Peaks) > 0 {
+		root = rootOf(s.Peaks)
+	}
+	if root != s.head.Root {
+		return errors.New("the peaks do not give the root in the checkpoint")
+	}
+	if s.Stream != nil {
+		if err := s.Stream.check(s.head.Size); err != nil {
+			return fmt.Errorf("stream: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *StreamState) check(size uint64) error {
+	end := uint64(0) // of the gaps so far
+	for i, m := range s.Missing {
+		if m.First > m.Last || (i > 0 && m.First <= end) || m.Last+1 >= s.Next {
+			return fmt.Errorf("missing[%d] is out of place", i)
+		}
+		end = m.Last + 1
+	}
+	if s.Found() > size || (s.Next > 0 && s.LastIndex >= size) {
+		return fmt.Errorf("%d entries, the last at index %d, in a log of %d entries", s.Found(), s.LastIndex, size)
+	}
+	return nil
+}
+
+// Found returns how many sequence numbers were found.
+func (s *StreamState) Found() uint64 {
+	n := s.Next
+	for _, m := range s.Missing {
+		n -= m.Last - m.First + 1
+	}
+	return n
+}
+
+// gap returns where in Missing the sequence number is, or where it would have to be put.
+func (s *StreamState) gap(seq uint64) (int, bool) {
+	return slices.BinarySearchFunc(s.Missing, seq, func(m SeqRange, seq uint64) int {
+		switch {
+		case m.Last < seq:
+			return -1
+		case m.First > seq:
+			return 1
+		}
+		return 0
+	})
+}
+
+// usable returns an error if the state is not one to go on from with this log and key.
+func (s *State) usable(origin string, key *receipt.StreamKey) error {
+	if err := s.check(); err != nil {
+		return fmt.Errorf("%w: %w", ErrState, err)
+	}
+	if s.head.Origin != origin {
+		return fmt.Errorf("%w: it is of the log %q, the policy of %q; use another state file for each log", ErrState, s.head.Origin, origin)
+	}
+	switch {
+	case s.Stream == nil:
+	case key == nil:
+		return fmt.Errorf("%w: it follows the stream %s; give the stream's key, or use another state file", ErrState, s.Stream.ID)
+	case key.StreamID() != s.Stream.ID:
+		return fmt.Errorf("%w: it follows the stream %s, the key is of the stream %s; use another state file for each stream", ErrState, s.Stream.ID, key.StreamID())
+	}
+	return nil
+}

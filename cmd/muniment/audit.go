@@ -1,0 +1,153 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+
+	"muniment.dev/muniment/clients/go/audit"
+)
+
+type auditCmd struct {
+	URL        string  `arg:"" help:"The log: the server's URL, or that of any copy; /tlog/ is added where the path is empty."`
+	Policy     string  `help:"Policy file: the keys of the log and its witnesses." required:"" type:"path" env:"MUNIMENT_POLICY" predictor:"file"`
+	State      string  `help:"File that keeps what was audited, so that the next run needs only what is new and notices a fork. Without it every run starts anew." type:"path" predictor:"file"`
+	StreamKey  string  `help:"Prove this tenant's stream complete, too." type:"path" env:"MUNIMENT_STREAM_KEY" predictor:"file"`
+	ExpectNext *uint64 `help:"With --stream-key: the stream must have at least this many entries, as a receipt shows that is known from elsewhere." placeholder:"N"`
+	JSON       bool    `help:"Print JSON."`
+}
+
+// Exit codes of audit beyond 0, 1 (the log does not verify in another way) and 2 (it could not be read).
+const (
+	exitLeaf      = 3
+	exitTruncated = 4
+	exitForked    = 5
+	exitStream    = 6
+)
+
+func (auditCmd) Help() string {
+	return `Reads every entry and tile that was not read before, and checks each leaf hash, every tile, the root, and that the log continues the one of the state file.
+
+Exit code: 0 sound; 3 an entry was changed; 4 the log was truncated; 5 the log was forked; 6 the stream is not complete;
+1 it does not verify in another way; 2 it could not be read.
+
+Examples:
+  muniment audit https://ledger.example.com --policy policy --state audit.json
+  muniment audit http://127.0.0.1:7480 --policy policy --stream-key acme.key`
+}
+
+func (c *auditCmd) Run(a *app) error {
+	policy, key, err := optionalPolicy(c.Policy, c.StreamKey)
+	if err != nil {
+		return err
+	}
+	if c.ExpectNext != nil && key == nil {
+		return errors.New("--expect-next needs --stream-key")
+	}
+	url := c.URL
+	if rest := url[strings.Index(url, "://")+1:]; strings.Count(strings.TrimSuffix(rest, "/"), "/") == 2 {
+		url = strings.TrimSuffix(url, "/") + "/tlog/"
+	}
+	src, err := audit.NewHTTPSource(url, &http.Client{Timeout: time.Minute})
+	if err != nil {
+		return err
+	}
+	var prev *audit.State
+	if c.State != "" {
+		if prev, err = audit.LoadState(c.State); errors.Is(err, fs.ErrNotExist) {
+			prev, err = nil, nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	var bar *progressbar.ProgressBar
+	report, next, err := audit.Run(a.ctx, src, policy, prev, audit.Options{StreamKey: key, ExpectNext: c.ExpectNext, Progress: func(done, total uint64) {
+		if bar == nil {
+			bar = a.progress(int64(total), "audit")
+		}
+		_ = bar.Set64(int64(done))
+	}})
+	if bar != nil {
+		_ = bar.Finish()
+	}
+	// An incomplete stream is no reason to read the log again: the state says how far it is sound.
+	if next != nil && c.State != "" && (err == nil || errors.Is(err, audit.ErrStream)) {
+		if serr := next.Save(c.State); serr != nil {
+			return fmt.Errorf("--state: %w", serr)
+		}
+	}
+	if c.JSON {
+		if jerr := c.printJSON(a, report, err); jerr != nil {
+			return jerr
+		}
+		if err != nil {
+			return exitWith(auditCode(err), nil)
+		}
+		return nil
+	}
+	if report != nil {
+		c.print(a, report, err)
+	}
+	if err != nil {
+		return exitWith(auditCode(err), err)
+	}
+	return nil
+}
+
+func auditCode(err error) int {
+	for _, x := range []struct {
+		err  error
+		code int
+	}{
+		{audit.ErrLeafMismatch, exitLeaf}, {audit.ErrTruncated, exitTruncated}, {audit.ErrForked, exitForked}, {audit.ErrStream, exitStream},
+		{audit.ErrUnavailable, exitFailed}, {audit.ErrState, exitFailed},
+	} {
+		if errors.Is(err, x.err) {
+			return x.code
+		}
+	}
+	return exitNo
+}
+
+func (c *auditCmd) print(a *app, r *audit.Report, err error) {
+	mark := "✓ SOUND"
+	if err != nil {
+		mark = "✗ NOT COMPLETE"
+	}
+	fmt.Fprintf(a.stdout, "%s  %s, %d entries (%d read now)\n", mark, r.Origin, r.Size, r.Size-r.From)
+	fmt.Fprintf(a.stdout, "  every leaf, tile and the root %s check out\n", r.Root.Base64())
+	switch {
+	case r.From > 0:
+		fmt.Fprintf(a.stdout, "  it continues the log of %d entries that was audited before\n", r.From)
+	case c.State == "":
+		fmt.Fprintf(a.stdout, "  keep a state with --state FILE to notice a fork or rollback the next time\n")
+	}
+	if s := r.Stream; s != nil && s.Complete() {
+		fmt.Fprintf(a.stdout, "  the stream %s is complete: entries 0 to %d are each there once and in order, and no other\n", s.ID, int64(s.Next)-1)
+	}
+	if r.Witnessed {
+		fmt.Fprintln(a.stdout, "  cosigned by the witnesses that the policy asks for")
+	} else {
+		fmt.Fprintln(a.stdout, "  not witnessed: the policy asks for none, so the log could show others another history")
+	}
+}
+
+func (c *auditCmd) printJSON(a *app, r *audit.Report, err error) error {
+	o := struct {
+		Sound    bool              `json:"sound"`
+		Error    string            `json:"error,omitempty"`
+		Exit     int               `json:"exitCode"`
+		Report   *audit.Report     `json:"report,omitempty"`
+		Conflict map[string]string `json:"conflict,omitempty"`
+	}{Sound: err == nil, Report: r}
+	if err != nil {
+		o.Error, o.Exit = err.Error(), auditCode(err)
+	}
+	return writeJSON(a.stdout, o)
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+// serverFlags say which ledger to speak to, and as whom.
+type serverFlags struct {
+	Server    string `help:"URL of the ledger." placeholder:"URL" env:"MUNIMENT_SERVER" default:"http://127.0.0.1:7480"`
+	TokenFile string `help:"File with the tenant's token. Or put the token itself into MUNIMENT_TOKEN." placeholder:"FILE" type:"path" env:"MUNIMENT_TOKEN_FILE"`
+	Tenant    string `help:"Tenant to act for. Default: the one that the token names." env:"MUNIMENT_TENANT"`
+}
+
+// client connects with what the flags and the environment say. A flag goes before MUNIMENT_TOKEN.
+func (f *serverFlags) client(policy *receipt.Policy, key *receipt.StreamKey) (*muniment.Client, error) {
+	token := os.Getenv("MUNIMENT_TOKEN")
+	if f.TokenFile != "" {
+		data, err := os.ReadFile(f.TokenFile)
+		if err != nil {
+			return nil, fmt.Errorf("--token-file: %w", err)
+		}
+		token = string(data)
+	}
+	if token = strings.TrimSpace(token); token == "" {
+		return nil, errors.New("no token: give --token-file FILE, or set MUNIMENT_TOKEN")
+	}
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, errors.New("--token-file: not a token: it holds more than one line, or characters that no token has")
+	}
+	c, err := muniment.New(muniment.Options{Server: f.Server, Token: token, Tenant: f.Tenant, Policy: policy, StreamKey: key, UserAgent: "muniment-cli"})
+	if err != nil {
+		return nil, err
+	}
+	if c.Tenant == "" {
+		return nil, errors.New("the token does not say for which tenant it is: give --tenant NAME")
+	}
+	return c, nil
+}
+
+// loadPolicies reads policy files.
+func loadPolicies(paths []string) ([]*receipt.Policy, error) {
+	var out []*receipt.Policy
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("--policy: %w", err)
+		}
+		p, err := receipt.ParsePolicy(path, data)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// optionalPolicy reads a policy and a stream key, where given.
+func optionalPolicy(policy, streamKey string) (*receipt.Policy, *receipt.StreamKey, error) {
+	var p *receipt.Policy
+	var k *receipt.StreamKey
+	if policy != "" {
+		all, err := loadPolicies([]string{policy})
+		if err != nil {
+			return nil, nil, err
+		}
+		p = all[0]
+	}
+	if streamKey != "" {
+		var err error
+		if k, err = readStreamKey(streamKey); err != nil {
+			return nil, nil, fmt.Errorf("--stream-key: %w", err)
+		}
+	}
+	return p, k, nil
+}
+
+// writeJSON writes v on one line.
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// writeOutput writes to the file, or to standard output if path is "" or "-".
+func (a *app) writeOutput(path string, data []byte) error {
+	if path == "" || path == "-" {
+		_, err := a.stdout.Write(data)
+		return err
+	}
+	return replaceFile(path, data)
+}
+
+// replaceFile writes a file whole or not at all.
+func replaceFile(path string, data []byte) error {
+	tmp, err := os.CreateTemp(dirOf(path), ".muniment-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name()) // fails when it was renamed
+	if _, err := tmp.Write(data); err != nil {
+		tmp.Close()
+		return err
+	}
+	if err := errors.Join(tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), path)
+}
+
+func dirOf(path string) string {
+	if i := strings.LastIndexByte(path, os.PathSeparator); i >= 0 {
+		return path[:i+1]
+	}
+	return "."
+}
+
+// progress shows a bar on standard error, where that is a terminal and there is enough to do.
+func (a *app) progress(total int64, what string) *progressbar.ProgressBar {
+	f, ok := a.stderr.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) || total < 10 {
+		return progressbar.DefaultSilent(total)
+	}
+	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription(what), progressbar.OptionShowCount(),
+		progressbar.OptionShowIts(), progressbar.OptionSetItsString("entries"), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
+}
+
+// buffered returns a buffered standard output, to be flushed by the caller.
+func (a *app) buffered() *bufio.Writer { return bufio.NewWriter(a.stdout) }

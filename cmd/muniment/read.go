@@ -1,0 +1,350 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"muniment.dev/muniment/ledger/receipt"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+type getCmd struct {
+	Index uint64 `arg:"" help:"Index of the entry in the log."`
+	serverFlags
+	Payload bool   `help:"Write the payload instead."`
+	Output  string `short:"o" help:"File to write to; default: standard output." placeholder:"FILE" type:"path"`
+	JSON    bool   `help:"Print JSON."`
+}
+
+func (getCmd) Help() string {
+	return `Examples:
+  muniment get 42
+  muniment get 42 --payload -o provenance.json`
+}
+
+func (c *getCmd) Run(a *app) error {
+	client, err := c.client(nil, nil)
+	if err != nil {
+		return err
+	}
+	res, err := client.GetEntry(a.ctx, connect.NewRequest(&munimentv1.GetEntryRequest{Tenant: client.Tenant, Index: c.Index, IncludePayload: c.Payload}))
+	if err != nil {
+		return notFound(err)
+	}
+	if c.Payload {
+		if res.Msg.Payload == nil {
+			return exitWith(exitNo, fmt.Errorf("the payload of entry %d is erased", c.Index))
+		}
+		return a.writeOutput(c.Output, res.Msg.Payload)
+	}
+	if c.JSON {
+		return a.writeOutput(c.Output, append(entryJSON(res.Msg.Entry), '\n'))
+	}
+	return a.writeOutput(c.Output, []byte(entryText(res.Msg.Entry)))
+}
+
+// notFound gives the exit code of a plain no to errors that are one.
+func notFound(err error) error {
+	switch connect.CodeOf(err) {
+	case connect.CodeNotFound, connect.CodeOutOfRange, connect.CodeFailedPrecondition:
+		return exitWith(exitNo, err)
+	}
+	return err
+}
+
+func entryJSON(e *munimentv1.Entry) []byte {
+	b, err := protojson.Marshal(e)
+	if err != nil {
+		panic(err) // a message that was just unmarshalled
+	}
+	return b
+}
+
+// entryText describes an entry for people.
+func entryText(e *munimentv1.Entry) string {
+	var b strings.Builder
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "%-15s %s\n", name, value)
+		}
+	}
+	line("index", fmt.Sprint(e.Index))
+	line("time", e.Time.AsTime().Format(time.RFC3339Nano))
+	line("stream", fmt.Sprintf("entry %d", e.Seq))
+	if len(e.Header) == 0 {
+		line("header", "erased")
+		return b.String()
+	}
+	line("kind", e.Kind)
+	line("media type", e.MediaType)
+	line("predicate type", e.PredicateType)
+	for _, s := range e.Subjects {
+		line("subject", strings.TrimSpace(s.Name+" "+digests(s)))
+	}
+	for _, s := range e.Signers {
+		line("signer (claim)", strings.TrimSpace(s.Identity+s.KeyId+" "+s.Issuer))
+	}
+	line("verification", e.Verification)
+	line("submitter", e.Submitter)
+	line("event", e.IdempotencyKey)
+	line("payload", fmt.Sprintf("%d bytes", e.PayloadSize))
+	line("leaf hash", fmt.Sprintf("%x", e.LeafHash))
+	return b.String()
+}
+
+func digests(s *munimentv1.Subject) string {
+	var all []string
+	for alg, v := range s.Digest {
+		all = append(all, alg+":"+v)
+	}
+	return strings.Join(all, " ")
+}
+
+// filterFlags choose entries.
+type filterFlags struct {
+	Kind          string `help:"Only this kind."`
+	Subject       string `help:"Only entries about this artifact." placeholder:"sha256:…"`
+	PredicateType string `help:"Only this in-toto predicate type." placeholder:"URI"`
+	Signer        string `help:"Only this signer: identity or key ID." placeholder:"ID"`
+}
+
+func (f *filterFlags) message() *munimentv1.Filter {
+	return &munimentv1.Filter{Kind: f.Kind, Subject: f.Subject, PredicateType: f.PredicateType, Signer: f.Signer}
+}
+
+type listCmd struct {
+	serverFlags
+	filterFlags
+	From   time.Time `help:"Only entries from this time on." placeholder:"TIME" format:"2006-01-02T15:04:05Z07:00"`
+	To     time.Time `help:"Only entries before this time." placeholder:"TIME" format:"2006-01-02T15:04:05Z07:00"`
+	Oldest bool      `help:"Oldest first; default: newest first."`
+	Limit  int       `short:"n" help:"How many at most; 0: all." default:"50"`
+	JSON   bool      `help:"Print one JSON object for each entry."`
+}
+
+func (listCmd) Help() string {
+	return `Filters are combined: an entry must pass all of them.
+
+Examples:
+  muniment list
+  muniment list --subject sha256:2cf24dba… --predicate-type https://slsa.dev/provenance/v1
+  muniment list --signer ci@acme.example --from 2026-11-01T00:00:00Z --oldest --limit 0 --json`
+}
+
+func (c *listCmd) Run(a *app) error {
+	client, err := c.client(nil, nil)
+	if err != nil {
+		return err
+	}
+	if c.Limit < 0 {
+		return errors.New("--limit: negative")
+	}
+	req := &munimentv1.ListEntriesRequest{Tenant: client.Tenant, Filter: c.message(), Order: munimentv1.Order_ORDER_NEWEST_FIRST}
+	if c.Oldest {
+		req.Order = munimentv1.Order_ORDER_OLDEST_FIRST
+	}
+	if !c.From.IsZero() {
+		req.Filter.From = timestamppb.New(c.From)
+	}
+	if !c.To.IsZero() {
+		req.Filter.To = timestamppb.New(c.To)
+	}
+	out := a.buffered()
+	defer out.Flush()
+	for n := 0; ; {
+		req.PageSize = 1000
+		if c.Limit > 0 {
+			req.PageSize = uint32(min(1000, c.Limit-n))
+		}
+		res, err := client.ListEntries(a.ctx, connect.NewRequest(req))
+		if err != nil {
+			return err
+		}
+		for _, e := range res.Msg.Entries {
+			c.print(out, n, e)
+			n++
+		}
+		req.PageToken = res.Msg.NextPageToken
+		if req.PageToken == "" || c.Limit > 0 && n >= c.Limit {
+			if !c.JSON && req.PageToken != "" {
+				out.Flush()
+				fmt.Fprintf(a.stderr, "there are more; see them with --limit 0\n")
+			} else if !c.JSON && n == 0 {
+				fmt.Fprintln(a.stderr, "no entries")
+			}
+			return nil
+		}
+	}
+}
+
+func (c *listCmd) print(w io.Writer, n int, e *munimentv1.Entry) {
+	if c.JSON {
+		fmt.Fprintf(w, "%s\n", entryJSON(e))
+		return
+	}
+	if n == 0 {
+		fmt.Fprintf(w, "%8s  %-24s  %-20s  %s\n", "INDEX", "TIME", "KIND", "ABOUT")
+	}
+	fmt.Fprintln(w, entryLine(e))
+}
+
+// entryLine describes an entry on one line.
+func entryLine(e *munimentv1.Entry) string {
+	about := "erased"
+	if len(e.Header) > 0 {
+		about = e.PredicateType
+		if about == "" {
+			about = e.MediaType
+		}
+		if len(e.Subjects) > 0 {
+			s := e.Subjects[0]
+			name := s.Name
+			if name == "" {
+				name = digests(s)
+			}
+			about += "  " + name
+			if n := len(e.Subjects); n > 1 {
+				about += fmt.Sprintf(" and %d more", n-1)
+			}
+		}
+	}
+	return fmt.Sprintf("%8d  %-24s  %-20s  %s", e.Index, e.Time.AsTime().Format("2006-01-02T15:04:05.000Z"), e.Kind, about)
+}
+
+type watchCmd struct {
+	serverFlags
+	filterFlags
+	FromIndex *uint64 `help:"Index to start from. Default: only what comes from now on." placeholder:"INDEX"`
+	JSON      bool    `help:"Print one JSON object for each entry."`
+}
+
+func (watchCmd) Help() string {
+	return `Runs until it is interrupted.
+
+Examples:
+  muniment watch
+  muniment watch --from-index 0 --kind attestation --json`
+}
+
+func (c *watchCmd) Run(a *app) error {
+	client, err := c.client(nil, nil)
+	if err != nil {
+		return err
+	}
+	req := &munimentv1.WatchEntriesRequest{Tenant: client.Tenant, Filter: c.message()}
+	if c.FromIndex != nil {
+		req.FromIndex = *c.FromIndex
+	} else {
+		cp, err := client.GetCheckpoint(a.ctx, connect.NewRequest(&munimentv1.GetCheckpointRequest{}))
+		if err != nil {
+			return err
+		}
+		req.FromIndex = cp.Msg.TreeSize
+	}
+	stream, err := client.WatchEntries(a.ctx, connect.NewRequest(req))
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	next := req.FromIndex
+	for stream.Receive() {
+		m := stream.Msg()
+		next = m.NextIndex
+		if m.Entry == nil {
+			continue
+		}
+		if c.JSON {
+			fmt.Fprintf(a.stdout, "%s\n", entryJSON(m.Entry))
+		} else {
+			fmt.Fprintln(a.stdout, entryLine(m.Entry))
+		}
+	}
+	if a.ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("the stream ended: %w\nGo on with --from-index %d", stream.Err(), next)
+}
+
+type receiptCmd struct {
+	Index uint64 `arg:"" help:"Index of the entry in the log."`
+	serverFlags
+	Size     uint64 `help:"Size of an earlier published checkpoint. Default: the latest."`
+	Shared   bool   `help:"For third parties: hides the stream and the entry's place in it."`
+	Detached bool   `help:"Leave the payload out."`
+	Output   string `short:"o" help:"File to write to; default: standard output." placeholder:"FILE" type:"path"`
+}
+
+func (receiptCmd) Help() string {
+	return `Examples:
+  muniment receipt 42 -o provenance.receipt.json
+  muniment receipt 42 --shared -o for-customer.receipt.json`
+}
+
+func (c *receiptCmd) Run(a *app) error {
+	client, err := c.client(nil, nil)
+	if err != nil {
+		return err
+	}
+	req := &munimentv1.GetReceiptRequest{Tenant: client.Tenant, Index: c.Index, TreeSize: c.Size, IncludePayload: !c.Detached}
+	if c.Shared {
+		req.Form = munimentv1.ReceiptForm_RECEIPT_FORM_SHARED
+	}
+	res, err := client.GetReceipt(a.ctx, connect.NewRequest(req))
+	if err != nil {
+		return notFound(err)
+	}
+	return a.writeOutput(c.Output, append(res.Msg.Receipt, '\n'))
+}
+
+type checkpointCmd struct {
+	serverFlags
+	Policy string `help:"Verify it against this policy." type:"path" env:"MUNIMENT_POLICY" predictor:"file"`
+	JSON   bool   `help:"Print JSON."`
+}
+
+func (checkpointCmd) Help() string {
+	return `Example:
+  muniment checkpoint --policy policy`
+}
+
+func (c *checkpointCmd) Run(a *app) error {
+	policy, _, err := optionalPolicy(c.Policy, "")
+	if err != nil {
+		return err
+	}
+	client, err := c.client(nil, nil)
+	if err != nil {
+		return err
+	}
+	res, err := client.GetCheckpoint(a.ctx, connect.NewRequest(&munimentv1.GetCheckpointRequest{}))
+	if err != nil {
+		return err
+	}
+	if policy != nil {
+		if _, _, err := policy.VerifyCheckpoint(res.Msg.Checkpoint); err != nil {
+			return exitWith(exitNo, err)
+		}
+	}
+	if !c.JSON {
+		_, err = a.stdout.Write(res.Msg.Checkpoint)
+		return err
+	}
+	cp, err := receipt.ParseCheckpointUnverified(res.Msg.Checkpoint)
+	if err != nil {
+		return exitWith(exitNo, err)
+	}
+	return writeJSON(a.stdout, struct {
+		Origin   string `json:"origin"`
+		Size     uint64 `json:"size"`
+		Root     string `json:"root"`
+		Signed   string `json:"checkpoint"`
+		Verified bool   `json:"verified"`
+	}{cp.Origin, cp.Size, cp.Root.Base64(), string(res.Msg.Checkpoint), policy != nil})
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/schollz/progressbar/v3"
+
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/pebblestore"
+)
+
+type reindexCmd struct {
+	Data  string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+	Check bool   `help:"Only compare; write nothing."`
+	JSON  bool   `help:"Print JSON."`
+}
+
+func (reindexCmd) Help() string {
+	return `The server must be stopped. Search index, deduplication keys and stream heads are computed from the entries and compared with what is stored; what
+differs is written anew. It needs as much free disk as the index has.
+
+Exit code: 0 nothing differed, or it is mended; 1 with --check: something differs; 2 it could not be done.
+
+Examples:
+  muniment reindex --data ./data --check
+  muniment reindex --data ./data`
+}
+
+func (c *reindexCmd) Run(a *app) (err error) {
+	if _, err := loadDataDir(c.Data); err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	store, err := pebblestore.Open(filepath.Join(c.Data, storeDir), pebblestore.Options{Logger: log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	dir, err := os.MkdirTemp(c.Data, "reindex-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	scratch, err := pebblestore.Open(dir, pebblestore.Options{Logger: log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, scratch.Close()) }()
+	var bar *progressbar.ProgressBar
+	r, err := ledger.Reindex(a.ctx, store, scratch, !c.Check, func(done, total uint64) {
+		if bar == nil {
+			bar = a.progress(int64(total), "reindex")
+		}
+		_ = bar.Set64(int64(done))
+	})
+	if err != nil {
+		return err
+	}
+	if bar != nil {
+		_ = bar.Finish()
+	}
+	if c.JSON {
+		if err := writeJSON(a.stdout, r); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(a.stdout, "%d entries in %d streams give %d deduplication keys and %d search postings\n", r.Entries, r.Streams, r.Keys, r.Terms)
+		switch {
+		case r.Same():
+			fmt.Fprintln(a.stdout, "the store has exactly these")
+		case r.Written:
+			fmt.Fprintf(a.stdout, "mended: %d were missing, %d were there wrongly, %d stream heads were wrong\n", r.Missing, r.Extra, r.Heads)
+		default:
+			fmt.Fprintf(a.stdout, "the store differs: %d are missing, %d are there wrongly, %d stream heads are wrong; mend it without --check\n", r.Missing, r.Extra, r.Heads)
+		}
+	}
+	if !r.Same() && !r.Written {
+		return exitWith(exitNo, nil)
+	}
+	return nil
+}

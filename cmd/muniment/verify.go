@@ -1,0 +1,274 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"muniment.dev/muniment/ledger/receipt"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+type verifyCmd struct {
+	Receipts   []string `arg:"" help:"Receipt files." type:"existingfile" predictor:"file"`
+	Policy     []string `help:"Policy file: the keys of the log and its witnesses. May be given more than once; one must accept." required:"" type:"path" env:"MUNIMENT_POLICY" predictor:"file"`
+	Payload    string   `help:"The payload, for a receipt that does not hold it." type:"path" predictor:"file"`
+	HeaderOnly bool     `help:"Verify without the payload."`
+	Tenant     *string  `help:"The entry must be of this tenant."`
+	Stream     *string  `help:"The entry must be of this stream (its ID in hexadecimal)." placeholder:"ID"`
+	StreamKey  string   `help:"The entry must be of this key's stream, and filed under the right tag." type:"path" env:"MUNIMENT_STREAM_KEY" predictor:"file"`
+	Kind       *string  `help:"The entry must be of this kind."`
+	Subject    *string  `help:"The entry must be about this artifact." placeholder:"sha256:…"`
+	JSON       bool     `help:"Print one JSON object for each receipt."`
+}
+
+func (verifyCmd) Help() string {
+	return `Needs no server and no network. Scripts should give --tenant, --kind and --subject: without them any genuine receipt of the log will do.
+
+Exit code: 0 all verified; 1 one is not verified; 2 one could not be checked.
+
+Examples:
+  muniment verify provenance.json.receipt.json --policy policy
+  muniment verify app.receipt.json --policy policy --payload app.intoto.json --tenant acme --kind attestation --subject sha256:2cf24dba…`
+}
+
+func (c *verifyCmd) Run(a *app) error {
+	policies, err := loadPolicies(c.Policy)
+	if err != nil {
+		return err
+	}
+	opts, err := c.options()
+	if err != nil {
+		return err
+	}
+	worst := exitOK
+	for _, path := range c.Receipts {
+		data, err := os.ReadFile(path)
+		var s *receipt.Statement
+		code := exitFailed
+		if err == nil {
+			if s, err = receipt.Verify(data, policies, opts); err == nil {
+				code = exitOK
+			} else {
+				code = exitNo
+			}
+		}
+		if c.JSON {
+			if err := writeJSON(a.stdout, verdict(path, s, err)); err != nil {
+				return err
+			}
+		} else if err != nil {
+			text := strings.TrimPrefix(err.Error(), receipt.ErrNotVerified.Error()+": ")
+			fmt.Fprintf(a.stdout, "%s  %s\n  %s\n", map[int]string{exitNo: "✗ NOT VERIFIED", exitFailed: "? NOT CHECKED"}[code], path, strings.ReplaceAll(text, "\n", "\n  "))
+		} else {
+			fmt.Fprint(a.stdout, statementText(path, s, policies))
+		}
+		if worst != exitNo && code != exitOK {
+			worst = code
+		}
+	}
+	if worst != exitOK {
+		return exitWith(worst, nil)
+	}
+	return nil
+}
+
+func (c *verifyCmd) options() (receipt.Options, error) {
+	o := receipt.Options{HeaderOnly: c.HeaderOnly}
+	for _, f := range []struct {
+		name string
+		from *string
+		to   *string
+	}{{"tenant", c.Tenant, &o.Tenant}, {"kind", c.Kind, &o.Kind}, {"subject", c.Subject, &o.Subject}} {
+		if f.from == nil {
+			continue
+		}
+		if *f.from == "" {
+			return o, fmt.Errorf("--%s: empty; leave the flag out if any will do", f.name)
+		}
+		*f.to = *f.from
+	}
+	if c.Payload != "" {
+		if len(c.Receipts) > 1 {
+			return o, errors.New("--payload is for one receipt at a time")
+		}
+		data, err := os.ReadFile(c.Payload)
+		if err != nil {
+			return o, fmt.Errorf("--payload: %w", err)
+		}
+		o.Payload = append([]byte{}, data...) // not nil, even if the file is empty
+	}
+	if c.Stream != nil {
+		id, err := receipt.ParseHash(*c.Stream)
+		if err != nil {
+			return o, fmt.Errorf("--stream: %w", err)
+		}
+		o.StreamID = &id
+	}
+	if c.StreamKey != "" {
+		k, err := readStreamKey(c.StreamKey)
+		if err != nil {
+			return o, fmt.Errorf("--stream-key: %w", err)
+		}
+		o.StreamKey = k
+	}
+	return o, nil
+}
+
+// statementText says what was proven, what is only claimed, and whether it was witnessed.
+func statementText(path string, s *receipt.Statement, policies []*receipt.Policy) string {
+	var b strings.Builder
+	line := func(label, format string, args ...any) {
+		fmt.Fprintf(&b, "  %-10s%s\n", label, fmt.Sprintf(format, args...))
+	}
+	fmt.Fprintf(&b, "✓ VERIFIED  %s\n", path)
+	line("proven", "entry %d of the log %s is in its tree of %d entries", s.Index, s.Origin, s.Size)
+	line("", "root %s", s.Root.Base64())
+	line("", "signed by %s", strings.Join(s.Signers, ", "))
+	switch {
+	case s.Link != nil && s.TagChecked:
+		line("", "it is entry %d of the stream %s, under its right tag", s.Link.Seq, s.Link.StreamID)
+	case s.Link != nil:
+		line("", "it is entry %d of the stream %s (give --stream-key to check its tag)", s.Link.Seq, s.Link.StreamID)
+	}
+	switch {
+	case s.Header == nil:
+		line("", "header and payload are erased; their hash is in the log")
+	case s.PayloadSHA256 != nil:
+		line("", "header and payload are what was recorded: %d bytes, sha256:%s", s.Header.Payload.Size, s.PayloadSHA256)
+	default:
+		line("", "the header is what was recorded; the PAYLOAD WAS NOT CHECKED")
+	}
+	line("claimed", "by the log: recorded %s", time.UnixMilli(int64(s.Time)).UTC().Format("2006-01-02T15:04:05.000Z"))
+	if h := s.Header; h != nil {
+		line("", "for tenant %s, from %s", quoted(h.Tenant), quoted(h.Submitter))
+		line("", "as %s, %s%s", h.Kind, quoted(h.MediaType), optional(", predicate ", h.PredicateType))
+		for i, sub := range h.Subjects {
+			if i == 5 {
+				line("", "and %d more subjects", len(h.Subjects)-i)
+				break
+			}
+			for alg, v := range sub.Digest {
+				line("", "about %s%s", quoted(alg+":"+v), optional(" ", sub.Name))
+			}
+		}
+		for _, sig := range h.Signers {
+			line("", "signed, it says, by %s%s", quoted(sig.Identity+sig.KeyID), optional(" of ", sig.Issuer))
+		}
+		if h.Verification.Result == receipt.Unverified {
+			line("", "the log did not check the evidence's own signatures")
+		}
+	}
+	if s.Witnessed {
+		line("witness", "cosigned by the witnesses that the policy asks for")
+	} else {
+		line("witness", "not witnessed: the policy asks for none, so the log could show others another history")
+	}
+	if len(policies) > 1 {
+		line("policy", "%s", s.Policy)
+	}
+	return b.String()
+}
+
+// quoted keeps control characters of evidence away from the terminal.
+func quoted(s string) string {
+	if q := strconv.Quote(s); q[1:len(q)-1] != s {
+		return q
+	}
+	return s
+}
+
+func optional(prefix, s string) string {
+	if s == "" {
+		return ""
+	}
+	return prefix + quoted(s)
+}
+
+// verdict is the JSON form of a verification. Under "claimed" is what only the log says.
+func verdict(path string, s *receipt.Statement, err error) any {
+	type proven struct {
+		Origin        string   `json:"origin"`
+		Index         uint64   `json:"index"`
+		Size          uint64   `json:"size"`
+		Root          string   `json:"root"`
+		LeafHash      string   `json:"leafHash"`
+		Signers       []string `json:"signers"`
+		StreamID      string   `json:"streamId,omitempty"`
+		Seq           *uint64  `json:"seq,omitempty"`
+		TagChecked    bool     `json:"tagChecked"`
+		PayloadSHA256 string   `json:"payloadSha256,omitempty"`
+	}
+	type claimed struct {
+		Time   string          `json:"time"`
+		Header json.RawMessage `json:"header,omitempty"`
+	}
+	type out struct {
+		Receipt   string   `json:"receipt"`
+		Verified  bool     `json:"verified"`
+		Error     string   `json:"error,omitempty"`
+		Proven    *proven  `json:"proven,omitempty"`
+		Claimed   *claimed `json:"claimed,omitempty"`
+		Witnessed bool     `json:"witnessed"`
+		Policy    string   `json:"policy,omitempty"`
+	}
+	if err != nil {
+		return out{Receipt: path, Error: err.Error()}
+	}
+	p := &proven{Origin: s.Origin, Index: s.Index, Size: s.Size, Root: s.Root.Base64(), LeafHash: s.LeafHash.String(), Signers: s.Signers, TagChecked: s.TagChecked}
+	if s.Link != nil {
+		p.StreamID, p.Seq = s.Link.StreamID.String(), &s.Link.Seq
+	}
+	if s.PayloadSHA256 != nil {
+		p.PayloadSHA256 = s.PayloadSHA256.String()
+	}
+	return out{Receipt: path, Verified: true, Proven: p, Witnessed: s.Witnessed, Policy: s.Policy,
+		Claimed: &claimed{time.UnixMilli(int64(s.Time)).UTC().Format("2006-01-02T15:04:05.000Z"), s.HeaderBytes}}
+}
+
+type proveCmd struct {
+	Entry string `arg:"" help:"Receipt file, or index of an entry." predictor:"file"`
+	serverFlags
+	Size   uint64 `help:"With an index: size of an earlier published checkpoint. Default: the latest."`
+	Output string `short:"o" help:"File to write to; default: standard output." placeholder:"FILE.tlog-proof" type:"path"`
+}
+
+func (proveCmd) Help() string {
+	return `The proof shows that a leaf is in the log, and nothing about what is in the entry. Any tool for https://c2sp.org/tlog-proof checks it; it
+needs the leaf hash, which 'muniment verify --json' prints.
+
+Examples:
+  muniment prove provenance.json.receipt.json -o provenance.tlog-proof
+  muniment prove 42 -o entry-42.tlog-proof`
+}
+
+func (c *proveCmd) Run(a *app) error {
+	data, err := os.ReadFile(c.Entry)
+	if index, nerr := strconv.ParseUint(c.Entry, 10, 64); err != nil && nerr == nil {
+		client, err := c.client(nil, nil)
+		if err != nil {
+			return err
+		}
+		res, err := client.GetReceipt(a.ctx, connect.NewRequest(&munimentv1.GetReceiptRequest{Tenant: client.Tenant, Index: index, TreeSize: c.Size}))
+		if err != nil {
+			return notFound(err)
+		}
+		data = res.Msg.Receipt
+	} else if err != nil {
+		return err
+	}
+	r, err := receipt.Parse(data)
+	if err != nil {
+		return exitWith(exitNo, err)
+	}
+	if _, err := receipt.ParseProof(string(r.Proof)); err != nil {
+		return exitWith(exitNo, err)
+	}
+	return a.writeOutput(c.Output, r.Proof)
+}

@@ -1,0 +1,197 @@
+package ledger
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+)
+
+// A ReindexReport says how the stored projections differ from those that the log gives.
+type ReindexReport struct {
+	Entries uint64 `json:"entries"`
+	Keys    uint64 `json:"keys"`     // deduplication keys that the log gives
+	Terms   uint64 `json:"postings"` // search postings that the log gives
+	Streams int    `json:"streams"`
+	Missing uint64 `json:"missing"` // given by the log, not in the store
+	Extra   uint64 `json:"extra"`   // in the store, not given by the log
+	Heads   uint64 `json:"heads"`   // stream heads that differ
+	Written bool   `json:"written"`
+}
+
+// Same says whether nothing differs.
+func (r *ReindexReport) Same() bool { return r.Missing+r.Extra+r.Heads == 0 }
+
+// Reindex rebuilds all projections from skeletons and the openings that are left, compares them with the stored ones, and replaces those if
+// write is set and they differ. The scratch store must be empty and is filled. No ledger may be open on s.
+func Reindex(ctx context.Context, s, scratch store.Store, write bool, progress func(done, total uint64)) (*ReindexReport, error) {
+	st, err := s.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := scratch.Load(ctx); err != nil {
+		return nil, err
+	}
+	r := &ReindexReport{Entries: st.Size}
+	b := &rebuilder{store: s, state: st, heads: map[receipt.Hash]store.StreamHead{}, report: r, progress: progress}
+	if err := scratch.ReplaceProjections(ctx, b.projections(ctx), nil); err != nil {
+		return nil, err
+	}
+	r.Streams = len(b.heads)
+	for _, h := range st.Streams {
+		if b.heads[h.StreamID] != h {
+			r.Heads++
+		}
+	}
+	for id := range b.heads {
+		if !slices.ContainsFunc(st.Streams, func(h store.StreamHead) bool { return h.StreamID == id }) {
+			r.Heads++
+		}
+	}
+	if r.Missing, r.Extra, err = compare(scratch.Projections(ctx), s.Projections(ctx)); err != nil {
+		return nil, err
+	}
+	if !write || r.Same() {
+		return r, nil
+	}
+	if err := s.ReplaceProjections(ctx, scratch.Projections(ctx), slices.Collect(maps.Values(b.heads))); err != nil {
+		return nil, fmt.Errorf("write the projections: %w (run it again)", err)
+	}
+	r.Written = true
+	return r, nil
+}
+
+// A rebuilder computes projections from the log.
+type rebuilder struct {
+	store    store.Store
+	state    *store.State
+	heads    map[receipt.Hash]store.StreamHead
+	report   *ReindexReport
+	progress func(done, total uint64)
+}
+
+const rebuildStep = 1024
+
+func (b *rebuilder) projections(ctx context.Context) iter.Seq2[store.Projection, error] {
+	return func(yield func(store.Projection, error) bool) {
+		for from := uint64(0); from < b.state.Size; from += rebuildStep {
+			to := min(from+rebuildStep, b.state.Size)
+			skeletons, err := b.store.Skeletons(ctx, from, to)
+			if err != nil {
+				yield(store.Projection{}, err)
+				return
+			}
+			for i := range skeletons {
+				if !b.entry(ctx, from+uint64(i), &skeletons[i], yield) {
+					return
+				}
+			}
+			if b.progress != nil {
+				b.progress(to, b.state.Size)
+			}
+		}
+	}
+}
+
+func (b *rebuilder) entry(ctx context.Context, index uint64, sk *receipt.Skeleton, yield func(store.Projection, error) bool) bool {
+	b.heads[sk.StreamID] = store.StreamHead{StreamID: sk.StreamID, Next: sk.Seq + 1, Last: sk.LeafHash()}
+	fail := func(err error) bool {
+		yield(store.Projection{}, fmt.Errorf("entry %d: %w", index, err))
+		return false
+	}
+	posting := func(t store.Term) bool {
+		b.report.Terms++
+		return yield(store.Projection{Posting: &store.PostingAt{Term: t, Index: index}}, nil)
+	}
+	opening, err := b.store.Header(ctx, index)
+	if err != nil {
+		return fail(err)
+	}
+	if opening == nil { // erased: only its place in the stream is known
+		return posting(streamTerm(sk.StreamID))
+	}
+	h, err := receipt.ParseHeader(opening.Content)
+	if err != nil {
+		return fail(err)
+	}
+	payload, err := b.store.Payload(ctx, index)
+	if err != nil {
+		return fail(err)
+	}
+	if payload != nil {
+		b.report.Keys++
+		k := store.KeyAt{Key: identity(&b.state.Secret, h, payload.Content), Index: index}
+		if !yield(store.Projection{Key: &k}, nil) {
+			return false
+		}
+	}
+	for _, t := range headerTerms(sk.StreamID, h) {
+		if !posting(t) {
+			return false
+		}
+	}
+	return true
+}
+
+// compare counts what only one of two sorted sequences has.
+func compare(want, have iter.Seq2[store.Projection, error]) (missing, extra uint64, err error) {
+	nextWant, stopWant := iter.Pull2(want)
+	defer stopWant()
+	nextHave, stopHave := iter.Pull2(have)
+	defer stopHave()
+	w, werr, wok := nextWant()
+	h, herr, hok := nextHave()
+	for wok || hok {
+		if err := errors.Join(werr, herr); err != nil {
+			return 0, 0, err
+		}
+		c := 0
+		switch {
+		case !hok:
+			c = -1
+		case !wok:
+			c = 1
+		default:
+			c = order(&w, &h)
+		}
+		if c < 0 {
+			missing++
+		} else if c > 0 {
+			extra++
+		}
+		if c <= 0 {
+			w, werr, wok = nextWant()
+		}
+		if c >= 0 {
+			h, herr, hok = nextHave()
+		}
+	}
+	return missing, extra, nil
+}
+
+// order compares as Store.Projections sorts: keys first, then postings, by bytes and index.
+func order(a, b *store.Projection) int {
+	if (a.Key != nil) != (b.Key != nil) {
+		if a.Key != nil {
+			return -1
+		}
+		return 1
+	}
+	if a.Key != nil {
+		if c := bytes.Compare(a.Key.Key[:], b.Key.Key[:]); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.Key.Index, b.Key.Index)
+	}
+	if c := bytes.Compare(a.Posting.Term[:], b.Posting.Term[:]); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.Posting.Index, b.Posting.Index)
+}
