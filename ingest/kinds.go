@@ -67,8 +67,11 @@ func typed(mediaType string, message func() proto.Message) func(string, []byte) 
 		if err := protovalidate.Validate(m); err != nil {
 			var v *protovalidate.ValidationError
 			if errors.As(err, &v) && len(v.Violations) > 0 {
-				first := v.Violations[0]
-				return contents{}, fieldErrorf("payload", "%s: %s", jsonPath(first), first.Proto.GetMessage())
+				all := make([]string, len(v.Violations))
+				for i, violation := range v.Violations {
+					all[i] = jsonPath(violation) + ": " + violation.Proto.GetMessage()
+				}
+				return contents{}, fieldErrorf("payload", "%s", strings.Join(all, "; "))
 			}
 			return contents{}, fieldErrorf("payload", "%s", err)
 		}

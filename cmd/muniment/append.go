@@ -20,7 +20,7 @@ import (
 type appendCmd struct {
 	Files []string `arg:"" help:"Files; folders, of which every file below is taken; or - for standard input." predictor:"file"`
 	serverFlags
-	ReceiptDir     string `help:"Folder for the receipts, written as <file name>.receipt.json." placeholder:"DIR" type:"path" default:"."`
+	ReceiptDir     string `help:"Folder for the receipts, written as <file name>.receipt.json." placeholder:"DIR" default:"."`
 	MediaType      string `help:"Media type of the evidence. Needed for what is not a Sigstore bundle, DSSE envelope or in-toto statement." placeholder:"TYPE"`
 	Kind           string `help:"Kind of the entries." default:"attestation"`
 	IdempotencyKey string `help:"For kinds that record events: names the event, so that a rerun does not record it twice. Default: the SHA-256 of the file." placeholder:"KEY"`

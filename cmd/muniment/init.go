@@ -15,7 +15,7 @@ import (
 )
 
 type initCmd struct {
-	Dir    string `arg:"" help:"Folder to make; it must not exist, or be empty." type:"path"`
+	Dir    string `arg:"" help:"Folder to make; it must not exist, or be empty."`
 	Origin string `help:"The log's name, for ever: a host name, or a URL without its scheme. Default: this machine's host name." placeholder:"HOST"`
 	Tenant string `help:"Name of the first tenant." default:"default"`
 }

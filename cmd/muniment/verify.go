@@ -16,8 +16,8 @@ import (
 )
 
 type verifyCmd struct {
-	Receipts   []string `arg:"" help:"Receipt files." type:"existingfile" predictor:"file"`
-	Policy     []string `help:"Policy file: the keys of the log and its witnesses. May be given more than once; one must accept." required:"" type:"path" env:"MUNIMENT_POLICY" predictor:"file"`
+	Receipts   []string `arg:"" help:"Receipt files." predictor:"file"`
+	Policy     []string `help:"Policy file: the keys of the log and its witnesses. May be given more than once; one must accept." required:"" env:"MUNIMENT_POLICY" predictor:"file"`
 	Payload    string   `help:"The payload, for a receipt that does not hold it." type:"path" predictor:"file"`
 	HeaderOnly bool     `help:"Verify without the payload."`
 	Tenant     *string  `help:"The entry must be of this tenant."`

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -168,18 +169,30 @@ func (s *Statement) verifyCheckpoint(p *Proof, policies []*Policy) error {
 
 // VerifyInclusion checks an RFC 6962 inclusion proof.
 func VerifyInclusion(index, size uint64, leaf Hash, path []Hash, root Hash) error {
-	if err := proof.VerifyInclusion(rfc6962.DefaultHasher, index, size, leaf[:], byteSlices(path), root[:]); err != nil {
-		return fmt.Errorf("inclusion proof of entry %d in the tree of size %d: %w", index, size, err)
+	err := proof.VerifyInclusion(rfc6962.DefaultHasher, index, size, leaf[:], byteSlices(path), root[:])
+	if err != nil {
+		return fmt.Errorf("inclusion proof of entry %d in the tree of size %d: %w", index, size, rootMismatch(err))
 	}
 	return nil
 }
 
 // VerifyConsistency checks an RFC 6962 consistency proof between two trees of the same log.
 func VerifyConsistency(size1, size2 uint64, root1, root2 Hash, path []Hash) error {
-	if err := proof.VerifyConsistency(rfc6962.DefaultHasher, size1, size2, byteSlices(path), root1[:], root2[:]); err != nil {
-		return fmt.Errorf("consistency proof from size %d to %d: %w", size1, size2, err)
+	err := proof.VerifyConsistency(rfc6962.DefaultHasher, size1, size2, byteSlices(path), root1[:], root2[:])
+	if err != nil {
+		return fmt.Errorf("consistency proof from size %d to %d: %w", size1, size2, rootMismatch(err))
 	}
 	return nil
+}
+
+// rootMismatch words the library's commonest error for people.
+func rootMismatch(err error) error {
+	var m proof.RootMismatchError
+	if errors.As(err, &m) {
+		return fmt.Errorf("it leads to the root %s, but the checkpoint says %s: what the receipt says is not what the log recorded",
+			base64.StdEncoding.EncodeToString(m.CalculatedRoot), base64.StdEncoding.EncodeToString(m.ExpectedRoot))
+	}
+	return err
 }
 
 func byteSlices(path []Hash) [][]byte {

@@ -1906,16 +1906,16 @@ var File_muniment_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_muniment_v1_ledger_proto_rawDesc = "" +
 	"\n" +
-	"\x18muniment/v1/ledger.proto\x12\vmuniment.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa4\x02\n" +
+	"\x18muniment/v1/ledger.proto\x12\vmuniment.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa6\x02\n" +
 	"\n" +
-	"Submission\x121\n" +
-	"\x04kind\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[a-z][a-z0-9-]{0,62}$R\x04kind\x12\x8c\x01\n" +
+	"Submission\x124\n" +
+	"\x04kind\x18\x01 \x01(\tB \xbaH\x1d\xc8\x01\x01r\x182\x16^[a-z][a-z0-9-]{0,62}$R\x04kind\x12\x8c\x01\n" +
 	"\n" +
-	"media_type\x18\x02 \x01(\tBm\xbaHjrh\x18\xff\x012c^$|^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+( ?; ?[A-Za-z0-9!#$&^_.+-]+=[A-Za-z0-9!#$&^_.+-]+)*$R\tmediaType\x12!\n" +
-	"\apayload\x18\x03 \x01(\fB\a\xbaH\x04z\x02\x10\x01R\apayload\x121\n" +
-	"\x0fidempotency_key\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x0eidempotencyKey\"\x95\x01\n" +
-	"\rAppendRequest\x12C\n" +
-	"\x06tenant\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x12?\n" +
+	"media_type\x18\x02 \x01(\tBm\xbaHjrh\x18\xff\x012c^$|^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+( ?; ?[A-Za-z0-9!#$&^_.+-]+=[A-Za-z0-9!#$&^_.+-]+)*$R\tmediaType\x12 \n" +
+	"\apayload\x18\x03 \x01(\fB\x06\xbaH\x03\xc8\x01\x01R\apayload\x121\n" +
+	"\x0fidempotency_key\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x0eidempotencyKey\"\x98\x01\n" +
+	"\rAppendRequest\x12F\n" +
+	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x12?\n" +
 	"\n" +
 	"submission\x18\x02 \x01(\v2\x17.muniment.v1.SubmissionB\x06\xbaH\x03\xc8\x01\x01R\n" +
 	"submission\"C\n" +
@@ -1924,9 +1924,9 @@ const file_muniment_v1_ledger_proto_rawDesc = "" +
 	"\bAppended\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x1c\n" +
 	"\tduplicate\x18\x02 \x01(\bR\tduplicate\x12\x18\n" +
-	"\areceipt\x18\x03 \x01(\fR\areceipt\"\xa6\x01\n" +
-	"\x12AppendBatchRequest\x12C\n" +
-	"\x06tenant\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x12K\n" +
+	"\areceipt\x18\x03 \x01(\fR\areceipt\"\xa9\x01\n" +
+	"\x12AppendBatchRequest\x12F\n" +
+	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x12K\n" +
 	"\vsubmissions\x18\x02 \x03(\v2\x17.muniment.v1.SubmissionB\x10\xbaH\r\x92\x01\n" +
 	"\b\x01\x10\xe8\a\"\x03\xd8\x01\x03R\vsubmissions\"J\n" +
 	"\x13AppendBatchResponse\x123\n" +
@@ -1938,9 +1938,9 @@ const file_muniment_v1_ledger_proto_rawDesc = "" +
 	"\vAppendError\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x14\n" +
 	"\x05field\x18\x02 \x01(\tR\x05field\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"\x95\x01\n" +
-	"\x0fGetEntryRequest\x12C\n" +
-	"\x06tenant\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x12\x14\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\x98\x01\n" +
+	"\x0fGetEntryRequest\x12F\n" +
+	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12'\n" +
 	"\x0finclude_payload\x18\x03 \x01(\bR\x0eincludePayload\"g\n" +
 	"\x10GetEntryResponse\x12(\n" +
@@ -1975,9 +1975,9 @@ const file_muniment_v1_ledger_proto_rawDesc = "" +
 	"\x06Signer\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\tR\bidentity\x12\x16\n" +
 	"\x06issuer\x18\x02 \x01(\tR\x06issuer\x12\x15\n" +
-	"\x06key_id\x18\x03 \x01(\tR\x05keyId\"\x8a\x02\n" +
-	"\x12ListEntriesRequest\x12C\n" +
-	"\x06tenant\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x12+\n" +
+	"\x06key_id\x18\x03 \x01(\tR\x05keyId\"\x8d\x02\n" +
+	"\x12ListEntriesRequest\x12F\n" +
+	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x12+\n" +
 	"\x06filter\x18\x02 \x01(\v2\x13.muniment.v1.FilterR\x06filter\x122\n" +
 	"\x05order\x18\x03 \x01(\x0e2\x12.muniment.v1.OrderB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05order\x12%\n" +
 	"\tpage_size\x18\x04 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12'\n" +
@@ -1993,9 +1993,9 @@ const file_muniment_v1_ledger_proto_rawDesc = "" +
 	"\x13ListEntriesResponse\x12,\n" +
 	"\aentries\x18\x01 \x03(\v2\x12.muniment.v1.EntryR\aentries\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1b\n" +
-	"\ttree_size\x18\x03 \x01(\x04R\btreeSize\"\xec\x01\n" +
-	"\x11GetReceiptRequest\x12C\n" +
-	"\x06tenant\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x12\x14\n" +
+	"\ttree_size\x18\x03 \x01(\x04R\btreeSize\"\xef\x01\n" +
+	"\x11GetReceiptRequest\x12F\n" +
+	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x1b\n" +
 	"\ttree_size\x18\x03 \x01(\x04R\btreeSize\x126\n" +
 	"\x04form\x18\x04 \x01(\x0e2\x18.muniment.v1.ReceiptFormB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04form\x12'\n" +
@@ -2021,9 +2021,9 @@ const file_muniment_v1_ledger_proto_rawDesc = "" +
 	"checkpoint\x18\x01 \x01(\fR\n" +
 	"checkpoint\x12\x1b\n" +
 	"\ttree_size\x18\x02 \x01(\x04R\btreeSize\x12\x12\n" +
-	"\x04root\x18\x03 \x01(\fR\x04root\"[\n" +
-	"\x14GetStreamHeadRequest\x12C\n" +
-	"\x06tenant\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\"\xc7\x01\n" +
+	"\x04root\x18\x03 \x01(\fR\x04root\"^\n" +
+	"\x14GetStreamHeadRequest\x12F\n" +
+	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\"\xc7\x01\n" +
 	"\x15GetStreamHeadResponse\x12\x1b\n" +
 	"\tstream_id\x18\x01 \x01(\fR\bstreamId\x12\x18\n" +
 	"\aentries\x18\x02 \x01(\x04R\aentries\x12\"\n" +
@@ -2033,9 +2033,9 @@ const file_muniment_v1_ledger_proto_rawDesc = "" +
 	"\n" +
 	"checkpoint\x18\x05 \x01(\fR\n" +
 	"checkpointB\r\n" +
-	"\v_last_index\"\xa6\x01\n" +
-	"\x13WatchEntriesRequest\x12C\n" +
-	"\x06tenant\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x12\x1d\n" +
+	"\v_last_index\"\xa9\x01\n" +
+	"\x13WatchEntriesRequest\x12F\n" +
+	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x12\x1d\n" +
 	"\n" +
 	"from_index\x18\x02 \x01(\x04R\tfromIndex\x12+\n" +
 	"\x06filter\x18\x03 \x01(\v2\x13.muniment.v1.FilterR\x06filter\"_\n" +

@@ -1,0 +1,58 @@
+# Two commands do everything: make demo, make test. The rest are their parts.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+TOOLS   := bin/tools
+PYTHON  ?= python3
+VENV    := .cache/python
+
+.PHONY: help build demo test generate lint test-go test-python tools bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+build: ## build bin/muniment
+	@go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/muniment ./cmd/muniment
+
+demo: build ## append real evidence, verify it offline, show what happened (KEEP=1 leaves the server up)
+	@deploy/demo.sh
+
+test: lint test-go test-python ## install what is missing and run everything
+	@echo "all tests passed"
+
+generate: $(TOOLS)/buf ## write the generated code anew
+	@.ci/generate
+
+lint: $(TOOLS)/buf $(TOOLS)/staticcheck ## formats, vet, staticcheck, proto rules, generated code
+	@echo "== gofmt"; out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not formatted:"; echo "$$out"; exit 1; }
+	@echo "== go vet"; go vet ./...
+	@echo "== staticcheck"; $(TOOLS)/staticcheck ./...
+	@echo "== buf lint, breaking"; .ci/generate lint; .ci/generate breaking
+	@echo "== generated code is current"; .ci/generate check
+	@echo "== go.mod is tidy"; go mod tidy -diff
+
+test-go: ## Go tests with the race detector
+	@echo "== go test -race"; go test -race -timeout 20m ./...
+
+test-python: $(VENV)/ok ## the Python verifier: pytest, ruff, mypy
+	@echo "== python"; cd clients/python; export PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHONDONTWRITEBYTECODE=1; \
+	  ruff check --no-cache .; ruff format --no-cache --check .; mypy --cache-dir="$(CURDIR)/.cache/mypy"; \
+	  python -m pytest -q -p no:cacheprovider
+
+$(VENV)/ok: clients/python/pyproject.toml
+	@$(PYTHON) -m venv $(VENV) || { apt-get update -qq && apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); }
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check 'cryptography>=42' 'pytest>=8' 'mypy>=1.11' 'ruff>=0.8'
+	@touch $@
+
+tools: $(TOOLS)/buf $(TOOLS)/staticcheck ## build the linters and generators
+
+$(TOOLS)/buf $(TOOLS)/staticcheck &: .ci/tools/go.mod
+	@echo "building buf and staticcheck (once)"; mkdir -p $(TOOLS); go build -C .ci/tools -o ../../$(TOOLS)/ tool; touch $(TOOLS)/*
+
+bench: ## measure, and print ratios against limits measured in the same run
+	@go run ./bench
+
+clean: ## remove what was built
+	@rm -rf bin .cache demo-data
