@@ -60,7 +60,7 @@ func notFound(err error) error {
 }
 
 func entryJSON(e *munimentv1.Entry) []byte {
-	b, err := protojson.Marshal(e)
+	b, err := protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(e) // index 0 is worth saying
 	if err != nil {
 		panic(err) // a message that was just unmarshalled
 	}

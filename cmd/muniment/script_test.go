@@ -1,0 +1,167 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"filippo.io/torchwood"
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+// TestMain lets the test binary be the program, for the scripts and for the tests that kill a real process.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"muniment": main})
+}
+
+// TestScripts runs testdata/script: each file is a session at a shell.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/sigstore/sigstore-go").Output()
+			if err != nil {
+				return fmt.Errorf("find the sigstore-go module: %w", err)
+			}
+			env.Setenv("SIGSTORE", strings.TrimSpace(string(dir)))
+			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
+			env.Setenv("HOME", env.WorkDir)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"serve": serveScript, "stopserver": stopScript, "edit": editScript, "torchwood-verify": torchwoodScript, "code": codeScript, "leafhash": leafHashScript,
+		},
+	})
+}
+
+// A process is a running server.
+type process struct {
+	cmd *exec.Cmd
+	url string
+	log *strings.Builder
+}
+
+// startProcess starts the server and waits until it listens.
+func startProcess(ctx context.Context, bin string, args ...string) (*process, error) {
+	p := &process{cmd: exec.CommandContext(ctx, bin, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...), log: &strings.Builder{}}
+	p.cmd.Cancel = func() error { return p.cmd.Process.Kill() }
+	p.cmd.Stderr = p.log
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if url, ok := strings.CutPrefix(lines.Text(), "listening on "); ok {
+			p.url = url
+			return p, nil
+		}
+	}
+	err = p.cmd.Wait()
+	return nil, fmt.Errorf("the server ended: %v\n%s", err, p.log)
+}
+
+func (p *process) stop(sig os.Signal) error {
+	if err := p.cmd.Process.Signal(sig); err != nil {
+		return err
+	}
+	return p.cmd.Wait()
+}
+
+// serve DIR [args]: starts the server and sets MUNIMENT_SERVER.
+func serveScript(ts *testscript.TestScript, neg bool, args []string) {
+	bin, err := exec.LookPath("muniment")
+	ts.Check(err)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	p, err := startProcess(ctx, bin, append([]string{"--data", ts.MkAbs(args[0])}, args[1:]...)...)
+	if neg {
+		cancel()
+		if err == nil {
+			ts.Fatalf("the server started")
+		}
+		ts.Logf("%v", err)
+		return
+	}
+	ts.Check(err)
+	ts.Setenv("MUNIMENT_SERVER", p.url)
+	servers.Store(ts, p)
+	ts.Defer(func() {
+		if _, ok := servers.LoadAndDelete(ts); ok {
+			_ = p.stop(os.Interrupt) // the script failed before it stopped the server
+		}
+		cancel()
+	})
+}
+
+var servers sync.Map // *testscript.TestScript → *process
+
+// stopserver ends it as an operator would, and expects exit code 0.
+func stopScript(ts *testscript.TestScript, neg bool, args []string) {
+	v, ok := servers.LoadAndDelete(ts)
+	if !ok {
+		ts.Fatalf("no server is running")
+	}
+	p := v.(*process)
+	ts.Check(p.stop(os.Interrupt))
+	ts.Logf("%s", p.log)
+}
+
+// edit FILE REGEXP NEW: replaces the first match.
+func editScript(ts *testscript.TestScript, neg bool, args []string) {
+	re := regexp.MustCompile(args[1])
+	old := ts.ReadFile(args[0])
+	at := re.FindStringIndex(old)
+	if at == nil {
+		ts.Fatalf("%s: no match of %s", args[0], args[1])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(old[:at[0]]+args[2]+old[at[1]:]), 0o600))
+}
+
+// code N command...: runs the program and expects the exit code.
+func codeScript(ts *testscript.TestScript, neg bool, args []string) {
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	if ee, ok := err.(*exec.ExitError); ok {
+		got = fmt.Sprint(ee.ExitCode())
+	} else if err != nil {
+		ts.Check(err)
+	}
+	if got != args[0] {
+		ts.Fatalf("exit code %s, want %s", got, args[0])
+	}
+}
+
+// torchwood-verify PROOF POLICY LEAFHASH: checks a bare proof with filippo.io/torchwood, which this project did not write.
+func torchwoodScript(ts *testscript.TestScript, neg bool, args []string) {
+	policy, err := torchwood.ParsePolicy([]byte(ts.ReadFile(args[1])))
+	ts.Check(err)
+	leaf, err := receipt.ParseHash(strings.TrimSpace(args[2]))
+	ts.Check(err)
+	err = torchwood.VerifyProof(policy, tlog.Hash(leaf), []byte(ts.ReadFile(args[0])))
+	if neg != (err != nil) {
+		ts.Fatalf("torchwood.VerifyProof: %v", err)
+	}
+}
+
+// leafhash RECEIPT POLICY NAME: puts the leaf hash of a shared receipt into an environment variable.
+func leafHashScript(ts *testscript.TestScript, neg bool, args []string) {
+	policy, err := receipt.ParsePolicy(args[1], []byte(ts.ReadFile(args[1])))
+	ts.Check(err)
+	s, err := receipt.Verify([]byte(ts.ReadFile(args[0])), []*receipt.Policy{policy}, receipt.Options{})
+	ts.Check(err)
+	ts.Setenv(args[2], s.LeafHash.String())
+}
