@@ -107,6 +107,7 @@ type Ledger struct {
 	secret [32]byte
 	log    *slog.Logger
 	tiles  *tileCache
+	keys   *keyFilter
 	queue  queue
 	clock  *clockGuard
 
@@ -143,6 +144,9 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	l.recent.init(st.Size)
 	for _, h := range st.Streams {
 		l.heads[h.StreamID] = &head{StreamHead: h}
+	}
+	if l.keys, err = loadKeyFilter(ctx, cfg.Store, st.Size); err != nil {
+		return nil, fmt.Errorf("load the deduplication keys: %w", err)
 	}
 	if l.tree, err = loadTree(ctx, cfg.Store, st.Size, l.tiles); err != nil {
 		return nil, fmt.Errorf("load the tree: %w", err)
@@ -277,6 +281,10 @@ func (p *pending) size() int64 {
 // lookup looks for the same submission among the published entries, so that the sequencer need only look at those since.
 func (l *Ledger) lookup(ctx context.Context, p *pending) error {
 	pub := l.published.Load()
+	if !l.keys.mayHave(p.key) {
+		p.checked = pub.Size // whatever is published was put into the filter before
+		return nil
+	}
 	index, err := l.store.Lookup(ctx, p.key)
 	switch {
 	case err == nil && index < pub.Size:
@@ -384,7 +392,7 @@ func (l *Ledger) resolve(p *pending) error {
 	if p.existing {
 		return nil
 	}
-	if p.index, p.existing = l.recent.find(p.key); p.existing || p.checked >= l.recent.from {
+	if p.index, p.existing = l.recent.find(p.key); p.existing || p.checked >= l.recent.from || !l.keys.mayHave(p.key) {
 		return nil
 	}
 	index, err := l.store.Lookup(context.Background(), p.key)
@@ -418,6 +426,7 @@ func (l *Ledger) place(c *store.Commit, p *pending, h *head, now uint64) {
 	h.Last = leaf
 	l.tree.append(leaf)
 	l.recent.add(p.key, p.index)
+	l.keys.add(p.key)
 	c.Entries = append(c.Entries, store.Entry{Skeleton: p.skeleton, Header: p.draft.Opening, Payload: p.draft.Payload})
 	c.Keys = append(c.Keys, store.KeyAt{Key: p.key, Index: p.index})
 	for _, t := range p.terms {

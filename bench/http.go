@@ -1,0 +1,215 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	mrand "math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect"
+
+	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/ledger/receipt"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+// A server is a real process on a data folder of its own.
+type server struct {
+	cmd    *exec.Cmd
+	url    string
+	token  string
+	policy *receipt.Policy
+}
+
+func (b *bench) build() string {
+	bin := filepath.Join(b.dir, "muniment")
+	if _, err := os.Stat(bin); err != nil {
+		out, err := exec.Command("go", "build", "-o", bin, "./cmd/muniment").CombinedOutput()
+		if err != nil {
+			check(fmt.Errorf("build the program: %w\n%s", err, out))
+		}
+	}
+	return bin
+}
+
+func (b *bench) start(name string) *server {
+	bin, data := b.build(), filepath.Join(b.dir, name)
+	out, err := exec.Command(bin, "init", data, "--origin", "bench.example", "--tenant", "bench").CombinedOutput()
+	if err != nil {
+		check(fmt.Errorf("init: %w\n%s", err, out))
+	}
+	s := &server{cmd: exec.Command(bin, "serve", "--data", data, "--listen", "127.0.0.1:0")}
+	s.url = listen(s.cmd, "listening on ")
+	token, err := os.ReadFile(filepath.Join(data, "tokens", "bench.token"))
+	check(err)
+	s.token = strings.TrimSpace(string(token))
+	text, err := os.ReadFile(filepath.Join(data, "policy"))
+	check(err)
+	s.policy, err = receipt.ParsePolicy("bench", text)
+	check(err)
+	return s
+}
+
+// listen starts the command and returns what follows the prefix on its standard output.
+func listen(cmd *exec.Cmd, prefix string) string {
+	out, err := cmd.StdoutPipe()
+	check(err)
+	check(cmd.Start())
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if url, ok := strings.CutPrefix(lines.Text(), prefix); ok {
+			return url
+		}
+	}
+	check(fmt.Errorf("%s ended", cmd.Path))
+	return ""
+}
+
+func (s *server) stop() {
+	check(s.cmd.Process.Signal(os.Interrupt))
+	check(s.cmd.Wait())
+}
+
+// client returns a client that keeps n connections open.
+func (s *server) client(n int) *muniment.Client {
+	c, err := muniment.New(muniment.Options{Server: s.url, Token: s.token, HTTPClient: pool(n)})
+	check(err)
+	return c
+}
+
+func pool(n int) *http.Client {
+	return &http.Client{Transport: &http.Transport{MaxIdleConns: n, MaxIdleConnsPerHost: n, DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext}}
+}
+
+// oneWriter measures from the request to a receipt that verifies.
+func (b *bench) oneWriter() {
+	s := b.start("http-one")
+	defer s.stop()
+	c := s.client(1)
+	rng := newRNG()
+	work := func(int) {
+		payload := evidence(rng)
+		r, err := c.Append(context.Background(), muniment.Submission{Kind: "attestation", MediaType: opaque, Payload: payload})
+		check(err)
+		_, err = receipt.Verify(r.Receipt, []*receipt.Policy{s.policy}, receipt.Options{Payload: payload, Tenant: "bench"})
+		check(err)
+	}
+	times(200, work)
+	t := times(4000, work)
+	row("HTTP, one writer of 1 KiB: request to verified receipt", t.String(),
+		fmt.Sprintf("goals 2ms, 10ms: %.1f×, %.1f×; %.1f× one fsync", 2e-3/t.quantile(0.5).Seconds(), 10e-3/t.quantile(0.99).Seconds(), t.quantile(0.5).Seconds()/b.limits["fsync"]))
+}
+
+// connections measures many clients at once, beside calls that do nothing.
+func (b *bench) connections() {
+	d := time.Duration(*seconds) * time.Second
+	s := b.start("http-many")
+	defer s.stop()
+	c := s.client(512)
+	ctx := context.Background()
+	empty := during(512, d, func(int, *mrand.ChaCha8) {
+		_, err := c.GetCheckpoint(ctx, connect.NewRequest(&munimentv1.GetCheckpointRequest{}))
+		check(err)
+	})
+	row("HTTP, 512 connections: GetCheckpoint, which only reads memory", rate(empty), "")
+	r := during(512, d, func(_ int, rng *mrand.ChaCha8) {
+		res, err := c.LedgerServiceClient.Append(ctx, connect.NewRequest(&munimentv1.AppendRequest{Tenant: "bench",
+			Submission: &munimentv1.Submission{Kind: "attestation", MediaType: opaque, Payload: evidence(rng)}}))
+		check(err)
+		if !bytes.Contains(res.Msg.Appended.Receipt, []byte("c2sp.org/tlog-proof@v1")) {
+			check(fmt.Errorf("not a receipt: %s", res.Msg.Appended.Receipt))
+		}
+	})
+	b.limits["appends"] = r
+	row("HTTP, 512 connections: single appends of 1 KiB, full receipts", rate(r), fmt.Sprintf("goal 19,000: %.2f×; %.2f× an empty call", r/19_000, r/empty))
+
+	const batch = 256
+	calls := during(8, d, func(_ int, rng *mrand.ChaCha8) {
+		req := &munimentv1.AppendBatchRequest{Tenant: "bench", Submissions: make([]*munimentv1.Submission, batch)}
+		for i := range req.Submissions {
+			req.Submissions[i] = &munimentv1.Submission{Kind: "attestation", MediaType: opaque, Payload: evidence(rng)}
+		}
+		res, err := c.LedgerServiceClient.AppendBatch(ctx, connect.NewRequest(req))
+		check(err)
+		for _, r := range res.Msg.Results {
+			if len(r.GetAppended().GetReceipt()) == 0 {
+				check(fmt.Errorf("not recorded: %s", r.GetError().GetMessage()))
+			}
+		}
+	})
+	row("HTTP, 8 connections: AppendBatch of 256, full receipts", rate(calls*batch), fmt.Sprintf("goal 60,000: %.2f×", calls*batch/60_000))
+}
+
+// tessera measures the peer: Tessera's POSIX conformance server, which returns the bare index of each entry.
+func (b *bench) tessera() {
+	if !*peer {
+		return
+	}
+	const version = "v1.0.4"
+	bin := filepath.Join(b.dir, "bin")
+	install := exec.Command("go", "install", "github.com/transparency-dev/tessera/cmd/conformance/posix@"+version)
+	install.Env = append(os.Environ(), "GOBIN="+bin)
+	if out, err := install.CombinedOutput(); err != nil {
+		check(fmt.Errorf("install Tessera: %w\n%s", err, out))
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	check(err)
+	addr := ln.Addr().String()
+	check(ln.Close())
+	key := filepath.Join(b.dir, "tessera.key")
+	check(os.WriteFile(key, []byte(tesseraKey()), 0o600))
+	cmd := exec.Command(filepath.Join(bin, "posix"), "--storage_dir="+filepath.Join(b.dir, "tessera"), "--listen="+addr, "--private_key="+key)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	check(cmd.Start())
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+	hc := pool(512)
+	post := func(payload []byte) error {
+		res, err := hc.Post("http://"+addr+"/add", opaque, bytes.NewReader(payload))
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		if err == nil && res.StatusCode != http.StatusOK {
+			err = fmt.Errorf("Tessera: %s %s", res.Status, body)
+		}
+		return err
+	}
+	rng := newRNG()
+	for try := 0; ; try++ {
+		if err = post(evidence(rng)); err == nil {
+			break
+		}
+		if try == 100 {
+			check(fmt.Errorf("%w\n%s", err, errs.String()))
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	d := time.Duration(*seconds) * time.Second
+	var refused atomic.Int64 // it pushes back when it has too much to do
+	r := during(512, d, func(_ int, rng *mrand.ChaCha8) {
+		if err := post(evidence(rng)); err != nil {
+			refused.Add(1)
+		}
+	})
+	r -= float64(refused.Load()) / d.Seconds()
+	note := ""
+	if b.limits["appends"] > 0 {
+		note = fmt.Sprintf("Muniment's full receipts: %.2f×", b.limits["appends"]/r)
+	}
+	row("peer: Tessera POSIX "+version+", 512 connections, bare indexes", rate(r), note)
+}

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io/fs"
+	mrand "math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+// A log is a ledger on a Pebble store, with one tenant.
+type log struct {
+	ledger *ledger.Ledger
+	store  *pebblestore.Store
+	ingest *ingest.Ingester
+	who    ingest.Submitter
+	policy *receipt.Policy
+	dir    string
+}
+
+func (b *bench) open(name string) *log {
+	skey, vkey, err := note.GenerateKey(rand.Reader, "bench.example")
+	check(err)
+	signer, err := note.NewSigner(skey)
+	check(err)
+	l := &log{dir: filepath.Join(b.dir, name)}
+	l.store, err = pebblestore.Open(l.dir, pebblestore.Options{})
+	check(err)
+	l.ledger, err = ledger.Open(context.Background(), ledger.Config{Store: l.store, Signer: signer, Fatal: check})
+	check(err)
+	l.policy, err = receipt.ParsePolicy("bench", []byte(receipt.FormatPolicy(vkey)))
+	check(err)
+	l.ingest = &ingest.Ingester{Ledger: l.ledger, MaxPayload: 16 << 20}
+	l.who = ingest.Submitter{Tenant: "bench", Identity: "token:bench", Stream: ledger.NewStream(receipt.StreamKey{1})}
+	return l
+}
+
+func (l *log) close() {
+	l.ledger.Close()
+	check(l.store.Close())
+}
+
+// evidence returns 1 KiB that no two calls share and that does not compress.
+func evidence(rng *mrand.ChaCha8) []byte {
+	p := make([]byte, 1024)
+	_, _ = rng.Read(p)
+	return p
+}
+
+func newRNG() *mrand.ChaCha8 {
+	var seed [32]byte
+	rand.Read(seed[:])
+	return mrand.NewChaCha8(seed)
+}
+
+const opaque = "application/octet-stream"
+
+// append records n submissions in one call and returns the receipt of the last.
+func (l *log) append(rng *mrand.ChaCha8, n int) []byte {
+	subs := make([]ingest.Submission, n)
+	for i := range subs {
+		subs[i] = ingest.Submission{Kind: "attestation", MediaType: opaque, Payload: evidence(rng)}
+	}
+	res, err := l.ingest.Append(context.Background(), l.who, subs)
+	check(err)
+	for i := range res {
+		check(res[i].Err)
+	}
+	return res[n-1].Receipt
+}
+
+// during runs f in n goroutines until the time is over, and returns how often it ran a second.
+func during(n int, d time.Duration, f func(worker int, rng *mrand.ChaCha8)) float64 {
+	var count atomic.Int64
+	var wg sync.WaitGroup
+	start := time.Now()
+	end := start.Add(d)
+	for w := range n {
+		wg.Go(func() {
+			for rng := newRNG(); time.Now().Before(end); {
+				f(w, rng)
+				count.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	return float64(count.Load()) / time.Since(start).Seconds()
+}
+
+// appenders measures the whole way in but HTTP: from submission to complete, durable receipt.
+func (b *bench) appenders() {
+	d := time.Duration(*seconds) * time.Second
+	one := b.open("one")
+	var s sample
+	rng := newRNG()
+	for start := time.Now(); time.Since(start) < d/2; {
+		t := time.Now()
+		one.append(rng, 1)
+		s = append(s, time.Since(t))
+	}
+	row("in process, one appender: receipt", s.String(), fmt.Sprintf("%.1f× one synced Pebble record", s.quantile(0.5).Seconds()/b.limits["pebble"]))
+	one.close()
+	for _, n := range []int{64, 512, 2048} {
+		l := b.open(fmt.Sprint("appenders-", n))
+		r := during(n, d, func(_ int, rng *mrand.ChaCha8) { l.append(rng, 1) })
+		goal := ""
+		if n == 512 {
+			goal = fmt.Sprintf("goal 100,000: %.2f×", r/100_000)
+		}
+		row(fmt.Sprintf("in process, %d appenders of 1 KiB: durable receipts", n), rate(r), goal)
+		l.close()
+		check(os.RemoveAll(l.dir))
+	}
+}
+
+// verify measures offline verification.
+func (b *bench) verify() {
+	l := b.open("verify")
+	defer l.close()
+	rng := newRNG()
+	for range 40 {
+		l.append(rng, 1000)
+	}
+	rec := l.append(rng, 1)
+	s := times(2000, func(int) {
+		_, err := receipt.Verify(rec, []*receipt.Policy{l.policy}, receipt.Options{HeaderOnly: true, Tenant: "bench"})
+		check(err)
+	})
+	row("offline verification of a receipt", s.String(), fmt.Sprintf("goal 100µs: %.2f×; %.1f× one Ed25519 verification", 100e-6/s.quantile(0.5).Seconds(), s.quantile(0.5).Seconds()/b.limits["verify"]))
+}
+
+// largeLog fills a log and measures what should not depend on its size.
+func (b *bench) largeLog() {
+	l := b.open("large")
+	rng := newRNG()
+	at := func(label string) {
+		d0 := diskBytes(l.dir)
+		s := times(300, func(int) { l.append(rng, 1) })
+		row(fmt.Sprintf("at %s entries, one appender: receipt", label), s.String(), fmt.Sprintf("%d bytes written to disk an append", (diskBytes(l.dir)-d0)/300))
+	}
+	l.append(rng, 1000)
+	for l.ledger.Published().Size < 10_000 {
+		l.append(rng, 1000)
+	}
+	at("10,000")
+	start := time.Now()
+	for l.ledger.Published().Size < *million {
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() { r := newRNG(); l.append(r, 1000) })
+		}
+		wg.Wait()
+	}
+	n := l.ledger.Published().Size
+	row(fmt.Sprintf("in process, batches of 1,000, up to %d entries", n), rate(float64(n-10_000)/time.Since(start).Seconds()), "")
+	at(fmt.Sprint(n))
+
+	p := l.ledger.Published()
+	ctx := context.Background()
+	r := mrand.New(rng)
+	proof := func(int) {
+		_, err := p.InclusionProof(ctx, r.Uint64N(p.Size), p.Size)
+		check(err)
+	}
+	cold := times(3000, proof)
+	warm := times(20000, proof)
+	row(fmt.Sprintf("inclusion proof at %d entries, first 3,000", p.Size), cold.String(), fmt.Sprintf("goal 50µs: %.1f×", 50e-6/cold.quantile(0.5).Seconds()))
+	row(fmt.Sprintf("inclusion proof at %d entries, tiles in memory", p.Size), warm.String(), fmt.Sprintf("goal 50µs: %.1f×", 50e-6/warm.quantile(0.5).Seconds()))
+	pages := times(300, func(int) {
+		_, err := l.ledger.List(ctx, l.who.Stream, ledger.Query{Filter: ledger.Filter{Kind: "attestation"}, Limit: 100})
+		check(err)
+	})
+	row("a page of 100 entries by kind", pages.String(), "")
+
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	rss := residentBytes()
+	row(fmt.Sprintf("memory at %d entries: resident, of which Go heap", p.Size), fmt.Sprintf("%d, %d MiB", rss>>20, m.HeapAlloc>>20), fmt.Sprintf("goal 512 MiB: %.2f×", 512/float64(rss>>20)))
+	l.close() // flushes; what is on disk then is what stays
+	disk := diskBytes(l.dir)
+	per := float64(disk)/float64(p.Size) - 1024
+	row(fmt.Sprintf("disk an entry beyond its payload, %d entries", p.Size), fmt.Sprintf("%.0f bytes", per), fmt.Sprintf("goal 400: %.2f×", 400/per))
+}
+
+func diskBytes(dir string) int64 {
+	var n int64
+	check(filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			if os.IsNotExist(err) { // a compaction deleted it
+				return nil
+			}
+			return err
+		}
+		if info, err := d.Info(); err == nil && info.Mode().IsRegular() {
+			n += info.Size()
+		}
+		return nil
+	}))
+	return n
+}
+
+// residentBytes reads this process's resident set from /proc.
+func residentBytes() int64 {
+	data, err := os.ReadFile("/proc/self/statm")
+	check(err)
+	var size, resident int64
+	_, err = fmt.Sscan(string(data), &size, &resident)
+	check(err)
+	return resident * int64(os.Getpagesize())
+}

@@ -1,0 +1,125 @@
+// Command bench measures a Muniment log on this machine, and prints ratios against limits and a peer measured in the same run.
+//
+//	go run ./bench                 all measurements (about five minutes)
+//	go run ./bench -only http      those whose name contains "http"
+//	go run ./bench -profile DIR    with processor profiles of the in-process ones
+//	go run ./bench -entries N      size of the log for "a million entries"
+//
+// It asserts nothing. The goals it prints are those the project set itself; see docs/performance.md.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"runtime/pprof"
+	"slices"
+	"strings"
+	"time"
+)
+
+var (
+	only    = flag.String("only", "", "measure only what has this in its name")
+	profile = flag.String("profile", "", "folder for processor profiles")
+	million = flag.Uint64("entries", 1_000_000, "size of the large log")
+	seconds = flag.Int("seconds", 8, "how long each throughput measurement runs")
+	peer    = flag.Bool("peer", true, "measure Tessera's POSIX server, too (installs it)")
+)
+
+// A bench runs the measurements and keeps what they share.
+type bench struct {
+	dir    string
+	limits map[string]float64
+}
+
+func main() {
+	flag.Parse()
+	debug.SetGCPercent(300) // as the server does
+	debug.SetMemoryLimit(320 << 20)
+	dir, err := os.MkdirTemp("", "muniment-bench-")
+	check(err)
+	b := &bench{dir: dir, limits: map[string]float64{}}
+	fmt.Printf("%s, %d cores, %s\n\n", runtime.Version(), runtime.NumCPU(), time.Now().UTC().Format("2006-01-02"))
+	fmt.Printf("%-58s %16s   %s\n", "WHAT", "MEASURED", "BESIDE")
+	for _, m := range []struct {
+		name string
+		run  func()
+	}{
+		{"limits", b.measureLimits},
+		{"in-process appenders", b.appenders},
+		{"verify", b.verify},
+		{"http one writer", b.oneWriter},
+		{"http connections", b.connections},
+		{"peer tessera", b.tessera},
+		{"large log", b.largeLog},
+	} {
+		if strings.Contains(m.name, *only) || m.name == "limits" {
+			b.profiled(m.name, m.run)
+		}
+	}
+	check(os.RemoveAll(dir))
+}
+
+func check(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func (b *bench) profiled(name string, run func()) {
+	if *profile == "" {
+		run()
+		return
+	}
+	check(os.MkdirAll(*profile, 0o755))
+	f, err := os.Create(filepath.Join(*profile, strings.ReplaceAll(name, " ", "-")+".prof"))
+	check(err)
+	check(pprof.StartCPUProfile(f))
+	run()
+	pprof.StopCPUProfile()
+	check(f.Close())
+}
+
+// row prints a measurement.
+func row(what, measured, beside string) { fmt.Printf("%-58s %16s   %s\n", what, measured, beside) }
+
+// rate prints a throughput.
+func rate(n float64) string { return fmt.Sprintf("%.0f /s", n) }
+
+// A sample holds durations.
+type sample []time.Duration
+
+// quantile returns the q-quantile, 0 ≤ q ≤ 1.
+func (s sample) quantile(q float64) time.Duration {
+	slices.Sort(s)
+	return s[min(len(s)-1, int(q*float64(len(s))))]
+}
+
+func (s sample) String() string {
+	return fmt.Sprintf("p50 %s p99 %s", round(s.quantile(0.5)), round(s.quantile(0.99)))
+}
+
+func round(d time.Duration) time.Duration {
+	switch {
+	case d > 10*time.Millisecond:
+		return d.Round(100 * time.Microsecond)
+	case d > 100*time.Microsecond:
+		return d.Round(10 * time.Microsecond)
+	}
+	return d.Round(100 * time.Nanosecond)
+}
+
+// times runs f n times and returns how long each took.
+func times(n int, f func(i int)) sample {
+	s := make(sample, n)
+	for i := range s {
+		start := time.Now()
+		f(i)
+		s[i] = time.Since(start)
+	}
+	return s
+}

@@ -1,0 +1,92 @@
+package ledger
+
+import (
+	"context"
+	"encoding/binary"
+	"math/bits"
+	"sync/atomic"
+
+	"muniment.dev/muniment/ledger/store"
+)
+
+// A keyFilter answers "is this submission new?" from memory, which it nearly always is: without it, each append would search the store
+// for a key that is not there. It is a Bloom filter (doi:10.1145/362686.362692) in layers that double, so that it grows with the log: 10 to 20
+// bits an entry, and at most about one false alarm in a hundred, which costs one look into the store.
+//
+// The sequencer adds a key before it publishes the entry; anybody may ask meanwhile.
+type keyFilter struct {
+	layers atomic.Pointer[[]*filterLayer] // replaced by the sequencer when the last one is full
+}
+
+type filterLayer struct {
+	words []atomic.Uint64
+	left  int // keys that may still be added; for the sequencer only
+}
+
+const (
+	filterMinKeys    = 1 << 18
+	filterBitsPerKey = 10
+	filterProbes     = 7 // 10·ln 2
+)
+
+func newFilterLayer(keys int) *filterLayer {
+	words := 1 << bits.Len(uint(max(keys, filterMinKeys)*filterBitsPerKey/64)) // a power of two, so that a mask will do for modulo
+	return &filterLayer{words: make([]atomic.Uint64, words), left: words * 64 / filterBitsPerKey}
+}
+
+// loadKeyFilter reads all keys of the store.
+func loadKeyFilter(ctx context.Context, s store.Store, size uint64) (*keyFilter, error) {
+	f := &keyFilter{}
+	f.layers.Store(&[]*filterLayer{newFilterLayer(int(size + size/2))})
+	for p, err := range s.Projections(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if p.Key == nil {
+			break // postings follow
+		}
+		f.add(p.Key.Key)
+	}
+	return f, nil
+}
+
+// add puts the key into the last layer. It belongs to the sequencer.
+func (f *keyFilter) add(k store.Key) {
+	layers := *f.layers.Load()
+	last := layers[len(layers)-1]
+	if last.left == 0 {
+		last = newFilterLayer(2 * len(last.words) * 64 / filterBitsPerKey)
+		grown := append(append([]*filterLayer(nil), layers...), last)
+		f.layers.Store(&grown)
+	}
+	last.left--
+	last.probe(k, func(w *atomic.Uint64, bit uint64) bool {
+		w.Or(bit)
+		return true
+	})
+}
+
+// mayHave returns false only if the key was never added.
+func (f *keyFilter) mayHave(k store.Key) bool {
+	for _, l := range *f.layers.Load() {
+		if l.probe(k, func(w *atomic.Uint64, bit uint64) bool { return w.Load()&bit != 0 }) {
+			return true
+		}
+	}
+	return false
+}
+
+// probe calls f for each bit of the key until it returns false, and says whether it never did. The key is an HMAC, so that its two halves do for
+// all hash functions (doi:10.1007/11841036_42).
+func (l *filterLayer) probe(k store.Key, f func(w *atomic.Uint64, bit uint64) bool) bool {
+	a, b := binary.LittleEndian.Uint64(k[:8]), binary.LittleEndian.Uint64(k[8:])|1
+	mask := uint64(len(l.words)*64 - 1)
+	for range filterProbes {
+		at := a & mask
+		if !f(&l.words[at/64], 1<<(at%64)) {
+			return false
+		}
+		a += b
+	}
+	return true
+}
