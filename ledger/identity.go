@@ -6,36 +6,56 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
+	"sync"
 
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
 
-// identity returns the key under which the same submission is found again. Evidence is known by its content; an event, which has an
-// idempotency key, by that. The HMAC under the store's secret keeps the key from saying anything about an erased payload.
-func identity(secret *[32]byte, h *receipt.Header, payload []byte) store.Key {
-	m := hmac.New(sha256.New, secret[:])
-	frame := func(data []byte) {
-		var n [8]byte
-		binary.BigEndian.PutUint64(n[:], uint64(len(data)))
-		m.Write(n[:])
-		m.Write(data)
-	}
+// An identifier computes the keys under which the same submission is found again. It may be used from many goroutines.
+type identifier struct {
+	macs sync.Pool // of *keyedMAC: setting up an HMAC costs more than a small payload
+}
+
+type keyedMAC struct {
+	hash.Hash
+	scratch []byte
+}
+
+func newIdentifier(secret *[32]byte) *identifier {
+	key := *secret
+	return &identifier{sync.Pool{New: func() any { return &keyedMAC{hmac.New(sha256.New, key[:]), make([]byte, 0, 512)} }}}
+}
+
+// key returns the key of a submission. Evidence is known by its content; an event, which has an idempotency key, by that. The HMAC
+// under the store's secret keeps the key from saying anything about an erased payload. Every part is framed by its length.
+func (id *identifier) key(h *receipt.Header, payload []byte) store.Key {
+	m := id.macs.Get().(*keyedMAC)
+	defer id.macs.Put(m)
+	m.Reset()
+	b := m.scratch[:0]
 	if h.IdempotencyKey != "" {
-		m.Write([]byte("muniment/event/v1\n"))
-		frame([]byte(h.Tenant))
-		frame([]byte(h.Submitter))
-		frame([]byte(h.IdempotencyKey))
+		b = append(b, "muniment/event/v1\n"...)
+		b = appendFramed(b, h.Tenant, h.Submitter, h.IdempotencyKey)
 	} else {
-		m.Write([]byte("muniment/evidence/v1\n"))
-		frame([]byte(h.Tenant))
-		frame([]byte(h.Submitter))
-		frame([]byte(h.Kind))
-		frame([]byte(h.MediaType))
-		frame([]byte(h.AdmissionPolicy))
-		frame(payload)
+		b = append(b, "muniment/evidence/v1\n"...)
+		b = appendFramed(b, h.Tenant, h.Submitter, h.Kind, h.MediaType, h.AdmissionPolicy)
+		b = binary.BigEndian.AppendUint64(b, uint64(len(payload)))
+		m.Write(b)
+		m.Write(payload)
+		b = b[:0]
 	}
-	return store.Key(m.Sum(nil))
+	m.Write(b)
+	m.scratch = m.Sum(b[:0])
+	return store.Key(m.scratch)
+}
+
+func appendFramed(b []byte, parts ...string) []byte {
+	for _, p := range parts {
+		b = binary.BigEndian.AppendUint64(b, uint64(len(p)))
+		b = append(b, p...)
+	}
+	return b
 }
 
 // sameSubmission compares a pending entry with the recorded one that has its key.

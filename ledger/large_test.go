@@ -32,7 +32,7 @@ func checkCopiesBeyondTheRecentKeys(t *testing.T, tl *testLog, first Result) {
 	// The sequencer waits for work, so the test may look at what it owns.
 	p := &pending{}
 	d := acme.draft("evidence")
-	p.prepare(&tl.secret, &d)
+	p.prepare(tl.ids, &d)
 	if _, ok := tl.recent.find(p.key); ok || tl.recent.from <= first.Index {
 		t.Fatalf("the key is remembered; those from %d on are", tl.recent.from)
 	}

@@ -102,14 +102,14 @@ func NewStream(key receipt.StreamKey) *Stream { return &Stream{Key: key, ID: key
 
 // A Ledger is one log. Its methods may be called from many goroutines.
 type Ledger struct {
-	cfg    Config
-	store  store.Store
-	secret [32]byte
-	log    *slog.Logger
-	tiles  *tileCache
-	keys   *keyFilter
-	queue  queue
-	clock  *clockGuard
+	cfg   Config
+	store store.Store
+	ids   *identifier
+	log   *slog.Logger
+	tiles *tileCache
+	keys  *keyFilter
+	queue queue
+	clock *clockGuard
 
 	published atomic.Pointer[Published] // swapped by the sequencer only
 	failure   atomic.Pointer[error]     // set once, when a commit failed
@@ -137,7 +137,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load the log: %w", err)
 	}
-	l := &Ledger{cfg: cfg, store: cfg.Store, secret: st.Secret, log: cfg.Logger, done: make(chan struct{}), heads: make(map[receipt.Hash]*head, len(st.Streams))}
+	l := &Ledger{cfg: cfg, store: cfg.Store, ids: newIdentifier(&st.Secret), log: cfg.Logger, done: make(chan struct{}), heads: make(map[receipt.Hash]*head, len(st.Streams))}
 	l.tiles = newTileCache(cfg.Store, cfg.TileCache)
 	l.clock = newClockGuard(cfg.Clock, st.Size > 0, st.Time, cfg.MaxClockGap)
 	l.queue.init(cfg)
@@ -210,7 +210,7 @@ func (l *Ledger) Append(ctx context.Context, drafts []Draft) ([]Result, error) {
 	fresh := 0
 	for i := range drafts {
 		p := &g.entries[i]
-		p.prepare(&l.secret, &drafts[i])
+		p.prepare(l.ids, &drafts[i])
 		if err := l.lookup(ctx, p); err != nil {
 			return nil, err
 		}
@@ -266,11 +266,11 @@ type group struct {
 	err       error
 }
 
-func (p *pending) prepare(secret *[32]byte, d *Draft) {
+func (p *pending) prepare(ids *identifier, d *Draft) {
 	p.draft = d
 	p.headerHash = receipt.HeaderHash(d.Opening.Salt, d.Opening.Content)
 	p.linkSalt = receipt.NewSalt()
-	p.key = identity(secret, d.Header, d.Payload.Content)
+	p.key = ids.key(d.Header, d.Payload.Content)
 	p.terms = headerTerms(d.Stream.ID, d.Header)
 }
 

@@ -40,7 +40,7 @@ func Reindex(ctx context.Context, s, scratch store.Store, write bool, progress f
 		return nil, err
 	}
 	r := &ReindexReport{Entries: st.Size}
-	b := &rebuilder{store: s, state: st, heads: map[receipt.Hash]store.StreamHead{}, report: r, progress: progress}
+	b := &rebuilder{store: s, state: st, ids: newIdentifier(&st.Secret), heads: map[receipt.Hash]store.StreamHead{}, report: r, progress: progress}
 	if err := scratch.ReplaceProjections(ctx, b.projections(ctx), nil); err != nil {
 		return nil, err
 	}
@@ -72,6 +72,7 @@ func Reindex(ctx context.Context, s, scratch store.Store, write bool, progress f
 type rebuilder struct {
 	store    store.Store
 	state    *store.State
+	ids      *identifier
 	heads    map[receipt.Hash]store.StreamHead
 	report   *ReindexReport
 	progress func(done, total uint64)
@@ -127,7 +128,7 @@ func (b *rebuilder) entry(ctx context.Context, index uint64, sk *receipt.Skeleto
 	}
 	if payload != nil {
 		b.report.Keys++
-		k := store.KeyAt{Key: identity(&b.state.Secret, h, payload.Content), Index: index}
+		k := store.KeyAt{Key: b.ids.key(h, payload.Content), Index: index}
 		if !yield(store.Projection{Key: &k}, nil) {
 			return false
 		}

@@ -1,0 +1,227 @@
+package pebblestore
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+)
+
+const (
+	// maxCommitBytes is what one commit may hold, so that a batch stays far below Pebble's limit of 4 GiB, at which it panics.
+	maxCommitBytes = 2 << 30
+	// maxRetainedBytes is how large a batch may be to be kept for the next commit.
+	maxRetainedBytes = 16 << 20
+)
+
+// Commit implements store.Store. It doesn't look at ctx: a write to a local disk is not taken back half-way.
+func (s *Store) Commit(ctx context.Context, c *store.Commit) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.uses.Done()
+	if err := s.commit(c); err != nil {
+		return fmt.Errorf("commit %d entries at %d: %w", len(c.Entries), c.From, err)
+	}
+	return nil
+}
+
+func (s *Store) commit(c *store.Commit) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.failed {
+		return errFailed
+	}
+	if c.From != s.head.size {
+		return fmt.Errorf("the log has size %d: %w", s.head.size, store.ErrConflict)
+	}
+	size, err := batchSize(c)
+	if err != nil {
+		return err
+	}
+	b := s.db.NewBatchWithSize(size, pebble.WithMaxRetainedSizeBytes(maxRetainedBytes))
+	defer b.Close()
+	head := treeHead{
+		size: c.From + uint64(len(c.Entries)),
+		root: c.Root,
+		time: c.Entries[len(c.Entries)-1].Skeleton.Time,
+	}
+	putEntries(b, c.From, c.Entries)
+	putTiles(b, c.Tiles)
+	putHeads(b, c.Heads)
+	putKeys(b, c.Keys)
+	s.putPostings(b, c.Postings)
+	if c.Checkpoint != nil {
+		op := b.SetDeferred(indexKeySize, len(c.Checkpoint.Signed))
+		putIndexKey(op.Key, checkpointSpace, c.Checkpoint.Size)
+		copy(op.Value, c.Checkpoint.Signed)
+	}
+	op := b.SetDeferred(len(headKey), treeHeadSize)
+	copy(op.Key, headKey)
+	putTreeHead(op.Value, &head)
+
+	if err := s.db.Apply(b, pebble.Sync); err != nil {
+		s.failed = true
+		return err
+	}
+	s.head = head
+	return nil
+}
+
+// batchSize returns a little more than the bytes that the commit takes in a batch, and refuses what could not be read back.
+func batchSize(c *store.Commit) (int, error) {
+	if len(c.Entries) == 0 {
+		return 0, fmt.Errorf("no entries")
+	}
+	end := c.From + uint64(len(c.Entries))
+	if end < c.From || end == math.MaxUint64 {
+		return 0, fmt.Errorf("the index overflows")
+	}
+	const row = 32 // more than the key of most rows, and the lengths
+	n := 1024
+	for i := range c.Entries {
+		e := &c.Entries[i]
+		n += len(e.Header.Content) + len(e.Payload.Content) + 2*receipt.HashSize + skeletonSize + receipt.HashSize + 3*row
+	}
+	for i := range c.Tiles {
+		if len(c.Tiles[i].Hashes) != store.TileWidth {
+			return 0, fmt.Errorf("tile %d of level %d has %d hashes", c.Tiles[i].Index, c.Tiles[i].Level, len(c.Tiles[i].Hashes))
+		}
+		n += store.TileWidth*receipt.HashSize + row
+	}
+	for i := range c.Postings {
+		if at := c.Postings[i].Index; at < c.From || at >= end {
+			// Rows of one term must not overlap, or a seek would find the wrong one.
+			return 0, fmt.Errorf("a posting is for entry %d", at)
+		}
+	}
+	n += len(c.Heads)*(headKeySize+streamHeadSize+row) + len(c.Keys)*2*row + len(c.Postings)*2*row
+	if c.Checkpoint != nil {
+		n += len(c.Checkpoint.Signed)
+	}
+	if n > maxCommitBytes {
+		return 0, fmt.Errorf("%d bytes are more than the %d of the largest commit", n, maxCommitBytes)
+	}
+	return n, nil
+}
+
+func putEntries(b *pebble.Batch, from uint64, entries []store.Entry) {
+	for len(entries) > 0 {
+		n := runLength(entries)
+		putRun(b, from, entries[:n])
+		from += uint64(n)
+		entries = entries[n:]
+	}
+}
+
+// runLength returns how many of the entries share a row.
+func runLength(entries []store.Entry) int {
+	bytes := 0
+	for i := range entries {
+		bytes += len(entries[i].Header.Content)
+		if i == maxRun || i > 0 && bytes > maxRunBytes {
+			return i
+		}
+	}
+	return len(entries)
+}
+
+func putRun(b *pebble.Batch, first uint64, entries []store.Entry) {
+	op := b.SetDeferred(indexKeySize, headerRunSize(entries))
+	putIndexKey(op.Key, headerSpace, first)
+	putHeaderRun(op.Value, entries)
+
+	var table [maxRun]receipt.Hash
+	streams := distinctStreams(&table, entries)
+	op = b.SetDeferred(indexKeySize, skeletonRunSize(len(entries), len(streams)))
+	putIndexKey(op.Key, skeletonSpace, first)
+	putSkeletonRun(op.Value, entries, streams)
+
+	for i := range entries {
+		p := &entries[i].Payload
+		op = b.SetDeferred(indexKeySize, receipt.HashSize+len(p.Content))
+		putIndexKey(op.Key, payloadSpace, first+uint64(i))
+		copy(op.Value, p.Salt[:])
+		copy(op.Value[receipt.HashSize:], p.Content)
+	}
+}
+
+func distinctStreams(table *[maxRun]receipt.Hash, entries []store.Entry) []receipt.Hash {
+	streams := table[:0]
+	for i := range entries {
+		if id := &entries[i].Skeleton.StreamID; indexOf(streams, id) < 0 {
+			streams = append(streams, *id)
+		}
+	}
+	return streams
+}
+
+func putTiles(b *pebble.Batch, tiles []store.Tile) {
+	for i := range tiles {
+		op := b.SetDeferred(tileKeySize, store.TileWidth*receipt.HashSize)
+		putTileKey(op.Key, tiles[i].Level, tiles[i].Index)
+		for j := range tiles[i].Hashes {
+			copy(op.Value[j*receipt.HashSize:], tiles[i].Hashes[j][:])
+		}
+	}
+}
+
+func putHeads(b *pebble.Batch, heads []store.StreamHead) {
+	for i := range heads {
+		op := b.SetDeferred(headKeySize, streamHeadSize)
+		putHeadKey(op.Key, &heads[i].StreamID)
+		putStreamHead(op.Value, &heads[i])
+	}
+}
+
+func putKeys(b *pebble.Batch, keys []store.KeyAt) {
+	for i := range keys {
+		op := b.SetDeferred(keyKeySize, uvarintSize(keys[i].Index))
+		putKeyKey(op.Key, &keys[i].Key)
+		binary.PutUvarint(op.Value, keys[i].Index)
+	}
+}
+
+// putPostings writes one row for each term, or more if the term has very many entries.
+func (s *Store) putPostings(b *pebble.Batch, postings []store.PostingAt) {
+	sorted := append(s.postings[:0], postings...)
+	s.postings = sorted
+	slices.SortFunc(sorted, comparePostings)
+	for len(sorted) > 0 {
+		n := 1
+		for n < len(sorted) && n < maxPostings && sorted[n].Term == sorted[0].Term {
+			n++
+		}
+		putPostingRow(b, sorted[:n])
+		sorted = sorted[n:]
+	}
+}
+
+func comparePostings(a, b store.PostingAt) int {
+	return cmp.Or(
+		cmp.Compare(binary.BigEndian.Uint64(a.Term[:8]), binary.BigEndian.Uint64(b.Term[:8])),
+		cmp.Compare(binary.BigEndian.Uint64(a.Term[8:]), binary.BigEndian.Uint64(b.Term[8:])),
+		cmp.Compare(a.Index, b.Index),
+	)
+}
+
+// putPostingRow writes the row of postings of one term, which are in order.
+func putPostingRow(b *pebble.Batch, postings []store.PostingAt) {
+	size := 0
+	for i := 1; i < len(postings); i++ {
+		size += uvarintSize(postings[i].Index - postings[i-1].Index)
+	}
+	op := b.SetDeferred(postingKeySize, size)
+	putPostingKey(op.Key, &postings[0].Term, postings[0].Index)
+	v := op.Value
+	for i := 1; i < len(postings); i++ {
+		v = v[binary.PutUvarint(v, postings[i].Index-postings[i-1].Index):]
+	}
+}

@@ -1,0 +1,294 @@
+package pebblestore
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"muniment.dev/muniment/ledger/store"
+	"muniment.dev/muniment/ledger/store/storetest"
+)
+
+// TestCrash pulls the plug before and after syncs of a store that commits, flushes and compacts, keeps none, half or all of what was not
+// synced, and opens what is left. Every commit that had returned must be there in full; the one that had not may be there, also in full.
+func TestCrash(t *testing.T) {
+	ctx := context.Background()
+	const commits = 70
+	src := storetest.NewSource(1)
+	var all []*store.Commit
+	for i := range commits {
+		n := 1 + i%3
+		switch i % 25 {
+		case 5:
+			n = 40
+		case 10:
+			n = 100 // larger than the table in memory
+		}
+		all = append(all, src.Next(n))
+	}
+	p := newPlug(t, 3)
+	s, err := Open("data", Options{FS: p.fs, MemTableBytes: 32 << 10, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := s.secret
+	p.check = func(fs vfs.FS, returned, begun int64) error {
+		return checkCrashed(fs, func(st *store.State, s *Store) error {
+			m := storetest.NewModel()
+			n := 0
+			for ; n < commits && all[n].From < st.Size; n++ {
+				m.Commit(all[n])
+			}
+			if int64(n) < returned || int64(n) > begun {
+				return fmt.Errorf("%d commits survived; %d had returned, %d had begun", n, returned, begun)
+			}
+			if st.Secret != secret {
+				return fmt.Errorf("the secret changed")
+			}
+			if err := m.CheckState(st); err != nil {
+				return err
+			}
+			if err := m.Check(ctx, s); err != nil {
+				return err
+			}
+			if n == commits { // and the log goes on
+				return nil
+			}
+			return s.Commit(ctx, all[n])
+		})
+	}
+	p.arm()
+	for _, c := range all {
+		p.begun.Add(1)
+		if err := s.Commit(ctx, c); err != nil {
+			t.Fatal(err)
+		}
+		p.returned.Add(1)
+	}
+	p.finish()
+	mustClose(t, s)
+	if p.crashes < 300 && !storetest.RaceDetector {
+		t.Errorf("only %d crashes", p.crashes)
+	}
+	t.Logf("%d crashes at %d places", p.crashes, p.places)
+}
+
+// TestCrashWhileReplacing checks that a crash leaves either the old projections or the new ones.
+func TestCrashWhileReplacing(t *testing.T) {
+	ctx := context.Background()
+	p := newPlug(t, 2)
+	s, err := Open("data", Options{FS: p.fs, MemTableBytes: 32 << 10, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, before, after := storetest.NewSource(2), storetest.NewModel(), storetest.NewModel()
+	for range 3 {
+		c := src.Next(60)
+		if err := s.Commit(ctx, c); err != nil {
+			t.Fatal(err)
+		}
+		before.Commit(c)
+		after.Commit(c)
+	}
+	projections := before.Projections()
+	rand.New(rand.NewPCG(2, 2)).Shuffle(len(projections), func(i, j int) { projections[i], projections[j] = projections[j], projections[i] })
+	projections = projections[:len(projections)/2]
+	heads := []store.StreamHead{{Next: 7}}
+	after.ReplaceProjections(projections, heads)
+
+	p.check = func(fs vfs.FS, returned, begun int64) error {
+		return checkCrashed(fs, func(st *store.State, s *Store) error {
+			m := before
+			if len(st.Streams) == 1 {
+				m = after
+			} else if returned > 0 {
+				return fmt.Errorf("the new projections are lost")
+			}
+			if err := m.CheckState(st); err != nil {
+				return err
+			}
+			return m.Check(ctx, s)
+		})
+	}
+	chunkBytes = 4 << 10
+	defer func() { chunkBytes = 1 << 20 }()
+	p.arm()
+	p.begun.Add(1)
+	if err := s.ReplaceProjections(ctx, func(yield func(store.Projection, error) bool) {
+		for i := range projections {
+			if !yield(projections[i], nil) {
+				return
+			}
+		}
+	}, heads); err != nil {
+		t.Fatal(err)
+	}
+	p.returned.Add(1)
+	if err := s.db.Flush(); err != nil { // a few more places to crash
+		t.Fatal(err)
+	}
+	p.finish()
+	mustClose(t, s)
+	if p.crashes < 20 && !storetest.RaceDetector {
+		t.Errorf("only %d crashes", p.crashes)
+	}
+	t.Logf("%d crashes at %d places", p.crashes, p.places)
+}
+
+// checkCrashed opens what a crash left.
+func checkCrashed(fs vfs.FS, check func(*store.State, *Store) error) error {
+	s, err := Open("data", Options{FS: fs, MemTableBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	st, err := s.Load(context.Background())
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(st.Streams, func(a, b store.StreamHead) int { return slices.Compare(a.StreamID[:], b.StreamID[:]) })
+	return check(st, s)
+}
+
+// A plug is pulled at syncs: it clones the disk as a loss of power at that moment would leave it, and has the clones checked.
+type plug struct {
+	t     *testing.T
+	mem   *vfs.MemFS
+	fs    vfs.FS
+	every int // of the places at which a crash is possible, take one in so many
+	check func(fs vfs.FS, returned, begun int64) error
+
+	begun, returned atomic.Int64 // commits
+
+	armed   atomic.Bool
+	mu      sync.Mutex // guards what follows
+	rng     *rand.Rand
+	places  int
+	crashes int
+	clones  chan func() error
+	done    sync.WaitGroup
+}
+
+func newPlug(t *testing.T, every int) *plug {
+	p := &plug{t: t, mem: vfs.NewCrashableMem(), every: every, rng: rand.New(rand.NewPCG(1, 2)), clones: make(chan func() error, 4)}
+	if storetest.RaceDetector {
+		p.every *= 6
+	}
+	p.fs = syncHookFS{p.mem, p.pull}
+	return p
+}
+
+func (p *plug) arm() {
+	for range 2 {
+		p.done.Go(func() {
+			for check := range p.clones {
+				if err := check(); err != nil {
+					p.t.Error(err)
+				}
+			}
+		})
+	}
+	p.armed.Store(true)
+}
+
+// finish waits for the checks of all clones.
+func (p *plug) finish() {
+	p.armed.Store(false)
+	p.mu.Lock() // a pull that is under way has sent all its clones
+	close(p.clones)
+	p.clones = nil
+	p.mu.Unlock()
+	p.done.Wait()
+}
+
+func (p *plug) pull(place string) {
+	if !p.armed.Load() {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.places++
+	if p.clones == nil || p.places%p.every != 0 {
+		return
+	}
+	for _, percent := range []int{0, 50, 100} {
+		returned := p.returned.Load() // before the crash
+		clone := p.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: p.rng})
+		begun := p.begun.Load() // after it
+		p.crashes++
+		crash := p.crashes
+		p.clones <- func() error {
+			if err := p.check(clone, returned, begun); err != nil {
+				return fmt.Errorf("crash %d, %s, with %d%% of what was not synced: %w", crash, place, percent, err)
+			}
+			return nil
+		}
+	}
+}
+
+// A syncHookFS calls the hook before and after each sync of a file or folder.
+type syncHookFS struct {
+	vfs.FS
+	hook func(place string)
+}
+
+func (fs syncHookFS) wrap(name string, f vfs.File, err error) (vfs.File, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &syncHookFile{f, fs.PathBase(name), fs.hook}, nil
+}
+
+func (fs syncHookFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := fs.FS.Create(name, c)
+	return fs.wrap(name, f, err)
+}
+
+func (fs syncHookFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	f, err := fs.FS.OpenReadWrite(name, c, opts...)
+	return fs.wrap(name, f, err)
+}
+
+func (fs syncHookFS) OpenDir(name string) (vfs.File, error) {
+	f, err := fs.FS.OpenDir(name)
+	return fs.wrap(name, f, err)
+}
+
+func (fs syncHookFS) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := fs.FS.ReuseForWrite(oldname, newname, c)
+	return fs.wrap(newname, f, err)
+}
+
+type syncHookFile struct {
+	vfs.File
+	name string
+	hook func(place string)
+}
+
+func (f *syncHookFile) Sync() error {
+	f.hook("before the sync of " + f.name)
+	err := f.File.Sync()
+	f.hook("after the sync of " + f.name)
+	return err
+}
+
+func (f *syncHookFile) SyncData() error {
+	f.hook("before the data sync of " + f.name)
+	err := f.File.SyncData()
+	f.hook("after the data sync of " + f.name)
+	return err
+}
+
+func (f *syncHookFile) SyncTo(length int64) (bool, error) {
+	f.hook("before the partial sync of " + f.name)
+	full, err := f.File.SyncTo(length)
+	f.hook("after the partial sync of " + f.name)
+	return full, err
+}

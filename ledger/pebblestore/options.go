@@ -1,0 +1,101 @@
+package pebblestore
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"os"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable/block"
+)
+
+// compression is zstd for blob files, whose blocks are never written again: it halves the headers once more after what a fast algorithm
+// saves. Payloads, salts and hashes are noise; after a few samples Pebble tries only the fast one on them. Tables hold little but noise too.
+var compression = func() *block.CompressionProfile {
+	p := *block.GoodCompression
+	p.Name = "Muniment"
+	p.ValueBlocks = block.BalancedCompression.ValueBlocks // zstd, level 1
+	p.DataBlocks = block.FastestCompression.DataBlocks
+	return &p
+}()
+
+// pebble translates the options.
+func (o Options) pebble() *pebble.Options {
+	p := &pebble.Options{
+		FS:                 o.FS,
+		Logger:             newLogger(o.Logger),
+		FormatMajorVersion: pebble.FormatValueSeparation,
+		CacheSize:          o.CacheBytes,
+		MemTableSize:       o.MemTableBytes,
+		// A flush must not stop the writer, and a burst of commits may outrun the disk for a moment.
+		MemTableStopWritesThreshold: 4,
+		// L0 gathers a few flushes before they are merged: what commits append lies beyond what is there, so files in L0 overlap only in the
+		// small keyspaces, and merging sooner saves readers nothing.
+		L0CompactionThreshold: 8,
+		L0StopWritesThreshold: 24,
+		LBaseMaxBytes:         64 << 20,
+	}
+	if p.CacheSize == 0 {
+		p.CacheSize = 64 << 20
+	}
+	if p.MemTableSize == 0 {
+		p.MemTableSize = 64 << 20
+	}
+	// Pebble takes the memory of its tables out of the cache: one table fills up while another is flushed.
+	p.CacheSize += 2 * int64(p.MemTableSize)
+	// The size counts the blobs that a table refers to. With Pebble's 2 MiB a flush would make dozens of files.
+	for i := range p.TargetFileSizes {
+		p.TargetFileSizes[i] = 64 << 20
+	}
+	for i := range p.Levels {
+		l := &p.Levels[i]
+		l.BlockSize = 16 << 10
+		l.IndexBlockSize = 64 << 10
+		// Nearly every Lookup is for a key that isn't there: what has been seen before is the exception.
+		l.FilterPolicy = bloom.FilterPolicy(10)
+		l.Compression = func() *block.CompressionProfile { return compression }
+	}
+	p.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
+		return pebble.ValueSeparationPolicy{
+			Enabled:     true,
+			MinimumSize: 1 << 10,
+			// Values lie in blob files in the order of their keys and are never overwritten. So references stay in order whatever Pebble's
+			// worst-case estimate says, and there is nothing to win by writing the values again.
+			MaxBlobReferenceDepth: math.MaxInt32,
+			// What is erased shall leave the disk soon.
+			RewriteMinimumAge:  time.Minute,
+			TargetGarbageRatio: 0.1,
+		}
+	}
+	return p
+}
+
+// A logger passes on what Pebble logs.
+type logger struct{ to *slog.Logger }
+
+func newLogger(l *slog.Logger) logger {
+	if l == nil {
+		l = slog.Default()
+	}
+	return logger{l}
+}
+
+func (l logger) Infof(format string, args ...any) {
+	l.to.Debug("pebble: " + fmt.Sprintf(format, args...))
+}
+
+func (l logger) Errorf(format string, args ...any) {
+	l.to.Error("pebble: " + fmt.Sprintf(format, args...))
+}
+
+// Fatalf ends the process. Pebble calls it when a write-ahead log could not be synced; were it to return, Pebble would go on and tell the
+// writer of the commit that all went well.
+func (l logger) Fatalf(format string, args ...any) {
+	message := "pebble: " + fmt.Sprintf(format, args...)
+	l.to.Error(message)
+	fmt.Fprintln(os.Stderr, message) // the logger may be one that drops it
+	os.Exit(1)
+}

@@ -1,0 +1,284 @@
+// Package pebblestore is the embedded storage engine: a store.Store in one folder of a local disk.
+//
+// It keeps its rows in [Pebble], a log-structured merge tree. A commit is one batch, written to Pebble's write-ahead log and synced. Rows of an
+// entry's index are only ever added at the end of their keyspace, and large values go to blob files that compactions don't rewrite, so that
+// the cost of a commit does not grow with the log. The rows are described in keys.go and rows.go.
+//
+// It is not for sharing: one process has the folder open, and another one is refused.
+//
+// [Pebble]: https://github.com/cockroachdb/pebble
+package pebblestore
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+)
+
+// formatVersion is the version of the rows. A store of another version is refused.
+const formatVersion = 1
+
+var (
+	// ErrInUse says that the folder can't be opened because it is open already.
+	ErrInUse = errors.New("the data folder is in use by another process")
+
+	errClosed = errors.New("the store is closed")
+	errFailed = errors.New("an earlier write failed, and the state on disk is unknown: restart the process")
+)
+
+// Options of a store. The zero value is fit for production.
+type Options struct {
+	// FS holds the folder. Without it the operating system's file system does, and slow disks are logged.
+	FS vfs.FS
+	// Logger gets what Pebble has to say: its routine at level debug, what went wrong at level error. Without it slog.Default does.
+	Logger *slog.Logger
+	// CacheBytes is the size of the cache of blocks that were read; 64 MiB if 0.
+	CacheBytes int64
+	// MemTableBytes is how much is kept in memory before it is moved from the write-ahead log to its place; 64 MiB if 0. There are up to four
+	// times as much when the disk can't keep up.
+	MemTableBytes uint64
+}
+
+// A Store is an open folder. It implements store.Store.
+type Store struct {
+	db     *pebble.DB
+	dir    string
+	fs     vfs.FS
+	secret [32]byte
+
+	closing sync.RWMutex   // guards closed, and the step from 0 in uses
+	closed  bool           //
+	uses    sync.WaitGroup // reads and writes under way
+
+	writing  sync.Mutex // held by Commit and ReplaceProjections; guards what follows
+	head     treeHead
+	failed   bool              // a write failed
+	postings []store.PostingAt // scratch space of Commit
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open opens the store in dir, and makes folder and store if they don't exist. The error is ErrInUse if the folder is open already.
+func Open(dir string, opts Options) (*Store, error) {
+	s, err := open(dir, opts)
+	if err != nil {
+		return nil, fmt.Errorf("open data folder %s: %w", dir, err)
+	}
+	return s, nil
+}
+
+func open(dir string, opts Options) (_ *Store, err error) {
+	db, err := pebble.Open(dir, opts.pebble())
+	if err != nil {
+		if isLocked(err) {
+			return nil, ErrInUse
+		}
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			db.Close()
+		}
+	}()
+	s := &Store{db: db, dir: dir, fs: opts.FS}
+	if s.fs == nil {
+		s.fs = vfs.Default
+	}
+	if err := s.loadMeta(); err != nil {
+		return nil, err
+	}
+	if err := s.finishReplacement(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// isLocked tells the failure to lock the folder from the failure to make the lock file. Pebble has no sentinel for either.
+func isLocked(err error) bool {
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
+		return false
+	}
+	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) || strings.Contains(err.Error(), "lock held by current process")
+}
+
+// loadMeta reads the rows that every store has, or writes those of a new one.
+func (s *Store) loadMeta() error {
+	version, err := s.get(formatKey)
+	if errors.Is(err, store.ErrNotFound) {
+		return s.initialize()
+	}
+	if err != nil {
+		return err
+	}
+	if err := checkVersion(version); err != nil {
+		return err
+	}
+	secret, err := s.get(secretKey)
+	if err != nil {
+		return fmt.Errorf("%w: %w", badRow(secretKey, "it is missing"), err)
+	}
+	if len(secret) != len(s.secret) {
+		return badRow(secretKey, "the value has %d bytes, want %d", len(secret), len(s.secret))
+	}
+	s.secret = [32]byte(secret)
+	head, err := s.get(headKey)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil // no commit yet
+	}
+	if err != nil {
+		return err
+	}
+	s.head, err = decodeTreeHead(head)
+	return err
+}
+
+// initialize makes an empty database a store. It is one synced batch, so that a store which has a version has a secret.
+func (s *Store) initialize() error {
+	it, err := s.db.NewIter(nil)
+	if err != nil {
+		return err
+	}
+	foreign := it.First()
+	if err := it.Close(); err != nil {
+		return err
+	}
+	if foreign {
+		return errors.New("the folder holds a Pebble database that is not a Muniment store")
+	}
+	rand.Read(s.secret[:]) // never fails: see crypto/rand
+	b := s.db.NewBatch()
+	defer b.Close()
+	if err := errors.Join(
+		b.Set(formatKey, encodeVersion(formatVersion), nil),
+		b.Set(secretKey, s.secret[:], nil),
+	); err != nil {
+		return err
+	}
+	return s.db.Apply(b, pebble.Sync)
+}
+
+// Load implements store.Store.
+func (s *Store) Load(ctx context.Context) (*store.State, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.uses.Done()
+	st, err := s.load(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load the state of %s: %w", s.dir, err)
+	}
+	return st, nil
+}
+
+func (s *Store) load(ctx context.Context) (*store.State, error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.failed {
+		return nil, errFailed
+	}
+	st := &store.State{Size: s.head.size, Root: s.head.root, Time: s.head.time, Secret: s.secret}
+	if err := s.checkEnd(ctx, st.Size); err != nil {
+		return nil, err
+	}
+	it, err := s.iterator(ctx, headSpace)
+	if err != nil {
+		return nil, err
+	}
+	defer it.Close()
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return nil, err
+		}
+		h, err := decodeStreamHead(it.Key(), v)
+		if err != nil {
+			return nil, err
+		}
+		st.Streams = append(st.Streams, h)
+	}
+	return st, it.Error()
+}
+
+// checkEnd says whether the skeletons end where the tree head does. They were written together.
+func (s *Store) checkEnd(ctx context.Context, size uint64) error {
+	it, err := s.iterator(ctx, skeletonSpace)
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	var end uint64
+	if it.Last() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return err
+		}
+		first, r, err := decodeSkeletonRun(it.Key(), v)
+		if err != nil {
+			return err
+		}
+		end = first + uint64(r.len())
+	}
+	if err := it.Error(); err != nil {
+		return err
+	}
+	if end != size {
+		return badRow(headKey, "it says that the log has %d entries, but the skeletons are those of %d", size, end)
+	}
+	return nil
+}
+
+// FreeBytes implements store.Store.
+func (s *Store) FreeBytes() (uint64, error) {
+	usage, err := s.fs.GetDiskUsage(s.dir)
+	if err != nil {
+		return 0, fmt.Errorf("free space of %s: %w", s.dir, err)
+	}
+	return usage.AvailBytes, nil
+}
+
+// Close implements store.Store. It may be called again.
+func (s *Store) Close() error {
+	s.closing.Lock()
+	again := s.closed
+	s.closed = true
+	s.closing.Unlock()
+	if again {
+		return nil
+	}
+	s.uses.Wait()
+	if err := s.db.Close(); err != nil {
+		return fmt.Errorf("close %s: %w", s.dir, err)
+	}
+	return nil
+}
+
+// enter begins a use that Close waits for; uses.Done ends it. It is not a read lock: whoever has a list of postings open may still begin
+// other reads, and gets an error instead of a deadlock when Close waits for the list.
+func (s *Store) enter() error {
+	s.closing.RLock()
+	defer s.closing.RUnlock()
+	if s.closed {
+		return errClosed
+	}
+	s.uses.Add(1)
+	return nil
+}
+
+// A treeHead is the unsigned head of the last commit.
+type treeHead struct {
+	size uint64
+	root receipt.Hash
+	time uint64 // of the last entry, Unix milliseconds
+}

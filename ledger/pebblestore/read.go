@@ -1,0 +1,230 @@
+package pebblestore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+)
+
+// get returns a copy of the value, or ErrNotFound.
+func (s *Store) get(key []byte) ([]byte, error) {
+	var out []byte
+	err := s.view(key, func(v []byte) error {
+		out = bytes.Clone(v)
+		return nil
+	})
+	return out, err
+}
+
+// view calls f with the value, which is valid until f returns, or returns ErrNotFound.
+func (s *Store) view(key []byte, f func(v []byte) error) error {
+	v, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return store.ErrNotFound
+	}
+	if err != nil {
+		return err
+	}
+	err = f(v)
+	return errors.Join(err, closer.Close())
+}
+
+// iterator opens one on the rows of a keyspace.
+func (s *Store) iterator(ctx context.Context, space byte) (*pebble.Iterator, error) {
+	return s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: []byte{space}, UpperBound: []byte{space + 1}})
+}
+
+// seekRun moves to the last row that begins at or before the index.
+func seekRun(it *pebble.Iterator, space byte, index uint64) bool {
+	if index == math.MaxUint64 {
+		return it.Last()
+	}
+	k := indexKey(space, index+1)
+	return it.SeekLT(k[:])
+}
+
+// Tile implements store.Store.
+func (s *Store) Tile(ctx context.Context, level uint8, index uint64) (hashes []receipt.Hash, err error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.uses.Done()
+	var key [tileKeySize]byte
+	putTileKey(key[:], level, index)
+	err = s.view(key[:], func(v []byte) (err error) {
+		hashes, err = decodeTile(key[:], v)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("tile %d of level %d: %w", index, level, err)
+	}
+	return hashes, nil
+}
+
+// Skeletons implements store.Store.
+func (s *Store) Skeletons(ctx context.Context, from, to uint64) ([]receipt.Skeleton, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.uses.Done()
+	if from >= to {
+		return nil, nil
+	}
+	out, err := s.skeletons(ctx, from, to)
+	if err != nil {
+		return nil, fmt.Errorf("skeletons %d to %d: %w", from, to, err)
+	}
+	return out, nil
+}
+
+func (s *Store) skeletons(ctx context.Context, from, to uint64) ([]receipt.Skeleton, error) {
+	it, err := s.iterator(ctx, skeletonSpace)
+	if err != nil {
+		return nil, err
+	}
+	defer it.Close()
+	out := make([]receipt.Skeleton, 0, min(to-from, 4096)) // the range may be a mistake and go far beyond the end
+	next := from
+	for ok := seekRun(it, skeletonSpace, from); ok && next < to; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return nil, err
+		}
+		first, r, err := decodeSkeletonRun(it.Key(), v)
+		if err != nil {
+			return nil, err
+		}
+		end := first + uint64(r.len())
+		if first > next || end <= next {
+			return nil, store.ErrNotFound
+		}
+		for ; next < min(end, to); next++ {
+			out = append(out, r.at(int(next-first)))
+		}
+	}
+	if err := it.Error(); err != nil {
+		return nil, err
+	}
+	if next < to {
+		return nil, store.ErrNotFound
+	}
+	return out, nil
+}
+
+// Header implements store.Store.
+func (s *Store) Header(ctx context.Context, index uint64) (*receipt.HeaderOpening, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.uses.Done()
+	h, err := s.header(ctx, index)
+	if err != nil {
+		return nil, fmt.Errorf("header %d: %w", index, err)
+	}
+	return h, nil
+}
+
+func (s *Store) header(ctx context.Context, index uint64) (*receipt.HeaderOpening, error) {
+	it, err := s.iterator(ctx, headerSpace)
+	if err != nil {
+		return nil, err
+	}
+	defer it.Close()
+	if !seekRun(it, headerSpace, index) {
+		if err := it.Error(); err != nil {
+			return nil, err
+		}
+		return nil, store.ErrNotFound
+	}
+	v, err := it.ValueAndErr()
+	if err != nil {
+		return nil, err
+	}
+	h, ok, err := decodeHeader(it.Key(), v, index)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, store.ErrNotFound
+	}
+	return h, nil
+}
+
+// Payload implements store.Store.
+func (s *Store) Payload(ctx context.Context, index uint64) (p *receipt.PayloadOpening, err error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.uses.Done()
+	key := indexKey(payloadSpace, index)
+	err = s.view(key[:], func(v []byte) (err error) {
+		p, err = decodePayload(key[:], v)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("payload %d: %w", index, err)
+	}
+	return p, nil
+}
+
+// Checkpoint implements store.Store.
+func (s *Store) Checkpoint(ctx context.Context, minSize uint64) (*store.Checkpoint, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.uses.Done()
+	c, err := s.checkpoint(ctx, minSize)
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint of size %d or more: %w", minSize, err)
+	}
+	return c, nil
+}
+
+func (s *Store) checkpoint(ctx context.Context, minSize uint64) (*store.Checkpoint, error) {
+	it, err := s.iterator(ctx, checkpointSpace)
+	if err != nil {
+		return nil, err
+	}
+	defer it.Close()
+	key := indexKey(checkpointSpace, minSize)
+	if !it.SeekGE(key[:]) {
+		if err := it.Error(); err != nil {
+			return nil, err
+		}
+		return nil, store.ErrNotFound
+	}
+	v, err := it.ValueAndErr()
+	if err != nil {
+		return nil, err
+	}
+	size, err := firstIndex(it.Key())
+	if err != nil {
+		return nil, err
+	}
+	return &store.Checkpoint{Size: size, Signed: bytes.Clone(v)}, nil
+}
+
+// Lookup implements store.Store.
+func (s *Store) Lookup(ctx context.Context, k store.Key) (index uint64, err error) {
+	if err := s.enter(); err != nil {
+		return 0, err
+	}
+	defer s.uses.Done()
+	var key [keyKeySize]byte
+	putKeyKey(key[:], &k)
+	err = s.view(key[:], func(v []byte) (err error) {
+		index, err = decodeIndex(key[:], v)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("key %x: %w", k, err)
+	}
+	return index, nil
+}

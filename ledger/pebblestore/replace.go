@@ -1,0 +1,270 @@
+package pebblestore
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"muniment.dev/muniment/ledger/store"
+)
+
+// chunkBytes is the size of the batches in which projections are replaced.
+var chunkBytes = 1 << 20 // a variable for tests
+
+// Projections implements store.Store. It shows the projections as they are when the loop begins.
+func (s *Store) Projections(ctx context.Context) iter.Seq2[store.Projection, error] {
+	return func(yield func(store.Projection, error) bool) {
+		if err := s.projections(ctx, yield); err != nil {
+			yield(store.Projection{}, fmt.Errorf("projections: %w", err))
+		}
+	}
+}
+
+// projections returns nil when the loop was left.
+func (s *Store) projections(ctx context.Context, yield func(store.Projection, error) bool) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.uses.Done()
+	it, err := s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: []byte{keySpace}, UpperBound: []byte{postingSpace + 1}})
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	for ok := it.First(); ok && it.Key()[0] == keySpace; ok = it.Next() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		k, err := decodeKeyRow(it)
+		if err != nil {
+			return err
+		}
+		if !yield(store.Projection{Key: &k}, nil) {
+			return nil
+		}
+	}
+	if err := it.Error(); err != nil {
+		return err
+	}
+	var indexes []uint64
+	for ok := it.SeekGE([]byte{postingSpace}); ok; ok = it.Next() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return err
+		}
+		if indexes, err = decodePostings(indexes[:0], it.Key(), v); err != nil {
+			return err
+		}
+		term := store.Term(it.Key()[1:])
+		for _, i := range indexes {
+			if !yield(store.Projection{Posting: &store.PostingAt{Term: term, Index: i}}, nil) {
+				return nil
+			}
+		}
+	}
+	return it.Error()
+}
+
+func decodeKeyRow(it *pebble.Iterator) (k store.KeyAt, err error) {
+	key := it.Key()
+	if len(key) != keyKeySize {
+		return k, badRow(key, "the key has %d bytes, want %d", len(key), keyKeySize)
+	}
+	v, err := it.ValueAndErr()
+	if err != nil {
+		return k, err
+	}
+	k.Key = store.Key(key[1:])
+	k.Index, err = decodeIndex(key, v)
+	return k, err
+}
+
+// ReplaceProjections implements store.Store. It promises more: after an error from p, and after a crash, the projections are all the old ones
+// or all the new ones.
+//
+// The new ones are first staged: written under keys that no reader looks at, one row for each posting, which sorts them. Then a marker is
+// synced, and from there on the replacement is finished even if a crash comes between, by the next Open.
+func (s *Store) ReplaceProjections(ctx context.Context, p iter.Seq2[store.Projection, error], heads []store.StreamHead) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.uses.Done()
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.failed {
+		return errFailed
+	}
+	if err := s.stage(ctx, p, heads); err != nil {
+		err = errors.Join(err, s.dropStaged())
+		return fmt.Errorf("replace projections: %w", err)
+	}
+	if err := s.finishReplacement(); err != nil {
+		s.failed = true
+		return fmt.Errorf("replace projections: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) stage(ctx context.Context, p iter.Seq2[store.Projection, error], heads []store.StreamHead) error {
+	w := writer{db: s.db}
+	defer w.close()
+	w.deleteSpace(stagingSpace)
+	for v, err := range p {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		switch {
+		case v.Key != nil:
+			op := w.set(1+keyKeySize, uvarintSize(v.Key.Index))
+			op.Key[0] = stagingSpace
+			putKeyKey(op.Key[1:], &v.Key.Key)
+			binary.PutUvarint(op.Value, v.Key.Index)
+		case v.Posting != nil:
+			op := w.set(1+postingKeySize, 0)
+			op.Key[0] = stagingSpace
+			putPostingKey(op.Key[1:], &v.Posting.Term, v.Posting.Index)
+		}
+		if err := w.flush(chunkBytes, pebble.NoSync); err != nil {
+			return err
+		}
+	}
+	for i := range heads {
+		op := w.set(1+headKeySize, streamHeadSize)
+		op.Key[0] = stagingSpace
+		putHeadKey(op.Key[1:], &heads[i].StreamID)
+		putStreamHead(op.Value, &heads[i])
+		if err := w.flush(chunkBytes, pebble.NoSync); err != nil {
+			return err
+		}
+	}
+	op := w.set(len(replaceKey), 0)
+	copy(op.Key, replaceKey)
+	return w.flush(0, pebble.Sync)
+}
+
+// finishReplacement moves what is staged to its place if the marker is there, and drops it if not. It can be cut off at any point and begin
+// again.
+func (s *Store) finishReplacement() error {
+	_, err := s.get(replaceKey)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return s.dropStaged()
+	case err != nil:
+		return err
+	}
+	it, err := s.iterator(context.Background(), stagingSpace) // shows what is staged, also when it has been deleted below
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	w := writer{db: s.db}
+	defer w.close()
+	w.deleteSpace(headSpace)
+	w.deleteSpace(keySpace)
+	w.deleteSpace(postingSpace)
+	var row []store.PostingAt // the row of postings that is being gathered
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return err
+		}
+		key := it.Key()[1:]
+		if len(key) == 0 || key[0] == postingSpace && len(key) != postingKeySize {
+			return badRow(it.Key(), "the key has %d bytes", len(it.Key()))
+		}
+		if key[0] == postingSpace {
+			p := store.PostingAt{Term: store.Term(key[1:termPrefixSize]), Index: binary.BigEndian.Uint64(key[termPrefixSize:])}
+			if len(row) == maxPostings || len(row) > 0 && row[0].Term != p.Term {
+				putPostingRow(w.batch(), row)
+				row = row[:0]
+			}
+			row = append(row, p)
+		} else {
+			op := w.set(len(key), len(v))
+			copy(op.Key, key)
+			copy(op.Value, v)
+		}
+		if err := w.flush(chunkBytes, pebble.NoSync); err != nil {
+			return err
+		}
+	}
+	if err := it.Error(); err != nil {
+		return err
+	}
+	if len(row) > 0 {
+		putPostingRow(w.batch(), row)
+	}
+	w.deleteSpace(stagingSpace)
+	w.keep(w.batch().Delete(replaceKey, nil))
+	return w.flush(0, pebble.Sync)
+}
+
+func (s *Store) dropStaged() error {
+	it, err := s.iterator(context.Background(), stagingSpace)
+	if err != nil {
+		return err
+	}
+	staged := it.First()
+	if err := it.Close(); err != nil || !staged {
+		return err
+	}
+	w := writer{db: s.db}
+	defer w.close()
+	w.deleteSpace(stagingSpace)
+	return w.flush(0, pebble.NoSync) // if it is lost, the next Open does it
+}
+
+// A writer writes more than fits into memory, batch by batch. The first error is kept for the next flush.
+type writer struct {
+	db  *pebble.DB
+	b   *pebble.Batch
+	err error
+}
+
+func (w *writer) batch() *pebble.Batch {
+	if w.b == nil {
+		w.b = w.db.NewBatch()
+	}
+	return w.b
+}
+
+func (w *writer) set(keySize, valueSize int) *pebble.DeferredBatchOp {
+	return w.batch().SetDeferred(keySize, valueSize)
+}
+
+func (w *writer) deleteSpace(space byte) {
+	w.keep(w.batch().DeleteRange([]byte{space}, []byte{space + 1}, nil))
+}
+
+func (w *writer) keep(err error) {
+	if w.err == nil {
+		w.err = err
+	}
+}
+
+// flush writes the batch if it is at least that large.
+func (w *writer) flush(atLeast int, opts *pebble.WriteOptions) error {
+	if w.err != nil || w.batch().Len() < atLeast {
+		return w.err
+	}
+	w.keep(w.db.Apply(w.b, opts))
+	w.close()
+	return w.err
+}
+
+func (w *writer) close() {
+	if w.b != nil {
+		w.keep(w.b.Close())
+		w.b = nil
+	}
+}

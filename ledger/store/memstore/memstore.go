@@ -1,0 +1,348 @@
+// Package memstore is a storage engine in memory, for tests.
+//
+// It keeps the contract of package store as simply as possible, and lets a test stop or break a commit at the moments that matter. It is not
+// for production: nothing is ever written to a disk.
+package memstore
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"slices"
+	"sync"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+)
+
+var errClosed = errors.New("the store is closed")
+
+// A Store is a store.Store in memory. The hooks may be set before the store is used, and be left nil.
+type Store struct {
+	// BeforeCommit is called before a commit's data shows. If it returns an error, nothing is written and Commit returns the error.
+	// It is not called for a commit that is refused with ErrConflict.
+	BeforeCommit func(*store.Commit) error
+	// BeforeReturn is called when a commit's data shows to readers, but is not durable yet. If it blocks, Commit does; if it returns an
+	// error, so does Commit, the data stay visible, and Restart comes up without them.
+	BeforeReturn func(*store.Commit) error
+	// Free is what FreeBytes returns. Without it a disk is never full.
+	Free func() (uint64, error)
+
+	writing sync.Mutex     // held by Commit and ReplaceProjections
+	reads   sync.WaitGroup // reads and writes under way
+
+	mu      sync.RWMutex // guards what follows
+	closed  bool
+	t       *tables
+	changes []func(*tables) // that made t, in order; the first durable ones survive Restart
+	durable int
+	secret  [32]byte
+}
+
+var _ store.Store = (*Store)(nil)
+
+// New returns an empty store.
+func New() *Store {
+	s := &Store{t: newTables()}
+	rand.Read(s.secret[:]) // never fails: see crypto/rand
+	return s
+}
+
+// Restart returns a store that holds what s would hold after a loss of power: the commits that returned nil. The hooks are not taken over.
+// It closes s without waiting for anything, as a crash would.
+func (s *Store) Restart() *Store {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	r := &Store{t: newTables(), secret: s.secret, durable: s.durable, changes: slices.Clone(s.changes[:s.durable])}
+	for _, change := range r.changes {
+		change(r.t)
+	}
+	return r
+}
+
+// Load implements store.Store.
+func (s *Store) Load(ctx context.Context) (*store.State, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.reads.Done()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	st := &store.State{Size: uint64(len(s.t.skeletons)), Root: s.t.root, Secret: s.secret}
+	if st.Size > 0 {
+		st.Time = s.t.skeletons[st.Size-1].Time
+	}
+	for _, h := range s.t.heads {
+		st.Streams = append(st.Streams, h)
+	}
+	return st, nil
+}
+
+// Commit implements store.Store.
+func (s *Store) Commit(ctx context.Context, c *store.Commit) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.reads.Done()
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.RLock()
+	size := uint64(len(s.t.skeletons))
+	s.mu.RUnlock()
+	if c.From != size {
+		return fmt.Errorf("commit at %d of a log of size %d: %w", c.From, size, store.ErrConflict)
+	}
+	if len(c.Entries) == 0 {
+		return fmt.Errorf("commit at %d: no entries", c.From)
+	}
+	if s.BeforeCommit != nil {
+		if err := s.BeforeCommit(c); err != nil {
+			return err
+		}
+	}
+	kept := clone(c)
+	s.change(func(t *tables) { t.commit(kept) })
+	if s.BeforeReturn != nil {
+		if err := s.BeforeReturn(c); err != nil {
+			return err
+		}
+	}
+	s.sync()
+	return nil
+}
+
+// ReplaceProjections implements store.Store.
+func (s *Store) ReplaceProjections(ctx context.Context, p iter.Seq2[store.Projection, error], heads []store.StreamHead) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.reads.Done()
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	var keys []store.KeyAt
+	var postings []store.PostingAt
+	for v, err := range p {
+		switch {
+		case err != nil:
+			return err
+		case v.Key != nil:
+			keys = append(keys, *v.Key)
+		case v.Posting != nil:
+			postings = append(postings, *v.Posting)
+		}
+	}
+	heads = slices.Clone(heads)
+	s.change(func(t *tables) {
+		clear(t.keys)
+		clear(t.postings)
+		clear(t.heads)
+		t.project(keys, postings, heads)
+	})
+	s.sync()
+	return nil
+}
+
+// EraseHeader erases the header opening of an entry, as if it had never been given.
+func (s *Store) EraseHeader(index uint64) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.change(func(t *tables) { t.headers[index] = nil })
+	s.sync()
+}
+
+// ErasePayload erases the payload opening of an entry, as if it had never been given.
+func (s *Store) ErasePayload(index uint64) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.change(func(t *tables) { t.payloads[index] = nil })
+	s.sync()
+}
+
+// change makes a change that shows at once and is durable after the next sync.
+func (s *Store) change(f func(*tables)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.changes = append(s.changes, f)
+	f(s.t)
+}
+
+func (s *Store) sync() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.durable = len(s.changes)
+}
+
+// Tile implements store.Store.
+func (s *Store) Tile(ctx context.Context, level uint8, index uint64) ([]receipt.Hash, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.reads.Done()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	hashes, ok := s.t.tiles[tileID{level, index}]
+	if !ok {
+		return nil, fmt.Errorf("tile %d of level %d: %w", index, level, store.ErrNotFound)
+	}
+	return slices.Clone(hashes), nil
+}
+
+// Skeletons implements store.Store.
+func (s *Store) Skeletons(ctx context.Context, from, to uint64) ([]receipt.Skeleton, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.reads.Done()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if from >= to {
+		return nil, nil
+	}
+	if to > uint64(len(s.t.skeletons)) {
+		return nil, fmt.Errorf("skeletons %d to %d: %w", from, to, store.ErrNotFound)
+	}
+	return slices.Clone(s.t.skeletons[from:to]), nil
+}
+
+// Header implements store.Store.
+func (s *Store) Header(ctx context.Context, index uint64) (*receipt.HeaderOpening, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.reads.Done()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if index >= uint64(len(s.t.headers)) {
+		return nil, fmt.Errorf("header %d: %w", index, store.ErrNotFound)
+	}
+	return cloneHeader(s.t.headers[index]), nil
+}
+
+// Payload implements store.Store.
+func (s *Store) Payload(ctx context.Context, index uint64) (*receipt.PayloadOpening, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.reads.Done()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if index >= uint64(len(s.t.payloads)) {
+		return nil, fmt.Errorf("payload %d: %w", index, store.ErrNotFound)
+	}
+	return clonePayload(s.t.payloads[index]), nil
+}
+
+// Checkpoint implements store.Store.
+func (s *Store) Checkpoint(ctx context.Context, minSize uint64) (*store.Checkpoint, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.reads.Done()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	i, _ := slices.BinarySearchFunc(s.t.checkpoints, minSize, bySize)
+	if i == len(s.t.checkpoints) {
+		return nil, fmt.Errorf("checkpoint of size %d or more: %w", minSize, store.ErrNotFound)
+	}
+	c := s.t.checkpoints[i]
+	return &store.Checkpoint{Size: c.Size, Signed: slices.Clone(c.Signed)}, nil
+}
+
+// Lookup implements store.Store.
+func (s *Store) Lookup(ctx context.Context, k store.Key) (uint64, error) {
+	if err := s.enter(); err != nil {
+		return 0, err
+	}
+	defer s.reads.Done()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	i, ok := s.t.keys[k]
+	if !ok {
+		return 0, fmt.Errorf("key %x: %w", k, store.ErrNotFound)
+	}
+	return i, nil
+}
+
+// Postings implements store.Store. The list does not show commits made after it was opened.
+func (s *Store) Postings(ctx context.Context, t store.Term) (store.Postings, error) {
+	if err := s.enter(); err != nil { // left by Close of the list
+		return nil, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return &list{indexes: slices.Clone(s.t.postings[t]), done: s.reads.Done}, nil
+}
+
+// Projections implements store.Store.
+func (s *Store) Projections(ctx context.Context) iter.Seq2[store.Projection, error] {
+	return func(yield func(store.Projection, error) bool) {
+		if err := s.enter(); err != nil {
+			yield(store.Projection{}, err)
+			return
+		}
+		defer s.reads.Done()
+		for _, p := range s.projections() {
+			if err := ctx.Err(); err != nil {
+				yield(store.Projection{}, err)
+				return
+			}
+			if !yield(p, nil) {
+				return
+			}
+		}
+	}
+}
+
+// projections copies all, so that the loop over them holds no lock and may call the store.
+func (s *Store) projections() []store.Projection {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var out []store.Projection
+	for k, i := range s.t.keys {
+		out = append(out, store.Projection{Key: &store.KeyAt{Key: k, Index: i}})
+	}
+	slices.SortFunc(out, func(a, b store.Projection) int { return slices.Compare(a.Key.Key[:], b.Key.Key[:]) })
+	keys := len(out)
+	for t, indexes := range s.t.postings {
+		for _, i := range indexes {
+			out = append(out, store.Projection{Posting: &store.PostingAt{Term: t, Index: i}})
+		}
+	}
+	slices.SortFunc(out[keys:], func(a, b store.Projection) int {
+		return cmp.Or(slices.Compare(a.Posting.Term[:], b.Posting.Term[:]), cmp.Compare(a.Posting.Index, b.Posting.Index))
+	})
+	return out
+}
+
+// FreeBytes implements store.Store.
+func (s *Store) FreeBytes() (uint64, error) {
+	if s.Free != nil {
+		return s.Free()
+	}
+	return math.MaxInt64, nil
+}
+
+// Close implements store.Store.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.reads.Wait()
+	return nil
+}
+
+// enter counts an operation that Close waits for. Whoever got nil must call reads.Done.
+func (s *Store) enter() error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return errClosed
+	}
+	s.reads.Add(1)
+	return nil
+}

@@ -1,0 +1,154 @@
+package memstore
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"sync"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+)
+
+// tables is all that a store holds. It takes over the slices that it is given and never writes to them, so the same change can run again on
+// other tables.
+type tables struct {
+	root        receipt.Hash
+	skeletons   []receipt.Skeleton
+	headers     []*receipt.HeaderOpening  // nil when erased
+	payloads    []*receipt.PayloadOpening // nil when erased
+	tiles       map[tileID][]receipt.Hash
+	heads       map[receipt.Hash]store.StreamHead
+	keys        map[store.Key]uint64
+	postings    map[store.Term][]uint64 // increasing
+	checkpoints []store.Checkpoint      // by size
+}
+
+type tileID struct {
+	level uint8
+	index uint64
+}
+
+func newTables() *tables {
+	return &tables{
+		tiles:    map[tileID][]receipt.Hash{},
+		heads:    map[receipt.Hash]store.StreamHead{},
+		keys:     map[store.Key]uint64{},
+		postings: map[store.Term][]uint64{},
+	}
+}
+
+func (t *tables) commit(c *store.Commit) {
+	t.root = c.Root
+	for i := range c.Entries {
+		t.skeletons = append(t.skeletons, c.Entries[i].Skeleton)
+		t.headers = append(t.headers, &c.Entries[i].Header)
+		t.payloads = append(t.payloads, &c.Entries[i].Payload)
+	}
+	for _, tile := range c.Tiles {
+		t.tiles[tileID{tile.Level, tile.Index}] = tile.Hashes
+	}
+	if c.Checkpoint != nil {
+		i, found := slices.BinarySearchFunc(t.checkpoints, c.Checkpoint.Size, bySize)
+		if found {
+			t.checkpoints[i] = *c.Checkpoint
+		} else {
+			t.checkpoints = slices.Insert(t.checkpoints, i, *c.Checkpoint)
+		}
+	}
+	t.project(c.Keys, c.Postings, c.Heads)
+}
+
+func (t *tables) project(keys []store.KeyAt, postings []store.PostingAt, heads []store.StreamHead) {
+	for _, k := range keys {
+		t.keys[k.Key] = k.Index
+	}
+	touched := map[store.Term]bool{}
+	for _, p := range postings {
+		t.postings[p.Term] = append(t.postings[p.Term], p.Index)
+		touched[p.Term] = true
+	}
+	for term := range touched {
+		slices.Sort(t.postings[term])
+	}
+	for _, h := range heads {
+		t.heads[h.StreamID] = h
+	}
+}
+
+func bySize(c store.Checkpoint, size uint64) int { return cmp.Compare(c.Size, size) }
+
+func clone(c *store.Commit) *store.Commit {
+	k := *c
+	k.Entries = slices.Clone(c.Entries)
+	for i := range k.Entries {
+		k.Entries[i].Header = *cloneHeader(&k.Entries[i].Header)
+		k.Entries[i].Payload = *clonePayload(&k.Entries[i].Payload)
+	}
+	k.Tiles = slices.Clone(c.Tiles)
+	for i := range k.Tiles {
+		k.Tiles[i].Hashes = slices.Clone(k.Tiles[i].Hashes)
+	}
+	k.Heads = slices.Clone(c.Heads)
+	k.Keys = slices.Clone(c.Keys)
+	k.Postings = slices.Clone(c.Postings)
+	if c.Checkpoint != nil {
+		k.Checkpoint = &store.Checkpoint{Size: c.Checkpoint.Size, Signed: slices.Clone(c.Checkpoint.Signed)}
+	}
+	return &k
+}
+
+func cloneHeader(h *receipt.HeaderOpening) *receipt.HeaderOpening {
+	if h == nil {
+		return nil
+	}
+	return &receipt.HeaderOpening{Salt: h.Salt, Content: append([]byte{}, h.Content...)}
+}
+
+func clonePayload(p *receipt.PayloadOpening) *receipt.PayloadOpening {
+	if p == nil {
+		return nil
+	}
+	return &receipt.PayloadOpening{Salt: p.Salt, Content: append([]byte{}, p.Content...)} // never nil: empty is not absent
+}
+
+// list implements store.Postings.
+type list struct {
+	indexes []uint64
+	done    func()
+	once    sync.Once
+	closed  bool
+}
+
+var errListClosed = errors.New("the postings are closed")
+
+func (l *list) SeekGE(i uint64) (uint64, bool, error) {
+	if l.closed {
+		return 0, false, errListClosed
+	}
+	at, _ := slices.BinarySearch(l.indexes, i)
+	if at == len(l.indexes) {
+		return 0, false, nil
+	}
+	return l.indexes[at], true, nil
+}
+
+func (l *list) SeekLE(i uint64) (uint64, bool, error) {
+	if l.closed {
+		return 0, false, errListClosed
+	}
+	at, found := slices.BinarySearch(l.indexes, i)
+	if found {
+		return i, true, nil
+	}
+	if at == 0 {
+		return 0, false, nil
+	}
+	return l.indexes[at-1], true, nil
+}
+
+func (l *list) Close() error {
+	l.closed = true
+	l.once.Do(l.done)
+	return nil
+}

@@ -1,0 +1,404 @@
+package storetest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+)
+
+// A Model is what a store must hold after some commits, in plain slices and maps. It keeps the commits that it is given.
+type Model struct {
+	entries     []store.Entry
+	root        receipt.Hash
+	tiles       map[tileID][]receipt.Hash
+	heads       map[receipt.Hash]store.StreamHead
+	keys        map[store.Key]uint64
+	postings    map[store.Term][]uint64 // increasing
+	checkpoints map[uint64][]byte
+}
+
+type tileID struct {
+	level uint8
+	index uint64
+}
+
+// NewModel returns the model of a new store.
+func NewModel() *Model {
+	return &Model{
+		tiles:       map[tileID][]receipt.Hash{},
+		heads:       map[receipt.Hash]store.StreamHead{},
+		keys:        map[store.Key]uint64{},
+		postings:    map[store.Term][]uint64{},
+		checkpoints: map[uint64][]byte{},
+	}
+}
+
+// Size returns how many entries the model has.
+func (m *Model) Size() uint64 { return uint64(len(m.entries)) }
+
+// Commit adds a commit.
+func (m *Model) Commit(c *store.Commit) {
+	m.entries = append(m.entries, c.Entries...)
+	m.root = c.Root
+	for _, t := range c.Tiles {
+		m.tiles[tileID{t.Level, t.Index}] = t.Hashes
+	}
+	if c.Checkpoint != nil {
+		m.checkpoints[c.Checkpoint.Size] = c.Checkpoint.Signed
+	}
+	for _, h := range c.Heads {
+		m.heads[h.StreamID] = h
+	}
+	for _, k := range c.Keys {
+		m.keys[k.Key] = k.Index
+	}
+	for _, p := range c.Postings {
+		m.postings[p.Term] = append(m.postings[p.Term], p.Index)
+		slices.Sort(m.postings[p.Term])
+	}
+}
+
+// ReplaceProjections replaces all keys, postings and stream heads.
+func (m *Model) ReplaceProjections(projections []store.Projection, heads []store.StreamHead) {
+	clear(m.heads)
+	clear(m.keys)
+	clear(m.postings)
+	for _, h := range heads {
+		m.heads[h.StreamID] = h
+	}
+	for _, p := range projections {
+		if p.Key != nil {
+			m.keys[p.Key.Key] = p.Key.Index
+		} else {
+			m.postings[p.Posting.Term] = append(m.postings[p.Posting.Term], p.Posting.Index)
+		}
+	}
+	for _, indexes := range m.postings {
+		slices.Sort(indexes)
+	}
+}
+
+// Projections returns all keys and postings in the order that a store returns them.
+func (m *Model) Projections() []store.Projection {
+	var out []store.Projection
+	for k, i := range m.keys {
+		out = append(out, store.Projection{Key: &store.KeyAt{Key: k, Index: i}})
+	}
+	for t, indexes := range m.postings {
+		for _, i := range indexes {
+			out = append(out, store.Projection{Posting: &store.PostingAt{Term: t, Index: i}})
+		}
+	}
+	slices.SortFunc(out, func(a, b store.Projection) int {
+		switch {
+		case a.Key != nil && b.Key != nil:
+			return bytes.Compare(a.Key.Key[:], b.Key.Key[:])
+		case a.Key != nil:
+			return -1
+		case b.Key != nil:
+			return 1
+		}
+		return cmp.Or(bytes.Compare(a.Posting.Term[:], b.Posting.Term[:]), cmp.Compare(a.Posting.Index, b.Posting.Index))
+	})
+	return out
+}
+
+// Check reads all that the store should hold, on every read path, and returns the first difference from the model.
+func (m *Model) Check(ctx context.Context, s store.Store) error {
+	for _, check := range []func(context.Context, store.Store) error{
+		m.checkEntries, m.checkTiles, m.checkCheckpoints, m.checkKeys, m.checkPostings, m.checkProjections,
+	} {
+		if err := check(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CheckState compares what Load returned with the model.
+func (m *Model) CheckState(st *store.State) error {
+	if st.Size != m.Size() {
+		return fmt.Errorf("state: size %d, want %d", st.Size, m.Size())
+	}
+	if st.Secret == [32]byte{} {
+		return errors.New("state: the secret was not drawn")
+	}
+	if m.Size() > 0 {
+		if want := m.entries[m.Size()-1].Skeleton.Time; st.Time != want {
+			return fmt.Errorf("state: time %d, want %d", st.Time, want)
+		}
+		if st.Root != m.root {
+			return fmt.Errorf("state: root %v, want %v", st.Root, m.root)
+		}
+	}
+	if len(st.Streams) != len(m.heads) {
+		return fmt.Errorf("state: %d streams, want %d", len(st.Streams), len(m.heads))
+	}
+	seen := map[receipt.Hash]bool{}
+	for _, h := range st.Streams {
+		if want, ok := m.heads[h.StreamID]; !ok || h != want || seen[h.StreamID] {
+			return fmt.Errorf("state: stream %+v, want %+v, seen before: %t", h, want, seen[h.StreamID])
+		}
+		seen[h.StreamID] = true
+	}
+	return nil
+}
+
+func (m *Model) checkEntries(ctx context.Context, s store.Store) error {
+	size := m.Size()
+	skeletons, err := s.Skeletons(ctx, 0, size)
+	if err != nil {
+		return err
+	}
+	if len(skeletons) != len(m.entries) {
+		return fmt.Errorf("skeletons: got %d, want %d", len(skeletons), len(m.entries))
+	}
+	for i := range m.entries {
+		want := &m.entries[i]
+		if skeletons[i] != want.Skeleton {
+			return fmt.Errorf("skeleton %d: got %+v, want %+v", i, skeletons[i], want.Skeleton)
+		}
+		if RaceDetector && len(m.entries) > 50 && i%(len(m.entries)/25) != 0 {
+			continue
+		}
+		h, err := s.Header(ctx, uint64(i))
+		if err != nil {
+			return err
+		}
+		if h == nil || h.Salt != want.Header.Salt || !bytes.Equal(h.Content, want.Header.Content) {
+			return fmt.Errorf("header %d: got %x, want %x", i, h, want.Header)
+		}
+		p, err := s.Payload(ctx, uint64(i))
+		if err != nil {
+			return err
+		}
+		if p == nil || p.Content == nil || p.Salt != want.Payload.Salt || !bytes.Equal(p.Content, want.Payload.Content) {
+			return fmt.Errorf("payload %d: got %x, want %x", i, p, want.Payload)
+		}
+	}
+	for _, beyond := range []uint64{size, size + 1, size + 40, math.MaxUint64} {
+		if _, err := s.Header(ctx, beyond); !errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("header %d of %d: got error %v, want not found", beyond, size, err)
+		}
+		if _, err := s.Payload(ctx, beyond); !errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("payload %d of %d: got error %v, want not found", beyond, size, err)
+		}
+	}
+	return nil
+}
+
+func (m *Model) checkTiles(ctx context.Context, s store.Store) error {
+	for id, want := range m.tiles {
+		got, err := s.Tile(ctx, id.level, id.index)
+		if err != nil {
+			return err
+		}
+		if !slices.Equal(got, want) {
+			return fmt.Errorf("tile %d of level %d differs", id.index, id.level)
+		}
+		for _, absent := range []tileID{{id.level, id.index + 1}, {id.level + 1, id.index}, {255, id.index}, {id.level, math.MaxUint64}} {
+			if _, ok := m.tiles[absent]; ok {
+				continue
+			}
+			if _, err := s.Tile(ctx, absent.level, absent.index); !errors.Is(err, store.ErrNotFound) {
+				return fmt.Errorf("tile %d of level %d: got error %v, want not found", absent.index, absent.level, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (m *Model) checkCheckpoints(ctx context.Context, s store.Store) error {
+	var sizes []uint64
+	for size := range m.checkpoints {
+		sizes = append(sizes, size)
+	}
+	slices.Sort(sizes)
+	for _, minSize := range slices.Concat(around(sizes), []uint64{0, math.MaxUint64}) {
+		at, _ := slices.BinarySearch(sizes, minSize)
+		got, err := s.Checkpoint(ctx, minSize)
+		if at == len(sizes) {
+			if !errors.Is(err, store.ErrNotFound) {
+				return fmt.Errorf("checkpoint of size %d or more: got error %v, want not found", minSize, err)
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if got.Size != sizes[at] || !bytes.Equal(got.Signed, m.checkpoints[sizes[at]]) {
+			return fmt.Errorf("checkpoint of size %d or more: got %d %q, want %d %q", minSize, got.Size, got.Signed, sizes[at], m.checkpoints[sizes[at]])
+		}
+	}
+	return nil
+}
+
+func (m *Model) checkKeys(ctx context.Context, s store.Store) error {
+	for k, want := range m.keys {
+		if RaceDetector && len(m.keys) > 50 && want%max(1, m.Size()/25) != 0 {
+			continue
+		}
+		got, err := s.Lookup(ctx, k)
+		if err != nil {
+			return err
+		}
+		if got != want {
+			return fmt.Errorf("key %x: got %d, want %d", k, got, want)
+		}
+		k[15]++
+		if _, ok := m.keys[k]; ok {
+			continue
+		}
+		if _, err := s.Lookup(ctx, k); !errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("key %x: got error %v, want not found", k, err)
+		}
+	}
+	return nil
+}
+
+func (m *Model) checkPostings(ctx context.Context, s store.Store) error {
+	terms := slices.Clone(neighbours)
+	for t := range m.postings {
+		terms = append(terms, t)
+	}
+	for _, t := range terms {
+		if err := m.checkTerm(ctx, s, t); err != nil {
+			return fmt.Errorf("postings of %x: %w", t, err)
+		}
+	}
+	return nil
+}
+
+func (m *Model) checkTerm(ctx context.Context, s store.Store, t store.Term) error {
+	p, err := s.Postings(ctx, t)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	indexes := m.postings[t]
+	seeks := slices.Concat(some(around(indexes)), []uint64{0, m.Size(), math.MaxUint64})
+	// Up, down, and from both ends in turn: the answer may not depend on where the list stood.
+	order := slices.Clone(seeks)
+	for i := range seeks {
+		order = append(order, seeks[len(seeks)-1-i])
+	}
+	for i := range seeks {
+		order = append(order, seeks[i], seeks[len(seeks)-1-i])
+	}
+	for n, i := range order {
+		if n%3 != 1 {
+			if err := m.checkGE(p, indexes, i); err != nil {
+				return err
+			}
+		}
+		if n%3 != 0 {
+			if err := m.checkLE(p, indexes, i); err != nil {
+				return err
+			}
+		}
+	}
+	return p.Close()
+}
+
+func (m *Model) checkGE(p store.Postings, indexes []uint64, i uint64) error {
+	got, ok, err := p.SeekGE(i)
+	if err != nil {
+		return err
+	}
+	at, _ := slices.BinarySearch(indexes, i)
+	if ok != (at < len(indexes)) || ok && got != indexes[at] {
+		return fmt.Errorf("the first from %d on: got %d, %t; the list is %d", i, got, ok, indexes)
+	}
+	return nil
+}
+
+func (m *Model) checkLE(p store.Postings, indexes []uint64, i uint64) error {
+	got, ok, err := p.SeekLE(i)
+	if err != nil {
+		return err
+	}
+	at, found := slices.BinarySearch(indexes, i)
+	if !found {
+		at--
+	}
+	if ok != (at >= 0) || ok && got != indexes[at] {
+		return fmt.Errorf("the last up to %d: got %d, %t; the list is %d", i, got, ok, indexes)
+	}
+	return nil
+}
+
+func (m *Model) checkProjections(ctx context.Context, s store.Store) error {
+	want := m.Projections()
+	n := 0
+	for got, err := range s.Projections(ctx) {
+		if err != nil {
+			return err
+		}
+		if n == len(want) {
+			return fmt.Errorf("projections: more than %d", n)
+		}
+		if !equalProjection(got, want[n]) {
+			return fmt.Errorf("projection %d: got %s, want %s", n, describe(got), describe(want[n]))
+		}
+		n++
+	}
+	if n != len(want) {
+		return fmt.Errorf("projections: got %d, want %d", n, len(want))
+	}
+	return nil
+}
+
+func equalProjection(a, b store.Projection) bool {
+	if a.Key != nil && b.Key != nil {
+		return *a.Key == *b.Key && a.Posting == nil && b.Posting == nil
+	}
+	return a.Key == nil && b.Key == nil && a.Posting != nil && b.Posting != nil && *a.Posting == *b.Posting
+}
+
+func describe(p store.Projection) string {
+	switch {
+	case p.Key != nil:
+		return fmt.Sprintf("key %x at %d", p.Key.Key, p.Key.Index)
+	case p.Posting != nil:
+		return fmt.Sprintf("term %x at %d", p.Posting.Term, p.Posting.Index)
+	}
+	return "nothing"
+}
+
+// some returns at most 30 of the numbers, spread evenly.
+func some(numbers []uint64) []uint64 {
+	maxSeeks := 30
+	if RaceDetector {
+		maxSeeks = 10
+	}
+	if len(numbers) <= maxSeeks {
+		return numbers
+	}
+	var out []uint64
+	for i := range maxSeeks {
+		out = append(out, numbers[i*(len(numbers)-1)/(maxSeeks-1)])
+	}
+	return out
+}
+
+// around returns the numbers and what lies beside them.
+func around(numbers []uint64) []uint64 {
+	var out []uint64
+	for _, n := range numbers {
+		if n > 0 {
+			out = append(out, n-1)
+		}
+		out = append(out, n)
+		if n < math.MaxUint64 {
+			out = append(out, n+1)
+		}
+	}
+	return slices.Compact(out)
+}

@@ -1,0 +1,626 @@
+// Package storetest is the conformance suite of storage engines: the contract of package store as a program.
+//
+// It also gives engines what they need for tests of their own: a Source of commits and a Model to compare a store with.
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+)
+
+// A Disk is a place for one store. It opens the store that is there, or makes a new one. The suite closes a store before it opens the disk
+// again.
+type Disk func() (store.Store, error)
+
+// Run checks that an engine keeps every promise of store.Store. It calls newDisk for each test; the disk must be empty.
+func Run(t *testing.T, newDisk func(t *testing.T) Disk) {
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, Disk)
+	}{
+		{"NewStore", testNewStore},
+		{"State", testState},
+		{"Conflict", testConflict},
+		{"SlicesNotKept", testSlicesNotKept},
+		{"Sizes", testSizes},
+		{"SkeletonRanges", testSkeletonRanges},
+		{"Checkpoints", testCheckpoints},
+		{"PostingsBoundaries", testPostingsBoundaries},
+		{"ProjectionsStop", testProjectionsStop},
+		{"ReplaceProjections", testReplaceProjections},
+		{"ReplaceProjectionsFails", testReplaceProjectionsFails},
+		{"FreeBytes", testFreeBytes},
+		{"CloseWaits", testCloseWaits},
+		{"Readers", testReaders},
+		{"Metamorphic", nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if test.run == nil {
+				testMetamorphic(t, newDisk)
+				return
+			}
+			test.run(t, newDisk(t))
+		})
+	}
+}
+
+func open(t *testing.T, disk Disk) store.Store {
+	t.Helper()
+	s, err := disk()
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	return s
+}
+
+func reopen(t *testing.T, disk Disk, s store.Store) store.Store {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Fatalf("close: %v", err)
+	}
+	return open(t, disk)
+}
+
+func load(t *testing.T, s store.Store) *store.State {
+	t.Helper()
+	st, err := s.Load(context.Background())
+	if err != nil {
+		t.Fatalf("load: %v", err)
+	}
+	return st
+}
+
+func commit(t *testing.T, s store.Store, c *store.Commit) {
+	t.Helper()
+	if err := s.Commit(context.Background(), c); err != nil {
+		t.Fatalf("commit: %v", err)
+	}
+}
+
+func check(t *testing.T, m *Model, s store.Store) {
+	t.Helper()
+	if err := m.Check(context.Background(), s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func checkState(t *testing.T, m *Model, s store.Store) {
+	t.Helper()
+	if err := m.CheckState(load(t, s)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func closeStore(t *testing.T, s store.Store) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Fatalf("close: %v", err)
+	}
+}
+
+func testNewStore(t *testing.T, disk Disk) {
+	s := open(t, disk)
+	m := NewModel()
+	checkState(t, m, s)
+	check(t, m, s)
+	secret := load(t, s).Secret
+	for range 2 {
+		s = reopen(t, disk, s)
+		if got := load(t, s).Secret; got != secret {
+			t.Fatalf("the secret changed from %x to %x when the store was opened again", secret, got)
+		}
+	}
+	commit(t, s, NewSource(1).Next(1))
+	s = reopen(t, disk, s)
+	if got := load(t, s).Secret; got != secret {
+		t.Fatalf("the secret changed from %x to %x after a commit", secret, got)
+	}
+	closeStore(t, s)
+}
+
+func testState(t *testing.T, disk Disk) {
+	src, m := NewSource(2), NewModel()
+	s := open(t, disk)
+	for _, n := range []int{1, 31, 32, 33, 64, 1, 100, 2} {
+		c := src.Next(n)
+		commit(t, s, c)
+		m.Commit(c)
+		check(t, m, s)
+		s = reopen(t, disk, s)
+		checkState(t, m, s)
+		check(t, m, s)
+	}
+	closeStore(t, s)
+}
+
+func testConflict(t *testing.T, disk Disk) {
+	src, m := NewSource(3), NewModel()
+	s := open(t, disk)
+	refused := func(c *store.Commit) {
+		t.Helper()
+		if err := s.Commit(context.Background(), c); !errors.Is(err, store.ErrConflict) {
+			t.Fatalf("commit at %d of a log of size %d: got error %v, want a conflict", c.From, m.Size(), err)
+		}
+		for _, k := range c.Keys {
+			if _, err := s.Lookup(context.Background(), k.Key); !errors.Is(err, store.ErrNotFound) {
+				t.Fatalf("a refused commit left key %x (error %v)", k.Key, err)
+			}
+		}
+		check(t, m, s)
+	}
+	other := NewSource(4)
+	other.Next(40)
+	refused(other.Next(3)) // ahead of an empty log
+	for range 3 {
+		c := src.Next(20)
+		commit(t, s, c)
+		m.Commit(c)
+	}
+	for _, from := range []uint64{0, 1, 20, 40, 59, 61, 80, math.MaxUint64} {
+		c := other.Next(40)
+		c.From = from
+		refused(c)
+	}
+	s = reopen(t, disk, s)
+	checkState(t, m, s)
+	c := other.Next(5)
+	c.From = 40
+	refused(c) // also right after a restart
+	c = src.Next(7)
+	commit(t, s, c) // and the right one still goes in
+	m.Commit(c)
+	check(t, m, s)
+	closeStore(t, s)
+}
+
+func testSlicesNotKept(t *testing.T, disk Disk) {
+	src, m := NewSource(5), NewModel()
+	s := open(t, disk)
+	for range 5 {
+		c := src.Next(40)
+		m.Commit(Clone(c))
+		commit(t, s, c)
+		scribble(c)
+	}
+	check(t, m, s)
+
+	// Nor may a caller that writes to what it read change the store.
+	ctx := context.Background()
+	hashes, err := s.Tile(ctx, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(hashes)
+	for i := range m.Size() {
+		h, err := s.Header(ctx, i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clear(h.Content)
+		p, err := s.Payload(ctx, i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clear(p.Content)
+	}
+	cp, err := s.Checkpoint(ctx, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(cp.Signed)
+	check(t, m, s)
+	closeStore(t, s)
+}
+
+// testSizes commits openings of the smallest and the largest sizes, and of those around the ones at which an engine may change its ways.
+func testSizes(t *testing.T, disk Disk) {
+	src, m := NewSource(6), NewModel()
+	s := open(t, disk)
+	sizes := []int{0, 1, 31, 32, 33, 127, 128, 255, 256, 1023, 1024, 4095, 4096, 16383, 16384, 65535, 65536, 1 << 20}
+	c := src.Next(len(sizes))
+	for i, n := range sizes {
+		c.Entries[i].Payload.Content = src.bytes(n)
+		c.Entries[i].Header.Content = src.bytes(max(1, n))
+	}
+	c.Entries[0].Payload.Content = nil // an empty payload is a payload
+	commit(t, s, c)
+	m.Commit(c)
+	check(t, m, s)
+	s = reopen(t, disk, s)
+	check(t, m, s)
+	closeStore(t, s)
+}
+
+func testSkeletonRanges(t *testing.T, disk Disk) {
+	ctx := context.Background()
+	src, m := NewSource(7), NewModel()
+	s := open(t, disk)
+	for _, n := range []int{1, 1, 33, 2, 40, 1} {
+		c := src.Next(n)
+		commit(t, s, c)
+		m.Commit(c)
+	}
+	size := m.Size()
+	step := uint64(1)
+	if RaceDetector {
+		step = 7
+	}
+	for from := range size + 1 {
+		for to := from; to <= size; to += step {
+			got, err := s.Skeletons(ctx, from, to)
+			if err != nil {
+				t.Fatalf("skeletons %d to %d: %v", from, to, err)
+			}
+			if uint64(len(got)) != to-from {
+				t.Fatalf("skeletons %d to %d: got %d", from, to, len(got))
+			}
+			for i := range got {
+				if got[i] != m.entries[from+uint64(i)].Skeleton {
+					t.Fatalf("skeletons %d to %d: %d is wrong", from, to, from+uint64(i))
+				}
+			}
+		}
+	}
+	for _, r := range [][2]uint64{{0, size + 1}, {size - 1, size + 1}, {size, size + 1}, {size + 5, size + 6}, {0, math.MaxUint64}, {math.MaxUint64 - 1, math.MaxUint64}} {
+		if got, err := s.Skeletons(ctx, r[0], r[1]); !errors.Is(err, store.ErrNotFound) {
+			t.Fatalf("skeletons %d to %d of %d: got %d and error %v, want not found", r[0], r[1], size, len(got), err)
+		}
+	}
+	closeStore(t, s)
+}
+
+func testCheckpoints(t *testing.T, disk Disk) {
+	src, m := NewSource(8), NewModel()
+	s := open(t, disk)
+	for i := range 6 {
+		c := src.Next(i*50 + 1)
+		c.Checkpoint = nil
+		if i%2 == 1 {
+			c.Checkpoint = &store.Checkpoint{Size: c.From, Signed: src.bytes(200)}
+		}
+		commit(t, s, c)
+		m.Commit(c)
+		if err := m.checkCheckpoints(context.Background(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = reopen(t, disk, s)
+	if err := m.checkCheckpoints(context.Background(), s); err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, s)
+}
+
+// testPostingsBoundaries gives neighbouring terms lists that would show up in one another, with gaps of every length that an encoding may
+// treat differently.
+func testPostingsBoundaries(t *testing.T, disk Disk) {
+	src, m := NewSource(9), NewModel()
+	s := open(t, disk)
+	for _, n := range []int{1, 2, 300, 1, 700} {
+		c := src.Next(n)
+		c.Postings = nil
+		for i, term := range neighbours {
+			for at := c.From; at < c.From+uint64(n); at++ {
+				switch i % 5 {
+				case 0: // nothing
+				case 1: // all
+					c.Postings = append(c.Postings, store.PostingAt{Term: term, Index: at})
+				case 2: // the first and the last of the commit
+					if at == c.From || at == c.From+uint64(n)-1 {
+						c.Postings = append(c.Postings, store.PostingAt{Term: term, Index: at})
+					}
+				case 3: // gaps around 128
+					if at%129 == 0 || at%127 == 0 {
+						c.Postings = append(c.Postings, store.PostingAt{Term: term, Index: at})
+					}
+				case 4: // only in large commits
+					if n > 100 && at%7 == 0 {
+						c.Postings = append(c.Postings, store.PostingAt{Term: term, Index: at})
+					}
+				}
+			}
+		}
+		slices.Reverse(c.Postings)
+		commit(t, s, c)
+		m.Commit(c)
+	}
+	if err := m.checkPostings(context.Background(), s); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.checkProjections(context.Background(), s); err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, s)
+}
+
+func testProjectionsStop(t *testing.T, disk Disk) {
+	src, m := NewSource(10), NewModel()
+	s := open(t, disk)
+	c := src.Next(50)
+	commit(t, s, c)
+	m.Commit(c)
+	want := m.Projections()
+	for _, stop := range []int{1, len(m.keys), len(m.keys) + 1, len(want)} {
+		n := 0
+		for p, err := range s.Projections(context.Background()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !equalProjection(p, want[n]) {
+				t.Fatalf("projection %d: got %s, want %s", n, describe(p), describe(want[n]))
+			}
+			if n++; n == stop {
+				break
+			}
+		}
+		if n != stop {
+			t.Fatalf("the loop ended after %d projections, want %d", n, stop)
+		}
+	}
+	closeStore(t, s) // would hang or fail if a stopped loop had left a read open
+}
+
+func testReplaceProjections(t *testing.T, disk Disk) {
+	src, m := NewSource(11), NewModel()
+	s := open(t, disk)
+	for range 3 {
+		c := src.Next(60)
+		commit(t, s, c)
+		m.Commit(c)
+	}
+	replace := func(p []store.Projection, heads []store.StreamHead) {
+		t.Helper()
+		if err := s.ReplaceProjections(context.Background(), all(p), heads); err != nil {
+			t.Fatal(err)
+		}
+		m.ReplaceProjections(p, heads)
+		check(t, m, s)
+		s = reopen(t, disk, s)
+		checkState(t, m, s)
+		check(t, m, s)
+	}
+	same, heads := m.Projections(), src.streams
+	src.rng.Shuffle(len(same), func(i, j int) { same[i], same[j] = same[j], same[i] })
+	replace(same, heads)
+	replace(same[:len(same)/2], heads[:1])
+	replace(nil, nil)
+	replace(same[len(same)/3:], heads)
+	replace(same[len(same)/3:], heads)
+
+	// From the store itself: what it reads must be what was there before.
+	if err := s.ReplaceProjections(context.Background(), s.Projections(context.Background()), heads); err != nil {
+		t.Fatal(err)
+	}
+	check(t, m, s)
+	c := src.Next(40) // and the log goes on
+	commit(t, s, c)
+	m.Commit(c)
+	check(t, m, s)
+	s = reopen(t, disk, s)
+	checkState(t, m, s)
+	closeStore(t, s)
+}
+
+func testReplaceProjectionsFails(t *testing.T, disk Disk) {
+	src, m := NewSource(12), NewModel()
+	s := open(t, disk)
+	c := src.Next(30)
+	commit(t, s, c)
+	m.Commit(c)
+	broken := errors.New("the source broke")
+	p := m.Projections()
+	failing := func(yield func(store.Projection, error) bool) {
+		for i := range p {
+			if i == len(p)/2 {
+				yield(store.Projection{}, broken)
+				return
+			}
+			if !yield(p[i], nil) {
+				return
+			}
+		}
+	}
+	if err := s.ReplaceProjections(context.Background(), failing, nil); !errors.Is(err, broken) {
+		t.Fatalf("got error %v, want the source's", err)
+	}
+	check(t, m, s) // the old projections are untouched
+	if err := s.ReplaceProjections(context.Background(), all(p), src.streams); err != nil {
+		t.Fatal(err)
+	}
+	m.ReplaceProjections(p, src.streams)
+	check(t, m, s)
+	s = reopen(t, disk, s)
+	checkState(t, m, s)
+	closeStore(t, s)
+}
+
+func all(p []store.Projection) iter.Seq2[store.Projection, error] {
+	return func(yield func(store.Projection, error) bool) {
+		for i := range p {
+			if !yield(p[i], nil) {
+				return
+			}
+		}
+	}
+}
+
+func testFreeBytes(t *testing.T, disk Disk) {
+	s := open(t, disk)
+	if free, err := s.FreeBytes(); err != nil || free == 0 {
+		t.Fatalf("got %d and error %v", free, err)
+	}
+	closeStore(t, s)
+}
+
+func testCloseWaits(t *testing.T, disk Disk) {
+	src, m := NewSource(13), NewModel()
+	s := open(t, disk)
+	c := src.Next(30)
+	commit(t, s, c)
+	m.Commit(c)
+	p, err := s.Postings(context.Background(), c.Postings[0].Term)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var returned atomic.Bool
+	closed := make(chan error)
+	go func() {
+		err := s.Close()
+		returned.Store(true)
+		closed <- err
+	}()
+	// New reads are refused once Close is under way; the one that is open still answers.
+	for {
+		if _, err := s.Header(context.Background(), 0); err != nil {
+			break
+		}
+		runtime.Gosched()
+	}
+	for range 100 {
+		if err := m.checkGE(p, m.postings[c.Postings[0].Term], 0); err != nil {
+			t.Fatal(err)
+		}
+		runtime.Gosched()
+	}
+	if returned.Load() {
+		t.Fatal("Close returned while a list was open")
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-closed; err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, disk)
+	check(t, m, s)
+	closeStore(t, s)
+}
+
+// testReaders reads what is committed from several goroutines while commits go on. The race detector is half of this test.
+func testReaders(t *testing.T, disk Disk) {
+	const commits = 60
+	src, m := NewSource(14), NewModel()
+	s := open(t, disk)
+	var batches []*store.Commit
+	for i := range commits {
+		c := src.Next(1 + i%40)
+		batches = append(batches, c)
+		m.Commit(c)
+	}
+	var done atomic.Int64 // commits that returned
+	var readers sync.WaitGroup
+	for r := range 4 {
+		readers.Go(func() {
+			rng := rand.New(rand.NewPCG(15, uint64(r)))
+			for n := done.Load(); n < commits; n = done.Load() {
+				if n == 0 {
+					runtime.Gosched()
+					continue
+				}
+				if err := checkOne(s, batches[rng.Int64N(n)], m, rng); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for i, c := range batches {
+		commit(t, s, c)
+		done.Store(int64(i + 1))
+	}
+	readers.Wait()
+
+	// The same while the projections, which these reads don't use, are replaced.
+	stop := make(chan struct{})
+	for range 2 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := m.checkTiles(context.Background(), s); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	if err := s.ReplaceProjections(context.Background(), all(m.Projections()), src.streams); err != nil {
+		t.Error(err)
+	}
+	close(stop)
+	readers.Wait()
+	check(t, m, s)
+	closeStore(t, s)
+}
+
+// checkOne checks some of what one commit wrote. Later commits may be there or not.
+func checkOne(s store.Store, c *store.Commit, m *Model, rng *rand.Rand) error {
+	ctx := context.Background()
+	end := c.From + uint64(len(c.Entries))
+	skeletons, err := s.Skeletons(ctx, c.From, end)
+	if err != nil {
+		return err
+	}
+	i := rng.IntN(len(c.Entries))
+	if skeletons[i] != c.Entries[i].Skeleton {
+		return fmt.Errorf("skeleton %d is wrong", c.From+uint64(i))
+	}
+	h, err := s.Header(ctx, c.From+uint64(i))
+	if err != nil {
+		return err
+	}
+	if h.Salt != c.Entries[i].Header.Salt {
+		return fmt.Errorf("header %d is wrong", c.From+uint64(i))
+	}
+	p, err := s.Payload(ctx, c.From+uint64(i))
+	if err != nil {
+		return err
+	}
+	if p.Salt != c.Entries[i].Payload.Salt {
+		return fmt.Errorf("payload %d is wrong", c.From+uint64(i))
+	}
+	for _, tile := range c.Tiles {
+		var got []receipt.Hash
+		if got, err = s.Tile(ctx, tile.Level, tile.Index); err != nil {
+			return err
+		}
+		if !slices.Equal(got, tile.Hashes) {
+			return fmt.Errorf("tile %d of level %d is wrong", tile.Index, tile.Level)
+		}
+	}
+	for _, k := range c.Keys {
+		if got, err := s.Lookup(ctx, k.Key); err != nil || got != k.Index {
+			return fmt.Errorf("key %x: got %d and error %v, want %d", k.Key, got, err, k.Index)
+		}
+	}
+	if len(c.Postings) == 0 {
+		return nil
+	}
+	post := c.Postings[rng.IntN(len(c.Postings))]
+	list, err := s.Postings(ctx, post.Term)
+	if err != nil {
+		return err
+	}
+	defer list.Close()
+	for _, seek := range []func(uint64) (uint64, bool, error){list.SeekGE, list.SeekLE} {
+		if got, ok, err := seek(post.Index); err != nil || !ok || got != post.Index {
+			return fmt.Errorf("term %x: got %d, %t and error %v, want %d", post.Term, got, ok, err, post.Index)
+		}
+	}
+	return m.checkGE(list, m.postings[post.Term], c.From)
+}
