@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -127,10 +128,13 @@ func (b *bench) appenders() {
 	one.close()
 	for _, n := range []int{64, 512, 2048} {
 		l := b.open(fmt.Sprint("appenders-", n))
+		noise()
+		before := processorTime()
 		r := during(n, d, func(_ int, rng *mrand.ChaCha8) { l.append(rng, 1) })
-		goal := ""
+		used := (processorTime() - before) / time.Duration(l.ledger.Published().Size)
+		goal := fmt.Sprintf("%s of processor time each", round(used))
 		if n == 512 {
-			goal = fmt.Sprintf("goal 100,000: %.2f×", r/100_000)
+			goal = fmt.Sprintf("goal 100,000: %.2f×; ", r/100_000) + goal
 		}
 		row(fmt.Sprintf("in process, %d appenders of 1 KiB: durable receipts", n), rate(r), goal)
 		l.close()
@@ -233,4 +237,11 @@ func residentBytes() int64 {
 	_, err = fmt.Sscan(string(data), &size, &resident)
 	check(err)
 	return resident * int64(os.Getpagesize())
+}
+
+// processorTime returns what this process has used of all cores.
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	check(syscall.Getrusage(syscall.RUSAGE_SELF, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

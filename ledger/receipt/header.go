@@ -4,11 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
-	"strconv"
-
-	"github.com/go-json-experiment/json/jsontext"
+	"strings"
 
 	"muniment.dev/muniment/ledger/receipt/strictjson"
 )
@@ -61,9 +58,6 @@ type PayloadRef struct {
 }
 
 var (
-	tenantName    = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-	kindName      = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
-	sha256Digest  = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 	errNotSHA256  = errors.New("not sha256: and 64 lowercase hexadecimal digits")
 	errTenantName = errors.New("not a tenant name: 1 to 63 of a-z, 0-9 and -, not - at either end")
 	errKindName   = errors.New("not a kind: a-z, 0-9 and -, starting with a letter, at most 63")
@@ -71,8 +65,33 @@ var (
 
 // CheckTenantName returns an error if name can't name a tenant.
 func CheckTenantName(name string) error {
-	if !tenantName.MatchString(name) {
+	if !isName(name) || name[0] == '-' || name[len(name)-1] == '-' {
 		return errTenantName
+	}
+	return nil
+}
+
+func checkKind(kind string) error {
+	if !isName(kind) || kind[0] < 'a' {
+		return errKindName
+	}
+	return nil
+}
+
+// isName says whether s is 1 to 63 of a-z, 0-9 and -.
+func isName(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return len(s) >= 1 && len(s) <= 63
+}
+
+func checkSHA256(s string) error {
+	digits, ok := strings.CutPrefix(s, "sha256:")
+	if !ok || len(digits) != 64 || strings.Trim(digits, "0123456789abcdef") != "" {
+		return errNotSHA256
 	}
 	return nil
 }
@@ -128,19 +147,24 @@ func (h *Header) read(o *strictjson.Object) error {
 }
 
 func (h *Header) check() error {
+	if err := CheckTenantName(h.Tenant); err != nil {
+		return fmt.Errorf("tenant: %w", err)
+	}
+	if err := checkKind(h.Kind); err != nil {
+		return fmt.Errorf("kind: %w", err)
+	}
+	if h.AdmissionPolicy != "" {
+		if err := checkSHA256(h.AdmissionPolicy); err != nil {
+			return fmt.Errorf("admissionPolicy: %w", err)
+		}
+	}
 	switch {
 	case h.Origin == "":
 		return errors.New("origin: empty")
-	case !tenantName.MatchString(h.Tenant):
-		return fmt.Errorf("tenant: %w", errTenantName)
-	case !kindName.MatchString(h.Kind):
-		return fmt.Errorf("kind: %w", errKindName)
 	case h.MediaType == "":
 		return errors.New("mediaType: empty")
 	case h.Submitter == "":
 		return errors.New("submitter: empty")
-	case h.AdmissionPolicy != "" && !sha256Digest.MatchString(h.AdmissionPolicy):
-		return fmt.Errorf("admissionPolicy: %w", errNotSHA256)
 	case h.Verification.Result != Unverified:
 		return fmt.Errorf("verification.result: %q is not a result of this version", h.Verification.Result)
 	}
@@ -171,7 +195,8 @@ func (h *Header) AppendJSON(b []byte) ([]byte, error) {
 			w.name("digest")
 			w.open('{')
 			for _, alg := range slices.Sorted(maps.Keys(s.Digest)) {
-				w.member(alg, s.Digest[alg])
+				w.anyName(alg)
+				w.quote(s.Digest[alg])
 			}
 			w.close('}')
 			w.close('}')
@@ -228,58 +253,4 @@ func (h *Header) HasSubject(digest string) bool {
 // HasSigner says whether one of the signers has the identity or key ID.
 func (h *Header) HasSigner(name string) bool {
 	return slices.ContainsFunc(h.Signers, func(s Signer) bool { return s.Identity == name || s.KeyID == name })
-}
-
-// A jsonWriter appends JSON text; commas are put where they belong.
-type jsonWriter struct {
-	b   []byte
-	err error
-}
-
-func (w *jsonWriter) comma() {
-	if c := w.b[len(w.b)-1]; c != '{' && c != '[' {
-		w.b = append(w.b, ',')
-	}
-}
-
-func (w *jsonWriter) open(c byte) {
-	if last := w.b[len(w.b)-1]; last != ':' {
-		w.comma()
-	}
-	w.b = append(w.b, c)
-}
-
-func (w *jsonWriter) close(c byte) { w.b = append(w.b, c) }
-
-func (w *jsonWriter) name(name string) {
-	w.comma()
-	w.quote(name)
-	w.b = append(w.b, ':')
-}
-
-func (w *jsonWriter) quote(s string) {
-	b, err := jsontext.AppendQuote(w.b, s)
-	if err != nil && w.err == nil {
-		w.err = errors.New("a string is not valid UTF-8")
-	}
-	w.b = b
-}
-
-func (w *jsonWriter) member(name, value string) {
-	w.name(name)
-	w.quote(value)
-}
-
-func (w *jsonWriter) optional(name, value string) {
-	if value != "" {
-		w.member(name, value)
-	}
-}
-
-func (w *jsonWriter) integer(name string, n uint64) {
-	if n > strictjson.MaxInteger && w.err == nil {
-		w.err = fmt.Errorf("%s: %d is more than 2⁵³−1", name, n)
-	}
-	w.name(name)
-	w.b = strconv.AppendUint(w.b, n, 10)
 }

@@ -1,7 +1,6 @@
 package receipt
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 
@@ -116,13 +115,6 @@ func (r *Receipt) AppendJSON(b []byte) ([]byte, error) {
 	w.member("proof", string(r.Proof))
 	w.close('}')
 	return w.b, w.err
-}
-
-func (w *jsonWriter) base64(name string, data []byte) {
-	w.name(name)
-	w.b = append(w.b, '"')
-	w.b = base64.StdEncoding.AppendEncode(w.b, data)
-	w.b = append(w.b, '"')
 }
 
 // Parse reads a receipt strictly. It verifies nothing, and doesn't look into the header or the proof. The error names the member that is wrong.
