@@ -48,7 +48,8 @@ type Store interface {
 	// Header returns the header opening of the entry, or nil if it was erased. ErrNotFound means that there is no such entry.
 	Header(ctx context.Context, index uint64) (*receipt.HeaderOpening, error)
 
-	// Payload returns the payload opening of the entry, or nil if it was erased. ErrNotFound means that there is no such entry.
+	// Payload returns the payload opening of the entry, or nil if it was erased. ErrNotFound means that there is no such entry. The content of
+	// an empty payload is empty, but not nil.
 	Payload(ctx context.Context, index uint64) (*receipt.PayloadOpening, error)
 
 	// Checkpoint returns the signed checkpoint with the smallest size that is at least minSize, or ErrNotFound.
@@ -57,20 +58,22 @@ type Store interface {
 	// Lookup returns the index under which a commit filed the key, or ErrNotFound.
 	Lookup(ctx context.Context, k Key) (uint64, error)
 
-	// Postings opens the list of entries that a term was given for. The caller must Close it.
+	// Postings opens the list of entries that a term was given for. The list need not show what is committed after it was opened. The caller
+	// must Close it.
 	Postings(ctx context.Context, t Term) (Postings, error)
 
 	// Projections returns all keys and postings, keys first, each sorted by bytes and postings of the same term by index.
 	Projections(ctx context.Context) iter.Seq2[Projection, error]
 
-	// ReplaceProjections deletes all keys, postings and stream heads and writes the given ones, which come in any order. It may be
-	// repeated after a crash. No Commit may run meanwhile.
+	// ReplaceProjections deletes all keys, postings and stream heads and writes the given ones, which come in any order and may be read
+	// from this store. An error from p leaves the old ones. It may be repeated after a crash. No Commit may run meanwhile.
 	ReplaceProjections(ctx context.Context, p iter.Seq2[Projection, error], heads []StreamHead) error
 
 	// FreeBytes returns how much the disk below has left for this process.
 	FreeBytes() (uint64, error)
 
-	// Close waits for reads that are under way and frees the store for another process.
+	// Close waits for reads that are under way, open Postings among them, and frees the store for another process. Reads that begin later
+	// return an error.
 	Close() error
 }
 
@@ -91,7 +94,7 @@ type Commit struct {
 	Tiles      []Tile       // that became full with this commit
 	Heads      []StreamHead // of every stream in Entries
 	Keys       []KeyAt      // no key occurs twice, here or in the store
-	Postings   []PostingAt  // in any order; the same pair does not occur twice
+	Postings   []PostingAt  // of these Entries, in any order; the same pair does not occur twice
 	Checkpoint *Checkpoint  // the last one published, signed after its own commit; nil if this is the first
 }
 
