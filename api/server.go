@@ -9,7 +9,6 @@ import (
 	"math"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -83,6 +82,15 @@ func (c *Config) maxRequest() int64 { return max(c.MaxPayload*3/2+64<<10, maxBat
 // Drain ends the streams, which would otherwise keep the HTTP server from shutting down. Calls under way are finished.
 func (s *Server) Drain() { s.drainOnce.Do(func() { close(s.drain) }) }
 
+func (s *Server) draining() bool {
+	select {
+	case <-s.drain:
+		return true
+	default:
+		return false
+	}
+}
+
 // Handler returns the handler of everything that the server serves, for HTTP/1.1 and HTTP/2.
 func (s *Server) Handler() http.Handler {
 	opts := []connect.HandlerOption{
@@ -100,7 +108,7 @@ func (s *Server) Handler() http.Handler {
 	}
 	mux := http.NewServeMux()
 	path, h := munimentv1connect.NewLedgerServiceHandler(&service{s}, opts...)
-	mux.Handle(path, s.deadline(s.authenticate(s.bound(h))))
+	mux.Handle(path, s.authenticate(s.bound(h)))
 
 	mux.Handle(grpchealth.NewHandler(healthChecker{s}))
 	reflector := grpcreflect.NewStaticReflector(munimentv1connect.LedgerServiceName, grpchealth.HealthV1ServiceName)
@@ -111,7 +119,7 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle("GET /metrics", s.operator(s.cfg.Metrics.handler()))
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
-	tlog := s.deadline(http.HandlerFunc(s.tlog))
+	var tlog http.Handler = http.HandlerFunc(s.tlog)
 	if !s.cfg.PublicTlog {
 		tlog = s.authenticate(tlog)
 	}
@@ -119,19 +127,26 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no such path; the API is at /"+munimentv1connect.LedgerServiceName+"/, the public log at /tlog/checkpoint", http.StatusNotFound)
 	})
-	return mux
+	return s.deadline(mux)
 }
 
-// deadline bounds how long a request may trickle in and how long its answer may take to be read. Streams have no end.
+// isStream says whether the request is for a call that has no end.
+func isStream(r *http.Request) bool {
+	return r.URL.Path == munimentv1connect.LedgerServiceWatchEntriesProcedure
+}
+
+// deadline bounds how long a request may trickle in and how long its answer may take to be read. Streams have no end. Every request sets its
+// own deadlines, because over HTTP/1.1 those of the request before on the same connection would still hold.
 func (s *Server) deadline(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !strings.HasSuffix(r.URL.Path, "/WatchEntries") {
-			c := http.NewResponseController(w)
-			until := time.Now().Add(s.cfg.RequestTimeout)
-			// A connection that can't have deadlines is bounded by the server's own timeouts.
-			_ = c.SetReadDeadline(until)
-			_ = c.SetWriteDeadline(until)
+		until := time.Time{} // none
+		if !isStream(r) {
+			until = time.Now().Add(s.cfg.RequestTimeout)
 		}
+		c := http.NewResponseController(w)
+		// A connection that can't have deadlines is bounded by the server's own timeouts.
+		_ = c.SetReadDeadline(until)
+		_ = c.SetWriteDeadline(until)
 		next.ServeHTTP(w, r)
 	})
 }
@@ -142,6 +157,11 @@ func (s *Server) bound(next http.Handler) http.Handler {
 		size := r.ContentLength
 		if size > s.cfg.maxRequest() {
 			s.refuse(w, r, fieldError(connect.CodeInvalidArgument, "submission.payload", "the request has %d bytes; a payload may have %d", size, s.cfg.MaxPayload))
+			return
+		}
+		if isStream(r) { // holds no bytes for the time that it lasts
+			r.Body = http.MaxBytesReader(w, r.Body, largeRequest)
+			next.ServeHTTP(w, r)
 			return
 		}
 		if size < 0 && r.Method != http.MethodGet {
@@ -175,6 +195,9 @@ func (s *Server) operator(next http.Handler) http.Handler {
 
 // refuse writes the error in the protocol of the request.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err *connect.Error) {
+	if err.Code() == connect.CodeUnauthenticated {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
 	if s.errors.IsSupported(r) {
 		_ = s.errors.Write(w, r, err) // the client has gone
 		return
@@ -183,7 +206,6 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err *connect.Err
 	switch err.Code() {
 	case connect.CodeUnauthenticated:
 		status = http.StatusUnauthorized
-		w.Header().Set("WWW-Authenticate", "Bearer")
 	case connect.CodeResourceExhausted:
 		status = http.StatusTooManyRequests
 	case connect.CodeInvalidArgument:

@@ -281,15 +281,17 @@ func (s *service) WatchEntries(ctx context.Context, req *connect.Request[munimen
 	if err != nil {
 		return err
 	}
-	if !filter.From.IsZero() || !filter.To.IsZero() {
-		return fieldError(connect.CodeInvalidArgument, "filter.from", "times are not allowed here; start from an index")
+	for name, at := range map[string]time.Time{"filter.from": filter.From, "filter.to": filter.To} {
+		if !at.IsZero() {
+			return fieldError(connect.CodeInvalidArgument, name, "times are not allowed here; start from an index")
+		}
 	}
 	next := req.Msg.FromIndex
 	beat := time.NewTicker(watchInterval)
 	defer beat.Stop()
 	for told := false; ; {
 		p := s.ledger.Published()
-		for next < p.Size {
+		for next < p.Size && !s.draining() {
 			var e *ledger.Entry
 			if e, next, err = s.ledger.Next(ctx, p, id.tenant.Stream, filter, next); err != nil {
 				return s.public(err)

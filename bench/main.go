@@ -49,7 +49,10 @@ func main() {
 		run  func()
 	}{
 		{"limits", b.measureLimits},
-		{"in-process appenders", b.appenders},
+		{"in-process 1", b.oneAppender},
+		{"in-process 64", func() { b.appenders(64) }},
+		{"in-process 512", func() { b.appenders(512) }},
+		{"in-process 2048", func() { b.appenders(2048) }},
 		{"verify", b.verify},
 		{"http one writer", b.oneWriter},
 		{"http connections", b.connections},

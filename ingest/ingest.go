@@ -85,13 +85,13 @@ func (in *Ingester) draft(who Submitter, s *Submission) (ledger.Draft, error) {
 		}
 		return ledger.Draft{}, err
 	}
-	d := ledger.Draft{Stream: who.Stream, Payload: receipt.PayloadOpening{Salt: receipt.NewSalt(), Content: s.Payload}}
+	d := ledger.Draft{Stream: who.Stream, Payload: receipt.PayloadOpening{Content: s.Payload}}
+	d.LinkSalt, d.Opening.Salt, d.Payload.Salt = receipt.NewSalts()
 	d.Header = &receipt.Header{
 		Origin: in.Ledger.Origin(), Tenant: who.Tenant, Kind: s.Kind, MediaType: c.mediaType, Subjects: c.subjects, PredicateType: c.predicateType,
 		Signers: c.signers, Submitter: who.Identity, IdempotencyKey: s.IdempotencyKey, Verification: receipt.Verification{Result: receipt.Unverified},
 		Payload: receipt.PayloadRef{Commitment: receipt.Commitment(d.Payload.Salt, s.Payload), Size: uint64(len(s.Payload))},
 	}
-	d.Opening.Salt = receipt.NewSalt()
 	if d.Opening.Content, err = d.Header.AppendJSON(make([]byte, 0, 768)); err != nil {
 		return ledger.Draft{}, fieldErrorf("payload", "it can't be described: %s", err)
 	}

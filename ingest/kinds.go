@@ -123,6 +123,10 @@ func readAttestation(mediaType string, payload []byte) (contents, error) {
 		c = contents{mediaType: is}
 		err = checkDocument(is, payload)
 	}
+	var field *FieldError
+	if errors.As(err, &field) {
+		return contents{}, err
+	}
 	if err != nil {
 		return contents{}, fieldErrorf("payload", "%s", cleanProtoError(err))
 	}

@@ -186,10 +186,11 @@ func def[T comparable](p *T, v T) {
 
 // A Draft is an entry that lacks only its place in the log.
 type Draft struct {
-	Stream  *Stream
-	Header  *receipt.Header       // what HeaderOpening.Content says
-	Opening receipt.HeaderOpening // header bytes and their salt
-	Payload receipt.PayloadOpening
+	Stream   *Stream
+	LinkSalt receipt.Salt
+	Header   *receipt.Header       // what Opening.Content says
+	Opening  receipt.HeaderOpening // header bytes and their salt
+	Payload  receipt.PayloadOpening
 }
 
 // A Result is what became of a draft.
@@ -246,7 +247,6 @@ func (l *Ledger) observeRefused(err error, n int) {
 type pending struct {
 	draft      *Draft
 	headerHash receipt.Hash
-	linkSalt   receipt.Salt
 	key        store.Key
 	terms      []store.Term
 	checked    uint64 // no entry below this index has the key
@@ -269,7 +269,6 @@ type group struct {
 func (p *pending) prepare(ids *identifier, d *Draft) {
 	p.draft = d
 	p.headerHash = receipt.HeaderHash(d.Opening.Salt, d.Opening.Content)
-	p.linkSalt = receipt.NewSalt()
 	p.key = ids.key(d.Header, d.Payload.Content)
 	p.terms = headerTerms(d.Stream.ID, d.Header)
 }
@@ -339,7 +338,7 @@ func (l *Ledger) sequence(groups []*group) (*Published, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &store.Commit{From: prev.Size, Checkpoint: l.written}
+	c := newCommit(prev.Size, l.written, groups)
 	l.recent.startBatch(prev.Size)
 	var touched []*head
 	for _, g := range groups {
@@ -386,6 +385,21 @@ func (l *Ledger) sequence(groups []*group) (*Published, error) {
 	return pub, nil
 }
 
+// newCommit returns an empty commit with room for the groups' entries.
+func newCommit(from uint64, written *store.Checkpoint, groups []*group) *store.Commit {
+	entries, terms := 0, 0
+	for _, g := range groups {
+		entries += len(g.entries)
+		for i := range g.entries {
+			terms += len(g.entries[i].terms)
+		}
+	}
+	return &store.Commit{
+		From: from, Checkpoint: written,
+		Entries: make([]store.Entry, 0, entries), Keys: make([]store.KeyAt, 0, entries), Postings: make([]store.PostingAt, 0, terms),
+	}
+}
+
 // resolve finds the entry that has the same key, if there is one: among those of this and recent batches, or, if the pending entry
 // waited long, in the store, where all that is there is published by now.
 func (l *Ledger) resolve(p *pending) error {
@@ -419,7 +433,7 @@ func (l *Ledger) head(s *Stream) *head {
 func (l *Ledger) place(c *store.Commit, p *pending, h *head, now uint64) {
 	p.index = c.From + uint64(len(c.Entries))
 	p.skeleton = receipt.Skeleton{
-		Tag: h.tag.tag(h.Next), LinkSalt: p.linkSalt, StreamID: h.StreamID, Seq: h.Next, Prev: h.Last, Time: now, HeaderHash: p.headerHash,
+		Tag: h.tag.tag(h.Next), LinkSalt: p.draft.LinkSalt, StreamID: h.StreamID, Seq: h.Next, Prev: h.Last, Time: now, HeaderHash: p.headerHash,
 	}
 	leaf := p.skeleton.LeafHash()
 	h.Next++
@@ -441,7 +455,7 @@ func (l *Ledger) publish(root receipt.Hash, time uint64) (*Published, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sign the checkpoint of size %d: %w", cp.Size, err)
 	}
-	p := &Published{Size: cp.Size, Root: root, Time: time, Checkpoint: signed, Superseded: make(chan struct{}), edges: l.tree.snapshot(), tiles: l.tiles}
+	p := &Published{Size: cp.Size, Root: root, Time: time, Checkpoint: signed, Superseded: make(chan struct{}), edges: l.tree.snapshot(), tiles: l.tiles, tail: receipt.NewProofTail(signed)}
 	old := l.published.Swap(p)
 	if cp.Size > 0 {
 		l.written = &store.Checkpoint{Size: cp.Size, Signed: signed}
@@ -469,7 +483,7 @@ func (l *Ledger) answer(ctx context.Context, g *group, i int, r *Result) error {
 		return err
 	}
 	var err error
-	r.Receipt, err = g.published.receipt(ctx, p.index, g.published.Checkpoint, g.published.Size, &receipt.Receipt{
+	r.Receipt, err = g.published.receipt(ctx, p.index, g.published.Size, &g.published.tail, &receipt.Receipt{
 		Form: receipt.Detached, Tag: p.skeleton.Tag, Time: p.skeleton.Time,
 		Link:    &receipt.LinkOpening{Salt: p.skeleton.LinkSalt, StreamID: p.skeleton.StreamID, Seq: p.skeleton.Seq, Prev: p.skeleton.Prev},
 		Header:  &p.draft.Opening,

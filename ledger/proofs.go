@@ -45,11 +45,8 @@ func (p *Published) ConsistencyProof(ctx context.Context, from, to uint64) ([]re
 }
 
 func (p *Published) prove(ctx context.Context, n proof.Nodes) ([]receipt.Hash, error) {
-	nodes, err := p.nodes(ctx, n.IDs)
+	nodes, err := p.proveNodes(ctx, n)
 	if err != nil {
-		return nil, err
-	}
-	if nodes, err = n.Rehash(nodes, hashChildren); err != nil {
 		return nil, err
 	}
 	path := make([]receipt.Hash, len(nodes))
@@ -59,26 +56,29 @@ func (p *Published) prove(ctx context.Context, n proof.Nodes) ([]receipt.Hash, e
 	return path, nil
 }
 
+func (p *Published) proveNodes(ctx context.Context, n proof.Nodes) ([][]byte, error) {
+	nodes, err := p.nodes(ctx, n.IDs)
+	if err != nil {
+		return nil, err
+	}
+	return n.Rehash(nodes, hashChildren)
+}
+
 // hashChildren is rfc6962.DefaultHasher.HashChildren with one allocation instead of four.
 func hashChildren(left, right []byte) []byte {
 	h := receipt.NodeHash((*receipt.Hash)(left), (*receipt.Hash)(right))
 	return h[:]
 }
 
-// receipt completes r, which lacks only the proof, with the one for the entry in the tree of the signed checkpoint, and encodes it.
-func (p *Published) receipt(ctx context.Context, index uint64, checkpoint []byte, size uint64, r *receipt.Receipt) ([]byte, error) {
-	path, err := p.InclusionProof(ctx, index, size)
+// receipt encodes r, which lacks only the proof, with the one for the entry in the tree of the signed checkpoint.
+func (p *Published) receipt(ctx context.Context, index, size uint64, tail *receipt.ProofTail, r *receipt.Receipt) ([]byte, error) {
+	n, err := proof.Inclusion(index, size)
 	if err != nil {
 		return nil, err
 	}
-	tp := receipt.Proof{Index: index, Path: path, Checkpoint: checkpoint}
-	r.Proof = tp.AppendText(make([]byte, 0, 64+45*len(path)+len(checkpoint)))
-	estimate := 768 + len(r.Proof)
-	if r.Header != nil {
-		estimate += len(r.Header.Content) * 5 / 4
+	path, err := p.proveNodes(ctx, n)
+	if err != nil {
+		return nil, err
 	}
-	if r.Payload != nil {
-		estimate += len(r.Payload.Content) * 4 / 3
-	}
-	return r.AppendJSON(make([]byte, 0, estimate))
+	return r.AppendJSONWithProof(nil, index, path, tail)
 }

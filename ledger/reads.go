@@ -72,7 +72,7 @@ func (l *Ledger) Receipt(ctx context.Context, s *Stream, index uint64, o Receipt
 	if err != nil {
 		return nil, err
 	}
-	size, checkpoint, err := l.checkpointAt(ctx, p, o.Size)
+	size, tail, err := l.checkpointAt(ctx, p, o.Size)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (l *Ledger) Receipt(ctx context.Context, s *Stream, index uint64, o Receipt
 	if err != nil {
 		return nil, err
 	}
-	return p.receipt(ctx, index, checkpoint, size, r)
+	return p.receipt(ctx, index, size, tail, r)
 }
 
 // opening returns the receipt of the entry without its proof.
@@ -119,9 +119,9 @@ func (l *Ledger) opening(ctx context.Context, e *Entry, o ReceiptOptions) (*rece
 }
 
 // checkpointAt returns the published checkpoint of a size; 0 means the latest.
-func (l *Ledger) checkpointAt(ctx context.Context, p *Published, size uint64) (uint64, []byte, error) {
+func (l *Ledger) checkpointAt(ctx context.Context, p *Published, size uint64) (uint64, *receipt.ProofTail, error) {
 	if size == 0 || size == p.Size {
-		return p.Size, p.Checkpoint, nil
+		return p.Size, &p.tail, nil
 	}
 	if size > p.Size {
 		return 0, nil, fmt.Errorf("tree_size: %d is %w, which has %d entries", size, ErrOutOfRange, p.Size)
@@ -130,7 +130,8 @@ func (l *Ledger) checkpointAt(ctx context.Context, p *Published, size uint64) (u
 	next := p.Size // the latest may not be in the store yet
 	switch {
 	case err == nil && cp.Size == size:
-		return size, cp.Signed, nil
+		tail := receipt.NewProofTail(cp.Signed)
+		return size, &tail, nil
 	case err == nil:
 		next = min(next, cp.Size)
 	case !errors.Is(err, store.ErrNotFound):

@@ -183,10 +183,11 @@ type Published struct {
 
 	edges []edge
 	tiles *tileCache
+	tail  receipt.ProofTail // of Checkpoint, for receipts
 }
 
 // node returns a complete node of the tree.
-func (p *Published) node(ctx context.Context, id compact.NodeID) (*receipt.Hash, error) {
+func (p *Published) node(ctx context.Context, id compact.NodeID, last *lastTile) (*receipt.Hash, error) {
 	level, h := id.Level/tileHeight, id.Level%tileHeight
 	tile := id.Index >> (tileHeight - h)
 	at := id.Index & (1<<(tileHeight-h) - 1)
@@ -195,10 +196,14 @@ func (p *Published) node(ctx context.Context, id compact.NodeID) (*receipt.Hash,
 		if e := &p.edges[level]; tile == e.index {
 			nodes = &e.tileNodes
 		} else if tile < e.index {
-			var err error
-			if nodes, err = p.tiles.get(ctx, uint8(level), tile); err != nil {
-				return nil, err
+			if want := (tileID{uint8(level), tile}); last.nodes == nil || last.tileID != want {
+				t, err := p.tiles.get(ctx, want.level, want.index)
+				if err != nil {
+					return nil, err
+				}
+				*last = lastTile{want, t}
 			}
+			nodes = last.nodes
 		}
 		if nodes != nil && at < uint64(len(nodes[h])) {
 			return &nodes[h][at], nil
@@ -207,10 +212,17 @@ func (p *Published) node(ctx context.Context, id compact.NodeID) (*receipt.Hash,
 	return nil, fmt.Errorf("node %d of height %d is not in the tree of size %d", id.Index, id.Level, p.Size)
 }
 
+// A lastTile saves looking up a full tile for each of its nodes.
+type lastTile struct {
+	tileID
+	nodes *tileNodes
+}
+
 func (p *Published) nodes(ctx context.Context, ids []compact.NodeID) ([][]byte, error) {
 	out := make([][]byte, len(ids))
+	var last lastTile
 	for i, id := range ids {
-		n, err := p.node(ctx, id)
+		n, err := p.node(ctx, id, &last)
 		if err != nil {
 			return nil, err
 		}

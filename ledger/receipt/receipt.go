@@ -1,8 +1,10 @@
 package receipt
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"muniment.dev/muniment/ledger/receipt/strictjson"
 )
@@ -74,11 +76,62 @@ type PayloadOpening struct {
 
 // AppendJSON appends the receipt's JSON to b. It returns an error if the parts are not those of the form.
 func (r *Receipt) AppendJSON(b []byte) ([]byte, error) {
+	w, err := r.appendOpening(b)
+	if err != nil {
+		return nil, err
+	}
+	w.member("proof", string(r.Proof))
+	w.close('}')
+	return w.b, w.err
+}
+
+// A ProofTail is the part of a proof that all receipts at one checkpoint share, ready to be put into JSON.
+type ProofTail struct{ quoted []byte }
+
+// NewProofTail returns the tail for a signed checkpoint.
+func NewProofTail(signed []byte) ProofTail {
+	w := jsonWriter{}
+	w.quote(string(signed))
+	return ProofTail{w.b[1:]} // without the opening quotation mark
+}
+
+// AppendJSONWithProof does what AppendJSON does for a receipt whose Proof is that of the entry with the index, the inclusion proof and the tail's
+// checkpoint, without making the proof's text first. Proof is not regarded.
+func (r *Receipt) AppendJSONWithProof(b []byte, index uint64, path [][]byte, tail *ProofTail) ([]byte, error) {
+	if b == nil {
+		size := 700 + len(path)*46 + len(tail.quoted)
+		if r.Header != nil {
+			size += len(r.Header.Content) * 5 / 4
+		}
+		if r.Payload != nil {
+			size += base64.StdEncoding.EncodedLen(len(r.Payload.Content))
+		}
+		b = make([]byte, 0, size)
+	}
+	w, err := r.appendOpening(b)
+	if err != nil {
+		return nil, err
+	}
+	w.name("proof")
+	b = append(w.b, `"c2sp.org/tlog-proof@v1\nindex `...)
+	b = strconv.AppendUint(b, index, 10)
+	b = append(b, `\n`...)
+	for _, h := range path {
+		b = base64.StdEncoding.AppendEncode(b, h)
+		b = append(b, `\n`...)
+	}
+	b = append(b, `\n`...)
+	b = append(b, tail.quoted...)
+	return append(b, '}'), w.err
+}
+
+// appendOpening appends everything but the proof, and leaves the object open.
+func (r *Receipt) appendOpening(b []byte) (*jsonWriter, error) {
 	link, header, payload, ok := r.Form.has()
 	if !ok || link != (r.Link != nil) || header != (r.Header != nil) || payload != (r.Payload != nil) {
 		return nil, fmt.Errorf("receipt: its parts are not those of the form %q", r.Form)
 	}
-	w := jsonWriter{b: append(b, '{')}
+	w := &jsonWriter{b: append(b, '{')}
 	w.member("mediaType", MediaType)
 	w.member("form", string(r.Form))
 	w.member("tag", r.Tag.Base64())
@@ -112,9 +165,7 @@ func (r *Receipt) AppendJSON(b []byte) ([]byte, error) {
 		}
 		w.close('}')
 	}
-	w.member("proof", string(r.Proof))
-	w.close('}')
-	return w.b, w.err
+	return w, nil
 }
 
 // Parse reads a receipt strictly. It verifies nothing, and doesn't look into the header or the proof. The error names the member that is wrong.

@@ -1,0 +1,142 @@
+package api_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/ledger"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
+)
+
+// startWatch begins to watch and waits until the caller has caught up; it returns what was sent until then.
+func startWatch(t *testing.T, c munimentv1connect.LedgerServiceClient, tenant string, f *munimentv1.Filter, from uint64) (*connect.ServerStreamForClient[munimentv1.WatchEntriesResponse], []uint64) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	stream, err := c.WatchEntries(ctx, connect.NewRequest(&munimentv1.WatchEntriesRequest{Tenant: tenant, FromIndex: from, Filter: f}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen []uint64
+	for stream.Receive() {
+		m := stream.Msg()
+		if m.Entry == nil {
+			return stream, seen
+		}
+		if m.NextIndex != m.Entry.Index+1 {
+			t.Errorf("after entry %d the next index is %d", m.Entry.Index, m.NextIndex)
+		}
+		seen = append(seen, m.Entry.Index)
+	}
+	t.Fatalf("the stream ended: %v", stream.Err())
+	return nil, nil
+}
+
+// watched returns the indexes that a watcher from an index is sent until it has caught up.
+func watched(t *testing.T, c munimentv1connect.LedgerServiceClient, tenant string, f *munimentv1.Filter, from uint64, _ int) []uint64 {
+	t.Helper()
+	stream, seen := startWatch(t, c, tenant, f, from)
+	go stream.Close() // the server does not end it
+	return seen
+}
+
+// next returns the index of the next entry that the watcher is sent.
+func next(t *testing.T, stream *connect.ServerStreamForClient[munimentv1.WatchEntriesResponse]) uint64 {
+	t.Helper()
+	for stream.Receive() {
+		if e := stream.Msg().Entry; e != nil {
+			return e.Index
+		}
+	}
+	t.Fatalf("the stream ended: %v", stream.Err())
+	return 0
+}
+
+func TestWatch(t *testing.T) {
+	for name, opts := range map[string][]connect.ClientOption{"Connect": nil, "gRPC": {connect.WithGRPC()}, "gRPC-Web": {connect.WithGRPCWeb()}} {
+		t.Run(name, func(t *testing.T) {
+			ts := newServer(t)
+			c := ts.client(acmeToken, opts...)
+			empty, seen := startWatch(t, c, "acme", nil, 0)
+			if len(seen) != 0 {
+				t.Fatalf("of an empty log: %v", seen)
+			}
+			for i := range 5 {
+				ts.append("globex", fmt.Sprint("globex's ", i))
+				if want, got := ts.append("acme", fmt.Sprint("acme's ", i)).Index, next(t, empty); got != want {
+					t.Errorf("a new entry: got %d, want %d", got, want)
+				}
+			}
+			for from, want := range map[uint64][]uint64{0: {1, 3, 5, 7, 9}, 1: {1, 3, 5, 7, 9}, 2: {3, 5, 7, 9}, 9: {9}, 10: nil} {
+				if _, seen := startWatch(t, c, "acme", nil, from); !slices.Equal(seen, want) {
+					t.Errorf("from %d: got %v, want %v", from, seen, want)
+				}
+			}
+			ahead, _ := startWatch(t, c, "acme", nil, 11) // beyond the log: begins there when the log gets there
+			filtered, seen := startWatch(t, c, "acme", &munimentv1.Filter{Kind: "backfill-checkpoint"}, 0)
+			if len(seen) != 0 {
+				t.Errorf("by kind: %v", seen)
+			}
+			ts.append("acme", "at 10")
+			ts.append("acme", "at 11")
+			if got := next(t, ahead); got != 11 {
+				t.Errorf("from 11, before the log was there: got %d", got)
+			}
+			event := &munimentv1.Submission{Kind: "backfill-checkpoint", IdempotencyKey: "k", Payload: []byte(`{"entity":"Asset","checkpoint":"50%","acaScore":0.96,"ts":"2026-04-19T12:00Z","rollbackReady":true}`)}
+			if err := submit(event)(context.Background(), c); err != nil {
+				t.Fatal(err)
+			}
+			if got := next(t, filtered); got != 12 {
+				t.Errorf("by kind: got %d", got)
+			}
+
+			ts.api.Drain()
+			for _, stream := range []*connect.ServerStreamForClient[munimentv1.WatchEntriesResponse]{empty, ahead, filtered} {
+				for stream.Receive() {
+				}
+				wantCode(t, "the end of the stream", stream.Err(), connect.CodeUnavailable, "")
+			}
+			ts.append("acme", "calls still work while draining")
+		})
+	}
+}
+
+// Watchers hold none of the bytes that large requests are allowed, however many they are.
+func TestManyWatchers(t *testing.T) {
+	ts := newServer(t, func(_ *ledger.Config, ac *api.Config) { ac.MaxInFlight = 1 }) // as much as the largest request
+	c := ts.client(acmeToken, connect.WithGRPC())
+	for range 300 { // 256 would hold all of it
+		startWatch(t, c, "acme", nil, 0)
+	}
+	ts.append("acme", "still taken")
+	if _, err := c.Append(context.Background(), request("acme", "also by gRPC")); err != nil {
+		t.Error(err)
+	}
+}
+
+// Over HTTP/1.1 the deadline of a call must not end a stream that comes later on the same connection.
+func TestDeadlineEndsWithItsRequest(t *testing.T) {
+	const timeout = 300 * time.Millisecond
+	ts := newServer(t, func(_ *ledger.Config, ac *api.Config) { ac.RequestTimeout = timeout })
+	c := munimentv1connect.NewLedgerServiceClient(ts.h1, ts.url, connect.WithInterceptors(bearer(acmeToken)))
+	if _, err := c.Append(context.Background(), request("acme", "first")); err != nil {
+		t.Fatal(err)
+	}
+	stream, seen := startWatch(t, c, "acme", nil, 0)
+	if !slices.Equal(seen, []uint64{0}) {
+		t.Fatalf("got %v", seen)
+	}
+	passed := time.Now().Add(timeout) // the call's deadline lies before
+	<-time.After(time.Until(passed))
+	ts.append("acme", "second")
+	if got := next(t, stream); got != 1 {
+		t.Errorf("got %d", got)
+	}
+}
