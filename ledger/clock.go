@@ -51,7 +51,7 @@ func (g *clockGuard) next(last uint64) (uint64, error) {
 	}
 	wall, monotonic := g.clock.Now()
 	if drift := wall.Sub(g.wall) - (monotonic - g.monotonic); drift.Abs() > clockTolerance {
-		return 0, fmt.Errorf("%w: it was moved by %s while the server ran; set it right, then restart the server", ErrClock, drift.Round(time.Second))
+		return 0, fmt.Errorf("%w: it was moved by %s while the server ran, or the machine was suspended; see that it is right, then restart the server", ErrClock, drift.Round(time.Second))
 	}
 	now := uint64(max(wall.UnixMilli(), 0))
 	if now >= last {

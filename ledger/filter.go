@@ -11,7 +11,7 @@ import (
 
 // A keyFilter answers "is this submission new?" from memory, which it nearly always is: without it, each append would search the store
 // for a key that is not there. It is a Bloom filter (doi:10.1145/362686.362692) in layers that double, so that it grows with the log: 10 to 20
-// bits an entry, and at most about one false alarm in a hundred, which costs one look into the store.
+// bits an entry, and one false alarm in a hundred for each full layer, which costs one look into the store.
 //
 // The sequencer adds a key before it publishes the entry; anybody may ask meanwhile.
 type keyFilter struct {

@@ -29,16 +29,18 @@ func newIdentifier(secret *[32]byte) *identifier {
 
 // key returns the key of a submission. Evidence is known by its content; an event, which has an idempotency key, by that. The HMAC
 // under the store's secret keeps the key from saying anything about an erased payload. Every part is framed by its length.
-func (id *identifier) key(h *receipt.Header, payload []byte) store.Key {
+func (id *identifier) key(stream receipt.Hash, h *receipt.Header, payload []byte) store.Key {
 	m := id.macs.Get().(*keyedMAC)
 	defer id.macs.Put(m)
 	m.Reset()
 	b := m.scratch[:0]
 	if h.IdempotencyKey != "" {
 		b = append(b, "muniment/event/v1\n"...)
+		b = append(b, stream[:]...)
 		b = appendFramed(b, h.Tenant, h.Submitter, h.IdempotencyKey)
 	} else {
 		b = append(b, "muniment/evidence/v1\n"...)
+		b = append(b, stream[:]...)
 		b = appendFramed(b, h.Tenant, h.Submitter, h.Kind, h.MediaType, h.AdmissionPolicy)
 		b = binary.BigEndian.AppendUint64(b, uint64(len(payload)))
 		m.Write(b)

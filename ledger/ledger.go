@@ -198,7 +198,7 @@ type Result struct {
 	Index     uint64
 	Duplicate bool   // recorded before; Index and Receipt are the first entry's
 	Receipt   []byte // JSON, in the form detached
-	Err       error  // ErrKeyReused; then nothing was recorded
+	Err       error  // ErrKeyReused, and nothing was recorded; or the receipt could not be made, and can be asked for later
 }
 
 // Append records the drafts, in their order, in one batch, and returns when they are durable and published. The error is for all of them: one of the
@@ -228,9 +228,7 @@ func (l *Ledger) Append(ctx context.Context, drafts []Draft) ([]Result, error) {
 	}
 	results := make([]Result, len(drafts))
 	for i := range results {
-		if err := l.answer(ctx, g, i, &results[i]); err != nil {
-			return nil, err
-		}
+		l.answer(ctx, g, i, &results[i])
 	}
 	return results, nil
 }
@@ -269,7 +267,7 @@ type group struct {
 func (p *pending) prepare(ids *identifier, d *Draft) {
 	p.draft = d
 	p.headerHash = receipt.HeaderHash(d.Opening.Salt, d.Opening.Content)
-	p.key = ids.key(d.Header, d.Payload.Content)
+	p.key = ids.key(d.Stream.ID, d.Header, d.Payload.Content)
 	p.terms = headerTerms(d.Stream.ID, d.Header)
 }
 
@@ -467,29 +465,27 @@ func (l *Ledger) publish(root receipt.Hash, time uint64) (*Published, error) {
 }
 
 // answer makes the result of entry i of a published group.
-func (l *Ledger) answer(ctx context.Context, g *group, i int, r *Result) error {
+func (l *Ledger) answer(ctx context.Context, g *group, i int, r *Result) {
 	p := &g.entries[i]
 	r.Index, r.Duplicate = p.index, p.existing
 	if p.existing {
 		same, err := l.sameSubmission(ctx, p)
-		if err != nil {
-			return fmt.Errorf("compare with entry %d: %w", p.index, err)
-		}
-		if !same {
+		switch {
+		case err != nil:
+			r.Err = fmt.Errorf("compare with entry %d: %w", p.index, err)
+		case !same:
 			r.Err = fmt.Errorf("%w, recorded as entry %d; use another key for another event", ErrKeyReused, p.index)
-			return nil
+		default:
+			r.Receipt, r.Err = l.Receipt(ctx, p.draft.Stream, p.index, ReceiptOptions{})
 		}
-		r.Receipt, err = l.Receipt(ctx, p.draft.Stream, p.index, ReceiptOptions{})
-		return err
+		return
 	}
-	var err error
-	r.Receipt, err = g.published.receipt(ctx, p.index, g.published.Size, &g.published.tail, &receipt.Receipt{
+	r.Receipt, r.Err = g.published.receipt(ctx, p.index, g.published.Size, &g.published.tail, &receipt.Receipt{
 		Form: receipt.Detached, Tag: p.skeleton.Tag, Time: p.skeleton.Time,
 		Link:    &receipt.LinkOpening{Salt: p.skeleton.LinkSalt, StreamID: p.skeleton.StreamID, Seq: p.skeleton.Seq, Prev: p.skeleton.Prev},
 		Header:  &p.draft.Opening,
 		Payload: &receipt.PayloadOpening{Salt: p.draft.Payload.Salt},
 	})
-	return err
 }
 
 func (l *Ledger) fail(err error) {

@@ -1,12 +1,14 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -66,16 +68,9 @@ func streamTerm(stream receipt.Hash) store.Term { return term(stream, anyField, 
 func headerTerms(stream receipt.Hash, h *receipt.Header) []store.Term {
 	terms := make([]store.Term, 0, 8)
 	add := func(field byte, value string) {
-		if value == "" {
-			return
+		if value != "" {
+			terms = append(terms, term(stream, field, value))
 		}
-		t := term(stream, field, value)
-		for _, have := range terms {
-			if have == t {
-				return
-			}
-		}
-		terms = append(terms, t)
 	}
 	terms = append(terms, streamTerm(stream))
 	add(kindField, h.Kind)
@@ -89,7 +84,8 @@ func headerTerms(stream receipt.Hash, h *receipt.Header) []store.Term {
 			add(subjectField, alg+":"+v)
 		}
 	}
-	return terms
+	slices.SortFunc(terms, func(a, b store.Term) int { return bytes.Compare(a[:], b[:]) })
+	return slices.Compact(terms)
 }
 
 func (f *Filter) terms(stream receipt.Hash) []store.Term {
@@ -124,6 +120,9 @@ func (f *Filter) match(e *Entry) (bool, error) {
 		(f.Subject == "" || h.HasSubject(f.Subject)) && (f.Signer == "" || h.HasSigner(f.Signer)), nil
 }
 
+// maxPageBytes ends a page early, so that large headers don't fill the memory.
+const maxPageBytes = 4 << 20
+
 // List returns the published entries of the stream that pass the filter, newest first unless the query says otherwise.
 // Errors: ErrPageToken.
 func (l *Ledger) List(ctx context.Context, s *Stream, q Query) (*Page, error) {
@@ -149,7 +148,7 @@ func (l *Ledger) List(ctx context.Context, s *Stream, q Query) (*Page, error) {
 		return nil, err
 	}
 	defer m.close()
-	for lo < hi {
+	for bytes := 0; lo < hi; {
 		e, err := m.next(ctx, lo, hi)
 		if err != nil {
 			return nil, err
@@ -157,7 +156,7 @@ func (l *Ledger) List(ctx context.Context, s *Stream, q Query) (*Page, error) {
 		if e == nil {
 			break
 		}
-		if len(page.Entries) == q.Limit {
+		if len(page.Entries) == q.Limit || bytes > maxPageBytes {
 			if q.OldestFirst {
 				page.Next = formatToken(q, s, e.Index)
 			} else {
@@ -166,6 +165,9 @@ func (l *Ledger) List(ctx context.Context, s *Stream, q Query) (*Page, error) {
 			break
 		}
 		page.Entries = append(page.Entries, *e)
+		if e.Header != nil {
+			bytes += len(e.Header.Content)
+		}
 		if q.OldestFirst {
 			lo = e.Index + 1
 		} else {

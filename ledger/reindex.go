@@ -128,7 +128,7 @@ func (b *rebuilder) entry(ctx context.Context, index uint64, sk *receipt.Skeleto
 	}
 	if payload != nil {
 		b.report.Keys++
-		k := store.KeyAt{Key: b.ids.key(h, payload.Content), Index: index}
+		k := store.KeyAt{Key: b.ids.key(sk.StreamID, h, payload.Content), Index: index}
 		if !yield(store.Projection{Key: &k}, nil) {
 			return false
 		}

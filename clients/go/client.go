@@ -216,10 +216,10 @@ func retry(ctx context.Context, call func() error) error {
 	}
 }
 
-// retryDelay returns the delay that a resource_exhausted error names. A full disk or a wrong clock, whose delays are long, is for people to mend.
+// retryDelay returns the delay that the server names, when it has too much to do or is restarting. A full disk or a wrong clock, whose delays are long, is for people to mend.
 func retryDelay(err error) (time.Duration, bool) {
 	var ce *connect.Error
-	if !errors.As(err, &ce) || ce.Code() != connect.CodeResourceExhausted {
+	if !errors.As(err, &ce) || ce.Code() != connect.CodeResourceExhausted && ce.Code() != connect.CodeUnavailable {
 		return 0, false
 	}
 	for _, d := range ce.Details() {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"connectrpc.com/connect"
 	"github.com/schollz/progressbar/v3"
 
 	muniment "muniment.dev/muniment/clients/go"
@@ -26,8 +27,8 @@ type appendCmd struct {
 	IdempotencyKey string `help:"For kinds that record events: names the event, so that a rerun does not record it twice. Default: the SHA-256 of the file." placeholder:"KEY"`
 	Detached       bool   `help:"Leave the payload out of the receipts."`
 	NoReceipts     bool   `help:"Write no receipts; they can be fetched later."`
-	Policy         string `help:"Verify each receipt against this policy before it is written." type:"path" env:"MUNIMENT_POLICY" predictor:"file"`
-	StreamKey      string `help:"With --policy: check each receipt's tag, too." type:"path" env:"MUNIMENT_STREAM_KEY" predictor:"file"`
+	Policy         string `help:"Verify each receipt against this policy before it is written." env:"MUNIMENT_POLICY" predictor:"file"`
+	StreamKey      string `help:"With --policy: check each receipt's tag, too." env:"MUNIMENT_STREAM_KEY" predictor:"file"`
 	JSON           bool   `help:"Print one JSON object for each file."`
 }
 
@@ -49,11 +50,13 @@ type piece struct {
 	receipt string // path of its receipt
 	sub     muniment.Submission
 	path    string // "" for standard input
+	err     error  // it can't be sent
 }
 
 const (
 	groupEntries = 200
 	groupBytes   = 16 << 20
+	maxFileBytes = 60 << 20 // what a call of 64 MiB has room for; the server's own limit may be lower
 )
 
 func (c *appendCmd) Run(a *app) error {
@@ -76,28 +79,30 @@ func (c *appendCmd) Run(a *app) error {
 		return errors.New("--idempotency-key names one event: append one file at a time")
 	}
 	if !c.NoReceipts {
-		if err := os.MkdirAll(c.ReceiptDir, 0o755); err != nil {
+		if err := os.MkdirAll(c.ReceiptDir, 0o777); err != nil {
 			return fmt.Errorf("--receipt-dir: %w", err)
 		}
 	}
-	bar := a.progress(int64(len(pieces)), "append")
-	recorded, duplicates, failed := 0, 0, 0
+	t := &tally{bar: a.progress(int64(len(pieces)), "append")}
 	for len(pieces) > 0 {
-		group, rest := c.group(a, pieces)
-		pieces = rest
-		if err := c.send(a, client, group, bar, &recorded, &duplicates, &failed); err != nil {
-			return err
+		var group []piece
+		group, pieces = c.group(a, pieces)
+		if err = c.send(a, client, group, t); err != nil {
+			break
 		}
 	}
-	_ = bar.Finish()
+	_ = t.bar.Finish()
 	if !c.JSON {
 		verified := ""
-		if policy == nil && recorded > 0 {
+		if policy == nil && t.recorded > 0 {
 			verified = "; not verified yet: give --policy, or run 'muniment verify'"
 		}
-		fmt.Fprintf(a.stderr, "%d with receipts (%d of them recorded before), %d failed%s\n", recorded, duplicates, failed, verified)
+		fmt.Fprintf(a.stderr, "%d with receipts (%d of them recorded before), %d failed%s\n", t.recorded, t.duplicates, t.failed, verified)
 	}
-	if failed > 0 {
+	if err != nil {
+		return err
+	}
+	if t.failed > 0 {
 		return exitWith(exitNo, nil)
 	}
 	return nil
@@ -106,19 +111,9 @@ func (c *appendCmd) Run(a *app) error {
 // collect finds the files. It reads none of them.
 func (c *appendCmd) collect() ([]piece, error) {
 	var out []piece
-	add := func(name, path string) error {
-		base := filepath.Base(name)
-		if path == "" {
-			base = "stdin"
-		}
-		out = append(out, piece{name: name, path: path, receipt: filepath.Join(c.ReceiptDir, base+".receipt.json")})
-		return nil
-	}
 	for _, f := range c.Files {
 		if f == "-" {
-			if err := add(f, ""); err != nil {
-				return nil, err
-			}
+			out = append(out, piece{name: f, receipt: filepath.Join(c.ReceiptDir, "stdin.receipt.json")})
 			continue
 		}
 		info, err := os.Stat(f)
@@ -126,28 +121,14 @@ func (c *appendCmd) collect() ([]piece, error) {
 			return nil, err
 		}
 		if !info.IsDir() {
-			if err := add(f, f); err != nil {
-				return nil, err
-			}
+			out = append(out, piece{name: f, path: f, receipt: filepath.Join(c.ReceiptDir, filepath.Base(f)+".receipt.json")})
 			continue
 		}
-		before := len(out)
-		err = filepath.WalkDir(f, func(path string, d fs.DirEntry, err error) error {
-			if err != nil || !d.Type().IsRegular() || strings.HasSuffix(path, ".receipt.json") {
-				return err
-			}
-			return add(path, path)
-		})
+		below, err := c.walk(f)
 		if err != nil {
 			return nil, err
 		}
-		for i := before; i < len(out); i++ { // keep apart what has the same name in different folders
-			rel, err := filepath.Rel(f, out[i].path)
-			if err != nil {
-				return nil, err
-			}
-			out[i].receipt = filepath.Join(c.ReceiptDir, rel+".receipt.json")
-		}
+		out = append(out, below...)
 	}
 	seen := map[string]string{}
 	for _, p := range out {
@@ -162,65 +143,138 @@ func (c *appendCmd) collect() ([]piece, error) {
 	return out, nil
 }
 
-// group reads as many pieces as go into one call. A file that can't be read is reported by its missing payload.
+// walk returns the files below a folder. Links to files are followed, as in a folder that a cluster mounts; those to folders are not.
+func (c *appendCmd) walk(dir string) ([]piece, error) {
+	root, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return nil, err
+	}
+	var out []piece
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || strings.HasSuffix(path, ".receipt.json") {
+			return err
+		}
+		if info, err := os.Stat(path); err != nil {
+			return err
+		} else if !info.Mode().IsRegular() {
+			return nil
+		}
+		rel, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		// The folder's own structure keeps apart what has the same name in different places.
+		out = append(out, piece{name: filepath.Join(dir, rel), path: path, receipt: filepath.Join(c.ReceiptDir, rel+".receipt.json")})
+		return nil
+	})
+	return out, err
+}
+
+// group reads as many pieces as go into one call. A file that can't be read, or is too large for a call, has an error instead of a payload.
 func (c *appendCmd) group(a *app, pieces []piece) (group, rest []piece) {
-	size := 0
+	size := int64(0)
 	for i := range pieces {
 		p := &pieces[i]
 		if len(group) == groupEntries || size > groupBytes {
 			return group, pieces[i:]
 		}
-		var err error
-		if p.path == "" {
-			p.sub.Payload, err = io.ReadAll(a.stdin)
-		} else {
-			if info, serr := os.Stat(p.path); serr == nil && len(group) > 0 && size+int(info.Size()) > groupBytes {
+		if info, err := os.Stat(p.path); p.path != "" && err == nil {
+			if len(group) > 0 && size+info.Size() > groupBytes {
 				return group, pieces[i:]
 			}
-			p.sub.Payload, err = os.ReadFile(p.path)
-		}
-		if err != nil {
-			fmt.Fprintln(a.stderr, "muniment:", err)
-		}
-		size += len(p.sub.Payload)
-		p.sub.Kind, p.sub.MediaType = c.Kind, c.MediaType
-		if ingest.IsEvent(c.Kind) {
-			if p.sub.IdempotencyKey = c.IdempotencyKey; p.sub.IdempotencyKey == "" {
-				p.sub.IdempotencyKey = fmt.Sprintf("sha256:%x", sha256.Sum256(p.sub.Payload))
+			if info.Size() > maxFileBytes {
+				p.err = fmt.Errorf("%d bytes; one call takes %d", info.Size(), maxFileBytes)
+				group = append(group, *p)
+				continue
 			}
-		} else {
-			p.sub.IdempotencyKey = c.IdempotencyKey // refused by the server, with the reason
+		}
+		p.sub.Payload, p.err = c.read(a, p)
+		size += int64(len(p.sub.Payload))
+		p.sub.Kind, p.sub.MediaType, p.sub.IdempotencyKey = c.Kind, c.MediaType, c.IdempotencyKey
+		if ingest.IsEvent(c.Kind) && c.IdempotencyKey == "" {
+			p.sub.IdempotencyKey = fmt.Sprintf("sha256:%x", sha256.Sum256(p.sub.Payload))
 		}
 		group = append(group, *p)
 	}
 	return group, nil
 }
 
-func (c *appendCmd) send(a *app, client *muniment.Client, group []piece, bar *progressbar.ProgressBar, recorded, duplicates, failed *int) error {
-	subs := make([]muniment.Submission, len(group))
+func (c *appendCmd) read(a *app, p *piece) ([]byte, error) {
+	if p.path != "" {
+		return os.ReadFile(p.path)
+	}
+	type result struct {
+		data []byte
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() { // a terminal or pipe may never end
+		data, err := io.ReadAll(io.LimitReader(a.stdin, maxFileBytes+1))
+		if err == nil && len(data) > maxFileBytes {
+			err = fmt.Errorf("more than %d bytes, which one call takes", maxFileBytes)
+		}
+		done <- result{data, err}
+	}()
+	select {
+	case r := <-done:
+		return r.data, r.err
+	case <-a.ctx.Done():
+		return nil, fmt.Errorf("standard input: %w", a.ctx.Err())
+	}
+}
+
+// send makes one call for the pieces that could be read, and reports on all. What it returns ends the command.
+func (c *appendCmd) send(a *app, client *muniment.Client, group []piece, t *tally) error {
+	var subs []muniment.Submission
 	for i := range group {
-		subs[i] = group[i].sub
+		if group[i].err == nil {
+			subs = append(subs, group[i].sub)
+		}
 	}
-	results, err := client.AppendBatch(a.ctx, subs)
-	if err != nil {
-		return err
+	var results []muniment.Result
+	if len(subs) > 0 {
+		var err error
+		results, err = client.AppendBatch(a.ctx, subs)
+		if code := connect.CodeOf(err); err != nil && len(subs) == 1 && (code == connect.CodeInvalidArgument || code == connect.CodeResourceExhausted) {
+			results = []muniment.Result{{Err: err}} // this one is too large, others may not be
+		} else if err != nil {
+			return err
+		}
 	}
-	for i, r := range results {
+	for i := range group {
 		p := &group[i]
+		r := muniment.Result{Err: p.err}
+		if p.err == nil {
+			r, results = results[0], results[1:]
+		}
 		if r.Err == nil && !c.NoReceipts {
 			r.Err = c.writeReceipt(p, r.Receipt)
 		}
-		_ = bar.Add(1)
-		if r.Err != nil {
-			*failed++
-		} else if *recorded++; r.Duplicate {
-			*duplicates++
-		}
+		t.add(&r)
 		if err := c.tell(a, p, &r); err != nil {
 			return err
 		}
 	}
-	return nil
+	return a.ctx.Err()
+}
+
+// A tally counts what became of the pieces.
+type tally struct {
+	bar                          *progressbar.ProgressBar
+	recorded, duplicates, failed int
+}
+
+func (t *tally) add(r *muniment.Result) {
+	_ = t.bar.Add(1) // a bar that can't be drawn changes nothing
+	switch {
+	case r.Err != nil:
+		t.failed++
+	case r.Duplicate:
+		t.duplicates++
+		fallthrough
+	default:
+		t.recorded++
+	}
 }
 
 func (c *appendCmd) writeReceipt(p *piece, detached []byte) error {
@@ -237,10 +291,23 @@ func (c *appendCmd) writeReceipt(p *piece, detached []byte) error {
 			}
 		}
 	}
-	if err := os.MkdirAll(filepath.Dir(p.receipt), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(p.receipt), 0o777); err != nil { // less what the umask takes away
 		return err
 	}
+	if old, err := os.ReadFile(p.receipt); err == nil && !receiptOf(old, p.sub.Payload) {
+		return fmt.Errorf("recorded, but %s is there and is not a receipt of this evidence; choose another --receipt-dir", p.receipt)
+	}
 	return replaceFile(p.receipt, append(out, '\n'))
+}
+
+// receiptOf says whether the file is a receipt for the payload, which may be replaced by a newer one.
+func receiptOf(data, payload []byte) bool {
+	r, err := receipt.Parse(data)
+	if err != nil || r.Header == nil || r.Payload == nil {
+		return false
+	}
+	h, err := receipt.ParseHeader(r.Header.Content)
+	return err == nil && h.Payload.Commitment == receipt.Commitment(r.Payload.Salt, payload)
 }
 
 func (c *appendCmd) tell(a *app, p *piece, r *muniment.Result) error {
@@ -265,11 +332,11 @@ func (c *appendCmd) tell(a *app, p *piece, r *muniment.Result) error {
 	}
 	switch {
 	case r.Err != nil:
-		fmt.Fprintf(a.stderr, "%s: %v\n", p.name, r.Err)
+		fmt.Fprintf(a.stderr, "%s: %s\n", quoted(p.name), printable(r.Err.Error()))
 	case r.Duplicate:
-		fmt.Fprintf(a.stdout, "%d\t%s\t%s (recorded before)\n", r.Index, p.name, path)
+		fmt.Fprintf(a.stdout, "%d\t%s\t%s (recorded before)\n", r.Index, quoted(p.name), quoted(path))
 	default:
-		fmt.Fprintf(a.stdout, "%d\t%s\t%s\n", r.Index, p.name, path)
+		fmt.Fprintf(a.stdout, "%d\t%s\t%s\n", r.Index, quoted(p.name), quoted(path))
 	}
 	return nil
 }

@@ -5,19 +5,22 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
+	"filippo.io/torchwood"
 	"github.com/schollz/progressbar/v3"
 
 	"muniment.dev/muniment/clients/go/audit"
 )
 
 type auditCmd struct {
-	URL        string  `arg:"" help:"The log: the server's URL, or that of any copy; /tlog/ is added where the path is empty."`
-	Policy     string  `help:"Policy file: the keys of the log and its witnesses." required:"" type:"path" env:"MUNIMENT_POLICY" predictor:"file"`
+	URL        string  `arg:"" help:"The log: the server's URL, or that of any copy; /tlog/ is added where the path is empty. Or a folder with a copy of what is under /tlog/."`
+	TokenFile  string  `help:"Token, where the operator has closed /tlog/." placeholder:"FILE" type:"path"`
+	Policy     string  `help:"Policy file: the keys of the log and its witnesses." required:"" env:"MUNIMENT_POLICY" predictor:"file"`
 	State      string  `help:"File that keeps what was audited, so that the next run needs only what is new and notices a fork. Without it every run starts anew." type:"path" predictor:"file"`
-	StreamKey  string  `help:"Prove this tenant's stream complete, too." type:"path" env:"MUNIMENT_STREAM_KEY" predictor:"file"`
+	StreamKey  string  `help:"Prove this tenant's stream complete, too." env:"MUNIMENT_STREAM_KEY" predictor:"file"`
 	ExpectNext *uint64 `help:"With --stream-key: the stream must have at least this many entries, as a receipt shows that is known from elsewhere." placeholder:"N"`
 	JSON       bool    `help:"Print JSON."`
 }
@@ -49,11 +52,7 @@ func (c *auditCmd) Run(a *app) error {
 	if c.ExpectNext != nil && key == nil {
 		return errors.New("--expect-next needs --stream-key")
 	}
-	url := c.URL
-	if rest := url[strings.Index(url, "://")+1:]; strings.Count(strings.TrimSuffix(rest, "/"), "/") == 2 {
-		url = strings.TrimSuffix(url, "/") + "/tlog/"
-	}
-	src, err := audit.NewHTTPSource(url, &http.Client{Timeout: time.Minute})
+	src, err := c.source()
 	if err != nil {
 		return err
 	}
@@ -94,10 +93,47 @@ func (c *auditCmd) Run(a *app) error {
 	if report != nil {
 		c.print(a, report, err)
 	}
+	var conflict *audit.Conflict
+	if errors.As(err, &conflict) {
+		fmt.Fprintf(a.stdout, "The evidence. Kept from before:\n\n%s\nOffered now:\n\n%s\n", printable(conflict.Kept), printable(conflict.Offered))
+	}
 	if err != nil {
 		return exitWith(auditCode(err), err)
 	}
 	return nil
+}
+
+// source opens the log: a folder, or a server.
+func (c *auditCmd) source() (audit.Source, error) {
+	if info, err := os.Stat(c.URL); err == nil && info.IsDir() {
+		return torchwood.NewTileFS(os.DirFS(c.URL))
+	}
+	url := c.URL
+	if rest := url[strings.Index(url, "://")+1:]; strings.Count(strings.TrimSuffix(rest, "/"), "/") == 2 {
+		url = strings.TrimSuffix(url, "/") + "/tlog/"
+	}
+	client := &http.Client{Timeout: time.Minute}
+	if c.TokenFile != "" { // never from the environment: the log may be a stranger's
+		data, err := os.ReadFile(c.TokenFile)
+		if err != nil {
+			return nil, fmt.Errorf("--token-file: %w", err)
+		}
+		client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // the token is for this host only
+		client.Transport = &bearer{strings.TrimSpace(string(data)), http.DefaultTransport}
+	}
+	return audit.NewHTTPSource(url, client)
+}
+
+// bearer sends a token with each request.
+type bearer struct {
+	token string
+	next  http.RoundTripper
+}
+
+func (b *bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+b.token)
+	return b.next.RoundTrip(r)
 }
 
 func auditCode(err error) int {
@@ -140,14 +176,19 @@ func (c *auditCmd) print(a *app, r *audit.Report, err error) {
 
 func (c *auditCmd) printJSON(a *app, r *audit.Report, err error) error {
 	o := struct {
-		Sound    bool              `json:"sound"`
-		Error    string            `json:"error,omitempty"`
-		Exit     int               `json:"exitCode"`
-		Report   *audit.Report     `json:"report,omitempty"`
-		Conflict map[string]string `json:"conflict,omitempty"`
+		Sound   bool          `json:"sound"`
+		Error   string        `json:"error,omitempty"`
+		Exit    int           `json:"exitCode"`
+		Report  *audit.Report `json:"report,omitempty"`
+		Kept    string        `json:"keptCheckpoint,omitempty"` // with the next, evidence of a fork or truncation
+		Offered string        `json:"offeredCheckpoint,omitempty"`
 	}{Sound: err == nil, Report: r}
 	if err != nil {
 		o.Error, o.Exit = err.Error(), auditCode(err)
+	}
+	var conflict *audit.Conflict
+	if errors.As(err, &conflict) {
+		o.Kept, o.Offered = conflict.Kept, conflict.Offered
 	}
 	return writeJSON(a.stdout, o)
 }

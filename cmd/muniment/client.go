@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
@@ -19,7 +22,7 @@ import (
 // serverFlags say which ledger to speak to, and as whom.
 type serverFlags struct {
 	Server    string `help:"URL of the ledger." placeholder:"URL" env:"MUNIMENT_SERVER" default:"http://127.0.0.1:7480"`
-	TokenFile string `help:"File with the tenant's token. Or put the token itself into MUNIMENT_TOKEN." placeholder:"FILE" type:"path" env:"MUNIMENT_TOKEN_FILE"`
+	TokenFile string `help:"File with the tenant's token. Or put the token itself into MUNIMENT_TOKEN." placeholder:"FILE" env:"MUNIMENT_TOKEN_FILE"`
 	Tenant    string `help:"Tenant to act for. Default: the one that the token names." env:"MUNIMENT_TENANT"`
 }
 
@@ -102,28 +105,44 @@ func (a *app) writeOutput(path string, data []byte) error {
 	return replaceFile(path, data)
 }
 
-// replaceFile writes a file whole or not at all.
+// replaceFile writes a file whole or not at all. What is there and is not a plain file, such as a device or a link, is written to as it is.
 func replaceFile(path string, data []byte) error {
-	tmp, err := os.CreateTemp(dirOf(path), ".muniment-*")
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		return os.WriteFile(path, data, 0o666)
+	}
+	tmp := path + ".part"
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) // less what the umask takes away
+	if errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("%s is there: another run is writing the same file, or was interrupted; delete it", tmp)
+	} else if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(tmp, path)
+	}
 	if err != nil {
-		return err
+		os.Remove(tmp)
 	}
-	defer os.Remove(tmp.Name()) // fails when it was renamed
-	if _, err := tmp.Write(data); err != nil {
-		tmp.Close()
-		return err
-	}
-	if err := errors.Join(tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), path)
+	return err
 }
 
-func dirOf(path string) string {
-	if i := strings.LastIndexByte(path, os.PathSeparator); i >= 0 {
-		return path[:i+1]
+// printable keeps control characters of evidence, file names and messages away from the terminal. Lines stay lines.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && unicode.IsControl(r) || r == utf8.RuneError {
+			return '\ufffd'
+		}
+		return r
+	}, s)
+}
+
+// quoted is printable for one field: lines don't stay lines either.
+func quoted(s string) string {
+	if q := strconv.Quote(s); q[1:len(q)-1] != s {
+		return q
 	}
-	return "."
+	return s
 }
 
 // progress shows a bar on standard error, where that is a terminal and there is enough to do.

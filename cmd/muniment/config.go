@@ -36,6 +36,9 @@ func defaultConfigPath() string {
 	return filepath.Join(dir, "muniment", "config.yaml")
 }
 
+// also are environment variables that stand in for a flag without being its value.
+var also = map[string][]string{"token-file": {"MUNIMENT_TOKEN"}}
+
 // newConfigResolver reads the file when the first flag is looked up. A file that isn't there has no values.
 func newConfigResolver(path string) kong.Resolver {
 	var values map[string]any
@@ -50,6 +53,11 @@ func newConfigResolver(path string) kong.Resolver {
 				return nil, fmt.Errorf("%s: not a YAML map of flags: %w", path, err)
 			}
 			loaded = true
+		}
+		for _, env := range append(flag.Envs, also[flag.Name]...) {
+			if os.Getenv(env) != "" {
+				return nil, nil
+			}
 		}
 		v, ok := values[flag.Name]
 		if !ok {

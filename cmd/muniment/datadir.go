@@ -66,7 +66,7 @@ type tokenConfig struct {
 const configTemplate = `# The configuration of a Muniment log. The server reads it when it starts.
 
 # The log's name: the first line of every checkpoint, and in every receipt. It can never be changed.
-origin: %s
+origin: %q
 
 # Where to listen; --listen goes before it.
 listen: 127.0.0.1:7480
@@ -132,6 +132,7 @@ func loadDataDir(path string) (*dataDir, error) {
 	if d.signer.Name() != d.config.Origin {
 		return nil, fmt.Errorf("%s: the key is for the origin %q, %s says %q", filepath.Join(path, keyFile), d.signer.Name(), configFile, d.config.Origin)
 	}
+	streams, tokens := map[receipt.Hash]string{}, map[[32]byte]string{}
 	for i, t := range d.config.Tenants {
 		at := fmt.Sprintf("%s: tenants[%d]", filepath.Join(path, configFile), i)
 		streamKey, err := readStreamKey(d.rel(t.StreamKey))
@@ -139,11 +140,19 @@ func loadDataDir(path string) (*dataDir, error) {
 			return nil, fmt.Errorf("%s.stream_key: %w", at, err)
 		}
 		tenant := api.Tenant{Name: t.Name, Stream: ledger.NewStream(*streamKey)}
+		if other, ok := streams[tenant.Stream.ID]; ok { // they would read each other's entries
+			return nil, fmt.Errorf("%s.stream_key: it is the key of tenant %s, too; each tenant needs its own", at, other)
+		}
+		streams[tenant.Stream.ID] = t.Name
 		for j, tok := range t.Tokens {
 			sum, err := hex.DecodeString(tok.SHA256)
 			if err != nil || len(sum) != sha256.Size {
 				return nil, fmt.Errorf("%s.tokens[%d].sha256: not 64 hexadecimal digits", at, j)
 			}
+			if other, ok := tokens[[32]byte(sum)]; ok {
+				return nil, fmt.Errorf("%s.tokens[%d].sha256: tenant %s has the same token", at, j, other)
+			}
+			tokens[[32]byte(sum)] = t.Name
 			tenant.Tokens = append(tenant.Tokens, [32]byte(sum))
 		}
 		d.tenants = append(d.tenants, tenant)
@@ -167,15 +176,15 @@ func (c *serverConfig) check() error {
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
 		return errors.New("tls: cert and key go together")
 	}
-	seen, streams := map[string]bool{}, map[string]bool{}
+	seen := map[string]bool{}
 	for i, t := range c.Tenants {
 		if err := receipt.CheckTenantName(t.Name); err != nil {
 			return fmt.Errorf("tenants[%d].name: %w", i, err)
 		}
-		if seen[t.Name] || streams[t.StreamKey] {
-			return fmt.Errorf("tenants[%d]: the name or the stream key %q is another tenant's, too", i, t.StreamKey)
+		if seen[t.Name] {
+			return fmt.Errorf("tenants[%d].name: %q is there twice", i, t.Name)
 		}
-		seen[t.Name], streams[t.StreamKey] = true, true
+		seen[t.Name] = true
 	}
 	return nil
 }

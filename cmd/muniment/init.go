@@ -47,6 +47,9 @@ func (c *initCmd) Run(a *app) error {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return err
 	}
+	if err := os.Chmod(c.Dir, 0o700); err != nil { // the folder may have been there; its store will hold all evidence
+		return err
+	}
 	skey, vkey, err := note.GenerateKey(rand.Reader, c.Origin)
 	if err != nil {
 		return err
@@ -137,6 +140,12 @@ func (c *tenantAddCmd) Run(a *app) error {
 
 type tenantListCmd struct {
 	Data string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+	JSON bool   `help:"Print one JSON object for each tenant."`
+}
+
+func (tenantListCmd) Help() string {
+	return `Example:
+  muniment tenant list --data ./data`
 }
 
 func (c *tenantListCmd) Run(a *app) error {
@@ -145,6 +154,17 @@ func (c *tenantListCmd) Run(a *app) error {
 		return err
 	}
 	for _, t := range d.tenants {
+		if c.JSON {
+			o := struct {
+				Name     string `json:"name"`
+				StreamID string `json:"streamId"`
+				Tokens   int    `json:"tokens"`
+			}{t.Name, t.Stream.ID.String(), len(t.Tokens)}
+			if err := writeJSON(a.stdout, o); err != nil {
+				return err
+			}
+			continue
+		}
 		fmt.Fprintf(a.stdout, "%-24s stream %s  tokens %d\n", t.Name, t.Stream.ID, len(t.Tokens))
 	}
 	return nil

@@ -76,6 +76,7 @@ type app struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // the second signal ends the process at once
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -92,7 +93,6 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		kong.ExplicitGroups([]kong.Group{{Key: "operate", Title: "Operate a log"}, {Key: "evidence", Title: "Record and find evidence"}, {Key: "prove", Title: "Prove and check"}}),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(n int) { exited, code = true, n; panic(errExit) }),
-		kong.Vars{"defaultConfig": defaultConfigPath()},
 		kong.Resolvers(newConfigResolver(defaultConfigPath())),
 	)
 	if err != nil {
@@ -141,7 +141,7 @@ func report(err error, stderr io.Writer) int {
 		code = ee.code
 	}
 	if msg := errorText(err); msg != "" {
-		fmt.Fprintln(stderr, "muniment:", msg)
+		fmt.Fprintln(stderr, "muniment:", printable(msg))
 	}
 	return code
 }
@@ -168,6 +168,11 @@ func errorText(err error) string {
 var version = ""
 
 type versionCmd struct{}
+
+func (versionCmd) Help() string {
+	return `Example:
+  muniment version`
+}
 
 func (versionCmd) Run(a *app) error {
 	v := version

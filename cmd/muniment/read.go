@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -8,7 +11,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"muniment.dev/muniment/ledger/receipt"
@@ -59,24 +61,37 @@ func notFound(err error) error {
 	return err
 }
 
+// entryJSON returns the entry on one line: its place, and its header as the log has it.
 func entryJSON(e *munimentv1.Entry) []byte {
-	b, err := protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(e) // index 0 is worth saying
-	if err != nil {
-		panic(err) // a message that was just unmarshalled
+	o := struct {
+		Index    uint64          `json:"index"`
+		Seq      uint64          `json:"seq"`
+		Time     string          `json:"time"`
+		LeafHash string          `json:"leafHash"`
+		Header   json.RawMessage `json:"header,omitempty"`
+	}{e.Index, e.Seq, e.Time.AsTime().Format(timeFormat), hex.EncodeToString(e.LeafHash), e.Header}
+	var b bytes.Buffer
+	if err := writeJSON(&b, o); err != nil { // the server sent something that is no header
+		o.Header = nil
+		b.Reset()
+		_ = writeJSON(&b, o)
 	}
-	return b
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
+
+// timeFormat is RFC 3339 with the log's milliseconds.
+const timeFormat = "2006-01-02T15:04:05.000Z"
 
 // entryText describes an entry for people.
 func entryText(e *munimentv1.Entry) string {
 	var b strings.Builder
 	line := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(&b, "%-15s %s\n", name, value)
+			fmt.Fprintf(&b, "%-15s %s\n", name, quoted(value))
 		}
 	}
 	line("index", fmt.Sprint(e.Index))
-	line("time", e.Time.AsTime().Format(time.RFC3339Nano))
+	line("time", e.Time.AsTime().Format(timeFormat))
 	line("stream", fmt.Sprintf("entry %d", e.Seq))
 	if len(e.Header) == 0 {
 		line("header", "erased")
@@ -215,7 +230,7 @@ func entryLine(e *munimentv1.Entry) string {
 			}
 		}
 	}
-	return fmt.Sprintf("%8d  %-24s  %-20s  %s", e.Index, e.Time.AsTime().Format("2006-01-02T15:04:05.000Z"), e.Kind, about)
+	return fmt.Sprintf("%8d  %-24s  %-20s  %s", e.Index, e.Time.AsTime().Format(timeFormat), quoted(e.Kind), quoted(about))
 }
 
 type watchCmd struct {
@@ -305,7 +320,7 @@ func (c *receiptCmd) Run(a *app) error {
 
 type checkpointCmd struct {
 	serverFlags
-	Policy string `help:"Verify it against this policy." type:"path" env:"MUNIMENT_POLICY" predictor:"file"`
+	Policy string `help:"Verify it against this policy." env:"MUNIMENT_POLICY" predictor:"file"`
 	JSON   bool   `help:"Print JSON."`
 }
 

@@ -22,7 +22,7 @@ type verifyCmd struct {
 	HeaderOnly bool     `help:"Verify without the payload."`
 	Tenant     *string  `help:"The entry must be of this tenant."`
 	Stream     *string  `help:"The entry must be of this stream (its ID in hexadecimal)." placeholder:"ID"`
-	StreamKey  string   `help:"The entry must be of this key's stream, and filed under the right tag." type:"path" env:"MUNIMENT_STREAM_KEY" predictor:"file"`
+	StreamKey  string   `help:"The entry must be of this key's stream, and filed under the right tag." env:"MUNIMENT_STREAM_KEY" predictor:"file"`
 	Kind       *string  `help:"The entry must be of this kind."`
 	Subject    *string  `help:"The entry must be about this artifact." placeholder:"sha256:…"`
 	JSON       bool     `help:"Print one JSON object for each receipt."`
@@ -60,12 +60,12 @@ func (c *verifyCmd) Run(a *app) error {
 			}
 		}
 		if c.JSON {
-			if err := writeJSON(a.stdout, verdict(path, s, err)); err != nil {
+			if err := writeJSON(a.stdout, verdict(path, code, s, err)); err != nil {
 				return err
 			}
 		} else if err != nil {
 			text := strings.TrimPrefix(err.Error(), receipt.ErrNotVerified.Error()+": ")
-			fmt.Fprintf(a.stdout, "%s  %s\n  %s\n", map[int]string{exitNo: "✗ NOT VERIFIED", exitFailed: "? NOT CHECKED"}[code], path, strings.ReplaceAll(text, "\n", "\n  "))
+			fmt.Fprintf(a.stdout, "%s  %s\n  %s\n", map[int]string{exitNo: "✗ NOT VERIFIED", exitFailed: "? NOT CHECKED"}[code], quoted(path), strings.ReplaceAll(printable(text), "\n", "\n  "))
 		} else {
 			fmt.Fprint(a.stdout, statementText(path, s, policies))
 		}
@@ -127,7 +127,7 @@ func statementText(path string, s *receipt.Statement, policies []*receipt.Policy
 	line := func(label, format string, args ...any) {
 		fmt.Fprintf(&b, "  %-10s%s\n", label, fmt.Sprintf(format, args...))
 	}
-	fmt.Fprintf(&b, "✓ VERIFIED  %s\n", path)
+	fmt.Fprintf(&b, "✓ VERIFIED  %s\n", quoted(path))
 	line("proven", "entry %d of the log %s is in its tree of %d entries", s.Index, s.Origin, s.Size)
 	line("", "root %s", s.Root.Base64())
 	line("", "signed by %s", strings.Join(s.Signers, ", "))
@@ -145,7 +145,7 @@ func statementText(path string, s *receipt.Statement, policies []*receipt.Policy
 	default:
 		line("", "the header is what was recorded; the PAYLOAD WAS NOT CHECKED")
 	}
-	line("claimed", "by the log: recorded %s", time.UnixMilli(int64(s.Time)).UTC().Format("2006-01-02T15:04:05.000Z"))
+	line("claimed", "by the log: recorded %s", time.UnixMilli(int64(s.Time)).UTC().Format(timeFormat))
 	if h := s.Header; h != nil {
 		line("", "for tenant %s, from %s", quoted(h.Tenant), quoted(h.Submitter))
 		line("", "as %s, %s%s", h.Kind, quoted(h.MediaType), optional(", predicate ", h.PredicateType))
@@ -176,14 +176,6 @@ func statementText(path string, s *receipt.Statement, policies []*receipt.Policy
 	return b.String()
 }
 
-// quoted keeps control characters of evidence away from the terminal.
-func quoted(s string) string {
-	if q := strconv.Quote(s); q[1:len(q)-1] != s {
-		return q
-	}
-	return s
-}
-
 func optional(prefix, s string) string {
 	if s == "" {
 		return ""
@@ -192,7 +184,7 @@ func optional(prefix, s string) string {
 }
 
 // verdict is the JSON form of a verification. Under "claimed" is what only the log says.
-func verdict(path string, s *receipt.Statement, err error) any {
+func verdict(path string, code int, s *receipt.Statement, err error) any {
 	type proven struct {
 		Origin        string   `json:"origin"`
 		Index         uint64   `json:"index"`
@@ -212,6 +204,7 @@ func verdict(path string, s *receipt.Statement, err error) any {
 	type out struct {
 		Receipt   string   `json:"receipt"`
 		Verified  bool     `json:"verified"`
+		Checked   bool     `json:"checked"` // false: the file could not be read, so nothing is known
 		Error     string   `json:"error,omitempty"`
 		Proven    *proven  `json:"proven,omitempty"`
 		Claimed   *claimed `json:"claimed,omitempty"`
@@ -219,7 +212,7 @@ func verdict(path string, s *receipt.Statement, err error) any {
 		Policy    string   `json:"policy,omitempty"`
 	}
 	if err != nil {
-		return out{Receipt: path, Error: err.Error()}
+		return out{Receipt: path, Checked: code != exitFailed, Error: err.Error()}
 	}
 	p := &proven{Origin: s.Origin, Index: s.Index, Size: s.Size, Root: s.Root.Base64(), LeafHash: s.LeafHash.String(), Signers: s.Signers, TagChecked: s.TagChecked}
 	if s.Link != nil {
@@ -228,8 +221,8 @@ func verdict(path string, s *receipt.Statement, err error) any {
 	if s.PayloadSHA256 != nil {
 		p.PayloadSHA256 = s.PayloadSHA256.String()
 	}
-	return out{Receipt: path, Verified: true, Proven: p, Witnessed: s.Witnessed, Policy: s.Policy,
-		Claimed: &claimed{time.UnixMilli(int64(s.Time)).UTC().Format("2006-01-02T15:04:05.000Z"), s.HeaderBytes}}
+	return out{Receipt: path, Verified: true, Checked: true, Proven: p, Witnessed: s.Witnessed, Policy: s.Policy,
+		Claimed: &claimed{time.UnixMilli(int64(s.Time)).UTC().Format(timeFormat), s.HeaderBytes}}
 }
 
 type proveCmd struct {

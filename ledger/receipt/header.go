@@ -240,14 +240,11 @@ func (h *Header) AppendJSON(b []byte) ([]byte, error) {
 
 // HasSubject says whether digest, in the form algorithm:value, is a digest of one of the subjects.
 func (h *Header) HasSubject(digest string) bool {
-	for _, s := range h.Subjects {
-		for alg, v := range s.Digest {
-			if alg+":"+v == digest {
-				return true
-			}
-		}
-	}
-	return false
+	alg, value, ok := strings.Cut(digest, ":")
+	return ok && slices.ContainsFunc(h.Subjects, func(s Subject) bool {
+		v, has := s.Digest[alg]
+		return has && v == value
+	})
 }
 
 // HasSigner says whether one of the signers has the identity or key ID.

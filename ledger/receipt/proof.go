@@ -158,6 +158,9 @@ type Policy struct {
 func ParsePolicy(name string, text []byte) (*Policy, error) {
 	p := &Policy{Name: name, text: string(text)}
 	for i, line := range strings.Split(p.text, "\n") {
+		if strings.ContainsRune(line, '\r') {
+			return nil, fmt.Errorf("policy %s: line %d: a carriage return; save the file with plain line ends", name, i+1)
+		}
 		line, _, _ = strings.Cut(line, "#")
 		switch fields := strings.Fields(line); {
 		case len(fields) == 0:

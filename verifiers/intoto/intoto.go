@@ -22,8 +22,11 @@ const (
 	TypeV1  = "https://in-toto.io/Statement/v1"
 )
 
-// MaxSubjects is how many subjects a statement may have.
-const MaxSubjects = 1024
+// MaxSubjects is how many subjects a statement may have, and MaxDigests how many digests one of them.
+const (
+	MaxSubjects = 1024
+	MaxDigests  = 16
+)
 
 // A Statement is what an in-toto statement says, without its predicate.
 type Statement struct {
@@ -65,6 +68,9 @@ func Parse(data []byte) (*Statement, error) {
 	for i, sub := range raw.Subject {
 		if len(sub.Digest) == 0 {
 			return nil, fmt.Errorf("in-toto statement: subject[%d].digest: missing", i)
+		}
+		if len(sub.Digest) > MaxDigests {
+			return nil, fmt.Errorf("in-toto statement: subject[%d].digest: %d of them, more than %d", i, len(sub.Digest), MaxDigests)
 		}
 		for alg, v := range sub.Digest {
 			if alg == "" || v == "" {

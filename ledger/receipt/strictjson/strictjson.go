@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -118,7 +119,7 @@ func (o *Object) close() {
 		return
 	}
 	for name := range o.members {
-		o.state.fail("%s: unknown member", o.at(name))
+		o.state.fail("%s: unknown member", o.at(strconv.Quote(name)))
 	}
 }
 
@@ -132,7 +133,7 @@ func (o *Object) take(name string, kind jsontext.Kind, want string) (jsontext.Va
 	}
 	delete(o.members, name)
 	if v.Kind() != kind {
-		o.state.fail("%s: not %s", o.at(name), want)
+		o.state.fail("%s: not %s", o.at(plain(name)), want)
 		return nil, false
 	}
 	return v, true
@@ -158,9 +159,18 @@ func (o *Object) String(name string) string {
 func (o *Object) OptionalString(name string) string {
 	s, ok := o.string(name)
 	if ok && s == "" {
-		o.state.fail("%s: empty", o.at(name))
+		o.state.fail("%s: empty", o.at(plain(name)))
 	}
 	return s
+}
+
+// plain keeps control characters of a name that comes from outside away from messages.
+func plain(name string) string {
+	q := strconv.Quote(name)
+	if q[1:len(q)-1] == name {
+		return name
+	}
+	return q
 }
 
 func (o *Object) string(name string) (string, bool) {
