@@ -57,6 +57,9 @@ func (s *Server) public(err error) *connect.Error {
 		if !errors.Is(err, row.err) {
 			continue
 		}
+		if row.err == ledger.ErrFailed {
+			err = row.err // the cause is for the operator
+		}
 		if row.retry > 0 {
 			return retryAs(row.code, err, row.retry)
 		}

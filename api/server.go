@@ -4,7 +4,6 @@
 package api
 
 import (
-	"errors"
 	"log/slog"
 	"math"
 	"net"
@@ -33,7 +32,7 @@ type Config struct {
 	PublicTlog bool     // /tlog/ needs no token
 	// MaxInFlight bounds the bytes of requests that are being read or worked on at once; 0: 512 MiB.
 	MaxInFlight int64
-	// RequestTimeout bounds how long a request may take to arrive and an answer to leave; streams are exempt; 0: two minutes.
+	// RequestTimeout bounds how long a request may take to arrive and an answer, or one message of a stream, to leave; 0: two minutes.
 	RequestTimeout time.Duration
 }
 
@@ -43,19 +42,12 @@ type Server struct {
 	log      *slog.Logger
 	ledger   *ledger.Ledger
 	ingest   *ingest.Ingester
-	tenants  map[string]*Tenant
 	inFlight *semaphore.Weighted
 	errors   *connect.ErrorWriter
 
 	drain     chan struct{} // closed by Drain
 	drainOnce sync.Once
 }
-
-// largeRequest is the size from which a request's bytes count against MaxInFlight; smaller ones are bounded by the number of connections.
-const largeRequest = 256 << 10
-
-// maxBatchBytes bounds a call of AppendBatch, unless one payload may be larger.
-const maxBatchBytes = 64 << 20
 
 // New returns the server. Its handler serves until Drain is called.
 func New(cfg Config) *Server {
@@ -65,19 +57,12 @@ func New(cfg Config) *Server {
 	if cfg.RequestTimeout == 0 {
 		cfg.RequestTimeout = 2 * time.Minute
 	}
-	s := &Server{
+	return &Server{
 		cfg: cfg, log: cfg.Logger, ledger: cfg.Ledger, ingest: &ingest.Ingester{Ledger: cfg.Ledger, MaxPayload: cfg.MaxPayload},
-		tenants: map[string]*Tenant{}, inFlight: semaphore.NewWeighted(max(cfg.MaxInFlight, cfg.maxRequest())),
-		errors: connect.NewErrorWriter(), drain: make(chan struct{}),
+		inFlight: semaphore.NewWeighted(max(cfg.MaxInFlight, cfg.maxRequest())),
+		errors:   connect.NewErrorWriter(), drain: make(chan struct{}),
 	}
-	for i := range cfg.Tenants {
-		s.tenants[cfg.Tenants[i].Name] = &cfg.Tenants[i]
-	}
-	return s
 }
-
-// maxRequest is the largest request: base64 in JSON makes a payload a third larger.
-func (c *Config) maxRequest() int64 { return max(c.MaxPayload*3/2+64<<10, maxBatchBytes) }
 
 // Drain ends the streams, which would otherwise keep the HTTP server from shutting down. Calls under way are finished.
 func (s *Server) Drain() { s.drainOnce.Do(func() { close(s.drain) }) }
@@ -110,10 +95,10 @@ func (s *Server) Handler() http.Handler {
 	path, h := munimentv1connect.NewLedgerServiceHandler(&service{s}, opts...)
 	mux.Handle(path, s.authenticate(s.bound(h)))
 
-	mux.Handle(grpchealth.NewHandler(healthChecker{s}))
+	mux.Handle(grpchealth.NewHandler(healthChecker{s}, connect.WithReadMaxBytes(maxHealthBytes)))
 	reflector := grpcreflect.NewStaticReflector(munimentv1connect.LedgerServiceName, grpchealth.HealthV1ServiceName)
 	for _, mount := range []func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler){grpcreflect.NewHandlerV1, grpcreflect.NewHandlerV1Alpha} {
-		path, h := mount(reflector)
+		path, h := mount(reflector, connect.WithReadMaxBytes(maxReflectionBytes))
 		mux.Handle(path, s.operator(h))
 	}
 	mux.Handle("GET /metrics", s.operator(s.cfg.Metrics.handler()))
@@ -128,54 +113,6 @@ func (s *Server) Handler() http.Handler {
 		http.Error(w, "no such path; the API is at /"+munimentv1connect.LedgerServiceName+"/, the public log at /tlog/checkpoint", http.StatusNotFound)
 	})
 	return s.deadline(mux)
-}
-
-// isStream says whether the request is for a call that has no end.
-func isStream(r *http.Request) bool {
-	return r.URL.Path == munimentv1connect.LedgerServiceWatchEntriesProcedure
-}
-
-// deadline bounds how long a request may trickle in and how long its answer may take to be read. Streams have no end. Every request sets its
-// own deadlines, because over HTTP/1.1 those of the request before on the same connection would still hold.
-func (s *Server) deadline(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		until := time.Time{} // none
-		if !isStream(r) {
-			until = time.Now().Add(s.cfg.RequestTimeout)
-		}
-		c := http.NewResponseController(w)
-		// A connection that can't have deadlines is bounded by the server's own timeouts.
-		_ = c.SetReadDeadline(until)
-		_ = c.SetWriteDeadline(until)
-		next.ServeHTTP(w, r)
-	})
-}
-
-// bound refuses a request that is too large, or that would bring the bytes at work above their limit, before it is read.
-func (s *Server) bound(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		size := r.ContentLength
-		if size > s.cfg.maxRequest() {
-			s.refuse(w, r, fieldError(connect.CodeInvalidArgument, "submission.payload", "the request has %d bytes; a payload may have %d", size, s.cfg.MaxPayload))
-			return
-		}
-		if isStream(r) { // holds no bytes for the time that it lasts
-			r.Body = http.MaxBytesReader(w, r.Body, largeRequest)
-			next.ServeHTTP(w, r)
-			return
-		}
-		if size < 0 && r.Method != http.MethodGet {
-			size = largeRequest // of unknown length, as a gRPC call has; the reader's limit holds
-		}
-		if size >= largeRequest {
-			if !s.inFlight.TryAcquire(size) {
-				s.refuse(w, r, retryLater(errors.New("too many large requests are being worked on; retry later"), time.Second))
-				return
-			}
-			defer s.inFlight.Release(size)
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 // operator lets callers on this machine in, and whoever has a token.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"filippo.io/torchwood"
@@ -35,6 +36,7 @@ func (s *Server) tlog(w http.ResponseWriter, r *http.Request) {
 	case err == nil:
 		w.Header().Set("Content-Type", "application/octet-stream")
 		w.Header().Set("Cache-Control", s.cacheScope()+immutable)
+		w.Header().Set("Content-Length", strconv.Itoa(len(data)))
 		_, _ = w.Write(data) // the client has gone
 	case errors.Is(err, errTilePath) || errors.Is(err, ledger.ErrOutOfRange):
 		w.Header().Set("Cache-Control", "no-store")

@@ -92,16 +92,12 @@ func TestStockClientReadsTheLog(t *testing.T) {
 		t.Errorf("the receipt's proof: %v", err)
 	}
 	proof, err := ts.client(acmeToken).GetConsistencyProof(context.Background(), connect.NewRequest(&munimentv1.GetConsistencyProofRequest{FromSize: 1000}))
-	if err != nil || uint64(proof.Msg.ToSize) != s.Size {
+	if err != nil || proof.Msg.ToSize != s.Size {
 		t.Fatal(proof, err)
 	}
 	var tree tlog.TreeProof
 	for _, h := range proof.Msg.Hashes {
 		tree = append(tree, tlog.Hash(h))
-	}
-	old, err := ts.ledger.Published().ConsistencyProof(context.Background(), 0, 1000)
-	if err != nil || len(old) != 0 {
-		t.Fatal(old, err)
 	}
 	in, err := ts.client(acmeToken).GetInclusionProof(context.Background(), connect.NewRequest(&munimentv1.GetInclusionProofRequest{Index: a.Index}))
 	if err != nil || receipt.Hash(in.Msg.LeafHash) != s.LeafHash || len(in.Msg.Hashes) == 0 {
@@ -114,9 +110,7 @@ func TestStockClientReadsTheLog(t *testing.T) {
 	if err := tlog.CheckRecord(record, int64(s.Size), tlog.Hash(s.Root), int64(a.Index), tlog.Hash(s.LeafHash)); err != nil {
 		t.Errorf("inclusion proof: %v", err)
 	}
-	// The old root is that of the first receipts.
-	r1000 := rootOf(t, ts, 1000)
-	if err := tlog.CheckTree(tree, int64(s.Size), tlog.Hash(s.Root), 1000, r1000); err != nil {
+	if err := tlog.CheckTree(tree, int64(s.Size), tlog.Hash(s.Root), 1000, rootOf(t, ts, 1000)); err != nil {
 		t.Errorf("consistency proof: %v", err)
 	}
 }
@@ -188,20 +182,11 @@ func TestTlogPaths(t *testing.T) {
 		"tile/0/-01", "tile/0/003", "tile/0/003.p/6", "tile/0/004.p/1", "tile/00/000", "tile/-1/000", "tile/+0/000", "tile/1/000", "tile/1/000.p/4", "tile/2/000", "tile/2/000.p/1",
 		"tile/7/000.p/1", "tile/63/000", "tile/64/000", "tile/255/000", "tile/256/000", "tile/99999999999999999999/000", "tile/data/000", "tile/entries", "tile/entries/", "tile/entries/003",
 		"tile/entries/003.p/6", "tile/entries/004.p/1", "tile/entries/000/", "tile/8/0/000", "tile/0/x999/x999/x999/x999/x999/x999/999", "tile/0/x001/001", "tile/entries/x001/001",
-		"tile/entries/x999/x999/x999/x999/x999/x999/999", "tile/0/000?x=/../001.p/300/x", "tile/0/%30%30%30%2e", "tile/0/0%000", "tile/0/000%00", "issuer/x", "log.v3.json",
+		"tile/entries/x999/x999/x999/x999/x999/x999/999", "tile/0/%30%30%30%2e", "tile/0/000%00", "tile/0/%252e", "tile%2f0%2f000.p%2f999", "issuer/x", "log.v3.json",
 	} {
-		path, query, _ := strings.Cut(path, "?")
-		if query != "" || strings.Contains(path, "%000") || strings.Contains(path, "%00") {
-			continue // not for the mux to see; see below
-		}
 		a := ts.get("/tlog/" + path)
 		if a.status != 404 || a.header.Get("Cache-Control") != "no-store" {
 			t.Errorf("GET /tlog/%s: status %d, %s", path, a.status, a.header.Get("Cache-Control"))
-		}
-	}
-	for _, path := range []string{"/tlog/tile/0/000%00", "/tlog/%2e%2e/healthz", "/tlog/tile/0/%252e", "/tlog/tile%2f0%2f000.p%2f999"} {
-		if a := ts.get(path); a.status == 200 || a.status >= 500 {
-			t.Errorf("GET %s: status %d", path, a.status)
 		}
 	}
 	// net/http sends a path that isn't clean to the clean one, which is nothing here.

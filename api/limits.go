@@ -1,0 +1,150 @@
+package api
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+	"golang.org/x/sync/semaphore"
+
+	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
+)
+
+const (
+	// largeRequest is the size from which a request's bytes count against MaxInFlight; smaller ones are bounded by the number of connections.
+	largeRequest = 256 << 10
+	// maxBatchBytes bounds a call of AppendBatch, unless one payload may be larger.
+	maxBatchBytes = 64 << 20
+	// Health checks need no token, so that they may not cost anything.
+	maxHealthBytes     = 4 << 10
+	maxReflectionBytes = 64 << 10
+)
+
+// maxRequest is the largest request: base64 in JSON makes a payload a third larger.
+func (c *Config) maxRequest() int64 { return max(c.MaxPayload*3/2+64<<10, maxBatchBytes) }
+
+// isStream says whether the request is for a call that has no end.
+func isStream(r *http.Request) bool {
+	return r.URL.Path == munimentv1connect.LedgerServiceWatchEntriesProcedure
+}
+
+// deadline bounds how long a request may trickle in, and how long its answer may take to be read; of a stream, each message. Every request sets
+// its own deadlines, because over HTTP/1.1 those of the request before on the same connection would still hold.
+func (s *Server) deadline(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := http.NewResponseController(w)
+		until := time.Now().Add(s.cfg.RequestTimeout)
+		// A connection that can't have deadlines is bounded by the server's own timeouts.
+		_ = c.SetReadDeadline(until)
+		_ = c.SetWriteDeadline(until)
+		if isStream(r) {
+			w = &streamWriter{ResponseWriter: w, control: c, timeout: s.cfg.RequestTimeout}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// A streamWriter gives each message of a stream its own deadline, so that a stream may last, but a reader that has stopped does not hold it.
+type streamWriter struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	timeout time.Duration
+}
+
+func (w *streamWriter) extend() {
+	_ = w.control.SetReadDeadline(time.Time{}) // the request has been read when the answer begins
+	_ = w.control.SetWriteDeadline(time.Now().Add(w.timeout))
+}
+
+func (w *streamWriter) Write(b []byte) (int, error) {
+	w.extend()
+	return w.ResponseWriter.Write(b)
+}
+
+// Flush implements http.Flusher.
+func (w *streamWriter) Flush() {
+	w.extend()
+	_ = w.control.Flush() // the next write says so if the client has gone
+}
+
+// Unwrap serves http.ResponseController.
+func (w *streamWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// bound refuses a request that is too large, or that would bring the bytes at work above their limit.
+func (s *Server) bound(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		size, limit := r.ContentLength, s.cfg.maxRequest()
+		if size > limit {
+			s.refuse(w, r, fieldError(connect.CodeInvalidArgument, "submission.payload", "the request has %d bytes; a payload may have %d", size, s.cfg.MaxPayload))
+			return
+		}
+		if isStream(r) { // it holds no bytes for the time that it lasts
+			r.Body = http.MaxBytesReader(w, r.Body, largeRequest)
+			next.ServeHTTP(w, r)
+			return
+		}
+		held := &reservation{sem: s.inFlight}
+		defer held.release()
+		switch {
+		case isCompressed(r):
+			size = limit // what a small body inflates to, nobody knows
+			fallthrough
+		case size >= largeRequest:
+			if !held.add(size) {
+				s.refuse(w, r, errBusy())
+				return
+			}
+		case size < 0: // of unknown length, as every gRPC call is: counted as it is read
+			r.Body = &countedBody{ReadCloser: r.Body, free: largeRequest, held: held}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func errBusy() *connect.Error {
+	return retryLater(errors.New("too many large requests are being worked on; retry later"), time.Second)
+}
+
+func isCompressed(r *http.Request) bool {
+	for _, h := range []string{"Content-Encoding", "Connect-Content-Encoding", "Grpc-Encoding"} {
+		if v := r.Header.Get(h); v != "" && v != "identity" {
+			return true
+		}
+	}
+	return r.Method == http.MethodGet && r.URL.Query().Get("compression") != ""
+}
+
+// A reservation is a request's share of the bytes at work.
+type reservation struct {
+	sem   *semaphore.Weighted
+	bytes int64
+}
+
+func (r *reservation) add(n int64) bool {
+	if !r.sem.TryAcquire(n) {
+		return false
+	}
+	r.bytes += n
+	return true
+}
+
+func (r *reservation) release() { r.sem.Release(r.bytes) }
+
+// A countedBody reserves bytes as they are read.
+type countedBody struct {
+	io.ReadCloser
+	free int64 // may be read before more is reserved
+	held *reservation
+}
+
+func (b *countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	for b.free -= int64(n); b.free < 0; b.free += largeRequest {
+		if !b.held.add(largeRequest) {
+			return n, errBusy()
+		}
+	}
+	return n, err
+}

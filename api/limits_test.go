@@ -1,0 +1,78 @@
+package api
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect"
+	"golang.org/x/sync/semaphore"
+)
+
+// TestBytesAtWork checks what each sort of request reserves, while it is worked on and afterwards.
+func TestBytesAtWork(t *testing.T) {
+	limit := (&Config{MaxPayload: 1 << 20}).maxRequest()
+	s := &Server{cfg: Config{MaxPayload: 1 << 20}, inFlight: semaphore.NewWeighted(limit), errors: connect.NewErrorWriter()}
+	for _, c := range []struct {
+		name    string
+		request func() *http.Request
+		want    int64 // reserved when the body has been read
+	}{
+		{"small", func() *http.Request { return post(strings.NewReader("x")) }, 0},
+		{"large", func() *http.Request { return post(bytes.NewReader(make([]byte, 1<<20))) }, 1 << 20},
+		{"small, compressed", func() *http.Request {
+			r := post(strings.NewReader("x"))
+			r.Header.Set("Content-Encoding", "gzip")
+			return r
+		}, limit},
+		{"of unknown length, small", func() *http.Request { return post(io.MultiReader(strings.NewReader("x"))) }, 0},
+		{"of unknown length, large", func() *http.Request { return post(io.MultiReader(bytes.NewReader(make([]byte, 1<<20)))) }, 3 * largeRequest},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			called := false
+			h := s.bound(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				called = true
+				if _, err := io.Copy(io.Discard, r.Body); err != nil {
+					t.Error(err)
+				}
+				if s.inFlight.TryAcquire(limit - c.want + 1) {
+					t.Errorf("fewer than %d bytes are reserved", c.want)
+				} else if !s.inFlight.TryAcquire(limit - c.want) {
+					t.Errorf("more than %d bytes are reserved", c.want)
+				} else {
+					s.inFlight.Release(limit - c.want)
+				}
+			}))
+			h.ServeHTTP(httptest.NewRecorder(), c.request())
+			if !called {
+				t.Error("refused")
+			}
+			if !s.inFlight.TryAcquire(limit) {
+				t.Fatal("something stays reserved")
+			}
+			defer s.inFlight.Release(limit)
+			if c.want == 0 {
+				return
+			}
+			// With nothing left it is refused, before or while it is read.
+			w := httptest.NewRecorder()
+			s.bound(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if _, err := io.Copy(io.Discard, r.Body); err != nil {
+					s.refuse(w, r, connect.NewError(connect.CodeOf(err), err))
+				}
+			})).ServeHTTP(w, c.request())
+			if w.Code != http.StatusTooManyRequests {
+				t.Errorf("status %d with nothing left", w.Code)
+			}
+		})
+	}
+}
+
+func post(body io.Reader) *http.Request {
+	r := httptest.NewRequest(http.MethodPost, "/muniment.v1.LedgerService/Append", body)
+	r.Header.Set("Content-Type", "application/proto")
+	return r
+}
