@@ -354,9 +354,9 @@ func TestRetryAfter(t *testing.T) {
 		}()
 	}
 	send("in the commit")
-	await(func() bool { return ts.ledger.Pending() == 0 && ts.gateTaken() })
+	await(t, "the first is in the commit", func() bool { return ts.ledger.Pending() == 0 && ts.gateTaken() })
 	send("in the queue")
-	await(func() bool { return ts.ledger.Pending() == 1 })
+	await(t, "the second is in the queue", func() bool { return ts.ledger.Pending() == 1 })
 	for name, opts := range map[string][]connect.ClientOption{"Connect": nil, "gRPC": {connect.WithGRPC()}} {
 		_, err := ts.client(acmeToken, opts...).Append(ctx, request("acme", "one too many"))
 		wantCode(t, "an append to the full queue by "+name, err, connect.CodeResourceExhausted, "")

@@ -212,9 +212,13 @@ func (ts *testServer) failCommits(err error) {
 	ts.failNext = err
 }
 
-func await(f func() bool) {
-	for !f() {
-		runtime.Gosched()
+// await waits until something is so, and fails the test if it never is.
+func await(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !f(); runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatalf("not after a minute: %s", what)
+		}
 	}
 }
 

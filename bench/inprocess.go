@@ -164,6 +164,7 @@ func (b *bench) largeLog() {
 	l := b.open("large")
 	rng := newRNG()
 	at := func(label string) {
+		settle(l.dir)
 		d0 := diskBytes(l.dir)
 		s := times(300, func(int) { l.append(rng, 1) })
 		row(fmt.Sprintf("at %s entries, one appender: receipt", label), s.String(), fmt.Sprintf("%d bytes written to disk an append", (diskBytes(l.dir)-d0)/300))
@@ -208,13 +209,34 @@ func (b *bench) largeLog() {
 	rss := residentBytes()
 	row(fmt.Sprintf("memory at %d entries: resident, of which Go heap", p.Size), fmt.Sprintf("%d, %d MiB", rss>>20, m.HeapAlloc>>20), fmt.Sprintf("goal 512 MiB: %.2f×", 512/float64(rss>>20)))
 	l.close() // flushes; what is on disk then is what stays
-	disk := diskBytes(l.dir)
-	per := float64(disk)/float64(p.Size) - 1024
-	row(fmt.Sprintf("disk an entry beyond its payload, %d entries", p.Size), fmt.Sprintf("%.0f bytes", per), fmt.Sprintf("goal 400: %.2f×", 400/per))
+	n = l.ledger.Published().Size
+	kinds := diskBytesByKind(l.dir)
+	per := float64(kinds[".sst"]+kinds[".blob"])/float64(n) - 1024
+	row(fmt.Sprintf("disk an entry beyond its payload, %d entries", n), fmt.Sprintf("%.0f bytes", per), fmt.Sprintf("goal 400: %.2f×; tables %d MiB, blobs %d MiB, and %d MiB of write-ahead log for the whole store",
+		400/per, kinds[".sst"]>>20, kinds[".blob"]>>20, kinds[".log"]>>20))
+}
+
+// settle waits until flushes and compactions have ended.
+func settle(dir string) {
+	for last, same := int64(-1), 0; same < 10; time.Sleep(100 * time.Millisecond) {
+		now := diskBytes(dir)
+		if same++; now != last {
+			last, same = now, 0
+		}
+	}
 }
 
 func diskBytes(dir string) int64 {
 	var n int64
+	for _, size := range diskBytesByKind(dir) {
+		n += size
+	}
+	return n
+}
+
+// diskBytesByKind returns what the files below a folder take, by the ending of their names.
+func diskBytesByKind(dir string) map[string]int64 {
+	n := map[string]int64{}
 	check(filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil {
 			if os.IsNotExist(err) { // a compaction deleted it
@@ -223,7 +245,7 @@ func diskBytes(dir string) int64 {
 			return err
 		}
 		if info, err := d.Info(); err == nil && info.Mode().IsRegular() {
-			n += info.Size()
+			n[filepath.Ext(info.Name())] += info.Size()
 		}
 		return nil
 	}))

@@ -187,7 +187,7 @@ func recognise(payload []byte) string {
 // checkDocument makes sure that what calls itself JSON is.
 func checkDocument(mediaType string, payload []byte) error {
 	base, _, err := mime.ParseMediaType(mediaType)
-	if err != nil {
+	if err != nil || !strings.Contains(base, "/") {
 		return fieldErrorf("media_type", "%q is not a media type", mediaType)
 	}
 	if base != "application/json" && !strings.HasSuffix(base, "+json") {

@@ -25,7 +25,7 @@ func TestGroupCommit(t *testing.T) {
 	for i := range n {
 		answers = append(answers, tl.appendLater(acme.draft(fmt.Sprint("evidence ", i))))
 	}
-	tl.awaitPending(n)
+	tl.awaitPending(t, n)
 	release()
 	<-blocker
 	roots := map[string]int{}
@@ -54,7 +54,7 @@ func TestCallsStayTogether(t *testing.T) {
 	for i := range 20 {
 		answers = append(answers, tl.appendLater(acme.drafts(fmt.Sprint("call ", i), 5)...))
 	}
-	tl.awaitPending(100)
+	tl.awaitPending(t, 100)
 	release()
 	<-blocker
 	for i, c := range answers {
@@ -98,7 +98,7 @@ func TestBatchBounds(t *testing.T) {
 					n++
 				}
 				answers = append(answers, tl.appendLater(drafts...))
-				tl.awaitPending(n) // so that the calls wait in their order
+				tl.awaitPending(t, n) // so that the calls wait in their order
 			}
 			release()
 			<-blocker
@@ -123,7 +123,7 @@ func TestQueueBounds(t *testing.T) {
 			var answers []<-chan answer
 			for i := range 4 {
 				answers = append(answers, tl.appendLater(acme.draft(fmt.Sprint("evidence ", i))))
-				tl.awaitPending(i + 1)
+				tl.awaitPending(t, i+1)
 			}
 			full := func(drafts ...Draft) {
 				t.Helper()
@@ -160,13 +160,13 @@ func TestClose(t *testing.T) {
 	for i := range 5 {
 		answers = append(answers, tl.appendLater(acme.draft(fmt.Sprint("evidence ", i))))
 	}
-	tl.awaitPending(5)
+	tl.awaitPending(t, 5)
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
 		tl.Close()
 	}()
-	await(tl.queue.isClosed)
+	await(t, "the queue is closed", tl.queue.isClosed)
 	_, err := tl.Append(context.Background(), []Draft{acme.draft("too late")})
 	wantErr(t, "an append while closing", err, ErrClosed)
 	wantErr(t, "Ready while closing", tl.Ready(), ErrClosed)

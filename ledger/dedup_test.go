@@ -84,7 +84,7 @@ func TestRacingCopies(t *testing.T) {
 					answers = append(answers, tl.appendLater(acme.draft(fmt.Sprint("other ", i))))
 				}
 			}
-			tl.awaitPending(copies + copies/10)
+			tl.awaitPending(t, copies+copies/10)
 			release()
 			if a := <-blocker; a.err != nil {
 				t.Fatal(a.err)
@@ -203,7 +203,7 @@ func TestRacingKeys(t *testing.T) {
 	for i := range 20 {
 		answers = append(answers, tl.appendLater(acme.event("key", fmt.Sprint(i, "%"))))
 	}
-	tl.awaitPending(20)
+	tl.awaitPending(t, 20)
 	release()
 	<-blocker
 	recorded, refused := 0, 0
@@ -237,7 +237,7 @@ func TestCancelledAppend(t *testing.T) {
 		_, err := tl.Append(ctx, []Draft{acme.draft("evidence")})
 		got <- err
 	}()
-	tl.awaitPending(1)
+	tl.awaitPending(t, 1)
 	cancel()
 	if err := <-got; !errors.Is(err, context.Canceled) {
 		t.Fatalf("got error %v", err)

@@ -44,7 +44,7 @@ func TestFailedCommit(t *testing.T) {
 			for range 5 {
 				waiting = append(waiting, tl.appendLater(acme.draft("waits"), globex.draft("waits")))
 			}
-			tl.awaitPending(10)
+			tl.awaitPending(t, 10)
 			sameLines(t, "while a commit waits", observe(tl, 255, testSubject, acme, globex), before)
 			release()
 			if a := <-good; a.err != nil {
@@ -98,7 +98,7 @@ func TestFailedCommitFailsTheQueue(t *testing.T) {
 	for range 5 {
 		waiting = append(waiting, tl.appendLater(acme.draft("waits")))
 	}
-	tl.awaitPending(5)
+	tl.awaitPending(t, 5)
 	tl.hooks.fail(nil, errTestDisk)
 	release()
 	wantErr(t, "the first", (<-first).err, ErrFailed)

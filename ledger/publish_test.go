@@ -134,8 +134,14 @@ func checkUnpublished(t *testing.T, tl *testLog) {
 	}
 	sameLines(t, "before the commit is durable", observe(tl, size, testSubject, acme, globex), before)
 
+	// The look-up that comes before the queue must leave the decision to the sequencer, too.
+	p, d := &pending{}, acme.draft("new evidence")
+	p.prepare(tl.ids, &d)
+	if err := tl.lookup(context.Background(), p); err != nil || p.existing || p.checked != size {
+		t.Fatalf("the look-up found an entry that was not published: existing %t, checked up to %d, %v", p.existing, p.checked, err)
+	}
 	again := tl.appendLater(acme.draft("new evidence"))
-	tl.awaitPending(1)
+	tl.awaitPending(t, 1)
 	known := tl.mustAppend(t, acme.draft("acme's"))
 	if !known[0].Duplicate || known[0].Index != size-1 {
 		t.Fatalf("published evidence, submitted again: %+v", known[0])

@@ -1,6 +1,9 @@
 package ledger
 
-import "sync"
+import (
+	"runtime"
+	"sync"
+)
 
 // A queue holds the groups that wait to be sequenced. Its bound is the ledger's protection against more work than the disk takes.
 type queue struct {
@@ -48,6 +51,10 @@ func (q *queue) take() []*group {
 		}
 		q.filled.Wait()
 	}
+	// Where the processors are busy, callers that are ready to run may add theirs first: fewer, larger commits. Where they are not, this is nothing.
+	q.mu.Unlock()
+	runtime.Gosched()
+	q.mu.Lock()
 	n, entries, bytes := 0, 0, int64(0)
 	for ; n < len(q.groups); n++ {
 		g := q.groups[n]

@@ -310,11 +310,18 @@ func (tl *testLog) appendLater(drafts ...Draft) <-chan answer {
 }
 
 // awaitPending waits until n entries wait in the queue.
-func (tl *testLog) awaitPending(n int) { await(func() bool { return tl.Pending() == n }) }
+func (tl *testLog) awaitPending(t *testing.T, n int) {
+	t.Helper()
+	await(t, fmt.Sprintf("%d entries are waiting", n), func() bool { return tl.Pending() == n })
+}
 
-func await(f func() bool) {
-	for !f() {
-		runtime.Gosched()
+// await waits until something is so, and fails the test if it never is.
+func await(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !f(); runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatalf("not after a minute: %s", what)
+		}
 	}
 }
 

@@ -312,7 +312,13 @@ type receiptCase struct {
 
 func (v *receiptVectors) verify(t *testing.T, c *receiptCase) (*Statement, error) {
 	t.Helper()
-	var policies []*Policy
+	policies, o, data := v.inputs(t, c)
+	return Verify(data, policies, o)
+}
+
+// inputs are what the case gives to the verifier.
+func (v *receiptVectors) inputs(t *testing.T, c *receiptCase) (policies []*Policy, o Options, data []byte) {
+	t.Helper()
 	for _, name := range c.Policies {
 		p, err := ParsePolicy(name, []byte(v.Policies[name]))
 		if err != nil {
@@ -320,7 +326,7 @@ func (v *receiptVectors) verify(t *testing.T, c *receiptCase) (*Statement, error
 		}
 		policies = append(policies, p)
 	}
-	o := Options{HeaderOnly: c.HeaderOnly, Tenant: c.Expect["tenant"], Kind: c.Expect["kind"], Subject: c.Expect["subject"]}
+	o = Options{HeaderOnly: c.HeaderOnly, Tenant: c.Expect["tenant"], Kind: c.Expect["kind"], Subject: c.Expect["subject"]}
 	if c.Payload != "" {
 		o.Payload, _ = base64.StdEncoding.DecodeString(v.Payloads[c.Payload])
 	}
@@ -338,7 +344,7 @@ func (v *receiptVectors) verify(t *testing.T, c *receiptCase) (*Statement, error
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Verify(data, policies, o)
+	return policies, o, data
 }
 
 // statementMap is the statement as docs/spec/receipt.md, section 6, writes it.

@@ -1,0 +1,98 @@
+package ingest
+
+import (
+	"testing"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/verifiers/dsse"
+	"muniment.dev/muniment/verifiers/intoto"
+	"muniment.dev/muniment/verifiers/sigstore"
+)
+
+func seeds(f *testing.F) (all [][]byte) {
+	f.Helper()
+	for _, path := range []string{
+		provenance, "examples/bundle-publish.json", statement, bundles + "dsse.sigstore.json", bundles + "othername.sigstore.json", bundles + "public-key-validity.sigstore.json",
+	} {
+		all = append(all, realEvidence(f, path))
+	}
+	all = append(all, []byte(envelope(intoto.MediaType, all[2], "key")), []byte(`{"_type":"https://in-toto.io/Statement/v1","subject":[{"digest":{"a":"b"}}],"predicateType":"p"}`), []byte("{}"), nil)
+	return all
+}
+
+// Whatever can be read can be put into a header, and found there again.
+func checkContents(t *testing.T, c contents) {
+	t.Helper()
+	h := &receipt.Header{
+		Origin: "log", Tenant: "acme", Kind: "attestation", MediaType: c.mediaType, Subjects: c.subjects, PredicateType: c.predicateType, Signers: c.signers,
+		Submitter: "token:acme", Verification: receipt.Verification{Result: receipt.Unverified},
+	}
+	b, err := h.AppendJSON(nil)
+	if err != nil {
+		return // refused as a submission
+	}
+	if _, err := receipt.ParseHeader(b); err != nil {
+		t.Fatalf("a header that nobody can read: %v\n%s", err, b)
+	}
+}
+
+func FuzzAttestation(f *testing.F) {
+	for _, s := range seeds(f) {
+		for _, mediaType := range []string{"", dsse.MediaType, intoto.MediaType, sigstore.MediaTypePrefix + ".v0.3+json", "application/json", "text/plain"} {
+			f.Add(mediaType, s)
+		}
+	}
+	f.Fuzz(func(t *testing.T, mediaType string, payload []byte) {
+		is := recognise(payload)
+		c, err := readAttestation(mediaType, payload)
+		if err != nil {
+			return
+		}
+		if mediaType == "" && is == "" || c.mediaType == "" {
+			t.Fatalf("a document without a media type: %q", payload)
+		}
+		checkContents(t, c)
+	})
+}
+
+func FuzzStatement(f *testing.F) {
+	for _, s := range seeds(f) {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if s, err := intoto.Parse(data); err == nil {
+			checkContents(t, contents{mediaType: intoto.MediaType, subjects: s.Subjects, predicateType: s.PredicateType})
+		}
+	})
+}
+
+func FuzzEnvelope(f *testing.F) {
+	for _, s := range seeds(f) {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if e, err := dsse.Parse(data); err == nil {
+			checkContents(t, contents{mediaType: dsse.MediaType, signers: e.Signers})
+		}
+	})
+}
+
+func FuzzBundle(f *testing.F) {
+	for _, s := range seeds(f) {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if b, err := sigstore.Parse(data); err == nil {
+			checkContents(t, contents{mediaType: b.MediaType, subjects: b.Subjects, predicateType: b.PredicateType, signers: b.Signers})
+		}
+	})
+}
+
+func FuzzBackfillCheckpoint(f *testing.F) {
+	f.Add([]byte(`{"entity":"Asset","checkpoint":"50%","acaScore":0.96,"ts":"2026-04-19T12:00Z","rollbackReady":true}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if c, err := kinds["backfill-checkpoint"].read("", data); err == nil {
+			checkContents(t, c)
+		}
+	})
+}
