@@ -203,10 +203,6 @@ func TestMalformedRequests(t *testing.T) {
 	ts.append("acme", "first")
 	defer ts.unchanged()()
 	valid := fmt.Sprintf(`{"tenant":"acme","submission":{"kind":"attestation","mediaType":"text/plain","payload":%q}}`, base64.StdEncoding.EncodeToString([]byte("x")))
-	var bomb bytes.Buffer
-	z := gzip.NewWriter(&bomb)
-	io.CopyN(z, zeros{}, 70<<20)
-	z.Close()
 	for _, c := range []struct {
 		name, method, contentType, body string
 		code                            string
@@ -238,7 +234,7 @@ func TestMalformedRequests(t *testing.T) {
 		}
 	}
 	header := map[string]string{"Content-Type": "application/proto", "Content-Encoding": "gzip"}
-	if code, message, _ := ts.do(ts.h1, "POST", "/muniment.v1.LedgerService/Append", acmeToken, header, &bomb).connectError(t); code != "resource_exhausted" {
+	if code, message, _ := ts.do(ts.h1, "POST", "/muniment.v1.LedgerService/Append", acmeToken, header, bomb(t, 70)).connectError(t); code != "resource_exhausted" {
 		t.Errorf("a decompression bomb: got %s, %q", code, message)
 	}
 	for name, contentType := range map[string]string{"no content type": "", "a form": "application/x-www-form-urlencoded"} {
@@ -267,6 +263,20 @@ func TestMalformedRequests(t *testing.T) {
 	if code != "invalid_argument" || !strings.Contains(message, "submission.payload") || fmt.Sprint(fields) != "[submission.payload]" {
 		t.Errorf("a request of a tebibyte: got %s, %q, %q", code, message, fields)
 	}
+}
+
+// bomb returns a gzip file that inflates to so many mebibytes: one, again and again.
+func bomb(t *testing.T, mebibytes int) io.Reader {
+	t.Helper()
+	var one bytes.Buffer
+	z := gzip.NewWriter(&one)
+	if _, err := io.CopyN(z, zeros{}, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return bytes.NewReader(bytes.Repeat(one.Bytes(), mebibytes))
 }
 
 type zeros struct{}

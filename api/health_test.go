@@ -1,8 +1,6 @@
 package api_test
 
 import (
-	"bytes"
-	"compress/gzip"
 	"io"
 	"net/http"
 	"strings"
@@ -12,18 +10,7 @@ import (
 // TestHealthIsBounded sends a health check that would inflate to 400 MB.
 func TestHealthIsBounded(t *testing.T) {
 	ts := newServer(t)
-	var bomb bytes.Buffer
-	z := gzip.NewWriter(&bomb)
-	zeros := make([]byte, 1<<20)
-	for range 400 {
-		if _, err := z.Write(zeros); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	req, err := http.NewRequest(http.MethodPost, ts.url+"/grpc.health.v1.Health/Check", &bomb)
+	req, err := http.NewRequest(http.MethodPost, ts.url+"/grpc.health.v1.Health/Check", bomb(t, 400))
 	if err != nil {
 		t.Fatal(err)
 	}

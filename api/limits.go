@@ -53,20 +53,28 @@ type streamWriter struct {
 	timeout time.Duration
 }
 
-func (w *streamWriter) extend() {
+// timed runs a write under its own deadline, and none holds between two: over HTTP/2 a deadline that passes ends even an idle stream.
+func (w *streamWriter) timed(write func() error) error {
 	_ = w.control.SetReadDeadline(time.Time{}) // the request has been read when the answer begins
 	_ = w.control.SetWriteDeadline(time.Now().Add(w.timeout))
+	err := write()
+	if err == nil {
+		_ = w.control.SetWriteDeadline(time.Time{})
+	}
+	return err
 }
 
-func (w *streamWriter) Write(b []byte) (int, error) {
-	w.extend()
-	return w.ResponseWriter.Write(b)
+func (w *streamWriter) Write(b []byte) (n int, err error) {
+	err = w.timed(func() error {
+		n, err = w.ResponseWriter.Write(b)
+		return err
+	})
+	return n, err
 }
 
 // Flush implements http.Flusher.
 func (w *streamWriter) Flush() {
-	w.extend()
-	_ = w.control.Flush() // the next write says so if the client has gone
+	_ = w.timed(w.control.Flush) // the next write says so if the client has gone
 }
 
 // Unwrap serves http.ResponseController.

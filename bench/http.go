@@ -185,7 +185,7 @@ func (b *bench) tessera() {
 		defer res.Body.Close()
 		body, err := io.ReadAll(res.Body)
 		if err == nil && res.StatusCode != http.StatusOK {
-			err = fmt.Errorf("Tessera: %s %s", res.Status, body)
+			err = fmt.Errorf("the peer: %s %s", res.Status, body)
 		}
 		return err
 	}

@@ -138,7 +138,6 @@ func TestListIsTheNaiveFilter(t *testing.T) {
 // Pages that are read while the log grows miss nothing and repeat nothing.
 func TestPagesOfAGrowingLog(t *testing.T) {
 	tl := searchLog(t, 40)
-	want := naiveList(t, tl, acme, Filter{})
 	for _, oldest := range []bool{true, false} {
 		q := Query{OldestFirst: oldest, Limit: 7}
 		var got []uint64
@@ -160,10 +159,8 @@ func TestPagesOfAGrowingLog(t *testing.T) {
 				t.Fatalf("the page is of size %d", page.Size)
 			}
 		}
-		if oldest {
-			want = naiveList(t, tl, acme, Filter{})
-		} else {
-			want = naiveList(t, tl, acme, Filter{})
+		want := naiveList(t, tl, acme, Filter{})
+		if !oldest {
 			want = want[:len(want)-4] // those appended after the first page
 			slices.Reverse(want)
 		}

@@ -99,7 +99,6 @@ type dataDir struct {
 	path    string
 	config  serverConfig
 	signer  note.Signer
-	vkey    string
 	tenants []api.Tenant
 }
 

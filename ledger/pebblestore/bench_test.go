@@ -19,11 +19,10 @@ import (
 // A workload makes commits like those of a busy log: one tenant, headers of 600 bytes, and payloads of 1 KiB that don't compress. All its
 // noise comes from one generator, and each commit reuses the memory of the one before, so that a benchmark measures the store.
 type workload struct {
-	rng     *rand.ChaCha8
-	c       store.Commit
-	stream  store.StreamHead
-	leaves  []receipt.Hash
-	headers []byte
+	rng    *rand.ChaCha8
+	c      store.Commit
+	stream store.StreamHead
+	leaves []receipt.Hash
 }
 
 const (

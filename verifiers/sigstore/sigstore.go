@@ -31,14 +31,14 @@ type Bundle struct {
 func Parse(data []byte) (*Bundle, error) {
 	var b bundle.Bundle
 	if err := b.UnmarshalJSON(data); err != nil {
-		return nil, fmt.Errorf("Sigstore bundle: %w", err)
+		return nil, fmt.Errorf("sigstore bundle: %w", err)
 	}
 	out := &Bundle{MediaType: b.MediaType}
 	if err := out.readSigner(&b); err != nil {
-		return nil, fmt.Errorf("Sigstore bundle: %w", err)
+		return nil, fmt.Errorf("sigstore bundle: %w", err)
 	}
 	if err := out.readContent(&b); err != nil {
-		return nil, fmt.Errorf("Sigstore bundle: %w", err)
+		return nil, fmt.Errorf("sigstore bundle: %w", err)
 	}
 	return out, nil
 }

@@ -18,7 +18,6 @@ type Source struct {
 	time    uint64
 	streams []store.StreamHead
 	terms   []store.Term
-	signed  uint64 // size of the last checkpoint
 }
 
 // NewSource returns a source that starts with an empty log.
