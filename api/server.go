@@ -82,6 +82,8 @@ func (s *Server) Handler() http.Handler {
 		connect.WithInterceptors(s.cfg.Metrics.interceptor(), validate.NewInterceptor()),
 		connect.WithReadMaxBytes(int(min(s.cfg.maxRequest(), math.MaxInt32))),
 		connect.WithRecover(s.recover),
+		connect.WithCodec(strictJSON{"json"}),
+		connect.WithCodec(strictJSON{"json; charset=utf-8"}),
 		// Receipts and proofs are hashes, which don't compress; lists do.
 		connect.WithConditionalHandlerOptions(func(spec connect.Spec) []connect.HandlerOption {
 			switch spec.Procedure {

@@ -7,6 +7,7 @@ import (
 	"mime"
 	"slices"
 	"strings"
+	"time"
 
 	"buf.build/go/protovalidate"
 	"github.com/go-json-experiment/json/jsontext"
@@ -37,7 +38,7 @@ type kind struct {
 // kinds is the table of all kinds. A new kind is a line here, a message in kinds.proto and a section in docs/spec/kinds.md.
 var kinds = map[string]kind{
 	"attestation":         {evidence, readAttestation},
-	"backfill-checkpoint": {event, typed("application/vnd.muniment.backfill-checkpoint.v1+json", func() proto.Message { return &munimentv1.BackfillCheckpoint{} })},
+	"backfill-checkpoint": {event, typed("application/vnd.muniment.backfill-checkpoint.v1+json", checkBackfill)},
 }
 
 // Kinds returns the names of all kinds, sorted.
@@ -54,13 +55,26 @@ type contents struct {
 	signers       []receipt.Signer
 }
 
-// typed returns the reader of a kind whose payload is the JSON form of a protobuf message with rules.
-func typed(mediaType string, message func() proto.Message) func(string, []byte) (contents, error) {
+// checkBackfill checks what the message's rules can't say: that there is such a day.
+func checkBackfill(m *munimentv1.BackfillCheckpoint) error {
+	for _, layout := range []string{"2006-01-02T15:04Z07:00", time.RFC3339Nano} {
+		if _, err := time.Parse(layout, m.GetTs()); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("ts: there is no such time as %q", m.GetTs())
+}
+
+// typed returns the reader of a kind whose payload is the JSON form of a protobuf message with rules, and of a further check.
+func typed[T any, M interface {
+	*T
+	proto.Message
+}](mediaType string, check func(M) error) func(string, []byte) (contents, error) {
 	return func(given string, payload []byte) (contents, error) {
 		if given != "" && given != mediaType && given != "application/json" {
 			return contents{}, fieldErrorf("media_type", "%q, but this kind has the media type %q; leave it out", given, mediaType)
 		}
-		m := message()
+		m := M(new(T))
 		if err := protojson.Unmarshal(payload, m); err != nil {
 			return contents{}, fieldErrorf("payload", "%s", cleanProtoError(err))
 		}
@@ -73,6 +87,9 @@ func typed(mediaType string, message func() proto.Message) func(string, []byte) 
 				}
 				return contents{}, fieldErrorf("payload", "%s", strings.Join(all, "; "))
 			}
+			return contents{}, fieldErrorf("payload", "%s", err)
+		}
+		if err := check(m); err != nil {
 			return contents{}, fieldErrorf("payload", "%s", err)
 		}
 		return contents{mediaType: mediaType}, nil
@@ -95,20 +112,22 @@ func cleanProtoError(err error) string {
 
 // readAttestation recognises bundles, envelopes and statements, and takes other documents by their explicit media type.
 func readAttestation(mediaType string, payload []byte) (contents, error) {
-	is := mediaType
+	is, err := canonicalType(mediaType)
+	if err != nil {
+		return contents{}, err
+	}
 	if is == "" {
 		if is = recognise(payload); is == "" {
 			return contents{}, fieldErrorf("media_type", "missing, and the payload is not a Sigstore bundle, DSSE envelope or in-toto statement; say what it is, such as application/spdx+json")
 		}
 	}
 	var c contents
-	var err error
 	switch {
 	case strings.HasPrefix(is, sigstore.MediaTypePrefix):
 		var b *sigstore.Bundle
 		if b, err = sigstore.Parse(payload); err == nil {
 			c = contents{b.MediaType, b.Subjects, b.PredicateType, b.Signers}
-			if mediaType != "" && mediaType != b.MediaType {
+			if declared, _ := canonicalType(b.MediaType); mediaType != "" && is != declared {
 				return contents{}, fieldErrorf("media_type", "%q, but the bundle says %q", mediaType, b.MediaType)
 			}
 		}
@@ -120,7 +139,7 @@ func readAttestation(mediaType string, payload []byte) (contents, error) {
 			c = contents{mediaType: is, subjects: s.Subjects, predicateType: s.PredicateType}
 		}
 	default:
-		c = contents{mediaType: is}
+		c = contents{mediaType: mediaType} // as it was given
 		err = checkDocument(is, payload)
 	}
 	var field *FieldError
@@ -131,6 +150,22 @@ func readAttestation(mediaType string, payload []byte) (contents, error) {
 		return contents{}, fieldErrorf("payload", "%s", cleanProtoError(err))
 	}
 	return c, nil
+}
+
+// canonicalType brings a media type into one spelling: without it, a type that differs in case or white space would be taken for another. Of
+// envelopes and statements the parameters, which they don't have, are dropped.
+func canonicalType(mediaType string) (string, error) {
+	if mediaType == "" {
+		return "", nil
+	}
+	base, params, err := mime.ParseMediaType(mediaType)
+	if err != nil || !strings.Contains(base, "/") {
+		return "", fieldErrorf("media_type", "%q is not a media type", mediaType)
+	}
+	if base == dsse.MediaType || base == intoto.MediaType {
+		return base, nil
+	}
+	return mime.FormatMediaType(base, params), nil
 }
 
 func readEnvelope(payload []byte) (contents, error) {
@@ -186,10 +221,7 @@ func recognise(payload []byte) string {
 
 // checkDocument makes sure that what calls itself JSON is.
 func checkDocument(mediaType string, payload []byte) error {
-	base, _, err := mime.ParseMediaType(mediaType)
-	if err != nil || !strings.Contains(base, "/") {
-		return fieldErrorf("media_type", "%q is not a media type", mediaType)
-	}
+	base, _, _ := strings.Cut(mediaType, ";")
 	if base != "application/json" && !strings.HasSuffix(base, "+json") {
 		return nil
 	}
