@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"muniment": main})
 }
 
-// TestScripts runs testdata/script: each file is a session at a shell.
+// TestScripts runs testdata/script: each file reads like what somebody types at a shell, and what comes back.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",

@@ -50,7 +50,7 @@ func (o Options) pebble() *pebble.Options {
 		p.CacheSize = 64 << 20
 	}
 	if p.MemTableSize == 0 {
-		p.MemTableSize = 64 << 20
+		p.MemTableSize = 48 << 20
 	}
 	// Pebble takes the memory of its tables out of the cache: one table fills up while another is flushed.
 	p.CacheSize += 2 * int64(p.MemTableSize)
