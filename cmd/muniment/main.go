@@ -152,16 +152,19 @@ func errorText(err error) string {
 	if !errors.As(err, &ce) {
 		return err.Error()
 	}
-	msg := ce.Message()
+	msg := err.Error() // of a connect.Error that is wrapped, with what was said around it
+	if err == error(ce) {
+		msg = ce.Code().String() + ": " + ce.Message()
+	}
 	switch ce.Code() {
 	case connect.CodeUnavailable:
 		if !connect.IsWireError(ce) {
-			return msg + "\nIs the server running, and is --server (or MUNIMENT_SERVER) its address?"
+			msg += "\nIs the server running, and is --server (or MUNIMENT_SERVER) its address?"
 		}
 	case connect.CodeUnauthenticated:
-		return msg + "\nGive the tenant's token with --token-file, or in MUNIMENT_TOKEN."
+		msg += "\nGive the tenant's token with --token-file, or in MUNIMENT_TOKEN."
 	}
-	return ce.Code().String() + ": " + msg
+	return msg
 }
 
 // Version is set when a release is linked.
