@@ -98,11 +98,7 @@ func fieldError(code connect.Code, field, format string, args ...any) *connect.E
 	return e
 }
 
-// retryLater returns a resource_exhausted error that says when to try again, as a header for HTTP clients and as a detail for gRPC's.
-func retryLater(err error, after time.Duration) *connect.Error {
-	return retryAs(connect.CodeResourceExhausted, err, after)
-}
-
+// retryAs returns an error that says when to try again, as a header for HTTP clients and as a detail for gRPC's.
 func retryAs(code connect.Code, err error, after time.Duration) *connect.Error {
 	e := connect.NewError(code, err)
 	e.Meta().Set("Retry-After", strconv.Itoa(int(after.Seconds())))

@@ -30,8 +30,7 @@ func isStream(r *http.Request) bool {
 	return r.URL.Path == munimentv1connect.LedgerServiceWatchEntriesProcedure
 }
 
-// deadline bounds how long a request may trickle in, and how long its answer may take to be read; of a stream, each message. Every request sets
-// its own deadlines, because over HTTP/1.1 those of the request before on the same connection would still hold.
+// deadline bounds how long a request may trickle in, and how long its answer may take to be read; of a stream, each message.
 func (s *Server) deadline(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := http.NewResponseController(w)
@@ -112,7 +111,7 @@ func (s *Server) bound(next http.Handler) http.Handler {
 }
 
 func errBusy() *connect.Error {
-	return retryLater(errors.New("too many large requests are being worked on; retry later"), time.Second)
+	return retryAs(connect.CodeResourceExhausted, errors.New("too many large requests are being worked on; retry later"), time.Second)
 }
 
 func isCompressed(r *http.Request) bool {

@@ -55,16 +55,7 @@ func (s *service) AppendBatch(ctx context.Context, req *connect.Request[muniment
 			return nil, s.public(err)
 		}
 		for i, r := range results {
-			if r.Err == nil {
-				out[place[i]] = &munimentv1.AppendResult{Result: &munimentv1.AppendResult_Appended{Appended: appended(r)}}
-				continue
-			}
-			field := ""
-			var fe *ingest.FieldError
-			if errors.As(r.Err, &fe) {
-				field = fe.Field
-			}
-			out[place[i]] = appendError(s.public(r.Err), field)
+			out[place[i]] = s.appendResult(r)
 		}
 	}
 	return connect.NewResponse(&munimentv1.AppendBatchResponse{Results: out}), nil
@@ -80,6 +71,19 @@ func submission(m *munimentv1.Submission) ingest.Submission {
 
 func appended(r ledger.Result) *munimentv1.Appended {
 	return &munimentv1.Appended{Index: r.Index, Duplicate: r.Duplicate, Receipt: r.Receipt}
+}
+
+// appendResult words what became of one submission of a batch.
+func (s *service) appendResult(r ledger.Result) *munimentv1.AppendResult {
+	if r.Err == nil {
+		return &munimentv1.AppendResult{Result: &munimentv1.AppendResult_Appended{Appended: appended(r)}}
+	}
+	field := ""
+	var fe *ingest.FieldError
+	if errors.As(r.Err, &fe) {
+		field = fe.Field
+	}
+	return appendError(s.public(r.Err), field)
 }
 
 func appendError(e *connect.Error, field string) *munimentv1.AppendResult {

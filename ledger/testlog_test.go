@@ -140,7 +140,8 @@ var acme, globex = newTestTenant("acme"), newTestTenant("globex")
 
 // draft makes a draft of evidence; edits change the header before it is encoded.
 func (tt *testTenant) draft(payload string, edits ...func(*receipt.Header)) Draft {
-	d := Draft{Stream: tt.stream, Payload: receipt.PayloadOpening{Salt: receipt.NewSalt(), Content: []byte(payload)}}
+	d := Draft{Stream: tt.stream, Payload: receipt.PayloadOpening{Content: []byte(payload)}}
+	d.LinkSalt, d.Opening.Salt, d.Payload.Salt = receipt.NewSalts()
 	d.Header = &receipt.Header{
 		Origin: testOrigin, Tenant: tt.name, Kind: "attestation", MediaType: "text/plain", Submitter: "token:" + tt.name,
 		Verification: receipt.Verification{Result: receipt.Unverified},
@@ -149,7 +150,6 @@ func (tt *testTenant) draft(payload string, edits ...func(*receipt.Header)) Draf
 	for _, edit := range edits {
 		edit(d.Header)
 	}
-	d.Opening.Salt = receipt.NewSalt()
 	var err error
 	if d.Opening.Content, err = d.Header.AppendJSON(nil); err != nil {
 		panic(err)

@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"filippo.io/torchwood"
-	"github.com/schollz/progressbar/v3"
-
 	"muniment.dev/muniment/clients/go/audit"
 )
 
@@ -65,16 +63,9 @@ func (c *auditCmd) Run(a *app) error {
 			return err
 		}
 	}
-	var bar *progressbar.ProgressBar
-	report, next, err := audit.Run(a.ctx, src, policy, prev, audit.Options{StreamKey: key, ExpectNext: c.ExpectNext, Progress: func(done, total uint64) {
-		if bar == nil {
-			bar = a.progress(int64(total), "audit")
-		}
-		_ = bar.Set64(int64(done))
-	}})
-	if bar != nil {
-		_ = bar.Finish()
-	}
+	show, finish := a.progressFunc("audit")
+	report, next, err := audit.Run(a.ctx, src, policy, prev, audit.Options{StreamKey: key, ExpectNext: c.ExpectNext, Progress: show})
+	finish()
 	// An incomplete stream is no reason to read the log again: the state says how far it is sound.
 	if next != nil && c.State != "" && (err == nil || errors.Is(err, audit.ErrStream)) {
 		if serr := next.Save(c.State); serr != nil {
@@ -118,8 +109,12 @@ func (c *auditCmd) source() (audit.Source, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--token-file: %w", err)
 		}
+		token, err := parseToken(string(data))
+		if err != nil {
+			return nil, err
+		}
 		client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // the token is for this host only
-		client.Transport = &bearer{strings.TrimSpace(string(data)), http.DefaultTransport}
+		client.Transport = &bearer{token, http.DefaultTransport}
 	}
 	return audit.NewHTTPSource(url, client)
 }

@@ -36,11 +36,9 @@ func (f *serverFlags) client(policy *receipt.Policy, key *receipt.StreamKey) (*m
 		}
 		token = string(data)
 	}
-	if token = strings.TrimSpace(token); token == "" {
-		return nil, errors.New("no token: give --token-file FILE, or set MUNIMENT_TOKEN")
-	}
-	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return nil, errors.New("--token-file: not a token: it holds more than one line, or characters that no token has")
+	token, err := parseToken(token)
+	if err != nil {
+		return nil, err
 	}
 	c, err := muniment.New(muniment.Options{Server: f.Server, Token: token, Tenant: f.Tenant, Policy: policy, StreamKey: key, UserAgent: "muniment-cli"})
 	if err != nil {
@@ -50,6 +48,18 @@ func (f *serverFlags) client(policy *receipt.Policy, key *receipt.StreamKey) (*m
 		return nil, errors.New("the token does not say for which tenant it is: give --tenant NAME")
 	}
 	return c, nil
+}
+
+// parseToken checks that a token can be sent. What it was is not in the error.
+func parseToken(text string) (string, error) {
+	token := strings.TrimSpace(text)
+	if token == "" {
+		return "", errors.New("no token: give --token-file FILE, or set MUNIMENT_TOKEN")
+	}
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", errors.New("--token-file: not a token: it holds more than one line, or characters that no token has")
+	}
+	return token, nil
 }
 
 // loadPolicies reads policy files.
@@ -153,6 +163,23 @@ func (a *app) progress(total int64, what string) *progressbar.ProgressBar {
 	}
 	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription(what), progressbar.OptionShowCount(),
 		progressbar.OptionShowIts(), progressbar.OptionSetItsString("entries"), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
+}
+
+// progressFunc returns a function that shows how far work has come whose total it learns on the way, and one that ends the show.
+func (a *app) progressFunc(what string) (show func(done, total uint64), finish func()) {
+	var bar *progressbar.ProgressBar
+	show = func(done, total uint64) {
+		if bar == nil {
+			bar = a.progress(int64(total), what)
+		}
+		_ = bar.Set64(int64(done)) // a bar that can't be drawn changes nothing
+	}
+	finish = func() {
+		if bar != nil {
+			_ = bar.Finish()
+		}
+	}
+	return show, finish
 }
 
 // buffered returns a buffered standard output, to be flushed by the caller.

@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/schollz/progressbar/v3"
-
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/pebblestore"
 )
@@ -50,18 +48,11 @@ func (c *reindexCmd) Run(a *app) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, scratch.Close()) }()
-	var bar *progressbar.ProgressBar
-	r, err := ledger.Reindex(a.ctx, store, scratch, !c.Check, func(done, total uint64) {
-		if bar == nil {
-			bar = a.progress(int64(total), "reindex")
-		}
-		_ = bar.Set64(int64(done))
-	})
+	show, finish := a.progressFunc("reindex")
+	r, err := ledger.Reindex(a.ctx, store, scratch, !c.Check, show)
+	finish()
 	if err != nil {
 		return err
-	}
-	if bar != nil {
-		_ = bar.Finish()
 	}
 	if c.JSON {
 		if err := writeJSON(a.stdout, r); err != nil {

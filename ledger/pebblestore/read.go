@@ -137,13 +137,7 @@ func (s *Store) header(ctx context.Context, index uint64) (*receipt.HeaderOpenin
 		return nil, err
 	}
 	defer it.Close()
-	if !seekRun(it, headerSpace, index) {
-		if err := it.Error(); err != nil {
-			return nil, err
-		}
-		return nil, store.ErrNotFound
-	}
-	v, err := it.ValueAndErr()
+	v, err := valueAt(it, seekRun(it, headerSpace, index))
 	if err != nil {
 		return nil, err
 	}
@@ -155,6 +149,17 @@ func (s *Store) header(ctx context.Context, index uint64) (*receipt.HeaderOpenin
 		return nil, store.ErrNotFound
 	}
 	return h, nil
+}
+
+// valueAt returns the value that a seek has found, or ErrNotFound.
+func valueAt(it *pebble.Iterator, found bool) ([]byte, error) {
+	if found {
+		return it.ValueAndErr()
+	}
+	if err := it.Error(); err != nil {
+		return nil, err
+	}
+	return nil, store.ErrNotFound
 }
 
 // Payload implements store.Store.
@@ -194,13 +199,7 @@ func (s *Store) checkpoint(ctx context.Context, minSize uint64) (*store.Checkpoi
 	}
 	defer it.Close()
 	key := indexKey(checkpointSpace, minSize)
-	if !it.SeekGE(key[:]) {
-		if err := it.Error(); err != nil {
-			return nil, err
-		}
-		return nil, store.ErrNotFound
-	}
-	v, err := it.ValueAndErr()
+	v, err := valueAt(it, it.SeekGE(key[:]))
 	if err != nil {
 		return nil, err
 	}

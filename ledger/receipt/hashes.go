@@ -31,17 +31,10 @@ func (h Hash) Base64() string { return base64.StdEncoding.EncodeToString(h[:]) }
 // A Salt hides what it is hashed with. Each is used for one part of one entry, and never again.
 type Salt [HashSize]byte
 
-// NewSalt draws a salt from the system's CSPRNG.
-func NewSalt() Salt {
-	var s Salt
-	rand.Read(s[:]) // never fails: see crypto/rand
-	return s
-}
-
-// NewSalts draws the three salts of an entry at once, which costs a third of drawing them one by one.
+// NewSalts draws the three salts of an entry from the system's CSPRNG, at once, which costs a third of drawing them one by one.
 func NewSalts() (link, header, payload Salt) {
 	var all [3 * HashSize]byte
-	rand.Read(all[:])
+	rand.Read(all[:]) // never fails: see crypto/rand
 	return Salt(all[:HashSize]), Salt(all[HashSize : 2*HashSize]), Salt(all[2*HashSize:])
 }
 

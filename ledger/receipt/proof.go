@@ -148,7 +148,6 @@ func parseCheckpoint(signed string) (Checkpoint, error) {
 type Policy struct {
 	Name string // what messages call it, such as the file's name
 
-	text      string
 	log       note.Verifier
 	policy    torchwood.Policy
 	witnessed bool
@@ -156,8 +155,8 @@ type Policy struct {
 
 // ParsePolicy reads a policy as docs/spec/receipt.md, section 3, restricts it. The error names the line.
 func ParsePolicy(name string, text []byte) (*Policy, error) {
-	p := &Policy{Name: name, text: string(text)}
-	for i, line := range strings.Split(p.text, "\n") {
+	p := &Policy{Name: name}
+	for i, line := range strings.Split(string(text), "\n") {
 		if strings.ContainsRune(line, '\r') {
 			return nil, fmt.Errorf("policy %s: line %d: a carriage return; save the file with plain line ends", name, i+1)
 		}
