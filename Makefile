@@ -8,7 +8,7 @@ TOOLS   := bin/tools
 PYTHON  ?= python3
 VENV    := .cache/python
 
-.PHONY: help build demo test generate lint test-go test-python tools bench clean
+.PHONY: help build demo test peers generate lint test-go test-python tools bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -19,7 +19,7 @@ build: ## build bin/muniment
 demo: build ## append real evidence, verify it offline, show what happened (KEEP=1 leaves the server up)
 	@deploy/demo.sh
 
-test: lint test-go test-python ## install what is missing and run everything
+test: lint peers test-go test-python ## install what is missing and run everything
 	@echo "all tests passed"
 
 generate: $(TOOLS)/buf ## write the generated code anew
@@ -35,6 +35,9 @@ lint: $(TOOLS)/buf $(TOOLS)/staticcheck ## formats, vet, staticcheck, proto rule
 
 test-go: ## Go tests with the race detector
 	@echo "== go test -race"; go test -race -timeout 20m ./...
+
+peers: ## build the real programs that tests run beside ours (once)
+	@.ci/peers
 
 test-python: $(VENV)/ok ## the Python verifier: pytest, ruff, mypy
 	@echo "== python"; cd clients/python; export PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHONDONTWRITEBYTECODE=1; \
