@@ -1,9 +1,11 @@
-// Package dsse reads DSSE envelopes (https://github.com/secure-systems-lab/dsse/blob/master/envelope.md).
+// Package dsse verifies DSSE envelopes that were signed with raw keys (https://github.com/secure-systems-lab/dsse/blob/master/envelope.md).
 //
-// It does not check signatures yet.
+// It is not for certificates' identities, timestamps or log entries: that is package sigstore. It knows no algorithm field: an envelope has
+// none, and the type of the key says which signatures are good.
 package dsse
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 
@@ -16,37 +18,78 @@ import (
 // MediaType is the media type of an envelope.
 const MediaType = "application/vnd.dsse.envelope.v1+json"
 
+// MaxSignatures is how many signatures an envelope may have. Each is tried against each key.
+const MaxSignatures = 64
+
+// ErrMalformed is wrapped by every error that says a document is no envelope, or a key no key.
+var ErrMalformed = errors.New("malformed")
+
 // An Envelope is a parsed envelope.
 type Envelope struct {
 	PayloadType string
 	Payload     []byte
 	Signers     []receipt.Signer // key IDs that the signatures name; a hint that nothing has checked
+
+	signatures [][]byte
 }
 
-// Parse reads an envelope. The error names the member that is wrong.
+// Parse reads an envelope. The error wraps ErrMalformed and names the member that is wrong.
 func Parse(data []byte) (*Envelope, error) {
+	e, err := parse(data)
+	if err != nil {
+		return nil, &malformedError{"DSSE envelope", err}
+	}
+	return e, nil
+}
+
+func parse(data []byte) (*Envelope, error) {
 	var raw sslib.Envelope
 	if err := json.Unmarshal(data, &raw); err != nil {
-		return nil, fmt.Errorf("DSSE envelope: %w", err)
+		return nil, err
 	}
 	if raw.PayloadType == "" {
-		return nil, errors.New("DSSE envelope: payloadType: missing")
+		return nil, errors.New("payloadType: missing")
 	}
 	payload, err := raw.DecodeB64Payload()
 	if err != nil {
-		return nil, errors.New("DSSE envelope: payload: not base64")
+		return nil, errors.New("payload: not base64")
 	}
 	if len(raw.Signatures) == 0 {
-		return nil, errors.New("DSSE envelope: signatures: missing")
+		return nil, errors.New("signatures: missing")
+	}
+	if len(raw.Signatures) > MaxSignatures {
+		return nil, fmt.Errorf("signatures: %d of them, more than %d", len(raw.Signatures), MaxSignatures)
 	}
 	e := &Envelope{PayloadType: raw.PayloadType, Payload: payload}
 	for i, s := range raw.Signatures {
 		if s.Sig == "" {
-			return nil, fmt.Errorf("DSSE envelope: signatures[%d].sig: missing", i)
+			return nil, fmt.Errorf("signatures[%d].sig: missing", i)
 		}
+		sig, err := decodeBase64(s.Sig)
+		if err != nil {
+			return nil, fmt.Errorf("signatures[%d].sig: not base64", i)
+		}
+		e.signatures = append(e.signatures, sig)
 		if s.KeyID != "" {
 			e.Signers = append(e.Signers, receipt.Signer{KeyID: s.KeyID})
 		}
 	}
 	return e, nil
 }
+
+// decodeBase64 takes both alphabets, as the specification asks.
+func decodeBase64(s string) ([]byte, error) {
+	if b, err := base64.StdEncoding.DecodeString(s); err == nil {
+		return b, nil
+	}
+	return base64.URLEncoding.DecodeString(s)
+}
+
+// A malformedError reads like its cause, and is an ErrMalformed.
+type malformedError struct {
+	what  string
+	cause error
+}
+
+func (e *malformedError) Error() string   { return e.what + ": " + e.cause.Error() }
+func (e *malformedError) Unwrap() []error { return []error{ErrMalformed, e.cause} }

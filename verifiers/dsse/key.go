@@ -1,0 +1,148 @@
+package dsse
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Sizes of RSA keys in bits: below the first they are weak, above the second only slow.
+const (
+	minRSABits = 2048
+	maxRSABits = 8192
+)
+
+// A Key is a public key that may sign envelopes.
+type Key struct {
+	ID   string // "sha256:" and the hexadecimal hash of the DER form of its SubjectPublicKeyInfo
+	Name string // what the caller calls it; may be empty
+
+	public crypto.PublicKey
+}
+
+// String returns the name with the ID, for messages.
+func (k *Key) String() string {
+	if k.Name == "" {
+		return k.ID
+	}
+	return k.Name + " (" + k.ID + ")"
+}
+
+// Public returns the key as the standard library has it: ed25519.PublicKey, *ecdsa.PublicKey or *rsa.PublicKey.
+func (k *Key) Public() crypto.PublicKey { return k.public }
+
+// ParseKey reads one public key in PEM form: a SubjectPublicKeyInfo (which is what cosign.pub holds), a PKCS #1 RSA key, or an X.509
+// certificate, of which only the key counts: neither its dates nor its issuer are checked. The error wraps ErrMalformed.
+func ParseKey(name string, text []byte) (*Key, error) {
+	public, err := parsePEM(text)
+	if err != nil {
+		return nil, &malformedError{keyWord(name), err}
+	}
+	return NewKey(name, public)
+}
+
+// NewKey makes a key of one of the standard library's. The error wraps ErrMalformed.
+func NewKey(name string, public crypto.PublicKey) (*Key, error) {
+	if err := checkType(public); err != nil {
+		return nil, &malformedError{keyWord(name), err}
+	}
+	der, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		return nil, &malformedError{keyWord(name), err}
+	}
+	sum := sha256.Sum256(der)
+	return &Key{ID: "sha256:" + hex.EncodeToString(sum[:]), Name: name, public: public}, nil
+}
+
+func keyWord(name string) string {
+	if name == "" {
+		return "public key"
+	}
+	return "public key " + name
+}
+
+func parsePEM(text []byte) (crypto.PublicKey, error) {
+	block, rest := pem.Decode(text)
+	if block == nil {
+		return nil, errors.New("not PEM; it starts with -----BEGIN PUBLIC KEY-----")
+	}
+	if next, _ := pem.Decode(rest); next != nil {
+		return nil, errors.New("more than one PEM block; give each key a file of its own")
+	}
+	switch {
+	case block.Type == "PUBLIC KEY":
+		return x509.ParsePKIXPublicKey(block.Bytes)
+	case block.Type == "RSA PUBLIC KEY":
+		return x509.ParsePKCS1PublicKey(block.Bytes)
+	case block.Type == "CERTIFICATE":
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		return cert.PublicKey, nil
+	case strings.HasSuffix(block.Type, "PRIVATE KEY"):
+		return nil, fmt.Errorf("it is a private key (%s); give the public one", block.Type)
+	default:
+		return nil, fmt.Errorf("a PEM block of type %q is not a public key", block.Type)
+	}
+}
+
+// checkType says whether signatures by the key can be verified.
+func checkType(public crypto.PublicKey) error {
+	switch k := public.(type) {
+	case ed25519.PublicKey:
+		if len(k) != ed25519.PublicKeySize {
+			return fmt.Errorf("an Ed25519 key of %d bytes", len(k))
+		}
+		return nil
+	case *ecdsa.PublicKey:
+		if k.Curve != elliptic.P256() && k.Curve != elliptic.P384() {
+			return fmt.Errorf("an ECDSA key on %s; only P-256 and P-384 are known", k.Curve.Params().Name)
+		}
+		return nil
+	case *rsa.PublicKey:
+		if bits := k.N.BitLen(); bits < minRSABits || bits > maxRSABits {
+			return fmt.Errorf("an RSA key of %d bits; it must have %d to %d", bits, minRSABits, maxRSABits)
+		}
+		return nil
+	default:
+		return fmt.Errorf("keys of type %T are not known; use Ed25519, ECDSA P-256 or P-384, or RSA", public)
+	}
+}
+
+// A message is what was signed, with the hashes that the key types use.
+type message struct {
+	bytes  []byte
+	sha256 [32]byte
+	sha384 [48]byte
+}
+
+func newMessage(b []byte) *message { return &message{b, sha256.Sum256(b), sha512.Sum384(b)} }
+
+// signed says whether sig is the key's signature of m. RSA keys sign in either of two ways; SHA-256 goes with both, as in the algorithm
+// registry of Sigstore (https://github.com/sigstore/architecture-docs/blob/main/algorithm-registry.md) and in in-toto.
+func (k *Key) signed(m *message, sig []byte) bool {
+	switch public := k.public.(type) {
+	case ed25519.PublicKey:
+		return ed25519.Verify(public, m.bytes, sig)
+	case *ecdsa.PublicKey:
+		if public.Curve == elliptic.P384() {
+			return ecdsa.VerifyASN1(public, m.sha384[:], sig)
+		}
+		return ecdsa.VerifyASN1(public, m.sha256[:], sig)
+	case *rsa.PublicKey:
+		return rsa.VerifyPSS(public, crypto.SHA256, m.sha256[:], sig, nil) == nil || rsa.VerifyPKCS1v15(public, crypto.SHA256, m.sha256[:], sig) == nil
+	default:
+		return false
+	}
+}

@@ -1,0 +1,109 @@
+package dsse
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	sslib "github.com/secure-systems-lab/go-securesystemslib/dsse"
+
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+// ErrNotVerified is wrapped by every error that is a verdict: the envelope is well-formed, and not signed by enough of the keys.
+var ErrNotVerified = errors.New("not verified")
+
+// A ThresholdError is the verdict that too few of the keys have signed. It wraps ErrNotVerified.
+type ThresholdError struct {
+	Threshold int
+	Keys      []*Key // that were asked for
+	SignedBy  []*Key // those of them that did sign
+}
+
+func (e *ThresholdError) Error() string {
+	switch {
+	case len(e.SignedBy) > 0:
+		return fmt.Sprintf("DSSE envelope: %s: of the %d keys given %d must sign, and only these did: %s", ErrNotVerified, len(e.Keys), e.Threshold, names(e.SignedBy))
+	case len(e.Keys) == 1:
+		return fmt.Sprintf("DSSE envelope: %s: the key %s did not sign it, or it was changed since", ErrNotVerified, e.Keys[0])
+	default:
+		return fmt.Sprintf("DSSE envelope: %s: none of the %d keys given signed it, or it was changed since", ErrNotVerified, len(e.Keys))
+	}
+}
+
+func (e *ThresholdError) Unwrap() error { return ErrNotVerified }
+
+func names(keys []*Key) string {
+	s := make([]string, len(keys))
+	for i, k := range keys {
+		s[i] = k.String()
+	}
+	return strings.Join(s, ", ")
+}
+
+// A Result says what was signed, and by whom.
+type Result struct {
+	PayloadType string
+	Payload     []byte
+	SignedBy    []*Key // in the order in which the keys were given, each once
+}
+
+// Signers returns the keys that signed in the form of a header.
+func (r *Result) Signers() []receipt.Signer {
+	s := make([]receipt.Signer, len(r.SignedBy))
+	for i, k := range r.SignedBy {
+		s[i].KeyID = k.ID
+	}
+	return s
+}
+
+// Verify checks that at least threshold different keys of those given have signed the envelope. The same key counts once, however often it
+// is given or has signed. What signatures call their key is not looked at: it is a hint that nobody signed. An error wraps ErrMalformed,
+// or ErrNotVerified, or says that the keys and the threshold make no sense.
+func Verify(data []byte, keys []*Key, threshold int) (*Result, error) {
+	e, err := Parse(data)
+	if err != nil {
+		return nil, err
+	}
+	return e.Verify(keys, threshold)
+}
+
+// Verify is the function Verify of a parsed envelope.
+func (e *Envelope) Verify(keys []*Key, threshold int) (*Result, error) {
+	keys = distinct(keys)
+	switch {
+	case len(keys) == 0:
+		return nil, errors.New("no key to verify with")
+	case threshold < 1:
+		return nil, fmt.Errorf("a threshold of %d; at least one key must sign", threshold)
+	case threshold > len(keys):
+		return nil, fmt.Errorf("a threshold of %d, but there are only %d different keys", threshold, len(keys))
+	}
+	m := newMessage(sslib.PAE(e.PayloadType, e.Payload))
+	r := &Result{PayloadType: e.PayloadType, Payload: e.Payload}
+	for _, k := range keys {
+		for _, sig := range e.signatures {
+			if k.signed(m, sig) {
+				r.SignedBy = append(r.SignedBy, k)
+				break
+			}
+		}
+	}
+	if len(r.SignedBy) < threshold {
+		return nil, &ThresholdError{Threshold: threshold, Keys: keys, SignedBy: r.SignedBy}
+	}
+	return r, nil
+}
+
+// distinct leaves of equal keys the first one.
+func distinct(keys []*Key) []*Key {
+	seen := make(map[string]bool, len(keys))
+	var out []*Key
+	for _, k := range keys {
+		if !seen[k.ID] {
+			seen[k.ID] = true
+			out = append(out, k)
+		}
+	}
+	return out
+}
