@@ -13,8 +13,18 @@ import (
 // MaxHeaderSize is the largest header that the format allows, in bytes.
 const MaxHeaderSize = 1 << 20
 
-// Unverified is the verification result that says that the log did nothing about the evidence's signatures.
-const Unverified = "unverified"
+// Results of the verification of the evidence's own signatures.
+const (
+	Verified   = "verified"   // they are good; by whom, the signers say
+	Unverified = "unverified" // nothing was done about them: there are none, or no key or trusted root for them
+	Failed     = "failed"     // they are wrong, and the policy keeps such evidence
+)
+
+// Results of admission.
+const (
+	Admitted = "admitted" // by the policy
+	Recorded = "recorded" // kept although the policy does not admit it
+)
 
 // A Header is what the log recorded about a submission. All of it but Payload is the log's claim.
 // See docs/spec/entry.md, section 4.
@@ -26,9 +36,14 @@ type Header struct {
 	Subjects        []Subject
 	PredicateType   string
 	Signers         []Signer
+	Materials       []Subject // what the subjects were made from, or contain
+	Controls        []string
+	Attributes      map[string]string // key facts of typed kinds; a verifier need not understand them
+	External        *External         // nil: the payload is the evidence
 	Submitter       string
 	IdempotencyKey  string
-	AdmissionPolicy string // "sha256:" and hexadecimal digits
+	AdmissionPolicy string     // "sha256:" and hexadecimal digits
+	Admission       *Admission // nil: there was no policy
 	Verification    Verification
 	Payload         PayloadRef
 }
@@ -48,7 +63,25 @@ type Signer struct {
 
 // Verification is what the log did about the payload's signatures.
 type Verification struct {
-	Result string
+	Result      string // Verified, Unverified or Failed
+	Format      string // of what was verified, such as "sigstore"; may be empty
+	TrustedRoot string // "sha256:" and hexadecimal digits; empty if none was used
+	Reason      string // may be empty
+}
+
+// Admission is what the admission policy decided.
+type Admission struct {
+	Result string // Admitted or Recorded
+	Rule   string // name of the rule that decided; may be empty
+	Reason string // may be empty
+}
+
+// External says where evidence is that the log does not keep. The payload is then the reference to it.
+type External struct {
+	Digest    map[string]string // algorithm → value
+	Size      uint64            // bytes
+	Location  string            // URI
+	MediaType string            // of the evidence
 }
 
 // A PayloadRef binds the payload to the header.
@@ -113,15 +146,7 @@ func (h *Header) read(o *strictjson.Object) error {
 	h.Tenant = o.String("tenant")
 	h.Kind = o.String("kind")
 	h.MediaType = o.String("mediaType")
-	o.Objects("subjects", func(o *strictjson.Object) error {
-		s := Subject{Name: o.OptionalString("name")}
-		o.RequiredObject("digest", func(o *strictjson.Object) error {
-			s.Digest = o.Strings()
-			return nil
-		})
-		h.Subjects = append(h.Subjects, s)
-		return nil
-	})
+	h.Subjects = readSubjects(o, "subjects")
 	h.PredicateType = o.OptionalString("predicateType")
 	o.Objects("signers", func(o *strictjson.Object) error {
 		s := Signer{Identity: o.OptionalString("identity"), Issuer: o.OptionalString("issuer"), KeyID: o.OptionalString("keyId")}
@@ -131,11 +156,27 @@ func (h *Header) read(o *strictjson.Object) error {
 		}
 		return nil
 	})
+	h.Materials = readSubjects(o, "materials")
+	h.Controls = o.StringArray("controls")
+	o.Object("attributes", func(o *strictjson.Object) error {
+		h.Attributes = o.Strings()
+		return nil
+	})
+	o.Object("external", func(o *strictjson.Object) error {
+		h.External = &External{}
+		h.External.read(o)
+		return nil
+	})
 	h.Submitter = o.String("submitter")
 	h.IdempotencyKey = o.OptionalString("idempotencyKey")
 	h.AdmissionPolicy = o.OptionalString("admissionPolicy")
+	o.Object("admission", func(o *strictjson.Object) error {
+		h.Admission = &Admission{Result: o.String("result"), Rule: o.OptionalString("rule"), Reason: o.OptionalString("reason")}
+		return nil
+	})
 	o.RequiredObject("verification", func(o *strictjson.Object) error {
-		h.Verification.Result = o.String("result")
+		h.Verification = Verification{Result: o.String("result"), Format: o.OptionalString("format"),
+			TrustedRoot: o.OptionalString("trustedRoot"), Reason: o.OptionalString("reason")}
 		return nil
 	})
 	o.RequiredObject("payload", func(o *strictjson.Object) error {
@@ -144,6 +185,29 @@ func (h *Header) read(o *strictjson.Object) error {
 		return nil
 	})
 	return h.check()
+}
+
+func readSubjects(o *strictjson.Object, name string) (all []Subject) {
+	o.Objects(name, func(o *strictjson.Object) error {
+		s := Subject{Name: o.OptionalString("name")}
+		o.RequiredObject("digest", func(o *strictjson.Object) error {
+			s.Digest = o.Strings()
+			return nil
+		})
+		all = append(all, s)
+		return nil
+	})
+	return all
+}
+
+func (e *External) read(o *strictjson.Object) {
+	o.RequiredObject("digest", func(o *strictjson.Object) error {
+		e.Digest = o.Strings()
+		return nil
+	})
+	e.Size = o.Integer("size")
+	e.Location = o.OptionalString("location")
+	e.MediaType = o.OptionalString("mediaType")
 }
 
 func (h *Header) check() error {
@@ -165,8 +229,19 @@ func (h *Header) check() error {
 		return errors.New("mediaType: empty")
 	case h.Submitter == "":
 		return errors.New("submitter: empty")
-	case h.Verification.Result != Unverified:
+	}
+	switch h.Verification.Result {
+	case Verified, Unverified, Failed:
+	default:
 		return fmt.Errorf("verification.result: %q is not a result of this version", h.Verification.Result)
+	}
+	if h.Verification.TrustedRoot != "" {
+		if err := checkSHA256(h.Verification.TrustedRoot); err != nil {
+			return fmt.Errorf("verification.trustedRoot: %w", err)
+		}
+	}
+	if h.Admission != nil && h.Admission.Result != Admitted && h.Admission.Result != Recorded {
+		return fmt.Errorf("admission.result: %q is not a result of this version", h.Admission.Result)
 	}
 	return nil
 }
@@ -178,31 +253,12 @@ func (h *Header) AppendJSON(b []byte) ([]byte, error) {
 		return nil, fmt.Errorf("header: %w", err)
 	}
 	start := len(b)
-	w := jsonWriter{b: append(b, '{')}
+	w := &jsonWriter{b: append(b, '{')}
 	w.member("origin", h.Origin)
 	w.member("tenant", h.Tenant)
 	w.member("kind", h.Kind)
 	w.member("mediaType", h.MediaType)
-	if len(h.Subjects) > 0 {
-		w.name("subjects")
-		w.open('[')
-		for _, s := range h.Subjects {
-			if len(s.Digest) == 0 {
-				return nil, errors.New("header: subject without a digest")
-			}
-			w.open('{')
-			w.optional("name", s.Name)
-			w.name("digest")
-			w.open('{')
-			for _, alg := range slices.Sorted(maps.Keys(s.Digest)) {
-				w.anyName(alg)
-				w.quote(s.Digest[alg])
-			}
-			w.close('}')
-			w.close('}')
-		}
-		w.close(']')
-	}
+	w.subjects("subjects", h.Subjects)
 	w.optional("predicateType", h.PredicateType)
 	if len(h.Signers) > 0 {
 		w.name("signers")
@@ -216,12 +272,45 @@ func (h *Header) AppendJSON(b []byte) ([]byte, error) {
 		}
 		w.close(']')
 	}
+	w.subjects("materials", h.Materials)
+	if len(h.Controls) > 0 {
+		w.name("controls")
+		w.open('[')
+		for _, c := range h.Controls {
+			w.comma()
+			w.required("controls", c)
+		}
+		w.close(']')
+	}
+	if len(h.Attributes) > 0 {
+		w.strings("attributes", h.Attributes)
+	}
+	if e := h.External; e != nil {
+		w.name("external")
+		w.open('{')
+		w.strings("digest", e.Digest)
+		w.integer("size", e.Size)
+		w.optional("location", e.Location)
+		w.optional("mediaType", e.MediaType)
+		w.close('}')
+	}
 	w.member("submitter", h.Submitter)
 	w.optional("idempotencyKey", h.IdempotencyKey)
 	w.optional("admissionPolicy", h.AdmissionPolicy)
+	if a := h.Admission; a != nil {
+		w.name("admission")
+		w.open('{')
+		w.member("result", a.Result)
+		w.optional("rule", a.Rule)
+		w.optional("reason", a.Reason)
+		w.close('}')
+	}
 	w.name("verification")
 	w.open('{')
 	w.member("result", h.Verification.Result)
+	w.optional("format", h.Verification.Format)
+	w.optional("trustedRoot", h.Verification.TrustedRoot)
+	w.optional("reason", h.Verification.Reason)
 	w.close('}')
 	w.name("payload")
 	w.open('{')
@@ -238,10 +327,58 @@ func (h *Header) AppendJSON(b []byte) ([]byte, error) {
 	return w.b, nil
 }
 
+// subjects writes artifacts, if there are any.
+func (w *jsonWriter) subjects(name string, all []Subject) {
+	if len(all) == 0 {
+		return
+	}
+	w.name(name)
+	w.open('[')
+	for _, s := range all {
+		w.open('{')
+		w.optional("name", s.Name)
+		w.strings("digest", s.Digest)
+		w.close('}')
+	}
+	w.close(']')
+}
+
+// strings writes an object of strings, in the order of the names. Neither it nor any of them may be empty.
+func (w *jsonWriter) strings(name string, m map[string]string) {
+	if len(m) == 0 && w.err == nil {
+		w.err = fmt.Errorf("%s: empty", name)
+	}
+	w.name(name)
+	w.open('{')
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		if k == "" && w.err == nil {
+			w.err = fmt.Errorf("%s: a member without a name", name)
+		}
+		w.anyName(k)
+		w.required(name, m[k])
+	}
+	w.close('}')
+}
+
+// required writes a string that must not be empty.
+func (w *jsonWriter) required(name, s string) {
+	if s == "" && w.err == nil {
+		w.err = fmt.Errorf("%s: an empty string", name)
+	}
+	w.quote(s)
+}
+
 // HasSubject says whether digest, in the form algorithm:value, is a digest of one of the subjects.
 func (h *Header) HasSubject(digest string) bool {
+	return hasDigest(h.Subjects, digest)
+}
+
+// HasMaterial says whether digest, in the form algorithm:value, is a digest of one of the materials.
+func (h *Header) HasMaterial(digest string) bool { return hasDigest(h.Materials, digest) }
+
+func hasDigest(all []Subject, digest string) bool {
 	alg, value, ok := strings.Cut(digest, ":")
-	return ok && slices.ContainsFunc(h.Subjects, func(s Subject) bool {
+	return ok && slices.ContainsFunc(all, func(s Subject) bool {
 		v, has := s.Digest[alg]
 		return has && v == value
 	})

@@ -279,6 +279,35 @@ func (o *Object) RequiredObject(name string, read func(*Object) error) {
 	o.required(name, o.Object(name, read))
 }
 
+// StringArray takes an array of strings, none of them empty, that, if it is there, is not empty.
+func (o *Object) StringArray(name string) []string {
+	v, ok := o.take(name, '[', "an array")
+	if !ok {
+		return nil
+	}
+	dec := jsontext.NewDecoder(bytes.NewReader(v))
+	dec.ReadToken() // [
+	var out []string
+	for o.state.err == nil && dec.PeekKind() != ']' {
+		at := fmt.Sprintf("%s[%d]", o.at(name), len(out))
+		t, err := dec.ReadToken()
+		switch {
+		case err != nil:
+			o.state.fail("%s: %w", at, syntaxError(err))
+		case t.Kind() != '"':
+			o.state.fail("%s: not a string", at)
+		case t.String() == "":
+			o.state.fail("%s: empty", at)
+		default:
+			out = append(out, t.String())
+		}
+	}
+	if len(out) == 0 {
+		o.state.fail("%s: empty", o.at(name))
+	}
+	return out
+}
+
 // Objects takes an array of objects that, if it is there, is not empty.
 func (o *Object) Objects(name string, read func(*Object) error) {
 	v, ok := o.take(name, '[', "an array")

@@ -166,7 +166,18 @@ def parse_header(data: bytes) -> Header:
         parse_object(data),
         "header",
         {"origin", "tenant", "kind", "mediaType", "submitter", "verification", "payload"},
-        {"subjects", "predicateType", "signers", "idempotencyKey", "admissionPolicy"},
+        {
+            "subjects",
+            "predicateType",
+            "signers",
+            "materials",
+            "controls",
+            "attributes",
+            "external",
+            "idempotencyKey",
+            "admissionPolicy",
+            "admission",
+        },
     )
     for name in ("origin", "mediaType", "submitter", "predicateType", "idempotencyKey"):
         if name in members:
@@ -176,14 +187,24 @@ def parse_header(data: bytes) -> Header:
     if "signers" in members:
         for element in as_array(members["signers"], "signers"):
             _check_signer(element)
-    verification = as_members(members["verification"], "verification", {"result"})
-    if as_string(verification["result"], "verification.result") != "unverified":
-        raise FormatError("verification.result is not known")
+    _check_verification(members["verification"])
+    if "admission" in members:
+        _check_admission(members["admission"])
+    if "materials" in members:
+        for element in as_array(members["materials"], "materials"):
+            _artifact(element, "materials")
+    if "controls" in members:
+        for element in as_array(members["controls"], "controls"):
+            as_string(element, "controls")
+    if "attributes" in members:
+        _strings(members["attributes"], "attributes")
+    if "external" in members:
+        _check_external(members["external"])
     payload = as_members(members["payload"], "payload", {"commitment", "size"})
     digests: set[tuple[str, str]] = set()
     if "subjects" in members:
         for element in as_array(members["subjects"], "subjects"):
-            digests.update(_subject(element))
+            digests.update(_artifact(element, "subjects").items())
     return Header(
         origin=as_string(members["origin"], "origin"),
         tenant=_match(members["tenant"], "tenant", _TENANT),
@@ -209,13 +230,47 @@ def _check_signer(value: Json) -> None:
         as_string(text, f"signers.{name}")
 
 
-def _subject(value: Json) -> set[tuple[str, str]]:
-    members = as_members(value, "subjects", {"digest"}, {"name"})
+def _check_verification(value: Json) -> None:
+    optional = {"format", "trustedRoot", "reason"}
+    members = as_members(value, "verification", {"result"}, optional)
+    for name, text in members.items():
+        as_string(text, f"verification.{name}")
+    if members["result"] not in ("verified", "unverified", "failed"):
+        raise FormatError("verification.result is not known")
+    if "trustedRoot" in members:
+        _match(members["trustedRoot"], "verification.trustedRoot", _POLICY_DIGEST)
+
+
+def _check_admission(value: Json) -> None:
+    members = as_members(value, "admission", {"result"}, {"rule", "reason"})
+    for name, text in members.items():
+        as_string(text, f"admission.{name}")
+    if members["result"] not in ("admitted", "recorded"):
+        raise FormatError("admission.result is not known")
+
+
+def _check_external(value: Json) -> None:
+    members = as_members(value, "external", {"digest", "size"}, {"location", "mediaType"})
+    _strings(members["digest"], "external.digest")
+    as_integer(members["size"], "external.size")
+    for name in ("location", "mediaType"):
+        if name in members:
+            as_string(members[name], f"external.{name}")
+
+
+def _artifact(value: Json, where: str) -> dict[str, str]:
+    """Check an element of subjects or materials, and return its digests."""
+    members = as_members(value, where, {"digest"}, {"name"})
     if "name" in members:
-        as_string(members["name"], "subjects.name")
-    digest = as_object(members["digest"], "subjects.digest")
-    if not digest:
-        raise FormatError("subjects.digest: empty object")
-    if "" in digest:
-        raise FormatError("subjects.digest: empty algorithm name")
-    return {(name, as_string(text, "subjects.digest")) for name, text in digest.items()}
+        as_string(members["name"], f"{where}.name")
+    return _strings(members["digest"], f"{where}.digest")
+
+
+def _strings(value: Json, where: str) -> dict[str, str]:
+    """Check an object of strings; neither it nor a name nor a string in it may be empty."""
+    members = as_object(value, where)
+    if not members:
+        raise FormatError(f"{where}: empty object")
+    if "" in members:
+        raise FormatError(f"{where}: a member without a name")
+    return {name: as_string(text, where) for name, text in members.items()}
