@@ -94,7 +94,7 @@ func (s *Server) Handler() http.Handler {
 		}),
 	}
 	mux := http.NewServeMux()
-	path, h := munimentv1connect.NewLedgerServiceHandler(&service{s}, opts...)
+	path, h := munimentv1connect.NewLedgerServiceHandler(&service{Server: s}, opts...)
 	mux.Handle(path, s.authenticate(s.bound(h)))
 
 	mux.Handle(grpchealth.NewHandler(healthChecker{s}, connect.WithReadMaxBytes(maxHealthBytes)))

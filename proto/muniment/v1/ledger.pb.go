@@ -298,6 +298,319 @@ func (x *AppendResponse) GetAppended() *Appended {
 	return nil
 }
 
+type AppendStreamRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Part:
+	//
+	//	*AppendStreamRequest_Header
+	//	*AppendStreamRequest_Chunk
+	Part          isAppendStreamRequest_Part `protobuf_oneof:"part"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AppendStreamRequest) Reset() {
+	*x = AppendStreamRequest{}
+	mi := &file_muniment_v1_ledger_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AppendStreamRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AppendStreamRequest) ProtoMessage() {}
+
+func (x *AppendStreamRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_ledger_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AppendStreamRequest.ProtoReflect.Descriptor instead.
+func (*AppendStreamRequest) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *AppendStreamRequest) GetPart() isAppendStreamRequest_Part {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+func (x *AppendStreamRequest) GetHeader() *AppendStreamHeader {
+	if x != nil {
+		if x, ok := x.Part.(*AppendStreamRequest_Header); ok {
+			return x.Header
+		}
+	}
+	return nil
+}
+
+func (x *AppendStreamRequest) GetChunk() []byte {
+	if x != nil {
+		if x, ok := x.Part.(*AppendStreamRequest_Chunk); ok {
+			return x.Chunk
+		}
+	}
+	return nil
+}
+
+type isAppendStreamRequest_Part interface {
+	isAppendStreamRequest_Part()
+}
+
+type AppendStreamRequest_Header struct {
+	// The first message, and only it.
+	Header *AppendStreamHeader `protobuf:"bytes,1,opt,name=header,proto3,oneof"`
+}
+
+type AppendStreamRequest_Chunk struct {
+	// Every further message: the next bytes of the payload, at most 1 MiB.
+	Chunk []byte `protobuf:"bytes,2,opt,name=chunk,proto3,oneof"`
+}
+
+func (*AppendStreamRequest_Header) isAppendStreamRequest_Part() {}
+
+func (*AppendStreamRequest_Chunk) isAppendStreamRequest_Part() {}
+
+// What is known before the payload.
+type AppendStreamHeader struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Kind   string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	// As in Submission.
+	MediaType      string `protobuf:"bytes,3,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
+	IdempotencyKey string `protobuf:"bytes,4,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	// Bytes of the payload, if they are known: another number is then an error.
+	Size *uint64 `protobuf:"varint,5,opt,name=size,proto3,oneof" json:"size,omitempty"`
+	// "sha256:" and 64 lowercase hexadecimal digits, if it is known: another payload is then an error.
+	Digest        string `protobuf:"bytes,6,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AppendStreamHeader) Reset() {
+	*x = AppendStreamHeader{}
+	mi := &file_muniment_v1_ledger_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AppendStreamHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AppendStreamHeader) ProtoMessage() {}
+
+func (x *AppendStreamHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_ledger_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AppendStreamHeader.ProtoReflect.Descriptor instead.
+func (*AppendStreamHeader) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *AppendStreamHeader) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *AppendStreamHeader) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *AppendStreamHeader) GetMediaType() string {
+	if x != nil {
+		return x.MediaType
+	}
+	return ""
+}
+
+func (x *AppendStreamHeader) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
+func (x *AppendStreamHeader) GetSize() uint64 {
+	if x != nil && x.Size != nil {
+		return *x.Size
+	}
+	return 0
+}
+
+func (x *AppendStreamHeader) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+type AppendStreamResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Appended      *Appended              `protobuf:"bytes,1,opt,name=appended,proto3" json:"appended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AppendStreamResponse) Reset() {
+	*x = AppendStreamResponse{}
+	mi := &file_muniment_v1_ledger_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AppendStreamResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AppendStreamResponse) ProtoMessage() {}
+
+func (x *AppendStreamResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_ledger_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AppendStreamResponse.ProtoReflect.Descriptor instead.
+func (*AppendStreamResponse) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *AppendStreamResponse) GetAppended() *Appended {
+	if x != nil {
+		return x.Appended
+	}
+	return nil
+}
+
+type GetPayloadRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Index         uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPayloadRequest) Reset() {
+	*x = GetPayloadRequest{}
+	mi := &file_muniment_v1_ledger_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPayloadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPayloadRequest) ProtoMessage() {}
+
+func (x *GetPayloadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_ledger_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPayloadRequest.ProtoReflect.Descriptor instead.
+func (*GetPayloadRequest) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *GetPayloadRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *GetPayloadRequest) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+type GetPayloadResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next bytes of the payload, at most 1 MiB.
+	Chunk         []byte `protobuf:"bytes,1,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPayloadResponse) Reset() {
+	*x = GetPayloadResponse{}
+	mi := &file_muniment_v1_ledger_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPayloadResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPayloadResponse) ProtoMessage() {}
+
+func (x *GetPayloadResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_ledger_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPayloadResponse.ProtoReflect.Descriptor instead.
+func (*GetPayloadResponse) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *GetPayloadResponse) GetChunk() []byte {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
 // A recorded entry.
 type Appended struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -313,7 +626,7 @@ type Appended struct {
 
 func (x *Appended) Reset() {
 	*x = Appended{}
-	mi := &file_muniment_v1_ledger_proto_msgTypes[3]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -325,7 +638,7 @@ func (x *Appended) String() string {
 func (*Appended) ProtoMessage() {}
 
 func (x *Appended) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_ledger_proto_msgTypes[3]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -338,7 +651,7 @@ func (x *Appended) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Appended.ProtoReflect.Descriptor instead.
 func (*Appended) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{3}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Appended) GetIndex() uint64 {
@@ -373,7 +686,7 @@ type AppendBatchRequest struct {
 
 func (x *AppendBatchRequest) Reset() {
 	*x = AppendBatchRequest{}
-	mi := &file_muniment_v1_ledger_proto_msgTypes[4]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -385,7 +698,7 @@ func (x *AppendBatchRequest) String() string {
 func (*AppendBatchRequest) ProtoMessage() {}
 
 func (x *AppendBatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_ledger_proto_msgTypes[4]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -398,7 +711,7 @@ func (x *AppendBatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendBatchRequest.ProtoReflect.Descriptor instead.
 func (*AppendBatchRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{4}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AppendBatchRequest) GetTenant() string {
@@ -425,7 +738,7 @@ type AppendBatchResponse struct {
 
 func (x *AppendBatchResponse) Reset() {
 	*x = AppendBatchResponse{}
-	mi := &file_muniment_v1_ledger_proto_msgTypes[5]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -437,7 +750,7 @@ func (x *AppendBatchResponse) String() string {
 func (*AppendBatchResponse) ProtoMessage() {}
 
 func (x *AppendBatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_ledger_proto_msgTypes[5]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -450,7 +763,7 @@ func (x *AppendBatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendBatchResponse.ProtoReflect.Descriptor instead.
 func (*AppendBatchResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{5}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AppendBatchResponse) GetResults() []*AppendResult {
@@ -473,7 +786,7 @@ type AppendResult struct {
 
 func (x *AppendResult) Reset() {
 	*x = AppendResult{}
-	mi := &file_muniment_v1_ledger_proto_msgTypes[6]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -485,7 +798,7 @@ func (x *AppendResult) String() string {
 func (*AppendResult) ProtoMessage() {}
 
 func (x *AppendResult) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_ledger_proto_msgTypes[6]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -498,7 +811,7 @@ func (x *AppendResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendResult.ProtoReflect.Descriptor instead.
 func (*AppendResult) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{6}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AppendResult) GetResult() isAppendResult_Result {
@@ -556,7 +869,7 @@ type AppendError struct {
 
 func (x *AppendError) Reset() {
 	*x = AppendError{}
-	mi := &file_muniment_v1_ledger_proto_msgTypes[7]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -568,7 +881,7 @@ func (x *AppendError) String() string {
 func (*AppendError) ProtoMessage() {}
 
 func (x *AppendError) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_ledger_proto_msgTypes[7]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -581,7 +894,7 @@ func (x *AppendError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendError.ProtoReflect.Descriptor instead.
 func (*AppendError) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{7}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AppendError) GetCode() string {
@@ -616,7 +929,7 @@ type GetEntryRequest struct {
 
 func (x *GetEntryRequest) Reset() {
 	*x = GetEntryRequest{}
-	mi := &file_muniment_v1_ledger_proto_msgTypes[8]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -628,7 +941,7 @@ func (x *GetEntryRequest) String() string {
 func (*GetEntryRequest) ProtoMessage() {}
 
 func (x *GetEntryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_ledger_proto_msgTypes[8]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -641,7 +954,7 @@ func (x *GetEntryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEntryRequest.ProtoReflect.Descriptor instead.
 func (*GetEntryRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{8}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetEntryRequest) GetTenant() string {
@@ -676,7 +989,7 @@ type GetEntryResponse struct {
 
 func (x *GetEntryResponse) Reset() {
 	*x = GetEntryResponse{}
-	mi := &file_muniment_v1_ledger_proto_msgTypes[9]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -688,7 +1001,7 @@ func (x *GetEntryResponse) String() string {
 func (*GetEntryResponse) ProtoMessage() {}
 
 func (x *GetEntryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_ledger_proto_msgTypes[9]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -701,7 +1014,7 @@ func (x *GetEntryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEntryResponse.ProtoReflect.Descriptor instead.
 func (*GetEntryResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{9}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetEntryResponse) GetEntry() *Entry {
@@ -737,16 +1050,34 @@ type Entry struct {
 	Submitter       string     `protobuf:"bytes,11,opt,name=submitter,proto3" json:"submitter,omitempty"`
 	IdempotencyKey  string     `protobuf:"bytes,12,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
 	AdmissionPolicy string     `protobuf:"bytes,13,opt,name=admission_policy,json=admissionPolicy,proto3" json:"admission_policy,omitempty"`
-	// What the log did about the evidence's signatures; "unverified" is: nothing.
-	Verification  string `protobuf:"bytes,14,opt,name=verification,proto3" json:"verification,omitempty"`
-	PayloadSize   uint64 `protobuf:"varint,15,opt,name=payload_size,json=payloadSize,proto3" json:"payload_size,omitempty"`
+	// What the log did about the evidence's signatures: "verified", "unverified" (nothing) or "failed" (they are wrong, and the policy keeps such
+	// evidence).
+	Verification string `protobuf:"bytes,14,opt,name=verification,proto3" json:"verification,omitempty"`
+	PayloadSize  uint64 `protobuf:"varint,15,opt,name=payload_size,json=payloadSize,proto3" json:"payload_size,omitempty"`
+	// Why the verification has this result; empty if there is nothing to say.
+	VerificationReason string `protobuf:"bytes,16,opt,name=verification_reason,json=verificationReason,proto3" json:"verification_reason,omitempty"`
+	// Which format was verified, such as "sigstore".
+	VerificationFormat string `protobuf:"bytes,17,opt,name=verification_format,json=verificationFormat,proto3" json:"verification_format,omitempty"`
+	// Digest of the trusted root that was used, sha256:….
+	TrustedRoot string `protobuf:"bytes,18,opt,name=trusted_root,json=trustedRoot,proto3" json:"trusted_root,omitempty"`
+	// What the admission policy said; absent if there was none.
+	Admission *Admission `protobuf:"bytes,19,opt,name=admission,proto3" json:"admission,omitempty"`
+	// Set when the log has only digest and place of the evidence.
+	External *External `protobuf:"bytes,20,opt,name=external,proto3" json:"external,omitempty"`
+	// What the subjects were made from, or contain.
+	Materials []*Subject `protobuf:"bytes,21,rep,name=materials,proto3" json:"materials,omitempty"`
+	// The controls that the entry is about.
+	Controls []string `protobuf:"bytes,22,rep,name=controls,proto3" json:"controls,omitempty"`
+	// The key facts of typed kinds, such as "incident".
+	Attributes    map[string]string `protobuf:"bytes,23,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	PayloadErased bool              `protobuf:"varint,24,opt,name=payload_erased,json=payloadErased,proto3" json:"payload_erased,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_muniment_v1_ledger_proto_msgTypes[10]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -758,7 +1089,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_ledger_proto_msgTypes[10]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -771,7 +1102,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{10}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Entry) GetIndex() uint64 {
@@ -879,6 +1210,202 @@ func (x *Entry) GetPayloadSize() uint64 {
 	return 0
 }
 
+func (x *Entry) GetVerificationReason() string {
+	if x != nil {
+		return x.VerificationReason
+	}
+	return ""
+}
+
+func (x *Entry) GetVerificationFormat() string {
+	if x != nil {
+		return x.VerificationFormat
+	}
+	return ""
+}
+
+func (x *Entry) GetTrustedRoot() string {
+	if x != nil {
+		return x.TrustedRoot
+	}
+	return ""
+}
+
+func (x *Entry) GetAdmission() *Admission {
+	if x != nil {
+		return x.Admission
+	}
+	return nil
+}
+
+func (x *Entry) GetExternal() *External {
+	if x != nil {
+		return x.External
+	}
+	return nil
+}
+
+func (x *Entry) GetMaterials() []*Subject {
+	if x != nil {
+		return x.Materials
+	}
+	return nil
+}
+
+func (x *Entry) GetControls() []string {
+	if x != nil {
+		return x.Controls
+	}
+	return nil
+}
+
+func (x *Entry) GetAttributes() map[string]string {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
+func (x *Entry) GetPayloadErased() bool {
+	if x != nil {
+		return x.PayloadErased
+	}
+	return false
+}
+
+// A decision of the admission policy.
+type Admission struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "admitted", or "recorded": kept although the policy does not admit it.
+	Result string `protobuf:"bytes,1,opt,name=result,proto3" json:"result,omitempty"`
+	// Name of the rule that decided.
+	Rule          string `protobuf:"bytes,2,opt,name=rule,proto3" json:"rule,omitempty"`
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Admission) Reset() {
+	*x = Admission{}
+	mi := &file_muniment_v1_ledger_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Admission) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Admission) ProtoMessage() {}
+
+func (x *Admission) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_ledger_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Admission.ProtoReflect.Descriptor instead.
+func (*Admission) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Admission) GetResult() string {
+	if x != nil {
+		return x.Result
+	}
+	return ""
+}
+
+func (x *Admission) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *Admission) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Evidence that is kept elsewhere.
+type External struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Algorithm to value.
+	Digest        map[string]string `protobuf:"bytes,1,rep,name=digest,proto3" json:"digest,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Size          uint64            `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	Location      string            `protobuf:"bytes,3,opt,name=location,proto3" json:"location,omitempty"`
+	MediaType     string            `protobuf:"bytes,4,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *External) Reset() {
+	*x = External{}
+	mi := &file_muniment_v1_ledger_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *External) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*External) ProtoMessage() {}
+
+func (x *External) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_ledger_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use External.ProtoReflect.Descriptor instead.
+func (*External) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *External) GetDigest() map[string]string {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+func (x *External) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *External) GetLocation() string {
+	if x != nil {
+		return x.Location
+	}
+	return ""
+}
+
+func (x *External) GetMediaType() string {
+	if x != nil {
+		return x.MediaType
+	}
+	return ""
+}
+
 // An artifact that the payload speaks of.
 type Subject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -891,7 +1418,7 @@ type Subject struct {
 
 func (x *Subject) Reset() {
 	*x = Subject{}
-	mi := &file_muniment_v1_ledger_proto_msgTypes[11]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -903,7 +1430,7 @@ func (x *Subject) String() string {
 func (*Subject) ProtoMessage() {}
 
 func (x *Subject) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_ledger_proto_msgTypes[11]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -916,7 +1443,7 @@ func (x *Subject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subject.ProtoReflect.Descriptor instead.
 func (*Subject) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{11}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Subject) GetName() string {
@@ -945,7 +1472,7 @@ type Signer struct {
 
 func (x *Signer) Reset() {
 	*x = Signer{}
-	mi := &file_muniment_v1_ledger_proto_msgTypes[12]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -957,7 +1484,7 @@ func (x *Signer) String() string {
 func (*Signer) ProtoMessage() {}
 
 func (x *Signer) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_ledger_proto_msgTypes[12]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -970,7 +1497,7 @@ func (x *Signer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Signer.ProtoReflect.Descriptor instead.
 func (*Signer) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{12}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Signer) GetIdentity() string {
@@ -1009,7 +1536,7 @@ type ListEntriesRequest struct {
 
 func (x *ListEntriesRequest) Reset() {
 	*x = ListEntriesRequest{}
-	mi := &file_muniment_v1_ledger_proto_msgTypes[13]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1021,7 +1548,7 @@ func (x *ListEntriesRequest) String() string {
 func (*ListEntriesRequest) ProtoMessage() {}
 
 func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_ledger_proto_msgTypes[13]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1034,7 +1561,7 @@ func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesRequest.ProtoReflect.Descriptor instead.
 func (*ListEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{13}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListEntriesRequest) GetTenant() string {
@@ -1084,14 +1611,22 @@ type Filter struct {
 	// Not before this time.
 	From *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=from,proto3" json:"from,omitempty"`
 	// Before this time.
-	To            *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=to,proto3" json:"to,omitempty"`
+	To *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=to,proto3" json:"to,omitempty"`
+	// The identity under which the entry was submitted.
+	Submitter string `protobuf:"bytes,7,opt,name=submitter,proto3" json:"submitter,omitempty"`
+	// A control that the entry is about.
+	Control string `protobuf:"bytes,8,opt,name=control,proto3" json:"control,omitempty"`
+	// An attribute of the entry, name=value.
+	Attribute string `protobuf:"bytes,9,opt,name=attribute,proto3" json:"attribute,omitempty"`
+	// A digest of a material, algorithm:value: finds what was made from the artifact, or contains it.
+	Material      string `protobuf:"bytes,10,opt,name=material,proto3" json:"material,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Filter) Reset() {
 	*x = Filter{}
-	mi := &file_muniment_v1_ledger_proto_msgTypes[14]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1103,7 +1638,7 @@ func (x *Filter) String() string {
 func (*Filter) ProtoMessage() {}
 
 func (x *Filter) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_ledger_proto_msgTypes[14]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1116,7 +1651,7 @@ func (x *Filter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Filter.ProtoReflect.Descriptor instead.
 func (*Filter) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{14}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Filter) GetKind() string {
@@ -1161,6 +1696,34 @@ func (x *Filter) GetTo() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Filter) GetSubmitter() string {
+	if x != nil {
+		return x.Submitter
+	}
+	return ""
+}
+
+func (x *Filter) GetControl() string {
+	if x != nil {
+		return x.Control
+	}
+	return ""
+}
+
+func (x *Filter) GetAttribute() string {
+	if x != nil {
+		return x.Attribute
+	}
+	return ""
+}
+
+func (x *Filter) GetMaterial() string {
+	if x != nil {
+		return x.Material
+	}
+	return ""
+}
+
 type ListEntriesResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Entries []*Entry               `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
@@ -1174,7 +1737,7 @@ type ListEntriesResponse struct {
 
 func (x *ListEntriesResponse) Reset() {
 	*x = ListEntriesResponse{}
-	mi := &file_muniment_v1_ledger_proto_msgTypes[15]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1186,7 +1749,7 @@ func (x *ListEntriesResponse) String() string {
 func (*ListEntriesResponse) ProtoMessage() {}
 
 func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_ledger_proto_msgTypes[15]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1199,7 +1762,7 @@ func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesResponse.ProtoReflect.Descriptor instead.
 func (*ListEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{15}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListEntriesResponse) GetEntries() []*Entry {
@@ -1238,7 +1801,7 @@ type GetReceiptRequest struct {
 
 func (x *GetReceiptRequest) Reset() {
 	*x = GetReceiptRequest{}
-	mi := &file_muniment_v1_ledger_proto_msgTypes[16]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1250,7 +1813,7 @@ func (x *GetReceiptRequest) String() string {
 func (*GetReceiptRequest) ProtoMessage() {}
 
 func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_ledger_proto_msgTypes[16]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1263,7 +1826,7 @@ func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReceiptRequest.ProtoReflect.Descriptor instead.
 func (*GetReceiptRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{16}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetReceiptRequest) GetTenant() string {
@@ -1311,7 +1874,7 @@ type GetReceiptResponse struct {
 
 func (x *GetReceiptResponse) Reset() {
 	*x = GetReceiptResponse{}
-	mi := &file_muniment_v1_ledger_proto_msgTypes[17]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1323,7 +1886,7 @@ func (x *GetReceiptResponse) String() string {
 func (*GetReceiptResponse) ProtoMessage() {}
 
 func (x *GetReceiptResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_ledger_proto_msgTypes[17]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1336,7 +1899,7 @@ func (x *GetReceiptResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReceiptResponse.ProtoReflect.Descriptor instead.
 func (*GetReceiptResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{17}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetReceiptResponse) GetReceipt() []byte {
@@ -1357,7 +1920,7 @@ type GetInclusionProofRequest struct {
 
 func (x *GetInclusionProofRequest) Reset() {
 	*x = GetInclusionProofRequest{}
-	mi := &file_muniment_v1_ledger_proto_msgTypes[18]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1369,7 +1932,7 @@ func (x *GetInclusionProofRequest) String() string {
 func (*GetInclusionProofRequest) ProtoMessage() {}
 
 func (x *GetInclusionProofRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_ledger_proto_msgTypes[18]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1382,7 +1945,7 @@ func (x *GetInclusionProofRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInclusionProofRequest.ProtoReflect.Descriptor instead.
 func (*GetInclusionProofRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{18}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetInclusionProofRequest) GetIndex() uint64 {
@@ -1411,7 +1974,7 @@ type GetInclusionProofResponse struct {
 
 func (x *GetInclusionProofResponse) Reset() {
 	*x = GetInclusionProofResponse{}
-	mi := &file_muniment_v1_ledger_proto_msgTypes[19]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1423,7 +1986,7 @@ func (x *GetInclusionProofResponse) String() string {
 func (*GetInclusionProofResponse) ProtoMessage() {}
 
 func (x *GetInclusionProofResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_ledger_proto_msgTypes[19]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1436,7 +1999,7 @@ func (x *GetInclusionProofResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInclusionProofResponse.ProtoReflect.Descriptor instead.
 func (*GetInclusionProofResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{19}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetInclusionProofResponse) GetTreeSize() uint64 {
@@ -1471,7 +2034,7 @@ type GetConsistencyProofRequest struct {
 
 func (x *GetConsistencyProofRequest) Reset() {
 	*x = GetConsistencyProofRequest{}
-	mi := &file_muniment_v1_ledger_proto_msgTypes[20]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1483,7 +2046,7 @@ func (x *GetConsistencyProofRequest) String() string {
 func (*GetConsistencyProofRequest) ProtoMessage() {}
 
 func (x *GetConsistencyProofRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_ledger_proto_msgTypes[20]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1496,7 +2059,7 @@ func (x *GetConsistencyProofRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConsistencyProofRequest.ProtoReflect.Descriptor instead.
 func (*GetConsistencyProofRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{20}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetConsistencyProofRequest) GetFromSize() uint64 {
@@ -1524,7 +2087,7 @@ type GetConsistencyProofResponse struct {
 
 func (x *GetConsistencyProofResponse) Reset() {
 	*x = GetConsistencyProofResponse{}
-	mi := &file_muniment_v1_ledger_proto_msgTypes[21]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1536,7 +2099,7 @@ func (x *GetConsistencyProofResponse) String() string {
 func (*GetConsistencyProofResponse) ProtoMessage() {}
 
 func (x *GetConsistencyProofResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_ledger_proto_msgTypes[21]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1549,7 +2112,7 @@ func (x *GetConsistencyProofResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConsistencyProofResponse.ProtoReflect.Descriptor instead.
 func (*GetConsistencyProofResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{21}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetConsistencyProofResponse) GetToSize() uint64 {
@@ -1574,7 +2137,7 @@ type GetCheckpointRequest struct {
 
 func (x *GetCheckpointRequest) Reset() {
 	*x = GetCheckpointRequest{}
-	mi := &file_muniment_v1_ledger_proto_msgTypes[22]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1586,7 +2149,7 @@ func (x *GetCheckpointRequest) String() string {
 func (*GetCheckpointRequest) ProtoMessage() {}
 
 func (x *GetCheckpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_ledger_proto_msgTypes[22]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1599,7 +2162,7 @@ func (x *GetCheckpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCheckpointRequest.ProtoReflect.Descriptor instead.
 func (*GetCheckpointRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{22}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{29}
 }
 
 type GetCheckpointResponse struct {
@@ -1614,7 +2177,7 @@ type GetCheckpointResponse struct {
 
 func (x *GetCheckpointResponse) Reset() {
 	*x = GetCheckpointResponse{}
-	mi := &file_muniment_v1_ledger_proto_msgTypes[23]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1626,7 +2189,7 @@ func (x *GetCheckpointResponse) String() string {
 func (*GetCheckpointResponse) ProtoMessage() {}
 
 func (x *GetCheckpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_ledger_proto_msgTypes[23]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1639,7 +2202,7 @@ func (x *GetCheckpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCheckpointResponse.ProtoReflect.Descriptor instead.
 func (*GetCheckpointResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{23}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetCheckpointResponse) GetCheckpoint() []byte {
@@ -1672,7 +2235,7 @@ type GetStreamHeadRequest struct {
 
 func (x *GetStreamHeadRequest) Reset() {
 	*x = GetStreamHeadRequest{}
-	mi := &file_muniment_v1_ledger_proto_msgTypes[24]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1684,7 +2247,7 @@ func (x *GetStreamHeadRequest) String() string {
 func (*GetStreamHeadRequest) ProtoMessage() {}
 
 func (x *GetStreamHeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_ledger_proto_msgTypes[24]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1697,7 +2260,7 @@ func (x *GetStreamHeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStreamHeadRequest.ProtoReflect.Descriptor instead.
 func (*GetStreamHeadRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{24}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetStreamHeadRequest) GetTenant() string {
@@ -1723,7 +2286,7 @@ type GetStreamHeadResponse struct {
 
 func (x *GetStreamHeadResponse) Reset() {
 	*x = GetStreamHeadResponse{}
-	mi := &file_muniment_v1_ledger_proto_msgTypes[25]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1735,7 +2298,7 @@ func (x *GetStreamHeadResponse) String() string {
 func (*GetStreamHeadResponse) ProtoMessage() {}
 
 func (x *GetStreamHeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_ledger_proto_msgTypes[25]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1748,7 +2311,7 @@ func (x *GetStreamHeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStreamHeadResponse.ProtoReflect.Descriptor instead.
 func (*GetStreamHeadResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{25}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetStreamHeadResponse) GetStreamId() []byte {
@@ -1799,7 +2362,7 @@ type WatchEntriesRequest struct {
 
 func (x *WatchEntriesRequest) Reset() {
 	*x = WatchEntriesRequest{}
-	mi := &file_muniment_v1_ledger_proto_msgTypes[26]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1811,7 +2374,7 @@ func (x *WatchEntriesRequest) String() string {
 func (*WatchEntriesRequest) ProtoMessage() {}
 
 func (x *WatchEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_ledger_proto_msgTypes[26]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1824,7 +2387,7 @@ func (x *WatchEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEntriesRequest.ProtoReflect.Descriptor instead.
 func (*WatchEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{26}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WatchEntriesRequest) GetTenant() string {
@@ -1860,7 +2423,7 @@ type WatchEntriesResponse struct {
 
 func (x *WatchEntriesResponse) Reset() {
 	*x = WatchEntriesResponse{}
-	mi := &file_muniment_v1_ledger_proto_msgTypes[27]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1872,7 +2435,7 @@ func (x *WatchEntriesResponse) String() string {
 func (*WatchEntriesResponse) ProtoMessage() {}
 
 func (x *WatchEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_ledger_proto_msgTypes[27]
+	mi := &file_muniment_v1_ledger_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1885,7 +2448,7 @@ func (x *WatchEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEntriesResponse.ProtoReflect.Descriptor instead.
 func (*WatchEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{27}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *WatchEntriesResponse) GetEntry() *Entry {
@@ -1920,7 +2483,27 @@ const file_muniment_v1_ledger_proto_rawDesc = "" +
 	"submission\x18\x02 \x01(\v2\x17.muniment.v1.SubmissionB\x06\xbaH\x03\xc8\x01\x01R\n" +
 	"submission\"C\n" +
 	"\x0eAppendResponse\x121\n" +
-	"\bappended\x18\x01 \x01(\v2\x15.muniment.v1.AppendedR\bappended\"X\n" +
+	"\bappended\x18\x01 \x01(\v2\x15.muniment.v1.AppendedR\bappended\"\x84\x01\n" +
+	"\x13AppendStreamRequest\x129\n" +
+	"\x06header\x18\x01 \x01(\v2\x1f.muniment.v1.AppendStreamHeaderH\x00R\x06header\x12#\n" +
+	"\x05chunk\x18\x02 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80@H\x00R\x05chunkB\r\n" +
+	"\x04part\x12\x05\xbaH\x02\b\x01\"\xaf\x03\n" +
+	"\x12AppendStreamHeader\x12F\n" +
+	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x124\n" +
+	"\x04kind\x18\x02 \x01(\tB \xbaH\x1d\xc8\x01\x01r\x182\x16^[a-z][a-z0-9-]{0,62}$R\x04kind\x12\x8c\x01\n" +
+	"\n" +
+	"media_type\x18\x03 \x01(\tBm\xbaHjrh\x18\xff\x012c^$|^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+( ?; ?[A-Za-z0-9!#$&^_.+-]+=[A-Za-z0-9!#$&^_.+-]+)*$R\tmediaType\x121\n" +
+	"\x0fidempotency_key\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x0eidempotencyKey\x12\x17\n" +
+	"\x04size\x18\x05 \x01(\x04H\x00R\x04size\x88\x01\x01\x127\n" +
+	"\x06digest\x18\x06 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^$|^sha256:[0-9a-f]{64}$R\x06digestB\a\n" +
+	"\x05_size\"I\n" +
+	"\x14AppendStreamResponse\x121\n" +
+	"\bappended\x18\x01 \x01(\v2\x15.muniment.v1.AppendedR\bappended\"q\n" +
+	"\x11GetPayloadRequest\x12F\n" +
+	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\"*\n" +
+	"\x12GetPayloadResponse\x12\x14\n" +
+	"\x05chunk\x18\x01 \x01(\fR\x05chunk\"X\n" +
 	"\bAppended\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x1c\n" +
 	"\tduplicate\x18\x02 \x01(\bR\tduplicate\x12\x18\n" +
@@ -1947,7 +2530,7 @@ const file_muniment_v1_ledger_proto_rawDesc = "" +
 	"\x05entry\x18\x01 \x01(\v2\x12.muniment.v1.EntryR\x05entry\x12\x1d\n" +
 	"\apayload\x18\x02 \x01(\fH\x00R\apayload\x88\x01\x01B\n" +
 	"\n" +
-	"\b_payload\"\x88\x04\n" +
+	"\b_payload\"\xf0\a\n" +
 	"\x05Entry\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12.\n" +
@@ -1965,7 +2548,34 @@ const file_muniment_v1_ledger_proto_rawDesc = "" +
 	"\x0fidempotency_key\x18\f \x01(\tR\x0eidempotencyKey\x12)\n" +
 	"\x10admission_policy\x18\r \x01(\tR\x0fadmissionPolicy\x12\"\n" +
 	"\fverification\x18\x0e \x01(\tR\fverification\x12!\n" +
-	"\fpayload_size\x18\x0f \x01(\x04R\vpayloadSize\"\x92\x01\n" +
+	"\fpayload_size\x18\x0f \x01(\x04R\vpayloadSize\x12/\n" +
+	"\x13verification_reason\x18\x10 \x01(\tR\x12verificationReason\x12/\n" +
+	"\x13verification_format\x18\x11 \x01(\tR\x12verificationFormat\x12!\n" +
+	"\ftrusted_root\x18\x12 \x01(\tR\vtrustedRoot\x124\n" +
+	"\tadmission\x18\x13 \x01(\v2\x16.muniment.v1.AdmissionR\tadmission\x121\n" +
+	"\bexternal\x18\x14 \x01(\v2\x15.muniment.v1.ExternalR\bexternal\x122\n" +
+	"\tmaterials\x18\x15 \x03(\v2\x14.muniment.v1.SubjectR\tmaterials\x12\x1a\n" +
+	"\bcontrols\x18\x16 \x03(\tR\bcontrols\x12B\n" +
+	"\n" +
+	"attributes\x18\x17 \x03(\v2\".muniment.v1.Entry.AttributesEntryR\n" +
+	"attributes\x12%\n" +
+	"\x0epayload_erased\x18\x18 \x01(\bR\rpayloadErased\x1a=\n" +
+	"\x0fAttributesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"O\n" +
+	"\tAdmission\x12\x16\n" +
+	"\x06result\x18\x01 \x01(\tR\x06result\x12\x12\n" +
+	"\x04rule\x18\x02 \x01(\tR\x04rule\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xcf\x01\n" +
+	"\bExternal\x129\n" +
+	"\x06digest\x18\x01 \x03(\v2!.muniment.v1.External.DigestEntryR\x06digest\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x1a\n" +
+	"\blocation\x18\x03 \x01(\tR\blocation\x12\x1d\n" +
+	"\n" +
+	"media_type\x18\x04 \x01(\tR\tmediaType\x1a9\n" +
+	"\vDigestEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x92\x01\n" +
 	"\aSubject\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x128\n" +
 	"\x06digest\x18\x02 \x03(\v2 .muniment.v1.Subject.DigestEntryR\x06digest\x1a9\n" +
@@ -1982,14 +2592,19 @@ const file_muniment_v1_ledger_proto_rawDesc = "" +
 	"\x05order\x18\x03 \x01(\x0e2\x12.muniment.v1.OrderB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05order\x12%\n" +
 	"\tpage_size\x18\x04 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"\xa0\x02\n" +
+	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"\xd8\x03\n" +
 	"\x06Filter\x124\n" +
 	"\x04kind\x18\x01 \x01(\tB \xbaH\x1dr\x1b2\x19^$|^[a-z][a-z0-9-]{0,62}$R\x04kind\x121\n" +
 	"\asubject\x18\x02 \x01(\tB\x17\xbaH\x14r\x12\x18\x80\b2\r^$|^[^:]+:.+$R\asubject\x12/\n" +
 	"\x0epredicate_type\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\rpredicateType\x12 \n" +
 	"\x06signer\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\x06signer\x12.\n" +
 	"\x04from\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
-	"\x02to\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\"\x88\x01\n" +
+	"\x02to\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12&\n" +
+	"\tsubmitter\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tsubmitter\x12\"\n" +
+	"\acontrol\x18\b \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\acontrol\x125\n" +
+	"\tattribute\x18\t \x01(\tB\x17\xbaH\x14r\x12\x18\x80\x102\r^$|^[^=]+=.+$R\tattribute\x123\n" +
+	"\bmaterial\x18\n" +
+	" \x01(\tB\x17\xbaH\x14r\x12\x18\x80\b2\r^$|^[^:]+:.+$R\bmaterial\"\x88\x01\n" +
 	"\x13ListEntriesResponse\x12,\n" +
 	"\aentries\x18\x01 \x03(\v2\x12.muniment.v1.EntryR\aentries\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1b\n" +
@@ -2049,10 +2664,13 @@ const file_muniment_v1_ledger_proto_rawDesc = "" +
 	"\x12ORDER_OLDEST_FIRST\x10\x02*D\n" +
 	"\vReceiptForm\x12\x1c\n" +
 	"\x18RECEIPT_FORM_UNSPECIFIED\x10\x00\x12\x17\n" +
-	"\x13RECEIPT_FORM_SHARED\x10\x012\x8b\a\n" +
+	"\x13RECEIPT_FORM_SHARED\x10\x012\xb8\b\n" +
 	"\rLedgerService\x12A\n" +
 	"\x06Append\x12\x1a.muniment.v1.AppendRequest\x1a\x1b.muniment.v1.AppendResponse\x12P\n" +
-	"\vAppendBatch\x12\x1f.muniment.v1.AppendBatchRequest\x1a .muniment.v1.AppendBatchResponse\x12L\n" +
+	"\vAppendBatch\x12\x1f.muniment.v1.AppendBatchRequest\x1a .muniment.v1.AppendBatchResponse\x12U\n" +
+	"\fAppendStream\x12 .muniment.v1.AppendStreamRequest\x1a!.muniment.v1.AppendStreamResponse(\x01\x12T\n" +
+	"\n" +
+	"GetPayload\x12\x1e.muniment.v1.GetPayloadRequest\x1a\x1f.muniment.v1.GetPayloadResponse\"\x03\x90\x02\x010\x01\x12L\n" +
 	"\bGetEntry\x12\x1c.muniment.v1.GetEntryRequest\x1a\x1d.muniment.v1.GetEntryResponse\"\x03\x90\x02\x01\x12U\n" +
 	"\vListEntries\x12\x1f.muniment.v1.ListEntriesRequest\x1a .muniment.v1.ListEntriesResponse\"\x03\x90\x02\x01\x12R\n" +
 	"\n" +
@@ -2076,86 +2694,106 @@ func file_muniment_v1_ledger_proto_rawDescGZIP() []byte {
 }
 
 var file_muniment_v1_ledger_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_muniment_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_muniment_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_muniment_v1_ledger_proto_goTypes = []any{
 	(Order)(0),                          // 0: muniment.v1.Order
 	(ReceiptForm)(0),                    // 1: muniment.v1.ReceiptForm
 	(*Submission)(nil),                  // 2: muniment.v1.Submission
 	(*AppendRequest)(nil),               // 3: muniment.v1.AppendRequest
 	(*AppendResponse)(nil),              // 4: muniment.v1.AppendResponse
-	(*Appended)(nil),                    // 5: muniment.v1.Appended
-	(*AppendBatchRequest)(nil),          // 6: muniment.v1.AppendBatchRequest
-	(*AppendBatchResponse)(nil),         // 7: muniment.v1.AppendBatchResponse
-	(*AppendResult)(nil),                // 8: muniment.v1.AppendResult
-	(*AppendError)(nil),                 // 9: muniment.v1.AppendError
-	(*GetEntryRequest)(nil),             // 10: muniment.v1.GetEntryRequest
-	(*GetEntryResponse)(nil),            // 11: muniment.v1.GetEntryResponse
-	(*Entry)(nil),                       // 12: muniment.v1.Entry
-	(*Subject)(nil),                     // 13: muniment.v1.Subject
-	(*Signer)(nil),                      // 14: muniment.v1.Signer
-	(*ListEntriesRequest)(nil),          // 15: muniment.v1.ListEntriesRequest
-	(*Filter)(nil),                      // 16: muniment.v1.Filter
-	(*ListEntriesResponse)(nil),         // 17: muniment.v1.ListEntriesResponse
-	(*GetReceiptRequest)(nil),           // 18: muniment.v1.GetReceiptRequest
-	(*GetReceiptResponse)(nil),          // 19: muniment.v1.GetReceiptResponse
-	(*GetInclusionProofRequest)(nil),    // 20: muniment.v1.GetInclusionProofRequest
-	(*GetInclusionProofResponse)(nil),   // 21: muniment.v1.GetInclusionProofResponse
-	(*GetConsistencyProofRequest)(nil),  // 22: muniment.v1.GetConsistencyProofRequest
-	(*GetConsistencyProofResponse)(nil), // 23: muniment.v1.GetConsistencyProofResponse
-	(*GetCheckpointRequest)(nil),        // 24: muniment.v1.GetCheckpointRequest
-	(*GetCheckpointResponse)(nil),       // 25: muniment.v1.GetCheckpointResponse
-	(*GetStreamHeadRequest)(nil),        // 26: muniment.v1.GetStreamHeadRequest
-	(*GetStreamHeadResponse)(nil),       // 27: muniment.v1.GetStreamHeadResponse
-	(*WatchEntriesRequest)(nil),         // 28: muniment.v1.WatchEntriesRequest
-	(*WatchEntriesResponse)(nil),        // 29: muniment.v1.WatchEntriesResponse
-	nil,                                 // 30: muniment.v1.Subject.DigestEntry
-	(*timestamppb.Timestamp)(nil),       // 31: google.protobuf.Timestamp
+	(*AppendStreamRequest)(nil),         // 5: muniment.v1.AppendStreamRequest
+	(*AppendStreamHeader)(nil),          // 6: muniment.v1.AppendStreamHeader
+	(*AppendStreamResponse)(nil),        // 7: muniment.v1.AppendStreamResponse
+	(*GetPayloadRequest)(nil),           // 8: muniment.v1.GetPayloadRequest
+	(*GetPayloadResponse)(nil),          // 9: muniment.v1.GetPayloadResponse
+	(*Appended)(nil),                    // 10: muniment.v1.Appended
+	(*AppendBatchRequest)(nil),          // 11: muniment.v1.AppendBatchRequest
+	(*AppendBatchResponse)(nil),         // 12: muniment.v1.AppendBatchResponse
+	(*AppendResult)(nil),                // 13: muniment.v1.AppendResult
+	(*AppendError)(nil),                 // 14: muniment.v1.AppendError
+	(*GetEntryRequest)(nil),             // 15: muniment.v1.GetEntryRequest
+	(*GetEntryResponse)(nil),            // 16: muniment.v1.GetEntryResponse
+	(*Entry)(nil),                       // 17: muniment.v1.Entry
+	(*Admission)(nil),                   // 18: muniment.v1.Admission
+	(*External)(nil),                    // 19: muniment.v1.External
+	(*Subject)(nil),                     // 20: muniment.v1.Subject
+	(*Signer)(nil),                      // 21: muniment.v1.Signer
+	(*ListEntriesRequest)(nil),          // 22: muniment.v1.ListEntriesRequest
+	(*Filter)(nil),                      // 23: muniment.v1.Filter
+	(*ListEntriesResponse)(nil),         // 24: muniment.v1.ListEntriesResponse
+	(*GetReceiptRequest)(nil),           // 25: muniment.v1.GetReceiptRequest
+	(*GetReceiptResponse)(nil),          // 26: muniment.v1.GetReceiptResponse
+	(*GetInclusionProofRequest)(nil),    // 27: muniment.v1.GetInclusionProofRequest
+	(*GetInclusionProofResponse)(nil),   // 28: muniment.v1.GetInclusionProofResponse
+	(*GetConsistencyProofRequest)(nil),  // 29: muniment.v1.GetConsistencyProofRequest
+	(*GetConsistencyProofResponse)(nil), // 30: muniment.v1.GetConsistencyProofResponse
+	(*GetCheckpointRequest)(nil),        // 31: muniment.v1.GetCheckpointRequest
+	(*GetCheckpointResponse)(nil),       // 32: muniment.v1.GetCheckpointResponse
+	(*GetStreamHeadRequest)(nil),        // 33: muniment.v1.GetStreamHeadRequest
+	(*GetStreamHeadResponse)(nil),       // 34: muniment.v1.GetStreamHeadResponse
+	(*WatchEntriesRequest)(nil),         // 35: muniment.v1.WatchEntriesRequest
+	(*WatchEntriesResponse)(nil),        // 36: muniment.v1.WatchEntriesResponse
+	nil,                                 // 37: muniment.v1.Entry.AttributesEntry
+	nil,                                 // 38: muniment.v1.External.DigestEntry
+	nil,                                 // 39: muniment.v1.Subject.DigestEntry
+	(*timestamppb.Timestamp)(nil),       // 40: google.protobuf.Timestamp
 }
 var file_muniment_v1_ledger_proto_depIdxs = []int32{
 	2,  // 0: muniment.v1.AppendRequest.submission:type_name -> muniment.v1.Submission
-	5,  // 1: muniment.v1.AppendResponse.appended:type_name -> muniment.v1.Appended
-	2,  // 2: muniment.v1.AppendBatchRequest.submissions:type_name -> muniment.v1.Submission
-	8,  // 3: muniment.v1.AppendBatchResponse.results:type_name -> muniment.v1.AppendResult
-	5,  // 4: muniment.v1.AppendResult.appended:type_name -> muniment.v1.Appended
-	9,  // 5: muniment.v1.AppendResult.error:type_name -> muniment.v1.AppendError
-	12, // 6: muniment.v1.GetEntryResponse.entry:type_name -> muniment.v1.Entry
-	31, // 7: muniment.v1.Entry.time:type_name -> google.protobuf.Timestamp
-	13, // 8: muniment.v1.Entry.subjects:type_name -> muniment.v1.Subject
-	14, // 9: muniment.v1.Entry.signers:type_name -> muniment.v1.Signer
-	30, // 10: muniment.v1.Subject.digest:type_name -> muniment.v1.Subject.DigestEntry
-	16, // 11: muniment.v1.ListEntriesRequest.filter:type_name -> muniment.v1.Filter
-	0,  // 12: muniment.v1.ListEntriesRequest.order:type_name -> muniment.v1.Order
-	31, // 13: muniment.v1.Filter.from:type_name -> google.protobuf.Timestamp
-	31, // 14: muniment.v1.Filter.to:type_name -> google.protobuf.Timestamp
-	12, // 15: muniment.v1.ListEntriesResponse.entries:type_name -> muniment.v1.Entry
-	1,  // 16: muniment.v1.GetReceiptRequest.form:type_name -> muniment.v1.ReceiptForm
-	16, // 17: muniment.v1.WatchEntriesRequest.filter:type_name -> muniment.v1.Filter
-	12, // 18: muniment.v1.WatchEntriesResponse.entry:type_name -> muniment.v1.Entry
-	3,  // 19: muniment.v1.LedgerService.Append:input_type -> muniment.v1.AppendRequest
-	6,  // 20: muniment.v1.LedgerService.AppendBatch:input_type -> muniment.v1.AppendBatchRequest
-	10, // 21: muniment.v1.LedgerService.GetEntry:input_type -> muniment.v1.GetEntryRequest
-	15, // 22: muniment.v1.LedgerService.ListEntries:input_type -> muniment.v1.ListEntriesRequest
-	18, // 23: muniment.v1.LedgerService.GetReceipt:input_type -> muniment.v1.GetReceiptRequest
-	20, // 24: muniment.v1.LedgerService.GetInclusionProof:input_type -> muniment.v1.GetInclusionProofRequest
-	22, // 25: muniment.v1.LedgerService.GetConsistencyProof:input_type -> muniment.v1.GetConsistencyProofRequest
-	24, // 26: muniment.v1.LedgerService.GetCheckpoint:input_type -> muniment.v1.GetCheckpointRequest
-	26, // 27: muniment.v1.LedgerService.GetStreamHead:input_type -> muniment.v1.GetStreamHeadRequest
-	28, // 28: muniment.v1.LedgerService.WatchEntries:input_type -> muniment.v1.WatchEntriesRequest
-	4,  // 29: muniment.v1.LedgerService.Append:output_type -> muniment.v1.AppendResponse
-	7,  // 30: muniment.v1.LedgerService.AppendBatch:output_type -> muniment.v1.AppendBatchResponse
-	11, // 31: muniment.v1.LedgerService.GetEntry:output_type -> muniment.v1.GetEntryResponse
-	17, // 32: muniment.v1.LedgerService.ListEntries:output_type -> muniment.v1.ListEntriesResponse
-	19, // 33: muniment.v1.LedgerService.GetReceipt:output_type -> muniment.v1.GetReceiptResponse
-	21, // 34: muniment.v1.LedgerService.GetInclusionProof:output_type -> muniment.v1.GetInclusionProofResponse
-	23, // 35: muniment.v1.LedgerService.GetConsistencyProof:output_type -> muniment.v1.GetConsistencyProofResponse
-	25, // 36: muniment.v1.LedgerService.GetCheckpoint:output_type -> muniment.v1.GetCheckpointResponse
-	27, // 37: muniment.v1.LedgerService.GetStreamHead:output_type -> muniment.v1.GetStreamHeadResponse
-	29, // 38: muniment.v1.LedgerService.WatchEntries:output_type -> muniment.v1.WatchEntriesResponse
-	29, // [29:39] is the sub-list for method output_type
-	19, // [19:29] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	10, // 1: muniment.v1.AppendResponse.appended:type_name -> muniment.v1.Appended
+	6,  // 2: muniment.v1.AppendStreamRequest.header:type_name -> muniment.v1.AppendStreamHeader
+	10, // 3: muniment.v1.AppendStreamResponse.appended:type_name -> muniment.v1.Appended
+	2,  // 4: muniment.v1.AppendBatchRequest.submissions:type_name -> muniment.v1.Submission
+	13, // 5: muniment.v1.AppendBatchResponse.results:type_name -> muniment.v1.AppendResult
+	10, // 6: muniment.v1.AppendResult.appended:type_name -> muniment.v1.Appended
+	14, // 7: muniment.v1.AppendResult.error:type_name -> muniment.v1.AppendError
+	17, // 8: muniment.v1.GetEntryResponse.entry:type_name -> muniment.v1.Entry
+	40, // 9: muniment.v1.Entry.time:type_name -> google.protobuf.Timestamp
+	20, // 10: muniment.v1.Entry.subjects:type_name -> muniment.v1.Subject
+	21, // 11: muniment.v1.Entry.signers:type_name -> muniment.v1.Signer
+	18, // 12: muniment.v1.Entry.admission:type_name -> muniment.v1.Admission
+	19, // 13: muniment.v1.Entry.external:type_name -> muniment.v1.External
+	20, // 14: muniment.v1.Entry.materials:type_name -> muniment.v1.Subject
+	37, // 15: muniment.v1.Entry.attributes:type_name -> muniment.v1.Entry.AttributesEntry
+	38, // 16: muniment.v1.External.digest:type_name -> muniment.v1.External.DigestEntry
+	39, // 17: muniment.v1.Subject.digest:type_name -> muniment.v1.Subject.DigestEntry
+	23, // 18: muniment.v1.ListEntriesRequest.filter:type_name -> muniment.v1.Filter
+	0,  // 19: muniment.v1.ListEntriesRequest.order:type_name -> muniment.v1.Order
+	40, // 20: muniment.v1.Filter.from:type_name -> google.protobuf.Timestamp
+	40, // 21: muniment.v1.Filter.to:type_name -> google.protobuf.Timestamp
+	17, // 22: muniment.v1.ListEntriesResponse.entries:type_name -> muniment.v1.Entry
+	1,  // 23: muniment.v1.GetReceiptRequest.form:type_name -> muniment.v1.ReceiptForm
+	23, // 24: muniment.v1.WatchEntriesRequest.filter:type_name -> muniment.v1.Filter
+	17, // 25: muniment.v1.WatchEntriesResponse.entry:type_name -> muniment.v1.Entry
+	3,  // 26: muniment.v1.LedgerService.Append:input_type -> muniment.v1.AppendRequest
+	11, // 27: muniment.v1.LedgerService.AppendBatch:input_type -> muniment.v1.AppendBatchRequest
+	5,  // 28: muniment.v1.LedgerService.AppendStream:input_type -> muniment.v1.AppendStreamRequest
+	8,  // 29: muniment.v1.LedgerService.GetPayload:input_type -> muniment.v1.GetPayloadRequest
+	15, // 30: muniment.v1.LedgerService.GetEntry:input_type -> muniment.v1.GetEntryRequest
+	22, // 31: muniment.v1.LedgerService.ListEntries:input_type -> muniment.v1.ListEntriesRequest
+	25, // 32: muniment.v1.LedgerService.GetReceipt:input_type -> muniment.v1.GetReceiptRequest
+	27, // 33: muniment.v1.LedgerService.GetInclusionProof:input_type -> muniment.v1.GetInclusionProofRequest
+	29, // 34: muniment.v1.LedgerService.GetConsistencyProof:input_type -> muniment.v1.GetConsistencyProofRequest
+	31, // 35: muniment.v1.LedgerService.GetCheckpoint:input_type -> muniment.v1.GetCheckpointRequest
+	33, // 36: muniment.v1.LedgerService.GetStreamHead:input_type -> muniment.v1.GetStreamHeadRequest
+	35, // 37: muniment.v1.LedgerService.WatchEntries:input_type -> muniment.v1.WatchEntriesRequest
+	4,  // 38: muniment.v1.LedgerService.Append:output_type -> muniment.v1.AppendResponse
+	12, // 39: muniment.v1.LedgerService.AppendBatch:output_type -> muniment.v1.AppendBatchResponse
+	7,  // 40: muniment.v1.LedgerService.AppendStream:output_type -> muniment.v1.AppendStreamResponse
+	9,  // 41: muniment.v1.LedgerService.GetPayload:output_type -> muniment.v1.GetPayloadResponse
+	16, // 42: muniment.v1.LedgerService.GetEntry:output_type -> muniment.v1.GetEntryResponse
+	24, // 43: muniment.v1.LedgerService.ListEntries:output_type -> muniment.v1.ListEntriesResponse
+	26, // 44: muniment.v1.LedgerService.GetReceipt:output_type -> muniment.v1.GetReceiptResponse
+	28, // 45: muniment.v1.LedgerService.GetInclusionProof:output_type -> muniment.v1.GetInclusionProofResponse
+	30, // 46: muniment.v1.LedgerService.GetConsistencyProof:output_type -> muniment.v1.GetConsistencyProofResponse
+	32, // 47: muniment.v1.LedgerService.GetCheckpoint:output_type -> muniment.v1.GetCheckpointResponse
+	34, // 48: muniment.v1.LedgerService.GetStreamHead:output_type -> muniment.v1.GetStreamHeadResponse
+	36, // 49: muniment.v1.LedgerService.WatchEntries:output_type -> muniment.v1.WatchEntriesResponse
+	38, // [38:50] is the sub-list for method output_type
+	26, // [26:38] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_muniment_v1_ledger_proto_init() }
@@ -2163,19 +2801,24 @@ func file_muniment_v1_ledger_proto_init() {
 	if File_muniment_v1_ledger_proto != nil {
 		return
 	}
-	file_muniment_v1_ledger_proto_msgTypes[6].OneofWrappers = []any{
+	file_muniment_v1_ledger_proto_msgTypes[3].OneofWrappers = []any{
+		(*AppendStreamRequest_Header)(nil),
+		(*AppendStreamRequest_Chunk)(nil),
+	}
+	file_muniment_v1_ledger_proto_msgTypes[4].OneofWrappers = []any{}
+	file_muniment_v1_ledger_proto_msgTypes[11].OneofWrappers = []any{
 		(*AppendResult_Appended)(nil),
 		(*AppendResult_Error)(nil),
 	}
-	file_muniment_v1_ledger_proto_msgTypes[9].OneofWrappers = []any{}
-	file_muniment_v1_ledger_proto_msgTypes[25].OneofWrappers = []any{}
+	file_muniment_v1_ledger_proto_msgTypes[14].OneofWrappers = []any{}
+	file_muniment_v1_ledger_proto_msgTypes[32].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_muniment_v1_ledger_proto_rawDesc), len(file_muniment_v1_ledger_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   29,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -44,6 +44,12 @@ const (
 	// LedgerServiceAppendBatchProcedure is the fully-qualified name of the LedgerService's AppendBatch
 	// RPC.
 	LedgerServiceAppendBatchProcedure = "/muniment.v1.LedgerService/AppendBatch"
+	// LedgerServiceAppendStreamProcedure is the fully-qualified name of the LedgerService's
+	// AppendStream RPC.
+	LedgerServiceAppendStreamProcedure = "/muniment.v1.LedgerService/AppendStream"
+	// LedgerServiceGetPayloadProcedure is the fully-qualified name of the LedgerService's GetPayload
+	// RPC.
+	LedgerServiceGetPayloadProcedure = "/muniment.v1.LedgerService/GetPayload"
 	// LedgerServiceGetEntryProcedure is the fully-qualified name of the LedgerService's GetEntry RPC.
 	LedgerServiceGetEntryProcedure = "/muniment.v1.LedgerService/GetEntry"
 	// LedgerServiceListEntriesProcedure is the fully-qualified name of the LedgerService's ListEntries
@@ -81,6 +87,12 @@ type LedgerServiceClient interface {
 	// AppendBatch records up to 1,000 submissions, each with its own result: some may fail while others are recorded.
 	// The results come in the order of the submissions; entries that are recorded keep that order in the log.
 	AppendBatch(context.Context, *connect.Request[v1.AppendBatchRequest]) (*connect.Response[v1.AppendBatchResponse], error)
+	// AppendStream records one piece of evidence that may be larger than a message, up to the server's limit (1 GiB unless configured): first a
+	// header, then chunks of the payload. It is stored before the commit that names it. Errors as Append; nothing is recorded unless the client
+	// ends the stream in order, with as many bytes as the header says where it says so.
+	AppendStream(context.Context) *connect.ClientStreamForClient[v1.AppendStreamRequest, v1.AppendStreamResponse]
+	// GetPayload sends the payload of an entry of the tenant in chunks. Errors: not_found; out_of_range; failed_precondition (it was erased).
+	GetPayload(context.Context, *connect.Request[v1.GetPayloadRequest]) (*connect.ServerStreamForClient[v1.GetPayloadResponse], error)
 	// GetEntry returns an entry of the tenant. Errors: not_found; out_of_range (the log has no such index yet).
 	GetEntry(context.Context, *connect.Request[v1.GetEntryRequest]) (*connect.Response[v1.GetEntryResponse], error)
 	// ListEntries returns the tenant's entries that meet all of the given filters.
@@ -123,6 +135,19 @@ func NewLedgerServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			httpClient,
 			baseURL+LedgerServiceAppendBatchProcedure,
 			connect.WithSchema(ledgerServiceMethods.ByName("AppendBatch")),
+			connect.WithClientOptions(opts...),
+		),
+		appendStream: connect.NewClient[v1.AppendStreamRequest, v1.AppendStreamResponse](
+			httpClient,
+			baseURL+LedgerServiceAppendStreamProcedure,
+			connect.WithSchema(ledgerServiceMethods.ByName("AppendStream")),
+			connect.WithClientOptions(opts...),
+		),
+		getPayload: connect.NewClient[v1.GetPayloadRequest, v1.GetPayloadResponse](
+			httpClient,
+			baseURL+LedgerServiceGetPayloadProcedure,
+			connect.WithSchema(ledgerServiceMethods.ByName("GetPayload")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
 		getEntry: connect.NewClient[v1.GetEntryRequest, v1.GetEntryResponse](
@@ -188,6 +213,8 @@ func NewLedgerServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 type ledgerServiceClient struct {
 	append              *connect.Client[v1.AppendRequest, v1.AppendResponse]
 	appendBatch         *connect.Client[v1.AppendBatchRequest, v1.AppendBatchResponse]
+	appendStream        *connect.Client[v1.AppendStreamRequest, v1.AppendStreamResponse]
+	getPayload          *connect.Client[v1.GetPayloadRequest, v1.GetPayloadResponse]
 	getEntry            *connect.Client[v1.GetEntryRequest, v1.GetEntryResponse]
 	listEntries         *connect.Client[v1.ListEntriesRequest, v1.ListEntriesResponse]
 	getReceipt          *connect.Client[v1.GetReceiptRequest, v1.GetReceiptResponse]
@@ -206,6 +233,16 @@ func (c *ledgerServiceClient) Append(ctx context.Context, req *connect.Request[v
 // AppendBatch calls muniment.v1.LedgerService.AppendBatch.
 func (c *ledgerServiceClient) AppendBatch(ctx context.Context, req *connect.Request[v1.AppendBatchRequest]) (*connect.Response[v1.AppendBatchResponse], error) {
 	return c.appendBatch.CallUnary(ctx, req)
+}
+
+// AppendStream calls muniment.v1.LedgerService.AppendStream.
+func (c *ledgerServiceClient) AppendStream(ctx context.Context) *connect.ClientStreamForClient[v1.AppendStreamRequest, v1.AppendStreamResponse] {
+	return c.appendStream.CallClientStream(ctx)
+}
+
+// GetPayload calls muniment.v1.LedgerService.GetPayload.
+func (c *ledgerServiceClient) GetPayload(ctx context.Context, req *connect.Request[v1.GetPayloadRequest]) (*connect.ServerStreamForClient[v1.GetPayloadResponse], error) {
+	return c.getPayload.CallServerStream(ctx, req)
 }
 
 // GetEntry calls muniment.v1.LedgerService.GetEntry.
@@ -260,6 +297,12 @@ type LedgerServiceHandler interface {
 	// AppendBatch records up to 1,000 submissions, each with its own result: some may fail while others are recorded.
 	// The results come in the order of the submissions; entries that are recorded keep that order in the log.
 	AppendBatch(context.Context, *connect.Request[v1.AppendBatchRequest]) (*connect.Response[v1.AppendBatchResponse], error)
+	// AppendStream records one piece of evidence that may be larger than a message, up to the server's limit (1 GiB unless configured): first a
+	// header, then chunks of the payload. It is stored before the commit that names it. Errors as Append; nothing is recorded unless the client
+	// ends the stream in order, with as many bytes as the header says where it says so.
+	AppendStream(context.Context, *connect.ClientStream[v1.AppendStreamRequest]) (*connect.Response[v1.AppendStreamResponse], error)
+	// GetPayload sends the payload of an entry of the tenant in chunks. Errors: not_found; out_of_range; failed_precondition (it was erased).
+	GetPayload(context.Context, *connect.Request[v1.GetPayloadRequest], *connect.ServerStream[v1.GetPayloadResponse]) error
 	// GetEntry returns an entry of the tenant. Errors: not_found; out_of_range (the log has no such index yet).
 	GetEntry(context.Context, *connect.Request[v1.GetEntryRequest]) (*connect.Response[v1.GetEntryResponse], error)
 	// ListEntries returns the tenant's entries that meet all of the given filters.
@@ -298,6 +341,19 @@ func NewLedgerServiceHandler(svc LedgerServiceHandler, opts ...connect.HandlerOp
 		LedgerServiceAppendBatchProcedure,
 		svc.AppendBatch,
 		connect.WithSchema(ledgerServiceMethods.ByName("AppendBatch")),
+		connect.WithHandlerOptions(opts...),
+	)
+	ledgerServiceAppendStreamHandler := connect.NewClientStreamHandler(
+		LedgerServiceAppendStreamProcedure,
+		svc.AppendStream,
+		connect.WithSchema(ledgerServiceMethods.ByName("AppendStream")),
+		connect.WithHandlerOptions(opts...),
+	)
+	ledgerServiceGetPayloadHandler := connect.NewServerStreamHandler(
+		LedgerServiceGetPayloadProcedure,
+		svc.GetPayload,
+		connect.WithSchema(ledgerServiceMethods.ByName("GetPayload")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
 	ledgerServiceGetEntryHandler := connect.NewUnaryHandler(
@@ -362,6 +418,10 @@ func NewLedgerServiceHandler(svc LedgerServiceHandler, opts ...connect.HandlerOp
 			ledgerServiceAppendHandler.ServeHTTP(w, r)
 		case LedgerServiceAppendBatchProcedure:
 			ledgerServiceAppendBatchHandler.ServeHTTP(w, r)
+		case LedgerServiceAppendStreamProcedure:
+			ledgerServiceAppendStreamHandler.ServeHTTP(w, r)
+		case LedgerServiceGetPayloadProcedure:
+			ledgerServiceGetPayloadHandler.ServeHTTP(w, r)
 		case LedgerServiceGetEntryProcedure:
 			ledgerServiceGetEntryHandler.ServeHTTP(w, r)
 		case LedgerServiceListEntriesProcedure:
@@ -393,6 +453,14 @@ func (UnimplementedLedgerServiceHandler) Append(context.Context, *connect.Reques
 
 func (UnimplementedLedgerServiceHandler) AppendBatch(context.Context, *connect.Request[v1.AppendBatchRequest]) (*connect.Response[v1.AppendBatchResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("muniment.v1.LedgerService.AppendBatch is not implemented"))
+}
+
+func (UnimplementedLedgerServiceHandler) AppendStream(context.Context, *connect.ClientStream[v1.AppendStreamRequest]) (*connect.Response[v1.AppendStreamResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("muniment.v1.LedgerService.AppendStream is not implemented"))
+}
+
+func (UnimplementedLedgerServiceHandler) GetPayload(context.Context, *connect.Request[v1.GetPayloadRequest], *connect.ServerStream[v1.GetPayloadResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("muniment.v1.LedgerService.GetPayload is not implemented"))
 }
 
 func (UnimplementedLedgerServiceHandler) GetEntry(context.Context, *connect.Request[v1.GetEntryRequest]) (*connect.Response[v1.GetEntryResponse], error) {
