@@ -52,6 +52,18 @@ func (id *identifier) key(stream receipt.Hash, h *receipt.Header, payload []byte
 	return store.Key(m.scratch)
 }
 
+// leafKey returns the key of a raw leaf.
+func (id *identifier) leafKey(leaf []byte) store.Key {
+	m := id.macs.Get().(*keyedMAC)
+	defer id.macs.Put(m)
+	m.Reset()
+	m.scratch = append(m.scratch[:0], "muniment/leaf/v1\n"...)
+	m.Write(m.scratch)
+	m.Write(leaf)
+	m.scratch = m.Sum(m.scratch[:0])
+	return store.Key(m.scratch)
+}
+
 func appendFramed(b []byte, parts ...string) []byte {
 	for _, p := range parts {
 		b = binary.BigEndian.AppendUint64(b, uint64(len(p)))

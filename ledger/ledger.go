@@ -104,6 +104,7 @@ func NewStream(key receipt.StreamKey) *Stream { return &Stream{Key: key, ID: key
 type Ledger struct {
 	cfg   Config
 	store store.Store
+	raw   bool // the entries are raw leaves
 	ids   *identifier
 	log   *slog.Logger
 	tiles *tileCache
@@ -137,7 +138,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load the log: %w", err)
 	}
-	l := &Ledger{cfg: cfg, store: cfg.Store, ids: newIdentifier(&st.Secret), log: cfg.Logger, done: make(chan struct{}), heads: make(map[receipt.Hash]*head, len(st.Streams))}
+	l := &Ledger{cfg: cfg, store: cfg.Store, raw: st.Raw, ids: newIdentifier(&st.Secret), log: cfg.Logger, done: make(chan struct{}), heads: make(map[receipt.Hash]*head, len(st.Streams))}
 	l.tiles = newTileCache(cfg.Store, cfg.TileCache)
 	l.clock = newClockGuard(cfg.Clock, st.Size > 0, st.Time, cfg.MaxClockGap)
 	l.queue.init(cfg)
@@ -148,7 +149,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	if l.keys, err = loadKeyFilter(ctx, cfg.Store, st.Size); err != nil {
 		return nil, fmt.Errorf("load the deduplication keys: %w", err)
 	}
-	if l.tree, err = loadTree(ctx, cfg.Store, st.Size, l.tiles); err != nil {
+	if l.tree, err = loadTree(ctx, cfg.Store, st, l.tiles); err != nil {
 		return nil, fmt.Errorf("load the tree: %w", err)
 	}
 	root := l.tree.root()
@@ -207,13 +208,30 @@ func (l *Ledger) Append(ctx context.Context, drafts []Draft) ([]Result, error) {
 	if f := l.failure.Load(); f != nil {
 		return nil, *f
 	}
-	g := &group{entries: make([]pending, len(drafts)), done: make(chan struct{})}
-	fresh := 0
+	if l.raw {
+		return nil, errRaw
+	}
+	g := newGroup(len(drafts))
 	for i := range drafts {
+		g.entries[i].prepare(l.ids, &drafts[i])
+	}
+	if err := l.record(ctx, g); err != nil {
+		return nil, err
+	}
+	results := make([]Result, len(drafts))
+	for i := range results {
+		l.answer(ctx, g, i, &results[i])
+	}
+	return results, nil
+}
+
+// record returns when the group's entries are published: those that are new, and those that were before.
+func (l *Ledger) record(ctx context.Context, g *group) error {
+	fresh := 0
+	for i := range g.entries {
 		p := &g.entries[i]
-		p.prepare(l.ids, &drafts[i])
 		if err := l.lookup(ctx, p); err != nil {
-			return nil, err
+			return err
 		}
 		if !p.existing {
 			fresh++
@@ -224,13 +242,9 @@ func (l *Ledger) Append(ctx context.Context, drafts []Draft) ([]Result, error) {
 		g.published = l.published.Load()
 	} else if err := l.await(ctx, g); err != nil {
 		l.observeRefused(err, fresh)
-		return nil, err
+		return err
 	}
-	results := make([]Result, len(drafts))
-	for i := range results {
-		l.answer(ctx, g, i, &results[i])
-	}
-	return results, nil
+	return nil
 }
 
 func (l *Ledger) observeRefused(err error, n int) {
@@ -241,9 +255,10 @@ func (l *Ledger) observeRefused(err error, n int) {
 	}
 }
 
-// A pending entry is a draft on its way through the queue.
+// A pending entry is a draft, or a raw leaf, on its way through the queue.
 type pending struct {
 	draft      *Draft
+	leaf       []byte // of a raw log, which has no drafts
 	headerHash receipt.Hash
 	key        store.Key
 	terms      []store.Term
@@ -264,6 +279,10 @@ type group struct {
 	err       error
 }
 
+func newGroup(entries int) *group {
+	return &group{entries: make([]pending, entries), done: make(chan struct{})}
+}
+
 func (p *pending) prepare(ids *identifier, d *Draft) {
 	p.draft = d
 	p.headerHash = receipt.HeaderHash(d.Opening.Salt, d.Opening.Content)
@@ -272,6 +291,9 @@ func (p *pending) prepare(ids *identifier, d *Draft) {
 }
 
 func (p *pending) size() int64 {
+	if p.draft == nil {
+		return int64(len(p.leaf))
+	}
 	return int64(len(p.draft.Opening.Content) + len(p.draft.Payload.Content))
 }
 
@@ -347,6 +369,10 @@ func (l *Ledger) sequence(groups []*group) (*Published, error) {
 				return nil, ErrFailed
 			}
 			if p.existing {
+				continue
+			}
+			if l.raw {
+				l.placeLeaf(c, p, now)
 				continue
 			}
 			h := l.head(p.draft.Stream)

@@ -160,17 +160,37 @@ func (l *Ledger) EntryBundle(ctx context.Context, index uint64, width int) ([]by
 		return nil, fmt.Errorf("entry bundle %d with %d entries: %w of size %d", index, width, ErrOutOfRange, p.Size)
 	}
 	from := index * store.TileWidth
-	sk, err := l.store.Skeletons(ctx, from, from+uint64(width))
+	leaves, err := leafData(ctx, l.store, l.raw, from, from+uint64(width))
 	if err != nil {
 		return nil, fmt.Errorf("entry bundle %d: %w", index, err)
 	}
-	out := make([]byte, 0, len(sk)*(2+receipt.LeafSize))
-	for i := range sk {
-		data := sk[i].LeafData()
-		out = binary.BigEndian.AppendUint16(out, receipt.LeafSize)
-		out = append(out, data[:]...)
+	size := 2 * len(leaves)
+	for _, data := range leaves {
+		size += len(data)
+	}
+	out := make([]byte, 0, size)
+	for _, data := range leaves {
+		out = binary.BigEndian.AppendUint16(out, uint16(len(data)))
+		out = append(out, data...)
 	}
 	return out, nil
+}
+
+// leafData returns what the tree holds for the entries from ≤ index < to.
+func leafData(ctx context.Context, s store.Store, raw bool, from, to uint64) ([][]byte, error) {
+	if raw {
+		return s.Leaves(ctx, from, to)
+	}
+	sk, err := s.Skeletons(ctx, from, to)
+	if err != nil {
+		return nil, err
+	}
+	leaves := make([][]byte, len(sk))
+	for i := range sk {
+		data := sk[i].LeafData()
+		leaves[i] = data[:]
+	}
+	return leaves, nil
 }
 
 // A StreamHead is the published end of a stream.

@@ -84,6 +84,12 @@ func (b *rebuilder) projections(ctx context.Context) iter.Seq2[store.Projection,
 	return func(yield func(store.Projection, error) bool) {
 		for from := uint64(0); from < b.state.Size; from += rebuildStep {
 			to := min(from+rebuildStep, b.state.Size)
+			if b.state.Raw {
+				if !b.leaves(ctx, from, to, yield) {
+					return
+				}
+				continue
+			}
 			skeletons, err := b.store.Skeletons(ctx, from, to)
 			if err != nil {
 				yield(store.Projection{}, err)
@@ -99,6 +105,25 @@ func (b *rebuilder) projections(ctx context.Context) iter.Seq2[store.Projection,
 			}
 		}
 	}
+}
+
+// leaves yields the deduplication keys of raw leaves, which have no other projection.
+func (b *rebuilder) leaves(ctx context.Context, from, to uint64, yield func(store.Projection, error) bool) bool {
+	leaves, err := b.store.Leaves(ctx, from, to)
+	if err != nil {
+		yield(store.Projection{}, err)
+		return false
+	}
+	for i, leaf := range leaves {
+		b.report.Keys++
+		if !yield(store.Projection{Key: &store.KeyAt{Key: b.ids.leafKey(leaf), Index: from + uint64(i)}}, nil) {
+			return false
+		}
+	}
+	if b.progress != nil {
+		b.progress(to, b.state.Size)
+	}
+	return true
 }
 
 func (b *rebuilder) entry(ctx context.Context, index uint64, sk *receipt.Skeleton, yield func(store.Projection, error) bool) bool {

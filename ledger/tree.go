@@ -107,20 +107,21 @@ func (t *tree) root() receipt.Hash {
 	return root
 }
 
-// loadTree rebuilds the edges from what the store has: leaf hashes from skeletons, higher nodes from full tiles.
-func loadTree(ctx context.Context, s store.Store, size uint64, cache *tileCache) (*tree, error) {
+// loadTree rebuilds the edges from what the store has: leaf hashes from skeletons or raw leaves, higher nodes from full tiles.
+func loadTree(ctx context.Context, s store.Store, st *store.State, cache *tileCache) (*tree, error) {
+	size := st.Size
 	t := &tree{size: size, cache: cache}
 	for level := 0; size>>(tileHeight*level) > 0; level++ {
 		count := size >> (tileHeight * level) // nodes of this height
 		e := edge{index: count / store.TileWidth, tileNodes: *newTileNodes()}
 		first := e.index * store.TileWidth
 		if level == 0 {
-			sk, err := s.Skeletons(ctx, first, count)
+			leaves, err := leafData(ctx, s, st.Raw, first, count)
 			if err != nil {
 				return nil, fmt.Errorf("entries %d to %d: %w", first, count, err)
 			}
-			for i := range sk {
-				e.push(sk[i].LeafHash())
+			for _, data := range leaves {
+				e.push(receipt.LeafHash(data))
 			}
 		} else {
 			for i := first; i < count; i++ {

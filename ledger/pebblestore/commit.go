@@ -42,6 +42,9 @@ func (s *Store) commit(c *store.Commit) error {
 	if c.From != s.head.size {
 		return fmt.Errorf("the log has size %d: %w", s.head.size, store.ErrConflict)
 	}
+	if err := c.CheckKind(s.raw); err != nil {
+		return err
+	}
 	size, err := batchSize(c)
 	if err != nil {
 		return err
@@ -53,7 +56,7 @@ func (s *Store) commit(c *store.Commit) error {
 		root: c.Root,
 		time: c.Entries[len(c.Entries)-1].Skeleton.Time,
 	}
-	putEntries(b, c.From, c.Entries)
+	s.putEntries(b, c.From, c.Entries)
 	putTiles(b, c.Tiles)
 	putHeads(b, c.Heads)
 	putKeys(b, c.Keys)
@@ -88,7 +91,7 @@ func batchSize(c *store.Commit) (int, error) {
 	n := 1024
 	for i := range c.Entries {
 		e := &c.Entries[i]
-		n += len(e.Header.Content) + len(e.Payload.Content) + 2*receipt.HashSize + skeletonSize + receipt.HashSize + 3*row
+		n += len(e.Leaf) + len(e.Header.Content) + len(e.Payload.Content) + 2*receipt.HashSize + skeletonSize + receipt.HashSize + 3*row
 	}
 	for i := range c.Tiles {
 		if len(c.Tiles[i].Hashes) != store.TileWidth {
@@ -112,10 +115,14 @@ func batchSize(c *store.Commit) (int, error) {
 	return n, nil
 }
 
-func putEntries(b *pebble.Batch, from uint64, entries []store.Entry) {
+func (s *Store) putEntries(b *pebble.Batch, from uint64, entries []store.Entry) {
+	put := putRun
+	if s.raw {
+		put = putRawRun
+	}
 	for len(entries) > 0 {
 		n := runLength(entries)
-		putRun(b, from, entries[:n])
+		put(b, from, entries[:n])
 		from += uint64(n)
 		entries = entries[n:]
 	}
@@ -125,7 +132,7 @@ func putEntries(b *pebble.Batch, from uint64, entries []store.Entry) {
 func runLength(entries []store.Entry) int {
 	bytes := 0
 	for i := range entries {
-		bytes += len(entries[i].Header.Content)
+		bytes += len(entries[i].Header.Content) + len(entries[i].Leaf)
 		if i == maxRun || i > 0 && bytes > maxRunBytes {
 			return i
 		}
@@ -151,6 +158,12 @@ func putRun(b *pebble.Batch, first uint64, entries []store.Entry) {
 		copy(op.Value, p.Salt[:])
 		copy(op.Value[receipt.HashSize:], p.Content)
 	}
+}
+
+func putRawRun(b *pebble.Batch, first uint64, entries []store.Entry) {
+	op := b.SetDeferred(indexKeySize, leafRunSize(entries))
+	putIndexKey(op.Key, leafSpace, first)
+	putLeafRun(op.Value, entries)
 }
 
 func distinctStreams(table *[maxRun]receipt.Hash, entries []store.Entry) []receipt.Hash {

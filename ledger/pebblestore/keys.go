@@ -13,6 +13,7 @@ import (
 //	g ‖ stream ID            stream head             → u64 next ‖ leaf hash of the last entry
 //	h ‖ u64 first index      header openings         → run, see rows.go
 //	k ‖ key                  deduplication key       → uvarint index
+//	l ‖ u64 first index      raw leaves              → run, see rows.go
 //	m ‖ name                 meta                    → see below
 //	p ‖ u64 index            payload opening         → salt ‖ payload; nothing when erased
 //	s ‖ u64 first index      skeletons               → run, see rows.go
@@ -21,12 +22,13 @@ import (
 //	y ‖ key of g, k or x     to replace projections  → see replace.go
 //
 // Headers and skeletons of up to 32 consecutive entries of one commit share a row: a row costs more than its bytes, in the commit and in every
-// compaction. A payload has its own, because payloads are erased one by one.
+// compaction. A payload has its own, because payloads are erased one by one. A raw log has rows l where others have h, p and s.
 const (
 	checkpointSpace = 'c'
 	headSpace       = 'g'
 	headerSpace     = 'h'
 	keySpace        = 'k'
+	leafSpace       = 'l'
 	metaSpace       = 'm'
 	payloadSpace    = 'p'
 	skeletonSpace   = 's'
@@ -37,6 +39,7 @@ const (
 
 var (
 	formatKey  = []byte("mformat")  // u32 version of the rows
+	rawKey     = []byte("mraw")     // there in the store of a raw log; empty
 	secretKey  = []byte("msecret")  // 32 bytes
 	headKey    = []byte("mhead")    // u64 size ‖ root ‖ u64 time
 	replaceKey = []byte("mreplace") // there while a replacement must be finished; empty

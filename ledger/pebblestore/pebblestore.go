@@ -27,8 +27,13 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// formatVersion is the version of the rows. A store of another version is refused.
-const formatVersion = 1
+// formatVersion is the newest version of the rows. A store of another one is refused.
+//
+//	1  a log of streams
+//	2  the same, or with rawKey a raw log
+//
+// What can be written in an older version is, so that a program that knows only that one reads it; an empty raw log it must not take for its own.
+const formatVersion = 2
 
 var (
 	// ErrInUse says that the folder can't be opened because it is open already.
@@ -49,6 +54,8 @@ type Options struct {
 	// MemTableBytes is how much is kept in memory before it is moved from the write-ahead log to its place; 64 MiB if 0. There are up to four
 	// times as much when the disk can't keep up.
 	MemTableBytes uint64
+	// Raw says that the log has raw leaves. A store that exists and is of the other kind is refused.
+	Raw bool
 }
 
 // A Store is an open folder. It implements store.Store.
@@ -57,6 +64,7 @@ type Store struct {
 	dir    string
 	fs     vfs.FS
 	secret [32]byte
+	raw    bool
 
 	closing sync.RWMutex   // guards closed, and the step from 0 in uses
 	closed  bool           //
@@ -92,7 +100,7 @@ func open(dir string, opts Options) (_ *Store, err error) {
 			db.Close()
 		}
 	}()
-	s := &Store{db: db, dir: dir, fs: opts.FS}
+	s := &Store{db: db, dir: dir, fs: opts.FS, raw: opts.Raw}
 	if s.fs == nil {
 		s.fs = vfs.Default
 	}
@@ -125,6 +133,9 @@ func (s *Store) loadMeta() error {
 	if err := checkVersion(version); err != nil {
 		return err
 	}
+	if err := s.checkKind(); err != nil {
+		return err
+	}
 	secret, err := s.get(secretKey)
 	if err != nil {
 		return fmt.Errorf("%w: %w", badRow(secretKey, "it is missing"), err)
@@ -144,6 +155,20 @@ func (s *Store) loadMeta() error {
 	return err
 }
 
+// checkKind says whether the log has the kind of entries that it was opened for.
+func (s *Store) checkKind() error {
+	_, err := s.get(rawKey)
+	switch {
+	case err != nil && !errors.Is(err, store.ErrNotFound):
+		return err
+	case err == nil && !s.raw:
+		return errors.New("it holds a raw log, not one of streams")
+	case err != nil && s.raw:
+		return errors.New("it holds a log of streams, not a raw one")
+	}
+	return nil
+}
+
 // initialize makes an empty database a store. It is one synced batch, so that a store which has a version has a secret.
 func (s *Store) initialize() error {
 	it, err := s.db.NewIter(nil)
@@ -160,8 +185,12 @@ func (s *Store) initialize() error {
 	rand.Read(s.secret[:]) // never fails: see crypto/rand
 	b := s.db.NewBatch()
 	defer b.Close()
-	if err := errors.Join(
-		b.Set(formatKey, encodeVersion(formatVersion), nil),
+	version, raw := uint32(1), error(nil)
+	if s.raw {
+		version, raw = 2, b.Set(rawKey, nil, nil)
+	}
+	if err := errors.Join(raw,
+		b.Set(formatKey, encodeVersion(version), nil),
 		b.Set(secretKey, s.secret[:], nil),
 	); err != nil {
 		return err
@@ -188,7 +217,7 @@ func (s *Store) load(ctx context.Context) (*store.State, error) {
 	if s.failed {
 		return nil, errFailed
 	}
-	st := &store.State{Size: s.head.size, Root: s.head.root, Time: s.head.time, Secret: s.secret}
+	st := &store.State{Raw: s.raw, Size: s.head.size, Root: s.head.root, Time: s.head.time, Secret: s.secret}
 	if err := s.checkEnd(ctx, st.Size); err != nil {
 		return nil, err
 	}
@@ -211,9 +240,13 @@ func (s *Store) load(ctx context.Context) (*store.State, error) {
 	return st, it.Error()
 }
 
-// checkEnd says whether the skeletons end where the tree head does. They were written together.
+// checkEnd says whether the skeletons, or raw leaves, end where the tree head does. They were written together.
 func (s *Store) checkEnd(ctx context.Context, size uint64) error {
-	it, err := s.iterator(ctx, skeletonSpace)
+	space, decode := byte(skeletonSpace), skeletonRunEnd
+	if s.raw {
+		space, decode = leafSpace, leafRunEnd
+	}
+	it, err := s.iterator(ctx, space)
 	if err != nil {
 		return err
 	}
@@ -224,17 +257,15 @@ func (s *Store) checkEnd(ctx context.Context, size uint64) error {
 		if err != nil {
 			return err
 		}
-		first, r, err := decodeSkeletonRun(it.Key(), v)
-		if err != nil {
+		if end, err = decode(it.Key(), v); err != nil {
 			return err
 		}
-		end = first + uint64(r.len())
 	}
 	if err := it.Error(); err != nil {
 		return err
 	}
 	if end != size {
-		return badRow(headKey, "it says that the log has %d entries, but the skeletons are those of %d", size, end)
+		return badRow(headKey, "it says that the log has %d entries, but the rows are those of %d", size, end)
 	}
 	return nil
 }

@@ -41,6 +41,39 @@ func TestContractOnDisk(t *testing.T) {
 	})
 }
 
+func TestRawContract(t *testing.T) {
+	storetest.RunRaw(t, func(t *testing.T) storetest.Disk {
+		fs := memFS()
+		return func() (store.Store, error) {
+			return Open("data", Options{FS: fs, MemTableBytes: 64 << 10, Raw: true})
+		}
+	})
+}
+
+// A store is opened as what it was made for, and as nothing else, also when it is empty. A store of streams still has version 1, so that an
+// older program opens it; a raw one has a version that such a program refuses.
+func TestKindOfStore(t *testing.T) {
+	for _, raw := range []bool{false, true} {
+		fs := memFS()
+		s, err := Open("data", Options{FS: fs, Raw: raw})
+		if err != nil {
+			t.Fatal(err)
+		}
+		version, err := s.get(formatKey)
+		if want := map[bool]uint32{false: 1, true: 2}[raw]; err != nil || binary.BigEndian.Uint32(version) != want {
+			t.Errorf("raw %t: version %x, %v, want %d", raw, version, err, want)
+		}
+		mustClose(t, s)
+		if _, err := Open("data", Options{FS: fs, Raw: !raw}); err == nil || !strings.Contains(err.Error(), "raw") {
+			t.Errorf("raw %t opened as the other: got error %v", raw, err)
+		}
+		if s, err = Open("data", Options{FS: fs, Raw: raw}); err != nil {
+			t.Fatal(err)
+		}
+		mustClose(t, s)
+	}
+}
+
 func mustOpen(t testing.TB, fs vfs.FS) *Store {
 	t.Helper()
 	s, err := Open("data", Options{FS: fs})
@@ -488,6 +521,7 @@ func FuzzDecodeSmallRows(f *testing.F) {
 		decodeTile(key, v)
 		decodePayload(key, v)
 		decodeIndex(key, v)
+		decodeLeafRun(key, v)
 		firstIndex(key)
 		checkVersion(v)
 		describeKey(key)

@@ -118,6 +118,56 @@ func (s *Store) skeletons(ctx context.Context, from, to uint64) ([]receipt.Skele
 	return out, nil
 }
 
+// Leaves implements store.Store.
+func (s *Store) Leaves(ctx context.Context, from, to uint64) ([][]byte, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.uses.Done()
+	if from >= to {
+		return nil, nil
+	}
+	out, err := s.leaves(ctx, from, to)
+	if err != nil {
+		return nil, fmt.Errorf("leaves %d to %d: %w", from, to, err)
+	}
+	return out, nil
+}
+
+func (s *Store) leaves(ctx context.Context, from, to uint64) ([][]byte, error) {
+	it, err := s.iterator(ctx, leafSpace)
+	if err != nil {
+		return nil, err
+	}
+	defer it.Close()
+	out := make([][]byte, 0, min(to-from, 4096)) // the range may be a mistake and go far beyond the end
+	next := from
+	for ok := seekRun(it, leafSpace, from); ok && next < to; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return nil, err
+		}
+		first, run, err := decodeLeafRun(it.Key(), v)
+		if err != nil {
+			return nil, err
+		}
+		end := first + uint64(len(run))
+		if first > next || end <= next {
+			return nil, store.ErrNotFound
+		}
+		for ; next < min(end, to); next++ {
+			out = append(out, bytes.Clone(run[next-first]))
+		}
+	}
+	if err := it.Error(); err != nil {
+		return nil, err
+	}
+	if next < to {
+		return nil, store.ErrNotFound
+	}
+	return out, nil
+}
+
 // Header implements store.Store.
 func (s *Store) Header(ctx context.Context, index uint64) (*receipt.HeaderOpening, error) {
 	if err := s.enter(); err != nil {

@@ -20,9 +20,13 @@ import (
 // erased; then it has no salt and no header:
 //
 //	u8 entries ‖ uvarint length… ‖ salt… ‖ header…
+//
+// Raw leaves:
+//
+//	u8 entries ‖ uvarint length… ‖ leaf data…
 const (
 	maxRun       = 32
-	maxRunBytes  = 64 << 10 // of headers: who wants one header reads them all
+	maxRunBytes  = 64 << 10 // of headers or raw leaves: who wants one reads them all
 	skeletonSize = 1 + receipt.HashSize + receipt.HashSize + 8 + receipt.HashSize + 8 + receipt.HashSize
 
 	maxPostings = 1024 // of a row
@@ -52,7 +56,7 @@ func checkVersion(v []byte) error {
 	switch n := binary.BigEndian.Uint32(v); {
 	case n > formatVersion:
 		return fmt.Errorf("the store has format %d, and this program knows no format above %d: use the newer program that wrote it", n, formatVersion)
-	case n < formatVersion:
+	case n < 1:
 		return badRow(formatKey, "there is no format %d", n)
 	}
 	return nil
@@ -202,6 +206,15 @@ func decodeSkeletonRun(key, v []byte) (first uint64, r skeletonRun, err error) {
 
 func (r skeletonRun) len() int { return int(r[0]) }
 
+// skeletonRunEnd returns the index after the last entry of a row.
+func skeletonRunEnd(key, v []byte) (uint64, error) {
+	first, r, err := decodeSkeletonRun(key, v)
+	if err != nil {
+		return 0, err
+	}
+	return first + uint64(r.len()), nil
+}
+
 // at returns the skeleton of the run's i-th entry.
 func (r skeletonRun) at(i int) (s receipt.Skeleton) {
 	streams := r[2:]
@@ -283,6 +296,63 @@ func decodeHeader(key, v []byte, index uint64) (h *receipt.HeaderOpening, ok boo
 	h = &receipt.HeaderOpening{Salt: receipt.Salt(rest[saltAt*receipt.HashSize:][:receipt.HashSize])}
 	h.Content = append([]byte{}, rest[salts*receipt.HashSize+before:][:n-1]...)
 	return h, true, nil
+}
+
+func leafRunSize(entries []store.Entry) int {
+	n := 1
+	for i := range entries {
+		n += uvarintSize(uint64(len(entries[i].Leaf))) + len(entries[i].Leaf)
+	}
+	return n
+}
+
+func putLeafRun(v []byte, entries []store.Entry) {
+	v[0] = byte(len(entries))
+	v = v[1:]
+	for i := range entries {
+		v = v[binary.PutUvarint(v, uint64(len(entries[i].Leaf))):]
+	}
+	for i := range entries {
+		v = v[copy(v, entries[i].Leaf):]
+	}
+}
+
+// decodeLeafRun returns the index of the first entry and the leaves, which use the memory of v.
+func decodeLeafRun(key, v []byte) (first uint64, leaves [][]byte, err error) {
+	if first, err = firstIndex(key); err != nil {
+		return 0, nil, err
+	}
+	if len(v) == 0 || v[0] == 0 || v[0] > maxRun || first > math.MaxUint64-uint64(v[0]) {
+		return 0, nil, badRow(key, "it is not a run of raw leaves")
+	}
+	var lengths [maxRun]int
+	entries, rest, total := int(v[0]), v[1:], 0
+	for i := range entries {
+		n, size := binary.Uvarint(rest)
+		if size <= 0 || n == 0 || n > store.MaxLeafSize {
+			return 0, nil, badRow(key, "the length of leaf %d is wrong", i)
+		}
+		rest = rest[size:]
+		lengths[i] = int(n)
+		total += int(n)
+	}
+	if len(rest) != total {
+		return 0, nil, badRow(key, "%d bytes are left for %d bytes of leaves", len(rest), total)
+	}
+	leaves = make([][]byte, entries)
+	for i := range leaves {
+		leaves[i], rest = rest[:lengths[i]:lengths[i]], rest[lengths[i]:]
+	}
+	return first, leaves, nil
+}
+
+// leafRunEnd returns the index after the last entry of a row.
+func leafRunEnd(key, v []byte) (uint64, error) {
+	first, leaves, err := decodeLeafRun(key, v)
+	if err != nil {
+		return 0, err
+	}
+	return first + uint64(len(leaves)), nil
 }
 
 // decodePostings appends the indexes of a row of postings to dst.

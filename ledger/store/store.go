@@ -7,6 +7,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 
 	"muniment.dev/muniment/ledger/receipt"
@@ -15,6 +16,9 @@ import (
 // TileWidth is the number of hashes in a full tile (C2SP tlog-tiles).
 const TileWidth = 256
 
+// MaxLeafSize is the largest leaf that an entry bundle can hold (C2SP tlog-tiles).
+const MaxLeafSize = 65535
+
 var (
 	// ErrNotFound says that the store does not hold what was asked for.
 	ErrNotFound = errors.New("not in the store")
@@ -22,7 +26,8 @@ var (
 	ErrConflict = errors.New("another writer committed first")
 )
 
-// A Store keeps the log. It has one writer, the sequencer, and any number of readers. All methods but Commit and
+// A Store keeps the log. A log has one kind of entry, which is chosen when its store is made: entries of streams, with skeletons and
+// openings, or raw leaves, whose data is public as it is. It has one writer, the sequencer, and any number of readers. All methods but Commit and
 // ReplaceProjections may be called from many goroutines, also while these run.
 //
 // Reads may show a commit before it is durable, and even one that then fails. Only the ledger knows what is published; it asks for nothing
@@ -42,8 +47,12 @@ type Store interface {
 	// Tile returns the 256 hashes of a full tile that a commit wrote, or ErrNotFound.
 	Tile(ctx context.Context, level uint8, index uint64) ([]receipt.Hash, error)
 
-	// Skeletons returns the skeletons of the entries from ≤ index < to in order, or ErrNotFound if one of them is missing.
+	// Skeletons returns the skeletons of the entries from ≤ index < to in order, or ErrNotFound if one of them is missing, as in a raw log all are.
 	Skeletons(ctx context.Context, from, to uint64) ([]receipt.Skeleton, error)
+
+	// Leaves returns the data of the raw leaves from ≤ index < to in order, or ErrNotFound if one of them is missing, as all are in a log that
+	// is not raw.
+	Leaves(ctx context.Context, from, to uint64) ([][]byte, error)
 
 	// Header returns the header opening of the entry, or nil if it was erased. ErrNotFound means that there is no such entry.
 	Header(ctx context.Context, index uint64) (*receipt.HeaderOpening, error)
@@ -79,6 +88,7 @@ type Store interface {
 
 // A State is what the sequencer needs to go on.
 type State struct {
+	Raw     bool         // the entries are raw leaves
 	Size    uint64       // entries in the log
 	Root    receipt.Hash // root of the tree of that size; not set when Size is 0
 	Time    uint64       // of the last entry, Unix milliseconds
@@ -98,11 +108,26 @@ type Commit struct {
 	Checkpoint *Checkpoint  // the last one published, signed after its own commit; nil if this is the first
 }
 
-// An Entry is what is kept of one entry: for ever, and until erased.
+// An Entry is what is kept of one entry: for ever, and until erased. Of one in a raw log that is Leaf, and of the last one of a commit the
+// Skeleton's Time; all else is not set.
 type Entry struct {
 	Skeleton receipt.Skeleton
 	Header   receipt.HeaderOpening
 	Payload  receipt.PayloadOpening
+	Leaf     []byte // 1 to MaxLeafSize bytes; nil in a log that is not raw
+}
+
+// CheckKind returns an error unless the entries are of a log's one kind.
+func (c *Commit) CheckKind(raw bool) error {
+	for i := range c.Entries {
+		switch n := len(c.Entries[i].Leaf); {
+		case !raw && n > 0:
+			return fmt.Errorf("entry %d is a raw leaf: this log has entries of streams", c.From+uint64(i))
+		case raw && (n == 0 || n > MaxLeafSize):
+			return fmt.Errorf("entry %d has %d bytes of leaf data: a raw leaf has 1 to %d", c.From+uint64(i), n, MaxLeafSize)
+		}
+	}
+	return nil
 }
 
 // A Tile is a full tile of the Merkle tree, as C2SP tlog-tiles defines level and index.

@@ -41,13 +41,19 @@ type Store struct {
 	changes []func(*tables) // that made t, in order; the first durable ones survive Restart
 	durable int
 	secret  [32]byte
+	raw     bool // never changes
 }
 
 var _ store.Store = (*Store)(nil)
 
 // New returns an empty store.
-func New() *Store {
-	s := &Store{t: newTables()}
+func New() *Store { return newStore(false) }
+
+// NewRaw returns an empty store of a raw log.
+func NewRaw() *Store { return newStore(true) }
+
+func newStore(raw bool) *Store {
+	s := &Store{t: newTables(), raw: raw}
 	rand.Read(s.secret[:]) // never fails: see crypto/rand
 	return s
 }
@@ -58,7 +64,7 @@ func (s *Store) Restart() *Store {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	r := &Store{t: newTables(), secret: s.secret, durable: s.durable, changes: slices.Clone(s.changes[:s.durable])}
+	r := &Store{t: newTables(), raw: s.raw, secret: s.secret, durable: s.durable, changes: slices.Clone(s.changes[:s.durable])}
 	for _, change := range r.changes {
 		change(r.t)
 	}
@@ -73,10 +79,7 @@ func (s *Store) Load(ctx context.Context) (*store.State, error) {
 	defer s.reads.Done()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	st := &store.State{Size: uint64(len(s.t.skeletons)), Root: s.t.root, Secret: s.secret}
-	if st.Size > 0 {
-		st.Time = s.t.skeletons[st.Size-1].Time
-	}
+	st := &store.State{Raw: s.raw, Size: s.t.size, Root: s.t.root, Time: s.t.time, Secret: s.secret}
 	for _, h := range s.t.heads {
 		st.Streams = append(st.Streams, h)
 	}
@@ -92,7 +95,7 @@ func (s *Store) Commit(ctx context.Context, c *store.Commit) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	s.mu.RLock()
-	size := uint64(len(s.t.skeletons))
+	size := s.t.size
 	s.mu.RUnlock()
 	if c.From != size {
 		return fmt.Errorf("commit at %d of a log of size %d: %w", c.From, size, store.ErrConflict)
@@ -100,13 +103,16 @@ func (s *Store) Commit(ctx context.Context, c *store.Commit) error {
 	if len(c.Entries) == 0 {
 		return fmt.Errorf("commit at %d: no entries", c.From)
 	}
+	if err := c.CheckKind(s.raw); err != nil {
+		return err
+	}
 	if s.BeforeCommit != nil {
 		if err := s.BeforeCommit(c); err != nil {
 			return err
 		}
 	}
 	kept := clone(c)
-	s.change(func(t *tables) { t.commit(kept) })
+	s.change(func(t *tables) { t.commit(kept, s.raw) })
 	if s.BeforeReturn != nil {
 		if err := s.BeforeReturn(c); err != nil {
 			return err
@@ -207,6 +213,27 @@ func (s *Store) Skeletons(ctx context.Context, from, to uint64) ([]receipt.Skele
 		return nil, fmt.Errorf("skeletons %d to %d: %w", from, to, store.ErrNotFound)
 	}
 	return slices.Clone(s.t.skeletons[from:to]), nil
+}
+
+// Leaves implements store.Store.
+func (s *Store) Leaves(ctx context.Context, from, to uint64) ([][]byte, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.reads.Done()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if from >= to {
+		return nil, nil
+	}
+	if to > uint64(len(s.t.leaves)) {
+		return nil, fmt.Errorf("leaves %d to %d: %w", from, to, store.ErrNotFound)
+	}
+	out := make([][]byte, 0, to-from)
+	for _, leaf := range s.t.leaves[from:to] {
+		out = append(out, slices.Clone(leaf))
+	}
+	return out, nil
 }
 
 // Header implements store.Store.

@@ -24,6 +24,20 @@ func TestContract(t *testing.T) {
 	})
 }
 
+func TestRawContract(t *testing.T) {
+	storetest.RunRaw(t, func(t *testing.T) storetest.Disk {
+		var last *memstore.Store
+		return func() (store.Store, error) {
+			if last == nil {
+				last = memstore.NewRaw()
+			} else {
+				last = last.Restart()
+			}
+			return last, nil
+		}
+	})
+}
+
 // A commit that waits in BeforeReturn shows to readers and is lost by a crash.
 func TestBlockedCommitShows(t *testing.T) {
 	ctx := context.Background()

@@ -13,7 +13,10 @@ import (
 // tables is all that a store holds. It takes over the slices that it is given and never writes to them, so the same change can run again on
 // other tables.
 type tables struct {
+	size        uint64
 	root        receipt.Hash
+	time        uint64   // of the last entry
+	leaves      [][]byte // of a raw log, which has none of the next three
 	skeletons   []receipt.Skeleton
 	headers     []*receipt.HeaderOpening  // nil when erased
 	payloads    []*receipt.PayloadOpening // nil when erased
@@ -38,9 +41,15 @@ func newTables() *tables {
 	}
 }
 
-func (t *tables) commit(c *store.Commit) {
+func (t *tables) commit(c *store.Commit, raw bool) {
+	t.size += uint64(len(c.Entries))
 	t.root = c.Root
+	t.time = c.Entries[len(c.Entries)-1].Skeleton.Time
 	for i := range c.Entries {
+		if raw {
+			t.leaves = append(t.leaves, c.Entries[i].Leaf)
+			continue
+		}
 		t.skeletons = append(t.skeletons, c.Entries[i].Skeleton)
 		t.headers = append(t.headers, &c.Entries[i].Header)
 		t.payloads = append(t.payloads, &c.Entries[i].Payload)
@@ -84,6 +93,7 @@ func clone(c *store.Commit) *store.Commit {
 	for i := range k.Entries {
 		k.Entries[i].Header = *cloneHeader(&k.Entries[i].Header)
 		k.Entries[i].Payload = *clonePayload(&k.Entries[i].Payload)
+		k.Entries[i].Leaf = slices.Clone(k.Entries[i].Leaf)
 	}
 	k.Tiles = slices.Clone(c.Tiles)
 	for i := range k.Tiles {

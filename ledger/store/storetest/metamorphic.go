@@ -15,7 +15,7 @@ const steps = 40 // of each sequence of the metamorphic test
 
 // testMetamorphic runs random sequences of operations on a store and on the model. After each of them the two must agree. A failure prints
 // the sequence up to it; the seed is the name of the subtest.
-func testMetamorphic(t *testing.T, newDisk func(*testing.T) Disk) {
+func testMetamorphic(t *testing.T, newDisk func(*testing.T) Disk, raw bool) {
 	sequences := 20
 	if RaceDetector {
 		sequences = 5
@@ -27,6 +27,9 @@ func testMetamorphic(t *testing.T, newDisk func(*testing.T) Disk) {
 				src:   NewSource(uint64(seed)),
 				model: NewModel(),
 				disk:  newDisk(t),
+			}
+			if raw {
+				run.src, run.model = NewRawSource(uint64(seed)), NewRawModel()
 			}
 			if err := run.all(); err != nil {
 				t.Fatalf("%v\nafter:\n%s", err, strings.Join(run.trace, "\n"))
@@ -143,6 +146,9 @@ func (q *sequence) read() error {
 		{"postings", q.model.checkPostings},
 		{"projections", q.model.checkProjections},
 		{"a range of skeletons", q.readRange},
+	}
+	if q.model.raw {
+		reads = reads[:len(reads)-1]
 	}
 	r := reads[q.rng.IntN(len(reads))]
 	q.trace = append(q.trace, "read "+r.name)

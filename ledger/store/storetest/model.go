@@ -15,6 +15,7 @@ import (
 
 // A Model is what a store must hold after some commits, in plain slices and maps. It keeps the commits that it is given.
 type Model struct {
+	raw         bool
 	entries     []store.Entry
 	root        receipt.Hash
 	tiles       map[tileID][]receipt.Hash
@@ -38,6 +39,13 @@ func NewModel() *Model {
 		postings:    map[store.Term][]uint64{},
 		checkpoints: map[uint64][]byte{},
 	}
+}
+
+// NewRawModel returns the model of a new store of a raw log.
+func NewRawModel() *Model {
+	m := NewModel()
+	m.raw = true
+	return m
 }
 
 // Size returns how many entries the model has.
@@ -124,6 +132,9 @@ func (m *Model) Check(ctx context.Context, s store.Store) error {
 
 // CheckState compares what Load returned with the model.
 func (m *Model) CheckState(st *store.State) error {
+	if st.Raw != m.raw {
+		return fmt.Errorf("state: raw %t, want %t", st.Raw, m.raw)
+	}
 	if st.Size != m.Size() {
 		return fmt.Errorf("state: size %d, want %d", st.Size, m.Size())
 	}
@@ -153,6 +164,12 @@ func (m *Model) CheckState(st *store.State) error {
 
 func (m *Model) checkEntries(ctx context.Context, s store.Store) error {
 	size := m.Size()
+	if m.raw {
+		return m.checkLeaves(ctx, s)
+	}
+	if _, err := s.Leaves(ctx, 0, 1); !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("raw leaf 0 of a log of streams: got error %v, want not found", err)
+	}
 	skeletons, err := s.Skeletons(ctx, 0, size)
 	if err != nil {
 		return err
@@ -190,6 +207,31 @@ func (m *Model) checkEntries(ctx context.Context, s store.Store) error {
 		if _, err := s.Payload(ctx, beyond); !errors.Is(err, store.ErrNotFound) {
 			return fmt.Errorf("payload %d of %d: got error %v, want not found", beyond, size, err)
 		}
+	}
+	return nil
+}
+
+func (m *Model) checkLeaves(ctx context.Context, s store.Store) error {
+	leaves, err := s.Leaves(ctx, 0, m.Size())
+	if err != nil {
+		return err
+	}
+	if len(leaves) != len(m.entries) {
+		return fmt.Errorf("leaves: got %d, want %d", len(leaves), len(m.entries))
+	}
+	for i := range leaves {
+		if !bytes.Equal(leaves[i], m.entries[i].Leaf) {
+			return fmt.Errorf("leaf %d: got %x, want %x", i, leaves[i], m.entries[i].Leaf)
+		}
+	}
+	if _, err := s.Skeletons(ctx, 0, 1); !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("skeleton 0 of a raw log: got error %v, want not found", err)
+	}
+	if _, err := s.Header(ctx, 0); !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("header 0 of a raw log: got error %v, want not found", err)
+	}
+	if _, err := s.Payload(ctx, 0); !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("payload 0 of a raw log: got error %v, want not found", err)
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ type Source struct {
 	time    uint64
 	streams []store.StreamHead
 	terms   []store.Term
+	raw     bool
 }
 
 // NewSource returns a source that starts with an empty log.
@@ -29,6 +30,13 @@ func NewSource(seed uint64) *Source {
 	for range 3 {
 		s.streams = append(s.streams, store.StreamHead{StreamID: s.hash()})
 	}
+	return s
+}
+
+// NewRawSource returns a source for a raw log that starts empty.
+func NewRawSource(seed uint64) *Source {
+	s := NewSource(seed)
+	s.raw = true
 	return s
 }
 
@@ -85,6 +93,10 @@ func (s *Source) Next(n int) *store.Commit {
 }
 
 func (s *Source) entry(heads map[receipt.Hash]bool) store.Entry {
+	if s.raw {
+		s.time += s.rng.Uint64N(3)
+		return store.Entry{Skeleton: receipt.Skeleton{Time: s.time}, Leaf: s.bytes(min(s.length(1), store.MaxLeafSize))}
+	}
 	head := &s.streams[s.rng.IntN(len(s.streams))]
 	heads[head.StreamID] = true
 	s.time += s.rng.Uint64N(3)
@@ -142,6 +154,7 @@ func Clone(c *store.Commit) *store.Commit {
 		e := &k.Entries[i]
 		e.Header.Content = bytes.Clone(e.Header.Content)
 		e.Payload.Content = bytes.Clone(e.Payload.Content)
+		e.Leaf = bytes.Clone(e.Leaf)
 	}
 	k.Tiles = slices.Clone(c.Tiles)
 	for i := range k.Tiles {
@@ -166,6 +179,7 @@ func scribble(c *store.Commit) {
 	for i := range c.Entries {
 		fill(c.Entries[i].Header.Content)
 		fill(c.Entries[i].Payload.Content)
+		fill(c.Entries[i].Leaf)
 	}
 	clear(c.Entries)
 	for i := range c.Tiles {

@@ -41,7 +41,7 @@ func Run(t *testing.T, newDisk func(t *testing.T) Disk) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if test.run == nil {
-				testMetamorphic(t, newDisk)
+				testMetamorphic(t, newDisk, false)
 				return
 			}
 			test.run(t, newDisk(t))
@@ -168,6 +168,11 @@ func testConflict(t *testing.T, disk Disk) {
 	}
 	s = reopen(t, disk, s)
 	checkState(t, m, s)
+	raw := NewRawSource(4).Next(1)
+	raw.From = m.Size()
+	if err := s.Commit(context.Background(), raw); err == nil || errors.Is(err, store.ErrConflict) {
+		t.Fatalf("a raw leaf in a log of streams: got error %v", err)
+	}
 	c := other.Next(5)
 	c.From = 40
 	refused(c) // also right after a restart

@@ -1,0 +1,86 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+)
+
+// A raw log holds leaves whose data others define, and no streams, headers or payloads: what is appended is public as it is, for ever. It is a
+// log in every other respect, on the same write path, and its kind is that of its store.
+
+var (
+	// ErrLeafSize says that leaf data is empty, or too long for an entry bundle.
+	ErrLeafSize = fmt.Errorf("leaf data must have 1 to %d bytes", store.MaxLeafSize)
+
+	errRaw    = errors.New("this log holds raw leaves, not entries of streams")
+	errNotRaw = errors.New("this log holds entries of streams, not raw leaves")
+)
+
+// A LeafResult is what became of a raw leaf.
+type LeafResult struct {
+	Index     uint64
+	Duplicate bool       // recorded before, at Index
+	Published *Published // a state that has the leaf
+}
+
+// AppendLeaf records a raw leaf and returns when it is durable and published. The same data is recorded once. Errors: ErrLeafSize, and as Append.
+func (l *Ledger) AppendLeaf(ctx context.Context, data []byte) (*LeafResult, error) {
+	if f := l.failure.Load(); f != nil {
+		return nil, *f
+	}
+	if !l.raw {
+		return nil, errNotRaw
+	}
+	if err := checkLeaf(data); err != nil {
+		return nil, err
+	}
+	g := newGroup(1)
+	p := &g.entries[0]
+	p.leaf, p.key = data, l.ids.leafKey(data)
+	if err := l.record(ctx, g); err != nil {
+		return nil, err
+	}
+	if p.existing {
+		same, err := l.sameLeaf(ctx, p)
+		if err != nil {
+			return nil, fmt.Errorf("compare with entry %d: %w", p.index, err)
+		}
+		if !same {
+			return nil, fmt.Errorf("entry %d has the deduplication key of other data", p.index) // by chance, once in 2⁶⁴ leaves
+		}
+	}
+	return &LeafResult{Index: p.index, Duplicate: p.existing, Published: g.published}, nil
+}
+
+func checkLeaf(data []byte) error {
+	if len(data) == 0 || len(data) > store.MaxLeafSize {
+		return fmt.Errorf("%w, these are %d", ErrLeafSize, len(data))
+	}
+	return nil
+}
+
+func (l *Ledger) sameLeaf(ctx context.Context, p *pending) (bool, error) {
+	leaves, err := l.store.Leaves(ctx, p.index, p.index+1)
+	if err != nil {
+		return false, err
+	}
+	return bytes.Equal(leaves[0], p.leaf), nil
+}
+
+// placeLeaf puts a raw leaf at the end of the log.
+func (l *Ledger) placeLeaf(c *store.Commit, p *pending, now uint64) {
+	if err := checkLeaf(p.leaf); err != nil {
+		panic("ledger: a leaf got into the queue unchecked: " + err.Error()) // a bug: it could never be served
+	}
+	p.index = c.From + uint64(len(c.Entries))
+	l.tree.append(receipt.LeafHash(p.leaf))
+	l.recent.add(p.key, p.index)
+	l.keys.add(p.key)
+	c.Entries = append(c.Entries, store.Entry{Skeleton: receipt.Skeleton{Time: now}, Leaf: p.leaf})
+	c.Keys = append(c.Keys, store.KeyAt{Key: p.key, Index: p.index})
+}
