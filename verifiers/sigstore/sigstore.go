@@ -1,6 +1,7 @@
-// Package sigstore reads Sigstore bundles, v0.1 to v0.3 (https://github.com/sigstore/protobuf-specs).
+// Package sigstore verifies Sigstore bundles, v0.1 to v0.3 (https://github.com/sigstore/protobuf-specs), with no network.
 //
-// It does not check signatures yet.
+// It says who signed a bundle and what about, as far as a trusted root or given keys can show it. Whether that signer may say it is for the
+// caller's policy to judge.
 package sigstore
 
 import (
@@ -9,7 +10,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/fulcio/certificate"
 
 	"muniment.dev/muniment/ledger/receipt"
@@ -19,32 +19,55 @@ import (
 // MediaTypePrefix begins the media type of every version of a bundle.
 const MediaTypePrefix = "application/vnd.dev.sigstore.bundle"
 
-// A Bundle is what a bundle says.
+// MaxBundleSize is the largest bundle that Parse takes, in bytes. A bundle holds the whole attestation, and scan reports of 130 MB are real.
+const MaxBundleSize = 256 << 20
+
+// ErrMalformed is wrapped by every error that says that a document is no bundle, or no trusted root.
+var ErrMalformed = errors.New("malformed")
+
+// A Bundle is what a bundle says. Nothing has checked it: that is for Verifier.Verify.
 type Bundle struct {
 	MediaType     string
 	Subjects      []receipt.Subject
 	PredicateType string
-	Signers       []receipt.Signer // from the certificate or key hint; nothing has checked them
+	Signers       []receipt.Signer // from the certificate or key hint
+
+	PayloadType string // of the DSSE envelope, "" if the bundle has a bare signature
+	Payload     []byte // of the DSSE envelope
+
+	entity *entity
+	digest *messageDigest // of the bare signature
 }
 
-// Parse reads a bundle and checks its structure with sigstore-go.
+// Parse reads a bundle and checks its structure. The error wraps ErrMalformed and names what is wrong.
 func Parse(data []byte) (*Bundle, error) {
-	var b bundle.Bundle
-	if err := b.UnmarshalJSON(data); err != nil {
-		return nil, fmt.Errorf("sigstore bundle: %w", err)
+	b, err := parse(data)
+	if err != nil {
+		return nil, &malformedError{"sigstore bundle", err}
 	}
-	out := &Bundle{MediaType: b.MediaType}
-	if err := out.readSigner(&b); err != nil {
-		return nil, fmt.Errorf("sigstore bundle: %w", err)
+	return b, nil
+}
+
+func parse(data []byte) (*Bundle, error) {
+	if len(data) > MaxBundleSize {
+		return nil, fmt.Errorf("%d bytes, more than %d", len(data), MaxBundleSize)
 	}
-	if err := out.readContent(&b); err != nil {
-		return nil, fmt.Errorf("sigstore bundle: %w", err)
+	e, err := newEntity(data)
+	if err != nil {
+		return nil, err
+	}
+	out := &Bundle{MediaType: e.MediaType, entity: e}
+	if err := out.readSigner(); err != nil {
+		return nil, err
+	}
+	if err := out.readContent(); err != nil {
+		return nil, err
 	}
 	return out, nil
 }
 
-func (out *Bundle) readSigner(b *bundle.Bundle) error {
-	vc, err := b.VerificationContent()
+func (b *Bundle) readSigner() error {
+	vc, err := b.entity.VerificationContent()
 	if err != nil {
 		return fmt.Errorf("verificationMaterial: %w", err)
 	}
@@ -53,49 +76,62 @@ func (out *Bundle) readSigner(b *bundle.Bundle) error {
 		if err != nil {
 			return nil // a certificate without a subject alternative name is nobody's hint
 		}
-		s := receipt.Signer{Identity: sum.SubjectAlternativeName, Issuer: sum.Issuer}
-		if s != (receipt.Signer{}) {
-			out.Signers = append(out.Signers, s)
+		if s := (receipt.Signer{Identity: sum.SubjectAlternativeName, Issuer: sum.Issuer}); s != (receipt.Signer{}) {
+			b.Signers = append(b.Signers, s)
 		}
 		return nil
 	}
-	if hint := b.GetVerificationMaterial().GetPublicKey().GetHint(); hint != "" {
-		out.Signers = append(out.Signers, receipt.Signer{KeyID: hint})
+	if hint := b.hint(); hint != "" {
+		b.Signers = append(b.Signers, receipt.Signer{KeyID: hint})
 	}
 	return nil
 }
 
-func (out *Bundle) readContent(b *bundle.Bundle) error {
-	sc, err := b.SignatureContent()
-	if err != nil {
-		return err
-	}
-	if m := sc.MessageSignatureContent(); m != nil {
+// hint is what the bundle says of its key: by custom the base64 SHA-256 of the key's DER form, but nothing holds anybody to it.
+func (b *Bundle) hint() string { return b.entity.VerificationMaterial.GetPublicKey().GetHint() }
+
+// hasKey says whether the bundle was signed with a key, which it names, and not with a certificate, which it holds.
+func (b *Bundle) hasKey() bool { return b.entity.VerificationMaterial.GetPublicKey() != nil }
+
+func (b *Bundle) readContent() error {
+	if m := b.entity.content.MessageSignatureContent(); m != nil {
 		if len(m.Digest()) == 0 {
 			return errors.New("messageSignature.messageDigest: missing")
 		}
-		alg := map[string]string{"SHA2_256": "sha256", "SHA2_384": "sha384", "SHA2_512": "sha512"}[m.DigestAlgorithm()]
-		if alg == "" {
-			alg = strings.ToLower(m.DigestAlgorithm())
+		b.digest = &messageDigest{digestNames[m.DigestAlgorithm()], m.Digest()}
+		if b.digest.algorithm == "" {
+			b.digest.algorithm = strings.ToLower(m.DigestAlgorithm())
 		}
-		out.Subjects = []receipt.Subject{{Digest: map[string]string{alg: hex.EncodeToString(m.Digest())}}}
+		b.Subjects = []receipt.Subject{{Digest: map[string]string{b.digest.algorithm: hex.EncodeToString(m.Digest())}}}
 		return nil
 	}
-	env, err := b.Envelope()
-	if err != nil {
-		return err
-	}
-	if env.PayloadType != intoto.MediaType {
+	env := b.entity.GetDsseEnvelope()
+	b.PayloadType, b.Payload = env.GetPayloadType(), env.GetPayload()
+	if b.PayloadType != intoto.MediaType {
 		return nil // some other signed document; it has no subjects that we could read
 	}
-	payload, err := env.DecodeB64Payload()
-	if err != nil {
-		return errors.New("dsseEnvelope.payload: not base64")
-	}
-	st, err := intoto.Parse(payload)
+	st, err := intoto.Parse(b.Payload)
 	if err != nil {
 		return fmt.Errorf("dsseEnvelope.payload: %w", err)
 	}
-	out.Subjects, out.PredicateType = st.Subjects, st.PredicateType
+	b.Subjects, b.PredicateType = st.Subjects, st.PredicateType
 	return nil
 }
+
+// digestNames gives the hashes that a signature may be over the names that they have in in-toto.
+var digestNames = map[string]string{"SHA2_256": "sha256", "SHA2_384": "sha384", "SHA2_512": "sha512"}
+
+// A messageDigest is what a bare signature says it is about.
+type messageDigest struct {
+	algorithm string
+	value     []byte
+}
+
+// A malformedError reads like its cause, and is an ErrMalformed.
+type malformedError struct {
+	what  string
+	cause error
+}
+
+func (e *malformedError) Error() string   { return e.what + ": " + e.cause.Error() }
+func (e *malformedError) Unwrap() []error { return []error{ErrMalformed, e.cause} }

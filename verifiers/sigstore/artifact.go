@@ -1,0 +1,91 @@
+package sigstore
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"strings"
+
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+// An Artifact is what a bundle is expected to be about: a file, or a digest of one.
+type Artifact struct {
+	digests map[string][]byte // by the names that they have in in-toto
+	content io.ReadSeeker     // nil if only a digest is known
+}
+
+// maxSignedContent is the largest artifact that is read into memory. Only pure Ed25519 needs the whole of it.
+const maxSignedContent = 256 << 20
+
+// ReadArtifact hashes an artifact, however large. Verify may read it again: r must stay open until then.
+func ReadArtifact(r io.ReadSeeker) (*Artifact, error) {
+	hashes := map[string]hash.Hash{"sha256": sha256.New(), "sha384": sha512.New384(), "sha512": sha512.New()}
+	if _, err := io.Copy(io.MultiWriter(hashes["sha256"], hashes["sha384"], hashes["sha512"]), r); err != nil {
+		return nil, err
+	}
+	a := &Artifact{digests: map[string][]byte{}, content: r}
+	for name, h := range hashes {
+		a.digests[name] = h.Sum(nil)
+	}
+	return a, nil
+}
+
+// ArtifactDigest is an artifact of which only the digest is known: sha256: and 64 hexadecimal digits.
+func ArtifactDigest(s string) (*Artifact, error) {
+	digits, ok := strings.CutPrefix(s, "sha256:")
+	d, err := hex.DecodeString(digits)
+	if !ok || err != nil || len(d) != sha256.Size {
+		return nil, fmt.Errorf("%q is not sha256: and 64 hexadecimal digits", s)
+	}
+	return &Artifact{digests: map[string][]byte{"sha256": d}}, nil
+}
+
+// Digest is the SHA-256 of the artifact, as sha256: and hexadecimal digits.
+func (a *Artifact) Digest() string { return "sha256:" + hex.EncodeToString(a.digests["sha256"]) }
+
+// isOneOf says whether the artifact is one of the subjects: one digest at least is the same, and none that both have differs.
+func (a *Artifact) isOneOf(subjects []receipt.Subject) bool {
+	for _, s := range subjects {
+		same, differs := 0, 0
+		for name, want := range a.digests {
+			switch got, ok := s.Digest[name]; {
+			case !ok:
+			case strings.EqualFold(got, hex.EncodeToString(want)):
+				same++
+			default:
+				differs++
+			}
+		}
+		if same > 0 && differs == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// message reads the artifact once more, into memory, and makes sure that it is still the same.
+func (a *Artifact) message() ([]byte, error) {
+	if a == nil || a.content == nil {
+		return nil, errors.New("if it is a pure Ed25519 signature it can't be checked by a digest; give the artifact itself, or sign with Ed25519ph")
+	}
+	if _, err := a.content.Seek(0, io.SeekStart); err != nil {
+		return nil, &readError{err}
+	}
+	data, err := io.ReadAll(io.LimitReader(a.content, maxSignedContent+1))
+	if err != nil {
+		return nil, &readError{err}
+	}
+	if len(data) > maxSignedContent {
+		return nil, fmt.Errorf("artifacts with a pure Ed25519 signature may have at most %d bytes; sign with Ed25519ph", maxSignedContent)
+	}
+	if sum := sha256.Sum256(data); !bytes.Equal(sum[:], a.digests["sha256"]) {
+		return nil, errors.New("the artifact has changed while it was read")
+	}
+	return data, nil
+}

@@ -1,0 +1,47 @@
+package sigstore
+
+import (
+	intoto1 "github.com/in-toto/attestation/go/v1"
+	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
+	"github.com/sigstore/sigstore-go/pkg/bundle"
+	"github.com/sigstore/sigstore-go/pkg/tlog"
+	"github.com/sigstore/sigstore-go/pkg/verify"
+)
+
+// An entity is a bundle as sigstore-go's verifier sees it. It is parsed once and then only read, so that goroutines may share it.
+type entity struct {
+	*bundle.Bundle
+	content verify.SignatureContent
+	entries []*tlog.Entry
+}
+
+func newEntity(data []byte) (*entity, error) {
+	e := &entity{Bundle: &bundle.Bundle{Bundle: new(protobundle.Bundle)}}
+	if err := e.UnmarshalJSON(data); err != nil {
+		return nil, err
+	}
+	var err error
+	if e.content, err = e.Bundle.SignatureContent(); err != nil {
+		return nil, err
+	}
+	if env, ok := e.content.(*bundle.Envelope); ok {
+		e.content = &envelope{env}
+	}
+	e.entries, err = e.Bundle.TlogEntries()
+	return e, err
+}
+
+func (e *entity) SignatureContent() (verify.SignatureContent, error) { return e.content, nil }
+func (e *entity) TlogEntries() ([]*tlog.Entry, error)                { return e.entries, nil }
+
+// withEntry is the same bundle with one of its log entries alone.
+func (e *entity) withEntry(entry *tlog.Entry) *entity {
+	return &entity{Bundle: e.Bundle, content: e.content, entries: []*tlog.Entry{entry}}
+}
+
+// An envelope keeps sigstore-go from reading the payload. Package intoto reads it instead, strictly and once, so that what is compared with the
+// artifact and what is told to the caller can't be two readings of the same bytes; and payloads that are no statements can be verified too.
+type envelope struct{ *bundle.Envelope }
+
+func (e *envelope) EnvelopeContent() verify.EnvelopeContent { return e }
+func (e *envelope) Statement() (*intoto1.Statement, error)  { return &intoto1.Statement{}, nil }

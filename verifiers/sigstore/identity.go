@@ -1,0 +1,44 @@
+package sigstore
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+// An Identity says whose certificates will do. Of each pair one must be given; if both are, both must match. Regular expressions match anywhere
+// in the text, as in cosign: anchor them with ^ and $.
+type Identity struct {
+	Name         string // subject alternative name of the certificate, such as an e-mail address or the URI of a workflow
+	NameRegexp   *regexp.Regexp
+	Issuer       string // OIDC issuer
+	IssuerRegexp *regexp.Regexp
+}
+
+// Check returns an error, which wraps ErrNotVerified, unless it is the signer's identity.
+func (id Identity) Check(s receipt.Signer) error {
+	if err := id.match(s); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotVerified, err)
+	}
+	return nil
+}
+
+func (id Identity) match(s receipt.Signer) error {
+	switch {
+	case id.Name == "" && id.NameRegexp == nil, id.Issuer == "" && id.IssuerRegexp == nil:
+		return errors.New("no identity is expected")
+	case s.Identity == "" || s.Issuer == "":
+		return errors.New("the signer has no identity of an issuer")
+	case id.Issuer != "" && id.Issuer != s.Issuer:
+		return fmt.Errorf("the certificate was issued to an identity of %q, not of %q", s.Issuer, id.Issuer)
+	case id.IssuerRegexp != nil && !id.IssuerRegexp.MatchString(s.Issuer):
+		return fmt.Errorf("the certificate was issued to an identity of %q, which does not match %q", s.Issuer, id.IssuerRegexp)
+	case id.Name != "" && id.Name != s.Identity:
+		return fmt.Errorf("the certificate was issued to %q, not to %q", s.Identity, id.Name)
+	case id.NameRegexp != nil && !id.NameRegexp.MatchString(s.Identity):
+		return fmt.Errorf("the certificate was issued to %q, which does not match %q", s.Identity, id.NameRegexp)
+	}
+	return nil
+}

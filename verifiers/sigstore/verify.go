@@ -1,0 +1,263 @@
+package sigstore
+
+import (
+	"crypto"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sigstore/sigstore-go/pkg/fulcio/certificate"
+	"github.com/sigstore/sigstore-go/pkg/root"
+	"github.com/sigstore/sigstore-go/pkg/verify"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/verifiers/dsse"
+)
+
+// ErrNotVerified is wrapped by every error of Verify that is a verdict about the bundle.
+var ErrNotVerified = errors.New("not verified")
+
+// MaxKeys is how many keys a verifier may have. A bundle need not say truly which one it was signed with, and each try costs.
+const MaxKeys = 64
+
+// A Verifier verifies bundles under one rule: signed either with certificates or with one of some keys, and having what is required. It may be
+// used by several goroutines.
+type Verifier struct {
+	root *TrustedRoot
+	keys []*dsse.Key
+	need Requirements
+}
+
+// NewCertificateVerifier returns a verifier of bundles that were signed with a certificate that chains up to an authority of the trusted root.
+// Whose certificate it is, is for Identity to check.
+func NewCertificateVerifier(trusted *TrustedRoot, need Requirements) (*Verifier, error) {
+	if trusted == nil {
+		return nil, errors.New("certificates can't be verified without a trusted root")
+	}
+	if err := need.check(false); err != nil {
+		return nil, err
+	}
+	return &Verifier{root: trusted, need: need}, nil
+}
+
+// NewKeyVerifier returns a verifier of bundles that were signed with one of the keys. The trusted root may be nil if neither log entries nor
+// timestamps are required.
+func NewKeyVerifier(keys []*dsse.Key, trusted *TrustedRoot, need Requirements) (*Verifier, error) {
+	switch {
+	case len(keys) == 0:
+		return nil, errors.New("no keys")
+	case len(keys) > MaxKeys:
+		return nil, fmt.Errorf("%d keys, more than %d", len(keys), MaxKeys)
+	}
+	if err := need.check(true); err != nil {
+		return nil, err
+	}
+	if trusted == nil && need.needsRoot() {
+		return nil, errors.New("log entries and timestamps can't be verified without a trusted root")
+	}
+	return &Verifier{root: trusted, keys: slices.Clone(keys), need: need}, nil
+}
+
+// Verified is what a verified bundle says, and who said it. All of it is covered by the signature or by somebody whom the trusted root names.
+type Verified struct {
+	Signer        receipt.Signer
+	KeyName       string            // the name that was given with the key
+	Claims        map[string]string // Fulcio's extensions of the certificate, by the names of sigstore-go's verification result
+	Subjects      []receipt.Subject
+	PredicateType string
+	PayloadType   string // of the DSSE envelope, "" if the signature is a bare one
+	Payload       []byte // of the DSSE envelope
+	Timestamps    []Timestamp
+	LogEntries    []LogEntry // the verified ones; none are looked at if none are required
+	TrustedRoot   string     // digest of the trusted root that was used; "" if none was
+}
+
+// Sources of a Timestamp.
+const (
+	SourceLog       = "log"
+	SourceAuthority = "timestamp-authority"
+	SourceClock     = "clock" // the time of the verification; nobody has witnessed it
+)
+
+// A Timestamp is a time at which the signature existed.
+type Timestamp struct {
+	Time   time.Time `json:"time"`
+	Source string    `json:"source"`
+	URI    string    `json:"uri,omitempty"` // of the log or authority, from the trusted root
+}
+
+// A LogEntry is a place in a transparency log.
+type LogEntry struct {
+	Log   string `json:"log"`   // URL, from the trusted root
+	Index int64  `json:"index"` // in Rekor v1, across the shards of the log
+}
+
+// Verify says who signed the bundle and what about. If an artifact is given, the bundle must be about it; else a bare signature is verified over
+// the digest that stands in the bundle, and an envelope over its payload. An error that wraps ErrNotVerified is a verdict. Any other means that
+// the artifact could not be read.
+func (v *Verifier) Verify(b *Bundle, a *Artifact) (*Verified, error) {
+	out, err := v.verify(b, a)
+	var failed *readError
+	if errors.As(err, &failed) {
+		return nil, failed.error
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotVerified, err)
+	}
+	return out, nil
+}
+
+// A readError is no verdict.
+type readError struct{ error }
+
+func (v *Verifier) verify(b *Bundle, a *Artifact) (*Verified, error) {
+	if len(v.keys) == 0 && b.hasKey() {
+		return nil, errors.New("the bundle was signed with a key; give the public key")
+	}
+	if len(v.keys) > 0 && !b.hasKey() {
+		return nil, errors.New("the bundle was signed with a certificate, not with a key")
+	}
+	if a != nil && !a.isOneOf(b.Subjects) {
+		return nil, b.wrongArtifact(a)
+	}
+	out := &Verified{Subjects: b.Subjects, PredicateType: b.PredicateType, PayloadType: b.PayloadType, Payload: b.Payload}
+	var material root.TrustedMaterial = &root.BaseTrustedMaterial{}
+	if v.root != nil && (len(v.keys) == 0 || v.need.needsRoot()) {
+		material, out.TrustedRoot = v.root.material, v.root.digest
+	}
+	if len(v.keys) == 0 {
+		if err := v.withCertificate(out, b, material); err != nil {
+			return nil, err
+		}
+		return out, nil
+	}
+	var first error
+	for _, k := range hinted(v.keys, b.hint()) {
+		err := v.withKey(out, b, k, trusting(k, material, a.message))
+		if err == nil {
+			return out, nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	if len(v.keys) > 1 {
+		first = fmt.Errorf("with none of %d keys; %w", len(v.keys), first)
+	}
+	return nil, first
+}
+
+func (b *Bundle) wrongArtifact(a *Artifact) error {
+	switch {
+	case b.digest != nil && a.digests[b.digest.algorithm] == nil:
+		return fmt.Errorf("the signature is over a %s digest; give the artifact itself", b.digest.algorithm)
+	case b.digest != nil:
+		return fmt.Errorf("the artifact is %s, but the signature is over another one", a.Digest())
+	case len(b.Subjects) == 0:
+		return fmt.Errorf("the bundle signs a document of type %q, which names no artifact", b.PayloadType)
+	default:
+		return fmt.Errorf("the artifact %s is none of the statement's %d subjects", a.Digest(), len(b.Subjects))
+	}
+}
+
+func (v *Verifier) withCertificate(out *Verified, b *Bundle, material root.TrustedMaterial) error {
+	content, err := b.entity.VerificationContent()
+	if err != nil {
+		return err
+	}
+	result, err := v.run(out, b, material, content.Certificate().PublicKey)
+	if err != nil {
+		return err
+	}
+	summary := result.Signature.Certificate
+	out.Signer = receipt.Signer{Identity: summary.SubjectAlternativeName, Issuer: summary.Issuer}
+	out.Claims, err = claims(summary.Extensions)
+	return err
+}
+
+func (v *Verifier) withKey(out *Verified, b *Bundle, k *dsse.Key, material root.TrustedMaterial) error {
+	if _, err := v.run(out, b, material, k.Public(), verify.WithKey()); err != nil {
+		return fmt.Errorf("with the key %s: %w", k, err)
+	}
+	out.Signer, out.KeyName = receipt.Signer{KeyID: k.ID}, k.Name
+	return nil
+}
+
+// run lets sigstore-go verify the signature and what is beside it, and fills in the times and log entries.
+func (v *Verifier) run(out *Verified, b *Bundle, material root.TrustedMaterial, public crypto.PublicKey, more ...verify.PolicyOption) (*verify.VerificationResult, error) {
+	over := verify.WithoutArtifactUnsafe() // the statement's subjects have been compared
+	if b.digest != nil {
+		if err := b.digest.check(public); err != nil {
+			return nil, err
+		}
+		over = verify.WithArtifactDigest(b.digest.algorithm, b.digest.value)
+	}
+	if len(more) == 0 {
+		more = append(more, verify.WithoutIdentitiesUnsafe()) // that is for Identity
+	}
+	verifier, err := verify.NewVerifier(material, v.need.options()...)
+	if err != nil {
+		return nil, err
+	}
+	result, err := verifier.Verify(b.entity, verify.NewPolicy(over, more...))
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range result.VerifiedTimestamps {
+		source := map[string]string{"Tlog": SourceLog, "TimestampAuthority": SourceAuthority}[t.Type]
+		if source == "" {
+			source = SourceClock
+		}
+		out.Timestamps = append(out.Timestamps, Timestamp{t.Timestamp.UTC(), source, t.URI})
+	}
+	if v.need.LogEntries != None {
+		out.LogEntries = verifiedEntries(b.entity, material)
+	}
+	return result, nil
+}
+
+func (r Requirements) options() []verify.VerifierOption {
+	var o []verify.VerifierOption
+	if r.LogEntries != None {
+		o = append(o, verify.WithTransparencyLog(int(r.LogEntries)))
+	}
+	switch {
+	case r.CurrentTime:
+		o = append(o, verify.WithCurrentTime())
+	case r.Timestamps == None:
+		o = append(o, verify.WithNoObserverTimestamps())
+	case r.SignedTimestamps:
+		o = append(o, verify.WithSignedTimestamps(int(r.Timestamps)))
+	default:
+		o = append(o, verify.WithObserverTimestamps(int(r.Timestamps)))
+	}
+	if r.SCTs != None {
+		o = append(o, verify.WithSignedCertificateTimestamps(int(r.SCTs)))
+	}
+	return o
+}
+
+// verifiedEntries tells the log entries that hold from those that sigstore-go has passed over, as it does with logs that it does not know.
+func verifiedEntries(e *entity, material root.TrustedMaterial) []LogEntry {
+	var out []LogEntry
+	for _, entry := range e.entries {
+		if _, err := verify.VerifyTlogEntry(e.withEntry(entry), material, 1, false); err != nil {
+			continue
+		}
+		log := material.RekorLogs()[fmt.Sprintf("%x", entry.LogKeyID())]
+		out = append(out, LogEntry{log.BaseURL, entry.LogIndex()})
+	}
+	return out
+}
+
+// claims are Fulcio's extensions (https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md) under their JSON names.
+func claims(e certificate.Extensions) (map[string]string, error) {
+	data, err := json.Marshal(e)
+	if err != nil {
+		return nil, err
+	}
+	var m map[string]string
+	return m, json.Unmarshal(data, &m)
+}
