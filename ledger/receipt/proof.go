@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/ledger/receipt/strictjson"
@@ -142,77 +141,4 @@ func parseCheckpoint(signed string) (Checkpoint, error) {
 		return Checkpoint{}, errors.New("no signature line")
 	}
 	return Checkpoint{Origin: lines[0], Size: size, Root: Hash(root)}, nil
-}
-
-// A Policy says which log and which witnesses must have signed a checkpoint: a C2SP tlog-policy with one log.
-type Policy struct {
-	Name string // what messages call it, such as the file's name
-
-	log       note.Verifier
-	policy    torchwood.Policy
-	witnessed bool
-}
-
-// ParsePolicy reads a policy as docs/spec/receipt.md, section 3, restricts it. The error names the line.
-func ParsePolicy(name string, text []byte) (*Policy, error) {
-	p := &Policy{Name: name}
-	for i, line := range strings.Split(string(text), "\n") {
-		if strings.ContainsRune(line, '\r') {
-			return nil, fmt.Errorf("policy %s: line %d: a carriage return; save the file with plain line ends", name, i+1)
-		}
-		line, _, _ = strings.Cut(line, "#")
-		switch fields := strings.Fields(line); {
-		case len(fields) == 0:
-		case fields[0] == "log" && p.log != nil:
-			return nil, fmt.Errorf("policy %s: line %d: a second log; write one policy file for each log key and give all of them", name, i+1)
-		case fields[0] == "log" && len(fields) > 1:
-			v, err := note.NewVerifier(fields[1])
-			if err != nil {
-				return nil, fmt.Errorf("policy %s: line %d: log key: %w", name, i+1, err)
-			}
-			p.log = v
-		case fields[0] == "quorum" && len(fields) > 1:
-			p.witnessed = fields[1] != "none"
-		}
-	}
-	if p.log == nil {
-		return nil, fmt.Errorf("policy %s: no log line", name)
-	}
-	var err error
-	if p.policy, err = torchwood.ParsePolicy(text); err != nil {
-		return nil, fmt.Errorf("policy %s: %w", name, err)
-	}
-	return p, nil
-}
-
-// FormatPolicy returns a policy that trusts one log and asks for no witness.
-func FormatPolicy(logKey string) string {
-	return "log " + logKey + "\nquorum none\n"
-}
-
-// Origin is the log's name: the first line of its checkpoints and the name of its key.
-func (p *Policy) Origin() string { return p.log.Name() }
-
-// RequiresWitness says whether the policy's quorum asks for a witness.
-func (p *Policy) RequiresWitness() bool { return p.witnessed }
-
-// Torchwood returns the policy for use with filippo.io/torchwood.
-func (p *Policy) Torchwood() torchwood.Policy { return p.policy }
-
-// VerifyCheckpoint checks the signatures of a signed checkpoint against the policy. It returns the checkpoint and the names of the
-// keys of the policy that signed it, each as name+hash.
-func (p *Policy) VerifyCheckpoint(signed []byte) (Checkpoint, []string, error) {
-	c, err := parseCheckpoint(string(signed))
-	if err != nil {
-		return Checkpoint{}, nil, fmt.Errorf("checkpoint: %w", err)
-	}
-	_, n, err := torchwood.VerifyCheckpoint(signed, p.policy)
-	if err != nil {
-		return Checkpoint{}, nil, fmt.Errorf("checkpoint of %q, size %d: %w", c.Origin, c.Size, err)
-	}
-	keys := make([]string, len(n.Sigs))
-	for i, s := range n.Sigs {
-		keys[i] = fmt.Sprintf("%s+%08x", s.Name, s.Hash)
-	}
-	return c, keys, nil
 }
