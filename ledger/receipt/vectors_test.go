@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/mldsa"
 	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -291,6 +292,73 @@ func (w *world) cosignature(signed string) string {
 	return "— witness.example " + base64.StdEncoding.EncodeToString(append(raw, sig...)) + "\n"
 }
 
+// pqKey is an ML-DSA-44 cosigner.
+type pqKey struct {
+	name string
+	hash uint32
+	key  *mldsa.PrivateKey
+	vkey string
+}
+
+func newPQKey(t testing.TB, name, label string) *pqKey {
+	seed := det[Hash](label)
+	key, err := mldsa.NewPrivateKey(mldsa.MLDSA44(), seed[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	pub := append([]byte{6}, key.PublicKey().Bytes()...)
+	h := sha256.Sum256(append([]byte(name+"\n"), pub...))
+	k := &pqKey{name: name, hash: binary.BigEndian.Uint32(h[:4]), key: key}
+	k.vkey = fmt.Sprintf("%s+%08x+%s", name, k.hash, base64.StdEncoding.EncodeToString(pub))
+	return k
+}
+
+// cosignature makes the key's line over a signed checkpoint by the text of C2SP tlog-cosignature, deterministically.
+func (k *pqKey) cosignature(t testing.TB, signed string, at uint64) string {
+	c, err := ParseCheckpointUnverified([]byte(signed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := append([]byte("subtree/v1\n\x00"), byte(len(k.name)))
+	m = append(m, k.name...)
+	m = binary.BigEndian.AppendUint64(m, at)
+	m = append(append(m, byte(len(c.Origin))), c.Origin...)
+	m = binary.BigEndian.AppendUint64(m, 0)
+	m = binary.BigEndian.AppendUint64(m, c.Size)
+	m = append(m, c.Root[:]...)
+	sig, err := k.key.SignDeterministic(m, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := binary.BigEndian.AppendUint32(nil, k.hash)
+	raw = binary.BigEndian.AppendUint64(raw, at)
+	return "— " + k.name + " " + base64.StdEncoding.EncodeToString(append(raw, sig...)) + "\n"
+}
+
+// editSignature changes the bytes of a signature line: 4 of key hash, 8 of time, the signature.
+func editSignature(t testing.TB, line string, edit func([]byte) []byte) string {
+	i := strings.LastIndex(line, " ") + 1
+	b, err := base64.StdEncoding.DecodeString(strings.TrimSpace(line[i:]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return line[:i] + base64.StdEncoding.EncodeToString(edit(b)) + "\n"
+}
+
+// cosigned returns the receipt with lines added to its checkpoint.
+func (w *world) cosigned(data []byte, lines ...string) []byte {
+	r, err := Parse(data)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r.Proof = append(r.Proof, strings.Join(lines, "")...)
+	out, err := r.AppendJSON(nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return out
+}
+
 type receiptVectors struct {
 	Policies   map[string]string `json:"policies"`
 	StreamKeys map[string]string `json:"streamKeys"`
@@ -368,12 +436,15 @@ func TestReceiptVectors(t *testing.T) {
 	_, otherKey := newSigner(t, w.origin, "another log key")
 	_, otherOrigin := newSigner(t, "other.example", "log key")
 	wkey := w.witness.Verifier().String()
+	pqLog, pqWitness, pqOther := newPQKey(t, w.origin, "post-quantum log key"), newPQKey(t, "witness.example", "post-quantum witness key"), newPQKey(t, w.origin, "another post-quantum key")
 	v := &receiptVectors{
 		Policies: map[string]string{
 			"log": FormatPolicy(w.vkey), "other-key": FormatPolicy(otherKey), "other-origin": FormatPolicy(otherOrigin),
 			"witnessed": "# comment\nlog " + w.vkey + "\nwitness w1 " + wkey + "\n\nquorum w1\n",
 			"one-of":    "log\t" + w.vkey + " https://log.example/\nwitness w1 " + wkey + "\ngroup g any w1\nquorum g\n",
 			"optional":  "log " + w.vkey + "\nwitness w1 " + wkey + "\nquorum none\n",
+			"pq":        FormatPolicy(pqLog.vkey), "pq-other": FormatPolicy(pqOther.vkey),
+			"pq-witnessed": "log " + pqLog.vkey + "\nwitness w1 " + pqWitness.vkey + " https://witness.example/\ngroup g all w1\nquorum g\n",
 		},
 		StreamKeys: map[string]string{}, Payloads: map[string]string{"empty": ""},
 	}
@@ -437,6 +508,26 @@ func TestReceiptVectors(t *testing.T) {
 	add("witnessed, quorum none", wit, receiptCase{Policies: []string{"optional"}})
 	add("not witnessed, quorum asks for it", full, receiptCase{Policies: []string{"witnessed"}, Reason: "7"})
 	add("not witnessed, quorum none", full, receiptCase{Policies: []string{"optional"}})
+	p, err := Parse(full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const at = 1760000100
+	proof := string(p.Proof)
+	_, checkpoint, _ := strings.Cut(proof, "\n\n")
+	later := strings.Replace(checkpoint, "\n11\n", "\n12\n", 1)
+	logLine, witnessLine := pqLog.cosignature(t, checkpoint, at), pqWitness.cosignature(t, checkpoint, at)
+	pq := w.cosigned(full, logLine, witnessLine)
+	add("post-quantum", pq, receiptCase{Policies: []string{"pq"}})
+	add("post-quantum, witnessed", pq, receiptCase{Policies: []string{"pq-witnessed"}})
+	add("post-quantum, by the Ed25519 policy", pq, receiptCase{})
+	add("post-quantum, not witnessed, quorum asks for it", w.cosigned(full, logLine), receiptCase{Policies: []string{"pq-witnessed"}, Reason: "7"})
+	add("post-quantum, log has not cosigned", w.cosigned(full, witnessLine), receiptCase{Policies: []string{"pq-witnessed"}, Reason: "7"})
+	add("post-quantum, neither has cosigned, or the other policy", full, receiptCase{Policies: []string{"pq", "log"}})
+	add("post-quantum, policy with another key", pq, receiptCase{Policies: []string{"pq-other"}, Reason: "7"})
+	add("post-quantum, cosignature of another size", w.cosigned(full, pqLog.cosignature(t, later, at)), receiptCase{Policies: []string{"pq"}, Reason: "7"})
+	add("post-quantum, time of the cosignature changed", w.cosigned(full, editSignature(t, logLine, func(b []byte) []byte { b[11]++; return b })), receiptCase{Policies: []string{"pq"}, Reason: "7"})
+	add("post-quantum, cosignature cut short", w.cosigned(full, editSignature(t, logLine, func(b []byte) []byte { return b[:len(b)-1] })), receiptCase{Policies: []string{"pq"}, Reason: "7"})
 
 	edit := func(name, reason, old, new string) {
 		t.Helper()
@@ -486,16 +577,12 @@ func TestReceiptVectors(t *testing.T) {
 	edit("signature of an unknown key, sloppy base64", "1", `\n\n— `, `\n\n— other.example AAAAAAAAAB==\n— `)
 	edit("no end of the last line", "1", `=\n"}`, `="}`)
 	edit("data after the object", "1", "}\n", "}\n{}")
-	p, err := Parse(full)
-	if err != nil {
-		t.Fatal(err)
-	}
-	proof := strings.Split(string(p.Proof), "\n")
-	edit("hash of the proof missing", "8", proof[2]+`\n`, "")
-	edit("hash of the proof doubled", "8", proof[2]+`\n`, proof[2]+`\n`+proof[2]+`\n`)
-	edit("hash of the proof too short", "1", proof[2], "AAAA")
-	edit("signature line doubled", "", proof[len(proof)-2]+`\n`, proof[len(proof)-2]+`\n`+proof[len(proof)-2]+`\n`)
-	edit("signature line by the log's key that does not verify", "7", proof[len(proof)-2][:60], proof[len(proof)-2][:59]+map[bool]string{true: "B", false: "A"}[proof[len(proof)-2][59] == 'A'])
+	lines := strings.Split(proof, "\n")
+	edit("hash of the proof missing", "8", lines[2]+`\n`, "")
+	edit("hash of the proof doubled", "8", lines[2]+`\n`, lines[2]+`\n`+lines[2]+`\n`)
+	edit("hash of the proof too short", "1", lines[2], "AAAA")
+	edit("signature line doubled", "", lines[len(lines)-2]+`\n`, lines[len(lines)-2]+`\n`+lines[len(lines)-2]+`\n`)
+	edit("signature line by the log's key that does not verify", "7", lines[len(lines)-2][:60], lines[len(lines)-2][:59]+map[bool]string{true: "B", false: "A"}[lines[len(lines)-2][59] == 'A'])
 
 	for _, c := range v.Cases {
 		s, err := v.verify(t, c)

@@ -1,4 +1,4 @@
-"""Signed notes and verifier keys of two algorithms (C2SP signed-note and tlog-cosignature)."""
+"""Signed notes and verifier keys of three algorithms (C2SP signed-note and tlog-cosignature)."""
 
 import hashlib
 import re
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
 
-from .encoding import HASH_SIZE, decode_base64
+from .encoding import decode_base64
 from .errors import FormatError
 
 ED25519 = 0x01
@@ -15,6 +16,12 @@ ED25519 = 0x01
 
 COSIGNATURE_V1 = 0x04
 """Algorithm byte of Ed25519 cosignatures with a time stamp."""
+
+ML_DSA_44 = 0x06
+"""Algorithm byte of ML-DSA-44 cosignatures with a time stamp."""
+
+_KEY_SIZES = {ED25519: 32, COSIGNATURE_V1: 32, ML_DSA_44: 1312}
+_SIGNATURE_SIZES = {ED25519: 64, COSIGNATURE_V1: 8 + 64, ML_DSA_44: 8 + 2420}
 
 MAX_SIGNATURES = 64
 """Signature lines allowed in a note."""
@@ -76,7 +83,7 @@ def _check_name(name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class VerifierKey:
-    """A verifier key: name, 4 bytes of key hash, algorithm byte, 32 bytes of Ed25519 key."""
+    """A verifier key: name, 4 bytes of key hash, algorithm byte, and the key itself."""
 
     name: str
     key_hash: bytes
@@ -93,26 +100,38 @@ class VerifierKey:
 
     def verifies(self, text: bytes, signature: bytes) -> bool:
         """Say whether `signature`, of whatever length, is this key's over the note `text`."""
-        message = text
-        if self.algorithm == COSIGNATURE_V1:
-            if len(signature) != 8 + 64:
-                return False
+        if len(signature) != _SIGNATURE_SIZES[self.algorithm]:
+            return False
+        try:
+            if self.algorithm == ED25519:
+                Ed25519PublicKey.from_public_bytes(self.key).verify(signature, text)
+                return True
             time = int.from_bytes(signature[:8], "big")
             if time > 2**63 - 1:
                 return False
-            message = b"cosignature/v1\ntime %d\n%b" % (time, text)
-            signature = signature[8:]
-        elif len(signature) != 64:
-            return False
-        try:
-            Ed25519PublicKey.from_public_bytes(self.key).verify(signature, message)
+            if self.algorithm == COSIGNATURE_V1:
+                message = b"cosignature/v1\ntime %d\n%b" % (time, text)
+                Ed25519PublicKey.from_public_bytes(self.key).verify(signature[8:], message)
+            else:
+                message = self._subtree_message(time, text)
+                MLDSA44PublicKey.from_public_bytes(self.key).verify(signature[8:], message)
         except (InvalidSignature, ValueError):
             return False
         return True
 
+    def _subtree_message(self, time: int, text: bytes) -> bytes:
+        """Return what an ML-DSA-44 cosignature over a checkpoint signs, or raise ValueError."""
+        origin, size, root, rest = text.split(b"\n")
+        name = self.name.encode("utf-8")
+        if rest or len(origin) > 255:
+            raise ValueError("not a checkpoint, or its origin is too long")
+        head = b"subtree/v1\n\0" + bytes([len(name)]) + name + time.to_bytes(8, "big")
+        tree = bytes([len(origin)]) + origin + bytes(8) + int(size).to_bytes(8, "big")
+        return head + tree + decode_base64(root.decode("ascii"))
+
 
 def parse_verifier_key(text: str) -> VerifierKey:
-    """Read `<name>+<key hash>+<base64>` of one of the two algorithms, or raise FormatError.
+    """Read `<name>+<key hash>+<base64>` of one of the three algorithms, or raise FormatError.
 
     The key hash must be the one that the name and the key give.
     """
@@ -124,10 +143,12 @@ def parse_verifier_key(text: str) -> VerifierKey:
     if _KEY_HASH.fullmatch(key_hash) is None:
         raise FormatError("key hash is not 8 lowercase hexadecimal digits")
     data = decode_base64(encoded)
-    if not data or data[0] not in (ED25519, COSIGNATURE_V1):
+    if not data or data[0] not in _KEY_SIZES:
         raise FormatError("key of an algorithm that is not known")
-    if len(data) != 1 + HASH_SIZE:
-        raise FormatError("key is not 32 bytes long")
+    if len(data) != 1 + _KEY_SIZES[data[0]]:
+        raise FormatError("key is not as long as its algorithm's keys are")
+    if data[0] == ML_DSA_44 and len(name.encode("utf-8")) > 255:
+        raise FormatError("key name is longer than 255 bytes")
     expected = hashlib.sha256(name.encode("utf-8") + b"\n" + data).digest()[:4]
     if expected.hex() != key_hash:
         raise FormatError("key hash is not that of the key")

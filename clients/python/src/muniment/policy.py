@@ -1,7 +1,7 @@
 """Policies: which log to trust and which witnesses to ask for (receipt.md, section 3).
 
-The format is C2SP tlog-policy with exactly one log of an Ed25519 key, and witnesses with Ed25519
-cosignature keys.
+The format is C2SP tlog-policy with exactly one log. The keys are Ed25519 keys (witnesses have
+Ed25519 cosignature keys), or all of them are ML-DSA-44 keys.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .errors import FormatError, PolicyError
-from .note import COSIGNATURE_V1, ED25519, Note, VerifierKey, parse_verifier_key
+from .note import COSIGNATURE_V1, ED25519, ML_DSA_44, Note, VerifierKey, parse_verifier_key
 
 _NONE = b"none"
 _THRESHOLD = re.compile(rb"[1-9][0-9]{0,8}")
@@ -114,6 +114,9 @@ class _Parser:
                 raise PolicyError(f"policy, line {number}: {error}") from None
         if self._log is None or self._quorum is None:
             raise PolicyError("policy: a log line and a quorum line are required")
+        for witness in self._witnesses.values():
+            if (witness.algorithm == ML_DSA_44) != (self._log.algorithm == ML_DSA_44):
+                raise PolicyError("policy: ML-DSA-44 keys beside keys of another algorithm")
         return Policy(self._log, self._witnesses, self._groups, self._quorum)
 
     def _line(self, line: bytes) -> None:
@@ -136,11 +139,11 @@ class _Parser:
     def _add_log(self, vkey: bytes) -> None:
         if self._log is not None:
             raise PolicyError("more than one log")
-        self._log = self._key(vkey, ED25519)
+        self._log = self._key(vkey, (ED25519, ML_DSA_44))
 
     def _add_witness(self, name: bytes, vkey: bytes) -> None:
         self._new_name(name)
-        key = self._key(vkey, COSIGNATURE_V1)
+        key = self._key(vkey, (COSIGNATURE_V1, ML_DSA_44))
         if any(other.key == key.key for other in self._witnesses.values()):
             raise PolicyError("two witnesses with one key")
         self._witnesses[name] = key
@@ -176,14 +179,15 @@ class _Parser:
         if name == _NONE or name in self._witnesses or name in self._groups:
             raise PolicyError("name defined before")
 
-    def _key(self, vkey: bytes, algorithm: int) -> VerifierKey:
+    def _key(self, vkey: bytes, algorithms: tuple[int, int]) -> VerifierKey:
         try:
             text = vkey.decode("utf-8")
         except UnicodeDecodeError:
             raise FormatError("verifier key is not valid UTF-8") from None
         key = parse_verifier_key(text)
-        if key.algorithm != algorithm:
-            raise PolicyError(f"key's algorithm byte is not 0x{algorithm:02x}")
+        if key.algorithm not in algorithms:
+            allowed = " or ".join(f"0x{algorithm:02x}" for algorithm in algorithms)
+            raise PolicyError(f"key's algorithm byte is not {allowed}")
         others = [*self._witnesses.values(), *([self._log] if self._log else [])]
         if any((key.name, key.key_hash) == (other.name, other.key_hash) for other in others):
             raise PolicyError("two keys with the same name and key hash")
