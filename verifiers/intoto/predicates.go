@@ -1,0 +1,377 @@
+package intoto
+
+import (
+	"errors"
+	"regexp"
+	"strings"
+)
+
+// The predicate types that are known by one exact name. SPDX, CycloneDX and OpenVEX append versions to theirs.
+const (
+	SLSAProvenanceV02 = "https://slsa.dev/provenance/v0.2"
+	SLSAProvenanceV1  = "https://slsa.dev/provenance/v1"
+	SLSASummaryV02    = "https://slsa.dev/verification_summary/v0.2"
+	SLSASummaryV1     = "https://slsa.dev/verification_summary/v1"
+	SPDX              = "https://spdx.dev/Document"
+	CycloneDX         = "https://cyclonedx.org/bom"
+	OpenVEX           = "https://openvex.dev/ns"
+	TestResult        = "https://in-toto.io/attestation/test-result/v0.1"
+	LinkV1            = "https://in-toto.io/Link/v1"
+	LinkV02           = "https://in-toto.io/Link/v0.2"
+	LinkV03           = "https://in-toto.io/attestation/link/v0.3"
+	CosignVuln        = "https://cosign.sigstore.dev/attestation/vuln/v1"
+	CosignSign        = "https://sigstore.dev/cosign/sign/v1"
+)
+
+// A definition is what is known of a predicate type.
+type definition struct {
+	category Category
+	check    check // nil: unread
+	text     check // for a predicate that is a string, which only some programs write
+}
+
+// exact are the definitions by predicate type.
+var exact = map[string]definition{
+	SLSAProvenanceV02: {BuiltBy, provenanceV02, nil},
+	SLSAProvenanceV1:  {BuiltBy, provenanceV1, nil},
+	SLSASummaryV02:    {VerifiedBy, summaryV02, nil},
+	SLSASummaryV1:     {VerifiedBy, summaryV1, nil},
+	TestResult:        {TestedBy, testResult, nil},
+	LinkV1:            {BuiltBy, linkV02, nil},
+	LinkV02:           {BuiltBy, linkV02, nil},
+	LinkV03:           {BuiltBy, linkV03, nil},
+	CosignVuln:        {ScannedBy, cosignVuln, nil},
+	CosignSign:        {SignedBy, nil, nil},
+	"https://in-toto.io/attestation/vulns/v0.1": {ScannedBy, nil, nil},
+	"https://in-toto.io/attestation/vulns/v0.2": {ScannedBy, nil, nil},
+}
+
+var (
+	spdx2Type     = regexp.MustCompile(`^https://spdx\.dev/Document(/v2(\.\d+)?)?$`)
+	spdx3Type     = regexp.MustCompile(`^https://spdx\.dev/Document/v3(\.\d+)*$`)
+	cycloneDXType = regexp.MustCompile(`^https://cyclonedx\.org/bom(/v?\d+(\.\d+)?)?$`)
+	openVEXType   = regexp.MustCompile(`^https://openvex\.dev/ns(/v\d+(\.\d+)*)?$`)
+	ownType       = regexp.MustCompile(`^https://muniment\.dev/predicate/([a-z][a-z0-9-]{0,62})/v1$`)
+)
+
+// definitionOf returns what is known of a predicate type.
+func definitionOf(predicateType string) definition {
+	if d, ok := exact[predicateType]; ok {
+		return d
+	}
+	switch {
+	case spdx2Type.MatchString(predicateType):
+		return definition{DescribedBy, spdx2, spdxText}
+	case spdx3Type.MatchString(predicateType):
+		return definition{DescribedBy, spdx3, nil}
+	case cycloneDXType.MatchString(predicateType):
+		return definition{DescribedBy, cycloneDX, nil}
+	case openVEXType.MatchString(predicateType):
+		return definition{AssessedBy, openVEX, nil}
+	case KindOf(predicateType) != "":
+		return definition{RecordedBy, nil, nil}
+	}
+	return definition{category: AttestedBy}
+}
+
+// CategoryOf returns the category that goes with a predicate type.
+func CategoryOf(predicateType string) Category { return definitionOf(predicateType).category }
+
+// KindType returns the predicate type under which a document of one of this project's typed kinds is signed.
+func KindType(kind string) string { return "https://muniment.dev/predicate/" + kind + "/v1" }
+
+// KindOf is the reverse: the kind of a predicate type, or "". What such a predicate must be is written where the kinds are.
+func KindOf(predicateType string) string {
+	if m := ownType.FindStringSubmatch(predicateType); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+// descriptor is a ResourceDescriptor, of which some fields may have to be there
+// (https://github.com/in-toto/attestation/blob/main/spec/v1/resource_descriptor.md).
+func descriptor(must ...string) check {
+	return objectWith(func(_ *walker, s seen) error {
+		for _, name := range must {
+			if !s.has(name) {
+				return at(name, errors.New("missing"))
+			}
+		}
+		if !s.has("uri") && !s.has("digest") && !s.has("content") {
+			return errors.New("it has none of uri, digest and content")
+		}
+		return nil
+	},
+		optional("name", text(materialName)),
+		optional("uri", text(materialURI)),
+		optional("digest", digests(materialDigest)),
+		optional("content", text(nil)),
+		optional("downloadLocation", text(nil)),
+		optional("mediaType", text(nil)),
+		optional("annotations", anyObject),
+	)
+}
+
+// provenanceV1 is https://slsa.dev/spec/v1.1/provenance.
+var provenanceV1 = object(
+	required("buildDefinition", object(
+		required("buildType", uri(fact("buildDefinition.buildType"))),
+		required("externalParameters", anyObject),
+		optional("internalParameters", anyObject),
+		optional("resolvedDependencies", list(collected(descriptor()))),
+	)),
+	required("runDetails", object(
+		required("builder", object(
+			required("id", uri(fact("runDetails.builder.id"))),
+			optional("version", mapOf(func(string) check { return text(nil) })),
+			optional("builderDependencies", list(descriptor())),
+		)),
+		optional("metadata", object(
+			optional("invocationId", text(fact("runDetails.metadata.invocationId"))),
+			optional("startedOn", timestamp(nil)),
+			optional("finishedOn", timestamp(fact("runDetails.metadata.finishedOn"))),
+		)),
+		optional("byproducts", list(descriptor())),
+	)),
+)
+
+// provenanceV02 is https://slsa.dev/spec/v0.2/provenance.
+var provenanceV02 = object(
+	required("builder", object(required("id", uri(fact("builder.id"))))),
+	required("buildType", uri(fact("buildType"))),
+	optional("invocation", object(
+		optional("configSource", object(
+			optional("uri", text(fact("invocation.configSource.uri"))),
+			optional("digest", digests(nil)),
+			optional("entryPoint", text(nil)),
+		)),
+		optional("parameters", anything),
+		optional("environment", anything),
+	)),
+	optional("buildConfig", anything),
+	optional("metadata", object(
+		optional("buildInvocationId", text(nil)),
+		optional("buildStartedOn", timestamp(nil)),
+		optional("buildFinishedOn", timestamp(fact("metadata.buildFinishedOn"))),
+		optional("completeness", object(
+			optional("parameters", boolean),
+			optional("environment", boolean),
+			optional("materials", boolean),
+		)),
+		optional("reproducible", boolean),
+	)),
+	optional("materials", list(collected(object(
+		optional("uri", text(materialURI)),
+		optional("digest", digests(materialDigest)),
+	)))),
+)
+
+// summaryV1 is https://slsa.dev/spec/v1.1/verification_summary.
+var summaryV1 = object(
+	required("verifier", object(
+		required("id", uri(fact("verifier.id"))),
+		optional("version", mapOf(func(string) check { return text(nil) })),
+	)),
+	optional("timeVerified", timestamp(fact("timeVerified"))),
+	required("resourceUri", uri(fact("resourceUri"))),
+	required("policy", descriptor("uri")),
+	optional("inputAttestations", list(descriptor("digest"))),
+	required("verificationResult", oneOf(fact("verificationResult"), "PASSED", "FAILED")),
+	required("verifiedLevels", list(filled(nil))),
+	optional("dependencyLevels", mapOf(func(string) check { return integer(0) })),
+	optional("slsaVersion", text(fact("slsaVersion"))),
+)
+
+// summaryV02 is https://slsa.dev/verification_summary/v0.2.
+var summaryV02 = object(
+	required("verifier", object(required("id", uri(fact("verifier.id"))))),
+	required("time_verified", timestamp(fact("time_verified"))),
+	required("resource_uri", uri(fact("resource_uri"))),
+	required("policy", object(required("uri", uri(nil)), optional("digest", digests(nil)))),
+	optional("input_attestations", list(object(optional("uri", text(nil)), required("digest", digests(nil))))),
+	required("verification_result", oneOf(fact("verification_result"), "PASSED", "FAILED")),
+	required("policy_level", filled(fact("policy_level"))),
+	required("dependency_levels", mapOf(func(string) check { return integer(0) })),
+)
+
+// testResult is https://github.com/in-toto/attestation/blob/main/spec/predicates/test-result.md.
+var testResult = object(
+	required("result", oneOf(fact("result"), "PASSED", "WARNED", "FAILED")),
+	required("configuration", list(descriptor())),
+	optional("url", text(fact("url"))),
+	optional("passedTests", list(text(nil))),
+	optional("warnedTests", list(text(nil))),
+	optional("failedTests", list(text(nil))),
+)
+
+// linkV03 is https://github.com/in-toto/attestation/blob/main/spec/predicates/link.md.
+var linkV03 = object(
+	required("name", filled(fact("name"))),
+	optional("command", list(text(nil))),
+	optional("materials", list(collected(descriptor("name", "digest")))),
+	optional("byproducts", anyObject),
+	optional("environment", anyObject),
+)
+
+// linkV02 is a link by the in-toto specification (https://github.com/in-toto/docs/blob/master/in-toto-spec.md, section 4.4), with materials by
+// name and without products, or with them, as the first version had it.
+var linkV02 = object(
+	required("name", filled(fact("name"))),
+	optional("command", either('[', list(text(nil)), '"', text(nil))),
+	optional("materials", mapOf(func(name string) check {
+		return collected(func(w *walker) error {
+			w.material.name = name
+			return digests(materialDigest)(w)
+		})
+	})),
+	optional("products", mapOf(func(string) check { return digests(nil) })),
+	optional("byproducts", anyObject),
+	optional("environment", anyObject),
+)
+
+// cosignVuln is https://github.com/sigstore/cosign/blob/main/specs/COSIGN_VULN_ATTESTATION_SPEC.md.
+var cosignVuln = object(
+	optional("invocation", object(
+		optional("parameters", anything),
+		optional("uri", text(nil)),
+		optional("event_id", text(nil)),
+		optional("builder.id", text(nil)),
+	)),
+	required("scanner", object(
+		optional("uri", text(fact("scanner.uri"))),
+		optional("version", text(fact("scanner.version"))),
+		optional("db", object(optional("uri", text(nil)), optional("version", text(fact("scanner.db.version"))))),
+		required("result", anything),
+	)),
+	required("metadata", object(
+		required("scanStartedOn", timestamp(nil)),
+		required("scanFinishedOn", timestamp(fact("metadata.scanFinishedOn"))),
+	)),
+)
+
+// openVEX is https://github.com/openvex/spec/blob/main/OPENVEX-SPEC.md with its JSON schema. Before version 0.2 a vulnerability was named by a
+// string, and the document's version could be one.
+var openVEX = object(
+	required("@context", matching(fact("@context"), OpenVEX)),
+	required("@id", filled(fact("@id"))),
+	required("author", filled(fact("author"))),
+	required("timestamp", timestamp(fact("timestamp"))),
+	required("version", either('0', integer(1), '"', filled(nil))),
+	required("statements", listFrom(1, objectWith(func(_ *walker, s seen) error {
+		switch status := s["status"]; {
+		case status == "not_affected" && s["justification"] == "" && s["impact_statement"] == "":
+			return errors.New("status not_affected needs a justification or an impact_statement")
+		case status == "affected" && !s.has("action_statement"):
+			return errors.New("status affected needs an action_statement")
+		}
+		return nil
+	},
+		required("vulnerability", either('{', object(required("name", filled(nil))), '"', filled(nil))),
+		required("status", oneOf(nil, "not_affected", "affected", "fixed", "under_investigation")),
+		optional("justification", oneOf(nil, "component_not_present", "vulnerable_code_not_present", "vulnerable_code_not_in_execute_path",
+			"vulnerable_code_cannot_be_controlled_by_adversary", "inline_mitigations_already_exist")),
+		optional("impact_statement", text(nil)),
+		optional("action_statement", text(nil)),
+		optional("timestamp", timestamp(nil)),
+		optional("last_updated", timestamp(nil)),
+		optional("products", list(either('{', anyObject, '"', text(nil)))),
+	))),
+)
+
+// spdx2 is https://spdx.github.io/spdx-spec/v2.3/, of which the document's own members and the packages are read. Programs disagree about the
+// rest of what a package must have.
+var spdx2 = object(
+	required("spdxVersion", matching(fact("spdxVersion"), "SPDX-2.")),
+	required("SPDXID", matching(nil, "SPDXRef-")),
+	required("name", filled(fact("name"))),
+	required("dataLicense", filled(nil)),
+	required("documentNamespace", filled(fact("documentNamespace"))),
+	required("creationInfo", object(
+		required("created", timestamp(fact("creationInfo.created"))),
+		required("creators", listFrom(1, filled(nil))),
+	)),
+	optional("packages", list(collected(object(
+		required("SPDXID", matching(nil, "SPDXRef-")),
+		required("name", text(materialName)),
+		optional("versionInfo", text(nil)),
+		optional("checksums", list(hashObject("algorithm", "checksumValue"))),
+		optional("externalRefs", list(spdx2Reference)),
+	)))),
+	optional("relationships", list(anyObject)),
+	optional("files", list(anyObject)),
+)
+
+// spdx2Reference takes a package URL for the name of the package: it says more.
+func spdx2Reference(w *walker) error {
+	var kind, locator string
+	err := object(
+		required("referenceType", filled(func(_ *walker, v string) { kind = v })),
+		required("referenceLocator", filled(func(_ *walker, v string) { locator = v })),
+	)(w)
+	if err == nil && kind == "purl" {
+		w.material.uri = locator
+	}
+	return err
+}
+
+// spdxText is the tag-value form, which cosign puts into a string.
+var spdxText = textThat(nil, func(v string) error {
+	for line := range strings.Lines(v) {
+		if version, ok := strings.CutPrefix(line, "SPDXVersion:"); ok && strings.HasPrefix(strings.TrimSpace(version), "SPDX-2.") {
+			return nil
+		}
+	}
+	return errors.New("neither an object nor an SPDX document in tag-value form")
+})
+
+// spdx3 is https://spdx.github.io/spdx-spec/v3.0.1/serializations/, a JSON-LD graph. Its elements with a hash are read.
+var spdx3 = object(
+	required("@context", either('"', matching(nil, "https://spdx.org/rdf/3."), '[', listFrom(1, anything))),
+	required("@graph", listFrom(1, collected(object(
+		optional("type", text(nil)),
+		optional("name", text(materialName)),
+		optional("software_packageUrl", text(materialURI)),
+		optional("verifiedUsing", list(either('{', anyHash, '"', text(nil)))),
+	)))),
+)
+
+// cycloneDX is https://cyclonedx.org/docs/1.6/json/.
+var cycloneDX = object(
+	required("bomFormat", oneOf(nil, "CycloneDX")),
+	required("specVersion", matching(fact("specVersion"), "1.")),
+	optional("serialNumber", matching(fact("serialNumber"), "urn:uuid:")),
+	optional("version", integer(1)),
+	optional("metadata", object(
+		optional("timestamp", timestamp(fact("metadata.timestamp"))),
+		optional("component", component),
+	)),
+	optional("components", list(collected(component))),
+	optional("services", list(anyObject)),
+	optional("dependencies", list(object(required("ref", filled(nil))))),
+	optional("vulnerabilities", list(anyObject)),
+)
+
+// component is one of CycloneDX's, which may have others in it.
+func component(w *walker) error {
+	return object(
+		required("type", filled(nil)),
+		required("name", text(materialName)),
+		optional("purl", text(materialURI)),
+		optional("hashes", list(hashObject("alg", "content"))),
+		optional("components", list(collected(component))),
+	)(w)
+}
+
+// hashObject reads an object that holds a hash, and adds it to the material.
+func hashObject(algorithm, value string) check {
+	return objectWith(func(w *walker, s seen) error {
+		w.material.addHash(s[algorithm], s[value])
+		return nil
+	}, required(algorithm, filled(nil)), required(value, filled(nil)))
+}
+
+// anyHash is an IntegrityMethod of SPDX 3, some of which are hashes.
+var anyHash = objectWith(func(w *walker, s seen) error {
+	w.material.addHash(s["algorithm"], s["hashValue"])
+	return nil
+}, optional("algorithm", text(nil)), optional("hashValue", text(nil)))
