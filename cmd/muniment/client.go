@@ -165,6 +165,16 @@ func (a *app) progress(total int64, what string) *progressbar.ProgressBar {
 		progressbar.OptionShowIts(), progressbar.OptionSetItsString("entries"), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
 }
 
+// byteProgress is progress for bytes.
+func (a *app) byteProgress(total int64, what string) *progressbar.ProgressBar {
+	f, ok := a.stderr.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) || total < 64<<20 {
+		return progressbar.DefaultBytesSilent(total)
+	}
+	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription(what), progressbar.OptionShowBytes(true),
+		progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
+}
+
 // progressFunc returns a function that shows how far work has come whose total it learns on the way, and one that ends the show.
 func (a *app) progressFunc(what string) (show func(done, total uint64), finish func()) {
 	var bar *progressbar.ProgressBar

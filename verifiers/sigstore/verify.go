@@ -10,6 +10,7 @@ import (
 
 	"github.com/sigstore/sigstore-go/pkg/fulcio/certificate"
 	"github.com/sigstore/sigstore-go/pkg/root"
+	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 
 	"muniment.dev/muniment/ledger/receipt"
@@ -122,6 +123,9 @@ func (v *Verifier) verify(b *Bundle, a *Artifact) (*Verified, error) {
 	if a != nil && !a.isOneOf(b.Subjects) {
 		return nil, b.wrongArtifact(a)
 	}
+	if err := v.need.missing(b.entity); err != nil {
+		return nil, err
+	}
 	out := &Verified{Subjects: b.Subjects, PredicateType: b.PredicateType, PayloadType: b.PayloadType, Payload: b.Payload}
 	var material root.TrustedMaterial = &root.BaseTrustedMaterial{}
 	if v.root != nil && (len(v.keys) == 0 || v.need.needsRoot()) {
@@ -216,6 +220,24 @@ func (v *Verifier) run(out *Verified, b *Bundle, material root.TrustedMaterial, 
 		out.LogEntries = verifiedEntries(b.entity, material)
 	}
 	return result, nil
+}
+
+// missing says what the bundle does not even claim to have. That is no more than a better message than sigstore-go's.
+func (r Requirements) missing(e *entity) error {
+	if r.LogEntries != None && len(e.entries) == 0 {
+		return errors.New("the bundle has no log entry, and one is required")
+	}
+	stamps, err := e.Timestamps()
+	if r.Timestamps == None || err != nil || len(stamps) > 0 {
+		return err
+	}
+	if r.SignedTimestamps {
+		return errors.New("the bundle has no RFC 3161 timestamp, and one is required")
+	}
+	if r.LogEntries == None || !slices.ContainsFunc(e.entries, (*tlog.Entry).HasInclusionPromise) {
+		return errors.New("nobody tells the time of the signature, and that is required: the bundle has no RFC 3161 timestamp and no entry of a log that signs its times; sign with a timestamp authority")
+	}
+	return nil
 }
 
 func (r Requirements) options() []verify.VerifierOption {

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"muniment.dev/muniment/verifiers/sigstore"
+)
+
+// trustedRootCmd is the group of commands about trusted root files.
+type trustedRootCmd struct {
+	Inspect trustedRootInspectCmd `cmd:"" help:"Show what a trusted root file trusts, and when."`
+}
+
+type trustedRootInspectCmd struct {
+	File string `arg:"" optional:"" help:"Trusted root file. Without it: the Sigstore public-good instance, as known to this version." predictor:"file"`
+	JSON bool   `help:"Print one JSON object."`
+}
+
+func (trustedRootInspectCmd) Help() string {
+	return `Exit code: 0 it is a trusted root; 1 it is not; 2 it could not be read.
+
+Examples:
+  muniment trusted-root inspect
+  muniment trusted-root inspect acme-trusted-root.json --json`
+}
+
+func (c *trustedRootInspectCmd) Run(a *app) error {
+	r, name := sigstore.PublicGood(), "the Sigstore public-good instance"
+	if c.File != "" {
+		data, err := readBounded(c.File, sigstore.MaxTrustedRootSize)
+		if err != nil {
+			return err
+		}
+		if r, err = sigstore.ParseTrustedRoot(data); err != nil {
+			return exitWith(exitNo, fmt.Errorf("%s: %w", c.File, err))
+		}
+		name = c.File
+	}
+	d := r.Describe()
+	if c.JSON {
+		return writeJSON(a.stdout, d)
+	}
+	_, err := fmt.Fprint(a.stdout, trustedRootText(name, d, time.Now()))
+	return err
+}
+
+func readTrustedRoot(path string) (*sigstore.TrustedRoot, error) {
+	data, err := readBounded(path, sigstore.MaxTrustedRootSize)
+	if err != nil {
+		return nil, err
+	}
+	return sigstore.ParseTrustedRoot(data)
+}
+
+func trustedRootText(name string, d sigstore.Description, now time.Time) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n  %-8s%s\n", quoted(name), "digest", d.Digest)
+	authorities := func(title string, list []sigstore.Authority) {
+		fmt.Fprintf(&b, "%s: %d\n", title, len(list))
+		for _, x := range list {
+			fmt.Fprintf(&b, "  %s%s\n    trusted %s\n    certificates valid %s\n    root sha256:%s\n", quoted(x.Subject), optional(" ", x.URI), span(x.Validity, now), span(x.Certificate, now), x.Fingerprint)
+		}
+	}
+	logs := func(title string, list []sigstore.Log) {
+		fmt.Fprintf(&b, "%s: %d\n", title, len(list))
+		for _, x := range list {
+			fmt.Fprintf(&b, "  %s (%s)\n    trusted %s\n    key ID %s\n", quoted(x.URL), x.Key, span(x.Validity, now), x.KeyID)
+		}
+	}
+	authorities("Certificate authorities", d.CertificateAuthorities)
+	logs("Certificate transparency logs", d.CertificateLogs)
+	logs("Transparency logs", d.TransparencyLogs)
+	authorities("Timestamp authorities", d.TimestampAuthorities)
+	return b.String()
+}
+
+// span says when something is valid, and what that means now.
+func span(v sigstore.Validity, now time.Time) string {
+	from, until := "since ever", "until further notice"
+	if v.Start != nil {
+		from = "from " + v.Start.UTC().Format(time.RFC3339)
+	}
+	if v.End != nil {
+		until = "until " + v.End.UTC().Format(time.RFC3339)
+	}
+	switch {
+	case v.Contains(now):
+		return from + " " + until
+	case v.Start != nil && now.Before(*v.Start):
+		return from + " " + until + " (not yet)"
+	default:
+		return from + " " + until + " (for what was signed then)"
+	}
+}

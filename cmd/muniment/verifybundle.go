@@ -1,0 +1,371 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/verifiers/dsse"
+	"muniment.dev/muniment/verifiers/sigstore"
+)
+
+type verifyBundleCmd struct {
+	Artifact string `arg:"" help:"The artifact: a file, or sha256: and its digest." predictor:"file"`
+	Bundle   string `help:"The Sigstore bundle, v0.1 to v0.3." required:"" placeholder:"FILE" predictor:"file"`
+
+	CertificateIdentity         *string `help:"The certificate must be of this identity: an e-mail address or a URI." placeholder:"ID"`
+	CertificateIdentityRegexp   *string `help:"The same as a regular expression. It matches anywhere; anchor it with ^ and $." placeholder:"RE"`
+	CertificateOidcIssuer       *string `help:"The identity must be of this OIDC issuer." placeholder:"URL"`
+	CertificateOidcIssuerRegexp *string `help:"The same as a regular expression." placeholder:"RE"`
+	Key                         *string `help:"The signature must be by this public key (PEM); certificates will not do." placeholder:"FILE" predictor:"file"`
+
+	TrustedRoot *string `help:"Trusted root file. Without it: the Sigstore public-good instance, as known to this version." placeholder:"FILE" predictor:"file"`
+	Type        *string `help:"The bundle must be an attestation with this predicate type: a URI or one of cosign's short names (slsaprovenance, slsaprovenance02, slsaprovenance1, spdx, spdxjson, cyclonedx, vuln, openvex, link, custom)." placeholder:"PREDICATE"`
+
+	InsecureIgnoreTlog  bool `help:"Ask for no log entry. A certificate is then judged at the current time, or at that of a signed timestamp."`
+	InsecureIgnoreSct   bool `help:"Ask for no SCT in the certificate."`
+	UseSignedTimestamps bool `help:"Ask for an RFC 3161 timestamp, also where the log tells the time."`
+	JSON                bool `help:"Print one JSON object."`
+}
+
+func (verifyBundleCmd) Help() string {
+	return `Needs no server and no network. The flags mean what they mean to cosign's verify commands.
+
+A certificate needs an entry in a transparency log of the trusted root, a time from that log or from a timestamp authority, and an SCT. A key needs a log entry. The --insecure flags do without; say them only where the signer has none, as in an air-gapped setting.
+
+Exit code: 0 verified; 1 not verified; 2 it could not be checked (usage, files).
+
+Examples:
+  muniment verify-bundle --bundle app.sigstore.json --certificate-identity ci@acme.example --certificate-oidc-issuer https://accounts.acme.example app.tar.gz
+  muniment verify-bundle --bundle prov.sigstore.json --type slsaprovenance1 --certificate-identity-regexp '^https://github\.com/acme/app/' --certificate-oidc-issuer https://token.actions.githubusercontent.com sha256:2cf24dba…
+  muniment verify-bundle --bundle app.sigstore.json --key cosign.pub --insecure-ignore-tlog app.tar.gz`
+}
+
+func (c *verifyBundleCmd) Run(a *app) error {
+	check, err := c.check()
+	if err != nil {
+		return err
+	}
+	data, err := readBounded(c.Bundle, sigstore.MaxBundleSize)
+	if err != nil {
+		return fmt.Errorf("--bundle: %w", err)
+	}
+	artifact, done, err := openArtifact(a, c.Artifact)
+	if err != nil {
+		return err
+	}
+	defer done()
+	v, err := check.verify(data, artifact)
+	if err != nil && !errors.Is(err, sigstore.ErrNotVerified) && !errors.Is(err, sigstore.ErrMalformed) {
+		return err
+	}
+	if c.JSON {
+		if werr := writeJSON(a.stdout, check.verdict(c.Bundle, artifact, v, err)); werr != nil {
+			return werr
+		}
+	} else if err != nil {
+		text := strings.TrimPrefix(err.Error(), sigstore.ErrNotVerified.Error()+": ")
+		fmt.Fprintf(a.stdout, "✗ NOT VERIFIED  %s\n  %s\n", quoted(c.Bundle), strings.ReplaceAll(printable(text), "\n", "\n  "))
+	} else {
+		fmt.Fprint(a.stdout, check.text(c.Bundle, artifact, v))
+	}
+	if err != nil {
+		return exitWith(exitNo, nil)
+	}
+	return nil
+}
+
+// A bundleCheck is what the flags ask for.
+type bundleCheck struct {
+	verifier  *sigstore.Verifier
+	need      sigstore.Requirements
+	identity  *sigstore.Identity // nil if a key is asked for
+	predicate string
+	root      string // what the trusted root is called
+}
+
+func (b *bundleCheck) verify(data []byte, artifact *sigstore.Artifact) (*sigstore.Verified, error) {
+	bundle, err := sigstore.Parse(data)
+	if err != nil {
+		return nil, err
+	}
+	v, err := b.verifier.Verify(bundle, artifact)
+	if err != nil {
+		return nil, err
+	}
+	if b.identity != nil {
+		if err := b.identity.Check(v.Signer); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case b.predicate == "" || b.predicate == v.PredicateType:
+		return v, nil
+	case v.PredicateType == "":
+		return nil, fmt.Errorf("%w: the bundle is no attestation, so it has no predicate of type %q", sigstore.ErrNotVerified, b.predicate)
+	default:
+		return nil, fmt.Errorf("%w: the predicate type is %q, not %q", sigstore.ErrNotVerified, v.PredicateType, b.predicate)
+	}
+}
+
+// predicateTypes are the short names that cosign's --type takes.
+var predicateTypes = map[string]string{
+	"slsaprovenance":   "https://slsa.dev/provenance/v0.2",
+	"slsaprovenance02": "https://slsa.dev/provenance/v0.2",
+	"slsaprovenance1":  "https://slsa.dev/provenance/v1",
+	"spdx":             "https://spdx.dev/Document",
+	"spdxjson":         "https://spdx.dev/Document",
+	"cyclonedx":        "https://cyclonedx.org/bom",
+	"vuln":             "https://cosign.sigstore.dev/attestation/vuln/v1",
+	"openvex":          "https://openvex.dev/ns",
+	"link":             "https://in-toto.io/Link/v1",
+	"custom":           "https://cosign.sigstore.dev/attestation/v1",
+}
+
+func (c *verifyBundleCmd) check() (*bundleCheck, error) {
+	for _, f := range []struct {
+		name  string
+		value *string
+	}{
+		{"certificate-identity", c.CertificateIdentity}, {"certificate-identity-regexp", c.CertificateIdentityRegexp},
+		{"certificate-oidc-issuer", c.CertificateOidcIssuer}, {"certificate-oidc-issuer-regexp", c.CertificateOidcIssuerRegexp},
+		{"key", c.Key}, {"trusted-root", c.TrustedRoot}, {"type", c.Type},
+	} {
+		if f.value != nil && *f.value == "" {
+			return nil, fmt.Errorf("--%s: empty; is a variable not set?", f.name)
+		}
+	}
+	b := &bundleCheck{root: "the Sigstore public-good instance"}
+	if c.Type != nil {
+		b.predicate = *c.Type
+		if uri, ok := predicateTypes[b.predicate]; ok {
+			b.predicate = uri
+		} else if _, err := url.ParseRequestURI(b.predicate); err != nil {
+			return nil, fmt.Errorf("--type: %q is neither a URI nor a short name that is known; see --help", b.predicate)
+		}
+	}
+	trusted := sigstore.PublicGood()
+	if c.TrustedRoot != nil {
+		b.root = quoted(*c.TrustedRoot)
+		var err error
+		if trusted, err = readTrustedRoot(*c.TrustedRoot); err != nil {
+			return nil, fmt.Errorf("--trusted-root: %w", err)
+		}
+	}
+	var err error
+	if c.Key != nil {
+		b.need = c.keyRequirements()
+		b.verifier, err = c.keyVerifier(trusted, b.need)
+		return b, err
+	}
+	if b.identity, err = c.identity(); err != nil {
+		return nil, err
+	}
+	b.need = c.certificateRequirements()
+	b.verifier, err = sigstore.NewCertificateVerifier(trusted, b.need)
+	return b, err
+}
+
+func (c *verifyBundleCmd) keyRequirements() sigstore.Requirements {
+	r := sigstore.ForKeys
+	if c.InsecureIgnoreTlog {
+		r.LogEntries = sigstore.None
+	}
+	if c.UseSignedTimestamps {
+		r.Timestamps, r.SignedTimestamps = 1, true
+	}
+	return r
+}
+
+func (c *verifyBundleCmd) certificateRequirements() sigstore.Requirements {
+	r := sigstore.ForCertificates
+	if c.InsecureIgnoreTlog {
+		r.LogEntries = sigstore.None
+	}
+	if c.InsecureIgnoreSct {
+		r.SCTs = sigstore.None
+	}
+	switch {
+	case c.UseSignedTimestamps:
+		r.SignedTimestamps = true
+	case c.InsecureIgnoreTlog:
+		r.Timestamps, r.CurrentTime = sigstore.None, true
+	}
+	return r
+}
+
+func (c *verifyBundleCmd) keyVerifier(trusted *sigstore.TrustedRoot, need sigstore.Requirements) (*sigstore.Verifier, error) {
+	if c.CertificateIdentity != nil || c.CertificateIdentityRegexp != nil || c.CertificateOidcIssuer != nil || c.CertificateOidcIssuerRegexp != nil {
+		return nil, errors.New("--key and the --certificate flags exclude each other: a bundle is signed with one or the other")
+	}
+	text, err := readBounded(*c.Key, 1<<20)
+	if err != nil {
+		return nil, fmt.Errorf("--key: %w", err)
+	}
+	key, err := dsse.ParseKey(*c.Key, text)
+	if err != nil {
+		return nil, fmt.Errorf("--key: %w", err)
+	}
+	return sigstore.NewKeyVerifier([]*dsse.Key{key}, trusted, need)
+}
+
+func (c *verifyBundleCmd) identity() (*sigstore.Identity, error) {
+	switch {
+	case c.CertificateIdentity == nil && c.CertificateIdentityRegexp == nil:
+		return nil, errors.New("say who must have signed: --certificate-identity (or --certificate-identity-regexp) with --certificate-oidc-issuer, or --key")
+	case c.CertificateOidcIssuer == nil && c.CertificateOidcIssuerRegexp == nil:
+		return nil, errors.New("say who vouches for the identity: --certificate-oidc-issuer or --certificate-oidc-issuer-regexp")
+	}
+	id := &sigstore.Identity{}
+	if c.CertificateIdentity != nil {
+		id.Name = *c.CertificateIdentity
+	}
+	if c.CertificateOidcIssuer != nil {
+		id.Issuer = *c.CertificateOidcIssuer
+	}
+	for _, f := range []struct {
+		name string
+		from *string
+		to   **regexp.Regexp
+	}{{"certificate-identity-regexp", c.CertificateIdentityRegexp, &id.NameRegexp}, {"certificate-oidc-issuer-regexp", c.CertificateOidcIssuerRegexp, &id.IssuerRegexp}} {
+		if f.from == nil {
+			continue
+		}
+		var err error
+		if *f.to, err = regexp.Compile(*f.from); err != nil {
+			return nil, fmt.Errorf("--%s: %w", f.name, err)
+		}
+	}
+	return id, nil
+}
+
+// readBounded reads a file of at most limit bytes.
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("%s has more than %d bytes", path, limit)
+	}
+	return data, err
+}
+
+// openArtifact hashes a file, or takes a digest as it is. The file stays open until done is called.
+func openArtifact(a *app, arg string) (artifact *sigstore.Artifact, done func(), err error) {
+	artifact, digestErr := sigstore.ArtifactDigest(arg)
+	f, err := os.Open(arg)
+	switch {
+	case digestErr == nil && err == nil:
+		f.Close()
+		return nil, nil, fmt.Errorf("there is a file with the name %s, so it is not clear which one is meant; for the file write ./%s, for the digest run this from another folder", arg, arg)
+	case digestErr == nil && errors.Is(err, fs.ErrNotExist):
+		return artifact, func() {}, nil
+	case err != nil && strings.HasPrefix(arg, "sha256:"):
+		return nil, nil, fmt.Errorf("%w, and %w", err, digestErr)
+	case err != nil:
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && info.IsDir() {
+		err = fmt.Errorf("%s is a folder; give a file", arg)
+	}
+	if err == nil {
+		bar := a.byteProgress(info.Size(), "hashing "+quoted(arg))
+		artifact, err = sigstore.ReadArtifact(struct {
+			io.Reader
+			io.Seeker
+		}{io.TeeReader(f, bar), f})
+		_ = bar.Finish() // a bar that can't be drawn changes nothing
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return artifact, func() { f.Close() }, nil
+}
+
+func (b *bundleCheck) text(path string, artifact *sigstore.Artifact, v *sigstore.Verified) string {
+	var out strings.Builder
+	line := func(label, format string, args ...any) {
+		fmt.Fprintf(&out, "  %-10s%s\n", label, fmt.Sprintf(format, args...))
+	}
+	fmt.Fprintf(&out, "✓ VERIFIED  %s\n", quoted(path))
+	if b.identity == nil {
+		line("signed by", "the key %s", quoted(v.KeyName))
+		line("", "%s", v.Signer.KeyID)
+	} else {
+		line("signed by", "%s", quoted(v.Signer.Identity))
+		line("", "of the issuer %s", quoted(v.Signer.Issuer))
+	}
+	line("artifact", "%s", artifact.Digest())
+	if v.PredicateType != "" {
+		line("predicate", "%s", quoted(v.PredicateType))
+	}
+	for _, t := range v.Timestamps {
+		at := t.Time.Format(time.RFC3339)
+		switch t.Source {
+		case sigstore.SourceClock:
+			line("time", "judged at the current time, %s; when it was signed is not known", at)
+		default:
+			line("time", "%s, by the %s%s", at, strings.ReplaceAll(t.Source, "-", " "), optional(" ", t.URI))
+		}
+	}
+	for _, e := range v.LogEntries {
+		line("logged", "entry %d of %s", e.Index, quoted(e.Log))
+	}
+	if b.need.LogEntries == sigstore.None {
+		line("", "no log entry was asked for")
+	}
+	if b.identity != nil && b.need.SCTs == sigstore.None {
+		line("", "no SCT was asked for: the certificate may be on no public list")
+	}
+	if v.TrustedRoot != "" {
+		line("trusting", "%s, %s", b.root, v.TrustedRoot)
+	}
+	return out.String()
+}
+
+// verdict is the JSON form of a verification.
+func (b *bundleCheck) verdict(path string, artifact *sigstore.Artifact, v *sigstore.Verified, err error) any {
+	type out struct {
+		Bundle        string               `json:"bundle"`
+		Artifact      string               `json:"artifact"`
+		Verified      bool                 `json:"verified"`
+		Malformed     bool                 `json:"malformed,omitempty"`
+		Error         string               `json:"error,omitempty"`
+		Signer        *receipt.Signer      `json:"signer,omitempty"`
+		Claims        map[string]string    `json:"claims,omitempty"`
+		PredicateType string               `json:"predicateType,omitempty"`
+		Subjects      []receipt.Subject    `json:"subjects,omitempty"`
+		Timestamps    []sigstore.Timestamp `json:"timestamps,omitempty"`
+		LogEntries    []sigstore.LogEntry  `json:"logEntries,omitempty"`
+		TrustedRoot   string               `json:"trustedRoot,omitempty"`
+		NotRequired   []string             `json:"notRequired,omitempty"`
+	}
+	o := out{Bundle: path, Artifact: artifact.Digest()}
+	if err != nil {
+		o.Error, o.Malformed = err.Error(), errors.Is(err, sigstore.ErrMalformed)
+		return o
+	}
+	o.Verified, o.Signer, o.Claims = true, &v.Signer, v.Claims
+	o.PredicateType, o.Subjects = v.PredicateType, v.Subjects
+	o.Timestamps, o.LogEntries, o.TrustedRoot = v.Timestamps, v.LogEntries, v.TrustedRoot
+	for what, n := range map[string]sigstore.Threshold{"log-entry": b.need.LogEntries, "timestamp": b.need.Timestamps, "sct": b.need.SCTs} {
+		if n == sigstore.None {
+			o.NotRequired = append(o.NotRequired, what)
+		}
+	}
+	slices.Sort(o.NotRequired)
+	return o
+}
