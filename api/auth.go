@@ -3,13 +3,15 @@ package api
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 
+	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ledger"
 )
 
@@ -17,18 +19,40 @@ import (
 type Tenant struct {
 	Name   string
 	Stream *ledger.Stream
-	Tokens [][sha256.Size]byte // SHA-256 of each token
+	Tokens []Token
+}
+
+// A Token is a static token of the configuration.
+type Token struct {
+	ID      string // unique in the tenant
+	Hash    [sha256.Size]byte
+	Role    Role
+	Kinds   []string  // the only ones that may be appended; empty: all that the role may
+	Expires time.Time // zero: never
 }
 
 // An identity is who is calling.
 type identity struct {
-	tenant *Tenant
-	name   string // recorded in headers as the submitter
+	tenant  *Tenant
+	name    string // recorded in headers as the submitter
+	role    Role
+	kinds   []string  // the only ones that may be appended; empty: all that the role may
+	expires time.Time // zero: never
+}
+
+func (id *identity) submitter() ingest.Submitter {
+	return ingest.Submitter{Tenant: id.tenant.Name, Identity: id.name, Stream: id.tenant.Stream}
 }
 
 type identityKey struct{}
 
-// authenticate lets requests with a known token pass, and puts the identity into their context.
+// caller returns who is calling, or nil.
+func caller(ctx context.Context) *identity {
+	id, _ := ctx.Value(identityKey{}).(*identity)
+	return id
+}
+
+// authenticate lets requests with good credentials pass, whatever their role, and puts the identity into their context.
 func (s *Server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id, err := s.identify(r.Header.Get("Authorization"))
@@ -42,39 +66,29 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 }
 
 var (
-	errNoToken    = errors.New("authorization: no token; send the header \"Authorization: Bearer TOKEN\"")
-	errWrongToken = errors.New("authorization: the token is not valid here")
+	errNoToken      = errors.New("authorization: no token; send the header \"Authorization: Bearer TOKEN\"")
+	errWrongToken   = errors.New("authorization: the token is not valid here")
+	errRevokedToken = errors.New("authorization: the token was revoked; ask the tenant's administrator for another")
 )
 
-// identify finds the tenant of a token. It compares with every token in constant time, so that the time taken says nothing about any.
+func errExpired(t time.Time) error {
+	return fmt.Errorf("authorization: the token expired at %s; get a new one", t.UTC().Format(time.RFC3339))
+}
+
+// identify finds out who holds a token.
 func (s *Server) identify(header string) (*identity, error) {
 	scheme, token, _ := strings.Cut(header, " ")
 	if !strings.EqualFold(scheme, "Bearer") || token == "" {
 		return nil, errNoToken
 	}
-	sum := sha256.Sum256([]byte(strings.TrimSpace(token)))
-	var found *Tenant
-	for i := range s.cfg.Tenants {
-		for _, t := range s.cfg.Tenants[i].Tokens {
-			if subtle.ConstantTimeCompare(t[:], sum[:]) == 1 {
-				found = &s.cfg.Tenants[i]
-			}
-		}
-	}
-	if found == nil {
+	g := s.grants.find(sha256.Sum256([]byte(strings.TrimSpace(token))))
+	switch {
+	case g == nil:
 		return nil, errWrongToken
+	case g.revoked:
+		return nil, errRevokedToken
+	case !g.expires.IsZero() && !s.now().Before(g.expires):
+		return nil, errExpired(g.expires)
 	}
-	return &identity{tenant: found, name: "token:" + found.Name}, nil
-}
-
-// authorize returns the caller, if it may act for the tenant. Every RPC that names a tenant calls it first.
-func authorize(ctx context.Context, tenant string) (*identity, error) {
-	id, ok := ctx.Value(identityKey{}).(*identity)
-	if !ok {
-		return nil, connect.NewError(connect.CodeUnauthenticated, errNoToken)
-	}
-	if id.tenant.Name != tenant {
-		return nil, fieldError(connect.CodePermissionDenied, "tenant", "this token is not for tenant %q", tenant)
-	}
-	return id, nil
+	return &g.identity, nil
 }

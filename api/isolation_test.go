@@ -11,36 +11,64 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 
+	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// public lists the RPCs that concern no tenant: they show hashes of the public log only. Any other RPC must name its tenant in a field of that
-// name, which is how these tests, and authorize, find it.
-var public = []protoreflect.Name{"GetInclusionProof", "GetConsistencyProof", "GetCheckpoint"}
+// public lists the RPCs that concern no tenant: they show hashes of the public log, or who is calling. Any other RPC must name its tenant in a field
+// of that name, or of its header, which is how these tests, and the server, find it.
+var public = []protoreflect.Name{"GetInclusionProof", "GetConsistencyProof", "GetCheckpoint", "WhoAmI"}
 
 // rest is what a request of some RPCs needs beside a tenant.
 var rest = map[protoreflect.Name]string{
-	"Append":      `,"submission":{"kind":"attestation","mediaType":"text/plain","payload":"c3Rvd2F3YXk="}`,
-	"AppendBatch": `,"submissions":[{"kind":"attestation","mediaType":"text/plain","payload":"c3Rvd2F3YXk="}]`,
+	"Append":        `,"submission":{"kind":"attestation","mediaType":"text/plain","payload":"c3Rvd2F3YXk="}`,
+	"AppendBatch":   `,"submissions":[{"kind":"attestation","mediaType":"text/plain","payload":"c3Rvd2F3YXk="}]`,
+	"AppendStream":  `,"kind":"attestation","mediaType":"text/plain"`,
+	"ExchangeToken": `,"identityToken":"x.y.z"`,
+	"SetPolicy":     `,"policy":"e30=","reason":"test"`,
+	"IssueToken":    `,"grant":{"id":"stowaway","role":"ROLE_READER"}`,
+	"RevokeToken":   `,"id":"nobody"`,
+	"Erase":         `,"scope":"ERASURE_SCOPE_PAYLOAD","reason":"test"`,
+	"SetRetention":  `,"reason":"test"`,
+	"SetLegalHold":  `,"id":"hold","reason":"test"`,
+}
+
+// requestBody returns a valid request of the RPC.
+func requestBody(m protoreflect.MethodDescriptor, tenant string) string {
+	switch {
+	case slices.Contains(public, m.Name()):
+		return "{}"
+	case m.IsStreamingClient():
+		return fmt.Sprintf(`{"header":{"tenant":%q%s}}`, tenant, rest[m.Name()])
+	}
+	return fmt.Sprintf(`{"tenant":%q%s}`, tenant, rest[m.Name()])
 }
 
 // call makes a call of any kind by its descriptor, with JSON, and returns the code and message of its error; "" is success. A stream is left
 // after its first message.
 func (ts *testServer) call(m protoreflect.MethodDescriptor, token, body string) (code, message string) {
 	ts.t.Helper()
-	if !m.IsStreamingServer() {
-		a := ts.post(string(m.Name()), token, body)
+	path := fmt.Sprintf("/%s/%s", m.Parent().FullName(), m.Name())
+	if !m.IsStreamingServer() && !m.IsStreamingClient() {
+		a := ts.do(ts.h1, "POST", path, token, map[string]string{"Content-Type": "application/json"}, strings.NewReader(body))
 		if a.status == 200 {
 			return "", a.body
 		}
 		code, message, _ = a.connectError(ts.t)
 		return code, message
 	}
-	req, err := http.NewRequest("POST", ts.url+"/muniment.v1.LedgerService/"+string(m.Name()), bytes.NewReader(frame(0, body)))
+	frames := frame(0, body)
+	if m.IsStreamingClient() {
+		frames = append(frames, frame(0, `{"chunk":"c3Rvd2F3YXk="}`)...)
+	}
+	req, err := http.NewRequest("POST", ts.url+path, bytes.NewReader(frames))
 	if err != nil {
 		ts.t.Fatal(err)
 	}
@@ -80,61 +108,107 @@ func frame(flags byte, message string) []byte {
 	return append(binary.BigEndian.AppendUint32([]byte{flags}, uint32(len(message))), message...)
 }
 
+// methods returns every RPC of every service that is declared.
 func methods() (all []protoreflect.MethodDescriptor) {
-	ms := munimentv1.File_muniment_v1_ledger_proto.Services().ByName("LedgerService").Methods()
-	for i := range ms.Len() {
-		if m := ms.Get(i); m.Name() != "AppendStream" && m.Name() != "GetPayload" { // declared, and not built yet
-			all = append(all, m)
+	protoregistry.GlobalFiles.RangeFilesByPackage("muniment.v1", func(f protoreflect.FileDescriptor) bool {
+		for i := range f.Services().Len() {
+			ms := f.Services().Get(i).Methods()
+			for j := range ms.Len() {
+				all = append(all, ms.Get(j))
+			}
 		}
-	}
+		return true
+	})
 	return all
 }
 
-// Every RPC that names a tenant refuses the token of another one, and every RPC refuses callers without a token.
-func TestEveryRPCKeepsTenantsApart(t *testing.T) {
+// may says, beside the server's own table, who may call what. A new RPC needs a line in both.
+var may = map[protoreflect.FullName]string{
+	"muniment.v1.LedgerService.Append":              "appender approver admin",
+	"muniment.v1.LedgerService.AppendBatch":         "appender approver admin",
+	"muniment.v1.LedgerService.AppendStream":        "appender approver admin",
+	"muniment.v1.LedgerService.GetEntry":            "reader approver admin",
+	"muniment.v1.LedgerService.GetPayload":          "reader approver admin",
+	"muniment.v1.LedgerService.ListEntries":         "reader approver admin",
+	"muniment.v1.LedgerService.WatchEntries":        "reader approver admin",
+	"muniment.v1.LedgerService.GetReceipt":          "reader approver admin",
+	"muniment.v1.LedgerService.GetStreamHead":       "reader approver auditor admin",
+	"muniment.v1.LedgerService.GetInclusionProof":   "appender reader approver auditor admin",
+	"muniment.v1.LedgerService.GetConsistencyProof": "appender reader approver auditor admin",
+	"muniment.v1.LedgerService.GetCheckpoint":       "appender reader approver auditor admin",
+	"muniment.v1.IdentityService.ExchangeToken":     "anybody",
+	"muniment.v1.IdentityService.WhoAmI":            "appender reader approver auditor admin",
+	"muniment.v1.AdminService.GetPolicy":            "reader approver admin",
+	"muniment.v1.AdminService.SetPolicy":            "admin",
+	"muniment.v1.AdminService.IssueToken":           "admin",
+	"muniment.v1.AdminService.RevokeToken":          "admin",
+	"muniment.v1.AdminService.ListTokens":           "admin",
+	"muniment.v1.AdminService.Erase":                "admin",
+	"muniment.v1.AdminService.SetRetention":         "admin",
+	"muniment.v1.AdminService.ApplyRetention":       "admin",
+	"muniment.v1.AdminService.SetLegalHold":         "admin",
+	"muniment.v1.AdminService.ListLegalHolds":       "admin",
+}
+
+// Every RPC × role × tenant: who may not, is refused, and nothing happens; who may, is not refused.
+func TestEveryRPCByRoleAndTenant(t *testing.T) {
 	ts := newServer(t)
 	ts.append("acme", "acme's")
 	ts.append("globex", "globex's")
-	defer ts.unchanged()()
+	unchanged := ts.unchanged()
+	denied := func(code string) bool { return code == "permission_denied" || code == "unauthenticated" }
 	for _, m := range methods() {
-		field := m.Input().Fields().ByName("tenant")
-		if isPublic := slices.Contains(public, m.Name()); isPublic == (field != nil) {
-			t.Errorf("%s: it has a tenant field: %t, it is on the list of RPCs without: %t", m.Name(), field != nil, isPublic)
+		allowed, ok := may[m.FullName()]
+		if !ok {
+			t.Errorf("%s: nothing says who may call it", m.FullName())
 			continue
 		}
-		body := func(tenant string) string {
-			if field == nil {
-				return "{}"
-			}
-			return fmt.Sprintf(`{"tenant":%q%s}`, tenant, rest[m.Name()])
+		if allowed == "anybody" {
+			continue
 		}
-		for what, c := range map[string]struct{ token, tenant, code string }{
-			"no token":                        {"", "acme", "unauthenticated"},
-			"a wrong token":                   {"mnt_acme_guess", "acme", "unauthenticated"},
-			"a token with something after it": {acmeToken + "x", "acme", "unauthenticated"},
-			"the token of another tenant":     {globexToken, "acme", "permission_denied"},
-			"a tenant that doesn't exist":     {acmeToken, "initech", "permission_denied"},
-		} {
-			if field == nil && c.token != "" && c.code == "permission_denied" {
-				continue
+		for _, token := range []string{"", "mnt_acme_guess", acmeToken + "x", acmeToken + " " + globexToken} {
+			if code, message := ts.call(m, token, requestBody(m, "acme")); code != "unauthenticated" {
+				t.Errorf("%s with the token %q: got %q, %s", m.FullName(), token, code, message)
 			}
-			code, message := ts.call(m, c.token, body(c.tenant))
-			if code != c.code {
-				t.Errorf("%s with %s: got %q, %s, want %s", m.Name(), what, code, message, c.code)
-			}
-			if c.code == "permission_denied" {
-				if a, b := message, fmt.Sprintf("tenant: this token is not for tenant %q", c.tenant); a != b {
-					t.Errorf("%s with %s: the message is %q, not %q, so that it tells whether the tenant exists", m.Name(), what, a, b)
+		}
+		for _, tenant := range []string{"acme", "globex"} {
+			for _, role := range roleNames {
+				isAllowed := slices.Contains(strings.Fields(allowed), role)
+				for _, target := range []string{"acme", "globex", "initech"} {
+					if isAllowed && (tenant == target || slices.Contains(public, m.Name())) {
+						continue
+					}
+					code, message := ts.call(m, roleToken(tenant, role), requestBody(m, target))
+					if code == "unimplemented" && isAllowed && m.IsStreamingClient() {
+						continue // it has not been read
+					}
+					if code != "permission_denied" {
+						t.Errorf("%s of %s by a %s of %s: got %q, %s", m.FullName(), target, role, tenant, code, message)
+					} else if want := fmt.Sprintf("tenant: this token is not for tenant %q", target); isAllowed && message != want {
+						t.Errorf("%s of %s by a %s of %s: the message is %q, not %q, so that it tells whether the tenant exists", m.FullName(), target, role, tenant, message, want)
+					}
 				}
 			}
 		}
-		if field != nil && m.Input().Fields().ByName("index") != nil {
-			code, message := ts.call(m, acmeToken, `{"tenant":"acme","index":"1"}`)
-			if code != "not_found" || strings.Contains(message, "globex") {
-				t.Errorf("%s of another tenant's entry: got %q, %s, want not_found", m.Name(), code, message)
+		if m.Input().Fields().ByName("tenant") != nil && m.Input().Fields().ByName("index") != nil {
+			body := requestBody(m, "acme")
+			code, message := ts.call(m, acmeToken, body[:len(body)-1]+`,"index":"1"}`)
+			if code != "not_found" && code != "unimplemented" || strings.Contains(message, "globex") {
+				t.Errorf("%s of another tenant's entry: got %q, %s, want not_found", m.FullName(), code, message)
 			}
-			if code, message := ts.call(m, acmeToken, `{"tenant":"acme","index":"0"}`); code != "" {
-				t.Errorf("%s of the own entry: %s, %s", m.Name(), code, message)
+		}
+	}
+	unchanged()
+	for _, m := range methods() {
+		for _, role := range strings.Fields(may[m.FullName()]) {
+			token := ""
+			if role != "anybody" {
+				token = roleToken("acme", role)
+			}
+			code, message := ts.call(m, token, requestBody(m, "acme"))
+			ofKind := role == "approver" && strings.Contains(message, "appends exceptions and controls")
+			if denied(code) && role != "anybody" && !ofKind {
+				t.Errorf("%s by a %s: got %q, %s", m.FullName(), role, code, message)
 			}
 		}
 	}
@@ -143,6 +217,93 @@ func TestEveryRPCKeepsTenantsApart(t *testing.T) {
 		if a.status != 401 || a.header.Get("WWW-Authenticate") != "Bearer" {
 			t.Errorf("Authorization %q: status %d, WWW-Authenticate %q", header, a.status, a.header.Get("WWW-Authenticate"))
 		}
+	}
+}
+
+// Each RPC names its tenant where the server looks for it.
+func TestEveryRPCNamesItsTenant(t *testing.T) {
+	for _, m := range methods() {
+		in := m.Input()
+		if f := in.Fields().ByName("header"); m.IsStreamingClient() && f != nil {
+			in = f.Message()
+		}
+		names := in.Fields().ByName("tenant") != nil
+		if isPublic := slices.Contains(public, m.Name()); isPublic == names {
+			t.Errorf("%s: it has a tenant field: %t, it is on the list of RPCs without: %t", m.FullName(), names, isPublic)
+		}
+	}
+}
+
+// Which kinds a role may append; single, in a batch, and whether the kind exists yet or not.
+func TestKindsByRole(t *testing.T) {
+	only := "mnt_acme_only-checkpoints"
+	ts := newServer(t, withToken(only, api.Token{ID: "only-checkpoints", Role: munimentv1.Role_ROLE_APPENDER, Kinds: []string{"backfill-checkpoint"}}))
+	for _, c := range []struct {
+		who, kind string
+		refused   string
+	}{
+		{roleToken("acme", "appender"), "attestation", ""},
+		{roleToken("acme", "appender"), "exception", "kind exception takes the role approver or admin, this is the role appender"},
+		{roleToken("acme", "appender"), "control", "kind control takes the role approver or admin, this is the role appender"},
+		{roleToken("acme", "appender"), "config", "entries of kind config are written by the log itself"},
+		{roleToken("acme", "approver"), "attestation", "the role approver appends exceptions and controls, and no entries of kind attestation"},
+		{roleToken("acme", "approver"), "exception", ""},
+		{roleToken("acme", "approver"), "control", ""},
+		{roleToken("acme", "approver"), "erasure", "entries of kind erasure are written by the log itself"},
+		{roleToken("acme", "admin"), "exception", ""},
+		{roleToken("acme", "admin"), "attestation", ""},
+		{roleToken("acme", "admin"), "config", "entries of kind config are written by the log itself"},
+		{roleToken("acme", "admin"), "erasure", "entries of kind erasure are written by the log itself"},
+		{only, "backfill-checkpoint", ""},
+		{only, "attestation", "these credentials may append entries of kind backfill-checkpoint, not attestation"},
+		{only, "exception", "kind exception takes the role approver or admin, this is the role appender"},
+	} {
+		what := fmt.Sprintf("%s with %s", c.kind, c.who)
+		sub := &munimentv1.Submission{Kind: c.kind, MediaType: "text/plain", Payload: []byte("text")}
+		ctx, client := context.Background(), ts.client(c.who)
+		_, err := client.Append(ctx, connect.NewRequest(&munimentv1.AppendRequest{Tenant: "acme", Submission: sub}))
+		b, berr := client.AppendBatch(ctx, connect.NewRequest(&munimentv1.AppendBatchRequest{Tenant: "acme", Submissions: []*munimentv1.Submission{sub}}))
+		if berr != nil {
+			t.Errorf("%s, in a batch: %v", what, berr)
+			continue
+		}
+		stream := client.AppendStream(ctx)
+		_ = stream.Send(&munimentv1.AppendStreamRequest{Part: &munimentv1.AppendStreamRequest_Header{Header: &munimentv1.AppendStreamHeader{Tenant: "acme", Kind: c.kind, MediaType: "text/plain"}}})
+		_ = stream.Send(&munimentv1.AppendStreamRequest{Part: &munimentv1.AppendStreamRequest_Chunk{Chunk: []byte("text")}})
+		_, serr := stream.CloseAndReceive()
+		batchError := b.Msg.Results[0].GetError()
+		if c.refused == "" {
+			if connect.CodeOf(err) == connect.CodePermissionDenied || connect.CodeOf(serr) == connect.CodePermissionDenied || batchError.GetCode() == "permission_denied" {
+				t.Errorf("%s: %v; %v; %v", what, err, serr, batchError)
+			}
+			continue
+		}
+		wantCode(t, what, err, connect.CodePermissionDenied, "submission.kind")
+		if err == nil || !strings.Contains(err.Error(), c.refused) {
+			t.Errorf("%s: %v, want %s", what, err, c.refused)
+		}
+		if batchError.GetCode() != "permission_denied" || !strings.Contains(batchError.GetMessage(), c.refused) {
+			t.Errorf("%s, in a batch: %v", what, batchError)
+		}
+		if code := connect.CodeOf(serr); code != connect.CodePermissionDenied && code != connect.CodeUnimplemented {
+			t.Errorf("%s, as a stream: %v", what, serr)
+		}
+	}
+}
+
+// Tokens end: at their time, and when they are wrong.
+func TestTokensExpire(t *testing.T) {
+	now, token := longAgo, "mnt_acme_short"
+	ts := newServer(t, withToken(token, api.Token{ID: "short", Role: munimentv1.Role_ROLE_READER, Expires: longAgo.Add(time.Minute)}),
+		func(_ *ledger.Config, c *api.Config) { c.Now = func() time.Time { return now } })
+	if a := ts.post("GetCheckpoint", token, "{}"); a.status != 200 {
+		t.Fatalf("before it expires: status %d, %s", a.status, a.body)
+	}
+	now = longAgo.Add(time.Minute)
+	a := ts.post("GetCheckpoint", token, "{}")
+	code, message, _ := a.connectError(t)
+	if code != "unauthenticated" || message != "authorization: the token expired at 2001-02-03T04:06:06Z; get a new one" {
+		t.Errorf("%s: %s", code, message)
 	}
 }
 

@@ -34,14 +34,18 @@ type Config struct {
 	MaxInFlight int64
 	// RequestTimeout bounds how long a request may take to arrive and an answer, or one message of a stream, to leave; 0: two minutes.
 	RequestTimeout time.Duration
+	// Now is the clock that credentials expire by; nil: time.Now.
+	Now func() time.Time
 }
 
 // A Server is the HTTP side of one log.
 type Server struct {
 	cfg      Config
+	now      func() time.Time
 	log      *slog.Logger
 	ledger   *ledger.Ledger
 	ingest   *ingest.Ingester
+	grants   *grants
 	inFlight *semaphore.Weighted
 	errors   *connect.ErrorWriter
 
@@ -57,10 +61,13 @@ func New(cfg Config) *Server {
 	if cfg.RequestTimeout == 0 {
 		cfg.RequestTimeout = 2 * time.Minute
 	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	return &Server{
-		cfg: cfg, log: cfg.Logger, ledger: cfg.Ledger, ingest: &ingest.Ingester{Ledger: cfg.Ledger, MaxPayload: cfg.MaxPayload},
-		inFlight: semaphore.NewWeighted(max(cfg.MaxInFlight, cfg.maxRequest())),
-		errors:   connect.NewErrorWriter(), drain: make(chan struct{}),
+		cfg: cfg, now: cfg.Now, log: cfg.Logger, ledger: cfg.Ledger, ingest: &ingest.Ingester{Ledger: cfg.Ledger, MaxPayload: cfg.MaxPayload},
+		grants: newGrants(cfg.Tenants), inFlight: semaphore.NewWeighted(max(cfg.MaxInFlight, cfg.maxRequest())),
+		errors: connect.NewErrorWriter(), drain: make(chan struct{}),
 	}
 }
 
@@ -79,7 +86,7 @@ func (s *Server) draining() bool {
 // Handler returns the handler of everything that the server serves, for HTTP/1.1 and HTTP/2.
 func (s *Server) Handler() http.Handler {
 	opts := []connect.HandlerOption{
-		connect.WithInterceptors(s.cfg.Metrics.interceptor(), validate.NewInterceptor()),
+		connect.WithInterceptors(s.cfg.Metrics.interceptor(), validate.NewInterceptor(), inTenant{}),
 		connect.WithReadMaxBytes(int(min(s.cfg.maxRequest(), math.MaxInt32))),
 		connect.WithRecover(s.recover),
 		connect.WithCodec(strictJSON{"json"}),
@@ -94,11 +101,13 @@ func (s *Server) Handler() http.Handler {
 		}),
 	}
 	mux := http.NewServeMux()
-	path, h := munimentv1connect.NewLedgerServiceHandler(&service{Server: s}, opts...)
-	mux.Handle(path, s.authenticate(s.bound(h)))
+	mount := func(path string, h http.Handler) { mux.Handle(path, s.guard(s.bound(h))) }
+	mount(munimentv1connect.NewLedgerServiceHandler(&service{Server: s}, opts...))
+	mount(munimentv1connect.NewIdentityServiceHandler(&identityService{Server: s}, opts...))
+	mount(munimentv1connect.NewAdminServiceHandler(&adminService{Server: s}, opts...))
 
 	mux.Handle(grpchealth.NewHandler(healthChecker{s}, connect.WithReadMaxBytes(maxHealthBytes)))
-	reflector := grpcreflect.NewStaticReflector(munimentv1connect.LedgerServiceName, grpchealth.HealthV1ServiceName)
+	reflector := grpcreflect.NewStaticReflector(munimentv1connect.LedgerServiceName, munimentv1connect.IdentityServiceName, munimentv1connect.AdminServiceName, grpchealth.HealthV1ServiceName)
 	for _, mount := range []func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler){grpcreflect.NewHandlerV1, grpcreflect.NewHandlerV1Alpha} {
 		path, h := mount(reflector, connect.WithReadMaxBytes(maxReflectionBytes))
 		mux.Handle(path, s.operator(h))
@@ -145,6 +154,8 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err *connect.Err
 	switch err.Code() {
 	case connect.CodeUnauthenticated:
 		status = http.StatusUnauthorized
+	case connect.CodePermissionDenied:
+		status = http.StatusForbidden
 	case connect.CodeResourceExhausted:
 		status = http.StatusTooManyRequests
 	case connect.CodeInvalidArgument:

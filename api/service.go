@@ -27,6 +27,9 @@ func (s *service) Append(ctx context.Context, req *connect.Request[munimentv1.Ap
 	if err != nil {
 		return nil, err
 	}
+	if err := id.mayAppend(req.Msg.Submission.Kind); err != nil {
+		return nil, err
+	}
 	results, err := s.ingest.Append(ctx, id.submitter(), []ingest.Submission{submission(req.Msg.Submission)})
 	if err == nil {
 		err = results[0].Err
@@ -50,6 +53,10 @@ func (s *service) AppendBatch(ctx context.Context, req *connect.Request[muniment
 			out[i] = appendError(connect.NewError(connect.CodeInvalidArgument, err), violatedField(err))
 			continue
 		}
+		if err := id.mayAppend(m.Kind); err != nil {
+			out[i] = appendError(s.public(err), "kind")
+			continue
+		}
 		subs = append(subs, submission(m))
 		place = append(place, i)
 	}
@@ -63,10 +70,6 @@ func (s *service) AppendBatch(ctx context.Context, req *connect.Request[muniment
 		}
 	}
 	return connect.NewResponse(&munimentv1.AppendBatchResponse{Results: out}), nil
-}
-
-func (id *identity) submitter() ingest.Submitter {
-	return ingest.Submitter{Tenant: id.tenant.Name, Identity: id.name, Stream: id.tenant.Stream}
 }
 
 func submission(m *munimentv1.Submission) ingest.Submission {

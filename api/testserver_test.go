@@ -41,6 +41,17 @@ const (
 	globexToken = "mnt_globex_open-sesame"
 )
 
+var roleNames = []string{"appender", "reader", "approver", "auditor", "admin"}
+
+// roleToken returns the tenant's token of the role.
+func roleToken(tenant, role string) string { return "mnt_" + tenant + "_i-am-" + role }
+
+// withToken gives the tenant acme another token.
+func withToken(token string, t api.Token) func(*ledger.Config, *api.Config) {
+	t.Hash = sha256.Sum256([]byte(token))
+	return func(_ *ledger.Config, c *api.Config) { c.Tenants[0].Tokens = append(c.Tenants[0].Tokens, t) }
+}
+
 // A testServer is a real HTTP server, over HTTP/1.1 and unencrypted HTTP/2, of a log on a store in memory.
 type testServer struct {
 	t      *testing.T
@@ -114,7 +125,15 @@ func newServer(t *testing.T, edits ...func(*ledger.Config, *api.Config)) *testSe
 	for _, x := range []struct{ name, token string }{{"acme", acmeToken}, {"globex", globexToken}} {
 		key := receipt.StreamKey(sha256.Sum256([]byte("stream key of " + x.name)))
 		ts.keys[x.name] = key
-		ac.Tenants = append(ac.Tenants, api.Tenant{Name: x.name, Stream: ledger.NewStream(key), Tokens: [][32]byte{sha256.Sum256([]byte(x.token))}})
+		ac.Tenants = append(ac.Tenants, api.Tenant{Name: x.name, Stream: ledger.NewStream(key), Tokens: []api.Token{{ID: x.name, Hash: sha256.Sum256([]byte(x.token)), Role: munimentv1.Role_ROLE_ADMIN}}})
+		for _, name := range roleNames {
+			role, err := api.ParseRole(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t := &ac.Tenants[len(ac.Tenants)-1]
+			t.Tokens = append(t.Tokens, api.Token{ID: name, Hash: sha256.Sum256([]byte(roleToken(x.name, name))), Role: role})
+		}
 	}
 	for _, edit := range edits {
 		edit(&lc, &ac)

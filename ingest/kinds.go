@@ -47,6 +47,9 @@ func Kinds() []string { return slices.Sorted(maps.Keys(kinds)) }
 // IsEvent says whether submissions of the kind need an idempotency key.
 func IsEvent(name string) bool { return kinds[name].class == event }
 
+// WrittenByLog says whether only the log itself writes entries of the kind.
+func WrittenByLog(name string) bool { return name == "config" || name == "erasure" }
+
 // contents is what reading a payload has told about it.
 type contents struct {
 	mediaType     string

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -10,7 +11,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 	"gopkg.in/yaml.v3"
@@ -60,7 +64,11 @@ type tenantConfig struct {
 }
 
 type tokenConfig struct {
-	SHA256 string `yaml:"sha256"`
+	ID      string    `yaml:"id"` // "": the tenant's name
+	SHA256  string    `yaml:"sha256"`
+	Role    string    `yaml:"role"`
+	Kinds   []string  `yaml:"kinds"`
+	Expires time.Time `yaml:"expires"`
 }
 
 const configTemplate = `# The configuration of a Muniment log. The server reads it when it starts.
@@ -90,7 +98,8 @@ limits:
   # Open connections.
   connections: 8192
 
-# Who may append and read. Only the SHA-256 of a token is kept here. Add one with: muniment tenant add NAME --data .
+# The tenants, and their first tokens, of which only the SHA-256 is kept here. Add a tenant with: muniment tenant add NAME --data .
+# Further tokens are made while the server runs, by an administrator of the tenant: muniment token issue
 tenants:
 `
 
@@ -143,21 +152,49 @@ func loadDataDir(path string) (*dataDir, error) {
 			return nil, fmt.Errorf("%s.stream_key: it is the key of tenant %s, too; each tenant needs its own", at, other)
 		}
 		streams[tenant.Stream.ID] = t.Name
-		for j, tok := range t.Tokens {
-			sum, err := hex.DecodeString(tok.SHA256)
-			if err != nil || len(sum) != sha256.Size {
-				return nil, fmt.Errorf("%s.tokens[%d].sha256: not 64 hexadecimal digits", at, j)
+		for j, c := range t.Tokens {
+			tok, err := c.token(t.Name)
+			if err != nil {
+				return nil, fmt.Errorf("%s.tokens[%d].%w", at, j, err)
 			}
-			if other, ok := tokens[[32]byte(sum)]; ok {
+			if other, ok := tokens[tok.Hash]; ok {
 				return nil, fmt.Errorf("%s.tokens[%d].sha256: tenant %s has the same token", at, j, other)
 			}
-			tokens[[32]byte(sum)] = t.Name
-			tenant.Tokens = append(tenant.Tokens, [32]byte(sum))
+			tokens[tok.Hash] = t.Name
+			if slices.ContainsFunc(tenant.Tokens, func(other api.Token) bool { return other.ID == tok.ID }) {
+				return nil, fmt.Errorf("%s.tokens[%d].id: %q is there twice; each token needs its own", at, j, tok.ID)
+			}
+			tenant.Tokens = append(tenant.Tokens, tok)
 		}
 		d.tenants = append(d.tenants, tenant)
 	}
 	return d, nil
 }
+
+// token checks a token's lines. An error begins with the name of the field.
+func (c *tokenConfig) token(tenant string) (api.Token, error) {
+	t := api.Token{ID: cmp.Or(c.ID, tenant), Kinds: c.Kinds, Expires: c.Expires}
+	if !grantID.MatchString(t.ID) {
+		return t, fmt.Errorf("id: %q is not 1 to 63 of a-z, 0-9, dot, _ and -, with a letter or digit at both ends", t.ID)
+	}
+	sum, err := hex.DecodeString(c.SHA256)
+	if err != nil || len(sum) != sha256.Size {
+		return t, errors.New("sha256: not 64 hexadecimal digits")
+	}
+	t.Hash = [sha256.Size]byte(sum)
+	if c.Role == "" {
+		return t, errors.New("role: missing; it is one of appender, reader, approver, auditor, admin")
+	}
+	if t.Role, err = api.ParseRole(c.Role); err != nil {
+		return t, fmt.Errorf("role: %w", err)
+	}
+	if err := api.CheckKinds(t.Role, t.Kinds); err != nil {
+		return t, fmt.Errorf("kinds: %w", err)
+	}
+	return t, nil
+}
+
+var grantID = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`)
 
 func (c *serverConfig) check() error {
 	if err := checkOrigin(c.Origin); err != nil {
@@ -259,5 +296,5 @@ func addTenant(dir, name string) (string, error) {
 	if err := writeNew(filepath.Join(dir, tokenDir, name+".token"), token+"\n", 0o600); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("  - name: %s\n    stream_key: %s/%s.key\n    tokens:\n      - sha256: %x\n", name, streamDir, name, sha256.Sum256([]byte(token))), nil
+	return fmt.Sprintf("  - name: %s\n    stream_key: %s/%s.key\n    tokens:\n      - id: %s\n        role: admin\n        sha256: %x\n", name, streamDir, name, name, sha256.Sum256([]byte(token))), nil
 }

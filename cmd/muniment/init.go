@@ -75,7 +75,7 @@ func (c *initCmd) Run(a *app) error {
   %-22s configuration
   %-22s signs the log: back it up, and keep it secret
   %-22s give it to everybody who verifies receipts
-  %-22s tenant %s's token: appends and reads
+  %-22s tenant %s's first token, of the role admin
   %-22s tenant %s's stream key: for auditors of its stream
 
 Next:
