@@ -27,6 +27,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -68,6 +69,11 @@ type Config struct {
 	// Fatal ends the process after a failed commit: the state of the disk is unknown then. If it returns (in tests), the ledger takes
 	// no more appends.
 	Fatal func(error)
+
+	// Quorum says whether the signatures of a checkpoint meet the policies that the log is to be verified by. Nil: the log's own signature is enough.
+	Quorum func(signed []byte) error
+	// Hold, if not nil, is why appends are refused until Release is called.
+	Hold error
 
 	Logger *slog.Logger
 	Clock  Clock
@@ -114,7 +120,12 @@ type Ledger struct {
 
 	published atomic.Pointer[Published] // swapped by the sequencer only
 	failure   atomic.Pointer[error]     // set once, when a commit failed
+	hold      atomic.Pointer[error]     // why appends are refused
 	done      chan struct{}             // closed when the sequencer has ended
+
+	cosigning      sync.Mutex // held to swap witnessed
+	witnessed      atomic.Pointer[Witnessed]
+	firstWitnessed chan struct{} // closed when witnessed is set for the first time
 
 	// The rest belongs to the sequencer goroutine.
 	tree    *tree
@@ -138,7 +149,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load the log: %w", err)
 	}
-	l := &Ledger{cfg: cfg, store: cfg.Store, raw: st.Raw, ids: newIdentifier(&st.Secret), log: cfg.Logger, done: make(chan struct{}), heads: make(map[receipt.Hash]*head, len(st.Streams))}
+	l := &Ledger{cfg: cfg, store: cfg.Store, raw: st.Raw, ids: newIdentifier(&st.Secret), log: cfg.Logger, done: make(chan struct{}), firstWitnessed: make(chan struct{}), heads: make(map[receipt.Hash]*head, len(st.Streams))}
 	l.tiles = newTileCache(cfg.Store, cfg.TileCache)
 	l.clock = newClockGuard(cfg.Clock, st.Size > 0, st.Time, cfg.MaxClockGap)
 	l.queue.init(cfg)
@@ -158,6 +169,12 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	}
 	if _, err := l.publish(root, st.Time); err != nil {
 		return nil, err
+	}
+	if err := l.loadWitnessed(ctx); err != nil {
+		return nil, err
+	}
+	if cfg.Hold != nil {
+		l.Hold(cfg.Hold)
 	}
 	go l.run()
 	return l, nil
@@ -240,6 +257,9 @@ func (l *Ledger) record(ctx context.Context, g *group) error {
 	}
 	if fresh == 0 { // nothing to write, so it is answered even when appends are refused
 		g.published = l.published.Load()
+	} else if err := l.held(); err != nil {
+		l.observeRefused(err, fresh)
+		return err
 	} else if err := l.await(ctx, g); err != nil {
 		l.observeRefused(err, fresh)
 		return err
@@ -539,6 +559,9 @@ func (l *Ledger) Ready() error {
 	}
 	if l.queue.isClosed() {
 		return ErrClosed
+	}
+	if err := l.held(); err != nil {
+		return err
 	}
 	if err := l.checkSpace(); err != nil {
 		return err

@@ -61,22 +61,28 @@ func (l *Ledger) Payload(ctx context.Context, s *Stream, index uint64) (*receipt
 // ReceiptOptions say which receipt to make.
 type ReceiptOptions struct {
 	Size         uint64 // of a published checkpoint; 0: the latest
+	Witnessed    bool   // the checkpoint must be a witnessed one
 	Shared       bool   // for third parties
 	EmbedPayload bool
 }
 
-// Receipt returns a receipt for an entry of the stream. Errors: as Entry; ErrNoCheckpoint, whose message names the next published size; ErrErased.
+// Receipt returns a receipt for an entry of the stream. Errors: as Entry; ErrNoCheckpoint, whose message names the next published size;
+// ErrErased; ErrNoQuorum and ErrNotWitnessed, if a witnessed checkpoint was asked for.
 func (l *Ledger) Receipt(ctx context.Context, s *Stream, index uint64, o ReceiptOptions) ([]byte, error) {
+	w := l.witnessed.Load() // before the published state, which is never behind it
 	p := l.Published()
 	e, err := l.entryAt(ctx, p, s, index)
 	if err != nil {
 		return nil, err
 	}
-	size, tail, err := l.checkpointAt(ctx, p, o.Size)
+	size, tail, err := l.checkpointAt(ctx, p, w, o)
 	if err != nil {
 		return nil, err
 	}
 	if index >= size {
+		if o.Witnessed && o.Size == 0 {
+			return nil, fmt.Errorf("entry %d is %w; the latest witnessed checkpoint has size %d", index, ErrNotWitnessed, size)
+		}
 		return nil, fmt.Errorf("index: %d is %w of size %d", index, ErrOutOfRange, size)
 	}
 	r, err := l.opening(ctx, e, o)
@@ -118,26 +124,64 @@ func (l *Ledger) opening(ctx context.Context, e *Entry, o ReceiptOptions) (*rece
 	return r, nil
 }
 
-// checkpointAt returns the published checkpoint of a size; 0 means the latest.
-func (l *Ledger) checkpointAt(ctx context.Context, p *Published, size uint64) (uint64, *receipt.ProofTail, error) {
-	if size == 0 || size == p.Size {
-		return p.Size, &p.tail, nil
+// checkpointAt returns the checkpoint that the options ask for. With cosignatures that meet the quorum, if there are some.
+func (l *Ledger) checkpointAt(ctx context.Context, p *Published, w *Witnessed, o ReceiptOptions) (uint64, *receipt.ProofTail, error) {
+	if o.Witnessed && l.cfg.Quorum == nil {
+		return 0, nil, fmt.Errorf("witnessed: %w", ErrNoQuorum)
 	}
-	if size > p.Size {
+	size := o.Size
+	switch {
+	case size == 0 && o.Witnessed && w == nil:
+		return 0, nil, fmt.Errorf("no checkpoint is witnessed: %w", ErrNotWitnessed)
+	case size == 0 && o.Witnessed:
+		size = w.Size
+	case size == 0:
+		size = p.Size
+	case size > p.Size:
 		return 0, nil, fmt.Errorf("tree_size: %d is %w, which has %d entries", size, ErrOutOfRange, p.Size)
 	}
-	cp, err := l.store.Checkpoint(ctx, size)
-	next := p.Size // the latest may not be in the store yet
-	switch {
-	case err == nil && cp.Size == size:
-		tail := receipt.NewProofTail(cp.Signed)
-		return size, &tail, nil
-	case err == nil:
-		next = min(next, cp.Size)
-	case !errors.Is(err, store.ErrNotFound):
-		return 0, nil, fmt.Errorf("checkpoint of size %d: %w", size, err)
+	if w != nil && w.Size == size {
+		return size, &w.tail, nil
 	}
-	return 0, nil, fmt.Errorf("tree_size: %w (%d); the next one is %d", ErrNoCheckpoint, size, next)
+	if size == p.Size && !o.Witnessed {
+		return size, &p.tail, nil
+	}
+	tail, next, err := tailAt(ctx, l.store.Cosigned, size)
+	if tail != nil || err != nil {
+		return size, tail, err
+	}
+	if o.Witnessed {
+		return 0, nil, fmt.Errorf("tree_size: the checkpoint of size %d is %w%s", size, ErrNotWitnessed, nextOne(next))
+	}
+	if tail, next, err = tailAt(ctx, l.store.Checkpoint, size); tail != nil || err != nil {
+		return size, tail, err
+	}
+	if next == 0 { // the latest may not be in the store yet
+		next = p.Size
+	}
+	return 0, nil, fmt.Errorf("tree_size: %w (%d)%s", ErrNoCheckpoint, size, nextOne(min(next, p.Size)))
+}
+
+// tailAt returns the tail of a stored checkpoint if there is one of that size, and else the next size that there is, or 0.
+func tailAt(ctx context.Context, find func(context.Context, uint64) (*store.Checkpoint, error), size uint64) (*receipt.ProofTail, uint64, error) {
+	cp, err := find(ctx, size)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil, 0, nil
+	case err != nil:
+		return nil, 0, fmt.Errorf("checkpoint of size %d: %w", size, err)
+	case cp.Size != size:
+		return nil, cp.Size, nil
+	}
+	tail := receipt.NewProofTail(cp.Signed)
+	return &tail, size, nil
+}
+
+func nextOne(size uint64) string {
+	if size == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; the next one is %d", size)
 }
 
 // LeafHash returns the leaf hash of a published entry, which is public. Errors: ErrOutOfRange.

@@ -179,6 +179,7 @@ type testLog struct {
 	hooks  *hooks          // of the memory store
 	store  *memstore.Store // nil if the engine is another
 	policy *receipt.Policy
+	logKey string
 
 	mu      sync.Mutex
 	fatal   []error
@@ -197,7 +198,7 @@ func newTestLogOn(t *testing.T, cfg Config, s store.Store) *testLog {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tl := &testLog{clock: newTestClock(), hooks: &hooks{}}
+	tl := &testLog{clock: newTestClock(), hooks: &hooks{}, logKey: vkey}
 	if cfg.Signer, err = note.NewSigner(skey); err != nil {
 		t.Fatal(err)
 	}

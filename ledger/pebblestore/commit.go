@@ -78,6 +78,22 @@ func (s *Store) commit(c *store.Commit) error {
 	return nil
 }
 
+// KeepCosigned implements store.Store. It shares the sync of a commit that is under way.
+func (s *Store) KeepCosigned(ctx context.Context, c *store.Checkpoint) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.uses.Done()
+	key := indexKey(cosignedSpace, c.Size)
+	if err := s.db.Set(key[:], c.Signed, pebble.Sync); err != nil {
+		s.writing.Lock()
+		s.failed = true
+		s.writing.Unlock()
+		return fmt.Errorf("keep the cosigned checkpoint of size %d: %w", c.Size, err)
+	}
+	return nil
+}
+
 // batchSize returns a little more than the bytes that the commit takes in a batch, and refuses what could not be read back.
 func batchSize(c *store.Commit) (int, error) {
 	if len(c.Entries) == 0 {

@@ -18,6 +18,7 @@ import (
 //	p ‖ u64 index            payload opening         → salt ‖ payload; nothing when erased
 //	s ‖ u64 first index      skeletons               → run, see rows.go
 //	t ‖ u8 level ‖ u64 index full tile               → 256 hashes
+//	w ‖ u64 size             cosigned checkpoint     → signed note
 //	x ‖ term ‖ u64 index     postings                → the distances to up to 1023 further indexes, uvarints
 //	y ‖ key of g, k or x     to replace projections  → see replace.go
 //
@@ -33,6 +34,7 @@ const (
 	payloadSpace    = 'p'
 	skeletonSpace   = 's'
 	tileSpace       = 't'
+	cosignedSpace   = 'w'
 	postingSpace    = 'x'
 	stagingSpace    = 'y'
 )

@@ -235,21 +235,53 @@ func (s *Store) Checkpoint(ctx context.Context, minSize uint64) (*store.Checkpoi
 		return nil, err
 	}
 	defer s.uses.Done()
-	c, err := s.checkpoint(ctx, minSize)
+	c, err := s.checkpoint(ctx, checkpointSpace, atLeast(checkpointSpace, minSize))
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint of size %d or more: %w", minSize, err)
 	}
 	return c, nil
 }
 
-func (s *Store) checkpoint(ctx context.Context, minSize uint64) (*store.Checkpoint, error) {
-	it, err := s.iterator(ctx, checkpointSpace)
+// Cosigned implements store.Store.
+func (s *Store) Cosigned(ctx context.Context, minSize uint64) (*store.Checkpoint, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.uses.Done()
+	c, err := s.checkpoint(ctx, cosignedSpace, atLeast(cosignedSpace, minSize))
+	if err != nil {
+		return nil, fmt.Errorf("cosigned checkpoint of size %d or more: %w", minSize, err)
+	}
+	return c, nil
+}
+
+// LastCosigned implements store.Store.
+func (s *Store) LastCosigned(ctx context.Context) (*store.Checkpoint, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.uses.Done()
+	c, err := s.checkpoint(ctx, cosignedSpace, (*pebble.Iterator).Last)
+	if err != nil {
+		return nil, fmt.Errorf("last cosigned checkpoint: %w", err)
+	}
+	return c, nil
+}
+
+func atLeast(space byte, minSize uint64) func(*pebble.Iterator) bool {
+	return func(it *pebble.Iterator) bool {
+		key := indexKey(space, minSize)
+		return it.SeekGE(key[:])
+	}
+}
+
+func (s *Store) checkpoint(ctx context.Context, space byte, seek func(*pebble.Iterator) bool) (*store.Checkpoint, error) {
+	it, err := s.iterator(ctx, space)
 	if err != nil {
 		return nil, err
 	}
 	defer it.Close()
-	key := indexKey(checkpointSpace, minSize)
-	v, err := valueAt(it, it.SeekGE(key[:]))
+	v, err := valueAt(it, seek(it))
 	if err != nil {
 		return nil, err
 	}

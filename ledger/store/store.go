@@ -64,6 +64,16 @@ type Store interface {
 	// Checkpoint returns the signed checkpoint with the smallest size that is at least minSize, or ErrNotFound.
 	Checkpoint(ctx context.Context, minSize uint64) (*Checkpoint, error)
 
+	// KeepCosigned writes a published checkpoint with cosignatures, in place of one of the same size that was kept before. When it returns nil,
+	// it is durable. After an error the state of the store is unknown, as after one of Commit. It may be called while Commit runs.
+	KeepCosigned(ctx context.Context, c *Checkpoint) error
+
+	// Cosigned returns the kept checkpoint with the smallest size that is at least minSize, or ErrNotFound.
+	Cosigned(ctx context.Context, minSize uint64) (*Checkpoint, error)
+
+	// LastCosigned returns the kept checkpoint with the largest size, or ErrNotFound.
+	LastCosigned(ctx context.Context) (*Checkpoint, error)
+
 	// Lookup returns the index under which a commit filed the key, or ErrNotFound.
 	Lookup(ctx context.Context, k Key) (uint64, error)
 

@@ -272,12 +272,54 @@ func (s *Store) Checkpoint(ctx context.Context, minSize uint64) (*store.Checkpoi
 	defer s.reads.Done()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	i, _ := slices.BinarySearchFunc(s.t.checkpoints, minSize, bySize)
-	if i == len(s.t.checkpoints) {
+	return atLeast(s.t.checkpoints, minSize)
+}
+
+// KeepCosigned implements store.Store.
+func (s *Store) KeepCosigned(ctx context.Context, c *store.Checkpoint) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.reads.Done()
+	s.writing.Lock() // sync makes all changes durable, and a commit's must not be before it says so
+	defer s.writing.Unlock()
+	kept := store.Checkpoint{Size: c.Size, Signed: slices.Clone(c.Signed)}
+	s.change(func(t *tables) { t.cosigned = putBySize(t.cosigned, kept) })
+	s.sync()
+	return nil
+}
+
+// Cosigned implements store.Store.
+func (s *Store) Cosigned(ctx context.Context, minSize uint64) (*store.Checkpoint, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.reads.Done()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return atLeast(s.t.cosigned, minSize)
+}
+
+// LastCosigned implements store.Store.
+func (s *Store) LastCosigned(ctx context.Context) (*store.Checkpoint, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.reads.Done()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if len(s.t.cosigned) == 0 {
+		return nil, fmt.Errorf("last cosigned checkpoint: %w", store.ErrNotFound)
+	}
+	return atLeast(s.t.cosigned, s.t.cosigned[len(s.t.cosigned)-1].Size)
+}
+
+func atLeast(list []store.Checkpoint, minSize uint64) (*store.Checkpoint, error) {
+	i, _ := slices.BinarySearchFunc(list, minSize, bySize)
+	if i == len(list) {
 		return nil, fmt.Errorf("checkpoint of size %d or more: %w", minSize, store.ErrNotFound)
 	}
-	c := s.t.checkpoints[i]
-	return &store.Checkpoint{Size: c.Size, Signed: slices.Clone(c.Signed)}, nil
+	return &store.Checkpoint{Size: list[i].Size, Signed: slices.Clone(list[i].Signed)}, nil
 }
 
 // Lookup implements store.Store.

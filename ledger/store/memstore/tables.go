@@ -25,6 +25,7 @@ type tables struct {
 	keys        map[store.Key]uint64
 	postings    map[store.Term][]uint64 // increasing
 	checkpoints []store.Checkpoint      // by size
+	cosigned    []store.Checkpoint      // by size
 }
 
 type tileID struct {
@@ -58,14 +59,18 @@ func (t *tables) commit(c *store.Commit, raw bool) {
 		t.tiles[tileID{tile.Level, tile.Index}] = tile.Hashes
 	}
 	if c.Checkpoint != nil {
-		i, found := slices.BinarySearchFunc(t.checkpoints, c.Checkpoint.Size, bySize)
-		if found {
-			t.checkpoints[i] = *c.Checkpoint
-		} else {
-			t.checkpoints = slices.Insert(t.checkpoints, i, *c.Checkpoint)
-		}
+		t.checkpoints = putBySize(t.checkpoints, *c.Checkpoint)
 	}
 	t.project(c.Keys, c.Postings, c.Heads)
+}
+
+func putBySize(list []store.Checkpoint, c store.Checkpoint) []store.Checkpoint {
+	i, found := slices.BinarySearchFunc(list, c.Size, bySize)
+	if found {
+		list[i] = c
+		return list
+	}
+	return slices.Insert(list, i, c)
 }
 
 func (t *tables) project(keys []store.KeyAt, postings []store.PostingAt, heads []store.StreamHead) {

@@ -4,8 +4,10 @@
 package storetest
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"math"
 	"slices"
 	"testing"
@@ -30,6 +32,7 @@ func Run(t *testing.T, newDisk func(t *testing.T) Disk) {
 		{"Sizes", testSizes},
 		{"SkeletonRanges", testSkeletonRanges},
 		{"Checkpoints", testCheckpoints},
+		{"Cosigned", testCosigned},
 		{"PostingsBoundaries", testPostingsBoundaries},
 		{"ProjectionsStop", testProjectionsStop},
 		{"ReplaceProjections", testReplaceProjections},
@@ -277,6 +280,54 @@ func testSkeletonRanges(t *testing.T, disk Disk) {
 		}
 	}
 	closeStore(t, s)
+}
+
+// testCosigned keeps cosigned checkpoints in any order, some twice, between commits.
+func testCosigned(t *testing.T, disk Disk) {
+	ctx := context.Background()
+	src, kept := NewSource(9), map[uint64][]byte{}
+	s := open(t, disk)
+	check := func() {
+		t.Helper()
+		sizes := slices.Sorted(maps.Keys(kept))
+		for _, minSize := range slices.Concat(around(sizes), []uint64{0, math.MaxUint64}) {
+			at, _ := slices.BinarySearch(sizes, minSize)
+			got, err := s.Cosigned(ctx, minSize)
+			if at == len(sizes) {
+				if !errors.Is(err, store.ErrNotFound) {
+					t.Fatalf("cosigned checkpoint of size %d or more: got error %v, want not found", minSize, err)
+				}
+			} else if err != nil || got.Size != sizes[at] || !bytes.Equal(got.Signed, kept[got.Size]) {
+				t.Fatalf("cosigned checkpoint of size %d or more: got %+v, %v; want size %d", minSize, got, err, sizes[at])
+			}
+		}
+		last, err := s.LastCosigned(ctx)
+		if len(sizes) == 0 {
+			if !errors.Is(err, store.ErrNotFound) {
+				t.Fatalf("last cosigned checkpoint: got error %v, want not found", err)
+			}
+		} else if err != nil || last.Size != sizes[len(sizes)-1] || !bytes.Equal(last.Signed, kept[last.Size]) {
+			t.Fatalf("last cosigned checkpoint: got %+v, %v", last, err)
+		}
+	}
+	check()
+	for _, size := range []uint64{40, 0, 7, 40, 41, 7} {
+		commit(t, s, src.Next(3))
+		signed := src.bytes(int(300 + size))
+		c := store.Checkpoint{Size: size, Signed: bytes.Clone(signed)}
+		if err := s.KeepCosigned(ctx, &c); err != nil {
+			t.Fatal(err)
+		}
+		clear(c.Signed)
+		kept[size] = signed
+		check()
+	}
+	s = reopen(t, disk, s)
+	check()
+	closeStore(t, s)
+	if err := s.KeepCosigned(ctx, &store.Checkpoint{}); err == nil {
+		t.Fatal("a closed store keeps a checkpoint")
+	}
 }
 
 func testCheckpoints(t *testing.T, disk Disk) {

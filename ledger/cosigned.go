@@ -1,0 +1,158 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+)
+
+// Cosignatures come after a checkpoint is published, from witnesses and from cosigner keys of the log's own. They are beside the published
+// state and never change it: a checkpoint becomes witnessed when its cosignatures meet the quorum, and is then kept and served with them.
+
+var (
+	// ErrNoQuorum says that nothing is asked for beyond the log's own signature, so that no checkpoint is ever witnessed.
+	ErrNoQuorum = errors.New("the log's policy asks for no cosignature")
+	// ErrNotWitnessed says that no checkpoint that meets the quorum answers the request yet.
+	ErrNotWitnessed = errors.New("not witnessed yet")
+	// ErrUnconfirmed says that appends are refused until the log's state is confirmed to be its latest.
+	ErrUnconfirmed = errors.New("the log's state is not confirmed yet")
+)
+
+// A Witnessed is a published checkpoint whose signatures meet the quorum. It never changes.
+type Witnessed struct {
+	Size       uint64
+	Checkpoint []byte        // signed note, with cosignatures
+	Superseded chan struct{} // closed when another takes its place
+
+	tail receipt.ProofTail
+}
+
+// Witnessed returns the latest witnessed checkpoint, or nil if there is none yet. If there is no quorum, it is the latest published one, with
+// what cosignatures it has.
+func (l *Ledger) Witnessed() *Witnessed {
+	w := l.witnessed.Load()
+	if l.cfg.Quorum != nil {
+		return w
+	}
+	p := l.published.Load()
+	if w != nil && w.Size == p.Size {
+		return w
+	}
+	return &Witnessed{Size: p.Size, Checkpoint: p.Checkpoint, Superseded: p.Superseded, tail: p.tail}
+}
+
+// RequiresWitness says whether the log has a quorum.
+func (l *Ledger) RequiresWitness() bool { return l.cfg.Quorum != nil }
+
+// Cosign takes a published checkpoint with verified cosignatures, all that there are by now, which must meet the quorum. When it returns nil, the
+// checkpoint is durable and served. It may be called again for the same size, with more cosignatures.
+func (l *Ledger) Cosign(ctx context.Context, signed []byte) error {
+	p := l.published.Load()
+	c, err := l.checkCosigned(ctx, p, signed)
+	if err != nil {
+		return err
+	}
+	if err := l.store.KeepCosigned(ctx, &store.Checkpoint{Size: c.Size, Signed: signed}); err != nil {
+		l.fail(err)
+		return ErrFailed
+	}
+	l.cosigning.Lock()
+	defer l.cosigning.Unlock()
+	l.serveWitnessed(c.Size, signed)
+	return nil
+}
+
+// checkCosigned checks everything about a cosigned checkpoint but its signatures beyond the quorum.
+func (l *Ledger) checkCosigned(ctx context.Context, p *Published, signed []byte) (receipt.Checkpoint, error) {
+	c, err := receipt.ParseCheckpointUnverified(signed)
+	if err != nil {
+		return c, fmt.Errorf("cosigned checkpoint: %w", err)
+	}
+	if c.Size > p.Size {
+		return c, fmt.Errorf("cosigned checkpoint of size %d: %w of size %d", c.Size, ErrOutOfRange, p.Size)
+	}
+	root, err := p.rootOf(ctx, c.Size)
+	if err != nil {
+		return c, fmt.Errorf("cosigned checkpoint of size %d: %w", c.Size, err)
+	}
+	if c.Origin != l.Origin() || c.Root != root {
+		return c, fmt.Errorf("cosigned checkpoint of %q, size %d: its root is %s; this log's was %s", c.Origin, c.Size, c.Root.Base64(), root.Base64())
+	}
+	if l.cfg.Quorum != nil {
+		if err := l.cfg.Quorum(signed); err != nil {
+			return c, fmt.Errorf("cosigned checkpoint of size %d: %w: %w", c.Size, ErrNotWitnessed, err)
+		}
+	}
+	return c, nil
+}
+
+// serveWitnessed makes the checkpoint the latest witnessed one, if it is no smaller.
+func (l *Ledger) serveWitnessed(size uint64, signed []byte) {
+	old := l.witnessed.Load()
+	if old != nil && size < old.Size {
+		return
+	}
+	l.witnessed.Store(&Witnessed{Size: size, Checkpoint: signed, Superseded: make(chan struct{}), tail: receipt.NewProofTail(signed)})
+	if old != nil {
+		close(old.Superseded)
+		return
+	}
+	close(l.firstWitnessed)
+}
+
+// loadWitnessed takes up the last kept checkpoint, unless the policy has changed and it no longer meets the quorum.
+func (l *Ledger) loadWitnessed(ctx context.Context) error {
+	last, err := l.store.LastCosigned(ctx)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	switch _, err := l.checkCosigned(ctx, l.published.Load(), last.Signed); {
+	case errors.Is(err, ErrNotWitnessed):
+		l.log.Warn("the last checkpoint that was witnessed does not meet the policy any more", "size", last.Size, "reason", err)
+	case err != nil:
+		return fmt.Errorf("%w: the store is damaged", err)
+	default:
+		l.serveWitnessed(last.Size, last.Signed)
+	}
+	return nil
+}
+
+// AwaitWitnessed returns when the entry is in a witnessed checkpoint. Errors: ErrNoQuorum; ErrNotWitnessed, when the context ends before.
+func (l *Ledger) AwaitWitnessed(ctx context.Context, index uint64) error {
+	if l.cfg.Quorum == nil {
+		return ErrNoQuorum
+	}
+	for {
+		next := l.firstWitnessed
+		if w := l.witnessed.Load(); w != nil {
+			if w.Size > index {
+				return nil
+			}
+			next = w.Superseded
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return fmt.Errorf("entry %d is recorded, but %w: %w", index, ErrNotWitnessed, ctx.Err())
+		}
+	}
+}
+
+// Hold refuses appends from now on, for the reason, until Release is called. Config.Hold does the same from the start.
+func (l *Ledger) Hold(reason error) { l.hold.Store(&reason) }
+
+// Release ends Hold.
+func (l *Ledger) Release() { l.hold.Store(nil) }
+
+func (l *Ledger) held() error {
+	if h := l.hold.Load(); h != nil {
+		return *h
+	}
+	return nil
+}

@@ -1,0 +1,231 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"filippo.io/torchwood"
+	"golang.org/x/mod/sumdb/note"
+
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+// A witnessedLog is a log whose policy asks for one witness.
+type witnessedLog struct {
+	*testLog
+	witness *torchwood.CosignatureSigner
+	policy  *receipt.Policy
+}
+
+func newWitnessedLog(t *testing.T) *witnessedLog {
+	wl := &witnessedLog{}
+	var err error
+	if wl.witness, err = torchwood.NewCosignatureSigner("witness.example", ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))); err != nil {
+		t.Fatal(err)
+	}
+	wl.testLog = newTestLog(t, Config{Quorum: func(signed []byte) error {
+		_, _, err := wl.policy.VerifyCheckpoint(signed)
+		return err
+	}})
+	text := fmt.Sprintf("log %s\nwitness w %s\nquorum w\n", wl.logKey, wl.witness.Verifier())
+	if wl.policy, err = receipt.ParsePolicy("witnessed", []byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	return wl
+}
+
+// cosigned returns the latest checkpoint with the witness's cosignature.
+func (wl *witnessedLog) cosigned(t *testing.T) []byte {
+	t.Helper()
+	return cosign(t, wl.Published().Checkpoint, wl.witness)
+}
+
+func cosign(t *testing.T, signed []byte, s note.Signer) []byte {
+	t.Helper()
+	text, _, _ := bytes.Cut(signed, []byte("\n\n"))
+	more, err := note.Sign(&note.Note{Text: string(text) + "\n"}, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, line, _ := bytes.Cut(more, []byte("\n\n"))
+	return append(bytes.Clone(signed), line...)
+}
+
+func TestWitnessed(t *testing.T) {
+	ctx := context.Background()
+	wl := newWitnessedLog(t)
+	verify := func(when string, index uint64, o ReceiptOptions, size uint64, witnessed bool) {
+		t.Helper()
+		data, err := wl.Receipt(ctx, acme.stream, index, o)
+		if err != nil {
+			t.Fatalf("%s: %v", when, err)
+		}
+		s, err := receipt.Verify(data, []*receipt.Policy{wl.policy}, receipt.Options{HeaderOnly: true})
+		if (err == nil) != witnessed {
+			t.Fatalf("%s: the receipt of entry %d with %+v: witnessed should be %v: %v", when, index, o, witnessed, err)
+		}
+		if err == nil && s.Size != size {
+			t.Fatalf("%s: the receipt is at size %d, want %d", when, s.Size, size)
+		}
+	}
+	refuse := func(when string, index uint64, o ReceiptOptions, want error, says string) {
+		t.Helper()
+		_, err := wl.Receipt(ctx, acme.stream, index, o)
+		wantErr(t, when, err, want, says)
+	}
+	if wl.Witnessed() != nil {
+		t.Fatal("a new log has a witnessed checkpoint")
+	}
+	wl.mustAppend(t, acme.drafts("a", 2)...)
+	verify("before", 0, ReceiptOptions{}, 0, false)
+	refuse("before", 0, ReceiptOptions{Witnessed: true}, ErrNotWitnessed, "no checkpoint is witnessed")
+	refuse("before", 0, ReceiptOptions{Witnessed: true, Size: 2}, ErrNotWitnessed, "size 2")
+
+	waiting := make(chan error, 1)
+	go func() { waiting <- wl.AwaitWitnessed(ctx, 4) }()
+	if err := wl.Cosign(ctx, wl.cosigned(t)); err != nil {
+		t.Fatal(err)
+	}
+	verify("at 2", 1, ReceiptOptions{}, 2, true)
+	wl.mustAppend(t, acme.drafts("b", 3)...)
+	verify("at 5", 1, ReceiptOptions{}, 5, false)
+	verify("at 5", 1, ReceiptOptions{Witnessed: true}, 2, true)
+	refuse("at 5", 2, ReceiptOptions{Witnessed: true}, ErrNotWitnessed, "entry 2 is not witnessed yet; the latest witnessed checkpoint has size 2")
+	refuse("at 5", 1, ReceiptOptions{Witnessed: true, Size: 5}, ErrNotWitnessed, "size 5")
+	refuse("at 5", 0, ReceiptOptions{Witnessed: true, Size: 1}, ErrNotWitnessed, "the next one is 2")
+	refuse("at 5", 0, ReceiptOptions{Witnessed: true, Size: 6}, ErrOutOfRange, "tree_size: ")
+	late := wl.Published().Checkpoint
+	select {
+	case err := <-waiting:
+		t.Fatalf("entry 4 is said to be witnessed at size 2: %v", err)
+	default:
+	}
+	wl.mustAppend(t, acme.drafts("c", 1)...)
+	if err := wl.Cosign(ctx, wl.cosigned(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-waiting; err != nil {
+		t.Fatal(err)
+	}
+	if err := wl.Cosign(ctx, cosign(t, late, wl.witness)); err != nil { // a slow witness's
+		t.Fatal(err)
+	}
+	if w := wl.Witnessed(); w.Size != 6 {
+		t.Fatalf("a late cosignature brings the witnessed checkpoint back to size %d", w.Size)
+	}
+	for range 2 {
+		verify("at 6", 5, ReceiptOptions{}, 6, true)
+		verify("at 6", 1, ReceiptOptions{Size: 2}, 2, true)
+		verify("at 6", 4, ReceiptOptions{Size: 5, Witnessed: true}, 5, true)
+		wl.restart(t)
+	}
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	wantErr(t, "wait for an entry to come", wl.AwaitWitnessed(ended, 6), ErrNotWitnessed, "entry 6 is recorded")
+}
+
+// Whatever comes as a cosigned checkpoint, only this log's published ones that meet the quorum are taken.
+func TestCosignRefuses(t *testing.T) {
+	ctx := context.Background()
+	wl, other := newWitnessedLog(t), newTestLog(t, Config{})
+	wl.mustAppend(t, acme.drafts("a", 3)...)
+	other.mustAppend(t, acme.drafts("b", 3)...)
+	good := wl.cosigned(t)
+	c, err := receipt.ParseCheckpointUnverified(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Size++
+	ahead, err := c.Sign(wl.cfg.Signer, wl.witness)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		signed []byte
+		want   error
+	}{
+		"not cosigned":           {wl.Published().Checkpoint, ErrNotWitnessed},
+		"garbage":                {[]byte("garbage"), nil},
+		"beyond the log":         {ahead, ErrOutOfRange},
+		"another tree":           {cosign(t, other.Published().Checkpoint, wl.witness), nil},
+		"a cosignature of other": {bytes.Replace(good, []byte("— witness.example "), []byte("— witness.example B"), 1), nil},
+	} {
+		if err := wl.Cosign(ctx, c.signed); err == nil || c.want != nil && !errors.Is(err, c.want) {
+			t.Errorf("%s: got error %v, want %v", name, err, c.want)
+		}
+	}
+	if w := wl.Witnessed(); w != nil {
+		t.Fatalf("the log has a witnessed checkpoint: %q", w.Checkpoint)
+	}
+	if len(wl.fatals()) > 0 {
+		t.Fatal(wl.fatals())
+	}
+}
+
+// With another policy than it was kept under, a checkpoint is not served as witnessed.
+func TestWitnessedUnderAnotherPolicy(t *testing.T) {
+	wl := newWitnessedLog(t)
+	wl.mustAppend(t, acme.drafts("a", 1)...)
+	if err := wl.Cosign(context.Background(), wl.cosigned(t)); err != nil {
+		t.Fatal(err)
+	}
+	wl.cfg.Quorum = func([]byte) error { return errors.New("another witness is asked for") }
+	wl.restart(t)
+	if wl.Witnessed() != nil {
+		t.Fatal("a checkpoint that does not meet the policy is witnessed")
+	}
+}
+
+func TestNoQuorum(t *testing.T) {
+	ctx := context.Background()
+	tl := newTestLog(t, Config{})
+	tl.mustAppend(t, acme.drafts("a", 1)...)
+	if w := tl.Witnessed(); w.Size != 1 || !bytes.Equal(w.Checkpoint, tl.Published().Checkpoint) {
+		t.Fatalf("without a quorum the latest checkpoint is served, not %+v", w)
+	}
+	_, err := tl.Receipt(ctx, acme.stream, 0, ReceiptOptions{Witnessed: true})
+	wantErr(t, "a witnessed receipt", err, ErrNoQuorum)
+	wantErr(t, "waiting", tl.AwaitWitnessed(ctx, 0), ErrNoQuorum)
+
+	w, err := torchwood.NewCosignatureSigner("witness.example", ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tl.Cosign(ctx, cosign(t, tl.Published().Checkpoint, w)); err != nil {
+		t.Fatal(err)
+	}
+	data, err := tl.Receipt(ctx, acme.stream, 0, ReceiptOptions{})
+	if err != nil || !strings.Contains(string(data), `\n— witness.example `) {
+		t.Fatalf("the receipt has no cosignature: %v, %s", err, data)
+	}
+	tl.mustAppend(t, acme.drafts("b", 1)...)
+	if w := tl.Witnessed(); w.Size != 2 {
+		t.Fatalf("without a quorum the latest checkpoint is served, not that of size %d", w.Size)
+	}
+}
+
+func TestHold(t *testing.T) {
+	ctx := context.Background()
+	tl := newTestLog(t, Config{Hold: fmt.Errorf("%w: no witness has answered", ErrUnconfirmed)})
+	_, err := tl.Append(ctx, acme.drafts("a", 1))
+	wantErr(t, "append", err, ErrUnconfirmed, "no witness has answered")
+	wantErr(t, "ready", tl.Ready(), ErrUnconfirmed)
+	if n := len(tl.refusals()); n != 1 {
+		t.Fatalf("%d refusals were counted", n)
+	}
+	tl.Release()
+	first := acme.drafts("a", 1)
+	tl.mustAppend(t, first...)
+	if err := tl.Ready(); err != nil {
+		t.Fatal(err)
+	}
+	tl.Hold(ErrUnconfirmed)
+	tl.mustAppend(t, first...) // a duplicate writes nothing
+	_, err = tl.Append(ctx, acme.drafts("b", 1))
+	wantErr(t, "append", err, ErrUnconfirmed)
+}
