@@ -26,6 +26,7 @@ type Metrics struct {
 	commit   prometheus.Histogram
 	sign     prometheus.Histogram
 	refused  *prometheus.CounterVec
+	rekor    *prometheus.CounterVec
 }
 
 // NewMetrics returns metrics with a registry of their own.
@@ -47,8 +48,10 @@ func NewMetrics() *Metrics {
 			Help: "Duration of signing and publishing a checkpoint.", Buckets: prometheus.ExponentialBuckets(0.00001, 2.5, 10)}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_refused_entries_total",
 			Help: "Entries that were not taken, by reason."}, []string{"reason"}),
+		rekor: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_rekor_requests_total",
+			Help: "Requests for an entry of the Rekor log, by code."}, []string{"code"}),
 	}
-	r.MustRegister(m.calls, m.seconds, m.entries, m.batch, m.commit, m.sign, m.refused,
+	r.MustRegister(m.calls, m.seconds, m.entries, m.batch, m.commit, m.sign, m.refused, m.rekor,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -88,6 +91,17 @@ func (m *Metrics) Watch(l *ledger.Ledger, freeBytes func() (uint64, error)) {
 		}
 		return float64(n)
 	})
+}
+
+// RekorObserver returns what the Rekor log reports its answers to.
+func (m *Metrics) RekorObserver() func(code string) {
+	return func(code string) { m.rekor.WithLabelValues(code).Inc() }
+}
+
+// WatchRekor adds the size of the Rekor log.
+func (m *Metrics) WatchRekor(l *ledger.Ledger) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "muniment_rekor_tree_size", Help: "Entries in the published Rekor log."},
+		func() float64 { return float64(l.Published().Size) }))
 }
 
 func (m *Metrics) handler() http.Handler {

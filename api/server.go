@@ -115,11 +115,7 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle("GET /metrics", s.operator(s.cfg.Metrics.handler()))
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
-	var tlog http.Handler = http.HandlerFunc(s.tlog)
-	if !s.cfg.PublicTlog {
-		tlog = s.authenticate(tlog)
-	}
-	mux.Handle("/tlog/", tlog)
+	mux.Handle("/tlog/", s.tlog())
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no such path; the API is at /"+munimentv1connect.LedgerServiceName+"/, the public log at /tlog/checkpoint", http.StatusNotFound)
 	})

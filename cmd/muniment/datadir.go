@@ -41,6 +41,7 @@ type serverConfig struct {
 	Listen     string         `yaml:"listen"`
 	PublicTlog bool           `yaml:"public_tlog"`
 	TLS        tlsConfig      `yaml:"tls"`
+	Rekor      rekorConfig    `yaml:"rekor"`
 	Limits     limitsConfig   `yaml:"limits"`
 	Tenants    []tenantConfig `yaml:"tenants"`
 }
@@ -48,6 +49,10 @@ type serverConfig struct {
 type tlsConfig struct {
 	Cert string `yaml:"cert"`
 	Key  string `yaml:"key"`
+}
+
+type rekorConfig struct {
+	Listen string `yaml:"listen"`
 }
 
 type limitsConfig struct {
@@ -87,6 +92,11 @@ public_tlog: true
 # tls:
 #   cert: server.crt
 #   key: server.key
+
+# Serve the Rekor log (made with: muniment init . --rekor-origin HOST), with its timestamp authority if it has one. Its entries are public and
+# permanent, and whoever reaches the address may write. --rekor-listen goes before it.
+# rekor:
+#   listen: 127.0.0.1:7481
 
 limits:
   # Largest payload of one entry.

@@ -18,6 +18,9 @@ type initCmd struct {
 	Dir    string `arg:"" help:"Folder to make; it must not exist, or be empty."`
 	Origin string `help:"The log's name, for ever: a host name, or a URL without its scheme. Default: this machine's host name." placeholder:"HOST"`
 	Tenant string `help:"Name of the first tenant." default:"default"`
+
+	RekorOrigin string `help:"Also make a log for Sigstore's clients, which 'serve --rekor-listen' serves: the host of its URL, without port. In a folder that is a log already, only this one is made." placeholder:"HOST"`
+	TSA         bool   `name:"tsa" help:"With --rekor-origin: also make a timestamp authority (RFC 3161) beside it."`
 }
 
 func (initCmd) Help() string {
@@ -26,10 +29,18 @@ DIR/streams/NAME.key (the tenant's). Back up log.key: without it the log can't g
 
 Examples:
   muniment init ./data --origin ledger.example.com --tenant acme
+  muniment init ./data --rekor-origin rekor.example.com --tsa
   muniment serve --data ./data`
 }
 
 func (c *initCmd) Run(a *app) error {
+	rekorFiles, err := c.rekorFiles()
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(c.Dir, configFile)); err == nil && len(rekorFiles) > 0 {
+		return c.addRekor(a, rekorFiles)
+	}
 	if c.Origin == "" {
 		c.Origin, _ = os.Hostname()
 	}
@@ -58,17 +69,12 @@ func (c *initCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	for _, f := range []struct {
-		name, content string
-		mode          os.FileMode
-	}{
+	if err := writeFiles(c.Dir, append(rekorFiles, []newFile{
 		{keyFile, skey + "\n", 0o600},
 		{policyFile, receipt.FormatPolicy(vkey), 0o644},
 		{configFile, fmt.Sprintf(configTemplate, c.Origin) + tenant, 0o600}, // last: with it the folder is complete
-	} {
-		if err := writeNew(filepath.Join(c.Dir, f.name), f.content, f.mode); err != nil {
-			return err
-		}
+	}...)); err != nil {
+		return err
 	}
 	fmt.Fprintf(a.stdout, `Made the log %s in %s:
 
@@ -78,9 +84,25 @@ func (c *initCmd) Run(a *app) error {
   %-22s tenant %s's first token, of the role admin
   %-22s tenant %s's stream key: for auditors of its stream
 
-Next:
-  muniment serve --data %s
-`, c.Origin, c.Dir, configFile, keyFile, policyFile, filepath.Join(tokenDir, c.Tenant+".token"), c.Tenant, filepath.Join(streamDir, c.Tenant+".key"), c.Tenant, c.Dir)
+%sNext:
+  muniment serve --data %s%s
+`, c.Origin, c.Dir, configFile, keyFile, policyFile, filepath.Join(tokenDir, c.Tenant+".token"), c.Tenant, filepath.Join(streamDir, c.Tenant+".key"), c.Tenant,
+		c.rekorSummary(), c.Dir, c.rekorFlag())
+	return nil
+}
+
+// A newFile is one to be written into a data folder.
+type newFile struct {
+	name, content string
+	mode          os.FileMode
+}
+
+func writeFiles(dir string, files []newFile) error {
+	for _, f := range files {
+		if err := writeNew(filepath.Join(dir, f.name), f.content, f.mode); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

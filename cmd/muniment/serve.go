@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 type serveCmd struct {
 	Data        string `help:"Data folder, made by 'muniment init'." required:"" type:"path" env:"MUNIMENT_DATA"`
 	Listen      string `help:"Address to listen on; port 0 takes a free one. Default: from muniment.yaml." placeholder:"HOST:PORT" env:"MUNIMENT_LISTEN"`
+	RekorListen string `help:"Also serve the Rekor log, made by 'muniment init --rekor-origin', on this address. Default: from muniment.yaml; without it the log is off." placeholder:"HOST:PORT" env:"MUNIMENT_REKOR_LISTEN"`
 	AcceptClock bool   `help:"Append although the clock is far ahead of the last entry. Check that it is right first: times never decrease again."`
 	LogFormat   string `help:"text or json." enum:"text,json" default:"text"`
 }
@@ -31,7 +33,8 @@ func (serveCmd) Help() string {
 
 Examples:
   muniment serve --data ./data
-  muniment serve --data ./data --listen 0.0.0.0:7480 --log-format json`
+  muniment serve --data ./data --listen 0.0.0.0:7480 --log-format json
+  muniment serve --data ./data --rekor-listen 127.0.0.1:7481`
 }
 
 // shutdownTime is how long calls under way may take after a signal.
@@ -86,13 +89,23 @@ func (c *serveCmd) Run(a *app) error {
 	}
 	metrics.Watch(l, store.FreeBytes)
 	s := api.New(api.Config{Ledger: l, Tenants: d.tenants, Logger: log, Metrics: metrics, MaxPayload: d.config.Limits.PayloadBytes, PublicTlog: d.config.PublicTlog})
-	err = c.serve(a, d, log, l, s)
+	var second *rekorServer
+	if address := cmp.Or(c.RekorListen, d.config.Rekor.Listen); address != "" {
+		if second, err = startRekor(a, d, address, cfg, metrics); err != nil {
+			l.Close()
+			return errors.Join(err, store.Close())
+		}
+	}
+	err = c.serve(a, d, log, l, s, second)
+	if second != nil {
+		err = errors.Join(err, second.stop())
+	}
 	l.Close()
 	return errors.Join(err, store.Close())
 }
 
 // serve answers requests until the context ends, then finishes those under way.
-func (c *serveCmd) serve(a *app, d *dataDir, log *slog.Logger, l *ledger.Ledger, s *api.Server) error {
+func (c *serveCmd) serve(a *app, d *dataDir, log *slog.Logger, l *ledger.Ledger, s *api.Server, second *rekorServer) error {
 	address := d.config.Listen
 	if c.Listen != "" {
 		address = c.Listen
@@ -130,9 +143,15 @@ func (c *serveCmd) serve(a *app, d *dataDir, log *slog.Logger, l *ledger.Ledger,
 		}
 		failed <- srv.Serve(limited)
 	}()
+	var secondFailed chan error
+	if second != nil {
+		secondFailed = second.failed
+	}
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)
+	case err := <-secondFailed:
+		return fmt.Errorf("serve the Rekor log: %w", err)
 	case <-a.ctx.Done():
 	}
 	log.Info("shutting down: finishing the calls under way")

@@ -11,6 +11,7 @@ import (
 // trustedRootCmd is the group of commands about trusted root files.
 type trustedRootCmd struct {
 	Inspect trustedRootInspectCmd `cmd:"" help:"Show what a trusted root file trusts, and when."`
+	Export  trustedRootExportCmd  `cmd:"" default:"withargs" help:"Write the trusted root of a Rekor log that this program serves."`
 }
 
 type trustedRootInspectCmd struct {

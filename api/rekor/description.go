@@ -1,0 +1,123 @@
+package rekor
+
+import (
+	"crypto/ed25519"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+)
+
+// DescriptionPath is where a listener says what Sigstore's files need to know about it.
+const DescriptionPath = "/.well-known/muniment/sigstore.json"
+
+// A Description is what the listener says about itself.
+type Description struct {
+	Origin string `json:"origin"` // first line of the checkpoints
+	Keys   []Key  `json:"keys"`   // the one that signs is the last
+	// TimestampChain is the certificate chain of the timestamp authority in PEM, leaf first; "" if there is none.
+	TimestampChain string `json:"timestampChain,omitempty"`
+}
+
+// A Key is a public key of the log, and the time for which it is trusted.
+type Key struct {
+	PublicKey  []byte     `json:"publicKey"` // Ed25519, PKIX in DER
+	LogID      []byte     `json:"logId"`     // the SHA-256 that begins with the key hash of the signed notes
+	ValidFrom  time.Time  `json:"validFrom"`
+	ValidUntil *time.Time `json:"validUntil,omitempty"`
+}
+
+// NewKey returns the key of a note verifier key (https://c2sp.org/signed-note), which must be Ed25519.
+func NewKey(vkey string, from time.Time) (Key, error) {
+	v, err := note.NewVerifier(vkey)
+	if err != nil {
+		return Key{}, err
+	}
+	parts := strings.SplitN(vkey, "+", 3) // name, hash, key; names have no +
+	data, err := base64.StdEncoding.DecodeString(parts[2])
+	if err != nil || len(data) != 1+ed25519.PublicKeySize || data[0] != algEd25519 {
+		return Key{}, errors.New("not an Ed25519 key of a log")
+	}
+	der, err := x509.MarshalPKIXPublicKey(ed25519.PublicKey(data[1:]))
+	if err != nil {
+		return Key{}, err
+	}
+	return Key{PublicKey: der, LogID: logID(v.Name(), data), ValidFrom: from.UTC()}, nil
+}
+
+const algEd25519 = 1 // https://c2sp.org/signed-note#signature-types
+
+// logID is the whole of the hash whose first four bytes are the key hash; data is algorithm and key.
+func logID(name string, data []byte) []byte {
+	h := sha256.New()
+	h.Write([]byte(name + "\n"))
+	h.Write(data)
+	return h.Sum(nil)
+}
+
+// check says whether the key is one of the log.
+func (k *Key) check(origin string) error {
+	pub, err := x509.ParsePKIXPublicKey(k.PublicKey)
+	if err != nil {
+		return fmt.Errorf("publicKey: %w", err)
+	}
+	ed, ok := pub.(ed25519.PublicKey)
+	if !ok {
+		return errors.New("publicKey: not an Ed25519 key")
+	}
+	if string(k.LogID) != string(logID(origin, append([]byte{algEd25519}, ed...))) {
+		return fmt.Errorf("logId: it is not that of the key under the origin %q", origin)
+	}
+	return nil
+}
+
+// CheckKeys says whether the keys are those of the log that the signer signs, and the last one is the signer's.
+func CheckKeys(keys []Key, signer note.Signer) error {
+	if len(keys) == 0 {
+		return errors.New("there are no keys")
+	}
+	for i := range keys {
+		if err := keys[i].check(signer.Name()); err != nil {
+			return fmt.Errorf("key %d: %w", i, err)
+		}
+	}
+	if binary.BigEndian.Uint32(keys[len(keys)-1].LogID) != signer.KeyHash() {
+		return errors.New("the last key is not the one that signs the log")
+	}
+	return nil
+}
+
+// ParseDescription reads what a listener says about itself.
+func ParseDescription(data []byte) (*Description, error) {
+	var d Description
+	if err := json.Unmarshal(data, &d); err != nil {
+		return nil, fmt.Errorf("not the description of a Rekor log: %w", err)
+	}
+	if d.Origin == "" || len(d.Keys) == 0 {
+		return nil, errors.New("not the description of a Rekor log: it has no origin or no keys")
+	}
+	for i := range d.Keys {
+		if err := d.Keys[i].check(d.Origin); err != nil {
+			return nil, fmt.Errorf("keys[%d].%w", i, err)
+		}
+	}
+	return &d, nil
+}
+
+func (s *server) description(w http.ResponseWriter, _ *http.Request) {
+	d := Description{Origin: s.cfg.Ledger.Origin(), Keys: s.cfg.Keys}
+	if s.cfg.TSA != nil {
+		d.TimestampChain = s.cfg.TSA.ChainPEM()
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "public, max-age=60")
+	_ = json.NewEncoder(w).Encode(d) // the client has gone
+}

@@ -1,0 +1,88 @@
+// Package tiles serves the checkpoint and the tiles of a log by C2SP tlog-tiles (https://c2sp.org/tlog-tiles).
+//
+// It knows neither tokens nor paths above the log's own: whoever mounts it strips the prefix and lets callers in.
+package tiles
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+
+	"filippo.io/torchwood"
+
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+// immutable is the cache header of tiles, of which each path has one content for ever.
+const immutable = "max-age=31536000, immutable"
+
+// A Handler serves one log: checkpoint, tile/L/N and tile/entries/N.
+type Handler struct {
+	Ledger *ledger.Ledger
+	Logger *slog.Logger
+	Public bool // shared caches may hand out what is served
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "only GET and HEAD", http.StatusMethodNotAllowed)
+		return
+	}
+	w.Header().Set("Access-Control-Allow-Origin", "*") // so that a page from elsewhere can verify
+	if r.URL.Path == "checkpoint" {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("Cache-Control", h.cacheScope()+"max-age=1")
+		_, _ = w.Write(h.Ledger.Published().Checkpoint) // the client has gone
+		return
+	}
+	data, err := h.tile(r, r.URL.Path)
+	switch {
+	case err == nil:
+		w.Header().Set("Content-Type", "application/octet-stream")
+		w.Header().Set("Cache-Control", h.cacheScope()+immutable)
+		w.Header().Set("Content-Length", strconv.Itoa(len(data)))
+		_, _ = w.Write(data) // the client has gone
+	case errors.Is(err, errTilePath) || errors.Is(err, ledger.ErrOutOfRange):
+		w.Header().Set("Cache-Control", "no-store")
+		http.Error(w, err.Error(), http.StatusNotFound)
+	default:
+		h.Logger.Error("serve a tile", "path", r.URL.Path, "err", err)
+		http.Error(w, "internal error", http.StatusInternalServerError)
+	}
+}
+
+// cacheScope keeps shared caches from handing out what needs a token.
+func (h *Handler) cacheScope() string {
+	if h.Public {
+		return "public, "
+	}
+	return "private, "
+}
+
+var errTilePath = errors.New("no such path; see https://c2sp.org/tlog-tiles")
+
+func (h *Handler) tile(r *http.Request, path string) ([]byte, error) {
+	t, err := torchwood.ParseTilePath(path)
+	if err != nil || torchwood.TilePath(t) != path {
+		return nil, errTilePath
+	}
+	if t.L < 0 {
+		return h.Ledger.EntryBundle(r.Context(), uint64(t.N), t.W)
+	}
+	if t.L > 63 {
+		return nil, errTilePath
+	}
+	hashes, err := h.Ledger.Published().Tile(r.Context(), uint8(t.L), uint64(t.N), t.W)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]byte, 0, len(hashes)*receipt.HashSize)
+	for i := range hashes {
+		out = append(out, hashes[i][:]...)
+	}
+	return out, nil
+}

@@ -1,0 +1,285 @@
+package main
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/net/netutil"
+
+	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/rekor"
+	"muniment.dev/muniment/api/tsa"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/pebblestore"
+)
+
+// Names in a data folder that has a Rekor log.
+const (
+	rekorKeyFile  = "rekor.key"       // signs it
+	rekorKeysFile = "rekor.keys.json" // its public keys and the times for which they are trusted
+	rekorStoreDir = "rekor-store"
+	tsaKeyFile    = "tsa.key"
+	tsaChainFile  = "tsa-chain.pem"
+)
+
+// checkRekorOrigin says whether the name can be a Rekor log's: Sigstore's clients take it from the host of the log's URL.
+func checkRekorOrigin(origin string) error {
+	if err := checkOrigin(origin); err != nil {
+		return err
+	}
+	if strings.ContainsAny(origin, "/:") {
+		return fmt.Errorf("%q is not a host name: it must be the host of the log's URL, without port and path, since Sigstore's clients take the name from there", origin)
+	}
+	return nil
+}
+
+// rekorFiles makes the files of the Rekor log, or none if it is not wanted.
+func (c *initCmd) rekorFiles() ([]newFile, error) {
+	if c.RekorOrigin == "" {
+		if c.TSA {
+			return nil, errors.New("--tsa: the timestamp authority is served beside a Rekor log: give --rekor-origin HOST, too")
+		}
+		return nil, nil
+	}
+	if err := checkRekorOrigin(c.RekorOrigin); err != nil {
+		return nil, fmt.Errorf("--rekor-origin: %w", err)
+	}
+	return newRekorFiles(c.RekorOrigin, c.TSA, time.Now())
+}
+
+// addRekor makes a Rekor log in a folder that is a log already.
+func (c *initCmd) addRekor(a *app, files []newFile) error {
+	if _, err := loadDataDir(c.Dir); err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(c.Dir, rekorKeyFile)); err == nil {
+		return fmt.Errorf("%s has a Rekor log already, and init overwrites nothing", c.Dir)
+	}
+	if err := writeFiles(c.Dir, files); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stdout, "Added to %s:\n\n%sNext:\n  muniment serve --data %s%s\n", c.Dir, c.rekorSummary(), c.Dir, c.rekorFlag())
+	return nil
+}
+
+func (c *initCmd) rekorFlag() string {
+	if c.RekorOrigin == "" {
+		return ""
+	}
+	return " --rekor-listen 127.0.0.1:7481"
+}
+
+// rekorSummary says what the files of the Rekor log are for.
+func (c *initCmd) rekorSummary() string {
+	if c.RekorOrigin == "" {
+		return ""
+	}
+	s := fmt.Sprintf("  %-22s signs the Rekor log %s: back it up, and keep it secret\n  %-22s its public keys\n", rekorKeyFile, c.RekorOrigin, rekorKeysFile)
+	if c.TSA {
+		s += fmt.Sprintf("  %-22s signs timestamps: keep it secret\n  %-22s its certificates\n", tsaKeyFile, tsaChainFile)
+	}
+	return s + "\n"
+}
+
+// newRekorFiles makes the keys of a Rekor log, and of a timestamp authority if that is wanted. The last file makes the log complete.
+func newRekorFiles(origin string, withTSA bool, now time.Time) ([]newFile, error) {
+	skey, vkey, err := note.GenerateKey(rand.Reader, origin)
+	if err != nil {
+		return nil, err
+	}
+	key, err := rekor.NewKey(vkey, now.Truncate(time.Second))
+	if err != nil {
+		return nil, err
+	}
+	keys, err := json.MarshalIndent([]rekor.Key{key}, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	files := []newFile{{rekorKeysFile, string(keys) + "\n", 0o644}, {rekorKeyFile, skey + "\n", 0o600}}
+	if !withTSA {
+		return files, nil
+	}
+	tsaKey, chain, err := tsa.NewChain(origin, now)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(tsaKey)
+	if err != nil {
+		return nil, err
+	}
+	return append([]newFile{
+		{tsaKeyFile, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), 0o600},
+		{tsaChainFile, tsa.EncodeChain(chain), 0o644},
+	}, files...), nil
+}
+
+// A rekorLog is the second log of a data folder while it is open.
+type rekorLog struct {
+	ledger  *ledger.Ledger
+	store   *pebblestore.Store
+	handler http.Handler
+}
+
+// openRekor opens the folder's Rekor log. The configuration is that of the first log; store, signer and observer are replaced.
+func openRekor(ctx context.Context, d *dataDir, cfg ledger.Config, metrics *api.Metrics) (_ *rekorLog, err error) {
+	signer, keys, err := loadRekorKeys(d.path)
+	if err != nil {
+		return nil, err
+	}
+	r := &rekorLog{}
+	if r.store, err = pebblestore.Open(filepath.Join(d.path, rekorStoreDir), pebblestore.Options{Logger: cfg.Logger, Raw: true, MemTableBytes: 16 << 20, CacheBytes: 16 << 20}); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.Close())
+		}
+	}()
+	cfg.Store, cfg.Signer, cfg.Observe = r.store, signer, ledger.Observer{}
+	if r.ledger, err = ledger.Open(ctx, cfg); err != nil {
+		return nil, fmt.Errorf("the Rekor log: %w", err)
+	}
+	stamps, err := loadTSA(d.path, r.ledger, cfg.Logger)
+	if err != nil {
+		return nil, err
+	}
+	r.handler, err = rekor.NewHandler(rekor.Config{Ledger: r.ledger, Keys: keys, TSA: stamps, Logger: cfg.Logger, Observe: metrics.RekorObserver()})
+	metrics.WatchRekor(r.ledger)
+	return r, err
+}
+
+// A rekorServer is a Rekor log that is served.
+type rekorServer struct {
+	*rekorLog
+	srv    *http.Server
+	failed chan error // gets the error that ended it
+}
+
+// startRekor opens the folder's Rekor log and serves it on the address.
+func startRekor(a *app, d *dataDir, address string, cfg ledger.Config, metrics *api.Metrics) (*rekorServer, error) {
+	r, err := openRekor(a.ctx, d, cfg, metrics)
+	if err != nil {
+		return nil, err
+	}
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("listen: --rekor-listen: %w", err), r.Close())
+	}
+	s := &rekorServer{rekorLog: r, failed: make(chan error, 1), srv: &http.Server{
+		Handler: r.handler, ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
+		ReadTimeout: rekorTimeout, WriteTimeout: rekorTimeout, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+	}}
+	limited := netutil.LimitListener(ln, d.config.Limits.Connections)
+	scheme := "http"
+	if d.config.TLS.Cert != "" {
+		scheme = "https"
+	}
+	go func() {
+		if scheme == "https" {
+			s.failed <- s.srv.ServeTLS(limited, d.rel(d.config.TLS.Cert), d.rel(d.config.TLS.Key))
+			return
+		}
+		s.failed <- s.srv.Serve(limited)
+	}()
+	p := r.ledger.Published()
+	cfg.Logger.Info("the Rekor log is open: its entries are public and permanent", "origin", r.ledger.Origin(), "size", p.Size, "root", p.Root.Base64())
+	fmt.Fprintf(a.stdout, "Rekor log %s listening on %s://%s\n", r.ledger.Origin(), scheme, ln.Addr())
+	return s, nil
+}
+
+// rekorTimeout is how long a request may take to arrive, and its answer to leave.
+const rekorTimeout = time.Minute
+
+// stop finishes the requests under way and closes the log.
+func (s *rekorServer) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
+	defer cancel()
+	err := s.srv.Shutdown(ctx)
+	if err != nil {
+		err = s.srv.Close()
+	}
+	return errors.Join(err, s.Close())
+}
+
+// Close finishes what is waiting and closes the store.
+func (r *rekorLog) Close() error {
+	if r.ledger != nil {
+		r.ledger.Close()
+	}
+	return r.store.Close()
+}
+
+func loadRekorKeys(dir string) (note.Signer, []rekor.Key, error) {
+	path := filepath.Join(dir, rekorKeyFile)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil, fmt.Errorf("%s has no Rekor log: make one with: muniment init %s --rekor-origin HOST", dir, dir)
+	} else if err != nil {
+		return nil, nil, err
+	}
+	signer, err := note.NewSigner(strings.TrimSpace(string(text)))
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: not a note signing key", path) // the cause could show parts of the key
+	}
+	path = filepath.Join(dir, rekorKeysFile)
+	text, err = os.ReadFile(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	var keys []rekor.Key
+	if err := json.Unmarshal(text, &keys); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if err := rekor.CheckKeys(keys, signer); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return signer, keys, nil
+}
+
+// loadTSA returns the folder's timestamp authority, or nil if it has none. It refuses timestamps when the log's clock can't be trusted.
+func loadTSA(dir string, l *ledger.Ledger, log *slog.Logger) (*tsa.Authority, error) {
+	path := filepath.Join(dir, tsaKeyFile)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil, fmt.Errorf("%s: not a private key in PEM", path)
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	signer, ok := key.(crypto.Signer)
+	if err != nil || !ok {
+		return nil, fmt.Errorf("%s: not a private key in PKCS #8", path) // the cause could show parts of the key
+	}
+	path = filepath.Join(dir, tsaChainFile)
+	if text, err = os.ReadFile(path); err != nil {
+		return nil, err
+	}
+	chain, err := tsa.ParseChain(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return tsa.New(signer, chain, func() (time.Time, error) {
+		if err := l.Ready(); errors.Is(err, ledger.ErrClock) {
+			return time.Time{}, err
+		}
+		return time.Now(), nil
+	}, log)
+}
