@@ -1,0 +1,132 @@
+package sigstorerig
+
+import (
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"maps"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// An Issuer is an OIDC issuer that gives anybody any token. It is two issuers in one: people have e-mail addresses, CI jobs have workflows.
+type Issuer struct {
+	URL string // of people
+	CI  string // of CI jobs; Fulcio reads its tokens as GitHub's
+
+	key *rsa.PrivateKey
+}
+
+const keyID = "rig"
+
+func newIssuer(t testing.TB) *Issuer {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	i := &Issuer{URL: server.URL, CI: server.URL + "/ci", key: key}
+	for path, issuer := range map[string]string{"": i.URL, "/ci": i.CI} {
+		answer(mux, path+"/.well-known/openid-configuration", map[string]any{
+			"issuer": issuer, "jwks_uri": i.URL + "/keys", "authorization_endpoint": issuer + "/none", "token_endpoint": issuer + "/none",
+			"response_types_supported": []string{"id_token"}, "subject_types_supported": []string{"public"}, "id_token_signing_alg_values_supported": []string{"RS256"},
+		})
+	}
+	answer(mux, "/keys", map[string]any{"keys": []any{map[string]string{
+		"kty": "RSA", "use": "sig", "alg": "RS256", "kid": keyID,
+		"n": segment(key.N.Bytes()), "e": segment(big.NewInt(int64(key.E)).Bytes()),
+	}}})
+	return i
+}
+
+func answer(mux *http.ServeMux, path string, document any) {
+	mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(document) // the client is gone
+	})
+}
+
+// Email returns a token for the person with the e-mail address.
+func (i *Issuer) Email(t testing.TB, address string) string {
+	t.Helper()
+	return i.Token(t, map[string]any{"iss": i.URL, "sub": address, "email": address, "email_verified": true})
+}
+
+// Job returns a token for a CI job of the repository, which is owner/name, as GitHub gives them. The certificate's identity is
+// https://github.com/REPOSITORY/.github/workflows/release.yml@refs/heads/main.
+func (i *Issuer) Job(t testing.TB, repository string) string {
+	t.Helper()
+	workflow := repository + "/.github/workflows/release.yml@refs/heads/main"
+	return i.Token(t, map[string]any{
+		"iss": i.CI, "sub": "repo:" + repository + ":ref:refs/heads/main", "job_workflow_ref": workflow, "workflow_ref": workflow, "repository": repository,
+		"repository_id": "1234", "repository_owner": "acme", "repository_owner_id": "56", "repository_visibility": "private", "ref": "refs/heads/main",
+		"sha": "0123456789012345678901234567890123456789", "job_workflow_sha": "0123456789012345678901234567890123456789",
+		"workflow_sha": "0123456789012345678901234567890123456789", "workflow": "release", "event_name": "push", "runner_environment": "self-hosted",
+		"run_id": "78", "run_attempt": "1",
+	})
+}
+
+// Token returns a token with the claims; those that every token has are added where they are missing: it is for sigstore, from now, for ten
+// minutes, and has an ID of its own.
+func (i *Issuer) Token(t testing.TB, claims map[string]any) string {
+	t.Helper()
+	now, id := time.Now(), make([]byte, 16)
+	rand.Read(id)
+	all := map[string]any{"iss": i.URL, "aud": "sigstore", "iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(10 * time.Minute).Unix(), "jti": segment(id)}
+	maps.Copy(all, claims)
+	head, err := json.Marshal(map[string]string{"alg": "RS256", "typ": "JWT", "kid": keyID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := json.Marshal(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed := segment(head) + "." + segment(body)
+	sum := sha256.Sum256([]byte(signed))
+	sig, err := rsa.SignPKCS1v15(nil, i.key, crypto.SHA256, sum[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed + "." + segment(sig)
+}
+
+func segment(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
+
+// writeLogKey makes an Ed25519 key and writes it as rekor-server and cosign want the two halves.
+func writeLogKey(t testing.TB, dir string) (private, public string) {
+	t.Helper()
+	pub, priv, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, public = filepath.Join(dir, "log.pem"), filepath.Join(dir, "log.pub")
+	der, err := x509.MarshalPKCS8PrivateKey(priv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pubDER, err := x509.MarshalPKIXPublicKey(pub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, b := range map[string]*pem.Block{private: {Type: "PRIVATE KEY", Bytes: der}, public: {Type: "PUBLIC KEY", Bytes: pubDER}} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(b), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return private, public
+}

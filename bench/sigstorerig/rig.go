@@ -1,0 +1,286 @@
+// Package sigstorerig runs a private Sigstore on loopback for tests: an OIDC issuer, a certificate authority (Fulcio), a timestamp authority, a
+// transparency log (Rekor v2, or any log that speaks its protocol), and cosign to sign with. All but the issuer are the real programs.
+//
+// It has no certificate transparency log, so that certificates have no SCTs.
+package sigstorerig
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"muniment.dev/muniment/bench/peers"
+)
+
+// startTimeout is how long a program may take until it answers.
+const startTimeout = time.Minute
+
+// A Rig is a running Sigstore. It ends with the test.
+type Rig struct {
+	Dir           string // for the files of whoever signs; cosign runs here
+	TrustedRoot   string // path
+	SigningConfig string // path
+
+	Issuer *Issuer // nil unless Fulcio was asked for
+	Fulcio string  // URLs; "" of what was not asked for
+	TSA    string
+	Log    string
+
+	cosign string
+}
+
+// A Part is something that a Rig may have.
+type Part func(*config)
+
+type config struct {
+	fulcio, tsa, rekor bool
+	log                *Log
+}
+
+// Fulcio adds the certificate authority, and the OIDC issuer that it believes.
+func Fulcio() Part { return func(c *config) { c.fulcio = true } }
+
+// TSA adds the timestamp authority.
+func TSA() Part { return func(c *config) { c.tsa = true } }
+
+// Rekor adds the Rekor v2 server as the transparency log.
+func Rekor() Part { return func(c *config) { c.rekor = true } }
+
+// A Log is a transparency log that runs already.
+type Log struct {
+	URL       string // base URL; its host is the checkpoint's origin
+	PublicKey string // path of the PEM file
+}
+
+// WithLog takes a log that runs already.
+func WithLog(l Log) Part { return func(c *config) { c.log = &l } }
+
+// Start starts the parts, and makes the files with which cosign uses and trusts them.
+func Start(t testing.TB, parts ...Part) *Rig {
+	t.Helper()
+	var c config
+	for _, p := range parts {
+		p(&c)
+	}
+	r := &Rig{Dir: t.TempDir(), cosign: peers.Path(t, "cosign")}
+	own := t.TempDir()
+	root := []string{"trusted-root", "create"}
+	signing := []string{"signing-config", "create"}
+	const since = "start-time=2024-01-01T00:00:00Z"
+	service := func(flag, url string, version int) {
+		signing = append(signing, fmt.Sprintf("--%s=url=%s,api-version=%d,%s,operator=rig", flag, url, version, since))
+	}
+	if c.fulcio {
+		r.Issuer = newIssuer(t)
+		var chain string
+		r.Fulcio, chain = startFulcio(t, own, r.Issuer.URL, r.Issuer.CI)
+		service("fulcio", r.Fulcio, 1)
+		service("oidc-provider", r.Issuer.URL, 1)
+		root = append(root, fmt.Sprintf("--fulcio=url=%s,certificate-chain=%s,%s", r.Fulcio, chain, since))
+	}
+	if c.rekor {
+		c.log = startRekor(t, own)
+	}
+	if c.log != nil {
+		r.Log = c.log.URL
+		u, err := url.Parse(c.log.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		service("rekor", r.Log, 2)
+		signing = append(signing, "--rekor-config=ANY")
+		root = append(root, fmt.Sprintf("--rekor=url=%s,public-key=%s,%s,origin=%s", r.Log, c.log.PublicKey, since, u.Hostname()))
+	}
+	if c.tsa {
+		var base, chain string
+		base, chain = startTSA(t, own)
+		r.TSA = base + "/api/v1/timestamp"
+		service("tsa", r.TSA, 1)
+		signing = append(signing, "--tsa-config=ANY")
+		root = append(root, fmt.Sprintf("--tsa=url=%s,certificate-chain=%s,%s", r.TSA, chain, since))
+	}
+	r.TrustedRoot, r.SigningConfig = filepath.Join(own, "trusted-root.json"), filepath.Join(own, "signing-config.json")
+	r.Cosign(t, append(root, "--out", r.TrustedRoot)...)
+	r.Cosign(t, append(signing, "--out", r.SigningConfig)...)
+	return r
+}
+
+// Cosign runs cosign in r.Dir, fails the test if it fails, and returns what it printed.
+func (r *Rig) Cosign(t testing.TB, args ...string) string {
+	t.Helper()
+	out, err := r.TryCosign(args...)
+	if err != nil {
+		t.Fatalf("cosign %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// TryCosign is Cosign for what may fail.
+func (r *Rig) TryCosign(args ...string) (string, error) {
+	cmd := exec.Command(r.cosign, args...)
+	cmd.Dir = r.Dir
+	cmd.Env = append(os.Environ(), "COSIGN_PASSWORD=", "HOME="+r.Dir, "TUF_ROOT="+filepath.Join(r.Dir, ".sigstore"))
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// Services are the flags with which cosign signs by the rig: its signing config and trusted root.
+func (r *Rig) Services() []string {
+	return []string{"--signing-config", r.SigningConfig, "--trusted-root", r.TrustedRoot, "--yes"}
+}
+
+// WriteFile writes a file into r.Dir and returns its path.
+func (r *Rig) WriteFile(t testing.TB, name, content string) string {
+	t.Helper()
+	path := filepath.Join(r.Dir, name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// GenerateKey makes a key pair for cosign, r.Dir/name.key and r.Dir/name.pub, and returns the two paths.
+func (r *Rig) GenerateKey(t testing.TB, name string) (private, public string) {
+	t.Helper()
+	r.Cosign(t, "generate-key-pair", "--output-key-prefix", name)
+	return filepath.Join(r.Dir, name+".key"), filepath.Join(r.Dir, name+".pub")
+}
+
+// freePorts returns ports of 127.0.0.1 that nobody uses now. The programs can't be told to choose one themselves and say which.
+func freePorts(t testing.TB, n int) []string {
+	t.Helper()
+	ports := make([]string, n)
+	for i := range ports {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		_, ports[i], _ = net.SplitHostPort(l.Addr().String())
+	}
+	return ports
+}
+
+// start runs a program until the test ends, and waits until it answers at the URL with 200. It returns the answer.
+func start(t testing.TB, dir, name, probe string, args ...string) []byte {
+	t.Helper()
+	log, err := os.Create(filepath.Join(dir, name+".log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(peers.Path(t, name), args...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+		select {
+		case <-ended:
+		case <-time.After(5 * time.Second):
+			_ = cmd.Process.Kill()
+			<-ended
+		}
+		log.Close()
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for {
+		if body, err := get(ctx, probe); err == nil {
+			return body
+		}
+		select {
+		case err := <-ended:
+			ended <- err
+			said, _ := os.ReadFile(log.Name())
+			t.Fatalf("%s ended: %v\n%s", name, err, said)
+		case <-ctx.Done():
+			said, _ := os.ReadFile(log.Name())
+			t.Fatalf("%s does not answer at %s\n%s", name, probe, said)
+		case <-again.C:
+		}
+	}
+}
+
+func get(ctx context.Context, url string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %s", url, res.Status)
+	}
+	return io.ReadAll(io.LimitReader(res.Body, 1<<20))
+}
+
+func startFulcio(t testing.TB, dir, issuer, ci string) (base, chain string) {
+	t.Helper()
+	p := freePorts(t, 3)
+	conf := fmt.Sprintf(`oidc-issuers:
+  %[1]s: {issuer-url: %[1]s, client-id: sigstore, type: email}
+  %[2]s: {issuer-url: %[2]s, client-id: sigstore, type: github-workflow}
+`, issuer, ci)
+	if err := os.WriteFile(filepath.Join(dir, "fulcio.yaml"), []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	base = "http://127.0.0.1:" + p[0]
+	answer := start(t, dir, "fulcio", base+"/api/v2/trustBundle", "serve", "--ca", "ephemeralca", "--ct-log-url=", "--config-path", "fulcio.yaml",
+		"--host", "127.0.0.1", "--port", p[0], "--grpc-host", "127.0.0.1", "--grpc-port", p[1], "--metrics-port", p[2],
+		"--legacy-unix-domain-socket", "@sigstorerig-"+p[0])
+	var bundle struct {
+		Chains []struct {
+			Certificates []string `json:"certificates"`
+		} `json:"chains"`
+	}
+	if err := json.Unmarshal(answer, &bundle); err != nil || len(bundle.Chains) == 0 {
+		t.Fatalf("fulcio's trust bundle: %v\n%s", err, answer)
+	}
+	chain = filepath.Join(dir, "ca.pem")
+	if err := os.WriteFile(chain, []byte(strings.Join(bundle.Chains[0].Certificates, "\n")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return base, chain
+}
+
+func startTSA(t testing.TB, dir string) (base, chain string) {
+	t.Helper()
+	p := freePorts(t, 1)
+	base = "http://127.0.0.1:" + p[0]
+	certs := start(t, dir, "timestamp-server", base+"/api/v1/timestamp/certchain", "serve", "--host", "127.0.0.1", "--port", p[0],
+		"--timestamp-signer", "memory", "--disable-ntp-monitoring")
+	chain = filepath.Join(dir, "tsa.pem")
+	if err := os.WriteFile(chain, certs, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return base, chain
+}
+
+func startRekor(t testing.TB, dir string) *Log {
+	t.Helper()
+	private, public := writeLogKey(t, dir)
+	p := freePorts(t, 3)
+	base := "http://127.0.0.1:" + p[0]
+	start(t, dir, "rekor-server", base+"/healthz", "serve", "--hostname", "127.0.0.1", "--http-port", p[0], "--grpc-port", p[1],
+		"--http-metrics-port", p[2], "--signer-filepath", private, "--storage-dir", filepath.Join(dir, "log"), "--checkpoint-interval", "1s")
+	return &Log{URL: base, PublicKey: public}
+}
