@@ -60,6 +60,7 @@ type testServer struct {
 	ledger *ledger.Ledger
 	store  *memstore.Store
 	policy *receipt.Policy
+	vkey   string // the log's, as in the policy
 	logs   *logBuffer
 	keys   map[string]receipt.StreamKey // of each tenant
 
@@ -115,6 +116,7 @@ func newServer(t *testing.T, edits ...func(*ledger.Config, *api.Config)) *testSe
 	if err != nil {
 		t.Fatal(err)
 	}
+	ts.vkey = vkey
 	if ts.policy, err = receipt.ParsePolicy("test", []byte(receipt.FormatPolicy(vkey))); err != nil {
 		t.Fatal(err)
 	}
