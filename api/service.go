@@ -165,7 +165,8 @@ func filterOf(m *munimentv1.Filter) (ledger.Filter, error) {
 	if m == nil {
 		return ledger.Filter{}, nil
 	}
-	f := ledger.Filter{Kind: m.Kind, Subject: m.Subject, PredicateType: m.PredicateType, Signer: m.Signer}
+	f := ledger.Filter{Kind: m.Kind, Subject: m.Subject, PredicateType: m.PredicateType, Signer: m.Signer,
+		Submitter: m.Submitter, Control: m.Control, Attribute: m.Attribute, Material: m.Material}
 	for _, t := range []struct {
 		name string
 		from *timestamppb.Timestamp
@@ -197,13 +198,26 @@ func entryMessage(e *ledger.Entry) (*munimentv1.Entry, error) {
 	}
 	m.Header, m.Kind, m.MediaType, m.PredicateType, m.Submitter = e.Header.Content, h.Kind, h.MediaType, h.PredicateType, h.Submitter
 	m.IdempotencyKey, m.AdmissionPolicy, m.Verification, m.PayloadSize = h.IdempotencyKey, h.AdmissionPolicy, h.Verification.Result, h.Payload.Size
-	for _, s := range h.Subjects {
-		m.Subjects = append(m.Subjects, &munimentv1.Subject{Name: s.Name, Digest: s.Digest})
+	m.VerificationReason, m.VerificationFormat, m.TrustedRoot = h.Verification.Reason, h.Verification.Format, h.Verification.TrustedRoot
+	m.Subjects, m.Materials, m.Controls, m.Attributes = subjectMessages(h.Subjects), subjectMessages(h.Materials), h.Controls, h.Attributes
+	if a := h.Admission; a != nil {
+		m.Admission = &munimentv1.Admission{Result: a.Result, Rule: a.Rule, Reason: a.Reason}
+	}
+	if x := h.External; x != nil {
+		m.External = &munimentv1.External{Digest: x.Digest, Size: x.Size, Location: x.Location, MediaType: x.MediaType}
 	}
 	for _, s := range h.Signers {
 		m.Signers = append(m.Signers, &munimentv1.Signer{Identity: s.Identity, Issuer: s.Issuer, KeyId: s.KeyID})
 	}
 	return m, nil
+}
+
+func subjectMessages(all []receipt.Subject) []*munimentv1.Subject {
+	var out []*munimentv1.Subject
+	for _, s := range all {
+		out = append(out, &munimentv1.Subject{Name: s.Name, Digest: s.Digest})
+	}
+	return out
 }
 
 func (s *service) GetReceipt(ctx context.Context, req *connect.Request[munimentv1.GetReceiptRequest]) (*connect.Response[munimentv1.GetReceiptResponse], error) {

@@ -1,7 +1,11 @@
 package ingest
 
 import (
+	"regexp"
+	"strings"
 	"testing"
+	"time"
+	"unicode/utf8"
 
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/dsse"
@@ -25,6 +29,7 @@ func checkContents(t *testing.T, c contents) {
 	t.Helper()
 	h := &receipt.Header{
 		Origin: "log", Tenant: "acme", Kind: "attestation", MediaType: c.mediaType, Subjects: c.subjects, PredicateType: c.predicateType, Signers: c.signers,
+		Materials: c.materials, Controls: c.controls, Attributes: c.attributes,
 		Submitter: "token:acme", Verification: receipt.Verification{Result: receipt.Unverified},
 	}
 	b, err := h.AppendJSON(nil)
@@ -44,7 +49,7 @@ func FuzzAttestation(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, mediaType string, payload []byte) {
 		is := recognise(payload)
-		c, err := readAttestation(mediaType, payload)
+		c, err := readAttestation(mediaType, payload, time.Time{})
 		if err != nil {
 			return
 		}
@@ -88,11 +93,46 @@ func FuzzBundle(f *testing.F) {
 	})
 }
 
-func FuzzBackfillCheckpoint(f *testing.F) {
-	f.Add([]byte(`{"entity":"Asset","checkpoint":"50%","acaScore":0.96,"ts":"2026-04-19T12:00Z","rollbackReady":true}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if c, err := kinds["backfill-checkpoint"].read("", data); err == nil {
+// FuzzTyped reads documents as each of the typed kinds.
+func FuzzTyped(f *testing.F) {
+	for name, example := range examples(f) {
+		f.Add(name, example)
+	}
+	f.Fuzz(func(t *testing.T, name string, data []byte) {
+		k, ok := kinds[name]
+		if !ok || name == "attestation" {
+			return
+		}
+		if c, err := k.read("", data, exampleTime); err == nil {
 			checkContents(t, c)
+		}
+	})
+}
+
+// FuzzGlob compares the matcher with the same pattern as a regular expression.
+func FuzzGlob(f *testing.F) {
+	f.Add("registry.acme.example/**:1.7.*", "registry.acme.example/a/b:1.7.2")
+	f.Add("a*b", "a/b")
+	f.Add("**", "")
+	f.Fuzz(func(t *testing.T, glob, name string) {
+		if checkGlob(glob) != nil || !utf8.ValidString(glob) || !utf8.ValidString(name) {
+			return
+		}
+		var pattern strings.Builder
+		for i, part := range strings.Split(glob, "**") {
+			if i > 0 {
+				pattern.WriteString(".*")
+			}
+			for j, p := range strings.Split(part, "*") {
+				if j > 0 {
+					pattern.WriteString("[^/]*")
+				}
+				pattern.WriteString(regexp.QuoteMeta(p))
+			}
+		}
+		want := regexp.MustCompile(`(?s)\A` + pattern.String() + `\z`).MatchString(name)
+		if got := matchGlob(glob, name); got != want {
+			t.Errorf("matchGlob(%q, %q) = %t", glob, name, got)
 		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/receipt"
@@ -44,7 +45,8 @@ type Submitter struct {
 // An Ingester takes submissions for one log.
 type Ingester struct {
 	Ledger     *ledger.Ledger
-	MaxPayload int64 // bytes
+	MaxPayload int64            // bytes
+	Now        func() time.Time // nil: time.Now
 }
 
 // Append records the submissions in their order and returns a result for each. A submission that is wrong gets a *FieldError in its
@@ -77,6 +79,14 @@ func (in *Ingester) Append(ctx context.Context, who Submitter, subs []Submission
 
 // draft checks a submission and makes an entry of it.
 func (in *Ingester) draft(who Submitter, s *Submission) (ledger.Draft, error) {
+	if WrittenByLog(s.Kind) {
+		return ledger.Draft{}, fieldErrorf("kind", "entries of kind %s are recorded by the server alone; submit one of %s", s.Kind, strings.Join(clientKinds(), ", "))
+	}
+	return in.entry(who, s)
+}
+
+// entry is draft for all kinds.
+func (in *Ingester) entry(who Submitter, s *Submission) (ledger.Draft, error) {
 	c, err := in.read(s)
 	if err != nil {
 		var f *FieldError
@@ -89,7 +99,7 @@ func (in *Ingester) draft(who Submitter, s *Submission) (ledger.Draft, error) {
 	d.LinkSalt, d.Opening.Salt, d.Payload.Salt = receipt.NewSalts()
 	d.Header = &receipt.Header{
 		Origin: in.Ledger.Origin(), Tenant: who.Tenant, Kind: s.Kind, MediaType: c.mediaType, Subjects: c.subjects, PredicateType: c.predicateType,
-		Signers: c.signers, Submitter: who.Identity, IdempotencyKey: s.IdempotencyKey, Verification: receipt.Verification{Result: receipt.Unverified},
+		Signers: c.signers, Materials: c.materials, Controls: c.controls, Attributes: c.attributes, Submitter: who.Identity, IdempotencyKey: s.IdempotencyKey, Verification: receipt.Verification{Result: receipt.Unverified},
 		Payload: receipt.PayloadRef{Commitment: receipt.Commitment(d.Payload.Salt, s.Payload), Size: uint64(len(s.Payload))},
 	}
 	if d.Opening.Content, err = d.Header.AppendJSON(make([]byte, 0, 768)); err != nil {
@@ -102,9 +112,9 @@ func (in *Ingester) read(s *Submission) (contents, error) {
 	k, ok := kinds[s.Kind]
 	switch {
 	case s.Kind == "":
-		return contents{}, fieldErrorf("kind", "missing; it is one of %s", strings.Join(Kinds(), ", "))
+		return contents{}, fieldErrorf("kind", "missing; it is one of %s", strings.Join(clientKinds(), ", "))
 	case !ok:
-		return contents{}, fieldErrorf("kind", "%q is not a kind; it is one of %s", s.Kind, strings.Join(Kinds(), ", "))
+		return contents{}, fieldErrorf("kind", "%q is not a kind; it is one of %s", s.Kind, strings.Join(clientKinds(), ", "))
 	case len(s.Payload) == 0:
 		return contents{}, fieldErrorf("payload", "empty")
 	case int64(len(s.Payload)) > in.MaxPayload:
@@ -114,5 +124,15 @@ func (in *Ingester) read(s *Submission) (contents, error) {
 	case k.class == evidence && s.IdempotencyKey != "":
 		return contents{}, fieldErrorf("idempotency_key", "not allowed; kind %s is evidence, which is recognised by its content", s.Kind)
 	}
-	return k.read(s.MediaType, s.Payload)
+	if s.Kind != "attestation" && len(s.Payload) > maxTyped && k.author != server {
+		return contents{}, fieldErrorf("payload", "%d bytes, more than the %d that a document of kind %s may have", len(s.Payload), maxTyped, s.Kind)
+	}
+	return k.read(s.MediaType, s.Payload, in.now())
+}
+
+func (in *Ingester) now() time.Time {
+	if in.Now != nil {
+		return in.Now()
+	}
+	return time.Now()
 }

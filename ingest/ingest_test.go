@@ -275,7 +275,7 @@ func TestBackfillCheckpoint(t *testing.T) {
 }
 
 func TestKinds(t *testing.T) {
-	if got := fmt.Sprint(Kinds()); got != "[attestation backfill-checkpoint]" {
+	if got := fmt.Sprint(Kinds()); got != "[attestation backfill-checkpoint config control erasure exception export-manifest finding gate-decision inventory metric-snapshot triage-action verification-report]" {
 		t.Errorf("kinds: %s", got)
 	}
 	if IsEvent("attestation") || !IsEvent("backfill-checkpoint") || IsEvent("gossip") {

@@ -23,6 +23,10 @@ type Filter struct {
 	Subject       string // algorithm:value
 	PredicateType string
 	Signer        string // identity or key ID
+	Submitter     string
+	Control       string
+	Attribute     string // name=value
+	Material      string // algorithm:value
 	From, To      time.Time
 }
 
@@ -48,6 +52,10 @@ const (
 	subjectField
 	predicateField
 	signerField
+	submitterField
+	controlField
+	attributeField
+	materialField
 )
 
 func term(stream receipt.Hash, field byte, value string) store.Term {
@@ -84,19 +92,48 @@ func headerTerms(stream receipt.Hash, h *receipt.Header) []store.Term {
 			add(subjectField, alg+":"+v)
 		}
 	}
+	for _, m := range h.Materials {
+		for alg, v := range m.Digest {
+			add(materialField, alg+":"+v)
+		}
+	}
+	add(submitterField, h.Submitter)
+	for _, c := range h.Controls {
+		add(controlField, c)
+	}
+	for name, v := range h.Attributes {
+		add(attributeField, receipt.AttributeName(name)+"="+v)
+	}
 	slices.SortFunc(terms, func(a, b store.Term) int { return bytes.Compare(a[:], b[:]) })
 	return slices.Compact(terms)
 }
 
+// A criterion is one field of a filter that is set.
+type criterion struct {
+	field byte
+	value string
+	has   func(h *receipt.Header, value string) bool
+}
+
+// criteria returns what is set, the most telling first.
+func (f *Filter) criteria() []criterion {
+	all := [...]criterion{
+		{subjectField, f.Subject, (*receipt.Header).HasSubject},
+		{materialField, f.Material, (*receipt.Header).HasMaterial},
+		{attributeField, f.Attribute, (*receipt.Header).HasAttribute},
+		{signerField, f.Signer, (*receipt.Header).HasSigner},
+		{controlField, f.Control, func(h *receipt.Header, v string) bool { return slices.Contains(h.Controls, v) }},
+		{predicateField, f.PredicateType, func(h *receipt.Header, v string) bool { return h.PredicateType == v }},
+		{submitterField, f.Submitter, func(h *receipt.Header, v string) bool { return h.Submitter == v }},
+		{kindField, f.Kind, func(h *receipt.Header, v string) bool { return h.Kind == v }},
+	}
+	return slices.DeleteFunc(all[:], func(c criterion) bool { return c.value == "" })
+}
+
 func (f *Filter) terms(stream receipt.Hash) []store.Term {
 	var terms []store.Term
-	for _, x := range []struct {
-		field byte
-		value string
-	}{{subjectField, f.Subject}, {signerField, f.Signer}, {predicateField, f.PredicateType}, {kindField, f.Kind}} {
-		if x.value != "" {
-			terms = append(terms, term(stream, x.field, x.value))
-		}
+	for _, c := range f.criteria() {
+		terms = append(terms, term(stream, c.field, c.value))
 	}
 	if len(terms) == 0 {
 		terms = append(terms, streamTerm(stream))
@@ -106,7 +143,8 @@ func (f *Filter) terms(stream receipt.Hash) []store.Term {
 
 // match looks at the header itself, since a term is a truncated hash. Times are regarded elsewhere.
 func (f *Filter) match(e *Entry) (bool, error) {
-	if f.Kind == "" && f.Subject == "" && f.PredicateType == "" && f.Signer == "" {
+	criteria := f.criteria()
+	if len(criteria) == 0 {
 		return true, nil
 	}
 	if e.Header == nil {
@@ -116,8 +154,7 @@ func (f *Filter) match(e *Entry) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("entry %d: %w", e.Index, err)
 	}
-	return (f.Kind == "" || h.Kind == f.Kind) && (f.PredicateType == "" || h.PredicateType == f.PredicateType) &&
-		(f.Subject == "" || h.HasSubject(f.Subject)) && (f.Signer == "" || h.HasSigner(f.Signer)), nil
+	return !slices.ContainsFunc(criteria, func(c criterion) bool { return !c.has(h, c.value) }), nil
 }
 
 // maxPageBytes ends a page early, so that large headers don't fill the memory.
@@ -304,8 +341,10 @@ const tokenSize = 8 + 12
 
 func queryHash(q Query, s *Stream) []byte {
 	h := sha256.New()
-	fmt.Fprintf(h, "%x %q %q %q %q %d %d %t", s.ID, q.Filter.Kind, q.Filter.Subject, q.Filter.PredicateType, q.Filter.Signer,
-		q.Filter.From.UnixNano(), q.Filter.To.UnixNano(), q.OldestFirst)
+	fmt.Fprintf(h, "%x %d %d %t", s.ID, q.Filter.From.UnixNano(), q.Filter.To.UnixNano(), q.OldestFirst)
+	for _, c := range q.Filter.criteria() {
+		fmt.Fprintf(h, " %d %q", c.field, c.value)
+	}
 	return h.Sum(nil)[:tokenSize-8]
 }
 

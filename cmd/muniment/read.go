@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -103,10 +105,28 @@ func entryText(e *munimentv1.Entry) string {
 	for _, s := range e.Subjects {
 		line("subject", strings.TrimSpace(s.Name+" "+digests(s)))
 	}
-	for _, s := range e.Signers {
-		line("signer (claim)", strings.TrimSpace(s.Identity+s.KeyId+" "+s.Issuer))
+	for _, s := range e.Materials {
+		line("material", strings.TrimSpace(s.Name+" "+digests(s)))
 	}
-	line("verification", e.Verification)
+	signer := "signer (claim)"
+	if e.Verification == receipt.Verified {
+		signer = "signer"
+	}
+	for _, s := range e.Signers {
+		line(signer, strings.TrimSpace(s.Identity+s.KeyId+" "+s.Issuer))
+	}
+	line("verification", because(e.Verification, e.VerificationReason))
+	line("trusted root", e.TrustedRoot)
+	if e.Admission != nil {
+		line("admission", because(strings.TrimSpace(e.Admission.Result+" "+e.Admission.Rule), e.Admission.Reason))
+	}
+	line("policy", e.AdmissionPolicy)
+	for _, c := range e.Controls {
+		line("control", c)
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.Attributes)) {
+		line("  "+name, e.Attributes[name])
+	}
 	line("submitter", e.Submitter)
 	line("event", e.IdempotencyKey)
 	line("payload", fmt.Sprintf("%d bytes", e.PayloadSize))
@@ -114,10 +134,18 @@ func entryText(e *munimentv1.Entry) string {
 	return b.String()
 }
 
+// because adds a reason, if there is one.
+func because(what, reason string) string {
+	if reason == "" {
+		return what
+	}
+	return what + ": " + reason
+}
+
 func digests(s *munimentv1.Subject) string {
 	var all []string
-	for alg, v := range s.Digest {
-		all = append(all, alg+":"+v)
+	for _, alg := range slices.Sorted(maps.Keys(s.Digest)) {
+		all = append(all, alg+":"+s.Digest[alg])
 	}
 	return strings.Join(all, " ")
 }
@@ -128,10 +156,15 @@ type filterFlags struct {
 	Subject       string `help:"Only entries about this artifact." placeholder:"sha256:…"`
 	PredicateType string `help:"Only this in-toto predicate type." placeholder:"URI"`
 	Signer        string `help:"Only this signer: identity or key ID." placeholder:"ID"`
+	Submitter     string `help:"Only what this identity has submitted." placeholder:"ID"`
+	Control       string `help:"Only entries about this control." placeholder:"ID"`
+	Attribute     string `help:"Only entries with this attribute, such as incident=INC-2041." placeholder:"NAME=VALUE"`
+	Material      string `help:"Only what was made from this artifact, or contains it." placeholder:"sha256:…"`
 }
 
 func (f *filterFlags) message() *munimentv1.Filter {
-	return &munimentv1.Filter{Kind: f.Kind, Subject: f.Subject, PredicateType: f.PredicateType, Signer: f.Signer}
+	return &munimentv1.Filter{Kind: f.Kind, Subject: f.Subject, PredicateType: f.PredicateType, Signer: f.Signer,
+		Submitter: f.Submitter, Control: f.Control, Attribute: f.Attribute, Material: f.Material}
 }
 
 type listCmd struct {
@@ -150,6 +183,9 @@ func (listCmd) Help() string {
 Examples:
   muniment list
   muniment list --subject sha256:2cf24dba… --predicate-type https://slsa.dev/provenance/v1
+  muniment list --kind exception --control VULN-CRITICAL-0
+  muniment list --attribute incident=INC-2041
+  muniment list --material sha256:2cf24dba…
   muniment list --signer ci@acme.example --from 2026-11-01T00:00:00Z --oldest --limit 0 --json`
 }
 

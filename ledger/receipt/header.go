@@ -388,3 +388,28 @@ func hasDigest(all []Subject, digest string) bool {
 func (h *Header) HasSigner(name string) bool {
 	return slices.ContainsFunc(h.Signers, func(s Signer) bool { return s.Identity == name || s.KeyID == name })
 }
+
+// HasAttribute says whether the header has an attribute, in the form name=value.
+func (h *Header) HasAttribute(attribute string) bool {
+	for name, v := range h.Attributes {
+		if AttributeName(name)+"="+v == attribute {
+			return true
+		}
+	}
+	return false
+}
+
+// AttributeName returns the name by which an attribute is searched for. Several values of one name are members name.1, name.2, and so on, of the
+// header; such a name has letters only.
+func AttributeName(member string) string {
+	name, number, ok := strings.Cut(member, ".")
+	if !ok || name == "" || number == "" || strings.Trim(number, "0123456789") != "" {
+		return member
+	}
+	for i := range len(name) {
+		if c := name[i] | 0x20; c < 'a' || c > 'z' {
+			return member
+		}
+	}
+	return name
+}

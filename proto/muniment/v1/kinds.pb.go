@@ -12,6 +12,8 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	structpb "google.golang.org/protobuf/types/known/structpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -105,11 +107,1715 @@ func (x *BackfillCheckpoint) GetRollbackReady() bool {
 	return false
 }
 
+// An artifact by its digests, as in an in-toto ResourceDescriptor.
+type Artifact struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Algorithm to value, such as sha256 to 64 lowercase hexadecimal digits.
+	Digest        map[string]string `protobuf:"bytes,2,rep,name=digest,proto3" json:"digest,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Artifact) Reset() {
+	*x = Artifact{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Artifact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Artifact) ProtoMessage() {}
+
+func (x *Artifact) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Artifact.ProtoReflect.Descriptor instead.
+func (*Artifact) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Artifact) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Artifact) GetDigest() map[string]string {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+// What left the company's hands: files, where they may be, under which licences, at which cost to privacy.
+type ExportManifest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names the export.
+	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Created *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=created,proto3" json:"created,omitempty"`
+	Files   []*ExportFile          `protobuf:"bytes,3,rep,name=files,proto3" json:"files,omitempty"`
+	// Where the files may be: ISO 3166 codes or names of cloud regions.
+	ResidencyRegions []string `protobuf:"bytes,4,rep,name=residency_regions,json=residencyRegions,proto3" json:"residency_regions,omitempty"`
+	// SPDX licence expressions.
+	Licenses []string `protobuf:"bytes,5,rep,name=licenses,proto3" json:"licenses,omitempty"`
+	// If the export is differentially private.
+	PrivacyBudget *PrivacyBudget `protobuf:"bytes,6,opt,name=privacy_budget,json=privacyBudget,proto3" json:"privacy_budget,omitempty"`
+	// What the files were made from.
+	Sources []*Artifact `protobuf:"bytes,7,rep,name=sources,proto3" json:"sources,omitempty"`
+	// The controls that the export is about.
+	Controls      []string `protobuf:"bytes,8,rep,name=controls,proto3" json:"controls,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportManifest) Reset() {
+	*x = ExportManifest{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportManifest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportManifest) ProtoMessage() {}
+
+func (x *ExportManifest) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportManifest.ProtoReflect.Descriptor instead.
+func (*ExportManifest) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ExportManifest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ExportManifest) GetCreated() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Created
+	}
+	return nil
+}
+
+func (x *ExportManifest) GetFiles() []*ExportFile {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+func (x *ExportManifest) GetResidencyRegions() []string {
+	if x != nil {
+		return x.ResidencyRegions
+	}
+	return nil
+}
+
+func (x *ExportManifest) GetLicenses() []string {
+	if x != nil {
+		return x.Licenses
+	}
+	return nil
+}
+
+func (x *ExportManifest) GetPrivacyBudget() *PrivacyBudget {
+	if x != nil {
+		return x.PrivacyBudget
+	}
+	return nil
+}
+
+func (x *ExportManifest) GetSources() []*Artifact {
+	if x != nil {
+		return x.Sources
+	}
+	return nil
+}
+
+func (x *ExportManifest) GetControls() []string {
+	if x != nil {
+		return x.Controls
+	}
+	return nil
+}
+
+type ExportFile struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Path  string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// As in Artifact.
+	Digest    map[string]string `protobuf:"bytes,2,rep,name=digest,proto3" json:"digest,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	SizeBytes *uint64           `protobuf:"varint,3,opt,name=size_bytes,json=sizeBytes,proto3,oneof" json:"size_bytes,omitempty"`
+	// Rows, lines or documents in the file.
+	Records       *uint64 `protobuf:"varint,4,opt,name=records,proto3,oneof" json:"records,omitempty"`
+	MediaType     string  `protobuf:"bytes,5,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportFile) Reset() {
+	*x = ExportFile{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportFile) ProtoMessage() {}
+
+func (x *ExportFile) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportFile.ProtoReflect.Descriptor instead.
+func (*ExportFile) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ExportFile) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ExportFile) GetDigest() map[string]string {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+func (x *ExportFile) GetSizeBytes() uint64 {
+	if x != nil && x.SizeBytes != nil {
+		return *x.SizeBytes
+	}
+	return 0
+}
+
+func (x *ExportFile) GetRecords() uint64 {
+	if x != nil && x.Records != nil {
+		return *x.Records
+	}
+	return 0
+}
+
+func (x *ExportFile) GetMediaType() string {
+	if x != nil {
+		return x.MediaType
+	}
+	return ""
+}
+
+// Differential privacy: the loss that is allowed, and what of it is used.
+type PrivacyBudget struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ε of this export.
+	Epsilon *float64 `protobuf:"fixed64,1,opt,name=epsilon,proto3,oneof" json:"epsilon,omitempty"`
+	// ε of all exports so far, with this one.
+	Spent *float64 `protobuf:"fixed64,2,opt,name=spent,proto3,oneof" json:"spent,omitempty"`
+	// ε that all exports together may have.
+	Budget        *float64 `protobuf:"fixed64,3,opt,name=budget,proto3,oneof" json:"budget,omitempty"`
+	Delta         *float64 `protobuf:"fixed64,4,opt,name=delta,proto3,oneof" json:"delta,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PrivacyBudget) Reset() {
+	*x = PrivacyBudget{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PrivacyBudget) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PrivacyBudget) ProtoMessage() {}
+
+func (x *PrivacyBudget) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PrivacyBudget.ProtoReflect.Descriptor instead.
+func (*PrivacyBudget) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *PrivacyBudget) GetEpsilon() float64 {
+	if x != nil && x.Epsilon != nil {
+		return *x.Epsilon
+	}
+	return 0
+}
+
+func (x *PrivacyBudget) GetSpent() float64 {
+	if x != nil && x.Spent != nil {
+		return *x.Spent
+	}
+	return 0
+}
+
+func (x *PrivacyBudget) GetBudget() float64 {
+	if x != nil && x.Budget != nil {
+		return *x.Budget
+	}
+	return 0
+}
+
+func (x *PrivacyBudget) GetDelta() float64 {
+	if x != nil && x.Delta != nil {
+		return *x.Delta
+	}
+	return 0
+}
+
+// Something that a person or a program did about an incident.
+type TriageAction struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Incident string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	Playbook string                 `protobuf:"bytes,2,opt,name=playbook,proto3" json:"playbook,omitempty"`
+	// What was done, in the playbook's words.
+	Action     string           `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
+	Parameters *structpb.Struct `protobuf:"bytes,4,opt,name=parameters,proto3" json:"parameters,omitempty"`
+	Result     string           `protobuf:"bytes,5,opt,name=result,proto3" json:"result,omitempty"`
+	Detail     string           `protobuf:"bytes,6,opt,name=detail,proto3" json:"detail,omitempty"`
+	Undo       *UndoAction      `protobuf:"bytes,7,opt,name=undo,proto3" json:"undo,omitempty"`
+	// There is no way back.
+	Irreversible bool         `protobuf:"varint,8,opt,name=irreversible,proto3" json:"irreversible,omitempty"`
+	Correlation  *Correlation `protobuf:"bytes,9,opt,name=correlation,proto3" json:"correlation,omitempty"`
+	// Who acted: a person or a program.
+	Actor    string                 `protobuf:"bytes,10,opt,name=actor,proto3" json:"actor,omitempty"`
+	Started  *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=started,proto3" json:"started,omitempty"`
+	Finished *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=finished,proto3" json:"finished,omitempty"`
+	// The artifacts that were acted on.
+	Subjects      []*Artifact `protobuf:"bytes,13,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TriageAction) Reset() {
+	*x = TriageAction{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TriageAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TriageAction) ProtoMessage() {}
+
+func (x *TriageAction) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TriageAction.ProtoReflect.Descriptor instead.
+func (*TriageAction) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *TriageAction) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *TriageAction) GetPlaybook() string {
+	if x != nil {
+		return x.Playbook
+	}
+	return ""
+}
+
+func (x *TriageAction) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *TriageAction) GetParameters() *structpb.Struct {
+	if x != nil {
+		return x.Parameters
+	}
+	return nil
+}
+
+func (x *TriageAction) GetResult() string {
+	if x != nil {
+		return x.Result
+	}
+	return ""
+}
+
+func (x *TriageAction) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *TriageAction) GetUndo() *UndoAction {
+	if x != nil {
+		return x.Undo
+	}
+	return nil
+}
+
+func (x *TriageAction) GetIrreversible() bool {
+	if x != nil {
+		return x.Irreversible
+	}
+	return false
+}
+
+func (x *TriageAction) GetCorrelation() *Correlation {
+	if x != nil {
+		return x.Correlation
+	}
+	return nil
+}
+
+func (x *TriageAction) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *TriageAction) GetStarted() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Started
+	}
+	return nil
+}
+
+func (x *TriageAction) GetFinished() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Finished
+	}
+	return nil
+}
+
+func (x *TriageAction) GetSubjects() []*Artifact {
+	if x != nil {
+		return x.Subjects
+	}
+	return nil
+}
+
+// The action that undoes another.
+type UndoAction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Action        string                 `protobuf:"bytes,1,opt,name=action,proto3" json:"action,omitempty"`
+	Parameters    *structpb.Struct       `protobuf:"bytes,2,opt,name=parameters,proto3" json:"parameters,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndoAction) Reset() {
+	*x = UndoAction{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndoAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndoAction) ProtoMessage() {}
+
+func (x *UndoAction) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndoAction.ProtoReflect.Descriptor instead.
+func (*UndoAction) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *UndoAction) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *UndoAction) GetParameters() *structpb.Struct {
+	if x != nil {
+		return x.Parameters
+	}
+	return nil
+}
+
+// What else is known about the same incident.
+type Correlation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// W3C trace IDs: 32 lowercase hexadecimal digits.
+	Traces        []string `protobuf:"bytes,1,rep,name=traces,proto3" json:"traces,omitempty"`
+	Alerts        []string `protobuf:"bytes,2,rep,name=alerts,proto3" json:"alerts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Correlation) Reset() {
+	*x = Correlation{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Correlation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Correlation) ProtoMessage() {}
+
+func (x *Correlation) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Correlation.ProtoReflect.Descriptor instead.
+func (*Correlation) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Correlation) GetTraces() []string {
+	if x != nil {
+		return x.Traces
+	}
+	return nil
+}
+
+func (x *Correlation) GetAlerts() []string {
+	if x != nil {
+		return x.Alerts
+	}
+	return nil
+}
+
+// A control does not apply to something, until a time.
+type Exception struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names the exception.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The control that is excepted from.
+	Control   string          `protobuf:"bytes,2,opt,name=control,proto3" json:"control,omitempty"`
+	Scope     *ExceptionScope `protobuf:"bytes,3,opt,name=scope,proto3" json:"scope,omitempty"`
+	Reason    string          `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Requester string          `protobuf:"bytes,5,opt,name=requester,proto3" json:"requester,omitempty"`
+	Approver  string          `protobuf:"bytes,6,opt,name=approver,proto3" json:"approver,omitempty"`
+	// When it ends; in the future when it is submitted.
+	Expires       *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=expires,proto3" json:"expires,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Exception) Reset() {
+	*x = Exception{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Exception) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Exception) ProtoMessage() {}
+
+func (x *Exception) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Exception.ProtoReflect.Descriptor instead.
+func (*Exception) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Exception) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Exception) GetControl() string {
+	if x != nil {
+		return x.Control
+	}
+	return ""
+}
+
+func (x *Exception) GetScope() *ExceptionScope {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
+func (x *Exception) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Exception) GetRequester() string {
+	if x != nil {
+		return x.Requester
+	}
+	return ""
+}
+
+func (x *Exception) GetApprover() string {
+	if x != nil {
+		return x.Approver
+	}
+	return ""
+}
+
+func (x *Exception) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
+// What an exception is for.
+type ExceptionScope struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Subjects []*Artifact            `protobuf:"bytes,1,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	// Names of artifacts: * stands for any characters but /, ** for any at all.
+	Globs         []string `protobuf:"bytes,2,rep,name=globs,proto3" json:"globs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExceptionScope) Reset() {
+	*x = ExceptionScope{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExceptionScope) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExceptionScope) ProtoMessage() {}
+
+func (x *ExceptionScope) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExceptionScope.ProtoReflect.Descriptor instead.
+func (*ExceptionScope) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ExceptionScope) GetSubjects() []*Artifact {
+	if x != nil {
+		return x.Subjects
+	}
+	return nil
+}
+
+func (x *ExceptionScope) GetGlobs() []string {
+	if x != nil {
+		return x.Globs
+	}
+	return nil
+}
+
+// Something that is wrong with an artifact, or was.
+type Finding struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names the finding, such as the identifier of a vulnerability or of a scanner's rule.
+	Id       string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Title    string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	Severity string `protobuf:"bytes,3,opt,name=severity,proto3" json:"severity,omitempty"`
+	Status   string `protobuf:"bytes,4,opt,name=status,proto3" json:"status,omitempty"`
+	// What found it.
+	Source   string                 `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
+	Detected *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=detected,proto3" json:"detected,omitempty"`
+	Subjects []*Artifact            `protobuf:"bytes,7,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	// The controls that it counts against.
+	Controls []string `protobuf:"bytes,8,rep,name=controls,proto3" json:"controls,omitempty"`
+	// Where in the artifact: a package URL, a file, a line.
+	Location    string `protobuf:"bytes,9,opt,name=location,proto3" json:"location,omitempty"`
+	Description string `protobuf:"bytes,10,opt,name=description,proto3" json:"description,omitempty"`
+	// CVSS base score.
+	Score *float64 `protobuf:"fixed64,11,opt,name=score,proto3,oneof" json:"score,omitempty"`
+	// Other names of the same thing.
+	Aliases       []string `protobuf:"bytes,12,rep,name=aliases,proto3" json:"aliases,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Finding) Reset() {
+	*x = Finding{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Finding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Finding) ProtoMessage() {}
+
+func (x *Finding) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Finding.ProtoReflect.Descriptor instead.
+func (*Finding) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Finding) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Finding) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *Finding) GetSeverity() string {
+	if x != nil {
+		return x.Severity
+	}
+	return ""
+}
+
+func (x *Finding) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *Finding) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Finding) GetDetected() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Detected
+	}
+	return nil
+}
+
+func (x *Finding) GetSubjects() []*Artifact {
+	if x != nil {
+		return x.Subjects
+	}
+	return nil
+}
+
+func (x *Finding) GetControls() []string {
+	if x != nil {
+		return x.Controls
+	}
+	return nil
+}
+
+func (x *Finding) GetLocation() string {
+	if x != nil {
+		return x.Location
+	}
+	return ""
+}
+
+func (x *Finding) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Finding) GetScore() float64 {
+	if x != nil && x.Score != nil {
+		return *x.Score
+	}
+	return 0
+}
+
+func (x *Finding) GetAliases() []string {
+	if x != nil {
+		return x.Aliases
+	}
+	return nil
+}
+
+// A rule that the company holds itself to.
+type Control struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Id          string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Title       string                 `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	State       string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
+	Description string                 `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
+	Owner       string                 `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
+	// What it satisfies in frameworks, such as "NIST SP 800-53: SI-2".
+	Frameworks    []string         `protobuf:"bytes,6,rep,name=frameworks,proto3" json:"frameworks,omitempty"`
+	Parameters    *structpb.Struct `protobuf:"bytes,7,opt,name=parameters,proto3" json:"parameters,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Control) Reset() {
+	*x = Control{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Control) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Control) ProtoMessage() {}
+
+func (x *Control) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Control.ProtoReflect.Descriptor instead.
+func (*Control) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Control) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Control) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *Control) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Control) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Control) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Control) GetFrameworks() []string {
+	if x != nil {
+		return x.Frameworks
+	}
+	return nil
+}
+
+func (x *Control) GetParameters() *structpb.Struct {
+	if x != nil {
+		return x.Parameters
+	}
+	return nil
+}
+
+// What a gate said about artifacts.
+type GateDecision struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Gate     string                 `protobuf:"bytes,1,opt,name=gate,proto3" json:"gate,omitempty"`
+	Decision string                 `protobuf:"bytes,2,opt,name=decision,proto3" json:"decision,omitempty"`
+	Subjects []*Artifact            `protobuf:"bytes,3,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	Decided  *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=decided,proto3" json:"decided,omitempty"`
+	// One for each control that was looked at.
+	Results []*ControlResult `protobuf:"bytes,5,rep,name=results,proto3" json:"results,omitempty"`
+	// Size of the published tree that the decision was made from.
+	TreeSize      *uint64 `protobuf:"varint,6,opt,name=tree_size,json=treeSize,proto3,oneof" json:"tree_size,omitempty"`
+	Environment   string  `protobuf:"bytes,7,opt,name=environment,proto3" json:"environment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GateDecision) Reset() {
+	*x = GateDecision{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GateDecision) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GateDecision) ProtoMessage() {}
+
+func (x *GateDecision) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GateDecision.ProtoReflect.Descriptor instead.
+func (*GateDecision) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *GateDecision) GetGate() string {
+	if x != nil {
+		return x.Gate
+	}
+	return ""
+}
+
+func (x *GateDecision) GetDecision() string {
+	if x != nil {
+		return x.Decision
+	}
+	return ""
+}
+
+func (x *GateDecision) GetSubjects() []*Artifact {
+	if x != nil {
+		return x.Subjects
+	}
+	return nil
+}
+
+func (x *GateDecision) GetDecided() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Decided
+	}
+	return nil
+}
+
+func (x *GateDecision) GetResults() []*ControlResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *GateDecision) GetTreeSize() uint64 {
+	if x != nil && x.TreeSize != nil {
+		return *x.TreeSize
+	}
+	return 0
+}
+
+func (x *GateDecision) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+// What came of one control.
+type ControlResult struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Control string                 `protobuf:"bytes,1,opt,name=control,proto3" json:"control,omitempty"`
+	Result  string                 `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"`
+	Reason  string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Indexes of the entries that it rests on.
+	Entries       []uint64 `protobuf:"varint,4,rep,packed,name=entries,proto3" json:"entries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ControlResult) Reset() {
+	*x = ControlResult{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ControlResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ControlResult) ProtoMessage() {}
+
+func (x *ControlResult) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ControlResult.ProtoReflect.Descriptor instead.
+func (*ControlResult) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ControlResult) GetControl() string {
+	if x != nil {
+		return x.Control
+	}
+	return ""
+}
+
+func (x *ControlResult) GetResult() string {
+	if x != nil {
+		return x.Result
+	}
+	return ""
+}
+
+func (x *ControlResult) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ControlResult) GetEntries() []uint64 {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+// What runs where.
+type Inventory struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where, such as "production/eu-central-1".
+	Environment string                 `protobuf:"bytes,1,opt,name=environment,proto3" json:"environment,omitempty"`
+	Observed    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=observed,proto3" json:"observed,omitempty"`
+	// What observed it.
+	Source        string           `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	Items         []*InventoryItem `protobuf:"bytes,4,rep,name=items,proto3" json:"items,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Inventory) Reset() {
+	*x = Inventory{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Inventory) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Inventory) ProtoMessage() {}
+
+func (x *Inventory) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Inventory.ProtoReflect.Descriptor instead.
+func (*Inventory) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Inventory) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *Inventory) GetObserved() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Observed
+	}
+	return nil
+}
+
+func (x *Inventory) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Inventory) GetItems() []*InventoryItem {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+type InventoryItem struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Artifact *Artifact              `protobuf:"bytes,1,opt,name=artifact,proto3" json:"artifact,omitempty"`
+	// What runs it, such as a deployment's name.
+	Workload      string  `protobuf:"bytes,2,opt,name=workload,proto3" json:"workload,omitempty"`
+	Replicas      *uint32 `protobuf:"varint,3,opt,name=replicas,proto3,oneof" json:"replicas,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InventoryItem) Reset() {
+	*x = InventoryItem{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InventoryItem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InventoryItem) ProtoMessage() {}
+
+func (x *InventoryItem) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InventoryItem.ProtoReflect.Descriptor instead.
+func (*InventoryItem) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *InventoryItem) GetArtifact() *Artifact {
+	if x != nil {
+		return x.Artifact
+	}
+	return nil
+}
+
+func (x *InventoryItem) GetWorkload() string {
+	if x != nil {
+		return x.Workload
+	}
+	return ""
+}
+
+func (x *InventoryItem) GetReplicas() uint32 {
+	if x != nil && x.Replicas != nil {
+		return *x.Replicas
+	}
+	return 0
+}
+
+// What a service's measurements were over a window of time.
+type MetricSnapshot struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Service string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Window  *MetricWindow          `protobuf:"bytes,2,opt,name=window,proto3" json:"window,omitempty"`
+	Metrics []*Metric              `protobuf:"bytes,3,rep,name=metrics,proto3" json:"metrics,omitempty"`
+	// The artifacts that were running.
+	Subjects []*Artifact `protobuf:"bytes,4,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	// The controls that it is evidence for.
+	Controls      []string `protobuf:"bytes,5,rep,name=controls,proto3" json:"controls,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetricSnapshot) Reset() {
+	*x = MetricSnapshot{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetricSnapshot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetricSnapshot) ProtoMessage() {}
+
+func (x *MetricSnapshot) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetricSnapshot.ProtoReflect.Descriptor instead.
+func (*MetricSnapshot) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *MetricSnapshot) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *MetricSnapshot) GetWindow() *MetricWindow {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
+func (x *MetricSnapshot) GetMetrics() []*Metric {
+	if x != nil {
+		return x.Metrics
+	}
+	return nil
+}
+
+func (x *MetricSnapshot) GetSubjects() []*Artifact {
+	if x != nil {
+		return x.Subjects
+	}
+	return nil
+}
+
+func (x *MetricSnapshot) GetControls() []string {
+	if x != nil {
+		return x.Controls
+	}
+	return nil
+}
+
+type MetricWindow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetricWindow) Reset() {
+	*x = MetricWindow{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetricWindow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetricWindow) ProtoMessage() {}
+
+func (x *MetricWindow) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetricWindow.ProtoReflect.Descriptor instead.
+func (*MetricWindow) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *MetricWindow) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *MetricWindow) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+type Metric struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Such as "latency_p99" or "cache_hit_ratio".
+	Name  string   `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value *float64 `protobuf:"fixed64,2,opt,name=value,proto3,oneof" json:"value,omitempty"`
+	// Such as "ms", "ratio" or "1/s".
+	Unit string `protobuf:"bytes,3,opt,name=unit,proto3" json:"unit,omitempty"`
+	// How many observations it is made of.
+	Samples       *uint64 `protobuf:"varint,4,opt,name=samples,proto3,oneof" json:"samples,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Metric) Reset() {
+	*x = Metric{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Metric) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Metric) ProtoMessage() {}
+
+func (x *Metric) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Metric.ProtoReflect.Descriptor instead.
+func (*Metric) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Metric) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Metric) GetValue() float64 {
+	if x != nil && x.Value != nil {
+		return *x.Value
+	}
+	return 0
+}
+
+func (x *Metric) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *Metric) GetSamples() uint64 {
+	if x != nil && x.Samples != nil {
+		return *x.Samples
+	}
+	return 0
+}
+
+// What a tenant's software found when it verified receipts, if it chooses to say.
+type VerificationReport struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Verdict string                 `protobuf:"bytes,1,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	// Why, for programs, such as "ok" or "tag_mismatch".
+	ReasonCode string `protobuf:"bytes,2,opt,name=reason_code,json=reasonCode,proto3" json:"reason_code,omitempty"`
+	// Of the software that verified.
+	Version string `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	// Which software.
+	Verifier   string                 `protobuf:"bytes,4,opt,name=verifier,proto3" json:"verifier,omitempty"`
+	VerifiedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=verified_at,json=verifiedAt,proto3" json:"verified_at,omitempty"`
+	// The entry whose receipt it was.
+	Index  *uint64 `protobuf:"varint,6,opt,name=index,proto3,oneof" json:"index,omitempty"`
+	Detail string  `protobuf:"bytes,7,opt,name=detail,proto3" json:"detail,omitempty"`
+	// What the verified evidence was about.
+	Subjects      []*Artifact `protobuf:"bytes,8,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerificationReport) Reset() {
+	*x = VerificationReport{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerificationReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerificationReport) ProtoMessage() {}
+
+func (x *VerificationReport) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerificationReport.ProtoReflect.Descriptor instead.
+func (*VerificationReport) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *VerificationReport) GetVerdict() string {
+	if x != nil {
+		return x.Verdict
+	}
+	return ""
+}
+
+func (x *VerificationReport) GetReasonCode() string {
+	if x != nil {
+		return x.ReasonCode
+	}
+	return ""
+}
+
+func (x *VerificationReport) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *VerificationReport) GetVerifier() string {
+	if x != nil {
+		return x.Verifier
+	}
+	return ""
+}
+
+func (x *VerificationReport) GetVerifiedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.VerifiedAt
+	}
+	return nil
+}
+
+func (x *VerificationReport) GetIndex() uint64 {
+	if x != nil && x.Index != nil {
+		return *x.Index
+	}
+	return 0
+}
+
+func (x *VerificationReport) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *VerificationReport) GetSubjects() []*Artifact {
+	if x != nil {
+		return x.Subjects
+	}
+	return nil
+}
+
+// What was erased. Only the server records it.
+type Erasure struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The entry whose openings are gone.
+	Index  *uint64 `protobuf:"varint,1,opt,name=index,proto3,oneof" json:"index,omitempty"`
+	Scope  string  `protobuf:"bytes,2,opt,name=scope,proto3" json:"scope,omitempty"`
+	Reason string  `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Who had it erased, or the retention rule.
+	Actor         string `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Erasure) Reset() {
+	*x = Erasure{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Erasure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Erasure) ProtoMessage() {}
+
+func (x *Erasure) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Erasure.ProtoReflect.Descriptor instead.
+func (*Erasure) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Erasure) GetIndex() uint64 {
+	if x != nil && x.Index != nil {
+		return *x.Index
+	}
+	return 0
+}
+
+func (x *Erasure) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *Erasure) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Erasure) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+// A document that governs the tenant's stream from here on. Only the server records it.
+type Config struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which one, such as "admission-policy" or "trusted-root/public-good": the newest entry of a name counts.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The document, byte for byte; empty when the name is withdrawn.
+	Document string `protobuf:"bytes,2,opt,name=document,proto3" json:"document,omitempty"`
+	// "sha256:" and the lowercase hexadecimal SHA-256 of the document.
+	Digest string `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Why it changed.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Who changed it.
+	Actor         string `protobuf:"bytes,5,opt,name=actor,proto3" json:"actor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Config) Reset() {
+	*x = Config{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Config) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Config) ProtoMessage() {}
+
+func (x *Config) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Config.ProtoReflect.Descriptor instead.
+func (*Config) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Config) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Config) GetDocument() string {
+	if x != nil {
+		return x.Document
+	}
+	return ""
+}
+
+func (x *Config) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *Config) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Config) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
 var File_muniment_v1_kinds_proto protoreflect.FileDescriptor
 
 const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\n" +
-	"\x17muniment/v1/kinds.proto\x12\vmuniment.v1\x1a\x1bbuf/validate/validate.proto\"\x98\x06\n" +
+	"\x17muniment/v1/kinds.proto\x12\vmuniment.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x98\x06\n" +
 	"\x12BackfillCheckpoint\x12*\n" +
 	"\x06entity\x18\x01 \x01(\tB\r\xbaH\n" +
 	"\xc8\x01\x01r\x05\x10\x01\x18\x80\x02H\x00R\x06entity\x88\x01\x01\x12\xdf\x01\n" +
@@ -126,7 +1832,188 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\n" +
 	"_aca_scoreB\x05\n" +
 	"\x03_tsB\x11\n" +
-	"\x0f_rollback_readyB4Z2muniment.dev/muniment/proto/muniment/v1;munimentv1b\x06proto3"
+	"\x0f_rollback_ready\"\x93\x04\n" +
+	"\bArtifact\x12\x1c\n" +
+	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\x04name\x12\xad\x03\n" +
+	"\x06digest\x18\x02 \x03(\v2!.muniment.v1.Artifact.DigestEntryB\xf1\x02\xbaH\xed\x02\xba\x01\xb1\x02\n" +
+	"\x0fartifact.digest\x12Osha256, sha384 and sha512 must have 64, 96 and 128 lowercase hexadecimal digits\x1a\xcc\x01(!('sha256' in this) || this['sha256'].matches('^[0-9a-f]{64}$')) && (!('sha384' in this) || this['sha384'].matches('^[0-9a-f]{96}$')) && (!('sha512' in this) || this['sha512'].matches('^[0-9a-f]{128}$'))\x9a\x015\b\x01\x10\x10\"&r$2\"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$*\ar\x05\x10\x01\x18\x80\x04R\x06digest\x1a9\n" +
+	"\vDigestEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xee\x03\n" +
+	"\x0eExportManifest\x12\x1f\n" +
+	"\x04name\x18\x01 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02R\x04name\x12<\n" +
+	"\acreated\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\acreated\x12:\n" +
+	"\x05files\x18\x03 \x03(\v2\x17.muniment.v1.ExportFileB\v\xbaH\b\x92\x01\x05\b\x01\x10\x80 R\x05files\x12^\n" +
+	"\x11residency_regions\x18\x04 \x03(\tB1\xbaH.\x92\x01+\b\x01\x10@\x18\x01\"#r!2\x1f^[A-Za-z0-9][A-Za-z0-9-]{0,62}$R\x10residencyRegions\x121\n" +
+	"\blicenses\x18\x05 \x03(\tB\x15\xbaH\x12\x92\x01\x0f\b\x01\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80\bR\blicenses\x12A\n" +
+	"\x0eprivacy_budget\x18\x06 \x01(\v2\x1a.muniment.v1.PrivacyBudgetR\rprivacyBudget\x12:\n" +
+	"\asources\x18\a \x03(\v2\x15.muniment.v1.ArtifactB\t\xbaH\x06\x92\x01\x03\x10\x80\bR\asources\x12/\n" +
+	"\bcontrols\x18\b \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80\x02R\bcontrols\"\xa4\x05\n" +
+	"\n" +
+	"ExportFile\x12\x1f\n" +
+	"\x04path\x18\x01 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\bR\x04path\x12\xb2\x03\n" +
+	"\x06digest\x18\x02 \x03(\v2#.muniment.v1.ExportFile.DigestEntryB\xf4\x02\xbaH\xf0\x02\xba\x01\xb4\x02\n" +
+	"\x12export_file.digest\x12Osha256, sha384 and sha512 must have 64, 96 and 128 lowercase hexadecimal digits\x1a\xcc\x01(!('sha256' in this) || this['sha256'].matches('^[0-9a-f]{64}$')) && (!('sha384' in this) || this['sha384'].matches('^[0-9a-f]{96}$')) && (!('sha512' in this) || this['sha512'].matches('^[0-9a-f]{128}$'))\x9a\x015\b\x01\x10\x10\"&r$2\"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$*\ar\x05\x10\x01\x18\x80\x04R\x06digest\x12\"\n" +
+	"\n" +
+	"size_bytes\x18\x03 \x01(\x04H\x00R\tsizeBytes\x88\x01\x01\x12\x1d\n" +
+	"\arecords\x18\x04 \x01(\x04H\x01R\arecords\x88\x01\x01\x12'\n" +
+	"\n" +
+	"media_type\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\tmediaType\x1a9\n" +
+	"\vDigestEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\r\n" +
+	"\v_size_bytesB\n" +
+	"\n" +
+	"\b_records\"\x92\x03\n" +
+	"\rPrivacyBudget\x122\n" +
+	"\aepsilon\x18\x01 \x01(\x01B\x13\xbaH\x10\xc8\x01\x01\x12\v@\x01)\x00\x00\x00\x00\x00\x00\x00\x00H\x00R\aepsilon\x88\x01\x01\x12.\n" +
+	"\x05spent\x18\x02 \x01(\x01B\x13\xbaH\x10\xc8\x01\x01\x12\v@\x01)\x00\x00\x00\x00\x00\x00\x00\x00H\x01R\x05spent\x88\x01\x01\x120\n" +
+	"\x06budget\x18\x03 \x01(\x01B\x13\xbaH\x10\xc8\x01\x01\x12\v@\x01!\x00\x00\x00\x00\x00\x00\x00\x00H\x02R\x06budget\x88\x01\x01\x122\n" +
+	"\x05delta\x18\x04 \x01(\x01B\x17\xbaH\x14\x12\x12\x11\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00H\x03R\x05delta\x88\x01\x01:\x8b\x01\xbaH\x87\x01\x1a\x84\x01\n" +
+	"\x14privacy_budget.order\x123epsilon must not exceed spent, nor spent the budget\x1a7this.epsilon <= this.spent && this.spent <= this.budgetB\n" +
+	"\n" +
+	"\b_epsilonB\b\n" +
+	"\x06_spentB\t\n" +
+	"\a_budgetB\b\n" +
+	"\x06_delta\"\x9f\a\n" +
+	"\fTriageAction\x12'\n" +
+	"\bincident\x18\x01 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02R\bincident\x12'\n" +
+	"\bplaybook\x18\x02 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02R\bplaybook\x12#\n" +
+	"\x06action\x18\x03 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02R\x06action\x127\n" +
+	"\n" +
+	"parameters\x18\x04 \x01(\v2\x17.google.protobuf.StructR\n" +
+	"parameters\x12I\n" +
+	"\x06result\x18\x05 \x01(\tB1\xbaH.\xc8\x01\x01r)R\tsucceededR\x06failedR\askippedR\vrolled-backR\x06result\x12 \n" +
+	"\x06detail\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\x06detail\x12+\n" +
+	"\x04undo\x18\a \x01(\v2\x17.muniment.v1.UndoActionR\x04undo\x12\"\n" +
+	"\firreversible\x18\b \x01(\bR\firreversible\x12:\n" +
+	"\vcorrelation\x18\t \x01(\v2\x18.muniment.v1.CorrelationR\vcorrelation\x12!\n" +
+	"\x05actor\x18\n" +
+	" \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02R\x05actor\x12<\n" +
+	"\astarted\x18\v \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\astarted\x126\n" +
+	"\bfinished\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\bfinished\x12<\n" +
+	"\bsubjects\x18\r \x03(\v2\x15.muniment.v1.ArtifactB\t\xbaH\x06\x92\x01\x03\x10\x80\bR\bsubjects:\x8d\x02\xbaH\x89\x02\x1a\x83\x01\n" +
+	"\x12triage_action.undo\x12Hgive either undo, the action that undoes this one, or irreversible: true\x1a#has(this.undo) != this.irreversible\x1a\x80\x01\n" +
+	"\x16triage_action.finished\x12\x1afinished is before started\x1aJ!has(this.finished) || !has(this.started) || this.finished >= this.started\"j\n" +
+	"\n" +
+	"UndoAction\x12#\n" +
+	"\x06action\x18\x01 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02R\x06action\x127\n" +
+	"\n" +
+	"parameters\x18\x02 \x01(\v2\x17.google.protobuf.StructR\n" +
+	"parameters\"t\n" +
+	"\vCorrelation\x127\n" +
+	"\x06traces\x18\x01 \x03(\tB\x1f\xbaH\x1c\x92\x01\x19\x10\x80\x02\x18\x01\"\x12r\x102\x0e^[0-9a-f]{32}$R\x06traces\x12,\n" +
+	"\x06alerts\x18\x02 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\x10\x80\x02\x18\x01\"\ar\x05\x10\x01\x18\x80\x04R\x06alerts\"\xe3\x03\n" +
+	"\tException\x12J\n" +
+	"\x02id\x18\x01 \x01(\tB:\xbaH7r523^$|^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$R\x02id\x12%\n" +
+	"\acontrol\x18\x02 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02R\acontrol\x129\n" +
+	"\x05scope\x18\x03 \x01(\v2\x1b.muniment.v1.ExceptionScopeB\x06\xbaH\x03\xc8\x01\x01R\x05scope\x12#\n" +
+	"\x06reason\x18\x04 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80@R\x06reason\x12)\n" +
+	"\trequester\x18\x05 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02R\trequester\x12'\n" +
+	"\bapprover\x18\x06 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02R\bapprover\x12<\n" +
+	"\aexpires\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\aexpires:q\xbaHn\x1al\n" +
+	"\x12exception.approver\x125the approver must be somebody else than the requester\x1a\x1fthis.approver != this.requester\"\xed\x01\n" +
+	"\x0eExceptionScope\x12<\n" +
+	"\bsubjects\x18\x01 \x03(\v2\x15.muniment.v1.ArtifactB\t\xbaH\x06\x92\x01\x03\x10\x80\bR\bsubjects\x12*\n" +
+	"\x05globs\x18\x02 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\x10\x80\x02\x18\x01\"\ar\x05\x10\x01\x18\x80\bR\x05globs:q\xbaHn\x1al\n" +
+	"\x15exception_scope.empty\x12'name at least one of subjects and globs\x1a*size(this.subjects) + size(this.globs) > 0\"\xee\x04\n" +
+	"\aFinding\x12\x1b\n" +
+	"\x02id\x18\x01 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02R\x02id\x12!\n" +
+	"\x05title\x18\x02 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\bR\x05title\x12P\n" +
+	"\bseverity\x18\x03 \x01(\tB4\xbaH1\xc8\x01\x01r,R\bcriticalR\x04highR\x06mediumR\x03lowR\x04infoR\aunknownR\bseverity\x12;\n" +
+	"\x06status\x18\x04 \x01(\tB#\xbaH \xc8\x01\x01r\x1bR\x04openR\bresolvedR\tdismissedR\x06status\x12#\n" +
+	"\x06source\x18\x05 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02R\x06source\x12>\n" +
+	"\bdetected\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\bdetected\x12>\n" +
+	"\bsubjects\x18\a \x03(\v2\x15.muniment.v1.ArtifactB\v\xbaH\b\x92\x01\x05\b\x01\x10\x80\bR\bsubjects\x12/\n" +
+	"\bcontrols\x18\b \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80\x02R\bcontrols\x12$\n" +
+	"\blocation\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\blocation\x12+\n" +
+	"\vdescription\x18\n" +
+	" \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01R\vdescription\x122\n" +
+	"\x05score\x18\v \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00$@)\x00\x00\x00\x00\x00\x00\x00\x00H\x00R\x05score\x88\x01\x01\x12-\n" +
+	"\aaliases\x18\f \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80\x02R\aaliasesB\b\n" +
+	"\x06_score\"\xb6\x02\n" +
+	"\aControl\x12\x1b\n" +
+	"\x02id\x18\x01 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02R\x02id\x12!\n" +
+	"\x05title\x18\x02 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\bR\x05title\x12/\n" +
+	"\x05state\x18\x03 \x01(\tB\x19\xbaH\x16\xc8\x01\x01r\x11R\x06activeR\aretiredR\x05state\x12+\n" +
+	"\vdescription\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01R\vdescription\x12\x1e\n" +
+	"\x05owner\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x05owner\x124\n" +
+	"\n" +
+	"frameworks\x18\x06 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\x10\x80\x02\x18\x01\"\ar\x05\x10\x01\x18\x80\x02R\n" +
+	"frameworks\x127\n" +
+	"\n" +
+	"parameters\x18\a \x01(\v2\x17.google.protobuf.StructR\n" +
+	"parameters\"\xfd\x02\n" +
+	"\fGateDecision\x12\x1f\n" +
+	"\x04gate\x18\x01 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02R\x04gate\x121\n" +
+	"\bdecision\x18\x02 \x01(\tB\x15\xbaH\x12\xc8\x01\x01r\rR\x05allowR\x04denyR\bdecision\x12>\n" +
+	"\bsubjects\x18\x03 \x03(\v2\x15.muniment.v1.ArtifactB\v\xbaH\b\x92\x01\x05\b\x01\x10\x80\bR\bsubjects\x12<\n" +
+	"\adecided\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\adecided\x12?\n" +
+	"\aresults\x18\x05 \x03(\v2\x1a.muniment.v1.ControlResultB\t\xbaH\x06\x92\x01\x03\x10\x80\bR\aresults\x12 \n" +
+	"\ttree_size\x18\x06 \x01(\x04H\x00R\btreeSize\x88\x01\x01\x12*\n" +
+	"\venvironment\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\venvironmentB\f\n" +
+	"\n" +
+	"_tree_size\"\xd3\x01\n" +
+	"\rControlResult\x12%\n" +
+	"\acontrol\x18\x01 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02R\acontrol\x12T\n" +
+	"\x06result\x18\x02 \x01(\tB<\xbaH9\xc8\x01\x01r4R\tsatisfiedR\rnot-satisfiedR\bexceptedR\x0enot-applicableR\x06result\x12 \n" +
+	"\x06reason\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\x06reason\x12#\n" +
+	"\aentries\x18\x04 \x03(\x04B\t\xbaH\x06\x92\x01\x03\x10\x80\bR\aentries\"\xd9\x01\n" +
+	"\tInventory\x12-\n" +
+	"\venvironment\x18\x01 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02R\venvironment\x12>\n" +
+	"\bobserved\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\bobserved\x12 \n" +
+	"\x06source\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x06source\x12;\n" +
+	"\x05items\x18\x04 \x03(\v2\x1a.muniment.v1.InventoryItemB\t\xbaH\x06\x92\x01\x03\x10\x80 R\x05items\"\x9e\x01\n" +
+	"\rInventoryItem\x129\n" +
+	"\bartifact\x18\x01 \x01(\v2\x15.muniment.v1.ArtifactB\x06\xbaH\x03\xc8\x01\x01R\bartifact\x12$\n" +
+	"\bworkload\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\bworkload\x12\x1f\n" +
+	"\breplicas\x18\x03 \x01(\rH\x00R\breplicas\x88\x01\x01B\v\n" +
+	"\t_replicas\"\x9d\x02\n" +
+	"\x0eMetricSnapshot\x12%\n" +
+	"\aservice\x18\x01 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02R\aservice\x129\n" +
+	"\x06window\x18\x02 \x01(\v2\x19.muniment.v1.MetricWindowB\x06\xbaH\x03\xc8\x01\x01R\x06window\x12:\n" +
+	"\ametrics\x18\x03 \x03(\v2\x13.muniment.v1.MetricB\v\xbaH\b\x92\x01\x05\b\x01\x10\x80\bR\ametrics\x12<\n" +
+	"\bsubjects\x18\x04 \x03(\v2\x15.muniment.v1.ArtifactB\t\xbaH\x06\x92\x01\x03\x10\x80\bR\bsubjects\x12/\n" +
+	"\bcontrols\x18\x05 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80\x02R\bcontrols\"\xe5\x01\n" +
+	"\fMetricWindow\x126\n" +
+	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x04from\x122\n" +
+	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x02to:i\xbaHf\x1ad\n" +
+	"\x13metric_window.order\x12\x14to is not after from\x1a7!has(this.from) || !has(this.to) || this.to > this.from\"\x9a\x02\n" +
+	"\x06Metric\x12\x1f\n" +
+	"\x04name\x18\x01 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02R\x04name\x12%\n" +
+	"\x05value\x18\x02 \x01(\x01B\n" +
+	"\xbaH\a\xc8\x01\x01\x12\x02@\x01H\x00R\x05value\x88\x01\x01\x12\x1e\n" +
+	"\x04unit\x18\x03 \x01(\tB\n" +
+	"\xbaH\a\xc8\x01\x01r\x02\x18@R\x04unit\x12\x1d\n" +
+	"\asamples\x18\x04 \x01(\x04H\x01R\asamples\x88\x01\x01:s\xbaHp\x1an\n" +
+	"\fmetric.ratio\x12\x1ca ratio lies between 0 and 1\x1a@this.unit != 'ratio' || (this.value >= 0.0 && this.value <= 1.0)B\b\n" +
+	"\x06_valueB\n" +
+	"\n" +
+	"\b_samples\"\xb2\x03\n" +
+	"\x12VerificationReport\x12A\n" +
+	"\averdict\x18\x01 \x01(\tB'\xbaH$\xc8\x01\x01r\x1fR\bverifiedR\fnot-verifiedR\x05errorR\averdict\x12J\n" +
+	"\vreason_code\x18\x02 \x01(\tB)\xbaH&\xc8\x01\x01r!2\x1f^[A-Za-z][A-Za-z0-9_.-]{0,127}$R\n" +
+	"reasonCode\x12%\n" +
+	"\aversion\x18\x03 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x01R\aversion\x12$\n" +
+	"\bverifier\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\bverifier\x12;\n" +
+	"\vverified_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"verifiedAt\x12\x19\n" +
+	"\x05index\x18\x06 \x01(\x04H\x00R\x05index\x88\x01\x01\x12 \n" +
+	"\x06detail\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\x06detail\x12<\n" +
+	"\bsubjects\x18\b \x03(\v2\x15.muniment.v1.ArtifactB\t\xbaH\x06\x92\x01\x03\x10\x80\bR\bsubjectsB\b\n" +
+	"\x06_index\"\xbb\x01\n" +
+	"\aErasure\x12!\n" +
+	"\x05index\x18\x01 \x01(\x04B\x06\xbaH\x03\xc8\x01\x01H\x00R\x05index\x88\x01\x01\x12;\n" +
+	"\x05scope\x18\x02 \x01(\tB%\xbaH\"\xc8\x01\x01r\x1dR\apayloadR\x12header-and-payloadR\x05scope\x12#\n" +
+	"\x06reason\x18\x03 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\bR\x06reason\x12!\n" +
+	"\x05actor\x18\x04 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x10R\x05actorB\b\n" +
+	"\x06_index\"\xe2\x01\n" +
+	"\x06Config\x12>\n" +
+	"\x04name\x18\x01 \x01(\tB*\xbaH'\xc8\x01\x01r\"2 ^[a-z0-9][a-zA-Z0-9._/-]{0,254}$R\x04name\x12\x1a\n" +
+	"\bdocument\x18\x02 \x01(\tR\bdocument\x127\n" +
+	"\x06digest\x18\x03 \x01(\tB\x1f\xbaH\x1c\xc8\x01\x01r\x172\x15^sha256:[0-9a-f]{64}$R\x06digest\x12 \n" +
+	"\x06reason\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\x06reason\x12!\n" +
+	"\x05actor\x18\x05 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x10R\x05actorB4Z2muniment.dev/muniment/proto/muniment/v1;munimentv1b\x06proto3"
 
 var (
 	file_muniment_v1_kinds_proto_rawDescOnce sync.Once
@@ -140,16 +2027,73 @@ func file_muniment_v1_kinds_proto_rawDescGZIP() []byte {
 	return file_muniment_v1_kinds_proto_rawDescData
 }
 
-var file_muniment_v1_kinds_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_muniment_v1_kinds_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_muniment_v1_kinds_proto_goTypes = []any{
-	(*BackfillCheckpoint)(nil), // 0: muniment.v1.BackfillCheckpoint
+	(*BackfillCheckpoint)(nil),    // 0: muniment.v1.BackfillCheckpoint
+	(*Artifact)(nil),              // 1: muniment.v1.Artifact
+	(*ExportManifest)(nil),        // 2: muniment.v1.ExportManifest
+	(*ExportFile)(nil),            // 3: muniment.v1.ExportFile
+	(*PrivacyBudget)(nil),         // 4: muniment.v1.PrivacyBudget
+	(*TriageAction)(nil),          // 5: muniment.v1.TriageAction
+	(*UndoAction)(nil),            // 6: muniment.v1.UndoAction
+	(*Correlation)(nil),           // 7: muniment.v1.Correlation
+	(*Exception)(nil),             // 8: muniment.v1.Exception
+	(*ExceptionScope)(nil),        // 9: muniment.v1.ExceptionScope
+	(*Finding)(nil),               // 10: muniment.v1.Finding
+	(*Control)(nil),               // 11: muniment.v1.Control
+	(*GateDecision)(nil),          // 12: muniment.v1.GateDecision
+	(*ControlResult)(nil),         // 13: muniment.v1.ControlResult
+	(*Inventory)(nil),             // 14: muniment.v1.Inventory
+	(*InventoryItem)(nil),         // 15: muniment.v1.InventoryItem
+	(*MetricSnapshot)(nil),        // 16: muniment.v1.MetricSnapshot
+	(*MetricWindow)(nil),          // 17: muniment.v1.MetricWindow
+	(*Metric)(nil),                // 18: muniment.v1.Metric
+	(*VerificationReport)(nil),    // 19: muniment.v1.VerificationReport
+	(*Erasure)(nil),               // 20: muniment.v1.Erasure
+	(*Config)(nil),                // 21: muniment.v1.Config
+	nil,                           // 22: muniment.v1.Artifact.DigestEntry
+	nil,                           // 23: muniment.v1.ExportFile.DigestEntry
+	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 25: google.protobuf.Struct
 }
 var file_muniment_v1_kinds_proto_depIdxs = []int32{
-	0, // [0:0] is the sub-list for method output_type
-	0, // [0:0] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	22, // 0: muniment.v1.Artifact.digest:type_name -> muniment.v1.Artifact.DigestEntry
+	24, // 1: muniment.v1.ExportManifest.created:type_name -> google.protobuf.Timestamp
+	3,  // 2: muniment.v1.ExportManifest.files:type_name -> muniment.v1.ExportFile
+	4,  // 3: muniment.v1.ExportManifest.privacy_budget:type_name -> muniment.v1.PrivacyBudget
+	1,  // 4: muniment.v1.ExportManifest.sources:type_name -> muniment.v1.Artifact
+	23, // 5: muniment.v1.ExportFile.digest:type_name -> muniment.v1.ExportFile.DigestEntry
+	25, // 6: muniment.v1.TriageAction.parameters:type_name -> google.protobuf.Struct
+	6,  // 7: muniment.v1.TriageAction.undo:type_name -> muniment.v1.UndoAction
+	7,  // 8: muniment.v1.TriageAction.correlation:type_name -> muniment.v1.Correlation
+	24, // 9: muniment.v1.TriageAction.started:type_name -> google.protobuf.Timestamp
+	24, // 10: muniment.v1.TriageAction.finished:type_name -> google.protobuf.Timestamp
+	1,  // 11: muniment.v1.TriageAction.subjects:type_name -> muniment.v1.Artifact
+	25, // 12: muniment.v1.UndoAction.parameters:type_name -> google.protobuf.Struct
+	9,  // 13: muniment.v1.Exception.scope:type_name -> muniment.v1.ExceptionScope
+	24, // 14: muniment.v1.Exception.expires:type_name -> google.protobuf.Timestamp
+	1,  // 15: muniment.v1.ExceptionScope.subjects:type_name -> muniment.v1.Artifact
+	24, // 16: muniment.v1.Finding.detected:type_name -> google.protobuf.Timestamp
+	1,  // 17: muniment.v1.Finding.subjects:type_name -> muniment.v1.Artifact
+	25, // 18: muniment.v1.Control.parameters:type_name -> google.protobuf.Struct
+	1,  // 19: muniment.v1.GateDecision.subjects:type_name -> muniment.v1.Artifact
+	24, // 20: muniment.v1.GateDecision.decided:type_name -> google.protobuf.Timestamp
+	13, // 21: muniment.v1.GateDecision.results:type_name -> muniment.v1.ControlResult
+	24, // 22: muniment.v1.Inventory.observed:type_name -> google.protobuf.Timestamp
+	15, // 23: muniment.v1.Inventory.items:type_name -> muniment.v1.InventoryItem
+	1,  // 24: muniment.v1.InventoryItem.artifact:type_name -> muniment.v1.Artifact
+	17, // 25: muniment.v1.MetricSnapshot.window:type_name -> muniment.v1.MetricWindow
+	18, // 26: muniment.v1.MetricSnapshot.metrics:type_name -> muniment.v1.Metric
+	1,  // 27: muniment.v1.MetricSnapshot.subjects:type_name -> muniment.v1.Artifact
+	24, // 28: muniment.v1.MetricWindow.from:type_name -> google.protobuf.Timestamp
+	24, // 29: muniment.v1.MetricWindow.to:type_name -> google.protobuf.Timestamp
+	24, // 30: muniment.v1.VerificationReport.verified_at:type_name -> google.protobuf.Timestamp
+	1,  // 31: muniment.v1.VerificationReport.subjects:type_name -> muniment.v1.Artifact
+	32, // [32:32] is the sub-list for method output_type
+	32, // [32:32] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_muniment_v1_kinds_proto_init() }
@@ -158,13 +2102,21 @@ func file_muniment_v1_kinds_proto_init() {
 		return
 	}
 	file_muniment_v1_kinds_proto_msgTypes[0].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[3].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[4].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[10].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[12].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[15].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[18].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[19].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[20].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_muniment_v1_kinds_proto_rawDesc), len(file_muniment_v1_kinds_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   1,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,136 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"mime"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"muniment.dev/muniment/verifiers/dsse"
+	"muniment.dev/muniment/verifiers/intoto"
+	"muniment.dev/muniment/verifiers/sigstore"
+)
+
+// readAttestation recognises bundles, envelopes and statements, and takes other documents by their explicit media type.
+func readAttestation(mediaType string, payload []byte, _ time.Time) (contents, error) {
+	is, err := canonicalType(mediaType)
+	if err != nil {
+		return contents{}, err
+	}
+	if is == "" {
+		if is = recognise(payload); is == "" {
+			return contents{}, fieldErrorf("media_type", "missing, and the payload is not a Sigstore bundle, DSSE envelope or in-toto statement; say what it is, such as application/spdx+json")
+		}
+	}
+	var c contents
+	switch {
+	case strings.HasPrefix(is, sigstore.MediaTypePrefix):
+		var b *sigstore.Bundle
+		if b, err = sigstore.Parse(payload); err == nil {
+			c = contents{mediaType: b.MediaType, subjects: b.Subjects, predicateType: b.PredicateType, signers: b.Signers}
+			if declared, _ := canonicalType(b.MediaType); mediaType != "" && is != declared {
+				return contents{}, fieldErrorf("media_type", "%q, but the bundle says %q", mediaType, b.MediaType)
+			}
+		}
+	case is == dsse.MediaType:
+		c, err = readEnvelope(payload)
+	case is == intoto.MediaType:
+		var s *intoto.Statement
+		if s, err = intoto.Parse(payload); err == nil {
+			c = contents{mediaType: is, subjects: s.Subjects, predicateType: s.PredicateType}
+		}
+	default:
+		c = contents{mediaType: mediaType} // as it was given
+		err = checkDocument(is, payload)
+	}
+	var field *FieldError
+	if errors.As(err, &field) {
+		return contents{}, err
+	}
+	if err != nil {
+		return contents{}, fieldErrorf("payload", "%s", cleanProtoError(err))
+	}
+	return c, nil
+}
+
+// canonicalType brings a media type into one spelling: without it, a type that differs in case or white space would be taken for another. Of
+// envelopes and statements the parameters, which they don't have, are dropped.
+func canonicalType(mediaType string) (string, error) {
+	if mediaType == "" {
+		return "", nil
+	}
+	base, params, err := mime.ParseMediaType(mediaType)
+	if err != nil || !strings.Contains(base, "/") {
+		return "", fieldErrorf("media_type", "%q is not a media type", mediaType)
+	}
+	if base == dsse.MediaType || base == intoto.MediaType {
+		return base, nil
+	}
+	return mime.FormatMediaType(base, params), nil
+}
+
+func readEnvelope(payload []byte) (contents, error) {
+	e, err := dsse.Parse(payload)
+	if err != nil {
+		return contents{}, err
+	}
+	c := contents{mediaType: dsse.MediaType, signers: e.Signers}
+	if e.PayloadType == intoto.MediaType {
+		s, err := intoto.Parse(e.Payload)
+		if err != nil {
+			return contents{}, fmt.Errorf("DSSE envelope: payload: %w", err)
+		}
+		c.subjects, c.predicateType = s.Subjects, s.PredicateType
+	}
+	return c, nil
+}
+
+// recognise returns the media type of a document that shows it by its members, or "".
+func recognise(payload []byte) string {
+	dec := jsontext.NewDecoder(strings.NewReader(string(payload)))
+	if t, err := dec.ReadToken(); err != nil || t.Kind() != '{' {
+		return ""
+	}
+	seen := map[string]bool{}
+	for dec.PeekKind() == '"' {
+		name, err := dec.ReadToken()
+		if err != nil {
+			break
+		}
+		key := name.String()
+		seen[key] = true
+		if (key == "mediaType" || key == "_type") && dec.PeekKind() == '"' {
+			v, err := dec.ReadToken()
+			if err != nil {
+				break
+			}
+			switch s := v.String(); {
+			case key == "mediaType" && strings.HasPrefix(s, sigstore.MediaTypePrefix):
+				return sigstore.MediaTypePrefix
+			case key == "_type" && (s == intoto.TypeV01 || s == intoto.TypeV1):
+				return intoto.MediaType
+			}
+		} else if err := dec.SkipValue(); err != nil {
+			break
+		}
+	}
+	if seen["payloadType"] && seen["payload"] && seen["signatures"] {
+		return dsse.MediaType
+	}
+	return ""
+}
+
+// checkDocument makes sure that what calls itself JSON is.
+func checkDocument(mediaType string, payload []byte) error {
+	base, _, _ := strings.Cut(mediaType, ";")
+	if base != "application/json" && !strings.HasSuffix(base, "+json") {
+		return nil
+	}
+	if v := jsontext.Value(payload); !v.IsValid(jsontext.AllowDuplicateNames(true)) {
+		return fmt.Errorf("not JSON, though the media type is %s", base)
+	}
+	return nil
+}

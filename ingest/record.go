@@ -1,0 +1,82 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"muniment.dev/muniment/ledger"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+// Record appends what the server itself did, as an entry of one of the kinds that only it records: the message is the kind's. It is an event of its
+// own each time. Who is recorded as the submitter is who had it done.
+func (in *Ingester) Record(ctx context.Context, who Submitter, kind string, m proto.Message) (ledger.Result, error) {
+	if !WrittenByLog(kind) {
+		return ledger.Result{}, fmt.Errorf("record %s: clients submit entries of this kind", kind)
+	}
+	loose, err := protojson.Marshal(m)
+	if err != nil {
+		return ledger.Result{}, fmt.Errorf("record %s: %w", kind, err)
+	}
+	var payload bytes.Buffer
+	if err := json.Compact(&payload, loose); err != nil { // protojson's white space differs from build to build
+		return ledger.Result{}, fmt.Errorf("record %s: %w", kind, err)
+	}
+	d, err := in.entry(who, &Submission{Kind: kind, Payload: payload.Bytes(), IdempotencyKey: rand.Text()})
+	if err != nil {
+		return ledger.Result{}, fmt.Errorf("record %s: %w", kind, err)
+	}
+	results, err := in.Ledger.Append(ctx, []ledger.Draft{d})
+	if err != nil {
+		return ledger.Result{}, err
+	}
+	return results[0], results[0].Err
+}
+
+// RecordConfig appends a document that governs the tenant's stream from here on. An empty document withdraws the name.
+func (in *Ingester) RecordConfig(ctx context.Context, who Submitter, name string, document []byte, reason string) (ledger.Result, error) {
+	return in.Record(ctx, who, "config", &munimentv1.Config{Name: name, Document: string(document), Digest: DocumentDigest(document), Reason: reason, Actor: who.Identity})
+}
+
+// A Config is a document that an entry of kind config has put in force.
+type Config struct {
+	Index    uint64
+	Time     uint64 // Unix milliseconds
+	Name     string
+	Document []byte // empty: the name is withdrawn
+	Digest   string // "sha256:" and hexadecimal digits
+	Reason   string
+	Actor    string
+}
+
+// NewestConfig returns the published document of the name that is in force in the stream, or nil if there never was one.
+func NewestConfig(ctx context.Context, l *ledger.Ledger, s *ledger.Stream, name string) (*Config, error) {
+	page, err := l.List(ctx, s, ledger.Query{Filter: ledger.Filter{Kind: "config", Attribute: "name=" + name}, Limit: 1})
+	if err != nil || len(page.Entries) == 0 {
+		return nil, err
+	}
+	return ReadConfig(ctx, l, s, &page.Entries[0])
+}
+
+// ReadConfig reads an entry of kind config.
+func ReadConfig(ctx context.Context, l *ledger.Ledger, s *ledger.Stream, e *ledger.Entry) (*Config, error) {
+	p, err := l.Payload(ctx, s, e.Index)
+	if err != nil {
+		return nil, err
+	}
+	if p == nil {
+		return nil, fmt.Errorf("entry %d of kind config: %w", e.Index, ledger.ErrErased)
+	}
+	m := &munimentv1.Config{}
+	if err := protojson.Unmarshal(p.Content, m); err != nil {
+		return nil, fmt.Errorf("entry %d of kind config: %w", e.Index, errors.New(cleanProtoError(err)))
+	}
+	return &Config{Index: e.Index, Time: e.Skeleton.Time, Name: m.Name, Document: []byte(m.Document), Digest: m.Digest, Reason: m.Reason, Actor: m.Actor}, nil
+}

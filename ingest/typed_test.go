@@ -1,0 +1,209 @@
+package ingest
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+// exampleTime is when the examples are submitted.
+var exampleTime = time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
+
+// examples returns the examples of docs/spec/kinds.md by kind.
+func examples(t testing.TB) map[string][]byte {
+	t.Helper()
+	files, err := filepath.Glob("testdata/kinds/*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string][]byte{}
+	for _, f := range files {
+		if all[strings.TrimSuffix(filepath.Base(f), ".json")], err = os.ReadFile(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return all
+}
+
+func sha(c string) map[string]string { return map[string]string{"sha256": strings.Repeat(c, 64)} }
+
+var (
+	gateway = receipt.Subject{Name: "registry.acme.example/gateway", Digest: sha("e")}
+	asset   = receipt.Subject{Name: "registry.acme.example/asset-service", Digest: sha("d")}
+)
+
+// Each typed kind has an example, which is taken and says this in the header.
+func TestTypedKinds(t *testing.T) {
+	want := map[string]contents{
+		"backfill-checkpoint": {attributes: map[string]string{"entity": "Asset", "checkpoint": "50%", "acaScore": "0.96", "ts": "2026-04-19T12:00Z", "rollbackReady": "true"}},
+		"export-manifest": {
+			subjects:  []receipt.Subject{{Name: "assets/part-0000.parquet", Digest: sha("a")}, {Name: "assets/schema.json", Digest: sha("b")}},
+			materials: []receipt.Subject{{Name: "postgres://assets/snapshot-1187", Digest: sha("c")}}, controls: []string{"DATA-RESIDENCY-01"},
+			attributes: map[string]string{"name": "assets-2026-q2", "created": "2026-07-01T06:00:00Z", "files": "2", "region.1": "DE", "region.2": "eu-central-1", "license.1": "CC-BY-4.0",
+				"license.2": "LicenseRef-acme-export OR (MIT AND Apache-2.0)", "epsilon": "0.25", "epsilonSpent": "0.75", "epsilonBudget": "1"},
+		},
+		"triage-action": {subjects: []receipt.Subject{asset}, attributes: map[string]string{
+			"incident": "INC-2041", "playbook": "cache-stampede", "action": "scale-out", "result": "succeeded", "actor": "autopilot@acme.example", "undo": "scale-in",
+			"started": "2026-06-03T08:14:00Z", "finished": "2026-06-03T08:16:30Z",
+			"trace.1": "4bf92f3577b34da6a3ce929d0e0e4736", "trace.2": "0af7651916cd43dd8448eb211c80319c", "alert.1": "AssetLatencyP99High",
+		}},
+		"exception": {subjects: []receipt.Subject{gateway}, controls: []string{"VULN-CRITICAL-0"}, attributes: map[string]string{
+			"exception": "EXC-17", "requester": "dana@acme.example", "approver": "kim@acme.example", "expires": "2099-01-01T00:00:00Z", "glob.1": "registry.acme.example/gateway:1.7.*",
+		}},
+		"finding": {subjects: []receipt.Subject{gateway}, controls: []string{"VULN-HIGH-30D"}, attributes: map[string]string{
+			"finding": "CVE-2026-12345", "severity": "high", "status": "open", "source": "grype 0.99", "detected": "2026-05-02T10:00:00Z",
+			"location": "pkg:golang/example.com/http@1.2.3", "score": "8.1", "alias.1": "GHSA-xxxx-yyyy-zzzz",
+		}},
+		"control": {controls: []string{"VULN-HIGH-30D"}, attributes: map[string]string{"title": "High findings are resolved within 30 days", "state": "active",
+			"owner": "security@acme.example", "framework.1": "NIST SP 800-53: SI-2", "framework.2": "ISO 27001: A.8.8"}},
+		"gate-decision": {subjects: []receipt.Subject{gateway}, controls: []string{"SLSA-BUILD-L3", "VULN-CRITICAL-0"},
+			attributes: map[string]string{"gate": "production", "decision": "allow", "environment": "production/eu-central-1", "decided": "2026-05-03T09:30:00Z"}},
+		"inventory": {subjects: []receipt.Subject{gateway, asset},
+			attributes: map[string]string{"environment": "production/eu-central-1", "observed": "2026-05-03T10:00:00Z", "source": "kube-state 2.19", "items": "2"}},
+		"metric-snapshot": {subjects: []receipt.Subject{asset}, controls: []string{"SLO-ASSETS"}, attributes: map[string]string{"service": "asset-service",
+			"from": "2026-05-03T09:00:00Z", "to": "2026-05-03T10:00:00Z", "metric:latency_p99": "84.5", "metric:cache_hit_ratio": "0.93"}},
+		"verification-report": {subjects: []receipt.Subject{{Digest: sha("e")}}, attributes: map[string]string{"verdict": "not-verified", "reasonCode": "tag_mismatch",
+			"version": "1.4.0", "verifier": "muniment-python", "verifiedAt": "2026-05-04T07:00:00Z", "entry": "31"}},
+		"erasure": {attributes: map[string]string{"entry": "31", "scope": "payload", "reason": "GDPR request 88", "actor": "token:acme"}},
+		"config":  {attributes: map[string]string{"name": "admission-policy", "digest": DocumentDigest([]byte("mode: record\n")), "reason": "first policy", "actor": "token:acme"}},
+	}
+	all := examples(t)
+	spec, err := os.ReadFile("../docs/spec/kinds.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range Kinds() {
+		if !strings.Contains(string(spec), "\n## `"+name+"` (") || !strings.Contains(string(spec), strings.TrimSpace(string(all[name]))) {
+			t.Errorf("docs/spec/kinds.md has no section with the example of kind %s", name)
+		}
+		if name == "attestation" {
+			continue
+		}
+		example, ok := all[name]
+		if !ok {
+			t.Errorf("kind %s has no example in testdata/kinds", name)
+			continue
+		}
+		c, err := kinds[name].read("", example, exampleTime)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		w := want[name]
+		w.mediaType = "application/vnd.muniment." + name + ".v1+json"
+		if c.attributes = maps.Clone(c.attributes); !reflect.DeepEqual(c, w) {
+			t.Errorf("%s: the header has\n%+v\nand not\n%+v", name, c, w)
+		}
+		checkContents(t, c)
+	}
+}
+
+// Each rule of a typed kind, broken in the example, is refused with the name of the field.
+func TestTypedRules(t *testing.T) {
+	for _, c := range []struct{ kind, old, new, says string }{
+		{"export-manifest", `"name": "assets-2026-q2",`, ``, "name: "},
+		{"export-manifest", `"2026-07-01T06:00:00Z"`, `"yesterday"`, `Timestamp value "yesterday"`},
+		{"export-manifest", strings.Repeat("a", 64), "AA", "files[0].digest: sha256"},
+		{"export-manifest", `{"sha256": "` + strings.Repeat("a", 64) + `"}`, "{}", "files[0].digest"},
+		{"export-manifest", "schema.json", "part-0000.parquet", `files[1].path: "assets/part-0000.parquet" is there twice`},
+		{"export-manifest", `"DE", "eu-central-1"`, ``, "residencyRegions"},
+		{"export-manifest", `"eu-central-1"`, `"DE"`, "residencyRegions"},
+		{"export-manifest", "CC-BY-4.0", "CC-BUY-4.0", `licenses[0]: "CC-BUY-4.0" is not an SPDX`},
+		{"export-manifest", "MIT AND", "MIT BUT", "licenses[1]"},
+		{"export-manifest", `"spent": 0.75`, `"spent": 1.75`, "epsilon must not exceed"},
+		{"export-manifest", `"epsilon": 0.25`, `"epsilon": 0.9`, "epsilon must not exceed"},
+		{"export-manifest", `"epsilon": 0.25, `, ``, "privacyBudget.epsilon"},
+		{"export-manifest", `"sizeBytes": 2048`, `"sizeBytes": -1`, "sizeBytes"},
+		{"triage-action", "INC-2041", "", "incident"},
+		{"triage-action", "succeeded", "worked", "result"},
+		{"triage-action", `"undo": {"action": "scale-in", "parameters": {"deployment": "asset-service", "replicas": 6}},`, "", "irreversible"},
+		{"triage-action", `"undo"`, `"irreversible": true, "undo"`, "irreversible"},
+		{"triage-action", `"finished": "2026-06-03T08:16:30Z"`, `"finished": "2026-06-03T08:13:30Z"`, "finished is before started"},
+		{"triage-action", "4bf92f3577b34da6a3ce929d0e0e4736", "4bf9", "correlation.traces[0]"},
+		{"exception", `"kim@`, `"dana@`, "somebody else"},
+		{"exception", `"kim@`, `"Dana@`, "approver"},
+		{"exception", `,
+  "expires": "2099-01-01T00:00:00Z"`, "", "expires"},
+		{"exception", "2099-01", "2026-05", "expires: 2026-05-01T00:00:00Z is in the past"},
+		{"exception", "VULN-CRITICAL-0", "", "control"},
+		{"exception", "1.7.*", "1.7.***", "scope.globs[0]"},
+		{"exception", `"requester": "dana@acme.example",`, "", "requester"},
+		{"exception", `"approver": "kim@acme.example",`, "", "approver"},
+		{"exception", `"reason": "The vulnerable function is not reachable; the fix is in 1.8.",`, "", "reason"},
+		{"finding", `"high"`, `"terrible"`, "severity"},
+		{"finding", `"open"`, `"closed"`, "status"},
+		{"finding", "8.1", "11", "score"},
+		{"finding", strings.Repeat("e", 64), "e", "subjects[0].digest"},
+		{"control", `"active"`, `"on"`, "state"},
+		{"control", `"id": "VULN-HIGH-30D",`, "", "id"},
+		{"gate-decision", `"allow"`, `"maybe"`, "decision"},
+		{"gate-decision", `"excepted"`, `"forgiven"`, "results[1].result"},
+		{"gate-decision", "VULN-CRITICAL-0", "SLSA-BUILD-L3", "results[1].control"},
+		{"gate-decision", `[{"name": "registry.acme.example/gateway", "digest": {"sha256": "` + strings.Repeat("e", 64) + `"}}]`, "[]", "subjects"},
+		{"inventory", `"observed": "2026-05-03T10:00:00Z",`, "", "observed"},
+		{"inventory", `"replicas": 6`, `"replicas": -6`, "replicas"},
+		{"metric-snapshot", `"to": "2026-05-03T10`, `"to": "2026-05-03T09`, "to is not after from"},
+		{"metric-snapshot", "0.93", "93", "ratio"},
+		{"metric-snapshot", "84.5", `"NaN"`, "metrics[0].value"},
+		{"metric-snapshot", `"value": 84.5, `, ``, "metrics[0].value"},
+		{"verification-report", "not-verified", "dunno", "verdict"},
+		{"verification-report", "tag_mismatch", "tag mismatch", "reasonCode"},
+		{"erasure", `"payload"`, `"all"`, "scope"},
+		{"erasure", `"index":"31",`, "", "index"},
+		{"config", `mode: record`, `mode: enforce`, "digest: the document's is sha256:"},
+	} {
+		example := string(examples(t)[c.kind])
+		broken := strings.Replace(example, c.old, c.new, 1)
+		if broken == example {
+			t.Errorf("%s: the example has no %q", c.kind, c.old)
+			continue
+		}
+		_, err := kinds[c.kind].read("", []byte(broken), exampleTime)
+		wantField(t, fmt.Sprintf("%s with %s", c.kind, c.new), err, "payload", c.says)
+	}
+	for name, example := range examples(t) {
+		read := kinds[name].read
+		_, err := read("text/plain", example, exampleTime)
+		wantField(t, name+" as text", err, "media_type", name)
+		_, err = read("", []byte(strings.Replace(string(example), "{", `{"surprise":1,`, 1)), exampleTime)
+		wantField(t, name+" with a member too many", err, "payload", "surprise")
+		if _, err = read("application/json", example, exampleTime); err != nil {
+			t.Errorf("%s as application/json: %v", name, err)
+		}
+	}
+}
+
+// What a client may not say, and how much, is refused before it is parsed.
+func TestTypedLimits(t *testing.T) {
+	in, who, _ := newIngester(t)
+	for _, name := range Kinds() {
+		_, err := in.draft(who, &Submission{Kind: name, Payload: examples(t)[name], IdempotencyKey: "x"})
+		if WrittenByLog(name) {
+			wantField(t, name, err, "kind", "by the server alone", "exception")
+		}
+	}
+	if got := Kinds(); !slices.ContainsFunc(got, WrittenByLog) {
+		t.Errorf("no kind of %q is the server's", got)
+	}
+	in.MaxPayload = 100 << 20
+	nested := strings.Repeat(`{"a":`, 2<<20)
+	for name, doc := range map[string]string{"control": nested, "triage-action": nested[:maxTyped], "attestation": nested} {
+		s := &Submission{Kind: name, Payload: []byte(doc)}
+		if IsEvent(name) {
+			s.IdempotencyKey = "x"
+		} else {
+			s.MediaType = "application/json"
+		}
+		if _, err := in.draft(who, s); err == nil {
+			t.Errorf("%s: nested JSON of %d bytes is taken", name, len(doc))
+		}
+	}
+}
