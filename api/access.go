@@ -101,15 +101,20 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		s.authenticate(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			id := caller(r.Context())
-			if !slices.Contains(allowed, id.role) {
-				s.refuse(w, r, connect.NewError(connect.CodePermissionDenied, fmt.Errorf("this call is not for the role %s; it takes %s", RoleName(id.role), allowed)))
-				return
-			}
-			next.ServeHTTP(w, r)
-		})).ServeHTTP(w, r)
+		s.guardAs(allowed, next).ServeHTTP(w, r)
 	})
+}
+
+// guardAs lets callers of the roles pass.
+func (s *Server) guardAs(allowed roles, next http.Handler) http.Handler {
+	return s.authenticate(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := caller(r.Context())
+		if !slices.Contains(allowed, id.role) {
+			s.refuse(w, r, connect.NewError(connect.CodePermissionDenied, fmt.Errorf("this call is not for the role %s; it takes %s", RoleName(id.role), allowed)))
+			return
+		}
+		next.ServeHTTP(w, r)
+	}))
 }
 
 func (rs roles) String() string {

@@ -19,6 +19,7 @@ import (
 
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/cosereceipt"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
@@ -30,6 +31,8 @@ type Config struct {
 	Metrics    *Metrics // made with NewMetrics
 	MaxPayload int64    // bytes of one payload
 	PublicTlog bool     // /tlog/ needs no token
+	// SCITTKey signs COSE receipts; nil: there is no SCITT endpoint.
+	SCITTKey *cosereceipt.Key
 	// MaxInFlight bounds the bytes of requests that are being read or worked on at once; 0: 512 MiB.
 	MaxInFlight int64
 	// RequestTimeout bounds how long a request may take to arrive and an answer, or one message of a stream, to leave; 0: two minutes.
@@ -106,6 +109,8 @@ func (s *Server) Handler() http.Handler {
 	mount(munimentv1connect.NewIdentityServiceHandler(&identityService{Server: s}, opts...))
 	mount(munimentv1connect.NewAdminServiceHandler(&adminService{Server: s}, opts...))
 
+	s.mountSCITT(mux)
+
 	mux.Handle(grpchealth.NewHandler(healthChecker{s}, connect.WithReadMaxBytes(maxHealthBytes)))
 	reflector := grpcreflect.NewStaticReflector(munimentv1connect.LedgerServiceName, munimentv1connect.IdentityServiceName, munimentv1connect.AdminServiceName, grpchealth.HealthV1ServiceName)
 	for _, mount := range []func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler){grpcreflect.NewHandlerV1, grpcreflect.NewHandlerV1Alpha} {
@@ -142,23 +147,35 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err *connect.Err
 	if err.Code() == connect.CodeUnauthenticated {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
+	if isSCITT(r) {
+		s.problem(w, err)
+		return
+	}
 	if s.errors.IsSupported(r) {
 		_ = s.errors.Write(w, r, err) // the client has gone
 		return
 	}
-	status := http.StatusInternalServerError
-	switch err.Code() {
-	case connect.CodeUnauthenticated:
-		status = http.StatusUnauthorized
-	case connect.CodePermissionDenied:
-		status = http.StatusForbidden
-	case connect.CodeResourceExhausted:
-		status = http.StatusTooManyRequests
-	case connect.CodeInvalidArgument:
-		status = http.StatusBadRequest
-	}
 	for k, v := range err.Meta() {
 		w.Header()[k] = v
 	}
-	http.Error(w, err.Message(), status)
+	http.Error(w, err.Message(), statusOf(err.Code()))
+}
+
+// statusOf is the HTTP status of a code, as the Connect protocol has it.
+func statusOf(c connect.Code) int {
+	switch c {
+	case connect.CodeInvalidArgument, connect.CodeFailedPrecondition, connect.CodeOutOfRange:
+		return http.StatusBadRequest
+	case connect.CodeUnauthenticated:
+		return http.StatusUnauthorized
+	case connect.CodePermissionDenied:
+		return http.StatusForbidden
+	case connect.CodeNotFound:
+		return http.StatusNotFound
+	case connect.CodeResourceExhausted:
+		return http.StatusTooManyRequests
+	case connect.CodeUnavailable:
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
 }

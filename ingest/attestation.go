@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"muniment.dev/muniment/verifiers/cose"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/intoto"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -37,6 +38,8 @@ func readAttestation(mediaType string, payload []byte, _ time.Time) (contents, e
 		}
 	case is == dsse.MediaType:
 		c, err = readEnvelope(payload)
+	case is == cose.MediaType:
+		c, err = readStatement(payload)
 	case is == intoto.MediaType:
 		var s *intoto.Statement
 		if s, err = intoto.Parse(payload); err == nil {
@@ -57,7 +60,7 @@ func readAttestation(mediaType string, payload []byte, _ time.Time) (contents, e
 }
 
 // canonicalType brings a media type into one spelling: without it, a type that differs in case or white space would be taken for another. Of
-// envelopes and statements the parameters, which they don't have, are dropped.
+// envelopes and statements the parameters, which say nothing, are dropped.
 func canonicalType(mediaType string) (string, error) {
 	if mediaType == "" {
 		return "", nil
@@ -66,7 +69,7 @@ func canonicalType(mediaType string) (string, error) {
 	if err != nil || !strings.Contains(base, "/") {
 		return "", fieldErrorf("media_type", "%q is not a media type", mediaType)
 	}
-	if base == dsse.MediaType || base == intoto.MediaType {
+	if base == dsse.MediaType || base == intoto.MediaType || base == cose.MediaType {
 		return base, nil
 	}
 	return mime.FormatMediaType(base, params), nil

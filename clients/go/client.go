@@ -4,6 +4,7 @@
 package muniment
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +43,10 @@ type Client struct {
 
 	policy    *receipt.Policy
 	streamKey *receipt.StreamKey
+
+	server string // URL without a slash at the end
+	http   *http.Client
+	auth   *authorization
 }
 
 // TokenPrefix begins every token. After it come the tenant's name, an underscore and the secret.
@@ -69,11 +74,25 @@ func New(o Options) (*Client, error) {
 	if o.HTTPClient == nil {
 		o.HTTPClient = &http.Client{}
 	}
-	auth := connect.WithInterceptors(&authorization{"Bearer " + o.Token, o.UserAgent})
-	return &Client{
-		LedgerServiceClient: munimentv1connect.NewLedgerServiceClient(o.HTTPClient, strings.TrimSuffix(o.Server, "/"), auth),
-		Tenant:              o.Tenant, policy: o.Policy, streamKey: o.StreamKey,
-	}, nil
+	c := &Client{
+		Tenant: o.Tenant, policy: o.Policy, streamKey: o.StreamKey,
+		server: strings.TrimSuffix(o.Server, "/"), http: o.HTTPClient, auth: &authorization{"Bearer " + o.Token, o.UserAgent},
+	}
+	c.LedgerServiceClient = munimentv1connect.NewLedgerServiceClient(c.http, c.server, connect.WithInterceptors(c.auth))
+	return c, nil
+}
+
+// Do makes a request that is no RPC to a path of the server, with the token.
+func (c *Client) Do(ctx context.Context, method, path, contentType string, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.server+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	c.auth.set(req.Header)
+	return c.http.Do(req)
 }
 
 // authorization puts the token on each call.

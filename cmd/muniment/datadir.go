@@ -22,6 +22,7 @@ import (
 	"muniment.dev/muniment/api"
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/cosereceipt"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -119,6 +120,7 @@ type dataDir struct {
 	config  serverConfig
 	signer  note.Signer
 	tenants []api.Tenant
+	scitt   *cosereceipt.Key // nil: no SCITT endpoint
 }
 
 // loadDataDir reads and checks everything in the folder but the store.
@@ -149,6 +151,9 @@ func loadDataDir(path string) (*dataDir, error) {
 	}
 	if d.signer.Name() != d.config.Origin {
 		return nil, fmt.Errorf("%s: the key is for the origin %q, %s says %q", filepath.Join(path, keyFile), d.signer.Name(), configFile, d.config.Origin)
+	}
+	if d.scitt, err = loadSCITTKey(path); err != nil {
+		return nil, err
 	}
 	streams, tokens := map[receipt.Hash]string{}, map[[32]byte]string{}
 	for i, t := range d.config.Tenants {

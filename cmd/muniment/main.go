@@ -66,6 +66,8 @@ type cli struct {
 	Prove         proveCmd         `cmd:"" group:"prove" help:"Write the bare C2SP tlog-proof of an entry or receipt."`
 	Audit         auditCmd         `cmd:"" group:"prove" help:"Check that a log never rewrote, truncated or forked, and that a stream is complete."`
 
+	SCITT scittCmd `cmd:"" name:"scitt" group:"evidence" help:"Sign, register and verify SCITT statements with COSE receipts."`
+
 	Completion completionCmd `cmd:"" help:"Print the completion script for a shell."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }

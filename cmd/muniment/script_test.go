@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
@@ -40,7 +41,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": serveScript, "stopserver": stopScript, "edit": editScript, "torchwood-verify": torchwoodScript, "code": codeScript, "leafhash": leafHashScript,
+			"serve": serveScript, "stopserver": stopScript, "edit": editScript, "torchwood-verify": torchwoodScript, "code": codeScript, "leafhash": leafHashScript, "sha256": sha256Script,
 		},
 	})
 }
@@ -164,4 +165,9 @@ func leafHashScript(ts *testscript.TestScript, neg bool, args []string) {
 	s, err := receipt.Verify([]byte(ts.ReadFile(args[0])), []*receipt.Policy{policy}, receipt.Options{})
 	ts.Check(err)
 	ts.Setenv(args[2], s.LeafHash.String())
+}
+
+// sha256 FILE: sets SHA256 to its digest, as sha256:<hex>.
+func sha256Script(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Setenv("SHA256", fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(ts.ReadFile(args[0])))))
 }

@@ -88,7 +88,7 @@ func (c *serveCmd) Run(a *app) error {
 		return errors.Join(err, store.Close())
 	}
 	metrics.Watch(l, store.FreeBytes)
-	s := api.New(api.Config{Ledger: l, Tenants: d.tenants, Logger: log, Metrics: metrics, MaxPayload: d.config.Limits.PayloadBytes, PublicTlog: d.config.PublicTlog})
+	s := api.New(api.Config{Ledger: l, Tenants: d.tenants, Logger: log, Metrics: metrics, MaxPayload: d.config.Limits.PayloadBytes, PublicTlog: d.config.PublicTlog, SCITTKey: d.scitt})
 	var second *rekorServer
 	if address := cmp.Or(c.RekorListen, d.config.Rekor.Listen); address != "" {
 		if second, err = startRekor(a, d, address, cfg, metrics); err != nil {

@@ -1,0 +1,169 @@
+package api
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"connectrpc.com/connect"
+
+	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/cosereceipt"
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/receipt/strictcbor"
+	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
+)
+
+// The SCITT endpoint (docs/spec/scitt.md, section 5) is a dialect of Append and GetReceipt: a statement goes the way of every submission, and the receipt is
+// the native one in other clothes, signed with a key of its own.
+
+const (
+	scittEntries = "/entries"
+	scittKeys    = "/.well-known/scitt-keys"
+	problemType  = "application/concise-problem-details+cbor"
+)
+
+// mountSCITT adds the endpoint, if it has a key.
+func (s *Server) mountSCITT(mux *http.ServeMux) {
+	if s.cfg.SCITTKey == nil {
+		return
+	}
+	mux.Handle("POST "+scittEntries, s.guardAs(access[munimentv1connect.LedgerServiceAppendProcedure], s.bound(http.HandlerFunc(s.registerStatement))))
+	mux.Handle("GET "+scittEntries+"/{index}", s.guardAs(access[munimentv1connect.LedgerServiceGetReceiptProcedure], s.bound(http.HandlerFunc(s.resolveReceipt))))
+	mux.HandleFunc("GET "+scittKeys, func(w http.ResponseWriter, r *http.Request) {
+		set, err := cosereceipt.KeySet(s.cfg.SCITTKey)
+		if err != nil {
+			s.problem(w, s.public(err))
+			return
+		}
+		w.Header().Set("Content-Type", "application/cbor")
+		_, _ = w.Write(set) // the client has gone
+	})
+}
+
+func isSCITT(r *http.Request) bool {
+	return r.URL.Path == scittEntries || strings.HasPrefix(r.URL.Path, scittEntries+"/")
+}
+
+// registerStatement is Append for a signed statement.
+func (s *Server) registerStatement(w http.ResponseWriter, r *http.Request) {
+	id := caller(r.Context())
+	if err := id.mayAppend(cosereceipt.StatementKind); err != nil {
+		s.problem(w, s.public(err))
+		return
+	}
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != cosereceipt.StatementType {
+		s.problem(w, fieldError(connect.CodeInvalidArgument, "content_type", "%q, but a signed statement is sent as %s", r.Header.Get("Content-Type"), cosereceipt.StatementType))
+		return
+	}
+	limit := min(s.cfg.MaxPayload, ingest.MaxStatement)
+	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
+	if err != nil {
+		s.problem(w, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("the body could not be read: %w", err)))
+		return
+	}
+	if int64(len(body)) > limit {
+		s.problem(w, fieldError(connect.CodeInvalidArgument, "statement", "more than %d bytes", limit))
+		return
+	}
+	sub, subject, err := ingest.StatementSubmission(body)
+	if err != nil {
+		s.problem(w, s.public(err))
+		return
+	}
+	results, err := s.ingest.Append(r.Context(), id.submitter(), []ingest.Submission{sub})
+	if err == nil {
+		err = results[0].Err
+	}
+	if err != nil {
+		s.problem(w, s.public(err))
+		return
+	}
+	status := http.StatusCreated
+	if results[0].Duplicate {
+		status = http.StatusOK
+	}
+	w.Header().Set("Location", scittEntries+"/"+strconv.FormatUint(results[0].Index, 10))
+	s.writeCOSEReceipt(w, r, id, results[0].Index, subject, status)
+}
+
+// resolveReceipt is GetReceipt for a registered statement.
+func (s *Server) resolveReceipt(w http.ResponseWriter, r *http.Request) {
+	id := caller(r.Context())
+	index, err := strconv.ParseUint(r.PathValue("index"), 10, 64)
+	if err != nil || index > math.MaxInt64 {
+		s.problem(w, fieldError(connect.CodeInvalidArgument, "index", "%q is not the index of an entry", r.PathValue("index")))
+		return
+	}
+	p, err := s.ledger.Payload(r.Context(), id.tenant.Stream, index)
+	if err == nil && p == nil {
+		err = fmt.Errorf("the statement was %w", ledger.ErrErased)
+	}
+	if err != nil {
+		s.problem(w, s.public(err))
+		return
+	}
+	_, subject, err := ingest.StatementSubmission(p.Content)
+	if err != nil {
+		s.problem(w, connect.NewError(connect.CodeNotFound, fmt.Errorf("entry %d is not a signed statement; its receipt is had by GetReceipt", index)))
+		return
+	}
+	s.writeCOSEReceipt(w, r, id, index, subject, http.StatusOK)
+}
+
+func (s *Server) writeCOSEReceipt(w http.ResponseWriter, r *http.Request, id *identity, index uint64, subject string, status int) {
+	native, err := s.ledger.Receipt(r.Context(), id.tenant.Stream, index, ledger.ReceiptOptions{Shared: true})
+	if err != nil {
+		s.problem(w, s.public(err))
+		return
+	}
+	data, err := s.coseReceipt(native, subject)
+	if err != nil {
+		s.problem(w, s.public(err))
+		return
+	}
+	w.Header().Set("Content-Type", cosereceipt.StatementType)
+	w.WriteHeader(status)
+	_, _ = w.Write(data) // the client has gone
+}
+
+// coseReceipt says in COSE what a native receipt of the form shared says.
+func (s *Server) coseReceipt(native []byte, subject string) ([]byte, error) {
+	n, err := receipt.Parse(native)
+	if err != nil {
+		return nil, err
+	}
+	if n.Header == nil || n.Payload == nil {
+		return nil, ledger.ErrErased
+	}
+	p, err := receipt.ParseProof(string(n.Proof))
+	if err != nil {
+		return nil, err
+	}
+	c, err := receipt.ParseCheckpointUnverified(p.Checkpoint)
+	if err != nil {
+		return nil, err
+	}
+	e := &cosereceipt.Entry{Index: p.Index, Tag: n.Tag, Time: n.Time, LinkHash: n.LinkHash, Header: *n.Header, PayloadSalt: n.Payload.Salt}
+	return s.cfg.SCITTKey.Sign(c.Origin, subject, e, c.Size, p.Path, c.Root)
+}
+
+// problem writes an error as concise problem details (RFC 9290).
+func (s *Server) problem(w http.ResponseWriter, err *connect.Error) {
+	const title, detail = -1, -2
+	body, encodeErr := strictcbor.Marshal(map[int]string{title: err.Code().String(), detail: err.Message()})
+	if encodeErr != nil {
+		s.log.Error("encode problem details", "err", encodeErr)
+	}
+	for k, v := range err.Meta() {
+		w.Header()[k] = v
+	}
+	w.Header().Set("Content-Type", problemType)
+	w.WriteHeader(statusOf(err.Code()))
+	_, _ = w.Write(body) // the client has gone
+}

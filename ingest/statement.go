@@ -1,0 +1,42 @@
+package ingest
+
+import (
+	"bytes"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/verifiers/cose"
+)
+
+// MaxStatement is the size of the largest SCITT signed statement, in bytes.
+const MaxStatement = cose.MaxSize
+
+// StatementSubmission returns the submission that registers a SCITT signed statement, and the statement's sub. See docs/spec/scitt.md.
+func StatementSubmission(data []byte) (sub Submission, subject string, err error) {
+	st, err := cose.Parse(data)
+	if err != nil {
+		return Submission{}, "", fieldErrorf("statement", "%s", err)
+	}
+	return Submission{Kind: "attestation", MediaType: cose.MediaType, Payload: st.Bytes}, st.Subject, nil
+}
+
+// readStatement reads a signed statement in the form in which it is registered.
+func readStatement(payload []byte) (contents, error) {
+	st, err := cose.Parse(payload)
+	if err != nil {
+		return contents{}, err
+	}
+	if !bytes.Equal(st.Bytes, payload) {
+		return contents{}, fieldErrorf("payload", "a signed statement with an unprotected header, or not in the deterministic encoding; register it with 'muniment scitt register', which leaves that out")
+	}
+	c := contents{mediaType: cose.MediaType, attributes: map[string]string{"issuer": st.Issuer, "subject": st.Subject}}
+	if st.ContentType != "" {
+		c.attributes["contentType"] = st.ContentType
+	}
+	if st.KeyID != "" {
+		c.signers = []receipt.Signer{{KeyID: st.KeyID}}
+	}
+	if st.Digest != nil {
+		c.subjects = []receipt.Subject{*st.Digest}
+	}
+	return c, nil
+}

@@ -1,0 +1,73 @@
+// Package strictcbor reads and writes the CBOR of COSE messages (RFC 9052) so that the same bytes mean the same to every reader: no duplicate keys, no
+// indefinite lengths, no deep nesting; written by the deterministic encoding of RFC 8949, section 4.2.1.
+//
+// It is not a COSE library: it only takes a COSE_Sign1 message apart.
+package strictcbor
+
+import (
+	"errors"
+
+	"github.com/fxamacker/cbor/v2"
+)
+
+var encode, decode = func() (cbor.EncMode, cbor.DecMode) {
+	e, err := cbor.CoreDetEncOptions().EncMode()
+	if err != nil {
+		panic(err) // the options are constants
+	}
+	d, err := cbor.DecOptions{
+		DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden, ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
+		MaxNestedLevels: 8, MaxArrayElements: 1024, MaxMapPairs: 1024,
+	}.DecMode()
+	if err != nil {
+		panic(err)
+	}
+	return e, d
+}()
+
+// Marshal writes v.
+func Marshal(v any) ([]byte, error) { return encode.Marshal(v) }
+
+// Unmarshal reads exactly one item into v.
+func Unmarshal(data []byte, v any) error { return decode.Unmarshal(data, v) }
+
+// Tag18 is the CBOR tag of a COSE_Sign1 message.
+const Tag18 = 18
+
+var errNotSign1 = errors.New("not a COSE_Sign1 message: an array of four with the CBOR tag 18")
+
+// A Sign1 is a COSE_Sign1 message taken apart. Its parts are CBOR, byte for byte.
+type Sign1 struct {
+	_           struct{} `cbor:",toarray"`
+	Protected   cbor.RawMessage
+	Unprotected cbor.RawMessage
+	Payload     cbor.RawMessage
+	Signature   cbor.RawMessage
+}
+
+// ParseSign1 takes a tagged message apart.
+func ParseSign1(data []byte) (*Sign1, error) {
+	var tagged cbor.RawTag
+	if err := Unmarshal(data, &tagged); err != nil || tagged.Number != Tag18 {
+		return nil, errNotSign1
+	}
+	m := &Sign1{}
+	if err := Unmarshal(tagged.Content, m); err != nil {
+		return nil, errNotSign1
+	}
+	return m, nil
+}
+
+// Marshal puts the message together again.
+func (m *Sign1) Marshal() ([]byte, error) {
+	return Marshal(cbor.Tag{Number: Tag18, Content: m})
+}
+
+// Bytes reads an item that must be a byte string.
+func Bytes(item cbor.RawMessage) ([]byte, error) {
+	if len(item) == 0 || item[0]>>5 != 2 { // the major type
+		return nil, errors.New("not a byte string")
+	}
+	var b []byte
+	return b, Unmarshal(item, &b)
+}
