@@ -17,7 +17,7 @@ var rooms = []struct {
 }{
 	// The longest name that fits a package counts.
 	{"cmd", []string{"api", "controls", "ingest", "verifiers", "ledger", "clients/go", "proto"}},
-	{"bench", []string{"api", "controls", "ingest", "verifiers", "ledger", "clients/go", "proto"}},
+	{"bench", []string{"bench", "api", "controls", "ingest", "verifiers", "ledger", "clients/go", "proto"}},
 	{"api", []string{"api", "ingest", "controls", "ledger", "proto"}},
 	{"controls", []string{"ledger", "verifiers", "proto"}},
 	{"ingest", []string{"verifiers", "ledger", "proto"}},
