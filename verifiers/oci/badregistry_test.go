@@ -1,0 +1,250 @@
+package oci
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"muniment.dev/muniment/verifiers/dsse"
+)
+
+// move copies a manifest from one tag to another.
+func move(t *testing.T, host, from, to string) {
+	t.Helper()
+	a, err := name.NewTag(host + "/" + from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := name.NewTag(host + "/" + to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := remote.Get(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Put(b, d); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A liar is a registry with one image, whose other answers are the test's.
+type liar struct {
+	image     string // its manifest
+	referrers http.HandlerFunc
+	manifests http.HandlerFunc // other ones
+	blobs     http.HandlerFunc
+}
+
+func (l *liar) digest() string { return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(l.image))) }
+
+func (l *liar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	handle := func(h http.HandlerFunc) {
+		if h == nil {
+			h = http.NotFound
+		}
+		h(w, r)
+	}
+	switch p := r.URL.Path; {
+	case p == "/v2/":
+	case strings.HasSuffix(p, "/manifests/latest"), strings.HasSuffix(p, "/manifests/"+l.digest()):
+		w.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+		fmt.Fprint(w, l.image)
+	case strings.Contains(p, "/referrers/"):
+		handle(l.referrers)
+	case strings.Contains(p, "/manifests/"):
+		handle(l.manifests)
+	case strings.Contains(p, "/blobs/"):
+		handle(l.blobs)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func (l *liar) ask(t *testing.T) (*Report, error) {
+	t.Helper()
+	if l.image == "" {
+		l.image = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:` + strings.Repeat("0", 64) + `","size":1},"layers":[]}`
+	}
+	s := httptest.NewServer(l)
+	t.Cleanup(s.Close)
+	r, err := Open(strings.TrimPrefix(s.URL, "http://")+"/app:latest", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, _, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := dsse.NewKey("", public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Verify(t.Context(), r, keyPolicy(t, k), nil)
+}
+
+func answer(mediaType, text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", mediaType)
+		_, _ = io.WriteString(w, text)
+	}
+}
+
+// endless never stops to answer.
+func endless(mediaType, begin, more string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", mediaType)
+		_, err := io.WriteString(w, begin)
+		for chunk := strings.Repeat(more, 1+(64<<10)/len(more)); err == nil; {
+			_, err = io.WriteString(w, chunk)
+		}
+	}
+}
+
+const indexType, manifestType = "application/vnd.oci.image.index.v1+json", "application/vnd.oci.image.manifest.v1+json"
+
+func referrer(digest string) string {
+	return `{"mediaType":"` + manifestType + `","digest":"` + digest + `","size":1}`
+}
+
+func listOf(descriptors ...string) string {
+	return `{"schemaVersion":2,"mediaType":"` + indexType + `","manifests":[` + strings.Join(descriptors, ",") + `]}`
+}
+
+func TestRegistryWithoutAnAnswer(t *testing.T) {
+	many := make([]string, MaxAttestations+1)
+	for i := range many {
+		many[i] = referrer(fmt.Sprintf("sha256:%064x", i))
+	}
+	for _, test := range []struct {
+		name    string
+		liar    liar
+		tooMuch bool
+		want    string
+	}{
+		{"garbage instead of a list", liar{referrers: answer(indexType, "garbage")}, false, "list of referrers"},
+		{"an endless list", liar{referrers: endless(indexType, `{"manifests":[`, referrer("sha256:"+strings.Repeat("1", 64))+",")}, true, "more than 4194304 bytes"},
+		{"endless pages", liar{referrers: func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Link", `<`+r.URL.Path+`?n=1>; rel="next"`)
+			answer(indexType, listOf())(w, r)
+		}}, true, "64 pages"},
+		{"pages on another host", liar{referrers: func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Link", `<http://other.example/v2/app/referrers/x>; rel="next"`)
+			answer(indexType, listOf())(w, r)
+		}}, false, "other.example"},
+		{"many referrers", liar{referrers: answer(indexType, listOf(many...))}, true, "1024 of them"},
+		{"an error", liar{referrers: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) }}, false, "403"},
+		{"an endless manifest under the tag of referrers", liar{manifests: endless(indexType, `{"x":"`, "x")}, true, "more than 4194304 bytes"},
+		{"a manifest that is not what was asked for", liar{referrers: answer(indexType, listOf(referrer("sha256:"+strings.Repeat("1", 64)))), manifests: answer(manifestType, "{}")}, false, "digest"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			report, err := test.liar.ask(t)
+			runtime.ReadMemStats(&after)
+			if err == nil {
+				t.Fatalf("it is an answer: %+v", report)
+			}
+			if errors.Is(err, ErrTooMuch) != test.tooMuch || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%v, want %q", err, test.want)
+			}
+			if spent := after.TotalAlloc - before.TotalAlloc; spent > 256<<20 {
+				t.Errorf("%d bytes allocated", spent)
+			}
+		})
+	}
+}
+
+// manifestOf is the manifest of an artifact with one layer.
+func manifestOf(mediaType, data string, size int64) string {
+	return fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"artifactType":"x/y","config":{"mediaType":"application/vnd.oci.empty.v1+json","digest":"sha256:%064d","size":2},"layers":[{"mediaType":%q,"digest":"sha256:%x","size":%d}]}`,
+		manifestType, 0, mediaType, sha256.Sum256([]byte(data)), size)
+}
+
+// What is attached is broken: that is a finding, and the rest is still looked at.
+func TestBrokenAttachments(t *testing.T) {
+	const bundle = "application/vnd.dev.sigstore.bundle.v0.3+json"
+	for _, test := range []struct {
+		name, manifest string
+		blob           string
+		want           Result
+		reason         string
+	}{
+		{"a bundle that is none", manifestOf(bundle, "garbage", 7), "garbage", Malformed, "sigstore bundle"},
+		{"an envelope that is none", manifestOf("application/vnd.dsse.envelope.v1+json", "{}", 2), "{}", Malformed, ""},
+		{"a statement that is none", manifestOf("application/vnd.in-toto+json", "{}", 2), "{}", Malformed, "_type: missing"},
+		{"a signature without one", manifestOf(mediaTypeSimpleSigning, "{}", 2), "{}", Malformed, "dev.cosignproject.cosign/signature is missing"},
+		{"an unknown type", manifestOf("application/zip", "x", 1), "x", Unread, "not a bundle"},
+		{"no manifest", "garbage", "", Malformed, "not the manifest of an artifact"},
+		{"a huge blob", manifestOf(bundle, "x", MaxBlob+1), "x", Malformed, "134217729 bytes"},
+		{"a blob that is not there", manifestOf(bundle, "x", 1), "", Malformed, "does not have the blob"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			digest := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(test.manifest)))
+			l := liar{referrers: answer(indexType, listOf(referrer(digest), referrer("sha256:"+strings.Repeat("9", 64))))}
+			l.manifests = func(w http.ResponseWriter, r *http.Request) {
+				if !strings.HasSuffix(r.URL.Path, digest) {
+					http.NotFound(w, r)
+					return
+				}
+				answer(manifestType, test.manifest)(w, r)
+			}
+			if test.blob != "" {
+				l.blobs = answer("application/octet-stream", test.blob)
+			}
+			report, err := l.ask(t)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, _ := json.Marshal(report.Artifacts[0].Findings)
+			if report.Verified || len(report.Artifacts[0].Findings) != 2 {
+				t.Fatalf("got %s", got)
+			}
+			if f := report.Artifacts[0].Findings[0]; f.Result != test.want || !strings.Contains(f.Reason, test.reason) {
+				t.Errorf("got %s", got)
+			}
+			if f := report.Artifacts[0].Findings[1]; f.Result != Malformed || !strings.Contains(f.Reason, "does not have it") {
+				t.Errorf("got %s", got)
+			}
+		})
+	}
+}
+
+// A blob whose bytes are not those of its digest ends it: such a registry has no answer.
+func TestForgedBlob(t *testing.T) {
+	manifest := manifestOf("application/vnd.in-toto+json", "{}", 2)
+	l := liar{
+		referrers: answer(indexType, listOf(referrer(fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(manifest)))))),
+		manifests: func(w http.ResponseWriter, r *http.Request) {
+			if strings.Contains(r.URL.Path, "sha256:") {
+				answer(manifestType, manifest)(w, r)
+			} else {
+				http.NotFound(w, r)
+			}
+		},
+		blobs: answer("application/octet-stream", "[]"),
+	}
+	if report, err := l.ask(t); err == nil || !strings.Contains(err.Error(), "read blob") {
+		t.Errorf("got %+v, %v", report, err)
+	}
+}
+
+func TestOpen(t *testing.T) {
+	for _, bad := range []string{"", "oci://", "UPPER/case", "host/app@sha256:12", "http://host/app"} {
+		if _, err := Open(bad, Options{}); err == nil {
+			t.Errorf("%q is a reference", bad)
+		}
+	}
+}

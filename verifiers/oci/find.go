@@ -1,0 +1,234 @@
+package oci
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// BuildKit's annotations in an index.
+const (
+	annotationReferenceType   = "vnd.docker.reference.type"
+	annotationReferenceDigest = "vnd.docker.reference.digest"
+	attestationManifest       = "attestation-manifest"
+)
+
+// Artifacts returns what the reference names, and after it the manifests of the platforms if that is an index.
+func (r *Registry) Artifacts(ctx context.Context) ([]*Artifact, error) {
+	w := &walk{r: r}
+	if err := w.start(ctx); err != nil {
+		return nil, err
+	}
+	return w.artifacts, nil
+}
+
+// Each calls f with everything that is attached to the artifacts, one at a time: the data of an Attachment need not be kept. What can't be read
+// because it is broken comes without data and with the error; an error of the registry itself ends it all.
+func (r *Registry) Each(ctx context.Context, f func(*Attachment, error) error) ([]*Artifact, error) {
+	w := &walk{r: r, f: f, seen: map[string]bool{}}
+	if err := w.start(ctx); err != nil {
+		return nil, err
+	}
+	for _, a := range w.artifacts {
+		if err := w.attachedTo(ctx, a); err != nil {
+			return nil, err
+		}
+	}
+	return w.artifacts, nil
+}
+
+// A walk is one run through what a reference leads to.
+type walk struct {
+	r         *Registry
+	f         func(*Attachment, error) error
+	artifacts []*Artifact
+	buildkit  []v1.Descriptor
+	seen      map[string]bool // artifact and manifest: the same referrer may be found in several ways
+	count     int
+}
+
+func (w *walk) start(ctx context.Context) error {
+	m, err := w.r.manifest(ctx, w.r.ref)
+	if err != nil {
+		return err
+	}
+	if m == nil {
+		return fmt.Errorf("read %s: there is no such image or chart", w.r.ref)
+	}
+	return w.artifact(ctx, m, "", 0)
+}
+
+// artifact notes a manifest, and those below it if it is an index.
+func (w *walk) artifact(ctx context.Context, m *manifest, platform string, depth int) error {
+	if slices.ContainsFunc(w.artifacts, func(a *Artifact) bool { return a.Digest == m.Digest }) {
+		return nil
+	}
+	if len(w.artifacts) == MaxArtifacts {
+		return fmt.Errorf("%s: %w: %d platforms", w.r.ref, ErrTooMuch, MaxArtifacts)
+	}
+	a := &Artifact{Digest: m.Digest, MediaType: string(m.MediaType), Platform: platform}
+	w.artifacts = append(w.artifacts, a)
+	if !m.MediaType.IsIndex() {
+		a.Chart = chartOf(m.Raw)
+		return nil
+	}
+	var index v1.IndexManifest
+	if err := json.Unmarshal(m.Raw, &index); err != nil {
+		return fmt.Errorf("index %s: %w", m.Digest, err)
+	}
+	if depth > 2 {
+		return fmt.Errorf("index %s: %w: indexes in indexes in indexes", m.Digest, ErrTooMuch)
+	}
+	for _, d := range index.Manifests {
+		if d.Annotations[annotationReferenceType] == attestationManifest {
+			w.buildkit = append(w.buildkit, d)
+			continue
+		}
+		if !d.MediaType.IsImage() && !d.MediaType.IsIndex() {
+			continue
+		}
+		below, err := w.r.manifest(ctx, w.r.ref.Context().Digest(d.Digest.String()))
+		if err != nil {
+			return err
+		}
+		if below == nil {
+			return fmt.Errorf("index %s: the registry does not have its manifest %s", m.Digest, d.Digest)
+		}
+		if err := w.artifact(ctx, below, platformOf(d.Platform), depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func platformOf(p *v1.Platform) string {
+	if p == nil {
+		return ""
+	}
+	return p.String()
+}
+
+// chartOf reads the manifest of a Helm chart; it returns nil if it is none.
+func chartOf(raw []byte) *Chart {
+	var m v1.Manifest
+	if err := json.Unmarshal(raw, &m); err != nil || m.Config.MediaType != mediaTypeChartConfig {
+		return nil
+	}
+	var c Chart
+	for _, l := range m.Layers {
+		switch l.MediaType {
+		case mediaTypeChart:
+			c.Archive = l.Digest.String()
+		case mediaTypeProvenance:
+			c.Provenance = l.Digest.String()
+		}
+	}
+	if c.Archive == "" {
+		return nil
+	}
+	return &c
+}
+
+// ParseChart reads the manifest of a Helm chart, and says which archive it holds. It returns nil if it is no such manifest.
+func ParseChart(manifest []byte) *Chart { return chartOf(manifest) }
+
+func (w *walk) attachedTo(ctx context.Context, a *Artifact) error {
+	referrers, source, err := w.r.referrers(ctx, a.Digest)
+	if err != nil {
+		return err
+	}
+	for _, d := range referrers {
+		if err := w.manifest(ctx, a, w.r.ref.Context().Digest(d.Digest.String()), source); err != nil {
+			return err
+		}
+	}
+	tag := strings.Replace(a.Digest, ":", "-", 1)
+	for _, suffix := range []string{".att", ".sig"} {
+		if err := w.manifest(ctx, a, w.r.ref.Context().Tag(tag+suffix), SourceCosignTag); err != nil {
+			return err
+		}
+	}
+	for _, d := range w.buildkit {
+		if d.Annotations[annotationReferenceDigest] == a.Digest {
+			if err := w.manifest(ctx, a, w.r.ref.Context().Digest(d.Digest.String()), SourceBuildKit); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// manifest reads a manifest that holds attestations.
+func (w *walk) manifest(ctx context.Context, a *Artifact, ref name.Reference, source Source) error {
+	m, err := w.r.manifest(ctx, ref)
+	if err != nil {
+		return err
+	}
+	if m == nil {
+		if source == SourceCosignTag {
+			return nil
+		}
+		return w.call(&Attachment{Artifact: a, Source: source, Manifest: ref.Identifier(), Digest: ref.Identifier()}, fmt.Errorf("the registry lists it, but does not have it"))
+	}
+	if key := a.Digest + m.Digest; w.seen[key] {
+		return nil
+	} else {
+		w.seen[key] = true
+	}
+	found := Attachment{Artifact: a, Source: source, Manifest: m.Digest, Digest: m.Digest}
+	var image v1.Manifest
+	if err := json.Unmarshal(m.Raw, &image); err != nil || m.MediaType != types.OCIManifestSchema1 && m.MediaType != types.DockerManifestSchema2 {
+		return w.call(&found, fmt.Errorf("not the manifest of an artifact"))
+	}
+	layers := slices.DeleteFunc(image.Layers, func(l v1.Descriptor) bool { return !readable(string(l.MediaType)) })
+	if len(layers) == 0 {
+		found.MediaType = artifactType(m.Raw, &image)
+		return w.call(&found, nil)
+	}
+	for _, l := range layers {
+		one := found
+		one.MediaType, one.Digest, one.annotations = string(l.MediaType), l.Digest.String(), l.Annotations
+		if l.Size > MaxBlob {
+			if err := w.call(&one, fmt.Errorf("%w: a blob of %d bytes", ErrTooMuch, l.Size)); err != nil {
+				return err
+			}
+			continue
+		}
+		if one.Data, err = w.r.Blob(ctx, one.Digest); isStatus(err, http.StatusNotFound) {
+			err = w.call(&one, fmt.Errorf("the registry does not have the blob %s", one.Digest))
+		} else if err == nil {
+			err = w.call(&one, nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *walk) call(a *Attachment, problem error) error {
+	if w.count++; w.count > MaxAttestations {
+		return fmt.Errorf("%s: %w: %d attestations", w.r.ref, ErrTooMuch, MaxAttestations)
+	}
+	return w.f(a, problem)
+}
+
+// artifactType is what the manifest calls itself; the library's type has no field for it.
+func artifactType(raw []byte, image *v1.Manifest) string {
+	var m struct {
+		ArtifactType string `json:"artifactType"`
+	}
+	if err := json.NewDecoder(io.LimitReader(bytes.NewReader(raw), MaxManifest)).Decode(&m); err == nil && m.ArtifactType != "" {
+		return m.ArtifactType
+	}
+	return string(image.Config.MediaType)
+}

@@ -1,0 +1,86 @@
+// Package oci finds what is attached to an image or chart in an OCI registry, and verifies it.
+//
+// Three places are looked at: the referrers of the distribution specification (its API, or the tag that stands in for it,
+// https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-referrers), the tags that cosign used before
+// (https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md), and the attestation manifests that BuildKit puts into an image's index
+// (https://github.com/moby/buildkit/blob/master/docs/attestations/attestation-storage.md), which nobody has signed.
+//
+// What a registry answers is not trusted: it is bounded in size and number, and only signatures count.
+package oci
+
+import (
+	"errors"
+
+	"muniment.dev/muniment/verifiers/dsse"
+	"muniment.dev/muniment/verifiers/intoto"
+	"muniment.dev/muniment/verifiers/sigstore"
+)
+
+// Bounds of what is read for one reference.
+const (
+	MaxManifest     = 4 << 20   // bytes of a manifest, index or list of referrers; registries need not take larger ones
+	MaxBlob         = 128 << 20 // bytes of a bundle, envelope or statement
+	MaxPages        = 64        // of a list of referrers
+	MaxArtifacts    = 128       // manifests of platforms
+	MaxAttestations = 1024      // in all
+)
+
+// ErrTooMuch is wrapped by errors that say that a registry answered with more than is read.
+var ErrTooMuch = errors.New("more than is read")
+
+// An Artifact is a manifest or index that things are attached to.
+type Artifact struct {
+	Digest    string `json:"digest"`             // sha256:…
+	MediaType string `json:"mediaType"`          // of the manifest
+	Platform  string `json:"platform,omitempty"` // such as linux/arm64, if an index says so
+	Chart     *Chart `json:"chart,omitempty"`    // if it is a Helm chart
+}
+
+// A Chart is what a manifest says of the Helm chart that it holds (https://helm.sh/docs/topics/registries/).
+type Chart struct {
+	Archive    string `json:"archive"`              // digest of the .tgz
+	Provenance string `json:"provenance,omitempty"` // digest of the .prov, if there is one
+}
+
+// A Source says where an attestation was found.
+type Source string
+
+const (
+	SourceReferrers    Source = "referrers"     // the registry's list
+	SourceReferrersTag Source = "referrers-tag" // the tag that stands in for the list
+	SourceCosignTag    Source = "cosign-tag"    // a tag of cosign's older scheme
+	SourceBuildKit     Source = "buildkit"      // the image's own index
+)
+
+// Media types of what is attached, besides those of bundles, envelopes and statements.
+const (
+	mediaTypeSimpleSigning = "application/vnd.dev.cosign.simplesigning.v1+json"
+	mediaTypeChartConfig   = "application/vnd.cncf.helm.config.v1+json"
+	mediaTypeChart         = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
+	mediaTypeProvenance    = "application/vnd.cncf.helm.chart.provenance.v1.prov"
+)
+
+// An Attachment is something that is attached to an artifact.
+type Attachment struct {
+	Artifact  *Artifact
+	Source    Source
+	Manifest  string // digest of the manifest that holds it
+	Digest    string // of Data, or of the manifest if nothing in it can be read
+	MediaType string // of Data, or the manifest's artifact type
+	Data      []byte // nil if it is of a type that this package does not read
+
+	annotations map[string]string // cosign's tags have the signature there
+}
+
+// readable says whether a layer is something that can be verified or parsed.
+func readable(mediaType string) bool {
+	switch mediaType {
+	case dsse.MediaType, intoto.MediaType, mediaTypeSimpleSigning:
+		return true
+	}
+	return isBundle(mediaType)
+}
+
+func isBundle(mediaType string) bool {
+	return len(mediaType) > len(sigstore.MediaTypePrefix) && mediaType[:len(sigstore.MediaTypePrefix)] == sigstore.MediaTypePrefix
+}

@@ -1,0 +1,270 @@
+package oci
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// Options say how a registry is spoken to.
+type Options struct {
+	PlainHTTP bool              // speak HTTP if the registry has no TLS; loopback addresses need no such permission
+	Keychain  authn.Keychain    // nil: that of docker login
+	Transport http.RoundTripper // nil: one with sensible timeouts
+}
+
+// A Registry reads from the registry of one reference.
+type Registry struct {
+	ref       name.Reference
+	puller    *remote.Puller
+	keychain  authn.Keychain
+	transport http.RoundTripper
+}
+
+// Open parses a reference such as registry.example.com/app:1.7 or …@sha256:…, with or without oci:// before it. It does not connect yet.
+func Open(reference string, o Options) (*Registry, error) {
+	reference = strings.TrimPrefix(reference, "oci://")
+	if scheme, _, ok := strings.Cut(reference, "://"); ok {
+		return nil, fmt.Errorf("%q: leave out %s://; it is written registry.example.com/app:1.7", reference, scheme)
+	}
+	opts := []name.Option{name.WeakValidation}
+	if o.PlainHTTP {
+		opts = append(opts, name.Insecure)
+	}
+	ref, err := name.ParseReference(reference, opts...)
+	if err != nil {
+		return nil, err
+	}
+	r := &Registry{ref: ref, keychain: o.Keychain, transport: o.Transport}
+	if r.keychain == nil {
+		r.keychain = authn.DefaultKeychain
+	}
+	if r.transport == nil {
+		t := remote.DefaultTransport.(*http.Transport).Clone()
+		t.ResponseHeaderTimeout = time.Minute
+		r.transport = t
+	}
+	r.transport = bounded{r.transport}
+	if r.puller, err = remote.NewPuller(remote.WithTransport(r.transport), remote.WithAuthFromKeychain(r.keychain), remote.WithUserAgent("muniment")); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// A manifest is one that was read, whose digest was checked.
+type manifest struct {
+	Digest    string
+	MediaType types.MediaType
+	Raw       []byte
+}
+
+// manifest reads a manifest or index. If there is none, it returns nil.
+func (r *Registry) manifest(ctx context.Context, ref name.Reference) (*manifest, error) {
+	d, err := r.puller.Get(withBound(ctx, MaxManifest), ref)
+	if isStatus(err, http.StatusNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", ref, err)
+	}
+	if d.Digest.Algorithm != "sha256" {
+		return nil, fmt.Errorf("read %s: its digest is of %s, and only sha256 is known", ref, d.Digest.Algorithm)
+	}
+	return &manifest{d.Digest.String(), d.MediaType, d.Manifest}, nil
+}
+
+// Manifest reads the manifest or index with this digest (sha256:…), from the repository of the reference.
+func (r *Registry) Manifest(ctx context.Context, digest string) ([]byte, error) {
+	if _, err := v1.NewHash(digest); err != nil {
+		return nil, err
+	}
+	m, err := r.manifest(ctx, r.ref.Context().Digest(digest))
+	if err == nil && m == nil {
+		err = fmt.Errorf("read %s: there is no such manifest", r.ref.Context().Digest(digest))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return m.Raw, nil
+}
+
+// Blob reads the blob with this digest (sha256:…), from the repository of the reference.
+func (r *Registry) Blob(ctx context.Context, digest string) ([]byte, error) {
+	if _, err := v1.NewHash(digest); err != nil {
+		return nil, err
+	}
+	ref := r.ref.Context().Digest(digest)
+	l, err := r.puller.Layer(withBound(ctx, MaxBlob), ref)
+	if err != nil {
+		return nil, err
+	}
+	body, err := l.Compressed() // as it is stored, which is what the digest is of; reading checks it
+	if err == nil {
+		defer body.Close()
+		var data []byte
+		if data, err = io.ReadAll(io.LimitReader(body, MaxBlob+1)); err == nil && len(data) > MaxBlob {
+			err = fmt.Errorf("%w: %d bytes of a blob", ErrTooMuch, MaxBlob)
+		}
+		if err == nil {
+			return data, nil
+		}
+	}
+	return nil, fmt.Errorf("read blob %s: %w", ref, err)
+}
+
+// referrers lists what refers to a manifest, by the registry's own list or else by the tag that stands in for it.
+func (r *Registry) referrers(ctx context.Context, digest string) ([]v1.Descriptor, Source, error) {
+	list, ok, err := r.listReferrers(ctx, digest)
+	if err != nil || ok {
+		return list, SourceReferrers, err
+	}
+	m, err := r.manifest(ctx, r.ref.Context().Tag(strings.Replace(digest, ":", "-", 1)))
+	if err != nil || m == nil {
+		return nil, SourceReferrersTag, err
+	}
+	list, err = readIndex(m.Raw)
+	return list, SourceReferrersTag, err
+}
+
+func readIndex(data []byte) ([]v1.Descriptor, error) {
+	var index v1.IndexManifest
+	if err := json.Unmarshal(data, &index); err != nil {
+		return nil, fmt.Errorf("list of referrers: %w", err)
+	}
+	return index.Manifests, nil
+}
+
+// listReferrers asks the referrers API, page by page. It returns false if the registry has none.
+func (r *Registry) listReferrers(ctx context.Context, digest string) ([]v1.Descriptor, bool, error) {
+	repo := r.ref.Context()
+	auth, err := authn.Resolve(ctx, r.keychain, repo)
+	if err != nil {
+		return nil, false, err
+	}
+	rt, err := transport.NewWithContext(ctx, repo.Registry, auth, r.transport, []string{repo.Scope(transport.PullScope)})
+	if err != nil {
+		return nil, false, err
+	}
+	client := &http.Client{Transport: rt}
+	next := &url.URL{Scheme: repo.Scheme(), Host: repo.RegistryStr(), Path: fmt.Sprintf("/v2/%s/referrers/%s", repo.RepositoryStr(), digest)}
+	var all []v1.Descriptor
+	for page := 0; next != nil; page++ {
+		if page == MaxPages {
+			return nil, false, fmt.Errorf("referrers of %s: %w: %d pages", digest, ErrTooMuch, MaxPages)
+		}
+		list, following, ok, err := referrersPage(withBound(ctx, MaxManifest), client, next)
+		if err != nil {
+			return nil, false, fmt.Errorf("referrers of %s: %w", digest, err)
+		}
+		if !ok && page == 0 {
+			return nil, false, nil
+		}
+		if all = append(all, list...); len(all) > MaxAttestations {
+			return nil, false, fmt.Errorf("referrers of %s: %w: %d of them", digest, ErrTooMuch, MaxAttestations)
+		}
+		next = following
+	}
+	return all, true, nil
+}
+
+func referrersPage(ctx context.Context, client *http.Client, page *url.URL) (list []v1.Descriptor, next *url.URL, ok bool, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, page.String(), nil)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	req.Header.Set("Accept", string(types.OCIImageIndex))
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	defer resp.Body.Close()
+	// Which answers mean that there is no such API differs from registry to registry.
+	if err := transport.CheckError(resp, http.StatusOK, http.StatusNotFound, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable); err != nil {
+		return nil, nil, false, err
+	}
+	mediaType, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
+	if resp.StatusCode != http.StatusOK || mediaType != string(types.OCIImageIndex) {
+		return nil, nil, false, nil
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	if list, err = readIndex(body); err != nil {
+		return nil, nil, false, err
+	}
+	next, err = nextPage(page, resp.Header.Get("Link"))
+	return list, next, true, err
+}
+
+// nextPage reads a Link header (RFC 8288). It stays on the host: the request carries a token.
+func nextPage(page *url.URL, link string) (*url.URL, error) {
+	target, params, ok := strings.Cut(strings.TrimPrefix(link, "<"), ">")
+	if !ok || !strings.Contains(strings.ReplaceAll(params, " ", ""), `rel="next"`) {
+		return nil, nil
+	}
+	next, err := page.Parse(target)
+	if err != nil {
+		return nil, fmt.Errorf("next page: %w", err)
+	}
+	if next.Host != page.Host || next.Scheme != page.Scheme {
+		return nil, fmt.Errorf("the next page is on another host, %s", next.Host)
+	}
+	return next, nil
+}
+
+func isStatus(err error, status int) bool {
+	var t *transport.Error
+	return errors.As(err, &t) && t.StatusCode == status
+}
+
+// A bounded transport ends answers that are larger than the request allows. The bound travels in the context, so that it holds across redirects.
+type bounded struct{ http.RoundTripper }
+
+type boundKey struct{}
+
+func withBound(ctx context.Context, bytes int64) context.Context {
+	return context.WithValue(ctx, boundKey{}, bytes)
+}
+
+func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := b.RoundTripper.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	bound, ok := req.Context().Value(boundKey{}).(int64)
+	if !ok {
+		bound = MaxManifest
+	}
+	resp.Body = &boundedBody{resp.Body, bound, bound}
+	return resp, nil
+}
+
+type boundedBody struct {
+	io.ReadCloser
+	left, bound int64
+}
+
+func (b *boundedBody) Read(p []byte) (int, error) {
+	if int64(len(p)) > b.left+1 {
+		p = p[:b.left+1]
+	}
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return n - 1, fmt.Errorf("%w: the registry's answer has more than %d bytes", ErrTooMuch, b.bound)
+	}
+	return n, err
+}

@@ -1,0 +1,195 @@
+package oci
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/verifiers/dsse"
+	"muniment.dev/muniment/verifiers/intoto"
+	"muniment.dev/muniment/verifiers/sigstore"
+)
+
+// A Policy says whose signatures count.
+type Policy struct {
+	Verifier      *sigstore.Verifier // of everything that is signed, also under cosign's older tags
+	Identity      *sigstore.Identity // whose certificates; nil if the verifier has keys
+	PredicateType string             // only statements of this type count; "": any signature does
+}
+
+// A Result is what became of one attachment.
+type Result string
+
+const (
+	Verified    Result = "verified"
+	NotVerified Result = "not-verified" // it is signed, but not as the policy asks
+	Unsigned    Result = "unsigned"     // nobody has signed it
+	Malformed   Result = "malformed"    // it is not what it says it is, or the registry does not have it
+	Unread      Result = "unread"       // of a type that is not known here
+)
+
+// A Finding is one attachment with what became of it. What Claims and PredicateType say is proven to be the signer's only if Result is Verified.
+type Finding struct {
+	Source        Source            `json:"source"`
+	Manifest      string            `json:"manifest"`
+	Digest        string            `json:"digest"` // of the bundle, envelope or statement
+	MediaType     string            `json:"mediaType,omitempty"`
+	Result        Result            `json:"result"`
+	Reason        string            `json:"reason,omitempty"` // for any other result than Verified
+	Signer        *receipt.Signer   `json:"signer,omitempty"`
+	KeyName       string            `json:"keyName,omitempty"`
+	PredicateType string            `json:"predicateType,omitempty"`
+	Category      intoto.Category   `json:"category,omitempty"`
+	Facts         map[string]string `json:"facts,omitempty"`
+	TrustedRoot   string            `json:"trustedRoot,omitempty"`
+	Counts        bool              `json:"counts"` // it is verified, and of the type that was asked for
+}
+
+// An ArtifactReport is an artifact with all that is attached to it.
+type ArtifactReport struct {
+	*Artifact
+	Attested bool      `json:"attested"` // something attached to it counts
+	Findings []Finding `json:"attestations"`
+}
+
+// A Report is the answer about a reference.
+type Report struct {
+	Reference string            `json:"reference"`
+	Verified  bool              `json:"verified"`
+	Artifacts []*ArtifactReport `json:"artifacts"` // the first is what the reference names
+}
+
+// Verify verifies what is attached to what the reference names. The answer is yes if something that counts is attached to it or, if it is an index
+// to which nothing of the kind is attached, to each of its platforms' manifests. An error means that there is no answer. Keep, if it is not nil,
+// gets the bytes of everything that counts.
+func Verify(ctx context.Context, r *Registry, p Policy, keep func(*Finding, []byte) error) (*Report, error) {
+	report := &Report{Reference: r.ref.String()}
+	byArtifact := map[*Artifact][]Finding{}
+	artifacts, err := r.Each(ctx, func(a *Attachment, problem error) error {
+		f := p.finding(a, problem)
+		if f.Counts && keep != nil {
+			if err := keep(&f, a.Data); err != nil {
+				return err
+			}
+		}
+		byArtifact[a.Artifact] = append(byArtifact[a.Artifact], f)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range artifacts {
+		ar := &ArtifactReport{Artifact: a, Findings: byArtifact[a]}
+		ar.Attested = slices.ContainsFunc(ar.Findings, func(f Finding) bool { return f.Counts })
+		report.Artifacts = append(report.Artifacts, ar)
+	}
+	report.Verified = report.Artifacts[0].Attested
+	if images := slices.DeleteFunc(slices.Clone(report.Artifacts), isIndex); !report.Verified && isIndex(report.Artifacts[0]) && len(images) > 0 {
+		report.Verified = !slices.ContainsFunc(images, func(a *ArtifactReport) bool { return !a.Attested })
+	}
+	return report, nil
+}
+
+func isIndex(a *ArtifactReport) bool {
+	return a.MediaType == "application/vnd.oci.image.index.v1+json" || a.MediaType == "application/vnd.docker.distribution.manifest.list.v2+json"
+}
+
+func (p Policy) finding(a *Attachment, problem error) Finding {
+	f := Finding{Source: a.Source, Manifest: a.Manifest, Digest: a.Digest, MediaType: a.MediaType}
+	err := problem
+	switch {
+	case problem != nil:
+		f.Result = Malformed
+	case a.Data == nil:
+		f.Result, f.Reason = Unread, "not a bundle, envelope or statement"
+	case a.MediaType == intoto.MediaType:
+		err = f.unsigned(a)
+	default:
+		err = p.signed(&f, a)
+	}
+	switch {
+	case err == nil:
+	case errors.Is(err, sigstore.ErrNotVerified):
+		f.Result, f.Reason = NotVerified, err.Error()
+	default:
+		f.Result, f.Reason = Malformed, err.Error()
+	}
+	f.Counts = f.Result == Verified && (p.PredicateType == "" || p.PredicateType == f.PredicateType)
+	return f
+}
+
+// unsigned reads a bare statement.
+func (f *Finding) unsigned(a *Attachment) error {
+	s, err := intoto.Read(a.Data)
+	if err != nil {
+		return err
+	}
+	f.Result, f.Reason = Unsigned, "nobody has signed it"
+	if err := f.describe(s); err != nil {
+		f.Reason += "; " + err.Error()
+	}
+	if !s.HasSubject(a.Artifact.Digest) {
+		f.Reason += "; it is not about this artifact"
+	}
+	return nil
+}
+
+func (f *Finding) describe(s *intoto.Statement) error {
+	err := s.Check()
+	f.PredicateType, f.Category, f.Facts = s.PredicateType, s.Category, s.Facts
+	return err
+}
+
+// signed verifies a bundle, or what cosign wrote before there were bundles.
+func (p Policy) signed(f *Finding, a *Attachment) error {
+	data, artifact := a.Data, (*sigstore.Artifact)(nil)
+	var err error
+	if a.MediaType == dsse.MediaType || a.MediaType == mediaTypeSimpleSigning {
+		if data, err = toBundle(a); err != nil {
+			return err
+		}
+	}
+	if a.MediaType == mediaTypeSimpleSigning {
+		artifact, err = sigstore.ReadArtifact(bytes.NewReader(a.Data))
+	} else {
+		artifact, err = sigstore.ArtifactDigest(a.Artifact.Digest)
+	}
+	if err != nil {
+		return err
+	}
+	b, err := sigstore.Parse(data)
+	if err != nil {
+		return err
+	}
+	f.PredicateType = b.PredicateType
+	v, err := p.Verifier.Verify(b, artifact)
+	if err != nil {
+		return err
+	}
+	if p.Identity != nil {
+		if err := p.Identity.Check(v.Signer); err != nil {
+			return err
+		}
+	}
+	f.Signer, f.KeyName, f.TrustedRoot = &v.Signer, v.KeyName, v.TrustedRoot
+	switch {
+	case a.MediaType == mediaTypeSimpleSigning:
+		if err := checkSimpleSigning(a.Data, a.Artifact.Digest); err != nil {
+			return fmt.Errorf("%w: %w", sigstore.ErrNotVerified, err)
+		}
+		f.Category = intoto.SignedBy
+	case v.PayloadType == intoto.MediaType:
+		s, err := intoto.Read(v.Payload)
+		if err != nil {
+			return err
+		}
+		if err := f.describe(s); err != nil {
+			return err
+		}
+	}
+	f.Result = Verified
+	return nil
+}
