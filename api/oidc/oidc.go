@@ -1,0 +1,328 @@
+// Package oidc verifies identity tokens of CI systems and clusters (OpenID Connect Core 1.0, section 2) and says whether a rule matches one.
+//
+// It is not for logging people in: there are no redirects, codes or sessions, and it does not remember which tokens it has seen.
+package oidc
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	gooidc "github.com/coreos/go-oidc/v3/oidc"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+var (
+	// ErrRefused says that a token is not good, or not here.
+	ErrRefused = errors.New("the identity token is refused")
+	// ErrUnavailable says that the issuer's keys can't be had, so that nothing can be said about the token. Retry later.
+	ErrUnavailable = errors.New("the issuer's keys can't be fetched")
+)
+
+const (
+	// MaxTokenBytes bounds a token.
+	MaxTokenBytes = 16 << 10
+	// MaxLife is the longest life that a token may have: what was used must be remembered for so long.
+	MaxLife = 24 * time.Hour
+	// DefaultSkew and MaxSkew are how far the issuer's clock may be from ours.
+	DefaultSkew = time.Minute
+	MaxSkew     = 5 * time.Minute
+	maxNameLen  = 1024 // characters of a subject or token ID
+)
+
+// Algorithms are the signature algorithms that an issuer may use, all of them with public keys (RFC 7518, RFC 8037).
+var Algorithms = []string{gooidc.RS256, gooidc.RS384, gooidc.RS512, gooidc.PS256, gooidc.PS384, gooidc.PS512, gooidc.ES256, gooidc.ES384, gooidc.ES512, gooidc.EdDSA}
+
+// An Issuer is one whose tokens are taken.
+type Issuer struct {
+	URL        string
+	Audiences  []string      // the tokens must be for one of these, and for nobody else
+	JWKS       []byte        // its keys, RFC 7517; nil: fetch them as its discovery document says
+	Algorithms []string      // nil: all of Algorithms
+	Skew       time.Duration // 0: DefaultSkew
+	Provider   string        // "github", "gitlab" or "kubernetes", which claims mean what; "": known from the URL, or other
+}
+
+// A Token is an identity token whose signature and times are good.
+type Token struct {
+	Issuer, Subject string
+	ID              string // jti; if it has none, the hash of what it says
+	Expires         time.Time
+	claims          map[string]any
+}
+
+// A Verifier verifies tokens of its issuers. It may be used from many goroutines.
+type Verifier struct {
+	issuers map[string]*issuer
+	now     func() time.Time
+}
+
+type issuer struct {
+	Issuer
+	keys *keySet
+}
+
+// Options are what a Verifier works with; the zero value will do.
+type Options struct {
+	Client *http.Client     // for discovery; nil: one with bounds
+	Now    func() time.Time // nil: time.Now
+}
+
+// New checks the issuers. It makes no connection yet.
+func New(issuers []Issuer, o Options) (*Verifier, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Client == nil {
+		o.Client = boundedClient()
+	}
+	v := &Verifier{issuers: map[string]*issuer{}, now: o.Now}
+	for i := range issuers {
+		is := &issuer{Issuer: issuers[i]}
+		if err := is.check(); err != nil {
+			return nil, fmt.Errorf("issuers[%d].%w", i, err)
+		}
+		if v.issuers[is.URL] != nil {
+			return nil, fmt.Errorf("issuers[%d].issuer: %q is there twice", i, is.URL)
+		}
+		is.keys = &keySet{issuer: is.URL, client: o.Client, now: o.Now}
+		if is.JWKS != nil {
+			keys, err := parseKeys(is.JWKS)
+			if err != nil {
+				return nil, fmt.Errorf("issuers[%d].jwks_file: %w", i, err)
+			}
+			is.keys.keys, is.keys.fixed = keys, true
+		}
+		v.issuers[is.URL] = is
+	}
+	return v, nil
+}
+
+func (is *issuer) check() error {
+	if err := checkURL(is.URL); err != nil {
+		return fmt.Errorf("issuer: %w", err)
+	}
+	if len(is.Audiences) == 0 || slices.Contains(is.Audiences, "") {
+		return errors.New("audience: missing; tokens made for somebody else could be used here")
+	}
+	if is.Skew == 0 {
+		is.Skew = DefaultSkew
+	}
+	if is.Skew < 0 || is.Skew > MaxSkew {
+		return fmt.Errorf("skew: %s is not between 0 and %s", is.Skew, MaxSkew)
+	}
+	for _, a := range is.Algorithms {
+		if !slices.Contains(Algorithms, a) {
+			return fmt.Errorf("algorithms: %q is not taken; it is one of %s", a, strings.Join(Algorithms, ", "))
+		}
+	}
+	if len(is.Algorithms) == 0 {
+		is.Algorithms = Algorithms
+	}
+	if is.Provider == "" {
+		is.Provider = providerOf(is.URL)
+	}
+	if _, ok := immutable[is.Provider]; !ok && is.Provider != "" {
+		return fmt.Errorf("provider: %q is not known; it is one of github, gitlab, kubernetes", is.Provider)
+	}
+	return nil
+}
+
+// Provider returns the provider of an issuer, and whether there is such an issuer.
+func (v *Verifier) Provider(issuer string) (string, bool) {
+	is, ok := v.issuers[issuer]
+	if !ok {
+		return "", false
+	}
+	return is.Provider, true
+}
+
+func refusef(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrRefused, fmt.Sprintf(format, args...))
+}
+
+// Verify returns the token, if its issuer is known, its signature good, and it is for us and for now. Errors wrap ErrRefused or ErrUnavailable; they
+// show nothing of the token but single claims.
+func (v *Verifier) Verify(ctx context.Context, raw string) (*Token, error) {
+	header, payload, err := split(raw)
+	if err != nil {
+		return nil, err
+	}
+	head, err := object(header)
+	if err != nil {
+		return nil, refusef("its header is %s", err)
+	}
+	claims, err := object(payload)
+	if err != nil {
+		return nil, refusef("its payload is %s", err)
+	}
+	t := &Token{claims: claims}
+	t.Issuer, _ = claims["iss"].(string)
+	is := v.issuers[t.Issuer]
+	if is == nil {
+		return nil, refusef("its issuer %.300q is not one that this ledger takes tokens of", t.Issuer)
+	}
+	if alg, _ := head["alg"].(string); !slices.Contains(is.Algorithms, alg) {
+		return nil, refusef("its algorithm %.40q is not taken; it is one of %s", alg, strings.Join(is.Algorithms, ", "))
+	}
+	if err := is.verify(ctx, raw); err != nil {
+		return nil, err
+	}
+	if err := is.checkAudience(claims["aud"]); err != nil {
+		return nil, err
+	}
+	if err := t.checkTimes(v.now(), is.Skew); err != nil {
+		return nil, err
+	}
+	if t.Subject, _ = claims["sub"].(string); t.Subject == "" || len(t.Subject) > maxNameLen || !printable(t.Subject) {
+		return nil, refusef("its subject (sub) is missing, longer than %d bytes, or holds control characters", maxNameLen)
+	}
+	switch id := claims["jti"].(type) {
+	case nil: // the signature, which can have several forms, is no part of what identifies it
+		t.ID = fmt.Sprintf("sha256:%x", sha256.Sum256(payload))
+	case string:
+		if t.ID = id; id == "" || len(id) > maxNameLen {
+			return nil, refusef("its ID (jti) is empty or longer than %d bytes", maxNameLen)
+		}
+	default:
+		return nil, refusef("its ID (jti) is not a string")
+	}
+	return t, nil
+}
+
+// verify checks signature and issuer. Audience and times are left to checkAudience and checkTimes, where several audiences and a bounded skew are possible.
+func (is *issuer) verify(ctx context.Context, raw string) error {
+	keys := &outcome{keySet: is.keys}
+	_, err := gooidc.NewVerifier(is.URL, keys, &gooidc.Config{SkipClientIDCheck: true, SkipExpiryCheck: true, SupportedSigningAlgs: is.Algorithms}).Verify(ctx, raw)
+	switch {
+	case keys.err != nil:
+		return keys.err
+	case err != nil:
+		return refusef("%s", strings.TrimPrefix(err.Error(), "oidc: "))
+	}
+	return nil
+}
+
+// An outcome keeps the error of a key set, of which go-oidc passes on the text only.
+type outcome struct {
+	*keySet
+	err error
+}
+
+func (o *outcome) VerifySignature(ctx context.Context, raw string) (payload []byte, err error) {
+	payload, o.err = o.keySet.VerifySignature(ctx, raw)
+	return payload, o.err
+}
+
+// split returns header and payload of a JWS in compact form (RFC 7515, section 7.1).
+func split(raw string) (header, payload []byte, err error) {
+	if len(raw) > MaxTokenBytes {
+		return nil, nil, refusef("it has %d bytes, more than %d", len(raw), MaxTokenBytes)
+	}
+	parts := strings.Split(raw, ".")
+	if len(parts) != 3 {
+		return nil, nil, refusef("it is not a signed JWT, which has three parts between dots")
+	}
+	for i, p := range parts {
+		b, err := base64.RawURLEncoding.Strict().DecodeString(p)
+		if err != nil || strings.ContainsAny(p, "\r\n") {
+			return nil, nil, refusef("part %d of the JWT is not base64url", i+1)
+		}
+		parts[i] = string(b)
+	}
+	return []byte(parts[0]), []byte(parts[1]), nil
+}
+
+// registered are the claims that are read here. A name that differs from one of them in case only could be taken for it elsewhere.
+var registered = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "alg", "kid", "crit"}
+
+// object reads a JSON object that no two readers understand differently: without duplicate names, invalid UTF-8 or misspelt claims.
+func object(b []byte) (map[string]any, error) {
+	if !jsontext.Value(b).IsValid() {
+		return nil, errors.New("not JSON, or it has a member twice")
+	}
+	var m map[string]any
+	dec := json.NewDecoder(strings.NewReader(string(b)))
+	dec.UseNumber()
+	if err := dec.Decode(&m); err != nil || m == nil {
+		return nil, errors.New("not a JSON object")
+	}
+	for name := range m {
+		if lower := strings.ToLower(name); lower != name && slices.Contains(registered, lower) {
+			return nil, fmt.Errorf("ambiguous: it has a member %q", name)
+		}
+	}
+	return m, nil
+}
+
+func (is *issuer) checkAudience(aud any) error {
+	var all []string
+	switch a := aud.(type) {
+	case string:
+		all = []string{a}
+	case []any:
+		for _, x := range a {
+			s, _ := x.(string)
+			all = append(all, s)
+		}
+	}
+	want := strings.Join(is.Audiences, " or ")
+	if len(all) == 0 {
+		return refusef("it has no audience (aud); ask the issuer for a token for %s", want)
+	}
+	for _, a := range all {
+		if !slices.Contains(is.Audiences, a) { // also where it is for us and for others: each of them could use it
+			return refusef("it is for the audience %.300q; ask the issuer for a token for %s alone", a, want)
+		}
+	}
+	return nil
+}
+
+func (t *Token) checkTimes(now time.Time, skew time.Duration) error {
+	at := map[string]time.Time{}
+	for _, name := range []string{"exp", "nbf", "iat"} {
+		v, ok := t.claims[name]
+		if !ok {
+			continue
+		}
+		n, isNumber := v.(json.Number)
+		f, err := n.Float64()
+		if !isNumber || err != nil || math.Abs(f) > 1e11 {
+			return refusef("its claim %s is not a time", name)
+		}
+		at[name] = time.UnixMilli(int64(f * 1000))
+	}
+	exp, ok := at["exp"]
+	if !ok {
+		return refusef("it never expires (it has no exp)")
+	}
+	t.Expires = exp
+	if !now.Before(exp.Add(skew)) {
+		return refusef("it expired at %s; get a new one", exp.UTC().Format(time.RFC3339))
+	}
+	for _, name := range []string{"nbf", "iat"} {
+		if v, ok := at[name]; ok && now.Before(v.Add(-skew)) {
+			return refusef("it is not valid before %s (%s); is a clock wrong?", v.UTC().Format(time.RFC3339), name)
+		}
+	}
+	begin, ok := at["iat"]
+	if !ok {
+		begin = now
+	}
+	if exp.Sub(begin) > MaxLife {
+		return refusef("it lives for %s, longer than %s", exp.Sub(begin).Round(time.Minute), MaxLife)
+	}
+	return nil
+}
+
+func printable(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 })
+}
