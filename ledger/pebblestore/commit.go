@@ -45,6 +45,9 @@ func (s *Store) commit(c *store.Commit) error {
 	if err := c.CheckKind(s.raw); err != nil {
 		return err
 	}
+	if err := store.CheckErasures(c.Erase, c.From, s.raw); err != nil {
+		return err
+	}
 	size, err := batchSize(c)
 	if err != nil {
 		return err
@@ -55,6 +58,13 @@ func (s *Store) commit(c *store.Commit) error {
 		size: c.From + uint64(len(c.Entries)),
 		root: c.Root,
 		time: c.Entries[len(c.Entries)-1].Skeleton.Time,
+	}
+	erased, err := s.putErasures(b, c.Erase) // first: a key that is forgotten here may be filed again below
+	if err != nil {
+		return err
+	}
+	if err := s.takeLarge(b, c); err != nil {
+		return err
 	}
 	s.putEntries(b, c.From, c.Entries)
 	putTiles(b, c.Tiles)
@@ -75,6 +85,7 @@ func (s *Store) commit(c *store.Commit) error {
 		return err
 	}
 	s.head = head
+	s.erased(erased)
 	return nil
 }
 
@@ -169,6 +180,12 @@ func putRun(b *pebble.Batch, first uint64, entries []store.Entry) {
 
 	for i := range entries {
 		p := &entries[i].Payload
+		if l := entries[i].Large; l != nil {
+			op = b.SetDeferred(indexKeySize, largeRowSize)
+			putIndexKey(op.Key, largeSpace, first+uint64(i))
+			putLargeRow(op.Value, p.Salt, l)
+			continue
+		}
 		op = b.SetDeferred(indexKeySize, receipt.HashSize+len(p.Content))
 		putIndexKey(op.Key, payloadSpace, first+uint64(i))
 		copy(op.Value, p.Salt[:])

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"muniment.dev/muniment/ledger/store"
@@ -137,6 +138,88 @@ func TestCrashWhileReplacing(t *testing.T) {
 	p.finish()
 	mustClose(t, s)
 	if p.crashes < 20 && !storetest.RaceDetector {
+		t.Errorf("only %d crashes", p.crashes)
+	}
+	t.Logf("%d crashes at %d places", p.crashes, p.places)
+}
+
+// TestCrashWhileErasing pulls the plug while large payloads are written, entries are committed that erase earlier ones, and what was erased is
+// purged. A commit must be there with its large payloads and its erasures, or not at all; no file may be left over; and the purge that was
+// cut off can be made again.
+func TestCrashWhileErasing(t *testing.T) {
+	ctx := context.Background()
+	const commits = 24
+	p := newPlug(t, 3)
+	s, err := Open("data", Options{FS: p.fs, MemTableBytes: 32 << 10, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	src := storetest.NewSource(3)
+	var mu sync.Mutex // guards all
+	var all []*store.Commit
+	p.check = func(fs vfs.FS, returned, begun int64) error {
+		return checkCrashed(fs, func(st *store.State, s *Store) error {
+			m := storetest.NewModel()
+			m.AnyUnpurged = true
+			mu.Lock()
+			begunCommits := slices.Clone(all)
+			mu.Unlock()
+			n := 0
+			for ; n < len(begunCommits) && begunCommits[n].From < st.Size; n++ {
+				m.Commit(begunCommits[n])
+			}
+			if int64(n) < returned || int64(n) > begun {
+				return fmt.Errorf("%d commits survived; %d had returned, %d had begun", n, returned, begun)
+			}
+			if err := m.CheckState(st); err != nil {
+				return err
+			}
+			if err := m.Check(ctx, s); err != nil {
+				return err
+			}
+			files, err := fs.List("data/" + largeDir)
+			if err != nil && !oserror.IsNotExist(err) {
+				return err
+			}
+			if len(files) != m.Large() {
+				return fmt.Errorf("%d large payloads have %d files", m.Large(), len(files))
+			}
+			if err := s.Purge(ctx); err != nil {
+				return err
+			}
+			m.AnyUnpurged = false
+			m.Purge()
+			return m.Check(ctx, s)
+		})
+	}
+	p.arm()
+	m := storetest.NewModel()
+	for i := range commits {
+		c := src.Next(1 + i%5)
+		if err := storetest.Spool(ctx, s, c, func(j int) bool { return j%3 == 0 }); err != nil {
+			t.Fatal(err)
+		}
+		if i > 2 {
+			c.Erase = []store.Erasure{m.Erasure(uint64(i*7)%m.Size(), i%2 == 0), m.Erasure(uint64(i*3)%m.Size(), i%3 == 0)}
+		}
+		m.Commit(storetest.Clone(c))
+		mu.Lock()
+		all = append(all, c)
+		mu.Unlock()
+		p.begun.Add(1)
+		if err := s.Commit(ctx, storetest.Unspooled(c)); err != nil {
+			t.Fatal(err)
+		}
+		p.returned.Add(1)
+		if i%6 == 5 {
+			if err := s.Purge(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	p.finish()
+	mustClose(t, s)
+	if p.crashes < 100 && !storetest.RaceDetector {
 		t.Errorf("only %d crashes", p.crashes)
 	}
 	t.Logf("%d crashes at %d places", p.crashes, p.places)

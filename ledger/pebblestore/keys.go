@@ -10,12 +10,14 @@ import (
 // The first byte of a key is its keyspace. Integers in keys are big-endian, so that rows lie in the order of their indexes.
 //
 //	c ‖ u64 size             checkpoint              → signed note
+//	e ‖ u64 index            erased, and not purged yet → nothing
+//	f ‖ u64 index            large payload           → salt ‖ name of its file ‖ u64 size, see large.go
 //	g ‖ stream ID            stream head             → u64 next ‖ leaf hash of the last entry
 //	h ‖ u64 first index      header openings         → run, see rows.go
 //	k ‖ key                  deduplication key       → uvarint index
 //	l ‖ u64 first index      raw leaves              → run, see rows.go
 //	m ‖ name                 meta                    → see below
-//	p ‖ u64 index            payload opening         → salt ‖ payload; nothing when erased
+//	p ‖ u64 index            payload opening         → salt ‖ payload; nothing when erased; a large one has a row f instead
 //	s ‖ u64 first index      skeletons               → run, see rows.go
 //	t ‖ u8 level ‖ u64 index full tile               → 256 hashes
 //	w ‖ u64 size             cosigned checkpoint     → signed note
@@ -26,6 +28,8 @@ import (
 // compaction. A payload has its own, because payloads are erased one by one. A raw log has rows l where others have h, p and s.
 const (
 	checkpointSpace = 'c'
+	unpurgedSpace   = 'e'
+	largeSpace      = 'f'
 	headSpace       = 'g'
 	headerSpace     = 'h'
 	keySpace        = 'k'

@@ -5,11 +5,12 @@ import (
 	"log/slog"
 	"math"
 	"os"
-	"time"
 
+	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/sstable/block"
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // compression is zstd for blob files, whose blocks are not written again: headers shrink to a fifth. Payloads, salts and hashes are noise;
@@ -30,10 +31,10 @@ var lastCompression = func() *block.CompressionProfile {
 	return &p
 }()
 
-// pebble translates the options.
-func (o Options) pebble() *pebble.Options {
+// options translates the options.
+func (s *Store) options(o Options) *pebble.Options {
 	p := &pebble.Options{
-		FS:                 o.FS,
+		FS:                 s.fs,
 		Logger:             newLogger(o.Logger),
 		FormatMajorVersion: pebble.FormatValueSeparation,
 		CacheSize:          o.CacheBytes,
@@ -74,12 +75,46 @@ func (o Options) pebble() *pebble.Options {
 			// Values lie in blob files in the order of their keys and are never overwritten. So references stay in order whatever Pebble's
 			// worst-case estimate says, and there is nothing to win by writing the values again.
 			MaxBlobReferenceDepth: math.MaxInt32,
-			// What is erased shall leave the disk soon.
-			RewriteMinimumAge:  time.Minute,
-			TargetGarbageRatio: 0.1,
+			// What is erased shall leave the disk at once when Purge asks for it, and it is the only garbage there is.
+			TargetGarbageRatio: s.garbageRatio(),
 		}
 	}
+	signal := func() {
+		select {
+		case s.changed <- struct{}{}:
+		default: // there is one
+		}
+	}
+	p.EventListener = &pebble.EventListener{
+		BlobFileDeleted:    func(pebble.BlobFileDeleteInfo) { signal() },
+		BlobFileRewriteEnd: func(pebble.BlobFileRewriteInfo) { signal() },
+		TableDeleted:       func(pebble.TableDeleteInfo) { signal() },
+		WALDeleted:         func(pebble.WALDeleteInfo) { signal() },
+	}
+	p.EnsureDefaults()
+	if o.FS == nil {
+		p.WithFSDefaults() // watches for slow disks
+	}
+	p.FS = reuseFS{p.FS}
 	return p
+}
+
+func (s *Store) garbageRatio() float64 {
+	if s.clearing.Load() {
+		return 0
+	}
+	return 0.1
+}
+
+// reuseFS lets Purge delete write-ahead logs that Pebble keeps in order to write over them.
+type reuseFS struct{ vfs.FS }
+
+// ReuseForWrite implements vfs.FS.
+func (fs reuseFS) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if _, err := fs.FS.Stat(oldname); oserror.IsNotExist(err) {
+		return fs.FS.Create(newname, c)
+	}
+	return fs.FS.ReuseForWrite(oldname, newname, c)
 }
 
 // A logger passes on what Pebble logs.

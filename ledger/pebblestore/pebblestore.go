@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -31,9 +32,11 @@ import (
 //
 //	1  a log of streams
 //	2  the same, or with rawKey a raw log
+//	3  the same, and large payloads
 //
 // What can be written in an older version is, so that a program that knows only that one reads it; an empty raw log it must not take for its own.
-const formatVersion = 2
+// The first large payload makes the store one of version 3.
+const formatVersion = 3
 
 var (
 	// ErrInUse says that the folder can't be opened because it is open already.
@@ -63,6 +66,7 @@ type Store struct {
 	db     *pebble.DB
 	dir    string
 	fs     vfs.FS
+	log    *slog.Logger
 	secret [32]byte
 	raw    bool
 
@@ -70,10 +74,20 @@ type Store struct {
 	closed  bool           //
 	uses    sync.WaitGroup // reads and writes under way
 
-	writing  sync.Mutex // held by Commit and ReplaceProjections; guards what follows
+	largeMu sync.Mutex             // guards large; may be locked while writing is
+	large   map[largeID]*largeFile // large payloads that no commit has named
+
+	purging  sync.Mutex    // held by Purge
+	clearing atomic.Bool   // Pebble shall rewrite every blob file that has garbage
+	changed  chan struct{} // capacity 1; gets a signal when Pebble has deleted or rewritten a file
+	unpurged atomic.Int64  // rows e
+
+	writing  sync.Mutex // held by Commit, Erase, ReplaceProjections and a moment of Purge; guards what follows
+	version  uint32     // of the rows
 	head     treeHead
 	failed   bool              // a write failed
 	postings []store.PostingAt // scratch space of Commit
+	residue  residue           // of erasures since the last Purge
 }
 
 var _ store.Store = (*Store)(nil)
@@ -88,7 +102,11 @@ func Open(dir string, opts Options) (*Store, error) {
 }
 
 func open(dir string, opts Options) (_ *Store, err error) {
-	db, err := pebble.Open(dir, opts.pebble())
+	s := &Store{dir: dir, fs: opts.FS, raw: opts.Raw, log: newLogger(opts.Logger).to, large: map[largeID]*largeFile{}, changed: make(chan struct{}, 1)}
+	if s.fs == nil {
+		s.fs = vfs.Default
+	}
+	db, err := pebble.Open(dir, s.options(opts))
 	if err != nil {
 		if isLocked(err) {
 			return nil, ErrInUse
@@ -100,14 +118,17 @@ func open(dir string, opts Options) (_ *Store, err error) {
 			db.Close()
 		}
 	}()
-	s := &Store{db: db, dir: dir, fs: opts.FS, raw: opts.Raw}
-	if s.fs == nil {
-		s.fs = vfs.Default
-	}
+	s.db = db
 	if err := s.loadMeta(); err != nil {
 		return nil, err
 	}
 	if err := s.finishReplacement(); err != nil {
+		return nil, err
+	}
+	if err := s.sweepLarge(); err != nil {
+		return nil, err
+	}
+	if err := s.loadUnpurged(); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -130,7 +151,7 @@ func (s *Store) loadMeta() error {
 	if err != nil {
 		return err
 	}
-	if err := checkVersion(version); err != nil {
+	if s.version, err = decodeVersion(version); err != nil {
 		return err
 	}
 	if err := s.checkKind(); err != nil {
@@ -195,6 +216,7 @@ func (s *Store) initialize() error {
 	); err != nil {
 		return err
 	}
+	s.version = version
 	return s.db.Apply(b, pebble.Sync)
 }
 

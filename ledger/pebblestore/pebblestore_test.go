@@ -523,7 +523,9 @@ func FuzzDecodeSmallRows(f *testing.F) {
 		decodeIndex(key, v)
 		decodeLeafRun(key, v)
 		firstIndex(key)
-		checkVersion(v)
+		decodeVersion(v)
+		decodeLargeRow(key, v)
+		eraseHeaders(key, v, nil)
 		describeKey(key)
 	})
 }

@@ -223,6 +223,12 @@ func (s *Store) Payload(ctx context.Context, index uint64) (p *receipt.PayloadOp
 		p, err = decodePayload(key[:], v)
 		return err
 	})
+	if errors.Is(err, store.ErrNotFound) {
+		var l largeRow
+		if l, err = s.largeRow(index); err == nil {
+			p = &receipt.PayloadOpening{Salt: l.salt}
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("payload %d: %w", index, err)
 	}

@@ -49,17 +49,18 @@ func describeKey(key []byte) string {
 
 func encodeVersion(v uint32) []byte { return binary.BigEndian.AppendUint32(nil, v) }
 
-func checkVersion(v []byte) error {
+func decodeVersion(v []byte) (uint32, error) {
 	if len(v) != 4 {
-		return badRow(formatKey, "the value has %d bytes, want 4", len(v))
+		return 0, badRow(formatKey, "the value has %d bytes, want 4", len(v))
 	}
-	switch n := binary.BigEndian.Uint32(v); {
+	n := binary.BigEndian.Uint32(v)
+	switch {
 	case n > formatVersion:
-		return fmt.Errorf("the store has format %d, and this program knows no format above %d: use the newer program that wrote it", n, formatVersion)
+		return 0, fmt.Errorf("the store has format %d, and this program knows no format above %d: use the newer program that wrote it", n, formatVersion)
 	case n < 1:
-		return badRow(formatKey, "there is no format %d", n)
+		return 0, badRow(formatKey, "there is no format %d", n)
 	}
-	return nil
+	return n, nil
 }
 
 func putTreeHead(v []byte, h *treeHead) {
@@ -296,6 +297,57 @@ func decodeHeader(key, v []byte, index uint64) (h *receipt.HeaderOpening, ok boo
 	h = &receipt.HeaderOpening{Salt: receipt.Salt(rest[saltAt*receipt.HashSize:][:receipt.HashSize])}
 	h.Content = append([]byte{}, rest[salts*receipt.HashSize+before:][:n-1]...)
 	return h, true, nil
+}
+
+// eraseHeaders returns the run without the headers of the entries with the indexes, which are in it, and their salts.
+func eraseHeaders(key, v []byte, indexes map[uint64]bool) ([]byte, error) {
+	first, err := firstIndex(key)
+	if err != nil {
+		return nil, err
+	}
+	if len(v) == 0 {
+		return nil, badRow(key, "it is empty")
+	}
+	entries := make([]*receipt.HeaderOpening, v[0])
+	size := 1
+	for i := range entries {
+		index := first + uint64(i)
+		h, ok, err := decodeHeader(key, v, index)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			return nil, badRow(key, "it has no entry %d", index)
+		}
+		if indexes[index] {
+			h = nil
+		}
+		entries[i] = h
+		if h == nil {
+			size++
+		} else {
+			size += uvarintSize(uint64(len(h.Content))+1) + receipt.HashSize + len(h.Content)
+		}
+	}
+	out := append(make([]byte, 0, size), v[0])
+	for _, h := range entries {
+		if h == nil {
+			out = append(out, 0)
+		} else {
+			out = binary.AppendUvarint(out, uint64(len(h.Content))+1)
+		}
+	}
+	for _, h := range entries {
+		if h != nil {
+			out = append(out, h.Salt[:]...)
+		}
+	}
+	for _, h := range entries {
+		if h != nil {
+			out = append(out, h.Content...)
+		}
+	}
+	return out, nil
 }
 
 func leafRunSize(entries []store.Entry) int {

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 
 	"muniment.dev/muniment/ledger/receipt"
@@ -58,8 +59,27 @@ type Store interface {
 	Header(ctx context.Context, index uint64) (*receipt.HeaderOpening, error)
 
 	// Payload returns the payload opening of the entry, or nil if it was erased. ErrNotFound means that there is no such entry. The content of
-	// an empty payload is empty, but not nil.
+	// an empty payload is empty, but not nil; that of a large payload is nil, since it need not fit into memory: OpenPayload reads it.
 	Payload(ctx context.Context, index uint64) (*receipt.PayloadOpening, error)
+
+	// OpenPayload opens the payload of the entry, large or not, or returns nil if it was erased. ErrNotFound means that there is no such entry.
+	// The caller must Close it. What is open can be read to its end, even if it is erased meanwhile.
+	OpenPayload(ctx context.Context, index uint64) (*PayloadReader, error)
+
+	// CreatePayload begins to write a large payload. It is nobody's until a commit names it: if the process ends before, it is gone when the
+	// store is opened again.
+	CreatePayload(ctx context.Context) (PayloadWriter, error)
+
+	// Erase does what Commit.Erase does, without an entry. When it returns nil, it is durable. It is for erasures that the log has recorded
+	// already.
+	Erase(ctx context.Context, erasures []Erasure) error
+
+	// Purge makes the bytes of what was erased leave the disk, and returns nil when they have. Until then they can't be read through this
+	// interface, but may lie in the store's files. It may take minutes, and may be repeated after an error or a crash.
+	Purge(ctx context.Context) error
+
+	// Unpurged returns how many erased entries wait for Purge.
+	Unpurged() int
 
 	// Checkpoint returns the signed checkpoint with the smallest size that is at least minSize, or ErrNotFound.
 	Checkpoint(ctx context.Context, minSize uint64) (*Checkpoint, error)
@@ -115,7 +135,17 @@ type Commit struct {
 	Heads      []StreamHead // of every stream in Entries
 	Keys       []KeyAt      // no key occurs twice, here or in the store
 	Postings   []PostingAt  // of these Entries, in any order; the same pair does not occur twice
+	Erase      []Erasure    // of entries before From; done before Keys and Postings are written
 	Checkpoint *Checkpoint  // the last one published, signed after its own commit; nil if this is the first
+}
+
+// An Erasure deletes the payload opening of an entry, salt and all, and what is derived from it. What is not there any more, or never was, is no
+// error.
+type Erasure struct {
+	Index  uint64
+	Header bool   // the header opening, too
+	Keys   []Key  // filed under the entry, and to be forgotten
+	Terms  []Term // the entry is taken out of their lists
 }
 
 // An Entry is what is kept of one entry: for ever, and until erased. Of one in a raw log that is Leaf, and of the last one of a commit the
@@ -124,7 +154,32 @@ type Entry struct {
 	Skeleton receipt.Skeleton
 	Header   receipt.HeaderOpening
 	Payload  receipt.PayloadOpening
-	Leaf     []byte // 1 to MaxLeafSize bytes; nil in a log that is not raw
+	Large    *LargePayload // holds the payload's content, which Payload then lacks; nil if it is not large
+	Leaf     []byte        // 1 to MaxLeafSize bytes; nil in a log that is not raw
+}
+
+// A LargePayload names a payload that a PayloadWriter has finished.
+type LargePayload struct {
+	ID   [16]byte
+	Size uint64 // bytes
+}
+
+// A PayloadWriter takes a large payload in. It is for one goroutine.
+type PayloadWriter interface {
+	io.Writer
+	// Finish makes durable what was written, and ends the writing. The name may be used in one commit.
+	Finish() (LargePayload, error)
+	// Open opens what was written for reading, after Finish.
+	Open() (io.ReadCloser, error)
+	// Discard deletes what was written, unless a commit has taken it over. It may be called at any time, and again.
+	Discard() error
+}
+
+// A PayloadReader is an open payload.
+type PayloadReader struct {
+	io.ReadCloser
+	Salt receipt.Salt
+	Size uint64 // bytes
 }
 
 // CheckKind returns an error unless the entries are of a log's one kind.
@@ -135,6 +190,19 @@ func (c *Commit) CheckKind(raw bool) error {
 			return fmt.Errorf("entry %d is a raw leaf: this log has entries of streams", c.From+uint64(i))
 		case raw && (n == 0 || n > MaxLeafSize):
 			return fmt.Errorf("entry %d has %d bytes of leaf data: a raw leaf has 1 to %d", c.From+uint64(i), n, MaxLeafSize)
+		}
+	}
+	return nil
+}
+
+// CheckErasures returns an error unless the erasures can be made in a log of that size.
+func CheckErasures(erasures []Erasure, size uint64, raw bool) error {
+	for i := range erasures {
+		switch {
+		case raw:
+			return errors.New("a raw log has nothing that can be erased")
+		case erasures[i].Index >= size:
+			return fmt.Errorf("erasure of entry %d: the log has %d entries before the commit", erasures[i].Index, size)
 		}
 	}
 	return nil

@@ -41,7 +41,8 @@ type Store struct {
 	changes []func(*tables) // that made t, in order; the first durable ones survive Restart
 	durable int
 	secret  [32]byte
-	raw     bool // never changes
+	raw     bool                // never changes
+	written map[[16]byte][]byte // large payloads that are finished and that no commit has named yet
 }
 
 var _ store.Store = (*Store)(nil)
@@ -53,7 +54,7 @@ func New() *Store { return newStore(false) }
 func NewRaw() *Store { return newStore(true) }
 
 func newStore(raw bool) *Store {
-	s := &Store{t: newTables(), raw: raw}
+	s := &Store{t: newTables(), raw: raw, written: map[[16]byte][]byte{}}
 	rand.Read(s.secret[:]) // never fails: see crypto/rand
 	return s
 }
@@ -64,7 +65,7 @@ func (s *Store) Restart() *Store {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	r := &Store{t: newTables(), raw: s.raw, secret: s.secret, durable: s.durable, changes: slices.Clone(s.changes[:s.durable])}
+	r := &Store{t: newTables(), raw: s.raw, written: map[[16]byte][]byte{}, secret: s.secret, durable: s.durable, changes: slices.Clone(s.changes[:s.durable])}
 	for _, change := range r.changes {
 		change(r.t)
 	}
@@ -106,12 +107,18 @@ func (s *Store) Commit(ctx context.Context, c *store.Commit) error {
 	if err := c.CheckKind(s.raw); err != nil {
 		return err
 	}
+	if err := store.CheckErasures(c.Erase, c.From, s.raw); err != nil {
+		return err
+	}
+	kept := clone(c)
+	if err := s.takeLarge(kept); err != nil {
+		return err
+	}
 	if s.BeforeCommit != nil {
 		if err := s.BeforeCommit(c); err != nil {
 			return err
 		}
 	}
-	kept := clone(c)
 	s.change(func(t *tables) { t.commit(kept, s.raw) })
 	if s.BeforeReturn != nil {
 		if err := s.BeforeReturn(c); err != nil {
@@ -261,7 +268,11 @@ func (s *Store) Payload(ctx context.Context, index uint64) (*receipt.PayloadOpen
 	if index >= uint64(len(s.t.payloads)) {
 		return nil, fmt.Errorf("payload %d: %w", index, store.ErrNotFound)
 	}
-	return clonePayload(s.t.payloads[index]), nil
+	p := clonePayload(s.t.payloads[index])
+	if p != nil && s.t.large[index] {
+		p.Content = nil
+	}
+	return p, nil
 }
 
 // Checkpoint implements store.Store.

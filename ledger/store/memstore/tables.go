@@ -26,6 +26,8 @@ type tables struct {
 	postings    map[store.Term][]uint64 // increasing
 	checkpoints []store.Checkpoint      // by size
 	cosigned    []store.Checkpoint      // by size
+	large       map[uint64]bool         // the entry's payload was written with CreatePayload
+	unpurged    map[uint64]bool
 }
 
 type tileID struct {
@@ -39,10 +41,13 @@ func newTables() *tables {
 		heads:    map[receipt.Hash]store.StreamHead{},
 		keys:     map[store.Key]uint64{},
 		postings: map[store.Term][]uint64{},
+		large:    map[uint64]bool{},
+		unpurged: map[uint64]bool{},
 	}
 }
 
 func (t *tables) commit(c *store.Commit, raw bool) {
+	t.erase(c.Erase)
 	t.size += uint64(len(c.Entries))
 	t.root = c.Root
 	t.time = c.Entries[len(c.Entries)-1].Skeleton.Time
@@ -53,6 +58,9 @@ func (t *tables) commit(c *store.Commit, raw bool) {
 		}
 		t.skeletons = append(t.skeletons, c.Entries[i].Skeleton)
 		t.headers = append(t.headers, &c.Entries[i].Header)
+		if c.Entries[i].Large != nil {
+			t.large[uint64(len(t.payloads))] = true
+		}
 		t.payloads = append(t.payloads, &c.Entries[i].Payload)
 	}
 	for _, tile := range c.Tiles {
@@ -71,6 +79,28 @@ func putBySize(list []store.Checkpoint, c store.Checkpoint) []store.Checkpoint {
 		return list
 	}
 	return slices.Insert(list, i, c)
+}
+
+func (t *tables) erase(erasures []store.Erasure) {
+	for _, e := range erasures {
+		t.payloads[e.Index] = nil
+		delete(t.large, e.Index)
+		t.unpurged[e.Index] = true
+		if e.Header {
+			t.headers[e.Index] = nil
+		}
+		for _, k := range e.Keys {
+			if t.keys[k] == e.Index {
+				delete(t.keys, k)
+			}
+		}
+		for _, term := range e.Terms {
+			t.postings[term] = slices.DeleteFunc(slices.Clone(t.postings[term]), func(i uint64) bool { return i == e.Index })
+			if len(t.postings[term]) == 0 {
+				delete(t.postings, term)
+			}
+		}
+	}
 }
 
 func (t *tables) project(keys []store.KeyAt, postings []store.PostingAt, heads []store.StreamHead) {
@@ -107,10 +137,19 @@ func clone(c *store.Commit) *store.Commit {
 	k.Heads = slices.Clone(c.Heads)
 	k.Keys = slices.Clone(c.Keys)
 	k.Postings = slices.Clone(c.Postings)
+	k.Erase = cloneErasures(c.Erase)
 	if c.Checkpoint != nil {
 		k.Checkpoint = &store.Checkpoint{Size: c.Checkpoint.Size, Signed: slices.Clone(c.Checkpoint.Signed)}
 	}
 	return &k
+}
+
+func cloneErasures(erasures []store.Erasure) []store.Erasure {
+	k := slices.Clone(erasures)
+	for i := range k {
+		k[i].Keys, k[i].Terms = slices.Clone(k[i].Keys), slices.Clone(k[i].Terms)
+	}
+	return k
 }
 
 func cloneHeader(h *receipt.HeaderOpening) *receipt.HeaderOpening {

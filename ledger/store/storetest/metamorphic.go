@@ -70,8 +70,12 @@ func (q *sequence) step() error {
 		return q.conflict()
 	case n < 80:
 		return q.reopen()
-	case n < 85:
+	case n < 83:
 		return q.replace()
+	case n < 86 && !q.model.raw:
+		return q.erase()
+	case n < 88 && !q.model.raw:
+		return q.purge()
 	default:
 		return q.read()
 	}
@@ -84,7 +88,17 @@ func (q *sequence) commit() error {
 	}
 	q.trace = append(q.trace, fmt.Sprintf("commit %d at %d", n, q.model.Size()))
 	c := q.src.Next(n)
+	if !q.model.raw {
+		every := 1 + q.rng.IntN(20)
+		if err := Spool(context.Background(), q.s, c, func(i int) bool { return every < 10 && i%every == 0 }); err != nil {
+			return err
+		}
+		if q.rng.IntN(3) == 0 {
+			c.Erase = q.model.erasures(q.rng)
+		}
+	}
 	q.model.Commit(Clone(c))
+	c = Unspooled(c)
 	err := q.s.Commit(context.Background(), c)
 	scribble(c)
 	return err
@@ -117,6 +131,19 @@ func (q *sequence) reopen() error {
 		return err
 	}
 	return q.model.CheckState(st)
+}
+
+func (q *sequence) erase() error {
+	e := q.model.erasures(q.rng)
+	q.trace = append(q.trace, fmt.Sprintf("erase %v", e))
+	q.model.Erase(e)
+	return q.s.Erase(context.Background(), e)
+}
+
+func (q *sequence) purge() error {
+	q.trace = append(q.trace, "purge")
+	q.model.Purge()
+	return q.s.Purge(context.Background())
 }
 
 // replace drops some projections and brings the rest in another order.

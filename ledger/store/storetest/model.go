@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 
@@ -23,6 +24,12 @@ type Model struct {
 	keys        map[store.Key]uint64
 	postings    map[store.Term][]uint64 // increasing
 	checkpoints map[uint64][]byte
+	erased      map[uint64]bool // payload
+	headless    map[uint64]bool // header, too
+	unpurged    map[uint64]bool
+
+	// AnyUnpurged says that Check shall not compare how many erasures wait for a purge, as after a crash.
+	AnyUnpurged bool
 }
 
 type tileID struct {
@@ -38,6 +45,9 @@ func NewModel() *Model {
 		keys:        map[store.Key]uint64{},
 		postings:    map[store.Term][]uint64{},
 		checkpoints: map[uint64][]byte{},
+		erased:      map[uint64]bool{},
+		headless:    map[uint64]bool{},
+		unpurged:    map[uint64]bool{},
 	}
 }
 
@@ -53,6 +63,7 @@ func (m *Model) Size() uint64 { return uint64(len(m.entries)) }
 
 // Commit adds a commit.
 func (m *Model) Commit(c *store.Commit) {
+	m.Erase(c.Erase)
 	m.entries = append(m.entries, c.Entries...)
 	m.root = c.Root
 	for _, t := range c.Tiles {
@@ -72,6 +83,37 @@ func (m *Model) Commit(c *store.Commit) {
 		slices.Sort(m.postings[p.Term])
 	}
 }
+
+// Erase makes erasures.
+func (m *Model) Erase(erasures []store.Erasure) {
+	for _, e := range erasures {
+		m.erased[e.Index], m.unpurged[e.Index] = true, true
+		if e.Header {
+			m.headless[e.Index] = true
+		}
+		for _, k := range e.Keys {
+			if m.keys[k] == e.Index {
+				delete(m.keys, k)
+			}
+		}
+		for _, t := range e.Terms {
+			m.postings[t] = slices.DeleteFunc(m.postings[t], func(i uint64) bool { return i == e.Index })
+		}
+	}
+}
+
+// Large returns how many large payloads there are.
+func (m *Model) Large() (n int) {
+	for i := range m.entries {
+		if m.entries[i].Large != nil && !m.erased[uint64(i)] {
+			n++
+		}
+	}
+	return n
+}
+
+// Purge notes that what was erased has left the disk.
+func (m *Model) Purge() { clear(m.unpurged) }
 
 // ReplaceProjections replaces all keys, postings and stream heads.
 func (m *Model) ReplaceProjections(projections []store.Projection, heads []store.StreamHead) {
@@ -189,16 +231,19 @@ func (m *Model) checkEntries(ctx context.Context, s store.Store) error {
 		if err != nil {
 			return err
 		}
-		if h == nil || h.Salt != want.Header.Salt || !bytes.Equal(h.Content, want.Header.Content) {
+		if m.headless[uint64(i)] {
+			if h != nil {
+				return fmt.Errorf("header %d was erased, but is %x", i, h)
+			}
+		} else if h == nil || h.Salt != want.Header.Salt || !bytes.Equal(h.Content, want.Header.Content) {
 			return fmt.Errorf("header %d: got %x, want %x", i, h, want.Header)
 		}
-		p, err := s.Payload(ctx, uint64(i))
-		if err != nil {
+		if err := m.checkPayload(ctx, s, uint64(i)); err != nil {
 			return err
 		}
-		if p == nil || p.Content == nil || p.Salt != want.Payload.Salt || !bytes.Equal(p.Content, want.Payload.Content) {
-			return fmt.Errorf("payload %d: got %x, want %x", i, p, want.Payload)
-		}
+	}
+	if got := s.Unpurged(); got != len(m.unpurged) && !m.AnyUnpurged {
+		return fmt.Errorf("%d erasures are to be purged, want %d", got, len(m.unpurged))
 	}
 	for _, beyond := range []uint64{size, size + 1, size + 40, math.MaxUint64} {
 		if _, err := s.Header(ctx, beyond); !errors.Is(err, store.ErrNotFound) {
@@ -207,6 +252,41 @@ func (m *Model) checkEntries(ctx context.Context, s store.Store) error {
 		if _, err := s.Payload(ctx, beyond); !errors.Is(err, store.ErrNotFound) {
 			return fmt.Errorf("payload %d of %d: got error %v, want not found", beyond, size, err)
 		}
+		if _, err := s.OpenPayload(ctx, beyond); !errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("open payload %d of %d: got error %v, want not found", beyond, size, err)
+		}
+	}
+	return nil
+}
+
+func (m *Model) checkPayload(ctx context.Context, s store.Store, i uint64) error {
+	want := &m.entries[i]
+	p, err := s.Payload(ctx, i)
+	if err != nil {
+		return err
+	}
+	r, err := s.OpenPayload(ctx, i)
+	if err != nil {
+		return err
+	}
+	if m.erased[i] {
+		if p != nil || r != nil {
+			return fmt.Errorf("payload %d was erased, but is %x", i, p)
+		}
+		return nil
+	}
+	if p == nil || r == nil || p.Salt != want.Payload.Salt || r.Salt != want.Payload.Salt || (p.Content == nil) != (want.Large != nil) {
+		return fmt.Errorf("payload %d: got %x, want %x", i, p, want.Payload)
+	}
+	if p.Content != nil && !bytes.Equal(p.Content, want.Payload.Content) {
+		return fmt.Errorf("payload %d: got %x, want %x", i, p, want.Payload)
+	}
+	content, err := io.ReadAll(r)
+	if err := errors.Join(err, r.Close()); err != nil {
+		return fmt.Errorf("payload %d: %w", i, err)
+	}
+	if r.Size != uint64(len(content)) || !bytes.Equal(content, want.Payload.Content) {
+		return fmt.Errorf("payload %d: the reader gave %x, want %x", i, content, want.Payload.Content)
 	}
 	return nil
 }

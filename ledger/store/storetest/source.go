@@ -163,6 +163,10 @@ func Clone(c *store.Commit) *store.Commit {
 	k.Heads = slices.Clone(c.Heads)
 	k.Keys = slices.Clone(c.Keys)
 	k.Postings = slices.Clone(c.Postings)
+	k.Erase = slices.Clone(c.Erase)
+	for i := range k.Erase {
+		k.Erase[i].Keys, k.Erase[i].Terms = slices.Clone(c.Erase[i].Keys), slices.Clone(c.Erase[i].Terms)
+	}
 	if c.Checkpoint != nil {
 		k.Checkpoint = &store.Checkpoint{Size: c.Checkpoint.Size, Signed: bytes.Clone(c.Checkpoint.Signed)}
 	}
@@ -189,6 +193,11 @@ func scribble(c *store.Commit) {
 	clear(c.Heads)
 	clear(c.Keys)
 	clear(c.Postings)
+	for i := range c.Erase {
+		clear(c.Erase[i].Keys)
+		clear(c.Erase[i].Terms)
+	}
+	clear(c.Erase)
 	if c.Checkpoint != nil {
 		fill(c.Checkpoint.Signed)
 	}

@@ -37,6 +37,8 @@ func Run(t *testing.T, newDisk func(t *testing.T) Disk) {
 		{"ProjectionsStop", testProjectionsStop},
 		{"ReplaceProjections", testReplaceProjections},
 		{"ReplaceProjectionsFails", testReplaceProjectionsFails},
+		{"Large", testLarge},
+		{"Erase", testErase},
 		{"FreeBytes", testFreeBytes},
 		{"CloseWaits", testCloseWaits},
 		{"Readers", testReaders},

@@ -1,0 +1,59 @@
+package pebblestore
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"muniment.dev/muniment/ledger/store/storetest"
+)
+
+// A store is written in the oldest version that can say what is in it, so that the first large payload, and nothing before, shuts out programs
+// that would not find it.
+func TestFirstLargePayloadRaisesVersion(t *testing.T) {
+	ctx := context.Background()
+	mem := vfs.NewMem()
+	open := func() *Store {
+		s, err := Open("data", Options{FS: mem, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	version := func(s *Store, want uint32) {
+		t.Helper()
+		v, err := s.get(formatKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := decodeVersion(v); err != nil || got != want || s.version != want {
+			t.Fatalf("the rows are of version %d, the store says %d (error %v); want %d", got, s.version, err, want)
+		}
+	}
+	s := open()
+	src, m := storetest.NewSource(1), storetest.NewModel()
+	version(s, 1)
+	for i, want := range []uint32{1, 3, 3} {
+		c := src.Next(3)
+		if err := storetest.Spool(ctx, s, c, func(j int) bool { return i == 1 && j == 2 }); err != nil {
+			t.Fatal(err)
+		}
+		if i == 2 {
+			c.Erase = append(c.Erase, m.Erasure(1, true))
+		}
+		m.Commit(c)
+		if err := s.Commit(ctx, storetest.Unspooled(c)); err != nil {
+			t.Fatal(err)
+		}
+		version(s, want)
+		mustClose(t, s)
+		s = open()
+		version(s, want)
+		if err := m.Check(ctx, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustClose(t, s)
+}

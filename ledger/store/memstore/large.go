@@ -1,0 +1,149 @@
+package memstore
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+
+	"muniment.dev/muniment/ledger/store"
+)
+
+// CreatePayload implements store.Store.
+func (s *Store) CreatePayload(ctx context.Context) (store.PayloadWriter, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.reads.Done()
+	w := &payloadWriter{s: s}
+	rand.Read(w.id[:]) // never fails: see crypto/rand
+	return w, nil
+}
+
+// payloadWriter implements store.PayloadWriter.
+type payloadWriter struct {
+	s        *Store
+	id       [16]byte
+	content  []byte
+	finished bool
+}
+
+var errFinished = errors.New("the payload is finished")
+
+func (w *payloadWriter) Write(p []byte) (int, error) {
+	if w.finished {
+		return 0, errFinished
+	}
+	w.content = append(w.content, p...)
+	return len(p), nil
+}
+
+func (w *payloadWriter) Finish() (store.LargePayload, error) {
+	if w.finished {
+		return store.LargePayload{}, errFinished
+	}
+	w.finished = true
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	w.s.written[w.id] = w.content
+	return store.LargePayload{ID: w.id, Size: uint64(len(w.content))}, nil
+}
+
+func (w *payloadWriter) Open() (io.ReadCloser, error) {
+	w.s.mu.RLock()
+	defer w.s.mu.RUnlock()
+	content, ok := w.s.written[w.id]
+	if !ok {
+		return nil, errors.New("the payload is not finished, was discarded, or belongs to an entry")
+	}
+	return io.NopCloser(bytes.NewReader(content)), nil
+}
+
+func (w *payloadWriter) Discard() error {
+	w.finished = true
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	delete(w.s.written, w.id)
+	return nil
+}
+
+// takeLarge puts the content of the commit's large payloads into its entries. Nothing is taken unless all is there.
+func (s *Store) takeLarge(c *store.Commit) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range c.Entries {
+		if l := c.Entries[i].Large; l != nil {
+			content, ok := s.written[l.ID]
+			if !ok || uint64(len(content)) != l.Size {
+				return fmt.Errorf("entry %d: its large payload %x of %d bytes was not finished", c.From+uint64(i), l.ID, l.Size)
+			}
+			c.Entries[i].Payload.Content = content
+		}
+	}
+	for i := range c.Entries {
+		if l := c.Entries[i].Large; l != nil {
+			delete(s.written, l.ID)
+		}
+	}
+	return nil
+}
+
+// OpenPayload implements store.Store.
+func (s *Store) OpenPayload(ctx context.Context, index uint64) (*store.PayloadReader, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.reads.Done()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if index >= uint64(len(s.t.payloads)) {
+		return nil, fmt.Errorf("payload %d: %w", index, store.ErrNotFound)
+	}
+	p := s.t.payloads[index]
+	if p == nil {
+		return nil, nil
+	}
+	return &store.PayloadReader{ReadCloser: io.NopCloser(bytes.NewReader(p.Content)), Salt: p.Salt, Size: uint64(len(p.Content))}, nil
+}
+
+// Erase implements store.Store.
+func (s *Store) Erase(ctx context.Context, erasures []store.Erasure) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.reads.Done()
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.RLock()
+	size := s.t.size
+	s.mu.RUnlock()
+	if err := store.CheckErasures(erasures, size, s.raw); err != nil {
+		return err
+	}
+	kept := cloneErasures(erasures)
+	s.change(func(t *tables) { t.erase(kept) })
+	s.sync()
+	return nil
+}
+
+// Purge implements store.Store. There is no disk that bytes could lie on.
+func (s *Store) Purge(ctx context.Context) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.reads.Done()
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.change(func(t *tables) { clear(t.unpurged) })
+	s.sync()
+	return nil
+}
+
+// Unpurged implements store.Store.
+func (s *Store) Unpurged() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.t.unpurged)
+}
