@@ -35,6 +35,9 @@ func readAttestation(mediaType string, payload []byte, _ time.Time) (contents, e
 			if declared, _ := canonicalType(b.MediaType); mediaType != "" && is != declared {
 				return contents{}, fieldErrorf("media_type", "%q, but the bundle says %q", mediaType, b.MediaType)
 			}
+			if b.Statement != nil {
+				err = b.Statement.Check()
+			}
 		}
 	case is == dsse.MediaType:
 		c, err = readEnvelope(payload)

@@ -32,8 +32,9 @@ type Bundle struct {
 	PredicateType string
 	Signers       []receipt.Signer // from the certificate or key hint
 
-	PayloadType string // of the DSSE envelope, "" if the bundle has a bare signature
-	Payload     []byte // of the DSSE envelope
+	PayloadType string            // of the DSSE envelope, "" if the bundle has a bare signature
+	Payload     []byte            // of the DSSE envelope
+	Statement   *intoto.Statement // nil unless the payload is one; its predicate is not checked
 
 	entity *entity
 	digest *messageDigest // of the bare signature
@@ -110,11 +111,11 @@ func (b *Bundle) readContent() error {
 	if b.PayloadType != intoto.MediaType {
 		return nil // some other signed document; it has no subjects that we could read
 	}
-	st, err := intoto.Parse(b.Payload)
+	st, err := intoto.Read(b.Payload)
 	if err != nil {
 		return fmt.Errorf("dsseEnvelope.payload: %w", err)
 	}
-	b.Subjects, b.PredicateType = st.Subjects, st.PredicateType
+	b.Statement, b.Subjects, b.PredicateType = st, st.Subjects, st.PredicateType
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/dsse"
+	"muniment.dev/muniment/verifiers/intoto"
 )
 
 // ErrNotVerified is wrapped by every error of Verify that is a verdict about the bundle.
@@ -68,8 +69,9 @@ type Verified struct {
 	Claims        map[string]string // Fulcio's extensions of the certificate, by the names of sigstore-go's verification result
 	Subjects      []receipt.Subject
 	PredicateType string
-	PayloadType   string // of the DSSE envelope, "" if the signature is a bare one
-	Payload       []byte // of the DSSE envelope
+	PayloadType   string            // of the DSSE envelope, "" if the signature is a bare one
+	Payload       []byte            // of the DSSE envelope
+	Statement     *intoto.Statement // nil unless the payload is one; its predicate is not checked
 	Timestamps    []Timestamp
 	LogEntries    []LogEntry // the verified ones; none are looked at if none are required
 	TrustedRoot   string     // digest of the trusted root that was used; "" if none was
@@ -92,7 +94,7 @@ type Timestamp struct {
 // A LogEntry is a place in a transparency log.
 type LogEntry struct {
 	Log   string `json:"log"`   // URL, from the trusted root
-	Index int64  `json:"index"` // in Rekor v1, across the shards of the log
+	Index int64  `json:"index"` // in Rekor v1 with an inclusion promise, across the shards of the log
 }
 
 // Verify says who signed the bundle and what about. If an artifact is given, the bundle must be about it; else a bare signature is verified over
@@ -123,10 +125,10 @@ func (v *Verifier) verify(b *Bundle, a *Artifact) (*Verified, error) {
 	if a != nil && !a.isOneOf(b.Subjects) {
 		return nil, b.wrongArtifact(a)
 	}
-	if err := v.need.missing(b.entity); err != nil {
+	if err := v.need.precheck(b.entity); err != nil {
 		return nil, err
 	}
-	out := &Verified{Subjects: b.Subjects, PredicateType: b.PredicateType, PayloadType: b.PayloadType, Payload: b.Payload}
+	out := &Verified{Subjects: b.Subjects, PredicateType: b.PredicateType, PayloadType: b.PayloadType, Payload: b.Payload, Statement: b.Statement}
 	var material root.TrustedMaterial = &root.BaseTrustedMaterial{}
 	if v.root != nil && (len(v.keys) == 0 || v.need.needsRoot()) {
 		material, out.TrustedRoot = v.root.material, v.root.digest
@@ -222,10 +224,16 @@ func (v *Verifier) run(out *Verified, b *Bundle, material root.TrustedMaterial, 
 	return result, nil
 }
 
-// missing says what the bundle does not even claim to have. That is no more than a better message than sigstore-go's.
-func (r Requirements) missing(e *entity) error {
+// precheck says what the bundle does not even claim to have, in better words than sigstore-go's, and what sigstore-go does not look at.
+func (r Requirements) precheck(e *entity) error {
 	if r.LogEntries != None && len(e.entries) == 0 {
 		return errors.New("the bundle has no log entry, and one is required")
+	}
+	for i, entry := range e.entries {
+		pb := entry.TransparencyLogEntry()
+		if r.LogEntries != None && entry.IsRekorV2() && pb.GetLogIndex() != pb.GetInclusionProof().GetLogIndex() {
+			return fmt.Errorf("tlogEntries[%d]: the entry and its inclusion proof have different indexes", i) // sigstore-go looks at one of them only
+		}
 	}
 	stamps, err := e.Timestamps()
 	if r.Timestamps == None || err != nil || len(stamps) > 0 {
@@ -268,8 +276,11 @@ func verifiedEntries(e *entity, material root.TrustedMaterial) []LogEntry {
 		if _, err := verify.VerifyTlogEntry(e.withEntry(entry), material, 1, false); err != nil {
 			continue
 		}
-		log := material.RekorLogs()[fmt.Sprintf("%x", entry.LogKeyID())]
-		out = append(out, LogEntry{log.BaseURL, entry.LogIndex()})
+		log, index := material.RekorLogs()[fmt.Sprintf("%x", entry.LogKeyID())], entry.LogIndex()
+		if !entry.IsRekorV2() && !entry.HasInclusionPromise() {
+			index = entry.TransparencyLogEntry().GetInclusionProof().GetLogIndex() // only the promise covers the index across the shards
+		}
+		out = append(out, LogEntry{log.BaseURL, index})
 	}
 	return out
 }
