@@ -69,10 +69,13 @@ func (a *Artifact) isOneOf(subjects []receipt.Subject) bool {
 	return false
 }
 
+// errContent is wrapped by errors that say that the whole artifact would be needed.
+var errContent = errors.New("a pure Ed25519 signature can't be checked by a digest")
+
 // message reads the artifact once more, into memory, and makes sure that it is still the same.
 func (a *Artifact) message() ([]byte, error) {
 	if a == nil || a.content == nil {
-		return nil, errors.New("if it is a pure Ed25519 signature it can't be checked by a digest; give the artifact itself, or sign with Ed25519ph")
+		return nil, fmt.Errorf("it was not signed with the key by Ed25519ph, and %w; give the artifact itself", errContent)
 	}
 	if _, err := a.content.Seek(0, io.SeekStart); err != nil {
 		return nil, &readError{err}
@@ -82,7 +85,7 @@ func (a *Artifact) message() ([]byte, error) {
 		return nil, &readError{err}
 	}
 	if len(data) > maxSignedContent {
-		return nil, fmt.Errorf("artifacts with a pure Ed25519 signature may have at most %d bytes; sign with Ed25519ph", maxSignedContent)
+		return nil, fmt.Errorf("%w, and the artifact has more than %d bytes; sign with Ed25519ph", errContent, maxSignedContent)
 	}
 	if sum := sha256.Sum256(data); !bytes.Equal(sum[:], a.digests["sha256"]) {
 		return nil, errors.New("the artifact has changed while it was read")

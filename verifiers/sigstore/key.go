@@ -11,11 +11,13 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"time"
 
+	sslib "github.com/secure-systems-lab/go-securesystemslib/dsse"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore/pkg/signature"
 
@@ -54,6 +56,46 @@ func (d *messageDigest) check(public crypto.PublicKey) error {
 		return errors.New("messageSignature.messageDigest: signatures by such a key are not over a " + d.algorithm + " digest")
 	}
 	return nil
+}
+
+// signedBy finds the key that the bundle was signed with: the bundle need not say so truly. Only that one is worth the rest of the work.
+func (b *Bundle) signedBy(keys []*dsse.Key, a *Artifact) (*dsse.Key, error) {
+	var message *signedMessage
+	if b.digest == nil {
+		if n := len(b.entity.GetDsseEnvelope().GetSignatures()); n != 1 {
+			return nil, fmt.Errorf("the envelope has %d signatures; in a bundle it has exactly one", n)
+		}
+		message = hashed(sslib.PAE(b.PayloadType, b.Payload))
+	}
+	sig := b.entity.content.Signature()
+	var last, unread error
+	for _, k := range hinted(keys, b.hint()) {
+		v := &keyVerifier{k.Public(), a.message}
+		if message != nil {
+			last = v.overMessage(sig, message)
+		} else if last = b.digest.check(k.Public()); last == nil {
+			last = v.overDigest(sig, b.digest.value)
+		}
+		var failed *readError
+		switch {
+		case last == nil:
+			return k, nil
+		case errors.As(last, &failed):
+			return nil, last
+		case errors.Is(last, errContent):
+			unread = last
+		}
+	}
+	switch {
+	case unread != nil:
+		return nil, unread
+	case len(keys) > 1:
+		return nil, fmt.Errorf("it was signed with none of the %d keys given, or changed since", len(keys))
+	case errors.Is(last, errSignature):
+		return nil, fmt.Errorf("it was not signed with the key %s, or changed since", keys[0])
+	default:
+		return nil, last
+	}
 }
 
 // hinted moves the key that the bundle's hint may mean to the front.
@@ -123,12 +165,26 @@ func (v *keyVerifier) VerifySignature(sig, message io.Reader, opts ...signature.
 	if err != nil {
 		return err
 	}
-	s256, s384, s512 := sha256.Sum256(m), sha512.Sum384(m), sha512.Sum512(m)
-	if k, ok := v.public.(ed25519.PublicKey); ok && ed25519.Verify(k, m, s) {
+	return v.overMessage(s, hashed(m))
+}
+
+// A signedMessage is the pre-authentication encoding of an envelope, with the hashes that keys sign.
+type signedMessage struct {
+	text   []byte
+	hashes map[string][]byte
+}
+
+func hashed(text []byte) *signedMessage {
+	s256, s384, s512 := sha256.Sum256(text), sha512.Sum384(text), sha512.Sum512(text)
+	return &signedMessage{text, map[string][]byte{"sha256": s256[:], "sha384": s384[:], "sha512": s512[:]}}
+}
+
+func (v *keyVerifier) overMessage(sig []byte, m *signedMessage) error {
+	if k, ok := v.public.(ed25519.PublicKey); ok && ed25519.Verify(k, m.text, sig) {
 		return nil
 	}
 	for _, name := range hashesOf(v.public) {
-		if v.signed(s, map[string][]byte{"sha256": s256[:], "sha384": s384[:], "sha512": s512[:]}[name]) {
+		if v.signed(sig, m.hashes[name]) {
 			return nil
 		}
 	}

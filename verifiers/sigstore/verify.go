@@ -139,20 +139,14 @@ func (v *Verifier) verify(b *Bundle, a *Artifact) (*Verified, error) {
 		}
 		return out, nil
 	}
-	var first error
-	for _, k := range hinted(v.keys, b.hint()) {
-		err := v.withKey(out, b, k, trusting(k, material, a.message))
-		if err == nil {
-			return out, nil
-		}
-		if first == nil {
-			first = err
-		}
+	k, err := b.signedBy(v.keys, a)
+	if err == nil {
+		err = v.withKey(out, b, k, trusting(k, material, a.message))
 	}
-	if len(v.keys) > 1 {
-		first = fmt.Errorf("with none of %d keys; %w", len(v.keys), first)
+	if err != nil {
+		return nil, err
 	}
-	return nil, first
+	return out, nil
 }
 
 func (b *Bundle) wrongArtifact(a *Artifact) error {
@@ -173,7 +167,11 @@ func (v *Verifier) withCertificate(out *Verified, b *Bundle, material root.Trust
 	if err != nil {
 		return err
 	}
-	result, err := v.run(out, b, material, content.Certificate().PublicKey)
+	cert := content.Certificate()
+	if now := time.Now(); v.need.CurrentTime && (now.Before(cert.NotBefore) || now.After(cert.NotAfter)) {
+		return fmt.Errorf("the certificate is valid from %s to %s, and that is not now", cert.NotBefore.Format(time.RFC3339), cert.NotAfter.Format(time.RFC3339))
+	}
+	result, err := v.run(out, b, material, cert.PublicKey)
 	if err != nil {
 		return err
 	}
@@ -185,7 +183,7 @@ func (v *Verifier) withCertificate(out *Verified, b *Bundle, material root.Trust
 
 func (v *Verifier) withKey(out *Verified, b *Bundle, k *dsse.Key, material root.TrustedMaterial) error {
 	if _, err := v.run(out, b, material, k.Public(), verify.WithKey()); err != nil {
-		return fmt.Errorf("with the key %s: %w", k, err)
+		return err
 	}
 	out.Signer, out.KeyName = receipt.Signer{KeyID: k.ID}, k.Name
 	return nil

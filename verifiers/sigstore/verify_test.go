@@ -192,9 +192,11 @@ func TestManagedKey(t *testing.T) {
 		}
 	}
 	_, err = keys(t, PublicGood(), ForKeys, other).Verify(b, nil)
-	wantRefused(t, "another key", err, "")
+	wantRefused(t, "another key", err, "not signed with the key other")
 	_, err = keys(t, nil, Requirements{LogEntries: None, Timestamps: None, SCTs: None}, other).Verify(b, nil)
-	wantRefused(t, "another key, no log", err, "could not verify envelope")
+	wantRefused(t, "another key, no log", err, "not signed with the key other")
+	_, err = keys(t, PublicGood(), ForKeys, other, other).Verify(b, nil)
+	wantRefused(t, "other keys", err, "none of the 2 keys")
 	_, err = certificates(t, PublicGood(), ForCertificates).Verify(b, nil)
 	wantRefused(t, "no key given", err, "give the public key")
 	_, err = keys(t, PublicGood(), ForKeys, k).Verify(parsed(t, "examples/bundle-provenance.json"), nil)
@@ -253,7 +255,7 @@ func TestBadBundles(t *testing.T) {
 	_, err = certificates(t, trusted(t, roots+"scaffolding.json"), ForCertificates).Verify(parsed(t, "examples/bundle-provenance.json"), nil)
 	wantRefused(t, "another root", err, "")
 	_, err = certificates(t, PublicGood(), Requirements{LogEntries: 1, Timestamps: None, SCTs: 1, CurrentTime: true}).Verify(parsed(t, "examples/bundle-provenance.json"), nil)
-	wantRefused(t, "expired by now", err, "certificate")
+	wantRefused(t, "expired by now", err, "that is not now")
 	_, err = certificates(t, PublicGood(), Requirements{LogEntries: 1, Timestamps: 1, SignedTimestamps: true, SCTs: 1}).Verify(parsed(t, "examples/bundle-provenance.json"), nil)
 	wantRefused(t, "no signed timestamp", err, "no RFC 3161 timestamp")
 
