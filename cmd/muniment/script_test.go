@@ -48,9 +48,10 @@ func TestScripts(t *testing.T) {
 
 // A process is a running server.
 type process struct {
-	cmd *exec.Cmd
-	url string
-	log *strings.Builder
+	cmd   *exec.Cmd
+	url   string
+	rekor string // URL of its Rekor log, if that is on
+	log   *strings.Builder
 }
 
 // startProcess starts the server and waits until it listens.
@@ -67,6 +68,9 @@ func startProcess(ctx context.Context, bin string, args ...string) (*process, er
 	}
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
+		if _, url, ok := strings.Cut(lines.Text(), "Rekor log 127.0.0.1 listening on "); ok {
+			p.rekor = url
+		}
 		if url, ok := strings.CutPrefix(lines.Text(), "listening on "); ok {
 			p.url = url
 			return p, nil
@@ -99,6 +103,7 @@ func serveScript(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Check(err)
 	ts.Setenv("MUNIMENT_SERVER", p.url)
+	ts.Setenv("MUNIMENT_REKOR_SERVER", p.rekor)
 	servers.Store(ts, p)
 	ts.Defer(func() {
 		if _, ok := servers.LoadAndDelete(ts); ok {
