@@ -29,6 +29,60 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// When an append is answered.
+type AppendWait int32
+
+const (
+	// As APPEND_WAIT_PUBLISHED.
+	AppendWait_APPEND_WAIT_UNSPECIFIED AppendWait = 0
+	// As soon as the entry is durable and published. The receipt has no witness's cosignature yet.
+	AppendWait_APPEND_WAIT_PUBLISHED AppendWait = 1
+	// When the entry is in a checkpoint that meets the quorum of the log's policies, which the receipt is at then. If that takes longer than the
+	// call's deadline or the server's own limit of a minute, the error is unavailable: the entry is recorded, and the same call again waits on.
+	AppendWait_APPEND_WAIT_WITNESSED AppendWait = 2
+)
+
+// Enum value maps for AppendWait.
+var (
+	AppendWait_name = map[int32]string{
+		0: "APPEND_WAIT_UNSPECIFIED",
+		1: "APPEND_WAIT_PUBLISHED",
+		2: "APPEND_WAIT_WITNESSED",
+	}
+	AppendWait_value = map[string]int32{
+		"APPEND_WAIT_UNSPECIFIED": 0,
+		"APPEND_WAIT_PUBLISHED":   1,
+		"APPEND_WAIT_WITNESSED":   2,
+	}
+)
+
+func (x AppendWait) Enum() *AppendWait {
+	p := new(AppendWait)
+	*p = x
+	return p
+}
+
+func (x AppendWait) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AppendWait) Descriptor() protoreflect.EnumDescriptor {
+	return file_muniment_v1_ledger_proto_enumTypes[0].Descriptor()
+}
+
+func (AppendWait) Type() protoreflect.EnumType {
+	return &file_muniment_v1_ledger_proto_enumTypes[0]
+}
+
+func (x AppendWait) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AppendWait.Descriptor instead.
+func (AppendWait) EnumDescriptor() ([]byte, []int) {
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{0}
+}
+
 type Order int32
 
 const (
@@ -63,11 +117,11 @@ func (x Order) String() string {
 }
 
 func (Order) Descriptor() protoreflect.EnumDescriptor {
-	return file_muniment_v1_ledger_proto_enumTypes[0].Descriptor()
+	return file_muniment_v1_ledger_proto_enumTypes[1].Descriptor()
 }
 
 func (Order) Type() protoreflect.EnumType {
-	return &file_muniment_v1_ledger_proto_enumTypes[0]
+	return &file_muniment_v1_ledger_proto_enumTypes[1]
 }
 
 func (x Order) Number() protoreflect.EnumNumber {
@@ -76,7 +130,7 @@ func (x Order) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Order.Descriptor instead.
 func (Order) EnumDescriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{0}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{1}
 }
 
 type ReceiptForm int32
@@ -111,11 +165,11 @@ func (x ReceiptForm) String() string {
 }
 
 func (ReceiptForm) Descriptor() protoreflect.EnumDescriptor {
-	return file_muniment_v1_ledger_proto_enumTypes[1].Descriptor()
+	return file_muniment_v1_ledger_proto_enumTypes[2].Descriptor()
 }
 
 func (ReceiptForm) Type() protoreflect.EnumType {
-	return &file_muniment_v1_ledger_proto_enumTypes[1]
+	return &file_muniment_v1_ledger_proto_enumTypes[2]
 }
 
 func (x ReceiptForm) Number() protoreflect.EnumNumber {
@@ -124,7 +178,7 @@ func (x ReceiptForm) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReceiptForm.Descriptor instead.
 func (ReceiptForm) EnumDescriptor() ([]byte, []int) {
-	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{1}
+	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{2}
 }
 
 // What a client hands in.
@@ -204,8 +258,10 @@ func (x *Submission) GetIdempotencyKey() string {
 type AppendRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The tenant whose stream takes the entry; the token must be one of this tenant's.
-	Tenant        string      `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
-	Submission    *Submission `protobuf:"bytes,2,opt,name=submission,proto3" json:"submission,omitempty"`
+	Tenant     string      `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Submission *Submission `protobuf:"bytes,2,opt,name=submission,proto3" json:"submission,omitempty"`
+	// What to wait for before the answer.
+	Wait          AppendWait `protobuf:"varint,30,opt,name=wait,proto3,enum=muniment.v1.AppendWait" json:"wait,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -252,6 +308,13 @@ func (x *AppendRequest) GetSubmission() *Submission {
 		return x.Submission
 	}
 	return nil
+}
+
+func (x *AppendRequest) GetWait() AppendWait {
+	if x != nil {
+		return x.Wait
+	}
+	return AppendWait_APPEND_WAIT_UNSPECIFIED
 }
 
 type AppendResponse struct {
@@ -393,7 +456,9 @@ type AppendStreamHeader struct {
 	// Bytes of the payload, if they are known: another number is then an error.
 	Size *uint64 `protobuf:"varint,5,opt,name=size,proto3,oneof" json:"size,omitempty"`
 	// "sha256:" and 64 lowercase hexadecimal digits, if it is known: another payload is then an error.
-	Digest        string `protobuf:"bytes,6,opt,name=digest,proto3" json:"digest,omitempty"`
+	Digest string `protobuf:"bytes,6,opt,name=digest,proto3" json:"digest,omitempty"`
+	// What to wait for before the answer.
+	Wait          AppendWait `protobuf:"varint,30,opt,name=wait,proto3,enum=muniment.v1.AppendWait" json:"wait,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -468,6 +533,13 @@ func (x *AppendStreamHeader) GetDigest() string {
 		return x.Digest
 	}
 	return ""
+}
+
+func (x *AppendStreamHeader) GetWait() AppendWait {
+	if x != nil {
+		return x.Wait
+	}
+	return AppendWait_APPEND_WAIT_UNSPECIFIED
 }
 
 type AppendStreamResponse struct {
@@ -679,7 +751,9 @@ type AppendBatchRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	// Each is checked by itself, and fails by itself.
-	Submissions   []*Submission `protobuf:"bytes,2,rep,name=submissions,proto3" json:"submissions,omitempty"`
+	Submissions []*Submission `protobuf:"bytes,2,rep,name=submissions,proto3" json:"submissions,omitempty"`
+	// What to wait for before the answer.
+	Wait          AppendWait `protobuf:"varint,30,opt,name=wait,proto3,enum=muniment.v1.AppendWait" json:"wait,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -726,6 +800,13 @@ func (x *AppendBatchRequest) GetSubmissions() []*Submission {
 		return x.Submissions
 	}
 	return nil
+}
+
+func (x *AppendBatchRequest) GetWait() AppendWait {
+	if x != nil {
+		return x.Wait
+	}
+	return AppendWait_APPEND_WAIT_UNSPECIFIED
 }
 
 type AppendBatchResponse struct {
@@ -1795,8 +1876,10 @@ type GetReceiptRequest struct {
 	Form     ReceiptForm `protobuf:"varint,4,opt,name=form,proto3,enum=muniment.v1.ReceiptForm" json:"form,omitempty"`
 	// Embeds the payload.
 	IncludePayload bool `protobuf:"varint,5,opt,name=include_payload,json=includePayload,proto3" json:"include_payload,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The receipt must be at a checkpoint that meets the quorum of the log's policies: at the latest such one, or at that of tree_size.
+	Witnessed     bool `protobuf:"varint,30,opt,name=witnessed,proto3" json:"witnessed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetReceiptRequest) Reset() {
@@ -1860,6 +1943,13 @@ func (x *GetReceiptRequest) GetForm() ReceiptForm {
 func (x *GetReceiptRequest) GetIncludePayload() bool {
 	if x != nil {
 		return x.IncludePayload
+	}
+	return false
+}
+
+func (x *GetReceiptRequest) GetWitnessed() bool {
+	if x != nil {
+		return x.Witnessed
 	}
 	return false
 }
@@ -2130,7 +2220,9 @@ func (x *GetConsistencyProofResponse) GetHashes() [][]byte {
 }
 
 type GetCheckpointRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The latest checkpoint that meets the quorum of the log's policies, instead of the latest published one.
+	Witnessed     bool `protobuf:"varint,30,opt,name=witnessed,proto3" json:"witnessed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2163,6 +2255,13 @@ func (x *GetCheckpointRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use GetCheckpointRequest.ProtoReflect.Descriptor instead.
 func (*GetCheckpointRequest) Descriptor() ([]byte, []int) {
 	return file_muniment_v1_ledger_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *GetCheckpointRequest) GetWitnessed() bool {
+	if x != nil {
+		return x.Witnessed
+	}
+	return false
 }
 
 type GetCheckpointResponse struct {
@@ -2476,18 +2575,19 @@ const file_muniment_v1_ledger_proto_rawDesc = "" +
 	"\n" +
 	"media_type\x18\x02 \x01(\tBm\xbaHjrh\x18\xff\x012c^$|^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+( ?; ?[A-Za-z0-9!#$&^_.+-]+=[A-Za-z0-9!#$&^_.+-]+)*$R\tmediaType\x12 \n" +
 	"\apayload\x18\x03 \x01(\fB\x06\xbaH\x03\xc8\x01\x01R\apayload\x121\n" +
-	"\x0fidempotency_key\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x0eidempotencyKey\"\x98\x01\n" +
+	"\x0fidempotency_key\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x0eidempotencyKey\"\xcf\x01\n" +
 	"\rAppendRequest\x12F\n" +
 	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x12?\n" +
 	"\n" +
 	"submission\x18\x02 \x01(\v2\x17.muniment.v1.SubmissionB\x06\xbaH\x03\xc8\x01\x01R\n" +
-	"submission\"C\n" +
+	"submission\x125\n" +
+	"\x04wait\x18\x1e \x01(\x0e2\x17.muniment.v1.AppendWaitB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04wait\"C\n" +
 	"\x0eAppendResponse\x121\n" +
 	"\bappended\x18\x01 \x01(\v2\x15.muniment.v1.AppendedR\bappended\"\x84\x01\n" +
 	"\x13AppendStreamRequest\x129\n" +
 	"\x06header\x18\x01 \x01(\v2\x1f.muniment.v1.AppendStreamHeaderH\x00R\x06header\x12#\n" +
 	"\x05chunk\x18\x02 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80@H\x00R\x05chunkB\r\n" +
-	"\x04part\x12\x05\xbaH\x02\b\x01\"\xaf\x03\n" +
+	"\x04part\x12\x05\xbaH\x02\b\x01\"\xe6\x03\n" +
 	"\x12AppendStreamHeader\x12F\n" +
 	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x124\n" +
 	"\x04kind\x18\x02 \x01(\tB \xbaH\x1d\xc8\x01\x01r\x182\x16^[a-z][a-z0-9-]{0,62}$R\x04kind\x12\x8c\x01\n" +
@@ -2495,7 +2595,8 @@ const file_muniment_v1_ledger_proto_rawDesc = "" +
 	"media_type\x18\x03 \x01(\tBm\xbaHjrh\x18\xff\x012c^$|^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+( ?; ?[A-Za-z0-9!#$&^_.+-]+=[A-Za-z0-9!#$&^_.+-]+)*$R\tmediaType\x121\n" +
 	"\x0fidempotency_key\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x0eidempotencyKey\x12\x17\n" +
 	"\x04size\x18\x05 \x01(\x04H\x00R\x04size\x88\x01\x01\x127\n" +
-	"\x06digest\x18\x06 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^$|^sha256:[0-9a-f]{64}$R\x06digestB\a\n" +
+	"\x06digest\x18\x06 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^$|^sha256:[0-9a-f]{64}$R\x06digest\x125\n" +
+	"\x04wait\x18\x1e \x01(\x0e2\x17.muniment.v1.AppendWaitB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04waitB\a\n" +
 	"\x05_size\"I\n" +
 	"\x14AppendStreamResponse\x121\n" +
 	"\bappended\x18\x01 \x01(\v2\x15.muniment.v1.AppendedR\bappended\"q\n" +
@@ -2507,11 +2608,12 @@ const file_muniment_v1_ledger_proto_rawDesc = "" +
 	"\bAppended\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x1c\n" +
 	"\tduplicate\x18\x02 \x01(\bR\tduplicate\x12\x18\n" +
-	"\areceipt\x18\x03 \x01(\fR\areceipt\"\xa9\x01\n" +
+	"\areceipt\x18\x03 \x01(\fR\areceipt\"\xe0\x01\n" +
 	"\x12AppendBatchRequest\x12F\n" +
 	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x12K\n" +
 	"\vsubmissions\x18\x02 \x03(\v2\x17.muniment.v1.SubmissionB\x10\xbaH\r\x92\x01\n" +
-	"\b\x01\x10\xe8\a\"\x03\xd8\x01\x03R\vsubmissions\"J\n" +
+	"\b\x01\x10\xe8\a\"\x03\xd8\x01\x03R\vsubmissions\x125\n" +
+	"\x04wait\x18\x1e \x01(\x0e2\x17.muniment.v1.AppendWaitB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04wait\"J\n" +
 	"\x13AppendBatchResponse\x123\n" +
 	"\aresults\x18\x01 \x03(\v2\x19.muniment.v1.AppendResultR\aresults\"\x7f\n" +
 	"\fAppendResult\x123\n" +
@@ -2608,13 +2710,14 @@ const file_muniment_v1_ledger_proto_rawDesc = "" +
 	"\x13ListEntriesResponse\x12,\n" +
 	"\aentries\x18\x01 \x03(\v2\x12.muniment.v1.EntryR\aentries\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1b\n" +
-	"\ttree_size\x18\x03 \x01(\x04R\btreeSize\"\xef\x01\n" +
+	"\ttree_size\x18\x03 \x01(\x04R\btreeSize\"\x8d\x02\n" +
 	"\x11GetReceiptRequest\x12F\n" +
 	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x1b\n" +
 	"\ttree_size\x18\x03 \x01(\x04R\btreeSize\x126\n" +
 	"\x04form\x18\x04 \x01(\x0e2\x18.muniment.v1.ReceiptFormB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04form\x12'\n" +
-	"\x0finclude_payload\x18\x05 \x01(\bR\x0eincludePayload\".\n" +
+	"\x0finclude_payload\x18\x05 \x01(\bR\x0eincludePayload\x12\x1c\n" +
+	"\twitnessed\x18\x1e \x01(\bR\twitnessed\".\n" +
 	"\x12GetReceiptResponse\x12\x18\n" +
 	"\areceipt\x18\x01 \x01(\fR\areceipt\"M\n" +
 	"\x18GetInclusionProofRequest\x12\x14\n" +
@@ -2629,8 +2732,9 @@ const file_muniment_v1_ledger_proto_rawDesc = "" +
 	"\ato_size\x18\x02 \x01(\x04R\x06toSize\"N\n" +
 	"\x1bGetConsistencyProofResponse\x12\x17\n" +
 	"\ato_size\x18\x01 \x01(\x04R\x06toSize\x12\x16\n" +
-	"\x06hashes\x18\x02 \x03(\fR\x06hashes\"\x16\n" +
-	"\x14GetCheckpointRequest\"h\n" +
+	"\x06hashes\x18\x02 \x03(\fR\x06hashes\"4\n" +
+	"\x14GetCheckpointRequest\x12\x1c\n" +
+	"\twitnessed\x18\x1e \x01(\bR\twitnessed\"h\n" +
 	"\x15GetCheckpointResponse\x12\x1e\n" +
 	"\n" +
 	"checkpoint\x18\x01 \x01(\fR\n" +
@@ -2657,7 +2761,12 @@ const file_muniment_v1_ledger_proto_rawDesc = "" +
 	"\x14WatchEntriesResponse\x12(\n" +
 	"\x05entry\x18\x01 \x01(\v2\x12.muniment.v1.EntryR\x05entry\x12\x1d\n" +
 	"\n" +
-	"next_index\x18\x02 \x01(\x04R\tnextIndex*N\n" +
+	"next_index\x18\x02 \x01(\x04R\tnextIndex*_\n" +
+	"\n" +
+	"AppendWait\x12\x1b\n" +
+	"\x17APPEND_WAIT_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15APPEND_WAIT_PUBLISHED\x10\x01\x12\x19\n" +
+	"\x15APPEND_WAIT_WITNESSED\x10\x02*N\n" +
 	"\x05Order\x12\x15\n" +
 	"\x11ORDER_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12ORDER_NEWEST_FIRST\x10\x01\x12\x16\n" +
@@ -2693,107 +2802,111 @@ func file_muniment_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_muniment_v1_ledger_proto_rawDescData
 }
 
-var file_muniment_v1_ledger_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_muniment_v1_ledger_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_muniment_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_muniment_v1_ledger_proto_goTypes = []any{
-	(Order)(0),                          // 0: muniment.v1.Order
-	(ReceiptForm)(0),                    // 1: muniment.v1.ReceiptForm
-	(*Submission)(nil),                  // 2: muniment.v1.Submission
-	(*AppendRequest)(nil),               // 3: muniment.v1.AppendRequest
-	(*AppendResponse)(nil),              // 4: muniment.v1.AppendResponse
-	(*AppendStreamRequest)(nil),         // 5: muniment.v1.AppendStreamRequest
-	(*AppendStreamHeader)(nil),          // 6: muniment.v1.AppendStreamHeader
-	(*AppendStreamResponse)(nil),        // 7: muniment.v1.AppendStreamResponse
-	(*GetPayloadRequest)(nil),           // 8: muniment.v1.GetPayloadRequest
-	(*GetPayloadResponse)(nil),          // 9: muniment.v1.GetPayloadResponse
-	(*Appended)(nil),                    // 10: muniment.v1.Appended
-	(*AppendBatchRequest)(nil),          // 11: muniment.v1.AppendBatchRequest
-	(*AppendBatchResponse)(nil),         // 12: muniment.v1.AppendBatchResponse
-	(*AppendResult)(nil),                // 13: muniment.v1.AppendResult
-	(*AppendError)(nil),                 // 14: muniment.v1.AppendError
-	(*GetEntryRequest)(nil),             // 15: muniment.v1.GetEntryRequest
-	(*GetEntryResponse)(nil),            // 16: muniment.v1.GetEntryResponse
-	(*Entry)(nil),                       // 17: muniment.v1.Entry
-	(*Admission)(nil),                   // 18: muniment.v1.Admission
-	(*External)(nil),                    // 19: muniment.v1.External
-	(*Subject)(nil),                     // 20: muniment.v1.Subject
-	(*Signer)(nil),                      // 21: muniment.v1.Signer
-	(*ListEntriesRequest)(nil),          // 22: muniment.v1.ListEntriesRequest
-	(*Filter)(nil),                      // 23: muniment.v1.Filter
-	(*ListEntriesResponse)(nil),         // 24: muniment.v1.ListEntriesResponse
-	(*GetReceiptRequest)(nil),           // 25: muniment.v1.GetReceiptRequest
-	(*GetReceiptResponse)(nil),          // 26: muniment.v1.GetReceiptResponse
-	(*GetInclusionProofRequest)(nil),    // 27: muniment.v1.GetInclusionProofRequest
-	(*GetInclusionProofResponse)(nil),   // 28: muniment.v1.GetInclusionProofResponse
-	(*GetConsistencyProofRequest)(nil),  // 29: muniment.v1.GetConsistencyProofRequest
-	(*GetConsistencyProofResponse)(nil), // 30: muniment.v1.GetConsistencyProofResponse
-	(*GetCheckpointRequest)(nil),        // 31: muniment.v1.GetCheckpointRequest
-	(*GetCheckpointResponse)(nil),       // 32: muniment.v1.GetCheckpointResponse
-	(*GetStreamHeadRequest)(nil),        // 33: muniment.v1.GetStreamHeadRequest
-	(*GetStreamHeadResponse)(nil),       // 34: muniment.v1.GetStreamHeadResponse
-	(*WatchEntriesRequest)(nil),         // 35: muniment.v1.WatchEntriesRequest
-	(*WatchEntriesResponse)(nil),        // 36: muniment.v1.WatchEntriesResponse
-	nil,                                 // 37: muniment.v1.Entry.AttributesEntry
-	nil,                                 // 38: muniment.v1.External.DigestEntry
-	nil,                                 // 39: muniment.v1.Subject.DigestEntry
-	(*timestamppb.Timestamp)(nil),       // 40: google.protobuf.Timestamp
+	(AppendWait)(0),                     // 0: muniment.v1.AppendWait
+	(Order)(0),                          // 1: muniment.v1.Order
+	(ReceiptForm)(0),                    // 2: muniment.v1.ReceiptForm
+	(*Submission)(nil),                  // 3: muniment.v1.Submission
+	(*AppendRequest)(nil),               // 4: muniment.v1.AppendRequest
+	(*AppendResponse)(nil),              // 5: muniment.v1.AppendResponse
+	(*AppendStreamRequest)(nil),         // 6: muniment.v1.AppendStreamRequest
+	(*AppendStreamHeader)(nil),          // 7: muniment.v1.AppendStreamHeader
+	(*AppendStreamResponse)(nil),        // 8: muniment.v1.AppendStreamResponse
+	(*GetPayloadRequest)(nil),           // 9: muniment.v1.GetPayloadRequest
+	(*GetPayloadResponse)(nil),          // 10: muniment.v1.GetPayloadResponse
+	(*Appended)(nil),                    // 11: muniment.v1.Appended
+	(*AppendBatchRequest)(nil),          // 12: muniment.v1.AppendBatchRequest
+	(*AppendBatchResponse)(nil),         // 13: muniment.v1.AppendBatchResponse
+	(*AppendResult)(nil),                // 14: muniment.v1.AppendResult
+	(*AppendError)(nil),                 // 15: muniment.v1.AppendError
+	(*GetEntryRequest)(nil),             // 16: muniment.v1.GetEntryRequest
+	(*GetEntryResponse)(nil),            // 17: muniment.v1.GetEntryResponse
+	(*Entry)(nil),                       // 18: muniment.v1.Entry
+	(*Admission)(nil),                   // 19: muniment.v1.Admission
+	(*External)(nil),                    // 20: muniment.v1.External
+	(*Subject)(nil),                     // 21: muniment.v1.Subject
+	(*Signer)(nil),                      // 22: muniment.v1.Signer
+	(*ListEntriesRequest)(nil),          // 23: muniment.v1.ListEntriesRequest
+	(*Filter)(nil),                      // 24: muniment.v1.Filter
+	(*ListEntriesResponse)(nil),         // 25: muniment.v1.ListEntriesResponse
+	(*GetReceiptRequest)(nil),           // 26: muniment.v1.GetReceiptRequest
+	(*GetReceiptResponse)(nil),          // 27: muniment.v1.GetReceiptResponse
+	(*GetInclusionProofRequest)(nil),    // 28: muniment.v1.GetInclusionProofRequest
+	(*GetInclusionProofResponse)(nil),   // 29: muniment.v1.GetInclusionProofResponse
+	(*GetConsistencyProofRequest)(nil),  // 30: muniment.v1.GetConsistencyProofRequest
+	(*GetConsistencyProofResponse)(nil), // 31: muniment.v1.GetConsistencyProofResponse
+	(*GetCheckpointRequest)(nil),        // 32: muniment.v1.GetCheckpointRequest
+	(*GetCheckpointResponse)(nil),       // 33: muniment.v1.GetCheckpointResponse
+	(*GetStreamHeadRequest)(nil),        // 34: muniment.v1.GetStreamHeadRequest
+	(*GetStreamHeadResponse)(nil),       // 35: muniment.v1.GetStreamHeadResponse
+	(*WatchEntriesRequest)(nil),         // 36: muniment.v1.WatchEntriesRequest
+	(*WatchEntriesResponse)(nil),        // 37: muniment.v1.WatchEntriesResponse
+	nil,                                 // 38: muniment.v1.Entry.AttributesEntry
+	nil,                                 // 39: muniment.v1.External.DigestEntry
+	nil,                                 // 40: muniment.v1.Subject.DigestEntry
+	(*timestamppb.Timestamp)(nil),       // 41: google.protobuf.Timestamp
 }
 var file_muniment_v1_ledger_proto_depIdxs = []int32{
-	2,  // 0: muniment.v1.AppendRequest.submission:type_name -> muniment.v1.Submission
-	10, // 1: muniment.v1.AppendResponse.appended:type_name -> muniment.v1.Appended
-	6,  // 2: muniment.v1.AppendStreamRequest.header:type_name -> muniment.v1.AppendStreamHeader
-	10, // 3: muniment.v1.AppendStreamResponse.appended:type_name -> muniment.v1.Appended
-	2,  // 4: muniment.v1.AppendBatchRequest.submissions:type_name -> muniment.v1.Submission
-	13, // 5: muniment.v1.AppendBatchResponse.results:type_name -> muniment.v1.AppendResult
-	10, // 6: muniment.v1.AppendResult.appended:type_name -> muniment.v1.Appended
-	14, // 7: muniment.v1.AppendResult.error:type_name -> muniment.v1.AppendError
-	17, // 8: muniment.v1.GetEntryResponse.entry:type_name -> muniment.v1.Entry
-	40, // 9: muniment.v1.Entry.time:type_name -> google.protobuf.Timestamp
-	20, // 10: muniment.v1.Entry.subjects:type_name -> muniment.v1.Subject
-	21, // 11: muniment.v1.Entry.signers:type_name -> muniment.v1.Signer
-	18, // 12: muniment.v1.Entry.admission:type_name -> muniment.v1.Admission
-	19, // 13: muniment.v1.Entry.external:type_name -> muniment.v1.External
-	20, // 14: muniment.v1.Entry.materials:type_name -> muniment.v1.Subject
-	37, // 15: muniment.v1.Entry.attributes:type_name -> muniment.v1.Entry.AttributesEntry
-	38, // 16: muniment.v1.External.digest:type_name -> muniment.v1.External.DigestEntry
-	39, // 17: muniment.v1.Subject.digest:type_name -> muniment.v1.Subject.DigestEntry
-	23, // 18: muniment.v1.ListEntriesRequest.filter:type_name -> muniment.v1.Filter
-	0,  // 19: muniment.v1.ListEntriesRequest.order:type_name -> muniment.v1.Order
-	40, // 20: muniment.v1.Filter.from:type_name -> google.protobuf.Timestamp
-	40, // 21: muniment.v1.Filter.to:type_name -> google.protobuf.Timestamp
-	17, // 22: muniment.v1.ListEntriesResponse.entries:type_name -> muniment.v1.Entry
-	1,  // 23: muniment.v1.GetReceiptRequest.form:type_name -> muniment.v1.ReceiptForm
-	23, // 24: muniment.v1.WatchEntriesRequest.filter:type_name -> muniment.v1.Filter
-	17, // 25: muniment.v1.WatchEntriesResponse.entry:type_name -> muniment.v1.Entry
-	3,  // 26: muniment.v1.LedgerService.Append:input_type -> muniment.v1.AppendRequest
-	11, // 27: muniment.v1.LedgerService.AppendBatch:input_type -> muniment.v1.AppendBatchRequest
-	5,  // 28: muniment.v1.LedgerService.AppendStream:input_type -> muniment.v1.AppendStreamRequest
-	8,  // 29: muniment.v1.LedgerService.GetPayload:input_type -> muniment.v1.GetPayloadRequest
-	15, // 30: muniment.v1.LedgerService.GetEntry:input_type -> muniment.v1.GetEntryRequest
-	22, // 31: muniment.v1.LedgerService.ListEntries:input_type -> muniment.v1.ListEntriesRequest
-	25, // 32: muniment.v1.LedgerService.GetReceipt:input_type -> muniment.v1.GetReceiptRequest
-	27, // 33: muniment.v1.LedgerService.GetInclusionProof:input_type -> muniment.v1.GetInclusionProofRequest
-	29, // 34: muniment.v1.LedgerService.GetConsistencyProof:input_type -> muniment.v1.GetConsistencyProofRequest
-	31, // 35: muniment.v1.LedgerService.GetCheckpoint:input_type -> muniment.v1.GetCheckpointRequest
-	33, // 36: muniment.v1.LedgerService.GetStreamHead:input_type -> muniment.v1.GetStreamHeadRequest
-	35, // 37: muniment.v1.LedgerService.WatchEntries:input_type -> muniment.v1.WatchEntriesRequest
-	4,  // 38: muniment.v1.LedgerService.Append:output_type -> muniment.v1.AppendResponse
-	12, // 39: muniment.v1.LedgerService.AppendBatch:output_type -> muniment.v1.AppendBatchResponse
-	7,  // 40: muniment.v1.LedgerService.AppendStream:output_type -> muniment.v1.AppendStreamResponse
-	9,  // 41: muniment.v1.LedgerService.GetPayload:output_type -> muniment.v1.GetPayloadResponse
-	16, // 42: muniment.v1.LedgerService.GetEntry:output_type -> muniment.v1.GetEntryResponse
-	24, // 43: muniment.v1.LedgerService.ListEntries:output_type -> muniment.v1.ListEntriesResponse
-	26, // 44: muniment.v1.LedgerService.GetReceipt:output_type -> muniment.v1.GetReceiptResponse
-	28, // 45: muniment.v1.LedgerService.GetInclusionProof:output_type -> muniment.v1.GetInclusionProofResponse
-	30, // 46: muniment.v1.LedgerService.GetConsistencyProof:output_type -> muniment.v1.GetConsistencyProofResponse
-	32, // 47: muniment.v1.LedgerService.GetCheckpoint:output_type -> muniment.v1.GetCheckpointResponse
-	34, // 48: muniment.v1.LedgerService.GetStreamHead:output_type -> muniment.v1.GetStreamHeadResponse
-	36, // 49: muniment.v1.LedgerService.WatchEntries:output_type -> muniment.v1.WatchEntriesResponse
-	38, // [38:50] is the sub-list for method output_type
-	26, // [26:38] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	3,  // 0: muniment.v1.AppendRequest.submission:type_name -> muniment.v1.Submission
+	0,  // 1: muniment.v1.AppendRequest.wait:type_name -> muniment.v1.AppendWait
+	11, // 2: muniment.v1.AppendResponse.appended:type_name -> muniment.v1.Appended
+	7,  // 3: muniment.v1.AppendStreamRequest.header:type_name -> muniment.v1.AppendStreamHeader
+	0,  // 4: muniment.v1.AppendStreamHeader.wait:type_name -> muniment.v1.AppendWait
+	11, // 5: muniment.v1.AppendStreamResponse.appended:type_name -> muniment.v1.Appended
+	3,  // 6: muniment.v1.AppendBatchRequest.submissions:type_name -> muniment.v1.Submission
+	0,  // 7: muniment.v1.AppendBatchRequest.wait:type_name -> muniment.v1.AppendWait
+	14, // 8: muniment.v1.AppendBatchResponse.results:type_name -> muniment.v1.AppendResult
+	11, // 9: muniment.v1.AppendResult.appended:type_name -> muniment.v1.Appended
+	15, // 10: muniment.v1.AppendResult.error:type_name -> muniment.v1.AppendError
+	18, // 11: muniment.v1.GetEntryResponse.entry:type_name -> muniment.v1.Entry
+	41, // 12: muniment.v1.Entry.time:type_name -> google.protobuf.Timestamp
+	21, // 13: muniment.v1.Entry.subjects:type_name -> muniment.v1.Subject
+	22, // 14: muniment.v1.Entry.signers:type_name -> muniment.v1.Signer
+	19, // 15: muniment.v1.Entry.admission:type_name -> muniment.v1.Admission
+	20, // 16: muniment.v1.Entry.external:type_name -> muniment.v1.External
+	21, // 17: muniment.v1.Entry.materials:type_name -> muniment.v1.Subject
+	38, // 18: muniment.v1.Entry.attributes:type_name -> muniment.v1.Entry.AttributesEntry
+	39, // 19: muniment.v1.External.digest:type_name -> muniment.v1.External.DigestEntry
+	40, // 20: muniment.v1.Subject.digest:type_name -> muniment.v1.Subject.DigestEntry
+	24, // 21: muniment.v1.ListEntriesRequest.filter:type_name -> muniment.v1.Filter
+	1,  // 22: muniment.v1.ListEntriesRequest.order:type_name -> muniment.v1.Order
+	41, // 23: muniment.v1.Filter.from:type_name -> google.protobuf.Timestamp
+	41, // 24: muniment.v1.Filter.to:type_name -> google.protobuf.Timestamp
+	18, // 25: muniment.v1.ListEntriesResponse.entries:type_name -> muniment.v1.Entry
+	2,  // 26: muniment.v1.GetReceiptRequest.form:type_name -> muniment.v1.ReceiptForm
+	24, // 27: muniment.v1.WatchEntriesRequest.filter:type_name -> muniment.v1.Filter
+	18, // 28: muniment.v1.WatchEntriesResponse.entry:type_name -> muniment.v1.Entry
+	4,  // 29: muniment.v1.LedgerService.Append:input_type -> muniment.v1.AppendRequest
+	12, // 30: muniment.v1.LedgerService.AppendBatch:input_type -> muniment.v1.AppendBatchRequest
+	6,  // 31: muniment.v1.LedgerService.AppendStream:input_type -> muniment.v1.AppendStreamRequest
+	9,  // 32: muniment.v1.LedgerService.GetPayload:input_type -> muniment.v1.GetPayloadRequest
+	16, // 33: muniment.v1.LedgerService.GetEntry:input_type -> muniment.v1.GetEntryRequest
+	23, // 34: muniment.v1.LedgerService.ListEntries:input_type -> muniment.v1.ListEntriesRequest
+	26, // 35: muniment.v1.LedgerService.GetReceipt:input_type -> muniment.v1.GetReceiptRequest
+	28, // 36: muniment.v1.LedgerService.GetInclusionProof:input_type -> muniment.v1.GetInclusionProofRequest
+	30, // 37: muniment.v1.LedgerService.GetConsistencyProof:input_type -> muniment.v1.GetConsistencyProofRequest
+	32, // 38: muniment.v1.LedgerService.GetCheckpoint:input_type -> muniment.v1.GetCheckpointRequest
+	34, // 39: muniment.v1.LedgerService.GetStreamHead:input_type -> muniment.v1.GetStreamHeadRequest
+	36, // 40: muniment.v1.LedgerService.WatchEntries:input_type -> muniment.v1.WatchEntriesRequest
+	5,  // 41: muniment.v1.LedgerService.Append:output_type -> muniment.v1.AppendResponse
+	13, // 42: muniment.v1.LedgerService.AppendBatch:output_type -> muniment.v1.AppendBatchResponse
+	8,  // 43: muniment.v1.LedgerService.AppendStream:output_type -> muniment.v1.AppendStreamResponse
+	10, // 44: muniment.v1.LedgerService.GetPayload:output_type -> muniment.v1.GetPayloadResponse
+	17, // 45: muniment.v1.LedgerService.GetEntry:output_type -> muniment.v1.GetEntryResponse
+	25, // 46: muniment.v1.LedgerService.ListEntries:output_type -> muniment.v1.ListEntriesResponse
+	27, // 47: muniment.v1.LedgerService.GetReceipt:output_type -> muniment.v1.GetReceiptResponse
+	29, // 48: muniment.v1.LedgerService.GetInclusionProof:output_type -> muniment.v1.GetInclusionProofResponse
+	31, // 49: muniment.v1.LedgerService.GetConsistencyProof:output_type -> muniment.v1.GetConsistencyProofResponse
+	33, // 50: muniment.v1.LedgerService.GetCheckpoint:output_type -> muniment.v1.GetCheckpointResponse
+	35, // 51: muniment.v1.LedgerService.GetStreamHead:output_type -> muniment.v1.GetStreamHeadResponse
+	37, // 52: muniment.v1.LedgerService.WatchEntries:output_type -> muniment.v1.WatchEntriesResponse
+	41, // [41:53] is the sub-list for method output_type
+	29, // [29:41] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_muniment_v1_ledger_proto_init() }
@@ -2817,7 +2930,7 @@ func file_muniment_v1_ledger_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_muniment_v1_ledger_proto_rawDesc), len(file_muniment_v1_ledger_proto_rawDesc)),
-			NumEnums:      2,
+			NumEnums:      3,
 			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,

@@ -99,13 +99,15 @@ type LedgerServiceClient interface {
 	ListEntries(context.Context, *connect.Request[v1.ListEntriesRequest]) (*connect.Response[v1.ListEntriesResponse], error)
 	// GetReceipt returns a receipt for an entry of the tenant, at the latest published checkpoint or at an earlier one.
 	// Errors: not_found; out_of_range; failed_precondition (no checkpoint of that size was published: the message names the
-	// next one; or the form can't be made because of an erasure).
+	// next one; or the form can't be made because of an erasure; or a witnessed one was asked for, and the log's policies ask for no
+	// cosignature); unavailable (not witnessed yet: retry).
 	GetReceipt(context.Context, *connect.Request[v1.GetReceiptRequest]) (*connect.Response[v1.GetReceiptResponse], error)
 	// GetInclusionProof returns an RFC 6962 inclusion proof for any entry in any tree up to the published size.
 	GetInclusionProof(context.Context, *connect.Request[v1.GetInclusionProofRequest]) (*connect.Response[v1.GetInclusionProofResponse], error)
 	// GetConsistencyProof returns an RFC 6962 consistency proof between any two trees up to the published size.
 	GetConsistencyProof(context.Context, *connect.Request[v1.GetConsistencyProofRequest]) (*connect.Response[v1.GetConsistencyProofResponse], error)
-	// GetCheckpoint returns the latest published checkpoint.
+	// GetCheckpoint returns the latest published checkpoint, with cosignatures if there are some by now. Errors, when a witnessed one is asked
+	// for: failed_precondition; unavailable.
 	GetCheckpoint(context.Context, *connect.Request[v1.GetCheckpointRequest]) (*connect.Response[v1.GetCheckpointResponse], error)
 	// GetStreamHead returns where the tenant's stream ends in the latest published checkpoint.
 	GetStreamHead(context.Context, *connect.Request[v1.GetStreamHeadRequest]) (*connect.Response[v1.GetStreamHeadResponse], error)
@@ -309,13 +311,15 @@ type LedgerServiceHandler interface {
 	ListEntries(context.Context, *connect.Request[v1.ListEntriesRequest]) (*connect.Response[v1.ListEntriesResponse], error)
 	// GetReceipt returns a receipt for an entry of the tenant, at the latest published checkpoint or at an earlier one.
 	// Errors: not_found; out_of_range; failed_precondition (no checkpoint of that size was published: the message names the
-	// next one; or the form can't be made because of an erasure).
+	// next one; or the form can't be made because of an erasure; or a witnessed one was asked for, and the log's policies ask for no
+	// cosignature); unavailable (not witnessed yet: retry).
 	GetReceipt(context.Context, *connect.Request[v1.GetReceiptRequest]) (*connect.Response[v1.GetReceiptResponse], error)
 	// GetInclusionProof returns an RFC 6962 inclusion proof for any entry in any tree up to the published size.
 	GetInclusionProof(context.Context, *connect.Request[v1.GetInclusionProofRequest]) (*connect.Response[v1.GetInclusionProofResponse], error)
 	// GetConsistencyProof returns an RFC 6962 consistency proof between any two trees up to the published size.
 	GetConsistencyProof(context.Context, *connect.Request[v1.GetConsistencyProofRequest]) (*connect.Response[v1.GetConsistencyProofResponse], error)
-	// GetCheckpoint returns the latest published checkpoint.
+	// GetCheckpoint returns the latest published checkpoint, with cosignatures if there are some by now. Errors, when a witnessed one is asked
+	// for: failed_precondition; unavailable.
 	GetCheckpoint(context.Context, *connect.Request[v1.GetCheckpointRequest]) (*connect.Response[v1.GetCheckpointResponse], error)
 	// GetStreamHead returns where the tenant's stream ends in the latest published checkpoint.
 	GetStreamHead(context.Context, *connect.Request[v1.GetStreamHeadRequest]) (*connect.Response[v1.GetStreamHeadResponse], error)
