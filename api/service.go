@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"buf.build/go/protovalidate"
@@ -30,7 +31,13 @@ func (s *service) Append(ctx context.Context, req *connect.Request[munimentv1.Ap
 	if err := id.mayAppend(req.Msg.Submission.Kind); err != nil {
 		return nil, err
 	}
+	if err := s.mayWait(req.Msg.Wait); err != nil {
+		return nil, err
+	}
 	results, err := s.ingest.Append(ctx, id.submitter(), []ingest.Submission{submission(req.Msg.Submission)})
+	if err == nil {
+		err = s.await(ctx, id.tenant.Stream, req.Msg.Wait, results)
+	}
 	if err == nil {
 		err = results[0].Err
 	}
@@ -43,6 +50,9 @@ func (s *service) Append(ctx context.Context, req *connect.Request[munimentv1.Ap
 func (s *service) AppendBatch(ctx context.Context, req *connect.Request[munimentv1.AppendBatchRequest]) (*connect.Response[munimentv1.AppendBatchResponse], error) {
 	id, err := authorize(ctx, req.Msg.Tenant)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.mayWait(req.Msg.Wait); err != nil {
 		return nil, err
 	}
 	out := make([]*munimentv1.AppendResult, len(req.Msg.Submissions))
@@ -62,6 +72,9 @@ func (s *service) AppendBatch(ctx context.Context, req *connect.Request[muniment
 	}
 	if len(subs) > 0 {
 		results, err := s.ingest.Append(ctx, id.submitter(), subs)
+		if err == nil {
+			err = s.await(ctx, id.tenant.Stream, req.Msg.Wait, results)
+		}
 		if err != nil {
 			return nil, s.public(err)
 		}
@@ -226,7 +239,7 @@ func (s *service) GetReceipt(ctx context.Context, req *connect.Request[munimentv
 		return nil, err
 	}
 	r, err := s.ledger.Receipt(ctx, id.tenant.Stream, req.Msg.Index, ledger.ReceiptOptions{
-		Size: req.Msg.TreeSize, Shared: req.Msg.Form == munimentv1.ReceiptForm_RECEIPT_FORM_SHARED, EmbedPayload: req.Msg.IncludePayload,
+		Size: req.Msg.TreeSize, Witnessed: req.Msg.Witnessed, Shared: req.Msg.Form == munimentv1.ReceiptForm_RECEIPT_FORM_SHARED, EmbedPayload: req.Msg.IncludePayload,
 	})
 	if err != nil {
 		return nil, s.public(err)
@@ -272,8 +285,17 @@ func byteSlices(path []receipt.Hash) [][]byte {
 	return out
 }
 
-func (s *service) GetCheckpoint(context.Context, *connect.Request[munimentv1.GetCheckpointRequest]) (*connect.Response[munimentv1.GetCheckpointResponse], error) {
-	p := s.ledger.Published()
+func (s *service) GetCheckpoint(_ context.Context, req *connect.Request[munimentv1.GetCheckpointRequest]) (*connect.Response[munimentv1.GetCheckpointResponse], error) {
+	if req.Msg.Witnessed && !s.ledger.RequiresWitness() {
+		return nil, s.public(fmt.Errorf("witnessed: %w", ledger.ErrNoQuorum))
+	}
+	w, p := s.ledger.Witnessed(), s.ledger.Published()
+	if req.Msg.Witnessed && w == nil {
+		return nil, s.public(fmt.Errorf("no checkpoint is witnessed: %w", ledger.ErrNotWitnessed))
+	}
+	if w != nil && (req.Msg.Witnessed || w.Size == p.Size) {
+		return connect.NewResponse(&munimentv1.GetCheckpointResponse{Checkpoint: w.Checkpoint, TreeSize: w.Size, Root: w.Root[:]}), nil
+	}
 	return connect.NewResponse(&munimentv1.GetCheckpointResponse{Checkpoint: p.Checkpoint, TreeSize: p.Size, Root: p.Root[:]}), nil
 }
 

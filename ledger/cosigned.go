@@ -24,6 +24,7 @@ var (
 // A Witnessed is a published checkpoint whose signatures meet the quorum. It never changes.
 type Witnessed struct {
 	Size       uint64
+	Root       receipt.Hash
 	Checkpoint []byte        // signed note, with cosignatures
 	Superseded chan struct{} // closed when another takes its place
 
@@ -41,7 +42,7 @@ func (l *Ledger) Witnessed() *Witnessed {
 	if w != nil && w.Size == p.Size {
 		return w
 	}
-	return &Witnessed{Size: p.Size, Checkpoint: p.Checkpoint, Superseded: p.Superseded, tail: p.tail}
+	return &Witnessed{Size: p.Size, Root: p.Root, Checkpoint: p.Checkpoint, Superseded: p.Superseded, tail: p.tail}
 }
 
 // RequiresWitness says whether the log has a quorum.
@@ -61,7 +62,7 @@ func (l *Ledger) Cosign(ctx context.Context, signed []byte) error {
 	}
 	l.cosigning.Lock()
 	defer l.cosigning.Unlock()
-	l.serveWitnessed(c.Size, signed)
+	l.serveWitnessed(c, signed)
 	return nil
 }
 
@@ -90,12 +91,12 @@ func (l *Ledger) checkCosigned(ctx context.Context, p *Published, signed []byte)
 }
 
 // serveWitnessed makes the checkpoint the latest witnessed one, if it is no smaller.
-func (l *Ledger) serveWitnessed(size uint64, signed []byte) {
+func (l *Ledger) serveWitnessed(c receipt.Checkpoint, signed []byte) {
 	old := l.witnessed.Load()
-	if old != nil && size < old.Size {
+	if old != nil && c.Size < old.Size {
 		return
 	}
-	l.witnessed.Store(&Witnessed{Size: size, Checkpoint: signed, Superseded: make(chan struct{}), tail: receipt.NewProofTail(signed)})
+	l.witnessed.Store(&Witnessed{Size: c.Size, Root: c.Root, Checkpoint: signed, Superseded: make(chan struct{}), tail: receipt.NewProofTail(signed)})
 	if old != nil {
 		close(old.Superseded)
 		return
@@ -112,13 +113,13 @@ func (l *Ledger) loadWitnessed(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	switch _, err := l.checkCosigned(ctx, l.published.Load(), last.Signed); {
+	switch c, err := l.checkCosigned(ctx, l.published.Load(), last.Signed); {
 	case errors.Is(err, ErrNotWitnessed):
 		l.log.Warn("the last checkpoint that was witnessed does not meet the policy any more", "size", last.Size, "reason", err)
 	case err != nil:
 		return fmt.Errorf("%w: the store is damaged", err)
 	default:
-		l.serveWitnessed(last.Size, last.Signed)
+		l.serveWitnessed(c, last.Signed)
 	}
 	return nil
 }
@@ -144,7 +145,7 @@ func (l *Ledger) AwaitWitnessed(ctx context.Context, index uint64) error {
 	}
 }
 
-// Hold refuses appends from now on, for the reason, until Release is called. Config.Hold does the same from the start.
+// Hold refuses appends that come from now on, for the reason, until Release is called.
 func (l *Ledger) Hold(reason error) { l.hold.Store(&reason) }
 
 // Release ends Hold.

@@ -211,7 +211,8 @@ func TestNoQuorum(t *testing.T) {
 
 func TestHold(t *testing.T) {
 	ctx := context.Background()
-	tl := newTestLog(t, Config{Hold: fmt.Errorf("%w: no witness has answered", ErrUnconfirmed)})
+	tl := newTestLog(t, Config{})
+	tl.Hold(fmt.Errorf("%w: no witness has answered", ErrUnconfirmed))
 	_, err := tl.Append(ctx, acme.drafts("a", 1))
 	wantErr(t, "append", err, ErrUnconfirmed, "no witness has answered")
 	wantErr(t, "ready", tl.Ready(), ErrUnconfirmed)

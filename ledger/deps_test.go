@@ -29,6 +29,7 @@ var rooms = []struct {
 	{"ledger/pebblestore", []string{"ledger/receipt", "ledger/store"}},
 	{"ledger/receipt", []string{"ledger/receipt"}},
 	{"ledger/witness", []string{"ledger/receipt"}},
+	{"ledger/anchor", []string{"ledger/receipt"}},
 	{"clients/go", []string{"clients/go", "proto", "ledger/receipt"}},
 	{"proto", []string{"proto"}},
 }

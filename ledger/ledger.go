@@ -72,8 +72,6 @@ type Config struct {
 
 	// Quorum says whether the signatures of a checkpoint meet the policies that the log is to be verified by. Nil: the log's own signature is enough.
 	Quorum func(signed []byte) error
-	// Hold, if not nil, is why appends are refused until Release is called.
-	Hold error
 
 	Logger *slog.Logger
 	Clock  Clock
@@ -172,9 +170,6 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	}
 	if err := l.loadWitnessed(ctx); err != nil {
 		return nil, err
-	}
-	if cfg.Hold != nil {
-		l.Hold(cfg.Hold)
 	}
 	go l.run()
 	return l, nil

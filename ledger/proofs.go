@@ -44,6 +44,14 @@ func (p *Published) ConsistencyProof(ctx context.Context, from, to uint64) ([]re
 	return p.prove(ctx, n)
 }
 
+// RootOf returns the root of the tree of a size up to the published one. Errors: ErrOutOfRange.
+func (p *Published) RootOf(ctx context.Context, size uint64) (receipt.Hash, error) {
+	if size > p.Size {
+		return receipt.Hash{}, fmt.Errorf("size %d is %w, which has %d entries", size, ErrOutOfRange, p.Size)
+	}
+	return p.rootOf(ctx, size)
+}
+
 func (p *Published) prove(ctx context.Context, n proof.Nodes) ([]receipt.Hash, error) {
 	nodes, err := p.proveNodes(ctx, n)
 	if err != nil {

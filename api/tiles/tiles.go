@@ -34,9 +34,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Access-Control-Allow-Origin", "*") // so that a page from elsewhere can verify
 	if r.URL.Path == "checkpoint" {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		w.Header().Set("Cache-Control", h.cacheScope()+"max-age=1")
-		_, _ = w.Write(h.Ledger.Published().Checkpoint) // the client has gone
+		h.checkpoint(w)
 		return
 	}
 	data, err := h.tile(r, r.URL.Path)
@@ -53,6 +51,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.Logger.Error("serve a tile", "path", r.URL.Path, "err", err)
 		http.Error(w, "internal error", http.StatusInternalServerError)
 	}
+}
+
+// checkpoint serves the latest checkpoint that meets the quorum of the log's policies. The tiles go on to the published size.
+func (h *Handler) checkpoint(w http.ResponseWriter) {
+	c := h.Ledger.Witnessed()
+	if c == nil {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "no checkpoint has met the quorum of the log's policies yet", http.StatusServiceUnavailable)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", h.cacheScope()+"max-age=1")
+	_, _ = w.Write(c.Checkpoint) // the client has gone
 }
 
 // cacheScope keeps shared caches from handing out what needs a token.

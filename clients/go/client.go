@@ -32,6 +32,10 @@ type Options struct {
 	// StreamKey, if given, makes Append check each tag, too, so that the log can't file an entry where an audit would miss it.
 	StreamKey *receipt.StreamKey
 
+	// Witnessed makes Append return only when the entries are in a checkpoint that the log's witnesses have cosigned, with receipts at it. A Policy that
+	// asks for cosignatures implies it. Give the context a deadline: the entries are recorded even if it passes, and the same call again waits on.
+	Witnessed bool
+
 	HTTPClient *http.Client // nil: one without an overall timeout; use contexts
 	UserAgent  string
 }
@@ -43,6 +47,7 @@ type Client struct {
 
 	policy    *receipt.Policy
 	streamKey *receipt.StreamKey
+	wait      munimentv1.AppendWait
 
 	server string // URL without a slash at the end
 	http   *http.Client
@@ -74,8 +79,12 @@ func New(o Options) (*Client, error) {
 	if o.HTTPClient == nil {
 		o.HTTPClient = &http.Client{}
 	}
+	wait := munimentv1.AppendWait_APPEND_WAIT_PUBLISHED
+	if o.Witnessed || o.Policy != nil && (o.Policy.RequiresWitness() || o.Policy.PostQuantum()) {
+		wait = munimentv1.AppendWait_APPEND_WAIT_WITNESSED
+	}
 	c := &Client{
-		Tenant: o.Tenant, policy: o.Policy, streamKey: o.StreamKey,
+		Tenant: o.Tenant, policy: o.Policy, streamKey: o.StreamKey, wait: wait,
 		server: strings.TrimSuffix(o.Server, "/"), http: o.HTTPClient, auth: &authorization{"Bearer " + o.Token, o.UserAgent},
 	}
 	c.LedgerServiceClient = munimentv1connect.NewLedgerServiceClient(c.http, c.server, connect.WithInterceptors(c.auth))
@@ -144,7 +153,7 @@ type Result struct {
 func (c *Client) Append(ctx context.Context, s Submission) (Result, error) {
 	var r Result
 	err := retry(ctx, func() error {
-		res, err := c.LedgerServiceClient.Append(ctx, connect.NewRequest(&munimentv1.AppendRequest{Tenant: c.Tenant, Submission: s.message()}))
+		res, err := c.LedgerServiceClient.Append(ctx, connect.NewRequest(&munimentv1.AppendRequest{Tenant: c.Tenant, Submission: s.message(), Wait: c.wait}))
 		if err == nil {
 			r = c.check(&s, res.Msg.Appended)
 		}
@@ -158,7 +167,7 @@ func (c *Client) Append(ctx context.Context, s Submission) (Result, error) {
 
 // AppendBatch records up to 1,000 submissions in one call. The error is for the whole call; those of single submissions are in the results.
 func (c *Client) AppendBatch(ctx context.Context, subs []Submission) ([]Result, error) {
-	req := &munimentv1.AppendBatchRequest{Tenant: c.Tenant}
+	req := &munimentv1.AppendBatchRequest{Tenant: c.Tenant, Wait: c.wait}
 	for i := range subs {
 		req.Submissions = append(req.Submissions, subs[i].message())
 	}

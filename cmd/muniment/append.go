@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 	"github.com/schollz/progressbar/v3"
@@ -21,26 +23,29 @@ import (
 type appendCmd struct {
 	Files []string `arg:"" help:"Files; folders, of which every file below is taken; or - for standard input." predictor:"file"`
 	serverFlags
-	ReceiptDir     string `help:"Folder for the receipts, written as <file name>.receipt.json." placeholder:"DIR" default:"."`
-	MediaType      string `help:"Media type of the evidence. Needed for what is not a Sigstore bundle, DSSE envelope or in-toto statement." placeholder:"TYPE"`
-	Kind           string `help:"Kind of the entries." default:"attestation"`
-	IdempotencyKey string `help:"For kinds that record events: names the event, so that a rerun does not record it twice. Default: the SHA-256 of the file." placeholder:"KEY"`
-	Detached       bool   `help:"Leave the payload out of the receipts."`
-	NoReceipts     bool   `help:"Write no receipts; they can be fetched later."`
-	Policy         string `help:"Verify each receipt against this policy before it is written." env:"MUNIMENT_POLICY" predictor:"file"`
-	StreamKey      string `help:"With --policy: check each receipt's tag, too." env:"MUNIMENT_STREAM_KEY" predictor:"file"`
-	JSON           bool   `help:"Print one JSON object for each file."`
+	ReceiptDir     string        `help:"Folder for the receipts, written as <file name>.receipt.json." placeholder:"DIR" default:"."`
+	MediaType      string        `help:"Media type of the evidence. Needed for what is not a Sigstore bundle, DSSE envelope or in-toto statement." placeholder:"TYPE"`
+	Kind           string        `help:"Kind of the entries." default:"attestation"`
+	IdempotencyKey string        `help:"For kinds that record events: names the event, so that a rerun does not record it twice. Default: the SHA-256 of the file." placeholder:"KEY"`
+	Detached       bool          `help:"Leave the payload out of the receipts."`
+	NoReceipts     bool          `help:"Write no receipts; they can be fetched later."`
+	Policy         string        `help:"Verify each receipt against this policy before it is written." env:"MUNIMENT_POLICY" predictor:"file"`
+	StreamKey      string        `help:"With --policy: check each receipt's tag, too." env:"MUNIMENT_STREAM_KEY" predictor:"file"`
+	Wait           string        `help:"published: answer as soon as the evidence is recorded. witnessed: wait for the cosignatures that the log's policy asks for, and put them into the receipts; a --policy that asks for them implies it." enum:"published,witnessed" default:"published"`
+	WaitTime       time.Duration `help:"How long to wait for cosignatures." default:"1m" placeholder:"DURATION"`
+	JSON           bool          `help:"Print one JSON object for each file."`
 }
 
 func (appendCmd) Help() string {
 	return `Running it again is harmless: what is recorded already gives its receipt again.
 
-Exit code: 0 all have receipts; 1 some don't; 2 nothing could be done.
+Exit code: 0 all have receipts; 1 some don't; 2 nothing could be done, or the wait for witnesses was too long.
 
 Examples:
   muniment append provenance.sigstore.json --token-file acme.token --receipt-dir receipts
   muniment append --media-type application/spdx+json sbom.spdx.json
   muniment append build/attestations/ --detached --policy policy
+  muniment append provenance.sigstore.json --wait witnessed --policy policy
   syft . -o cyclonedx-json | muniment append - --media-type application/vnd.cyclonedx+json`
 }
 
@@ -67,7 +72,8 @@ func (c *appendCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	client, err := c.client(policy, key)
+	witnessed := c.Wait == "witnessed" || policy != nil && (policy.RequiresWitness() || policy.PostQuantum())
+	client, err := c.connect(muniment.Options{Policy: policy, StreamKey: key, Witnessed: witnessed})
 	if err != nil {
 		return err
 	}
@@ -83,7 +89,7 @@ func (c *appendCmd) Run(a *app) error {
 			return fmt.Errorf("--receipt-dir: %w", err)
 		}
 	}
-	t := &tally{bar: a.progress(int64(len(pieces)), "append")}
+	t := &tally{witnessed: witnessed, bar: a.progress(int64(len(pieces)), "append")}
 	for len(pieces) > 0 {
 		var group []piece
 		group, pieces = c.group(a, pieces)
@@ -234,7 +240,15 @@ func (c *appendCmd) send(a *app, client *muniment.Client, group []piece, t *tall
 	var results []muniment.Result
 	if len(subs) > 0 {
 		var err error
-		results, err = client.AppendBatch(a.ctx, subs)
+		ctx, cancel := a.ctx, context.CancelFunc(func() {})
+		if t.witnessed {
+			ctx, cancel = context.WithTimeout(ctx, c.WaitTime)
+		}
+		results, err = client.AppendBatch(ctx, subs)
+		if t.witnessed && ctx.Err() == context.DeadlineExceeded {
+			err = fmt.Errorf("not witnessed after %v: the evidence may be recorded; run the same command again, or fetch the receipts later with 'muniment receipt --witnessed'", c.WaitTime)
+		}
+		cancel()
 		if code := connect.CodeOf(err); err != nil && len(subs) == 1 && (code == connect.CodeInvalidArgument || code == connect.CodeResourceExhausted) {
 			results = []muniment.Result{{Err: err}} // this one is too large, others may not be
 		} else if err != nil {
@@ -260,6 +274,7 @@ func (c *appendCmd) send(a *app, client *muniment.Client, group []piece, t *tall
 
 // A tally counts what became of the pieces.
 type tally struct {
+	witnessed                    bool // that is what is waited for
 	bar                          *progressbar.ProgressBar
 	recorded, duplicates, failed int
 }

@@ -28,6 +28,10 @@ type serverFlags struct {
 
 // client connects with what the flags and the environment say. A flag goes before MUNIMENT_TOKEN.
 func (f *serverFlags) client(policy *receipt.Policy, key *receipt.StreamKey) (*muniment.Client, error) {
+	return f.connect(muniment.Options{Policy: policy, StreamKey: key})
+}
+
+func (f *serverFlags) connect(o muniment.Options) (*muniment.Client, error) {
 	token := os.Getenv("MUNIMENT_TOKEN")
 	if f.TokenFile != "" {
 		data, err := os.ReadFile(f.TokenFile)
@@ -40,7 +44,8 @@ func (f *serverFlags) client(policy *receipt.Policy, key *receipt.StreamKey) (*m
 	if err != nil {
 		return nil, err
 	}
-	c, err := muniment.New(muniment.Options{Server: f.Server, Token: token, Tenant: f.Tenant, Policy: policy, StreamKey: key, UserAgent: "muniment-cli"})
+	o.Server, o.Token, o.Tenant, o.UserAgent = f.Server, token, f.Tenant, "muniment-cli"
+	c, err := muniment.New(o)
 	if err != nil {
 		return nil, err
 	}

@@ -31,6 +31,8 @@ const (
 	configFile = "muniment.yaml"
 	keyFile    = "log.key"
 	policyFile = "policy"
+	pqKeyFile  = "log.pq.key"
+	pqPolicy   = "policy.pq"
 	storeDir   = "store"
 	tokenDir   = "tokens"
 	streamDir  = "streams"
@@ -43,6 +45,7 @@ type serverConfig struct {
 	PublicTlog bool           `yaml:"public_tlog"`
 	TLS        tlsConfig      `yaml:"tls"`
 	Rekor      rekorConfig    `yaml:"rekor"`
+	Anchors    []string       `yaml:"anchors"`
 	Limits     limitsConfig   `yaml:"limits"`
 	Tenants    []tenantConfig `yaml:"tenants"`
 }
@@ -98,6 +101,11 @@ public_tlog: true
 # permanent, and whoever reaches the address may write. --rekor-listen goes before it.
 # rekor:
 #   listen: 127.0.0.1:7481
+
+# Files outside this folder, best on another machine's disk, where the server keeps its latest checkpoint. When it starts it compares them with the
+# log, and so notices a restored old copy of this folder. Witnesses (muniment policy add-witness) do that better.
+# anchors:
+#   - /mnt/elsewhere/ledger.anchor
 
 limits:
   # Largest payload of one entry.

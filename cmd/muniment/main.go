@@ -25,6 +25,8 @@ const (
 	exitOK     = 0
 	exitNo     = 1 // the answer is no: not verified, not recorded, not the same
 	exitFailed = 2 // there is no answer: usage, a file or server that can't be reached
+
+	exitRollback = 3 // serve: the log was rolled back, or has forked
 )
 
 // An exitError ends the program with a code. Its message may be empty when all has been said.

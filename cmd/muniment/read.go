@@ -326,15 +326,17 @@ func (c *watchCmd) Run(a *app) error {
 type receiptCmd struct {
 	Index uint64 `arg:"" help:"Index of the entry in the log."`
 	serverFlags
-	Size     uint64 `help:"Size of an earlier published checkpoint. Default: the latest."`
-	Shared   bool   `help:"For third parties: hides the stream and the entry's place in it."`
-	Detached bool   `help:"Leave the payload out."`
-	Output   string `short:"o" help:"File to write to; default: standard output." placeholder:"FILE" type:"path"`
+	Size      uint64 `help:"Size of an earlier published checkpoint. Default: the latest."`
+	Witnessed bool   `help:"At a checkpoint with the cosignatures that the log's policy asks for: the latest such one, or that of --size."`
+	Shared    bool   `help:"For third parties: hides the stream and the entry's place in it."`
+	Detached  bool   `help:"Leave the payload out."`
+	Output    string `short:"o" help:"File to write to; default: standard output." placeholder:"FILE" type:"path"`
 }
 
 func (receiptCmd) Help() string {
 	return `Examples:
   muniment receipt 42 -o provenance.receipt.json
+  muniment receipt 42 --witnessed -o provenance.receipt.json
   muniment receipt 42 --shared -o for-customer.receipt.json`
 }
 
@@ -343,7 +345,7 @@ func (c *receiptCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	req := &munimentv1.GetReceiptRequest{Tenant: client.Tenant, Index: c.Index, TreeSize: c.Size, IncludePayload: !c.Detached}
+	req := &munimentv1.GetReceiptRequest{Tenant: client.Tenant, Index: c.Index, TreeSize: c.Size, Witnessed: c.Witnessed, IncludePayload: !c.Detached}
 	if c.Shared {
 		req.Form = munimentv1.ReceiptForm_RECEIPT_FORM_SHARED
 	}
@@ -356,13 +358,15 @@ func (c *receiptCmd) Run(a *app) error {
 
 type checkpointCmd struct {
 	serverFlags
-	Policy string `help:"Verify it against this policy." env:"MUNIMENT_POLICY" predictor:"file"`
-	JSON   bool   `help:"Print JSON."`
+	Witnessed bool   `help:"The latest one with the cosignatures that the log's policy asks for."`
+	Policy    string `help:"Verify it against this policy." env:"MUNIMENT_POLICY" predictor:"file"`
+	JSON      bool   `help:"Print JSON."`
 }
 
 func (checkpointCmd) Help() string {
-	return `Example:
-  muniment checkpoint --policy policy`
+	return `Examples:
+  muniment checkpoint --policy policy
+  muniment checkpoint --witnessed --policy policy.pq`
 }
 
 func (c *checkpointCmd) Run(a *app) error {
@@ -374,7 +378,7 @@ func (c *checkpointCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	res, err := client.GetCheckpoint(a.ctx, connect.NewRequest(&munimentv1.GetCheckpointRequest{}))
+	res, err := client.GetCheckpoint(a.ctx, connect.NewRequest(&munimentv1.GetCheckpointRequest{Witnessed: c.Witnessed}))
 	if err != nil {
 		return err
 	}

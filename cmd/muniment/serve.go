@@ -18,18 +18,25 @@ import (
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/witness"
 )
 
 type serveCmd struct {
-	Data        string `help:"Data folder, made by 'muniment init'." required:"" type:"path" env:"MUNIMENT_DATA"`
-	Listen      string `help:"Address to listen on; port 0 takes a free one. Default: from muniment.yaml." placeholder:"HOST:PORT" env:"MUNIMENT_LISTEN"`
-	RekorListen string `help:"Also serve the Rekor log, made by 'muniment init --rekor-origin', on this address. Default: from muniment.yaml; without it the log is off." placeholder:"HOST:PORT" env:"MUNIMENT_REKOR_LISTEN"`
-	AcceptClock bool   `help:"Append although the clock is far ahead of the last entry. Check that it is right first: times never decrease again."`
-	LogFormat   string `help:"text or json." enum:"text,json" default:"text"`
+	Data              string `help:"Data folder, made by 'muniment init'." required:"" type:"path" env:"MUNIMENT_DATA"`
+	Listen            string `help:"Address to listen on; port 0 takes a free one. Default: from muniment.yaml." placeholder:"HOST:PORT" env:"MUNIMENT_LISTEN"`
+	RekorListen       string `help:"Also serve the Rekor log, made by 'muniment init --rekor-origin', on this address. Default: from muniment.yaml; without it the log is off." placeholder:"HOST:PORT" env:"MUNIMENT_REKOR_LISTEN"`
+	AcceptClock       bool   `help:"Append although the clock is far ahead of the last entry. Check that it is right first: times never decrease again."`
+	AcceptUnconfirmed bool   `help:"Append although the witnesses have not confirmed that this is the latest state of the log. If it is not, the log forks, and is lost."`
+	LogFormat         string `help:"text or json." enum:"text,json" default:"text"`
 }
 
 func (serveCmd) Help() string {
 	return `The API, /tlog/, /healthz, /readyz and /metrics are all on one address. On SIGTERM or SIGINT the appends under way are finished first.
+
+Before it takes appends, the server has its checkpoint cosigned by the witnesses of its policy file, and compares it with its anchor files: so it notices
+that the data folder is an old copy. While too few witnesses can be reached, it serves reads only; /readyz says so.
+
+Exit codes: 0 stopped by a signal; 1 a write failed; 2 could not start; 3 the log was rolled back, or has forked.
 
 Examples:
   muniment serve --data ./data
@@ -71,6 +78,10 @@ func (c *serveCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	policies, signers, err := d.loadPolicies()
+	if err != nil {
+		return errors.Join(err, store.Close())
+	}
 	metrics := api.NewMetrics()
 	cfg := ledger.Config{
 		Store: store, Signer: d.signer, Logger: log, Observe: metrics.Observer(),
@@ -83,29 +94,39 @@ func (c *serveCmd) Run(a *app) error {
 	if c.AcceptClock {
 		cfg.MaxClockGap = 1 << 62
 	}
-	l, err := ledger.Open(a.ctx, cfg)
+	own := cfg
+	own.Quorum = witness.Quorum(policies)
+	l, err := ledger.Open(a.ctx, own)
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
+	w, err := c.startWatch(a, d, l, log, policies, signers)
+	if err != nil {
+		l.Close()
+		return errors.Join(err, store.Close())
+	}
 	metrics.Watch(l, store.FreeBytes)
+	metrics.WatchWitnesses(l, w.collector, w.anchors)
 	s := api.New(api.Config{Ledger: l, Tenants: d.tenants, Logger: log, Metrics: metrics, MaxPayload: d.config.Limits.PayloadBytes, PublicTlog: d.config.PublicTlog, SCITTKey: d.scitt})
 	var second *rekorServer
 	if address := cmp.Or(c.RekorListen, d.config.Rekor.Listen); address != "" {
 		if second, err = startRekor(a, d, address, cfg, metrics); err != nil {
+			w.close()
 			l.Close()
 			return errors.Join(err, store.Close())
 		}
 	}
-	err = c.serve(a, d, log, l, s, second)
+	err = c.serve(a, d, log, l, s, second, w)
 	if second != nil {
 		err = errors.Join(err, second.stop())
 	}
+	w.close()
 	l.Close()
 	return errors.Join(err, store.Close())
 }
 
 // serve answers requests until the context ends, then finishes those under way.
-func (c *serveCmd) serve(a *app, d *dataDir, log *slog.Logger, l *ledger.Ledger, s *api.Server, second *rekorServer) error {
+func (c *serveCmd) serve(a *app, d *dataDir, log *slog.Logger, l *ledger.Ledger, s *api.Server, second *rekorServer, w *watch) error {
 	address := d.config.Listen
 	if c.Listen != "" {
 		address = c.Listen
@@ -120,7 +141,6 @@ func (c *serveCmd) serve(a *app, d *dataDir, log *slog.Logger, l *ledger.Ledger,
 	}
 	p := l.Published()
 	log.Info("the log is open", "origin", l.Origin(), "size", p.Size, "root", p.Root.Base64(), "tenants", len(d.tenants))
-	log.Warn("rollback is not detectable: there is no witness and no anchor, so a restored backup would fork the log unseen")
 	if err := l.Ready(); err != nil {
 		log.Warn("appends are refused", "reason", err)
 	}
@@ -143,6 +163,14 @@ func (c *serveCmd) serve(a *app, d *dataDir, log *slog.Logger, l *ledger.Ledger,
 		}
 		failed <- srv.Serve(limited)
 	}()
+	confirmed := make(chan error, 1)
+	ctx, stop := context.WithCancel(a.ctx)
+	defer stop()
+	go func() {
+		if err := w.confirm(ctx, l); err != nil {
+			confirmed <- err
+		}
+	}()
 	var secondFailed chan error
 	if second != nil {
 		secondFailed = second.failed
@@ -150,6 +178,8 @@ func (c *serveCmd) serve(a *app, d *dataDir, log *slog.Logger, l *ledger.Ledger,
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)
+	case err := <-confirmed:
+		return errors.Join(err, srv.Close())
 	case err := <-secondFailed:
 		return fmt.Errorf("serve the Rekor log: %w", err)
 	case <-a.ctx.Done():

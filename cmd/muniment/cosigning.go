@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	fnote "github.com/transparency-dev/formats/note"
+	"golang.org/x/mod/sumdb/note"
+
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/anchor"
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/witness"
+)
+
+// The server's policy files are those that it gives to verifiers: they name the witnesses, and their URLs say where to ask them.
+
+// loadPolicies reads the log's policy files, policy and, if the log has a post-quantum key, policy.pq, and the log's own cosigner keys.
+func (d *dataDir) loadPolicies() (policies []*receipt.Policy, signers []note.Signer, err error) {
+	p, err := d.loadPolicy(policyFile, d.signer)
+	if err != nil {
+		return nil, nil, err
+	}
+	if p.PostQuantum() {
+		return nil, nil, fmt.Errorf("%s: post-quantum keys belong into %s", filepath.Join(d.path, policyFile), pqPolicy)
+	}
+	policies = append(policies, p)
+	if _, err := os.Stat(filepath.Join(d.path, pqPolicy)); errors.Is(err, os.ErrNotExist) {
+		return policies, nil, nil
+	}
+	key, err := os.ReadFile(filepath.Join(d.path, pqKeyFile))
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s asks for the log's cosignature: %w", pqPolicy, err)
+	}
+	signer, err := fnote.NewMLDSASigner(strings.TrimSpace(string(key)))
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: not an ML-DSA-44 cosigner key", filepath.Join(d.path, pqKeyFile)) // the cause could show parts of the key
+	}
+	if p, err = d.loadPolicy(pqPolicy, signer); err != nil {
+		return nil, nil, err
+	}
+	return append(policies, p), []note.Signer{signer}, nil
+}
+
+// loadPolicy reads a policy file that must be for the key.
+func (d *dataDir) loadPolicy(name string, key note.Signer) (*receipt.Policy, error) {
+	path := filepath.Join(d.path, name)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("the log's policy: %w", err)
+	}
+	p, err := receipt.ParsePolicy(path, text)
+	if err != nil {
+		return nil, err
+	}
+	if k := p.LogKey(); k.Name() != key.Name() || k.KeyHash() != key.KeyHash() {
+		return nil, fmt.Errorf("policy %s: it is for the log key %s+%08x, the log's own is %s+%08x", path, k.Name(), k.KeyHash(), key.Name(), key.KeyHash())
+	}
+	return p, nil
+}
+
+// cosignedLog shows a ledger to those who get its checkpoints cosigned or anchored.
+type cosignedLog struct{ *ledger.Ledger }
+
+func (l cosignedLog) State() witness.State {
+	p := l.Published()
+	return witness.State{Size: p.Size, Checkpoint: p.Checkpoint, Superseded: p.Superseded, Prove: func(ctx context.Context, from uint64) ([]receipt.Hash, error) {
+		return p.ConsistencyProof(ctx, from, p.Size)
+	}}
+}
+
+func (l cosignedLog) anchored() anchor.State {
+	p := l.Published()
+	return anchor.State{Origin: l.Origin(), Size: p.Size, Checkpoint: p.Checkpoint, Superseded: p.Superseded, Root: p.RootOf}
+}
+
+const rollback = `%w
+This is an old copy of the log, or another one: to go on from it would fork the log, and nobody would trust its receipts again.
+Restore the newest copy of the data folder that there is. Only if nothing newer can ever be found: begin a new log, under a new origin.`
+
+// confirmTime is how long a start waits for the witnesses before it serves reads without them.
+const confirmTime = 5 * time.Second
+
+// A watch keeps the log from going on from a state that is not its latest.
+type watch struct {
+	collector *witness.Collector
+	anchors   []*anchor.Writer
+	log       *slog.Logger
+}
+
+// startWatch compares the log with its anchors and begins to ask its witnesses. Until these confirm the log, its appends are held.
+func (c *serveCmd) startWatch(a *app, d *dataDir, l *ledger.Ledger, log *slog.Logger, policies []*receipt.Policy, signers []note.Signer) (*watch, error) {
+	w := &watch{log: log}
+	var err error
+	if w.collector, err = witness.New(witness.Config{Log: cosignedLog{l}, Policies: policies, Signers: signers, Logger: log}); err != nil {
+		return nil, err
+	}
+	if err := w.openAnchors(a.ctx, d, l); err != nil {
+		w.closeAnchors()
+		return nil, err
+	}
+	if w.collector.Witnesses() == 0 && len(w.anchors) == 0 {
+		log.Warn("rollback is not detectable: there is no witness and no anchor, so a restored backup would fork the log unseen")
+	}
+	asked := w.collector.Witnesses() > 0
+	if asked && !c.AcceptUnconfirmed {
+		l.Hold(fmt.Errorf("%w: the witnesses have not cosigned its checkpoint of size %d", ledger.ErrUnconfirmed, l.Published().Size))
+	}
+	w.collector.Start()
+	if !asked {
+		return w, nil
+	}
+	timeout := time.NewTimer(confirmTime)
+	defer timeout.Stop()
+	select {
+	case err := <-w.collector.Contradiction():
+		w.close()
+		return nil, exitWith(exitRollback, fmt.Errorf(rollback, err))
+	case <-w.collector.AllAnswered():
+	case <-timeout.C:
+	case <-a.ctx.Done():
+	}
+	return w, nil
+}
+
+// confirm releases the log's appends when its witnesses have confirmed it. It returns an error if they contradict before, and nil if the context ends.
+func (w *watch) confirm(ctx context.Context, l *ledger.Ledger) error {
+	if w.collector.Witnesses() == 0 {
+		return nil
+	}
+	select {
+	case err := <-w.collector.Contradiction(): // goes before a confirmation by others
+		return exitWith(exitRollback, fmt.Errorf(rollback, err))
+	default:
+	}
+	select {
+	case err := <-w.collector.Contradiction():
+		return exitWith(exitRollback, fmt.Errorf(rollback, err))
+	case <-w.collector.Confirmed():
+		l.Release()
+		w.log.Info("the witnesses confirm the log", "size", l.Published().Size)
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+func (w *watch) openAnchors(ctx context.Context, d *dataDir, l *ledger.Ledger) error {
+	log := cosignedLog{l}
+	for i, path := range d.config.Anchors {
+		path, err := d.outside(path)
+		if err != nil {
+			return fmt.Errorf("%s: anchors[%d]: %w", configFile, i, err)
+		}
+		found, err := anchor.Check(ctx, path, log.anchored())
+		if errors.Is(err, anchor.ErrAhead) || errors.Is(err, anchor.ErrInconsistent) {
+			return exitWith(exitRollback, fmt.Errorf(rollback, err))
+		}
+		if err != nil {
+			return fmt.Errorf("anchors[%d]: %w", i, err)
+		}
+		if size := l.Published().Size; !found && size > 0 {
+			w.log.Warn("there was no such anchor, so that a rollback before now is not detectable by it; it is made now", "path", path, "size", size)
+		}
+		wr, err := anchor.NewWriter(path, log.anchored, w.log)
+		if err != nil {
+			return fmt.Errorf("anchors[%d]: %w", i, err)
+		}
+		w.anchors = append(w.anchors, wr)
+	}
+	return nil
+}
+
+// outside returns the path of a file that may not lie in the data folder.
+func (d *dataDir) outside(path string) (string, error) {
+	path = d.rel(path)
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err != nil {
+		return "", err
+	}
+	folder, err := filepath.EvalSymlinks(d.path)
+	if err != nil {
+		return "", err
+	}
+	rel, err := filepath.Rel(folder, dir)
+	if err != nil || rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
+		return "", fmt.Errorf("%s is in the data folder, and would be restored with it; choose a place elsewhere", path)
+	}
+	return filepath.Join(dir, filepath.Base(path)), nil
+}
+
+func (w *watch) closeAnchors() {
+	for _, a := range w.anchors {
+		a.Close()
+	}
+}
+
+// close ends all that asks witnesses and writes anchors. The ledger must still be open.
+func (w *watch) close() {
+	w.collector.Close()
+	w.closeAnchors()
+}
