@@ -94,6 +94,9 @@ func (a *Authority) answer(w http.ResponseWriter, r *http.Request) ([]byte, erro
 	if err != nil {
 		return nil, &refusal{http.StatusBadRequest, "the request can't be read, or has more than 16 KiB"}
 	}
+	if len(data) == 0 {
+		return nil, &refusal{http.StatusUnprocessableEntity, "the request is empty"}
+	}
 	req, err := timestamp.ParseRequest(data)
 	if err != nil {
 		return nil, &refusal{http.StatusBadRequest, "not a timestamp request of RFC 3161 with a hash that this authority knows"}
@@ -102,6 +105,9 @@ func (a *Authority) answer(w http.ResponseWriter, r *http.Request) ([]byte, erro
 		return nil, err
 	}
 	now, err := a.now()
+	if leaf := a.chain[0]; err == nil && (now.Before(leaf.NotBefore) || now.After(leaf.NotAfter)) {
+		err = fmt.Errorf("it is %s, and the certificate is valid from %s until %s", now, leaf.NotBefore, leaf.NotAfter)
+	}
 	if err != nil {
 		a.log.Warn("a timestamp was refused", "reason", err)
 		return nil, &refusal{http.StatusServiceUnavailable, "the clock can't be trusted at the moment; retry later"}

@@ -13,6 +13,7 @@ import (
 
 type reindexCmd struct {
 	Data  string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+	Rekor bool   `help:"The store of the Rekor log, which has deduplication keys only."`
 	Check bool   `help:"Only compare; write nothing."`
 	JSON  bool   `help:"Print JSON."`
 }
@@ -33,7 +34,14 @@ func (c *reindexCmd) Run(a *app) (err error) {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	store, err := pebblestore.Open(filepath.Join(c.Data, storeDir), pebblestore.Options{Logger: log})
+	folder := filepath.Join(c.Data, storeDir)
+	if c.Rekor {
+		folder = filepath.Join(c.Data, rekorStoreDir)
+		if _, err := os.Stat(folder); err != nil {
+			return fmt.Errorf("--rekor: %s has no Rekor log with entries: %w", c.Data, err)
+		}
+	}
+	store, err := pebblestore.Open(folder, pebblestore.Options{Logger: log, Raw: c.Rekor})
 	if err != nil {
 		return err
 	}
@@ -43,7 +51,7 @@ func (c *reindexCmd) Run(a *app) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	scratch, err := pebblestore.Open(dir, pebblestore.Options{Logger: log})
+	scratch, err := pebblestore.Open(dir, pebblestore.Options{Logger: log, Raw: c.Rekor})
 	if err != nil {
 		return err
 	}
