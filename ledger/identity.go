@@ -5,7 +5,9 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"hash"
+	"io"
 	"sync"
 
 	"muniment.dev/muniment/ledger/receipt"
@@ -32,23 +34,48 @@ func newIdentifier(secret *[32]byte) *identifier {
 func (id *identifier) key(stream receipt.Hash, h *receipt.Header, payload []byte) store.Key {
 	m := id.macs.Get().(*keyedMAC)
 	defer id.macs.Put(m)
+	if m.begin(stream, h, uint64(len(payload))) {
+		m.Write(payload)
+	}
+	return m.key()
+}
+
+// keyOf is key for a payload that is read, if the key depends on it.
+func (id *identifier) keyOf(stream receipt.Hash, h *receipt.Header, size uint64, payload io.Reader) (store.Key, error) {
+	m := id.macs.Get().(*keyedMAC)
+	defer id.macs.Put(m)
+	if m.begin(stream, h, size) {
+		if n, err := io.Copy(m.Hash, payload); err != nil {
+			return store.Key{}, err
+		} else if uint64(n) != size {
+			return store.Key{}, fmt.Errorf("read %d bytes of %d", n, size)
+		}
+	}
+	return m.key(), nil
+}
+
+// begin writes all but the payload, and says whether that is to follow.
+func (m *keyedMAC) begin(stream receipt.Hash, h *receipt.Header, size uint64) bool {
 	m.Reset()
 	b := m.scratch[:0]
-	if h.IdempotencyKey != "" {
-		b = append(b, "muniment/event/v1\n"...)
-		b = append(b, stream[:]...)
-		b = appendFramed(b, h.Tenant, h.Submitter, h.IdempotencyKey)
-	} else {
+	evidence := h.IdempotencyKey == ""
+	if evidence {
 		b = append(b, "muniment/evidence/v1\n"...)
 		b = append(b, stream[:]...)
 		b = appendFramed(b, h.Tenant, h.Submitter, h.Kind, h.MediaType, h.AdmissionPolicy)
-		b = binary.BigEndian.AppendUint64(b, uint64(len(payload)))
-		m.Write(b)
-		m.Write(payload)
-		b = b[:0]
+		b = binary.BigEndian.AppendUint64(b, size)
+	} else {
+		b = append(b, "muniment/event/v1\n"...)
+		b = append(b, stream[:]...)
+		b = appendFramed(b, h.Tenant, h.Submitter, h.IdempotencyKey)
 	}
 	m.Write(b)
-	m.scratch = m.Sum(b[:0])
+	m.scratch = b
+	return evidence
+}
+
+func (m *keyedMAC) key() store.Key {
+	m.scratch = m.Sum(m.scratch[:0])
 	return store.Key(m.scratch)
 }
 
@@ -72,24 +99,35 @@ func appendFramed(b []byte, parts ...string) []byte {
 	return b
 }
 
-// sameSubmission compares a pending entry with the recorded one that has its key.
-func (l *Ledger) sameSubmission(ctx context.Context, p *pending) (bool, error) {
+// compare says whether a pending entry is the recorded one that has its key. It returns ErrErased if that can't be said any more.
+func (l *Ledger) compare(ctx context.Context, p *pending) (bool, error) {
 	opening, err := l.store.Header(ctx, p.index)
-	if err != nil || opening == nil {
+	if err != nil {
 		return false, err
+	}
+	payload, err := l.store.Payload(ctx, p.index)
+	if err != nil {
+		return false, err
+	}
+	if opening == nil || payload == nil {
+		return false, erasedMeanwhile(p.index)
 	}
 	was, err := receipt.ParseHeader(opening.Content)
 	if err != nil {
 		return false, err
 	}
-	payload, err := l.store.Payload(ctx, p.index)
-	if err != nil || payload == nil {
-		return false, err
-	}
 	is := p.draft.Header
-	return was.Tenant == is.Tenant && was.Submitter == is.Submitter && was.Kind == is.Kind && was.MediaType == is.MediaType &&
-		was.IdempotencyKey == is.IdempotencyKey && (was.AdmissionPolicy == is.AdmissionPolicy || is.IdempotencyKey != "") &&
-		was.Payload.Commitment == receipt.Commitment(payload.Salt, p.draft.Payload.Content), nil
+	if was.Tenant != is.Tenant || was.Submitter != is.Submitter || was.Kind != is.Kind || was.MediaType != is.MediaType ||
+		was.IdempotencyKey != is.IdempotencyKey || was.AdmissionPolicy != is.AdmissionPolicy && is.IdempotencyKey == "" {
+		return false, nil
+	}
+	commitment := receipt.Hash{}
+	if p.draft.Large != nil {
+		commitment, err = p.draft.Large.commitTo(payload.Salt)
+	} else {
+		commitment = receipt.Commitment(payload.Salt, p.draft.Payload.Content)
+	}
+	return was.Payload.Commitment == commitment, err
 }
 
 // recentKeys knows the keys of the entries from a certain index on, so that the sequencer seldom asks the store. It belongs to the sequencer.
@@ -120,6 +158,16 @@ func (r *recentKeys) find(k store.Key) (uint64, bool) {
 	}
 	i, ok := r.old[k]
 	return i, ok
+}
+
+func (r *recentKeys) has(k store.Key) bool {
+	_, ok := r.find(k)
+	return ok
+}
+
+func (r *recentKeys) remove(k store.Key) {
+	delete(r.new, k)
+	delete(r.old, k)
 }
 
 func (r *recentKeys) add(k store.Key, index uint64) { r.new[k] = index }

@@ -39,7 +39,7 @@ func checkCopiesBeyondTheRecentKeys(t *testing.T, tl *testLog, first Result) {
 	if n := len(tl.recent.old) + len(tl.recent.new); n > 3*recentGeneration {
 		t.Fatalf("%d keys are remembered", n)
 	}
-	if err := tl.resolve(p); err != nil || !p.existing || p.index != first.Index {
+	if err := tl.resolve(p, nil); err != nil || !p.existing || p.index != first.Index {
 		t.Fatalf("a submission that waited all the time: existing %t, index %d, %v", p.existing, p.index, err)
 	}
 	if r := tl.mustAppend(t, acme.draft("evidence"))[0]; !r.Duplicate || r.Index != first.Index {

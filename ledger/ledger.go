@@ -27,6 +27,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -120,6 +121,9 @@ type Ledger struct {
 	failure   atomic.Pointer[error]     // set once, when a commit failed
 	hold      atomic.Pointer[error]     // why appends are refused
 	done      chan struct{}             // closed when the sequencer has ended
+	purge     chan struct{}             // capacity 1; gets a signal when something was erased
+	stopPurge context.CancelFunc        // ends runPurge
+	purged    chan struct{}             // closed when it has ended
 
 	cosigning      sync.Mutex // held to swap witnessed
 	witnessed      atomic.Pointer[Witnessed]
@@ -147,13 +151,16 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load the log: %w", err)
 	}
-	l := &Ledger{cfg: cfg, store: cfg.Store, raw: st.Raw, ids: newIdentifier(&st.Secret), log: cfg.Logger, done: make(chan struct{}), firstWitnessed: make(chan struct{}), heads: make(map[receipt.Hash]*head, len(st.Streams))}
+	l := &Ledger{cfg: cfg, store: cfg.Store, raw: st.Raw, ids: newIdentifier(&st.Secret), log: cfg.Logger, done: make(chan struct{}), purge: make(chan struct{}, 1), purged: make(chan struct{}), firstWitnessed: make(chan struct{}), heads: make(map[receipt.Hash]*head, len(st.Streams))}
 	l.tiles = newTileCache(cfg.Store, cfg.TileCache)
 	l.clock = newClockGuard(cfg.Clock, st.Size > 0, st.Time, cfg.MaxClockGap)
 	l.queue.init(cfg)
 	l.recent.init(st.Size)
 	for _, h := range st.Streams {
 		l.heads[h.StreamID] = &head{StreamHead: h}
+	}
+	if err := l.reapplyErasures(ctx, st); err != nil {
+		return nil, fmt.Errorf("make recorded erasures again: %w", err)
 	}
 	if l.keys, err = loadKeyFilter(ctx, cfg.Store, st.Size); err != nil {
 		return nil, fmt.Errorf("load the deduplication keys: %w", err)
@@ -172,6 +179,9 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 		return nil, err
 	}
 	go l.run()
+	purging, stop := context.WithCancel(context.WithoutCancel(ctx))
+	l.stopPurge = stop
+	go l.runPurge(purging)
 	return l, nil
 }
 
@@ -204,6 +214,8 @@ type Draft struct {
 	Header   *receipt.Header       // what Opening.Content says
 	Opening  receipt.HeaderOpening // header bytes and their salt
 	Payload  receipt.PayloadOpening
+	Large    *Spool   // finished, and holds the payload's content, which Payload then lacks; nil if it is not large
+	Erase    *Erasure // of an earlier entry of the stream, which this entry records; nil for none
 }
 
 // A Result is what became of a draft.
@@ -217,15 +229,17 @@ type Result struct {
 // Append records the drafts, in their order, in one batch, and returns when they are durable and published. The error is for all of them: one of the
 // sentinels above, or the context's; with the latter the drafts may still be recorded. Doing the same again is harmless.
 func (l *Ledger) Append(ctx context.Context, drafts []Draft) ([]Result, error) {
-	if f := l.failure.Load(); f != nil {
-		return nil, *f
-	}
-	if l.raw {
-		return nil, errRaw
+	if err := l.mayAppend(); err != nil {
+		return nil, err
 	}
 	g := newGroup(len(drafts))
 	for i := range drafts {
-		g.entries[i].prepare(l.ids, &drafts[i])
+		if err := g.entries[i].prepare(l.ids, &drafts[i]); err != nil {
+			return nil, err
+		}
+		if drafts[i].Large != nil { // its owner discards it when this returns, and may not while it waits to be committed
+			ctx = context.WithoutCancel(ctx)
+		}
 	}
 	if err := l.record(ctx, g); err != nil {
 		return nil, err
@@ -235,6 +249,17 @@ func (l *Ledger) Append(ctx context.Context, drafts []Draft) ([]Result, error) {
 		l.answer(ctx, g, i, &results[i])
 	}
 	return results, nil
+}
+
+// mayAppend returns why a log takes no drafts at all.
+func (l *Ledger) mayAppend() error {
+	if f := l.failure.Load(); f != nil {
+		return *f
+	}
+	if l.raw {
+		return errRaw
+	}
+	return nil
 }
 
 // record returns when the group's entries are published: those that are new, and those that were before.
@@ -298,11 +323,21 @@ func newGroup(entries int) *group {
 	return &group{entries: make([]pending, entries), done: make(chan struct{})}
 }
 
-func (p *pending) prepare(ids *identifier, d *Draft) {
+func (p *pending) prepare(ids *identifier, d *Draft) error {
 	p.draft = d
 	p.headerHash = receipt.HeaderHash(d.Opening.Salt, d.Opening.Content)
-	p.key = ids.key(d.Stream.ID, d.Header, d.Payload.Content)
 	p.terms = headerTerms(d.Stream.ID, d.Header)
+	if d.Large == nil {
+		p.key = ids.key(d.Stream.ID, d.Header, d.Payload.Content)
+		return nil
+	}
+	r, err := d.Large.Open()
+	if err != nil {
+		return fmt.Errorf("read a large payload: %w", err)
+	}
+	defer r.Close()
+	p.key, err = ids.keyOf(d.Stream.ID, d.Header, d.Large.size, r)
+	return err
 }
 
 func (p *pending) size() int64 {
@@ -379,7 +414,7 @@ func (l *Ledger) sequence(groups []*group) (*Published, error) {
 	for _, g := range groups {
 		for i := range g.entries {
 			p := &g.entries[i]
-			if err := l.resolve(p); err != nil {
+			if err := l.resolve(p, c.Erase); err != nil {
 				l.fail(fmt.Errorf("look for a duplicate: %w", err))
 				return nil, ErrFailed
 			}
@@ -413,6 +448,12 @@ func (l *Ledger) sequence(groups []*group) (*Published, error) {
 		return nil, ErrFailed
 	}
 	committed := time.Now()
+	if len(c.Erase) > 0 {
+		select {
+		case l.purge <- struct{}{}:
+		default: // there is a signal already
+		}
+	}
 	pub, err := l.publish(c.Root, now)
 	if err != nil {
 		l.fail(err)
@@ -441,8 +482,10 @@ func newCommit(from uint64, written *store.Checkpoint, groups []*group) *store.C
 
 // resolve finds the entry that has the same key, if there is one: among those of this and recent batches, or, if the pending entry
 // waited long, in the store, where all that is there is published by now.
-func (l *Ledger) resolve(p *pending) error {
-	if p.existing {
+//
+// What this very batch erases is found by nobody: its keys are not in recent any more, and the store's are to be deleted.
+func (l *Ledger) resolve(p *pending, erasing []store.Erasure) error {
+	if p.existing || slices.ContainsFunc(erasing, func(e store.Erasure) bool { return slices.Contains(e.Keys, p.key) }) && !l.recent.has(p.key) {
 		return nil
 	}
 	if p.index, p.existing = l.recent.find(p.key); p.existing || p.checked >= l.recent.from || !l.keys.mayHave(p.key) {
@@ -480,7 +523,17 @@ func (l *Ledger) place(c *store.Commit, p *pending, h *head, now uint64) {
 	l.tree.append(leaf)
 	l.recent.add(p.key, p.index)
 	l.keys.add(p.key)
-	c.Entries = append(c.Entries, store.Entry{Skeleton: p.skeleton, Header: p.draft.Opening, Payload: p.draft.Payload})
+	e := store.Entry{Skeleton: p.skeleton, Header: p.draft.Opening, Payload: p.draft.Payload}
+	if p.draft.Large != nil {
+		e.Large = &p.draft.Large.finished
+	}
+	c.Entries = append(c.Entries, e)
+	if p.draft.Erase != nil {
+		c.Erase = append(c.Erase, p.draft.Erase.erase)
+		for _, k := range p.draft.Erase.erase.Keys {
+			l.recent.remove(k)
+		}
+	}
 	c.Keys = append(c.Keys, store.KeyAt{Key: p.key, Index: p.index})
 	for _, t := range p.terms {
 		c.Postings = append(c.Postings, store.PostingAt{Term: t, Index: p.index})
@@ -510,7 +563,7 @@ func (l *Ledger) answer(ctx context.Context, g *group, i int, r *Result) {
 	p := &g.entries[i]
 	r.Index, r.Duplicate = p.index, p.existing
 	if p.existing {
-		same, err := l.sameSubmission(ctx, p)
+		same, err := l.compare(ctx, p)
 		switch {
 		case err != nil:
 			r.Err = fmt.Errorf("compare with entry %d: %w", p.index, err)
@@ -536,13 +589,17 @@ func (l *Ledger) fail(err error) {
 	l.cfg.Fatal(failure)
 }
 
-func (l *Ledger) checkSpace() error {
+func (l *Ledger) checkSpace() error { return l.checkSpaceFor(0) }
+
+// checkSpaceFor says whether the reserve would be left after so many bytes more.
+func (l *Ledger) checkSpaceFor(bytes uint64) error {
 	free, err := l.store.FreeBytes()
 	if err != nil {
 		return fmt.Errorf("%w: its free space can't be read: %w", ErrDiskFull, err)
 	}
-	if free < l.cfg.ReserveBytes {
-		return fmt.Errorf("%w: %d MiB are free and %d MiB are kept in reserve; make room, appends then go on by themselves", ErrDiskFull, free>>20, l.cfg.ReserveBytes>>20)
+	if free < l.cfg.ReserveBytes || free-l.cfg.ReserveBytes < bytes {
+		return fmt.Errorf("%w: %d MiB are free, of which %d MiB are kept in reserve, and %d MiB more are needed; make room, appends then go on by themselves",
+			ErrDiskFull, free>>20, l.cfg.ReserveBytes>>20, bytes>>20)
 	}
 	return nil
 }
@@ -572,4 +629,6 @@ func (l *Ledger) Pending() int { return l.queue.len() }
 func (l *Ledger) Close() {
 	l.queue.close()
 	<-l.done
+	l.stopPurge()
+	<-l.purged
 }

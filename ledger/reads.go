@@ -46,12 +46,12 @@ func (l *Ledger) entryAt(ctx context.Context, p *Published, s *Stream, index uin
 	return e, nil
 }
 
-// Payload returns the payload of an entry of the stream, or nil if it was erased. Errors: as Entry.
+// Payload returns the payload of an entry of the stream, or nil if it was erased. Errors: as Entry; ErrTooLarge.
 func (l *Ledger) Payload(ctx context.Context, s *Stream, index uint64) (*receipt.PayloadOpening, error) {
 	if _, err := l.Entry(ctx, s, index); err != nil {
 		return nil, err
 	}
-	p, err := l.store.Payload(ctx, index)
+	p, err := l.wholePayload(ctx, index)
 	if err != nil {
 		return nil, fmt.Errorf("payload of entry %d: %w", index, err)
 	}
@@ -94,7 +94,11 @@ func (l *Ledger) Receipt(ctx context.Context, s *Stream, index uint64, o Receipt
 
 // opening returns the receipt of the entry without its proof.
 func (l *Ledger) opening(ctx context.Context, e *Entry, o ReceiptOptions) (*receipt.Receipt, error) {
-	payload, err := l.store.Payload(ctx, e.Index)
+	read := l.store.Payload
+	if o.EmbedPayload {
+		read = l.wholePayload
+	}
+	payload, err := read(ctx, e.Index)
 	if err != nil {
 		return nil, fmt.Errorf("payload of entry %d: %w", e.Index, err)
 	}

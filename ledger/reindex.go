@@ -147,13 +147,17 @@ func (b *rebuilder) entry(ctx context.Context, index uint64, sk *receipt.Skeleto
 	if err != nil {
 		return fail(err)
 	}
-	payload, err := b.store.Payload(ctx, index)
+	payload, err := b.store.OpenPayload(ctx, index)
 	if err != nil {
 		return fail(err)
 	}
 	if payload != nil {
+		key, err := b.ids.keyOf(sk.StreamID, h, payload.Size, payload)
+		if err := errors.Join(err, payload.Close()); err != nil {
+			return fail(err)
+		}
 		b.report.Keys++
-		k := store.KeyAt{Key: b.ids.key(sk.StreamID, h, payload.Content), Index: index}
+		k := store.KeyAt{Key: key, Index: index}
 		if !yield(store.Projection{Key: &k}, nil) {
 			return false
 		}

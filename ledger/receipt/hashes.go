@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"hash"
 )
 
 // HashSize is the size of every hash, salt, tag and key of the entry format, in bytes.
@@ -68,6 +69,14 @@ func Commitment(salt Salt, payload []byte) Hash {
 // HeaderHash returns H, the salted hash of a header.
 func HeaderHash(salt Salt, header []byte) Hash {
 	return saltedHash("muniment/header/v1\n", salt, header)
+}
+
+// NewCommitment returns a hash whose sum is the Commitment to what is written to it.
+func NewCommitment(salt Salt) hash.Hash {
+	h := sha256.New()
+	h.Write([]byte("muniment/payload/v1\n"))
+	h.Write(salt[:])
+	return h
 }
 
 func saltedHash(prefix string, salt Salt, data []byte) Hash {

@@ -1,0 +1,257 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"slices"
+	"strconv"
+	"time"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+)
+
+// An erasure deletes openings for good, and is an entry itself: the draft that records it carries it, and one commit does both. The skeleton
+// stays, so that every proof still verifies. When the store is opened, the erasures that the log has recorded are made again, should what they
+// erased be there, as after openings were restored from somewhere.
+
+// ErasureKind is the kind of the entries that record an erasure. Their headers have the attributes entry and scope.
+const ErasureKind = "erasure"
+
+// Values of the attribute scope.
+const (
+	ScopePayload          = "payload"
+	ScopeHeaderAndPayload = "header-and-payload"
+)
+
+// An Erasure is what is to be deleted of one entry. It is made by PlanErasure.
+type Erasure struct {
+	Index  uint64
+	Header bool // the header goes, too
+	erase  store.Erasure
+	sums   []sum
+}
+
+// Scope names what the erasure deletes.
+func (e *Erasure) Scope() string {
+	if e.Header {
+		return ScopeHeaderAndPayload
+	}
+	return ScopePayload
+}
+
+// Betrays says whether the text holds an unsalted digest of the payload that is to be erased.
+func (e *Erasure) Betrays(text string) bool { return holds([]byte(text), e.sums) }
+
+// PlanErasure looks at an entry of the stream and returns what erasing it takes. If the header holds an unsalted digest of the payload, it goes
+// even if that was not asked for: who can guess the payload could tell from it. Errors: as Entry; ErrErased if nothing is left to erase.
+func (l *Ledger) PlanErasure(ctx context.Context, s *Stream, index uint64, header bool) (*Erasure, error) {
+	if _, err := l.Entry(ctx, s, index); err != nil {
+		return nil, err
+	}
+	e, err := planErasure(ctx, l.store, l.ids, s.ID, index, header)
+	if err == nil && e == nil {
+		err = fmt.Errorf("index: entry %d is already %w", index, ErrErased)
+	}
+	return e, err
+}
+
+// planErasure returns nil if nothing is left to erase.
+func planErasure(ctx context.Context, st store.Store, ids *identifier, stream receipt.Hash, index uint64, header bool) (*Erasure, error) {
+	opening, err := st.Header(ctx, index)
+	if err != nil {
+		return nil, err
+	}
+	payload, err := st.OpenPayload(ctx, index)
+	if err != nil {
+		return nil, err
+	}
+	if payload != nil {
+		defer payload.Close()
+	}
+	if payload == nil && (opening == nil || !header) {
+		return nil, nil
+	}
+	e := &Erasure{Index: index, Header: header, erase: store.Erasure{Index: index}}
+	if opening != nil {
+		h, err := receipt.ParseHeader(opening.Content)
+		if err != nil {
+			return nil, fmt.Errorf("entry %d: %w", index, err)
+		}
+		if payload != nil {
+			digests := newDigests()
+			key, err := ids.keyOf(stream, h, payload.Size, io.TeeReader(payload, digests))
+			if err != nil {
+				return nil, fmt.Errorf("payload of entry %d: %w", index, err)
+			}
+			if h.IdempotencyKey != "" { // then the key is not made of the payload, which was not read
+				if _, err := io.Copy(digests, payload); err != nil {
+					return nil, fmt.Errorf("payload of entry %d: %w", index, err)
+				}
+			}
+			e.erase.Keys = []store.Key{key}
+			e.sums = digests.sums()
+			e.Header = header || h.External != nil || holds(opening.Content, e.sums)
+		}
+		if e.Header {
+			any := streamTerm(stream)
+			e.erase.Terms = slices.DeleteFunc(headerTerms(stream, h), func(t store.Term) bool { return t == any })
+		}
+	}
+	e.erase.Header = e.Header
+	return e, nil
+}
+
+// digests computes the digests by which a payload is commonly known.
+type digests struct {
+	io.Writer
+	all []hash.Hash
+}
+
+func newDigests() *digests {
+	d := &digests{all: []hash.Hash{md5.New(), sha1.New(), sha256.New224(), sha256.New(), sha512.New384(), sha512.New512_256(), sha512.New()}}
+	writers := make([]io.Writer, len(d.all))
+	for i, h := range d.all {
+		writers[i] = h
+	}
+	d.Writer = io.MultiWriter(writers...)
+	return d
+}
+
+// A sum is a digest in the spellings in which a text may hold it: hexadecimal in lower case, and base64 of both alphabets, without padding.
+type sum struct{ hex, std, url []byte }
+
+func (d *digests) sums() []sum {
+	var out []sum
+	for _, h := range d.all {
+		b := h.Sum(nil)
+		out = append(out, sum{[]byte(hex.EncodeToString(b)), []byte(base64.RawStdEncoding.EncodeToString(b)), []byte(base64.RawURLEncoding.EncodeToString(b))})
+	}
+	return out
+}
+
+func holds(text []byte, sums []sum) bool {
+	lower := bytes.ToLower(text)
+	return slices.ContainsFunc(sums, func(s sum) bool {
+		return bytes.Contains(lower, s.hex) || bytes.Contains(text, s.std) || bytes.Contains(text, s.url)
+	})
+}
+
+// reapplyErasures makes the erasures that the log has recorded, where what they erased is there.
+func (l *Ledger) reapplyErasures(ctx context.Context, st *store.State) error {
+	var again []store.Erasure
+	for _, h := range st.Streams {
+		list, err := l.store.Postings(ctx, term(h.StreamID, kindField, ErasureKind))
+		if err != nil {
+			return err
+		}
+		again, err = l.undone(ctx, again, h.StreamID, list, st.Size)
+		if err := errors.Join(err, list.Close()); err != nil {
+			return err
+		}
+	}
+	if len(again) == 0 {
+		return nil
+	}
+	l.log.Warn("openings that the log has recorded as erased were there; they are erased again", "entries", len(again))
+	return l.store.Erase(ctx, again)
+}
+
+// undone appends the erasures among the listed entries that are not what the store shows.
+func (l *Ledger) undone(ctx context.Context, out []store.Erasure, stream receipt.Hash, list store.Postings, size uint64) ([]store.Erasure, error) {
+	for at := uint64(0); ; at++ {
+		var ok bool
+		var err error
+		if at, ok, err = list.SeekGE(at); err != nil || !ok || at >= size {
+			return out, err
+		}
+		target, header, ok, err := l.erasureAt(ctx, stream, at)
+		if err != nil {
+			return nil, fmt.Errorf("entry %d: %w", at, err)
+		}
+		if !ok {
+			continue
+		}
+		e, err := planErasure(ctx, l.store, l.ids, stream, target, header)
+		if err != nil {
+			return nil, fmt.Errorf("entry %d, erased by entry %d: %w", target, at, err)
+		}
+		if e != nil {
+			out = append(out, e.erase)
+		}
+	}
+}
+
+// erasureAt reads what an entry has erased. It returns false unless it is an erasure of an earlier entry of its own stream.
+func (l *Ledger) erasureAt(ctx context.Context, stream receipt.Hash, index uint64) (target uint64, header, ok bool, err error) {
+	opening, err := l.store.Header(ctx, index)
+	if err != nil || opening == nil {
+		return 0, false, false, err
+	}
+	h, err := receipt.ParseHeader(opening.Content)
+	if err != nil {
+		return 0, false, false, err
+	}
+	target, perr := strconv.ParseUint(h.Attributes["entry"], 10, 64)
+	if h.Kind != ErasureKind || perr != nil || target >= index {
+		return 0, false, false, nil
+	}
+	sk, err := l.store.Skeletons(ctx, index, index+1)
+	if err != nil || sk[0].StreamID != stream { // a term is a truncated hash, and could be another stream's
+		return 0, false, false, err
+	}
+	if sk, err = l.store.Skeletons(ctx, target, target+1); err != nil || sk[0].StreamID != stream {
+		return 0, false, false, err
+	}
+	return target, h.Attributes["scope"] == ScopeHeaderAndPayload, true, nil
+}
+
+// purgeRetry is the time from a failed purge to the next.
+const purgeRetry = time.Minute
+
+// runPurge makes what was erased leave the disk, whenever there is something.
+func (l *Ledger) runPurge(ctx context.Context) {
+	defer close(l.purged)
+	for {
+		var again <-chan time.Time
+		if n := l.store.Unpurged(); n > 0 {
+			start := time.Now()
+			err := l.store.Purge(ctx)
+			switch left := l.store.Unpurged(); {
+			case ctx.Err() != nil:
+				return
+			case err != nil:
+				l.log.Error("erased bytes may still lie on the disk", "entries", n, "err", err, "retry", purgeRetry)
+				again = time.After(purgeRetry)
+			case left > 0: // more was erased meanwhile
+				continue
+			default:
+				l.log.Info("erased bytes have left the store's files", "entries", n, "took", time.Since(start).Round(time.Millisecond))
+			}
+		}
+		select {
+		case <-l.purge:
+		case <-again:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Unpurged returns how many erased entries may still have bytes on the disk.
+func (l *Ledger) Unpurged() int { return l.store.Unpurged() }
+
+// erasedMeanwhile is the error for a copy of an entry that was erased while the copy was on its way.
+func erasedMeanwhile(index uint64) error {
+	return fmt.Errorf("entry %d had the same content and was %w just now; send it again", index, ErrErased)
+}

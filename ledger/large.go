@@ -1,0 +1,142 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+)
+
+// ErrTooLarge says that a payload is too large to be held in memory. It can be read as a stream.
+var ErrTooLarge = errors.New("too large for one message")
+
+// MaxWhole is the largest payload, in bytes, that is read into memory, such as for a receipt that embeds it.
+const MaxWhole = 16 << 20
+
+// A Spool is a large payload on its way into the log: its bytes lie in the store, and no entry has them yet. It belongs to one goroutine, until
+// Append gets it with a draft.
+type Spool struct {
+	ledger     *Ledger
+	w          store.PayloadWriter
+	salt       receipt.Salt
+	commitment hash.Hash
+	size       uint64
+	finished   store.LargePayload
+}
+
+// NewSpool begins a large payload, of which as many bytes are expected; 0: it is not known. Errors: as Append. The caller must Discard it, also
+// after it was appended.
+func (l *Ledger) NewSpool(ctx context.Context, expect uint64) (*Spool, error) {
+	if err := l.mayAppend(); err != nil {
+		return nil, err
+	}
+	if err := l.checkSpaceFor(expect); err != nil {
+		return nil, err
+	}
+	w, err := l.store.CreatePayload(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &Spool{ledger: l, w: w}
+	_, _, s.salt = receipt.NewSalts()
+	s.commitment = receipt.NewCommitment(s.salt)
+	return s, nil
+}
+
+// Write adds to the payload. It returns ErrDiskFull when the disk's reserve is reached.
+func (s *Spool) Write(p []byte) (int, error) {
+	if err := s.ledger.checkSpaceFor(uint64(len(p))); err != nil {
+		return 0, err
+	}
+	n, err := s.w.Write(p)
+	s.commitment.Write(p[:n])
+	s.size += uint64(n)
+	if err != nil {
+		return n, fmt.Errorf("write a large payload: %w", err)
+	}
+	return n, nil
+}
+
+// Finish makes the payload durable.
+func (s *Spool) Finish() (err error) {
+	s.finished, err = s.w.Finish()
+	return err
+}
+
+// Open reads a finished payload from its beginning.
+func (s *Spool) Open() (io.ReadCloser, error) { return s.w.Open() }
+
+// Size returns how many bytes were written.
+func (s *Spool) Size() uint64 { return s.size }
+
+// Opening returns the payload's salt, which was drawn for it, and the commitment to what was written.
+func (s *Spool) Opening() (receipt.Salt, receipt.Hash) {
+	return s.salt, receipt.Hash(s.commitment.Sum(nil))
+}
+
+// Discard deletes what no entry has. What is left over here would be deleted when the store is opened.
+func (s *Spool) Discard() {
+	if err := s.w.Discard(); err != nil {
+		s.ledger.log.Warn("a large payload that was not recorded could not be deleted; the next start does it", "err", err)
+	}
+}
+
+// commitTo returns the commitment to the payload with another salt.
+func (s *Spool) commitTo(salt receipt.Salt) (receipt.Hash, error) {
+	r, err := s.Open()
+	if err != nil {
+		return receipt.Hash{}, err
+	}
+	defer r.Close()
+	h := receipt.NewCommitment(salt)
+	if _, err := io.Copy(h, r); err != nil {
+		return receipt.Hash{}, fmt.Errorf("read a large payload: %w", err)
+	}
+	return receipt.Hash(h.Sum(nil)), nil
+}
+
+// A PayloadReader is an open payload.
+type PayloadReader struct {
+	io.ReadCloser
+	Size uint64 // bytes
+}
+
+// OpenPayload opens the payload of an entry of the stream, or returns nil if it was erased. Errors: as Entry. The caller must Close it.
+func (l *Ledger) OpenPayload(ctx context.Context, s *Stream, index uint64) (*PayloadReader, error) {
+	if _, err := l.Entry(ctx, s, index); err != nil {
+		return nil, err
+	}
+	r, err := l.store.OpenPayload(ctx, index)
+	if err != nil {
+		return nil, fmt.Errorf("payload of entry %d: %w", index, err)
+	}
+	if r == nil {
+		return nil, nil
+	}
+	return &PayloadReader{r.ReadCloser, r.Size}, nil
+}
+
+// wholePayload returns the payload opening with its content, or nil if it was erased, or ErrTooLarge.
+func (l *Ledger) wholePayload(ctx context.Context, index uint64) (*receipt.PayloadOpening, error) {
+	p, err := l.store.Payload(ctx, index)
+	if err != nil || p == nil || p.Content != nil {
+		return p, err
+	}
+	r, err := l.store.OpenPayload(ctx, index)
+	if err != nil || r == nil {
+		return nil, err
+	}
+	defer r.Close()
+	if r.Size > MaxWhole {
+		return nil, fmt.Errorf("%d bytes are %w; read them with GetPayload", r.Size, ErrTooLarge)
+	}
+	p.Content = make([]byte, r.Size)
+	if _, err := io.ReadFull(r, p.Content); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
