@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -62,7 +62,7 @@ func (w *walk) start(ctx context.Context) error {
 		return err
 	}
 	if m == nil {
-		return fmt.Errorf("read %s: there is no such image or chart", w.r.ref)
+		return fmt.Errorf("read %s: %w", w.r.ref, ErrNotFound)
 	}
 	return w.artifact(ctx, m, "", 0)
 }
@@ -203,7 +203,7 @@ func (w *walk) manifest(ctx context.Context, a *Artifact, ref name.Reference, so
 			}
 			continue
 		}
-		if one.Data, err = w.r.Blob(ctx, one.Digest); isStatus(err, http.StatusNotFound) {
+		if one.Data, err = w.r.Blob(ctx, one.Digest); errors.Is(err, ErrNotFound) {
 			err = w.call(&one, fmt.Errorf("the registry does not have the blob %s", one.Digest))
 		} else if err == nil {
 			err = w.call(&one, nil)

@@ -28,6 +28,9 @@ const (
 // ErrTooMuch is wrapped by errors that say that a registry answered with more than is read.
 var ErrTooMuch = errors.New("more than is read")
 
+// ErrNotFound is wrapped by errors that say that a registry does not have what was asked for.
+var ErrNotFound = errors.New("the registry does not have it")
+
 // An Artifact is a manifest or index that things are attached to.
 type Artifact struct {
 	Digest    string `json:"digest"`             // sha256:…

@@ -93,7 +93,7 @@ func (r *Registry) Manifest(ctx context.Context, digest string) ([]byte, error) 
 	}
 	m, err := r.manifest(ctx, r.ref.Context().Digest(digest))
 	if err == nil && m == nil {
-		err = fmt.Errorf("read %s: there is no such manifest", r.ref.Context().Digest(digest))
+		err = fmt.Errorf("read manifest %s: %w", r.ref.Context().Digest(digest), ErrNotFound)
 	}
 	if err != nil {
 		return nil, err
@@ -121,6 +121,9 @@ func (r *Registry) Blob(ctx context.Context, digest string) ([]byte, error) {
 		if err == nil {
 			return data, nil
 		}
+	}
+	if isStatus(err, http.StatusNotFound) {
+		err = fmt.Errorf("%w: %w", ErrNotFound, err)
 	}
 	return nil, fmt.Errorf("read blob %s: %w", ref, err)
 }

@@ -20,6 +20,20 @@ type Policy struct {
 	PredicateType string             // only statements of this type count; "": any signature does
 }
 
+// Check verifies a bundle about an artifact, and whose certificate it is.
+func (p Policy) Check(b *sigstore.Bundle, a *sigstore.Artifact) (*sigstore.Verified, error) {
+	v, err := p.Verifier.Verify(b, a)
+	if err != nil {
+		return nil, err
+	}
+	if p.Identity != nil {
+		if err := p.Identity.Check(v.Signer); err != nil {
+			return nil, err
+		}
+	}
+	return v, nil
+}
+
 // A Result is what became of one attachment.
 type Result string
 
@@ -165,14 +179,9 @@ func (p Policy) signed(f *Finding, a *Attachment) error {
 		return err
 	}
 	f.PredicateType = b.PredicateType
-	v, err := p.Verifier.Verify(b, artifact)
+	v, err := p.Check(b, artifact)
 	if err != nil {
 		return err
-	}
-	if p.Identity != nil {
-		if err := p.Identity.Check(v.Signer); err != nil {
-			return err
-		}
 	}
 	f.Signer, f.KeyName, f.TrustedRoot = &v.Signer, v.KeyName, v.TrustedRoot
 	switch {

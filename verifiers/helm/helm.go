@@ -1,0 +1,144 @@
+// Package helm verifies where Helm charts come from: by a provenance file that was signed with PGP
+// (https://helm.sh/docs/topics/provenance/), or by an index file that names a Sigstore bundle.
+//
+// The third way, an attestation that is attached to a chart in an OCI registry, is package oci's.
+package helm
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Bounds of what is read.
+const (
+	MaxProvenance = 1 << 20   // bytes of a provenance or index file, and of a Chart.yaml
+	MaxKeyring    = 32 << 20  // bytes
+	maxUnpacked   = 256 << 20 // bytes of an archive, on the way to its Chart.yaml
+)
+
+// Errors of this package wrap one of these, unless something could not be read.
+var (
+	ErrMalformed   = errors.New("malformed")    // a document is not what it should be
+	ErrNotVerified = errors.New("not verified") // a verdict: the chart is not what was signed, or not by whom it must be
+)
+
+// An Archive is a chart as a .tgz.
+type Archive struct {
+	Name, Version string // by its Chart.yaml
+	Digest        string // sha256:…
+}
+
+// String is the name by which index files and registries know a chart.
+func (a *Archive) String() string { return a.Name + "-" + a.Version }
+
+// metadata is what of a Chart.yaml is looked at.
+type metadata struct {
+	Name    string `yaml:"name"`
+	Version string `yaml:"version"`
+}
+
+// ReadArchive reads an archive to its end, however large, and hashes it. What it says of its name and version is as true as whoever made it.
+func ReadArchive(r io.Reader) (*Archive, error) {
+	h := sha256.New()
+	tee := io.TeeReader(r, h)
+	m, err := chartYAML(tee)
+	var malformed *malformedError
+	if err != nil && !errors.As(err, &malformed) {
+		return nil, err
+	}
+	if _, rerr := io.Copy(io.Discard, tee); rerr != nil {
+		return nil, rerr
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Archive{m.Name, m.Version, "sha256:" + hex.EncodeToString(h.Sum(nil))}, nil
+}
+
+// chartYAML finds the Chart.yaml in the archive's one folder.
+func chartYAML(r io.Reader) (*metadata, error) {
+	reader := &noting{r: r}
+	bad := func(format string, args ...any) error {
+		if reader.err != nil {
+			return reader.err // not the archive's fault
+		}
+		return &malformedError{"chart archive", fmt.Errorf(format, args...)}
+	}
+	unzipped, err := gzip.NewReader(reader)
+	if err != nil {
+		return nil, bad("not a .tgz: %w", err)
+	}
+	limited := &io.LimitedReader{R: unzipped, N: maxUnpacked}
+	for files := tar.NewReader(limited); ; {
+		f, err := files.Next()
+		switch {
+		case limited.N <= 0:
+			return nil, bad("no Chart.yaml in its first %d bytes", maxUnpacked)
+		case err == io.EOF:
+			return nil, bad("there is no Chart.yaml in it")
+		case err != nil:
+			return nil, bad("not a .tgz: %w", err)
+		}
+		name := strings.TrimPrefix(f.Name, "./")
+		if folder, file, _ := strings.Cut(name, "/"); f.Typeflag != tar.TypeReg || folder == "" || file != "Chart.yaml" {
+			continue
+		}
+		text, err := io.ReadAll(io.LimitReader(files, MaxProvenance+1))
+		if err != nil {
+			return nil, bad("%s: %w", name, err)
+		}
+		m, err := readMetadata(text)
+		if err != nil {
+			return nil, bad("%s: %w", name, err)
+		}
+		return m, nil
+	}
+}
+
+func readMetadata(text []byte) (*metadata, error) {
+	if len(text) > MaxProvenance {
+		return nil, fmt.Errorf("more than %d bytes", MaxProvenance)
+	}
+	var m metadata
+	if err := yaml.Unmarshal(text, &m); err != nil {
+		return nil, err
+	}
+	if m.Name == "" {
+		return nil, errors.New("name: missing")
+	}
+	if m.Version == "" {
+		return nil, errors.New("version: missing")
+	}
+	return &m, nil
+}
+
+// A noting reader remembers the error of the reader below, other than the end.
+type noting struct {
+	r   io.Reader
+	err error
+}
+
+func (n *noting) Read(p []byte) (int, error) {
+	k, err := n.r.Read(p)
+	if err != nil && err != io.EOF {
+		n.err = err
+	}
+	return k, err
+}
+
+// A malformedError reads like its cause, and is an ErrMalformed.
+type malformedError struct {
+	what  string
+	cause error
+}
+
+func (e *malformedError) Error() string   { return e.what + ": " + e.cause.Error() }
+func (e *malformedError) Unwrap() []error { return []error{ErrMalformed, e.cause} }

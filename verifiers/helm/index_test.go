@@ -1,0 +1,150 @@
+package helm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"muniment.dev/muniment/verifiers/intoto"
+	"muniment.dev/muniment/verifiers/oci"
+)
+
+func TestParseIndex(t *testing.T) {
+	digest := strings.Repeat("0a", 32)
+	good := "chart: gateway-1.7.0\nprovenance: slsa-v1\nsignature: cosign:" + digest + "\n"
+	for _, text := range []string{good, strings.Replace(good, "cosign:", "cosign:sha256:", 1)} {
+		x, err := ParseIndex([]byte(text))
+		if err != nil || x.Chart != "gateway-1.7.0" || x.PredicateType != intoto.SLSAProvenanceV1 || x.Bundle != "sha256:"+digest {
+			t.Errorf("%s: %+v, %v", text, x, err)
+		}
+	}
+	for _, test := range []struct{ old, new, want string }{
+		{good, "", "empty"},
+		{"chart: gateway-1.7.0\n", "", "chart: missing"},
+		{"provenance: slsa-v1\n", "", "provenance: missing"},
+		{"slsa-v1", "slsa-v9", `provenance: "slsa-v9" is not known; it is one of slsa-v0.2, slsa-v1`},
+		{"signature: cosign:" + digest, "", "signature: missing"},
+		{"cosign:", "gpg:", "signature: "},
+		{"cosign:" + digest, "cosign:latest", "signature: "},
+		{digest, digest[1:], "signature: "},
+		{"chart:", "charts:", "field charts not found"},
+		{"chart: gateway-1.7.0", "chart: [a]", "cannot unmarshal"},
+		{good, good + "---\n" + good, "more than one document"},
+		{good, good + "#" + strings.Repeat("x", MaxProvenance), "more than 1048576 bytes"},
+	} {
+		if x, err := ParseIndex([]byte(strings.Replace(good, test.old, test.new, 1))); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%.80q instead of %q: %+v, %v, want %q", test.new, test.old, x, err, test.want)
+		}
+	}
+}
+
+// A chart goes all the way: packed and pushed by helm, attested by cosign, and proven by an index file that names the bundle.
+func TestIndexOfAttestedChart(t *testing.T) {
+	w := newWorkshop(t)
+	check := w.cosignKey()
+	w.pack("gateway", "1.7.0", "one")
+	a, host := w.archive("gateway-1.7.0.tgz"), startRegistry(t)
+	ref := w.push(host, "gateway-1.7.0.tgz", "gateway")
+	w.run("cosign", "attest", "--yes", "--key", "cosign.key", "--signing-config", "sc.json", "--type", "slsaprovenance1", "--predicate", "prov.json", ref)
+	r, err := oci.Open(ref, oci.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	artifacts, err := r.Artifacts(t.Context())
+	if err != nil || artifacts[0].Chart == nil || artifacts[0].Chart.Archive != a.Digest || artifacts[0].Chart.Provenance == "" {
+		t.Fatalf("the chart's manifest: %+v, %v", artifacts, err)
+	}
+	var bundle string
+	if _, err := r.Each(t.Context(), func(found *oci.Attachment, problem error) error {
+		bundle = found.Digest
+		w.write("bundles/some.name", found.Data)
+		return problem
+	}); err != nil {
+		t.Fatal(err)
+	}
+	index := func(text string) *Index {
+		t.Helper()
+		x, err := ParseIndex([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return x
+	}
+	text := "chart: gateway-1.7.0\nprovenance: slsa-v1\nsignature: cosign:" + bundle + "\n"
+	got, err := index(text).Verify(t.Context(), a, Repository(r), check)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Manifest != artifacts[0].Digest || got.Verified.KeyName != "cosign.pub" {
+		t.Errorf("got %+v", got)
+	}
+
+	folder := Folder(filepath.Join(w.dir, "bundles"))
+	if _, err := index(text).Verify(t.Context(), a, folder, check); !errors.Is(err, ErrNotVerified) || !strings.Contains(err.Error(), "neither the archive") {
+		t.Errorf("a bundle about a manifest that is not at hand: %v", err)
+	}
+	manifest, err := r.Manifest(t.Context(), artifacts[0].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.write("bundles/manifest.json", manifest)
+	if _, err := index(text).Verify(t.Context(), a, folder, check); err != nil {
+		t.Errorf("with the manifest at hand: %v", err)
+	}
+
+	w.pack("gateway", "1.7.0", "two")
+	changed := w.archive("gateway-1.7.0.tgz")
+	w.pack("gateway", "1.8.0", "one")
+	stranger := newWorkshop(t).cosignKey()
+	none := strings.Repeat("0", 64)
+	for _, test := range []struct {
+		name, text string
+		archive    *Archive
+		check      Check
+		want       string
+	}{
+		{"another archive", text, changed, check, "neither the archive"},
+		{"another chart", text, w.archive("gateway-1.8.0.tgz"), check, "the archive is of the chart gateway-1.8.0"},
+		{"another kind of provenance", strings.Replace(text, "slsa-v1", "slsa-v0.2", 1), a, check, "the index file promises"},
+		{"a bundle that is missing", strings.Replace(text, bundle, none, 1), a, check, "nowhere to be found"},
+		{"a bundle that is something else", strings.Replace(text, bundle, artifacts[0].Digest, 1), a, check, "sigstore bundle"},
+		{"another key", text, a, stranger, "not verified"},
+	} {
+		for name, resolve := range map[string]Resolver{"folder": folder, "repository": Repository(r)} {
+			if _, err := index(test.text).Verify(t.Context(), test.archive, resolve, test.check); !errors.Is(err, ErrNotVerified) || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%s, %s: %v, want %q", test.name, name, err, test.want)
+			}
+		}
+	}
+	broken := func(context.Context, string) ([]byte, error) { return nil, errDisk }
+	if _, err := index(text).Verify(t.Context(), a, broken, check); !errors.Is(err, errDisk) || errors.Is(err, ErrNotVerified) {
+		t.Errorf("a resolver that fails: %v", err)
+	}
+	if _, err := index(text).Verify(t.Context(), a, Folder(filepath.Join(w.dir, "missing")), check); !errors.Is(err, os.ErrNotExist) || errors.Is(err, ErrNotVerified) {
+		t.Errorf("a folder that is missing: %v", err)
+	}
+}
+
+// A bundle that was made of the archive itself, without a registry.
+func TestIndexOfAttestedArchive(t *testing.T) {
+	w := newWorkshop(t)
+	check := w.cosignKey()
+	w.pack("gateway", "1.7.0", "one")
+	if err := os.Mkdir(filepath.Join(w.dir, "bundles"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	w.run("cosign", "attest-blob", "--yes", "--key", "cosign.key", "--signing-config", "sc.json", "--type", "slsaprovenance1", "--predicate", "prov.json", "--bundle", "bundles/b.json", "gateway-1.7.0.tgz")
+	x, err := ParseIndex(fmt.Appendf(nil, "chart: gateway-1.7.0\nprovenance: slsa-v1\nsignature: cosign:%s\n", digestOf(w.read("bundles/b.json"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := w.archive("gateway-1.7.0.tgz")
+	r, err := x.Verify(t.Context(), a, Folder(filepath.Join(w.dir, "bundles")), check)
+	if err != nil || r.Subject != a.Digest || r.Manifest != "" {
+		t.Errorf("got %+v, %v", r, err)
+	}
+}

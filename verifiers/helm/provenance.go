@@ -1,0 +1,203 @@
+package helm
+
+import (
+	"bufio"
+	"bytes"
+	"crypto"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
+	pgperrors "github.com/ProtonMail/go-crypto/openpgp/errors"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	"helm.sh/helm/v4/pkg/provenance"
+
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+// MediaType is the media type of a provenance file in a registry.
+const MediaType = "application/vnd.cncf.helm.chart.provenance.v1.prov"
+
+// A Keyring holds the PGP keys that may sign.
+type Keyring struct{ entities openpgp.EntityList }
+
+// ParseKeyring reads a keyring: what gpg exports, armored or not, or GnuPG's own pubring.gpg or pubring.kbx. The error wraps ErrMalformed.
+func ParseKeyring(data []byte) (*Keyring, error) {
+	if len(data) > MaxKeyring {
+		return nil, &malformedError{"keyring", fmt.Errorf("more than %d bytes", MaxKeyring)}
+	}
+	read := readOther
+	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("-----BEGIN PGP")) {
+		read = readArmored
+	}
+	entities, err := read(data)
+	if err == nil && len(entities) == 0 {
+		err = errors.New("there is no key in it")
+	}
+	if err != nil {
+		return nil, &malformedError{"keyring", err}
+	}
+	return &Keyring{entities}, nil
+}
+
+// readArmored reads the keys of all blocks. (The function of Helm's library loses those behind the first.)
+func readArmored(data []byte) (openpgp.EntityList, error) {
+	var all openpgp.EntityList
+	for r := bufio.NewReader(bytes.NewReader(data)); ; { // armor.Decode reads on from the same one
+		block, err := armor.Decode(r)
+		if err == io.EOF {
+			return all, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if block.Type != openpgp.PublicKeyType && block.Type != openpgp.PrivateKeyType {
+			return nil, fmt.Errorf("a %s, not a key", block.Type)
+		}
+		entities, err := openpgp.ReadKeyRing(block.Body)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, entities...)
+	}
+}
+
+// readOther reads what is not armored. Helm's library tells the forms apart, and takes a file.
+func readOther(data []byte) (openpgp.EntityList, error) {
+	f, err := os.CreateTemp("", "keyring")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, err
+	}
+	s, err := provenance.NewFromKeyring(f.Name(), "")
+	if err != nil {
+		return nil, errors.New(strings.ReplaceAll(err.Error(), f.Name(), "it"))
+	}
+	return s.KeyRing, nil
+}
+
+// A Provenance is what a provenance file says.
+type Provenance struct {
+	Chart       string            // name by the Chart.yaml that is in the file
+	Version     string            // likewise
+	Files       map[string]string // name of a file, such as gateway-1.7.0.tgz, to sha256:…
+	Fingerprint string            // of the primary key of who signed, in hexadecimal; "" if that was not verified
+	Identity    string            // user ID of that key in the keyring
+	SignedAt    time.Time         // as the signer says
+}
+
+// Subjects returns the files in the form of a header.
+func (p *Provenance) Subjects() []receipt.Subject {
+	var out []receipt.Subject
+	for _, name := range slices.Sorted(maps.Keys(p.Files)) {
+		out = append(out, receipt.Subject{Name: name, Digest: map[string]string{"sha256": strings.TrimPrefix(p.Files[name], "sha256:")}})
+	}
+	return out
+}
+
+// Signer returns who signed in the form of a header.
+func (p *Provenance) Signer() receipt.Signer {
+	return receipt.Signer{Identity: p.Identity, KeyID: "pgp:" + p.Fingerprint}
+}
+
+// Parse reads a provenance file and leaves its signature alone. The error wraps ErrMalformed.
+func Parse(prov []byte) (*Provenance, error) {
+	p, _, err := parse(prov)
+	if err != nil {
+		return nil, &malformedError{"chart provenance", err}
+	}
+	return p, nil
+}
+
+func parse(prov []byte) (*Provenance, *clearsign.Block, error) {
+	if len(prov) > MaxProvenance {
+		return nil, nil, fmt.Errorf("more than %d bytes", MaxProvenance)
+	}
+	block, rest := clearsign.Decode(prov)
+	if block == nil {
+		return nil, nil, errors.New("no PGP signed message in it; a .prov file begins with -----BEGIN PGP SIGNED MESSAGE-----")
+	}
+	if outside := prov[:bytes.Index(prov, []byte("-----BEGIN PGP SIGNED MESSAGE-----"))]; len(bytes.TrimSpace(outside)) > 0 || len(bytes.TrimSpace(rest)) > 0 {
+		return nil, nil, errors.New("there is text outside of the PGP signed message, which nobody has signed")
+	}
+	var m metadata
+	var sums provenance.SumCollection
+	if err := provenance.ParseMessageBlock(block.Plaintext, &m, &sums); err != nil {
+		return nil, nil, err
+	}
+	if m.Name == "" || m.Version == "" {
+		return nil, nil, errors.New("the chart's name or version is missing")
+	}
+	if len(sums.Files) == 0 {
+		return nil, nil, errors.New("files: missing")
+	}
+	for name, sum := range sums.Files {
+		if d, err := hex.DecodeString(strings.TrimPrefix(sum, "sha256:")); err != nil || len(d) != 32 || !strings.HasPrefix(sum, "sha256:") || strings.ToLower(sum) != sum {
+			return nil, nil, fmt.Errorf("files: %s: not sha256: and 64 lowercase hexadecimal digits", name)
+		}
+	}
+	return &Provenance{Chart: m.Name, Version: m.Version, Files: sums.Files}, block, nil
+}
+
+// signatureHashes are the hashes that signatures may be over: SHA-1 and below are broken.
+var signatureHashes = []crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512}
+
+// Verify checks that a provenance file was signed with a key of the keyring. Expired and revoked keys don't count. The error wraps ErrMalformed or
+// ErrNotVerified. Which archive the file is about is for Check.
+func (k *Keyring) Verify(prov []byte) (*Provenance, error) {
+	p, block, err := parse(prov)
+	if err != nil {
+		return nil, &malformedError{"chart provenance", err}
+	}
+	sig, by, err := openpgp.VerifyDetachedSignature(k.entities, bytes.NewReader(block.Bytes), block.ArmoredSignature.Body, &packet.Config{})
+	if err == nil && !slices.Contains(signatureHashes, sig.Hash) {
+		err = fmt.Errorf("it is over a %s hash, which is not safe", sig.Hash)
+	}
+	if errors.Is(err, pgperrors.ErrUnknownIssuer) {
+		err = fmt.Errorf("it is by a key that is not among the %d of the keyring", len(k.entities))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("chart provenance: %w: signature: %w", ErrNotVerified, err)
+	}
+	p.Fingerprint, p.SignedAt = hex.EncodeToString(by.PrimaryKey.Fingerprint), sig.CreationTime.UTC()
+	if id := by.PrimaryIdentity(); id != nil {
+		p.Identity = id.Name
+	}
+	return p, nil
+}
+
+// Check makes sure that the provenance is about the archive: by its digest, and its name and version. What the archive's file is called does not
+// matter. The error wraps ErrNotVerified.
+func (p *Provenance) Check(a *Archive) error {
+	fail := func(format string, args ...any) error {
+		return fmt.Errorf("chart provenance: %w: %s", ErrNotVerified, fmt.Sprintf(format, args...))
+	}
+	if !slices.Contains(slices.Collect(maps.Values(p.Files)), a.Digest) {
+		return fail("the archive %s has the digest %s, but what was signed is %s", a, a.Digest, p.files())
+	}
+	if a.Name != p.Chart || a.Version != p.Version {
+		return fail("the archive is of the chart %s, but what was signed says %s-%s", a, p.Chart, p.Version)
+	}
+	return nil
+}
+
+func (p *Provenance) files() string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(p.Files)) {
+		out = append(out, name+" "+p.Files[name])
+	}
+	return strings.Join(out, ", ")
+}
