@@ -11,6 +11,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"muniment.dev/muniment/api/oidc"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ledger"
 )
@@ -20,6 +21,7 @@ type Tenant struct {
 	Name   string
 	Stream *ledger.Stream
 	Tokens []Token
+	Rules  []IdentityRule // the first one that matches decides
 }
 
 // A Token is a static token of the configuration.
@@ -30,6 +32,18 @@ type Token struct {
 	Kinds   []string  // the only ones that may be appended; empty: all that the role may
 	Expires time.Time // zero: never
 }
+
+// An IdentityRule says what the holder of an OIDC identity token may do.
+type IdentityRule struct {
+	Name string // recorded
+	oidc.Rule
+	Role  Role
+	Kinds []string
+	Life  time.Duration // of the ledger's token, at most MaxSession; 0: MaxSession
+}
+
+// MaxSession is the longest life of a token that an identity token is exchanged for.
+const MaxSession = 15 * time.Minute
 
 // An identity is who is calling.
 type identity struct {

@@ -1,39 +1,323 @@
 package api
 
 import (
+	"bytes"
+	"context"
+	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
 	"sync"
+	"time"
+
+	"muniment.dev/muniment/api/oidc"
+	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/ledger"
 )
+
+// A tokenHash is how tokens are kept: the SHA-256 of 256 random bits.
+type tokenHash = [sha256.Size]byte
 
 // A grant is an identity that the holder of a token has.
 type grant struct {
 	identity
-	id      string // unique in the tenant
+	id      string // unique in the tenant; "" for one that an identity token was exchanged for
+	hash    tokenHash
 	revoked bool
 }
 
-// grants are the tokens in force: those of the configuration, and those that entries of the tenants' streams grant and revoke.
-//
-// Tokens are known by the SHA-256 of 256 random bits. Looking one up in a map takes a time that may depend on the hash of what was sent, and on the
-// map's own seed; from neither can anything be learnt about a token that one does not have.
-type grants struct {
-	mu     sync.RWMutex
-	byHash map[[sha256.Size]byte]*grant
+// A grantDocument is the document of an entry of kind config that records a grant. See docs/spec/kinds.md.
+type grantDocument struct {
+	Role    string     `json:"role"`
+	Kinds   []string   `json:"kinds,omitempty"`
+	Expires *time.Time `json:"expires,omitempty"`
+	Token   string     `json:"tokenSha256"`
+	// Of an exchanged identity token:
+	Identity *identityDocument `json:"identity,omitempty"`
 }
 
-func newGrants(tenants []Tenant) *grants {
-	gs := &grants{byHash: map[[sha256.Size]byte]*grant{}}
-	for i := range tenants {
-		t := &tenants[i]
+type identityDocument struct {
+	Issuer  string            `json:"issuer"`
+	Subject string            `json:"subject"`
+	Rule    string            `json:"rule"`
+	Claims  map[string]string `json:"claims"`  // those that the rule names
+	Expires time.Time         `json:"expires"` // of the identity token
+}
+
+// Names of entries of kind config begin with their type and a slash.
+const (
+	grantType    = "grant"    // grant/ID; withdrawn: revoked
+	exchangeType = "exchange" // exchange/HASH of the identity token's issuer and ID
+)
+
+// logIdentity submits what nobody in particular had the log record.
+const logIdentity = "muniment"
+
+const (
+	maxGrants   = 10_000    // of one tenant, revoked ones included
+	maxSessions = 200_000   // tokens that were exchanged for, of all tenants
+	maxUsed     = 1_000_000 // identity tokens that are remembered
+)
+
+// grants are the tokens in force: a projection of the configuration and of the grants that the tenants' streams record.
+//
+// Looking up a token takes a time that may depend on its SHA-256 and on the map's own seed. From neither can anything be learnt about a token that one
+// does not have.
+type grants struct {
+	mu       sync.RWMutex
+	byHash   map[tokenHash]*grant
+	byID     map[string]map[string]*grant // of each tenant; the value is nil while the grant is being recorded
+	used     map[[sha256.Size]byte]time.Time
+	sessions int // in byHash; the rest are in byID, too
+	sweepAt  int // sessions and used at which the expired ones are dropped
+}
+
+// loadGrants reads the grants in force from the configuration and the log.
+func (s *Server) loadGrants(ctx context.Context) (*grants, error) {
+	gs := &grants{byHash: map[tokenHash]*grant{}, byID: map[string]map[string]*grant{}, used: map[[sha256.Size]byte]time.Time{}, sweepAt: 1024}
+	for i := range s.cfg.Tenants {
+		t := &s.cfg.Tenants[i]
+		gs.byID[t.Name] = map[string]*grant{}
 		for _, tok := range t.Tokens {
-			gs.byHash[tok.Hash] = &grant{id: tok.ID, identity: identity{tenant: t, name: "token:" + tok.ID, role: tok.Role, kinds: tok.Kinds, expires: tok.Expires}}
+			gs.add(&grant{id: tok.ID, hash: tok.Hash, identity: identity{tenant: t, name: "token:" + tok.ID, role: tok.Role, kinds: tok.Kinds, expires: tok.Expires}})
+		}
+		if err := s.eachConfig(ctx, t, ledger.Filter{Attribute: "type=" + grantType}, func(c *ingest.Config) { s.replayGrant(gs, t, c) }); err != nil {
+			return nil, fmt.Errorf("read the grants of tenant %s: %w", t.Name, err)
+		}
+		since := s.now().Add(-oidc.MaxLife - time.Hour) // older tokens have expired
+		if err := s.eachConfig(ctx, t, ledger.Filter{Attribute: "type=" + exchangeType, From: since}, func(c *ingest.Config) { s.replayExchange(gs, t, c) }); err != nil {
+			return nil, fmt.Errorf("read the exchanged identity tokens of tenant %s: %w", t.Name, err)
 		}
 	}
-	return gs
+	return gs, nil
 }
 
-func (gs *grants) find(hash [sha256.Size]byte) *grant {
+// eachConfig calls f for the tenant's published entries of kind config that pass the filter, oldest first.
+func (s *Server) eachConfig(ctx context.Context, t *Tenant, f ledger.Filter, each func(*ingest.Config)) error {
+	f.Kind = "config"
+	for q := (ledger.Query{Filter: f, OldestFirst: true, Limit: 1000}); ; {
+		page, err := s.ledger.List(ctx, t.Stream, q)
+		if err != nil {
+			return err
+		}
+		for i := range page.Entries {
+			c, err := ingest.ReadConfig(ctx, s.ledger, t.Stream, &page.Entries[i])
+			if err != nil {
+				return err
+			}
+			each(c)
+		}
+		if q.Token = page.Next; q.Token == "" {
+			return nil
+		}
+	}
+}
+
+func (s *Server) replayGrant(gs *grants, t *Tenant, c *ingest.Config) {
+	id := strings.TrimPrefix(c.Name, grantType+"/")
+	old := gs.byID[t.Name][id]
+	if len(c.Document) == 0 {
+		if old == nil {
+			old = &grant{id: id, identity: identity{tenant: t}}
+		}
+		gs.revoke(old)
+		return
+	}
+	if old != nil && old.revoked {
+		return // for good
+	}
+	g, _, err := readGrant(t, c.Document)
+	if err != nil { // written by a later version; whoever holds the token gets another
+		s.log.Error("a grant is not in force, because it can't be read", "tenant", t.Name, "entry", c.Index, "err", err)
+		return
+	}
+	g.id, g.name = id, "token:"+id
+	gs.add(g)
+}
+
+func (s *Server) replayExchange(gs *grants, t *Tenant, c *ingest.Config) {
+	g, who, err := readGrant(t, c.Document)
+	if err == nil && who == nil {
+		err = errors.New("there is no identity in it")
+	}
+	key, keyErr := hex.DecodeString(strings.TrimPrefix(c.Name, exchangeType+"/"))
+	if err = errors.Join(err, keyErr); err != nil || len(key) != sha256.Size {
+		s.log.Error("an exchange can't be read", "tenant", t.Name, "entry", c.Index, "err", err)
+		return
+	}
+	if until := who.Expires.Add(oidc.MaxSkew); s.now().Before(until) {
+		gs.used[[sha256.Size]byte(key)] = until
+	}
+	if s.now().Before(g.expires) {
+		g.name = oidcIdentity(who.Issuer, who.Subject)
+		gs.add(g)
+	}
+}
+
+func readGrant(t *Tenant, document []byte) (*grant, *identityDocument, error) {
+	var d grantDocument
+	dec := json.NewDecoder(bytes.NewReader(document))
+	dec.DisallowUnknownFields() // it could be a restriction
+	if err := dec.Decode(&d); err != nil {
+		return nil, nil, err
+	}
+	g := &grant{identity: identity{tenant: t, kinds: d.Kinds}}
+	hash, err := hex.DecodeString(d.Token)
+	if err != nil || len(hash) != sha256.Size {
+		return nil, nil, errors.New("tokenSha256 is not a hash")
+	}
+	g.hash = tokenHash(hash)
+	if g.role, err = ParseRole(d.Role); err != nil {
+		return nil, nil, err
+	}
+	if d.Expires != nil {
+		g.expires = *d.Expires
+	}
+	if d.Identity != nil && d.Expires == nil {
+		return nil, nil, errors.New("it never expires")
+	}
+	return g, d.Identity, nil
+}
+
+func (g *grant) document() grantDocument {
+	d := grantDocument{Role: RoleName(g.role), Kinds: g.kinds, Token: hex.EncodeToString(g.hash[:])}
+	if !g.expires.IsZero() {
+		d.Expires = &g.expires
+	}
+	return d
+}
+
+// add puts a grant in force.
+func (gs *grants) add(g *grant) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	if g.id == "" {
+		gs.sessions++
+	} else {
+		if old := gs.byID[g.tenant.Name][g.id]; old != nil {
+			delete(gs.byHash, old.hash)
+		}
+		gs.byID[g.tenant.Name][g.id] = g
+	}
+	gs.byHash[g.hash] = g
+}
+
+// revoke ends a grant. It is replaced rather than changed, because those who have looked it up read it without a lock.
+func (gs *grants) revoke(g *grant) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	revoked := *g
+	revoked.revoked = true
+	gs.byID[g.tenant.Name][g.id] = &revoked
+	gs.byHash[g.hash] = &revoked
+}
+
+func (gs *grants) find(hash tokenHash) *grant {
 	gs.mu.RLock()
 	defer gs.mu.RUnlock()
 	return gs.byHash[hash]
+}
+
+// get returns the tenant's grant of the ID, or nil.
+func (gs *grants) get(tenant, id string) *grant {
+	gs.mu.RLock()
+	defer gs.mu.RUnlock()
+	return gs.byID[tenant][id]
+}
+
+// list returns the tenant's grants that are neither revoked nor expired.
+func (gs *grants) list(tenant string, now time.Time) (out []*grant) {
+	gs.mu.RLock()
+	defer gs.mu.RUnlock()
+	for _, g := range gs.byID[tenant] {
+		if g != nil && !g.revoked && (g.expires.IsZero() || now.Before(g.expires)) {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+// reserveID takes an ID for a grant that is being recorded. An ID is never used twice.
+func (gs *grants) reserveID(tenant, id string) error {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	ids := gs.byID[tenant]
+	if _, ok := ids[id]; ok {
+		return errIDTaken
+	}
+	if len(ids) >= maxGrants {
+		return errTooManyGrants
+	}
+	ids[id] = nil
+	return nil
+}
+
+func (gs *grants) releaseID(tenant, id string) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	if gs.byID[tenant][id] == nil {
+		delete(gs.byID[tenant], id)
+	}
+}
+
+var (
+	errIDTaken       = errors.New("there is, or was, a grant of this ID; choose another")
+	errTooManyGrants = fmt.Errorf("the tenant has %d grants, which is the limit", maxGrants)
+	errUsedBefore    = fmt.Errorf("%w: it was used before; get a new one from the issuer", oidc.ErrRefused)
+	errBusyIdentity  = errors.New("too many identity tokens are remembered; retry later")
+)
+
+// useIdentity marks an identity token as used, whatever the tenant.
+func (gs *grants) useIdentity(key [sha256.Size]byte, until, now time.Time) error {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	gs.sweep(now)
+	if _, ok := gs.used[key]; ok {
+		return errUsedBefore
+	}
+	if len(gs.used) >= maxUsed || gs.sessions >= maxSessions {
+		return errBusyIdentity
+	}
+	gs.used[key] = until
+	return nil
+}
+
+func (gs *grants) releaseIdentity(key [sha256.Size]byte) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	delete(gs.used, key)
+}
+
+// sweep drops what has expired, each time that there is twice as much as was left the last time.
+func (gs *grants) sweep(now time.Time) {
+	if len(gs.used)+gs.sessions < gs.sweepAt {
+		return
+	}
+	for k, until := range gs.used {
+		if !now.Before(until) {
+			delete(gs.used, k)
+		}
+	}
+	for h, g := range gs.byHash {
+		if g.id == "" && !now.Before(g.expires) {
+			delete(gs.byHash, h)
+			gs.sessions--
+		}
+	}
+	gs.sweepAt = max(1024, 2*(len(gs.used)+gs.sessions))
+	if gs.sweepAt > maxSessions {
+		gs.sweepAt = len(gs.used) + gs.sessions + maxSessions/10
+	}
+}
+
+// newToken returns a token for the tenant.
+func newToken(tenant string) (string, tokenHash) {
+	var secret [32]byte
+	rand.Read(secret[:])
+	token := "mnt_" + tenant + "_" + base64.RawURLEncoding.EncodeToString(secret[:])
+	return token, sha256.Sum256([]byte(token))
 }

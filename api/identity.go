@@ -2,10 +2,18 @@ package api
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"muniment.dev/muniment/api/oidc"
+	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
@@ -23,4 +31,96 @@ func (s *identityService) WhoAmI(ctx context.Context, _ *connect.Request[munimen
 		res.Expires = timestamppb.New(id.expires)
 	}
 	return connect.NewResponse(res), nil
+}
+
+// ExchangeToken implements IdentityService. That an identity token was used is known from memory, and after a restart from the entries.
+func (s *identityService) ExchangeToken(ctx context.Context, req *connect.Request[munimentv1.ExchangeTokenRequest]) (*connect.Response[munimentv1.ExchangeTokenResponse], error) {
+	if s.cfg.Identities == nil {
+		return nil, fieldError(connect.CodeUnauthenticated, "identity_token", "this ledger takes none; use a token of the tenant")
+	}
+	tok, err := s.cfg.Identities.Verify(ctx, req.Msg.IdentityToken)
+	if err != nil {
+		return nil, s.refusedIdentity(err)
+	}
+	t, rule := s.ruleFor(req.Msg.Tenant, tok)
+	if rule == nil { // the same, whether there is such a tenant or not
+		return nil, s.refusedIdentity(fmt.Errorf("%w: tenant %q has no rule for the subject %q of %s", oidc.ErrRefused, req.Msg.Tenant, tok.Subject, tok.Issuer))
+	}
+	now := s.now()
+	key := sha256.Sum256([]byte(tok.Issuer + "\x00" + tok.ID))
+	if err := s.grants.useIdentity(key, tok.Expires.Add(oidc.MaxSkew), now); err != nil {
+		return nil, s.refusedIdentity(err)
+	}
+	token, hash := newToken(t.Name)
+	g := &grant{hash: hash, identity: identity{
+		tenant: t, name: oidcIdentity(tok.Issuer, tok.Subject), role: rule.Role, kinds: rule.Kinds, expires: now.Add(rule.life()).UTC().Truncate(time.Second),
+	}}
+	r, err := s.recordExchange(ctx, g, tok, rule, key)
+	if err != nil {
+		if !errors.Is(err, errUsedBefore) {
+			s.grants.releaseIdentity(key)
+		}
+		return nil, s.refusedIdentity(err)
+	}
+	s.grants.add(g)
+	return connect.NewResponse(&munimentv1.ExchangeTokenResponse{
+		Token: token, Expires: timestamppb.New(g.expires), Role: g.role, Kinds: g.kinds, Identity: g.name, Index: r.Index,
+	}), nil
+}
+
+func (r *IdentityRule) life() time.Duration {
+	if r.Life > 0 {
+		return min(r.Life, MaxSession)
+	}
+	return MaxSession
+}
+
+// oidcIdentity is the name under which the holder of an identity token submits.
+func oidcIdentity(issuer, subject string) string { return "oidc:" + issuer + "#" + subject }
+
+// ruleFor returns the tenant's first rule that matches the token.
+func (s *Server) ruleFor(tenant string, tok *oidc.Token) (*Tenant, *IdentityRule) {
+	for i := range s.cfg.Tenants {
+		t := &s.cfg.Tenants[i]
+		if t.Name != tenant {
+			continue
+		}
+		for j := range t.Rules {
+			if ok, _ := t.Rules[j].Match(tok); ok {
+				return t, &t.Rules[j]
+			}
+		}
+	}
+	return nil, nil
+}
+
+func (s *Server) recordExchange(ctx context.Context, g *grant, tok *oidc.Token, rule *IdentityRule, key [sha256.Size]byte) (ledger.Result, error) {
+	d := g.document()
+	d.Identity = &identityDocument{Issuer: tok.Issuer, Subject: tok.Subject, Rule: rule.Name, Claims: rule.Matched(tok), Expires: tok.Expires.UTC()}
+	document, err := json.Marshal(d)
+	if err != nil {
+		return ledger.Result{}, err
+	}
+	name := fmt.Sprintf("%s/%x", exchangeType, key)
+	who := ingest.Submitter{Tenant: g.tenant.Name, Identity: logIdentity, Stream: g.tenant.Stream}
+	r, err := s.ingest.RecordOnce(context.WithoutCancel(ctx), who, "config", name, &munimentv1.Config{
+		Name: name, Document: string(document), Digest: ingest.DocumentDigest(document), Actor: g.name,
+	})
+	if errors.Is(err, ledger.ErrKeyReused) || err == nil && r.Duplicate {
+		return r, errUsedBefore
+	}
+	return r, err
+}
+
+func (s *Server) refusedIdentity(err error) error {
+	switch {
+	case errors.Is(err, oidc.ErrRefused):
+		return fieldError(connect.CodeUnauthenticated, "identity_token", "%s", err)
+	case errors.Is(err, oidc.ErrUnavailable):
+		s.log.Warn("identity tokens can't be verified", "err", err)
+		return retryAs(connect.CodeUnavailable, errors.New("identity_token: the keys of its issuer can't be fetched now; the server's log has the cause"), 10*time.Second)
+	case errors.Is(err, errBusyIdentity):
+		return retryAs(connect.CodeResourceExhausted, err, 30*time.Second)
+	}
+	return s.public(err)
 }

@@ -4,6 +4,7 @@
 package api
 
 import (
+	"context"
 	"log/slog"
 	"math"
 	"net"
@@ -17,6 +18,7 @@ import (
 	"connectrpc.com/validate"
 	"golang.org/x/sync/semaphore"
 
+	"muniment.dev/muniment/api/oidc"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/cosereceipt"
@@ -31,6 +33,8 @@ type Config struct {
 	Metrics    *Metrics // made with NewMetrics
 	MaxPayload int64    // bytes of one payload
 	PublicTlog bool     // /tlog/ needs no token
+	// Identities verifies the identity tokens that may be exchanged; nil: none may.
+	Identities *oidc.Verifier
 	// SCITTKey signs COSE receipts; nil: there is no SCITT endpoint.
 	SCITTKey *cosereceipt.Key
 	// MaxInFlight bounds the bytes of requests that are being read or worked on at once; 0: 512 MiB.
@@ -56,8 +60,8 @@ type Server struct {
 	drainOnce sync.Once
 }
 
-// New returns the server. Its handler serves until Drain is called.
-func New(cfg Config) *Server {
+// New returns the server. Its handler serves until Drain is called. It reads the grants in force from the ledger.
+func New(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.MaxInFlight == 0 {
 		cfg.MaxInFlight = 512 << 20
 	}
@@ -67,11 +71,13 @@ func New(cfg Config) *Server {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Server{
+	s := &Server{
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, ledger: cfg.Ledger, ingest: &ingest.Ingester{Ledger: cfg.Ledger, MaxPayload: cfg.MaxPayload},
-		grants: newGrants(cfg.Tenants), inFlight: semaphore.NewWeighted(max(cfg.MaxInFlight, cfg.maxRequest())),
-		errors: connect.NewErrorWriter(), drain: make(chan struct{}),
+		inFlight: semaphore.NewWeighted(max(cfg.MaxInFlight, cfg.maxRequest())), errors: connect.NewErrorWriter(), drain: make(chan struct{}),
 	}
+	var err error
+	s.grants, err = s.loadGrants(ctx)
+	return s, err
 }
 
 // Drain ends the streams, which would otherwise keep the HTTP server from shutting down. Calls under way are finished.

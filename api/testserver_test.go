@@ -145,7 +145,9 @@ func newServer(t *testing.T, edits ...func(*ledger.Config, *api.Config)) *testSe
 	}
 	metrics.Watch(ts.ledger, ts.store.FreeBytes)
 	ac.Ledger = ts.ledger
-	ts.api = api.New(ac)
+	if ts.api, err = api.New(context.Background(), ac); err != nil {
+		t.Fatal(err)
+	}
 	hs := httptest.NewUnstartedServer(ts.api.Handler())
 	hs.Config.Protocols = new(http.Protocols)
 	hs.Config.Protocols.SetHTTP1(true)

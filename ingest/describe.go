@@ -178,7 +178,8 @@ func describeConfig(m *munimentv1.Config, _ time.Time) (contents, error) {
 	if want := DocumentDigest([]byte(m.Document)); m.Digest != want {
 		return contents{}, fmt.Errorf("digest: the document's is %s", want)
 	}
-	return contents{attributes: attributes{}.set("name", m.Name).set("digest", m.Digest).set("reason", m.Reason).set("actor", m.Actor)}, nil
+	kind, _, _ := strings.Cut(m.Name, "/")
+	return contents{attributes: attributes{}.set("name", m.Name).set("type", kind).set("digest", m.Digest).set("reason", m.Reason).set("actor", m.Actor)}, nil
 }
 
 // DocumentDigest is the digest of a document in the form that headers and entries of kind config have it: "sha256:" and hexadecimal digits.

@@ -18,6 +18,12 @@ import (
 // Record appends what the server itself did, as an entry of one of the kinds that only it records: the message is the kind's. It is an event of its
 // own each time. Who is recorded as the submitter is who had it done.
 func (in *Ingester) Record(ctx context.Context, who Submitter, kind string, m proto.Message) (ledger.Result, error) {
+	return in.RecordOnce(ctx, who, kind, rand.Text(), m)
+}
+
+// RecordOnce is Record for an event that the key names. If the submitter has recorded one under the key before, the result is a duplicate, or the error
+// ledger.ErrKeyReused.
+func (in *Ingester) RecordOnce(ctx context.Context, who Submitter, kind, key string, m proto.Message) (ledger.Result, error) {
 	if !WrittenByLog(kind) {
 		return ledger.Result{}, fmt.Errorf("record %s: clients submit entries of this kind", kind)
 	}
@@ -29,7 +35,7 @@ func (in *Ingester) Record(ctx context.Context, who Submitter, kind string, m pr
 	if err := json.Compact(&payload, loose); err != nil { // protojson's white space differs from build to build
 		return ledger.Result{}, fmt.Errorf("record %s: %w", kind, err)
 	}
-	d, err := in.entry(who, &Submission{Kind: kind, Payload: payload.Bytes(), IdempotencyKey: rand.Text()})
+	d, err := in.entry(who, &Submission{Kind: kind, Payload: payload.Bytes(), IdempotencyKey: key})
 	if err != nil {
 		return ledger.Result{}, fmt.Errorf("record %s: %w", kind, err)
 	}

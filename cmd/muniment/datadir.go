@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -14,12 +13,12 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/mod/sumdb/note"
 	"gopkg.in/yaml.v3"
 
 	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/oidc"
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/cosereceipt"
@@ -40,14 +39,15 @@ const (
 
 // A serverConfig is muniment.yaml.
 type serverConfig struct {
-	Origin     string         `yaml:"origin"`
-	Listen     string         `yaml:"listen"`
-	PublicTlog bool           `yaml:"public_tlog"`
-	TLS        tlsConfig      `yaml:"tls"`
-	Rekor      rekorConfig    `yaml:"rekor"`
-	Anchors    []string       `yaml:"anchors"`
-	Limits     limitsConfig   `yaml:"limits"`
-	Tenants    []tenantConfig `yaml:"tenants"`
+	Origin     string          `yaml:"origin"`
+	Listen     string          `yaml:"listen"`
+	PublicTlog bool            `yaml:"public_tlog"`
+	TLS        tlsConfig       `yaml:"tls"`
+	Rekor      rekorConfig     `yaml:"rekor"`
+	Anchors    []string        `yaml:"anchors"`
+	Limits     limitsConfig    `yaml:"limits"`
+	Identity   identitySection `yaml:"identity"`
+	Tenants    []tenantConfig  `yaml:"tenants"`
 }
 
 type tlsConfig struct {
@@ -67,17 +67,15 @@ type limitsConfig struct {
 }
 
 type tenantConfig struct {
-	Name      string        `yaml:"name"`
-	StreamKey string        `yaml:"stream_key"`
-	Tokens    []tokenConfig `yaml:"tokens"`
+	Name       string           `yaml:"name"`
+	StreamKey  string           `yaml:"stream_key"`
+	Tokens     []tokenConfig    `yaml:"tokens"`
+	Identities []identityConfig `yaml:"identities"`
 }
 
-type tokenConfig struct {
-	ID      string    `yaml:"id"` // "": the tenant's name
-	SHA256  string    `yaml:"sha256"`
-	Role    string    `yaml:"role"`
-	Kinds   []string  `yaml:"kinds"`
-	Expires time.Time `yaml:"expires"`
+// An identitySection says whose identity tokens may be exchanged for tokens of the ledger.
+type identitySection struct {
+	Issuers []issuerConfig `yaml:"issuers"`
 }
 
 const configTemplate = `# The configuration of a Muniment log. The server reads it when it starts.
@@ -117,6 +115,15 @@ limits:
   # Open connections.
   connections: 8192
 
+# Whose OpenID Connect identity tokens may be exchanged for short-lived tokens, so that CI jobs need no stored secret. A tenant's identities, below,
+# say who may do what. Keys are fetched from the issuer, or read from a file. See docs/operator.md.
+# identity:
+#   issuers:
+#     - issuer: https://token.actions.githubusercontent.com
+#     - issuer: https://gitlab.example.com
+#       provider: gitlab
+#       jwks_file: gitlab.jwks.json
+
 # The tenants, and their first tokens, of which only the SHA-256 is kept here. Add a tenant with: muniment tenant add NAME --data .
 # Further tokens are made while the server runs, by an administrator of the tenant: muniment token issue
 tenants:
@@ -124,11 +131,13 @@ tenants:
 
 // A dataDir is a loaded data folder.
 type dataDir struct {
-	path    string
-	config  serverConfig
-	signer  note.Signer
-	tenants []api.Tenant
-	scitt   *cosereceipt.Key // nil: no SCITT endpoint
+	path       string
+	config     serverConfig
+	signer     note.Signer
+	tenants    []api.Tenant
+	identities *oidc.Verifier   // nil: no identity tokens are taken
+	warnings   []string         // for the log, when the server starts
+	scitt      *cosereceipt.Key // nil: no SCITT endpoint
 }
 
 // loadDataDir reads and checks everything in the folder but the store.
@@ -163,6 +172,9 @@ func loadDataDir(path string) (*dataDir, error) {
 	if d.scitt, err = loadSCITTKey(path); err != nil {
 		return nil, err
 	}
+	if err := d.loadIssuers(); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(path, configFile), err)
+	}
 	streams, tokens := map[receipt.Hash]string{}, map[[32]byte]string{}
 	for i, t := range d.config.Tenants {
 		at := fmt.Sprintf("%s: tenants[%d]", filepath.Join(path, configFile), i)
@@ -189,32 +201,25 @@ func loadDataDir(path string) (*dataDir, error) {
 			}
 			tenant.Tokens = append(tenant.Tokens, tok)
 		}
+		for j := range t.Identities {
+			rule, err := d.rule(&t.Identities[j], t.Name, j)
+			if err != nil {
+				return nil, fmt.Errorf("%s.identities[%d].%w", at, j, err)
+			}
+			tenant.Rules = append(tenant.Rules, rule)
+		}
 		d.tenants = append(d.tenants, tenant)
 	}
 	return d, nil
 }
 
-// token checks a token's lines. An error begins with the name of the field.
-func (c *tokenConfig) token(tenant string) (api.Token, error) {
-	t := api.Token{ID: cmp.Or(c.ID, tenant), Kinds: c.Kinds, Expires: c.Expires}
-	if !grantID.MatchString(t.ID) {
-		return t, fmt.Errorf("id: %q is not 1 to 63 of a-z, 0-9, dot, _ and -, with a letter or digit at both ends", t.ID)
+// parseSHA256 reads 64 hexadecimal digits.
+func parseSHA256(s string) ([sha256.Size]byte, error) {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != sha256.Size {
+		return [sha256.Size]byte{}, errors.New("not 64 hexadecimal digits")
 	}
-	sum, err := hex.DecodeString(c.SHA256)
-	if err != nil || len(sum) != sha256.Size {
-		return t, errors.New("sha256: not 64 hexadecimal digits")
-	}
-	t.Hash = [sha256.Size]byte(sum)
-	if c.Role == "" {
-		return t, errors.New("role: missing; it is one of appender, reader, approver, auditor, admin")
-	}
-	if t.Role, err = api.ParseRole(c.Role); err != nil {
-		return t, fmt.Errorf("role: %w", err)
-	}
-	if err := api.CheckKinds(t.Role, t.Kinds); err != nil {
-		return t, fmt.Errorf("kinds: %w", err)
-	}
-	return t, nil
+	return [sha256.Size]byte(b), nil
 }
 
 var grantID = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`)

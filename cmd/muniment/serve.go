@@ -107,7 +107,16 @@ func (c *serveCmd) Run(a *app) error {
 	}
 	metrics.Watch(l, store.FreeBytes)
 	metrics.WatchWitnesses(l, w.collector, w.anchors)
-	s := api.New(api.Config{Ledger: l, Tenants: d.tenants, Logger: log, Metrics: metrics, MaxPayload: d.config.Limits.PayloadBytes, PublicTlog: d.config.PublicTlog, SCITTKey: d.scitt})
+	for _, warning := range d.warnings {
+		log.Warn(warning)
+	}
+	s, err := api.New(a.ctx, api.Config{Ledger: l, Tenants: d.tenants, Identities: d.identities, Logger: log, Metrics: metrics,
+		MaxPayload: d.config.Limits.PayloadBytes, PublicTlog: d.config.PublicTlog, SCITTKey: d.scitt})
+	if err != nil {
+		w.close()
+		l.Close()
+		return errors.Join(err, store.Close())
+	}
 	var second *rekorServer
 	if address := cmp.Or(c.RekorListen, d.config.Rekor.Listen); address != "" {
 		if second, err = startRekor(a, d, address, cfg, metrics); err != nil {
