@@ -121,6 +121,20 @@ func TestBundlesOfCosign(t *testing.T) {
 		want(t, "a key is asked for", 1, []string{artifact, "--bundle", path("att.json"), "--key", public, "--trusted-root", r.TrustedRoot}, "not with a key")
 	})
 
+	t.Run("no longer trusted", func(t *testing.T) {
+		who := []string{artifact, "--bundle", path("att.json"), "--certificate-identity", "ci@acme.example", "--certificate-oidc-issuer", r.Issuer.URL, "--insecure-ignore-sct"}
+		for what, says := range map[string]string{"tlogs": "does not trust the log's key", "certificateAuthorities": "certificate verification failed", "timestampAuthorities": "timestamp is after the validity period end"} {
+			root := mutate(t, r.TrustedRoot, func(m map[string]any) {
+				x := object(m, what)
+				if what == "tlogs" {
+					x = object(x, "publicKey")
+				}
+				object(x, "validFor")["end"] = "2025-01-01T00:00:00Z"
+			})
+			want(t, what, 1, with(who, "--trusted-root", root), says)
+		}
+	})
+
 	t.Run("job", func(t *testing.T) {
 		cosign("sign-blob", "--identity-token", r.Issuer.Job(t, "acme/app"), "--bundle", "job.json", "a.txt")
 		want(t, "claims", 0, []string{artifact, "--bundle", path("job.json"), "--certificate-identity-regexp", "^https://github.com/acme/app/", "--certificate-oidc-issuer", r.Issuer.CI,

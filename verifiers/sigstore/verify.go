@@ -2,6 +2,7 @@ package sigstore
 
 import (
 	"crypto"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -216,8 +217,12 @@ func (v *Verifier) run(out *Verified, b *Bundle, material root.TrustedMaterial, 
 		}
 		out.Timestamps = append(out.Timestamps, Timestamp{t.Timestamp.UTC(), source, t.URI})
 	}
-	if v.need.LogEntries != None {
-		out.LogEntries = verifiedEntries(b.entity, material)
+	if v.need.LogEntries == None {
+		return result, nil
+	}
+	var logs int
+	if out.LogEntries, logs = verifiedEntries(b.entity, material, out.Timestamps); logs < int(v.need.LogEntries) {
+		return nil, fmt.Errorf("at the time of the signature the trusted root does not trust the log's key: entries of %d logs hold, and %d are required", logs, v.need.LogEntries)
 	}
 	return result, nil
 }
@@ -267,20 +272,47 @@ func (r Requirements) options() []verify.VerifierOption {
 	return o
 }
 
-// verifiedEntries tells the log entries that hold from those that sigstore-go has passed over, as it does with logs that it does not know.
-func verifiedEntries(e *entity, material root.TrustedMaterial) []LogEntry {
-	var out []LogEntry
+// verifiedEntries tells the log entries that hold from those that sigstore-go has passed over, as it does with logs that it does not know. It
+// counts the logs, too.
+func verifiedEntries(e *entity, material root.TrustedMaterial, times []Timestamp) (entries []LogEntry, logs int) {
+	seen := map[string]bool{}
 	for _, entry := range e.entries {
 		if _, err := verify.VerifyTlogEntry(e.withEntry(entry), material, 1, false); err != nil {
 			continue
 		}
-		log, index := material.RekorLogs()[fmt.Sprintf("%x", entry.LogKeyID())], entry.LogIndex()
-		if !entry.IsRekorV2() && !entry.HasInclusionPromise() {
-			index = entry.TransparencyLogEntry().GetInclusionProof().GetLogIndex() // only the promise covers the index across the shards
+		log, index := material.RekorLogs()[hex.EncodeToString([]byte(entry.LogKeyID()))], entry.LogIndex()
+		if !entry.HasInclusionPromise() {
+			// Only a promise holds a time, at which sigstore-go looks whether the log's key is trusted, and the index across the shards of Rekor v1.
+			if !trustedAt(log, times) {
+				continue
+			}
+			index = entry.TransparencyLogEntry().GetInclusionProof().GetLogIndex()
 		}
-		out = append(out, LogEntry{log.BaseURL, index})
+		entries, seen[entry.LogKeyID()] = append(entries, LogEntry{log.BaseURL, index}), true
 	}
-	return out
+	return entries, len(seen)
+}
+
+// trustedAt says whether one of the times that somebody trusted has told lies in the span of the log's key. With no such time it can't be known.
+func trustedAt(log *root.TransparencyLog, times []Timestamp) bool {
+	told := false
+	for _, t := range times {
+		if t.Source == SourceClock {
+			continue
+		}
+		told = true
+		if (Validity{&log.ValidityPeriodStart, optionalTime(log.ValidityPeriodEnd)}).Contains(t.Time) {
+			return true
+		}
+	}
+	return !told
+}
+
+func optionalTime(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
 }
 
 // claims are Fulcio's extensions (https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md) under their JSON names.
