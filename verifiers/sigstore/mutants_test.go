@@ -57,7 +57,7 @@ func noMutantPasses(t *testing.T, v *Verifier, data []byte) {
 }
 
 // fields tries each member of the document without it, empty, and with its first and last decoded bytes changed, and each list without its
-// first element and with it doubled.
+// first element and with it doubled. JSON that stands in a member as base64 is gone into in the same way.
 func fields(t *testing.T, data []byte, try func(string, []byte)) {
 	t.Helper()
 	var document any
@@ -101,6 +101,9 @@ func fields(t *testing.T, data []byte, try func(string, []byte)) {
 					changed := append([]byte(nil), raw...)
 					changed[at] ^= 0x80
 					with(fmt.Sprintf("with byte %d changed", at), base64.StdEncoding.EncodeToString(changed))
+				}
+				if json.Valid(raw) {
+					fields(t, raw, func(what string, inner []byte) { with("with "+what, base64.StdEncoding.EncodeToString(inner)) }) // log entries, statements
 				}
 				with("shortened", base64.StdEncoding.EncodeToString(raw[:len(raw)-1]))
 				with("lengthened", base64.StdEncoding.EncodeToString(append(raw, 0)))
