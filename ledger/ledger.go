@@ -107,15 +107,16 @@ func NewStream(key receipt.StreamKey) *Stream { return &Stream{Key: key, ID: key
 
 // A Ledger is one log. Its methods may be called from many goroutines.
 type Ledger struct {
-	cfg   Config
-	store store.Store
-	raw   bool // the entries are raw leaves
-	ids   *identifier
-	log   *slog.Logger
-	tiles *tileCache
-	keys  *keyFilter
-	queue queue
-	clock *clockGuard
+	cfg     Config
+	store   store.Store
+	raw     bool // the entries are raw leaves
+	replica bool // see replica.go
+	ids     *identifier
+	log     *slog.Logger
+	tiles   *tileCache
+	keys    *keyFilter
+	queue   queue
+	clock   *clockGuard
 
 	published atomic.Pointer[Published] // swapped by the sequencer only
 	failure   atomic.Pointer[error]     // set once, when a commit failed
@@ -255,6 +256,9 @@ func (l *Ledger) Append(ctx context.Context, drafts []Draft) ([]Result, error) {
 func (l *Ledger) mayAppend() error {
 	if f := l.failure.Load(); f != nil {
 		return *f
+	}
+	if l.replica {
+		return ErrReplica
 	}
 	if l.raw {
 		return errRaw
@@ -608,6 +612,9 @@ func (l *Ledger) checkSpaceFor(bytes uint64) error {
 func (l *Ledger) Ready() error {
 	if f := l.failure.Load(); f != nil {
 		return *f
+	}
+	if l.replica {
+		return ErrReplica
 	}
 	if l.queue.isClosed() {
 		return ErrClosed

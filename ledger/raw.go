@@ -33,6 +33,9 @@ func (l *Ledger) AppendLeaf(ctx context.Context, data []byte) (*LeafResult, erro
 	if f := l.failure.Load(); f != nil {
 		return nil, *f
 	}
+	if l.replica {
+		return nil, ErrReplica
+	}
 	if !l.raw {
 		return nil, errNotRaw
 	}

@@ -33,10 +33,10 @@ func (l *Ledger) entryAt(ctx context.Context, p *Published, s *Stream, index uin
 		return nil, fmt.Errorf("index: %d is %w, which has %d entries", index, ErrOutOfRange, p.Size)
 	}
 	sk, err := l.store.Skeletons(ctx, index, index+1)
-	if err != nil {
+	if err != nil && !(l.replica && errors.Is(err, store.ErrNotFound)) { // a replica has the records of some streams only
 		return nil, fmt.Errorf("entry %d: %w", index, err)
 	}
-	if sk[0].StreamID != s.ID {
+	if err != nil || sk[0].StreamID != s.ID {
 		return nil, fmt.Errorf("index: %w as %d in this tenant's stream", ErrNotFound, index)
 	}
 	e := &Entry{Index: index, Skeleton: sk[0]}

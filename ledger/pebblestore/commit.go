@@ -45,7 +45,7 @@ func (s *Store) commit(c *store.Commit) error {
 	if err := c.CheckKind(s.raw); err != nil {
 		return err
 	}
-	if err := store.CheckErasures(c.Erase, c.From, s.raw); err != nil {
+	if err := store.CheckErasures(c.Erase, c.From); err != nil {
 		return err
 	}
 	size, err := batchSize(c)
@@ -179,24 +179,29 @@ func putRun(b *pebble.Batch, first uint64, entries []store.Entry) {
 	putSkeletonRun(op.Value, entries, streams)
 
 	for i := range entries {
-		p := &entries[i].Payload
-		if l := entries[i].Large; l != nil {
-			op = b.SetDeferred(indexKeySize, largeRowSize)
-			putIndexKey(op.Key, largeSpace, first+uint64(i))
-			putLargeRow(op.Value, p.Salt, l)
-			continue
-		}
-		op = b.SetDeferred(indexKeySize, receipt.HashSize+len(p.Content))
-		putIndexKey(op.Key, payloadSpace, first+uint64(i))
-		copy(op.Value, p.Salt[:])
-		copy(op.Value[receipt.HashSize:], p.Content)
+		putPayload(b, first+uint64(i), &entries[i])
 	}
+}
+
+func putPayload(b *pebble.Batch, index uint64, e *store.Entry) {
+	p := &e.Payload
+	if e.Large != nil {
+		op := b.SetDeferred(indexKeySize, largeRowSize)
+		putIndexKey(op.Key, largeSpace, index)
+		putLargeRow(op.Value, p.Salt, e.Large)
+		return
+	}
+	op := b.SetDeferred(indexKeySize, receipt.HashSize+len(p.Content))
+	putIndexKey(op.Key, payloadSpace, index)
+	copy(op.Value, p.Salt[:])
+	copy(op.Value[receipt.HashSize:], p.Content)
 }
 
 func putRawRun(b *pebble.Batch, first uint64, entries []store.Entry) {
 	op := b.SetDeferred(indexKeySize, leafRunSize(entries))
 	putIndexKey(op.Key, leafSpace, first)
 	putLeafRun(op.Value, entries)
+	putRecords(b, first, entries)
 }
 
 func distinctStreams(table *[maxRun]receipt.Hash, entries []store.Entry) []receipt.Hash {

@@ -36,7 +36,7 @@ func (s *Store) Erase(ctx context.Context, erasures []store.Erasure) error {
 	if s.failed {
 		return errFailed
 	}
-	if err := store.CheckErasures(erasures, s.head.size, s.raw); err != nil {
+	if err := store.CheckErasures(erasures, s.head.size); err != nil {
 		return err
 	}
 	b := s.db.NewBatch()

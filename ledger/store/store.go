@@ -48,7 +48,8 @@ type Store interface {
 	// Tile returns the 256 hashes of a full tile that a commit wrote, or ErrNotFound.
 	Tile(ctx context.Context, level uint8, index uint64) ([]receipt.Hash, error)
 
-	// Skeletons returns the skeletons of the entries from ≤ index < to in order, or ErrNotFound if one of them is missing, as in a raw log all are.
+	// Skeletons returns the skeletons of the entries from ≤ index < to in order, or ErrNotFound if one of them is missing, as in a raw log all
+	// are but those that a commit gave with their leaves.
 	Skeletons(ctx context.Context, from, to uint64) ([]receipt.Skeleton, error)
 
 	// Leaves returns the data of the raw leaves from ≤ index < to in order, or ErrNotFound if one of them is missing, as all are in a log that
@@ -149,7 +150,8 @@ type Erasure struct {
 }
 
 // An Entry is what is kept of one entry: for ever, and until erased. Of one in a raw log that is Leaf, and of the last one of a commit the
-// Skeleton's Time; all else is not set.
+// Skeleton's Time; all else is set only in a replica, which keeps the records of some streams beside the leaves of all: those of an entry whose
+// Skeleton has a StreamID. In such a record a salt of zeros says that the opening was erased.
 type Entry struct {
 	Skeleton receipt.Skeleton
 	Header   receipt.HeaderOpening
@@ -196,17 +198,17 @@ func (c *Commit) CheckKind(raw bool) error {
 }
 
 // CheckErasures returns an error unless the erasures can be made in a log of that size.
-func CheckErasures(erasures []Erasure, size uint64, raw bool) error {
+func CheckErasures(erasures []Erasure, size uint64) error {
 	for i := range erasures {
-		switch {
-		case raw:
-			return errors.New("a raw log has nothing that can be erased")
-		case erasures[i].Index >= size:
+		if erasures[i].Index >= size {
 			return fmt.Errorf("erasure of entry %d: the log has %d entries before the commit", erasures[i].Index, size)
 		}
 	}
 	return nil
 }
+
+// IsRecord says whether an entry of a raw log has more than its leaf.
+func (e *Entry) IsRecord() bool { return e.Skeleton.StreamID != receipt.Hash{} }
 
 // A Tile is a full tile of the Merkle tree, as C2SP tlog-tiles defines level and index.
 type Tile struct {

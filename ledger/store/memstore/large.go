@@ -98,7 +98,7 @@ func (s *Store) OpenPayload(ctx context.Context, index uint64) (*store.PayloadRe
 	defer s.reads.Done()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if index >= uint64(len(s.t.payloads)) {
+	if index >= uint64(len(s.t.payloads)) || s.raw && s.t.noRecord(index, index+1) {
 		return nil, fmt.Errorf("payload %d: %w", index, store.ErrNotFound)
 	}
 	p := s.t.payloads[index]
@@ -119,7 +119,7 @@ func (s *Store) Erase(ctx context.Context, erasures []store.Erasure) error {
 	s.mu.RLock()
 	size := s.t.size
 	s.mu.RUnlock()
-	if err := store.CheckErasures(erasures, size, s.raw); err != nil {
+	if err := store.CheckErasures(erasures, size); err != nil {
 		return err
 	}
 	kept := cloneErasures(erasures)

@@ -107,7 +107,7 @@ func (s *Store) Commit(ctx context.Context, c *store.Commit) error {
 	if err := c.CheckKind(s.raw); err != nil {
 		return err
 	}
-	if err := store.CheckErasures(c.Erase, c.From, s.raw); err != nil {
+	if err := store.CheckErasures(c.Erase, c.From); err != nil {
 		return err
 	}
 	kept := clone(c)
@@ -216,7 +216,7 @@ func (s *Store) Skeletons(ctx context.Context, from, to uint64) ([]receipt.Skele
 	if from >= to {
 		return nil, nil
 	}
-	if to > uint64(len(s.t.skeletons)) {
+	if to > uint64(len(s.t.skeletons)) || s.raw && s.t.noRecord(from, to) {
 		return nil, fmt.Errorf("skeletons %d to %d: %w", from, to, store.ErrNotFound)
 	}
 	return slices.Clone(s.t.skeletons[from:to]), nil
@@ -251,7 +251,7 @@ func (s *Store) Header(ctx context.Context, index uint64) (*receipt.HeaderOpenin
 	defer s.reads.Done()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if index >= uint64(len(s.t.headers)) {
+	if index >= uint64(len(s.t.headers)) || s.raw && s.t.noRecord(index, index+1) {
 		return nil, fmt.Errorf("header %d: %w", index, store.ErrNotFound)
 	}
 	return cloneHeader(s.t.headers[index]), nil
@@ -265,7 +265,7 @@ func (s *Store) Payload(ctx context.Context, index uint64) (*receipt.PayloadOpen
 	defer s.reads.Done()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if index >= uint64(len(s.t.payloads)) {
+	if index >= uint64(len(s.t.payloads)) || s.raw && s.t.noRecord(index, index+1) {
 		return nil, fmt.Errorf("payload %d: %w", index, store.ErrNotFound)
 	}
 	p := clonePayload(s.t.payloads[index])

@@ -54,6 +54,7 @@ func (t *tables) commit(c *store.Commit, raw bool) {
 	for i := range c.Entries {
 		if raw {
 			t.leaves = append(t.leaves, c.Entries[i].Leaf)
+			t.record(&c.Entries[i])
 			continue
 		}
 		t.skeletons = append(t.skeletons, c.Entries[i].Skeleton)
@@ -70,6 +71,27 @@ func (t *tables) commit(c *store.Commit, raw bool) {
 		t.checkpoints = putBySize(t.checkpoints, *c.Checkpoint)
 	}
 	t.project(c.Keys, c.Postings, c.Heads)
+}
+
+// record keeps what an entry of a raw log has beside its leaf, or that it has nothing.
+func (t *tables) record(e *store.Entry) {
+	var header *receipt.HeaderOpening
+	var payload *receipt.PayloadOpening
+	if e.Header.Salt != (receipt.Salt{}) {
+		header = &e.Header
+	}
+	if e.Payload.Salt != (receipt.Salt{}) {
+		payload = &e.Payload
+	}
+	if e.Large != nil {
+		t.large[uint64(len(t.payloads))] = true
+	}
+	t.skeletons, t.headers, t.payloads = append(t.skeletons, e.Skeleton), append(t.headers, header), append(t.payloads, payload)
+}
+
+// noRecord says whether one of the entries of a raw log has nothing but its leaf.
+func (t *tables) noRecord(from, to uint64) bool {
+	return slices.ContainsFunc(t.skeletons[from:to], func(s receipt.Skeleton) bool { return s.StreamID == receipt.Hash{} })
 }
 
 func putBySize(list []store.Checkpoint, c store.Checkpoint) []store.Checkpoint {

@@ -21,6 +21,7 @@ func RunRaw(t *testing.T, newDisk func(t *testing.T) Disk) {
 		{"Sizes", testRawSizes},
 		{"Ranges", testLeafRanges},
 		{"Kinds", testKinds},
+		{"Records", testRecords},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, newDisk(t)) })
 	}

@@ -1,0 +1,214 @@
+// Package delta reads and writes delta files: what a log has grown by, and the records of some of its streams, in one signed file that goes to a
+// machine without a network. The format is docs/spec/delta.md.
+//
+// It knows the file and its frames. What they must say about a log is checked by whoever has the log: package ledger.
+package delta
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/go-json-experiment/json"
+
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+var (
+	// ErrDamaged says that the file is not what its signer wrote: cut off, changed, or signed by another key.
+	ErrDamaged = errors.New("the delta is damaged")
+	// ErrFormat says that the file is what its signer wrote, and is not a delta as the specification has it.
+	ErrFormat = errors.New("not a delta of this format")
+)
+
+const (
+	preamble  = "muniment.dev/delta/v1\n"
+	blockMark = 0x01
+	endMark   = 0x02
+
+	maxRaw     = 1 << 20
+	maxStored  = maxRaw + 64<<10
+	maxNote    = 1 << 16
+	maxFrame   = maxRaw + 64<<10
+	maxStreams = 1 << 16
+	maxProof   = 64
+
+	// PartSize is the largest part of a payload.
+	PartSize = 512 << 10
+
+	blockHead = 1 + 4 + 4 + receipt.HashSize
+	frameHead = 1 + 4
+)
+
+// The types of frames.
+const (
+	headerFrame      = 'H'
+	checkpointFrame  = 'C'
+	consistencyFrame = 'K'
+	bundleFrame      = 'B'
+	recordFrame      = 'R'
+	partFrame        = 'P'
+	endFrame         = 'Z'
+)
+
+// A Header says what is in a delta.
+type Header struct {
+	Origin  string   `json:"origin"`
+	From    uint64   `json:"from"` // size of the log that the delta continues
+	To      uint64   `json:"to"`   // size that it brings the log to
+	Streams []Stream `json:"streams"`
+}
+
+// A Stream is one whose records are in the delta: those with First ≤ seq < End.
+type Stream struct {
+	ID    receipt.Hash
+	First uint64
+	End   uint64
+}
+
+type streamJSON struct {
+	ID    string `json:"id"`
+	First uint64 `json:"first"`
+	End   uint64 `json:"end"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (s Stream) MarshalJSON() ([]byte, error) {
+	return json.Marshal(streamJSON{s.ID.String(), s.First, s.End})
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *Stream) UnmarshalJSON(data []byte) error {
+	var v streamJSON
+	if err := json.Unmarshal(data, &v, json.RejectUnknownMembers(true)); err != nil {
+		return err
+	}
+	id, err := receipt.ParseHash(v.ID)
+	if err != nil {
+		return fmt.Errorf("id: %w", err)
+	}
+	*s = Stream{id, v.First, v.End}
+	return nil
+}
+
+func (h *Header) check() error {
+	if h.Origin == "" || h.From >= h.To || h.To > 1<<53-1 {
+		return fmt.Errorf("origin %q, from %d to %d", h.Origin, h.From, h.To)
+	}
+	if len(h.Streams) > maxStreams {
+		return fmt.Errorf("%d streams, more than %d", len(h.Streams), maxStreams)
+	}
+	seen := map[receipt.Hash]bool{}
+	for i, s := range h.Streams {
+		if s.First > s.End || s.End-s.First > h.To-h.From || seen[s.ID] {
+			return fmt.Errorf("streams[%d]: %s, %d to %d", i, s.ID, s.First, s.End)
+		}
+		seen[s.ID] = true
+	}
+	return nil
+}
+
+// A Record is the opening of an entry, without its tag, which is in the leaf.
+type Record struct {
+	Index      uint64
+	LinkSalt   receipt.Salt
+	StreamID   receipt.Hash
+	Seq        uint64
+	Prev       receipt.Hash
+	Time       uint64 // Unix milliseconds
+	HeaderHash receipt.Hash
+
+	Header  *receipt.HeaderOpening // nil: erased
+	Payload *Payload               // nil: erased
+}
+
+// A Payload is what a record says of the payload in the parts after it.
+type Payload struct {
+	Salt receipt.Salt
+	Size uint64 // bytes
+}
+
+const (
+	hasHeader  = 1
+	hasPayload = 2
+)
+
+func (r *Record) append(b []byte) []byte {
+	b = binary.BigEndian.AppendUint64(b, r.Index)
+	var flags byte
+	if r.Header != nil {
+		flags |= hasHeader
+	}
+	if r.Payload != nil {
+		flags |= hasPayload
+	}
+	b = append(b, flags)
+	b = append(b, r.LinkSalt[:]...)
+	b = append(b, r.StreamID[:]...)
+	b = binary.BigEndian.AppendUint64(b, r.Seq)
+	b = append(b, r.Prev[:]...)
+	b = binary.BigEndian.AppendUint64(b, r.Time)
+	b = append(b, r.HeaderHash[:]...)
+	if r.Header != nil {
+		b = append(b, r.Header.Salt[:]...)
+		b = binary.BigEndian.AppendUint32(b, uint32(len(r.Header.Content)))
+		b = append(b, r.Header.Content...)
+	}
+	if r.Payload != nil {
+		b = append(b, r.Payload.Salt[:]...)
+		b = binary.BigEndian.AppendUint64(b, r.Payload.Size)
+	}
+	return b
+}
+
+// parseRecord reads the body of a record. The header's content uses the memory of b.
+func parseRecord(b []byte) (*Record, error) {
+	const fixed = 8 + 1 + 4*receipt.HashSize + 2*8
+	if len(b) < fixed {
+		return nil, fmt.Errorf("a record of %d bytes", len(b))
+	}
+	r := &Record{Index: binary.BigEndian.Uint64(b)}
+	flags := b[8]
+	b = b[9:]
+	b = b[copy(r.LinkSalt[:], b):]
+	b = b[copy(r.StreamID[:], b):]
+	r.Seq, b = binary.BigEndian.Uint64(b), b[8:]
+	b = b[copy(r.Prev[:], b):]
+	r.Time, b = binary.BigEndian.Uint64(b), b[8:]
+	b = b[copy(r.HeaderHash[:], b):]
+	bad := fmt.Errorf("the record of entry %d is malformed", r.Index)
+	if flags > hasHeader|hasPayload || flags == hasPayload {
+		return nil, bad
+	}
+	if flags&hasHeader != 0 {
+		if len(b) < receipt.HashSize+4 {
+			return nil, bad
+		}
+		r.Header = &receipt.HeaderOpening{Salt: receipt.Salt(b[:receipt.HashSize])}
+		n := binary.BigEndian.Uint32(b[receipt.HashSize:])
+		b = b[receipt.HashSize+4:]
+		if uint64(n) > uint64(len(b)) {
+			return nil, bad
+		}
+		r.Header.Content, b = b[:n:n], b[n:]
+	}
+	if flags&hasPayload != 0 {
+		if len(b) < receipt.HashSize+8 {
+			return nil, bad
+		}
+		r.Payload = &Payload{receipt.Salt(b[:receipt.HashSize]), binary.BigEndian.Uint64(b[receipt.HashSize:])}
+		b = b[receipt.HashSize+8:]
+	}
+	if len(b) > 0 {
+		return nil, bad
+	}
+	return r, nil
+}
+
+// noteText is what the log signs.
+func noteText(h *Header, length uint64, digest [receipt.HashSize]byte) string {
+	return preamble + h.Origin + "\n" + strconv.FormatUint(h.From, 10) + " " + strconv.FormatUint(h.To, 10) + "\n" +
+		strconv.FormatUint(length, 10) + "\n" + base64.StdEncoding.EncodeToString(digest[:]) + "\n"
+}

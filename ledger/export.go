@@ -1,0 +1,137 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"muniment.dev/muniment/ledger/delta"
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+)
+
+// ErrNothingNew says that a delta would be empty.
+var ErrNothingNew = errors.New("the log has not grown since")
+
+// Export writes a delta: what the log has grown by since it had a size, with the records of the streams. It is signed with the log's key. Memory does not grow with
+// the delta. progress may be nil. Errors: ErrOutOfRange, ErrNothingNew, ErrReplica.
+func (l *Ledger) Export(ctx context.Context, w io.Writer, since uint64, streams []*Stream, progress func(done, total uint64)) error {
+	if l.replica {
+		return ErrReplica
+	}
+	p := l.Published()
+	switch {
+	case since > p.Size:
+		return fmt.Errorf("since: %d is %w, which has %d entries", since, ErrOutOfRange, p.Size)
+	case since == p.Size:
+		return fmt.Errorf("since: %w size %d", ErrNothingNew, since)
+	}
+	proof, err := p.ConsistencyProof(ctx, since, p.Size)
+	if err != nil {
+		return err
+	}
+	h := delta.Header{Origin: l.Origin(), From: since, To: p.Size}
+	wanted := map[receipt.Hash]bool{}
+	for _, s := range streams {
+		first, _, err := streamEnd(ctx, l.store, s.ID, since)
+		if err != nil {
+			return err
+		}
+		end, _, err := streamEnd(ctx, l.store, s.ID, p.Size)
+		if err != nil {
+			return err
+		}
+		wanted[s.ID] = true
+		h.Streams = append(h.Streams, delta.Stream{ID: s.ID, First: first, End: end})
+	}
+	d, err := delta.NewWriter(w, h, p.Checkpoint, proof)
+	if err != nil {
+		return err
+	}
+	for from := since; from < p.Size; {
+		to := min((from|(store.TileWidth-1))+1, p.Size)
+		if err := l.exportBundle(ctx, d, from, to, wanted); err != nil {
+			return err
+		}
+		from = to
+		if progress != nil {
+			progress(from-since, p.Size-since)
+		}
+	}
+	return d.Close(func(text string) ([]byte, error) { return note.Sign(&note.Note{Text: text}, l.cfg.Signer) })
+}
+
+// streamEnd returns how many entries of the stream are in the tree of a size, and the leaf hash of the last.
+func streamEnd(ctx context.Context, s store.Store, id receipt.Hash, size uint64) (next uint64, last receipt.Hash, err error) {
+	if size == 0 {
+		return 0, last, nil
+	}
+	list, err := s.Postings(ctx, streamTerm(id))
+	if err != nil {
+		return 0, last, err
+	}
+	defer list.Close()
+	index, ok, err := list.SeekLE(size - 1)
+	if err != nil || !ok {
+		return 0, last, err
+	}
+	sk, err := s.Skeletons(ctx, index, index+1)
+	if err != nil {
+		return 0, last, fmt.Errorf("entry %d: %w", index, err)
+	}
+	return sk[0].Seq + 1, sk[0].LeafHash(), nil
+}
+
+// exportBundle writes the leaves of the entries from ≤ index < to, and the records of those that are wanted.
+func (l *Ledger) exportBundle(ctx context.Context, d *delta.Writer, from, to uint64, wanted map[receipt.Hash]bool) error {
+	if l.raw {
+		leaves, err := l.store.Leaves(ctx, from, to)
+		if err != nil {
+			return err
+		}
+		return d.Bundle(from, leaves)
+	}
+	sk, err := l.store.Skeletons(ctx, from, to)
+	if err != nil {
+		return err
+	}
+	leaves := make([][]byte, len(sk))
+	for i := range sk {
+		data := sk[i].LeafData()
+		leaves[i] = data[:]
+	}
+	if err := d.Bundle(from, leaves); err != nil {
+		return err
+	}
+	for i := range sk {
+		if wanted[sk[i].StreamID] {
+			if err := l.exportRecord(ctx, d, from+uint64(i), &sk[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+func (l *Ledger) exportRecord(ctx context.Context, d *delta.Writer, index uint64, sk *receipt.Skeleton) error {
+	r := &delta.Record{Index: index, LinkSalt: sk.LinkSalt, StreamID: sk.StreamID, Seq: sk.Seq, Prev: sk.Prev, Time: sk.Time, HeaderHash: sk.HeaderHash}
+	var err error
+	if r.Header, err = l.store.Header(ctx, index); err != nil {
+		return fmt.Errorf("header of entry %d: %w", index, err)
+	}
+	if r.Header == nil {
+		return d.Record(r, nil)
+	}
+	payload, err := l.store.OpenPayload(ctx, index)
+	if err != nil {
+		return fmt.Errorf("payload of entry %d: %w", index, err)
+	}
+	if payload == nil {
+		return d.Record(r, nil)
+	}
+	r.Payload = &delta.Payload{Salt: payload.Salt, Size: payload.Size}
+	return errors.Join(d.Record(r, payload), payload.Close())
+}

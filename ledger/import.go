@@ -1,0 +1,482 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"muniment.dev/muniment/ledger/delta"
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+)
+
+var (
+	// ErrGap says that a delta begins after the replica's end.
+	ErrGap = errors.New("a delta is missing before this one")
+	// ErrReplay says that a delta brings what the replica has.
+	ErrReplay = errors.New("the delta was imported before")
+	// ErrForked says that a delta continues another history than the replica's. The error is a *Fork.
+	ErrForked = errors.New("the log is forked")
+	// ErrDelta says that a delta does not hold what its checkpoint and its header say.
+	ErrDelta = errors.New("the delta does not verify")
+)
+
+// A Fork is two checkpoints that the log has signed and that can't both be true.
+type Fork struct {
+	Kept    []byte // signed note; the replica's
+	Offered []byte // the delta's
+	cause   error
+}
+
+func (f *Fork) Error() string {
+	return fmt.Sprintf("%v: the delta's checkpoint does not continue the one of this replica (%v); keep the file: both are signed by the log, and show it to others", ErrForked, f.cause)
+}
+
+// Unwrap returns ErrForked.
+func (f *Fork) Unwrap() error { return ErrForked }
+
+// ImportOptions say how to import a delta.
+type ImportOptions struct {
+	Policy       *receipt.Policy
+	Streams      []*Stream // those whose keys are known: their completeness is checked
+	ReserveBytes uint64    // nothing is written when less is free on the disk
+	// Progress is called with the bytes read in the first reading of the file; nil: it isn't.
+	Progress func(done, total uint64)
+}
+
+// An ImportReport says what a delta brought.
+type ImportReport struct {
+	Origin       string       `json:"origin"`
+	From         uint64       `json:"from"`
+	To           uint64       `json:"to"`
+	Root         receipt.Hash `json:"-"`
+	Records      uint64       `json:"records"`
+	PayloadBytes uint64       `json:"payloadBytes"`
+	Streams      int          `json:"streams"`
+	Resumed      uint64       `json:"resumed"` // entries that an interrupted import had written before
+	Digest       receipt.Hash `json:"-"`
+}
+
+// Import brings a replica's store forward by a delta. Everything is verified, by docs/spec/delta.md section 4, before the first write, and the new size is published by the
+// last one: after an interruption the replica is as it was, and the same import goes on where it was. Memory grows with the file by 32 bytes for each MiB.
+//
+// Errors: ErrDamaged and ErrFormat of package delta, ErrGap, ErrReplay, ErrForked, ErrDelta; ErrDiskFull.
+func Import(ctx context.Context, s store.Store, file io.ReaderAt, size int64, o ImportOptions) (*ImportReport, error) {
+	im := &importer{store: s, o: o}
+	var err error
+	if im.state, err = s.Load(ctx); err != nil {
+		return nil, err
+	}
+	if !im.state.Raw {
+		return nil, errors.New("a delta is imported into a replica, and this is a log's own store")
+	}
+	if im.kept, im.from, err = lastCheckpoint(ctx, s); err != nil {
+		return nil, err
+	}
+	f, err := delta.Check(file, size, o.Policy.LogKey(), o.Progress)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		for _, w := range im.large { // those that no commit has taken
+			w.Discard()
+		}
+	}()
+	report := &ImportReport{Resumed: im.state.Size - im.from, Digest: f.Digest}
+	for _, write := range []bool{false, true} {
+		if err := im.read(ctx, f, write, report); err != nil {
+			return nil, err
+		}
+	}
+	return report, nil
+}
+
+// An importer is one import. What is below the line belongs to one reading of the file.
+type importer struct {
+	store store.Store
+	o     ImportOptions
+	state *store.State // size may be beyond from: what an interrupted import has written
+	kept  []byte       // the replica's checkpoint
+	from  uint64       // and its size
+
+	write   bool
+	r       *delta.Reader
+	tree    *tree
+	streams map[receipt.Hash]*importedStream
+	tags    map[receipt.Hash]*importedStream // by the tag of its next entry, of those whose key is known
+
+	commit *store.Commit // what is to be written next; nil: nothing
+	bytes  int
+	large  []store.PayloadWriter // of the commit
+}
+
+// An importedStream is how far one stream has come.
+type importedStream struct {
+	id        receipt.Hash
+	next, end uint64
+	last      receipt.Hash // leaf hash of the entry before next
+
+	tagger *tagger // nil if the key is not known
+	seen   uint64  // sequence number of the tag that is looked for
+}
+
+var importEntries = 4096 // of one commit; a variable for tests
+
+const (
+	importBytes = 16 << 20 // of one commit
+	importLarge = 1 << 20  // payloads that are larger don't go through memory
+)
+
+// read goes through the delta once: it checks everything, and if write is set, it writes.
+func (im *importer) read(ctx context.Context, f *delta.File, write bool, report *ImportReport) error {
+	r, err := f.Open()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	im.r, im.write, im.commit, im.bytes = r, write, nil, 0
+	head, err := im.checkPlace()
+	if err != nil {
+		return err
+	}
+	if im.tree, err = loadTree(ctx, im.store, &store.State{Raw: true, Size: im.from}, newTileCache(im.store, 256)); err != nil {
+		return fmt.Errorf("load the tree: %w", err)
+	}
+	if err := im.openStreams(ctx); err != nil {
+		return err
+	}
+	*report = ImportReport{Origin: r.Header.Origin, From: im.from, To: head.Size, Root: head.Root, Streams: len(r.Header.Streams), Resumed: report.Resumed, Digest: report.Digest}
+	for {
+		b, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if err := im.bundle(ctx, b, report); err != nil {
+			return err
+		}
+	}
+	if root := im.tree.root(); root != head.Root {
+		return fmt.Errorf("%w: its leaves give the root %s, its checkpoint has %s", ErrDelta, root.Base64(), head.Root.Base64())
+	}
+	for _, s := range im.streams {
+		if s.next != s.end {
+			return fmt.Errorf("%w: the stream %s should have the records up to %d, and those from %d on are not there", ErrDelta, s.id, s.end, s.next)
+		}
+		if s.tagger != nil && s.seen != s.end {
+			return fmt.Errorf("%w: the stream %s has %d entries in the log, and the delta says %d", ErrDelta, s.id, s.seen, s.end)
+		}
+	}
+	if write {
+		im.commit.Checkpoint = &store.Checkpoint{Size: head.Size, Signed: r.Checkpoint}
+		return im.flush(ctx)
+	}
+	return nil
+}
+
+// checkPlace checks that the delta is of the log, and continues what is here.
+func (im *importer) checkPlace() (receipt.Checkpoint, error) {
+	h, none := &im.r.Header, receipt.Checkpoint{}
+	if origin := im.o.Policy.Origin(); h.Origin != origin {
+		return none, fmt.Errorf("%w: it is of the log %q, the policy of %q", ErrDelta, h.Origin, origin)
+	}
+	switch {
+	case h.To <= im.from:
+		return none, fmt.Errorf("%w: it ends at size %d, and this replica has %d entries", ErrReplay, h.To, im.from)
+	case h.From < im.from:
+		return none, fmt.Errorf("%w in part: it begins at size %d, and this replica has %d entries; make one with: muniment export --since %d", ErrReplay, h.From, im.from, im.from)
+	case h.From > im.from:
+		return none, fmt.Errorf("%w: it begins at size %d, and this replica has %d entries; import the one between first, or make one with: muniment export --since %d", ErrGap, h.From, im.from, im.from)
+	case h.To < im.state.Size:
+		return none, fmt.Errorf("%w: the import of a larger one was interrupted; finish that first", ErrDelta)
+	}
+	head, _, err := im.o.Policy.VerifyCheckpoint(im.r.Checkpoint)
+	if err != nil {
+		return none, fmt.Errorf("%w: %w", ErrDelta, err)
+	}
+	if head.Size != h.To {
+		return none, fmt.Errorf("%w: its checkpoint is of size %d, its header says %d", ErrDelta, head.Size, h.To)
+	}
+	if im.from == 0 {
+		return head, nil
+	}
+	kept, err := receipt.ParseCheckpointUnverified(im.kept)
+	if err != nil {
+		return none, fmt.Errorf("the replica's checkpoint: %w", err)
+	}
+	if err := receipt.VerifyConsistency(kept.Size, head.Size, kept.Root, head.Root, im.r.Proof); err != nil {
+		return none, &Fork{Kept: im.kept, Offered: im.r.Checkpoint, cause: err}
+	}
+	return head, nil
+}
+
+// openStreams looks up where the replica's streams end.
+func (im *importer) openStreams(ctx context.Context) error {
+	im.streams, im.tags = map[receipt.Hash]*importedStream{}, map[receipt.Hash]*importedStream{}
+	for _, d := range im.r.Header.Streams {
+		s := &importedStream{id: d.ID, end: d.End}
+		var err error
+		if s.next, s.last, err = streamEnd(ctx, im.store, d.ID, im.from); err != nil {
+			return err
+		}
+		if s.next != d.First {
+			return fmt.Errorf("%w: its records of the stream %s begin at %d, and this replica has %d; make one that has them all, from size 0, for a new folder", ErrDelta, d.ID, d.First, s.next)
+		}
+		im.streams[d.ID] = s
+	}
+	for _, h := range im.state.Streams {
+		if im.streams[h.StreamID] == nil {
+			return fmt.Errorf("%w: this replica has the stream %s, and the delta has not; export it for that tenant, too", ErrDelta, h.StreamID)
+		}
+	}
+	for _, known := range im.o.Streams {
+		if s := im.streams[known.ID]; s != nil {
+			s.tagger, s.seen = newTagger(&known.Key), s.next
+			im.tags[s.tagger.tag(s.seen)] = s
+		}
+	}
+	return nil
+}
+
+// bundle takes in leaves and their records.
+func (im *importer) bundle(ctx context.Context, b *delta.Bundle, report *ImportReport) error {
+	owed := map[uint64]*importedStream{} // entries of which the key says that there must be a record
+	for i, leaf := range b.Leaves {
+		index := b.First + uint64(i)
+		if len(leaf) == 0 {
+			return fmt.Errorf("%w: the leaf of entry %d is empty", ErrDelta, index)
+		}
+		im.tree.append(receipt.LeafHash(leaf))
+		if len(leaf) != receipt.LeafSize {
+			continue
+		}
+		tag := receipt.Hash(leaf[1:])
+		if s := im.tags[tag]; s != nil {
+			if s.seen == s.end {
+				return fmt.Errorf("%w: entry %d of the log is entry %d of the stream %s, which the delta says ends before", ErrDelta, index, s.seen, s.id)
+			}
+			owed[index] = s
+			delete(im.tags, tag)
+			s.seen++
+			im.tags[s.tagger.tag(s.seen)] = s
+		}
+	}
+	entries := make([]store.Entry, len(b.Leaves))
+	for i := range entries {
+		entries[i].Leaf = b.Leaves[i]
+	}
+	var postings []store.PostingAt
+	for after := b.First; ; {
+		rec, err := im.r.Record()
+		if err != nil {
+			return err
+		}
+		if rec == nil {
+			break
+		}
+		at := rec.Index - b.First
+		if rec.Index < after || at >= uint64(len(b.Leaves)) {
+			return fmt.Errorf("%w: the record of entry %d is not in its place", ErrDelta, rec.Index)
+		}
+		after = rec.Index + 1
+		terms, err := im.record(ctx, rec, &entries[at])
+		if err != nil {
+			return err
+		}
+		delete(owed, rec.Index)
+		for _, t := range terms {
+			postings = append(postings, store.PostingAt{Term: t, Index: rec.Index})
+		}
+		report.Records++
+		if rec.Payload != nil {
+			report.PayloadBytes += rec.Payload.Size
+		}
+	}
+	for index, s := range owed {
+		return fmt.Errorf("%w: entry %d of the log is of the stream %s, and its record is not there", ErrDelta, index, s.id)
+	}
+	if !im.write {
+		im.tree.takeFull()
+		return nil
+	}
+	return im.put(ctx, b.First, entries, postings)
+}
+
+// record checks a record against its leaf, and fills in the entry.
+func (im *importer) record(ctx context.Context, rec *delta.Record, e *store.Entry) ([]store.Term, error) {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("%w: the record of entry %d: %s", ErrDelta, rec.Index, fmt.Sprintf(format, args...))
+	}
+	s := im.streams[rec.StreamID]
+	switch {
+	case s == nil:
+		return nil, bad("it is of the stream %s, which the header does not name", rec.StreamID)
+	case rec.Seq != s.next || s.next == s.end:
+		return nil, bad("it is entry %d of the stream %s, where %d of %d belongs", rec.Seq, rec.StreamID, s.next, s.end)
+	case rec.Prev != s.last:
+		return nil, bad("it does not follow the entry before it in the stream %s", rec.StreamID)
+	case len(e.Leaf) != receipt.LeafSize:
+		return nil, bad("its leaf has %d bytes", len(e.Leaf))
+	}
+	e.Skeleton = receipt.Skeleton{Tag: receipt.Hash(e.Leaf[1:]), LinkSalt: rec.LinkSalt, StreamID: rec.StreamID, Seq: rec.Seq, Prev: rec.Prev, Time: rec.Time, HeaderHash: rec.HeaderHash}
+	if data := e.Skeleton.LeafData(); !bytes.Equal(data[:], e.Leaf) {
+		return nil, bad("it does not open its leaf")
+	}
+	s.next, s.last = s.next+1, receipt.LeafHash(e.Leaf)
+	if rec.Header == nil {
+		return []store.Term{streamTerm(rec.StreamID)}, nil
+	}
+	if rec.Header.Salt == (receipt.Salt{}) || receipt.HeaderHash(rec.Header.Salt, rec.Header.Content) != rec.HeaderHash {
+		return nil, bad("its header is another")
+	}
+	h, err := receipt.ParseHeader(rec.Header.Content)
+	if err != nil {
+		return nil, bad("%v", err)
+	}
+	if h.Origin != im.r.Header.Origin {
+		return nil, bad("its header is of the log %q", h.Origin)
+	}
+	e.Header = *rec.Header
+	terms := headerTerms(rec.StreamID, h)
+	if rec.Payload == nil {
+		return terms, nil
+	}
+	if rec.Payload.Salt == (receipt.Salt{}) || rec.Payload.Size != h.Payload.Size {
+		return nil, bad("its payload has %d bytes, its header says %d", rec.Payload.Size, h.Payload.Size)
+	}
+	c, err := im.payload(ctx, rec, e)
+	if err != nil {
+		return nil, err
+	}
+	if c != h.Payload.Commitment {
+		return nil, bad("its payload is another")
+	}
+	return terms, nil
+}
+
+// payload reads the record's payload, and returns its commitment. A large one goes to the store at once, so that it need not fit into memory.
+func (im *importer) payload(ctx context.Context, rec *delta.Record, e *store.Entry) (sum receipt.Hash, err error) {
+	h := newCommitment(rec.Payload.Salt)
+	e.Payload.Salt = rec.Payload.Salt
+	keep := func([]byte) error { return nil }
+	switch {
+	case !im.write || rec.Index < im.state.Size:
+	case rec.Payload.Size <= importLarge:
+		e.Payload.Content = make([]byte, 0, rec.Payload.Size)
+		keep = func(part []byte) error {
+			e.Payload.Content = append(e.Payload.Content, part...)
+			return nil
+		}
+	default:
+		w, err := im.store.CreatePayload(ctx)
+		if err != nil {
+			return sum, err
+		}
+		im.large = append(im.large, w)
+		keep = func(part []byte) error {
+			_, err := w.Write(part)
+			return err
+		}
+		defer func() {
+			if err == nil {
+				var l store.LargePayload
+				l, err = w.Finish()
+				e.Large = &l
+			}
+		}()
+	}
+	err = im.r.Payload(rec, func(part []byte) error {
+		h.Write(part)
+		return keep(part)
+	})
+	return receipt.Hash(h.Sum(nil)), err
+}
+
+// newCommitment is receipt.Commitment for a payload that comes in parts.
+func newCommitment(salt receipt.Salt) hash.Hash {
+	h := sha256.New()
+	h.Write([]byte("muniment/payload/v1\n"))
+	h.Write(salt[:])
+	return h
+}
+
+// put adds entries to what is to be written next, less those that an interrupted import has written.
+func (im *importer) put(ctx context.Context, first uint64, entries []store.Entry, postings []store.PostingAt) error {
+	if there := im.state.Size; first < there {
+		n := min(there-first, uint64(len(entries)))
+		if err := im.compare(ctx, first, entries[:n]); err != nil {
+			return err
+		}
+		if n == uint64(len(entries)) {
+			im.tree.takeFull() // written with these
+			return nil
+		}
+		first, entries = first+n, entries[n:]
+		for len(postings) > 0 && postings[0].Index < first {
+			postings = postings[1:]
+		}
+	}
+	if im.commit == nil {
+		im.commit = &store.Commit{From: first}
+	}
+	c := im.commit
+	c.Entries, c.Postings = append(c.Entries, entries...), append(c.Postings, postings...)
+	for i := range entries {
+		im.bytes += len(entries[i].Leaf) + len(entries[i].Header.Content) + len(entries[i].Payload.Content)
+	}
+	if first+uint64(len(entries)) < im.r.Header.To && (len(c.Entries) >= importEntries || im.bytes >= importBytes) {
+		return im.flush(ctx)
+	}
+	return nil
+}
+
+// compare checks that what an interrupted import has written came from the same delta.
+func (im *importer) compare(ctx context.Context, first uint64, entries []store.Entry) error {
+	leaves, err := im.store.Leaves(ctx, first, first+uint64(len(entries)))
+	if err != nil {
+		return err
+	}
+	for i := range entries {
+		same := bytes.Equal(leaves[i], entries[i].Leaf)
+		if same && entries[i].IsRecord() {
+			_, err := im.store.Header(ctx, first+uint64(i))
+			same = !errors.Is(err, store.ErrNotFound)
+		}
+		if !same {
+			return fmt.Errorf("%w: an interrupted import of another one has written entry %d; finish that first", ErrDelta, first+uint64(i))
+		}
+	}
+	return nil
+}
+
+// flush writes what was put together.
+func (im *importer) flush(ctx context.Context) error {
+	c := im.commit
+	free, err := im.store.FreeBytes()
+	if err != nil {
+		return err
+	}
+	if free < im.o.ReserveBytes {
+		return fmt.Errorf("%w: %d MiB are free and %d MiB are kept in reserve; make room, and import the same file again: it goes on from entry %d", ErrDiskFull, free>>20, im.o.ReserveBytes>>20, c.From)
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("interrupted before entry %d; import the same file again to go on: %w", c.From, err)
+	}
+	c.Tiles, c.Root = im.tree.takeFull(), im.tree.root()
+	for _, s := range im.streams {
+		if s.next > 0 {
+			c.Heads = append(c.Heads, store.StreamHead{StreamID: s.id, Next: s.next, Last: s.last})
+		}
+	}
+	if err := im.store.Commit(ctx, c); err != nil {
+		return fmt.Errorf("import entries %d to %d: %w", c.From, c.From+uint64(len(c.Entries))-1, err)
+	}
+	im.commit, im.bytes, im.large = nil, 0, nil
+	return nil
+}

@@ -1,0 +1,78 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+)
+
+// A replica is a copy of a log on a machine that can't reach it: the leaves of all, and the records of some streams, as deltas brought them. Its
+// published state is that of the last delta which was imported to its end, with the checkpoint that the log has signed. It can't sign, so it takes no appends.
+
+// ErrReplica says that what was asked for can be done by the log only, not by a replica of it.
+var ErrReplica = errors.New("this is a read-only replica of the log; append to the log itself")
+
+// OpenReplica opens the published state of a replica. The checkpoint must satisfy the policy. A replica into which nothing was imported yet is an error.
+func OpenReplica(ctx context.Context, cfg Config, policy *receipt.Policy) (*Ledger, error) {
+	cfg.Signer = noSigner{policy.LogKey()}
+	cfg.setDefaults()
+	st, err := cfg.Store.Load(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load the replica: %w", err)
+	}
+	if !st.Raw {
+		return nil, errors.New("load the replica: the store is a log's own")
+	}
+	signed, size, err := lastCheckpoint(ctx, cfg.Store)
+	if err != nil {
+		return nil, fmt.Errorf("load the replica: %w", err)
+	}
+	if size == 0 {
+		return nil, errors.New("load the replica: no delta was imported to its end yet; do it with: muniment import FILE --data FOLDER")
+	}
+	head, _, err := policy.VerifyCheckpoint(signed)
+	if err != nil {
+		return nil, fmt.Errorf("load the replica: %w", err)
+	}
+	l := &Ledger{cfg: cfg, store: cfg.Store, raw: true, replica: true, log: cfg.Logger, done: make(chan struct{})}
+	l.queue.init(cfg)
+	close(l.done) // there is no sequencer
+	l.tiles = newTileCache(cfg.Store, cfg.TileCache)
+	if l.tree, err = loadTree(ctx, cfg.Store, &store.State{Raw: true, Size: size}, l.tiles); err != nil {
+		return nil, fmt.Errorf("load the tree: %w", err)
+	}
+	if root := l.tree.root(); root != head.Root {
+		return nil, fmt.Errorf("load the tree: the stored entries have the root %s, the checkpoint says %s: the store is damaged", root.Base64(), head.Root.Base64())
+	}
+	l.published.Store(&Published{Size: size, Root: head.Root, Checkpoint: signed, Superseded: make(chan struct{}), edges: l.tree.snapshot(), tiles: l.tiles, tail: receipt.NewProofTail(signed)})
+	return l, nil
+}
+
+// IsReplica says whether the ledger is a replica.
+func (l *Ledger) IsReplica() bool { return l.replica }
+
+// lastCheckpoint returns the latest checkpoint that is stored, and its size; 0 if there is none. A replica has one for each delta.
+func lastCheckpoint(ctx context.Context, s store.Store) (signed []byte, size uint64, err error) {
+	for {
+		cp, err := s.Checkpoint(ctx, size+1)
+		if errors.Is(err, store.ErrNotFound) {
+			return signed, size, nil
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		signed, size = cp.Signed, cp.Size
+	}
+}
+
+// noSigner has the name of a log and not its key.
+type noSigner struct{ key note.Verifier }
+
+func (s noSigner) Name() string                  { return s.key.Name() }
+func (s noSigner) KeyHash() uint32               { return s.key.KeyHash() }
+func (noSigner) Sign(msg []byte) ([]byte, error) { return nil, ErrReplica }
