@@ -19,6 +19,8 @@ type initCmd struct {
 	Origin string `help:"The log's name, for ever: a host name, or a URL without its scheme. Default: this machine's host name." placeholder:"HOST"`
 	Tenant string `help:"Name of the first tenant." default:"default"`
 
+	PostQuantum bool `help:"Also make an ML-DSA-44 cosigner key, and policy.pq for those who verify with it."`
+
 	RekorOrigin string `help:"Also make a log for Sigstore's clients, which 'serve --rekor-listen' serves: the host of its URL, without port. In a folder that is a log already, only this one is made." placeholder:"HOST"`
 	TSA         bool   `name:"tsa" help:"With --rekor-origin: also make a timestamp authority (RFC 3161) beside it."`
 }
@@ -69,7 +71,15 @@ func (c *initCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFiles(c.Dir, append(rekorFiles, []newFile{
+	extra := rekorFiles
+	if c.PostQuantum {
+		pq, err := postQuantumFiles(c.Origin)
+		if err != nil {
+			return err
+		}
+		extra = append(extra, pq...)
+	}
+	if err := writeFiles(c.Dir, append(extra, []newFile{
 		{keyFile, skey + "\n", 0o600},
 		{policyFile, receipt.FormatPolicy(vkey), 0o644},
 		{configFile, fmt.Sprintf(configTemplate, c.Origin) + tenant, 0o600}, // last: with it the folder is complete

@@ -52,6 +52,8 @@ type cli struct {
 	Init    initCmd    `cmd:"" group:"operate" help:"Make a data folder: configuration, log key, policy, a tenant with token and stream key."`
 	Serve   serveCmd   `cmd:"" group:"operate" help:"Run the server on a data folder."`
 	Tenant  tenantCmd  `cmd:"" group:"operate" help:"Add or list the tenants of a data folder."`
+	Policy  policyCmd  `cmd:"" group:"operate" help:"The log's policy: its witnesses, and post-quantum keys."`
+	Witness witnessCmd `cmd:"" group:"operate" help:"Run a witness: cosign the checkpoints of other logs."`
 	Reindex reindexCmd `cmd:"" group:"operate" help:"Rebuild search index and deduplication from the log, and compare."`
 
 	Append     appendCmd     `cmd:"" group:"evidence" help:"Record evidence and keep its receipts."`

@@ -20,7 +20,6 @@ import (
 )
 
 const (
-	requestTime   = 10 * time.Second
 	maxAnswer     = 64 << 10 // an ML-DSA-44 cosignature takes 3.3 KB
 	maxConflicts  = 3        // in a row, before the answer counts as wrong
 	sizeMediaType = "text/x.tlog.size"
@@ -28,17 +27,18 @@ const (
 
 // An endpoint is one witness: a URL and the keys that cosign there. It belongs to one goroutine, but for status.
 type endpoint struct {
-	name   string
-	url    string // with add-checkpoint
-	keys   []note.Verifier
-	known  uint64 // size of the tree that the witness has cosigned, as far as we know
-	client *http.Client
-	status status
+	name    string
+	url     string // with add-checkpoint
+	keys    []note.Verifier
+	known   uint64 // size of the tree that the witness has cosigned, as far as we know
+	client  *http.Client
+	timeout time.Duration // for one checkpoint
+	status  status
 }
 
 // cosign submits the checkpoint, which is signed, and returns the witness's verified signature lines.
 func (e *endpoint) cosign(ctx context.Context, s State, signed []byte) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	ctx, cancel := context.WithTimeout(ctx, e.timeout)
 	defer cancel()
 	for range maxConflicts {
 		proof, err := s.Prove(ctx, e.known)

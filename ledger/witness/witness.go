@@ -45,9 +45,10 @@ type Config struct {
 	Signers  []note.Signer     // cosigner keys of the log's own
 	Logger   *slog.Logger
 
-	RoundTime  time.Duration // how long a checkpoint may wait for a quorum while there is a newer one; 0: 10 s
-	MinBackoff time.Duration // first delay after a failure; 0: 500 ms
-	MaxBackoff time.Duration // longest; 0: a minute
+	RequestTime time.Duration // how long a witness may take for an answer; 0: 10 s
+	RoundTime   time.Duration // how long a checkpoint may wait for a quorum while there is a newer one; 0: 10 s
+	MinBackoff  time.Duration // first delay after a failure; 0: 500 ms
+	MaxBackoff  time.Duration // longest; 0: a minute
 }
 
 // Quorum returns a function that says whether a signed checkpoint meets all policies, or nil if the log's own signature by its Ed25519 key does.
@@ -105,6 +106,9 @@ type round struct {
 
 // New checks the configuration. A witness without URL can't be asked; that is an error if the quorum can't do without it.
 func New(cfg Config) (*Collector, error) {
+	if cfg.RequestTime == 0 {
+		cfg.RequestTime = 10 * time.Second
+	}
 	if cfg.RoundTime == 0 {
 		cfg.RoundTime = 10 * time.Second
 	}
@@ -135,7 +139,7 @@ func New(cfg Config) (*Collector, error) {
 				return nil, fmt.Errorf("policy %s: witness %s: another policy has this name for a witness at another URL", p.Name, w.Name)
 			}
 			if e == nil {
-				e = &endpoint{name: w.Name, url: url, client: client}
+				e = &endpoint{name: w.Name, url: url, client: client, timeout: cfg.RequestTime}
 				names[w.Name], urls[url] = e, e
 				c.endpoints = append(c.endpoints, e)
 			}

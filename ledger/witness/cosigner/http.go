@@ -1,0 +1,164 @@
+package cosigner
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+const (
+	maxRequest   = 32 << 10 // 63 hashes take 3 KB, an ML-DSA-44 signature as much
+	maxProofSize = 63
+)
+
+// A request is what add-checkpoint is called with.
+type request struct {
+	old    int64
+	proof  [][]byte
+	origin string
+	signed []byte
+}
+
+func parseRequest(body []byte) (*request, error) {
+	head, signed, ok := bytes.Cut(body, []byte("\n\n"))
+	if !ok {
+		return nil, fmt.Errorf("%w: no empty line before the checkpoint", errMalformed)
+	}
+	lines := strings.Split(string(head), "\n")
+	old, ok := strings.CutPrefix(lines[0], "old ")
+	n, err := strconv.ParseInt(old, 10, 64)
+	if !ok || err != nil || n < 0 || strconv.FormatInt(n, 10) != old {
+		return nil, fmt.Errorf("%w: the first line is not \"old\" and a size", errMalformed)
+	}
+	r := &request{old: n, signed: signed}
+	if len(lines)-1 > maxProofSize {
+		return nil, fmt.Errorf("%w: more than %d hashes", errMalformed, maxProofSize)
+	}
+	for _, line := range lines[1:] {
+		h, err := base64.StdEncoding.Strict().DecodeString(line)
+		if err != nil || len(h) != 32 {
+			return nil, fmt.Errorf("%w: a line of the proof is not base64 of 32 bytes", errMalformed)
+		}
+		r.proof = append(r.proof, h)
+	}
+	r.origin, _, _ = strings.Cut(string(signed), "\n")
+	return r, nil
+}
+
+// Handler returns the handler of everything that the witness serves: add-checkpoint, each log's latest cosigned checkpoint, /healthz, and /metrics for
+// callers on this machine.
+func (c *Cosigner) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /add-checkpoint", c.addCheckpoint)
+	mux.HandleFunc("GET /{id}/checkpoint", c.checkpoint)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.Handle("GET /metrics", local(promhttp.HandlerFor(c.stats.registry, promhttp.HandlerOpts{})))
+	return mux
+}
+
+func (c *Cosigner) addCheckpoint(w http.ResponseWriter, r *http.Request) {
+	code := c.answer(w, r)
+	c.stats.requests.WithLabelValues(strconv.Itoa(code)).Inc()
+}
+
+func (c *Cosigner) answer(w http.ResponseWriter, r *http.Request) int {
+	refuse := func(code int, err error) int {
+		http.Error(w, err.Error(), code)
+		return code
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+	var tooLong *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLong):
+		return refuse(http.StatusRequestEntityTooLarge, err)
+	case err != nil:
+		return refuse(http.StatusBadRequest, errMalformed)
+	}
+	req, err := parseRequest(body)
+	if err != nil {
+		return refuse(http.StatusBadRequest, err)
+	}
+	lines, err := c.add(req)
+	var known conflict
+	switch {
+	case err == nil:
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = w.Write(lines) // the log has gone; it may ask again
+		return http.StatusOK
+	case errors.As(err, &known):
+		w.Header().Set("Content-Type", "text/x.tlog.size")
+		w.WriteHeader(http.StatusConflict)
+		fmt.Fprintf(w, "%d\n", known.size)
+		return http.StatusConflict
+	case errors.Is(err, errMalformed):
+		return refuse(http.StatusBadRequest, err)
+	case errors.Is(err, errUnknownLog):
+		return refuse(http.StatusNotFound, err)
+	case errors.Is(err, errNotSigned):
+		return refuse(http.StatusForbidden, err)
+	case errors.Is(err, errInconsistent):
+		return refuse(http.StatusUnprocessableEntity, err)
+	}
+	c.cfg.Logger.Error("cosign", "log", req.origin, "err", err)
+	return refuse(http.StatusInternalServerError, errors.New("internal error"))
+}
+
+// checkpoint serves the latest cosigned checkpoint of a log, for monitors.
+func (c *Cosigner) checkpoint(w http.ResponseWriter, r *http.Request) {
+	l := c.byID[r.PathValue("id")]
+	if l == nil {
+		http.Error(w, errUnknownLog.Error(), http.StatusNotFound)
+		return
+	}
+	l.mu.Lock()
+	signed := l.signed
+	l.mu.Unlock()
+	if signed == nil {
+		http.Error(w, "no checkpoint of this log was cosigned yet", http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "max-age=1")
+	_, _ = w.Write(signed) // the client has gone
+}
+
+// local lets callers on this machine in, unless they speak for others.
+func local(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, _, _ := net.SplitHostPort(r.RemoteAddr)
+		ip := net.ParseIP(host)
+		if ip == nil || !ip.IsLoopback() || r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "" {
+			http.Error(w, "only for callers on this machine", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// stats are the witness's metrics.
+type stats struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	size     *prometheus.GaugeVec
+}
+
+func newStats() stats {
+	s := stats{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_cosigner_requests_total",
+			Help: "Calls of add-checkpoint by HTTP status."}, []string{"code"}),
+		size: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "muniment_cosigner_log_size",
+			Help: "Size of the latest cosigned checkpoint of the log."}, []string{"log"}),
+	}
+	s.registry.MustRegister(s.requests, s.size)
+	return s
+}
