@@ -1,6 +1,7 @@
 package sigstore
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
@@ -203,6 +204,69 @@ func TestManagedKey(t *testing.T) {
 	wantRefused(t, "certificate where a key is asked for", err, "not with a key")
 	_, err = keys(t, PublicGood(), Requirements{LogEntries: 2, Timestamps: None, SCTs: None}, k).Verify(b, nil)
 	wantRefused(t, "two log entries", err, "not enough verified log entries")
+}
+
+// An identity that is no e-mail address and no URI, at a private instance.
+func TestOtherName(t *testing.T) {
+	a, err := ArtifactDigest("sha256:bc103b4a84971ef6459b294a2b98568a2bfb72cded09d4acd1e16366a401f95b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := trusted(t, roots+"scaffolding.json")
+	got, err := certificates(t, root, ForCertificates).Verify(parsed(t, bundles+"othername.sigstore.json"), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (receipt.Signer{Identity: "foo!oidc.local", Issuer: "http://oidc.local:8080"}); got.Signer != want || got.TrustedRoot != root.Digest() {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// A key with a timestamp and no log.
+func TestTimestampOfAKey(t *testing.T) {
+	k, err := dsse.ParseKey("k", realFile(t, "pkg/testing/data/public-keys/public-key-validity.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := keys(t, trusted(t, roots+"public-key-validity.json"), Requirements{LogEntries: None, Timestamps: 1, SignedTimestamps: true, SCTs: None}, k)
+	a, err := ReadArtifact(strings.NewReader("test content"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := v.Verify(parsed(t, bundles+"public-key-validity.sigstore.json"), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Timestamps) != 1 || got.Timestamps[0].Source != SourceAuthority || got.LogEntries != nil {
+		t.Errorf("got %+v", got)
+	}
+	_, err = keys(t, PublicGood(), Requirements{LogEntries: None, Timestamps: 1, SignedTimestamps: true, SCTs: None}, k).Verify(parsed(t, bundles+"public-key-validity.sigstore.json"), a)
+	wantRefused(t, "another root's authority", err, "timestamp")
+}
+
+// A certificate on no list is refused, unless that was said to be good enough.
+func TestCertificateTimestamps(t *testing.T) {
+	var m map[string]json.RawMessage
+	if err := json.Unmarshal(PublicGoodJSON(), &m); err != nil {
+		t.Fatal(err)
+	}
+	delete(m, "ctlogs")
+	data, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := ParseTrustedRoot(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := parsed(t, "examples/bundle-provenance.json")
+	_, err = certificates(t, root, ForCertificates).Verify(b, nil)
+	wantRefused(t, "no list is trusted", err, "certificate timestamp")
+	_, err = certificates(t, PublicGood(), Requirements{LogEntries: 1, Timestamps: 1, SCTs: 2}).Verify(b, nil)
+	wantRefused(t, "two lists", err, "threshold of 2")
+	if _, err := certificates(t, root, Requirements{LogEntries: 1, Timestamps: 1, SCTs: None}).Verify(b, nil); err != nil {
+		t.Error(err)
+	}
 }
 
 // What a bundle must have is said, or nothing is verified.
