@@ -25,7 +25,10 @@ import (
 type Options struct {
 	Server string // URL, such as https://ledger.example
 	Token  string // sent as a bearer token
-	Tenant string // "" takes the tenant that the token names
+	// Identity returns an OIDC identity token, as JobIdentity does. The client exchanges it for a token of the ledger, and asks for the next one when that
+	// has expired. It takes the place of Token.
+	Identity func(context.Context) (string, error)
+	Tenant   string // "" takes the tenant that the token names
 
 	// Policy, if given, makes Append verify each receipt before it returns it. Without it a receipt is only checked to be for the payload that was sent.
 	Policy *receipt.Policy
@@ -43,6 +46,8 @@ type Options struct {
 // A Client speaks to one ledger as one tenant. It may be used from many goroutines.
 type Client struct {
 	munimentv1connect.LedgerServiceClient // every RPC, as it is
+	Admin                                 munimentv1connect.AdminServiceClient
+	Identity                              munimentv1connect.IdentityServiceClient
 	Tenant                                string
 
 	policy    *receipt.Policy
@@ -51,7 +56,7 @@ type Client struct {
 
 	server string // URL without a slash at the end
 	http   *http.Client
-	auth   *authorization
+	auth   *credentials
 }
 
 // TokenPrefix begins every token. After it come the tenant's name, an underscore and the secret.
@@ -85,9 +90,15 @@ func New(o Options) (*Client, error) {
 	}
 	c := &Client{
 		Tenant: o.Tenant, policy: o.Policy, streamKey: o.StreamKey, wait: wait,
-		server: strings.TrimSuffix(o.Server, "/"), http: o.HTTPClient, auth: &authorization{"Bearer " + o.Token, o.UserAgent},
+		server: strings.TrimSuffix(o.Server, "/"), http: o.HTTPClient, auth: &credentials{token: o.Token, userAgent: o.UserAgent},
 	}
-	c.LedgerServiceClient = munimentv1connect.NewLedgerServiceClient(c.http, c.server, connect.WithInterceptors(c.auth))
+	if o.Identity != nil {
+		c.auth.exchange = c.exchanger(o.Identity)
+	}
+	auth := connect.WithInterceptors(c.auth)
+	c.LedgerServiceClient = munimentv1connect.NewLedgerServiceClient(c.http, c.server, auth)
+	c.Admin = munimentv1connect.NewAdminServiceClient(c.http, c.server, auth)
+	c.Identity = munimentv1connect.NewIdentityServiceClient(c.http, c.server, auth)
 	return c, nil
 }
 
@@ -100,37 +111,12 @@ func (c *Client) Do(ctx context.Context, method, path, contentType string, body 
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
-	c.auth.set(req.Header)
+	token, err := c.auth.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.auth.set(req.Header, token)
 	return c.http.Do(req)
-}
-
-// authorization puts the token on each call.
-type authorization struct{ header, userAgent string }
-
-func (a *authorization) set(h http.Header) {
-	h.Set("Authorization", a.header)
-	if a.userAgent != "" {
-		h.Set("User-Agent", a.userAgent)
-	}
-}
-
-func (a *authorization) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
-	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
-		a.set(req.Header())
-		return next(ctx, req)
-	}
-}
-
-func (a *authorization) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
-	return func(ctx context.Context, spec connect.Spec) connect.StreamingClientConn {
-		conn := next(ctx, spec)
-		a.set(conn.RequestHeader())
-		return conn
-	}
-}
-
-func (a *authorization) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
-	return next
 }
 
 // A Submission is what to record. See docs/spec/kinds.md.

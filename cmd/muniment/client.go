@@ -2,10 +2,15 @@ package main
 
 import (
 	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -21,9 +26,14 @@ import (
 
 // serverFlags say which ledger to speak to, and as whom.
 type serverFlags struct {
-	Server    string `help:"URL of the ledger." placeholder:"URL" env:"MUNIMENT_SERVER" default:"http://127.0.0.1:7480"`
-	TokenFile string `help:"File with the tenant's token. Or put the token itself into MUNIMENT_TOKEN." placeholder:"FILE" env:"MUNIMENT_TOKEN_FILE"`
-	Tenant    string `help:"Tenant to act for. Default: the one that the token names." env:"MUNIMENT_TENANT"`
+	Server        string `help:"URL of the ledger." placeholder:"URL" env:"MUNIMENT_SERVER" default:"http://127.0.0.1:7480"`
+	TokenFile     string `help:"File with the tenant's token. Or put the token itself into MUNIMENT_TOKEN." placeholder:"FILE" env:"MUNIMENT_TOKEN_FILE" predictor:"file"`
+	IdentityToken string `help:"Use no stored secret but an OIDC identity token: 'auto' in a GitHub Actions or GitLab CI job, 'env' for the one in MUNIMENT_ID_TOKEN, or a file. Needs --tenant." placeholder:"FILE|env|auto" env:"MUNIMENT_IDENTITY_TOKEN"`
+	Audience      string `help:"With --identity-token auto: whom the token is for. Default: the server's URL without its path." placeholder:"TEXT" env:"MUNIMENT_AUDIENCE"`
+	ClientCert    string `help:"Client certificate, in PEM, to show in place of a token. Needs --tenant." placeholder:"FILE" env:"MUNIMENT_CLIENT_CERT" predictor:"file"`
+	ClientKey     string `help:"Its key, in PEM." placeholder:"FILE" env:"MUNIMENT_CLIENT_KEY" predictor:"file"`
+	CA            string `help:"Certificates of the authorities that the server's own is checked against, in PEM. Default: the system's." name:"ca" placeholder:"FILE" env:"MUNIMENT_CA" predictor:"file"`
+	Tenant        string `help:"Tenant to act for. Default: the one that the token names." env:"MUNIMENT_TENANT"`
 }
 
 // client connects with what the flags and the environment say. A flag goes before MUNIMENT_TOKEN.
@@ -32,34 +42,115 @@ func (f *serverFlags) client(policy *receipt.Policy, key *receipt.StreamKey) (*m
 }
 
 func (f *serverFlags) connect(o muniment.Options) (*muniment.Client, error) {
-	token := os.Getenv("MUNIMENT_TOKEN")
-	if f.TokenFile != "" {
-		data, err := os.ReadFile(f.TokenFile)
-		if err != nil {
-			return nil, fmt.Errorf("--token-file: %w", err)
-		}
-		token = string(data)
+	o.Server, o.Tenant, o.UserAgent = f.Server, f.Tenant, "muniment-cli"
+	if err := f.useTLS(&o); err != nil {
+		return nil, err
 	}
-	token, err := parseToken(token)
+	var err error
+	switch {
+	case f.IdentityToken != "":
+		o.Identity, err = f.identity()
+	case f.ClientCert == "":
+		o.Token, err = f.token()
+	}
 	if err != nil {
 		return nil, err
 	}
-	o.Server, o.Token, o.Tenant, o.UserAgent = f.Server, token, f.Tenant, "muniment-cli"
 	c, err := muniment.New(o)
 	if err != nil {
 		return nil, err
 	}
 	if c.Tenant == "" {
-		return nil, errors.New("the token does not say for which tenant it is: give --tenant NAME")
+		return nil, errors.New("it is not clear for which tenant: give --tenant NAME, or set MUNIMENT_TENANT")
 	}
 	return c, nil
+}
+
+func (f *serverFlags) token() (string, error) {
+	token := os.Getenv("MUNIMENT_TOKEN")
+	if f.TokenFile != "" {
+		data, err := os.ReadFile(f.TokenFile)
+		if err != nil {
+			return "", fmt.Errorf("--token-file: %w", err)
+		}
+		token = string(data)
+	}
+	return parseToken(token)
+}
+
+// identity returns the source of identity tokens that --identity-token names.
+func (f *serverFlags) identity() (func(context.Context) (string, error), error) {
+	switch f.IdentityToken {
+	case "auto":
+		audience := f.Audience
+		if audience == "" {
+			u, err := url.Parse(f.Server)
+			if err != nil {
+				return nil, fmt.Errorf("--server: %q is not a URL", f.Server)
+			}
+			audience = u.Scheme + "://" + u.Host
+		}
+		return muniment.JobIdentity(audience, nil), nil
+	case "env":
+		return func(context.Context) (string, error) {
+			if t := strings.TrimSpace(os.Getenv(muniment.IDTokenVariable)); t != "" {
+				return t, nil
+			}
+			return "", fmt.Errorf("--identity-token env: %s is not set", muniment.IDTokenVariable)
+		}, nil
+	}
+	return func(context.Context) (string, error) { // read anew each time: clusters replace the file
+		data, err := os.ReadFile(f.IdentityToken)
+		if err != nil {
+			return "", fmt.Errorf("--identity-token: %w", err)
+		}
+		return strings.TrimSpace(string(data)), nil
+	}, nil
+}
+
+// useTLS sets a client that shows the certificate and trusts the authorities that the flags name.
+func (f *serverFlags) useTLS(o *muniment.Options) error {
+	if f.ClientCert == "" && f.ClientKey == "" && f.CA == "" {
+		return nil
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if f.ClientCert != "" || f.ClientKey != "" {
+		pair, err := tls.LoadX509KeyPair(f.ClientCert, f.ClientKey)
+		if err != nil {
+			return fmt.Errorf("--client-cert, --client-key: %w", err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	if f.CA != "" {
+		var err error
+		if config.RootCAs, err = readCertificates(f.CA); err != nil {
+			return fmt.Errorf("--ca: %w", err)
+		}
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = config
+	o.HTTPClient = &http.Client{Transport: transport}
+	return nil
+}
+
+// readCertificates reads a file of PEM certificates.
+func readCertificates(path string) (*x509.CertPool, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(data) {
+		return nil, fmt.Errorf("%s: no certificates in PEM", path)
+	}
+	return pool, nil
 }
 
 // parseToken checks that a token can be sent. What it was is not in the error.
 func parseToken(text string) (string, error) {
 	token := strings.TrimSpace(text)
 	if token == "" {
-		return "", errors.New("no token: give --token-file FILE, or set MUNIMENT_TOKEN")
+		return "", errors.New("no token: give --token-file FILE, set MUNIMENT_TOKEN, or in a CI job give --identity-token auto")
 	}
 	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return "", errors.New("--token-file: not a token: it holds more than one line, or characters that no token has")

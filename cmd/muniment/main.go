@@ -54,6 +54,8 @@ type cli struct {
 	Tenant  tenantCmd  `cmd:"" group:"operate" help:"Add or list the tenants of a data folder."`
 	Policy  policyCmd  `cmd:"" group:"operate" help:"The log's policy: its witnesses, and post-quantum keys."`
 	Witness witnessCmd `cmd:"" group:"operate" help:"Run a witness: cosign the checkpoints of other logs."`
+	Token   tokenCmd   `cmd:"" group:"operate" help:"Issue, revoke or list a tenant's tokens."`
+	Whoami  whoamiCmd  `cmd:"" group:"operate" help:"Show what the credentials are good for."`
 	Reindex reindexCmd `cmd:"" group:"operate" help:"Rebuild search index and deduplication from the log, and compare."`
 
 	Append     appendCmd     `cmd:"" group:"evidence" help:"Record evidence and keep its receipts."`
@@ -171,7 +173,9 @@ func errorText(err error) string {
 			msg += "\nIs the server running, and is --server (or MUNIMENT_SERVER) its address?"
 		}
 	case connect.CodeUnauthenticated:
-		msg += "\nGive the tenant's token with --token-file, or in MUNIMENT_TOKEN."
+		if !strings.Contains(msg, "identity_token: ") { // which says itself what to do
+			msg += "\nGive the tenant's token with --token-file, or in MUNIMENT_TOKEN; in a CI job, --identity-token auto."
+		}
 	}
 	return msg
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"muniment.dev/muniment/api/oidc/oidctest"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -41,6 +43,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"issuer": issuerScript, "idtoken": idTokenScript,
 			"serve": serveScript, "stopserver": stopScript, "edit": editScript, "torchwood-verify": torchwoodScript, "code": codeScript, "leafhash": leafHashScript, "sha256": sha256Script,
 		},
 	})
@@ -126,7 +129,7 @@ func stopScript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Logf("%s", p.log)
 }
 
-// edit FILE REGEXP NEW: replaces the first match.
+// edit FILE REGEXP NEW: replaces the first match. \n in NEW is a line break, and ISSUER the URL of the running issuer.
 func editScript(ts *testscript.TestScript, neg bool, args []string) {
 	re := regexp.MustCompile(args[1])
 	old := ts.ReadFile(args[0])
@@ -134,7 +137,38 @@ func editScript(ts *testscript.TestScript, neg bool, args []string) {
 	if at == nil {
 		ts.Fatalf("%s: no match of %s", args[0], args[1])
 	}
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(old[:at[0]]+args[2]+old[at[1]:]), 0o600))
+	text := strings.NewReplacer(`\n`, "\n", "ISSUER", ts.Getenv("ISSUER")).Replace(args[2])
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(old[:at[0]]+text+old[at[1]:]), 0o600))
+}
+
+// issuer ID: starts an issuer of identity tokens for the repository of this ID, and sets ISSUER and REQUEST_TOKEN.
+func issuerScript(ts *testscript.TestScript, neg bool, args []string) {
+	i := oidctest.Start()
+	i.Job = map[string]any{"sub": "repo:acme/app:ref:refs/heads/main", "repository_id": args[0], "ref": "refs/heads/main", "aud": "ledger.test"}
+	issuers.Store(ts, i)
+	ts.Setenv("ISSUER", i.URL)
+	ts.Setenv("REQUEST_TOKEN", i.RequestToken)
+	ts.Defer(func() {
+		issuers.Delete(ts)
+		i.Close()
+	})
+}
+
+var issuers sync.Map // *testscript.TestScript → *oidctest.Issuer
+
+// idtoken FILE [name=value...]: writes an identity token of the issuer, with these claims.
+func idTokenScript(ts *testscript.TestScript, neg bool, args []string) {
+	v, ok := issuers.Load(ts)
+	if !ok {
+		ts.Fatalf("no issuer is running")
+	}
+	i := v.(*oidctest.Issuer)
+	claims := maps.Clone(i.Job)
+	for _, c := range args[1:] {
+		name, value, _ := strings.Cut(c, "=")
+		claims[name] = value
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(i.Token(claims)+"\n"), 0o600))
 }
 
 // code N command...: runs the program and expects the exit code.

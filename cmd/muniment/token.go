@@ -1,0 +1,256 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"muniment.dev/muniment/api"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+type tokenCmd struct {
+	Issue  tokenIssueCmd  `cmd:"" help:"Make a token for the tenant."`
+	Revoke tokenRevokeCmd `cmd:"" help:"End a token, at once and for good."`
+	List   tokenListCmd   `cmd:"" help:"List the tokens in force."`
+}
+
+type tokenIssueCmd struct {
+	ID      string   `arg:"" help:"Name of the grant: 1 to 63 of a-z, 0-9, dot, _ and -. It is never used twice."`
+	Role    string   `help:"appender, reader, approver, auditor or admin." required:"" enum:"appender,reader,approver,auditor,admin"`
+	Kind    []string `help:"For appenders: a kind that may be appended, and no others; repeat it." placeholder:"KIND"`
+	Expires string   `help:"When it ends: a duration such as 90d or 12h, a date, a time in RFC 3339, or 'never'." default:"90d"`
+	Reason  string   `help:"Why; recorded."`
+	Output  string   `short:"o" help:"File for the token, made with mode 0600; default: standard output." placeholder:"FILE" type:"path"`
+	JSON    bool     `help:"Print JSON."`
+	serverFlags
+}
+
+func (tokenIssueCmd) Help() string {
+	return `Needs the credentials of an administrator of the tenant. The token is shown once, and never again: the ledger keeps its SHA-256.
+The grant is an entry of the tenant's stream.
+
+Exit code: 0 it is made; 1 refused, such as an ID that was used before; 2 no answer.
+
+Examples:
+  muniment token issue ci --role appender --kind attestation --expires 90d -o ci.token
+  muniment token issue audit-2027 --role auditor --expires 2027-03-31 --reason "yearly audit"`
+}
+
+func (c *tokenIssueCmd) Run(a *app) error {
+	expires, err := parseExpiry(c.Expires, time.Now())
+	if err != nil {
+		return err
+	}
+	role, err := api.ParseRole(c.Role)
+	if err != nil {
+		return err
+	}
+	client, err := c.client(nil, nil)
+	if err != nil {
+		return err
+	}
+	if c.Output != "" { // before there is a token that nobody could save
+		if _, err := os.Lstat(c.Output); err == nil {
+			return fmt.Errorf("--output: %s is there, and nothing is overwritten", c.Output)
+		}
+	}
+	g := &munimentv1.Grant{Id: c.ID, Role: role, Kinds: c.Kind}
+	if !expires.IsZero() {
+		g.Expires = timestamppb.New(expires)
+	}
+	res, err := client.Admin.IssueToken(a.ctx, connect.NewRequest(&munimentv1.IssueTokenRequest{Tenant: client.Tenant, Grant: g, Reason: c.Reason}))
+	if err != nil {
+		return refusal(err)
+	}
+	token := res.Msg.Token
+	if c.Output != "" {
+		if err := writeNew(c.Output, token+"\n", 0o600); err != nil {
+			return fmt.Errorf("the token %s is made, but could not be saved: revoke it: %w", c.ID, err)
+		}
+		token = ""
+	}
+	if c.JSON {
+		o := grantJSON(res.Msg.Grant)
+		o.Token, o.File = token, c.Output
+		index := res.Msg.Appended.GetIndex()
+		o.Index = &index
+		return writeJSON(a.stdout, o)
+	}
+	if token != "" {
+		fmt.Fprintln(a.stdout, token)
+	}
+	fmt.Fprintf(a.stderr, "made the token %s of the role %s, %s; recorded as entry %d\n", c.ID, c.Role, until(res.Msg.Grant.Expires), res.Msg.Appended.GetIndex())
+	return nil
+}
+
+// refusal gives the exit code of a plain no to what the server would not do.
+func refusal(err error) error {
+	switch connect.CodeOf(err) {
+	case connect.CodeAlreadyExists, connect.CodePermissionDenied, connect.CodeInvalidArgument:
+		return exitWith(exitNo, err)
+	}
+	return notFound(err)
+}
+
+// parseExpiry reads a duration (with days), a date or a time. "never" is the zero time.
+func parseExpiry(s string, now time.Time) (time.Time, error) {
+	if s == "never" {
+		return time.Time{}, nil
+	}
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		if n, err := strconv.ParseUint(days, 10, 16); err == nil && n > 0 {
+			return now.AddDate(0, 0, int(n)).Truncate(time.Second), nil
+		}
+	}
+	if d, err := time.ParseDuration(s); err == nil && d > 0 {
+		return now.Add(d).Truncate(time.Second), nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("--expires: %q is not a duration such as 90d or 12h, a date such as 2027-03-31, a time in RFC 3339, or never", s)
+}
+
+func until(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return "does not expire"
+	}
+	return "expires " + t.AsTime().Format(time.RFC3339)
+}
+
+type grantObject struct {
+	ID      string   `json:"id,omitempty"`
+	Role    string   `json:"role"`
+	Kinds   []string `json:"kinds,omitempty"`
+	Expires string   `json:"expires,omitempty"`
+	Token   string   `json:"token,omitempty"`
+	File    string   `json:"file,omitempty"`
+	Index   *uint64  `json:"index,omitempty"`
+}
+
+func grantJSON(g *munimentv1.Grant) grantObject {
+	o := grantObject{ID: g.Id, Role: api.RoleName(g.Role), Kinds: g.Kinds}
+	if g.Expires != nil {
+		o.Expires = g.Expires.AsTime().Format(time.RFC3339)
+	}
+	return o
+}
+
+type tokenRevokeCmd struct {
+	ID     string `arg:"" help:"Name of the grant."`
+	Reason string `help:"Why; recorded."`
+	JSON   bool   `help:"Print JSON."`
+	serverFlags
+}
+
+func (tokenRevokeCmd) Help() string {
+	return `Also for the tokens of the server's configuration. The revocation is an entry of the tenant's stream.
+
+Exit code: 0 it is revoked; 1 there is no such token in force; 2 no answer.
+
+Example:
+  muniment token revoke ci --reason "laptop lost"`
+}
+
+func (c *tokenRevokeCmd) Run(a *app) error {
+	client, err := c.client(nil, nil)
+	if err != nil {
+		return err
+	}
+	res, err := client.Admin.RevokeToken(a.ctx, connect.NewRequest(&munimentv1.RevokeTokenRequest{Tenant: client.Tenant, Id: c.ID, Reason: c.Reason}))
+	if err != nil {
+		return refusal(err)
+	}
+	index := res.Msg.Appended.GetIndex()
+	if c.JSON {
+		return writeJSON(a.stdout, struct {
+			ID    string `json:"id"`
+			Index uint64 `json:"index"`
+		}{c.ID, index})
+	}
+	fmt.Fprintf(a.stdout, "revoked the token %s; recorded as entry %d\n", quoted(c.ID), index)
+	return nil
+}
+
+type tokenListCmd struct {
+	JSON bool `help:"Print one JSON object for each token."`
+	serverFlags
+}
+
+func (tokenListCmd) Help() string {
+	return `Shows those of the configuration, too. Nobody can show the tokens themselves.
+
+Exit code: 0 listed; 1 refused; 2 no answer.
+
+Example:
+  muniment token list`
+}
+
+func (c *tokenListCmd) Run(a *app) error {
+	client, err := c.client(nil, nil)
+	if err != nil {
+		return err
+	}
+	res, err := client.Admin.ListTokens(a.ctx, connect.NewRequest(&munimentv1.ListTokensRequest{Tenant: client.Tenant}))
+	if err != nil {
+		return refusal(err)
+	}
+	for _, g := range res.Msg.Grants {
+		if c.JSON {
+			if err := writeJSON(a.stdout, grantJSON(g)); err != nil {
+				return err
+			}
+			continue
+		}
+		fmt.Fprintf(a.stdout, "%-24s %-9s %-28s %s\n", quoted(g.Id), api.RoleName(g.Role), until(g.Expires), cmp.Or(strings.Join(g.Kinds, " "), "all kinds of the role"))
+	}
+	return nil
+}
+
+type whoamiCmd struct {
+	JSON bool `help:"Print JSON."`
+	serverFlags
+}
+
+func (whoamiCmd) Help() string {
+	return `Exit code: 0 the credentials are good; 1 they are not; 2 no answer.
+
+Examples:
+  muniment whoami --token-file acme.token
+  muniment whoami --identity-token auto --tenant acme`
+}
+
+func (c *whoamiCmd) Run(a *app) error {
+	client, err := c.client(nil, nil)
+	if err != nil {
+		return err
+	}
+	res, err := client.Identity.WhoAmI(a.ctx, connect.NewRequest(&munimentv1.WhoAmIRequest{}))
+	if connect.CodeOf(err) == connect.CodeUnauthenticated && err != nil {
+		return exitWith(exitNo, err)
+	}
+	if err != nil {
+		return err
+	}
+	m := res.Msg
+	o := grantJSON(&munimentv1.Grant{Role: m.Role, Kinds: m.Kinds, Expires: m.Expires})
+	if c.JSON {
+		return writeJSON(a.stdout, struct {
+			Tenant   string `json:"tenant"`
+			Identity string `json:"identity"`
+			grantObject
+		}{m.Tenant, m.Identity, o})
+	}
+	fmt.Fprintf(a.stdout, "tenant    %s\nidentity  %s\nrole      %s\nkinds     %s\nexpires   %s\n", quoted(m.Tenant), quoted(m.Identity), o.Role,
+		cmp.Or(strings.Join(o.Kinds, " "), "all of the role"), cmp.Or(o.Expires, "never"))
+	return nil
+}
