@@ -56,6 +56,10 @@ func (s *Server) public(err error) *connect.Error {
 	if errors.As(err, &fe) {
 		return fieldError(connect.CodeInvalidArgument, "submission."+fe.Field, "%s", fe.Message)
 	}
+	var refusal *ingest.Refusal
+	if errors.As(err, &refusal) {
+		return fieldError(connect.CodePermissionDenied, "submission.payload", "%s", refusal)
+	}
 	for _, row := range codes {
 		if !errors.Is(err, row.err) {
 			continue

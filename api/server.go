@@ -30,9 +30,10 @@ type Config struct {
 	Ledger     *ledger.Ledger
 	Tenants    []Tenant
 	Logger     *slog.Logger
-	Metrics    *Metrics // made with NewMetrics
-	MaxPayload int64    // bytes of one payload
-	PublicTlog bool     // /tlog/ needs no token
+	Metrics    *Metrics          // made with NewMetrics
+	Admission  *ingest.Admission // nil: everything is let in, and no signatures are looked at
+	MaxPayload int64             // bytes of one payload
+	PublicTlog bool              // /tlog/ needs no token
 	// Identities verifies the identity tokens that may be exchanged; nil: none may.
 	Identities *oidc.Verifier
 	// SCITTKey signs COSE receipts; nil: there is no SCITT endpoint.
@@ -72,7 +73,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		cfg.Now = time.Now
 	}
 	s := &Server{
-		cfg: cfg, now: cfg.Now, log: cfg.Logger, ledger: cfg.Ledger, ingest: &ingest.Ingester{Ledger: cfg.Ledger, MaxPayload: cfg.MaxPayload},
+		cfg: cfg, now: cfg.Now, log: cfg.Logger, ledger: cfg.Ledger, ingest: &ingest.Ingester{Ledger: cfg.Ledger, Admission: cfg.Admission, MaxPayload: cfg.MaxPayload},
 		inFlight: semaphore.NewWeighted(max(cfg.MaxInFlight, cfg.maxRequest())), errors: connect.NewErrorWriter(), drain: make(chan struct{}),
 	}
 	var err error

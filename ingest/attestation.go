@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"mime"
@@ -9,8 +10,10 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/verifiers/cose"
 	"muniment.dev/muniment/verifiers/dsse"
+	"muniment.dev/muniment/verifiers/helm"
 	"muniment.dev/muniment/verifiers/intoto"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
@@ -31,7 +34,10 @@ func readAttestation(mediaType string, payload []byte, _ time.Time) (contents, e
 	case strings.HasPrefix(is, sigstore.MediaTypePrefix):
 		var b *sigstore.Bundle
 		if b, err = sigstore.Parse(payload); err == nil {
-			c = contents{mediaType: b.MediaType, subjects: b.Subjects, predicateType: b.PredicateType, signers: b.Signers}
+			c = contents{mediaType: b.MediaType, subjects: b.Subjects, signers: b.Signers, signed: policy.Bundle(b)}
+			if b.Statement != nil {
+				err = c.state(b.Statement)
+			}
 			if declared, _ := canonicalType(b.MediaType); mediaType != "" && is != declared {
 				return contents{}, fieldErrorf("media_type", "%q, but the bundle says %q", mediaType, b.MediaType)
 			}
@@ -44,13 +50,18 @@ func readAttestation(mediaType string, payload []byte, _ time.Time) (contents, e
 	case is == cose.MediaType:
 		c, err = readStatement(payload)
 	case is == intoto.MediaType:
-		var s *intoto.Statement
-		if s, err = intoto.Parse(payload); err == nil {
-			c = contents{mediaType: is, subjects: s.Subjects, predicateType: s.PredicateType}
+		var st *intoto.Statement
+		if st, err = intoto.Read(payload); err == nil {
+			c = contents{mediaType: is}
+			err = c.state(st)
 		}
+	case is == helm.MediaType:
+		c, err = readProvenance(payload)
 	default:
 		c = contents{mediaType: mediaType} // as it was given
-		err = checkDocument(is, payload)
+		if err = checkDocument(is, payload); err == nil && isJSON(is) {
+			c.document = payload
+		}
 	}
 	var field *FieldError
 	if errors.As(err, &field) {
@@ -83,19 +94,42 @@ func readEnvelope(payload []byte) (contents, error) {
 	if err != nil {
 		return contents{}, err
 	}
-	c := contents{mediaType: dsse.MediaType, signers: e.Signers}
+	c := contents{mediaType: dsse.MediaType, signers: e.Signers, signed: policy.Envelope(e)}
 	if e.PayloadType == intoto.MediaType {
-		s, err := intoto.Parse(e.Payload)
+		s, err := intoto.Read(e.Payload)
+		if err == nil {
+			err = c.state(s)
+		}
 		if err != nil {
 			return contents{}, fmt.Errorf("DSSE envelope: payload: %w", err)
 		}
-		c.subjects, c.predicateType = s.Subjects, s.PredicateType
 	}
 	return c, nil
 }
 
+// readProvenance reads a chart's provenance file.
+func readProvenance(payload []byte) (contents, error) {
+	p, err := helm.Parse(payload)
+	if err != nil {
+		return contents{}, err
+	}
+	return contents{mediaType: helm.MediaType, subjects: p.Subjects(), signed: policy.Provenance(payload), attributes: attributes{"chart": p.Chart, "version": p.Version}}, nil
+}
+
+// state adds what an in-toto statement says, whose predicate must be as its type is defined.
+func (c *contents) state(s *intoto.Statement) error {
+	if err := s.Check(); err != nil {
+		return err
+	}
+	c.subjects, c.predicateType, c.materials, c.predicate = s.Subjects, s.PredicateType, s.Materials, s.Predicate
+	return nil
+}
+
 // recognise returns the media type of a document that shows it by its members, or "".
 func recognise(payload []byte) string {
+	if bytes.HasPrefix(payload, []byte("-----BEGIN PGP SIGNED MESSAGE-----")) {
+		return helm.MediaType
+	}
 	dec := jsontext.NewDecoder(strings.NewReader(string(payload)))
 	if t, err := dec.ReadToken(); err != nil || t.Kind() != '{' {
 		return ""
@@ -129,13 +163,22 @@ func recognise(payload []byte) string {
 	return ""
 }
 
-// checkDocument makes sure that what calls itself JSON is.
+// isJSON says whether what has the media type is JSON.
+func isJSON(mediaType string) bool {
+	base, _, _ := strings.Cut(mediaType, ";")
+	return base == "application/json" || strings.HasSuffix(base, "+json")
+}
+
+// checkDocument makes sure that what calls itself JSON is, and refuses what calls itself a compressed form of something: neither a policy nor a
+// search could look into it, and the store compresses by itself. Nothing is ever unpacked here.
 func checkDocument(mediaType string, payload []byte) error {
 	base, _, _ := strings.Cut(mediaType, ";")
-	if base != "application/json" && !strings.HasSuffix(base, "+json") {
-		return nil
+	for _, suffix := range []string{"+gzip", "+zstd", "+zip", "+bzip2", "+xz"} {
+		if strings.HasSuffix(base, suffix) {
+			return fieldErrorf("media_type", "%q is compressed; submit it as it is, the log compresses by itself", base)
+		}
 	}
-	if v := jsontext.Value(payload); !v.IsValid(jsontext.AllowDuplicateNames(true)) {
+	if v := jsontext.Value(payload); isJSON(mediaType) && !v.IsValid(jsontext.AllowDuplicateNames(true)) {
 		return fmt.Errorf("not JSON, though the media type is %s", base)
 	}
 	return nil

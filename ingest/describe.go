@@ -10,6 +10,7 @@ import (
 	"github.com/github/go-spdx/v2/spdxexp"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"muniment.dev/muniment/ingest/glob"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -109,7 +110,7 @@ func describeException(m *munimentv1.Exception, now time.Time) (contents, error)
 		return contents{}, fmt.Errorf("expires: %s is in the past; an exception ends in the future", end.Format(time.RFC3339))
 	}
 	for i, g := range m.Scope.Globs {
-		if err := checkGlob(g); err != nil {
+		if err := glob.Check(g); err != nil {
 			return contents{}, fmt.Errorf("scope.globs[%d]: %w", i, err)
 		}
 	}

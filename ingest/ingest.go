@@ -6,11 +6,12 @@ package ingest
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -45,64 +46,113 @@ type Submitter struct {
 // An Ingester takes submissions for one log.
 type Ingester struct {
 	Ledger     *ledger.Ledger
+	Admission  *Admission       // nil: everything is let in, and no signatures are looked at
 	MaxPayload int64            // bytes
 	Now        func() time.Time // nil: time.Now
 }
 
-// Append records the submissions in their order and returns a result for each. A submission that is wrong gets a *FieldError in its
-// result, and does not keep the others from being recorded. The error is for all of them, as in ledger.Append.
+// Append records the submissions in their order and returns a result for each. A submission that is wrong gets a *FieldError in its result, one that
+// the admission policy keeps out a *Refusal; neither keeps the others from being recorded. The error is for all of them, as in ledger.Append.
 func (in *Ingester) Append(ctx context.Context, who Submitter, subs []Submission) ([]ledger.Result, error) {
-	results := make([]ledger.Result, len(subs))
-	drafts := make([]ledger.Draft, 0, len(subs))
-	place := make([]int, 0, len(subs)) // of each draft among the submissions
+	read := make([]contents, len(subs))
+	wrong := make([]error, len(subs))
 	for i := range subs {
-		d, err := in.draft(who, &subs[i])
-		if err != nil {
-			results[i].Err = err
-			continue
+		read[i], wrong[i] = in.accept(&subs[i])
+	}
+	var results []ledger.Result
+	var drafts []ledger.Draft
+	var place []int // of each draft among the submissions
+	draft := func(r *rules) error {
+		results, drafts, place = make([]ledger.Result, len(subs)), make([]ledger.Draft, 0, len(subs)), make([]int, 0, len(subs))
+		var roots policy.Roots
+		if r != nil {
+			roots = in.Admission.inForce(r)
 		}
-		drafts = append(drafts, d)
-		place = append(place, i)
+		for i := range subs {
+			err := wrong[i]
+			var d ledger.Draft
+			if err == nil {
+				d, err = in.draft(ctx, who, &subs[i], &read[i], r, roots)
+			}
+			if err != nil {
+				results[i].Err = err
+				continue
+			}
+			drafts = append(drafts, d)
+			place = append(place, i)
+		}
+		return ctx.Err()
 	}
-	if len(drafts) == 0 {
-		return results, nil
+	appendAll := func() error {
+		if len(drafts) == 0 {
+			return nil
+		}
+		appended, err := in.Ledger.Append(ctx, drafts)
+		for i, r := range appended {
+			results[place[i]] = r
+		}
+		return err
 	}
-	appended, err := in.Ledger.Append(ctx, drafts)
+	var err error
+	switch {
+	case in.Admission != nil && !slices.Contains(wrong, nil): // nothing to decide about
+		err = draft(nil)
+	case in.Admission != nil:
+		err = in.Admission.append(ctx, who, draft, appendAll)
+	default:
+		if err = draft(nil); err == nil {
+			err = appendAll()
+		}
+	}
 	if err != nil {
 		return nil, err
-	}
-	for i, r := range appended {
-		results[place[i]] = r
 	}
 	return results, nil
 }
 
-// draft checks a submission and makes an entry of it.
-func (in *Ingester) draft(who Submitter, s *Submission) (ledger.Draft, error) {
+// accept reads a submission of a client.
+func (in *Ingester) accept(s *Submission) (contents, error) {
 	if WrittenByLog(s.Kind) {
-		return ledger.Draft{}, fieldErrorf("kind", "entries of kind %s are recorded by the server alone; submit one of %s", s.Kind, strings.Join(clientKinds(), ", "))
+		return contents{}, errWrittenByLog(s.Kind)
 	}
-	return in.entry(who, s)
-}
-
-// entry is draft for all kinds.
-func (in *Ingester) entry(who Submitter, s *Submission) (ledger.Draft, error) {
 	c, err := in.read(s)
 	if err != nil {
-		var f *FieldError
-		if !errors.As(err, &f) {
-			err = fieldErrorf("payload", "%s", err)
+		return contents{}, asFieldError(err)
+	}
+	return c, nil
+}
+
+func errWrittenByLog(kind string) error {
+	return fieldErrorf("kind", "entries of kind %s are recorded by the server alone; submit one of %s", kind, strings.Join(clientKinds(), ", "))
+}
+
+// draft makes an entry of what was read, under the rules; without rules, everything is let in.
+func (in *Ingester) draft(ctx context.Context, who Submitter, s *Submission, c *contents, r *rules, roots policy.Roots) (ledger.Draft, error) {
+	h := c.header(who, s)
+	if r != nil {
+		if err := decide(ctx, h, c, r.policy, roots); err != nil {
+			return ledger.Draft{}, err
 		}
-		return ledger.Draft{}, err
 	}
-	d := ledger.Draft{Stream: who.Stream, Payload: receipt.PayloadOpening{Content: s.Payload}}
+	return seal(in.Ledger, who, h, s.Payload)
+}
+
+// header returns what the header says of the submission before anything was decided about it.
+func (c *contents) header(who Submitter, s *Submission) *receipt.Header {
+	return &receipt.Header{
+		Tenant: who.Tenant, Kind: s.Kind, MediaType: c.mediaType, Subjects: c.subjects, PredicateType: c.predicateType,
+		Signers: c.signers, Materials: c.materials, Controls: c.controls, Attributes: c.attributes, Submitter: who.Identity, IdempotencyKey: s.IdempotencyKey,
+		Verification: receipt.Verification{Result: receipt.Unverified}, Payload: receipt.PayloadRef{Size: uint64(len(s.Payload))},
+	}
+}
+
+// seal draws the salts and commits to the payload.
+func seal(l *ledger.Ledger, who Submitter, h *receipt.Header, payload []byte) (ledger.Draft, error) {
+	d := ledger.Draft{Stream: who.Stream, Header: h, Payload: receipt.PayloadOpening{Content: payload}}
 	d.LinkSalt, d.Opening.Salt, d.Payload.Salt = receipt.NewSalts()
-	d.Header = &receipt.Header{
-		Origin: in.Ledger.Origin(), Tenant: who.Tenant, Kind: s.Kind, MediaType: c.mediaType, Subjects: c.subjects, PredicateType: c.predicateType,
-		Signers: c.signers, Materials: c.materials, Controls: c.controls, Attributes: c.attributes, Submitter: who.Identity, IdempotencyKey: s.IdempotencyKey, Verification: receipt.Verification{Result: receipt.Unverified},
-		Payload: receipt.PayloadRef{Commitment: receipt.Commitment(d.Payload.Salt, s.Payload), Size: uint64(len(s.Payload))},
-	}
-	if d.Opening.Content, err = d.Header.AppendJSON(make([]byte, 0, 768)); err != nil {
+	h.Origin, h.Payload.Commitment = l.Origin(), receipt.Commitment(d.Payload.Salt, payload)
+	var err error
+	if d.Opening.Content, err = h.AppendJSON(make([]byte, 0, 1024)); err != nil {
 		return ledger.Draft{}, fieldErrorf("payload", "it can't be described: %s", err)
 	}
 	return d, nil

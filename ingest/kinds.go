@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -73,4 +74,8 @@ type contents struct {
 	materials     []receipt.Subject
 	controls      []string
 	attributes    map[string]string
+
+	signed    policy.Signed // nil: there is nothing that has signatures
+	predicate []byte        // of the statement; nil if there is none
+	document  []byte        // the payload, if it is JSON
 }

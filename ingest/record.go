@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -24,6 +25,36 @@ func (in *Ingester) Record(ctx context.Context, who Submitter, kind string, m pr
 // RecordOnce is Record for an event that the key names. If the submitter has recorded one under the key before, the result is a duplicate, or the error
 // ledger.ErrKeyReused.
 func (in *Ingester) RecordOnce(ctx context.Context, who Submitter, kind, key string, m proto.Message) (ledger.Result, error) {
+	if in.Admission == nil {
+		return record(ctx, in.Ledger, who, kind, key, m, "")
+	}
+	var digest string
+	var res ledger.Result
+	err := in.Admission.append(ctx, who, func(r *rules) error {
+		digest = r.policy.Digest()
+		return nil
+	}, func() (err error) {
+		res, err = record(ctx, in.Ledger, who, kind, key, m, digest)
+		return err
+	})
+	return res, err
+}
+
+// RecordConfig appends a document that governs the tenant's stream from here on. An empty document withdraws the name.
+func (in *Ingester) RecordConfig(ctx context.Context, who Submitter, name string, document []byte, reason string) (ledger.Result, error) {
+	return in.Record(ctx, who, "config", configMessage(who, name, document, reason))
+}
+
+func recordConfig(ctx context.Context, l *ledger.Ledger, who Submitter, name string, document []byte, reason, policyDigest string) (ledger.Result, error) {
+	return record(ctx, l, who, "config", rand.Text(), configMessage(who, name, document, reason), policyDigest)
+}
+
+func configMessage(who Submitter, name string, document []byte, reason string) *munimentv1.Config {
+	return &munimentv1.Config{Name: name, Document: string(document), Digest: DocumentDigest(document), Reason: reason, Actor: who.Identity}
+}
+
+// record appends an entry under the policy of the digest, which may be "". It is not asked whether that admits it: what the server did is recorded.
+func record(ctx context.Context, l *ledger.Ledger, who Submitter, kind, key string, m proto.Message, policyDigest string) (ledger.Result, error) {
 	if !WrittenByLog(kind) {
 		return ledger.Result{}, fmt.Errorf("record %s: clients submit entries of this kind", kind)
 	}
@@ -35,20 +66,22 @@ func (in *Ingester) RecordOnce(ctx context.Context, who Submitter, kind, key str
 	if err := json.Compact(&payload, loose); err != nil { // protojson's white space differs from build to build
 		return ledger.Result{}, fmt.Errorf("record %s: %w", kind, err)
 	}
-	d, err := in.entry(who, &Submission{Kind: kind, Payload: payload.Bytes(), IdempotencyKey: key})
+	s := &Submission{Kind: kind, Payload: payload.Bytes(), IdempotencyKey: key}
+	c, err := kinds[kind].read("", s.Payload, time.Now())
 	if err != nil {
 		return ledger.Result{}, fmt.Errorf("record %s: %w", kind, err)
 	}
-	results, err := in.Ledger.Append(ctx, []ledger.Draft{d})
+	h := c.header(who, s)
+	h.AdmissionPolicy = policyDigest
+	d, err := seal(l, who, h, s.Payload)
+	if err != nil {
+		return ledger.Result{}, fmt.Errorf("record %s: %w", kind, err)
+	}
+	results, err := l.Append(ctx, []ledger.Draft{d})
 	if err != nil {
 		return ledger.Result{}, err
 	}
 	return results[0], results[0].Err
-}
-
-// RecordConfig appends a document that governs the tenant's stream from here on. An empty document withdraws the name.
-func (in *Ingester) RecordConfig(ctx context.Context, who Submitter, name string, document []byte, reason string) (ledger.Result, error) {
-	return in.Record(ctx, who, "config", &munimentv1.Config{Name: name, Document: string(document), Digest: DocumentDigest(document), Reason: reason, Actor: who.Identity})
 }
 
 // A Config is a document that an entry of kind config has put in force.

@@ -3,6 +3,7 @@ package ingest
 import (
 	"bytes"
 
+	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/cose"
 )
@@ -28,7 +29,7 @@ func readStatement(payload []byte) (contents, error) {
 	if !bytes.Equal(st.Bytes, payload) {
 		return contents{}, fieldErrorf("payload", "a signed statement with an unprotected header, or not in the deterministic encoding; register it with 'muniment scitt register', which leaves that out")
 	}
-	c := contents{mediaType: cose.MediaType, attributes: map[string]string{"issuer": st.Issuer, "subject": st.Subject}}
+	c := contents{mediaType: cose.MediaType, signed: policy.Statement(st), attributes: map[string]string{"issuer": st.Issuer, "subject": st.Subject}}
 	if st.ContentType != "" {
 		c.attributes["contentType"] = st.ContentType
 	}

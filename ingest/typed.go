@@ -39,7 +39,7 @@ func typed[T any, M interface {
 		if err != nil {
 			return contents{}, fieldErrorf("payload", "%s", err)
 		}
-		c.mediaType = mediaType
+		c.mediaType, c.document = mediaType, payload
 		return c, nil
 	}
 }

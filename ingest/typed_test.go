@@ -98,7 +98,7 @@ func TestTypedKinds(t *testing.T) {
 			continue
 		}
 		w := want[name]
-		w.mediaType = "application/vnd.muniment." + name + ".v1+json"
+		w.mediaType, w.document = "application/vnd.muniment."+name+".v1+json", example
 		if c.attributes = maps.Clone(c.attributes); !reflect.DeepEqual(c, w) {
 			t.Errorf("%s: the header has\n%+v\nand not\n%+v", name, c, w)
 		}
@@ -183,9 +183,9 @@ func TestTypedRules(t *testing.T) {
 
 // What a client may not say, and how much, is refused before it is parsed.
 func TestTypedLimits(t *testing.T) {
-	in, who, _ := newIngester(t)
+	in, _, _ := newIngester(t)
 	for _, name := range Kinds() {
-		_, err := in.draft(who, &Submission{Kind: name, Payload: examples(t)[name], IdempotencyKey: "x"})
+		_, err := in.accept(&Submission{Kind: name, Payload: examples(t)[name], IdempotencyKey: "x"})
 		if WrittenByLog(name) {
 			wantField(t, name, err, "kind", "by the server alone", "exception")
 		}
@@ -202,7 +202,7 @@ func TestTypedLimits(t *testing.T) {
 		} else {
 			s.MediaType = "application/json"
 		}
-		if _, err := in.draft(who, s); err == nil {
+		if _, err := in.accept(s); err == nil {
 			t.Errorf("%s: nested JSON of %d bytes is taken", name, len(doc))
 		}
 	}

@@ -20,7 +20,7 @@ var rooms = []struct {
 	{"bench", []string{"bench", "api", "controls", "ingest", "verifiers", "ledger", "clients/go", "proto"}},
 	{"api", []string{"api", "ingest", "controls", "ledger", "proto"}},
 	{"controls", []string{"ledger", "verifiers", "proto"}},
-	{"ingest", []string{"verifiers", "ledger", "proto"}},
+	{"ingest", []string{"ingest", "verifiers", "ledger", "proto"}},
 	{"verifiers", []string{"verifiers", "ledger/receipt"}},
 	{"ledger", []string{"ledger"}},
 	{"ledger/store", []string{"ledger/receipt"}},

@@ -1,14 +1,13 @@
-package ingest
+// Package glob matches names against patterns: * stands for any characters but /, ** for any at all, and everything else for itself.
+package glob
 
 import (
 	"errors"
 	"strings"
 )
 
-// A glob matches names: * stands for any characters but /, ** for any at all, and everything else for itself.
-
-// checkGlob says whether a glob makes sense.
-func checkGlob(glob string) error {
+// Check says whether a glob makes sense.
+func Check(glob string) error {
 	switch {
 	case glob == "":
 		return errors.New("empty")
@@ -20,8 +19,8 @@ func checkGlob(glob string) error {
 	return nil
 }
 
-// matchGlob says whether the name is one of the glob's. It takes time in proportion to the two lengths.
-func matchGlob(glob, name string) bool {
+// Match says whether the name is one of the glob's. It takes time in proportion to the two lengths.
+func Match(glob, name string) bool {
 	// reach[i] says whether what was read of the glob matches name[:i].
 	reach := make([]bool, len(name)+1)
 	reach[0] = true

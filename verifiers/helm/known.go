@@ -1,0 +1,37 @@
+package helm
+
+import (
+	"slices"
+
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+)
+
+// Knows says whether a provenance file says that it was signed with a key of the keyring. Nobody signs that; a file that says so and does not
+// verify was changed.
+func (k *Keyring) Knows(prov []byte) bool {
+	_, block, err := parse(prov)
+	if err != nil {
+		return false
+	}
+	p, err := packet.Read(block.ArmoredSignature.Body)
+	if err != nil {
+		return false
+	}
+	sig, ok := p.(*packet.Signature)
+	if !ok || sig.IssuerKeyId == nil {
+		return false
+	}
+	return slices.Contains(k.keyIDs(), *sig.IssuerKeyId)
+}
+
+// keyIDs are those of the keys and their subkeys.
+func (k *Keyring) keyIDs() []uint64 {
+	var ids []uint64
+	for _, e := range k.entities {
+		ids = append(ids, e.PrimaryKey.KeyId)
+		for _, s := range e.Subkeys {
+			ids = append(ids, s.PublicKey.KeyId)
+		}
+	}
+	return ids
+}

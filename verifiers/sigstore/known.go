@@ -1,0 +1,76 @@
+package sigstore
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"slices"
+
+	sslib "github.com/secure-systems-lab/go-securesystemslib/dsse"
+	"github.com/sigstore/sigstore-go/pkg/tlog"
+
+	"muniment.dev/muniment/verifiers/dsse"
+)
+
+// Check returns an error if the requirements are incomplete, or can't be met by signatures with keys, or else with certificates.
+func (r Requirements) Check(keys bool) error { return r.check(keys) }
+
+// Usual is what certificates have of the services that the root trusts: an entry where there are logs, an SCT where there are logs of
+// certificates, and the time in any case.
+func (r *TrustedRoot) Usual() Requirements {
+	need := Requirements{LogEntries: None, Timestamps: 1, SCTs: None}
+	if len(r.material.RekorLogs()) > 0 {
+		need.LogEntries = 1
+	}
+	if len(r.material.CTLogs()) > 0 {
+		need.SCTs = 1
+	}
+	return need
+}
+
+// Knows says whether an authority of the root has issued the bundle's certificate. Nothing else about the bundle is checked by that.
+func (r *TrustedRoot) Knows(b *Bundle) bool {
+	content, err := b.entity.VerificationContent()
+	if err != nil || content.Certificate() == nil {
+		return false
+	}
+	cert := content.Certificate()
+	for _, ca := range r.material.FulcioCertificateAuthorities() {
+		if _, err := ca.Verify(cert, cert.NotBefore); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// Missing returns an error that says what of the requirements the bundle does not even claim to have, or nil.
+func (b *Bundle) Missing(r Requirements) error {
+	if r.LogEntries != None && len(b.entity.entries) == 0 {
+		return errors.New("the bundle has no log entry")
+	}
+	stamps, err := b.entity.Timestamps()
+	if r.Timestamps == None || err != nil || len(stamps) > 0 || r.LogEntries != None && slices.ContainsFunc(b.entity.entries, (*tlog.Entry).HasInclusionPromise) {
+		return nil
+	}
+	return errors.New("nobody tells the time of the bundle's signature")
+}
+
+// HasKey says whether the bundle was signed with a key, and not with a certificate.
+func (b *Bundle) HasKey() bool { return b.hasKey() }
+
+// Hints says whether the bundle says that it was signed with the key. Nobody signs that.
+func (b *Bundle) Hints(k *dsse.Key) bool { return b.hasKey() && meant(k, b.hint()) }
+
+// Broken says whether the signature is not by the certificate that the bundle itself has. Such a bundle was changed or made up, whoever is
+// trusted.
+func (b *Bundle) Broken() bool {
+	content, err := b.entity.VerificationContent()
+	if err != nil || content.Certificate() == nil {
+		return false
+	}
+	v := &keyVerifier{public: content.Certificate().PublicKey}
+	if b.digest != nil {
+		_, pure := v.public.(ed25519.PublicKey)
+		return !pure && !v.signed(b.entity.GetMessageSignature().GetSignature(), b.digest.value)
+	}
+	return v.overMessage(b.entity.content.Signature(), hashed(sslib.PAE(b.PayloadType, b.Payload))) != nil
+}
