@@ -65,12 +65,16 @@ type cli struct {
 	Receipt    receiptCmd    `cmd:"" group:"evidence" help:"Fetch the receipt of an entry, also for third parties."`
 	Checkpoint checkpointCmd `cmd:"" group:"evidence" help:"Print the log's latest signed checkpoint."`
 
-	Verify        verifyCmd        `cmd:"" group:"prove" help:"Verify receipts offline."`
-	VerifyBundle  verifyBundleCmd  `cmd:"" group:"prove" help:"Verify a Sigstore bundle of an artifact offline."`
-	SigningConfig signingConfigCmd `cmd:"" group:"prove" help:"Write the file that makes cosign sign with a Rekor log that this program serves."`
-	TrustedRoot   trustedRootCmd   `cmd:"" group:"prove" help:"Look at trusted roots: who may sign certificates, keep logs and tell the time."`
-	Prove         proveCmd         `cmd:"" group:"prove" help:"Write the bare C2SP tlog-proof of an entry or receipt."`
-	Audit         auditCmd         `cmd:"" group:"prove" help:"Check that a log never rewrote, truncated or forked, and that a stream is complete."`
+	Verify          verifyCmd          `cmd:"" group:"prove" help:"Verify receipts offline."`
+	VerifyBundle    verifyBundleCmd    `cmd:"" group:"prove" help:"Verify a Sigstore bundle of an artifact offline."`
+	VerifyImage     verifyImageCmd     `cmd:"" group:"prove" help:"Verify what is attached to an image or chart in a registry."`
+	VerifyChart     verifyChartCmd     `cmd:"" group:"prove" help:"Verify where a Helm chart comes from."`
+	VerifyEnvelope  verifyEnvelopeCmd  `cmd:"" group:"prove" help:"Verify a DSSE envelope that was signed with raw keys offline."`
+	VerifyStatement verifyStatementCmd `cmd:"" group:"prove" help:"Check the structure of an in-toto statement; nobody has signed it."`
+	SigningConfig   signingConfigCmd   `cmd:"" group:"prove" help:"Write the file that makes cosign sign with a Rekor log that this program serves."`
+	TrustedRoot     trustedRootCmd     `cmd:"" group:"prove" help:"Look at trusted roots: who may sign certificates, keep logs and tell the time."`
+	Prove           proveCmd           `cmd:"" group:"prove" help:"Write the bare C2SP tlog-proof of an entry or receipt."`
+	Audit           auditCmd           `cmd:"" group:"prove" help:"Check that a log never rewrote, truncated or forked, and that a stream is complete."`
 
 	SCITT scittCmd `cmd:"" name:"scitt" group:"evidence" help:"Sign, register and verify SCITT statements with COSE receipts."`
 

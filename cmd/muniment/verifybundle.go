@@ -21,6 +21,12 @@ type verifyBundleCmd struct {
 	Artifact string `arg:"" help:"The artifact: a file, or sha256: and its digest." predictor:"file"`
 	Bundle   string `help:"The Sigstore bundle, v0.1 to v0.3." required:"" placeholder:"FILE" predictor:"file"`
 
+	signerFlags
+	JSON bool `help:"Print one JSON object."`
+}
+
+// signerFlags say who must have signed a bundle, and what it must have besides. They mean what they mean to cosign's verify commands.
+type signerFlags struct {
 	CertificateIdentity         *string `help:"The certificate must be of this identity: an e-mail address or a URI." placeholder:"ID"`
 	CertificateIdentityRegexp   *string `help:"The same as a regular expression. It matches anywhere; anchor it with ^ and $." placeholder:"RE"`
 	CertificateOidcIssuer       *string `help:"The identity must be of this OIDC issuer." placeholder:"URL"`
@@ -33,7 +39,6 @@ type verifyBundleCmd struct {
 	InsecureIgnoreTlog  bool `help:"Ask for no log entry. A certificate is then judged at the current time, or at that of a signed timestamp."`
 	InsecureIgnoreSct   bool `help:"Ask for no SCT in the certificate."`
 	UseSignedTimestamps bool `help:"Ask for an RFC 3161 timestamp, also where the log tells the time."`
-	JSON                bool `help:"Print one JSON object."`
 }
 
 func (verifyBundleCmd) Help() string {
@@ -130,7 +135,18 @@ var predicateTypes = map[string]string{
 	"custom":           "https://cosign.sigstore.dev/attestation/v1",
 }
 
-func (c *verifyBundleCmd) check() (*bundleCheck, error) {
+// expandType returns the predicate type that --type means.
+func expandType(name string) (string, error) {
+	if uri, ok := predicateTypes[name]; ok {
+		return uri, nil
+	}
+	if _, err := url.ParseRequestURI(name); err != nil {
+		return "", fmt.Errorf("--type: %q is neither a URI nor a short name that is known; see --help", name)
+	}
+	return name, nil
+}
+
+func (c *signerFlags) check() (*bundleCheck, error) {
 	for _, f := range []struct {
 		name  string
 		value *string
@@ -145,11 +161,9 @@ func (c *verifyBundleCmd) check() (*bundleCheck, error) {
 	}
 	b := &bundleCheck{root: "the Sigstore public-good instance"}
 	if c.Type != nil {
-		b.predicate = *c.Type
-		if uri, ok := predicateTypes[b.predicate]; ok {
-			b.predicate = uri
-		} else if _, err := url.ParseRequestURI(b.predicate); err != nil {
-			return nil, fmt.Errorf("--type: %q is neither a URI nor a short name that is known; see --help", b.predicate)
+		var err error
+		if b.predicate, err = expandType(*c.Type); err != nil {
+			return nil, err
 		}
 	}
 	trusted := sigstore.PublicGood()
@@ -174,7 +188,7 @@ func (c *verifyBundleCmd) check() (*bundleCheck, error) {
 	return b, err
 }
 
-func (c *verifyBundleCmd) keyRequirements() sigstore.Requirements {
+func (c *signerFlags) keyRequirements() sigstore.Requirements {
 	r := sigstore.ForKeys
 	if c.InsecureIgnoreTlog {
 		r.LogEntries = sigstore.None
@@ -185,7 +199,7 @@ func (c *verifyBundleCmd) keyRequirements() sigstore.Requirements {
 	return r
 }
 
-func (c *verifyBundleCmd) certificateRequirements() sigstore.Requirements {
+func (c *signerFlags) certificateRequirements() sigstore.Requirements {
 	r := sigstore.ForCertificates
 	if c.InsecureIgnoreTlog {
 		r.LogEntries = sigstore.None
@@ -202,7 +216,7 @@ func (c *verifyBundleCmd) certificateRequirements() sigstore.Requirements {
 	return r
 }
 
-func (c *verifyBundleCmd) keyVerifier(trusted *sigstore.TrustedRoot, need sigstore.Requirements) (*sigstore.Verifier, error) {
+func (c *signerFlags) keyVerifier(trusted *sigstore.TrustedRoot, need sigstore.Requirements) (*sigstore.Verifier, error) {
 	if c.CertificateIdentity != nil || c.CertificateIdentityRegexp != nil || c.CertificateOidcIssuer != nil || c.CertificateOidcIssuerRegexp != nil {
 		return nil, errors.New("--key and the --certificate flags exclude each other: a bundle is signed with one or the other")
 	}
@@ -217,7 +231,7 @@ func (c *verifyBundleCmd) keyVerifier(trusted *sigstore.TrustedRoot, need sigsto
 	return sigstore.NewKeyVerifier([]*dsse.Key{key}, trusted, need)
 }
 
-func (c *verifyBundleCmd) identity() (*sigstore.Identity, error) {
+func (c *signerFlags) identity() (*sigstore.Identity, error) {
 	switch {
 	case c.CertificateIdentity == nil && c.CertificateIdentityRegexp == nil:
 		return nil, errors.New("say who must have signed: --certificate-identity (or --certificate-identity-regexp) with --certificate-oidc-issuer, or --key")

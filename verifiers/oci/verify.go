@@ -78,14 +78,14 @@ type Report struct {
 
 // Verify verifies what is attached to what the reference names. The answer is yes if something that counts is attached to it or, if it is an index
 // to which nothing of the kind is attached, to each of its platforms' manifests. An error means that there is no answer. Keep, if it is not nil,
-// gets the bytes of everything that counts.
+// gets everything that counts as a bundle; what cosign's older tags hold is made one.
 func Verify(ctx context.Context, r *Registry, p Policy, keep func(*Finding, []byte) error) (*Report, error) {
 	report := &Report{Reference: r.ref.String()}
 	byArtifact := map[*Artifact][]Finding{}
 	artifacts, err := r.Each(ctx, func(a *Attachment, problem error) error {
-		f := p.finding(a, problem)
+		f, bundle := p.finding(a, problem)
 		if f.Counts && keep != nil {
-			if err := keep(&f, a.Data); err != nil {
+			if err := keep(&f, bundle); err != nil {
 				return err
 			}
 		}
@@ -111,8 +111,8 @@ func isIndex(a *ArtifactReport) bool {
 	return a.MediaType == "application/vnd.oci.image.index.v1+json" || a.MediaType == "application/vnd.docker.distribution.manifest.list.v2+json"
 }
 
-func (p Policy) finding(a *Attachment, problem error) Finding {
-	f := Finding{Source: a.Source, Manifest: a.Manifest, Digest: a.Digest, MediaType: a.MediaType}
+func (p Policy) finding(a *Attachment, problem error) (f Finding, bundle []byte) {
+	f = Finding{Source: a.Source, Manifest: a.Manifest, Digest: a.Digest, MediaType: a.MediaType}
 	err := problem
 	switch {
 	case problem != nil:
@@ -122,7 +122,7 @@ func (p Policy) finding(a *Attachment, problem error) Finding {
 	case a.MediaType == intoto.MediaType:
 		err = f.unsigned(a)
 	default:
-		err = p.signed(&f, a)
+		bundle, err = p.signed(&f, a)
 	}
 	switch {
 	case err == nil:
@@ -132,7 +132,7 @@ func (p Policy) finding(a *Attachment, problem error) Finding {
 		f.Result, f.Reason = Malformed, err.Error()
 	}
 	f.Counts = f.Result == Verified && (p.PredicateType == "" || p.PredicateType == f.PredicateType)
-	return f
+	return f, bundle
 }
 
 // unsigned reads a bare statement.
@@ -157,48 +157,64 @@ func (f *Finding) describe(s *intoto.Statement) error {
 	return err
 }
 
-// signed verifies a bundle, or what cosign wrote before there were bundles.
-func (p Policy) signed(f *Finding, a *Attachment) error {
-	data, artifact := a.Data, (*sigstore.Artifact)(nil)
-	var err error
-	if a.MediaType == dsse.MediaType || a.MediaType == mediaTypeSimpleSigning {
+// signed verifies a bundle, or what cosign wrote before there were bundles, and returns it as a bundle.
+func (p Policy) signed(f *Finding, a *Attachment) ([]byte, error) {
+	if a.MediaType == mediaTypeSimpleSigning {
+		return p.simplySigned(f, a)
+	}
+	data := a.Data
+	if a.MediaType == dsse.MediaType {
+		var err error
 		if data, err = toBundle(a); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if a.MediaType == mediaTypeSimpleSigning {
-		artifact, err = sigstore.ReadArtifact(bytes.NewReader(a.Data))
-	} else {
-		artifact, err = sigstore.ArtifactDigest(a.Artifact.Digest)
+	artifact, err := sigstore.ArtifactDigest(a.Artifact.Digest)
+	if err != nil {
+		return nil, err
+	}
+	b, err := p.bundle(f, data, artifact)
+	if err == nil && b.Statement != nil {
+		err = f.describe(b.Statement)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
+	f.Result = Verified
+	return data, nil
+}
+
+// simplySigned verifies a signature that is over a small document, which names the artifact.
+func (p Policy) simplySigned(f *Finding, a *Attachment) ([]byte, error) {
+	data, err := toBundle(a)
+	if err != nil {
+		return nil, err
+	}
+	document, err := sigstore.ReadArtifact(bytes.NewReader(a.Data))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := p.bundle(f, data, document); err != nil {
+		return nil, err
+	}
+	if err := checkSimpleSigning(a.Data, a.Artifact.Digest); err != nil {
+		return nil, fmt.Errorf("%w: %w", sigstore.ErrNotVerified, err)
+	}
+	f.Result, f.Category = Verified, intoto.SignedBy
+	return data, nil
+}
+
+// bundle verifies a bundle, and notes who signed it.
+func (p Policy) bundle(f *Finding, data []byte, artifact *sigstore.Artifact) (*sigstore.Bundle, error) {
 	b, err := sigstore.Parse(data)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	f.PredicateType = b.PredicateType
 	v, err := p.Check(b, artifact)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	f.Signer, f.KeyName, f.TrustedRoot = &v.Signer, v.KeyName, v.TrustedRoot
-	switch {
-	case a.MediaType == mediaTypeSimpleSigning:
-		if err := checkSimpleSigning(a.Data, a.Artifact.Digest); err != nil {
-			return fmt.Errorf("%w: %w", sigstore.ErrNotVerified, err)
-		}
-		f.Category = intoto.SignedBy
-	case v.PayloadType == intoto.MediaType:
-		s, err := intoto.Read(v.Payload)
-		if err != nil {
-			return err
-		}
-		if err := f.describe(s); err != nil {
-			return err
-		}
-	}
-	f.Result = Verified
-	return nil
+	return b, nil
 }

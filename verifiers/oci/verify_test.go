@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"muniment.dev/muniment/verifiers/intoto"
+	"muniment.dev/muniment/verifiers/sigstore"
 )
 
 func emptyIndex() v1.ImageIndex { return empty.Index }
@@ -105,11 +106,31 @@ func TestCosignTags(t *testing.T) {
 				if f := counting(report)[0]; f.Source != SourceCosignTag || f.Category != category || f.KeyName != "cosign.pub" {
 					t.Errorf("%s: %+v", ref, f)
 				}
+				checkKept(t, ref, c.policy())
 				if report := verify(t, ref, newCosigner(t).policy()); report.Verified || report.Artifacts[0].Findings[0].Result != NotVerified {
 					t.Errorf("%s with another key: %+v", ref, report.Artifacts[0].Findings)
 				}
 			}
 		})
+	}
+}
+
+// checkKept makes sure that what is kept of cosign's tags is a bundle that verifies by itself, if not about the image: signatures are over a document.
+func checkKept(t *testing.T, ref string, p Policy) {
+	t.Helper()
+	r, err := Open(ref, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Verify(t.Context(), r, p, func(_ *Finding, data []byte) error {
+		b, err := sigstore.Parse(data)
+		if err != nil {
+			return err
+		}
+		_, err = p.Check(b, nil)
+		return err
+	}); err != nil {
+		t.Errorf("%s: what is kept: %v", ref, err)
 	}
 }
 

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/rogpeppe/go-internal/testscript"
+	sslib "github.com/secure-systems-lab/go-securesystemslib/dsse"
+
+	"muniment.dev/muniment/bench/peers"
+)
+
+// peer NAME args...: runs the real cosign or helm.
+func peerScript(ts *testscript.TestScript, neg bool, args []string) {
+	bin, err := peers.Find(args[0])
+	ts.Check(err)
+	if err := ts.Exec(bin, args[1:]...); neg != (err != nil) {
+		ts.Fatalf("%s: %v", strings.Join(args, " "), err)
+	}
+}
+
+// registry: starts one with an image in it, and sets REGISTRY, IMAGE (by tag) and DIGEST.
+func registryScript(ts *testscript.TestScript, neg bool, args []string) {
+	s := httptest.NewServer(registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0))))
+	ts.Defer(s.Close)
+	host := strings.TrimPrefix(s.URL, "http://")
+	tag, err := name.NewTag(host + "/app:1.7.0")
+	ts.Check(err)
+	image, err := random.Image(64, 1)
+	ts.Check(err)
+	ts.Check(remote.Write(tag, image))
+	digest, err := image.Digest()
+	ts.Check(err)
+	ts.Setenv("REGISTRY", host)
+	ts.Setenv("IMAGE", tag.String())
+	ts.Setenv("DIGEST", digest.String())
+}
+
+// envelope FILE PAYLOAD KEY...: signs a payload with new keys, whose public halves it writes to KEY.pub. A key that exists is used again.
+func envelopeScript(ts *testscript.TestScript, neg bool, args []string) {
+	payload := ts.ReadFile(args[1])
+	pae := sslib.PAE("application/vnd.in-toto+json", []byte(payload))
+	e := sslib.Envelope{PayloadType: "application/vnd.in-toto+json", Payload: base64.StdEncoding.EncodeToString([]byte(payload))}
+	for i, key := range args[2:] {
+		var public any
+		var sig []byte
+		if i%2 == 0 {
+			pub, private, err := ed25519.GenerateKey(rand.Reader)
+			ts.Check(err)
+			public, sig = pub, ed25519.Sign(private, pae)
+		} else {
+			private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+			ts.Check(err)
+			sum := sha256.Sum256(pae)
+			sig, err = ecdsa.SignASN1(rand.Reader, private, sum[:])
+			ts.Check(err)
+			public = &private.PublicKey
+		}
+		der, err := x509.MarshalPKIXPublicKey(public)
+		ts.Check(err)
+		ts.Check(os.WriteFile(ts.MkAbs(key+".pub"), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600))
+		e.Signatures = append(e.Signatures, sslib.Signature{KeyID: key, Sig: base64.StdEncoding.EncodeToString(sig)})
+	}
+	data, err := json.Marshal(e)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), data, 0o600))
+}
+
+// pgpkey NAME: writes NAME.sec and NAME.gpg, the secret and public key of a new PGP identity.
+func pgpKeyScript(ts *testscript.TestScript, neg bool, args []string) {
+	e, err := openpgp.NewEntity(args[0], "", args[0]+"@acme.example", nil)
+	ts.Check(err)
+	var secret, public bytes.Buffer
+	ts.Check(e.SerializePrivate(&secret, nil))
+	ts.Check(e.Serialize(&public))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".sec"), secret.Bytes(), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".gpg"), public.Bytes(), 0o600))
+}
+
+// digestof FILE NAME: puts sha256: and the file's digest into an environment variable.
+func digestOfScript(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Setenv(args[1], fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(ts.ReadFile(args[0])))))
+}
+
+// remotedigest REFERENCE NAME: puts the digest of what a registry has into an environment variable.
+func remoteDigestScript(ts *testscript.TestScript, neg bool, args []string) {
+	ref, err := name.ParseReference(args[0])
+	ts.Check(err)
+	d, err := remote.Head(ref)
+	ts.Check(err)
+	ts.Setenv(args[1], d.Digest.String())
+}
+
+// pipe FILE command...: runs the program with the file as its standard input.
+func pipeScript(ts *testscript.TestScript, neg bool, args []string) {
+	cmd := exec.Command(args[1], args[2:]...)
+	cmd.Dir, cmd.Stdin = ts.MkAbs("."), strings.NewReader(ts.ReadFile(args[0]))
+	out, err := cmd.CombinedOutput()
+	ts.Logf("%s", out)
+	if neg != (err != nil) {
+		ts.Fatalf("%s: %v", strings.Join(args[1:], " "), err)
+	}
+}

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"muniment.dev/muniment/verifiers/dsse"
+	"muniment.dev/muniment/verifiers/intoto"
+	"muniment.dev/muniment/verifiers/sigstore"
+)
+
+type verifyEnvelopeCmd struct {
+	Envelope  string   `arg:"" help:"DSSE envelope; - reads standard input." predictor:"file"`
+	Key       []string `help:"Public key that may have signed: PEM, as cosign.pub, or a certificate, of which only the key counts. May be given more than once." required:"" placeholder:"FILE" predictor:"file"`
+	Threshold int      `help:"How many different keys must have signed." default:"1" placeholder:"N"`
+	statementFlags
+	Output string `short:"o" help:"Write what was signed to this file, if it is verified; - for standard output." placeholder:"FILE" type:"path"`
+	JSON   bool   `help:"Print one JSON object."`
+}
+
+func (verifyEnvelopeCmd) Help() string {
+	return `Needs no server and no network. The type of each key decides the algorithm: Ed25519, ECDSA P-256 with SHA-256, P-384 with SHA-384, RSA with SHA-256 in either padding. The same key counts once, however often it is given or has signed. For a Sigstore bundle use verify-bundle.
+
+Scripts should give --subject and --type: without them anything that the keys have ever signed will do.
+
+Exit code: 0 verified; 1 not verified; 2 it could not be checked (usage, files).
+
+Examples:
+  muniment verify-envelope app.intoto.json --key release.pub --subject sha256:2cf24dba… --type slsaprovenance1
+  muniment verify-envelope layout.json --key alice.pub --key bob.pub --key carol.pub --threshold 2 -o layout.payload`
+}
+
+// statementFlags say what a statement must be about.
+type statementFlags struct {
+	Subject *string `help:"It must be an in-toto statement about this artifact." placeholder:"sha256:…"`
+	Type    *string `help:"It must be an in-toto statement with this predicate type: a URI or one of cosign's short names (slsaprovenance1, spdxjson, cyclonedx, vuln, openvex, link, …)." placeholder:"PREDICATE"`
+}
+
+// expect returns the predicate type that is asked for, "" if any will do.
+func (f *statementFlags) expect() (predicateType string, err error) {
+	if f.Subject != nil {
+		if alg, value, ok := strings.Cut(*f.Subject, ":"); !ok || alg == "" || value == "" {
+			return "", fmt.Errorf("--subject: %q is not an algorithm and a digest, such as sha256:2cf24dba…", *f.Subject)
+		}
+	}
+	if f.Type == nil {
+		return "", nil
+	}
+	return expandType(*f.Type)
+}
+
+// check says whether the statement is what is asked for; it is nil if the document is none.
+func (f *statementFlags) check(s *intoto.Statement, predicateType string) error {
+	switch {
+	case f.Subject == nil && predicateType == "":
+		return nil
+	case s == nil:
+		return errors.New("it is not an in-toto statement, so it is about no artifact")
+	case f.Subject != nil && !s.HasSubject(*f.Subject):
+		return fmt.Errorf("none of the statement's %d subjects has the digest %s", len(s.Subjects), *f.Subject)
+	case predicateType != "" && predicateType != s.PredicateType:
+		return fmt.Errorf("the predicate type is %q, not %q", s.PredicateType, predicateType)
+	}
+	return nil
+}
+
+func (c *verifyEnvelopeCmd) Run(a *app) error {
+	predicateType, err := c.expect()
+	if err != nil {
+		return err
+	}
+	keys, err := readKeys(c.Key)
+	if err != nil {
+		return err
+	}
+	data, err := a.readInput(c.Envelope, sigstore.MaxBundleSize)
+	if err != nil {
+		return err
+	}
+	v := envelopeVerdict{Envelope: c.Envelope}
+	r, err := dsse.Verify(data, keys, c.Threshold)
+	var s *intoto.Statement
+	switch {
+	case errors.Is(err, dsse.ErrMalformed):
+		v.Malformed = true
+	case errors.Is(err, dsse.ErrNotVerified):
+	case err != nil:
+		return fmt.Errorf("--threshold: %w", err)
+	default:
+		if r.PayloadType == intoto.MediaType {
+			s, err = intoto.Parse(r.Payload)
+			v.Malformed = err != nil
+		}
+		if err == nil {
+			err = c.check(s, predicateType)
+		}
+	}
+	if err != nil {
+		v.Error = err.Error()
+		return v.print(a, c.JSON)
+	}
+	v.Verified, v.PayloadType = true, r.PayloadType
+	for _, k := range r.SignedBy {
+		v.SignedBy = append(v.SignedBy, signedBy{k.Name, k.ID})
+	}
+	if s != nil {
+		v.Statement = describeStatement(s)
+	}
+	if c.Output != "" {
+		if err := a.writeOutput(c.Output, r.Payload); err != nil {
+			return err
+		}
+		if c.Output == "-" {
+			return nil
+		}
+	}
+	return v.print(a, c.JSON)
+}
+
+// readKeys reads public keys, each from its own file.
+func readKeys(paths []string) ([]*dsse.Key, error) {
+	var keys []*dsse.Key
+	for _, path := range paths {
+		text, err := readBounded(path, 1<<20)
+		if err != nil {
+			return nil, fmt.Errorf("--key: %w", err)
+		}
+		k, err := dsse.ParseKey(path, text)
+		if err != nil {
+			return nil, fmt.Errorf("--key: %w", err)
+		}
+		keys = append(keys, k)
+	}
+	return keys, nil
+}
+
+// readInput reads a file, or standard input for "-".
+func (a *app) readInput(path string, limit int64) ([]byte, error) {
+	if path != "-" {
+		return readBounded(path, limit)
+	}
+	data, err := io.ReadAll(io.LimitReader(a.stdin, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("standard input has more than %d bytes", limit)
+	}
+	return data, err
+}
+
+type signedBy struct {
+	Key   string `json:"key"`
+	KeyID string `json:"keyId"`
+}
+
+// envelopeVerdict is the JSON form of a verification.
+type envelopeVerdict struct {
+	Envelope    string         `json:"envelope"`
+	Verified    bool           `json:"verified"`
+	Malformed   bool           `json:"malformed,omitempty"`
+	Error       string         `json:"error,omitempty"`
+	SignedBy    []signedBy     `json:"signedBy,omitempty"`
+	PayloadType string         `json:"payloadType,omitempty"`
+	Statement   *statementFact `json:"statement,omitempty"`
+}
+
+func (v *envelopeVerdict) print(a *app, asJSON bool) error {
+	var err error
+	if asJSON {
+		err = writeJSON(a.stdout, v)
+	} else {
+		err = v.printText(a)
+	}
+	if err == nil && !v.Verified {
+		return exitWith(exitNo, nil)
+	}
+	return err
+}
+
+func (v *envelopeVerdict) printText(a *app) error {
+	if !v.Verified {
+		return notVerified(a, v.Envelope, v.Error)
+	}
+	p := newPage("✓ VERIFIED  %s", quoted(v.Envelope))
+	for i, k := range v.SignedBy {
+		p.line([]string{"signed by", ""}[min(i, 1)], "the key %s", quoted(k.Key))
+		p.line("", "%s", k.KeyID)
+	}
+	p.line("payload", "%s", quoted(v.PayloadType))
+	if v.Statement != nil {
+		v.Statement.print(p)
+	}
+	_, err := io.WriteString(a.stdout, p.String())
+	return err
+}
+
+// notVerified prints the answer no.
+func notVerified(a *app, path, why string) error {
+	why = strings.Replace(why, dsse.ErrNotVerified.Error()+": ", "", 1)
+	_, err := fmt.Fprintf(a.stdout, "✗ NOT VERIFIED  %s\n  %s\n", quoted(path), strings.ReplaceAll(printable(why), "\n", "\n  "))
+	return err
+}
+
+// A page is an answer for people: a heading, and lines with labels.
+type page struct{ strings.Builder }
+
+func newPage(format string, args ...any) *page {
+	p := &page{}
+	fmt.Fprintf(p, format+"\n", args...)
+	return p
+}
+
+func (p *page) line(label, format string, args ...any) {
+	fmt.Fprintf(p, "  %-10s%s\n", label, fmt.Sprintf(format, args...))
+}
