@@ -25,7 +25,7 @@ func mix(t testing.TB, tl *testLog, name string, n int) {
 	for i := range n {
 		size := []int{0, 10, 300, 5000}[i%4]
 		if i == 17 {
-			size = delta.PartSize + 1
+			size = delta.PartSize*2 + 1
 		}
 		drafts = append(drafts, acme.draft(fmt.Sprintf("%s acme %d %s", name, i, strings.Repeat("x", size))), globex.draft(fmt.Sprintf("%s globex %d", name, i)))
 	}
@@ -340,6 +340,40 @@ func TestDeltaErased(t *testing.T) {
 		}
 		if _, err := receipt.Verify(data, []*receipt.Policy{tl.policy}, receipt.Options{HeaderOnly: true}); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// An erasure that a delta brings is made in the replica, and shows as soon as anything of the delta does.
+func TestDeltaErases(t *testing.T) {
+	ctx := context.Background()
+	tl := newTestLog(t, Config{})
+	tl.mustAppend(t, append(acme.drafts("a", 5), globex.drafts("a", 2)...)...)
+	s := memstore.NewRaw()
+	if _, err := importDelta(tl, s, export(t, tl, 0, acme), acme); err != nil {
+		t.Fatal(err)
+	}
+	size := tl.Published().Size
+	tl.erase(t, acme, 1, false)
+	tl.erase(t, acme, 3, true)
+	if _, err := importDelta(tl, s, export(t, tl, size, acme), acme); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.Unpurged(); n != 0 {
+		t.Errorf("%d entries wait to be purged", n)
+	}
+	l, err := OpenReplica(ctx, Config{Store: s}, tl.policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for index, form := range map[uint64]receipt.Form{0: receipt.Detached, 1: receipt.PayloadErased, 3: receipt.HeaderErased} {
+		data, err := l.Receipt(ctx, acme.stream, index, ReceiptOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := receipt.Parse(data); err != nil || r.Form != form {
+			t.Errorf("entry %d has the form %s, want %s (%v)", index, r.Form, form, err)
 		}
 	}
 }

@@ -3,10 +3,8 @@ package ledger
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 
 	"muniment.dev/muniment/ledger/delta"
@@ -91,6 +89,14 @@ func Import(ctx context.Context, s store.Store, file io.ReaderAt, size int64, o 
 		if err := im.read(ctx, f, write, report); err != nil {
 			return nil, err
 		}
+	}
+	// Erasures are made before the replica is opened, too; here their bytes leave the disk.
+	imported := &store.State{Size: report.To, Secret: im.state.Secret}
+	for id := range im.streams {
+		imported.Streams = append(imported.Streams, store.StreamHead{StreamID: id})
+	}
+	if err := erase(ctx, s, imported); err != nil {
+		return nil, fmt.Errorf("the delta is imported, and openings that it says are erased are still on the disk: %w; starting the server erases them", err)
 	}
 	return report, nil
 }
@@ -362,7 +368,7 @@ func (im *importer) record(ctx context.Context, rec *delta.Record, e *store.Entr
 
 // payload reads the record's payload, and returns its commitment. A large one goes to the store at once, so that it need not fit into memory.
 func (im *importer) payload(ctx context.Context, rec *delta.Record, e *store.Entry) (sum receipt.Hash, err error) {
-	h := newCommitment(rec.Payload.Salt)
+	h := receipt.NewCommitment(rec.Payload.Salt)
 	e.Payload.Salt = rec.Payload.Salt
 	keep := func([]byte) error { return nil }
 	switch {
@@ -396,14 +402,6 @@ func (im *importer) payload(ctx context.Context, rec *delta.Record, e *store.Ent
 		return keep(part)
 	})
 	return receipt.Hash(h.Sum(nil)), err
-}
-
-// newCommitment is receipt.Commitment for a payload that comes in parts.
-func newCommitment(salt receipt.Salt) hash.Hash {
-	h := sha256.New()
-	h.Write([]byte("muniment/payload/v1\n"))
-	h.Write(salt[:])
-	return h
 }
 
 // put adds entries to what is to be written next, less those that an interrupted import has written.

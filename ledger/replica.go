@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -39,9 +40,13 @@ func OpenReplica(ctx context.Context, cfg Config, policy *receipt.Policy) (*Ledg
 	if err != nil {
 		return nil, fmt.Errorf("load the replica: %w", err)
 	}
-	l := &Ledger{cfg: cfg, store: cfg.Store, raw: true, replica: true, log: cfg.Logger, done: make(chan struct{})}
+	l := &Ledger{cfg: cfg, store: cfg.Store, raw: true, replica: true, ids: newIdentifier(&st.Secret), log: cfg.Logger,
+		done: make(chan struct{}), purge: make(chan struct{}, 1), purged: make(chan struct{}), firstWitnessed: make(chan struct{})}
 	l.queue.init(cfg)
 	close(l.done) // there is no sequencer
+	if err := l.reapplyErasures(ctx, &store.State{Streams: st.Streams, Size: size}); err != nil {
+		return nil, fmt.Errorf("make recorded erasures: %w", err)
+	}
 	l.tiles = newTileCache(cfg.Store, cfg.TileCache)
 	if l.tree, err = loadTree(ctx, cfg.Store, &store.State{Raw: true, Size: size}, l.tiles); err != nil {
 		return nil, fmt.Errorf("load the tree: %w", err)
@@ -50,7 +55,22 @@ func OpenReplica(ctx context.Context, cfg Config, policy *receipt.Policy) (*Ledg
 		return nil, fmt.Errorf("load the tree: the stored entries have the root %s, the checkpoint says %s: the store is damaged", root.Base64(), head.Root.Base64())
 	}
 	l.published.Store(&Published{Size: size, Root: head.Root, Checkpoint: signed, Superseded: make(chan struct{}), edges: l.tree.snapshot(), tiles: l.tiles, tail: receipt.NewProofTail(signed)})
+	purging, stop := context.WithCancel(context.WithoutCancel(ctx))
+	l.stopPurge = stop
+	go l.runPurge(purging)
 	return l, nil
+}
+
+// erase makes the erasures that the entries of the state's streams record, and returns when what they erased has left the disk.
+func erase(ctx context.Context, s store.Store, st *store.State) error {
+	l := &Ledger{store: s, ids: newIdentifier(&st.Secret), log: slog.New(slog.DiscardHandler)}
+	if err := l.reapplyErasures(ctx, st); err != nil {
+		return fmt.Errorf("make recorded erasures: %w", err)
+	}
+	if s.Unpurged() == 0 {
+		return nil
+	}
+	return s.Purge(ctx)
 }
 
 // IsReplica says whether the ledger is a replica.
