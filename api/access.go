@@ -68,6 +68,8 @@ var access = map[string]roles{
 	rpc.LedgerServiceGetConsistencyProofProcedure: everyRole,
 	rpc.LedgerServiceGetCheckpointProcedure:       everyRole,
 
+	rpc.ExportServiceExportProcedure: readers,
+
 	rpc.IdentityServiceExchangeTokenProcedure: anybody,
 	rpc.IdentityServiceWhoAmIProcedure:        everyRole,
 

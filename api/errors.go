@@ -40,6 +40,8 @@ var codes = []struct {
 	{ledger.ErrNotFound, connect.CodeNotFound, "not_found", 0},
 	{ledger.ErrOutOfRange, connect.CodeOutOfRange, "out_of_range", 0},
 	{ledger.ErrNoCheckpoint, connect.CodeFailedPrecondition, "no_checkpoint", 0},
+	{ledger.ErrNothingNew, connect.CodeFailedPrecondition, "nothing_new", 0},
+	{ledger.ErrReplica, connect.CodeFailedPrecondition, "replica", 0},
 	{ledger.ErrErased, connect.CodeFailedPrecondition, "erased", 0},
 	{ledger.ErrPageToken, connect.CodeInvalidArgument, "page_token", 0},
 	{context.Canceled, connect.CodeCanceled, "canceled", 0},

@@ -136,6 +136,7 @@ var may = map[protoreflect.FullName]string{
 	"muniment.v1.LedgerService.GetInclusionProof":   "appender reader approver auditor admin",
 	"muniment.v1.LedgerService.GetConsistencyProof": "appender reader approver auditor admin",
 	"muniment.v1.LedgerService.GetCheckpoint":       "appender reader approver auditor admin",
+	"muniment.v1.ExportService.Export":              "reader approver admin",
 	"muniment.v1.IdentityService.ExchangeToken":     "anybody",
 	"muniment.v1.IdentityService.WhoAmI":            "appender reader approver auditor admin",
 	"muniment.v1.AdminService.GetPolicy":            "reader approver admin",

@@ -25,9 +25,9 @@ const (
 // maxRequest is the largest request: base64 in JSON makes a payload a third larger.
 func (c *Config) maxRequest() int64 { return max(c.MaxPayload*3/2+64<<10, maxBatchBytes) }
 
-// isStream says whether the request is for a call that has no end.
+// isStream says whether the request is for a call that has no end, or whose answer may take as long as it likes.
 func isStream(r *http.Request) bool {
-	return r.URL.Path == munimentv1connect.LedgerServiceWatchEntriesProcedure
+	return r.URL.Path == munimentv1connect.LedgerServiceWatchEntriesProcedure || r.URL.Path == munimentv1connect.ExportServiceExportProcedure
 }
 
 // deadline bounds how long a request may trickle in, and how long its answer may take to be read; of a stream, each message.

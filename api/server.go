@@ -115,11 +115,12 @@ func (s *Server) Handler() http.Handler {
 	mount(munimentv1connect.NewLedgerServiceHandler(&service{Server: s}, opts...))
 	mount(munimentv1connect.NewIdentityServiceHandler(&identityService{Server: s}, opts...))
 	mount(munimentv1connect.NewAdminServiceHandler(&adminService{Server: s}, opts...))
+	mount(munimentv1connect.NewExportServiceHandler(&exportService{s}, opts...))
 
 	s.mountSCITT(mux)
 
 	mux.Handle(grpchealth.NewHandler(healthChecker{s}, connect.WithReadMaxBytes(maxHealthBytes)))
-	reflector := grpcreflect.NewStaticReflector(munimentv1connect.LedgerServiceName, munimentv1connect.IdentityServiceName, munimentv1connect.AdminServiceName, grpchealth.HealthV1ServiceName)
+	reflector := grpcreflect.NewStaticReflector(munimentv1connect.LedgerServiceName, munimentv1connect.IdentityServiceName, munimentv1connect.AdminServiceName, munimentv1connect.ExportServiceName, grpchealth.HealthV1ServiceName)
 	for _, mount := range []func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler){grpcreflect.NewHandlerV1, grpcreflect.NewHandlerV1Alpha} {
 		path, h := mount(reflector, connect.WithReadMaxBytes(maxReflectionBytes))
 		mux.Handle(path, s.operator(h))

@@ -140,8 +140,10 @@ func newServer(t *testing.T, edits ...func(*ledger.Config, *api.Config)) *testSe
 	for _, edit := range edits {
 		edit(&lc, &ac)
 	}
-	if ts.ledger, err = ledger.Open(context.Background(), lc); err != nil {
-		t.Fatal(err)
+	if ts.ledger = ac.Ledger; ts.ledger == nil {
+		if ts.ledger, err = ledger.Open(context.Background(), lc); err != nil {
+			t.Fatal(err)
+		}
 	}
 	metrics.Watch(ts.ledger, ts.store.FreeBytes)
 	ac.Ledger = ts.ledger

@@ -608,13 +608,13 @@ func (l *Ledger) checkSpaceFor(bytes uint64) error {
 	return nil
 }
 
-// Ready returns nil if appends would be taken, and else why not.
+// Ready returns nil if appends would be taken, and else why not. A replica, which takes none, is ready to be read.
 func (l *Ledger) Ready() error {
 	if f := l.failure.Load(); f != nil {
 		return *f
 	}
 	if l.replica {
-		return ErrReplica
+		return nil
 	}
 	if l.queue.isClosed() {
 		return ErrClosed

@@ -165,7 +165,7 @@ const maxPageBytes = 4 << 20
 func (l *Ledger) List(ctx context.Context, s *Stream, q Query) (*Page, error) {
 	p := l.Published()
 	page := &Page{Size: p.Size}
-	lo, hi, err := l.bounds(ctx, p, q.Filter)
+	lo, hi, err := l.bounds(ctx, p, s, q.Filter)
 	if err != nil {
 		return nil, err
 	}
@@ -311,19 +311,19 @@ func intersect(lists []store.Postings, ascending bool, lo, hi uint64) (uint64, b
 }
 
 // bounds returns the range of indexes that the filter's times allow. Times never decrease with the index, so that it is found by bisection.
-func (l *Ledger) bounds(ctx context.Context, p *Published, f Filter) (lo, hi uint64, err error) {
+func (l *Ledger) bounds(ctx context.Context, p *Published, s *Stream, f Filter) (lo, hi uint64, err error) {
 	lo, hi = 0, p.Size
 	first := func(t time.Time) uint64 { // index of the first entry not before t
 		return uint64(sort.Search(int(p.Size), func(i int) bool {
 			if err != nil {
 				return true
 			}
-			sk, e := l.store.Skeletons(ctx, uint64(i), uint64(i)+1)
+			at, ok, e := l.timeFrom(ctx, p, s, uint64(i))
 			if e != nil {
 				err = fmt.Errorf("entry %d: %w", i, e)
 				return true
 			}
-			return !time.UnixMilli(int64(sk[0].Time)).Before(t)
+			return !ok || !time.UnixMilli(int64(at)).Before(t)
 		}))
 	}
 	if !f.From.IsZero() {

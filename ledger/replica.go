@@ -96,3 +96,27 @@ type noSigner struct{ key note.Verifier }
 func (s noSigner) Name() string                  { return s.key.Name() }
 func (s noSigner) KeyHash() uint32               { return s.key.KeyHash() }
 func (noSigner) Sign(msg []byte) ([]byte, error) { return nil, ErrReplica }
+
+// timeFrom returns the time of an entry. Of entries of other streams a replica knows none: then it is that of the stream's next one, if there is one.
+func (l *Ledger) timeFrom(ctx context.Context, p *Published, s *Stream, index uint64) (time uint64, ok bool, err error) {
+	sk, err := l.store.Skeletons(ctx, index, index+1)
+	if l.replica && errors.Is(err, store.ErrNotFound) {
+		list, err := l.store.Postings(ctx, streamTerm(s.ID))
+		if err != nil {
+			return 0, false, err
+		}
+		defer list.Close()
+		if index, ok, err = list.SeekGE(index); err != nil || !ok || index >= p.Size {
+			return 0, false, err
+		}
+		sk, err = l.store.Skeletons(ctx, index, index+1)
+		if err != nil {
+			return 0, false, err
+		}
+		return sk[0].Time, true, nil
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	return sk[0].Time, true, nil
+}

@@ -1,0 +1,57 @@
+package api
+
+import (
+	"bufio"
+	"context"
+
+	"connectrpc.com/connect"
+
+	"muniment.dev/muniment/ledger"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+// An exportService implements ExportService.
+type exportService struct{ *Server }
+
+// exportPiece is how much of a delta goes into one message.
+const exportPiece = 256 << 10
+
+func (s *exportService) Export(ctx context.Context, req *connect.Request[munimentv1.ExportRequest], stream *connect.ServerStream[munimentv1.ExportResponse]) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() { // a server that shuts down does not wait for gigabytes
+		select {
+		case <-s.drain:
+			cancel(ledger.ErrClosed)
+		case <-ctx.Done():
+		}
+	}()
+	w := bufio.NewWriterSize(pieces{stream}, exportPiece)
+	err := s.ledger.Export(ctx, w, req.Msg.Since, []*ledger.Stream{caller(ctx).tenant.Stream}, nil)
+	if err == nil {
+		err = w.Flush()
+	}
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause
+	}
+	if err != nil {
+		return s.public(err)
+	}
+	return nil
+}
+
+// pieces sends what is written to it as messages.
+type pieces struct {
+	stream *connect.ServerStream[munimentv1.ExportResponse]
+}
+
+func (p pieces) Write(b []byte) (int, error) {
+	for rest := b; len(rest) > 0; {
+		n := min(len(rest), exportPiece)
+		if err := p.stream.Send(&munimentv1.ExportResponse{Data: rest[:n]}); err != nil {
+			return len(b) - len(rest), err
+		}
+		rest = rest[n:]
+	}
+	return len(b), nil
+}

@@ -1,0 +1,101 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect"
+
+	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/store/memstore"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
+)
+
+// export reads a delta over gRPC.
+func (ts *testServer) export(token, tenant string, since uint64) ([]byte, error) {
+	ts.t.Helper()
+	client := munimentv1connect.NewExportServiceClient(ts.h2, ts.url, connect.WithInterceptors(bearer(token)))
+	stream, err := client.Export(context.Background(), connect.NewRequest(&munimentv1.ExportRequest{Tenant: tenant, Since: since}))
+	if err != nil {
+		return nil, err
+	}
+	defer stream.Close()
+	var file []byte
+	for stream.Receive() {
+		file = append(file, stream.Msg().Data...)
+	}
+	return file, stream.Err()
+}
+
+// What a tenant exports is imported elsewhere, where the API serves the same receipts and takes no appends.
+func TestExportAndReplica(t *testing.T) {
+	ts := newServer(t)
+	for i := range 5 {
+		ts.append("acme", fmt.Sprint("acme's ", i))
+		ts.append("globex", fmt.Sprint("globex's ", i))
+	}
+	ts.append("acme", strings.Repeat("a large one ", 30_000))
+	file, err := ts.export(acmeToken, "acme", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(file, []byte("globex")) {
+		t.Error("another tenant's entries are in the file")
+	}
+	replica := memstore.NewRaw()
+	r, err := ledger.Import(context.Background(), replica, bytes.NewReader(file), int64(len(file)), ledger.ImportOptions{Policy: ts.policy, Streams: []*ledger.Stream{ledger.NewStream(ts.keys["acme"])}})
+	if err != nil || r.Records != 6 || r.To != 11 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+
+	there := newServer(t, func(_ *ledger.Config, ac *api.Config) {
+		if ac.Ledger, err = ledger.OpenReplica(context.Background(), ledger.Config{Store: replica}, ts.policy); err != nil {
+			t.Fatal(err)
+		}
+	})
+	there.policy = ts.policy
+	if _, err := there.ledger.Append(context.Background(), nil); err == nil {
+		t.Error("the replica takes appends")
+	}
+	client := there.client(acmeToken)
+	for _, index := range []uint64{0, 4, 10} {
+		res, err := client.GetReceipt(context.Background(), connect.NewRequest(&munimentv1.GetReceiptRequest{Tenant: "acme", Index: index, IncludePayload: true}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		there.verify("acme", res.Msg.Receipt, nil, index)
+	}
+	_, err = client.GetReceipt(context.Background(), connect.NewRequest(&munimentv1.GetReceiptRequest{Tenant: "acme", Index: 1}))
+	if connect.CodeOf(err) != connect.CodeNotFound {
+		t.Errorf("another tenant's entry: %v", err)
+	}
+	_, err = client.Append(context.Background(), request("acme", "no"))
+	if connect.CodeOf(err) != connect.CodeFailedPrecondition || !strings.Contains(err.Error(), "read-only replica") {
+		t.Errorf("append: %v", err)
+	}
+	if _, err = there.export(acmeToken, "acme", 0); connect.CodeOf(err) != connect.CodeFailedPrecondition {
+		t.Errorf("export: %v", err)
+	}
+	list, err := client.ListEntries(context.Background(), connect.NewRequest(&munimentv1.ListEntriesRequest{Tenant: "acme"}))
+	if err != nil || len(list.Msg.Entries) != 6 {
+		t.Errorf("list: %v, %v", list, err)
+	}
+	if a := there.get("/readyz"); a.status != 200 {
+		t.Errorf("readyz: %d", a.status)
+	}
+
+	for _, bad := range []struct {
+		tenant string
+		since  uint64
+		code   connect.Code
+	}{{"globex", 0, connect.CodePermissionDenied}, {"acme", 12, connect.CodeOutOfRange}, {"acme", 11, connect.CodeFailedPrecondition}} {
+		if got, err := ts.export(acmeToken, bad.tenant, bad.since); connect.CodeOf(err) != bad.code || len(got) > 0 {
+			t.Errorf("export of %s since %d: %v, %d bytes", bad.tenant, bad.since, err, len(got))
+		}
+	}
+}
