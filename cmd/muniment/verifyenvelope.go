@@ -90,7 +90,7 @@ func (c *verifyEnvelopeCmd) Run(a *app) error {
 		return fmt.Errorf("--threshold: %w", err)
 	default:
 		if r.PayloadType == intoto.MediaType {
-			s, err = intoto.Parse(r.Payload)
+			s, err = parseStatement(r.Payload)
 			v.Malformed = err != nil
 		}
 		if err == nil {

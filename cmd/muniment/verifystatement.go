@@ -1,11 +1,12 @@
 package main
 
 import (
-	"errors"
 	"io"
 	"maps"
 	"slices"
+	"time"
 
+	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/intoto"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -18,7 +19,7 @@ type verifyStatementCmd struct {
 }
 
 func (verifyStatementCmd) Help() string {
-	return `Checks the structure of a statement that nobody has signed, and its predicate by the published definition of its type: SLSA provenance (v0.2, v1) and verification summaries, SPDX, CycloneDX, OpenVEX, test results, cosign's vulnerability records and in-toto links. Predicates of other types are not looked into.
+	return `Checks the structure of a statement that nobody has signed, and its predicate by the published definition of its type: SLSA provenance (v0.2, v1) and verification summaries, SPDX, CycloneDX, OpenVEX, test results, cosign's vulnerability records, in-toto links, and the documents of this program's own kinds (https://muniment.dev/predicate/<kind>/v1). Predicates of other types are not looked into.
 
 A good structure is no proof: anybody can have written it. Signed statements are for verify-bundle, verify-envelope and verify-image.
 
@@ -38,13 +39,15 @@ func (c *verifyStatementCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	s, err := intoto.Parse(data)
+	v := statementVerdict{Path: c.Statement}
+	s, err := parseStatement(data)
+	v.Malformed = err != nil
 	if err == nil {
 		err = c.check(s, predicateType)
 	}
-	v := statementVerdict{Path: c.Statement, WellFormed: err == nil}
+	v.WellFormed = err == nil
 	if err != nil {
-		v.Error, v.Malformed = err.Error(), errors.Is(err, intoto.ErrMalformed)
+		v.Error = err.Error()
 	} else {
 		v.Statement = describeStatement(s)
 	}
@@ -57,6 +60,22 @@ func (c *verifyStatementCmd) Run(a *app) error {
 		return exitWith(exitNo, nil)
 	}
 	return err
+}
+
+// parseStatement reads a statement and checks its predicate, also of this program's own types.
+func parseStatement(data []byte) (*intoto.Statement, error) {
+	s, err := intoto.Parse(data)
+	if err != nil {
+		return nil, err
+	}
+	if intoto.KindOf(s.PredicateType) == "" {
+		return s, nil
+	}
+	if err := ingest.CheckPredicate(s.PredicateType, s.Predicate, time.Now()); err != nil {
+		return nil, err
+	}
+	s.Checked = true
+	return s, nil
 }
 
 // statementVerdict is the JSON form of a check.
