@@ -48,6 +48,7 @@ type Client struct {
 	munimentv1connect.LedgerServiceClient // every RPC, as it is
 	Admin                                 munimentv1connect.AdminServiceClient
 	Identity                              munimentv1connect.IdentityServiceClient
+	Exports                               munimentv1connect.ExportServiceClient
 	Tenant                                string
 
 	policy    *receipt.Policy
@@ -99,6 +100,7 @@ func New(o Options) (*Client, error) {
 	c.LedgerServiceClient = munimentv1connect.NewLedgerServiceClient(c.http, c.server, auth)
 	c.Admin = munimentv1connect.NewAdminServiceClient(c.http, c.server, auth)
 	c.Identity = munimentv1connect.NewIdentityServiceClient(c.http, c.server, auth)
+	c.Exports = munimentv1connect.NewExportServiceClient(c.http, c.server, auth)
 	return c, nil
 }
 

@@ -271,6 +271,15 @@ func (a *app) byteProgress(total int64, what string) *progressbar.ProgressBar {
 		progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
 }
 
+// progressBytes shows how many bytes have come, where their number is not known.
+func (a *app) progressBytes(what string) *progressbar.ProgressBar {
+	f, ok := a.stderr.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return progressbar.DefaultBytesSilent(-1)
+	}
+	return progressbar.NewOptions64(-1, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription(what), progressbar.OptionShowBytes(true), progressbar.OptionClearOnFinish())
+}
+
 // progressFunc returns a function that shows how far work has come whose total it learns on the way, and one that ends the show.
 func (a *app) progressFunc(what string) (show func(done, total uint64), finish func()) {
 	var bar *progressbar.ProgressBar

@@ -48,6 +48,7 @@ type serverConfig struct {
 	Limits     limitsConfig    `yaml:"limits"`
 	Identity   identitySection `yaml:"identity"`
 	Tenants    []tenantConfig  `yaml:"tenants"`
+	Replica    bool            `yaml:"replica"`
 }
 
 type tlsConfig struct {
@@ -133,7 +134,8 @@ tenants:
 type dataDir struct {
 	path       string
 	config     serverConfig
-	signer     note.Signer
+	signer     note.Signer     // nil in a replica
+	replica    *receipt.Policy // of the log; nil unless the folder is a replica
 	tenants    []api.Tenant
 	identities *oidc.Verifier   // nil: no identity tokens are taken
 	warnings   []string         // for the log, when the server starts
@@ -159,15 +161,13 @@ func loadDataDir(path string) (*dataDir, error) {
 	if err := d.config.check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(path, configFile), err)
 	}
-	key, err := os.ReadFile(filepath.Join(path, keyFile))
+	if d.config.Replica {
+		err = d.loadReplicaPolicy()
+	} else {
+		err = d.loadSigner()
+	}
 	if err != nil {
 		return nil, err
-	}
-	if d.signer, err = note.NewSigner(strings.TrimSpace(string(key))); err != nil {
-		return nil, fmt.Errorf("%s: not a note signing key", filepath.Join(path, keyFile)) // the cause could show parts of the key
-	}
-	if d.signer.Name() != d.config.Origin {
-		return nil, fmt.Errorf("%s: the key is for the origin %q, %s says %q", filepath.Join(path, keyFile), d.signer.Name(), configFile, d.config.Origin)
 	}
 	if d.scitt, err = loadSCITTKey(path); err != nil {
 		return nil, err
@@ -211,6 +211,22 @@ func loadDataDir(path string) (*dataDir, error) {
 		d.tenants = append(d.tenants, tenant)
 	}
 	return d, nil
+}
+
+// loadSigner reads the log's key.
+func (d *dataDir) loadSigner() error {
+	path := filepath.Join(d.path, keyFile)
+	key, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if d.signer, err = note.NewSigner(strings.TrimSpace(string(key))); err != nil {
+		return fmt.Errorf("%s: not a note signing key", path) // the cause could show parts of the key
+	}
+	if d.signer.Name() != d.config.Origin {
+		return fmt.Errorf("%s: the key is for the origin %q, %s says %q", path, d.signer.Name(), configFile, d.config.Origin)
+	}
+	return nil
 }
 
 // parseSHA256 reads 64 hexadecimal digits.
@@ -306,11 +322,17 @@ func writeNew(path, content string, mode os.FileMode) error {
 
 // addTenant makes the keys of a new tenant and returns its lines for the configuration.
 func addTenant(dir, name string) (string, error) {
+	var key receipt.StreamKey
+	rand.Read(key[:])
+	return addTenantWith(dir, name, key, "admin")
+}
+
+// addTenantWith is addTenant for a stream that is there already, and a token of a role.
+func addTenantWith(dir, name string, key receipt.StreamKey, role string) (string, error) {
 	if err := receipt.CheckTenantName(name); err != nil {
 		return "", fmt.Errorf("tenant %q: %w", name, err)
 	}
-	var key, secret [32]byte
-	rand.Read(key[:])
+	var secret [32]byte
 	rand.Read(secret[:])
 	token := muniment.TokenPrefix + name + "_" + base64.RawURLEncoding.EncodeToString(secret[:])
 	for _, sub := range []string{tokenDir, streamDir} {
@@ -324,5 +346,5 @@ func addTenant(dir, name string) (string, error) {
 	if err := writeNew(filepath.Join(dir, tokenDir, name+".token"), token+"\n", 0o600); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("  - name: %s\n    stream_key: %s/%s.key\n    tokens:\n      - id: %s\n        role: admin\n        sha256: %x\n", name, streamDir, name, name, sha256.Sum256([]byte(token))), nil
+	return fmt.Sprintf("  - name: %s\n    stream_key: %s/%s.key\n    tokens:\n      - id: %s\n        role: %s\n        sha256: %x\n", name, streamDir, name, name, role, sha256.Sum256([]byte(token))), nil
 }

@@ -138,6 +138,9 @@ func (c *tenantAddCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	if d.replica != nil {
+		return fmt.Errorf("--data: %s is a replica: tenants are added to the log itself", c.Data)
+	}
 	for _, t := range d.config.Tenants {
 		if t.Name == c.Name {
 			return fmt.Errorf("tenant %q is there already", c.Name)

@@ -56,6 +56,9 @@ type cli struct {
 	Witness witnessCmd `cmd:"" group:"operate" help:"Run a witness: cosign the checkpoints of other logs."`
 	Token   tokenCmd   `cmd:"" group:"operate" help:"Issue, revoke or list a tenant's tokens."`
 	Whoami  whoamiCmd  `cmd:"" group:"operate" help:"Show what the credentials are good for."`
+	Export  exportCmd  `cmd:"" group:"operate" help:"Write what the log has grown by, with a tenant's evidence, to one signed file."`
+	Import  importCmd  `cmd:"" group:"operate" help:"Verify such a file on another machine, and bring a replica forward by it."`
+	Replica replicaCmd `cmd:"" group:"operate" help:"Make the data folder of a replica, for a machine that can't reach the log."`
 	Reindex reindexCmd `cmd:"" group:"operate" help:"Rebuild search index and deduplication from the log, and compare."`
 
 	Append     appendCmd     `cmd:"" group:"evidence" help:"Record evidence and keep its receipts."`

@@ -30,8 +30,10 @@ Examples:
 }
 
 func (c *reindexCmd) Run(a *app) (err error) {
-	if _, err := loadDataDir(c.Data); err != nil {
+	if d, err := loadDataDir(c.Data); err != nil {
 		return err
+	} else if d.replica != nil {
+		return fmt.Errorf("%s is a replica: it has no index of its own to mend; import the log's deltas into a new folder instead", c.Data)
 	}
 	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	folder := filepath.Join(c.Data, storeDir)

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -45,7 +46,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"issuer": issuerScript, "idtoken": idTokenScript,
 			"peer": peerScript, "registry": registryScript, "envelope": envelopeScript, "pgpkey": pgpKeyScript, "digestof": digestOfScript, "pipe": pipeScript, "remotedigest": remoteDigestScript,
-			"serve": serveScript, "stopserver": stopScript, "edit": editScript, "torchwood-verify": torchwoodScript, "code": codeScript, "leafhash": leafHashScript, "sha256": sha256Script,
+			"serve": serveScript, "stopserver": stopScript, "edit": editScript, "torchwood-verify": torchwoodScript, "code": codeScript, "leafhash": leafHashScript, "sha256": sha256Script, "flip": flipScript,
 		},
 	})
 }
@@ -140,6 +141,15 @@ func editScript(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	text := strings.NewReplacer(`\n`, "\n", "ISSUER", ts.Getenv("ISSUER")).Replace(args[2])
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(old[:at[0]]+text+old[at[1]:]), 0o600))
+}
+
+// flip FILE INDEX: changes one bit of a byte.
+func flipScript(ts *testscript.TestScript, neg bool, args []string) {
+	data := []byte(ts.ReadFile(args[0]))
+	at, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	data[at] ^= 1
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), data, 0o600))
 }
 
 // issuer ID: starts an issuer of identity tokens for the repository of this ID, and sets ISSUER and REQUEST_TOKEN.

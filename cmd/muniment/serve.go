@@ -54,7 +54,9 @@ const (
 	memoryLimit = 320 << 20 // of Go's heap; Pebble's caches lie beside it
 )
 
-func tuneMemory() {
+func tuneMemory() { tuneMemoryTo(gcPercent, memoryLimit) }
+
+func tuneMemoryTo(gcPercent int, memoryLimit int64) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
@@ -74,6 +76,9 @@ func (c *serveCmd) Run(a *app) error {
 		handler = slog.NewJSONHandler(a.stderr, nil)
 	}
 	log := slog.New(handler)
+	if d.replica != nil {
+		return c.serveReplica(a, d, log)
+	}
 	store, err := pebblestore.Open(filepath.Join(c.Data, storeDir), pebblestore.Options{Logger: log})
 	if err != nil {
 		return err
@@ -176,6 +181,9 @@ func (c *serveCmd) serve(a *app, d *dataDir, log *slog.Logger, l *ledger.Ledger,
 	ctx, stop := context.WithCancel(a.ctx)
 	defer stop()
 	go func() {
+		if w == nil { // a replica
+			return
+		}
 		if err := w.confirm(ctx, l); err != nil {
 			confirmed <- err
 		}

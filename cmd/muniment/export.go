@@ -1,0 +1,181 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/delta"
+	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+type exportCmd struct {
+	serverFlags
+	Since   uint64   `help:"Size of the log that the file continues: that of the replica, as 'muniment import' prints it. 0: from the beginning." required:"" placeholder:"SIZE"`
+	Output  string   `short:"o" help:"File to write." required:"" placeholder:"FILE.delta" type:"path"`
+	Policy  string   `help:"Policy file: check the file's signature and checkpoint once it is there." env:"MUNIMENT_POLICY" predictor:"file"`
+	Data    string   `help:"Export from this data folder instead of a server; the server must be stopped." type:"path" placeholder:"DIR"`
+	Tenants []string `help:"With --data: whose evidence to export. Default: that of all tenants." name:"only-tenant" placeholder:"NAME"`
+	JSON    bool     `help:"Print JSON."`
+}
+
+func (exportCmd) Help() string {
+	return `The file (docs/spec/delta.md) holds every leaf since then, the tenant's evidence, the signed checkpoint and a consistency proof, and is signed by the log. Carry
+it to the other machine, and there: muniment import FILE --data DIR
+
+Exit code: 0 written; 1 the log has not grown since, or what came does not verify; 2 it could not be done.
+
+Examples:
+  muniment export --since 0 -o acme-0.delta --policy policy
+  muniment export --since 4711 -o acme-4711.delta
+  muniment export --since 0 -o all.delta --data ./data`
+}
+
+func (c *exportCmd) Run(a *app) error {
+	if len(c.Tenants) > 0 && c.Data == "" {
+		return errors.New("--only-tenant is for --data; from a server, the token says which tenant's evidence comes")
+	}
+	policy, _, err := optionalPolicy(c.Policy, "")
+	if err != nil {
+		return err
+	}
+	if _, err := os.Lstat(c.Output); err == nil {
+		return fmt.Errorf("-o: %s is there already, and is not overwritten", c.Output)
+	}
+	part := c.Output + ".part"
+	f, err := os.OpenFile(part, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("%s is there: another run is writing the same file, or was interrupted; delete it", part)
+	} else if err != nil {
+		return err
+	}
+	defer os.Remove(part) // unless it was renamed
+	if c.Data != "" {
+		err = c.fromFolder(a, f, &policy)
+	} else {
+		err = c.fromServer(a, f)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err != nil {
+		return errors.Join(notFound(err), f.Close())
+	}
+	o, err := c.check(f, policy)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return exitWith(exitNo, err)
+	}
+	if err := os.Rename(part, c.Output); err != nil {
+		return err
+	}
+	if c.JSON {
+		return writeJSON(a.stdout, o)
+	}
+	fmt.Fprintf(a.stdout, "%s  %d bytes\n", c.Output, o.Bytes)
+	if o.Checked {
+		fmt.Fprintf(a.stdout, "  the log %s from size %d to %d, signed by the log\n", o.Origin, o.From, o.To)
+	} else {
+		fmt.Fprintln(a.stdout, "  not checked: give --policy to see that it is whole and signed by the log")
+	}
+	return nil
+}
+
+func (c *exportCmd) fromServer(a *app, w io.Writer) error {
+	client, err := c.client(nil, nil)
+	if err != nil {
+		return err
+	}
+	bar := a.progressBytes("export")
+	defer bar.Finish()
+	return client.Export(a.ctx, io.MultiWriter(w, bar), c.Since)
+}
+
+// fromFolder opens the log itself. Its own policy will do to check the file.
+func (c *exportCmd) fromFolder(a *app, w io.Writer, policy **receipt.Policy) (err error) {
+	d, err := loadDataDir(c.Data)
+	if err != nil {
+		return err
+	}
+	if d.replica != nil {
+		return fmt.Errorf("--data: %w; export from the log itself", ledger.ErrReplica)
+	}
+	if *policy == nil {
+		policies, _, err := d.loadPolicies()
+		if err != nil {
+			return err
+		}
+		*policy = policies[0]
+	}
+	var streams []*ledger.Stream
+	for _, t := range d.tenants {
+		if len(c.Tenants) == 0 || slices.Contains(c.Tenants, t.Name) {
+			streams = append(streams, t.Stream)
+		}
+	}
+	if n := len(c.Tenants); n > 0 && len(streams) != n {
+		return fmt.Errorf("--only-tenant: %s has no such tenant; see: muniment tenant list --data %s", c.Data, c.Data)
+	}
+	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	store, err := pebblestore.Open(filepath.Join(c.Data, storeDir), pebblestore.Options{Logger: log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	l, err := ledger.Open(a.ctx, ledger.Config{Store: store, Signer: d.signer, Logger: log, Fatal: func(error) {}})
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	show, finish := a.progressFunc("export")
+	defer finish()
+	err = l.Export(a.ctx, w, c.Since, streams, show)
+	if errors.Is(err, ledger.ErrNothingNew) || errors.Is(err, ledger.ErrOutOfRange) {
+		err = exitWith(exitNo, err)
+	}
+	return err
+}
+
+type exported struct {
+	File    string `json:"file"`
+	Bytes   int64  `json:"bytes"`
+	Checked bool   `json:"checked"`
+	Origin  string `json:"origin,omitempty"`
+	From    uint64 `json:"from"`
+	To      uint64 `json:"to,omitempty"`
+	Digest  string `json:"digest,omitempty"` // SHA-256 of all before the signature
+}
+
+// check reads the file once more, if there is a policy to check it by.
+func (c *exportCmd) check(f *os.File, policy *receipt.Policy) (*exported, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	o := &exported{File: c.Output, Bytes: info.Size(), From: c.Since}
+	if policy == nil {
+		return o, nil
+	}
+	d, err := delta.Check(f, info.Size(), policy.LogKey(), nil)
+	if err != nil {
+		return nil, err
+	}
+	r, err := d.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	if _, _, err := policy.VerifyCheckpoint(r.Checkpoint); err != nil {
+		return nil, err
+	}
+	if r.Header.From != c.Since {
+		return nil, fmt.Errorf("the file begins at size %d, not at %d", r.Header.From, c.Since)
+	}
+	o.Checked, o.Origin, o.From, o.To, o.Digest = true, r.Header.Origin, r.Header.From, r.Header.To, d.Digest.String()
+	return o, nil
+}

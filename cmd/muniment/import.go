@@ -1,0 +1,118 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/delta"
+)
+
+type importCmd struct {
+	File string `arg:"" help:"Delta file, made by 'muniment export'." predictor:"file"`
+	Data string `help:"Data folder of the replica, made by 'muniment replica init'." required:"" type:"path" env:"MUNIMENT_DATA"`
+	JSON bool   `help:"Print JSON."`
+}
+
+func (importCmd) Help() string {
+	return `The replica's server must be stopped. The whole file is verified before anything is written: its signature, that it continues this replica, every leaf, every
+piece of evidence, and that none is missing. An import that is interrupted leaves the replica as it was; the same command goes on with it.
+
+Exit code: 0 imported; 1 refused: damaged, not the next one, imported before, or it does not verify; 5 the log was forked; 2 it could not be done.
+
+Examples:
+  muniment import acme-0.delta --data ./replica
+  muniment import acme-4711.delta --data ./replica --json`
+}
+
+func (c *importCmd) Run(a *app) (err error) {
+	tuneMemoryTo(100, 96<<20) // the rest of 256 MiB is for what the store keeps outside of Go's heap
+	d, err := loadDataDir(c.Data)
+	if err != nil {
+		return err
+	}
+	if d.replica == nil {
+		return fmt.Errorf("--data: %s is a log's own folder; make one for imports with: muniment replica init DIR", c.Data)
+	}
+	f, err := os.Open(c.File)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a file: it is read more than once", c.File)
+	}
+	store, err := d.openReplicaStore(slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	o := ledger.ImportOptions{Policy: d.replica, ReserveBytes: d.config.Limits.DiskReserveBytes}
+	for _, t := range d.tenants {
+		o.Streams = append(o.Streams, t.Stream)
+	}
+	show, finish := a.progressFunc("import")
+	o.Progress = show
+	r, err := ledger.Import(a.ctx, store, f, info.Size(), o)
+	finish()
+	if c.JSON {
+		return c.printJSON(a, r, err)
+	}
+	if err == nil {
+		c.print(a, r)
+		return nil
+	}
+	var fork *ledger.Fork
+	if errors.As(err, &fork) {
+		fmt.Fprintf(a.stdout, "The evidence. This replica's:\n\n%s\nThe delta's:\n\n%s\n", printable(string(fork.Kept)), printable(string(fork.Offered)))
+	}
+	return exitWith(importCode(err), err)
+}
+
+func importCode(err error) int {
+	switch {
+	case errors.Is(err, ledger.ErrForked):
+		return exitForked
+	case errors.Is(err, ledger.ErrGap), errors.Is(err, ledger.ErrReplay), errors.Is(err, ledger.ErrDelta), errors.Is(err, delta.ErrDamaged), errors.Is(err, delta.ErrFormat):
+		return exitNo
+	}
+	return exitFailed
+}
+
+func (c *importCmd) print(a *app, r *ledger.ImportReport) {
+	fmt.Fprintf(a.stdout, "✓ IMPORTED  %s, from size %d to %d\n", r.Origin, r.From, r.To)
+	fmt.Fprintf(a.stdout, "  root %s, as the log has signed it\n", r.Root.Base64())
+	fmt.Fprintf(a.stdout, "  %d entries, the evidence of %d of them (%d bytes), of %d tenants\n", r.To-r.From, r.Records, r.PayloadBytes, r.Streams)
+	if r.Resumed > 0 {
+		fmt.Fprintf(a.stdout, "  %d entries had been written by an import that was interrupted\n", r.Resumed)
+	}
+	fmt.Fprintf(a.stdout, "  the next one: muniment export --since %d\n", r.To)
+}
+
+func (c *importCmd) printJSON(a *app, r *ledger.ImportReport, err error) error {
+	o := struct {
+		Imported bool                 `json:"imported"`
+		Error    string               `json:"error,omitempty"`
+		Exit     int                  `json:"exitCode"`
+		Report   *ledger.ImportReport `json:"report,omitempty"`
+		Kept     string               `json:"keptCheckpoint,omitempty"` // with the next, evidence of a fork
+		Offered  string               `json:"offeredCheckpoint,omitempty"`
+	}{Imported: err == nil, Report: r}
+	if err != nil {
+		o.Error, o.Exit = err.Error(), importCode(err)
+	}
+	var fork *ledger.Fork
+	if errors.As(err, &fork) {
+		o.Kept, o.Offered = string(fork.Kept), string(fork.Offered)
+	}
+	if werr := writeJSON(a.stdout, o); werr != nil || err == nil {
+		return werr
+	}
+	return exitWith(o.Exit, nil)
+}

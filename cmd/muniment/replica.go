@@ -1,0 +1,178 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+type replicaCmd struct {
+	Init replicaInitCmd `cmd:"" help:"Make a data folder for imports."`
+}
+
+type replicaInitCmd struct {
+	Dir     string            `arg:"" help:"Folder to make; it must not exist, or be empty."`
+	Policy  string            `help:"Policy file of the log: its keys, by which every import is judged." required:"" env:"MUNIMENT_POLICY" predictor:"file"`
+	Tenants map[string]string `name:"tenant" help:"Tenant whose evidence is to be read here, and its stream key, with which each import is checked to be complete. May be repeated." required:"" placeholder:"NAME=KEY-FILE"`
+}
+
+func (replicaInitCmd) Help() string {
+	return `A replica is a read-only copy of a log, with the evidence of some tenants, on a machine that can't reach the log. Deltas bring it forward. It makes a
+token of its own for each tenant, which reads here and nowhere else.
+
+Examples:
+  muniment replica init ./replica --policy policy --tenant acme=acme.key
+  muniment import acme-4711.delta --data ./replica
+  muniment serve --data ./replica`
+}
+
+const replicaTemplate = `# The configuration of a replica of a Muniment log. The server reads it when it starts.
+
+# The log that this is a copy of; its keys are in the file policy.
+origin: %q
+
+# It takes imports (muniment import FILE --data .) and serves reads.
+replica: true
+
+# Where to listen; --listen goes before it.
+listen: 127.0.0.1:7480
+
+# Whether /tlog/ is served without a token.
+public_tlog: true
+
+# Serve HTTPS: files in PEM, relative to this folder.
+# tls:
+#   cert: server.crt
+#   key: server.key
+
+limits:
+  # An import writes nothing when the disk has less than this left.
+  disk_reserve_bytes: 536870912
+  # Open connections.
+  connections: 8192
+
+# The tenants whose evidence may be read here, with the SHA-256 of their tokens.
+tenants:
+`
+
+func (c *replicaInitCmd) Run(a *app) error {
+	text, err := os.ReadFile(c.Policy)
+	if err != nil {
+		return fmt.Errorf("--policy: %w", err)
+	}
+	policy, err := receipt.ParsePolicy(c.Policy, text)
+	if err != nil {
+		return err
+	}
+	if policy.PostQuantum() {
+		return errors.New("--policy: give the policy with the log's Ed25519 key: deltas are signed with it")
+	}
+	names, keys := slices.Sorted(maps.Keys(c.Tenants)), map[string]*receipt.StreamKey{}
+	for _, name := range names {
+		if err := receipt.CheckTenantName(name); err != nil {
+			return fmt.Errorf("--tenant %s: %w", name, err)
+		}
+		if keys[name], err = readStreamKey(c.Tenants[name]); err != nil {
+			return fmt.Errorf("--tenant %s: %w", name, err)
+		}
+	}
+	if entries, err := os.ReadDir(c.Dir); err == nil && len(entries) > 0 {
+		return fmt.Errorf("%s is not empty, and init overwrites nothing; choose another folder", c.Dir)
+	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return err
+	}
+	if err := os.Chmod(c.Dir, 0o700); err != nil { // the folder may have been there; its store will hold the evidence
+		return err
+	}
+	var tenants string
+	for _, name := range names {
+		lines, err := addTenantWith(c.Dir, name, *keys[name], "reader")
+		if err != nil {
+			return err
+		}
+		tenants += lines
+	}
+	for _, f := range []struct {
+		name, content string
+		mode          os.FileMode
+	}{
+		{policyFile, string(text), 0o644},
+		{configFile, fmt.Sprintf(replicaTemplate, policy.Origin()) + tenants, 0o600}, // last: with it the folder is complete
+	} {
+		if err := writeNew(filepath.Join(c.Dir, f.name), f.content, f.mode); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(a.stdout, `Made a replica of the log %s in %s:
+
+  %-22s configuration
+  %-22s the log's keys
+  %-22s the tenants' tokens for this replica
+
+Next:
+  muniment import FILE.delta --data %s
+  muniment serve --data %s
+`, policy.Origin(), c.Dir, configFile, policyFile, tokenDir+"/", c.Dir, c.Dir)
+	return nil
+}
+
+// loadReplicaPolicy reads the keys of the log that the folder is a replica of.
+func (d *dataDir) loadReplicaPolicy() error {
+	path := filepath.Join(d.path, policyFile)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if d.replica, err = receipt.ParsePolicy(path, text); err != nil {
+		return err
+	}
+	if origin := d.replica.Origin(); origin != d.config.Origin {
+		return fmt.Errorf("%s: it is for the log %q, %s says %q", path, origin, configFile, d.config.Origin)
+	}
+	return nil
+}
+
+// openReplicaStore opens the store of a replica.
+func (d *dataDir) openReplicaStore(log *slog.Logger) (*pebblestore.Store, error) {
+	// Small tables keep an import of many gigabytes in little memory.
+	return pebblestore.Open(filepath.Join(d.path, storeDir), pebblestore.Options{Logger: log, Raw: true, CacheBytes: 16 << 20, MemTableBytes: 8 << 20})
+}
+
+// serveReplica serves what was imported.
+func (c *serveCmd) serveReplica(a *app, d *dataDir, log *slog.Logger) error {
+	if c.RekorListen != "" || d.config.Rekor.Listen != "" {
+		return errors.New("a replica serves no Rekor log; remove --rekor-listen and rekor.listen")
+	}
+	store, err := d.openReplicaStore(log)
+	if err != nil {
+		return err
+	}
+	l, err := ledger.OpenReplica(a.ctx, ledger.Config{Store: store, Logger: log}, d.replica)
+	if err != nil {
+		return errors.Join(err, store.Close())
+	}
+	metrics := api.NewMetrics()
+	metrics.Watch(l, store.FreeBytes)
+	log.Info("this is a read-only replica: it shows the log as the last import brought it, and takes no appends")
+	s, err := api.New(a.ctx, api.Config{Ledger: l, Tenants: d.tenants, Identities: d.identities, Logger: log, Metrics: metrics,
+		MaxPayload: d.config.Limits.PayloadBytes, PublicTlog: d.config.PublicTlog})
+	if err != nil {
+		l.Close()
+		return errors.Join(err, store.Close())
+	}
+	err = c.serve(a, d, log, l, s, nil, nil)
+	l.Close()
+	return errors.Join(err, store.Close())
+}
