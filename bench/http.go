@@ -48,7 +48,12 @@ func (b *bench) start(name string) *server {
 	if err != nil {
 		check(fmt.Errorf("init: %w\n%s", err, out))
 	}
-	s := &server{cmd: exec.Command(bin, "serve", "--data", data, "--listen", "127.0.0.1:0")}
+	return b.serve(data)
+}
+
+// serve starts the server on a data folder.
+func (b *bench) serve(data string) *server {
+	s := &server{cmd: exec.Command(b.build(), "serve", "--data", data, "--listen", "127.0.0.1:0")}
 	s.url = listen(s.cmd, "listening on ")
 	token, err := os.ReadFile(filepath.Join(data, "tokens", "bench.token"))
 	check(err)

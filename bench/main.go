@@ -56,6 +56,7 @@ func main() {
 		{"verify", b.verify},
 		{"http one writer", b.oneWriter},
 		{"http connections", b.connections},
+		{"witnessed", b.witnessed},
 		{"peer tessera", b.tessera},
 		{"large log", b.largeLog},
 	} {
