@@ -13,6 +13,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store/memstore"
 )
 
 // A witnessedLog is a log whose policy asks for one witness.
@@ -229,4 +230,37 @@ func TestHold(t *testing.T) {
 	tl.mustAppend(t, first...) // a duplicate writes nothing
 	_, err = tl.Append(ctx, acme.drafts("b", 1))
 	wantErr(t, "append", err, ErrUnconfirmed)
+}
+
+// What is carried to a machine without a network is what is witnessed, and the replica's receipts show it.
+func TestWitnessedReplica(t *testing.T) {
+	ctx := context.Background()
+	wl := newWitnessedLog(t)
+	replica := memstore.NewRaw()
+	wl.mustAppend(t, acme.drafts("a", 3)...)
+	var none bytes.Buffer
+	wantErr(t, "export before the first cosignature", wl.Export(ctx, &none, 0, nil, nil), ErrNotWitnessed)
+	carried := &testLog{policy: wl.policy}
+	for _, since := range []uint64{0, 3} {
+		if err := wl.Cosign(ctx, wl.cosigned(t)); err != nil {
+			t.Fatal(err)
+		}
+		wl.mustAppend(t, acme.drafts(fmt.Sprint("after ", since), 2)...)
+		if _, err := importDelta(carried, replica, export(t, wl.testLog, since, acme), acme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := OpenReplica(ctx, Config{Store: replica}, wl.policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []uint64{0, 3, 5} {
+		data, err := l.Receipt(ctx, acme.stream, 1, ReceiptOptions{Witnessed: true, Size: size})
+		if err != nil {
+			t.Fatalf("size %d: %v", size, err)
+		}
+		if s, err := receipt.Verify(data, []*receipt.Policy{wl.policy}, receipt.Options{HeaderOnly: true}); err != nil || size != 0 && s.Size != size || size == 0 && s.Size != 5 {
+			t.Fatalf("size %d: %v, %+v", size, err, s)
+		}
+	}
 }

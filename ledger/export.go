@@ -17,48 +17,53 @@ import (
 var ErrNothingNew = errors.New("the log has not grown since")
 
 // Export writes a delta: what the log has grown by since it had a size, with the records of the streams. It is signed with the log's key. Memory does not grow with
-// the delta. progress may be nil. Errors: ErrOutOfRange, ErrNothingNew, ErrReplica.
+// the delta. progress may be nil. Errors: ErrOutOfRange, ErrNothingNew, ErrNotWitnessed,
+// ErrReplica.
 func (l *Ledger) Export(ctx context.Context, w io.Writer, since uint64, streams []*Stream, progress func(done, total uint64)) error {
 	if l.replica {
 		return ErrReplica
 	}
+	head := l.Witnessed() // whoever imports it verifies it by the log's policy
+	if head == nil {
+		return fmt.Errorf("no checkpoint to export at: %w", ErrNotWitnessed)
+	}
 	p := l.Published()
 	switch {
-	case since > p.Size:
-		return fmt.Errorf("since: %d is %w, which has %d entries", since, ErrOutOfRange, p.Size)
-	case since == p.Size:
+	case since > head.Size:
+		return fmt.Errorf("since: %d is %w, which has %d entries", since, ErrOutOfRange, head.Size)
+	case since == head.Size:
 		return fmt.Errorf("since: %w size %d", ErrNothingNew, since)
 	}
-	proof, err := p.ConsistencyProof(ctx, since, p.Size)
+	proof, err := p.ConsistencyProof(ctx, since, head.Size)
 	if err != nil {
 		return err
 	}
-	h := delta.Header{Origin: l.Origin(), From: since, To: p.Size}
+	h := delta.Header{Origin: l.Origin(), From: since, To: head.Size}
 	wanted := map[receipt.Hash]bool{}
 	for _, s := range streams {
 		first, _, err := streamEnd(ctx, l.store, s.ID, since)
 		if err != nil {
 			return err
 		}
-		end, _, err := streamEnd(ctx, l.store, s.ID, p.Size)
+		end, _, err := streamEnd(ctx, l.store, s.ID, head.Size)
 		if err != nil {
 			return err
 		}
 		wanted[s.ID] = true
 		h.Streams = append(h.Streams, delta.Stream{ID: s.ID, First: first, End: end})
 	}
-	d, err := delta.NewWriter(w, h, p.Checkpoint, proof)
+	d, err := delta.NewWriter(w, h, head.Checkpoint, proof)
 	if err != nil {
 		return err
 	}
-	for from := since; from < p.Size; {
-		to := min((from|(store.TileWidth-1))+1, p.Size)
+	for from := since; from < head.Size; {
+		to := min((from|(store.TileWidth-1))+1, head.Size)
 		if err := l.exportBundle(ctx, d, from, to, wanted); err != nil {
 			return err
 		}
 		from = to
 		if progress != nil {
-			progress(from-since, p.Size-since)
+			progress(from-since, head.Size-since)
 		}
 	}
 	return d.Close(func(text string) ([]byte, error) { return note.Sign(&note.Note{Text: text}, l.cfg.Signer) })

@@ -150,7 +150,11 @@ func (l *Ledger) checkpointAt(ctx context.Context, p *Published, w *Witnessed, o
 	if size == p.Size && !o.Witnessed {
 		return size, &p.tail, nil
 	}
-	tail, next, err := tailAt(ctx, l.store.Cosigned, size)
+	find := l.store.Cosigned
+	if l.replica && o.Witnessed {
+		find = l.store.Checkpoint // each was imported with what the policy asks for
+	}
+	tail, next, err := tailAt(ctx, find, size)
 	if tail != nil || err != nil {
 		return size, tail, err
 	}

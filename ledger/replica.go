@@ -55,6 +55,13 @@ func OpenReplica(ctx context.Context, cfg Config, policy *receipt.Policy) (*Ledg
 		return nil, fmt.Errorf("load the tree: the stored entries have the root %s, the checkpoint says %s: the store is damaged", root.Base64(), head.Root.Base64())
 	}
 	l.published.Store(&Published{Size: size, Root: head.Root, Checkpoint: signed, Superseded: make(chan struct{}), edges: l.tree.snapshot(), tiles: l.tiles, tail: receipt.NewProofTail(signed)})
+	if policy.RequiresWitness() {
+		l.cfg.Quorum = func(signed []byte) error {
+			_, _, err := policy.VerifyCheckpoint(signed)
+			return err
+		}
+		l.serveWitnessed(head, signed)
+	}
 	purging, stop := context.WithCancel(context.WithoutCancel(ctx))
 	l.stopPurge = stop
 	go l.runPurge(purging)
