@@ -10,6 +10,7 @@ import (
 	"fmt"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	sslib "github.com/secure-systems-lab/go-securesystemslib/dsse"
 
 	"muniment.dev/muniment/ledger/receipt"
@@ -43,22 +44,26 @@ func Parse(data []byte) (*Envelope, error) {
 }
 
 func parse(data []byte) (*Envelope, error) {
-	var raw sslib.Envelope
+	var raw struct {
+		PayloadType string     `json:"payloadType"`
+		Payload     string     `json:"payload"`
+		Signatures  signatures `json:"signatures"`
+	}
 	if err := json.Unmarshal(data, &raw); err != nil {
 		return nil, err
 	}
 	if raw.PayloadType == "" {
 		return nil, errors.New("payloadType: missing")
 	}
-	payload, err := raw.DecodeB64Payload()
+	payload, err := decodeBase64(raw.Payload)
 	if err != nil {
 		return nil, errors.New("payload: not base64")
 	}
-	if len(raw.Signatures) == 0 {
+	switch {
+	case len(raw.Signatures) == 0:
 		return nil, errors.New("signatures: missing")
-	}
-	if len(raw.Signatures) > MaxSignatures {
-		return nil, fmt.Errorf("signatures: %d of them, more than %d", len(raw.Signatures), MaxSignatures)
+	case len(raw.Signatures) > MaxSignatures:
+		return nil, fmt.Errorf("signatures: more than %d of them", MaxSignatures)
 	}
 	e := &Envelope{PayloadType: raw.PayloadType, Payload: payload}
 	for i, s := range raw.Signatures {
@@ -75,6 +80,34 @@ func parse(data []byte) (*Envelope, error) {
 		}
 	}
 	return e, nil
+}
+
+// signatures are read one by one, and no more of them are kept than show that there are too many.
+type signatures []sslib.Signature
+
+func (list *signatures) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	if dec.PeekKind() != '[' {
+		var none []struct{}
+		return json.UnmarshalDecode(dec, &none) // for the message
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return err
+	}
+	for k := dec.PeekKind(); k != ']' && k != 0; k = dec.PeekKind() {
+		if len(*list) > MaxSignatures {
+			if err := dec.SkipValue(); err != nil {
+				return err
+			}
+			continue
+		}
+		var s sslib.Signature
+		if err := json.UnmarshalDecode(dec, &s); err != nil {
+			return err
+		}
+		*list = append(*list, s)
+	}
+	_, err := dec.ReadToken()
+	return err
 }
 
 // decodeBase64 takes both alphabets, as the specification asks.

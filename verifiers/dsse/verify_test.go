@@ -245,7 +245,10 @@ func TestMalformedEnvelopes(t *testing.T) {
 		{`{"payloadType":"t","payload":"eA==","signatures":[]}`, "signatures: missing"},
 		{`{"payloadType":"t","payload":"eA==","signatures":[{"sig":"eA=="},{"keyid":"a"}]}`, "signatures[1].sig: missing"},
 		{`{"payloadType":"t","payload":"eA==","signatures":[{"sig":"?"}]}`, "signatures[0].sig: not base64"},
+		{`{"payloadType":"t","payload":"eA==","signatures":{}}`, "signatures"},
+		{`{"payloadType":"t","payload":"eA==","signatures":[{"sig":1}]}`, "/signatures/0/sig"},
 		{many, "more than 64"},
+		{`{"payloadType":"t","payload":"eA==","signatures":[` + strings.Repeat("{},", 3_000_000) + `{}]}`, "more than 64"},
 	} {
 		_, err := Verify([]byte(test.data), []*Key{k}, 1)
 		if !errors.Is(err, ErrMalformed) || errors.Is(err, ErrNotVerified) || !strings.Contains(err.Error(), test.want) {

@@ -144,7 +144,10 @@ func TestRegistryWithoutAnAnswer(t *testing.T) {
 			w.Header().Set("Link", `<http://other.example/v2/app/referrers/x>; rel="next"`)
 			answer(indexType, listOf())(w, r)
 		}}, false, "other.example"},
-		{"many referrers", liar{referrers: answer(indexType, listOf(many...))}, true, "1024 of them"},
+		{"many referrers", liar{referrers: answer(indexType, listOf(many...))}, true, "more than 1024 manifests"},
+		{"a list of a million things that are nothing", liar{referrers: answer(indexType, `{"manifests":[`+strings.Repeat("{},", 1_300_000)+`{}]}`)}, true, "more than 1024 manifests"},
+		{"a digest that is a path", liar{referrers: answer(indexType, listOf(referrer("sha256:../../../x")))}, false, "list of referrers"},
+		{"a referrer without a digest", liar{referrers: answer(indexType, listOf("{}"))}, false, "manifests[0].digest: missing"},
 		{"an error", liar{referrers: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) }}, false, "403"},
 		{"an endless manifest under the tag of referrers", liar{manifests: endless(indexType, `{"x":"`, "x")}, true, "more than 4194304 bytes"},
 		{"a manifest that is not what was asked for", liar{referrers: answer(indexType, listOf(referrer("sha256:"+strings.Repeat("1", 64)))), manifests: answer(manifestType, "{}")}, false, "digest"},

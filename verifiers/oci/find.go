@@ -1,12 +1,9 @@
 package oci
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -51,7 +48,8 @@ type walk struct {
 	r         *Registry
 	f         func(*Attachment, error) error
 	artifacts []*Artifact
-	buildkit  []v1.Descriptor
+	buildkit  []descriptor
+	bytes     int64           // of blobs
 	seen      map[string]bool // artifact and manifest: the same referrer may be found in several ways
 	count     int
 }
@@ -81,8 +79,8 @@ func (w *walk) artifact(ctx context.Context, m *manifest, platform string, depth
 		a.Chart = chartOf(m.Raw)
 		return nil
 	}
-	var index v1.IndexManifest
-	if err := json.Unmarshal(m.Raw, &index); err != nil {
+	index, err := parse(m.Raw)
+	if err != nil {
 		return fmt.Errorf("index %s: %w", m.Digest, err)
 	}
 	if depth > 2 {
@@ -96,7 +94,7 @@ func (w *walk) artifact(ctx context.Context, m *manifest, platform string, depth
 		if !d.MediaType.IsImage() && !d.MediaType.IsIndex() {
 			continue
 		}
-		below, err := w.r.manifest(ctx, w.r.ref.Context().Digest(d.Digest.String()))
+		below, err := w.r.manifest(ctx, w.r.ref.Context().Digest(string(d.Digest)))
 		if err != nil {
 			return err
 		}
@@ -119,17 +117,17 @@ func platformOf(p *v1.Platform) string {
 
 // chartOf reads the manifest of a Helm chart; it returns nil if it is none.
 func chartOf(raw []byte) *Chart {
-	var m v1.Manifest
-	if err := json.Unmarshal(raw, &m); err != nil || m.Config.MediaType != mediaTypeChartConfig {
+	m, err := parse(raw)
+	if err != nil || m.Config.MediaType != mediaTypeChartConfig {
 		return nil
 	}
 	var c Chart
 	for _, l := range m.Layers {
 		switch l.MediaType {
 		case mediaTypeChart:
-			c.Archive = l.Digest.String()
+			c.Archive = string(l.Digest)
 		case mediaTypeProvenance:
-			c.Provenance = l.Digest.String()
+			c.Provenance = string(l.Digest)
 		}
 	}
 	if c.Archive == "" {
@@ -147,7 +145,7 @@ func (w *walk) attachedTo(ctx context.Context, a *Artifact) error {
 		return err
 	}
 	for _, d := range referrers {
-		if err := w.manifest(ctx, a, w.r.ref.Context().Digest(d.Digest.String()), source); err != nil {
+		if err := w.manifest(ctx, a, w.r.ref.Context().Digest(string(d.Digest)), source); err != nil {
 			return err
 		}
 	}
@@ -159,7 +157,7 @@ func (w *walk) attachedTo(ctx context.Context, a *Artifact) error {
 	}
 	for _, d := range w.buildkit {
 		if d.Annotations[annotationReferenceDigest] == a.Digest {
-			if err := w.manifest(ctx, a, w.r.ref.Context().Digest(d.Digest.String()), SourceBuildKit); err != nil {
+			if err := w.manifest(ctx, a, w.r.ref.Context().Digest(string(d.Digest)), SourceBuildKit); err != nil {
 				return err
 			}
 		}
@@ -177,7 +175,7 @@ func (w *walk) manifest(ctx context.Context, a *Artifact, ref name.Reference, so
 		if source == SourceCosignTag {
 			return nil
 		}
-		return w.call(&Attachment{Artifact: a, Source: source, Manifest: ref.Identifier(), Digest: ref.Identifier()}, fmt.Errorf("the registry lists it, but does not have it"))
+		return w.call(&Attachment{Artifact: a, Source: source, Manifest: ref.Identifier(), Digest: ref.Identifier()}, errors.New("the registry lists it, but does not have it"))
 	}
 	if key := a.Digest + m.Digest; w.seen[key] {
 		return nil
@@ -185,18 +183,20 @@ func (w *walk) manifest(ctx context.Context, a *Artifact, ref name.Reference, so
 		w.seen[key] = true
 	}
 	found := Attachment{Artifact: a, Source: source, Manifest: m.Digest, Digest: m.Digest}
-	var image v1.Manifest
-	if err := json.Unmarshal(m.Raw, &image); err != nil || m.MediaType != types.OCIManifestSchema1 && m.MediaType != types.DockerManifestSchema2 {
-		return w.call(&found, fmt.Errorf("not the manifest of an artifact"))
+	image, err := parse(m.Raw)
+	if err != nil || m.MediaType != types.OCIManifestSchema1 && m.MediaType != types.DockerManifestSchema2 {
+		return w.call(&found, errors.New("not the manifest of an artifact"))
 	}
-	layers := slices.DeleteFunc(image.Layers, func(l v1.Descriptor) bool { return !readable(string(l.MediaType)) })
+	layers := slices.DeleteFunc(image.Layers, func(l descriptor) bool { return !readable(string(l.MediaType)) })
 	if len(layers) == 0 {
-		found.MediaType = artifactType(m.Raw, &image)
+		if found.MediaType = image.ArtifactType; found.MediaType == "" {
+			found.MediaType = string(image.Config.MediaType)
+		}
 		return w.call(&found, nil)
 	}
 	for _, l := range layers {
 		one := found
-		one.MediaType, one.Digest, one.annotations = string(l.MediaType), l.Digest.String(), l.Annotations
+		one.MediaType, one.Digest, one.annotations = string(l.MediaType), string(l.Digest), l.Annotations
 		if l.Size > MaxBlob {
 			if err := w.call(&one, fmt.Errorf("%w: a blob of %d bytes", ErrTooMuch, l.Size)); err != nil {
 				return err
@@ -206,6 +206,9 @@ func (w *walk) manifest(ctx context.Context, a *Artifact, ref name.Reference, so
 		if one.Data, err = w.r.Blob(ctx, one.Digest); errors.Is(err, ErrNotFound) {
 			err = w.call(&one, fmt.Errorf("the registry does not have the blob %s", one.Digest))
 		} else if err == nil {
+			if w.bytes += int64(len(one.Data)); w.bytes > MaxTotal {
+				return fmt.Errorf("%s: %w: %d bytes of attestations", w.r.ref, ErrTooMuch, int64(MaxTotal))
+			}
 			err = w.call(&one, nil)
 		}
 		if err != nil {
@@ -220,15 +223,4 @@ func (w *walk) call(a *Attachment, problem error) error {
 		return fmt.Errorf("%s: %w: %d attestations", w.r.ref, ErrTooMuch, MaxAttestations)
 	}
 	return w.f(a, problem)
-}
-
-// artifactType is what the manifest calls itself; the library's type has no field for it.
-func artifactType(raw []byte, image *v1.Manifest) string {
-	var m struct {
-		ArtifactType string `json:"artifactType"`
-	}
-	if err := json.NewDecoder(io.LimitReader(bytes.NewReader(raw), MaxManifest)).Decode(&m); err == nil && m.ArtifactType != "" {
-		return m.ArtifactType
-	}
-	return string(image.Config.MediaType)
 }

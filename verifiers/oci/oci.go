@@ -20,6 +20,7 @@ import (
 const (
 	MaxManifest     = 4 << 20   // bytes of a manifest, index or list of referrers; registries need not take larger ones
 	MaxBlob         = 128 << 20 // bytes of a bundle, envelope or statement
+	MaxTotal        = 2 << 30   // bytes of all of them
 	MaxPages        = 64        // of a list of referrers
 	MaxArtifacts    = 128       // manifests of platforms
 	MaxAttestations = 1024      // in all

@@ -2,7 +2,6 @@ package oci
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -129,7 +128,7 @@ func (r *Registry) Blob(ctx context.Context, digest string) ([]byte, error) {
 }
 
 // referrers lists what refers to a manifest, by the registry's own list or else by the tag that stands in for it.
-func (r *Registry) referrers(ctx context.Context, digest string) ([]v1.Descriptor, Source, error) {
+func (r *Registry) referrers(ctx context.Context, digest string) ([]descriptor, Source, error) {
 	list, ok, err := r.listReferrers(ctx, digest)
 	if err != nil || ok {
 		return list, SourceReferrers, err
@@ -142,16 +141,16 @@ func (r *Registry) referrers(ctx context.Context, digest string) ([]v1.Descripto
 	return list, SourceReferrersTag, err
 }
 
-func readIndex(data []byte) ([]v1.Descriptor, error) {
-	var index v1.IndexManifest
-	if err := json.Unmarshal(data, &index); err != nil {
+func readIndex(data []byte) ([]descriptor, error) {
+	index, err := parse(data)
+	if err != nil {
 		return nil, fmt.Errorf("list of referrers: %w", err)
 	}
 	return index.Manifests, nil
 }
 
 // listReferrers asks the referrers API, page by page. It returns false if the registry has none.
-func (r *Registry) listReferrers(ctx context.Context, digest string) ([]v1.Descriptor, bool, error) {
+func (r *Registry) listReferrers(ctx context.Context, digest string) ([]descriptor, bool, error) {
 	repo := r.ref.Context()
 	auth, err := authn.Resolve(ctx, r.keychain, repo)
 	if err != nil {
@@ -163,7 +162,7 @@ func (r *Registry) listReferrers(ctx context.Context, digest string) ([]v1.Descr
 	}
 	client := &http.Client{Transport: rt}
 	next := &url.URL{Scheme: repo.Scheme(), Host: repo.RegistryStr(), Path: fmt.Sprintf("/v2/%s/referrers/%s", repo.RepositoryStr(), digest)}
-	var all []v1.Descriptor
+	var all []descriptor
 	for page := 0; next != nil; page++ {
 		if page == MaxPages {
 			return nil, false, fmt.Errorf("referrers of %s: %w: %d pages", digest, ErrTooMuch, MaxPages)
@@ -183,7 +182,7 @@ func (r *Registry) listReferrers(ctx context.Context, digest string) ([]v1.Descr
 	return all, true, nil
 }
 
-func referrersPage(ctx context.Context, client *http.Client, page *url.URL) (list []v1.Descriptor, next *url.URL, ok bool, err error) {
+func referrersPage(ctx context.Context, client *http.Client, page *url.URL) (list []descriptor, next *url.URL, ok bool, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, page.String(), nil)
 	if err != nil {
 		return nil, nil, false, err
