@@ -77,8 +77,8 @@ type Config struct {
 	Logger *slog.Logger
 	Clock  Clock
 
-	MaxPendingEntries int           // bound of the queue; 0: 8,192
-	MaxPendingBytes   int64         // bound of the queue, header and payload bytes; 0: 256 MiB
+	MaxPendingEntries int           // of one stream in the queue, and half of what all may have; 0: 8,192
+	MaxPendingBytes   int64         // the same, in header and payload bytes; 0: 256 MiB
 	MaxBatchEntries   int           // bound of one commit; 0: 4,096
 	MaxBatchBytes     int64         // bound of one commit, unless one entry is larger; 0: 64 MiB
 	ReserveBytes      uint64        // appends are refused when less is free on the disk
@@ -317,6 +317,7 @@ type pending struct {
 // A group is what one call of Append waits for.
 type group struct {
 	entries   []pending
+	order     uint64 // in which the queue got it
 	bytes     int64
 	done      chan struct{}
 	published *Published // set before done is closed, if err is nil

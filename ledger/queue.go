@@ -1,51 +1,94 @@
 package ledger
 
 import (
+	"container/heap"
 	"runtime"
 	"sync"
+
+	"muniment.dev/muniment/ledger/receipt"
 )
 
-// A queue holds the groups that wait to be sequenced. Its bound is the ledger's protection against more work than the disk takes.
+// A queue holds the groups that wait to be sequenced, fairly between streams. Its bound is the ledger's protection against more work than the disk takes.
+//
+// A stream may have as much waiting as is still free, of twice what is configured: alone it can fill half, two can fill a third each, and so on, so that
+// there is always room for one that comes (dynamic thresholds, Choudhury and Hahne 1998).
 type queue struct {
 	maxEntries, batchEntries int
 	maxBytes, batchBytes     int64
 
 	mu      sync.Mutex // guards the rest
-	filled  *sync.Cond // signalled when groups stops being empty, or closed is set
-	groups  []*group
+	filled  *sync.Cond // signalled when lanes stops being empty, or closed is set
+	lanes   map[receipt.Hash]*lane
 	entries int
 	bytes   int64
+	groups  uint64 // groups that were ever put
 	closed  bool
 }
 
+// A lane is what waits of one stream, oldest first; never empty.
+type lane struct {
+	stream  receipt.Hash
+	groups  []*group
+	entries int
+	bytes   int64
+	taken   int64 // cost of what the batch being taken has of it
+}
+
+// entryCost is what an entry costs beside its bytes, in bytes.
+const entryCost = 1024
+
 func (q *queue) init(c Config) {
-	q.maxEntries, q.batchEntries = c.MaxPendingEntries, c.MaxBatchEntries
-	q.maxBytes, q.batchBytes = c.MaxPendingBytes, c.MaxBatchBytes
+	q.maxEntries, q.batchEntries = 2*c.MaxPendingEntries, c.MaxBatchEntries
+	q.maxBytes, q.batchBytes = 2*c.MaxPendingBytes, c.MaxBatchBytes
+	q.lanes = map[receipt.Hash]*lane{}
 	q.filled = sync.NewCond(&q.mu)
 }
 
-// put adds the group at the end, or returns ErrQueueFull or ErrClosed. A group that is larger than the queue is taken when the queue is empty.
+// put adds the group to its stream's, or returns ErrQueueFull or ErrClosed. A group that is larger than the queue is taken when the queue is empty.
 func (q *queue) put(g *group) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
 		return ErrClosed
 	}
-	if len(q.groups) > 0 && (q.entries+len(g.entries) > q.maxEntries || q.bytes+g.bytes > q.maxBytes) {
+	l := q.lanes[g.stream()]
+	if l == nil {
+		l = &lane{stream: g.stream()}
+	}
+	if len(q.lanes) > 0 && (l.entries+len(g.entries) > q.maxEntries-q.entries || l.bytes+g.bytes > q.maxBytes-q.bytes) {
 		return ErrQueueFull
 	}
-	q.groups = append(q.groups, g)
-	q.entries += len(g.entries)
-	q.bytes += g.bytes
+	q.groups++
+	g.order = q.groups
+	q.lanes[l.stream] = l
+	l.groups = append(l.groups, g)
+	q.count(l, g, 1)
 	q.filled.Signal()
 	return nil
 }
 
-// take waits for groups and removes those of one batch: all of them, within the bounds of a batch. It returns nil when the queue is closed and empty.
+// stream is whose lane the group waits in; of raw leaves, which have no streams, there is one.
+func (g *group) stream() receipt.Hash {
+	if d := g.entries[0].draft; d != nil {
+		return d.Stream.ID
+	}
+	return receipt.Hash{}
+}
+
+// count adds the group to what waits, or takes it away.
+func (q *queue) count(l *lane, g *group, sign int) {
+	l.entries += sign * len(g.entries)
+	l.bytes += int64(sign) * g.bytes
+	q.entries += sign * len(g.entries)
+	q.bytes += int64(sign) * g.bytes
+}
+
+// take waits for groups and removes those of one batch: all of them, within the bounds of a batch, and then each time one of the stream that has the
+// least in the batch, the oldest where that is even. It returns nil when the queue is closed and empty.
 func (q *queue) take() []*group {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for len(q.groups) == 0 {
+	for len(q.lanes) == 0 {
 		if q.closed {
 			return nil
 		}
@@ -55,20 +98,58 @@ func (q *queue) take() []*group {
 	q.mu.Unlock()
 	runtime.Gosched()
 	q.mu.Lock()
-	n, entries, bytes := 0, 0, int64(0)
-	for ; n < len(q.groups); n++ {
-		g := q.groups[n]
-		if n > 0 && (entries+len(g.entries) > q.batchEntries || bytes+g.bytes > q.batchBytes) {
-			break
-		}
+	turns := make(turns, 0, len(q.lanes))
+	for _, l := range q.lanes {
+		l.taken = 0
+		turns = append(turns, l)
+	}
+	heap.Init(&turns)
+	var batch []*group
+	for entries, bytes := 0, int64(0); len(turns) > 0; {
+		l := turns[0]
+		g := l.groups[0]
 		entries += len(g.entries)
 		bytes += g.bytes
+		if len(batch) > 0 && (entries > q.batchEntries || bytes > q.batchBytes) {
+			break
+		}
+		batch = append(batch, g)
+		l.groups[0] = nil
+		l.groups = l.groups[1:]
+		q.count(l, g, -1)
+		l.taken += g.bytes + int64(len(g.entries))*entryCost
+		if len(l.groups) == 0 {
+			delete(q.lanes, l.stream)
+			turns[0] = turns[len(turns)-1]
+			turns = turns[:len(turns)-1]
+		}
+		if len(turns) > 0 {
+			heap.Fix(&turns, 0)
+		}
 	}
-	batch := q.groups[:n:n]
-	q.groups = append([]*group(nil), q.groups[n:]...)
-	q.entries -= entries
-	q.bytes -= bytes
 	return batch
+}
+
+// turns is a heap of the lanes, the one whose turn it is first.
+type turns []*lane
+
+func (t turns) Len() int { return len(t) }
+
+func (t turns) Less(i, j int) bool {
+	if t[i].taken != t[j].taken {
+		return t[i].taken < t[j].taken
+	}
+	return t[i].groups[0].order < t[j].groups[0].order
+}
+
+func (t turns) Swap(i, j int) { t[i], t[j] = t[j], t[i] }
+
+func (t *turns) Push(x any) { *t = append(*t, x.(*lane)) }
+
+func (t *turns) Pop() any {
+	last := (*t)[len(*t)-1]
+	*t = (*t)[:len(*t)-1]
+	return last
 }
 
 func (q *queue) close() {

@@ -1,0 +1,114 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// A quiet stream's entry is in the next batch, however much another has waiting, and finds room in the queue.
+func TestQuietStreamGoesNext(t *testing.T) {
+	tl, blocker, release := blocked(t, Config{MaxBatchEntries: 10, MaxPendingEntries: 100})
+	var noisy []<-chan answer
+	for i := range 100 {
+		noisy = append(noisy, tl.appendLater(acme.draft(fmt.Sprint("flood ", i))))
+		tl.awaitPending(t, i+1)
+	}
+	_, err := tl.Append(context.Background(), acme.drafts("more", 1))
+	wantErr(t, "one more of the noisy stream", err, ErrQueueFull)
+	quiet := tl.appendLater(globex.draft("quiet"))
+	tl.awaitPending(t, 101)
+	release()
+	<-blocker
+	a := <-quiet
+	if a.err != nil || a.results[0].Index > 10 {
+		t.Errorf("the quiet stream's entry is %+v, %v, behind more than one batch", a.results, a.err)
+	}
+	for _, c := range noisy {
+		if a := <-c; a.err != nil {
+			t.Error(a.err)
+		}
+	}
+	checkLog(t, tl, acme, globex)
+}
+
+// Whatever is put, nothing is lost or comes twice, a stream's groups stay in order, bounds hold, and as long as all wait no stream gets more than
+// another by more than one group.
+func TestQueueModel(t *testing.T) {
+	streams := []*Stream{NewStream([32]byte{1}), NewStream([32]byte{2}), NewStream([32]byte{3})}
+	rapid.Check(t, func(t *rapid.T) {
+		var q queue
+		q.init(Config{MaxPendingEntries: rapid.IntRange(1, 40).Draw(t, "max"), MaxBatchEntries: rapid.IntRange(1, 20).Draw(t, "batch"), MaxPendingBytes: 1 << 30, MaxBatchBytes: 1 << 30})
+		waiting := map[*Stream][]*group{}
+		total := 0
+		t.Repeat(map[string]func(*rapid.T){
+			"put": func(t *rapid.T) {
+				s := rapid.SampledFrom(streams).Draw(t, "stream")
+				n := rapid.IntRange(1, 12).Draw(t, "entries")
+				g := newGroup(n)
+				for i := range g.entries {
+					g.entries[i].draft = &Draft{Stream: s}
+				}
+				own := 0
+				for _, w := range waiting[s] {
+					own += len(w.entries)
+				}
+				fits := total == 0 || own+n <= q.maxEntries-total
+				if err := q.put(g); (err == nil) != fits || err != nil && !errors.Is(err, ErrQueueFull) {
+					t.Fatalf("put %d entries, with %d of the stream and %d in all: %v", n, own, total, err)
+				} else if err == nil {
+					waiting[s] = append(waiting[s], g)
+					total += n
+				}
+			},
+			"take": func(t *rapid.T) {
+				if total == 0 {
+					return
+				}
+				batch := q.take()
+				got, largest, entries := map[*Stream]int{}, 0, 0
+				for _, g := range batch {
+					s := g.entries[0].draft.Stream
+					if len(waiting[s]) == 0 || waiting[s][0] != g {
+						t.Fatal("not the stream's oldest")
+					}
+					waiting[s] = waiting[s][1:]
+					got[s] += len(g.entries)
+					largest = max(largest, len(g.entries))
+					entries += len(g.entries)
+				}
+				total -= entries
+				if entries > q.batchEntries && len(batch) > 1 {
+					t.Fatalf("%d entries in a batch", entries)
+				}
+				for _, s := range streams {
+					for _, other := range streams {
+						if len(waiting[s]) > 0 && got[other] > got[s]+largest && len(batch) > 1 {
+							t.Fatalf("a stream that still has groups got %d entries, another %d", got[s], got[other])
+						}
+					}
+				}
+			},
+			"": func(t *rapid.T) {
+				if q.len() != total {
+					t.Fatalf("%d entries wait, not %d", q.len(), total)
+				}
+			},
+		})
+		for total > 0 {
+			for _, g := range q.take() {
+				s := g.entries[0].draft.Stream
+				i := slices.Index(waiting[s], g)
+				if i != 0 {
+					t.Fatal("lost, or out of order")
+				}
+				waiting[s] = waiting[s][1:]
+				total -= len(g.entries)
+			}
+		}
+	})
+}
