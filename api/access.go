@@ -115,6 +115,10 @@ func (s *Server) guardAs(allowed roles, next http.Handler) http.Handler {
 			s.refuse(w, r, connect.NewError(connect.CodePermissionDenied, fmt.Errorf("this call is not for the role %s; it takes %s", RoleName(id.role), allowed)))
 			return
 		}
+		if over := s.quotas[id.tenant.Name].request(s.now()); over != nil {
+			s.refuse(w, r, s.overLimit(over))
+			return
+		}
 		next.ServeHTTP(w, r)
 	}))
 }

@@ -18,10 +18,12 @@ import (
 
 // A Tenant is one whose entries the log takes.
 type Tenant struct {
-	Name   string
-	Stream *ledger.Stream
-	Tokens []Token
-	Rules  []IdentityRule // the first one that matches decides
+	Name         string
+	Stream       *ledger.Stream
+	Tokens       []Token
+	Rules        []IdentityRule    // the first one that matches decides
+	Certificates []CertificateRule // the first one that matches decides
+	Limits       Limits
 }
 
 // A Token is a static token of the configuration.
@@ -69,9 +71,8 @@ func caller(ctx context.Context) *identity {
 // authenticate lets requests with good credentials pass, whatever their role, and puts the identity into their context.
 func (s *Server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id, err := s.identify(r.Header.Get("Authorization"))
+		id, err := s.identify(r)
 		if err != nil {
-			s.log.Info("refused", "path", r.URL.Path, "remote", r.RemoteAddr, "reason", err.Error())
 			s.refuse(w, r, connect.NewError(connect.CodeUnauthenticated, err))
 			return
 		}
@@ -85,12 +86,18 @@ var (
 	errRevokedToken = errors.New("authorization: the token was revoked; ask the tenant's administrator for another")
 )
 
-func errExpired(t time.Time) error {
-	return fmt.Errorf("authorization: the token expired at %s; get a new one", t.UTC().Format(time.RFC3339))
+func errExpired(what string, t time.Time) error {
+	return fmt.Errorf("authorization: the %s expired at %s; get a new one", what, t.UTC().Format(time.RFC3339))
 }
 
-// identify finds out who holds a token.
-func (s *Server) identify(header string) (*identity, error) {
+// identify finds out who is calling: the holder of a token, or, where there is none, of a client certificate.
+func (s *Server) identify(r *http.Request) (*identity, error) {
+	header := r.Header.Get("Authorization")
+	if header == "" {
+		if id, err := s.identifyCertificate(r.TLS); id != nil || err != nil {
+			return id, err
+		}
+	}
 	scheme, token, _ := strings.Cut(header, " ")
 	if !strings.EqualFold(scheme, "Bearer") || token == "" {
 		return nil, errNoToken
@@ -102,7 +109,7 @@ func (s *Server) identify(header string) (*identity, error) {
 	case g.revoked:
 		return nil, errRevokedToken
 	case !g.expires.IsZero() && !s.now().Before(g.expires):
-		return nil, errExpired(g.expires)
+		return nil, errExpired("token", g.expires)
 	}
 	return &g.identity, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"regexp"
 	"runtime/debug"
@@ -110,7 +111,7 @@ func fieldError(code connect.Code, field, format string, args ...any) *connect.E
 // retryAs returns an error that says when to try again, as a header for HTTP clients and as a detail for gRPC's.
 func retryAs(code connect.Code, err error, after time.Duration) *connect.Error {
 	e := connect.NewError(code, err)
-	e.Meta().Set("Retry-After", strconv.Itoa(int(after.Seconds())))
+	e.Meta().Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
 	if d, err := connect.NewErrorDetail(&errdetails.RetryInfo{RetryDelay: durationpb.New(after)}); err == nil {
 		e.AddDetail(d)
 	}

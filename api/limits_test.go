@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"golang.org/x/sync/semaphore"
@@ -15,7 +16,7 @@ import (
 // TestBytesAtWork checks what each sort of request reserves, while it is worked on and afterwards.
 func TestBytesAtWork(t *testing.T) {
 	limit := (&Config{MaxPayload: 1 << 20}).maxRequest()
-	s := &Server{cfg: Config{MaxPayload: 1 << 20}, inFlight: semaphore.NewWeighted(limit), errors: connect.NewErrorWriter()}
+	s := &Server{cfg: Config{MaxPayload: 1 << 20}, inFlight: semaphore.NewWeighted(limit), errors: connect.NewErrorWriter(), now: time.Now, audit: newAuditLog(nil)}
 	for _, c := range []struct {
 		name    string
 		request func() *http.Request

@@ -26,6 +26,7 @@ type Metrics struct {
 	commit   prometheus.Histogram
 	sign     prometheus.Histogram
 	refused  *prometheus.CounterVec
+	limited  *prometheus.CounterVec
 	rekor    *prometheus.CounterVec
 }
 
@@ -48,10 +49,12 @@ func NewMetrics() *Metrics {
 			Help: "Duration of signing and publishing a checkpoint.", Buckets: prometheus.ExponentialBuckets(0.00001, 2.5, 10)}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_refused_entries_total",
 			Help: "Entries that were not taken, by reason."}, []string{"reason"}),
+		limited: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_limited_calls_total",
+			Help: "Calls that were refused because of a tenant's limit, by limit."}, []string{"limit"}),
 		rekor: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_rekor_requests_total",
 			Help: "Requests for an entry of the Rekor log, by code."}, []string{"code"}),
 	}
-	r.MustRegister(m.calls, m.seconds, m.entries, m.batch, m.commit, m.sign, m.refused, m.rekor,
+	r.MustRegister(m.calls, m.seconds, m.entries, m.batch, m.commit, m.sign, m.refused, m.limited, m.rekor,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -53,8 +53,8 @@ func isSCITT(r *http.Request) bool {
 // registerStatement is Append for a signed statement.
 func (s *Server) registerStatement(w http.ResponseWriter, r *http.Request) {
 	id := caller(r.Context())
-	if err := id.mayAppend(cosereceipt.StatementKind); err != nil {
-		s.problem(w, s.public(err))
+	if err := id.mayAppend(cosereceipt.StatementKind); err != nil { // before the body is read
+		s.refuse(w, r, s.public(err))
 		return
 	}
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != cosereceipt.StatementType {
@@ -76,7 +76,7 @@ func (s *Server) registerStatement(w http.ResponseWriter, r *http.Request) {
 		s.problem(w, s.public(err))
 		return
 	}
-	results, err := s.ingest.Append(r.Context(), id.submitter(), []ingest.Submission{sub})
+	results, err := s.append(r.Context(), id, []ingest.Submission{sub})
 	if err == nil {
 		err = results[0].Err
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -13,7 +14,10 @@ import (
 
 	"connectrpc.com/connect"
 
+	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/receipt"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
 // A recorder is a transport that keeps all that the server has sent in answers that are errors.
@@ -42,7 +46,8 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // No token, salt or stream key gets into logs, metrics or errors, whether calls succeed or fail.
 func TestSecretsStaySecret(t *testing.T) {
-	ts := newServer(t)
+	audit, i := &logBuffer{}, issuer(t)
+	ts := newServer(t, takes(t, i), func(_ *ledger.Config, c *api.Config) { c.Audit = slog.New(slog.NewJSONHandler(audit, nil)) })
 	rec := &recorder{base: ts.h2.Transport}
 	ts.h2 = &http.Client{Transport: rec}
 	ctx := context.Background()
@@ -63,6 +68,20 @@ func TestSecretsStaySecret(t *testing.T) {
 	for i := range 3 {
 		salts(ts.append("acme", fmt.Sprint("a payload that is secret ", i)).Receipt)
 	}
+	issued, err := ts.issue(&munimentv1.Grant{Id: "ci", Role: munimentv1.Role_ROLE_READER})
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets["an issued token"] = issued
+	for name, token := range map[string]string{"good": i.Token(job()), "of no rule": i.Token(job("repository_id", "99")), "expired": i.Token(job("exp", 1))} {
+		if res, err := ts.exchange("acme", token); err == nil {
+			secrets["a token that was exchanged for"] = res.Token
+		}
+		_, _ = ts.exchange("acme", token)
+		secrets["the identity token that is "+name] = token[strings.LastIndex(token, ".")+1:]
+	}
+	_ = ts.revoke("ci")
+	_, _ = ts.whoami(issued)
 	secrets["a payload"] = "a payload that is secret"
 	for _, token := range []string{"", wrong, acmeToken, globexToken} {
 		for _, opts := range [][]connect.ClientOption{nil, {connect.WithGRPC()}} {
@@ -82,11 +101,11 @@ func TestSecretsStaySecret(t *testing.T) {
 		}
 	}
 	ts.failCommits(io.ErrUnexpectedEOF)
-	_, err := ts.client(acmeToken).Append(ctx, request("acme", "a payload that is secret 5"))
+	_, err = ts.client(acmeToken).Append(ctx, request("acme", "a payload that is secret 5"))
 	wantCode(t, "an append whose commit fails", err, connect.CodeUnavailable, "")
 
 	errors := rec.b.String()
-	for where, text := range map[string]string{"the log": ts.logs.String(), "the metrics": ts.get("/metrics").body, "/readyz": ts.get("/readyz").body, "an error": errors} {
+	for where, text := range map[string]string{"the log": ts.logs.String(), "the audit log": audit.String(), "the metrics": ts.get("/metrics").body, "/readyz": ts.get("/readyz").body, "an error": errors} {
 		if text == "" {
 			t.Errorf("there is nothing in %s", where)
 		}

@@ -42,6 +42,8 @@ type Config struct {
 	MaxInFlight int64
 	// RequestTimeout bounds how long a request may take to arrive and an answer, or one message of a stream, to leave; 0: two minutes.
 	RequestTimeout time.Duration
+	// Audit gets a line for each administrative act and each refused access; nil: nobody does.
+	Audit *slog.Logger
 	// Now is the clock that credentials expire by; nil: time.Now.
 	Now func() time.Time
 }
@@ -54,6 +56,8 @@ type Server struct {
 	ledger   *ledger.Ledger
 	ingest   *ingest.Ingester
 	grants   *grants
+	quotas   map[string]*quota // of each tenant
+	audit    *auditLog
 	inFlight *semaphore.Weighted
 	errors   *connect.ErrorWriter
 
@@ -74,11 +78,13 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, ledger: cfg.Ledger, ingest: &ingest.Ingester{Ledger: cfg.Ledger, Admission: cfg.Admission, MaxPayload: cfg.MaxPayload},
-		inFlight: semaphore.NewWeighted(max(cfg.MaxInFlight, cfg.maxRequest())), errors: connect.NewErrorWriter(), drain: make(chan struct{}),
+		audit: newAuditLog(cfg.Audit), inFlight: semaphore.NewWeighted(max(cfg.MaxInFlight, cfg.maxRequest())), errors: connect.NewErrorWriter(), drain: make(chan struct{}),
 	}
 	var err error
-	s.grants, err = s.loadGrants(ctx)
-	return s, err
+	if s.grants, err = s.loadGrants(ctx); err != nil {
+		return nil, err
+	}
+	return s, s.loadQuotas(ctx)
 }
 
 // Drain ends the streams, which would otherwise keep the HTTP server from shutting down. Calls under way are finished.
@@ -96,7 +102,7 @@ func (s *Server) draining() bool {
 // Handler returns the handler of everything that the server serves, for HTTP/1.1 and HTTP/2.
 func (s *Server) Handler() http.Handler {
 	opts := []connect.HandlerOption{
-		connect.WithInterceptors(s.cfg.Metrics.interceptor(), validate.NewInterceptor(), inTenant{}),
+		connect.WithInterceptors(s.cfg.Metrics.interceptor(), auditing{s}, validate.NewInterceptor(), inTenant{}),
 		connect.WithReadMaxBytes(int(min(s.cfg.maxRequest(), math.MaxInt32))),
 		connect.WithRecover(s.recover),
 		connect.WithCodec(strictJSON{"json"}),
@@ -132,7 +138,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no such path; the API is at /"+munimentv1connect.LedgerServiceName+"/, the public log at /tlog/checkpoint", http.StatusNotFound)
 	})
-	return s.deadline(mux)
+	return identifyRequest(s.deadline(mux))
 }
 
 // operator lets callers on this machine in, and whoever has a token.
@@ -152,6 +158,7 @@ func (s *Server) operator(next http.Handler) http.Handler {
 
 // refuse writes the error in the protocol of the request.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err *connect.Error) {
+	s.audit.refused(r.Context(), s.now(), err)
 	if err.Code() == connect.CodeUnauthenticated {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"buf.build/go/protovalidate"
@@ -28,13 +29,10 @@ func (s *service) Append(ctx context.Context, req *connect.Request[munimentv1.Ap
 	if err != nil {
 		return nil, err
 	}
-	if err := id.mayAppend(req.Msg.Submission.Kind); err != nil {
-		return nil, err
-	}
 	if err := s.mayWait(req.Msg.Wait); err != nil {
 		return nil, err
 	}
-	results, err := s.ingest.Append(ctx, id.submitter(), []ingest.Submission{submission(req.Msg.Submission)})
+	results, err := s.append(ctx, id, []ingest.Submission{submission(req.Msg.Submission)})
 	if err == nil {
 		err = s.await(ctx, id.tenant.Stream, req.Msg.Wait, results)
 	}
@@ -63,15 +61,11 @@ func (s *service) AppendBatch(ctx context.Context, req *connect.Request[muniment
 			out[i] = appendError(connect.NewError(connect.CodeInvalidArgument, err), violatedField(err))
 			continue
 		}
-		if err := id.mayAppend(m.Kind); err != nil {
-			out[i] = appendError(s.public(err), "kind")
-			continue
-		}
 		subs = append(subs, submission(m))
 		place = append(place, i)
 	}
 	if len(subs) > 0 {
-		results, err := s.ingest.Append(ctx, id.submitter(), subs)
+		results, err := s.append(ctx, id, subs)
 		if err == nil {
 			err = s.await(ctx, id.tenant.Stream, req.Msg.Wait, results)
 		}
@@ -80,6 +74,9 @@ func (s *service) AppendBatch(ctx context.Context, req *connect.Request[muniment
 		}
 		for i, r := range results {
 			out[place[i]] = s.appendResult(r)
+		}
+		if i := slices.IndexFunc(results, func(r ledger.Result) bool { return isRefusal(r.Err) }); i >= 0 {
+			s.audit.refused(ctx, s.now(), results[i].Err) // one line for the call
 		}
 	}
 	return connect.NewResponse(&munimentv1.AppendBatchResponse{Results: out}), nil
@@ -103,7 +100,11 @@ func (s *service) appendResult(r ledger.Result) *munimentv1.AppendResult {
 	if errors.As(r.Err, &fe) {
 		field = fe.Field
 	}
-	return appendError(s.public(r.Err), field)
+	e := s.public(r.Err)
+	if e.Code() == connect.CodePermissionDenied {
+		field = "kind"
+	}
+	return appendError(e, field)
 }
 
 func appendError(e *connect.Error, field string) *munimentv1.AppendResult {

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
@@ -20,7 +19,6 @@ import (
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/api/oidc"
 	muniment "muniment.dev/muniment/clients/go"
-	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/cosereceipt"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -45,6 +43,7 @@ type serverConfig struct {
 	TLS        tlsConfig       `yaml:"tls"`
 	Rekor      rekorConfig     `yaml:"rekor"`
 	Anchors    []string        `yaml:"anchors"`
+	AuditLog   string          `yaml:"audit_log"`
 	Limits     limitsConfig    `yaml:"limits"`
 	Identity   identitySection `yaml:"identity"`
 	Tenants    []tenantConfig  `yaml:"tenants"`
@@ -54,6 +53,8 @@ type serverConfig struct {
 type tlsConfig struct {
 	Cert string `yaml:"cert"`
 	Key  string `yaml:"key"`
+	// ClientCA is a file of certificates; clients may then show one that they have signed.
+	ClientCA string `yaml:"client_ca"`
 }
 
 type rekorConfig struct {
@@ -65,18 +66,8 @@ type limitsConfig struct {
 	PendingEntries   int    `yaml:"pending_entries"`
 	DiskReserveBytes uint64 `yaml:"disk_reserve_bytes"`
 	Connections      int    `yaml:"connections"`
-}
-
-type tenantConfig struct {
-	Name       string           `yaml:"name"`
-	StreamKey  string           `yaml:"stream_key"`
-	Tokens     []tokenConfig    `yaml:"tokens"`
-	Identities []identityConfig `yaml:"identities"`
-}
-
-// An identitySection says whose identity tokens may be exchanged for tokens of the ledger.
-type identitySection struct {
-	Issuers []issuerConfig `yaml:"issuers"`
+	// Tenant is for each tenant that has no limits of its own.
+	Tenant tenantLimits `yaml:"tenant"`
 }
 
 const configTemplate = `# The configuration of a Muniment log. The server reads it when it starts.
@@ -95,6 +86,11 @@ public_tlog: true
 # tls:
 #   cert: server.crt
 #   key: server.key
+#   # Clients may show certificates that these have signed, in place of a token. A tenant's certificates, below, say who may do what.
+#   client_ca: clients.pem
+
+# Where to write a line for each administrative act and each refused access: a file, relative to this folder, or stderr.
+audit_log: audit.log
 
 # Serve the Rekor log (made with: muniment init . --rekor-origin HOST), with its timestamp authority if it has one. Its entries are public and
 # permanent, and whoever reaches the address may write. --rekor-listen goes before it.
@@ -115,6 +111,13 @@ limits:
   disk_reserve_bytes: 536870912
   # Open connections.
   connections: 8192
+  # Of each tenant, unless it has limits of its own; what is not here is not limited.
+  # tenant:
+  #   requests_per_second: 200
+  #   entries_per_second: 500
+  #   bytes_per_second: 20000000
+  #   entries_per_day: 1000000
+  #   bytes_per_day: 50000000000
 
 # Whose OpenID Connect identity tokens may be exchanged for short-lived tokens, so that CI jobs need no stored secret. A tenant's identities, below,
 # say who may do what. Keys are fetched from the issuer, or read from a file. See docs/operator.md.
@@ -153,7 +156,7 @@ func loadDataDir(path string) (*dataDir, error) {
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	dec.KnownFields(true)
-	d.config = serverConfig{Listen: "127.0.0.1:7480", PublicTlog: true,
+	d.config = serverConfig{Listen: "127.0.0.1:7480", PublicTlog: true, AuditLog: "audit.log",
 		Limits: limitsConfig{PayloadBytes: 16 << 20, PendingEntries: 8192, DiskReserveBytes: 512 << 20, Connections: 8192}}
 	if err := dec.Decode(&d.config); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(path, configFile), err)
@@ -175,40 +178,8 @@ func loadDataDir(path string) (*dataDir, error) {
 	if err := d.loadIssuers(); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(path, configFile), err)
 	}
-	streams, tokens := map[receipt.Hash]string{}, map[[32]byte]string{}
-	for i, t := range d.config.Tenants {
-		at := fmt.Sprintf("%s: tenants[%d]", filepath.Join(path, configFile), i)
-		streamKey, err := readStreamKey(d.rel(t.StreamKey))
-		if err != nil {
-			return nil, fmt.Errorf("%s.stream_key: %w", at, err)
-		}
-		tenant := api.Tenant{Name: t.Name, Stream: ledger.NewStream(*streamKey)}
-		if other, ok := streams[tenant.Stream.ID]; ok { // they would read each other's entries
-			return nil, fmt.Errorf("%s.stream_key: it is the key of tenant %s, too; each tenant needs its own", at, other)
-		}
-		streams[tenant.Stream.ID] = t.Name
-		for j, c := range t.Tokens {
-			tok, err := c.token(t.Name)
-			if err != nil {
-				return nil, fmt.Errorf("%s.tokens[%d].%w", at, j, err)
-			}
-			if other, ok := tokens[tok.Hash]; ok {
-				return nil, fmt.Errorf("%s.tokens[%d].sha256: tenant %s has the same token", at, j, other)
-			}
-			tokens[tok.Hash] = t.Name
-			if slices.ContainsFunc(tenant.Tokens, func(other api.Token) bool { return other.ID == tok.ID }) {
-				return nil, fmt.Errorf("%s.tokens[%d].id: %q is there twice; each token needs its own", at, j, tok.ID)
-			}
-			tenant.Tokens = append(tenant.Tokens, tok)
-		}
-		for j := range t.Identities {
-			rule, err := d.rule(&t.Identities[j], t.Name, j)
-			if err != nil {
-				return nil, fmt.Errorf("%s.identities[%d].%w", at, j, err)
-			}
-			tenant.Rules = append(tenant.Rules, rule)
-		}
-		d.tenants = append(d.tenants, tenant)
+	if err := d.loadTenants(); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(path, configFile), err)
 	}
 	return d, nil
 }
@@ -255,6 +226,12 @@ func (c *serverConfig) check() error {
 	}
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
 		return errors.New("tls: cert and key go together")
+	}
+	if c.TLS.ClientCA != "" && c.TLS.Cert == "" {
+		return errors.New("tls.client_ca: clients can show certificates over TLS only: set cert and key")
+	}
+	if err := c.Limits.Tenant.check(); err != nil {
+		return fmt.Errorf("limits.tenant.%w", err)
 	}
 	seen := map[string]bool{}
 	for i, t := range c.Tenants {

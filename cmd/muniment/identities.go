@@ -2,15 +2,48 @@ package main
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"errors"
 	"fmt"
+	"math"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/api/oidc"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/receipt"
 )
 
-// The part of muniment.yaml that says who may do what: tokens, issuers of identity tokens, and rules for them.
+// The part of muniment.yaml that says who may do what, and how much of it: tenants with their tokens, certificates, rules for identity tokens and limits,
+// and the issuers of identity tokens.
+
+type tenantConfig struct {
+	Name         string              `yaml:"name"`
+	StreamKey    string              `yaml:"stream_key"`
+	Limits       *tenantLimits       `yaml:"limits"` // nil: limits.tenant
+	Identities   []identityConfig    `yaml:"identities"`
+	Certificates []certificateConfig `yaml:"certificates"`
+	Tokens       []tokenConfig       `yaml:"tokens"`
+}
+
+type tenantLimits struct {
+	Requests     float64 `yaml:"requests_per_second"`
+	RequestBurst int     `yaml:"request_burst"`
+	Entries      float64 `yaml:"entries_per_second"`
+	EntryBurst   int     `yaml:"entry_burst"`
+	Bytes        float64 `yaml:"bytes_per_second"`
+	ByteBurst    int     `yaml:"byte_burst"`
+	DailyEntries int64   `yaml:"entries_per_day"`
+	DailyBytes   int64   `yaml:"bytes_per_day"`
+}
+
+// An identitySection says whose identity tokens may be exchanged for tokens of the ledger.
+type identitySection struct {
+	Issuers []issuerConfig `yaml:"issuers"`
+}
 
 type tokenConfig struct {
 	ID      string    `yaml:"id"` // "": the tenant's name
@@ -36,6 +69,114 @@ type identityConfig struct {
 	Role   string            `yaml:"role"`
 	Kinds  []string          `yaml:"kinds"`
 	Life   time.Duration     `yaml:"life"`
+}
+
+type certificateConfig struct {
+	URI        string   `yaml:"uri"`
+	DNS        string   `yaml:"dns"`
+	CommonName string   `yaml:"common_name"`
+	Role       string   `yaml:"role"`
+	Kinds      []string `yaml:"kinds"`
+}
+
+// loadTenants checks the tenants and reads their stream keys. No two may share a key, a token or a certificate's name.
+func (d *dataDir) loadTenants() error {
+	streams, tokens, certificates := map[receipt.Hash]string{}, map[[sha256.Size]byte]string{}, map[string]string{}
+	for i := range d.config.Tenants {
+		t := &d.config.Tenants[i]
+		at := fmt.Sprintf("tenants[%d]", i)
+		streamKey, err := readStreamKey(d.rel(t.StreamKey))
+		if err != nil {
+			return fmt.Errorf("%s.stream_key: %w", at, err)
+		}
+		tenant := api.Tenant{Name: t.Name, Stream: ledger.NewStream(*streamKey)}
+		if other, ok := streams[tenant.Stream.ID]; ok { // they would read each other's entries
+			return fmt.Errorf("%s.stream_key: it is the key of tenant %s, too; each tenant needs its own", at, other)
+		}
+		streams[tenant.Stream.ID] = t.Name
+		for j := range t.Tokens {
+			tok, err := t.Tokens[j].token(t.Name)
+			if err != nil {
+				return fmt.Errorf("%s.tokens[%d].%w", at, j, err)
+			}
+			if other, ok := tokens[tok.Hash]; ok {
+				return fmt.Errorf("%s.tokens[%d].sha256: tenant %s has the same token", at, j, other)
+			}
+			tokens[tok.Hash] = t.Name
+			if slices.ContainsFunc(tenant.Tokens, func(other api.Token) bool { return other.ID == tok.ID }) {
+				return fmt.Errorf("%s.tokens[%d].id: %q is there twice; each token needs its own", at, j, tok.ID)
+			}
+			tenant.Tokens = append(tenant.Tokens, tok)
+		}
+		for j := range t.Identities {
+			rule, err := d.rule(&t.Identities[j], t.Name, j)
+			if err != nil {
+				return fmt.Errorf("%s.identities[%d].%w", at, j, err)
+			}
+			tenant.Rules = append(tenant.Rules, rule)
+		}
+		for j := range t.Certificates {
+			rule, err := d.certificate(&t.Certificates[j])
+			if err != nil {
+				return fmt.Errorf("%s.certificates[%d]%w", at, j, err)
+			}
+			if other, ok := certificates[rule.String()]; ok {
+				return fmt.Errorf("%s.certificates[%d]: tenant %s has a rule for %s, too", at, j, other, &rule)
+			}
+			certificates[rule.String()] = t.Name
+			tenant.Certificates = append(tenant.Certificates, rule)
+		}
+		limits := cmp.Or(t.Limits, &d.config.Limits.Tenant)
+		if err := limits.check(); err != nil {
+			return fmt.Errorf("%s.limits.%w", at, err)
+		}
+		tenant.Limits = api.Limits(*limits)
+		d.tenants = append(d.tenants, tenant)
+	}
+	return nil
+}
+
+func (l *tenantLimits) check() error {
+	for _, x := range []struct {
+		name        string
+		rate, burst float64
+	}{{"request", l.Requests, float64(l.RequestBurst)}, {"entry", l.Entries, float64(l.EntryBurst)}, {"byte", l.Bytes, float64(l.ByteBurst)}} {
+		if !(x.rate >= 0) || math.IsInf(x.rate, 0) || x.burst < 0 {
+			return fmt.Errorf("%s_burst, or the rate before it: negative, or not a number", x.name)
+		}
+		if x.burst > 0 && x.rate == 0 {
+			return fmt.Errorf("%s_burst: it needs a rate, too", x.name)
+		}
+	}
+	if l.DailyEntries < 0 || l.DailyBytes < 0 {
+		return errors.New("entries_per_day, bytes_per_day: negative")
+	}
+	return nil
+}
+
+// certificate checks a rule's lines.
+func (d *dataDir) certificate(c *certificateConfig) (api.CertificateRule, error) {
+	r := api.CertificateRule{URI: c.URI, DNS: c.DNS, CommonName: c.CommonName, Kinds: c.Kinds}
+	if d.config.TLS.ClientCA == "" {
+		return r, errors.New(": nobody can show a certificate: set tls.client_ca")
+	}
+	set := 0
+	for _, s := range []string{c.URI, c.DNS, c.CommonName} {
+		if s != "" {
+			set++
+		}
+		if strings.Contains(s, "*") {
+			return r, fmt.Errorf(": %q has a *; names of certificates are compared whole", s)
+		}
+	}
+	if set != 1 {
+		return r, errors.New(": it has one of uri, dns and common_name")
+	}
+	var err error
+	if r.Role, err = parseRole(c.Role, c.Kinds); err != nil {
+		return r, fmt.Errorf(".%w", err)
+	}
+	return r, nil
 }
 
 // token checks a token's lines. An error begins with the name of the field.

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -112,10 +113,17 @@ func (c *serveCmd) Run(a *app) error {
 	}
 	metrics.Watch(l, store.FreeBytes)
 	metrics.WatchWitnesses(l, w.collector, w.anchors)
+	audit, err := d.openAuditLog(log, a.stderr)
+	if err != nil {
+		w.close()
+		l.Close()
+		return errors.Join(err, store.Close())
+	}
+	defer audit.Close()
 	for _, warning := range d.warnings {
 		log.Warn(warning)
 	}
-	s, err := api.New(a.ctx, api.Config{Ledger: l, Tenants: d.tenants, Identities: d.identities, Logger: log, Metrics: metrics,
+	s, err := api.New(a.ctx, api.Config{Ledger: l, Tenants: d.tenants, Identities: d.identities, Logger: log, Audit: audit.logger, Metrics: metrics,
 		MaxPayload: d.config.Limits.PayloadBytes, PublicTlog: d.config.PublicTlog, SCITTKey: d.scitt})
 	if err != nil {
 		w.close()
@@ -167,6 +175,13 @@ func (c *serveCmd) serve(a *app, d *dataDir, log *slog.Logger, l *ledger.Ledger,
 	srv := &http.Server{
 		Handler: s.Handler(), Protocols: &protocols, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+	}
+	if d.config.TLS.ClientCA != "" {
+		pool, err := readCertificates(d.rel(d.config.TLS.ClientCA))
+		if err != nil {
+			return fmt.Errorf("%s: tls.client_ca: %w", configFile, err)
+		}
+		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: pool}
 	}
 	failed := make(chan error, 1)
 	limited := netutil.LimitListener(ln, d.config.Limits.Connections)

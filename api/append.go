@@ -1,0 +1,48 @@
+package api
+
+import (
+	"context"
+
+	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/ledger"
+)
+
+// append is the way of all submissions that come over HTTP: which kinds the caller may append, what the tenant's limits leave, and then ingest. The error is
+// for all of them; those of single submissions are in the results.
+func (s *Server) append(ctx context.Context, id *identity, subs []ingest.Submission) ([]ledger.Result, error) {
+	results := make([]ledger.Result, len(subs))
+	allowed := make([]ingest.Submission, 0, len(subs))
+	place := make([]int, 0, len(subs))
+	bytes := int64(0)
+	for i := range subs {
+		if results[i].Err = id.mayAppend(subs[i].Kind); results[i].Err == nil {
+			allowed = append(allowed, subs[i])
+			place = append(place, i)
+			bytes += int64(len(subs[i].Payload))
+		}
+	}
+	if len(allowed) == 0 {
+		return results, nil
+	}
+	q := s.quotas[id.tenant.Name]
+	if over := q.append(s.now(), int64(len(allowed)), bytes); over != nil {
+		return nil, s.overLimit(over)
+	}
+	appended, err := s.ingest.Append(ctx, id.submitter(), allowed)
+	if err != nil {
+		q.giveBack(s.now(), int64(len(allowed)), bytes)
+		return nil, err
+	}
+	notNew, notNewBytes := int64(0), int64(0)
+	for i, r := range appended {
+		results[place[i]] = r
+		if r.Duplicate || r.Err != nil {
+			notNew++
+			notNewBytes += int64(len(allowed[i].Payload))
+		}
+	}
+	if notNew > 0 {
+		q.giveBack(s.now(), notNew, notNewBytes)
+	}
+	return results, nil
+}

@@ -1,0 +1,249 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+	"unicode"
+
+	"connectrpc.com/connect"
+	"golang.org/x/time/rate"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+	rpc "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
+)
+
+// The audit log has a line for each administrative act, done or not, and for each refused access: no or bad credentials, or a call that they are not for.
+// No secret gets into it. Lines about refusals are limited in number, so that nobody can fill the disk with them; what is left out is counted.
+
+const (
+	maxAuditField  = 512 // characters
+	refusalsSecond = 50  // lines a second, and as a burst twenty times as many
+)
+
+// An auditLog writes to the logger of the configuration.
+type auditLog struct {
+	log      *slog.Logger
+	refusals *rate.Limiter
+	left     atomic.Int64 // out, since the last line
+}
+
+func newAuditLog(l *slog.Logger) *auditLog {
+	if l == nil {
+		l = slog.New(slog.DiscardHandler)
+	}
+	return &auditLog{log: l, refusals: rate.NewLimiter(refusalsSecond, 20*refusalsSecond)}
+}
+
+// A request is what the audit log says of one.
+type request struct {
+	id        string
+	path      string
+	remote    string
+	forwarded string // as a proxy, or the client, says
+}
+
+type requestKey struct{}
+
+// identifyRequest gives each request an ID, which answers carry, too.
+func identifyRequest(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		req := &request{id: rand.Text()[:16], path: r.URL.Path, remote: r.RemoteAddr, forwarded: r.Header.Get("X-Forwarded-For")}
+		w.Header().Set("X-Request-Id", req.id)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestKey{}, req)))
+	})
+}
+
+// refused writes a line about an error that is a refusal of access, and about no other.
+func (a *auditLog) refused(ctx context.Context, now time.Time, err error, more ...slog.Attr) {
+	if !isRefusal(err) {
+		return
+	}
+	if !a.refusals.AllowN(now, 1) {
+		a.left.Add(1)
+		return
+	}
+	attrs := append(append(about(ctx), more...), slog.String("code", connect.CodeOf(err).String()), text("reason", messageOf(err)))
+	if n := a.left.Swap(0); n > 0 {
+		attrs = append(attrs, slog.Int64("refusals_left_out", n))
+	}
+	a.log.LogAttrs(ctx, slog.LevelWarn, "refused", attrs...)
+}
+
+func isRefusal(err error) bool {
+	code := connect.CodeOf(err)
+	return err != nil && (code == connect.CodeUnauthenticated || code == connect.CodePermissionDenied)
+}
+
+// act writes a line about an administrative act. What it was about, the fields of the request say that are safe to show.
+func (a *auditLog) act(ctx context.Context, req, res any, err error) {
+	attrs := append(about(ctx), fields(req)...)
+	if err != nil {
+		attrs = append(attrs, slog.String("code", connect.CodeOf(err).String()), text("reason", messageOf(err)))
+	} else {
+		attrs = append(append(attrs, slog.String("code", "ok")), outcome(res)...)
+	}
+	a.log.LogAttrs(ctx, slog.LevelInfo, "act", attrs...)
+}
+
+func messageOf(err error) string {
+	if ce, ok := err.(*connect.Error); ok {
+		return ce.Message()
+	}
+	return err.Error()
+}
+
+// about says who does what from where.
+func about(ctx context.Context) []slog.Attr {
+	var attrs []slog.Attr
+	if r, ok := ctx.Value(requestKey{}).(*request); ok {
+		attrs = append(attrs, slog.String("request", r.id), text("call", r.path), slog.String("remote", r.remote))
+		if r.forwarded != "" {
+			attrs = append(attrs, text("forwarded_for", r.forwarded))
+		}
+	}
+	if id := caller(ctx); id != nil {
+		attrs = append(attrs, text("tenant", id.tenant.Name), text("identity", id.name), slog.String("role", RoleName(id.role)))
+	}
+	return attrs
+}
+
+// shown are the fields of requests that may be in the audit log: names, reasons and numbers. No payload, token or document is among them.
+var shown = map[protoreflect.Name]bool{"tenant": true, "id": true, "reason": true, "role": true, "kinds": true, "kind": true, "index": true, "scope": true, "days": true, "release": true, "dry_run": true}
+
+// fields returns the fields of a request that are shown, also those one level down.
+func fields(m any) []slog.Attr {
+	pm, ok := m.(proto.Message)
+	if !ok {
+		return nil
+	}
+	return fieldsOf("request.", pm.ProtoReflect(), 1)
+}
+
+func fieldsOf(prefix string, m protoreflect.Message, depth int) (attrs []slog.Attr) {
+	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case f.Kind() == protoreflect.MessageKind && !f.IsList() && !f.IsMap() && depth > 0:
+			attrs = append(attrs, fieldsOf(prefix+string(f.Name())+".", v.Message(), depth-1)...)
+		case !shown[f.Name()] || f.IsMap() || f.Kind() == protoreflect.MessageKind || f.Kind() == protoreflect.BytesKind:
+		case f.IsList():
+			all := make([]string, v.List().Len())
+			for i := range all {
+				all[i] = v.List().Get(i).String()
+			}
+			attrs = append(attrs, text(prefix+string(f.Name()), strings.Join(all, " ")))
+		case f.Kind() == protoreflect.EnumKind:
+			if e := f.Enum().Values().ByNumber(v.Enum()); e != nil {
+				attrs = append(attrs, slog.String(prefix+string(f.Name()), string(e.Name())))
+			}
+		default:
+			attrs = append(attrs, text(prefix+string(f.Name()), v.String()))
+		}
+		return true
+	})
+	return attrs
+}
+
+// outcome names the entry that records the act, and whom an identity token was of.
+func outcome(m any) (attrs []slog.Attr) {
+	if r, ok := m.(interface{ GetIdentity() string }); ok {
+		attrs = append(attrs, text("identity", r.GetIdentity()))
+	}
+	switch r := m.(type) {
+	case interface{ GetIndex() uint64 }:
+		attrs = append(attrs, slog.Uint64("entry", r.GetIndex()))
+	case interface{ GetAppended() *munimentv1.Appended }:
+		attrs = append(attrs, slog.Uint64("entry", r.GetAppended().GetIndex()))
+	}
+	return attrs
+}
+
+// text bounds a field and makes it printable, so that a line shows what it is on any terminal.
+func text(name, value string) slog.Attr {
+	var b strings.Builder
+	for _, r := range value {
+		if b.Len() > maxAuditField {
+			b.WriteString("…")
+			break
+		}
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			q := strconv.QuoteRuneToASCII(r)
+			b.WriteString(q[1 : len(q)-1])
+		}
+	}
+	return slog.String(name, b.String())
+}
+
+// acts are the RPCs that the audit log has a line of, whatever comes of them.
+var acts = map[string]bool{
+	rpc.IdentityServiceExchangeTokenProcedure: true,
+	rpc.AdminServiceSetPolicyProcedure:        true,
+	rpc.AdminServiceIssueTokenProcedure:       true,
+	rpc.AdminServiceRevokeTokenProcedure:      true,
+	rpc.AdminServiceEraseProcedure:            true,
+	rpc.AdminServiceSetRetentionProcedure:     true,
+	rpc.AdminServiceApplyRetentionProcedure:   true,
+	rpc.AdminServiceSetLegalHoldProcedure:     true,
+}
+
+// auditing is the interceptor that writes the audit log for RPCs.
+type auditing struct{ s *Server }
+
+func (i auditing) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		res, err := next(ctx, req)
+		var m any
+		if err == nil {
+			m = res.Any()
+		}
+		i.tell(ctx, req.Spec().Procedure, req.Any(), m, err)
+		return res, err
+	}
+}
+
+func (i auditing) tell(ctx context.Context, procedure string, req, res any, err error) {
+	switch {
+	case !acts[procedure]:
+		i.s.audit.refused(ctx, i.s.now(), err)
+	case isRefusal(err): // so that nobody fills the disk with identity tokens that are no good
+		i.s.audit.refused(ctx, i.s.now(), err, fields(req)...)
+	default:
+		i.s.audit.act(ctx, req, res, err)
+	}
+}
+
+func (i auditing) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+func (i auditing) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
+		first := &firstMessage{StreamingHandlerConn: conn}
+		err := next(ctx, first)
+		i.tell(ctx, conn.Spec().Procedure, first.m, nil, err)
+		return err
+	}
+}
+
+// A firstMessage keeps the request of a stream.
+type firstMessage struct {
+	connect.StreamingHandlerConn
+	m any
+}
+
+func (c *firstMessage) Receive(m any) error {
+	err := c.StreamingHandlerConn.Receive(m)
+	if c.m == nil {
+		c.m = m
+	}
+	return err
+}

@@ -1,0 +1,77 @@
+package api
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"slices"
+)
+
+// A CertificateRule says what the holder of a client certificate may do. One of URI, DNS and CommonName is set; it is compared whole.
+type CertificateRule struct {
+	URI        string // subject alternative name, such as a SPIFFE ID
+	DNS        string // subject alternative name
+	CommonName string
+	Role       Role
+	Kinds      []string
+}
+
+// String names the rule, and whoever it is for, such as "uri:spiffe://acme.example/ci".
+func (r *CertificateRule) String() string {
+	switch {
+	case r.URI != "":
+		return "uri:" + r.URI
+	case r.DNS != "":
+		return "dns:" + r.DNS
+	}
+	return "cn:" + r.CommonName
+}
+
+func (r *CertificateRule) match(c *x509.Certificate) bool {
+	switch {
+	case r.URI != "":
+		for _, u := range c.URIs {
+			if u.String() == r.URI {
+				return true
+			}
+		}
+		return false
+	case r.DNS != "":
+		return slices.Contains(c.DNSNames, r.DNS)
+	}
+	return r.CommonName != "" && c.Subject.CommonName == r.CommonName
+}
+
+var (
+	errNoCertificateRule  = errors.New("authorization: no rule is for this client certificate")
+	errCertificateTenants = errors.New("authorization: rules of several tenants are for this client certificate; make one that is for one tenant")
+)
+
+// identifyCertificate finds out who shows a client certificate, whose chain has been verified. It returns nil if there is none. A connection may outlive
+// its certificate.
+func (s *Server) identifyCertificate(state *tls.ConnectionState) (*identity, error) {
+	if state == nil || len(state.VerifiedChains) == 0 {
+		return nil, nil
+	}
+	cert := state.PeerCertificates[0]
+	if !s.now().Before(cert.NotAfter) {
+		return nil, errExpired("client certificate", cert.NotAfter)
+	}
+	var found *identity
+	for i := range s.cfg.Tenants {
+		t := &s.cfg.Tenants[i]
+		j := slices.IndexFunc(t.Certificates, func(r CertificateRule) bool { return r.match(cert) })
+		if j < 0 {
+			continue
+		}
+		if found != nil {
+			return nil, errCertificateTenants
+		}
+		r := &t.Certificates[j]
+		found = &identity{tenant: t, name: "cert:" + r.String(), role: r.Role, kinds: r.Kinds, expires: cert.NotAfter}
+	}
+	if found == nil {
+		return nil, errNoCertificateRule
+	}
+	return found, nil
+}

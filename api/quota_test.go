@@ -1,0 +1,166 @@
+package api_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/ledger"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+// A steppedClock goes on when it is told to.
+type steppedClock struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+func (c *steppedClock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+func (c *steppedClock) pass(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+}
+
+// limited returns a server whose tenant acme has limits, and its clock.
+func limited(t *testing.T, l api.Limits, edits ...func(*ledger.Config, *api.Config)) (*testServer, *steppedClock) {
+	t.Helper()
+	c := &steppedClock{at: time.Now()}
+	edits = append(edits, func(_ *ledger.Config, ac *api.Config) {
+		ac.Now = c.now
+		ac.Tenants[0].Limits = l
+	})
+	return newServer(t, edits...), c
+}
+
+// over fails the test unless the error says that the limit is reached, and when to retry.
+func over(t *testing.T, err error, limit string) {
+	t.Helper()
+	wantCode(t, limit, err, connect.CodeResourceExhausted, "")
+	if err == nil || !strings.Contains(err.Error(), "the tenant's limit of "+limit+" is reached; retry later") {
+		t.Errorf("%v", err)
+	}
+	var ce *connect.Error
+	if asConnect(err, &ce) && (ce.Meta().Get("Retry-After") == "" || len(ce.Details()) != 1) {
+		t.Errorf("%s: Retry-After %q, details %v", limit, ce.Meta().Get("Retry-After"), ce.Details())
+	}
+}
+
+func TestRequestLimit(t *testing.T) {
+	ts, c := limited(t, api.Limits{Requests: 2, RequestBurst: 3})
+	ctx := context.Background()
+	get := func(token string) error {
+		_, err := ts.client(token).GetCheckpoint(ctx, connect.NewRequest(&munimentv1.GetCheckpointRequest{}))
+		return err
+	}
+	for range 3 {
+		if err := get(acmeToken); err != nil {
+			t.Fatal(err)
+		}
+	}
+	over(t, get(acmeToken), "2 requests a second")
+	over(t, get(roleToken("acme", "reader")), "2 requests a second")
+	if err := get(globexToken); err != nil {
+		t.Errorf("another tenant: %v", err)
+	}
+	a := ts.post("GetCheckpoint", acmeToken, "{}")
+	if a.status != 429 || a.header.Get("Retry-After") != "1" {
+		t.Errorf("status %d, Retry-After %q", a.status, a.header.Get("Retry-After"))
+	}
+	c.pass(500 * time.Millisecond)
+	if err := get(acmeToken); err != nil {
+		t.Error(err)
+	}
+	if m := ts.get("/metrics").body; !strings.Contains(m, `muniment_limited_calls_total{limit="requests"} 3`) || strings.Contains(m, "acme") {
+		t.Error("the metrics don't count it, or name the tenant")
+	}
+}
+
+func TestEntryAndByteLimits(t *testing.T) {
+	ts, c := limited(t, api.Limits{Entries: 1, EntryBurst: 3, Bytes: 100, ByteBurst: 1000})
+	ctx := context.Background()
+	n := 0
+	send := func(size, count int) error {
+		var err error
+		if count == 1 {
+			n++
+			_, err = ts.client(acmeToken).Append(ctx, request("acme", fmt.Sprintf("%0*d", size, n)))
+			return err
+		}
+		r := &munimentv1.AppendBatchRequest{Tenant: "acme"}
+		for range count {
+			n++
+			r.Submissions = append(r.Submissions, document(fmt.Sprintf("%0*d", size, n)))
+		}
+		_, err = ts.client(acmeToken).AppendBatch(ctx, connect.NewRequest(r))
+		return err
+	}
+	for range 3 {
+		if err := send(10, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	over(t, send(10, 1), "1 entries a second")
+	c.pass(time.Hour)
+	if err := send(900, 1); err != nil {
+		t.Fatal(err)
+	}
+	over(t, send(900, 1), "100 bytes a second")
+	c.pass(time.Hour)
+	// A call that is larger than the burst passes when all of it is free, and is waited off.
+	if err := send(1000, 10); err != nil {
+		t.Fatal(err)
+	}
+	c.pass(5 * time.Second)
+	over(t, send(10, 1), "1 entries a second")
+	c.pass(60 * time.Second)
+	over(t, send(10, 1), "100 bytes a second")
+	c.pass(60 * time.Second)
+	if err := send(10, 1); err != nil {
+		t.Error(err)
+	}
+}
+
+// What counts against a day is what became an entry; a restart does not forget it.
+func TestDailyQuota(t *testing.T) {
+	day := time.Now().UTC().Truncate(24 * time.Hour)
+	ts, _ := limited(t, api.Limits{DailyEntries: 3, DailyBytes: 100})
+	ctx := context.Background()
+	send := func(ts *testServer, text string) error {
+		_, err := ts.client(acmeToken).Append(ctx, request("acme", text))
+		return err
+	}
+	for _, text := range []string{"one", "one", "one", "two", "two"} { // retries are free
+		if err := send(ts, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ts.setFree(0)
+	wantCode(t, "a full disk", send(ts, "refused"), connect.CodeResourceExhausted, "")
+	ts.setFree(1 << 40)
+	over(t, send(ts, strings.Repeat("x", 95)), "100 bytes a day")
+	if err := send(ts, "three"); err != nil {
+		t.Fatal(err)
+	}
+	over(t, send(ts, "four"), "3 entries a day")
+	ts.ledger.Close()
+	again, c2 := limited(t, api.Limits{DailyEntries: 3, DailyBytes: 100}, on(ts.store))
+	if c2.now().UTC().Truncate(24 * time.Hour).Equal(day) { // unless midnight has passed
+		over(t, send(again, "four"), "3 entries a day")
+	}
+	c2.pass(24 * time.Hour)
+	if err := send(again, "four"); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+)
+
+// An auditLog is where the server writes its audit log.
+type auditLog struct {
+	logger *slog.Logger
+	io.Closer
+}
+
+// openAuditLog opens the file, at whose end each line is written in one piece. Lines are not synced: what was done is in the log itself, as an entry, and a
+// power loss takes the newest refusals at the most. The first line of a run says which configuration is in force.
+func (d *dataDir) openAuditLog(log *slog.Logger, stderr io.Writer) (*auditLog, error) {
+	a := &auditLog{Closer: io.NopCloser(nil)}
+	out := stderr
+	if d.config.AuditLog != "stderr" {
+		f, err := os.OpenFile(d.rel(d.config.AuditLog), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		if err != nil {
+			return nil, fmt.Errorf("%s: audit_log: %w", configFile, err)
+		}
+		out, a.Closer = f, f
+	}
+	config, err := os.ReadFile(filepath.Join(d.path, configFile))
+	if err != nil {
+		return nil, err
+	}
+	a.logger = slog.New(slog.NewJSONHandler(&toldWriter{out, log}, nil))
+	a.logger.Info("start", "origin", d.config.Origin, "tenants", len(d.tenants), "configuration_sha256", fmt.Sprintf("%x", sha256.Sum256(config)))
+	return a, nil
+}
+
+// A toldWriter tells the server's log when it can't write, which slog passes over.
+type toldWriter struct {
+	io.Writer
+	log *slog.Logger
+}
+
+func (w *toldWriter) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	if err != nil {
+		w.log.Error("the audit log can't be written", "err", err)
+	}
+	return n, err
+}
