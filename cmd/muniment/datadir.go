@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -141,6 +142,7 @@ type dataDir struct {
 	replica    *receipt.Policy // of the log; nil unless the folder is a replica
 	tenants    []api.Tenant
 	identities *oidc.Verifier   // nil: no identity tokens are taken
+	clientCA   *x509.CertPool   // nil: clients show no certificates
 	warnings   []string         // for the log, when the server starts
 	scitt      *cosereceipt.Key // nil: no SCITT endpoint
 }
@@ -174,6 +176,11 @@ func loadDataDir(path string) (*dataDir, error) {
 	}
 	if d.scitt, err = loadSCITTKey(path); err != nil {
 		return nil, err
+	}
+	if d.config.TLS.ClientCA != "" {
+		if d.clientCA, err = readCertificates(d.rel(d.config.TLS.ClientCA)); err != nil {
+			return nil, fmt.Errorf("%s: tls.client_ca: %w", filepath.Join(path, configFile), err)
+		}
 	}
 	if err := d.loadIssuers(); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(path, configFile), err)

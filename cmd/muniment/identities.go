@@ -138,14 +138,21 @@ func (d *dataDir) loadTenants() error {
 
 func (l *tenantLimits) check() error {
 	for _, x := range []struct {
-		name        string
-		rate, burst float64
-	}{{"request", l.Requests, float64(l.RequestBurst)}, {"entry", l.Entries, float64(l.EntryBurst)}, {"byte", l.Bytes, float64(l.ByteBurst)}} {
-		if !(x.rate >= 0) || math.IsInf(x.rate, 0) || x.burst < 0 {
-			return fmt.Errorf("%s_burst, or the rate before it: negative, or not a number", x.name)
-		}
-		if x.burst > 0 && x.rate == 0 {
-			return fmt.Errorf("%s_burst: it needs a rate, too", x.name)
+		rateName, burstName string
+		rate                float64
+		burst               int
+	}{
+		{"requests_per_second", "request_burst", l.Requests, l.RequestBurst},
+		{"entries_per_second", "entry_burst", l.Entries, l.EntryBurst},
+		{"bytes_per_second", "byte_burst", l.Bytes, l.ByteBurst},
+	} {
+		switch {
+		case !(x.rate >= 0) || math.IsInf(x.rate, 0):
+			return fmt.Errorf("%s: negative, or not a number", x.rateName)
+		case x.burst < 0:
+			return fmt.Errorf("%s: negative", x.burstName)
+		case x.burst > 0 && x.rate == 0:
+			return fmt.Errorf("%s: it needs %s, too", x.burstName, x.rateName)
 		}
 	}
 	if l.DailyEntries < 0 || l.DailyBytes < 0 {

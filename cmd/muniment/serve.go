@@ -176,12 +176,8 @@ func (c *serveCmd) serve(a *app, d *dataDir, log *slog.Logger, l *ledger.Ledger,
 		Handler: s.Handler(), Protocols: &protocols, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 	}
-	if d.config.TLS.ClientCA != "" {
-		pool, err := readCertificates(d.rel(d.config.TLS.ClientCA))
-		if err != nil {
-			return fmt.Errorf("%s: tls.client_ca: %w", configFile, err)
-		}
-		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: pool}
+	if d.clientCA != nil {
+		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: d.clientCA}
 	}
 	failed := make(chan error, 1)
 	limited := netutil.LimitListener(ln, d.config.Limits.Connections)
