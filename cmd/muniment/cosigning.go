@@ -92,6 +92,7 @@ type watch struct {
 	collector *witness.Collector
 	anchors   []*anchor.Writer
 	log       *slog.Logger
+	released  bool // the log's appends, because the witnesses have confirmed it
 }
 
 // startWatch compares the log with its anchors and begins to ask its witnesses. Until these confirm the log, its appends are held.
@@ -118,35 +119,61 @@ func (c *serveCmd) startWatch(a *app, d *dataDir, l *ledger.Ledger, log *slog.Lo
 	}
 	timeout := time.NewTimer(confirmTime)
 	defer timeout.Stop()
+	err = nil
 	select {
-	case err := <-w.collector.Contradiction():
-		w.close()
-		return nil, exitWith(exitRollback, fmt.Errorf(rollback, err))
+	case err = <-w.collector.Contradiction():
 	case <-w.collector.AllAnswered():
 	case <-timeout.C:
 	case <-a.ctx.Done():
 	}
+	if err == nil {
+		err = w.contradicted()
+	}
+	if err != nil {
+		w.close()
+		return nil, exitWith(exitRollback, fmt.Errorf(rollback, err))
+	}
+	select {
+	case <-w.collector.Confirmed(): // mostly, before anybody is served
+		w.release(l)
+	default:
+	}
 	return w, nil
+}
+
+func (w *watch) release(l *ledger.Ledger) {
+	l.Release()
+	w.log.Info("the witnesses confirm the log", "size", l.Published().Size)
+	w.released = true
+}
+
+// contradicted returns what a witness has said against the log, if one has.
+func (w *watch) contradicted() error {
+	select {
+	case err := <-w.collector.Contradiction():
+		return err
+	default:
+		return nil
+	}
 }
 
 // confirm releases the log's appends when its witnesses have confirmed it. It returns an error if they contradict before, and nil if the context ends.
 func (w *watch) confirm(ctx context.Context, l *ledger.Ledger) error {
-	if w.collector.Witnesses() == 0 {
+	if w.released || w.collector.Witnesses() == 0 {
 		return nil
 	}
+	var err error
 	select {
-	case err := <-w.collector.Contradiction(): // goes before a confirmation by others
-		return exitWith(exitRollback, fmt.Errorf(rollback, err))
-	default:
-	}
-	select {
-	case err := <-w.collector.Contradiction():
-		return exitWith(exitRollback, fmt.Errorf(rollback, err))
+	case err = <-w.collector.Contradiction():
 	case <-w.collector.Confirmed():
-		l.Release()
-		w.log.Info("the witnesses confirm the log", "size", l.Published().Size)
+		err = w.contradicted() // goes before a confirmation by others
 	case <-ctx.Done():
+		return nil
 	}
+	if err != nil {
+		return exitWith(exitRollback, fmt.Errorf(rollback, err))
+	}
+	w.release(l)
 	return nil
 }
 
