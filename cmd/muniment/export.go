@@ -13,6 +13,7 @@ import (
 	"muniment.dev/muniment/ledger/delta"
 	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/witness"
 )
 
 type exportCmd struct {
@@ -105,11 +106,11 @@ func (c *exportCmd) fromFolder(a *app, w io.Writer, policy **receipt.Policy) (er
 	if d.replica != nil {
 		return fmt.Errorf("--data: %w; export from the log itself", ledger.ErrReplica)
 	}
+	policies, _, err := d.loadPolicies()
+	if err != nil {
+		return err
+	}
 	if *policy == nil {
-		policies, _, err := d.loadPolicies()
-		if err != nil {
-			return err
-		}
 		*policy = policies[0]
 	}
 	var streams []*ledger.Stream
@@ -127,7 +128,7 @@ func (c *exportCmd) fromFolder(a *app, w io.Writer, policy **receipt.Policy) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	l, err := ledger.Open(a.ctx, ledger.Config{Store: store, Signer: d.signer, Logger: log, Fatal: func(error) {}})
+	l, err := ledger.Open(a.ctx, ledger.Config{Store: store, Signer: d.signer, Quorum: witness.Quorum(policies), Logger: log, Fatal: func(error) {}})
 	if err != nil {
 		return err
 	}
