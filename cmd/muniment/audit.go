@@ -50,7 +50,7 @@ func (c *auditCmd) Run(a *app) error {
 	if c.ExpectNext != nil && key == nil {
 		return errors.New("--expect-next needs --stream-key")
 	}
-	src, err := c.source()
+	src, err := openSource(c.URL, c.TokenFile)
 	if err != nil {
 		return err
 	}
@@ -94,18 +94,17 @@ func (c *auditCmd) Run(a *app) error {
 	return nil
 }
 
-// source opens the log: a folder, or a server.
-func (c *auditCmd) source() (audit.Source, error) {
-	if info, err := os.Stat(c.URL); err == nil && info.IsDir() {
-		return torchwood.NewTileFS(os.DirFS(c.URL))
+// openSource opens a log: a folder, or a server.
+func openSource(url, tokenFile string) (audit.Source, error) {
+	if info, err := os.Stat(url); err == nil && info.IsDir() {
+		return torchwood.NewTileFS(os.DirFS(url))
 	}
-	url := c.URL
 	if rest := url[strings.Index(url, "://")+1:]; strings.Count(strings.TrimSuffix(rest, "/"), "/") == 2 {
 		url = strings.TrimSuffix(url, "/") + "/tlog/"
 	}
 	client := &http.Client{Timeout: time.Minute}
-	if c.TokenFile != "" { // never from the environment: the log may be a stranger's
-		data, err := os.ReadFile(c.TokenFile)
+	if tokenFile != "" { // never from the environment: the log may be a stranger's
+		data, err := os.ReadFile(tokenFile)
 		if err != nil {
 			return nil, fmt.Errorf("--token-file: %w", err)
 		}

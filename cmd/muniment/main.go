@@ -79,6 +79,8 @@ type cli struct {
 	Prove           proveCmd           `cmd:"" group:"prove" help:"Write the bare C2SP tlog-proof of an entry or receipt."`
 	Audit           auditCmd           `cmd:"" group:"prove" help:"Check that a log never rewrote, truncated or forked, and that a stream is complete."`
 
+	Mirror mirrorCmd `cmd:"" group:"prove" help:"Keep a verified copy of a log, and serve it."`
+
 	SCITT scittCmd `cmd:"" name:"scitt" group:"evidence" help:"Sign, register and verify SCITT statements with COSE receipts."`
 
 	Completion completionCmd `cmd:"" help:"Print the completion script for a shell."`

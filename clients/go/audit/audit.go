@@ -28,6 +28,7 @@ import (
 	"errors"
 	"fmt"
 
+	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"muniment.dev/muniment/ledger/receipt"
@@ -96,6 +97,13 @@ type Options struct {
 	// Lookahead is how many sequence numbers beyond the last one found are recognised. A gap that is wider hides all that comes
 	// after it: the stream then looks as if it ended before the gap. 0 means DefaultLookahead.
 	Lookahead uint64
+
+	// AnyLeaf accepts leaves of every format: the log is not one of Muniment's streams.
+	AnyLeaf bool
+
+	// Entry is called with each new entry, in order, by one goroutine. What it was told holds only if the run then returns no error, or ErrStream. Its error ends the
+	// run, as it is. If a run has to begin again at the first entry, so do the calls.
+	Entry func(index uint64, data []byte) error
 
 	// Progress is called from time to time, by one goroutine at a time, with the number of entries that were read and that are to
 	// be read in this run. nil means no calls.
@@ -229,6 +237,52 @@ func (a *auditor) compare(ctx context.Context, prev *State) error {
 		return c
 	}
 	return nil
+}
+
+// Extends checks that the tree of one checkpoint of a log begins with that of another, both of which the caller has verified, by the tiles that the source has
+// for the second. It returns a *Conflict if it does not, or an error that wraps ErrMalformed or ErrUnavailable.
+func Extends(ctx context.Context, src Source, kept, offered []byte) error {
+	k, err := receipt.ParseCheckpointUnverified(kept)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrCheckpoint, err)
+	}
+	a := &auditor{files: files{src: src}, signed: offered}
+	if a.head, err = receipt.ParseCheckpointUnverified(offered); err != nil {
+		return fmt.Errorf("%w: %w", ErrCheckpoint, err)
+	}
+	return a.compare(ctx, &State{Checkpoint: string(kept), head: k})
+}
+
+// ReadCheckpoint reads the checkpoint and checks that it is signed as the policy demands, for the policy's log.
+func ReadCheckpoint(ctx context.Context, src Source, policy *receipt.Policy) (receipt.Checkpoint, []byte, error) {
+	a := &auditor{files: files{src: src}}
+	err := a.readCheckpoint(ctx, policy)
+	return a.head, a.signed, err
+}
+
+// ReadTile reads exactly t.W hashes of a tile, which prove nothing by themselves: the first of a full tile, where the partial one is not there any more.
+func ReadTile(ctx context.Context, src Source, t tlog.Tile) ([]byte, error) {
+	f := files{src: src}
+	return f.tile(ctx, t)
+}
+
+// ReadBundle reads the first t.W entries of a bundle (t.L is -1) and checks that they hash to the leaves, which the caller has proven.
+func ReadBundle(ctx context.Context, src Source, t tlog.Tile, leaves []byte) ([][]byte, error) {
+	f := files{src: src}
+	data, served, err := f.read(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkBundle(data, served, t.W, leaves, true); err != nil {
+		return nil, err
+	}
+	entries := make([][]byte, t.W)
+	for i := range entries {
+		if entries[i], data, err = torchwood.ReadTileEntry(data); err != nil {
+			return nil, err
+		}
+	}
+	return entries, nil
 }
 
 // hashReader returns hashes of the offered tree, from tiles that rebuild its root.

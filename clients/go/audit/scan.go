@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,7 +18,7 @@ import (
 // errOldTag says that the scan must begin at the first entry, see tracker.
 var errOldTag = errors.New("a tag that an earlier run found is in a new entry, too")
 
-// entrySize is the size of an entry in a bundle: its length and the leaf data.
+// entrySize is the size of an entry of a stream in a bundle: its length and the leaf data.
 const entrySize = 2 + receipt.LeafSize
 
 // A job is one tile to fetch and hash; a level-0 tile comes with its entry bundle. A worker fills in what is below done and then closes
@@ -29,7 +30,7 @@ type job struct {
 	err    error
 	root   receipt.Hash   // of a full tile
 	hashes []receipt.Hash // the tile's; at level 0 only where the row needs them
-	bundle []byte         // level 0: begins with the entries of the tile, each entrySize bytes long
+	bundle []byte         // level 0: begins with the entries of the tile
 }
 
 // A row is what the scan knows of the last tile at one level.
@@ -46,12 +47,13 @@ type scanner struct {
 	size  uint64
 	rows  []row
 	track *tracker // nil: no stream is looked for
+	entry func(index uint64, data []byte) error
 }
 
 // scan checks all entries and tiles that were not there when base was made; nil stands for an empty tree. It returns the state
 // at the size of the checkpoint.
 func (a *auditor) scan(ctx context.Context, base *State) (*State, error) {
-	s := &scanner{from: base.Size(), size: a.head.Size, rows: make([]row, levels(a.head.Size))}
+	s := &scanner{from: base.Size(), size: a.head.Size, entry: a.opts.Entry, rows: make([]row, levels(a.head.Size))}
 	next := &State{Checkpoint: string(a.signed), head: a.head}
 	if base != nil {
 		for l, p := range splitPeaks(s.from, base.Peaks) {
@@ -181,7 +183,7 @@ func (a *auditor) work(ctx context.Context, s *scanner, j *job) error {
 		if err != nil {
 			return err
 		}
-		if err := checkBundle(data, served, t.W, tile); err != nil {
+		if err := checkBundle(data, served, t.W, tile, a.opts.AnyLeaf); err != nil {
 			return err
 		}
 		j.bundle = data
@@ -201,8 +203,8 @@ func (a *auditor) work(ctx context.Context, s *scanner, j *job) error {
 }
 
 // checkBundle checks that a bundle is well formed, that its first n entries hash to the leaves in the tile, and that these are entries of
-// the format. Entries behind them are of a later tree.
-func checkBundle(data []byte, bundle tlog.Tile, n int, tile []byte) error {
+// the format, unless any is right. Entries behind them are of a later tree.
+func checkBundle(data []byte, bundle tlog.Tile, n int, tile []byte, anyLeaf bool) error {
 	rest := data
 	for i := range bundle.W {
 		index := uint64(bundle.N)*tileWidth + uint64(i)
@@ -221,7 +223,7 @@ func checkBundle(data []byte, bundle tlog.Tile, n int, tile []byte) error {
 			return fmt.Errorf("%w: entry %d: the entry bundle does not hash to the leaf in the tile (%s gives %s, %s says %s); keep both files and report them to the log's operator",
 				ErrLeafMismatch, index, torchwood.TilePath(bundle), h.Base64(), torchwood.TilePath(t), receipt.Hash(leaf).Base64())
 		}
-		if len(entry) != receipt.LeafSize || entry[0] != 0x01 {
+		if !anyLeaf && (len(entry) != receipt.LeafSize || entry[0] != 0x01) {
 			what := fmt.Sprintf("it has %d bytes, not %d", len(entry), receipt.LeafSize)
 			if len(entry) == receipt.LeafSize {
 				what = fmt.Sprintf("its first byte is 0x%02x, not 0x01", entry[0])
@@ -231,6 +233,30 @@ func checkBundle(data []byte, bundle tlog.Tile, n int, tile []byte) error {
 	}
 	if len(rest) > 0 {
 		return malformed(bundle, data, fmt.Sprintf("%d bytes follow its last entry", len(rest)))
+	}
+	return nil
+}
+
+// entries shows new entries of a checked bundle to those who look at them.
+func (s *scanner) entries(first uint64, n int, bundle []byte) error {
+	for i := range uint64(n) {
+		size := int(binary.BigEndian.Uint16(bundle))
+		data := bundle[2 : 2+size]
+		bundle = bundle[2+size:]
+		if first+i < s.from {
+			continue
+		}
+		if s.track != nil && size == receipt.LeafSize {
+			s.track.leaf(first+i, data)
+		}
+		if s.entry != nil {
+			if err := s.entry(first+i, data); err != nil {
+				return err
+			}
+		}
+	}
+	if s.track != nil && s.track.oldTag {
+		return errOldTag
 	}
 	return nil
 }
@@ -250,15 +276,9 @@ func (s *scanner) take(j *job) error {
 					ErrTileMismatch, torchwood.TilePath(j.tile), at, j.hashes[at].Base64(), torchwood.TilePath(below), h.Base64())
 			}
 		}
-	} else if s.track != nil {
-		first := uint64(j.tile.N) * tileWidth
-		for i := range j.tile.W {
-			if index := first + uint64(i); index >= s.from {
-				s.track.leaf(index, j.bundle[i*entrySize+2:][:receipt.LeafSize])
-			}
-		}
-		if s.track.oldTag {
-			return errOldTag
+	} else if s.track != nil || s.entry != nil {
+		if err := s.entries(uint64(j.tile.N)*tileWidth, j.tile.W, j.bundle); err != nil {
+			return err
 		}
 	}
 	if j.tile.W < tileWidth {

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	fnote "github.com/transparency-dev/formats/note"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/net/netutil"
+
+	"muniment.dev/muniment/clients/go/audit"
+	"muniment.dev/muniment/clients/go/mirror"
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+type mirrorCmd struct {
+	Source      string        `arg:"" help:"The log: the server's URL, or that of any copy; /tlog/ is added where the path is empty. Or a folder."`
+	Data        string        `help:"Folder of the copy." required:"" type:"path"`
+	Policy      string        `help:"Policy file: the keys of the log and its witnesses." required:"" env:"MUNIMENT_POLICY" predictor:"file"`
+	TokenFile   string        `help:"Token, where the operator has closed /tlog/." placeholder:"FILE" type:"path"`
+	Listen      string        `help:"Serve the copy here, as C2SP tlog-tiles under /tlog/." placeholder:"HOST:PORT"`
+	Interval    time.Duration `help:"Time between two updates." default:"10s"`
+	Once        bool          `help:"Update once, and end."`
+	CosignerKey string        `help:"Cosign each copied checkpoint with this Ed25519 key (a note's, such as witness.key of 'muniment witness init', which nothing else may use)." placeholder:"FILE" predictor:"file"`
+	JSON        bool          `help:"With --once: print JSON."`
+}
+
+func (mirrorCmd) Help() string {
+	return `Every tile and entry is proven by the log's signed checkpoint before it is stored. Whatever ends an update, the folder is the copy that it was or the new one.
+The folder can be audited as it is: muniment audit FOLDER.
+
+Exit code of --once, and of the first update otherwise: 0 up to date; 1 what the source serves does not verify; 4 it is shorter than the copy; 5 the log is forked;
+2 it could not be read. Later updates are tried again, but for a fork, which ends the program with 5; the copy is then evidence.
+
+Examples:
+  muniment mirror https://ledger.example.com --data ./mirror --policy policy --once
+  muniment mirror https://ledger.example.com --data ./mirror --policy policy --listen 127.0.0.1:7491`
+}
+
+func (c *mirrorCmd) Run(a *app) error {
+	if c.Interval < time.Second {
+		return errors.New("--interval: less than a second")
+	}
+	if c.Once && c.Listen != "" {
+		return errors.New("--once and --listen: choose one")
+	}
+	policies, err := loadPolicies([]string{c.Policy})
+	if err != nil {
+		return err
+	}
+	policy := policies[0]
+	if policy.PostQuantum() {
+		return errors.New("--policy: give the policy with the log's Ed25519 key")
+	}
+	src, err := openSource(c.Source, c.TokenFile)
+	if err != nil {
+		return err
+	}
+	o := mirror.Options{}
+	if o.Cosigner, err = c.cosigner(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.Data, 0o755); err != nil {
+		return err
+	}
+	show, finish := a.progressFunc("mirror")
+	o.Progress = show
+	r, err := mirror.Update(a.ctx, src, policy, c.Data, o)
+	finish()
+	if err != nil {
+		c.printConflict(a, err)
+		return exitWith(mirrorCode(err), err)
+	}
+	if c.Once {
+		if c.JSON {
+			return writeJSON(a.stdout, struct {
+				*mirror.Report
+				Root string `json:"root"`
+			}{r, r.Root.Base64()})
+		}
+		fmt.Fprintf(a.stdout, "✓ COPIED  %s, %d entries (%d new), root %s\n", r.Origin, r.Size, r.Size-r.From, r.Root.Base64())
+		return nil
+	}
+	return c.follow(a, src, policy, mirror.Options{Cosigner: o.Cosigner}, r)
+}
+
+func (c *mirrorCmd) cosigner() (note.Signer, error) {
+	if c.CosignerKey == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(c.CosignerKey)
+	if err != nil {
+		return nil, fmt.Errorf("--cosigner-key: %w", err)
+	}
+	s, err := fnote.NewSignerForCosignatureV1(strings.TrimSpace(string(data)))
+	if err != nil {
+		return nil, fmt.Errorf("--cosigner-key: %s: not an Ed25519 key of a note", c.CosignerKey) // the cause could show parts of the key
+	}
+	return s, nil
+}
+
+// follow updates and serves the copy until the context ends or the log forks.
+func (c *mirrorCmd) follow(a *app, src audit.Source, policy *receipt.Policy, o mirror.Options, r *mirror.Report) error {
+	log := slog.New(slog.NewTextHandler(a.stderr, nil))
+	log.Info("the copy is up to date", "origin", r.Origin, "size", r.Size)
+	failed := make(chan error, 1)
+	if c.Listen != "" {
+		ln, err := net.Listen("tcp", c.Listen)
+		if err != nil {
+			return fmt.Errorf("listen: %w", err)
+		}
+		fmt.Fprintf(a.stdout, "listening on http://%s\n", ln.Addr())
+		srv := &http.Server{Handler: mirror.Handler(c.Data, policy.Origin()), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10}
+		go func() { failed <- srv.Serve(netutil.LimitListener(ln, 4096)) }()
+		defer func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), shutdownTime)
+			defer cancel()
+			_ = srv.Shutdown(ctx) // what is still open then is cut off with the process
+		}()
+	}
+	tick := time.NewTicker(c.Interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-a.ctx.Done():
+			return nil
+		case err := <-failed:
+			return fmt.Errorf("serve: %w", err)
+		case <-tick.C:
+		}
+		r, err := mirror.Update(a.ctx, src, policy, c.Data, o)
+		switch {
+		case a.ctx.Err() != nil:
+			return nil
+		case errors.Is(err, audit.ErrForked):
+			c.printConflict(a, err)
+			return exitWith(exitForked, err)
+		case err != nil:
+			log.Error("the copy stays as it is", "err", printable(err.Error()))
+		case r.Size > r.From:
+			log.Info("copied", "size", r.Size, "new", r.Size-r.From)
+		}
+	}
+}
+
+func (c *mirrorCmd) printConflict(a *app, err error) {
+	var conflict *audit.Conflict
+	if errors.As(err, &conflict) {
+		fmt.Fprintf(a.stdout, "The evidence. Of the copy:\n\n%s\nOffered now:\n\n%s\n", printable(conflict.Kept), printable(conflict.Offered))
+	}
+}
+
+func mirrorCode(err error) int {
+	for _, x := range []struct {
+		err  error
+		code int
+	}{
+		{audit.ErrTruncated, exitTruncated}, {audit.ErrForked, exitForked}, {audit.ErrCheckpoint, exitNo}, {audit.ErrMalformed, exitNo}, {audit.ErrTileMismatch, exitNo},
+		{audit.ErrLeafMismatch, exitLeaf}, {audit.ErrRootMismatch, exitNo},
+	} {
+		if errors.Is(err, x.err) {
+			return x.code
+		}
+	}
+	return exitFailed
+}
