@@ -44,6 +44,7 @@ var codes = []struct {
 	{ledger.ErrNothingNew, connect.CodeFailedPrecondition, "nothing_new", 0},
 	{ledger.ErrReplica, connect.CodeFailedPrecondition, "replica", 0},
 	{ledger.ErrErased, connect.CodeFailedPrecondition, "erased", 0},
+	{ledger.ErrTooLarge, connect.CodeFailedPrecondition, "too_large", 0},
 	{ledger.ErrPageToken, connect.CodeInvalidArgument, "page_token", 0},
 	{context.Canceled, connect.CodeCanceled, "canceled", 0},
 	{context.DeadlineExceeded, connect.CodeDeadlineExceeded, "deadline", 0},

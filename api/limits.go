@@ -17,6 +17,10 @@ const (
 	largeRequest = 256 << 10
 	// maxBatchBytes bounds a call of AppendBatch, unless one payload may be larger.
 	maxBatchBytes = 64 << 20
+	// maxChunkMessage bounds a message of AppendStream: a chunk, which base64 in JSON makes a third larger.
+	maxChunkMessage = 2 << 20
+	// streamBytes is what a stream of chunks counts against MaxInFlight: a message, and what it is copied into.
+	streamBytes = 4 << 20
 	// Health checks need no token, so that they may not cost anything.
 	maxHealthBytes     = 4 << 10
 	maxReflectionBytes = 64 << 10
@@ -25,9 +29,19 @@ const (
 // maxRequest is the largest request: base64 in JSON makes a payload a third larger.
 func (c *Config) maxRequest() int64 { return max(c.MaxPayload*3/2+64<<10, maxBatchBytes) }
 
-// isStream says whether the request is for a call that has no end, or whose answer may take as long as it likes.
+// isStream says whether the request is for a call whose answer is a stream, which may have no end.
 func isStream(r *http.Request) bool {
-	return r.URL.Path == munimentv1connect.LedgerServiceWatchEntriesProcedure || r.URL.Path == munimentv1connect.ExportServiceExportProcedure
+	switch r.URL.Path {
+	case munimentv1connect.LedgerServiceWatchEntriesProcedure, munimentv1connect.LedgerServiceGetPayloadProcedure, munimentv1connect.AdminServiceApplyRetentionProcedure,
+		munimentv1connect.ExportServiceExportProcedure:
+		return true
+	}
+	return false
+}
+
+// isUpload says whether the request is itself a stream.
+func isUpload(r *http.Request) bool {
+	return r.URL.Path == munimentv1connect.LedgerServiceAppendStreamProcedure
 }
 
 // deadline bounds how long a request may trickle in, and how long its answer may take to be read; of a stream, each message.
@@ -40,6 +54,9 @@ func (s *Server) deadline(next http.Handler) http.Handler {
 		_ = c.SetWriteDeadline(until)
 		if isStream(r) {
 			w = &streamWriter{ResponseWriter: w, control: c, timeout: s.cfg.RequestTimeout}
+		}
+		if isUpload(r) {
+			r = withMessageDeadline(r, c, s.cfg.RequestTimeout)
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -82,6 +99,16 @@ func (w *streamWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // bound refuses a request that is too large, or that would bring the bytes at work above their limit.
 func (s *Server) bound(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		held := &reservation{sem: s.inFlight}
+		defer held.release()
+		if isUpload(r) { // its messages are bounded, its payload by the handler
+			if !held.add(streamBytes) {
+				s.refuse(w, r, errBusy())
+				return
+			}
+			next.ServeHTTP(w, r)
+			return
+		}
 		size, limit := r.ContentLength, s.cfg.maxRequest()
 		if size > limit {
 			s.refuse(w, r, fieldError(connect.CodeInvalidArgument, "submission.payload", "the request has %d bytes; a payload may have %d", size, s.cfg.MaxPayload))
@@ -92,8 +119,6 @@ func (s *Server) bound(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		held := &reservation{sem: s.inFlight}
-		defer held.release()
 		switch {
 		case isCompressed(r):
 			size = limit // what a small body inflates to, nobody knows

@@ -33,6 +33,7 @@ type Config struct {
 	Metrics    *Metrics          // made with NewMetrics
 	Admission  *ingest.Admission // nil: everything is let in, and no signatures are looked at
 	MaxPayload int64             // bytes of one payload
+	MaxStream  int64             // bytes of one payload that is streamed; 0: 1 GiB
 	PublicTlog bool              // /tlog/ needs no token
 	// Identities verifies the identity tokens that may be exchanged; nil: none may.
 	Identities *oidc.Verifier
@@ -70,6 +71,9 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.MaxInFlight == 0 {
 		cfg.MaxInFlight = 512 << 20
 	}
+	if cfg.MaxStream == 0 {
+		cfg.MaxStream = 1 << 30
+	}
 	if cfg.RequestTimeout == 0 {
 		cfg.RequestTimeout = 2 * time.Minute
 	}
@@ -77,7 +81,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		cfg.Now = time.Now
 	}
 	s := &Server{
-		cfg: cfg, now: cfg.Now, log: cfg.Logger, ledger: cfg.Ledger, ingest: &ingest.Ingester{Ledger: cfg.Ledger, Admission: cfg.Admission, MaxPayload: cfg.MaxPayload},
+		cfg: cfg, now: cfg.Now, log: cfg.Logger, ledger: cfg.Ledger, ingest: &ingest.Ingester{Ledger: cfg.Ledger, Admission: cfg.Admission, MaxPayload: cfg.MaxPayload, MaxStream: cfg.MaxStream},
 		audit: newAuditLog(cfg.Audit), inFlight: semaphore.NewWeighted(max(cfg.MaxInFlight, cfg.maxRequest())), errors: connect.NewErrorWriter(), drain: make(chan struct{}),
 	}
 	var err error
@@ -110,6 +114,8 @@ func (s *Server) Handler() http.Handler {
 		// Receipts and proofs are hashes, which don't compress; lists do.
 		connect.WithConditionalHandlerOptions(func(spec connect.Spec) []connect.HandlerOption {
 			switch spec.Procedure {
+			case munimentv1connect.LedgerServiceAppendStreamProcedure:
+				return []connect.HandlerOption{connect.WithCompressMinBytes(math.MaxInt32), connect.WithReadMaxBytes(maxChunkMessage)}
 			case munimentv1connect.LedgerServiceListEntriesProcedure, munimentv1connect.LedgerServiceWatchEntriesProcedure, munimentv1connect.LedgerServiceGetEntryProcedure:
 				return []connect.HandlerOption{connect.WithCompressMinBytes(1024)}
 			}

@@ -57,6 +57,8 @@ func readAttestation(mediaType string, payload []byte, _ time.Time) (contents, e
 		}
 	case is == helm.MediaType:
 		c, err = readProvenance(payload)
+	case is == ReferenceMediaType:
+		c, err = readReference(payload)
 	default:
 		c = contents{mediaType: mediaType} // as it was given
 		if err = checkDocument(is, payload); err == nil && isJSON(is) {
@@ -169,17 +171,25 @@ func isJSON(mediaType string) bool {
 	return base == "application/json" || strings.HasSuffix(base, "+json")
 }
 
-// checkDocument makes sure that what calls itself JSON is, and refuses what calls itself a compressed form of something: neither a policy nor a
-// search could look into it, and the store compresses by itself. Nothing is ever unpacked here.
+// checkDocument makes sure that what calls itself JSON is, and that it is not compressed.
 func checkDocument(mediaType string, payload []byte) error {
+	if err := checkCompressed(mediaType); err != nil {
+		return err
+	}
+	if v := jsontext.Value(payload); isJSON(mediaType) && !v.IsValid(jsontext.AllowDuplicateNames(true)) {
+		return fmt.Errorf("not JSON, though the media type is %s", mediaType)
+	}
+	return nil
+}
+
+// checkCompressed refuses what calls itself a compressed form of something: neither a policy nor a search could look into it, and the store
+// compresses by itself. Nothing is ever unpacked here.
+func checkCompressed(mediaType string) error {
 	base, _, _ := strings.Cut(mediaType, ";")
 	for _, suffix := range []string{"+gzip", "+zstd", "+zip", "+bzip2", "+xz"} {
 		if strings.HasSuffix(base, suffix) {
 			return fieldErrorf("media_type", "%q is compressed; submit it as it is, the log compresses by itself", base)
 		}
-	}
-	if v := jsontext.Value(payload); isJSON(mediaType) && !v.IsValid(jsontext.AllowDuplicateNames(true)) {
-		return fmt.Errorf("not JSON, though the media type is %s", base)
 	}
 	return nil
 }

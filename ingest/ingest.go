@@ -34,6 +34,14 @@ type Submission struct {
 	MediaType      string // "": recognise it
 	Payload        []byte // kept byte for byte; not to be changed until Append has returned
 	IdempotencyKey string
+	spool          *ledger.Spool // holds the payload instead of Payload, if it is large; nil if not
+}
+
+func (s *Submission) size() uint64 {
+	if s.spool != nil {
+		return s.spool.Size()
+	}
+	return uint64(len(s.Payload))
 }
 
 // A Submitter is who hands it in, as authenticated.
@@ -48,7 +56,10 @@ type Ingester struct {
 	Ledger     *ledger.Ledger
 	Admission  *Admission       // nil: everything is let in, and no signatures are looked at
 	MaxPayload int64            // bytes
+	MaxStream  int64            // bytes of a payload that is streamed; 0: those are not taken
 	Now        func() time.Time // nil: time.Now
+
+	parsing parseBudget
 }
 
 // Append records the submissions in their order and returns a result for each. A submission that is wrong gets a *FieldError in its result, one that
@@ -59,6 +70,11 @@ func (in *Ingester) Append(ctx context.Context, who Submitter, subs []Submission
 	for i := range subs {
 		read[i], wrong[i] = in.accept(&subs[i])
 	}
+	return in.appendRead(ctx, who, subs, read, wrong)
+}
+
+// appendRead records submissions that were read, and skips those that are wrong.
+func (in *Ingester) appendRead(ctx context.Context, who Submitter, subs []Submission, read []contents, wrong []error) ([]ledger.Result, error) {
 	var results []ledger.Result
 	var drafts []ledger.Draft
 	var place []int // of each draft among the submissions
@@ -134,6 +150,9 @@ func (in *Ingester) draft(ctx context.Context, who Submitter, s *Submission, c *
 			return ledger.Draft{}, err
 		}
 	}
+	if s.spool != nil {
+		return sealSpool(in.Ledger, who, h, s.spool)
+	}
 	return seal(in.Ledger, who, h, s.Payload)
 }
 
@@ -141,8 +160,8 @@ func (in *Ingester) draft(ctx context.Context, who Submitter, s *Submission, c *
 func (c *contents) header(who Submitter, s *Submission) *receipt.Header {
 	return &receipt.Header{
 		Tenant: who.Tenant, Kind: s.Kind, MediaType: c.mediaType, Subjects: c.subjects, PredicateType: c.predicateType,
-		Signers: c.signers, Materials: c.materials, Controls: c.controls, Attributes: c.attributes, Submitter: who.Identity, IdempotencyKey: s.IdempotencyKey,
-		Verification: receipt.Verification{Result: receipt.Unverified}, Payload: receipt.PayloadRef{Size: uint64(len(s.Payload))},
+		Signers: c.signers, Materials: c.materials, Controls: c.controls, Attributes: c.attributes, External: c.external, Submitter: who.Identity, IdempotencyKey: s.IdempotencyKey,
+		Verification: receipt.Verification{Result: receipt.Unverified}, Payload: receipt.PayloadRef{Size: s.size()},
 	}
 }
 
@@ -150,29 +169,36 @@ func (c *contents) header(who Submitter, s *Submission) *receipt.Header {
 func seal(l *ledger.Ledger, who Submitter, h *receipt.Header, payload []byte) (ledger.Draft, error) {
 	d := ledger.Draft{Stream: who.Stream, Header: h, Payload: receipt.PayloadOpening{Content: payload}}
 	d.LinkSalt, d.Opening.Salt, d.Payload.Salt = receipt.NewSalts()
-	h.Origin, h.Payload.Commitment = l.Origin(), receipt.Commitment(d.Payload.Salt, payload)
-	var err error
-	if d.Opening.Content, err = h.AppendJSON(make([]byte, 0, 1024)); err != nil {
-		return ledger.Draft{}, fieldErrorf("payload", "it can't be described: %s", err)
+	h.Payload.Commitment = receipt.Commitment(d.Payload.Salt, payload)
+	return d, encodeHeader(l, &d)
+}
+
+// sealSpool is seal for a large payload, which is committed to already.
+func sealSpool(l *ledger.Ledger, who Submitter, h *receipt.Header, spool *ledger.Spool) (ledger.Draft, error) {
+	d := ledger.Draft{Stream: who.Stream, Header: h, Large: spool}
+	d.LinkSalt, d.Opening.Salt, _ = receipt.NewSalts()
+	d.Payload.Salt, h.Payload.Commitment = spool.Opening()
+	return d, encodeHeader(l, &d)
+}
+
+func encodeHeader(l *ledger.Ledger, d *ledger.Draft) (err error) {
+	d.Header.Origin = l.Origin()
+	if d.Opening.Content, err = d.Header.AppendJSON(make([]byte, 0, 1024)); err != nil {
+		return fieldErrorf("payload", "it can't be described: %s", err)
 	}
-	return d, nil
+	return nil
 }
 
 func (in *Ingester) read(s *Submission) (contents, error) {
-	k, ok := kinds[s.Kind]
+	k := kinds[s.Kind]
+	if err := checkKind(s.Kind, s.IdempotencyKey); err != nil {
+		return contents{}, err
+	}
 	switch {
-	case s.Kind == "":
-		return contents{}, fieldErrorf("kind", "missing; it is one of %s", strings.Join(clientKinds(), ", "))
-	case !ok:
-		return contents{}, fieldErrorf("kind", "%q is not a kind; it is one of %s", s.Kind, strings.Join(clientKinds(), ", "))
 	case len(s.Payload) == 0:
 		return contents{}, fieldErrorf("payload", "empty")
 	case int64(len(s.Payload)) > in.MaxPayload:
-		return contents{}, fieldErrorf("payload", "%d bytes, more than the limit of %d", len(s.Payload), in.MaxPayload)
-	case k.class == event && s.IdempotencyKey == "":
-		return contents{}, fieldErrorf("idempotency_key", "missing; kind %s records events, and without a key a retry would record the event twice", s.Kind)
-	case k.class == evidence && s.IdempotencyKey != "":
-		return contents{}, fieldErrorf("idempotency_key", "not allowed; kind %s is evidence, which is recognised by its content", s.Kind)
+		return contents{}, fieldErrorf("payload", "%d bytes, more than the limit of %d for one message; larger ones are streamed", len(s.Payload), in.MaxPayload)
 	}
 	if s.Kind != "attestation" && len(s.Payload) > maxTyped && k.author != server {
 		return contents{}, fieldErrorf("payload", "%d bytes, more than the %d that a document of kind %s may have", len(s.Payload), maxTyped, s.Kind)
@@ -182,6 +208,22 @@ func (in *Ingester) read(s *Submission) (contents, error) {
 		err = CheckPredicate(c.predicateType, c.predicate, in.now())
 	}
 	return c, err
+}
+
+// checkKind checks the kind, and the idempotency key that goes with it or doesn't.
+func checkKind(name, idempotencyKey string) error {
+	k, ok := kinds[name]
+	switch {
+	case name == "":
+		return fieldErrorf("kind", "missing; it is one of %s", strings.Join(clientKinds(), ", "))
+	case !ok:
+		return fieldErrorf("kind", "%q is not a kind; it is one of %s", name, strings.Join(clientKinds(), ", "))
+	case k.class == event && idempotencyKey == "":
+		return fieldErrorf("idempotency_key", "missing; kind %s records events, and without a key a retry would record the event twice", name)
+	case k.class == evidence && idempotencyKey != "":
+		return fieldErrorf("idempotency_key", "not allowed; kind %s is evidence, which is recognised by its content", name)
+	}
+	return nil
 }
 
 func (in *Ingester) now() time.Time {

@@ -74,6 +74,7 @@ type contents struct {
 	materials     []receipt.Subject
 	controls      []string
 	attributes    map[string]string
+	external      *receipt.External // nil: the payload is the evidence
 
 	signed    policy.Signed // nil: there is nothing that has signatures
 	predicate []byte        // of the statement; nil if there is none

@@ -195,21 +195,9 @@ func (c *Client) check(s *Submission, a *munimentv1.Appended) Result {
 		_, r.Err = receipt.Verify(r.Receipt, []*receipt.Policy{c.policy}, receipt.Options{Payload: s.Payload, Tenant: c.Tenant, Kind: s.Kind, StreamKey: c.streamKey})
 		return r
 	}
-	parsed, err := receipt.Parse(r.Receipt)
-	if err != nil {
-		r.Err = fmt.Errorf("%w: %w", receipt.ErrNotVerified, err)
-		return r
-	}
-	if parsed.Header == nil || parsed.Payload == nil {
-		return r // erased since; nothing to compare
-	}
-	h, err := receipt.ParseHeader(parsed.Header.Content)
-	if err == nil && receipt.Commitment(parsed.Payload.Salt, s.Payload) != h.Payload.Commitment {
-		err = errors.New("the receipt is for another payload than the one sent")
-	}
-	if err != nil {
-		r.Err = fmt.Errorf("%w: %w", receipt.ErrNotVerified, err)
-	}
+	r.Err = checkCommitment(r.Receipt, func(salt receipt.Salt) (receipt.Hash, error) {
+		return receipt.Commitment(salt, s.Payload), nil
+	})
 	return r
 }
 

@@ -21,7 +21,7 @@ import (
 )
 
 type appendCmd struct {
-	Files []string `arg:"" help:"Files; folders, of which every file below is taken; or - for standard input." predictor:"file"`
+	Files []string `arg:"" optional:"" help:"Files; folders, of which every file below is taken; or - for standard input." predictor:"file"`
 	serverFlags
 	ReceiptDir     string        `help:"Folder for the receipts, written as <file name>.receipt.json." placeholder:"DIR" default:"."`
 	MediaType      string        `help:"Media type of the evidence. Needed for what is not a Sigstore bundle, DSSE envelope or in-toto statement." placeholder:"TYPE"`
@@ -33,11 +33,17 @@ type appendCmd struct {
 	StreamKey      string        `help:"With --policy: check each receipt's tag, too." env:"MUNIMENT_STREAM_KEY" predictor:"file"`
 	Wait           string        `help:"published: answer as soon as the evidence is recorded. witnessed: wait for the cosignatures that the log's policy asks for, and put them into the receipts; a --policy that asks for them implies it." enum:"published,witnessed" default:"published"`
 	WaitTime       time.Duration `help:"How long to wait for cosignatures." default:"1m" placeholder:"DURATION"`
+	ByReference    string        `help:"Record only the digest, size and place of evidence that stays elsewhere. With a FILE, which is then checked and not sent, its size is taken." placeholder:"sha256:…"`
+	Location       string        `help:"With --by-reference: where the evidence is." placeholder:"URI"`
+	Size           *uint64       `help:"With --by-reference and no FILE: how large the evidence is." placeholder:"BYTES"`
 	JSON           bool          `help:"Print one JSON object for each file."`
 }
 
 func (appendCmd) Help() string {
 	return `Running it again is harmless: what is recorded already gives its receipt again.
+
+Files above 8 MiB are sent as streams, up to the server's limit of a GiB unless it is configured otherwise. Their receipts don't hold the payload: keep
+the file, and verify with --payload.
 
 Exit code: 0 all have receipts; 1 some don't; 2 nothing could be done, or the wait for witnesses was too long.
 
@@ -46,7 +52,8 @@ Examples:
   muniment append --media-type application/spdx+json sbom.spdx.json
   muniment append build/attestations/ --detached --policy policy
   muniment append provenance.sigstore.json --wait witnessed --policy policy
-  syft . -o cyclonedx-json | muniment append - --media-type application/vnd.cyclonedx+json`
+  syft . -o cyclonedx-json | muniment append - --media-type application/vnd.cyclonedx+json
+  muniment append --by-reference sha256:2cf24dba… --location s3://scans/2026/11/scan.json --size 5368709120 --media-type application/json`
 }
 
 // A piece of evidence on its way to the server.
@@ -56,12 +63,15 @@ type piece struct {
 	sub     muniment.Submission
 	path    string // "" for standard input
 	err     error  // it can't be sent
+
+	large   bool     // it is sent as a stream
+	content *os.File // what was read of standard input, if it is large
 }
 
 const (
 	groupEntries = 200
 	groupBytes   = 16 << 20
-	maxFileBytes = 60 << 20 // what a call of 64 MiB has room for; the server's own limit may be lower
+	streamBytes  = 8 << 20 // above, a file is sent as a stream
 )
 
 func (c *appendCmd) Run(a *app) error {
@@ -78,6 +88,9 @@ func (c *appendCmd) Run(a *app) error {
 		return err
 	}
 	pieces, err := c.collect()
+	if err == nil && c.ByReference != "" {
+		pieces, err = c.reference(pieces)
+	}
 	if err != nil {
 		return err
 	}
@@ -93,7 +106,12 @@ func (c *appendCmd) Run(a *app) error {
 	for len(pieces) > 0 {
 		var group []piece
 		group, pieces = c.group(a, pieces)
-		if err = c.send(a, client, group, t); err != nil {
+		if group[0].large {
+			err = c.sendLarge(a, client, &group[0], t)
+		} else {
+			err = c.send(a, client, group, t)
+		}
+		if err != nil {
 			break
 		}
 	}
@@ -143,7 +161,7 @@ func (c *appendCmd) collect() ([]piece, error) {
 		}
 		seen[p.receipt] = p.name
 	}
-	if len(out) == 0 {
+	if len(out) == 0 && c.ByReference == "" {
 		return nil, errors.New("no files there")
 	}
 	return out, nil
@@ -176,7 +194,7 @@ func (c *appendCmd) walk(dir string) ([]piece, error) {
 	return out, err
 }
 
-// group reads as many pieces as go into one call. A file that can't be read, or is too large for a call, has an error instead of a payload.
+// group reads as many pieces as go into one call, or returns one large piece. A file that can't be read has an error instead of a payload.
 func (c *appendCmd) group(a *app, pieces []piece) (group, rest []piece) {
 	size := int64(0)
 	for i := range pieces {
@@ -184,19 +202,26 @@ func (c *appendCmd) group(a *app, pieces []piece) (group, rest []piece) {
 		if len(group) == groupEntries || size > groupBytes {
 			return group, pieces[i:]
 		}
-		if info, err := os.Stat(p.path); p.path != "" && err == nil {
+		if info, err := os.Stat(p.path); p.path != "" && p.sub.Payload == nil && err == nil {
 			if len(group) > 0 && size+info.Size() > groupBytes {
 				return group, pieces[i:]
 			}
-			if info.Size() > maxFileBytes {
-				p.err = fmt.Errorf("%d bytes; one call takes %d", info.Size(), maxFileBytes)
-				group = append(group, *p)
-				continue
-			}
+			p.large = info.Size() > streamBytes
 		}
-		p.sub.Payload, p.err = c.read(a, p)
+		if !p.large && p.sub.Payload == nil {
+			p.err = c.read(a, p)
+		}
+		if p.large && len(group) > 0 {
+			return group, pieces[i:]
+		}
 		size += int64(len(p.sub.Payload))
-		p.sub.Kind, p.sub.MediaType, p.sub.IdempotencyKey = c.Kind, c.MediaType, c.IdempotencyKey
+		p.sub.Kind, p.sub.IdempotencyKey = c.Kind, c.IdempotencyKey
+		if p.sub.MediaType == "" {
+			p.sub.MediaType = c.MediaType
+		}
+		if p.large {
+			return []piece{*p}, pieces[i+1:]
+		}
 		if ingest.IsEvent(c.Kind) && c.IdempotencyKey == "" {
 			p.sub.IdempotencyKey = fmt.Sprintf("sha256:%x", sha256.Sum256(p.sub.Payload))
 		}
@@ -205,27 +230,26 @@ func (c *appendCmd) group(a *app, pieces []piece) (group, rest []piece) {
 	return group, nil
 }
 
-func (c *appendCmd) read(a *app, p *piece) ([]byte, error) {
+// read reads the payload of a piece, or finds that it is large.
+func (c *appendCmd) read(a *app, p *piece) (err error) {
 	if p.path != "" {
-		return os.ReadFile(p.path)
+		p.sub.Payload, err = os.ReadFile(p.path)
+		return err
 	}
-	type result struct {
-		data []byte
-		err  error
-	}
-	done := make(chan result, 1)
+	done := make(chan error, 1)
+	var payload []byte
+	var content *os.File
 	go func() { // a terminal or pipe may never end
-		data, err := io.ReadAll(io.LimitReader(a.stdin, maxFileBytes+1))
-		if err == nil && len(data) > maxFileBytes {
-			err = fmt.Errorf("more than %d bytes, which one call takes", maxFileBytes)
-		}
-		done <- result{data, err}
+		var err error
+		payload, content, err = readInput(a.stdin)
+		done <- err
 	}()
 	select {
-	case r := <-done:
-		return r.data, r.err
+	case err := <-done:
+		p.sub.Payload, p.content, p.large = payload, content, content != nil
+		return err
 	case <-a.ctx.Done():
-		return nil, fmt.Errorf("standard input: %w", a.ctx.Err())
+		return fmt.Errorf("standard input: %w", a.ctx.Err())
 	}
 }
 
@@ -294,7 +318,7 @@ func (t *tally) add(r *muniment.Result) {
 
 func (c *appendCmd) writeReceipt(p *piece, detached []byte) error {
 	out := detached
-	if !c.Detached {
+	if !c.Detached && !p.large {
 		r, err := receipt.Parse(detached)
 		if err != nil {
 			return err
@@ -309,20 +333,41 @@ func (c *appendCmd) writeReceipt(p *piece, detached []byte) error {
 	if err := os.MkdirAll(filepath.Dir(p.receipt), 0o777); err != nil { // less what the umask takes away
 		return err
 	}
-	if old, err := os.ReadFile(p.receipt); err == nil && !receiptOf(old, p.sub.Payload) {
-		return fmt.Errorf("recorded, but %s is there and is not a receipt of this evidence; choose another --receipt-dir", p.receipt)
+	if old, err := os.ReadFile(p.receipt); err == nil {
+		ours, err := p.hasReceipt(old)
+		if err != nil {
+			return err
+		}
+		if !ours {
+			return fmt.Errorf("recorded, but %s is there and is not a receipt of this evidence; choose another --receipt-dir", p.receipt)
+		}
 	}
 	return replaceFile(p.receipt, append(out, '\n'))
 }
 
-// receiptOf says whether the file is a receipt for the payload, which may be replaced by a newer one.
-func receiptOf(data, payload []byte) bool {
+// hasReceipt says whether the file is a receipt for the piece, which may be replaced by a newer one.
+func (p *piece) hasReceipt(data []byte) (bool, error) {
 	r, err := receipt.Parse(data)
 	if err != nil || r.Header == nil || r.Payload == nil {
-		return false
+		return false, nil
 	}
 	h, err := receipt.ParseHeader(r.Header.Content)
-	return err == nil && h.Payload.Commitment == receipt.Commitment(r.Payload.Salt, payload)
+	if err != nil {
+		return false, nil
+	}
+	if !p.large {
+		return h.Payload.Commitment == receipt.Commitment(r.Payload.Salt, p.sub.Payload), nil
+	}
+	f, err := p.open()
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	c := receipt.NewCommitment(r.Payload.Salt)
+	if _, err := io.Copy(c, f); err != nil {
+		return false, err
+	}
+	return h.Payload.Commitment == receipt.Hash(c.Sum(nil)), nil
 }
 
 func (c *appendCmd) tell(a *app, p *piece, r *muniment.Result) error {

@@ -64,6 +64,7 @@ type rekorConfig struct {
 
 type limitsConfig struct {
 	PayloadBytes     int64  `yaml:"payload_bytes"`
+	StreamBytes      int64  `yaml:"stream_bytes"`
 	PendingEntries   int    `yaml:"pending_entries"`
 	DiskReserveBytes uint64 `yaml:"disk_reserve_bytes"`
 	Connections      int    `yaml:"connections"`
@@ -104,8 +105,10 @@ audit_log: audit.log
 #   - /mnt/elsewhere/ledger.anchor
 
 limits:
-  # Largest payload of one entry.
+  # Largest payload of one message. Larger evidence is streamed.
   payload_bytes: 16777216
+  # Largest payload of one entry that is streamed to the disk.
+  stream_bytes: 1073741824
   # Entries that may wait to be written; more are refused with a delay to retry after.
   pending_entries: 8192
   # Appends are refused, and reads go on, when the disk has less than this left.
@@ -159,7 +162,7 @@ func loadDataDir(path string) (*dataDir, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	dec.KnownFields(true)
 	d.config = serverConfig{Listen: "127.0.0.1:7480", PublicTlog: true, AuditLog: "audit.log",
-		Limits: limitsConfig{PayloadBytes: 16 << 20, PendingEntries: 8192, DiskReserveBytes: 512 << 20, Connections: 8192}}
+		Limits: limitsConfig{PayloadBytes: 16 << 20, StreamBytes: 1 << 30, PendingEntries: 8192, DiskReserveBytes: 512 << 20, Connections: 8192}}
 	if err := dec.Decode(&d.config); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(path, configFile), err)
 	}
@@ -224,6 +227,9 @@ func (c *serverConfig) check() error {
 	}
 	if c.Limits.PayloadBytes < 1 || c.Limits.PayloadBytes > 1<<30 {
 		return errors.New("limits.payload_bytes: not between 1 and 1 GiB")
+	}
+	if c.Limits.StreamBytes < 1 || c.Limits.StreamBytes > 1<<40 {
+		return errors.New("limits.stream_bytes: not between 1 and 1 TiB")
 	}
 	if c.Limits.PendingEntries < 1 {
 		return errors.New("limits.pending_entries: not at least 1")

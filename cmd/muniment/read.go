@@ -15,6 +15,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -38,20 +39,40 @@ func (c *getCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	res, err := client.GetEntry(a.ctx, connect.NewRequest(&munimentv1.GetEntryRequest{Tenant: client.Tenant, Index: c.Index, IncludePayload: c.Payload}))
+	res, err := client.GetEntry(a.ctx, connect.NewRequest(&munimentv1.GetEntryRequest{Tenant: client.Tenant, Index: c.Index}))
 	if err != nil {
 		return notFound(err)
 	}
 	if c.Payload {
-		if res.Msg.Payload == nil {
-			return exitWith(exitNo, fmt.Errorf("the payload of entry %d is erased", c.Index))
-		}
-		return a.writeOutput(c.Output, res.Msg.Payload)
+		return c.payload(a, client, res.Msg.Entry)
 	}
 	if c.JSON {
 		return a.writeOutput(c.Output, append(entryJSON(res.Msg.Entry), '\n'))
 	}
 	return a.writeOutput(c.Output, []byte(entryText(res.Msg.Entry)))
+}
+
+// payload writes the payload as it arrives.
+func (c *getCmd) payload(a *app, client *muniment.Client, e *munimentv1.Entry) error {
+	if e.PayloadErased {
+		return exitWith(exitNo, fmt.Errorf("the payload of entry %d is erased", c.Index))
+	}
+	write := func(w io.Writer) error {
+		bar := a.byteProgress(int64(e.PayloadSize), "get")
+		n, err := client.ReadPayload(a.ctx, c.Index, io.MultiWriter(w, bar))
+		_ = bar.Finish()
+		if err == nil && uint64(n) != e.PayloadSize {
+			err = fmt.Errorf("the server sent %d bytes of %d", n, e.PayloadSize)
+		}
+		return err
+	}
+	var err error
+	if c.Output == "" || c.Output == "-" {
+		err = write(a.stdout)
+	} else {
+		err = replaceFileWith(c.Output, write)
+	}
+	return notFound(err)
 }
 
 // notFound gives the exit code of a plain no to errors that are one.
@@ -129,7 +150,15 @@ func entryText(e *munimentv1.Entry) string {
 	}
 	line("submitter", e.Submitter)
 	line("event", e.IdempotencyKey)
-	line("payload", fmt.Sprintf("%d bytes", e.PayloadSize))
+	if e.PayloadErased {
+		line("payload", fmt.Sprintf("erased; it had %d bytes", e.PayloadSize))
+	} else {
+		line("payload", fmt.Sprintf("%d bytes", e.PayloadSize))
+	}
+	if x := e.External; x != nil {
+		line("kept elsewhere", fmt.Sprintf("%d bytes, %s", x.Size, digests(&munimentv1.Subject{Digest: x.Digest})))
+		line("", x.Location)
+	}
 	line("leaf hash", fmt.Sprintf("%x", e.LeafHash))
 	return b.String()
 }

@@ -124,7 +124,7 @@ func (c *serveCmd) Run(a *app) error {
 		log.Warn(warning)
 	}
 	s, err := api.New(a.ctx, api.Config{Ledger: l, Tenants: d.tenants, Identities: d.identities, Logger: log, Audit: audit.logger, Metrics: metrics,
-		MaxPayload: d.config.Limits.PayloadBytes, PublicTlog: d.config.PublicTlog, SCITTKey: d.scitt})
+		MaxPayload: d.config.Limits.PayloadBytes, MaxStream: d.config.Limits.StreamBytes, PublicTlog: d.config.PublicTlog, SCITTKey: d.scitt})
 	if err != nil {
 		w.close()
 		l.Close()

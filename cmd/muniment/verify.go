@@ -19,6 +19,7 @@ type verifyCmd struct {
 	Receipts   []string `arg:"" help:"Receipt files." predictor:"file"`
 	Policy     []string `help:"Policy file: the keys of the log and its witnesses. May be given more than once; one must accept." required:"" env:"MUNIMENT_POLICY" predictor:"file"`
 	Payload    string   `help:"The payload, for a receipt that does not hold it." type:"path" predictor:"file"`
+	External   string   `help:"The evidence that the entry refers to, for an entry made with --by-reference." type:"path" predictor:"file"`
 	HeaderOnly bool     `help:"Verify without the payload."`
 	Tenant     *string  `help:"The entry must be of this tenant."`
 	Stream     *string  `help:"The entry must be of this stream (its ID in hexadecimal)." placeholder:"ID"`
@@ -35,6 +36,7 @@ Exit code: 0 all verified; 1 one is not verified; 2 one could not be checked.
 
 Examples:
   muniment verify provenance.json.receipt.json --policy policy
+  muniment verify scan.receipt.json --policy policy --external scan.json
   muniment verify app.receipt.json --policy policy --payload app.intoto.json --tenant acme --kind attestation --subject sha256:2cf24dba…`
 }
 
@@ -53,21 +55,23 @@ func (c *verifyCmd) Run(a *app) error {
 		var s *receipt.Statement
 		code := exitFailed
 		if err == nil {
-			if s, err = receipt.Verify(data, policies, opts); err == nil {
+			s, err = c.verify(data, policies, opts)
+			switch {
+			case err == nil:
 				code = exitOK
-			} else {
+			case errors.Is(err, receipt.ErrNotVerified):
 				code = exitNo
 			}
 		}
 		if c.JSON {
-			if err := writeJSON(a.stdout, verdict(path, code, s, err)); err != nil {
+			if err := writeJSON(a.stdout, verdict(path, code, s, err, c.External != "")); err != nil {
 				return err
 			}
 		} else if err != nil {
 			text := strings.TrimPrefix(err.Error(), receipt.ErrNotVerified.Error()+": ")
 			fmt.Fprintf(a.stdout, "%s  %s\n  %s\n", map[int]string{exitNo: "✗ NOT VERIFIED", exitFailed: "? NOT CHECKED"}[code], quoted(path), strings.ReplaceAll(printable(text), "\n", "\n  "))
 		} else {
-			fmt.Fprint(a.stdout, statementText(path, s, policies))
+			fmt.Fprint(a.stdout, statementText(path, s, policies, c.External != ""))
 		}
 		if worst != exitNo && code != exitOK {
 			worst = code
@@ -75,6 +79,45 @@ func (c *verifyCmd) Run(a *app) error {
 	}
 	if worst != exitOK {
 		return exitWith(worst, nil)
+	}
+	return nil
+}
+
+// verify verifies one receipt. A payload that was given is read as a stream.
+func (c *verifyCmd) verify(data []byte, policies []*receipt.Policy, opts receipt.Options) (*receipt.Statement, error) {
+	if c.Payload != "" {
+		f, err := os.Open(c.Payload)
+		if err != nil {
+			return nil, fmt.Errorf("--payload: %w", err)
+		}
+		defer f.Close()
+		opts.PayloadReader = f
+	}
+	s, err := receipt.Verify(data, policies, opts)
+	if err != nil {
+		return nil, err
+	}
+	if c.External != "" {
+		err = checkExternal(c.External, s.Header)
+	}
+	return s, err
+}
+
+// checkExternal checks that a file is the evidence that an entry refers to.
+func checkExternal(path string, h *receipt.Header) error {
+	if h == nil || h.External == nil {
+		return fmt.Errorf("%w: --external: the entry refers to no evidence elsewhere; its payload is the evidence, give it with --payload", receipt.ErrNotVerified)
+	}
+	want, ok := h.External.Digest["sha256"]
+	if !ok {
+		return fmt.Errorf("%w: --external: the entry has no SHA-256 of the evidence", receipt.ErrNotVerified)
+	}
+	sum, size, err := sumFile(path)
+	if err != nil {
+		return fmt.Errorf("--external: %w", err)
+	}
+	if size != h.External.Size || sum != want {
+		return fmt.Errorf("%w: --external: %s has %d bytes and sha256:%s; the entry refers to %d bytes with sha256:%s", receipt.ErrNotVerified, path, size, sum, h.External.Size, want)
 	}
 	return nil
 }
@@ -98,11 +141,14 @@ func (c *verifyCmd) options() (receipt.Options, error) {
 		if len(c.Receipts) > 1 {
 			return o, errors.New("--payload is for one receipt at a time")
 		}
-		data, err := os.ReadFile(c.Payload)
-		if err != nil {
+		if info, err := os.Stat(c.Payload); err != nil {
 			return o, fmt.Errorf("--payload: %w", err)
+		} else if info.IsDir() {
+			return o, fmt.Errorf("--payload: %s is a folder", c.Payload)
 		}
-		o.Payload = append([]byte{}, data...) // not nil, even if the file is empty
+	}
+	if c.External != "" && len(c.Receipts) > 1 {
+		return o, errors.New("--external is for one receipt at a time")
 	}
 	if c.Stream != nil {
 		id, err := receipt.ParseHash(*c.Stream)
@@ -122,7 +168,7 @@ func (c *verifyCmd) options() (receipt.Options, error) {
 }
 
 // statementText says what was proven, what is only claimed, and whether it was witnessed.
-func statementText(path string, s *receipt.Statement, policies []*receipt.Policy) string {
+func statementText(path string, s *receipt.Statement, policies []*receipt.Policy, external bool) string {
 	var b strings.Builder
 	line := func(label, format string, args ...any) {
 		fmt.Fprintf(&b, "  %-10s%s\n", label, fmt.Sprintf(format, args...))
@@ -144,6 +190,14 @@ func statementText(path string, s *receipt.Statement, policies []*receipt.Policy
 		line("", "header and payload are what was recorded: %d bytes, sha256:%s", s.Header.Payload.Size, s.PayloadSHA256)
 	default:
 		line("", "the header is what was recorded; the PAYLOAD WAS NOT CHECKED")
+	}
+	if s.Header != nil && s.Header.External != nil {
+		switch x := s.Header.External; {
+		case external:
+			line("", "the evidence kept elsewhere is what was referred to: %d bytes, sha256:%s", x.Size, quoted(x.Digest["sha256"]))
+		default:
+			line("", "it refers to %d bytes kept elsewhere, WHICH WERE NOT CHECKED (give them with --external)%s", x.Size, optional(": ", x.Location))
+		}
 	}
 	line("claimed", "by the log: recorded %s", time.UnixMilli(int64(s.Time)).UTC().Format(timeFormat))
 	if h := s.Header; h != nil {
@@ -184,7 +238,7 @@ func optional(prefix, s string) string {
 }
 
 // verdict is the JSON form of a verification. Under "claimed" is what only the log says.
-func verdict(path string, code int, s *receipt.Statement, err error) any {
+func verdict(path string, code int, s *receipt.Statement, err error, external bool) any {
 	type proven struct {
 		Origin        string   `json:"origin"`
 		Index         uint64   `json:"index"`
@@ -196,6 +250,7 @@ func verdict(path string, code int, s *receipt.Statement, err error) any {
 		Seq           *uint64  `json:"seq,omitempty"`
 		TagChecked    bool     `json:"tagChecked"`
 		PayloadSHA256 string   `json:"payloadSha256,omitempty"`
+		External      bool     `json:"externalChecked,omitempty"` // against the file given
 	}
 	type claimed struct {
 		Time   string          `json:"time"`
@@ -214,7 +269,7 @@ func verdict(path string, code int, s *receipt.Statement, err error) any {
 	if err != nil {
 		return out{Receipt: path, Checked: code != exitFailed, Error: err.Error()}
 	}
-	p := &proven{Origin: s.Origin, Index: s.Index, Size: s.Size, Root: s.Root.Base64(), LeafHash: s.LeafHash.String(), Signers: s.Signers, TagChecked: s.TagChecked}
+	p := &proven{Origin: s.Origin, Index: s.Index, Size: s.Size, Root: s.Root.Base64(), LeafHash: s.LeafHash.String(), Signers: s.Signers, TagChecked: s.TagChecked, External: external}
 	if s.Link != nil {
 		p.StreamID, p.Seq = s.Link.StreamID.String(), &s.Link.Seq
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -20,8 +21,9 @@ var ErrNotVerified = errors.New("not verified")
 // Options say what a receipt must show beyond being genuine. The zero value asks for the payload and expects nothing else; gates should
 // always expect a tenant, a kind and a subject.
 type Options struct {
-	Payload    []byte // the payload, if it comes from elsewhere; nil: it doesn't
-	HeaderOnly bool   // the payload need not be there
+	Payload       []byte    // the payload, if it comes from elsewhere; nil: it doesn't
+	PayloadReader io.Reader // the same as a stream, read to its end, for what need not fit into memory; nil: there is none
+	HeaderOnly    bool      // the payload need not be there
 
 	Tenant    string     // "" expects nothing; so below
 	Kind      string     // header's kind
@@ -55,14 +57,25 @@ type Statement struct {
 }
 
 // Verify checks a receipt offline by docs/spec/receipt.md, section 4. It returns an error that wraps ErrNotVerified if the receipt is
-// malformed, does not verify under any of the policies, or does not meet the options.
+// malformed, does not verify under any of the policies, or does not meet the options. An error of PayloadReader is returned as it is: it is no
+// verdict.
 func Verify(data []byte, policies []*Policy, opts Options) (*Statement, error) {
 	s, err := verify(data, policies, opts)
+	var unread *readError
+	if errors.As(err, &unread) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotVerified, err)
 	}
 	return s, nil
 }
+
+// A readError is a failure to read the payload.
+type readError struct{ err error }
+
+func (e *readError) Error() string { return "read the payload: " + e.err.Error() }
+func (e *readError) Unwrap() error { return e.err }
 
 func verify(data []byte, policies []*Policy, opts Options) (*Statement, error) {
 	r, err := Parse(data)
@@ -75,13 +88,12 @@ func verify(data []byte, policies []*Policy, opts Options) (*Statement, error) {
 	}
 	s := &Statement{Tag: r.Tag, Time: r.Time, Index: p.Index, HeaderHash: r.HeaderHash}
 
-	payload, err := choosePayload(r, opts)
+	payload, err := measurePayload(r, opts)
 	if err != nil {
 		return nil, err
 	}
 	if payload != nil {
-		sum := Hash(sha256.Sum256(payload))
-		s.PayloadSHA256 = &sum
+		s.PayloadSHA256 = &payload.sha256
 	}
 	if r.Header != nil {
 		if s.Header, err = ParseHeader(r.Header.Content); err != nil {
@@ -90,10 +102,10 @@ func verify(data []byte, policies []*Policy, opts Options) (*Statement, error) {
 		s.HeaderBytes = r.Header.Content
 		s.HeaderHash = HeaderHash(r.Header.Salt, r.Header.Content)
 		if payload != nil {
-			if n := uint64(len(payload)); n != s.Header.Payload.Size {
-				return nil, fmt.Errorf("payload: %d bytes, the header says %d", n, s.Header.Payload.Size)
+			if payload.size != s.Header.Payload.Size {
+				return nil, fmt.Errorf("payload: %d bytes, the header says %d", payload.size, s.Header.Payload.Size)
 			}
-			if Commitment(r.Payload.Salt, payload) != s.Header.Payload.Commitment {
+			if payload.commitment != s.Header.Payload.Commitment {
 				return nil, errors.New("payload: not the one that was recorded (its commitment differs)")
 			}
 		}
@@ -124,9 +136,19 @@ func verify(data []byte, policies []*Policy, opts Options) (*Statement, error) {
 	return s, nil
 }
 
-// choosePayload returns the payload to check, or nil if there is none and none is needed.
-func choosePayload(r *Receipt, opts Options) ([]byte, error) {
-	given := opts.Payload
+// A measure is all that verification needs to know of a payload.
+type measure struct {
+	size       uint64
+	sha256     Hash
+	commitment Hash
+}
+
+// measurePayload returns the measure of the payload to check, or nil if there is none and none is needed.
+func measurePayload(r *Receipt, opts Options) (*measure, error) {
+	given := opts.PayloadReader
+	if opts.Payload != nil {
+		given = bytes.NewReader(opts.Payload)
+	}
 	if r.Payload == nil {
 		switch {
 		case given != nil:
@@ -136,16 +158,39 @@ func choosePayload(r *Receipt, opts Options) ([]byte, error) {
 		}
 		return nil, nil
 	}
-	embedded := r.Payload.Content
+	var embedded io.Reader
+	if r.Payload.Content != nil {
+		embedded = bytes.NewReader(r.Payload.Content)
+	}
 	switch {
-	case embedded != nil && given != nil && !bytes.Equal(embedded, given):
-		return nil, errors.New("payload: the one given is not the one in the receipt")
+	case embedded != nil && given != nil:
+		in, err := measureOf(embedded, r.Payload.Salt)
+		if err != nil {
+			return nil, err
+		}
+		if other, err := measureOf(given, r.Payload.Salt); err != nil {
+			return nil, err
+		} else if *other != *in {
+			return nil, errors.New("payload: the one given is not the one in the receipt")
+		}
+		return in, nil
 	case embedded != nil:
-		return embedded, nil
-	case given == nil && !opts.HeaderOnly:
+		return measureOf(embedded, r.Payload.Salt)
+	case given != nil:
+		return measureOf(given, r.Payload.Salt)
+	case !opts.HeaderOnly:
 		return nil, errors.New("payload: it is not in the receipt; give it with --payload, or check the rest with --header-only")
 	}
-	return given, nil
+	return nil, nil
+}
+
+func measureOf(payload io.Reader, salt Salt) (*measure, error) {
+	plain, salted := sha256.New(), NewCommitment(salt)
+	n, err := io.Copy(io.MultiWriter(plain, salted), payload)
+	if err != nil {
+		return nil, &readError{err}
+	}
+	return &measure{uint64(n), Hash(plain.Sum(nil)), Hash(salted.Sum(nil))}, nil
 }
 
 func (s *Statement) verifyCheckpoint(p *Proof, policies []*Policy) error {

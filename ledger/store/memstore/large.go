@@ -19,7 +19,17 @@ func (s *Store) CreatePayload(ctx context.Context) (store.PayloadWriter, error) 
 	defer s.reads.Done()
 	w := &payloadWriter{s: s}
 	rand.Read(w.id[:]) // never fails: see crypto/rand
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.written[w.id] = w
 	return w, nil
+}
+
+// Unnamed returns how many large payloads there are that no commit has named.
+func (s *Store) Unnamed() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.written)
 }
 
 // payloadWriter implements store.PayloadWriter.
@@ -44,27 +54,25 @@ func (w *payloadWriter) Finish() (store.LargePayload, error) {
 	if w.finished {
 		return store.LargePayload{}, errFinished
 	}
-	w.finished = true
 	w.s.mu.Lock()
 	defer w.s.mu.Unlock()
-	w.s.written[w.id] = w.content
+	w.finished = true
 	return store.LargePayload{ID: w.id, Size: uint64(len(w.content))}, nil
 }
 
 func (w *payloadWriter) Open() (io.ReadCloser, error) {
 	w.s.mu.RLock()
 	defer w.s.mu.RUnlock()
-	content, ok := w.s.written[w.id]
-	if !ok {
+	if _, ok := w.s.written[w.id]; !ok || !w.finished {
 		return nil, errors.New("the payload is not finished, was discarded, or belongs to an entry")
 	}
-	return io.NopCloser(bytes.NewReader(content)), nil
+	return io.NopCloser(bytes.NewReader(w.content)), nil
 }
 
 func (w *payloadWriter) Discard() error {
-	w.finished = true
 	w.s.mu.Lock()
 	defer w.s.mu.Unlock()
+	w.finished = true
 	delete(w.s.written, w.id)
 	return nil
 }
@@ -75,11 +83,11 @@ func (s *Store) takeLarge(c *store.Commit) error {
 	defer s.mu.Unlock()
 	for i := range c.Entries {
 		if l := c.Entries[i].Large; l != nil {
-			content, ok := s.written[l.ID]
-			if !ok || uint64(len(content)) != l.Size {
+			w, ok := s.written[l.ID]
+			if !ok || !w.finished || uint64(len(w.content)) != l.Size {
 				return fmt.Errorf("entry %d: its large payload %x of %d bytes was not finished", c.From+uint64(i), l.ID, l.Size)
 			}
-			c.Entries[i].Payload.Content = content
+			c.Entries[i].Payload.Content = w.content
 		}
 	}
 	for i := range c.Entries {

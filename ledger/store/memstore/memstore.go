@@ -41,8 +41,8 @@ type Store struct {
 	changes []func(*tables) // that made t, in order; the first durable ones survive Restart
 	durable int
 	secret  [32]byte
-	raw     bool                // never changes
-	written map[[16]byte][]byte // large payloads that are finished and that no commit has named yet
+	raw     bool                        // never changes
+	written map[[16]byte]*payloadWriter // large payloads that no commit has named yet
 }
 
 var _ store.Store = (*Store)(nil)
@@ -54,7 +54,7 @@ func New() *Store { return newStore(false) }
 func NewRaw() *Store { return newStore(true) }
 
 func newStore(raw bool) *Store {
-	s := &Store{t: newTables(), raw: raw, written: map[[16]byte][]byte{}}
+	s := &Store{t: newTables(), raw: raw, written: map[[16]byte]*payloadWriter{}}
 	rand.Read(s.secret[:]) // never fails: see crypto/rand
 	return s
 }
@@ -65,7 +65,7 @@ func (s *Store) Restart() *Store {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	r := &Store{t: newTables(), raw: s.raw, written: map[[16]byte][]byte{}, secret: s.secret, durable: s.durable, changes: slices.Clone(s.changes[:s.durable])}
+	r := &Store{t: newTables(), raw: s.raw, written: map[[16]byte]*payloadWriter{}, secret: s.secret, durable: s.durable, changes: slices.Clone(s.changes[:s.durable])}
 	for _, change := range r.changes {
 		change(r.t)
 	}

@@ -1,0 +1,202 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/ledger"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+// chunkBytes is how much of a payload is sent in one message.
+const chunkBytes = 1 << 20
+
+func (s *service) AppendStream(ctx context.Context, stream *connect.ClientStream[munimentv1.AppendStreamRequest]) (*connect.Response[munimentv1.AppendStreamResponse], error) {
+	in := &chunks{stream: stream, extend: messageDeadline(ctx)}
+	h, err := in.header()
+	if err != nil {
+		return nil, err
+	}
+	id, err := authorize(ctx, h.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.mayWait(h.Wait); err != nil {
+		return nil, err
+	}
+	r, err := s.appendStream(ctx, id, &ingest.Stream{
+		Kind: h.Kind, MediaType: h.MediaType, IdempotencyKey: h.IdempotencyKey, Size: h.Size, Digest: h.Digest, Payload: in,
+	})
+	in.extend() // the answer has its time, too
+	if err == nil {
+		results := []ledger.Result{r}
+		err = s.await(ctx, id.tenant.Stream, h.Wait, results)
+		r = results[0]
+	}
+	if err != nil {
+		return nil, s.publicStream(err)
+	}
+	return connect.NewResponse(&munimentv1.AppendStreamResponse{Appended: appended(r)}), nil
+}
+
+// appendStream is append for one submission that is streamed. A size that was not declared is taken from what the tenant has left bit by bit.
+func (s *Server) appendStream(ctx context.Context, id *identity, st *ingest.Stream) (ledger.Result, error) {
+	if err := id.mayAppend(st.Kind); err != nil {
+		return ledger.Result{}, err
+	}
+	q, bytes := s.quotas[id.tenant.Name], int64(0)
+	if st.Size != nil {
+		bytes = int64(min(*st.Size, uint64(s.cfg.MaxStream))) // ingest refuses more
+	}
+	if over := q.append(s.now(), 1, bytes); over != nil {
+		return ledger.Result{}, s.overLimit(over)
+	}
+	if st.Size == nil {
+		from := st.Payload
+		st.Payload = readerFunc(func(p []byte) (int, error) {
+			n, err := from.Read(p)
+			if over := q.append(s.now(), 0, int64(n)); over != nil {
+				return 0, s.overLimit(over)
+			}
+			bytes += int64(n)
+			return n, err
+		})
+	}
+	r, err := s.ingest.AppendStream(ctx, id.submitter(), st)
+	if err != nil || r.Duplicate {
+		q.giveBack(s.now(), 1, bytes)
+	}
+	return r, err
+}
+
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// publicStream is public for a stream, whose fields are in other places than a submission's.
+func (s *service) publicStream(err error) *connect.Error {
+	var fe *ingest.FieldError
+	if !errors.As(err, &fe) {
+		return s.public(err)
+	}
+	field := "header." + fe.Field
+	if fe.Field == "payload" {
+		field = "chunk"
+	}
+	return fieldError(connect.CodeInvalidArgument, field, "%s", fe.Message)
+}
+
+// chunks reads the payload of a stream.
+type chunks struct {
+	stream *connect.ClientStream[munimentv1.AppendStreamRequest]
+	extend func() // gives the next message its time
+	rest   []byte
+}
+
+func (c *chunks) header() (*munimentv1.AppendStreamHeader, error) {
+	m, err := c.receive()
+	if errors.Is(err, io.EOF) {
+		return nil, fieldError(connect.CodeInvalidArgument, "header", "the stream is empty; the first message is the header")
+	}
+	if err != nil {
+		return nil, err
+	}
+	h := m.GetHeader()
+	if h == nil {
+		return nil, fieldError(connect.CodeInvalidArgument, "header", "missing; the first message is the header, and not a chunk")
+	}
+	return h, nil
+}
+
+// Read implements io.Reader.
+func (c *chunks) Read(p []byte) (int, error) {
+	for len(c.rest) == 0 {
+		m, err := c.receive()
+		if err != nil {
+			return 0, err
+		}
+		if m.GetHeader() != nil {
+			return 0, fieldError(connect.CodeInvalidArgument, "header", "there is one already; after the first message come chunks only")
+		}
+		c.rest = m.GetChunk()
+	}
+	n := copy(p, c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+// receive returns the next message, or io.EOF when the client has ended the stream in order.
+func (c *chunks) receive() (*munimentv1.AppendStreamRequest, error) {
+	c.extend()
+	if c.stream.Receive() {
+		return c.stream.Msg(), nil
+	}
+	err := c.stream.Err()
+	switch {
+	case err == nil:
+		return nil, io.EOF
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, connect.NewError(connect.CodeDeadlineExceeded, errors.New("the next message of the stream did not arrive in time; nothing was recorded"))
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, connect.NewError(connect.CodeCanceled, errors.New("the stream broke off; nothing was recorded"))
+	}
+	return nil, err // with its code
+}
+
+type deadlineKey struct{}
+
+// withMessageDeadline puts into the context what messageDeadline returns.
+func withMessageDeadline(r *http.Request, c *http.ResponseController, timeout time.Duration) *http.Request {
+	extend := func() {
+		until := time.Now().Add(timeout)
+		_ = c.SetReadDeadline(until) // as in deadline
+		_ = c.SetWriteDeadline(until)
+	}
+	return r.WithContext(context.WithValue(r.Context(), deadlineKey{}, extend))
+}
+
+// messageDeadline returns a function that gives the next message of a client's stream the time that a whole request has else.
+func messageDeadline(ctx context.Context) func() {
+	if extend, ok := ctx.Value(deadlineKey{}).(func()); ok {
+		return extend
+	}
+	return func() {}
+}
+
+func (s *service) GetPayload(ctx context.Context, req *connect.Request[munimentv1.GetPayloadRequest], stream *connect.ServerStream[munimentv1.GetPayloadResponse]) error {
+	id, err := authorize(ctx, req.Msg.Tenant)
+	if err != nil {
+		return err
+	}
+	p, err := s.ledger.OpenPayload(ctx, id.tenant.Stream, req.Msg.Index)
+	if err != nil {
+		return s.public(err)
+	}
+	if p == nil {
+		return s.public(fmt.Errorf("index: the payload of entry %d is %w", req.Msg.Index, ledger.ErrErased))
+	}
+	defer p.Close()
+	chunk := make([]byte, min(chunkBytes, p.Size))
+	for left := p.Size; left > 0; {
+		n, err := io.ReadFull(p, chunk[:min(left, uint64(len(chunk)))])
+		if err != nil {
+			return s.public(fmt.Errorf("payload of entry %d: %w", req.Msg.Index, err))
+		}
+		left -= uint64(n)
+		if err := stream.Send(&munimentv1.GetPayloadResponse{Chunk: chunk[:n]}); err != nil {
+			return err
+		}
+		if s.draining() {
+			return s.public(ledger.ErrClosed)
+		}
+	}
+	return nil
+}

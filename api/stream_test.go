@@ -1,0 +1,210 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/ledger"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
+)
+
+type upload = connect.ClientStreamForClient[munimentv1.AppendStreamRequest, munimentv1.AppendStreamResponse]
+
+func streamHeader(edits ...func(*munimentv1.AppendStreamHeader)) *munimentv1.AppendStreamHeader {
+	h := &munimentv1.AppendStreamHeader{Tenant: "acme", Kind: "attestation", MediaType: "text/plain"}
+	for _, edit := range edits {
+		edit(h)
+	}
+	return h
+}
+
+func sendHeader(u *upload, h *munimentv1.AppendStreamHeader) error {
+	return u.Send(&munimentv1.AppendStreamRequest{Part: &munimentv1.AppendStreamRequest_Header{Header: h}})
+}
+
+func sendChunk(u *upload, chunk []byte) error {
+	return u.Send(&munimentv1.AppendStreamRequest{Part: &munimentv1.AppendStreamRequest_Chunk{Chunk: chunk}})
+}
+
+// sendStream sends a whole stream. What it is answered tells of errors in sending, too.
+func sendStream(c munimentv1connect.LedgerServiceClient, h *munimentv1.AppendStreamHeader, payload []byte) (*munimentv1.Appended, error) {
+	u := c.AppendStream(context.Background())
+	err := sendHeader(u, h)
+	for rest := payload; len(rest) > 0 && err == nil; rest = rest[min(len(rest), 700_000):] {
+		err = sendChunk(u, rest[:min(len(rest), 700_000)])
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	res, err := u.CloseAndReceive()
+	if err != nil {
+		return nil, err
+	}
+	return res.Msg.Appended, nil
+}
+
+func readPayload(c munimentv1connect.LedgerServiceClient, tenant string, index uint64) ([]byte, error) {
+	stream, err := c.GetPayload(context.Background(), connect.NewRequest(&munimentv1.GetPayloadRequest{Tenant: tenant, Index: index}))
+	if err != nil {
+		return nil, err
+	}
+	defer stream.Close()
+	var all []byte
+	for stream.Receive() {
+		all = append(all, stream.Msg().Chunk...)
+	}
+	return all, stream.Err()
+}
+
+// Small and large payloads go in as streams and come out as streams, in every protocol.
+func TestStreamedPayload(t *testing.T) {
+	ts := newServer(t)
+	for name, c := range map[string]munimentv1connect.LedgerServiceClient{
+		"connect": ts.client(acmeToken), "json": ts.client(acmeToken, connect.WithProtoJSON()), "grpc": ts.client(acmeToken, connect.WithGRPC()), "grpc-web": ts.client(acmeToken, connect.WithGRPCWeb()),
+	} {
+		for _, size := range []int{1, maxPayload, maxPayload + 1, 3 << 20} {
+			payload := bytes.Repeat([]byte(name), size/len(name)+1)[:size]
+			payload[0] = byte(len(name))
+			n := uint64(size)
+			a, err := sendStream(c, streamHeader(func(h *munimentv1.AppendStreamHeader) {
+				h.Size, h.Digest = &n, fmt.Sprintf("sha256:%x", sha256.Sum256(payload))
+			}), payload)
+			if err != nil {
+				t.Fatalf("%s: %d bytes: %v", name, size, err)
+			}
+			ts.verify("acme", a.Receipt, payload, a.Index)
+			if again, err := sendStream(c, streamHeader(), payload); err != nil || !again.Duplicate || again.Index != a.Index {
+				t.Errorf("%s: %d bytes again: %v, %v", name, size, again, err)
+			}
+			if got, err := readPayload(c, "acme", a.Index); err != nil || !bytes.Equal(got, payload) {
+				t.Errorf("%s: %d bytes were read as %d: %v", name, size, len(got), err)
+			}
+		}
+	}
+	if n := ts.store.Unnamed(); n != 0 {
+		t.Errorf("%d payloads that were there already are left over", n)
+	}
+	_, err := readPayload(ts.client(globexToken), "globex", 0)
+	wantCode(t, "another tenant's payload", err, connect.CodeNotFound, "index")
+	_, err = readPayload(ts.client(acmeToken), "acme", 4711)
+	wantCode(t, "a payload beyond the log", err, connect.CodeOutOfRange, "index")
+}
+
+func TestBadStreams(t *testing.T) {
+	ts := newServer(t, func(_ *ledger.Config, c *api.Config) { c.MaxStream = 4 << 20 })
+	c := ts.client(acmeToken)
+	large := bytes.Repeat([]byte("large "), 500_000)
+	type edit = func(*munimentv1.AppendStreamHeader)
+	size := func(n uint64) edit { return func(h *munimentv1.AppendStreamHeader) { h.Size = &n } }
+	media := func(s string) edit { return func(h *munimentv1.AppendStreamHeader) { h.MediaType = s } }
+	for _, test := range []struct {
+		name    string
+		edit    edit
+		payload []byte
+		code    connect.Code
+		field   string
+	}{
+		{"empty", nil, nil, connect.CodeInvalidArgument, "chunk"},
+		{"fewer bytes than declared", size(7), []byte("six..."), connect.CodeInvalidArgument, "header.size"},
+		{"more bytes than declared", size(5), []byte("six..."), connect.CodeInvalidArgument, "header.size"},
+		{"fewer bytes than declared, large", size(uint64(len(large)) + 1), large, connect.CodeInvalidArgument, "header.size"},
+		{"more bytes than declared, large", size(uint64(len(large)) - 1), large, connect.CodeInvalidArgument, "header.size"},
+		{"more than the limit, declared", size(5 << 20), large, connect.CodeInvalidArgument, "header.size"},
+		{"more than the limit", nil, bytes.Repeat(large, 2), connect.CodeInvalidArgument, "chunk"},
+		{"another digest", func(h *munimentv1.AppendStreamHeader) { h.Digest = "sha256:" + strings.Repeat("0", 64) }, large, connect.CodeInvalidArgument, "header.digest"},
+		{"no digest", func(h *munimentv1.AppendStreamHeader) { h.Digest = "sha256:beef" }, large, connect.CodeInvalidArgument, "header.digest"},
+		{"not JSON", media("application/json"), large, connect.CodeInvalidArgument, "chunk"},
+		{"not a bundle", media(""), large, connect.CodeInvalidArgument, "header.media_type"},
+		{"compressed", media("application/json+gzip"), large, connect.CodeInvalidArgument, "header.media_type"},
+		{"no kind", func(h *munimentv1.AppendStreamHeader) { h.Kind = "nonsense" }, large, connect.CodeInvalidArgument, "header.kind"},
+		{"a kind of the log's own", func(h *munimentv1.AppendStreamHeader) { h.Kind = "erasure" }, large, connect.CodePermissionDenied, "submission.kind"},
+		{"a large event", func(h *munimentv1.AppendStreamHeader) { h.Kind, h.MediaType, h.IdempotencyKey = "finding", "", "k" }, large, connect.CodeInvalidArgument, "chunk"},
+		{"an idempotency key of evidence", func(h *munimentv1.AppendStreamHeader) { h.IdempotencyKey = "k" }, large, connect.CodeInvalidArgument, "header.idempotency_key"},
+		{"another tenant", func(h *munimentv1.AppendStreamHeader) { h.Tenant = "globex" }, large, connect.CodePermissionDenied, "tenant"},
+	} {
+		var edits []edit
+		if test.edit != nil {
+			edits = append(edits, test.edit)
+		}
+		_, err := sendStream(c, streamHeader(edits...), test.payload)
+		wantCode(t, test.name, err, test.code, test.field)
+	}
+	raw := func(what string, code connect.Code, field string, send func(*upload) error) {
+		t.Helper()
+		u := c.AppendStream(context.Background())
+		if err := send(u); err != nil && !errors.Is(err, io.EOF) {
+			t.Fatalf("%s: %v", what, err)
+		}
+		_, err := u.CloseAndReceive()
+		wantCode(t, what, err, code, field)
+	}
+	raw("nothing at all", connect.CodeInvalidArgument, "header", func(u *upload) error { return nil })
+	raw("no header", connect.CodeInvalidArgument, "header", func(u *upload) error { return sendChunk(u, []byte("x")) })
+	raw("two headers", connect.CodeInvalidArgument, "header", func(u *upload) error {
+		return errors.Join(sendHeader(u, streamHeader()), sendHeader(u, streamHeader()))
+	})
+	raw("a message without a part", connect.CodeInvalidArgument, "part", func(u *upload) error { return u.Send(&munimentv1.AppendStreamRequest{}) })
+	raw("a large chunk", connect.CodeInvalidArgument, "chunk", func(u *upload) error {
+		return errors.Join(sendHeader(u, streamHeader()), sendChunk(u, make([]byte, 1<<20+1)))
+	})
+	ts.setFree(0)
+	_, err := sendStream(c, streamHeader(), large)
+	wantCode(t, "on a full disk", err, connect.CodeResourceExhausted, "")
+	ts.setFree(1 << 40)
+	if n := ts.store.Unnamed(); n != 0 {
+		t.Errorf("%d payloads are left over", n)
+	}
+	if size := ts.ledger.Published().Size; size != 0 {
+		t.Errorf("%d entries were recorded", size)
+	}
+}
+
+// A stream that breaks off, or stops, leaves nothing.
+func TestAbortedStream(t *testing.T) {
+	large := bytes.Repeat([]byte("large "), 500_000)
+	gone := func(ts *testServer) {
+		t.Helper()
+		await(t, "the payload to be discarded", func() bool { return ts.store.Unnamed() == 0 })
+		if size := ts.ledger.Published().Size; size != 0 {
+			t.Errorf("%d entries were recorded", size)
+		}
+	}
+	begin := func(ts *testServer, ctx context.Context, opts ...connect.ClientOption) *upload {
+		t.Helper()
+		u := ts.client(acmeToken, opts...).AppendStream(ctx)
+		if err := sendHeader(u, streamHeader()); err != nil {
+			t.Fatal(err)
+		}
+		for rest := large; len(rest) > 0; rest = rest[min(len(rest), 1<<20):] {
+			if err := sendChunk(u, rest[:min(len(rest), 1<<20)]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		await(t, "the payload to arrive", func() bool { return ts.store.Unnamed() == 1 })
+		return u
+	}
+	for _, opts := range [][]connect.ClientOption{nil, {connect.WithGRPC()}} {
+		ts := newServer(t)
+		ctx, cancel := context.WithCancel(context.Background())
+		begin(ts, ctx, opts...)
+		cancel()
+		gone(ts)
+	}
+	ts := newServer(t, func(_ *ledger.Config, c *api.Config) { c.RequestTimeout = 300 * time.Millisecond })
+	u := begin(ts, context.Background())
+	gone(ts) // without a word from the client
+	if _, err := u.CloseAndReceive(); err == nil {
+		t.Error("a stream that had stopped was recorded")
+	}
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"connectrpc.com/connect"
+
+	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/ingest"
+)
+
+// readInput reads standard input into memory, or, if it is large, into a file that is gone when it is closed.
+func readInput(stdin io.Reader) (payload []byte, content *os.File, err error) {
+	payload, err = io.ReadAll(io.LimitReader(stdin, streamBytes+1))
+	if err != nil || len(payload) <= streamBytes {
+		return payload, nil, err
+	}
+	f, err := os.CreateTemp("", "muniment-append-")
+	if err != nil {
+		return nil, nil, err
+	}
+	_, err = io.Copy(f, io.MultiReader(bytes.NewReader(payload), stdin))
+	if err := errors.Join(err, os.Remove(f.Name())); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("standard input: %w", err), f.Close())
+	}
+	return nil, f, nil
+}
+
+// open opens the content of a large piece at its beginning.
+func (p *piece) open() (io.ReadSeekCloser, error) {
+	if p.content == nil {
+		return os.Open(p.path)
+	}
+	if _, err := p.content.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	return keptOpen{p.content}, nil
+}
+
+// keptOpen is a file that is read more than once, and would be gone if it were closed.
+type keptOpen struct{ io.ReadSeeker }
+
+func (keptOpen) Close() error { return nil }
+
+// sendLarge sends one piece as a stream, and reports on it. What it returns ends the command.
+func (c *appendCmd) sendLarge(a *app, client *muniment.Client, p *piece, t *tally) error {
+	if p.content != nil {
+		defer p.content.Close()
+	}
+	r, err := c.stream(a, client, p, t)
+	if err != nil {
+		return err
+	}
+	if r.Err == nil && !c.NoReceipts {
+		r.Err = c.writeReceipt(p, r.Receipt)
+	}
+	t.add(&r)
+	if err := c.tell(a, p, &r); err != nil {
+		return err
+	}
+	if r.Err == nil && !c.NoReceipts && !c.Detached && !c.JSON {
+		fmt.Fprintf(a.stderr, "%s: its receipt does not hold the payload, which is too large; keep the file, and verify with --payload\n", quoted(p.name))
+	}
+	return a.ctx.Err()
+}
+
+// stream returns what became of the piece, or an error that the next piece would have, too.
+func (c *appendCmd) stream(a *app, client *muniment.Client, p *piece, t *tally) (muniment.Result, error) {
+	f, err := p.open()
+	if err != nil {
+		return muniment.Result{Err: err}, nil
+	}
+	defer f.Close()
+	s := muniment.Stream{Kind: c.Kind, MediaType: c.MediaType, IdempotencyKey: c.IdempotencyKey, Payload: f}
+	if ingest.IsEvent(c.Kind) && c.IdempotencyKey == "" {
+		sum := sha256.New()
+		if _, err := io.Copy(sum, f); err != nil {
+			return muniment.Result{Err: err}, nil
+		}
+		s.IdempotencyKey = fmt.Sprintf("sha256:%x", sum.Sum(nil))
+	}
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return muniment.Result{Err: err}, nil
+	}
+	bar := a.byteProgress(size, "append "+filepath.Base(p.name))
+	s.Progress = func(sent int64) { _ = bar.Set64(sent) } // a bar that can't be drawn changes nothing
+	ctx, cancel := a.ctx, context.CancelFunc(func() {})
+	if t.witnessed {
+		ctx, cancel = context.WithTimeout(ctx, c.WaitTime)
+	}
+	defer cancel()
+	r, err := client.AppendStream(ctx, s)
+	_ = bar.Finish()
+	if t.witnessed && ctx.Err() == context.DeadlineExceeded {
+		return r, fmt.Errorf("not recorded and witnessed after %v: run the same command again, with a longer --wait-time, or fetch the receipt later with 'muniment receipt --witnessed'", c.WaitTime)
+	}
+	switch connect.CodeOf(err) {
+	case connect.CodeInvalidArgument, connect.CodeResourceExhausted, connect.CodeFailedPrecondition, connect.CodePermissionDenied:
+		return muniment.Result{Err: err}, nil // this one is refused, others may not be
+	}
+	if err != nil && r.Err == nil {
+		return r, err
+	}
+	return r, nil
+}
+
+// reference returns the one piece that refers to evidence kept elsewhere.
+func (c *appendCmd) reference(files []piece) ([]piece, error) {
+	digest, ok := strings.CutPrefix(c.ByReference, "sha256:")
+	switch {
+	case !ok || len(digest) != 64 || strings.Trim(digest, "0123456789abcdef") != "":
+		return nil, fmt.Errorf("--by-reference: %q is not sha256: and 64 lowercase hexadecimal digits", c.ByReference)
+	case c.Location == "":
+		return nil, errors.New("--by-reference needs --location: say where the evidence is")
+	case len(files) > 1 || len(files) == 1 && files[0].path == "":
+		return nil, errors.New("--by-reference is for one piece of evidence, and takes one FILE or none")
+	case len(files) == 1 && c.Size != nil:
+		return nil, errors.New("--size: not with a FILE, whose size is taken")
+	case len(files) == 0 && c.Size == nil:
+		return nil, errors.New("--by-reference needs the size of the evidence: give --size, or the FILE itself, which is checked and not sent")
+	}
+	if u, err := url.Parse(c.Location); err != nil || u.Scheme == "" {
+		return nil, fmt.Errorf("--location: %q is not a URI such as s3://bucket/key or https://…", c.Location)
+	}
+	p := piece{name: c.ByReference, receipt: filepath.Join(c.ReceiptDir, "sha256-"+digest[:16]+".receipt.json")}
+	ref := ingest.Reference{Digest: map[string]string{"sha256": digest}, Location: c.Location, MediaType: c.MediaType}
+	if c.Size != nil {
+		ref.Size = *c.Size
+	} else {
+		p.name, p.receipt = files[0].name, files[0].receipt
+		sum, size, err := sumFile(files[0].path)
+		if err != nil {
+			return nil, err
+		}
+		if sum != digest {
+			return nil, exitWith(exitNo, fmt.Errorf("%s is not the evidence: its digest is sha256:%s", files[0].name, sum))
+		}
+		ref.Size = size
+	}
+	p.path = p.name // it is not read: the payload is here
+	p.sub.Payload, p.sub.MediaType = ref.Document(), ingest.ReferenceMediaType
+	return []piece{p}, nil
+}
+
+// sumFile returns the SHA-256 in hexadecimal, and the size of a file.
+func sumFile(path string) (sum string, size uint64, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", 0, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	n, err := io.Copy(h, f)
+	if err != nil {
+		return "", 0, fmt.Errorf("%s: %w", path, err)
+	}
+	return fmt.Sprintf("%x", h.Sum(nil)), uint64(n), nil
+}

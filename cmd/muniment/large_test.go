@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	muniment "muniment.dev/muniment/clients/go"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+// bigfile FILE BYTES: writes noise.
+func bigFileScript(ts *testscript.TestScript, neg bool, args []string) {
+	size, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	ts.Check(os.MkdirAll(filepath.Dir(ts.MkAbs(args[0])), 0o777))
+	f, err := os.Create(ts.MkAbs(args[0]))
+	ts.Check(err)
+	_, err = io.CopyN(f, rand.NewChaCha8([32]byte{byte(size)}), size)
+	ts.Check(err)
+	ts.Check(f.Close())
+}
+
+// peakmemory MIB: the server's resident memory has never been more than that.
+func peakMemoryScript(ts *testscript.TestScript, neg bool, args []string) {
+	v, _ := servers.Load(ts)
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", v.(*process).cmd.Process.Pid))
+	if os.IsNotExist(err) {
+		return // this system doesn't say
+	}
+	ts.Check(err)
+	m := regexp.MustCompile(`VmHWM:\s*(\d+) kB`).FindSubmatch(status)
+	peak, err := strconv.Atoi(string(m[1]))
+	ts.Check(err)
+	most, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	ts.Logf("the server's memory peaked at %d MiB", peak>>10)
+	if peak>>10 > most {
+		ts.Fatalf("the server's memory peaked at %d MiB, more than %d", peak>>10, most)
+	}
+}
+
+// files DIR N: waits until there are so many.
+func filesScript(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	for deadline := time.Now().Add(time.Minute); ; {
+		files, err := os.ReadDir(ts.MkAbs(args[0]))
+		ts.Check(err)
+		if len(files) == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s has %d files, want %d", args[0], len(files), want)
+		}
+	}
+}
+
+// abortedupload TOKENFILE BYTES: sends a part of a stream and leaves it at that.
+func abortedUploadScript(ts *testscript.TestScript, neg bool, args []string) {
+	token := strings.TrimSpace(ts.ReadFile(args[0]))
+	size, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	c, err := muniment.New(muniment.Options{Server: ts.Getenv("MUNIMENT_SERVER"), Token: token})
+	ts.Check(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ts.Defer(cancel)
+	u := c.LedgerServiceClient.AppendStream(ctx)
+	ts.Check(u.Send(&munimentv1.AppendStreamRequest{Part: &munimentv1.AppendStreamRequest_Header{
+		Header: &munimentv1.AppendStreamHeader{Tenant: c.Tenant, Kind: "attestation", MediaType: "text/plain"}}}))
+	for rest := bytes.Repeat([]byte{'x'}, size); len(rest) > 0; rest = rest[min(len(rest), 1<<20):] {
+		ts.Check(u.Send(&munimentv1.AppendStreamRequest{Part: &munimentv1.AppendStreamRequest_Chunk{Chunk: rest[:min(len(rest), 1<<20)]}}))
+	}
+}
+
+// killserver ends it as a loss of power would.
+func killServerScript(ts *testscript.TestScript, neg bool, args []string) {
+	v, ok := servers.LoadAndDelete(ts)
+	if !ok {
+		ts.Fatalf("no server is running")
+	}
+	_ = v.(*process).stop(os.Kill) // "signal: killed"
+}

@@ -1,0 +1,73 @@
+package ingest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/receipt/strictjson"
+)
+
+// ReferenceMediaType is the media type of a reference to evidence that is kept elsewhere. See docs/spec/kinds.md.
+const ReferenceMediaType = "application/vnd.muniment.external.v1+json"
+
+// maxReference is the largest reference, in bytes.
+const maxReference = 64 << 10
+
+// A Reference commits to evidence without holding it.
+type Reference struct {
+	Digest    map[string]string `json:"digest"` // sha256 → hexadecimal digits
+	Size      uint64            `json:"size"`   // bytes
+	Location  string            `json:"location"`
+	MediaType string            `json:"mediaType,omitempty"` // of the evidence
+}
+
+// Document returns the payload that says this.
+func (r *Reference) Document() []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(r) // strings and a number: nothing can fail
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+// readReference reads a reference strictly. The entry is about the evidence.
+func readReference(payload []byte) (contents, error) {
+	if len(payload) > maxReference {
+		return contents{}, fmt.Errorf("%d bytes, more than the %d of a reference", len(payload), maxReference)
+	}
+	x := &receipt.External{}
+	err := strictjson.Parse(payload, func(o *strictjson.Object) error {
+		o.RequiredObject("digest", func(o *strictjson.Object) error {
+			x.Digest = o.Strings()
+			return nil
+		})
+		x.Size, x.Location, x.MediaType = o.Integer("size"), o.String("location"), o.OptionalString("mediaType")
+		return nil
+	})
+	if err != nil {
+		return contents{}, err
+	}
+	sum, ok := x.Digest["sha256"]
+	switch {
+	case !ok || len(x.Digest) != 1 || len(sum) != 64 || strings.Trim(sum, "0123456789abcdef") != "":
+		return contents{}, errors.New("digest: not one member sha256 of 64 lowercase hexadecimal digits")
+	case len(x.Location) > 2048:
+		return contents{}, fmt.Errorf("location: %d bytes, more than 2048", len(x.Location))
+	}
+	u, err := url.Parse(x.Location)
+	switch {
+	case err != nil || u.Scheme == "":
+		return contents{}, errors.New("location: not a URI such as s3://bucket/key or https://host/path") // what it is may hold a secret
+	case u.User != nil:
+		return contents{}, errors.New("location: it holds a user name or a password, which would be recorded; leave them out")
+	}
+	if _, err := canonicalType(x.MediaType); err != nil {
+		return contents{}, fmt.Errorf("mediaType: %q is not a media type", x.MediaType)
+	}
+	return contents{mediaType: ReferenceMediaType, subjects: []receipt.Subject{{Digest: x.Digest}}, external: x}, nil
+}

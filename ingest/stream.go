@@ -1,0 +1,269 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/semaphore"
+
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/verifiers/cose"
+	"muniment.dev/muniment/verifiers/dsse"
+	"muniment.dev/muniment/verifiers/helm"
+	"muniment.dev/muniment/verifiers/intoto"
+	"muniment.dev/muniment/verifiers/sigstore"
+)
+
+const (
+	// inlineBytes is up to which size a streamed payload is kept like any other. A larger one is written to the disk as it arrives.
+	inlineBytes = 1 << 20
+	// maxParsed is up to which size evidence is parsed. Larger evidence is kept as the document that its media type says it is.
+	maxParsed = 64 << 20
+)
+
+// A Stream is a submission whose payload arrives bit by bit, and may be too large to be held in memory.
+type Stream struct {
+	Kind           string
+	MediaType      string // "": recognise it
+	IdempotencyKey string
+	Size           *uint64 // bytes of the payload, if they are known
+	Digest         string  // "sha256:" and hexadecimal digits, if it is known
+	Payload        io.Reader
+}
+
+// AppendStream records one submission. The error is a *FieldError (of Stream's fields, named as in the proto message AppendStreamHeader, or
+// "payload") or a *Refusal if it is wrong, and else as in ledger.Append or what reading the payload returned. After an error nothing is left of it.
+func (in *Ingester) AppendStream(ctx context.Context, who Submitter, s *Stream) (ledger.Result, error) {
+	if err := in.checkStream(s); err != nil {
+		return ledger.Result{}, err
+	}
+	p := &incoming{from: s.Payload, declared: s.Size, max: in.MaxStream, sum: sha256.New()}
+	start, err := p.next(make([]byte, min(inlineBytes, in.MaxPayload)+1)) // one byte more than are kept like any other payload
+	if err != nil {
+		return ledger.Result{}, err
+	}
+	sub := Submission{Kind: s.Kind, MediaType: s.MediaType, IdempotencyKey: s.IdempotencyKey}
+	if p.done {
+		sub.Payload = start
+		if err := p.check(s.Digest); err != nil {
+			return ledger.Result{}, err
+		}
+		c, err := in.accept(&sub)
+		return in.one(ctx, who, &sub, &c, err)
+	}
+	is, err := in.checkLarge(s)
+	if err != nil {
+		return ledger.Result{}, err
+	}
+	spool, err := in.spool(ctx, s, p, start, is)
+	if err != nil {
+		return ledger.Result{}, err
+	}
+	defer spool.Discard() // which is nothing if an entry has it
+	sub.spool = spool
+	if spool.Size() > maxParsed {
+		return in.one(ctx, who, &sub, &contents{mediaType: s.MediaType}, nil)
+	}
+	release, err := in.parsing.acquire(ctx, int64(spool.Size()))
+	if err != nil {
+		return ledger.Result{}, err
+	}
+	defer release() // when what was read of the payload is no longer needed
+	c, err := in.readSpool(&sub)
+	return in.one(ctx, who, &sub, &c, err)
+}
+
+// one appends a submission that was read, or was found to be wrong.
+func (in *Ingester) one(ctx context.Context, who Submitter, sub *Submission, c *contents, wrong error) (ledger.Result, error) {
+	results, err := in.appendRead(ctx, who, []Submission{*sub}, []contents{*c}, []error{wrong})
+	if err != nil {
+		return ledger.Result{}, err
+	}
+	return results[0], results[0].Err
+}
+
+// checkStream checks what is known before the payload arrives.
+func (in *Ingester) checkStream(s *Stream) error {
+	if WrittenByLog(s.Kind) {
+		return errWrittenByLog(s.Kind)
+	}
+	if err := checkKind(s.Kind, s.IdempotencyKey); err != nil {
+		return err
+	}
+	if s.Size == nil {
+		return nil
+	}
+	switch size := *s.Size; {
+	case size == 0:
+		return fieldErrorf("size", "0; an empty payload is no evidence")
+	case size > uint64(in.MaxStream):
+		return fieldErrorf("size", "%d bytes, more than the limit of %d; keep it elsewhere and append a reference to it", size, in.MaxStream)
+	case size > maxTyped && s.Kind != "attestation":
+		return fieldErrorf("size", "%d bytes, more than the %d that a document of kind %s may have", size, maxTyped, s.Kind)
+	case size > maxParsed:
+		_, err := checkUnparsed(s.MediaType)
+		return err
+	}
+	return nil
+}
+
+// checkLarge checks what can be said of a payload above inlineBytes before all of it is there. It returns the media type in one spelling.
+func (in *Ingester) checkLarge(s *Stream) (string, error) {
+	if s.Kind != "attestation" {
+		return "", fieldErrorf("payload", "more than the %d bytes that a document of kind %s may have", maxTyped, s.Kind)
+	}
+	is, err := canonicalType(s.MediaType)
+	if err == nil {
+		err = checkCompressed(is)
+	}
+	return is, err
+}
+
+// checkUnparsed says whether evidence above maxParsed may have the media type, which is returned in one spelling.
+func checkUnparsed(mediaType string) (string, error) {
+	is, err := canonicalType(mediaType)
+	switch {
+	case err != nil:
+		return "", err
+	case is == "":
+		return "", fieldErrorf("media_type", "missing; evidence of more than %d bytes is not parsed, so say what it is, such as application/spdx+json", maxParsed)
+	case strings.HasPrefix(is, sigstore.MediaTypePrefix) || is == dsse.MediaType || is == cose.MediaType || is == intoto.MediaType || is == helm.MediaType || is == ReferenceMediaType:
+		return "", fieldErrorf("payload", "more than the %d bytes that may be parsed of %s", maxParsed, is)
+	}
+	return is, nil
+}
+
+// spool writes the payload to the disk as it arrives. What calls itself JSON is checked on the way.
+func (in *Ingester) spool(ctx context.Context, s *Stream, p *incoming, start []byte, is string) (_ *ledger.Spool, err error) {
+	expect := uint64(0)
+	if s.Size != nil {
+		expect = *s.Size
+	}
+	spool, err := in.Ledger.NewSpool(ctx, expect)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			spool.Discard()
+		}
+	}()
+	var check *jsonCheck
+	if isJSON(is) {
+		check = &jsonCheck{}
+	}
+	for chunk := start; ; {
+		if check != nil {
+			if _, err := check.Write(chunk); err != nil {
+				return nil, fieldErrorf("payload", "not JSON, though the media type is %s: %s", is, err)
+			}
+		}
+		if _, err := spool.Write(chunk); err != nil {
+			return nil, err
+		}
+		if spool.Size() > maxParsed {
+			if _, err := checkUnparsed(s.MediaType); err != nil {
+				return nil, err
+			}
+		}
+		if p.done {
+			break
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if chunk, err = p.next(start[:len(start)-1]); err != nil {
+			return nil, err
+		}
+	}
+	if check != nil {
+		if err := check.Close(); err != nil {
+			return nil, fieldErrorf("payload", "not JSON, though the media type is %s: %s", is, err)
+		}
+	}
+	if err := p.check(s.Digest); err != nil {
+		return nil, err
+	}
+	return spool, spool.Finish()
+}
+
+// readSpool reads a payload of at most maxParsed bytes.
+func (in *Ingester) readSpool(s *Submission) (contents, error) {
+	r, err := s.spool.Open()
+	if err != nil {
+		return contents{}, err
+	}
+	defer r.Close()
+	payload := bytes.NewBuffer(make([]byte, 0, s.spool.Size()+bytes.MinRead))
+	if _, err := payload.ReadFrom(r); err != nil {
+		return contents{}, fmt.Errorf("read a large payload: %w", err)
+	}
+	c, err := kinds[s.Kind].read(s.MediaType, payload.Bytes(), in.now())
+	if err != nil {
+		return contents{}, asFieldError(err)
+	}
+	return c, nil
+}
+
+// incoming is a payload that arrives, and is measured.
+type incoming struct {
+	from     io.Reader
+	declared *uint64 // bytes
+	max      int64   // bytes
+	size     uint64
+	sum      hash.Hash
+	done     bool // there is no more
+}
+
+// next fills the buffer, unless the payload ends before.
+func (p *incoming) next(b []byte) ([]byte, error) {
+	n, err := io.ReadFull(p.from, b)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		p.done, err = true, nil
+	}
+	p.size += uint64(n)
+	p.sum.Write(b[:n])
+	switch {
+	case err != nil:
+		return nil, err
+	case p.declared != nil && p.size > *p.declared:
+		return nil, fieldErrorf("size", "%d bytes were declared, and more arrived", *p.declared)
+	case p.size > uint64(p.max):
+		return nil, fieldErrorf("payload", "more than the limit of %d bytes; keep it elsewhere and append a reference to it", p.max)
+	}
+	return b[:n], nil
+}
+
+// check compares what has arrived with what was declared.
+func (p *incoming) check(digest string) error {
+	got := fmt.Sprintf("sha256:%x", p.sum.Sum(nil))
+	switch {
+	case p.declared != nil && p.size != *p.declared:
+		return fieldErrorf("size", "%d bytes were declared, and %d arrived", *p.declared, p.size)
+	case digest != "" && digest != got:
+		return fieldErrorf("digest", "%s was declared, and %s arrived", digest, got)
+	}
+	return nil
+}
+
+// A parseBudget bounds the bytes of large evidence that are parsed at once.
+type parseBudget struct {
+	once sync.Once
+	sem  *semaphore.Weighted
+}
+
+// acquire waits until there is room for so many bytes, at most maxParsed.
+func (b *parseBudget) acquire(ctx context.Context, bytes int64) (release func(), err error) {
+	b.once.Do(func() { b.sem = semaphore.NewWeighted(maxParsed) })
+	if err := b.sem.Acquire(ctx, bytes); err != nil {
+		return nil, err
+	}
+	return func() { b.sem.Release(bytes) }, nil
+}
