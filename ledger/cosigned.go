@@ -51,17 +51,30 @@ func (l *Ledger) RequiresWitness() bool { return l.cfg.Quorum != nil }
 // Cosign takes a published checkpoint with verified cosignatures, all that there are by now, which must meet the quorum. When it returns nil, the
 // checkpoint is durable and served. It may be called again for the same size, with more cosignatures.
 func (l *Ledger) Cosign(ctx context.Context, signed []byte) error {
-	p := l.published.Load()
-	c, err := l.checkCosigned(ctx, p, signed)
+	c, err := l.checkCosigned(ctx, l.published.Load(), signed)
 	if err != nil {
 		return err
 	}
-	if err := l.store.KeepCosigned(ctx, &store.Checkpoint{Size: c.Size, Signed: signed}); err != nil {
+	l.cosigning.Lock()
+	defer l.cosigning.Unlock()
+	instead := c.Size
+	_, now := l.cfg.Clock.Now()
+	switch w := l.witnessed.Load(); {
+	case w == nil:
+		l.keptAt = now
+	case c.Size < w.Size: // of a slow witness
+		if tail, _, err := tailAt(ctx, l.store.Cosigned, c.Size); tail == nil {
+			return err
+		}
+	case c.Size > w.Size && now-l.keptAt < l.cfg.WitnessedEvery:
+		instead = w.Size
+	case c.Size > w.Size:
+		l.keptAt = now // and the one before stays
+	}
+	if err := l.store.KeepCosigned(ctx, &store.Checkpoint{Size: c.Size, Signed: signed}, instead); err != nil {
 		l.fail(err)
 		return ErrFailed
 	}
-	l.cosigning.Lock()
-	defer l.cosigning.Unlock()
 	l.serveWitnessed(c, signed)
 	return nil
 }
@@ -119,6 +132,8 @@ func (l *Ledger) loadWitnessed(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("%w: the store is damaged", err)
 	default:
+		_, now := l.cfg.Clock.Now()
+		l.keptAt = now - l.cfg.WitnessedEvery // it stays
 		l.serveWitnessed(c, last.Signed)
 	}
 	return nil

@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
 	"muniment.dev/muniment/ledger/store/memstore"
 )
 
@@ -106,14 +108,19 @@ func TestWitnessed(t *testing.T) {
 		t.Fatalf("entry 4 is said to be witnessed at size 2: %v", err)
 	default:
 	}
-	wl.mustAppend(t, acme.drafts("c", 1)...)
+	wl.clock.pass(10 * time.Second)
 	if err := wl.Cosign(ctx, wl.cosigned(t)); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-waiting; err != nil {
 		t.Fatal(err)
 	}
-	if err := wl.Cosign(ctx, cosign(t, late, wl.witness)); err != nil { // a slow witness's
+	wl.mustAppend(t, acme.drafts("c", 1)...)
+	wl.clock.pass(10 * time.Second)
+	if err := wl.Cosign(ctx, wl.cosigned(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := wl.Cosign(ctx, cosign(t, late, wl.witness)); err != nil { // of a slow witness
 		t.Fatal(err)
 	}
 	if w := wl.Witnessed(); w.Size != 6 {
@@ -128,6 +135,42 @@ func TestWitnessed(t *testing.T) {
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	wantErr(t, "wait for an entry to come", wl.AwaitWitnessed(ended, 6), ErrNotWitnessed, "entry 6 is recorded")
+}
+
+// A busy log keeps a witnessed checkpoint now and then, and always the latest.
+func TestWitnessedNowAndThen(t *testing.T) {
+	ctx := context.Background()
+	wl := newWitnessedLog(t)
+	for i := range 40 {
+		wl.mustAppend(t, acme.drafts(fmt.Sprint(i), 1)...)
+		if err := wl.Cosign(ctx, wl.cosigned(t)); err != nil {
+			t.Fatal(err)
+		}
+		if i == 20 {
+			wl.restart(t)
+		}
+		wl.clock.pass(time.Second)
+		if w := wl.Witnessed(); w.Size != uint64(i)+1 {
+			t.Fatalf("size %d is witnessed, not %d", w.Size, i+1)
+		}
+		if _, err := wl.Receipt(ctx, acme.stream, 0, ReceiptOptions{Witnessed: true, Size: uint64(i) + 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var kept []uint64
+	for size := uint64(0); ; size++ {
+		c, err := wl.store.Cosigned(ctx, size)
+		if errors.Is(err, store.ErrNotFound) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		size = c.Size
+		kept = append(kept, size)
+	}
+	if fmt.Sprint(kept) != "[10 20 21 31 40]" {
+		t.Fatalf("kept are the checkpoints of the sizes %d", kept)
+	}
 }
 
 // Whatever comes as a cosigned checkpoint, only this log's published ones that meet the quorum are taken.

@@ -73,6 +73,8 @@ type Config struct {
 
 	// Quorum says whether the signatures of a checkpoint meet the policies that the log is to be verified by. Nil: the log's own signature is enough.
 	Quorum func(signed []byte) error
+	// WitnessedEvery is the time between witnessed checkpoints that are kept for ever, so that they don't outweigh the entries of a busy log; 0: 10 s.
+	WitnessedEvery time.Duration
 
 	Logger *slog.Logger
 	Clock  Clock
@@ -126,7 +128,8 @@ type Ledger struct {
 	stopPurge context.CancelFunc        // ends runPurge
 	purged    chan struct{}             // closed when it has ended
 
-	cosigning      sync.Mutex // held to swap witnessed
+	cosigning      sync.Mutex    // held to keep a cosigned checkpoint; guards the next field
+	keptAt         time.Duration // monotonic time when the last witnessed checkpoint was kept that stays
 	witnessed      atomic.Pointer[Witnessed]
 	firstWitnessed chan struct{} // closed when witnessed is set for the first time
 
@@ -193,6 +196,7 @@ func (c *Config) setDefaults() {
 	def(&c.MaxBatchBytes, 64<<20)
 	def(&c.MaxClockGap, 366*24*time.Hour)
 	def(&c.TileCache, 4096)
+	def(&c.WitnessedEvery, 10*time.Second)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -90,13 +90,23 @@ func (s *Store) commit(c *store.Commit) error {
 }
 
 // KeepCosigned implements store.Store. It shares the sync of a commit that is under way.
-func (s *Store) KeepCosigned(ctx context.Context, c *store.Checkpoint) error {
+func (s *Store) KeepCosigned(ctx context.Context, c *store.Checkpoint, instead uint64) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
 	defer s.uses.Done()
-	key := indexKey(cosignedSpace, c.Size)
-	if err := s.db.Set(key[:], c.Signed, pebble.Sync); err != nil {
+	b := s.db.NewBatch()
+	defer b.Close()
+	old, key := indexKey(cosignedSpace, instead), indexKey(cosignedSpace, c.Size)
+	if instead != c.Size {
+		if err := b.Delete(old[:], nil); err != nil {
+			return err
+		}
+	}
+	if err := b.Set(key[:], c.Signed, nil); err != nil {
+		return err
+	}
+	if err := s.db.Apply(b, pebble.Sync); err != nil {
 		s.writing.Lock()
 		s.failed = true
 		s.writing.Unlock()

@@ -85,9 +85,10 @@ type Store interface {
 	// Checkpoint returns the signed checkpoint with the smallest size that is at least minSize, or ErrNotFound.
 	Checkpoint(ctx context.Context, minSize uint64) (*Checkpoint, error)
 
-	// KeepCosigned writes a published checkpoint with cosignatures, in place of one of the same size that was kept before. When it returns nil,
-	// it is durable. After an error the state of the store is unknown, as after one of Commit. It may be called while Commit runs.
-	KeepCosigned(ctx context.Context, c *Checkpoint) error
+	// KeepCosigned writes a published checkpoint with cosignatures, in place of the kept one of the same size and of the one of size instead, where there
+	// are such. When it returns nil, that is durable. After an error the state of the store is unknown, as after one of Commit. It may be called
+	// while Commit runs.
+	KeepCosigned(ctx context.Context, c *Checkpoint, instead uint64) error
 
 	// Cosigned returns the kept checkpoint with the smallest size that is at least minSize, or ErrNotFound.
 	Cosigned(ctx context.Context, minSize uint64) (*Checkpoint, error)

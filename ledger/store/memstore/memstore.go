@@ -287,7 +287,7 @@ func (s *Store) Checkpoint(ctx context.Context, minSize uint64) (*store.Checkpoi
 }
 
 // KeepCosigned implements store.Store.
-func (s *Store) KeepCosigned(ctx context.Context, c *store.Checkpoint) error {
+func (s *Store) KeepCosigned(ctx context.Context, c *store.Checkpoint, instead uint64) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
@@ -295,7 +295,10 @@ func (s *Store) KeepCosigned(ctx context.Context, c *store.Checkpoint) error {
 	s.writing.Lock() // sync makes all changes durable, and a commit's must not be before it says so
 	defer s.writing.Unlock()
 	kept := store.Checkpoint{Size: c.Size, Signed: slices.Clone(c.Signed)}
-	s.change(func(t *tables) { t.cosigned = putBySize(t.cosigned, kept) })
+	s.change(func(t *tables) {
+		t.cosigned = slices.DeleteFunc(t.cosigned, func(c store.Checkpoint) bool { return c.Size == instead })
+		t.cosigned = putBySize(t.cosigned, kept)
+	})
 	s.sync()
 	return nil
 }

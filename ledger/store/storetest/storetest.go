@@ -313,21 +313,23 @@ func testCosigned(t *testing.T, disk Disk) {
 		}
 	}
 	check()
-	for _, size := range []uint64{40, 0, 7, 40, 41, 7} {
+	for _, x := range []struct{ size, instead uint64 }{{40, 40}, {0, 0}, {7, 7}, {40, 40}, {41, 3}, {7, 7}, {42, 41}, {0, 42}, {50, 0}, {51, 51}} {
+		size := x.size
 		commit(t, s, src.Next(3))
 		signed := src.bytes(int(300 + size))
 		c := store.Checkpoint{Size: size, Signed: bytes.Clone(signed)}
-		if err := s.KeepCosigned(ctx, &c); err != nil {
+		if err := s.KeepCosigned(ctx, &c, x.instead); err != nil {
 			t.Fatal(err)
 		}
 		clear(c.Signed)
+		delete(kept, x.instead)
 		kept[size] = signed
 		check()
 	}
 	s = reopen(t, disk, s)
 	check()
 	closeStore(t, s)
-	if err := s.KeepCosigned(ctx, &store.Checkpoint{}); err == nil {
+	if err := s.KeepCosigned(ctx, &store.Checkpoint{}, 0); err == nil {
 		t.Fatal("a closed store keeps a checkpoint")
 	}
 }
