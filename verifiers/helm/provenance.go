@@ -126,7 +126,7 @@ func parse(prov []byte) (*Provenance, *clearsign.Block, error) {
 	if len(prov) > MaxProvenance {
 		return nil, nil, fmt.Errorf("more than %d bytes", MaxProvenance)
 	}
-	block, rest := clearsign.Decode(prov)
+	block, rest := decode(prov)
 	if block == nil {
 		return nil, nil, errors.New("no PGP signed message in it; a .prov file begins with -----BEGIN PGP SIGNED MESSAGE-----")
 	}
@@ -150,6 +150,16 @@ func parse(prov []byte) (*Provenance, *clearsign.Block, error) {
 		}
 	}
 	return &Provenance{Chart: m.Name, Version: m.Version, Files: sums.Files}, block, nil
+}
+
+// decode is clearsign.Decode, which panics at some messages that are not whole, such as one without a line.
+func decode(prov []byte) (block *clearsign.Block, rest []byte) {
+	defer func() {
+		if recover() != nil {
+			block, rest = nil, prov
+		}
+	}()
+	return clearsign.Decode(prov)
 }
 
 // signatureHashes are the hashes that signatures may be over: SHA-1 and below are broken.

@@ -82,6 +82,7 @@ func TestChangedProvenance(t *testing.T) {
 		{"empty", "", ErrMalformed, "no PGP signed message"},
 		{"cut short in the text", prov[:len(prov)/3], ErrMalformed, "no PGP signed message"},
 		{"cut short in the signature", prov[:len(prov)-60], nil, ""},
+		{"nothing in it", "-----BEGIN PGP SIGNED MESSAGE-----\n\n-----BEGIN PGP SIGNATURE-----", ErrMalformed, "no PGP signed message"},
 		{"another description", strings.Replace(prov, "description: one", "description: two", 1), ErrNotVerified, "signature"},
 		{"another digest", changeDigest(prov), ErrNotVerified, "signature"},
 		{"text before it", "files:\n  a.tgz: sha256:00\n...\n" + prov, ErrMalformed, "outside"},
@@ -112,7 +113,7 @@ func changeDigest(prov string) string {
 }
 
 // clearSigned is a provenance file that is well-formed, signed under another configuration.
-func clearSigned(t *testing.T, by *openpgp.Entity, config *packet.Config) []byte {
+func clearSigned(t testing.TB, by *openpgp.Entity, config *packet.Config) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	s, err := clearsign.Encode(&b, by.PrivateKey, config)

@@ -43,7 +43,7 @@ func newWorkshop(t *testing.T) *workshop {
 	return w
 }
 
-func newEntity(t *testing.T, name, email string, config *packet.Config) *openpgp.Entity {
+func newEntity(t testing.TB, name, email string, config *packet.Config) *openpgp.Entity {
 	t.Helper()
 	e, err := openpgp.NewEntity(name, "", email, config)
 	if err != nil {
@@ -102,7 +102,7 @@ func (w *workshop) archive(name string) *Archive {
 }
 
 // serialised are the public keys of the entities, as gpg --export writes them.
-func serialised(t *testing.T, entities ...*openpgp.Entity) []byte {
+func serialised(t testing.TB, entities ...*openpgp.Entity) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	for _, e := range entities {
@@ -113,7 +113,7 @@ func serialised(t *testing.T, entities ...*openpgp.Entity) []byte {
 	return b.Bytes()
 }
 
-func armored(t *testing.T, entities ...*openpgp.Entity) []byte {
+func armored(t testing.TB, entities ...*openpgp.Entity) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	for _, e := range entities {

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -165,6 +166,30 @@ func TestRegistryWithoutAnAnswer(t *testing.T) {
 			}
 			if spent := after.TotalAlloc - before.TotalAlloc; spent > 256<<20 {
 				t.Errorf("%d bytes allocated", spent)
+			}
+		})
+	}
+}
+
+// A registry that goes silent is given up, whether it has begun to answer or not.
+func TestSilentRegistry(t *testing.T) {
+	for name, begin := range map[string]string{"at once": "", "in the middle": `{"manifests":[`} {
+		t.Run(name, func(t *testing.T) {
+			l := liar{image: manifestOf("a/b", "x", 1), referrers: func(w http.ResponseWriter, r *http.Request) {
+				if begin != "" {
+					answer(indexType, begin)(w, r)
+					_ = http.NewResponseController(w).Flush()
+				}
+				<-r.Context().Done()
+			}}
+			s := httptest.NewServer(&l)
+			t.Cleanup(s.Close)
+			r, err := Open(strings.TrimPrefix(s.URL, "http://")+"/app:latest", Options{Silence: 100 * time.Millisecond})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if report, err := Verify(t.Context(), r, Policy{}, nil); err == nil || !strings.Contains(err.Error(), "the registry has said nothing for 100ms") {
+				t.Errorf("got %+v, %v", report, err)
 			}
 		})
 	}

@@ -22,7 +22,8 @@ import (
 type Options struct {
 	PlainHTTP bool              // speak HTTP if the registry has no TLS; loopback addresses need no such permission
 	Keychain  authn.Keychain    // nil: that of docker login
-	Transport http.RoundTripper // nil: one with sensible timeouts
+	Transport http.RoundTripper // nil: the usual one
+	Silence   time.Duration     // after which a registry that says nothing is given up; 0: a minute
 }
 
 // A Registry reads from the registry of one reference.
@@ -52,11 +53,12 @@ func Open(reference string, o Options) (*Registry, error) {
 		r.keychain = authn.DefaultKeychain
 	}
 	if r.transport == nil {
-		t := remote.DefaultTransport.(*http.Transport).Clone()
-		t.ResponseHeaderTimeout = time.Minute
-		r.transport = t
+		r.transport = remote.DefaultTransport
 	}
-	r.transport = bounded{r.transport}
+	if o.Silence == 0 {
+		o.Silence = time.Minute
+	}
+	r.transport = bounded{r.transport, o.Silence}
 	if r.puller, err = remote.NewPuller(remote.WithTransport(r.transport), remote.WithAuthFromKeychain(r.keychain), remote.WithUserAgent("muniment")); err != nil {
 		return nil, err
 	}
@@ -233,8 +235,12 @@ func isStatus(err error, status int) bool {
 	return errors.As(err, &t) && t.StatusCode == status
 }
 
-// A bounded transport ends answers that are larger than the request allows. The bound travels in the context, so that it holds across redirects.
-type bounded struct{ http.RoundTripper }
+// A bounded transport ends answers that are larger than the request allows, or that come to a halt. The bound travels in the context, so that it
+// holds across redirects.
+type bounded struct {
+	http.RoundTripper
+	silence time.Duration
+}
 
 type boundKey struct{}
 
@@ -243,21 +249,32 @@ func withBound(ctx context.Context, bytes int64) context.Context {
 }
 
 func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := b.RoundTripper.RoundTrip(req)
-	if err != nil {
-		return nil, err
-	}
 	bound, ok := req.Context().Value(boundKey{}).(int64)
 	if !ok {
 		bound = MaxManifest
 	}
-	resp.Body = &boundedBody{resp.Body, bound, bound}
+	ctx, cancel := context.WithCancelCause(req.Context())
+	timer := time.AfterFunc(b.silence, func() { cancel(fmt.Errorf("the registry has said nothing for %s", b.silence)) })
+	resp, err := b.RoundTripper.RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		timer.Stop()
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		cancel(nil)
+		return nil, err
+	}
+	resp.Body = &boundedBody{resp.Body, bound, bound, ctx, cancel, timer, b.silence}
 	return resp, nil
 }
 
 type boundedBody struct {
 	io.ReadCloser
 	left, bound int64
+	ctx         context.Context // of the request, which ends with the body
+	cancel      context.CancelCauseFunc
+	timer       *time.Timer
+	silence     time.Duration
 }
 
 func (b *boundedBody) Read(p []byte) (int, error) {
@@ -268,5 +285,18 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	if b.left -= int64(n); b.left < 0 {
 		return n - 1, fmt.Errorf("%w: the registry's answer has more than %d bytes", ErrTooMuch, b.bound)
 	}
+	if cause := context.Cause(b.ctx); err != nil && err != io.EOF && cause != nil {
+		err = cause
+	}
+	if err == nil {
+		b.timer.Reset(b.silence)
+	}
 	return n, err
+}
+
+func (b *boundedBody) Close() error {
+	b.timer.Stop()
+	err := b.ReadCloser.Close()
+	b.cancel(nil)
+	return err
 }
