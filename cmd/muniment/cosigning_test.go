@@ -83,7 +83,7 @@ func (c *company) witnessKeys() []string {
 func (c *company) startWitness(address string) {
 	c.t.Helper()
 	bin := program(c.t)
-	p := &process{cmd: exec.Command(bin, "witness", "--data", c.witness, "--listen", address), log: &strings.Builder{}}
+	p := &process{cmd: exec.Command(bin, "witness", "--data", c.witness, "--listen", address), log: &logBuffer{}}
 	p.cmd.Stderr = p.log
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -231,8 +231,8 @@ func TestTwoCompanies(t *testing.T) {
 	if code != exitFailed || !strings.Contains(out, "not witnessed after 300ms: the evidence may be recorded") {
 		t.Fatalf("append without a witness: exit code %d\n%s", code, out)
 	}
-	out, code = east.run("receipt", "1", "--witnessed", "--server", east.log.url, "--token-file", filepath.Join(east.data, "tokens", "acme.token"))
-	if code == 0 || !strings.Contains(out, "entry 1 is not witnessed yet; the latest witnessed checkpoint has size 1") {
+	out, code = east.run("receipt", "3", "--witnessed", "--server", east.log.url, "--token-file", filepath.Join(east.data, "tokens", "acme.token"))
+	if code == 0 || !strings.Contains(out, "entry 3 is not witnessed yet; the latest witnessed checkpoint has size 3") {
 		t.Fatalf("a witnessed receipt without a witness: exit code %d\n%s", code, out)
 	}
 	west.startWitness(address)
@@ -250,7 +250,7 @@ func TestTwoCompanies(t *testing.T) {
 	east.stopLog()
 	newest := east.copyData()
 	east.restore(old)
-	east.refused(exitRollback, "witness west: it has cosigned a larger tree than this log has: 3 entries instead of 2")
+	east.refused(exitRollback, "witness west: it has cosigned a larger tree than this log has: 5 entries instead of 4")
 	east.refused(exitRollback, "Restore the newest copy of the data folder", "--accept-unconfirmed")
 	east.restore(newest)
 	east.startLog()
@@ -259,7 +259,7 @@ func TestTwoCompanies(t *testing.T) {
 	}
 	awaitThat(t, "the metrics show the witness", func() bool {
 		_, body := east.get("/metrics")
-		return strings.Contains(body, "muniment_witnessed_size 4") && strings.Contains(body, `muniment_witness_lag_entries{witness="west"} 0`) && strings.Contains(body, `muniment_witness_size{witness="west"} 4`)
+		return strings.Contains(body, "muniment_witnessed_size 6") && strings.Contains(body, `muniment_witness_lag_entries{witness="west"} 0`) && strings.Contains(body, `muniment_witness_size{witness="west"} 6`)
 	})
 	east.stopLog()
 	west.stopLog()
@@ -287,7 +287,7 @@ func TestUnconfirmed(t *testing.T) {
 	_ = w.cosign.cmd.Wait()
 
 	c.startLog()
-	if code, body := c.get("/readyz"); code != 503 || !strings.Contains(body, "the witnesses have not cosigned its checkpoint of size 1") {
+	if code, body := c.get("/readyz"); code != 503 || !strings.Contains(body, "the witnesses have not cosigned its checkpoint of size 3") {
 		t.Fatalf("readyz: %d %s", code, body)
 	}
 	if code, body := c.get("/tlog/checkpoint"); code != 503 || !strings.Contains(body, "no checkpoint has met the quorum") {
@@ -306,7 +306,7 @@ func TestUnconfirmed(t *testing.T) {
 	if out, code := c.appendFile("on the operator's own responsibility"); code != 0 {
 		t.Fatalf("append: %s", out)
 	}
-	if code, body := c.get("/tlog/checkpoint"); code != 200 || !strings.HasPrefix(body, "log.east.example\n2\n") {
+	if code, body := c.get("/tlog/checkpoint"); code != 200 || !strings.HasPrefix(body, "log.east.example\n4\n") {
 		t.Fatalf("the latest witnessed checkpoint is not served after a restart: %d\n%s", code, body)
 	}
 	c.stopLog()
@@ -351,11 +351,11 @@ func TestAnchors(t *testing.T) {
 	c.stopLog()
 	newest := c.copyData()
 	written, err := os.ReadFile(anchor)
-	if err != nil || !strings.HasPrefix(string(written), "log.east.example\n4\n") {
+	if err != nil || !strings.HasPrefix(string(written), "log.east.example\n6\n") {
 		t.Fatalf("the anchor: %v\n%s", err, written)
 	}
 	c.restore(old)
-	c.refused(exitRollback, "the anchor is for a larger tree than this log has: 4 entries instead of 3")
+	c.refused(exitRollback, "the anchor is for a larger tree than this log has: 6 entries instead of 5")
 	if now, err := os.ReadFile(anchor); err != nil || !bytes.Equal(now, written) {
 		t.Fatalf("the anchor was changed: %v\n%s", err, now)
 	}
@@ -376,7 +376,7 @@ func TestAnchors(t *testing.T) {
 	if err := os.Rename(anchor+".aside", anchor); err != nil {
 		t.Fatal(err)
 	}
-	c.refused(exitRollback, "the anchor is for another tree than this log's at size 4")
+	c.refused(exitRollback, "the anchor is for another tree than this log's at size 6")
 	for text, says := range map[string]string{"garbage": "not an anchor file", strings.Replace(string(written), "log.east", "log.west", 1): "the anchor of another log"} {
 		if err := os.WriteFile(anchor, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -434,5 +434,5 @@ func TestServeWithRealWitnesses(t *testing.T) {
 	}
 	c.stopLog()
 	c.restore(old)
-	c.refused(exitRollback, "it has cosigned a larger tree than this log has: 5 entries instead of 4")
+	c.refused(exitRollback, "it has cosigned a larger tree than this log has: 7 entries instead of 6")
 }

@@ -49,6 +49,9 @@ type serverConfig struct {
 	Identity   identitySection `yaml:"identity"`
 	Tenants    []tenantConfig  `yaml:"tenants"`
 	Replica    bool            `yaml:"replica"`
+
+	DefaultPolicy string       `yaml:"default_policy"`
+	TrustedRoots  []rootConfig `yaml:"trusted_roots"`
 }
 
 type tlsConfig struct {
@@ -122,6 +125,17 @@ limits:
   #   bytes_per_second: 20000000
   #   entries_per_day: 1000000
   #   bytes_per_day: 50000000000
+
+# The admission policy of tenants that have set none of their own (muniment policy set). Without it everything is kept, and its header says what its
+# signatures are worth. See docs/spec/policy.md.
+# default_policy: admission.yaml
+
+# The trusted roots that signatures are verified with are the files trusted-roots/NAME.json; replace and confirm them with: muniment trusted-root update
+# From these ages on, counted from the last time, the server warns, and nothing is verified with a root any more.
+# trusted_roots:
+#   - name: public-good
+#     warn_after: 90d
+#     refuse_after: 365d
 
 # Whose OpenID Connect identity tokens may be exchanged for short-lived tokens, so that CI jobs need no stored secret. A tenant's identities, below,
 # say who may do what. Keys are fetched from the issuer, or read from a file. See docs/operator.md.
@@ -256,7 +270,7 @@ func (c *serverConfig) check() error {
 		}
 		seen[t.Name] = true
 	}
-	return nil
+	return c.checkRoots()
 }
 
 // rel makes a path in the configuration absolute; it is relative to the folder.

@@ -11,7 +11,9 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"gopkg.in/yaml.v3"
 
+	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/verifiers/sigstore"
 )
 
 type initCmd struct {
@@ -79,7 +81,11 @@ func (c *initCmd) Run(a *app) error {
 		}
 		extra = append(extra, pq...)
 	}
+	if err := os.MkdirAll(filepath.Join(c.Dir, rootsDir), 0o700); err != nil {
+		return err
+	}
 	if err := writeFiles(c.Dir, append(extra, []newFile{
+		{filepath.Join(rootsDir, policy.DefaultRoot+rootSuffix), string(sigstore.PublicGoodJSON()), 0o644},
 		{keyFile, skey + "\n", 0o600},
 		{policyFile, receipt.FormatPolicy(vkey), 0o644},
 		{configFile, fmt.Sprintf(configTemplate, c.Origin) + tenant, 0o600}, // last: with it the folder is complete
@@ -93,11 +99,12 @@ func (c *initCmd) Run(a *app) error {
   %-22s give it to everybody who verifies receipts
   %-22s tenant %s's first token, of the role admin
   %-22s tenant %s's stream key: for auditors of its stream
+  %-22s whose signatures on evidence are trusted
 
 %sNext:
   muniment serve --data %s%s
 `, c.Origin, c.Dir, configFile, keyFile, policyFile, filepath.Join(tokenDir, c.Tenant+".token"), c.Tenant, filepath.Join(streamDir, c.Tenant+".key"), c.Tenant,
-		c.rekorSummary(), c.Dir, c.rekorFlag())
+		rootsDir+"/", c.rekorSummary(), c.Dir, c.rekorFlag())
 	return nil
 }
 

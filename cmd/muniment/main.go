@@ -52,7 +52,7 @@ type cli struct {
 	Init    initCmd    `cmd:"" group:"operate" help:"Make a data folder: configuration, log key, policy, a tenant with token and stream key."`
 	Serve   serveCmd   `cmd:"" group:"operate" help:"Run the server on a data folder."`
 	Tenant  tenantCmd  `cmd:"" group:"operate" help:"Add or list the tenants of a data folder."`
-	Policy  policyCmd  `cmd:"" group:"operate" help:"The log's policy: its witnesses, and post-quantum keys."`
+	Policy  policyCmd  `cmd:"" group:"operate" help:"Admission policies (test, lint, set, get), and the log's own for verifiers (add-witness, post-quantum, show)."`
 	Witness witnessCmd `cmd:"" group:"operate" help:"Run a witness: cosign the checkpoints of other logs."`
 	Token   tokenCmd   `cmd:"" group:"operate" help:"Issue, revoke or list a tenant's tokens."`
 	Whoami  whoamiCmd  `cmd:"" group:"operate" help:"Show what the credentials are good for."`

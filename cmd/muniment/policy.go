@@ -18,6 +18,11 @@ import (
 )
 
 type policyCmd struct {
+	Test policyTestCmd `cmd:"" help:"Say what an admission policy would decide about evidence, and why."`
+	Lint policyLintCmd `cmd:"" help:"Say what is wrong with admission policies."`
+	Set  policySetCmd  `cmd:"" help:"Put an admission policy in force for the tenant."`
+	Get  policyGetCmd  `cmd:"" help:"Print the admission policy in force for the tenant."`
+
 	AddWitness  policyAddWitnessCmd  `cmd:"" help:"Add a witness to the log's policy."`
 	PostQuantum policyPostQuantumCmd `cmd:"" help:"Give the log an ML-DSA-44 cosigner key, and a policy of post-quantum keys."`
 	Show        policyShowCmd        `cmd:"" help:"Print the log's policies."`

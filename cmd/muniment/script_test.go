@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -47,7 +48,7 @@ func TestScripts(t *testing.T) {
 			"issuer": issuerScript, "idtoken": idTokenScript, "certificates": certificatesScript,
 			"peer": peerScript, "registry": registryScript, "envelope": envelopeScript, "pgpkey": pgpKeyScript, "digestof": digestOfScript, "pipe": pipeScript, "remotedigest": remoteDigestScript,
 			"bigfile": bigFileScript, "peakmemory": peakMemoryScript, "files": filesScript, "abortedupload": abortedUploadScript, "killserver": killServerScript,
-			"serve": serveScript, "stopserver": stopScript, "edit": editScript, "torchwood-verify": torchwoodScript, "code": codeScript, "leafhash": leafHashScript, "sha256": sha256Script, "flip": flipScript,
+			"serve": serveScript, "stopserver": stopScript, "hup": hupScript, "edit": editScript, "torchwood-verify": torchwoodScript, "code": codeScript, "leafhash": leafHashScript, "sha256": sha256Script, "flip": flipScript,
 		},
 	})
 }
@@ -57,12 +58,32 @@ type process struct {
 	cmd   *exec.Cmd
 	url   string
 	rekor string // URL of its Rekor log, if that is on
-	log   *strings.Builder
+	log   *logBuffer
 }
+
+// A logBuffer is what a process has written to standard error so far.
+type logBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+func (b *logBuffer) count(s string) int { return strings.Count(b.String(), s) }
 
 // startProcess starts the server and waits until it listens.
 func startProcess(ctx context.Context, bin string, args ...string) (*process, error) {
-	p := &process{cmd: exec.CommandContext(ctx, bin, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...), log: &strings.Builder{}}
+	p := &process{cmd: exec.CommandContext(ctx, bin, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...), log: &logBuffer{}}
 	p.cmd.Cancel = func() error { return p.cmd.Process.Kill() }
 	p.cmd.Stderr = p.log
 	out, err := p.cmd.StdoutPipe()
@@ -130,6 +151,20 @@ func stopScript(ts *testscript.TestScript, neg bool, args []string) {
 	p := v.(*process)
 	ts.Check(p.stop(os.Interrupt))
 	ts.Logf("%s", p.log)
+}
+
+// hup asks the running server to read its files anew, and waits until it has.
+func hupScript(ts *testscript.TestScript, neg bool, args []string) {
+	v, ok := servers.Load(ts)
+	if !ok {
+		ts.Fatalf("no server is running")
+	}
+	p := v.(*process)
+	before := p.log.count("trusted root in force")
+	ts.Check(p.cmd.Process.Signal(syscall.SIGHUP))
+	for p.log.count("trusted root in force") == before {
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 // edit FILE REGEXP NEW: replaces the first match. \n in NEW is a line break, and ISSUER the URL of the running issuer.

@@ -123,7 +123,14 @@ func (c *serveCmd) Run(a *app) error {
 	for _, warning := range d.warnings {
 		log.Warn(warning)
 	}
-	s, err := api.New(a.ctx, api.Config{Ledger: l, Tenants: d.tenants, Identities: d.identities, Logger: log, Audit: audit.logger, Metrics: metrics,
+	admission, stopWatching, err := d.startAdmission(a.ctx, l, log)
+	if err != nil {
+		w.close()
+		l.Close()
+		return errors.Join(err, store.Close())
+	}
+	defer stopWatching()
+	s, err := api.New(a.ctx, api.Config{Ledger: l, Admission: admission, Tenants: d.tenants, Identities: d.identities, Logger: log, Audit: audit.logger, Metrics: metrics,
 		MaxPayload: d.config.Limits.PayloadBytes, MaxStream: d.config.Limits.StreamBytes, PublicTlog: d.config.PublicTlog, SCITTKey: d.scitt})
 	if err != nil {
 		w.close()

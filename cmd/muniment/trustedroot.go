@@ -11,6 +11,7 @@ import (
 // trustedRootCmd is the group of commands about trusted root files.
 type trustedRootCmd struct {
 	Inspect trustedRootInspectCmd `cmd:"" help:"Show what a trusted root file trusts, and when."`
+	Update  trustedRootUpdateCmd  `cmd:"" help:"Replace or confirm a trusted root of a data folder."`
 	Export  trustedRootExportCmd  `cmd:"" default:"withargs" help:"Write the trusted root of a Rekor log that this program serves."`
 }
 

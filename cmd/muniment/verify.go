@@ -212,11 +212,23 @@ func statementText(path string, s *receipt.Statement, policies []*receipt.Policy
 				line("", "about %s%s", quoted(alg+":"+v), optional(" ", sub.Name))
 			}
 		}
-		for _, sig := range h.Signers {
-			line("", "signed, it says, by %s%s", quoted(sig.Identity+sig.KeyID), optional(" of ", sig.Issuer))
+		signed := "signed, it says, by %s%s"
+		if h.Verification.Result == receipt.Verified {
+			signed = "signed by %s%s"
 		}
-		if h.Verification.Result == receipt.Unverified {
-			line("", "the log did not check the evidence's own signatures")
+		for _, sig := range h.Signers {
+			line("", signed, quoted(sig.Identity+sig.KeyID), optional(" of ", sig.Issuer))
+		}
+		switch why := quoted(optional(": ", h.Verification.Reason)); h.Verification.Result {
+		case receipt.Verified:
+			line("", "the log found the signature good%s", why)
+		case receipt.Failed:
+			line("", "THE LOG FOUND THE SIGNATURE WRONG%s", why)
+		default:
+			line("", "the log did not verify a signature%s", why)
+		}
+		if a := h.Admission; a != nil && a.Result == receipt.Recorded {
+			line("", "kept although the admission policy does not admit it%s", quoted(optional(": ", a.Reason)))
 		}
 	}
 	if s.Witnessed {
