@@ -27,6 +27,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math/bits"
 
 	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/tlog"
@@ -258,6 +259,35 @@ func ReadCheckpoint(ctx context.Context, src Source, policy *receipt.Policy) (re
 	a := &auditor{files: files{src: src}}
 	err := a.readCheckpoint(ctx, policy)
 	return a.head, a.signed, err
+}
+
+// Begin returns the state of the log as it is now, of which no entry was read: what was there before is taken on trust, and all that comes later can be audited. It is for
+// logs that are too large to be read from the beginning.
+func Begin(ctx context.Context, src Source, policy *receipt.Policy) (*State, error) {
+	a := &auditor{files: files{src: src}}
+	if err := a.readCheckpoint(ctx, policy); err != nil {
+		return nil, err
+	}
+	st := &State{Checkpoint: string(a.signed), head: a.head}
+	if a.head.Size == 0 {
+		return st, nil
+	}
+	var at []int64
+	for n, first := a.head.Size, uint64(0); n > 0; { // the peaks, the largest first
+		level := bits.Len64(n) - 1
+		at = append(at, tlog.StoredHashIndex(level, int64(first>>level)))
+		first, n = first+uint64(1)<<level, n-uint64(1)<<level
+	}
+	hashes, err := a.hashReader(ctx).ReadHashes(at)
+	if errors.Is(err, ErrUnavailable) || errors.Is(err, ErrMalformed) {
+		return nil, err
+	} else if err != nil {
+		return nil, fmt.Errorf("%w: those at the edge of the tree of size %d do not rebuild its root (%v); run again, and if it persists, report it to the log's operator", ErrTileMismatch, a.head.Size, err)
+	}
+	for _, h := range hashes {
+		st.Peaks = append(st.Peaks, receipt.Hash(h))
+	}
+	return st, st.check()
 }
 
 // ReadTile reads exactly t.W hashes of a tile, which prove nothing by themselves: the first of a full tile, where the partial one is not there any more.

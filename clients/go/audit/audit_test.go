@@ -664,3 +664,34 @@ func TestPeaks(t *testing.T) {
 		}
 	}
 }
+
+// A state that begins in the middle goes on as one that has read everything.
+func TestBegin(t *testing.T) {
+	for _, size := range []int{0, 1, 2, 255, 256, 257, 1000, 65_535, 65_536, 65_537, 66_000} {
+		s, policy := newServer(t, shared, size)
+		st, err := Begin(t.Context(), s, policy)
+		if err != nil {
+			t.Fatalf("size %d: %v", size, err)
+		}
+		if want := keptState(t, size); !slices.Equal(st.Peaks, want.Peaks) {
+			t.Fatalf("size %d: other peaks than an audit leaves", size)
+		}
+		s.size = min(size+600, 66_100)
+		var seen uint64
+		r, next, err := Run(t.Context(), s, policy, st, Options{Entry: func(index uint64, data []byte) error {
+			if index != uint64(size)+seen || string(data) != string(shared.leaves[index]) {
+				t.Fatalf("size %d: entry %d comes as number %d", size, index, seen)
+			}
+			seen++
+			return nil
+		}})
+		checkRun(t, s, r, next, err)
+		if seen != uint64(s.size-size) {
+			t.Errorf("size %d: %d entries were shown", size, seen)
+		}
+	}
+	s, policy := newServer(t, shared, 1000)
+	s.change["tile/0/003.p/232"] = flip(500)
+	_, err := Begin(t.Context(), s, policy)
+	checkErr(t, err, ErrTileMismatch, "do not rebuild")
+}

@@ -1,0 +1,59 @@
+package monitor
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Metrics shows rounds to Prometheus.
+type Metrics struct {
+	registry *prometheus.Registry
+	size     *prometheus.GaugeVec
+	checked  *prometheus.GaugeVec
+	standing *prometheus.GaugeVec
+	found    *prometheus.CounterVec
+	failures *prometheus.CounterVec
+}
+
+// NewMetrics returns metrics of no round.
+func NewMetrics() *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		size:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "muniment_monitor_entries", Help: "Entries of the log that were checked."}, []string{"log"}),
+		checked:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "muniment_monitor_checked_timestamp_seconds", Help: "When the log was last read."}, []string{"log"}),
+		standing: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "muniment_monitor_alerts", Help: "Alerts that hold, by kind; of unexpected entries, those of the last round."}, []string{"log", "kind"}),
+		found:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_monitor_alerts_total", Help: "Alerts that were raised, by kind."}, []string{"log", "kind"}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_monitor_failures_total", Help: "Rounds in which the log could not be read, the state not be kept or the webhook not be reached."}, []string{"log"}),
+	}
+	m.registry.MustRegister(m.size, m.checked, m.standing, m.found, m.failures)
+	return m
+}
+
+// Observe takes in a round.
+func (m *Metrics) Observe(r *Round, now time.Time) {
+	m.failures.WithLabelValues(r.Log)
+	if r.Err != nil {
+		m.failures.WithLabelValues(r.Log).Inc()
+	} else {
+		m.checked.WithLabelValues(r.Log).Set(float64(now.Unix()))
+	}
+	m.size.WithLabelValues(r.Log).Set(float64(r.Size))
+	for _, kind := range []string{Forked, Truncated, Unsound, Stalled, Incomplete, Unexpected} {
+		m.standing.WithLabelValues(r.Log, kind).Set(0)
+		m.found.WithLabelValues(r.Log, kind)
+	}
+	for _, a := range r.Standing {
+		m.standing.WithLabelValues(r.Log, a.Kind).Inc()
+	}
+	for _, a := range r.Found {
+		m.found.WithLabelValues(r.Log, a.Kind).Inc()
+	}
+}
+
+// Handler serves the metrics.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}

@@ -1,0 +1,59 @@
+package monitor
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/go-json-experiment/json"
+)
+
+// A Webhook is told of alerts by HTTP POST, one JSON object each. Any status 2xx means that it was taken.
+type Webhook struct {
+	url    string
+	token  string
+	client *http.Client
+}
+
+// NewWebhook returns a webhook. The token is sent as a bearer token; "" sends none.
+func NewWebhook(address, token string) (*Webhook, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("%q is not an http or https URL", address)
+	}
+	return &Webhook{address, token, &http.Client{
+		Timeout:       10 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // the token is for this host only
+	}}, nil
+}
+
+// Deliver sends an alert.
+func (w *Webhook) Deliver(ctx context.Context, a *Alert) error {
+	body, err := json.Marshal(a)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", "muniment-monitor (+https://muniment.dev)")
+	if w.token != "" {
+		req.Header.Set("Authorization", "Bearer "+w.token)
+	}
+	res, err := w.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 64<<10)) // so that the connection can be used again
+	if res.StatusCode/100 != 2 {
+		return fmt.Errorf("%s answered %s", w.url, res.Status)
+	}
+	return nil
+}

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/clients/go/monitor"
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+// A monitorConfig is monitor.yaml. Paths are relative to its folder.
+type monitorConfig struct {
+	State    string        `yaml:"state"`
+	Interval time.Duration `yaml:"interval"`
+	Listen   string        `yaml:"listen"`
+	Webhook  struct {
+		URL       string `yaml:"url"`
+		TokenFile string `yaml:"token_file"`
+	} `yaml:"webhook"`
+	Logs []monitoredLog `yaml:"logs"`
+}
+
+type monitoredLog struct {
+	Name       string        `yaml:"name"`
+	URL        string        `yaml:"url"`
+	Policy     string        `yaml:"policy"`
+	Format     string        `yaml:"format"`
+	From       string        `yaml:"from"`
+	TokenFile  string        `yaml:"token_file"`
+	API        string        `yaml:"api"`
+	Tenant     string        `yaml:"tenant"`
+	StreamKey  string        `yaml:"stream_key"`
+	ExpectNext *uint64       `yaml:"expect_next"`
+	Quiet      time.Duration `yaml:"quiet"`
+	MaxAge     time.Duration `yaml:"max_age"`
+	Identities []string      `yaml:"identities"`
+	Subjects   []string      `yaml:"subjects"`
+	Expected   []string      `yaml:"expected"`
+}
+
+const (
+	maxMonitorConfig = 4 << 20
+	maxMonitoredLogs = 64
+	maxWatched       = 10_000
+)
+
+var monitorName = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`)
+
+// loadMonitor reads the configuration.
+func loadMonitor(path string) (*monitorConfig, *monitor.Monitor, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	if info.Size() > maxMonitorConfig {
+		return nil, nil, fmt.Errorf("%s: %d bytes are more than %d", path, info.Size(), maxMonitorConfig)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := &monitorConfig{State: "monitor-state", Interval: time.Minute}
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	dec.KnownFields(true)
+	if err := dec.Decode(c); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	m, err := c.build(filepath.Dir(path))
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, m, nil
+}
+
+func (c *monitorConfig) build(dir string) (*monitor.Monitor, error) {
+	switch {
+	case c.Interval < time.Second:
+		return nil, errors.New("interval: less than a second")
+	case len(c.Logs) == 0 || len(c.Logs) > maxMonitoredLogs:
+		return nil, fmt.Errorf("logs: there must be 1 to %d", maxMonitoredLogs)
+	case c.Webhook.URL == "" && c.Webhook.TokenFile != "":
+		return nil, errors.New("webhook.token_file: there is no webhook.url")
+	}
+	m := &monitor.Monitor{Dir: relTo(dir, c.State), Now: time.Now}
+	if c.Webhook.URL != "" {
+		token := ""
+		if c.Webhook.TokenFile != "" {
+			data, err := os.ReadFile(relTo(dir, c.Webhook.TokenFile))
+			if err != nil {
+				return nil, fmt.Errorf("webhook.token_file: %w", err)
+			}
+			if token, err = parseToken(string(data)); err != nil {
+				return nil, fmt.Errorf("webhook.token_file: %w", err)
+			}
+		}
+		w, err := monitor.NewWebhook(c.Webhook.URL, token)
+		if err != nil {
+			return nil, fmt.Errorf("webhook.url: %w", err)
+		}
+		m.Deliver = w.Deliver
+	}
+	seen := map[string]bool{}
+	for i := range c.Logs {
+		l, err := c.Logs[i].build(dir)
+		if err != nil {
+			return nil, fmt.Errorf("logs[%d].%w", i, err)
+		}
+		if seen[l.Name] {
+			return nil, fmt.Errorf("logs[%d].name: %q is there twice", i, l.Name)
+		}
+		seen[l.Name] = true
+		m.Logs = append(m.Logs, *l)
+	}
+	return m, nil
+}
+
+func relTo(dir, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(dir, path)
+}
+
+// build checks a log's lines. An error begins with the name of the field.
+func (c *monitoredLog) build(dir string) (*monitor.Log, error) {
+	l := &monitor.Log{Name: c.Name, ExpectNext: c.ExpectNext, Quiet: c.Quiet, MaxAge: c.MaxAge, Watch: monitor.Watch{Identities: c.Identities, Subjects: c.Subjects, Expected: c.Expected}}
+	if !monitorName.MatchString(c.Name) {
+		return nil, errors.New("name: must be 1 to 63 of a-z, 0-9, dot, dash and underscore; it is the name of the state's file, too")
+	}
+	text, err := os.ReadFile(relTo(dir, c.Policy))
+	if err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	if l.Policy, err = receipt.ParsePolicy(c.Policy, text); err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	switch c.Format {
+	case "", "muniment":
+	case "tlog-tiles":
+		l.AnyLeaf = true
+	case "rekor-v2":
+		l.AnyLeaf, l.Rekor = true, true
+	default:
+		return nil, fmt.Errorf("format: %q is none of muniment, rekor-v2, tlog-tiles", c.Format)
+	}
+	switch c.From {
+	case "", "start":
+	case "now":
+		l.FromNow = true
+	default:
+		return nil, fmt.Errorf("from: %q is neither start nor now", c.From)
+	}
+	if c.Quiet < 0 || c.MaxAge < 0 {
+		return nil, errors.New("quiet, max_age: negative")
+	}
+	if c.MaxAge > 0 && len(l.Policy.Witnesses()) == 0 {
+		return nil, errors.New("max_age: the policy lists no witness, whose cosignature would say how old a checkpoint is; use quiet")
+	}
+	if len(c.Identities)+len(c.Subjects)+len(c.Expected) > maxWatched {
+		return nil, fmt.Errorf("identities: with subjects and expected more than %d", maxWatched)
+	}
+	for name, list := range map[string][]string{"subjects": c.Subjects, "expected": c.Expected} {
+		for j, s := range list {
+			if alg, v, ok := strings.Cut(s, ":"); !ok || alg == "" || v == "" {
+				return nil, fmt.Errorf("%s[%d]: %q is not algorithm:value, such as sha256:2cf2…", name, j, s)
+			}
+		}
+	}
+	tokenFile := ""
+	if c.TokenFile != "" {
+		tokenFile = relTo(dir, c.TokenFile)
+	}
+	if l.Source, err = openSource(c.URL, tokenFile); err != nil {
+		return nil, fmt.Errorf("url: %w", err)
+	}
+	if err := c.tenant(dir, l); err != nil {
+		return nil, err
+	}
+	if len(c.Identities)+len(c.Subjects) > 0 && !l.Rekor && l.Entries == nil {
+		return nil, errors.New("identities: the leaves of this log show none; give token_file and api for a tenant's entries, or format: rekor-v2")
+	}
+	return l, nil
+}
+
+// tenant sets what needs a tenant's secrets.
+func (c *monitoredLog) tenant(dir string, l *monitor.Log) (err error) {
+	if (c.StreamKey != "" || c.API != "") && l.AnyLeaf {
+		return errors.New("stream_key, api: only for format: muniment")
+	}
+	if c.StreamKey != "" {
+		if l.FromNow {
+			return errors.New("from: a stream can only be proven complete from the start")
+		}
+		if l.StreamKey, err = readStreamKey(relTo(dir, c.StreamKey)); err != nil {
+			return fmt.Errorf("stream_key: %w", err)
+		}
+	}
+	if c.ExpectNext != nil && l.StreamKey == nil {
+		return errors.New("expect_next: needs stream_key")
+	}
+	if c.API == "" {
+		return nil
+	}
+	if c.TokenFile == "" {
+		return errors.New("token_file: the API needs the tenant's token")
+	}
+	data, err := os.ReadFile(relTo(dir, c.TokenFile))
+	if err != nil {
+		return fmt.Errorf("token_file: %w", err)
+	}
+	token, err := parseToken(string(data))
+	if err != nil {
+		return fmt.Errorf("token_file: %w", err)
+	}
+	client, err := muniment.New(muniment.Options{Server: c.API, Token: token, Tenant: c.Tenant, UserAgent: "muniment-monitor"})
+	if err != nil {
+		return fmt.Errorf("api: %w", err)
+	}
+	if client.Tenant == "" {
+		return errors.New("tenant: the token does not say for which it is")
+	}
+	l.Entries = monitor.TenantEntries(client)
+	return nil
+}
