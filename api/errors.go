@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/ingest/retention"
 	"muniment.dev/muniment/ledger"
 )
 
@@ -44,6 +45,10 @@ var codes = []struct {
 	{ledger.ErrNothingNew, connect.CodeFailedPrecondition, "nothing_new", 0},
 	{ledger.ErrReplica, connect.CodeFailedPrecondition, "replica", 0},
 	{ledger.ErrErased, connect.CodeFailedPrecondition, "erased", 0},
+	{retention.ErrHeld, connect.CodeFailedPrecondition, "held", 0},
+	{retention.ErrKept, connect.CodeFailedPrecondition, "kept", 0},
+	{retention.ErrHoldExists, connect.CodeFailedPrecondition, "hold_exists", 0},
+	{retention.ErrNoHold, connect.CodeNotFound, "no_hold", 0},
 	{ledger.ErrTooLarge, connect.CodeFailedPrecondition, "too_large", 0},
 	{ledger.ErrPageToken, connect.CodeInvalidArgument, "page_token", 0},
 	{context.Canceled, connect.CodeCanceled, "canceled", 0},

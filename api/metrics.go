@@ -81,6 +81,7 @@ func (m *Metrics) Watch(l *ledger.Ledger, freeBytes func() (uint64, error)) {
 	}
 	gauge("muniment_tree_size", "Entries in the published log.", func() float64 { return float64(l.Published().Size) })
 	gauge("muniment_pending_entries", "Entries waiting to be sequenced.", func() float64 { return float64(l.Pending()) })
+	gauge("muniment_unpurged_erasures", "Erased entries whose bytes may still lie in the store's files.", func() float64 { return float64(l.Unpurged()) })
 	gauge("muniment_ready", "1 if appends are taken.", func() float64 {
 		if l.Ready() != nil {
 			return 0

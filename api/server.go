@@ -20,6 +20,7 @@ import (
 
 	"muniment.dev/muniment/api/oidc"
 	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/ingest/retention"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/cosereceipt"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
@@ -56,6 +57,7 @@ type Server struct {
 	log      *slog.Logger
 	ledger   *ledger.Ledger
 	ingest   *ingest.Ingester
+	keeper   *retention.Keeper
 	grants   *grants
 	quotas   map[string]*quota // of each tenant
 	audit    *auditLog
@@ -84,6 +86,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, ledger: cfg.Ledger, ingest: &ingest.Ingester{Ledger: cfg.Ledger, Admission: cfg.Admission, MaxPayload: cfg.MaxPayload, MaxStream: cfg.MaxStream},
 		audit: newAuditLog(cfg.Audit), inFlight: semaphore.NewWeighted(max(cfg.MaxInFlight, cfg.maxRequest())), errors: connect.NewErrorWriter(), drain: make(chan struct{}),
 	}
+	s.keeper = &retention.Keeper{Ingester: s.ingest, Reliance: &retention.Exceptions{Ledger: cfg.Ledger, Now: cfg.Now}, Now: cfg.Now}
 	var err error
 	if s.grants, err = s.loadGrants(ctx); err != nil {
 		return nil, err

@@ -141,18 +141,10 @@ func (s *service) GetEntry(ctx context.Context, req *connect.Request[munimentv1.
 			res.Payload = p.Content
 		}
 		res.Entry.PayloadErased = p == nil
-	} else if res.Entry.PayloadErased, err = s.payloadErased(ctx, id.tenant.Stream, req.Msg.Index); err != nil {
+	} else if res.Entry.PayloadErased, err = s.ledger.PayloadErased(ctx, id.tenant.Stream, req.Msg.Index); err != nil {
 		return nil, s.public(err)
 	}
 	return connect.NewResponse(res), nil
-}
-
-func (s *service) payloadErased(ctx context.Context, stream *ledger.Stream, index uint64) (bool, error) {
-	p, err := s.ledger.OpenPayload(ctx, stream, index)
-	if err != nil || p == nil {
-		return p == nil, err
-	}
-	return false, p.Close()
 }
 
 // defaultPageSize is what ListEntries returns when the caller doesn't say.

@@ -55,33 +55,42 @@ func configMessage(who Submitter, name string, document []byte, reason string) *
 
 // record appends an entry under the policy of the digest, which may be "". It is not asked whether that admits it: what the server did is recorded.
 func record(ctx context.Context, l *ledger.Ledger, who Submitter, kind, key string, m proto.Message, policyDigest string) (ledger.Result, error) {
-	if !WrittenByLog(kind) {
-		return ledger.Result{}, fmt.Errorf("record %s: clients submit entries of this kind", kind)
-	}
-	loose, err := protojson.Marshal(m)
+	d, err := recordDraft(l, who, kind, key, m, policyDigest)
 	if err != nil {
-		return ledger.Result{}, fmt.Errorf("record %s: %w", kind, err)
-	}
-	var payload bytes.Buffer
-	if err := json.Compact(&payload, loose); err != nil { // protojson's white space differs from build to build
-		return ledger.Result{}, fmt.Errorf("record %s: %w", kind, err)
-	}
-	s := &Submission{Kind: kind, Payload: payload.Bytes(), IdempotencyKey: key}
-	c, err := kinds[kind].read("", s.Payload, time.Now())
-	if err != nil {
-		return ledger.Result{}, fmt.Errorf("record %s: %w", kind, err)
-	}
-	h := c.header(who, s)
-	h.AdmissionPolicy = policyDigest
-	d, err := seal(l, who, h, s.Payload)
-	if err != nil {
-		return ledger.Result{}, fmt.Errorf("record %s: %w", kind, err)
+		return ledger.Result{}, err
 	}
 	results, err := l.Append(ctx, []ledger.Draft{d})
 	if err != nil {
 		return ledger.Result{}, err
 	}
 	return results[0], results[0].Err
+}
+
+// recordDraft returns the entry that record appends.
+func recordDraft(l *ledger.Ledger, who Submitter, kind, key string, m proto.Message, policyDigest string) (ledger.Draft, error) {
+	if !WrittenByLog(kind) {
+		return ledger.Draft{}, fmt.Errorf("record %s: clients submit entries of this kind", kind)
+	}
+	loose, err := protojson.Marshal(m)
+	if err != nil {
+		return ledger.Draft{}, fmt.Errorf("record %s: %w", kind, err)
+	}
+	var payload bytes.Buffer
+	if err := json.Compact(&payload, loose); err != nil { // protojson's white space differs from build to build
+		return ledger.Draft{}, fmt.Errorf("record %s: %w", kind, err)
+	}
+	s := &Submission{Kind: kind, Payload: payload.Bytes(), IdempotencyKey: key}
+	c, err := kinds[kind].read("", s.Payload, time.Now())
+	if err != nil {
+		return ledger.Draft{}, fmt.Errorf("record %s: %w", kind, err)
+	}
+	h := c.header(who, s)
+	h.AdmissionPolicy = policyDigest
+	d, err := seal(l, who, h, s.Payload)
+	if err != nil {
+		return ledger.Draft{}, fmt.Errorf("record %s: %w", kind, err)
+	}
+	return d, nil
 }
 
 // A Config is a document that an entry of kind config has put in force.

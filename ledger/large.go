@@ -120,6 +120,15 @@ func (l *Ledger) OpenPayload(ctx context.Context, s *Stream, index uint64) (*Pay
 	return &PayloadReader{r.ReadCloser, r.Size}, nil
 }
 
+// PayloadErased says whether the payload of an entry of the stream was erased. Errors: as Entry.
+func (l *Ledger) PayloadErased(ctx context.Context, s *Stream, index uint64) (bool, error) {
+	p, err := l.OpenPayload(ctx, s, index)
+	if err != nil || p == nil {
+		return p == nil, err
+	}
+	return false, p.Close()
+}
+
 // wholePayload returns the payload opening with its content, or nil if it was erased, or ErrTooLarge.
 func (l *Ledger) wholePayload(ctx context.Context, index uint64) (*receipt.PayloadOpening, error) {
 	p, err := l.store.Payload(ctx, index)

@@ -157,6 +157,15 @@ func (f *Filter) match(e *Entry) (bool, error) {
 	return !slices.ContainsFunc(criteria, func(c criterion) bool { return !c.has(h, c.value) }), nil
 }
 
+// Matches says whether the entry passes the filter, times included.
+func (f *Filter) Matches(e *Entry) (bool, error) {
+	t := time.UnixMilli(int64(e.Skeleton.Time))
+	if !f.From.IsZero() && t.Before(f.From) || !f.To.IsZero() && !t.Before(f.To) {
+		return false, nil
+	}
+	return f.match(e)
+}
+
 // maxPageBytes ends a page early, so that large headers don't fill the memory.
 const maxPageBytes = 4 << 20
 

@@ -1,0 +1,132 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/ingest/retention"
+	"muniment.dev/muniment/ledger"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+// scopes are the names of what is erased.
+var scopes = map[munimentv1.ErasureScope]string{
+	munimentv1.ErasureScope_ERASURE_SCOPE_PAYLOAD:            ledger.ScopePayload,
+	munimentv1.ErasureScope_ERASURE_SCOPE_HEADER_AND_PAYLOAD: ledger.ScopeHeaderAndPayload,
+}
+
+func scopeOf(name string) munimentv1.ErasureScope {
+	for s, n := range scopes {
+		if n == name {
+			return s
+		}
+	}
+	return munimentv1.ErasureScope_ERASURE_SCOPE_UNSPECIFIED
+}
+
+// publicAdmin is public for calls whose fields are not a submission's.
+func (s *adminService) publicAdmin(err error) *connect.Error {
+	var fe *ingest.FieldError
+	if errors.As(err, &fe) {
+		return fieldError(connect.CodeInvalidArgument, fe.Field, "%s", fe.Message)
+	}
+	return s.public(err)
+}
+
+func (s *adminService) Erase(ctx context.Context, req *connect.Request[munimentv1.EraseRequest]) (*connect.Response[munimentv1.EraseResponse], error) {
+	id, err := authorize(ctx, req.Msg.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	header := req.Msg.Scope == munimentv1.ErasureScope_ERASURE_SCOPE_HEADER_AND_PAYLOAD
+	scope, r, err := s.keeper.Erase(ctx, id.submitter(), req.Msg.Index, header, req.Msg.Reason)
+	if err != nil {
+		return nil, s.publicAdmin(err)
+	}
+	s.log.Info("erased", "tenant", id.tenant.Name, "by", id.name, "entry", req.Msg.Index, "scope", scope, "recorded as", r.Index)
+	return connect.NewResponse(&munimentv1.EraseResponse{Scope: scopeOf(scope), Appended: appended(r)}), nil
+}
+
+func (s *adminService) SetRetention(ctx context.Context, req *connect.Request[munimentv1.SetRetentionRequest]) (*connect.Response[munimentv1.SetRetentionResponse], error) {
+	id, err := authorize(ctx, req.Msg.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	rules := make([]retention.Rule, len(req.Msg.Rules))
+	for i, r := range req.Msg.Rules {
+		rules[i] = retention.Rule{Kind: r.Kind, Days: r.Days, Scope: scopes[r.Scope]}
+	}
+	r, err := s.keeper.SetRules(ctx, id.submitter(), rules, req.Msg.Reason)
+	if err != nil {
+		return nil, s.publicAdmin(err)
+	}
+	s.log.Info("retention rules changed", "tenant", id.tenant.Name, "by", id.name, "rules", len(rules), "entry", r.Index)
+	return connect.NewResponse(&munimentv1.SetRetentionResponse{Appended: appended(r)}), nil
+}
+
+func (s *adminService) ApplyRetention(ctx context.Context, req *connect.Request[munimentv1.ApplyRetentionRequest], stream *connect.ServerStream[munimentv1.ApplyRetentionResponse]) error {
+	id, err := authorize(ctx, req.Msg.Tenant)
+	if err != nil {
+		return err
+	}
+	erased, kept := 0, 0
+	err = s.keeper.Apply(ctx, id.submitter(), req.Msg.DryRun, func(o *retention.Outcome) error {
+		if o.Kept == "" {
+			erased++
+		} else {
+			kept++
+		}
+		return stream.Send(&munimentv1.ApplyRetentionResponse{
+			Index: o.Entry.Index, Kind: o.Kind, Time: timestamppb.New(time.UnixMilli(int64(o.Entry.Skeleton.Time))), Scope: scopeOf(o.Scope), KeptBecause: o.Kept,
+		})
+	})
+	if !req.Msg.DryRun {
+		s.log.Info("retention applied", "tenant", id.tenant.Name, "by", id.name, "erased", erased, "kept", kept, "err", err)
+	}
+	if err != nil {
+		return s.publicAdmin(err)
+	}
+	return nil
+}
+
+func (s *adminService) SetLegalHold(ctx context.Context, req *connect.Request[munimentv1.SetLegalHoldRequest]) (*connect.Response[munimentv1.SetLegalHoldResponse], error) {
+	id, err := authorize(ctx, req.Msg.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := filterOf(req.Msg.Filter); err != nil {
+		return nil, err
+	}
+	var r ledger.Result
+	if req.Msg.Release {
+		r, err = s.keeper.Release(ctx, id.submitter(), req.Msg.Id, req.Msg.Reason)
+	} else {
+		r, err = s.keeper.Place(ctx, id.submitter(), req.Msg.Id, req.Msg.Filter, req.Msg.Reason)
+	}
+	if err != nil {
+		return nil, s.publicAdmin(err)
+	}
+	s.log.Info("legal hold changed", "tenant", id.tenant.Name, "by", id.name, "hold", req.Msg.Id, "released", req.Msg.Release, "entry", r.Index)
+	return connect.NewResponse(&munimentv1.SetLegalHoldResponse{Appended: appended(r)}), nil
+}
+
+func (s *adminService) ListLegalHolds(ctx context.Context, req *connect.Request[munimentv1.ListLegalHoldsRequest]) (*connect.Response[munimentv1.ListLegalHoldsResponse], error) {
+	id, err := authorize(ctx, req.Msg.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	holds, err := s.keeper.Holds(ctx, id.tenant.Stream)
+	if err != nil {
+		return nil, s.publicAdmin(err)
+	}
+	res := &munimentv1.ListLegalHoldsResponse{}
+	for _, h := range holds {
+		res.Holds = append(res.Holds, &munimentv1.LegalHold{Id: h.ID, Filter: h.Shown, Reason: h.Reason, Since: timestamppb.New(time.UnixMilli(int64(h.Since))), Index: h.Index})
+	}
+	return connect.NewResponse(res), nil
+}

@@ -1,0 +1,121 @@
+package retention
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"muniment.dev/muniment/ingest/glob"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+// Exceptions answers what exceptions in force rely on: they themselves, and the evidence about the artifacts that they cover. It implements
+// Reliance.
+type Exceptions struct {
+	Ledger *ledger.Ledger
+	Now    func() time.Time
+
+	mu      sync.Mutex
+	streams map[receipt.Hash]*exceptions
+}
+
+// exceptions are those of a stream that had not expired when they were read.
+type exceptions struct {
+	next uint64 // index from which to look further
+	all  []exception
+}
+
+type exception struct {
+	index    uint64
+	name     string
+	expires  time.Time
+	subjects []receipt.Subject
+	globs    []string
+}
+
+// ReliedUpon implements Reliance.
+func (x *Exceptions) ReliedUpon(ctx context.Context, s *ledger.Stream, e *ledger.Entry) (string, error) {
+	if e.Header == nil {
+		return "", nil
+	}
+	h, err := receipt.ParseHeader(e.Header.Content)
+	if err != nil {
+		return "", fmt.Errorf("entry %d: %w", e.Index, err)
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	all, err := x.read(ctx, s)
+	if err != nil {
+		return "", err
+	}
+	for i := range all {
+		if all[i].index == e.Index {
+			return fmt.Sprintf("the exception %s is in force until %s", all[i].name, all[i].expires.Format(time.RFC3339)), nil
+		}
+		if all[i].covers(h) {
+			return fmt.Sprintf("the exception %s (entry %d), in force until %s, is about the same artifact", all[i].name, all[i].index, all[i].expires.Format(time.RFC3339)), nil
+		}
+	}
+	return "", nil
+}
+
+// read returns the exceptions in force, after it has read those that are new.
+func (x *Exceptions) read(ctx context.Context, s *ledger.Stream) ([]exception, error) {
+	st := x.streams[s.ID]
+	if st == nil {
+		st = &exceptions{}
+		if x.streams == nil {
+			x.streams = map[receipt.Hash]*exceptions{}
+		}
+		x.streams[s.ID] = st
+	}
+	for p := x.Ledger.Published(); st.next < p.Size; {
+		e, next, err := x.Ledger.Next(ctx, p, s, ledger.Filter{Kind: "exception"}, st.next)
+		if err != nil {
+			return nil, fmt.Errorf("exceptions: %w", err)
+		}
+		st.next = next
+		if e == nil {
+			break
+		}
+		h, err := receipt.ParseHeader(e.Header.Content)
+		if err != nil {
+			return nil, fmt.Errorf("entry %d: %w", e.Index, err)
+		}
+		expires, err := time.Parse(time.RFC3339Nano, h.Attributes["expires"])
+		if err != nil {
+			return nil, fmt.Errorf("exception of entry %d: expires: %w", e.Index, err)
+		}
+		ex := exception{index: e.Index, name: h.Attributes["exception"], expires: expires, subjects: h.Subjects}
+		for name, v := range h.Attributes {
+			if strings.HasPrefix(name, "glob.") {
+				ex.globs = append(ex.globs, v)
+			}
+		}
+		st.all = append(st.all, ex)
+	}
+	now := x.Now()
+	st.all = slices.DeleteFunc(st.all, func(ex exception) bool { return !ex.expires.After(now) })
+	return st.all, nil
+}
+
+// covers says whether an entry is about an artifact of the exception.
+func (ex *exception) covers(h *receipt.Header) bool {
+	return slices.ContainsFunc(h.Subjects, func(s receipt.Subject) bool {
+		if s.Name != "" && slices.ContainsFunc(ex.globs, func(g string) bool { return glob.Match(g, s.Name) }) {
+			return true
+		}
+		return slices.ContainsFunc(ex.subjects, func(is receipt.Subject) bool {
+			for alg, v := range is.Digest {
+				if s.Digest[alg] == v {
+					return true
+				}
+			}
+			return false
+		})
+	})
+}

@@ -1,0 +1,141 @@
+package retention
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/receipt"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+// A Hold keeps the entries that pass its filter from being erased.
+type Hold struct {
+	ID     string
+	Filter ledger.Filter
+	Shown  *munimentv1.Filter // the same, as it was given; nil: everything
+	Reason string
+	Since  uint64 // Unix milliseconds
+	Index  uint64 // of the entry that placed it
+}
+
+// holdPrefix begins the names of the config entries that hold holds.
+const holdPrefix = "legal-hold/"
+
+// Place places a hold. The shown filter is what is recorded; filter is the same, for the ledger. Errors: ErrHoldExists.
+func (k *Keeper) Place(ctx context.Context, who ingest.Submitter, id string, shown *munimentv1.Filter, reason string) (ledger.Result, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if h, err := k.hold(ctx, who.Stream, id); err != nil || h != nil {
+		if err == nil {
+			err = fmt.Errorf("id: %w (entry %d); release it first, or choose another name", ErrHoldExists, h.Index)
+		}
+		return ledger.Result{}, err
+	}
+	if shown == nil {
+		shown = &munimentv1.Filter{}
+	}
+	loose, err := protojson.Marshal(shown)
+	if err != nil {
+		return ledger.Result{}, err
+	}
+	var document bytes.Buffer
+	if err := json.Compact(&document, loose); err != nil { // protojson's white space differs from build to build
+		return ledger.Result{}, err
+	}
+	return k.Ingester.RecordConfig(ctx, who, holdPrefix+id, document.Bytes(), reason)
+}
+
+// Release ends a hold. Errors: ErrNoHold.
+func (k *Keeper) Release(ctx context.Context, who ingest.Submitter, id, reason string) (ledger.Result, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	h, err := k.hold(ctx, who.Stream, id)
+	if err != nil {
+		return ledger.Result{}, err
+	}
+	if h == nil {
+		return ledger.Result{}, fmt.Errorf("id: %w as %q", ErrNoHold, id)
+	}
+	return k.Ingester.RecordConfig(ctx, who, holdPrefix+id, nil, reason)
+}
+
+// hold returns the hold of the name if it is in force, or nil.
+func (k *Keeper) hold(ctx context.Context, s *ledger.Stream, id string) (*Hold, error) {
+	c, err := ingest.NewestConfig(ctx, k.Ingester.Ledger, s, holdPrefix+id)
+	if err != nil || c == nil || len(c.Document) == 0 {
+		return nil, err
+	}
+	return readHold(c)
+}
+
+// Holds returns the holds in force, the oldest first.
+func (k *Keeper) Holds(ctx context.Context, s *ledger.Stream) ([]Hold, error) {
+	var holds []Hold
+	seen := map[string]bool{}
+	for q := (ledger.Query{Filter: ledger.Filter{Kind: "config"}, Limit: 500}); ; {
+		page, err := k.Ingester.Ledger.List(ctx, s, q)
+		if err != nil {
+			return nil, fmt.Errorf("legal holds: %w", err)
+		}
+		for i := range page.Entries {
+			e := &page.Entries[i]
+			h, err := receipt.ParseHeader(e.Header.Content) // it has one, or it would not be of the kind
+			if err != nil {
+				return nil, fmt.Errorf("entry %d: %w", e.Index, err)
+			}
+			name := h.Attributes["name"]
+			if !strings.HasPrefix(name, holdPrefix) || seen[name] {
+				continue
+			}
+			seen[name] = true // the newest counts
+			c, err := ingest.ReadConfig(ctx, k.Ingester.Ledger, s, e)
+			if err != nil {
+				return nil, err
+			}
+			if len(c.Document) == 0 {
+				continue
+			}
+			hold, err := readHold(c)
+			if err != nil {
+				return nil, err
+			}
+			holds = append(holds, *hold)
+		}
+		if q.Token = page.Next; q.Token == "" {
+			break
+		}
+	}
+	slices.SortFunc(holds, func(a, b Hold) int { return cmp.Compare(a.Index, b.Index) })
+	return holds, nil
+}
+
+func readHold(c *ingest.Config) (*Hold, error) {
+	h := &Hold{ID: strings.TrimPrefix(c.Name, holdPrefix), Shown: &munimentv1.Filter{}, Reason: c.Reason, Since: c.Time, Index: c.Index}
+	if err := protojson.Unmarshal(c.Document, h.Shown); err != nil {
+		return nil, fmt.Errorf("legal hold of entry %d: %w", c.Index, err)
+	}
+	f := h.Shown
+	h.Filter = ledger.Filter{Kind: f.Kind, Subject: f.Subject, PredicateType: f.PredicateType, Signer: f.Signer, Submitter: f.Submitter,
+		Control: f.Control, Attribute: f.Attribute, Material: f.Material, From: timeOf(f.From), To: timeOf(f.To)}
+	return h, nil
+}
+
+func timeOf(t interface {
+	IsValid() bool
+	AsTime() time.Time
+}) time.Time {
+	if !t.IsValid() { // or nil
+		return time.Time{}
+	}
+	return t.AsTime()
+}
