@@ -115,9 +115,16 @@ func (s *Server) guardAs(allowed roles, next http.Handler) http.Handler {
 			s.refuse(w, r, connect.NewError(connect.CodePermissionDenied, fmt.Errorf("this call is not for the role %s; it takes %s", RoleName(id.role), allowed)))
 			return
 		}
-		if over := s.quotas[id.tenant.Name].request(s.now()); over != nil {
-			s.refuse(w, r, s.overLimit(over))
+		q := s.quotas[id.tenant.Name]
+		if over := q.request(s.now()); over != nil {
+			s.refuse(w, r, s.overLimit(r.Context(), over, 0))
 			return
+		}
+		if !isStream(r) && !isUpload(r) {
+			if q.atWork.Acquire(r.Context(), 1) != nil {
+				return // the client has gone
+			}
+			defer q.atWork.Release(1)
 		}
 		next.ServeHTTP(w, r)
 	}))

@@ -26,7 +26,7 @@ func (s *Server) append(ctx context.Context, id *identity, subs []ingest.Submiss
 	}
 	q := s.quotas[id.tenant.Name]
 	if over := q.append(s.now(), int64(len(allowed)), bytes); over != nil {
-		return nil, s.overLimit(over)
+		return nil, s.overLimit(ctx, over, bytes)
 	}
 	appended, err := s.ingest.Append(ctx, id.submitter(), allowed)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
 	"muniment.dev/muniment/ledger"
@@ -23,9 +24,16 @@ type Limits struct {
 	EntryBurst   int
 	Bytes        float64
 	ByteBurst    int
+	Concurrent   int   // calls that are worked on at once; more wait. 0: 64
 	DailyEntries int64 // new ones, in a day of UTC
 	DailyBytes   int64 // of their payloads
 }
+
+// defaultConcurrent keeps what one tenant has under way from holding up the others by more than a few milliseconds, and is enough to fill a commit.
+const defaultConcurrent = 64
+
+// maxRefusalDelay is how long a refusal is held back, within the time that it asks the client to wait. Clients that ask again at once then cost little.
+const maxRefusalDelay = time.Second / 2
 
 // burst returns a burst, ten seconds of the rate where none is given.
 func burst(given int, perSecond float64) int {
@@ -39,6 +47,7 @@ func burst(given int, perSecond float64) int {
 type quota struct {
 	limits                   Limits
 	requests, entries, bytes *rate.Limiter
+	atWork                   *semaphore.Weighted // calls that are worked on, streams excepted
 
 	mu                   sync.Mutex // guards the rest
 	day                  time.Time
@@ -52,7 +61,11 @@ func newQuota(l Limits) *quota {
 		}
 		return rate.NewLimiter(rate.Limit(perSecond), burst(b, perSecond))
 	}
-	return &quota{limits: l, requests: limiter(l.Requests, l.RequestBurst), entries: limiter(l.Entries, l.EntryBurst), bytes: limiter(l.Bytes, l.ByteBurst)}
+	atWork := int64(l.Concurrent)
+	if atWork == 0 {
+		atWork = defaultConcurrent
+	}
+	return &quota{limits: l, atWork: semaphore.NewWeighted(atWork), requests: limiter(l.Requests, l.RequestBurst), entries: limiter(l.Entries, l.EntryBurst), bytes: limiter(l.Bytes, l.ByteBurst)}
 }
 
 // An overLimit is a refusal because of a limit.
@@ -64,10 +77,6 @@ type overLimit struct {
 
 func (e *overLimit) Error() string {
 	return "the tenant's limit of " + e.what + " is reached; retry later"
-}
-
-func (e *overLimit) public() *connect.Error {
-	return retryAs(connect.CodeResourceExhausted, e, e.after)
 }
 
 // take takes n from a limiter, or returns how long to wait. What is larger than the burst goes into debt.
@@ -118,6 +127,23 @@ func (q *quota) append(now time.Time, entries, bytes int64) *overLimit {
 	return nil
 }
 
+// pace takes bytes that come in a stream, and waits where they come faster than the tenant may send.
+func (q *quota) pace(ctx context.Context, now func() time.Time, bytes int64) *overLimit {
+	for {
+		over := q.append(now(), 0, bytes)
+		if over == nil || over.limit != "bytes" {
+			return over
+		}
+		t := time.NewTimer(over.after)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return over
+		}
+	}
+}
+
 func (q *quota) giveBack(now time.Time, entries, bytes int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -165,8 +191,18 @@ func (s *Server) loadQuotas(ctx context.Context) error {
 	return nil
 }
 
-// overLimit counts a refusal and words it.
-func (s *Server) overLimit(e *overLimit) *connect.Error {
+// overLimit counts a refusal, holds it back and words it. What a large request has in memory is not held.
+func (s *Server) overLimit(ctx context.Context, e *overLimit, size int64) *connect.Error {
 	s.cfg.Metrics.limited.WithLabelValues(e.limit).Inc()
-	return e.public()
+	if delay := min(e.after, s.cfg.RefusalDelay); delay > 0 && size < largeRequest {
+		t := time.NewTimer(delay)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			e.after -= delay
+		case <-ctx.Done():
+		case <-s.drain:
+		}
+	}
+	return retryAs(connect.CodeResourceExhausted, e, max(e.after, time.Millisecond))
 }

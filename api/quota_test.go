@@ -39,6 +39,9 @@ func limited(t *testing.T, l api.Limits, edits ...func(*ledger.Config, *api.Conf
 	c := &steppedClock{at: time.Now()}
 	edits = append(edits, func(_ *ledger.Config, ac *api.Config) {
 		ac.Now = c.now
+		if ac.RefusalDelay == 0 {
+			ac.RefusalDelay = -1
+		}
 		ac.Tenants[0].Limits = l
 	})
 	return newServer(t, edits...), c
@@ -163,4 +166,65 @@ func TestDailyQuota(t *testing.T) {
 	if err := send(again, "four"); err != nil {
 		t.Error(err)
 	}
+}
+
+// More calls of one tenant than may be worked on at once wait, and another tenant's do not wait with them.
+func TestConcurrentCalls(t *testing.T) {
+	ts, _ := limited(t, api.Limits{Concurrent: 2})
+	release := ts.block()
+	var wg sync.WaitGroup
+	send := func(i int) {
+		wg.Go(func() {
+			if _, err := ts.client(acmeToken).Append(context.Background(), request("acme", fmt.Sprint("document ", i))); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	send(0)
+	await(t, "a commit that is held", ts.gateTaken)
+	for i := range 4 {
+		send(1 + i)
+	}
+	await(t, "the other call, behind it", func() bool { return ts.ledger.Pending() == 1 })
+	if _, err := ts.whoami(globexToken); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() {
+		_, err := ts.client(acmeToken).GetCheckpoint(ctx, connect.NewRequest(&munimentv1.GetCheckpointRequest{}))
+		done <- err
+	}()
+	cancel()
+	if err := <-done; connect.CodeOf(err) != connect.CodeCanceled {
+		t.Errorf("a call that its caller gave up: %v", err)
+	}
+	release()
+	wg.Wait()
+	if n := ts.ledger.Published().Size; n != 5 {
+		t.Errorf("%d entries", n)
+	}
+}
+
+// A refusal because of a limit is held back for a part of the time that it asks to wait, so that clients that don't wait cost little.
+func TestRefusalsAreHeldBack(t *testing.T) {
+	ts, _ := limited(t, api.Limits{Requests: 0.1, RequestBurst: 1}, func(_ *ledger.Config, c *api.Config) { c.RefusalDelay = time.Hour })
+	if _, err := ts.whoami(acmeToken); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() {
+		_, err := ts.whoami(acmeToken)
+		done <- err
+	}()
+	await(t, "the refusal", func() bool {
+		return strings.Contains(ts.get("/metrics").body, `muniment_limited_calls_total{limit="requests"} 1`)
+	})
+	select {
+	case err := <-done:
+		t.Errorf("it was not held back: %v", err)
+	default:
+	}
+	ts.api.Drain() // nobody waits for a server that stops
+	over(t, <-done, "0.1 requests a second")
 }

@@ -57,14 +57,14 @@ func (s *Server) appendStream(ctx context.Context, id *identity, st *ingest.Stre
 		bytes = int64(min(*st.Size, uint64(s.cfg.MaxStream))) // ingest refuses more
 	}
 	if over := q.append(s.now(), 1, bytes); over != nil {
-		return ledger.Result{}, s.overLimit(over)
+		return ledger.Result{}, s.overLimit(ctx, over, 0)
 	}
 	if st.Size == nil {
 		from := st.Payload
 		st.Payload = readerFunc(func(p []byte) (int, error) {
 			n, err := from.Read(p)
-			if over := q.append(s.now(), 0, int64(n)); over != nil {
-				return 0, s.overLimit(over)
+			if over := q.pace(ctx, s.now, int64(n)); over != nil {
+				return 0, s.overLimit(ctx, over, 0)
 			}
 			bytes += int64(n)
 			return n, err

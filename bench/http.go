@@ -42,13 +42,16 @@ func (b *bench) build() string {
 	return bin
 }
 
-func (b *bench) start(name string) *server {
+func (b *bench) start(name string) *server { return b.serve(b.initialise(name)) }
+
+// initialise makes a data folder.
+func (b *bench) initialise(name string) string {
 	bin, data := b.build(), filepath.Join(b.dir, name)
 	out, err := exec.Command(bin, "init", data, "--origin", "bench.example", "--tenant", "bench").CombinedOutput()
 	if err != nil {
 		check(fmt.Errorf("init: %w\n%s", err, out))
 	}
-	return b.serve(data)
+	return data
 }
 
 // serve starts the server on a data folder.

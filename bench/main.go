@@ -37,6 +37,10 @@ type bench struct {
 
 func main() {
 	flag.Parse()
+	if *flood != "" {
+		floodServer()
+		return
+	}
 	debug.SetGCPercent(300) // as the server does
 	debug.SetMemoryLimit(320 << 20)
 	dir, err := os.MkdirTemp("", "muniment-bench-")
@@ -56,6 +60,7 @@ func main() {
 		{"verify", b.verify},
 		{"http one writer", b.oneWriter},
 		{"http connections", b.connections},
+		{"http fairness", b.fairness},
 		{"witnessed", b.witnessed},
 		{"peer tessera", b.tessera},
 		{"large log", b.largeLog},

@@ -36,6 +36,7 @@ type tenantLimits struct {
 	EntryBurst   int     `yaml:"entry_burst"`
 	Bytes        float64 `yaml:"bytes_per_second"`
 	ByteBurst    int     `yaml:"byte_burst"`
+	Concurrent   int     `yaml:"concurrent_calls"`
 	DailyEntries int64   `yaml:"entries_per_day"`
 	DailyBytes   int64   `yaml:"bytes_per_day"`
 }
@@ -154,6 +155,9 @@ func (l *tenantLimits) check() error {
 		case x.burst > 0 && x.rate == 0:
 			return fmt.Errorf("%s: it needs %s, too", x.burstName, x.rateName)
 		}
+	}
+	if l.Concurrent < 0 {
+		return errors.New("concurrent_calls: negative")
 	}
 	if l.DailyEntries < 0 || l.DailyBytes < 0 {
 		return errors.New("entries_per_day, bytes_per_day: negative")
