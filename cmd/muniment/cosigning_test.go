@@ -13,10 +13,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"muniment.dev/muniment/bench/witnessrig"
+	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/ledger/receipt"
 )
 
 // A company has a log and a witness for the logs of others.
@@ -435,4 +438,82 @@ func TestServeWithRealWitnesses(t *testing.T) {
 	c.stopLog()
 	c.restore(old)
 	c.refused(exitRollback, "it has cosigned a larger tree than this log has: 7 entries instead of 6")
+}
+
+// A log that is killed at any time is never behind what its witness and its anchor have seen of it. The witness is killed, too.
+func TestKillWitnessed(t *testing.T) {
+	c, w := newCompany(t, "east"), newCompany(t, "west")
+	w.must("witness", "add-log", c.logKey(0), "--data", w.witness)
+	w.startWitness("127.0.0.1:0")
+	address := strings.TrimPrefix(w.cosign.url, "http://")
+	c.must("policy", "add-witness", "west", w.witnessKeys()[0], w.cosign.url, "--data", c.data)
+	file := filepath.Join(c.data, configFile)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, append(fmt.Appendf(nil, "anchors: [%q]\n", filepath.Join(t.TempDir(), "anchor")), text...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	token, err := os.ReadFile(filepath.Join(c.data, "tokens", "acme.token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	witnessed := uint64(0) // the largest size at which a receipt was witnessed
+	for round := range 6 {
+		c.startLog()
+		policies, err := loadPolicies([]string{filepath.Join(c.data, "policy")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, err := muniment.New(muniment.Options{Server: c.log.url, Token: strings.TrimSpace(string(token)), Policy: policies[0]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		acked := 0
+		ctx, cancel := context.WithCancel(t.Context())
+		for i := range 8 {
+			wg.Go(func() {
+				for n := 0; ctx.Err() == nil; n++ {
+					r, err := client.Append(ctx, muniment.Submission{Kind: "attestation", MediaType: "text/plain", Payload: fmt.Appendf(nil, "%d %d %d", round, i, n)})
+					if err != nil {
+						return // killed
+					}
+					s, err := receipt.Verify(r.Receipt, policies, receipt.Options{HeaderOnly: true})
+					mu.Lock()
+					if err != nil {
+						t.Error(err)
+					} else {
+						witnessed = max(witnessed, s.Size)
+					}
+					acked++
+					if acked == 40*(round+1) {
+						if round%2 == 1 {
+							_ = w.cosign.cmd.Process.Kill()
+						}
+						_ = c.log.cmd.Process.Kill()
+						cancel()
+					}
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+		cancel()
+		_ = c.log.cmd.Wait()
+		if round%2 == 1 {
+			_ = w.cosign.cmd.Wait()
+			w.startWitness(address)
+		}
+	}
+	c.startLog()
+	code, body := c.get("/tlog/checkpoint")
+	cp, err := receipt.ParseCheckpointUnverified([]byte(body))
+	if code != 200 || err != nil || cp.Size < witnessed {
+		t.Fatalf("the served checkpoint: %d, %v; size %d, and receipts were witnessed at size %d", code, err, cp.Size, witnessed)
+	}
+	c.stopLog()
+	t.Logf("%d entries, the last witnessed receipt at size %d", cp.Size, witnessed)
 }

@@ -49,6 +49,7 @@ func TestScripts(t *testing.T) {
 			"peer": peerScript, "registry": registryScript, "envelope": envelopeScript, "pgpkey": pgpKeyScript, "digestof": digestOfScript, "pipe": pipeScript, "remotedigest": remoteDigestScript,
 			"bigfile": bigFileScript, "peakmemory": peakMemoryScript, "files": filesScript, "abortedupload": abortedUploadScript, "killserver": killServerScript,
 			"serve": serveScript, "stopserver": stopScript, "hup": hupScript, "edit": editScript, "torchwood-verify": torchwoodScript, "code": codeScript, "leafhash": leafHashScript, "sha256": sha256Script, "flip": flipScript,
+			"witnesskey": witnessKeyScript, "logkey": logKeyScript,
 		},
 	})
 }
@@ -256,4 +257,19 @@ func leafHashScript(ts *testscript.TestScript, neg bool, args []string) {
 // sha256 FILE: sets SHA256 to its digest, as sha256:<hex>.
 func sha256Script(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("SHA256", fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(ts.ReadFile(args[0])))))
+}
+
+// witnesskey NAME DIR: puts the keys of a witness into the environment as NAME and NAME_PQ.
+func witnessKeyScript(ts *testscript.TestScript, neg bool, args []string) {
+	d, err := loadWitnessDir(ts.MkAbs(args[1]))
+	ts.Check(err)
+	ts.Setenv(args[0], d.vkeys[0])
+	if len(d.vkeys) > 1 {
+		ts.Setenv(args[0]+"_PQ", d.vkeys[1])
+	}
+}
+
+// logkey NAME POLICY: puts the log's key of a policy into the environment.
+func logKeyScript(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Setenv(args[0], logLine(ts.ReadFile(args[1])))
 }

@@ -167,6 +167,14 @@ func (c *witnessConfig) logs() ([]cosigner.Log, error) {
 	return out, nil
 }
 
+// rel makes a path in the configuration absolute; it is relative to the folder.
+func (d *witnessDir) rel(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(d.path, path)
+}
+
 type witnessServeCmd struct {
 	Data      string `help:"The witness's folder, made by 'muniment witness init'." required:"" type:"path" env:"MUNIMENT_WITNESS_DATA"`
 	Listen    string `help:"Address to listen on; port 0 takes a free one. Default: from witness.yaml." placeholder:"HOST:PORT"`
@@ -227,7 +235,7 @@ func (c *witnessServeCmd) serve(a *app, d *witnessDir, log *slog.Logger, w *cosi
 	limited := netutil.LimitListener(ln, d.config.Connections)
 	go func() {
 		if scheme == "https" {
-			failed <- srv.ServeTLS(limited, filepath.Join(d.path, d.config.TLS.Cert), filepath.Join(d.path, d.config.TLS.Key))
+			failed <- srv.ServeTLS(limited, d.rel(d.config.TLS.Cert), d.rel(d.config.TLS.Key))
 			return
 		}
 		failed <- srv.Serve(limited)

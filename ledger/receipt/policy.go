@@ -2,8 +2,10 @@ package receipt
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -263,12 +265,16 @@ func parsePolicyKey(vkey string) (policyKey, error) {
 	case algEd25519:
 		k.Verifier, err = note.NewVerifier(vkey)
 	case algCosignatureV1:
-		k.Verifier, err = torchwood.NewCosignatureVerifier(vkey)
+		var v note.Verifier
+		v, err = torchwood.NewCosignatureVerifier(vkey)
+		k.Verifier = cosigner{v}
 	case algMLDSA44:
 		if len(name) > 255 { // the signed message has one byte for its length
 			return policyKey{}, errors.New("the name is longer than 255 bytes")
 		}
-		k.Verifier, err = fnote.NewMLDSAVerifier(vkey)
+		var v note.Verifier
+		v, err = fnote.NewMLDSAVerifier(vkey)
+		k.Verifier = cosigner{v}
 	default:
 		err = errors.New("not an Ed25519, Ed25519 cosignature or ML-DSA-44 key")
 	}
@@ -279,4 +285,12 @@ func parsePolicyKey(vkey string) (policyKey, error) {
 		return policyKey{}, fmt.Errorf("the hash is %q and should be %s", hash, want)
 	}
 	return k, nil
+}
+
+// A cosigner verifies cosignatures as its library does, and their time, which may not exceed 2^63-1 (C2SP tlog-cosignature).
+type cosigner struct{ note.Verifier }
+
+// Verify implements note.Verifier.
+func (c cosigner) Verify(msg, sig []byte) bool {
+	return len(sig) > 8 && binary.BigEndian.Uint64(sig) <= math.MaxInt64 && c.Verifier.Verify(msg, sig)
 }

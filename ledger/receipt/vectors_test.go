@@ -527,6 +527,7 @@ func TestReceiptVectors(t *testing.T) {
 	add("post-quantum, policy with another key", pq, receiptCase{Policies: []string{"pq-other"}, Reason: "7"})
 	add("post-quantum, cosignature of another size", w.cosigned(full, pqLog.cosignature(t, later, at)), receiptCase{Policies: []string{"pq"}, Reason: "7"})
 	add("post-quantum, time of the cosignature changed", w.cosigned(full, editSignature(t, logLine, func(b []byte) []byte { b[11]++; return b })), receiptCase{Policies: []string{"pq"}, Reason: "7"})
+	add("post-quantum, time of the cosignature above 2^63-1", w.cosigned(full, pqLog.cosignature(t, checkpoint, 1<<63)), receiptCase{Policies: []string{"pq"}, Reason: "7"})
 	add("post-quantum, cosignature cut short", w.cosigned(full, editSignature(t, logLine, func(b []byte) []byte { return b[:len(b)-1] })), receiptCase{Policies: []string{"pq"}, Reason: "7"})
 
 	edit := func(name, reason, old, new string) {
