@@ -1,0 +1,286 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"muniment.dev/muniment/ingest/policy"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/verifiers/sigstore"
+)
+
+// publicGood is a trusted root file.
+func publicGood(change ...func(*RootFile)) *RootFile {
+	f := &RootFile{Name: "public-good", Trusted: sigstore.PublicGood(), Document: sigstore.PublicGoodJSON()}
+	for _, c := range change {
+		c(f)
+	}
+	return f
+}
+
+func withAdmission(t *testing.T, cfg AdmissionConfig) (*Ingester, Submitter) {
+	t.Helper()
+	in, who, _ := newIngester(t)
+	cfg.Ledger = in.Ledger
+	var err error
+	if in.Admission, err = NewAdmission(cfg); err != nil {
+		t.Fatal(err)
+	}
+	return in, who
+}
+
+func appendOne(t *testing.T, in *Ingester, who Submitter, s Submission) ledger.Result {
+	t.Helper()
+	results, err := in.Append(context.Background(), who, []Submission{s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return results[0]
+}
+
+// headers returns the headers of the stream, oldest first.
+func headers(t *testing.T, in *Ingester, who Submitter) []*receipt.Header {
+	t.Helper()
+	var all []*receipt.Header
+	for q := (ledger.Query{OldestFirst: true, Limit: 1000}); ; {
+		page, err := in.Ledger.List(context.Background(), who.Stream, q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range page.Entries {
+			h, err := receipt.ParseHeader(e.Header.Content)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, h)
+		}
+		if q.Token = page.Next; q.Token == "" {
+			return all
+		}
+	}
+}
+
+// checkRules makes sure that each entry names the newest policy before it, and a trusted root that is recorded before it.
+func checkRules(t *testing.T, in *Ingester, who Submitter) {
+	t.Helper()
+	inForce, roots := "", map[string]bool{}
+	for i, h := range headers(t, in, who) {
+		switch name := h.Attributes["name"]; {
+		case h.Kind == "config" && (name == PolicyConfig || name == DefaultPolicyConfig):
+			inForce = h.Attributes["digest"]
+		case h.Kind == "config" && strings.HasPrefix(name, RootConfigPrefix):
+			roots[h.Attributes["digest"]] = true
+		}
+		if h.AdmissionPolicy != inForce {
+			t.Fatalf("entry %d of the stream (%s) names the policy %q, but %q is in force", i, h.Kind, h.AdmissionPolicy, inForce)
+		}
+		if r := h.Verification.TrustedRoot; r != "" && !roots[r] {
+			t.Fatalf("entry %d of the stream names the trusted root %s, which is not recorded before it", i, r)
+		}
+	}
+}
+
+const enforceNothing = "version: 1\nmode: enforce\nrules:\n  - {name: findings, kinds: [finding], unsigned: true}\n"
+
+// What is in force is recorded before what it decides about, once.
+func TestRulesAreEntries(t *testing.T) {
+	in, who := withAdmission(t, AdmissionConfig{Roots: []*RootFile{publicGood()}})
+	r := appendOne(t, in, who, Submission{Kind: "attestation", Payload: realEvidence(t, provenance)})
+	if r.Err != nil || r.Index != 2 {
+		t.Fatalf("%+v", r)
+	}
+	h := headers(t, in, who)[2]
+	if h.Verification != (receipt.Verification{Result: receipt.Verified, Format: "sigstore", TrustedRoot: sigstore.PublicGood().Digest(), Reason: "in the log https://rekor.sigstore.dev, logged 2023-04-18T17:45:12Z"}) ||
+		*h.Admission != (receipt.Admission{Result: receipt.Admitted, Rule: "everything"}) || h.AdmissionPolicy != policy.Digest([]byte(policy.Default)) {
+		t.Errorf("%+v %+v %s", h.Verification, h.Admission, h.AdmissionPolicy)
+	}
+	if again := appendOne(t, in, who, Submission{Kind: "attestation", Payload: realEvidence(t, provenance)}); !again.Duplicate || again.Index != 2 {
+		t.Errorf("the same again: %+v", again)
+	}
+
+	// Another server on the same log finds them.
+	var err error
+	if in.Admission, err = NewAdmission(AdmissionConfig{Ledger: in.Ledger, Roots: []*RootFile{publicGood()}}); err != nil {
+		t.Fatal(err)
+	}
+	if r := appendOne(t, in, who, Submission{Kind: "attestation", MediaType: "text/plain", Payload: []byte("x")}); r.Index != 3 {
+		t.Errorf("a restart recorded something: the next entry is %d", r.Index)
+	}
+
+	// A policy of the tenant's own goes before the default one, also on the next start.
+	if _, err := in.Admission.SetPolicy(context.Background(), who, []byte(enforceNothing), "why"); err != nil {
+		t.Fatal(err)
+	}
+	other, _ := ParsePolicy([]byte(strings.Replace(policy.Default, "everything\n", "all\n", 1)))
+	if in.Admission, err = NewAdmission(AdmissionConfig{Ledger: in.Ledger, Roots: []*RootFile{publicGood()}, Default: other}); err != nil {
+		t.Fatal(err)
+	}
+	p, index, err := in.Admission.Policy(context.Background(), who)
+	if err != nil || string(p.Text()) != enforceNothing || index != 4 {
+		t.Errorf("in force: entry %d, %v\n%s", index, err, p.Text())
+	}
+	r = appendOne(t, in, who, Submission{Kind: "attestation", Payload: realEvidence(t, provenance)})
+	var refusal *Refusal
+	if !errors.As(r.Err, &refusal) || refusal.Policy != p.Digest() {
+		t.Errorf("%+v", r)
+	}
+	checkRules(t, in, who)
+
+	// What is wrong changes nothing.
+	for text, says := range map[string]string{"version: 1": "mode: missing", "version: 1\nmode: enforce\nsigners: {a: {identity: x, issuer: y, trusted_root: ours}}\nrules: [{name: r, signers: [a]}]": `no trusted root "ours"`} {
+		var wrong *policy.Error
+		if _, err := in.Admission.SetPolicy(context.Background(), who, []byte(text), "why"); !errors.As(err, &wrong) || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if now, _, _ := in.Admission.Policy(context.Background(), who); now.Digest() != p.Digest() {
+		t.Error("a policy with an error is in force")
+	}
+}
+
+// While policies and trusted roots change, each entry names those that are in force at its place, whoever gives up in between.
+func TestRulesRace(t *testing.T) {
+	in, who := withAdmission(t, AdmissionConfig{Roots: []*RootFile{publicGood()}})
+	text := func(i int) []byte { return fmt.Appendf(nil, "# %d\n%s", i, policy.Default) }
+	const policies, writers, entries = 20, 8, 50
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for i := range entries {
+				ctx, cancel := context.WithCancel(context.Background())
+				if i%5 == 0 {
+					go cancel()
+				}
+				s := Submission{Kind: "attestation", MediaType: "text/plain", Payload: fmt.Appendf(nil, "%d %d", w, i)}
+				if _, err := in.Append(ctx, who, []Submission{s}); err != nil && !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+				cancel()
+			}
+		})
+	}
+	wg.Go(func() {
+		for i := range policies {
+			ctx, cancel := context.WithCancel(context.Background())
+			if i%3 == 0 {
+				go cancel()
+			}
+			if _, err := in.Admission.SetPolicy(ctx, who, text(i), "why"); err != nil && !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+			cancel()
+			in.Admission.SetRoots([]*RootFile{publicGood(func(f *RootFile) { f.Confirmed = time.Now() })})
+			if _, err := in.RecordConfig(context.Background(), who, "grant/x", []byte("{}"), ""); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	wg.Wait()
+	checkRules(t, in, who)
+	if n := len(headers(t, in, who)); n < policies+writers*entries/2 {
+		t.Errorf("only %d entries", n)
+	}
+}
+
+// A trusted root that nobody has confirmed for long is complained about, and then not used; confirming it helps.
+func TestRootAges(t *testing.T) {
+	var said bytes.Buffer
+	age := time.Duration(0)
+	in, who := withAdmission(t, AdmissionConfig{
+		Roots:  []*RootFile{publicGood(func(f *RootFile) { f.WarnAfter, f.RefuseAfter = 30*24*time.Hour, 60*24*time.Hour })},
+		Logger: slog.New(slog.NewTextHandler(&said, nil)), Now: func() time.Time { return time.Now().Add(age) },
+	})
+	result := func() receipt.Verification {
+		t.Helper()
+		payload := append(realEvidence(t, provenance), make([]byte, 0)...)
+		payload = append(payload, bytes.Repeat([]byte(" "), len(headers(t, in, who)))...) // other bytes each time
+		r := appendOne(t, in, who, Submission{Kind: "attestation", Payload: payload})
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		all := headers(t, in, who)
+		return all[len(all)-1].Verification
+	}
+	if v := result(); v.Result != receipt.Verified || said.Len() > 0 {
+		t.Errorf("a new root: %+v\n%s", v, &said)
+	}
+	age = 31 * 24 * time.Hour
+	if v := result(); v.Result != receipt.Verified || strings.Count(said.String(), "getting old") != 1 {
+		t.Errorf("a root of 31 days: %+v\n%s", v, &said)
+	}
+	result()
+	if strings.Count(said.String(), "getting old") != 1 {
+		t.Errorf("said again at once:\n%s", &said)
+	}
+	age = 61 * 24 * time.Hour
+	if v := result(); v.Result != receipt.Unverified || !strings.Contains(v.Reason, "may not be used for longer than 1440h0m0s") || !strings.Contains(said.String(), "too old") {
+		t.Errorf("a root of 61 days: %+v\n%s", v, &said)
+	}
+	in.Admission.SetRoots([]*RootFile{publicGood(func(f *RootFile) {
+		f.WarnAfter, f.RefuseAfter, f.Confirmed = 30*24*time.Hour, 60*24*time.Hour, time.Now().Add(time.Hour)
+	})})
+	age = time.Hour
+	if v := result(); v.Result != receipt.Verified {
+		t.Errorf("a confirmed root: %+v", v)
+	}
+	checkRules(t, in, who)
+	in.Admission.SetRoots([]*RootFile{publicGood(func(f *RootFile) { f.Tenants = []string{"globex"} })})
+	if v := result(); v.Result != receipt.Unverified || !strings.Contains(v.Reason, "no trusted root in force knows") {
+		t.Errorf("a root of another tenant: %+v", v)
+	}
+}
+
+// Hostile evidence costs a clear refusal and nothing else.
+func TestHostileEvidence(t *testing.T) {
+	in, who := withAdmission(t, AdmissionConfig{})
+	in.MaxPayload = 16 << 20
+	if _, err := in.Admission.SetPolicy(context.Background(), who, []byte("version: 1\nmode: enforce\nrules:\n  - name: others\n    deny: true\n    subjects: {names: ['registry.globex.example/**']}\n"+
+		"  - name: r\n    unsigned: true\n    condition: predicate == null || !has(predicate.x) || predicate.x != 1\n"), "why"); err != nil {
+		t.Fatal(err)
+	}
+	before := len(headers(t, in, who))
+	const size = 10_000_000
+	st := func(subject, predicate string) string {
+		return `{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"` + subject + `","digest":{"sha256":"aa"}}],"predicateType":"https://example.com/p","predicate":` + predicate + `}`
+	}
+	fill := func(s string) string { return strings.Repeat(s, size/len(s)) }
+	for _, c := range []struct{ name, kind, mediaType, payload, says string }{
+		{"nested arrays in a predicate", "attestation", "", st("a", `{"a":`+fill("[")), "nested"},
+		{"nested objects in a document", "attestation", "application/spdx+json", fill(`{"a":`), "not JSON"},
+		{"a predicate too large to look into", "attestation", "", st("a", `{"a":"`+fill("x")+`"}`), "no more than 2097152 are looked into"},
+		{"a typed document that is too large", "control", "", `{"parameters":{"a":[` + fill("1,") + `1]}}`, "more than the 1048576"},
+		{"nesting in a typed document", "control", "", `{"parameters":{"a":` + strings.Repeat("[", maxTyped-100), "recursion"},
+		{"gzip", "attestation", "application/vnd.in-toto+gzip", "\x1f\x8b\x08", "compressed"},
+		{"zstd", "attestation", "application/spdx+json+zstd", "\x28\xb5\x2f\xfd", "compressed"},
+		{"another tenant's subject", "attestation", "", st("registry.globex.example/app", "{}"), `by rule "others": the rule denies it`},
+		{"an envelope without signatures", "attestation", "", `{"payloadType":"application/vnd.in-toto+json","payload":"e30=","signatures":[]}`, "signatures"},
+		{"an envelope with too many signatures", "attestation", "", `{"payloadType":"text/plain","payload":"e30=","signatures":[` + strings.Repeat(`{"sig":"AA=="},`, 64) + `{"sig":"AA=="}]}`, "more than 64"},
+	} {
+		s := Submission{Kind: c.kind, MediaType: c.mediaType, Payload: []byte(c.payload)}
+		if IsEvent(c.kind) {
+			s.IdempotencyKey = "x"
+		}
+		var was, is runtime.MemStats
+		runtime.ReadMemStats(&was)
+		r := appendOne(t, in, who, s)
+		runtime.ReadMemStats(&is)
+		if r.Err == nil || !strings.Contains(r.Err.Error(), c.says) || len(r.Err.Error()) > 2000 {
+			t.Errorf("%s: %.300v", c.name, r.Err)
+		}
+		if spent := is.TotalAlloc - was.TotalAlloc; spent > 100<<20 {
+			t.Errorf("%s: %d MiB of memory for %d MB", c.name, spent>>20, len(c.payload)/1_000_000)
+		}
+	}
+	if after := len(headers(t, in, who)); after != before {
+		t.Errorf("%d entries were recorded", after-before)
+	}
+}

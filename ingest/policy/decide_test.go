@@ -1,0 +1,195 @@
+package policy
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	sslib "github.com/secure-systems-lab/go-securesystemslib/dsse"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/verifiers/dsse"
+)
+
+// A key pair of a test, which is the same each time.
+func keyPair(t *testing.T, seed byte) (ed25519.PrivateKey, string, string) {
+	t.Helper()
+	private := ed25519.NewKeyFromSeed([]byte(strings.Repeat(string(rune(seed)), ed25519.SeedSize)))
+	der, err := x509.MarshalPKIXPublicKey(private.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := dsse.NewKey("", private.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return private, string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), k.ID
+}
+
+// sign makes an envelope. The key ID is what the envelope says; the keys are those that have really signed.
+func sign(t *testing.T, payload, keyID string, keys ...ed25519.PrivateKey) *dsse.Envelope {
+	t.Helper()
+	const payloadType = "application/vnd.in-toto+json"
+	env := map[string]any{"payloadType": payloadType, "payload": base64.StdEncoding.EncodeToString([]byte(payload))}
+	var signatures []map[string]string
+	for _, k := range keys {
+		signatures = append(signatures, map[string]string{"keyid": keyID, "sig": base64.StdEncoding.EncodeToString(ed25519.Sign(k, sslib.PAE(payloadType, []byte(payload))))})
+	}
+	env["signatures"] = signatures
+	text, err := json.Marshal(env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := dsse.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func mustParse(t *testing.T, text string) *Policy {
+	t.Helper()
+	p, err := Parse([]byte(text), kindNames)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	return p
+}
+
+func TestDecide(t *testing.T) {
+	ours, ourPEM, ourID := keyPair(t, 'a')
+	second, secondPEM, secondID := keyPair(t, 'b')
+	other, _, _ := keyPair(t, 'c')
+	block := func(s string) string {
+		return "|\n        " + strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n        ")
+	}
+	signers := fmt.Sprintf(`
+signers:
+  us:
+    keys:
+      - %s
+    require: {log_entries: 0}
+  both:
+    threshold: 2
+    keys:
+      - %s
+      - %s
+    require: {log_entries: 0}
+  logged:
+    keys:
+      - %s
+`, block(ourPEM), block(ourPEM), block(secondPEM), block(ourPEM))
+	policy := func(mode, rules string) *Policy {
+		return mustParse(t, "version: 1\nmode: "+mode+signers+"rules:\n"+rules)
+	}
+	app := receipt.Subject{Name: "registry.acme.example/team/app", Digest: map[string]string{"sha256": "aa"}}
+	foreign := receipt.Subject{Name: "registry.globex.example/app", Digest: map[string]string{"sha256": "bb"}}
+	nameless := receipt.Subject{Digest: map[string]string{"sha512": "cc"}}
+	evidence := func(change ...func(*Evidence)) *Evidence {
+		ev := &Evidence{Tenant: "acme", Submitter: "token:ci", Kind: "attestation", MediaType: "application/vnd.dsse.envelope.v1+json", PredicateType: "https://slsa.dev/provenance/v1",
+			Subjects: []receipt.Subject{app}, Predicate: []byte(`{"builder":"b1","n":3,"list":[1,2,3]}`), Signed: Envelope(sign(t, "{}", "", ours))}
+		for _, c := range change {
+			c(ev)
+		}
+		return ev
+	}
+	signedBy := func(keyID string, keys ...ed25519.PrivateKey) func(*Evidence) {
+		return func(ev *Evidence) { ev.Signed = Envelope(sign(t, "{}", keyID, keys...)) }
+	}
+	about := func(s ...receipt.Subject) func(*Evidence) { return func(ev *Evidence) { ev.Subjects = s } }
+	const admitted, recorded, refused = receipt.Admitted, receipt.Recorded, Refused
+	const verified, unverified, failed = receipt.Verified, receipt.Unverified, receipt.Failed
+	for _, c := range []struct {
+		name         string
+		rules        string
+		ev           *Evidence
+		result, rule string
+		verification string
+		says         string // in the reason
+	}{
+		{"signed by us", "  - {name: r, signers: [us]}\n", evidence(), admitted, "r", verified, ""},
+		{"signed by us, says somebody else", "  - {name: r, signers: [us]}\n", evidence(signedBy("sha256:00", ours)), admitted, "r", verified, ""},
+		{"signed by somebody else", "  - {name: r, signers: [us]}\n", evidence(signedBy("", other)), refused, "", unverified, "not signed by us: "},
+		{"signed by somebody else, says by us", "  - {name: r, signers: [us]}\n", evidence(signedBy(ourID, other)), refused, "", failed, "not signed by us: "},
+		{"a wrong signature is not let in by a rule that asks for none", "  - {name: r, unsigned: true}\n", evidence(signedBy(ourID, other)), refused, "", failed, "the signatures are wrong"},
+		{"an unknown key is, on purpose", "  - {name: r, unsigned: true}\n", evidence(signedBy("", other)), admitted, "r", unverified, ""},
+		{"not signed at all", "  - {name: r, signers: [us]}\n", evidence(func(ev *Evidence) { ev.Signed = nil }), refused, "", unverified, "no signature"},
+		{"not signed, on purpose", "  - {name: r, unsigned: true}\n", evidence(func(ev *Evidence) { ev.Signed = nil }), admitted, "r", unverified, ""},
+		{"a log entry is the default", "  - {name: r, signers: [logged]}\n", evidence(), refused, "", verified, "allow it with require: {log_entries: 0}"},
+		{"both", "  - {name: r, signers: [both]}\n", evidence(signedBy("", ours, second)), admitted, "r", verified, ""},
+		{"one of both", "  - {name: r, signers: [both]}\n", evidence(), refused, "", verified, "not signed by both"},
+		{"one twice is not both", "  - {name: r, signers: [both]}\n", evidence(signedBy("", ours, ours)), refused, "", verified, "not signed by both"},
+		{"either", "  - {name: r, signers: [both, us]}\n", evidence(), admitted, "r", verified, ""},
+		{"the first rule that is met decides", "  - {name: a, signers: [both]}\n  - {name: b, signers: [us]}\n  - {name: c, unsigned: true}\n", evidence(), admitted, "b", verified, ""},
+
+		{"another kind", "  - {name: r, unsigned: true, kinds: [finding]}\n", evidence(), refused, "", verified, "no rule is for it"},
+		{"the media type", "  - {name: r, unsigned: true, media_types: ['application/vnd.dsse.*']}\n", evidence(func(ev *Evidence) { ev.MediaType += "; charset=utf-8" }), admitted, "r", verified, ""},
+		{"another media type", "  - {name: r, unsigned: true, media_types: ['text/*']}\n", evidence(), refused, "", verified, "other media types"},
+		{"the predicate type", "  - {name: r, unsigned: true, predicate_types: ['https://slsa.dev/provenance/*']}\n", evidence(), admitted, "r", verified, ""},
+		{"another predicate type", "  - {name: r, unsigned: true, predicate_types: ['https://spdx.dev/**']}\n", evidence(), refused, "", verified, "other predicate types"},
+		{"no predicate type", "  - {name: r, unsigned: true, predicate_types: ['**']}\n", evidence(func(ev *Evidence) { ev.PredicateType = "" }), refused, "", verified, "statements"},
+		{"another submitter", "  - {name: r, unsigned: true, submitters: ['token:cd']}\n", evidence(), refused, "", verified, "other submitters"},
+		{"subjects", "  - {name: r, unsigned: true, subjects: {names: ['registry.acme.example/**'], digests: [sha256]}}\n", evidence(), admitted, "r", verified, ""},
+		{"one star stops at a slash", "  - {name: r, unsigned: true, subjects: {names: ['registry.acme.example/*']}}\n", evidence(), refused, "", verified, "other subjects"},
+		{"one foreign subject of two", "  - {name: r, unsigned: true, subjects: {names: ['registry.acme.example/**']}}\n", evidence(about(app, foreign)), refused, "", verified, "registry.globex.example/app"},
+		{"a subject without a name", "  - {name: r, unsigned: true, subjects: {names: ['registry.acme.example/**']}}\n", evidence(about(app, nameless)), refused, "", verified, "no name"},
+		{"another digest", "  - {name: r, unsigned: true, subjects: {digests: [sha256]}}\n", evidence(about(nameless)), refused, "", verified, "no digest of sha256"},
+		{"no subject", "  - {name: r, unsigned: true, subjects: {digests: [sha256]}}\n", evidence(about()), refused, "", verified, "names none"},
+		{"denied by one subject of two", "  - {name: d, deny: true, subjects: {names: ['registry.globex.example/**']}}\n  - {name: r, unsigned: true}\n", evidence(about(app, foreign)), refused, "d", verified, "the rule denies it"},
+		{"not denied", "  - {name: d, deny: true, subjects: {names: ['registry.globex.example/**']}}\n  - {name: r, unsigned: true}\n", evidence(), admitted, "r", verified, ""},
+
+		{"a condition", "  - {name: r, unsigned: true, condition: \"predicate.builder == 'b1' && predicate.n < 4 && submitter.startsWith('token:') && subjects.all(s, 'sha256' in s.digest)\"}\n", evidence(), admitted, "r", verified, ""},
+		{"a condition on the signer", "  - {name: r, signers: [us], condition: \"signer.name == 'us' && signer.key_id == '" + ourID + "' && size(claims) == 0\"}\n", evidence(), admitted, "r", verified, ""},
+		{"a condition that does not hold", "  - {name: r, unsigned: true, condition: predicate.n > 3}\n", evidence(), refused, "", verified, "does not hold"},
+		{"a member that is not there", "  - {name: r, unsigned: true, condition: predicate.nothing == 1}\n", evidence(), refused, "", verified, "no such key: nothing"},
+		{"no predicate at all", "  - {name: r, unsigned: true, condition: predicate == null}\n", evidence(func(ev *Evidence) { ev.Predicate = nil }), admitted, "r", verified, ""},
+		{"a condition that gives no bool", "  - {name: r, unsigned: true, condition: predicate.n}\n", evidence(), refused, "", verified, "not true or false"},
+		{"a condition that costs too much", "  - {name: r, unsigned: true, condition: \"predicate.list.all(a, predicate.list.all(b, predicate.list.all(c, a + b + c > 0)))\"}\n",
+			evidence(func(ev *Evidence) { ev.Predicate = []byte(`{"list":[` + strings.Repeat("1,", 2000) + `1]}`) }), refused, "", verified, "the condition "},
+		{"a predicate that is too large", "  - {name: r, unsigned: true, condition: has(predicate.x)}\n",
+			evidence(func(ev *Evidence) { ev.Predicate = []byte(`{"x":"` + strings.Repeat("x", maxParsed) + `"}`) }), refused, "", verified, "looked into"},
+		{"a predicate that is too large, and not looked into", "  - {name: r, unsigned: true, condition: kind == 'attestation'}\n",
+			evidence(func(ev *Evidence) { ev.Predicate = []byte(`{"x":"` + strings.Repeat("x", maxParsed) + `"}`) }), admitted, "r", verified, ""},
+		{"a denial in doubt denies", "  - {name: d, deny: true, condition: predicate.nothing == 1}\n  - {name: r, unsigned: true}\n", evidence(), refused, "d", verified, "denies"},
+		{"a denial whose condition does not hold", "  - {name: d, deny: true, condition: has(predicate.nothing)}\n  - {name: r, unsigned: true}\n", evidence(), admitted, "r", verified, ""},
+	} {
+		for mode, want := range map[string]string{Enforce: c.result, Record: map[string]string{refused: recorded, admitted: admitted}[c.result]} {
+			p := policy(mode, c.rules)
+			d := p.Decide(context.Background(), c.ev, nil)
+			if d.Result != want || d.Rule != c.rule || d.Verification.Result != c.verification || !strings.Contains(d.Reason, c.says) || c.says == "" && d.Reason != "" {
+				t.Errorf("%s, mode %s: %s by rule %q (%s), %s; want %s by rule %q (%s), %s", c.name, mode, d.Result, d.Rule, d.Reason, d.Verification.Result, want, c.rule, c.says, c.verification)
+			}
+			if len(d.Steps) != len(p.Rules) {
+				t.Errorf("%s: %d steps for %d rules", c.name, len(d.Steps), len(p.Rules))
+			}
+			if (d.Verification.Result == verified) != (len(d.Signers) > 0) {
+				t.Errorf("%s: %s, signers %+v", c.name, d.Verification.Result, d.Signers)
+			}
+		}
+	}
+	d := policy(Enforce, "  - {name: r, signers: [both]}\n").Decide(context.Background(), evidence(signedBy("", second, ours)), nil)
+	if len(d.Signers) != 2 || d.Signers[0].KeyID != ourID || d.Signers[1].KeyID != secondID {
+		t.Errorf("signers of an envelope with two: %+v", d.Signers)
+	}
+}
+
+// A condition ends when its time is up.
+func TestConditionTime(t *testing.T) {
+	c, err := compile("predicate.all(x, x >= 0)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	err = c.holds(ctx, map[string]any{"predicate": make([]int, 100_000)})
+	if err == nil || errors.Is(err, errFalse) || !strings.Contains(err.Error(), "takes more than") {
+		t.Errorf("%v", err)
+	}
+}
