@@ -67,6 +67,8 @@ var (
 type Config struct {
 	Store  store.Store
 	Signer note.Signer // Ed25519; its name is the log's origin
+	// Overlap are further keys of the log that sign every checkpoint, too, while the log's key is being changed.
+	Overlap []note.Signer
 	// Fatal ends the process after a failed commit: the state of the disk is unknown then. If it returns (in tests), the ledger takes
 	// no more appends.
 	Fatal func(error)
@@ -552,7 +554,7 @@ func (l *Ledger) place(c *store.Commit, p *pending, h *head, now uint64) {
 // publish signs the tree as it is now, which must be durable, and makes it the published state.
 func (l *Ledger) publish(root receipt.Hash, time uint64) (*Published, error) {
 	cp := receipt.Checkpoint{Origin: l.cfg.Signer.Name(), Size: l.tree.size, Root: root}
-	signed, err := cp.Sign(l.cfg.Signer)
+	signed, err := cp.Sign(append([]note.Signer{l.cfg.Signer}, l.cfg.Overlap...)...)
 	if err != nil {
 		return nil, fmt.Errorf("sign the checkpoint of size %d: %w", cp.Size, err)
 	}

@@ -155,7 +155,9 @@ tenants:
 type dataDir struct {
 	path       string
 	config     serverConfig
-	signer     note.Signer     // nil in a replica
+	signer     note.Signer     // the newest, whose policy is policy; nil in a replica
+	overlap    []note.Signer   // older keys that sign, too, until they are retired
+	keys       []keyRecord     // all, oldest first
 	replica    *receipt.Policy // of the log; nil unless the folder is a replica
 	tenants    []api.Tenant
 	identities *oidc.Verifier   // nil: no identity tokens are taken
@@ -210,16 +212,13 @@ func loadDataDir(path string) (*dataDir, error) {
 
 // loadSigner reads the log's key.
 func (d *dataDir) loadSigner() error {
-	path := filepath.Join(d.path, keyFile)
-	key, err := os.ReadFile(path)
+	open, records, err := loadKeys(d.path, d.config.Origin)
 	if err != nil {
 		return err
 	}
-	if d.signer, err = note.NewSigner(strings.TrimSpace(string(key))); err != nil {
-		return fmt.Errorf("%s: not a note signing key", path) // the cause could show parts of the key
-	}
-	if d.signer.Name() != d.config.Origin {
-		return fmt.Errorf("%s: the key is for the origin %q, %s says %q", path, d.signer.Name(), configFile, d.config.Origin)
+	d.signer, d.keys = open[0].Signer, records
+	for _, k := range open[1:] {
+		d.overlap = append(d.overlap, k.Signer)
 	}
 	return nil
 }

@@ -128,7 +128,7 @@ func (c *exportCmd) fromFolder(a *app, w io.Writer, policy **receipt.Policy) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	l, err := ledger.Open(a.ctx, ledger.Config{Store: store, Signer: d.signer, Quorum: witness.Quorum(policies), Logger: log, Fatal: func(error) {}})
+	l, err := ledger.Open(a.ctx, ledger.Config{Store: store, Signer: d.signer, Overlap: d.overlap, Quorum: witness.Quorum(policies), Logger: log, Fatal: func(error) {}})
 	if err != nil {
 		return err
 	}

@@ -59,13 +59,14 @@ type cli struct {
 	Export  exportCmd  `cmd:"" group:"operate" help:"Write what the log has grown by, with a tenant's evidence, to one signed file."`
 	Import  importCmd  `cmd:"" group:"operate" help:"Verify such a file on another machine, and bring a replica forward by it."`
 	Replica replicaCmd `cmd:"" group:"operate" help:"Make the data folder of a replica, for a machine that can't reach the log."`
+	Keys    keysCmd    `cmd:"" group:"operate" help:"Rotate and retire the keys that sign the log."`
 	Reindex reindexCmd `cmd:"" group:"operate" help:"Rebuild search index and deduplication from the log, and compare."`
 
 	Append     appendCmd     `cmd:"" group:"evidence" help:"Record evidence and keep its receipts."`
 	Get        getCmd        `cmd:"" group:"evidence" help:"Show an entry, or write its payload."`
 	List       listCmd       `cmd:"" group:"evidence" help:"Search the tenant's entries."`
 	Watch      watchCmd      `cmd:"" group:"evidence" help:"Follow the tenant's entries as they are published."`
-	Receipt    receiptCmd    `cmd:"" group:"evidence" help:"Fetch the receipt of an entry, also for third parties."`
+	Receipt    receiptGroup  `cmd:"" group:"evidence" help:"Fetch the receipt of an entry, also for third parties; bring old receipts under the log's current key."`
 	Checkpoint checkpointCmd `cmd:"" group:"evidence" help:"Print the log's latest signed checkpoint."`
 
 	Verify          verifyCmd          `cmd:"" group:"prove" help:"Verify receipts offline."`

@@ -149,7 +149,7 @@ func openRekor(ctx context.Context, d *dataDir, cfg ledger.Config, metrics *api.
 			err = errors.Join(err, r.Close())
 		}
 	}()
-	cfg.Store, cfg.Signer, cfg.Observe = r.store, signer, ledger.Observer{}
+	cfg.Store, cfg.Signer, cfg.Overlap, cfg.Observe = r.store, signer, nil, ledger.Observer{}
 	if r.ledger, err = ledger.Open(ctx, cfg); err != nil {
 		return nil, fmt.Errorf("the Rekor log: %w", err)
 	}
@@ -245,9 +245,26 @@ func loadRekorKeys(dir string) (note.Signer, []rekor.Key, error) {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if err := rekor.CheckKeys(keys, signer); err != nil {
+		if fresh, taken := takeNewRekorKey(dir, keys); taken {
+			return fresh, keys, nil
+		}
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return signer, keys, nil
+}
+
+// takeNewRekorKey finishes a rotation that was interrupted after its list was written.
+func takeNewRekorKey(dir string, keys []rekor.Key) (note.Signer, bool) {
+	path := filepath.Join(dir, rekorKeyNew)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, false
+	}
+	signer, err := note.NewSigner(strings.TrimSpace(string(text)))
+	if err != nil || rekor.CheckKeys(keys, signer) != nil {
+		return nil, false
+	}
+	return signer, os.Rename(path, filepath.Join(dir, rekorKeyFile)) == nil
 }
 
 // loadTSA returns the folder's timestamp authority, or nil if it has none. It refuses timestamps when the log's clock can't be trusted.

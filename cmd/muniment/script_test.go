@@ -48,7 +48,7 @@ func TestScripts(t *testing.T) {
 			"issuer": issuerScript, "idtoken": idTokenScript, "certificates": certificatesScript,
 			"peer": peerScript, "registry": registryScript, "envelope": envelopeScript, "pgpkey": pgpKeyScript, "digestof": digestOfScript, "pipe": pipeScript, "remotedigest": remoteDigestScript,
 			"bigfile": bigFileScript, "peakmemory": peakMemoryScript, "files": filesScript, "abortedupload": abortedUploadScript, "killserver": killServerScript,
-			"serve": serveScript, "stopserver": stopScript, "hup": hupScript, "edit": editScript, "torchwood-verify": torchwoodScript, "code": codeScript, "leafhash": leafHashScript, "sha256": sha256Script, "flip": flipScript,
+			"serve": serveScript, "stopserver": stopScript, "hup": hupScript, "edit": editScript, "torchwood-verify": torchwoodScript, "code": codeScript, "leafhash": leafHashScript, "sha256": sha256Script, "newest": newestScript, "flip": flipScript,
 			"witnesskey": witnessKeyScript, "logkey": logKeyScript,
 		},
 	})
@@ -272,4 +272,12 @@ func witnessKeyScript(ts *testscript.TestScript, neg bool, args []string) {
 // logkey NAME POLICY: puts the log's key of a policy into the environment.
 func logKeyScript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], logLine(ts.ReadFile(args[1])))
+}
+
+// newest DATA: sets NEWEST and OLDEST to the IDs of the newest and oldest of a log's keys.
+func newestScript(ts *testscript.TestScript, neg bool, args []string) {
+	_, keys, err := loadKeys(ts.MkAbs(args[0]), "ledger.example")
+	ts.Check(err)
+	ts.Setenv("OLDEST", keys[0].id())
+	ts.Setenv("NEWEST", keys[len(keys)-1].id())
 }

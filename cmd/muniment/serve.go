@@ -90,7 +90,7 @@ func (c *serveCmd) Run(a *app) error {
 	}
 	metrics := api.NewMetrics()
 	cfg := ledger.Config{
-		Store: store, Signer: d.signer, Logger: log, Observe: metrics.Observer(),
+		Store: store, Signer: d.signer, Overlap: d.overlap, Logger: log, Observe: metrics.Observer(),
 		MaxPendingEntries: d.config.Limits.PendingEntries, ReserveBytes: d.config.Limits.DiskReserveBytes,
 		Fatal: func(err error) {
 			log.Error("ending the process: restart it to reopen what is on disk", "err", err)

@@ -1,0 +1,370 @@
+package main
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	"gopkg.in/yaml.v3"
+
+	"muniment.dev/muniment/api/rekor"
+	"muniment.dev/muniment/ledger/logkey"
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+// A log's keys change: a new key signs beside the old one for a while, so that verifiers with either policy accept what is issued, and then the old one is
+// retired. keys.yaml says which keys there are. A log that never rotated has no such file, and the one key log.key.
+
+const (
+	keysFile  = "keys.yaml"
+	keysDir   = "keys"     // of the keys that rotations made
+	policyDir = "policies" // one file for each key that verifiers may trust
+)
+
+const keysHeader = `# The keys that sign this log, oldest first. Written by 'muniment keys'; the server reads it when it starts.
+`
+
+// A keyRecord is a key in keys.yaml.
+type keyRecord struct {
+	Key     string     `yaml:"key" json:"key"`       // verifier key
+	Source  string     `yaml:"source" json:"source"` // as in logkey.Open
+	From    *time.Time `yaml:"from,omitempty" json:"from,omitempty"`
+	Retired *time.Time `yaml:"retired,omitempty" json:"retired,omitempty"` // absent: it signs
+}
+
+func (r *keyRecord) id() string {
+	name, rest, _ := strings.Cut(r.Key, "+")
+	hash, _, _ := strings.Cut(rest, "+")
+	return name + "+" + hash
+}
+
+// policyPath is where the key's policy is, relative to the data folder.
+func (r *keyRecord) policyPath() string {
+	id := r.id()
+	return filepath.Join(policyDir, id[strings.LastIndex(id, "+")+1:])
+}
+
+// loadKeys opens the keys that sign, the newest first, and returns the records of all.
+func loadKeys(dir, origin string) (open []*logkey.Key, records []keyRecord, err error) {
+	path := filepath.Join(dir, keysFile)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		k, err := logkey.Open("file:"+keyFile, dir, origin)
+		if err != nil {
+			return nil, nil, err
+		}
+		return []*logkey.Key{k}, []keyRecord{{Key: k.Verifier, Source: "file:" + keyFile}}, nil
+	} else if err != nil {
+		return nil, nil, err
+	}
+	var file struct {
+		Keys []keyRecord `yaml:"keys"`
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	dec.KnownFields(true)
+	if err := dec.Decode(&file); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	for i := len(file.Keys) - 1; i >= 0; i-- {
+		r := &file.Keys[i]
+		if r.Retired != nil {
+			continue
+		}
+		k, err := logkey.Open(r.Source, dir, origin)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: keys[%d]: %w", path, i, err)
+		}
+		if k.Verifier != r.Key {
+			return nil, nil, fmt.Errorf("%s: keys[%d]: %s holds the key %s, not %s", path, i, r.Source, k.ID(), r.id())
+		}
+		open = append(open, k)
+	}
+	if len(open) == 0 {
+		return nil, nil, fmt.Errorf("%s: no key that signs", path)
+	}
+	return open, file.Keys, nil
+}
+
+func writeKeys(dir string, records []keyRecord) error {
+	text, err := yaml.Marshal(map[string][]keyRecord{"keys": records})
+	if err != nil {
+		return err
+	}
+	return replaceFile(filepath.Join(dir, keysFile), append([]byte(keysHeader), text...))
+}
+
+type keysCmd struct {
+	List   keysListCmd   `cmd:"" help:"List the keys that sign the log, and those that did."`
+	Rotate keysRotateCmd `cmd:"" help:"Begin to sign with a new key, beside the old one."`
+	Retire keysRetireCmd `cmd:"" help:"End signing with the old key."`
+}
+
+type keysListCmd struct {
+	Data string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+	JSON bool   `help:"Print one JSON object for each key."`
+}
+
+func (keysListCmd) Help() string {
+	return `Example:
+  muniment keys list --data ./data`
+}
+
+func (c *keysListCmd) Run(a *app) error {
+	d, err := loadDataDir(c.Data)
+	if err != nil {
+		return err
+	}
+	for i := range d.keys {
+		r := &d.keys[i]
+		if c.JSON {
+			if err := writeJSON(a.stdout, r); err != nil {
+				return err
+			}
+			continue
+		}
+		state := "signs"
+		if r.Retired != nil {
+			state = "retired " + r.Retired.Format(time.DateOnly)
+		}
+		fmt.Fprintf(a.stdout, "%-40s %-18s %s\n", r.id(), state, r.Source)
+	}
+	return nil
+}
+
+type keysRotateCmd struct {
+	Data   string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+	Source string `help:"Where the new key is: file:PATH, env:NAME or ssh-agent:SHA256:HASH (Ed25519). Default: a new file." placeholder:"SOURCE"`
+	Rekor  bool   `help:"Rotate the key of the Rekor log instead."`
+}
+
+func (keysRotateCmd) Help() string {
+	return `From the restart on both keys sign every checkpoint, so that receipts verify under the old policy and under the new one. Hand out the new policy,
+tell the witnesses the new key, then end the overlap with 'muniment keys retire'.
+
+Examples:
+  muniment keys rotate --data ./data
+  muniment keys rotate --data ./data --source ssh-agent:SHA256:5dn0…`
+}
+
+func (c *keysRotateCmd) Run(a *app) error {
+	d, err := loadDataDir(c.Data)
+	if err != nil {
+		return err
+	}
+	if c.Rekor {
+		return c.rotateRekor(a)
+	}
+	if n := 1 + len(d.overlap); n > 1 {
+		return fmt.Errorf("%d keys sign already: end that first with: muniment keys retire %s --data %s", n, d.keys[len(d.keys)-n].id(), c.Data)
+	}
+	text, err := os.ReadFile(filepath.Join(c.Data, policyFile))
+	if err != nil {
+		return err
+	}
+	old := d.keys
+	if old[0].From == nil && len(old) == 1 { // it never rotated
+		if err := c.writePolicy(&old[0], text); err != nil {
+			return err
+		}
+	}
+	now := time.Now().UTC().Truncate(time.Second)
+	fresh := keyRecord{Source: c.Source, From: &now}
+	if c.Source == "" {
+		if fresh.Source, fresh.Key, err = newKeyFile(c.Data, d.config.Origin); err != nil {
+			return err
+		}
+	} else {
+		k, err := logkey.Open(c.Source, c.Data, d.config.Origin)
+		if err != nil {
+			return fmt.Errorf("--source: %w", err)
+		}
+		fresh.Key = k.Verifier
+	}
+	for i := range old {
+		if old[i].Key == fresh.Key {
+			return fmt.Errorf("--source: %s is a key of this log already, and a key is never taken up again", fresh.id())
+		}
+	}
+	if text, err = withLogKey(text, fresh.Key); err != nil {
+		return err
+	}
+	if err := c.writePolicy(&fresh, text); err != nil {
+		return err
+	}
+	if err := writeKeys(c.Data, append(old, fresh)); err != nil { // from here on the key counts
+		return err
+	}
+	if err := replaceFile(filepath.Join(c.Data, policyFile), text); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stdout, `The log has a new key: %s
+From the next start of the server both keys sign. Then:
+
+  1. restart the server
+  2. hand out %s in place of the old policy (which stays good, as %s)
+  3. tell the new key to the witnesses: %s
+  4. when nobody needs the old key any more: muniment keys retire %s --data %s
+`, fresh.id(), filepath.Join(c.Data, policyFile), filepath.Join(c.Data, old[len(old)-1].policyPath()), fresh.Key, old[len(old)-1].id(), c.Data)
+	return nil
+}
+
+// writePolicy writes the key's own policy file. Nothing is overwritten but by itself.
+func (c *keysRotateCmd) writePolicy(r *keyRecord, text []byte) error {
+	path := filepath.Join(c.Data, r.policyPath())
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return replaceFile(path, text)
+}
+
+// newKeyFile makes a key and returns its source and verifier key.
+func newKeyFile(dir, origin string) (source, vkey string, err error) {
+	skey, vkey, err := note.GenerateKey(rand.Reader, origin)
+	if err != nil {
+		return "", "", err
+	}
+	if err := os.MkdirAll(filepath.Join(dir, keysDir), 0o700); err != nil {
+		return "", "", err
+	}
+	hash := strings.SplitN(vkey, "+", 3)[1]
+	name := filepath.Join(keysDir, hash+".key")
+	return "file:" + name, vkey, writeNew(filepath.Join(dir, name), skey+"\n", 0o600)
+}
+
+// withLogKey returns the policy with another log key and the same witnesses.
+func withLogKey(policy []byte, vkey string) ([]byte, error) {
+	lines := strings.Split(string(policy), "\n")
+	for i, line := range lines {
+		if fields := strings.Fields(line); len(fields) >= 2 && fields[0] == "log" {
+			fields[1] = vkey
+			lines[i] = strings.Join(fields, " ")
+		}
+	}
+	out := []byte(strings.Join(lines, "\n"))
+	_, err := receipt.ParsePolicy(policyFile, out)
+	return out, err
+}
+
+type keysRetireCmd struct {
+	ID   string `arg:"" help:"The key, as 'muniment keys list' shows it."`
+	Data string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+}
+
+func (keysRetireCmd) Help() string {
+	return `Receipts issued under the old key alone verify under its policy file for ever, if that asks for witnesses: they saw what it signed, and a thief who
+signs another past with it has no cosignatures. Without a witness quorum the old key's policy must not be trusted any more, and is taken out of policies/: bring
+receipts under the new key first, with 'muniment receipt refresh'.
+
+Example:
+  muniment keys retire ledger.example.com+1a2b3c4d --data ./data`
+}
+
+func (c *keysRetireCmd) Run(a *app) error {
+	d, err := loadDataDir(c.Data)
+	if err != nil {
+		return err
+	}
+	at, signing := -1, 0
+	for i := range d.keys {
+		if d.keys[i].Retired == nil {
+			signing++
+		}
+		if d.keys[i].id() == c.ID {
+			at = i
+		}
+	}
+	switch {
+	case at < 0:
+		return fmt.Errorf("there is no key %s; see: muniment keys list --data %s", c.ID, c.Data)
+	case d.keys[at].Retired != nil:
+		return fmt.Errorf("%s is retired since %s", c.ID, d.keys[at].Retired.Format(time.RFC3339))
+	case signing == 1:
+		return fmt.Errorf("%s is the only key that signs; make another one first: muniment keys rotate --data %s", c.ID, c.Data)
+	case logkey.ID(d.signer) == c.ID:
+		return fmt.Errorf("%s is the newest key, and the log's policy is for it; retire the older one", c.ID)
+	}
+	now := time.Now().UTC().Truncate(time.Second)
+	d.keys[at].Retired = &now
+	if err := writeKeys(c.Data, d.keys); err != nil {
+		return err
+	}
+	path := filepath.Join(c.Data, d.keys[at].policyPath())
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	p, err := receipt.ParsePolicy(path, text)
+	if err != nil {
+		return err
+	}
+	if p.RequiresWitness() {
+		fmt.Fprintf(a.stdout, "%s signs no more, from the next start of the server on. Its policy, %s, asks for witnesses and stays good for receipts of its time.\n", c.ID, path)
+		return nil
+	}
+	if err := os.Rename(path, path+".untrusted"); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stdout, `%s signs no more, from the next start of the server on.
+Its policy asks for no witness, so that whoever steals the old key could forge the past: it is now %s, and nobody should trust it.
+Receipts that only the old key signed verify no more; bring them under the new key: muniment receipt refresh FILE… --policy %s
+`, c.ID, path+".untrusted", filepath.Join(c.Data, policyFile))
+	return nil
+}
+
+// rotateRekor gives the Rekor log a new key. Its clients know a key by the log ID in each bundle, so there is no overlap to end: the trusted root lists both, each with
+// the time for which it is good.
+func (c *keysRotateCmd) rotateRekor(a *app) error {
+	if c.Source != "" {
+		return errors.New("--source: the Rekor log's keys are files")
+	}
+	signer, keys, err := loadRekorKeys(c.Data)
+	if err != nil {
+		return err
+	}
+	skey, vkey, err := note.GenerateKey(rand.Reader, signer.Name())
+	if err != nil {
+		return err
+	}
+	now := time.Now().UTC().Truncate(time.Second)
+	fresh, err := rekor.NewKey(vkey, now)
+	if err != nil {
+		return err
+	}
+	keys[len(keys)-1].ValidUntil = &now
+	return replaceRekorKey(a, c.Data, logkey.ID(signer), skey, append(keys, fresh))
+}
+
+// rekorKeyNew is the new key of a Rekor log while a rotation is under way.
+const rekorKeyNew = rekorKeyFile + ".new"
+
+// replaceRekorKey writes key and list so that an interruption leaves either the old pair, or the new list and a key that loadRekorKeys takes up.
+func replaceRekorKey(a *app, dir, oldID, skey string, keys []rekor.Key) error {
+	list, err := json.MarshalIndent(keys, "", "  ")
+	if err != nil {
+		return err
+	}
+	fresh := filepath.Join(dir, rekorKeyNew)
+	if err := os.Remove(fresh); err != nil && !errors.Is(err, os.ErrNotExist) { // of a rotation that never took effect
+		return err
+	}
+	if err := writeNew(fresh, skey+"\n", 0o600); err != nil {
+		return err
+	}
+	if err := replaceFile(filepath.Join(dir, rekorKeysFile), append(list, '\n')); err != nil {
+		return err
+	}
+	if err := os.Rename(fresh, filepath.Join(dir, rekorKeyFile)); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stdout, `The Rekor log has a new key, in place of %s. Restart the server, and hand out the trusted root again: it lists both keys, the old one
+until now, so that older bundles go on verifying. (muniment trusted-root --server URL)
+`, oldID)
+	return nil
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"connectrpc.com/connect"
+
+	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/ledger/receipt"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+type receiptGroup struct {
+	Get     receiptCmd        `cmd:"" default:"withargs" help:"Fetch the receipt of an entry (this is what 'muniment receipt N' does)."`
+	Refresh receiptRefreshCmd `cmd:"" help:"Bring receipts that you hold under the log's current checkpoint and key."`
+}
+
+type receiptRefreshCmd struct {
+	Files []string `arg:"" help:"Receipts; each is replaced." predictor:"file"`
+	serverFlags
+	Policy []string `help:"What the new receipts must verify under; may be repeated." required:"" env:"MUNIMENT_POLICY" predictor:"file"`
+	JSON   bool     `help:"Print one JSON object for each file."`
+}
+
+func (receiptRefreshCmd) Help() string {
+	return `A receipt is judged by the policy that it was issued under. When the log's key was changed, or its policy asks for other witnesses, this gives the same
+opening with a proof under a current checkpoint. A file is replaced only when the new receipt verifies, and the log is shown to continue the tree of the old one.
+
+Exit code: 0 all are refreshed; 1 some can't be, and are left as they were; 2 no answer.
+
+Example:
+  muniment receipt refresh receipts/*.receipt.json --policy policy --token-file acme.token`
+}
+
+func (c *receiptRefreshCmd) Run(a *app) error {
+	policies, err := loadPolicies(c.Policy)
+	if err != nil {
+		return err
+	}
+	client, err := c.client(nil, nil)
+	if err != nil {
+		return err
+	}
+	bar := a.progress(int64(len(c.Files)), "refresh")
+	failed := 0
+	for _, path := range c.Files {
+		from, to, err := c.refresh(a.ctx, client, policies, path)
+		_ = bar.Add(1) // a bar that can't be drawn changes nothing
+		var ce *connect.Error
+		if errors.As(err, &ce) && (ce.Code() == connect.CodeUnauthenticated || ce.Code() == connect.CodeUnavailable) {
+			return err // so would be the others
+		}
+		if err != nil {
+			failed++
+		}
+		if err := c.tell(a, path, from, to, err); err != nil {
+			return err
+		}
+	}
+	_ = bar.Finish()
+	if failed > 0 {
+		return exitWith(exitNo, nil)
+	}
+	return nil
+}
+
+// refresh replaces one file, and returns the sizes of the old and the new tree.
+func (c *receiptRefreshCmd) refresh(ctx context.Context, client *muniment.Client, policies []*receipt.Policy, path string) (from, to uint64, err error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return 0, 0, err
+	}
+	r, err := receipt.Parse(data)
+	if err != nil {
+		return 0, 0, err
+	}
+	was, err := receipt.ParseProof(string(r.Proof))
+	if err != nil {
+		return 0, 0, err
+	}
+	old, err := receipt.ParseCheckpointUnverified(was.Checkpoint)
+	if err != nil {
+		return 0, 0, err
+	}
+	res, err := client.GetReceipt(ctx, connect.NewRequest(&munimentv1.GetReceiptRequest{Tenant: client.Tenant, Index: was.Index}))
+	if err != nil {
+		return old.Size, 0, err
+	}
+	got, err := receipt.Parse(res.Msg.Receipt)
+	if err != nil {
+		return old.Size, 0, fmt.Errorf("the log's answer: %w", err)
+	}
+	r.Proof = got.Proof // the opening stays the holder's own, whatever the log has erased since
+	fresh, err := r.AppendJSON(nil)
+	if err != nil {
+		return old.Size, 0, err
+	}
+	s, err := receipt.Verify(fresh, policies, receipt.Options{HeaderOnly: true})
+	if err != nil {
+		return old.Size, 0, fmt.Errorf("the new receipt: %w", err)
+	}
+	if s.Index != was.Index || s.Origin != old.Origin {
+		return old.Size, s.Size, fmt.Errorf("the new receipt is of entry %d of %s, not of entry %d of %s", s.Index, s.Origin, was.Index, old.Origin)
+	}
+	if err := checkContinues(ctx, client, old, s); err != nil {
+		return old.Size, s.Size, err
+	}
+	return old.Size, s.Size, replaceFile(path, append(fresh, '\n'))
+}
+
+// checkContinues asks the log to prove that the new tree continues the old one.
+func checkContinues(ctx context.Context, client *muniment.Client, old receipt.Checkpoint, s *receipt.Statement) error {
+	if s.Size < old.Size {
+		return fmt.Errorf("the log has %d entries now, and had %d when the receipt was issued: it was rolled back, or this is an old copy of it", s.Size, old.Size)
+	}
+	res, err := client.GetConsistencyProof(ctx, connect.NewRequest(&munimentv1.GetConsistencyProofRequest{FromSize: old.Size, ToSize: s.Size}))
+	if err != nil {
+		return err
+	}
+	path := make([]receipt.Hash, len(res.Msg.Hashes))
+	for i, h := range res.Msg.Hashes {
+		if len(h) != receipt.HashSize {
+			return fmt.Errorf("the log's consistency proof: hash %d has %d bytes", i, len(h))
+		}
+		path[i] = receipt.Hash(h)
+	}
+	if err := receipt.VerifyConsistency(old.Size, s.Size, old.Root, s.Root, path); err != nil {
+		return fmt.Errorf("the log does not continue the tree of this receipt; keep the receipt, it may be the evidence of a fork: %w", err)
+	}
+	return nil
+}
+
+func (c *receiptRefreshCmd) tell(a *app, path string, from, to uint64, failure error) error {
+	if c.JSON {
+		o := struct {
+			File  string `json:"file"`
+			From  uint64 `json:"fromSize,omitempty"`
+			To    uint64 `json:"toSize,omitempty"`
+			Error string `json:"error,omitempty"`
+		}{File: path, From: from, To: to}
+		if failure != nil {
+			o.Error = failure.Error()
+		}
+		return writeJSON(a.stdout, o)
+	}
+	if failure != nil {
+		fmt.Fprintf(a.stderr, "%s: %s\n", quoted(path), printable(failure.Error()))
+		return nil
+	}
+	fmt.Fprintf(a.stdout, "%s\tfrom the tree of %d entries to that of %d\n", quoted(path), from, to)
+	return nil
+}

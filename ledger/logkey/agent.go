@@ -1,0 +1,139 @@
+package logkey
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
+	"golang.org/x/mod/sumdb/note"
+)
+
+// An agentSigner signs with a key in an SSH agent. An Ed25519 signature of an agent is the plain one over the message (RFC 8709), which is what a signed
+// note needs.
+type agentSigner struct {
+	name   string
+	hash   uint32
+	socket string
+	key    ssh.PublicKey
+
+	mu   sync.Mutex
+	conn net.Conn // nil: not connected
+}
+
+// agentTimeout bounds one answer of the agent.
+const agentTimeout = 10 * time.Second
+
+// openAgent finds the key with the fingerprint, and makes sure that it can sign.
+func openAgent(socket, fingerprint, name string) (*Key, error) {
+	if socket == "" {
+		return nil, errors.New("SSH_AUTH_SOCK is not set: start an SSH agent and add the key to it")
+	}
+	if !strings.HasPrefix(fingerprint, "SHA256:") {
+		return nil, fmt.Errorf("%q is not a fingerprint of the form SHA256:…; see ssh-add -l", fingerprint)
+	}
+	s := &agentSigner{name: name, socket: socket}
+	var public ed25519.PublicKey
+	err := s.use(func(a agent.Agent) error {
+		keys, err := a.List()
+		if err != nil {
+			return err
+		}
+		for _, k := range keys {
+			if ssh.FingerprintSHA256(k) != fingerprint {
+				continue
+			}
+			parsed, err := ssh.ParsePublicKey(k.Blob)
+			if err != nil {
+				return err
+			}
+			crypto, ok := parsed.(ssh.CryptoPublicKey)
+			if !ok {
+				break
+			}
+			if public, ok = crypto.CryptoPublicKey().(ed25519.PublicKey); !ok {
+				return fmt.Errorf("the key %s is a %s key; a log needs Ed25519", fingerprint, k.Type())
+			}
+			s.key = parsed
+			return nil
+		}
+		return fmt.Errorf("the agent has no key %s; see ssh-add -l", fingerprint)
+	})
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := note.NewEd25519VerifierKey(name, public)
+	if err != nil {
+		return nil, err
+	}
+	v, err := note.NewVerifier(verifier)
+	if err != nil {
+		return nil, err
+	}
+	s.hash = v.KeyHash()
+	probe := []byte("muniment key probe\n") // no checkpoint: it has too few lines
+	sig, err := s.Sign(probe)
+	if err != nil {
+		return nil, err
+	}
+	if !v.Verify(probe, sig) {
+		return nil, errors.New("the agent's signature does not verify")
+	}
+	return &Key{s, verifier}, nil
+}
+
+// Name implements note.Signer.
+func (s *agentSigner) Name() string { return s.name }
+
+// KeyHash implements note.Signer.
+func (s *agentSigner) KeyHash() uint32 { return s.hash }
+
+// Sign implements note.Signer.
+func (s *agentSigner) Sign(msg []byte) (sig []byte, err error) {
+	err = s.use(func(a agent.Agent) error {
+		got, err := a.Sign(s.key, msg)
+		if err != nil {
+			return err
+		}
+		if got.Format != ssh.KeyAlgoED25519 || len(got.Blob) != ed25519.SignatureSize {
+			return fmt.Errorf("it answered with a signature of type %q", got.Format)
+		}
+		sig = got.Blob
+		return nil
+	})
+	return sig, err
+}
+
+// use works with the agent, and once more over a new connection if the old one turns out to be broken.
+func (s *agentSigner) use(f func(agent.Agent) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var err error
+	for range 2 {
+		fresh := s.conn == nil
+		if fresh {
+			if s.conn, err = net.DialTimeout("unix", s.socket, agentTimeout); err != nil {
+				s.conn = nil
+				break
+			}
+		}
+		if err = s.conn.SetDeadline(time.Now().Add(agentTimeout)); err == nil {
+			err = f(agent.NewClient(struct{ io.ReadWriter }{s.conn})) // one call at a time: no reader in the background that a deadline would end
+		}
+		if err == nil {
+			return nil
+		}
+		s.conn.Close()
+		s.conn = nil
+		if fresh {
+			break
+		}
+	}
+	return fmt.Errorf("SSH agent: %w", err)
+}
