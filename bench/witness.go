@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
+	mrand "math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"muniment.dev/muniment/bench/witnessrig"
 	muniment "muniment.dev/muniment/clients/go"
@@ -84,5 +86,26 @@ func (b *bench) witnessedReceipts(what, name, policyFile, vkey, url string) {
 	}
 	times(200, work)
 	t := times(2000, work)
+	if policyFile == "policy" {
+		defer b.manyWitnessed(what, s, policy)
+	}
 	row(what, t.String(), fmt.Sprintf("goal 10ms: %.1f×; %.1f× one fsync", 10e-3/t.quantile(0.5).Seconds(), t.quantile(0.5).Seconds()/b.limits["fsync"]))
+}
+
+// manyWitnessed measures many clients at once: how many append, and how many get receipts that are cosigned. They share the rounds of the witness.
+func (b *bench) manyWitnessed(what string, s *server, policy *receipt.Policy) {
+	d := time.Duration(*seconds) * time.Second
+	for _, p := range []*receipt.Policy{nil, policy} {
+		c, err := muniment.New(muniment.Options{Server: s.url, Token: s.token, Policy: p, HTTPClient: pool(256)})
+		check(err)
+		r := during(256, d, func(_ int, rng *mrand.ChaCha8) {
+			_, err := c.Append(context.Background(), muniment.Submission{Kind: "attestation", MediaType: opaque, Payload: evidence(rng)})
+			check(err)
+		})
+		how := "don't wait"
+		if p != nil {
+			how = "wait and verify"
+		}
+		row("  256 connections that "+how, rate(r), "")
+	}
 }
