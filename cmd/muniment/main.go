@@ -80,7 +80,8 @@ type cli struct {
 	Prove           proveCmd           `cmd:"" group:"prove" help:"Write the bare C2SP tlog-proof of an entry or receipt."`
 	Audit           auditCmd           `cmd:"" group:"prove" help:"Check that a log never rewrote, truncated or forked, and that a stream is complete."`
 
-	Mirror mirrorCmd `cmd:"" group:"prove" help:"Keep a verified copy of a log, and serve it."`
+	Monitor monitorCmd `cmd:"" group:"prove" help:"Follow logs, and raise alerts: forks, stalls, unexpected entries."`
+	Mirror  mirrorCmd  `cmd:"" group:"prove" help:"Keep a verified copy of a log, and serve it."`
 
 	SCITT scittCmd `cmd:"" name:"scitt" group:"evidence" help:"Sign, register and verify SCITT statements with COSE receipts."`
 

@@ -49,7 +49,7 @@ func TestScripts(t *testing.T) {
 			"peer": peerScript, "registry": registryScript, "envelope": envelopeScript, "pgpkey": pgpKeyScript, "digestof": digestOfScript, "pipe": pipeScript, "remotedigest": remoteDigestScript,
 			"bigfile": bigFileScript, "peakmemory": peakMemoryScript, "files": filesScript, "abortedupload": abortedUploadScript, "killserver": killServerScript,
 			"serve": serveScript, "stopserver": stopScript, "hup": hupScript, "edit": editScript, "torchwood-verify": torchwoodScript, "code": codeScript, "leafhash": leafHashScript, "sha256": sha256Script, "newest": newestScript, "flip": flipScript,
-			"witnesskey": witnessKeyScript, "logkey": logKeyScript,
+			"witnesskey": witnessKeyScript, "witness": witnessScript, "logkey": logKeyScript,
 		},
 	})
 }
@@ -178,6 +178,30 @@ func editScript(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	text := strings.NewReplacer(`\n`, "\n", "ISSUER", ts.Getenv("ISSUER")).Replace(args[2])
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(old[:at[0]]+text+old[at[1]:]), 0o600))
+}
+
+// witness DIR: runs the witness, and sets WITNESS_URL and WITNESS_KEY. It ends with the script.
+func witnessScript(ts *testscript.TestScript, neg bool, args []string) {
+	bin, err := exec.LookPath("muniment")
+	ts.Check(err)
+	key, err := exec.Command(bin, "witness", "show", "--data", ts.MkAbs(args[0])).Output()
+	ts.Check(err)
+	cmd := exec.Command(bin, "witness", "--data", ts.MkAbs(args[0]), "--listen", "127.0.0.1:0")
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	ts.Defer(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Wait()
+	})
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if _, url, ok := strings.Cut(lines.Text(), " listening on "); ok {
+			ts.Setenv("WITNESS_URL", url)
+			ts.Setenv("WITNESS_KEY", regexp.MustCompile(`\S+\+[0-9a-f]{8}\+\S+`).FindString(string(key)))
+			return
+		}
+	}
+	ts.Fatalf("the witness ended")
 }
 
 // flip FILE INDEX: changes one bit of a byte.
