@@ -65,6 +65,7 @@ type cli struct {
 	Append     appendCmd     `cmd:"" group:"evidence" help:"Record evidence and keep its receipts."`
 	Get        getCmd        `cmd:"" group:"evidence" help:"Show an entry, or write its payload."`
 	List       listCmd       `cmd:"" group:"evidence" help:"Search the tenant's entries."`
+	Trace      traceCmd      `cmd:"" group:"evidence" help:"Show all evidence on an artifact as a tree."`
 	Watch      watchCmd      `cmd:"" group:"evidence" help:"Follow the tenant's entries as they are published."`
 	Receipt    receiptGroup  `cmd:"" group:"evidence" help:"Fetch the receipt of an entry, also for third parties; bring old receipts under the log's current key."`
 	Checkpoint checkpointCmd `cmd:"" group:"evidence" help:"Print the log's latest signed checkpoint."`
