@@ -116,8 +116,8 @@ func (s *Server) guardAs(allowed roles, next http.Handler) http.Handler {
 			return
 		}
 		q := s.quotas[id.tenant.Name]
-		if over := q.request(s.now()); over != nil {
-			s.refuse(w, r, s.overLimit(r.Context(), over, 0))
+		if err := s.takeRequest(r.Context(), q); err != nil {
+			s.refuse(w, r, s.public(err))
 			return
 		}
 		if !isStream(r) && !isUpload(r) {

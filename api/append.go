@@ -25,8 +25,8 @@ func (s *Server) append(ctx context.Context, id *identity, subs []ingest.Submiss
 		return results, nil
 	}
 	q := s.quotas[id.tenant.Name]
-	if over := q.append(s.now(), int64(len(allowed)), bytes); over != nil {
-		return nil, s.overLimit(ctx, over, bytes)
+	if err := s.takeEntries(ctx, q, int64(len(allowed)), bytes); err != nil {
+		return nil, err
 	}
 	appended, err := s.ingest.Append(ctx, id.submitter(), allowed)
 	if err != nil {

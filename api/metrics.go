@@ -27,6 +27,7 @@ type Metrics struct {
 	sign     prometheus.Histogram
 	refused  *prometheus.CounterVec
 	limited  *prometheus.CounterVec
+	waiting  prometheus.Gauge
 	rekor    *prometheus.CounterVec
 }
 
@@ -51,10 +52,12 @@ func NewMetrics() *Metrics {
 			Help: "Entries that were not taken, by reason."}, []string{"reason"}),
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_limited_calls_total",
 			Help: "Calls that were refused because of a tenant's limit, by limit."}, []string{"limit"}),
+		waiting: prometheus.NewGauge(prometheus.GaugeOpts{Name: "muniment_limit_waiting_calls",
+			Help: "Calls that wait because of a tenant's limit."}),
 		rekor: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_rekor_requests_total",
 			Help: "Requests for an entry of the Rekor log, by code."}, []string{"code"}),
 	}
-	r.MustRegister(m.calls, m.seconds, m.entries, m.batch, m.commit, m.sign, m.refused, m.limited, m.rekor,
+	r.MustRegister(m.calls, m.seconds, m.entries, m.batch, m.commit, m.sign, m.refused, m.limited, m.waiting, m.rekor,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,8 +33,9 @@ type Limits struct {
 // defaultConcurrent keeps what one tenant has under way from holding up the others by more than a few milliseconds, and is enough to fill a commit.
 const defaultConcurrent = 64
 
-// maxRefusalDelay is how long a refusal is held back, within the time that it asks the client to wait. Clients that ask again at once then cost little.
-const maxRefusalDelay = time.Second / 2
+// maxLimitWait is how long a call waits for its turn where a tenant's limit is reached. One that would wait longer is refused after that time: clients that
+// ask again at once then cost little.
+const maxLimitWait = time.Second / 2
 
 // burst returns a burst, ten seconds of the rate where none is given.
 func burst(given int, perSecond float64) int {
@@ -79,69 +81,66 @@ func (e *overLimit) Error() string {
 	return "the tenant's limit of " + e.what + " is reached; retry later"
 }
 
-// take takes n from a limiter, or returns how long to wait. What is larger than the burst goes into debt.
-func take(l *rate.Limiter, now time.Time, n int64) time.Duration {
-	if l.Limit() == rate.Inf || n == 0 {
-		return 0
+// An ask is for n of what a limiter has.
+type ask struct {
+	limiter *rate.Limiter
+	n       int64
+	refusal overLimit
+}
+
+// take takes what is asked for, all or nothing, and returns how long to wait until it is there; or a refusal, where that is longer than maxWait. What is
+// larger than a burst goes into debt.
+func take(now time.Time, maxWait time.Duration, asks ...ask) (time.Duration, *overLimit) {
+	wait := time.Duration(0)
+	var held []*rate.Reservation
+	asks = slices.DeleteFunc(asks, func(a ask) bool { return a.limiter.Limit() == rate.Inf || a.n == 0 })
+	for _, a := range asks {
+		r := a.limiter.ReserveN(now, int(min(a.n, int64(a.limiter.Burst()))))
+		held = append(held, r)
+		d := r.DelayFrom(now)
+		if d > maxWait {
+			for _, r := range held {
+				r.CancelAt(now)
+			}
+			a.refusal.after = d
+			return 0, &a.refusal
+		}
+		wait = max(wait, d)
 	}
-	b := int64(l.Burst())
-	r := l.ReserveN(now, int(min(n, b)))
-	if d := r.DelayFrom(now); d > 0 {
-		r.CancelAt(now)
-		return d
+	for _, a := range asks {
+		b := int64(a.limiter.Burst())
+		for n := a.n - b; n > 0; n -= b {
+			a.limiter.ReserveN(now, int(min(n, b)))
+		}
 	}
-	for n -= b; n > 0; n -= b {
-		l.ReserveN(now, int(min(n, b)))
-	}
-	return 0
+	return wait, nil
 }
 
 // request takes one request.
-func (q *quota) request(now time.Time) *overLimit {
-	if d := take(q.requests, now, 1); d > 0 {
-		return &overLimit{"requests", fmt.Sprintf("%g requests a second", q.limits.Requests), d}
-	}
-	return nil
+func (q *quota) request(now time.Time, maxWait time.Duration) (time.Duration, *overLimit) {
+	return take(now, maxWait, ask{q.requests, 1, overLimit{limit: "requests", what: fmt.Sprintf("%g requests a second", q.limits.Requests)}})
 }
 
 // append takes entries and bytes. What does not become a new entry is given back to the day with giveBack.
-func (q *quota) append(now time.Time, entries, bytes int64) *overLimit {
+func (q *quota) append(now time.Time, maxWait time.Duration, entries, bytes int64) (time.Duration, *overLimit) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.startDay(now)
 	left := q.day.AddDate(0, 0, 1).Sub(now)
 	if l := q.limits.DailyEntries; l > 0 && q.dayEntries+entries > l {
-		return &overLimit{"daily_entries", fmt.Sprintf("%d entries a day", l), left}
+		return 0, &overLimit{"daily_entries", fmt.Sprintf("%d entries a day", l), left}
 	}
 	if l := q.limits.DailyBytes; l > 0 && q.dayBytes+bytes > l {
-		return &overLimit{"daily_bytes", fmt.Sprintf("%d bytes a day", l), left}
+		return 0, &overLimit{"daily_bytes", fmt.Sprintf("%d bytes a day", l), left}
 	}
-	if d := take(q.entries, now, entries); d > 0 {
-		return &overLimit{"entries", fmt.Sprintf("%g entries a second", q.limits.Entries), d}
+	wait, over := take(now, maxWait,
+		ask{q.entries, entries, overLimit{limit: "entries", what: fmt.Sprintf("%g entries a second", q.limits.Entries)}},
+		ask{q.bytes, bytes, overLimit{limit: "bytes", what: fmt.Sprintf("%g bytes a second", q.limits.Bytes)}})
+	if over == nil {
+		q.dayEntries += entries
+		q.dayBytes += bytes
 	}
-	if d := take(q.bytes, now, bytes); d > 0 {
-		return &overLimit{"bytes", fmt.Sprintf("%g bytes a second", q.limits.Bytes), d}
-	}
-	q.dayEntries += entries
-	q.dayBytes += bytes
-	return nil
-}
-
-// pace takes bytes that come in a stream, and waits where they come faster than the tenant may send.
-func (q *quota) pace(ctx context.Context, now func() time.Time, bytes int64) *overLimit {
-	for {
-		over := q.append(now(), 0, bytes)
-		if over == nil || over.limit != "bytes" {
-			return over
-		}
-		t := time.NewTimer(over.after)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return over
-		}
-	}
+	return wait, over
 }
 
 func (q *quota) giveBack(now time.Time, entries, bytes int64) {
@@ -191,18 +190,46 @@ func (s *Server) loadQuotas(ctx context.Context) error {
 	return nil
 }
 
-// overLimit counts a refusal, holds it back and words it. What a large request has in memory is not held.
-func (s *Server) overLimit(ctx context.Context, e *overLimit, size int64) *connect.Error {
-	s.cfg.Metrics.limited.WithLabelValues(e.limit).Inc()
-	if delay := min(e.after, s.cfg.RefusalDelay); delay > 0 && size < largeRequest {
-		t := time.NewTimer(delay)
+// takeRequest takes a request from what the tenant has left, and waits for it.
+func (s *Server) takeRequest(ctx context.Context, q *quota) error {
+	wait, over := q.request(s.now(), max(0, s.cfg.LimitWait))
+	return s.settle(ctx, wait, over)
+}
+
+// takeEntries takes entries and bytes from what the tenant has left, and waits for them.
+func (s *Server) takeEntries(ctx context.Context, q *quota, entries, bytes int64) error {
+	wait, over := q.append(s.now(), max(0, s.cfg.LimitWait), entries, bytes)
+	return s.settle(ctx, wait, over)
+}
+
+// takeStreamed takes bytes that come in a stream, and slows it down where they come faster than the tenant may send.
+func (s *Server) takeStreamed(ctx context.Context, q *quota, bytes int64) error {
+	wait, over := q.append(s.now(), time.Hour, 0, bytes)
+	return s.settle(ctx, wait, over)
+}
+
+// settle waits, or counts a refusal and words it after the longest time that anybody waits.
+func (s *Server) settle(ctx context.Context, wait time.Duration, over *overLimit) error {
+	if over != nil {
+		s.cfg.Metrics.limited.WithLabelValues(over.limit).Inc()
+		wait = max(0, min(over.after, s.cfg.LimitWait))
+	}
+	if wait > 0 {
+		s.cfg.Metrics.waiting.Inc()
+		defer s.cfg.Metrics.waiting.Dec()
+		t := time.NewTimer(wait)
 		defer t.Stop()
 		select {
 		case <-t.C:
-			e.after -= delay
-		case <-ctx.Done():
 		case <-s.drain:
+		case <-ctx.Done():
+			if over == nil {
+				return s.public(ctx.Err())
+			}
 		}
 	}
-	return retryAs(connect.CodeResourceExhausted, e, max(e.after, time.Millisecond))
+	if over == nil {
+		return nil
+	}
+	return retryAs(connect.CodeResourceExhausted, over, max(over.after-wait, time.Millisecond))
 }

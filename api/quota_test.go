@@ -39,8 +39,8 @@ func limited(t *testing.T, l api.Limits, edits ...func(*ledger.Config, *api.Conf
 	c := &steppedClock{at: time.Now()}
 	edits = append(edits, func(_ *ledger.Config, ac *api.Config) {
 		ac.Now = c.now
-		if ac.RefusalDelay == 0 {
-			ac.RefusalDelay = -1
+		if ac.LimitWait == 0 {
+			ac.LimitWait = -1
 		}
 		ac.Tenants[0].Limits = l
 	})
@@ -206,25 +206,41 @@ func TestConcurrentCalls(t *testing.T) {
 	}
 }
 
-// A refusal because of a limit is held back for a part of the time that it asks to wait, so that clients that don't wait cost little.
-func TestRefusalsAreHeldBack(t *testing.T) {
-	ts, _ := limited(t, api.Limits{Requests: 0.1, RequestBurst: 1}, func(_ *ledger.Config, c *api.Config) { c.RefusalDelay = time.Hour })
+// Where a limit is reached, a call waits for its turn, or for a refusal if that would take too long, so that clients that don't wait cost little.
+func TestLimitsAreWaitedFor(t *testing.T) {
+	ts, _ := limited(t, api.Limits{Requests: 0.1, RequestBurst: 1}, func(_ *ledger.Config, c *api.Config) { c.LimitWait = 15 * time.Second })
 	if _, err := ts.whoami(acmeToken); err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan error)
+	turn, refusal := make(chan error, 1), make(chan error, 1)
 	go func() {
-		_, err := ts.whoami(acmeToken)
-		done <- err
+		_, err := ts.whoami(acmeToken) // its turn is in 10 seconds
+		turn <- err
 	}()
-	await(t, "the refusal", func() bool {
-		return strings.Contains(ts.get("/metrics").body, `muniment_limited_calls_total{limit="requests"} 1`)
-	})
-	select {
-	case err := <-done:
-		t.Errorf("it was not held back: %v", err)
-	default:
+	await(t, "somebody who waits", func() bool { return ts.atLimit() == 1 })
+	go func() {
+		_, err := ts.whoami(acmeToken) // its turn would be in 20
+		refusal <- err
+	}()
+	await(t, "somebody who waits to be refused", func() bool { return ts.atLimit() == 2 })
+	if m := ts.get("/metrics").body; !strings.Contains(m, `muniment_limited_calls_total{limit="requests"} 1`) {
+		t.Error("the refusal is not counted")
+	}
+	if len(turn) > 0 || len(refusal) > 0 {
+		t.Error("one of them did not wait")
 	}
 	ts.api.Drain() // nobody waits for a server that stops
-	over(t, <-done, "0.1 requests a second")
+	if err := <-turn; err != nil {
+		t.Errorf("the one who had a turn: %v", err)
+	}
+	over(t, <-refusal, "0.1 requests a second")
+}
+
+// atLimit returns how many calls wait because of a limit.
+func (ts *testServer) atLimit() int {
+	ts.t.Helper()
+	_, after, _ := strings.Cut(ts.get("/metrics").body, "\nmuniment_limit_waiting_calls ")
+	n := -1
+	_, _ = fmt.Sscan(after, &n)
+	return n
 }

@@ -44,8 +44,8 @@ type Config struct {
 	MaxInFlight int64
 	// RequestTimeout bounds how long a request may take to arrive and an answer, or one message of a stream, to leave; 0: two minutes.
 	RequestTimeout time.Duration
-	// RefusalDelay is how long a refusal because of a tenant's limit is held back at the most; 0: half a second. Negative: it is not.
-	RefusalDelay time.Duration
+	// LimitWait is how long a call waits for its turn where a tenant's limit is reached, or for a refusal; 0: half a second. Negative: it is refused at once.
+	LimitWait time.Duration
 	// Audit gets a line for each administrative act and each refused access; nil: nobody does.
 	Audit *slog.Logger
 	// Now is the clock that credentials expire by; nil: time.Now.
@@ -81,8 +81,8 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.RequestTimeout == 0 {
 		cfg.RequestTimeout = 2 * time.Minute
 	}
-	if cfg.RefusalDelay == 0 {
-		cfg.RefusalDelay = maxRefusalDelay
+	if cfg.LimitWait == 0 {
+		cfg.LimitWait = maxLimitWait
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

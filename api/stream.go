@@ -56,15 +56,15 @@ func (s *Server) appendStream(ctx context.Context, id *identity, st *ingest.Stre
 	if st.Size != nil {
 		bytes = int64(min(*st.Size, uint64(s.cfg.MaxStream))) // ingest refuses more
 	}
-	if over := q.append(s.now(), 1, bytes); over != nil {
-		return ledger.Result{}, s.overLimit(ctx, over, 0)
+	if err := s.takeEntries(ctx, q, 1, bytes); err != nil {
+		return ledger.Result{}, err
 	}
 	if st.Size == nil {
 		from := st.Payload
 		st.Payload = readerFunc(func(p []byte) (int, error) {
 			n, err := from.Read(p)
-			if over := q.pace(ctx, s.now, int64(n)); over != nil {
-				return 0, s.overLimit(ctx, over, 0)
+			if err := s.takeStreamed(ctx, q, int64(n)); err != nil {
+				return 0, err
 			}
 			bytes += int64(n)
 			return n, err
