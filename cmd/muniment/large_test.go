@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -90,4 +91,21 @@ func killServerScript(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("no server is running")
 	}
 	_ = v.(*process).stop(os.Kill) // "signal: killed"
+}
+
+// metric LINE: waits until the server's metrics have the line.
+func metricScript(ts *testscript.TestScript, neg bool, args []string) {
+	for deadline := time.Now().Add(time.Minute); ; {
+		res, err := http.Get(ts.Getenv("MUNIMENT_SERVER") + "/metrics")
+		ts.Check(err)
+		body, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		ts.Check(err)
+		if strings.Contains(string(body), "\n"+args[0]+"\n") {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("the metrics lack the line %s", args[0])
+		}
+	}
 }

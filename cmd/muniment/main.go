@@ -49,18 +49,21 @@ func exitWith(code int, err error) error { return &exitError{code, err} }
 type cli struct {
 	Config configFlag `help:"YAML file with defaults for flags, such as server and token-file." placeholder:"FILE" env:"MUNIMENT_CONFIG" type:"path"`
 
-	Init    initCmd    `cmd:"" group:"operate" help:"Make a data folder: configuration, log key, policy, a tenant with token and stream key."`
-	Serve   serveCmd   `cmd:"" group:"operate" help:"Run the server on a data folder."`
-	Tenant  tenantCmd  `cmd:"" group:"operate" help:"Add or list the tenants of a data folder."`
-	Policy  policyCmd  `cmd:"" group:"operate" help:"Admission policies (test, lint, set, get), and the log's own for verifiers (add-witness, post-quantum, show)."`
-	Witness witnessCmd `cmd:"" group:"operate" help:"Run a witness: cosign the checkpoints of other logs."`
-	Token   tokenCmd   `cmd:"" group:"operate" help:"Issue, revoke or list a tenant's tokens."`
-	Whoami  whoamiCmd  `cmd:"" group:"operate" help:"Show what the credentials are good for."`
-	Export  exportCmd  `cmd:"" group:"operate" help:"Write what the log has grown by, with a tenant's evidence, to one signed file."`
-	Import  importCmd  `cmd:"" group:"operate" help:"Verify such a file on another machine, and bring a replica forward by it."`
-	Replica replicaCmd `cmd:"" group:"operate" help:"Make the data folder of a replica, for a machine that can't reach the log."`
-	Keys    keysCmd    `cmd:"" group:"operate" help:"Rotate and retire the keys that sign the log."`
-	Reindex reindexCmd `cmd:"" group:"operate" help:"Rebuild search index and deduplication from the log, and compare."`
+	Init      initCmd      `cmd:"" group:"operate" help:"Make a data folder: configuration, log key, policy, a tenant with token and stream key."`
+	Serve     serveCmd     `cmd:"" group:"operate" help:"Run the server on a data folder."`
+	Tenant    tenantCmd    `cmd:"" group:"operate" help:"Add or list the tenants of a data folder."`
+	Policy    policyCmd    `cmd:"" group:"operate" help:"Admission policies (test, lint, set, get), and the log's own for verifiers (add-witness, post-quantum, show)."`
+	Witness   witnessCmd   `cmd:"" group:"operate" help:"Run a witness: cosign the checkpoints of other logs."`
+	Token     tokenCmd     `cmd:"" group:"operate" help:"Issue, revoke or list a tenant's tokens."`
+	Whoami    whoamiCmd    `cmd:"" group:"operate" help:"Show what the credentials are good for."`
+	Export    exportCmd    `cmd:"" group:"operate" help:"Write what the log has grown by, with a tenant's evidence, to one signed file."`
+	Import    importCmd    `cmd:"" group:"operate" help:"Verify such a file on another machine, and bring a replica forward by it."`
+	Replica   replicaCmd   `cmd:"" group:"operate" help:"Make the data folder of a replica, for a machine that can't reach the log."`
+	Keys      keysCmd      `cmd:"" group:"operate" help:"Rotate and retire the keys that sign the log."`
+	Erase     eraseCmd     `cmd:"" group:"operate" help:"Erase an entry's evidence for good; the entry and its proofs stay."`
+	Retention retentionCmd `cmd:"" group:"operate" help:"Set, show or apply a tenant's retention rules."`
+	Hold      holdCmd      `cmd:"" group:"operate" help:"Place, release or list legal holds."`
+	Reindex   reindexCmd   `cmd:"" group:"operate" help:"Rebuild search index and deduplication from the log, and compare."`
 
 	Append     appendCmd     `cmd:"" group:"evidence" help:"Record evidence and keep its receipts."`
 	Get        getCmd        `cmd:"" group:"evidence" help:"Show an entry, or write its payload."`
