@@ -82,7 +82,7 @@ func (l cosignedLog) anchored() anchor.State {
 
 const rollback = `%w
 This is an old copy of the log, or another one: to go on from it would fork the log, and nobody would trust its receipts again.
-Restore the newest copy of the data folder that there is. Only if nothing newer can ever be found: begin a new log, under a new origin.`
+Restore the newest copy of the data folder that there is. Only if nothing newer can ever be found: begin a new log, under a new origin`
 
 // confirmTime is how long a start waits for the witnesses before it serves reads without them.
 const confirmTime = 5 * time.Second
