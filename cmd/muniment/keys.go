@@ -169,10 +169,8 @@ func (c *keysRotateCmd) Run(a *app) error {
 		return err
 	}
 	old := d.keys
-	if old[0].From == nil && len(old) == 1 { // it never rotated
-		if err := c.writePolicy(&old[0], text); err != nil {
-			return err
-		}
+	if err := c.writePolicy(&old[len(old)-1], text); err != nil { // as it is now, with the witnesses of today
+		return err
 	}
 	now := time.Now().UTC().Truncate(time.Second)
 	fresh := keyRecord{Source: c.Source, From: &now}
