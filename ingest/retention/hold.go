@@ -82,7 +82,7 @@ func (k *Keeper) hold(ctx context.Context, s *ledger.Stream, id string) (*Hold, 
 func (k *Keeper) Holds(ctx context.Context, s *ledger.Stream) ([]Hold, error) {
 	var holds []Hold
 	seen := map[string]bool{}
-	for q := (ledger.Query{Filter: ledger.Filter{Kind: "config"}, Limit: 500}); ; {
+	for q := (ledger.Query{Filter: ledger.Filter{Kind: "config", Attribute: "type=legal-hold"}, Limit: 500}); ; {
 		page, err := k.Ingester.Ledger.List(ctx, s, q)
 		if err != nil {
 			return nil, fmt.Errorf("legal holds: %w", err)

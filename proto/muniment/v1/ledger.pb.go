@@ -1150,8 +1150,9 @@ type Entry struct {
 	// The controls that the entry is about.
 	Controls []string `protobuf:"bytes,22,rep,name=controls,proto3" json:"controls,omitempty"`
 	// The key facts of typed kinds, such as "incident".
-	Attributes    map[string]string `protobuf:"bytes,23,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	PayloadErased bool              `protobuf:"varint,24,opt,name=payload_erased,json=payloadErased,proto3" json:"payload_erased,omitempty"`
+	Attributes map[string]string `protobuf:"bytes,23,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Only GetEntry says so.
+	PayloadErased bool `protobuf:"varint,24,opt,name=payload_erased,json=payloadErased,proto3" json:"payload_erased,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
