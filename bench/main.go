@@ -64,6 +64,7 @@ func main() {
 		{"witnessed", b.witnessed},
 		{"peer tessera", b.tessera},
 		{"large log", b.largeLog},
+		{"search", b.search},
 	} {
 		if strings.Contains(m.name, *only) || m.name == "limits" {
 			b.profiled(m.name, m.run)
