@@ -128,7 +128,12 @@ func fields(m any) []slog.Attr {
 }
 
 func fieldsOf(prefix string, m protoreflect.Message, depth int) (attrs []slog.Attr) {
-	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+	for i := range m.Descriptor().Fields().Len() {
+		f := m.Descriptor().Fields().Get(i)
+		if !m.Has(f) {
+			continue
+		}
+		v := m.Get(f)
 		switch {
 		case f.Kind() == protoreflect.MessageKind && !f.IsList() && !f.IsMap() && depth > 0:
 			attrs = append(attrs, fieldsOf(prefix+string(f.Name())+".", v.Message(), depth-1)...)
@@ -146,8 +151,7 @@ func fieldsOf(prefix string, m protoreflect.Message, depth int) (attrs []slog.At
 		default:
 			attrs = append(attrs, text(prefix+string(f.Name()), v.String()))
 		}
-		return true
-	})
+	}
 	return attrs
 }
 

@@ -106,6 +106,10 @@ func (s *Server) eachConfig(ctx context.Context, t *Tenant, f ledger.Filter, eac
 		}
 		for i := range page.Entries {
 			c, err := ingest.ReadConfig(ctx, s.ledger, t.Stream, &page.Entries[i])
+			if errors.Is(err, ledger.ErrErased) { // it grants nothing any more
+				s.log.Error("an entry of kind config has no payload", "tenant", t.Name, "entry", page.Entries[i].Index)
+				continue
+			}
 			if err != nil {
 				return err
 			}

@@ -1,0 +1,52 @@
+package api
+
+import (
+	"fmt"
+	"testing"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/descriptorpb"
+)
+
+// Every RPC has its row, and every administrative one that changes something is an act of the audit log.
+func TestTablesAreComplete(t *testing.T) {
+	declared := map[string]bool{}
+	protoregistry.GlobalFiles.RangeFilesByPackage("muniment.v1", func(f protoreflect.FileDescriptor) bool {
+		for i := range f.Services().Len() {
+			s := f.Services().Get(i)
+			for j := range s.Methods().Len() {
+				m := s.Methods().Get(j)
+				path := fmt.Sprintf("/%s/%s", s.FullName(), m.Name())
+				declared[path] = true
+				if len(access[path]) == 0 {
+					t.Errorf("%s: nobody may call it; access has no row", path)
+				}
+				readOnly := m.Options().(*descriptorpb.MethodOptions).GetIdempotencyLevel() == descriptorpb.MethodOptions_NO_SIDE_EFFECTS
+				if s.Name() == "AdminService" && acts[path] == readOnly {
+					t.Errorf("%s: read-only: %t, an act of the audit log: %t", path, readOnly, acts[path])
+				}
+			}
+		}
+		return true
+	})
+	for path := range access {
+		if !declared[path] {
+			t.Errorf("%s has a row, and does not exist", path)
+		}
+	}
+	for path := range acts {
+		if !declared[path] {
+			t.Errorf("%s is an act, and does not exist", path)
+		}
+	}
+}
+
+// What the audit log shows of requests is in no field that holds a secret or a document.
+func TestAuditShowsNoBytes(t *testing.T) {
+	for _, secret := range []protoreflect.Name{"token", "identity_token", "policy", "payload", "document", "chunk", "submission"} {
+		if shown[secret] {
+			t.Errorf("%s is shown", secret)
+		}
+	}
+}
