@@ -22,11 +22,12 @@ import (
 )
 
 var (
-	only    = flag.String("only", "", "measure only what has this in its name")
-	profile = flag.String("profile", "", "folder for processor profiles")
-	million = flag.Uint64("entries", 1_000_000, "size of the large log")
-	seconds = flag.Int("seconds", 8, "how long each throughput measurement runs")
-	peer    = flag.Bool("peer", true, "measure Tessera's POSIX server, too (installs it)")
+	only       = flag.String("only", "", "measure only what has this in its name")
+	profile    = flag.String("profile", "", "folder for processor profiles")
+	million    = flag.Uint64("entries", 1_000_000, "size of the large log")
+	deltaBytes = flag.Uint64("delta-bytes", 1200<<20, "bytes of payload in the large delta")
+	seconds    = flag.Int("seconds", 8, "how long each throughput measurement runs")
+	peer       = flag.Bool("peer", true, "measure Tessera's POSIX server, too (installs it)")
 )
 
 // A bench runs the measurements and keeps what they share.
@@ -63,6 +64,8 @@ func main() {
 		{"http fairness", b.fairness},
 		{"witnessed", b.witnessed},
 		{"peer tessera", b.tessera},
+		{"audit", b.audits},
+		{"delta", b.deltas},
 		{"large log", b.largeLog},
 		{"search", b.search},
 	} {

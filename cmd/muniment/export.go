@@ -99,6 +99,7 @@ func (c *exportCmd) fromServer(a *app, w io.Writer) error {
 
 // fromFolder opens the log itself. Its own policy will do to check the file.
 func (c *exportCmd) fromFolder(a *app, w io.Writer, policy **receipt.Policy) (err error) {
+	tuneMemoryTo(100, 96<<20) // as an import does
 	d, err := loadDataDir(c.Data)
 	if err != nil {
 		return err
@@ -123,7 +124,7 @@ func (c *exportCmd) fromFolder(a *app, w io.Writer, policy **receipt.Policy) (er
 		return fmt.Errorf("--only-tenant: %s has no such tenant; see: muniment tenant list --data %s", c.Data, c.Data)
 	}
 	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	store, err := pebblestore.Open(filepath.Join(c.Data, storeDir), pebblestore.Options{Logger: log})
+	store, err := pebblestore.Open(filepath.Join(c.Data, storeDir), pebblestore.Options{Logger: log, CacheBytes: 16 << 20, MemTableBytes: 8 << 20})
 	if err != nil {
 		return err
 	}

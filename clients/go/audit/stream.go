@@ -2,6 +2,10 @@ package audit
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"hash"
 	"slices"
 
 	"muniment.dev/muniment/ledger/receipt"
@@ -13,7 +17,7 @@ import (
 // a fork, those in gaps, and a window beyond. The window moves on with what is found.
 type tracker struct {
 	StreamState
-	key       *receipt.StreamKey
+	mac       hash.Hash // of the stream's key, so that it is set up once
 	lookahead uint64
 
 	// tags maps the first half of a tag, to save memory, to what is known of the entry.
@@ -37,7 +41,7 @@ const (
 
 // newTracker goes on from the stream of base, if there is one.
 func newTracker(key *receipt.StreamKey, lookahead uint64, base *State) *tracker {
-	t := &tracker{StreamState: StreamState{ID: key.StreamID()}, key: key, lookahead: lookahead, tags: map[tagPrefix]entry{}}
+	t := &tracker{StreamState: StreamState{ID: key.StreamID()}, mac: hmac.New(sha256.New, key[:]), lookahead: lookahead, tags: map[tagPrefix]entry{}}
 	if base != nil {
 		t.StreamState = *base.Stream
 		t.Missing = slices.Clone(t.Missing) // base stays as it is
@@ -46,6 +50,15 @@ func newTracker(key *receipt.StreamKey, lookahead uint64, base *State) *tracker 
 	}
 	t.extend()
 	return t
+}
+
+// tag is receipt.StreamKey.Tag.
+func (t *tracker) tag(seq uint64) (tag receipt.Hash) {
+	const prefix = "muniment/tag/v1\n"
+	t.mac.Reset()
+	t.mac.Write(binary.BigEndian.AppendUint64(append(make([]byte, 0, len(prefix)+8), prefix...), seq))
+	t.mac.Sum(tag[:0])
+	return tag
 }
 
 // extend fills the table as far as the window goes.
@@ -57,7 +70,7 @@ func (t *tracker) extend() {
 				e.index = foundEarlier
 			}
 		}
-		tag := t.key.Tag(t.upTo)
+		tag := t.tag(t.upTo)
 		t.tags[tagPrefix(tag[:16])] = e
 	}
 }
@@ -69,7 +82,7 @@ func (t *tracker) leaf(index uint64, data []byte) {
 	if !ok {
 		return
 	}
-	if full := t.key.Tag(e.seq); !bytes.Equal(tag, full[:]) {
+	if full := t.tag(e.seq); !bytes.Equal(tag, full[:]) {
 		return
 	}
 	switch e.index {
