@@ -54,9 +54,6 @@ const (
 	exchangeType = "exchange" // exchange/HASH of the identity token's issuer and ID
 )
 
-// logIdentity submits what nobody in particular had the log record.
-const logIdentity = "muniment"
-
 const (
 	maxGrants   = 10_000    // of one tenant, revoked ones included
 	maxSessions = 200_000   // tokens that were exchanged for, of all tenants

@@ -102,7 +102,7 @@ func (s *Server) recordExchange(ctx context.Context, g *grant, tok *oidc.Token, 
 		return ledger.Result{}, err
 	}
 	name := fmt.Sprintf("%s/%x", exchangeType, key)
-	who := ingest.Submitter{Tenant: g.tenant.Name, Identity: logIdentity, Stream: g.tenant.Stream}
+	who := ingest.Submitter{Tenant: g.tenant.Name, Identity: ingest.ServerIdentity, Stream: g.tenant.Stream}
 	r, err := s.ingest.RecordOnce(context.WithoutCancel(ctx), who, "config", name, &munimentv1.Config{
 		Name: name, Document: string(document), Digest: ingest.DocumentDigest(document), Actor: g.name,
 	})

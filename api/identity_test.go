@@ -109,7 +109,7 @@ func TestExchange(t *testing.T) {
 	}
 	// What was granted is in the log, with the claims that matched.
 	e, err := ts.client(acmeToken).GetEntry(ctx, connect.NewRequest(&munimentv1.GetEntryRequest{Tenant: "acme", Index: res.Index, IncludePayload: true}))
-	if err != nil || e.Msg.Entry.Kind != "config" || e.Msg.Entry.Submitter != "muniment" || e.Msg.Entry.Attributes["actor"] != identity ||
+	if err != nil || e.Msg.Entry.Kind != "config" || e.Msg.Entry.Submitter != "server" || e.Msg.Entry.Attributes["actor"] != identity ||
 		!strings.Contains(string(e.Msg.Payload), `\"rule\":\"ci\",\"claims\":{\"repository_id\":\"74\"}`) {
 		t.Errorf("%v\n%s\n%v", e.Msg.Entry, e.Msg.Payload, err)
 	}

@@ -234,11 +234,11 @@ func (a *Admission) putRoot(ctx context.Context, who Submitter, r *rules, f *Roo
 	return time.UnixMilli(int64(e.Skeleton.Time)), nil
 }
 
-// serverIdentity is the submitter of what the server records by itself.
-const serverIdentity = "server"
+// ServerIdentity is the submitter of what the server records by itself.
+const ServerIdentity = "server"
 
 func (a *Admission) record(ctx context.Context, who Submitter, name string, document []byte, reason, policyDigest string) (ledger.Result, error) {
-	who.Identity = serverIdentity
+	who.Identity = ServerIdentity
 	return recordConfig(context.WithoutCancel(ctx), a.ledger, who, name, document, reason, policyDigest)
 }
 
