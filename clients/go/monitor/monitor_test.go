@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
@@ -356,5 +357,60 @@ func sign(t *testing.T, server, content, identity string) {
 	defer res.Body.Close()
 	if text, _ := io.ReadAll(res.Body); res.StatusCode != http.StatusCreated && res.StatusCode != http.StatusOK {
 		t.Fatalf("Rekor: %s: %s", res.Status, text)
+	}
+}
+
+// The age of a checkpoint is that of its newest cosignature by a witness of the policy.
+func TestWitnessAge(t *testing.T) {
+	skey, vkey, err := note.GenerateKey(nil, origin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := note.NewSigner(skey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	witness, err := torchwood.NewCosignatureSigner("witness.test/w1", key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy, err := receipt.ParsePolicy("test", []byte("log "+vkey+"\nwitness w1 "+witness.Verifier().String()+"\nquorum none\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := receipt.Hash(sha256.Sum256(nil))
+	signed, err := receipt.Checkpoint{Origin: origin, Root: root}.Sign(signer, witness) // by the system's clock
+	if err != nil {
+		t.Fatal(err)
+	}
+	bare, err := receipt.Checkpoint{Origin: origin, Root: root}.Sign(signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFront(t)
+	serve := func(signed []byte) {
+		f.show(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write(signed) }))
+	}
+	for _, tc := range []struct {
+		name   string
+		signed []byte
+		later  time.Duration
+		want   string
+		says   string
+	}{
+		{"fresh", signed, time.Minute, "", ""},
+		{"old", signed, 2 * time.Hour, "stalled", "old"},
+		{"without a cosignature", bare, time.Minute, "stalled", "no witness"},
+	} {
+		serve(tc.signed)
+		m := &monitor.Monitor{Dir: t.TempDir(), Now: func() time.Time { return time.Now().Add(tc.later) }, Logs: []monitor.Log{{Name: "ours", Source: f.source(t), Policy: policy, MaxAge: time.Hour}}}
+		r := m.Rounds(t.Context())[0]
+		if s, _ := kinds(r); s != tc.want || r.Err != nil || tc.want != "" && !strings.Contains(r.Standing[0].Message, tc.says) {
+			t.Errorf("%s: %+v", tc.name, r)
+		}
 	}
 }

@@ -1,0 +1,299 @@
+package delta
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/mod/sumdb/note"
+
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+const testOrigin = "ledger.test/log"
+
+func newKey(t testing.TB) (note.Signer, note.Verifier) {
+	t.Helper()
+	skey, vkey, err := note.GenerateKey(nil, testOrigin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := note.NewSigner(skey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := note.NewVerifier(vkey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, v
+}
+
+func sealer(s note.Signer) func(string) ([]byte, error) {
+	return func(text string) ([]byte, error) { return note.Sign(&note.Note{Text: text}, s) }
+}
+
+// A sample is what a test writes and must read again.
+type sample struct {
+	header   Header
+	leaves   [][]byte
+	records  []*Record
+	payloads map[uint64][]byte
+}
+
+func newSample(from, to uint64, payload int) *sample {
+	s := &sample{header: Header{Origin: testOrigin, From: from, To: to, Streams: []Stream{{ID: receipt.Hash{1}, End: to - from}}}, payloads: map[uint64][]byte{}}
+	for i := from; i < to; i++ {
+		s.leaves = append(s.leaves, bytes.Repeat([]byte{byte(i)}, 65))
+		r := &Record{Index: i, StreamID: receipt.Hash{1}, Seq: i - from, Time: i, HeaderHash: receipt.Hash{2}}
+		if i%3 > 0 {
+			r.Header = &receipt.HeaderOpening{Salt: receipt.Salt{3}, Content: bytes.Repeat([]byte("{"), int(i%50)+1)}
+		}
+		if i%3 == 2 {
+			s.payloads[i] = bytes.Repeat([]byte{byte(i)}, payload)
+			r.Payload = &Payload{Salt: receipt.Salt{4}, Size: uint64(payload)}
+		}
+		s.records = append(s.records, r)
+	}
+	return s
+}
+
+func (s *sample) write(t testing.TB, signer note.Signer) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	d, err := NewWriter(&b, s.header, []byte("checkpoint"), []receipt.Hash{{7}, {8}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for from := s.header.From; from < s.header.To; {
+		to := min(from|255+1, s.header.To)
+		d.Bundle(from, s.leaves[from-s.header.From:to-s.header.From])
+		for ; from < to; from++ {
+			d.Record(s.records[from-s.header.From], bytes.NewReader(s.payloads[from]))
+		}
+	}
+	if err := d.Close(sealer(signer)); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// read reads all of a file.
+func read(file []byte, key note.Verifier) (*sample, error) {
+	f, err := Check(bytes.NewReader(file), int64(len(file)), key, nil)
+	if err != nil {
+		return nil, err
+	}
+	r, err := f.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	s := &sample{header: r.Header, payloads: map[uint64][]byte{}}
+	for {
+		b, err := r.Next()
+		if err == io.EOF {
+			return s, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range b.Leaves {
+			s.leaves = append(s.leaves, bytes.Clone(l))
+		}
+		for {
+			rec, err := r.Record()
+			if err != nil {
+				return nil, err
+			}
+			if rec == nil {
+				break
+			}
+			s.records = append(s.records, rec)
+			if rec.Payload != nil {
+				p := []byte{}
+				if err := r.Payload(rec, func(part []byte) error { p = append(p, part...); return nil }); err != nil {
+					return nil, err
+				}
+				s.payloads[rec.Index] = p
+			}
+		}
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	signer, key := newKey(t)
+	for _, tc := range []struct {
+		from, to uint64
+		payload  int
+	}{{0, 1, 0}, {0, 256, 1}, {1, 3, PartSize}, {5, 300, PartSize/8 + 1}, {255, 257, 3*PartSize + 1}, {256, 1000, 10}} {
+		want := newSample(tc.from, tc.to, tc.payload)
+		got, err := read(want.write(t, signer), key)
+		if err != nil {
+			t.Fatalf("%+v: %v", tc, err)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v: what was read is not what was written", tc)
+		}
+	}
+}
+
+// seal makes a file of blocks around any content, with a good signature.
+func seal(t testing.TB, signer note.Signer, from, to uint64, content []byte, edit func(block []byte) []byte) []byte {
+	t.Helper()
+	enc, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := []byte(preamble)
+	for len(content) > 0 {
+		n := min(len(content), maxRaw)
+		data := enc.EncodeAll(content[:n], nil)
+		sum := sha256.Sum256(data)
+		block := binary.BigEndian.AppendUint32([]byte{blockMark}, uint32(len(data)))
+		block = binary.BigEndian.AppendUint32(block, uint32(n))
+		block = append(append(block, sum[:]...), data...)
+		if edit != nil {
+			block = edit(block)
+		}
+		out, content = append(out, block...), content[n:]
+	}
+	n, err := sealer(signer)(noteText(&Header{Origin: testOrigin, From: from, To: to}, uint64(len(out)), sha256.Sum256(out)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(binary.BigEndian.AppendUint32(append(out, endMark), uint32(len(n))), n...)
+}
+
+func contentOf(t testing.TB, file []byte, key note.Verifier) []byte {
+	t.Helper()
+	f, err := Check(bytes.NewReader(file), int64(len(file)), key, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := f.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	dec, _ := zstd.NewReader(nil)
+	defer dec.Close()
+	var content []byte
+	for rest := file[len(preamble):f.length]; len(rest) > 0; {
+		n := binary.BigEndian.Uint32(rest[1:])
+		if content, err = dec.DecodeAll(rest[blockHead:blockHead+n], content); err != nil {
+			t.Fatal(err)
+		}
+		rest = rest[blockHead+n:]
+	}
+	return content
+}
+
+// Content that no honest writer makes, under a good signature, ends in ErrFormat, or is another delta in the right form.
+func TestRandomContent(t *testing.T) {
+	signer, key := newKey(t)
+	content := contentOf(t, newSample(3, 9, 40).write(t, signer), key)
+	if s, err := read(seal(t, signer, 3, 9, content, nil), key); err != nil || len(s.leaves) != 6 {
+		t.Fatalf("the content as it was: %v", err)
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 600 {
+		c := slices.Clone(content)
+		for range 1 + rng.IntN(3) {
+			switch at := rng.IntN(len(c)); rng.IntN(4) {
+			case 0:
+				c[at] ^= byte(1 << rng.IntN(8))
+			case 1:
+				c = slices.Delete(c, at, min(len(c)-1, at+1+rng.IntN(40)))
+			case 2:
+				c = slices.Insert(c, at, byte(rng.Uint32()))
+			case 3:
+				binary.BigEndian.PutUint32(c[min(at, len(c)-4):], rng.Uint32())
+			}
+			if len(c) < 5 {
+				c = append(c, 1, 2, 3, 4, 5)
+			}
+		}
+		if _, err := read(seal(t, signer, 3, 9, c, nil), key); err != nil && !errors.Is(err, ErrFormat) {
+			t.Fatalf("an error of another name: %v", err)
+		}
+	}
+}
+
+func TestBadBlocks(t *testing.T) {
+	signer, key := newKey(t)
+	content := contentOf(t, newSample(3, 9, 40).write(t, signer), key)
+	enc, _ := zstd.NewWriter(nil)
+	rehash := func(b []byte, data []byte) []byte {
+		sum := sha256.Sum256(data)
+		binary.BigEndian.PutUint32(b[1:], uint32(len(data)))
+		return append(append(slices.Clone(b[:9]), sum[:]...), data...)
+	}
+	for _, tc := range []struct {
+		name string
+		edit func([]byte) []byte
+		want error
+		says string
+	}{
+		{"a bomb", func(b []byte) []byte { return rehash(b, enc.EncodeAll(make([]byte, 500<<20), nil)) }, ErrFormat, "does not decompress"},
+		{"another size", func(b []byte) []byte { b[8]++; return b }, ErrFormat, "does not decompress"},
+		{"not zstd", func(b []byte) []byte { return rehash(b, []byte("hello")) }, ErrFormat, "does not decompress"},
+		{"no size", func(b []byte) []byte { copy(b[5:9], "\x00\x00\x00\x00"); return b }, ErrDamaged, "block 0"},
+		{"a larger size", func(b []byte) []byte { b[5] = 1; return b }, ErrDamaged, "block 0"},
+		{"another mark", func(b []byte) []byte { b[0] = 3; return b }, ErrDamaged, "block 0"},
+		{"a wrong hash", func(b []byte) []byte { b[20]++; return b }, ErrDamaged, "was changed"},
+	} {
+		_, err := read(seal(t, signer, 3, 9, content, tc.edit), key)
+		if !errors.Is(err, tc.want) || !strings.Contains(err.Error(), tc.says) {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+	}
+	if _, err := read(seal(t, signer, 3, 10, content, nil), key); !errors.Is(err, ErrFormat) {
+		t.Errorf("a signature for other sizes: %v", err)
+	}
+	other, _ := newKey(t)
+	if _, err := read(seal(t, other, 3, 9, content, nil), key); !errors.Is(err, ErrDamaged) {
+		t.Errorf("another key: %v", err)
+	}
+}
+
+// A file that is changed between two readings is noticed.
+func TestChangedMeanwhile(t *testing.T) {
+	signer, key := newKey(t)
+	file := newSample(0, 300, PartSize/4).write(t, signer)
+	f, err := Check(bytes.NewReader(file), int64(len(file)), key, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file[len(file)/2] ^= 1
+	r, err := f.Open()
+	if err == nil {
+		defer r.Close()
+		for err == nil {
+			if _, err = r.Next(); err == nil {
+				for {
+					var rec *Record
+					if rec, err = r.Record(); rec == nil || err != nil {
+						break
+					}
+					if rec.Payload != nil {
+						if err = r.Payload(rec, func([]byte) error { return nil }); err != nil {
+							break
+						}
+					}
+				}
+			}
+		}
+	}
+	if !errors.Is(err, ErrDamaged) {
+		t.Errorf("got %v", err)
+	}
+}
