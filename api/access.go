@@ -193,8 +193,9 @@ func authorize(ctx context.Context, tenant string) (*identity, error) {
 	return id, nil
 }
 
-// inTenant is an interceptor that refuses requests for another tenant than the caller's, also where a handler forgets to.
-type inTenant struct{}
+// inTenant is an interceptor that refuses requests for another tenant than the caller's, also where a handler forgets to, and ends streams whose caller's
+// credentials have ended.
+type inTenant struct{ s *Server }
 
 func (inTenant) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
@@ -209,9 +210,9 @@ func (inTenant) WrapStreamingClient(next connect.StreamingClientFunc) connect.St
 	return next
 }
 
-func (inTenant) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+func (i inTenant) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
-		return next(ctx, &tenantConn{conn, ctx})
+		return next(ctx, &tenantConn{conn, ctx, i.s})
 	}
 }
 
@@ -219,10 +220,21 @@ func (inTenant) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.
 type tenantConn struct {
 	connect.StreamingHandlerConn
 	ctx context.Context
+	s   *Server
+}
+
+func (c *tenantConn) Send(m any) error {
+	if err := c.s.checkAgain(caller(c.ctx)); err != nil {
+		return err
+	}
+	return c.StreamingHandlerConn.Send(m)
 }
 
 func (c *tenantConn) Receive(m any) error {
 	if err := c.StreamingHandlerConn.Receive(m); err != nil {
+		return err
+	}
+	if err := c.s.checkAgain(caller(c.ctx)); err != nil {
 		return err
 	}
 	return checkTenant(c.ctx, c.Spec().Procedure, m)

@@ -54,6 +54,7 @@ type identity struct {
 	role    Role
 	kinds   []string  // the only ones that may be appended; empty: all that the role may
 	expires time.Time // zero: never
+	hash    tokenHash // of the token; zero for a certificate
 }
 
 func (id *identity) submitter() ingest.Submitter {
@@ -103,13 +104,37 @@ func (s *Server) identify(r *http.Request) (*identity, error) {
 		return nil, errNoToken
 	}
 	g := s.grants.find(sha256.Sum256([]byte(strings.TrimSpace(token))))
-	switch {
-	case g == nil:
-		return nil, errWrongToken
-	case g.revoked:
-		return nil, errRevokedToken
-	case !g.expires.IsZero() && !s.now().Before(g.expires):
-		return nil, errExpired("token", g.expires)
+	if err := s.check(g); err != nil {
+		return nil, err
 	}
 	return &g.identity, nil
+}
+
+// check returns nil if the grant is in force.
+func (s *Server) check(g *grant) error {
+	switch {
+	case g == nil:
+		return errWrongToken
+	case g.revoked:
+		return errRevokedToken
+	case !g.expires.IsZero() && !s.now().Before(g.expires):
+		return errExpired("token", g.expires)
+	}
+	return nil
+}
+
+// checkAgain returns nil if the caller's credentials are still in force, which a stream may outlive.
+func (s *Server) checkAgain(id *identity) error {
+	var err error
+	switch {
+	case id == nil: // of a call that needs none
+	case id.hash != tokenHash{}:
+		err = s.check(s.grants.find(id.hash))
+	case !s.now().Before(id.expires):
+		err = errExpired("client certificate", id.expires)
+	}
+	if err != nil {
+		return connect.NewError(connect.CodeUnauthenticated, err)
+	}
+	return nil
 }

@@ -26,7 +26,6 @@ type tokenHash = [sha256.Size]byte
 type grant struct {
 	identity
 	id      string // unique in the tenant; "" for one that an identity token was exchanged for
-	hash    tokenHash
 	revoked bool
 }
 
@@ -80,7 +79,7 @@ func (s *Server) loadGrants(ctx context.Context) (*grants, error) {
 		t := &s.cfg.Tenants[i]
 		gs.byID[t.Name] = map[string]*grant{}
 		for _, tok := range t.Tokens {
-			gs.add(&grant{id: tok.ID, hash: tok.Hash, identity: identity{tenant: t, name: "token:" + tok.ID, role: tok.Role, kinds: tok.Kinds, expires: tok.Expires}})
+			gs.add(&grant{id: tok.ID, identity: identity{tenant: t, hash: tok.Hash, name: "token:" + tok.ID, role: tok.Role, kinds: tok.Kinds, expires: tok.Expires}})
 		}
 		if err := s.eachConfig(ctx, t, ledger.Filter{Attribute: "type=" + grantType}, func(c *ingest.Config) { s.replayGrant(gs, t, c) }); err != nil {
 			return nil, fmt.Errorf("read the grants of tenant %s: %w", t.Name, err)

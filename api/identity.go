@@ -52,8 +52,8 @@ func (s *identityService) ExchangeToken(ctx context.Context, req *connect.Reques
 		return nil, s.refusedIdentity(err)
 	}
 	token, hash := newToken(t.Name)
-	g := &grant{hash: hash, identity: identity{
-		tenant: t, name: oidcIdentity(tok.Issuer, tok.Subject), role: rule.Role, kinds: rule.Kinds, expires: now.Add(rule.life()).UTC().Truncate(time.Second),
+	g := &grant{identity: identity{
+		tenant: t, hash: hash, name: oidcIdentity(tok.Issuer, tok.Subject), role: rule.Role, kinds: rule.Kinds, expires: now.Add(rule.life()).UTC().Truncate(time.Second),
 	}}
 	r, err := s.recordExchange(ctx, g, tok, rule, key)
 	if err != nil {

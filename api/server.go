@@ -114,7 +114,7 @@ func (s *Server) draining() bool {
 // Handler returns the handler of everything that the server serves, for HTTP/1.1 and HTTP/2.
 func (s *Server) Handler() http.Handler {
 	opts := []connect.HandlerOption{
-		connect.WithInterceptors(s.cfg.Metrics.interceptor(), auditing{s}, validate.NewInterceptor(), inTenant{}),
+		connect.WithInterceptors(s.cfg.Metrics.interceptor(), auditing{s}, validate.NewInterceptor(), inTenant{s}),
 		connect.WithReadMaxBytes(int(min(s.cfg.maxRequest(), math.MaxInt32))),
 		connect.WithRecover(s.recover),
 		connect.WithCodec(strictJSON{"json"}),

@@ -189,3 +189,32 @@ func TestIssueConcurrently(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A stream does not outlive the token that it was begun with.
+func TestRevokingEndsStreams(t *testing.T) {
+	ts := newServer(t)
+	token, err := ts.issue(&munimentv1.Grant{Id: "watcher", Role: munimentv1.Role_ROLE_READER})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := ts.client(token).WatchEntries(context.Background(), connect.NewRequest(&munimentv1.WatchEntriesRequest{Tenant: "acme", FromIndex: ts.ledger.Published().Size}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	if !stream.Receive() || stream.Msg().Entry != nil {
+		t.Fatalf("it has not caught up: %v, %v", stream.Msg(), stream.Err())
+	}
+	if err := ts.revoke("watcher"); err != nil {
+		t.Fatal(err)
+	}
+	ts.append("acme", "what the watcher should not see")
+	for stream.Receive() {
+		if e := stream.Msg().Entry; e != nil && e.Kind != "config" { // the revocation itself may come before it is in force
+			t.Errorf("it was sent entry %d", e.Index)
+		}
+	}
+	if err := stream.Err(); connect.CodeOf(err) != connect.CodeUnauthenticated || !strings.Contains(err.Error(), "was revoked") {
+		t.Errorf("it ended with %v", err)
+	}
+}
