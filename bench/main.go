@@ -66,6 +66,7 @@ func main() {
 		{"peer tessera", b.tessera},
 		{"audit", b.audits},
 		{"delta", b.deltas},
+		{"rekor", b.rekorLog},
 		{"large log", b.largeLog},
 		{"search", b.search},
 	} {

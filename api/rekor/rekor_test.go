@@ -383,7 +383,7 @@ func TestDuplicate(t *testing.T) {
 
 func startPeer(t *testing.T) *rekorpeer.Server {
 	t.Helper()
-	s, err := rekorpeer.Start(context.Background(), t.TempDir(), "--checkpoint-interval", "1s", "--batch-max-age", "10ms")
+	s, err := rekorpeer.Start(context.Background(), t.TempDir(), "--checkpoint-interval", "100ms", "--batch-max-age", "10ms")
 	if err != nil {
 		t.Fatal(err)
 	}
