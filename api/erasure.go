@@ -74,6 +74,7 @@ func (s *adminService) ApplyRetention(ctx context.Context, req *connect.Request[
 	if err != nil {
 		return err
 	}
+	liftDeadlines(ctx)
 	erased, kept := 0, 0
 	err = s.keeper.Apply(ctx, id.submitter(), req.Msg.DryRun, func(o *retention.Outcome) error {
 		if o.Kept == "" {

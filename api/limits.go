@@ -55,8 +55,8 @@ func (s *Server) deadline(next http.Handler) http.Handler {
 		if isStream(r) {
 			w = &streamWriter{ResponseWriter: w, control: c, timeout: s.cfg.RequestTimeout}
 		}
-		if isUpload(r) {
-			r = withMessageDeadline(r, c, s.cfg.RequestTimeout)
+		if isUpload(r) || isStream(r) {
+			r = withDeadlines(r, c, s.cfg.RequestTimeout)
 		}
 		next.ServeHTTP(w, r)
 	})

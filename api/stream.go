@@ -151,24 +151,34 @@ func (c *chunks) receive() (*munimentv1.AppendStreamRequest, error) {
 	return nil, err // with its code
 }
 
-type deadlineKey struct{}
+type deadlinesKey struct{}
 
-// withMessageDeadline puts into the context what messageDeadline returns.
-func withMessageDeadline(r *http.Request, c *http.ResponseController, timeout time.Duration) *http.Request {
-	extend := func() {
+// withDeadlines puts into the context what messageDeadline and liftDeadlines need. Errors are as in deadline.
+func withDeadlines(r *http.Request, c *http.ResponseController, timeout time.Duration) *http.Request {
+	set := func(lift bool) {
 		until := time.Now().Add(timeout)
-		_ = c.SetReadDeadline(until) // as in deadline
+		if lift {
+			until = time.Time{}
+		}
+		_ = c.SetReadDeadline(until)
 		_ = c.SetWriteDeadline(until)
 	}
-	return r.WithContext(context.WithValue(r.Context(), deadlineKey{}, extend))
+	return r.WithContext(context.WithValue(r.Context(), deadlinesKey{}, set))
 }
 
 // messageDeadline returns a function that gives the next message of a client's stream the time that a whole request has else.
 func messageDeadline(ctx context.Context) func() {
-	if extend, ok := ctx.Value(deadlineKey{}).(func()); ok {
-		return extend
+	if set, ok := ctx.Value(deadlinesKey{}).(func(lift bool)); ok {
+		return func() { set(false) }
 	}
 	return func() {}
+}
+
+// liftDeadlines is for a call that has been read, and may work for long before it has something to say.
+func liftDeadlines(ctx context.Context) {
+	if set, ok := ctx.Value(deadlinesKey{}).(func(lift bool)); ok {
+		set(true)
+	}
 }
 
 func (s *service) GetPayload(ctx context.Context, req *connect.Request[munimentv1.GetPayloadRequest], stream *connect.ServerStream[munimentv1.GetPayloadResponse]) error {

@@ -61,8 +61,7 @@ func (k *Keeper) applyRule(ctx context.Context, who ingest.Submitter, r Rule, re
 
 // applyBatch erases what may be erased of the entries, in one commit.
 func (k *Keeper) applyBatch(ctx context.Context, who ingest.Submitter, r Rule, entries []ledger.Entry, reason string, dryRun bool) ([]Outcome, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	defer k.lock(who.Stream)()
 	holds, err := k.Holds(ctx, who.Stream)
 	if err != nil {
 		return nil, err

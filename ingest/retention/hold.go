@@ -33,8 +33,7 @@ const holdPrefix = "legal-hold/"
 
 // Place places a hold. The shown filter is what is recorded; filter is the same, for the ledger. Errors: ErrHoldExists.
 func (k *Keeper) Place(ctx context.Context, who ingest.Submitter, id string, shown *munimentv1.Filter, reason string) (ledger.Result, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	defer k.lock(who.Stream)()
 	if h, err := k.hold(ctx, who.Stream, id); err != nil || h != nil {
 		if err == nil {
 			err = fmt.Errorf("id: %w (entry %d); release it first, or choose another name", ErrHoldExists, h.Index)
@@ -57,8 +56,7 @@ func (k *Keeper) Place(ctx context.Context, who ingest.Submitter, id string, sho
 
 // Release ends a hold. Errors: ErrNoHold.
 func (k *Keeper) Release(ctx context.Context, who ingest.Submitter, id, reason string) (ledger.Result, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	defer k.lock(who.Stream)()
 	h, err := k.hold(ctx, who.Stream, id)
 	if err != nil {
 		return ledger.Result{}, err

@@ -41,8 +41,15 @@ type Keeper struct {
 	Reliance Reliance // nil: nothing is relied upon
 	Now      func() time.Time
 
-	// held by who looks at holds and erases, and by who places a hold: once a hold is recorded, nothing that it covers is erased.
-	mu sync.Mutex
+	locks sync.Map // receipt.Hash of the stream → *sync.Mutex
+}
+
+// lock keeps who looks at the holds of a stream and then erases apart from who places one: once a hold is recorded, nothing that it covers is erased.
+func (k *Keeper) lock(s *ledger.Stream) (unlock func()) {
+	v, _ := k.locks.LoadOrStore(s.ID, &sync.Mutex{})
+	mu := v.(*sync.Mutex)
+	mu.Lock()
+	return mu.Unlock
 }
 
 // A Rule says how long entries of a kind are kept.
@@ -95,8 +102,7 @@ func (k *Keeper) Rules(ctx context.Context, s *ledger.Stream) ([]Rule, *ingest.C
 // Erase erases an entry of the stream of who, and returns what was erased in fact. Errors: as ledger.PlanErasure; ErrHeld; ErrKept; an
 // *ingest.FieldError if the reason repeats what is to be erased.
 func (k *Keeper) Erase(ctx context.Context, who ingest.Submitter, index uint64, header bool, reason string) (scope string, _ ledger.Result, _ error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	defer k.lock(who.Stream)()
 	e, err := k.Ingester.Ledger.Entry(ctx, who.Stream, index)
 	if err != nil {
 		return "", ledger.Result{}, err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2"
 
 	"muniment.dev/muniment/ledger/store"
@@ -16,6 +17,7 @@ import (
 type erasedBatch struct {
 	files   []largeID // to be deleted
 	rows    int64     // rows e that are new
+	seen    map[uint64]bool
 	residue residue
 }
 
@@ -61,7 +63,7 @@ func (s *Store) erased(e *erasedBatch) {
 	s.unpurged.Add(e.rows)
 	s.residue.keys = append(s.residue.keys, e.residue.keys...)
 	for _, id := range e.files {
-		if err := s.fs.Remove(s.largePath(id)); err != nil {
+		if err := s.fs.Remove(s.largePath(id)); err != nil && !oserror.IsNotExist(err) {
 			s.log.Error("an erased payload's file could not be deleted; the next purge or start does it", "err", err)
 		}
 	}
@@ -72,13 +74,16 @@ func (s *Store) putErasures(b *pebble.Batch, erasures []store.Erasure) (*erasedB
 	if len(erasures) == 0 {
 		return nil, nil
 	}
-	e := &erasedBatch{}
+	e := &erasedBatch{seen: map[uint64]bool{}}
 	headers := map[uint64]bool{}
 	postings := map[store.Term]map[uint64]bool{}
 	for i := range erasures {
 		er := &erasures[i]
-		if err := s.putErasedPayload(b, e, er.Index); err != nil {
-			return nil, fmt.Errorf("payload %d: %w", er.Index, err)
+		if !e.seen[er.Index] {
+			e.seen[er.Index] = true
+			if err := s.putErasedPayload(b, e, er.Index); err != nil {
+				return nil, fmt.Errorf("payload %d: %w", er.Index, err)
+			}
 		}
 		if er.Header {
 			headers[er.Index] = true

@@ -36,6 +36,7 @@ type largeFile struct {
 	size     uint64
 	finished bool
 	err      error // of an earlier write
+	scratch  []byte
 }
 
 func (s *Store) largePath(id largeID) string {
@@ -92,7 +93,8 @@ func (w *largeFile) Write(p []byte) (int, error) {
 	if w.err != nil {
 		return 0, w.err
 	}
-	n, err := w.f.Write(p)
+	w.scratch = append(w.scratch[:0], p...) // a vfs.File may change what it is given, an io.Writer may not
+	n, err := w.f.Write(w.scratch)
 	w.size += uint64(n)
 	w.err = err
 	return n, err
@@ -104,7 +106,7 @@ func (w *largeFile) Finish() (store.LargePayload, error) {
 		return store.LargePayload{}, errors.Join(errors.New("the large payload can't be finished"), w.err)
 	}
 	err := errors.Join(w.f.Sync(), w.f.Close())
-	w.f = nil
+	w.f, w.scratch = nil, nil
 	if err == nil {
 		err = w.s.syncDir(w.s.fs.PathJoin(w.s.dir, largeDir))
 	}

@@ -222,7 +222,7 @@ func testErase(t *testing.T, disk Disk) {
 	check(t, m, s)
 
 	// Again, and more of it, and outside of a commit.
-	again := []store.Erasure{m.Erasure(0, true), m.Erasure(1, true), {Index: 2}, m.Erasure(100, true)}
+	again := []store.Erasure{m.Erasure(0, true), {Index: 120}, {Index: 120}, m.Erasure(1, true), {Index: 2}, m.Erasure(100, true)}
 	again[0].Keys = []store.Key{firstKey(c.Erase)} // which is another entry's by now
 	if err := s.Erase(ctx, again); err != nil {
 		t.Fatal(err)
