@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/note"
@@ -88,6 +89,7 @@ func Update(ctx context.Context, src audit.Source, policy *receipt.Policy, dir s
 	if err := u.write("checkpoint", signed); err != nil {
 		return nil, err
 	}
+	u.report.Files = int(u.files.Load())
 	return u.report, nil
 }
 
@@ -98,6 +100,7 @@ type update struct {
 	head   receipt.Checkpoint
 	o      Options
 	report *Report
+	files  atomic.Int64 // written
 }
 
 // copy stores all tiles and bundles that a tree of the size does not have.
@@ -223,7 +226,7 @@ func (u *update) write(path string, data []byte) (err error) {
 		}
 		return errors.Join(d.Sync(), d.Close())
 	}
-	u.report.Files++
+	u.files.Add(1)
 	return nil
 }
 
