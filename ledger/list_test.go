@@ -36,6 +36,14 @@ func searchLog(t *testing.T, n int) *testLog {
 				h.Subjects = append(h.Subjects, receipt.Subject{Name: fmt.Sprint("app ", j), Digest: map[string]string{"sha256": fmt.Sprint("d", (i+j)%5), "sha512": fmt.Sprint("e", i%2)}})
 			}
 			h.PredicateType = []string{"", "p1", "p2"}[i%3]
+			h.Submitter = []string{"token:a", "token:b"}[i%7%2]
+			for j := range i % 3 {
+				h.Materials = append(h.Materials, receipt.Subject{Digest: map[string]string{"sha256": fmt.Sprint("d", (i+j)%4), "gitCommit": "g"}})
+				h.Controls = append(h.Controls, fmt.Sprint("C", (i+2*j)%5))
+			}
+			if i%2 == 0 {
+				h.Attributes = map[string]string{"incident": fmt.Sprint("INC-", i%3), "trace.1": fmt.Sprint("t", i%4), "trace.2": "t1", "metric:p.99": "t1"}
+			}
 			switch i % 5 {
 			case 0:
 				h.Signers = []receipt.Signer{{Identity: "ci"}, {KeyID: "key"}}
@@ -69,8 +77,20 @@ func naiveList(t testing.TB, tl *testLog, tt *testTenant, f Filter) []uint64 {
 			return ok && got == v
 		})
 		signer := f.Signer == "" || slices.ContainsFunc(h.Signers, func(s receipt.Signer) bool { return s.Identity == f.Signer || s.KeyID == f.Signer })
+		material := f.Material == "" || slices.ContainsFunc(h.Materials, func(s receipt.Subject) bool {
+			alg, v, _ := strings.Cut(f.Material, ":")
+			got, ok := s.Digest[alg]
+			return ok && got == v
+		})
+		attribute := f.Attribute == ""
+		for name, v := range h.Attributes {
+			for _, n := range []string{name, strings.TrimSuffix(strings.TrimSuffix(name, ".1"), ".2")} {
+				attribute = attribute || f.Attribute == n+"="+v && !(n == name && strings.HasPrefix(n, "trace"))
+			}
+		}
+		control := f.Control == "" || slices.Contains(h.Controls, f.Control)
 		at := time.UnixMilli(int64(e.Skeleton.Time))
-		if subject && signer && (f.Kind == "" || h.Kind == f.Kind) && (f.PredicateType == "" || h.PredicateType == f.PredicateType) &&
+		if material && attribute && control && (f.Submitter == "" || h.Submitter == f.Submitter) && subject && signer && (f.Kind == "" || h.Kind == f.Kind) && (f.PredicateType == "" || h.PredicateType == f.PredicateType) &&
 			(f.From.IsZero() || !at.Before(f.From)) && (f.To.IsZero() || at.Before(f.To)) {
 			out = append(out, i)
 		}
@@ -94,6 +114,10 @@ func TestListIsTheNaiveFilter(t *testing.T) {
 			Subject:       rapid.SampledFrom([]string{"", "", "sha256:d0", "sha256:d3", "sha512:e1", "sha512:d0", "d0", "sha256:"}).Draw(rt, "subject"),
 			PredicateType: rapid.SampledFrom([]string{"", "", "p1", "p2", "p3"}).Draw(rt, "predicate"),
 			Signer:        rapid.SampledFrom([]string{"", "", "ci", "key", "issuer"}).Draw(rt, "signer"),
+			Submitter:     rapid.SampledFrom([]string{"", "", "token:a", "token:b", "token:c"}).Draw(rt, "submitter"),
+			Control:       rapid.SampledFrom([]string{"", "", "", "C0", "C3", "C9"}).Draw(rt, "control"),
+			Attribute:     rapid.SampledFrom([]string{"", "", "", "incident=INC-1", "trace=t1", "trace=t3", "trace.1=t1", "metric:p=t1", "metric:p.99=t1", "t1"}).Draw(rt, "attribute"),
+			Material:      rapid.SampledFrom([]string{"", "", "", "sha256:d1", "gitCommit:g", "sha512:e0"}).Draw(rt, "material"),
 			From:          instant.Draw(rt, "from"), To: instant.Draw(rt, "to"),
 		}
 	})
