@@ -223,7 +223,7 @@ func (c *policyTestCmd) roots(p *policy.Policy) (policy.Roots, error) {
 	}
 	slices.Sort(names)
 	if err := p.CheckRoots(names); err != nil {
-		return nil, fmt.Errorf("%w\nGive it with --trusted-root NAME=FILE.", err)
+		return nil, fmt.Errorf("%w\ngive it with --trusted-root NAME=FILE", err)
 	}
 	return roots, nil
 }

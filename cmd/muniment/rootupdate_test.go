@@ -23,11 +23,10 @@ import (
 
 // A tufRepository is a TUF repository on loopback with one target, trusted_root.json.
 type tufRepository struct {
-	t       *testing.T
-	dir     string
-	url     string
-	key     ed25519.PrivateKey
-	version int64
+	t   *testing.T
+	dir string
+	url string
+	key ed25519.PrivateKey
 }
 
 func newTUFRepository(t *testing.T) *tufRepository {

@@ -110,7 +110,7 @@ func (c *court) because(steps []Step) string {
 	var near []string
 	for _, s := range steps {
 		if s.Result == NotMet || s.Result == Wrong {
-			near = append(near, fmt.Sprintf("rule %q: %s", s.Rule, s.Why))
+			near = append(near, fmt.Sprintf("rule %s: %s", s.Rule, s.Why))
 		}
 	}
 	switch {
@@ -119,7 +119,7 @@ func (c *court) because(steps []Step) string {
 	case c.judgement().Result == receipt.Failed:
 		return shorten("the signatures are wrong: " + c.judgement().Reason)
 	case len(steps) == 1:
-		return shorten(fmt.Sprintf("no rule is for it; rule %q: %s", steps[0].Rule, steps[0].Why))
+		return shorten(fmt.Sprintf("no rule is for it; rule %s: %s", steps[0].Rule, steps[0].Why))
 	default:
 		return "no rule is for it"
 	}
