@@ -208,3 +208,27 @@ func TestAbortedStream(t *testing.T) {
 		t.Error("a stream that had stopped was recorded")
 	}
 }
+
+// A stream counts against the tenant's day, whether its size was declared or not, and not if it was recorded before.
+func TestStreamQuota(t *testing.T) {
+	ts := newServer(t, func(_ *ledger.Config, c *api.Config) { c.Tenants[0].Limits = api.Limits{DailyBytes: 5 << 20} })
+	c := ts.client(acmeToken)
+	size := uint64(2 << 20)
+	payload := func(s string) []byte { return bytes.Repeat([]byte(s), int(size)) }
+	declared := func(h *munimentv1.AppendStreamHeader) { h.Size = &size }
+	for _, what := range []string{"a", "a", "a", "b"} {
+		if _, err := sendStream(c, streamHeader(declared), payload(what)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := sendStream(c, streamHeader(declared), payload("c"))
+	wantCode(t, "more than the day has, declared", err, connect.CodeResourceExhausted, "")
+	_, err = sendStream(c, streamHeader(), payload("c"))
+	wantCode(t, "more than the day has", err, connect.CodeResourceExhausted, "")
+	if _, err := sendStream(c, streamHeader(), payload("d")[:1<<20]); err != nil {
+		t.Errorf("what the day still has: %v", err)
+	}
+	if n := ts.store.Unnamed(); n != 0 {
+		t.Errorf("%d payloads are left over", n)
+	}
+}

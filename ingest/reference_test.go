@@ -1,0 +1,51 @@
+package ingest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestReference(t *testing.T) {
+	sum := strings.Repeat("0a", 32)
+	good := Reference{Digest: map[string]string{"sha256": sum}, Size: 1 << 40, Location: "s3://scans/<a>&b.json", MediaType: "application/json"}
+	c, err := readAttestation(ReferenceMediaType, good.Document(), time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.external == nil || c.external.Size != good.Size || c.external.Location != good.Location || c.external.MediaType != good.MediaType || c.external.Digest["sha256"] != sum ||
+		len(c.subjects) != 1 || c.subjects[0].Digest["sha256"] != sum || c.mediaType != ReferenceMediaType {
+		t.Errorf("%+v", c)
+	}
+	digest := fmt.Sprintf(`"digest":{"sha256":%q}`, sum)
+	for name, test := range map[string]struct{ doc, says string }{
+		"nothing":             {`{}`, "digest"},
+		"no size":             {`{` + digest + `,"location":"s3://x"}`, "size"},
+		"no location":         {`{` + digest + `,"size":1}`, "location"},
+		"an empty location":   {`{` + digest + `,"size":1,"location":""}`, "location"},
+		"a negative size":     {`{` + digest + `,"size":-1,"location":"s3://x"}`, "size"},
+		"a size as a string":  {`{` + digest + `,"size":"1","location":"s3://x"}`, "size"},
+		"another member":      {`{` + digest + `,"size":1,"location":"s3://x","more":1}`, "more"},
+		"a member twice":      {`{` + digest + `,"size":1,"size":1,"location":"s3://x"}`, "size"},
+		"another case":        {`{` + digest + `,"Size":1,"location":"s3://x"}`, "ize"},
+		"a short digest":      {`{"digest":{"sha256":"beef"},"size":1,"location":"s3://x"}`, "digest"},
+		"upper case":          {`{"digest":{"sha256":"` + strings.ToUpper(sum) + `"},"size":1,"location":"s3://x"}`, "digest"},
+		"another algorithm":   {`{"digest":{"sha1":"` + sum[:40] + `"},"size":1,"location":"s3://x"}`, "digest"},
+		"two algorithms":      {`{"digest":{"sha256":"` + sum + `","sha1":"` + sum[:40] + `"},"size":1,"location":"s3://x"}`, "digest"},
+		"a relative location": {`{` + digest + `,"size":1,"location":"scans/x"}`, "location"},
+		"a password":          {`{` + digest + `,"size":1,"location":"https://me:pw@example.com/x"}`, "location"},
+		"a long location":     {`{` + digest + `,"size":1,"location":"s3://` + strings.Repeat("x", 2048) + `"}`, "location"},
+		"no media type":       {`{` + digest + `,"size":1,"location":"s3://x","mediaType":"json"}`, "mediaType"},
+		"more behind it":      {`{` + digest + `,"size":1,"location":"s3://x"}{}`, ""},
+		"a large one":         {`{` + digest + `,"size":1,"location":"s3://x"}` + strings.Repeat(" ", maxReference), "reference"},
+	} {
+		_, err := readAttestation(ReferenceMediaType, []byte(test.doc), time.Time{})
+		if err == nil || !strings.Contains(err.Error(), test.says) {
+			t.Errorf("%s: %v, want an error about %q", name, err, test.says)
+		}
+		if err != nil && strings.Contains(err.Error(), "pw") {
+			t.Errorf("%s: the error repeats a secret: %v", name, err)
+		}
+	}
+}
