@@ -1,9 +1,12 @@
 package rekor
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	pb "github.com/sigstore/rekor-tiles/v2/pkg/generated/protobuf"
@@ -17,8 +20,12 @@ const (
 	duplicateHeader = "x-log-index"
 	// maxRequest is far more than the largest request whose canonical body fits into a leaf.
 	maxRequest = 256 << 10
-	// maxInWork is how many requests are read and worked on at once; the rest wait. Together with maxRequest it bounds the memory.
+	// smallRequest is more than usual ones have: a certificate and a signature.
+	smallRequest = 16 << 10
+	// maxInWork is how many requests are worked on at once, and maxLarge how many of those that are not small are held at once; the rest wait. With the
+	// server's limit of connections they bound the memory.
 	maxInWork = 256
+	maxLarge  = 64
 )
 
 // gateway translates between HTTP and the service with the library, the generated code and the options that Rekor v2 uses, so that bodies, status
@@ -46,17 +53,55 @@ func created(_ context.Context, w http.ResponseWriter, _ proto.Message) error {
 	return nil
 }
 
-// bound limits the size of a request, and how many are at work.
-func bound(next http.Handler) http.Handler {
-	places := make(chan struct{}, maxInWork)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case places <- struct{}{}:
-			defer func() { <-places }()
-		case <-r.Context().Done():
-			return // the client has gone
+// A door lets requests in as far as memory goes. A small request is read before it takes a place at work, so that whoever sends slowly holds up nobody;
+// a large one takes one of a few places to be read in.
+type door struct {
+	next    http.Handler
+	working chan struct{}
+	large   chan struct{}
+	arrival time.Duration
+}
+
+func newDoor(next http.Handler, arrival time.Duration) *door {
+	return &door{next, make(chan struct{}, maxInWork), make(chan struct{}, maxLarge), arrival}
+}
+
+// enter waits for a place until the client has gone. The place is given back with leave.
+func enter(r *http.Request, places chan struct{}) bool {
+	select {
+	case places <- struct{}{}:
+		return true
+	case <-r.Context().Done():
+		return false
+	}
+}
+
+func leave(places chan struct{}) { <-places }
+
+func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength < 0 || r.ContentLength > smallRequest {
+		if !enter(r, d.large) {
+			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
-		next.ServeHTTP(w, r)
-	})
+		defer leave(d.large)
+	}
+	// The server's own limit is for the whole request; if this one can't be set, that one holds.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(d.arrival))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+	if !enter(r, d.working) {
+		return
+	}
+	defer leave(d.working)
+	r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), failure{err}))
+	d.next.ServeHTTP(w, r)
+}
+
+// A failure is what comes after the part of a body that could be read.
+type failure struct{ err error }
+
+func (f failure) Read([]byte) (int, error) {
+	if f.err != nil {
+		return 0, f.err
+	}
+	return 0, io.EOF
 }

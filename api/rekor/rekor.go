@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/cyberphone/json-canonicalization/go/src/webpki.org/jsoncanonicalizer"
 	commonv1 "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
@@ -48,9 +49,13 @@ type Config struct {
 	Keys   []Key          // the one that signs last
 	TSA    *tsa.Authority // nil: no timestamps
 	Logger *slog.Logger
+	// Arrival is how long a request's body may take to arrive. 0 means 10 s.
+	Arrival time.Duration
 	// Observe is called for each request for an entry, with the gRPC code of its answer. It may be nil.
 	Observe func(code string)
 }
+
+const defaultArrival = 10 * time.Second
 
 // A server makes entries. It implements the service of rekor-tiles; tiles go another way.
 type server struct {
@@ -74,8 +79,11 @@ func NewHandler(cfg Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	arrival := cfg.Arrival
+	if arrival == 0 {
+		arrival = defaultArrival
+	}
 	mux := http.NewServeMux()
-	mux.Handle("POST "+entriesPath, bound(entries))
 	files := http.StripPrefix("/api/v2/", &tiles.Handler{Ledger: cfg.Ledger, Logger: cfg.Logger, Public: true})
 	mux.Handle("/api/v2/checkpoint", files)
 	mux.Handle("/api/v2/tile/", files)
@@ -85,7 +93,9 @@ func NewHandler(cfg Config) (http.Handler, error) {
 		mux.Handle("/api/v1/timestamp", cfg.TSA)
 		mux.HandleFunc("GET /api/v1/timestamp/certchain", cfg.TSA.ServeChain)
 	}
-	mux.Handle("/", entries) // says that there is no such path as Rekor says it
+	// Entries, and whatever else there may be, of which the gateway says as Rekor does that there is no such path. Which path is which it alone decides: it
+	// knows more spellings of a path than the mux does.
+	mux.Handle("/", newDoor(entries, arrival))
 	return mux, nil
 }
 

@@ -89,20 +89,16 @@ func (r *rekorRig) tryMuniment(args ...string) (string, error) {
 
 func (r *rekorRig) fulcioChain() string {
 	r.t.Helper()
-	res, err := http.Get(r.Fulcio + "/api/v2/trustBundle")
+	res, err := http.Get(r.Fulcio + "/api/v1/rootCert")
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	defer res.Body.Close()
-	var bundle struct {
-		Chains []struct {
-			Certificates []string `json:"certificates"`
-		} `json:"chains"`
+	chain, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		r.t.Fatalf("Fulcio's certificates: %s, %v", res.Status, err)
 	}
-	if err := json.NewDecoder(res.Body).Decode(&bundle); err != nil || len(bundle.Chains) == 0 {
-		r.t.Fatalf("Fulcio's trust bundle: %v", err)
-	}
-	return r.WriteFile(r.t, "ca.pem", strings.Join(bundle.Chains[0].Certificates, "\n"))
+	return r.WriteFile(r.t, "ca.pem", string(chain))
 }
 
 // A signer is a way to sign with cosign, and what a verifier asks of it.
