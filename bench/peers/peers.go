@@ -26,22 +26,39 @@ func Path(t testing.TB, name string) string {
 
 // Find is Path for programs that are not tests.
 func Find(name string) (string, error) {
-	_, source, _, _ := runtime.Caller(0)
-	root := filepath.Join(filepath.Dir(source), "..", "..")
-	dir := filepath.Join(root, ".cache", "peers")
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return "", err
-	}
-	lock, err := os.OpenFile(filepath.Join(dir, name+".lock"), os.O_CREATE|os.O_RDWR, 0o666)
+	unlock, err := Lock(name)
 	if err != nil {
 		return "", err
 	}
-	defer lock.Close() // and with it the lock: tests of several packages run at once
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return "", err
-	}
+	defer unlock()
+	root := root()
 	if out, err := exec.Command(filepath.Join(root, ".ci", "peers"), name).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("the peer %s can't be built: %w\n%s", name, err, out)
 	}
-	return filepath.Join(dir, name), nil
+	return filepath.Join(root, cacheDir, name), nil
+}
+
+// Lock waits until it is alone in having the named lock: tests of several packages run at once.
+func Lock(name string) (unlock func(), err error) {
+	dir := filepath.Join(root(), cacheDir)
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, name+".lock"), os.O_CREATE|os.O_RDWR, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return func() { f.Close() }, nil // and with it the lock
+}
+
+const cacheDir = ".cache/peers"
+
+// root returns the folder of the repository.
+func root() string {
+	_, source, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(source), "..", "..")
 }

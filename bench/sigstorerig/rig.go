@@ -264,6 +264,12 @@ func startFulcio(t testing.TB, dir, issuer, ci string) (base, chain string) {
 
 func startTSA(t testing.TB, dir string) (base, chain string) {
 	t.Helper()
+	// The server opens port 2112 for its metrics, and can't be told another: one of them at a time, whatever package's test it is for.
+	unlock, err := peers.Lock("timestamp-server.port")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(unlock) // after the server has been stopped: clean-ups run in reverse
 	p := freePorts(t, 1)
 	base = "http://127.0.0.1:" + p[0]
 	certs := start(t, dir, "timestamp-server", base+"/api/v1/timestamp/certchain", "serve", "--host", "127.0.0.1", "--port", p[0],
