@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The demo: a log with generated keys, real evidence, receipts that verify with the server stopped.
+# The demo: a log with generated keys and a witness, real evidence whose signatures are checked, an admission policy, and receipts that verify with
+# everything stopped.
 #
 # The evidence is what the sigstore-go module ships: attestations of npm packages, signed by real CI jobs.
 # KEEP=1 leaves the server up at the end. DEMO_DIR is where it works (default: demo-data, made anew each time).
@@ -17,46 +18,85 @@ if [ -e "$dir" ] && [ ! -e "$dir/.muniment-demo" ]; then
 	exit 2
 fi
 rm -rf "$dir" && mkdir -p "$dir" && touch "$dir/.muniment-demo"
-server=
-stop() { if [ -n "$server" ]; then kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; server=; fi; }
-trap stop EXIT
+server='' witness=''
+stop() { # PID
+	if [ -n "$1" ]; then kill "$1" 2>/dev/null || true; wait "$1" 2>/dev/null || true; fi
+}
+trap 'stop "$server"; stop "$witness"' EXIT
+# start NAME COMMAND...: starts it, and sets pid and url.
 start() {
-	: >"$dir/serve.out"
-	"$muniment" serve --data "$dir/data" --listen 127.0.0.1:0 >"$dir/serve.out" 2>>"$dir/serve.log" &
-	server=$!
+	local name=$1
+	shift
+	: >"$dir/$name.out"
+	"$@" >"$dir/$name.out" 2>>"$dir/$name.log" &
+	pid=$!
 	for _ in $(seq 200); do
-		url=$(sed -n 's/^listening on //p' "$dir/serve.out")
+		url=$(sed -n 's/^.*listening on \(http.*\)$/\1/p' "$dir/$name.out" | head -n 1)
 		[ -n "$url" ] && return
-		kill -0 "$server" 2>/dev/null || { cat "$dir/serve.log" >&2; exit 1; }
+		kill -0 "$pid" 2>/dev/null || { cat "$dir/$name.log" >&2; exit 1; }
 		sleep 0.05
 	done
-	echo "the server did not start within 10 seconds; see $dir/serve.log" >&2
+	echo "the $name did not start within 10 seconds; see $dir/$name.log" >&2
 	exit 1
 }
+serve() {
+	start server "$muniment" serve --data "$dir/data" --listen 127.0.0.1:0
+	server=$pid
+	export MUNIMENT_SERVER=$url
+}
 
-step "1. Make a log: keys, policy, one tenant"
+step "1. Make a log (keys, policy, one tenant), and a witness, which another company would run"
 show "$muniment" init "$dir/data" --origin demo.muniment.example --tenant acme
+"$muniment" witness init "$dir/witness" --name witness.globex.example --no-post-quantum >/dev/null
+"$muniment" witness add-log "$(sed -n 's/^log //p' "$dir/data/policy")" --data "$dir/witness" >/dev/null
+start witness "$muniment" witness --data "$dir/witness" --listen 127.0.0.1:0
+witness=$pid at=${url#http://}
+key=$("$muniment" witness show --data "$dir/witness" --json | sed 's/.*"keys":\["\([^"]*\)".*/\1/')
+show "$muniment" policy add-witness globex "$key" "$url" --data "$dir/data"
+serve
 
-step "2. Start the server and append real evidence: Sigstore bundles and an in-toto statement"
-start
+step "2. Append real evidence: Sigstore bundles of npm packages, signed by their CI jobs. The log checks the signatures"
 evidence=$(go list -m -f '{{.Dir}}' github.com/sigstore/sigstore-go)
 mkdir "$dir/evidence"
 cp "$evidence"/examples/bundle-*.json "$evidence"/examples/statement-*.json "$evidence"/pkg/testing/data/bundles/*.json "$dir/evidence/"
 chmod -R u+w "$dir/evidence"
-export MUNIMENT_SERVER=$url MUNIMENT_TOKEN_FILE=$dir/data/tokens/acme.token MUNIMENT_POLICY=$dir/data/policy
+export MUNIMENT_TOKEN_FILE=$dir/data/tokens/acme.token MUNIMENT_POLICY=$dir/data/policy
 show "$muniment" append "$dir/evidence" --receipt-dir "$dir/receipts" --stream-key "$dir/data/streams/acme.key"
 
 step "3. The same again is harmless: each piece of evidence is recorded once"
 show "$muniment" append "$dir/evidence/bundle-provenance.json" --receipt-dir "$dir/receipts"
 
-step "4. Search"
-show "$muniment" list --predicate-type https://slsa.dev/provenance/v1
+step "4. All that is known of an artifact"
+digest=$(sed -n 's/.*"sha512": *"\([0-9a-f]*\)".*/\1/p' "$dir/evidence/statement-provenance-sigstorejs1.3.0.json" | head -n 1)
+show "$muniment" trace "sha512:$digest"
 
-step "5. Audit the whole log, and that the tenant's stream is complete, from what is public"
-show "$muniment" audit "$url" --state "$dir/audit.json" --stream-key "$dir/data/streams/acme.key"
+step "5. From now on only the release workflow of sigstore-js may attest: a bundle with a changed signature is refused"
+cat >"$dir/admission.yaml" <<'EOF'
+version: 1
+mode: enforce
+signers:
+  release workflow:
+    identity_regexp: https://github\.com/sigstore/sigstore-js/\.github/workflows/release\.yml@refs/heads/main
+    issuer: https://token.actions.githubusercontent.com
+rules:
+  - name: releases
+    kinds: [attestation]
+    signers: [release workflow]
+EOF
+show "$muniment" policy set "$dir/admission.yaml" --reason "only the release workflow attests"
+sed 's/"sig": *"\(.\{12\}\)./"sig":"\1x/' "$dir/evidence/bundle-provenance.json" >"$dir/tampered.json"
+if show "$muniment" append "$dir/tampered.json" --receipt-dir "$dir/receipts"; then
+	echo "a tampered bundle was admitted: this is a bug" >&2
+	exit 1
+fi
 
-step "6. Stop the server, and verify every receipt offline"
-stop
+step "6. Audit the whole log, and that the tenant's stream is complete, from what is public"
+show "$muniment" audit "$MUNIMENT_SERVER" --state "$dir/audit.json" --stream-key "$dir/data/streams/acme.key"
+
+step "7. Stop log and witness, and verify every receipt offline"
+stop "$server"
+stop "$witness"
+server='' witness=''
 receipts=("$dir"/receipts/*.receipt.json)
 "$muniment" verify "${receipts[@]}" --tenant acme --kind attestation --stream-key "$dir/data/streams/acme.key" >"$dir/verified.txt"
 count=$(grep -c '✓ VERIFIED' "$dir/verified.txt")
@@ -64,7 +104,7 @@ count=$(grep -c '✓ VERIFIED' "$dir/verified.txt")
 echo "$count of ${#receipts[@]} receipts verified. One of them:"
 show "$muniment" verify "$dir/receipts/bundle-provenance.json.receipt.json" --stream-key "$dir/data/streams/acme.key"
 
-step "7. Change one byte of a receipt, and it does not verify"
+step "8. Change one byte of a receipt, and it does not verify"
 sed 's/"time":1/"time":2/' "$dir/receipts/bundle-provenance.json.receipt.json" >"$dir/forged.receipt.json"
 if show "$muniment" verify "$dir/forged.receipt.json"; then
 	echo "a forged receipt verified: this is a bug" >&2
@@ -75,18 +115,19 @@ step "Done."
 cat <<EOF
   $dir/receipts/    the receipts: keep them, they need nobody's trust
   $dir/data/policy  what verifiers need
-  Next: docs/quickstart.md (your own evidence), docs/ci.md, docs/tenant.md, docs/auditor.md, docs/operator.md
+  Next: docs/quickstart.md (your own evidence), docs/ci.md, docs/policy.md, docs/tenant.md, docs/auditor.md, docs/operator.md
 EOF
 if [ "${KEEP:-}" = 1 ]; then
-	start
-	pid=$server
+	start witness "$muniment" witness --data "$dir/witness" --listen "$at"
+	witness=$pid
+	serve
 	trap - EXIT
-	disown "$pid"
+	disown "$server" "$witness"
 	cat <<EOF
 
-  The server is up at $url (KEEP=1). Try:
-    export MUNIMENT_SERVER=$url MUNIMENT_TOKEN_FILE=$PWD/$dir/data/tokens/acme.token
+  Log and witness are up (KEEP=1), the log at $MUNIMENT_SERVER. Try:
+    export MUNIMENT_SERVER=$MUNIMENT_SERVER MUNIMENT_TOKEN_FILE=$PWD/$dir/data/tokens/acme.token
     bin/muniment list
-  Stop it with: kill $pid
+  Stop them with: kill $server $witness
 EOF
 fi
