@@ -15,7 +15,6 @@ import (
 )
 
 const (
-	entriesPath = "/api/v2/log/entries"
 	// duplicateHeader holds the index of the entry that is there already.
 	duplicateHeader = "x-log-index"
 	// maxRequest is far more than the largest request whose canonical body fits into a leaf.

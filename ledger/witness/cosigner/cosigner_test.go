@@ -108,9 +108,8 @@ func (l *testLog) request(t *testing.T, old, size int64) string {
 // A testWitness is a Cosigner behind an HTTP server.
 type testWitness struct {
 	*httptest.Server
-	cfg   cosigner.Config
-	c     *cosigner.Cosigner
-	vkeys []string
+	cfg cosigner.Config
+	c   *cosigner.Cosigner
 }
 
 func newWitness(t *testing.T, logs ...*testLog) *testWitness {
