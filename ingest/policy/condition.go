@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/ext"
 )
@@ -23,6 +25,7 @@ const (
 type condition struct {
 	source  string
 	program cel.Program
+	weight  int // of its regular expressions
 }
 
 // environment has the variables of docs/spec/policy.md.
@@ -62,7 +65,7 @@ func compile(source string) (*condition, error) {
 	if err != nil {
 		return nil, err
 	}
-	ast, issues := env.Compile(source)
+	checked, issues := env.Compile(source)
 	if issues.Err() != nil {
 		e := &conditionError{line: 1, message: "not CEL"}
 		if all := issues.Errors(); len(all) > 0 {
@@ -70,14 +73,48 @@ func compile(source string) (*condition, error) {
 		}
 		return nil, e
 	}
-	if t := ast.OutputType(); !t.IsExactType(cel.BoolType) && !t.IsExactType(cel.DynType) {
+	weight, e := checkCalls(checked.NativeRep())
+	if e != nil {
+		return nil, e
+	}
+	if t := checked.OutputType(); !t.IsExactType(cel.BoolType) && !t.IsExactType(cel.DynType) {
 		return nil, &conditionError{line: 1, message: fmt.Sprintf("it gives a %s, not true or false", t)}
 	}
-	program, err := env.Program(ast, cel.CostLimit(conditionCost), cel.InterruptCheckFrequency(64), cel.EvalOptions(cel.OptOptimize))
+	program, err := env.Program(checked, cel.CostLimit(conditionCost), cel.InterruptCheckFrequency(64), cel.EvalOptions(cel.OptOptimize))
 	if err != nil {
 		return nil, &conditionError{line: 1, message: err.Error()}
 	}
-	return &condition{source, program}, nil
+	return &condition{source, program, weight}, nil
+}
+
+// multiplying are the string functions whose result may be as long as their arguments' lengths multiplied. Their cost is known only when it has been
+// paid: one call on evidence of a megabyte would take a terabyte.
+var multiplying = []string{"replace", "join", "format"}
+
+// checkCalls returns the weight of the expression's regular expressions, and an error if one is too large or a call has a result without a bound.
+func checkCalls(a *ast.AST) (weight int, e *conditionError) {
+	wrong := func(x ast.Expr, format string, args ...any) {
+		if at := a.SourceInfo().GetStartLocation(x.ID()); e == nil {
+			e = &conditionError{line: at.Line(), message: fmt.Sprintf("column %d: ", at.Column()+1) + fmt.Sprintf(format, args...)}
+		}
+	}
+	ast.PreOrderVisit(a.Expr(), ast.NewExprVisitor(func(x ast.Expr) {
+		if x.Kind() != ast.CallKind {
+			return
+		}
+		name := x.AsCall().FunctionName()
+		if slices.Contains(multiplying, name) {
+			wrong(x, "%s is not allowed, because what it makes has no bound; compare the parts", name)
+		}
+		if args := x.AsCall().Args(); name == "matches" && len(args) > 0 && args[len(args)-1].Kind() == ast.LiteralKind {
+			pattern, _ := args[len(args)-1].AsLiteral().Value().(string)
+			n, err := weigh(pattern)
+			if weight += n; err != nil {
+				wrong(x, "%s", err)
+			}
+		}
+	}))
+	return weight, e
 }
 
 // errFalse says that a condition does not hold. Any other error says that it can't be evaluated.

@@ -67,6 +67,7 @@ type parser struct {
 	kinds   []string
 	signers map[string]*Signer
 	version int
+	weight  int // of the regular expressions so far
 }
 
 func (r *parser) read(root *yaml.Node) {
@@ -111,10 +112,12 @@ func (r *parser) signer(name string, key, n *yaml.Node, field string) {
 		return func(n *yaml.Node, f string) {
 			given[f] = n
 			if s := r.text(n, f); s != "" {
-				var err error
-				if *to, err = anchored(s); err != nil {
+				re, weight, err := anchored(s)
+				if err != nil {
 					r.wrong(n, f, "%s", err)
 				}
+				*to = re
+				r.weighed(n, f, weight)
 			}
 		}
 	}
@@ -242,6 +245,14 @@ func (r *parser) signer(name string, key, n *yaml.Node, field string) {
 	}
 }
 
+// weighed adds the weight of a regular expression. It complains once.
+func (r *parser) weighed(n *yaml.Node, field string, weight int) {
+	before := r.weight
+	if r.weight += weight; r.weight > maxWeights && before <= maxWeights {
+		r.wrong(n, field, "the regular expressions of the policy are too large together; repeat less in them")
+	}
+}
+
 func (r *parser) rule(n *yaml.Node, field string) {
 	rule := &Rule{line: n.Line}
 	var unsigned, deny *yaml.Node
@@ -310,7 +321,9 @@ func (r *parser) rule(n *yaml.Node, field string) {
 					}
 					r.wrong(n, f, "%s", err)
 				}
-				rule.Condition = c
+				if rule.Condition = c; c != nil {
+					r.weighed(n, f, c.weight)
+				}
 			}
 		},
 	})

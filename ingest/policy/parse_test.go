@@ -41,6 +41,15 @@ func TestExamples(t *testing.T) {
 }
 
 // Each error names line and field, and all of them are told at once.
+// manySigners are signers of a policy that have the same pattern.
+func manySigners(n int, pattern string) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "  s%d: {identity_regexp: '%s', issuer: y}\n", i, pattern)
+	}
+	return b.String()
+}
+
 func TestProblems(t *testing.T) {
 	const head = "version: 1\nmode: enforce\n"
 	const rules = "rules:\n  - {name: a, unsigned: true}\n"
@@ -78,6 +87,11 @@ func TestProblems(t *testing.T) {
 		{head + "rules:\n  - name: a\n    unsigned: true\n    condition: |\n      kind == 'x' &&\n      oops == 1\n", "line 8: rules[0].condition: column 1: undeclared reference to 'oops'"},
 		{head + "rules:\n  - name: a\n    unsigned: true\n    condition: size + 1\n", "line 6: rules[0].condition: it gives a int"},
 		{head + "rules:\n  - name: a\n    unsigned: true\n    condition: kind.matches('(')\n", "line 6: rules[0].condition: "},
+		{head + "rules:\n  - name: a\n    unsigned: true\n    condition: kind.replace('', kind) == ''\n", "line 6: rules[0].condition: column 13: replace is not allowed"},
+		{head + "rules:\n  - name: a\n    unsigned: true\n    condition: controls.join(kind) == '' || '%s'.format([kind]) == ''\n", "line 6: rules[0].condition: column 14: join is not allowed"},
+		{head + "rules:\n  - name: a\n    unsigned: true\n    condition: kind.matches('x{999}y{999}z{999}')\n", "line 6: rules[0].condition: column 13: the regular expression is too large"},
+		{head + "signers:\n  a: {identity_regexp: '" + strings.Repeat("x{999}", 5) + "', issuer: y}\n" + rules, "line 4: signers.a.identity_regexp: the regular expression is too large"},
+		{head + "signers:\n" + manySigners(51, "x{990}y{990}") + rules, "identity_regexp: the regular expressions of the policy are too large together"},
 		{head + "signers:\n  a: {}\n" + rules, "line 4: signers.a: nobody"},
 		{head + "signers:\n  a: {identity: x}\n" + rules, "line 4: signers.a.issuer: missing"},
 		{head + "signers:\n  a: {issuer: x}\n" + rules, "line 4: signers.a.identity: missing"},

@@ -6,7 +6,6 @@ package policy
 import (
 	"crypto/sha256"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -97,14 +96,6 @@ rules:
   - name: everything
     unsigned: true
 `
-
-// anchored makes a regular expression that must match the whole text.
-func anchored(pattern string) (*regexp.Regexp, error) {
-	if _, err := regexp.Compile(pattern); err != nil { // so that a pattern can't close the group
-		return nil, fmt.Errorf("%s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
-	}
-	return regexp.Compile(`\A(?:` + pattern + `)\z`)
-}
 
 // CheckRoots returns an *Error if the policy speaks of a trusted root that is not one of those in force.
 func (p *Policy) CheckRoots(inForce []string) error {
