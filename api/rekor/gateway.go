@@ -3,6 +3,7 @@ package rekor
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -66,11 +67,12 @@ func newDoor(next http.Handler, arrival time.Duration) *door {
 }
 
 // enter waits for a place until the client has gone. The place is given back with leave.
-func enter(r *http.Request, places chan struct{}) bool {
+func enter(w http.ResponseWriter, r *http.Request, places chan struct{}) bool {
 	select {
 	case places <- struct{}{}:
 		return true
 	case <-r.Context().Done():
+		http.Error(w, "too many requests are at work", http.StatusServiceUnavailable) // or else the answer would be an empty 200
 		return false
 	}
 }
@@ -79,7 +81,7 @@ func leave(places chan struct{}) { <-places }
 
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength < 0 || r.ContentLength > smallRequest {
-		if !enter(r, d.large) {
+		if !enter(w, r, d.large) {
 			return
 		}
 		defer leave(d.large)
@@ -87,7 +89,11 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// The server's own limit is for the whole request; if this one can't be set, that one holds.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(d.arrival))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
-	if !enter(r, d.working) {
+	if large := (*http.MaxBytesError)(nil); err != nil && !errors.As(err, &large) {
+		http.Error(w, "the request did not arrive whole in time", http.StatusRequestTimeout)
+		return
+	}
+	if !enter(w, r, d.working) {
 		return
 	}
 	defer leave(d.working)

@@ -1,0 +1,81 @@
+package rekor_test
+
+import (
+	"bufio"
+	"crypto"
+	"crypto/elliptic"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/textproto"
+	"strings"
+	"testing"
+	"time"
+
+	"muniment.dev/muniment/api/rekor"
+)
+
+// stall sends the head of a request and returns when the server waits for its body.
+func stall(t *testing.T, url string, length int) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	fmt.Fprintf(conn, "POST /api/v2/log/entries HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", length)
+	line, err := textproto.NewReader(bufio.NewReader(conn)).ReadLine()
+	if err != nil || !strings.Contains(line, "100 Continue") {
+		t.Fatalf("got %q, %v", line, err)
+	}
+	return conn
+}
+
+// Whoever sends slowly holds up nobody: more requests than may be at work have come in half, and another one is answered.
+func TestSlowSendersHoldUpNobody(t *testing.T) {
+	l := newLog(t)
+	for range 300 {
+		stall(t, l.url, 100)
+	}
+	send(t, "POST", l.url+"/api/v2/log/entries", sign(ecdsaKey(elliptic.P256()), crypto.SHA256, p256, "a").String()).entry(t)
+}
+
+// A body that does not arrive is not waited for, and what came of it is not taken.
+func TestSlowSendersAreCutOff(t *testing.T) {
+	l := newLog(t)
+	h, err := rekor.NewHandler(rekor.Config{Ledger: l.ledger, Keys: describe(t, l).Keys, Logger: slog.New(slog.DiscardHandler), Arrival: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(h)
+	defer srv.Close()
+	for _, length := range []int{100, 100_000} {
+		answer, err := io.ReadAll(stall(t, srv.URL, length)) // until the server closes the connection
+		if err != nil || !strings.Contains(string(answer), "408 Request Timeout") {
+			t.Errorf("%d bytes: got %q, %v", length, answer, err)
+		}
+	}
+	if size := l.ledger.Published().Size; size != 0 {
+		t.Errorf("%d entries were recorded", size)
+	}
+}
+
+// However the path is spelled, no request is larger than the limit, and each spelling is as good as it is to Rekor.
+func TestSpellingsOfThePath(t *testing.T) {
+	ours, theirs := newLog(t), startPeer(t)
+	key := ecdsaKey(elliptic.P256())
+	for _, path := range []string{"/api/v2/log/%65ntries", "/api/v2/log%2Fentries", "/api/v2/log/entries:", "/api/v2/log/entries:x", "/api/v2/log/entries/", "/api/v2/log/entries?x=1"} {
+		good := sign(key, crypto.SHA256, p256, path).String()
+		a, b := send(t, "POST", ours.url+path, good), send(t, "POST", theirs.URL+path, good)
+		if a.status != b.status {
+			t.Errorf("%s: we answer %s, Rekor %s", path, a, b)
+		}
+		large := strings.Replace(good, `{"digest"`, `{"digest":"`+strings.Repeat("A", 300_000)+`","digest"`, 1)
+		if a := send(t, "POST", ours.url+path, large); a.status != http.StatusBadRequest && a.status != http.StatusNotFound || a.status == http.StatusBadRequest && !strings.Contains(string(a.body), "too large") {
+			t.Errorf("%s, 300 KB: we answer %.300s", path, a)
+		}
+	}
+}
