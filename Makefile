@@ -8,7 +8,7 @@ TOOLS   := bin/tools
 PYTHON  ?= python3
 VENV    := .cache/python
 
-.PHONY: help build demo test peers generate lint test-go test-python tools bench clean
+.PHONY: help build demo test peers generate lint test-go test-python test-ts tools bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -19,7 +19,7 @@ build: ## build bin/muniment
 demo: build ## append real evidence, verify it offline, show what happened (KEEP=1 leaves the server up)
 	@deploy/demo.sh
 
-test: lint peers test-go test-python ## install what is missing and run everything
+test: lint peers test-go test-python test-ts ## install what is missing and run everything
 	@echo "all tests passed"
 
 generate: $(TOOLS)/buf ## write the generated code anew
@@ -47,6 +47,14 @@ test-python: $(VENV)/ok ## the Python verifier: pytest, ruff, mypy
 $(VENV)/ok: clients/python/pyproject.toml
 	@$(PYTHON) -m venv $(VENV) || { apt-get update -qq && apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); }
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check 'cryptography>=42' 'pytest>=8' 'mypy>=1.11' 'ruff>=0.8'
+	@touch $@
+
+test-ts: clients/ts/node_modules/.installed ## the TypeScript verifier: eslint, prettier, tsc, vitest
+	@echo "== typescript"; cd clients/ts; npm run --silent lint; npm run --silent types; npm test --silent
+
+clients/ts/node_modules/.installed: clients/ts/package.json clients/ts/package-lock.json clients/ts/.npmrc
+	@command -v npm >/dev/null || { echo "npm is missing: install Node 20.19 or later, https://nodejs.org"; exit 1; }
+	@cd clients/ts; npm ci --silent
 	@touch $@
 
 tools: $(TOOLS)/buf $(TOOLS)/staticcheck ## build the linters and generators

@@ -1,0 +1,159 @@
+/** A C2SP tlog-proof and the signed checkpoint in it, in the shape of receipt.md, section 2. */
+
+import { sha256 } from '@noble/hashes/sha2.js';
+import { concat, equal, fromBase64, hex, utf8 } from './bytes.js';
+import { FormatError } from './errors.js';
+import { parseInteger } from './json.js';
+
+/** A signature line of a checkpoint. */
+export interface SignatureLine {
+  keyName: string;
+  /** 8 lowercase hexadecimal digits. */
+  keyHash: string;
+  /** 1 or more bytes. */
+  signature: Uint8Array;
+}
+
+/** A signed checkpoint, as it was parsed: nothing about it is verified. */
+export interface Checkpoint {
+  /** The three lines that are signed, the last line break included. */
+  text: string;
+  origin: string;
+  /** Entries in the tree. */
+  size: number;
+  /** 32 bytes. */
+  root: Uint8Array;
+  /** 1 to 64. */
+  signatures: SignatureLine[];
+}
+
+/** An inclusion proof, as it was parsed. */
+export interface Proof {
+  /** The entry's place in the log, from 0. */
+  index: number;
+  /** 0 to 63 hashes of 32 bytes, from the leaf's sibling to the root's child. */
+  hashes: Uint8Array[];
+  checkpoint: Checkpoint;
+}
+
+/** Largest proof, in bytes. */
+const maxProof = 65_536;
+const maxHashes = 63;
+const maxSignatures = 64;
+
+/** Parses the value of a receipt's member `proof`. Throws FormatError. */
+export function parseProof(text: string): Proof {
+  if (text.length > maxProof || utf8(text).length > maxProof)
+    throw new FormatError(`proof: more than ${maxProof} bytes`);
+  const lines = new Lines(text, 'proof');
+  if (lines.next('the first line') !== 'c2sp.org/tlog-proof@v1')
+    throw new FormatError('proof: the first line is not c2sp.org/tlog-proof@v1');
+  const index = /^index (.*)$/.exec(lines.next('the index line'))?.[1];
+  const proof = { index: count(index, 'proof: the index'), hashes: [] as Uint8Array[] };
+  for (let line = lines.next('a hash'); line !== ''; line = lines.next('the empty line after the hashes')) {
+    if (proof.hashes.length === maxHashes) throw new FormatError(`proof: more than ${maxHashes} hashes`);
+    proof.hashes.push(hash(line, `proof: hash ${proof.hashes.length}`));
+  }
+  return { ...proof, checkpoint: parseCheckpoint(lines.rest()) };
+}
+
+function parseCheckpoint(text: string): Checkpoint {
+  if (/[\x00-\x09\x0b-\x1f]/.test(text)) throw new FormatError('checkpoint: a control character');
+  const lines = new Lines(text, 'checkpoint');
+  const origin = lines.next('the origin');
+  const size = count(lines.next('the tree size'), 'checkpoint: the tree size');
+  const root = hash(lines.next('the root hash'), 'checkpoint: the root hash');
+  const signed = text.slice(0, text.length - lines.rest().length);
+  if (lines.next('the empty line after the root hash') !== '')
+    throw new FormatError('checkpoint: an extension line; receipts have none');
+  const signatures: SignatureLine[] = [];
+  while (!lines.done()) {
+    if (signatures.length === maxSignatures) throw new FormatError(`checkpoint: more than ${maxSignatures} signatures`);
+    signatures.push(signatureLine(lines.next('a signature'), signatures.length));
+  }
+  if (signatures.length === 0) throw new FormatError('checkpoint: no signature line');
+  return { text: signed, origin, size, root, signatures };
+}
+
+function signatureLine(line: string, i: number): SignatureLine {
+  const parts = /^— ([^ ]+) ([^ ]+)$/.exec(line);
+  const keyName = parts?.[1] ?? '';
+  const bytes = fromBase64(parts?.[2] ?? '');
+  if (!isKeyName(keyName) || bytes === undefined || bytes.length < 5)
+    throw new FormatError(`checkpoint: signature line ${i + 1} is not "— <key name> <base64 of 5 or more bytes>"`);
+  return { keyName, keyHash: hex(bytes.subarray(0, 4)), signature: bytes.subarray(4) };
+}
+
+/** Whether a text can be a key name: not empty, without + and without any Unicode white space. */
+export function isKeyName(text: string): boolean {
+  return /^[^+\p{White_Space}]+$/u.test(text);
+}
+
+function count(literal: string | undefined, what: string): number {
+  const value = parseInteger(literal ?? '');
+  if (value === undefined) throw new FormatError(`${what} is not a decimal of at most 2^53-1 without leading zeros`);
+  return value;
+}
+
+function hash(line: string, what: string): Uint8Array {
+  const bytes = fromBase64(line);
+  if (bytes?.length !== 32) throw new FormatError(`${what} is not the base64 of 32 bytes`);
+  return bytes;
+}
+
+/** Takes lines, each ended by 0x0A, off the front of a text. */
+class Lines {
+  private at = 0;
+
+  constructor(
+    private readonly text: string,
+    private readonly what: string,
+  ) {}
+
+  next(expected: string): string {
+    const end = this.text.indexOf('\n', this.at);
+    if (end < 0) throw new FormatError(`${this.what}: ends before ${expected} has ended with a line break`);
+    const line = this.text.slice(this.at, end);
+    this.at = end + 1;
+    return line;
+  }
+
+  done(): boolean {
+    return this.at === this.text.length;
+  }
+
+  rest(): string {
+    return this.text.slice(this.at);
+  }
+}
+
+/**
+ * Whether the proof leads from the leaf's hash to the root that its checkpoint states (RFC 9162, section 2.1.3.2).
+ */
+export function includes(proof: Proof, leafHash: Uint8Array): boolean {
+  const { size, root } = proof.checkpoint;
+  if (proof.index >= size) return false;
+  // Numbers, and not bits: both may exceed 32 of these.
+  let node = proof.index;
+  let last = size - 1;
+  let hash = leafHash;
+  for (const sibling of proof.hashes) {
+    if (last === 0) return false;
+    if (node % 2 === 1 || node === last) {
+      hash = inner(sibling, hash);
+      while (node % 2 === 0 && node !== 0) {
+        node /= 2;
+        last = Math.floor(last / 2);
+      }
+    } else {
+      hash = inner(hash, sibling);
+    }
+    node = Math.floor(node / 2);
+    last = Math.floor(last / 2);
+  }
+  return last === 0 && equal(hash, root);
+}
+
+function inner(left: Uint8Array, right: Uint8Array): Uint8Array {
+  return sha256(concat(Uint8Array.of(0x01), left, right));
+}
