@@ -38,9 +38,9 @@ func weigh(pattern string) (int, error) {
 }
 
 func weightOf(re *syntax.Regexp) int {
-	n := 1
-	if re.Op == syntax.OpLiteral {
-		n += len(re.Rune)
+	n := len(re.Rune)
+	if re.Op != syntax.OpLiteral { // of a class, the runes are its bounds
+		n = 0
 	}
 	for _, sub := range re.Sub {
 		n += weightOf(sub)
@@ -48,5 +48,5 @@ func weightOf(re *syntax.Regexp) int {
 	if re.Op == syntax.OpRepeat {
 		n *= max(1, re.Min, re.Max)
 	}
-	return min(n, maxWeight+1)
+	return min(n+1, maxWeight+1)
 }
