@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -281,7 +282,7 @@ func entryLine(e *munimentv1.Entry) string {
 	if len(e.Header) > 0 {
 		about = e.PredicateType
 		if about == "" {
-			about = e.MediaType
+			about = cmp.Or(keyFacts(e.Attributes), e.MediaType)
 		}
 		if len(e.Subjects) > 0 {
 			s := e.Subjects[0]
@@ -296,6 +297,24 @@ func entryLine(e *munimentv1.Entry) string {
 		}
 	}
 	return fmt.Sprintf("%8d  %-24s  %-20s  %s", e.Index, e.Time.AsTime().Format(timeFormat), quoted(e.Kind), quoted(about))
+}
+
+// keyFacts returns the attributes of a typed kind, as far as they fit on a line; the digests among them are for machines.
+func keyFacts(attributes map[string]string) string {
+	const width = 100
+	var facts []string
+	n := 0
+	for _, name := range slices.Sorted(maps.Keys(attributes)) {
+		fact := name + "=" + attributes[name]
+		if strings.Contains(fact, "sha256:") {
+			continue
+		}
+		if n += len(fact); n > width {
+			break
+		}
+		facts = append(facts, fact)
+	}
+	return strings.Join(facts, " ")
 }
 
 type watchCmd struct {
