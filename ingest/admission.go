@@ -344,7 +344,7 @@ func decide(ctx context.Context, h *receipt.Header, c *contents, p *policy.Polic
 func evidenceOf(h *receipt.Header, c *contents) *policy.Evidence {
 	return &policy.Evidence{
 		Tenant: h.Tenant, Submitter: h.Submitter, Kind: h.Kind, MediaType: h.MediaType, PredicateType: h.PredicateType, Size: int(h.Payload.Size),
-		Subjects: h.Subjects, Materials: h.Materials, Controls: h.Controls, Attributes: h.Attributes, Predicate: c.predicate, Document: c.document, Signed: c.signed,
+		Subjects: h.Subjects, Materials: h.Materials, Controls: h.Controls, Attributes: h.Attributes, Predicate: c.predicate, Document: c.document, Unread: c.unread, Signed: c.signed,
 	}
 }
 

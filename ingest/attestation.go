@@ -76,7 +76,7 @@ func readAttestation(mediaType string, payload []byte, _ time.Time) (contents, e
 }
 
 // canonicalType brings a media type into one spelling: without it, a type that differs in case or white space would be taken for another. Of
-// envelopes and statements the parameters, which say nothing, are dropped.
+// those that are read here the parameters, which say nothing, are dropped.
 func canonicalType(mediaType string) (string, error) {
 	if mediaType == "" {
 		return "", nil
@@ -85,7 +85,8 @@ func canonicalType(mediaType string) (string, error) {
 	if err != nil || !strings.Contains(base, "/") {
 		return "", fieldErrorf("media_type", "%q is not a media type", mediaType)
 	}
-	if base == dsse.MediaType || base == intoto.MediaType || base == cose.MediaType {
+	switch base {
+	case dsse.MediaType, intoto.MediaType, cose.MediaType, helm.MediaType, ReferenceMediaType:
 		return base, nil
 	}
 	return mime.FormatMediaType(base, params), nil

@@ -203,11 +203,7 @@ func (in *Ingester) read(s *Submission) (contents, error) {
 	if s.Kind != "attestation" && len(s.Payload) > maxTyped && k.author != server {
 		return contents{}, fieldErrorf("payload", "%d bytes, more than the %d that a document of kind %s may have", len(s.Payload), maxTyped, s.Kind)
 	}
-	c, err := k.read(s.MediaType, s.Payload, in.now())
-	if err == nil {
-		err = CheckPredicate(c.predicateType, c.predicate, in.now())
-	}
-	return c, err
+	return k.check(s.MediaType, s.Payload, in.now())
 }
 
 // checkKind checks the kind, and the idempotency key that goes with it or doesn't.

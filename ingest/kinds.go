@@ -35,6 +35,15 @@ type kind struct {
 // A reader checks a payload and says what is in it, as of a time.
 type reader func(mediaType string, payload []byte, now time.Time) (contents, error)
 
+// check reads a payload, and checks the predicate that is in it.
+func (k *kind) check(mediaType string, payload []byte, now time.Time) (contents, error) {
+	c, err := k.read(mediaType, payload, now)
+	if err == nil {
+		err = CheckPredicate(c.predicateType, c.predicate, now)
+	}
+	return c, err
+}
+
 // kinds is the table of all kinds. A new kind is a line here, a message in kinds.proto, what its header says in typed.go and a section in
 // docs/spec/kinds.md.
 var kinds = map[string]kind{
@@ -79,4 +88,5 @@ type contents struct {
 	signed    policy.Signed // nil: there is nothing that has signatures
 	predicate []byte        // of the statement; nil if there is none
 	document  []byte        // the payload, if it is JSON
+	unread    bool          // the payload is too large to be looked into
 }

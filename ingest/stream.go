@@ -69,7 +69,7 @@ func (in *Ingester) AppendStream(ctx context.Context, who Submitter, s *Stream) 
 	defer spool.Discard() // which is nothing if an entry has it
 	sub.spool = spool
 	if spool.Size() > maxParsed {
-		return in.one(ctx, who, &sub, &contents{mediaType: s.MediaType}, nil)
+		return in.one(ctx, who, &sub, &contents{mediaType: s.MediaType, unread: true}, nil)
 	}
 	release, err := in.parsing.acquire(ctx, int64(spool.Size()))
 	if err != nil {
@@ -205,7 +205,8 @@ func (in *Ingester) readSpool(s *Submission) (contents, error) {
 	if _, err := payload.ReadFrom(r); err != nil {
 		return contents{}, fmt.Errorf("read a large payload: %w", err)
 	}
-	c, err := kinds[s.Kind].read(s.MediaType, payload.Bytes(), in.now())
+	k := kinds[s.Kind]
+	c, err := k.check(s.MediaType, payload.Bytes(), in.now())
 	if err != nil {
 		return contents{}, asFieldError(err)
 	}

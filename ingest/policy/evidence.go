@@ -26,6 +26,7 @@ type Evidence struct {
 
 	Predicate []byte // JSON of the statement's predicate; nil if there is no statement
 	Document  []byte // JSON of the payload; nil if it is none
+	Unread    bool   // the payload is too large for anybody to say what is in it; Predicate and Document are nil
 	Signed    Signed // nil: nothing that has signatures
 }
 
@@ -94,9 +95,11 @@ func words(m map[string]string) map[string]string {
 }
 
 // lazily parses JSON when it is asked for. There may be none, which is null.
-func lazily(what string, data []byte) func() ref.Val {
+func lazily(what string, data []byte, unread bool) func() ref.Val {
 	return sync.OnceValue(func() ref.Val {
 		switch {
+		case unread:
+			return types.NewErr("the payload is too large for its %s to be looked into", what)
 		case data == nil:
 			return types.NullValue
 		case len(data) > maxParsed:

@@ -1,0 +1,77 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"muniment.dev/muniment/verifiers/helm"
+	"muniment.dev/muniment/verifiers/intoto"
+)
+
+// spaces reads as so many spaces.
+func spaces(n int64) io.Reader { return io.LimitReader(blank{}, n) }
+
+type blank struct{}
+
+func (blank) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	return len(p), nil
+}
+
+// What a payload must be does not depend on how it arrives, nor on its size.
+func TestStreamedPredicates(t *testing.T) {
+	in, who := withAdmission(t, AdmissionConfig{})
+	in.MaxStream = 1 << 30
+	statement := `{"_type":"https://in-toto.io/Statement/v1","subject":[{"digest":{"sha256":"aa"}}],"predicateType":"` + intoto.KindType("backfill-checkpoint") + `","predicate":{"entity":"Asset"}`
+	for _, padding := range []int64{0, 2 * inlineBytes} {
+		payload := io.MultiReader(strings.NewReader(statement), spaces(padding), strings.NewReader("}"))
+		_, err := in.AppendStream(context.Background(), who, &Stream{Kind: "attestation", Payload: payload, MediaType: intoto.MediaType})
+		if err == nil || !strings.Contains(err.Error(), "in-toto statement: predicate: ") {
+			t.Errorf("a wrong predicate, with %d bytes of padding: %v", padding, err)
+		}
+	}
+}
+
+// What is too large to be looked into is not what a rule that denies has looked into.
+func TestDeniedDocumentsOfAnySize(t *testing.T) {
+	in, who := withAdmission(t, AdmissionConfig{})
+	in.MaxStream = 1 << 30
+	const text = `
+version: 1
+mode: enforce
+rules:
+  - name: no secrets
+    deny: true
+    condition: document != null && has(document.secret)
+  - name: everything
+    unsigned: true
+`
+	if _, err := in.Admission.SetPolicy(context.Background(), who, []byte(text), "for the test"); err != nil {
+		t.Fatal(err)
+	}
+	for _, padding := range []int64{0, inlineBytes, 3 << 20, maxParsed} {
+		payload := io.MultiReader(strings.NewReader(`{"secret":1`), spaces(padding), strings.NewReader("}"))
+		_, err := in.AppendStream(context.Background(), who, &Stream{Kind: "attestation", Payload: payload, MediaType: "application/json"})
+		var refusal *Refusal
+		if !errors.As(err, &refusal) || refusal.Decision.Rule != "no secrets" {
+			t.Errorf("with %d bytes of padding: %v", padding, err)
+		}
+	}
+}
+
+// A parameter does not make another type of what is read here.
+func TestMediaTypeParameters(t *testing.T) {
+	in, who := withAdmission(t, AdmissionConfig{})
+	for _, mediaType := range []string{ReferenceMediaType, helm.MediaType, intoto.MediaType} {
+		r := appendOne(t, in, who, Submission{Kind: "attestation", MediaType: strings.ToUpper(mediaType) + "; v=1", Payload: []byte("{}")})
+		var field *FieldError
+		if !errors.As(r.Err, &field) || field.Field != "payload" {
+			t.Errorf("%s with a parameter: %v", mediaType, r.Err)
+		}
+	}
+}
