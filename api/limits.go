@@ -29,6 +29,9 @@ const (
 // maxRequest is the largest request: base64 in JSON makes a payload a third larger.
 func (c *Config) maxRequest() int64 { return max(c.MaxPayload*3/2+64<<10, maxBatchBytes) }
 
+// tenantInFlight is what one tenant may have of MaxInFlight, so that one that sends slowly, or much at once, leaves something to the others.
+func (c *Config) tenantInFlight() int64 { return max(c.MaxInFlight/2, c.maxRequest()) }
+
 // isStream says whether the request is for a call whose answer is a stream, which may have no end.
 func isStream(r *http.Request) bool {
 	switch r.URL.Path {
@@ -99,7 +102,10 @@ func (w *streamWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // bound refuses a request that is too large, or that would bring the bytes at work above their limit.
 func (s *Server) bound(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		held := &reservation{sem: s.inFlight}
+		held := &reservation{all: s.inFlight}
+		if id := caller(r.Context()); id != nil {
+			held.tenant = s.quotas[id.tenant.Name].inFlight
+		}
 		defer held.release()
 		if isUpload(r) { // its messages are bounded, its payload by the handler
 			if !held.add(streamBytes) {
@@ -148,21 +154,32 @@ func isCompressed(r *http.Request) bool {
 	return r.Method == http.MethodGet && r.URL.Query().Get("compression") != ""
 }
 
-// A reservation is a request's share of the bytes at work.
+// A reservation is a request's share of the bytes at work, and of those of its tenant.
 type reservation struct {
-	sem   *semaphore.Weighted
-	bytes int64
+	all, tenant *semaphore.Weighted // tenant is nil for a call that needs no credentials
+	bytes       int64
 }
 
 func (r *reservation) add(n int64) bool {
-	if !r.sem.TryAcquire(n) {
+	if r.tenant != nil && !r.tenant.TryAcquire(n) {
+		return false
+	}
+	if !r.all.TryAcquire(n) {
+		if r.tenant != nil {
+			r.tenant.Release(n)
+		}
 		return false
 	}
 	r.bytes += n
 	return true
 }
 
-func (r *reservation) release() { r.sem.Release(r.bytes) }
+func (r *reservation) release() {
+	if r.tenant != nil {
+		r.tenant.Release(r.bytes)
+	}
+	r.all.Release(r.bytes)
+}
 
 // A countedBody reserves bytes as they are read.
 type countedBody struct {

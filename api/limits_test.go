@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -76,4 +77,38 @@ func post(body io.Reader) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, "/muniment.v1.LedgerService/Append", body)
 	r.Header.Set("Content-Type", "application/proto")
 	return r
+}
+
+// A tenant whose requests hold all the bytes that they may leaves as many to the others.
+func TestBytesAtWorkOfOneTenant(t *testing.T) {
+	s := &Server{cfg: Config{MaxPayload: 1 << 20, MaxInFlight: 256 << 20}, errors: connect.NewErrorWriter(), now: time.Now, audit: newAuditLog(nil)}
+	s.inFlight = semaphore.NewWeighted(s.cfg.MaxInFlight)
+	s.quotas = map[string]*quota{}
+	status := func(tenant, path string, while func()) int {
+		if s.quotas[tenant] == nil {
+			s.quotas[tenant] = newQuota(Limits{}, s.cfg.tenantInFlight())
+		}
+		r := post(bytes.NewReader(make([]byte, 1<<20)))
+		r.URL.Path = path
+		w := httptest.NewRecorder()
+		s.bound(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { while() })).
+			ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), identityKey{}, &identity{tenant: &Tenant{Name: tenant}})))
+		return w.Code
+	}
+	for _, path := range []string{"/muniment.v1.LedgerService/Append", "/muniment.v1.LedgerService/AppendStream"} {
+		held, last := 0, 0
+		var more func()
+		more = func() {
+			held++
+			if last = status("acme", path, more); last != http.StatusOK && status("globex", path, func() {}) != http.StatusOK {
+				t.Errorf("%s: with %d requests of one tenant at work, another's is refused", path, held)
+			}
+		}
+		if last = http.StatusOK; status("acme", path, more) != http.StatusOK || held == 0 {
+			t.Fatalf("%s: nothing is taken", path)
+		}
+		if got := status("acme", path, func() {}); got != http.StatusOK {
+			t.Errorf("%s: status %d when all is done", path, got)
+		}
+	}
 }

@@ -40,7 +40,7 @@ type Config struct {
 	Identities *oidc.Verifier
 	// SCITTKey signs COSE receipts; nil: there is no SCITT endpoint.
 	SCITTKey *cosereceipt.Key
-	// MaxInFlight bounds the bytes of requests that are being read or worked on at once; 0: 512 MiB.
+	// MaxInFlight bounds the bytes of requests that are being read or worked on at once, half of it those of one tenant; 0: 512 MiB.
 	MaxInFlight int64
 	// RequestTimeout bounds how long a request may take to arrive and an answer, or one message of a stream, to leave; 0: two minutes.
 	RequestTimeout time.Duration

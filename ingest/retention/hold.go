@@ -51,7 +51,8 @@ func (k *Keeper) Place(ctx context.Context, who ingest.Submitter, id string, sho
 	if err := json.Compact(&document, loose); err != nil { // protojson's white space differs from build to build
 		return ledger.Result{}, err
 	}
-	return k.Ingester.RecordConfig(ctx, who, holdPrefix+id, document.Bytes(), reason)
+	// The lock lasts until the hold is in force, also where the caller has gone meanwhile.
+	return k.Ingester.RecordConfig(context.WithoutCancel(ctx), who, holdPrefix+id, document.Bytes(), reason)
 }
 
 // Release ends a hold. Errors: ErrNoHold.
@@ -64,7 +65,7 @@ func (k *Keeper) Release(ctx context.Context, who ingest.Submitter, id, reason s
 	if h == nil {
 		return ledger.Result{}, fmt.Errorf("id: %w as %q", ErrNoHold, id)
 	}
-	return k.Ingester.RecordConfig(ctx, who, holdPrefix+id, nil, reason)
+	return k.Ingester.RecordConfig(context.WithoutCancel(ctx), who, holdPrefix+id, nil, reason)
 }
 
 // hold returns the hold of the name if it is in force, or nil.
