@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -54,15 +53,7 @@ func (c *initCmd) Run(a *app) error {
 	if err := receipt.CheckTenantName(c.Tenant); err != nil {
 		return fmt.Errorf("--tenant: %w", err)
 	}
-	if entries, err := os.ReadDir(c.Dir); err == nil && len(entries) > 0 {
-		return fmt.Errorf("%s is not empty, and init overwrites nothing; choose another folder", c.Dir)
-	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
-		return err
-	}
-	if err := os.Chmod(c.Dir, 0o700); err != nil { // the folder may have been there; its store will hold all evidence
+	if err := makeDataFolder(c.Dir); err != nil {
 		return err
 	}
 	skey, vkey, err := note.GenerateKey(rand.Reader, c.Origin)

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -13,7 +10,6 @@ import (
 
 	fnote "github.com/transparency-dev/formats/note"
 	"golang.org/x/mod/sumdb/note"
-	"golang.org/x/net/netutil"
 
 	"muniment.dev/muniment/clients/go/audit"
 	"muniment.dev/muniment/clients/go/mirror"
@@ -108,22 +104,17 @@ func (c *mirrorCmd) cosigner() (note.Signer, error) {
 
 // follow updates and serves the copy until the context ends or the log forks.
 func (c *mirrorCmd) follow(a *app, src audit.Source, policy *receipt.Policy, o mirror.Options, r *mirror.Report) error {
-	log := slog.New(slog.NewTextHandler(a.stderr, nil))
+	log := a.logger("text")
 	log.Info("the copy is up to date", "origin", r.Origin, "size", r.Size)
-	failed := make(chan error, 1)
+	var failed chan error
 	if c.Listen != "" {
-		ln, err := net.Listen("tcp", c.Listen)
+		l, err := listen(c.Listen, &http.Server{Handler: mirror.Handler(c.Data, policy.Origin()), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10}, 4096, tlsConfig{}, nil)
 		if err != nil {
-			return fmt.Errorf("listen: %w", err)
+			return err
 		}
-		fmt.Fprintf(a.stdout, "listening on http://%s\n", ln.Addr())
-		srv := &http.Server{Handler: mirror.Handler(c.Data, policy.Origin()), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10}
-		go func() { failed <- srv.Serve(netutil.LimitListener(ln, 4096)) }()
-		defer func() {
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), shutdownTime)
-			defer cancel()
-			_ = srv.Shutdown(ctx) // what is still open then is cut off with the process
-		}()
+		fmt.Fprintln(a.stdout, "listening on", l.url)
+		failed = l.failed
+		defer l.shutdown()
 	}
 	tick := time.NewTicker(c.Interval)
 	defer tick.Stop()

@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"golang.org/x/net/netutil"
 
 	"muniment.dev/muniment/clients/go/monitor"
 )
@@ -96,11 +94,7 @@ func (c *monitorCmd) Run(a *app) error {
 	if err := os.MkdirAll(m.Dir, 0o700); err != nil {
 		return err
 	}
-	var handler slog.Handler = slog.NewTextHandler(a.stderr, nil)
-	if c.LogFormat == "json" {
-		handler = slog.NewJSONHandler(a.stderr, nil)
-	}
-	log := slog.New(handler)
+	log := a.logger(c.LogFormat)
 	if c.Once {
 		return c.once(a, m, log)
 	}
@@ -197,18 +191,17 @@ func logRound(log *slog.Logger, r *monitor.Round) {
 // follow looks until the context ends.
 func (c *monitorCmd) follow(a *app, cfg *monitorConfig, m *monitor.Monitor, log *slog.Logger) error {
 	metrics := monitor.NewMetrics()
-	failed := make(chan error, 1)
+	var failed chan error
 	if cfg.Listen != "" {
-		ln, err := net.Listen("tcp", cfg.Listen)
-		if err != nil {
-			return fmt.Errorf("listen: %w", err)
-		}
-		fmt.Fprintf(a.stdout, "listening on http://%s\n", ln.Addr())
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", metrics.Handler())
-		srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
-		go func() { failed <- srv.Serve(netutil.LimitListener(ln, 64)) }()
-		defer srv.Close()
+		l, err := listen(cfg.Listen, &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}, 64, tlsConfig{}, nil)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(a.stdout, "listening on", l.url)
+		failed = l.failed
+		defer l.srv.Close()
 	}
 	tick := time.NewTicker(cfg.Interval)
 	defer tick.Stop()

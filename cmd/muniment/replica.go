@@ -85,15 +85,7 @@ func (c *replicaInitCmd) Run(a *app) error {
 			return fmt.Errorf("--tenant %s: %w", name, err)
 		}
 	}
-	if entries, err := os.ReadDir(c.Dir); err == nil && len(entries) > 0 {
-		return fmt.Errorf("%s is not empty, and init overwrites nothing; choose another folder", c.Dir)
-	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
-		return err
-	}
-	if err := os.Chmod(c.Dir, 0o700); err != nil { // the folder may have been there; its store will hold the evidence
+	if err := makeDataFolder(c.Dir); err != nil {
 		return err
 	}
 	var tenants string

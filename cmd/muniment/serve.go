@@ -7,14 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime/debug"
 	"time"
-
-	"golang.org/x/net/netutil"
 
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/ledger"
@@ -72,11 +69,7 @@ func (c *serveCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	var handler slog.Handler = slog.NewTextHandler(a.stderr, nil)
-	if c.LogFormat == "json" {
-		handler = slog.NewJSONHandler(a.stderr, nil)
-	}
-	log := slog.New(handler)
+	log := a.logger(c.LogFormat)
 	if d.replica != nil {
 		return c.serveReplica(a, d, log)
 	}
@@ -160,41 +153,26 @@ func (c *serveCmd) serve(a *app, d *dataDir, log *slog.Logger, l *ledger.Ledger,
 	if c.Listen != "" {
 		address = c.Listen
 	}
-	ln, err := net.Listen("tcp", address)
-	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+	srv := &http.Server{
+		Handler: s.Handler(), Protocols: new(http.Protocols), ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 	}
-	scheme := "http"
-	if d.config.TLS.Cert != "" {
-		scheme = "https"
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetHTTP2(true)
+	srv.Protocols.SetUnencryptedHTTP2(true)
+	if d.clientCA != nil {
+		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: d.clientCA}
+	}
+	first, err := listen(address, srv, d.config.Limits.Connections, d.config.TLS, d.rel)
+	if err != nil {
+		return err
 	}
 	p := l.Published()
 	log.Info("the log is open", "origin", l.Origin(), "size", p.Size, "root", p.Root.Base64(), "tenants", len(d.tenants))
 	if err := l.Ready(); err != nil {
 		log.Warn("appends are refused", "reason", err)
 	}
-	fmt.Fprintf(a.stdout, "listening on %s://%s\n", scheme, ln.Addr())
-
-	var protocols http.Protocols
-	protocols.SetHTTP1(true)
-	protocols.SetHTTP2(true)
-	protocols.SetUnencryptedHTTP2(true)
-	srv := &http.Server{
-		Handler: s.Handler(), Protocols: &protocols, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-	}
-	if d.clientCA != nil {
-		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: d.clientCA}
-	}
-	failed := make(chan error, 1)
-	limited := netutil.LimitListener(ln, d.config.Limits.Connections)
-	go func() {
-		if scheme == "https" {
-			failed <- srv.ServeTLS(limited, d.rel(d.config.TLS.Cert), d.rel(d.config.TLS.Key))
-			return
-		}
-		failed <- srv.Serve(limited)
-	}()
+	fmt.Fprintf(a.stdout, "listening on %s\n", first.url)
 	confirmed := make(chan error, 1)
 	ctx, stop := context.WithCancel(a.ctx)
 	defer stop()
@@ -211,7 +189,7 @@ func (c *serveCmd) serve(a *app, d *dataDir, log *slog.Logger, l *ledger.Ledger,
 		secondFailed = second.failed
 	}
 	select {
-	case err := <-failed:
+	case err := <-first.failed:
 		return fmt.Errorf("serve: %w", err)
 	case err := <-confirmed:
 		return errors.Join(err, srv.Close())
@@ -221,11 +199,9 @@ func (c *serveCmd) serve(a *app, d *dataDir, log *slog.Logger, l *ledger.Ledger,
 	}
 	log.Info("shutting down: finishing the calls under way")
 	s.Drain()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), shutdownTime)
-	defer cancel()
-	if err := srv.Shutdown(ctx); err != nil {
-		log.Warn("some calls did not end in time; they are cut off", "after", shutdownTime)
-		return srv.Close()
+	cut, err := first.shutdown()
+	if cut {
+		log.Warn("some calls did not end in time; they were cut off", "after", shutdownTime)
 	}
-	return nil
+	return err
 }

@@ -191,16 +191,7 @@ type chartVerdict struct {
 }
 
 func (v *chartVerdict) print(a *app, asJSON bool) error {
-	var err error
-	if asJSON {
-		err = writeJSON(a.stdout, v)
-	} else {
-		err = v.printText(a)
-	}
-	if err == nil && !v.Verified {
-		return exitWith(exitNo, nil)
-	}
-	return err
+	return tellVerdict(a, asJSON, v.Verified, v, v.printText)
 }
 
 func (v *chartVerdict) printText(a *app) error {

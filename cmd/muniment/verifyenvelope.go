@@ -165,16 +165,7 @@ type envelopeVerdict struct {
 }
 
 func (v *envelopeVerdict) print(a *app, asJSON bool) error {
-	var err error
-	if asJSON {
-		err = writeJSON(a.stdout, v)
-	} else {
-		err = v.printText(a)
-	}
-	if err == nil && !v.Verified {
-		return exitWith(exitNo, nil)
-	}
-	return err
+	return tellVerdict(a, asJSON, v.Verified, v, v.printText)
 }
 
 func (v *envelopeVerdict) printText(a *app) error {
@@ -191,6 +182,20 @@ func (v *envelopeVerdict) printText(a *app) error {
 		v.Statement.print(p)
 	}
 	_, err := io.WriteString(a.stdout, p.String())
+	return err
+}
+
+// tellVerdict prints a verdict as JSON or for people. If it is a no, the exit code says so.
+func tellVerdict(a *app, asJSON, verified bool, verdict any, text func(*app) error) error {
+	var err error
+	if asJSON {
+		err = writeJSON(a.stdout, verdict)
+	} else {
+		err = text(a)
+	}
+	if err == nil && !verified {
+		return exitWith(exitNo, nil)
+	}
 	return err
 }
 

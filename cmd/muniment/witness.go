@@ -2,12 +2,10 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -17,7 +15,6 @@ import (
 
 	fnote "github.com/transparency-dev/formats/note"
 	"golang.org/x/mod/sumdb/note"
-	"golang.org/x/net/netutil"
 	"gopkg.in/yaml.v3"
 
 	"muniment.dev/muniment/ledger/witness/cosigner"
@@ -198,11 +195,7 @@ func (c *witnessServeCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	var handler slog.Handler = slog.NewTextHandler(a.stderr, nil)
-	if c.LogFormat == "json" {
-		handler = slog.NewJSONHandler(a.stderr, nil)
-	}
-	log := slog.New(handler)
+	log := a.logger(c.LogFormat)
 	w, err := cosigner.Open(cosigner.Config{Dir: filepath.Join(c.Data, witnessStateDir), Keys: d.keys, Logs: d.logs, Logger: log})
 	if err != nil {
 		return err
@@ -215,42 +208,24 @@ func (c *witnessServeCmd) serve(a *app, d *witnessDir, log *slog.Logger, w *cosi
 	if c.Listen != "" {
 		address = c.Listen
 	}
-	ln, err := net.Listen("tcp", address)
+	l, err := listen(address, &http.Server{
+		Handler: w.Handler(), ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ReadTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: 5 * time.Minute, MaxHeaderBytes: 16 << 10,
+	}, d.config.Connections, d.config.TLS, d.rel)
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
-	}
-	scheme := "http"
-	if d.config.TLS.Cert != "" {
-		scheme = "https"
+		return err
 	}
 	if len(d.logs) == 0 {
 		log.Warn("no log is known; add one with: muniment witness add-log KEY --data " + c.Data)
 	}
-	fmt.Fprintf(a.stdout, "witness %s listening on %s://%s\n", d.config.Name, scheme, ln.Addr())
-	srv := &http.Server{
-		Handler: w.Handler(), ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		ReadTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: 5 * time.Minute, MaxHeaderBytes: 16 << 10,
-	}
-	failed := make(chan error, 1)
-	limited := netutil.LimitListener(ln, d.config.Connections)
-	go func() {
-		if scheme == "https" {
-			failed <- srv.ServeTLS(limited, d.rel(d.config.TLS.Cert), d.rel(d.config.TLS.Key))
-			return
-		}
-		failed <- srv.Serve(limited)
-	}()
+	fmt.Fprintf(a.stdout, "witness %s listening on %s\n", d.config.Name, l.url)
 	select {
-	case err := <-failed:
+	case err := <-l.failed:
 		return fmt.Errorf("serve: %w", err)
 	case <-a.ctx.Done():
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), shutdownTime)
-	defer cancel()
-	if err := srv.Shutdown(ctx); err != nil {
-		return srv.Close()
-	}
-	return nil
+	_, err = l.shutdown()
+	return err
 }
 
 type witnessInitCmd struct {
