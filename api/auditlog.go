@@ -21,7 +21,7 @@ import (
 )
 
 // The audit log has a line for each administrative act, done or not, and for each refused access: no or bad credentials, or a call that they are not for.
-// No secret gets into it. Lines about refusals are limited in number, so that nobody can fill the disk with them; what is left out is counted.
+// No secret gets into it. Lines about refusals, and about what anybody may try, are limited in number, so that nobody can fill the disk with them; what is left out is counted.
 
 const (
 	maxAuditField  = 512 // characters
@@ -63,9 +63,13 @@ func identifyRequest(next http.Handler) http.Handler {
 
 // refused writes a line about an error that is a refusal of access, and about no other.
 func (a *auditLog) refused(ctx context.Context, now time.Time, err error, more ...slog.Attr) {
-	if !isRefusal(err) {
-		return
+	if isRefusal(err) {
+		a.bounded(ctx, now, "refused", err, more...)
 	}
+}
+
+// bounded writes a line about an error of which whoever likes can cause as many as they like.
+func (a *auditLog) bounded(ctx context.Context, now time.Time, msg string, err error, more ...slog.Attr) {
 	if !a.refusals.AllowN(now, 1) {
 		a.left.Add(1)
 		return
@@ -74,7 +78,7 @@ func (a *auditLog) refused(ctx context.Context, now time.Time, err error, more .
 	if n := a.left.Swap(0); n > 0 {
 		attrs = append(attrs, slog.Int64("refusals_left_out", n))
 	}
-	a.log.LogAttrs(ctx, slog.LevelWarn, "refused", attrs...)
+	a.log.LogAttrs(ctx, slog.LevelWarn, msg, attrs...)
 }
 
 func isRefusal(err error) bool {
@@ -220,6 +224,8 @@ func (i auditing) tell(ctx context.Context, procedure string, req, res any, err 
 		i.s.audit.refused(ctx, i.s.now(), err)
 	case isRefusal(err): // so that nobody fills the disk with identity tokens that are no good
 		i.s.audit.refused(ctx, i.s.now(), err, fields(req)...)
+	case err != nil && caller(ctx) == nil: // so is what anybody may try
+		i.s.audit.bounded(ctx, i.s.now(), "act", err, fields(req)...)
 	default:
 		i.s.audit.act(ctx, req, res, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -23,6 +24,7 @@ const (
 	streamBytes = 4 << 20
 	// Health checks need no token, so that they may not cost anything.
 	maxHealthBytes     = 4 << 10
+	maxAnonymous       = 64 << 10 // of other calls that need none: an identity token
 	maxReflectionBytes = 64 << 10
 )
 
@@ -46,6 +48,9 @@ func isStream(r *http.Request) bool {
 func isUpload(r *http.Request) bool {
 	return r.URL.Path == munimentv1connect.LedgerServiceAppendStreamProcedure
 }
+
+// isAnonymous says whether the request is for a call that needs no credentials.
+func isAnonymous(r *http.Request) bool { return slices.Contains(access[r.URL.Path], 0) }
 
 // deadline bounds how long a request may trickle in, and how long its answer may take to be read; of a stream, each message.
 func (s *Server) deadline(next http.Handler) http.Handler {
@@ -102,6 +107,15 @@ func (w *streamWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // bound refuses a request that is too large, or that would bring the bytes at work above their limit.
 func (s *Server) bound(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isAnonymous(r) { // it holds nothing that others need
+			if r.ContentLength > maxAnonymous {
+				s.refuse(w, r, fieldError(connect.CodeInvalidArgument, "identity_token", "the request has %d bytes; one that exchanges a token may have %d", r.ContentLength, maxAnonymous))
+				return
+			}
+			r.Body = http.MaxBytesReader(w, r.Body, maxAnonymous)
+			next.ServeHTTP(w, r)
+			return
+		}
 		held := &reservation{all: s.inFlight}
 		if id := caller(r.Context()); id != nil {
 			held.tenant = s.quotas[id.tenant.Name].inFlight
@@ -156,7 +170,7 @@ func isCompressed(r *http.Request) bool {
 
 // A reservation is a request's share of the bytes at work, and of those of its tenant.
 type reservation struct {
-	all, tenant *semaphore.Weighted // tenant is nil for a call that needs no credentials
+	all, tenant *semaphore.Weighted // tenant may be nil
 	bytes       int64
 }
 

@@ -12,6 +12,8 @@ import (
 
 	"connectrpc.com/connect"
 	"golang.org/x/sync/semaphore"
+
+	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
 // TestBytesAtWork checks what each sort of request reserves, while it is worked on and afterwards.
@@ -70,6 +72,34 @@ func TestBytesAtWork(t *testing.T) {
 				t.Errorf("status %d with nothing left", w.Code)
 			}
 		})
+	}
+}
+
+// Whoever needs no credentials holds nothing that others need, and is not listened to for long.
+func TestBytesWithoutCredentials(t *testing.T) {
+	s := &Server{cfg: Config{MaxPayload: 1 << 20}, inFlight: semaphore.NewWeighted(0), errors: connect.NewErrorWriter(), now: time.Now, audit: newAuditLog(nil)}
+	for _, c := range []struct {
+		name string
+		body func() io.Reader
+		want bool
+	}{
+		{"small", func() io.Reader { return strings.NewReader("x") }, true},
+		{"large", func() io.Reader { return bytes.NewReader(make([]byte, 1<<20)) }, false},
+		{"of unknown length, large", func() io.Reader { return io.MultiReader(bytes.NewReader(make([]byte, 1<<20))) }, false},
+	} {
+		for _, encoding := range []string{"", "gzip"} {
+			r := post(c.body())
+			r.URL.Path = munimentv1connect.IdentityServiceExchangeTokenProcedure
+			r.Header.Set("Content-Encoding", encoding)
+			read := false
+			s.bound(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				_, err := io.Copy(io.Discard, r.Body)
+				read = err == nil
+			})).ServeHTTP(httptest.NewRecorder(), r)
+			if read != c.want {
+				t.Errorf("%s %s: read is %v", c.name, encoding, read)
+			}
+		}
 	}
 }
 

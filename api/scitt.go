@@ -81,7 +81,7 @@ func (s *Server) registerStatement(w http.ResponseWriter, r *http.Request) {
 		err = results[0].Err
 	}
 	if err != nil {
-		s.problem(w, s.public(err))
+		s.refuse(w, r, s.public(err))
 		return
 	}
 	status := http.StatusCreated

@@ -124,6 +124,8 @@ func (s *Server) Handler() http.Handler {
 			switch spec.Procedure {
 			case munimentv1connect.LedgerServiceAppendStreamProcedure:
 				return []connect.HandlerOption{connect.WithCompressMinBytes(math.MaxInt32), connect.WithReadMaxBytes(maxChunkMessage)}
+			case munimentv1connect.IdentityServiceExchangeTokenProcedure:
+				return []connect.HandlerOption{connect.WithCompressMinBytes(math.MaxInt32), connect.WithReadMaxBytes(maxAnonymous)}
 			case munimentv1connect.LedgerServiceListEntriesProcedure, munimentv1connect.LedgerServiceWatchEntriesProcedure, munimentv1connect.LedgerServiceGetEntryProcedure:
 				return []connect.HandlerOption{connect.WithCompressMinBytes(1024)}
 			}
