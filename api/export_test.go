@@ -32,6 +32,46 @@ func (ts *testServer) export(token, tenant string, since uint64) ([]byte, error)
 	return file, stream.Err()
 }
 
+// replica returns a server of a replica that has imported the file.
+func (ts *testServer) replica(file []byte) (*testServer, *ledger.ImportReport) {
+	ts.t.Helper()
+	ctx, st := context.Background(), memstore.NewRaw()
+	r, err := ledger.Import(ctx, st, bytes.NewReader(file), int64(len(file)), ledger.ImportOptions{Policy: ts.policy, Streams: []*ledger.Stream{ledger.NewStream(ts.keys["acme"])}})
+	if err != nil {
+		ts.t.Fatal(err)
+	}
+	there := newServer(ts.t, func(_ *ledger.Config, ac *api.Config) {
+		if ac.Ledger, err = ledger.OpenReplica(ctx, ledger.Config{Store: st}, ts.policy); err != nil {
+			ts.t.Fatal(err)
+		}
+	})
+	there.policy = ts.policy
+	return there, r
+}
+
+// Who is let into a replica, its own configuration says: it learns of revocations too late, and IDs of tokens there are others than in the log's.
+func TestTokensOfReplicas(t *testing.T) {
+	ts := newServer(t)
+	issued, err := ts.issue(&munimentv1.Grant{Id: "ci", Role: munimentv1.Role_ROLE_READER})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ts.revoke("reader"); err != nil {
+		t.Fatal(err)
+	}
+	file, err := ts.export(acmeToken, "acme", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there, _ := ts.replica(file)
+	if _, err := there.whoami(issued); connect.CodeOf(err) != connect.CodeUnauthenticated {
+		t.Errorf("a token that the log has issued: %v", err)
+	}
+	if _, err := there.whoami(roleToken("acme", "reader")); err != nil {
+		t.Errorf("a token of the replica's configuration: %v", err)
+	}
+}
+
 // What a tenant exports is imported elsewhere, where the API serves the same receipts and takes no appends.
 func TestExportAndReplica(t *testing.T) {
 	ts := newServer(t)
@@ -47,18 +87,10 @@ func TestExportAndReplica(t *testing.T) {
 	if bytes.Contains(file, []byte("globex")) {
 		t.Error("another tenant's entries are in the file")
 	}
-	replica := memstore.NewRaw()
-	r, err := ledger.Import(context.Background(), replica, bytes.NewReader(file), int64(len(file)), ledger.ImportOptions{Policy: ts.policy, Streams: []*ledger.Stream{ledger.NewStream(ts.keys["acme"])}})
-	if err != nil || r.Records != 6 || r.To != 11 {
-		t.Fatalf("%+v, %v", r, err)
+	there, r := ts.replica(file)
+	if r.Records != 6 || r.To != 11 {
+		t.Fatalf("%+v", r)
 	}
-
-	there := newServer(t, func(_ *ledger.Config, ac *api.Config) {
-		if ac.Ledger, err = ledger.OpenReplica(context.Background(), ledger.Config{Store: replica}, ts.policy); err != nil {
-			t.Fatal(err)
-		}
-	})
-	there.policy = ts.policy
 	if _, err := there.ledger.Append(context.Background(), nil); err == nil {
 		t.Error("the replica takes appends")
 	}

@@ -163,6 +163,9 @@ func TestKeyLifeCycle(t *testing.T) {
 	for _, path := range all {
 		before[path] = parseReceipt(t, path)
 	}
+	_ = second.cosign.cmd.Process.Kill()
+	_ = second.cosign.cmd.Wait()
+	record("the newest entry, which not enough witnesses have seen")
 	c.must(append([]string{"receipt", "refresh", "--policy", policyBoth, "--server", c.log.url, "--token-file", token}, all...)...)
 	for _, path := range all {
 		c.wantVerdicts("refreshed", path, map[string]bool{unwitnessed: false, keptA: false, policyB: false, policyBoth: true})

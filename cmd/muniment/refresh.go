@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"connectrpc.com/connect"
 
@@ -85,7 +86,9 @@ func (c *receiptRefreshCmd) refresh(ctx context.Context, client *muniment.Client
 	if err != nil {
 		return 0, 0, err
 	}
-	res, err := client.GetReceipt(ctx, connect.NewRequest(&munimentv1.GetReceiptRequest{Tenant: client.Tenant, Index: was.Index}))
+	// The latest checkpoint of all may not be cosigned yet.
+	witnessed := !slices.ContainsFunc(policies, func(p *receipt.Policy) bool { return !p.RequiresWitness() })
+	res, err := client.GetReceipt(ctx, connect.NewRequest(&munimentv1.GetReceiptRequest{Tenant: client.Tenant, Index: was.Index, Witnessed: witnessed}))
 	if err != nil {
 		return old.Size, 0, err
 	}

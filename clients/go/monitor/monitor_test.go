@@ -414,3 +414,19 @@ func TestWitnessAge(t *testing.T) {
 		}
 	}
 }
+
+// The address of a webhook is often a secret, and errors about it get into logs.
+func TestWebhookErrors(t *testing.T) {
+	hook := httptest.NewServer(http.NotFoundHandler())
+	w, err := monitor.NewWebhook(hook.URL+"/services/s3cret", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered := w.Deliver(t.Context(), &monitor.Alert{})
+	hook.Close()
+	for _, err := range []error{answered, w.Deliver(t.Context(), &monitor.Alert{})} {
+		if err == nil || strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), "webhook of 127.0.0.1:") {
+			t.Errorf("%v", err)
+		}
+	}
+}

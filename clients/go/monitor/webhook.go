@@ -3,6 +3,7 @@ package monitor
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -23,7 +24,7 @@ type Webhook struct {
 func NewWebhook(address, token string) (*Webhook, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("%q is not an http or https URL", address)
+		return nil, errors.New("not an http or https URL")
 	}
 	return &Webhook{address, token, &http.Client{
 		Timeout:       10 * time.Second,
@@ -47,13 +48,16 @@ func (w *Webhook) Deliver(ctx context.Context, a *Alert) error {
 		req.Header.Set("Authorization", "Bearer "+w.token)
 	}
 	res, err := w.client.Do(req)
-	if err != nil {
+	var ue *url.Error
+	if errors.As(err, &ue) { // the path of a webhook's URL is often a secret
+		return fmt.Errorf("webhook of %s: %w", req.URL.Host, ue.Err)
+	} else if err != nil {
 		return err
 	}
 	defer res.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 64<<10)) // so that the connection can be used again
 	if res.StatusCode/100 != 2 {
-		return fmt.Errorf("%s answered %s", w.url, res.Status)
+		return fmt.Errorf("webhook of %s: it answered %s", req.URL.Host, res.Status)
 	}
 	return nil
 }
