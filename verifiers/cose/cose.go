@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/fxamacker/cbor/v2"
@@ -100,6 +101,9 @@ func (s *Statement) readProtected() error {
 	if _, err := h.Algorithm(); err != nil {
 		return malformed("protected header: alg: %s", err)
 	}
+	if err := checkCritical(h); err != nil {
+		return err
+	}
 	claims, ok := h[gocose.HeaderLabelCWTClaims].(map[any]any)
 	if !ok {
 		return malformed("protected header: CWT claims (15): missing")
@@ -126,6 +130,27 @@ func (s *Statement) readProtected() error {
 	}
 	if len(s.ContentType) > maxClaim {
 		return malformed("protected header: content type: more than %d bytes", maxClaim)
+	}
+	return nil
+}
+
+// understood are the labels of the members that are read here.
+var understood = []any{
+	gocose.HeaderLabelAlgorithm, gocose.HeaderLabelCritical, gocose.HeaderLabelContentType, gocose.HeaderLabelKeyID, gocose.HeaderLabelCWTClaims, gocose.HeaderLabelX5Chain,
+	labelPayloadHashAlg, labelPayloadPreimage,
+}
+
+// checkCritical refuses a statement that must not be taken by those who do not understand a member of its (RFC 9052, section 3.1). go-cose has made sure
+// that the members are there.
+func checkCritical(h gocose.ProtectedHeader) error {
+	labels, err := h.Critical()
+	if err != nil {
+		return malformed("protected header: crit (2): %s", err)
+	}
+	for _, l := range labels {
+		if !slices.Contains(understood, l) {
+			return malformed("protected header: crit (2): %.100q is not understood here", fmt.Sprint(l))
+		}
 	}
 	return nil
 }

@@ -143,6 +143,9 @@ func TestMalformedStatements(t *testing.T) {
 		return sign(t, gocose.AlgorithmES256, key, h, nil, []byte("p"))
 	}
 	whole := with(func(header) {})
+	if _, err := cose.Parse(with(func(h header) { h[gocose.HeaderLabelCritical] = []any{int64(15), int64(4)} })); err != nil {
+		t.Errorf("critical members that are known: %v", err)
+	}
 	for name, c := range map[string]struct {
 		data []byte
 		says string
@@ -162,7 +165,11 @@ func TestMalformedStatements(t *testing.T) {
 		"empty key ID":         {with(func(h header) { h[gocose.HeaderLabelKeyID] = []byte{} }), "kid"},
 		"chain of garbage":     {with(func(h header) { h[gocose.HeaderLabelX5Chain] = []byte("garbage") }), "x5chain"},
 		"unknown payload hash": {with(func(h header) { h[int64(258)] = int64(-999) }), "payload-hash-alg"},
-		"long subject":         {with(func(h header) { h[gocose.HeaderLabelCWTClaims] = claims("i", strings.Repeat("s", 4096)) }), "sub"},
+		"unknown critical": {with(func(h header) {
+			h[gocose.HeaderLabelCritical] = []any{int64(15), int64(-70001)}
+			h[int64(-70001)] = "only for those who know it"
+		}), "crit (2): \"-70001\""},
+		"long subject": {with(func(h header) { h[gocose.HeaderLabelCWTClaims] = claims("i", strings.Repeat("s", 4096)) }), "sub"},
 	} {
 		_, err := cose.Parse(c.data)
 		if !errors.Is(err, cose.ErrMalformed) || !strings.Contains(err.Error(), c.says) {
