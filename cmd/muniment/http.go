@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 
 	"golang.org/x/net/netutil"
 )
@@ -27,14 +28,32 @@ func listen(address string, srv *http.Server, connections int, tls tlsConfig, re
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	l := &listener{url: "http://" + ln.Addr().String(), srv: srv, failed: make(chan error, 1)}
-	limited := netutil.LimitListener(ln, connections)
-	if tls.Cert == "" {
-		go func() { l.failed <- srv.Serve(limited) }()
-		return l, nil
+	accepting := &firstAccept{Listener: netutil.LimitListener(ln, connections), begun: make(chan struct{})}
+	serve := func() error { return srv.Serve(accepting) }
+	if tls.Cert != "" {
+		l.url = "https://" + ln.Addr().String()
+		serve = func() error { return srv.ServeTLS(accepting, rel(tls.Cert), rel(tls.Key)) }
 	}
-	l.url = "https://" + ln.Addr().String()
-	go func() { l.failed <- srv.ServeTLS(limited, rel(tls.Cert), rel(tls.Key)) }()
-	return l, nil
+	go func() { l.failed <- serve() }()
+	select {
+	case <-accepting.begun: // a server that is shut down before it has begun would not know that it was
+		return l, nil
+	case err := <-l.failed:
+		return nil, errors.Join(fmt.Errorf("serve: %w", err), ln.Close())
+	}
+}
+
+// A firstAccept says when its server has begun to accept connections.
+type firstAccept struct {
+	net.Listener
+	once  sync.Once
+	begun chan struct{}
+}
+
+// Accept implements net.Listener.
+func (f *firstAccept) Accept() (net.Conn, error) {
+	f.once.Do(func() { close(f.begun) })
+	return f.Listener.Accept()
 }
 
 // shutdown finishes the requests under way, for as long as they may take after a signal, and cuts the others off.

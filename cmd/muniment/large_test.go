@@ -8,8 +8,10 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -30,6 +32,18 @@ func bigFileScript(ts *testscript.TestScript, neg bool, args []string) {
 	_, err = io.CopyN(f, rand.NewChaCha8([32]byte{byte(size)}), size)
 	ts.Check(err)
 	ts.Check(f.Close())
+}
+
+// plainprogram: what serve starts from here on is built as for users, since the race detector takes memory of its own.
+func plainProgramScript(ts *testscript.TestScript, neg bool, args []string) {
+	bin := filepath.Join(ts.Getenv("WORK"), "plain", "muniment")
+	_, source, _, _ := runtime.Caller(0)
+	build := exec.Command("go", "build", "-o", bin, ".")
+	build.Dir = filepath.Dir(source)
+	if out, err := build.CombinedOutput(); err != nil {
+		ts.Fatalf("%v\n%s", err, out)
+	}
+	ts.Setenv("PLAIN_PROGRAM", bin)
 }
 
 // peakmemory MIB: the server's resident memory has never been more than that.

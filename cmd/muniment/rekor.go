@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -18,7 +17,6 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
-	"golang.org/x/net/netutil"
 
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/api/rekor"
@@ -165,8 +163,7 @@ func openRekor(ctx context.Context, d *dataDir, cfg ledger.Config, metrics *api.
 // A rekorServer is a Rekor log that is served.
 type rekorServer struct {
 	*rekorLog
-	srv    *http.Server
-	failed chan error // gets the error that ended it
+	*listener
 }
 
 // startRekor opens the folder's Rekor log and serves it on the address.
@@ -175,30 +172,17 @@ func startRekor(a *app, d *dataDir, address string, cfg ledger.Config, metrics *
 	if err != nil {
 		return nil, err
 	}
-	ln, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("listen: --rekor-listen: %w", err), r.Close())
-	}
-	s := &rekorServer{rekorLog: r, failed: make(chan error, 1), srv: &http.Server{
+	l, err := listen(address, &http.Server{
 		Handler: r.handler, ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
 		ReadTimeout: rekorTimeout, WriteTimeout: rekorTimeout, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-	}}
-	limited := netutil.LimitListener(ln, d.config.Limits.Connections)
-	scheme := "http"
-	if d.config.TLS.Cert != "" {
-		scheme = "https"
+	}, d.config.Limits.Connections, d.config.TLS, d.rel)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("--rekor-listen: %w", err), r.Close())
 	}
-	go func() {
-		if scheme == "https" {
-			s.failed <- s.srv.ServeTLS(limited, d.rel(d.config.TLS.Cert), d.rel(d.config.TLS.Key))
-			return
-		}
-		s.failed <- s.srv.Serve(limited)
-	}()
 	p := r.ledger.Published()
 	cfg.Logger.Info("the Rekor log is open: its entries are public and permanent", "origin", r.ledger.Origin(), "size", p.Size, "root", p.Root.Base64())
-	fmt.Fprintf(a.stdout, "Rekor log %s listening on %s://%s\n", r.ledger.Origin(), scheme, ln.Addr())
-	return s, nil
+	fmt.Fprintf(a.stdout, "Rekor log %s listening on %s\n", r.ledger.Origin(), l.url)
+	return &rekorServer{r, l}, nil
 }
 
 // rekorTimeout is how long a request may take to arrive, and its answer to leave.
@@ -206,12 +190,7 @@ const rekorTimeout = time.Minute
 
 // stop finishes the requests under way and closes the log.
 func (s *rekorServer) stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
-	defer cancel()
-	err := s.srv.Shutdown(ctx)
-	if err != nil {
-		err = s.srv.Close()
-	}
+	_, err := s.shutdown()
 	return errors.Join(err, s.Close())
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -47,7 +48,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"issuer": issuerScript, "idtoken": idTokenScript, "certificates": certificatesScript,
 			"peer": peerScript, "registry": registryScript, "envelope": envelopeScript, "pgpkey": pgpKeyScript, "digestof": digestOfScript, "pipe": pipeScript, "remotedigest": remoteDigestScript,
-			"bigfile": bigFileScript, "peakmemory": peakMemoryScript, "files": filesScript, "abortedupload": abortedUploadScript, "killserver": killServerScript, "metric": metricScript,
+			"bigfile": bigFileScript, "peakmemory": peakMemoryScript, "plainprogram": plainProgramScript, "files": filesScript, "abortedupload": abortedUploadScript, "killserver": killServerScript, "metric": metricScript,
 			"serve": serveScript, "stopserver": stopScript, "hup": hupScript, "edit": editScript, "torchwood-verify": torchwoodScript, "code": codeScript, "leafhash": leafHashScript, "sha256": sha256Script, "newest": newestScript, "flip": flipScript,
 			"witnesskey": witnessKeyScript, "witness": witnessScript, "logkey": logKeyScript,
 		},
@@ -117,7 +118,7 @@ func (p *process) stop(sig os.Signal) error {
 
 // serve DIR [args]: starts the server and sets MUNIMENT_SERVER.
 func serveScript(ts *testscript.TestScript, neg bool, args []string) {
-	bin, err := exec.LookPath("muniment")
+	bin, err := exec.LookPath(cmp.Or(ts.Getenv("PLAIN_PROGRAM"), "muniment"))
 	ts.Check(err)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	p, err := startProcess(ctx, bin, append([]string{"--data", ts.MkAbs(args[0])}, args[1:]...)...)
