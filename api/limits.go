@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"connectrpc.com/connect"
 	"golang.org/x/sync/semaphore"
 
+	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
@@ -121,6 +123,7 @@ func (s *Server) bound(next http.Handler) http.Handler {
 			held.tenant = s.quotas[id.tenant.Name].inFlight
 		}
 		defer held.release()
+		r = r.WithContext(context.WithValue(r.Context(), reservationKey{}, held))
 		if isUpload(r) { // its messages are bounded, its payload by the handler
 			if !held.add(streamBytes) {
 				s.refuse(w, r, errBusy())
@@ -193,6 +196,25 @@ func (r *reservation) release() {
 		r.tenant.Release(r.bytes)
 	}
 	r.all.Release(r.bytes)
+}
+
+type reservationKey struct{}
+
+// holdPayload reserves what it takes to answer with the whole payload of an entry, until the answer has left. Errors: as OpenPayload, and errBusy.
+func (s *Server) holdPayload(ctx context.Context, stream *ledger.Stream, index uint64) error {
+	held, ok := ctx.Value(reservationKey{}).(*reservation)
+	if !ok {
+		return nil
+	}
+	p, err := s.ledger.OpenPayload(ctx, stream, index)
+	if err != nil || p == nil {
+		return err
+	}
+	// As it is and as it is encoded; the ledger refuses more.
+	if n := 2 * int64(min(p.Size, ledger.MaxWhole)); n >= largeRequest && !held.add(n) {
+		err = errBusy()
+	}
+	return errors.Join(err, p.Close())
 }
 
 // A countedBody reserves bytes as they are read.

@@ -133,6 +133,9 @@ func (s *service) GetEntry(ctx context.Context, req *connect.Request[munimentv1.
 		return nil, s.public(err)
 	}
 	if req.Msg.IncludePayload {
+		if err := s.holdPayload(ctx, id.tenant.Stream, req.Msg.Index); err != nil {
+			return nil, s.public(err)
+		}
 		p, err := s.ledger.Payload(ctx, id.tenant.Stream, req.Msg.Index)
 		if err != nil {
 			return nil, s.public(err)
@@ -241,6 +244,11 @@ func (s *service) GetReceipt(ctx context.Context, req *connect.Request[munimentv
 	id, err := authorize(ctx, req.Msg.Tenant)
 	if err != nil {
 		return nil, err
+	}
+	if req.Msg.IncludePayload {
+		if err := s.holdPayload(ctx, id.tenant.Stream, req.Msg.Index); err != nil {
+			return nil, s.public(err)
+		}
 	}
 	r, err := s.ledger.Receipt(ctx, id.tenant.Stream, req.Msg.Index, ledger.ReceiptOptions{
 		Size: req.Msg.TreeSize, Witnessed: req.Msg.Witnessed, Shared: req.Msg.Form == munimentv1.ReceiptForm_RECEIPT_FORM_SHARED, EmbedPayload: req.Msg.IncludePayload,

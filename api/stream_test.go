@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -231,4 +233,54 @@ func TestStreamQuota(t *testing.T) {
 	if n := ts.store.Unnamed(); n != 0 {
 		t.Errorf("%d payloads are left over", n)
 	}
+}
+
+// Answers with large payloads that are not read hold no more than a tenant's share of the bytes at work.
+func TestUnreadPayloads(t *testing.T) {
+	ts := newServer(t, func(_ *ledger.Config, c *api.Config) { c.MaxInFlight = 128 << 20 }) // 64 MiB for a tenant
+	payload := bytes.Repeat([]byte("x"), 14<<20)
+	a, err := sendStream(ts.client(acmeToken), streamHeader(), payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, call := range []string{"GetEntry", "GetReceipt"} {
+		unread, refused := 0, 0
+		var ask func()
+		ask = func() {
+			r := httptest.NewRequest(http.MethodPost, "/muniment.v1.LedgerService/"+call, strings.NewReader(fmt.Sprintf(`{"tenant":"acme","index":"%d","includePayload":true}`, a.Index)))
+			r.Header.Set("Content-Type", "application/json")
+			r.Header.Set("Authorization", "Bearer "+acmeToken)
+			w := &unreadAnswer{ResponseRecorder: httptest.NewRecorder()}
+			w.meanwhile = func() {
+				if unread++; unread < 10 {
+					ask()
+				}
+			}
+			ts.api.Handler().ServeHTTP(w, r)
+			if w.Code == http.StatusTooManyRequests {
+				refused++
+			} else if w.Code != http.StatusOK || w.Body.Len() < len(payload) {
+				t.Errorf("%s: status %d, %d bytes", call, w.Code, w.Body.Len())
+			}
+		}
+		ask()
+		if unread != 2 || refused != 1 {
+			t.Errorf("%s: %d answers at once, %d refused", call, unread, refused)
+		}
+	}
+}
+
+// An unreadAnswer does something else before its body is taken.
+type unreadAnswer struct {
+	*httptest.ResponseRecorder
+	meanwhile func()
+	begun     bool
+}
+
+func (w *unreadAnswer) Write(b []byte) (int, error) {
+	if !w.begun && w.Code == http.StatusOK {
+		w.begun = true
+		w.meanwhile()
+	}
+	return w.ResponseRecorder.Write(b)
 }
