@@ -15,10 +15,11 @@ import (
 	"cel.dev/cel-go/ext"
 )
 
-// Bounds of one evaluation of a condition.
+// Bounds of one evaluation of a condition, and of all of one decision.
 const (
 	conditionCost = 1_000_000
 	conditionTime = 250 * time.Millisecond
+	decisionTime  = time.Second
 )
 
 // A condition is a CEL expression (https://cel.dev) over the facts of a submission.
@@ -127,7 +128,7 @@ func (c *condition) holds(ctx context.Context, variables map[string]any) error {
 	out, _, err := c.program.ContextEval(ctx, variables)
 	switch {
 	case err != nil && (ctx.Err() != nil || strings.Contains(err.Error(), "interrupted")):
-		return fmt.Errorf("the condition takes more than %s", conditionTime)
+		return fmt.Errorf("the condition takes more than %s, or those before it have taken most of %s", conditionTime, decisionTime)
 	case err != nil && strings.Contains(err.Error(), "cost limit"):
 		return errors.New("the condition costs too much to evaluate on evidence of this size")
 	case err != nil:

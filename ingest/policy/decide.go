@@ -46,6 +46,8 @@ type Decision struct {
 // Decide says whether the policy admits the evidence. The first rule that it meets decides.
 func (p *Policy) Decide(ctx context.Context, ev *Evidence, roots Roots) *Decision {
 	defer p.hold(ev)()
+	ctx, cancel := context.WithTimeout(ctx, decisionTime)
+	defer cancel()
 	c := &court{policy: p, ev: ev, roots: roots, proofs: map[*Signer]*verdict{}, predicate: lazily("predicate", ev.Predicate, ev.Unread), document: lazily("document", ev.Document, ev.Unread)}
 	d := &Decision{Result: Refused}
 	var by *proof

@@ -33,8 +33,11 @@ type Evidence struct {
 // maxParsed is the largest JSON that conditions look into, in bytes: parsed, it takes many times as much memory.
 const maxParsed = 2 << 20
 
-// parsing bounds how many decisions that may hold parsed documents are made at once.
-var parsing = make(chan struct{}, 4)
+// parsing bounds how many decisions that may hold parsed documents are made at once. Half of the places are for other policies.
+var parsing = make(chan struct{}, 2*parsingOne)
+
+// parsingOne bounds those by one policy, whose conditions may be slow.
+const parsingOne = 2
 
 // smallJSON is what may be parsed without counting.
 const smallJSON = 64 << 10
@@ -44,8 +47,9 @@ func (p *Policy) hold(ev *Evidence) func() {
 	if len(ev.Predicate)+len(ev.Document) <= smallJSON || !slices.ContainsFunc(p.Rules, func(r *Rule) bool { return r.Condition != nil }) {
 		return func() {}
 	}
+	p.parsing <- struct{}{}
 	parsing <- struct{}{}
-	return func() { <-parsing }
+	return func() { <-parsing; <-p.parsing }
 }
 
 // variables are the names that a condition may use. What is costly to make is made when it is used, once.

@@ -43,7 +43,7 @@ func CheckRootName(name string) error {
 
 // Parse reads a policy. kinds are the kinds that there are. The error is an *Error.
 func Parse(text []byte, kinds []string) (*Policy, error) {
-	p := &Policy{text: slices.Clone(text), digest: Digest(text)}
+	p := &Policy{text: slices.Clone(text), digest: Digest(text), parsing: make(chan struct{}, parsingOne)}
 	r := &parser{policy: p, kinds: kinds, signers: map[string]*Signer{}}
 	switch {
 	case len(text) > MaxSize:

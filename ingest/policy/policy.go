@@ -26,8 +26,9 @@ type Policy struct {
 	Signers []*Signer
 	Rules   []*Rule
 
-	text   []byte
-	digest string
+	text    []byte
+	digest  string
+	parsing chan struct{} // has room for parsingOne
 }
 
 // Text is the file, byte for byte.
