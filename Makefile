@@ -46,7 +46,7 @@ test-python: $(VENV)/ok ## the Python verifier: pytest, ruff, mypy
 
 $(VENV)/ok: clients/python/pyproject.toml
 	@$(PYTHON) -m venv $(VENV) || { apt-get update -qq && apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); }
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check 'cryptography>=42' 'pytest>=8' 'mypy>=1.11' 'ruff>=0.8'
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check 'cryptography>=48' 'pytest>=8' 'mypy>=1.11' 'ruff>=0.8'
 	@touch $@
 
 test-ts: clients/ts/node_modules/.installed ## the TypeScript verifier: eslint, prettier, tsc, vitest
