@@ -89,7 +89,54 @@ func loadKeys(dir, origin string) (open []*logkey.Key, records []keyRecord, err 
 	if len(open) == 0 {
 		return nil, nil, fmt.Errorf("%s: no key that signs", path)
 	}
-	return open, file.Keys, nil
+	return open, file.Keys, settlePolicies(dir, file.Keys)
+}
+
+// settlePolicies finishes what a rotation or retirement that was interrupted after keys.yaml was written has left: the policy is the newest key's, and no
+// retired key without a witness quorum has one that may be trusted.
+func settlePolicies(dir string, records []keyRecord) error {
+	newest := &records[len(records)-1] // never retired: see keysRetireCmd
+	policy := filepath.Join(dir, policyFile)
+	if p, err := readPolicyFile(policy); err != nil {
+		return err
+	} else if logkey.ID(p.LogKey()) != newest.id() {
+		text, err := os.ReadFile(filepath.Join(dir, newest.policyPath()))
+		if err != nil {
+			return fmt.Errorf("%s is for the key %s, not for the newest, %s: %w", policy, logkey.ID(p.LogKey()), newest.id(), err)
+		}
+		if err := replaceFile(policy, text); err != nil {
+			return err
+		}
+	}
+	for i := range records {
+		path := filepath.Join(dir, records[i].policyPath())
+		if records[i].Retired == nil {
+			continue
+		}
+		p, err := readPolicyFile(path)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		if !p.RequiresWitness() {
+			if err := os.Rename(path, path+untrustedSuffix); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// untrustedSuffix is added to the policy of a retired key whose receipts nobody should trust any more.
+const untrustedSuffix = ".untrusted"
+
+func readPolicyFile(path string) (*receipt.Policy, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return receipt.ParsePolicy(path, text)
 }
 
 func writeKeys(dir string, records []keyRecord) error {
@@ -294,11 +341,7 @@ func (c *keysRetireCmd) Run(a *app) error {
 		return err
 	}
 	path := filepath.Join(c.Data, d.keys[at].policyPath())
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	p, err := receipt.ParsePolicy(path, text)
+	p, err := readPolicyFile(path)
 	if err != nil {
 		return err
 	}
@@ -306,13 +349,13 @@ func (c *keysRetireCmd) Run(a *app) error {
 		fmt.Fprintf(a.stdout, "%s signs no more, from the next start of the server on. Its policy, %s, asks for witnesses and stays good for receipts of its time.\n", c.ID, path)
 		return nil
 	}
-	if err := os.Rename(path, path+".untrusted"); err != nil {
+	if err := settlePolicies(c.Data, d.keys); err != nil {
 		return err
 	}
 	fmt.Fprintf(a.stdout, `%s signs no more, from the next start of the server on.
 Its policy asks for no witness, so that whoever steals the old key could forge the past: it is now %s, and nobody should trust it.
 Receipts that only the old key signed verify no more; bring them under the new key: muniment receipt refresh FILE… --policy %s
-`, c.ID, path+".untrusted", filepath.Join(c.Data, policyFile))
+`, c.ID, path+untrustedSuffix, filepath.Join(c.Data, policyFile))
 	return nil
 }
 

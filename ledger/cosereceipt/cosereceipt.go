@@ -266,6 +266,9 @@ func (s *Statement) readProtected(h gocose.ProtectedHeader) error {
 	if alg, err := h.Algorithm(); err != nil || alg != gocose.AlgorithmES256 {
 		return errors.New("protected header: alg (1): not ES256")
 	}
+	if _, ok := h[gocose.HeaderLabelCritical]; ok {
+		return errors.New("protected header: crit (2): there is nothing in a receipt that it could name")
+	}
 	if v, ok := h[labelVDS].(int64); !ok || v != vdsRFC9162 {
 		return errors.New("protected header: vds (395): not 1, which is RFC9162_SHA256")
 	}
