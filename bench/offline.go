@@ -156,7 +156,7 @@ func (b *bench) fillFolder(dir string) {
 // program runs the program, and returns how long it took and how much memory at most.
 func (b *bench) program(bin string, args ...string) (time.Duration, int64) {
 	cmd := exec.Command(bin, args...)
-	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+b.dir)
+	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(b.dir, "config"))
 	start := time.Now()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
