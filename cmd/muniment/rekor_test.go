@@ -41,11 +41,17 @@ func startRekorRig(t *testing.T) *rekorRig {
 	r := &rekorRig{Rig: sigstorerig.Start(t, sigstorerig.Fulcio()), t: t, data: filepath.Join(t.TempDir(), "data")}
 	r.muniment("init", r.data, "--origin", "ledger.example", "--tenant", "acme", "--rekor-origin", "127.0.0.1", "--tsa")
 	r.start()
+	r.writeFiles()
+	return r
+}
+
+// writeFiles writes the files that make Sigstore's clients use the server, as it is now.
+func (r *rekorRig) writeFiles() {
+	r.t.Helper()
 	chain := r.fulcioChain()
 	r.TrustedRoot, r.SigningConfig = filepath.Join(r.Dir, "our-root.json"), filepath.Join(r.Dir, "our-signing.json")
 	r.muniment("trusted-root", "--server", r.server.rekor, "--fulcio-url", r.Fulcio, "--fulcio-chain", chain, "-o", r.TrustedRoot)
 	r.muniment("signing-config", "--server", r.server.rekor, "--fulcio-url", r.Fulcio, "--oidc-url", r.Issuer.URL, "-o", r.SigningConfig)
-	return r
 }
 
 func (r *rekorRig) start() {
@@ -167,6 +173,7 @@ func TestCosignUsesOurLog(t *testing.T) {
 		r.Cosign(t, append(with("verify-blob-attestation", "--bundle", s.name+"-attest.json", "--type", predicateType), blob)...)
 		r.Cosign(t, append(with("verify"), image.String())...)
 		r.Cosign(t, append(with("verify-attestation", "--type", predicateType), image.String())...)
+		r.verifyImage(image, s)
 		signed, attested := s.name+"-sign.json", s.name+"-attest.json"
 		for file, other := range map[string]string{signed: attested, attested: signed} {
 			r.verifyBundle(file, blob, s)
@@ -186,6 +193,56 @@ func (r *rekorRig) verifyBundle(file, blob string, s signer) {
 			r.t.Errorf("%s: sigstore-go: %v", file, err)
 		}
 	}
+}
+
+// verifyImage finds what is attached to the image with our command, and verifies each bundle once more from its file, offline.
+func (r *rekorRig) verifyImage(image name.Digest, s signer) {
+	r.t.Helper()
+	dir := filepath.Join(r.Dir, s.name+"-image")
+	r.muniment(append([]string{"verify-image", image.String(), "--plain-http", "--trusted-root", r.TrustedRoot, "--type", predicateType, "--save", dir}, s.ours...)...)
+	bundles, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(bundles) == 0 {
+		r.t.Fatalf("%s: verify-image saved no bundle: %v", s.name, err)
+	}
+	for _, b := range bundles {
+		r.muniment(append([]string{"verify-bundle", "--bundle", b, "--trusted-root", r.TrustedRoot, image.DigestStr()}, s.ours...)...)
+		other := "sha256:" + strings.Repeat("0", 64)
+		if out, err := r.tryMuniment(append([]string{"verify-bundle", "--bundle", b, "--trusted-root", r.TrustedRoot, other}, s.ours...)...); exitCode(err) != exitNo {
+			r.t.Errorf("%s: its bundle verifies for another image: %v\n%s", s.name, err, out)
+		}
+	}
+}
+
+// The Rekor log's key is changed: bundles of before and after verify under one trusted root, which has both keys with the times for which they are good.
+func TestRekorKeyRotation(t *testing.T) {
+	r := startRekorRig(t)
+	blob := r.WriteFile(t, "a.txt", "hello\n")
+	for _, s := range r.signers() {
+		sign := func(file string) {
+			t.Helper()
+			args := append(append([]string{"sign-blob", "--bundle", file}, s.sign()...), r.Services()...)
+			r.Cosign(t, append(args, blob)...)
+		}
+		before, after := s.name+"-before.json", s.name+"-after.json"
+		sign(before)
+		r.stop()
+		r.muniment("keys", "rotate", "--rekor", "--data", r.data)
+		r.start()
+		r.writeFiles()
+		sign(after)
+		root, err := os.ReadFile(r.TrustedRoot)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range []string{before, after} {
+			r.Cosign(t, append(append([]string{"verify-blob", "--bundle", file, "--trusted-root", r.TrustedRoot}, s.check...), blob)...)
+			r.verifyBundle(file, blob, s)
+		}
+		if n := strings.Count(string(root), `"keyDetails"`); n < 2 {
+			t.Errorf("the trusted root has %d keys", n)
+		}
+	}
+	r.stop()
 }
 
 func (r *rekorRig) refuseForgery(what string, forged []byte, blob string, s signer) {
