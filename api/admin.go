@@ -1,10 +1,5 @@
 package api
 
-import "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
-
 // An adminService implements AdminService; its methods lie with what they administer. The table in access.go lets administrators in only, and
 // authorize(ctx, tenant) says who it is.
-type adminService struct {
-	*Server
-	munimentv1connect.UnimplementedAdminServiceHandler // answers what is not built yet
-}
+type adminService struct{ *Server }

@@ -15,14 +15,10 @@ import (
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
-	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
 // An identityService implements IdentityService.
-type identityService struct {
-	*Server
-	munimentv1connect.UnimplementedIdentityServiceHandler
-}
+type identityService struct{ *Server }
 
 func (s *identityService) WhoAmI(ctx context.Context, _ *connect.Request[munimentv1.WhoAmIRequest]) (*connect.Response[munimentv1.WhoAmIResponse], error) {
 	id := caller(ctx)

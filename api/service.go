@@ -15,14 +15,10 @@ import (
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
-	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
 // A service implements LedgerService. Requests have been authenticated and validated when they get here.
-type service struct {
-	*Server
-	munimentv1connect.UnimplementedLedgerServiceHandler // answers what is not built yet
-}
+type service struct{ *Server }
 
 func (s *service) Append(ctx context.Context, req *connect.Request[munimentv1.AppendRequest]) (*connect.Response[munimentv1.AppendResponse], error) {
 	id, err := authorize(ctx, req.Msg.Tenant)
