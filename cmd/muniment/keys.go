@@ -16,6 +16,7 @@ import (
 
 	"muniment.dev/muniment/api/rekor"
 	"muniment.dev/muniment/ledger/logkey"
+	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -369,6 +370,14 @@ func (c *keysRotateCmd) rotateRekor(a *app) error {
 	if err != nil {
 		return err
 	}
+	// A server that went on running would sign with the old key after the time until which the list calls it good.
+	store, err := pebblestore.Open(filepath.Join(c.Data, rekorStoreDir), pebblestore.Options{Logger: a.logger("text"), Raw: true})
+	if errors.Is(err, pebblestore.ErrInUse) {
+		return fmt.Errorf("%w: stop the server, rotate, and start it again", err)
+	} else if err != nil {
+		return err
+	}
+	defer store.Close()
 	skey, vkey, err := note.GenerateKey(rand.Reader, signer.Name())
 	if err != nil {
 		return err
@@ -404,7 +413,7 @@ func replaceRekorKey(a *app, dir, oldID, skey string, keys []rekor.Key) error {
 	if err := os.Rename(fresh, filepath.Join(dir, rekorKeyFile)); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stdout, `The Rekor log has a new key, in place of %s. Restart the server, and hand out the trusted root again: it lists both keys, the old one
+	fmt.Fprintf(a.stdout, `The Rekor log has a new key, in place of %s. Start the server, and hand out the trusted root again: it lists both keys, the old one
 until now, so that older bundles go on verifying. (muniment trusted-root --server URL)
 `, oldID)
 	return nil
