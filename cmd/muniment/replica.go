@@ -123,11 +123,8 @@ Next:
 // loadReplicaPolicy reads the keys of the log that the folder is a replica of.
 func (d *dataDir) loadReplicaPolicy() error {
 	path := filepath.Join(d.path, policyFile)
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	if d.replica, err = receipt.ParsePolicy(path, text); err != nil {
+	var err error
+	if d.replica, err = readPolicyFile(path); err != nil {
 		return err
 	}
 	if origin := d.replica.Origin(); origin != d.config.Origin {

@@ -14,6 +14,7 @@ import (
 	sslib "github.com/secure-systems-lab/go-securesystemslib/dsse"
 
 	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/verifiers/boundedjson"
 )
 
 // MediaType is the media type of an envelope.
@@ -86,28 +87,7 @@ func parse(data []byte) (*Envelope, error) {
 type signatures []sslib.Signature
 
 func (list *signatures) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	if dec.PeekKind() != '[' {
-		var none []struct{}
-		return json.UnmarshalDecode(dec, &none) // for the message
-	}
-	if _, err := dec.ReadToken(); err != nil {
-		return err
-	}
-	for k := dec.PeekKind(); k != ']' && k != 0; k = dec.PeekKind() {
-		if len(*list) > MaxSignatures {
-			if err := dec.SkipValue(); err != nil {
-				return err
-			}
-			continue
-		}
-		var s sslib.Signature
-		if err := json.UnmarshalDecode(dec, &s); err != nil {
-			return err
-		}
-		*list = append(*list, s)
-	}
-	_, err := dec.ReadToken()
-	return err
+	return boundedjson.ReadArray(dec, MaxSignatures, (*[]sslib.Signature)(list))
 }
 
 // decodeBase64 takes both alphabets, as the specification asks.

@@ -8,6 +8,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"muniment.dev/muniment/verifiers/boundedjson"
 )
 
 // A document is a manifest or an index, as far as it is read (https://github.com/opencontainers/image-spec/blob/main/manifest.md). The library's own
@@ -40,28 +42,7 @@ func (d *digest) UnmarshalText(text []byte) error {
 type descriptors []descriptor
 
 func (list *descriptors) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	if dec.PeekKind() != '[' {
-		var none []struct{}
-		return json.UnmarshalDecode(dec, &none) // for the message
-	}
-	if _, err := dec.ReadToken(); err != nil {
-		return err
-	}
-	for k := dec.PeekKind(); k != ']' && k != 0; k = dec.PeekKind() {
-		if len(*list) > MaxAttestations {
-			if err := dec.SkipValue(); err != nil {
-				return err
-			}
-			continue
-		}
-		var d descriptor
-		if err := json.UnmarshalDecode(dec, &d); err != nil {
-			return err
-		}
-		*list = append(*list, d)
-	}
-	_, err := dec.ReadToken()
-	return err
+	return boundedjson.ReadArray(dec, MaxAttestations, (*[]descriptor)(list))
 }
 
 // parse reads a manifest or index.

@@ -31,8 +31,8 @@ func Marshal(v any) ([]byte, error) { return encode.Marshal(v) }
 // Unmarshal reads exactly one item into v.
 func Unmarshal(data []byte, v any) error { return decode.Unmarshal(data, v) }
 
-// Tag18 is the CBOR tag of a COSE_Sign1 message.
-const Tag18 = 18
+// sign1Tag is the CBOR tag of a COSE_Sign1 message.
+const sign1Tag = 18
 
 var errNotSign1 = errors.New("not a COSE_Sign1 message: an array of four with the CBOR tag 18")
 
@@ -48,7 +48,7 @@ type Sign1 struct {
 // ParseSign1 takes a tagged message apart.
 func ParseSign1(data []byte) (*Sign1, error) {
 	var tagged cbor.RawTag
-	if err := Unmarshal(data, &tagged); err != nil || tagged.Number != Tag18 {
+	if err := Unmarshal(data, &tagged); err != nil || tagged.Number != sign1Tag {
 		return nil, errNotSign1
 	}
 	m := &Sign1{}
@@ -60,7 +60,7 @@ func ParseSign1(data []byte) (*Sign1, error) {
 
 // Marshal puts the message together again.
 func (m *Sign1) Marshal() ([]byte, error) {
-	return Marshal(cbor.Tag{Number: Tag18, Content: m})
+	return Marshal(cbor.Tag{Number: sign1Tag, Content: m})
 }
 
 // Bytes reads an item that must be a byte string.
