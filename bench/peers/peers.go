@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"testing"
 )
@@ -57,8 +56,23 @@ func Lock(name string) (unlock func(), err error) {
 
 const cacheDir = ".cache/peers"
 
-// root returns the folder of the repository.
-func root() string {
-	_, source, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(source), "..", "..")
+// repository is the root of the module that the program was started in. It is
+// found at start, before a test changes the working folder.
+var repository = findRepository()
+
+func root() string { return repository }
+
+func findRepository() string {
+	start, err := os.Getwd()
+	if err != nil {
+		return "."
+	}
+	for dir := start; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		if dir == filepath.Dir(dir) {
+			return start
+		}
+	}
 }

@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -37,9 +36,7 @@ func bigFileScript(ts *testscript.TestScript, neg bool, args []string) {
 // plainprogram: what serve starts from here on is built as for users, since the race detector takes memory of its own.
 func plainProgramScript(ts *testscript.TestScript, neg bool, args []string) {
 	bin := filepath.Join(ts.Getenv("WORK"), "plain", "muniment")
-	_, source, _, _ := runtime.Caller(0)
-	build := exec.Command("go", "build", "-o", bin, ".")
-	build.Dir = filepath.Dir(source)
+	build := exec.Command("go", "build", "-o", bin, "muniment.dev/muniment/cmd/muniment")
 	if out, err := build.CombinedOutput(); err != nil {
 		ts.Fatalf("%v\n%s", err, out)
 	}
