@@ -152,7 +152,7 @@ func (s *keySet) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 	if d.Issuer != s.issuer {
 		return nil, fmt.Errorf("discovery: the document is of the issuer %.300q", d.Issuer)
 	}
-	if err := checkURL(d.JWKS); err != nil {
+	if err := checkKeysURL(d.JWKS); err != nil {
 		return nil, fmt.Errorf("discovery: jwks_uri: %w", err)
 	}
 	data, err := s.get(ctx, d.JWKS)
@@ -222,11 +222,22 @@ func usable(key any) bool {
 	return false
 }
 
-// checkURL takes https, and http on this machine.
+// checkURL accepts an issuer: https, or http on this machine, with no query or
+// fragment (OpenID Connect Discovery 1.0, section 3).
 func checkURL(address string) error {
 	u, err := url.Parse(address)
-	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || u.RawQuery != "" || u.ForceQuery {
 		return fmt.Errorf("%.300q is not a URL without query", address)
+	}
+	return checkKeysURL(address)
+}
+
+// checkKeysURL accepts the URL of a key set. Azure AD B2C's, for one, has a
+// query.
+func checkKeysURL(address string) error {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" {
+		return fmt.Errorf("%.300q is not a URL without user and fragment", address)
 	}
 	if u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()) {
 		return nil

@@ -245,6 +245,20 @@ func TestKeyRotation(t *testing.T) {
 	}
 }
 
+// The jwks_uri of Azure AD B2C names the user flow in a query.
+func TestKeysURLWithQuery(t *testing.T) {
+	i, v, _ := start(t, nil)
+	i.KeysQuery = "p=b2c_1_signin"
+	if _, err := v.Verify(context.Background(), i.Token(map[string]any{"aud": audience})); err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{"", "keys?p=1", "http://ci.example/keys?p=1", "https://u:p@ci.example/keys", "https://ci.example/keys#1", "https:///keys?p=1"} {
+		if err := checkKeysURL(bad); err == nil {
+			t.Errorf("%q is the URL of a key set", bad)
+		}
+	}
+}
+
 func TestIssuerInTrouble(t *testing.T) {
 	for name, broken := range map[string]http.HandlerFunc{
 		"down":    func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "down", http.StatusBadGateway) },

@@ -146,6 +146,22 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+// Leaves of every length that 16 bits hold are read, up to the largest.
+func TestLargestLeaves(t *testing.T) {
+	signer, key := newKey(t)
+	want := newSample(0, 4, 1)
+	for i, size := range []int{0, 65533, 65534, 65535} {
+		want.leaves[i] = bytes.Repeat([]byte{byte(i)}, size)
+	}
+	got, err := read(want.write(t, signer), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.EqualFunc(got.leaves, want.leaves, bytes.Equal) {
+		t.Error("the leaves read are not those written")
+	}
+}
+
 // seal makes a file of blocks around any content, with a good signature.
 func seal(t testing.TB, signer note.Signer, from, to uint64, content []byte, edit func(block []byte) []byte) []byte {
 	t.Helper()

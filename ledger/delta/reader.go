@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"filippo.io/torchwood"
 	"github.com/go-json-experiment/json"
 	"github.com/klauspost/compress/zstd"
 
@@ -103,11 +104,13 @@ func (r *Reader) Next() (*Bundle, error) {
 	}
 	b := &Bundle{First: r.next, Leaves: r.bundle.Leaves[:0]}
 	for body = append([]byte(nil), body[8:]...); r.next < end; r.next++ {
-		if len(body) < 2 || len(body)-2 < int(binary.BigEndian.Uint16(body)) {
+		// The parser of tlog-tiles bundles: a length of 16 bits that is added to
+		// an offset wraps around.
+		leaf, rest, err := torchwood.ReadTileEntry(body)
+		if err != nil {
 			return nil, fmt.Errorf("%w: the bundle of entry %d ends too early", ErrFormat, b.First)
 		}
-		n := binary.BigEndian.Uint16(body)
-		b.Leaves, body = append(b.Leaves, body[2:2+n:2+n]), body[2+n:]
+		b.Leaves, body = append(b.Leaves, leaf), rest
 	}
 	if len(body) > 0 {
 		return nil, fmt.Errorf("%w: the bundle of entry %d has more than its entries", ErrFormat, b.First)

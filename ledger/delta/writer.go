@@ -7,6 +7,7 @@ import (
 	"hash"
 	"io"
 
+	"filippo.io/torchwood"
 	"github.com/go-json-experiment/json"
 	"github.com/klauspost/compress/zstd"
 
@@ -59,8 +60,10 @@ func NewWriter(w io.Writer, h Header, checkpoint []byte, proof []receipt.Hash) (
 func (d *Writer) Bundle(first uint64, leaves [][]byte) error {
 	b := binary.BigEndian.AppendUint64(d.scratch[:0], first)
 	for _, l := range leaves {
-		b = binary.BigEndian.AppendUint16(b, uint16(len(l)))
-		b = append(b, l...)
+		var err error
+		if b, err = torchwood.AppendTileEntry(b, l); err != nil && d.err == nil {
+			d.err = fmt.Errorf("bundle of entry %d: %w", first, err)
+		}
 	}
 	d.scratch = b
 	d.end[0] += uint64(len(leaves))

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,7 @@ type Issuer struct {
 	Job          map[string]any
 	Now          func() time.Time
 	Fetches      atomic.Int64 // of keys
+	KeysQuery    string       // of the jwks_uri; the keys are served for it only
 
 	server *httptest.Server
 	mu     sync.Mutex
@@ -46,10 +48,15 @@ func Start() *Issuer {
 	i.Rotate()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
-		write(w, map[string]any{"issuer": i.URL, "jwks_uri": i.URL + "/keys", "id_token_signing_alg_values_supported": []string{"RS256", "ES256"}})
+		keys := url.URL{Path: "/keys", RawQuery: i.KeysQuery}
+		write(w, map[string]any{"issuer": i.URL, "jwks_uri": i.URL + keys.String(), "id_token_signing_alg_values_supported": []string{"RS256", "ES256"}})
 	})
 	mux.HandleFunc("GET /keys", func(w http.ResponseWriter, r *http.Request) {
 		i.Fetches.Add(1)
+		if r.URL.RawQuery != i.KeysQuery {
+			http.NotFound(w, r)
+			return
+		}
 		i.mu.Lock()
 		broken := i.broken
 		i.mu.Unlock()
