@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"muniment.dev/muniment/ingest/glob"
+	"muniment.dev/muniment/ingest/identity"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -103,7 +104,12 @@ func describeTriage(m *munimentv1.TriageAction, _ time.Time) (contents, error) {
 
 // describeException refuses one that has ended, and one that somebody grants themselves under another spelling.
 func describeException(m *munimentv1.Exception, now time.Time) (contents, error) {
-	if strings.EqualFold(strings.TrimSpace(m.Approver), strings.TrimSpace(m.Requester)) {
+	for _, p := range []struct{ field, name string }{{"requester", m.Requester}, {"approver", m.Approver}} {
+		if identity.Fold(p.name) == "" {
+			return contents{}, fmt.Errorf("%s: %q has no visible character", p.field, p.name)
+		}
+	}
+	if identity.Same(m.Approver, m.Requester) {
 		return contents{}, fmt.Errorf("approver: the approver must be somebody else than the requester")
 	}
 	if end := m.Expires.AsTime(); !end.After(now) {

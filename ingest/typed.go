@@ -35,6 +35,9 @@ func typed[T any, M interface {
 		if err := protovalidate.Validate(m); err != nil {
 			return contents{}, fieldErrorf("payload", "%s", violations(err))
 		}
+		if err := checkSpelling(payload, m); err != nil {
+			return contents{}, fieldErrorf("payload", "%s", err)
+		}
 		c, err := describe(m, now)
 		if err != nil {
 			return contents{}, fieldErrorf("payload", "%s", err)
