@@ -23,3 +23,10 @@ test('the lock file names no registry, and a digest for each package', () => {
     if (path !== '') expect(locked.integrity, path).toMatch(/^sha512-/);
   }
 });
+
+test('the license is that of the repository', () => {
+  const text = (path: string) => readFileSync(new URL(path, import.meta.url), 'utf8');
+  expect(load('package.json')).toMatchObject({ license: 'Apache-2.0' });
+  expect(load('package-lock.json')).toMatchObject({ packages: { '': { license: 'Apache-2.0' } } });
+  expect(text('../LICENSE')).toBe(text('../../../LICENSE'));
+});
