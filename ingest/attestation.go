@@ -15,6 +15,7 @@ import (
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/helm"
 	"muniment.dev/muniment/verifiers/intoto"
+	"muniment.dev/muniment/verifiers/shape"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
@@ -24,10 +25,15 @@ func readAttestation(mediaType string, payload []byte, _ time.Time) (contents, e
 	if err != nil {
 		return contents{}, err
 	}
-	if is == "" {
-		if is = recognise(payload); is == "" {
-			return contents{}, fieldErrorf("media_type", "missing, and the payload is not a Sigstore bundle, DSSE envelope or in-toto statement; say what it is, such as application/spdx+json")
-		}
+	shown, err := recognise(is, payload)
+	if err != nil {
+		return contents{}, err
+	}
+	switch {
+	case is == "" && shown == "":
+		return contents{}, fieldErrorf("media_type", "missing, and the payload is not a Sigstore bundle, DSSE envelope or in-toto statement; say what it is, such as application/spdx+json")
+	case shown != "" && !isRead(is):
+		is, mediaType = shown, "" // a claimed type does not hide what the document is
 	}
 	var c contents
 	switch {
@@ -60,7 +66,7 @@ func readAttestation(mediaType string, payload []byte, _ time.Time) (contents, e
 	case is == ReferenceMediaType:
 		c, err = readReference(payload)
 	default:
-		c = contents{mediaType: mediaType} // as it was given
+		c = contents{mediaType: is}
 		if err = checkDocument(is, payload); err == nil && isJSON(is) {
 			c.document = payload
 		}
@@ -85,11 +91,22 @@ func canonicalType(mediaType string) (string, error) {
 	if err != nil || !strings.Contains(base, "/") {
 		return "", fieldErrorf("media_type", "%q is not a media type", mediaType)
 	}
-	switch base {
-	case dsse.MediaType, intoto.MediaType, cose.MediaType, helm.MediaType, ReferenceMediaType:
+	if isRead(base) && !strings.HasPrefix(base, sigstore.MediaTypePrefix) {
 		return base, nil
 	}
-	return mime.FormatMediaType(base, params), nil
+	if is := mime.FormatMediaType(base, params); is != "" {
+		return is, nil
+	}
+	return "", fieldErrorf("media_type", "%q is not a media type", mediaType)
+}
+
+// isRead reports whether documents of the media type, in its one spelling, are read here.
+func isRead(is string) bool {
+	switch is {
+	case dsse.MediaType, intoto.MediaType, cose.MediaType, helm.MediaType, ReferenceMediaType:
+		return true
+	}
+	return strings.HasPrefix(is, sigstore.MediaTypePrefix)
 }
 
 func readEnvelope(payload []byte) (contents, error) {
@@ -98,7 +115,11 @@ func readEnvelope(payload []byte) (contents, error) {
 		return contents{}, err
 	}
 	c := contents{mediaType: dsse.MediaType, signers: e.Signers, signed: policy.Envelope(e)}
-	if e.PayloadType == intoto.MediaType {
+	inner := shape.Of(e.Payload)
+	if inner&^shape.Statement != 0 {
+		return contents{}, errors.New("DSSE envelope: payload: it is an envelope or bundle itself; submit the outermost one that has the signatures")
+	}
+	if e.PayloadType == intoto.MediaType || inner == shape.Statement { // a claimed type does not hide it
 		s, err := intoto.Read(e.Payload)
 		if err == nil {
 			err = c.state(s)
@@ -128,42 +149,40 @@ func (c *contents) state(s *intoto.Statement) error {
 	return nil
 }
 
-// recognise returns the media type of a document that shows it by its members, or "".
-func recognise(payload []byte) string {
-	if bytes.HasPrefix(payload, []byte("-----BEGIN PGP SIGNED MESSAGE-----")) {
-		return helm.MediaType
+// shapes gives the formats that documents show by their members the media types under which they are read.
+var shapes = map[shape.Set]string{shape.Statement: intoto.MediaType, shape.Envelope: dsse.MediaType, shape.Bundle: sigstore.MediaTypePrefix}
+
+// recognise returns the media type of a document that shows it, whatever it claims to be, or "". The error is a *FieldError.
+func recognise(claimed string, payload []byte) (string, error) {
+	is, err := mediaTypeOf(shape.Of(payload))
+	if is != "" || err != nil {
+		return is, err
 	}
-	dec := jsontext.NewDecoder(strings.NewReader(string(payload)))
-	if t, err := dec.ReadToken(); err != nil || t.Kind() != '{' {
-		return ""
-	}
-	seen := map[string]bool{}
-	for dec.PeekKind() == '"' {
-		name, err := dec.ReadToken()
-		if err != nil {
-			break
-		}
-		key := name.String()
-		seen[key] = true
-		if (key == "mediaType" || key == "_type") && dec.PeekKind() == '"' {
-			v, err := dec.ReadToken()
-			if err != nil {
-				break
-			}
-			switch s := v.String(); {
-			case key == "mediaType" && strings.HasPrefix(s, sigstore.MediaTypePrefix):
-				return sigstore.MediaTypePrefix
-			case key == "_type" && (s == intoto.TypeV01 || s == intoto.TypeV1):
-				return intoto.MediaType
-			}
-		} else if err := dec.SkipValue(); err != nil {
-			break
+	if bytes.Contains(payload, pgpMessage) { // readers of such messages skip what precedes them
+		if _, err := helm.Parse(payload); err == nil || claimed == "" {
+			return helm.MediaType, nil
 		}
 	}
-	if seen["payloadType"] && seen["payload"] && seen["signatures"] {
-		return dsse.MediaType
+	if len(payload) <= cose.MaxSize {
+		if _, err := cose.Parse(payload); err == nil {
+			return cose.MediaType, nil
+		}
 	}
-	return ""
+	return "", nil
+}
+
+var pgpMessage = []byte("-----BEGIN PGP SIGNED MESSAGE-----")
+
+// mediaTypeOf returns the media type of a shape, or "".
+func mediaTypeOf(s shape.Set) (string, error) {
+	switch is := shapes[s]; {
+	case is != "" || s == shape.None:
+		return is, nil
+	case s&shape.UTF16 != 0:
+		return "", fieldErrorf("payload", "JSON in UTF-16; convert it to UTF-8")
+	default:
+		return "", fieldErrorf("payload", "it has the members of several formats at once: statement, envelope, bundle")
+	}
 }
 
 // isJSON says whether what has the media type is JSON.

@@ -45,7 +45,7 @@ func FuzzAttestation(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, mediaType string, payload []byte) {
-		is := recognise(payload)
+		is, _ := recognise("", payload)
 		c, err := readAttestation(mediaType, payload, time.Time{})
 		if err != nil {
 			return

@@ -31,7 +31,7 @@ func TestMediaTypeSpelling(t *testing.T) {
 			t.Errorf("%s: {} is taken for a statement", mt)
 		}
 	}
-	if c, err := readAttestation("Text/Plain; Charset=x", []byte("x"), exampleTime); err != nil || c.mediaType != "Text/Plain; Charset=x" {
+	if c, err := readAttestation("Text/Plain; Charset=x", []byte("x"), exampleTime); err != nil || c.mediaType != "text/plain; charset=x" {
 		t.Errorf("%+v, %v", c, err)
 	}
 	if _, err := readAttestation("Application/JSON", []byte("{"), exampleTime); err == nil {

@@ -8,17 +8,12 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"strings"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
 
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/verifiers/cose"
-	"muniment.dev/muniment/verifiers/dsse"
-	"muniment.dev/muniment/verifiers/helm"
-	"muniment.dev/muniment/verifiers/intoto"
-	"muniment.dev/muniment/verifiers/sigstore"
+	"muniment.dev/muniment/verifiers/shape"
 )
 
 const (
@@ -69,7 +64,7 @@ func (in *Ingester) AppendStream(ctx context.Context, who Submitter, s *Stream) 
 	defer spool.Discard() // which is nothing if an entry has it
 	sub.spool = spool
 	if spool.Size() > maxParsed {
-		return in.one(ctx, who, &sub, &contents{mediaType: s.MediaType, unread: true}, nil)
+		return in.one(ctx, who, &sub, &contents{mediaType: is, unread: true}, nil)
 	}
 	release, err := in.parsing.acquire(ctx, int64(spool.Size()))
 	if err != nil {
@@ -134,10 +129,19 @@ func checkUnparsed(mediaType string) (string, error) {
 		return "", err
 	case is == "":
 		return "", fieldErrorf("media_type", "missing; evidence of more than %d bytes is not parsed, so say what it is, such as application/spdx+json", maxParsed)
-	case strings.HasPrefix(is, sigstore.MediaTypePrefix) || is == dsse.MediaType || is == cose.MediaType || is == intoto.MediaType || is == helm.MediaType || is == ReferenceMediaType:
+	case isRead(is):
 		return "", fieldErrorf("payload", "more than the %d bytes that may be parsed of %s", maxParsed, is)
 	}
 	return is, nil
+}
+
+// checkHidden refuses what shows itself to be of a format that rules look into, and is too large for that: padding would hide it from them.
+func checkHidden(shown shape.Set) error {
+	is, err := mediaTypeOf(shown)
+	if err == nil && is != "" {
+		err = fieldErrorf("payload", "more than the %d bytes that may be parsed of %s", maxParsed, is)
+	}
+	return err
 }
 
 // spool writes the payload to the disk as it arrives. What calls itself JSON is checked on the way.
@@ -159,7 +163,9 @@ func (in *Ingester) spool(ctx context.Context, s *Stream, p *incoming, start []b
 	if isJSON(is) {
 		check = &jsonCheck{}
 	}
+	var shown shape.Scanner
 	for chunk := start; ; {
+		shown.Write(chunk)
 		if check != nil {
 			if _, err := check.Write(chunk); err != nil {
 				return nil, fieldErrorf("payload", "not JSON, though the media type is %s: %s", is, err)
@@ -170,6 +176,9 @@ func (in *Ingester) spool(ctx context.Context, s *Stream, p *incoming, start []b
 		}
 		if spool.Size() > maxParsed {
 			if _, err := checkUnparsed(s.MediaType); err != nil {
+				return nil, err
+			}
+			if err := checkHidden(shown.Set()); err != nil {
 				return nil, err
 			}
 		}

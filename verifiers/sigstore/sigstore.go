@@ -14,6 +14,7 @@ import (
 
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/intoto"
+	"muniment.dev/muniment/verifiers/shape"
 )
 
 // MediaTypePrefix begins the media type of every version of a bundle.
@@ -108,7 +109,11 @@ func (b *Bundle) readContent() error {
 	}
 	env := b.entity.GetDsseEnvelope()
 	b.PayloadType, b.Payload = env.GetPayloadType(), env.GetPayload()
-	if b.PayloadType != intoto.MediaType {
+	inner := shape.Of(b.Payload)
+	switch {
+	case inner&^shape.Statement != 0:
+		return errors.New("dsseEnvelope.payload: it is an envelope or bundle itself; submit that one")
+	case b.PayloadType != intoto.MediaType && inner == shape.None:
 		return nil // some other signed document; it has no subjects that we could read
 	}
 	st, err := intoto.Read(b.Payload)

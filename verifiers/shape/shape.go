@@ -1,0 +1,170 @@
+// Package shape recognizes statements, envelopes and bundles by their outermost
+// members, whatever media type is claimed for them.
+//
+// It recognizes more than the readers of these formats accept: other spellings
+// of the members, duplicate members, broken JSON. A document that some other
+// reader might take for a statement must not pass as an unknown one. The readers
+// refuse it then.
+package shape
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// A Set is the formats that a document shows itself to be.
+type Set uint8
+
+// The formats.
+const (
+	Statement Set = 1 << iota // in-toto
+	Envelope                  // DSSE
+	Bundle                    // Sigstore
+	UTF16                     // JSON, but not in UTF-8; what it holds is not known
+
+	None Set = 0
+)
+
+// Of returns the formats of a whole document.
+func Of(document []byte) Set {
+	var s Scanner
+	s.Write(document)
+	return s.Set()
+}
+
+// maxText is the longest member name or value that is kept, in bytes. Those of
+// the formats are shorter.
+const maxText = 256
+
+// A Scanner recognizes a document of any size that is written to it in pieces.
+type Scanner struct {
+	started bool
+	done    bool // of the outermost object nothing follows, or the document is none
+	depth   int
+	quoted  bool
+	escaped bool
+	value   bool // what follows at depth 1 is a member's value, not a name
+	text    []byte
+	name    string
+	head    []byte // up to the first brace
+
+	found   Set
+	members map[string]bool
+}
+
+// Write scans the next bytes. It never fails.
+func (s *Scanner) Write(p []byte) (int, error) {
+	n := len(p)
+	if !s.started {
+		p = s.start(p)
+	}
+	for i := 0; i < len(p) && !s.done; i++ {
+		s.step(p[i])
+	}
+	return n, nil
+}
+
+// start skips white space and byte order marks before the first brace.
+func (s *Scanner) start(p []byte) []byte {
+	for i, c := range p {
+		switch {
+		case c == '{':
+			s.started, s.depth = true, 1
+			if bytes.IndexByte(s.head, 0) >= 0 || i+1 < len(p) && p[i+1] == 0 || bytes.HasPrefix(s.head, []byte{0xFE, 0xFF}) || bytes.HasPrefix(s.head, []byte{0xFF, 0xFE}) {
+				s.found, s.done = UTF16, true
+			}
+			return p[i+1:]
+		case strings.IndexByte("\x00 \t\r\n\v\f\xEF\xBB\xBF\xFE\xFF", c) < 0:
+			s.started, s.done = true, true
+			return nil
+		case len(s.head) < 4:
+			s.head = append(s.head, c)
+		case c == 0:
+			s.head[3] = 0
+		}
+	}
+	return nil
+}
+
+func (s *Scanner) step(c byte) {
+	switch {
+	case s.quoted && s.escaped:
+		s.escaped = false
+		s.keep(c)
+	case s.quoted && c == '"':
+		s.quoted = false
+		if s.depth == 1 {
+			s.string(unquote(s.text))
+		}
+	case s.quoted:
+		s.escaped = c == '\\'
+		s.keep(c)
+	case c == 0:
+		s.found, s.done = UTF16, true
+	case c == '"':
+		s.quoted, s.text = true, s.text[:0]
+	case c == '{' || c == '[':
+		s.depth++
+	case c == '}' || c == ']':
+		s.depth--
+		s.done = s.depth == 0
+	case c == ':' && s.depth == 1:
+		s.value = true
+	case c == ',' && s.depth == 1:
+		s.value = false
+	}
+}
+
+func (s *Scanner) keep(c byte) {
+	if s.depth == 1 && len(s.text) <= maxText {
+		s.text = append(s.text, c)
+	}
+}
+
+func unquote(raw []byte) string {
+	if len(raw) > maxText {
+		return ""
+	}
+	text, err := jsontext.AppendUnquote(nil, append(append([]byte{'"'}, raw...), '"'))
+	if err != nil && len(text) == 0 {
+		return string(raw)
+	}
+	return string(text)
+}
+
+// string takes a string of the outermost object.
+func (s *Scanner) string(text string) {
+	text = strings.ToLower(text)
+	if s.value {
+		switch {
+		case s.name == "type" && strings.Contains(text, "in-toto.io/statement"):
+			s.found |= Statement
+		case s.name == "mediatype" && strings.HasPrefix(strings.TrimSpace(text), "application/vnd.dev.sigstore.bundle"):
+			s.found |= Bundle
+		}
+		return
+	}
+	// Some readers ignore case, and ProtoJSON accepts snake_case.
+	s.name = strings.NewReplacer("_", "", "-", "").Replace(text)
+	switch s.name {
+	case "payload", "payloadtype", "signatures", "verificationmaterial", "dsseenvelope", "messagesignature":
+		if s.members == nil {
+			s.members = map[string]bool{}
+		}
+		s.members[s.name] = true
+	}
+}
+
+// Set returns the formats seen so far.
+func (s *Scanner) Set() Set {
+	found := s.found
+	if s.members["payload"] && s.members["payloadtype"] && s.members["signatures"] {
+		found |= Envelope
+	}
+	if s.members["verificationmaterial"] && (s.members["dsseenvelope"] || s.members["messagesignature"]) {
+		found |= Bundle
+	}
+	return found
+}

@@ -1,0 +1,78 @@
+package shape
+
+import (
+	"strings"
+	"testing"
+	"unicode/utf16"
+)
+
+const (
+	statement = `{"_type":"https://in-toto.io/Statement/v1","subject":[],"predicateType":"x","predicate":{}}`
+	envelope  = `{"payloadType":"x","payload":"eyJ9","signatures":[{"sig":"AA=="}]}`
+	bundle    = `{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{}}`
+)
+
+func TestOf(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		want Set
+	}{
+		{statement, Statement},
+		{envelope, Envelope},
+		{bundle, Bundle},
+		{"\ufeff" + statement, Statement},
+		{" \r\n\t" + statement + " trailing", Statement},
+		{`{"a":1,"a":2,` + statement[1:], Statement},                      // a member twice
+		{`{"a":"` + "\xff" + `",` + statement[1:], Statement},             // not UTF-8
+		{`{"a":"\udce9",` + statement[1:], Statement},                     // half a surrogate pair
+		{`{"a":{"b":["{\"",1]},` + statement[1:], Statement},              // braces in strings
+		{strings.Replace(statement, "_type", `_t\u0079pe`, 1), Statement}, // escaped
+		{strings.Replace(statement, "https://in-", `https:\/\/in-`, 1), Statement},
+		{strings.Replace(statement, "_type", "_Type", 1), Statement},
+		{strings.Replace(statement, "/v1", "/v2", 1), Statement},
+		{`{"_type":"x",` + statement[1:], Statement},
+		{strings.Replace(envelope, "payloadType", "payload_type", 1), Envelope},
+		{strings.Replace(envelope, "payloadType", "PayloadType", 1), Envelope},
+		{strings.Replace(bundle, "mediaType", "media_type", 1), Bundle},
+		{`{"verification_material":{},"dsse_envelope":{}}`, Bundle},
+		{statement[:len(statement)-1] + "," + envelope[1:], Statement | Envelope},
+		{string(utf16le(statement)), UTF16},
+		{`{"predicate":` + statement + `}`, None}, // not outermost
+		{`{"note":"https://in-toto.io/Statement/v1"}`, None},
+		{`{"payload":"x","signatures":[]}`, None}, // a JWS
+		{`[` + statement + `]`, None},
+		{`"` + "_type", None},
+		{"", None},
+		{"plain text { }", None},
+		{`{"spdxVersion":"SPDX-2.3"}`, None},
+	} {
+		if got := Of([]byte(c.text)); got != c.want {
+			t.Errorf("%q: %b, want %b", c.text, got, c.want)
+		}
+		var s Scanner
+		for i := range len(c.text) {
+			s.Write([]byte(c.text[i : i+1]))
+		}
+		if got := s.Set(); got != c.want && c.want != UTF16 {
+			t.Errorf("%q, byte by byte: %b, want %b", c.text, got, c.want)
+		}
+	}
+}
+
+func utf16le(s string) []byte {
+	out := []byte{0xFF, 0xFE}
+	for _, u := range utf16.Encode([]rune(s)) {
+		out = append(out, byte(u), byte(u>>8))
+	}
+	return out
+}
+
+// A scanner keeps a few hundred bytes of a document, however large.
+func TestScannerHolds(t *testing.T) {
+	var s Scanner
+	s.Write([]byte(`{"` + strings.Repeat("a", 1<<20) + `":"` + strings.Repeat("b", 1<<20)))
+	s.Write([]byte(`","x":[` + strings.Repeat("[", 1<<20)))
+	if cap(s.text) > 4*maxText || len(s.members) > 6 || s.depth != 1<<20+2 {
+		t.Errorf("it holds %d bytes and %d members at depth %d", cap(s.text), len(s.members), s.depth)
+	}
+}
