@@ -342,10 +342,16 @@ func decide(ctx context.Context, h *receipt.Header, c *contents, p *policy.Polic
 }
 
 func evidenceOf(h *receipt.Header, c *contents) *policy.Evidence {
-	return &policy.Evidence{
+	ev := &policy.Evidence{
 		Tenant: h.Tenant, Submitter: h.Submitter, Kind: h.Kind, MediaType: h.MediaType, PredicateType: h.PredicateType, Size: int(h.Payload.Size),
-		Subjects: h.Subjects, Materials: h.Materials, Controls: h.Controls, Attributes: h.Attributes, Predicate: c.predicate, Document: c.document, Unread: c.unread, Signed: c.signed,
+		Subjects: c.subjects, Materials: h.Materials, Controls: h.Controls, Attributes: h.Attributes, Document: c.document, Unread: c.unread, Signed: c.signed,
+		Deviations: c.deviations(), Opaque: c.opaque, Incomplete: c.opaque != nil,
 	}
+	if c.statement != nil {
+		ev.Predicate, ev.Conforms = c.statement.Predicate, c.statement.Conforms()
+		ev.Incomplete = c.statement.Incomplete
+	}
+	return ev
 }
 
 // Try says what a policy would decide about a submission, without a log. The error is a *FieldError if the submission would be refused whatever

@@ -4,22 +4,23 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"mime"
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"muniment.dev/muniment/ingest/policy"
+	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/cose"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/helm"
 	"muniment.dev/muniment/verifiers/intoto"
 	"muniment.dev/muniment/verifiers/shape"
 	"muniment.dev/muniment/verifiers/sigstore"
+	"muniment.dev/muniment/verifiers/sniff"
 )
 
-// readAttestation recognises bundles, envelopes and statements, and takes other documents by their explicit media type.
+// readAttestation recognises bundles, envelopes and statements by what is in them, and takes other documents by their explicit media type.
 func readAttestation(mediaType string, payload []byte, _ time.Time) (contents, error) {
 	is, err := canonicalType(mediaType)
 	if err != nil {
@@ -31,6 +32,9 @@ func readAttestation(mediaType string, payload []byte, _ time.Time) (contents, e
 	}
 	switch {
 	case is == "" && shown == "":
+		if err := sniff.Explain(payload); err != nil {
+			return contents{}, fieldErrorf("payload", "%s", err)
+		}
 		return contents{}, fieldErrorf("media_type", "missing, and the payload is not a Sigstore bundle, DSSE envelope or in-toto statement; say what it is, such as application/spdx+json")
 	case shown != "" && !isRead(is):
 		is, mediaType = shown, "" // a claimed type does not hide what the document is
@@ -40,16 +44,7 @@ func readAttestation(mediaType string, payload []byte, _ time.Time) (contents, e
 	case strings.HasPrefix(is, sigstore.MediaTypePrefix):
 		var b *sigstore.Bundle
 		if b, err = sigstore.Parse(payload); err == nil {
-			c = contents{mediaType: b.MediaType, subjects: b.Subjects, signers: b.Signers, signed: policy.Bundle(b)}
-			if b.Statement != nil {
-				err = c.state(b.Statement)
-			}
-			if declared, _ := canonicalType(b.MediaType); mediaType != "" && is != declared {
-				return contents{}, fieldErrorf("media_type", "%q, but the bundle says %q", mediaType, b.MediaType)
-			}
-			if b.Statement != nil {
-				err = b.Statement.Check()
-			}
+			c, err = readBundle(mediaType, is, b)
 		}
 	case is == dsse.MediaType:
 		c, err = readEnvelope(payload)
@@ -57,10 +52,10 @@ func readAttestation(mediaType string, payload []byte, _ time.Time) (contents, e
 		c, err = readStatement(payload)
 	case is == intoto.MediaType:
 		var st *intoto.Statement
-		if st, err = intoto.Read(payload); err == nil {
-			c = contents{mediaType: is}
-			err = c.state(st)
+		if st, err = intoto.Read(payload); err == nil && st.Incomplete {
+			err = fmt.Errorf("in-toto statement: %s", st.Deviations.List[0]) // nobody has signed it, so it can still be put right
 		}
+		c = contents{mediaType: is, statement: st}
 	case is == helm.MediaType:
 		c, err = readProvenance(payload)
 	case is == ReferenceMediaType:
@@ -71,12 +66,27 @@ func readAttestation(mediaType string, payload []byte, _ time.Time) (contents, e
 			c.document = payload
 		}
 	}
+	if err == nil && c.statement != nil {
+		c.state()
+	}
 	var field *FieldError
 	if errors.As(err, &field) {
 		return contents{}, err
 	}
 	if err != nil {
 		return contents{}, fieldErrorf("payload", "%s", cleanProtoError(err))
+	}
+	return c, nil
+}
+
+func readBundle(mediaType, is string, b *sigstore.Bundle) (contents, error) {
+	declared, _ := canonicalType(b.MediaType)
+	if mediaType != "" && is != declared {
+		return contents{}, fieldErrorf("media_type", "%q, but the bundle says %q", mediaType, b.MediaType)
+	}
+	c := contents{mediaType: b.MediaType, subjects: b.Subjects, signers: b.Signers, signed: policy.Bundle(b), statement: b.Statement}
+	if b.Unread != nil {
+		c.opaque = fmt.Errorf("dsseEnvelope.payload: %w", b.Unread)
 	}
 	return c, nil
 }
@@ -116,17 +126,18 @@ func readEnvelope(payload []byte) (contents, error) {
 	}
 	c := contents{mediaType: dsse.MediaType, signers: e.Signers, signed: policy.Envelope(e)}
 	inner := shape.Of(e.Payload)
-	if inner&^shape.Statement != 0 {
+	switch {
+	case inner&^shape.Statement != 0:
 		return contents{}, errors.New("DSSE envelope: payload: it is an envelope or bundle itself; submit the outermost one that has the signatures")
+	case e.PayloadType != intoto.MediaType && inner == shape.None:
+		return c, nil // a claimed type does not hide a statement
 	}
-	if e.PayloadType == intoto.MediaType || inner == shape.Statement { // a claimed type does not hide it
-		s, err := intoto.Read(e.Payload)
-		if err == nil {
-			err = c.state(s)
-		}
-		if err != nil {
-			return contents{}, fmt.Errorf("DSSE envelope: payload: %w", err)
-		}
+	c.statement, err = intoto.Read(e.Payload)
+	switch {
+	case errors.Is(err, intoto.ErrOtherType):
+		c.opaque = fmt.Errorf("payload: %w", err) // such as a layout or a link: it is signed all the same
+	case err != nil:
+		return contents{}, fmt.Errorf("DSSE envelope: payload: %w", err)
 	}
 	return c, nil
 }
@@ -140,13 +151,39 @@ func readProvenance(payload []byte) (contents, error) {
 	return contents{mediaType: helm.MediaType, subjects: p.Subjects(), signed: policy.Provenance(payload), attributes: attributes{"chart": p.Chart, "version": p.Version}}, nil
 }
 
-// state adds what an in-toto statement says, whose predicate must be as its type is defined.
-func (c *contents) state(s *intoto.Statement) error {
-	if err := s.Check(); err != nil {
-		return err
+// state adds what the in-toto statement says.
+func (c *contents) state() {
+	s := c.statement
+	s.Check()
+	c.subjects, c.predicateType, c.materials = s.Subjects, s.PredicateType, s.Materials
+}
+
+// maxHeaderDeviations is how many deviations are in a header.
+const maxHeaderDeviations = 8
+
+// deviations returns in one line each where the payload is not as its type requires.
+func (c *contents) deviations() []string {
+	switch {
+	case c.opaque != nil:
+		return []string{c.opaque.Error()}
+	case c.statement != nil:
+		return c.statement.Deviations.Strings()
 	}
-	c.subjects, c.predicateType, c.materials, c.predicate = s.Subjects, s.PredicateType, s.Materials, s.Predicate
 	return nil
+}
+
+// noteDeviations adds the deviations to a header's attributes. Entries without deviations have none of these.
+func (c *contents) noteDeviations(h *receipt.Header) {
+	all := c.deviations()
+	if len(all) == 0 {
+		return
+	}
+	a := maps.Clone(h.Attributes)
+	if a == nil {
+		a = map[string]string{}
+	}
+	a["conformance"] = "deviating"
+	h.Attributes = attributes(a).list("deviation", all[:min(len(all), maxHeaderDeviations)])
 }
 
 // shapes gives the formats that documents show by their members the media types under which they are read.
@@ -196,8 +233,19 @@ func checkDocument(mediaType string, payload []byte) error {
 	if err := checkCompressed(mediaType); err != nil {
 		return err
 	}
-	if v := jsontext.Value(payload); isJSON(mediaType) && !v.IsValid(jsontext.AllowDuplicateNames(true)) {
-		return fmt.Errorf("not JSON, though the media type is %s", mediaType)
+	if !isJSON(mediaType) {
+		return nil
+	}
+	if err := sniff.Encoding(payload); err != nil {
+		return err
+	}
+	var check jsonCheck
+	_, err := check.Write(payload)
+	if err == nil {
+		err = check.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("not JSON, though the media type is %s: %w", mediaType, err)
 	}
 	return nil
 }

@@ -158,11 +158,22 @@ func (in *Ingester) draft(ctx context.Context, who Submitter, s *Submission, c *
 
 // header returns what the header says of the submission before anything was decided about it.
 func (c *contents) header(who Submitter, s *Submission) *receipt.Header {
-	return &receipt.Header{
-		Tenant: who.Tenant, Kind: s.Kind, MediaType: c.mediaType, Subjects: c.subjects, PredicateType: c.predicateType,
+	h := &receipt.Header{
+		Tenant: who.Tenant, Kind: s.Kind, MediaType: c.mediaType, Subjects: withDigest(c.subjects), PredicateType: c.predicateType,
 		Signers: c.signers, Materials: c.materials, Controls: c.controls, Attributes: c.attributes, External: c.external, Submitter: who.Identity, IdempotencyKey: s.IdempotencyKey,
 		Verification: receipt.Verification{Result: receipt.Unverified}, Payload: receipt.PayloadRef{Size: s.size()},
 	}
+	c.noteDeviations(h)
+	return h
+}
+
+// withDigest returns the subjects that can be in a header: a subject of a statement that deviates may have no digest.
+func withDigest(all []receipt.Subject) []receipt.Subject {
+	without := func(s receipt.Subject) bool { return len(s.Digest) == 0 }
+	if !slices.ContainsFunc(all, without) {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), without)
 }
 
 // seal draws the salts and commits to the payload.

@@ -6,15 +6,14 @@ import (
 )
 
 // A jsonCheck says whether what is written to it is one JSON document (RFC 8259, in UTF-8), of any size: it keeps a few bytes, and one more for
-// each level of nesting. It agrees with jsontext.Value.IsValid, where that allows duplicate names.
+// each level of nesting. It agrees with jsontext.Value.IsValid, where that allows duplicate names
+// and, in UTF-8, half surrogate pairs.
 type jsonCheck struct {
 	state   jsonState
 	object  []bool // of each open object or array, the innermost last
 	name    bool   // the string is the name of a member
 	literal string // what is left of true, false or null
-	hex     int    // digits left of an escape
-	escape  rune   // the escape so far
-	high    bool   // the last escape was the first half of a surrogate pair
+	hex     int    // digits left of an escape; RFC 8259, section 8.2, allows those of half a surrogate pair
 	more    int    // bytes left of a character
 	lo, hi  byte   // bounds of its next byte
 	at      int64
@@ -32,8 +31,6 @@ const (
 	inString
 	inEscape
 	inHex
-	inSecondEscape // of a surrogate pair: a backslash
-	inSecondU      // and a u
 	inLiteral
 	afterMinus
 	afterZero
@@ -118,11 +115,6 @@ func (j *jsonCheck) step(c byte) error {
 		return j.beginEscape(c)
 	case inHex:
 		return j.hexDigit(c)
-	case inSecondEscape:
-		return j.expect(c == '\\', inSecondU)
-	case inSecondU:
-		j.hex, j.escape = 4, 0
-		return j.expect(c == 'u', inHex)
 	case inLiteral:
 		if c != j.literal[0] {
 			return errJSON
@@ -262,7 +254,7 @@ func (j *jsonCheck) beginEscape(c byte) error {
 	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
 		j.state = inString
 	case 'u':
-		j.state, j.hex, j.escape = inHex, 4, 0
+		j.state, j.hex = inHex, 4
 	default:
 		return errJSON
 	}
@@ -272,24 +264,13 @@ func (j *jsonCheck) beginEscape(c byte) error {
 func (j *jsonCheck) hexDigit(c byte) error {
 	switch {
 	case isDigit(c):
-		j.escape = j.escape<<4 | rune(c-'0')
 	case c >= 'a' && c <= 'f':
-		j.escape = j.escape<<4 | rune(c-'a'+10)
 	case c >= 'A' && c <= 'F':
-		j.escape = j.escape<<4 | rune(c-'A'+10)
 	default:
 		return errJSON
 	}
-	if j.hex--; j.hex > 0 {
-		return nil
-	}
-	first, second := j.escape >= 0xD800 && j.escape < 0xDC00, j.escape >= 0xDC00 && j.escape < 0xE000
-	if second != j.high {
-		return errors.New("half of a surrogate pair")
-	}
-	j.high, j.state = first, inString
-	if first {
-		j.state = inSecondEscape
+	if j.hex--; j.hex == 0 {
+		j.state = inString
 	}
 	return nil
 }

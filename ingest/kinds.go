@@ -7,6 +7,7 @@ import (
 
 	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/verifiers/intoto"
 )
 
 // A class says how the same submission is recognised when it comes again.
@@ -35,11 +36,11 @@ type kind struct {
 // A reader checks a payload and says what is in it, as of a time.
 type reader func(mediaType string, payload []byte, now time.Time) (contents, error)
 
-// check reads a payload, and checks the predicate that is in it.
+// check reads a payload, and compares the predicate that is in it with the definition of its kind.
 func (k *kind) check(mediaType string, payload []byte, now time.Time) (contents, error) {
 	c, err := k.read(mediaType, payload, now)
-	if err == nil {
-		err = CheckPredicate(c.predicateType, c.predicate, now)
+	if err == nil && c.statement != nil {
+		CheckPredicate(c.statement, now)
 	}
 	return c, err
 }
@@ -85,8 +86,10 @@ type contents struct {
 	attributes    map[string]string
 	external      *receipt.External // nil: the payload is the evidence
 
-	signed    policy.Signed // nil: there is nothing that has signatures
-	predicate []byte        // of the statement; nil if there is none
-	document  []byte        // the payload, if it is JSON
-	unread    bool          // the payload is too large to be looked into
+	statement *intoto.Statement // nil: the payload neither is nor holds one
+	opaque    error             // why the payload that is signed can't be read, though its type is that of statements
+
+	signed   policy.Signed // nil: there is nothing that has signatures
+	document []byte        // the payload, if it is JSON
+	unread   bool          // the payload is too large to be looked into
 }

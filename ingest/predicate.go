@@ -8,27 +8,34 @@ import (
 	"muniment.dev/muniment/verifiers/intoto"
 )
 
-// CheckPredicate checks the predicate of a statement whose predicate type is that of one of the kinds, as of a time: it must be what such an
-// entry may be. Predicates of other types are not its business.
-func CheckPredicate(predicateType string, predicate []byte, now time.Time) error {
-	name := intoto.KindOf(predicateType)
-	if name == "" {
-		return nil
+// CheckPredicate compares a statement's predicate with the definition of its type, if that is one of the kinds', as of a time, and notes where it
+// deviates from what such an entry may be. Predicates of other types are left alone.
+func CheckPredicate(s *intoto.Statement, now time.Time) {
+	name := intoto.KindOf(s.PredicateType)
+	if name == "" || s.Checked {
+		return
 	}
 	k, ok := kinds[name]
-	if !ok || name == "attestation" {
-		return fmt.Errorf("in-toto statement: predicateType: there are no documents of kind %s", name)
+	switch {
+	case !ok || name == "attestation":
+		s.Deviations.Add("predicateType", "there are no documents of kind "+name)
+		return
+	case s.Predicate != nil && s.Predicate.Kind() != '{':
+		return // which has been noted
+	case len(s.Predicate) > maxTyped:
+		s.Deviations.Add("predicate", fmt.Sprintf("%d bytes, more than the %d that a document of kind %s may have", len(s.Predicate), maxTyped, name))
+		return
 	}
-	if len(predicate) > maxTyped {
-		return fmt.Errorf("in-toto statement: predicate: %d bytes, more than the %d that a document of kind %s may have", len(predicate), maxTyped, name)
-	}
-	if len(predicate) == 0 {
+	s.Checked = true
+	predicate := s.Predicate
+	if predicate == nil {
 		predicate = []byte("{}")
 	}
 	_, err := k.read("", predicate, now)
 	var field *FieldError
 	if errors.As(err, &field) {
-		return fmt.Errorf("in-toto statement: predicate: %s", field.Message)
+		s.Deviations.Add("predicate", field.Message)
+	} else if err != nil {
+		s.Deviations.Add("predicate", err.Error())
 	}
-	return err
 }

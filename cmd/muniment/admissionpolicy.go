@@ -12,7 +12,6 @@ import (
 
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/policy"
-	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -36,7 +35,7 @@ Examples:
 func (c *policyLintCmd) Run(a *app) error {
 	bad := 0
 	for _, path := range c.Policies {
-		text, err := bounded.ReadFile(path, policy.MaxSize)
+		text, err := readBounded(path, policy.MaxSize)
 		if err != nil {
 			return err
 		}
@@ -93,7 +92,7 @@ Example:
 }
 
 func (c *policySetCmd) Run(a *app) error {
-	text, err := bounded.ReadFile(c.Policy, policy.MaxSize)
+	text, err := readBounded(c.Policy, policy.MaxSize)
 	if err != nil {
 		return err
 	}
@@ -178,7 +177,7 @@ Examples:
 }
 
 func (c *policyTestCmd) Run(a *app) error {
-	text, err := bounded.ReadFile(c.Policy, policy.MaxSize)
+	text, err := readBounded(c.Policy, policy.MaxSize)
 	if err != nil {
 		return err
 	}
@@ -231,7 +230,7 @@ func (c *policyTestCmd) roots(p *policy.Policy) (policy.Roots, error) {
 
 // try decides about one file, and says whether it would be admitted.
 func (c *policyTestCmd) try(a *app, p *policy.Policy, roots policy.Roots, path string) (bool, error) {
-	payload, err := bounded.ReadFile(path, sigstore.MaxBundleSize)
+	payload, err := readBounded(path, sigstore.MaxBundleSize)
 	if err != nil {
 		return false, err
 	}

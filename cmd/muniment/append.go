@@ -17,7 +17,6 @@ import (
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/ingest"
-	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -234,7 +233,7 @@ func (c *appendCmd) group(a *app, pieces []piece) (group, rest []piece) {
 // read reads the payload of a piece, or finds that it is large.
 func (c *appendCmd) read(a *app, p *piece) (err error) {
 	if p.path != "" {
-		p.sub.Payload, err = bounded.ReadFile(p.path, streamBytes)
+		p.sub.Payload, err = os.ReadFile(p.path)
 		return err
 	}
 	done := make(chan error, 1)
@@ -334,7 +333,7 @@ func (c *appendCmd) writeReceipt(p *piece, detached []byte) error {
 	if err := os.MkdirAll(filepath.Dir(p.receipt), 0o777); err != nil { // less what the umask takes away
 		return err
 	}
-	if old, err := bounded.ReadFile(p.receipt, bounded.Receipt); err == nil {
+	if old, err := os.ReadFile(p.receipt); err == nil {
 		ours, err := p.hasReceipt(old)
 		if err != nil {
 			return err

@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-
-	"muniment.dev/muniment/internal/bounded"
 )
 
 // An auditLog is where the server writes its audit log.
@@ -29,7 +27,7 @@ func (d *dataDir) openAuditLog(log *slog.Logger, stderr io.Writer) (*auditLog, e
 		}
 		out, a.Closer = f, f
 	}
-	config, err := bounded.ReadFile(filepath.Join(d.path, configFile), bounded.Config)
+	config, err := os.ReadFile(filepath.Join(d.path, configFile))
 	if err != nil {
 		return nil, err
 	}

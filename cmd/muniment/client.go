@@ -21,7 +21,6 @@ import (
 	"golang.org/x/term"
 
 	muniment "muniment.dev/muniment/clients/go"
-	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -70,7 +69,7 @@ func (f *serverFlags) connect(o muniment.Options) (*muniment.Client, error) {
 func (f *serverFlags) token() (string, error) {
 	token := os.Getenv("MUNIMENT_TOKEN")
 	if f.TokenFile != "" {
-		data, err := bounded.ReadFile(f.TokenFile, bounded.Secret)
+		data, err := os.ReadFile(f.TokenFile)
 		if err != nil {
 			return "", fmt.Errorf("--token-file: %w", err)
 		}
@@ -101,7 +100,7 @@ func (f *serverFlags) identity() (func(context.Context) (string, error), error) 
 		}, nil
 	}
 	return func(context.Context) (string, error) { // read anew each time: clusters replace the file
-		data, err := bounded.ReadFile(f.IdentityToken, bounded.Secret)
+		data, err := os.ReadFile(f.IdentityToken)
 		if err != nil {
 			return "", fmt.Errorf("--identity-token: %w", err)
 		}
@@ -136,7 +135,7 @@ func (f *serverFlags) useTLS(o *muniment.Options) error {
 
 // readCertificates reads a file of PEM certificates.
 func readCertificates(path string) (*x509.CertPool, error) {
-	data, err := bounded.ReadFile(path, bounded.Config)
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +162,7 @@ func parseToken(text string) (string, error) {
 func loadPolicies(paths []string) ([]*receipt.Policy, error) {
 	var out []*receipt.Policy
 	for _, path := range paths {
-		data, err := bounded.ReadFile(path, bounded.Config)
+		data, err := os.ReadFile(path)
 		if err != nil {
 			return nil, fmt.Errorf("--policy: %w", err)
 		}

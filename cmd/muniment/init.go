@@ -11,7 +11,6 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"muniment.dev/muniment/ingest/policy"
-	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
@@ -150,7 +149,7 @@ func (c *tenantAddCmd) Run(a *app) error {
 		return err
 	}
 	path := filepath.Join(c.Data, configFile)
-	old, err := bounded.ReadFile(path, bounded.Config)
+	old, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,6 @@ import (
 
 	"muniment.dev/muniment/clients/go/audit"
 	"muniment.dev/muniment/clients/go/mirror"
-	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -92,7 +91,7 @@ func (c *mirrorCmd) cosigner() (note.Signer, error) {
 	if c.CosignerKey == "" {
 		return nil, nil
 	}
-	data, err := bounded.ReadFile(c.CosignerKey, bounded.Secret)
+	data, err := os.ReadFile(c.CosignerKey)
 	if err != nil {
 		return nil, fmt.Errorf("--cosigner-key: %w", err)
 	}

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	muniment "muniment.dev/muniment/clients/go"
-	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/cosereceipt"
 	"muniment.dev/muniment/ledger/receipt/strictcbor"
 	"muniment.dev/muniment/verifiers/cose"
@@ -88,7 +87,7 @@ func loadSCITTKey(dir string) (*cosereceipt.Key, error) {
 
 // readPrivateKey reads a private key in PEM form, PKCS #8 or SEC 1. The error never holds a part of it.
 func readPrivateKey(path string) (crypto.Signer, error) {
-	data, err := bounded.ReadFile(path, bounded.Config)
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +130,7 @@ func (c *scittSignCmd) Run(a *app) error {
 	if err != nil {
 		return fmt.Errorf("--key: %w", err)
 	}
-	payload, err := bounded.ReadFile(c.File, cose.MaxSize)
+	payload, err := readBounded(c.File, cose.MaxSize)
 	if err != nil {
 		return err
 	}
@@ -159,7 +158,7 @@ Example:
 }
 
 func (c *scittRegisterCmd) Run(a *app) error {
-	data, err := bounded.ReadFile(c.Statement, cose.MaxSize)
+	data, err := readBounded(c.Statement, cose.MaxSize)
 	if err != nil {
 		return err
 	}
@@ -274,7 +273,7 @@ Examples:
 }
 
 func (c *scittVerifyCmd) Run(a *app) error {
-	keysFile, err := bounded.ReadFile(c.Keys, bounded.Config)
+	keysFile, err := os.ReadFile(c.Keys)
 	if err != nil {
 		return fmt.Errorf("--keys: %w", err)
 	}
@@ -282,7 +281,7 @@ func (c *scittVerifyCmd) Run(a *app) error {
 	if err != nil {
 		return fmt.Errorf("--keys: %w", err)
 	}
-	data, err := bounded.ReadFile(c.Statement, cose.MaxSize+maxSCITTAnswer)
+	data, err := readBounded(c.Statement, cose.MaxSize+maxSCITTAnswer)
 	if err != nil {
 		return err
 	}
@@ -296,7 +295,7 @@ func (c *scittVerifyCmd) Run(a *app) error {
 	}
 	signer := ""
 	if c.Key != "" {
-		text, err := bounded.ReadFile(c.Key, bounded.Secret)
+		text, err := os.ReadFile(c.Key)
 		if err != nil {
 			return fmt.Errorf("--key: %w", err)
 		}
@@ -326,7 +325,7 @@ func (c *scittVerifyCmd) Run(a *app) error {
 
 func (c *scittVerifyCmd) receipts(statement []byte) ([][]byte, error) {
 	if c.Receipt != "" {
-		data, err := bounded.ReadFile(c.Receipt, maxSCITTAnswer)
+		data, err := readBounded(c.Receipt, maxSCITTAnswer)
 		return [][]byte{data}, err
 	}
 	receipts, err := cosereceipt.Receipts(statement)

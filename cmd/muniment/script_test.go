@@ -41,6 +41,11 @@ func TestScripts(t *testing.T) {
 				return fmt.Errorf("find the sigstore-go module: %w", err)
 			}
 			env.Setenv("SIGSTORE", strings.TrimSpace(string(dir)))
+			field, err := filepath.Abs("../../verifiers/testdata")
+			if err != nil {
+				return err
+			}
+			env.Setenv("FIELD", field)
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 			env.Setenv("HOME", env.WorkDir)
 			return nil

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
@@ -32,7 +31,7 @@ Examples:
 func (c *trustedRootInspectCmd) Run(a *app) error {
 	r, name := sigstore.PublicGood(), "the Sigstore public-good instance"
 	if c.File != "" {
-		data, err := bounded.ReadFile(c.File, sigstore.MaxTrustedRootSize)
+		data, err := readBounded(c.File, sigstore.MaxTrustedRootSize)
 		if err != nil {
 			return err
 		}
@@ -50,7 +49,7 @@ func (c *trustedRootInspectCmd) Run(a *app) error {
 }
 
 func readTrustedRoot(path string) (*sigstore.TrustedRoot, error) {
-	data, err := bounded.ReadFile(path, sigstore.MaxTrustedRootSize)
+	data, err := readBounded(path, sigstore.MaxTrustedRootSize)
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -60,7 +60,7 @@ func (c *verifyBundleCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	data, err := bounded.ReadFile(c.Bundle, sigstore.MaxBundleSize)
+	data, err := readBounded(c.Bundle, sigstore.MaxBundleSize)
 	if err != nil {
 		return fmt.Errorf("--bundle: %w", err)
 	}
@@ -221,7 +221,7 @@ func (c *signerFlags) keyVerifier(trusted *sigstore.TrustedRoot, need sigstore.R
 	if c.CertificateIdentity != nil || c.CertificateIdentityRegexp != nil || c.CertificateOidcIssuer != nil || c.CertificateOidcIssuerRegexp != nil {
 		return nil, errors.New("--key and the --certificate flags exclude each other: a bundle is signed with one or the other")
 	}
-	text, err := bounded.ReadFile(*c.Key, 1<<20)
+	text, err := readBounded(*c.Key, 1<<20)
 	if err != nil {
 		return nil, fmt.Errorf("--key: %w", err)
 	}
@@ -260,6 +260,20 @@ func (c *signerFlags) identity() (*sigstore.Identity, error) {
 		}
 	}
 	return id, nil
+}
+
+// readBounded reads a file of at most limit bytes.
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("%s has more than %d bytes", path, limit)
+	}
+	return data, err
 }
 
 // openArtifact hashes a file, or takes a digest as it is. The file stays open until done is called.
@@ -313,6 +327,9 @@ func (b *bundleCheck) text(path string, artifact *sigstore.Artifact, v *sigstore
 	if v.PredicateType != "" {
 		line("predicate", "%s", quoted(v.PredicateType))
 	}
+	for i, d := range deviationsOf(v) {
+		line([]string{"deviates", ""}[min(i, 1)], "%s", printable(d))
+	}
 	for _, t := range v.Timestamps {
 		at := t.Time.Format(time.RFC3339)
 		switch t.Source {
@@ -337,6 +354,16 @@ func (b *bundleCheck) text(path string, artifact *sigstore.Artifact, v *sigstore
 	return out.String()
 }
 
+// deviationsOf returns where a verified statement is not as its definition requires.
+func deviationsOf(v *sigstore.Verified) []string {
+	if v.Statement == nil {
+		return nil
+	}
+	v.Statement.Check()
+	ingest.CheckPredicate(v.Statement, time.Now())
+	return v.Statement.Deviations.Strings()
+}
+
 // verdict is the JSON form of a verification.
 func (b *bundleCheck) verdict(path string, artifact *sigstore.Artifact, v *sigstore.Verified, err error) any {
 	type out struct {
@@ -349,6 +376,7 @@ func (b *bundleCheck) verdict(path string, artifact *sigstore.Artifact, v *sigst
 		Claims        map[string]string    `json:"claims,omitempty"`
 		PredicateType string               `json:"predicateType,omitempty"`
 		Subjects      []receipt.Subject    `json:"subjects,omitempty"`
+		Deviations    []string             `json:"deviations,omitempty"`
 		Timestamps    []sigstore.Timestamp `json:"timestamps,omitempty"`
 		LogEntries    []sigstore.LogEntry  `json:"logEntries,omitempty"`
 		TrustedRoot   string               `json:"trustedRoot,omitempty"`
@@ -360,7 +388,7 @@ func (b *bundleCheck) verdict(path string, artifact *sigstore.Artifact, v *sigst
 		return o
 	}
 	o.Verified, o.Signer, o.Claims = true, &v.Signer, v.Claims
-	o.PredicateType, o.Subjects = v.PredicateType, v.Subjects
+	o.PredicateType, o.Subjects, o.Deviations = v.PredicateType, v.Subjects, deviationsOf(v)
 	o.Timestamps, o.LogEntries, o.TrustedRoot = v.Timestamps, v.LogEntries, v.TrustedRoot
 	for what, n := range map[string]sigstore.Threshold{"log-entry": b.need.LogEntries, "timestamp": b.need.Timestamps, "sct": b.need.SCTs} {
 		if n == sigstore.None {

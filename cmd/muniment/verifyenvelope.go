@@ -6,7 +6,7 @@ import (
 	"io"
 	"strings"
 
-	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/intoto"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -39,36 +39,42 @@ type statementFlags struct {
 	Type    *string `help:"It must be an in-toto statement with this predicate type: a URI or one of cosign's short names (slsaprovenance1, spdxjson, cyclonedx, vuln, openvex, link, …)." placeholder:"PREDICATE"`
 }
 
-// expect returns the predicate type that is asked for, "" if any will do.
-func (f *statementFlags) expect() (predicateType string, err error) {
-	if f.Subject != nil {
-		if alg, value, ok := strings.Cut(*f.Subject, ":"); !ok || alg == "" || value == "" {
-			return "", fmt.Errorf("--subject: %q is not an algorithm and a digest, such as sha256:2cf24dba…", *f.Subject)
-		}
-	}
-	if f.Type == nil {
-		return "", nil
-	}
-	return expandType(*f.Type)
+// An expectation is what a statement must be about. Its zero value is met by any document.
+type expectation struct {
+	subject       receipt.Digest
+	predicateType string
 }
 
-// check says whether the statement is what is asked for; it is nil if the document is none.
-func (f *statementFlags) check(s *intoto.Statement, predicateType string) error {
+// expect returns what the flags ask for.
+func (f *statementFlags) expect() (e expectation, err error) {
+	if f.Subject != nil {
+		if e.subject, err = receipt.ParseDigest(*f.Subject); err != nil {
+			return e, fmt.Errorf("--subject: %w", err)
+		}
+	}
+	if f.Type != nil {
+		e.predicateType, err = expandType(*f.Type)
+	}
+	return e, err
+}
+
+// check returns an error if the statement is not what is asked for; it is nil if the document is none.
+func (e expectation) check(s *intoto.Statement) error {
 	switch {
-	case f.Subject == nil && predicateType == "":
+	case e == expectation{}:
 		return nil
 	case s == nil:
 		return errors.New("it is not an in-toto statement, so it is about no artifact")
-	case f.Subject != nil && !s.HasSubject(*f.Subject):
-		return fmt.Errorf("none of the statement's %d subjects has the digest %s", len(s.Subjects), *f.Subject)
-	case predicateType != "" && predicateType != s.PredicateType:
-		return fmt.Errorf("the predicate type is %q, not %q", s.PredicateType, predicateType)
+	case !e.subject.IsZero() && !s.HasSubject(e.subject):
+		return fmt.Errorf("none of the statement's %d subjects has the digest %s", len(s.Subjects), e.subject)
+	case e.predicateType != "" && e.predicateType != s.PredicateType:
+		return fmt.Errorf("the predicate type is %q, not %q", s.PredicateType, e.predicateType)
 	}
 	return nil
 }
 
 func (c *verifyEnvelopeCmd) Run(a *app) error {
-	predicateType, err := c.expect()
+	expected, err := c.expect()
 	if err != nil {
 		return err
 	}
@@ -83,6 +89,7 @@ func (c *verifyEnvelopeCmd) Run(a *app) error {
 	v := envelopeVerdict{Envelope: c.Envelope}
 	r, err := dsse.Verify(data, keys, c.Threshold)
 	var s *intoto.Statement
+	var unread error
 	switch {
 	case errors.Is(err, dsse.ErrMalformed):
 		v.Malformed = true
@@ -91,11 +98,10 @@ func (c *verifyEnvelopeCmd) Run(a *app) error {
 		return fmt.Errorf("--threshold: %w", err)
 	default:
 		if r.PayloadType == intoto.MediaType {
-			s, err = parseStatement(r.Payload)
-			v.Malformed = err != nil
+			s, unread = readStatement(r.Payload)
 		}
-		if err == nil {
-			err = c.check(s, predicateType)
+		if err = expected.check(s); err != nil && unread != nil {
+			err = fmt.Errorf("%w: %w", err, unread)
 		}
 	}
 	if err != nil {
@@ -108,6 +114,9 @@ func (c *verifyEnvelopeCmd) Run(a *app) error {
 	}
 	if s != nil {
 		v.Statement = describeStatement(s)
+	}
+	if unread != nil {
+		v.Deviations = []string{"payload: " + unread.Error()}
 	}
 	if c.Output != "" {
 		if err := a.writeOutput(c.Output, r.Payload); err != nil {
@@ -124,7 +133,7 @@ func (c *verifyEnvelopeCmd) Run(a *app) error {
 func readKeys(paths []string) ([]*dsse.Key, error) {
 	var keys []*dsse.Key
 	for _, path := range paths {
-		text, err := bounded.ReadFile(path, 1<<20)
+		text, err := readBounded(path, 1<<20)
 		if err != nil {
 			return nil, fmt.Errorf("--key: %w", err)
 		}
@@ -140,7 +149,7 @@ func readKeys(paths []string) ([]*dsse.Key, error) {
 // readInput reads a file, or standard input for "-".
 func (a *app) readInput(path string, limit int64) ([]byte, error) {
 	if path != "-" {
-		return bounded.ReadFile(path, limit)
+		return readBounded(path, limit)
 	}
 	data, err := io.ReadAll(io.LimitReader(a.stdin, limit+1))
 	if err == nil && int64(len(data)) > limit {
@@ -163,6 +172,7 @@ type envelopeVerdict struct {
 	SignedBy    []signedBy     `json:"signedBy,omitempty"`
 	PayloadType string         `json:"payloadType,omitempty"`
 	Statement   *statementFact `json:"statement,omitempty"`
+	Deviations  []string       `json:"deviations,omitempty"` // of a payload that is no statement, though its type is that of statements
 }
 
 func (v *envelopeVerdict) print(a *app, asJSON bool) error {
@@ -182,6 +192,7 @@ func (v *envelopeVerdict) printText(a *app) error {
 	if v.Statement != nil {
 		v.Statement.print(p)
 	}
+	printDeviations(p, v.Deviations)
 	_, err := io.WriteString(a.stdout, p.String())
 	return err
 }

@@ -155,6 +155,9 @@ func findingText(p *page, f *oci.Finding) {
 	if f.Reason != "" {
 		more("%s", strings.ReplaceAll(printable(strings.TrimPrefix(f.Reason, sigstore.ErrNotVerified.Error()+": ")), "\n", " "))
 	}
+	for _, d := range f.Deviations {
+		more("deviates: %s", printable(d))
+	}
 	for _, name := range slices.Sorted(maps.Keys(f.Facts)) {
 		more("%s: %s", name, quoted(f.Facts[name]))
 	}

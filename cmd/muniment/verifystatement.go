@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"muniment.dev/muniment/ingest"
@@ -31,7 +33,7 @@ Examples:
 }
 
 func (c *verifyStatementCmd) Run(a *app) error {
-	predicateType, err := c.expect()
+	expected, err := c.expect()
 	if err != nil {
 		return err
 	}
@@ -40,16 +42,18 @@ func (c *verifyStatementCmd) Run(a *app) error {
 		return err
 	}
 	v := statementVerdict{Path: c.Statement}
-	s, err := parseStatement(data)
+	s, err := readStatement(data)
 	v.Malformed = err != nil
 	if err == nil {
-		err = c.check(s, predicateType)
+		v.Statement = describeStatement(s)
+		err = expected.check(s)
+	}
+	if err == nil && s.Deviations.Count > 0 {
+		v.Malformed, err = true, errors.New(strings.Join(s.Deviations.Strings(), "\n"))
 	}
 	v.WellFormed = err == nil
 	if err != nil {
 		v.Error = err.Error()
-	} else {
-		v.Statement = describeStatement(s)
 	}
 	if c.JSON {
 		err = writeJSON(a.stdout, v)
@@ -62,19 +66,14 @@ func (c *verifyStatementCmd) Run(a *app) error {
 	return err
 }
 
-// parseStatement reads a statement and checks its predicate, also of this program's own types.
-func parseStatement(data []byte) (*intoto.Statement, error) {
-	s, err := intoto.Parse(data)
+// readStatement reads a statement and compares it with the definitions, also of this program's own types.
+func readStatement(data []byte) (*intoto.Statement, error) {
+	s, err := intoto.Read(data)
 	if err != nil {
 		return nil, err
 	}
-	if intoto.KindOf(s.PredicateType) == "" {
-		return s, nil
-	}
-	if err := ingest.CheckPredicate(s.PredicateType, s.Predicate, time.Now()); err != nil {
-		return nil, err
-	}
-	s.Checked = true
+	s.Check()
+	ingest.CheckPredicate(s, time.Now())
 	return s, nil
 }
 
@@ -91,7 +90,9 @@ type statementVerdict struct {
 func (v *statementVerdict) printText(a *app) error {
 	if !v.WellFormed {
 		p := newPage("✗ NOT AS IT SHOULD BE  %s", quoted(v.Path))
-		p.WriteString("  " + printable(v.Error) + "\n")
+		for line := range strings.Lines(v.Error) {
+			p.WriteString("  " + printable(strings.TrimSuffix(line, "\n")) + "\n")
+		}
 		_, err := io.WriteString(a.stdout, p.String())
 		return err
 	}
@@ -106,7 +107,8 @@ func (v *statementVerdict) printText(a *app) error {
 type statementFact struct {
 	PredicateType string            `json:"predicateType"`
 	Category      intoto.Category   `json:"category"`
-	Checked       bool              `json:"checked"` // the predicate, by its type's definition
+	Checked       bool              `json:"checked"` // the predicate was compared with the definition of its type
+	Deviations    []string          `json:"deviations,omitempty"`
 	Subjects      []receipt.Subject `json:"subjects"`
 	Materials     []receipt.Subject `json:"materials,omitempty"`
 	MaterialCount int               `json:"materialCount,omitempty"` // may be more than are shown
@@ -114,21 +116,29 @@ type statementFact struct {
 }
 
 func describeStatement(s *intoto.Statement) *statementFact {
-	return &statementFact{s.PredicateType, s.Category, s.Checked, s.Subjects, s.Materials, s.MaterialCount, s.Facts}
+	return &statementFact{s.PredicateType, s.Category, s.Checked, s.Deviations.Strings(), s.Subjects, s.Materials, s.MaterialCount, s.Facts}
 }
 
 func (s *statementFact) print(p *page) {
 	p.line("predicate", "%s", quoted(s.PredicateType))
-	if s.Checked {
+	switch {
+	case !s.Checked:
+		p.line("", "the type has no definition here, so the predicate was not checked")
+	case len(s.Deviations) == 0:
 		p.line("", "it is as that type is defined")
-	} else {
-		p.line("", "what it must hold is not known here, so it was not looked into")
 	}
+	printDeviations(p, s.Deviations)
 	for _, name := range slices.Sorted(maps.Keys(s.Facts)) {
 		p.line("", "%s: %s", name, quoted(s.Facts[name]))
 	}
 	printSubjects(p, "about", s.Subjects, len(s.Subjects))
 	printSubjects(p, "made from", s.Materials, s.MaterialCount)
+}
+
+func printDeviations(p *page, deviations []string) {
+	for i, d := range deviations {
+		p.line([]string{"deviates", ""}[min(i, 1)], "%s", printable(d))
+	}
 }
 
 // printSubjects shows the first few.

@@ -17,7 +17,6 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"gopkg.in/yaml.v3"
 
-	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/witness/cosigner"
 )
 
@@ -85,7 +84,7 @@ type witnessDir struct {
 func loadWitnessDir(path string) (*witnessDir, error) {
 	d := &witnessDir{path: path, config: witnessConfig{Listen: "127.0.0.1:7490", Connections: 1024}}
 	file := filepath.Join(path, witnessConfigFile)
-	data, err := bounded.ReadFile(file, bounded.Config)
+	data, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%s is not a witness's folder: it has no %s. Make one with: muniment witness init %s", path, witnessConfigFile, path)
 	} else if err != nil {
@@ -120,7 +119,7 @@ func loadWitnessDir(path string) (*witnessDir, error) {
 
 func (d *witnessDir) loadKey(name string) error {
 	path := filepath.Join(d.path, name)
-	text, err := bounded.ReadFile(path, bounded.Config)
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
@@ -301,7 +300,7 @@ func (c *witnessAddLogCmd) Run(a *app) error {
 		lines = fmt.Sprintf("  - origin: %q\n    key: %s\n", c.Origin, c.Key)
 	}
 	path := filepath.Join(c.Data, witnessConfigFile)
-	old, err := bounded.ReadFile(path, bounded.Config)
+	old, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}

@@ -46,6 +46,7 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 		cel.Variable("attributes", words),
 		cel.Variable("signer", words),
 		cel.Variable("claims", words),
+		cel.Variable("deviations", cel.ListType(cel.StringType)),
 		cel.Variable("predicate", cel.DynType),
 		cel.Variable("document", cel.DynType),
 		ext.Strings(), ext.Sets(),

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 
 	"muniment.dev/muniment/ingest/glob"
@@ -49,6 +50,9 @@ func (p *Policy) Decide(ctx context.Context, ev *Evidence, roots Roots) *Decisio
 	ctx, cancel := context.WithTimeout(ctx, decisionTime)
 	defer cancel()
 	c := &court{policy: p, ev: ev, roots: roots, proofs: map[*Signer]*verdict{}, predicate: lazily("predicate", ev.Predicate, ev.Unread), document: lazily("document", ev.Document, ev.Unread)}
+	if ev.Opaque != nil {
+		c.predicate = func() ref.Val { return types.NewErr("the predicate can't be read: %v", ev.Opaque) }
+	}
 	d := &Decision{Result: Refused}
 	var by *proof
 	for i, r := range p.Rules {
@@ -166,12 +170,14 @@ func (r *Rule) isFor(ev *Evidence) error {
 		return fmt.Errorf("it is for other kinds than %s", ev.Kind)
 	case len(r.MediaTypes) > 0 && !anyMatch(r.MediaTypes, base):
 		return fmt.Errorf("it is for other media types than %s", base)
+	case len(r.Submitters) > 0 && !anyMatch(r.Submitters, ev.Submitter):
+		return fmt.Errorf("it is for other submitters than %s", ev.Submitter)
+	case r.Deny && ev.Incomplete:
+		return nil // in doubt, it denies: the subjects and the type of the predicate are unknown
 	case len(r.PredicateTypes) > 0 && ev.PredicateType == "":
 		return errors.New("it is for statements, with a predicate type")
 	case len(r.PredicateTypes) > 0 && !anyMatch(r.PredicateTypes, ev.PredicateType):
 		return fmt.Errorf("it is for other predicate types than %s", ev.PredicateType)
-	case len(r.Submitters) > 0 && !anyMatch(r.Submitters, ev.Submitter):
-		return fmt.Errorf("it is for other submitters than %s", ev.Submitter)
 	}
 	return r.areFor(ev.Subjects)
 }
@@ -222,6 +228,9 @@ func (c *court) meets(ctx context.Context, r *Rule) (*proof, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.Conforming && !c.ev.Conforms {
+		return nil, c.ev.deviates()
+	}
 	if r.Condition == nil {
 		return by, nil
 	}
@@ -234,6 +243,14 @@ func (c *court) meets(ctx context.Context, r *Rule) (*proof, error) {
 		return by, nil // in doubt, it denies
 	}
 	return by, err
+}
+
+// deviates returns why the evidence is not known to conform.
+func (ev *Evidence) deviates() error {
+	if len(ev.Deviations) == 0 {
+		return errors.New("conformance is required, and the type of this evidence has no definition here")
+	}
+	return fmt.Errorf("conformance is required, and it deviates: %s", strings.Join(ev.Deviations, "; "))
 }
 
 func (c *court) signedBy(r *Rule) (*proof, error) {

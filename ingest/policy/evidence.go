@@ -24,10 +24,15 @@ type Evidence struct {
 	Controls      []string
 	Attributes    map[string]string
 
-	Predicate []byte // JSON of the statement's predicate; nil if there is no statement
-	Document  []byte // JSON of the payload; nil if it is none
-	Unread    bool   // the payload is too large for anybody to say what is in it; Predicate and Document are nil
-	Signed    Signed // nil: nothing that has signatures
+	Predicate  []byte   // JSON of the statement's predicate; nil if there is no statement
+	Document   []byte   // JSON of the payload; nil if it is none
+	Unread     bool     // the payload is too large for anybody to say what is in it; Predicate and Document are nil
+	Deviations []string // where the payload is not as its type requires
+	Conforms   bool     // the payload was compared with the definition of its type, and there are no deviations
+	Opaque     error    // why the payload that is signed can't be read, though its type is that of statements; nil if it can
+	Incomplete bool     // not all subjects, or not the predicate type, can be read; true if Opaque is not nil
+
+	Signed Signed // nil: nothing that has signatures
 }
 
 // maxParsed is the largest JSON that conditions look into, in bytes: parsed, it takes many times as much memory.
@@ -58,7 +63,7 @@ func (c *court) variables(by *proof) map[string]any {
 	v := map[string]any{
 		"tenant": ev.Tenant, "submitter": ev.Submitter, "kind": ev.Kind, "media_type": ev.MediaType, "predicate_type": ev.PredicateType, "size": ev.Size,
 		"subjects": artifacts(ev.Subjects), "materials": artifacts(ev.Materials), "controls": nonNil(ev.Controls), "attributes": words(ev.Attributes),
-		"signer": map[string]string{}, "claims": map[string]string{}, "predicate": c.predicate, "document": c.document,
+		"signer": map[string]string{}, "claims": map[string]string{}, "deviations": nonNil(ev.Deviations), "predicate": c.predicate, "document": c.document,
 	}
 	if by == nil {
 		return v

@@ -255,7 +255,7 @@ func (r *parser) weighed(n *yaml.Node, field string, weight int) {
 
 func (r *parser) rule(n *yaml.Node, field string) {
 	rule := &Rule{line: n.Line}
-	var unsigned, deny *yaml.Node
+	var unsigned, deny, conformance *yaml.Node
 	before := len(r.problems)
 	globs := func(to *[]string) func(*yaml.Node, string) {
 		return func(n *yaml.Node, f string) { *to = r.texts(n, f, maxItems, glob.Check) }
@@ -308,6 +308,16 @@ func (r *parser) rule(n *yaml.Node, field string) {
 			}
 		},
 		"unsigned": func(n *yaml.Node, f string) { unsigned = n; rule.Unsigned = r.boolean(n, f) },
+		"conformance": func(n *yaml.Node, f string) {
+			conformance = n
+			switch v := r.text(n, f); v {
+			case "", "any":
+			case "required":
+				rule.Conforming = true
+			default:
+				r.wrong(n, f, "%q is neither required nor any", v)
+			}
+		},
 		"condition": func(n *yaml.Node, f string) {
 			if source := r.text(n, f); source != "" {
 				c, err := compile(source)
@@ -339,6 +349,8 @@ func (r *parser) rule(n *yaml.Node, field string) {
 		r.wrong(n, join(field, "name"), "missing; decisions name their rule")
 	case rule.Deny && (rule.Unsigned || len(rule.Signers) > 0):
 		r.wrong(deny, join(field, "deny"), "a rule that denies asks for no signatures; leave out signers and unsigned")
+	case rule.Deny && rule.Conforming:
+		r.wrong(conformance, join(field, "conformance"), "a rule that denies can't require it; use condition: size(deviations) > 0")
 	case rule.Unsigned && len(rule.Signers) > 0:
 		r.wrong(unsigned, join(field, "unsigned"), "it has signers, too; give one of them")
 	case !rule.Deny && !rule.Unsigned && len(rule.Signers) == 0:

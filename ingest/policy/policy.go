@@ -81,6 +81,7 @@ type Rule struct {
 	DigestTypes    []string // each subject must have a digest of one of these algorithms
 	Signers        []*Signer
 	Unsigned       bool // signatures are not asked for
+	Conforming     bool // the evidence must conform to the definition of its type
 	Condition      *condition
 
 	line int

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -15,6 +16,7 @@ import (
 
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/boundedjson"
+	"muniment.dev/muniment/verifiers/sniff"
 )
 
 // MediaType is the media type of an envelope.
@@ -39,6 +41,9 @@ type Envelope struct {
 func Parse(data []byte) (*Envelope, error) {
 	e, err := parse(data)
 	if err != nil {
+		if other := sniff.Explain(data); other != nil {
+			err = other
+		}
 		return nil, &malformedError{"DSSE envelope", err}
 	}
 	return e, nil
@@ -90,12 +95,13 @@ func (list *signatures) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return boundedjson.ReadArray(dec, MaxSignatures, (*[]sslib.Signature)(list))
 }
 
-// decodeBase64 takes both alphabets, as the specification asks.
+// decodeBase64 takes both alphabets, as the specification asks, with padding or without.
 func decodeBase64(s string) ([]byte, error) {
-	if b, err := base64.StdEncoding.DecodeString(s); err == nil {
+	s = strings.TrimRight(s, "=")
+	if b, err := base64.RawStdEncoding.DecodeString(s); err == nil {
 		return b, nil
 	}
-	return base64.URLEncoding.DecodeString(s)
+	return base64.RawURLEncoding.DecodeString(s)
 }
 
 // A malformedError reads like its cause, and is an ErrMalformed.

@@ -33,7 +33,7 @@ const (
 // Claims are what a predicate says about its subjects, as far as this package reads it.
 type Claims struct {
 	Category      Category
-	Checked       bool              // the predicate is as its type is defined; false: the type has no definition here
+	Checked       bool              // the predicate was compared with the definition of its type; false: there is none here
 	Materials     []receipt.Subject // what the subjects were made from or contain, the first MaxMaterials that have a digest
 	MaterialCount int               // how many there are in all
 	Facts         map[string]string // the few values that people ask for first, such as builder and result, by their path in the predicate

@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 
 	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/verifiers/sniff"
 )
 
 // MediaType is the media type of a statement, which is also its DSSE payload type.
@@ -31,42 +33,112 @@ const (
 	MaxDepth    = 256
 )
 
-// ErrMalformed is wrapped by every error of this package: a document is no statement, or its predicate is not as its type is defined.
+// ErrMalformed is wrapped by every error of this package: a document is no statement, or it can't be read one way only.
 var ErrMalformed = errors.New("malformed")
+
+// ErrOtherType is wrapped, with ErrMalformed, by errors about an object whose member _type is not that of a statement, such as in-toto's layouts
+// and links. Envelopes of the same payload type hold them.
+var ErrOtherType = errors.New("neither v0.1 nor v1")
 
 // A Statement is what an in-toto statement says.
 type Statement struct {
 	Type          string
-	Subjects      []receipt.Subject
-	PredicateType string
-	Predicate     jsontext.Value // as it stands in the document, whose memory it shares; nil if there is none
+	Subjects      []receipt.Subject // with digests in canonical form; a subject that deviates may have none
+	PredicateType string            // "" if it deviates
+	Predicate     jsontext.Value    // as it stands in the document, whose memory it shares; nil if there is none
+	Deviations    Deviations        // of the statement and, after Check, of its predicate
+	Incomplete    bool              // the statement itself deviates: there may be subjects, or a predicate type, that another reader sees
 
 	Claims // filled in by Check
 }
 
-// Parse reads a statement and checks its predicate, if the type of it is known. The error wraps ErrMalformed and names the member that is wrong.
+// MaxDeviations is how many deviations are kept.
+const MaxDeviations = 16
+
+const (
+	maxCounted   = 1000 // the reading ends at so many deviations
+	maxDeviation = 256  // bytes of a path and of a problem
+)
+
+// Deviations are where a document is not as the definition of its type requires. That is no reason to doubt its signature.
+type Deviations struct {
+	List  []Deviation // the first MaxDeviations
+	Count int         // how many were found in all
+}
+
+// A Deviation is one place where a document deviates.
+type Deviation struct {
+	Path    string `json:"path"` // such as predicate.builder.id
+	Problem string `json:"problem"`
+}
+
+// String returns the deviation in one line.
+func (d Deviation) String() string {
+	if d.Path == "" {
+		return d.Problem
+	}
+	return d.Path + ": " + d.Problem
+}
+
+// Add adds a deviation that a caller has found.
+func (d *Deviations) Add(path, problem string) {
+	if d.Count++; d.Count <= MaxDeviations {
+		d.List = append(d.List, Deviation{clip(path), clip(problem)})
+	}
+}
+
+// Strings returns the deviations in a line each, with a last line about those that are not listed.
+func (d Deviations) Strings() []string {
+	var lines []string
+	for _, one := range d.List {
+		lines = append(lines, one.String())
+	}
+	if more := d.Count - len(d.List); more > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more", more))
+	}
+	return lines
+}
+
+// Parse reads a statement that must conform to the definitions of statements and of its predicate's type, if that is known. The error wraps
+// ErrMalformed and names the member that is wrong.
 func Parse(data []byte) (*Statement, error) {
 	s, err := Read(data)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Check(); err != nil {
-		return nil, err
+	if s.Check(); s.Deviations.Count > 0 {
+		return nil, &malformedError{errors.New(s.Deviations.List[0].String())}
 	}
 	return s, nil
 }
 
-// Read reads a statement and leaves its predicate alone. The error wraps ErrMalformed and names the member that is wrong.
+// Read reads a statement, notes where it deviates, and leaves its predicate alone. The error wraps ErrMalformed: the document is not JSON, no
+// statement, too large in some dimension, or has the same member twice, so that its meaning depends on the reader.
 func Read(data []byte) (*Statement, error) {
 	s := &Statement{}
-	err := checkDepth(data)
+	err := checkText(data)
 	if err == nil {
-		err = walk(data, "", nil, s.check())
+		err = walk(data, "", nil, &s.Deviations, s.check())
 	}
 	if err != nil {
 		return nil, &malformedError{err}
 	}
+	if s.Type == "" { // which has been noted, or it is no object
+		return nil, &malformedError{fmt.Errorf("%w: %s", ErrOtherType, s.Deviations.List[0])}
+	}
+	s.Incomplete = s.Deviations.Count > 0
 	return s, nil
+}
+
+// checkText refuses what no part of a document may be, before anything else looks at it.
+func checkText(data []byte) error {
+	if err := sniff.Encoding(data); err != nil {
+		return err
+	}
+	if !utf8.Valid(data) {
+		return errors.New("not UTF-8")
+	}
+	return checkDepth(data)
 }
 
 // check is the definition of a statement, and fills s in.
@@ -78,58 +150,66 @@ func (s *Statement) check() check {
 	)
 	subjects := listFrom(1, func(w *walker) error {
 		if len(s.Subjects) == MaxSubjects {
-			return fmt.Errorf("it is subject number %d, and there may be %d; split the statement", MaxSubjects+1, MaxSubjects)
+			return fatalf("it is subject number %d, and there may be %d; split the statement", MaxSubjects+1, MaxSubjects)
 		}
-		subject = receipt.Subject{}
-		if err := one(w); err != nil {
-			return err
-		}
+		subject = receipt.Subject{Digest: map[string]string{}}
+		err := one(w)
 		s.Subjects = append(s.Subjects, subject)
-		return nil
+		return err
 	})
+	known := func(w *walker) error {
+		err := oneOf(func(_ *walker, v string) { s.Type = v }, TypeV01, TypeV1)(w)
+		if err != nil {
+			s.Type = ""
+		}
+		return err
+	}
 	return object(
-		required("_type", oneOf(func(_ *walker, v string) { s.Type = v }, TypeV01, TypeV1)),
+		required("_type", known),
 		required("predicateType", filled(func(_ *walker, v string) { s.PredicateType = v })),
 		required("subject", subjects),
 		optional("predicate", raw(func(_ *walker, v jsontext.Value) { s.Predicate = v })),
 	)
 }
 
-// Check checks the predicate against the definition of its type, and fills in the claims. A predicate of a type that has none here is
-// accepted unread, as long as it is an object. The error wraps ErrMalformed and names the member that is wrong.
-func (s *Statement) Check() error {
+// Check checks the predicate against the definition of its type, notes where it deviates, and fills in the claims. A predicate of a type that has no
+// definition here is left unread. Check is idempotent.
+func (s *Statement) Check() {
+	if s.Category != "" {
+		return
+	}
 	d := definitionOf(s.PredicateType)
 	s.Claims = Claims{Category: d.category}
-	predicate, checked := s.Predicate, d.check != nil
+	predicate := s.Predicate
 	if predicate == nil {
 		predicate = jsontext.Value("{}") // "unset is treated the same as set-but-empty"
 	}
+	c := d.check
 	switch kind := predicate.Kind(); {
 	case kind == '"' && d.text != nil:
-		d.check = d.text
+		c = d.text
 	case kind != '{':
-		return &malformedError{errors.New("predicate: not an object")}
+		s.Deviations.Add("predicate", "not an object but "+kindNames[kind])
+		return
 	}
-	if !checked {
-		return nil
-	}
-	if err := walk(predicate, "predicate", &s.Claims, d.check); err != nil {
-		return &malformedError{err}
+	if c == nil {
+		return
 	}
 	s.Checked = true
-	return nil
+	if err := walk(predicate, "predicate", &s.Claims, &s.Deviations, c); err != nil {
+		// Read on, it could mean something else to another reader.
+		s.Claims = Claims{Category: d.category, Checked: true}
+		s.Deviations.Add("", err.Error())
+	}
 }
 
-// HasSubject says whether digest, in the form algorithm:value, is a digest of one of the subjects.
-func (s *Statement) HasSubject(digest string) bool {
-	return slices.ContainsFunc(s.Subjects, func(sub receipt.Subject) bool {
-		for alg, v := range sub.Digest {
-			if alg+":"+v == digest {
-				return true
-			}
-		}
-		return false
-	})
+// Conforms reports whether the statement is as the definitions of statements and of its predicate's type require. A type without a definition
+// here is not shown to conform.
+func (s *Statement) Conforms() bool { return s.Checked && s.Deviations.Count == 0 }
+
+// HasSubject reports whether the digest is one of a subject's.
+func (s *Statement) HasSubject(d receipt.Digest) bool {
+	return slices.ContainsFunc(s.Subjects, func(sub receipt.Subject) bool { return sub.Has(d) })
 }
 
 // A malformedError reads like its cause, and is an ErrMalformed.

@@ -178,7 +178,7 @@ var summaryV1 = object(
 	optional("inputAttestations", list(descriptor("digest"))),
 	required("verificationResult", oneOf(fact("verificationResult"), "PASSED", "FAILED")),
 	required("verifiedLevels", list(filled(nil))),
-	optional("dependencyLevels", mapOf(func(string) check { return integer(0) })),
+	optional("dependencyLevels", mapOf(func(string) check { return uint64Number })),
 	optional("slsaVersion", text(fact("slsaVersion"))),
 )
 
@@ -191,7 +191,7 @@ var summaryV02 = object(
 	optional("input_attestations", list(object(optional("uri", text(nil)), required("digest", digests(nil))))),
 	required("verification_result", oneOf(fact("verification_result"), "PASSED", "FAILED")),
 	required("policy_level", filled(fact("policy_level"))),
-	required("dependency_levels", mapOf(func(string) check { return integer(0) })),
+	required("dependency_levels", mapOf(func(string) check { return uint64Number })),
 )
 
 // testResult is https://github.com/in-toto/attestation/blob/main/spec/predicates/test-result.md.
@@ -258,8 +258,8 @@ var openVEX = object(
 	required("timestamp", timestamp(fact("timestamp"))),
 	required("version", either('0', integer(1), '"', filled(nil))),
 	required("statements", listFrom(1, objectWith(func(_ *walker, s seen) error {
-		switch status := s["status"]; {
-		case status == "not_affected" && s["justification"] == "" && s["impact_statement"] == "":
+		switch status := s.text("status"); {
+		case status == "not_affected" && s.text("justification") == "" && s.text("impact_statement") == "":
 			return errors.New("status not_affected needs a justification or an impact_statement")
 		case status == "affected" && !s.has("action_statement"):
 			return errors.New("status affected needs an action_statement")
@@ -365,13 +365,13 @@ func component(w *walker) error {
 // hashObject reads an object that holds a hash, and adds it to the material.
 func hashObject(algorithm, value string) check {
 	return objectWith(func(w *walker, s seen) error {
-		w.material.addHash(s[algorithm], s[value])
+		w.material.addHash(s.text(algorithm), s.text(value))
 		return nil
 	}, required(algorithm, filled(nil)), required(value, filled(nil)))
 }
 
 // anyHash is an IntegrityMethod of SPDX 3, some of which are hashes.
 var anyHash = objectWith(func(w *walker, s seen) error {
-	w.material.addHash(s["algorithm"], s["hashValue"])
+	w.material.addHash(s.text("algorithm"), s.text("hashValue"))
 	return nil
 }, optional("algorithm", text(nil)), optional("hashValue", text(nil)))

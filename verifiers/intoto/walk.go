@@ -12,9 +12,11 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"muniment.dev/muniment/ledger/receipt"
 )
 
-// A check reads exactly one JSON value, and says what is wrong with it. Definitions are made of checks, and walked through while the document
+// A check reads exactly one JSON value, and returns what is wrong with it. Definitions are made of checks, and walked through while the document
 // is read: nothing of it is held, so an array of a million objects costs no more than its bytes.
 type check func(*walker) error
 
@@ -24,12 +26,61 @@ type walker struct {
 	claims   *Claims
 	material material // the one that is being read
 	last     string   // the string that was read last
+
+	bad   error       // a fatal one that was found in a digest set
+	found *Deviations // where deviations are noted, so that the reading goes on after them
+	path  []step      // to the value that is being read
 }
 
-// walk applies a check to a whole document. Errors begin with the path of the member, below the name that the document has in its surroundings.
-func walk(data []byte, name string, claims *Claims, c check) error {
-	w := &walker{dec: jsontext.NewDecoder(bytes.NewBuffer(data)), claims: claims}
+// A step of a path is a member's name, or an element's index.
+type step struct {
+	name  string
+	index int // -1: it is a member
+}
+
+func member(name string) step { return step{name, -1} }
+func element(i int) step      { return step{"", i} }
+
+func (s step) String() string {
+	if s.index >= 0 {
+		return "[" + strconv.Itoa(s.index) + "]"
+	}
+	return shorten(s.name)
+}
+
+// A fatalError is about a document that can't be read one way only, or that is too large to be read. It is never noted as a deviation.
+type fatalError struct {
+	error
+	located bool // the message has the path
+}
+
+func (e *fatalError) Unwrap() error { return e.error }
+
+func fatalf(format string, args ...any) error { return &fatalError{fmt.Errorf(format, args...), false} }
+
+// errTooMany ends a reading that has found so many deviations that the rest is not worth its time.
+var errTooMany error = &fatalError{errors.New("too many deviations"), true}
+
+// decode returns a decoder of any JSON that RFC 8259 allows. Halves of surrogate pairs, which Python writes for file names that are not UTF-8, are
+// read as U+FFFD. The text itself must be UTF-8: the caller has checked that. Members that are there twice are found by the checks.
+func decode(data []byte) *jsontext.Decoder {
+	return jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
+}
+
+// walk applies a check to a whole document, which has a name in its surroundings or none, and notes its deviations. An error is syntactic or fatal.
+func walk(data []byte, name string, claims *Claims, found *Deviations, c check) error {
+	w := &walker{dec: decode(data), claims: claims, found: found}
+	if name != "" {
+		w.path = append(w.path, member(name))
+	}
 	err := c(w)
+	switch {
+	case err == nil || syntactic(err):
+	case errors.As(err, new(*fatalError)):
+		err = w.locate(err)
+	default:
+		return w.note(err)
+	}
 	if err == nil {
 		if _, err = w.dec.ReadToken(); err == io.EOF {
 			return nil
@@ -37,10 +88,98 @@ func walk(data []byte, name string, claims *Claims, c check) error {
 			err = errors.New("something follows the document")
 		}
 	}
-	if name != "" {
-		return at(name, err)
-	}
 	return err
+}
+
+func syntactic(err error) bool {
+	var syntax *jsontext.SyntacticError
+	return errors.As(err, &syntax) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
+}
+
+// visit applies a check to the next value, which is a member or an element of what is being read. What the check finds wrong is noted, and the rest
+// of the value skipped. The error is errUnset, syntactic or fatal.
+func (w *walker) visit(at step, c check) error {
+	depth := w.dec.StackDepth()
+	_, before := w.dec.StackIndex(depth)
+	w.path = append(w.path, at)
+	defer func() { w.path = w.path[:len(w.path)-1] }()
+	err := c(w)
+	switch {
+	case err == nil || err == errUnset || syntactic(err):
+		return err
+	case errors.As(err, new(*fatalError)):
+		return w.locate(err)
+	}
+	if err := w.note(err); err != nil {
+		return err
+	}
+	for w.dec.StackDepth() > depth {
+		if _, err := w.dec.ReadToken(); err != nil {
+			return err
+		}
+	}
+	if _, after := w.dec.StackIndex(depth); after == before {
+		return w.dec.SkipValue()
+	}
+	return nil
+}
+
+// part is visit of a value that may not be unset.
+func (w *walker) part(at step, c check) error {
+	return w.visit(at, func(w *walker) error {
+		err := c(w)
+		if err == errUnset {
+			return errMissing
+		}
+		return err
+	})
+}
+
+// locate adds the place to a fatal error that has none.
+func (w *walker) locate(err error) error {
+	var fatal *fatalError
+	if !errors.As(err, &fatal) || err == errTooMany || fatal.located {
+		return err
+	}
+	path := ""
+	if inner, ok := err.(*memberError); ok {
+		path = inner.path
+	}
+	if path = w.place(path); path == "" {
+		return err
+	}
+	return &fatalError{fmt.Errorf("%s: %w", clip(path), fatal.error), true}
+}
+
+// place returns the path to the value that is being read, or to what is below it.
+func (w *walker) place(below string) string {
+	var b strings.Builder
+	for i, s := range w.path {
+		if i > 0 && s.index < 0 {
+			b.WriteByte('.')
+		}
+		b.WriteString(s.String())
+	}
+	if b.Len() > 0 && below != "" && !strings.HasPrefix(below, "[") {
+		b.WriteByte('.')
+	}
+	b.WriteString(below)
+	return b.String()
+}
+
+// note adds a deviation of the value that is being read.
+func (w *walker) note(err error) error {
+	path := ""
+	if inner, ok := err.(*memberError); ok {
+		path, err = inner.path, inner.cause
+	}
+	if w.found.Count++; w.found.Count <= MaxDeviations {
+		w.found.List = append(w.found.List, Deviation{clip(w.place(path)), clip(err.Error())})
+	}
+	if w.found.Count >= maxCounted {
+		return errTooMany
+	}
+	return nil
 }
 
 // A memberError is an error with the member where it was found, such as predicate.materials[3].digest.
@@ -52,27 +191,21 @@ type memberError struct {
 func (e *memberError) Error() string { return e.path + ": " + e.cause.Error() }
 func (e *memberError) Unwrap() error { return e.cause }
 
-// at puts a member's name before the path of an error that was found in it. The decoder's own errors know their place.
-func at(name string, err error) error {
-	var syntax *jsontext.SyntacticError
-	switch inner, ok := err.(*memberError); {
-	case err == nil || errors.As(err, &syntax):
-		return err
-	case !ok:
-		return &memberError{shorten(name), err}
-	case strings.HasPrefix(inner.path, "["):
-		return &memberError{shorten(name) + inner.path, inner.cause}
-	default:
-		return &memberError{shorten(name) + "." + inner.path, inner.cause}
-	}
-}
-
-func atIndex(i int, err error) error { return at("["+strconv.Itoa(i)+"]", err) }
+// at returns an error about a member of the value that is being read.
+func at(name string, err error) error { return &memberError{shorten(name), err} }
 
 // shorten keeps messages readable, whatever the document holds.
 func shorten(s string) string {
 	if len(s) > 100 {
 		return strings.ToValidUTF8(s[:100], "") + "…"
+	}
+	return s
+}
+
+// clip bounds what is kept of a text.
+func clip(s string) string {
+	if len(s) > maxDeviation {
+		return strings.ToValidUTF8(s[:maxDeviation-3], "") + "…"
 	}
 	return s
 }
@@ -127,10 +260,17 @@ type field struct {
 func required(name string, c check) field { return field{name, true, c} }
 func optional(name string, c check) field { return field{name, false, c} }
 
-// A seen object is which of the fields it has, with the values of those that are strings.
-type seen map[string]string
+// A seen object is which of the fields were there, by name.
+type seen map[string]value
 
-func (s seen) has(name string) bool { _, ok := s[name]; return ok }
+// A value is what of a field's value is kept.
+type value struct {
+	text string // of a string
+	set  bool   // it is not the same as none
+}
+
+func (s seen) has(name string) bool    { return s[name].set }
+func (s seen) text(name string) string { return s[name].text }
 
 // object reads an object with these fields, and ignores others: the framework asks for that
 // (https://github.com/in-toto/attestation/blob/main/spec/v1/README.md#parsing-rules). A field that is null counts as absent.
@@ -164,7 +304,9 @@ func objectWith(rule func(*walker, seen) error, fields ...field) check {
 		}
 		for _, f := range fields {
 			if f.required && !s.has(f.name) {
-				return at(f.name, errors.New("missing"))
+				if err := w.note(at(f.name, errMissing)); err != nil {
+					return err
+				}
 			}
 		}
 		if rule != nil {
@@ -176,29 +318,36 @@ func objectWith(rule func(*walker, seen) error, fields ...field) check {
 
 func (w *walker) member(fields map[string]field, name string, s seen) error {
 	f, ok := fields[name]
-	if !ok || w.dec.PeekKind() == 'n' {
+	if !ok {
+		return w.dec.SkipValue()
+	}
+	if _, again := s[name]; again {
+		return w.locate(at(name, fatalf("there are two members of that name")))
+	}
+	if w.dec.PeekKind() == 'n' {
+		s[name] = value{}
 		return w.dec.SkipValue()
 	}
 	w.last = ""
-	switch err := f.check(w); err {
-	case nil:
-		s[name] = w.last
-		return nil
-	case errUnset:
-		return nil
-	default:
-		return at(name, err)
+	err := w.visit(member(name), f.check)
+	if err != nil && err != errUnset {
+		return err
 	}
+	s[name] = value{w.last, err == nil}
+	return nil
 }
 
-// errUnset is what a check returns of a value that means the same as none.
-var errUnset = errors.New("missing")
+var (
+	errMissing = errors.New("missing")
+	// errUnset is what a check returns of a value that means the same as none.
+	errUnset = errors.New("missing")
+)
 
 // list reads an array, each element of which passes the check.
-func list(element check) check { return listFrom(0, element) }
+func list(each check) check { return listFrom(0, each) }
 
 // listFrom is list with a least length.
-func listFrom(least int, element check) check {
+func listFrom(least int, each check) check {
 	return func(w *walker) error {
 		if err := w.begin('['); err != nil {
 			return err
@@ -208,8 +357,8 @@ func listFrom(least int, element check) check {
 		}
 		n := 0
 		for ; w.dec.PeekKind() != ']' && w.dec.PeekKind() != 0; n++ {
-			if err := element(w); err != nil {
-				return atIndex(n, err)
+			if err := w.part(element(n), each); err != nil {
+				return err
 			}
 		}
 		if _, err := w.dec.ReadToken(); err != nil {
@@ -237,8 +386,8 @@ func mapOf(value func(name string) check) check {
 				return err
 			}
 			s := name.String()
-			if err := value(s)(w); err != nil {
-				return at(s, err)
+			if err := w.part(member(s), value(s)); err != nil {
+				return err
 			}
 		}
 		_, err := w.dec.ReadToken()
@@ -264,12 +413,13 @@ func text(then func(*walker, string)) check {
 	}
 }
 
-// textThat reads a string for which ok must hold.
+// textThat reads a string for which ok must hold. It is handed on in any case: what a document states is shown beside what is wrong with it.
 func textThat(then func(*walker, string), ok func(string) error) check {
 	return func(w *walker) error {
 		var bad error
 		err := text(func(w *walker, v string) {
-			if bad = ok(v); bad == nil && then != nil {
+			bad = ok(v)
+			if then != nil {
 				then(w, v)
 			}
 		})(w)
@@ -331,17 +481,26 @@ func matching(then func(*walker, string), prefix string) check {
 }
 
 // integer reads a whole number that is not below a bound.
-func integer(least int64) check {
+func integer(least uint64) check { return wholeNumber(least, false) }
+
+// uint64Number is integer from 0, also as a string: so protobuf's JSON mapping writes 64-bit integers
+// (https://protobuf.dev/programming-guides/json/), and SLSA defines its predicates by messages.
+var uint64Number = wholeNumber(0, true)
+
+func wholeNumber(least uint64, quoted bool) check {
 	return func(w *walker) error {
-		if err := w.begin('0'); err != nil {
-			return err
+		if !quoted || w.dec.PeekKind() != '"' {
+			if err := w.begin('0'); err != nil {
+				return err
+			}
 		}
 		t, err := w.dec.ReadToken()
 		if err != nil {
 			return err
 		}
-		if n, err := strconv.ParseInt(t.String(), 10, 64); err != nil || n < least {
-			return fmt.Errorf("%s is not a whole number from %d", shorten(t.String()), least)
+		digits := t.String()
+		if n, err := strconv.ParseUint(digits, 10, 64); err != nil || n < least {
+			return fmt.Errorf("%s is not a whole number from %d", shorten(digits), least)
 		}
 		return nil
 	}
@@ -389,23 +548,23 @@ func raw(then func(*walker, jsontext.Value)) check {
 	}
 }
 
-// digests reads a DigestSet, algorithm to value. An empty one is as good as none.
+// digests reads a DigestSet, algorithm to value, into its canonical form. An empty one is as good as none.
 func digests(then func(*walker, map[string]string)) check {
 	return func(w *walker) error {
 		set := map[string]string{}
-		c := mapOf(func(alg string) check {
+		c := mapOf(func(name string) check {
 			return func(w *walker) error {
-				if alg == "" {
+				if name == "" {
 					return errors.New("empty algorithm")
 				}
-				if len(set) == MaxDigests {
-					return fmt.Errorf("more than %d digests", MaxDigests)
-				}
-				return filled(func(_ *walker, v string) { set[alg] = v })(w)
+				return filled(func(w *walker, v string) { w.digest(set, name, v) })(w)
 			}
 		})
 		if err := c(w); err != nil {
 			return err
+		}
+		if w.bad != nil {
+			return w.bad
 		}
 		if len(set) == 0 {
 			return errUnset
@@ -414,5 +573,20 @@ func digests(then func(*walker, map[string]string)) check {
 			then(w, set)
 		}
 		return nil
+	}
+}
+
+// digest adds a digest to a set.
+func (w *walker) digest(set map[string]string, name, v string) {
+	alg, v := receipt.FoldDigest(name, v)
+	_, again := set[alg]
+	switch {
+	case v == "" || w.bad != nil:
+	case again:
+		w.bad = w.locate(fatalf("two digests of %s", shorten(alg)))
+	case len(set) == MaxDigests:
+		w.bad = w.locate(fatalf("more than %d digests", MaxDigests))
+	default:
+		set[alg] = v
 	}
 }

@@ -16,8 +16,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-
-	"muniment.dev/muniment/internal/bounded"
 )
 
 // Options say how a registry is spoken to.
@@ -60,7 +58,7 @@ func Open(reference string, o Options) (*Registry, error) {
 	if o.Silence == 0 {
 		o.Silence = time.Minute
 	}
-	r.transport = capped{r.transport, o.Silence}
+	r.transport = bounded{r.transport, o.Silence}
 	if r.puller, err = remote.NewPuller(remote.WithTransport(r.transport), remote.WithAuthFromKeychain(r.keychain), remote.WithUserAgent("muniment")); err != nil {
 		return nil, err
 	}
@@ -205,7 +203,7 @@ func referrersPage(ctx context.Context, client *http.Client, page *url.URL) (lis
 	if resp.StatusCode != http.StatusOK || mediaType != string(types.OCIImageIndex) {
 		return nil, nil, false, nil
 	}
-	body, err := bounded.ReadAll(resp.Body, MaxManifest)
+	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return nil, nil, false, err
 	}
@@ -237,9 +235,9 @@ func isStatus(err error, status int) bool {
 	return errors.As(err, &t) && t.StatusCode == status
 }
 
-// A capped transport ends answers that are larger than the request allows, or that come to a halt. The bound travels in the context, so that it
+// A bounded transport ends answers that are larger than the request allows, or that come to a halt. The bound travels in the context, so that it
 // holds across redirects.
-type capped struct {
+type bounded struct {
 	http.RoundTripper
 	silence time.Duration
 }
@@ -250,7 +248,7 @@ func withBound(ctx context.Context, bytes int64) context.Context {
 	return context.WithValue(ctx, boundKey{}, bytes)
 }
 
-func (b capped) RoundTrip(req *http.Request) (*http.Response, error) {
+func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 	bound, ok := req.Context().Value(boundKey{}).(int64)
 	if !ok {
 		bound = MaxManifest

@@ -58,6 +58,7 @@ type Finding struct {
 	PredicateType string            `json:"predicateType,omitempty"`
 	Category      intoto.Category   `json:"category,omitempty"`
 	Facts         map[string]string `json:"facts,omitempty"`
+	Deviations    []string          `json:"deviations,omitempty"` // from the definitions of statements and of the predicate's type
 	TrustedRoot   string            `json:"trustedRoot,omitempty"`
 	Counts        bool              `json:"counts"` // it is verified, and of the type that was asked for
 }
@@ -142,19 +143,17 @@ func (f *Finding) unsigned(a *Attachment) error {
 		return err
 	}
 	f.Result, f.Reason = Unsigned, "nobody has signed it"
-	if err := f.describe(s); err != nil {
-		f.Reason += "; " + err.Error()
-	}
-	if !s.HasSubject(a.Artifact.Digest) {
+	f.describe(s)
+	if d, err := receipt.ParseDigest(a.Artifact.Digest); err != nil || !s.HasSubject(d) {
 		f.Reason += "; it is not about this artifact"
 	}
 	return nil
 }
 
-func (f *Finding) describe(s *intoto.Statement) error {
-	err := s.Check()
-	f.PredicateType, f.Category, f.Facts = s.PredicateType, s.Category, s.Facts
-	return err
+// describe notes what a statement claims. That it deviates from its definition does not make its signature worse.
+func (f *Finding) describe(s *intoto.Statement) {
+	s.Check()
+	f.PredicateType, f.Category, f.Facts, f.Deviations = s.PredicateType, s.Category, s.Facts, s.Deviations.Strings()
 }
 
 // signed verifies a bundle, or what cosign wrote before there were bundles, and returns it as a bundle.
@@ -174,11 +173,11 @@ func (p Policy) signed(f *Finding, a *Attachment) ([]byte, error) {
 		return nil, err
 	}
 	b, err := p.bundle(f, data, artifact)
-	if err == nil && b.Statement != nil {
-		err = f.describe(b.Statement)
-	}
 	if err != nil {
 		return nil, err
+	}
+	if b.Statement != nil {
+		f.describe(b.Statement)
 	}
 	f.Result = Verified
 	return data, nil

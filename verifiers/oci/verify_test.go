@@ -240,7 +240,7 @@ func TestBuildKit(t *testing.T) {
 		{`{}`, "_type: missing"},
 	} {
 		report := verify(t, buildKitIndex(t, host, test.statement), c.policy())
-		if f := report.Artifacts[1].Findings[0]; report.Verified || !strings.Contains(f.Reason, test.want) {
+		if f := report.Artifacts[1].Findings[0]; report.Verified || !strings.Contains(f.Reason+strings.Join(f.Deviations, " "), test.want) {
 			t.Errorf("%s: %+v", test.statement, f)
 		}
 	}

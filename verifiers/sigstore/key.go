@@ -21,7 +21,6 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore/pkg/signature"
 
-	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/verifiers/dsse"
 )
 
@@ -151,7 +150,7 @@ func (v *keyVerifier) PublicKey(...signature.PublicKeyOption) (crypto.PublicKey,
 
 // VerifySignature is called with the message, which is an envelope's pre-authentication encoding, or with the option of a digest.
 func (v *keyVerifier) VerifySignature(sig, message io.Reader, opts ...signature.VerifyOption) error {
-	s, err := bounded.ReadAll(sig, MaxBundleSize)
+	s, err := io.ReadAll(sig)
 	if err != nil {
 		return err
 	}
@@ -162,7 +161,7 @@ func (v *keyVerifier) VerifySignature(sig, message io.Reader, opts ...signature.
 	if len(digest) > 0 {
 		return v.overDigest(s, digest)
 	}
-	m, err := bounded.ReadAll(message, MaxBundleSize+maxSignedContent)
+	m, err := io.ReadAll(message)
 	if err != nil {
 		return err
 	}

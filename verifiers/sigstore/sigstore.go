@@ -15,6 +15,7 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/intoto"
 	"muniment.dev/muniment/verifiers/shape"
+	"muniment.dev/muniment/verifiers/sniff"
 )
 
 // MediaTypePrefix begins the media type of every version of a bundle.
@@ -36,6 +37,7 @@ type Bundle struct {
 	PayloadType string            // of the DSSE envelope, "" if the bundle has a bare signature
 	Payload     []byte            // of the DSSE envelope
 	Statement   *intoto.Statement // nil unless the payload is one; its predicate is not checked
+	Unread      error             // why the payload is no statement, though its type is that of statements; nil if it is one, or of another type
 
 	entity *entity
 	digest *messageDigest // of the bare signature
@@ -45,6 +47,9 @@ type Bundle struct {
 func Parse(data []byte) (*Bundle, error) {
 	b, err := parse(data)
 	if err != nil {
+		if other := sniff.Explain(data); other != nil {
+			err = other
+		}
 		return nil, &malformedError{"sigstore bundle", err}
 	}
 	return b, nil
@@ -117,6 +122,10 @@ func (b *Bundle) readContent() error {
 		return nil // some other signed document; it has no subjects that we could read
 	}
 	st, err := intoto.Read(b.Payload)
+	if errors.Is(err, intoto.ErrOtherType) {
+		b.Unread = err // such as a layout or a link: it is signed all the same
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("dsseEnvelope.payload: %w", err)
 	}

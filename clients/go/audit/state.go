@@ -11,7 +11,6 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -81,7 +80,7 @@ func (s *State) Size() uint64 {
 // LoadState reads a state that Save wrote. The error wraps fs.ErrNotExist if there is no such file, and ErrState if what is there is not a
 // sound state.
 func LoadState(path string) (*State, error) {
-	data, err := bounded.ReadFile(path, bounded.Document)
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("audit state: %w", err)
 	}

@@ -1,0 +1,97 @@
+// Package sniff names files that are in another form than the one that is read: in another encoding, of an older format, or several documents in one.
+package sniff
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+var (
+	errUTF8BOM  = errors.New("it begins with a UTF-8 byte order mark, which JSON forbids: save it as UTF-8 without BOM")
+	errUTF16    = errors.New("it is encoded in UTF-16, as older versions of PowerShell write it: convert it to UTF-8 without BOM, and check that its signature was made over the result")
+	errLines    = errors.New("it is JSON Lines, several documents in one file: give each a file of its own")
+	errOldTerms = errors.New("it is cosign's bundle format of before Sigstore bundles (base64Signature, cert, rekorBundle): convert it with 'cosign bundle create', or sign with cosign's --new-bundle-format")
+)
+
+// Encoding returns an error if the text begins with a byte order mark or is encoded in UTF-16.
+func Encoding(data []byte) error {
+	switch {
+	case bytes.HasPrefix(data, []byte("\xef\xbb\xbf")):
+		return errUTF8BOM
+	case bytes.HasPrefix(data, []byte("\xff\xfe")), bytes.HasPrefix(data, []byte("\xfe\xff")),
+		len(data) >= 2 && (data[0] == '{' && data[1] == 0 || data[0] == 0 && data[1] == '{'):
+		return errUTF16
+	}
+	return nil
+}
+
+// Explain returns an error that names what the file is if a reader of one JSON document could not read it, and nil if it has nothing to add.
+func Explain(data []byte) error {
+	if err := Encoding(data); err != nil {
+		return err
+	}
+	if lines, err := Lines(data); err != nil || lines != nil {
+		return errLines
+	}
+	names := Members(data)
+	if names["base64Signature"] && (names["cert"] || names["rekorBundle"]) {
+		return errOldTerms
+	}
+	return nil
+}
+
+// Members returns the names of the members of an object, as far as it can be read. Of anything else there are none.
+func Members(data []byte) map[string]bool {
+	names := map[string]bool{}
+	dec := Decoder(data)
+	if t, err := dec.ReadToken(); err != nil || t.Kind() != '{' {
+		return names
+	}
+	for dec.PeekKind() == '"' && len(names) < maxMembers {
+		name, err := dec.ReadToken()
+		if err != nil {
+			break
+		}
+		names[name.String()] = true
+		if dec.SkipValue() != nil {
+			break
+		}
+	}
+	return names
+}
+
+// maxMembers bounds the names that are kept.
+const maxMembers = 1024
+
+// Decoder returns a decoder of all JSON that RFC 8259 allows, and of text that is not UTF-8: the caller checks that.
+func Decoder(data []byte) *jsontext.Decoder {
+	return jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+}
+
+// Lines returns the documents of a file of JSON Lines (https://jsonlines.org), which are its lines that are not blank, if there are two or more and
+// each is an object. For any other file it returns nil: an object that is printed over several lines is one document. More than MaxLines are an error.
+func Lines(data []byte) ([][]byte, error) {
+	var lines [][]byte
+	for line := range bytes.Lines(data) {
+		if line = bytes.TrimSpace(line); len(line) == 0 {
+			continue
+		}
+		if line[0] != '{' || line[len(line)-1] != '}' || !jsontext.Value(line).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) {
+			return nil, nil
+		}
+		if len(lines) == MaxLines {
+			return nil, fmt.Errorf("more than %d documents in one file of JSON Lines: split it", MaxLines)
+		}
+		lines = append(lines, line)
+	}
+	if len(lines) < 2 {
+		return nil, nil
+	}
+	return lines, nil
+}
+
+// MaxLines is how many documents a file of JSON Lines may have.
+const MaxLines = 1024

@@ -1,0 +1,44 @@
+package sniff
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestExplain(t *testing.T) {
+	for _, test := range []struct{ name, data, want string }{
+		{"an object", `{"a":1}`, ""},
+		{"an object on several lines", "{\n\"a\":\n{\"b\":1}\n}\n", ""},
+		{"an object with an end of line", "{\"a\":1}\r\n", ""},
+		{"text", "hello", ""},
+		{"nothing", "", ""},
+		{"a byte order mark", "\xef\xbb\xbf{}", "UTF-8 byte order mark"},
+		{"UTF-16, little endian", "\xff\xfe{\x00}\x00", "UTF-16"},
+		{"UTF-16, big endian", "\xfe\xff\x00{\x00}", "UTF-16"},
+		{"UTF-16 without a mark", "{\x00}\x00", "UTF-16"},
+		{"JSON Lines", "{\"a\":1}\n\n{\"a\":2}\r\n", "JSON Lines, several documents"},
+		{"cosign's old bundle", `{"base64Signature":"eA==","cert":"eA==","rekorBundle":{}}`, "cosign's bundle format"},
+		{"cosign's old bundle with a key", `{"base64Signature":"eA==","rekorBundle":{}}`, "cosign's bundle format"},
+	} {
+		got := ""
+		if err := Explain([]byte(test.data)); err != nil {
+			got = err.Error()
+		}
+		if (test.want == "") != (got == "") || !strings.Contains(got, test.want) {
+			t.Errorf("%s: %q, want %q", test.name, got, test.want)
+		}
+	}
+}
+
+func TestLines(t *testing.T) {
+	for data, want := range map[string]int{
+		"{}\n{}": 2, "{}\n{}\n\n{}\n": 3, "{}": 0, "[]\n[]": 0, "{\n}": 0, "{}\nx": 0, "{\"a\":\"\\udce9\"}\n{\"a\":1e400}\n": 2,
+	} {
+		if lines, err := Lines([]byte(data)); err != nil || len(lines) != want {
+			t.Errorf("%q: %d lines, %v, want %d", data, len(lines), err, want)
+		}
+	}
+	if _, err := Lines([]byte(strings.Repeat("{}\n", MaxLines+1))); err == nil {
+		t.Error("there is no bound")
+	}
+}
