@@ -28,7 +28,7 @@ import (
 func (b *bench) audits() {
 	dir := filepath.Join(b.dir, "tiles")
 	size, policy := b.tileFolder(dir)
-	src, err := torchwood.NewTileFS(os.DirFS(dir))
+	src, err := audit.NewFolderSource(dir)
 	check(err)
 	key := receipt.StreamKey{1}
 	for _, m := range []struct {

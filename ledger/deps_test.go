@@ -16,21 +16,22 @@ var rooms = []struct {
 	may  []string
 }{
 	// The longest name that fits a package counts.
-	{"cmd", []string{"api", "controls", "ingest", "verifiers", "ledger", "clients/go", "proto"}},
-	{"bench", []string{"bench", "api", "controls", "ingest", "verifiers", "ledger", "clients/go", "proto"}},
-	{"api", []string{"api", "ingest", "controls", "ledger", "proto"}},
-	{"controls", []string{"ledger", "verifiers", "proto"}},
-	{"ingest", []string{"ingest", "verifiers", "ledger", "proto"}},
-	{"verifiers", []string{"verifiers", "ledger/receipt"}},
-	{"ledger", []string{"ledger"}},
+	{"cmd", []string{"api", "controls", "ingest", "verifiers", "ledger", "clients/go", "proto", "internal"}},
+	{"bench", []string{"bench", "api", "controls", "ingest", "verifiers", "ledger", "clients/go", "proto", "internal"}},
+	{"api", []string{"api", "ingest", "controls", "ledger", "proto", "internal"}},
+	{"controls", []string{"ledger", "verifiers", "proto", "internal"}},
+	{"ingest", []string{"ingest", "verifiers", "ledger", "proto", "internal"}},
+	{"verifiers", []string{"verifiers", "ledger/receipt", "internal"}},
+	{"ledger", []string{"ledger", "internal"}},
 	{"ledger/store", []string{"ledger/receipt"}},
 	{"ledger/store/memstore", []string{"ledger/receipt", "ledger/store"}},
 	{"ledger/store/storetest", []string{"ledger/receipt", "ledger/store"}},
 	{"ledger/pebblestore", []string{"ledger/receipt", "ledger/store"}},
 	{"ledger/receipt", []string{"ledger/receipt"}},
-	{"ledger/witness", []string{"ledger/receipt"}},
-	{"ledger/anchor", []string{"ledger/receipt"}},
-	{"clients/go", []string{"clients/go", "proto", "ledger/receipt"}},
+	{"ledger/witness", []string{"ledger/receipt", "internal"}},
+	{"ledger/anchor", []string{"ledger/receipt", "internal"}},
+	{"clients/go", []string{"clients/go", "proto", "ledger/receipt", "internal"}},
+	{"internal", []string{"internal"}},
 	{"proto", []string{"proto"}},
 }
 

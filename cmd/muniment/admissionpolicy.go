@@ -12,6 +12,7 @@ import (
 
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/policy"
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -35,7 +36,7 @@ Examples:
 func (c *policyLintCmd) Run(a *app) error {
 	bad := 0
 	for _, path := range c.Policies {
-		text, err := readBounded(path, policy.MaxSize)
+		text, err := bounded.ReadFile(path, policy.MaxSize)
 		if err != nil {
 			return err
 		}
@@ -92,7 +93,7 @@ Example:
 }
 
 func (c *policySetCmd) Run(a *app) error {
-	text, err := readBounded(c.Policy, policy.MaxSize)
+	text, err := bounded.ReadFile(c.Policy, policy.MaxSize)
 	if err != nil {
 		return err
 	}
@@ -177,7 +178,7 @@ Examples:
 }
 
 func (c *policyTestCmd) Run(a *app) error {
-	text, err := readBounded(c.Policy, policy.MaxSize)
+	text, err := bounded.ReadFile(c.Policy, policy.MaxSize)
 	if err != nil {
 		return err
 	}
@@ -230,7 +231,7 @@ func (c *policyTestCmd) roots(p *policy.Policy) (policy.Roots, error) {
 
 // try decides about one file, and says whether it would be admitted.
 func (c *policyTestCmd) try(a *app, p *policy.Policy, roots policy.Roots, path string) (bool, error) {
-	payload, err := readBounded(path, sigstore.MaxBundleSize)
+	payload, err := bounded.ReadFile(path, sigstore.MaxBundleSize)
 	if err != nil {
 		return false, err
 	}

@@ -17,6 +17,7 @@ import (
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -233,7 +234,7 @@ func (c *appendCmd) group(a *app, pieces []piece) (group, rest []piece) {
 // read reads the payload of a piece, or finds that it is large.
 func (c *appendCmd) read(a *app, p *piece) (err error) {
 	if p.path != "" {
-		p.sub.Payload, err = os.ReadFile(p.path)
+		p.sub.Payload, err = bounded.ReadFile(p.path, streamBytes)
 		return err
 	}
 	done := make(chan error, 1)
@@ -333,7 +334,7 @@ func (c *appendCmd) writeReceipt(p *piece, detached []byte) error {
 	if err := os.MkdirAll(filepath.Dir(p.receipt), 0o777); err != nil { // less what the umask takes away
 		return err
 	}
-	if old, err := os.ReadFile(p.receipt); err == nil {
+	if old, err := bounded.ReadFile(p.receipt, bounded.Receipt); err == nil {
 		ours, err := p.hasReceipt(old)
 		if err != nil {
 			return err

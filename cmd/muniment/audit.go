@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"filippo.io/torchwood"
 	"muniment.dev/muniment/clients/go/audit"
+	"muniment.dev/muniment/internal/bounded"
 )
 
 type auditCmd struct {
@@ -97,14 +97,14 @@ func (c *auditCmd) Run(a *app) error {
 // openSource opens a log: a folder, or a server.
 func openSource(url, tokenFile string) (audit.Source, error) {
 	if info, err := os.Stat(url); err == nil && info.IsDir() {
-		return torchwood.NewTileFS(os.DirFS(url))
+		return audit.NewFolderSource(url)
 	}
 	if rest := url[strings.Index(url, "://")+1:]; strings.Count(strings.TrimSuffix(rest, "/"), "/") == 2 {
 		url = strings.TrimSuffix(url, "/") + "/tlog/"
 	}
 	client := &http.Client{Timeout: time.Minute}
 	if tokenFile != "" { // never from the environment: the log may be a stranger's
-		data, err := os.ReadFile(tokenFile)
+		data, err := bounded.ReadFile(tokenFile, bounded.Secret)
 		if err != nil {
 			return nil, fmt.Errorf("--token-file: %w", err)
 		}

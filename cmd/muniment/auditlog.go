@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+
+	"muniment.dev/muniment/internal/bounded"
 )
 
 // An auditLog is where the server writes its audit log.
@@ -27,7 +29,7 @@ func (d *dataDir) openAuditLog(log *slog.Logger, stderr io.Writer) (*auditLog, e
 		}
 		out, a.Closer = f, f
 	}
-	config, err := os.ReadFile(filepath.Join(d.path, configFile))
+	config, err := bounded.ReadFile(filepath.Join(d.path, configFile), bounded.Config)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/term"
 
 	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -69,7 +70,7 @@ func (f *serverFlags) connect(o muniment.Options) (*muniment.Client, error) {
 func (f *serverFlags) token() (string, error) {
 	token := os.Getenv("MUNIMENT_TOKEN")
 	if f.TokenFile != "" {
-		data, err := os.ReadFile(f.TokenFile)
+		data, err := bounded.ReadFile(f.TokenFile, bounded.Secret)
 		if err != nil {
 			return "", fmt.Errorf("--token-file: %w", err)
 		}
@@ -100,7 +101,7 @@ func (f *serverFlags) identity() (func(context.Context) (string, error), error) 
 		}, nil
 	}
 	return func(context.Context) (string, error) { // read anew each time: clusters replace the file
-		data, err := os.ReadFile(f.IdentityToken)
+		data, err := bounded.ReadFile(f.IdentityToken, bounded.Secret)
 		if err != nil {
 			return "", fmt.Errorf("--identity-token: %w", err)
 		}
@@ -135,7 +136,7 @@ func (f *serverFlags) useTLS(o *muniment.Options) error {
 
 // readCertificates reads a file of PEM certificates.
 func readCertificates(path string) (*x509.CertPool, error) {
-	data, err := os.ReadFile(path)
+	data, err := bounded.ReadFile(path, bounded.Config)
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +163,7 @@ func parseToken(text string) (string, error) {
 func loadPolicies(paths []string) ([]*receipt.Policy, error) {
 	var out []*receipt.Policy
 	for _, path := range paths {
-		data, err := os.ReadFile(path)
+		data, err := bounded.ReadFile(path, bounded.Config)
 		if err != nil {
 			return nil, fmt.Errorf("--policy: %w", err)
 		}

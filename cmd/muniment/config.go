@@ -11,6 +11,8 @@ import (
 
 	"github.com/alecthomas/kong"
 	"gopkg.in/yaml.v3"
+
+	"muniment.dev/muniment/internal/bounded"
 )
 
 // A client's configuration file gives defaults for flags: a YAML map from a flag's name (server, token-file, policy, …) to its value.
@@ -48,7 +50,7 @@ func newConfigResolver(path string) kong.Resolver {
 	loaded := false
 	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 		if !loaded {
-			data, err := os.ReadFile(path)
+			data, err := bounded.ReadFile(path, bounded.Config)
 			if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
 				return nil, err
 			}

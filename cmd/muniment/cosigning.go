@@ -13,6 +13,7 @@ import (
 	fnote "github.com/transparency-dev/formats/note"
 	"golang.org/x/mod/sumdb/note"
 
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
 	"muniment.dev/muniment/ledger/receipt"
@@ -34,7 +35,7 @@ func (d *dataDir) loadPolicies() (policies []*receipt.Policy, signers []note.Sig
 	if _, err := os.Stat(filepath.Join(d.path, pqPolicy)); errors.Is(err, os.ErrNotExist) {
 		return policies, nil, nil
 	}
-	key, err := os.ReadFile(filepath.Join(d.path, pqKeyFile))
+	key, err := bounded.ReadFile(filepath.Join(d.path, pqKeyFile), bounded.Secret)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s asks for the log's cosignature: %w", pqPolicy, err)
 	}
@@ -51,7 +52,7 @@ func (d *dataDir) loadPolicies() (policies []*receipt.Policy, signers []note.Sig
 // loadPolicy reads a policy file that must be for the key.
 func (d *dataDir) loadPolicy(name string, key note.Signer) (*receipt.Policy, error) {
 	path := filepath.Join(d.path, name)
-	text, err := os.ReadFile(path)
+	text, err := bounded.ReadFile(path, bounded.Config)
 	if err != nil {
 		return nil, fmt.Errorf("the log's policy: %w", err)
 	}

@@ -20,6 +20,7 @@ import (
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/api/oidc"
 	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/cosereceipt"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -169,7 +170,7 @@ type dataDir struct {
 // loadDataDir reads and checks everything in the folder but the store.
 func loadDataDir(path string) (*dataDir, error) {
 	d := &dataDir{path: path}
-	data, err := os.ReadFile(filepath.Join(path, configFile))
+	data, err := bounded.ReadFile(filepath.Join(path, configFile), bounded.Config)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%s is not a data folder: it has no %s. Make one with: muniment init %s", path, configFile, path)
 	} else if err != nil {
@@ -294,7 +295,7 @@ func checkOrigin(origin string) error {
 
 // readStreamKey reads a file of 64 hexadecimal digits.
 func readStreamKey(path string) (*receipt.StreamKey, error) {
-	data, err := os.ReadFile(path)
+	data, err := bounded.ReadFile(path, bounded.Secret)
 	if err != nil {
 		return nil, err
 	}

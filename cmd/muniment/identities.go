@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/api/oidc"
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -231,7 +231,7 @@ func (d *dataDir) loadIssuers() error {
 		}
 		if c.JWKSFile != "" {
 			var err error
-			if is.JWKS, err = os.ReadFile(d.rel(c.JWKSFile)); err != nil {
+			if is.JWKS, err = bounded.ReadFile(d.rel(c.JWKSFile), bounded.Config); err != nil {
 				return fmt.Errorf("identity.issuers[%d].jwks_file: %w", i, err)
 			}
 		}

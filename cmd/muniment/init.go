@@ -11,6 +11,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"muniment.dev/muniment/ingest/policy"
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
@@ -149,7 +150,7 @@ func (c *tenantAddCmd) Run(a *app) error {
 		return err
 	}
 	path := filepath.Join(c.Data, configFile)
-	old, err := os.ReadFile(path)
+	old, err := bounded.ReadFile(path, bounded.Config)
 	if err != nil {
 		return err
 	}

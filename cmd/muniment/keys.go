@@ -15,6 +15,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"muniment.dev/muniment/api/rekor"
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/logkey"
 	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/receipt"
@@ -55,7 +56,7 @@ func (r *keyRecord) policyPath() string {
 // loadKeys opens the keys that sign, the newest first, and returns the records of all.
 func loadKeys(dir, origin string) (open []*logkey.Key, records []keyRecord, err error) {
 	path := filepath.Join(dir, keysFile)
-	text, err := os.ReadFile(path)
+	text, err := bounded.ReadFile(path, bounded.Config)
 	if errors.Is(err, os.ErrNotExist) {
 		k, err := logkey.Open("file:"+keyFile, dir, origin)
 		if err != nil {
@@ -101,7 +102,7 @@ func settlePolicies(dir string, records []keyRecord) error {
 	if p, err := readPolicyFile(policy); err != nil {
 		return err
 	} else if logkey.ID(p.LogKey()) != newest.id() {
-		text, err := os.ReadFile(filepath.Join(dir, newest.policyPath()))
+		text, err := bounded.ReadFile(filepath.Join(dir, newest.policyPath()), bounded.Config)
 		if err != nil {
 			return fmt.Errorf("%s is for the key %s, not for the newest, %s: %w", policy, logkey.ID(p.LogKey()), newest.id(), err)
 		}
@@ -133,7 +134,7 @@ func settlePolicies(dir string, records []keyRecord) error {
 const untrustedSuffix = ".untrusted"
 
 func readPolicyFile(path string) (*receipt.Policy, error) {
-	text, err := os.ReadFile(path)
+	text, err := bounded.ReadFile(path, bounded.Config)
 	if err != nil {
 		return nil, err
 	}
@@ -212,7 +213,7 @@ func (c *keysRotateCmd) Run(a *app) error {
 	if n := 1 + len(d.overlap); n > 1 {
 		return fmt.Errorf("%d keys sign already: end that first with: muniment keys retire %s --data %s", n, d.keys[len(d.keys)-n].id(), c.Data)
 	}
-	text, err := os.ReadFile(filepath.Join(c.Data, policyFile))
+	text, err := bounded.ReadFile(filepath.Join(c.Data, policyFile), bounded.Config)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"muniment.dev/muniment/clients/go/audit"
 	"muniment.dev/muniment/clients/go/mirror"
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -91,7 +92,7 @@ func (c *mirrorCmd) cosigner() (note.Signer, error) {
 	if c.CosignerKey == "" {
 		return nil, nil
 	}
-	data, err := os.ReadFile(c.CosignerKey)
+	data, err := bounded.ReadFile(c.CosignerKey, bounded.Secret)
 	if err != nil {
 		return nil, fmt.Errorf("--cosigner-key: %w", err)
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/clients/go/monitor"
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -57,14 +57,7 @@ var monitorName = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`)
 
 // loadMonitor reads the configuration.
 func loadMonitor(path string) (*monitorConfig, *monitor.Monitor, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	if info.Size() > maxMonitorConfig {
-		return nil, nil, fmt.Errorf("%s: %d bytes are more than %d", path, info.Size(), maxMonitorConfig)
-	}
-	data, err := os.ReadFile(path)
+	data, err := bounded.ReadFile(path, maxMonitorConfig)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -94,7 +87,7 @@ func (c *monitorConfig) build(dir string) (*monitor.Monitor, error) {
 	if c.Webhook.URL != "" {
 		token := ""
 		if c.Webhook.TokenFile != "" {
-			data, err := os.ReadFile(relTo(dir, c.Webhook.TokenFile))
+			data, err := bounded.ReadFile(relTo(dir, c.Webhook.TokenFile), bounded.Secret)
 			if err != nil {
 				return nil, fmt.Errorf("webhook.token_file: %w", err)
 			}
@@ -136,7 +129,7 @@ func (c *monitoredLog) build(dir string) (*monitor.Log, error) {
 	if !monitorName.MatchString(c.Name) {
 		return nil, errors.New("name: must be 1 to 63 of a-z, 0-9, dot, dash and underscore; it is the name of the state's file, too")
 	}
-	text, err := os.ReadFile(relTo(dir, c.Policy))
+	text, err := bounded.ReadFile(relTo(dir, c.Policy), bounded.Config)
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
@@ -213,7 +206,7 @@ func (c *monitoredLog) tenant(dir string, l *monitor.Log) (err error) {
 	if c.TokenFile == "" {
 		return errors.New("token_file: the API needs the tenant's token")
 	}
-	data, err := os.ReadFile(relTo(dir, c.TokenFile))
+	data, err := bounded.ReadFile(relTo(dir, c.TokenFile), bounded.Secret)
 	if err != nil {
 		return fmt.Errorf("token_file: %w", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"filippo.io/mldsa"
 	fnote "github.com/transparency-dev/formats/note"
 
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -57,7 +58,7 @@ func (c *policyAddWitnessCmd) Run(a *app) error {
 		name = pqPolicy
 	}
 	path := filepath.Join(c.Data, name)
-	text, err := os.ReadFile(path)
+	text, err := bounded.ReadFile(path, bounded.Config)
 	if errors.Is(err, os.ErrNotExist) && name == pqPolicy {
 		return fmt.Errorf("this is an ML-DSA-44 key, and the log has no post-quantum policy; make one first: muniment policy post-quantum --data %s", c.Data)
 	} else if err != nil {
@@ -183,7 +184,7 @@ func (c *policyShowCmd) Run(a *app) error {
 		return err
 	}
 	for _, p := range policies {
-		text, err := os.ReadFile(p.Name)
+		text, err := bounded.ReadFile(p.Name, bounded.Config)
 		if err != nil {
 			return err
 		}

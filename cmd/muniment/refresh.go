@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 
 	"connectrpc.com/connect"
 
 	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -70,7 +70,7 @@ func (c *receiptRefreshCmd) Run(a *app) error {
 
 // refresh replaces one file, and returns the sizes of the old and the new tree.
 func (c *receiptRefreshCmd) refresh(ctx context.Context, client *muniment.Client, policies []*receipt.Policy, path string) (from, to uint64, err error) {
-	data, err := os.ReadFile(path)
+	data, err := bounded.ReadFile(path, bounded.Receipt)
 	if err != nil {
 		return 0, 0, err
 	}

@@ -21,6 +21,7 @@ import (
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/api/rekor"
 	"muniment.dev/muniment/api/tsa"
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/pebblestore"
 )
@@ -204,7 +205,7 @@ func (r *rekorLog) Close() error {
 
 func loadRekorKeys(dir string) (note.Signer, []rekor.Key, error) {
 	path := filepath.Join(dir, rekorKeyFile)
-	text, err := os.ReadFile(path)
+	text, err := bounded.ReadFile(path, bounded.Config)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil, fmt.Errorf("%s has no Rekor log: make one with: muniment init %s --rekor-origin HOST", dir, dir)
 	} else if err != nil {
@@ -215,7 +216,7 @@ func loadRekorKeys(dir string) (note.Signer, []rekor.Key, error) {
 		return nil, nil, fmt.Errorf("%s: not a note signing key", path) // the cause could show parts of the key
 	}
 	path = filepath.Join(dir, rekorKeysFile)
-	text, err = os.ReadFile(path)
+	text, err = bounded.ReadFile(path, bounded.Config)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -235,7 +236,7 @@ func loadRekorKeys(dir string) (note.Signer, []rekor.Key, error) {
 // takeNewRekorKey finishes a rotation that was interrupted after its list was written.
 func takeNewRekorKey(dir string, keys []rekor.Key) (note.Signer, bool) {
 	path := filepath.Join(dir, rekorKeyNew)
-	text, err := os.ReadFile(path)
+	text, err := bounded.ReadFile(path, bounded.Config)
 	if err != nil {
 		return nil, false
 	}
@@ -249,7 +250,7 @@ func takeNewRekorKey(dir string, keys []rekor.Key) (note.Signer, bool) {
 // loadTSA returns the folder's timestamp authority, or nil if it has none. It refuses timestamps when the log's clock can't be trusted.
 func loadTSA(dir string, l *ledger.Ledger, log *slog.Logger) (*tsa.Authority, error) {
 	path := filepath.Join(dir, tsaKeyFile)
-	text, err := os.ReadFile(path)
+	text, err := bounded.ReadFile(path, bounded.Config)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	} else if err != nil {
@@ -265,7 +266,7 @@ func loadTSA(dir string, l *ledger.Ledger, log *slog.Logger) (*tsa.Authority, er
 		return nil, fmt.Errorf("%s: not a private key in PKCS #8", path) // the cause could show parts of the key
 	}
 	path = filepath.Join(dir, tsaChainFile)
-	if text, err = os.ReadFile(path); err != nil {
+	if text, err = bounded.ReadFile(path, bounded.Config); err != nil {
 		return nil, err
 	}
 	chain, err := tsa.ParseChain(text)

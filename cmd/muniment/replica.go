@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/receipt"
@@ -65,7 +66,7 @@ tenants:
 `
 
 func (c *replicaInitCmd) Run(a *app) error {
-	text, err := os.ReadFile(c.Policy)
+	text, err := bounded.ReadFile(c.Policy, bounded.Config)
 	if err != nil {
 		return fmt.Errorf("--policy: %w", err)
 	}

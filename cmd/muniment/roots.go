@@ -16,6 +16,7 @@ import (
 
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/policy"
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
@@ -133,7 +134,7 @@ func (d *dataDir) loadRoots() ([]*ingest.RootFile, error) {
 
 func (d *dataDir) loadRoot(name string) (*ingest.RootFile, error) {
 	path := d.rootPath(name)
-	data, err := readBounded(path, sigstore.MaxTrustedRootSize)
+	data, err := bounded.ReadFile(path, sigstore.MaxTrustedRootSize)
 	if err != nil {
 		return nil, fmt.Errorf("trusted root %s: %w", name, err)
 	}
@@ -163,7 +164,7 @@ func (d *dataDir) confirmedPath(name string) string {
 }
 
 func (d *dataDir) confirmed(name string) (time.Time, error) {
-	text, err := os.ReadFile(d.confirmedPath(name))
+	text, err := bounded.ReadFile(d.confirmedPath(name), bounded.Config)
 	if errors.Is(err, os.ErrNotExist) {
 		return time.Time{}, nil // never since the log was made
 	} else if err != nil {
@@ -182,7 +183,7 @@ func (d *dataDir) loadDefaultPolicy() (*policy.Policy, error) {
 		return nil, nil
 	}
 	path := d.rel(d.config.DefaultPolicy)
-	text, err := readBounded(path, policy.MaxSize)
+	text, err := bounded.ReadFile(path, policy.MaxSize)
 	if err != nil {
 		return nil, fmt.Errorf("default_policy: %w", err)
 	}

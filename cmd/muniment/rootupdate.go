@@ -12,6 +12,7 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/tuf"
 
 	"muniment.dev/muniment/ingest/policy"
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
@@ -48,14 +49,14 @@ func (c *trustedRootUpdateCmd) Run(a *app) error {
 		return err
 	}
 	path := d.rootPath(c.Name)
-	old, err := os.ReadFile(path)
+	old, err := bounded.ReadFile(path, bounded.Document)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	var data []byte
 	switch {
 	case c.From != "":
-		data, err = readBounded(c.From, sigstore.MaxTrustedRootSize)
+		data, err = bounded.ReadFile(c.From, sigstore.MaxTrustedRootSize)
 	case c.TUF != "":
 		data, err = c.fetch(a)
 	case c.Confirm && old == nil:
@@ -117,11 +118,11 @@ func (c *trustedRootUpdateCmd) fetch(a *app) ([]byte, error) {
 	cached := filepath.Join(opts.CachePath, tuf.URLToPath(c.TUF), "root.json")
 	switch {
 	case c.TUFRoot != "":
-		opts.Root, err = readBounded(c.TUFRoot, sigstore.MaxTrustedRootSize)
+		opts.Root, err = bounded.ReadFile(c.TUFRoot, sigstore.MaxTrustedRootSize)
 	case c.TUF == tuf.DefaultMirror:
 		opts.Root = tuf.DefaultRoot()
 	default:
-		if opts.Root, err = os.ReadFile(cached); errors.Is(err, os.ErrNotExist) {
+		if opts.Root, err = bounded.ReadFile(cached, bounded.Document); errors.Is(err, os.ErrNotExist) {
 			return nil, errors.New("--tuf-root: give the repository's root.json the first time")
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/cosereceipt"
 	"muniment.dev/muniment/ledger/receipt/strictcbor"
 	"muniment.dev/muniment/verifiers/cose"
@@ -87,7 +88,7 @@ func loadSCITTKey(dir string) (*cosereceipt.Key, error) {
 
 // readPrivateKey reads a private key in PEM form, PKCS #8 or SEC 1. The error never holds a part of it.
 func readPrivateKey(path string) (crypto.Signer, error) {
-	data, err := os.ReadFile(path)
+	data, err := bounded.ReadFile(path, bounded.Config)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +131,7 @@ func (c *scittSignCmd) Run(a *app) error {
 	if err != nil {
 		return fmt.Errorf("--key: %w", err)
 	}
-	payload, err := readBounded(c.File, cose.MaxSize)
+	payload, err := bounded.ReadFile(c.File, cose.MaxSize)
 	if err != nil {
 		return err
 	}
@@ -158,7 +159,7 @@ Example:
 }
 
 func (c *scittRegisterCmd) Run(a *app) error {
-	data, err := readBounded(c.Statement, cose.MaxSize)
+	data, err := bounded.ReadFile(c.Statement, cose.MaxSize)
 	if err != nil {
 		return err
 	}
@@ -273,7 +274,7 @@ Examples:
 }
 
 func (c *scittVerifyCmd) Run(a *app) error {
-	keysFile, err := os.ReadFile(c.Keys)
+	keysFile, err := bounded.ReadFile(c.Keys, bounded.Config)
 	if err != nil {
 		return fmt.Errorf("--keys: %w", err)
 	}
@@ -281,7 +282,7 @@ func (c *scittVerifyCmd) Run(a *app) error {
 	if err != nil {
 		return fmt.Errorf("--keys: %w", err)
 	}
-	data, err := readBounded(c.Statement, cose.MaxSize+maxSCITTAnswer)
+	data, err := bounded.ReadFile(c.Statement, cose.MaxSize+maxSCITTAnswer)
 	if err != nil {
 		return err
 	}
@@ -295,7 +296,7 @@ func (c *scittVerifyCmd) Run(a *app) error {
 	}
 	signer := ""
 	if c.Key != "" {
-		text, err := os.ReadFile(c.Key)
+		text, err := bounded.ReadFile(c.Key, bounded.Secret)
 		if err != nil {
 			return fmt.Errorf("--key: %w", err)
 		}
@@ -325,7 +326,7 @@ func (c *scittVerifyCmd) Run(a *app) error {
 
 func (c *scittVerifyCmd) receipts(statement []byte) ([][]byte, error) {
 	if c.Receipt != "" {
-		data, err := readBounded(c.Receipt, maxSCITTAnswer)
+		data, err := bounded.ReadFile(c.Receipt, maxSCITTAnswer)
 		return [][]byte{data}, err
 	}
 	receipts, err := cosereceipt.Receipts(statement)

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
 	"muniment.dev/muniment/api/rekor"
+	"muniment.dev/muniment/internal/bounded"
 )
 
 // sigstoreFlags say which Rekor log a Sigstore file is for, and what else is to be in it.
@@ -85,7 +85,7 @@ func (c *trustedRootExportCmd) Run(a *app) error {
 		case part.path == "":
 			return fmt.Errorf("%s is missing: a URL alone gives nothing to trust", part.flag)
 		}
-		data, err := os.ReadFile(part.path)
+		data, err := bounded.ReadFile(part.path, bounded.Document)
 		if err != nil {
 			return fmt.Errorf("%s: %w", part.flag, err)
 		}

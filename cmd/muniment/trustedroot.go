@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
@@ -31,7 +32,7 @@ Examples:
 func (c *trustedRootInspectCmd) Run(a *app) error {
 	r, name := sigstore.PublicGood(), "the Sigstore public-good instance"
 	if c.File != "" {
-		data, err := readBounded(c.File, sigstore.MaxTrustedRootSize)
+		data, err := bounded.ReadFile(c.File, sigstore.MaxTrustedRootSize)
 		if err != nil {
 			return err
 		}
@@ -49,7 +50,7 @@ func (c *trustedRootInspectCmd) Run(a *app) error {
 }
 
 func readTrustedRoot(path string) (*sigstore.TrustedRoot, error) {
-	data, err := readBounded(path, sigstore.MaxTrustedRootSize)
+	data, err := bounded.ReadFile(path, sigstore.MaxTrustedRootSize)
 	if err != nil {
 		return nil, err
 	}

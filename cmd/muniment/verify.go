@@ -11,6 +11,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -51,7 +52,7 @@ func (c *verifyCmd) Run(a *app) error {
 	}
 	worst := exitOK
 	for _, path := range c.Receipts {
-		data, err := os.ReadFile(path)
+		data, err := bounded.ReadFile(path, bounded.Receipt)
 		var s *receipt.Statement
 		code := exitFailed
 		if err == nil {
@@ -309,7 +310,7 @@ Examples:
 }
 
 func (c *proveCmd) Run(a *app) error {
-	data, err := os.ReadFile(c.Entry)
+	data, err := bounded.ReadFile(c.Entry, bounded.Receipt)
 	if index, nerr := strconv.ParseUint(c.Entry, 10, 64); err != nil && nerr == nil {
 		client, err := c.client(nil, nil)
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -60,7 +61,7 @@ func (c *verifyBundleCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	data, err := readBounded(c.Bundle, sigstore.MaxBundleSize)
+	data, err := bounded.ReadFile(c.Bundle, sigstore.MaxBundleSize)
 	if err != nil {
 		return fmt.Errorf("--bundle: %w", err)
 	}
@@ -221,7 +222,7 @@ func (c *signerFlags) keyVerifier(trusted *sigstore.TrustedRoot, need sigstore.R
 	if c.CertificateIdentity != nil || c.CertificateIdentityRegexp != nil || c.CertificateOidcIssuer != nil || c.CertificateOidcIssuerRegexp != nil {
 		return nil, errors.New("--key and the --certificate flags exclude each other: a bundle is signed with one or the other")
 	}
-	text, err := readBounded(*c.Key, 1<<20)
+	text, err := bounded.ReadFile(*c.Key, 1<<20)
 	if err != nil {
 		return nil, fmt.Errorf("--key: %w", err)
 	}
@@ -260,20 +261,6 @@ func (c *signerFlags) identity() (*sigstore.Identity, error) {
 		}
 	}
 	return id, nil
-}
-
-// readBounded reads a file of at most limit bytes.
-func readBounded(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(data)) > limit {
-		err = fmt.Errorf("%s has more than %d bytes", path, limit)
-	}
-	return data, err
 }
 
 // openArtifact hashes a file, or takes a digest as it is. The file stays open until done is called.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/helm"
 	"muniment.dev/muniment/verifiers/oci"
@@ -103,11 +104,11 @@ func (c *verifyChartCmd) byProvenance(archive *helm.Archive, v *chartVerdict) er
 	if path == "" {
 		path = c.Chart + ".prov"
 	}
-	prov, err := readBounded(path, helm.MaxProvenance)
+	prov, err := bounded.ReadFile(path, helm.MaxProvenance)
 	if err != nil {
 		return fmt.Errorf("--provenance: %w", err)
 	}
-	data, err := readBounded(c.Keyring, helm.MaxKeyring)
+	data, err := bounded.ReadFile(c.Keyring, helm.MaxKeyring)
 	if err != nil {
 		return fmt.Errorf("--keyring: %w", err)
 	}
@@ -136,7 +137,7 @@ func (c *verifyChartCmd) byIndex(a *app, archive *helm.Archive, v *chartVerdict)
 	if err != nil {
 		return err
 	}
-	text, err := readBounded(c.Index, helm.MaxProvenance)
+	text, err := bounded.ReadFile(c.Index, helm.MaxProvenance)
 	if err != nil {
 		return fmt.Errorf("--index: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/intoto"
@@ -133,7 +134,7 @@ func (c *verifyEnvelopeCmd) Run(a *app) error {
 func readKeys(paths []string) ([]*dsse.Key, error) {
 	var keys []*dsse.Key
 	for _, path := range paths {
-		text, err := readBounded(path, 1<<20)
+		text, err := bounded.ReadFile(path, 1<<20)
 		if err != nil {
 			return nil, fmt.Errorf("--key: %w", err)
 		}
@@ -149,7 +150,7 @@ func readKeys(paths []string) ([]*dsse.Key, error) {
 // readInput reads a file, or standard input for "-".
 func (a *app) readInput(path string, limit int64) ([]byte, error) {
 	if path != "-" {
-		return readBounded(path, limit)
+		return bounded.ReadFile(path, limit)
 	}
 	data, err := io.ReadAll(io.LimitReader(a.stdin, limit+1))
 	if err == nil && int64(len(data)) > limit {

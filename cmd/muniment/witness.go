@@ -17,6 +17,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"gopkg.in/yaml.v3"
 
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/witness/cosigner"
 )
 
@@ -84,7 +85,7 @@ type witnessDir struct {
 func loadWitnessDir(path string) (*witnessDir, error) {
 	d := &witnessDir{path: path, config: witnessConfig{Listen: "127.0.0.1:7490", Connections: 1024}}
 	file := filepath.Join(path, witnessConfigFile)
-	data, err := os.ReadFile(file)
+	data, err := bounded.ReadFile(file, bounded.Config)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%s is not a witness's folder: it has no %s. Make one with: muniment witness init %s", path, witnessConfigFile, path)
 	} else if err != nil {
@@ -119,7 +120,7 @@ func loadWitnessDir(path string) (*witnessDir, error) {
 
 func (d *witnessDir) loadKey(name string) error {
 	path := filepath.Join(d.path, name)
-	text, err := os.ReadFile(path)
+	text, err := bounded.ReadFile(path, bounded.Config)
 	if err != nil {
 		return err
 	}
@@ -300,7 +301,7 @@ func (c *witnessAddLogCmd) Run(a *app) error {
 		lines = fmt.Sprintf("  - origin: %q\n    key: %s\n", c.Origin, c.Key)
 	}
 	path := filepath.Join(c.Data, witnessConfigFile)
-	old, err := os.ReadFile(path)
+	old, err := bounded.ReadFile(path, bounded.Config)
 	if err != nil {
 		return err
 	}

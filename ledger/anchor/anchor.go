@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -53,7 +54,7 @@ func Check(ctx context.Context, path string, s State) (found bool, err error) {
 	if !info.Mode().IsRegular() || info.Size() > maxSize {
 		return false, fmt.Errorf("%s: not an anchor file", path)
 	}
-	signed, err := os.ReadFile(path)
+	signed, err := bounded.ReadFile(path, bounded.Config)
 	if err != nil {
 		return false, err
 	}

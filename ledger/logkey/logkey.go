@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"muniment.dev/muniment/internal/bounded"
 )
 
 // A Key is an open signing key.
@@ -53,7 +55,7 @@ func Open(source, dir, origin string) (*Key, error) {
 			what = filepath.Join(dir, what)
 		}
 		var text []byte
-		if text, err = os.ReadFile(what); err == nil {
+		if text, err = bounded.ReadFile(what, bounded.Secret); err == nil {
 			k, err = parse(string(text))
 		}
 	case "env":

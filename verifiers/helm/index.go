@@ -11,12 +11,12 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
 
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/verifiers/intoto"
 	"muniment.dev/muniment/verifiers/oci"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -171,6 +171,11 @@ func (x *Index) subject(ctx context.Context, b *sigstore.Bundle, a *Archive, res
 // Folder resolves to the files of a folder, by their content: names don't matter. Large files and folders below are not looked at.
 func Folder(dir string) Resolver {
 	return func(ctx context.Context, digest string) ([]byte, error) {
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			return nil, err
+		}
+		defer root.Close()
 		entries, err := os.ReadDir(dir)
 		if err != nil {
 			return nil, err
@@ -182,8 +187,8 @@ func Folder(dir string) Resolver {
 			if info, err := e.Info(); err != nil || !info.Mode().IsRegular() || info.Size() > sigstore.MaxBundleSize {
 				continue
 			}
-			data, err := os.ReadFile(filepath.Join(dir, e.Name()))
-			if errors.Is(err, fs.ErrNotExist) {
+			data, err := bounded.ReadFileIn(root, e.Name(), sigstore.MaxBundleSize)
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, bounded.ErrTooLarge) || errors.Is(err, bounded.ErrNotRegular) {
 				continue
 			}
 			if err != nil {

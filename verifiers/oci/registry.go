@@ -16,6 +16,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"muniment.dev/muniment/internal/bounded"
 )
 
 // Options say how a registry is spoken to.
@@ -58,7 +60,7 @@ func Open(reference string, o Options) (*Registry, error) {
 	if o.Silence == 0 {
 		o.Silence = time.Minute
 	}
-	r.transport = bounded{r.transport, o.Silence}
+	r.transport = capped{r.transport, o.Silence}
 	if r.puller, err = remote.NewPuller(remote.WithTransport(r.transport), remote.WithAuthFromKeychain(r.keychain), remote.WithUserAgent("muniment")); err != nil {
 		return nil, err
 	}
@@ -203,7 +205,7 @@ func referrersPage(ctx context.Context, client *http.Client, page *url.URL) (lis
 	if resp.StatusCode != http.StatusOK || mediaType != string(types.OCIImageIndex) {
 		return nil, nil, false, nil
 	}
-	body, err := io.ReadAll(resp.Body)
+	body, err := bounded.ReadAll(resp.Body, MaxManifest)
 	if err != nil {
 		return nil, nil, false, err
 	}
@@ -235,9 +237,9 @@ func isStatus(err error, status int) bool {
 	return errors.As(err, &t) && t.StatusCode == status
 }
 
-// A bounded transport ends answers that are larger than the request allows, or that come to a halt. The bound travels in the context, so that it
+// A capped transport ends answers that are larger than the request allows, or that come to a halt. The bound travels in the context, so that it
 // holds across redirects.
-type bounded struct {
+type capped struct {
 	http.RoundTripper
 	silence time.Duration
 }
@@ -248,7 +250,7 @@ func withBound(ctx context.Context, bytes int64) context.Context {
 	return context.WithValue(ctx, boundKey{}, bytes)
 }
 
-func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
+func (b capped) RoundTrip(req *http.Request) (*http.Response, error) {
 	bound, ok := req.Context().Value(boundKey{}).(int64)
 	if !ok {
 		bound = MaxManifest

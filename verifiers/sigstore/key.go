@@ -21,6 +21,7 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore/pkg/signature"
 
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/verifiers/dsse"
 )
 
@@ -150,7 +151,7 @@ func (v *keyVerifier) PublicKey(...signature.PublicKeyOption) (crypto.PublicKey,
 
 // VerifySignature is called with the message, which is an envelope's pre-authentication encoding, or with the option of a digest.
 func (v *keyVerifier) VerifySignature(sig, message io.Reader, opts ...signature.VerifyOption) error {
-	s, err := io.ReadAll(sig)
+	s, err := bounded.ReadAll(sig, MaxBundleSize)
 	if err != nil {
 		return err
 	}
@@ -161,7 +162,7 @@ func (v *keyVerifier) VerifySignature(sig, message io.Reader, opts ...signature.
 	if len(digest) > 0 {
 		return v.overDigest(s, digest)
 	}
-	m, err := io.ReadAll(message)
+	m, err := bounded.ReadAll(message, MaxBundleSize+maxSignedContent)
 	if err != nil {
 		return err
 	}

@@ -137,7 +137,7 @@ func Run(ctx context.Context, src Source, policy *receipt.Policy, prev *State, o
 			return nil, nil, err
 		}
 	}
-	a := &auditor{files: files{src: src}, opts: opts}
+	a := &auditor{files: files{src: src, streams: !opts.AnyLeaf}, opts: opts}
 	if err := a.readCheckpoint(ctx, policy); err != nil {
 		return nil, nil, err
 	}
@@ -189,7 +189,7 @@ type auditor struct {
 
 func (a *auditor) readCheckpoint(ctx context.Context, policy *receipt.Policy) error {
 	var err error
-	if a.signed, err = a.files.src.ReadEndpoint(ctx, "checkpoint"); err != nil {
+	if a.signed, err = a.files.src.ReadEndpoint(ctx, "checkpoint", maxCheckpointSize); err != nil {
 		return unavailable(ctx, "checkpoint", err)
 	}
 	a.head, a.signers, err = policy.VerifyCheckpoint(a.signed)

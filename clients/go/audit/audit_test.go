@@ -6,12 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -446,6 +450,108 @@ func TestPartialTilesDeleted(t *testing.T) {
 		s.change["tile/entries/005"] = func(b []byte) []byte { return b[:100*entrySize] }
 		_, _, err = Run(t.Context(), s, policy, nil, Options{})
 		checkErr(t, err, ErrMalformed, "tile/entries/005: it ends within entry 1380")
+	}
+}
+
+// A host on S3 answers requests for deleted partial tiles with 403.
+func TestForbiddenPartialTiles(t *testing.T) {
+	s, policy := newServer(t, shared, 66_000)
+	at1300, _ := newServer(t, shared, 1300)
+	s.checkpoint = func([]byte) []byte { return at1300.signed() }
+	var closed bool
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, ".p/") || closed {
+			http.Error(w, "<Error><Code>AccessDenied</Code></Error>", http.StatusForbidden)
+			return
+		}
+		s.ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	src, err := NewHTTPSource(server.URL+"/tlog/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The tree of 1300 has partial tiles only at its edge, and the full ones
+	// of the larger tree have taken their place, but for level 1.
+	for _, p := range at1300.paths() {
+		if full, _, partial := strings.Cut(p, ".p/"); partial {
+			if s.log.tile(66_000, full) == nil {
+				t.Fatalf("no full tile %s", full)
+			}
+		}
+	}
+	r, st, err := Run(t.Context(), src, policy, nil, Options{})
+	checkRun(t, at1300, r, st, err)
+	closed = true
+	_, _, err = Run(t.Context(), src, policy, nil, Options{})
+	checkErr(t, err, ErrUnavailable, "403 Forbidden; it is missing, or access to the log is restricted")
+}
+
+// A folder's files are read up to the size that the format allows, and only
+// regular ones in the folder.
+func TestHostileFolder(t *testing.T) {
+	s, policy := newServer(t, shared, 1300)
+	dir := t.TempDir()
+	write := func(path string, data []byte) {
+		t.Helper()
+		full := filepath.Join(dir, filepath.FromSlash(path))
+		if err := os.MkdirAll(filepath.Dir(full), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(full, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range append(s.paths(), "checkpoint") {
+		data, err := s.ReadEndpoint(t.Context(), p, math.MaxInt64-1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(p, data)
+	}
+	src, err := NewFolderSource(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	r, st, err := Run(t.Context(), src, policy, nil, Options{})
+	checkRun(t, s, r, st, err)
+
+	for _, tc := range []struct {
+		path string
+		want error
+	}{{"checkpoint", ErrCheckpoint}, {"tile/0/002", ErrMalformed}, {"tile/entries/003", ErrMalformed}, {"tile/1/000.p/5", ErrMalformed}} {
+		full := filepath.Join(dir, filepath.FromSlash(tc.path))
+		good, err := os.ReadFile(full)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, spoil := range map[string]func() error{
+			"sparse": func() error { return os.Truncate(full, 1<<33) },
+			"link":   func() error { return errors.Join(os.Remove(full), os.Symlink("/dev/zero", full)) },
+			"pipe":   func() error { return errors.Join(os.Remove(full), syscall.Mkfifo(full, 0o600)) },
+		} {
+			if err := spoil(); err != nil {
+				t.Fatal(err)
+			}
+			want := tc.want
+			if name != "sparse" {
+				want = ErrUnavailable
+			}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, _, err := Run(t.Context(), src, policy, nil, Options{})
+			runtime.ReadMemStats(&after)
+			if !errors.Is(err, want) {
+				t.Errorf("%s, %s: %v", tc.path, name, err)
+			}
+			if n := after.TotalAlloc - before.TotalAlloc; n > 64<<20 {
+				t.Errorf("%s, %s: %d bytes were allocated", tc.path, name, n)
+			}
+			if err := errors.Join(os.Remove(full), os.WriteFile(full, good, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 

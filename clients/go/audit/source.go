@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -16,22 +18,25 @@ import (
 	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// A Source reads the files of a log. Each torchwood.TileReader is one; torchwood.NewTileFS makes one of a folder.
+// A Source reads the files of a log.
 type Source interface {
-	// ReadEndpoint returns what is at a path below the log's prefix, such as "checkpoint" or "tile/0/000". An error that wraps
-	// fs.ErrNotExist says that there is nothing; only then is a full tile asked for in place of a partial one. It is called by many
-	// goroutines, which do not change what it returned.
-	ReadEndpoint(ctx context.Context, path string) ([]byte, error)
+	// ReadEndpoint returns the content of a path below the log's prefix, such
+	// as "checkpoint" or "tile/0/000". Content of more than limit bytes is cut
+	// off after limit+1. An error that wraps fs.ErrNotExist reports that there
+	// is nothing at the path. Only then is a full tile requested in place of a
+	// partial one. It is called by many goroutines, which do not change the
+	// result.
+	ReadEndpoint(ctx context.Context, path string, limit int64) ([]byte, error)
 }
 
 const (
 	tileWidth = torchwood.TileWidth
 
 	maxCheckpointSize = 1 << 16
-	maxBundleSize     = tileWidth * (2 + 0xFFFF)
 	maxTileSize       = tileWidth * receipt.HashSize
 
 	maxTries      = 4
@@ -71,15 +76,8 @@ func NewHTTPSource(prefix string, client *http.Client) (*HTTPSource, error) {
 	}, nil
 }
 
-// ReadEndpoint implements Source. An answer that is longer than any that the path could have is cut off.
-func (s *HTTPSource) ReadEndpoint(ctx context.Context, path string) ([]byte, error) {
-	limit := int64(maxTileSize)
-	switch {
-	case path == "checkpoint":
-		limit = maxCheckpointSize
-	case strings.HasPrefix(path, "tile/entries/"):
-		limit = maxBundleSize
-	}
+// ReadEndpoint implements Source.
+func (s *HTTPSource) ReadEndpoint(ctx context.Context, path string, limit int64) ([]byte, error) {
 	for try := 1; ; try++ {
 		data, wait, err := s.get(ctx, path, limit)
 		if _, final := errors.AsType[*refusal](err); err == nil || final || try == maxTries || ctx.Err() != nil {
@@ -108,7 +106,15 @@ type refusal struct {
 func (r *refusal) Error() string { return r.url + ": " + r.status }
 
 func (r *refusal) Is(target error) bool {
-	return target == fs.ErrNotExist && (r.code == http.StatusNotFound || r.code == http.StatusGone)
+	switch r.code {
+	case http.StatusNotFound, http.StatusGone:
+		return target == fs.ErrNotExist
+	case http.StatusForbidden:
+		// S3 answers a request for a missing object with 403 unless the caller
+		// may list the bucket.
+		return target == fs.ErrNotExist || target == fs.ErrPermission
+	}
+	return false
 }
 
 // get makes one request. wait is how long the server asked to wait before another one; negative: it didn't.
@@ -138,9 +144,42 @@ func (s *HTTPSource) get(ctx context.Context, path string, limit int64) (data []
 	}
 }
 
+// A FolderSource reads a log from the files of a folder.
+type FolderSource struct{ root *os.Root }
+
+// NewFolderSource returns a source that reads a copy of a log, such as package
+// mirror keeps. Links that lead out of the folder are not followed, and only
+// regular files are read.
+func NewFolderSource(dir string) (*FolderSource, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &FolderSource{root}, nil
+}
+
+// Close closes the folder.
+func (s *FolderSource) Close() error { return s.root.Close() }
+
+// ReadEndpoint implements Source.
+func (s *FolderSource) ReadEndpoint(ctx context.Context, path string, limit int64) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	f, err := bounded.OpenIn(s.root, filepath.FromSlash(path))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, limit+1))
+}
+
 // files reads tiles and bundles of the widths that a checkpoint demands.
 type files struct {
 	src Source
+
+	// streams is set for a log whose leaves all have receipt.LeafSize bytes.
+	streams bool
 
 	// known has the tiles read for the comparison with the last audit, which the scan needs again. Nothing is added during the scan.
 	known map[tlog.Tile][]byte
@@ -161,15 +200,27 @@ func (f *files) tile(ctx context.Context, t tlog.Tile) ([]byte, error) {
 	return data[:t.W*receipt.HashSize], nil
 }
 
+// limit returns the size of the largest file that t can be.
+func (f *files) limit(t tlog.Tile) int64 {
+	switch {
+	case t.L >= 0:
+		return maxTileSize
+	case f.streams:
+		// With room for one entry of another format, so that the error names it.
+		return int64(t.W)*entrySize + 0xFFFF
+	}
+	return int64(t.W) * (2 + 0xFFFF)
+}
+
 // read returns what is served for t, and which tile that is: t, or the full one in its place. A log may delete a partial tile as soon as
 // there is a full one.
 func (f *files) read(ctx context.Context, t tlog.Tile) ([]byte, tlog.Tile, error) {
 	path := torchwood.TilePath(t)
-	data, err := f.src.ReadEndpoint(ctx, path)
+	data, err := f.src.ReadEndpoint(ctx, path, f.limit(t))
 	if errors.Is(err, fs.ErrNotExist) && t.W < tileWidth {
 		full := t
 		full.W = tileWidth
-		data, fullErr := f.src.ReadEndpoint(ctx, torchwood.TilePath(full))
+		data, fullErr := f.src.ReadEndpoint(ctx, torchwood.TilePath(full), f.limit(full))
 		if fullErr == nil {
 			return data, full, nil
 		}
@@ -187,6 +238,8 @@ func unavailable(ctx context.Context, path string, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("%w: %s: the audit was stopped (%w); run it again, with more time", ErrUnavailable, path, context.Cause(ctx))
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: %s: %w; it is missing, or access to the log is restricted: check the log's URL and the token", ErrUnavailable, path, err)
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: %s: %w; run the audit again when the log can be reached", ErrUnavailable, path, err)
 	case path == "checkpoint":

@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -80,7 +81,7 @@ func (s *State) Size() uint64 {
 // LoadState reads a state that Save wrote. The error wraps fs.ErrNotExist if there is no such file, and ErrState if what is there is not a
 // sound state.
 func LoadState(path string) (*State, error) {
-	data, err := os.ReadFile(path)
+	data, err := bounded.ReadFile(path, bounded.Document)
 	if err != nil {
 		return nil, fmt.Errorf("audit state: %w", err)
 	}

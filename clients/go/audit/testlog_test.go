@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io/fs"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -187,7 +188,7 @@ func (s *testServer) signed() []byte {
 	return signed
 }
 
-func (s *testServer) ReadEndpoint(ctx context.Context, path string) ([]byte, error) {
+func (s *testServer) ReadEndpoint(ctx context.Context, path string, limit int64) ([]byte, error) {
 	s.mu.Lock()
 	s.asked = append(s.asked, path)
 	s.mu.Unlock()
@@ -214,12 +215,12 @@ func (s *testServer) ReadEndpoint(ctx context.Context, path string) ([]byte, err
 	if data == nil {
 		return nil, fmt.Errorf("%s: %w", path, fs.ErrNotExist)
 	}
-	return data, nil
+	return data[:min(int64(len(data)), limit+1)], nil
 }
 
 func (s *testServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.Path, "/tlog/")
-	data, err := s.ReadEndpoint(r.Context(), path)
+	data, err := s.ReadEndpoint(r.Context(), path, math.MaxInt64-1)
 	if err != nil {
 		http.NotFound(w, r)
 		return
@@ -270,7 +271,7 @@ func missing([]byte) []byte { return nil }
 // memory is a Source that does nothing but look up.
 type memory map[string][]byte
 
-func (m memory) ReadEndpoint(_ context.Context, path string) ([]byte, error) {
+func (m memory) ReadEndpoint(_ context.Context, path string, _ int64) ([]byte, error) {
 	if data, ok := m[path]; ok {
 		return data, nil
 	}

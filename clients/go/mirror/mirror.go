@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -22,14 +23,27 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"muniment.dev/muniment/clients/go/audit"
+	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
 const (
 	tileWidth   = torchwood.TileWidth
-	batchTiles  = 64 // proven together: the tiles above are read once for them
 	concurrency = 16
+
+	checkpoint    = "checkpoint"
+	maxCheckpoint = 1 << 16
+	maxBundle     = tileWidth * (2 + 0xFFFF)
 )
+
+// batchTiles is the number of tiles that are proven together: the tiles above
+// are read once for them. Tests shorten it.
+var batchTiles uint64 = 64
+
+// ErrFolder is wrapped by the errors for a folder that holds something else
+// than a copy. Nothing in it was changed.
+var ErrFolder = errors.New("not the folder of a copy")
 
 // Options say how to keep the copy. The zero value will do.
 type Options struct {
@@ -56,14 +70,19 @@ func Update(ctx context.Context, src audit.Source, policy *receipt.Policy, dir s
 	if o.Progress == nil {
 		o.Progress = func(done, total uint64) {}
 	}
-	kept, err := os.ReadFile(filepath.Join(dir, "checkpoint"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	root, err := open(dir)
+	if err != nil {
 		return nil, err
+	}
+	defer root.Close()
+	kept, err := bounded.ReadFileIn(root, checkpoint, maxCheckpoint)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %w", audit.ErrState, err)
 	}
 	var from receipt.Checkpoint
 	if kept != nil {
 		if from, _, err = policy.VerifyCheckpoint(kept); err != nil {
-			return nil, fmt.Errorf("%w: %s: %w; use one folder for each log, and the log's policy", audit.ErrState, filepath.Join(dir, "checkpoint"), err)
+			return nil, fmt.Errorf("%w: %s: %w; use one folder for each log, and the log's policy", audit.ErrState, filepath.Join(dir, checkpoint), err)
 		}
 	}
 	head, signed, err := audit.ReadCheckpoint(ctx, src, policy)
@@ -75,7 +94,7 @@ func Update(ctx context.Context, src audit.Source, policy *receipt.Policy, dir s
 			return nil, err
 		}
 	}
-	u := &update{src: src, dir: dir, head: head, o: o, report: &Report{Origin: head.Origin, From: from.Size, Size: head.Size, Root: head.Root}}
+	u := &update{src: src, root: root, head: head, o: o, report: &Report{Origin: head.Origin, From: from.Size, Size: head.Size, Root: head.Root}}
 	if err := u.copy(ctx, from.Size); err != nil {
 		return nil, err
 	}
@@ -86,17 +105,63 @@ func Update(ctx context.Context, src audit.Source, policy *receipt.Policy, dir s
 	} else if head.Size == from.Size && kept != nil {
 		return u.report, nil
 	}
-	if err := u.write("checkpoint", signed); err != nil {
+	if err := u.write(checkpoint, signed); err != nil {
 		return nil, err
 	}
 	u.report.Files = int(u.files.Load())
 	return u.report, nil
 }
 
+// open opens the folder of a copy. It refuses a folder that holds something
+// else: a mirror deletes and replaces files, and a live log's folder is not its
+// own.
+func open(dir string) (*os.Root, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkFolder(root, dir); err != nil {
+		root.Close()
+		return nil, err
+	}
+	return root, nil
+}
+
+// foreign are files of the data folders of servers, witnesses and mirrors of
+// other programs, beside which no copy is kept.
+var foreign = []string{"muniment.yaml", "witness.yaml", "log.key", "rekor.key", "store", "lock", "tokens", "streams"}
+
+func checkFolder(root *os.Root, dir string) error {
+	for _, name := range foreign {
+		if _, err := root.Lstat(name); err == nil {
+			return fmt.Errorf("%w: %s has the file %s of a log's data folder: use an empty folder for the copy", ErrFolder, dir, name)
+		}
+	}
+	if _, err := root.Lstat(checkpoint); err == nil {
+		return nil // a copy, which Update verifies
+	}
+	d, err := root.Open(".")
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(64)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	for _, name := range names {
+		// An update that was interrupted leaves tiles behind.
+		if name != "tile" && name != "lost+found" && !wholefile.Temporary(name) {
+			return fmt.Errorf("%w: %s is no copy of a log, and holds %s: use an empty folder", ErrFolder, dir, name)
+		}
+	}
+	return nil
+}
+
 // An update is one run.
 type update struct {
 	src    audit.Source
-	dir    string
+	root   *os.Root
 	head   receipt.Checkpoint
 	o      Options
 	report *Report
@@ -188,7 +253,7 @@ func (u *update) dropPartial(n uint64) error {
 	}
 	for _, l := range []int{-1, 0} {
 		path := torchwood.TilePath(tlog.Tile{H: torchwood.TileHeight, L: l, N: int64(n), W: tileWidth})
-		if err := os.RemoveAll(filepath.Join(u.dir, filepath.FromSlash(path+".p"))); err != nil {
+		if err := u.root.RemoveAll(filepath.FromSlash(path + ".p")); err != nil {
 			return err
 		}
 	}
@@ -196,35 +261,21 @@ func (u *update) dropPartial(n uint64) error {
 }
 
 func (u *update) has(path string) bool {
-	_, err := os.Stat(filepath.Join(u.dir, filepath.FromSlash(path)))
-	return err == nil
+	info, err := u.root.Lstat(filepath.FromSlash(path))
+	return err == nil && info.Mode().IsRegular()
 }
 
 // write writes a file whole and durably, or not at all.
-func (u *update) write(path string, data []byte) (err error) {
-	full := filepath.Join(u.dir, filepath.FromSlash(path))
-	dir := filepath.Dir(full)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+func (u *update) write(path string, data []byte) error {
+	name := filepath.FromSlash(path)
+	if err := u.root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, ".mirror-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), full)
-	}
-	if err != nil {
-		os.Remove(f.Name())
+	if err := wholefile.Replace(u.root, name, data, 0o644); err != nil {
 		return fmt.Errorf("store %s: %w", path, err)
 	}
-	if path == "checkpoint" {
-		d, err := os.Open(dir)
-		if err != nil {
-			return err
-		}
-		return errors.Join(d.Sync(), d.Close())
+	if path == checkpoint {
+		return wholefile.SyncDir(u.root, ".")
 	}
 	u.files.Add(1)
 	return nil
@@ -244,7 +295,7 @@ func (r *reader) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 	g, ctx := errgroup.WithContext(r.ctx)
 	g.SetLimit(concurrency)
 	for i, t := range tiles {
-		stored, err := os.ReadFile(filepath.Join(r.u.dir, filepath.FromSlash(torchwood.TilePath(t))))
+		stored, err := bounded.ReadFileIn(r.u.root, filepath.FromSlash(torchwood.TilePath(t)), tileWidth*receipt.HashSize)
 		if err == nil && len(stored) == t.W*receipt.HashSize {
 			out[i] = stored
 			continue

@@ -19,7 +19,6 @@ import (
 	"sync"
 	"testing"
 
-	"filippo.io/torchwood"
 	fnote "github.com/transparency-dev/formats/note"
 	"golang.org/x/mod/sumdb/note"
 
@@ -127,6 +126,18 @@ func (l *testLog) source() audit.Source {
 	return src
 }
 
+func (l *testLog) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.asked)
+}
+
+func (l *testLog) requests(path string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.asked[path]
+}
+
 // contents returns a hash of all files in a folder.
 func contents(t *testing.T, dir string) string {
 	t.Helper()
@@ -148,7 +159,7 @@ func contents(t *testing.T, dir string) string {
 // checkCopy audits the folder, and what is served of it, with the auditor and with Tessera's fsck.
 func checkCopy(t *testing.T, l *testLog, dir string, size uint64) {
 	t.Helper()
-	local, err := torchwood.NewTileFS(os.DirFS(dir))
+	local, err := audit.NewFolderSource(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,13 +312,15 @@ func checkpointAt(t *testing.T, l *testLog, size uint64) []byte {
 
 // An update that is interrupted anywhere goes on where it was.
 func TestInterrupted(t *testing.T) {
+	defer mirror.ShortBatches()()
 	l := newLog(t, newKeys(t))
-	l.fill(40_000, "all") // three batches
+	l.fill(2500, "all") // three batches of four tiles
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
 	l.lie(func(path string, body []byte) []byte {
-		if path == "tile/entries/100" {
+		if path == "tile/entries/006" { // of the second
 			cancel()
+			<-ctx.Done()
 		}
 		return body
 	})
@@ -318,15 +331,89 @@ func TestInterrupted(t *testing.T) {
 		t.Fatal("there is a checkpoint")
 	}
 	l.lie(nil)
-	clear(l.asked)
+	l.forget()
 	l.fill(100, "meanwhile")
 	if _, err := mirror.Update(t.Context(), l.source(), l.policy, dir, mirror.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	if l.asked["tile/entries/003"] != 0 || l.asked["tile/0/003"] != 0 || l.asked["tile/entries/150"] == 0 {
+	// Requests of the interrupted update may still arrive, all of them for its
+	// second batch.
+	if l.requests("tile/entries/003") != 0 || l.requests("tile/0/003") != 0 || l.requests("tile/entries/009") == 0 {
 		t.Error("it began at the beginning")
 	}
-	checkCopy(t, l, dir, 40_100)
+	checkCopy(t, l, dir, 2600)
+}
+
+// A folder that holds something else is refused, and stays as it is.
+func TestForeignFolders(t *testing.T) {
+	l := newLog(t, newKeys(t))
+	l.fill(3, "all")
+	for name, files := range map[string][]string{
+		"a log's data folder":                  {"muniment.yaml", "log.key", "store/CURRENT"},
+		"a data folder with an old copy in it": {"muniment.yaml", "checkpoint", "tile/0/000.p/1"},
+		"a witness's folder":                   {"witness.yaml", "witness.key"},
+		"a folder of documents":                {"letter.txt"},
+	} {
+		dir := t.TempDir()
+		for _, f := range files {
+			if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, f)), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, f), []byte("x"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := contents(t, dir)
+		if _, err := mirror.Update(t.Context(), l.source(), l.policy, dir, mirror.Options{}); !errors.Is(err, mirror.ErrFolder) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if contents(t, dir) != before {
+			t.Errorf("%s was changed", name)
+		}
+	}
+}
+
+// Links in the folder lead nowhere else, neither for an update nor for those
+// that are served from it.
+func TestLinksInFolder(t *testing.T) {
+	l := newLog(t, newKeys(t))
+	l.fill(300, "all")
+	outside := t.TempDir()
+	secret := filepath.Join(outside, "secret")
+	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.Symlink(outside, filepath.Join(dir, "tile")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mirror.Update(t.Context(), l.source(), l.policy, dir, mirror.Options{}); err == nil {
+		t.Error("the copy was written through a link")
+	}
+	if files, err := os.ReadDir(outside); err != nil || len(files) != 1 {
+		t.Errorf("outside there is %v, %v", files, err)
+	}
+	dir = t.TempDir()
+	if _, err := mirror.Update(t.Context(), l.source(), l.policy, dir, mirror.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(mirror.Handler(dir, origin))
+	defer server.Close()
+	for _, path := range []string{"tile/entries/000", "checkpoint"} {
+		full := filepath.Join(dir, filepath.FromSlash(path))
+		if err := errors.Join(os.Remove(full), os.Symlink(secret, full)); err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.Get(server.URL + "/tlog/" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(res.Body)
+		res.Body.Close()
+		if res.StatusCode == http.StatusOK || bytes.Contains(body, []byte("secret")) {
+			t.Errorf("GET %s: %s: %s", path, res.Status, body)
+		}
+	}
 }
 
 func TestCosigns(t *testing.T) {

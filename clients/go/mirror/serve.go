@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"filippo.io/torchwood"
 
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -57,22 +59,30 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *handler) read(path string) ([]byte, error) {
-	if path == "checkpoint" {
-		return os.ReadFile(filepath.Join(h.dir, path))
+	root, err := os.OpenRoot(h.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	if path == checkpoint {
+		return bounded.ReadFileIn(root, path, maxCheckpoint)
 	}
 	t, err := torchwood.ParseTilePath(path)
 	if err != nil || torchwood.TilePath(t) != path {
 		return nil, fs.ErrNotExist
 	}
-	data, err := os.ReadFile(filepath.Join(h.dir, filepath.FromSlash(path)))
+	data, err := bounded.ReadFileIn(root, filepath.FromSlash(path), maxFile(t.L))
 	if err == nil || t.W == tileWidth || !errors.Is(err, fs.ErrNotExist) {
 		return data, err
 	}
 	full, _, _ := strings.Cut(path, ".p/")
-	if data, err = os.ReadFile(filepath.Join(h.dir, filepath.FromSlash(full))); err != nil {
+	if data, err = bounded.ReadFileIn(root, filepath.FromSlash(full), maxFile(t.L)); err != nil {
 		return nil, err
 	}
 	if t.L >= 0 {
+		if len(data) < t.W*receipt.HashSize {
+			return nil, fmt.Errorf("%s: cut off", full)
+		}
 		return data[:t.W*receipt.HashSize], nil
 	}
 	rest := data
@@ -82,4 +92,12 @@ func (h *handler) read(path string) ([]byte, error) {
 		}
 	}
 	return data[:len(data)-len(rest)], nil
+}
+
+// maxFile returns the size of the largest tile or bundle.
+func maxFile(level int) int64 {
+	if level < 0 {
+		return maxBundle
+	}
+	return tileWidth * receipt.HashSize
 }

@@ -289,7 +289,7 @@ func TestRekor(t *testing.T) {
 	digest := func(s string) string { h := sha256.Sum256([]byte(s)); return "sha256:" + hex.EncodeToString(h[:]) }
 	sign(t, peer.URL, "before", "https://github.com/acme/app/.github/workflows/release.yml@refs/heads/main")
 
-	src, err := torchwood.NewTileFS(os.DirFS(peer.Folder))
+	src, err := audit.NewFolderSource(peer.Folder)
 	if err != nil {
 		t.Fatal(err)
 	}

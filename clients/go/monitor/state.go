@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"muniment.dev/muniment/clients/go/audit"
+	"muniment.dev/muniment/internal/bounded"
 )
 
 // A state is what the monitor knows of one log. It is one file, so that it is always of one moment.
@@ -36,18 +37,11 @@ func statePath(dir, name string) string { return filepath.Join(dir, name+".json"
 
 func loadState(dir, name string) (*state, error) {
 	path := statePath(dir, name)
-	info, err := os.Stat(path)
+	data, err := bounded.ReadFile(path, maxStateSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &state{Version: stateVersion}, nil
 	} else if err != nil {
-		return nil, err
-	}
-	if info.Size() > maxStateSize {
-		return nil, fmt.Errorf("%w: %s has %d bytes", audit.ErrState, path, info.Size())
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", audit.ErrState, err)
 	}
 	st := &state{}
 	if err := json.Unmarshal(data, st, json.RejectUnknownMembers(true)); err != nil {

@@ -21,6 +21,8 @@ import (
 	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
 	"golang.org/x/mod/sumdb/note"
+
+	"muniment.dev/muniment/internal/bounded"
 )
 
 // A Log is one whose checkpoints are cosigned.
@@ -105,7 +107,7 @@ func (c *Cosigner) load(l Log) error {
 	sum := sha256.Sum256([]byte(l.Origin))
 	id := hex.EncodeToString(sum[:])
 	s := &logState{Log: l, path: filepath.Join(c.cfg.Dir, id)}
-	signed, err := os.ReadFile(s.path)
+	signed, err := bounded.ReadFile(s.path, bounded.Config)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		c.cfg.Logger.Warn("nothing of this log was cosigned before: its first checkpoint is taken as it comes", "log", l.Origin)
