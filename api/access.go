@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"muniment.dev/muniment/api/account"
 	"muniment.dev/muniment/ingest"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	rpc "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
@@ -100,7 +101,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			return
 		}
 		if slices.Contains(allowed, 0) {
-			next.ServeHTTP(w, r)
+			s.place(account.Public, next).ServeHTTP(w, r)
 			return
 		}
 		s.guardAs(allowed, next).ServeHTTP(w, r)
@@ -115,19 +116,26 @@ func (s *Server) guardAs(allowed roles, next http.Handler) http.Handler {
 			s.refuse(w, r, connect.NewError(connect.CodePermissionDenied, fmt.Errorf("this call is not for the role %s; it takes %s", RoleName(id.role), allowed)))
 			return
 		}
-		q := s.quotas[id.tenant.Name]
+		s.place(shapeOf(r).place, s.turn(next)).ServeHTTP(w, r)
+	}))
+}
+
+// turn waits until the caller's tenant may make a call.
+func (s *Server) turn(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		q, sh := s.quotas[caller(r.Context()).tenant.Name], shapeOf(r)
 		if err := s.takeRequest(r.Context(), q); err != nil {
 			s.refuse(w, r, s.public(err))
 			return
 		}
-		if !isStream(r) && !isUpload(r) {
+		if sh.place == account.Calls {
 			if q.atWork.Acquire(r.Context(), 1) != nil {
 				return // the client has gone
 			}
 			defer q.atWork.Release(1)
 		}
 		next.ServeHTTP(w, r)
-	}))
+	})
 }
 
 func (rs roles) String() string {
@@ -197,13 +205,49 @@ func authorize(ctx context.Context, tenant string) (*identity, error) {
 // credentials have ended.
 type inTenant struct{ s *Server }
 
-func (inTenant) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+func (i inTenant) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
 		if err := checkTenant(ctx, req.Spec().Procedure, req.Any()); err != nil {
 			return nil, err
 		}
-		return next(ctx, req)
+		i.s.decoded(ctx, req)
+		res, err := next(ctx, req)
+		if err == nil {
+			err = i.s.encoding(ctx, res)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return res, nil
 	}
+}
+
+// decoded gives back what the request held while it was decoded.
+func (s *Server) decoded(ctx context.Context, req connect.AnyRequest) {
+	if h, m := heldBy(ctx), messageOfCall(req.Any()); h != nil && m != nil {
+		h.Keep(account.Bytes, max(shapeOfCall(req.Spec().Procedure).bytes, int64(proto.Size(m))+callBytes))
+	}
+}
+
+// encoding takes what it needs to encode the answer, as far as the call does not hold as much already.
+func (s *Server) encoding(ctx context.Context, res connect.AnyResponse) error {
+	h, m := heldBy(ctx), messageOfCall(res.Any())
+	if h == nil || m == nil {
+		return nil
+	}
+	need := 2*int64(proto.Size(m)) - h.Held(account.Bytes)
+	if _, batch := m.(*munimentv1.AppendBatchResponse); need <= 0 || batch { // a batch has taken it before it was recorded
+		return nil
+	}
+	if err := h.Take(account.Bytes, need); err != nil {
+		return errBusy(err)
+	}
+	return nil
+}
+
+func messageOfCall(m any) proto.Message {
+	pm, _ := m.(proto.Message)
+	return pm
 }
 
 func (inTenant) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {

@@ -252,7 +252,7 @@ type firstMessage struct {
 
 func (c *firstMessage) Receive(m any) error {
 	err := c.StreamingHandlerConn.Receive(m)
-	if c.m == nil {
+	if c.m == nil && acts[c.Spec().Procedure] {
 		c.m = m
 	}
 	return err

@@ -5,10 +5,56 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+
+	"muniment.dev/muniment/api/wire"
 )
 
+// A strictProto codec refuses messages that the API does not have, and those that would grow when they are decoded, before it decodes them.
+type strictProto struct{}
+
+// Name implements connect.Codec.
+func (strictProto) Name() string { return "proto" }
+
+// Marshal implements connect.Codec.
+func (strictProto) Marshal(m any) ([]byte, error) {
+	pm, err := message(m)
+	if err != nil {
+		return nil, err
+	}
+	return proto.Marshal(pm)
+}
+
+// MarshalAppend appends to a buffer that is used again.
+func (strictProto) MarshalAppend(dst []byte, m any) ([]byte, error) {
+	pm, err := message(m)
+	if err != nil {
+		return nil, err
+	}
+	return proto.MarshalOptions{}.MarshalAppend(dst, pm)
+}
+
+// Unmarshal implements connect.Codec.
+func (strictProto) Unmarshal(data []byte, m any) error {
+	pm, err := message(m)
+	if err != nil {
+		return err
+	}
+	if err := wire.Check(data, pm.ProtoReflect().Descriptor()); err != nil {
+		return err
+	}
+	return shortText(proto.Unmarshal(data, pm))
+}
+
+func message(m any) (proto.Message, error) {
+	pm, ok := m.(proto.Message)
+	if !ok {
+		return nil, fmt.Errorf("%T is not a protobuf message", m)
+	}
+	return pm, nil
+}
+
 // A strictJSON codec refuses members and enum values that the API does not have. Connect's own lets them pass, so that a misspelt filter would
-// silently return everything.
+// silently return everything. Like strictProto it does so before it decodes.
 type strictJSON struct{ name string }
 
 // Name implements connect.Codec.
@@ -16,21 +62,24 @@ func (c strictJSON) Name() string { return c.name }
 
 // Marshal implements connect.Codec.
 func (c strictJSON) Marshal(m any) ([]byte, error) {
-	pm, ok := m.(proto.Message)
-	if !ok {
-		return nil, fmt.Errorf("%T is not a protobuf message", m)
+	pm, err := message(m)
+	if err != nil {
+		return nil, err
 	}
 	return protojson.Marshal(pm)
 }
 
 // Unmarshal implements connect.Codec.
 func (c strictJSON) Unmarshal(data []byte, m any) error {
-	pm, ok := m.(proto.Message)
-	if !ok {
-		return fmt.Errorf("%T is not a protobuf message", m)
+	pm, err := message(m)
+	if err != nil {
+		return err
 	}
 	if len(data) == 0 {
 		data = []byte("{}") // a request without parameters may be empty
 	}
-	return protojson.Unmarshal(data, pm)
+	if err := wire.CheckJSON(data, pm.ProtoReflect().Descriptor()); err != nil {
+		return err
+	}
+	return shortText(protojson.Unmarshal(data, pm))
 }

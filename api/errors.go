@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"muniment.dev/muniment/api/account"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/retention"
 	"muniment.dev/muniment/ledger"
@@ -68,6 +69,11 @@ func (s *Server) public(err error) *connect.Error {
 	var refusal *ingest.Refusal
 	if errors.As(err, &refusal) {
 		return fieldError(connect.CodePermissionDenied, "submission.payload", "%s", refusal)
+	}
+	var full *account.Full
+	if errors.As(err, &full) {
+		s.cfg.Metrics.limited.WithLabelValues(strings.ReplaceAll("held "+full.Resource.String(), " ", "_")).Inc()
+		return errBusy(full)
 	}
 	for _, row := range codes {
 		if !errors.Is(err, row.err) {

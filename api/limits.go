@@ -1,76 +1,137 @@
 package api
 
 import (
+	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
-	"slices"
+	"net/netip"
 	"time"
 
 	"connectrpc.com/connect"
-	"golang.org/x/sync/semaphore"
 
+	"muniment.dev/muniment/api/account"
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-const (
-	// largeRequest is the size from which a request's bytes count against MaxInFlight; smaller ones are bounded by the number of connections.
-	largeRequest = 256 << 10
-	// maxBatchBytes bounds a call of AppendBatch, unless one payload may be larger.
-	maxBatchBytes = 64 << 20
-	// maxChunkMessage bounds a message of AppendStream: a chunk, which base64 in JSON makes a third larger.
-	maxChunkMessage = 2 << 20
-	// streamBytes is what a stream of chunks counts against MaxInFlight: a message, and what it is copied into.
-	streamBytes = 4 << 20
-	// Health checks need no token, so that they may not cost anything.
-	maxHealthBytes     = 4 << 10
-	maxAnonymous       = 64 << 10 // of other calls that need none: an identity token
-	maxReflectionBytes = 64 << 10
-)
-
-// maxRequest is the largest request: base64 in JSON makes a payload a third larger.
-func (c *Config) maxRequest() int64 { return max(c.MaxPayload*3/2+64<<10, maxBatchBytes) }
-
-// tenantInFlight is what one tenant may have of MaxInFlight, so that one that sends slowly, or much at once, leaves something to the others.
-func (c *Config) tenantInFlight() int64 { return max(c.MaxInFlight/2, c.maxRequest()) }
-
-// isStream says whether the request is for a call whose answer is a stream, which may have no end.
-func isStream(r *http.Request) bool {
-	switch r.URL.Path {
-	case munimentv1connect.LedgerServiceWatchEntriesProcedure, munimentv1connect.LedgerServiceGetPayloadProcedure, munimentv1connect.AdminServiceApplyRetentionProcedure,
-		munimentv1connect.ExportServiceExportProcedure:
-		return true
+// DefaultHolds are the limits of what callers hold, where the configuration has no others. With them the process stays below 1 GiB.
+func DefaultHolds() account.Limits {
+	return account.Limits{
+		account.Bytes:       {Total: 512 << 20, Owner: 256 << 20},
+		account.Calls:       {Total: 8192, Owner: 1024},
+		account.Uploads:     {Total: 128, Owner: 32},
+		account.Answers:     {Total: 256, Owner: 32},
+		account.Watchers:    {Total: 2048, Owner: 128},
+		account.Public:      {Total: 512, Owner: 64},
+		account.PublicBytes: {Total: 64 << 20, Owner: 16 << 20},
 	}
-	return false
 }
 
-// isUpload says whether the request is itself a stream.
-func isUpload(r *http.Request) bool {
-	return r.URL.Path == munimentv1connect.LedgerServiceAppendStreamProcedure
+// holds completes limits with the defaults. The largest request always has room.
+func (c *Config) holds(l account.Limits) account.Limits {
+	for r, d := range DefaultHolds() {
+		if l[r].Total == 0 {
+			l[r].Total = d.Total
+		}
+		if l[r].Owner == 0 {
+			l[r].Owner = min(d.Owner, max(1, l[r].Total/2))
+		}
+	}
+	need := decodeFactor*c.maxBatch() + callBytes
+	b := &l[account.Bytes]
+	b.Total, b.Owner = max(b.Total, need), max(b.Owner, need)
+	return l
 }
 
-// isAnonymous says whether the request is for a call that needs no credentials.
-func isAnonymous(r *http.Request) bool { return slices.Contains(access[r.URL.Path], 0) }
+// SetHolds replaces the limits of what callers hold, while the server runs. A zero is the default.
+func (s *Server) SetHolds(l account.Limits) { s.book.SetLimits(s.cfg.holds(l)) }
+
+// Holds returns the book of what callers hold.
+func (s *Server) Holds() *account.Book { return s.book }
+
+// ownerOf is whom the request's buffers belong to: the caller's tenant, or an address.
+func ownerOf(r *http.Request) string {
+	if id := caller(r.Context()); id != nil {
+		return id.tenant.Name
+	}
+	return addressOf(r.RemoteAddr)
+}
+
+// addressOf names the holder of an address: of IPv6 a network, since one host has many addresses. No tenant has such a name.
+func addressOf(remote string) string {
+	host, _, err := net.SplitHostPort(remote)
+	if err != nil {
+		host = remote
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return "address ?"
+	}
+	if ip = ip.Unmap().WithZone(""); ip.Is6() {
+		if p, err := ip.Prefix(64); err == nil {
+			return "address " + p.String()
+		}
+	}
+	return "address " + ip.String()
+}
+
+type holdKey struct{}
+
+// heldBy returns what the call holds, or nil.
+func heldBy(ctx context.Context) *account.Hold {
+	h, _ := ctx.Value(holdKey{}).(*account.Hold)
+	return h
+}
+
+// place gives the request a place of its shape, as long as it lasts, or refuses it.
+func (s *Server) place(place account.Resource, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := s.book.Open(ownerOf(r))
+		defer h.Release()
+		if err := h.Take(place, 1); err != nil {
+			s.refuse(w, r, s.public(err))
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), holdKey{}, h)))
+	})
+}
+
+// take holds more bytes for the call.
+func (s *Server) take(ctx context.Context, n int64) error {
+	h := heldBy(ctx)
+	if h == nil {
+		return errors.New("a call holds bytes, but has no account")
+	}
+	return h.Take(account.Bytes, n)
+}
 
 // deadline bounds how long a request may trickle in, and how long its answer may take to be read; of a stream, each message.
 func (s *Server) deadline(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := http.NewResponseController(w)
-		until := time.Now().Add(s.cfg.RequestTimeout)
+		sh, timeout := shapeOf(r), s.cfg.RequestTimeout
+		if sh.place == account.Public {
+			timeout = min(timeout, publicTimeout)
+		}
+		until := time.Now().Add(timeout)
 		// A connection that can't have deadlines is bounded by the server's own timeouts.
 		_ = c.SetReadDeadline(until)
 		_ = c.SetWriteDeadline(until)
-		if isStream(r) {
-			w = &streamWriter{ResponseWriter: w, control: c, timeout: s.cfg.RequestTimeout}
+		if sh.lasts() {
+			w = &streamWriter{ResponseWriter: w, control: c, timeout: timeout}
 		}
-		if isUpload(r) || isStream(r) {
-			r = withDeadlines(r, c, s.cfg.RequestTimeout)
+		if sh.place == account.Uploads || sh.lasts() {
+			r = withDeadlines(r, c, timeout)
 		}
 		next.ServeHTTP(w, r)
 	})
 }
+
+// publicTimeout is RequestTimeout for calls without credentials, where that is longer.
+const publicTimeout = 20 * time.Second
 
 // A streamWriter gives each message of a stream its own deadline, so that a stream may last, but a reader that has stopped does not hold it.
 type streamWriter struct {
@@ -100,66 +161,94 @@ func (w *streamWriter) Write(b []byte) (n int, err error) {
 
 // Flush implements http.Flusher.
 func (w *streamWriter) Flush() {
-	_ = w.timed(w.control.Flush) // the next write says so if the client has gone
+	_ = w.timed(w.control.Flush) // the next write fails if the client has gone
 }
 
 // Unwrap serves http.ResponseController.
 func (w *streamWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// bound refuses a request that is too large, or that would bring the bytes at work above their limit.
+// bound counts the bytes of a request, as they will be when it is decoded, and refuses one that is too large for its call or for what is left.
 func (s *Server) bound(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if isAnonymous(r) { // it holds nothing that others need
-			if r.ContentLength > maxAnonymous {
-				s.refuse(w, r, fieldError(connect.CodeInvalidArgument, "identity_token", "the request has %d bytes; one that exchanges a token may have %d", r.ContentLength, maxAnonymous))
+		if err := checkHeaders(r); err != nil {
+			s.refuse(w, r, err)
+			return
+		}
+		sh := shapeOf(r)
+		limit, held := s.cfg.limitOf(sh), &heldBytes{hold: heldBy(r.Context()), resource: account.Bytes}
+		if sh.place == account.Public {
+			held.resource = account.PublicBytes
+		}
+		if err := held.take(sh.bytes); err != nil {
+			s.refuse(w, r, s.public(err))
+			return
+		}
+		if sh.place != account.Uploads { // of which each message is bounded, and the payload by the handler
+			if r.ContentLength > limit {
+				s.refuse(w, r, tooLarge(sh.field, r.ContentLength, limit))
 				return
 			}
-			r.Body = http.MaxBytesReader(w, r.Body, maxAnonymous)
-			next.ServeHTTP(w, r)
-			return
-		}
-		held := &reservation{all: s.inFlight}
-		if id := caller(r.Context()); id != nil {
-			held.tenant = s.quotas[id.tenant.Name].inFlight
-		}
-		defer held.release()
-		r = r.WithContext(context.WithValue(r.Context(), reservationKey{}, held))
-		if isUpload(r) { // its messages are bounded, its payload by the handler
-			if !held.add(streamBytes) {
-				s.refuse(w, r, errBusy())
+			if err := s.boundBody(w, r, held, limit); err != nil {
+				s.refuse(w, r, s.public(err))
 				return
 			}
-			next.ServeHTTP(w, r)
-			return
-		}
-		size, limit := r.ContentLength, s.cfg.maxRequest()
-		if size > limit {
-			s.refuse(w, r, fieldError(connect.CodeInvalidArgument, "submission.payload", "the request has %d bytes; a payload may have %d", size, s.cfg.MaxPayload))
-			return
-		}
-		if isStream(r) { // it holds no bytes for the time that it lasts
-			r.Body = http.MaxBytesReader(w, r.Body, largeRequest)
-			next.ServeHTTP(w, r)
-			return
-		}
-		switch {
-		case isCompressed(r):
-			size = limit // what a small body inflates to, nobody knows
-			fallthrough
-		case size >= largeRequest:
-			if !held.add(size) {
-				s.refuse(w, r, errBusy())
-				return
-			}
-		case size < 0: // of unknown length, as every gRPC call is: counted as it is read
-			r.Body = &countedBody{ReadCloser: r.Body, free: largeRequest, held: held}
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-func errBusy() *connect.Error {
-	return retryAs(connect.CodeResourceExhausted, errors.New("too many large requests are being worked on; retry later"), time.Second)
+func tooLarge(field string, size, limit int64) *connect.Error {
+	if field != "" {
+		return fieldError(connect.CodeInvalidArgument, field, "the request has %d bytes; one of this call may have %d", size, limit)
+	}
+	return connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("the request has %d bytes; one of this call may have %d", size, limit))
+}
+
+// boundBody counts the body as far as it is more than a small request: at once where its size is known, or as it arrives. A compressed one is
+// decompressed here where it is compressed as a whole, and counted as the largest that there can be where its messages are.
+func (s *Server) boundBody(w http.ResponseWriter, r *http.Request, held *heldBytes, limit int64) error {
+	size := r.ContentLength
+	switch {
+	case r.Header.Get("Content-Encoding") == "gzip":
+		r.Body, size = &gunzip{body: r.Body}, -1
+		r.Header.Del("Content-Encoding")
+	case isCompressed(r) && limit > smallRequest:
+		return held.take(decodeFactor * limit)
+	}
+	r.ContentLength = size
+	switch {
+	case size > smallRequest:
+		return held.take(decodeFactor * size)
+	case size < 0:
+		r.Body = &countedBody{ReadCloser: r.Body, free: smallRequest, held: held}
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, limit+frameBytes)
+	return nil
+}
+
+// frameBytes are what protocols put around a message.
+const frameBytes = 1 << 10
+
+// protocolHeaders are those that errors of the protocols repeat. Their values are short.
+var protocolHeaders = []string{"Content-Type", "Content-Encoding", "Connect-Content-Encoding", "Connect-Accept-Encoding", "Accept-Encoding", "Connect-Protocol-Version", "Connect-Timeout-Ms", "Grpc-Encoding", "Grpc-Accept-Encoding", "Grpc-Timeout"}
+
+func checkHeaders(r *http.Request) *connect.Error {
+	for _, name := range protocolHeaders {
+		for _, v := range r.Header[name] {
+			if len(v) > 256 || len(r.Header[name]) > 8 {
+				delete(r.Header, name) // or the answer would repeat it
+				return connect.NewError(connect.CodeInvalidArgument, errors.New("the header "+name+" is too long"))
+			}
+		}
+	}
+	if r.Method == http.MethodGet {
+		for name, values := range r.URL.Query() {
+			if name != "message" && (len(values) > 1 || len(name) > 64 || len(values[0]) > 64) {
+				return connect.NewError(connect.CodeInvalidArgument, errors.New("a parameter of the query is too long"))
+			}
+		}
+	}
+	return nil
 }
 
 func isCompressed(r *http.Request) bool {
@@ -171,65 +260,68 @@ func isCompressed(r *http.Request) bool {
 	return r.Method == http.MethodGet && r.URL.Query().Get("compression") != ""
 }
 
-// A reservation is a request's share of the bytes at work, and of those of its tenant.
-type reservation struct {
-	all, tenant *semaphore.Weighted // tenant may be nil
-	bytes       int64
+// heldBytes are bytes that a call holds, in the book's row for its sort of caller.
+type heldBytes struct {
+	hold     *account.Hold
+	resource account.Resource
 }
 
-func (r *reservation) add(n int64) bool {
-	if r.tenant != nil && !r.tenant.TryAcquire(n) {
-		return false
-	}
-	if !r.all.TryAcquire(n) {
-		if r.tenant != nil {
-			r.tenant.Release(n)
+func (h *heldBytes) take(n int64) error { return h.hold.Take(h.resource, n) }
+
+// A gunzip decompresses a body as it is read.
+type gunzip struct {
+	body io.ReadCloser
+	r    *gzip.Reader
+}
+
+func (g *gunzip) Read(p []byte) (int, error) {
+	if g.r == nil {
+		r, err := gzip.NewReader(g.body)
+		if err != nil {
+			return 0, badGzip(err)
 		}
-		return false
+		g.r = r
 	}
-	r.bytes += n
-	return true
+	n, err := g.r.Read(p)
+	return n, badGzip(err)
 }
 
-func (r *reservation) release() {
-	if r.tenant != nil {
-		r.tenant.Release(r.bytes)
+func badGzip(err error) error {
+	if errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return connect.NewError(connect.CodeInvalidArgument, errors.New("the body is not compressed with gzip, though its header declares it"))
 	}
-	r.all.Release(r.bytes)
+	return err
 }
 
-type reservationKey struct{}
+func (g *gunzip) Close() error { return g.body.Close() }
 
-// holdPayload reserves what it takes to answer with the whole payload of an entry, until the answer has left. Errors: as OpenPayload, and errBusy.
+// A countedBody counts bytes as they are read.
+type countedBody struct {
+	io.ReadCloser
+	free int64 // may be read before more are counted
+	held *heldBytes
+}
+
+func (b *countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	for b.free -= int64(n); b.free < 0; b.free += smallRequest {
+		if err := b.held.take(decodeFactor * smallRequest); err != nil {
+			return n, errBusy(err)
+		}
+	}
+	return n, err
+}
+
+func errBusy(err error) *connect.Error {
+	return retryAs(connect.CodeResourceExhausted, err, time.Second)
+}
+
+// holdPayload takes what is needed to answer with the whole payload of an entry, until the answer has left. Errors: as OpenPayload, and *account.Full.
 func (s *Server) holdPayload(ctx context.Context, stream *ledger.Stream, index uint64) error {
-	held, ok := ctx.Value(reservationKey{}).(*reservation)
-	if !ok {
-		return nil
-	}
 	p, err := s.ledger.OpenPayload(ctx, stream, index)
 	if err != nil || p == nil {
 		return err
 	}
 	// As it is and as it is encoded; the ledger refuses more.
-	if n := 2 * int64(min(p.Size, ledger.MaxWhole)); n >= largeRequest && !held.add(n) {
-		err = errBusy()
-	}
-	return errors.Join(err, p.Close())
-}
-
-// A countedBody reserves bytes as they are read.
-type countedBody struct {
-	io.ReadCloser
-	free int64 // may be read before more is reserved
-	held *reservation
-}
-
-func (b *countedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	for b.free -= int64(n); b.free < 0; b.free += largeRequest {
-		if !b.held.add(largeRequest) {
-			return n, errBusy()
-		}
-	}
-	return n, err
+	return errors.Join(s.take(ctx, 2*int64(min(p.Size, ledger.MaxWhole))), p.Close())
 }

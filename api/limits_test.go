@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"io"
 	"net/http"
@@ -11,63 +12,108 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"golang.org/x/sync/semaphore"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 
-	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
+	"muniment.dev/muniment/api/account"
+	rpc "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// TestBytesAtWork checks what each sort of request reserves, while it is worked on and afterwards.
+func limitedServer(holds account.Limits) *Server {
+	s := &Server{cfg: Config{MaxPayload: 1 << 20, Metrics: NewMetrics()}, errors: connect.NewErrorWriter(), now: time.Now, audit: newAuditLog(nil)}
+	s.book = account.NewBook(s.cfg.holds(holds))
+	return s
+}
+
+// as makes the request one of the tenant's.
+func as(tenant string, r *http.Request) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), identityKey{}, &identity{tenant: &Tenant{Name: tenant}}))
+}
+
+func post(path string, body io.Reader) *http.Request {
+	r := httptest.NewRequest(http.MethodPost, path, body)
+	r.Header.Set("Content-Type", "application/proto")
+	return r
+}
+
+func zipped(t *testing.T, b []byte) io.Reader {
+	t.Helper()
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	if _, err := w.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return &out
+}
+
+// TestBytesAtWork checks what each sort of request holds, while it is worked on and afterwards.
 func TestBytesAtWork(t *testing.T) {
-	limit := (&Config{MaxPayload: 1 << 20}).maxRequest()
-	s := &Server{cfg: Config{MaxPayload: 1 << 20}, inFlight: semaphore.NewWeighted(limit), errors: connect.NewErrorWriter(), now: time.Now, audit: newAuditLog(nil)}
+	const mebibyte = 1 << 20
+	header := func(r *http.Request, name, value string) *http.Request {
+		r.Header.Set(name, value)
+		return r
+	}
+	batch := (&Config{MaxPayload: 1 << 20}).maxBatch()
 	for _, c := range []struct {
 		name    string
 		request func() *http.Request
-		want    int64 // reserved when the body has been read
+		want    int64 // held when the body has been read
 	}{
-		{"small", func() *http.Request { return post(strings.NewReader("x")) }, 0},
-		{"large", func() *http.Request { return post(bytes.NewReader(make([]byte, 1<<20))) }, 1 << 20},
+		{"small", func() *http.Request { return post(rpc.LedgerServiceAppendProcedure, strings.NewReader("x")) }, callBytes},
+		{"large", func() *http.Request {
+			return post(rpc.LedgerServiceAppendProcedure, bytes.NewReader(make([]byte, mebibyte)))
+		}, callBytes + 3*mebibyte},
 		{"small, compressed", func() *http.Request {
-			r := post(strings.NewReader("x"))
-			r.Header.Set("Content-Encoding", "gzip")
-			return r
-		}, limit},
-		{"of unknown length, small", func() *http.Request { return post(io.MultiReader(strings.NewReader("x"))) }, 0},
-		{"of unknown length, large", func() *http.Request { return post(io.MultiReader(bytes.NewReader(make([]byte, 1<<20)))) }, 3 * largeRequest},
+			return header(post(rpc.LedgerServiceAppendBatchProcedure, zipped(t, []byte("x"))), "Content-Encoding", "gzip")
+		}, callBytes},
+		{"a bomb", func() *http.Request {
+			return header(post(rpc.LedgerServiceAppendBatchProcedure, zipped(t, make([]byte, 8*mebibyte))), "Content-Encoding", "gzip")
+		}, callBytes + 3*8*mebibyte - 3*smallRequest},
+		{"messages compressed, any size", func() *http.Request {
+			return header(post(rpc.LedgerServiceAppendBatchProcedure, strings.NewReader("x")), "Grpc-Encoding", "gzip")
+		}, callBytes + 3*batch},
+		{"messages compressed, of a call with small requests", func() *http.Request {
+			return header(post(rpc.LedgerServiceGetEntryProcedure, strings.NewReader("x")), "Grpc-Encoding", "gzip")
+		}, callBytes},
+		{"of unknown length, small", func() *http.Request {
+			return post(rpc.LedgerServiceAppendProcedure, io.MultiReader(strings.NewReader("x")))
+		}, callBytes},
+		{"of unknown length, large", func() *http.Request {
+			return post(rpc.LedgerServiceAppendProcedure, io.MultiReader(bytes.NewReader(make([]byte, mebibyte))))
+		}, callBytes + 3*mebibyte - 3*smallRequest},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			s := limitedServer(account.Limits{})
 			called := false
-			h := s.bound(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			serve := func(w http.ResponseWriter, h http.HandlerFunc) {
+				r := as("acme", c.request())
+				s.place(shapeOf(r).place, s.bound(h)).ServeHTTP(w, r)
+			}
+			serve(httptest.NewRecorder(), func(_ http.ResponseWriter, r *http.Request) {
 				called = true
 				if _, err := io.Copy(io.Discard, r.Body); err != nil {
 					t.Error(err)
 				}
-				if s.inFlight.TryAcquire(limit - c.want + 1) {
-					t.Errorf("fewer than %d bytes are reserved", c.want)
-				} else if !s.inFlight.TryAcquire(limit - c.want) {
-					t.Errorf("more than %d bytes are reserved", c.want)
-				} else {
-					s.inFlight.Release(limit - c.want)
+				if got := s.book.Held("acme", account.Bytes); got != c.want {
+					t.Errorf("%d bytes are held, want %d", got, c.want)
 				}
-			}))
-			h.ServeHTTP(httptest.NewRecorder(), c.request())
+			})
 			if !called {
 				t.Error("refused")
 			}
-			if !s.inFlight.TryAcquire(limit) {
-				t.Fatal("something stays reserved")
+			if s.book.Total(account.Bytes) != 0 || s.book.Total(account.Calls) != 0 {
+				t.Fatal("something stays held")
 			}
-			defer s.inFlight.Release(limit)
-			if c.want == 0 {
-				return
-			}
-			// With nothing left it is refused, before or while it is read.
+			s.book.SetLimits(account.Limits{account.Bytes: {Owner: c.want - 1}}) // it is refused, before or while it is read
 			w := httptest.NewRecorder()
-			s.bound(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			serve(w, func(w http.ResponseWriter, r *http.Request) {
 				if _, err := io.Copy(io.Discard, r.Body); err != nil {
 					s.refuse(w, r, connect.NewError(connect.CodeOf(err), err))
 				}
-			})).ServeHTTP(w, c.request())
+			})
 			if w.Code != http.StatusTooManyRequests {
 				t.Errorf("status %d with nothing left", w.Code)
 			}
@@ -75,9 +121,98 @@ func TestBytesAtWork(t *testing.T) {
 	}
 }
 
-// Whoever needs no credentials holds nothing that others need, and is not listened to for long.
+// eachRPC calls f for each RPC of the API.
+func eachRPC(f func(path string, m protoreflect.MethodDescriptor)) {
+	protoregistry.GlobalFiles.RangeFilesByPackage("muniment.v1", func(file protoreflect.FileDescriptor) bool {
+		for i := range file.Services().Len() {
+			methods := file.Services().Get(i).Methods()
+			for j := range methods.Len() {
+				f("/"+string(methods.Get(j).Parent().FullName())+"/"+string(methods.Get(j).Name()), methods.Get(j))
+			}
+		}
+		return true
+	})
+}
+
+// Each call has a place and bytes on somebody's account, takes small requests only unless it carries evidence, and is refused where the account is full.
+// A new RPC that streams is in the table of shapes, or this fails.
+func TestEveryCallIsAccounted(t *testing.T) {
+	large := map[string]bool{rpc.LedgerServiceAppendProcedure: true, rpc.LedgerServiceAppendBatchProcedure: true, rpc.LedgerServiceAppendStreamProcedure: true,
+		rpc.AdminServiceSetPolicyProcedure: true}
+	n := 0
+	check := func(path, method string, place account.Resource) {
+		n++
+		s := limitedServer(account.Limits{})
+		bytesOf, owner := account.Bytes, "acme"
+		r := as("acme", httptest.NewRequest(method, path, strings.NewReader("x")))
+		if place == account.Public {
+			bytesOf, owner, r = account.PublicBytes, "address 192.0.2.1", httptest.NewRequest(method, path, strings.NewReader("x"))
+		}
+		sh := shapeOf(r)
+		if sh.place != place {
+			t.Errorf("%s has a place among the %s, want %s: see the table of shapes", path, sh.place, place)
+		}
+		if got := s.cfg.limitOf(sh); got > smallRequest && !large[path] {
+			t.Errorf("%s takes requests of %d bytes", path, got)
+		}
+		called := false
+		s.place(sh.place, s.bound(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			called = true
+			if s.book.Held(owner, place) != 1 || s.book.Held(owner, bytesOf) < smallRequest/2 {
+				t.Errorf("%s holds %d %s and %d bytes", path, s.book.Held(owner, place), place, s.book.Held(owner, bytesOf))
+			}
+			if heldBy(r.Context()) == nil {
+				t.Errorf("%s: the handler has no account", path)
+			}
+		}))).ServeHTTP(httptest.NewRecorder(), r)
+		if !called {
+			t.Errorf("%s: refused", path)
+		}
+		for _, res := range account.All() {
+			if s.book.Total(res) != 0 {
+				t.Errorf("%s: %d %s stay held", path, s.book.Total(res), res)
+			}
+		}
+		for _, full := range []account.Resource{place, bytesOf} {
+			var l account.Limits
+			l[full].Owner = 1
+			s.book.SetLimits(l)
+			hold := s.book.Open(owner)
+			if err := hold.Take(full, 1); err != nil {
+				t.Fatal(err)
+			}
+			w := httptest.NewRecorder()
+			s.place(sh.place, s.bound(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Errorf("%s: not refused: %s", path, full) }))).ServeHTTP(w, r)
+			if w.Code == http.StatusOK && w.Body.Len() == 0 {
+				t.Errorf("%s: no refusal", path)
+			}
+			hold.Release()
+		}
+	}
+	eachRPC(func(path string, m protoreflect.MethodDescriptor) {
+		place := account.Calls
+		switch {
+		case len(access[path]) > 0 && access[path][0] == 0:
+			place = account.Public
+		case m.IsStreamingClient():
+			place = account.Uploads
+		case path == rpc.LedgerServiceWatchEntriesProcedure:
+			place = account.Watchers
+		case m.IsStreamingServer():
+			place = account.Answers
+		}
+		check(path, http.MethodPost, place)
+	})
+	large[scittEntries] = true
+	check(scittEntries, http.MethodPost, account.Calls)
+	check(scittEntries+"/7", http.MethodGet, account.Calls)
+	if n < 20 {
+		t.Fatalf("only %d calls were found", n)
+	}
+}
+
+// A caller without credentials holds bytes on its address's account only, and may send no more than an identity token needs.
 func TestBytesWithoutCredentials(t *testing.T) {
-	s := &Server{cfg: Config{MaxPayload: 1 << 20}, inFlight: semaphore.NewWeighted(0), errors: connect.NewErrorWriter(), now: time.Now, audit: newAuditLog(nil)}
 	for _, c := range []struct {
 		name string
 		body func() io.Reader
@@ -88,14 +223,21 @@ func TestBytesWithoutCredentials(t *testing.T) {
 		{"of unknown length, large", func() io.Reader { return io.MultiReader(bytes.NewReader(make([]byte, 1<<20))) }, false},
 	} {
 		for _, encoding := range []string{"", "gzip"} {
-			r := post(c.body())
-			r.URL.Path = munimentv1connect.IdentityServiceExchangeTokenProcedure
+			body := c.body()
+			if encoding != "" {
+				b, _ := io.ReadAll(body)
+				body = zipped(t, b)
+			}
+			r := post(rpc.IdentityServiceExchangeTokenProcedure, body)
 			r.Header.Set("Content-Encoding", encoding)
-			read := false
-			s.bound(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			s, read := limitedServer(account.Limits{}), false
+			s.place(account.Public, s.bound(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 				_, err := io.Copy(io.Discard, r.Body)
 				read = err == nil
-			})).ServeHTTP(httptest.NewRecorder(), r)
+				if n := s.book.Total(account.Bytes); n != 0 {
+					t.Errorf("%s %s: %d of the tenants' bytes are held", c.name, encoding, n)
+				}
+			}))).ServeHTTP(httptest.NewRecorder(), r)
 			if read != c.want {
 				t.Errorf("%s %s: read is %v", c.name, encoding, read)
 			}
@@ -103,42 +245,47 @@ func TestBytesWithoutCredentials(t *testing.T) {
 	}
 }
 
-func post(body io.Reader) *http.Request {
-	r := httptest.NewRequest(http.MethodPost, "/muniment.v1.LedgerService/Append", body)
-	r.Header.Set("Content-Type", "application/proto")
-	return r
-}
-
-// A tenant whose requests hold all the bytes that they may leaves as many to the others.
-func TestBytesAtWorkOfOneTenant(t *testing.T) {
-	s := &Server{cfg: Config{MaxPayload: 1 << 20, MaxInFlight: 256 << 20}, errors: connect.NewErrorWriter(), now: time.Now, audit: newAuditLog(nil)}
-	s.inFlight = semaphore.NewWeighted(s.cfg.MaxInFlight)
-	s.quotas = map[string]*quota{}
-	status := func(tenant, path string, while func()) int {
-		if s.quotas[tenant] == nil {
-			s.quotas[tenant] = newQuota(Limits{}, s.cfg.tenantInFlight())
+// A tenant that holds all that it may leaves as much to the others, of each resource.
+func TestOneTenantLeavesRoom(t *testing.T) {
+	for _, path := range []string{rpc.LedgerServiceAppendProcedure, rpc.LedgerServiceAppendStreamProcedure, rpc.LedgerServiceGetPayloadProcedure, rpc.LedgerServiceWatchEntriesProcedure,
+		rpc.LedgerServiceListEntriesProcedure, rpc.ExportServiceExportProcedure} {
+		s := limitedServer(account.Limits{})
+		status := func(tenant string, while func()) int {
+			r := post(path, bytes.NewReader(make([]byte, 60<<10)))
+			if path == rpc.LedgerServiceAppendProcedure {
+				r = post(path, bytes.NewReader(make([]byte, 1<<20)))
+			}
+			w := httptest.NewRecorder()
+			s.place(shapeOf(r).place, s.bound(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { while() }))).ServeHTTP(w, as(tenant, r))
+			return w.Code
 		}
-		r := post(bytes.NewReader(make([]byte, 1<<20)))
-		r.URL.Path = path
-		w := httptest.NewRecorder()
-		s.bound(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { while() })).
-			ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), identityKey{}, &identity{tenant: &Tenant{Name: tenant}})))
-		return w.Code
-	}
-	for _, path := range []string{"/muniment.v1.LedgerService/Append", "/muniment.v1.LedgerService/AppendStream"} {
 		held, last := 0, 0
 		var more func()
 		more = func() {
 			held++
-			if last = status("acme", path, more); last != http.StatusOK && status("globex", path, func() {}) != http.StatusOK {
+			if last = status("acme", more); last != http.StatusOK && status("globex", func() {}) != http.StatusOK {
 				t.Errorf("%s: with %d requests of one tenant at work, another's is refused", path, held)
 			}
 		}
-		if last = http.StatusOK; status("acme", path, more) != http.StatusOK || held == 0 {
-			t.Fatalf("%s: nothing is taken", path)
+		if last = http.StatusOK; status("acme", more) != http.StatusOK || held == 0 || held > 1024 {
+			t.Fatalf("%s: %d are taken", path, held)
 		}
-		if got := status("acme", path, func() {}); got != http.StatusOK {
+		if got := status("acme", func() {}); got != http.StatusOK {
 			t.Errorf("%s: status %d when all is done", path, got)
 		}
 	}
 }
+
+func TestAddressOf(t *testing.T) {
+	for remote, want := range map[string]string{
+		"192.0.2.1:80": "address 192.0.2.1", "[::ffff:192.0.2.1]:80": "address 192.0.2.1", "[2001:db8:1:2:3::4]:80": "address 2001:db8:1:2::/64",
+		"[fe80::1%eth0]:80": "address fe80::/64", "@": "address ?",
+	} {
+		if got := addressOf(remote); got != want {
+			t.Errorf("%s: %s, want %s", remote, got, want)
+		}
+	}
+}
+
+// Wakes returns how many watchers were ever woken.
+func (s *Server) Wakes() uint64 { return s.follower.wakes() }

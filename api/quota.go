@@ -50,14 +50,14 @@ type quota struct {
 	limits                   Limits
 	requests, entries, bytes *rate.Limiter
 	atWork                   *semaphore.Weighted // calls that are worked on, streams excepted
-	inFlight                 *semaphore.Weighted // bytes of requests, as Config.MaxInFlight
+	watching                 *semaphore.Weighted // watchers that look for entries
 
 	mu                   sync.Mutex // guards the rest
 	day                  time.Time
 	dayEntries, dayBytes int64
 }
 
-func newQuota(l Limits, inFlight int64) *quota {
+func newQuota(l Limits) *quota {
 	limiter := func(perSecond float64, b int) *rate.Limiter {
 		if perSecond == 0 {
 			return rate.NewLimiter(rate.Inf, 0)
@@ -68,7 +68,7 @@ func newQuota(l Limits, inFlight int64) *quota {
 	if atWork == 0 {
 		atWork = defaultConcurrent
 	}
-	return &quota{limits: l, atWork: semaphore.NewWeighted(atWork), inFlight: semaphore.NewWeighted(inFlight), requests: limiter(l.Requests, l.RequestBurst), entries: limiter(l.Entries, l.EntryBurst), bytes: limiter(l.Bytes, l.ByteBurst)}
+	return &quota{limits: l, atWork: semaphore.NewWeighted(atWork), watching: semaphore.NewWeighted(1), requests: limiter(l.Requests, l.RequestBurst), entries: limiter(l.Entries, l.EntryBurst), bytes: limiter(l.Bytes, l.ByteBurst)}
 }
 
 // An overLimit is a refusal because of a limit.
@@ -164,7 +164,7 @@ func (s *Server) loadQuotas(ctx context.Context) error {
 	now := s.now()
 	for i := range s.cfg.Tenants {
 		t := &s.cfg.Tenants[i]
-		q := newQuota(t.Limits, s.cfg.tenantInFlight())
+		q := newQuota(t.Limits)
 		q.startDay(now)
 		s.quotas[t.Name] = q
 		if t.Limits.DailyEntries == 0 && t.Limits.DailyBytes == 0 {

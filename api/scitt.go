@@ -160,6 +160,7 @@ func (s *Server) coseReceipt(native []byte, subject string) ([]byte, error) {
 // problem writes an error as concise problem details (RFC 9290).
 func (s *Server) problem(w http.ResponseWriter, err *connect.Error) {
 	const title, detail = -1, -2
+	err = shortError(err)
 	body, encodeErr := strictcbor.Marshal(map[int]string{title: err.Code().String(), detail: err.Message()})
 	if encodeErr != nil {
 		s.log.Error("encode problem details", "err", encodeErr)

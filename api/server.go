@@ -16,8 +16,8 @@ import (
 	"connectrpc.com/grpchealth"
 	"connectrpc.com/grpcreflect"
 	"connectrpc.com/validate"
-	"golang.org/x/sync/semaphore"
 
+	"muniment.dev/muniment/api/account"
 	"muniment.dev/muniment/api/oidc"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/retention"
@@ -40,8 +40,8 @@ type Config struct {
 	Identities *oidc.Verifier
 	// SCITTKey signs COSE receipts; nil: there is no SCITT endpoint.
 	SCITTKey *cosereceipt.Key
-	// MaxInFlight bounds the bytes of requests that are being read or worked on at once, half of it those of one tenant; 0: 512 MiB.
-	MaxInFlight int64
+	// Holds bounds what callers hold at once: bytes, calls and streams. A zero is the default.
+	Holds account.Limits
 	// RequestTimeout bounds how long a request may take to arrive and an answer, or one message of a stream, to leave; 0: two minutes.
 	RequestTimeout time.Duration
 	// LimitWait is how long a call waits for its turn where a tenant's limit is reached, or for a refusal; 0: half a second. Negative: it is refused at once.
@@ -63,7 +63,8 @@ type Server struct {
 	grants   *grants
 	quotas   map[string]*quota // of each tenant
 	audit    *auditLog
-	inFlight *semaphore.Weighted
+	book     *account.Book // of what callers hold
+	follower *follower
 	errors   *connect.ErrorWriter
 
 	drain     chan struct{} // closed by Drain
@@ -72,9 +73,6 @@ type Server struct {
 
 // New returns the server. Its handler serves until Drain is called. It reads the grants in force from the ledger.
 func New(ctx context.Context, cfg Config) (*Server, error) {
-	if cfg.MaxInFlight == 0 {
-		cfg.MaxInFlight = 512 << 20
-	}
 	if cfg.MaxStream == 0 {
 		cfg.MaxStream = 1 << 30
 	}
@@ -89,9 +87,10 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, ledger: cfg.Ledger, ingest: &ingest.Ingester{Ledger: cfg.Ledger, Admission: cfg.Admission, MaxPayload: cfg.MaxPayload, MaxStream: cfg.MaxStream},
-		audit: newAuditLog(cfg.Audit), inFlight: semaphore.NewWeighted(max(cfg.MaxInFlight, cfg.maxRequest())), errors: connect.NewErrorWriter(), drain: make(chan struct{}),
+		audit: newAuditLog(cfg.Audit), book: account.NewBook(cfg.holds(cfg.Holds)), errors: connect.NewErrorWriter(), drain: make(chan struct{}),
 	}
 	s.keeper = &retention.Keeper{Ingester: s.ingest, Reliance: &retention.Exceptions{Ledger: cfg.Ledger, Now: cfg.Now}, Now: cfg.Now}
+	s.follower = newFollower(cfg.Ledger, s.drain)
 	var err error
 	if s.grants, err = s.loadGrants(ctx); err != nil {
 		return nil, err
@@ -114,22 +113,17 @@ func (s *Server) draining() bool {
 // Handler returns the handler of everything that the server serves, for HTTP/1.1 and HTTP/2.
 func (s *Server) Handler() http.Handler {
 	opts := []connect.HandlerOption{
-		connect.WithInterceptors(s.cfg.Metrics.interceptor(), auditing{s}, validate.NewInterceptor(), inTenant{s}),
-		connect.WithReadMaxBytes(int(min(s.cfg.maxRequest(), math.MaxInt32))),
+		connect.WithInterceptors(shortErrors{}, s.cfg.Metrics.interceptor(), auditing{s}, validate.NewInterceptor(), inTenant{s}),
 		connect.WithRecover(s.recover),
+		connect.WithCodec(strictProto{}),
 		connect.WithCodec(strictJSON{"json"}),
 		connect.WithCodec(strictJSON{"json; charset=utf-8"}),
-		// Receipts and proofs are hashes, which don't compress; lists do.
 		connect.WithConditionalHandlerOptions(func(spec connect.Spec) []connect.HandlerOption {
-			switch spec.Procedure {
-			case munimentv1connect.LedgerServiceAppendStreamProcedure:
-				return []connect.HandlerOption{connect.WithCompressMinBytes(math.MaxInt32), connect.WithReadMaxBytes(maxChunkMessage)}
-			case munimentv1connect.IdentityServiceExchangeTokenProcedure:
-				return []connect.HandlerOption{connect.WithCompressMinBytes(math.MaxInt32), connect.WithReadMaxBytes(maxAnonymous)}
-			case munimentv1connect.LedgerServiceListEntriesProcedure, munimentv1connect.LedgerServiceWatchEntriesProcedure, munimentv1connect.LedgerServiceGetEntryProcedure:
-				return []connect.HandlerOption{connect.WithCompressMinBytes(1024)}
+			sh, compressFrom := shapeOfCall(spec.Procedure), math.MaxInt32
+			if sh.compresses {
+				compressFrom = 1024
 			}
-			return []connect.HandlerOption{connect.WithCompressMinBytes(math.MaxInt32)}
+			return []connect.HandlerOption{connect.WithCompressMinBytes(compressFrom), connect.WithReadMaxBytes(int(min(s.cfg.limitOf(sh), math.MaxInt32)))}
 		}),
 	}
 	mux := http.NewServeMux()
@@ -141,13 +135,14 @@ func (s *Server) Handler() http.Handler {
 
 	s.mountSCITT(mux)
 
-	mux.Handle(grpchealth.NewHandler(healthChecker{s}, connect.WithReadMaxBytes(maxHealthBytes)))
+	path, health := grpchealth.NewHandler(healthChecker{s}, connect.WithReadMaxBytes(maxHealthBytes), connect.WithInterceptors(shortErrors{}))
+	mux.Handle(path, s.place(account.Public, health))
 	reflector := grpcreflect.NewStaticReflector(munimentv1connect.LedgerServiceName, munimentv1connect.IdentityServiceName, munimentv1connect.AdminServiceName, munimentv1connect.ExportServiceName, grpchealth.HealthV1ServiceName)
 	for _, mount := range []func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler){grpcreflect.NewHandlerV1, grpcreflect.NewHandlerV1Alpha} {
-		path, h := mount(reflector, connect.WithReadMaxBytes(maxReflectionBytes))
-		mux.Handle(path, s.operator(h))
+		path, h := mount(reflector, connect.WithReadMaxBytes(maxReflectionBytes), connect.WithInterceptors(shortErrors{}))
+		mux.Handle(path, s.place(account.Public, s.operator(h)))
 	}
-	mux.Handle("GET /metrics", s.operator(s.cfg.Metrics.handler()))
+	mux.Handle("GET /metrics", s.place(account.Public, s.operator(s.cfg.Metrics.handler())))
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.Handle("/tlog/", s.tlog())
@@ -175,6 +170,7 @@ func (s *Server) operator(next http.Handler) http.Handler {
 // refuse writes the error in the protocol of the request.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err *connect.Error) {
 	s.audit.refused(r.Context(), s.now(), err)
+	err = shortError(err)
 	if err.Code() == connect.CodeUnauthenticated {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}

@@ -9,8 +9,10 @@ import (
 
 	"buf.build/go/protovalidate"
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"muniment.dev/muniment/api/account"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/receipt"
@@ -48,6 +50,9 @@ func (s *service) AppendBatch(ctx context.Context, req *connect.Request[muniment
 	}
 	if err := s.mayWait(req.Msg.Wait); err != nil {
 		return nil, err
+	}
+	if err := s.take(ctx, resultBytes*int64(len(req.Msg.Submissions))); err != nil { // before anything is recorded
+		return nil, s.public(err)
 	}
 	out := make([]*munimentv1.AppendResult, len(req.Msg.Submissions))
 	subs := make([]ingest.Submission, 0, len(out))
@@ -104,7 +109,7 @@ func (s *service) appendResult(r ledger.Result) *munimentv1.AppendResult {
 }
 
 func appendError(e *connect.Error, field string) *munimentv1.AppendResult {
-	return &munimentv1.AppendResult{Result: &munimentv1.AppendResult_Error{Error: &munimentv1.AppendError{Code: e.Code().String(), Field: field, Message: e.Message()}}}
+	return &munimentv1.AppendResult{Result: &munimentv1.AppendResult_Error{Error: &munimentv1.AppendError{Code: e.Code().String(), Field: field, Message: shorten(e.Message())}}}
 }
 
 func violatedField(err error) string {
@@ -327,6 +332,17 @@ func (s *service) GetStreamHead(ctx context.Context, req *connect.Request[munime
 // watchInterval is how often a watcher hears how far the log has come, when there is nothing else to hear.
 const watchInterval = 15 * time.Second
 
+// sendWatched sends an entry, and holds what a large one needs beside a watcher's own bytes.
+func (s *service) sendWatched(ctx context.Context, stream *connect.ServerStream[munimentv1.WatchEntriesResponse], m *munimentv1.WatchEntriesResponse) error {
+	if n := 3 * int64(proto.Size(m)); n > watchBytes {
+		if err := s.take(ctx, n); err != nil {
+			return s.public(err)
+		}
+		defer heldBy(ctx).Keep(account.Bytes, watchBytes)
+	}
+	return stream.Send(m)
+}
+
 func (s *service) WatchEntries(ctx context.Context, req *connect.Request[munimentv1.WatchEntriesRequest], stream *connect.ServerStream[munimentv1.WatchEntriesResponse]) error {
 	id, err := authorize(ctx, req.Msg.Tenant)
 	if err != nil {
@@ -348,7 +364,7 @@ func (s *service) WatchEntries(ctx context.Context, req *connect.Request[munimen
 		p := s.ledger.Published()
 		for next < p.Size && !s.draining() {
 			var e *ledger.Entry
-			if e, next, err = s.ledger.Next(ctx, p, id.tenant.Stream, filter, next); err != nil {
+			if e, next, err = s.follower.next(ctx, s.quotas[id.tenant.Name], p, id.tenant.Stream, filter, next); err != nil {
 				return s.public(err)
 			}
 			if e == nil {
@@ -358,7 +374,7 @@ func (s *service) WatchEntries(ctx context.Context, req *connect.Request[munimen
 			if err != nil {
 				return s.public(err)
 			}
-			if err := stream.Send(&munimentv1.WatchEntriesResponse{Entry: m, NextIndex: next}); err != nil {
+			if err := s.sendWatched(ctx, stream, &munimentv1.WatchEntriesResponse{Entry: m, NextIndex: next}); err != nil {
 				return err
 			}
 		}
@@ -369,7 +385,7 @@ func (s *service) WatchEntries(ctx context.Context, req *connect.Request[munimen
 			told = true
 		}
 		select {
-		case <-p.Superseded:
+		case <-s.follower.await(id.tenant.Stream.ID, p.Size):
 		case <-beat.C:
 			told = false
 		case <-ctx.Done():

@@ -17,7 +17,7 @@ import (
 )
 
 // chunkBytes is how much of a payload is sent in one message.
-const chunkBytes = 1 << 20
+const chunkBytes = 256 << 10
 
 func (s *service) AppendStream(ctx context.Context, stream *connect.ClientStream[munimentv1.AppendStreamRequest]) (*connect.Response[munimentv1.AppendStreamResponse], error) {
 	in := &chunks{stream: stream, extend: messageDeadline(ctx)}

@@ -16,6 +16,7 @@ import (
 	"connectrpc.com/connect"
 
 	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/account"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
@@ -237,7 +238,8 @@ func TestStreamQuota(t *testing.T) {
 
 // Answers with large payloads that are not read hold no more than a tenant's share of the bytes at work.
 func TestUnreadPayloads(t *testing.T) {
-	ts := newServer(t, func(_ *ledger.Config, c *api.Config) { c.MaxInFlight = 128 << 20 }) // 64 MiB for a tenant
+	ts := newServer(t)
+	ts.api.Holds().SetLimits(account.Limits{account.Bytes: {Owner: 84 << 20}})
 	payload := bytes.Repeat([]byte("x"), 14<<20)
 	a, err := sendStream(ts.client(acmeToken), streamHeader(), payload)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"muniment.dev/muniment/api/account"
 	"muniment.dev/muniment/api/tiles"
 	"muniment.dev/muniment/ledger"
 )
@@ -15,7 +16,7 @@ func (s *Server) tlog() http.Handler {
 	if !s.cfg.PublicTlog {
 		h = s.authenticate(h)
 	}
-	return h
+	return s.place(account.Public, h)
 }
 
 // healthz says that the process lives.

@@ -11,6 +11,7 @@ import (
 	"connectrpc.com/connect"
 
 	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/account"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
@@ -109,12 +110,21 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// Watchers hold none of the bytes that large requests are allowed, however many they are.
+// A tenant has a bounded number of watchers. They hold few of its bytes, and none that other tenants need.
 func TestManyWatchers(t *testing.T) {
-	ts := newServer(t, func(_ *ledger.Config, ac *api.Config) { ac.MaxInFlight = 1 }) // as much as the largest request, then
+	ts := newServer(t, func(_ *ledger.Config, ac *api.Config) {
+		ac.Holds[account.Bytes].Total = 1 // as much as the largest request, then
+		ac.Holds[account.Watchers] = account.Limit{Total: 60, Owner: 40}
+	})
 	c := munimentv1connect.NewLedgerServiceClient(&http.Client{Transport: unknownLength{ts.h2.Transport}}, ts.url, connect.WithGRPC(), connect.WithInterceptors(bearer(acmeToken)))
-	for range 257 { // 256 would hold all of it
+	for range 40 {
 		startWatch(t, c, "acme", nil, 0)
+	}
+	err := watch(&munimentv1.WatchEntriesRequest{})(context.Background(), ts.client(acmeToken))
+	wantCode(t, "one watcher more", err, connect.CodeResourceExhausted, "")
+	startWatch(t, ts.client(globexToken), "globex", nil, 0)
+	if n := ts.api.Holds().Total(account.Bytes); n > 41<<16 {
+		t.Errorf("41 watchers hold %d bytes", n)
 	}
 	if _, err := c.Append(context.Background(), request("acme", "still taken")); err != nil {
 		t.Error(err)
@@ -152,5 +162,37 @@ func TestIdleStreamOutlivesDeadlines(t *testing.T) {
 		if got := next(t, stream); got != 1 {
 			t.Errorf("%s: got %d", name, got)
 		}
+	}
+}
+
+// An entry wakes the watchers of its own stream, and no others. The ledger's publish path wakes one goroutine, however many watchers there are.
+func TestOthersEntriesWakeNoWatcher(t *testing.T) {
+	ts := newServer(t)
+	var streams []*connect.ServerStreamForClient[munimentv1.WatchEntriesResponse]
+	for range 20 {
+		stream, _ := startWatch(t, ts.client(acmeToken), "acme", nil, 0)
+		streams = append(streams, stream)
+	}
+	other, _ := startWatch(t, ts.client(globexToken), "globex", nil, 0)
+	for i := range 50 {
+		ts.append("globex", fmt.Sprint("of another tenant ", i))
+	}
+	for i := range 50 {
+		if got := next(t, other); got != uint64(i) {
+			t.Fatalf("got %d, want %d", got, i)
+		}
+	}
+	if n := ts.api.Wakes(); n > 50 {
+		t.Errorf("%d watchers were woken by 50 entries that one watcher waits for", n)
+	}
+	before := ts.api.Wakes()
+	a := ts.append("acme", "at last")
+	for _, stream := range streams {
+		if got := next(t, stream); got != a.Index {
+			t.Errorf("got %d, want %d", got, a.Index)
+		}
+	}
+	if n := ts.api.Wakes() - before; n != 20 {
+		t.Errorf("%d watchers were woken, want 20", n)
 	}
 }

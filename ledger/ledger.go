@@ -123,6 +123,7 @@ type Ledger struct {
 	clock   *clockGuard
 
 	published atomic.Pointer[Published] // swapped by the sequencer only
+	grown     sync.Map                  // receipt.Hash of a stream → uint64, see Grown; written by the sequencer only
 	failure   atomic.Pointer[error]     // set once, when a commit failed
 	hold      atomic.Pointer[error]     // why appends are refused
 	done      chan struct{}             // closed when the sequencer has ended
@@ -465,7 +466,7 @@ func (l *Ledger) sequence(groups []*group) (*Published, error) {
 		default: // there is a signal already
 		}
 	}
-	pub, err := l.publish(c.Root, now)
+	pub, err := l.publish(c.Root, now, touched...)
 	if err != nil {
 		l.fail(err)
 		return nil, ErrFailed
@@ -552,13 +553,16 @@ func (l *Ledger) place(c *store.Commit, p *pending, h *head, now uint64) {
 }
 
 // publish signs the tree as it is now, which must be durable, and makes it the published state.
-func (l *Ledger) publish(root receipt.Hash, time uint64) (*Published, error) {
+func (l *Ledger) publish(root receipt.Hash, time uint64, touched ...*head) (*Published, error) {
 	cp := receipt.Checkpoint{Origin: l.cfg.Signer.Name(), Size: l.tree.size, Root: root}
 	signed, err := cp.Sign(append([]note.Signer{l.cfg.Signer}, l.cfg.Overlap...)...)
 	if err != nil {
 		return nil, fmt.Errorf("sign the checkpoint of size %d: %w", cp.Size, err)
 	}
 	p := &Published{Size: cp.Size, Root: root, Time: time, Checkpoint: signed, Superseded: make(chan struct{}), edges: l.tree.snapshot(), tiles: l.tiles, tail: receipt.NewProofTail(signed)}
+	for _, h := range touched { // before anything that waits for the new state wakes up
+		l.grown.Store(h.StreamID, p.Size)
+	}
 	old := l.published.Swap(p)
 	if cp.Size > 0 {
 		l.written = &store.Checkpoint{Size: cp.Size, Signed: signed}
@@ -634,6 +638,13 @@ func (l *Ledger) Ready() error {
 	}
 	_, err := l.clock.next(l.published.Load().Time)
 	return err
+}
+
+// Grown returns the size of the log when the stream last got entries since the log was opened, and 0 if it got none.
+func (l *Ledger) Grown(stream receipt.Hash) uint64 {
+	size, _ := l.grown.Load(stream)
+	n, _ := size.(uint64)
+	return n
 }
 
 // Pending returns how many entries wait to be sequenced.

@@ -1,0 +1,190 @@
+// Package account counts what callers hold of a server: bytes in memory, and places for calls and streams.
+//
+// Each buffer and each place belongs to an owner, which is a tenant, or an address where the caller has no credentials. A [Book] has limits for each
+// owner and for all together. What is above a limit is refused at once, so that one owner who holds all that it may leaves the rest to the others.
+package account
+
+import (
+	"fmt"
+	"sync"
+)
+
+// A Resource is what is counted.
+type Resource int
+
+// The resources.
+const (
+	Bytes       Resource = iota // of requests, answers, and the buffers of streams
+	Calls                       // that are worked on, or wait for their turn; streams excepted
+	Uploads                     // streams from clients
+	Answers                     // streams to clients that end by themselves
+	Watchers                    // streams to clients that do not
+	Public                      // requests without credentials; their owners are addresses
+	PublicBytes                 // that these hold
+	resources
+)
+
+var names = [resources]string{"bytes", "calls", "uploads", "answer streams", "watchers", "public requests", "bytes of public requests"}
+
+// String returns the resource's name, in the plural.
+func (r Resource) String() string { return names[r] }
+
+// All returns every resource.
+func All() []Resource {
+	all := make([]Resource, resources)
+	for i := range all {
+		all[i] = Resource(i)
+	}
+	return all
+}
+
+// A Limit bounds one resource. A zero is no bound.
+type Limit struct {
+	Total int64 // of all owners
+	Owner int64 // of one
+}
+
+// Limits bound all resources.
+type Limits [resources]Limit
+
+// A Full is the refusal of a resource of which too much is held.
+type Full struct {
+	Resource Resource
+	Owner    bool // by the owner; else by all together
+}
+
+// Error implements error.
+func (f *Full) Error() string {
+	if f.Owner {
+		return fmt.Sprintf("the caller has too many %s at work; retry later", f.Resource)
+	}
+	return fmt.Sprintf("the server has too many %s at work; retry later", f.Resource)
+}
+
+// A Book counts what is held. Its methods may be called from many goroutines.
+type Book struct {
+	mu     sync.Mutex // guards the rest
+	limits Limits
+	total  [resources]int64
+	owners map[string]*[resources]int64 // those that hold anything
+}
+
+// NewBook returns a book in which nothing is held.
+func NewBook(l Limits) *Book { return &Book{limits: l, owners: map[string]*[resources]int64{}} }
+
+// SetLimits replaces the limits. What is held stays held.
+func (b *Book) SetLimits(l Limits) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.limits = l
+}
+
+// Limits returns the limits in force.
+func (b *Book) Limits() Limits {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.limits
+}
+
+// Held returns how much of the resource the owner holds.
+func (b *Book) Held(owner string, r Resource) int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if o := b.owners[owner]; o != nil {
+		return o[r]
+	}
+	return 0
+}
+
+// Total returns how much of the resource is held by all.
+func (b *Book) Total(r Resource) int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.total[r]
+}
+
+// Open returns an empty hold of the owner.
+func (b *Book) Open(owner string) *Hold { return &Hold{book: b, owner: owner} }
+
+// take counts n more, or less if n is negative, and returns a *Full where that is above a limit.
+func (b *Book) take(owner string, r Resource, n int64) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	o := b.owners[owner]
+	if o == nil {
+		o = &[resources]int64{}
+	}
+	if n > 0 {
+		switch l := b.limits[r]; {
+		case l.Owner > 0 && o[r]+n > l.Owner:
+			return &Full{r, true}
+		case l.Total > 0 && b.total[r]+n > l.Total:
+			return &Full{r, false}
+		}
+	}
+	o[r] += n
+	b.total[r] += n
+	if *o == ([resources]int64{}) {
+		delete(b.owners, owner)
+	} else {
+		b.owners[owner] = o
+	}
+	return nil
+}
+
+// A Hold is what one call holds. It is for one goroutine at a time, except that Release may be called at any time, and more than once.
+type Hold struct {
+	book  *Book
+	owner string
+
+	mu       sync.Mutex // guards the rest
+	held     [resources]int64
+	released bool
+}
+
+// Take holds n more of the resource. The error is a *Full, and nothing more is held then.
+func (h *Hold) Take(r Resource, n int64) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.released {
+		return nil
+	}
+	if err := h.book.take(h.owner, r, n); err != nil {
+		return err
+	}
+	h.held[r] += n
+	return nil
+}
+
+// Keep gives back all of the resource but n.
+func (h *Hold) Keep(r Resource, n int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if over := h.held[r] - n; over > 0 && !h.released {
+		_ = h.book.take(h.owner, r, -over) // giving back is not refused
+		h.held[r] = n
+	}
+}
+
+// Held returns how much of the resource is held here.
+func (h *Hold) Held(r Resource) int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.held[r]
+}
+
+// Release gives everything back.
+func (h *Hold) Release() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.released {
+		return
+	}
+	h.released = true
+	for r, n := range h.held {
+		if n != 0 {
+			_ = h.book.take(h.owner, Resource(r), -n)
+		}
+	}
+	h.held = [resources]int64{}
+}

@@ -1,0 +1,248 @@
+package api_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/dynamicpb"
+
+	"muniment.dev/muniment/api/account"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
+)
+
+func gzipped(t *testing.T, b []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	if _, err := w.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// envelope puts a message into the frame of a stream or of gRPC.
+func envelope(compressed bool, message []byte) []byte {
+	b := make([]byte, 5, 5+len(message))
+	if compressed {
+		b[0] = 1
+	}
+	binary.BigEndian.PutUint32(b[1:], uint32(len(message)))
+	return append(b, message...)
+}
+
+// eachMethod calls f for each RPC with a request that would be taken.
+func eachMethod(t *testing.T, f func(m protoreflect.MethodDescriptor, path string, request []byte)) {
+	protoregistry.GlobalFiles.RangeFilesByPackage("muniment.v1", func(file protoreflect.FileDescriptor) bool {
+		for i := range file.Services().Len() {
+			for j := range file.Services().Get(i).Methods().Len() {
+				m := file.Services().Get(i).Methods().Get(j)
+				r := dynamicpb.NewMessage(m.Input())
+				if fd := m.Input().Fields().ByName("tenant"); fd != nil {
+					r.Set(fd, protoreflect.ValueOfString("acme"))
+				}
+				b, err := proto.Marshal(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				f(m, fmt.Sprintf("/%s/%s", m.Parent().FullName(), m.Name()), b)
+			}
+		}
+		return true
+	})
+}
+
+// allocated returns how many bytes are allocated while f runs.
+func allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+// A small compressed request that would become a large one is refused by every RPC, in every protocol, before it is decoded, and nothing stays held.
+func TestInflatedRequests(t *testing.T) {
+	ts := newServer(t)
+	unknown := protowire.AppendBytes(protowire.AppendTag(nil, 999, protowire.BytesType), make([]byte, 60<<20))
+	bomb := gzipped(t, unknown)
+	eachMethod(t, func(m protoreflect.MethodDescriptor, path string, request []byte) {
+		streams := m.IsStreamingClient() || m.IsStreamingServer()
+		carries := strings.HasSuffix(path, "/Append") || strings.HasSuffix(path, "/AppendBatch")
+		for _, c := range []struct {
+			protocol string
+			header   map[string]string
+			body     []byte
+			skip     bool
+		}{
+			{"connect", map[string]string{"Content-Type": "application/proto", "Content-Encoding": "gzip"}, bomb, streams},
+			{"connect stream", map[string]string{"Content-Type": "application/connect+proto", "Connect-Content-Encoding": "gzip"}, envelope(true, bomb), !streams},
+			{"gRPC", map[string]string{"Content-Type": "application/grpc", "Grpc-Encoding": "gzip", "Te": "trailers"}, envelope(true, bomb), false},
+			{"gRPC-Web", map[string]string{"Content-Type": "application/grpc-web+proto", "Grpc-Encoding": "gzip"}, envelope(true, bomb), false},
+		} {
+			if c.skip {
+				continue
+			}
+			var a httpAnswer
+			n := allocated(func() { a = ts.do(ts.h2, "POST", path, acmeToken, c.header, bytes.NewReader(c.body)) })
+			if code := a.header.Get("Grpc-Status"); a.status == http.StatusOK && !strings.Contains(a.body, `"code"`) && !strings.Contains(a.body, "grpc-status") && code == "" && !strings.HasPrefix(c.protocol, "gRPC") {
+				t.Errorf("%s over %s: status %d, %q", path, c.protocol, a.status, a.body)
+			}
+			if n > 24<<20 && !carries {
+				t.Errorf("%s over %s: %d bytes were allocated", path, c.protocol, n)
+			}
+		}
+	})
+	for _, r := range account.All() {
+		await(t, r.String()+" are given back", func() bool { return ts.api.Holds().Total(r) == 0 })
+	}
+}
+
+// A batch of millions of empty submissions is refused before there are any, in both encodings.
+func TestEmptySubmissions(t *testing.T) {
+	ts := newServer(t)
+	defer ts.unchanged()()
+	binary := bytes.Repeat([]byte{0x12, 0}, 8<<20)
+	text := []byte(`{"tenant":"acme","submissions":[` + strings.Repeat("{},", 4<<20) + `{}]}`)
+	for contentType, body := range map[string][]byte{"application/proto": binary, "application/json": text} {
+		body := gzipped(t, body)
+		var a httpAnswer
+		n := allocated(func() {
+			a = ts.do(ts.h1, "POST", munimentv1connect.LedgerServiceAppendBatchProcedure, acmeToken, map[string]string{"Content-Type": contentType, "Content-Encoding": "gzip"}, bytes.NewReader(body))
+		})
+		if a.status != http.StatusBadRequest || !strings.Contains(a.body, "submissions: more than 1000 elements") {
+			t.Errorf("%s: status %d, %.200s", contentType, a.status, a.body)
+		}
+		if n > 160<<20 { // the buffer, each time it doubles; the structs would be over a gigabyte
+			t.Errorf("%s: %d bytes were allocated", contentType, n)
+		}
+	}
+}
+
+// Answers that are not read hold their places and bytes, no more of them than a tenant may have, and nothing afterwards.
+func TestUnreadStreams(t *testing.T) {
+	ts := newServer(t)
+	ts.api.Holds().SetLimits(account.Limits{account.Answers: {Total: 12, Owner: 8}, account.Bytes: {Owner: 256 << 20}})
+	payload := bytes.Repeat([]byte("x"), 8<<20) // more than any window holds
+	appended, err := sendStream(ts.client(acmeToken), streamHeader(), payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := proto.Marshal(&munimentv1.GetPayloadRequest{Tenant: "acme", Index: appended.Index})
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := func() *http.Response {
+		t.Helper()
+		req, err := http.NewRequest("POST", ts.url+munimentv1connect.LedgerServiceGetPayloadProcedure, bytes.NewReader(envelope(false, request)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/connect+proto")
+		req.Header.Set("Authorization", "Bearer "+acmeToken)
+		res, err := ts.h1.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	var unread []*http.Response
+	for range 8 {
+		unread = append(unread, open())
+	}
+	refused := open()
+	body, err := io.ReadAll(refused.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused.Body.Close()
+	if !strings.Contains(string(body), connect.CodeResourceExhausted.String()) {
+		t.Errorf("a ninth answer: %.200q", body)
+	}
+	book := ts.api.Holds()
+	if places, held := book.Held("acme", account.Answers), book.Held("acme", account.Bytes); places != 8 || held < 8<<20 || held > 16<<20 {
+		t.Errorf("%d answers hold %d bytes", places, held)
+	}
+	if _, err := readPayload(ts.client(globexToken), "globex", appended.Index); connect.CodeOf(err) != connect.CodeNotFound {
+		t.Errorf("another tenant: %v", err)
+	}
+	for _, res := range unread {
+		res.Body.Close()
+	}
+	await(t, "everything to be given back", func() bool { return book.Total(account.Answers) == 0 && book.Total(account.Bytes) == 0 })
+}
+
+// Errors do not repeat what they are about, whatever part of a request is large.
+func TestErrorsAreShort(t *testing.T) {
+	ts := newServer(t)
+	long := strings.Repeat("long ", 8<<10)
+	size := func(a httpAnswer) int {
+		n := len(a.body)
+		for k, v := range a.header {
+			n += len(k) + len(strings.Join(v, ""))
+		}
+		return n
+	}
+	check := func(what string, a httpAnswer) {
+		t.Helper()
+		if n := size(a); n > 12<<10 {
+			t.Errorf("%s: the answer has %d bytes: status %d, %.300q", what, n, a.status, a.body)
+		}
+	}
+	eachMethod(t, func(m protoreflect.MethodDescriptor, path string, _ []byte) {
+		r := dynamicpb.NewMessage(m.Input())
+		for i := range m.Input().Fields().Len() {
+			if fd := m.Input().Fields().Get(i); fd.Kind() == protoreflect.StringKind && !fd.IsList() {
+				r.Set(fd, protoreflect.ValueOfString(long[:8<<10]))
+			}
+		}
+		b, err := proto.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, contentType := range []string{"application/proto", "application/grpc", "application/grpc-web+proto", "application/connect+proto"} {
+			body := b
+			if contentType != "application/proto" {
+				body = envelope(false, b)
+			}
+			check(path+" with long fields, "+contentType, ts.do(ts.h2, "POST", path, acmeToken, map[string]string{"Content-Type": contentType}, bytes.NewReader(body)))
+		}
+		check(path+" with a long member", ts.do(ts.h1, "POST", path, acmeToken, map[string]string{"Content-Type": "application/json"}, strings.NewReader(`{"`+long+`":1}`)))
+		check(path+" with a long enum", ts.do(ts.h1, "POST", path, acmeToken, map[string]string{"Content-Type": "application/json"}, strings.NewReader(`{"order":"`+long+`","scope":"`+long+`"}`)))
+		for _, h := range []string{"Content-Type", "Content-Encoding", "Grpc-Encoding", "Grpc-Timeout", "Connect-Timeout-Ms", "Connect-Protocol-Version", "Connect-Content-Encoding", "Authorization"} {
+			header := map[string]string{"Content-Type": "application/proto"}
+			header[h] = long
+			check(path+" with a long header "+h, ts.do(ts.h1, "POST", path, acmeToken, header, strings.NewReader("x")))
+			header["Content-Type"] = "application/grpc"
+			header[h] = long
+			check(path+" over gRPC with a long header "+h, ts.do(ts.h2, "POST", path, acmeToken, header, strings.NewReader("x")))
+		}
+		check(path+" with a long query", ts.do(ts.h1, "GET", path+"?encoding="+strings.ReplaceAll(long, " ", "")+"&message=x", acmeToken, nil, nil))
+	})
+	batch := &munimentv1.AppendBatchRequest{Tenant: "acme"}
+	for range 3 {
+		batch.Submissions = append(batch.Submissions, &munimentv1.Submission{Kind: long, MediaType: long, Payload: []byte("x"), IdempotencyKey: long})
+	}
+	b, err := proto.Marshal(batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check("a batch", ts.do(ts.h1, "POST", munimentv1connect.LedgerServiceAppendBatchProcedure, acmeToken, map[string]string{"Content-Type": "application/proto"}, bytes.NewReader(b)))
+	check("a path", ts.get("/"+strings.ReplaceAll(long, " ", "/")))
+	check("a tile", ts.get("/tlog/tile/"+strings.ReplaceAll(long, " ", "/")))
+}

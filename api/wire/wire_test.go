@@ -1,0 +1,185 @@
+package wire_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"muniment.dev/muniment/api/wire"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+// requests calls f for the request of each RPC of the API.
+func requests(f func(protoreflect.MessageDescriptor)) {
+	protoregistry.GlobalFiles.RangeFilesByPackage("muniment.v1", func(file protoreflect.FileDescriptor) bool {
+		for i := range file.Services().Len() {
+			for j := range file.Services().Get(i).Methods().Len() {
+				f(file.Services().Get(i).Methods().Get(j).Input())
+			}
+		}
+		return true
+	})
+}
+
+// Each list and map of a request has a bound in its validation rules.
+func TestEveryListIsBounded(t *testing.T) {
+	n := 0
+	var visit func(md protoreflect.MessageDescriptor, depth int)
+	visit = func(md protoreflect.MessageDescriptor, depth int) {
+		if depth > 8 {
+			t.Fatalf("%s: messages lie too deep in messages", md.FullName())
+		}
+		if md.Fields().Len() > 64 {
+			t.Errorf("%s has more than 64 fields", md.FullName())
+		}
+		for i := range md.Fields().Len() {
+			fd := md.Fields().Get(i)
+			if (fd.IsList() || fd.IsMap()) && wire.MaxItems(fd) == 0 {
+				t.Errorf("%s has no bound: give it max_items or max_pairs", fd.FullName())
+			}
+			if fd.IsList() {
+				n++
+			}
+			if fd.Message() != nil {
+				visit(fd.Message(), depth+1)
+			}
+		}
+	}
+	requests(func(md protoreflect.MessageDescriptor) { visit(md, 0) })
+	if n < 3 {
+		t.Fatalf("only %d lists were found", n)
+	}
+}
+
+func batch(n int) *munimentv1.AppendBatchRequest {
+	r := &munimentv1.AppendBatchRequest{Tenant: "acme"}
+	for range n {
+		r.Submissions = append(r.Submissions, &munimentv1.Submission{})
+	}
+	return r
+}
+
+func marshal(t *testing.T, m proto.Message) []byte {
+	t.Helper()
+	b, err := proto.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestCheck(t *testing.T) {
+	empty := protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), nil)
+	twice := func(m proto.Message) []byte { return append(marshal(t, m), marshal(t, m)...) }
+	header := &munimentv1.AppendStreamRequest{Part: &munimentv1.AppendStreamRequest_Header{Header: &munimentv1.AppendStreamHeader{Tenant: "acme"}}}
+	chunk := &munimentv1.AppendStreamRequest{Part: &munimentv1.AppendStreamRequest_Chunk{Chunk: []byte("x")}}
+	unknown := protowire.AppendBytes(protowire.AppendTag(nil, 900, protowire.BytesType), make([]byte, 60<<20))
+	for _, c := range []struct {
+		name string
+		of   proto.Message
+		data []byte
+		want string // part of the error; "" for none
+	}{
+		{"a batch", batch(0), marshal(t, batch(1000)), ""},
+		{"a batch for validation to refuse", batch(0), marshal(t, batch(1001)), ""},
+		{"too many submissions", batch(0), marshal(t, batch(1002)), "submissions: more than 1000 elements"},
+		{"millions of empty submissions", batch(0), bytes.Repeat(empty, 4<<20), "submissions: more than 1000 elements"},
+		{"a filter with times", &munimentv1.ListEntriesRequest{}, marshal(t, &munimentv1.ListEntriesRequest{Tenant: "acme", Filter: &munimentv1.Filter{From: timestamppb.Now(), Kind: "x"}}), ""},
+		{"a large unknown field", &munimentv1.WatchEntriesRequest{}, append(marshal(t, &munimentv1.WatchEntriesRequest{Tenant: "acme"}), unknown...), "no field 900"},
+		{"an unknown field deep inside", &munimentv1.WatchEntriesRequest{}, protowire.AppendBytes(protowire.AppendTag(nil, 3, protowire.BytesType), unknown), "filter.there is no field 900"},
+		{"a field twice", &munimentv1.ListEntriesRequest{}, twice(&munimentv1.ListEntriesRequest{Tenant: "acme"}), `"tenant" is set more than once`},
+		{"a message twice", &munimentv1.ListEntriesRequest{}, twice(&munimentv1.ListEntriesRequest{Filter: &munimentv1.Filter{Kind: "x"}}), `"filter" is set more than once`},
+		{"a header", &munimentv1.AppendStreamRequest{}, marshal(t, header), ""},
+		{"a chunk", &munimentv1.AppendStreamRequest{}, marshal(t, chunk), ""},
+		{"header and chunk", &munimentv1.AppendStreamRequest{}, append(marshal(t, header), marshal(t, chunk)...), "excludes"},
+		{"a wrong type", &munimentv1.ListEntriesRequest{}, protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), 1), "tenant: has the wrong type"},
+		{"a group", &munimentv1.ListEntriesRequest{}, protowire.AppendTag(protowire.AppendTag(nil, 99, protowire.StartGroupType), 99, protowire.EndGroupType), "no field 99"},
+		{"kinds", &munimentv1.IssueTokenRequest{}, marshal(t, &munimentv1.IssueTokenRequest{Grant: &munimentv1.Grant{Kinds: make([]string, 66)}}), "grant.kinds: more than 64"},
+		{"cut off", batch(0), []byte{0x12, 0x7f}, "not a protobuf message"},
+	} {
+		err := wire.Check(c.data, c.of.ProtoReflect().Descriptor())
+		compare(t, c.name, err, c.want)
+		if c.want == "" && err == nil {
+			if e := proto.Unmarshal(c.data, proto.Clone(c.of)); e != nil {
+				t.Errorf("%s: %v", c.name, e)
+			}
+		}
+	}
+	allocated := testing.AllocsPerRun(10, func() { _ = wire.Check(marshal(t, batch(1000)), batch(0).ProtoReflect().Descriptor()) })
+	if allocated > 1100 { // those of marshal
+		t.Errorf("%.0f allocations to scan a batch", allocated)
+	}
+}
+
+func compare(t *testing.T, name string, err error, want string) {
+	t.Helper()
+	switch {
+	case want == "" && err != nil:
+		t.Errorf("%s: %v", name, err)
+	case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+		t.Errorf("%s: got %v, want %q", name, err, want)
+	case err != nil && len(err.Error()) > 512:
+		t.Errorf("%s: the error has %d bytes", name, len(err.Error()))
+	}
+}
+
+func TestCheckJSON(t *testing.T) {
+	asJSON := func(m proto.Message) string {
+		b, err := protojson.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	long := strings.Repeat("x", 1<<20)
+	for _, c := range []struct {
+		name, data string
+		of         proto.Message
+		want       string
+	}{
+		{"nothing", "{}", batch(0), ""},
+		{"a batch", asJSON(batch(1001)), batch(0), ""},
+		{"null", `{"submissions":null,"tenant":null}`, batch(0), ""},
+		{"millions of empty submissions", `{"submissions":[` + strings.Repeat("{},", 4<<20) + `{}]}`, batch(0), "submissions: more than 1000"},
+		{"many lists of submissions", `{` + strings.Repeat(`"submissions":[{},{},{}],`, 1<<16) + `"tenant":"acme"}`, batch(0), "submissions: more than 1000"},
+		{"times", asJSON(&munimentv1.ListEntriesRequest{Filter: &munimentv1.Filter{From: timestamppb.Now()}}), &munimentv1.ListEntriesRequest{}, ""},
+		{"names as in the proto file", `{"page_size":3}`, &munimentv1.ListEntriesRequest{}, ""},
+		{"an unknown member", `{"filters":{}}`, &munimentv1.ListEntriesRequest{}, `"filters"`},
+		{"a long unknown member", `{"` + long + `":{}}`, &munimentv1.ListEntriesRequest{}, `no field "xxx`},
+		{"a member twice", `{"tenant":"a","tenant":"b"}`, &munimentv1.ListEntriesRequest{}, `"tenant" is set more than once`},
+		{"a member twice, in two spellings", `{"page_size":1,"pageSize":1}`, &munimentv1.ListEntriesRequest{}, `"page_size" is set more than once`},
+		{"an object for a string", `{"tenant":{}}`, &munimentv1.ListEntriesRequest{}, "tenant: not a single value"},
+		{"an object for a list", `{"submissions":{}}`, batch(0), "submissions: not a list"},
+		{"header and chunk", `{"header":{},"chunk":"eA=="}`, &munimentv1.AppendStreamRequest{}, "excludes"},
+		{"text behind", `{} x`, batch(0), "syntax error"},
+		{"cut off", `{"submissions":[{`, batch(0), "syntax error"},
+		{"not JSON", long, batch(0), "syntax error"},
+	} {
+		err := wire.CheckJSON([]byte(c.data), c.of.ProtoReflect().Descriptor())
+		compare(t, c.name, err, c.want)
+		if c.want == "" {
+			if e := protojson.Unmarshal([]byte(c.data), proto.Clone(c.of)); e != nil {
+				t.Errorf("%s: %v", c.name, e)
+			}
+		}
+	}
+}
+
+// What the scanner lets pass is decoded to no more than a fixed multiple of its bytes.
+func FuzzCheck(f *testing.F) {
+	f.Add([]byte{0x12, 0x00, 0x12, 0x00})
+	f.Add([]byte(`{"tenant":"acme"}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		requests(func(md protoreflect.MessageDescriptor) {
+			_ = wire.Check(data, md)
+			_ = wire.CheckJSON(data, md)
+		})
+	})
+}
