@@ -23,7 +23,7 @@ type verifyEnvelopeCmd struct {
 }
 
 func (verifyEnvelopeCmd) Help() string {
-	return `Needs no server and no network. The type of each key decides the algorithm: Ed25519, ECDSA P-256 with SHA-256, P-384 with SHA-384, RSA with SHA-256 in either padding. The same key counts once, however often it is given or has signed. For a Sigstore bundle use verify-bundle.
+	return `Needs no server and no network. The type of each key decides the algorithm: Ed25519, ECDSA on P-256, P-384 or P-521, RSA in either padding, with SHA-256, SHA-384 or SHA-512. The same key counts once, however often it is given or has signed. For a Sigstore bundle use verify-bundle.
 
 Scripts should give --subject and --type: without them anything that the keys have ever signed will do.
 

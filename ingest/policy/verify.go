@@ -207,8 +207,17 @@ func plain(err error) error {
 	if err == nil {
 		return nil
 	}
-	return errors.New(strings.TrimPrefix(err.Error(), sigstore.ErrNotVerified.Error()+": "))
+	return &verdictError{strings.TrimPrefix(err.Error(), sigstore.ErrNotVerified.Error()+": "), err}
 }
+
+// A verdictError reads shorter than its cause.
+type verdictError struct {
+	text  string
+	cause error
+}
+
+func (e *verdictError) Error() string { return e.text }
+func (e *verdictError) Unwrap() error { return e.cause }
 
 // judgeKeys tries all keys of the policy. A signature that is by none of them may be somebody else's; it is wrong if it says that it is by one.
 func judgeKeys(s Signed, p *Policy, try func([]*dsse.Key) ([]receipt.Signer, error), says func(*dsse.Key) bool) *proof {
@@ -226,6 +235,9 @@ func judgeKeys(s Signed, p *Policy, try func([]*dsse.Key) ([]receipt.Signer, err
 	by, err := try(keys)
 	if err == nil {
 		return verified(s, by, "", "only the signature was looked at")
+	}
+	if errors.Is(err, dsse.ErrUnsupported) {
+		return notVerified(s, receipt.Unverified, "%s", err)
 	}
 	for _, k := range keys {
 		if says(k) {

@@ -7,7 +7,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/sha512"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
@@ -106,8 +105,8 @@ func checkType(public crypto.PublicKey) error {
 		}
 		return nil
 	case *ecdsa.PublicKey:
-		if k.Curve != elliptic.P256() && k.Curve != elliptic.P384() {
-			return fmt.Errorf("an ECDSA key on %s; only P-256 and P-384 are known", k.Curve.Params().Name)
+		if k.Curve != elliptic.P256() && k.Curve != elliptic.P384() && k.Curve != elliptic.P521() {
+			return fmt.Errorf("an ECDSA key on %s; only P-256, P-384 and P-521 are supported", k.Curve.Params().Name)
 		}
 		return nil
 	case *rsa.PublicKey:
@@ -116,33 +115,6 @@ func checkType(public crypto.PublicKey) error {
 		}
 		return nil
 	default:
-		return fmt.Errorf("keys of type %T are not known; use Ed25519, ECDSA P-256 or P-384, or RSA", public)
-	}
-}
-
-// A message is what was signed, with the hashes that the key types use.
-type message struct {
-	bytes  []byte
-	sha256 [32]byte
-	sha384 [48]byte
-}
-
-func newMessage(b []byte) *message { return &message{b, sha256.Sum256(b), sha512.Sum384(b)} }
-
-// signed says whether sig is the key's signature of m. RSA keys sign in either of two ways; SHA-256 goes with both, as in the algorithm
-// registry of Sigstore (https://github.com/sigstore/architecture-docs/blob/main/algorithm-registry.md) and in in-toto.
-func (k *Key) signed(m *message, sig []byte) bool {
-	switch public := k.public.(type) {
-	case ed25519.PublicKey:
-		return ed25519.Verify(public, m.bytes, sig)
-	case *ecdsa.PublicKey:
-		if public.Curve == elliptic.P384() {
-			return ecdsa.VerifyASN1(public, m.sha384[:], sig)
-		}
-		return ecdsa.VerifyASN1(public, m.sha256[:], sig)
-	case *rsa.PublicKey:
-		return rsa.VerifyPSS(public, crypto.SHA256, m.sha256[:], sig, nil) == nil || rsa.VerifyPKCS1v15(public, crypto.SHA256, m.sha256[:], sig) == nil
-	default:
-		return false
+		return fmt.Errorf("keys of type %T are not supported; use Ed25519, ECDSA P-256, P-384 or P-521, or RSA", public)
 	}
 }

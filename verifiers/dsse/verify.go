@@ -3,6 +3,7 @@ package dsse
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	sslib "github.com/secure-systems-lab/go-securesystemslib/dsse"
@@ -18,10 +19,16 @@ type ThresholdError struct {
 	Threshold int
 	Keys      []*Key // that were asked for
 	SignedBy  []*Key // those of them that did sign
+
+	unsupported error // about a signature that none of the keys could be tried with
 }
 
 func (e *ThresholdError) Error() string {
 	switch {
+	case e.unsupported != nil && len(e.Keys) == 1:
+		return fmt.Sprintf("DSSE envelope: %s: the key %s did not sign it, or signed it in another form: %s", ErrNotVerified, e.Keys[0], e.unsupported)
+	case e.unsupported != nil && len(e.SignedBy) == 0:
+		return fmt.Sprintf("DSSE envelope: %s: none of the %d keys given signed it, or signed it in another form: %s", ErrNotVerified, len(e.Keys), e.unsupported)
 	case len(e.SignedBy) > 0:
 		return fmt.Sprintf("DSSE envelope: %s: of the %d keys given %d must sign, and only these did: %s", ErrNotVerified, len(e.Keys), e.Threshold, names(e.SignedBy))
 	case len(e.Keys) == 1:
@@ -31,7 +38,13 @@ func (e *ThresholdError) Error() string {
 	}
 }
 
-func (e *ThresholdError) Unwrap() error { return ErrNotVerified }
+// Unwrap returns ErrNotVerified and, if a signature could not be checked, an error that wraps ErrUnsupported.
+func (e *ThresholdError) Unwrap() []error {
+	if e.unsupported != nil {
+		return []error{ErrNotVerified, e.unsupported}
+	}
+	return []error{ErrNotVerified}
+}
 
 func names(keys []*Key) string {
 	s := make([]string, len(keys))
@@ -79,18 +92,30 @@ func (e *Envelope) Verify(keys []*Key, threshold int) (*Result, error) {
 	case threshold > len(keys):
 		return nil, fmt.Errorf("a threshold of %d, but there are only %d different keys", threshold, len(keys))
 	}
-	m := newMessage(sslib.PAE(e.PayloadType, e.Payload))
+	m := NewMessage(sslib.PAE(e.PayloadType, e.Payload))
+	checked := make([]bool, len(e.signatures)) // by a key whose form it has
+	var unsupported error
 	r := &Result{PayloadType: e.PayloadType, Payload: e.Payload}
 	for _, k := range keys {
-		for _, sig := range e.signatures {
-			if k.signed(m, sig) {
+		for i, sig := range e.signatures {
+			err := CheckSignature(k.public, m, sig)
+			if errors.Is(err, ErrUnsupported) {
+				unsupported = err
+				continue
+			}
+			checked[i] = true
+			if err == nil {
 				r.SignedBy = append(r.SignedBy, k)
 				break
 			}
 		}
 	}
 	if len(r.SignedBy) < threshold {
-		return nil, &ThresholdError{Threshold: threshold, Keys: keys, SignedBy: r.SignedBy}
+		verdict := &ThresholdError{Threshold: threshold, Keys: keys, SignedBy: r.SignedBy}
+		if slices.Contains(checked, false) {
+			verdict.unsupported = unsupported
+		}
+		return nil, verdict
 	}
 	return r, nil
 }

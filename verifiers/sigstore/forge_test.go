@@ -129,33 +129,34 @@ func TestFormsOfSignatures(t *testing.T) {
 		private crypto.Signer
 		hash    crypto.Hash
 		opts    crypto.SignerOpts
-		good    bool
+		good    bool // in an envelope
+		bare    bool // over a digest that stands in the bundle
 	}{
-		{"P-256", p256, crypto.SHA256, crypto.SHA256, true},
-		{"P-256 with SHA-384", p256, crypto.SHA384, crypto.SHA384, false},
-		{"P-384", p384, crypto.SHA384, crypto.SHA384, true},
-		{"P-384 with SHA-256", p384, crypto.SHA256, crypto.SHA256, true},
-		{"P-384 with SHA-512", p384, crypto.SHA512, crypto.SHA512, false},
-		{"RSA PKCS #1 v1.5", rsa2048, crypto.SHA256, crypto.SHA256, true},
-		{"RSA PSS", rsa2048, crypto.SHA256, pss, true},
-		{"RSA with SHA-512", rsa2048, crypto.SHA512, crypto.SHA512, false},
-		{"Ed25519ph", ed, crypto.SHA512, ph, true},
+		{"P-256", p256, crypto.SHA256, crypto.SHA256, true, true},
+		{"P-256 with SHA-384", p256, crypto.SHA384, crypto.SHA384, true, false},
+		{"P-384", p384, crypto.SHA384, crypto.SHA384, true, true},
+		{"P-384 with SHA-256", p384, crypto.SHA256, crypto.SHA256, true, true},
+		{"P-384 with SHA-512", p384, crypto.SHA512, crypto.SHA512, true, false},
+		{"RSA PKCS #1 v1.5", rsa2048, crypto.SHA256, crypto.SHA256, true, true},
+		{"RSA PSS", rsa2048, crypto.SHA256, pss, true, true},
+		{"RSA with SHA-512", rsa2048, crypto.SHA512, crypto.SHA512, true, true},
+		{"Ed25519ph", ed, crypto.SHA512, ph, true, true},
 	} {
 		v := keys(t, nil, noneNeeded, signer(t, c.private))
 		digest := digestOf(t, c.hash, []byte(hello))
 		b := bare(t, byHint, names[c.hash], digest, sign(t, c.private, digest, c.opts))
 		got, err := v.Verify(b, nil)
-		if (err == nil) != c.good {
+		if (err == nil) != c.bare {
 			t.Errorf("%s, bare: %v", c.name, err)
 		}
-		if c.good && err == nil && (len(got.Subjects) != 1 || got.Signer != (receipt.Signer{KeyID: signer(t, c.private).ID})) {
+		if c.bare && err == nil && (len(got.Subjects) != 1 || got.Signer != (receipt.Signer{KeyID: signer(t, c.private).ID})) {
 			t.Errorf("%s, bare: %+v", c.name, got)
 		}
 		a, err := ReadArtifact(strings.NewReader(hello))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := v.Verify(b, a); (err == nil) != c.good {
+		if _, err := v.Verify(b, a); (err == nil) != c.bare {
 			t.Errorf("%s, with the artifact: %v", c.name, err)
 		}
 		payload := statement(map[string]string{"sha256": fmt.Sprintf("%x", sha256.Sum256([]byte(hello)))})
@@ -206,6 +207,9 @@ func TestFormsOfSignatures(t *testing.T) {
 	wantRefused(t, "another hash's name", err, "messageDigest")
 	_, err = v.Verify(bare(t, byHint, "SHA2_512", append(digest, make([]byte, 32)...), sig), nil)
 	wantRefused(t, "a longer digest that begins with the signed one", err, "messageDigest")
+	sig = sign(t, p384, digest, crypto.SHA256)
+	_, err = keys(t, nil, noneNeeded, signer(t, p384)).Verify(bare(t, byHint, "SHA2_384", append(make([]byte, 16), digest...), sig), nil)
+	wantRefused(t, "a longer digest that ends with the signed one", err, "messageDigest")
 }
 
 type failing struct{}

@@ -1,13 +1,10 @@
 package sigstore
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rsa"
-	"crypto/sha256"
-	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -25,57 +22,49 @@ import (
 	"muniment.dev/muniment/verifiers/dsse"
 )
 
-// hashesOf names the hashes that signatures by the key may be over: those of Sigstore's algorithm registry
-// (https://github.com/sigstore/architecture-docs/blob/main/algorithm-registry.md), and SHA-256 with the larger curves, as older clients have it.
-// Nothing in a bare signature says which hash it is over, so that a bundle could claim any.
-func hashesOf(public crypto.PublicKey) []string {
-	switch k := public.(type) {
-	case *ecdsa.PublicKey:
-		switch k.Curve {
-		case elliptic.P384():
-			return []string{"sha384", "sha256"}
-		case elliptic.P521():
-			return []string{"sha512", "sha256"}
-		}
-		return []string{"sha256"}
-	case ed25519.PublicKey:
-		return []string{"sha512"}
-	default:
-		return []string{"sha256"}
-	}
-}
+var digestHashes = map[string]crypto.Hash{"sha256": crypto.SHA256, "sha384": crypto.SHA384, "sha512": crypto.SHA512}
 
-var digestSizes = map[string]int{"sha256": sha256.Size, "sha384": sha512.Size384, "sha512": sha512.Size}
-
-// check returns an error if no signature by the key can be over such a digest.
+// check returns an error if a signature by the key does not prove such a digest. Nobody signs which hash the digest is of. ECDSA cuts a digest that is
+// longer than the curve, and reads a shorter one as a number, so that what is cut off, or zeros in front, would go unnoticed.
 func (d *messageDigest) check(public crypto.PublicKey) error {
-	if len(d.value) != digestSizes[d.algorithm] {
+	h, known := digestHashes[d.algorithm]
+	k, ec := public.(*ecdsa.PublicKey)
+	switch {
+	case ec && known && h.Size()*8 > k.Curve.Params().BitSize:
+		return fmt.Errorf("messageSignature.messageDigest: %w: a digest of %s is longer than the curve %s", dsse.ErrUnsupported, d.algorithm, k.Curve.Params().Name)
+	case ec && bytes.HasPrefix(d.value, make([]byte, 16)):
+		return errors.New("messageSignature.messageDigest: it begins with zeros, as a shorter digest would")
+	case !known:
+		return fmt.Errorf("messageSignature.messageDigest: %w: over a digest of %s", dsse.ErrUnsupported, d.algorithm)
+	case len(d.value) != h.Size():
 		return errors.New("messageSignature.messageDigest: not a SHA-2 digest of its size")
-	}
-	_, pure := public.(ed25519.PublicKey) // over the artifact itself; the digest is only beside it
-	if !pure && !slices.Contains(hashesOf(public), d.algorithm) {
-		return errors.New("messageSignature.messageDigest: signatures by such a key are not over a " + d.algorithm + " digest")
 	}
 	return nil
 }
 
+// message returns the digest as what is signed.
+func (d *messageDigest) message() *dsse.Message {
+	return &dsse.Message{Digests: map[crypto.Hash][]byte{digestHashes[d.algorithm]: d.value}}
+}
+
 // signedBy finds the key that the bundle was signed with: the bundle need not say so truly. Only that one is worth the rest of the work.
 func (b *Bundle) signedBy(keys []*dsse.Key, a *Artifact) (*dsse.Key, error) {
-	var message *signedMessage
+	var message *dsse.Message
 	if b.digest == nil {
 		if n := len(b.entity.GetDsseEnvelope().GetSignatures()); n != 1 {
 			return nil, fmt.Errorf("the envelope has %d signatures; in a bundle it has exactly one", n)
 		}
-		message = hashed(sslib.PAE(b.PayloadType, b.Payload))
+		message = dsse.NewMessage(sslib.PAE(b.PayloadType, b.Payload))
 	}
 	sig := b.entity.content.Signature()
-	var last, unread error
+	checked := false
+	var last, unread, unsupported error
 	for _, k := range hinted(keys, b.hint()) {
 		v := &keyVerifier{k.Public(), a.message}
 		if message != nil {
-			last = v.overMessage(sig, message)
+			last = dsse.CheckSignature(k.Public(), message, sig)
 		} else if last = b.digest.check(k.Public()); last == nil {
-			last = v.overDigest(sig, b.digest.value)
+			last = v.overDigest(sig, b.digest.message())
 		}
 		var failed *readError
 		switch {
@@ -85,14 +74,20 @@ func (b *Bundle) signedBy(keys []*dsse.Key, a *Artifact) (*dsse.Key, error) {
 			return nil, last
 		case errors.Is(last, errContent):
 			unread = last
+		case errors.Is(last, dsse.ErrUnsupported):
+			unsupported = last
+		default:
+			checked = true
 		}
 	}
 	switch {
 	case unread != nil:
 		return nil, unread
+	case unsupported != nil && !checked:
+		return nil, unsupported
 	case len(keys) > 1:
 		return nil, fmt.Errorf("it was signed with none of the %d keys given, or changed since", len(keys))
-	case errors.Is(last, errSignature):
+	case errors.Is(last, dsse.ErrWrongSignature):
 		return nil, fmt.Errorf("it was not signed with the key %s, or changed since", keys[0])
 	default:
 		return nil, last
@@ -137,8 +132,6 @@ func (m *keyMaterial) PublicKeyVerifier(id string) (root.TimeConstrainedVerifier
 	return m.key.PublicKeyVerifier(id)
 }
 
-var errSignature = errors.New("the signature is not by the key")
-
 // A keyVerifier checks signatures by a key whose signatures may have more than one form: a key does not say whether RSA is PSS, or Ed25519 is ph.
 type keyVerifier struct {
 	public  crypto.PublicKey
@@ -160,66 +153,34 @@ func (v *keyVerifier) VerifySignature(sig, message io.Reader, opts ...signature.
 		o.ApplyDigest(&digest)
 	}
 	if len(digest) > 0 {
-		return v.overDigest(s, digest)
+		return v.overDigest(s, messageOf(digest))
 	}
 	m, err := bounded.ReadAll(message, MaxBundleSize+maxSignedContent)
 	if err != nil {
 		return err
 	}
-	return v.overMessage(s, hashed(m))
+	return dsse.CheckSignature(v.public, dsse.NewMessage(m), s)
 }
 
-// A signedMessage is the pre-authentication encoding of an envelope, with the hashes that keys sign.
-type signedMessage struct {
-	text   []byte
-	hashes map[string][]byte
-}
-
-func hashed(text []byte) *signedMessage {
-	s256, s384, s512 := sha256.Sum256(text), sha512.Sum384(text), sha512.Sum512(text)
-	return &signedMessage{text, map[string][]byte{"sha256": s256[:], "sha384": s384[:], "sha512": s512[:]}}
-}
-
-func (v *keyVerifier) overMessage(sig []byte, m *signedMessage) error {
-	if k, ok := v.public.(ed25519.PublicKey); ok && ed25519.Verify(k, m.text, sig) {
-		return nil
-	}
-	for _, name := range hashesOf(v.public) {
-		if v.signed(sig, m.hashes[name]) {
-			return nil
+// messageOf returns the message with a digest, whose length shows its algorithm.
+func messageOf(digest []byte) *dsse.Message {
+	for _, h := range digestHashes {
+		if h.Size() == len(digest) {
+			return &dsse.Message{Digests: map[crypto.Hash][]byte{h: digest}}
 		}
 	}
-	return errSignature
+	return &dsse.Message{}
 }
 
-func (v *keyVerifier) overDigest(sig, digest []byte) error {
-	k, ok := v.public.(ed25519.PublicKey)
-	if v.signed(sig, digest) {
-		return nil
+// overDigest checks a bare signature. One by pure Ed25519 is over the artifact itself, and the digest is only beside it.
+func (v *keyVerifier) overDigest(sig []byte, m *dsse.Message) error {
+	err := dsse.CheckSignature(v.public, m, sig)
+	if _, ok := v.public.(ed25519.PublicKey); err == nil || !ok || errors.Is(err, dsse.ErrUnsupported) {
+		return err
 	}
-	if !ok {
-		return errSignature
-	}
-	m, err := v.content()
+	text, err := v.content()
 	if err != nil {
 		return err
 	}
-	if !ed25519.Verify(k, m, sig) {
-		return errSignature
-	}
-	return nil
-}
-
-// signed says whether sig is a signature over a digest, which is as long as one of the key's hashes.
-func (v *keyVerifier) signed(sig, digest []byte) bool {
-	switch k := v.public.(type) {
-	case *ecdsa.PublicKey:
-		return ecdsa.VerifyASN1(k, digest, sig)
-	case *rsa.PublicKey:
-		return rsa.VerifyPKCS1v15(k, crypto.SHA256, digest, sig) == nil || rsa.VerifyPSS(k, crypto.SHA256, digest, sig, nil) == nil
-	case ed25519.PublicKey:
-		return len(digest) == sha512.Size && ed25519.VerifyWithOptions(k, digest, sig, &ed25519.Options{Hash: crypto.SHA512}) == nil
-	default:
-		return false
-	}
+	return dsse.CheckSignature(v.public, &dsse.Message{Text: text}, sig)
 }

@@ -60,17 +60,21 @@ func (b *Bundle) HasKey() bool { return b.hasKey() }
 // Hints says whether the bundle says that it was signed with the key. Nobody signs that.
 func (b *Bundle) Hints(k *dsse.Key) bool { return b.hasKey() && meant(k, b.hint()) }
 
-// Broken says whether the signature is not by the certificate that the bundle itself has. Such a bundle was changed or made up, whoever is
-// trusted.
+// Broken reports whether the signature is not by the certificate that the bundle itself has. Such a bundle was changed or made up, whoever is
+// trusted. A signature that is not supported here is not known to be broken.
 func (b *Bundle) Broken() bool {
 	content, err := b.entity.VerificationContent()
 	if err != nil || content.Certificate() == nil {
 		return false
 	}
-	v := &keyVerifier{public: content.Certificate().PublicKey}
+	public := content.Certificate().PublicKey
+	message := dsse.NewMessage(sslib.PAE(b.PayloadType, b.Payload))
 	if b.digest != nil {
-		_, pure := v.public.(ed25519.PublicKey)
-		return !pure && !v.signed(b.entity.GetMessageSignature().GetSignature(), b.digest.value)
+		if _, pure := public.(ed25519.PublicKey); pure || b.digest.check(public) != nil {
+			return false
+		}
+		message = b.digest.message()
 	}
-	return v.overMessage(b.entity.content.Signature(), hashed(sslib.PAE(b.PayloadType, b.Payload))) != nil
+	err = dsse.CheckSignature(public, message, b.entity.content.Signature())
+	return err != nil && !errors.Is(err, dsse.ErrUnsupported)
 }
