@@ -167,7 +167,7 @@ func loadPolicies(paths []string) ([]*receipt.Policy, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--policy: %w", err)
 		}
-		p, err := receipt.ParsePolicy(path, data)
+		p, err := parsePolicy(path, data)
 		if err != nil {
 			return nil, err
 		}

@@ -56,7 +56,7 @@ func (d *dataDir) loadPolicy(name string, key note.Signer) (*receipt.Policy, err
 	if err != nil {
 		return nil, fmt.Errorf("the log's policy: %w", err)
 	}
-	p, err := receipt.ParsePolicy(path, text)
+	p, err := parsePolicy(path, text)
 	if err != nil {
 		return nil, err
 	}

@@ -138,7 +138,7 @@ func readPolicyFile(path string) (*receipt.Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return receipt.ParsePolicy(path, text)
+	return parsePolicy(path, text)
 }
 
 func writeKeys(dir string, records []keyRecord) error {
@@ -295,7 +295,7 @@ func withLogKey(policy []byte, vkey string) ([]byte, error) {
 		}
 	}
 	out := []byte(strings.Join(lines, "\n"))
-	_, err := receipt.ParsePolicy(policyFile, out)
+	_, err := parsePolicy(policyFile, out)
 	return out, err
 }
 

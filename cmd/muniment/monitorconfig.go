@@ -14,7 +14,6 @@ import (
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/clients/go/monitor"
 	"muniment.dev/muniment/internal/bounded"
-	"muniment.dev/muniment/ledger/receipt"
 )
 
 // A monitorConfig is monitor.yaml. Paths are relative to its folder.
@@ -133,7 +132,7 @@ func (c *monitoredLog) build(dir string) (*monitor.Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
-	if l.Policy, err = receipt.ParsePolicy(c.Policy, text); err != nil {
+	if l.Policy, err = parsePolicy(c.Policy, text); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
 	switch c.Format {

@@ -64,7 +64,7 @@ func (c *policyAddWitnessCmd) Run(a *app) error {
 	} else if err != nil {
 		return err
 	}
-	old, err := receipt.ParsePolicy(path, text)
+	old, err := parsePolicy(path, text)
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func (c *policyAddWitnessCmd) Run(a *app) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w; add this line by hand:\n\n%s", path, err, line)
 	}
-	p, err := receipt.ParsePolicy(path, []byte(updated))
+	p, err := parsePolicy(path, []byte(updated))
 	if err != nil {
 		return err
 	}

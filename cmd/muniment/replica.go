@@ -70,7 +70,7 @@ func (c *replicaInitCmd) Run(a *app) error {
 	if err != nil {
 		return fmt.Errorf("--policy: %w", err)
 	}
-	policy, err := receipt.ParsePolicy(c.Policy, text)
+	policy, err := parsePolicy(c.Policy, text)
 	if err != nil {
 		return err
 	}
