@@ -39,6 +39,7 @@ var codes = []struct {
 	{ledger.ErrNoQuorum, connect.CodeFailedPrecondition, "no_quorum", 0},
 	{ledger.ErrClosed, connect.CodeUnavailable, "closed", 5 * time.Second},
 	{ledger.ErrFailed, connect.CodeUnavailable, "failed", 30 * time.Second},
+	{ledger.ErrDamaged, connect.CodeDataLoss, "damaged", 0},
 	{ledger.ErrKeyReused, connect.CodeFailedPrecondition, "key_reused", 0},
 	{ledger.ErrNotFound, connect.CodeNotFound, "not_found", 0},
 	{ledger.ErrOutOfRange, connect.CodeOutOfRange, "out_of_range", 0},

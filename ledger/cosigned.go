@@ -163,8 +163,12 @@ func (l *Ledger) AwaitWitnessed(ctx context.Context, index uint64) error {
 // Hold refuses appends that come from now on, for the reason, until Release is called.
 func (l *Ledger) Hold(reason error) { l.hold.Store(&reason) }
 
-// Release ends Hold.
-func (l *Ledger) Release() { l.hold.Store(nil) }
+// Release ends Hold, unless the log is open for reading only.
+func (l *Ledger) Release() {
+	if !l.cfg.ReadOnly {
+		l.hold.Store(nil)
+	}
+}
 
 func (l *Ledger) held() error {
 	if h := l.hold.Load(); h != nil {

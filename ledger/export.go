@@ -127,6 +127,9 @@ func (l *Ledger) exportRecord(ctx context.Context, d *delta.Writer, index uint64
 	if r.Header, err = l.store.Header(ctx, index); err != nil {
 		return fmt.Errorf("header of entry %d: %w", index, err)
 	}
+	if err := checkHeader(index, sk, r.Header); err != nil {
+		return err
+	}
 	if r.Header == nil {
 		return d.Record(r, nil)
 	}
@@ -137,6 +140,10 @@ func (l *Ledger) exportRecord(ctx context.Context, d *delta.Writer, index uint64
 	if payload == nil {
 		return d.Record(r, nil)
 	}
+	checked, err := checkedPayload(index, r.Header, payload)
+	if err != nil {
+		return err
+	}
 	r.Payload = &delta.Payload{Salt: payload.Salt, Size: payload.Size}
-	return errors.Join(d.Record(r, payload), payload.Close())
+	return errors.Join(d.Record(r, checked), checked.Close())
 }

@@ -476,5 +476,8 @@ func (im *importer) flush(ctx context.Context) error {
 		return fmt.Errorf("import entries %d to %d: %w", c.From, c.From+uint64(len(c.Entries))-1, err)
 	}
 	im.commit, im.bytes, im.large = nil, 0, nil
-	return nil
+	if c.Checkpoint == nil {
+		return nil
+	}
+	return im.store.Mark(c.Checkpoint)
 }

@@ -106,18 +106,24 @@ type PayloadReader struct {
 }
 
 // OpenPayload opens the payload of an entry of the stream, or returns nil if it was erased. Errors: as Entry. The caller must Close it.
+// Reading ends with ErrDamaged, and not with io.EOF, if it is not what was recorded.
 func (l *Ledger) OpenPayload(ctx context.Context, s *Stream, index uint64) (*PayloadReader, error) {
-	if _, err := l.Entry(ctx, s, index); err != nil {
+	e, err := l.Entry(ctx, s, index)
+	if err != nil {
 		return nil, err
 	}
 	r, err := l.store.OpenPayload(ctx, index)
 	if err != nil {
-		return nil, fmt.Errorf("payload of entry %d: %w", index, err)
+		return nil, fmt.Errorf("payload of entry %d: %w", index, notThere(err))
 	}
 	if r == nil {
 		return nil, nil
 	}
-	return &PayloadReader{r.ReadCloser, r.Size}, nil
+	checked, err := checkedPayload(index, e.Header, r)
+	if err != nil {
+		return nil, err
+	}
+	return &PayloadReader{checked, r.Size}, nil
 }
 
 // PayloadErased says whether the payload of an entry of the stream was erased. Errors: as Entry.

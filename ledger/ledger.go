@@ -11,6 +11,7 @@
 //	sequence    in the one sequencer goroutine: take all that waits, assign seq, prev and time, hash, extend the tree
 //	Commit      one atomic, durable commit of the store, with the unsigned tree head
 //	sign        the checkpoint of the new tree
+//	mark        record the checkpoint in the store, so that it never opens again without what follows from here on
 //	publish     swap the published state in memory
 //	wake        the callers, who make their receipts in parallel
 //
@@ -18,7 +19,7 @@
 //
 // # The published state
 //
-// Commit, then sign, then publish. Every read goes through one [Published] and never past it, because a store may show a commit to readers
+// Commit, then sign, then mark, then publish. Every read goes through one [Published] and never past it, because a store may show a commit to readers
 // before it is durable: a proof about such a state could contradict the log after a crash.
 package ledger
 
@@ -80,6 +81,9 @@ type Config struct {
 
 	Logger *slog.Logger
 	Clock  Clock
+
+	// ReadOnly opens a log whose store is open for reading only. It serves what is there, and Hold gives the reason for refusing appends.
+	ReadOnly bool
 
 	MaxPendingEntries int           // of one stream in the queue, and half of what all may have; 0: 8,192
 	MaxPendingBytes   int64         // the same, in header and payload bytes; 0: 256 MiB
@@ -166,6 +170,9 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	for _, h := range st.Streams {
 		l.heads[h.StreamID] = &head{StreamHead: h}
 	}
+	if cfg.ReadOnly {
+		l.Hold(store.ErrReadOnly)
+	}
 	if err := l.reapplyErasures(ctx, st); err != nil {
 		return nil, fmt.Errorf("make recorded erasures again: %w", err)
 	}
@@ -177,7 +184,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	}
 	root := l.tree.root()
 	if st.Size > 0 && root != st.Root {
-		return nil, fmt.Errorf("load the tree: the stored entries have the root %s, the stored tree head says %s: the store is damaged", root.Base64(), st.Root.Base64())
+		return nil, wrongRoot(root, st.Root)
 	}
 	if _, err := l.publish(root, st.Time); err != nil {
 		return nil, err
@@ -269,6 +276,9 @@ func (l *Ledger) mayAppend() error {
 	}
 	if l.raw {
 		return errRaw
+	}
+	if l.cfg.ReadOnly {
+		return l.held()
 	}
 	return nil
 }
@@ -552,12 +562,17 @@ func (l *Ledger) place(c *store.Commit, p *pending, h *head, now uint64) {
 	}
 }
 
-// publish signs the tree as it is now, which must be durable, and makes it the published state.
+// publish signs the tree as it is now, which must be durable, marks it, and makes it the published state.
 func (l *Ledger) publish(root receipt.Hash, time uint64, touched ...*head) (*Published, error) {
 	cp := receipt.Checkpoint{Origin: l.cfg.Signer.Name(), Size: l.tree.size, Root: root}
 	signed, err := cp.Sign(append([]note.Signer{l.cfg.Signer}, l.cfg.Overlap...)...)
 	if err != nil {
 		return nil, fmt.Errorf("sign the checkpoint of size %d: %w", cp.Size, err)
+	}
+	if !l.cfg.ReadOnly {
+		if err := l.store.Mark(&store.Checkpoint{Size: cp.Size, Signed: signed}); err != nil {
+			return nil, fmt.Errorf("mark the checkpoint of size %d as published: %w", cp.Size, err)
+		}
 	}
 	p := &Published{Size: cp.Size, Root: root, Time: time, Checkpoint: signed, Superseded: make(chan struct{}), edges: l.tree.snapshot(), tiles: l.tiles, tail: receipt.NewProofTail(signed)}
 	for _, h := range touched { // before anything that waits for the new state wakes up

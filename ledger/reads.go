@@ -34,28 +34,32 @@ func (l *Ledger) entryAt(ctx context.Context, p *Published, s *Stream, index uin
 	}
 	sk, err := l.store.Skeletons(ctx, index, index+1)
 	if err != nil && !(l.replica && errors.Is(err, store.ErrNotFound)) { // a replica has the records of some streams only
-		return nil, fmt.Errorf("entry %d: %w", index, err)
+		return nil, fmt.Errorf("entry %d: %w", index, notThere(err))
 	}
 	if err != nil || sk[0].StreamID != s.ID {
 		return nil, fmt.Errorf("index: %w as %d in this tenant's stream", ErrNotFound, index)
 	}
 	e := &Entry{Index: index, Skeleton: sk[0]}
-	if e.Header, err = l.store.Header(ctx, index); err != nil {
-		return nil, fmt.Errorf("header of entry %d: %w", index, err)
+	if err := l.checkSkeleton(ctx, p, index, &e.Skeleton); err != nil {
+		return nil, err
 	}
-	return e, nil
+	if e.Header, err = l.store.Header(ctx, index); err != nil {
+		return nil, fmt.Errorf("header of entry %d: %w", index, notThere(err))
+	}
+	return e, checkHeader(index, &e.Skeleton, e.Header)
 }
 
 // Payload returns the payload of an entry of the stream, or nil if it was erased. Errors: as Entry; ErrTooLarge.
 func (l *Ledger) Payload(ctx context.Context, s *Stream, index uint64) (*receipt.PayloadOpening, error) {
-	if _, err := l.Entry(ctx, s, index); err != nil {
+	e, err := l.Entry(ctx, s, index)
+	if err != nil {
 		return nil, err
 	}
 	p, err := l.wholePayload(ctx, index)
 	if err != nil {
-		return nil, fmt.Errorf("payload of entry %d: %w", index, err)
+		return nil, fmt.Errorf("payload of entry %d: %w", index, notThere(err))
 	}
-	return p, nil
+	return p, checkPayload(index, e.Header, p)
 }
 
 // ReceiptOptions say which receipt to make.
@@ -100,7 +104,10 @@ func (l *Ledger) opening(ctx context.Context, e *Entry, o ReceiptOptions) (*rece
 	}
 	payload, err := read(ctx, e.Index)
 	if err != nil {
-		return nil, fmt.Errorf("payload of entry %d: %w", e.Index, err)
+		return nil, fmt.Errorf("payload of entry %d: %w", e.Index, notThere(err))
+	}
+	if err := checkPayload(e.Index, e.Header, payload); err != nil {
+		return nil, err
 	}
 	r := &receipt.Receipt{Tag: e.Skeleton.Tag, Time: e.Skeleton.Time, Header: e.Header, HeaderHash: e.Skeleton.HeaderHash, Payload: payload}
 	switch {
@@ -214,7 +221,10 @@ func (l *Ledger) EntryBundle(ctx context.Context, index uint64, width int) ([]by
 	from := index * store.TileWidth
 	leaves, err := leafData(ctx, l.store, l.raw, from, from+uint64(width))
 	if err != nil {
-		return nil, fmt.Errorf("entry bundle %d: %w", index, err)
+		return nil, fmt.Errorf("entry bundle %d: %w", index, notThere(err))
+	}
+	if err := p.checkLeaves(ctx, from, leaves); err != nil {
+		return nil, err
 	}
 	size := 2 * len(leaves)
 	for _, data := range leaves {

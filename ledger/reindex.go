@@ -140,6 +140,10 @@ func (b *rebuilder) entry(ctx context.Context, index uint64, sk *receipt.Skeleto
 	if err != nil {
 		return fail(err)
 	}
+	if err := checkHeader(index, sk, opening); err != nil {
+		yield(store.Projection{}, err)
+		return false
+	}
 	if opening == nil { // erased: only its place in the stream is known
 		return posting(streamTerm(sk.StreamID))
 	}

@@ -52,7 +52,10 @@ func OpenReplica(ctx context.Context, cfg Config, policy *receipt.Policy) (*Ledg
 		return nil, fmt.Errorf("load the tree: %w", err)
 	}
 	if root := l.tree.root(); root != head.Root {
-		return nil, fmt.Errorf("load the tree: the stored entries have the root %s, the checkpoint says %s: the store is damaged", root.Base64(), head.Root.Base64())
+		return nil, wrongRoot(root, head.Root)
+	}
+	if err := l.store.Mark(&store.Checkpoint{Size: size, Signed: signed}); err != nil {
+		return nil, fmt.Errorf("mark the checkpoint of size %d as published: %w", size, err)
 	}
 	l.published.Store(&Published{Size: size, Root: head.Root, Checkpoint: signed, Superseded: make(chan struct{}), edges: l.tree.snapshot(), tiles: l.tiles, tail: receipt.NewProofTail(signed)})
 	if policy.RequiresWitness() {

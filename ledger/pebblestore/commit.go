@@ -36,8 +36,8 @@ func (s *Store) Commit(ctx context.Context, c *store.Commit) error {
 func (s *Store) commit(c *store.Commit) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	if s.failed {
-		return errFailed
+	if err := s.mayWrite(); err != nil {
+		return err
 	}
 	if c.From != s.head.size {
 		return fmt.Errorf("the log has size %d: %w", s.head.size, store.ErrConflict)
@@ -95,6 +95,9 @@ func (s *Store) KeepCosigned(ctx context.Context, c *store.Checkpoint, instead u
 		return err
 	}
 	defer s.uses.Done()
+	if s.readOnly {
+		return store.ErrReadOnly
+	}
 	b := s.db.NewBatch()
 	defer b.Close()
 	old, key := indexKey(cosignedSpace, instead), indexKey(cosignedSpace, c.Size)
@@ -106,7 +109,7 @@ func (s *Store) KeepCosigned(ctx context.Context, c *store.Checkpoint, instead u
 	if err := b.Set(key[:], c.Signed, nil); err != nil {
 		return err
 	}
-	if err := s.db.Apply(b, pebble.Sync); err != nil {
+	if err := s.apply(b); err != nil {
 		s.writing.Lock()
 		s.failed = true
 		s.writing.Unlock()

@@ -35,8 +35,8 @@ func (s *Store) Erase(ctx context.Context, erasures []store.Erasure) error {
 	defer s.uses.Done()
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	if s.failed {
-		return errFailed
+	if err := s.mayWrite(); err != nil {
+		return err
 	}
 	if err := store.CheckErasures(erasures, s.head.size); err != nil {
 		return err
@@ -47,7 +47,7 @@ func (s *Store) Erase(ctx context.Context, erasures []store.Erasure) error {
 	if err != nil {
 		return fmt.Errorf("erase: %w", err)
 	}
-	if err := s.db.Apply(b, pebble.Sync); err != nil {
+	if err := s.apply(b); err != nil {
 		s.failed = true
 		return fmt.Errorf("erase: %w", err)
 	}
@@ -203,7 +203,7 @@ func (s *Store) putWithoutPostings(b *pebble.Batch, e *erasedBatch, t store.Term
 	var lower, upper [postingKeySize]byte
 	putPostingKey(lower[:], &t, 0)
 	putPostingKey(upper[:], &t, ^uint64(0)) // no entry has this index
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower[:], UpperBound: upper[:]})
+	it, err := s.iteratorOn(context.Background(), lower[:], upper[:])
 	if err != nil {
 		return err
 	}

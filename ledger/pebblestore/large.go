@@ -49,6 +49,9 @@ func (s *Store) CreatePayload(ctx context.Context) (store.PayloadWriter, error) 
 		return nil, err
 	}
 	defer s.uses.Done()
+	if s.readOnly {
+		return nil, store.ErrReadOnly
+	}
 	w := &largeFile{s: s}
 	rand.Read(w.id[:]) // never fails: see crypto/rand
 	if err := s.makeLargeDir(); err != nil {

@@ -6,11 +6,9 @@ import (
 	"math"
 	"os"
 
-	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/sstable/block"
-	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // compression is zstd for blob files, whose blocks are not written again: headers shrink to a fifth. Payloads, salts and hashes are noise;
@@ -35,7 +33,7 @@ var lastCompression = func() *block.CompressionProfile {
 func (s *Store) options(o Options) *pebble.Options {
 	p := &pebble.Options{
 		FS:                 s.fs,
-		Logger:             newLogger(o.Logger),
+		Logger:             s.pebbleLogger(o.Logger),
 		FormatMajorVersion: pebble.FormatValueSeparation,
 		CacheSize:          o.CacheBytes,
 		MemTableSize:       o.MemTableBytes,
@@ -90,12 +88,16 @@ func (s *Store) options(o Options) *pebble.Options {
 		BlobFileRewriteEnd: func(pebble.BlobFileRewriteInfo) { signal() },
 		TableDeleted:       func(pebble.TableDeleteInfo) { signal() },
 		WALDeleted:         func(pebble.WALDeleteInfo) { signal() },
+		// Pebble would end the process. The read returns an error, too.
+		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			s.log.Error("the store is damaged: stop the server, and run muniment fsck", "file", info.Path, "err", info.Details)
+		},
 	}
 	p.EnsureDefaults()
 	if o.FS == nil {
 		p.WithFSDefaults() // watches for slow disks
 	}
-	p.FS = reuseFS{p.FS}
+	p.FS = blobFS{p.FS}
 	return p
 }
 
@@ -104,17 +106,6 @@ func (s *Store) garbageRatio() float64 {
 		return 0
 	}
 	return 0.1
-}
-
-// reuseFS lets Purge delete write-ahead logs that Pebble keeps in order to write over them.
-type reuseFS struct{ vfs.FS }
-
-// ReuseForWrite implements vfs.FS.
-func (fs reuseFS) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	if _, err := fs.FS.Stat(oldname); oserror.IsNotExist(err) {
-		return fs.FS.Create(newname, c)
-	}
-	return fs.FS.ReuseForWrite(oldname, newname, c)
 }
 
 // A logger passes on what Pebble logs.
@@ -142,4 +133,17 @@ func (l logger) Fatalf(format string, args ...any) {
 	l.to.Error(message)
 	fmt.Fprintln(os.Stderr, message) // the logger may be one that drops it
 	os.Exit(1)
+}
+
+// A readLogger is that of a database which is open for reading: what would end the process is an error of Open, or of a read.
+type readLogger struct{ logger }
+
+// Fatalf panics. Nothing was written, so nothing is unknown.
+func (l readLogger) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+
+func (s *Store) pebbleLogger(l *slog.Logger) pebble.Logger {
+	if s.readOnly {
+		return readLogger{newLogger(l)}
+	}
+	return newLogger(l)
 }

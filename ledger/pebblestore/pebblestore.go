@@ -14,12 +14,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -59,6 +56,11 @@ type Options struct {
 	MemTableBytes uint64
 	// Raw says that the log has raw leaves. A store that exists and is of the other kind is refused.
 	Raw bool
+	// Prove decides whether the state is as new as everything that was acknowledged. It is called before any file is changed, with the store
+	// open for reading, or nil if there is none yet, and with the publish mark, or nil if that is missing or torn.
+	Prove func(s *Store, m *Mark) error
+	// Scratch makes a store without a publish mark, for data that may be lost. The folder must be empty or missing.
+	Scratch bool
 }
 
 // A Store is an open folder. It implements store.Store.
@@ -69,6 +71,12 @@ type Store struct {
 	log    *slog.Logger
 	secret [32]byte
 	raw    bool
+	// readOnly is set in a store that was opened for reading: nothing in its folder is changed.
+	readOnly bool
+	empty    bool         // it was opened for reading, and has no rows
+	lock     *pebble.Lock // of the folder
+	files    *markFS      // where files are deleted; nil if it is read-only
+	marker   *marker      // nil if it is read-only or scratch
 
 	closing sync.RWMutex   // guards closed, and the step from 0 in uses
 	closed  bool           //
@@ -92,59 +100,13 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
-// Open opens the store in dir, and makes folder and store if they don't exist. The error is ErrInUse if the folder is open already.
-func Open(dir string, opts Options) (*Store, error) {
-	s, err := open(dir, opts)
-	if err != nil {
-		return nil, fmt.Errorf("open data folder %s: %w", dir, err)
-	}
-	return s, nil
-}
-
-func open(dir string, opts Options) (_ *Store, err error) {
-	s := &Store{dir: dir, fs: opts.FS, raw: opts.Raw, log: newLogger(opts.Logger).to, large: map[largeID]*largeFile{}, changed: make(chan struct{}, 1)}
-	if s.fs == nil {
-		s.fs = vfs.Default
-	}
-	db, err := pebble.Open(dir, s.options(opts))
-	if err != nil {
-		if isLocked(err) {
-			return nil, ErrInUse
-		}
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			db.Close()
-		}
-	}()
-	s.db = db
-	if err := s.loadMeta(); err != nil {
-		return nil, err
-	}
-	if err := s.finishReplacement(); err != nil {
-		return nil, err
-	}
-	if err := s.sweepLarge(); err != nil {
-		return nil, err
-	}
-	if err := s.loadUnpurged(); err != nil {
-		return nil, err
-	}
-	return s, nil
-}
-
-// isLocked tells the failure to lock the folder from the failure to make the lock file. Pebble has no sentinel for either.
-func isLocked(err error) bool {
-	if path := (*fs.PathError)(nil); errors.As(err, &path) {
-		return false
-	}
-	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) || strings.Contains(err.Error(), "lock held by current process")
-}
-
 // loadMeta reads the rows that every store has, or writes those of a new one.
 func (s *Store) loadMeta() error {
 	version, err := s.get(formatKey)
+	if errors.Is(err, store.ErrNotFound) && s.readOnly {
+		s.empty = true
+		return nil
+	}
 	if errors.Is(err, store.ErrNotFound) {
 		return s.initialize()
 	}
@@ -194,11 +156,11 @@ func (s *Store) checkKind() error {
 func (s *Store) initialize() error {
 	it, err := s.db.NewIter(nil)
 	if err != nil {
-		return err
+		return readError(err)
 	}
 	foreign := it.First()
 	if err := it.Close(); err != nil {
-		return err
+		return readError(err)
 	}
 	if foreign {
 		return errors.New("the folder holds a Pebble database that is not a Muniment store")
@@ -217,7 +179,49 @@ func (s *Store) initialize() error {
 		return err
 	}
 	s.version = version
-	return s.db.Apply(b, pebble.Sync)
+	return s.apply(b)
+}
+
+// apply makes a batch durable, and marks that it is.
+func (s *Store) apply(b *pebble.Batch) error {
+	if err := s.db.Apply(b, pebble.Sync); err != nil {
+		return err
+	}
+	return s.mark()
+}
+
+// mark writes the publish mark, with all that is synced now.
+func (s *Store) mark() error {
+	if s.marker == nil {
+		return nil
+	}
+	return s.marker.write()
+}
+
+// Mark implements store.Store.
+func (s *Store) Mark(c *store.Checkpoint) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.uses.Done()
+	if s.readOnly {
+		return store.ErrReadOnly
+	}
+	if s.marker == nil {
+		return nil
+	}
+	return s.marker.publish(c.Signed)
+}
+
+// mayWrite returns why nothing can be written. The writing lock is held.
+func (s *Store) mayWrite() error {
+	switch {
+	case s.readOnly:
+		return store.ErrReadOnly
+	case s.failed:
+		return errFailed
+	}
+	return nil
 }
 
 // Load implements store.Store.
@@ -238,6 +242,9 @@ func (s *Store) load(ctx context.Context) (*store.State, error) {
 	defer s.writing.Unlock()
 	if s.failed {
 		return nil, errFailed
+	}
+	if s.empty {
+		return &store.State{Raw: s.raw}, nil
 	}
 	st := &store.State{Raw: s.raw, Size: s.head.size, Root: s.head.root, Time: s.head.time, Secret: s.secret}
 	if err := s.checkEnd(ctx, st.Size); err != nil {
@@ -311,10 +318,22 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.uses.Wait()
-	if err := s.db.Close(); err != nil {
+	if err := s.close(); err != nil {
 		return fmt.Errorf("close %s: %w", s.dir, err)
 	}
 	return nil
+}
+
+// close closes the database, and then the mark, which holds what that has synced last.
+func (s *Store) close() error {
+	var errs []error
+	if s.db != nil {
+		errs = append(errs, readError(s.db.Close()))
+	}
+	if s.marker != nil {
+		errs = append(errs, s.marker.close())
+	}
+	return errors.Join(append(errs, s.lock.Close())...)
 }
 
 // enter begins a use that Close waits for; uses.Done ends it. It is not a read lock: whoever has a list of postings open may still begin

@@ -6,8 +6,6 @@ import (
 	"math"
 	"slices"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -21,7 +19,7 @@ func (s *Store) Postings(ctx context.Context, t store.Term) (store.Postings, err
 	var lower, upper [postingKeySize]byte
 	putPostingKey(lower[:], &t, 0)
 	putPostingKey(upper[:], &t, math.MaxUint64) // no entry has this index
-	it, err := s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: lower[:], UpperBound: upper[:]})
+	it, err := s.iteratorOn(ctx, lower[:], upper[:])
 	if err != nil {
 		s.uses.Done()
 		return nil, fmt.Errorf("postings of %x: %w", t, err)
@@ -34,8 +32,8 @@ func (s *Store) Postings(ctx context.Context, t store.Term) (store.Postings, err
 type postings struct {
 	s    *Store
 	term store.Term
-	it   *pebble.Iterator // nil when closed
-	row  []uint64         // the indexes of the row that the iterator is on; seeks near the last one need no other
+	it   iterator // its Iterator is nil when closed
+	row  []uint64 // the indexes of the row that the iterator is on; seeks near the last one need no other
 }
 
 // SeekGE implements store.Postings.
@@ -72,7 +70,7 @@ func (p *postings) SeekLE(i uint64) (uint64, bool, error) {
 
 // seek reads the last row that begins at i or before. It returns false if there is none.
 func (p *postings) seek(i uint64) (bool, error) {
-	if p.it == nil {
+	if p.it.Iterator == nil {
 		return false, p.wrap(errClosed)
 	}
 	if len(p.row) > 0 && p.row[0] <= i && i <= p.row[len(p.row)-1] {
@@ -112,11 +110,11 @@ func (p *postings) wrap(err error) error {
 
 // Close implements store.Postings. It may be called again.
 func (p *postings) Close() error {
-	if p.it == nil {
+	if p.it.Iterator == nil {
 		return nil
 	}
 	err := p.it.Close()
-	p.it = nil
+	p.it = iterator{}
 	p.s.uses.Done()
 	return p.wrap(err)
 }

@@ -10,7 +10,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/errors/oserror"
-	"github.com/cockroachdb/pebble/v2"
+
+	"muniment.dev/muniment/ledger/store"
 )
 
 // How erased bytes leave the disk. An erasure overwrites or deletes rows, and Pebble then hides their old values, but keeps them: in the
@@ -58,6 +59,9 @@ func (s *Store) Purge(ctx context.Context) error {
 }
 
 func (s *Store) purge(ctx context.Context) error {
+	if s.readOnly {
+		return store.ErrReadOnly
+	}
 	s.writing.Lock()
 	rows, err := s.unpurgedRows()
 	todo := s.residue
@@ -117,8 +121,8 @@ func (r *residue) ranges() (ranges [][2][]byte) {
 func (s *Store) dropLogs() error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	if s.failed {
-		return errFailed
+	if err := s.mayWrite(); err != nil {
+		return err
 	}
 	// The first flush ends the newest log, which may be an old one that is being written over; its successor may be another. Once all
 	// these are deleted, the second flush begins one that is new.
@@ -138,7 +142,7 @@ func (s *Store) dropLogs() error {
 		}
 		slices.SortFunc(logs, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) }) // their names are numbers
 		for _, name := range logs[:max(0, len(logs)-1)] {
-			if err := s.fs.Remove(s.fs.PathJoin(s.dir, name)); err != nil && !oserror.IsNotExist(err) {
+			if err := s.files.Remove(s.fs.PathJoin(s.dir, name)); err != nil && !oserror.IsNotExist(err) {
 				return err
 			}
 		}
@@ -171,8 +175,8 @@ func (s *Store) awaitFiles(ctx context.Context) error {
 func (s *Store) forgetUnpurged(rows [][]byte) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	if s.failed {
-		return errFailed
+	if err := s.mayWrite(); err != nil {
+		return err
 	}
 	if len(s.residue.keys) > 0 { // something was erased meanwhile, maybe of the same entries; the next Purge sees to all of them
 		return nil
@@ -184,7 +188,7 @@ func (s *Store) forgetUnpurged(rows [][]byte) error {
 			return err
 		}
 	}
-	if err := s.db.Apply(b, pebble.Sync); err != nil {
+	if err := s.apply(b); err != nil {
 		s.failed = true
 		return err
 	}

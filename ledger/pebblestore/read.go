@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 
+	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2"
 
 	"muniment.dev/muniment/ledger/receipt"
@@ -25,24 +27,88 @@ func (s *Store) get(key []byte) ([]byte, error) {
 
 // view calls f with the value, which is valid until f returns, or returns ErrNotFound.
 func (s *Store) view(key []byte, f func(v []byte) error) error {
-	v, closer, err := s.db.Get(key)
+	v, closer, err := s.getRow(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return store.ErrNotFound
 	}
 	if err != nil {
-		return err
+		return readError(err)
 	}
 	err = f(v)
-	return errors.Join(err, closer.Close())
+	return errors.Join(err, readError(closer.Close()))
+}
+
+func (s *Store) getRow(key []byte) (v []byte, closer io.Closer, err error) {
+	defer recoverDamage(&err)
+	return s.db.Get(key)
+}
+
+// An iterator goes over rows. Its errors are those of readError. Pebble panics if a blob file is missing: that is an error, too.
+type iterator struct {
+	*pebble.Iterator
+	panicked *error
+}
+
+// First, Last, Next, SeekGE and SeekLT move the iterator.
+func (it iterator) First() bool { return it.move(it.Iterator.First) }
+func (it iterator) Last() bool  { return it.move(it.Iterator.Last) }
+func (it iterator) Next() bool  { return it.move(it.Iterator.Next) }
+func (it iterator) SeekGE(key []byte) bool {
+	return it.move(func() bool { return it.Iterator.SeekGE(key) })
+}
+func (it iterator) SeekLT(key []byte) bool {
+	return it.move(func() bool { return it.Iterator.SeekLT(key) })
+}
+
+func (it iterator) move(f func() bool) bool {
+	defer recoverDamage(it.panicked)
+	return *it.panicked == nil && f()
+}
+
+// Error returns the error that ended the iteration.
+func (it iterator) Error() error { return errors.Join(*it.panicked, readError(it.Iterator.Error())) }
+
+// ValueAndErr returns the value of the row.
+func (it iterator) ValueAndErr() (v []byte, err error) {
+	defer recoverDamage(&err)
+	v, err = it.Iterator.ValueAndErr()
+	return v, readError(err)
+}
+
+// Close closes the iterator.
+func (it iterator) Close() error { return readError(it.Iterator.Close()) }
+
+// recoverDamage makes a panic of Pebble an error.
+func recoverDamage(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("%w: %v", store.ErrDamaged, r)
+	}
+}
+
+// readError returns the error of a read: one that is store.ErrDamaged if a file is damaged or missing.
+func readError(err error) error {
+	if err == nil || errors.Is(err, store.ErrDamaged) {
+		return err
+	}
+	if pebble.IsCorruptionError(err) || oserror.IsNotExist(err) {
+		return fmt.Errorf("%w: %w", store.ErrDamaged, err)
+	}
+	return err
 }
 
 // iterator opens one on the rows of a keyspace.
-func (s *Store) iterator(ctx context.Context, space byte) (*pebble.Iterator, error) {
-	return s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: []byte{space}, UpperBound: []byte{space + 1}})
+func (s *Store) iterator(ctx context.Context, space byte) (iterator, error) {
+	return s.iteratorOn(ctx, []byte{space}, []byte{space + 1})
+}
+
+// iteratorOn opens one on the rows from lower, without upper.
+func (s *Store) iteratorOn(ctx context.Context, lower, upper []byte) (iterator, error) {
+	it, err := s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	return iterator{it, new(error)}, readError(err)
 }
 
 // seekRun moves to the last row that begins at or before the index.
-func seekRun(it *pebble.Iterator, space byte, index uint64) bool {
+func seekRun(it iterator, space byte, index uint64) bool {
 	if index == math.MaxUint64 {
 		return it.Last()
 	}
@@ -202,7 +268,7 @@ func (s *Store) header(ctx context.Context, index uint64) (*receipt.HeaderOpenin
 }
 
 // valueAt returns the value that a seek has found, or ErrNotFound.
-func valueAt(it *pebble.Iterator, found bool) ([]byte, error) {
+func valueAt(it iterator, found bool) ([]byte, error) {
 	if found {
 		return it.ValueAndErr()
 	}
@@ -267,21 +333,21 @@ func (s *Store) LastCosigned(ctx context.Context) (*store.Checkpoint, error) {
 		return nil, err
 	}
 	defer s.uses.Done()
-	c, err := s.checkpoint(ctx, cosignedSpace, (*pebble.Iterator).Last)
+	c, err := s.checkpoint(ctx, cosignedSpace, (iterator).Last)
 	if err != nil {
 		return nil, fmt.Errorf("last cosigned checkpoint: %w", err)
 	}
 	return c, nil
 }
 
-func atLeast(space byte, minSize uint64) func(*pebble.Iterator) bool {
-	return func(it *pebble.Iterator) bool {
+func atLeast(space byte, minSize uint64) func(iterator) bool {
+	return func(it iterator) bool {
 		key := indexKey(space, minSize)
 		return it.SeekGE(key[:])
 	}
 }
 
-func (s *Store) checkpoint(ctx context.Context, space byte, seek func(*pebble.Iterator) bool) (*store.Checkpoint, error) {
+func (s *Store) checkpoint(ctx context.Context, space byte, seek func(iterator) bool) (*store.Checkpoint, error) {
 	it, err := s.iterator(ctx, space)
 	if err != nil {
 		return nil, err

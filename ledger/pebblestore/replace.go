@@ -30,7 +30,7 @@ func (s *Store) projections(ctx context.Context, yield func(store.Projection, er
 		return err
 	}
 	defer s.uses.Done()
-	it, err := s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: []byte{keySpace}, UpperBound: []byte{postingSpace + 1}})
+	it, err := s.iteratorOn(ctx, []byte{keySpace}, []byte{postingSpace + 1})
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (s *Store) projections(ctx context.Context, yield func(store.Projection, er
 	return it.Error()
 }
 
-func decodeKeyRow(it *pebble.Iterator) (k store.KeyAt, err error) {
+func decodeKeyRow(it iterator) (k store.KeyAt, err error) {
 	key := it.Key()
 	if len(key) != keyKeySize {
 		return k, badRow(key, "the key has %d bytes, want %d", len(key), keyKeySize)
@@ -98,8 +98,8 @@ func (s *Store) ReplaceProjections(ctx context.Context, p iter.Seq2[store.Projec
 	defer s.uses.Done()
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	if s.failed {
-		return errFailed
+	if err := s.mayWrite(); err != nil {
+		return err
 	}
 	if err := s.stage(ctx, p, heads); err != nil {
 		err = errors.Join(err, s.dropStaged())
@@ -109,7 +109,7 @@ func (s *Store) ReplaceProjections(ctx context.Context, p iter.Seq2[store.Projec
 		s.failed = true
 		return fmt.Errorf("replace projections: %w", err)
 	}
-	return nil
+	return s.mark()
 }
 
 func (s *Store) stage(ctx context.Context, p iter.Seq2[store.Projection, error], heads []store.StreamHead) error {

@@ -32,9 +32,9 @@ const (
 	maxPostings = 1024 // of a row
 )
 
-// badRow is the error of a row that can't be what this program wrote.
+// badRow is the error of a row that can't be what this program wrote. It is store.ErrDamaged.
 func badRow(key []byte, format string, args ...any) error {
-	return fmt.Errorf("bad row %s: %s", describeKey(key), fmt.Sprintf(format, args...))
+	return fmt.Errorf("bad row %s: %s: %w", describeKey(key), fmt.Sprintf(format, args...), store.ErrDamaged)
 }
 
 func describeKey(key []byte) string {

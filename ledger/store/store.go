@@ -25,6 +25,10 @@ var (
 	ErrNotFound = errors.New("not in the store")
 	// ErrConflict says that another writer committed first: the store's size is not Commit.From. Nothing was written.
 	ErrConflict = errors.New("another writer committed first")
+	// ErrDamaged is the error of a read whose data is damaged: it can't be read, or is not what was written.
+	ErrDamaged = errors.New("the store is damaged")
+	// ErrReadOnly is the error of a write to a store that was opened for reading.
+	ErrReadOnly = errors.New("the store is open for reading only")
 )
 
 // A Store keeps the log. A log has one kind of entry, which is chosen when its store is made: entries of streams, with skeletons and
@@ -44,6 +48,10 @@ type Store interface {
 	// ErrConflict means that nothing was written. After any other error the state of the store is unknown, and the caller must end the
 	// process. Slices in c are not kept after Commit returns.
 	Commit(ctx context.Context, c *Commit) error
+
+	// Mark records that a checkpoint is published, before anyone sees it. What it covers must be durable. It does not wait for the disk,
+	// and survives the end of the process. The store is not opened again in a state that lacks what was marked.
+	Mark(c *Checkpoint) error
 
 	// Tile returns the 256 hashes of a full tile that a commit wrote, or ErrNotFound.
 	Tile(ctx context.Context, level uint8, index uint64) ([]receipt.Hash, error)

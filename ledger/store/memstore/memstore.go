@@ -402,6 +402,9 @@ func (s *Store) projections() []store.Projection {
 	return out
 }
 
+// Mark implements store.Store. What is marked is durable: the store loses nothing.
+func (s *Store) Mark(*store.Checkpoint) error { return nil }
+
 // FreeBytes implements store.Store.
 func (s *Store) FreeBytes() (uint64, error) {
 	if s.Free != nil {

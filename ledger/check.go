@@ -1,0 +1,164 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+)
+
+// What is read from the store is checked against the published tree before it is served. Pebble's checksums find damage on the disk; these
+// checks also find a wrong row.
+
+// ErrDamaged is the error of a read whose data is damaged.
+var ErrDamaged = store.ErrDamaged
+
+// checkSkeleton returns an error unless the skeleton is that of the leaf.
+func (l *Ledger) checkSkeleton(ctx context.Context, p *Published, index uint64, sk *receipt.Skeleton) error {
+	leaf, err := l.LeafHash(ctx, p, index)
+	if err != nil {
+		return err
+	}
+	if sk.LeafHash() != leaf {
+		return fmt.Errorf("entry %d: its skeleton is not that of its leaf: %w", index, ErrDamaged)
+	}
+	return nil
+}
+
+// checkHeader returns an error unless the header is that of the skeleton. A nil header was erased.
+func checkHeader(index uint64, sk *receipt.Skeleton, h *receipt.HeaderOpening) error {
+	if h != nil && receipt.HeaderHash(h.Salt, h.Content) != sk.HeaderHash {
+		return fmt.Errorf("entry %d: its header is not that of its skeleton: %w", index, ErrDamaged)
+	}
+	return nil
+}
+
+// checkPayload returns an error unless the payload is that of the checked header. A large payload's content is not here to be checked.
+func checkPayload(index uint64, h *receipt.HeaderOpening, p *receipt.PayloadOpening) error {
+	if h == nil || p == nil || p.Content == nil {
+		return nil
+	}
+	header, err := receipt.ParseHeader(h.Content)
+	if err != nil {
+		return fmt.Errorf("header of entry %d: %w", index, err)
+	}
+	if receipt.Commitment(p.Salt, p.Content) != header.Payload.Commitment {
+		return damagedPayload(index)
+	}
+	return nil
+}
+
+func damagedPayload(index uint64) error {
+	return fmt.Errorf("entry %d: its payload is not that of its header: %w", index, ErrDamaged)
+}
+
+// checkedPayload returns a reader of the payload that ends with an error unless it was that of the checked header.
+func checkedPayload(index uint64, h *receipt.HeaderOpening, r *store.PayloadReader) (io.ReadCloser, error) {
+	if h == nil {
+		return r.ReadCloser, nil
+	}
+	header, err := receipt.ParseHeader(h.Content)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("header of entry %d: %w", index, err), r.Close())
+	}
+	return &payloadReader{ReadCloser: r.ReadCloser, index: index, left: r.Size, want: header.Payload.Commitment, commitment: receipt.NewCommitment(r.Salt)}, nil
+}
+
+type payloadReader struct {
+	io.ReadCloser
+	index      uint64
+	left       uint64 // bytes
+	want       receipt.Hash
+	commitment hash.Hash
+}
+
+// Read returns the last bytes only if all bytes are right: a reader that knows the size need not read to io.EOF.
+func (r *payloadReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	r.commitment.Write(p[:n])
+	if uint64(n) > r.left || err == io.EOF && uint64(n) < r.left {
+		return 0, damagedPayload(r.index)
+	}
+	r.left -= uint64(n)
+	if r.left == 0 && receipt.Hash(r.commitment.Sum(nil)) != r.want {
+		return 0, damagedPayload(r.index)
+	}
+	return n, err
+}
+
+// checkLeaves returns an error unless the data is that of the leaves from first on, which are in one tile.
+func (p *Published) checkLeaves(ctx context.Context, first uint64, data [][]byte) error {
+	at := int(first % store.TileWidth)
+	hashes, err := p.Tile(ctx, 0, first/store.TileWidth, at+len(data))
+	if err != nil {
+		return err
+	}
+	for i := range data {
+		if receipt.LeafHash(data[i]) != hashes[at+i] {
+			return fmt.Errorf("entry %d: its data is not that of its leaf: %w", first+uint64(i), ErrDamaged)
+		}
+	}
+	return nil
+}
+
+// An Inspection is the state of a store that was read without changing it.
+type Inspection struct {
+	Size uint64 // of the log, or of the last checkpoint of a replica
+	Root receipt.Hash
+	// RootAt returns the root of the tree of a size up to Size.
+	RootAt func(ctx context.Context, size uint64) (receipt.Hash, error)
+}
+
+// Inspect loads the log's tree from a store that may be open for reading only, and checks it against the store's tree head, or against the last
+// checkpoint of a replica. The error is ErrDamaged if they differ.
+func Inspect(ctx context.Context, s store.Store, replica bool) (*Inspection, error) {
+	st, err := s.Load(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load the log: %w", err)
+	}
+	if replica {
+		if st.Root, st.Size, err = replicaHead(ctx, s); err != nil {
+			return nil, err
+		}
+	}
+	t, err := loadTree(ctx, s, st, newTileCache(s, 64))
+	if err != nil {
+		return nil, fmt.Errorf("load the tree: %w", notThere(err))
+	}
+	p := &Published{Size: st.Size, Root: t.root(), edges: t.edges, tiles: t.cache}
+	if st.Size > 0 && p.Root != st.Root {
+		return nil, wrongRoot(p.Root, st.Root)
+	}
+	return &Inspection{Size: p.Size, Root: p.Root, RootAt: func(ctx context.Context, size uint64) (receipt.Hash, error) {
+		root, err := p.RootOf(ctx, size)
+		return root, notThere(err)
+	}}, nil
+}
+
+func replicaHead(ctx context.Context, s store.Store) (receipt.Hash, uint64, error) {
+	signed, size, err := lastCheckpoint(ctx, s)
+	if err != nil || size == 0 {
+		return receipt.Hash{}, 0, err
+	}
+	c, err := receipt.ParseCheckpointUnverified(signed)
+	if err != nil {
+		return receipt.Hash{}, 0, fmt.Errorf("checkpoint of size %d: %w: %w", size, ErrDamaged, err)
+	}
+	return c.Root, c.Size, nil
+}
+
+// notThere returns the error of a read for which there must be data.
+func notThere(err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return err
+}
+
+func wrongRoot(entries, head receipt.Hash) error {
+	return fmt.Errorf("load the tree: the stored entries have the root %s, and the tree head has %s: %w", entries.Base64(), head.Base64(), ErrDamaged)
+}
