@@ -211,6 +211,13 @@ func (i inTenant) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 			return nil, err
 		}
 		i.s.decoded(ctx, req)
+		if id := caller(ctx); id != nil {
+			done, err := i.s.takeRecord(ctx, req.Spec().Procedure, i.s.quotas[id.tenant.Name], proto.Size(messageOfCall(req.Any())))
+			if err != nil {
+				return nil, err
+			}
+			defer done()
+		}
 		res, err := next(ctx, req)
 		if err == nil {
 			err = i.s.encoding(ctx, res)
@@ -256,6 +263,13 @@ func (inTenant) WrapStreamingClient(next connect.StreamingClientFunc) connect.St
 
 func (i inTenant) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
+		if id := caller(ctx); id != nil {
+			done, err := i.s.takeRecord(ctx, conn.Spec().Procedure, i.s.quotas[id.tenant.Name], 0)
+			if err != nil {
+				return err
+			}
+			defer done()
+		}
 		return next(ctx, &tenantConn{conn, ctx, i.s})
 	}
 }

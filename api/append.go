@@ -28,21 +28,13 @@ func (s *Server) append(ctx context.Context, id *identity, subs []ingest.Submiss
 	if err := s.takeEntries(ctx, q, int64(len(allowed)), bytes); err != nil {
 		return nil, err
 	}
+	defer q.release(int64(len(allowed)), bytes)
 	appended, err := s.ingest.Append(ctx, id.submitter(), allowed)
 	if err != nil {
-		q.giveBack(s.now(), int64(len(allowed)), bytes)
 		return nil, err
 	}
-	notNew, notNewBytes := int64(0), int64(0)
 	for i, r := range appended {
 		results[place[i]] = r
-		if r.Duplicate || r.Err != nil {
-			notNew++
-			notNewBytes += int64(len(allowed[i].Payload))
-		}
-	}
-	if notNew > 0 {
-		q.giveBack(s.now(), notNew, notNewBytes)
 	}
 	return results, nil
 }

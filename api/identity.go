@@ -42,6 +42,11 @@ func (s *identityService) ExchangeToken(ctx context.Context, req *connect.Reques
 	if rule == nil { // the same, whether there is such a tenant or not
 		return nil, s.refusedIdentity(fmt.Errorf("%w: tenant %q has no rule for the subject %q of %s", oidc.ErrRefused, req.Msg.Tenant, tok.Subject, tok.Issuer))
 	}
+	done, err := s.takeRecord(ctx, req.Spec().Procedure, s.quotas[t.Name], len(req.Msg.IdentityToken))
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	now := s.now()
 	key := sha256.Sum256([]byte(tok.Issuer + "\x00" + tok.ID))
 	if err := s.grants.useIdentity(key, tok.Expires.Add(oidc.MaxSkew), now); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -13,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
@@ -29,6 +31,9 @@ type Metrics struct {
 	limited  *prometheus.CounterVec
 	waiting  prometheus.Gauge
 	rekor    *prometheus.CounterVec
+
+	// recorded is called by the ledger for what it records; nil until there is a server.
+	recorded atomic.Pointer[func(stream receipt.Hash, entries int, bytes int64)]
 }
 
 // NewMetrics returns metrics with a registry of their own.
@@ -70,6 +75,11 @@ func (m *Metrics) Observer() ledger.Observer {
 			m.batch.Observe(float64(entries))
 			m.commit.Observe(commit.Seconds())
 			m.sign.Observe(sign.Seconds())
+		},
+		Recorded: func(stream receipt.Hash, entries int, bytes int64) {
+			if count := m.recorded.Load(); count != nil {
+				(*count)(stream, entries, bytes)
+			}
 		},
 		Refused: func(reason error) {
 			m.refused.WithLabelValues(reasonLabel(reason)).Inc()

@@ -52,9 +52,10 @@ type quota struct {
 	atWork                   *semaphore.Weighted // calls that are worked on, streams excepted
 	watching                 *semaphore.Weighted // watchers that look for entries
 
-	mu                   sync.Mutex // guards the rest
-	day                  time.Time
-	dayEntries, dayBytes int64
+	mu                     sync.Mutex // guards the rest
+	day                    time.Time
+	dayEntries, dayBytes   int64 // recorded
+	heldEntries, heldBytes int64 // of calls that may record them yet
 }
 
 func newQuota(l Limits) *quota {
@@ -122,34 +123,43 @@ func (q *quota) request(now time.Time, maxWait time.Duration) (time.Duration, *o
 	return take(now, maxWait, ask{q.requests, 1, overLimit{limit: "requests", what: fmt.Sprintf("%g requests a second", q.limits.Requests)}})
 }
 
-// append takes entries and bytes. What does not become a new entry is given back to the day with giveBack.
+// append takes entries and bytes for a call, until release. Those that are recorded count with recorded, when they are.
 func (q *quota) append(now time.Time, maxWait time.Duration, entries, bytes int64) (time.Duration, *overLimit) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.startDay(now)
 	left := q.day.AddDate(0, 0, 1).Sub(now)
-	if l := q.limits.DailyEntries; l > 0 && q.dayEntries+entries > l {
+	if l := q.limits.DailyEntries; l > 0 && q.dayEntries+q.heldEntries+entries > l {
 		return 0, &overLimit{"daily_entries", fmt.Sprintf("%d entries a day", l), left}
 	}
-	if l := q.limits.DailyBytes; l > 0 && q.dayBytes+bytes > l {
+	if l := q.limits.DailyBytes; l > 0 && q.dayBytes+q.heldBytes+bytes > l {
 		return 0, &overLimit{"daily_bytes", fmt.Sprintf("%d bytes a day", l), left}
 	}
 	wait, over := take(now, maxWait,
 		ask{q.entries, entries, overLimit{limit: "entries", what: fmt.Sprintf("%g entries a second", q.limits.Entries)}},
 		ask{q.bytes, bytes, overLimit{limit: "bytes", what: fmt.Sprintf("%g bytes a second", q.limits.Bytes)}})
 	if over == nil {
-		q.dayEntries += entries
-		q.dayBytes += bytes
+		q.heldEntries += entries
+		q.heldBytes += bytes
 	}
 	return wait, over
 }
 
-func (q *quota) giveBack(now time.Time, entries, bytes int64) {
+// release gives back what a call that has ended took.
+func (q *quota) release(entries, bytes int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.heldEntries -= entries
+	q.heldBytes -= bytes
+}
+
+// recorded counts what was recorded in the tenant's stream, by whichever call, and by the log itself.
+func (q *quota) recorded(now time.Time, entries, bytes int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.startDay(now)
-	q.dayEntries = max(0, q.dayEntries-entries)
-	q.dayBytes = max(0, q.dayBytes-bytes)
+	q.dayEntries += entries
+	q.dayBytes += bytes
 }
 
 func (q *quota) startDay(now time.Time) {
@@ -189,6 +199,31 @@ func (s *Server) loadQuotas(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// countRecorded makes what the ledger records count against the tenants' days.
+func (s *Server) countRecorded() {
+	byStream := map[receipt.Hash]*quota{}
+	for i := range s.cfg.Tenants {
+		byStream[s.cfg.Tenants[i].Stream.ID] = s.quotas[s.cfg.Tenants[i].Name]
+	}
+	count := func(stream receipt.Hash, entries int, bytes int64) {
+		if q := byStream[stream]; q != nil {
+			q.recorded(s.now(), int64(entries), bytes)
+		}
+	}
+	s.cfg.Metrics.recorded.Store(&count)
+}
+
+// takeRecord takes what the entry needs that the log itself writes for the call, if it writes one. What is taken is given back with the function.
+func (s *Server) takeRecord(ctx context.Context, procedure string, q *quota, bytes int) (func(), error) {
+	if !shapeOfCall(procedure).records {
+		return func() {}, nil
+	}
+	if err := s.takeEntries(ctx, q, 1, int64(bytes)); err != nil {
+		return nil, err
+	}
+	return func() { q.release(1, int64(bytes)) }, nil
 }
 
 // takeRequest takes a request from what the tenant has left, and waits for it.

@@ -11,8 +11,10 @@ import (
 	"connectrpc.com/connect"
 
 	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/account"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
 // A steppedClock goes on when it is told to.
@@ -243,4 +245,58 @@ func (ts *testServer) atLimit() int {
 	n := -1
 	_, _ = fmt.Sscan(after, &n)
 	return n
+}
+
+// What the log itself writes for a tenant counts against its day like any other entry; a token can be revoked all the same.
+func TestConfigCountsAgainstTheDay(t *testing.T) {
+	ts, c := limited(t, api.Limits{DailyEntries: 3})
+	admin := munimentv1connect.NewAdminServiceClient(ts.h2, ts.url, connect.WithInterceptors(bearer(acmeToken)))
+	ctx := context.Background()
+	issue := func(id string) error {
+		_, err := admin.IssueToken(ctx, connect.NewRequest(&munimentv1.IssueTokenRequest{Tenant: "acme", Grant: &munimentv1.Grant{Id: id, Role: munimentv1.Role_ROLE_READER}}))
+		return err
+	}
+	for i := range 3 {
+		if err := issue(fmt.Sprint("t", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	over(t, issue("t3"), "3 entries a day")
+	_, err := ts.client(acmeToken).Append(ctx, request("acme", "evidence"))
+	over(t, err, "3 entries a day")
+	_, err = admin.SetLegalHold(ctx, connect.NewRequest(&munimentv1.SetLegalHoldRequest{Tenant: "acme", Id: "h", Reason: "r"}))
+	over(t, err, "3 entries a day")
+	if _, err := admin.RevokeToken(ctx, connect.NewRequest(&munimentv1.RevokeTokenRequest{Tenant: "acme", Id: "t0"})); err != nil {
+		t.Errorf("revoke: %v", err)
+	}
+	c.pass(24 * time.Hour)
+	if err := issue("t3"); err != nil {
+		t.Errorf("the next day: %v", err)
+	}
+}
+
+// An append whose caller goes away counts if it is recorded, and its place at work is held until then.
+func TestCancelledAppendCounts(t *testing.T) {
+	ts, _ := limited(t, api.Limits{DailyEntries: 2})
+	for i := range 2 {
+		size := ts.ledger.Published().Size
+		release := ts.block()
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() {
+			_, err := ts.client(acmeToken).Append(ctx, request("acme", fmt.Sprint("cancelled ", i)))
+			done <- err
+		}()
+		await(t, "the commit to begin", ts.gateTaken)
+		cancel()
+		<-done
+		if n := ts.api.Holds().Held("acme", account.Calls); n != 1 {
+			t.Errorf("%d calls are held", n)
+		}
+		release()
+		await(t, "the entry to be recorded", func() bool { return ts.ledger.Published().Size == size+1 })
+		await(t, "the call to end", func() bool { return ts.api.Holds().Total(account.Calls) == 0 })
+	}
+	_, err := ts.client(acmeToken).Append(context.Background(), request("acme", "a third"))
+	over(t, err, "2 entries a day")
 }

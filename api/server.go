@@ -95,7 +95,11 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	if s.grants, err = s.loadGrants(ctx); err != nil {
 		return nil, err
 	}
-	return s, s.loadQuotas(ctx)
+	if err := s.loadQuotas(ctx); err != nil {
+		return nil, err
+	}
+	s.countRecorded()
+	return s, nil
 }
 
 // Drain ends the streams, which would otherwise keep the HTTP server from shutting down. Calls under way are finished.

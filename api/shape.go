@@ -53,8 +53,9 @@ var shapes = map[string]shape{
 
 	rpc.ExportServiceExportProcedure: {place: account.Answers, bytes: 32 * exportPiece},
 
-	rpc.IdentityServiceExchangeTokenProcedure: {place: account.Public, field: "identity_token"},
+	rpc.IdentityServiceExchangeTokenProcedure: {place: account.Public, field: "identity_token", records: true},
 
+	// RevokeToken records an entry, too, and is never refused for it: a token that was lost is withdrawn also where its holder has used up the day.
 	rpc.AdminServiceSetPolicyProcedure:      {place: account.Calls, request: func(*Config) int64 { return maxPolicyRequest }, field: "policy", records: true},
 	rpc.AdminServiceIssueTokenProcedure:     {place: account.Calls, records: true},
 	rpc.AdminServiceEraseProcedure:          {place: account.Calls, records: true},

@@ -59,6 +59,7 @@ func (s *Server) appendStream(ctx context.Context, id *identity, st *ingest.Stre
 	if err := s.takeEntries(ctx, q, 1, bytes); err != nil {
 		return ledger.Result{}, err
 	}
+	defer func() { q.release(1, bytes) }()
 	if st.Size == nil {
 		from := st.Payload
 		st.Payload = readerFunc(func(p []byte) (int, error) {
@@ -70,11 +71,7 @@ func (s *Server) appendStream(ctx context.Context, id *identity, st *ingest.Stre
 			return n, err
 		})
 	}
-	r, err := s.ingest.AppendStream(ctx, id.submitter(), st)
-	if err != nil || r.Duplicate {
-		q.giveBack(s.now(), 1, bytes)
-	}
-	return r, err
+	return s.ingest.AppendStream(ctx, id.submitter(), st)
 }
 
 type readerFunc func(p []byte) (int, error)

@@ -225,7 +225,7 @@ func TestRacingKeys(t *testing.T) {
 	checkLog(t, tl, acme)
 }
 
-// A caller who goes away gets the context's error; the entry may be recorded, and a retry is harmless.
+// An entry whose caller goes away while it waits is not recorded, holds nothing of the queue, and a retry is harmless.
 func TestCancelledAppend(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	visible, release := tl.hooks.block(t)
@@ -242,6 +242,7 @@ func TestCancelledAppend(t *testing.T) {
 	if err := <-got; !errors.Is(err, context.Canceled) {
 		t.Fatalf("got error %v", err)
 	}
+	tl.awaitPending(t, 0)
 	release()
 	<-blocker
 	tl.mustAppend(t, acme.draft("evidence"))
@@ -249,6 +250,30 @@ func TestCancelledAppend(t *testing.T) {
 		t.Fatalf("the log has %d entries, not 2", n)
 	}
 	wantErr(t, "what the observer was told", tl.refusals()[0], context.Canceled)
+	checkLog(t, tl, acme)
+}
+
+// An entry whose caller goes away while it is committed is recorded, and the caller gets its result.
+func TestCancelledInCommit(t *testing.T) {
+	counted := make(chan int, 8)
+	tl := newTestLog(t, Config{Observe: Observer{Recorded: func(_ receipt.Hash, entries int, _ int64) { counted <- entries }}})
+	visible, release := tl.hooks.block(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	got := make(chan answer, 1)
+	go func() {
+		results, err := tl.Append(ctx, []Draft{acme.draft("evidence")})
+		got <- answer{results, err}
+	}()
+	<-visible
+	cancel()
+	release()
+	if a := <-got; a.err != nil || a.results[0].Err != nil || len(a.results[0].Receipt) == 0 {
+		t.Fatalf("got %+v", a)
+	}
+	if n := <-counted; n != 1 {
+		t.Errorf("%d entries were counted", n)
+	}
 	checkLog(t, tl, acme)
 }
 

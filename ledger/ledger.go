@@ -87,7 +87,9 @@ type Config struct {
 
 	MaxPendingEntries int           // of one stream in the queue, and half of what all may have; 0: 8,192
 	MaxPendingBytes   int64         // the same, in header and payload bytes; 0: 256 MiB
+	MaxPendingRows    int           // the same, in rows of the index; 0: 262,144
 	MaxBatchEntries   int           // bound of one commit; 0: 4,096
+	MaxBatchRows      int           // bound of one commit, unless one call has more; 0: 16,384
 	MaxBatchBytes     int64         // bound of one commit, unless one entry is larger; 0: 64 MiB
 	ReserveBytes      uint64        // appends are refused when less is free on the disk
 	MaxClockGap       time.Duration // longest believable time since the last entry, at start; 0: 366 days
@@ -100,6 +102,9 @@ type Config struct {
 type Observer struct {
 	// Committed is called after each commit with its entries and how long commit and signature took.
 	Committed func(entries int, commit, sign time.Duration)
+	// Recorded is called for each stream that got entries by a commit, with their number and the bytes of their payloads, before the callers are
+	// answered, whether they have gone or not. It is called for entries that the log itself writes, too.
+	Recorded func(stream receipt.Hash, entries int, bytes int64)
 	// Refused is called for each entry that was not taken, with the sentinel error.
 	Refused func(reason error)
 }
@@ -202,7 +207,9 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 func (c *Config) setDefaults() {
 	def(&c.MaxPendingEntries, 8192)
 	def(&c.MaxPendingBytes, 256<<20)
+	def(&c.MaxPendingRows, 256<<10)
 	def(&c.MaxBatchEntries, 4096)
+	def(&c.MaxBatchRows, 16<<10)
 	def(&c.MaxBatchBytes, 64<<20)
 	def(&c.MaxClockGap, 366*24*time.Hour)
 	def(&c.TileCache, 4096)
@@ -242,7 +249,7 @@ type Result struct {
 }
 
 // Append records the drafts, in their order, in one batch, and returns when they are durable and published. The error is for all of them: one of the
-// sentinels above, or the context's; with the latter the drafts may still be recorded. Doing the same again is harmless.
+// sentinels above, or the context's; with the latter nothing was recorded. Doing the same again is harmless.
 func (l *Ledger) Append(ctx context.Context, drafts []Draft) ([]Result, error) {
 	if err := l.mayAppend(); err != nil {
 		return nil, err
@@ -259,6 +266,7 @@ func (l *Ledger) Append(ctx context.Context, drafts []Draft) ([]Result, error) {
 	if err := l.record(ctx, g); err != nil {
 		return nil, err
 	}
+	ctx = context.WithoutCancel(ctx) // what is recorded is answered
 	results := make([]Result, len(drafts))
 	for i := range results {
 		l.answer(ctx, g, i, &results[i])
@@ -294,6 +302,7 @@ func (l *Ledger) record(ctx context.Context, g *group) error {
 		if !p.existing {
 			fresh++
 			g.bytes += p.size()
+			g.rows += len(p.terms) + 1
 		}
 	}
 	if fresh == 0 { // nothing to write, so it is answered even when appends are refused
@@ -336,6 +345,7 @@ type group struct {
 	entries   []pending
 	order     uint64 // in which the queue got it
 	bytes     int64
+	rows      int // of the index and of deduplication keys
 	done      chan struct{}
 	published *Published // set before done is closed, if err is nil
 	err       error
@@ -397,8 +407,13 @@ func (l *Ledger) await(ctx context.Context, g *group) error {
 	case <-g.done:
 		return g.err
 	case <-ctx.Done():
-		return fmt.Errorf("wait for the commit: %w", ctx.Err())
 	}
+	// It is recorded or it is not, and the caller gets to see which. One that is in a batch is waited for.
+	if l.queue.remove(g) {
+		return fmt.Errorf("wait for the commit: %w; nothing was recorded", ctx.Err())
+	}
+	<-g.done
+	return g.err
 }
 
 // run is the sequencer.
@@ -481,10 +496,36 @@ func (l *Ledger) sequence(groups []*group) (*Published, error) {
 		l.fail(err)
 		return nil, ErrFailed
 	}
+	l.observeRecorded(groups)
 	if l.cfg.Observe.Committed != nil {
 		l.cfg.Observe.Committed(len(c.Entries), committed.Sub(start), time.Since(committed))
 	}
 	return pub, nil
+}
+
+// observeRecorded reports the new entries of the groups.
+func (l *Ledger) observeRecorded(groups []*group) {
+	if l.cfg.Observe.Recorded == nil || l.raw {
+		return
+	}
+	type sum struct {
+		entries int
+		bytes   int64
+	}
+	sums := map[receipt.Hash]sum{}
+	for _, g := range groups {
+		for i := range g.entries {
+			if p := &g.entries[i]; !p.existing {
+				s := sums[p.draft.Stream.ID]
+				s.entries++
+				s.bytes += int64(p.draft.Header.Payload.Size)
+				sums[p.draft.Stream.ID] = s
+			}
+		}
+	}
+	for stream, s := range sums {
+		l.cfg.Observe.Recorded(stream, s.entries, s.bytes)
+	}
 }
 
 // newCommit returns an empty commit with room for the groups' entries.

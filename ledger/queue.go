@@ -3,6 +3,7 @@ package ledger
 import (
 	"container/heap"
 	"runtime"
+	"slices"
 	"sync"
 
 	"muniment.dev/muniment/ledger/receipt"
@@ -15,12 +16,14 @@ import (
 type queue struct {
 	maxEntries, batchEntries int
 	maxBytes, batchBytes     int64
+	maxRows, batchRows       int
 
 	mu      sync.Mutex // guards the rest
 	filled  *sync.Cond // signalled when lanes stops being empty, or closed is set
 	lanes   map[receipt.Hash]*lane
 	entries int
 	bytes   int64
+	rows    int
 	groups  uint64 // groups that were ever put
 	closed  bool
 }
@@ -31,15 +34,24 @@ type lane struct {
 	groups  []*group
 	entries int
 	bytes   int64
+	rows    int
 	taken   int64 // cost of what the batch being taken has of it
 }
 
-// entryCost is what an entry costs beside its bytes, in bytes.
-const entryCost = 1024
+const (
+	entryCost = 1024 // what an entry costs beside its bytes and rows, in bytes
+	rowCost   = 128  // what a row of the index costs, in bytes: a key, its place in an ordered table, and its compactions
+)
+
+// cost is what the group costs the sequencer and the store, in bytes.
+func (g *group) cost() int64 {
+	return g.bytes + int64(len(g.entries))*entryCost + int64(g.rows)*rowCost
+}
 
 func (q *queue) init(c Config) {
 	q.maxEntries, q.batchEntries = 2*c.MaxPendingEntries, c.MaxBatchEntries
 	q.maxBytes, q.batchBytes = 2*c.MaxPendingBytes, c.MaxBatchBytes
+	q.maxRows, q.batchRows = 2*c.MaxPendingRows, c.MaxBatchRows
 	q.lanes = map[receipt.Hash]*lane{}
 	q.filled = sync.NewCond(&q.mu)
 }
@@ -55,7 +67,7 @@ func (q *queue) put(g *group) error {
 	if l == nil {
 		l = &lane{stream: g.stream()}
 	}
-	if len(q.lanes) > 0 && (l.entries+len(g.entries) > q.maxEntries-q.entries || l.bytes+g.bytes > q.maxBytes-q.bytes) {
+	if len(q.lanes) > 0 && (l.entries+len(g.entries) > q.maxEntries-q.entries || l.bytes+g.bytes > q.maxBytes-q.bytes || l.rows+g.rows > q.maxRows-q.rows) {
 		return ErrQueueFull
 	}
 	q.groups++
@@ -81,6 +93,28 @@ func (q *queue) count(l *lane, g *group, sign int) {
 	l.bytes += int64(sign) * g.bytes
 	q.entries += sign * len(g.entries)
 	q.bytes += int64(sign) * g.bytes
+	l.rows += sign * g.rows
+	q.rows += sign * g.rows
+}
+
+// remove takes the group out, unless it is in a batch already or was never put. What is removed is never recorded.
+func (q *queue) remove(g *group) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l := q.lanes[g.stream()]
+	if l == nil {
+		return false
+	}
+	i := slices.Index(l.groups, g)
+	if i < 0 {
+		return false
+	}
+	l.groups = slices.Delete(l.groups, i, i+1)
+	q.count(l, g, -1)
+	if len(l.groups) == 0 {
+		delete(q.lanes, l.stream)
+	}
+	return true
 }
 
 // take waits for groups and removes those of one batch: all of them, within the bounds of a batch, and then each time one of the stream that has the
@@ -105,19 +139,20 @@ func (q *queue) take() []*group {
 	}
 	heap.Init(&turns)
 	var batch []*group
-	for entries, bytes := 0, int64(0); len(turns) > 0; {
+	for entries, bytes, rows := 0, int64(0), 0; len(turns) > 0; {
 		l := turns[0]
 		g := l.groups[0]
 		entries += len(g.entries)
 		bytes += g.bytes
-		if len(batch) > 0 && (entries > q.batchEntries || bytes > q.batchBytes) {
+		rows += g.rows
+		if len(batch) > 0 && (entries > q.batchEntries || bytes > q.batchBytes || rows > q.batchRows) {
 			break
 		}
 		batch = append(batch, g)
 		l.groups[0] = nil
 		l.groups = l.groups[1:]
 		q.count(l, g, -1)
-		l.taken += g.bytes + int64(len(g.entries))*entryCost
+		l.taken += g.cost()
 		if len(l.groups) == 0 {
 			delete(q.lanes, l.stream)
 			turns[0] = turns[len(turns)-1]

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"muniment.dev/muniment/ledger/receipt"
 )
 
 // A quiet stream's entry is in the next batch, however much another has waiting, and finds room in the queue.
@@ -111,4 +113,71 @@ func TestQueueModel(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Rows of the index count like bytes: a stream whose entries have many takes its turns by them, a batch is bounded in them, and a quiet stream's
+// entry is in the next batch.
+func TestRowsAreCounted(t *testing.T) {
+	var q queue
+	q.init(Config{MaxPendingEntries: 1 << 20, MaxPendingBytes: 1 << 40, MaxPendingRows: 100_000, MaxBatchEntries: 1 << 20, MaxBatchBytes: 1 << 40, MaxBatchRows: 10_000})
+	heavy, light := NewStream([32]byte{1}), NewStream([32]byte{2})
+	put := func(s *Stream, rows int) error {
+		g := newGroup(1)
+		g.entries[0].draft, g.rows = &Draft{Stream: s}, rows
+		return q.put(g)
+	}
+	n := 0
+	for ; put(heavy, 5000) == nil; n++ {
+	}
+	if n != 20 || q.rows != 100_000 {
+		t.Fatalf("%d entries with %d rows wait", n, q.rows)
+	}
+	for range 8 {
+		if err := put(light, 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rows, lights := 0, 0
+	batch := q.take()
+	for _, g := range batch {
+		rows += g.rows
+		if g.stream() == light.ID {
+			lights++
+		}
+	}
+	if rows > 10_000 || lights != 8 {
+		t.Errorf("a batch of %d groups has %d rows and %d of the 8 light entries", len(batch), rows, lights)
+	}
+	for len(q.lanes) > 0 {
+		q.take()
+	}
+	if q.rows != 0 || q.bytes != 0 || q.entries != 0 {
+		t.Errorf("%d rows are left over", q.rows)
+	}
+}
+
+// An entry's rows are those that its commit writes.
+func TestRowsOfAnEntry(t *testing.T) {
+	tl := newTestLog(t, Config{MaxPendingRows: 50, MaxBatchRows: 50})
+	subjects := func(name string) Draft {
+		d := acme.draft(name)
+		h := *d.Header
+		for i := range 60 {
+			h.Subjects = append(h.Subjects, receipt.Subject{Digest: map[string]string{"sha256": fmt.Sprintf("%064x", i)}})
+		}
+		d.Header = &h
+		return d
+	}
+	visible, release := tl.hooks.block(t)
+	blocker := tl.appendLater(globex.draft("blocker"))
+	<-visible
+	first := tl.appendLater(subjects("one")) // an empty queue takes it, though it is larger
+	tl.awaitPending(t, 1)
+	_, err := tl.Append(context.Background(), []Draft{subjects("two")})
+	wantErr(t, "an entry with too many rows", err, ErrQueueFull)
+	release()
+	<-blocker
+	if a := <-first; a.err != nil {
+		t.Error(a.err)
+	}
 }
