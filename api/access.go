@@ -129,6 +129,11 @@ func (s *Server) turn(next http.Handler) http.Handler {
 			return
 		}
 		if sh.place == account.Calls {
+			// While it waits, what has arrived of its request lies in the connection's buffers.
+			if err := heldBy(r.Context()).Take(account.Bytes, callBytes); err != nil {
+				s.refuse(w, r, s.public(err))
+				return
+			}
 			if q.atWork.Acquire(r.Context(), 1) != nil {
 				return // the client has gone
 			}

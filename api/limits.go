@@ -6,14 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/netip"
 	"time"
 
 	"connectrpc.com/connect"
 
 	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/ledger"
 )
 
@@ -57,25 +56,7 @@ func ownerOf(r *http.Request) string {
 	if id := caller(r.Context()); id != nil {
 		return id.tenant.Name
 	}
-	return addressOf(r.RemoteAddr)
-}
-
-// addressOf names the holder of an address: of IPv6 a network, since one host has many addresses. No tenant has such a name.
-func addressOf(remote string) string {
-	host, _, err := net.SplitHostPort(remote)
-	if err != nil {
-		host = remote
-	}
-	ip, err := netip.ParseAddr(host)
-	if err != nil {
-		return "address ?"
-	}
-	if ip = ip.Unmap().WithZone(""); ip.Is6() {
-		if p, err := ip.Prefix(64); err == nil {
-			return "address " + p.String()
-		}
-	}
-	return "address " + ip.String()
+	return "address " + edge.Address(r.RemoteAddr) // no tenant has such a name
 }
 
 type holdKey struct{}
@@ -179,7 +160,7 @@ func (s *Server) bound(next http.Handler) http.Handler {
 		if sh.place == account.Public {
 			held.resource = account.PublicBytes
 		}
-		if err := held.take(sh.bytes); err != nil {
+		if err := held.take(sh.bytes - held.hold.Held(held.resource)); err != nil { // a call that waited for its turn holds some
 			s.refuse(w, r, s.public(err))
 			return
 		}

@@ -276,16 +276,5 @@ func TestOneTenantLeavesRoom(t *testing.T) {
 	}
 }
 
-func TestAddressOf(t *testing.T) {
-	for remote, want := range map[string]string{
-		"192.0.2.1:80": "address 192.0.2.1", "[::ffff:192.0.2.1]:80": "address 192.0.2.1", "[2001:db8:1:2:3::4]:80": "address 2001:db8:1:2::/64",
-		"[fe80::1%eth0]:80": "address fe80::/64", "@": "address ?",
-	} {
-		if got := addressOf(remote); got != want {
-			t.Errorf("%s: %s, want %s", remote, got, want)
-		}
-	}
-}
-
 // Wakes returns how many watchers were ever woken.
 func (s *Server) Wakes() uint64 { return s.follower.wakes() }

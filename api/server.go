@@ -18,6 +18,7 @@ import (
 	"connectrpc.com/validate"
 
 	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/api/oidc"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/retention"
@@ -162,8 +163,7 @@ func (s *Server) operator(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host, _, _ := net.SplitHostPort(r.RemoteAddr)
 		ip := net.ParseIP(host)
-		proxied := r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != ""
-		if ip != nil && ip.IsLoopback() && !proxied {
+		if ip != nil && ip.IsLoopback() && !edge.Forwarded(r) {
 			next.ServeHTTP(w, r)
 			return
 		}

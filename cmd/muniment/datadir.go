@@ -47,6 +47,7 @@ type serverConfig struct {
 	Anchors    []string        `yaml:"anchors"`
 	AuditLog   string          `yaml:"audit_log"`
 	Limits     limitsConfig    `yaml:"limits"`
+	Hosts      []string        `yaml:"hosts"` // names by which the server is reached on this machine, beside localhost and the origin's host
 	Identity   identitySection `yaml:"identity"`
 	Tenants    []tenantConfig  `yaml:"tenants"`
 	Replica    bool            `yaml:"replica"`
@@ -84,6 +85,10 @@ origin: %q
 # Where to listen; --listen goes before it.
 listen: 127.0.0.1:7480
 
+# On addresses of this machine the server takes requests for localhost and for the origin's host only, so that no web page can have a browser
+# here send it one. Further host names, such as one that a proxy here passes on without X-Forwarded-For:
+# hosts: [ledger.internal]
+
 # The public log under /tlog/ shows leaves that look random, and so nothing but how many entries there are, and when. Auditors
 # and witnesses need it. false asks for a token there, too.
 public_tlog: true
@@ -117,7 +122,7 @@ limits:
   pending_entries: 8192
   # Appends are refused, and reads go on, when the disk has less than this left.
   disk_reserve_bytes: 536870912
-  # Open connections.
+  # Open connections, at most half of them from one address. They are fewer where the process may not open as many files.
   connections: 8192
   # Of each tenant, unless it has limits of its own; what is not here is not limited.
   # tenant:

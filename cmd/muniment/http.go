@@ -9,9 +9,10 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 
-	"golang.org/x/net/netutil"
+	"muniment.dev/muniment/api/edge"
 )
 
 // A listener is an HTTP server that listens.
@@ -21,14 +22,15 @@ type listener struct {
 	failed chan error // gets the error that ended it
 }
 
-// listen serves on the address, over TLS if there is a certificate, whose files rel finds.
-func listen(address string, srv *http.Server, connections int, tls tlsConfig, rel func(string) string) (*listener, error) {
+// listen serves on the address, over TLS if there is a certificate, whose files rel finds. On this machine it is reached by its own names, and by hosts.
+func listen(address string, srv *http.Server, connections int, tls tlsConfig, rel func(string) string, hosts ...string) (*listener, error) {
+	edge.Harden(srv, hosts)
 	ln, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	l := &listener{url: "http://" + ln.Addr().String(), srv: srv, failed: make(chan error, 1)}
-	accepting := &firstAccept{Listener: netutil.LimitListener(ln, connections), begun: make(chan struct{})}
+	accepting := &firstAccept{Listener: edge.Bound(ln, connections), begun: make(chan struct{})}
 	serve := func() error { return srv.Serve(accepting) }
 	if tls.Cert != "" {
 		l.url = "https://" + ln.Addr().String()
@@ -64,6 +66,13 @@ func (l *listener) shutdown() (cut bool, err error) {
 		return false, nil
 	}
 	return true, l.srv.Close()
+}
+
+// hostOf returns the host of an origin, without port and path.
+func hostOf(origin string) string {
+	host, _, _ := strings.Cut(origin, "/")
+	host, _, _ = strings.Cut(host, ":")
+	return host
 }
 
 // logger returns the logger of a server: to standard error, as text or json.

@@ -176,7 +176,7 @@ func startRekor(a *app, d *dataDir, address string, cfg ledger.Config, metrics *
 	l, err := listen(address, &http.Server{
 		Handler: r.handler, ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
 		ReadTimeout: rekorTimeout, WriteTimeout: rekorTimeout, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-	}, d.config.Limits.Connections, d.config.TLS, d.rel)
+	}, d.config.Limits.Connections, d.config.TLS, d.rel, append(d.config.Hosts, r.ledger.Origin())...)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("--rekor-listen: %w", err), r.Close())
 	}

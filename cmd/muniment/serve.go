@@ -70,6 +70,9 @@ func (c *serveCmd) Run(a *app) error {
 		return err
 	}
 	log := a.logger(c.LogFormat)
+	if err := d.limitConnections(c.RekorListen != "" || d.config.Rekor.Listen != ""); err != nil {
+		return err
+	}
 	if d.replica != nil {
 		return c.serveReplica(a, d, log)
 	}
@@ -163,7 +166,7 @@ func (c *serveCmd) serve(a *app, d *dataDir, log *slog.Logger, l *ledger.Ledger,
 	if d.clientCA != nil {
 		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: d.clientCA}
 	}
-	first, err := listen(address, srv, d.config.Limits.Connections, d.config.TLS, d.rel)
+	first, err := listen(address, srv, d.config.Limits.Connections, d.config.TLS, d.rel, append(d.config.Hosts, hostOf(d.config.Origin))...)
 	if err != nil {
 		return err
 	}

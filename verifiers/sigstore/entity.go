@@ -6,6 +6,8 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore-go/pkg/verify"
+
+	"muniment.dev/muniment/verifiers/boundedjson"
 )
 
 // An entity is a bundle as sigstore-go's verifier sees it. It is parsed once and then only read, so that goroutines may share it.
@@ -15,7 +17,16 @@ type entity struct {
 	entries []*tlog.Entry
 }
 
+// Bounds of a bundle, far above what its parts need: 32 log entries with inclusion proofs, chains of certificates and timestamps.
+const (
+	maxValues = 20_000
+	maxDepth  = 32
+)
+
 func newEntity(data []byte) (*entity, error) {
+	if err := boundedjson.Check(data, maxValues, maxDepth); err != nil {
+		return nil, err
+	}
 	e := &entity{Bundle: &bundle.Bundle{Bundle: new(protobundle.Bundle)}}
 	if err := e.UnmarshalJSON(data); err != nil {
 		return nil, err
