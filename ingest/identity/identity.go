@@ -31,13 +31,22 @@ func Fold(name string) string {
 func Same(a, b string) bool { return Fold(a) == Fold(b) }
 
 func visible(r rune) rune {
-	switch {
-	case unicode.IsSpace(r), unicode.Is(unicode.Z, r), unicode.Is(unicode.C, r): // format characters, controls, surrogates, private use
-		return -1
-	case unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r), unicode.Is(unicode.Variation_Selector, r):
-		return -1
-	case r == '\u2800' || r == unicode.ReplacementChar: // an empty Braille cell, a damaged character
+	if unicode.IsSpace(r) || !Visible(r) {
 		return -1
 	}
 	return r
+}
+
+// Visible reports whether a character is white space or can be seen: it is no
+// format character, control, private use, default ignorable, nor damaged.
+func Visible(r rune) bool {
+	switch {
+	case unicode.IsSpace(r):
+		return true
+	case unicode.Is(unicode.Z, r), unicode.Is(unicode.C, r):
+		return false
+	case unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r), unicode.Is(unicode.Variation_Selector, r):
+		return false
+	}
+	return r != '\u2800' && r != unicode.ReplacementChar // an empty Braille cell, a damaged character
 }

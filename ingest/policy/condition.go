@@ -1,32 +1,32 @@
 package policy
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"slices"
-	"strings"
+	"regexp"
 	"sync"
-	"time"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
+	celfunctions "cel.dev/cel-go/common/functions"
 	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/ext"
 )
 
-// Bounds of one evaluation of a condition, and of all of one decision.
-const (
-	conditionCost = 1_000_000
-	conditionTime = 250 * time.Millisecond
-	decisionTime  = time.Second
-)
-
-// A condition is a CEL expression (https://cel.dev) over the facts of a submission.
+// A condition is a CEL expression (https://cel.dev) over the facts of a submission, as it was checked.
 type condition struct {
-	source  string
-	program cel.Program
-	weight  int // of its regular expressions
+	source   string
+	weight   int // of its regular expressions
+	ast      *ast.AST
+	provider types.Provider
+	patterns map[int64]*pattern               // of calls of matches, by the call's ID
+	bindings map[int64]*celfunctions.Overload // of calls of the library, by the call's ID
+}
+
+// A pattern is a regular expression that may match anywhere in a text.
+type pattern struct {
+	*regexp.Regexp
+	weight int
 }
 
 // environment has the variables of docs/spec/policy.md.
@@ -75,65 +75,108 @@ func compile(source string) (*condition, error) {
 		}
 		return nil, e
 	}
-	weight, e := checkCalls(checked.NativeRep())
-	if e != nil {
+	c := &condition{source: source, ast: checked.NativeRep(), provider: env.CELTypeProvider(), patterns: map[int64]*pattern{}, bindings: map[int64]*celfunctions.Overload{}}
+	if e := c.prepare(); e != nil {
 		return nil, e
 	}
 	if t := checked.OutputType(); !t.IsExactType(cel.BoolType) && !t.IsExactType(cel.DynType) {
 		return nil, &conditionError{line: 1, message: fmt.Sprintf("it gives a %s, not true or false", t)}
 	}
-	program, err := env.Program(checked, cel.CostLimit(conditionCost), cel.InterruptCheckFrequency(64), cel.EvalOptions(cel.OptOptimize))
-	if err != nil {
-		return nil, &conditionError{line: 1, message: err.Error()}
-	}
-	return &condition{source, program, weight}, nil
+	return c, nil
 }
 
-// multiplying are the string functions whose result may be as long as their arguments' lengths multiplied. Their cost is known only when it has been
-// paid: one call on evidence of a megabyte would take a terabyte.
-var multiplying = []string{"replace", "join", "format"}
+// bindings are the implementations of the library's functions, by overload and by function.
+var bindings = sync.OnceValues(func() (map[string]*celfunctions.Overload, error) {
+	env, err := environment()
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]*celfunctions.Overload{}
+	for _, f := range env.Functions() {
+		overloads, err := f.Bindings()
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range overloads {
+			all[o.Operator] = o
+		}
+	}
+	return all, nil
+})
 
-// checkCalls returns the weight of the expression's regular expressions, and an error if one is too large or a call has a result without a bound.
-func checkCalls(a *ast.AST) (weight int, e *conditionError) {
+// prepare refuses expressions that are not evaluated here, compiles regular expressions and finds the functions.
+func (c *condition) prepare() (e *conditionError) {
 	wrong := func(x ast.Expr, format string, args ...any) {
-		if at := a.SourceInfo().GetStartLocation(x.ID()); e == nil {
+		if at := c.ast.SourceInfo().GetStartLocation(x.ID()); e == nil {
 			e = &conditionError{line: at.Line(), message: fmt.Sprintf("column %d: ", at.Column()+1) + fmt.Sprintf(format, args...)}
 		}
 	}
-	ast.PreOrderVisit(a.Expr(), ast.NewExprVisitor(func(x ast.Expr) {
-		if x.Kind() != ast.CallKind {
-			return
-		}
-		name := x.AsCall().FunctionName()
-		if slices.Contains(multiplying, name) {
-			wrong(x, "%s is not allowed, because what it makes has no bound; compare the parts", name)
-		}
-		if args := x.AsCall().Args(); name == "matches" && len(args) > 0 && args[len(args)-1].Kind() == ast.LiteralKind {
-			pattern, _ := args[len(args)-1].AsLiteral().Value().(string)
-			n, err := weigh(pattern)
-			if weight += n; err != nil {
-				wrong(x, "%s", err)
-			}
+	bound, err := bindings()
+	if err != nil {
+		return &conditionError{line: 1, message: err.Error()}
+	}
+	ast.PreOrderVisit(c.ast.Expr(), ast.NewExprVisitor(func(x ast.Expr) {
+		switch x.Kind() {
+		case ast.StructKind, ast.UnspecifiedExprKind:
+			wrong(x, "conditions make no messages")
+		case ast.CallKind:
+			c.prepareCall(x, bound, wrong)
 		}
 	}))
-	return weight, e
+	return e
 }
 
-// errFalse says that a condition does not hold. Any other error says that it can't be evaluated.
-var errFalse = errors.New("the condition does not hold")
+func (c *condition) prepareCall(x ast.Expr, bound map[string]*celfunctions.Overload, wrong func(ast.Expr, string, ...any)) {
+	name := x.AsCall().FunctionName()
+	if why := refusal(name); why != "" {
+		wrong(x, "%s is not allowed: %s", plainName(name), why)
+		return
+	}
+	if name == "matches" {
+		args := x.AsCall().Args()
+		literal := args[len(args)-1]
+		if literal.Kind() != ast.LiteralKind {
+			wrong(literal, "the pattern of matches must be a literal; a pattern from the evidence has no bound")
+			return
+		}
+		text, _ := literal.AsLiteral().Value().(string)
+		weight, err := weigh(text)
+		if err == nil {
+			p := &pattern{weight: weight}
+			p.Regexp, err = regexp.Compile(text)
+			c.patterns[x.ID()] = p
+		}
+		if c.weight += weight; err != nil {
+			wrong(x, "%s", err)
+		}
+		return
+	}
+	if functions[name].cost == nil {
+		return
+	}
+	var f *celfunctions.Overload
+	if ids := c.ast.ReferenceMap()[x.ID()].OverloadIDs; len(ids) == 1 {
+		f = bound[ids[0]]
+	}
+	if f == nil {
+		f = bound[name]
+	}
+	if f == nil {
+		wrong(x, "%s is not allowed: it has no implementation", plainName(name))
+		return
+	}
+	c.bindings[x.ID()] = f
+}
 
-// holds evaluates the condition.
-func (c *condition) holds(ctx context.Context, variables map[string]any) error {
-	ctx, cancel := context.WithTimeout(ctx, conditionTime)
-	defer cancel()
-	out, _, err := c.program.ContextEval(ctx, variables)
+// holds evaluates the condition, for the budget of the decision.
+func (c *condition) holds(m *meter, names func(string) ref.Val) error {
+	e := &evaluation{of: c, names: names, meter: m, left: conditionCost}
+	out := e.eval(c.ast.Expr(), nil)
 	switch {
-	case err != nil && (ctx.Err() != nil || strings.Contains(err.Error(), "interrupted")):
-		return fmt.Errorf("the condition takes more than %s, or those before it have taken most of %s", conditionTime, decisionTime)
-	case err != nil && strings.Contains(err.Error(), "cost limit"):
-		return errors.New("the condition costs too much to evaluate on evidence of this size")
-	case err != nil:
-		return fmt.Errorf("the condition can't be evaluated: %w", err)
+	case e.err != nil:
+		return e.err
+	case types.IsError(out):
+		return fmt.Errorf("the condition can't be evaluated: %s", shorten(out.(*types.Err).Error()))
 	case out == types.True:
 		return nil
 	case out == types.False:

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"mime"
 	"slices"
+	"strconv"
 	"strings"
 
-	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 
 	"muniment.dev/muniment/ingest/glob"
@@ -44,26 +44,30 @@ type Decision struct {
 	Steps        []Step // one for each rule, in order
 }
 
-// Decide says whether the policy admits the evidence. The first rule that it meets decides.
+// Decide decides whether the policy admits the evidence. The first rule that it meets decides. The work has a bound, and ends early when ctx
+// does; what was not looked at because of that is not admitted.
 func (p *Policy) Decide(ctx context.Context, ev *Evidence, roots Roots) *Decision {
-	defer p.hold(ev)()
-	ctx, cancel := context.WithTimeout(ctx, decisionTime)
-	defer cancel()
-	c := &court{policy: p, ev: ev, roots: roots, proofs: map[*Signer]*verdict{}, predicate: lazily("predicate", ev.Predicate, ev.Unread), document: lazily("document", ev.Document, ev.Unread)}
-	if ev.Opaque != nil {
-		c.predicate = func() ref.Val { return types.NewErr("the predicate can't be read: %v", ev.Opaque) }
+	return p.decide(newMeter(ctx, decisionCost), ev, roots)
+}
+
+func (p *Policy) decide(m *meter, ev *Evidence, roots Roots) *Decision {
+	release, err := p.hold(m.ctx, ev)
+	if err != nil {
+		return &Decision{Result: Refused, Reason: shorten(fmt.Sprintf("the decision was interrupted: %s", err)), Verification: receipt.Verification{Result: receipt.Unverified}}
 	}
+	defer release()
+	c := newCourt(m, p, ev, roots)
 	d := &Decision{Result: Refused}
 	var by *proof
 	for i, r := range p.Rules {
 		step := Step{Rule: r.Name, Result: NotFor}
-		why := r.isFor(ev)
+		why := c.isFor(r)
 		if why == nil {
 			step.Result = NotMet
-			by, why = c.meets(ctx, r)
+			by, why = c.meets(r)
 		}
-		if why == nil && !r.Deny && c.judgement().Result == receipt.Failed && (by == nil || by.Result != receipt.Verified) {
-			step.Result, why = Wrong, fmt.Errorf("the signatures are wrong: %s", c.judgement().Reason)
+		if why == nil && !r.Deny && (by == nil || by.Result != receipt.Verified) {
+			step.Result, why = c.suspect(step.Result)
 		}
 		if why != nil {
 			step.Why = shorten(why.Error())
@@ -89,7 +93,7 @@ func (p *Policy) Decide(ctx context.Context, ev *Evidence, roots Roots) *Decisio
 	if d.Rule == "" {
 		d.Reason = c.because(d.Steps)
 	}
-	if d.Result == Refused && p.Mode == Record {
+	if d.Result == Refused && p.Mode == Record && m.ctx.Err() == nil {
 		d.Result = receipt.Recorded
 	}
 	if by == nil {
@@ -97,6 +101,17 @@ func (p *Policy) Decide(ctx context.Context, ev *Evidence, roots Roots) *Decisio
 	}
 	d.Verification, d.Signers = by.Verification, by.signers
 	return d
+}
+
+// suspect returns an error if the signatures are wrong, or may be.
+func (c *court) suspect(result string) (string, error) {
+	switch j := c.judgement(); {
+	case j.Result == receipt.Failed:
+		return Wrong, fmt.Errorf("the signatures are wrong: %s", j.Reason)
+	case j.undecided:
+		return Wrong, errors.New(j.Reason)
+	}
+	return result, nil
 }
 
 func describe(by *proof) string {
@@ -133,6 +148,7 @@ func (c *court) because(steps []Step) string {
 
 // A court is one decision under way.
 type court struct {
+	meter  *meter
 	policy *Policy
 	ev     *Evidence
 	roots  Roots
@@ -140,6 +156,13 @@ type court struct {
 	judged *proof
 
 	predicate, document func() ref.Val
+	values              map[string]ref.Val // of the variables made so far
+}
+
+func newCourt(m *meter, p *Policy, ev *Evidence, roots Roots) *court {
+	c := &court{meter: m, policy: p, ev: ev, roots: roots, proofs: map[*Signer]*verdict{}, values: map[string]ref.Val{}}
+	c.predicate, c.document = c.lazyJSON("predicate", ev.Predicate), c.lazyJSON("document", ev.Document)
+	return c
 }
 
 type verdict struct {
@@ -147,20 +170,32 @@ type verdict struct {
 	err   error
 }
 
-// judgement says what the signatures are worth without any rule.
+// judgement returns what the signatures are worth without any rule.
 func (c *court) judgement() *proof {
 	switch {
 	case c.judged != nil:
 	case c.ev.Signed == nil:
 		c.judged = &proof{Verification: receipt.Verification{Result: receipt.Unverified}}
 	default:
-		c.judged = c.ev.Signed.judge(c.policy, c.roots)
+		c.judged = c.ev.Signed.judge(c.meter, c.policy, c.roots)
 	}
 	return c.judged
 }
 
-// isFor returns nil if the rule is for such evidence, and else why not.
-func (r *Rule) isFor(ev *Evidence) error {
+// isFor returns nil if the rule is for such evidence, and else why not. A rule that denies is for evidence that could not be compared.
+func (c *court) isFor(r *Rule) error {
+	err := c.compare(r)
+	if c.meter.err != nil && !r.Deny {
+		return c.meter.err
+	}
+	if c.meter.err != nil {
+		return nil
+	}
+	return err
+}
+
+func (c *court) compare(r *Rule) error {
+	ev := c.ev
 	base, _, err := mime.ParseMediaType(ev.MediaType)
 	if err != nil {
 		base = ev.MediaType
@@ -168,36 +203,50 @@ func (r *Rule) isFor(ev *Evidence) error {
 	switch {
 	case len(r.Kinds) > 0 && !slices.Contains(r.Kinds, ev.Kind):
 		return fmt.Errorf("it is for other kinds than %s", ev.Kind)
-	case len(r.MediaTypes) > 0 && !anyMatch(r.MediaTypes, base):
+	case len(r.MediaTypes) > 0 && !c.anyMatch(r.MediaTypes, base):
 		return fmt.Errorf("it is for other media types than %s", base)
-	case len(r.Submitters) > 0 && !anyMatch(r.Submitters, ev.Submitter):
+	case len(r.Submitters) > 0 && !c.anyMatch(r.Submitters, ev.Submitter):
 		return fmt.Errorf("it is for other submitters than %s", ev.Submitter)
 	case r.Deny && ev.Incomplete:
 		return nil // in doubt, it denies: the subjects and the type of the predicate are unknown
 	case len(r.PredicateTypes) > 0 && ev.PredicateType == "":
 		return errors.New("it is for statements, with a predicate type")
-	case len(r.PredicateTypes) > 0 && !anyMatch(r.PredicateTypes, ev.PredicateType):
-		return fmt.Errorf("it is for other predicate types than %s", ev.PredicateType)
+	case len(r.PredicateTypes) > 0 && !c.anyMatch(r.PredicateTypes, ev.PredicateType):
+		return fmt.Errorf("it is for other predicate types than %s", shorten(ev.PredicateType))
 	}
-	return r.areFor(ev.Subjects)
+	return c.areFor(r)
 }
 
-func anyMatch(globs []string, s string) bool {
-	return slices.ContainsFunc(globs, func(g string) bool { return glob.Match(g, s) })
+// stepsPerUnit is how many steps of a glob a unit takes.
+const stepsPerUnit = 64
+
+// anyMatch reports whether a glob matches, or the budget does not allow to find out.
+func (c *court) anyMatch(globs []string, s string) bool {
+	for _, g := range globs {
+		if c.meter.charge(1+glob.Steps(g, s)/stepsPerUnit) != nil {
+			return true
+		}
+		if glob.Match(g, s) {
+			return true
+		}
+	}
+	return false
 }
 
 // areFor is isFor of the subjects: a rule that admits must be for all of them, one that denies for any.
-func (r *Rule) areFor(subjects []receipt.Subject) error {
+func (c *court) areFor(r *Rule) error {
 	if len(r.SubjectNames) == 0 && len(r.DigestTypes) == 0 {
 		return nil
 	}
-	if len(subjects) == 0 {
+	if len(c.ev.Subjects) == 0 {
 		return errors.New("it is for evidence about certain subjects, and this names none")
 	}
 	var first error
-	for _, s := range subjects {
-		err := r.isAbout(s)
+	for _, s := range c.ev.Subjects {
+		err := c.isAbout(r, s)
 		switch {
+		case c.meter.err != nil:
+			return c.meter.err
 		case r.Deny && err == nil:
 			return nil
 		case !r.Deny && err != nil:
@@ -209,21 +258,55 @@ func (r *Rule) areFor(subjects []receipt.Subject) error {
 	return first
 }
 
-func (r *Rule) isAbout(s receipt.Subject) error {
-	if len(r.SubjectNames) > 0 && !anyMatch(r.SubjectNames, s.Name) {
-		if s.Name == "" {
-			return errors.New("it is for certain subjects by name, and a subject has no name")
-		}
-		return fmt.Errorf("it is for other subjects than %s", s.Name)
+func (c *court) isAbout(r *Rule, s receipt.Subject) error {
+	if err := c.isNamed(r, s.Name); err != nil {
+		return err
 	}
-	if len(r.DigestTypes) > 0 && !slices.ContainsFunc(r.DigestTypes, func(alg string) bool { return s.Digest[alg] != "" }) {
+	if len(r.DigestTypes) > 0 && !slices.ContainsFunc(r.DigestTypes, func(alg string) bool { return hasDigest(s, alg) }) {
 		return fmt.Errorf("a subject has no digest of %s", strings.Join(r.DigestTypes, " or "))
 	}
 	return nil
 }
 
+// hasDigest reports whether the subject has a digest of the algorithm, whose case does not count.
+func hasDigest(s receipt.Subject, alg string) bool {
+	for name, v := range s.Digest {
+		if v != "" && strings.EqualFold(name, alg) {
+			return true
+		}
+	}
+	return false
+}
+
+// isNamed compares a subject's name. A rule that admits wants it as it stands, and plain: not one that others read as another name. A rule that
+// denies is also for what others could read as one of its names.
+func (c *court) isNamed(r *Rule, name string) error {
+	switch {
+	case len(r.SubjectNames) == 0:
+		return nil
+	case name == "":
+		return errors.New("it is for certain subjects by name, and a subject has no name")
+	}
+	if err := c.meter.charge(4 * text(len(name))); err != nil {
+		return err
+	}
+	switch {
+	case r.Deny && c.anyMatch(r.SubjectNames, name):
+		return nil
+	case r.Deny:
+		if slices.ContainsFunc(readings(name), func(read string) bool { return c.anyMatch(r.foldedNames, read) }) {
+			return nil
+		}
+	case !isPlain(name):
+		return fmt.Errorf("a subject's name can be read in several ways: %s", shorten(strconv.QuoteToASCII(name)))
+	case c.anyMatch(r.SubjectNames, name):
+		return nil
+	}
+	return fmt.Errorf("it is for other subjects than %s", shorten(name))
+}
+
 // meets returns who has signed, if the rule asks for that, or an error if the evidence does not have what the rule asks for.
-func (c *court) meets(ctx context.Context, r *Rule) (*proof, error) {
+func (c *court) meets(r *Rule) (*proof, error) {
 	by, err := c.signedBy(r)
 	if err != nil {
 		return nil, err
@@ -238,7 +321,7 @@ func (c *court) meets(ctx context.Context, r *Rule) (*proof, error) {
 	if seen == nil {
 		seen = c.judgement()
 	}
-	err = r.Condition.holds(ctx, c.variables(seen))
+	err = r.Condition.holds(c.meter, c.variables(seen))
 	if err != nil && r.Deny && !errors.Is(err, errFalse) {
 		return by, nil // in doubt, it denies
 	}
@@ -265,11 +348,14 @@ func (c *court) signedBy(r *Rule) (*proof, error) {
 		v := c.proofs[s]
 		if v == nil {
 			v = &verdict{}
-			v.proof, v.err = c.ev.Signed.verify(s, c.roots)
+			v.proof, v.err = c.ev.Signed.verify(c.meter, s, c.roots)
 			c.proofs[s] = v
 		}
 		if v.err == nil {
 			return v.proof, nil
+		}
+		if c.meter.err != nil {
+			return nil, c.meter.err
 		}
 		whys = append(whys, fmt.Sprintf("not signed by %s: %s", s.Name, v.err))
 	}

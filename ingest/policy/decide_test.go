@@ -7,10 +7,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 
 	sslib "github.com/secure-systems-lab/go-securesystemslib/dsse"
@@ -178,41 +176,5 @@ signers:
 	d := policy(Enforce, "  - {name: r, signers: [both]}\n").Decide(context.Background(), evidence(signedBy("", second, ours)), nil)
 	if len(d.Signers) != 2 || d.Signers[0].KeyID != ourID || d.Signers[1].KeyID != secondID {
 		t.Errorf("signers of an envelope with two: %+v", d.Signers)
-	}
-}
-
-// One policy's slow decisions leave places to other policies.
-func TestDecisionsAtOnce(t *testing.T) {
-	const text = "version: 1\nmode: enforce\nrules:\n  - {name: a, unsigned: true, condition: document != null}\n"
-	slow, other := mustParse(t, text), mustParse(t, text)
-	ev := &Evidence{Document: make([]byte, smallJSON+1)}
-	var releases []func()
-	for range parsingOne {
-		releases = append(releases, slow.hold(ev))
-	}
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() { slow.hold(ev)() })
-	}
-	for range parsingOne {
-		other.hold(ev)() // or it waits for ever
-	}
-	for _, release := range releases {
-		release()
-	}
-	wg.Wait()
-}
-
-// A condition ends when its time is up.
-func TestConditionTime(t *testing.T) {
-	c, err := compile("predicate.all(x, x >= 0)")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	err = c.holds(ctx, map[string]any{"predicate": make([]int, 100_000)})
-	if err == nil || errors.Is(err, errFalse) || !strings.Contains(err.Error(), "takes more than") {
-		t.Errorf("%v", err)
 	}
 }

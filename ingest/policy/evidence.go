@@ -1,12 +1,12 @@
 package policy
 
 import (
+	"context"
+	"runtime"
 	"slices"
-	"sync"
 
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
-	"github.com/go-json-experiment/json"
 
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -38,46 +38,97 @@ type Evidence struct {
 // maxParsed is the largest JSON that conditions look into, in bytes: parsed, it takes many times as much memory.
 const maxParsed = 2 << 20
 
-// parsing bounds how many decisions that may hold parsed documents are made at once. Half of the places are for other policies.
-var parsing = make(chan struct{}, 2*parsingOne)
-
-// parsingOne bounds those by one policy, whose conditions may be slow.
-const parsingOne = 2
-
-// smallJSON is what may be parsed without counting.
+// smallJSON is what may be parsed without a place for large documents.
 const smallJSON = 64 << 10
 
-// hold waits until the evidence may be parsed, and returns what is to be called when it is parsed no longer.
-func (p *Policy) hold(ev *Evidence) func() {
-	if len(ev.Predicate)+len(ev.Document) <= smallJSON || !slices.ContainsFunc(p.Rules, func(r *Rule) bool { return r.Condition != nil }) {
-		return func() {}
+// Places for decisions under way. Each tenant has at most half of them, whatever
+// policies it has, so that another tenant's decisions always find one.
+var (
+	deciding = newSlots(max(4, runtime.GOMAXPROCS(0))) // all decisions
+	parsing  = newSlots(4)                             // those that hold large parsed documents
+)
+
+// hold waits until the evidence may be decided about, and returns the function that ends that.
+func (p *Policy) hold(ctx context.Context, ev *Evidence) (release func(), err error) {
+	large := len(ev.Predicate)+len(ev.Document) > smallJSON && slices.ContainsFunc(p.Rules, func(r *Rule) bool { return r.Condition != nil })
+	if large {
+		if err := parsing.acquire(ctx, ev.Tenant); err != nil {
+			return nil, err
+		}
 	}
-	p.parsing <- struct{}{}
-	parsing <- struct{}{}
-	return func() { <-parsing; <-p.parsing }
+	if err := deciding.acquire(ctx, ev.Tenant); err != nil {
+		if large {
+			parsing.release(ev.Tenant)
+		}
+		return nil, err
+	}
+	return func() {
+		deciding.release(ev.Tenant)
+		if large {
+			parsing.release(ev.Tenant)
+		}
+	}, nil
 }
 
-// variables are the names that a condition may use. What is costly to make is made when it is used, once.
-func (c *court) variables(by *proof) map[string]any {
+// variables returns the names that a condition may use. What is costly to make is made when it is used, once a decision.
+func (c *court) variables(by *proof) func(name string) ref.Val {
+	signer, claims := map[string]string{}, map[string]string{}
+	if by != nil {
+		var first receipt.Signer
+		if len(by.signers) > 0 {
+			first = by.signers[0]
+		}
+		signer = map[string]string{"name": "", "identity": first.Identity, "issuer": first.Issuer, "key_id": first.KeyID}
+		if by.signer != nil {
+			signer["name"] = by.signer.Name
+		}
+		claims = words(by.claims)
+	}
 	ev := c.ev
-	v := map[string]any{
-		"tenant": ev.Tenant, "submitter": ev.Submitter, "kind": ev.Kind, "media_type": ev.MediaType, "predicate_type": ev.PredicateType, "size": ev.Size,
-		"subjects": artifacts(ev.Subjects), "materials": artifacts(ev.Materials), "controls": nonNil(ev.Controls), "attributes": words(ev.Attributes),
-		"signer": map[string]string{}, "claims": map[string]string{}, "deviations": nonNil(ev.Deviations), "predicate": c.predicate, "document": c.document,
+	return func(name string) ref.Val {
+		switch name {
+		case "tenant":
+			return types.String(ev.Tenant)
+		case "submitter":
+			return types.String(ev.Submitter)
+		case "kind":
+			return types.String(ev.Kind)
+		case "media_type":
+			return types.String(ev.MediaType)
+		case "predicate_type":
+			return types.String(ev.PredicateType)
+		case "size":
+			return types.Int(ev.Size)
+		case "subjects":
+			return c.once(name, func() any { return artifacts(ev.Subjects) })
+		case "materials":
+			return c.once(name, func() any { return artifacts(ev.Materials) })
+		case "controls":
+			return c.once(name, func() any { return nonNil(ev.Controls) })
+		case "deviations":
+			return c.once(name, func() any { return nonNil(ev.Deviations) })
+		case "attributes":
+			return c.once(name, func() any { return words(ev.Attributes) })
+		case "signer":
+			return types.DefaultTypeAdapter.NativeToValue(signer)
+		case "claims":
+			return types.DefaultTypeAdapter.NativeToValue(claims)
+		case "predicate":
+			return c.predicate()
+		case "document":
+			return c.document()
+		}
+		return nil
 	}
-	if by == nil {
-		return v
+}
+
+// once makes a variable's value when it is first used.
+func (c *court) once(name string, value func() any) ref.Val {
+	v, ok := c.values[name]
+	if !ok {
+		v = types.DefaultTypeAdapter.NativeToValue(value())
+		c.values[name] = v
 	}
-	var name string
-	if by.signer != nil {
-		name = by.signer.Name
-	}
-	var first receipt.Signer
-	if len(by.signers) > 0 {
-		first = by.signers[0]
-	}
-	v["signer"] = map[string]string{"name": name, "identity": first.Identity, "issuer": first.Issuer, "key_id": first.KeyID}
-	v["claims"] = words(by.claims)
 	return v
 }
 
@@ -101,23 +152,4 @@ func words(m map[string]string) map[string]string {
 		return map[string]string{}
 	}
 	return m
-}
-
-// lazily parses JSON when it is asked for. There may be none, which is null.
-func lazily(what string, data []byte, unread bool) func() ref.Val {
-	return sync.OnceValue(func() ref.Val {
-		switch {
-		case unread:
-			return types.NewErr("the payload is too large for its %s to be looked into", what)
-		case data == nil:
-			return types.NullValue
-		case len(data) > maxParsed:
-			return types.NewErr("the %s has %d bytes, and no more than %d are looked into", what, len(data), maxParsed)
-		}
-		var v any
-		if err := json.Unmarshal(data, &v); err != nil {
-			return types.NewErr("the %s is not JSON: %v", what, err)
-		}
-		return types.DefaultTypeAdapter.NativeToValue(v)
-	})
 }

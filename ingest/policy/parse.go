@@ -43,7 +43,7 @@ func CheckRootName(name string) error {
 
 // Parse reads a policy. kinds are the kinds that there are. The error is an *Error.
 func Parse(text []byte, kinds []string) (*Policy, error) {
-	p := &Policy{text: slices.Clone(text), digest: Digest(text), parsing: make(chan struct{}, parsingOne)}
+	p := &Policy{text: slices.Clone(text), digest: Digest(text)}
 	r := &parser{policy: p, kinds: kinds, signers: map[string]*Signer{}}
 	switch {
 	case len(text) > MaxSize:
@@ -111,12 +111,13 @@ func (r *parser) signer(name string, key, n *yaml.Node, field string) {
 	pattern := func(to **regexp.Regexp) func(*yaml.Node, string) {
 		return func(n *yaml.Node, f string) {
 			given[f] = n
-			if s := r.text(n, f); s != "" {
-				re, weight, err := anchored(s)
+			if source := r.text(n, f); source != "" {
+				re, weight, err := anchored(source)
 				if err != nil {
 					r.wrong(n, f, "%s", err)
 				}
 				*to = re
+				s.weight += weight
 				r.weighed(n, f, weight)
 			}
 		}
@@ -353,7 +354,11 @@ func (r *parser) rule(n *yaml.Node, field string) {
 		r.wrong(conformance, join(field, "conformance"), "a rule that denies can't require it; use condition: size(deviations) > 0")
 	case rule.Unsigned && len(rule.Signers) > 0:
 		r.wrong(unsigned, join(field, "unsigned"), "it has signers, too; give one of them")
-	case !rule.Deny && !rule.Unsigned && len(rule.Signers) == 0:
+	case rule.Deny:
+		for _, g := range rule.SubjectNames {
+			rule.foldedNames = append(rule.foldedNames, foldGlob(g))
+		}
+	case !rule.Unsigned && len(rule.Signers) == 0:
 		r.wrong(n, join(field, "signers"), "missing; name who must have signed, or say unsigned: true")
 	}
 }

@@ -26,9 +26,8 @@ type Policy struct {
 	Signers []*Signer
 	Rules   []*Rule
 
-	text    []byte
-	digest  string
-	parsing chan struct{} // has room for parsingOne
+	text   []byte
+	digest string
 }
 
 // Text is the file, byte for byte.
@@ -62,7 +61,8 @@ type Signer struct {
 	Root      string // name of the trusted root that certificates, log entries and timestamps are checked with
 	Need      sigstore.Requirements
 
-	line int
+	line   int
+	weight int // of the identity's regular expressions
 }
 
 func (s *Signer) needsRoot() bool {
@@ -84,7 +84,8 @@ type Rule struct {
 	Conforming     bool // the evidence must conform to the definition of its type
 	Condition      *condition
 
-	line int
+	line        int
+	foldedNames []string // SubjectNames as foldName writes names; of a rule that denies
 }
 
 // Digest returns the digest of a policy's text.

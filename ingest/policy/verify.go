@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -38,10 +39,10 @@ func (r Roots) find(name string) (*sigstore.TrustedRoot, error) {
 type Signed interface {
 	// Format is the name that headers have for it.
 	Format() string
-	// verify checks the signatures as the signer's must be.
-	verify(s *Signer, roots Roots) (*proof, error)
-	// judge says what the signatures are worth if none of a policy's rules counts on them.
-	judge(p *Policy, roots Roots) *proof
+	// verify checks the signatures as the signer's must be. It charges the meter before it does so.
+	verify(m *meter, s *Signer, roots Roots) (*proof, error)
+	// judge says what the signatures are worth if none of a policy's rules counts on them. It charges the meter before it does so.
+	judge(m *meter, p *Policy, roots Roots) *proof
 }
 
 // A proof says who has signed, and how that is known.
@@ -50,6 +51,27 @@ type proof struct {
 	signers []receipt.Signer
 	claims  map[string]string // of the certificate
 	receipt.Verification
+
+	undecided bool // the signatures were not judged, because of the cost; they may be wrong
+}
+
+// Costs of work on signatures, in units.
+const (
+	microsecond = 10
+	certificate = 5000 * microsecond // to verify a bundle with one, its log entries and its timestamps
+	pgp         = 1000 * microsecond // to verify with one key
+)
+
+// attempts charges the meter for attempts to verify.
+func (m *meter) attempts() dsse.Charge {
+	return func(us int) error { return m.charge(product(us, microsecond)) }
+}
+
+// undecided is the result of a judgement that costs too much.
+func undecided(s Signed, err error) *proof {
+	p := notVerified(s, receipt.Unverified, "the signatures were not judged: %s", err)
+	p.undecided = true
+	return p
 }
 
 func verified(s Signed, by []receipt.Signer, root, reason string) *proof {
@@ -78,7 +100,7 @@ type signedBundle struct{ *sigstore.Bundle }
 
 func (signedBundle) Format() string { return "sigstore" }
 
-func (b signedBundle) verify(s *Signer, roots Roots) (*proof, error) {
+func (b signedBundle) verify(m *meter, s *Signer, roots Roots) (*proof, error) {
 	switch {
 	case s.PGP != nil:
 		return nil, errors.New("a Sigstore bundle is not signed with PGP")
@@ -97,6 +119,9 @@ func (b signedBundle) verify(s *Signer, roots Roots) (*proof, error) {
 		}
 	}
 	var v *sigstore.Verifier
+	if err := b.charge(m, s); err != nil {
+		return nil, err
+	}
 	if len(s.Keys) > 0 {
 		v, err = sigstore.NewKeyVerifier(s.Keys, trusted, s.Need)
 	} else {
@@ -113,6 +138,11 @@ func (b signedBundle) verify(s *Signer, roots Roots) (*proof, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(s.Keys) == 0 {
+		if err := m.charge(certificate + len(b.Payload)/hashedPerUnit); err != nil {
+			return nil, err
+		}
+	}
 	out, err := v.Verify(b.Bundle, nil)
 	if err != nil {
 		return nil, plain(err)
@@ -125,6 +155,27 @@ func (b signedBundle) verify(s *Signer, roots Roots) (*proof, error) {
 	p := verified(b, []receipt.Signer{out.Signer}, out.TrustedRoot, evidenceOf(out))
 	p.signer, p.claims = s, out.Claims
 	return p, nil
+}
+
+// hashedPerUnit is how many bytes are hashed for a unit.
+const hashedPerUnit = 32
+
+// withKeys is the cost of trying one signature of a payload with each of the keys.
+func withKeys(keys []*dsse.Key, payload []byte) int {
+	return 1000*microsecond + product(dsse.Cost(keys), microsecond) + len(payload)/hashedPerUnit
+}
+
+// charge pays for telling signers apart, and for verifying with keys.
+func (b signedBundle) charge(m *meter, s *Signer) error {
+	claimed := 0
+	for _, c := range b.Signers {
+		claimed += len(c.Identity) + len(c.Issuer)
+	}
+	units := text(product(claimed+1, s.weight+1))
+	if len(s.Keys) > 0 {
+		units += withKeys(s.Keys, b.Payload)
+	}
+	return m.charge(units)
 }
 
 // evidenceOf says in words what was beside the signature.
@@ -146,9 +197,12 @@ func evidenceOf(v *sigstore.Verified) string {
 	return shorten(strings.Join(parts, ", "))
 }
 
-func (b signedBundle) judge(p *Policy, roots Roots) *proof {
+func (b signedBundle) judge(m *meter, p *Policy, roots Roots) *proof {
 	if b.HasKey() {
 		return judgeKeys(b, p, func(keys []*dsse.Key) ([]receipt.Signer, error) {
+			if err := m.charge(withKeys(keys, b.Payload)); err != nil {
+				return nil, err
+			}
 			v, err := sigstore.NewKeyVerifier(keys, nil, sigstore.Requirements{LogEntries: sigstore.None, Timestamps: sigstore.None, SCTs: sigstore.None})
 			if err != nil {
 				return nil, err
@@ -159,6 +213,9 @@ func (b signedBundle) judge(p *Policy, roots Roots) *proof {
 			}
 			return []receipt.Signer{out.Signer}, nil
 		}, b.Hints)
+	}
+	if err := m.charge(certificate + len(b.Payload)/hashedPerUnit); err != nil {
+		return undecided(b, err)
 	}
 	if b.Broken() {
 		return notVerified(b, receipt.Failed, "the signature is not by the bundle's own certificate")
@@ -177,6 +234,9 @@ func (b signedBundle) judge(p *Policy, roots Roots) *proof {
 		if err := b.Missing(need); err != nil {
 			why = notVerified(b, receipt.Unverified, "%s", err)
 			continue
+		}
+		if err := m.charge(certificate + len(b.Payload)/hashedPerUnit); err != nil {
+			return undecided(b, err)
 		}
 		v, err := sigstore.NewCertificateVerifier(trusted, need)
 		if err == nil {
@@ -236,6 +296,9 @@ func judgeKeys(s Signed, p *Policy, try func([]*dsse.Key) ([]receipt.Signer, err
 	if err == nil {
 		return verified(s, by, "", "only the signature was looked at")
 	}
+	if errors.Is(err, errBudget) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return undecided(s, err)
+	}
 	if errors.Is(err, dsse.ErrUnsupported) {
 		return notVerified(s, receipt.Unverified, "%s", err)
 	}
@@ -254,7 +317,7 @@ type signedEnvelope struct{ *dsse.Envelope }
 
 func (signedEnvelope) Format() string { return "dsse" }
 
-func (e signedEnvelope) verify(s *Signer, _ Roots) (*proof, error) {
+func (e signedEnvelope) verify(m *meter, s *Signer, _ Roots) (*proof, error) {
 	switch {
 	case len(s.Keys) == 0:
 		return nil, errors.New("a bare DSSE envelope is signed with keys")
@@ -263,7 +326,7 @@ func (e signedEnvelope) verify(s *Signer, _ Roots) (*proof, error) {
 	case s.Need.Timestamps != sigstore.None:
 		return nil, errors.New("a bare DSSE envelope has no timestamp, and one is required")
 	}
-	r, err := e.Verify(s.Keys, s.Threshold)
+	r, err := e.VerifyWithin(m.attempts(), s.Keys, s.Threshold)
 	if err != nil {
 		return nil, plain(err)
 	}
@@ -272,9 +335,12 @@ func (e signedEnvelope) verify(s *Signer, _ Roots) (*proof, error) {
 	return p, nil
 }
 
-func (e signedEnvelope) judge(p *Policy, _ Roots) *proof {
+func (e signedEnvelope) judge(m *meter, p *Policy, _ Roots) *proof {
 	return judgeKeys(e, p, func(keys []*dsse.Key) ([]receipt.Signer, error) {
-		r, err := e.Verify(keys, 1)
+		r, err := e.VerifyWithin(m.attempts(), keys, 1)
+		if m.err != nil {
+			return nil, m.err
+		}
 		if err != nil {
 			return nil, plain(err)
 		}
@@ -293,7 +359,7 @@ type signedStatement struct{ *cose.Statement }
 
 func (signedStatement) Format() string { return "cose" }
 
-func (c signedStatement) verify(s *Signer, _ Roots) (*proof, error) {
+func (c signedStatement) verify(m *meter, s *Signer, _ Roots) (*proof, error) {
 	switch {
 	case len(s.Keys) == 0:
 		return nil, errors.New("COSE statements are verified with keys")
@@ -304,6 +370,9 @@ func (c signedStatement) verify(s *Signer, _ Roots) (*proof, error) {
 	case s.Threshold > 1:
 		return nil, fmt.Errorf("a COSE statement has one signature, and %d are asked for", s.Threshold)
 	}
+	if err := m.charge(withKeys(s.Keys, c.Bytes)); err != nil {
+		return nil, err
+	}
 	k, err := c.Verify(s.Keys)
 	if err != nil {
 		return nil, plain(err)
@@ -313,8 +382,11 @@ func (c signedStatement) verify(s *Signer, _ Roots) (*proof, error) {
 	return p, nil
 }
 
-func (c signedStatement) judge(p *Policy, _ Roots) *proof {
+func (c signedStatement) judge(m *meter, p *Policy, _ Roots) *proof {
 	return judgeKeys(c, p, func(keys []*dsse.Key) ([]receipt.Signer, error) {
+		if err := m.charge(withKeys(keys, c.Bytes)); err != nil {
+			return nil, err
+		}
 		k, err := c.Verify(keys)
 		if err != nil {
 			return nil, plain(err)
@@ -330,9 +402,12 @@ type signedProvenance []byte
 
 func (signedProvenance) Format() string { return "helm" }
 
-func (f signedProvenance) verify(s *Signer, _ Roots) (*proof, error) {
+func (f signedProvenance) verify(m *meter, s *Signer, _ Roots) (*proof, error) {
 	if s.PGP == nil {
 		return nil, errors.New("a chart's provenance file is signed with PGP")
+	}
+	if err := m.charge(pgp + len(f)/hashedPerUnit); err != nil {
+		return nil, err
 	}
 	p, err := s.PGP.Verify(f)
 	if err != nil {
@@ -343,13 +418,16 @@ func (f signedProvenance) verify(s *Signer, _ Roots) (*proof, error) {
 	return by, nil
 }
 
-func (f signedProvenance) judge(p *Policy, roots Roots) *proof {
+func (f signedProvenance) judge(m *meter, p *Policy, roots Roots) *proof {
 	why := notVerified(f, receipt.Unverified, "signed with PGP, and the policy has no PGP keys")
 	for _, s := range p.Signers {
 		if s.PGP == nil {
 			continue
 		}
-		by, err := f.verify(s, roots)
+		by, err := f.verify(m, s, roots)
+		if m.err != nil {
+			return undecided(f, m.err)
+		}
 		if err == nil {
 			by.signer = nil
 			return by

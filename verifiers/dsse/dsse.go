@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -35,6 +36,15 @@ type Envelope struct {
 	Signers     []receipt.Signer // key IDs that the signatures name; a hint that nothing has checked
 
 	signatures [][]byte
+	keyIDs     []string // of the signatures, as they claim
+	hashed     sync.Once
+	signed     *Message
+}
+
+// message returns what was signed, which is hashed once.
+func (e *Envelope) message() *Message {
+	e.hashed.Do(func() { e.signed = NewMessage(sslib.PAE(e.PayloadType, e.Payload)) })
+	return e.signed
 }
 
 // Parse reads an envelope. The error wraps ErrMalformed and names the member that is wrong.
@@ -80,7 +90,7 @@ func parse(data []byte) (*Envelope, error) {
 		if err != nil {
 			return nil, fmt.Errorf("signatures[%d].sig: not base64", i)
 		}
-		e.signatures = append(e.signatures, sig)
+		e.signatures, e.keyIDs = append(e.signatures, sig), append(e.keyIDs, s.KeyID)
 		if s.KeyID != "" {
 			e.Signers = append(e.Signers, receipt.Signer{KeyID: s.KeyID})
 		}

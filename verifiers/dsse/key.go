@@ -118,3 +118,49 @@ func checkType(public crypto.PublicKey) error {
 		return fmt.Errorf("keys of type %T are not supported; use Ed25519, ECDSA P-256, P-384 or P-521, or RSA", public)
 	}
 }
+
+// named reports whether a signature's key ID names the key. It is a hint that
+// decides about the order of attempts alone.
+func (k *Key) named(id string) bool {
+	return id != "" && (id == k.ID || id == strings.TrimPrefix(k.ID, "sha256:"))
+}
+
+// plausible reports whether a signature by the key can have the length.
+func (k *Key) plausible(sig []byte) bool {
+	switch public := k.public.(type) {
+	case ed25519.PublicKey:
+		return len(sig) == ed25519.SignatureSize
+	case *ecdsa.PublicKey:
+		return len(sig) <= 2*((public.Curve.Params().BitSize+7)/8)+16 // two integers, and their ASN.1 headers
+	case *rsa.PublicKey:
+		return len(sig) == public.Size()
+	}
+	return false
+}
+
+// cost is about how many microseconds an attempt to verify a signature takes, which tries three hashes.
+func (k *Key) cost() int {
+	switch public := k.public.(type) {
+	case *ecdsa.PublicKey:
+		switch public.Curve {
+		case elliptic.P256():
+			return 3 * 80
+		case elliptic.P384():
+			return 3 * 800
+		default:
+			return 3 * 2000
+		}
+	case *rsa.PublicKey:
+		n := public.Size()
+		return 3 * 80 * n * n / (256 * 256) // with both paddings
+	}
+	return 2 * 80
+}
+
+// Cost is about how many microseconds it takes to try one signature with each of the keys.
+func Cost(keys []*Key) (microseconds int) {
+	for _, k := range keys {
+		microseconds += k.cost()
+	}
+	return microseconds
+}

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	sslib "github.com/secure-systems-lab/go-securesystemslib/dsse"
-
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -83,6 +81,16 @@ func Verify(data []byte, keys []*Key, threshold int) (*Result, error) {
 
 // Verify is the function Verify of a parsed envelope.
 func (e *Envelope) Verify(keys []*Key, threshold int) (*Result, error) {
+	return e.VerifyWithin(nil, keys, threshold)
+}
+
+// A Charge takes the cost of work that is about to be done, in microseconds, and returns an error if it must not be done.
+type Charge func(microseconds int) error
+
+// VerifyWithin is Verify for callers with a budget: each hash and each attempt to verify a signature is charged before it is made. The error
+// of charge is returned as it is.  Those that name the key come first,
+// so an honest envelope takes one attempt for each key that has signed.
+func (e *Envelope) VerifyWithin(charge Charge, keys []*Key, threshold int) (*Result, error) {
 	keys = distinct(keys)
 	switch {
 	case len(keys) == 0:
@@ -92,32 +100,71 @@ func (e *Envelope) Verify(keys []*Key, threshold int) (*Result, error) {
 	case threshold > len(keys):
 		return nil, fmt.Errorf("a threshold of %d, but there are only %d different keys", threshold, len(keys))
 	}
-	m := NewMessage(sslib.PAE(e.PayloadType, e.Payload))
-	checked := make([]bool, len(e.signatures)) // by a key whose form it has
-	var unsupported error
+	if charge == nil {
+		charge = func(int) error { return nil }
+	}
+	if err := charge(1 + len(e.Payload)/hashedPerMicrosecond); err != nil {
+		return nil, err
+	}
+	a := &attempts{e: e, m: e.message(), charge: charge, checked: make([]bool, len(e.signatures))}
 	r := &Result{PayloadType: e.PayloadType, Payload: e.Payload}
 	for _, k := range keys {
-		for i, sig := range e.signatures {
-			err := CheckSignature(k.public, m, sig)
-			if errors.Is(err, ErrUnsupported) {
-				unsupported = err
-				continue
-			}
-			checked[i] = true
-			if err == nil {
-				r.SignedBy = append(r.SignedBy, k)
-				break
-			}
+		ok, err := a.signedBy(k)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			r.SignedBy = append(r.SignedBy, k)
 		}
 	}
 	if len(r.SignedBy) < threshold {
 		verdict := &ThresholdError{Threshold: threshold, Keys: keys, SignedBy: r.SignedBy}
-		if slices.Contains(checked, false) {
-			verdict.unsupported = unsupported
+		if slices.Contains(a.checked, false) {
+			verdict.unsupported = a.unsupported
 		}
 		return nil, verdict
 	}
 	return r, nil
+}
+
+// hashedPerMicrosecond is how many bytes are hashed in a microsecond, with all hashes.
+const hashedPerMicrosecond = 128
+
+// attempts are those to verify one envelope.
+type attempts struct {
+	e           *Envelope
+	m           *Message
+	charge      Charge
+	checked     []bool // the signatures whose form one of the keys has
+	unsupported error
+}
+
+// signedBy reports whether one of the signatures is by the key.
+func (a *attempts) signedBy(k *Key) (bool, error) {
+	for _, named := range []bool{true, false} {
+		for i, sig := range a.e.signatures {
+			if k.named(a.e.keyIDs[i]) != named {
+				continue
+			}
+			cost := 1 + len(sig)/hashedPerMicrosecond
+			if k.plausible(sig) {
+				cost = k.cost()
+			}
+			if err := a.charge(cost); err != nil {
+				return false, err
+			}
+			err := CheckSignature(k.public, a.m, sig)
+			if errors.Is(err, ErrUnsupported) {
+				a.unsupported = err
+				continue
+			}
+			a.checked[i] = true
+			if err == nil {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
 }
 
 // distinct leaves of equal keys the first one.

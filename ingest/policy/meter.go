@@ -1,0 +1,69 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Units of work. A unit is about what evaluating one node of an expression
+// takes, some 100 ns. Work is charged before it is done, so a decision ends
+// within its budget whatever it is about, and the same evidence gets the same
+// decision on a fast and on a loaded machine.
+const (
+	decisionCost  = 8_000_000 // of one decision
+	conditionCost = 1_000_000 // of one evaluation of a condition
+
+	// bytesPerUnit is how many bytes of text one unit reads, copies or compares.
+	bytesPerUnit = 16
+	// checkEvery is after how many units the context is looked at.
+	checkEvery = 1024
+)
+
+// errBudget is wrapped by the errors of work that was not done because of its cost.
+var errBudget = errors.New("costs too much")
+
+// A meter counts the work of one decision. Once its budget is spent, or its
+// context ends, nothing more is done on it.
+type meter struct {
+	ctx       context.Context
+	budget    int
+	spent     int
+	unchecked int // since the context was looked at
+	err       error
+}
+
+func newMeter(ctx context.Context, budget int) *meter { return &meter{ctx: ctx, budget: budget} }
+
+// charge takes units from the budget, for work that is about to be done.
+func (m *meter) charge(units int) error {
+	if m.err != nil {
+		return m.err
+	}
+	if units < 0 || units > m.budget-m.spent {
+		m.spent = m.budget
+		m.err = fmt.Errorf("the decision %w: it needs more than %d units of work", errBudget, m.budget)
+		return m.err
+	}
+	m.spent += units
+	if m.unchecked += units; m.unchecked >= checkEvery {
+		m.unchecked = 0
+		if err := m.ctx.Err(); err != nil {
+			m.err = fmt.Errorf("the decision was interrupted: %w", err)
+		}
+	}
+	return m.err
+}
+
+// text returns the units of reading so many bytes.
+func text(bytes int) int { return 1 + bytes/bytesPerUnit }
+
+// product returns a times b, or a number that is beyond every budget, also when
+// it is divided.
+func product(a, b int) int {
+	const huge = 1 << 52
+	if a > 0 && b > huge/a {
+		return huge
+	}
+	return a * b
+}
