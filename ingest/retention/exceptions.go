@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -23,10 +24,12 @@ type Exceptions struct {
 	streams map[receipt.Hash]*exceptions
 }
 
-// exceptions are those of a stream that had not expired when they were read.
+// exceptions are those of a stream that neither had expired nor were erased when they were read.
 type exceptions struct {
-	next uint64 // index from which to look further
-	all  []exception
+	mu     sync.Mutex // held by who reads; guards what follows
+	next   uint64     // index from which to look further
+	erased uint64     // index from which to look for erasures further
+	all    []exception
 }
 
 type exception struct {
@@ -46,13 +49,17 @@ func (x *Exceptions) ReliedUpon(ctx context.Context, s *ledger.Stream, e *ledger
 	if err != nil {
 		return "", fmt.Errorf("entry %d: %w", e.Index, err)
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	all, err := x.read(ctx, s)
+	st := x.stream(s)
+	st.mu.Lock() // of this stream alone: one tenant's many exceptions do not hold up another's
+	defer st.mu.Unlock()
+	all, err := x.read(ctx, s, st)
 	if err != nil {
 		return "", err
 	}
 	for i := range all {
+		if err := ctx.Err(); err != nil {
+			return "", err
+		}
 		if all[i].index == e.Index {
 			return fmt.Sprintf("the exception %s is in force until %s", all[i].name, all[i].expires.Format(time.RFC3339)), nil
 		}
@@ -63,8 +70,9 @@ func (x *Exceptions) ReliedUpon(ctx context.Context, s *ledger.Stream, e *ledger
 	return "", nil
 }
 
-// read returns the exceptions in force, after it has read those that are new.
-func (x *Exceptions) read(ctx context.Context, s *ledger.Stream) ([]exception, error) {
+func (x *Exceptions) stream(s *ledger.Stream) *exceptions {
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	st := x.streams[s.ID]
 	if st == nil {
 		st = &exceptions{}
@@ -73,7 +81,13 @@ func (x *Exceptions) read(ctx context.Context, s *ledger.Stream) ([]exception, e
 		}
 		x.streams[s.ID] = st
 	}
-	for p := x.Ledger.Published(); st.next < p.Size; {
+	return st
+}
+
+// read returns the exceptions in force, after it has read those that are new and has forgotten those that were erased.
+func (x *Exceptions) read(ctx context.Context, s *ledger.Stream, st *exceptions) ([]exception, error) {
+	p := x.Ledger.Published()
+	for st.next < p.Size {
 		e, next, err := x.Ledger.Next(ctx, p, s, ledger.Filter{Kind: "exception"}, st.next)
 		if err != nil {
 			return nil, fmt.Errorf("exceptions: %w", err)
@@ -98,9 +112,32 @@ func (x *Exceptions) read(ctx context.Context, s *ledger.Stream) ([]exception, e
 		}
 		st.all = append(st.all, ex)
 	}
+	if err := x.forget(ctx, p, s, st); err != nil {
+		return nil, err
+	}
 	now := x.Now()
 	st.all = slices.DeleteFunc(st.all, func(ex exception) bool { return !ex.expires.After(now) })
 	return st.all, nil
+}
+
+// forget drops what was erased. An entry that records an erasure follows the entry that it erases.
+func (x *Exceptions) forget(ctx context.Context, p *ledger.Published, s *ledger.Stream, st *exceptions) error {
+	for st.erased < p.Size {
+		e, next, err := x.Ledger.Next(ctx, p, s, ledger.Filter{Kind: ledger.ErasureKind}, st.erased)
+		if err != nil {
+			return fmt.Errorf("erasures: %w", err)
+		}
+		st.erased = next
+		if e == nil {
+			break
+		}
+		h, err := receipt.ParseHeader(e.Header.Content)
+		if err != nil {
+			return fmt.Errorf("entry %d: %w", e.Index, err)
+		}
+		st.all = slices.DeleteFunc(st.all, func(ex exception) bool { return strconv.FormatUint(ex.index, 10) == h.Attributes["entry"] })
+	}
+	return nil
 }
 
 // covers says whether an entry is about an artifact of the exception.
