@@ -163,7 +163,7 @@ func (c *verifyChartCmd) resolver() (helm.Resolver, error) {
 	case c.Bundles != "":
 		return helm.Folder(c.Bundles), nil
 	case c.Repository != "":
-		r, err := oci.Open(c.Repository, oci.Options{PlainHTTP: c.PlainHTTP})
+		r, err := c.open(c.Repository)
 		if err != nil {
 			return nil, fmt.Errorf("--repository: %w", err)
 		}

@@ -26,7 +26,16 @@ type verifyImageCmd struct {
 
 // registryFlags say how to speak to a registry.
 type registryFlags struct {
-	PlainHTTP bool `name:"plain-http" help:"Speak HTTP if the registry has no TLS. Registries on this machine need no such permission."`
+	AllowAddress []string `help:"Address or network, beside public ones, to which the registry may redirect, or where its token service is." placeholder:"IP|PREFIX"`
+	PlainHTTP    bool     `name:"plain-http" help:"Speak HTTP if the registry has no TLS. Registries on this machine need no such permission."`
+}
+
+func (f *registryFlags) open(reference string) (*oci.Registry, error) {
+	allowed, err := oci.ParseAddresses(f.AllowAddress)
+	if err != nil {
+		return nil, fmt.Errorf("--allow-address: %w", err)
+	}
+	return oci.Open(reference, oci.Options{PlainHTTP: f.PlainHTTP, Allowed: allowed})
 }
 
 func (verifyImageCmd) Help() string {
@@ -36,7 +45,7 @@ The answer is yes if one that is verified, and of the --type that is asked for, 
 
 A tag can be moved to something else at any time: deploy by the digest that is printed.
 
-Exit code: 0 verified; 1 not verified; 2 there is no answer (usage, files, the registry).
+Exit code: 0 verified; 1 not verified; 2 there is no answer (usage, files, the registry, or not verified and an attachment cannot be read).
 
 Examples:
   muniment verify-image registry.example.com/app:1.7.0 --key cosign.pub --insecure-ignore-tlog --type slsaprovenance1
@@ -49,7 +58,7 @@ func (c *verifyImageCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	r, err := oci.Open(c.Reference, oci.Options{PlainHTTP: c.PlainHTTP})
+	r, err := c.open(c.Reference)
 	if err != nil {
 		return err
 	}
@@ -69,7 +78,11 @@ func (c *verifyImageCmd) Run(a *app) error {
 	} else {
 		_, err = io.WriteString(a.stdout, imageText(report, check))
 	}
-	if err == nil && !report.Verified {
+	switch {
+	case err != nil || report.Verified:
+	case report.Unusable > 0:
+		return exitWith(exitFailed, fmt.Errorf("no answer: attachments that the registry lists but does not provide: %d", report.Unusable))
+	default:
 		return exitWith(exitNo, nil)
 	}
 	return err
@@ -134,7 +147,7 @@ func wanted(check *bundleCheck) string {
 }
 
 func findingText(p *page, f *oci.Finding) {
-	mark := map[oci.Result]string{oci.Verified: "✓ verified", oci.NotVerified: "✗ not verified", oci.Unsigned: "– UNSIGNED", oci.Malformed: "✗ malformed", oci.Unread: "– not read"}[f.Result]
+	mark := map[oci.Result]string{oci.Verified: "✓ verified", oci.NotVerified: "✗ not verified", oci.Unsigned: "– UNSIGNED", oci.Malformed: "✗ malformed", oci.Unusable: "✗ unusable", oci.Unread: "– not read"}[f.Result]
 	what := f.PredicateType
 	if what == "" {
 		what = f.MediaType

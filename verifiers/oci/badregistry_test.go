@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"runtime"
 	"strings"
 	"testing"
@@ -147,11 +148,8 @@ func TestRegistryWithoutAnAnswer(t *testing.T) {
 		}}, false, "other.example"},
 		{"many referrers", liar{referrers: answer(indexType, listOf(many...))}, true, "more than 1024 manifests"},
 		{"a list of a million things that are nothing", liar{referrers: answer(indexType, `{"manifests":[`+strings.Repeat("{},", 1_300_000)+`{}]}`)}, true, "more than 1024 manifests"},
-		{"a digest that is a path", liar{referrers: answer(indexType, listOf(referrer("sha256:../../../x")))}, false, "list of referrers"},
-		{"a referrer without a digest", liar{referrers: answer(indexType, listOf("{}"))}, false, "manifests[0].digest: missing"},
 		{"an error", liar{referrers: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) }}, false, "403"},
 		{"an endless manifest under the tag of referrers", liar{manifests: endless(indexType, `{"x":"`, "x")}, true, "more than 4194304 bytes"},
-		{"a manifest that is not what was asked for", liar{referrers: answer(indexType, listOf(referrer("sha256:"+strings.Repeat("1", 64)))), manifests: answer(manifestType, "{}")}, false, "digest"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var before, after runtime.MemStats
@@ -250,22 +248,108 @@ func TestBrokenAttachments(t *testing.T) {
 	}
 }
 
-// A blob whose bytes are not those of its digest ends it: such a registry has no answer.
-func TestForgedBlob(t *testing.T) {
-	manifest := manifestOf("application/vnd.in-toto+json", "{}", 2)
-	l := liar{
-		referrers: answer(indexType, listOf(referrer(fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(manifest)))))),
-		manifests: func(w http.ResponseWriter, r *http.Request) {
-			if strings.Contains(r.URL.Path, "sha256:") {
-				answer(manifestType, manifest)(w, r)
-			} else {
-				http.NotFound(w, r)
+// Whatever is wrong with one referrer, the others are still looked at.
+func TestUnusableReferrers(t *testing.T) {
+	good := manifestOf("application/vnd.in-toto+json", "{}", 2)
+	goodDigest := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(good)))
+	other := manifestOf("application/vnd.in-toto+json", "[]", 2)
+	otherDigest := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(other)))
+	for _, test := range []struct {
+		name      string
+		first     string           // descriptor
+		manifest  http.HandlerFunc // of the digest 1111…
+		otherBlob http.HandlerFunc
+		want      string
+	}{
+		{"a digest that is a path", referrer("sha256:../../../x"), nil, nil, "malformed digest"},
+		{"no digest", "{}", nil, nil, "malformed digest"},
+		{"a manifest that is not what was asked for", referrer("sha256:" + strings.Repeat("1", 64)), answer(manifestType, "{}"), nil, "digest"},
+		{"a manifest that is forbidden", referrer("sha256:" + strings.Repeat("1", 64)), func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) }, nil, "403"},
+		{"an endless manifest", referrer("sha256:" + strings.Repeat("1", 64)), endless(manifestType, `{"x":"`, "x"), nil, "more than 4194304 bytes"},
+		{"a forged blob", referrer(otherDigest), nil, answer("application/octet-stream", "xx"), "read blob"},
+		{"a blob on another machine", referrer(otherDigest), nil, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://169.254.169.254/latest/meta-data", http.StatusTemporaryRedirect)
+		}, "169.254.169.254"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			l := liar{referrers: answer(indexType, listOf(test.first, referrer(goodDigest)))}
+			l.manifests = func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case strings.HasSuffix(r.URL.Path, goodDigest):
+					answer(manifestType, good)(w, r)
+				case strings.HasSuffix(r.URL.Path, otherDigest):
+					answer(manifestType, other)(w, r)
+				case strings.HasSuffix(r.URL.Path, "1111") && test.manifest != nil:
+					test.manifest(w, r)
+				default:
+					http.NotFound(w, r)
+				}
 			}
-		},
-		blobs: answer("application/octet-stream", "[]"),
+			l.blobs = func(w http.ResponseWriter, r *http.Request) {
+				if test.otherBlob != nil && !strings.HasSuffix(r.URL.Path, fmt.Sprintf("%x", sha256.Sum256([]byte("{}")))) {
+					test.otherBlob(w, r)
+					return
+				}
+				answer("application/octet-stream", "{}")(w, r)
+			}
+			report, err := l.ask(t)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found := report.Artifacts[0].Findings
+			if len(found) != 2 || found[0].Result != Unusable || !strings.Contains(found[0].Reason, test.want) || found[1].Result == Unusable || report.Unusable != 1 || report.Verified {
+				t.Errorf("got %+v", found)
+			}
+		})
 	}
-	if report, err := l.ask(t); err == nil || !strings.Contains(err.Error(), "read blob") {
-		t.Errorf("got %+v, %v", report, err)
+}
+
+// Redirects and token services lead to public and allowed addresses only,
+// whatever name they have.
+func TestAddresses(t *testing.T) {
+	for _, bad := range []string{"127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "198.18.0.1", "224.0.0.1", "255.255.255.255",
+		"::1", "::", "fe80::1", "fd00::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::", "2001:db8::1", "ff02::1"} {
+		if err := checkAddress(netip.AddrPortFrom(netip.MustParseAddr(bad), 443).String(), nil); !errors.Is(err, ErrAddress) {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+	for _, good := range []string{"8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"} {
+		if err := checkAddress(netip.AddrPortFrom(netip.MustParseAddr(good), 443).String(), nil); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+	allowed, err := ParseAddresses([]string{"10.0.0.0/8", "fd00::1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ip, want := range map[string]bool{"10.1.2.3": true, "::ffff:10.1.2.3": true, "11.1.2.3": true, "192.168.1.1": false, "fd00::1": true, "fd00::2": false} {
+		if err := checkAddress(netip.AddrPortFrom(netip.MustParseAddr(ip), 1).String(), allowed); (err == nil) != want {
+			t.Errorf("%s: %v", ip, err)
+		}
+	}
+	if _, err := ParseAddresses([]string{"registry.example"}); err == nil {
+		t.Error("a name is an address")
+	}
+
+	// A name that resolves to this machine, from a registry that is not on it.
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the request has arrived") }))
+	defer s.Close()
+	_, port, _ := strings.Cut(strings.TrimPrefix(s.URL, "http://"), ":")
+	g, err := newGuarded("registry.example", remote.DefaultTransport, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost:"+port, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.RoundTrip(req); !errors.Is(err, ErrAddress) {
+		t.Errorf("a name of a loopback address: %v", err)
+	}
+	for host, want := range map[string]bool{"localhost:5000": true, "127.0.0.1:5000": true, "[::1]:5000": true, "127.0.0.1": true, "registry.example": false, "localhost.example:1": false, "10.0.0.1:5000": false} {
+		if isLoopbackHost(host) != want {
+			t.Errorf("%s", host)
+		}
 	}
 }
 

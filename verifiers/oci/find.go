@@ -10,6 +10,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"muniment.dev/muniment/verifiers/intoto"
 )
 
 // BuildKit's annotations in an index.
@@ -28,8 +30,11 @@ func (r *Registry) Artifacts(ctx context.Context) ([]*Artifact, error) {
 	return w.artifacts, nil
 }
 
-// Each calls f with everything that is attached to the artifacts, one at a time: the data of an Attachment need not be kept. What can't be read
-// because it is broken comes without data and with the error; an error of the registry itself ends it all.
+// Each calls f with everything that is attached to the artifacts, one at a
+// time: the data of an Attachment need not be kept. One that cannot be read
+// comes without data and with the error, which wraps ErrUnusable if the
+// registry did not provide it, and the walk goes on. Errors of the registry
+// before there is a list of attachments end it all.
 func (r *Registry) Each(ctx context.Context, f func(*Attachment, error) error) ([]*Artifact, error) {
 	w := &walk{r: r, f: f, seen: map[string]bool{}}
 	if err := w.start(ctx); err != nil {
@@ -91,6 +96,16 @@ func (w *walk) artifact(ctx context.Context, m *manifest, platform string, depth
 			w.buildkit = append(w.buildkit, d)
 			continue
 		}
+		if d.Platform != nil && d.Platform.OS == "unknown" && d.Platform.Architecture == "unknown" {
+			// BuildKit's attestations, whose annotations a copy may have lost.
+			// Only its content shows that it is no image: one that is must be
+			// attested like the others.
+			if loose, err := w.looseAttestations(ctx, d, a.Digest); err != nil {
+				return err
+			} else if loose {
+				continue
+			}
+		}
 		if !d.MediaType.IsImage() && !d.MediaType.IsIndex() {
 			continue
 		}
@@ -106,6 +121,22 @@ func (w *walk) artifact(ctx context.Context, m *manifest, platform string, depth
 		}
 	}
 	return nil
+}
+
+// looseAttestations reports whether a manifest of an index holds nothing but
+// statements, and if so notes it as attached to the index.
+func (w *walk) looseAttestations(ctx context.Context, d descriptor, index string) (bool, error) {
+	m, err := w.r.manifest(ctx, w.r.ref.Context().Digest(string(d.Digest)))
+	if err != nil || m == nil || m.MediaType.IsIndex() {
+		return false, err
+	}
+	image, err := parse(m.Raw)
+	if err != nil || len(image.Layers) == 0 || slices.ContainsFunc(image.Layers, func(l descriptor) bool { return string(l.MediaType) != intoto.MediaType }) {
+		return false, nil
+	}
+	d.Annotations = map[string]string{annotationReferenceDigest: index}
+	w.buildkit = append(w.buildkit, d)
+	return true, nil
 }
 
 func platformOf(p *v1.Platform) string {
@@ -145,6 +176,12 @@ func (w *walk) attachedTo(ctx context.Context, a *Artifact) error {
 		return err
 	}
 	for _, d := range referrers {
+		if d.Digest == "" {
+			if err := w.call(&Attachment{Artifact: a, Source: source, MediaType: string(d.MediaType)}, unusable(errors.New("the registry lists it with a malformed digest, or none"))); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := w.manifest(ctx, a, w.r.ref.Context().Digest(string(d.Digest)), source); err != nil {
 			return err
 		}
@@ -169,7 +206,10 @@ func (w *walk) attachedTo(ctx context.Context, a *Artifact) error {
 func (w *walk) manifest(ctx context.Context, a *Artifact, ref name.Reference, source Source) error {
 	m, err := w.r.manifest(ctx, ref)
 	if err != nil {
-		return err
+		if ended(ctx, err) {
+			return err
+		}
+		return w.call(&Attachment{Artifact: a, Source: source, Manifest: ref.Identifier(), Digest: ref.Identifier()}, unusable(err))
 	}
 	if m == nil {
 		if source == SourceCosignTag {
@@ -210,6 +250,8 @@ func (w *walk) manifest(ctx context.Context, a *Artifact, ref name.Reference, so
 				return fmt.Errorf("%s: %w: %d bytes of attestations", w.r.ref, ErrTooMuch, int64(MaxTotal))
 			}
 			err = w.call(&one, nil)
+		} else if !ended(ctx, err) {
+			err = w.call(&one, unusable(err))
 		}
 		if err != nil {
 			return err

@@ -10,6 +10,7 @@ package oci
 
 import (
 	"errors"
+	"fmt"
 
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/intoto"
@@ -28,6 +29,12 @@ const (
 
 // ErrTooMuch is wrapped by errors that say that a registry answered with more than is read.
 var ErrTooMuch = errors.New("more than is read")
+
+// ErrUnusable is wrapped by the errors for attachments that the registry lists
+// and does not provide.
+var ErrUnusable = errors.New("unusable")
+
+func unusable(err error) error { return fmt.Errorf("%w: %w", ErrUnusable, err) }
 
 // ErrNotFound is wrapped by errors that say that a registry does not have what was asked for.
 var ErrNotFound = errors.New("the registry does not have it")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -25,6 +26,7 @@ type Options struct {
 	PlainHTTP bool              // speak HTTP if the registry has no TLS; loopback addresses need no such permission
 	Keychain  authn.Keychain    // nil: that of docker login
 	Transport http.RoundTripper // nil: the usual one
+	Allowed   []netip.Prefix    // addresses beside public ones to which the registry may redirect
 	Silence   time.Duration     // after which a registry that says nothing is given up; 0: a minute
 }
 
@@ -59,6 +61,9 @@ func Open(reference string, o Options) (*Registry, error) {
 	}
 	if o.Silence == 0 {
 		o.Silence = time.Minute
+	}
+	if r.transport, err = newGuarded(ref.Context().RegistryStr(), r.transport, o.Allowed); err != nil {
+		return nil, err
 	}
 	r.transport = capped{r.transport, o.Silence}
 	if r.puller, err = remote.NewPuller(remote.WithTransport(r.transport), remote.WithAuthFromKeychain(r.keychain), remote.WithUserAgent("muniment")); err != nil {
@@ -145,8 +150,9 @@ func (r *Registry) referrers(ctx context.Context, digest string) ([]descriptor, 
 	return list, SourceReferrersTag, err
 }
 
+// readIndex reads a list of referrers. Its descriptors may lack a digest.
 func readIndex(data []byte) ([]descriptor, error) {
-	index, err := parse(data)
+	index, err := parseLoosely(data)
 	if err != nil {
 		return nil, fmt.Errorf("list of referrers: %w", err)
 	}
@@ -212,30 +218,16 @@ func referrersPage(ctx context.Context, client *http.Client, page *url.URL) (lis
 	if list, err = readIndex(body); err != nil {
 		return nil, nil, false, err
 	}
-	next, err = nextPage(page, resp.Header.Get("Link"))
+	next, err = nextPage(page, resp.Header)
 	return list, next, true, err
-}
-
-// nextPage reads a Link header (RFC 8288). It stays on the host: the request carries a token.
-func nextPage(page *url.URL, link string) (*url.URL, error) {
-	target, params, ok := strings.Cut(strings.TrimPrefix(link, "<"), ">")
-	if !ok || !strings.Contains(strings.ReplaceAll(params, " ", ""), `rel="next"`) {
-		return nil, nil
-	}
-	next, err := page.Parse(target)
-	if err != nil {
-		return nil, fmt.Errorf("next page: %w", err)
-	}
-	if next.Host != page.Host || next.Scheme != page.Scheme {
-		return nil, fmt.Errorf("the next page is on another host, %s", next.Host)
-	}
-	return next, nil
 }
 
 func isStatus(err error, status int) bool {
 	var t *transport.Error
 	return errors.As(err, &t) && t.StatusCode == status
 }
+
+var errSilent = errors.New("the registry has said nothing")
 
 // A capped transport ends answers that are larger than the request allows, or that come to a halt. The bound travels in the context, so that it
 // holds across redirects.
@@ -256,7 +248,7 @@ func (b capped) RoundTrip(req *http.Request) (*http.Response, error) {
 		bound = MaxManifest
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())
-	timer := time.AfterFunc(b.silence, func() { cancel(fmt.Errorf("the registry has said nothing for %s", b.silence)) })
+	timer := time.AfterFunc(b.silence, func() { cancel(fmt.Errorf("%w for %s", errSilent, b.silence)) })
 	resp, err := b.RoundTripper.RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		timer.Stop()

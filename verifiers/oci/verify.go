@@ -42,6 +42,7 @@ const (
 	NotVerified Result = "not-verified" // it is signed, but not as the policy asks
 	Unsigned    Result = "unsigned"     // nobody has signed it
 	Malformed   Result = "malformed"    // it is not what it says it is, or the registry does not have it
+	Unusable    Result = "unusable"     // the registry lists it and does not provide it
 	Unread      Result = "unread"       // of a type that is not known here
 )
 
@@ -74,7 +75,8 @@ type ArtifactReport struct {
 type Report struct {
 	Reference string            `json:"reference"`
 	Verified  bool              `json:"verified"`
-	Artifacts []*ArtifactReport `json:"artifacts"` // the first is what the reference names
+	Unusable  int               `json:"unusable,omitempty"` // attachments that the registry did not provide: a negative answer is not final
+	Artifacts []*ArtifactReport `json:"artifacts"`          // the first is what the reference names
 }
 
 // Verify verifies what is attached to what the reference names. The answer is yes if something that counts is attached to it or, if it is an index
@@ -99,6 +101,11 @@ func Verify(ctx context.Context, r *Registry, p Policy, keep func(*Finding, []by
 	for _, a := range artifacts {
 		ar := &ArtifactReport{Artifact: a, Findings: byArtifact[a]}
 		ar.Attested = slices.ContainsFunc(ar.Findings, func(f Finding) bool { return f.Counts })
+		for _, f := range ar.Findings {
+			if f.Result == Unusable {
+				report.Unusable++
+			}
+		}
 		report.Artifacts = append(report.Artifacts, ar)
 	}
 	report.Verified = report.Artifacts[0].Attested
@@ -116,6 +123,9 @@ func (p Policy) finding(a *Attachment, problem error) (f Finding, bundle []byte)
 	f = Finding{Source: a.Source, Manifest: a.Manifest, Digest: a.Digest, MediaType: a.MediaType}
 	err := problem
 	switch {
+	case errors.Is(problem, ErrUnusable):
+		f.Result, f.Reason = Unusable, problem.Error()
+		return f, nil
 	case problem != nil:
 		f.Result = Malformed
 	case a.Data == nil:

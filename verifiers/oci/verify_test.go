@@ -186,6 +186,13 @@ func TestPlatforms(t *testing.T) {
 // buildKitIndex is an index as BuildKit makes it, with an attestation manifest for its one image.
 func buildKitIndex(t *testing.T, host, statement string) string {
 	t.Helper()
+	ref, _ := buildKitIndexWith(t, host, statement, true)
+	return ref
+}
+
+// buildKitIndexWith returns the references of the index and its image.
+func buildKitIndexWith(t *testing.T, host, statement string, annotated bool) (string, string) {
+	t.Helper()
 	index, images := pushIndex(t, host, "build", "linux/amd64")
 	_ = index
 	layer := static.NewLayer([]byte(strings.ReplaceAll(statement, "DIGEST", strings.TrimPrefix(digestIn(images[0]), "sha256:"))), intoto.MediaType)
@@ -206,10 +213,29 @@ func buildKitIndex(t *testing.T, host, statement string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return push(t, host, "build", mutate.AppendManifests(base, mutate.IndexAddendum{Add: attestations, Descriptor: v1.Descriptor{
-		Platform:    &v1.Platform{OS: "unknown", Architecture: "unknown"},
-		Annotations: map[string]string{annotationReferenceType: attestationManifest, annotationReferenceDigest: digestIn(images[0])},
-	}}))
+	d := v1.Descriptor{Platform: &v1.Platform{OS: "unknown", Architecture: "unknown"}}
+	if annotated {
+		d.Annotations = map[string]string{annotationReferenceType: attestationManifest, annotationReferenceDigest: digestIn(images[0])}
+	}
+	return push(t, host, "build", mutate.AppendManifests(base, mutate.IndexAddendum{Add: attestations, Descriptor: d})), images[0]
+}
+
+// BuildKit's attestations are no platform, even if a copy of the index has
+// lost their annotations. An image of an unknown platform is one.
+func TestUnknownPlatform(t *testing.T) {
+	c := newCosigner(t)
+	host := startReferrers(t)
+	ref, image := buildKitIndexWith(t, host, `{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"_","digest":{"sha256":"DIGEST"}}],"predicateType":"`+intoto.SLSAProvenanceV1+`","predicate":`+provenance+`}`, false)
+	c.attest(image)
+	report := verify(t, ref, c.policy())
+	if !report.Verified || len(report.Artifacts) != 2 || len(report.Artifacts[0].Findings) != 1 || report.Artifacts[0].Findings[0].Source != SourceBuildKit {
+		t.Errorf("got %+v", report)
+	}
+	ref, images := pushIndex(t, host, "unknown", "linux/amd64", "unknown/unknown")
+	c.attest(images[0])
+	if report := verify(t, ref, c.policy()); report.Verified || len(report.Artifacts) != 3 {
+		t.Errorf("an image that nobody has attested passes: %+v", report)
+	}
 }
 
 func TestBuildKit(t *testing.T) {

@@ -1,0 +1,158 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ErrAddress is wrapped by errors for connections that a registry asks for, by
+// a redirect or a token service, to an address that is not public.
+var ErrAddress = errors.New("refused to connect")
+
+// A guarded transport connects to the registry that the user has named
+// wherever it is, and elsewhere to public and allowed addresses only: a
+// registry must not send the verifier to services of its own network. The
+// check is of the address that is dialed, after the name was resolved.
+type guarded struct {
+	registry string // host of the reference
+	named    http.RoundTripper
+	others   http.RoundTripper
+	proxy    func(*http.Request) (*url.URL, error)
+	allowed  []netip.Prefix
+}
+
+func newGuarded(registry string, base http.RoundTripper, allowed []netip.Prefix) (*guarded, error) {
+	g := &guarded{registry: registry, named: base}
+	t, ok := base.(*http.Transport)
+	if !ok {
+		return nil, fmt.Errorf("a transport of the type %T cannot be restricted to public addresses", base)
+	}
+	if isLoopbackHost(registry) { // this machine's registry may have its storage there, too
+		allowed = append(allowed, netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"))
+	}
+	others := t.Clone()
+	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second, Control: func(_, address string, _ syscall.RawConn) error {
+		return checkAddress(address, allowed)
+	}}
+	others.DialContext, others.DialTLSContext = dialer.DialContext, nil
+	others.Proxy = nil
+	g.others, g.proxy, g.allowed = others, t.Proxy, allowed
+	return g, nil
+}
+
+// RoundTrip implements http.RoundTripper.
+func (g *guarded) RoundTrip(req *http.Request) (*http.Response, error) {
+	if strings.EqualFold(req.URL.Host, g.registry) {
+		return g.named.RoundTrip(req)
+	}
+	if g.proxy == nil {
+		return g.others.RoundTrip(req)
+	}
+	via, err := g.proxy(req)
+	if err != nil || via == nil {
+		return g.others.RoundTrip(req)
+	}
+	// The proxy resolves the name, and has rules of its own. Of addresses the
+	// rules here are applied, too.
+	if ip, err := netip.ParseAddr(req.URL.Hostname()); err == nil {
+		if err := checkAddress(netip.AddrPortFrom(ip, 0).String(), g.allowed); err != nil {
+			return nil, err
+		}
+	}
+	return g.named.RoundTrip(req)
+}
+
+// checkAddress returns an error unless the address, IP:port, is public or
+// allowed.
+func checkAddress(address string, allowed []netip.Prefix) error {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return fmt.Errorf("%w to %s: %w", ErrAddress, address, err)
+	}
+	ip := at.Addr().Unmap().WithZone("")
+	for _, p := range allowed {
+		if p.Contains(ip) {
+			return nil
+		}
+	}
+	if isPublic(ip) {
+		return nil
+	}
+	return fmt.Errorf("%w to %s, where the registry sends us: it is not a public address; allow it with --allow-address if it belongs to the registry", ErrAddress, ip)
+}
+
+// special are the blocks that are neither public nor recognized by netip
+// (https://www.iana.org/assignments/iana-ipv4-special-registry and its sibling
+// for IPv6). Those that embed an IPv4 address could lead to a private one.
+var special = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"),
+	netip.MustParsePrefix("100.64.0.0/10"),
+	netip.MustParsePrefix("192.0.0.0/24"),
+	netip.MustParsePrefix("192.0.2.0/24"),
+	netip.MustParsePrefix("198.18.0.0/15"),
+	netip.MustParsePrefix("198.51.100.0/24"),
+	netip.MustParsePrefix("203.0.113.0/24"),
+	netip.MustParsePrefix("240.0.0.0/4"),
+	netip.MustParsePrefix("64:ff9b::/96"),
+	netip.MustParsePrefix("64:ff9b:1::/48"),
+	netip.MustParsePrefix("100::/64"),
+	netip.MustParsePrefix("2001::/23"),
+	netip.MustParsePrefix("2001:db8::/32"),
+	netip.MustParsePrefix("2002::/16"),
+	netip.MustParsePrefix("fec0::/10"),
+}
+
+func isPublic(ip netip.Addr) bool {
+	if !ip.IsGlobalUnicast() || ip.IsPrivate() {
+		return false
+	}
+	for _, p := range special {
+		if p.Contains(ip) {
+			return false
+		}
+	}
+	return true
+}
+
+func isLoopbackHost(hostport string) bool {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		host = hostport
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// ParseAddresses reads addresses and prefixes such as 10.1.2.3 or 10.0.0.0/8.
+func ParseAddresses(texts []string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, s := range texts {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			ip, aerr := netip.ParseAddr(s)
+			if aerr != nil {
+				return nil, fmt.Errorf("%q is not an IP address or a prefix such as 10.0.0.0/8", s)
+			}
+			p = netip.PrefixFrom(ip.Unmap(), ip.Unmap().BitLen())
+		}
+		out = append(out, p.Masked())
+	}
+	return out, nil
+}
+
+// ended reports whether an error ends a walk: the context ended, or the
+// registry went silent and would do so for every other manifest.
+func ended(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, errSilent)
+}
