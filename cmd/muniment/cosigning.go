@@ -91,6 +91,7 @@ const confirmTime = 5 * time.Second
 // A watch keeps the log from going on from a state that is not its latest.
 type watch struct {
 	collector *witness.Collector
+	own       *anchor.Writer // beside the store
 	anchors   []*anchor.Writer
 	log       *slog.Logger
 	released  bool // the log's appends, because the witnesses have confirmed it
@@ -180,6 +181,10 @@ func (w *watch) confirm(ctx context.Context, l *ledger.Ledger) error {
 
 func (w *watch) openAnchors(ctx context.Context, d *dataDir, l *ledger.Ledger) error {
 	log := cosignedLog{l}
+	var err error
+	if w.own, err = anchor.NewWriter(filepath.Join(d.path, storeDir+anchorSuffix), log.anchored, w.log); err != nil {
+		return err
+	}
 	for i, path := range d.config.Anchors {
 		path, err := d.outside(path)
 		if err != nil {
@@ -223,6 +228,9 @@ func (d *dataDir) outside(path string) (string, error) {
 }
 
 func (w *watch) closeAnchors() {
+	if w.own != nil {
+		w.own.Close()
+	}
 	for _, a := range w.anchors {
 		a.Close()
 	}

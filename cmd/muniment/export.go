@@ -6,12 +6,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/delta"
-	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/witness"
 )
@@ -124,7 +122,9 @@ func (c *exportCmd) fromFolder(a *app, w io.Writer, policy **receipt.Policy) (er
 		return fmt.Errorf("--only-tenant: %s has no such tenant; see: muniment tenant list --data %s", c.Data, c.Data)
 	}
 	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	store, err := pebblestore.Open(filepath.Join(c.Data, storeDir), pebblestore.Options{Logger: log, CacheBytes: 16 << 20, MemTableBytes: 8 << 20})
+	kind := d.logStore()
+	kind.small = true
+	store, err := openStore(a.ctx, c.Data, kind, log)
 	if err != nil {
 		return err
 	}

@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/anchor"
 	"muniment.dev/muniment/ledger/delta"
+	"muniment.dev/muniment/ledger/pebblestore"
 )
 
 type importCmd struct {
@@ -48,7 +51,7 @@ func (c *importCmd) Run(a *app) (err error) {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("%s is not a file: it is read more than once", c.File)
 	}
-	store, err := d.openReplicaStore(slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	store, err := openStore(a.ctx, c.Data, d.replicaStore(), slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	if err != nil {
 		return err
 	}
@@ -61,6 +64,9 @@ func (c *importCmd) Run(a *app) (err error) {
 	o.Progress = show
 	r, err := ledger.Import(a.ctx, store, f, info.Size(), o)
 	finish()
+	if err == nil {
+		err = c.anchor()
+	}
 	if c.JSON {
 		return c.printJSON(a, r, err)
 	}
@@ -73,6 +79,16 @@ func (c *importCmd) Run(a *app) (err error) {
 		fmt.Fprintf(a.stdout, "The evidence. This replica's:\n\n%s\nThe delta's:\n\n%s\n", printable(string(fork.Kept)), printable(string(fork.Offered)))
 	}
 	return exitWith(importCode(err), err)
+}
+
+// anchor puts the checkpoint that was imported into the replica's anchor.
+func (c *importCmd) anchor() error {
+	dir := filepath.Join(c.Data, storeDir)
+	m, err := pebblestore.ReadMark(dir)
+	if err != nil {
+		return err
+	}
+	return anchor.Write(dir+anchorSuffix, m.Checkpoint)
 }
 
 func importCode(err error) int {

@@ -12,6 +12,7 @@ import (
 
 	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
@@ -75,6 +76,14 @@ func (c *initCmd) Run(a *app) error {
 	}
 	if err := os.MkdirAll(filepath.Join(c.Dir, rootsDir), 0o700); err != nil {
 		return err
+	}
+	if err := pebblestore.CreateMark(filepath.Join(c.Dir, storeDir)); err != nil {
+		return err
+	}
+	if c.RekorOrigin != "" {
+		if err := pebblestore.CreateMark(filepath.Join(c.Dir, rekorStoreDir)); err != nil {
+			return err
+		}
 	}
 	if err := writeFiles(c.Dir, append(extra, []newFile{
 		{filepath.Join(rootsDir, policy.DefaultRoot+rootSuffix), string(sigstore.PublicGoodJSON()), 0o644},

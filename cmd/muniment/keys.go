@@ -372,7 +372,7 @@ func (c *keysRotateCmd) rotateRekor(a *app) error {
 		return err
 	}
 	// A server that went on running would sign with the old key after the time until which the list calls it good.
-	store, err := pebblestore.Open(filepath.Join(c.Data, rekorStoreDir), pebblestore.Options{Logger: a.logger("text"), Raw: true})
+	store, err := openStore(a.ctx, c.Data, rekorStore(signer.Name()), a.logger("text"))
 	if errors.Is(err, pebblestore.ErrInUse) {
 		return fmt.Errorf("%w: stop the server, rotate, and start it again", err)
 	} else if err != nil {

@@ -30,20 +30,26 @@ Examples:
 }
 
 func (c *reindexCmd) Run(a *app) (err error) {
-	if d, err := loadDataDir(c.Data); err != nil {
+	d, err := loadDataDir(c.Data)
+	if err != nil {
 		return err
-	} else if d.replica != nil {
+	}
+	if d.replica != nil {
 		return fmt.Errorf("%s is a replica: it has no index of its own to mend; import the log's deltas into a new folder instead", c.Data)
 	}
 	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	folder := filepath.Join(c.Data, storeDir)
+	kind := d.logStore()
 	if c.Rekor {
-		folder = filepath.Join(c.Data, rekorStoreDir)
-		if _, err := os.Stat(folder); err != nil {
+		if _, err := os.Stat(filepath.Join(c.Data, rekorStoreDir)); err != nil {
 			return fmt.Errorf("--rekor: %s has no Rekor log with entries: %w", c.Data, err)
 		}
+		signer, _, err := loadRekorKeys(c.Data)
+		if err != nil {
+			return err
+		}
+		kind = rekorStore(signer.Name())
 	}
-	store, err := pebblestore.Open(folder, pebblestore.Options{Logger: log, Raw: c.Rekor})
+	store, err := openStore(a.ctx, c.Data, kind, log)
 	if err != nil {
 		return err
 	}
@@ -53,7 +59,7 @@ func (c *reindexCmd) Run(a *app) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	scratch, err := pebblestore.Open(dir, pebblestore.Options{Logger: log, Raw: c.Rekor})
+	scratch, err := pebblestore.Open(dir, pebblestore.Options{Logger: log, Raw: c.Rekor, Scratch: true})
 	if err != nil {
 		return err
 	}

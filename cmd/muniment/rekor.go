@@ -23,6 +23,7 @@ import (
 	"muniment.dev/muniment/api/tsa"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/anchor"
 	"muniment.dev/muniment/ledger/pebblestore"
 )
 
@@ -67,6 +68,9 @@ func (c *initCmd) addRekor(a *app, files []newFile) error {
 	}
 	if _, err := os.Stat(filepath.Join(c.Dir, rekorKeyFile)); err == nil {
 		return fmt.Errorf("%s has a Rekor log already, and init overwrites nothing", c.Dir)
+	}
+	if err := pebblestore.CreateMark(filepath.Join(c.Dir, rekorStoreDir)); err != nil {
+		return err
 	}
 	if err := writeFiles(c.Dir, files); err != nil {
 		return err
@@ -130,6 +134,7 @@ func newRekorFiles(origin string, withTSA bool, now time.Time) ([]newFile, error
 type rekorLog struct {
 	ledger  *ledger.Ledger
 	store   *pebblestore.Store
+	anchor  *anchor.Writer
 	handler http.Handler
 }
 
@@ -140,7 +145,7 @@ func openRekor(ctx context.Context, d *dataDir, cfg ledger.Config, metrics *api.
 		return nil, err
 	}
 	r := &rekorLog{}
-	if r.store, err = pebblestore.Open(filepath.Join(d.path, rekorStoreDir), pebblestore.Options{Logger: cfg.Logger, Raw: true, MemTableBytes: 16 << 20, CacheBytes: 16 << 20}); err != nil {
+	if r.store, err = openStore(ctx, d.path, rekorStore(signer.Name()), cfg.Logger); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -151,6 +156,9 @@ func openRekor(ctx context.Context, d *dataDir, cfg ledger.Config, metrics *api.
 	cfg.Store, cfg.Signer, cfg.Overlap, cfg.Observe = r.store, signer, nil, ledger.Observer{}
 	if r.ledger, err = ledger.Open(ctx, cfg); err != nil {
 		return nil, fmt.Errorf("the Rekor log: %w", err)
+	}
+	if r.anchor, err = anchor.NewWriter(filepath.Join(d.path, rekorStoreDir+anchorSuffix), cosignedLog{r.ledger}.anchored, cfg.Logger); err != nil {
+		return nil, err
 	}
 	stamps, err := loadTSA(d.path, r.ledger, cfg.Logger)
 	if err != nil {
@@ -197,6 +205,9 @@ func (s *rekorServer) stop() error {
 
 // Close finishes what is waiting and closes the store.
 func (r *rekorLog) Close() error {
+	if r.anchor != nil {
+		r.anchor.Close()
+	}
 	if r.ledger != nil {
 		r.ledger.Close()
 	}

@@ -89,6 +89,9 @@ func (c *replicaInitCmd) Run(a *app) error {
 	if err := makeDataFolder(c.Dir); err != nil {
 		return err
 	}
+	if err := pebblestore.CreateMark(filepath.Join(c.Dir, storeDir)); err != nil {
+		return err
+	}
 	var tenants string
 	for _, name := range names {
 		lines, err := addTenantWith(c.Dir, name, *keys[name], "reader")
@@ -134,18 +137,12 @@ func (d *dataDir) loadReplicaPolicy() error {
 	return nil
 }
 
-// openReplicaStore opens the store of a replica.
-func (d *dataDir) openReplicaStore(log *slog.Logger) (*pebblestore.Store, error) {
-	// Small tables keep an import of many gigabytes in little memory.
-	return pebblestore.Open(filepath.Join(d.path, storeDir), pebblestore.Options{Logger: log, Raw: true, CacheBytes: 16 << 20, MemTableBytes: 8 << 20})
-}
-
 // serveReplica serves what was imported.
 func (c *serveCmd) serveReplica(a *app, d *dataDir, log *slog.Logger) error {
 	if c.RekorListen != "" || d.config.Rekor.Listen != "" {
 		return errors.New("a replica serves no Rekor log; remove --rekor-listen and rekor.listen")
 	}
-	store, err := d.openReplicaStore(log)
+	store, err := openStore(a.ctx, c.Data, d.replicaStore(), log)
 	if err != nil {
 		return err
 	}

@@ -9,13 +9,11 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"time"
 
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/witness"
 )
 
@@ -76,7 +74,7 @@ func (c *serveCmd) Run(a *app) error {
 	if d.replica != nil {
 		return c.serveReplica(a, d, log)
 	}
-	store, err := pebblestore.Open(filepath.Join(c.Data, storeDir), pebblestore.Options{Logger: log})
+	store, err := openStore(a.ctx, c.Data, d.logStore(), log)
 	if err != nil {
 		return err
 	}

@@ -58,24 +58,32 @@ func Check(ctx context.Context, path string, s State) (found bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	return true, Compare(ctx, path, signed, s)
+}
+
+// Compare compares a signed checkpoint with the state that the log was opened with. The path names it in errors, which are those of Check.
+func Compare(ctx context.Context, path string, signed []byte, s State) error {
 	c, err := receipt.ParseCheckpointUnverified(signed)
 	if err != nil {
-		return false, fmt.Errorf("%s: not an anchor file: %w", path, err)
+		return fmt.Errorf("%s: not an anchor file: %w", path, err)
 	}
 	if c.Origin != s.Origin {
-		return false, fmt.Errorf("%s: the anchor of another log, %q", path, c.Origin)
+		return fmt.Errorf("%s: the anchor of another log, %q", path, c.Origin)
 	}
 	if c.Size > s.Size {
-		return true, fmt.Errorf("%s: %w: %d entries instead of %d", path, ErrAhead, c.Size, s.Size)
+		return fmt.Errorf("%s: %w: %d entries instead of %d", path, ErrAhead, c.Size, s.Size)
+	}
+	if c.Size == 0 {
+		return nil
 	}
 	root, err := s.Root(ctx, c.Size)
 	if err != nil {
-		return true, err
+		return err
 	}
 	if root != c.Root {
-		return true, fmt.Errorf("%s: %w at size %d", path, ErrInconsistent, c.Size)
+		return fmt.Errorf("%s: %w at size %d", path, ErrInconsistent, c.Size)
 	}
-	return true, nil
+	return nil
 }
 
 // Write puts the checkpoint into the file, atomically and durably.

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/anchor"
+	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+// anchorSuffix is that of the log's own anchor, beside its store and its publish mark.
+const anchorSuffix = ".anchor"
+
+// A storeKind is a store of the data folder.
+type storeKind struct {
+	name    string // in the folder
+	origin  string
+	replica bool
+	small   bool // caches and tables, for commands
+}
+
+func (d *dataDir) logStore() storeKind { return storeKind{name: storeDir, origin: d.config.Origin} }
+
+func (d *dataDir) replicaStore() storeKind {
+	// Small tables keep an import of many gigabytes in little memory.
+	return storeKind{name: storeDir, origin: d.config.Origin, replica: true, small: true}
+}
+
+// rekorStore returns the store of the Rekor log, whose origin is the name of its key.
+func rekorStore(origin string) storeKind { return storeKind{name: rekorStoreDir, origin: origin} }
+
+// openStore is the only way for a command to open a store that exists. The store is at least as new as its publish mark and its anchor, or
+// nothing is changed.
+func openStore(ctx context.Context, folder string, k storeKind, log *slog.Logger) (*pebblestore.Store, error) {
+	o := pebblestore.Options{Logger: log, Raw: k.replica || k.name == rekorStoreDir}
+	if k.small {
+		o.CacheBytes, o.MemTableBytes = 16<<20, 8<<20
+	} else if k.name == rekorStoreDir {
+		o.CacheBytes, o.MemTableBytes = 16<<20, 16<<20
+	}
+	dir := filepath.Join(folder, k.name)
+	o.Prove = func(s *pebblestore.Store, m *pebblestore.Mark) error { return k.prove(ctx, dir, s, m) }
+	s, err := pebblestore.Open(dir, o)
+	if err != nil && !errors.Is(err, pebblestore.ErrInUse) {
+		return nil, fmt.Errorf("%w\nNo file was changed by a refusal. Restore the newest backup of the data folder: see \"A store that is refused\" in docs/operator.md", err)
+	}
+	return s, err
+}
+
+// prove returns an error unless the store is at least as new as its publish mark and its anchor.
+func (k storeKind) prove(ctx context.Context, dir string, s *pebblestore.Store, m *pebblestore.Mark) error {
+	state := anchor.State{Origin: k.origin, Root: func(context.Context, uint64) (receipt.Hash, error) {
+		return receipt.Hash{}, errors.New("there is no store")
+	}}
+	if s != nil {
+		i, err := ledger.Inspect(ctx, s, k.replica)
+		if err != nil {
+			return err
+		}
+		state.Size, state.Root = i.Size, i.RootAt
+	}
+	if m != nil && m.Checkpoint != nil {
+		if err := anchor.Compare(ctx, pebblestore.MarkPath(dir), m.Checkpoint, state); err != nil {
+			return fmt.Errorf("%w: %w", pebblestore.ErrStale, err)
+		}
+	}
+	found, err := anchor.Check(ctx, dir+anchorSuffix, state)
+	if err != nil {
+		return err
+	}
+	if m == nil && !found {
+		return fmt.Errorf("cannot establish that the store is the newest: %s and %s are missing or torn: write the log's latest signed checkpoint to the latter",
+			pebblestore.MarkPath(dir), dir+anchorSuffix)
+	}
+	return nil
+}

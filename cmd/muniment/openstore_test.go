@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/anchor"
+	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/store"
+)
+
+// Every command opens stores by openStore, which proves that they are whole, so that a new command can't forget it.
+func TestOneWayToOpenAStore(t *testing.T) {
+	names, err := filepath.Glob("*.go")
+	if err != nil || len(names) < 10 {
+		t.Fatal(names, err)
+	}
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range strings.Split(string(text), "\n") {
+			if strings.Contains(line, "pebblestore.Open") && !strings.HasSuffix(name, "_test.go") && name != "openstore.go" && !strings.Contains(line, "Scratch: true") {
+				t.Errorf("%s: open the store by openStore: %s", name, line)
+			}
+		}
+	}
+}
+
+// folderFiles returns the content of all files, by path.
+func folderFiles(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	out := map[string][]byte{}
+	if err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			out[path], err = os.ReadFile(path)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// writeFolder makes the folder hold exactly these files.
+func writeFolder(t *testing.T, dir string, files map[string][]byte) {
+	t.Helper()
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	for path, data := range files {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, data, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A store that may lack what was acknowledged is refused, and no file changes. A missing or torn mark falls back to the anchor.
+func TestOpenStoreProves(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	skey, _, err := note.GenerateKey(rand.Reader, "log.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := note.NewSigner(skey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kind := rekorStore("log.example")
+	path := filepath.Join(dir, rekorStoreDir)
+	mark, anchored := pebblestore.MarkPath(path), path+anchorSuffix
+	open := func() (*pebblestore.Store, error) {
+		return openStore(t.Context(), dir, kind, slog.New(slog.DiscardHandler))
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(); err == nil || !strings.Contains(err.Error(), "missing or torn") {
+		t.Fatalf("a folder without mark and anchor: %v", err)
+	}
+	if err := pebblestore.CreateMark(path); err != nil {
+		t.Fatal(err)
+	}
+	// grow appends leaves, writes the anchor, and returns the files as kill -9 would leave them.
+	grow := func(n int) map[string][]byte {
+		t.Helper()
+		s, err := open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := ledger.Open(t.Context(), ledger.Config{Store: s, Signer: signer, Fatal: func(err error) { t.Error(err) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range n {
+			if _, err := l.AppendLeaf(t.Context(), fmt.Appendf(nil, "leaf %d of %d", i, n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := anchor.Write(anchored, l.Published().Checkpoint); err != nil {
+			t.Fatal(err)
+		}
+		files := folderFiles(t, dir)
+		l.Close()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return files
+	}
+	old := grow(3)
+	last := grow(7)
+	without := func(files map[string][]byte, paths ...string) map[string][]byte {
+		files = maps.Clone(files)
+		for _, p := range paths {
+			delete(files, p)
+		}
+		return files
+	}
+	flipped := func(files map[string][]byte, part string) map[string][]byte {
+		files = maps.Clone(files)
+		for p := range files {
+			if strings.Contains(p, part) && len(files[p]) > 0 {
+				files[p] = bytes.Clone(files[p])
+				files[p][len(files[p])/3] ^= 1
+			}
+		}
+		return files
+	}
+	gone := map[string][]byte{mark: last[mark], anchored: last[anchored]}
+	copied := maps.Clone(old)
+	copied[anchored] = last[anchored]
+	for _, c := range []struct {
+		name  string
+		files map[string][]byte
+		want  error // nil: it opens
+	}{
+		{"as killed", last, nil},
+		{"no mark", without(last, mark), nil},
+		{"no anchor", without(last, anchored), nil},
+		{"torn mark", flipped(last, ".mark"), nil},
+		{"neither mark nor anchor", without(last, mark, anchored), errors.ErrUnsupported},
+		{"no store", gone, store.ErrDamaged},
+		{"no store and no mark", without(gone, mark), anchor.ErrAhead},
+		{"an older copy, with its mark", copied, anchor.ErrAhead},
+		{"an older copy, without mark", without(copied, mark), anchor.ErrAhead},
+		{"damaged MANIFEST", flipped(last, "MANIFEST-0"), store.ErrDamaged},
+		{"damaged log", flipped(last, ".log"), store.ErrDamaged},
+		{"damaged log, no mark", without(flipped(last, ".log"), mark), errors.ErrUnsupported},
+	} {
+		writeFolder(t, dir, c.files)
+		s, err := open()
+		if c.want == nil {
+			if err != nil {
+				t.Errorf("%s: %v", c.name, err)
+				continue
+			}
+			if st, err := s.Load(t.Context()); err != nil || st.Size != 10 {
+				t.Errorf("%s: the state %+v, error %v", c.name, st, err)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+			continue
+		}
+		if err == nil {
+			t.Errorf("%s: it opens", c.name)
+			s.Close()
+			continue
+		}
+		if c.want != errors.ErrUnsupported && !errors.Is(err, c.want) {
+			t.Errorf("%s: got %v, want %v", c.name, err, c.want)
+		}
+		if !strings.Contains(err.Error(), "docs/operator.md") {
+			t.Errorf("%s: the error has no remedy: %v", c.name, err)
+		}
+		if after := folderFiles(t, dir); !maps.EqualFunc(after, c.files, bytes.Equal) {
+			t.Errorf("%s: files changed", c.name)
+		}
+	}
+}
