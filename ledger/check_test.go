@@ -1,0 +1,99 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"io"
+	"testing"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+)
+
+// A wrongStore returns rows whose checksums are right and whose content is not.
+type wrongStore struct {
+	store.Store
+	skeleton, header, payload bool
+}
+
+func (s *wrongStore) Skeletons(ctx context.Context, from, to uint64) ([]receipt.Skeleton, error) {
+	sk, err := s.Store.Skeletons(ctx, from, to)
+	if err == nil && s.skeleton {
+		sk[0].LinkSalt[3] ^= 1
+	}
+	return sk, err
+}
+
+func (s *wrongStore) Header(ctx context.Context, index uint64) (*receipt.HeaderOpening, error) {
+	h, err := s.Store.Header(ctx, index)
+	if err == nil && s.header {
+		h = &receipt.HeaderOpening{Salt: h.Salt, Content: append(append([]byte{}, h.Content...), ' ')}
+	}
+	return h, err
+}
+
+func (s *wrongStore) Payload(ctx context.Context, index uint64) (*receipt.PayloadOpening, error) {
+	p, err := s.Store.Payload(ctx, index)
+	if err == nil && s.payload {
+		p = &receipt.PayloadOpening{Salt: p.Salt, Content: append(append([]byte{}, p.Content...), 'x')}
+	}
+	return p, err
+}
+
+func (s *wrongStore) OpenPayload(ctx context.Context, index uint64) (*store.PayloadReader, error) {
+	r, err := s.Store.OpenPayload(ctx, index)
+	if err == nil && s.payload {
+		r.Salt[0] ^= 1
+	}
+	return r, err
+}
+
+// A record that does not match its leaf is never served.
+func TestWrongRecordsAreNotServed(t *testing.T) {
+	ctx := context.Background()
+	tl := newTestLog(t, Config{})
+	t.Cleanup(func() { tl.Close() })
+	tl.fill(t, "entry", 3)
+	sound := tl.Ledger.store
+	wrong := &wrongStore{Store: sound}
+	tl.Ledger.store = wrong
+	defer func() { tl.Ledger.store = sound }()
+	reads := map[string]func() error{
+		"Entry": func() error { _, err := tl.Entry(ctx, acme.stream, 1); return err },
+		"Payload": func() error {
+			_, err := tl.Payload(ctx, acme.stream, 1)
+			return err
+		},
+		"OpenPayload": func() error {
+			r, err := tl.OpenPayload(ctx, acme.stream, 1)
+			if err != nil {
+				return err
+			}
+			_, err = io.Copy(io.Discard, r)
+			return errors.Join(err, r.Close())
+		},
+		"Receipt":     func() error { _, err := tl.Receipt(ctx, acme.stream, 1, ReceiptOptions{}); return err },
+		"EntryBundle": func() error { _, err := tl.EntryBundle(ctx, 0, 3); return err },
+	}
+	for name, read := range reads {
+		*wrong = wrongStore{Store: sound}
+		if err := read(); err != nil {
+			t.Errorf("%s of sound records: %v", name, err)
+		}
+		*wrong = wrongStore{Store: sound, skeleton: true}
+		if err := read(); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s with a wrong skeleton: %v", name, err)
+		}
+		if name == "EntryBundle" {
+			continue // has neither headers nor payloads
+		}
+		*wrong = wrongStore{Store: sound, header: true}
+		if err := read(); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s with a wrong header: %v", name, err)
+		}
+		*wrong = wrongStore{Store: sound, payload: true}
+		if err := read(); name != "Entry" && !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s with a wrong payload: %v", name, err)
+		}
+	}
+}
