@@ -24,8 +24,8 @@ func DefaultHolds() account.Limits {
 		account.Uploads:     {Total: 128, Owner: 32},
 		account.Answers:     {Total: 256, Owner: 32},
 		account.Watchers:    {Total: 2048, Owner: 128},
-		account.Public:      {Total: 512, Owner: 64},
-		account.PublicBytes: {Total: 64 << 20, Owner: 16 << 20},
+		account.Public:      {Total: 1024, Owner: 128},
+		account.PublicBytes: {Total: 64 << 20, Owner: 20 << 20},
 	}
 }
 

@@ -5,18 +5,17 @@ import (
 	"fmt"
 	"net/http"
 
-	"muniment.dev/muniment/api/account"
 	"muniment.dev/muniment/api/tiles"
 	"muniment.dev/muniment/ledger"
 )
 
 // tlog serves the public log by C2SP tlog-tiles under /tlog/.
 func (s *Server) tlog() http.Handler {
-	var h http.Handler = http.StripPrefix("/tlog/", &tiles.Handler{Ledger: s.ledger, Logger: s.log, Public: s.cfg.PublicTlog})
+	var h http.Handler = http.StripPrefix("/tlog/", &tiles.Handler{Ledger: s.ledger, Logger: s.log, Public: s.cfg.PublicTlog, Book: s.book})
 	if !s.cfg.PublicTlog {
 		h = s.authenticate(h)
 	}
-	return s.place(account.Public, h)
+	return h
 }
 
 // healthz says that the process lives.

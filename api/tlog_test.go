@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/account"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
@@ -210,6 +211,26 @@ func TestClosedTlog(t *testing.T) {
 	for path, cache := range map[string]string{"checkpoint": "private, max-age=1", "tile/0/000": "private, max-age=31536000, immutable"} {
 		if a := ts.do(ts.h1, "GET", "/tlog/"+path, globexToken, nil, nil); a.status != 200 || a.header.Get("Cache-Control") != cache {
 			t.Errorf("GET %s with a token: status %d, %v", path, a.status, a.header)
+		}
+	}
+}
+
+// A tile that is not read counts against its reader's address, and a reader that holds too much is told to come back.
+func TestTilesAreAccounted(t *testing.T) {
+	ts := newServer(t)
+	for i := range 4 {
+		ts.append("acme", fmt.Sprint(i))
+	}
+	if a := ts.get("/tlog/tile/entries/000.p/4"); a.status != http.StatusOK {
+		t.Fatalf("status %d", a.status)
+	}
+	ts.api.Holds().SetLimits(account.Limits{account.PublicBytes: {Owner: 100}})
+	if a := ts.get("/tlog/tile/entries/000.p/4"); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" || a.header.Get("Cache-Control") != "no-store" {
+		t.Errorf("status %d, %v", a.status, a.header)
+	}
+	for _, r := range account.All() {
+		if n := ts.api.Holds().Total(r); n != 0 {
+			t.Errorf("%d %s stay held", n, r)
 		}
 	}
 }

@@ -42,6 +42,10 @@ func main() {
 		floodServer()
 		return
 	}
+	if *attack != "" {
+		attackServer()
+		return
+	}
 	debug.SetGCPercent(300) // as the server does
 	debug.SetMemoryLimit(320 << 20)
 	dir, err := os.MkdirTemp("", "muniment-bench-")
@@ -62,6 +66,7 @@ func main() {
 		{"http one writer", b.oneWriter},
 		{"http connections", b.connections},
 		{"http fairness", b.fairness},
+		{"http attacks", b.measureAttacks},
 		{"witnessed", b.witnessed},
 		{"peer tessera", b.tessera},
 		{"audit", b.audits},

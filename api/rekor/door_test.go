@@ -79,3 +79,16 @@ func TestSpellingsOfThePath(t *testing.T) {
 		}
 	}
 }
+
+// One address holds no more than half of the places for large requests.
+func TestLargeRequestsOfOneAddress(t *testing.T) {
+	l := newLog(t)
+	for range 32 {
+		stall(t, l.url, 100_000)
+	}
+	good := sign(ecdsaKey(elliptic.P256()), crypto.SHA256, p256, "a").String()
+	if a := send(t, "POST", l.url+"/api/v2/log/entries", strings.Replace(good, `{"digest"`, `{"digest":"`+strings.Repeat("A", 20_000)+`","digest"`, 1)); a.status != http.StatusServiceUnavailable {
+		t.Errorf("one more large request: we answer %.300s", a)
+	}
+	send(t, "POST", l.url+"/api/v2/log/entries", good).entry(t)
+}

@@ -13,6 +13,9 @@ import (
 	pb "github.com/sigstore/rekor-tiles/v2/pkg/generated/protobuf"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+
+	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/api/edge"
 )
 
 const (
@@ -27,6 +30,13 @@ const (
 	maxInWork = 256
 	maxLarge  = 64
 )
+
+// holds are the limits of what callers hold, by their addresses: requests, large ones among them, and tiles that they don't read.
+var holds = account.Limits{
+	account.Public:      {Total: 2048, Owner: 512},
+	account.Uploads:     {Owner: maxLarge / 2},
+	account.PublicBytes: {Total: 128 << 20, Owner: 20 << 20},
+}
 
 // gateway translates between HTTP and the service with the library, the generated code and the options that Rekor v2 uses, so that bodies, status
 // codes and errors are its own.
@@ -60,10 +70,21 @@ type door struct {
 	working chan struct{}
 	large   chan struct{}
 	arrival time.Duration
+	book    *account.Book
 }
 
-func newDoor(next http.Handler, arrival time.Duration) *door {
-	return &door{next, make(chan struct{}, maxInWork), make(chan struct{}, maxLarge), arrival}
+func newDoor(next http.Handler, arrival time.Duration, book *account.Book) *door {
+	return &door{next, make(chan struct{}, maxInWork), make(chan struct{}, maxLarge), arrival, book}
+}
+
+// take counts a request on its address's account, or refuses it.
+func take(w http.ResponseWriter, hold *account.Hold, r account.Resource) bool {
+	if err := hold.Take(r, 1); err != nil {
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return false
+	}
+	return true
 }
 
 // enter waits for a place until the client has gone. The place is given back with leave.
@@ -80,8 +101,13 @@ func enter(w http.ResponseWriter, r *http.Request, places chan struct{}) bool {
 func leave(places chan struct{}) { <-places }
 
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	hold := d.book.Open("address " + edge.Address(r.RemoteAddr))
+	defer hold.Release()
+	if !take(w, hold, account.Public) {
+		return
+	}
 	if r.ContentLength < 0 || r.ContentLength > smallRequest {
-		if !enter(w, r, d.large) {
+		if !take(w, hold, account.Uploads) || !enter(w, r, d.large) {
 			return
 		}
 		defer leave(d.large)

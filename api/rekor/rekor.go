@@ -26,6 +26,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"muniment.dev/muniment/api/account"
 	"muniment.dev/muniment/api/tiles"
 	"muniment.dev/muniment/api/tsa"
 	"muniment.dev/muniment/ledger"
@@ -83,8 +84,9 @@ func NewHandler(cfg Config) (http.Handler, error) {
 	if arrival == 0 {
 		arrival = defaultArrival
 	}
+	book := account.NewBook(holds)
 	mux := http.NewServeMux()
-	files := http.StripPrefix("/api/v2/", &tiles.Handler{Ledger: cfg.Ledger, Logger: cfg.Logger, Public: true})
+	files := http.StripPrefix("/api/v2/", &tiles.Handler{Ledger: cfg.Ledger, Logger: cfg.Logger, Public: true, Book: book})
 	mux.Handle("/api/v2/checkpoint", files)
 	mux.Handle("/api/v2/tile/", files)
 	mux.HandleFunc("GET "+DescriptionPath, s.description)
@@ -95,7 +97,7 @@ func NewHandler(cfg Config) (http.Handler, error) {
 	}
 	// Entries, and whatever else there may be, of which the gateway says as Rekor does that there is no such path. Which path is which it alone decides: it
 	// knows more spellings of a path than the mux does.
-	mux.Handle("/", newDoor(entries, arrival))
+	mux.Handle("/", newDoor(entries, arrival, book))
 	return mux, nil
 }
 

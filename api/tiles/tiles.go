@@ -11,6 +11,8 @@ import (
 
 	"filippo.io/torchwood"
 
+	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -23,6 +25,8 @@ type Handler struct {
 	Ledger *ledger.Ledger
 	Logger *slog.Logger
 	Public bool // shared caches may hand out what is served
+	// Book counts requests and what they hold until the answer has left, on the account of the caller's address. Nil: nothing is counted.
+	Book *account.Book
 }
 
 // ServeHTTP implements http.Handler.
@@ -33,6 +37,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Access-Control-Allow-Origin", "*") // so that a page from elsewhere can verify
+	hold := h.open(r)
+	defer hold.Release()
+	if err := hold.Take(account.Public, 1); err != nil {
+		busy(w, err)
+		return
+	}
 	if r.URL.Path == "checkpoint" {
 		h.checkpoint(w)
 		return
@@ -40,6 +50,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	data, err := h.tile(r, r.URL.Path)
 	switch {
 	case err == nil:
+		if err := hold.Take(account.PublicBytes, int64(len(data))); err != nil {
+			busy(w, err)
+			return
+		}
 		w.Header().Set("Content-Type", "application/octet-stream")
 		w.Header().Set("Cache-Control", h.cacheScope()+immutable)
 		w.Header().Set("Content-Length", strconv.Itoa(len(data)))
@@ -51,6 +65,21 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.Logger.Error("serve a tile", "path", r.URL.Path, "err", err)
 		http.Error(w, "internal error", http.StatusInternalServerError)
 	}
+}
+
+// open returns what the request holds, which is nothing yet.
+func (h *Handler) open(r *http.Request) *account.Hold {
+	book := h.Book
+	if book == nil {
+		book = account.NewBook(account.Limits{})
+	}
+	return book.Open("address " + edge.Address(r.RemoteAddr))
+}
+
+func busy(w http.ResponseWriter, err error) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Retry-After", "1")
+	http.Error(w, err.Error(), http.StatusServiceUnavailable)
 }
 
 // checkpoint serves the latest checkpoint that meets the quorum of the log's policies. The tiles go on to the published size.
