@@ -123,7 +123,7 @@ func (s *Server) guardAs(allowed roles, next http.Handler) http.Handler {
 // turn waits until the caller's tenant may make a call.
 func (s *Server) turn(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		q, sh := s.quotas[caller(r.Context()).tenant.Name], shapeOf(r)
+		q, sh := s.quota(caller(r.Context()).tenant.Name), shapeOf(r)
 		if err := s.takeRequest(r.Context(), q); err != nil {
 			s.refuse(w, r, s.public(err))
 			return
@@ -217,7 +217,7 @@ func (i inTenant) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		}
 		i.s.decoded(ctx, req)
 		if id := caller(ctx); id != nil {
-			done, err := i.s.takeRecord(ctx, req.Spec().Procedure, i.s.quotas[id.tenant.Name], proto.Size(messageOfCall(req.Any())))
+			done, err := i.s.takeRecord(ctx, req.Spec().Procedure, i.s.quota(id.tenant.Name), proto.Size(messageOfCall(req.Any())))
 			if err != nil {
 				return nil, err
 			}
@@ -269,7 +269,7 @@ func (inTenant) WrapStreamingClient(next connect.StreamingClientFunc) connect.St
 func (i inTenant) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
 		if id := caller(ctx); id != nil {
-			done, err := i.s.takeRecord(ctx, conn.Spec().Procedure, i.s.quotas[id.tenant.Name], 0)
+			done, err := i.s.takeRecord(ctx, conn.Spec().Procedure, i.s.quota(id.tenant.Name), 0)
 			if err != nil {
 				return err
 			}

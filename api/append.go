@@ -24,7 +24,7 @@ func (s *Server) append(ctx context.Context, id *identity, subs []ingest.Submiss
 	if len(allowed) == 0 {
 		return results, nil
 	}
-	q := s.quotas[id.tenant.Name]
+	q := s.quota(id.tenant.Name)
 	if err := s.takeEntries(ctx, q, int64(len(allowed)), bytes); err != nil {
 		return nil, err
 	}

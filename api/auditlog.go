@@ -48,6 +48,8 @@ type request struct {
 	path      string
 	remote    string
 	forwarded string // as a proxy, or the client, says
+
+	caller atomic.Pointer[identity] // nil until authenticated
 }
 
 type requestKey struct{}

@@ -24,6 +24,9 @@ type Tenant struct {
 	Rules        []IdentityRule    // the first one that matches decides
 	Certificates []CertificateRule // the first one that matches decides
 	Limits       Limits
+	// Suspended tenants keep their entries and credentials, but all their calls
+	// are refused.
+	Suspended bool
 }
 
 // A Token is a static token of the configuration.
@@ -77,6 +80,9 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 			s.refuse(w, r, connect.NewError(connect.CodeUnauthenticated, err))
 			return
 		}
+		if req, ok := r.Context().Value(requestKey{}).(*request); ok {
+			req.caller.Store(id)
+		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), identityKey{}, id)))
 	})
 }
@@ -115,6 +121,8 @@ func (s *Server) check(g *grant) error {
 	switch {
 	case g == nil:
 		return errWrongToken
+	case s.tenantInForce(g.tenant.Name) != nil:
+		return s.tenantInForce(g.tenant.Name)
 	case g.revoked:
 		return errRevokedToken
 	case !g.expires.IsZero() && !s.now().Before(g.expires):
@@ -132,6 +140,8 @@ func (s *Server) checkAgain(id *identity) error {
 		err = s.check(s.grants.find(id.hash))
 	case !s.now().Before(id.expires):
 		err = errExpired("client certificate", id.expires)
+	default:
+		err = s.certificateInForce(id)
 	}
 	if err != nil {
 		return connect.NewError(connect.CodeUnauthenticated, err)

@@ -58,8 +58,9 @@ func (s *Server) identifyCertificate(state *tls.ConnectionState) (*identity, err
 		return nil, errExpired("client certificate", cert.NotAfter)
 	}
 	var found *identity
-	for i := range s.cfg.Tenants {
-		t := &s.cfg.Tenants[i]
+	tenants := s.dir.Load().tenants
+	for i := range tenants {
+		t := &tenants[i]
 		j := slices.IndexFunc(t.Certificates, func(r CertificateRule) bool { return r.match(cert) })
 		if j < 0 {
 			continue
@@ -73,5 +74,22 @@ func (s *Server) identifyCertificate(state *tls.ConnectionState) (*identity, err
 	if found == nil {
 		return nil, errNoCertificateRule
 	}
+	if found.tenant.Suspended {
+		return nil, errSuspended
+	}
 	return found, nil
+}
+
+// certificateInForce returns nil if the tenant still has the rule by which the
+// holder of a client certificate was identified.
+func (s *Server) certificateInForce(id *identity) error {
+	if err := s.tenantInForce(id.tenant.Name); err != nil {
+		return err
+	}
+	for _, r := range s.dir.Load().byName[id.tenant.Name].Certificates {
+		if "cert:"+r.String() == id.name && r.Role == id.role {
+			return nil
+		}
+	}
+	return errNoCertificateRule
 }

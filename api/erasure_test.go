@@ -106,7 +106,7 @@ func TestErase(t *testing.T) {
 	if again := ts.append("acme", "secret one"); again.Duplicate || again.Index == 0 {
 		t.Errorf("the erased evidence again: %v", again)
 	}
-	await(t, "the purge", func() bool { return strings.Contains(ts.get("/metrics").body, "muniment_unpurged_erasures 0\n") })
+	await(t, "the purge", func() bool { return strings.Contains(ts.metrics(), "muniment_unpurged_erasures 0\n") })
 
 	// An event whose idempotency key is the digest of the payload.
 	doc := `{"entity":"Asset","checkpoint":"50%","acaScore":0.96,"ts":"2026-04-19T12:00Z","rollbackReady":true}`

@@ -65,10 +65,12 @@ func (s *Server) public(err error) *connect.Error {
 	}
 	var fe *ingest.FieldError
 	if errors.As(err, &fe) {
+		s.cfg.Metrics.refused.WithLabelValues(reasonInvalid).Inc()
 		return fieldError(connect.CodeInvalidArgument, "submission."+fe.Field, "%s", fe.Message)
 	}
 	var refusal *ingest.Refusal
 	if errors.As(err, &refusal) {
+		s.cfg.Metrics.refused.WithLabelValues(reasonAdmission).Inc()
 		return fieldError(connect.CodePermissionDenied, "submission.payload", "%s", refusal)
 	}
 	var full *account.Full
@@ -95,13 +97,37 @@ func (s *Server) public(err error) *connect.Error {
 	return connect.NewError(connect.CodeInternal, errors.New("internal error; the server's log has the cause"))
 }
 
+// Reasons for refusing an entry that are not in the table.
+const (
+	reasonInvalid   = "invalid"
+	reasonAdmission = "admission_policy"
+	reasonInternal  = "internal"
+)
+
+// refusalReasons returns every label that reasonLabel can return.
+func refusalReasons() []string {
+	labels := []string{reasonInvalid, reasonAdmission, reasonInternal}
+	for _, row := range codes {
+		labels = append(labels, row.label)
+	}
+	return labels
+}
+
 func reasonLabel(err error) string {
+	var invalid *ingest.FieldError
+	var refusal *ingest.Refusal
+	switch {
+	case errors.As(err, &invalid):
+		return reasonInvalid
+	case errors.As(err, &refusal):
+		return reasonAdmission
+	}
 	for _, row := range codes {
 		if errors.Is(err, row.err) {
 			return row.label
 		}
 	}
-	return "internal"
+	return reasonInternal
 }
 
 var fieldPrefix = regexp.MustCompile(`^([a-z_]+): `)

@@ -25,8 +25,9 @@ type tokenHash = [sha256.Size]byte
 // A grant is an identity that the holder of a token has.
 type grant struct {
 	identity
-	id      string // unique in the tenant; "" for one that an identity token was exchanged for
-	revoked bool
+	id         string // unique in the tenant; "" for one that an identity token was exchanged for
+	configured bool   // a token of the configuration, unless the stream has a grant of this ID
+	revoked    bool
 }
 
 // A grantDocument is the document of an entry of kind config that records a grant. See docs/spec/kinds.md.
@@ -72,27 +73,28 @@ type grants struct {
 	sweepAt  int // sessions and used at which the expired ones are dropped
 }
 
-// loadGrants reads the grants in force from the configuration and the log.
-func (s *Server) loadGrants(ctx context.Context) (*grants, error) {
-	gs := &grants{byHash: map[tokenHash]*grant{}, byID: map[string]map[string]*grant{}, used: map[[sha256.Size]byte]time.Time{}, sweepAt: 1024}
-	for i := range s.cfg.Tenants {
-		t := &s.cfg.Tenants[i]
-		gs.byID[t.Name] = map[string]*grant{}
-		for _, tok := range t.Tokens {
-			gs.add(&grant{id: tok.ID, identity: identity{tenant: t, hash: tok.Hash, name: "token:" + tok.ID, role: tok.Role, kinds: tok.Kinds, expires: tok.Expires}})
-		}
-		if s.ledger.IsReplica() { // whom it lets in, its own configuration says: it learns of revocations too late
-			continue
-		}
-		if err := s.eachConfig(ctx, t, ledger.Filter{Attribute: "type=" + grantType}, func(c *ingest.Config) { s.replayGrant(gs, t, c) }); err != nil {
-			return nil, fmt.Errorf("read the grants of tenant %s: %w", t.Name, err)
-		}
-		since := s.now().Add(-oidc.MaxLife - time.Hour) // older tokens have expired
-		if err := s.eachConfig(ctx, t, ledger.Filter{Attribute: "type=" + exchangeType, From: since}, func(c *ingest.Config) { s.replayExchange(gs, t, c) }); err != nil {
-			return nil, fmt.Errorf("read the exchanged identity tokens of tenant %s: %w", t.Name, err)
-		}
+func newGrants() *grants {
+	return &grants{byHash: map[tokenHash]*grant{}, byID: map[string]map[string]*grant{}, used: map[[sha256.Size]byte]time.Time{}, sweepAt: 1024}
+}
+
+// loadTenantGrants reads the tenant's grants in force from the configuration
+// and the log.
+func (s *Server) loadTenantGrants(ctx context.Context, gs *grants, t *Tenant) error {
+	gs.byID[t.Name] = map[string]*grant{}
+	for _, tok := range t.Tokens {
+		gs.add(tok.grant(t))
 	}
-	return gs, nil
+	if s.ledger.IsReplica() { // its own configuration decides: revocations reach it too late
+		return nil
+	}
+	if err := s.eachConfig(ctx, t, ledger.Filter{Attribute: "type=" + grantType}, func(c *ingest.Config) { s.replayGrant(gs, t, c) }); err != nil {
+		return fmt.Errorf("read the grants of tenant %s: %w", t.Name, err)
+	}
+	since := s.now().Add(-oidc.MaxLife - time.Hour) // older tokens have expired
+	if err := s.eachConfig(ctx, t, ledger.Filter{Attribute: "type=" + exchangeType, From: since}, func(c *ingest.Config) { s.replayExchange(gs, t, c) }); err != nil {
+		return fmt.Errorf("read the exchanged identity tokens of tenant %s: %w", t.Name, err)
+	}
+	return nil
 }
 
 // eachConfig calls f for the tenant's published entries of kind config that pass the filter, oldest first.

@@ -31,18 +31,19 @@ func (s *identityService) WhoAmI(ctx context.Context, _ *connect.Request[munimen
 
 // ExchangeToken implements IdentityService. That an identity token was used is known from memory, and after a restart from the entries.
 func (s *identityService) ExchangeToken(ctx context.Context, req *connect.Request[munimentv1.ExchangeTokenRequest]) (*connect.Response[munimentv1.ExchangeTokenResponse], error) {
-	if s.cfg.Identities == nil {
+	dir := s.dir.Load()
+	if dir.identities == nil {
 		return nil, fieldError(connect.CodeUnauthenticated, "identity_token", "this ledger takes none; use a token of the tenant")
 	}
-	tok, err := s.cfg.Identities.Verify(ctx, req.Msg.IdentityToken)
+	tok, err := dir.identities.Verify(ctx, req.Msg.IdentityToken)
 	if err != nil {
 		return nil, s.refusedIdentity(err)
 	}
-	t, rule := s.ruleFor(req.Msg.Tenant, tok)
+	t, rule := dir.ruleFor(req.Msg.Tenant, tok)
 	if rule == nil { // the same, whether there is such a tenant or not
 		return nil, s.refusedIdentity(fmt.Errorf("%w: tenant %q has no rule for the subject %q of %s", oidc.ErrRefused, req.Msg.Tenant, tok.Subject, tok.Issuer))
 	}
-	done, err := s.takeRecord(ctx, req.Spec().Procedure, s.quotas[t.Name], len(req.Msg.IdentityToken))
+	done, err := s.takeRecord(ctx, req.Spec().Procedure, s.quota(t.Name), len(req.Msg.IdentityToken))
 	if err != nil {
 		return nil, err
 	}
@@ -79,17 +80,16 @@ func (r *IdentityRule) life() time.Duration {
 // oidcIdentity is the name under which the holder of an identity token submits.
 func oidcIdentity(issuer, subject string) string { return "oidc:" + issuer + "#" + subject }
 
-// ruleFor returns the tenant's first rule that matches the token.
-func (s *Server) ruleFor(tenant string, tok *oidc.Token) (*Tenant, *IdentityRule) {
-	for i := range s.cfg.Tenants {
-		t := &s.cfg.Tenants[i]
-		if t.Name != tenant {
-			continue
-		}
-		for j := range t.Rules {
-			if ok, _ := t.Rules[j].Match(tok); ok {
-				return t, &t.Rules[j]
-			}
+// ruleFor returns the tenant's first rule that matches the token. A suspended
+// tenant has none.
+func (d *directory) ruleFor(tenant string, tok *oidc.Token) (*Tenant, *IdentityRule) {
+	t := d.byName[tenant]
+	if t == nil || t.Suspended {
+		return nil, nil
+	}
+	for j := range t.Rules {
+		if ok, _ := t.Rules[j].Match(tok); ok {
+			return t, &t.Rules[j]
 		}
 	}
 	return nil, nil

@@ -20,7 +20,7 @@ import (
 )
 
 func limitedServer(holds account.Limits) *Server {
-	s := &Server{cfg: Config{MaxPayload: 1 << 20, Metrics: NewMetrics()}, errors: connect.NewErrorWriter(), now: time.Now, audit: newAuditLog(nil)}
+	s := &Server{cfg: Config{MaxPayload: 1 << 20, Metrics: NewMetrics("test")}, errors: connect.NewErrorWriter(), now: time.Now, audit: newAuditLog(nil)}
 	s.book = account.NewBook(s.cfg.holds(holds))
 	return s
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,7 @@ type Metrics struct {
 	commit   prometheus.Histogram
 	sign     prometheus.Histogram
 	refused  *prometheus.CounterVec
+	turned   *prometheus.CounterVec // away
 	limited  *prometheus.CounterVec
 	waiting  prometheus.Gauge
 	rekor    *prometheus.CounterVec
@@ -36,8 +38,10 @@ type Metrics struct {
 	recorded atomic.Pointer[func(stream receipt.Hash, entries int, bytes int64)]
 }
 
-// NewMetrics returns metrics with a registry of their own.
-func NewMetrics() *Metrics {
+// NewMetrics returns metrics with a registry of their own. Every counter that
+// an alert may be written for exists from the start, at 0: a rate over a series
+// that appears with its first event misses that event.
+func NewMetrics(version string) *Metrics {
 	r := prometheus.NewRegistry()
 	m := &Metrics{
 		registry: r,
@@ -54,7 +58,9 @@ func NewMetrics() *Metrics {
 		sign: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "muniment_publish_seconds",
 			Help: "Duration of signing and publishing a checkpoint.", Buckets: prometheus.ExponentialBuckets(0.00001, 2.5, 10)}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_refused_entries_total",
-			Help: "Entries that were not taken, by reason."}, []string{"reason"}),
+			Help: "Entries that were refused, by reason."}, []string{"reason"}),
+		turned: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_refused_requests_total",
+			Help: "Requests that were refused before they reached a procedure, by code."}, []string{"code"}),
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_limited_calls_total",
 			Help: "Calls that were refused because of a tenant's limit, by limit."}, []string{"limit"}),
 		waiting: prometheus.NewGauge(prometheus.GaugeOpts{Name: "muniment_limit_waiting_calls",
@@ -62,9 +68,31 @@ func NewMetrics() *Metrics {
 		rekor: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_rekor_requests_total",
 			Help: "Requests for an entry of the Rekor log, by code."}, []string{"code"}),
 	}
-	r.MustRegister(m.calls, m.seconds, m.entries, m.batch, m.commit, m.sign, m.refused, m.limited, m.waiting, m.rekor,
+	m.initialize(version)
+	r.MustRegister(m.calls, m.seconds, m.entries, m.batch, m.commit, m.sign, m.refused, m.turned, m.limited, m.waiting, m.rekor,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// initialize makes the series that are known beforehand.
+func (m *Metrics) initialize(version string) {
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "muniment_build_info",
+		Help: "1; the labels describe the program."}, []string{"version", "go"})
+	build.WithLabelValues(version, runtime.Version()).Set(1)
+	m.registry.MustRegister(build)
+	for procedure := range access {
+		m.calls.WithLabelValues(procedure, codeLabel(nil))
+		m.seconds.WithLabelValues(procedure)
+	}
+	for _, reason := range refusalReasons() {
+		m.refused.WithLabelValues(reason)
+	}
+	for code := connect.CodeCanceled; code <= connect.CodeUnauthenticated; code++ {
+		m.turned.WithLabelValues(code.String())
+	}
+	for _, limit := range limitLabels {
+		m.limited.WithLabelValues(limit)
+	}
 }
 
 // Observer returns what the ledger reports to.

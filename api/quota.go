@@ -72,6 +72,9 @@ func newQuota(l Limits) *quota {
 	return &quota{limits: l, atWork: semaphore.NewWeighted(atWork), watching: semaphore.NewWeighted(1), requests: limiter(l.Requests, l.RequestBurst), entries: limiter(l.Entries, l.EntryBurst), bytes: limiter(l.Bytes, l.ByteBurst)}
 }
 
+// limitLabels are the limits that a call can be refused for, in metrics.
+var limitLabels = []string{"requests", "entries", "bytes", "daily_entries", "daily_bytes"}
+
 // An overLimit is a refusal because of a limit.
 type overLimit struct {
 	limit string // for metrics
@@ -168,47 +171,37 @@ func (q *quota) startDay(now time.Time) {
 	}
 }
 
-// loadQuotas counts what the tenants that have daily limits appended today.
-func (s *Server) loadQuotas(ctx context.Context) error {
-	s.quotas = make(map[string]*quota, len(s.cfg.Tenants))
-	now := s.now()
-	for i := range s.cfg.Tenants {
-		t := &s.cfg.Tenants[i]
-		q := newQuota(t.Limits)
-		q.startDay(now)
-		s.quotas[t.Name] = q
-		if t.Limits.DailyEntries == 0 && t.Limits.DailyBytes == 0 {
-			continue
+// loadQuota returns the quota of a tenant. Where the tenant has daily limits,
+// it counts what was appended today.
+func (s *Server) loadQuota(ctx context.Context, t *Tenant) (*quota, error) {
+	q := newQuota(t.Limits)
+	q.startDay(s.now())
+	if t.Limits.DailyEntries == 0 && t.Limits.DailyBytes == 0 {
+		return q, nil
+	}
+	for query := (ledger.Query{Filter: ledger.Filter{From: q.day}, OldestFirst: true, Limit: 1000}); ; {
+		page, err := s.ledger.List(ctx, t.Stream, query)
+		if err != nil {
+			return nil, fmt.Errorf("count what tenant %s appended today: %w", t.Name, err)
 		}
-		for query := (ledger.Query{Filter: ledger.Filter{From: q.day}, OldestFirst: true, Limit: 1000}); ; {
-			page, err := s.ledger.List(ctx, t.Stream, query)
-			if err != nil {
-				return fmt.Errorf("count what tenant %s appended today: %w", t.Name, err)
-			}
-			for i := range page.Entries {
-				q.dayEntries++
-				if h := page.Entries[i].Header; h != nil { // else it was erased
-					if header, err := receipt.ParseHeader(h.Content); err == nil {
-						q.dayBytes += int64(header.Payload.Size)
-					}
+		for i := range page.Entries {
+			q.dayEntries++
+			if h := page.Entries[i].Header; h != nil { // else it was erased
+				if header, err := receipt.ParseHeader(h.Content); err == nil {
+					q.dayBytes += int64(header.Payload.Size)
 				}
 			}
-			if query.Token = page.Next; query.Token == "" {
-				break
-			}
+		}
+		if query.Token = page.Next; query.Token == "" {
+			return q, nil
 		}
 	}
-	return nil
 }
 
 // countRecorded makes what the ledger records count against the tenants' days.
 func (s *Server) countRecorded() {
-	byStream := map[receipt.Hash]*quota{}
-	for i := range s.cfg.Tenants {
-		byStream[s.cfg.Tenants[i].Stream.ID] = s.quotas[s.cfg.Tenants[i].Name]
-	}
 	count := func(stream receipt.Hash, entries int, bytes int64) {
-		if q := byStream[stream]; q != nil {
+		if q := s.dir.Load().byStream[stream]; q != nil {
 			q.recorded(s.now(), int64(entries), bytes)
 		}
 	}

@@ -87,7 +87,7 @@ func TestRequestLimit(t *testing.T) {
 	if err := get(acmeToken); err != nil {
 		t.Error(err)
 	}
-	if m := ts.get("/metrics").body; !strings.Contains(m, `muniment_limited_calls_total{limit="requests"} 3`) || strings.Contains(m, "acme") {
+	if m := ts.metrics(); !strings.Contains(m, `muniment_limited_calls_total{limit="requests"} 3`) || strings.Contains(m, "acme") {
 		t.Error("the metrics don't count it, or name the tenant")
 	}
 }
@@ -225,7 +225,7 @@ func TestLimitsAreWaitedFor(t *testing.T) {
 		refusal <- err
 	}()
 	await(t, "somebody who waits to be refused", func() bool { return ts.atLimit() == 2 })
-	if m := ts.get("/metrics").body; !strings.Contains(m, `muniment_limited_calls_total{limit="requests"} 1`) {
+	if m := ts.metrics(); !strings.Contains(m, `muniment_limited_calls_total{limit="requests"} 1`) {
 		t.Error("the refusal is not counted")
 	}
 	if len(turn) > 0 || len(refusal) > 0 {
@@ -241,7 +241,7 @@ func TestLimitsAreWaitedFor(t *testing.T) {
 // atLimit returns how many calls wait because of a limit.
 func (ts *testServer) atLimit() int {
 	ts.t.Helper()
-	_, after, _ := strings.Cut(ts.get("/metrics").body, "\nmuniment_limit_waiting_calls ")
+	_, after, _ := strings.Cut(ts.metrics(), "\nmuniment_limit_waiting_calls ")
 	n := -1
 	_, _ = fmt.Sscan(after, &n)
 	return n

@@ -7,19 +7,20 @@ import (
 	"context"
 	"log/slog"
 	"math"
-	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
 	"connectrpc.com/grpchealth"
 	"connectrpc.com/grpcreflect"
+	"connectrpc.com/otelconnect"
 	"connectrpc.com/validate"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 
 	"muniment.dev/muniment/api/account"
-	"muniment.dev/muniment/api/edge"
-	"muniment.dev/muniment/api/oidc"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/retention"
 	"muniment.dev/muniment/ledger"
@@ -29,16 +30,14 @@ import (
 
 // A Config says what to serve.
 type Config struct {
+	Directory  // Reload replaces it
 	Ledger     *ledger.Ledger
-	Tenants    []Tenant
 	Logger     *slog.Logger
 	Metrics    *Metrics          // made with NewMetrics
 	Admission  *ingest.Admission // nil: everything is let in, and no signatures are looked at
 	MaxPayload int64             // bytes of one payload
 	MaxStream  int64             // bytes of one payload that is streamed; 0: 1 GiB
 	PublicTlog bool              // /tlog/ needs no token
-	// Identities verifies the identity tokens that may be exchanged; nil: none may.
-	Identities *oidc.Verifier
 	// SCITTKey signs COSE receipts; nil: there is no SCITT endpoint.
 	SCITTKey *cosereceipt.Key
 	// Holds bounds what callers hold at once: bytes, calls and streams. A zero is the default.
@@ -47,8 +46,15 @@ type Config struct {
 	RequestTimeout time.Duration
 	// LimitWait is how long a call waits for its turn where a tenant's limit is reached, or for a refusal; 0: half a second. Negative: it is refused at once.
 	LimitWait time.Duration
+	// FreeBytes returns how much space the store has left; nil: unknown.
+	FreeBytes func() (uint64, error)
+	Version   string // of the program, for operators
 	// Audit gets a line for each administrative act and each refused access; nil: nobody does.
 	Audit *slog.Logger
+	// Access gets a line for each request; nil: none is written.
+	Access *slog.Logger
+	// Traces makes a span for each call; nil: none are made.
+	Traces trace.TracerProvider
 	// Now is the clock that credentials expire by; nil: time.Now.
 	Now func() time.Time
 }
@@ -62,11 +68,13 @@ type Server struct {
 	ingest   *ingest.Ingester
 	keeper   *retention.Keeper
 	grants   *grants
-	quotas   map[string]*quota // of each tenant
+	dir      atomic.Pointer[directory]
 	audit    *auditLog
 	book     *account.Book // of what callers hold
 	follower *follower
 	errors   *connect.ErrorWriter
+
+	reloading sync.Mutex // held by Reload
 
 	drain     chan struct{} // closed by Drain
 	drainOnce sync.Once
@@ -92,13 +100,17 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	s.keeper = &retention.Keeper{Ingester: s.ingest, Reliance: &retention.Exceptions{Ledger: cfg.Ledger, Now: cfg.Now}, Now: cfg.Now}
 	s.follower = newFollower(cfg.Ledger, s.drain)
-	var err error
-	if s.grants, err = s.loadGrants(ctx); err != nil {
+	dir, err := s.newDirectory(ctx, cfg.Directory, nil)
+	if err != nil {
 		return nil, err
 	}
-	if err := s.loadQuotas(ctx); err != nil {
-		return nil, err
+	s.grants = newGrants()
+	for i := range dir.tenants {
+		if err := s.loadTenantGrants(ctx, s.grants, &dir.tenants[i]); err != nil {
+			return nil, err
+		}
 	}
+	s.dir.Store(dir)
 	s.countRecorded()
 	return s, nil
 }
@@ -118,7 +130,7 @@ func (s *Server) draining() bool {
 // Handler returns the handler of everything that the server serves, for HTTP/1.1 and HTTP/2.
 func (s *Server) Handler() http.Handler {
 	opts := []connect.HandlerOption{
-		connect.WithInterceptors(shortErrors{}, s.cfg.Metrics.interceptor(), auditing{s}, validate.NewInterceptor(), inTenant{s}),
+		connect.WithInterceptors(append(s.tracing(), shortErrors{}, s.cfg.Metrics.interceptor(), auditing{s}, validate.NewInterceptor(), inTenant{s})...),
 		connect.WithRecover(s.recover),
 		connect.WithCodec(strictProto{}),
 		connect.WithCodec(strictJSON{"json"}),
@@ -145,35 +157,37 @@ func (s *Server) Handler() http.Handler {
 	reflector := grpcreflect.NewStaticReflector(munimentv1connect.LedgerServiceName, munimentv1connect.IdentityServiceName, munimentv1connect.AdminServiceName, munimentv1connect.ExportServiceName, grpchealth.HealthV1ServiceName)
 	for _, mount := range []func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler){grpcreflect.NewHandlerV1, grpcreflect.NewHandlerV1Alpha} {
 		path, h := mount(reflector, connect.WithReadMaxBytes(maxReflectionBytes), connect.WithInterceptors(shortErrors{}))
-		mux.Handle(path, s.place(account.Public, s.operator(h)))
+		mux.Handle(path, s.place(account.Public, s.authenticateAny(h)))
 	}
-	mux.Handle("GET /metrics", s.place(account.Public, s.operator(s.cfg.Metrics.handler())))
+	mux.Handle("GET /metrics", s.place(account.Public, s.operatorOnly(s.cfg.Metrics.handler())))
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.Handle("/tlog/", s.tlog())
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no such path; the API is at /"+munimentv1connect.LedgerServiceName+"/, the public log at /tlog/checkpoint", http.StatusNotFound)
 	})
-	return identifyRequest(s.deadline(mux))
+	return identifyRequest(s.logAccess(s.deadline(mux)))
 }
 
-// operator lets callers on this machine in, and whoever has a token.
-func (s *Server) operator(next http.Handler) http.Handler {
-	authenticated := s.authenticate(next)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host, _, _ := net.SplitHostPort(r.RemoteAddr)
-		ip := net.ParseIP(host)
-		if ip != nil && ip.IsLoopback() && !edge.Forwarded(r) {
-			next.ServeHTTP(w, r)
-			return
-		}
-		authenticated.ServeHTTP(w, r)
-	})
+// tracing returns the interceptor that makes spans, if they are wanted. A span
+// is linked to the caller's, but whether it is sampled is decided here: callers
+// must not be able to force work.
+func (s *Server) tracing() []connect.Interceptor {
+	if s.cfg.Traces == nil {
+		return nil
+	}
+	i, err := otelconnect.NewInterceptor(otelconnect.WithTracerProvider(s.cfg.Traces), otelconnect.WithPropagator(propagation.TraceContext{}),
+		otelconnect.WithoutMetrics())
+	if err != nil {
+		panic(err) // of the options above, which are fixed
+	}
+	return []connect.Interceptor{i}
 }
 
 // refuse writes the error in the protocol of the request.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err *connect.Error) {
 	s.audit.refused(r.Context(), s.now(), err)
+	s.cfg.Metrics.turned.WithLabelValues(err.Code().String()).Inc()
 	err = shortError(err)
 	if err.Code() == connect.CodeUnauthenticated {
 		w.Header().Set("WWW-Authenticate", "Bearer")

@@ -364,7 +364,7 @@ func (s *service) WatchEntries(ctx context.Context, req *connect.Request[munimen
 		p := s.ledger.Published()
 		for next < p.Size && !s.draining() {
 			var e *ledger.Entry
-			if e, next, err = s.follower.next(ctx, s.quotas[id.tenant.Name], p, id.tenant.Stream, filter, next); err != nil {
+			if e, next, err = s.follower.next(ctx, s.quota(id.tenant.Name), p, id.tenant.Stream, filter, next); err != nil {
 				return s.public(err)
 			}
 			if e == nil {

@@ -52,7 +52,7 @@ func (s *Server) appendStream(ctx context.Context, id *identity, st *ingest.Stre
 	if err := id.mayAppend(st.Kind); err != nil {
 		return ledger.Result{}, err
 	}
-	q, bytes := s.quotas[id.tenant.Name], int64(0)
+	q, bytes := s.quota(id.tenant.Name), int64(0)
 	if st.Size != nil {
 		bytes = int64(min(*st.Size, uint64(s.cfg.MaxStream))) // ingest refuses more
 	}

@@ -39,6 +39,8 @@ const (
 	maxPayload  = 512 << 10
 	acmeToken   = "mnt_acme_correct-horse-battery-staple"
 	globexToken = "mnt_globex_open-sesame"
+
+	operatorToken = "mno_operator_watching"
 )
 
 var roleNames = []string{"appender", "reader", "approver", "auditor", "admin"}
@@ -65,6 +67,8 @@ type testServer struct {
 	keys   map[string]receipt.StreamKey // of each tenant
 
 	h1, h2 *http.Client
+
+	directory api.Directory // as the server was started with
 
 	mu       sync.Mutex
 	gate     chan struct{} // if set, the next commit waits here
@@ -121,7 +125,7 @@ func newServer(t *testing.T, edits ...func(*ledger.Config, *api.Config)) *testSe
 		t.Fatal(err)
 	}
 	logger := slog.New(slog.NewJSONHandler(ts.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	metrics := api.NewMetrics()
+	metrics := api.NewMetrics("v0.0.0-test")
 	lc := ledger.Config{Store: ts.store, Signer: signer, Fatal: func(error) {}, Logger: logger, Observe: metrics.Observer(), ReserveBytes: 1 << 20}
 	ac := api.Config{Logger: logger, Metrics: metrics, MaxPayload: maxPayload, PublicTlog: true}
 	for _, x := range []struct{ name, token string }{{"acme", acmeToken}, {"globex", globexToken}} {
@@ -137,9 +141,11 @@ func newServer(t *testing.T, edits ...func(*ledger.Config, *api.Config)) *testSe
 			t.Tokens = append(t.Tokens, api.Token{ID: name, Hash: sha256.Sum256([]byte(roleToken(x.name, name))), Role: role})
 		}
 	}
+	ac.Operators = []api.Operator{{ID: "operator", Hash: sha256.Sum256([]byte(operatorToken))}}
 	for _, edit := range edits {
 		edit(&lc, &ac)
 	}
+	ts.directory = ac.Directory
 	if ts.ledger = ac.Ledger; ts.ledger == nil {
 		if ts.ledger, err = ledger.Open(context.Background(), lc); err != nil {
 			t.Fatal(err)
@@ -315,6 +321,16 @@ func (ts *testServer) do(c *http.Client, method, path, token string, header map[
 func (ts *testServer) get(path string) httpAnswer {
 	ts.t.Helper()
 	return ts.do(ts.h1, "GET", path, "", nil, nil)
+}
+
+// metrics returns what an operator reads at /metrics.
+func (ts *testServer) metrics() string {
+	ts.t.Helper()
+	a := ts.do(ts.h1, "GET", "/metrics", operatorToken, nil, nil)
+	if a.status != 200 {
+		ts.t.Fatalf("/metrics: status %d: %s", a.status, a.body)
+	}
+	return a.body
 }
 
 // post calls an RPC with plain JSON.

@@ -52,11 +52,10 @@ type AdmissionConfig struct {
 // lock for reading that a change of the rules takes for writing: an entry under the old rules is in the ledger's queue, which keeps order, before
 // the new rules are, and none under the new rules before these. Who changes the rules waits for their entry, whatever becomes of the caller.
 type Admission struct {
-	ledger   *ledger.Ledger
-	fallback *policy.Policy
-	log      *slog.Logger
-	now      func() time.Time
-	roots    atomic.Pointer[[]*RootFile]
+	ledger *ledger.Ledger
+	log    *slog.Logger
+	now    func() time.Time
+	given  atomic.Pointer[given]
 
 	mu      sync.Mutex
 	streams map[receipt.Hash]*regime
@@ -65,30 +64,41 @@ type Admission struct {
 
 // NewAdmission returns the admission of a ledger.
 func NewAdmission(cfg AdmissionConfig) (*Admission, error) {
-	a := &Admission{ledger: cfg.Ledger, fallback: cfg.Default, log: cfg.Logger, now: cfg.Now, streams: map[receipt.Hash]*regime{}, warned: map[string]time.Time{}}
-	if a.fallback == nil {
-		var err error
-		if a.fallback, err = ParsePolicy([]byte(policy.Default)); err != nil {
-			return nil, fmt.Errorf("the built-in policy: %w", err)
-		}
-	}
+	a := &Admission{ledger: cfg.Ledger, log: cfg.Logger, now: cfg.Now, streams: map[receipt.Hash]*regime{}, warned: map[string]time.Time{}}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
 	if a.now == nil {
 		a.now = time.Now
 	}
-	a.SetRoots(cfg.Roots)
-	return a, nil
+	return a, a.Set(cfg.Roots, cfg.Default)
 }
 
 // ParsePolicy reads an admission policy. The error is a *policy.Error.
 func ParsePolicy(text []byte) (*policy.Policy, error) { return policy.Parse(text, clientKinds()) }
 
-// SetRoots replaces the trusted roots. They are in force in a stream from its next entry on.
-func (a *Admission) SetRoots(files []*RootFile) {
-	files = slices.Clone(files)
-	a.roots.Store(&files)
+// given is what the operator has put in force.
+type given struct {
+	roots    []*RootFile
+	fallback *policy.Policy // of tenants without a policy of their own
+}
+
+// Set replaces the trusted roots and the default policy; nil is the built-in
+// one. They are in force in a stream from its next entry on.
+func (a *Admission) Set(roots []*RootFile, fallback *policy.Policy) error {
+	if fallback == nil {
+		var err error
+		if fallback, err = ParsePolicy([]byte(policy.Default)); err != nil {
+			return fmt.Errorf("parse the built-in policy: %w", err)
+		}
+	}
+	a.given.Store(&given{slices.Clone(roots), fallback})
+	return nil
+}
+
+// SetRoots replaces the trusted roots and leaves the default policy.
+func (a *Admission) SetRoots(roots []*RootFile) {
+	a.given.Store(&given{slices.Clone(roots), a.given.Load().fallback})
 }
 
 // A regime is what is in force in one stream.
@@ -100,8 +110,9 @@ type regime struct {
 // rules are what is in force at one time. They are only read.
 type rules struct {
 	policy *policy.Policy
+	own    bool   // the tenant's own policy, not the default
 	index  uint64 // of the policy's entry
-	files  *[]*RootFile
+	given  *given
 	roots  []root
 }
 
@@ -144,7 +155,7 @@ func (a *Admission) append(ctx context.Context, who Submitter, draft func(*rules
 
 // current returns the rules in force in the stream, after it has recorded what the stream lacks of them.
 func (a *Admission) current(ctx context.Context, who Submitter, g *regime) (*rules, error) {
-	if r := g.rules.Load(); r != nil && r.files == a.roots.Load() {
+	if r := g.rules.Load(); r != nil && r.given == a.given.Load() {
 		return r, nil
 	}
 	g.mu.Lock()
@@ -154,18 +165,18 @@ func (a *Admission) current(ctx context.Context, who Submitter, g *regime) (*rul
 
 // refresh is current for who holds the lock.
 func (a *Admission) refresh(ctx context.Context, who Submitter, g *regime) (*rules, error) {
-	files := a.roots.Load()
+	now := a.given.Load()
 	old := g.rules.Load()
-	if old != nil && old.files == files {
+	if old != nil && old.given == now {
 		return old, nil
 	}
-	r := &rules{files: files}
-	if old != nil {
-		r.policy, r.index = old.policy, old.index
+	r := &rules{given: now}
+	if old != nil && (old.own || old.policy.Digest() == now.fallback.Digest()) {
+		r.policy, r.index, r.own = old.policy, old.index, old.own
 	} else if err := a.loadPolicy(ctx, who, r); err != nil {
 		return nil, err
 	}
-	for _, f := range *files {
+	for _, f := range now.roots {
 		if len(f.Tenants) > 0 && !slices.Contains(f.Tenants, who.Tenant) {
 			continue
 		}
@@ -189,10 +200,10 @@ func (a *Admission) loadPolicy(ctx context.Context, who Submitter, r *rules) err
 		if r.policy, err = ParsePolicy(c.Document); err != nil {
 			return fmt.Errorf("the admission policy in force, entry %d, can't be read by this version: %w", c.Index, err)
 		}
-		r.index = c.Index
+		r.index, r.own = c.Index, true
 		return nil
 	}
-	r.policy = a.fallback
+	r.policy = r.given.fallback
 	c, err = NewestConfig(ctx, a.ledger, who.Stream, DefaultPolicyConfig)
 	if err != nil {
 		return fmt.Errorf("read the admission policy: %w", err)
@@ -263,7 +274,7 @@ func (a *Admission) SetPolicy(ctx context.Context, who Submitter, text []byte, r
 	if err != nil {
 		return ledger.Result{}, err
 	}
-	g.rules.Store(&rules{policy: p, index: res.Index, files: old.files, roots: old.roots})
+	g.rules.Store(&rules{policy: p, own: true, index: res.Index, given: old.given, roots: old.roots})
 	return res, nil
 }
 

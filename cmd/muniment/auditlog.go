@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
 
 	"muniment.dev/muniment/internal/bounded"
@@ -14,6 +13,7 @@ import (
 // An auditLog is where the server writes its audit log.
 type auditLog struct {
 	logger *slog.Logger
+	files  []*logFile // to reopen
 	io.Closer
 }
 
@@ -23,11 +23,11 @@ func (d *dataDir) openAuditLog(log *slog.Logger, stderr io.Writer) (*auditLog, e
 	a := &auditLog{Closer: io.NopCloser(nil)}
 	out := stderr
 	if d.config.AuditLog != "stderr" {
-		f, err := os.OpenFile(d.rel(d.config.AuditLog), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		f, err := openLogFile(d.rel(d.config.AuditLog))
 		if err != nil {
 			return nil, fmt.Errorf("%s: audit_log: %w", configFile, err)
 		}
-		out, a.Closer = f, f
+		out, a.Closer, a.files = f, f, []*logFile{f}
 	}
 	config, err := bounded.ReadFile(filepath.Join(d.path, configFile), bounded.Config)
 	if err != nil {
@@ -50,4 +50,23 @@ func (w *toldWriter) Write(p []byte) (int, error) {
 		w.log.Error("the audit log can't be written", "err", err)
 	}
 	return n, err
+}
+
+// openAccessLog opens the access log; its logger is nil where there is none.
+func (d *dataDir) openAccessLog(stderr io.Writer) (*auditLog, error) {
+	a := &auditLog{Closer: io.NopCloser(nil)}
+	out := stderr
+	switch d.config.AccessLog {
+	case "":
+		return a, nil
+	case "stderr":
+	default:
+		f, err := openLogFile(d.rel(d.config.AccessLog))
+		if err != nil {
+			return nil, fmt.Errorf("%s: access_log: %w", configFile, err)
+		}
+		out, a.Closer, a.files = f, f, []*logFile{f}
+	}
+	a.logger = slog.New(slog.NewJSONHandler(out, nil))
+	return a, nil
 }

@@ -172,7 +172,18 @@ func (c *company) restore(from string) {
 // get returns what the log serves.
 func (c *company) get(path string) (int, string) {
 	c.t.Helper()
-	res, err := http.Get(c.log.url + path)
+	req, err := http.NewRequest(http.MethodGet, c.log.url+path, nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if path == "/metrics" {
+		token, err := os.ReadFile(filepath.Join(c.data, operatorToken(firstOperator)))
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	}
+	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		c.t.Fatal(err)
 	}

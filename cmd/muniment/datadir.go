@@ -35,22 +35,28 @@ const (
 	storeDir   = "store"
 	tokenDir   = "tokens"
 	streamDir  = "streams"
+
+	operatorDir = "operators"
 )
 
 // A serverConfig is muniment.yaml.
 type serverConfig struct {
-	Origin     string          `yaml:"origin"`
-	Listen     string          `yaml:"listen"`
-	PublicTlog bool            `yaml:"public_tlog"`
-	TLS        tlsConfig       `yaml:"tls"`
-	Rekor      rekorConfig     `yaml:"rekor"`
-	Anchors    []string        `yaml:"anchors"`
-	AuditLog   string          `yaml:"audit_log"`
-	Limits     limitsConfig    `yaml:"limits"`
-	Hosts      []string        `yaml:"hosts"` // names by which the server is reached on this machine, beside localhost and the origin's host
-	Identity   identitySection `yaml:"identity"`
-	Tenants    []tenantConfig  `yaml:"tenants"`
-	Replica    bool            `yaml:"replica"`
+	Origin     string           `yaml:"origin"`
+	Listen     string           `yaml:"listen"`
+	PublicTlog bool             `yaml:"public_tlog"`
+	TLS        tlsConfig        `yaml:"tls"`
+	Rekor      rekorConfig      `yaml:"rekor"`
+	Anchors    []string         `yaml:"anchors"`
+	AuditLog   string           `yaml:"audit_log"`
+	AccessLog  string           `yaml:"access_log"`
+	LogLevel   string           `yaml:"log_level"`
+	Telemetry  telemetryConfig  `yaml:"telemetry"`
+	Limits     limitsConfig     `yaml:"limits"`
+	Hosts      []string         `yaml:"hosts"` // names by which the server is reached on this machine, beside localhost and the origin's host
+	Identity   identitySection  `yaml:"identity"`
+	Operators  []operatorConfig `yaml:"operators"`
+	Tenants    []tenantConfig   `yaml:"tenants"`
+	Replica    bool             `yaml:"replica"`
 
 	DefaultPolicy string       `yaml:"default_policy"`
 	TrustedRoots  []rootConfig `yaml:"trusted_roots"`
@@ -77,7 +83,9 @@ type limitsConfig struct {
 	Tenant tenantLimits `yaml:"tenant"`
 }
 
-const configTemplate = `# The configuration of a Muniment log. The server reads it when it starts.
+const configTemplate = `# The configuration of a Muniment log. The server reads it when it starts, and again on: muniment reload --data .
+# (or SIGHUP). Tenants, operators, issuers, limits, log levels, the default policy, trusted roots and TLS certificates
+# change without a restart; the server names what it can't change.
 
 # The log's name: the first line of every checkpoint, and in every receipt. It can never be changed.
 origin: %q
@@ -99,6 +107,17 @@ public_tlog: true
 #   key: server.key
 #   # Clients may show certificates that these have signed, in place of a token. A tenant's certificates, below, say who may do what.
 #   client_ca: clients.pem
+
+# debug, info, warn or error.
+log_level: info
+
+# Where to write a line for each request: a file, relative to this folder, or stderr. Without it there is no access log.
+# access_log: access.log
+
+# Send traces by OTLP over HTTP. The sample is the share of requests, from 0 to 1, that have none of their own.
+# telemetry:
+#   traces: http://127.0.0.1:4318/v1/traces
+#   sample: 0.1
 
 # Where to write a line for each administrative act and each refused access: a file, relative to this folder, or stderr.
 audit_log: audit.log
@@ -152,6 +171,10 @@ limits:
 #       provider: gitlab
 #       jwks_file: gitlab.jwks.json
 
+# Who may read /metrics and the details of /readyz; operators read no evidence. Only the SHA-256 of a token is kept here. Add one with:
+# muniment operator add NAME --data .
+operators:
+%s
 # The tenants, and their first tokens, of which only the SHA-256 is kept here. Add a tenant with: muniment tenant add NAME --data .
 # Further tokens are made while the server runs, by an administrator of the tenant: muniment token issue
 tenants:
@@ -166,6 +189,7 @@ type dataDir struct {
 	keys       []keyRecord     // all, oldest first
 	replica    *receipt.Policy // of the log; nil unless the folder is a replica
 	tenants    []api.Tenant
+	operators  []api.Operator
 	identities *oidc.Verifier   // nil: no identity tokens are taken
 	clientCA   *x509.CertPool   // nil: clients show no certificates
 	warnings   []string         // for the log, when the server starts
@@ -211,6 +235,9 @@ func loadDataDir(path string) (*dataDir, error) {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(path, configFile), err)
 	}
 	if err := d.loadTenants(); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(path, configFile), err)
+	}
+	if err := d.loadOperators(); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(path, configFile), err)
 	}
 	return d, nil
@@ -261,6 +288,12 @@ func (c *serverConfig) check() error {
 	}
 	if c.TLS.ClientCA != "" && c.TLS.Cert == "" {
 		return errors.New("tls.client_ca: clients can show certificates over TLS only: set cert and key")
+	}
+	if _, err := parseLevel(c.LogLevel); err != nil {
+		return fmt.Errorf("log_level: %w", err)
+	}
+	if err := c.Telemetry.check(); err != nil {
+		return fmt.Errorf("telemetry.%w", err)
 	}
 	if err := c.Limits.Tenant.check(); err != nil {
 		return fmt.Errorf("limits.tenant.%w", err)
@@ -341,15 +374,22 @@ func addTenantWith(dir, name string, key receipt.StreamKey, role string) (string
 	if err := receipt.CheckTenantName(name); err != nil {
 		return "", fmt.Errorf("tenant %q: %w", name, err)
 	}
+	if err := os.MkdirAll(filepath.Join(dir, streamDir), 0o700); err != nil {
+		return "", err
+	}
+	if err := writeNew(filepath.Join(dir, streamDir, name+".key"), hex.EncodeToString(key[:])+"\n", 0o600); err != nil {
+		return "", err
+	}
+	return issueFirstToken(dir, name, role)
+}
+
+// issueFirstToken makes a token of a tenant whose stream key is in place, and
+// returns the tenant's lines for the configuration.
+func issueFirstToken(dir, name, role string) (string, error) {
 	var secret [32]byte
 	rand.Read(secret[:])
 	token := muniment.TokenPrefix + name + "_" + base64.RawURLEncoding.EncodeToString(secret[:])
-	for _, sub := range []string{tokenDir, streamDir} {
-		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
-			return "", err
-		}
-	}
-	if err := writeNew(filepath.Join(dir, streamDir, name+".key"), hex.EncodeToString(key[:])+"\n", 0o600); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, tokenDir), 0o700); err != nil {
 		return "", err
 	}
 	if err := writeNew(filepath.Join(dir, tokenDir, name+".token"), token+"\n", 0o600); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"muniment.dev/muniment/api/edge"
 )
@@ -22,8 +24,28 @@ type listener struct {
 	failed chan error // gets the error that ended it
 }
 
-// listen serves on the address, over TLS if there is a certificate, whose files rel finds. On this machine it is reached by its own names, and by hosts.
-func listen(address string, srv *http.Server, connections int, tls tlsConfig, rel func(string) string, hosts ...string) (*listener, error) {
+// A certificate is the server's, which a reload replaces; without one there is
+// no TLS.
+type certificate struct {
+	pair atomic.Pointer[tls.Certificate]
+}
+
+// load reads the certificate of a configuration, whose files rel finds.
+func (c *certificate) load(config tlsConfig, rel func(string) string) error {
+	if config.Cert == "" {
+		return nil // a reload does not take TLS away
+	}
+	pair, err := tls.LoadX509KeyPair(rel(config.Cert), rel(config.Key))
+	if err != nil {
+		return fmt.Errorf("tls: %w", err)
+	}
+	c.pair.Store(&pair)
+	return nil
+}
+
+// listen serves on the address, over TLS if there is a certificate. On this
+// machine it is reached by its own names, and by hosts.
+func listen(address string, srv *http.Server, connections int, cert *certificate, hosts ...string) (*listener, error) {
 	edge.Harden(srv, hosts)
 	ln, err := net.Listen("tcp", address)
 	if err != nil {
@@ -32,9 +54,13 @@ func listen(address string, srv *http.Server, connections int, tls tlsConfig, re
 	l := &listener{url: "http://" + ln.Addr().String(), srv: srv, failed: make(chan error, 1)}
 	accepting := &firstAccept{Listener: edge.Bound(ln, connections), begun: make(chan struct{})}
 	serve := func() error { return srv.Serve(accepting) }
-	if tls.Cert != "" {
+	if cert != nil && cert.pair.Load() != nil {
 		l.url = "https://" + ln.Addr().String()
-		serve = func() error { return srv.ServeTLS(accepting, rel(tls.Cert), rel(tls.Key)) }
+		if srv.TLSConfig == nil {
+			srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+		}
+		srv.TLSConfig.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert.pair.Load(), nil }
+		serve = func() error { return srv.ServeTLS(accepting, "", "") }
 	}
 	go func() { l.failed <- serve() }()
 	select {
@@ -77,10 +103,11 @@ func hostOf(origin string) string {
 
 // logger returns the logger of a server: to standard error, as text or json.
 func (a *app) logger(format string) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: &a.level}
 	if format == "json" {
-		return slog.New(slog.NewJSONHandler(a.stderr, nil))
+		return slog.New(slog.NewJSONHandler(a.stderr, opts))
 	}
-	return slog.New(slog.NewTextHandler(a.stderr, nil))
+	return slog.New(slog.NewTextHandler(a.stderr, opts))
 }
 
 // makeDataFolder makes a folder that nobody else reads. It must not exist, or be empty.

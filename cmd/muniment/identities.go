@@ -23,6 +23,7 @@ import (
 type tenantConfig struct {
 	Name         string              `yaml:"name"`
 	StreamKey    string              `yaml:"stream_key"`
+	Suspended    bool                `yaml:"suspended"`
 	Limits       *tenantLimits       `yaml:"limits"` // nil: limits.tenant
 	Identities   []identityConfig    `yaml:"identities"`
 	Certificates []certificateConfig `yaml:"certificates"`
@@ -44,6 +45,13 @@ type tenantLimits struct {
 // An identitySection says whose identity tokens may be exchanged for tokens of the ledger.
 type identitySection struct {
 	Issuers []issuerConfig `yaml:"issuers"`
+}
+
+// An operatorConfig is a token for /metrics and the details of /readyz.
+type operatorConfig struct {
+	ID      string    `yaml:"id"`
+	SHA256  string    `yaml:"sha256"`
+	Expires time.Time `yaml:"expires"`
 }
 
 type tokenConfig struct {
@@ -90,7 +98,7 @@ func (d *dataDir) loadTenants() error {
 		if err != nil {
 			return fmt.Errorf("%s.stream_key: %w", at, err)
 		}
-		tenant := api.Tenant{Name: t.Name, Stream: ledger.NewStream(*streamKey)}
+		tenant := api.Tenant{Name: t.Name, Stream: ledger.NewStream(*streamKey), Suspended: t.Suspended}
 		if other, ok := streams[tenant.Stream.ID]; ok { // they would read each other's entries
 			return fmt.Errorf("%s.stream_key: it is the key of tenant %s, too; each tenant needs its own", at, other)
 		}
@@ -135,6 +143,41 @@ func (d *dataDir) loadTenants() error {
 		d.tenants = append(d.tenants, tenant)
 	}
 	return nil
+}
+
+// loadOperators checks the operators. None may share a token with another, or
+// with a tenant.
+func (d *dataDir) loadOperators() error {
+	holders := map[[sha256.Size]byte]string{}
+	for _, t := range d.tenants {
+		for _, tok := range t.Tokens {
+			holders[tok.Hash] = "tenant " + t.Name
+		}
+	}
+	ids := map[string]bool{}
+	for i, c := range d.config.Operators {
+		if !grantID.MatchString(c.ID) {
+			return fmt.Errorf("operators[%d].id: %q is not 1 to 63 of a-z, 0-9, dot, _ and -, with a letter or digit at both ends", i, c.ID)
+		}
+		if ids[c.ID] {
+			return fmt.Errorf("operators[%d].id: %q is used twice; each operator needs its own", i, c.ID)
+		}
+		hash, err := parseSHA256(c.SHA256)
+		if err != nil {
+			return fmt.Errorf("operators[%d].sha256: %w", i, err)
+		}
+		if other, ok := holders[hash]; ok {
+			return fmt.Errorf("operators[%d].sha256: %s has the same token", i, other)
+		}
+		ids[c.ID], holders[hash] = true, "operator "+c.ID
+		d.operators = append(d.operators, api.Operator{ID: c.ID, Hash: hash, Expires: c.Expires})
+	}
+	return nil
+}
+
+// directory returns who may call the server.
+func (d *dataDir) directory() api.Directory {
+	return api.Directory{Tenants: d.tenants, Identities: d.identities, Operators: d.operators}
 }
 
 func (l *tenantLimits) check() error {

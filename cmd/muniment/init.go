@@ -5,13 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/mod/sumdb/note"
-	"gopkg.in/yaml.v3"
 
 	"muniment.dev/muniment/ingest/policy"
-	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -66,6 +63,10 @@ func (c *initCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	operator, err := addOperator(c.Dir, firstOperator)
+	if err != nil {
+		return err
+	}
 	extra := rekorFiles
 	if c.PostQuantum {
 		pq, err := postQuantumFiles(c.Origin)
@@ -89,7 +90,7 @@ func (c *initCmd) Run(a *app) error {
 		{filepath.Join(rootsDir, policy.DefaultRoot+rootSuffix), string(sigstore.PublicGoodJSON()), 0o644},
 		{keyFile, skey + "\n", 0o600},
 		{policyFile, receipt.FormatPolicy(vkey), 0o644},
-		{configFile, fmt.Sprintf(configTemplate, c.Origin) + tenant, 0o600}, // last: with it the folder is complete
+		{configFile, fmt.Sprintf(configTemplate, c.Origin, operator) + tenant, 0o600}, // last: with it the folder is complete
 	}...)); err != nil {
 		return err
 	}
@@ -100,11 +101,13 @@ func (c *initCmd) Run(a *app) error {
   %-22s give it to everybody who verifies receipts
   %-22s tenant %s's first token, of the role admin
   %-22s tenant %s's stream key: for auditors of its stream
+  %-22s your own token: for /metrics and the details of /readyz
   %-22s whose signatures on evidence are trusted
 
 %sNext:
   muniment serve --data %s%s
 `, c.Origin, c.Dir, configFile, keyFile, policyFile, filepath.Join(tokenDir, c.Tenant+".token"), c.Tenant, filepath.Join(streamDir, c.Tenant+".key"), c.Tenant,
+		operatorToken(firstOperator),
 		rootsDir+"/", c.rekorSummary(), c.Dir, c.rekorFlag())
 	return nil
 }
@@ -120,95 +123,6 @@ func writeFiles(dir string, files []newFile) error {
 		if err := writeNew(filepath.Join(dir, f.name), f.content, f.mode); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-type tenantCmd struct {
-	Add  tenantAddCmd  `cmd:"" help:"Add a tenant: makes its token and stream key."`
-	List tenantListCmd `cmd:"" help:"List the tenants and their stream IDs."`
-}
-
-type tenantAddCmd struct {
-	Name string `arg:"" help:"1 to 63 of a-z, 0-9 and -."`
-	Data string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
-}
-
-func (tenantAddCmd) Help() string {
-	return `Restart the server afterwards.
-
-Example:
-  muniment tenant add globex --data ./data`
-}
-
-func (c *tenantAddCmd) Run(a *app) error {
-	d, err := loadDataDir(c.Data)
-	if err != nil {
-		return err
-	}
-	if d.replica != nil {
-		return fmt.Errorf("--data: %s is a replica: tenants are added to the log itself", c.Data)
-	}
-	for _, t := range d.config.Tenants {
-		if t.Name == c.Name {
-			return fmt.Errorf("tenant %q is there already", c.Name)
-		}
-	}
-	lines, err := addTenant(c.Data, c.Name)
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(c.Data, configFile)
-	old, err := bounded.ReadFile(path, bounded.Config)
-	if err != nil {
-		return err
-	}
-	// Appending keeps the comments; it is right as long as the list of tenants ends the file.
-	text := strings.TrimRight(string(old), "\n") + "\n" + lines
-	var check serverConfig
-	if err := yaml.Unmarshal([]byte(text), &check); err != nil || len(check.Tenants) != len(d.config.Tenants)+1 {
-		return fmt.Errorf("%s: the list of tenants is not at the end, so nothing was changed; add this to it by hand:\n\n%s", path, lines)
-	}
-	tmp := path + ".new"
-	if err := os.WriteFile(tmp, []byte(text), 0o600); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	fmt.Fprintf(a.stdout, "Added tenant %s:\n  %s\n  %s\nRestart the server to let it in.\n", c.Name,
-		filepath.Join(c.Data, tokenDir, c.Name+".token"), filepath.Join(c.Data, streamDir, c.Name+".key"))
-	return nil
-}
-
-type tenantListCmd struct {
-	Data string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
-	JSON bool   `help:"Print one JSON object for each tenant."`
-}
-
-func (tenantListCmd) Help() string {
-	return `Example:
-  muniment tenant list --data ./data`
-}
-
-func (c *tenantListCmd) Run(a *app) error {
-	d, err := loadDataDir(c.Data)
-	if err != nil {
-		return err
-	}
-	for _, t := range d.tenants {
-		if c.JSON {
-			o := struct {
-				Name     string `json:"name"`
-				StreamID string `json:"streamId"`
-				Tokens   int    `json:"tokens"`
-			}{t.Name, t.Stream.ID.String(), len(t.Tokens)}
-			if err := writeJSON(a.stdout, o); err != nil {
-				return err
-			}
-			continue
-		}
-		fmt.Fprintf(a.stdout, "%-24s stream %s  tokens %d\n", t.Name, t.Stream.ID, len(t.Tokens))
 	}
 	return nil
 }

@@ -107,7 +107,10 @@ func killServerScript(ts *testscript.TestScript, neg bool, args []string) {
 // metric LINE: waits until the server's metrics have the line.
 func metricScript(ts *testscript.TestScript, neg bool, args []string) {
 	for deadline := time.Now().Add(time.Minute); ; {
-		res, err := http.Get(ts.Getenv("MUNIMENT_SERVER") + "/metrics")
+		req, err := http.NewRequest(http.MethodGet, ts.Getenv("MUNIMENT_SERVER")+"/metrics", nil)
+		ts.Check(err)
+		req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(ts.ReadFile("data/operators/operator.token")))
+		res, err := http.DefaultClient.Do(req)
 		ts.Check(err)
 		body, err := io.ReadAll(res.Body)
 		res.Body.Close()

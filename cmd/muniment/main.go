@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -51,7 +52,9 @@ type cli struct {
 
 	Init      initCmd      `cmd:"" group:"operate" help:"Make a data folder: configuration, log key, policy, a tenant with token and stream key."`
 	Serve     serveCmd     `cmd:"" group:"operate" help:"Run the server on a data folder."`
-	Tenant    tenantCmd    `cmd:"" group:"operate" help:"Add or list the tenants of a data folder."`
+	Tenant    tenantCmd    `cmd:"" group:"operate" help:"Add, suspend, resume, remove or list the tenants of a data folder."`
+	Operator  operatorCmd  `cmd:"" group:"operate" help:"Add, remove or list who may read metrics and health details."`
+	Reload    reloadCmd    `cmd:"" group:"operate" help:"Bring a changed configuration in force without a restart."`
 	Policy    policyCmd    `cmd:"" group:"operate" help:"Admission policies (test, lint, set, get), and the log's own for verifiers (add-witness, post-quantum, show)."`
 	Witness   witnessCmd   `cmd:"" group:"operate" help:"Run a witness: cosign the checkpoints of other logs."`
 	Token     tokenCmd     `cmd:"" group:"operate" help:"Issue, revoke or list a tenant's tokens."`
@@ -98,6 +101,7 @@ type app struct {
 	ctx            context.Context
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	level          slog.LevelVar // of the logger
 }
 
 func main() {
@@ -143,7 +147,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			fmt.Fprintf(stderr, "muniment: %v\nRun 'muniment %s--help' for usage.\n", err, commandPrefix(args))
 			return exitFailed
 		}
-		return report(k.Run(&app{ctx, stdin, stdout, stderr}), stderr)
+		return report(k.Run(&app{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr}), stderr)
 	}()
 }
 
@@ -206,12 +210,15 @@ func (versionCmd) Help() string {
 }
 
 func (versionCmd) Run(a *app) error {
-	v := version
-	if info, ok := debug.ReadBuildInfo(); ok && v == "" {
-		v = info.Main.Version
-	}
-	fmt.Fprintln(a.stdout, "muniment", v)
+	fmt.Fprintln(a.stdout, "muniment", programVersion())
 	return nil
+}
+
+func programVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && version == "" {
+		return info.Main.Version
+	}
+	return version
 }
 
 type completionCmd struct {

@@ -109,7 +109,7 @@ func (c *mirrorCmd) follow(a *app, src audit.Source, policy *receipt.Policy, o m
 	log.Info("the copy is up to date", "origin", r.Origin, "size", r.Size)
 	var failed chan error
 	if c.Listen != "" {
-		l, err := listen(c.Listen, &http.Server{Handler: mirror.Handler(c.Data, policy.Origin()), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10}, 4096, tlsConfig{}, nil)
+		l, err := listen(c.Listen, &http.Server{Handler: mirror.Handler(c.Data, policy.Origin()), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10}, 4096, nil)
 		if err != nil {
 			return err
 		}

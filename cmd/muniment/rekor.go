@@ -181,10 +181,14 @@ func startRekor(a *app, d *dataDir, address string, cfg ledger.Config, metrics *
 	if err != nil {
 		return nil, err
 	}
+	cert := &certificate{}
+	if err := cert.load(d.config.TLS, d.rel); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
 	l, err := listen(address, &http.Server{
 		Handler: r.handler, ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
 		ReadTimeout: rekorTimeout, WriteTimeout: rekorTimeout, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-	}, d.config.Limits.Connections, d.config.TLS, d.rel, append(d.config.Hosts, r.ledger.Origin())...)
+	}, d.config.Limits.Connections, cert, append(d.config.Hosts, r.ledger.Origin())...)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("--rekor-listen: %w", err), r.Close())
 	}

@@ -138,7 +138,7 @@ func (d *dataDir) loadReplicaPolicy() error {
 }
 
 // serveReplica serves what was imported.
-func (c *serveCmd) serveReplica(a *app, d *dataDir, log *slog.Logger) error {
+func (c *serveCmd) serveReplica(a *app, d *dataDir, log *slog.Logger, reload *reloader) error {
 	if c.RekorListen != "" || d.config.Rekor.Listen != "" {
 		return errors.New("a replica serves no Rekor log; remove --rekor-listen and rekor.listen")
 	}
@@ -150,16 +150,17 @@ func (c *serveCmd) serveReplica(a *app, d *dataDir, log *slog.Logger) error {
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
-	metrics := api.NewMetrics()
+	metrics := api.NewMetrics(programVersion())
 	metrics.Watch(l, store.FreeBytes)
 	log.Info("this is a read-only replica: it shows the log as the last import brought it, and takes no appends")
-	s, err := api.New(a.ctx, api.Config{Ledger: l, Tenants: d.tenants, Identities: d.identities, Logger: log, Metrics: metrics,
+	s, err := api.New(a.ctx, api.Config{Ledger: l, Directory: d.directory(), FreeBytes: store.FreeBytes, Version: programVersion(), Logger: log, Metrics: metrics,
 		MaxPayload: d.config.Limits.PayloadBytes, PublicTlog: d.config.PublicTlog})
 	if err != nil {
 		l.Close()
 		return errors.Join(err, store.Close())
 	}
-	err = c.serve(a, d, log, l, s, nil, nil)
+	reload.server = s
+	err = c.serve(a, d, log, l, s, nil, nil, reload)
 	l.Close()
 	return errors.Join(err, store.Close())
 }

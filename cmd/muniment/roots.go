@@ -1,17 +1,14 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"muniment.dev/muniment/ingest"
@@ -194,67 +191,18 @@ func (d *dataDir) loadDefaultPolicy() (*policy.Policy, error) {
 	return p, nil
 }
 
-// startAdmission says what is let in, and follows the trusted roots until stop is called.
-func (d *dataDir) startAdmission(ctx context.Context, l *ledger.Ledger, log *slog.Logger) (a *ingest.Admission, stop func(), err error) {
+// newAdmission returns the admission of a ledger, with the default policy and
+// the trusted roots of the data folder.
+func (d *dataDir) newAdmission(l *ledger.Ledger, log *slog.Logger) (*ingest.Admission, error) {
 	files, err := d.loadRoots()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	fallback, err := d.loadDefaultPolicy()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	a, err = ingest.NewAdmission(ingest.AdmissionConfig{Ledger: l, Roots: files, Default: fallback, Logger: log})
-	if err != nil {
-		return nil, nil, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		d.watchRoots(ctx, a, log)
-	}()
-	return a, func() {
-		cancel()
-		<-done
-	}, nil
-}
-
-// rootsInterval is how often the server looks whether a trusted root was replaced.
-const rootsInterval = 2 * time.Second
-
-// watchRoots takes over trusted roots that were replaced, until the context ends: soon by itself, and at once on SIGHUP. What can't be read changes
-// nothing.
-func (d *dataDir) watchRoots(ctx context.Context, a *ingest.Admission, log *slog.Logger) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
-	tick := time.NewTicker(rootsInterval)
-	defer tick.Stop()
-	for last := d.rootsState(); ; {
-		asked := false
-		select {
-		case <-ctx.Done():
-			return
-		case <-hup:
-			asked = true
-		case <-tick.C:
-		}
-		state := d.rootsState()
-		if state == last && !asked {
-			continue
-		}
-		last = state
-		files, err := d.loadRoots()
-		if err != nil {
-			log.Error("the trusted roots stay as they were", "err", err)
-			continue
-		}
-		a.SetRoots(files)
-		for _, f := range files {
-			log.Info("trusted root in force", "root", f.Name, "digest", f.Trusted.Digest())
-		}
-	}
+	return ingest.NewAdmission(ingest.AdmissionConfig{Ledger: l, Roots: files, Default: fallback, Logger: log})
 }
 
 // rootsState changes when one of the files does.

@@ -24,6 +24,7 @@ type serveCmd struct {
 	AcceptClock       bool   `help:"Append although the clock is far ahead of the last entry. Check that it is right first: times never decrease again."`
 	AcceptUnconfirmed bool   `help:"Append although the witnesses have not confirmed that this is the latest state of the log. If it is not, the log forks, and is lost."`
 	LogFormat         string `help:"text or json." enum:"text,json" default:"text"`
+	LogLevel          string `help:"debug, info, warn or error. Default: from muniment.yaml, or info." enum:",debug,info,warn,error" default:""`
 }
 
 func (serveCmd) Help() string {
@@ -71,8 +72,13 @@ func (c *serveCmd) Run(a *app) error {
 	if err := d.limitConnections(c.RekorListen != "" || d.config.Rekor.Listen != ""); err != nil {
 		return err
 	}
+	reload := &reloader{app: a, log: log, inForce: d, started: d.config, cert: &certificate{}}
+	reload.startLevel(c.LogLevel)
+	if err := reload.cert.load(d.config.TLS, d.rel); err != nil {
+		return err
+	}
 	if d.replica != nil {
-		return c.serveReplica(a, d, log)
+		return c.serveReplica(a, d, log, reload)
 	}
 	store, err := openStore(a.ctx, c.Data, d.logStore(), log)
 	if err != nil {
@@ -82,7 +88,7 @@ func (c *serveCmd) Run(a *app) error {
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
-	metrics := api.NewMetrics()
+	metrics := api.NewMetrics(programVersion())
 	cfg := ledger.Config{
 		Store: store, Signer: d.signer, Overlap: d.overlap, Logger: log, Observe: metrics.Observer(),
 		MaxPendingEntries: d.config.Limits.PendingEntries, ReserveBytes: d.config.Limits.DiskReserveBytes,
@@ -117,15 +123,29 @@ func (c *serveCmd) Run(a *app) error {
 	for _, warning := range d.warnings {
 		log.Warn(warning)
 	}
-	admission, stopWatching, err := d.startAdmission(a.ctx, l, log)
+	admission, err := d.newAdmission(l, log)
 	if err != nil {
 		w.close()
 		l.Close()
 		return errors.Join(err, store.Close())
 	}
-	defer stopWatching()
-	s, err := api.New(a.ctx, api.Config{Ledger: l, Admission: admission, Tenants: d.tenants, Identities: d.identities, Logger: log, Audit: audit.logger, Metrics: metrics,
-		MaxPayload: d.config.Limits.PayloadBytes, MaxStream: d.config.Limits.StreamBytes, PublicTlog: d.config.PublicTlog, SCITTKey: d.scitt})
+	access, err := d.openAccessLog(a.stderr)
+	if err != nil {
+		w.close()
+		l.Close()
+		return errors.Join(err, store.Close())
+	}
+	defer access.Close()
+	traces, err := d.startTraces(a.ctx, log)
+	if err != nil {
+		w.close()
+		l.Close()
+		return errors.Join(err, store.Close())
+	}
+	defer stopTraces(traces, log)
+	s, err := api.New(a.ctx, api.Config{Ledger: l, Admission: admission, Directory: d.directory(), FreeBytes: store.FreeBytes, Version: programVersion(), Logger: log, Audit: audit.logger, Metrics: metrics,
+		MaxPayload: d.config.Limits.PayloadBytes, MaxStream: d.config.Limits.StreamBytes, PublicTlog: d.config.PublicTlog, SCITTKey: d.scitt,
+		Access: access.logger, Traces: tracerProvider(traces)})
 	if err != nil {
 		w.close()
 		l.Close()
@@ -139,7 +159,8 @@ func (c *serveCmd) Run(a *app) error {
 			return errors.Join(err, store.Close())
 		}
 	}
-	err = c.serve(a, d, log, l, s, second, w)
+	reload.server, reload.admission, reload.files = s, admission, append(audit.files, access.files...)
+	err = c.serve(a, d, log, l, s, second, w, reload)
 	if second != nil {
 		err = errors.Join(err, second.stop())
 	}
@@ -149,7 +170,7 @@ func (c *serveCmd) Run(a *app) error {
 }
 
 // serve answers requests until the context ends, then finishes those under way.
-func (c *serveCmd) serve(a *app, d *dataDir, log *slog.Logger, l *ledger.Ledger, s *api.Server, second *rekorServer, w *watch) error {
+func (c *serveCmd) serve(a *app, d *dataDir, log *slog.Logger, l *ledger.Ledger, s *api.Server, second *rekorServer, w *watch, reload *reloader) error {
 	address := d.config.Listen
 	if c.Listen != "" {
 		address = c.Listen
@@ -164,7 +185,7 @@ func (c *serveCmd) serve(a *app, d *dataDir, log *slog.Logger, l *ledger.Ledger,
 	if d.clientCA != nil {
 		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: d.clientCA}
 	}
-	first, err := listen(address, srv, d.config.Limits.Connections, d.config.TLS, d.rel, append(d.config.Hosts, hostOf(d.config.Origin))...)
+	first, err := listen(address, srv, d.config.Limits.Connections, reload.cert, append(d.config.Hosts, hostOf(d.config.Origin))...)
 	if err != nil {
 		return err
 	}
@@ -176,7 +197,15 @@ func (c *serveCmd) serve(a *app, d *dataDir, log *slog.Logger, l *ledger.Ledger,
 	fmt.Fprintf(a.stdout, "listening on %s\n", first.url)
 	confirmed := make(chan error, 1)
 	ctx, stop := context.WithCancel(a.ctx)
-	defer stop()
+	followed := make(chan struct{})
+	go func() {
+		defer close(followed)
+		reload.follow(ctx)
+	}()
+	defer func() {
+		stop()
+		<-followed
+	}()
 	go func() {
 		if w == nil { // a replica
 			return

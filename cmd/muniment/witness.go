@@ -209,10 +209,14 @@ func (c *witnessServeCmd) serve(a *app, d *witnessDir, log *slog.Logger, w *cosi
 	if c.Listen != "" {
 		address = c.Listen
 	}
+	cert := &certificate{}
+	if err := cert.load(d.config.TLS, d.rel); err != nil {
+		return err
+	}
 	l, err := listen(address, &http.Server{
 		Handler: w.Handler(), ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		ReadTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: 5 * time.Minute, MaxHeaderBytes: 16 << 10,
-	}, d.config.Connections, d.config.TLS, d.rel, hostOf(d.config.Name), hostOf(strings.TrimPrefix(strings.TrimPrefix(d.config.URL, "https://"), "http://")))
+	}, d.config.Connections, cert, hostOf(d.config.Name), hostOf(strings.TrimPrefix(strings.TrimPrefix(d.config.URL, "https://"), "http://")))
 	if err != nil {
 		return err
 	}

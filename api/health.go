@@ -1,0 +1,76 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"muniment.dev/muniment/ledger"
+)
+
+// Health is what /readyz answers to operators, as JSON.
+type Health struct {
+	Ready  bool   `json:"ready"`
+	Reason string `json:"reason,omitempty"` // why appends are refused
+
+	Origin        string `json:"origin"`
+	Size          uint64 `json:"size"`          // of the published tree
+	WitnessedSize uint64 `json:"witnessedSize"` // of the newest checkpoint that meets the quorum
+	Pending       int    `json:"pending"`       // entries that wait to be sequenced
+	Unpurged      int    `json:"unpurged"`      // erased entries whose bytes may still lie in files
+	FreeBytes     uint64 `json:"freeBytes,omitempty"`
+	Tenants       int    `json:"tenants"`
+	Suspended     int    `json:"suspended"` // tenants
+	Version       string `json:"version"`
+}
+
+// healthz reports that the process is alive.
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
+
+// readyz reports whether appends are accepted, and if not, why. Operators get
+// the details.
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+	failure := s.ledger.Ready()
+	status := http.StatusOK
+	if failure != nil {
+		status = http.StatusServiceUnavailable
+	}
+	if o, _ := s.operator(r); o != nil {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(s.health(failure)) // the client may be gone
+		return
+	}
+	if failure == nil {
+		fmt.Fprintln(w, "ready")
+		return
+	}
+	if errors.Is(failure, ledger.ErrFailed) {
+		failure = ledger.ErrFailed // the cause is for operators
+	}
+	http.Error(w, "appends are refused: "+failure.Error(), status)
+}
+
+func (s *Server) health(failure error) Health {
+	dir := s.dir.Load()
+	h := Health{Ready: failure == nil, Origin: s.ledger.Origin(), Size: s.ledger.Published().Size, Pending: s.ledger.Pending(),
+		Unpurged: s.ledger.Unpurged(), Tenants: len(dir.tenants), Version: s.cfg.Version}
+	if failure != nil {
+		h.Reason = failure.Error()
+	}
+	if w := s.ledger.Witnessed(); w != nil {
+		h.WitnessedSize = w.Size
+	}
+	for i := range dir.tenants {
+		if dir.tenants[i].Suspended {
+			h.Suspended++
+		}
+	}
+	if s.cfg.FreeBytes != nil {
+		if n, err := s.cfg.FreeBytes(); err == nil {
+			h.FreeBytes = n
+		}
+	}
+	return h
+}

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+type tenantCmd struct {
+	Add     tenantAddCmd     `cmd:"" help:"Add a tenant: makes its token and stream key."`
+	Suspend tenantSuspendCmd `cmd:"" help:"Refuse all calls for a tenant until it is resumed."`
+	Resume  tenantResumeCmd  `cmd:"" help:"End a suspension."`
+	Remove  tenantRemoveCmd  `cmd:"" help:"Remove a tenant and its credentials. Its entries stay."`
+	List    tenantListCmd    `cmd:"" help:"List the tenants and their stream IDs."`
+}
+
+// A tenantFlag names a tenant of a data folder.
+type tenantFlag struct {
+	Name string `arg:"" help:"The tenant."`
+	Data string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+}
+
+// edit checks that there is such a tenant, and begins to change the
+// configuration.
+func (f *tenantFlag) edit() (*configEdit, int, error) {
+	if _, err := loadDataDir(f.Data); err != nil {
+		return nil, 0, err
+	}
+	e, err := editConfig(f.Data)
+	if err != nil {
+		return nil, 0, err
+	}
+	i := slices.IndexFunc(e.want.Tenants, func(t tenantConfig) bool { return t.Name == f.Name })
+	if i < 0 {
+		return nil, 0, exitWith(exitNo, fmt.Errorf("there is no tenant %q; list them with: muniment tenant list --data %s", f.Name, f.Data))
+	}
+	return e, i, nil
+}
+
+// toApply is how a change of the configuration comes in force.
+func toApply(dir string) string {
+	return "If a server is running: muniment reload --data " + dir
+}
+
+type tenantAddCmd struct {
+	Name string `arg:"" help:"1 to 63 of a-z, 0-9 and -."`
+	Data string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+}
+
+func (tenantAddCmd) Help() string {
+	return `A tenant that was removed gets its old stream back, and a new token. Tokens that it had issued are in force again.
+
+Exit code: 0 added; 1 there is such a tenant; 2 failed.
+
+Example:
+  muniment tenant add globex --data ./data
+  muniment reload --data ./data`
+}
+
+func (c *tenantAddCmd) Run(a *app) error {
+	d, err := loadDataDir(c.Data)
+	if err != nil {
+		return err
+	}
+	if d.replica != nil {
+		return fmt.Errorf("--data: %s is a replica: add the tenant to the log itself", c.Data)
+	}
+	if slices.ContainsFunc(d.config.Tenants, func(t tenantConfig) bool { return t.Name == c.Name }) {
+		return exitWith(exitNo, fmt.Errorf("there is a tenant %q already", c.Name))
+	}
+	e, err := editConfig(c.Data)
+	if err != nil {
+		return err
+	}
+	lines, again, err := addOrRestoreTenant(c.Data, c.Name)
+	if err != nil {
+		return err
+	}
+	added, err := decodeConfig([]byte("tenants:\n" + lines))
+	if err != nil {
+		return err
+	}
+	e.want.Tenants = append(e.want.Tenants, added.Tenants...)
+	if err := errors.Join(e.add("tenants", lines), e.write()); err != nil {
+		return fmt.Errorf("%w\nadd this to the tenants in %s by hand:\n\n%s", err, configFile, lines)
+	}
+	verb := "Added"
+	if again {
+		verb = "Restored"
+	}
+	fmt.Fprintf(a.stdout, "%s tenant %s:\n  %s\n  %s\n%s\n", verb, c.Name,
+		filepath.Join(c.Data, tokenDir, c.Name+".token"), filepath.Join(c.Data, streamDir, c.Name+".key"), toApply(c.Data))
+	return nil
+}
+
+// addOrRestoreTenant makes the files of a tenant. One that was removed keeps
+// its stream: again is true then.
+func addOrRestoreTenant(dir, name string) (lines string, again bool, err error) {
+	if err := receipt.CheckTenantName(name); err != nil {
+		return "", false, fmt.Errorf("tenant %q: %w", name, err)
+	}
+	path := filepath.Join(dir, streamDir, name+".key")
+	key, err := readStreamKey(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		lines, err = addTenant(dir, name)
+		return lines, false, err
+	}
+	if err != nil {
+		return "", false, err
+	}
+	lines, err = issueFirstToken(dir, name, "admin")
+	_ = key // read so that a damaged key is noticed now
+	return lines, true, err
+}
+
+type tenantSuspendCmd struct{ tenantFlag }
+
+func (tenantSuspendCmd) Help() string {
+	return `All calls with the tenant's credentials are refused, and its streams end. Nothing is deleted, and receipts verify as before.
+
+Exit code: 0 suspended; 1 there is no such tenant; 2 failed.
+
+Example:
+  muniment tenant suspend globex --data ./data && muniment reload --data ./data`
+}
+
+func (c *tenantSuspendCmd) Run(a *app) error { return c.suspend(a, true) }
+
+type tenantResumeCmd struct{ tenantFlag }
+
+func (tenantResumeCmd) Help() string {
+	return `Exit code: 0 resumed; 1 there is no such tenant; 2 failed.
+
+Example:
+  muniment tenant resume globex --data ./data && muniment reload --data ./data`
+}
+
+func (c *tenantResumeCmd) Run(a *app) error { return c.suspend(a, false) }
+
+func (f *tenantFlag) suspend(a *app, suspended bool) error {
+	e, i, err := f.edit()
+	if err != nil {
+		return err
+	}
+	state, value := "in force", ""
+	if suspended {
+		state, value = "suspended", "true"
+	}
+	if e.want.Tenants[i].Suspended == suspended {
+		fmt.Fprintf(a.stdout, "Tenant %s is %s already.\n", f.Name, state)
+		return nil
+	}
+	e.want.Tenants[i].Suspended = suspended
+	if err := errors.Join(e.set("tenants", "name", f.Name, "suspended", value), e.write()); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stdout, "Tenant %s is %s.\n%s\n", f.Name, state, toApply(f.Data))
+	return nil
+}
+
+type tenantRemoveCmd struct{ tenantFlag }
+
+func (tenantRemoveCmd) Help() string {
+	return `Removes the tenant from muniment.yaml and deletes its first token. Its entries stay in the log, which nothing can remove from it, and so does
+its stream key, which auditors need. To delete the evidence itself, erase it before: muniment erase.
+
+Exit code: 0 removed; 1 there is no such tenant; 2 failed.
+
+Example:
+  muniment tenant remove globex --data ./data && muniment reload --data ./data`
+}
+
+func (c *tenantRemoveCmd) Run(a *app) error {
+	e, i, err := c.edit()
+	if err != nil {
+		return err
+	}
+	e.want.Tenants = slices.Delete(e.want.Tenants, i, i+1)
+	if len(e.want.Tenants) == 0 {
+		e.want.Tenants = nil
+	}
+	if err := errors.Join(e.remove("tenants", "name", c.Name), e.write()); err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(c.Data, tokenDir, c.Name+".token")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	fmt.Fprintf(a.stdout, "Removed tenant %s. Its stream key stays in %s.\n%s\n", c.Name, filepath.Join(c.Data, streamDir, c.Name+".key"), toApply(c.Data))
+	return nil
+}
+
+type tenantListCmd struct {
+	Data string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+	JSON bool   `help:"Print one JSON object for each tenant."`
+}
+
+func (tenantListCmd) Help() string {
+	return `Example:
+  muniment tenant list --data ./data`
+}
+
+func (c *tenantListCmd) Run(a *app) error {
+	d, err := loadDataDir(c.Data)
+	if err != nil {
+		return err
+	}
+	for _, t := range d.tenants {
+		if c.JSON {
+			o := struct {
+				Name      string `json:"name"`
+				StreamID  string `json:"streamId"`
+				Tokens    int    `json:"tokens"`
+				Suspended bool   `json:"suspended"`
+			}{t.Name, t.Stream.ID.String(), len(t.Tokens), t.Suspended}
+			if err := writeJSON(a.stdout, o); err != nil {
+				return err
+			}
+			continue
+		}
+		state := ""
+		if t.Suspended {
+			state = "  suspended"
+		}
+		fmt.Fprintf(a.stdout, "%-24s stream %s  tokens %d%s\n", t.Name, t.Stream.ID, len(t.Tokens), state)
+	}
+	if len(d.tenants) == 0 && !c.JSON {
+		fmt.Fprintln(a.stdout, strings.TrimSpace("no tenants; add one with: muniment tenant add NAME --data "+c.Data))
+	}
+	return nil
+}
