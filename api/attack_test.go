@@ -246,3 +246,18 @@ func TestErrorsAreShort(t *testing.T) {
 	check("a path", ts.get("/"+strings.ReplaceAll(long, " ", "/")))
 	check("a tile", ts.get("/tlog/tile/"+strings.ReplaceAll(long, " ", "/")))
 }
+
+// A streamed payload that is parsed is on its tenant's account meanwhile, and is refused where that is full. Nothing is left of it then.
+func TestParsedStreamIsAccounted(t *testing.T) {
+	ts := newServer(t)
+	ts.api.Holds().SetLimits(account.Limits{account.Bytes: {Owner: 8 << 20}}) // 5 are the upload's
+	_, err := sendStream(ts.client(acmeToken), streamHeader(), bytes.Repeat([]byte("x"), 2<<20))
+	wantCode(t, "a payload with no room to parse it", err, connect.CodeResourceExhausted, "")
+	if _, err := sendStream(ts.client(acmeToken), streamHeader(), bytes.Repeat([]byte("y"), 3<<19-1)); err != nil {
+		t.Errorf("a smaller one: %v", err)
+	}
+	if n := ts.store.Unnamed(); n != 0 {
+		t.Errorf("%d payloads are left over", n)
+	}
+	await(t, "everything to be given back", func() bool { return ts.api.Holds().Total(account.Bytes) == 0 })
+}

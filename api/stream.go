@@ -71,6 +71,7 @@ func (s *Server) appendStream(ctx context.Context, id *identity, st *ingest.Stre
 			return n, err
 		})
 	}
+	st.Hold = func(n int64) error { return s.take(ctx, n) }
 	return s.ingest.AppendStream(ctx, id.submitter(), st)
 }
 

@@ -69,7 +69,8 @@ func evidence(rng *mrand.ChaCha8) []byte {
 	all := noise()
 	at := rng.Uint64() % uint64(len(all)-1024)
 	p := append(make([]byte, 0, 1024), all[at:at+1024]...)
-	binary.BigEndian.PutUint64(p, made.Add(1))
+	p[0] = 'e' // not what a text in UTF-16 begins with
+	binary.BigEndian.PutUint64(p[1:], made.Add(1))
 	return p
 }
 

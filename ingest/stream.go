@@ -31,6 +31,8 @@ type Stream struct {
 	Size           *uint64 // bytes of the payload, if they are known
 	Digest         string  // "sha256:" and hexadecimal digits, if it is known
 	Payload        io.Reader
+	// Hold takes memory on the submitter's account before a large payload is read to be parsed, or refuses it. Nil: nothing is counted.
+	Hold func(bytes int64) error
 }
 
 // AppendStream records one submission. The error is a *FieldError (of Stream's fields, named as in the proto message AppendStreamHeader, or
@@ -65,6 +67,11 @@ func (in *Ingester) AppendStream(ctx context.Context, who Submitter, s *Stream) 
 	sub.spool = spool
 	if spool.Size() > maxParsed {
 		return in.one(ctx, who, &sub, &contents{mediaType: is, unread: true}, nil)
+	}
+	if s.Hold != nil {
+		if err := s.Hold(2 * int64(spool.Size())); err != nil { // as it is, and what is read of it
+			return ledger.Result{}, err
+		}
 	}
 	release, err := in.parsing.acquire(ctx, int64(spool.Size()))
 	if err != nil {
