@@ -18,6 +18,7 @@ import (
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -38,6 +39,8 @@ type appendCmd struct {
 	Location       string        `help:"With --by-reference: where the evidence is." placeholder:"URI"`
 	Size           *uint64       `help:"With --by-reference and no FILE: how large the evidence is." placeholder:"BYTES"`
 	JSON           bool          `help:"Print one JSON object for each file."`
+
+	receipts *os.Root // of ReceiptDir; receipts are not written through links
 }
 
 func (appendCmd) Help() string {
@@ -62,8 +65,9 @@ type piece struct {
 	name    string // as given
 	receipt string // path of its receipt
 	sub     muniment.Submission
-	path    string // "" for standard input
-	err     error  // it can't be sent
+	root    *os.Root // of the folder given, if path is in one; links out of it are not followed
+	path    string   // below root; "" for standard input
+	err     error    // it can't be sent
 
 	large   bool     // it is sent as a stream
 	content *os.File // what was read of standard input, if it is large
@@ -102,6 +106,10 @@ func (c *appendCmd) Run(a *app) error {
 		if err := os.MkdirAll(c.ReceiptDir, 0o777); err != nil {
 			return fmt.Errorf("--receipt-dir: %w", err)
 		}
+		if c.receipts, err = os.OpenRoot(c.ReceiptDir); err != nil {
+			return fmt.Errorf("--receipt-dir: %w", err)
+		}
+		defer c.receipts.Close()
 	}
 	t := &tally{witnessed: witnessed, bar: a.progress(int64(len(pieces)), "append")}
 	for len(pieces) > 0 {
@@ -168,31 +176,42 @@ func (c *appendCmd) collect() ([]piece, error) {
 	return out, nil
 }
 
-// walk returns the files below a folder. Links to files are followed, as in a folder that a cluster mounts; those to folders are not.
+// walk returns the files below a folder. Links to files in the folder are
+// followed, as in one that a cluster mounts. A link that leads out of it is an
+// error of its own: following it would record files that are not evidence.
 func (c *appendCmd) walk(dir string) ([]piece, error) {
-	root, err := filepath.EvalSymlinks(dir)
+	root, err := os.OpenRoot(dir) // open until the command ends
 	if err != nil {
 		return nil, err
 	}
 	var out []piece
-	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || strings.HasSuffix(path, ".receipt.json") {
+	err = fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || strings.HasSuffix(path, ".receipt.json") || wholefile.Temporary(d.Name()) {
 			return err
 		}
-		if info, err := os.Stat(path); err != nil {
-			return err
+		rel := filepath.FromSlash(path)
+		// The folder's own structure keeps apart what has the same name in different places.
+		p := piece{name: filepath.Join(dir, rel), root: root, path: rel, receipt: filepath.Join(c.ReceiptDir, rel+".receipt.json")}
+		if info, err := root.Stat(rel); err != nil {
+			if d.Type()&fs.ModeSymlink == 0 {
+				return err
+			}
+			p.err = fmt.Errorf("a link that leads out of the folder or to nothing is not followed: give the file itself (%w)", err)
 		} else if !info.Mode().IsRegular() {
 			return nil
 		}
-		rel, err := filepath.Rel(root, path)
-		if err != nil {
-			return err
-		}
-		// The folder's own structure keeps apart what has the same name in different places.
-		out = append(out, piece{name: filepath.Join(dir, rel), path: path, receipt: filepath.Join(c.ReceiptDir, rel+".receipt.json")})
+		out = append(out, p)
 		return nil
 	})
 	return out, err
+}
+
+// stat describes the file of a piece.
+func (p *piece) stat() (fs.FileInfo, error) {
+	if p.root != nil {
+		return p.root.Stat(p.path)
+	}
+	return os.Stat(p.path)
 }
 
 // group reads as many pieces as go into one call, or returns one large piece. A file that can't be read has an error instead of a payload.
@@ -203,13 +222,13 @@ func (c *appendCmd) group(a *app, pieces []piece) (group, rest []piece) {
 		if len(group) == groupEntries || size > groupBytes {
 			return group, pieces[i:]
 		}
-		if info, err := os.Stat(p.path); p.path != "" && p.sub.Payload == nil && err == nil {
+		if info, err := p.stat(); p.path != "" && p.sub.Payload == nil && p.err == nil && err == nil {
 			if len(group) > 0 && size+info.Size() > groupBytes {
 				return group, pieces[i:]
 			}
 			p.large = info.Size() > streamBytes
 		}
-		if !p.large && p.sub.Payload == nil {
+		if !p.large && p.sub.Payload == nil && p.err == nil {
 			p.err = c.read(a, p)
 		}
 		if p.large && len(group) > 0 {
@@ -234,6 +253,10 @@ func (c *appendCmd) group(a *app, pieces []piece) (group, rest []piece) {
 // read reads the payload of a piece, or finds that it is large.
 func (c *appendCmd) read(a *app, p *piece) (err error) {
 	if p.path != "" {
+		if p.root != nil {
+			p.sub.Payload, err = bounded.ReadFileIn(p.root, p.path, streamBytes)
+			return err
+		}
 		p.sub.Payload, err = bounded.ReadFile(p.path, streamBytes)
 		return err
 	}
@@ -271,7 +294,7 @@ func (c *appendCmd) send(a *app, client *muniment.Client, group []piece, t *tall
 		}
 		results, err = client.AppendBatch(ctx, subs)
 		if t.witnessed && ctx.Err() == context.DeadlineExceeded {
-			err = fmt.Errorf("not witnessed after %v: the evidence may be recorded; run the same command again, or fetch the receipts later with 'muniment receipt --witnessed'", c.WaitTime)
+			err = c.waited(err)
 		}
 		cancel()
 		if code := connect.CodeOf(err); err != nil && len(subs) == 1 && (code == connect.CodeInvalidArgument || code == connect.CodeResourceExhausted) {
@@ -297,6 +320,16 @@ func (c *appendCmd) send(a *app, client *muniment.Client, group []piece, t *tall
 	return a.ctx.Err()
 }
 
+// waited returns the error for a wait for cosignatures that was too long. If the
+// server refused the evidence all the time, that is the reason.
+func (c *appendCmd) waited(err error) error {
+	switch connect.CodeOf(err) {
+	case connect.CodeDeadlineExceeded, connect.CodeCanceled, connect.CodeUnknown:
+		return fmt.Errorf("not witnessed after %v: the evidence may be recorded; run the same command again, or fetch the receipts later with 'muniment receipt --witnessed'", c.WaitTime)
+	}
+	return fmt.Errorf("not recorded after %v, since the server refused: %w", c.WaitTime, err)
+}
+
 // A tally counts what became of the pieces.
 type tally struct {
 	witnessed                    bool // that is what is waited for
@@ -317,6 +350,8 @@ func (t *tally) add(r *muniment.Result) {
 	}
 }
 
+// writeReceipt writes the receipt of a piece, whole or not at all. One that is
+// there and is for the same evidence is replaced.
 func (c *appendCmd) writeReceipt(p *piece, detached []byte) error {
 	out := detached
 	if !c.Detached && !p.large {
@@ -331,19 +366,46 @@ func (c *appendCmd) writeReceipt(p *piece, detached []byte) error {
 			}
 		}
 	}
-	if err := os.MkdirAll(filepath.Dir(p.receipt), 0o777); err != nil { // less what the umask takes away
+	name, err := filepath.Rel(c.ReceiptDir, p.receipt)
+	if err != nil {
 		return err
 	}
-	if old, err := bounded.ReadFile(p.receipt, bounded.Receipt); err == nil {
-		ours, err := p.hasReceipt(old)
-		if err != nil {
-			return err
-		}
-		if !ours {
-			return fmt.Errorf("recorded, but %s is there and is not a receipt of this evidence; choose another --receipt-dir", p.receipt)
-		}
+	if err := c.receipts.MkdirAll(filepath.Dir(name), 0o777); err != nil { // less what the umask takes away
+		return err
 	}
-	return replaceFile(p.receipt, append(out, '\n'))
+	// Of two runs that write the same receipt, one creates it.
+	err = wholefile.Create(c.receipts, name, append(out, '\n'), 0o666)
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return c.replaceReceipt(p, name, out)
+}
+
+// replaceReceipt replaces a receipt of the same evidence.
+func (c *appendCmd) replaceReceipt(p *piece, name string, out []byte) error {
+	info, err := c.receipts.Lstat(name)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("recorded, but %s is a link or no file, and is not written to: remove it, or choose another --receipt-dir", p.receipt)
+	}
+	old, err := bounded.ReadFileIn(c.receipts, name, bounded.Receipt)
+	if err != nil {
+		return err
+	}
+	ours, err := p.hasReceipt(old)
+	if err != nil {
+		return err
+	}
+	if !ours {
+		return fmt.Errorf("recorded, but %s is there and is not a receipt of this evidence; choose another --receipt-dir", p.receipt)
+	}
+	// The log may have erased since what the old receipt still opens.
+	if r, err := receipt.Parse(out); err != nil || r.Header == nil {
+		return err
+	}
+	return wholefile.Replace(c.receipts, name, append(out, '\n'), 0o666)
 }
 
 // hasReceipt says whether the file is a receipt for the piece, which may be replaced by a newer one.

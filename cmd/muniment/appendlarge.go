@@ -16,6 +16,7 @@ import (
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/internal/bounded"
 )
 
 // readInput reads standard input into memory, or, if it is large, into a file that is gone when it is closed.
@@ -37,6 +38,9 @@ func readInput(stdin io.Reader) (payload []byte, content *os.File, err error) {
 
 // open opens the content of a large piece at its beginning.
 func (p *piece) open() (io.ReadSeekCloser, error) {
+	if p.root != nil {
+		return bounded.OpenIn(p.root, p.path)
+	}
 	if p.content == nil {
 		return os.Open(p.path)
 	}
@@ -102,7 +106,7 @@ func (c *appendCmd) stream(a *app, client *muniment.Client, p *piece, t *tally) 
 	r, err := client.AppendStream(ctx, s)
 	_ = bar.Finish()
 	if t.witnessed && ctx.Err() == context.DeadlineExceeded {
-		return r, fmt.Errorf("not recorded and witnessed after %v: run the same command again, with a longer --wait-time, or fetch the receipt later with 'muniment receipt --witnessed'", c.WaitTime)
+		return r, c.waited(err)
 	}
 	switch connect.CodeOf(err) {
 	case connect.CodeInvalidArgument, connect.CodeResourceExhausted, connect.CodeFailedPrecondition, connect.CodePermissionDenied:
@@ -138,7 +142,7 @@ func (c *appendCmd) reference(files []piece) ([]piece, error) {
 		ref.Size = *c.Size
 	} else {
 		p.name, p.receipt = files[0].name, files[0].receipt
-		sum, size, err := sumFile(files[0].path)
+		sum, size, err := sumFile(files[0].name)
 		if err != nil {
 			return nil, err
 		}
@@ -147,7 +151,7 @@ func (c *appendCmd) reference(files []piece) ([]piece, error) {
 		}
 		ref.Size = size
 	}
-	p.path = p.name // it is not read: the payload is here
+	p.root, p.path = nil, p.name // it is not read: the payload is here
 	p.sub.Payload, p.sub.MediaType = ref.Document(), ingest.ReferenceMediaType
 	return []piece{p}, nil
 }

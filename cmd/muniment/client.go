@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"unicode"
@@ -22,6 +23,7 @@ import (
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -229,27 +231,12 @@ func replaceFileWith(path string, write func(io.Writer) error) error {
 		}
 		return errors.Join(write(f), f.Close())
 	}
-	tmp := path + ".part"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) // less what the umask takes away
-	if errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("%s is there: another run is writing the same file, or was interrupted; delete it", tmp)
-	} else if err != nil {
+	root, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
 		return err
 	}
-	err = write(f)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		os.Remove(tmp)
-	}
-	return err
+	defer root.Close()
+	return wholefile.ReplaceWith(root, filepath.Base(path), 0o666, write) // less what the umask takes away
 }
 
 // printable keeps control characters of evidence, file names and messages away from the terminal. Lines stay lines.

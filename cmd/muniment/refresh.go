@@ -10,6 +10,7 @@ import (
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -111,7 +112,8 @@ func (c *receiptRefreshCmd) refresh(ctx context.Context, client *muniment.Client
 	if err := checkContinues(ctx, client, old, s); err != nil {
 		return old.Size, s.Size, err
 	}
-	return old.Size, s.Size, replaceFile(path, append(fresh, '\n'))
+	// Receipts are often in folders of others: a link is replaced, not followed.
+	return old.Size, s.Size, wholefile.ReplacePath(path, append(fresh, '\n'), 0o666)
 }
 
 // checkContinues asks the log to prove that the new tree continues the old one.

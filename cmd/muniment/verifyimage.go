@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/verifiers/oci"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
@@ -97,7 +98,7 @@ func saveByDigest(dir string, data []byte) error {
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("--save: %w", err)
 	}
-	if err := replaceFile(path, data); err != nil {
+	if err := wholefile.ReplacePath(path, data, 0o666); err != nil {
 		return fmt.Errorf("--save: %w", err)
 	}
 	return nil
