@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"buf.build/go/protovalidate"
@@ -188,6 +189,22 @@ func filterOf(m *munimentv1.Filter) (ledger.Filter, error) {
 	}
 	f := ledger.Filter{Kind: m.Kind, Subject: m.Subject, PredicateType: m.PredicateType, Signer: m.Signer,
 		Submitter: m.Submitter, Control: m.Control, Attribute: m.Attribute, Material: m.Material}
+	if f.Kind != "" && !slices.Contains(ingest.Kinds(), f.Kind) {
+		return ledger.Filter{}, fieldError(connect.CodeInvalidArgument, "filter.kind", "%q is not a kind: use one of %s", f.Kind, strings.Join(ingest.Kinds(), ", "))
+	}
+	for _, d := range []struct {
+		name string
+		at   *string
+	}{{"filter.subject", &f.Subject}, {"filter.material", &f.Material}} {
+		if *d.at == "" {
+			continue
+		}
+		digest, err := receipt.ParseDigest(*d.at)
+		if err != nil {
+			return ledger.Filter{}, fieldError(connect.CodeInvalidArgument, d.name, "%s", err)
+		}
+		*d.at = digest.String()
+	}
 	for _, t := range []struct {
 		name string
 		from *timestamppb.Timestamp

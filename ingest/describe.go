@@ -54,7 +54,17 @@ func (a attributes) number(name string, v *float64) attributes {
 func artifacts(all []*munimentv1.Artifact) []receipt.Subject {
 	var out []receipt.Subject
 	for _, a := range all {
-		out = append(out, receipt.Subject{Name: a.Name, Digest: a.Digest})
+		out = append(out, receipt.Subject{Name: a.Name, Digest: folded(a.Digest)})
+	}
+	return out
+}
+
+// folded returns digests in the spelling that headers have.
+func folded(digests map[string]string) map[string]string {
+	out := make(map[string]string, len(digests))
+	for alg, v := range digests {
+		alg, v = receipt.FoldDigest(alg, v)
+		out[alg] = v
 	}
 	return out
 }
@@ -90,7 +100,7 @@ func describeExport(m *munimentv1.ExportManifest, _ time.Time) (contents, error)
 			return contents{}, fmt.Errorf("files[%d].path: %q is there twice", i, f.Path)
 		}
 		seen[f.Path] = true
-		c.subjects = append(c.subjects, receipt.Subject{Name: f.Path, Digest: f.Digest})
+		c.subjects = append(c.subjects, receipt.Subject{Name: f.Path, Digest: folded(f.Digest)})
 	}
 	return c, nil
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
@@ -264,7 +265,7 @@ func (p *incoming) check(digest string) error {
 	switch {
 	case p.declared != nil && p.size != *p.declared:
 		return fieldErrorf("size", "%d bytes were declared, and %d arrived", *p.declared, p.size)
-	case digest != "" && digest != got:
+	case digest != "" && strings.ToLower(digest) != got:
 		return fieldErrorf("digest", "%s was declared, and %s arrived", digest, got)
 	}
 	return nil

@@ -89,12 +89,12 @@ func headerTerms(stream receipt.Hash, h *receipt.Header) []store.Term {
 	}
 	for _, s := range h.Subjects {
 		for alg, v := range s.Digest {
-			add(subjectField, alg+":"+v)
+			add(subjectField, foldDigest(alg+":"+v))
 		}
 	}
 	for _, m := range h.Materials {
 		for alg, v := range m.Digest {
-			add(materialField, alg+":"+v)
+			add(materialField, foldDigest(alg+":"+v))
 		}
 	}
 	add(submitterField, h.Submitter)
@@ -108,6 +108,16 @@ func headerTerms(stream receipt.Hash, h *receipt.Header) []store.Term {
 	return slices.Compact(terms)
 }
 
+// foldDigest brings a digest into the spelling under which it is indexed and searched for.
+func foldDigest(s string) string {
+	alg, v, ok := strings.Cut(s, ":")
+	if !ok {
+		return s
+	}
+	alg, v = receipt.FoldDigest(alg, v)
+	return alg + ":" + v
+}
+
 // A criterion is one field of a filter that is set.
 type criterion struct {
 	field byte
@@ -118,8 +128,8 @@ type criterion struct {
 // criteria returns what is set, the most telling first.
 func (f *Filter) criteria() []criterion {
 	all := [...]criterion{
-		{subjectField, f.Subject, (*receipt.Header).HasSubject},
-		{materialField, f.Material, (*receipt.Header).HasMaterial},
+		{subjectField, foldDigest(f.Subject), (*receipt.Header).HasSubject},
+		{materialField, foldDigest(f.Material), (*receipt.Header).HasMaterial},
 		{attributeField, f.Attribute, (*receipt.Header).HasAttribute},
 		{signerField, f.Signer, (*receipt.Header).HasSigner},
 		{controlField, f.Control, func(h *receipt.Header, v string) bool { return slices.Contains(h.Controls, v) }},

@@ -10,13 +10,13 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"connectrpc.com/connect"
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/ledger/receipt"
 )
 
 // readInput reads standard input into memory, or, if it is large, into a file that is gone when it is closed.
@@ -120,10 +120,13 @@ func (c *appendCmd) stream(a *app, client *muniment.Client, p *piece, t *tally) 
 
 // reference returns the one piece that refers to evidence kept elsewhere.
 func (c *appendCmd) reference(files []piece) ([]piece, error) {
-	digest, ok := strings.CutPrefix(c.ByReference, "sha256:")
+	d, err := receipt.ParseDigest(c.ByReference)
+	digest := d.Value()
 	switch {
-	case !ok || len(digest) != 64 || strings.Trim(digest, "0123456789abcdef") != "":
-		return nil, fmt.Errorf("--by-reference: %q is not sha256: and 64 lowercase hexadecimal digits", c.ByReference)
+	case err != nil:
+		return nil, fmt.Errorf("--by-reference: %w", err)
+	case d.Algorithm() != "sha256":
+		return nil, fmt.Errorf("--by-reference: %q is not a digest of sha256", c.ByReference)
 	case c.Location == "":
 		return nil, errors.New("--by-reference needs --location: say where the evidence is")
 	case len(files) > 1 || len(files) == 1 && files[0].path == "":

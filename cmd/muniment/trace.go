@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -41,11 +40,10 @@ Examples:
   muniment trace sha512:76176ffa… --json`
 }
 
-var digestPattern = regexp.MustCompile(`^[^:=]+:.+$`)
-
 func (c *traceCmd) Run(a *app) error {
-	if !digestPattern.MatchString(c.Digest) {
-		return fmt.Errorf("%q is not a digest, such as sha256: and 64 hexadecimal digits", c.Digest)
+	digest, err := receipt.ParseDigest(c.Digest)
+	if err != nil {
+		return err
 	}
 	if c.Depth < 0 || c.Depth > 16 {
 		return errors.New("--depth: not between 0 and 16")
@@ -55,7 +53,7 @@ func (c *traceCmd) Run(a *app) error {
 		return err
 	}
 	t := &tracer{ctx: a.ctx, client: client, seen: map[string]bool{}}
-	root, err := t.trace(c.Digest, c.Depth, both)
+	root, err := t.trace(digest.String(), c.Depth, both)
 	if err != nil {
 		return err
 	}

@@ -138,6 +138,13 @@ func (c *verifyCmd) options() (receipt.Options, error) {
 		}
 		*f.to = *f.from
 	}
+	if c.Subject != nil {
+		d, err := receipt.ParseDigest(*c.Subject)
+		if err != nil {
+			return o, fmt.Errorf("--subject: %w", err)
+		}
+		o.Subject = d.String()
+	}
 	if c.Payload != "" {
 		if len(c.Receipts) > 1 {
 			return o, errors.New("--payload is for one receipt at a time")

@@ -378,10 +378,11 @@ func (h *Header) HasMaterial(digest string) bool { return hasDigest(h.Materials,
 
 func hasDigest(all []Subject, digest string) bool {
 	alg, value, ok := strings.Cut(digest, ":")
-	return ok && slices.ContainsFunc(all, func(s Subject) bool {
-		v, has := s.Digest[alg]
-		return has && v == value
-	})
+	if !ok || alg == "" || value == "" {
+		return false
+	}
+	d := Digest{foldAlgorithm(alg), foldHex(value)}
+	return slices.ContainsFunc(all, func(s Subject) bool { return s.Has(d) })
 }
 
 // HasSigner says whether one of the signers has the identity or key ID.

@@ -1832,11 +1832,11 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\n" +
 	"_aca_scoreB\x05\n" +
 	"\x03_tsB\x11\n" +
-	"\x0f_rollback_ready\"\x93\x04\n" +
+	"\x0f_rollback_ready\"\x92\x04\n" +
 	"\bArtifact\x12\x1c\n" +
-	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\x04name\x12\xad\x03\n" +
-	"\x06digest\x18\x02 \x03(\v2!.muniment.v1.Artifact.DigestEntryB\xf1\x02\xbaH\xed\x02\xba\x01\xb1\x02\n" +
-	"\x0fartifact.digest\x12Osha256, sha384 and sha512 must have 64, 96 and 128 lowercase hexadecimal digits\x1a\xcc\x01(!('sha256' in this) || this['sha256'].matches('^[0-9a-f]{64}$')) && (!('sha384' in this) || this['sha384'].matches('^[0-9a-f]{96}$')) && (!('sha512' in this) || this['sha512'].matches('^[0-9a-f]{128}$'))\x9a\x015\b\x01\x10\x10\"&r$2\"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$*\ar\x05\x10\x01\x18\x80\x04R\x06digest\x1a9\n" +
+	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\x04name\x12\xac\x03\n" +
+	"\x06digest\x18\x02 \x03(\v2!.muniment.v1.Artifact.DigestEntryB\xf0\x02\xbaH\xec\x02\xba\x01\xb0\x02\n" +
+	"\x0fartifact.digest\x12Esha256, sha384 and sha512 must have 64, 96 and 128 hexadecimal digits\x1a\xd5\x01(!('sha256' in this) || this['sha256'].matches('^[0-9a-fA-F]{64}$')) && (!('sha384' in this) || this['sha384'].matches('^[0-9a-fA-F]{96}$')) && (!('sha512' in this) || this['sha512'].matches('^[0-9a-fA-F]{128}$'))\x9a\x015\b\x01\x10\x10\"&r$2\"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$*\ar\x05\x10\x01\x18\x80\x04R\x06digest\x1a9\n" +
 	"\vDigestEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xee\x03\n" +
@@ -1848,12 +1848,12 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\blicenses\x18\x05 \x03(\tB\x15\xbaH\x12\x92\x01\x0f\b\x01\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80\bR\blicenses\x12A\n" +
 	"\x0eprivacy_budget\x18\x06 \x01(\v2\x1a.muniment.v1.PrivacyBudgetR\rprivacyBudget\x12:\n" +
 	"\asources\x18\a \x03(\v2\x15.muniment.v1.ArtifactB\t\xbaH\x06\x92\x01\x03\x10\x80\bR\asources\x12/\n" +
-	"\bcontrols\x18\b \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80\x02R\bcontrols\"\xa4\x05\n" +
+	"\bcontrols\x18\b \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80\x02R\bcontrols\"\xa3\x05\n" +
 	"\n" +
 	"ExportFile\x12\x1f\n" +
-	"\x04path\x18\x01 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\bR\x04path\x12\xb2\x03\n" +
-	"\x06digest\x18\x02 \x03(\v2#.muniment.v1.ExportFile.DigestEntryB\xf4\x02\xbaH\xf0\x02\xba\x01\xb4\x02\n" +
-	"\x12export_file.digest\x12Osha256, sha384 and sha512 must have 64, 96 and 128 lowercase hexadecimal digits\x1a\xcc\x01(!('sha256' in this) || this['sha256'].matches('^[0-9a-f]{64}$')) && (!('sha384' in this) || this['sha384'].matches('^[0-9a-f]{96}$')) && (!('sha512' in this) || this['sha512'].matches('^[0-9a-f]{128}$'))\x9a\x015\b\x01\x10\x10\"&r$2\"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$*\ar\x05\x10\x01\x18\x80\x04R\x06digest\x12\"\n" +
+	"\x04path\x18\x01 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\bR\x04path\x12\xb1\x03\n" +
+	"\x06digest\x18\x02 \x03(\v2#.muniment.v1.ExportFile.DigestEntryB\xf3\x02\xbaH\xef\x02\xba\x01\xb3\x02\n" +
+	"\x12export_file.digest\x12Esha256, sha384 and sha512 must have 64, 96 and 128 hexadecimal digits\x1a\xd5\x01(!('sha256' in this) || this['sha256'].matches('^[0-9a-fA-F]{64}$')) && (!('sha384' in this) || this['sha384'].matches('^[0-9a-fA-F]{96}$')) && (!('sha512' in this) || this['sha512'].matches('^[0-9a-fA-F]{128}$'))\x9a\x015\b\x01\x10\x10\"&r$2\"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$*\ar\x05\x10\x01\x18\x80\x04R\x06digest\x12\"\n" +
 	"\n" +
 	"size_bytes\x18\x03 \x01(\x04H\x00R\tsizeBytes\x88\x01\x01\x12\x1d\n" +
 	"\arecords\x18\x04 \x01(\x04H\x01R\arecords\x88\x01\x01\x12'\n" +
