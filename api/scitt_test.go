@@ -75,7 +75,7 @@ func TestReceiptByTheStandardsAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	hash := func(i int) receipt.Hash { return receipt.Hash(open[i].([]byte)) }
-	leaf := receipt.LeafData(hash(0), receipt.EntryHash(hash(2), open[1].(uint64), receipt.HeaderHash(receipt.Salt(hash(3)), open[4].([]byte))))
+	leaf := receipt.LeafData(hash(0), receipt.EntryHash(receipt.HashOrigin(ts.ledger.Origin()), hash(2), open[1].(uint64), receipt.HeaderHash(receipt.Salt(hash(3)), open[4].([]byte))))
 	h, err := receipt.ParseHeader(open[4].([]byte))
 	if err != nil {
 		t.Fatal(err)

@@ -131,7 +131,7 @@ func (s *service) GetEntry(ctx context.Context, req *connect.Request[munimentv1.
 		return nil, s.public(err)
 	}
 	res := &munimentv1.GetEntryResponse{}
-	if res.Entry, err = entryMessage(e); err != nil {
+	if res.Entry, err = s.entryMessage(e); err != nil {
 		return nil, s.public(err)
 	}
 	if req.Msg.IncludePayload {
@@ -174,7 +174,7 @@ func (s *service) ListEntries(ctx context.Context, req *connect.Request[muniment
 	}
 	res := &munimentv1.ListEntriesResponse{NextPageToken: page.Next, TreeSize: page.Size}
 	for i := range page.Entries {
-		m, err := entryMessage(&page.Entries[i])
+		m, err := s.entryMessage(&page.Entries[i])
 		if err != nil {
 			return nil, s.public(err)
 		}
@@ -224,8 +224,8 @@ func filterOf(m *munimentv1.Filter) (ledger.Filter, error) {
 	return f, nil
 }
 
-func entryMessage(e *ledger.Entry) (*munimentv1.Entry, error) {
-	leaf := e.Skeleton.LeafHash()
+func (s *Server) entryMessage(e *ledger.Entry) (*munimentv1.Entry, error) {
+	leaf := s.ledger.LeafHashOf(&e.Skeleton)
 	m := &munimentv1.Entry{Index: e.Index, Seq: e.Skeleton.Seq, Time: timestamppb.New(time.UnixMilli(int64(e.Skeleton.Time))), LeafHash: leaf[:]}
 	if e.Header == nil {
 		return m, nil
@@ -387,7 +387,7 @@ func (s *service) WatchEntries(ctx context.Context, req *connect.Request[munimen
 			if e == nil {
 				break
 			}
-			m, err := entryMessage(e)
+			m, err := s.entryMessage(e)
 			if err != nil {
 				return s.public(err)
 			}

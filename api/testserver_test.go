@@ -276,7 +276,7 @@ func (ts *testServer) append(tenant, text string) *munimentv1.Appended {
 func (ts *testServer) verify(tenant string, data, payload []byte, index uint64) *receipt.Statement {
 	ts.t.Helper()
 	key := ts.keys[tenant]
-	s, err := receipt.Verify(data, []*receipt.Policy{ts.policy}, receipt.Options{Payload: payload, Tenant: tenant, StreamKey: &key})
+	s, err := receipt.Verify(data, []*receipt.Policy{ts.policy}, receipt.Options{Payload: payload, Tenant: &tenant, StreamKey: &key})
 	if err != nil {
 		ts.t.Fatal(err)
 	}

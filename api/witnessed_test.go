@@ -111,7 +111,7 @@ func TestWaitWitnessed(t *testing.T) {
 			t.Fatalf("%+v", r)
 		}
 		for _, data := range r.receipts {
-			s, err := receipt.Verify(data, []*receipt.Policy{ws.policy}, receipt.Options{HeaderOnly: true, Tenant: "acme"})
+			s, err := receipt.Verify(data, []*receipt.Policy{ws.policy}, receipt.Options{HeaderOnly: true, Tenant: new("acme")})
 			if err != nil || !s.Witnessed {
 				t.Fatalf("%v, %+v", err, s)
 			}

@@ -109,7 +109,7 @@ func (b *bench) oneWriter() {
 		payload := evidence(rng)
 		r, err := c.Append(context.Background(), muniment.Submission{Kind: "attestation", MediaType: opaque, Payload: payload})
 		check(err)
-		_, err = receipt.Verify(r.Receipt, []*receipt.Policy{s.policy}, receipt.Options{Payload: payload, Tenant: "bench"})
+		_, err = receipt.Verify(r.Receipt, []*receipt.Policy{s.policy}, receipt.Options{Payload: payload, Tenant: new("bench")})
 		check(err)
 	}
 	times(200, work)

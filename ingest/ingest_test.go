@@ -48,7 +48,7 @@ func TestRealEvidence(t *testing.T) {
 			if r := results[0]; r.Index != uint64(i) || r.Duplicate != (round == 1) {
 				t.Errorf("%s, media type %q: entry %d, duplicate %t", c.path, mediaType, r.Index, r.Duplicate)
 			}
-			s, err := receipt.Verify(results[0].Receipt, []*receipt.Policy{policy}, receipt.Options{Payload: payload, Tenant: "acme", Kind: "attestation", StreamKey: &who.Stream.Key})
+			s, err := receipt.Verify(results[0].Receipt, []*receipt.Policy{policy}, receipt.Options{Payload: payload, Tenant: new("acme"), Kind: new("attestation"), StreamKey: &who.Stream.Key})
 			if err != nil {
 				t.Fatalf("%s: %v", c.path, err)
 			}
@@ -216,7 +216,7 @@ func TestBackfillCheckpoint(t *testing.T) {
 		if err != nil || results[0].Err != nil {
 			t.Fatal(err, results)
 		}
-		s, err := receipt.Verify(results[0].Receipt, []*receipt.Policy{policy}, receipt.Options{Payload: []byte(good), Kind: "backfill-checkpoint"})
+		s, err := receipt.Verify(results[0].Receipt, []*receipt.Policy{policy}, receipt.Options{Payload: []byte(good), Kind: new("backfill-checkpoint")})
 		if err != nil || s.Header.MediaType != mediaType || s.Header.IdempotencyKey != fmt.Sprint("run ", i) || s.Index != uint64(i) {
 			t.Errorf("media type %q: %v, %+v", given, err, s)
 		}

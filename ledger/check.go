@@ -23,7 +23,7 @@ func (l *Ledger) checkSkeleton(ctx context.Context, p *Published, index uint64, 
 	if err != nil {
 		return err
 	}
-	if sk.LeafHash() != leaf {
+	if sk.LeafHash(l.origin) != leaf {
 		return fmt.Errorf("entry %d: its skeleton is not that of its leaf: %w", index, ErrDamaged)
 	}
 	return nil
@@ -114,8 +114,8 @@ type Inspection struct {
 }
 
 // Inspect loads the log's tree from a store that may be open for reading only, and checks it against the store's tree head, or against the last
-// checkpoint of a replica. The error is ErrDamaged if they differ.
-func Inspect(ctx context.Context, s store.Store, replica bool) (*Inspection, error) {
+// checkpoint of a replica. The error is ErrDamaged if they differ. origin is that of the log, or of any raw one.
+func Inspect(ctx context.Context, s store.Store, origin string, replica bool) (*Inspection, error) {
 	st, err := s.Load(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("load the log: %w", err)
@@ -125,7 +125,7 @@ func Inspect(ctx context.Context, s store.Store, replica bool) (*Inspection, err
 			return nil, err
 		}
 	}
-	t, err := loadTree(ctx, s, st, newTileCache(s, 64))
+	t, err := loadTree(ctx, s, st, receipt.HashOrigin(origin), newTileCache(s, 64))
 	if err != nil {
 		return nil, fmt.Errorf("load the tree: %w", notThere(err))
 	}

@@ -63,7 +63,7 @@ func checkTree(t testing.TB, tl *testLog, p *Published) *naiveTree {
 			n := binary.BigEndian.Uint16(bundle)
 			data := bundle[2 : 2+n]
 			bundle = bundle[2+n:]
-			if want := skeletons[i].LeafData(); !bytes.Equal(data, want[:]) {
+			if want := skeletons[i].LeafData(tl.origin); !bytes.Equal(data, want[:]) {
 				t.Fatalf("entry %d: the bundle holds %x, the skeleton makes %x", i, data, want)
 			}
 			leaf := receipt.LeafHash(data)
@@ -200,7 +200,7 @@ func checkEntry(t testing.TB, tl *testLog, index uint64, tree *naiveTree, tenant
 			t.Fatalf("entry %d is given to %s and to %s", index, owner.name, tt.name)
 		}
 		owner = tt
-		if e.Index != index || e.Skeleton.LeafHash() != tree.leaves[index] {
+		if e.Index != index || e.Skeleton.LeafHash(tl.origin) != tree.leaves[index] {
 			t.Fatalf("entry %d is another one", index)
 		}
 		checkForms(t, tl, tt, index, tree)
@@ -233,7 +233,7 @@ func checkForms(t testing.TB, tl *testLog, tt *testTenant, index uint64, tree *n
 		if err != nil {
 			t.Fatalf("receipt of entry %d, form %s: %v", index, f.form, err)
 		}
-		f.verify.Tenant = tt.name
+		f.verify.Tenant = &tt.name
 		s, err := receipt.Verify(data, []*receipt.Policy{tl.policy}, f.verify)
 		if err != nil {
 			t.Fatalf("receipt of entry %d, form %s: %v", index, f.form, err)

@@ -77,7 +77,7 @@ func checkReplica(t testing.TB, tl *testLog, s store.Store) *Ledger {
 		if err != nil {
 			t.Fatalf("receipt of entry %d: %v", i, err)
 		}
-		st, err := receipt.Verify(data, []*receipt.Policy{tl.policy}, receipt.Options{Tenant: "acme", StreamKey: &acme.stream.Key})
+		st, err := receipt.Verify(data, []*receipt.Policy{tl.policy}, receipt.Options{Tenant: new("acme"), StreamKey: &acme.stream.Key})
 		if err != nil || st.Index != i || st.Size != p.Size {
 			t.Fatalf("receipt of entry %d: %v", i, err)
 		}
@@ -394,7 +394,7 @@ func TestDeltaLies(t *testing.T) {
 		{name: "the truth"},
 		{name: "one record is left out", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { return slices.Delete(rs, 2, 3) }, says: "entry 3 of the stream", blind: true},
 		{name: "the last is left out", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { return rs[:5] }, says: "its record is not there", blind: true},
-		{name: "the last is left out, and the header says so", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { h.Streams[0].End = 5; return rs[:5] }, says: "which the delta says ends before"},
+		{name: "the last is left out, and the header says so", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { h.Streams[0].End = 5; return rs[:5] }, says: "which ends before"},
 		{name: "the stream is said to be longer", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { h.Streams[0].End = 7; return rs }, says: "from 6 on", blind: true},
 		{name: "twice", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { return slices.Insert(rs, 1, rs[0]) }, says: "not in its place", blind: true},
 		{name: "reordered", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { rs[0], rs[1] = rs[1], rs[0]; return rs }, says: "belongs", blind: true},
@@ -414,7 +414,7 @@ func TestDeltaLies(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				data := sk[0].LeafData()
+				data := sk[0].LeafData(receipt.HashOrigin(testOrigin))
 				leaves = append(leaves, data[:])
 				if sk[0].StreamID != acme.stream.ID {
 					continue

@@ -56,7 +56,7 @@ func (tl *testLog) form(t *testing.T, tt *testTenant, index uint64) receipt.Form
 // wantSameIndex checks that the log gives exactly the projections that are stored.
 func (tl *testLog) wantSameIndex(t *testing.T, when string) {
 	t.Helper()
-	r, err := Reindex(context.Background(), tl.store, memstore.New(), false, nil)
+	r, err := Reindex(context.Background(), tl.store, memstore.New(), testOrigin, false, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -356,7 +356,7 @@ func TestLargePayload(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer scratch.Close()
-	report, err := Reindex(ctx, store, scratch, false, nil)
+	report, err := Reindex(ctx, store, scratch, testOrigin, false, nil)
 	if err != nil || !report.Same() {
 		t.Errorf("reindex: %+v, %v", report, err)
 	}

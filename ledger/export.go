@@ -41,11 +41,11 @@ func (l *Ledger) Export(ctx context.Context, w io.Writer, since uint64, streams 
 	h := delta.Header{Origin: l.Origin(), From: since, To: head.Size}
 	wanted := map[receipt.Hash]bool{}
 	for _, s := range streams {
-		first, _, err := streamEnd(ctx, l.store, s.ID, since)
+		first, _, err := streamEnd(ctx, l.store, l.origin, s.ID, since)
 		if err != nil {
 			return err
 		}
-		end, _, err := streamEnd(ctx, l.store, s.ID, head.Size)
+		end, _, err := streamEnd(ctx, l.store, l.origin, s.ID, head.Size)
 		if err != nil {
 			return err
 		}
@@ -70,7 +70,7 @@ func (l *Ledger) Export(ctx context.Context, w io.Writer, since uint64, streams 
 }
 
 // streamEnd returns how many entries of the stream are in the tree of a size, and the leaf hash of the last.
-func streamEnd(ctx context.Context, s store.Store, id receipt.Hash, size uint64) (next uint64, last receipt.Hash, err error) {
+func streamEnd(ctx context.Context, s store.Store, log receipt.OriginHash, id receipt.Hash, size uint64) (next uint64, last receipt.Hash, err error) {
 	if size == 0 {
 		return 0, last, nil
 	}
@@ -87,7 +87,7 @@ func streamEnd(ctx context.Context, s store.Store, id receipt.Hash, size uint64)
 	if err != nil {
 		return 0, last, fmt.Errorf("entry %d: %w", index, err)
 	}
-	return sk[0].Seq + 1, sk[0].LeafHash(), nil
+	return sk[0].Seq + 1, sk[0].LeafHash(log), nil
 }
 
 // exportBundle writes the leaves of the entries from ≤ index < to, and the records of those that are wanted.
@@ -105,7 +105,7 @@ func (l *Ledger) exportBundle(ctx context.Context, d *delta.Writer, from, to uin
 	}
 	leaves := make([][]byte, len(sk))
 	for i := range sk {
-		data := sk[i].LeafData()
+		data := sk[i].LeafData(l.origin)
 		leaves[i] = data[:]
 	}
 	if err := d.Bundle(from, leaves); err != nil {

@@ -64,7 +64,7 @@ type ImportReport struct {
 //
 // Errors: ErrDamaged and ErrFormat of package delta, ErrGap, ErrReplay, ErrForked, ErrDelta; ErrDiskFull.
 func Import(ctx context.Context, s store.Store, file io.ReaderAt, size int64, o ImportOptions) (*ImportReport, error) {
-	im := &importer{store: s, o: o}
+	im := &importer{store: s, o: o, tables: map[receipt.Hash]*receipt.TagTable{}}
 	var err error
 	if im.state, err = s.Load(ctx); err != nil {
 		return nil, err
@@ -113,11 +113,13 @@ type importer struct {
 	r       *delta.Reader
 	tree    *tree
 	streams map[receipt.Hash]*importedStream
-	tags    map[receipt.Hash]*importedStream // by the tag of its next entry, of those whose key is known
+	keyed   []*importedStream // those whose key is known
 
 	commit *store.Commit // what is to be written next; nil: nothing
 	bytes  int
 	large  []store.PayloadWriter // of the commit
+
+	tables map[receipt.Hash]*receipt.TagTable // by stream; made by the first reading
 }
 
 // An importedStream is how far one stream has come.
@@ -126,8 +128,8 @@ type importedStream struct {
 	next, end uint64
 	last      receipt.Hash // leaf hash of the entry before next
 
-	tagger *tagger // nil if the key is not known
-	seen   uint64  // sequence number of the tag that is looked for
+	tags *receipt.TagTable // of all sequence numbers below the new size; nil if the key is not known
+	seen uint64            // sequence number of the next leaf with a tag of the stream
 }
 
 var importEntries = 4096 // of one commit; a variable for tests
@@ -149,7 +151,7 @@ func (im *importer) read(ctx context.Context, f *delta.File, write bool, report 
 	if err != nil {
 		return err
 	}
-	if im.tree, err = loadTree(ctx, im.store, &store.State{Raw: true, Size: im.from}, newTileCache(im.store, 256)); err != nil {
+	if im.tree, err = loadTree(ctx, im.store, &store.State{Raw: true, Size: im.from}, im.origin(), newTileCache(im.store, 256)); err != nil {
 		return fmt.Errorf("load the tree: %w", err)
 	}
 	if err := im.openStreams(ctx); err != nil {
@@ -175,8 +177,8 @@ func (im *importer) read(ctx context.Context, f *delta.File, write bool, report 
 		if s.next != s.end {
 			return fmt.Errorf("%w: the stream %s should have the records up to %d, and those from %d on are not there", ErrDelta, s.id, s.end, s.next)
 		}
-		if s.tagger != nil && s.seen != s.end {
-			return fmt.Errorf("%w: the stream %s has %d entries in the log, and the delta says %d", ErrDelta, s.id, s.seen, s.end)
+		if s.tags != nil && s.seen != s.end {
+			return fmt.Errorf("%w: the stream %s has %d entries in the log, but %d in the delta", ErrDelta, s.id, s.seen, s.end)
 		}
 	}
 	if write {
@@ -224,11 +226,11 @@ func (im *importer) checkPlace() (receipt.Checkpoint, error) {
 
 // openStreams looks up where the replica's streams end.
 func (im *importer) openStreams(ctx context.Context) error {
-	im.streams, im.tags = map[receipt.Hash]*importedStream{}, map[receipt.Hash]*importedStream{}
+	im.streams, im.keyed = map[receipt.Hash]*importedStream{}, nil
 	for _, d := range im.r.Header.Streams {
 		s := &importedStream{id: d.ID, end: d.End}
 		var err error
-		if s.next, s.last, err = streamEnd(ctx, im.store, d.ID, im.from); err != nil {
+		if s.next, s.last, err = streamEnd(ctx, im.store, im.origin(), d.ID, im.from); err != nil {
 			return err
 		}
 		if s.next != d.First {
@@ -242,12 +244,62 @@ func (im *importer) openStreams(ctx context.Context) error {
 		}
 	}
 	for _, known := range im.o.Streams {
-		if s := im.streams[known.ID]; s != nil {
-			s.tagger, s.seen = newTagger(&known.Key), s.next
-			im.tags[s.tagger.tag(s.seen)] = s
+		s := im.streams[known.ID]
+		if s == nil {
+			return fmt.Errorf("%w: the stream %s is not in it, and its key was given: export the delta for that tenant, too", ErrDelta, known.ID)
 		}
+		s.seen = s.next
+		var err error
+		if s.tags, err = im.table(ctx, known); err != nil {
+			return err
+		}
+		im.keyed = append(im.keyed, s)
 	}
 	return nil
+}
+
+// table returns the tags of all sequence numbers that the new tree has room for.
+func (im *importer) table(ctx context.Context, s *Stream) (*receipt.TagTable, error) {
+	t := im.tables[s.ID]
+	if t == nil {
+		t = receipt.NewTagTable(&s.Key)
+		im.tables[s.ID] = t
+	}
+	t.Reserve(im.r.Header.To)
+	const step = 1 << 16 // interruptible in between
+	for t.Len() < im.r.Header.To {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("interrupted before anything was written; import the same file again: %w", err)
+		}
+		t.Extend(min(t.Len()+step, im.r.Header.To))
+	}
+	return t, nil
+}
+
+func (im *importer) origin() receipt.OriginHash { return receipt.HashOrigin(im.r.Header.Origin) }
+
+// owner returns the stream of a leaf, of those whose key is known, or nil. The leaf must be the stream's next: a second leaf with one tag, or a
+// leaf with a later one, would hide an entry from the reader of the stream.
+func (im *importer) owner(index uint64, leaf []byte) (*importedStream, error) {
+	if len(leaf) != receipt.LeafSize {
+		return nil, nil
+	}
+	for _, s := range im.keyed {
+		seq, ok := s.tags.Find(receipt.Hash(leaf[1:]))
+		switch {
+		case !ok:
+			continue
+		case seq < s.seen:
+			return nil, fmt.Errorf("%w: entry %d of the log has the tag of entry %d of the stream %s, which is there before: the log forked the stream", ErrDelta, index, seq, s.id)
+		case seq >= s.end:
+			return nil, fmt.Errorf("%w: entry %d of the log is entry %d of the stream %s, which ends before by the delta", ErrDelta, index, seq, s.id)
+		case seq > s.seen:
+			return nil, fmt.Errorf("%w: entry %d of the log is entry %d of the stream %s, where entry %d belongs", ErrDelta, index, seq, s.id, s.seen)
+		}
+		s.seen++
+		return s, nil
+	}
+	return nil, nil
 }
 
 // bundle takes in leaves and their records.
@@ -259,18 +311,11 @@ func (im *importer) bundle(ctx context.Context, b *delta.Bundle, report *ImportR
 			return fmt.Errorf("%w: the leaf of entry %d is empty", ErrDelta, index)
 		}
 		im.tree.append(receipt.LeafHash(leaf))
-		if len(leaf) != receipt.LeafSize {
-			continue
-		}
-		tag := receipt.Hash(leaf[1:])
-		if s := im.tags[tag]; s != nil {
-			if s.seen == s.end {
-				return fmt.Errorf("%w: entry %d of the log is entry %d of the stream %s, which the delta says ends before", ErrDelta, index, s.seen, s.id)
-			}
+		switch s, err := im.owner(index, leaf); {
+		case err != nil:
+			return err
+		case s != nil:
 			owed[index] = s
-			delete(im.tags, tag)
-			s.seen++
-			im.tags[s.tagger.tag(s.seen)] = s
 		}
 	}
 	entries := make([]store.Entry, len(b.Leaves))
@@ -325,13 +370,16 @@ func (im *importer) record(ctx context.Context, rec *delta.Record, e *store.Entr
 		return nil, bad("it is of the stream %s, which the header does not name", rec.StreamID)
 	case rec.Seq != s.next || s.next == s.end:
 		return nil, bad("it is entry %d of the stream %s, where %d of %d belongs", rec.Seq, rec.StreamID, s.next, s.end)
+	case rec.Seq > rec.Index:
+		return nil, bad("its sequence number %d is greater than its index", rec.Seq)
 	case rec.Prev != s.last:
 		return nil, bad("it does not follow the entry before it in the stream %s", rec.StreamID)
-	case len(e.Leaf) != receipt.LeafSize:
-		return nil, bad("its leaf has %d bytes", len(e.Leaf))
+	}
+	if err := receipt.CheckLeaf(e.Leaf); err != nil {
+		return nil, bad("%v", err)
 	}
 	e.Skeleton = receipt.Skeleton{Tag: receipt.Hash(e.Leaf[1:]), LinkSalt: rec.LinkSalt, StreamID: rec.StreamID, Seq: rec.Seq, Prev: rec.Prev, Time: rec.Time, HeaderHash: rec.HeaderHash}
-	if data := e.Skeleton.LeafData(); !bytes.Equal(data[:], e.Leaf) {
+	if data := e.Skeleton.LeafData(im.origin()); !bytes.Equal(data[:], e.Leaf) {
 		return nil, bad("it does not open its leaf")
 	}
 	s.next, s.last = s.next+1, receipt.LeafHash(e.Leaf)

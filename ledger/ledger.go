@@ -126,6 +126,7 @@ type Ledger struct {
 	replica bool // see replica.go
 	ids     *identifier
 	log     *slog.Logger
+	origin  receipt.OriginHash
 	tiles   *tileCache
 	keys    *keyFilter
 	queue   queue
@@ -167,7 +168,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load the log: %w", err)
 	}
-	l := &Ledger{cfg: cfg, store: cfg.Store, raw: st.Raw, ids: newIdentifier(&st.Secret), log: cfg.Logger, done: make(chan struct{}), purge: make(chan struct{}, 1), purged: make(chan struct{}), firstWitnessed: make(chan struct{}), heads: make(map[receipt.Hash]*head, len(st.Streams))}
+	l := &Ledger{cfg: cfg, store: cfg.Store, raw: st.Raw, origin: receipt.HashOrigin(cfg.Signer.Name()), ids: newIdentifier(&st.Secret), log: cfg.Logger, done: make(chan struct{}), purge: make(chan struct{}, 1), purged: make(chan struct{}), firstWitnessed: make(chan struct{}), heads: make(map[receipt.Hash]*head, len(st.Streams))}
 	l.tiles = newTileCache(cfg.Store, cfg.TileCache)
 	l.clock = newClockGuard(cfg.Clock, st.Size > 0, st.Time, cfg.MaxClockGap)
 	l.queue.init(cfg)
@@ -184,7 +185,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	if l.keys, err = loadKeyFilter(ctx, cfg.Store, st.Size); err != nil {
 		return nil, fmt.Errorf("load the deduplication keys: %w", err)
 	}
-	if l.tree, err = loadTree(ctx, cfg.Store, st, l.tiles); err != nil {
+	if l.tree, err = loadTree(ctx, cfg.Store, st, l.origin, l.tiles); err != nil {
 		return nil, fmt.Errorf("load the tree: %w", err)
 	}
 	root := l.tree.root()
@@ -580,7 +581,7 @@ func (l *Ledger) place(c *store.Commit, p *pending, h *head, now uint64) {
 	p.skeleton = receipt.Skeleton{
 		Tag: h.tag.tag(h.Next), LinkSalt: p.draft.LinkSalt, StreamID: h.StreamID, Seq: h.Next, Prev: h.Last, Time: now, HeaderHash: p.headerHash,
 	}
-	leaf := p.skeleton.LeafHash()
+	leaf := p.skeleton.LeafHash(l.origin)
 	h.Next++
 	h.Last = leaf
 	l.tree.append(leaf)

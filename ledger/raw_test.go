@@ -83,7 +83,7 @@ func TestRawLog(t *testing.T) {
 			}
 		}
 	}
-	report, err := Reindex(context.Background(), tl.store, memstore.NewRaw(), false, nil)
+	report, err := Reindex(context.Background(), tl.store, memstore.NewRaw(), testOrigin, false, nil)
 	if err != nil || !report.Same() || report.Keys != uint64(len(leaves)) {
 		t.Fatalf("reindex: %+v, %v", report, err)
 	}

@@ -16,6 +16,9 @@ func (l *Ledger) Published() *Published { return l.published.Load() }
 // Origin returns the log's name, the first line of its checkpoints.
 func (l *Ledger) Origin() string { return l.cfg.Signer.Name() }
 
+// LeafHashOf returns the leaf hash of an entry of the log.
+func (l *Ledger) LeafHashOf(sk *receipt.Skeleton) receipt.Hash { return sk.LeafHash(l.origin) }
+
 // An Entry is a recorded entry without its payload.
 type Entry struct {
 	Index    uint64
@@ -219,7 +222,7 @@ func (l *Ledger) EntryBundle(ctx context.Context, index uint64, width int) ([]by
 		return nil, fmt.Errorf("entry bundle %d with %d entries: %w of size %d", index, width, ErrOutOfRange, p.Size)
 	}
 	from := index * store.TileWidth
-	leaves, err := leafData(ctx, l.store, l.raw, from, from+uint64(width))
+	leaves, err := leafData(ctx, l.store, l.raw, l.origin, from, from+uint64(width))
 	if err != nil {
 		return nil, fmt.Errorf("entry bundle %d: %w", index, notThere(err))
 	}
@@ -239,7 +242,7 @@ func (l *Ledger) EntryBundle(ctx context.Context, index uint64, width int) ([]by
 }
 
 // leafData returns what the tree holds for the entries from ≤ index < to.
-func leafData(ctx context.Context, s store.Store, raw bool, from, to uint64) ([][]byte, error) {
+func leafData(ctx context.Context, s store.Store, raw bool, log receipt.OriginHash, from, to uint64) ([][]byte, error) {
 	if raw {
 		return s.Leaves(ctx, from, to)
 	}
@@ -249,7 +252,7 @@ func leafData(ctx context.Context, s store.Store, raw bool, from, to uint64) ([]
 	}
 	leaves := make([][]byte, len(sk))
 	for i := range sk {
-		data := sk[i].LeafData()
+		data := sk[i].LeafData(log)
 		leaves[i] = data[:]
 	}
 	return leaves, nil
@@ -280,5 +283,5 @@ func (l *Ledger) StreamHead(ctx context.Context, p *Published, s *Stream) (Strea
 	if err != nil {
 		return StreamHead{}, fmt.Errorf("entry %d: %w", index, err)
 	}
-	return StreamHead{Entries: sk[0].Seq + 1, LastIndex: index, LastLeaf: sk[0].LeafHash()}, nil
+	return StreamHead{Entries: sk[0].Seq + 1, LastIndex: index, LastLeaf: sk[0].LeafHash(l.origin)}, nil
 }

@@ -30,8 +30,8 @@ type ReindexReport struct {
 func (r *ReindexReport) Same() bool { return r.Missing+r.Extra+r.Heads == 0 }
 
 // Reindex rebuilds all projections from skeletons and the openings that are left, compares them with the stored ones, and replaces those if
-// write is set and they differ. The scratch store must be empty and is filled. No ledger may be open on s.
-func Reindex(ctx context.Context, s, scratch store.Store, write bool, progress func(done, total uint64)) (*ReindexReport, error) {
+// write is set and they differ. The scratch store must be empty and is filled. No ledger may be open on s. origin is the log's; a raw log needs none.
+func Reindex(ctx context.Context, s, scratch store.Store, origin string, write bool, progress func(done, total uint64)) (*ReindexReport, error) {
 	st, err := s.Load(ctx)
 	if err != nil {
 		return nil, err
@@ -39,8 +39,11 @@ func Reindex(ctx context.Context, s, scratch store.Store, write bool, progress f
 	if _, err := scratch.Load(ctx); err != nil {
 		return nil, err
 	}
+	if err := checkOrigin(ctx, s, st, receipt.HashOrigin(origin)); err != nil { // stream heads hold leaf hashes, which depend on it
+		return nil, err
+	}
 	r := &ReindexReport{Entries: st.Size}
-	b := &rebuilder{store: s, state: st, ids: newIdentifier(&st.Secret), heads: map[receipt.Hash]store.StreamHead{}, report: r, progress: progress}
+	b := &rebuilder{store: s, state: st, origin: receipt.HashOrigin(origin), ids: newIdentifier(&st.Secret), heads: map[receipt.Hash]store.StreamHead{}, report: r, progress: progress}
 	if err := scratch.ReplaceProjections(ctx, b.projections(ctx), nil); err != nil {
 		return nil, err
 	}
@@ -72,6 +75,7 @@ func Reindex(ctx context.Context, s, scratch store.Store, write bool, progress f
 type rebuilder struct {
 	store    store.Store
 	state    *store.State
+	origin   receipt.OriginHash
 	ids      *identifier
 	heads    map[receipt.Hash]store.StreamHead
 	report   *ReindexReport
@@ -127,7 +131,7 @@ func (b *rebuilder) leaves(ctx context.Context, from, to uint64, yield func(stor
 }
 
 func (b *rebuilder) entry(ctx context.Context, index uint64, sk *receipt.Skeleton, yield func(store.Projection, error) bool) bool {
-	b.heads[sk.StreamID] = store.StreamHead{StreamID: sk.StreamID, Next: sk.Seq + 1, Last: sk.LeafHash()}
+	b.heads[sk.StreamID] = store.StreamHead{StreamID: sk.StreamID, Next: sk.Seq + 1, Last: sk.LeafHash(b.origin)}
 	fail := func(err error) bool {
 		yield(store.Projection{}, fmt.Errorf("entry %d: %w", index, err))
 		return false

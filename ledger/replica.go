@@ -40,7 +40,7 @@ func OpenReplica(ctx context.Context, cfg Config, policy *receipt.Policy) (*Ledg
 	if err != nil {
 		return nil, fmt.Errorf("load the replica: %w", err)
 	}
-	l := &Ledger{cfg: cfg, store: cfg.Store, raw: true, replica: true, ids: newIdentifier(&st.Secret), log: cfg.Logger,
+	l := &Ledger{cfg: cfg, store: cfg.Store, raw: true, replica: true, origin: receipt.HashOrigin(policy.Origin()), ids: newIdentifier(&st.Secret), log: cfg.Logger,
 		done: make(chan struct{}), purge: make(chan struct{}, 1), purged: make(chan struct{}), firstWitnessed: make(chan struct{})}
 	l.queue.init(cfg)
 	close(l.done) // there is no sequencer
@@ -48,7 +48,7 @@ func OpenReplica(ctx context.Context, cfg Config, policy *receipt.Policy) (*Ledg
 		return nil, fmt.Errorf("make recorded erasures: %w", err)
 	}
 	l.tiles = newTileCache(cfg.Store, cfg.TileCache)
-	if l.tree, err = loadTree(ctx, cfg.Store, &store.State{Raw: true, Size: size}, l.tiles); err != nil {
+	if l.tree, err = loadTree(ctx, cfg.Store, &store.State{Raw: true, Size: size}, l.origin, l.tiles); err != nil {
 		return nil, fmt.Errorf("load the tree: %w", err)
 	}
 	if root := l.tree.root(); root != head.Root {

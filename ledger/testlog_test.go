@@ -273,7 +273,7 @@ func (tl *testLog) mustAppend(t testing.TB, drafts ...Draft) []Result {
 // checkReceipt checks that the receipt of a result verifies and is for the draft.
 func (tl *testLog) checkReceipt(t testing.TB, r Result, d *Draft) *receipt.Statement {
 	t.Helper()
-	s, err := receipt.Verify(r.Receipt, []*receipt.Policy{tl.policy}, receipt.Options{Payload: d.Payload.Content, Tenant: d.Header.Tenant, Kind: d.Header.Kind, StreamKey: &d.Stream.Key})
+	s, err := receipt.Verify(r.Receipt, []*receipt.Policy{tl.policy}, receipt.Options{Payload: d.Payload.Content, Tenant: &d.Header.Tenant, Kind: &d.Header.Kind, StreamKey: &d.Stream.Key})
 	if err != nil {
 		t.Fatalf("entry %d: %v", r.Index, err)
 	}

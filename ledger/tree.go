@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/bits"
 
@@ -107,16 +108,20 @@ func (t *tree) root() receipt.Hash {
 	return root
 }
 
-// loadTree rebuilds the edges from what the store has: leaf hashes from skeletons or raw leaves, higher nodes from full tiles.
-func loadTree(ctx context.Context, s store.Store, st *store.State, cache *tileCache) (*tree, error) {
+// loadTree rebuilds the edges from what the store has: leaf hashes from skeletons or raw leaves, higher nodes from full tiles. It
+// returns an error if the entries are those of another log than log.
+func loadTree(ctx context.Context, s store.Store, st *store.State, log receipt.OriginHash, cache *tileCache) (*tree, error) {
 	size := st.Size
+	if err := checkOrigin(ctx, s, st, log); err != nil {
+		return nil, err
+	}
 	t := &tree{size: size, cache: cache}
 	for level := 0; size>>(tileHeight*level) > 0; level++ {
 		count := size >> (tileHeight * level) // nodes of this height
 		e := edge{index: count / store.TileWidth, tileNodes: *newTileNodes()}
 		first := e.index * store.TileWidth
 		if level == 0 {
-			leaves, err := leafData(ctx, s, st.Raw, first, count)
+			leaves, err := leafData(ctx, s, st.Raw, log, first, count)
 			if err != nil {
 				return nil, fmt.Errorf("entries %d to %d: %w", first, count, err)
 			}
@@ -136,6 +141,26 @@ func loadTree(ctx context.Context, s store.Store, st *store.State, cache *tileCa
 		t.edges = append(t.edges, e)
 	}
 	return t, nil
+}
+
+// checkOrigin compares the leaf of the first entry, which the origin is a part of, with the first full tile. Without a full tile
+// the root depends on the origin.
+func checkOrigin(ctx context.Context, s store.Store, st *store.State, log receipt.OriginHash) error {
+	if st.Raw || st.Size < store.TileWidth {
+		return nil
+	}
+	leaves, err := leafData(ctx, s, false, log, 0, 1)
+	if err != nil {
+		return fmt.Errorf("entry 0: %w", err)
+	}
+	hashes, err := s.Tile(ctx, 0, 0)
+	if err != nil {
+		return fmt.Errorf("tile 0 of level 0: %w", err)
+	}
+	if hashes[0] != receipt.LeafHash(leaves[0]) {
+		return errors.New("the entries do not match the tiles: the origin is not the one that the log was made with, or the store is damaged")
+	}
+	return nil
 }
 
 // A tileCache keeps full tiles with their inner nodes. They never change.

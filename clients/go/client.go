@@ -192,7 +192,11 @@ func (s *Submission) message() *munimentv1.Submission {
 func (c *Client) check(s *Submission, a *munimentv1.Appended) Result {
 	r := Result{Index: a.GetIndex(), Duplicate: a.GetDuplicate(), Receipt: a.GetReceipt()}
 	if c.policy != nil {
-		_, r.Err = receipt.Verify(r.Receipt, []*receipt.Policy{c.policy}, receipt.Options{Payload: s.Payload, Tenant: c.Tenant, Kind: s.Kind, StreamKey: c.streamKey})
+		payload := s.Payload
+		if payload == nil { // an empty payload; nil would be none
+			payload = []byte{}
+		}
+		_, r.Err = receipt.Verify(r.Receipt, []*receipt.Policy{c.policy}, receipt.Options{Payload: payload, Tenant: &c.Tenant, Kind: &s.Kind, StreamKey: c.streamKey})
 		return r
 	}
 	r.Err = checkCommitment(r.Receipt, func(salt receipt.Salt) (receipt.Hash, error) {

@@ -86,7 +86,7 @@ func (c *Client) checkStream(s *Stream, a *munimentv1.Appended) Result {
 		return r
 	}
 	if c.policy != nil {
-		_, r.Err = receipt.Verify(r.Receipt, []*receipt.Policy{c.policy}, receipt.Options{PayloadReader: s.Payload, Tenant: c.Tenant, Kind: s.Kind, StreamKey: c.streamKey})
+		_, r.Err = receipt.Verify(r.Receipt, []*receipt.Policy{c.policy}, receipt.Options{PayloadReader: s.Payload, Tenant: &c.Tenant, Kind: &s.Kind, StreamKey: c.streamKey})
 		return r
 	}
 	r.Err = checkCommitment(r.Receipt, func(salt receipt.Salt) (receipt.Hash, error) {
@@ -101,7 +101,7 @@ func (c *Client) checkStream(s *Stream, a *munimentv1.Appended) Result {
 func checkCommitment(data []byte, commit func(receipt.Salt) (receipt.Hash, error)) error {
 	parsed, err := receipt.Parse(data)
 	if err != nil {
-		return fmt.Errorf("%w: %w", receipt.ErrNotVerified, err)
+		return err
 	}
 	if parsed.Header == nil || parsed.Payload == nil {
 		return nil // erased since; nothing to compare

@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 
 	"golang.org/x/mod/sumdb/note"
 	"gopkg.in/yaml.v3"
@@ -331,18 +330,17 @@ func checkOrigin(origin string) error {
 	return nil
 }
 
-// readStreamKey reads a file of 64 hexadecimal digits.
+// readStreamKey reads the file of a stream key (docs/spec/receipt.md, section 3).
 func readStreamKey(path string) (*receipt.StreamKey, error) {
 	data, err := bounded.ReadFile(path, bounded.Secret)
 	if err != nil {
 		return nil, err
 	}
-	b, err := hex.DecodeString(strings.TrimSpace(string(data)))
-	if err != nil || len(b) != receipt.HashSize {
-		return nil, fmt.Errorf("%s: not a stream key (64 hexadecimal digits)", path)
+	k, err := receipt.ParseStreamKey(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	k := receipt.StreamKey(b)
-	return &k, nil
+	return k, nil
 }
 
 // writeNew writes a file that must not be there yet.
@@ -377,7 +375,7 @@ func addTenantWith(dir, name string, key receipt.StreamKey, role string) (string
 	if err := os.MkdirAll(filepath.Join(dir, streamDir), 0o700); err != nil {
 		return "", err
 	}
-	if err := writeNew(filepath.Join(dir, streamDir, name+".key"), hex.EncodeToString(key[:])+"\n", 0o600); err != nil {
+	if err := writeNew(filepath.Join(dir, streamDir, name+".key"), string(key.File()), 0o600); err != nil {
 		return "", err
 	}
 	return issueFirstToken(dir, name, role)

@@ -147,12 +147,13 @@ func (k *killTest) keep(r muniment.Result) {
 	}
 	sk := receipt.Skeleton{Tag: rec.Tag, LinkSalt: rec.Link.Salt, StreamID: rec.Link.StreamID, Seq: rec.Link.Seq, Prev: rec.Link.Prev, Time: rec.Time,
 		HeaderHash: receipt.HeaderHash(rec.Header.Salt, rec.Header.Content)}
+	leaf := sk.LeafHash(receipt.HashOrigin(cp.Origin))
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if old, ok := k.acked[r.Index]; ok {
-		k.t.Errorf("entry %d was acknowledged twice, %s and %s", r.Index, old, sk.LeafHash())
+		k.t.Errorf("entry %d was acknowledged twice, %s and %s", r.Index, old, leaf)
 	}
-	k.acked[r.Index] = sk.LeafHash()
+	k.acked[r.Index] = leaf
 	if cp.Size > k.size {
 		k.size, k.latest = cp.Size, r.Receipt
 	}

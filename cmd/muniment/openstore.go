@@ -58,7 +58,7 @@ func (k storeKind) prove(ctx context.Context, dir string, s *pebblestore.Store, 
 		return receipt.Hash{}, errors.New("there is no store")
 	}}
 	if s != nil {
-		i, err := ledger.Inspect(ctx, s, k.replica)
+		i, err := ledger.Inspect(ctx, s, k.origin, k.replica)
 		if err != nil {
 			return err
 		}

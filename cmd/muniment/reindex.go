@@ -65,7 +65,7 @@ func (c *reindexCmd) Run(a *app) (err error) {
 	}
 	defer func() { err = errors.Join(err, scratch.Close()) }()
 	show, finish := a.progressFunc("reindex")
-	r, err := ledger.Reindex(a.ctx, store, scratch, !c.Check, show)
+	r, err := ledger.Reindex(a.ctx, store, scratch, d.config.Origin, !c.Check, show)
 	finish()
 	if err != nil {
 		return err

@@ -1,9 +1,8 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -17,28 +16,37 @@ import (
 )
 
 type verifyCmd struct {
-	Receipts   []string `arg:"" help:"Receipt files." predictor:"file"`
-	Policy     []string `help:"Policy file: the keys of the log and its witnesses. May be given more than once; one must accept." required:"" env:"MUNIMENT_POLICY" predictor:"file"`
-	Payload    string   `help:"The payload, for a receipt that does not hold it." type:"path" predictor:"file"`
-	External   string   `help:"The evidence that the entry refers to, for an entry made with --by-reference." type:"path" predictor:"file"`
-	HeaderOnly bool     `help:"Verify without the payload."`
-	Tenant     *string  `help:"The entry must be of this tenant."`
-	Stream     *string  `help:"The entry must be of this stream (its ID in hexadecimal)." placeholder:"ID"`
-	StreamKey  string   `help:"The entry must be of this key's stream, and filed under the right tag." env:"MUNIMENT_STREAM_KEY" predictor:"file"`
-	Kind       *string  `help:"The entry must be of this kind."`
-	Subject    *string  `help:"The entry must be about this artifact." placeholder:"sha256:…"`
-	JSON       bool     `help:"Print one JSON object for each receipt."`
+	Receipts        []string `arg:"" help:"Receipt files." predictor:"file"`
+	Policy          []string `help:"Policy file: the keys of the log and its witnesses. May be given more than once; one must accept." required:"" env:"MUNIMENT_POLICY" predictor:"file"`
+	Payload         string   `help:"The payload, for a receipt that does not hold it." type:"path" predictor:"file"`
+	External        string   `help:"The evidence that the entry refers to, for an entry made with --by-reference." type:"path" predictor:"file"`
+	HeaderOnly      bool     `help:"Verify without the payload."`
+	Tenant          *string  `help:"The entry must be of this tenant."`
+	Stream          *string  `help:"The entry must be of this stream (its ID in hexadecimal)." placeholder:"ID"`
+	StreamKey       string   `help:"The entry must be of this key's stream, and filed under the right tag." env:"MUNIMENT_STREAM_KEY" predictor:"file"`
+	Kind            *string  `help:"The entry must be of this kind."`
+	Subject         *string  `help:"The entry must be about this artifact." placeholder:"sha256:…"`
+	PredicateType   *string  `help:"The entry must have this in-toto predicate type." placeholder:"URI"`
+	Control         *string  `help:"The entry must be about this control."`
+	RequireVerified bool     `help:"The log must have found the evidence's signatures good."`
+	Signer          *string  `help:"The log must have found a good signature by this identity or key ID." placeholder:"ID"`
+	Issuer          *string  `help:"The log must have found a good signature by an identity of this OIDC issuer." placeholder:"URL"`
+	Admitted        bool     `help:"The admission policy must have admitted the entry."`
+	JSON            bool     `help:"Print one JSON object for each receipt (docs/spec/receipt.md, section 5)."`
 }
 
 func (verifyCmd) Help() string {
-	return `Needs no server and no network. Scripts should give --tenant, --kind and --subject: without them any genuine receipt of the log will do.
+	return `Needs no server and no network. Scripts should give --tenant, --kind and --subject: without them any genuine receipt of the log verifies.
+Gates should give --require-verified, or --signer and --issuer, and --admitted, too.
 
-Exit code: 0 all verified; 1 one is not verified; 2 one could not be checked.
+Exit code: 0 all verified; 1 one is refused; 2 one could not be checked.
 
 Examples:
   muniment verify provenance.json.receipt.json --policy policy
   muniment verify scan.receipt.json --policy policy --external scan.json
-  muniment verify app.receipt.json --policy policy --payload app.intoto.json --tenant acme --kind attestation --subject sha256:2cf24dba…`
+  muniment verify app.receipt.json --policy policy --payload app.intoto.json --tenant acme --kind attestation --subject sha256:2cf24dba…
+  muniment verify app.receipt.json --policy policy --header-only --tenant acme --subject sha256:2cf24dba… --predicate-type https://slsa.dev/provenance/v1 \
+    --signer https://github.com/acme/app/.github/workflows/release.yml@refs/heads/main --issuer https://token.actions.githubusercontent.com --admitted`
 }
 
 func (c *verifyCmd) Run(a *app) error {
@@ -52,30 +60,22 @@ func (c *verifyCmd) Run(a *app) error {
 	}
 	worst := exitOK
 	for _, path := range c.Receipts {
-		data, err := bounded.ReadFile(path, bounded.Receipt)
-		var s *receipt.Statement
-		code := exitFailed
-		if err == nil {
-			s, err = c.verify(data, policies, opts)
-			switch {
-			case err == nil:
-				code = exitOK
-			case errors.Is(err, receipt.ErrNotVerified):
-				code = exitNo
-			}
-		}
+		s, err := c.verify(path, policies, opts)
+		report := receipt.NewReport(path, s, err)
 		if c.JSON {
-			if err := writeJSON(a.stdout, verdict(path, code, s, err, c.External != "")); err != nil {
+			if err := writeJSON(a.stdout, report); err != nil {
 				return err
 			}
-		} else if err != nil {
-			text := strings.TrimPrefix(err.Error(), receipt.ErrNotVerified.Error()+": ")
-			fmt.Fprintf(a.stdout, "%s  %s\n  %s\n", map[int]string{exitNo: "✗ NOT VERIFIED", exitFailed: "? NOT CHECKED"}[code], quoted(path), strings.ReplaceAll(printable(text), "\n", "\n  "))
 		} else {
-			fmt.Fprint(a.stdout, statementText(path, s, policies, c.External != ""))
+			fmt.Fprint(a.stdout, reportText(report, s, policies))
 		}
-		if worst != exitNo && code != exitOK {
-			worst = code
+		switch report.Verdict {
+		case receipt.VerdictRefused:
+			worst = exitNo
+		case receipt.VerdictNotChecked:
+			if worst == exitOK {
+				worst = exitFailed
+			}
 		}
 	}
 	if worst != exitOK {
@@ -84,82 +84,60 @@ func (c *verifyCmd) Run(a *app) error {
 	return nil
 }
 
-// verify verifies one receipt. A payload that was given is read as a stream.
-func (c *verifyCmd) verify(data []byte, policies []*receipt.Policy, opts receipt.Options) (*receipt.Statement, error) {
-	if c.Payload != "" {
-		f, err := os.Open(c.Payload)
-		if err != nil {
-			return nil, fmt.Errorf("--payload: %w", err)
-		}
-		defer f.Close()
-		opts.PayloadReader = f
-	}
-	s, err := receipt.Verify(data, policies, opts)
+// verify verifies one receipt. Files that were given are read as streams.
+func (c *verifyCmd) verify(path string, policies []*receipt.Policy, opts receipt.Options) (*receipt.Statement, error) {
+	data, err := bounded.ReadFile(path, bounded.Receipt)
 	if err != nil {
 		return nil, err
 	}
-	if c.External != "" {
-		err = checkExternal(c.External, s.Header)
+	for _, f := range []struct {
+		flag, path string
+		to         *io.Reader
+	}{{"--payload", c.Payload, &opts.PayloadReader}, {"--external", c.External, &opts.External}} {
+		if f.path == "" {
+			continue
+		}
+		file, err := os.Open(f.path)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f.flag, err)
+		}
+		defer file.Close()
+		*f.to = file
 	}
-	return s, err
-}
-
-// checkExternal checks that a file is the evidence that an entry refers to.
-func checkExternal(path string, h *receipt.Header) error {
-	if h == nil || h.External == nil {
-		return fmt.Errorf("%w: --external: the entry refers to no evidence elsewhere; its payload is the evidence, give it with --payload", receipt.ErrNotVerified)
-	}
-	want, ok := h.External.Digest["sha256"]
-	if !ok {
-		return fmt.Errorf("%w: --external: the entry has no SHA-256 of the evidence", receipt.ErrNotVerified)
-	}
-	sum, size, err := sumFile(path)
-	if err != nil {
-		return fmt.Errorf("--external: %w", err)
-	}
-	if size != h.External.Size || sum != want {
-		return fmt.Errorf("%w: --external: %s has %d bytes and sha256:%s; the entry refers to %d bytes with sha256:%s", receipt.ErrNotVerified, path, size, sum, h.External.Size, want)
-	}
-	return nil
+	return receipt.Verify(data, policies, opts)
 }
 
 func (c *verifyCmd) options() (receipt.Options, error) {
-	o := receipt.Options{HeaderOnly: c.HeaderOnly}
+	o := receipt.Options{HeaderOnly: c.HeaderOnly, Tenant: c.Tenant, Kind: c.Kind, Subject: c.Subject, PredicateType: c.PredicateType, Control: c.Control,
+		RequireVerified: c.RequireVerified, Signer: c.Signer, Issuer: c.Issuer, Admitted: c.Admitted}
 	for _, f := range []struct {
-		name string
-		from *string
-		to   *string
-	}{{"tenant", c.Tenant, &o.Tenant}, {"kind", c.Kind, &o.Kind}, {"subject", c.Subject, &o.Subject}} {
-		if f.from == nil {
-			continue
-		}
-		if *f.from == "" {
+		name  string
+		value *string
+	}{{"tenant", c.Tenant}, {"kind", c.Kind}, {"subject", c.Subject}, {"predicate-type", c.PredicateType}, {"control", c.Control}, {"signer", c.Signer}, {"issuer", c.Issuer}, {"stream", c.Stream}} {
+		if f.value != nil && *f.value == "" {
 			return o, fmt.Errorf("--%s: empty; leave the flag out if any will do", f.name)
 		}
-		*f.to = *f.from
 	}
 	if c.Subject != nil {
-		d, err := receipt.ParseDigest(*c.Subject)
-		if err != nil {
+		if _, err := receipt.ParseDigest(*c.Subject); err != nil {
 			return o, fmt.Errorf("--subject: %w", err)
 		}
-		o.Subject = d.String()
 	}
-	if c.Payload != "" {
+	for _, f := range []struct{ flag, path string }{{"--payload", c.Payload}, {"--external", c.External}} {
+		if f.path == "" {
+			continue
+		}
 		if len(c.Receipts) > 1 {
-			return o, errors.New("--payload is for one receipt at a time")
+			return o, fmt.Errorf("%s is for one receipt at a time", f.flag)
 		}
-		if info, err := os.Stat(c.Payload); err != nil {
-			return o, fmt.Errorf("--payload: %w", err)
+		if info, err := os.Stat(f.path); err != nil {
+			return o, fmt.Errorf("%s: %w", f.flag, err)
 		} else if info.IsDir() {
-			return o, fmt.Errorf("--payload: %s is a folder", c.Payload)
+			return o, fmt.Errorf("%s: %s is a folder", f.flag, f.path)
 		}
-	}
-	if c.External != "" && len(c.Receipts) > 1 {
-		return o, errors.New("--external is for one receipt at a time")
 	}
 	if c.Stream != nil {
-		id, err := receipt.ParseHash(*c.Stream)
+		id, err := receipt.ParseStreamID(*c.Stream)
 		if err != nil {
 			return o, fmt.Errorf("--stream: %w", err)
 		}
@@ -175,8 +153,20 @@ func (c *verifyCmd) options() (receipt.Options, error) {
 	return o, nil
 }
 
-// statementText says what was proven, what is only claimed, and whether it was witnessed.
-func statementText(path string, s *receipt.Statement, policies []*receipt.Policy, external bool) string {
+// reportText is the report for people: what was proven, what is only claimed, and
+// whether it was witnessed.
+func reportText(r *receipt.Report, s *receipt.Statement, policies []*receipt.Policy) string {
+	if e := r.Reason; e != nil {
+		verdict := "✗ NOT VERIFIED"
+		if r.Verdict == receipt.VerdictNotChecked {
+			verdict = "? NOT CHECKED"
+		}
+		return fmt.Sprintf("%s  %s\n  %s (%s)\n", verdict, quoted(r.Receipt), strings.ReplaceAll(printable(e.Message), "\n", "\n  "), e.Code)
+	}
+	return statementText(r.Receipt, s, policies)
+}
+
+func statementText(path string, s *receipt.Statement, policies []*receipt.Policy) string {
 	var b strings.Builder
 	line := func(label, format string, args ...any) {
 		fmt.Fprintf(&b, "  %-10s%s\n", label, fmt.Sprintf(format, args...))
@@ -193,7 +183,7 @@ func statementText(path string, s *receipt.Statement, policies []*receipt.Policy
 	}
 	switch {
 	case s.Header == nil:
-		line("", "header and payload are erased; their hash is in the log")
+		line("", "the hash of the header is %s; HEADER AND PAYLOAD WERE NOT CHECKED", s.HeaderHash)
 	case s.PayloadSHA256 != nil:
 		line("", "header and payload are what was recorded: %d bytes, sha256:%s", s.Header.Payload.Size, s.PayloadSHA256)
 	default:
@@ -201,13 +191,16 @@ func statementText(path string, s *receipt.Statement, policies []*receipt.Policy
 	}
 	if s.Header != nil && s.Header.External != nil {
 		switch x := s.Header.External; {
-		case external:
-			line("", "the evidence kept elsewhere is what was referred to: %d bytes, sha256:%s", x.Size, quoted(x.Digest["sha256"]))
+		case s.ExternalSHA256 != nil:
+			line("", "the evidence kept elsewhere is the one referred to: %d bytes, sha256:%s", x.Size, s.ExternalSHA256)
 		default:
-			line("", "it refers to %d bytes kept elsewhere, WHICH WERE NOT CHECKED (give them with --external)%s", x.Size, optional(": ", x.Location))
+			line("", "CONTENT NOT CHECKED: it refers to %d bytes kept elsewhere (give them with --external)%s", x.Size, optional(": ", x.Location))
 		}
 	}
 	line("claimed", "by the log: recorded %s", time.UnixMilli(int64(s.Time)).UTC().Format(timeFormat))
+	if erased := s.Erased(); erased != nil {
+		line("", "by the receipt: %s erased by the log (any holder of the receipt could have cut it out)", strings.Join(erased, " and "))
+	}
 	if h := s.Header; h != nil {
 		line("", "for tenant %s, from %s", quoted(h.Tenant), quoted(h.Submitter))
 		line("", "as %s, %s%s", h.Kind, quoted(h.MediaType), optional(", predicate ", h.PredicateType))
@@ -255,49 +248,6 @@ func optional(prefix, s string) string {
 		return ""
 	}
 	return prefix + quoted(s)
-}
-
-// verdict is the JSON form of a verification. Under "claimed" is what only the log says.
-func verdict(path string, code int, s *receipt.Statement, err error, external bool) any {
-	type proven struct {
-		Origin        string   `json:"origin"`
-		Index         uint64   `json:"index"`
-		Size          uint64   `json:"size"`
-		Root          string   `json:"root"`
-		LeafHash      string   `json:"leafHash"`
-		Signers       []string `json:"signers"`
-		StreamID      string   `json:"streamId,omitempty"`
-		Seq           *uint64  `json:"seq,omitempty"`
-		TagChecked    bool     `json:"tagChecked"`
-		PayloadSHA256 string   `json:"payloadSha256,omitempty"`
-		External      bool     `json:"externalChecked,omitempty"` // against the file given
-	}
-	type claimed struct {
-		Time   string          `json:"time"`
-		Header json.RawMessage `json:"header,omitempty"`
-	}
-	type out struct {
-		Receipt   string   `json:"receipt"`
-		Verified  bool     `json:"verified"`
-		Checked   bool     `json:"checked"` // false: the file could not be read, so nothing is known
-		Error     string   `json:"error,omitempty"`
-		Proven    *proven  `json:"proven,omitempty"`
-		Claimed   *claimed `json:"claimed,omitempty"`
-		Witnessed bool     `json:"witnessed"`
-		Policy    string   `json:"policy,omitempty"`
-	}
-	if err != nil {
-		return out{Receipt: path, Checked: code != exitFailed, Error: err.Error()}
-	}
-	p := &proven{Origin: s.Origin, Index: s.Index, Size: s.Size, Root: s.Root.Base64(), LeafHash: s.LeafHash.String(), Signers: s.Signers, TagChecked: s.TagChecked, External: external}
-	if s.Link != nil {
-		p.StreamID, p.Seq = s.Link.StreamID.String(), &s.Link.Seq
-	}
-	if s.PayloadSHA256 != nil {
-		p.PayloadSHA256 = s.PayloadSHA256.String()
-	}
-	return out{Receipt: path, Verified: true, Checked: true, Proven: p, Witnessed: s.Witnessed, Policy: s.Policy,
-		Claimed: &claimed{time.UnixMilli(int64(s.Time)).UTC().Format(timeFormat), s.HeaderBytes}}
 }
 
 type proveCmd struct {

@@ -238,7 +238,7 @@ func verify(statement []byte, subject string, data []byte, keys []*ecdsa.PublicK
 	case s.Subject != subject:
 		return nil, fmt.Errorf("sub: %q, but the statement says %q", s.Subject, subject)
 	}
-	leaf := receipt.LeafData(receipt.Hash(open.Tag), receipt.EntryHash(receipt.Hash(open.LinkHash), open.Time, receipt.HeaderHash(receipt.Salt(open.HeaderSalt), open.Header)))
+	leaf := receipt.LeafData(receipt.Hash(open.Tag), receipt.EntryHash(receipt.HashOrigin(s.Origin), receipt.Hash(open.LinkHash), open.Time, receipt.HeaderHash(receipt.Salt(open.HeaderSalt), open.Header)))
 	s.LeafHash = receipt.LeafHash(leaf[:])
 	if s.Root, err = rootOf(in, s.LeafHash); err != nil {
 		return nil, err

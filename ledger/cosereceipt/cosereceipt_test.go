@@ -56,7 +56,7 @@ func newWorld(t *testing.T, index, size uint64) *world {
 	key := receipt.StreamKey{1}
 	w.entry = &Entry{Index: index, Tag: key.Tag(0), Time: 1_800_000_000_000, LinkHash: receipt.LinkHash(linkSalt, key.StreamID(), 0, receipt.Hash{}),
 		Header: receipt.HeaderOpening{Salt: headerSalt, Content: content}, PayloadSalt: payloadSalt}
-	leaf := receipt.LeafData(w.entry.Tag, receipt.EntryHash(w.entry.LinkHash, w.entry.Time, receipt.HeaderHash(headerSalt, content)))
+	leaf := receipt.LeafData(w.entry.Tag, receipt.EntryHash(receipt.HashOrigin(origin), w.entry.LinkHash, w.entry.Time, receipt.HeaderHash(headerSalt, content)))
 	w.prove(leaf[:])
 	return w
 }

@@ -24,13 +24,13 @@ var (
 )
 
 const (
-	preamble  = "muniment.dev/delta/v1\n"
+	preamble  = "muniment.dev/delta/v2\n"
 	blockMark = 0x01
 	endMark   = 0x02
 
 	maxRaw     = 1 << 20
 	maxStored  = maxRaw + 64<<10
-	maxNote    = 1 << 16
+	maxNote    = receipt.MaxCheckpointSize
 	maxFrame   = maxRaw + 64<<10
 	maxStreams = 1 << 16
 	maxProof   = 64

@@ -72,6 +72,9 @@ func (r *Reader) open() error {
 	if body, err = r.expect(checkpointFrame); err != nil {
 		return err
 	}
+	if len(body) > receipt.MaxCheckpointSize {
+		return fmt.Errorf("%w: a checkpoint of %d bytes", ErrFormat, len(body))
+	}
 	r.Checkpoint = append([]byte(nil), body...)
 	if body, err = r.expect(consistencyFrame); err != nil {
 		return err

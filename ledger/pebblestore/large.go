@@ -180,7 +180,7 @@ func (s *Store) takeLarge(b *pebble.Batch, c *store.Commit) error {
 }
 
 // formatLarge is the first format that has large payloads.
-const formatLarge = 3
+const formatLarge = 6
 
 const largeRowSize = receipt.HashSize + len(largeID{}) + 8
 

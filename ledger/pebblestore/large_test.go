@@ -34,8 +34,8 @@ func TestFirstLargePayloadRaisesVersion(t *testing.T) {
 	}
 	s := open()
 	src, m := storetest.NewSource(1), storetest.NewModel()
-	version(s, 1)
-	for i, want := range []uint32{1, 3, 3} {
+	version(s, 4)
+	for i, want := range []uint32{4, 6, 6} {
 		c := src.Next(3)
 		if err := storetest.Spool(ctx, s, c, func(j int) bool { return i == 1 && j == 2 }); err != nil {
 			t.Fatal(err)

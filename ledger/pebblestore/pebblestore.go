@@ -27,13 +27,16 @@ import (
 
 // formatVersion is the newest version of the rows. A store of another one is refused.
 //
-//	1  a log of streams
-//	2  the same, or with rawKey a raw log
-//	3  the same, and large payloads
+//	4  a log of streams, of entry format 2 (docs/spec/entry.md)
+//	5  the same, or with rawKey a raw log
+//	6  the same, and large payloads
 //
-// What can be written in an older version is, so that a program that knows only that one reads it; an empty raw log it must not take for its own.
-// The first large payload makes the store one of version 3.
-const formatVersion = 3
+// Versions 1 to 3 were those of entry format 1, which was never released. What can be written in an older version is, so that a program that knows only that one reads it; an empty raw log it must not take for its own.
+// The first large payload makes the store one of version 6.
+const (
+	formatVersion = 6
+	formatOldest  = 4
+)
 
 var (
 	// ErrInUse says that the folder can't be opened because it is open already.
@@ -168,9 +171,9 @@ func (s *Store) initialize() error {
 	rand.Read(s.secret[:]) // never fails: see crypto/rand
 	b := s.db.NewBatch()
 	defer b.Close()
-	version, raw := uint32(1), error(nil)
+	version, raw := uint32(formatOldest), error(nil)
 	if s.raw {
-		version, raw = 2, b.Set(rawKey, nil, nil)
+		version, raw = formatOldest+1, b.Set(rawKey, nil, nil)
 	}
 	if err := errors.Join(raw,
 		b.Set(formatKey, encodeVersion(version), nil),

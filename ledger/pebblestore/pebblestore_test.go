@@ -50,8 +50,8 @@ func TestRawContract(t *testing.T) {
 	})
 }
 
-// A store is opened as what it was made for, and as nothing else, also when it is empty. A store of streams still has version 1, so that an
-// older program opens it; a raw one has a version that such a program refuses.
+// A store is opened as what it was made for, and as nothing else, also when it is empty. Their versions differ, so
+// that a program without raw logs refuses a raw one.
 func TestKindOfStore(t *testing.T) {
 	for _, raw := range []bool{false, true} {
 		fs := memFS()
@@ -60,7 +60,7 @@ func TestKindOfStore(t *testing.T) {
 			t.Fatal(err)
 		}
 		version, err := s.get(formatKey)
-		if want := map[bool]uint32{false: 1, true: 2}[raw]; err != nil || binary.BigEndian.Uint32(version) != want {
+		if want := map[bool]uint32{false: 4, true: 5}[raw]; err != nil || binary.BigEndian.Uint32(version) != want {
 			t.Errorf("raw %t: version %x, %v, want %d", raw, version, err, want)
 		}
 		mustClose(t, s)
@@ -204,6 +204,21 @@ func TestNewerFormatIsRefused(t *testing.T) {
 	mustClose(t, s)
 	if _, err := Open("data", Options{FS: fs}); err == nil || !strings.Contains(err.Error(), "newer program") {
 		t.Fatalf("got error %v", err)
+	}
+}
+
+// Entries of version 1 do not bind the log's origin.
+func TestOlderFormatIsRefused(t *testing.T) {
+	for v := uint32(1); v < formatOldest; v++ {
+		fs := memFS()
+		s := mustOpen(t, fs)
+		if err := s.db.Set(formatKey, encodeVersion(v), pebble.Sync); err != nil {
+			t.Fatal(err)
+		}
+		mustClose(t, s)
+		if _, err := Open("data", Options{FS: fs}); err == nil || !strings.Contains(err.Error(), "version 2 only") {
+			t.Fatalf("version %d: got error %v", v, err)
+		}
 	}
 }
 

@@ -57,6 +57,8 @@ func decodeVersion(v []byte) (uint32, error) {
 	switch {
 	case n > formatVersion:
 		return 0, fmt.Errorf("the store has format %d, and this program knows no format above %d: use the newer program that wrote it", n, formatVersion)
+	case n >= 1 && n < formatOldest:
+		return 0, fmt.Errorf("the store has format %d, whose entries are of version 1, and this program reads version 2 only: no release has written it; make a new log with muniment init", n)
 	case n < 1:
 		return 0, badRow(formatKey, "there is no format %d", n)
 	}

@@ -1,107 +1,132 @@
 package receipt
 
 import (
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
-// A Digest is one digest of an artifact in its canonical form, so that == compares digests. Hexadecimal digits are lower case, whatever case they
-// arrived in: PowerShell and certutil print upper case. The zero value is no digest.
+// A Digest is one digest of an artifact in the form in which == compares
+// digests, by docs/spec/receipt.md, section 4: without regard to the case of the
+// algorithm and of hexadecimal digits. PowerShell and certutil print upper case.
+// The zero value is no digest.
 type Digest struct{ algorithm, value string }
 
-// digestSizes are the hash algorithms whose values are hexadecimal, with their length in bytes. The other algorithms of in-toto's digest sets
-// (https://github.com/in-toto/attestation/blob/main/spec/v1/digest_set.md) have values of their own form or of several lengths.
-var digestSizes = map[string]int{
-	"md5": 16, "sha1": 20, "ripemd160": 20, "sm3": 32, "blake3": 32,
-	"sha224": 28, "sha256": 32, "sha384": 48, "sha512": 64, "sha512_224": 28, "sha512_256": 32,
-	"sha3_224": 28, "sha3_256": 32, "sha3_384": 48, "sha3_512": 64,
+// An algorithm is one whose values are hexadecimal.
+type algorithm struct {
+	name   string // as in in-toto's digest sets
+	digits []int  // possible lengths of the value
 }
 
-// maxDigest bounds an algorithm's name and a value, in bytes.
-const maxDigest = 1024
+// algorithms has them by their names in lower case. Other algorithms of in-toto's
+// digest sets (https://github.com/in-toto/attestation/blob/main/spec/v1/digest_set.md)
+// have values of their own form.
+var algorithms = func() map[string]algorithm {
+	all := map[string]algorithm{}
+	for _, a := range []algorithm{
+		{"md5", []int{32}}, {"sha1", []int{40}}, {"ripemd160", []int{40}},
+		{"sha224", []int{56}}, {"sha512_224", []int{56}}, {"sha3_224", []int{56}},
+		{"sha256", []int{64}}, {"sha512_256", []int{64}}, {"sha3_256", []int{64}}, {"sm3", []int{64}}, {"blake3", []int{64}},
+		{"sha384", []int{96}}, {"sha3_384", []int{96}},
+		{"sha512", []int{128}}, {"sha3_512", []int{128}},
+		{"gitCommit", []int{40, 64}}, {"gitTree", []int{40, 64}}, {"gitBlob", []int{40, 64}}, {"gitTag", []int{40, 64}},
+	} {
+		all[lower(a.name)] = a
+	}
+	return all
+}()
 
-// ParseDigest reads a digest in the form algorithm:value, such as sha256: and 64 hexadecimal digits.
+// ParseDigest reads a digest in the form algorithm:value, such as sha256: and 64
+// hexadecimal digits. Its error is an *Error with the code ExpectationMalformed.
 func ParseDigest(s string) (Digest, error) {
-	algorithm, value, ok := strings.Cut(s, ":")
+	alg, value, ok := strings.Cut(s, ":")
 	if !ok {
-		return Digest{}, fmt.Errorf("%.100q is not a digest: use ALGORITHM:VALUE, such as sha256:2cf24dba…", s)
+		return Digest{}, fail(ExpectationMalformed, "%.100q is not a digest: use ALGORITHM:VALUE, such as sha256:2cf24dba…", s)
 	}
-	d, err := NewDigest(algorithm, value)
+	d, err := NewDigest(alg, value)
 	if err != nil {
-		return Digest{}, fmt.Errorf("%.100q is not a digest: %w", s, err)
+		return Digest{}, fail(ExpectationMalformed, "%.100q is not a digest: %w", s, err)
 	}
 	return d, nil
 }
 
-// NewDigest returns the digest of an algorithm and a value in any case. The value of a known hash algorithm must have its length.
-func NewDigest(algorithm, value string) (Digest, error) {
-	d := Digest{foldAlgorithm(algorithm), foldHex(value)}
-	size, hashed := digestSizes[d.algorithm]
+// NewDigest returns the digest of an algorithm and a value in any case. The value
+// of a known hash algorithm must have its length.
+func NewDigest(alg, value string) (Digest, error) {
 	switch {
-	case d.algorithm == "":
-		return Digest{}, errors.New("no algorithm")
-	case d.value == "":
-		return Digest{}, errors.New("no value")
-	case len(d.algorithm) > maxDigest || len(d.value) > maxDigest:
-		return Digest{}, fmt.Errorf("more than %d bytes", maxDigest)
-	case hashed && (len(d.value) != 2*size || !isHex(d.value)):
-		return Digest{}, fmt.Errorf("a %s digest has %d hexadecimal digits", d.algorithm, 2*size)
+	case !isAlgorithm(alg):
+		return Digest{}, fail(ExpectationMalformed, "the algorithm must be 1 to 64 letters, digits and . _ + / -")
+	case !isDigestValue(value):
+		return Digest{}, fail(ExpectationMalformed, "the value must be 1 to 1024 printable characters")
 	}
-	return d, nil
+	if a, ok := algorithms[lower(alg)]; ok && (!isHex(value) || !slices.Contains(a.digits, len(value))) {
+		return Digest{}, fail(ExpectationMalformed, "a %s digest has %s hexadecimal digits", a.name, strings.Trim(strings.ReplaceAll(fmt.Sprint(a.digits), " ", " or "), "[]"))
+	}
+	return canonical(alg, value), nil
+}
+
+// canonical returns the digest of an algorithm and a value without checking
+// them.
+func canonical(alg, value string) Digest {
+	folded, value := FoldDigest(alg, value)
+	if folded == alg {
+		if _, known := algorithms[lower(alg)]; !known {
+			folded = lower(alg)
+		}
+	}
+	return Digest{folded, value}
 }
 
 // String returns algorithm:value.
 func (d Digest) String() string { return d.algorithm + ":" + d.value }
 
-// Algorithm returns the algorithm's name as in in-toto's digest sets, such as sha256.
+// Algorithm returns the algorithm's name as in in-toto's digest sets, such as
+// sha256. That of an unknown algorithm is in lower case.
 func (d Digest) Algorithm() string { return d.algorithm }
 
-// Value returns the canonical value.
+// Value returns the value. Hexadecimal digits are in lower case.
 func (d Digest) Value() string { return d.value }
 
 // IsZero reports whether d is the zero value.
 func (d Digest) IsZero() bool { return d == Digest{} }
 
-// Has reports whether d is one of the subject's digests.
-func (s Subject) Has(d Digest) bool {
+// In reports whether d is in a digest set: algorithm → value.
+func (d Digest) In(set map[string]string) bool {
 	if d.IsZero() {
 		return false
 	}
-	if v, ok := s.Digest[d.algorithm]; ok {
-		return foldHex(v) == d.value
-	}
-	for alg, v := range s.Digest {
-		if foldAlgorithm(alg) == d.algorithm && foldHex(v) == d.value {
+	for alg, value := range set {
+		if canonical(alg, value) == d {
 			return true
 		}
 	}
 	return false
 }
 
-// FoldDigest returns an algorithm and a value in canonical form, without checking them.
-func FoldDigest(algorithm, value string) (string, string) {
-	return foldAlgorithm(algorithm), foldHex(value)
+// Has reports whether d is one of the subject's digests.
+func (s Subject) Has(d Digest) bool { return d.In(s.Digest) }
+
+// FoldDigest returns an algorithm and a value as they are recorded, without
+// checking them: the names of known algorithms in one spelling, hexadecimal
+// digits in lower case.
+func FoldDigest(alg, value string) (string, string) {
+	if a, known := algorithms[lower(alg)]; known {
+		alg = a.name
+	}
+	if isHex(value) {
+		value = lower(value)
+	}
+	return alg, value
 }
 
-// foldAlgorithm brings the names of known hash algorithms into one spelling. Other names are case-sensitive, such as gitCommit.
-func foldAlgorithm(s string) string {
-	lower := strings.ToLower(s)
-	if lower == s {
-		return s
-	}
-	if _, known := digestSizes[lower]; known {
-		return lower
-	}
-	return s
+func isAlgorithm(s string) bool {
+	return len(s) >= 1 && len(s) <= 64 && !strings.ContainsFunc(s, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("._+/-", c)
+	})
 }
 
-// foldHex brings a value of hexadecimal digits into lower case. Shorter values and other alphabets, such as base64, keep theirs.
-func foldHex(s string) string {
-	if len(s) < 32 || !isHex(s) {
-		return s
-	}
-	return strings.ToLower(s)
+func isDigestValue(s string) bool {
+	return len(s) >= 1 && len(s) <= 1024 && !strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' })
 }
 
 func isHex(s string) bool {
@@ -110,5 +135,16 @@ func isHex(s string) bool {
 			return false
 		}
 	}
-	return true
+	return s != ""
+}
+
+// lower changes ASCII letters only.
+func lower(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			b[i] = c | 0x20
+		}
+	}
+	return string(b)
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"hash"
 )
 
@@ -18,7 +19,7 @@ const HashSize = 32
 const LeafSize = 1 + HashSize + HashSize
 
 // entryVersion is the first byte of the leaf data.
-const entryVersion = 0x01
+const entryVersion = 0x02
 
 // A Hash is a SHA-256 hash or an HMAC-SHA-256 tag.
 type Hash [HashSize]byte
@@ -99,11 +100,24 @@ func LinkHash(salt Salt, streamID Hash, seq uint64, prev Hash) Hash {
 	return sha256.Sum256(b)
 }
 
+// An OriginHash binds a leaf to its log. It is a type of its own so that it is
+// not passed for another hash.
+type OriginHash [HashSize]byte
+
+// HashOrigin returns O, the hash of a log's origin.
+func HashOrigin(origin string) OriginHash {
+	h := sha256.New()
+	h.Write([]byte("muniment/origin/v1\n"))
+	h.Write([]byte(origin))
+	return OriginHash(h.Sum(nil))
+}
+
 // EntryHash returns the hash that a leaf holds beside the tag. The time is in Unix milliseconds.
-func EntryHash(link Hash, timeMillis uint64, header Hash) Hash {
-	const prefix = "muniment/entry/v1\n"
-	var in [len(prefix) + 2*HashSize + 8]byte
+func EntryHash(origin OriginHash, link Hash, timeMillis uint64, header Hash) Hash {
+	const prefix = "muniment/entry/v2\n"
+	var in [len(prefix) + 3*HashSize + 8]byte
 	b := append(in[:0], prefix...)
+	b = append(b, origin[:]...)
 	b = append(b, link[:]...)
 	b = binary.BigEndian.AppendUint64(b, timeMillis)
 	b = append(b, header[:]...)
@@ -117,6 +131,17 @@ func LeafData(tag, entryHash Hash) [LeafSize]byte {
 	copy(d[1:], tag[:])
 	copy(d[1+HashSize:], entryHash[:])
 	return d
+}
+
+// CheckLeaf returns an error if data cannot be the leaf data of an entry.
+func CheckLeaf(data []byte) error {
+	if len(data) != LeafSize {
+		return fmt.Errorf("it has %d bytes, not %d", len(data), LeafSize)
+	}
+	if data[0] != entryVersion {
+		return fmt.Errorf("its first byte is 0x%02x, not 0x%02x", data[0], entryVersion)
+	}
+	return nil
 }
 
 // LeafHash returns the RFC 6962 leaf hash of the data.
@@ -155,14 +180,14 @@ type Skeleton struct {
 // Link returns the skeleton's link hash.
 func (s *Skeleton) Link() Hash { return LinkHash(s.LinkSalt, s.StreamID, s.Seq, s.Prev) }
 
-// LeafData returns what the tree holds for the skeleton's entry.
-func (s *Skeleton) LeafData() [LeafSize]byte {
-	return LeafData(s.Tag, EntryHash(s.Link(), s.Time, s.HeaderHash))
+// LeafData returns what the tree of the log holds for the skeleton's entry.
+func (s *Skeleton) LeafData(log OriginHash) [LeafSize]byte {
+	return LeafData(s.Tag, EntryHash(log, s.Link(), s.Time, s.HeaderHash))
 }
 
-// LeafHash returns the leaf hash of the skeleton's entry.
-func (s *Skeleton) LeafHash() Hash {
-	d := s.LeafData()
+// LeafHash returns the leaf hash of the skeleton's entry in the log.
+func (s *Skeleton) LeafHash(log OriginHash) Hash {
+	d := s.LeafData(log)
 	return LeafHash(d[:])
 }
 
@@ -170,7 +195,7 @@ func (s *Skeleton) LeafHash() Hash {
 func ParseHash(s string) (Hash, error) {
 	b, err := hex.DecodeString(s)
 	if err != nil || len(b) != HashSize {
-		return Hash{}, errors.New("not 64 hexadecimal digits")
+		return Hash{}, errors.New("must be 64 hexadecimal digits")
 	}
 	return Hash(b), nil
 }

@@ -368,12 +368,12 @@ func (w *jsonWriter) required(name, s string) {
 	w.quote(s)
 }
 
-// HasSubject says whether digest, in the form algorithm:value, is a digest of one of the subjects.
-func (h *Header) HasSubject(digest string) bool {
-	return hasDigest(h.Subjects, digest)
-}
+// HasSubject reports whether digest, in the form algorithm:value, is a digest of
+// one of the subjects.
+func (h *Header) HasSubject(digest string) bool { return hasDigest(h.Subjects, digest) }
 
-// HasMaterial says whether digest, in the form algorithm:value, is a digest of one of the materials.
+// HasMaterial reports whether digest, in the form algorithm:value, is a digest of
+// one of the materials.
 func (h *Header) HasMaterial(digest string) bool { return hasDigest(h.Materials, digest) }
 
 func hasDigest(all []Subject, digest string) bool {
@@ -381,7 +381,7 @@ func hasDigest(all []Subject, digest string) bool {
 	if !ok || alg == "" || value == "" {
 		return false
 	}
-	d := Digest{foldAlgorithm(alg), foldHex(value)}
+	d := canonical(alg, value)
 	return slices.ContainsFunc(all, func(s Subject) bool { return s.Has(d) })
 }
 

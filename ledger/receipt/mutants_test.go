@@ -66,7 +66,10 @@ func TestMutants(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			policies, opts, data := v.inputs(t, c)
+			policies, opts, data, err := v.inputs(t, c)
+			if err != nil {
+				t.Fatal(err)
+			}
 			refused, same := 0, 0
 			mutants(data, func(m []byte) {
 				got, err := Verify(m, policies, opts)
@@ -91,7 +94,7 @@ func TestTorchwoodAcceptsTheProofs(t *testing.T) {
 	v := readReceiptVectors(t)
 	n := 0
 	for _, c := range v.Cases {
-		if c.Verdict != "accept" {
+		if c.Verdict != VerdictVerified {
 			continue
 		}
 		n++
@@ -99,7 +102,7 @@ func TestTorchwoodAcceptsTheProofs(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", c.Name, err)
 		}
-		policies, _, data := v.inputs(t, c)
+		policies, _, data, _ := v.inputs(t, c)
 		r, err := Parse(data)
 		if err != nil {
 			t.Fatal(err)

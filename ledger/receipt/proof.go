@@ -2,21 +2,31 @@ package receipt
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/ledger/receipt/strictjson"
 )
 
+// The largest signed checkpoint and proof, see docs/spec/receipt.md, section 2.
+// Everything that reads a checkpoint or another signed note of a log has the
+// first as its limit. The second leaves room for the longest inclusion proof.
 const (
-	proofHeader   = "c2sp.org/tlog-proof@v1\n"
-	maxProofSize  = 65536
-	maxProofPath  = 63
-	maxSignatures = 64
+	MaxCheckpointSize = 258_048
+	MaxProofSize      = 262_144
+	MaxSignatures     = 100 // lines; sumdb/note reads no more
+)
+
+const (
+	proofHeader  = "c2sp.org/tlog-proof@v1\n"
+	maxProofPath = 63
 )
 
 // A Proof is a C2SP tlog-proof: that the entry at Index is in the tree that Checkpoint signs.
@@ -42,8 +52,8 @@ func (p *Proof) AppendText(b []byte) []byte {
 
 // ParseProof reads a tlog-proof by the strict rules of docs/spec/receipt.md, section 2. It verifies nothing.
 func ParseProof(text string) (*Proof, error) {
-	if len(text) > maxProofSize {
-		return nil, fmt.Errorf("%d bytes, more than %d", len(text), maxProofSize)
+	if len(text) > MaxProofSize {
+		return nil, fmt.Errorf("%d bytes, more than %d", len(text), MaxProofSize)
 	}
 	rest, ok := strings.CutPrefix(text, proofHeader)
 	if !ok {
@@ -75,7 +85,7 @@ func ParseProof(text string) (*Proof, error) {
 		}
 		p.Path = append(p.Path, Hash(h))
 	}
-	if _, err := parseCheckpoint(rest); err != nil {
+	if _, err := parseSigned(rest); err != nil {
 		return nil, fmt.Errorf("checkpoint: %w", err)
 	}
 	p.Checkpoint = []byte(rest)
@@ -99,46 +109,95 @@ func (c Checkpoint) Sign(signers ...note.Signer) ([]byte, error) {
 	return note.Sign(&note.Note{Text: c.Text()}, signers...)
 }
 
-// ParseCheckpointUnverified reads a signed checkpoint strictly, without looking at what its signatures say.
+// ParseCheckpointUnverified reads a signed checkpoint strictly, without
+// verifying its signatures.
 func ParseCheckpointUnverified(signed []byte) (Checkpoint, error) {
-	return parseCheckpoint(string(signed))
+	s, err := parseSigned(string(signed))
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	return s.Checkpoint, nil
 }
 
-func parseCheckpoint(signed string) (Checkpoint, error) {
+// A signedCheckpoint is a checkpoint with its signature lines, none of which is
+// verified.
+type signedCheckpoint struct {
+	Checkpoint
+	text  string // what is signed
+	lines []signatureLine
+}
+
+type signatureLine struct {
+	key  keyID
+	sig  []byte // without the key hash
+	line string // verbatim, with its line feed
+}
+
+// A keyID is how a signature line names its key.
+type keyID struct {
+	name string
+	hash uint32
+}
+
+func (k keyID) String() string { return fmt.Sprintf("%s+%08x", k.name, k.hash) }
+
+func parseSigned(signed string) (*signedCheckpoint, error) {
+	if len(signed) > MaxCheckpointSize {
+		return nil, fmt.Errorf("%d bytes, more than %d", len(signed), MaxCheckpointSize)
+	}
 	text, sigs, ok := strings.Cut(signed, "\n\n")
 	if !ok {
-		return Checkpoint{}, errors.New("not a signed note")
+		return nil, errors.New("not a signed note")
+	}
+	if !utf8.ValidString(signed) || strings.ContainsFunc(signed, func(c rune) bool { return c < ' ' && c != '\n' }) {
+		return nil, errors.New("not UTF-8, or with a control character")
 	}
 	lines := strings.Split(text, "\n")
 	if len(lines) != 3 || lines[0] == "" {
-		return Checkpoint{}, errors.New("not three lines: origin, size and root (extension lines are not allowed)")
+		return nil, errors.New("not three lines: origin, size and root (extension lines are not allowed)")
 	}
-	size, err := strictjson.ParseInteger(lines[1])
-	if err != nil {
-		return Checkpoint{}, fmt.Errorf("size: %w", err)
+	s := &signedCheckpoint{text: text + "\n"}
+	s.Origin = lines[0]
+	var err error
+	if s.Size, err = strictjson.ParseInteger(lines[1]); err != nil {
+		return nil, fmt.Errorf("size: %w", err)
 	}
 	root, err := strictjson.ParseBase64(lines[2])
 	if err != nil || len(root) != HashSize {
-		return Checkpoint{}, errors.New("root: not base64 of 32 bytes")
+		return nil, errors.New("root: not base64 of 32 bytes")
 	}
-	n := 0
+	s.Root = Hash(root)
 	for sigs != "" {
 		var line string
 		if line, sigs, ok = strings.Cut(sigs, "\n"); !ok {
-			return Checkpoint{}, errors.New("the last line is not ended")
+			return nil, errors.New("the last line does not end with a line feed")
 		}
-		line, dash := strings.CutPrefix(line, "— ")
-		name, b64, sep := strings.Cut(line, " ")
-		sig, err := strictjson.ParseBase64(b64)
-		if !dash || !sep || name == "" || err != nil || len(sig) < 5 {
-			return Checkpoint{}, fmt.Errorf("signature line %d: malformed", n+1)
+		l, err := parseSignature(line)
+		if err != nil {
+			return nil, fmt.Errorf("signature line %d: %w", len(s.lines)+1, err)
 		}
-		if n++; n > maxSignatures {
-			return Checkpoint{}, fmt.Errorf("more than %d signature lines", maxSignatures)
+		if len(s.lines) == MaxSignatures {
+			return nil, fmt.Errorf("more than %d signature lines", MaxSignatures)
 		}
+		s.lines = append(s.lines, l)
 	}
-	if n == 0 {
-		return Checkpoint{}, errors.New("no signature line")
+	if len(s.lines) == 0 {
+		return nil, errors.New("no signature line")
 	}
-	return Checkpoint{Origin: lines[0], Size: size, Root: Hash(root)}, nil
+	return s, nil
+}
+
+func parseSignature(line string) (signatureLine, error) {
+	rest, dash := strings.CutPrefix(line, "— ")
+	name, b64, sep := strings.Cut(rest, " ")
+	sig, err := strictjson.ParseBase64(b64)
+	if !dash || !sep || !isKeyName(name) || err != nil || len(sig) < 5 {
+		return signatureLine{}, errors.New("malformed")
+	}
+	return signatureLine{keyID{name, binary.BigEndian.Uint32(sig)}, sig[4:], line + "\n"}, nil
+}
+
+// isKeyName reports whether a signed note allows the name for a key.
+func isKeyName(name string) bool {
+	return name != "" && utf8.ValidString(name) && !strings.Contains(name, "+") && !strings.ContainsFunc(name, unicode.IsSpace)
 }

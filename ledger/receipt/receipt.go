@@ -10,7 +10,7 @@ import (
 )
 
 // MediaType is the media type of a receipt.
-const MediaType = "application/vnd.muniment.receipt.v1+json"
+const MediaType = "application/vnd.muniment.receipt.v2+json"
 
 // A Form says which parts a receipt holds. See docs/spec/receipt.md, section 1.
 type Form string
@@ -168,23 +168,33 @@ func (r *Receipt) appendOpening(b []byte) (*jsonWriter, error) {
 	return w, nil
 }
 
-// Parse reads a receipt strictly. It verifies nothing, and doesn't look into the header or the proof. The error names the member that is wrong.
+// Parse reads a receipt strictly. It verifies nothing, and does not parse the
+// header or the proof. Its error is an *Error, and names the member that is
+// wrong.
 func Parse(data []byte) (*Receipt, error) {
 	r := &Receipt{}
 	if err := strictjson.Parse(data, r.read); err != nil {
-		return nil, fmt.Errorf("receipt: %w", err)
+		var e *Error
+		if errors.As(err, &e) {
+			return nil, e
+		}
+		return nil, fail(ReceiptMalformed, "receipt: %w", err)
 	}
 	return r, nil
 }
 
 func (r *Receipt) read(o *strictjson.Object) error {
-	if mt := o.String("mediaType"); mt != "" && mt != MediaType {
-		return fmt.Errorf("mediaType: %q, not %q", mt, MediaType)
+	mt := o.String("mediaType")
+	if o.Err() != nil {
+		return nil
+	}
+	if mt != MediaType {
+		return fail(ReceiptVersion, "receipt: mediaType: %q, not %q: it is of another version of the format", mt, MediaType)
 	}
 	r.Form = Form(o.String("form"))
 	link, header, payload, ok := r.Form.has()
 	if !ok {
-		return fmt.Errorf("form: %q is not a form of a receipt", r.Form)
+		return fmt.Errorf("form: %q is not a form of a receipt", string(r.Form))
 	}
 	o.Base64Fixed("tag", r.Tag[:])
 	r.Time = o.Integer("time")

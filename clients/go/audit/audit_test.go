@@ -345,10 +345,10 @@ func TestHostile(t *testing.T) {
 		}(), want: ErrBadLeaf, text: "entry 600: it has 0 bytes"},
 		{name: "entry of another version", log: func() *testLog {
 			l := short.prefix(600)
-			l.add(append([]byte{2}, make([]byte, 64)...))
+			l.add(append([]byte{1}, make([]byte, 64)...))
 			l.noise(699, "after")
 			return l
-		}(), want: ErrBadLeaf, text: "entry 600: its first byte is 0x02"},
+		}(), want: ErrBadLeaf, text: "entry 600: its first byte is 0x01, not 0x02"},
 
 		{name: "size beyond all reason", kept: 1000, with: func(s *testServer) {
 			s.checkpoint = func([]byte) []byte {
@@ -695,8 +695,8 @@ func TestState(t *testing.T) {
 		"trailing":          good + "{}",
 		"unknown member":    replace(`{"version"`, `{"more":1,"version"`),
 		"other case":        replace(`"peaks"`, `"Peaks"`),
-		"repeated":          replace(`{"version":1`, `{"version":1,"version":1`),
-		"other version":     replace(`"version":1`, `"version":2`),
+		"repeated":          replace(`{"version":2`, `{"version":2,"version":2`),
+		"other version":     replace(`"version":2`, `"version":1`),
 		"checkpoint":        replace(`"checkpoint":"`, `"checkpoint":"x\n`),
 		"other size":        replace(`\n800\n`, `\n801\n`),
 		"peak missing":      replace(`"`+peak+`",`, ``),

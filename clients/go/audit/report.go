@@ -33,12 +33,12 @@ func (r *Report) MarshalJSON() ([]byte, error) {
 
 // A StreamReport is what was found of a stream in the whole log, by this run and those before it.
 //
-// If Complete, the entries 0 to Next-1 are there, each once and in order, and there is none with the tags of Next to Next+Lookahead-1.
+// If Complete, the entries 0 to Next-1 are there, each once and in order, and no leaf has the tag of a sequence number from Next up to the
+// log's size. No verifier accepts an entry with a greater one.
 type StreamReport struct {
-	ID        receipt.Hash `json:"id"`
-	Next      uint64       `json:"next"`  // one more than the largest sequence number found
-	Found     uint64       `json:"found"` // how many sequence numbers were found
-	Lookahead uint64       `json:"lookahead"`
+	ID    receipt.Hash `json:"id"`
+	Next  uint64       `json:"next"`  // one more than the largest sequence number found
+	Found uint64       `json:"found"` // how many sequence numbers were found
 
 	LastIndex uint64       `json:"lastIndex"` // of entry Next-1; 0 if there is none
 	LastLeaf  receipt.Hash `json:"lastLeaf"`
@@ -79,7 +79,6 @@ func (a *auditor) reportStream(ctx context.Context, s *StreamState) *StreamRepor
 		ID:              s.ID,
 		Next:            s.Next,
 		Found:           s.Found(),
-		Lookahead:       a.opts.Lookahead,
 		LastIndex:       s.LastIndex,
 		LastLeaf:        s.LastLeaf,
 		Missing:         s.Missing,
@@ -153,7 +152,7 @@ func (r *StreamReport) describe() string {
 		if r.Next > 0 {
 			there = fmt.Sprintf("the last one there is entry %d", r.Next-1)
 		}
-		all = append(all, fmt.Sprintf("expected but held back: %s (%s; none is there with the tags up to that of %d)", r.HeldBack, there, r.Next+r.Lookahead-1))
+		all = append(all, fmt.Sprintf("expected but held back: %s (%s)", r.HeldBack, there))
 	}
 	if r.OutOfOrderTotal > 0 {
 		all = append(all, "out of order: "+list(r.OutOfOrder, r.OutOfOrderTotal, func(o OutOfOrder) string {

@@ -61,7 +61,10 @@ func (a *auditor) scan(ctx context.Context, base *State) (*State, error) {
 		}
 	}
 	if a.opts.StreamKey != nil {
-		s.track = newTracker(a.opts.StreamKey, a.opts.Lookahead, base)
+		var err error
+		if s.track, err = newTracker(ctx, a.opts.StreamKey, s.size, base); err != nil {
+			return nil, err
+		}
 	}
 	if s.from < s.size {
 		if err := a.runJobs(ctx, s); err != nil {
@@ -69,8 +72,8 @@ func (a *auditor) scan(ctx context.Context, base *State) (*State, error) {
 		}
 	}
 	if s.track != nil {
-		stream := s.track.StreamState // a copy, which does not keep the table of tags alive
-		next.Stream = &stream
+		stream := s.track.StreamState
+		next.Stream, next.tags = &stream, s.track.tags
 	}
 	if s.from == s.size {
 		if base != nil {
@@ -223,12 +226,8 @@ func checkBundle(data []byte, bundle tlog.Tile, n int, tile []byte, anyLeaf bool
 			return fmt.Errorf("%w: entry %d: the entry bundle does not hash to the leaf in the tile (%s gives %s, %s says %s); keep both files and report them to the log's operator",
 				ErrLeafMismatch, index, torchwood.TilePath(bundle), h.Base64(), torchwood.TilePath(t), receipt.Hash(leaf).Base64())
 		}
-		if !anyLeaf && (len(entry) != receipt.LeafSize || entry[0] != 0x01) {
-			what := fmt.Sprintf("it has %d bytes, not %d", len(entry), receipt.LeafSize)
-			if len(entry) == receipt.LeafSize {
-				what = fmt.Sprintf("its first byte is 0x%02x, not 0x01", entry[0])
-			}
-			return fmt.Errorf("%w: entry %d: %s; the log is not of this format or of a later version of it: look for a newer auditor", ErrBadLeaf, index, what)
+		if err := receipt.CheckLeaf(entry); err != nil && !anyLeaf {
+			return fmt.Errorf("%w: entry %d: %w; the log is not of this format, or of another version of it: use an auditor of that version", ErrBadLeaf, index, err)
 		}
 	}
 	if len(rest) > 0 {

@@ -15,7 +15,9 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-const stateVersion = 1
+// stateVersion 2 is of logs of entry format 2, whose streams were searched
+// without a window.
+const stateVersion = 2
 
 // A State is what one run leaves for the next: the checkpoint, and enough to go on from it. It is a few kilobytes, and
 // grows with the gaps in the stream but not with the log. It is as trustworthy as the place where it is kept: who can change it can hide a fork.
@@ -28,6 +30,7 @@ type State struct {
 	Stream *StreamState
 
 	head receipt.Checkpoint // of Checkpoint; set by check
+	tags *receipt.TagTable  // of the stream; nil if the state was loaded. It only grows
 }
 
 // A StreamState is what an audit has found of a stream so far.

@@ -1,103 +1,99 @@
 package audit
 
 import (
-	"bytes"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/binary"
-	"hash"
+	"context"
 	"slices"
 
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// A tracker finds the leaves of one stream among those that the scan passes to it in order.
-//
-// It has a table of the tags of all entries of the stream that there may be: those found already, because a tag that comes up again is
-// a fork, those in gaps, and a window beyond. The window moves on with what is found.
+// A tracker finds the leaves of one stream among those that the scan passes to
+// it in order. It knows the tags of all sequence numbers that the tree has room
+// for: there is no window beyond which an entry could be hidden.
 type tracker struct {
 	StreamState
-	mac       hash.Hash // of the stream's key, so that it is set up once
-	lookahead uint64
+	tags *receipt.TagTable
 
-	// tags maps the first half of a tag, to save memory, to what is known of the entry.
-	tags map[tagPrefix]entry
-	upTo uint64 // the tags below it are in the table
+	// Where this run has found entries: those from first on in at, or notFound,
+	// and those of gaps that an earlier run left in late.
+	first uint64
+	at    []uint64
+	late  map[uint64]uint64
 
 	oldTag bool // an entry that an earlier run had found was found again
 }
 
-type tagPrefix [16]byte
+const notFound = ^uint64(0)
 
-type entry struct {
-	seq   uint64
-	index uint64 // or one of the following
-}
+// tagStep is how many tags are computed between two looks at the context.
+const tagStep = 1 << 16
 
-const (
-	notFound     = ^uint64(0)
-	foundEarlier = notFound - 1 // by an earlier run, which did not keep the index
-)
-
-// newTracker goes on from the stream of base, if there is one.
-func newTracker(key *receipt.StreamKey, lookahead uint64, base *State) *tracker {
-	t := &tracker{StreamState: StreamState{ID: key.StreamID()}, mac: hmac.New(sha256.New, key[:]), lookahead: lookahead, tags: map[tagPrefix]entry{}}
+// newTracker goes on from the stream of base, if there is one, in a tree of a
+// size.
+func newTracker(ctx context.Context, key *receipt.StreamKey, size uint64, base *State) (*tracker, error) {
+	t := &tracker{StreamState: StreamState{ID: key.StreamID()}, late: map[uint64]uint64{}}
 	if base != nil {
-		t.StreamState = *base.Stream
+		t.StreamState, t.tags = *base.Stream, base.tags
 		t.Missing = slices.Clone(t.Missing) // base stays as it is
 		t.Doubled = slices.Clone(t.Doubled)
 		t.OutOfOrder = slices.Clone(t.OutOfOrder)
 	}
-	t.extend()
-	return t
-}
-
-// tag is receipt.StreamKey.Tag.
-func (t *tracker) tag(seq uint64) (tag receipt.Hash) {
-	const prefix = "muniment/tag/v1\n"
-	t.mac.Reset()
-	t.mac.Write(binary.BigEndian.AppendUint64(append(make([]byte, 0, len(prefix)+8), prefix...), seq))
-	t.mac.Sum(tag[:0])
-	return tag
-}
-
-// extend fills the table as far as the window goes.
-func (t *tracker) extend() {
-	for ; t.upTo < t.Next+t.lookahead; t.upTo++ {
-		e := entry{seq: t.upTo, index: notFound}
-		if t.upTo < t.Next { // only when the tracker is made: later the table is always ahead of Next
-			if _, missing := t.gap(t.upTo); !missing {
-				e.index = foundEarlier
-			}
-		}
-		tag := t.tag(t.upTo)
-		t.tags[tagPrefix(tag[:16])] = e
+	t.first = t.Next
+	if t.tags == nil {
+		t.tags = receipt.NewTagTable(key)
 	}
+	t.tags.Reserve(size)
+	for t.tags.Len() < size {
+		if ctx.Err() != nil {
+			return nil, unavailable(ctx, "tags of the stream", ctx.Err())
+		}
+		t.tags.Extend(min(t.tags.Len()+tagStep, size))
+	}
+	return t, nil
 }
 
 // leaf takes in the next leaf of the log.
 func (t *tracker) leaf(index uint64, data []byte) {
-	tag := data[1 : 1+receipt.HashSize]
-	e, ok := t.tags[tagPrefix(tag)]
+	seq, ok := t.tags.Find(receipt.Hash(data[1:]))
 	if !ok {
 		return
 	}
-	if full := t.tag(e.seq); !bytes.Equal(tag, full[:]) {
-		return
-	}
-	switch e.index {
-	case notFound:
-		t.found(e.seq, index, data)
-		t.tags[tagPrefix(tag)] = entry{e.seq, index}
-	case foundEarlier:
+	switch where, earlier := t.where(seq); {
+	case earlier:
 		t.oldTag = true
+	case where != notFound:
+		t.Doubled = appendFinding(t.Doubled, &t.DoubledTotal, Doubled{Seq: seq, First: where, Second: index})
 	default:
-		t.Doubled = appendFinding(t.Doubled, &t.DoubledTotal, Doubled{Seq: e.seq, First: e.index, Second: index})
+		t.found(seq, index, data)
 	}
+}
+
+// where returns the index at which this run has found an entry, or notFound, or
+// reports that an earlier run has found it.
+func (t *tracker) where(seq uint64) (index uint64, earlier bool) {
+	if seq >= t.first {
+		if i := seq - t.first; i < uint64(len(t.at)) {
+			return t.at[i], false
+		}
+		return notFound, false
+	}
+	if index, ok := t.late[seq]; ok {
+		return index, false
+	}
+	_, missing := t.gap(seq)
+	return notFound, !missing
 }
 
 // found notes that an entry is there that was not seen before.
 func (t *tracker) found(seq, index uint64, data []byte) {
+	if seq < t.first {
+		t.late[seq] = index
+	} else {
+		for uint64(len(t.at)) <= seq-t.first {
+			t.at = append(t.at, notFound)
+		}
+		t.at[seq-t.first] = index
+	}
 	if seq < t.Next { // it was missing
 		t.OutOfOrder = appendFinding(t.OutOfOrder, &t.OutOfOrderTotal, OutOfOrder{Seq: seq, Index: index, After: t.Next - 1, AfterIndex: t.LastIndex})
 		i, _ := t.gap(seq)
@@ -116,7 +112,6 @@ func (t *tracker) found(seq, index uint64, data []byte) {
 		t.Missing = append(t.Missing, SeqRange{t.Next, seq - 1})
 	}
 	t.Next, t.LastIndex, t.LastLeaf = seq+1, index, receipt.LeafHash(data)
-	t.extend()
 }
 
 func appendFinding[T any](list []T, total *uint64, f T) []T {

@@ -15,7 +15,7 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// layout makes a log from words: "." is an entry of somebody else, a number that entry of the tenant, a number with a letter behind it another
+// layout makes a log from words: "." is an entry of another tenant, "*N" are N of them, a number that entry of the tenant, a number with a letter behind it another
 // entry with that tag, "x" the tenant's entry under a wrong tag, and h with a number an entry whose tag begins like that number's.
 func layout(words string) *testLog {
 	l := &testLog{}
@@ -25,6 +25,9 @@ func layout(words string) *testLog {
 		switch {
 		case w == "." || w == "x":
 			l.noise(1, w)
+		case w[0] == '*':
+			fmt.Sscanf(w, "*%d", &seq)
+			l.noise(int(seq), w)
 		case w[0] == 'h':
 			fmt.Sscanf(w, "h%d", &seq)
 			leaf := tenantLeaf(seq, "half")
@@ -58,14 +61,15 @@ func TestStream(t *testing.T) {
 		order   []OutOfOrder
 		next    uint64
 		text    string // "": the stream is complete
+		above   bool   // an entry is above its index, and an earlier run of a smaller tree may not see it
 	}{
 		{name: "complete", log: ". 0 . . 1 2 . 3 .", next: 4},
 		{name: "complete, as expected", log: ". 0 . . 1 2 . 3 .", expect: 4, next: 4},
 		{name: "longer than expected", log: ". 0 . . 1 2 . 3 .", expect: 2, next: 4},
 		{name: "none", log: ". . .", next: 0},
 		{name: "missing in the middle", log: "0 . 1 . 3 4 .", missing: []SeqRange{{2, 2}}, next: 5, text: "missing, though later ones are there: entry 2."},
-		{name: "missing at the start", log: ". 3 4", missing: []SeqRange{{0, 2}}, next: 5, text: "entries 0 to 2"},
-		{name: "many gaps", log: "1 3 5 7 9", missing: []SeqRange{{0, 0}, {2, 2}, {4, 4}, {6, 6}, {8, 8}}, next: 10, text: "entry 0, entry 2, entry 4 and 2 more"},
+		{name: "missing at the start", log: "*3 3 4", missing: []SeqRange{{0, 2}}, next: 5, text: "entries 0 to 2"},
+		{name: "many gaps", log: "*9 1 3 5 7 9", missing: []SeqRange{{0, 0}, {2, 2}, {4, 4}, {6, 6}, {8, 8}}, next: 10, text: "entry 0, entry 2, entry 4 and 2 more"},
 		{name: "under another tag", log: "0 1 x 3", missing: []SeqRange{{2, 2}}, next: 4, text: "entry 2"},
 		{name: "under a tag that only begins right", log: "0 h1 2 h2", missing: []SeqRange{{1, 1}}, next: 3, text: "entry 1"},
 		{name: "last one under another tag", log: "0 1 2 x", expect: 4, held: &SeqRange{3, 3}, next: 3, text: "expected but held back: entry 3 (the last one there is entry 2"},
@@ -76,20 +80,24 @@ func TestStream(t *testing.T) {
 		{name: "doubled, the same leaf", log: "0 1 . 1 2", doubled: []Doubled{{1, 1, 3}}, next: 3, text: "entry 1 is at the indexes 1 and 3"},
 		{name: "three times", log: "0 0b 0c", doubled: []Doubled{{0, 0, 1}, {0, 0, 2}}, next: 1, text: "2 tags have"},
 		{name: "forked after 1", log: "0 1 2 3 . 2b 3b 4b", doubled: []Doubled{{2, 2, 5}, {3, 3, 6}}, next: 5, text: "entry 2 is at the indexes 2 and 5, entry 3"},
-		{name: "swapped", log: "0 2 . 1 3", order: []OutOfOrder{{1, 3, 2, 1}}, next: 4, text: "entry 1 is at index 3, after entry 2 at index 1"},
-		{name: "reversed", log: "3 2 1 0", order: []OutOfOrder{{2, 1, 3, 0}, {1, 2, 3, 0}, {0, 3, 3, 0}}, next: 4, text: "out of order"},
-		{name: "partly filled gap", log: "6 3 .", missing: []SeqRange{{0, 2}, {4, 5}}, order: []OutOfOrder{{3, 1, 6, 0}}, next: 7, text: "missing"},
-		{name: "the last that the window shows", log: "0 . 50", missing: []SeqRange{{1, 49}}, next: 51, text: "entries 1 to 49"},
-		{name: "beyond the window", log: "0 . 51", next: 1},
-		{name: "beyond the window, expected", log: "0 . 51", expect: 52, held: &SeqRange{1, 51}, next: 1, text: "none is there with the tags up to that of 50"},
-		{name: "window moves", log: "0 40 80 120", missing: []SeqRange{{1, 39}, {41, 79}, {81, 119}}, next: 121, text: "missing"},
+		{name: "swapped", log: ". 0 2 . 1 3", order: []OutOfOrder{{1, 4, 2, 2}}, next: 4, text: "entry 1 is at index 4, after entry 2 at index 2"},
+		{name: "reversed", log: "*3 3 2 1 0", order: []OutOfOrder{{2, 4, 3, 3}, {1, 5, 3, 3}, {0, 6, 3, 3}}, next: 4, text: "out of order"},
+		{name: "partly filled gap", log: "*6 6 3 .", missing: []SeqRange{{0, 2}, {4, 5}}, order: []OutOfOrder{{3, 7, 6, 6}}, next: 7, text: "missing"},
+		{name: "as far ahead as the tree is large", log: "0 *49 50", missing: []SeqRange{{1, 49}}, next: 51, text: "entries 1 to 49"},
+		{name: "the next at every place", log: "*6 1", missing: []SeqRange{{0, 0}}, next: 2, text: "entry 0"},
+		{name: "several jumps", log: "*120 0 40 80 120", missing: []SeqRange{{1, 39}, {41, 79}, {81, 119}}, next: 121, text: "missing"},
+		{name: "above its index, found when the tree is large enough", log: "0 3 1 2", order: []OutOfOrder{{1, 2, 3, 1}, {2, 3, 3, 1}}, next: 4, text: "out of order", above: true},
+		{name: "above the tree's size, which no verifier accepts", log: "0 . 1000000", next: 1},
 	} {
 		log := layout(tc.log)
 		n := len(log.leaves)
 		// At once, and in two runs that meet at each index: the findings are the same.
 		for cut := 0; cut <= n; cut++ {
 			t.Run(fmt.Sprintf("%s/%d", tc.name, cut), func(t *testing.T) {
-				opts := Options{Lookahead: 50}
+				if tc.above && cut > 0 && cut < n {
+					t.Skip("the tag is found in the whole tree")
+				}
+				var opts Options
 				var kept *State
 				if cut > 0 {
 					var err error
@@ -222,11 +230,13 @@ func TestStreamRandom(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		seqs := rapid.SliceOfN(rapid.IntRange(-3, 12), 1, 30).Draw(rt, "entries") // negative: somebody else's
 		log := &testLog{}
+		log.noise(13, "before") // so that no sequence number is above its index
 		first := map[int]int{}
 		var doubled []Doubled
 		var order []OutOfOrder
 		top := -1
 		for i, q := range seqs {
+			i += 13
 			if q < 0 {
 				log.noise(1, "n")
 				continue
@@ -246,10 +256,10 @@ func TestStreamRandom(t *testing.T) {
 		}
 		s, policy := newServer(t, log, 0)
 		var st *State
-		for s.size < len(seqs) {
-			s.size = rapid.IntRange(s.size+1, len(seqs)).Draw(rt, "size")
+		for s.size < len(log.leaves) {
+			s.size = rapid.IntRange(s.size+1, len(log.leaves)).Draw(rt, "size")
 			var err error
-			if _, st, err = Run(t.Context(), s, policy, st, Options{StreamKey: &tenantKey, Lookahead: 20}); err != nil && !errors.Is(err, ErrStream) {
+			if _, st, err = Run(t.Context(), s, policy, st, Options{StreamKey: &tenantKey}); err != nil && !errors.Is(err, ErrStream) {
 				rt.Fatal(err)
 			}
 		}

@@ -108,7 +108,7 @@ func tenantLeaf(seq uint64, label string) []byte {
 		Time:       1_700_000_000_000 + seq,
 		HeaderHash: sha256.Sum256([]byte("header")),
 	}
-	d := s.LeafData()
+	d := s.LeafData(receipt.HashOrigin(testOrigin))
 	return d[:]
 }
 

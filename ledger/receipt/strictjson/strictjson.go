@@ -49,7 +49,7 @@ func Parse(data []byte, read func(*Object) error) error {
 		return fmt.Errorf("not a JSON object")
 	}
 	v = v.Clone()
-	if err := checkDepth(v); err != nil {
+	if err := checkTokens(v); err != nil {
 		return err
 	}
 	if _, err := dec.ReadToken(); err != io.EOF {
@@ -77,16 +77,24 @@ func syntaxError(err error) error {
 	return fmt.Errorf("not strict JSON: %w", errors.New(strings.TrimPrefix(err.Error(), "jsontext: ")))
 }
 
-func checkDepth(v jsontext.Value) error {
+// checkTokens checks the rules that hold in the whole document, also in members
+// that no format defines.
+func checkTokens(v jsontext.Value) error {
 	dec := jsontext.NewDecoder(bytes.NewReader(v))
 	for {
-		if _, err := dec.ReadToken(); err == io.EOF {
+		t, err := dec.ReadToken()
+		if err == io.EOF {
 			return nil
 		} else if err != nil {
 			return syntaxError(err)
 		}
 		if dec.StackDepth() > maxDepth {
 			return fmt.Errorf("more than %d levels of nesting", maxDepth)
+		}
+		if t.Kind() == '0' {
+			if _, err := ParseInteger(t.String()); err != nil {
+				return fmt.Errorf("%s: %w", plain(strings.TrimPrefix(string(dec.StackPointer()), "/")), err)
+			}
 		}
 	}
 }
@@ -144,6 +152,9 @@ func (o *Object) required(name string, ok bool) {
 		o.state.fail("%s: missing", o.at(name))
 	}
 }
+
+// Err returns the first error so far.
+func (o *Object) Err() error { return o.state.err }
 
 // Has says whether the member is there and has not been taken.
 func (o *Object) Has(name string) bool { _, ok := o.members[name]; return ok }

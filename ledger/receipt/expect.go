@@ -1,0 +1,184 @@
+package receipt
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Expectations are options that are checked, and ready to be compared.
+type expectations struct {
+	*Options
+	subject Digest
+}
+
+// check returns the expectations of a call, or the caller's error.
+func (o *Options) check(policies []*Policy) (*expectations, error) {
+	if len(policies) == 0 {
+		return nil, fail(PolicyMissing, "no policy given")
+	}
+	for _, e := range []struct {
+		name  string
+		value *string
+	}{{"tenant", o.Tenant}, {"kind", o.Kind}, {"subject", o.Subject}, {"predicate type", o.PredicateType}, {"control", o.Control}, {"signer", o.Signer}, {"issuer", o.Issuer}} {
+		if e.value != nil && *e.value == "" {
+			return nil, fail(ExpectationMalformed, "%s: empty; leave it out if none is expected", e.name)
+		}
+	}
+	x := &expectations{Options: o}
+	if o.Subject != nil {
+		var err error
+		if x.subject, err = ParseDigest(*o.Subject); err != nil {
+			return nil, fail(ExpectationMalformed, "subject: %w", err)
+		}
+	}
+	return x, nil
+}
+
+// met performs step 10, and completes the statement.
+func (x *expectations) met(s *Statement) error {
+	for _, check := range []func(*Statement) error{x.header, x.signature, x.stream, x.external} {
+		if err := check(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (x *expectations) header(s *Statement) error {
+	h := s.Header
+	if h == nil {
+		if x.Tenant != nil || x.Kind != nil || x.Subject != nil || x.PredicateType != nil || x.Control != nil || x.Signer != nil || x.Issuer != nil ||
+			x.RequireVerified || x.Admitted || x.External != nil {
+			return fail(HeaderIsErased, "the header is erased: only the stream can be checked")
+		}
+		return nil
+	}
+	switch {
+	case x.Tenant != nil && h.Tenant != *x.Tenant:
+		return fail(TenantMismatch, "tenant: the entry is of %q, not of %q", h.Tenant, *x.Tenant)
+	case x.Kind != nil && h.Kind != *x.Kind:
+		return fail(KindMismatch, "kind: the entry is of kind %q, not %q", h.Kind, *x.Kind)
+	case x.Subject != nil && !h.hasSubject(x.subject):
+		return fail(SubjectMismatch, "subject: %s is not among the entry's subjects (%s)", x.subject, h.subjectList())
+	case x.PredicateType != nil && h.PredicateType != *x.PredicateType:
+		return fail(PredicateTypeMismatch, "predicate type: the entry has %q, not %q", h.PredicateType, *x.PredicateType)
+	case x.Control != nil && !slices.Contains(h.Controls, *x.Control):
+		return fail(ControlMismatch, "control: %q is not among the entry's controls %q", *x.Control, h.Controls)
+	}
+	return nil
+}
+
+func (x *expectations) signature(s *Statement) error {
+	h := s.Header
+	if h == nil {
+		return nil
+	}
+	if (x.RequireVerified || x.Signer != nil || x.Issuer != nil) && h.Verification.Result != Verified {
+		return fail(SignatureUnverified, "signature: the log did not find it good, its result is %q", h.Verification.Result)
+	}
+	if x.Signer != nil || x.Issuer != nil {
+		if !slices.ContainsFunc(h.Signers, func(g Signer) bool {
+			return (x.Signer == nil || g.Identity == *x.Signer || g.KeyID == *x.Signer) && (x.Issuer == nil || g.Issuer == *x.Issuer)
+		}) {
+			return fail(SignerMismatch, "signer: none of the entry's signers is the one expected (%s)", h.signerList())
+		}
+	}
+	if x.Admitted && (h.Admission == nil || h.Admission.Result != Admitted) {
+		return fail(NotAdmitted, "admission: the entry was not admitted by a policy")
+	}
+	return nil
+}
+
+func (x *expectations) stream(s *Statement) error {
+	if x.StreamKey == nil && x.StreamID == nil {
+		return nil
+	}
+	if s.Link == nil {
+		return fail(LinkHidden, "stream: cannot be checked, a shared receipt hides it")
+	}
+	if x.StreamID != nil && s.Link.StreamID != *x.StreamID {
+		return fail(StreamMismatch, "stream: the entry is of another stream")
+	}
+	if x.StreamKey == nil {
+		return nil
+	}
+	if s.Link.StreamID != x.StreamKey.StreamID() {
+		return fail(StreamMismatch, "stream: the entry is of another stream than the key's")
+	}
+	tag := x.StreamKey.Tag(s.Link.Seq)
+	if subtle.ConstantTimeCompare(tag[:], s.Tag[:]) != 1 {
+		return fail(TagMismatch, "tag: not that of entry %d of the stream; the log filed the entry where an audit would miss it", s.Link.Seq)
+	}
+	s.TagChecked = true
+	return nil
+}
+
+func (x *expectations) external(s *Statement) error {
+	if x.External == nil {
+		return nil
+	}
+	want := s.Header.External
+	if want == nil {
+		return fail(ExternalUnexpected, "external: the entry refers to no evidence elsewhere; its payload is the evidence")
+	}
+	h := sha256.New()
+	n, err := io.Copy(h, x.External)
+	if err != nil {
+		return fail(Unreadable, "read the external evidence: %w", err)
+	}
+	sum := Hash(h.Sum(nil))
+	if uint64(n) != want.Size || !canonical("sha256", sum.String()).In(want.Digest) {
+		return fail(ExternalMismatch, "external: it has %d bytes and sha256:%s; the entry refers to %d bytes with %s", n, sum, want.Size, digestList(want.Digest))
+	}
+	s.ExternalSHA256 = &sum
+	return nil
+}
+
+func (h *Header) hasSubject(d Digest) bool {
+	return slices.ContainsFunc(h.Subjects, func(s Subject) bool { return s.Has(d) })
+}
+
+func (h *Header) subjectList() string {
+	var all []string
+	for _, s := range h.Subjects {
+		for alg, v := range s.Digest {
+			all = append(all, alg+":"+v)
+		}
+	}
+	return listOf(all)
+}
+
+func (h *Header) signerList() string {
+	var all []string
+	for _, s := range h.Signers {
+		who := fmt.Sprintf("%q", s.Identity+s.KeyID)
+		if s.Issuer != "" {
+			who += fmt.Sprintf(" of %q", s.Issuer)
+		}
+		all = append(all, who)
+	}
+	return listOf(all)
+}
+
+func digestList(set map[string]string) string {
+	var all []string
+	for alg, v := range set {
+		all = append(all, alg+":"+v)
+	}
+	return listOf(all)
+}
+
+func listOf(all []string) string {
+	slices.Sort(all)
+	switch {
+	case len(all) == 0:
+		return "it has none"
+	case len(all) > 3:
+		return strings.Join(all[:3], ", ") + fmt.Sprintf(" and %d more", len(all)-3)
+	}
+	return strings.Join(all, ", ")
+}
