@@ -1,14 +1,23 @@
 """The command line."""
 
+import copy
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
-from muniment.__main__ import main
-from vectors import Case, case
+from log import make
+from muniment import __version__
+from muniment.command import main
+from test_policy import LOG
+from test_verify import PEM, PRIVATE
+from vectors import Case, case, policy_text
+
+SOURCE = Path(__file__).resolve().parents[1] / "src"
 
 
 def write(folder: Path, chosen: Case, name: str = "a.receipt.json") -> str:
@@ -20,45 +29,109 @@ def write(folder: Path, chosen: Case, name: str = "a.receipt.json") -> str:
 
 def policy(folder: Path, chosen: Case) -> list[str]:
     """Write a case's policies to files; return the options that name them."""
-    paths = []
-    for number, text in enumerate(chosen.policy_texts):
-        file = folder / f"{number}.policy"
-        file.write_bytes(text)
-        paths.append(str(file))
-    return ["--policy", *paths]
+    options = []
+    for name in chosen.policy_names:
+        file = folder / f"{name}.policy"
+        file.write_bytes(policy_text(name))
+        options += ["--policy", str(file)]
+    return options
+
+
+def made(folder: Path, **changes: Any) -> list[str]:  # noqa: ANN401 - members of a header
+    """Return the arguments that verify a receipt made here."""
+    (folder / "made").write_bytes(make(**changes))
+    (folder / "made.policy").write_text(f"log {LOG.vkey}\nquorum none")
+    return ["verify", str(folder / "made"), "--policy", str(folder / "made.policy")]
+
+
+def run(
+    *arguments: str | bytes, stdout: int | IO[bytes] = subprocess.PIPE
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run the command in a process of its own."""
+    command = [sys.executable, "-B", "-m", "muniment", *arguments]
+    env = {"PYTHONPATH": str(SOURCE), "PATH": os.environ["PATH"]}
+    return subprocess.run(command, env=env, stdout=stdout, stderr=subprocess.PIPE, check=False)
 
 
 def test_verified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     chosen = case("one of two policies")
-    arguments = ["verify", write(tmp_path, chosen), *policy(tmp_path, chosen)]
+    arguments = ["verify", *policy(tmp_path, chosen), write(tmp_path, chosen)]
     assert main(arguments) == 0
     output = capsys.readouterr().out
-    assert ": verified\n" in output
+    assert output.startswith("✓ VERIFIED  ")
     assert "not witnessed" in output
     assert main([*arguments, "--json"]) == 0
+    report = copy.deepcopy(chosen.report)
+    assert report is not None
+    report["proven"]["policy"] = arguments[4]
     result = json.loads(capsys.readouterr().out)
-    assert result["verdict"] == "verified"
-    assert result["statement"] == chosen.statement
-    assert result["policy"].endswith("1.policy")
-    assert result["witnessed"] is False
+    assert result == {"receipt": arguments[-1], "verdict": "verified", **report}
+
+
+def test_lists_and_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = case("one of two policies")
+    receipt = write(tmp_path, chosen)
+    _, first, _, second = policy(tmp_path, chosen)
+    assert main(["verify", receipt, "--policy", f"{first},{second}"]) == 0
+    monkeypatch.setenv("MUNIMENT_POLICY", f"{first},{second}")
+    assert main(["verify", receipt]) == 0
+    assert main(["verify", receipt, "--policy", first]) == 1
+    (tmp_path / "key").write_text("00" * 32)
+    monkeypatch.setenv("MUNIMENT_STREAM_KEY", str(tmp_path / "key"))
+    assert main(["verify", receipt]) == 1
 
 
 def test_expectations(tmp_path: Path) -> None:
-    chosen = case("all expectations met")
-    assert chosen.stream_key is not None
-    key = tmp_path / "stream.key"
-    key.write_text(chosen.stream_key.hex() + "\n")
+    chosen = case("all expectations of a verified entry met")
     base = ["verify", write(tmp_path, chosen), *policy(tmp_path, chosen)]
-    expect = chosen.expect
-    good = ["--tenant", expect["tenant"], "--kind", expect["kind"], "--subject", expect["subject"]]
-    assert main([*base, *good, "--stream-key", str(key)]) == 0
-    for option in ("--tenant", "--kind", "--subject"):
-        assert main([*base, *good, option, ""]) == 1
-    key.write_text("00" * 32 + "\n")
-    assert main([*base, "--stream-key", str(key)]) == 1
-    for text in ("", "00" * 32, "00" * 32 + "\n\n", "0G" * 32 + "\n", "AA" * 32 + "\n"):
+    options = []
+    for name, value in chosen.expect.items():
+        flag = "--" + "".join(f"-{c.lower()}" if c.isupper() else c for c in name)
+        options += [flag] if value is True else [flag, value]
+    assert main([*base, *options]) == 0
+    for flag in options:
+        if not flag.startswith("--"):
+            continue
+        if flag not in ("--require-verified", "--admitted"):
+            assert main([*base, *options, flag, ""]) == 2
+    for flag in ("--tenant", "--kind", "--predicate-type", "--control", "--signer", "--issuer"):
+        assert main([*base, flag, "other"]) == 1
+    assert main([*base, "--subject", "other"]) == 2
+    assert main([*base, "--subject", "other:x"]) == 1
+
+
+def test_gates(tmp_path: Path) -> None:
+    base = made(tmp_path)
+    assert main(base) == 0
+    assert main([*base, "--require-verified"]) == 1
+    assert main([*base, "--admitted"]) == 1
+    base = made(tmp_path, verification={"result": "verified"}, admission={"result": "admitted"})
+    assert main([*base, "--require-verified", "--admitted"]) == 0
+    assert main([*base, "--signer", "me"]) == 1
+
+
+def test_evidence_by_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    digest = {"sha256": "cd2eb0837c9b4c962c22d2ff8b5441b7b45805887f051d39bf133b583baf6860"}
+    base = made(tmp_path, external={"digest": digest, "size": 7})
+    assert main(base) == 0
+    assert "content not checked" in capsys.readouterr().out
+    (tmp_path / "evidence").write_bytes(b"hello,\n")
+    assert main([*base, "--external", str(tmp_path / "evidence")]) == 1
+    (tmp_path / "evidence").write_bytes(b"hello\n\n")
+    assert main([*base, "--external", str(tmp_path / "none")]) == 2
+
+
+def test_stream_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = made(tmp_path)
+    key = tmp_path / "stream.key"
+    for text in ("00" * 32, "00" * 32 + "\n"):
         key.write_text(text)
-        assert main([*base, "--stream-key", str(key)]) == 2
+        assert main([*base, "--stream-key", str(key)]) == 0
+        assert "under its right tag" in capsys.readouterr().out
+    key.write_text("01" * 32)
+    assert main([*base, "--stream-key", str(key)]) == 1
+    key.write_text("0G" * 32)
+    assert main([*base, "--stream-key", str(key)]) == 2
 
 
 def test_payload(tmp_path: Path) -> None:
@@ -73,6 +146,7 @@ def test_payload(tmp_path: Path) -> None:
     payload.write_bytes(b"")
     assert main([*base, "--payload", str(payload), "--header-only"]) == 1
     assert main([*base, "--payload", str(tmp_path / "none")]) == 2
+    assert main([*base, base[1], "--payload", str(payload)]) == 2
 
 
 def test_several_receipts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,10 +156,19 @@ def test_several_receipts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     options = [*policy(tmp_path, case("full")), "--json"]
     assert main(["verify", good, bad, absent, *options]) == 1
     results = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [r["verdict"] for r in results] == ["verified", "not verified", "not checked"]
-    assert results[1]["step"] == 8
+    assert [r["verdict"] for r in results] == ["verified", "refused", "not-checked"]
+    reasons = [(r["reason"]["code"], r["reason"]["step"]) for r in results[1:]]
+    assert reasons == [("inclusion", 8), ("unreadable", 0)]
     assert main(["verify", good, absent, *options]) == 2
     assert main(["verify", good, good, *options]) == 0
+
+
+def test_erasure_is_a_claim(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = case("header-erased, header only")
+    base = ["verify", write(tmp_path, chosen), *policy(tmp_path, chosen), "--header-only"]
+    assert main(base) == 0
+    claimed = capsys.readouterr().out.split("  claimed", 1)[1]
+    assert "header and payload erased by the log" in claimed
 
 
 def test_unusable_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,33 +181,132 @@ def test_unusable_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["verify"], ["verify", "x"], ["verify", "--policy", "x"]]
+    "arguments",
+    [[], ["verify"], ["verify", "x"], ["verify", "--policy", "x"], ["verify", "--polic=x"], ["x"]],
 )
-def test_usage(arguments: list[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert caught.value.code == 2
+def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    output = capsys.readouterr()
+    assert "for usage" in output.err
+    assert output.out == ""
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--help"], ["help"], ["verify", "--help"], ["help", "verify"]):
+        assert main(arguments) == 0
+        assert "muniment verify" in capsys.readouterr().out
+    assert main(["verify", "--help"]) == 0
+    output = capsys.readouterr().out
+    for word in ("--policy", "--external", "--signer", "examples:", "exit code:"):
+        assert word in output
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"muniment {__version__}\n"
+
+
+UNSAFE = "\x1b[31m\x7f\x9b\u200e\u200f\u202a\u202e\u2066\u2069\u200b\u2028\u2029\ufeff"
 
 
 def test_output_is_safe_for_terminals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    chosen = case("time changed")
-    text = chosen.receipt.replace(b'"mediaType"', b'"\\u001b[31m\\u009b"')
+    signer = {"identity": UNSAFE, "issuer": UNSAFE}
+    base = made(
+        tmp_path,
+        submitter=UNSAFE,
+        mediaType=UNSAFE,
+        predicateType=UNSAFE,
+        controls=[UNSAFE],
+        signers=[signer],
+        subjects=[{"name": UNSAFE, "digest": {UNSAFE: UNSAFE}}],
+        verification={"result": "failed", "reason": UNSAFE},
+        admission={"result": "recorded", "reason": UNSAFE, "rule": UNSAFE},
+    )
+    for options in (
+        [],
+        ["--json"],
+        ["--predicate-type", "x"],
+        [f"--{UNSAFE}"],
+        ["--subject", UNSAFE],
+    ):
+        main([*base, *options])
+        output = capsys.readouterr()
+        for line in (output.out + output.err).splitlines():
+            assert line.isprintable()
+
+
+def test_receipt_that_is_no_receipt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = case("full")
+    text = chosen.receipt.replace(b'"mediaType"', b'"\\u001b[31m\\u009b\\u202e"')
     file = tmp_path / "\x1b[31m"
     file.write_bytes(text)
     assert main(["verify", str(file), *policy(tmp_path, chosen)]) == 1
-    output = capsys.readouterr().out
-    assert output.rstrip("\n").isprintable()
+    for line in capsys.readouterr().out.splitlines():
+        assert line.isprintable()
+
+
+@pytest.mark.parametrize("text", [PRIVATE, PEM])
+def test_private_keys_are_never_printed(
+    text: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = tmp_path / "private"
+    key.write_bytes(text)
+    base = made(tmp_path)
+    main([*base[:2], "--policy", str(key)])
+    assert "this is a private key" in capsys.readouterr().err
+    for arguments in (
+        [*base, "--stream-key", str(key)],
+        ["verify", str(key), *base[2:]],
+        ["verify", str(key), *base[2:], "--json"],
+    ):
+        assert main(arguments) != 0
+        output = capsys.readouterr()
+        for piece in text.decode().replace("+", "\n").split():
+            if len(piece) > 11:
+                assert piece not in output.out + output.err
 
 
 def test_as_a_module(tmp_path: Path) -> None:
-    chosen = case("full")
-    source = Path(__file__).resolve().parents[1] / "src"
-    command = [sys.executable, "-B", "-m", "muniment", "verify", write(tmp_path, chosen)]
-    result = subprocess.run(
-        [*command, *policy(tmp_path, chosen)],
-        env={"PYTHONPATH": str(source), "PYTHONIOENCODING": "ascii"},
-        capture_output=True,
-        check=False,
-    )
+    result = run(*made(tmp_path))
     assert result.returncode == 0, result.stderr
-    assert b"verified" in result.stdout
+    assert b"VERIFIED" in result.stdout
+
+
+@pytest.mark.parametrize("options", [["--json"], []])
+def test_file_names_that_are_not_utf_8(options: list[str], tmp_path: Path) -> None:
+    base = made(tmp_path)
+    names = [os.fsencode(tmp_path) + b"/\xff\xe2\x82\xe9", os.fsencode(tmp_path) + b"/\xc0"]
+    for name, source in zip(names, (base[1], base[3]), strict=True):
+        Path(os.fsdecode(name)).write_bytes(Path(source).read_bytes())
+    result = run("verify", names[0], "--policy", names[1], *options)
+    assert result.returncode == 0, result.stderr
+    if options:
+        report = json.loads(result.stdout)
+        assert report["receipt"].endswith("/\ufffd\ufffd\ufffd\ufffd")
+        assert report["proven"]["policy"].endswith("/\ufffd")
+    else:
+        assert rb"/\xff\xe2\x82\xe9" in result.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_write_errors_are_errors(tmp_path: Path) -> None:
+    for arguments in (made(tmp_path), [*made(tmp_path), "--json"], ["--help"], ["--version"]):
+        with Path("/dev/full").open("wb") as full:
+            result = run(*arguments, stdout=full)
+        assert result.returncode == 2
+        assert b"standard output: No space left on device" in result.stderr
+
+
+def test_closed_output_is_an_error(tmp_path: Path) -> None:
+    script = 'exec "$0" "$@" >&-'
+    command = ["bash", "-c", script, sys.executable, "-B", "-m", "muniment", *made(tmp_path)]
+    result = subprocess.run(
+        command, env={"PYTHONPATH": str(SOURCE)}, stderr=subprocess.PIPE, check=False
+    )
+    assert (result.returncode, result.stderr) == (2, b"muniment: standard output is closed\n")
+
+
+def test_closed_pipes_are_quiet(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    arguments = made(tmp_path)
+    result = run("verify", *[arguments[1]] * 100, *arguments[2:], stdout=writer)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (141, b"")

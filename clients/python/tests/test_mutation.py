@@ -24,6 +24,7 @@ NAMES = [
     "stream key with a header-erased receipt",
     "witnessed, quorum asks for it",
     "witnessed, quorum none",
+    "by reference, with the evidence",
     "signature of an unknown key beside it",
     "signature line doubled",
     "escape in a member name",
@@ -67,7 +68,6 @@ def _fails_or_equals(chosen: Case, changed: bytes, statement: dict[str, Any]) ->
         result = chosen.verify(changed)
     except NotVerified:
         return
-    # The SHA-256 of the header stands for its bytes; everything else is there as it is.
     assert result.to_json() == statement, changed
 
 

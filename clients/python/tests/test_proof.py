@@ -102,7 +102,7 @@ def test_proof_text() -> None:
         f"{HEAD}index 0\r\n\n{CHECKPOINT}",
         HEAD + "index 5\n" + f"{HASH}\n" * 64 + "\n" + CHECKPOINT,
         f"c2sp.org/tlog-proof@v2\nindex 0\n\n{CHECKPOINT}",
-        f"{HEAD}index 0\n\n{CHECKPOINT}" + "x" * 65536,
+        f"{HEAD}index 0\n\n{CHECKPOINT}" + "x" * 262_144,
     ],
 )
 def test_malformed_proofs(text: str) -> None:
@@ -110,13 +110,20 @@ def test_malformed_proofs(text: str) -> None:
         parse_proof(text)
 
 
-def test_largest_proof() -> None:
-    start = f"{HEAD}index 0\n\n{CHECKPOINT}\N{EM DASH} "
-    room = 65536 - len(f"{start} AAAAAAA=\n".encode())
-    assert parse_proof(f"{start}{'x' * room} AAAAAAA=\n").index == 0
-    with pytest.raises(FormatError, match="longer"):
-        parse_proof(f"{start}{'x' * (room + 1)} AAAAAAA=\n")
+def test_largest_checkpoint() -> None:
+    start = f"{CHECKPOINT}\N{EM DASH} "
+    room = 258_048 - len(f"{start} AAAAAAA=\n".encode())
+    for name in ("x" * room, "é" * (room // 2) + "x" * (room % 2)):
+        assert parse_proof(f"{HEAD}index 0\n\n{start}{name} AAAAAAA=\n").index == 0
+        with pytest.raises(FormatError, match="checkpoint is longer"):
+            parse_proof(f"{HEAD}index 0\n\n{start}{name}x AAAAAAA=\n")
+
+
+def test_malformed_proofs_have_their_code() -> None:
+    with pytest.raises(FormatError) as caught:
+        parse_proof("")
+    assert caught.value.code == "proof-malformed"
 
 
 def test_receipt_has_its_proof() -> None:
-    assert parse_receipt(case("full").receipt).proof.index == 4
+    assert parse_proof(parse_receipt(case("full").receipt).proof).index == 4

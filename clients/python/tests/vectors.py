@@ -6,54 +6,71 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from muniment import Policy, Statement, verify
+from muniment import Policy, Statement, parse_stream_key, verify
 
-_FOLDER = Path(__file__).resolve().parents[3] / "docs" / "spec" / "vectors"
+FOLDER = Path(__file__).resolve().parents[3] / "docs" / "spec" / "vectors"
 
 
 def load(name: str) -> Any:  # noqa: ANN401 - whatever the file holds
     """Return a parsed vector file."""
-    return json.loads((_FOLDER / name).read_bytes())
+    return json.loads((FOLDER / name).read_bytes())
 
 
 _RECEIPTS = load("receipts.json")
+_ADVERSARIAL = load("adversarial.json")
+
+
+NAMES = {
+    "tenant": "tenant",
+    "kind": "kind",
+    "subject": "subject",
+    "predicateType": "predicate_type",
+    "control": "control",
+    "signer": "signer",
+    "issuer": "issuer",
+    "requireVerified": "require_verified",
+    "admitted": "admitted",
+    "stream": "stream",
+}
+"""Expectations in the vectors, and as arguments of `verify`."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One case of receipts.json, with the names resolved."""
+    """One case of receipts.json."""
 
     name: str
     receipt: bytes
-    policies: tuple[Policy, ...]
+    policy_names: tuple[str, ...]
     policy_texts: tuple[bytes, ...]
     payload: bytes | None
+    external: bytes | None
     header_only: bool
-    expect: dict[str, str]
+    expect: dict[str, Any]
+    stream_key_text: bytes | None
     verdict: str
     reason: str | None
-    statement: dict[str, Any] | None
+    report: dict[str, Any] | None
+
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """The policies to give."""
+        named = zip(self.policy_texts, self.policy_names, strict=True)
+        return tuple(Policy.parse(text, name) for text, name in named)
 
     def verify(self, receipt: bytes | None = None) -> Statement:
         """Verify the case's receipt, or another one in its place."""
-        stream = self.expect.get("stream")
+        expected = {NAMES[name]: value for name, value in self.expect.items()}
+        if self.stream_key_text is not None:
+            expected["stream_key"] = parse_stream_key(self.stream_key_text)
         return verify(
             self.receipt if receipt is None else receipt,
             self.policies,
             payload=self.payload,
+            external=self.external,
             header_only=self.header_only,
-            tenant=self.expect.get("tenant"),
-            kind=self.expect.get("kind"),
-            subject=self.expect.get("subject"),
-            stream_id=None if stream is None else bytes.fromhex(stream),
-            stream_key=self.stream_key,
+            **expected,
         )
-
-    @property
-    def stream_key(self) -> bytes | None:
-        """The stream key to give, 32 bytes."""
-        name = self.expect.get("streamKey")
-        return None if name is None else bytes.fromhex(_RECEIPTS["streamKeys"][name])
 
 
 def policy_text(name: str) -> bytes:
@@ -62,29 +79,34 @@ def policy_text(name: str) -> bytes:
     return text.encode("utf-8")
 
 
-def _case(raw: dict[str, Any]) -> Case:
-    known = {"tenant", "kind", "subject", "stream", "streamKey"}
-    expect: dict[str, str] = raw.get("expect", {})
-    assert set(expect) <= known
-    payload = raw.get("payload")
-    texts = tuple(policy_text(name) for name in raw["policies"])
+def _case(file: dict[str, Any], raw: dict[str, Any]) -> Case:
+    expect: dict[str, Any] = raw.get("expect", {})
+    assert set(expect) <= {*NAMES, "streamKey"}
+
+    def payload(name: str) -> bytes | None:
+        if name not in raw:
+            return None
+        return base64.b64decode(file["payloads"][raw[name]], validate=True)
+
+    key = expect.get("streamKey")
     return Case(
         name=raw["name"],
         receipt=base64.b64decode(raw["receiptBase64"], validate=True),
-        policies=tuple(Policy.parse(text) for text in texts),
-        policy_texts=texts,
-        payload=None
-        if payload is None
-        else base64.b64decode(_RECEIPTS["payloads"][payload], validate=True),
+        policy_names=tuple(raw["policies"]),
+        policy_texts=tuple(file["policies"][name].encode("utf-8") for name in raw["policies"]),
+        payload=payload("payload"),
+        external=payload("external"),
         header_only=raw.get("headerOnly", False),
-        expect=expect,
+        expect={name: value for name, value in expect.items() if name != "streamKey"},
+        stream_key_text=None if key is None else file["streamKeys"][key].encode("utf-8"),
         verdict=raw["verdict"],
         reason=raw.get("reason"),
-        statement=raw.get("statement"),
+        report=raw.get("report"),
     )
 
 
-CASES = tuple(_case(raw) for raw in _RECEIPTS["cases"])
+CASES = tuple(_case(_RECEIPTS, raw) for raw in _RECEIPTS["cases"])
+ADVERSARIAL = tuple(_case(_ADVERSARIAL, raw) for raw in _ADVERSARIAL["cases"])
 
 
 def case(name: str) -> Case:

@@ -1,9 +1,36 @@
 #!/usr/bin/env node
-/** The command muniment-verify: flags and exit codes as of `muniment verify`. */
+/** The command muniment-verify: flags, reports and exit codes of receipt.md, section 5. */
 
+import { reason } from './command/files.js';
+import { write } from './command/output.js';
 import { run } from './command/run.js';
 
-process.exitCode = run(process.argv.slice(2), process.env, {
-  out: (line) => process.stdout.write(`${line}\n`),
-  err: (line) => process.stderr.write(`${line}\n`),
-});
+/** What shells report for a program that SIGPIPE ended: its reader has left, as `| head -1` does. */
+const brokenPipe = 141;
+
+/** Complains on standard error. There is no other place if that fails. */
+function complain(line: string): void {
+  try {
+    write(2, `${line}\n`);
+  } catch {
+    return;
+  }
+}
+
+function out(line: string): void {
+  try {
+    write(1, `${line}\n`);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EPIPE') process.exit(brokenPipe);
+    complain(`muniment-verify: standard output: ${reason(error)}`);
+    process.exit(2);
+  }
+}
+
+try {
+  process.exitCode = run(process.argv.slice(2), process.env, { out, err: complain });
+} catch (error) {
+  // A fault of the program must not look like a verdict.
+  complain(`muniment-verify: internal error: ${error instanceof Error ? error.name : 'unknown'}`);
+  process.exitCode = 2;
+}

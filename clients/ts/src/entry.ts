@@ -4,13 +4,14 @@ import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { concat, u64, utf8 } from './bytes.js';
 
-/** Bytes at hand, or in pieces, so that a large payload need never be in memory as a whole. */
+/** Bytes at hand, or in pieces, so that a large payload is never in memory as a whole. */
 export type ByteSource = Uint8Array | Iterable<Uint8Array>;
 
 const prefix = {
-  entry: utf8('muniment/entry/v1\n'),
+  entry: utf8('muniment/entry/v2\n'),
   header: utf8('muniment/header/v1\n'),
   link: utf8('muniment/link/v1\n'),
+  origin: utf8('muniment/origin/v1\n'),
   payload: utf8('muniment/payload/v1\n'),
   stream: utf8('muniment/stream/v1\n'),
   tag: utf8('muniment/tag/v1\n'),
@@ -55,14 +56,19 @@ export function commitment(salt: Uint8Array, payload: ByteSource): Uint8Array {
   return hash.digest();
 }
 
-/** entryHash: 32 bytes, of L, the time in milliseconds since 1970, and H. */
-export function entryHash(link: Uint8Array, time: number | bigint, header: Uint8Array): Uint8Array {
-  return sha256(concat(prefix.entry, link, u64(time), header));
+/** O: 32 bytes, of the log's origin, the first line of its checkpoints. */
+export function originHash(origin: string): Uint8Array {
+  return sha256(concat(prefix.origin, utf8(origin)));
+}
+
+/** entryHash: 32 bytes, of O, L, the time in milliseconds since 1970, and H. */
+export function entryHash(origin: Uint8Array, link: Uint8Array, time: number | bigint, header: Uint8Array): Uint8Array {
+  return sha256(concat(prefix.entry, origin, link, u64(time), header));
 }
 
 /** The leaf's data: 65 bytes, of tag and entryHash. */
 export function leafData(tagOfEntry: Uint8Array, hashOfEntry: Uint8Array): Uint8Array {
-  return concat(Uint8Array.of(0x01), tagOfEntry, hashOfEntry);
+  return concat(Uint8Array.of(0x02), tagOfEntry, hashOfEntry);
 }
 
 /** The leaf's hash in the tree: 32 bytes (RFC 6962, section 2.1). */

@@ -59,8 +59,21 @@ export interface Header {
   payload: { commitment: string; size: number };
 }
 
-/** Parses a header. Throws FormatError. */
+/** Largest header, in bytes (entry.md, section 2). */
+export const MAX_HEADER_BYTES = 1_048_576;
+
+/** Parses a header. Throws FormatError with the code `header-malformed`. */
 export function parseHeader(bytes: Uint8Array): Header {
+  try {
+    if (bytes.length > MAX_HEADER_BYTES) throw new FormatError(`more than ${MAX_HEADER_BYTES} bytes`);
+    return parse(bytes);
+  } catch (error) {
+    if (error instanceof FormatError) throw new FormatError(`header: ${error.message}`, 'header-malformed');
+    throw error;
+  }
+}
+
+function parse(bytes: Uint8Array): Header {
   const members = Members.of(parseObject(bytes), '');
   const digestText = (of: Members) => (member: string) =>
     of.pattern(member, /^sha256:[0-9a-f]{64}$/, 'sha256: and 64 lowercase hexadecimal digits');

@@ -4,7 +4,7 @@
  */
 
 import { fromBase64, utf8Text } from './bytes.js';
-import { FormatError } from './errors.js';
+import { CallerError, FormatError } from './errors.js';
 
 /** A value. Objects are maps, so that no member's name (`__proto__`) has a meaning of its own. */
 export type Json = null | boolean | number | string | Json[] | Map<string, Json>;
@@ -12,7 +12,15 @@ export type Json = null | boolean | number | string | Json[] | Map<string, Json>
 /** Levels of nesting; the outermost object is the first. */
 const maxDepth = 16;
 
-/** Parses exactly one JSON object. Throws FormatError. Of objects, members are not yet checked: see {@link Members}. */
+/** Values in a document that this reader takes; a receipt has fewer than 50. */
+const maxValues = 1 << 19;
+
+/**
+ * Parses exactly one JSON object. Members are not yet checked: see {@link Members}.
+ *
+ * @throws FormatError
+ * @throws CallerError if the document has more than 2¹⁹ values
+ */
 export function parseObject(bytes: Uint8Array): Map<string, Json> {
   let text;
   try {
@@ -25,6 +33,7 @@ export function parseObject(bytes: Uint8Array): Map<string, Json> {
 
 class Parser {
   private at = 0;
+  private values = 0;
 
   constructor(private readonly text: string) {}
 
@@ -57,6 +66,7 @@ class Parser {
   }
 
   private value(depth: number): Json {
+    if (++this.values > maxValues) throw new CallerError('unreadable', `a document has more than ${maxValues} values`);
     switch (this.text[this.at]) {
       case '{':
         return this.object(depth);
@@ -89,7 +99,7 @@ class Parser {
       this.space();
       if (this.text[this.at] !== '"') throw this.wrong("a member's name in double quotes must stand here");
       const name = this.string();
-      if (members.has(name)) throw this.wrong(`the member ${JSON.stringify(name)} is there twice`);
+      if (members.has(name)) throw this.wrong(`the member ${quote(name)} is there twice`);
       this.space();
       if (!this.take(':')) throw this.wrong('a colon must stand here');
       this.space();
@@ -185,6 +195,15 @@ const escapes = new Map([
   ['t', '\t'],
 ]);
 
+/** A text of an untrusted document for a message: in quotes, in printable ASCII, cut to some 60 characters. */
+export function quote(text: string): string {
+  const cut = text.length > 60 ? `${text.slice(0, 60)}…` : text;
+  return JSON.stringify(cut).replace(
+    /[^\x20-\x7e]/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
 /** `0`, or a digit 1–9 followed by digits, up to 2⁵³ − 1; undefined for anything else. */
 export function parseInteger(literal: string): number | undefined {
   if (!/^(0|[1-9][0-9]{0,15})$/.test(literal)) return undefined;
@@ -258,7 +277,7 @@ export class Members {
     const value = this.text(member);
     const choice = choices.find((candidate) => candidate === value);
     if (choice === undefined)
-      throw new FormatError(`${this.name(member)}: ${JSON.stringify(value)} is none of ${choices.join(', ')}`);
+      throw new FormatError(`${this.name(member)}: ${quote(value)} is none of ${choices.join(', ')}`);
     return choice;
   }
 
@@ -309,6 +328,6 @@ export class Members {
   /** Throws if there is a member that nobody read. */
   end(): void {
     for (const member of this.left.keys())
-      throw new FormatError(`${this.name(member)}: the format has no such member here`);
+      throw new FormatError(`${this.path === '' ? 'document' : this.path}: unknown member ${quote(member)}`);
   }
 }

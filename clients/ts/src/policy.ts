@@ -1,8 +1,9 @@
 /** Policies: whose signatures make a checkpoint count (C2SP tlog-policy, restricted by receipt.md, section 3). */
 
 import { compare, utf8, utf8Text } from './bytes.js';
-import { MunimentError, PolicyError } from './errors.js';
-import type { Checkpoint } from './proof.js';
+import { NotVerifiedError, PolicyError } from './errors.js';
+import { quote } from './json.js';
+import type { Checkpoint, SignatureLine } from './proof.js';
 import { keyId, parseKey, verifies, type Key } from './signatures.js';
 
 /** A witness, or a group of which so many members must have witnessed. */
@@ -29,7 +30,7 @@ export class Policy {
     return this.log.name;
   }
 
-  /** Whether the quorum needs a witness at all. */
+  /** Whether the quorum requires a witness. */
   get asksForWitness(): boolean {
     return this.quorum !== undefined;
   }
@@ -49,22 +50,32 @@ export class Policy {
 
   /**
    * Verifies the signatures of a checkpoint (receipt.md, section 4, step 7). Returns the signers, sorted by UTF-8
-   * bytes, or throws MunimentError with the reason for which the policy refuses.
+   * bytes. Throws NotVerifiedError if the policy refuses.
    */
   accept(checkpoint: Checkpoint): string[] {
+    if (checkpoint.origin !== this.origin)
+      throw new NotVerifiedError(
+        'checkpoint-origin',
+        `the checkpoint is of the log ${quote(checkpoint.origin)}, the policy of ${quote(this.origin)}`,
+      );
+    const first = new Map<string, SignatureLine>();
+    for (const line of checkpoint.signatures) {
+      const id = `${line.keyName}+${line.keyHash}`;
+      if (!first.has(id)) first.set(id, line);
+    }
     const signers = new Set<string>();
     for (const key of this.keys()) {
       const id = keyId(key);
-      const line = checkpoint.signatures.find((s) => s.keyName === key.name && s.keyHash === key.hash);
+      const line = first.get(id);
       if (line === undefined) continue;
-      if (!verifies(key, line.signature, checkpoint)) throw new MunimentError(`the signature of ${id} does not verify`);
+      if (!verifies(key, line.signature, checkpoint))
+        throw new NotVerifiedError('checkpoint-signature', `the signature by ${quote(id)} does not verify`);
       signers.add(id);
     }
-    if (!signers.has(keyId(this.log))) throw new MunimentError(`the log's key ${keyId(this.log)} has not signed`);
-    if (checkpoint.origin !== this.origin)
-      throw new MunimentError(`the checkpoint is of ${JSON.stringify(checkpoint.origin)}, not of ${this.origin}`);
+    if (!signers.has(keyId(this.log)))
+      throw new NotVerifiedError('checkpoint-unsigned', `the log's key ${quote(keyId(this.log))} has not signed`);
     if (!this.isWitnessed(signers))
-      throw new MunimentError(`the cosignatures do not meet the quorum ${this.quorum ?? 'none'}`);
+      throw new NotVerifiedError('checkpoint-quorum', 'the cosignatures do not meet the quorum');
     return [...signers].sort((a, b) => compare(utf8(a), utf8(b)));
   }
 
@@ -87,26 +98,34 @@ export class Policy {
  *
  * @param name for messages and statements, such as the file's name
  * @param text the file's content, of at most {@link MAX_POLICY_BYTES} bytes
- * @throws PolicyError if it is not a policy as receipt.md, section 3, wants it
+ * @throws PolicyError if it is malformed; the message never repeats text of the file
  */
 export function parsePolicy(name: string, text: string | Uint8Array): Policy {
   const bytes = typeof text === 'string' ? utf8(text) : text;
   if (bytes.length > MAX_POLICY_BYTES) throw new PolicyError(name, `more than ${MAX_POLICY_BYTES} bytes`);
-  const builder = new Builder(name);
-  // One character for each byte: what is not ASCII has no meaning to the format.
-  let line = '';
-  for (const byte of bytes) {
-    if (byte === 0x0a) {
-      builder.line(line);
-      line = '';
-    } else if ((byte < 0x20 && byte !== 0x09) || byte === 0x7f) {
-      throw builder.wrong('a control character');
-    } else {
-      line += String.fromCharCode(byte);
-    }
+  try {
+    return parse(name, bytes);
+  } catch (error) {
+    if (error instanceof PolicyError && /PRIVATE[ +]KEY/.test(octetText(bytes)))
+      throw new PolicyError(name, 'this is a private key, not a policy');
+    throw error;
   }
-  if (line !== '') builder.line(line);
+}
+
+function parse(name: string, bytes: Uint8Array): Policy {
+  const builder = new Builder(name);
+  for (const line of octetText(bytes).split('\n')) {
+    if (/[\x00-\x08\x0b-\x1f\x7f]/.test(line)) throw builder.wrong('a control character');
+    builder.line(line);
+  }
   return builder.policy();
+}
+
+/** One character for each byte: what is not ASCII has no meaning to the format. */
+function octetText(bytes: Uint8Array): string {
+  const pieces: string[] = [];
+  for (let at = 0; at < bytes.length; at += 4096) pieces.push(String.fromCharCode(...bytes.subarray(at, at + 4096)));
+  return pieces.join('');
 }
 
 class Builder {
@@ -115,6 +134,9 @@ class Builder {
   private quorum: string | undefined;
   private readonly parties = new Map<string, Party>();
   private readonly grouped = new Set<string>();
+  private readonly publicKeys = new Set<string>();
+  private readonly ids = new Set<string>();
+  private postQuantum: boolean | undefined;
 
   constructor(private readonly name: string) {}
 
@@ -143,37 +165,51 @@ class Builder {
       this.group(first, second, items.slice(2));
     } else if (keyword === 'quorum' && items.length === 1) {
       if (this.quorum !== undefined) throw this.wrong('a second quorum');
-      if (first !== 'none' && !this.parties.has(first)) throw this.wrong(`${printable(first)} is not defined before`);
+      if (first !== 'none' && !this.parties.has(first))
+        throw this.wrong('the quorum is not defined on an earlier line');
       this.quorum = first;
     } else {
-      throw this.wrong(`${printable(keyword)}: an unknown keyword, or too few or too many items`);
+      throw this.wrong('an unknown keyword, or too few or too many items');
     }
   }
 
   private key(item: string): Key {
+    const key = this.parseKey(item);
+    const publicKey = key.publicKey.join();
+    if (this.publicKeys.has(publicKey)) throw this.wrong('the same public key as on an earlier line');
+    if (this.ids.has(keyId(key))) throw this.wrong('name and hash of a key as on an earlier line');
+    this.postQuantum ??= key.algorithm === 'mlDsa';
+    if ((key.algorithm === 'mlDsa') !== this.postQuantum)
+      throw this.wrong('ML-DSA-44 keys beside keys of another algorithm');
+    this.publicKeys.add(publicKey);
+    this.ids.add(keyId(key));
+    return key;
+  }
+
+  private parseKey(item: string): Key {
     try {
-      return parseKey(utf8Text(octets(item)));
+      return parseKey(utf8Text(Uint8Array.from(item, (character) => character.charCodeAt(0))));
     } catch (error) {
       throw this.wrong(error instanceof TypeError ? 'the key is not valid UTF-8' : (error as Error).message);
     }
   }
 
   private define(name: string, party: Party): void {
-    if (name === 'none') throw this.wrong('the name none is taken');
-    if (this.parties.has(name)) throw this.wrong(`${printable(name)} is defined twice`);
+    if (name === 'none') throw this.wrong('the name none is reserved');
+    if (this.parties.has(name)) throw this.wrong('the name is defined on an earlier line');
     this.parties.set(name, party);
   }
 
   private group(name: string, rule: string, members: string[]): void {
     for (const member of members) {
-      if (!this.parties.has(member)) throw this.wrong(`${printable(member)} is not defined before`);
-      if (this.grouped.has(member)) throw this.wrong(`${printable(member)} is a member of a group already`);
+      if (!this.parties.has(member)) throw this.wrong('a member is not defined on an earlier line');
+      if (this.grouped.has(member)) throw this.wrong('a member is a member of a group already');
       this.grouped.add(member);
     }
     const threshold =
       rule === 'all' ? members.length : rule === 'any' ? 1 : /^[1-9][0-9]{0,8}$/.test(rule) ? Number(rule) : 0;
     if (threshold < 1 || threshold > members.length)
-      throw this.wrong(`${printable(rule)} is not all, any, or a number from 1 to that of the members`);
+      throw this.wrong('the threshold is not all, any, or a number from 1 to that of the members');
     this.define(name, { threshold, members });
   }
 
@@ -182,29 +218,6 @@ class Builder {
     const { log, quorum } = this;
     if (log === undefined) throw new PolicyError(this.name, 'there is no log');
     if (quorum === undefined) throw new PolicyError(this.name, 'there is no quorum');
-    const publicKeys = new Set<string>();
-    const ids = new Set([keyId(log)]);
-    for (const [name, party] of this.parties) {
-      if (!('key' in party)) continue;
-      if ((party.key.algorithm === 'mlDsa') !== (log.algorithm === 'mlDsa'))
-        throw new PolicyError(this.name, 'Ed25519 and ML-DSA-44 keys in one policy; make two of it');
-      const publicKey = party.key.publicKey.join();
-      if (publicKeys.has(publicKey))
-        throw new PolicyError(this.name, `the key of the witness ${printable(name)} is there twice`);
-      if (ids.has(keyId(party.key)))
-        throw new PolicyError(this.name, `the key of the witness ${printable(name)} has name and hash of another key`);
-      publicKeys.add(publicKey);
-      ids.add(keyId(party.key));
-    }
     return new Policy(this.name, log, this.parties, quorum === 'none' ? undefined : quorum);
   }
-}
-
-function octets(item: string): Uint8Array {
-  return Uint8Array.from(item, (character) => character.charCodeAt(0));
-}
-
-/** A name of the policy for a message. */
-function printable(item: string): string {
-  return JSON.stringify(new TextDecoder().decode(octets(item)));
 }

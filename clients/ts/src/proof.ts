@@ -23,7 +23,7 @@ export interface Checkpoint {
   size: number;
   /** 32 bytes. */
   root: Uint8Array;
-  /** 1 to 64. */
+  /** 1 to 100. */
   signatures: SignatureLine[];
 }
 
@@ -36,13 +36,23 @@ export interface Proof {
   checkpoint: Checkpoint;
 }
 
-/** Largest proof, in bytes. */
-const maxProof = 65_536;
+/** Largest proof and largest checkpoint, in bytes. */
+const maxProof = 262_144;
+const maxCheckpoint = 258_048;
 const maxHashes = 63;
-const maxSignatures = 64;
+const maxSignatures = 100;
 
-/** Parses the value of a receipt's member `proof`. Throws FormatError. */
+/** Parses the value of a receipt's member `proof`. Throws FormatError with the code `proof-malformed`. */
 export function parseProof(text: string): Proof {
+  try {
+    return parse(text);
+  } catch (error) {
+    if (error instanceof FormatError) throw new FormatError(error.message, 'proof-malformed');
+    throw error;
+  }
+}
+
+function parse(text: string): Proof {
   if (text.length > maxProof || utf8(text).length > maxProof)
     throw new FormatError(`proof: more than ${maxProof} bytes`);
   const lines = new Lines(text, 'proof');
@@ -58,9 +68,11 @@ export function parseProof(text: string): Proof {
 }
 
 function parseCheckpoint(text: string): Checkpoint {
+  if (utf8(text).length > maxCheckpoint) throw new FormatError(`checkpoint: more than ${maxCheckpoint} bytes`);
   if (/[\x00-\x09\x0b-\x1f]/.test(text)) throw new FormatError('checkpoint: a control character');
   const lines = new Lines(text, 'checkpoint');
   const origin = lines.next('the origin');
+  if (origin === '') throw new FormatError('checkpoint: the origin is empty');
   const size = count(lines.next('the tree size'), 'checkpoint: the tree size');
   const root = hash(lines.next('the root hash'), 'checkpoint: the root hash');
   const signed = text.slice(0, text.length - lines.rest().length);

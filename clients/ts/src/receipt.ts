@@ -1,12 +1,11 @@
 /** The receipt as a document (receipt.md, sections 1 and 2). */
 
 import type { Link } from './entry.js';
-import { FormatError } from './errors.js';
-import { Members, parseObject } from './json.js';
-import { parseProof, type Proof } from './proof.js';
+import { CallerError, FormatError } from './errors.js';
+import { Members, parseObject, quote } from './json.js';
 
 /** Media type of a receipt. */
-export const MEDIA_TYPE = 'application/vnd.muniment.receipt.v1+json';
+export const MEDIA_TYPE = 'application/vnd.muniment.receipt.v2+json';
 
 /** Largest receipt that is read, in bytes: room for an embedded payload of about 190 MiB. */
 export const MAX_RECEIPT_BYTES = 256 << 20;
@@ -32,26 +31,32 @@ export interface Receipt {
   headerHash?: Uint8Array;
   /** In the forms `full` and `detached` (without content) and `shared` (with or without). */
   payload?: { salt: Uint8Array; content?: Uint8Array };
-  proof: Proof;
+  /** The tlog-proof, not yet looked into. */
+  proof: string;
 }
 
 /**
- * Parses a receipt (step 1 of receipt.md, section 4).
+ * Parses a receipt (step 1 of receipt.md, section 4, without the content of header and proof).
  *
  * @param bytes at most {@link MAX_RECEIPT_BYTES}
- * @throws FormatError
+ * @throws FormatError with the code `receipt-malformed` or `receipt-version`
+ * @throws CallerError with the code `unreadable` if the receipt is too large
  */
 export function parseReceipt(bytes: Uint8Array): Receipt {
   if (bytes.length > MAX_RECEIPT_BYTES)
-    throw new FormatError(`more than ${MAX_RECEIPT_BYTES} bytes; ask for a detached receipt`);
-  const members = Members.of(parseObject(bytes), '');
+    throw new CallerError('unreadable', `the receipt has more than ${MAX_RECEIPT_BYTES} bytes: use a detached one`);
+  const document = parseObject(bytes);
+  const mediaType = document.get('mediaType');
+  if (typeof mediaType === 'string' && mediaType !== MEDIA_TYPE)
+    throw new FormatError(`mediaType ${quote(mediaType)} is not ${MEDIA_TYPE}`, 'receipt-version');
+  const members = Members.of(document, '');
   members.choice('mediaType', [MEDIA_TYPE]);
   const form = members.choice('form', forms);
   const receipt: Receipt = {
     form,
     tag: members.hash('tag'),
     time: members.integer('time'),
-    proof: parseProof(members.text('proof')),
+    proof: members.text('proof'),
   };
   if (form === 'shared') receipt.linkHash = members.hash('linkHash');
   else receipt.link = link(members.object('link'));

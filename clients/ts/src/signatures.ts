@@ -33,7 +33,11 @@ export function keyId(key: Key): string {
   return `${key.name}+${key.hash}`;
 }
 
-/** Parses `<name>+<hash>+<base64 of algorithm byte and public key>`. Throws Error, which says what is wrong. */
+/**
+ * Parses `<name>+<hash>+<base64 of algorithm byte and public key>`.
+ *
+ * @throws Error with the reason, which never repeats the text
+ */
 export function parseKey(text: string): Key {
   const [, name = '', hash = '', encoded = ''] = /^([^+]*)\+([^+]*)\+(.*)$/s.exec(text) ?? [];
   const bytes = fromBase64(encoded);
@@ -41,13 +45,13 @@ export function parseKey(text: string): Key {
     throw new Error('the key is not <name>+<hash, 8 lowercase hexadecimal digits>+<base64>');
   const publicKey = bytes.subarray(1);
   const algorithm = (Object.keys(algorithms) as Algorithm[]).find((a) => algorithms[a] === bytes[0]);
-  if (algorithm === undefined) throw new Error('the key has an algorithm that receipts do not know');
+  if (algorithm === undefined) throw new Error('the key is of an unknown algorithm');
   const size = algorithm === 'mlDsa' ? 1312 : 32;
   if (publicKey.length !== size) throw new Error(`the key has ${publicKey.length} bytes, not ${size}`);
   if (algorithm === 'mlDsa' && utf8(name).length > 255)
     throw new Error('the name of an ML-DSA-44 key has over 255 bytes');
   const computed = hex(sha256(concat(utf8(`${name}\n`), bytes)).subarray(0, 4));
-  if (computed !== hash) throw new Error(`the key hash is ${hash}, but name and key give ${computed}`);
+  if (computed !== hash) throw new Error('the key hash is not that of name and key');
   return { name, hash, algorithm, publicKey };
 }
 

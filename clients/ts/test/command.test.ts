@@ -1,16 +1,19 @@
 /** The command, as it is built: its verdicts, exit codes and words. */
 
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, copyFileSync, existsSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { verify } from '../src/index.js';
-import { policiesOf, receiptCase, receiptOf, receipts } from './vectors.js';
+import { VERSION } from '../src/index.js';
+import { receiptCase, receiptOf, receipts } from './vectors.js';
 
 const program = fileURLToPath(new URL('../dist/cli.js', import.meta.url));
 let folder: string;
+
+const secret = 'AeFvuXhmNkFGa0p0cmV0c2VjcmV0c2VjcmV0c2VjcmV0';
+const privateKey = `PRIVATE+KEY+log.example+00000000+${secret}\n`;
 
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'muniment-verify-'));
@@ -18,7 +21,7 @@ beforeAll(() => {
     writeFileSync(join(folder, name), content);
   };
   for (const [name, text] of Object.entries(receipts.policies)) write(`${name}.policy`, text);
-  for (const [name, key] of Object.entries(receipts.streamKeys)) write(`${name}.key`, `${key}\n`);
+  for (const [name, key] of Object.entries(receipts.streamKeys)) write(`${name}.key`, key);
   write('p4', Buffer.from(receipts.payloads['p4'] ?? '', 'base64'));
   write('p5', Buffer.from(receipts.payloads['p5'] ?? '', 'base64'));
   const save = (file: string, name: string) => {
@@ -33,6 +36,11 @@ beforeAll(() => {
   write('broken.json', '{"form":"full","form":"full"}');
   write('broken.policy', 'log x\n');
   write('short.key', 'abcd\n');
+  write('private.key', privateKey);
+  save('reference.json', 'by reference');
+  const name = ({ name }: { name: string }) => name === 'by reference, with the evidence';
+  write('evidence', Buffer.from(receipts.payloads[receipts.cases.find(name)?.external ?? ''] ?? '', 'base64'));
+  save('verified.json', 'all expectations of a verified entry met');
 });
 
 afterAll(() => {
@@ -63,38 +71,62 @@ describe('verdicts', () => {
       'payload from elsewhere',
       'detached.json --policy log.policy --payload p4',
       0,
-      /header and payload are what was recorded: 46 bytes/,
+      /header and payload are the recorded ones: 46 bytes/,
     ],
     [
       'another payload',
       'detached.json --policy log.policy --payload p5',
       1,
-      /payload: it is not the one that the header commits to/,
+      /payload-mismatch: the payload is not the one of the header/,
     ],
-    ['no payload', 'detached.json --policy log.policy', 1, /payload: it is not in the receipt/],
+    ['no payload', 'detached.json --policy log.policy', 1, /payload-missing: /],
     ['header only', 'detached.json --policy log.policy --header-only', 0, /the payload was not checked/],
-    ['erased', 'erased.json --policy log.policy --header-only', 0, /the header is erased/],
-    ['another tenant', 'full.json --policy log.policy --tenant acme', 1, /tenant: the entry is of globex/],
-    ['forged', 'forged.json --policy log.policy', 1, /✗ NOT VERIFIED {2}forged\.json\n {2}inclusion proof/],
-    ['not a receipt', 'broken.json --policy log.policy', 1, /"form" is there twice/],
-    ['not witnessed', 'full.json --policy log.policy', 0, /not witnessed: the policy asks for none/],
-    ['witnessed', 'witnessed.json --policy witnessed.policy', 0, /witnessed: the cosignatures meet the quorum/],
-    ['witness missing', 'full.json --policy witnessed.policy', 1, /do not meet the quorum w1/],
-    ['post-quantum', 'pq.json --policy pq-witnessed.policy', 0, /witnessed: the cosignatures meet/],
+    [
+      'erased',
+      'erased.json --policy log.policy --header-only',
+      0,
+      /claimed {3}recorded .*\n {12}header and payload erased by the log/,
+    ],
+    ['another tenant', 'full.json --policy log.policy --tenant acme', 1, /tenant-mismatch: the tenant is globex/],
+    ['forged', 'forged.json --policy log.policy', 1, /✗ REFUSED {2}forged\.json\n {2}inclusion: /],
+    ['not a receipt', 'broken.json --policy log.policy', 1, /receipt-malformed: .*"form" is there twice/],
+    ['not witnessed', 'full.json --policy log.policy', 0, /not witnessed: the policy log.policy requires no witness/],
+    [
+      'witnessed',
+      'witnessed.json --policy witnessed.policy',
+      0,
+      /witnessed: the quorum of the policy witnessed.policy is met/,
+    ],
+    ['witness missing', 'full.json --policy witnessed.policy', 1, /checkpoint-quorum: /],
+    ['post-quantum', 'pq.json --policy pq-witnessed.policy', 0, /witnessed: the quorum of/],
     ['one of two policies', 'full.json --policy other-key.policy,log.policy', 0, /✓ VERIFIED/],
     ['policies given one by one', 'full.json --policy other-key.policy --policy log.policy', 0, /✓ VERIFIED/],
-    ['wrong policy', 'full.json --policy other-key.policy', 1, /has not signed/],
-    ['no such receipt', 'none.json --policy log.policy', 2, /\? NOT CHECKED {3}none\.json\n {2}receipt: ENOENT/],
-    ['no such payload', 'detached.json --policy log.policy --payload none', 2, /--payload: ENOENT/],
-    ['one of several is forged', 'full.json forged.json --policy log.policy', 1, /✓ VERIFIED(.|\n)*✗ NOT VERIFIED/],
+    ['wrong policy', 'full.json --policy other-key.policy', 1, /checkpoint-unsigned: /],
+    [
+      'no such receipt',
+      'none.json --policy log.policy',
+      2,
+      /\? NOT CHECKED {2}none\.json\n {2}unreadable: none\.json: no such file/,
+    ],
+    ['no such payload', 'detached.json --policy log.policy --payload none', 2, /unreadable: none: no such file/],
+    ['one of several is forged', 'full.json forged.json --policy log.policy', 1, /✓ VERIFIED(.|\n)*✗ REFUSED/],
     ['one of several is missing', 'none.json full.json --policy log.policy', 2, /NOT CHECKED(.|\n)*✓ VERIFIED/],
     ['one is missing, one forged', 'none.json forged.json full.json --policy log.policy', 1, /✓ VERIFIED/],
+    ['external, of an entry without', 'full.json --policy log.policy --external p4', 1, /external-unexpected: /],
+    ['by reference', 'reference.json --policy log.policy', 0, /content not checked: .* use --external/],
     [
-      'external, of an entry without',
-      'full.json --policy log.policy --external p4',
-      1,
-      /external: the entry refers to no evidence/,
+      'by reference, with the evidence',
+      'reference.json --policy log.policy --external evidence',
+      0,
+      /content {3}checked/,
     ],
+    ['all gates', 'verified.json --policy log.policy --require-verified --admitted', 0, /✓ VERIFIED/],
+    ['another signer', 'verified.json --policy log.policy --signer other', 1, /signer-mismatch: /],
+    ['not verified', 'full.json --policy log.policy --issuer other', 1, /signature-unverified: /],
+    ['another control', 'full.json --policy log.policy --control other', 1, /control-mismatch: /],
+    ['another predicate', 'full.json --policy log.policy --predicate-type other', 1, /predicate-type-mismatch: /],
+    ['stream in upper case', `full.json --policy log.policy --stream ${'AB'.repeat(32)}`, 1, /stream-mismatch: /],
+    ['a private key for a receipt', 'private.key --policy log.policy', 1, /receipt-malformed: /],
   ])('%s', (_, args, status, output) => {
     const result = run(args);
     expect(result.stderr).toBe('');
@@ -111,23 +143,39 @@ describe('verdicts', () => {
 
 describe('wrong calls end with 2, and print nothing on standard output', () => {
   test.each<[string, string, RegExp]>([
-    ['no receipt', '--policy log.policy', /no receipt is named\nRun 'muniment-verify --help'/],
-    ['no policy', 'full.json', /--policy is missing/],
+    ['no receipt', '--policy log.policy', /no receipt specified\nRun 'muniment-verify --help'/],
+    ['no policy', 'full.json', /no policy specified: use --policy/],
     ['unknown flag', 'full.json --policy log.policy --tennant x', /'--tennant'/],
     ['flag without value', 'full.json --policy', /--policy/],
-    ['empty tenant', "full.json --policy log.policy --tenant ''", /--tenant: empty/],
-    ['stream in upper case', `full.json --policy log.policy --stream ${'AB'.repeat(32)}`, /--stream: not 64/],
+    ['empty tenant', "full.json --policy log.policy --tenant ''", /option tenant: empty/],
+    ['short stream', 'full.json --policy log.policy --stream abcd', /option stream: /],
+    ['malformed subject', 'full.json --policy log.policy --subject sha256:ab', /option subject: /],
     ['payload of two', 'full.json detached.json --policy log.policy --payload p4', /one receipt at a time/],
-    ['no such policy', 'full.json --policy none', /--policy: ENOENT/],
+    ['no such policy', 'full.json --policy none', /none: no such file/],
     ['broken policy', 'full.json --policy broken.policy', /policy broken\.policy: line 1: the key is not/],
-    ['no such key', 'full.json --policy log.policy --stream-key none', /--stream-key: ENOENT/],
-    ['short key', 'full.json --policy log.policy --stream-key short.key', /does not hold 64/],
+    ['no such key', 'full.json --policy log.policy --stream-key none', /none: no such file/],
+    ['short key', 'full.json --policy log.policy --stream-key short.key', /64 lowercase hexadecimal digits/],
   ])('%s', (_, args, message) => {
     const result = run(args);
     expect(result.stderr).toMatch(message);
     expect(result.stderr).not.toMatch(/\bat .*\.js:/);
     expect(result.stdout).toBe('');
     expect(result.status).toBe(2);
+  });
+
+  test.each([
+    'full.json --policy private.key',
+    'full.json --policy log.policy --stream-key private.key',
+    'private.key --policy log.policy',
+    'private.key --policy log.policy --json',
+  ])('a private key is never printed: %s', (args) => {
+    const { status, stdout, stderr } = run(args);
+    expect(status).not.toBe(0);
+    expect(stdout + stderr).not.toContain(secret);
+  });
+
+  test('a private key for a policy is named as what it is', () => {
+    expect(run('full.json --policy private.key').stderr).toMatch(/this is a private key/);
   });
 
   test('a stream key is never printed', () => {
@@ -143,35 +191,24 @@ test('--json prints one object for each receipt', () => {
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line) as Record<string, unknown>);
-  const statement = verify(receiptOf(receiptCase('full')), policiesOf(receiptCase('full')));
-  expect(lines).toMatchObject([
+  const report = receiptCase('full').report as { proven: object };
+  expect(lines).toEqual([
     {
       receipt: 'full.json',
-      verified: true,
-      checked: true,
-      proven: {
-        origin: 'ledger.example/demo',
-        index: 4,
-        size: 11,
-        root: Buffer.from(statement.root, 'hex').toString('base64'),
-        leafHash: statement.leafHash,
-        signers: statement.signers,
-        streamId: statement.streamId,
-        seq: 1,
-        tagChecked: false,
-        payloadSha256: statement.payloadSha256,
-      },
-      claimed: { time: '2025-10-09T08:53:24.000Z', header: { tenant: 'globex' } },
-      witnessed: false,
-      policy: 'log.policy',
+      verdict: 'verified',
+      ...report,
+      proven: { ...report.proven, policy: 'log.policy' },
     },
     {
       receipt: 'forged.json',
-      verified: false,
-      checked: true,
-      error: expect.stringMatching(/^inclusion proof/) as string,
+      verdict: 'refused',
+      reason: { code: 'inclusion', step: 8, message: expect.any(String) as string },
     },
-    { receipt: 'none.json', verified: false, checked: false, error: expect.stringMatching(/ENOENT/) as string },
+    {
+      receipt: 'none.json',
+      verdict: 'not-checked',
+      reason: { code: 'unreadable', step: 0, message: expect.stringMatching(/no such file/) as string },
+    },
   ]);
   expect(result.status).toBe(1);
 });
@@ -189,9 +226,62 @@ test('--help names every flag, examples and exit codes', () => {
     '--stream-key',
     '--kind',
     '--subject',
+    '--predicate-type',
+    '--control',
+    '--require-verified',
+    '--signer',
+    '--issuer',
+    '--admitted',
+    '--version',
     '--json',
     'Examples:',
     'Exit code: 0',
   ])
     expect(result.stdout).toContain(word);
+});
+
+test('--version', () => {
+  expect(run('--version')).toEqual({ status: 0, stdout: `muniment-verify ${VERSION}\n`, stderr: '' });
+});
+
+test('output that cannot be written is an error', () => {
+  const full = existsSync('/dev/full') ? openSync('/dev/full', 'w') : undefined;
+  if (full === undefined) return;
+  for (const args of [['--help'], ['full.json', '--policy', 'log.policy']]) {
+    const { status, stderr } = spawnSync(process.execPath, [program, ...args], {
+      cwd: folder,
+      encoding: 'utf8',
+      stdio: ['ignore', full, 'pipe'],
+    });
+    expect(stderr).toBe('muniment-verify: standard output: no space left on device\n');
+    expect(status).toBe(2);
+  }
+  closeSync(full);
+});
+
+test('a closed pipe is quiet', () => {
+  const receipts = 'full.json '.repeat(50);
+  const script = `"${process.execPath}" "${program}" ${receipts} --policy log.policy | head -1 >/dev/null; echo \${PIPESTATUS[0]}`;
+  const { stdout, stderr } = spawnSync('bash', ['-c', script], { cwd: folder, encoding: 'utf8' });
+  expect(stderr).toBe('');
+  expect(['0\n', '141\n']).toContain(stdout); // 0 if all of it went into the pipe before its reader left
+});
+
+test.runIf(process.platform === 'linux')('file names that are not UTF-8', () => {
+  const copy = (from: string, to: Buffer) => {
+    copyFileSync(join(folder, from), Buffer.concat([Buffer.from(`${folder}/`), to]));
+  };
+  // Names that are equal once decoded, and differ in octets.
+  copy('full.json', Buffer.from([0xff, 0xe2, 0x82, 0xe9]));
+  copy('forged.json', Buffer.from([0xfe, 0xe2, 0x82, 0xe9]));
+  copy('log.policy', Buffer.from([0xc0]));
+  const script = `"${process.execPath}" "${program}" --policy=$'\\xc0' $'\\xff\\xe2\\x82\\xe9' $'\\xfe\\xe2\\x82\\xe9' --json`;
+  const { stdout, stderr, status } = spawnSync('bash', ['-c', script], { cwd: folder, encoding: 'utf8' });
+  expect(stderr).toBe('');
+  expect(status).toBe(1);
+  const lines = stdout.trim().split('\n');
+  expect(lines.map((line) => JSON.parse(line) as unknown)).toMatchObject([
+    { receipt: '\ufffd\ufffd\ufffd\ufffd', verdict: 'verified', proven: { policy: '\ufffd' } },
+    { receipt: '\ufffd\ufffd\ufffd\ufffd', verdict: 'refused' },
+  ]);
 });

@@ -34,13 +34,13 @@ export function receipt(header: string, payload: Uint8Array, time = 0): Uint8Arr
   const prev = new Uint8Array(32);
   const tag = new Uint8Array(32).fill(4);
   const link = entry.linkHash({ salt, streamId, seq: 0, prev });
-  const hashOfEntry = entry.entryHash(link, time, entry.headerHash(salt, utf8(header)));
+  const hashOfEntry = entry.entryHash(entry.originHash(origin), link, time, entry.headerHash(salt, utf8(header)));
   const text = `${origin}\n1\n${base64(entry.leafHash(entry.leafData(tag, hashOfEntry)))}\n`;
   const id = fromHex(keyId(parseKey(key)).slice(-8)) ?? new Uint8Array();
   const signature = base64(concat(id, sign(null, utf8(text), privateKey)));
   return utf8(
     JSON.stringify({
-      mediaType: 'application/vnd.muniment.receipt.v1+json',
+      mediaType: 'application/vnd.muniment.receipt.v2+json',
       form: 'full',
       tag: base64(tag),
       time,

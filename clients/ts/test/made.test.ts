@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { human, json } from '../src/command/report.js';
 import { utf8 } from '../src/bytes.js';
-import { NotVerifiedError, parsePolicy, verify, type Options } from '../src/index.js';
+import { CallerError, NotVerifiedError, parsePolicy, reportOf, verify, type Options } from '../src/index.js';
 import { headerText, policyText, receipt } from './log.js';
 
 const policies = [parsePolicy('made', policyText)];
@@ -27,19 +27,22 @@ describe('evidence that is kept elsewhere', () => {
   const reference = (digest: Record<string, string>, size = evidence.length) =>
     receipt(headerText(payload, { external: { digest, size } }), payload);
 
-  test('is checked', () => {
-    expect(verify(reference({ sha256 }), policies, { external: evidence }).externalChecked).toBe(true);
-    expect(verify(reference({ sha256 }), policies).externalChecked).toBe(false);
+  test.each([{ sha256 }, { SHA256: sha256.toUpperCase() }, { sha256: 'x', Sha256: sha256 }])('%j', (digest) => {
+    const checked = verify(reference(digest), policies, { external: evidence });
+    expect(checked.externalSha256).toBe(sha256);
+    expect(reportOf(checked)).toMatchObject({ content: 'checked' });
+    const unchecked = reportOf(verify(reference(digest), policies));
+    expect(unchecked.content).toBe('not-checked');
+    expect(unchecked.warnings).toContain('content-not-checked');
   });
 
-  test.each<[string, Uint8Array, Uint8Array]>([
-    ['another', reference({ sha256 }), utf8('Evidence')],
-    ['of another size', reference({ sha256 }, 9), evidence],
-    ['with a digest in upper case', reference({ sha256: sha256.toUpperCase() }), evidence],
-    ['with another algorithm', reference({ sha512: sha256 }), evidence],
-    ['of an entry that is its own evidence', receipt(headerText(payload), payload), payload],
-  ])('%s', (_, bytes, external) => {
-    expect(refusal(bytes, { external }).step).toBe(10);
+  test.each<[string, Uint8Array, Uint8Array, string]>([
+    ['another', reference({ sha256 }), utf8('Evidence'), 'external-mismatch'],
+    ['of another size', reference({ sha256 }, 9), evidence, 'external-mismatch'],
+    ['with another algorithm', reference({ sha512: sha256 }), evidence, 'external-mismatch'],
+    ['of an entry that is its own evidence', receipt(headerText(payload), payload), payload, 'external-unexpected'],
+  ])('%s', (_, bytes, external, code) => {
+    expect(refusal(bytes, { external }).code).toBe(code);
   });
 });
 
@@ -70,16 +73,20 @@ describe('a genuine receipt of a header', () => {
   });
 
   test('with subjects named as what every object inherits', () => {
-    const digest = { sha256: 'aa' };
+    const digest = { other: 'aa' };
     const bytes = receipt(headerText(payload, { subjects: [{ digest }] }), payload);
-    expect(verify(bytes, policies, { subject: 'sha256:aa' }).index).toBe(0);
-    for (const subject of ['toString:x', 'sha256:aa:bb', 'sha256: aa', 'SHA256:aa'])
-      expect(refusal(bytes, { subject }).step).toBe(10);
+    for (const subject of ['other:aa', 'OTHER:Aa']) expect(verify(bytes, policies, { subject }).index).toBe(0);
+    for (const subject of ['toString:x', 'other:aa:bb', 'other:a']) expect(refusal(bytes, { subject }).step).toBe(10);
   });
 });
 
+test('a hostile receipt is bounded', () => {
+  const text = utf8(`{"a":[${'[],'.repeat(1 << 19)}0]}`);
+  expect(() => verify(text, policies)).toThrow(CallerError);
+});
+
 describe('what is printed', () => {
-  const evil = 'x\n✓ VERIFIED  other\u001b[2K\u202e\u2028';
+  const evil = 'x\n✓ VERIFIED  other\u001b[2K\u007f\u009b\u200e\u202e\u2066\u2028\u2029\ufeff';
   const statement = verify(
     receipt(
       headerText(payload, {
@@ -88,7 +95,10 @@ describe('what is printed', () => {
         predicateType: evil,
         subjects: [{ name: evil, digest: { [evil]: evil } }],
         signers: [{ identity: evil, issuer: evil }, { keyId: evil }],
+        controls: [evil],
+        attributes: { [evil]: evil },
         verification: { result: 'failed', format: evil, reason: evil },
+        admission: { result: 'recorded', rule: evil, reason: evil },
       }),
       payload,
       2 ** 53 - 1,
@@ -97,16 +107,23 @@ describe('what is printed', () => {
   );
 
   test('to people has no control characters of others, and no line that they made', () => {
-    const text = human({ receipt: evil, checked: true, statement });
+    const text = human({ receipt: evil, statement });
     const lines = text.split('\n');
     expect(lines.filter((line) => line.startsWith('✓'))).toHaveLength(1);
     expect(lines.slice(1).every((line) => line.startsWith('  '))).toBe(true);
     expect(lines.join('')).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}]/u);
     expect(text).toContain('9007199254740991 ms');
-    expect(human({ receipt: evil, checked: true, error: evil }).split('\n')).toHaveLength(2);
+    const error = new NotVerifiedError('inclusion', evil);
+    expect(human({ receipt: evil, error, refused: true }).split('\n')).toHaveLength(2);
   });
 
   test('to programs is one line', () => {
-    expect(json({ receipt: evil, checked: true, statement })).not.toContain('\n');
+    const line = json({ receipt: evil, statement });
+    expect(line).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u);
+    expect(JSON.parse(line)).toMatchObject({
+      receipt: evil,
+      verdict: 'verified',
+      claimed: { header: { submitter: evil, attributes: { [evil]: evil } } },
+    });
   });
 });

@@ -44,7 +44,7 @@ describe.each([
         if (!(error instanceof NotVerifiedError)) throw new Error(`byte ${at}: not a verdict`, { cause: error });
         continue;
       }
-      expect(asVector(statement), `byte ${at}`).toEqual(c.statement);
+      expect(asVector(statement), `byte ${at}`).toEqual(c.report);
       same++;
     }
     // Only white space, escapes and lines by unknown keys say nothing.

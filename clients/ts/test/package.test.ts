@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
+import { VERSION } from '../src/index.js';
 
 const load = (file: string) => JSON.parse(readFileSync(new URL(`../${file}`, import.meta.url), 'utf8')) as unknown;
 
@@ -29,4 +30,8 @@ test('the license is that of the repository', () => {
   expect(load('package.json')).toMatchObject({ license: 'Apache-2.0' });
   expect(load('package-lock.json')).toMatchObject({ packages: { '': { license: 'Apache-2.0' } } });
   expect(text('../LICENSE')).toBe(text('../../../LICENSE'));
+});
+
+test('the version is that of the package', () => {
+  expect(load('package.json')).toMatchObject({ version: VERSION });
 });

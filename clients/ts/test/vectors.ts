@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { fromHex } from '../src/bytes.js';
-import { parsePolicy, type Options, type Policy, type Statement } from '../src/index.js';
+import { parsePolicy, parseStreamKey, reportOf, type Options, type Policy, type Statement } from '../src/index.js';
 
 function load(file: string): unknown {
   return JSON.parse(readFileSync(new URL(`../../../docs/spec/vectors/${file}`, import.meta.url), 'utf8'));
@@ -10,6 +10,8 @@ function load(file: string): unknown {
 
 export interface EntryCase {
   name: string;
+  origin: string;
+  originHash: string;
   streamKey: string;
   linkSalt: string;
   headerSalt: string;
@@ -36,6 +38,7 @@ export interface StrictCase {
   target: 'header' | 'receipt';
   inputBase64: string;
   verdict: 'accept' | 'refuse';
+  reason?: string;
 }
 
 export const strictCases = load('strict-json.json') as StrictCase[];
@@ -45,19 +48,25 @@ export interface ReceiptCase {
   receiptBase64: string;
   policies: string[];
   payload?: string;
+  external?: string;
   headerOnly?: boolean;
-  expect?: { tenant?: string; kind?: string; subject?: string; stream?: string; streamKey?: string };
-  verdict: 'accept' | 'refuse';
+  expect?: Omit<Options, 'payload' | 'external' | 'headerOnly' | 'streamKey'> & { streamKey?: string };
+  verdict: 'verified' | 'refused' | 'not-checked';
   reason?: string;
-  statement?: Record<string, unknown>;
+  report?: Record<string, unknown>;
 }
 
-export const receipts = load('receipts.json') as {
+interface ReceiptFile {
   policies: Record<string, string>;
   streamKeys: Record<string, string>;
   payloads: Record<string, string>;
   cases: ReceiptCase[];
-};
+}
+
+export const receipts = load('receipts.json') as ReceiptFile;
+
+/** Cases where the specification is likely to be misread. */
+export const adversarial = load('adversarial.json') as ReceiptFile;
 
 /** The bytes of hexadecimal that must be right. */
 export function bytes(text: string | undefined): Uint8Array {
@@ -73,16 +82,17 @@ export function receiptCase(name: string): ReceiptCase {
   return found;
 }
 
-export function policiesOf(c: ReceiptCase): Policy[] {
-  return c.policies.map((name) => parsePolicy(name, receipts.policies[name] ?? ''));
+export function policiesOf(c: ReceiptCase, file = receipts): Policy[] {
+  return c.policies.map((name) => parsePolicy(name, file.policies[name] ?? ''));
 }
 
-export function optionsOf(c: ReceiptCase): Options {
+export function optionsOf(c: ReceiptCase, file = receipts): Options {
   const { streamKey, ...expectations } = c.expect ?? {};
   const options: Options = { ...expectations };
-  if (streamKey !== undefined) options.streamKey = bytes(receipts.streamKeys[streamKey]);
-  if (c.payload !== undefined)
-    options.payload = Uint8Array.from(Buffer.from(receipts.payloads[c.payload] ?? '?', 'base64'));
+  const payload = (name: string) => Uint8Array.from(Buffer.from(file.payloads[name] ?? '?', 'base64'));
+  if (streamKey !== undefined) options.streamKey = parseStreamKey(file.streamKeys[streamKey] ?? '');
+  if (c.payload !== undefined) options.payload = payload(c.payload);
+  if (c.external !== undefined) options.external = payload(c.external);
   if (c.headerOnly !== undefined) options.headerOnly = c.headerOnly;
   return options;
 }
@@ -92,8 +102,47 @@ export function receiptOf(c: ReceiptCase): Uint8Array {
   return Uint8Array.from(Buffer.from(c.receiptBase64, 'base64'));
 }
 
-/** A statement in the form of receipts.json. */
-export function asVector(statement: Statement): Record<string, unknown> {
-  const own = ['header', 'headerBytes', 'policy', 'witnessed', 'tagChecked', 'externalChecked'];
-  return Object.fromEntries(Object.entries(statement).filter(([member]) => !own.includes(member)));
+/** The report on a statement, as it is in JSON. */
+export function asVector(statement: Statement): unknown {
+  return JSON.parse(JSON.stringify(reportOf(statement)));
+}
+
+export interface PolicyCase {
+  name: string;
+  textBase64: string;
+  verdict: 'accept' | 'refuse';
+  origin?: string;
+  witnessed?: boolean;
+  keys?: string[];
+  secret?: string;
+}
+
+export const policyCases = load('policies.json') as PolicyCase[];
+
+export interface StreamKeyCase {
+  name: string;
+  textBase64: string;
+  verdict: 'accept' | 'refuse';
+  streamId?: string;
+}
+
+export const streamKeyCases = load('stream-keys.json') as StreamKeyCase[];
+
+export interface DigestCase {
+  name: string;
+  expected: string;
+  digest: Record<string, string>;
+  verdict: 'equal' | 'different' | 'malformed';
+}
+
+export const digestCases = load('digests.json') as DigestCase[];
+
+/** The table of codes and steps in the specification. */
+export function specifiedSteps(): Record<string, number> {
+  const text = readFileSync(new URL('../../../docs/spec/receipt.md', import.meta.url), 'utf8');
+  const table = text.split('| step | codes |')[1]?.split('\n\n')[0] ?? '';
+  const steps: Record<string, number> = {};
+  for (const [, step, codes] of table.matchAll(/^\| (\d+) \| (.*) \|$/gm))
+    for (const [, code] of (codes ?? '').matchAll(/`([^`]+)`/g)) steps[code ?? ''] = Number(step);
+  return steps;
 }

@@ -1,7 +1,25 @@
 """Offline verifier for Muniment receipts (docs/spec/entry.md and docs/spec/receipt.md)."""
 
-from .errors import FormatError, NotVerified, PolicyError
+from .errors import STEPS, CallerError, FormatError, MunimentError, NotVerified, PolicyError
 from .policy import Policy
-from .verify import Statement, verify
+from .receipt import Header
+from .statement import Statement
+from .streamkey import parse_stream_key
+from .verify import verify
 
-__all__ = ["FormatError", "NotVerified", "Policy", "PolicyError", "Statement", "verify"]
+__version__ = "0.1.0"
+
+__all__ = [
+    "STEPS",
+    "CallerError",
+    "FormatError",
+    "Header",
+    "MunimentError",
+    "NotVerified",
+    "Policy",
+    "PolicyError",
+    "Statement",
+    "__version__",
+    "parse_stream_key",
+    "verify",
+]

@@ -1,7 +1,7 @@
 """The hashes of an entry (entry.md, section 2).
 
-All functions take and give bytes; hashes, salts and keys are 32 bytes long. Numbers are unsigned
-64-bit integers; one that does not fit raises OverflowError.
+Hashes, salts and keys are 32 bytes long. Numbers are unsigned 64-bit integers. One that does not
+fit raises OverflowError.
 """
 
 import hashlib
@@ -47,17 +47,27 @@ def header_hash(header_salt: bytes, header: bytes) -> bytes:
 
 def payload_commitment(payload_salt: bytes, payload: bytes) -> bytes:
     """Return C of a payload, given byte for byte."""
-    return _sha256(b"muniment/payload/v1\n", payload_salt, payload)
+    return start_commitment(payload_salt, payload).digest()
 
 
-def entry_hash(link: bytes, time: int, header: bytes) -> bytes:
-    """Return entryHash of L, the time in Unix milliseconds, and H."""
-    return _sha256(b"muniment/entry/v1\n", link, u64(time), header)
+def start_commitment(payload_salt: bytes, payload: bytes = b"") -> "hashlib._Hash":
+    """Return the hash of C, to be updated with the rest of the payload."""
+    return hashlib.sha256(b"muniment/payload/v1\n" + payload_salt + payload)
+
+
+def origin_hash(origin: str) -> bytes:
+    """Return O of a log's origin, the first line of its checkpoints."""
+    return _sha256(b"muniment/origin/v1\n", origin.encode("utf-8"))
+
+
+def entry_hash(origin: bytes, link: bytes, time: int, header: bytes) -> bytes:
+    """Return entryHash of O, L, the time in Unix milliseconds, and H."""
+    return _sha256(b"muniment/entry/v2\n", origin, link, u64(time), header)
 
 
 def leaf_data(entry_tag: bytes, entry: bytes) -> bytes:
     """Return the 65 bytes that the public tree holds for an entry, given tag and entryHash."""
-    return b"\x01" + entry_tag + entry
+    return b"\x02" + entry_tag + entry
 
 
 def leaf_hash(data: bytes) -> bytes:

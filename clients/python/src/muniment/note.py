@@ -4,7 +4,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
 
@@ -23,7 +23,7 @@ ML_DSA_44 = 0x06
 _KEY_SIZES = {ED25519: 32, COSIGNATURE_V1: 32, ML_DSA_44: 1312}
 _SIGNATURE_SIZES = {ED25519: 64, COSIGNATURE_V1: 8 + 64, ML_DSA_44: 8 + 2420}
 
-MAX_SIGNATURES = 64
+MAX_SIGNATURES = 100
 """Signature lines allowed in a note."""
 
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
@@ -50,7 +50,7 @@ class Note:
 
 
 def parse_note(note: str) -> Note:
-    """Split a signed note with 1 to 64 signature lines, or raise FormatError.
+    """Split a signed note with 1 to 100 signature lines, or raise FormatError.
 
     Nothing is verified.
     """
@@ -59,9 +59,10 @@ def parse_note(note: str) -> Note:
     text, separator, lines = note.rpartition("\n\n")
     if not separator or not lines.endswith("\n"):
         raise FormatError("no empty line before the signatures, or the last line is not ended")
-    signatures = tuple(_parse_line(line) for line in lines[:-1].split("\n"))
-    if len(signatures) > MAX_SIGNATURES:
+    signature_lines = lines[:-1].split("\n")
+    if len(signature_lines) > MAX_SIGNATURES:
         raise FormatError(f"more than {MAX_SIGNATURES} signature lines")
+    signatures = tuple(_parse_line(line) for line in signature_lines)
     return Note(text=(text + "\n").encode("utf-8"), signatures=signatures)
 
 
@@ -94,12 +95,8 @@ class VerifierKey:
         """Return the key name, a plus and the key hash in hexadecimal."""
         return f"{self.name}+{self.key_hash.hex()}"
 
-    def made(self, line: Signature) -> bool:
-        """Say whether `line` claims to be by this key, whatever its signature."""
-        return line.name == self.name and line.key_hash == self.key_hash
-
     def verifies(self, text: bytes, signature: bytes) -> bool:
-        """Say whether `signature`, of whatever length, is this key's over the note `text`."""
+        """Report whether `signature`, of any length, is this key's over the note `text`."""
         if len(signature) != _SIGNATURE_SIZES[self.algorithm]:
             return False
         try:
@@ -149,7 +146,18 @@ def parse_verifier_key(text: str) -> VerifierKey:
         raise FormatError("key is not as long as its algorithm's keys are")
     if data[0] == ML_DSA_44 and len(name.encode("utf-8")) > 255:
         raise FormatError("key name is longer than 255 bytes")
+    if data[0] == ML_DSA_44 and not _has_ml_dsa(data[1:]):
+        raise FormatError("ML-DSA-44 is not available in this build of cryptography")
     expected = hashlib.sha256(name.encode("utf-8") + b"\n" + data).digest()[:4]
     if expected.hex() != key_hash:
         raise FormatError("key hash is not that of the key")
     return VerifierKey(name=name, key_hash=expected, algorithm=data[0], key=data[1:])
+
+
+def _has_ml_dsa(key: bytes) -> bool:
+    """Report whether OpenSSL, as cryptography was built with it, implements ML-DSA-44."""
+    try:
+        MLDSA44PublicKey.from_public_bytes(key)
+    except UnsupportedAlgorithm:
+        return False
+    return True

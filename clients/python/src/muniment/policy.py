@@ -9,15 +9,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .errors import FormatError, PolicyError
-from .note import COSIGNATURE_V1, ED25519, ML_DSA_44, Note, VerifierKey, parse_verifier_key
+from .note import (
+    COSIGNATURE_V1,
+    ED25519,
+    ML_DSA_44,
+    Note,
+    Signature,
+    VerifierKey,
+    parse_verifier_key,
+)
+
+MAX_POLICY_SIZE = 1 << 20
+"""Largest policy file, in bytes."""
 
 _NONE = b"none"
 _THRESHOLD = re.compile(rb"[1-9][0-9]{0,8}")
 _BAD_OCTET = re.compile(rb"[^\t\n\x20-\x7e\x80-\xff]")
+_PRIVATE = re.compile(rb"PRIVATE[ +]KEY")
 
 
 class PolicyRefusal(Exception):  # noqa: N818 - a verdict, not a fault of the program
-    """A policy does not accept a checkpoint; the text says why."""
+    """A policy does not accept a checkpoint. `code` is one of step 7."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,94 +46,101 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy. Names are octets as in the file.
+    """A policy. `name` is for reports. Names of witnesses and groups are octets as in the file.
 
     `groups` is in the order of definition: each member of a group is a witness or an earlier
     group. `quorum` names a witness or a group, or is `none`.
     """
 
+    name: str
     log: VerifierKey
     witnesses: Mapping[bytes, VerifierKey]
     groups: Mapping[bytes, Group]
     quorum: bytes
 
     @staticmethod
-    def parse(data: bytes) -> "Policy":
+    def parse(data: bytes, name: str = "policy") -> "Policy":
         """Read a policy file, or raise PolicyError with the number of the faulty line."""
-        return _Parser().parse(data)
+        try:
+            return _Parser(name).parse(data)
+        except PolicyError:
+            if _PRIVATE.search(data):
+                raise PolicyError("this is a private key, not a policy") from None
+            raise
 
     @property
     def asks_for_witness(self) -> bool:
-        """Whether the policy asks for any cosignature."""
+        """Whether the quorum requires a witness."""
         return self.quorum != _NONE
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of the policy, each `<key name>+<key hash>`, sorted by code point."""
+        return tuple(sorted(str(key) for key in self._keys().values()))
+
     def check(self, note: Note, origin: str) -> tuple[str, ...]:
-        """Check a checkpoint, given as a note and its first line, against this policy.
+        """Check a checkpoint, given as a note and its first line, against this policy (step 7).
 
         Returns the signers, each `<key name>+<key hash>`, sorted by code point: the log, and those
-        witnesses with a good cosignature on which the quorum depends, be it by a group. Raises
-        PolicyRefusal if a line by a key of the policy does not verify, the log has not signed, the
-        origin is another one, or the quorum is not met.
+        witnesses with a good cosignature on which the quorum depends. Raises PolicyRefusal.
         """
-        if not self._signed(self.log, note):
-            raise PolicyRefusal("the log has not signed the checkpoint")
         if origin != self.log.name:
-            raise PolicyRefusal("the checkpoint's origin is not the log's key name")
-        asked = self._asked()
-        met = {
-            name: name in asked and self._signed(key, note) for name, key in self.witnesses.items()
-        }
+            raise PolicyRefusal("checkpoint-origin", "the checkpoint is of another log")
+        keys = self._keys()
+        first: dict[tuple[str, bytes], Signature] = {}
+        for line in note.signatures:
+            first.setdefault((line.name, line.key_hash), line)
+        met: dict[bytes | None, bool] = {}
+        for name, key in keys.items():
+            found = first.get((key.name, key.key_hash))
+            met[name] = found is not None and key.verifies(note.text, found.signature)
+            if found is not None and not met[name]:
+                reason = f"the signature by {str(key)!a} does not verify"
+                raise PolicyRefusal("checkpoint-signature", reason)
+        if not met[None]:
+            raise PolicyRefusal("checkpoint-unsigned", "the log has not signed the checkpoint")
+        signers = sorted(str(key) for name, key in keys.items() if met[name])
         for name, group in self.groups.items():
-            met[name] = sum(met[member] for member in group.members) >= group.threshold
+            met[name] = sum(met.get(member, False) for member in group.members) >= group.threshold
         if self.asks_for_witness and not met[self.quorum]:
-            raise PolicyRefusal("too few witnesses have cosigned the checkpoint")
-        signers = [str(self.witnesses[name]) for name in asked if met[name]]
-        return tuple(sorted([str(self.log), *signers]))
+            reason = "too few witnesses have cosigned the checkpoint"
+            raise PolicyRefusal("checkpoint-quorum", reason)
+        return tuple(signers)
 
-    def _asked(self) -> set[bytes]:
-        """Return the names of the witnesses on which the quorum depends."""
+    def _keys(self) -> Mapping[bytes | None, VerifierKey]:
+        """Return the log's key, under None, and those of the witnesses that the quorum needs."""
         reached = {self.quorum}
         for name in reversed(list(self.groups)):
             if name in reached:
                 reached.update(self.groups[name].members)
-        return reached & self.witnesses.keys()
-
-    @staticmethod
-    def _signed(key: VerifierKey, note: Note) -> bool:
-        """Say whether `key` has signed; raise PolicyRefusal if its first line does not verify."""
-        for line in note.signatures:
-            if key.made(line):
-                if key.verifies(note.text, line.signature):
-                    return True
-                raise PolicyRefusal(f"the signature by {str(key)!a} does not verify")
-        return False
+        return {None: self.log} | {n: key for n, key in self.witnesses.items() if n in reached}
 
 
 class _Parser:
     """Collects the lines of one policy file."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._log: VerifierKey | None = None
         self._quorum: bytes | None = None
         self._witnesses: dict[bytes, VerifierKey] = {}
         self._groups: dict[bytes, Group] = {}
         self._members: set[bytes] = set()
+        self._public_keys: set[bytes] = set()
+        self._key_ids: set[str] = set()
+        self._post_quantum: bool | None = None
 
     def parse(self, data: bytes) -> Policy:
-        *lines, rest = data.split(b"\n")
-        if rest:
-            raise PolicyError("policy: the last line is not ended by a newline")
-        for number, line in enumerate(lines, 1):
+        if len(data) > MAX_POLICY_SIZE:
+            raise PolicyError(f"policy has more than {MAX_POLICY_SIZE} bytes")
+        for number, line in enumerate(data.split(b"\n"), 1):
             try:
                 self._line(line)
-            except ValueError as error:
-                raise PolicyError(f"policy, line {number}: {error}") from None
+            except (FormatError, PolicyError) as error:
+                raise PolicyError(f"line {number}: {error}") from None
         if self._log is None or self._quorum is None:
-            raise PolicyError("policy: a log line and a quorum line are required")
-        for witness in self._witnesses.values():
-            if (witness.algorithm == ML_DSA_44) != (self._log.algorithm == ML_DSA_44):
-                raise PolicyError("policy: ML-DSA-44 keys beside keys of another algorithm")
-        return Policy(self._log, self._witnesses, self._groups, self._quorum)
+            raise PolicyError("a log line and a quorum line are required")
+        return Policy(self._name, self._log, self._witnesses, self._groups, self._quorum)
 
     def _line(self, line: bytes) -> None:
         if _BAD_OCTET.search(line):
@@ -143,10 +166,7 @@ class _Parser:
 
     def _add_witness(self, name: bytes, vkey: bytes) -> None:
         self._new_name(name)
-        key = self._key(vkey, (COSIGNATURE_V1, ML_DSA_44))
-        if any(other.key == key.key for other in self._witnesses.values()):
-            raise PolicyError("two witnesses with one key")
-        self._witnesses[name] = key
+        self._witnesses[name] = self._key(vkey, (COSIGNATURE_V1, ML_DSA_44))
 
     def _add_group(self, name: bytes, threshold: bytes, members: Sequence[bytes]) -> None:
         self._new_name(name)
@@ -181,14 +201,19 @@ class _Parser:
 
     def _key(self, vkey: bytes, algorithms: tuple[int, int]) -> VerifierKey:
         try:
-            text = vkey.decode("utf-8")
+            key = parse_verifier_key(vkey.decode("utf-8"))
         except UnicodeDecodeError:
             raise FormatError("verifier key is not valid UTF-8") from None
-        key = parse_verifier_key(text)
         if key.algorithm not in algorithms:
             allowed = " or ".join(f"0x{algorithm:02x}" for algorithm in algorithms)
-            raise PolicyError(f"key's algorithm byte is not {allowed}")
-        others = [*self._witnesses.values(), *([self._log] if self._log else [])]
-        if any((key.name, key.key_hash) == (other.name, other.key_hash) for other in others):
-            raise PolicyError("two keys with the same name and key hash")
+            raise PolicyError(f"the key's algorithm byte must be {allowed}")
+        if key.key in self._public_keys:
+            raise PolicyError("the same public key as on an earlier line")
+        if str(key) in self._key_ids:
+            raise PolicyError("name and hash of a key as on an earlier line")
+        if self._post_quantum not in (None, key.algorithm == ML_DSA_44):
+            raise PolicyError("ML-DSA-44 keys beside keys of another algorithm")
+        self._post_quantum = key.algorithm == ML_DSA_44
+        self._public_keys.add(key.key)
+        self._key_ids.add(str(key))
         return key

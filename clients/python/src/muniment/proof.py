@@ -8,8 +8,11 @@ from .errors import FormatError
 from .hashes import node_hash
 from .note import Note, parse_note
 
-MAX_PROOF_SIZE = 65536
+MAX_PROOF_SIZE = 262_144
 """Largest proof, in bytes of UTF-8."""
+
+MAX_CHECKPOINT_SIZE = 258_048
+"""Largest checkpoint, in bytes of UTF-8."""
 
 MAX_HASHES = 63
 """Largest number of hashes in an inclusion proof."""
@@ -36,6 +39,13 @@ class Proof:
 
 def parse_proof(text: str) -> Proof:
     """Read a proof without verifying it, or raise FormatError."""
+    try:
+        return _parse_proof(text)
+    except FormatError as error:
+        raise FormatError(error.message, "proof-malformed") from None
+
+
+def _parse_proof(text: str) -> Proof:
     if len(text.encode("utf-8")) > MAX_PROOF_SIZE:
         raise FormatError(f"proof is longer than {MAX_PROOF_SIZE} bytes")
     head, separator, rest = text.partition("\n\n")
@@ -56,6 +66,8 @@ def parse_checkpoint(text: str) -> Checkpoint:
 
     No signature is verified.
     """
+    if len(text.encode("utf-8")) > MAX_CHECKPOINT_SIZE:
+        raise FormatError(f"checkpoint is longer than {MAX_CHECKPOINT_SIZE} bytes")
     note = parse_note(text)
     lines = note.text.decode("utf-8").split("\n")
     if len(lines) != 4 or not lines[0]:

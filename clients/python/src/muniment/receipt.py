@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .errors import FormatError
-from .proof import Proof, parse_proof
 from .strictjson import (
     Json,
+    Object,
     as_array,
     as_base64,
     as_hash,
@@ -19,9 +19,11 @@ from .strictjson import (
     as_object,
     as_string,
     parse_object,
+    quote,
 )
 
-MEDIA_TYPE = "application/vnd.muniment.receipt.v1+json"
+MEDIA_TYPE = "application/vnd.muniment.receipt.v2+json"
+"""Media type of receipts."""
 
 MAX_HEADER_SIZE = 1 << 20
 """Largest header, in bytes."""
@@ -68,7 +70,10 @@ class SaltedPayload:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A parsed receipt. Time is in Unix milliseconds; parts that the form lacks are None."""
+    """A parsed receipt. Time is in Unix milliseconds; parts that the form lacks are None.
+
+    `proof` is not parsed yet.
+    """
 
     form: str
     tag: bytes
@@ -78,39 +83,50 @@ class Receipt:
     header: SaltedHeader | None
     header_hash: bytes | None
     payload: SaltedPayload | None
-    proof: Proof
+    proof: str
 
     @property
-    def erased(self) -> bool:
-        """Whether the form is one whose payload the log has erased."""
-        return self.payload is None
+    def erased(self) -> tuple[str, ...]:
+        """The parts that the form claims to be erased."""
+        parts = {"payload": self.payload, "header": self.header}
+        return tuple(name for name in ("header", "payload") if parts[name] is None)
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The members of a header that verification looks at.
+    """A header: all its members, and those that verification looks at.
 
-    `digests` has an (algorithm, value) pair for each digest of each subject. `payload_size` is in
-    bytes, `commitment` is C, 32 bytes.
+    `commitment` is C, 32 bytes, and `payload_size` in bytes. `digests` has an (algorithm, value)
+    pair for each digest of each subject.
     """
 
+    members: Object
     origin: str
     tenant: str
     kind: str
+    predicate_type: str | None
     digests: frozenset[tuple[str, str]]
+    controls: frozenset[str]
+    signers: tuple[Mapping[str, str], ...]
+    result: str
+    admission: str | None
+    external_digests: frozenset[tuple[str, str]] | None
+    external_size: int | None
     commitment: bytes
     payload_size: int
 
 
 def parse_receipt(data: bytes) -> Receipt:
-    """Read a receipt, its proof included but not the header's content; FormatError if malformed."""
+    """Read a receipt, except its proof and header's content (step 1), or raise FormatError."""
     members = parse_object(data)
+    media_type = members.get("mediaType")
+    if isinstance(media_type, str) and media_type != MEDIA_TYPE:
+        raise FormatError(f"mediaType {quote(media_type)} is not {MEDIA_TYPE}", "receipt-version")
     form = members.get("form")
     if not isinstance(form, str) or form not in _FORMS:
         raise FormatError("receipt: form missing or unknown")
     as_members(members, "receipt", _COMMON | _FORMS[form])
-    if as_string(members["mediaType"], "mediaType") != MEDIA_TYPE:
-        raise FormatError("mediaType is not that of a receipt of version 1")
+    as_string(members["mediaType"], "mediaType")
     payload = _payload(members["payload"], form) if "payload" in members else None
     return Receipt(
         form=form,
@@ -123,7 +139,7 @@ def parse_receipt(data: bytes) -> Receipt:
             as_hash(members["headerHash"], "headerHash") if "headerHash" in members else None
         ),
         payload=payload,
-        proof=parse_proof(as_string(members["proof"], "proof")),
+        proof=as_string(members["proof"], "proof", empty=True),
     )
 
 
@@ -148,68 +164,68 @@ def _header(value: Json) -> SaltedHeader:
 def _payload(value: Json, form: str) -> SaltedPayload:
     members = as_members(value, "payload", {"salt"}, {"content"})
     if form == "full" and "content" not in members:
-        raise FormatError("payload: member content missing in form full")
+        raise FormatError("payload: member content missing in the form full")
     if form == "detached" and "content" in members:
-        raise FormatError("payload: member content in form detached")
-    content = members.get("content")
-    return SaltedPayload(
-        salt=as_hash(members["salt"], "payload.salt"),
-        content=None if content is None else as_base64(content, "payload.content"),
-    )
+        raise FormatError("payload: member content in the form detached")
+    content = as_base64(members["content"], "payload.content") if "content" in members else None
+    return SaltedPayload(salt=as_hash(members["salt"], "payload.salt"), content=content)
 
 
 def parse_header(data: bytes) -> Header:
-    """Read a header, or raise FormatError. Kinds that are not known are accepted."""
+    """Read a header, or raise FormatError. Unknown kinds are accepted."""
+    try:
+        return _parse_header(data)
+    except FormatError as error:
+        raise FormatError(error.message, "header-malformed") from None
+
+
+_HEADER_REQUIRED = frozenset(
+    {"origin", "tenant", "kind", "mediaType", "submitter", "verification", "payload"}
+)
+_HEADER_OPTIONAL = frozenset(
+    {
+        "subjects",
+        "predicateType",
+        "signers",
+        "materials",
+        "controls",
+        "attributes",
+        "external",
+        "idempotencyKey",
+        "admissionPolicy",
+        "admission",
+    }
+)
+
+
+def _parse_header(data: bytes) -> Header:
     if len(data) > MAX_HEADER_SIZE:
         raise FormatError(f"header is longer than {MAX_HEADER_SIZE} bytes")
-    members = as_members(
-        parse_object(data),
-        "header",
-        {"origin", "tenant", "kind", "mediaType", "submitter", "verification", "payload"},
-        {
-            "subjects",
-            "predicateType",
-            "signers",
-            "materials",
-            "controls",
-            "attributes",
-            "external",
-            "idempotencyKey",
-            "admissionPolicy",
-            "admission",
-        },
-    )
-    for name in ("origin", "mediaType", "submitter", "predicateType", "idempotencyKey"):
+    members = as_members(parse_object(data), "header", _HEADER_REQUIRED, _HEADER_OPTIONAL)
+    for name in ("mediaType", "submitter", "predicateType", "idempotencyKey"):
         if name in members:
             as_string(members[name], name)
     if "admissionPolicy" in members:
         _match(members["admissionPolicy"], "admissionPolicy", _POLICY_DIGEST)
-    if "signers" in members:
-        for element in as_array(members["signers"], "signers"):
-            _check_signer(element)
-    _check_verification(members["verification"])
-    if "admission" in members:
-        _check_admission(members["admission"])
-    if "materials" in members:
-        for element in as_array(members["materials"], "materials"):
-            _artifact(element, "materials")
-    if "controls" in members:
-        for element in as_array(members["controls"], "controls"):
-            as_string(element, "controls")
+    _artifacts(members, "materials")
     if "attributes" in members:
         _strings(members["attributes"], "attributes")
-    if "external" in members:
-        _check_external(members["external"])
+    predicate_type = members.get("predicateType")
+    external = _external(members["external"]) if "external" in members else None
     payload = as_members(members["payload"], "payload", {"commitment", "size"})
-    digests: set[tuple[str, str]] = set()
-    if "subjects" in members:
-        for element in as_array(members["subjects"], "subjects"):
-            digests.update(_artifact(element, "subjects").items())
     return Header(
+        members=members,
         origin=as_string(members["origin"], "origin"),
         tenant=_match(members["tenant"], "tenant", _TENANT),
         kind=_match(members["kind"], "kind", _KIND),
-        digests=frozenset(digests),
+        predicate_type=predicate_type if isinstance(predicate_type, str) else None,
+        digests=_artifacts(members, "subjects"),
+        controls=frozenset(as_string(c, "controls") for c in _optional_array(members, "controls")),
+        signers=tuple(_signer(element) for element in _optional_array(members, "signers")),
+        result=_verification(members["verification"]),
+        admission=_admission(members["admission"]) if "admission" in members else None,
+        external_digests=None if external is None else external[0],
+        external_size=None if external is None else external[1],
         commitment=as_hash(payload["commitment"], "payload.commitment"),
         payload_size=as_integer(payload["size"], "payload.size"),
     )
@@ -218,52 +234,67 @@ def parse_header(data: bytes) -> Header:
 def _match(value: Json, where: str, pattern: re.Pattern[str]) -> str:
     text = as_string(value, where)
     if pattern.fullmatch(text) is None:
-        raise FormatError(f"{where}: not of the form that is asked for")
+        raise FormatError(f"{where}: not of the required form")
     return text
 
 
-def _check_signer(value: Json) -> None:
+def _optional_array(members: Object, name: str) -> list[Json]:
+    """Return the elements of an array that is not empty; none if it is not there."""
+    return as_array(members[name], name) if name in members else []
+
+
+def _signer(value: Json) -> Mapping[str, str]:
     members = as_members(value, "signers", frozenset(), {"identity", "issuer", "keyId"})
     if not members:
         raise FormatError("signers: empty object")
-    for name, text in members.items():
-        as_string(text, f"signers.{name}")
+    return {name: as_string(text, f"signers.{name}") for name, text in members.items()}
 
 
-def _check_verification(value: Json) -> None:
+def _verification(value: Json) -> str:
+    """Return the result."""
     optional = {"format", "trustedRoot", "reason"}
     members = as_members(value, "verification", {"result"}, optional)
     for name, text in members.items():
         as_string(text, f"verification.{name}")
-    if members["result"] not in ("verified", "unverified", "failed"):
-        raise FormatError("verification.result is not known")
     if "trustedRoot" in members:
         _match(members["trustedRoot"], "verification.trustedRoot", _POLICY_DIGEST)
+    return _one_of(members["result"], "verification.result", ("verified", "unverified", "failed"))
 
 
-def _check_admission(value: Json) -> None:
+def _admission(value: Json) -> str:
+    """Return the result."""
     members = as_members(value, "admission", {"result"}, {"rule", "reason"})
     for name, text in members.items():
         as_string(text, f"admission.{name}")
-    if members["result"] not in ("admitted", "recorded"):
-        raise FormatError("admission.result is not known")
+    return _one_of(members["result"], "admission.result", ("admitted", "recorded"))
 
 
-def _check_external(value: Json) -> None:
+def _one_of(value: Json, where: str, choices: tuple[str, ...]) -> str:
+    text = as_string(value, where)
+    if text not in choices:
+        raise FormatError(f"{where}: must be one of {', '.join(choices)}")
+    return text
+
+
+def _external(value: Json) -> tuple[frozenset[tuple[str, str]], int]:
+    """Return digests and size of evidence that is kept elsewhere."""
     members = as_members(value, "external", {"digest", "size"}, {"location", "mediaType"})
-    _strings(members["digest"], "external.digest")
-    as_integer(members["size"], "external.size")
     for name in ("location", "mediaType"):
         if name in members:
             as_string(members[name], f"external.{name}")
+    digests = frozenset(_strings(members["digest"], "external.digest").items())
+    return digests, as_integer(members["size"], "external.size")
 
 
-def _artifact(value: Json, where: str) -> dict[str, str]:
-    """Check an element of subjects or materials, and return its digests."""
-    members = as_members(value, where, {"digest"}, {"name"})
-    if "name" in members:
-        as_string(members["name"], f"{where}.name")
-    return _strings(members["digest"], f"{where}.digest")
+def _artifacts(members: Object, name: str) -> frozenset[tuple[str, str]]:
+    """Check subjects or materials, and return their digests."""
+    digests: set[tuple[str, str]] = set()
+    for element in _optional_array(members, name):
+        artifact = as_members(element, name, {"digest"}, {"name"})
+        if "name" in artifact:
+            as_string(artifact["name"], f"{name}.name")
+        digests.update(_strings(artifact["digest"], f"{name}.digest").items())
+    return frozenset(digests)
 
 
 def _strings(value: Json, where: str) -> dict[str, str]:

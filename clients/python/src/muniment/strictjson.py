@@ -1,20 +1,29 @@
 """A JSON reader under the strict rules of entry.md, section 7.
 
-The format knows objects, arrays, strings and integers from 0 to 2**53 - 1 only. Everything else
-that JSON has (null, booleans, other numbers) is an error wherever it stands, so this reader has no
-values for it.
+Numbers are integers from 0 to 2**53 - 1. No member of the formats is null or a boolean, but the
+reader accepts them: they are errors of type, which rank after the errors of syntax.
 """
 
 import re
 from collections.abc import Set
 
 from .encoding import MAX_INTEGER, decode_base64, decode_base64_hash
-from .errors import FormatError
+from .errors import CallerError, FormatError
 
-_TYPE_NAMES = {str: "string", int: "integer", list: "array", dict: "object"}
+_TYPE_NAMES = {
+    str: "string",
+    int: "integer",
+    list: "array",
+    dict: "object",
+    bool: "boolean",
+    type(None): "null",
+}
 
-Json = str | int | list["Json"] | dict[str, "Json"]
-"""A value: string, integer, array or object."""
+Json = str | int | bool | None | list["Json"] | dict[str, "Json"]
+"""A value."""
+
+Object = dict[str, Json]
+"""The members of an object."""
 
 MAX_DEPTH = 16
 """Levels of nesting allowed; the outermost object is level 1."""
@@ -33,11 +42,18 @@ _ESCAPES = {
     "r": "\r",
     "t": "\t",
 }
+_WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 _MAX_DIGITS = len(str(MAX_INTEGER))
 
+MAX_VALUES = 1 << 19
+"""Values and members in a document that this reader takes; a receipt has fewer than 50."""
 
-def parse_object(data: bytes) -> dict[str, Json]:
-    """Read the one JSON object that `data` is, or raise FormatError."""
+
+def parse_object(data: bytes) -> Object:
+    """Read the one JSON object that `data` is, or raise FormatError.
+
+    Raises CallerError if the document has more than MAX_VALUES values.
+    """
     if data.startswith(b"\xef\xbb\xbf"):
         raise FormatError("begins with a byte order mark")
     try:
@@ -53,8 +69,9 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
+        self._values = 0
 
-    def document(self) -> dict[str, Json]:
+    def document(self) -> Object:
         self._space()
         if self._peek() != "{":
             raise self._error("not a JSON object")
@@ -77,7 +94,7 @@ class _Reader:
             self._at = match.end()
 
     def _take(self, character: str) -> bool:
-        """Go past white space and then `character`, and say whether it was there."""
+        """Go past white space and then `character`, and report whether it was there."""
         self._space()
         if self._peek() != character:
             return False
@@ -85,7 +102,10 @@ class _Reader:
         return True
 
     def _value(self, depth: int) -> Json:
-        """Read a value that stands at nesting level `depth` if it is an object or array."""
+        """Read a value, at nesting level `depth` if it is an object or array."""
+        self._values += 1
+        if self._values > MAX_VALUES:
+            raise CallerError("unreadable", f"more than {MAX_VALUES} values in a document")
         self._space()
         first = self._peek()
         if first == '"':
@@ -94,6 +114,10 @@ class _Reader:
             return self._object(depth)
         if first == "[":
             return self._array(depth)
+        for word, value in _WORDS.items():
+            if self._text.startswith(word, self._at):
+                self._at += len(word)
+                return value
         return self._integer()
 
     def _open(self, depth: int) -> None:
@@ -101,9 +125,9 @@ class _Reader:
             raise self._error(f"more than {MAX_DEPTH} levels of nesting")
         self._at += 1
 
-    def _object(self, depth: int) -> dict[str, Json]:
+    def _object(self, depth: int) -> Object:
         self._open(depth)
-        members: dict[str, Json] = {}
+        members: Object = {}
         if self._take("}"):
             return members
         while True:
@@ -134,11 +158,11 @@ class _Reader:
                 raise self._error("comma or closing bracket missing")
 
     def _integer(self) -> int:
-        # What may follow an integer is checked by the caller, which wants a comma or an end: so
-        # leading zeros, fractions and exponents are refused there.
+        # The caller requires a comma or an end after it, and so refuses leading zeros, fractions
+        # and exponents.
         match = _INTEGER.match(self._text, self._at)
         if match is None:
-            raise self._error("neither object, array, string nor integer without sign")
+            raise self._error("no JSON value, or a number that is no integer without sign")
         if match.end() - match.start() > _MAX_DIGITS or int(match[0]) > MAX_INTEGER:
             raise self._error("integer greater than 2^53-1")
         self._at = match.end()
@@ -202,7 +226,7 @@ def as_string(value: Json, where: str, *, empty: bool = False) -> str:
 
 def as_integer(value: Json, where: str) -> int:
     """Return `value` if it is an integer; else raise FormatError."""
-    if not isinstance(value, int):
+    if not isinstance(value, int) or isinstance(value, bool):
         raise _wrong_type(value, where, int)
     return value
 
@@ -216,7 +240,7 @@ def as_array(value: Json, where: str) -> list[Json]:
     return value
 
 
-def as_object(value: Json, where: str) -> dict[str, Json]:
+def as_object(value: Json, where: str) -> Object:
     """Return `value` if it is an object; else raise FormatError."""
     if not isinstance(value, dict):
         raise _wrong_type(value, where, dict)
@@ -225,7 +249,7 @@ def as_object(value: Json, where: str) -> dict[str, Json]:
 
 def as_members(
     value: Json, where: str, required: Set[str], optional: Set[str] = frozenset()
-) -> dict[str, Json]:
+) -> Object:
     """Return `value` if it is an object with all `required` members and only known ones."""
     members = as_object(value, where)
     for name in members:
@@ -256,4 +280,4 @@ def as_hash(value: Json, where: str) -> bytes:
 
 
 def _wrong_type(value: Json, where: str, wanted: type) -> FormatError:
-    return FormatError(f"{where}: {_TYPE_NAMES[type(value)]} where {_TYPE_NAMES[wanted]} belongs")
+    return FormatError(f"{where}: must be {_TYPE_NAMES[wanted]}, not {_TYPE_NAMES[type(value)]}")

@@ -1,128 +1,108 @@
 """Verification of a receipt, step by step as in receipt.md, section 4."""
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from . import hashes
 from .encoding import HASH_SIZE
-from .errors import FormatError, NotVerified
+from .errors import CallerError, FormatError, NotVerified
+from .expectations import ByteSource, parse_expectations, pieces
 from .policy import Policy, PolicyRefusal
-from .proof import Checkpoint, root_from_inclusion
-from .receipt import Header, Receipt, parse_header, parse_receipt
+from .proof import Checkpoint, parse_proof, root_from_inclusion
+from .receipt import Header, Receipt, SaltedPayload, parse_header, parse_receipt
+from .statement import Statement
 
+MAX_RECEIPT_SIZE = 256 << 20
+"""Largest receipt that is read, in bytes: room for an embedded payload of about 190 MiB."""
 
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """What a verified receipt proves.
-
-    `index` counts from 0 and `size` is the number of leaves; `time` is in Unix milliseconds and
-    the log's claim. Hashes are 32 bytes. `stream_id`, `seq` and `prev` are None for the form
-    shared; `header` (the header's bytes) is None for the form header-erased; `payload_sha256` is
-    None if the payload was not checked. `signers` are `<key name>+<key hash>`, sorted.
-
-    Not part of the proven tuple, and not compared: `policy`, the position of the first accepting
-    policy among those given, and `witnessed`, whether that policy asks for a witness.
-    """
-
-    origin: str
-    index: int
-    size: int
-    root: bytes
-    leaf_hash: bytes
-    tag: bytes
-    time: int
-    stream_id: bytes | None
-    seq: int | None
-    prev: bytes | None
-    header: bytes | None
-    header_hash: bytes
-    payload_sha256: bytes | None
-    signers: tuple[str, ...]
-    policy: int = field(compare=False)
-    witnessed: bool = field(compare=False)
-
-    def to_json(self) -> dict[str, str | int | list[str]]:
-        """Return the proven tuple in the form of the test vectors (receipt.md, section 6).
-
-        Hashes are hexadecimal, the header is given by its SHA-256, and members that do not apply
-        are absent.
-        """
-        members: dict[str, str | int | list[str] | bytes | None] = {
-            "origin": self.origin,
-            "index": self.index,
-            "size": self.size,
-            "root": self.root,
-            "leafHash": self.leaf_hash,
-            "tag": self.tag,
-            "time": self.time,
-            "streamId": self.stream_id,
-            "seq": self.seq,
-            "prev": self.prev,
-            "headerSha256": None if self.header is None else hashes.sha256(self.header),
-            "headerHash": self.header_hash,
-            "payloadSha256": self.payload_sha256,
-            "signers": list(self.signers),
-        }
-        return {
-            name: value.hex() if isinstance(value, bytes) else value
-            for name, value in members.items()
-            if value is not None
-        }
+_POLICY_CODES = (
+    "checkpoint-origin",
+    "checkpoint-signature",
+    "checkpoint-unsigned",
+    "checkpoint-quorum",
+)
 
 
 def verify(
     receipt: bytes,
     policies: Sequence[Policy],
     *,
-    payload: bytes | None = None,
+    payload: ByteSource | None = None,
+    external: ByteSource | None = None,
     header_only: bool = False,
     tenant: str | None = None,
     kind: str | None = None,
     subject: str | None = None,
-    stream_id: bytes | None = None,
+    predicate_type: str | None = None,
+    control: str | None = None,
+    require_verified: bool = False,
+    signer: str | None = None,
+    issuer: str | None = None,
+    admitted: bool = False,
+    stream: str | None = None,
     stream_key: bytes | None = None,
 ) -> Statement:
-    """Verify a receipt and return what it proves.
+    """Verify a receipt and return what it proves and what it claims.
 
-    The receipt must satisfy one of `policies`; the first one that accepts counts. `payload` is the
+    The receipt must satisfy one of `policies`. The first one that accepts counts. `payload` is the
     payload from elsewhere. With `header_only` a receipt without any payload verifies too; a
-    payload that is there is checked all the same.
+    payload that is there is checked all the same. `external` is the evidence that an entry by
+    reference refers to.
 
-    The rest are expectations, not checked where None: the header's `tenant` and `kind`; `subject`,
-    as `algorithm:value`, one of the subjects' digests; `stream_id` and `stream_key`, 32 bytes
-    each. Without tenant, kind and subject any valid receipt of the log will do.
+    The rest are expectations, not checked where None or False. The header must have `tenant`,
+    `kind` and `predicate_type`, `subject` (as `algorithm:value`) among the digests of its subjects,
+    and `control` among its controls. With `require_verified` the log must have verified the
+    evidence's signatures; one signer must have `signer` as identity or key ID, and `issuer`. With
+    `admitted` an admission policy must have admitted the entry. The entry must be of the `stream`
+    with this ID (64 hexadecimal digits), and of the stream of `stream_key` (32 bytes) under its
+    right tag. Without tenant, kind and subject any genuine receipt of the log verifies.
 
-    Raises NotVerified for whatever is wrong with the receipt, and ValueError only for a stream ID
-    or key that is not 32 bytes long.
+    Raises NotVerified if the receipt is refused, and CallerError if the call is wrong: without a
+    policy, with a malformed or empty expectation, or with a receipt of more than 256 MiB.
     """
-    for name, value in (("stream_id", stream_id), ("stream_key", stream_key)):
-        if value is not None and len(value) != HASH_SIZE:
-            raise ValueError(f"{name} is not {HASH_SIZE} bytes long")
+    if not policies:
+        raise CallerError("policy-missing", "no policy was given")
+    expectations = parse_expectations(
+        tenant=tenant,
+        kind=kind,
+        subject=subject,
+        predicate_type=predicate_type,
+        control=control,
+        require_verified=require_verified,
+        signer=signer,
+        issuer=issuer,
+        admitted=admitted,
+        stream=stream,
+        stream_key=stream_key,
+        external=external,
+    )
+    if len(receipt) > MAX_RECEIPT_SIZE:
+        reason = f"receipt has more than {MAX_RECEIPT_SIZE} bytes: use a detached one"
+        raise CallerError("unreadable", reason)
 
-    try:
+    try:  # step 1
         parsed = parse_receipt(receipt)
+        proof = parse_proof(parsed.proof)
     except FormatError as error:
-        raise NotVerified(1, str(error)) from None
-    content = _choose_payload(parsed, payload, header_only)  # step 2
-    header, header_hash = _open_header(parsed, content)  # steps 3 and 4
-    link_hash = _open_link(parsed)  # step 5
-
-    entry = hashes.entry_hash(link_hash, parsed.time, header_hash)
-    leaf = hashes.leaf_hash(hashes.leaf_data(parsed.tag, entry))  # step 6
-
-    proof = parsed.proof
+        raise NotVerified(error.code, error.message) from None
+    content = _read_payload(parsed, payload, header_only)  # steps 2 and 3
+    header, header_hash = _open_header(parsed, content)  # step 4
+    link_hash = _open_link(parsed, proof.index)  # step 5
     checkpoint = proof.checkpoint
-    accepting, signers = _find_policy(checkpoint, policies)  # step 7
+    origin_hash = hashes.origin_hash(checkpoint.origin)
+    entry = hashes.entry_hash(origin_hash, link_hash, parsed.time, header_hash)
+    leaf = hashes.leaf_hash(hashes.leaf_data(parsed.tag, entry))  # step 6
+    policy, signers = _find_policy(checkpoint, policies)  # step 7
     try:
-        root = root_from_inclusion(leaf, proof.index, checkpoint.size, proof.hashes)
+        root = root_from_inclusion(leaf, proof.index, checkpoint.size, proof.hashes)  # step 8
     except FormatError as error:
-        raise NotVerified(8, str(error)) from None
+        raise NotVerified("inclusion", error.message) from None
     if root != checkpoint.root:
-        raise NotVerified(8, "the proof does not lead to the checkpoint's root")
-    if header is not None and header.origin != checkpoint.origin:
-        raise NotVerified(9, "the header's origin is not the checkpoint's")
-    _check_header(header, tenant, kind, subject)  # step 10
-    _check_stream(parsed, stream_id, stream_key)
+        raise NotVerified("inclusion", "the proof does not lead to the checkpoint's root")
+    if header is not None and header.origin != checkpoint.origin:  # step 9
+        raise NotVerified("origin-mismatch", "the header's origin is not the checkpoint's")
+    external_sha256 = expectations.check(parsed, header)  # step 10
 
     link = parsed.link
     return Statement(
@@ -137,33 +117,66 @@ def verify(
         seq=None if link is None else link.seq,
         prev=None if link is None else link.prev,
         header=None if parsed.header is None else parsed.header.content,
+        claims=header,
         header_hash=header_hash,
-        payload_sha256=None if content is None else hashes.sha256(content),
+        payload_sha256=None if content is None else content.sha256,
+        external_sha256=external_sha256,
+        tag_checked=stream_key is not None,
         signers=signers,
-        policy=accepting,
-        witnessed=policies[accepting].asks_for_witness,
+        policy=policy.name,
+        witnessed=policy.asks_for_witness,
+        erased=parsed.erased,
     )
 
 
-def _choose_payload(receipt: Receipt, given: bytes | None, header_only: bool) -> bytes | None:
-    """Return the payload to check, or None if only the header is wanted (step 2)."""
-    if receipt.payload is None:
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What of a payload is compared and reported: C', its length, its SHA-256."""
+
+    commitment: bytes
+    size: int
+    sha256: bytes
+
+
+def _read_payload(receipt: Receipt, given: ByteSource | None, header_only: bool) -> _Content | None:
+    """Return the payload to check, or None if there is none and only the header is required."""
+    salted = receipt.payload
+    if salted is None:
         if given is not None:
-            raise NotVerified(2, f"a payload was given, but the form is {receipt.form}")
+            raise NotVerified("payload-unexpected", f"the form {receipt.form} has no payload")
         if not header_only:
-            raise NotVerified(2, f"form {receipt.form} verifies for the header only")
+            reason = f"the form {receipt.form} verifies for the header only"
+            raise NotVerified("payload-erased", reason)
         return None
-    embedded = receipt.payload.content
-    if embedded is not None and given is not None and embedded != given:
-        raise NotVerified(2, "the payload given is not the one in the receipt")
-    content = given if embedded is None else embedded
-    if content is None and not header_only:
-        raise NotVerified(2, "the payload is neither in the receipt nor given")
-    return content
+    if given is not None:
+        return _hash_payload(salted, given)
+    if salted.content is not None:
+        return _hash_payload(salted, salted.content)
+    if not header_only:
+        raise NotVerified("payload-missing", "the payload is neither in the receipt nor given")
+    return None
 
 
-def _open_header(receipt: Receipt, content: bytes | None) -> tuple[Header | None, bytes]:
-    """Check the payload against the header (steps 3 and 4); return the header, if any, and H."""
+def _hash_payload(salted: SaltedPayload, source: ByteSource) -> _Content:
+    """Hash a payload, and compare it with the one in the receipt, if any."""
+    embedded = None if salted.content is None else memoryview(salted.content)
+    commitment = hashes.start_commitment(salted.salt)
+    plain = hashlib.sha256()
+    size = 0
+    for piece in pieces(source):
+        if embedded is not None and embedded[size : size + len(piece)] != piece:
+            break
+        commitment.update(piece)
+        plain.update(piece)
+        size += len(piece)
+    else:
+        if embedded is None or len(embedded) == size:
+            return _Content(commitment.digest(), size, plain.digest())
+    raise NotVerified("payload-differs", "the payload given is not the one in the receipt")
+
+
+def _open_header(receipt: Receipt, content: _Content | None) -> tuple[Header | None, bytes]:
+    """Check the payload against the header (step 4); return the header, if any, and H."""
     if receipt.header is None:
         if receipt.header_hash is None:
             raise AssertionError("the form has neither header nor headerHash")
@@ -171,17 +184,17 @@ def _open_header(receipt: Receipt, content: bytes | None) -> tuple[Header | None
     try:
         header = parse_header(receipt.header.content)
     except FormatError as error:
-        raise NotVerified(4, str(error)) from None
-    if content is not None and receipt.payload is not None:
-        commitment = hashes.payload_commitment(receipt.payload.salt, content)
-        if header.commitment != commitment:
-            raise NotVerified(4, "the header's commitment is not that of the payload")
-        if header.payload_size != len(content):
-            raise NotVerified(4, "the header's payload size is not the payload's")
+        raise NotVerified(error.code, error.message) from None
+    if content is not None:
+        if header.payload_size != content.size:
+            reason = f"the payload has {content.size} bytes, not {header.payload_size}"
+            raise NotVerified("payload-mismatch", reason)
+        if header.commitment != content.commitment:
+            raise NotVerified("payload-mismatch", "the header commits to another payload")
     return header, hashes.header_hash(receipt.header.salt, receipt.header.content)
 
 
-def _open_link(receipt: Receipt) -> bytes:
+def _open_link(receipt: Receipt, index: int) -> bytes:
     """Return L (step 5)."""
     link = receipt.link
     if link is None:
@@ -189,50 +202,22 @@ def _open_link(receipt: Receipt) -> bytes:
             raise AssertionError("the form has neither link nor linkHash")
         return receipt.link_hash
     if (link.seq == 0) != (link.prev == bytes(HASH_SIZE)):
-        raise NotVerified(5, "prev must be 32 zero bytes if and only if seq is 0")
+        raise NotVerified("link-prev", "prev must be 32 zero bytes if and only if seq is 0")
+    if link.seq > index:
+        reason = f"sequence number {link.seq} is greater than the index {index}"
+        raise NotVerified("link-seq", reason)
     return hashes.link_hash(link.salt, link.stream_id, link.seq, link.prev)
 
 
-def _find_policy(checkpoint: Checkpoint, policies: Sequence[Policy]) -> tuple[int, tuple[str, ...]]:
-    """Return the position of the first policy that accepts, and the signers (step 7)."""
-    reasons = []
-    for position, policy in enumerate(policies):
+def _find_policy(
+    checkpoint: Checkpoint, policies: Sequence[Policy]
+) -> tuple[Policy, tuple[str, ...]]:
+    """Return the first policy that accepts, and the signers (step 7)."""
+    refusals: list[PolicyRefusal] = []
+    for policy in policies:
         try:
-            return position, policy.check(checkpoint.note, checkpoint.origin)
+            return policy, policy.check(checkpoint.note, checkpoint.origin)
         except PolicyRefusal as refusal:
-            reasons.append(str(refusal))
-    raise NotVerified(7, "no policy accepts: " + "; ".join(reasons or ["none was given"]))
-
-
-def _check_header(
-    header: Header | None, tenant: str | None, kind: str | None, subject: str | None
-) -> None:
-    """Check what the caller expects of the header (step 10)."""
-    if tenant is None and kind is None and subject is None:
-        return
-    if header is None:
-        raise NotVerified(10, "tenant, kind or subject expected, but the header is erased")
-    if tenant is not None and header.tenant != tenant:
-        raise NotVerified(10, f"the tenant is {header.tenant}")
-    if kind is not None and header.kind != kind:
-        raise NotVerified(10, f"the kind is {header.kind}")
-    if subject is not None:
-        algorithm, colon, value = subject.partition(":")
-        if not colon or (algorithm, value) not in header.digests:
-            raise NotVerified(10, "the subject expected is not among the header's")
-
-
-def _check_stream(receipt: Receipt, stream_id: bytes | None, stream_key: bytes | None) -> None:
-    """Check what the caller expects of the link (step 10)."""
-    if stream_id is None and stream_key is None:
-        return
-    link = receipt.link
-    if link is None:
-        raise NotVerified(10, "a stream is expected, but the receipt does not show its stream")
-    if stream_id is not None and link.stream_id != stream_id:
-        raise NotVerified(10, "the entry is of another stream")
-    if stream_key is not None:
-        if link.stream_id != hashes.stream_id(stream_key):
-            raise NotVerified(10, "the entry is of another stream than the key's")
-        if receipt.tag != hashes.tag(stream_key, link.seq):
-            raise NotVerified(10, "the tag is not that of the key and the sequence number")
+            refusals.append(refusal)
+    nearest = max(refusals, key=lambda refusal: _POLICY_CODES.index(refusal.code))
+    raise NotVerified(nearest.code, f"no policy accepts: {nearest}")

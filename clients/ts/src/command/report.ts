@@ -1,138 +1,132 @@
-/** What the command prints about one receipt. */
+/** The report on one receipt, for programs and for people. */
 
-import { base64, fromHex } from '../bytes.js';
-import type { Artifact, Header } from '../header.js';
-import type { Statement } from '../verify.js';
+import type { MunimentError } from '../errors.js';
+import type { Artifact, Header, Signer } from '../header.js';
+import { printable, printableJson } from '../printable.js';
+import { isContentChecked, reportOf, type Statement } from '../statement.js';
 
-/** The verdict about one file. Without a statement there is an error. */
-export interface Outcome {
-  /** The file. */
-  receipt: string;
-  /** False: there is no verdict, because something could not be read. */
-  checked: boolean;
-  statement?: Statement;
-  error?: string;
-}
+/** The result for one receipt: a statement, or the error that it was not verified with. */
+export type Outcome = { receipt: string } & ({ statement: Statement } | { error: MunimentError; refused: boolean });
 
-/** One line, with the members that `muniment verify --json` prints. */
+/** One line of JSON (receipt.md, section 5). */
 export function json(outcome: Outcome): string {
-  const { receipt, checked, statement } = outcome;
-  if (statement === undefined)
-    return JSON.stringify({ receipt, verified: false, checked, error: outcome.error, witnessed: false });
-  return JSON.stringify({
+  const { receipt } = outcome;
+  if ('statement' in outcome) return printableJson({ receipt, verdict: 'verified', ...reportOf(outcome.statement) });
+  const { code, step, message } = outcome.error;
+  return printableJson({
     receipt,
-    verified: true,
-    checked,
-    proven: {
-      origin: statement.origin,
-      index: statement.index,
-      size: statement.size,
-      root: root(statement),
-      leafHash: statement.leafHash,
-      signers: statement.signers,
-      streamId: statement.streamId,
-      seq: statement.seq,
-      tagChecked: statement.tagChecked,
-      payloadSha256: statement.payloadSha256,
-      externalChecked: statement.externalChecked || undefined,
-    },
-    claimed: {
-      time: time(statement.time),
-      header: statement.header,
-    },
-    witnessed: statement.witnessed,
-    policy: statement.policy,
+    verdict: outcome.refused ? 'refused' : 'not-checked',
+    reason: { code, step, message },
   });
 }
 
 /** Lines for people. */
 export function human(outcome: Outcome): string {
-  const { statement } = outcome;
-  if (statement === undefined) {
-    const verdict = outcome.checked ? '✗ NOT VERIFIED' : '? NOT CHECKED ';
-    return `${verdict}  ${printable(outcome.receipt)}\n  ${printable(outcome.error ?? '')}`;
+  if (!('statement' in outcome)) {
+    const verdict = outcome.refused ? '✗ REFUSED' : '? NOT CHECKED';
+    return `${verdict}  ${printable(outcome.receipt)}\n  ${outcome.error.code}: ${printable(outcome.error.message)}`;
   }
+  const { statement } = outcome;
   const lines = [
-    `✓ VERIFIED  ${printable(outcome.receipt)}`,
-    ...group('proven', proven(statement)),
-    ...group('claimed', claimed(statement)),
-    ...group('witness', [
-      statement.witnessed
-        ? `witnessed: the cosignatures meet the quorum of the policy ${printable(statement.policy)}`
-        : 'not witnessed: the policy asks for none, so the log could show others another history',
-    ]),
+    `✓ VERIFIED  ${outcome.receipt}`,
+    ...part('proven', proven(statement)),
+    ...part('claimed', claimed(statement)),
+    ...part('content', [content(statement)]),
+    ...part('witness', [witness(statement)]),
   ];
-  return lines.join('\n');
+  return lines.map(printable).join('\n');
 }
 
-function group(title: string, lines: string[]): string[] {
+function part(title: string, lines: string[]): string[] {
   return lines.map((line, i) => `  ${(i === 0 ? title : '').padEnd(10)}${line}`);
 }
 
 function proven(s: Statement): string[] {
   const lines = [
-    `entry ${s.index} of the log ${printable(s.origin)} is in its tree of ${s.size} entries`,
-    `root ${root(s)}`,
-    `signed by ${printable(s.signers.join(', '))}`,
+    `entry ${s.index} of the log ${s.origin} is in its tree of ${count(s.size, 'entry', 'entries')}`,
+    `root ${s.root}`,
+    `signed by ${s.signers.join(', ')}`,
   ];
-  if (s.streamId !== undefined)
-    lines.push(
-      `it is entry ${s.seq ?? 0} of the stream ${s.streamId}` +
-        (s.tagChecked ? ', under its right tag' : ' (give --stream-key to check its tag)'),
-    );
-  if (s.header === undefined) lines.push(`the header is erased; its hash is ${s.headerHash}`);
-  else if (s.payloadSha256 === undefined) lines.push('the header is what was recorded; the payload was not checked');
-  else
-    lines.push(`header and payload are what was recorded: ${s.header.payload.size} bytes, sha256:${s.payloadSha256}`);
-  if (s.externalChecked) lines.push('the evidence kept elsewhere is what was referred to');
+  if (s.streamId !== undefined) {
+    const tag = s.tagChecked ? 'under its right tag' : 'tag not checked: use --stream-key';
+    lines.push(`entry ${s.seq ?? 0} of the stream ${s.streamId} (${tag})`);
+  }
+  if (s.header === undefined) lines.push(`header hash ${s.headerHash}`);
+  else if (s.payloadSha256 === undefined) lines.push('the header is the recorded one; the payload was not checked');
+  else {
+    const size = count(s.header.payload.size, 'byte', 'bytes');
+    lines.push(`header and payload are the recorded ones: ${size}, sha256:${s.payloadSha256}`);
+  }
+  if (s.externalSha256 !== undefined)
+    lines.push(`the evidence kept elsewhere is the recorded one: sha256:${s.externalSha256}`);
   return lines;
 }
 
 function claimed(s: Statement): string[] {
   const { header } = s;
-  const lines = [`by the log: recorded ${time(s.time)}`];
+  const lines = [`recorded ${time(s.time)}`];
+  if (s.erased !== undefined) lines.push(`${s.erased.join(' and ')} erased by the log`);
   if (header === undefined) return lines;
-  lines.push(`for tenant ${header.tenant}, from ${printable(header.submitter)}`);
-  const predicate = header.predicateType === undefined ? '' : `, predicate ${printable(header.predicateType)}`;
-  lines.push(`as ${header.kind}, ${printable(header.mediaType)}${predicate}`);
+  lines.push(`tenant ${header.tenant}, submitted by ${header.submitter}`);
+  const predicate = header.predicateType === undefined ? '' : `, predicate ${header.predicateType}`;
+  lines.push(`${header.kind}, ${header.mediaType}${predicate}`);
   for (const subject of header.subjects ?? []) lines.push(`about ${artifact(subject)}`);
-  for (const signer of header.signers ?? []) {
-    const who = [signer.identity, signer.keyId].filter((name) => name !== undefined).join(', key ');
-    const issuer = signer.issuer === undefined ? '' : ` of ${printable(signer.issuer)}`;
-    lines.push(`signed, it says, by ${printable(who)}${issuer}`);
-  }
+  for (const control of header.controls ?? []) lines.push(`control ${control}`);
+  for (const one of header.signers ?? []) lines.push(signer(one));
   lines.push(verification(header.verification));
+  if (header.admission !== undefined) lines.push(admission(header.admission));
   return lines;
 }
 
-function artifact(subject: Artifact): string {
-  const digests = Object.entries(subject.digest)
-    .map(([algorithm, value]) => `${algorithm}:${value}`)
-    .join(' ');
-  return printable(subject.name === undefined ? digests : `${digests} ${subject.name}`);
+function artifact({ name, digest }: Artifact): string {
+  const digests = Object.entries(digest).map(([algorithm, value]) => `${algorithm}:${value}`);
+  return [...digests, ...(name === undefined ? [] : [name])].join(' ');
+}
+
+function signer({ identity, keyId, issuer }: Signer): string {
+  const names = [
+    identity,
+    keyId === undefined ? undefined : `key ${keyId}`,
+    issuer === undefined ? undefined : `issuer ${issuer}`,
+  ];
+  return `signed by ${names.filter((name) => name !== undefined).join(', ')}`;
 }
 
 function verification({ result, format, reason }: Header['verification']): string {
   const what = {
     verified: 'the log verified the signatures',
-    unverified: 'the log did not verify a signature',
+    unverified: 'the log did not verify the signatures',
     failed: 'the log found the signatures wrong',
   }[result];
   const detail = [format, reason].filter((text) => text !== undefined).join(': ');
-  return detail === '' ? what : `${what} (${printable(detail)})`;
+  return detail === '' ? what : `${what} (${detail})`;
 }
 
-function root(statement: Statement): string {
-  return base64(fromHex(statement.root) ?? new Uint8Array());
+function admission({ result, rule, reason }: NonNullable<Header['admission']>): string {
+  const what = result === 'admitted' ? 'admitted' : 'recorded, not admitted';
+  return `${what}${rule === undefined ? '' : ` by the rule ${rule}`}${reason === undefined ? '' : `: ${reason}`}`;
 }
 
-/** A time in milliseconds since 1970, in RFC 3339 as far as dates go. */
+function content(s: Statement): string {
+  if (isContentChecked(s)) return 'checked';
+  return s.header?.external === undefined
+    ? 'content not checked'
+    : 'content not checked: the evidence is kept elsewhere, use --external';
+}
+
+function witness(s: Statement): string {
+  return s.witnessed
+    ? `witnessed: the quorum of the policy ${s.policy} is met`
+    : `not witnessed: the policy ${s.policy} requires no witness`;
+}
+
+function count(n: number, one: string, many: string): string {
+  return `${n} ${n === 1 ? one : many}`;
+}
+
+/** A time in milliseconds since 1970, in RFC 3339 up to the year 9999. */
 function time(milliseconds: number): string {
   const date = new Date(milliseconds);
-  return Number.isNaN(date.getTime()) ? `${milliseconds} ms after 1970` : date.toISOString();
-}
-
-/** A text of others, without what would move the cursor, begin a line, or turn the writing around. */
-function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (c) => `\\u{${(c.codePointAt(0) ?? 0).toString(16)}}`);
+  const inCalendar = !Number.isNaN(date.getTime()) && date.getUTCFullYear() <= 9999;
+  return inCalendar ? date.toISOString() : `${milliseconds} ms after 1970`;
 }

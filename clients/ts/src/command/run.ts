@@ -1,12 +1,16 @@
-/** Receipts in files, one verdict for each, one exit code for all. */
+/** Receipts in files, one report for each, one exit code for all. */
 
 import { parseArgs } from 'node:util';
-import { fromHex } from '../bytes.js';
-import { NotVerifiedError, OptionError, PolicyError } from '../errors.js';
+import { CallerError, NotVerifiedError } from '../errors.js';
+import { checkOptions, type Options } from '../expectations.js';
 import { MAX_POLICY_BYTES, parsePolicy, type Policy } from '../policy.js';
+import { printable } from '../printable.js';
 import { MAX_RECEIPT_BYTES } from '../receipt.js';
-import { verify, type Options } from '../verify.js';
-import { FileError, filePieces, readFile } from './files.js';
+import { MAX_STREAM_KEY_BYTES, parseStreamKey } from '../streamkey.js';
+import { verify } from '../verify.js';
+import { VERSION } from '../version.js';
+import { Octets } from './arguments.js';
+import { filePieces, readFile, type File } from './files.js';
 import { help } from './help.js';
 import { human, json, type Outcome } from './report.js';
 
@@ -16,17 +20,17 @@ export interface Streams {
   err(line: string): void;
 }
 
-/** 0: all verified; 1: one is not verified; 2: one could not be checked. */
+/** 0: all verified; 1: one is refused; 2: one could not be checked, or the call is wrong. */
 export type ExitCode = 0 | 1 | 2;
 
-/** The call itself can't be meant as it is: exit code 2, nothing is verified. */
+/** The arguments are wrong: exit code 2, nothing is verified. */
 class UsageError extends Error {}
 
 export function run(args: string[], environment: NodeJS.ProcessEnv, streams: Streams): ExitCode {
   try {
     const call = parseCall(args, environment);
-    if (call === undefined) {
-      streams.out(help);
+    if (typeof call === 'string') {
+      streams.out(call);
       return 0;
     }
     const { policies, options } = load(call);
@@ -34,13 +38,13 @@ export function run(args: string[], environment: NodeJS.ProcessEnv, streams: Str
     for (const receipt of call.receipts) {
       const outcome = check(receipt, policies, { ...options, ...sources(call) });
       streams.out(call.json ? json(outcome) : human(outcome));
-      if (!outcome.checked) exitCode = exitCode === 1 ? 1 : 2;
-      else if (outcome.statement === undefined) exitCode = 1;
+      if ('statement' in outcome) continue;
+      exitCode = exitCode === 1 || outcome.refused ? 1 : 2;
     }
     return exitCode;
   } catch (error) {
-    if (!(error instanceof UsageError || error instanceof FileError || error instanceof PolicyError)) throw error;
-    streams.err(`muniment-verify: ${error.message}`);
+    if (!(error instanceof UsageError || error instanceof CallerError)) throw error;
+    streams.err(`muniment-verify: ${printable(error.message)}`);
     if (error instanceof UsageError) streams.err("Run 'muniment-verify --help' for usage.");
     return 2;
   }
@@ -48,43 +52,75 @@ export function run(args: string[], environment: NodeJS.ProcessEnv, streams: Str
 
 /** The command line, as it is written. */
 interface Call {
-  receipts: string[];
-  policies: string[];
-  payload: string | undefined;
-  external: string | undefined;
-  streamKey: string | undefined;
+  receipts: File[];
+  policies: File[];
+  payload: File | undefined;
+  external: File | undefined;
+  streamKey: File | undefined;
   json: boolean;
-  headerOnly: boolean;
-  expectations: Pick<Options, 'tenant' | 'kind' | 'subject' | 'stream'>;
+  options: Options;
 }
 
-/** Undefined: help is asked for. */
-function parseCall(args: string[], environment: NodeJS.ProcessEnv): Call | undefined {
-  const { values, positionals } = parse(args);
-  if (values.help === true) return undefined;
-  const policies = (values.policy ?? [environment['MUNIMENT_POLICY'] ?? '']).flatMap((list) => list.split(','));
-  const call: Call = {
-    receipts: positionals,
-    policies: policies.filter((path) => path !== ''),
-    payload: values.payload,
-    external: values.external,
-    streamKey: values['stream-key'] ?? environment['MUNIMENT_STREAM_KEY'],
-    json: values.json ?? false,
-    headerOnly: values['header-only'] ?? false,
-    expectations: {},
+/** Expectations that are strings, by their flags. */
+const texts = {
+  tenant: 'tenant',
+  kind: 'kind',
+  subject: 'subject',
+  'predicate-type': 'predicateType',
+  control: 'control',
+  signer: 'signer',
+  issuer: 'issuer',
+  stream: 'stream',
+} as const;
+
+/** A text: help or version is asked for. */
+function parseCall(args: string[], environment: NodeJS.ProcessEnv): Call | string {
+  const { values, positionals, tokens } = parse(args);
+  if (values.help === true || (positionals[0] === 'help' && positionals.length === 1)) return help;
+  if (values.version === true) return `muniment-verify ${VERSION}`;
+  const octets = new Octets(args);
+  const receipts: File[] = [];
+  const files: Record<string, File[]> = {};
+  for (const token of tokens) {
+    if (token.kind === 'positional') receipts.push(octets.file(token.index, token.value));
+    if (token.kind === 'option' && token.value !== undefined)
+      (files[token.name] ??= []).push(octets.file(token.inlineValue ? token.index : token.index + 1, token.value));
+  }
+  const variable = (name: string): File[] => {
+    const value = environment[name] ?? '';
+    return value === '' ? [] : [{ name: value, path: value }];
   };
-  if (call.receipts.length === 0) throw new UsageError('no receipt is named');
-  if (call.policies.length === 0) throw new UsageError('--policy is missing');
+  const policies = (files['policy'] ?? variable('MUNIMENT_POLICY')).flatMap(list);
+  const call: Call = {
+    receipts,
+    policies: policies.filter(({ name }) => name !== ''),
+    payload: files['payload']?.at(-1),
+    external: files['external']?.at(-1),
+    streamKey: (files['stream-key'] ?? variable('MUNIMENT_STREAM_KEY')).at(-1),
+    json: values.json ?? false,
+    options: {
+      headerOnly: values['header-only'] ?? false,
+      requireVerified: values['require-verified'] ?? false,
+      admitted: values.admitted ?? false,
+    },
+  };
+  if (call.receipts.length === 0) throw new UsageError('no receipt specified');
+  if (call.policies.length === 0) throw new UsageError('no policy specified: use --policy');
   for (const flag of ['payload', 'external'] as const)
     if (values[flag] !== undefined && call.receipts.length > 1)
       throw new UsageError(`--${flag} is for one receipt at a time`);
-  for (const flag of ['payload', 'external', 'stream-key', 'tenant', 'kind', 'subject', 'stream'] as const)
-    if (values[flag] === '') throw new UsageError(`--${flag}: empty; leave the flag out if any will do`);
-  for (const flag of ['tenant', 'kind', 'subject', 'stream'] as const)
-    if (values[flag] !== undefined) call.expectations[flag] = values[flag];
-  if (values.stream !== undefined && fromHex(values.stream)?.length !== 32)
-    throw new UsageError('--stream: not 64 lowercase hexadecimal digits');
+  for (const flag of ['payload', 'external', 'stream-key'] as const)
+    if (values[flag] === '') throw new UsageError(`--${flag} is empty`);
+  for (const [flag, option] of Object.entries(texts)) {
+    const value = values[flag as keyof typeof texts];
+    if (value !== undefined) call.options[option] = value;
+  }
   return call;
+}
+
+/** The files of a list with commas. A name that is not UTF-8 stands alone. */
+function list(file: File): File[] {
+  return typeof file.path === 'string' ? file.path.split(',').map((path) => ({ name: path, path })) : [file];
 }
 
 function parse(args: string[]) {
@@ -92,17 +128,25 @@ function parse(args: string[]) {
     return parseArgs({
       args,
       allowPositionals: true,
+      tokens: true,
       options: {
         help: { type: 'boolean', short: 'h' },
+        version: { type: 'boolean' },
         policy: { type: 'string', multiple: true },
         payload: { type: 'string' },
         external: { type: 'string' },
         'header-only': { type: 'boolean' },
         tenant: { type: 'string' },
-        stream: { type: 'string' },
-        'stream-key': { type: 'string' },
         kind: { type: 'string' },
         subject: { type: 'string' },
+        'predicate-type': { type: 'string' },
+        control: { type: 'string' },
+        'require-verified': { type: 'boolean' },
+        signer: { type: 'string' },
+        issuer: { type: 'string' },
+        admitted: { type: 'boolean' },
+        stream: { type: 'string' },
+        'stream-key': { type: 'string' },
         json: { type: 'boolean' },
       },
     });
@@ -112,36 +156,28 @@ function parse(args: string[]) {
 }
 
 function load(call: Call): { policies: Policy[]; options: Options } {
-  const policies = call.policies.map((path) => parsePolicy(path, readFile('--policy', path, MAX_POLICY_BYTES)));
-  const options: Options = { ...call.expectations, headerOnly: call.headerOnly };
-  if (call.streamKey !== undefined) options.streamKey = readStreamKey(call.streamKey);
+  const policies = call.policies.map((file) => parsePolicy(file.name, readFile(file, MAX_POLICY_BYTES)));
+  const options: Options = { ...call.options };
+  if (call.streamKey !== undefined) options.streamKey = parseStreamKey(readFile(call.streamKey, MAX_STREAM_KEY_BYTES));
+  checkOptions(options); // an error ends the command before the first receipt
   return { policies, options };
-}
-
-/** A stream key's file: 64 lowercase hexadecimal digits and a line break. */
-function readStreamKey(path: string): Uint8Array {
-  const text = new TextDecoder().decode(readFile('--stream-key', path, 1024)).trim();
-  const key = fromHex(text);
-  if (key?.length !== 32) throw new FileError(`--stream-key: ${path} does not hold 64 lowercase hexadecimal digits`);
-  return key;
 }
 
 /** Files that are read in pieces, while a receipt is verified. */
 function sources(call: Call): Options {
   const options: Options = {};
-  if (call.payload !== undefined) options.payload = filePieces('--payload', call.payload);
-  if (call.external !== undefined) options.external = filePieces('--external', call.external);
+  if (call.payload !== undefined) options.payload = filePieces(call.payload);
+  if (call.external !== undefined) options.external = filePieces(call.external);
   return options;
 }
 
-function check(receipt: string, policies: readonly Policy[], options: Options): Outcome {
+function check(receipt: File, policies: readonly Policy[], options: Options): Outcome {
   try {
-    const bytes = readFile('receipt', receipt, MAX_RECEIPT_BYTES);
-    return { receipt, checked: true, statement: verify(bytes, policies, options) };
+    const bytes = readFile(receipt, MAX_RECEIPT_BYTES);
+    return { receipt: receipt.name, statement: verify(bytes, policies, options) };
   } catch (error) {
-    if (error instanceof NotVerifiedError) return { receipt, checked: true, error: error.message };
-    if (error instanceof FileError || error instanceof OptionError)
-      return { receipt, checked: false, error: error.message };
+    if (error instanceof NotVerifiedError || error instanceof CallerError)
+      return { receipt: receipt.name, error, refused: error instanceof NotVerifiedError };
     throw error;
   }
 }

@@ -1,0 +1,70 @@
+"""Digests that a caller expects, and when two digests are equal (receipt.md, section 4)."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from .errors import CallerError
+
+_ALGORITHM = re.compile(r"[A-Za-z0-9._+/-]{1,64}", re.ASCII)
+_VALUE = re.compile(r"[\x21-\x7e]{1,1024}")
+_HEX = re.compile(r"[0-9A-Fa-f]+", re.ASCII)
+_UPPER = {code: code + 0x20 for code in range(ord("A"), ord("Z") + 1)}
+
+_DIGITS: Mapping[str, tuple[int, ...]] = {
+    "md5": (32,),
+    "sha1": (40,),
+    "ripemd160": (40,),
+    "sha224": (56,),
+    "sha512_224": (56,),
+    "sha3_224": (56,),
+    "sha256": (64,),
+    "sha512_256": (64,),
+    "sha3_256": (64,),
+    "sm3": (64,),
+    "blake3": (64,),
+    "sha384": (96,),
+    "sha3_384": (96,),
+    "sha512": (128,),
+    "sha3_512": (128,),
+    "gitcommit": (40, 64),
+    "gittree": (40, 64),
+    "gitblob": (40, 64),
+    "gittag": (40, 64),
+}
+"""Hexadecimal digits that the values of well-known algorithms have."""
+
+
+def fold(text: str) -> str:
+    """Return `text` with the ASCII letters in lower case, and no others changed."""
+    return text.translate(_UPPER)
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """A digest: algorithm and value as they were written."""
+
+    algorithm: str
+    value: str
+
+    def is_among(self, digests: Iterable[tuple[str, str]]) -> bool:
+        """Report whether one of these (algorithm, value) pairs equals this digest."""
+        mine = _comparable(self.algorithm, self.value)
+        return any(_comparable(algorithm, value) == mine for algorithm, value in digests)
+
+
+def _comparable(algorithm: str, value: str) -> tuple[str, str]:
+    return fold(algorithm), fold(value) if _HEX.fullmatch(value) else value
+
+
+def parse_digest(text: str) -> Digest:
+    """Return the digest `<algorithm>:<value>`, or raise CallerError."""
+    algorithm, _, value = text.partition(":")
+    well_formed = _ALGORITHM.fullmatch(algorithm) and _VALUE.fullmatch(value)
+    digits = _DIGITS.get(fold(algorithm))
+    if well_formed and digits is not None:
+        well_formed = _HEX.fullmatch(value) if len(value) in digits else None
+    if not well_formed:
+        reason = "subject must be a digest such as sha256: and 64 hexadecimal digits"
+        raise CallerError("expectation-malformed", reason)
+    return Digest(algorithm, value)

@@ -1,0 +1,62 @@
+/** Digests that a caller expects, and when two digests are equal (receipt.md, section 4). */
+
+/** A digest, as it was written. */
+export interface Digest {
+  algorithm: string;
+  value: string;
+}
+
+/** Hexadecimal digits that the values of well-known algorithms have. */
+const digits = new Map<string, readonly number[]>([
+  ['md5', [32]],
+  ['sha1', [40]],
+  ['ripemd160', [40]],
+  ['sha224', [56]],
+  ['sha512_224', [56]],
+  ['sha3_224', [56]],
+  ['sha256', [64]],
+  ['sha512_256', [64]],
+  ['sha3_256', [64]],
+  ['sm3', [64]],
+  ['blake3', [64]],
+  ['sha384', [96]],
+  ['sha3_384', [96]],
+  ['sha512', [128]],
+  ['sha3_512', [128]],
+  ['gitcommit', [40, 64]],
+  ['gittree', [40, 64]],
+  ['gitblob', [40, 64]],
+  ['gittag', [40, 64]],
+]);
+
+/** Parses `<algorithm>:<value>`. Undefined for anything that is not a digest. */
+export function parseDigest(text: string): Digest | undefined {
+  const colon = text.indexOf(':');
+  if (colon < 0) return undefined;
+  const algorithm = text.slice(0, colon);
+  const value = text.slice(colon + 1);
+  if (!/^[A-Za-z0-9._+/-]{1,64}$/.test(algorithm) || !/^[\x21-\x7e]{1,1024}$/.test(value)) return undefined;
+  const lengths = digits.get(fold(algorithm));
+  if (lengths !== undefined && !(isHex(value) && lengths.includes(value.length))) return undefined;
+  return { algorithm, value };
+}
+
+/** Reports whether one of the digests, algorithm → value, equals the one given. */
+export function isAmong(digest: Digest, digests: Readonly<Record<string, string>>): boolean {
+  const algorithm = fold(digest.algorithm);
+  const value = comparable(digest.value);
+  return Object.entries(digests).some(([a, v]) => fold(a) === algorithm && comparable(v) === value);
+}
+
+function comparable(value: string): string {
+  return isHex(value) ? fold(value) : value;
+}
+
+function isHex(value: string): boolean {
+  return /^[0-9A-Fa-f]+$/.test(value);
+}
+
+/** The text with its ASCII letters in lower case. (toLowerCase also turns U+212A into k.) */
+function fold(text: string): string {
+  return text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
+}
