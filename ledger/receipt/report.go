@@ -17,7 +17,7 @@ const (
 // docs/spec/receipt.md, section 5, and the same in all verifiers.
 type Report struct {
 	Receipt  string    `json:"receipt,omitempty"` // the file
-	Verdict  string    `json:"verdict"`
+	Verdict  string    `json:"verdict,omitempty"`
 	Reason   *Reason   `json:"reason,omitempty"`
 	Proven   *Proven   `json:"proven,omitempty"`
 	Claimed  *Claimed  `json:"claimed,omitempty"`
