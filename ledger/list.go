@@ -114,8 +114,7 @@ func foldDigest(s string) string {
 	if !ok {
 		return s
 	}
-	alg, v = receipt.FoldDigest(alg, v)
-	return alg + ":" + v
+	return receipt.CanonicalDigest(alg, v).String()
 }
 
 // A criterion is one field of a filter that is set.

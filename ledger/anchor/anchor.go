@@ -30,7 +30,7 @@ var (
 const interval = time.Second
 
 // maxSize bounds what is read as an anchor.
-const maxSize = 64 << 10
+const maxSize = receipt.MaxCheckpointSize
 
 // A State is a published state of the log.
 type State struct {

@@ -62,12 +62,12 @@ func NewDigest(alg, value string) (Digest, error) {
 	if a, ok := algorithms[lower(alg)]; ok && (!isHex(value) || !slices.Contains(a.digits, len(value))) {
 		return Digest{}, fail(ExpectationMalformed, "a %s digest has %s hexadecimal digits", a.name, strings.Trim(strings.ReplaceAll(fmt.Sprint(a.digits), " ", " or "), "[]"))
 	}
-	return canonical(alg, value), nil
+	return CanonicalDigest(alg, value), nil
 }
 
-// canonical returns the digest of an algorithm and a value without checking
-// them.
-func canonical(alg, value string) Digest {
+// CanonicalDigest returns the digest of a recorded algorithm and value, which are
+// not checked.
+func CanonicalDigest(alg, value string) Digest {
 	folded, value := FoldDigest(alg, value)
 	if folded == alg {
 		if _, known := algorithms[lower(alg)]; !known {
@@ -96,7 +96,7 @@ func (d Digest) In(set map[string]string) bool {
 		return false
 	}
 	for alg, value := range set {
-		if canonical(alg, value) == d {
+		if CanonicalDigest(alg, value) == d {
 			return true
 		}
 	}

@@ -9,7 +9,7 @@ func TestParseDigest(t *testing.T) {
 	upper, lower := strings.Repeat("AB", 32), strings.Repeat("ab", 32)
 	for in, want := range map[string]string{
 		"sha256:" + upper: "sha256:" + lower, "SHA256:" + lower: "sha256:" + lower, "gitCommit:" + upper[:40]: "gitCommit:" + lower[:40],
-		"dirHash:h1:AbC=": "dirHash:h1:AbC=", "x:AB": "x:AB",
+		"dirHash:h1:AbC=": "dirhash:h1:AbC=", "x:AB": "x:ab",
 		"sha256:ab": "", "sha256:" + lower + "0": "", "sha256:" + strings.Repeat("xy", 32): "", "sha512:" + lower: "", "abcdef": "", ":": "", "x:": "", ":x": "", "": "", "sha256:" + lower[:63] + "g": "",
 	} {
 		d, err := ParseDigest(in)

@@ -131,7 +131,7 @@ func (x *expectations) external(s *Statement) error {
 		return fail(Unreadable, "read the external evidence: %w", err)
 	}
 	sum := Hash(h.Sum(nil))
-	if uint64(n) != want.Size || !canonical("sha256", sum.String()).In(want.Digest) {
+	if uint64(n) != want.Size || !CanonicalDigest("sha256", sum.String()).In(want.Digest) {
 		return fail(ExternalMismatch, "external: it has %d bytes and sha256:%s; the entry refers to %d bytes with %s", n, sum, want.Size, digestList(want.Digest))
 	}
 	s.ExternalSHA256 = &sum

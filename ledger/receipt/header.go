@@ -381,7 +381,7 @@ func hasDigest(all []Subject, digest string) bool {
 	if !ok || alg == "" || value == "" {
 		return false
 	}
-	d := canonical(alg, value)
+	d := CanonicalDigest(alg, value)
 	return slices.ContainsFunc(all, func(s Subject) bool { return s.Has(d) })
 }
 

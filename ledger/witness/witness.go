@@ -151,6 +151,9 @@ func New(cfg Config) (*Collector, error) {
 			return nil, err
 		}
 	}
+	if err := receipt.CheckLimits(cfg.Policies); err != nil {
+		return nil, err
+	}
 	return c, nil
 }
 
@@ -322,8 +325,10 @@ func (c *Collector) add(ctx context.Context, r *round, e *endpoint, lines string
 			r.signed = append(r.signed[:len(r.signed):len(r.signed)], line...)
 		}
 	}
-	if fresh && met(c.cfg.Policies, r.signed) == nil {
-		if err := c.cfg.Log.Cosign(ctx, r.signed); err != nil {
+	// Above the limits of a checkpoint, cosignatures that no policy needs are left
+	// out. An error means that the policies are not met yet.
+	if signed, err := receipt.Trim(r.signed, c.cfg.Policies); fresh && err == nil && met(c.cfg.Policies, signed) == nil {
+		if err := c.cfg.Log.Cosign(ctx, signed); err != nil {
 			c.cfg.Logger.Error("keep the cosigned checkpoint", "size", r.Size, "err", err)
 		} else {
 			r.met = true

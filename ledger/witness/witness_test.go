@@ -2,12 +2,14 @@ package witness_test
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 
+	"filippo.io/torchwood"
 	fnote "github.com/transparency-dev/formats/note"
 
 	"muniment.dev/muniment/ledger/receipt"
@@ -270,6 +272,8 @@ func TestConfig(t *testing.T) {
 		"no URL, not needed":   {[]string{"witness w " + key + "\n" + other.line(0) + "group g any w other\nquorum g\n"}, ""},
 		"URL of another kind":  {[]string{"witness w " + key + " ftp://w.example\nquorum w\n"}, `"ftp://w.example" is not an http or https URL`},
 		"name at two URLs":     {[]string{w.line(0) + "quorum none\n", strings.Replace(other.line(0), "witness other", "witness w", 1) + "quorum none\n"}, "another policy has this name"},
+		"above the limits":     {[]string{many(t, 100)}, "at most 100 and 258048 are possible"},
+		"at the limits":        {[]string{many(t, 99)}, ""},
 		"one witness, one URL": {[]string{other.line(0) + "quorum none\n", other.line(0) + "quorum other\n"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -287,6 +291,24 @@ func TestConfig(t *testing.T) {
 			}
 		})
 	}
+}
+
+// many returns the lines of a policy that needs all of n witnesses.
+func many(t *testing.T, n int) string {
+	text, group := "", "group g all"
+	for i := range n {
+		_, private, err := ed25519.GenerateKey(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := torchwood.NewCosignatureSigner(fmt.Sprintf("w%d.example", i), private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += fmt.Sprintf("witness w%d %s http://127.0.0.1:1/%d\n", i, w.Verifier(), i)
+		group += fmt.Sprintf(" w%d", i)
+	}
+	return text + group + "\nquorum g\n"
 }
 
 // What a hostile witness answers costs a named error and nothing else.

@@ -36,7 +36,7 @@ type Source interface {
 const (
 	tileWidth = torchwood.TileWidth
 
-	maxCheckpointSize = 1 << 16
+	maxCheckpointSize = receipt.MaxCheckpointSize
 	maxTileSize       = tileWidth * receipt.HashSize
 
 	maxTries      = 4

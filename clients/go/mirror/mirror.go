@@ -33,7 +33,7 @@ const (
 	concurrency = 16
 
 	checkpoint    = "checkpoint"
-	maxCheckpoint = 1 << 16
+	maxCheckpoint = receipt.MaxCheckpointSize
 	maxBundle     = tileWidth * (2 + 0xFFFF)
 )
 
