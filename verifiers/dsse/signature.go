@@ -100,11 +100,11 @@ func checkECDSA(k *ecdsa.PublicKey, m *Message, sig []byte) error {
 	return ErrWrongSignature
 }
 
+// isDER reports whether the signature is an ASN.1 sequence. What is damaged within it is a wrong signature, not one in another form.
 func isDER(sig []byte) bool {
 	s := cryptobyte.String(sig)
 	var inner cryptobyte.String
-	r, t := new(big.Int), new(big.Int)
-	return s.ReadASN1(&inner, asn1.SEQUENCE) && s.Empty() && inner.ReadASN1Integer(r) && inner.ReadASN1Integer(t) && inner.Empty()
+	return s.ReadASN1(&inner, asn1.SEQUENCE) && s.Empty()
 }
 
 func derOf(r, s []byte) []byte {
