@@ -16,7 +16,7 @@ var rooms = []struct {
 	may  []string
 }{
 	// The longest name that fits a package counts.
-	{"cmd", []string{"api", "controls", "ingest", "verifiers", "ledger", "clients/go", "proto", "internal"}},
+	{"cmd", []string{"cmd/muniment/internal", "api", "controls", "ingest", "verifiers", "ledger", "clients/go", "proto", "internal"}},
 	{"bench", []string{"bench", "api", "controls", "ingest", "verifiers", "ledger", "clients/go", "proto", "internal"}},
 	{"api", []string{"api", "ingest", "controls", "ledger", "proto", "internal"}},
 	{"controls", []string{"ledger", "verifiers", "proto", "internal"}},

@@ -16,6 +16,7 @@ import (
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -42,7 +43,7 @@ func (p *piece) open() (io.ReadSeekCloser, error) {
 		return bounded.OpenIn(p.root, p.path)
 	}
 	if p.content == nil {
-		return os.Open(p.path)
+		return interrupt.Open(p.path)
 	}
 	if _, err := p.content.Seek(0, io.SeekStart); err != nil {
 		return nil, err
@@ -161,7 +162,7 @@ func (c *appendCmd) reference(files []piece) ([]piece, error) {
 
 // sumFile returns the SHA-256 in hexadecimal, and the size of a file.
 func sumFile(path string) (sum string, size uint64, err error) {
-	f, err := os.Open(path)
+	f, err := interrupt.Open(path)
 	if err != nil {
 		return "", 0, err
 	}

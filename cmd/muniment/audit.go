@@ -23,14 +23,6 @@ type auditCmd struct {
 	JSON       bool    `help:"Print JSON."`
 }
 
-// Exit codes of audit beyond 0, 1 (the log does not verify in another way) and 2 (it could not be read).
-const (
-	exitLeaf      = 3
-	exitTruncated = 4
-	exitForked    = 5
-	exitStream    = 6
-)
-
 func (auditCmd) Help() string {
 	return `Reads every entry and tile that was not read before, and checks each leaf hash, every tile, the root, and that the log continues the one of the state file.
 

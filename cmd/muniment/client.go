@@ -23,6 +23,7 @@ import (
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -118,9 +119,9 @@ func (f *serverFlags) useTLS(o *muniment.Options) error {
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if f.ClientCert != "" || f.ClientKey != "" {
-		pair, err := tls.LoadX509KeyPair(f.ClientCert, f.ClientKey)
+		pair, err := f.clientCertificate()
 		if err != nil {
-			return fmt.Errorf("--client-cert, --client-key: %w", err)
+			return err
 		}
 		config.Certificates = []tls.Certificate{pair}
 	}
@@ -134,6 +135,30 @@ func (f *serverFlags) useTLS(o *muniment.Options) error {
 	transport.TLSClientConfig = config
 	o.HTTPClient = &http.Client{Transport: transport}
 	return nil
+}
+
+// clientCertificate reads the certificate that is shown in place of a token.
+func (f *serverFlags) clientCertificate() (tls.Certificate, error) {
+	var none tls.Certificate
+	switch {
+	case f.ClientCert == "":
+		return none, errors.New("--client-key: its certificate is missing: give --client-cert")
+	case f.ClientKey == "":
+		return none, errors.New("--client-cert: its key is missing: give --client-key")
+	}
+	cert, err := bounded.ReadFile(f.ClientCert, bounded.Config)
+	if err != nil {
+		return none, fmt.Errorf("--client-cert: %w", err)
+	}
+	key, err := bounded.ReadFile(f.ClientKey, bounded.Secret)
+	if err != nil {
+		return none, fmt.Errorf("--client-key: %w", err)
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return none, fmt.Errorf("--client-cert, --client-key: %w", err)
+	}
+	return pair, nil
 }
 
 // readCertificates reads a file of PEM certificates.
@@ -225,7 +250,7 @@ func replaceFile(path string, data []byte) error {
 // replaceFileWith is replaceFile for what write writes.
 func replaceFileWith(path string, write func(io.Writer) error) error {
 	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
-		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
+		f, err := interrupt.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
 		if err != nil {
 			return err
 		}

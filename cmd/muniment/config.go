@@ -3,9 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -15,8 +17,9 @@ import (
 	"muniment.dev/muniment/internal/bounded"
 )
 
-// A client's configuration file gives defaults for flags: a YAML map from a flag's name (server, token-file, policy, …) to its value.
-// What is on the command line or in the environment goes before it.
+// A client's configuration file has defaults for flags: a YAML map from a
+// flag's name (server, token-file, policy, …) to its value. The command line
+// and the environment override it.
 
 type configFlag string
 
@@ -26,10 +29,7 @@ func (c configFlag) BeforeResolve(k *kong.Kong, ctx *kong.Context, trace *kong.P
 	if path == "" {
 		return nil
 	}
-	if _, err := os.Stat(path); err != nil {
-		return fmt.Errorf("--config: %w", err)
-	}
-	ctx.AddResolver(newConfigResolver(path))
+	ctx.AddResolver(&configResolver{path: expandPath(path)})
 	return nil
 }
 
@@ -44,38 +44,138 @@ func defaultConfigPath() string {
 // also are environment variables that stand in for a flag without being its value.
 var also = map[string][]string{"token-file": {"MUNIMENT_TOKEN"}}
 
-// newConfigResolver reads the file when the first flag is looked up. A file that isn't there has no values.
-func newConfigResolver(path string) kong.Resolver {
-	var values map[string]any
-	loaded := false
-	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-		if !loaded {
-			data, err := bounded.ReadFile(path, bounded.Config)
-			if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
-				return nil, err
+// A configResolver gets the values of flags from a file.
+type configResolver struct {
+	path     string
+	optional bool      // nobody has named the file
+	warn     io.Writer // if optional
+
+	loaded bool
+	values map[string]any
+}
+
+// Validate implements kong.Resolver: it refuses keys that are no flags.
+func (r *configResolver) Validate(app *kong.Application) error {
+	flags, err := map[string]*kong.Flag{}, r.load()
+	if err != nil {
+		return err
+	}
+	_ = kong.Visit(app, func(n kong.Visitable, next kong.Next) error {
+		if f, ok := n.(*kong.Flag); ok {
+			if old := flags[f.Name]; old == nil || f.IsSlice() {
+				flags[f.Name] = f
 			}
-			if err := yaml.Unmarshal(data, &values); err != nil {
-				return nil, fmt.Errorf("%s: not a YAML map of flags: %w", path, err)
+		}
+		return next(nil)
+	})
+	var names []string
+	for name := range flags {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for key, value := range r.values {
+		f := flags[strings.ReplaceAll(key, "_", "-")]
+		if f == nil || key == "config" || key == "help" || key == "version" {
+			return fmt.Errorf("%s: unknown key %s%s", r.path, shownKey(key), didYouMean(key, names))
+		}
+		if _, list := value.([]any); list && !f.IsSlice() {
+			return fmt.Errorf("%s: %s: must be one value", r.path, key)
+		}
+	}
+	return nil
+}
+
+// load reads the file once. A file that is not there has no values.
+func (r *configResolver) load() error {
+	if r.loaded || r.path == "" {
+		return nil
+	}
+	data, err := bounded.ReadFile(r.path, bounded.Config)
+	if err != nil && r.optional {
+		// A service without a readable home has no configuration there.
+		if _, missing := os.Lstat(r.path); missing == nil {
+			fmt.Fprintf(r.warn, "muniment: warning: %s is not readable, and not used: %v\n", r.path, cause(err))
+		} else if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.ENOTDIR) {
+			return err
+		}
+		r.loaded = true
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("--config: %w", err)
+	}
+	root, err := parseYAML(data)
+	if err != nil {
+		return fmt.Errorf("%s: %w", r.path, err)
+	}
+	if r.values, err = flagDefaults(root); err != nil {
+		return fmt.Errorf("%s: %w", r.path, err)
+	}
+	r.loaded = true
+	return nil
+}
+
+// flagDefaults returns the values of a map as text or lists of text, which is
+// what a command line has, too.
+func flagDefaults(root *yaml.Node) (map[string]any, error) {
+	if root == nil {
+		return nil, nil
+	}
+	if root.Kind != yaml.MappingNode {
+		return nil, fmt.Errorf("line %d: must be a map of flags and values", root.Line)
+	}
+	values := map[string]any{}
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		key, v := root.Content[i].Value, root.Content[i+1]
+		switch {
+		case v.Kind == yaml.ScalarNode && v.ShortTag() == "!!null":
+		case v.Kind == yaml.ScalarNode:
+			values[key] = v.Value
+		case v.Kind == yaml.SequenceNode:
+			list := []any{}
+			for _, item := range v.Content {
+				if item.Kind != yaml.ScalarNode {
+					return nil, fmt.Errorf("line %d: %s: must be a list of values", item.Line, shownKey(key))
+				}
+				list = append(list, home(item.Value))
 			}
-			loaded = true
+			values[key] = list
+		default:
+			return nil, fmt.Errorf("line %d: %s: must be a value or a list of values", v.Line, shownKey(key))
 		}
-		for _, env := range append(flag.Envs, also[flag.Name]...) {
-			if os.Getenv(env) != "" {
-				return nil, nil
-			}
-		}
-		v, ok := values[flag.Name]
-		if !ok {
-			v, ok = values[strings.ReplaceAll(flag.Name, "-", "_")]
-		}
-		if !ok || v == nil {
+	}
+	return values, nil
+}
+
+// Resolve implements kong.Resolver.
+func (r *configResolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	if err := r.load(); err != nil {
+		return nil, err
+	}
+	for _, env := range append(flag.Envs, also[flag.Name]...) {
+		if os.Getenv(env) != "" {
 			return nil, nil
 		}
-		if s, ok := v.(string); ok && strings.HasPrefix(s, "~/") {
-			if home, err := os.UserHomeDir(); err == nil {
-				v = filepath.Join(home, s[2:])
-			}
+	}
+	v, ok := r.values[flag.Name]
+	if !ok {
+		v, ok = r.values[strings.ReplaceAll(flag.Name, "-", "_")]
+	}
+	if !ok || v == nil {
+		return nil, nil
+	}
+	if s, ok := v.(string); ok {
+		return home(s), nil
+	}
+	return v, nil
+}
+
+// home expands a path that begins with ~/.
+func home(s string) string {
+	if rest, ok := strings.CutPrefix(s, "~/"); ok {
+		if dir, err := os.UserHomeDir(); err == nil {
+			return filepath.Join(dir, rest)
 		}
-		return v, nil
-	})
+	}
+	return s
 }

@@ -47,9 +47,8 @@ func editConfig(dir string) (*configEdit, error) {
 
 // decodeConfig reads a configuration without its defaults.
 func decodeConfig(text []byte) (c serverConfig, err error) {
-	dec := yaml.NewDecoder(bytes.NewReader(text))
-	dec.KnownFields(true)
-	return c, dec.Decode(&c)
+	err = decodeYAML(text, &c)
+	return c, err
 }
 
 func (e *configEdit) text() string { return strings.Join(e.lines, "") }

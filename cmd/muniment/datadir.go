@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
@@ -14,7 +13,6 @@ import (
 	"regexp"
 
 	"golang.org/x/mod/sumdb/note"
-	"gopkg.in/yaml.v3"
 
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/api/oidc"
@@ -204,11 +202,9 @@ func loadDataDir(path string) (*dataDir, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	dec.KnownFields(true)
 	d.config = serverConfig{Listen: "127.0.0.1:7480", PublicTlog: true, AuditLog: "audit.log",
 		Limits: limitsConfig{PayloadBytes: 16 << 20, StreamBytes: 1 << 30, PendingEntries: 8192, DiskReserveBytes: 512 << 20, Connections: 8192}}
-	if err := dec.Decode(&d.config); err != nil {
+	if err := decodeYAML(data, &d.config); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(path, configFile), err)
 	}
 	if err := d.config.check(); err != nil {

@@ -308,8 +308,8 @@ type holdPlaceCmd struct {
 	ID string `arg:"" help:"Names the hold: 1 to 63 of A-Z, a-z, 0-9, ., _ and -."`
 	serverFlags
 	filterFlags
-	From   time.Time `help:"Only entries from this time on." placeholder:"TIME" format:"2006-01-02T15:04:05Z07:00"`
-	To     time.Time `help:"Only entries before this time." placeholder:"TIME" format:"2006-01-02T15:04:05Z07:00"`
+	From   time.Time `help:"Only entries from this time on." placeholder:"TIME"`
+	To     time.Time `help:"Only entries before this time." placeholder:"TIME"`
 	All    bool      `help:"The hold covers every entry."`
 	Reason string    `help:"Why; recorded." required:""`
 	JSON   bool      `help:"Print JSON."`

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 
+	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
 	"muniment.dev/muniment/ledger/delta"
@@ -39,7 +39,7 @@ func (c *importCmd) Run(a *app) (err error) {
 	if d.replica == nil {
 		return fmt.Errorf("--data: %s is a log's own folder; make one for imports with: muniment replica init DIR", c.Data)
 	}
-	f, err := os.Open(c.File)
+	f, err := interrupt.Open(c.File)
 	if err != nil {
 		return err
 	}

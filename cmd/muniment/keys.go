@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -69,9 +68,7 @@ func loadKeys(dir, origin string) (open []*logkey.Key, records []keyRecord, err 
 	var file struct {
 		Keys []keyRecord `yaml:"keys"`
 	}
-	dec := yaml.NewDecoder(bytes.NewReader(text))
-	dec.KnownFields(true)
-	if err := dec.Decode(&file); err != nil {
+	if err := decodeYAML(text, &file); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
 	for i := len(file.Keys) - 1; i >= 0; i-- {

@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -19,33 +21,10 @@ import (
 	"github.com/alecthomas/kong"
 	kongcompletion "github.com/jotaen/kong-completion"
 	"github.com/posener/complete"
+
+	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/interrupt"
 )
-
-// Exit codes that every command keeps to; audit has some of its own.
-const (
-	exitOK     = 0
-	exitNo     = 1 // the answer is no: not verified, not recorded, not the same
-	exitFailed = 2 // there is no answer: usage, a file or server that can't be reached
-
-	exitRollback = 3 // serve: the log was rolled back, or has forked
-)
-
-// An exitError ends the program with a code. Its message may be empty when all has been said.
-type exitError struct {
-	code int
-	err  error
-}
-
-func (e *exitError) Error() string {
-	if e.err == nil {
-		return ""
-	}
-	return e.err.Error()
-}
-
-func (e *exitError) Unwrap() error { return e.err }
-
-func exitWith(code int, err error) error { return &exitError{code, err} }
 
 type cli struct {
 	Config configFlag `help:"YAML file with defaults for flags, such as server and token-file." placeholder:"FILE" env:"MUNIMENT_CONFIG" type:"path"`
@@ -93,15 +72,19 @@ type cli struct {
 	SCITT scittCmd `cmd:"" name:"scitt" group:"evidence" help:"Sign, register and verify SCITT statements with COSE receipts."`
 
 	Completion completionCmd `cmd:"" help:"Print the completion script for a shell."`
+	Help       helpCmd       `cmd:"" help:"Show the help of a command, or a topic: exit-codes."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
+
+	ShowVersion versionFlag `name:"version" help:"Print the version."`
 }
 
 // An app is what commands work with besides their flags.
 type app struct {
-	ctx            context.Context
-	stdin          io.Reader
-	stdout, stderr io.Writer
-	level          slog.LevelVar // of the logger
+	ctx    context.Context
+	stdin  io.Reader
+	stdout *term.Output
+	stderr io.Writer
+	level  slog.LevelVar // of the logger
 }
 
 func main() {
@@ -114,54 +97,85 @@ func main() {
 
 // run is the program without the process: it returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	out := term.NewOutput(stdout, stop)
+	code := runCommand(ctx, args, stdin, out, stderr)
+	switch {
+	case out.Closed():
+		return exitPipe
+	case out.Err() != nil:
+		fmt.Fprintln(stderr, "muniment: write standard output:", cause(out.Err()))
+		return exitFailed
+	}
+	return code
+}
+
+// cause returns the system's own words for an error of a file.
+func cause(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}
+
+func runCommand(ctx context.Context, args []string, stdin io.Reader, stdout *term.Output, stderr io.Writer) (code int) {
+	defer interrupt.Set(ctx)()
 	var c cli
-	exited, code := false, 0
-	parser, err := kong.New(&c,
+	defer func() {
+		if r := recover(); r != nil {
+			exit, ok := r.(kongExit)
+			if !ok {
+				panic(r)
+			}
+			code = int(exit)
+		}
+	}()
+	config := &configResolver{path: defaultConfigPath(), optional: true, warn: stderr}
+	parser, err := kong.New(&c, append(flagValues(),
 		kong.Name("muniment"),
-		kong.Description("Keeps evidence in an append-only Merkle log, and proves it offline.\n\nExit codes: 0 yes; 1 no (not verified, not recorded); 2 no answer (usage, file, network). Commands print more with --help."),
+		kong.Description("Keeps evidence in an append-only Merkle log, and proves it offline.\n\nExit codes: 0 yes; 1 no (not verified, not recorded); 2 no answer (usage, file, network); see 'muniment help exit-codes'."),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, Summary: true}),
 		kong.ExplicitGroups([]kong.Group{{Key: "operate", Title: "Operate a log"}, {Key: "evidence", Title: "Record and find evidence"}, {Key: "prove", Title: "Prove and check"}}),
 		kong.Writers(stdout, stderr),
-		kong.Exit(func(n int) { exited, code = true, n; panic(errExit) }),
-		kong.Resolvers(newConfigResolver(defaultConfigPath())),
-	)
+		kong.Exit(func(n int) { panic(kongExit(n)) }),
+		kong.Resolvers(config),
+	)...)
 	if err != nil {
 		fmt.Fprintln(stderr, "muniment:", err)
 		return exitFailed
 	}
-	defer func() {
-		if r := recover(); r != nil && r != errExit { //nolint: the sentinel is compared by identity
-			panic(r)
+	kongcompletion.Register(parser, kongcompletion.WithPredictor("file", complete.PredictFiles("*")))
+	if len(args) > 0 && args[0] == "help" {
+		if len(args) == 2 && args[1] == "exit-codes" {
+			printExitCodes(stdout)
+			return exitOK
 		}
-	}()
-	return func() (result int) {
-		defer func() {
-			if exited {
-				recover()
-				result = code
-			}
-		}()
-		kongcompletion.Register(parser, kongcompletion.WithPredictor("file", complete.PredictFiles("*")))
-		k, err := parser.Parse(args)
-		if err != nil {
-			fmt.Fprintf(stderr, "muniment: %v\nRun 'muniment %s--help' for usage.\n", err, commandPrefix(args))
-			return exitFailed
-		}
-		return report(k.Run(&app{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr}), stderr)
-	}()
+		args = append(slices.Clone(args[1:]), "--help")
+	}
+	a := &app{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr}
+	k, err := parser.Parse(args)
+	if err != nil {
+		return a.report(usageError(err, args))
+	}
+	return a.report(k.Run(a))
 }
 
-var errExit = errors.New("exit")
+// A kongExit unwinds the parser when it ends the program, as --help does.
+type kongExit int
 
-func commandPrefix(args []string) string {
+// usageError adds where the right usage is shown.
+func usageError(err error, args []string) error {
+	command := ""
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		return args[0] + " "
+		command = args[0] + " "
 	}
-	return ""
+	return fmt.Errorf("%w\nRun 'muniment %s--help' for usage.", err, command)
 }
 
 // report prints the error and returns the exit code for it.
-func report(err error, stderr io.Writer) int {
+func (a *app) report(err error) int {
 	if err == nil {
 		return exitOK
 	}
@@ -170,8 +184,12 @@ func report(err error, stderr io.Writer) int {
 	if errors.As(err, &ee) {
 		code = ee.code
 	}
-	if msg := errorText(err); msg != "" {
-		fmt.Fprintln(stderr, "muniment:", printable(msg))
+	msg := errorText(err)
+	if a.ctx.Err() != nil && code <= exitFailed {
+		code, msg = exitInterrupted, "interrupted"
+	}
+	if msg != "" && a.stdout.Err() == nil { // run reports that
+		fmt.Fprintln(a.stderr, "muniment:", printable(msg))
 	}
 	return code
 }
@@ -210,16 +228,43 @@ func (versionCmd) Help() string {
 }
 
 func (versionCmd) Run(a *app) error {
-	fmt.Fprintln(a.stdout, "muniment", programVersion())
-	return nil
+	_, err := fmt.Fprintln(a.stdout, "muniment", programVersion())
+	return err
 }
 
+// programVersion returns the version of the release, or that of the module.
 func programVersion() string {
 	if info, ok := debug.ReadBuildInfo(); ok && version == "" {
 		return info.Main.Version
 	}
 	return version
 }
+
+// A versionFlag prints the version and ends the program.
+type versionFlag bool
+
+// BeforeReset implements kong's hook. It runs before required arguments are
+// missed.
+func (versionFlag) BeforeReset(app *kong.Kong) error {
+	fmt.Fprintln(app.Stdout, "muniment", programVersion())
+	app.Exit(exitOK)
+	return nil
+}
+
+type helpCmd struct {
+	Topic []string `arg:"" optional:"" help:"A command, such as verify or token issue; or exit-codes."`
+}
+
+func (helpCmd) Help() string {
+	return `Examples:
+  muniment help verify
+  muniment help token issue
+  muniment help exit-codes`
+}
+
+// Run is not reached: runCommand turns the arguments around before they are
+// parsed.
+func (helpCmd) Run(*app) error { return nil }
 
 type completionCmd struct {
 	Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`

@@ -1,15 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
-
-	"gopkg.in/yaml.v3"
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/clients/go/monitor"
@@ -61,9 +58,7 @@ func loadMonitor(path string) (*monitorConfig, *monitor.Monitor, error) {
 		return nil, nil, err
 	}
 	c := &monitorConfig{State: "monitor-state", Interval: time.Minute}
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	dec.KnownFields(true)
-	if err := dec.Decode(c); err != nil {
+	if err := decodeYAML(data, c); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
 	m, err := c.build(filepath.Dir(path))

@@ -200,8 +200,8 @@ func (f *filterFlags) message() *munimentv1.Filter {
 type listCmd struct {
 	serverFlags
 	filterFlags
-	From   time.Time `help:"Only entries from this time on." placeholder:"TIME" format:"2006-01-02T15:04:05Z07:00"`
-	To     time.Time `help:"Only entries before this time." placeholder:"TIME" format:"2006-01-02T15:04:05Z07:00"`
+	From   time.Time `help:"Only entries from this time on." placeholder:"TIME"`
+	To     time.Time `help:"Only entries before this time." placeholder:"TIME"`
 	Oldest bool      `help:"Oldest first; default: newest first."`
 	Limit  int       `short:"n" help:"How many at most; 0: all." default:"50"`
 	JSON   bool      `help:"Print one JSON object for each entry."`

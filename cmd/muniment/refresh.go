@@ -23,7 +23,7 @@ type receiptGroup struct {
 type receiptRefreshCmd struct {
 	Files []string `arg:"" help:"Receipts; each is replaced." predictor:"file"`
 	serverFlags
-	Policy []string `help:"What the new receipts must verify under; may be repeated." required:"" env:"MUNIMENT_POLICY" predictor:"file"`
+	Policy []string `help:"What the new receipts must verify under; may be repeated." required:"" env:"MUNIMENT_POLICY" predictor:"file" sep:"none"`
 	JSON   bool     `help:"Print one JSON object for each file."`
 }
 

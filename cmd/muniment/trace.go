@@ -12,7 +12,6 @@ import (
 	"unicode/utf8"
 
 	"connectrpc.com/connect"
-	"golang.org/x/term"
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/ledger/receipt"
@@ -323,11 +322,8 @@ type treePrinter struct {
 
 func newTreePrinter(a *app) *treePrinter {
 	p := &treePrinter{app: a}
-	if f, ok := a.stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		p.colour = os.Getenv("NO_COLOR") == ""
-		if w, _, err := term.GetSize(int(f.Fd())); err == nil {
-			p.width = max(w, 40)
-		}
+	if width := a.stdout.Width(); width > 0 {
+		p.colour, p.width = os.Getenv("NO_COLOR") == "", max(width, 40)
 	}
 	return p
 }

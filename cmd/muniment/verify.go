@@ -11,13 +11,14 @@ import (
 	"connectrpc.com/connect"
 
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
 type verifyCmd struct {
 	Receipts        []string `arg:"" help:"Receipt files." predictor:"file"`
-	Policy          []string `help:"Policy file: the keys of the log and its witnesses. May be given more than once; one must accept." required:"" env:"MUNIMENT_POLICY" predictor:"file"`
+	Policy          []string `help:"Policy file: the keys of the log and its witnesses. May be given more than once; one must accept." required:"" env:"MUNIMENT_POLICY" predictor:"file" sep:"none"`
 	Payload         string   `help:"The payload, for a receipt that does not hold it." type:"path" predictor:"file"`
 	External        string   `help:"The evidence that the entry refers to, for an entry made with --by-reference." type:"path" predictor:"file"`
 	HeaderOnly      bool     `help:"Verify without the payload."`
@@ -97,7 +98,7 @@ func (c *verifyCmd) verify(path string, policies []*receipt.Policy, opts receipt
 		if f.path == "" {
 			continue
 		}
-		file, err := os.Open(f.path)
+		file, err := interrupt.Open(f.path)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.flag, err)
 		}

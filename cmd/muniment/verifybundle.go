@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"net/url"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -266,7 +266,7 @@ func (c *signerFlags) identity() (*sigstore.Identity, error) {
 // openArtifact hashes a file, or takes a digest as it is. The file stays open until done is called.
 func openArtifact(a *app, arg string) (artifact *sigstore.Artifact, done func(), err error) {
 	artifact, digestErr := sigstore.ArtifactDigest(arg)
-	f, err := os.Open(arg)
+	f, err := interrupt.Open(arg)
 	switch {
 	case digestErr == nil && err == nil:
 		f.Close()

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/helm"
 	"muniment.dev/muniment/verifiers/oci"
@@ -82,7 +82,7 @@ func (c *verifyChartCmd) Run(a *app) error {
 
 // readChart hashes an archive.
 func (a *app) readChart(path string) (*helm.Archive, error) {
-	f, err := os.Open(path)
+	f, err := interrupt.Open(path)
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ import (
 
 type verifyEnvelopeCmd struct {
 	Envelope  string   `arg:"" help:"DSSE envelope; - reads standard input." predictor:"file"`
-	Key       []string `help:"Public key that may have signed: PEM, as cosign.pub, or a certificate, of which only the key counts. May be given more than once." required:"" placeholder:"FILE" predictor:"file"`
+	Key       []string `help:"Public key that may have signed: PEM, as cosign.pub, or a certificate, of which only the key counts. May be given more than once." required:"" placeholder:"FILE" predictor:"file" sep:"none"`
 	Threshold int      `help:"How many different keys must have signed." default:"1" placeholder:"N"`
 	statementFlags
 	Output string `short:"o" help:"Write what was signed to this file, if it is verified; - for standard output." placeholder:"FILE" type:"path"`

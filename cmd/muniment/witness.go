@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -15,7 +14,6 @@ import (
 
 	fnote "github.com/transparency-dev/formats/note"
 	"golang.org/x/mod/sumdb/note"
-	"gopkg.in/yaml.v3"
 
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/witness/cosigner"
@@ -91,9 +89,7 @@ func loadWitnessDir(path string) (*witnessDir, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	dec.KnownFields(true)
-	if err := dec.Decode(&d.config); err != nil {
+	if err := decodeYAML(data, &d.config); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	if err := checkOrigin(d.config.Name); err != nil {
@@ -312,7 +308,7 @@ func (c *witnessAddLogCmd) Run(a *app) error {
 	// Appending keeps the comments; it is right as long as the list of logs ends the file.
 	text := strings.TrimRight(string(old), "\n") + "\n" + lines
 	var check witnessConfig
-	if err := yaml.Unmarshal([]byte(text), &check); err != nil || len(check.Logs) != len(d.config.Logs)+1 {
+	if err := decodeYAML([]byte(text), &check); err != nil || len(check.Logs) != len(d.config.Logs)+1 {
 		return fmt.Errorf("%s: the list of logs is not at the end, so nothing was changed; add this to it by hand:\n\n%s", path, lines)
 	}
 	if _, err := check.logs(); err != nil {

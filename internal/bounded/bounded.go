@@ -14,6 +14,8 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+
+	"muniment.dev/muniment/internal/interrupt"
 )
 
 // Limits of files that have no format of their own, in bytes.
@@ -50,19 +52,19 @@ func read(r io.Reader, limit, hint int64) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// Open opens the files of ReadFile. A program may replace it before its first
-// use, such as to end the opening of a named pipe on an interrupt.
-var Open = os.Open
-
 // ReadFile reads a file of at most limit bytes. The name is the user's: it may
-// be that of a pipe or device.
+// be that of a pipe or device. An interrupt ends the reading.
 func ReadFile(path string, limit int64) ([]byte, error) {
-	f, err := Open(path)
+	f, err := interrupt.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return readFile(f, path, limit)
+	data, err := readFile(f, path, limit)
+	if cause := interrupt.Err(); err != nil && cause != nil {
+		return nil, fmt.Errorf("read %s: %w", path, cause)
+	}
+	return data, err
 }
 
 // ReadFileIn reads a regular file of at most limit bytes in a folder of

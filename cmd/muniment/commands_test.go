@@ -1,0 +1,443 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log"
+	"maps"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+)
+
+// commandLines has a line for each command of the tree that does what the
+// command is for, and prints. {n} is a new number in each run. TestCommandLines
+// fails when a command has no line.
+var commandLines = map[string]struct {
+	args string
+	runs bool // it ends by a signal only
+	mute bool // in the workshop there is nothing to print
+	code int  // of the run whose output is written
+}{
+	"append":               {args: "append hello.txt --media-type text/plain --receipt-dir r{n}"},
+	"audit":                {args: "audit $SERVER --policy data/policy"},
+	"checkpoint":           {args: "checkpoint"},
+	"completion":           {args: "completion bash"},
+	"erase":                {args: "erase {entry} --scope payload --reason x --yes"},
+	"export":               {args: "export --since 0 -o {n}.delta"},
+	"get":                  {args: "get 1"},
+	"help":                 {args: "help exit-codes"},
+	"hold list":            {args: "hold list"},
+	"hold place":           {args: "hold place h{n} --kind finding --reason x"},
+	"hold release":         {args: "hold release {hold} --reason x"},
+	"import":               {args: "import whole.delta --data {replica}"},
+	"init":                 {args: "init new{n} --origin ledger.example"},
+	"keys list":            {args: "keys list --data ops"},
+	"keys retire":          {args: "keys retire {oldest} --data {rotated}"},
+	"keys rotate":          {args: "keys rotate --data {copy}"},
+	"list":                 {args: "list"},
+	"mirror":               {args: "mirror $SERVER --data mirror{n} --policy data/policy --once"},
+	"monitor":              {args: "monitor --example"},
+	"policy add-witness":   {args: "policy add-witness w{n} {witness} http://127.0.0.1:1 --data {copy}"},
+	"policy get":           {args: "policy get"},
+	"policy lint":          {args: "policy lint admission.yaml"},
+	"policy post-quantum":  {args: "policy post-quantum --data {copy}"},
+	"policy set":           {args: "policy set admission.yaml --reason x"},
+	"policy show":          {args: "policy show --data ops"},
+	"policy test":          {args: "policy test admission.yaml statement.json"},
+	"prove":                {args: "prove kept/hello.txt.receipt.json"},
+	"receipt get":          {args: "receipt 1"},
+	"receipt refresh":      {args: "receipt refresh kept/hello.txt.receipt.json --policy data/policy"},
+	"reindex":              {args: "reindex --data ops"},
+	"replica init":         {args: "replica init replica{n} --policy data/policy --tenant acme=data/streams/acme.key"},
+	"retention apply":      {args: "retention apply --dry-run", mute: true},
+	"retention set":        {args: "retention set --none --reason x"},
+	"retention show":       {args: "retention show"},
+	"scitt init":           {args: "scitt init --data {copy}"},
+	"scitt keys":           {args: "scitt keys -o -"},
+	"scitt register":       {args: "scitt register s.cose -o -"},
+	"scitt sign":           {args: "scitt sign hello.txt --key issuer.key --issuer i --subject s"},
+	"scitt verify":         {args: "scitt verify s.cose --receipt s.receipt.cose --keys keys.cbor"},
+	"serve":                {args: "serve --data ops --listen 127.0.0.1:0", runs: true},
+	"signing-config":       {args: "signing-config --server $REKOR"},
+	"operator add":         {args: "operator add o{n} --data ops"},
+	"operator list":        {args: "operator list --data ops"},
+	"operator remove":      {args: "operator remove {operator} --data ops"},
+	"reload":               {args: "reload --data data"},
+	"tenant remove":        {args: "tenant remove {tenant} --data ops"},
+	"tenant resume":        {args: "tenant resume {tenant} --data ops"},
+	"tenant suspend":       {args: "tenant suspend {tenant} --data ops"},
+	"tenant add":           {args: "tenant add t{n} --data ops"},
+	"tenant list":          {args: "tenant list --data ops"},
+	"token issue":          {args: "token issue t{n} --role reader"},
+	"token list":           {args: "token list"},
+	"token revoke":         {args: "token revoke {token}"},
+	"trace":                {args: "trace sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"},
+	"trusted-root export":  {args: "trusted-root --server $REKOR"},
+	"trusted-root inspect": {args: "trusted-root inspect"},
+	"trusted-root update":  {args: "trusted-root update --data {copy} --confirm"},
+	"verify":               {args: "verify kept/hello.txt.receipt.json --policy data/policy"},
+	"verify-bundle":        {args: "verify-bundle hello.txt --bundle $SIGSTORE/examples/bundle-publish.json --key issuer.pub --insecure-ignore-tlog", code: exitNo},
+	"verify-chart":         {args: "verify-chart hello.txt --provenance hello.txt --keyring hello.txt", code: exitNo},
+	"verify-envelope":      {args: "verify-envelope hello.txt --key issuer.pub", code: exitNo},
+	"verify-image":         {args: "verify-image $IMAGE --key issuer.pub", code: exitNo},
+	"verify-statement":     {args: "verify-statement statement.json"},
+	"version":              {args: "version"},
+	"watch":                {args: "watch --from-index 0", runs: true},
+	"whoami":               {args: "whoami"},
+	"witness add-log":      {args: "witness add-log {log} --data {witnessdir}"},
+	"witness init":         {args: "witness init w{n} --name w.example"},
+	"witness serve":        {args: "witness --data witness --listen 127.0.0.1:0", runs: true},
+	"witness show":         {args: "witness show --data witness"},
+}
+
+// leaves returns the commands of the tree by their names.
+func leaves(t *testing.T) map[string]*kong.Node {
+	t.Helper()
+	parser, err := kong.New(&cli{}, kong.Name("muniment"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]*kong.Node{}
+	for _, n := range parser.Model.Leaves(false) {
+		var names []string
+		for p := n; p.Parent != nil; p = p.Parent {
+			names = append([]string{p.Name}, names...)
+		}
+		out[strings.Join(names, " ")] = n
+	}
+	return out
+}
+
+func TestCommandLines(t *testing.T) {
+	tree := slices.Sorted(maps.Keys(leaves(t)))
+	lines := slices.Sorted(maps.Keys(commandLines))
+	if !slices.Equal(tree, lines) {
+		t.Errorf("commandLines and the tree of commands differ:\n%q\n%q", lines, tree)
+	}
+	for name, n := range leaves(t) {
+		if !strings.Contains(n.Detail, "Example") {
+			t.Errorf("%s: --help has no example", name)
+		}
+	}
+}
+
+// A workshop is a folder with a running server in which command lines are run.
+type workshop struct {
+	t       *testing.T
+	n       int
+	server  *process
+	replace map[string]string
+}
+
+const workshopPolicy = "version: 1\nmode: record\nrules:\n  - {name: everything, unsigned: true}\n"
+
+func newWorkshop(t *testing.T) *workshop {
+	t.Helper()
+	t.Setenv("XDG_CONFIG_HOME", filepath.Join(t.TempDir(), "config"))
+	w := &workshop{t: t, replace: map[string]string{}}
+	sigstore, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/sigstore/sigstore-go").Output()
+	if err != nil {
+		t.Fatal("find the sigstore-go module: ", err)
+	}
+	t.Chdir(t.TempDir())
+	w.replace["$SIGSTORE"], w.replace["$IMAGE"] = strings.TrimSpace(string(sigstore)), registryImage(t)
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string]string{
+		"hello.txt":      "hello",
+		"admission.yaml": workshopPolicy,
+		"statement.json": `{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"a","digest":{"sha256":"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"}}],"predicateType":"https://example.com/p","predicate":{}}`,
+		"issuer.key":     string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})),
+		"issuer.pub":     string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})),
+	} {
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.must("init data --origin ledger.example --tenant acme --rekor-origin 127.0.0.1")
+	w.must("init ops --origin ledger.example --tenant acme")
+	w.must("scitt init --data data")
+	w.must("witness init witness --name w.example")
+	if w.server, err = startProcess(context.WithoutCancel(t.Context()), program(t), "--data", "data", "--rekor-listen", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.server.stop(os.Interrupt) })
+	t.Setenv("MUNIMENT_SERVER", w.server.url)
+	t.Setenv("MUNIMENT_TOKEN_FILE", "data/tokens/acme.token")
+	w.replace["$SERVER"], w.replace["$REKOR"] = w.server.url, w.server.rekor
+	w.must("append hello.txt statement.json --media-type text/plain --receipt-dir kept")
+	w.must("policy set admission.yaml --reason x")
+	w.must("hold place kept --kind finding --reason x")
+	w.must("export --since 0 -o whole.delta --policy data/policy")
+	w.must("scitt sign hello.txt --key issuer.key --issuer i --subject s -o s.cose")
+	w.must("scitt register s.cose -o s.receipt.cose")
+	w.must("scitt keys -o keys.cbor")
+	return w
+}
+
+// must runs a command line that has to end with the code, 0 by default, and
+// returns its output.
+func (w *workshop) must(line string, code ...int) string {
+	w.t.Helper()
+	var stdout, stderr bytes.Buffer
+	if got := run(w.t.Context(), w.args(line), strings.NewReader(""), &stdout, &stderr); got != cmp.Or(code...) {
+		w.t.Fatalf("muniment %s: exit code %d\n%s%s", line, got, &stdout, &stderr)
+	}
+	return stdout.String()
+}
+
+// args returns the arguments of a line, with what stands for {…} made.
+func (w *workshop) args(line string) []string {
+	w.t.Helper()
+	w.n++
+	n := fmt.Sprint(w.n)
+	policyLine := func(folder, keyword string) string {
+		text, err := os.ReadFile(filepath.Join(folder, policyFile))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		return regexp.MustCompile(`(?m)^` + keyword + ` (\S+)`).FindStringSubmatch(string(text))[1]
+	}
+	line = strings.ReplaceAll(line, "{n}", n)
+	for name, value := range w.replace {
+		line = strings.ReplaceAll(line, name, value)
+	}
+	for name, make := range map[string]func() string{
+		"{copy}": func() string {
+			w.must("init copy" + n + " --origin ledger.example")
+			return "copy" + n
+		},
+		"{rotated}": func() string {
+			w.must("init rotated" + n + " --origin ledger.example")
+			w.must("keys rotate --data rotated" + n)
+			line = strings.ReplaceAll(line, "{oldest}", strings.Fields(w.must("keys list --data rotated" + n))[0])
+			return "rotated" + n
+		},
+		"{replica}": func() string {
+			w.must("replica init replica" + n + " --policy data/policy --tenant acme=data/streams/acme.key")
+			return "replica" + n
+		},
+		"{witnessdir}": func() string {
+			w.must("witness init witness" + n + " --name w.example")
+			return "witness" + n
+		},
+		"{log}": func() string { return policyLine("data", "log") },
+		"{witness}": func() string {
+			return regexp.MustCompile(`witness \S+ (\S+)`).FindStringSubmatch(w.must("witness show --data witness"))[1]
+		},
+		"{entry}": func() string {
+			if err := os.WriteFile("entry"+n, []byte(n), 0o600); err != nil {
+				w.t.Fatal(err)
+			}
+			return strings.Fields(w.must("append entry" + n + " --media-type text/plain --no-receipts"))[0]
+		},
+		"{hold}": func() string {
+			w.must("hold place held" + n + " --kind finding --reason x")
+			return "held" + n
+		},
+		"{tenant}": func() string {
+			w.must("tenant add added" + n + " --data ops")
+			return "added" + n
+		},
+		"{operator}": func() string {
+			w.must("operator add added" + n + " --data ops")
+			return "added" + n
+		},
+		"{token}": func() string {
+			w.must("token issue issued" + n + " --role reader")
+			return "issued" + n
+		},
+	} {
+		if strings.Contains(line, name) {
+			line = strings.ReplaceAll(line, name, make())
+		}
+	}
+	return strings.Fields(line)
+}
+
+// TestFullOutput runs every command with its standard output on a full disk.
+// What it could not print must not be lost without an error.
+func TestFullOutput(t *testing.T) {
+	w := newWorkshop(t)
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("needs /dev/full: ", err)
+	}
+	defer full.Close()
+	for _, command := range slices.Sorted(maps.Keys(commandLines)) {
+		t.Run(command, func(t *testing.T) {
+			w.t = t
+			c := commandLines[command]
+			if !c.runs {
+				if w.must(c.args, c.code) == "" && !c.mute {
+					t.Fatal("the line prints nothing")
+				}
+			}
+			var stderr bytes.Buffer
+			code := run(t.Context(), w.args(c.args), strings.NewReader(""), full, &stderr)
+			if !c.mute && (code != exitFailed || !strings.Contains(stderr.String(), "muniment: write standard output: no space left on device\n")) {
+				t.Errorf("exit code %d with a full disk\n%s", code, &stderr)
+			}
+		})
+	}
+}
+
+// registryImage returns the name of an image in a registry of the test's own.
+func registryImage(t *testing.T) string {
+	t.Helper()
+	s := httptest.NewServer(registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(s.Close)
+	tag, err := name.NewTag(strings.TrimPrefix(s.URL, "http://") + "/app:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := random.Image(64, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(tag, image); err != nil {
+		t.Fatal(err)
+	}
+	return tag.String()
+}
+
+// TestInterruptedFIFO gives every command a named pipe that nobody writes to
+// for each of its files, and interrupts it when it waits for the pipe.
+func TestInterruptedFIFO(t *testing.T) {
+	w := newWorkshop(t)
+	shared := map[string]bool{} // flags that all clients read by the same code
+	opened := 0
+	tree := leaves(t)
+	for _, command := range slices.Sorted(maps.Keys(tree)) {
+		for _, line := range fileLines(commandLines[command].args, tree[command], "fifo") {
+			flag := regexp.MustCompile(`--(config|token-file|client-cert|client-key|ca) fifo`).FindString(line)
+			if shared[flag] && flag != "" {
+				continue
+			}
+			shared[flag] = true
+			t.Run(line, func(t *testing.T) {
+				w.t = t
+				args := w.args(line)
+				if err := syscall.Mkfifo("fifo", 0o600); err != nil {
+					t.Skip("needs named pipes: ", err)
+				}
+				defer os.Remove("fifo")
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				ended := make(chan struct{})
+				var code int
+				var stdout, stderr bytes.Buffer
+				go func() {
+					defer close(ended)
+					code = run(ctx, args, strings.NewReader(""), &stdout, &stderr)
+				}()
+				f, err := openForReader("fifo", ended)
+				cancel()
+				select {
+				case <-ended:
+				case <-time.After(20 * time.Second):
+					t.Fatal("still waits for the pipe after 20 seconds")
+				}
+				if err != nil { // another check came first, or the file is not needed here
+					return
+				}
+				f.Close()
+				opened++
+				if strings.Contains(stderr.String(), "is not a file") {
+					return // refused because of what it is
+				}
+				if code != exitInterrupted || !strings.HasSuffix(stderr.String(), "muniment: interrupted\n") {
+					t.Errorf("exit code %d\n%s%s", code, &stdout, &stderr)
+				}
+			})
+		}
+	}
+	if opened < 25 {
+		t.Errorf("only %d pipes were opened", opened)
+	}
+}
+
+// openForReader opens a named pipe for writing once somebody opens it for
+// reading, and writes nothing. It gives up when the reader has ended.
+func openForReader(path string, ended <-chan struct{}) (*os.File, error) {
+	for {
+		f, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+		if err == nil {
+			return f, nil
+		}
+		select {
+		case <-ended:
+			return nil, err
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// fileLines returns the command line once for each argument and flag that is
+// a file, with another file in its place.
+func fileLines(line string, n *kong.Node, path string) []string {
+	var out []string
+	for _, group := range n.AllFlags(false) {
+		for _, f := range group {
+			if f.Tag.Get("predictor") != "file" && f.PlaceHolder != "FILE" || f.Name == "output" || f.Name == "transparent" {
+				continue
+			}
+			flag := "--" + f.Name
+			words := strings.Fields(line)
+			if at := slices.Index(words, flag); at >= 0 {
+				words[at+1] = path
+			} else {
+				words = append(words, flag, path)
+			}
+			switch f.Name { // these need another
+			case "client-cert":
+				words = append(words, "--client-key", "issuer.key")
+			case "client-key":
+				words = append(words, "--client-cert", "issuer.pub")
+			case "stream-key":
+				words = append(words, "--policy", "data/policy")
+			}
+			out = append(out, strings.Join(words, " "))
+		}
+	}
+	words := strings.Fields(line)
+	at := len(strings.Split(strings.TrimSpace(n.FullPath()), " ")) - 1
+	for _, p := range n.Positional {
+		if p.Tag.Get("predictor") == "file" && at < len(words) {
+			out = append(out, strings.Join(slices.Replace(slices.Clone(words), at, at+1, path), " "))
+		}
+		at++
+	}
+	return out
+}

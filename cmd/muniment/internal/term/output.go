@@ -1,0 +1,76 @@
+// Package term writes what commands print: it keeps write errors, so that
+// output that was lost fails the command.
+package term
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"syscall"
+
+	"golang.org/x/term"
+)
+
+// An Output is a command's standard output. It keeps the first error of a
+// write, which the program reports when the command ends. Commands may
+// therefore print without checking each call.
+type Output struct {
+	w      io.Writer
+	failed func()
+
+	mu  sync.Mutex
+	err error
+}
+
+// NewOutput returns an output that writes to w. It calls failed once, when a
+// write fails, which ends commands that would go on printing into the void.
+func NewOutput(w io.Writer, failed func()) *Output {
+	return &Output{w: w, failed: failed}
+}
+
+// Write implements io.Writer. After an error nothing is written any more.
+func (o *Output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err != nil {
+		return 0, o.err
+	}
+	n, err := o.w.Write(p)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	if o.err = err; err != nil && o.failed != nil {
+		o.failed()
+	}
+	return n, err
+}
+
+// Width returns the columns of the terminal that the output is, or 0.
+func (o *Output) Width() int {
+	f, ok := o.w.(*os.File)
+	if !ok || !IsTerminal(f) {
+		return 0
+	}
+	w, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 80
+	}
+	return w
+}
+
+// Err returns the first error of a write.
+func (o *Output) Err() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
+}
+
+// Closed reports whether the reader of the output went away, as head does
+// when it has its lines. That is no failure.
+func (o *Output) Closed() bool {
+	return errors.Is(o.Err(), syscall.EPIPE) || errors.Is(o.Err(), io.ErrClosedPipe)
+}
+
+// IsTerminal reports whether people see what is written to the file.
+func IsTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
