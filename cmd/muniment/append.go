@@ -130,7 +130,7 @@ func (c *appendCmd) Run(a *app) error {
 		if policy == nil && t.recorded > 0 {
 			verified = "; not verified yet: give --policy, or run 'muniment verify'"
 		}
-		fmt.Fprintf(a.stderr, "%d with receipts (%d of them recorded before), %d failed%s\n", t.recorded, t.duplicates, t.failed, verified)
+		fmt.Fprintf(a.stderr, "%d appended (%d already recorded), %d failed%s\n", t.recorded, t.duplicates, t.failed, verified)
 	}
 	if err != nil {
 		return err
@@ -457,7 +457,7 @@ func (c *appendCmd) tell(a *app, p *piece, r *muniment.Result) error {
 	case r.Err != nil:
 		fmt.Fprintf(a.stderr, "%s: %s\n", quoted(p.name), printable(r.Err.Error()))
 	case r.Duplicate:
-		fmt.Fprintf(a.stdout, "%d\t%s\t%s (recorded before)\n", r.Index, quoted(p.name), quoted(path))
+		fmt.Fprintf(a.stdout, "%d\t%s\t%s (already recorded)\n", r.Index, quoted(p.name), quoted(path))
 	default:
 		fmt.Fprintf(a.stdout, "%d\t%s\t%s\n", r.Index, quoted(p.name), quoted(path))
 	}

@@ -332,6 +332,25 @@ func registryImage(t *testing.T) string {
 	return tag.String()
 }
 
+// A token whose only copy was lost must not stay in force.
+func TestLostToken(t *testing.T) {
+	w := newWorkshop(t)
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("needs /dev/full: ", err)
+	}
+	defer full.Close()
+	for _, line := range []string{"token issue lost1 --role reader", "token issue lost2 --role reader --json", "token issue lost3 --role reader -o missing/token"} {
+		var stderr bytes.Buffer
+		if code := run(t.Context(), w.args(line), strings.NewReader(""), full, &stderr); code != exitFailed || !strings.Contains(stderr.String(), "is revoked") {
+			t.Errorf("muniment %s: exit code %d\n%s", line, code, &stderr)
+		}
+	}
+	if list := w.must("token list"); strings.Contains(list, "lost") {
+		t.Errorf("lost tokens are in force:\n%s", list)
+	}
+}
+
 // TestInterruptedFIFO gives every command a named pipe that nobody writes to
 // for each of its files, and interrupts it when it waits for the pipe.
 func TestInterruptedFIFO(t *testing.T) {

@@ -250,7 +250,7 @@ func TestTwoCompanies(t *testing.T) {
 		t.Fatalf("a witnessed receipt without a witness: exit code %d\n%s", code, out)
 	}
 	west.startWitness(address)
-	if out, code := east.appendFile("while the witness is away", "--wait", "witnessed"); code != 0 || !strings.Contains(out, "recorded before") {
+	if out, code := east.appendFile("while the witness is away", "--wait", "witnessed"); code != 0 || !strings.Contains(out, "already recorded") {
 		t.Fatalf("append again: exit code %d\n%s", code, out)
 	}
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -320,8 +321,14 @@ func checkOrigin(origin string) error {
 	}
 	for _, r := range origin {
 		if r <= ' ' || r > '~' || r == '+' {
-			return fmt.Errorf("%q may not hold %q: use a host name or a URL without its scheme, such as ledger.example.com", origin, r)
+			return fmt.Errorf("%q contains %q: use a host name or a URL without its scheme, such as ledger.example.com", origin, r)
 		}
+	}
+	switch {
+	case strings.Contains(origin, "://"):
+		return fmt.Errorf("%q has a scheme: use %q", origin, strings.TrimRight(origin[strings.Index(origin, "://")+3:], "/"))
+	case strings.HasSuffix(origin, "/") || strings.HasPrefix(origin, "/"):
+		return fmt.Errorf("%q begins or ends with a slash: use %q", origin, strings.Trim(origin, "/"))
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -44,7 +45,11 @@ func (c *initCmd) Run(a *app) error {
 		return c.addRekor(a, rekorFiles)
 	}
 	if c.Origin == "" {
-		c.Origin, _ = os.Hostname()
+		host, err := os.Hostname()
+		if err != nil || !strings.Contains(strings.Trim(host, "."), ".") {
+			return fmt.Errorf("--origin: this machine's name, %q, is not a full host name, and the origin can never be changed: give one, such as --origin ledger.example.com", host)
+		}
+		c.Origin = host
 	}
 	if err := checkOrigin(c.Origin); err != nil {
 		return fmt.Errorf("--origin: %w", err)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -12,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"muniment.dev/muniment/api"
+	muniment "muniment.dev/muniment/clients/go"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
@@ -43,7 +46,7 @@ Examples:
   muniment token issue audit-2027 --role auditor --expires 2027-03-31 --reason "yearly audit"`
 }
 
-func (c *tokenIssueCmd) Run(a *app) error {
+func (c *tokenIssueCmd) Run(a *app) (err error) {
 	expires, err := parseExpiry(c.Expires, time.Now())
 	if err != nil {
 		return err
@@ -70,9 +73,14 @@ func (c *tokenIssueCmd) Run(a *app) error {
 		return refusal(err)
 	}
 	token := res.Msg.Token
+	defer func() {
+		if a.stdout.Err() != nil { // the only copy may be lost
+			err = errors.Join(err, c.withdraw(a, client))
+		}
+	}()
 	if c.Output != "" {
 		if err := writeNew(c.Output, token+"\n", 0o600); err != nil {
-			return fmt.Errorf("the token %s is made, but could not be saved: revoke it: %w", c.ID, err)
+			return errors.Join(fmt.Errorf("--output: %w", err), c.withdraw(a, client))
 		}
 		token = ""
 	}
@@ -87,6 +95,18 @@ func (c *tokenIssueCmd) Run(a *app) error {
 		fmt.Fprintln(a.stdout, token)
 	}
 	fmt.Fprintf(a.stderr, "made the token %s of the role %s, %s; recorded as entry %d\n", c.ID, c.Role, until(res.Msg.Grant.Expires), res.Msg.Appended.GetIndex())
+	return nil
+}
+
+// withdraw revokes the token that could not be written.
+func (c *tokenIssueCmd) withdraw(a *app, client *muniment.Client) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), time.Minute)
+	defer cancel()
+	if _, err := client.Admin.RevokeToken(ctx, connect.NewRequest(&munimentv1.RevokeTokenRequest{Tenant: client.Tenant, Id: c.ID, Reason: "the token could not be written"})); err != nil {
+		fmt.Fprintf(a.stderr, "muniment: the token %s is in force, but could not be written: revoke it with: muniment token revoke %s\n", quoted(c.ID), quoted(c.ID))
+		return err
+	}
+	fmt.Fprintf(a.stderr, "muniment: the token %s could not be written, and is revoked: issue another one under a new ID\n", quoted(c.ID))
 	return nil
 }
 
