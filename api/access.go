@@ -101,7 +101,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			return
 		}
 		if slices.Contains(allowed, 0) {
-			s.place(account.Public, next).ServeHTTP(w, r)
+			s.place(account.Public, s.afterDebt(next)).ServeHTTP(w, r)
 			return
 		}
 		s.guardAs(allowed, next).ServeHTTP(w, r)
@@ -113,10 +113,11 @@ func (s *Server) guardAs(allowed roles, next http.Handler) http.Handler {
 	return s.authenticate(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := caller(r.Context())
 		if !slices.Contains(allowed, id.role) {
+			s.chargeRefusal(r)
 			s.refuse(w, r, connect.NewError(connect.CodePermissionDenied, fmt.Errorf("this call is not for the role %s; it takes %s", RoleName(id.role), allowed)))
 			return
 		}
-		s.place(shapeOf(r).place, s.turn(next)).ServeHTTP(w, r)
+		s.place(shapeOf(r).place, s.afterDebt(s.turn(next))).ServeHTTP(w, r)
 	}))
 }
 

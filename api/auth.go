@@ -77,6 +77,7 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id, err := s.identify(r)
 		if err != nil {
+			s.chargeRefusal(r)
 			s.refuse(w, r, connect.NewError(connect.CodeUnauthenticated, err))
 			return
 		}

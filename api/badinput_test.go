@@ -262,7 +262,7 @@ func TestMalformedRequests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	code, message, fields := httpAnswer{res.StatusCode, res.Header, string(body)}.connectError(t)
+	code, message, fields := httpAnswer{res.StatusCode, res.Header, string(body), res.Trailer}.connectError(t)
 	if code != "invalid_argument" || !strings.Contains(message, "submission.payload") || fmt.Sprint(fields) != "[submission.payload]" {
 		t.Errorf("a request of a tebibyte: got %s, %q, %q", code, message, fields)
 	}

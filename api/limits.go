@@ -26,6 +26,7 @@ func DefaultHolds() account.Limits {
 		account.Watchers:    {Total: 2048, Owner: 128},
 		account.Public:      {Total: 1024, Owner: 128},
 		account.PublicBytes: {Total: 64 << 20, Owner: 20 << 20},
+		account.Refusals:    {Total: 2048, Owner: 512},
 	}
 }
 
@@ -73,6 +74,7 @@ func (s *Server) place(place account.Resource, next http.Handler) http.Handler {
 		h := s.book.Open(ownerOf(r))
 		defer h.Release()
 		if err := h.Take(place, 1); err != nil {
+			s.chargeRefusal(r)
 			s.refuse(w, r, s.public(err))
 			return
 		}

@@ -32,6 +32,7 @@ type Metrics struct {
 	turned   *prometheus.CounterVec // away
 	limited  *prometheus.CounterVec
 	waiting  prometheus.Gauge
+	delayed  prometheus.Counter
 	rekor    *prometheus.CounterVec
 
 	// recorded is called by the ledger for what it records; nil until there is a server.
@@ -63,13 +64,15 @@ func NewMetrics(version string) *Metrics {
 			Help: "Requests that were refused before they reached a procedure, by code."}, []string{"code"}),
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_limited_calls_total",
 			Help: "Calls that were refused because of a tenant's limit, by limit."}, []string{"limit"}),
+		delayed: prometheus.NewCounter(prometheus.CounterOpts{Name: "muniment_delayed_calls_total",
+			Help: "Calls that waited because many calls of the same caller had failed."}),
 		waiting: prometheus.NewGauge(prometheus.GaugeOpts{Name: "muniment_limit_waiting_calls",
 			Help: "Calls that wait because of a tenant's limit."}),
 		rekor: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_rekor_requests_total",
 			Help: "Requests for an entry of the Rekor log, by code."}, []string{"code"}),
 	}
 	m.initialize(version)
-	r.MustRegister(m.calls, m.seconds, m.entries, m.batch, m.commit, m.sign, m.refused, m.turned, m.limited, m.waiting, m.rekor,
+	r.MustRegister(m.calls, m.seconds, m.entries, m.batch, m.commit, m.sign, m.refused, m.turned, m.limited, m.waiting, m.delayed, m.rekor,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

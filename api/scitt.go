@@ -33,8 +33,8 @@ func (s *Server) mountSCITT(mux *http.ServeMux) {
 	if s.cfg.SCITTKey == nil {
 		return
 	}
-	mux.Handle("POST "+scittEntries, s.guardAs(access[munimentv1connect.LedgerServiceAppendProcedure], s.bound(http.HandlerFunc(s.registerStatement))))
-	mux.Handle("GET "+scittEntries+"/{index}", s.guardAs(access[munimentv1connect.LedgerServiceGetReceiptProcedure], s.bound(http.HandlerFunc(s.resolveReceipt))))
+	mux.Handle("POST "+scittEntries, s.guardAs(access[munimentv1connect.LedgerServiceAppendProcedure], s.pricedByStatus(s.bound(http.HandlerFunc(s.registerStatement)))))
+	mux.Handle("GET "+scittEntries+"/{index}", s.guardAs(access[munimentv1connect.LedgerServiceGetReceiptProcedure], s.pricedByStatus(s.bound(http.HandlerFunc(s.resolveReceipt)))))
 	mux.HandleFunc("GET "+scittKeys, func(w http.ResponseWriter, r *http.Request) {
 		set, err := cosereceipt.KeySet(s.cfg.SCITTKey)
 		if err != nil {

@@ -71,6 +71,7 @@ type Server struct {
 	dir      atomic.Pointer[directory]
 	audit    *auditLog
 	book     *account.Book // of what callers hold
+	prices   prices        // of failed calls
 	follower *follower
 	errors   *connect.ErrorWriter
 
@@ -130,7 +131,7 @@ func (s *Server) draining() bool {
 // Handler returns the handler of everything that the server serves, for HTTP/1.1 and HTTP/2.
 func (s *Server) Handler() http.Handler {
 	opts := []connect.HandlerOption{
-		connect.WithInterceptors(append(s.tracing(), shortErrors{}, s.cfg.Metrics.interceptor(), auditing{s}, validate.NewInterceptor(), inTenant{s})...),
+		connect.WithInterceptors(append(s.tracing(), endings{}, shortErrors{}, s.cfg.Metrics.interceptor(), auditing{s}, validate.NewInterceptor(), inTenant{s})...),
 		connect.WithRecover(s.recover),
 		connect.WithCodec(strictProto{}),
 		connect.WithCodec(strictJSON{"json"}),
@@ -140,11 +141,12 @@ func (s *Server) Handler() http.Handler {
 			if sh.compresses {
 				compressFrom = 1024
 			}
-			return []connect.HandlerOption{connect.WithCompressMinBytes(compressFrom), connect.WithReadMaxBytes(int(min(s.cfg.limitOf(sh), math.MaxInt32)))}
+			limit := min(s.cfg.limitOf(sh), math.MaxInt32)
+			return []connect.HandlerOption{connect.WithCompressMinBytes(compressFrom), connect.WithReadMaxBytes(int(limit)), gzipUpTo(limit)}
 		}),
 	}
 	mux := http.NewServeMux()
-	mount := func(path string, h http.Handler) { mux.Handle(path, s.guard(s.bound(h))) }
+	mount := func(path string, h http.Handler) { mux.Handle(path, s.guard(s.priced(s.bound(h)))) }
 	mount(munimentv1connect.NewLedgerServiceHandler(&service{Server: s}, opts...))
 	mount(munimentv1connect.NewIdentityServiceHandler(&identityService{Server: s}, opts...))
 	mount(munimentv1connect.NewAdminServiceHandler(&adminService{Server: s}, opts...))
@@ -152,11 +154,11 @@ func (s *Server) Handler() http.Handler {
 
 	s.mountSCITT(mux)
 
-	path, health := grpchealth.NewHandler(healthChecker{s}, connect.WithReadMaxBytes(maxHealthBytes), connect.WithInterceptors(shortErrors{}))
+	path, health := grpchealth.NewHandler(healthChecker{s}, connect.WithReadMaxBytes(maxHealthBytes), gzipUpTo(maxHealthBytes), connect.WithInterceptors(shortErrors{}))
 	mux.Handle(path, s.place(account.Public, health))
 	reflector := grpcreflect.NewStaticReflector(munimentv1connect.LedgerServiceName, munimentv1connect.IdentityServiceName, munimentv1connect.AdminServiceName, munimentv1connect.ExportServiceName, grpchealth.HealthV1ServiceName)
 	for _, mount := range []func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler){grpcreflect.NewHandlerV1, grpcreflect.NewHandlerV1Alpha} {
-		path, h := mount(reflector, connect.WithReadMaxBytes(maxReflectionBytes), connect.WithInterceptors(shortErrors{}))
+		path, h := mount(reflector, connect.WithReadMaxBytes(maxReflectionBytes), gzipUpTo(maxReflectionBytes), connect.WithInterceptors(shortErrors{}))
 		mux.Handle(path, s.place(account.Public, s.authenticateAny(h)))
 	}
 	mux.Handle("GET /metrics", s.place(account.Public, s.operatorOnly(s.cfg.Metrics.handler())))

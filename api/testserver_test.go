@@ -291,6 +291,8 @@ type httpAnswer struct {
 	status int
 	header http.Header
 	body   string
+	// trailer follows the body over HTTP/2.
+	trailer http.Header
 }
 
 // do sends a request without regard to any protocol of RPCs.
@@ -315,7 +317,7 @@ func (ts *testServer) do(c *http.Client, method, path, token string, header map[
 	if err != nil {
 		ts.t.Fatal(err)
 	}
-	return httpAnswer{res.StatusCode, res.Header, string(b)}
+	return httpAnswer{res.StatusCode, res.Header, string(b), res.Trailer}
 }
 
 func (ts *testServer) get(path string) httpAnswer {

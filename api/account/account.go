@@ -21,10 +21,11 @@ const (
 	Watchers                    // streams to clients that do not
 	Public                      // requests without credentials; their owners are addresses
 	PublicBytes                 // that these hold
+	Refusals                    // answers that are delayed because their callers failed often
 	resources
 )
 
-var names = [resources]string{"bytes", "calls", "uploads", "answer streams", "watchers", "public requests", "bytes of public requests"}
+var names = [resources]string{"bytes", "calls", "uploads", "answer streams", "watchers", "public requests", "bytes of public requests", "refusals"}
 
 // String returns the resource's name, in the plural.
 func (r Resource) String() string { return names[r] }

@@ -1,0 +1,116 @@
+package api_test
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
+)
+
+// A message that is too large is inflated as far as the limit of its call, and no further: what follows is damaged, which no error mentions.
+func TestInflationStops(t *testing.T) {
+	ts := newServer(t)
+	bomb := gzipped(t, protowire.AppendBytes(protowire.AppendTag(nil, 999, protowire.BytesType), make([]byte, 64<<20)))
+	bomb = append(bomb[:len(bomb)*9/10:len(bomb)*9/10], "damaged"...)
+	eachMethod(t, func(m protoreflect.MethodDescriptor, path string, request []byte) {
+		carries := strings.HasSuffix(path, "/Append") || strings.HasSuffix(path, "/AppendBatch") || strings.HasSuffix(path, "/SetPolicy")
+		for protocol, header := range map[string]map[string]string{
+			"connect stream": {"Content-Type": "application/connect+proto", "Connect-Content-Encoding": "gzip"},
+			"gRPC":           {"Content-Type": "application/grpc", "Grpc-Encoding": "gzip", "Te": "trailers"},
+			"gRPC-Web":       {"Content-Type": "application/grpc-web+proto", "Grpc-Encoding": "gzip"},
+		} {
+			if streams := m.IsStreamingClient() || m.IsStreamingServer(); !streams && protocol == "connect stream" || carries {
+				continue
+			}
+			a := ts.do(ts.h2, "POST", path, acmeToken, header, bytes.NewReader(envelope(true, bomb)))
+			all := a.body + a.header.Get("Grpc-Message")
+			for _, v := range a.trailer {
+				all += strings.Join(v, "")
+			}
+			if strings.Contains(all, "unable to determine") || strings.Contains(all, "flate") || strings.Contains(all, "unexpected EOF") {
+				t.Errorf("%s over %s: the message was inflated beyond its limit: %.300s", path, protocol, all)
+			}
+		}
+	})
+}
+
+// delayed returns how many calls have waited because others of the same caller failed.
+func (ts *testServer) delayed() int {
+	ts.t.Helper()
+	for line := range strings.Lines(ts.do(ts.h1, "GET", "/metrics", operatorToken, nil, nil).body) {
+		if v, ok := strings.CutPrefix(line, "muniment_delayed_calls_total "); ok {
+			n, err := strconv.Atoi(strings.TrimSpace(v))
+			if err != nil {
+				ts.t.Fatal(err)
+			}
+			return n
+		}
+	}
+	ts.t.Fatal("no muniment_delayed_calls_total")
+	return 0
+}
+
+// A tenant whose calls fail over and over waits before its next ones are read, in whichever way they fail. Other tenants do not.
+func TestFailedCallsAreSlowed(t *testing.T) {
+	const free = 200 // failures at once
+	connectStream := map[string]string{"Content-Type": "application/connect+proto", "Connect-Content-Encoding": "gzip"}
+	bomb := envelope(true, gzipped(t, make([]byte, 1<<20)))
+	for name, fail := range map[string]func(ts *testServer){
+		"malformed": func(ts *testServer) {
+			ts.do(ts.h1, "POST", munimentv1connect.LedgerServiceGetEntryProcedure, acmeToken, map[string]string{"Content-Type": "application/proto"}, strings.NewReader("\xff"))
+		},
+		"invalid": func(ts *testServer) {
+			ts.do(ts.h1, "POST", munimentv1connect.LedgerServiceGetEntryProcedure, acmeToken, map[string]string{"Content-Type": "application/json"}, strings.NewReader(`{"tenant":"/"}`))
+		},
+		"another tenant": func(ts *testServer) {
+			ts.do(ts.h1, "POST", munimentv1connect.LedgerServiceGetStreamHeadProcedure, acmeToken, map[string]string{"Content-Type": "application/json"}, strings.NewReader(`{"tenant":"globex"}`))
+		},
+		"inflating stream": func(ts *testServer) {
+			ts.do(ts.h1, "POST", munimentv1connect.LedgerServiceWatchEntriesProcedure, acmeToken, connectStream, bytes.NewReader(bomb))
+		},
+		"too large": func(ts *testServer) {
+			ts.do(ts.h1, "POST", munimentv1connect.LedgerServiceGetEntryProcedure, acmeToken, map[string]string{"Content-Type": "application/json"}, bytes.NewReader(make([]byte, 70<<10)))
+		},
+		"wrong role": func(ts *testServer) {
+			ts.do(ts.h1, "POST", munimentv1connect.AdminServiceListTokensProcedure, roleToken("acme", "reader"), map[string]string{"Content-Type": "application/json"}, strings.NewReader(`{"tenant":"acme"}`))
+		},
+		"no credentials": func(ts *testServer) {
+			ts.do(ts.h1, "POST", munimentv1connect.LedgerServiceGetEntryProcedure, "wrong", map[string]string{"Content-Type": "application/json"}, strings.NewReader(`{}`))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ts := newServer(t, func(_ *ledger.Config, c *api.Config) { c.LimitWait = time.Millisecond })
+			for range free / 2 {
+				fail(ts)
+			}
+			if n := ts.delayed(); n != 0 {
+				t.Fatalf("%d calls have waited before there were %d failures", n, free)
+			}
+			for i := 0; ts.delayed() == 0; i++ {
+				if i > 200 { // on a slow machine failures are forgiven while it runs
+					t.Fatal("no failed call has waited")
+				}
+				for range 50 {
+					fail(ts)
+				}
+			}
+			was := ts.delayed()
+			ts.do(ts.h1, "POST", munimentv1connect.LedgerServiceGetStreamHeadProcedure, globexToken, map[string]string{"Content-Type": "application/json"}, strings.NewReader(`{"tenant":"globex"}`))
+			if n := ts.delayed(); n != was {
+				t.Error("another tenant's call has waited")
+			}
+			for _, r := range account.All() {
+				await(t, r.String()+" are given back", func() bool { return ts.api.Holds().Total(r) == 0 })
+			}
+		})
+	}
+}
