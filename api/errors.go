@@ -46,6 +46,7 @@ var codes = []struct {
 	{ledger.ErrNoCheckpoint, connect.CodeFailedPrecondition, "no_checkpoint", 0},
 	{ledger.ErrNothingNew, connect.CodeFailedPrecondition, "nothing_new", 0},
 	{ledger.ErrReplica, connect.CodeFailedPrecondition, "replica", 0},
+	{ledger.ErrRolledBack, connect.CodeFailedPrecondition, "rolled_back", 0},
 	{ledger.ErrErased, connect.CodeFailedPrecondition, "erased", 0},
 	{retention.ErrHeld, connect.CodeFailedPrecondition, "held", 0},
 	{retention.ErrKept, connect.CodeFailedPrecondition, "kept", 0},

@@ -51,6 +51,9 @@ func (l *Ledger) RequiresWitness() bool { return l.cfg.Quorum != nil }
 // Cosign takes a published checkpoint with verified cosignatures, all that there are by now, which must meet the quorum. When it returns nil, the
 // checkpoint is durable and served. It may be called again for the same size, with more cosignatures.
 func (l *Ledger) Cosign(ctx context.Context, signed []byte) error {
+	if l.readOnly {
+		return l.held()
+	}
 	c, err := l.checkCosigned(ctx, l.published.Load(), signed)
 	if err != nil {
 		return err
@@ -165,7 +168,7 @@ func (l *Ledger) Hold(reason error) { l.hold.Store(&reason) }
 
 // Release ends Hold, unless the log is open for reading only.
 func (l *Ledger) Release() {
-	if !l.cfg.ReadOnly {
+	if !l.readOnly {
 		l.hold.Store(nil)
 	}
 }

@@ -147,21 +147,26 @@ func holds(text []byte, sums []sum) bool {
 	})
 }
 
-// reapplyErasures makes the erasures that the log has recorded, where what they erased is there.
-func (l *Ledger) reapplyErasures(ctx context.Context, st *store.State) error {
-	var again []store.Erasure
+// undoneErasures returns the erasures that the log has recorded, where what they erased is there.
+func (l *Ledger) undoneErasures(ctx context.Context, st *store.State) (again []store.Erasure, err error) {
 	for _, h := range st.Streams {
 		list, err := l.store.Postings(ctx, term(h.StreamID, kindField, ErasureKind))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		again, err = l.undone(ctx, again, h.StreamID, list, st.Size)
 		if err := errors.Join(err, list.Close()); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if len(again) == 0 {
-		return nil
+	return again, nil
+}
+
+// reapplyErasures makes the erasures that the log has recorded, where what they erased is there.
+func (l *Ledger) reapplyErasures(ctx context.Context, st *store.State) error {
+	again, err := l.undoneErasures(ctx, st)
+	if err != nil || len(again) == 0 {
+		return err
 	}
 	l.log.Warn("openings that the log has recorded as erased were there; they are erased again", "entries", len(again))
 	return l.store.Erase(ctx, again)

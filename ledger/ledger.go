@@ -82,9 +82,6 @@ type Config struct {
 	Logger *slog.Logger
 	Clock  Clock
 
-	// ReadOnly opens a log whose store is open for reading only. It serves what is there, and Hold gives the reason for refusing appends.
-	ReadOnly bool
-
 	MaxPendingEntries int           // of one stream in the queue, and half of what all may have; 0: 8,192
 	MaxPendingBytes   int64         // the same, in header and payload bytes; 0: 256 MiB
 	MaxPendingRows    int           // the same, in rows of the index; 0: 262,144
@@ -120,17 +117,18 @@ func NewStream(key receipt.StreamKey) *Stream { return &Stream{Key: key, ID: key
 
 // A Ledger is one log. Its methods may be called from many goroutines.
 type Ledger struct {
-	cfg     Config
-	store   store.Store
-	raw     bool // the entries are raw leaves
-	replica bool // see replica.go
-	ids     *identifier
-	log     *slog.Logger
-	origin  receipt.OriginHash
-	tiles   *tileCache
-	keys    *keyFilter
-	queue   queue
-	clock   *clockGuard
+	cfg      Config
+	store    store.Store
+	raw      bool // the entries are raw leaves
+	replica  bool // see replica.go
+	readOnly bool // see readonly.go
+	ids      *identifier
+	log      *slog.Logger
+	origin   receipt.OriginHash
+	tiles    *tileCache
+	keys     *keyFilter
+	queue    queue
+	clock    *clockGuard
 
 	published atomic.Pointer[Published] // swapped by the sequencer only
 	grown     sync.Map                  // receipt.Hash of a stream → uint64, see Grown; written by the sequencer only
@@ -175,9 +173,6 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	l.recent.init(st.Size)
 	for _, h := range st.Streams {
 		l.heads[h.StreamID] = &head{StreamHead: h}
-	}
-	if cfg.ReadOnly {
-		l.Hold(store.ErrReadOnly)
 	}
 	if err := l.reapplyErasures(ctx, st); err != nil {
 		return nil, fmt.Errorf("make recorded erasures again: %w", err)
@@ -286,7 +281,7 @@ func (l *Ledger) mayAppend() error {
 	if l.raw {
 		return errRaw
 	}
-	if l.cfg.ReadOnly {
+	if l.readOnly {
 		return l.held()
 	}
 	return nil
@@ -611,10 +606,8 @@ func (l *Ledger) publish(root receipt.Hash, time uint64, touched ...*head) (*Pub
 	if err != nil {
 		return nil, fmt.Errorf("sign the checkpoint of size %d: %w", cp.Size, err)
 	}
-	if !l.cfg.ReadOnly {
-		if err := l.store.Mark(&store.Checkpoint{Size: cp.Size, Signed: signed}); err != nil {
-			return nil, fmt.Errorf("mark the checkpoint of size %d as published: %w", cp.Size, err)
-		}
+	if err := l.store.Mark(&store.Checkpoint{Size: cp.Size, Signed: signed}); err != nil {
+		return nil, fmt.Errorf("mark the checkpoint of size %d as published: %w", cp.Size, err)
 	}
 	p := &Published{Size: cp.Size, Root: root, Time: time, Checkpoint: signed, Superseded: make(chan struct{}), edges: l.tree.snapshot(), tiles: l.tiles, tail: receipt.NewProofTail(signed)}
 	for _, h := range touched { // before anything that waits for the new state wakes up

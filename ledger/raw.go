@@ -39,6 +39,9 @@ func (l *Ledger) AppendLeaf(ctx context.Context, data []byte) (*LeafResult, erro
 	if !l.raw {
 		return nil, errNotRaw
 	}
+	if l.readOnly {
+		return nil, l.held()
+	}
 	if err := checkLeaf(data); err != nil {
 		return nil, err
 	}

@@ -94,12 +94,13 @@ type watch struct {
 	own       *anchor.Writer // beside the store
 	anchors   []*anchor.Writer
 	log       *slog.Logger
-	released  bool // the log's appends, because the witnesses have confirmed it
+	released  bool   // the log's appends, because the witnesses have confirmed it
+	opened    uint64 // size of the log when it was opened
 }
 
 // startWatch compares the log with its anchors and begins to ask its witnesses. Until these confirm the log, its appends are held.
 func (c *serveCmd) startWatch(a *app, d *dataDir, l *ledger.Ledger, log *slog.Logger, policies []*receipt.Policy, signers []note.Signer) (*watch, error) {
-	w := &watch{log: log}
+	w := &watch{log: log, opened: l.Published().Size}
 	var err error
 	if w.collector, err = witness.New(witness.Config{Log: cosignedLog{l}, Policies: policies, Signers: signers, Logger: log}); err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,6 +20,7 @@ import (
 
 	"muniment.dev/muniment/bench/witnessrig"
 	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -141,6 +143,38 @@ func (c *company) refused(code int, says string, args ...string) {
 	}
 }
 
+// rolledBack starts the log, and expects that it is served read-only, and that
+// no file of it changes.
+func (c *company) rolledBack(says string, args ...string) {
+	c.t.Helper()
+	c.startLog(args...)
+	if log := c.log.log.String(); !strings.Contains(log, says) || !strings.Contains(log, "served read-only") {
+		c.t.Fatalf("the log has no line with %q:\n%s", says, log)
+	}
+	before := storeFiles(c.t, c.data)
+	if code, body := c.get("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "older than its newest checkpoint") {
+		c.t.Fatalf("readyz: %d %s", code, body)
+	}
+	if out, code := c.appendFile("after the rollback"); code != exitNo && code != exitFailed || !strings.Contains(out, "begin a new log under another origin") {
+		c.t.Fatalf("append: exit code %d\n%s", code, out)
+	}
+	receipt := filepath.Join(c.t.TempDir(), "receipt.json")
+	c.must("receipt", "2", "--server", c.log.url, "--token-file", filepath.Join(c.data, "tokens", "acme.token"), "-o", receipt)
+	c.must("verify", receipt, "--policy", filepath.Join(c.data, "policy"), "--header-only")
+	c.must("audit", c.log.url, "--policy", filepath.Join(c.data, "policy"), "--stream-key", filepath.Join(c.data, "streams", "acme.key"))
+	c.stopLog()
+	if after := storeFiles(c.t, c.data); !maps.EqualFunc(after, before, bytes.Equal) {
+		c.t.Fatal("files of the store changed")
+	}
+}
+
+// storeFiles returns the content of the store, its mark and its anchor.
+func storeFiles(t *testing.T, data string) map[string][]byte {
+	files := folderFiles(t, data)
+	maps.DeleteFunc(files, func(path string, _ []byte) bool { return !strings.HasPrefix(path, filepath.Join(data, storeDir)) })
+	return files
+}
+
 // appendFile appends a text to the log, and leaves the receipt at c.receipt.
 func (c *company) appendFile(text string, args ...string) (string, int) {
 	c.t.Helper()
@@ -254,7 +288,7 @@ func TestTwoCompanies(t *testing.T) {
 		t.Fatalf("append again: exit code %d\n%s", code, out)
 	}
 
-	// An old copy of the log is not served.
+	// An old copy of the log is read, and not appended to.
 	east.stopLog()
 	old := east.copyData()
 	east.startLog()
@@ -264,8 +298,8 @@ func TestTwoCompanies(t *testing.T) {
 	east.stopLog()
 	newest := east.copyData()
 	east.restore(old)
-	east.refused(exitRollback, "witness west: it has cosigned a larger tree than this log has: 5 entries instead of 4")
-	east.refused(exitRollback, "Restore the newest copy of the data folder", "--accept-unconfirmed")
+	east.rolledBack("witness west: it has cosigned a larger tree than this log has: 5 entries instead of 4")
+	east.rolledBack("Restore the newest copy of the data folder", "--accept-unconfirmed")
 	east.restore(newest)
 	east.startLog()
 	if out, code := east.appendFile("goes on", "--wait", "witnessed"); code != 0 {
@@ -369,7 +403,17 @@ func TestAnchors(t *testing.T) {
 		t.Fatalf("the anchor: %v\n%s", err, written)
 	}
 	c.restore(old)
-	c.refused(exitRollback, "the anchor is for a larger tree than this log has: 6 entries instead of 5")
+	restored := storeFiles(t, c.data)
+	c.rolledBack("the anchor is for a larger tree than this log has: 6 entries instead of 5")
+	if now := storeFiles(t, c.data); !maps.EqualFunc(now, restored, bytes.Equal) {
+		t.Fatal("opening the old copy changed files of the store")
+	}
+	// Without the mark nothing proves that the store is whole.
+	if err := os.Remove(pebblestore.MarkPath(filepath.Join(c.data, storeDir))); err != nil {
+		t.Fatal(err)
+	}
+	c.refused(exitFailed, "the anchor is for a larger tree than this log has: 6 entries instead of 5")
+	c.restore(old)
 	if now, err := os.ReadFile(anchor); err != nil || !bytes.Equal(now, written) {
 		t.Fatalf("the anchor was changed: %v\n%s", err, now)
 	}
@@ -448,7 +492,7 @@ func TestServeWithRealWitnesses(t *testing.T) {
 	}
 	c.stopLog()
 	c.restore(old)
-	c.refused(exitRollback, "it has cosigned a larger tree than this log has: 7 entries instead of 6")
+	c.rolledBack("it has cosigned a larger tree than this log has: 7 entries instead of 6")
 }
 
 // A log that is killed at any time is never behind what its witness and its anchor have seen of it. The witness is killed, too.

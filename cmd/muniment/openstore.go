@@ -21,10 +21,19 @@ type storeKind struct {
 	name    string // in the folder
 	origin  string
 	replica bool
-	small   bool // caches and tables, for commands
+	small   bool     // caches and tables, for commands
+	anchors []string // paths, elsewhere
 }
 
-func (d *dataDir) logStore() storeKind { return storeKind{name: storeDir, origin: d.config.Origin} }
+func (d *dataDir) logStore() storeKind {
+	k := storeKind{name: storeDir, origin: d.config.Origin}
+	for _, a := range d.config.Anchors {
+		if path, err := d.outside(a); err == nil { // serve reports those that can't be used
+			k.anchors = append(k.anchors, path)
+		}
+	}
+	return k
+}
 
 func (d *dataDir) replicaStore() storeKind {
 	// Small tables keep an import of many gigabytes in little memory.
@@ -37,12 +46,7 @@ func rekorStore(origin string) storeKind { return storeKind{name: rekorStoreDir,
 // openStore is the only way for a command to open a store that exists. The store is at least as new as its publish mark and its anchor, or
 // nothing is changed.
 func openStore(ctx context.Context, folder string, k storeKind, log *slog.Logger) (*pebblestore.Store, error) {
-	o := pebblestore.Options{Logger: log, Raw: k.replica || k.name == rekorStoreDir}
-	if k.small {
-		o.CacheBytes, o.MemTableBytes = 16<<20, 8<<20
-	} else if k.name == rekorStoreDir {
-		o.CacheBytes, o.MemTableBytes = 16<<20, 16<<20
-	}
+	o := k.options(log)
 	dir := filepath.Join(folder, k.name)
 	o.Prove = func(s *pebblestore.Store, m *pebblestore.Mark) error { return k.prove(ctx, dir, s, m) }
 	s, err := pebblestore.Open(dir, o)
@@ -50,6 +54,36 @@ func openStore(ctx context.Context, folder string, k storeKind, log *slog.Logger
 		return nil, fmt.Errorf("%w\nNo file was changed by a refusal. Restore the newest backup of the data folder: see \"A store that is refused\" in docs/operator.md", err)
 	}
 	return s, err
+}
+
+// openStoreReadOnly opens a store that its publish mark proves whole, and that an
+// anchor may be ahead of. It changes no file.
+func openStoreReadOnly(ctx context.Context, folder string, k storeKind, log *slog.Logger) (s *pebblestore.Store, mark *pebblestore.Mark, err error) {
+	o := k.options(log)
+	dir := filepath.Join(folder, k.name)
+	o.Prove = func(s *pebblestore.Store, m *pebblestore.Mark) error {
+		if m == nil || m.Checkpoint == nil {
+			return fmt.Errorf("%s is missing or torn: nothing proves that the store is whole", pebblestore.MarkPath(dir))
+		}
+		mark = m
+		err := k.prove(ctx, dir, s, m)
+		if errors.As(err, new(*rolledBackError)) {
+			return nil
+		}
+		return err
+	}
+	s, err = pebblestore.OpenReadOnly(dir, o)
+	return s, mark, err
+}
+
+func (k storeKind) options(log *slog.Logger) pebblestore.Options {
+	o := pebblestore.Options{Logger: log, Raw: k.replica || k.name == rekorStoreDir}
+	if k.small {
+		o.CacheBytes, o.MemTableBytes = 16<<20, 8<<20
+	} else if k.name == rekorStoreDir {
+		o.CacheBytes, o.MemTableBytes = 16<<20, 16<<20
+	}
+	return o
 }
 
 // prove returns an error unless the store is at least as new as its publish mark and its anchor.
@@ -69,7 +103,10 @@ func (k storeKind) prove(ctx context.Context, dir string, s *pebblestore.Store, 
 			return fmt.Errorf("%w: %w", pebblestore.ErrStale, err)
 		}
 	}
-	found, err := anchor.Check(ctx, dir+anchorSuffix, state)
+	found, err := k.checkAnchors(ctx, dir, state)
+	if errors.Is(err, anchor.ErrAhead) && m != nil && m.Checkpoint != nil && !errors.Is(err, anchor.ErrInconsistent) {
+		return &rolledBackError{err}
+	}
 	if err != nil {
 		return err
 	}
@@ -78,4 +115,15 @@ func (k storeKind) prove(ctx context.Context, dir string, s *pebblestore.Store, 
 			pebblestore.MarkPath(dir), dir+anchorSuffix)
 	}
 	return nil
+}
+
+// checkAnchors compares all anchors with the state, and reports whether the
+// store's own exists.
+func (k storeKind) checkAnchors(ctx context.Context, dir string, state anchor.State) (found bool, err error) {
+	found, err = anchor.Check(ctx, dir+anchorSuffix, state)
+	for _, path := range k.anchors {
+		_, e := anchor.Check(ctx, path, state)
+		err = errors.Join(err, e)
+	}
+	return found, err
 }

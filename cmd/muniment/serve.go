@@ -31,9 +31,10 @@ func (serveCmd) Help() string {
 	return `The API, /tlog/, /healthz, /readyz and /metrics are all on one address. On SIGTERM or SIGINT the appends under way are finished first.
 
 Before it takes appends, the server has its checkpoint cosigned by the witnesses of its policy file, and compares it with its anchor files: so it notices
-that the data folder is an old copy. While too few witnesses can be reached, it serves reads only; /readyz says so.
+that the data folder is an old copy. While too few witnesses can be reached, it serves reads only; /readyz says so. It does the same, for good, if an
+anchor or a witness has a newer checkpoint than the data folder.
 
-Exit codes: 0 stopped by a signal; 1 a write failed; 2 could not start; 3 the log was rolled back, or has forked.
+Exit codes: 0 stopped by a signal; 1 a write failed; 2 could not start; 3 the log has forked, or was rolled back and can't be proven whole.
 
 Examples:
   muniment serve --data ./data
@@ -81,8 +82,11 @@ func (c *serveCmd) Run(a *app) error {
 		return c.serveReplica(a, d, log, reload)
 	}
 	store, err := openStore(a.ctx, c.Data, d.logStore(), log)
+	if isRolledBack(err) {
+		return c.serveRolledBack(a, d, log, reload, err)
+	}
 	if err != nil {
-		return err
+		return refuseFork(err)
 	}
 	policies, signers, err := d.loadPolicies()
 	if err != nil {
@@ -109,7 +113,10 @@ func (c *serveCmd) Run(a *app) error {
 	w, err := c.startWatch(a, d, l, log, policies, signers)
 	if err != nil {
 		l.Close()
-		return errors.Join(err, store.Close())
+		if err = errors.Join(err, store.Close()); isRolledBack(err) {
+			return c.serveRolledBack(a, d, log, reload, err)
+		}
+		return err
 	}
 	metrics.Watch(l, store.FreeBytes)
 	metrics.WatchWitnesses(l, w.collector, w.anchors)
@@ -210,7 +217,7 @@ func (c *serveCmd) serve(a *app, d *dataDir, log *slog.Logger, l *ledger.Ledger,
 		if w == nil { // a replica
 			return
 		}
-		if err := w.confirm(ctx, l); err != nil {
+		if err := w.confirm(ctx, l); err != nil && !w.heldBack(l, err) {
 			confirmed <- err
 		}
 	}()

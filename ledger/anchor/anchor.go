@@ -81,7 +81,7 @@ func Compare(ctx context.Context, path string, signed []byte, s State) error {
 		return err
 	}
 	if root != c.Root {
-		return fmt.Errorf("%s: %w at size %d", path, ErrInconsistent, c.Size)
+		return fmt.Errorf("%s: %w at size %d: its root is %s, and the log's was %s", path, ErrInconsistent, c.Size, c.Root.Base64(), root.Base64())
 	}
 	return nil
 }

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/anchor"
+	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/witness"
+)
+
+// A log is rolled back if its store is whole and a newer checkpoint of it exists
+// elsewhere. It is served read-only, for its receipts are good. A fork, or a
+// store that nothing proves whole, is not served.
+
+const (
+	rolledBackLine   = "the log is older than its newest checkpoint and is served read-only: see \"A log that was rolled back\" in docs/operator.md"
+	rolledBackRemedy = "%w: restore the newest copy of its data folder, or begin a new log under another origin"
+)
+
+// A rolledBackError is the error of a store that its publish mark proves whole,
+// and that is older than an anchor.
+type rolledBackError struct{ err error }
+
+func (e *rolledBackError) Error() string { return e.err.Error() }
+func (e *rolledBackError) Unwrap() error { return e.err }
+
+// isRolledBack reports whether the log can be served read-only after the error.
+func isRolledBack(err error) bool {
+	return errors.As(err, new(*rolledBackError)) || errors.Is(err, witness.ErrAhead)
+}
+
+// refuseFork returns the error of openStore with the exit code that it has in
+// serve.
+func refuseFork(err error) error {
+	if errors.Is(err, anchor.ErrInconsistent) {
+		return exitWith(exitRollback, fmt.Errorf(rollback, err))
+	}
+	return err
+}
+
+// serveRolledBack serves the log as it was when its publish mark was written. It
+// starts nothing that signs or writes, and no Rekor log.
+func (c *serveCmd) serveRolledBack(a *app, d *dataDir, log *slog.Logger, reload *reloader, cause error) error {
+	log.Error(rolledBackLine, "err", cause)
+	policies, _, err := d.loadPolicies()
+	if err != nil {
+		return err
+	}
+	store, mark, err := openStoreReadOnly(a.ctx, c.Data, d.logStore(), log)
+	if err != nil {
+		return exitWith(exitRollback, errors.Join(fmt.Errorf(rollback, cause), err))
+	}
+	reason := fmt.Errorf(rolledBackRemedy, ledger.ErrRolledBack)
+	cfg := ledger.Config{Store: store, Logger: log, Quorum: witness.Quorum(policies)}
+	l, err := ledger.OpenReadOnly(a.ctx, cfg, policies[0], mark.Checkpoint, reason)
+	if err != nil {
+		return exitWith(exitRollback, errors.Join(fmt.Errorf(rollback, cause), err, store.Close()))
+	}
+	return errors.Join(c.serveReadOnly(a, d, log, l, store, reload), store.Close())
+}
+
+func (c *serveCmd) serveReadOnly(a *app, d *dataDir, log *slog.Logger, l *ledger.Ledger, store *pebblestore.Store, reload *reloader) error {
+	defer l.Close()
+	metrics := api.NewMetrics(programVersion())
+	metrics.Watch(l, store.FreeBytes)
+	audit, err := d.openAuditLog(log, a.stderr)
+	if err != nil {
+		return err
+	}
+	defer audit.Close()
+	access, err := d.openAccessLog(a.stderr)
+	if err != nil {
+		return err
+	}
+	defer access.Close()
+	admission, err := d.newAdmission(l, log)
+	if err != nil {
+		return err
+	}
+	s, err := api.New(a.ctx, api.Config{Ledger: l, Admission: admission, Directory: d.directory(), FreeBytes: store.FreeBytes, Version: programVersion(), Logger: log, Audit: audit.logger, Metrics: metrics,
+		MaxPayload: d.config.Limits.PayloadBytes, MaxStream: d.config.Limits.StreamBytes, PublicTlog: d.config.PublicTlog, Access: access.logger})
+	if err != nil {
+		return err
+	}
+	reload.server, reload.admission, reload.files = s, admission, append(audit.files, access.files...)
+	return c.serve(a, d, log, l, s, nil, nil, reload)
+}
+
+// heldBack holds the appends of a log that a witness calls rolled back after it
+// was opened. It reports false if entries were recorded meanwhile: then it has
+// forked.
+func (w *watch) heldBack(l *ledger.Ledger, cause error) bool {
+	if !errors.Is(cause, witness.ErrAhead) || l.Published().Size != w.opened {
+		return false
+	}
+	l.Hold(fmt.Errorf(rolledBackRemedy, ledger.ErrRolledBack))
+	w.log.Error(rolledBackLine, "err", cause)
+	w.close()
+	return l.Published().Size == w.opened
+}

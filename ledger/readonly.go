@@ -1,0 +1,120 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+)
+
+// ErrRolledBack is the reason for which a log that is older than its newest
+// checkpoint refuses appends: to go on from it would fork the log.
+var ErrRolledBack = errors.New("the log is older than its newest checkpoint, and read-only")
+
+// OpenReadOnly opens the log as it was at a checkpoint that the policy's log key
+// has signed. It signs nothing and writes nothing: the store may be open for
+// reading only. Appends are refused for the reason.
+//
+// Openings that an entry records as erased are not served if the store has them.
+func OpenReadOnly(ctx context.Context, cfg Config, policy *receipt.Policy, signed []byte, reason error) (*Ledger, error) {
+	cfg.Signer = noSigner{policy.LogKey()}
+	cfg.Overlap = nil
+	cfg.setDefaults()
+	if _, err := note.Open(signed, note.VerifierList(policy.LogKey())); err != nil {
+		return nil, fmt.Errorf("the checkpoint to serve is not signed by the log's key: %w", err)
+	}
+	cp, err := receipt.ParseCheckpointUnverified(signed)
+	if err != nil {
+		return nil, fmt.Errorf("the checkpoint to serve: %w", err)
+	}
+	st, err := cfg.Store.Load(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load the log: %w", err)
+	}
+	if cp.Size > st.Size || cp.Origin != cfg.Signer.Name() {
+		return nil, fmt.Errorf("the checkpoint to serve is of %q, size %d; the store has %d entries", cp.Origin, cp.Size, st.Size)
+	}
+	l := &Ledger{cfg: cfg, store: cfg.Store, raw: st.Raw, readOnly: true, origin: receipt.HashOrigin(cfg.Signer.Name()), ids: newIdentifier(&st.Secret), log: cfg.Logger,
+		done: make(chan struct{}), purged: make(chan struct{}), firstWitnessed: make(chan struct{}), stopPurge: func() {}}
+	l.queue.init(cfg)
+	close(l.done) // there is no sequencer
+	close(l.purged)
+	l.Hold(reason)
+	if err := l.hideErased(ctx, st); err != nil {
+		return nil, fmt.Errorf("look for recorded erasures: %w", err)
+	}
+	st.Size = cp.Size // what is beyond was not published
+	l.tiles = newTileCache(l.store, cfg.TileCache)
+	if l.tree, err = loadTree(ctx, l.store, st, l.origin, l.tiles); err != nil {
+		return nil, fmt.Errorf("load the tree: %w", notThere(err))
+	}
+	if root := l.tree.root(); root != cp.Root {
+		return nil, wrongRoot(root, cp.Root)
+	}
+	if !l.raw && cp.Size > 0 {
+		sk, err := l.store.Skeletons(ctx, cp.Size-1, cp.Size)
+		if err != nil {
+			return nil, fmt.Errorf("entry %d: %w", cp.Size-1, notThere(err))
+		}
+		st.Time = sk[0].Time
+	}
+	l.published.Store(&Published{Size: cp.Size, Root: cp.Root, Time: st.Time, Checkpoint: signed, Superseded: make(chan struct{}),
+		edges: l.tree.snapshot(), tiles: l.tiles, tail: receipt.NewProofTail(signed)})
+	if err := l.loadWitnessed(ctx); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// hideErased hides the openings that an entry records as erased. They can't be
+// erased in a store that is not written.
+func (l *Ledger) hideErased(ctx context.Context, st *store.State) error {
+	if l.raw {
+		return nil
+	}
+	undone, err := l.undoneErasures(ctx, st)
+	if err != nil || len(undone) == 0 {
+		return err
+	}
+	h := hidingStore{Store: l.store, headers: map[uint64]bool{}}
+	for _, e := range undone {
+		h.headers[e.Index] = h.headers[e.Index] || e.Header
+	}
+	l.store = h
+	l.log.Warn("openings that the log has recorded as erased are in the store; they are not served, and are erased when the log is opened for writing", "entries", len(h.headers))
+	return nil
+}
+
+// A hidingStore hides openings. It is for reading only.
+type hidingStore struct {
+	store.Store
+	headers map[uint64]bool // by entry whose payload is hidden: whether its header is, too
+}
+
+// Header implements store.Store.
+func (s hidingStore) Header(ctx context.Context, index uint64) (*receipt.HeaderOpening, error) {
+	if s.headers[index] {
+		return nil, nil
+	}
+	return s.Store.Header(ctx, index)
+}
+
+// Payload implements store.Store.
+func (s hidingStore) Payload(ctx context.Context, index uint64) (*receipt.PayloadOpening, error) {
+	if _, ok := s.headers[index]; ok {
+		return nil, nil
+	}
+	return s.Store.Payload(ctx, index)
+}
+
+// OpenPayload implements store.Store.
+func (s hidingStore) OpenPayload(ctx context.Context, index uint64) (*store.PayloadReader, error) {
+	if _, ok := s.headers[index]; ok {
+		return nil, nil
+	}
+	return s.Store.OpenPayload(ctx, index)
+}
