@@ -1,0 +1,363 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/tools/txtar"
+)
+
+// TestDocs runs every command of every page under docs/, and of the README, as
+// written. Each page runs in network and mount namespaces of its own, so that
+// it may listen on any port, name any host and write to /var/lib. What a page
+// takes for granted is in testdata/docs/PAGE.txt: the directives are at
+// parseRules. A page with commands and without such a file fails.
+func TestDocs(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ran := 0
+	for _, path := range append(pages, "../../README.md") {
+		name := strings.ToLower(strings.TrimSuffix(filepath.Base(path), ".md"))
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		commands := docCommands(string(text))
+		if len(commands) == 0 {
+			continue
+		}
+		ran++
+		if slices.Contains(pendingDocs, name) {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			companion, err := txtar.ParseFile(filepath.Join("testdata", "docs", name+".txt"))
+			if err != nil {
+				t.Fatalf("the page has commands, and nothing to run them with: %v", err)
+			}
+			runDocs(t, path, commands, companion)
+		})
+	}
+	if ran == 0 {
+		t.Fatal("no page has commands")
+	}
+}
+
+// pendingDocs are the pages that cannot run yet.
+var pendingDocs = []string{"access", "air-gap", "api", "auditor", "ci", "operator", "policy", "readme", "rekor", "scitt", "verifiers", "verify-bundle", "witness"}
+
+// A docCommand is a command of a page.
+type docCommand struct {
+	line   int
+	text   string
+	output []string // as the page shows it
+}
+
+// docCommands returns the commands of the blocks console and sh. In a console
+// block a command begins after "$ ". It goes on while a line ends in a
+// backslash or a pipe, or a here-document or quote is open.
+func docCommands(page string) (commands []docCommand) {
+	block, number := "", 0
+	for line := range strings.SplitSeq(page, "\n") {
+		number++
+		trimmed := strings.TrimSpace(line)
+		if lang, ok := strings.CutPrefix(trimmed, "```"); ok {
+			if block != "" {
+				block = ""
+			} else if block = lang; lang == "" {
+				block = "text"
+			}
+			if lang == "sh" && block != "" {
+				commands = append(commands, docCommand{line: number + 1})
+			}
+			continue
+		}
+		last := len(commands) - 1
+		switch {
+		case block == "sh":
+			commands[last].text += line + "\n"
+		case block != "console":
+		case strings.HasPrefix(trimmed, "$ "):
+			commands = append(commands, docCommand{line: number, text: trimmed[2:]})
+		case last >= 0 && len(commands[last].output) == 0 && goesOn(commands[last].text):
+			commands[last].text += "\n" + line
+		case last >= 0 && trimmed != "":
+			commands[last].output = append(commands[last].output, trimmed)
+		}
+	}
+	return commands
+}
+
+func goesOn(command string) bool {
+	if strings.HasSuffix(command, "\\") || strings.HasSuffix(command, "|") || strings.Count(command, "'")%2 == 1 {
+		return true
+	}
+	m := regexp.MustCompile(`<<'?([A-Z]+)'?`).FindStringSubmatch(command)
+	return m != nil && !strings.HasSuffix(command, "\n"+m[1])
+}
+
+// docRules are the directives of a companion file.
+type docRules struct {
+	hosts  []string
+	skip   []string          // commands that cannot run here
+	serve  []string          // commands that run until the page ends
+	stop   []string          // commands that are interrupted after three seconds
+	exit   map[string]int    // expected exit code; 0 where there is none
+	before map[string]string // shell to run before a command
+	used   map[string]bool
+}
+
+// parseRules reads directives, one on each line: hosts NAME…; skip COMMAND #
+// REASON; serve COMMAND; stop COMMAND; exit N COMMAND; before COMMAND => SHELL. A command is
+// named by its beginning.
+func parseRules(t *testing.T, comment string) *docRules {
+	r := &docRules{exit: map[string]int{}, before: map[string]string{}, used: map[string]bool{}}
+	for line := range strings.SplitSeq(comment, "\n") {
+		verb, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch verb {
+		case "", "#":
+		case "hosts":
+			r.hosts = append(r.hosts, strings.Fields(rest)...)
+		case "skip":
+			command, reason, ok := strings.Cut(rest, " # ")
+			if !ok || reason == "" {
+				t.Fatalf("skip without a reason: %s", line)
+			}
+			r.skip = append(r.skip, command)
+		case "serve":
+			r.serve = append(r.serve, rest)
+		case "stop":
+			r.stop = append(r.stop, rest)
+		case "exit":
+			code, command, _ := strings.Cut(rest, " ")
+			n, err := strconv.Atoi(code)
+			if err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			r.exit[command] = n
+		case "before":
+			command, shell, ok := strings.Cut(rest, " => ")
+			if !ok {
+				t.Fatalf("before without =>: %s", line)
+			}
+			r.before[command] += shell + "\n"
+		default:
+			t.Fatalf("unknown directive: %s", line)
+		}
+	}
+	return r
+}
+
+func (r *docRules) match(list []string, command string) bool {
+	i := slices.IndexFunc(list, func(prefix string) bool { return strings.HasPrefix(command, prefix) })
+	if i >= 0 {
+		r.used[list[i]] = true
+	}
+	return i >= 0
+}
+
+// script returns the shell script that runs the commands. Its output has a
+// line @@ INDEX EXIT after that of each command.
+func (r *docRules) script(commands []docCommand) string {
+	var b strings.Builder
+	b.WriteString(docPrelude)
+	fmt.Fprintf(&b, "{ echo 127.0.0.1 localhost %s; } >hosts && mount --bind hosts /etc/hosts\n", strings.Join(r.hosts, " "))
+	b.WriteString("[ ! -e setup.sh ] || . ./setup.sh || { echo '@@ -1 1'; exit 1; }\n")
+	for i, c := range commands {
+		for prefix, shell := range r.before {
+			if strings.HasPrefix(c.text, prefix) {
+				r.used[prefix] = true
+				b.WriteString(shell)
+			}
+		}
+		switch {
+		case r.match(r.skip, c.text):
+			fmt.Fprintf(&b, "echo '@@ %d skipped'\n", i)
+		case r.match(r.serve, c.text):
+			text := regexp.MustCompile(`\s*&?\s*(#.*)?$`).ReplaceAllString(c.text, "")
+			fmt.Fprintf(&b, "{ %s\n} >serve.%d 2>&1 &\nawait serve.%d\necho \"@@ %d $?\"\n", text, i, i, i)
+		case r.match(r.stop, c.text):
+			fmt.Fprintf(&b, "timeout --preserve-status -s INT 3 %s </dev/null 2>&1\necho \"@@ %d $?\"\n", c.text, i)
+		default:
+			fmt.Fprintf(&b, "{\n%s\n} </dev/null 2>&1\necho \"@@ %d $?\"\n", c.text, i)
+		}
+	}
+	return b.String()
+}
+
+const docPrelude = `set -u
+ip link set lo up
+mount --make-rprivate /
+for dir in /var/lib /mnt /srv; do mount -t tmpfs none $dir; done
+export HOME=$PWD/home LC_ALL=C.UTF-8
+mkdir -p $HOME
+await() {
+	for i in $(seq 1200); do
+		grep -q 'listening on' $1 && return 0
+		kill -0 $! 2>/dev/null || break
+		sleep 0.1
+	done
+	cat $1
+	return 1
+}
+`
+
+func runDocs(t *testing.T, page string, commands []docCommand, companion *txtar.Archive) {
+	rules := parseRules(t, string(companion.Comment))
+	dir := t.TempDir()
+	for _, f := range companion.Files {
+		path := filepath.Join(dir, f.Name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, f.Data, 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	script := rules.script(commands)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	args := []string{"--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"}
+	if os.Getuid() != 0 {
+		args = append(args, "--user", "--map-root-user")
+	}
+	cmd := exec.CommandContext(ctx, "unshare", append(args, "bash", "-c", script)...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "BIN="+filepath.Dir(program(t)), "SIGSTORE_GO="+moduleFolder(t, "github.com/sigstore/sigstore-go"))
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.WaitDelay = 10 * time.Second
+	err := cmd.Run()
+	checkDocs(t, page, commands, rules, out.String(), err)
+}
+
+// moduleFolder returns where the source of a module is.
+func moduleFolder(t *testing.T, module string) string {
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", module).Output()
+	if err != nil {
+		t.Fatalf("find %s: %v", module, err)
+	}
+	return strings.TrimSpace(string(dir))
+}
+
+// checkDocs compares what the commands printed with the page.
+func checkDocs(t *testing.T, page string, commands []docCommand, rules *docRules, out string, err error) {
+	rest, done := out, 0
+	mark := regexp.MustCompile(`(?m)^@@ (-?\d+) (\w+)\n`)
+	for {
+		m := mark.FindStringSubmatchIndex(rest)
+		if m == nil {
+			break
+		}
+		printed, index, exit := rest[:m[0]], rest[m[2]:m[3]], rest[m[4]:m[5]]
+		rest = rest[m[1]:]
+		i, _ := strconv.Atoi(index)
+		if i < 0 {
+			t.Fatalf("setup.sh failed:\n%s", printed)
+		}
+		done = i + 1
+		if exit == "skipped" {
+			continue
+		}
+		c, want := commands[i], 0
+		for prefix, code := range rules.exit {
+			if strings.HasPrefix(c.text, prefix) {
+				rules.used[prefix] = true
+				want = code
+			}
+		}
+		if exit != strconv.Itoa(want) {
+			t.Errorf("%s:%d: $ %s\nexit code %s, want %d:\n%s", page, c.line, c.text, exit, want, printed)
+			continue
+		}
+		if missing := missingOutput(c.output, printed); missing != "" {
+			t.Errorf("%s:%d: $ %s\nthe page shows:\n%s\nbut it printed:\n%s", page, c.line, c.text, missing, printed)
+		}
+	}
+	if done != len(commands) {
+		t.Errorf("the shell ended (%v) after %d of %d commands:\n%s", err, done, len(commands), rest)
+	}
+	for _, list := range [][]string{rules.skip, rules.serve, rules.stop} {
+		for _, prefix := range list {
+			if !rules.used[prefix] {
+				t.Errorf("no command begins with %q: delete the directive", prefix)
+			}
+		}
+	}
+	for prefix := range rules.exit {
+		if !rules.used[prefix] {
+			t.Errorf("no command begins with %q: delete the directive", prefix)
+		}
+	}
+	for prefix := range rules.before {
+		if !rules.used[prefix] {
+			t.Errorf("no command begins with %q: delete the directive", prefix)
+		}
+	}
+}
+
+// Values that are new in each run. An ellipsis in a page stands for anything.
+var volatile = []struct {
+	re *regexp.Regexp
+	as string
+}{
+	{regexp.MustCompile(`[A-Za-z0-9+/]{43}=`), "@"},
+	{regexp.MustCompile(`\b[0-9a-f]{8,}\b`), "@"},
+	{regexp.MustCompile(`[0-9]+`), "#"},
+	{regexp.MustCompile(`\s+`), " "},
+}
+
+func steady(line string) string {
+	for _, v := range volatile {
+		line = v.re.ReplaceAllString(line, v.as)
+	}
+	return strings.TrimSpace(line)
+}
+
+// missingOutput returns the first line of a page that was not printed, or "".
+func missingOutput(shown []string, printed string) string {
+	var lines []string
+	for line := range strings.SplitSeq(printed, "\n") {
+		lines = append(lines, steady(line))
+	}
+	for _, want := range shown {
+		pattern := strings.ReplaceAll(regexp.QuoteMeta(steady(want)), "…", ".*")
+		re := regexp.MustCompile("^" + pattern + "$")
+		if !slices.ContainsFunc(lines, re.MatchString) {
+			return want
+		}
+	}
+	return ""
+}
+
+func TestDocCommands(t *testing.T) {
+	got := docCommands("x\n```console\n$ one \\\n    two\nout\n$ cat <<EOF\na\nEOF\nout 2\n```\n```sh\nfor x in 1; do\ndone\n```\n```yaml\n$ no\n```\n")
+	want := []string{"one \\\n    two", "cat <<EOF\na\nEOF", "for x in 1; do\ndone\n"}
+	for i, c := range got {
+		if i >= len(want) || c.text != want[i] {
+			t.Fatalf("command %d is %q", i, c.text)
+		}
+	}
+	if len(got) != len(want) || len(got[0].output) != 1 || got[1].output[0] != "out 2" {
+		t.Fatalf("%d commands: %+v", len(got), got)
+	}
+	if missingOutput([]string{"entry 12, root …, ok"}, "x\nentry 7,  root abc, ok\n") != "" {
+		t.Error("numbers and ellipses must match")
+	}
+	if missingOutput([]string{"1 failed"}, "1 refused\n") == "" {
+		t.Error("other words must not match")
+	}
+}
