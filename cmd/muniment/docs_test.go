@@ -57,7 +57,7 @@ func TestDocs(t *testing.T) {
 }
 
 // pendingDocs are the pages that cannot run yet.
-var pendingDocs = []string{"access", "air-gap", "api", "auditor", "ci", "operator", "policy", "readme", "rekor", "scitt", "verifiers", "verify-bundle", "witness"}
+var pendingDocs = []string{"auditor", "operator", "policy", "rekor", "scitt", "verifiers", "verify-bundle", "witness"}
 
 // A docCommand is a command of a page.
 type docCommand struct {
@@ -122,7 +122,7 @@ type docRules struct {
 
 // parseRules reads directives, one on each line: hosts NAME…; skip COMMAND #
 // REASON; serve COMMAND; stop COMMAND; exit N COMMAND; before COMMAND => SHELL. A command is
-// named by its beginning.
+// named by its beginning; @2 before that means the second such command.
 func parseRules(t *testing.T, comment string) *docRules {
 	r := &docRules{exit: map[string]int{}, before: map[string]string{}, used: map[string]bool{}}
 	for line := range strings.SplitSeq(comment, "\n") {
@@ -161,12 +161,33 @@ func parseRules(t *testing.T, comment string) *docRules {
 	return r
 }
 
-func (r *docRules) match(list []string, command string) bool {
-	i := slices.IndexFunc(list, func(prefix string) bool { return strings.HasPrefix(command, prefix) })
-	if i >= 0 {
-		r.used[list[i]] = true
+// match reports whether the list names command i.
+func (r *docRules) match(list []string, commands []docCommand, i int) bool {
+	at := slices.IndexFunc(list, func(name string) bool { return r.names(name, commands, i) })
+	return at >= 0
+}
+
+// names reports whether a directive's name is that of command i.
+func (r *docRules) names(name string, commands []docCommand, i int) bool {
+	prefix, which := name, 0
+	if n, rest, ok := strings.Cut(name, " "); ok && strings.HasPrefix(n, "@") {
+		which, _ = strconv.Atoi(n[1:])
+		prefix = rest
 	}
-	return i >= 0
+	if !strings.HasPrefix(commands[i].text, prefix) {
+		return false
+	}
+	nth := 0
+	for _, c := range commands[:i+1] {
+		if strings.HasPrefix(c.text, prefix) {
+			nth++
+		}
+	}
+	if which == 0 || which == nth {
+		r.used[name] = true
+		return true
+	}
+	return false
 }
 
 // script returns the shell script that runs the commands. Its output has a
@@ -175,30 +196,30 @@ func (r *docRules) script(commands []docCommand) string {
 	var b strings.Builder
 	b.WriteString(docPrelude)
 	fmt.Fprintf(&b, "{ echo 127.0.0.1 localhost %s; } >hosts && mount --bind hosts /etc/hosts\n", strings.Join(r.hosts, " "))
-	b.WriteString("[ ! -e setup.sh ] || . ./setup.sh || { echo '@@ -1 1'; exit 1; }\n")
+	b.WriteString("[ ! -e setup.sh ] || . ./setup.sh || { printf '\n@@ -1 1\n'; exit 1; }\n")
 	for i, c := range commands {
 		for prefix, shell := range r.before {
-			if strings.HasPrefix(c.text, prefix) {
-				r.used[prefix] = true
+			if r.names(prefix, commands, i) {
 				b.WriteString(shell)
 			}
 		}
 		switch {
-		case r.match(r.skip, c.text):
-			fmt.Fprintf(&b, "echo '@@ %d skipped'\n", i)
-		case r.match(r.serve, c.text):
+		case r.match(r.skip, commands, i):
+			fmt.Fprintf(&b, "printf '\\n@@ %d skipped\\n'\n", i)
+		case r.match(r.serve, commands, i):
 			text := regexp.MustCompile(`\s*&?\s*(#.*)?$`).ReplaceAllString(c.text, "")
-			fmt.Fprintf(&b, "{ %s\n} >serve.%d 2>&1 &\nawait serve.%d\necho \"@@ %d $?\"\n", text, i, i, i)
-		case r.match(r.stop, c.text):
-			fmt.Fprintf(&b, "timeout --preserve-status -s INT 3 %s </dev/null 2>&1\necho \"@@ %d $?\"\n", c.text, i)
+			fmt.Fprintf(&b, "{ %s\n} >serve.%d 2>&1 &\nserver=$!\nawait serve.%d\nprintf '\\n@@ %d %%s\\n' $?\n", text, i, i, i)
+		case r.match(r.stop, commands, i):
+			fmt.Fprintf(&b, "timeout --preserve-status -s INT 3 %s </dev/null 2>&1\nprintf '\\n@@ %d %%s\\n' $?\n", c.text, i)
 		default:
-			fmt.Fprintf(&b, "{\n%s\n} </dev/null 2>&1\necho \"@@ %d $?\"\n", c.text, i)
+			fmt.Fprintf(&b, "{\n%s\n} </dev/null 2>&1\nprintf '\\n@@ %d %%s\\n' $?\n", c.text, i)
 		}
 	}
 	return b.String()
 }
 
 const docPrelude = `set -u
+exec 2>&1
 ip link set lo up
 mount --make-rprivate /
 for dir in /var/lib /mnt /srv; do mount -t tmpfs none $dir; done
@@ -206,12 +227,16 @@ export HOME=$PWD/home LC_ALL=C.UTF-8
 mkdir -p $HOME
 await() {
 	for i in $(seq 1200); do
-		grep -q 'listening on' $1 && return 0
+		grep -qs 'listening on' $1 && return 0
 		kill -0 $! 2>/dev/null || break
 		sleep 0.1
 	done
 	cat $1
 	return 1
+}
+stop() { # sends an interrupt, and waits for the end
+	kill -INT $1 2>/dev/null
+	wait $1
 }
 `
 
@@ -274,8 +299,7 @@ func checkDocs(t *testing.T, page string, commands []docCommand, rules *docRules
 		}
 		c, want := commands[i], 0
 		for prefix, code := range rules.exit {
-			if strings.HasPrefix(c.text, prefix) {
-				rules.used[prefix] = true
+			if rules.names(prefix, commands, i) {
 				want = code
 			}
 		}

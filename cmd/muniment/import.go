@@ -104,7 +104,7 @@ func importCode(err error) int {
 func (c *importCmd) print(a *app, r *ledger.ImportReport) {
 	fmt.Fprintf(a.stdout, "✓ IMPORTED  %s, from size %d to %d\n", r.Origin, r.From, r.To)
 	fmt.Fprintf(a.stdout, "  root %s, as the log has signed it\n", r.Root.Base64())
-	fmt.Fprintf(a.stdout, "  %d entries, the evidence of %d of them (%d bytes), of %d tenants\n", r.To-r.From, r.Records, r.PayloadBytes, r.Streams)
+	fmt.Fprintf(a.stdout, "  %s, the evidence of %d of them (%s), of %s\n", count(int(r.To-r.From), "entry"), r.Records, count(int(r.PayloadBytes), "byte"), count(int(r.Streams), "tenant"))
 	if r.Resumed > 0 {
 		fmt.Fprintf(a.stdout, "  %d entries had been written by an import that was interrupted\n", r.Resumed)
 	}
