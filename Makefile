@@ -8,7 +8,7 @@ TOOLS   := bin/tools
 PYTHON  ?= python3
 VENV    := .cache/python
 
-.PHONY: help build demo test peers generate lint test-go test-python test-ts tools bench clean
+.PHONY: help build demo test soak peers generate lint test-go test-python test-ts mutants tools bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -19,7 +19,7 @@ build: ## build bin/muniment
 demo: build ## append real evidence, verify it offline, show what happened (KEEP=1 leaves the server up)
 	@deploy/demo.sh
 
-test: lint peers test-go test-python test-ts ## install what is missing and run everything
+test: lint peers test-go test-python test-ts mutants ## install what is missing and run everything
 	@echo "all tests passed"
 
 generate: $(TOOLS)/buf ## write the generated code anew
@@ -51,6 +51,16 @@ $(VENV)/ok: clients/python/pyproject.toml
 
 test-ts: clients/ts/node_modules/.installed ## the TypeScript verifier: eslint, prettier, tsc, vitest
 	@echo "== typescript"; cd clients/ts; npm run --silent lint; npm run --silent types; npm test --silent
+
+SEED ?= $(shell date +%s)
+N    ?= 2000
+
+mutants: $(VENV)/ok clients/ts/node_modules/.installed ## compare the three verifiers on N mutated receipts (SEED=…, N=2000)
+	@cd clients/ts; npm run --silent build
+	@PYTHON=$(VENV)/bin/python .ci/mutants $(SEED) $(N)
+
+soak: ## the long runs of tests: 100,000 mutants (SEED=…)
+	@$(MAKE) --no-print-directory mutants N=100000
 
 clients/ts/node_modules/.installed: clients/ts/package.json clients/ts/package-lock.json clients/ts/.npmrc
 	@command -v npm >/dev/null || { echo "npm is missing: install Node 20.19 or later, https://nodejs.org"; exit 1; }

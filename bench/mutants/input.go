@@ -1,0 +1,332 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+// A maker makes one input. Faults are rare enough that most inputs have one or
+// two, and some none.
+type maker struct {
+	*rand.Rand
+	w *world
+}
+
+// input returns input i of a seed.
+func (w *world) input(seed uint64, i int) *input {
+	m := &maker{rand.New(rand.NewPCG(seed, uint64(i))), w}
+	in := m.make()
+	in.ID = i
+	return in
+}
+
+// one reports true once in n times.
+func (m *maker) one(n int) bool { return m.IntN(n) == 0 }
+
+func pick[T any](m *maker, all ...T) T { return all[m.IntN(len(all))] }
+
+func (m *maker) hash() (h receipt.Hash) {
+	for i := range h {
+		h[i] = byte(m.Uint32())
+	}
+	return h
+}
+
+// An entry is what is in the log, and what its receipt is made of.
+type entry struct {
+	tenant   int
+	seq      uint64
+	prev     receipt.Hash
+	time     uint64
+	tag      receipt.Hash
+	salts    [3]receipt.Salt
+	header   map[string]any
+	content  []byte // of the header
+	payload  []byte
+	external []byte // nil: the payload is the evidence
+
+	size, index uint64
+	log         *party
+	pq          bool
+	form        receipt.Form
+}
+
+func (m *maker) make() *input {
+	e := m.entry()
+	in := &input{Receipt: m.receipt(e)}
+	if m.one(8) {
+		in.Receipt = m.bytes(in.Receipt)
+	}
+	m.policies(in, e)
+	m.inputs(in, e)
+	if m.one(2) {
+		m.expect(in, e)
+	}
+	return in
+}
+
+func (m *maker) entry() *entry {
+	e := &entry{tenant: m.IntN(2), time: 1_760_000_000_000 + m.Uint64N(1<<30), log: m.w.logs[0], pq: m.one(8),
+		form: pick(m, receipt.Full, receipt.Full, receipt.Detached, receipt.Shared, receipt.PayloadErased, receipt.HeaderErased)}
+	if m.one(20) {
+		e.log = m.w.logs[2]
+	}
+	e.size = 1 + m.Uint64N(20)
+	e.index = m.Uint64N(e.size)
+	e.seq = m.Uint64N(e.index + 1)
+	if e.seq > 0 {
+		e.prev = m.hash()
+	}
+	if m.one(25) {
+		e.seq = pick(m, e.index+1, e.size, 1_000_000, 1<<53-1)
+		e.prev = m.hash()
+	}
+	if m.one(40) {
+		e.prev = pick(m, receipt.Hash{}, m.hash())
+	}
+	if m.one(60) {
+		e.time = pick(m, uint64(0), 1<<53-1)
+	}
+	e.tag = m.w.streams[e.tenant].Tag(e.seq)
+	if m.one(25) {
+		e.tag = pick(m, m.hash(), m.w.streams[1-e.tenant].Tag(e.seq), m.w.streams[e.tenant].Tag(e.seq+1))
+	}
+	for i := range e.salts {
+		e.salts[i] = receipt.Salt(m.hash())
+	}
+	e.payload = append([]byte{}, pick(m, "", "hello", `{"evidence":1}`, strings.Repeat("x", 300))...)
+	if m.one(4) {
+		e.external = append([]byte{}, pick(m, "", "kept elsewhere", strings.Repeat("y", 500))...)
+	}
+	m.header(e)
+	return e
+}
+
+// header makes the header, with faults before it is hashed.
+func (m *maker) header(e *entry) {
+	commitment := receipt.Commitment(e.salts[2], e.payload)
+	size := len(e.payload)
+	if m.one(40) {
+		commitment = m.hash()
+	}
+	if m.one(40) {
+		size++
+	}
+	h := map[string]any{
+		"origin": e.log.name, "tenant": m.w.tenants[e.tenant], "kind": pick(m, "attestation", "attestation", "finding", "new-kind"), "mediaType": "application/json", "submitter": "token:ci",
+		"verification": map[string]any{"result": pick(m, receipt.Verified, receipt.Verified, receipt.Unverified, receipt.Failed)},
+		"payload":      map[string]any{"commitment": commitment.Base64(), "size": size},
+	}
+	if m.one(40) {
+		h["origin"] = pick(m, "other.example", "", "log.example ")
+	}
+	if !m.one(4) {
+		h["subjects"] = []any{map[string]any{"name": "app", "digest": map[string]any{"sha256": subjectDigest(), "gitCommit": subjectDigest()[:40]}},
+			map[string]any{"digest": map[string]any{pick(m, "SHA512", "dirHash", "h1"): pick(m, "AbC=", strings.ToUpper(subjectDigest()))}}}
+	}
+	if m.one(2) {
+		h["predicateType"] = "https://slsa.dev/provenance/v1"
+	}
+	if !m.one(3) {
+		h["signers"] = []any{map[string]any{"identity": "ci@acme.example", "issuer": "https://issuer.example"}, map[string]any{"keyId": "k1"}}
+	}
+	if m.one(2) {
+		h["controls"] = []any{"AC-2", "SI-7"}
+	}
+	if m.one(2) {
+		h["admission"] = map[string]any{"result": pick(m, receipt.Admitted, receipt.Admitted, receipt.Recorded)}
+	}
+	if m.one(4) {
+		h["attributes"] = map[string]any{"region.1": "eu", "\u202ename": "\u00e4\u2028"}
+	}
+	if e.external != nil {
+		sum := sha256.Sum256(e.external)
+		h["external"] = map[string]any{"digest": map[string]any{pick(m, "sha256", "SHA256", "sha512"): pick(m, hex.EncodeToString(sum[:]), strings.ToUpper(hex.EncodeToString(sum[:])))}, "size": len(e.external)}
+	}
+	if m.one(10) {
+		m.document(h, 2)
+	}
+	e.header, e.content = h, encode(h)
+	if m.one(15) {
+		e.content = m.text(e.content)
+	}
+}
+
+func subjectDigest() string { return digest[receipt.Hash]("subject").String() }
+
+// encode writes JSON without escaping more than it must.
+func encode(v any) []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		panic(err) // maps, slices, strings and numbers only
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+// receipt makes the receipt, with faults before and after it is signed.
+func (m *maker) receipt(e *entry) []byte {
+	link := receipt.LinkHash(e.salts[0], m.w.streams[e.tenant].StreamID(), e.seq, e.prev)
+	headerHash := receipt.HeaderHash(e.salts[1], e.content)
+	origin := e.log.name
+	if m.one(30) {
+		origin = "other.example"
+	}
+	leaf := receipt.LeafData(e.tag, receipt.EntryHash(receipt.HashOrigin(origin), link, e.time, headerHash))
+	if m.one(50) {
+		leaf[0] = 1
+	}
+	r := map[string]any{"mediaType": receipt.MediaType, "form": string(e.form), "tag": e.tag.Base64(), "time": e.time, "proof": m.proof(e, receipt.LeafHash(leaf[:]))}
+	if e.form == receipt.Shared {
+		r["linkHash"] = link.Base64()
+	} else {
+		r["link"] = map[string]any{"salt": receipt.Hash(e.salts[0]).Base64(), "streamId": m.w.streams[e.tenant].StreamID().Base64(), "seq": e.seq, "prev": e.prev.Base64()}
+	}
+	if e.form == receipt.HeaderErased {
+		r["headerHash"] = headerHash.Base64()
+	} else {
+		r["header"] = map[string]any{"salt": receipt.Hash(e.salts[1]).Base64(), "content": string(e.content)}
+	}
+	if e.form == receipt.Full || e.form == receipt.Detached || e.form == receipt.Shared {
+		p := map[string]any{"salt": receipt.Hash(e.salts[2]).Base64()}
+		if e.form == receipt.Full || e.form == receipt.Shared && m.one(2) {
+			p["content"] = base64.StdEncoding.EncodeToString(e.payload)
+		}
+		r["payload"] = p
+	}
+	if m.one(30) {
+		r["mediaType"] = pick(m, "application/vnd.muniment.receipt.v1+json", "", "x")
+	}
+	if m.one(10) {
+		m.document(r, 1+m.IntN(2))
+	}
+	data := encode(r)
+	if m.one(10) {
+		data = m.text(data)
+	}
+	return data
+}
+
+// proof makes the tlog-proof of the leaf.
+func (m *maker) proof(e *entry, leaf receipt.Hash) string {
+	var stored []tlog.Hash
+	read := tlog.HashReaderFunc(func(at []int64) ([]tlog.Hash, error) {
+		out := make([]tlog.Hash, len(at))
+		for i, x := range at {
+			out[i] = stored[x]
+		}
+		return out, nil
+	})
+	for i := range e.size {
+		h := tlog.Hash(m.hash())
+		if i == e.index {
+			h = tlog.Hash(leaf)
+		}
+		hashes, err := tlog.StoredHashesForRecordHash(int64(i), h, read)
+		if err != nil {
+			panic(err) // the reader has all hashes
+		}
+		stored = append(stored, hashes...)
+	}
+	root, err := tlog.TreeHash(int64(e.size), read)
+	if err != nil {
+		panic(err)
+	}
+	path, err := tlog.ProveRecord(int64(e.size), int64(e.index), read)
+	if err != nil {
+		panic(err)
+	}
+	p := receipt.Proof{Index: e.index, Checkpoint: []byte(m.checkpoint(e, receipt.Hash(root)))}
+	for _, h := range path {
+		p.Path = append(p.Path, receipt.Hash(h))
+	}
+	switch {
+	case m.one(40):
+		p.Index = pick(m, e.size, e.index+1, e.index^1, 1<<53-1)
+	case m.one(40):
+		p.Path = append(p.Path, m.hash())
+	case m.one(40) && len(p.Path) > 0:
+		p.Path = p.Path[1:]
+	case m.one(40) && len(p.Path) > 0:
+		p.Path[m.IntN(len(p.Path))] = m.hash()
+	case m.one(400):
+		for len(p.Path) < 63+m.IntN(2) {
+			p.Path = append(p.Path, m.hash())
+		}
+	}
+	text := string(p.AppendText(nil))
+	if m.one(20) {
+		text = string(m.lines([]byte(text)))
+	}
+	return text
+}
+
+// checkpoint makes the signed checkpoint.
+func (m *maker) checkpoint(e *entry, root receipt.Hash) string {
+	origin, size := e.log.name, fmt.Sprint(e.size)
+	if m.one(40) {
+		origin = pick(m, "other.example", "log.example ", "")
+	}
+	if m.one(60) {
+		size = pick(m, "0"+size, "0", "9007199254740991", "9007199254740992", size+" ")
+	}
+	text := origin + "\n" + size + "\n" + root.Base64() + "\n"
+	if m.one(60) {
+		text += "extension\n"
+	}
+	at := uint64(1_760_000_100)
+	if m.one(40) {
+		at = pick(m, uint64(0), 1<<63-1, 1<<63)
+	}
+	var lines []string
+	families := []bool{false}
+	if e.pq {
+		families = append(families, true)
+	}
+	for _, pq := range families {
+		if !m.one(30) {
+			lines = append(lines, e.log.sign(pq, text, at))
+		}
+		for _, w := range m.w.witnesses {
+			if !m.one(4) {
+				lines = append(lines, w.sign(pq, text, at))
+			}
+		}
+	}
+	if m.one(30) {
+		lines = append(lines, m.w.logs[1].sign(false, text, at))
+	}
+	if m.one(15) && len(lines) > 0 {
+		i := m.IntN(len(lines))
+		lines[i] = m.signature(lines[i])
+	}
+	if m.one(15) && len(lines) > 0 {
+		lines = append(lines, pick(m, lines[0], m.signature(lines[0]), "— unknown.example AAAAAAAA\n", "— un known AAAAAAAA\n", "— a\u00a0b AAAAAAAA\n", "— a\u2029 AAAAAAAA\n", "— a+b AAAAAAAA\n", "— x AAAAAA==\n"))
+	}
+	if m.one(200) {
+		for len(lines) < 100+m.IntN(2) {
+			lines = append(lines, fmt.Sprintf("— u%d.example AAAAAAAA\n", len(lines)))
+		}
+	}
+	if m.one(500) { // just below and above the largest checkpoint
+		room := receipt.MaxCheckpointSize - len(text) - 1 - len(strings.Join(lines, "")) - len("— big \n")
+		lines = append(lines, "— big "+strings.Repeat("AAAA", (room+m.IntN(9)-4)/4)+"\n")
+	}
+	m.Shuffle(len(lines), func(i, j int) {
+		if m.one(3) {
+			lines[i], lines[j] = lines[j], lines[i]
+		}
+	})
+	return text + "\n" + strings.Join(lines, "")
+}
