@@ -378,6 +378,22 @@ func TestDeltaErases(t *testing.T) {
 	}
 }
 
+// hide gives the last leaf of another tenant the tag of an entry of acme.
+func hide(leaves [][]byte, seq uint64) {
+	own := map[receipt.Hash]bool{}
+	for s := range uint64(len(leaves)) {
+		own[acme.stream.Key.Tag(s)] = true
+	}
+	for i := len(leaves) - 1; i >= 0; i-- {
+		if !own[receipt.Hash(leaves[i][1:])] {
+			tag := acme.stream.Key.Tag(seq)
+			copy(leaves[i][1:], tag[:])
+			return
+		}
+	}
+	panic("all leaves are acme's")
+}
+
 // A lying exporter signs a delta that lacks a record, has one twice, or changes one. Its signature is good, and what it says is refused.
 func TestDeltaLies(t *testing.T) {
 	ctx := context.Background()
@@ -403,6 +419,11 @@ func TestDeltaLies(t *testing.T) {
 		{name: "another header", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { rs[3].Header.Salt[0]++; return rs }, says: "its header is another", blind: true},
 		{name: "another stream", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { rs[3].StreamID[0]++; return rs }, says: "does not name", blind: true},
 		{name: "another predecessor", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { rs[3].Prev[0]++; return rs }, says: "does not follow", blind: true},
+		// Leaves that are not records of the stream, and hide entries of it.
+		{name: "an entry far ahead", leaf: func(l [][]byte) { hide(l, 9) }, says: "is entry 9 of the stream", blind: true},
+		{name: "an entry just behind the end", leaf: func(l [][]byte) { hide(l, 7) }, says: "is entry 7 of the stream", blind: true},
+		{name: "a second leaf of an earlier entry", leaf: func(l [][]byte) { hide(l, 0) }, says: "has the tag of entry 0", blind: true},
+		{name: "the stream is not in it", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { h.Streams = nil; return nil }, says: "is not in it, and its key was given"},
 		{name: "another leaf", leaf: func(l [][]byte) { l[1][40]++ }, says: "its leaves give the root", blind: true},
 	} {
 		for _, key := range []bool{true, false} {
