@@ -28,7 +28,7 @@ func (monitorCmd) Help() string {
 	return `Checks in each round that every log only grew, keeping what it has seen in a folder, and looks for the listed identities and subjects in the new entries. An
 alert is a line in the log, a metric, a webhook, and with --once an exit code.
 
-Exit code of --once: 0 all is well; 1 an alert: stalled, unsound, an incomplete stream or an unexpected entry; 5 a log is forked or shorter than it was; 2 a log could not
+Exit code of --once: 0 all is well; 1 an alert: stalled, unsound, unread, an incomplete stream or an unexpected entry; 5 a log is forked or shorter than it was; 2 a log could not
 be read, or something else not be done, and there is no alert.
 
 Examples:
@@ -61,6 +61,10 @@ logs:
     quiet: 24h
     # Alert if the newest cosignature of a witness of the policy is older.
     # max_age: 10m
+    # Alert if the log could not be read for so long. Default: 15m.
+    # unread: 15m
+    # Longest time of a round. Default: 1h. Reading a large log for the first time may need more.
+    # timeout: 1h
     # A tenant: prove its stream complete, and read its entries over the API.
     # stream_key: acme.key
     # token_file: acme.token
@@ -181,6 +185,10 @@ func logRound(log *slog.Logger, r *monitor.Round) {
 		if a.Offered != "" {
 			args = append(args, "kept", a.Kept, "offered", printable(a.Offered))
 		}
+		if a.Kind == monitor.Recovered {
+			log.Info("recovered", args...)
+			continue
+		}
 		log.Error("ALERT", args...)
 	}
 	if r.Err != nil {
@@ -203,21 +211,22 @@ func (c *monitorCmd) follow(a *app, cfg *monitorConfig, m *monitor.Monitor, log 
 		failed = l.failed
 		defer l.srv.Close()
 	}
-	tick := time.NewTicker(cfg.Interval)
-	defer tick.Stop()
-	for {
-		for _, r := range m.Rounds(a.ctx) {
-			if a.ctx.Err() == nil || !errors.Is(r.Err, context.Canceled) {
-				logRound(log, &r)
-			}
-			metrics.Observe(&r, m.Now())
-		}
-		select {
-		case <-a.ctx.Done():
-			return nil
-		case err := <-failed:
-			return fmt.Errorf("serve: %w", err)
-		case <-tick.C:
-		}
+	ctx, stop := context.WithCancel(a.ctx)
+	defer stop()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		m.Run(ctx, cfg.Interval, func(r *monitor.Round) {
+			logRound(log, r)
+			metrics.Observe(r, m.Now())
+		})
+	}()
+	select {
+	case <-done:
+		return nil
+	case err := <-failed:
+		stop()
+		<-done
+		return fmt.Errorf("serve: %w", err)
 	}
 }

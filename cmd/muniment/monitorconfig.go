@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -38,6 +39,8 @@ type monitoredLog struct {
 	ExpectNext *uint64       `yaml:"expect_next"`
 	Quiet      time.Duration `yaml:"quiet"`
 	MaxAge     time.Duration `yaml:"max_age"`
+	Unread     time.Duration `yaml:"unread"`
+	Timeout    time.Duration `yaml:"timeout"`
 	Identities []string      `yaml:"identities"`
 	Subjects   []string      `yaml:"subjects"`
 	Expected   []string      `yaml:"expected"`
@@ -47,6 +50,9 @@ const (
 	maxMonitorConfig = 4 << 20
 	maxMonitoredLogs = 64
 	maxWatched       = 10_000
+
+	defaultUnread  = 15 * time.Minute
+	defaultTimeout = time.Hour
 )
 
 var monitorName = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`)
@@ -119,7 +125,7 @@ func relTo(dir, path string) string {
 
 // build checks a log's lines. An error begins with the name of the field.
 func (c *monitoredLog) build(dir string) (*monitor.Log, error) {
-	l := &monitor.Log{Name: c.Name, ExpectNext: c.ExpectNext, Quiet: c.Quiet, MaxAge: c.MaxAge, Watch: monitor.Watch{Identities: c.Identities, Subjects: c.Subjects, Expected: c.Expected}}
+	l := &monitor.Log{Name: c.Name, ExpectNext: c.ExpectNext, Quiet: c.Quiet, MaxAge: c.MaxAge, Unread: cmp.Or(c.Unread, defaultUnread), Timeout: cmp.Or(c.Timeout, defaultTimeout), Watch: monitor.Watch{Identities: c.Identities, Subjects: c.Subjects, Expected: c.Expected}}
 	if !monitorName.MatchString(c.Name) {
 		return nil, errors.New("name: must be 1 to 63 of a-z, 0-9, dot, dash and underscore; it is the name of the state's file, too")
 	}
@@ -146,8 +152,8 @@ func (c *monitoredLog) build(dir string) (*monitor.Log, error) {
 	default:
 		return nil, fmt.Errorf("from: %q is neither start nor now", c.From)
 	}
-	if c.Quiet < 0 || c.MaxAge < 0 {
-		return nil, errors.New("quiet, max_age: negative")
+	if c.Quiet < 0 || c.MaxAge < 0 || c.Unread < 0 || c.Timeout < 0 {
+		return nil, errors.New("quiet, max_age, unread, timeout: must not be negative")
 	}
 	if c.MaxAge > 0 && len(l.Policy.Witnesses()) == 0 {
 		return nil, errors.New("max_age: the policy lists no witness, whose cosignature would say how old a checkpoint is; use quiet")

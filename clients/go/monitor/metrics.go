@@ -16,6 +16,8 @@ type Metrics struct {
 	standing *prometheus.GaugeVec
 	found    *prometheus.CounterVec
 	failures *prometheus.CounterVec
+	dropped  *prometheus.CounterVec
+	sent     *prometheus.CounterVec
 }
 
 // NewMetrics returns metrics of no round.
@@ -28,7 +30,9 @@ func NewMetrics() *Metrics {
 		found:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_monitor_alerts_total", Help: "Alerts that were raised, by kind."}, []string{"log", "kind"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_monitor_failures_total", Help: "Rounds in which the log could not be read, the state not be kept or the webhook not be reached."}, []string{"log"}),
 	}
-	m.registry.MustRegister(m.size, m.checked, m.standing, m.found, m.failures)
+	m.dropped = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_monitor_alerts_dropped_total", Help: "Alerts that were dropped before the webhook got them, for lack of room in the state."}, []string{"log"})
+	m.sent = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_monitor_alerts_delivered_total", Help: "Alerts that the webhook got."}, []string{"log"})
+	m.registry.MustRegister(m.size, m.checked, m.standing, m.found, m.failures, m.dropped, m.sent)
 	return m
 }
 
@@ -41,15 +45,19 @@ func (m *Metrics) Observe(r *Round, now time.Time) {
 		m.checked.WithLabelValues(r.Log).Set(float64(now.Unix()))
 	}
 	m.size.WithLabelValues(r.Log).Set(float64(r.Size))
-	for _, kind := range []string{Forked, Truncated, Unsound, Stalled, Incomplete, Unexpected} {
-		m.standing.WithLabelValues(r.Log, kind).Set(0)
-		m.found.WithLabelValues(r.Log, kind)
-	}
+	m.dropped.WithLabelValues(r.Log).Add(float64(r.Dropped))
+	m.sent.WithLabelValues(r.Log).Add(float64(r.Delivered))
+	standing := map[string]uint64{}
 	for _, a := range r.Standing {
-		m.standing.WithLabelValues(r.Log, a.Kind).Inc()
+		standing[a.Kind] += max(1, a.More)
 	}
+	found := map[string]uint64{}
 	for _, a := range r.Found {
-		m.found.WithLabelValues(r.Log, a.Kind).Inc()
+		found[a.Kind] += max(1, a.More)
+	}
+	for _, k := range kinds {
+		m.standing.WithLabelValues(r.Log, k.name).Set(float64(standing[k.name]))
+		m.found.WithLabelValues(r.Log, k.name).Add(float64(found[k.name]))
 	}
 }
 

@@ -3,6 +3,9 @@
 // A log is any that is served as C2SP tlog-tiles (https://c2sp.org/tlog-tiles). Package audit checks it, and its state, kept with the alerts in one file for each log, is
 // what a fork is measured against. What new entries say is read where they can be read: the leaves of a Rekor v2 log, and those of a Muniment tenant over the API, with the tenant's token.
 //
+// Each log has a loop and deadlines of its own, and its alerts are bounded in number and size: whatever a log answers, the alerts of the others are raised. A log that can't be
+// read is an alert, too.
+//
 // It is not for repairing anything, and asks no witness: it is a view of its own.
 package monitor
 
@@ -10,8 +13,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"filippo.io/torchwood"
@@ -21,15 +24,35 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// What an alert is about.
+// Kinds of alerts.
 const (
-	Forked     = "forked"     // two signed checkpoints that can't both be true
-	Truncated  = "truncated"  // the log is shorter than it was
-	Unsound    = "unsound"    // what is served does not verify
-	Stalled    = "stalled"    // no newer checkpoint for too long
-	Incomplete = "incomplete" // the tenant's stream lacks entries, has some twice, or out of order
-	Unexpected = "unexpected" // an entry with a listed identity or subject
+	Forked     = "forked"
+	Truncated  = "truncated"
+	Unsound    = "unsound"
+	Incomplete = "incomplete"
+	Unread     = "unread"
+	Stalled    = "stalled"
+	Unexpected = "unexpected"
+	Recovered  = "recovered" // a notice, which never stands
 )
+
+// kinds are all of them, the gravest first. In that order alerts are delivered
+// and kept.
+var kinds = []struct{ name, help string }{
+	{Forked, "two signed checkpoints that can't both be true"},
+	{Truncated, "the log is shorter than it was"},
+	{Unsound, "what is served does not verify"},
+	{Incomplete, "the tenant's stream lacks entries, has some twice, or out of order"},
+	{Unread, "the log could not be read for too long"},
+	{Recovered, "the log can be read again"},
+	{Stalled, "no newer checkpoint for too long"},
+	{Unexpected, "an entry with a listed identity or subject"},
+}
+
+// rank returns the place of a kind among all.
+func rank(kind string) int {
+	return slices.IndexFunc(kinds, func(k struct{ name, help string }) bool { return k.name == kind })
+}
 
 // An Alert is something that a person should look at.
 type Alert struct {
@@ -41,6 +64,7 @@ type Alert struct {
 
 	Index   *uint64             `json:"index,omitempty"` // of an unexpected entry
 	Matched string              `json:"matched,omitempty"`
+	More    uint64              `json:"more,omitempty"`           // of a summary: alerts of the kind that are left out
 	Kept    string              `json:"keptCheckpoint,omitempty"` // with the next, the evidence of a fork
 	Offered string              `json:"offeredCheckpoint,omitempty"`
 	Stream  *audit.StreamReport `json:"stream,omitempty"`
@@ -64,7 +88,11 @@ type Log struct {
 	Entries    Entries            // reads the tenant's new entries; nil: they can't be read
 
 	Quiet  time.Duration // longest time without growth; 0: any
-	MaxAge time.Duration // largest age of the newest cosignature of a witness of the policy; 0: any
+	Unread time.Duration // longest time in which the log can't be read; 0: any
+	// Timeout is the longest time that a round may take; 0: any. Single
+	// requests are bounded by the source.
+	Timeout time.Duration
+	MaxAge  time.Duration // largest age of the newest cosignature of a witness of the policy; 0: any
 
 	Watch Watch
 }
@@ -133,97 +161,20 @@ func glob(pattern, text string) bool {
 	return strings.HasSuffix(rest, parts[len(parts)-1])
 }
 
-// A Round is what one look at a log has shown.
-type Round struct {
-	Log      string  `json:"log"`
-	Origin   string  `json:"origin"`
-	Size     uint64  `json:"size"`
-	New      uint64  `json:"new"`    // entries looked at
-	Standing []Alert `json:"alerts"` // all that hold now, and the entries found in this round
-	Found    []Alert `json:"-"`      // those that were not known before
-	Err      error   `json:"-"`      // the log could not be read, or the state not be kept; it is not an alert until the log counts as stalled
-}
-
-// A Monitor follows logs, each with a state in the folder.
-type Monitor struct {
-	Dir     string
-	Logs    []Log
-	Now     func() time.Time
-	Deliver func(context.Context, *Alert) error // to the webhook; nil: nowhere
-}
-
-// Rounds looks at every log once, a few at a time.
-func (m *Monitor) Rounds(ctx context.Context) []Round {
-	out := make([]Round, len(m.Logs))
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, 4)
-	for i := range m.Logs {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			out[i] = m.round(ctx, &m.Logs[i])
-		}()
-	}
-	wg.Wait()
-	return out
-}
-
-// round looks at a log. The state with what was found is kept before anybody is told, so that nothing is lost; who is told, may be told twice.
-func (m *Monitor) round(ctx context.Context, l *Log) Round {
-	r := Round{Log: l.Name, Origin: l.Policy.Origin()}
-	st, err := loadState(m.Dir, l.Name)
-	if err != nil {
-		r.Err = err
-		return r
-	}
-	v := &visit{log: l, state: st, now: m.Now(), round: &r}
-	if err := v.audit(ctx); err != nil {
-		r.Err = err
-	} else if l.Entries != nil {
-		r.Err = v.entries(ctx)
-	}
-	v.stalled()
-	r.Size = st.Audit.Size()
-	r.Found = st.merge(r.Standing)
-	if err := st.save(m.Dir, l.Name); err != nil {
-		r.Err = errors.Join(r.Err, err)
-		return r
-	}
-	if m.Deliver == nil {
-		return r
-	}
-	for i := range st.Alerts {
-		if a := &st.Alerts[i]; !a.Delivered {
-			if err := m.Deliver(ctx, a); err != nil {
-				r.Err = errors.Join(r.Err, fmt.Errorf("webhook: %w; it is tried again in the next round", err))
-				break
-			}
-			a.Delivered = true
-		}
-	}
-	if err := st.save(m.Dir, l.Name); err != nil {
-		r.Err = errors.Join(r.Err, err)
-	}
-	return r
-}
-
 // A visit is one look at one log.
 type visit struct {
 	log   *Log
 	state *state
 	now   time.Time
 	round *Round
+
+	alerts alerts
+	read   bool // the log was read; a checkpoint that shows a fork was read, too
 }
 
-func (v *visit) alert(a Alert) {
-	a.Log, a.Origin, a.Time = v.log.Name, v.log.Policy.Origin(), v.now.UTC()
-	v.round.Standing = append(v.round.Standing, a)
-}
-
-// maxFound bounds the alerts of one round for single entries; the rest is counted in one.
-const maxFound = 100
+// maxFetches is how many files of a log are held in memory at a time. A bundle
+// of another log's entries has up to 16 MiB.
+const maxFetches = 4
 
 // audit checks the log from where the last visit ended.
 func (v *visit) audit(ctx context.Context) error {
@@ -235,16 +186,17 @@ func (v *visit) audit(ctx context.Context) error {
 		}
 		st.Audit, st.Grown = begun, v.now
 	}
-	var found []Alert
-	total := 0
-	o := audit.Options{AnyLeaf: l.AnyLeaf, StreamKey: l.StreamKey, ExpectNext: l.ExpectNext}
+	// What the entries are holds only if the audit succeeds.
+	found := visit{log: l, now: v.now}
+	o := audit.Options{AnyLeaf: l.AnyLeaf, StreamKey: l.StreamKey, ExpectNext: l.ExpectNext, Concurrency: maxFetches}
 	if l.Rekor {
 		o.Entry = func(index uint64, data []byte) error {
+			if index == 0 {
+				found.alerts = alerts{} // the audit began again
+			}
 			e := rekorEntry(index, data)
 			if matched, ok := l.Watch.match(&e); ok {
-				if total++; total <= maxFound {
-					found = append(found, unexpected(&e, matched))
-				}
+				found.alertFor(Unexpected, func() Alert { return unexpected(&e, matched) })
 			}
 			return nil
 		}
@@ -257,16 +209,17 @@ func (v *visit) audit(ctx context.Context) error {
 	if err != nil {
 		v.alert(Alert{Kind: Incomplete, Message: err.Error(), Stream: report.Stream, Key: Incomplete + " " + short(err.Error())})
 	}
-	for _, a := range found {
+	for _, a := range found.alerts.kept {
 		v.alert(a)
 	}
-	if total > maxFound {
-		v.alert(Alert{Kind: Unexpected, Message: fmt.Sprintf("%d more entries match between %d and %d", total-maxFound, before, report.Size), Key: fmt.Sprintf("%s to %d", Unexpected, report.Size)})
+	if n := found.alerts.count[Unexpected]; n > maxOfKind {
+		v.alerts.count[Unexpected] += n - maxOfKind
 	}
 	if report.Size > before || st.Grown.IsZero() {
 		st.Grown = v.now
 	}
 	v.round.New = report.Size - before
+	v.read = true
 	st.Audit, st.streamNext = next, 0
 	if report.Stream != nil {
 		st.streamNext = report.Stream.Next
@@ -281,9 +234,9 @@ func (v *visit) failed(err error) error {
 	case errors.Is(err, audit.ErrUnavailable), errors.Is(err, audit.ErrState):
 		return err
 	case errors.Is(err, audit.ErrForked):
-		kind = Forked
+		kind, v.read = Forked, true
 	case errors.Is(err, audit.ErrTruncated):
-		kind = Truncated
+		kind, v.read = Truncated, true
 	}
 	a := Alert{Kind: kind, Message: err.Error()}
 	var c *audit.Conflict
@@ -302,28 +255,26 @@ func unexpected(e *Entry, matched string) Alert {
 // entries looks at the tenant's entries that are new, and compares their number with what the tiles show.
 func (v *visit) entries(ctx context.Context) error {
 	l, st := v.log, v.state
-	total := 0
+	nextSeq := st.NextSeq
 	next, err := l.Entries(ctx, st.NextIndex, func(e Entry) error {
 		if e.Seq != nil {
-			if *e.Seq != st.NextSeq {
-				v.alert(Alert{Kind: Incomplete, Index: &e.Index, Message: fmt.Sprintf("the API shows entry %d of the stream at index %d, where entry %d belongs", *e.Seq, e.Index, st.NextSeq), Key: fmt.Sprintf("%s api %d", Incomplete, e.Index)})
+			if *e.Seq != nextSeq {
+				want := nextSeq
+				v.alertFor(Incomplete, func() Alert {
+					return Alert{Kind: Incomplete, Index: &e.Index, Message: fmt.Sprintf("the API shows entry %d of the stream at index %d, where entry %d belongs", *e.Seq, e.Index, want), Key: fmt.Sprintf("%s api %d", Incomplete, e.Index)}
+				})
 			}
-			st.NextSeq = *e.Seq + 1
+			nextSeq = *e.Seq + 1
 		}
 		if matched, ok := l.Watch.match(&e); ok {
-			if total++; total <= maxFound {
-				v.alert(unexpected(&e, matched))
-			}
+			v.alertFor(Unexpected, func() Alert { return unexpected(&e, matched) })
 		}
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("%s: the tenant's entries: %w", l.Name, err)
 	}
-	if total > maxFound {
-		v.alert(Alert{Kind: Unexpected, Message: fmt.Sprintf("%d more entries match before %d", total-maxFound, next), Key: fmt.Sprintf("%s to %d", Unexpected, next)})
-	}
-	st.NextIndex = next
+	st.NextIndex, st.NextSeq = next, nextSeq
 	if st.streamNext > st.NextSeq {
 		v.alert(Alert{Kind: Incomplete, Message: fmt.Sprintf("the public log has %d entries of the stream, and the API shows %d: the server hides some from its own tenant", st.streamNext, st.NextSeq), Key: fmt.Sprintf("%s hidden %d", Incomplete, st.NextSeq)})
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -12,17 +13,23 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
+// maxIdle bounds the time between two messages of a server.
+const maxIdle = time.Minute
+
 // TenantEntries reads a tenant's entries of a Muniment log over its API.
 func TenantEntries(c *muniment.Client) Entries {
 	return func(ctx context.Context, from uint64, f func(Entry) error) (uint64, error) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel() // ends the stream, which would go on for ever
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil) // ends the stream, which would go on for ever
+		idle := time.AfterFunc(maxIdle, func() { cancel(fmt.Errorf("the server sent nothing for %s", maxIdle)) })
+		defer idle.Stop()
 		stream, err := c.WatchEntries(ctx, connect.NewRequest(&munimentv1.WatchEntriesRequest{Tenant: c.Tenant, FromIndex: from}))
 		if err != nil {
 			return from, err
 		}
 		defer stream.Close()
 		for stream.Receive() {
+			idle.Reset(maxIdle)
 			m := stream.Msg()
 			if m.Entry != nil {
 				if err := f(tenantEntry(m.Entry)); err != nil {
@@ -35,6 +42,9 @@ func TenantEntries(c *muniment.Client) Entries {
 			}
 		}
 		if err := stream.Err(); err != nil {
+			if ctx.Err() != nil {
+				err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+			}
 			return from, err
 		}
 		return from, fmt.Errorf("the stream ended before entry %d", from)

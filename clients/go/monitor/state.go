@@ -5,11 +5,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"github.com/go-json-experiment/json"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"muniment.dev/muniment/clients/go/audit"
 	"muniment.dev/muniment/internal/bounded"
@@ -20,7 +22,9 @@ type state struct {
 	Version   int          `json:"version"`
 	Grown     time.Time    `json:"grown"` // when the log was first seen as large as it is
 	Audit     *audit.State `json:"audit,omitempty"`
-	NextIndex uint64       `json:"nextIndex"` // of the tenant's entries, over the API
+	Read      time.Time    `json:"read"`            // when the log was last read, or first tried
+	Unread    bool         `json:"unread,omitzero"` // an alert was raised since
+	NextIndex uint64       `json:"nextIndex"`       // of the tenant's entries, over the API
 	NextSeq   uint64       `json:"nextSeq"`
 	Alerts    []Alert      `json:"alerts"` // the newest maxAlerts
 
@@ -30,6 +34,8 @@ type state struct {
 const (
 	stateVersion = 1
 	maxAlerts    = 1000
+	maxAlertSize = 2 << 20 // with the two checkpoints of a fork, or the evidence of a stream
+	maxAlertsSum = 8 << 20
 	maxStateSize = 16 << 20
 )
 
@@ -59,6 +65,9 @@ func (st *state) save(dir, name string) error {
 	if err != nil {
 		return err
 	}
+	if len(data) >= maxStateSize {
+		return fmt.Errorf("keep the state of %s: it has %d bytes, and may have %d", name, len(data), maxStateSize)
+	}
 	f, err := os.CreateTemp(dir, "."+name+"-*") // readable by its owner only
 	if err != nil {
 		return err
@@ -78,23 +87,100 @@ func (st *state) save(dir, name string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// merge adds what was not known, and returns it.
-func (st *state) merge(standing []Alert) (found []Alert) {
+// merge adds the alerts that were not known, and returns them. It keeps as many
+// as there is room for, and returns how many it dropped undelivered.
+func (st *state) merge(alerts []Alert) (found []Alert, dropped int) {
 	known := map[string]bool{}
 	for _, a := range st.Alerts {
 		known[a.Key] = true
 	}
-	for _, a := range standing {
+	for _, a := range alerts {
 		if !known[a.Key] {
 			known[a.Key] = true
 			found = append(found, a)
 		}
 	}
 	st.Alerts = append(st.Alerts, found...)
-	if n := len(st.Alerts); n > maxAlerts {
-		st.Alerts = st.Alerts[n-maxAlerts:]
+	return found, st.trim()
+}
+
+// trim drops alerts until both bounds hold: first those that were delivered,
+// then the least grave, and of these the oldest.
+func (st *state) trim() (dropped int) {
+	sizes, sum := make([]int, len(st.Alerts)), 0
+	order := make([]int, len(st.Alerts)) // as they are dropped
+	for i := range st.Alerts {
+		sizes[i] = st.Alerts[i].size()
+		sum += sizes[i]
+		order[i] = i
 	}
-	return found
+	slices.SortStableFunc(order, func(x, y int) int {
+		a, b := &st.Alerts[x], &st.Alerts[y]
+		if a.Delivered != b.Delivered {
+			if a.Delivered {
+				return -1
+			}
+			return 1
+		}
+		return rank(b.Kind) - rank(a.Kind)
+	})
+	drop := map[int]bool{}
+	for _, i := range order {
+		if len(st.Alerts)-len(drop) <= maxAlerts && sum <= maxAlertsSum {
+			break
+		}
+		drop[i] = true
+		sum -= sizes[i]
+		if !st.Alerts[i].Delivered {
+			dropped++
+		}
+	}
+	if len(drop) == 0 {
+		return 0
+	}
+	kept := st.Alerts[:0:0]
+	for i, a := range st.Alerts {
+		if !drop[i] {
+			kept = append(kept, a)
+		}
+	}
+	st.Alerts = kept
+	return dropped
+}
+
+// undelivered returns the alerts that the webhook did not get, the gravest
+// first.
+func (st *state) undelivered() (out []*Alert) {
+	for i := range st.Alerts {
+		if !st.Alerts[i].Delivered {
+			out = append(out, &st.Alerts[i])
+		}
+	}
+	slices.SortStableFunc(out, func(a, b *Alert) int { return rank(a.Kind) - rank(b.Kind) })
+	return out
+}
+
+// bounded returns the alert with as much of its report as there is room for.
+// The report of an audit has all.
+func (a Alert) bounded() Alert {
+	if a.Stream == nil {
+		return a
+	}
+	r := *a.Stream
+	r.Missing = r.Missing[:min(len(r.Missing), audit.MaxFindings)]
+	for a.Stream = &r; len(r.Doubled) > 0 && a.size() > maxAlertSize; {
+		r.Doubled = r.Doubled[:len(r.Doubled)/2]
+	}
+	return a
+}
+
+// size returns the number of bytes of the alert in the state.
+func (a *Alert) size() int {
+	data, err := json.Marshal(a)
+	if err != nil {
+		return maxAlertsSum // it could not be kept
+	}
+	return len(data) + 1
 }
 
 func short(s string) string {
