@@ -46,6 +46,8 @@ type cli struct {
 	Retention retentionCmd `cmd:"" group:"operate" help:"Set, show or apply a tenant's retention rules."`
 	Hold      holdCmd      `cmd:"" group:"operate" help:"Place, release or list legal holds."`
 	Reindex   reindexCmd   `cmd:"" group:"operate" help:"Rebuild search index and deduplication from the log, and compare."`
+	Backup    backupCmd    `cmd:"" group:"operate" help:"Back up a data folder, also while its server runs."`
+	Restore   restoreCmd   `cmd:"" group:"operate" help:"Make a data folder from a backup, once that is proven whole."`
 
 	Append     appendCmd     `cmd:"" group:"evidence" help:"Record evidence and keep its receipts."`
 	Get        getCmd        `cmd:"" group:"evidence" help:"Show an entry, or write its payload."`

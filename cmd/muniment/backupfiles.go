@@ -1,0 +1,178 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"muniment.dev/muniment/internal/bounded"
+)
+
+// The format of a backup is specified in docs/spec/backup.md.
+const (
+	backupVersion  = "muniment.dev/backup/v1"
+	backupManifest = "manifest"
+	backupFiles    = "files"
+	partialPrefix  = ".partial-"
+)
+
+// A backupIndex is the manifest of a backup.
+type backupIndex struct {
+	Origin     string       `json:"origin"`
+	Created    time.Time    `json:"created"`
+	Size       uint64       `json:"size"`
+	Root       string       `json:"root"`
+	Checkpoint string       `json:"checkpoint"`
+	Secrets    bool         `json:"secrets"` // whether keys and tokens are in it
+	Files      []backupFile `json:"files"`
+}
+
+type backupFile struct {
+	Path     string `json:"path"`
+	Size     int64  `json:"size"`
+	SHA256   string `json:"sha256"`
+	Modified int64  `json:"modified,omitempty"` // of the source, in Unix nanoseconds, if that never changes
+}
+
+// marshal returns the manifest and its digest.
+func (b *backupIndex) marshal() (text []byte, digest string, err error) {
+	body, err := json.MarshalIndent(b, "", " ")
+	if err != nil {
+		return nil, "", err
+	}
+	body = append(body, '\n')
+	sum := sha256.Sum256(body)
+	digest = hex.EncodeToString(sum[:])
+	return append(fmt.Appendf(nil, "%s %d %s\n", backupVersion, len(body), digest), body...), digest, nil
+}
+
+func readBackupIndex(root *os.Root) (*backupIndex, string, error) {
+	text, err := bounded.ReadFileIn(root, backupManifest, bounded.Receipt)
+	if err != nil {
+		return nil, "", fmt.Errorf("not a backup: %w", err)
+	}
+	line, body, _ := bytes.Cut(text, []byte("\n"))
+	f := strings.Split(string(line), " ")
+	if len(f) != 3 || f[0] != backupVersion {
+		return nil, "", fmt.Errorf("%s: not the manifest of a backup", backupManifest)
+	}
+	sum := sha256.Sum256(body)
+	if n, err := strconv.Atoi(f[1]); err != nil || n != len(body) || hex.EncodeToString(sum[:]) != f[2] {
+		return nil, "", fmt.Errorf("%s: damaged: it does not have its own digest", backupManifest)
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.DisallowUnknownFields()
+	b := &backupIndex{}
+	if err := dec.Decode(b); err != nil {
+		return nil, "", fmt.Errorf("%s: %w", backupManifest, err)
+	}
+	seen := map[string]bool{}
+	for _, f := range b.Files {
+		if !filepath.IsLocal(f.Path) || filepath.Clean(f.Path) != f.Path || f.Path == "." || seen[f.Path] || f.Size < 0 {
+			return nil, "", fmt.Errorf("%s: %q is not a file of a data folder", backupManifest, f.Path)
+		}
+		seen[f.Path] = true
+	}
+	return b, f[2], nil
+}
+
+// inBackup reports whether a file outside the stores is backed up. Without
+// secrets that is a short list of files that hold none.
+func inBackup(path string, secrets bool) bool {
+	for _, s := range []string{storeDir, rekorStoreDir} {
+		if path == s || strings.HasPrefix(path, s+string(filepath.Separator)) || path == s+".mark" || path == s+anchorSuffix {
+			return false // the store's own way
+		}
+	}
+	if top, _, _ := strings.Cut(path, string(filepath.Separator)); strings.HasPrefix(top, "reindex-") || strings.HasPrefix(top, ".") {
+		return false
+	}
+	if secrets {
+		return true
+	}
+	switch {
+	case path == configFile, path == policyFile, path == pqPolicy, path == keysFile, strings.HasPrefix(path, rootsDir+string(filepath.Separator)):
+		return true
+	}
+	return false
+}
+
+// folderPaths returns the regular files of the data folder that are backed up
+// beside its stores.
+func folderPaths(data string, secrets bool) (paths []string, err error) {
+	err = filepath.WalkDir(data, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(data, path)
+		if err != nil {
+			return err
+		}
+		if e.IsDir() && (rel == storeDir || rel == rekorStoreDir) {
+			return filepath.SkipDir
+		}
+		if e.Type().IsRegular() && inBackup(rel, secrets) {
+			paths = append(paths, rel)
+		}
+		return nil
+	})
+	return paths, err
+}
+
+// copySynced writes a new file and returns the SHA-256 of it.
+func copySynced(ctx context.Context, path string, r io.Reader, progress io.Writer) (size int64, digest string, err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return 0, "", err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return 0, "", err
+	}
+	hash := sha256.New()
+	size, err = io.Copy(io.MultiWriter(f, hash, progress), contextReader{ctx, r})
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return 0, "", err
+	}
+	return size, hex.EncodeToString(hash.Sum(nil)), nil
+}
+
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c contextReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}
+
+// syncFolders syncs a folder and those in it.
+func syncFolders(dir string) error {
+	return filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.IsDir() {
+			return err
+		}
+		return syncFolder(path)
+	})
+}
+
+func syncFolder(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

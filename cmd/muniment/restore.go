@@ -1,0 +1,227 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+	"gopkg.in/yaml.v3"
+
+	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/ledger/anchor"
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+type restoreCmd struct {
+	Backup string   `arg:"" help:"Backup: a folder that 'muniment backup' made." type:"existingdir"`
+	Data   string   `help:"Data folder to make; it must not exist, or be empty." required:"" type:"path"`
+	Policy string   `help:"Policy file of the log, from elsewhere than the backup. Without it, the backup's own." predictor:"file"`
+	Digest string   `help:"Digest of the backup, as 'muniment backup' printed it." placeholder:"sha256:HEX"`
+	Anchor []string `help:"Newer signed checkpoint of the log, such as an anchor file, or store.anchor of the folder that is lost. May be repeated." placeholder:"FILE" type:"existingfile"`
+	JSON   bool     `help:"Print JSON."`
+}
+
+func (restoreCmd) Help() string {
+	return `Every file is compared with the manifest, and the store is proven whole and signed by the log's key, before the data folder is made. A backup that is
+older than an anchor is restored, and the server then serves it read-only. Evidence that was erased after the backup was made is in it: erase it again
+before the folder is served, or restore a newer backup.
+
+Exit code: 0 restored; 1 refused: damaged, of another log, or a fork; 2 it could not be done; 3 restored, but older than an anchor.
+
+Examples:
+  muniment restore /mnt/backups/20261127T231500.000Z --data ./data --digest sha256:… --policy policy
+  muniment restore /mnt/backups/20261127T231500.000Z --data ./data --anchor ./lost/store.anchor`
+}
+
+func (c *restoreCmd) Run(a *app) (err error) {
+	if entries, err := os.ReadDir(c.Data); err == nil && len(entries) > 0 {
+		return fmt.Errorf("%s is not empty, and restore overwrites nothing: choose another folder", c.Data)
+	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	root, err := os.OpenRoot(c.Backup)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	b, digest, err := readBackupIndex(root)
+	if err != nil {
+		return exitWith(exitNo, fmt.Errorf("%s: %w", c.Backup, err))
+	}
+	if c.Digest != "" && !strings.EqualFold(strings.TrimPrefix(c.Digest, "sha256:"), digest) {
+		return exitWith(exitNo, fmt.Errorf("%s: its digest is sha256:%s, not that of --digest", c.Backup, digest))
+	}
+	if err := os.MkdirAll(filepath.Dir(c.Data), 0o700); err != nil {
+		return err
+	}
+	staging, err := os.MkdirTemp(filepath.Dir(c.Data), ".restore-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(staging)
+	if err := c.copyFiles(a, root, b, staging); err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	behind, err := c.prove(a.ctx, b, staging, log)
+	if err != nil {
+		return exitWith(exitNo, fmt.Errorf("%s is not restored: %w", c.Backup, err))
+	}
+	if err := syncFolders(staging); err != nil {
+		return err
+	}
+	if err := os.Remove(c.Data); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := errors.Join(os.Rename(staging, c.Data), syncFolder(filepath.Dir(c.Data))); err != nil {
+		return err
+	}
+	return c.print(a, b, behind)
+}
+
+func (c *restoreCmd) print(a *app, b *backupIndex, behind error) error {
+	if c.JSON {
+		if err := writeJSON(a.stdout, map[string]any{"data": c.Data, "origin": b.Origin, "size": b.Size, "root": b.Root, "rolledBack": behind != nil, "secrets": b.Secrets}); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(a.stdout, "restored  %s\nlog       %s, size %d, root %s\n", c.Data, b.Origin, b.Size, b.Root)
+		if !b.Secrets {
+			fmt.Fprintln(a.stdout, "keys and tokens are not in the backup: put them back before the server starts")
+		}
+	}
+	if behind != nil {
+		return exitWith(exitRollback, fmt.Errorf("the backup is older than the log was: %w\nThe server serves it read-only. See \"A log that was rolled back\" in docs/operator.md", behind))
+	}
+	return nil
+}
+
+// copyFiles copies the files of the manifest, and compares their digests.
+func (c *restoreCmd) copyFiles(a *app, root *os.Root, b *backupIndex, staging string) error {
+	var total int64
+	for _, f := range b.Files {
+		total += f.Size
+	}
+	bar := a.byteProgress(total, "restore")
+	defer bar.Finish()
+	for _, f := range b.Files {
+		src, err := bounded.OpenIn(root, filepath.Join(backupFiles, f.Path))
+		if err != nil {
+			return exitWith(exitNo, fmt.Errorf("%s: damaged: %w", c.Backup, err))
+		}
+		size, digest, err := copySynced(a.ctx, filepath.Join(staging, f.Path), io.LimitReader(src, f.Size+1), bar)
+		src.Close()
+		if err != nil {
+			return err
+		}
+		if size != f.Size || digest != f.SHA256 {
+			return exitWith(exitNo, fmt.Errorf("%s: damaged: %s is not what was written", c.Backup, f.Path))
+		}
+	}
+	return nil
+}
+
+// prove returns an error unless the restored stores are whole, and the log's is
+// signed by the policy's key. It returns in what an anchor is ahead of it, and
+// keeps the newest anchor beside the store.
+func (c *restoreCmd) prove(ctx context.Context, b *backupIndex, staging string, log *slog.Logger) (behind, err error) {
+	text, err := bounded.ReadFile(filepath.Join(staging, configFile), bounded.Config)
+	if err != nil {
+		return nil, err
+	}
+	var config struct {
+		Origin  string `yaml:"origin"`
+		Replica bool   `yaml:"replica"`
+	}
+	if err := yaml.Unmarshal(text, &config); err != nil {
+		return nil, fmt.Errorf("%s: %w", configFile, err)
+	}
+	policyPath := filepath.Join(staging, policyFile)
+	if c.Policy != "" {
+		policyPath = c.Policy
+	}
+	policy, err := readPolicyFile(policyPath)
+	if err != nil {
+		return nil, err
+	}
+	if config.Origin != b.Origin || policy.Origin() != b.Origin {
+		return nil, fmt.Errorf("the manifest is of the log %q, %s of %q, and the policy of %q", b.Origin, configFile, config.Origin, policy.Origin())
+	}
+	d := &dataDir{path: staging, config: serverConfig{Origin: config.Origin}}
+	if config.Replica {
+		d.replica = policy
+	}
+	for _, k := range d.storeKinds() {
+		k.small = true
+		signed, err := proveRestored(ctx, staging, k, log)
+		if err != nil {
+			return nil, err
+		}
+		if k.name != storeDir {
+			continue
+		}
+		if _, err := note.Open(signed, note.VerifierList(policy.LogKey())); err != nil {
+			return nil, fmt.Errorf("its checkpoint is not signed by the policy's log key: %w", err)
+		}
+		if string(signed) != b.Checkpoint {
+			return nil, errors.New("the manifest has another checkpoint than the store")
+		}
+		if behind, err = c.checkAnchors(ctx, k, staging, policy, log); err != nil {
+			return nil, err
+		}
+	}
+	return behind, nil
+}
+
+func (c *restoreCmd) checkAnchors(ctx context.Context, k storeKind, staging string, policy *receipt.Policy, log *slog.Logger) (behind, err error) {
+	own := filepath.Join(staging, k.name) + anchorSuffix
+	newest, err := bounded.ReadFile(own, bounded.Config)
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range c.Anchor {
+		signed, err := bounded.ReadFile(path, bounded.Config)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := note.Open(signed, note.VerifierList(policy.LogKey())); err != nil {
+			return nil, fmt.Errorf("--anchor %s: not signed by the policy's log key: %w", path, err)
+		}
+		at, err := receipt.ParseCheckpointUnverified(signed)
+		if err != nil {
+			return nil, fmt.Errorf("--anchor %s: %w", path, err)
+		}
+		before, err := receipt.ParseCheckpointUnverified(newest)
+		if err != nil {
+			return nil, err
+		}
+		k.anchors = append(k.anchors, path)
+		if at.Size > before.Size {
+			newest = signed
+			behind = fmt.Errorf("%s: %w: %d entries", path, anchor.ErrAhead, at.Size)
+		}
+	}
+	if _, err := proveRestored(ctx, filepath.Clean(staging), k, log); err != nil {
+		return nil, err
+	}
+	return behind, anchor.Write(own, newest)
+}
+
+func digestFile(path string) (int64, string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, "", err
+	}
+	defer f.Close()
+	hash := sha256.New()
+	n, err := io.Copy(hash, f)
+	return n, hex.EncodeToString(hash.Sum(nil)), err
+}
