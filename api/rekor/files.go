@@ -9,7 +9,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/url"
@@ -23,6 +22,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"muniment.dev/muniment/api/tsa"
+	"muniment.dev/muniment/internal/pemfile"
 )
 
 // Media types of https://github.com/sigstore/protobuf-specs.
@@ -188,8 +188,11 @@ func authority(s Service) (*trustrootv1.CertificateAuthority, error) {
 // ctLog describes a log of RFC 6962, whose ID is the hash of its key.
 func ctLog(s Service) (*trustrootv1.TransparencyLogInstance, error) {
 	der := s.Key
-	if block, _ := pem.Decode(s.Key); block != nil {
-		der = block.Bytes
+	if pemfile.Is(s.Key) {
+		var err error
+		if der, err = pemfile.SubjectPublicKeyInfo(s.Key); err != nil {
+			return nil, err
+		}
 	}
 	pub, err := x509.ParsePKIXPublicKey(der)
 	if err != nil {

@@ -21,6 +21,8 @@ import (
 	"github.com/digitorus/timestamp"
 	"github.com/sigstore/timestamp-authority/v2/pkg/verification"
 	tsax509 "github.com/sigstore/timestamp-authority/v2/pkg/x509"
+
+	"muniment.dev/muniment/internal/pemfile"
 )
 
 // policy is the one that Sigstore's timestamp authority states unless told otherwise: RFC 3161's requirements and no more.
@@ -152,21 +154,11 @@ func EncodeChain(chain []*x509.Certificate) string {
 	return b.String()
 }
 
-// ParseChain reads certificates in PEM. There must be at least one, and nothing else.
+// ParseChain reads one or more certificates in PEM.
 func ParseChain(data []byte) ([]*x509.Certificate, error) {
-	var chain []*x509.Certificate
-	for rest := data; ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			if len(strings.TrimSpace(string(rest))) > 0 || len(chain) == 0 {
-				return nil, errors.New("not a chain of certificates in PEM")
-			}
-			return chain, nil
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if block.Type != "CERTIFICATE" || err != nil {
-			return nil, fmt.Errorf("certificate %d of the chain can't be read", len(chain))
-		}
-		chain = append(chain, c)
+	chain, err := pemfile.Certificates(data)
+	if err != nil {
+		return nil, fmt.Errorf("not a chain of certificates: %w", err)
 	}
+	return chain, nil
 }

@@ -24,6 +24,7 @@ import (
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/interrupt"
+	"muniment.dev/muniment/internal/pemfile"
 	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -154,7 +155,7 @@ func (f *serverFlags) clientCertificate() (tls.Certificate, error) {
 	if err != nil {
 		return none, fmt.Errorf("--client-key: %w", err)
 	}
-	pair, err := tls.X509KeyPair(cert, key)
+	pair, err := pemfile.KeyPair(cert, key)
 	if err != nil {
 		return none, fmt.Errorf("--client-cert, --client-key: %w", err)
 	}
@@ -167,9 +168,9 @@ func readCertificates(path string) (*x509.CertPool, error) {
 	if err != nil {
 		return nil, err
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(data) {
-		return nil, fmt.Errorf("%s: no certificates in PEM", path)
+	pool, err := pemfile.Pool(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return pool, nil
 }

@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 
 	"muniment.dev/muniment/api/edge"
+	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/pemfile"
 )
 
 // A listener is an HTTP server that listens.
@@ -35,7 +37,15 @@ func (c *certificate) load(config tlsConfig, rel func(string) string) error {
 	if config.Cert == "" {
 		return nil // a reload does not take TLS away
 	}
-	pair, err := tls.LoadX509KeyPair(rel(config.Cert), rel(config.Key))
+	cert, err := bounded.ReadFile(rel(config.Cert), bounded.Config)
+	if err != nil {
+		return fmt.Errorf("tls.cert: %w", err)
+	}
+	key, err := bounded.ReadFile(rel(config.Key), bounded.Secret)
+	if err != nil {
+		return fmt.Errorf("tls.key: %w", err)
+	}
+	pair, err := pemfile.KeyPair(cert, key)
 	if err != nil {
 		return fmt.Errorf("tls: %w", err)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
@@ -22,6 +21,7 @@ import (
 	"muniment.dev/muniment/api/rekor"
 	"muniment.dev/muniment/api/tsa"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/pemfile"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
 	"muniment.dev/muniment/ledger/pebblestore"
@@ -271,14 +271,9 @@ func loadTSA(dir string, l *ledger.Ledger, log *slog.Logger) (*tsa.Authority, er
 	} else if err != nil {
 		return nil, err
 	}
-	block, _ := pem.Decode(text)
-	if block == nil {
-		return nil, fmt.Errorf("%s: not a private key in PEM", path)
-	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	signer, ok := key.(crypto.Signer)
-	if err != nil || !ok {
-		return nil, fmt.Errorf("%s: not a private key in PKCS #8", path) // the cause could show parts of the key
+	signer, err := pemfile.PrivateKey(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	path = filepath.Join(dir, tsaChainFile)
 	if text, err = bounded.ReadFile(path, bounded.Config); err != nil {

@@ -18,6 +18,7 @@ import (
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/pemfile"
 	"muniment.dev/muniment/ledger/cosereceipt"
 	"muniment.dev/muniment/ledger/receipt/strictcbor"
 	"muniment.dev/muniment/verifiers/cose"
@@ -86,26 +87,15 @@ func loadSCITTKey(dir string) (*cosereceipt.Key, error) {
 	return key, nil
 }
 
-// readPrivateKey reads a private key in PEM form, PKCS #8 or SEC 1. The error never holds a part of it.
+// readPrivateKey reads a private key in PEM form. The error never holds a part of it.
 func readPrivateKey(path string) (crypto.Signer, error) {
-	data, err := bounded.ReadFile(path, bounded.Config)
+	data, err := bounded.ReadFile(path, bounded.Secret)
 	if err != nil {
 		return nil, err
 	}
-	block, _ := pem.Decode(data)
-	if block == nil {
-		return nil, fmt.Errorf("%s: not a private key in PEM form", path)
-	}
-	if k, err := x509.ParseECPrivateKey(block.Bytes); err == nil {
-		return k, nil
-	}
-	k, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	signer, err := pemfile.PrivateKey(data)
 	if err != nil {
-		return nil, fmt.Errorf("%s: not an unencrypted private key in PKCS #8 or SEC 1 form", path)
-	}
-	signer, ok := k.(crypto.Signer)
-	if !ok {
-		return nil, fmt.Errorf("%s: a key of this type can't sign", path)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return signer, nil
 }

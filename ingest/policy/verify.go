@@ -217,7 +217,9 @@ func (b signedBundle) judge(m *meter, p *Policy, roots Roots) *proof {
 	if err := m.charge(certificate + len(b.Payload)/hashedPerUnit); err != nil {
 		return undecided(b, err)
 	}
-	if b.Broken() {
+	own := b.CheckOwn()
+	unsupported := errors.Is(own, dsse.ErrUnsupported)
+	if own != nil && !unsupported {
 		return notVerified(b, receipt.Failed, "the signature is not by the bundle's own certificate")
 	}
 	why := notVerified(b, receipt.Unverified, "no trusted root in force knows the certificate's authority")
@@ -246,6 +248,10 @@ func (b signedBundle) judge(m *meter, p *Policy, roots Roots) *proof {
 				p.claims = out.Claims
 				return p
 			}
+		}
+		if unsupported {
+			why = notVerified(b, receipt.Unverified, "%s", own)
+			continue
 		}
 		why = notVerified(b, receipt.Failed, "by the trusted root %s: %s", name, plain(err))
 		why.TrustedRoot = trusted.Digest()

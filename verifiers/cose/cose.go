@@ -96,10 +96,17 @@ func Parse(data []byte) (*Statement, error) {
 	return s, nil
 }
 
+// algorithms are those of docs/spec/scitt.md, section 1.
+var algorithms = []gocose.Algorithm{gocose.AlgorithmES256, gocose.AlgorithmES384, gocose.AlgorithmEdDSA, gocose.AlgorithmPS256}
+
 func (s *Statement) readProtected() error {
 	h := s.message.Headers.Protected
-	if _, err := h.Algorithm(); err != nil {
+	alg, err := h.Algorithm()
+	if err != nil {
 		return malformed("protected header: alg: %s", err)
+	}
+	if !slices.Contains(algorithms, alg) {
+		return malformed("protected header: alg (1): %d is none of ES256, ES384, EdDSA and PS256", int64(alg))
 	}
 	if err := checkCritical(h); err != nil {
 		return err

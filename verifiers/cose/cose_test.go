@@ -12,10 +12,12 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"math/big"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/fxamacker/cbor/v2"
 	gocose "github.com/veraison/go-cose"
 
 	"muniment.dev/muniment/verifiers/cose"
@@ -97,6 +99,70 @@ func TestStatementsOfEachAlgorithm(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The algorithms that are registered are exactly those of the specification.
+func TestAlgorithms(t *testing.T) {
+	text, err := os.ReadFile("../../docs/spec/scitt.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(text), "MUST have `alg` (1; ")
+	list, _, found := strings.Cut(list, ")")
+	if !found {
+		t.Fatal("the specification has no list of algorithms")
+	}
+	want := map[string]bool{}
+	for _, name := range strings.Fields(strings.NewReplacer(",", " ", " or ", " ").Replace(list)) {
+		want[name] = true
+	}
+	if len(want) != 4 {
+		t.Fatalf("the specification lists %v", want)
+	}
+	ed25519Name := gocose.AlgorithmEdDSA.String()
+	// All numbers that go-cose has names for are in this range.
+	for n := gocose.Algorithm(-1000); n <= 1000; n++ {
+		name := n.String()
+		if name == ed25519Name {
+			name = "EdDSA"
+		}
+		data, err := cbor.Marshal(cbor.Tag{Number: 18, Content: []any{protected(t, int64(n)), map[any]any{}, []byte("p"), make([]byte, 64)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = cose.Parse(data)
+		if (err == nil) != want[name] {
+			t.Errorf("%s (%d): %v", name, n, err)
+		}
+		if err == nil {
+			delete(want, name)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("not registered: %v", want)
+	}
+	// Names of algorithms are not in the list either.
+	data, err := cbor.Marshal(cbor.Tag{Number: 18, Content: []any{protected(t, "ES256"), map[any]any{}, []byte("p"), make([]byte, 64)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cose.Parse(data); !errors.Is(err, cose.ErrMalformed) {
+		t.Errorf("a text string: %v", err)
+	}
+}
+
+// protected is the protected header of a statement with any algorithm.
+func protected(t *testing.T, alg any) []byte {
+	t.Helper()
+	mode, err := cbor.CoreDetEncOptions().EncMode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := mode.Marshal(map[int64]any{1: alg, 3: "text/plain", 4: []byte("k1"), 15: map[int64]any{1: "acme.example", 2: "pkg:oci/app"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }
 
 func TestCertificateChain(t *testing.T) {

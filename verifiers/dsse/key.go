@@ -9,10 +9,10 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"encoding/pem"
-	"errors"
 	"fmt"
 	"strings"
+
+	"muniment.dev/muniment/internal/pemfile"
 )
 
 // Sizes of RSA keys in bits: below the first they are weak, above the second only slow.
@@ -43,7 +43,7 @@ func (k *Key) Public() crypto.PublicKey { return k.public }
 // ParseKey reads one public key in PEM form: a SubjectPublicKeyInfo (which is what cosign.pub holds), a PKCS #1 RSA key, or an X.509
 // certificate, of which only the key counts: neither its dates nor its issuer are checked. The error wraps ErrMalformed.
 func ParseKey(name string, text []byte) (*Key, error) {
-	public, err := parsePEM(text)
+	public, err := pemfile.PublicKeyOrCertificate(text)
 	if err != nil {
 		return nil, &malformedError{keyWord(name), err}
 	}
@@ -68,32 +68,6 @@ func keyWord(name string) string {
 		return "public key"
 	}
 	return "public key " + name
-}
-
-func parsePEM(text []byte) (crypto.PublicKey, error) {
-	block, rest := pem.Decode(text)
-	if block == nil {
-		return nil, errors.New("not PEM; it starts with -----BEGIN PUBLIC KEY-----")
-	}
-	if next, _ := pem.Decode(rest); next != nil {
-		return nil, errors.New("more than one PEM block; give each key a file of its own")
-	}
-	switch {
-	case block.Type == "PUBLIC KEY":
-		return x509.ParsePKIXPublicKey(block.Bytes)
-	case block.Type == "RSA PUBLIC KEY":
-		return x509.ParsePKCS1PublicKey(block.Bytes)
-	case block.Type == "CERTIFICATE":
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, err
-		}
-		return cert.PublicKey, nil
-	case strings.HasSuffix(block.Type, "PRIVATE KEY"):
-		return nil, fmt.Errorf("it is a private key (%s); give the public one", block.Type)
-	default:
-		return nil, fmt.Errorf("a PEM block of type %q is not a public key", block.Type)
-	}
 }
 
 // checkType says whether signatures by the key can be verified.

@@ -276,11 +276,11 @@ func TestBadKeys(t *testing.T) {
 		{"empty", "", "not PEM"},
 		{"DER", "0\x59\x30", "not PEM"},
 		{"private", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})), "private key"},
-		{"request", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: pkcs8})), "not a public key"},
+		{"request", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: pkcs8})), "it is a certificate request"},
 		{"two", string(pemOf(t, k.Public())) + string(pemOf(t, k.Public())), "more than one"},
 		{"P-224", string(pemOf(t, &p224.PublicKey)), "P-224"},
 		{"RSA 1024", string(pemOf(t, &small.PublicKey)), "1024 bits"},
-		{"garbage", string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: []byte("x")})), "asn1"},
+		{"garbage", string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: []byte("x")})), "damaged"},
 	} {
 		_, err := ParseKey(test.name, []byte(test.text))
 		if !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), test.name) {

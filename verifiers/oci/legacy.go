@@ -5,11 +5,11 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"strconv"
 
+	"muniment.dev/muniment/internal/pemfile"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
@@ -57,15 +57,17 @@ func addKey(material map[string]any, annotations map[string]string) error {
 		return nil
 	}
 	var certificates []map[string]any
-	for rest := []byte(text + "\n" + annotations[annotationChain]); ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
+	for _, name := range []string{annotationCertificate, annotationChain} {
+		if annotations[name] == "" {
+			continue
 		}
-		certificates = append(certificates, map[string]any{"rawBytes": block.Bytes})
-	}
-	if len(certificates) == 0 {
-		return fmt.Errorf("the annotation %s is not PEM", annotationCertificate)
+		chain, err := pemfile.Certificates([]byte(annotations[name]))
+		if err != nil {
+			return fmt.Errorf("the annotation %s: %w", name, err)
+		}
+		for _, c := range chain {
+			certificates = append(certificates, map[string]any{"rawBytes": c.Raw})
+		}
 	}
 	material["x509CertificateChain"] = map[string]any{"certificates": certificates}
 	return nil

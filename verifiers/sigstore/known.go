@@ -60,21 +60,28 @@ func (b *Bundle) HasKey() bool { return b.hasKey() }
 // Hints says whether the bundle says that it was signed with the key. Nobody signs that.
 func (b *Bundle) Hints(k *dsse.Key) bool { return b.hasKey() && meant(k, b.hint()) }
 
-// Broken reports whether the signature is not by the certificate that the bundle itself has. Such a bundle was changed or made up, whoever is
-// trusted. A signature that is not supported here is not known to be broken.
-func (b *Bundle) Broken() bool {
+// CheckOwn checks the signature with the bundle's own certificate, if it has one
+// and the artifact is not needed. A bundle whose signature is wrong was changed
+// or made up, whoever is trusted. The error wraps dsse.ErrUnsupported if the
+// signature is in a form or by a key that is not supported here: it may be right.
+func (b *Bundle) CheckOwn() error {
 	content, err := b.entity.VerificationContent()
 	if err != nil || content.Certificate() == nil {
-		return false
+		return nil
 	}
 	public := content.Certificate().PublicKey
 	message := dsse.NewMessage(sslib.PAE(b.PayloadType, b.Payload))
 	if b.digest != nil {
-		if _, pure := public.(ed25519.PublicKey); pure || b.digest.check(public) != nil {
-			return false
+		if _, pure := public.(ed25519.PublicKey); pure {
+			return nil
+		}
+		if err := b.digest.check(public); err != nil {
+			if errors.Is(err, dsse.ErrUnsupported) {
+				return err
+			}
+			return nil
 		}
 		message = b.digest.message()
 	}
-	err = dsse.CheckSignature(public, message, b.entity.content.Signature())
-	return err != nil && !errors.Is(err, dsse.ErrUnsupported)
+	return dsse.CheckSignature(public, message, b.entity.content.Signature())
 }
