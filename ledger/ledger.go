@@ -420,7 +420,9 @@ func (l *Ledger) run() {
 		if groups == nil {
 			return
 		}
+		begun := time.Now()
 		pub, err := l.sequence(groups)
+		l.queue.committed(groups, time.Since(begun))
 		for _, g := range groups {
 			g.published, g.err = pub, err
 			close(g.done)

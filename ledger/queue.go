@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -25,6 +26,7 @@ type queue struct {
 	bytes   int64
 	rows    int
 	groups  uint64 // groups that were ever put
+	pace    pace
 	closed  bool
 }
 
@@ -36,6 +38,7 @@ type lane struct {
 	bytes   int64
 	rows    int
 	taken   int64 // cost of what the batch being taken has of it
+	inBatch int   // rows that it has of it
 }
 
 const (
@@ -54,6 +57,7 @@ func (q *queue) init(c Config) {
 	q.maxRows, q.batchRows = 2*c.MaxPendingRows, c.MaxBatchRows
 	q.lanes = map[receipt.Hash]*lane{}
 	q.filled = sync.NewCond(&q.mu)
+	q.pace = pace{now: time.Now, until: map[receipt.Hash]time.Time{}}
 }
 
 // put adds the group to its stream's, or returns ErrQueueFull or ErrClosed. A group that is larger than the queue is taken when the queue is empty.
@@ -75,6 +79,7 @@ func (q *queue) put(g *group) error {
 	q.lanes[l.stream] = l
 	l.groups = append(l.groups, g)
 	q.count(l, g, 1)
+	q.pace.arrived(l.stream)
 	q.filled.Signal()
 	return nil
 }
@@ -122,26 +127,26 @@ func (q *queue) remove(g *group) bool {
 func (q *queue) take() []*group {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for len(q.lanes) == 0 {
-		if q.closed {
+	var turns turns
+	for len(turns) == 0 { // callers may go while others add theirs
+		if !q.await() {
 			return nil
 		}
-		q.filled.Wait()
-	}
-	// Where the processors are busy, callers that are ready to run may add theirs first: fewer, larger commits. Where they are not, this is nothing.
-	q.mu.Unlock()
-	runtime.Gosched()
-	q.mu.Lock()
-	turns := make(turns, 0, len(q.lanes))
-	for _, l := range q.lanes {
-		l.taken = 0
-		turns = append(turns, l)
+		// Where the processors are busy, callers that are ready to run may add theirs first: fewer, larger commits. Where they are not, this is nothing.
+		q.mu.Unlock()
+		runtime.Gosched()
+		q.mu.Lock()
+		turns, _ = q.ready()
 	}
 	heap.Init(&turns)
 	var batch []*group
 	for entries, bytes, rows := 0, int64(0), 0; len(turns) > 0; {
 		l := turns[0]
 		g := l.groups[0]
+		if l.inBatch > 0 && l.inBatch+g.rows > pacedRows && !q.closed && q.pace.companyUntil(l.stream).After(q.pace.now()) {
+			heap.Pop(&turns)
+			continue
+		}
 		entries += len(g.entries)
 		bytes += g.bytes
 		rows += g.rows
@@ -153,6 +158,7 @@ func (q *queue) take() []*group {
 		l.groups = l.groups[1:]
 		q.count(l, g, -1)
 		l.taken += g.cost()
+		l.inBatch += g.rows
 		if len(l.groups) == 0 {
 			delete(q.lanes, l.stream)
 			turns[0] = turns[len(turns)-1]
@@ -163,6 +169,51 @@ func (q *queue) take() []*group {
 		}
 	}
 	return batch
+}
+
+// await waits until a stream has its turn, and returns false when the queue is closed and empty.
+func (q *queue) await() bool {
+	for {
+		turns, wait := q.ready()
+		switch {
+		case len(turns) > 0:
+			return true
+		case len(q.lanes) == 0 && q.closed:
+			return false
+		case len(q.lanes) == 0:
+			q.filled.Wait()
+		default: // all that wait are paced
+			t := time.AfterFunc(wait, func() {
+				q.mu.Lock() // which this goroutine holds until it waits
+				defer q.mu.Unlock()
+				q.filled.Broadcast()
+			})
+			q.filled.Wait()
+			t.Stop()
+		}
+	}
+}
+
+// ready returns the lanes that have their turn, or how long it is until one has.
+func (q *queue) ready() (turns, time.Duration) {
+	ready, first := make(turns, 0, len(q.lanes)), time.Duration(0)
+	for _, l := range q.lanes {
+		l.taken, l.inBatch = 0, 0
+		switch wait := q.pace.wait(l.stream); {
+		case wait == 0 || q.closed:
+			ready = append(ready, l)
+		case first == 0 || wait < first:
+			first = wait
+		}
+	}
+	return ready, first
+}
+
+// committed notes how long the commit of a batch took.
+func (q *queue) committed(batch []*group, took time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.pace.committed(batch, took)
 }
 
 // turns is a heap of the lanes, the one whose turn it is first.

@@ -1,0 +1,116 @@
+package ledger
+
+import (
+	"testing"
+	"time"
+)
+
+// rowsOf puts a group with as many rows of the index.
+func rowsOf(t *testing.T, q *queue, s *Stream, rows int) *group {
+	t.Helper()
+	g := newGroup(1)
+	g.entries[0].draft, g.rows = &Draft{Stream: s}, rows
+	if err := q.put(g); err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// A stream whose entries make commits long has one of them in a commit and then waits twelve times as long, while others append. Alone, it does not wait.
+func TestHeavyStreamIsPaced(t *testing.T) {
+	var q queue
+	q.init(Config{MaxPendingEntries: 1 << 20, MaxPendingBytes: 1 << 40, MaxPendingRows: 1 << 30, MaxBatchEntries: 1 << 20, MaxBatchBytes: 1 << 40, MaxBatchRows: 1 << 20})
+	now := time.Unix(1_800_000_000, 0)
+	q.pace.now = func() time.Time { return now }
+	heavy, light := NewStream([32]byte{1}), NewStream([32]byte{2})
+	in := func(batch []*group) (heavies, lights int) {
+		for _, g := range batch {
+			if g.stream() == heavy.ID {
+				heavies++
+			} else {
+				lights++
+			}
+		}
+		return heavies, lights
+	}
+	check := func(what string, wantHeavy, wantLight int) []*group {
+		t.Helper()
+		batch := q.take()
+		if h, l := in(batch); h != wantHeavy || l != wantLight {
+			t.Fatalf("%s: %d heavy and %d light entries in the commit, want %d and %d", what, h, l, wantHeavy, wantLight)
+		}
+		return batch
+	}
+
+	for range 2 {
+		rowsOf(t, &q, heavy, 16_384)
+	}
+	q.committed(check("alone", 2, 0), 100*time.Millisecond)
+	rowsOf(t, &q, heavy, 16_384)
+	check("alone, again", 1, 0)
+
+	for range 6 {
+		rowsOf(t, &q, heavy, 16_384)
+	}
+	rowsOf(t, &q, light, 10)
+	q.committed(check("in company", 1, 1), 50*time.Millisecond)
+	for range 5 {
+		now = now.Add(100 * time.Millisecond)
+		rowsOf(t, &q, light, 10)
+		q.committed(check("while it waits", 0, 1), time.Millisecond)
+	}
+	now = now.Add(100 * time.Millisecond)
+	rowsOf(t, &q, light, 10)
+	q.committed(check("after its wait", 1, 1), 50*time.Millisecond)
+
+	now = now.Add(activeFor)
+	check("when the other stream has stopped", 4, 0)
+
+	// What is closed is recorded without delay.
+	rowsOf(t, &q, heavy, 16_384)
+	rowsOf(t, &q, light, 10)
+	q.committed(check("in company again", 1, 1), 50*time.Millisecond)
+	rowsOf(t, &q, heavy, 16_384)
+	q.close()
+	check("closed", 1, 0)
+	if q.take() != nil || q.rows != 0 || len(q.pace.until) > 1 {
+		t.Errorf("%d rows and %d waits are left over", q.rows, len(q.pace.until))
+	}
+}
+
+// A stream that waits has its turn when its time has come, though nothing more is put.
+func TestPacedStreamWakes(t *testing.T) {
+	var q queue
+	q.init(Config{MaxPendingEntries: 1 << 20, MaxPendingBytes: 1 << 40, MaxPendingRows: 1 << 30, MaxBatchEntries: 1 << 20, MaxBatchBytes: 1 << 40, MaxBatchRows: 1 << 20})
+	heavy, light := NewStream([32]byte{1}), NewStream([32]byte{2})
+	rowsOf(t, &q, light, 1)
+	rowsOf(t, &q, heavy, 5000)
+	q.committed(q.take(), time.Millisecond)
+	g := rowsOf(t, &q, heavy, 5000)
+	if batch := q.take(); len(batch) != 1 || batch[0] != g {
+		t.Errorf("%d groups were taken", len(batch))
+	}
+}
+
+// A caller that leaves while the sequencer takes a batch does not end it.
+func TestCallersThatLeave(t *testing.T) {
+	var q queue
+	q.init(Config{MaxPendingEntries: 1 << 20, MaxPendingBytes: 1 << 40, MaxPendingRows: 1 << 30, MaxBatchEntries: 1 << 20, MaxBatchBytes: 1 << 40, MaxBatchRows: 1 << 20})
+	s := NewStream([32]byte{1})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for q.take() != nil {
+		}
+	}()
+	for range 20_000 {
+		q.remove(rowsOf(t, &q, s, 1))
+		select {
+		case <-ended:
+			t.Fatal("the sequencer has ended")
+		default:
+		}
+	}
+	q.close()
+	<-ended
+}
