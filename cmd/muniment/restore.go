@@ -1,38 +1,43 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
 	"gopkg.in/yaml.v3"
 
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
 type restoreCmd struct {
-	Backup string   `arg:"" help:"Backup: a folder that 'muniment backup' made." type:"existingdir"`
-	Data   string   `help:"Data folder to make; it must not exist, or be empty." required:"" type:"path"`
-	Policy string   `help:"Policy file of the log, from elsewhere than the backup. Without it, the backup's own." predictor:"file"`
-	Digest string   `help:"Digest of the backup, as 'muniment backup' printed it." placeholder:"sha256:HEX"`
-	Anchor []string `help:"Newer signed checkpoint of the log, such as an anchor file, or store.anchor of the folder that is lost. May be repeated." placeholder:"FILE" type:"existingfile"`
-	JSON   bool     `help:"Print JSON."`
+	Backup   string   `arg:"" help:"Backup: a folder that 'muniment backup' made." type:"existingdir"`
+	Data     string   `help:"Data folder to make; it must not exist, or be empty." required:"" type:"path"`
+	Policy   string   `help:"Policy file of the log, from elsewhere than the backup. Without it, the backup's own." predictor:"file"`
+	Digest   string   `help:"Digest of the backup, as 'muniment backup' printed it." placeholder:"sha256:HEX"`
+	Anchor   []string `help:"Newer signed checkpoint of the log, such as an anchor file, or store.anchor of the folder that is lost. May be repeated." placeholder:"FILE" type:"existingfile"`
+	Erasures []string `help:"Erasures that may be newer than the backup: what 'muniment list --kind erasure --json' printed. May be repeated, as for several tenants." placeholder:"FILE" type:"existingfile"`
+	JSON     bool     `help:"Print JSON."`
 }
 
 func (restoreCmd) Help() string {
 	return `Every file is compared with the manifest, and the store is proven whole and signed by the log's key, before the data folder is made. A backup that is
-older than an anchor is restored, and the server then serves it read-only. Evidence that was erased after the backup was made is in it: erase it again
-before the folder is served, or restore a newer backup.
+older than an anchor is restored, and the server then serves it read-only. Evidence that was erased after the backup was made is in it: give --erasures,
+and it is erased before the folder is made.
 
 Exit code: 0 restored; 1 refused: damaged, of another log, or a fork; 2 it could not be done; 3 restored, but older than an anchor.
 
@@ -174,6 +179,9 @@ func (c *restoreCmd) prove(ctx context.Context, b *backupIndex, staging string, 
 		if string(signed) != b.Checkpoint {
 			return nil, errors.New("the manifest has another checkpoint than the store")
 		}
+		if err := c.eraseLater(ctx, staging, k, log); err != nil {
+			return nil, err
+		}
 		if behind, err = c.checkAnchors(ctx, k, staging, policy, log); err != nil {
 			return nil, err
 		}
@@ -213,6 +221,49 @@ func (c *restoreCmd) checkAnchors(ctx context.Context, k storeKind, staging stri
 		return nil, err
 	}
 	return behind, anchor.Write(own, newest)
+}
+
+// eraseLater makes the erasures that were recorded after the backup.
+func (c *restoreCmd) eraseLater(ctx context.Context, staging string, k storeKind, log *slog.Logger) (err error) {
+	var erasures []ledger.LaterErasure
+	for _, path := range c.Erasures {
+		text, err := bounded.ReadFile(path, bounded.Document)
+		if err != nil {
+			return err
+		}
+		dec := json.NewDecoder(bytes.NewReader(text))
+		for n := 1; ; n++ {
+			var e struct {
+				Header struct {
+					Kind       string            `json:"kind"`
+					Attributes map[string]string `json:"attributes"`
+				} `json:"header"`
+			}
+			if err := dec.Decode(&e); err == io.EOF {
+				break
+			} else if err != nil {
+				return fmt.Errorf("--erasures %s: entry %d: %w", path, n, err)
+			}
+			entry, err := strconv.ParseUint(e.Header.Attributes["entry"], 10, 64)
+			if err != nil || e.Header.Kind != ledger.ErasureKind {
+				return fmt.Errorf("--erasures %s: entry %d is not an erasure", path, n)
+			}
+			erasures = append(erasures, ledger.LaterErasure{Entry: entry, Header: e.Header.Attributes["scope"] == ledger.ScopeHeaderAndPayload})
+		}
+	}
+	if len(erasures) == 0 {
+		return nil
+	}
+	if k.replica {
+		return errors.New("--erasures: the folder is a replica: import the log's next delta, which has them")
+	}
+	s, err := openStore(ctx, staging, k, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	_, err = ledger.EraseLater(ctx, s, erasures)
+	return err
 }
 
 func digestFile(path string) (int64, string, error) {

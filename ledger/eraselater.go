@@ -1,0 +1,50 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+
+	"muniment.dev/muniment/ledger/store"
+)
+
+// A LaterErasure is one that a newer state of the log has recorded.
+type LaterErasure struct {
+	Entry  uint64
+	Header bool // the header was erased, too
+}
+
+// EraseLater makes erasures that the log recorded after the state in the store,
+// as after a backup, and returns when their bytes have left the disk. The result
+// is the number of entries of which something was erased. Entries that the store
+// does not have are left out.
+func EraseLater(ctx context.Context, s store.Store, erasures []LaterErasure) (int, error) {
+	st, err := s.Load(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("load the log: %w", err)
+	}
+	ids := newIdentifier(&st.Secret)
+	var out []store.Erasure
+	for _, e := range erasures {
+		if e.Entry >= st.Size {
+			continue
+		}
+		sk, err := s.Skeletons(ctx, e.Entry, e.Entry+1)
+		if err != nil {
+			return 0, fmt.Errorf("entry %d: %w", e.Entry, notThere(err))
+		}
+		plan, err := planErasure(ctx, s, ids, sk[0].StreamID, e.Entry, e.Header)
+		if err != nil {
+			return 0, fmt.Errorf("entry %d: %w", e.Entry, err)
+		}
+		if plan != nil {
+			out = append(out, plan.erase)
+		}
+	}
+	if len(out) == 0 {
+		return 0, nil
+	}
+	if err := s.Erase(ctx, out); err != nil {
+		return 0, err
+	}
+	return len(out), s.Purge(ctx)
+}
