@@ -45,6 +45,7 @@ type cli struct {
 	Erase     eraseCmd     `cmd:"" group:"operate" help:"Erase an entry's evidence for good; the entry and its proofs stay."`
 	Retention retentionCmd `cmd:"" group:"operate" help:"Set, show or apply a tenant's retention rules."`
 	Hold      holdCmd      `cmd:"" group:"operate" help:"Place, release or list legal holds."`
+	Fsck      fsckCmd      `cmd:"" group:"operate" help:"Check the whole store, and list what is damaged."`
 	Reindex   reindexCmd   `cmd:"" group:"operate" help:"Rebuild search index and deduplication from the log, and compare."`
 	Backup    backupCmd    `cmd:"" group:"operate" help:"Back up a data folder, also while its server runs."`
 	Restore   restoreCmd   `cmd:"" group:"operate" help:"Make a data folder from a backup, once that is proven whole."`

@@ -76,6 +76,7 @@ func openStoreReadOnly(ctx context.Context, folder string, k storeKind, log *slo
 	return s, mark, err
 }
 
+// options returns the options of the store.
 func (k storeKind) options(log *slog.Logger) pebblestore.Options {
 	o := pebblestore.Options{Logger: log, Raw: k.replica || k.name == rekorStoreDir}
 	if k.small {

@@ -243,11 +243,11 @@ func (s *Store) openPayload(index uint64) (*store.PayloadReader, error) {
 			continue // it was erased between the row and the file
 		}
 		if err != nil {
-			return nil, err
+			return nil, readError(err)
 		}
 		info, err := f.Stat()
 		if err == nil && uint64(info.Size()) != l.size {
-			err = fmt.Errorf("the file %x of a large payload has %d bytes, want %d: the store is damaged", l.id, info.Size(), l.size)
+			err = fmt.Errorf("%w: the file %x of a large payload has %d bytes, want %d", store.ErrDamaged, l.id, info.Size(), l.size)
 		}
 		if err != nil {
 			return nil, errors.Join(err, f.Close())
@@ -268,6 +268,28 @@ func (s *Store) openSmall(index uint64) (*store.PayloadReader, error) {
 	return &store.PayloadReader{ReadCloser: io.NopCloser(bytes.NewReader(p.Content)), Salt: p.Salt, Size: uint64(len(p.Content))}, nil
 }
 
+// namedLarge returns the names of the files that rows name.
+func (s *Store) namedLarge(ctx context.Context) (map[string]bool, error) {
+	named := map[string]bool{}
+	it, err := s.iterator(ctx, largeSpace)
+	if err != nil {
+		return nil, err
+	}
+	defer it.Close()
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return nil, err
+		}
+		r, err := decodeLargeRow(it.Key(), v)
+		if err != nil {
+			return nil, err
+		}
+		named[hex.EncodeToString(r.id[:])] = true
+	}
+	return named, it.Error()
+}
+
 // sweepLarge deletes the files that no row names and nobody is writing. No commit may run meanwhile.
 func (s *Store) sweepLarge() error {
 	dir := s.fs.PathJoin(s.dir, largeDir)
@@ -278,24 +300,8 @@ func (s *Store) sweepLarge() error {
 	if err != nil {
 		return fmt.Errorf("large payloads: %w", err)
 	}
-	named := map[string]bool{}
-	it, err := s.iterator(context.Background(), largeSpace)
+	named, err := s.namedLarge(context.Background())
 	if err != nil {
-		return err
-	}
-	defer it.Close()
-	for ok := it.First(); ok; ok = it.Next() {
-		v, err := it.ValueAndErr()
-		if err != nil {
-			return err
-		}
-		r, err := decodeLargeRow(it.Key(), v)
-		if err != nil {
-			return err
-		}
-		named[hex.EncodeToString(r.id[:])] = true
-	}
-	if err := it.Error(); err != nil {
 		return err
 	}
 	s.largeMu.Lock()

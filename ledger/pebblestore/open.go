@@ -210,7 +210,12 @@ func (s *Store) openPebbleReadOnly(opts Options) error {
 	if err := s.openPebble(p); err != nil {
 		return err
 	}
-	if err := errors.Join(s.checkBlobs(), s.loadMeta()); err != nil {
+	blobs := s.checkBlobs()
+	if blobs != nil && s.lenient {
+		s.tolerated = append(s.tolerated, blobs)
+		blobs = nil
+	}
+	if err := errors.Join(blobs, s.loadMeta()); err != nil {
 		return errors.Join(err, s.closePebble())
 	}
 	return nil
@@ -331,12 +336,21 @@ func currentManifest(names []string) (string, bool) {
 
 // checkJournals returns an error unless the files in the folder hold every byte that the mark vouches for. A nil mark vouches for none.
 func (m *Mark) checkJournals(fs vfs.FS, dir string) error {
+	damage, err := m.journalDamage(fs, dir)
+	if err == nil && len(damage) > 0 {
+		err = damage[0].Err
+	}
+	return err
+}
+
+// journalDamage returns all that the journals lack.
+func (m *Mark) journalDamage(fs vfs.FS, dir string) (damage []FileDamage, err error) {
 	if m == nil {
-		return nil
+		return nil, nil
 	}
 	names, err := fs.List(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	current, _ := currentManifest(names)
 	listed, newest := false, ""
@@ -350,17 +364,18 @@ func (m *Mark) checkJournals(fs vfs.FS, dir string) error {
 				continue // Pebble was moving from one to the other
 			}
 		}
-		if !slices.Contains(names, j.Name) {
-			return fmt.Errorf("%w: %w: %s is missing", ErrStale, store.ErrDamaged, j.Name)
+		err := fmt.Errorf("%w: %w: %s is missing", ErrStale, store.ErrDamaged, j.Name)
+		if slices.Contains(names, j.Name) {
+			err = j.check(fs, fs.PathJoin(dir, j.Name))
 		}
-		if err := j.check(fs, fs.PathJoin(dir, j.Name)); err != nil {
-			return err
+		if err != nil {
+			damage = append(damage, FileDamage{j.Name, err})
 		}
 	}
 	if newest != "" && !listed && newer(newest, current) {
-		return fmt.Errorf("%w: %w: its MANIFEST is %q, and was %q before", ErrStale, store.ErrDamaged, current, newest)
+		damage = append(damage, FileDamage{newest, fmt.Errorf("%w: %w: its MANIFEST is %q, and was %q before", ErrStale, store.ErrDamaged, current, newest)})
 	}
-	return nil
+	return damage, nil
 }
 
 func (j *Journal) check(fs vfs.FS, path string) error {

@@ -76,10 +76,14 @@ type Store struct {
 	raw    bool
 	// readOnly is set in a store that was opened for reading: nothing in its folder is changed.
 	readOnly bool
-	empty    bool         // it was opened for reading, and has no rows
-	lock     *pebble.Lock // of the folder
-	files    *markFS      // where files are deleted; nil if it is read-only
-	marker   *marker      // nil if it is read-only or scratch
+	empty    bool // it was opened for reading, and has no rows
+	// lenient is set in a store that is examined. What Open refuses, and reading
+	// can go on with, is in tolerated.
+	lenient   bool
+	tolerated []error
+	lock      *pebble.Lock // of the folder
+	files     *markFS      // where files are deleted; nil if it is read-only
+	marker    *marker      // nil if it is read-only or scratch
 
 	closing sync.RWMutex   // guards closed, and the step from 0 in uses
 	closed  bool           //
@@ -253,6 +257,26 @@ func (s *Store) load(ctx context.Context) (*store.State, error) {
 	if err := s.checkEnd(ctx, st.Size); err != nil {
 		return nil, err
 	}
+	var err error
+	st.Streams, err = s.streamHeads(ctx)
+	return st, err
+}
+
+// checkEnd says whether the skeletons, or raw leaves, end where the tree head does. They were written together.
+func (s *Store) checkEnd(ctx context.Context, size uint64) error {
+	end, err := s.rowsEnd(ctx)
+	if err != nil {
+		return err
+	}
+	if end != size {
+		return badRow(headKey, "it says that the log has %d entries, but the rows are those of %d", size, end)
+	}
+	return nil
+}
+
+// streamHeads returns the heads of all streams, or those before the first that
+// can't be read.
+func (s *Store) streamHeads(ctx context.Context) (heads []store.StreamHead, err error) {
 	it, err := s.iterator(ctx, headSpace)
 	if err != nil {
 		return nil, err
@@ -261,45 +285,38 @@ func (s *Store) load(ctx context.Context) (*store.State, error) {
 	for ok := it.First(); ok; ok = it.Next() {
 		v, err := it.ValueAndErr()
 		if err != nil {
-			return nil, err
+			return heads, err
 		}
 		h, err := decodeStreamHead(it.Key(), v)
 		if err != nil {
-			return nil, err
+			return heads, err
 		}
-		st.Streams = append(st.Streams, h)
+		heads = append(heads, h)
 	}
-	return st, it.Error()
+	return heads, it.Error()
 }
 
-// checkEnd says whether the skeletons, or raw leaves, end where the tree head does. They were written together.
-func (s *Store) checkEnd(ctx context.Context, size uint64) error {
+// rowsEnd returns the index after the last skeleton or raw leaf.
+func (s *Store) rowsEnd(ctx context.Context) (end uint64, err error) {
 	space, decode := byte(skeletonSpace), skeletonRunEnd
 	if s.raw {
 		space, decode = leafSpace, leafRunEnd
 	}
 	it, err := s.iterator(ctx, space)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer it.Close()
-	var end uint64
 	if it.Last() {
 		v, err := it.ValueAndErr()
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if end, err = decode(it.Key(), v); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	if err := it.Error(); err != nil {
-		return err
-	}
-	if end != size {
-		return badRow(headKey, "it says that the log has %d entries, but the rows are those of %d", size, end)
-	}
-	return nil
+	return end, it.Error()
 }
 
 // FreeBytes implements store.Store.

@@ -1,0 +1,325 @@
+package ledger
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"iter"
+	"math/bits"
+	"slices"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+)
+
+// The projections that the entries give come in another order than those that
+// are stored. Both are summed up in buckets: equal sets have equal sums. Only
+// where sums differ are they looked up one by one.
+
+// projectionBuckets is the number of buckets of keys, and of postings.
+const projectionBuckets = 4096
+
+// projectionSums is a multiset hash of projections: for each bucket their
+// number, and two sums of keyed hashes.
+type projectionSums struct {
+	keys, postings uint64
+	seeds          [2]maphash.Seed
+	sums           []projectionSum // made by the first add
+}
+
+type projectionSum struct{ n, a, b uint64 }
+
+func (s *projectionSums) add(p *store.Projection) {
+	if s.sums == nil {
+		s.init([2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()})
+	}
+	var data [25]byte
+	var index uint64
+	if p.Key != nil {
+		s.keys++
+		copy(data[:], p.Key.Key[:])
+		index = p.Key.Index
+	} else {
+		s.postings++
+		copy(data[:], p.Posting.Term[:])
+		index, data[24] = p.Posting.Index, 1
+	}
+	binary.BigEndian.PutUint64(data[16:], index)
+	b := &s.sums[bucketOf(p)]
+	b.n++
+	b.a += maphash.Bytes(s.seeds[0], data[:])
+	b.b += maphash.Bytes(s.seeds[1], data[:])
+}
+
+func (s *projectionSums) init(seeds [2]maphash.Seed) {
+	s.seeds, s.sums = seeds, make([]projectionSum, 2*projectionBuckets)
+}
+
+func bucketOf(p *store.Projection) int {
+	if p.Key != nil {
+		return int(binary.BigEndian.Uint16(p.Key.Key[:]) >> 4)
+	}
+	return projectionBuckets + int(binary.BigEndian.Uint16(p.Posting.Term[:])>>4)
+}
+
+func projectionIndex(p *store.Projection) uint64 {
+	if p.Key != nil {
+		return p.Key.Index
+	}
+	return p.Posting.Index
+}
+
+// checkProjections compares deduplication keys, postings and stream heads with
+// those that the entries give. Those of damaged entries are left out.
+func (k *checker) checkProjections(ctx context.Context) error {
+	k.sum.Keys, k.sum.Postings = k.want.keys, k.want.postings
+	if k.want.sums == nil {
+		k.want.init([2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()})
+	}
+	var have projectionSums
+	have.init(k.want.seeds)
+	for p, err := range k.Store.Projections(ctx) {
+		if err != nil {
+			if cerr := ctx.Err(); cerr != nil {
+				return cerr
+			}
+			k.Report(Finding{Kind: "index", Remedy: Restore, Problem: "it can't be read: " + reason(err)})
+			return k.checkHeads()
+		}
+		if !k.opaque.has(projectionIndex(&p)) {
+			have.add(&p)
+		}
+	}
+	if differ := differing(&k.want, &have); len(differ) > 0 {
+		if err := k.nameProjections(ctx, differ); err != nil {
+			return err
+		}
+	}
+	return k.checkHeads()
+}
+
+func differing(a, b *projectionSums) map[int]bool {
+	out := map[int]bool{}
+	for i := range a.sums {
+		if a.sums[i] != b.sums[i] {
+			out[i] = true
+		}
+	}
+	return out
+}
+
+// A projectionFault counts projections of one sort that are wrong.
+type projectionFault struct {
+	problem     string
+	n           uint64
+	first, last uint64 // entries
+	stream      *receipt.Hash
+}
+
+func (f *projectionFault) add(index uint64, stream *receipt.Hash) {
+	if f.n == 0 {
+		f.first, f.last, f.stream = index, index, stream
+	}
+	f.first, f.last = min(f.first, index), max(f.last, index)
+	if stream == nil || f.stream == nil || *stream != *f.stream {
+		f.stream = nil
+	}
+	f.n++
+}
+
+// nameProjections reports how many projections in some buckets are missing or
+// wrong, and of which entries.
+func (k *checker) nameProjections(ctx context.Context, differ map[int]bool) error {
+	faults := [2][2]projectionFault{ // missing, and too many; keys, and postings
+		{{problem: "deduplication keys are missing"}, {problem: "search postings are missing"}},
+		{{problem: "deduplication keys are not those of their entries"}, {problem: "search postings are not those of their entries"}},
+	}
+	if err := k.findMissing(ctx, differ, &faults[0]); err != nil {
+		return err
+	}
+	if err := k.findExtra(ctx, differ, &faults[1]); err != nil {
+		return err
+	}
+	for i := range faults {
+		for j := range faults[i] {
+			if f := &faults[i][j]; f.n > 0 {
+				of := ""
+				if f.first != f.last {
+					of = fmt.Sprintf(", the last of entry %d", f.last)
+				}
+				k.report("index", f.first, f.stream, Rebuild, "%d %s%s", f.n, f.problem, of)
+			}
+		}
+	}
+	return nil
+}
+
+// findMissing looks for the projections that the entries give.
+func (k *checker) findMissing(ctx context.Context, differ map[int]bool, faults *[2]projectionFault) error {
+	for index := range k.State.Size {
+		if k.opaque.has(index) {
+			continue
+		}
+		given, stream, err := k.given(ctx, index)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err != nil {
+			continue // reported before
+		}
+		for i := range given {
+			if !differ[bucketOf(&given[i])] {
+				continue
+			}
+			has, err := k.stored(ctx, &given[i])
+			if err := errors.Join(err, ctx.Err()); err != nil {
+				return err
+			}
+			if !has {
+				faults[sortOf(&given[i])].add(index, stream)
+			}
+		}
+	}
+	return nil
+}
+
+// findExtra looks for stored projections that the entries do not give.
+func (k *checker) findExtra(ctx context.Context, differ map[int]bool, faults *[2]projectionFault) error {
+	for p, err := range k.Store.Projections(ctx) {
+		if err != nil {
+			return err
+		}
+		index := projectionIndex(&p)
+		if k.opaque.has(index) || !differ[bucketOf(&p)] {
+			continue
+		}
+		if index >= k.State.Size {
+			faults[sortOf(&p)].add(index, nil)
+			continue
+		}
+		given, stream, err := k.given(ctx, index)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err == nil && !slices.ContainsFunc(given, func(g store.Projection) bool { return order(&g, &p) == 0 }) {
+			faults[sortOf(&p)].add(index, stream)
+		}
+	}
+	return nil
+}
+
+// sortOf returns 0 for keys and 1 for postings.
+func sortOf(p *store.Projection) int {
+	if p.Key != nil {
+		return 0
+	}
+	return 1
+}
+
+// given returns the projections that an entry gives, and its stream.
+func (k *checker) given(ctx context.Context, index uint64) (out []store.Projection, stream *receipt.Hash, err error) {
+	b := &rebuilder{store: k.Store, state: k.State, origin: k.log, ids: k.ids, heads: map[receipt.Hash]store.StreamHead{}, report: &ReindexReport{}}
+	yield := func(p store.Projection, e error) bool {
+		if e != nil {
+			err = e
+			return false
+		}
+		if !k.Replica || p.Key == nil {
+			out = append(out, p)
+		}
+		return true
+	}
+	if k.State.Raw && !k.Replica {
+		b.leaves(ctx, index, index+1, yield)
+		return out, nil, err
+	}
+	sk, err := k.Store.Skeletons(ctx, index, index+1)
+	if errors.Is(err, store.ErrNotFound) && k.Replica {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	b.entry(ctx, index, &sk[0], yield)
+	return out, &sk[0].StreamID, err
+}
+
+// stored reports whether the store has the projection.
+func (k *checker) stored(ctx context.Context, p *store.Projection) (bool, error) {
+	if p.Key != nil {
+		at, err := k.Store.Lookup(ctx, p.Key.Key)
+		if errors.Is(err, store.ErrNotFound) {
+			return false, nil
+		}
+		return at == p.Key.Index, err
+	}
+	list, err := k.Store.Postings(ctx, p.Posting.Term)
+	if err != nil {
+		return false, err
+	}
+	at, ok, err := list.SeekGE(p.Posting.Index)
+	return ok && at == p.Posting.Index, errors.Join(err, list.Close())
+}
+
+// checkHeads compares the stored heads of streams with those of the entries.
+// With a damaged skeleton the end of its stream is not known.
+func (k *checker) checkHeads() error {
+	if k.State.Raw && !k.Replica || k.bad.any() {
+		return nil
+	}
+	stored := map[receipt.Hash]bool{}
+	for _, h := range k.State.Streams {
+		stored[h.StreamID] = true
+		s := k.heads[h.StreamID]
+		switch {
+		case s == nil:
+			k.Report(Finding{Kind: "stream head", Tenant: k.known[h.StreamID].Tenant, Remedy: Rebuild, Problem: fmt.Sprintf("stream %s has no entries", h.StreamID)})
+		case s.StreamHead != h:
+			k.report("stream head", s.index, &h.StreamID, Rebuild, "the stream ends with number %d, and its head has %d", s.Next-1, h.Next-1)
+		}
+	}
+	for id, s := range k.heads {
+		if !stored[id] {
+			k.report("stream head", s.index, &id, Rebuild, "it is missing")
+		}
+	}
+	return nil
+}
+
+// A bitset is a set of indexes that grows as they are added.
+type bitset struct{ words []uint64 }
+
+func (b *bitset) set(i uint64) {
+	for uint64(len(b.words)) <= i/64 {
+		b.words = append(b.words, 0)
+	}
+	b.words[i/64] |= 1 << (i % 64)
+}
+
+func (b *bitset) has(i uint64) bool {
+	return i/64 < uint64(len(b.words)) && b.words[i/64]&(1<<(i%64)) != 0
+}
+
+func (b *bitset) any() bool { return len(b.words) > 0 }
+
+func (b *bitset) last() (uint64, bool) {
+	if len(b.words) == 0 {
+		return 0, false
+	}
+	at := len(b.words) - 1 // set never leaves an empty word at the end
+	return uint64(at)*64 + uint64(bits.Len64(b.words[at])) - 1, true
+}
+
+func (b *bitset) all() iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		for at, w := range b.words {
+			for ; w != 0; w &= w - 1 {
+				if !yield(uint64(at)*64 + uint64(bits.TrailingZeros64(w))) {
+					return
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,329 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+)
+
+// A trust is what is proven by the tree head, before single leaves are looked at.
+type trust int
+
+const (
+	trustNone   trust = iota // neither tiles nor leaves give the root
+	trustTiles               // the tiles at the edge and the last leaves give it
+	trustLeaves              // all leaves give it
+)
+
+// establishTrust decides whether tiles or leaves are right where they differ.
+func (k *checker) establishTrust(ctx context.Context) error {
+	k.tileErr = map[tileID]bool{}
+	k.tree = &tree{cache: newTileCache(k.Store, 64)}
+	st := k.State
+	if st.Size == 0 {
+		k.trust = trustLeaves
+		return nil
+	}
+	if t, err := loadTree(ctx, k.Store, st, k.log, newTileCache(k.Store, 64)); err == nil && t.root() == st.Root {
+		k.trust = trustTiles
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	t := &tree{cache: newTileCache(k.Store, 64)}
+	for from := uint64(0); from < st.Size; from += store.TileWidth {
+		leaves, err := leafData(ctx, k.Store, st.Raw, k.log, from, min(from+store.TileWidth, st.Size))
+		if err != nil {
+			return damageOnly(ctx, err)
+		}
+		for _, data := range leaves {
+			t.append(receipt.LeafHash(data))
+		}
+		t.takeFull()
+	}
+	if t.root() == st.Root {
+		k.trust = trustLeaves
+	}
+	return nil
+}
+
+// checkEntries goes over the log, a tile of entries at a time.
+func (k *checker) checkEntries(ctx context.Context) error {
+	size := k.State.Size
+	for from := uint64(0); from < size; from += store.TileWidth {
+		to := min(from+store.TileWidth, size)
+		c := &leafChunk{from: from}
+		if err := k.readLeaves(ctx, c, to); err != nil {
+			return err
+		}
+		if err := k.compareTile(ctx, c); err != nil {
+			return err
+		}
+		for i := range c.hashes {
+			if err := k.placeLeaf(ctx, c, i); err != nil {
+				return err
+			}
+		}
+		if err := k.compareUpper(ctx); err != nil {
+			return err
+		}
+		if k.Progress != nil {
+			k.Progress(to, size)
+		}
+	}
+	return k.finishTree(ctx)
+}
+
+// A leafChunk is the entries of a tile of level 0, or of its beginning.
+type leafChunk struct {
+	from      uint64
+	hashes    []*receipt.Hash     // of leaves; nil: not known
+	wrong     []bool              // the leaf's row is damaged
+	skeletons []*receipt.Skeleton // nil: there is none, or it can't be read
+	raw       [][]byte
+}
+
+// readLeaves reads the rows of the leaves, one by one where they can't be read
+// together.
+func (k *checker) readLeaves(ctx context.Context, c *leafChunk, to uint64) error {
+	n := int(to - c.from)
+	c.hashes, c.wrong, c.skeletons = make([]*receipt.Hash, n), make([]bool, n), make([]*receipt.Skeleton, n)
+	if k.State.Raw {
+		c.raw = make([][]byte, n)
+	}
+	if !k.State.Raw || k.Replica {
+		if err := each(ctx, k.Store.Skeletons, c.from, to, func(i int, sk *receipt.Skeleton, err error) {
+			if err == nil && (!k.Replica || sk.StreamID != receipt.Hash{}) {
+				c.skeletons[i] = sk
+			} else if !k.Replica {
+				k.lostLeaf(c, i, "skeleton", err)
+			}
+			if err == nil && !k.State.Raw {
+				h := sk.LeafHash(k.log)
+				c.hashes[i] = &h
+			}
+		}); err != nil {
+			return err
+		}
+	}
+	if !k.State.Raw {
+		return nil
+	}
+	return each(ctx, k.Store.Leaves, c.from, to, func(i int, leaf *[]byte, err error) {
+		if err != nil {
+			k.lostLeaf(c, i, "leaf", err)
+			return
+		}
+		h := receipt.LeafHash(*leaf)
+		c.hashes[i], c.raw[i] = &h, *leaf
+	})
+}
+
+// each reads the rows together, or one by one if that is not possible.
+func each[T any](ctx context.Context, read func(ctx context.Context, from, to uint64) ([]T, error), from, to uint64, f func(i int, v *T, err error)) error {
+	if all, err := read(ctx, from, to); err == nil {
+		for i := range all {
+			f(i, &all[i], nil)
+		}
+		return nil
+	}
+	for i := from; i < to; i++ {
+		one, err := read(ctx, i, i+1)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err != nil {
+			f(int(i-from), nil, err)
+		} else {
+			f(int(i-from), &one[0], nil)
+		}
+	}
+	return nil
+}
+
+func (k *checker) lostLeaf(c *leafChunk, i int, kind string, err error) {
+	c.wrong[i] = true
+	k.report(kind, c.from+uint64(i), nil, Restore, "it can't be read: %s", reason(err))
+}
+
+// compareTile compares the leaves with their full tile, and decides which of
+// them is right where they differ.
+func (k *checker) compareTile(ctx context.Context, c *leafChunk) error {
+	if len(c.hashes) < store.TileWidth {
+		return nil
+	}
+	k.sum.Tiles++
+	index := c.from / store.TileWidth
+	stored, err := k.Store.Tile(ctx, 0, index)
+	if err != nil {
+		k.badTile(0, index, Restore, "it can't be read: "+reason(err))
+		return damageOnly(ctx, err)
+	}
+	var differ []int
+	complete := true
+	computed := make([]receipt.Hash, store.TileWidth)
+	for i, h := range c.hashes {
+		if h == nil {
+			complete = false
+		} else if computed[i] = *h; *h != stored[i] {
+			differ = append(differ, i)
+		}
+	}
+	if complete && len(differ) == 0 {
+		return nil
+	}
+	want, known := k.tileRoot(ctx, 0, index)
+	_, storedRoot := fullTile(stored)
+	_, computedRoot := fullTile(computed)
+	switch {
+	case known && storedRoot == want, !complete && len(differ) == 0:
+		for _, i := range differ {
+			c.wrong[i] = true
+			k.report(k.leafKind(), c.from+uint64(i), nil, Restore, "it is not that of its leaf")
+		}
+		for i := range c.hashes {
+			c.hashes[i] = &stored[i]
+		}
+	case complete && (k.trust == trustLeaves || known && computedRoot == want):
+		k.badTile(0, index, Restore, fmt.Sprintf("%s not those of the entries", hashesAre(len(differ))))
+	default:
+		k.badTile(0, index, Restore, fmt.Sprintf("%s not those of the entries, or these are damaged", hashesAre(len(differ))))
+		for _, i := range differ {
+			k.report(k.leafKind(), c.from+uint64(i), nil, Restore, "it is not that of its tile, or the tile is damaged")
+		}
+	}
+	return nil
+}
+
+func hashesAre(n int) string {
+	if n == 1 {
+		return "1 hash is"
+	}
+	return fmt.Sprintf("%d hashes are", n)
+}
+
+func (k *checker) leafKind() string {
+	if k.State.Raw {
+		return "leaf"
+	}
+	return "skeleton"
+}
+
+// tileRoot returns the root that a full tile must have, by the tiles above it.
+func (k *checker) tileRoot(ctx context.Context, level uint8, index uint64) (receipt.Hash, bool) {
+	if k.trust != trustTiles {
+		return receipt.Hash{}, false
+	}
+	parent := index / store.TileWidth
+	if parent >= k.State.Size>>(tileHeight*(int(level)+2)) { // it has no full parent: the root was computed from it
+		hashes, err := k.Store.Tile(ctx, level, index)
+		if err != nil {
+			return receipt.Hash{}, false
+		}
+		_, root := fullTile(hashes)
+		return root, true
+	}
+	want, ok := k.tileRoot(ctx, level+1, parent)
+	if !ok {
+		return receipt.Hash{}, false
+	}
+	hashes, err := k.Store.Tile(ctx, level+1, parent)
+	if err != nil {
+		return receipt.Hash{}, false
+	}
+	_, root := fullTile(hashes)
+	return hashes[index%store.TileWidth], root == want
+}
+
+func (k *checker) badTile(level uint8, index uint64, remedy Remedy, problem string) {
+	if id := (tileID{level, index}); !k.tileErr[id] {
+		k.tileErr[id] = true
+		first := index << (tileHeight * (int(level) + 1))
+		f := k.finding("tile", first, nil, remedy, "tile %d of level %d: %s", index, level, problem)
+		k.Report(f)
+	}
+}
+
+// placeLeaf puts a leaf into the tree, and checks its entry.
+func (k *checker) placeLeaf(ctx context.Context, c *leafChunk, i int) error {
+	index := c.from + uint64(i)
+	switch {
+	case k.broken:
+	case c.hashes[i] == nil:
+		k.broken = true
+	default:
+		k.tree.append(*c.hashes[i])
+	}
+	if c.wrong[i] {
+		k.bad.set(index)
+		k.opaque.set(index)
+	} else if sk := c.skeletons[i]; sk != nil {
+		if k.Replica && c.hashes[i] != nil && sk.LeafHash(k.log) != *c.hashes[i] {
+			k.report("skeleton", index, &sk.StreamID, Restore, "it is not that of its leaf")
+			k.bad.set(index)
+			k.opaque.set(index)
+		} else if err := k.checkEntry(ctx, index, sk); err != nil {
+			return err
+		}
+	}
+	if !c.wrong[i] && k.State.Raw && !k.Replica {
+		k.want.add(&store.Projection{Key: &store.KeyAt{Key: k.ids.leafKey(c.raw[i]), Index: index}})
+	}
+	return k.checkRoots(ctx, index+1)
+}
+
+// compareUpper compares the tiles above level 0 that the leaves have completed.
+func (k *checker) compareUpper(ctx context.Context) error {
+	for _, t := range k.tree.takeFull() {
+		if t.Level == 0 {
+			continue
+		}
+		k.sum.Tiles++
+		stored, err := k.Store.Tile(ctx, t.Level, t.Index)
+		if cerr := ctx.Err(); cerr != nil {
+			return cerr
+		}
+		if err != nil {
+			k.badTile(t.Level, t.Index, Restore, "it can't be read: "+reason(err))
+		} else if !slices.Equal(stored, t.Hashes) {
+			k.badTile(t.Level, t.Index, Restore, "its hashes are not those of the tiles below")
+		}
+	}
+	return nil
+}
+
+// finishTree compares the root.
+func (k *checker) finishTree(ctx context.Context) error {
+	if err := k.checkRoots(ctx, k.State.Size+1); err != nil || k.State.Size == 0 || k.broken {
+		return err
+	}
+	root := k.tree.root()
+	if root == k.State.Root {
+		return nil
+	}
+	f := Finding{Kind: "tree", Remedy: Restore, Problem: fmt.Sprintf("the entries have the root %s, and the tree head has %s", root.Base64(), k.State.Root.Base64())}
+	if len(k.doubtful) > 0 {
+		f.Problem += fmt.Sprintf("; by the checkpoints, entries %d to %d are damaged", k.agreed, k.disagreed-1)
+	}
+	k.Report(f)
+	k.finishStreams()
+	for _, f := range k.suspects {
+		k.Report(f)
+	}
+	return nil
+}
+
+// finishStreams compares the ends of the streams with their heads.
+func (k *checker) finishStreams() {
+	for _, h := range k.State.Streams {
+		if s := k.heads[h.StreamID]; s != nil {
+			if k.link(s, h == s.StreamHead); s.pending != nil {
+				k.suspect(*s.pending, &h.StreamID)
+			}
+		}
+	}
+}

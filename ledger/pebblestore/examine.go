@@ -1,0 +1,290 @@
+package pebblestore
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/sstable/blob"
+	"github.com/cockroachdb/pebble/v2/sstable/block"
+	"github.com/cockroachdb/pebble/v2/sstable/colblk"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"muniment.dev/muniment/ledger/store"
+)
+
+// An examination opens a store that may be damaged, for reading, and goes on
+// where Open refuses. It changes no file.
+
+// A FileDamage is damage to a file of the store.
+type FileDamage struct {
+	Name string // in the store's folder; empty if it is not known
+	Err  error
+}
+
+// An Examination is a store that is open for reading although it may be
+// damaged.
+type Examination struct {
+	Mark    *Mark // nil if it is missing or torn
+	MarkErr error // why Mark is nil
+	Damage  []FileDamage
+	Store   *Store // nil if the damage is too great for that
+
+	s      *Store
+	opened *openedFS
+}
+
+// Rows returns the store for reading row by row. Store must not be nil.
+func (x *Examination) Rows() store.Store { return examinedStore{x.Store, x.opened} }
+
+// Examine opens the store in dir for reading. Damage that Open refuses is in
+// the result. The error is ErrInUse, store.ErrNotFound, or one of the disk.
+func Examine(dir string, opts Options) (*Examination, error) {
+	x := &Examination{opened: &openedFS{FS: opts.FS, names: map[string]bool{}, bad: map[blockAt]bool{}}}
+	if opts.FS == nil {
+		x.opened.FS = vfs.Default
+	}
+	opts.FS = x.opened
+	x.s = newStore(dir, opts)
+	x.s.lenient = true
+	if err := x.open(opts); err != nil {
+		return nil, fmt.Errorf("examine data folder %s: %w", dir, err)
+	}
+	return x, nil
+}
+
+func (x *Examination) open(opts Options) error {
+	s := x.s
+	x.Mark, x.MarkErr = readMark(s.fs, MarkPath(s.dir))
+	exists, err := s.exists(x.Mark)
+	if err != nil {
+		x.damaged("", err)
+	} else if !exists {
+		return fmt.Errorf("there is no store: %w", store.ErrNotFound)
+	}
+	if _, err := s.fs.Stat(s.dir); isMissing(err) {
+		return nil
+	}
+	if err := s.takeLock(); err != nil {
+		return err
+	}
+	journals, err := x.Mark.journalDamage(s.fs, s.dir)
+	if err != nil {
+		return errors.Join(err, s.lock.Close())
+	}
+	x.Damage = append(x.Damage, journals...)
+	if !exists {
+		return nil
+	}
+	if err := s.openPebbleReadOnly(opts); err != nil {
+		x.damaged("", err)
+		return nil
+	}
+	for _, err := range s.tolerated {
+		x.damaged("", err)
+	}
+	x.Store = s
+	return nil
+}
+
+func (x *Examination) damaged(name string, err error) {
+	x.Damage = append(x.Damage, FileDamage{name, err})
+}
+
+// Close closes the store.
+func (x *Examination) Close() error {
+	if x.s.lock == nil {
+		return nil
+	}
+	return x.s.Close()
+}
+
+// Salvage returns the state of the store as far as it can be read, and what is
+// wrong with it. Its size is that of the rows that are there.
+func (s *Store) Salvage(ctx context.Context) (*store.State, []error) {
+	if err := s.enter(); err != nil {
+		return nil, []error{err}
+	}
+	defer s.uses.Done()
+	st := &store.State{Raw: s.raw, Size: s.head.size, Root: s.head.root, Time: s.head.time, Secret: s.secret}
+	var errs []error
+	end, err := s.rowsEnd(ctx)
+	if err == nil && end != st.Size {
+		err = badRow(headKey, "the log has %d entries, and there are rows of %d", st.Size, end)
+		st.Size = min(st.Size, end)
+	}
+	if err != nil {
+		errs = append(errs, err)
+	}
+	if st.Streams, err = s.streamHeads(ctx); err != nil {
+		errs = append(errs, fmt.Errorf("stream heads: %w", err))
+	}
+	return st, errs
+}
+
+// UnusedLarge returns the files of large payloads that no row names. A crash
+// may leave some, and the next start deletes them.
+func (s *Store) UnusedLarge(ctx context.Context) ([]string, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.uses.Done()
+	files, err := s.fs.List(s.fs.PathJoin(s.dir, largeDir))
+	if isMissing(err) || err == nil && len(files) == 0 {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("large payloads: %w", err)
+	}
+	named, err := s.namedLarge(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, name := range files {
+		if !named[name] {
+			out = append(out, largeDir+"/"+name)
+		}
+	}
+	slices.Sort(out)
+	return out, nil
+}
+
+// CheckFiles reads every table and blob file of the store, and calls report for
+// each that is damaged. Blob files that no row refers to, which a crash may
+// leave cut off, are not reported: the rows must have been read before.
+func (x *Examination) CheckFiles(ctx context.Context, progress func(done, total uint64), report func(FileDamage)) error {
+	s := x.s
+	names, err := s.fs.List(s.dir)
+	if isMissing(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	tables, err := x.liveTables()
+	if err != nil {
+		report(FileDamage{Err: err})
+	}
+	var files []string
+	var done, total uint64
+	sizes := map[string]uint64{}
+	for _, name := range names {
+		isTable, isBlob := strings.HasSuffix(name, ".sst"), strings.HasSuffix(name, ".blob")
+		if !isTable && !isBlob || isTable && tables != nil && !tables[name] {
+			continue
+		}
+		info, err := s.fs.Stat(s.fs.PathJoin(s.dir, name))
+		if err != nil {
+			return err
+		}
+		files = append(files, name)
+		sizes[name] = uint64(info.Size())
+		total += sizes[name]
+	}
+	isTable := func(name string) bool { return strings.HasSuffix(name, ".sst") }
+	slices.SortFunc(files, func(a, b string) int { // tables first: with one damaged, any blob file may be needed
+		if isTable(a) != isTable(b) {
+			return strings.Compare(a[len(a)-4:], b[len(b)-4:]) // '.' of ".sst" sorts before the 'b' of ".blob"
+		}
+		return strings.Compare(a, b)
+	})
+	broken := tables == nil
+	for _, name := range files {
+		used := x.opened.has(name)
+		err := s.checkFile(ctx, name)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil && (isTable(name) || broken || used) {
+			report(FileDamage{name, err})
+			broken = true
+		}
+		done += sizes[name]
+		if progress != nil {
+			progress(done, total)
+		}
+	}
+	return nil
+}
+
+// liveTables returns the tables that the store consists of, or nil if that is
+// not certain.
+func (x *Examination) liveTables() (live map[string]bool, err error) {
+	if x.Store == nil || len(x.Damage) > 0 { // it may be an old state
+		return nil, nil
+	}
+	defer recoverDamage(&err)
+	levels, err := x.Store.db.SSTables()
+	if err != nil {
+		return nil, err
+	}
+	live = map[string]bool{}
+	for _, tables := range levels {
+		for i := range tables {
+			live[fmt.Sprintf("%06d.sst", tables[i].BackingSSTNum)] = true
+		}
+	}
+	return live, nil
+}
+
+// checkFile reads every block of a table or blob file.
+func (s *Store) checkFile(ctx context.Context, name string) (err error) {
+	defer recoverDamage(&err)
+	f, err := s.fs.Open(s.fs.PathJoin(s.dir, name), vfs.SequentialReadsOption)
+	if err != nil {
+		return err
+	}
+	readable, err := sstable.NewSimpleReadable(f)
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	o := &pebble.Options{}
+	o.EnsureDefaults()
+	if strings.HasSuffix(name, ".blob") {
+		r, err := blob.NewFileReader(ctx, readable, blob.FileReaderOptions{ReaderOptions: o.MakeReaderOptions().ReaderOptions})
+		if err != nil {
+			return errors.Join(err, readable.Close())
+		}
+		return errors.Join(checkBlobFile(ctx, r), r.Close())
+	}
+	r, err := sstable.NewReader(ctx, readable, o.MakeReaderOptions())
+	if err != nil {
+		return errors.Join(err, readable.Close())
+	}
+	return errors.Join(r.ValidateBlockChecksums(), r.Close())
+}
+
+// checkBlobFile reads the index, and every block that is in it.
+func checkBlobFile(ctx context.Context, r *blob.FileReader) error {
+	index, err := r.ReadIndexBlock(ctx, block.NoReadEnv, nil)
+	if err != nil {
+		return err
+	}
+	defer index.Release()
+	// The index block: a count of virtual blocks, and two columns, of which
+	// the second has the offsets of the blocks and of their end.
+	data := index.BlockData()
+	virtual := int(binary.LittleEndian.Uint32(data))
+	var d colblk.BlockDecoder
+	d.Init(data, 4)
+	_ = colblk.DecodeColumn(&d, 0, virtual, colblk.DataTypeUint, colblk.DecodeUnsafeUints)
+	offsets := colblk.DecodeColumn(&d, 1, d.Rows()+1, colblk.DataTypeUint, colblk.DecodeUnsafeUints)
+	for i := range d.Rows() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		h := block.Handle{Offset: offsets.At(i), Length: offsets.At(i+1) - offsets.At(i) - block.TrailerLen}
+		values, err := r.ReadValueBlock(ctx, block.NoReadEnv, nil, h)
+		if err != nil {
+			return fmt.Errorf("block %d: %w", i, err)
+		}
+		values.Release()
+	}
+	return nil
+}
