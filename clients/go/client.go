@@ -85,6 +85,7 @@ func New(o Options) (*Client, error) {
 	if o.HTTPClient == nil {
 		o.HTTPClient = &http.Client{}
 	}
+	o.HTTPClient = boundErrors(o.HTTPClient)
 	wait := munimentv1.AppendWait_APPEND_WAIT_PUBLISHED
 	if o.Witnessed || o.Policy != nil && (o.Policy.RequiresWitness() || o.Policy.PostQuantum()) {
 		wait = munimentv1.AppendWait_APPEND_WAIT_WITNESSED
@@ -96,7 +97,7 @@ func New(o Options) (*Client, error) {
 	if o.Identity != nil {
 		c.auth.exchange = c.exchanger(o.Identity)
 	}
-	auth := connect.WithInterceptors(c.auth)
+	auth := connect.WithClientOptions(connect.WithInterceptors(c.auth), connect.WithReadMaxBytes(maxMessage))
 	c.LedgerServiceClient = munimentv1connect.NewLedgerServiceClient(c.http, c.server, auth)
 	c.Admin = munimentv1connect.NewAdminServiceClient(c.http, c.server, auth)
 	c.Identity = munimentv1connect.NewIdentityServiceClient(c.http, c.server, auth)

@@ -320,11 +320,15 @@ func (c *appendCmd) send(a *app, client *muniment.Client, group []piece, t *tall
 	return a.ctx.Err()
 }
 
-// waited returns the error for a wait for cosignatures that was too long. If the
-// server refused the evidence all the time, that is the reason.
+// waited returns the error of a call whose wait for cosignatures has ended. Only
+// the end of the time means that the evidence was not witnessed. Any other error,
+// also one without a code, is the server's refusal.
 func (c *appendCmd) waited(err error) error {
-	switch connect.CodeOf(err) {
-	case connect.CodeDeadlineExceeded, connect.CodeCanceled, connect.CodeUnknown:
+	if err == nil {
+		return nil
+	}
+	code := connect.CodeOf(err)
+	if code == connect.CodeDeadlineExceeded || code == connect.CodeCanceled || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("not witnessed after %v: the evidence may be recorded; run the same command again, or fetch the receipts later with 'muniment receipt --witnessed'", c.WaitTime)
 	}
 	return fmt.Errorf("not recorded after %v, since the server refused: %w", c.WaitTime, err)

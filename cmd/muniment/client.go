@@ -15,13 +15,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 
 	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/internal/pemfile"
@@ -231,13 +229,33 @@ func writeJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// writeOutput writes to the file, or to standard output if path is "" or "-".
+// writeOutput writes bytes that are the result of a command to the file, or to
+// standard output if path is "" or "-". On a terminal they are escaped.
 func (a *app) writeOutput(path string, data []byte) error {
 	if path == "" || path == "-" {
-		_, err := a.stdout.Write(data)
+		_, err := a.rawOutput().Write(data)
 		return err
 	}
 	return replaceFile(path, data)
+}
+
+// rawOutput returns standard output for bytes: as they are, unless it is a
+// terminal.
+func (a *app) rawOutput() io.Writer {
+	if a.stdout.Terminal() {
+		return a.stdout
+	}
+	return a.stdout.Raw()
+}
+
+// stderrFile returns the file that standard error is.
+func (a *app) stderrFile() (*os.File, bool) {
+	w := a.stderr
+	if e, ok := w.(*term.Escaper); ok {
+		w = e.Unwrap()
+	}
+	f, ok := w.(*os.File)
+	return f, ok
 }
 
 // replaceFile writes a file whole or not at all. What is there and is not a plain file, such as a device or a link, is written to as it is.
@@ -265,15 +283,9 @@ func replaceFileWith(path string, write func(io.Writer) error) error {
 	return wholefile.ReplaceWith(root, filepath.Base(path), 0o666, write) // less what the umask takes away
 }
 
-// printable keeps control characters of evidence, file names and messages away from the terminal. Lines stay lines.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r != '\n' && r != '\t' && unicode.IsControl(r) || r == utf8.RuneError {
-			return '\ufffd'
-		}
-		return r
-	}, s)
-}
+// printable keeps unsafe characters of evidence, file names and messages away
+// from where they are shown. Lines stay lines.
+func printable(s string) string { return term.Escape(s) }
 
 // quoted is printable for one field: lines don't stay lines either.
 func quoted(s string) string {
@@ -285,8 +297,8 @@ func quoted(s string) string {
 
 // progress shows a bar on standard error, where that is a terminal and there is enough to do.
 func (a *app) progress(total int64, what string) *progressbar.ProgressBar {
-	f, ok := a.stderr.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) || total < 10 {
+	f, ok := a.stderrFile()
+	if !ok || !term.IsTerminal(f) || total < 10 {
 		return progressbar.DefaultSilent(total)
 	}
 	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription(what), progressbar.OptionShowCount(),
@@ -295,8 +307,8 @@ func (a *app) progress(total int64, what string) *progressbar.ProgressBar {
 
 // byteProgress is progress for bytes.
 func (a *app) byteProgress(total int64, what string) *progressbar.ProgressBar {
-	f, ok := a.stderr.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) || total < 64<<20 {
+	f, ok := a.stderrFile()
+	if !ok || !term.IsTerminal(f) || total < 64<<20 {
 		return progressbar.DefaultBytesSilent(total)
 	}
 	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription(what), progressbar.OptionShowBytes(true),
@@ -305,8 +317,8 @@ func (a *app) byteProgress(total int64, what string) *progressbar.ProgressBar {
 
 // progressBytes shows how many bytes have come, where their number is not known.
 func (a *app) progressBytes(what string) *progressbar.ProgressBar {
-	f, ok := a.stderr.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	f, ok := a.stderrFile()
+	if !ok || !term.IsTerminal(f) {
 		return progressbar.DefaultBytesSilent(-1)
 	}
 	return progressbar.NewOptions64(-1, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription(what), progressbar.OptionShowBytes(true), progressbar.OptionClearOnFinish())

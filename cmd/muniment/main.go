@@ -102,8 +102,10 @@ func main() {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	out := term.NewOutput(stdout, stop)
-	code := runCommand(ctx, args, stdin, out, stderr)
+	out, messages := term.NewOutput(stdout, stop), term.NewEscaper(stderr)
+	code := runCommand(ctx, args, stdin, out, messages)
+	_ = messages.Flush() // nowhere to report it
+	_ = out.Flush()      // the output keeps the error
 	switch {
 	case out.Closed():
 		return exitPipe

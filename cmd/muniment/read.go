@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -48,9 +49,9 @@ func (c *getCmd) Run(a *app) error {
 		return c.payload(a, client, res.Msg.Entry)
 	}
 	if c.JSON {
-		return a.writeOutput(c.Output, append(entryJSON(res.Msg.Entry), '\n'))
+		return a.writeOutput(c.Output, []byte(term.Escape(string(entryJSON(res.Msg.Entry))+"\n")))
 	}
-	return a.writeOutput(c.Output, []byte(entryText(res.Msg.Entry)))
+	return a.writeOutput(c.Output, []byte(term.Escape(entryText(res.Msg.Entry))))
 }
 
 // payload writes the payload as it arrives.
@@ -69,7 +70,7 @@ func (c *getCmd) payload(a *app, client *muniment.Client, e *munimentv1.Entry) e
 	}
 	var err error
 	if c.Output == "" || c.Output == "-" {
-		err = write(a.stdout)
+		err = write(a.rawOutput())
 	} else {
 		err = replaceFileWith(c.Output, write)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"connectrpc.com/connect"
 
 	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/verifiers/intoto"
@@ -331,7 +333,7 @@ func newTreePrinter(a *app) *treePrinter {
 func (p *treePrinter) print(root *traced) error {
 	p.line("", "", p.title(root), "")
 	p.children("", root)
-	_, err := p.app.stdout.Write([]byte(p.out.String()))
+	_, err := io.WriteString(p.app.stdout.Raw(), p.out.String()) // escaped by line, with colours
 	return err
 }
 
@@ -395,6 +397,7 @@ func (p *treePrinter) children(indent string, n *traced) {
 }
 
 func (p *treePrinter) line(indent, fork, text, colour string) {
+	text = term.Escape(text)
 	if room := p.width - utf8.RuneCountInString(indent+fork); p.width > 0 && utf8.RuneCountInString(text) > room {
 		r := []rune(text)
 		text = string(r[:max(room-1, 1)]) + "…"

@@ -1,5 +1,6 @@
 // Package term writes what commands print: it keeps write errors, so that
-// output that was lost fails the command.
+// output that was lost fails the command, and escapes what must not reach a
+// terminal.
 package term
 
 import (
@@ -14,10 +15,12 @@ import (
 
 // An Output is a command's standard output. It keeps the first error of a
 // write, which the program reports when the command ends. Commands may
-// therefore print without checking each call.
+// therefore print without checking each call. Write escapes unsafe characters.
+// Raw is for results that are bytes.
 type Output struct {
 	w      io.Writer
 	failed func()
+	text   *Escaper
 
 	mu  sync.Mutex
 	err error
@@ -26,11 +29,25 @@ type Output struct {
 // NewOutput returns an output that writes to w. It calls failed once, when a
 // write fails, which ends commands that would go on printing into the void.
 func NewOutput(w io.Writer, failed func()) *Output {
-	return &Output{w: w, failed: failed}
+	o := &Output{w: w, failed: failed}
+	o.text = NewEscaper(raw{o})
+	return o
 }
 
 // Write implements io.Writer. After an error nothing is written any more.
-func (o *Output) Write(p []byte) (int, error) {
+func (o *Output) Write(p []byte) (int, error) { return o.text.Write(p) }
+
+// Flush writes what is left of an incomplete character.
+func (o *Output) Flush() error { return o.text.Flush() }
+
+// Raw returns the output without escapes.
+func (o *Output) Raw() io.Writer { return raw{o} }
+
+type raw struct{ o *Output }
+
+func (r raw) Write(p []byte) (int, error) { return r.o.write(p) }
+
+func (o *Output) write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.err != nil {
@@ -44,6 +61,12 @@ func (o *Output) Write(p []byte) (int, error) {
 		o.failed()
 	}
 	return n, err
+}
+
+// Terminal reports whether people see the output.
+func (o *Output) Terminal() bool {
+	f, ok := o.w.(*os.File)
+	return ok && IsTerminal(f)
 }
 
 // Width returns the columns of the terminal that the output is, or 0.
