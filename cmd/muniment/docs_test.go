@@ -15,6 +15,9 @@ import (
 	"time"
 
 	"golang.org/x/tools/txtar"
+
+	"muniment.dev/muniment/bench/peers"
+	"muniment.dev/muniment/ingest"
 )
 
 // TestDocs runs every command of every page under docs/, and of the README, as
@@ -34,14 +37,12 @@ func TestDocs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		checkDocYAML(t, path, name, string(text))
 		commands := docCommands(string(text))
 		if len(commands) == 0 {
 			continue
 		}
 		ran++
-		if slices.Contains(pendingDocs, name) {
-			continue
-		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			companion, err := txtar.ParseFile(filepath.Join("testdata", "docs", name+".txt"))
@@ -55,9 +56,6 @@ func TestDocs(t *testing.T) {
 		t.Fatal("no page has commands")
 	}
 }
-
-// pendingDocs are the pages that cannot run yet.
-var pendingDocs = []string{"auditor", "operator", "policy", "rekor", "scitt", "verifiers", "verify-bundle", "witness"}
 
 // A docCommand is a command of a page.
 type docCommand struct {
@@ -112,6 +110,8 @@ func goesOn(command string) bool {
 // docRules are the directives of a companion file.
 type docRules struct {
 	hosts  []string
+	peers  []string          // real programs that the page uses
+	other  []string          // YAML blocks of other programs, by their first line
 	skip   []string          // commands that cannot run here
 	serve  []string          // commands that run until the page ends
 	stop   []string          // commands that are interrupted after three seconds
@@ -120,9 +120,11 @@ type docRules struct {
 	used   map[string]bool
 }
 
-// parseRules reads directives, one on each line: hosts NAME…; skip COMMAND #
-// REASON; serve COMMAND; stop COMMAND; exit N COMMAND; before COMMAND => SHELL. A command is
-// named by its beginning; @2 before that means the second such command.
+// parseRules reads directives, one on each line: hosts NAME…; peers
+// PROGRAM…; skip COMMAND # REASON; serve COMMAND; stop COMMAND; exit N COMMAND;
+// before COMMAND => SHELL; other LINE # PROGRAM, for a YAML block of another
+// program that begins with that line. A command is named by its beginning; @2
+// before that means the second such command.
 func parseRules(t *testing.T, comment string) *docRules {
 	r := &docRules{exit: map[string]int{}, before: map[string]string{}, used: map[string]bool{}}
 	for line := range strings.SplitSeq(comment, "\n") {
@@ -131,6 +133,14 @@ func parseRules(t *testing.T, comment string) *docRules {
 		case "", "#":
 		case "hosts":
 			r.hosts = append(r.hosts, strings.Fields(rest)...)
+		case "peers":
+			r.peers = append(r.peers, strings.Fields(rest)...)
+		case "other":
+			block, program, _ := strings.Cut(rest, " # ")
+			if program == "" {
+				t.Fatalf("other without the program: %s", line)
+			}
+			r.other = append(r.other, block)
 		case "skip":
 			command, reason, ok := strings.Cut(rest, " # ")
 			if !ok || reason == "" {
@@ -194,7 +204,7 @@ func (r *docRules) names(name string, commands []docCommand, i int) bool {
 // line @@ INDEX EXIT after that of each command.
 func (r *docRules) script(commands []docCommand) string {
 	var b strings.Builder
-	b.WriteString(docPrelude)
+	b.WriteString(". $PRELUDE\n")
 	fmt.Fprintf(&b, "{ echo 127.0.0.1 localhost %s; } >hosts && mount --bind hosts /etc/hosts\n", strings.Join(r.hosts, " "))
 	b.WriteString("[ ! -e setup.sh ] || . ./setup.sh || { printf '\n@@ -1 1\n'; exit 1; }\n")
 	for i, c := range commands {
@@ -208,7 +218,7 @@ func (r *docRules) script(commands []docCommand) string {
 			fmt.Fprintf(&b, "printf '\\n@@ %d skipped\\n'\n", i)
 		case r.match(r.serve, commands, i):
 			text := regexp.MustCompile(`\s*&?\s*(#.*)?$`).ReplaceAllString(c.text, "")
-			fmt.Fprintf(&b, "{ %s\n} >serve.%d 2>&1 &\nserver=$!\nawait serve.%d\nprintf '\\n@@ %d %%s\\n' $?\n", text, i, i, i)
+			fmt.Fprintf(&b, "{ %s\n} >serve.%d 2>&1 &\nserver=$!\nawait serve.%d >/dev/null\nended=$?\ncat serve.%d\nprintf '\\n@@ %d %%s\\n' $ended\n", text, i, i, i, i)
 		case r.match(r.stop, commands, i):
 			fmt.Fprintf(&b, "timeout --preserve-status -s INT 3 %s </dev/null 2>&1\nprintf '\\n@@ %d %%s\\n' $?\n", c.text, i)
 		default:
@@ -217,28 +227,6 @@ func (r *docRules) script(commands []docCommand) string {
 	}
 	return b.String()
 }
-
-const docPrelude = `set -u
-exec 2>&1
-ip link set lo up
-mount --make-rprivate /
-for dir in /var/lib /mnt /srv; do mount -t tmpfs none $dir; done
-export HOME=$PWD/home LC_ALL=C.UTF-8
-mkdir -p $HOME
-await() {
-	for i in $(seq 1200); do
-		grep -qs 'listening on' $1 && return 0
-		kill -0 $! 2>/dev/null || break
-		sleep 0.1
-	done
-	cat $1
-	return 1
-}
-stop() { # sends an interrupt, and waits for the end
-	kill -INT $1 2>/dev/null
-	wait $1
-}
-`
 
 func runDocs(t *testing.T, page string, commands []docCommand, companion *txtar.Archive) {
 	rules := parseRules(t, string(companion.Comment))
@@ -252,6 +240,10 @@ func runDocs(t *testing.T, page string, commands []docCommand, companion *txtar.
 			t.Fatal(err)
 		}
 	}
+	peersDir := ""
+	for _, name := range rules.peers {
+		peersDir = filepath.Dir(peers.Path(t, name))
+	}
 	script := rules.script(commands)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
@@ -261,12 +253,20 @@ func runDocs(t *testing.T, page string, commands []docCommand, companion *txtar.
 	}
 	cmd := exec.CommandContext(ctx, "unshare", append(args, "bash", "-c", script)...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "BIN="+filepath.Dir(program(t)), "SIGSTORE_GO="+moduleFolder(t, "github.com/sigstore/sigstore-go"))
+	cmd.Env = append(os.Environ(), "PRELUDE="+absolute(t, "testdata/docs/prelude.sh"), "PAGE="+absolute(t, page), "BIN="+filepath.Dir(program(t)), "PEERS="+peersDir, "SIGSTORE_GO="+moduleFolder(t, "github.com/sigstore/sigstore-go"))
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = 10 * time.Second
 	err := cmd.Run()
 	checkDocs(t, page, commands, rules, out.String(), err)
+}
+
+func absolute(t *testing.T, path string) string {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return abs
 }
 
 // moduleFolder returns where the source of a module is.
@@ -365,6 +365,49 @@ func missingOutput(shown []string, printed string) string {
 		}
 	}
 	return ""
+}
+
+// checkDocYAML requires that each YAML block of a page is a part of a file that
+// the program reads, without an unknown key or a value of the wrong type.
+func checkDocYAML(t *testing.T, path, name, page string) {
+	rules := &docRules{}
+	if companion, err := txtar.ParseFile(filepath.Join("testdata", "docs", name+".txt")); err == nil {
+		rules = parseRules(t, string(companion.Comment))
+	}
+	for _, m := range regexp.MustCompile("(?ms)^```yaml\n(.*?)^```").FindAllStringSubmatch(page, -1) {
+		block := m[1]
+		first, _, _ := strings.Cut(block, "\n")
+		if slices.Contains(rules.other, first) {
+			rules.other = slices.DeleteFunc(rules.other, func(s string) bool { return s == first })
+			continue
+		}
+		var wrong []string
+		for kind, decode := range docYAML {
+			err := decode([]byte(block))
+			if err == nil {
+				wrong = nil
+				break
+			}
+			wrong = append(wrong, fmt.Sprintf("as %s: %v", kind, err))
+		}
+		if wrong != nil {
+			t.Errorf("%s: the block that begins with %q is of no configuration file:\n%s", path, first, strings.Join(wrong, "\n"))
+		}
+	}
+	if len(rules.other) > 0 {
+		t.Errorf("%s: no YAML block begins with %q: delete the directive", path, rules.other)
+	}
+}
+
+// docYAML are the files that a YAML block may be of.
+var docYAML = map[string]func([]byte) error{
+	"muniment.yaml": func(b []byte) error { return decodeYAML(b, &serverConfig{}) },
+	"monitor.yaml":  func(b []byte) error { return decodeYAML(b, &monitorConfig{}) },
+	"witness.yaml":  func(b []byte) error { return decodeYAML(b, &witnessConfig{}) },
+	"admission.yaml": func(b []byte) error {
+		_, err := ingest.ParsePolicy(b)
+		return err
+	},
 }
 
 func TestDocCommands(t *testing.T) {
