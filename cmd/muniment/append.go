@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,8 @@ import (
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/verifiers/shape"
+	"muniment.dev/muniment/verifiers/sniff"
 )
 
 type appendCmd struct {
@@ -48,6 +51,9 @@ func (appendCmd) Help() string {
 
 Files above 8 MiB are sent as streams, up to the server's limit of a GiB unless it is configured otherwise. Their receipts don't hold the payload: keep
 the file, and verify with --payload.
+
+A file of JSON Lines up to 8 MiB, such as gh attestation download writes, whose lines are bundles, envelopes or statements is appended line by
+line. The receipt of the second line is <file name>.2.receipt.json.
 
 Exit code: 0 all have receipts; 1 some don't; 2 nothing could be done, or the wait for witnesses was too long.
 
@@ -217,7 +223,7 @@ func (p *piece) stat() (fs.FileInfo, error) {
 // group reads as many pieces as go into one call, or returns one large piece. A file that can't be read has an error instead of a payload.
 func (c *appendCmd) group(a *app, pieces []piece) (group, rest []piece) {
 	size := int64(0)
-	for i := range pieces {
+	for i := 0; i < len(pieces); i++ {
 		p := &pieces[i]
 		if len(group) == groupEntries || size > groupBytes {
 			return group, pieces[i:]
@@ -229,7 +235,10 @@ func (c *appendCmd) group(a *app, pieces []piece) (group, rest []piece) {
 			p.large = info.Size() > streamBytes
 		}
 		if !p.large && p.sub.Payload == nil && p.err == nil {
-			p.err = c.read(a, p)
+			if p.err = c.read(a, p); p.err == nil && !p.large {
+				pieces = slices.Replace(pieces, i, i+1, c.lines(p)...)
+				p = &pieces[i]
+			}
 		}
 		if p.large && len(group) > 0 {
 			return group, pieces[i:]
@@ -248,6 +257,38 @@ func (c *appendCmd) group(a *app, pieces []piece) (group, rest []piece) {
 		group = append(group, *p)
 	}
 	return group, nil
+}
+
+// lines returns the documents of a file of JSON Lines as pieces of their own, if
+// each is a bundle, envelope or statement, or else the piece as it is.
+func (c *appendCmd) lines(p *piece) []piece {
+	if c.MediaType != "" || c.ByReference != "" {
+		return []piece{*p}
+	}
+	documents, err := sniff.Lines(p.sub.Payload)
+	if err != nil {
+		p.err = err
+		return []piece{*p}
+	}
+	for _, d := range documents {
+		if shape.Of(d) == shape.None {
+			return []piece{*p}
+		}
+	}
+	if len(documents) == 0 {
+		return []piece{*p}
+	}
+	if c.IdempotencyKey != "" {
+		p.err = errors.New("--idempotency-key names one event, and the file holds several documents: give each a file of its own")
+		return []piece{*p}
+	}
+	out := make([]piece, len(documents))
+	for i, d := range documents {
+		out[i] = *p
+		out[i].name, out[i].sub.Payload = lineName(p.name, i+1), d
+		out[i].receipt = fmt.Sprintf("%s.%d.receipt.json", strings.TrimSuffix(p.receipt, ".receipt.json"), i+1)
+	}
+	return out
 }
 
 // read reads the payload of a piece, or finds that it is large.

@@ -101,7 +101,7 @@ func (c *trustedRootUpdateCmd) Run(a *app) error {
 	default:
 		what = "replaced"
 	}
-	_, err = fmt.Fprintf(a.stdout, "trusted root %s: %s\n%s", c.Name, what, trustedRootText(path, r.Describe(), now()))
+	_, err = fmt.Fprintf(a.stdout, "trusted root %s: %s\n%s", c.Name, what, trustedRootsText(path, r, now()))
 	return err
 }
 

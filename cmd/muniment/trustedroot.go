@@ -18,7 +18,7 @@ type trustedRootCmd struct {
 
 type trustedRootInspectCmd struct {
 	File string `arg:"" optional:"" help:"Trusted root file. Without it: the Sigstore public-good instance, as known to this version." predictor:"file"`
-	JSON bool   `help:"Print one JSON object."`
+	JSON bool   `help:"Print one JSON object for each trusted root of the file."`
 }
 
 func (trustedRootInspectCmd) Help() string {
@@ -41,12 +41,28 @@ func (c *trustedRootInspectCmd) Run(a *app) error {
 		}
 		name = c.File
 	}
-	d := r.Describe()
 	if c.JSON {
-		return writeJSON(a.stdout, d)
+		for _, one := range r.Each() {
+			if err := writeJSON(a.stdout, one.Describe()); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-	_, err := fmt.Fprint(a.stdout, trustedRootText(name, d, time.Now()))
+	_, err := fmt.Fprint(a.stdout, trustedRootsText(name, r, time.Now()))
 	return err
+}
+
+// trustedRootsText describes each root of a file.
+func trustedRootsText(name string, r *sigstore.TrustedRoot, now time.Time) string {
+	var b strings.Builder
+	for i, one := range r.Each() {
+		if len(r.Each()) > 1 {
+			fmt.Fprintf(&b, "%d of %d in ", i+1, len(r.Each()))
+		}
+		b.WriteString(trustedRootText(name, one.Describe(), now))
+	}
+	return b.String()
 }
 
 func readTrustedRoot(path string) (*sigstore.TrustedRoot, error) {

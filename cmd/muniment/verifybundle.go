@@ -17,6 +17,7 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/sigstore"
+	"muniment.dev/muniment/verifiers/sniff"
 )
 
 type verifyBundleCmd struct {
@@ -48,6 +49,8 @@ func (verifyBundleCmd) Help() string {
 
 A certificate needs an entry in a transparency log of the trusted root, a time from that log or from a timestamp authority, and an SCT. A key needs a log entry. The --insecure flags do without; say them only where the signer has none, as in an air-gapped setting.
 
+A file of JSON Lines, such as gh attestation download writes, has a bundle on each line. Each is reported, and one that verifies is enough. A trusted root file may have several lines, too; a bundle must verify under one of them.
+
 Exit code: 0 verified; 1 not verified; 2 it could not be checked (usage, files).
 
 Examples:
@@ -70,6 +73,13 @@ func (c *verifyBundleCmd) Run(a *app) error {
 		return err
 	}
 	defer done()
+	lines, err := sniff.Lines(data)
+	if err != nil {
+		return fmt.Errorf("--bundle: %w", err)
+	}
+	if lines != nil {
+		return c.runLines(a, check, lines, artifact)
+	}
 	v, err := check.verify(data, artifact)
 	if err != nil && !errors.Is(err, sigstore.ErrNotVerified) && !errors.Is(err, sigstore.ErrMalformed) {
 		return err
@@ -78,16 +88,72 @@ func (c *verifyBundleCmd) Run(a *app) error {
 		if werr := writeJSON(a.stdout, check.verdict(c.Bundle, artifact, v, err)); werr != nil {
 			return werr
 		}
-	} else if err != nil {
-		text := strings.TrimPrefix(err.Error(), sigstore.ErrNotVerified.Error()+": ")
-		fmt.Fprintf(a.stdout, "✗ NOT VERIFIED  %s\n  %s\n", quoted(c.Bundle), strings.ReplaceAll(printable(text), "\n", "\n  "))
 	} else {
-		fmt.Fprint(a.stdout, check.text(c.Bundle, artifact, v))
+		fmt.Fprint(a.stdout, check.result(c.Bundle, artifact, v, err))
 	}
 	if err != nil {
 		return exitWith(exitNo, nil)
 	}
 	return nil
+}
+
+// runLines verifies each bundle of a file of JSON Lines. One that verifies is
+// enough: the others may be about other artifacts, or by other signers.
+func (c *verifyBundleCmd) runLines(a *app, check *bundleCheck, lines [][]byte, artifact *sigstore.Artifact) error {
+	o := linesVerdict{Bundle: c.Bundle, Artifact: artifact.Digest()}
+	var text strings.Builder
+	for i, line := range lines {
+		v, err := check.verify(line, artifact)
+		if err != nil && !errors.Is(err, sigstore.ErrNotVerified) && !errors.Is(err, sigstore.ErrMalformed) {
+			return err
+		}
+		name := lineName(c.Bundle, i+1)
+		if err == nil {
+			o.Verified++
+		}
+		o.Bundles = append(o.Bundles, check.verdict(name, artifact, v, err))
+		text.WriteString(check.result(name, artifact, v, err))
+	}
+	fmt.Fprintf(&text, "%d of %d bundles verified\n", o.Verified, len(lines))
+	if c.JSON {
+		if err := writeJSON(a.stdout, o.object()); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprint(a.stdout, text.String())
+	}
+	if o.Verified == 0 {
+		return exitWith(exitNo, nil)
+	}
+	return nil
+}
+
+// lineName names a document of a file of JSON Lines, counted from 1.
+func lineName(file string, n int) string { return fmt.Sprintf("%s:%d", file, n) }
+
+// linesVerdict is the result for a file of several bundles.
+type linesVerdict struct {
+	Bundle, Artifact string
+	Verified         int
+	Bundles          []any
+}
+
+func (o *linesVerdict) object() any {
+	return struct {
+		Bundle   string `json:"bundle"`
+		Artifact string `json:"artifact"`
+		Verified bool   `json:"verified"`
+		Bundles  []any  `json:"bundles"`
+	}{o.Bundle, o.Artifact, o.Verified > 0, o.Bundles}
+}
+
+// result is the text for one bundle.
+func (b *bundleCheck) result(path string, artifact *sigstore.Artifact, v *sigstore.Verified, err error) string {
+	if err == nil {
+		return b.text(path, artifact, v)
+	}
+	text := strings.TrimPrefix(err.Error(), sigstore.ErrNotVerified.Error()+": ")
+	return fmt.Sprintf("✗ NOT VERIFIED  %s\n  %s\n", quoted(path), strings.ReplaceAll(printable(text), "\n", "\n  "))
 }
 
 // A bundleCheck is what the flags ask for.

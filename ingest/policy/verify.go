@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -139,7 +140,7 @@ func (b signedBundle) verify(m *meter, s *Signer, roots Roots) (*proof, error) {
 		return nil, err
 	}
 	if len(s.Keys) == 0 {
-		if err := m.charge(certificate + len(b.Payload)/hashedPerUnit); err != nil {
+		if err := m.charge(product(len(trusted.Each()), certificate+len(b.Payload)/hashedPerUnit)); err != nil {
 			return nil, err
 		}
 	}
@@ -223,8 +224,7 @@ func (b signedBundle) judge(m *meter, p *Policy, roots Roots) *proof {
 		return notVerified(b, receipt.Failed, "the signature is not by the bundle's own certificate")
 	}
 	why := notVerified(b, receipt.Unverified, "no trusted root in force knows the certificate's authority")
-	for _, name := range rootNames(roots) {
-		trusted := roots[name].Trusted
+	for name, trusted := range eachRoot(roots) {
 		if !trusted.Knows(b.Bundle) {
 			continue
 		}
@@ -257,6 +257,19 @@ func (b signedBundle) judge(m *meter, p *Policy, roots Roots) *proof {
 		why.TrustedRoot = trusted.Digest()
 	}
 	return why
+}
+
+// eachRoot returns the roots of all files, in the order of the files' names.
+func eachRoot(roots Roots) iter.Seq2[string, *sigstore.TrustedRoot] {
+	return func(yield func(string, *sigstore.TrustedRoot) bool) {
+		for _, name := range rootNames(roots) {
+			for _, r := range roots[name].Trusted.Each() {
+				if !yield(name, r) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func rootNames(roots Roots) []string {

@@ -14,7 +14,7 @@ import (
 // Check returns an error if the requirements are incomplete, or can't be met by signatures with keys, or else with certificates.
 func (r Requirements) Check(keys bool) error { return r.check(keys) }
 
-// Usual is what certificates have of the services that the root trusts: an entry where there are logs, an SCT where there are logs of
+// Usual is, for one root of Each, what certificates have of the services that the root trusts: an entry where there are logs, an SCT where there are logs of
 // certificates, and the time in any case.
 func (r *TrustedRoot) Usual() Requirements {
 	need := Requirements{LogEntries: None, Timestamps: 1, SCTs: None}
@@ -29,6 +29,10 @@ func (r *TrustedRoot) Usual() Requirements {
 
 // Knows says whether an authority of the root has issued the bundle's certificate. Nothing else about the bundle is checked by that.
 func (r *TrustedRoot) Knows(b *Bundle) bool {
+	return slices.ContainsFunc(r.all, func(one *TrustedRoot) bool { return one.knows(b) })
+}
+
+func (r *TrustedRoot) knows(b *Bundle) bool {
 	content, err := b.entity.VerificationContent()
 	if err != nil || content.Certificate() == nil {
 		return false

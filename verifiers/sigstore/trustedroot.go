@@ -17,6 +17,8 @@ import (
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 	prototrustroot "github.com/sigstore/protobuf-specs/gen/pb-go/trustroot/v1"
 	"github.com/sigstore/sigstore-go/pkg/root"
+
+	"muniment.dev/muniment/verifiers/sniff"
 )
 
 // MaxTrustedRootSize is the largest trusted root that ParseTrustedRoot takes, in bytes.
@@ -26,11 +28,18 @@ const MaxTrustedRootSize = 4 << 20
 type TrustedRoot struct {
 	material *root.TrustedRoot
 	proto    *prototrustroot.TrustedRoot
-	digest   string
+	digest   string // of the file
+	own      string // of the root's line of the file
+	all      []*TrustedRoot
 }
 
+// MaxTrustedRoots is how many roots a trusted root file of JSON Lines may have.
+// Each costs a verification.
+const MaxTrustedRoots = 16
+
 // ParseTrustedRoot reads a trusted root file (JSON, media type application/vnd.dev.sigstore.trustedroot+json;version=0.1). The error wraps
-// ErrMalformed.
+// ErrMalformed. A file of JSON Lines, such as gh attestation trusted-root writes, has several roots. Each is one to verify with: what a bundle
+// requires must all be trusted by the same one.
 func ParseTrustedRoot(data []byte) (*TrustedRoot, error) {
 	r, err := parseTrustedRoot(data)
 	if err != nil {
@@ -43,6 +52,42 @@ func parseTrustedRoot(data []byte) (*TrustedRoot, error) {
 	if len(data) > MaxTrustedRootSize {
 		return nil, fmt.Errorf("%d bytes, more than %d", len(data), MaxTrustedRootSize)
 	}
+	lines, err := sniff.Lines(data)
+	switch {
+	case err != nil:
+		return nil, err
+	case lines == nil:
+		r, err := parseRoot(data, digestOfFile(data))
+		if err == nil {
+			r.all = []*TrustedRoot{r}
+		}
+		return r, err
+	case len(lines) > MaxTrustedRoots:
+		return nil, fmt.Errorf("%d trusted roots, more than %d", len(lines), MaxTrustedRoots)
+	}
+	var all []*TrustedRoot
+	for i, line := range lines {
+		r, err := parseRoot(line, digestOfFile(data))
+		if err != nil {
+			return nil, fmt.Errorf("document %d: %w", i+1, err)
+		}
+		r.all = []*TrustedRoot{r}
+		all = append(all, r)
+	}
+	first := *all[0]
+	first.all = all
+	return &first, nil
+}
+
+func digestOfFile(data []byte) string {
+	sum := sha256.Sum256(data)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+func parseRoot(data []byte, file string) (*TrustedRoot, error) {
+	if err := sniff.Encoding(data); err != nil {
+		return nil, err
+	}
 	pb, err := root.NewTrustedRootProtobuf(data)
 	if err != nil {
 		return nil, err
@@ -51,9 +96,12 @@ func parseTrustedRoot(data []byte) (*TrustedRoot, error) {
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(data)
-	return &TrustedRoot{material, pb, "sha256:" + hex.EncodeToString(sum[:])}, nil
+	return &TrustedRoot{material: material, proto: pb, digest: file, own: digestOfFile(data)}, nil
 }
+
+// Each returns the roots of the file, which are several if it has several
+// lines. All have the digest of the file.
+func (r *TrustedRoot) Each() []*TrustedRoot { return r.all }
 
 // Digest is the SHA-256 of the file's bytes, as sha256: and hexadecimal digits.
 func (r *TrustedRoot) Digest() string { return r.digest }
@@ -115,9 +163,10 @@ func (v Validity) Contains(t time.Time) bool {
 	return (v.Start == nil || !t.Before(*v.Start)) && (v.End == nil || !t.After(*v.End))
 }
 
-// Describe says what the root trusts.
+// Describe returns what the root trusts. Of a file with several roots it
+// describes the first, so call it for Each.
 func (r *TrustedRoot) Describe() Description {
-	d := Description{MediaType: r.proto.GetMediaType(), Digest: r.digest}
+	d := Description{MediaType: r.proto.GetMediaType(), Digest: r.own}
 	for _, a := range r.proto.GetCertificateAuthorities() {
 		d.CertificateAuthorities = append(d.CertificateAuthorities, describeAuthority(a))
 	}

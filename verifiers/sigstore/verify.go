@@ -129,10 +129,30 @@ func (v *Verifier) verify(b *Bundle, a *Artifact) (*Verified, error) {
 	if err := v.need.precheck(b.entity); err != nil {
 		return nil, err
 	}
+	if v.root == nil || len(v.keys) > 0 && !v.need.needsRoot() {
+		return v.verifyWith(b, a, nil)
+	}
+	var failed error
+	for _, trusted := range v.root.all {
+		out, err := v.verifyWith(b, a, trusted)
+		var unread *readError
+		if err == nil || errors.As(err, &unread) {
+			return out, err
+		}
+		// The reason of a root that knows the certificate is the one that helps.
+		if failed == nil || trusted.knows(b) {
+			failed = err
+		}
+	}
+	return nil, failed
+}
+
+// verifyWith verifies with one trusted root, or with none.
+func (v *Verifier) verifyWith(b *Bundle, a *Artifact, trusted *TrustedRoot) (*Verified, error) {
 	out := &Verified{Subjects: b.Subjects, PredicateType: b.PredicateType, PayloadType: b.PayloadType, Payload: b.Payload, Statement: b.Statement}
 	var material root.TrustedMaterial = &root.BaseTrustedMaterial{}
-	if v.root != nil && (len(v.keys) == 0 || v.need.needsRoot()) {
-		material, out.TrustedRoot = v.root.material, v.root.digest
+	if trusted != nil {
+		material, out.TrustedRoot = trusted.material, trusted.digest
 	}
 	if len(v.keys) == 0 {
 		if err := v.withCertificate(out, b, material); err != nil {
