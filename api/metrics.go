@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"muniment.dev/muniment/api/account"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
@@ -37,6 +39,8 @@ type Metrics struct {
 
 	// recorded is called by the ledger for what it records; nil until there is a server.
 	recorded atomic.Pointer[func(stream receipt.Hash, entries int, bytes int64)]
+	// book counts what callers hold; nil until there is a server.
+	book atomic.Pointer[account.Book]
 }
 
 // NewMetrics returns metrics with a registry of their own. Every counter that
@@ -77,12 +81,27 @@ func NewMetrics(version string) *Metrics {
 	return m
 }
 
+// watchHolds adds a gauge for each resource of which callers hold any.
+func (m *Metrics) watchHolds() {
+	for _, r := range account.All() {
+		label := prometheus.Labels{"resource": strings.ReplaceAll(r.String(), " ", "_")}
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "muniment_held", ConstLabels: label,
+			Help: "What all callers hold of a resource that is bounded."}, func() float64 {
+			if book := m.book.Load(); book != nil {
+				return float64(book.Total(r))
+			}
+			return 0
+		}))
+	}
+}
+
 // initialize makes the series that are known beforehand.
 func (m *Metrics) initialize(version string) {
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "muniment_build_info",
 		Help: "1; the labels describe the program."}, []string{"version", "go"})
 	build.WithLabelValues(version, runtime.Version()).Set(1)
 	m.registry.MustRegister(build)
+	m.watchHolds()
 	for procedure := range access {
 		m.calls.WithLabelValues(procedure, codeLabel(nil))
 		m.seconds.WithLabelValues(procedure)
@@ -125,6 +144,7 @@ func (m *Metrics) Watch(l *ledger.Ledger, freeBytes func() (uint64, error)) {
 	}
 	gauge("muniment_tree_size", "Entries in the published log.", func() float64 { return float64(l.Published().Size) })
 	gauge("muniment_pending_entries", "Entries waiting to be sequenced.", func() float64 { return float64(l.Pending()) })
+	gauge("muniment_pending_rows", "Rows of the index that these will have.", func() float64 { return float64(l.PendingRows()) })
 	gauge("muniment_unpurged_erasures", "Erased entries whose bytes may still lie in the store's files.", func() float64 { return float64(l.Unpurged()) })
 	gauge("muniment_ready", "1 if appends are taken.", func() float64 {
 		if l.Ready() != nil {

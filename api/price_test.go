@@ -114,3 +114,26 @@ func TestFailedCallsAreSlowed(t *testing.T) {
 		})
 	}
 }
+
+// What callers hold is in the metrics, by resource, from the start.
+func TestHeldGauges(t *testing.T) {
+	ts := newServer(t)
+	hold := ts.api.Holds().Open("acme")
+	if err := hold.Take(account.Watchers, 7); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range account.All() {
+		want := map[account.Resource]string{account.Watchers: "7", account.Public: "1"}[r] // the second is this request
+		if want == "" {
+			want = "0"
+		}
+		line := `muniment_held{resource="` + strings.ReplaceAll(r.String(), " ", "_") + `"} ` + want + "\n"
+		if !strings.Contains(ts.metrics(), line) {
+			t.Errorf("the metrics don't have %s", line)
+		}
+	}
+	hold.Release()
+	if !strings.Contains(ts.metrics(), `muniment_held{resource="watchers"} 0`+"\n") {
+		t.Error("what was given back is still counted")
+	}
+}

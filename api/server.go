@@ -112,6 +112,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		}
 	}
 	s.dir.Store(dir)
+	cfg.Metrics.book.Store(s.book)
 	s.countRecorded()
 	return s, nil
 }

@@ -132,6 +132,7 @@ type Ledger struct {
 
 	published atomic.Pointer[Published] // swapped by the sequencer only
 	grown     sync.Map                  // receipt.Hash of a stream → uint64, see Grown; written by the sequencer only
+	reserve   atomic.Uint64             // ReserveBytes in force
 	failure   atomic.Pointer[error]     // set once, when a commit failed
 	hold      atomic.Pointer[error]     // why appends are refused
 	done      chan struct{}             // closed when the sequencer has ended
@@ -170,6 +171,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	l.tiles = newTileCache(cfg.Store, cfg.TileCache)
 	l.clock = newClockGuard(cfg.Clock, st.Size > 0, st.Time, cfg.MaxClockGap)
 	l.queue.init(cfg)
+	l.reserve.Store(cfg.ReserveBytes)
 	l.recent.init(st.Size)
 	for _, h := range st.Streams {
 		l.heads[h.StreamID] = &head{StreamHead: h}
@@ -656,6 +658,13 @@ func (l *Ledger) fail(err error) {
 	l.cfg.Fatal(failure)
 }
 
+// SetLimits replaces MaxPendingEntries and ReserveBytes while the ledger is open.
+// What waits already stays in the queue.
+func (l *Ledger) SetLimits(pendingEntries int, reserveBytes uint64) {
+	l.queue.setMaxEntries(pendingEntries)
+	l.reserve.Store(reserveBytes)
+}
+
 func (l *Ledger) checkSpace() error { return l.checkSpaceFor(0) }
 
 // checkSpaceFor says whether the reserve would be left after so many bytes more.
@@ -664,9 +673,10 @@ func (l *Ledger) checkSpaceFor(bytes uint64) error {
 	if err != nil {
 		return fmt.Errorf("%w: its free space can't be read: %w", ErrDiskFull, err)
 	}
-	if free < l.cfg.ReserveBytes || free-l.cfg.ReserveBytes < bytes {
+	reserve := l.reserve.Load()
+	if free < reserve || free-reserve < bytes {
 		return fmt.Errorf("%w: %d MiB are free, of which %d MiB are kept in reserve, and %d MiB more are needed; make room, appends then go on by themselves",
-			ErrDiskFull, free>>20, l.cfg.ReserveBytes>>20, bytes>>20)
+			ErrDiskFull, free>>20, reserve>>20, bytes>>20)
 	}
 	return nil
 }
@@ -701,6 +711,9 @@ func (l *Ledger) Grown(stream receipt.Hash) uint64 {
 
 // Pending returns how many entries wait to be sequenced.
 func (l *Ledger) Pending() int { return l.queue.len() }
+
+// PendingRows returns how many rows of the index those entries will have.
+func (l *Ledger) PendingRows() int { return l.queue.pendingRows() }
 
 // Close finishes the appends that are waiting, takes no more, and ends the sequencer. The store stays open.
 func (l *Ledger) Close() {

@@ -256,3 +256,16 @@ func (q *queue) len() int {
 	defer q.mu.Unlock()
 	return q.entries
 }
+
+func (q *queue) pendingRows() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.rows
+}
+
+// setMaxEntries replaces how many entries one stream may have waiting.
+func (q *queue) setMaxEntries(n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.maxEntries = 2 * n
+}

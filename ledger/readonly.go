@@ -41,6 +41,7 @@ func OpenReadOnly(ctx context.Context, cfg Config, policy *receipt.Policy, signe
 	l := &Ledger{cfg: cfg, store: cfg.Store, raw: st.Raw, readOnly: true, origin: receipt.HashOrigin(cfg.Signer.Name()), ids: newIdentifier(&st.Secret), log: cfg.Logger,
 		done: make(chan struct{}), purged: make(chan struct{}), firstWitnessed: make(chan struct{}), stopPurge: func() {}}
 	l.queue.init(cfg)
+	l.reserve.Store(cfg.ReserveBytes)
 	close(l.done) // there is no sequencer
 	close(l.purged)
 	l.Hold(reason)

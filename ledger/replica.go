@@ -43,6 +43,7 @@ func OpenReplica(ctx context.Context, cfg Config, policy *receipt.Policy) (*Ledg
 	l := &Ledger{cfg: cfg, store: cfg.Store, raw: true, replica: true, origin: receipt.HashOrigin(policy.Origin()), ids: newIdentifier(&st.Secret), log: cfg.Logger,
 		done: make(chan struct{}), purge: make(chan struct{}, 1), purged: make(chan struct{}), firstWitnessed: make(chan struct{})}
 	l.queue.init(cfg)
+	l.reserve.Store(cfg.ReserveBytes)
 	close(l.done) // there is no sequencer
 	if err := l.reapplyErasures(ctx, &store.State{Streams: st.Streams, Size: size}); err != nil {
 		return nil, fmt.Errorf("make recorded erasures: %w", err)

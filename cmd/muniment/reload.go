@@ -22,6 +22,7 @@ import (
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/ledger"
 )
 
 // A reloader brings a changed data folder in force while the server runs. It
@@ -34,6 +35,7 @@ type reloader struct {
 	pending   []string // settings whose change needs a restart
 	server    *api.Server
 	admission *ingest.Admission // nil in a replica
+	ledgers   []*ledger.Ledger  // that take appends
 	files     []*logFile        // reopened on a reload
 	cert      *certificate
 	level     string // of --log-level; "": that of the configuration
@@ -114,6 +116,9 @@ func (r *reloader) reload(ctx context.Context) error {
 	if err := change(); err != nil {
 		return err
 	}
+	for _, l := range r.ledgers {
+		l.SetLimits(d.config.Limits.PendingEntries, d.config.Limits.DiskReserveBytes)
+	}
 	r.logRoots(roots)
 	r.setLevel(d)
 	for _, f := range r.files {
@@ -163,6 +168,7 @@ func parseLevel(s string) (slog.Level, error) {
 // muniment.yaml. Of the others it reports that they need a restart.
 var reloadable = map[string]bool{
 	"tenants": true, "operators": true, "identity": true, "default_policy": true, "trusted_roots": true, "log_level": true, "limits.tenant": true, "tls": true,
+	"limits.pending_entries": true, "limits.disk_reserve_bytes": true,
 }
 
 // needRestart returns the settings in which two configurations differ and that
@@ -231,7 +237,7 @@ type reloadCmd struct {
 
 func (reloadCmd) Help() string {
 	return `Checks muniment.yaml, asks the server that runs on the folder to read it again (SIGHUP), and waits for the outcome. Tenants, operators, issuers,
-tenants' limits, the default policy, trusted roots, TLS certificates and the log level change without a restart; the server logs a warning for a change that
+tenants' limits, pending entries, the disk reserve, the default policy, trusted roots, TLS certificates and the log level change without a restart; the server logs a warning for a change that
 needs one. Log files are reopened, so that they can be rotated. If anything is wrong, the old configuration stays in force.
 
 Exit code: 0 in force; 1 no server runs on the folder; 2 refused, or no answer.

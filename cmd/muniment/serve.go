@@ -166,6 +166,10 @@ func (c *serveCmd) Run(a *app) error {
 			return errors.Join(err, store.Close())
 		}
 	}
+	reload.ledgers = append(reload.ledgers, l)
+	if second != nil {
+		reload.ledgers = append(reload.ledgers, second.ledger)
+	}
 	reload.server, reload.admission, reload.files = s, admission, append(audit.files, access.files...)
 	err = c.serve(a, d, log, l, s, second, w, reload)
 	if second != nil {
