@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"muniment.dev/muniment/ledger"
@@ -47,13 +48,13 @@ func (c *exportCmd) Run(a *app) error {
 	if _, err := os.Lstat(c.Output); err == nil {
 		return fmt.Errorf("-o: %s is there already, and is not overwritten", c.Output)
 	}
-	part := c.Output + ".part"
-	f, err := os.OpenFile(part, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("%s is there: another run is writing the same file, or was interrupted; delete it", part)
-	} else if err != nil {
+	// A name of its own, so that no leftover or other run is in the way, and
+	// no link of somebody else's is followed.
+	f, err := os.CreateTemp(filepath.Dir(c.Output), ".muniment-*.part")
+	if err != nil {
 		return err
 	}
+	part := f.Name()
 	defer os.Remove(part) // unless it was renamed
 	if c.Data != "" {
 		err = c.fromFolder(a, f, &policy)
