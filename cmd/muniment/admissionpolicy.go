@@ -235,6 +235,27 @@ func (c *policyTestCmd) try(a *app, p *policy.Policy, roots policy.Roots, path s
 	if err != nil {
 		return false, err
 	}
+	if c.MediaType == "" {
+		lines, err := signedLines(payload)
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", path, err)
+		}
+		if lines != nil { // append would record each
+			admitted := true
+			for i, line := range lines {
+				ok, err := c.decide(a, p, roots, lineName(path, i+1), line)
+				if err != nil {
+					return false, err
+				}
+				admitted = admitted && ok
+			}
+			return admitted, nil
+		}
+	}
+	return c.decide(a, p, roots, path, payload)
+}
+
+func (c *policyTestCmd) decide(a *app, p *policy.Policy, roots policy.Roots, path string, payload []byte) (bool, error) {
 	s := &ingest.Submission{Kind: c.Kind, MediaType: c.MediaType, Payload: payload}
 	if ingest.IsEvent(c.Kind) {
 		s.IdempotencyKey = "test"

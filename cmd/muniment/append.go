@@ -265,15 +265,10 @@ func (c *appendCmd) lines(p *piece) []piece {
 	if c.MediaType != "" || c.ByReference != "" {
 		return []piece{*p}
 	}
-	documents, err := sniff.Lines(p.sub.Payload)
+	documents, err := signedLines(p.sub.Payload)
 	if err != nil {
 		p.err = err
 		return []piece{*p}
-	}
-	for _, d := range documents {
-		if shape.Of(d) == shape.None {
-			return []piece{*p}
-		}
 	}
 	if len(documents) == 0 {
 		return []piece{*p}
@@ -289,6 +284,16 @@ func (c *appendCmd) lines(p *piece) []piece {
 		out[i].receipt = fmt.Sprintf("%s.%d.receipt.json", strings.TrimSuffix(p.receipt, ".receipt.json"), i+1)
 	}
 	return out
+}
+
+// signedLines returns the documents of a file of JSON Lines if each is a bundle,
+// envelope or statement, and none for any other file.
+func signedLines(payload []byte) ([][]byte, error) {
+	documents, err := sniff.Lines(payload)
+	if err != nil || slices.ContainsFunc(documents, func(d []byte) bool { return shape.Of(d) == shape.None }) {
+		return nil, err
+	}
+	return documents, nil
 }
 
 // read reads the payload of a piece, or finds that it is large.

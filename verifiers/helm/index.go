@@ -20,6 +20,7 @@ import (
 	"muniment.dev/muniment/verifiers/intoto"
 	"muniment.dev/muniment/verifiers/oci"
 	"muniment.dev/muniment/verifiers/sigstore"
+	"muniment.dev/muniment/verifiers/sniff"
 )
 
 // An Index is an index file: which chart, what kind of provenance it has, and where the signed statement of it is. It proves nothing by itself.
@@ -168,7 +169,7 @@ func (x *Index) subject(ctx context.Context, b *sigstore.Bundle, a *Archive, res
 	return "", "", x.no("the bundle is about %s; that is neither the archive %s nor a manifest at hand that holds it", strings.Join(digests, ", "), a.Digest)
 }
 
-// Folder resolves to the files of a folder, by their content: names don't matter. Large files and folders below are not looked at.
+// Folder resolves to the files of a folder, by their content, and of their lines if they are JSON Lines. Names don't matter. Large files and folders below are not looked at.
 func Folder(dir string) Resolver {
 	return func(ctx context.Context, digest string) ([]byte, error) {
 		root, err := os.OpenRoot(dir)
@@ -196,6 +197,15 @@ func Folder(dir string) Resolver {
 			}
 			if digestOf(data) == digest {
 				return data, nil
+			}
+			lines, err := sniff.Lines(data)
+			if err != nil {
+				continue
+			}
+			for _, line := range lines {
+				if digestOf(line) == digest {
+					return line, nil
+				}
 			}
 		}
 		return nil, fmt.Errorf("no file in %s has the digest %s: %w", dir, digest, ErrNotFound)
