@@ -168,13 +168,9 @@ func (a *attacker) bundle(ctx context.Context) {
 		return u.Send(&munimentv1.AppendStreamRequest{Part: &munimentv1.AppendStreamRequest_Chunk{Chunk: b}}) == nil
 	}
 	ok := send([]byte(`{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"tlogEntries":[{}`))
-	for many := bytes.Repeat([]byte(",{}"), 300_000); ok && ctx.Err() == nil; {
-		for range 66 {
-			if ok = send(many); !ok {
-				break
-			}
-		}
-		break
+	many := bytes.Repeat([]byte(",{}"), 300_000)
+	for i := 0; i < 66 && ok && ctx.Err() == nil; i++ {
+		ok = send(many)
 	}
 	_ = send([]byte("]}}")) // as above
 	_, _ = u.CloseAndReceive()

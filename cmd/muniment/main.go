@@ -176,7 +176,7 @@ func usageError(err error, args []string) error {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		command = args[0] + " "
 	}
-	return fmt.Errorf("%w\nRun 'muniment %s--help' for usage.", err, command)
+	return fmt.Errorf("%w\nfor usage, run: muniment %s--help", err, command)
 }
 
 // report prints the error and returns the exit code for it.
