@@ -14,6 +14,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/ledger/anchor"
 	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/receipt"
@@ -54,7 +55,10 @@ func (c *backupCmd) Run(a *app) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(c.To, 0o700); err != nil {
+	if err := owner.MkdirAll(c.To, 0o700); err != nil {
+		return err
+	}
+	if err := owner.Touch(filepath.Join(c.To, ".lock")); err != nil {
 		return err
 	}
 	lock, err := vfs.Default.Lock(filepath.Join(c.To, ".lock"))
@@ -65,7 +69,7 @@ func (c *backupCmd) Run(a *app) (err error) {
 	if err := removePartial(c.To); err != nil {
 		return err
 	}
-	partial, err := os.MkdirTemp(c.To, partialPrefix)
+	partial, err := owner.MkdirTemp(c.To, partialPrefix)
 	if err != nil {
 		return err
 	}
@@ -139,7 +143,7 @@ func (w *backupWriter) useNewest(dir, origin string) {
 }
 
 func (w *backupWriter) write(a *app, d *dataDir, log *slog.Logger) error {
-	if err := errors.Join(os.MkdirAll(w.dir, 0o700), os.Mkdir(w.scratch, 0o700)); err != nil {
+	if err := errors.Join(owner.MkdirAll(w.dir, 0o700), owner.MkdirAll(w.scratch, 0o700)); err != nil {
 		return err
 	}
 	for _, k := range d.storeKinds() {
@@ -182,7 +186,7 @@ func (d *dataDir) storeKinds() []storeKind {
 
 func (w *backupWriter) writeStore(a *app, d *dataDir, k storeKind, log *slog.Logger) error {
 	scratch := filepath.Join(w.scratch, k.name)
-	if err := os.Mkdir(scratch, 0o700); err != nil {
+	if err := owner.MkdirAll(scratch, 0o700); err != nil {
 		return err
 	}
 	s, err := pebblestore.TakeSnapshot(a.ctx, filepath.Join(d.path, k.name), scratch)
@@ -249,7 +253,7 @@ func proveRestored(ctx context.Context, folder string, k storeKind, log *slog.Lo
 func (w *backupWriter) add(ctx context.Context, b backupFile, r io.Reader, progress io.Writer) error {
 	path := filepath.Join(w.dir, b.Path)
 	if old, ok := w.old[b.Path]; ok && b.Modified != 0 && old.Modified == b.Modified && old.Size == b.Size {
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		if err := owner.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return err
 		}
 		if os.Link(filepath.Join(w.oldDir, b.Path), path) == nil { // else it is copied

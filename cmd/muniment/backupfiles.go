@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/owner"
 )
 
 // The format of a backup is specified in docs/spec/backup.md.
@@ -132,10 +133,10 @@ func folderPaths(data string, secrets bool) (paths []string, err error) {
 
 // copySynced writes a new file and returns the SHA-256 of it.
 func copySynced(ctx context.Context, path string, r io.Reader, progress io.Writer) (size int64, digest string, err error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := owner.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return 0, "", err
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := owner.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return 0, "", err
 	}

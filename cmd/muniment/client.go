@@ -266,6 +266,16 @@ func replaceFile(path string, data []byte) error {
 	})
 }
 
+// replaceOwned is replaceFile in a data folder, whose owner keeps its files.
+func replaceOwned(path string, data []byte) error {
+	root, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return wholefile.ReplaceOwned(root, filepath.Base(path), data, 0o666) // less what the umask takes away
+}
+
 // replaceFileWith is replaceFile for what write writes.
 func replaceFileWith(path string, write func(io.Writer) error) error {
 	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {

@@ -12,6 +12,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/owner"
 )
 
 // A configEdit changes muniment.yaml in place: it splices lines and leaves the
@@ -193,7 +194,7 @@ func (e *configEdit) write() error {
 // see one or the other. Unlike replaceFile it is not stopped by what an
 // interrupted run left.
 func rewriteFile(path string, content []byte, mode os.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	f, err := owner.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	"muniment.dev/muniment/api/oidc"
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/ledger/cosereceipt"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -346,9 +347,19 @@ func readStreamKey(path string) (*receipt.StreamKey, error) {
 	return k, nil
 }
 
-// writeNew writes a file that must not be there yet.
+// writeNew writes a file of a data folder that must not be there yet.
 func writeNew(path, content string, mode os.FileMode) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	return writeNewWith(owner.OpenFile, path, content, mode)
+}
+
+// writeNewOutput writes a file that the user has named, and that must not be
+// there yet.
+func writeNewOutput(path, content string, mode os.FileMode) error {
+	return writeNewWith(os.OpenFile, path, content, mode)
+}
+
+func writeNewWith(open func(string, int, os.FileMode) (*os.File, error), path, content string, mode os.FileMode) error {
+	f, err := open(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}
@@ -375,7 +386,7 @@ func addTenantWith(dir, name string, key receipt.StreamKey, role string) (string
 	if err := receipt.CheckTenantName(name); err != nil {
 		return "", fmt.Errorf("tenant %q: %w", name, err)
 	}
-	if err := os.MkdirAll(filepath.Join(dir, streamDir), 0o700); err != nil {
+	if err := owner.MkdirAll(filepath.Join(dir, streamDir), 0o700); err != nil {
 		return "", err
 	}
 	if err := writeNew(filepath.Join(dir, streamDir, name+".key"), string(key.File()), 0o600); err != nil {
@@ -390,7 +401,7 @@ func issueFirstToken(dir, name, role string) (string, error) {
 	var secret [32]byte
 	rand.Read(secret[:])
 	token := muniment.TokenPrefix + name + "_" + base64.RawURLEncoding.EncodeToString(secret[:])
-	if err := os.MkdirAll(filepath.Join(dir, tokenDir), 0o700); err != nil {
+	if err := owner.MkdirAll(filepath.Join(dir, tokenDir), 0o700); err != nil {
 		return "", err
 	}
 	if err := writeNew(filepath.Join(dir, tokenDir, name+".token"), token+"\n", 0o600); err != nil {

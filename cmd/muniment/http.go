@@ -16,6 +16,7 @@ import (
 
 	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/internal/pemfile"
 )
 
@@ -127,7 +128,7 @@ func makeDataFolder(dir string) error {
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := owner.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	return os.Chmod(dir, 0o700) // it may have been there

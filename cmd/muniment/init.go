@@ -10,6 +10,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/ingest/policy"
+	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -80,7 +81,7 @@ func (c *initCmd) Run(a *app) error {
 		}
 		extra = append(extra, pq...)
 	}
-	if err := os.MkdirAll(filepath.Join(c.Dir, rootsDir), 0o700); err != nil {
+	if err := owner.MkdirAll(filepath.Join(c.Dir, rootsDir), 0o700); err != nil {
 		return err
 	}
 	if err := pebblestore.CreateMark(filepath.Join(c.Dir, storeDir)); err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"muniment.dev/muniment/api/rekor"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/ledger/logkey"
 	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/receipt"
@@ -103,7 +104,7 @@ func settlePolicies(dir string, records []keyRecord) error {
 		if err != nil {
 			return fmt.Errorf("%s is for the key %s, not for the newest, %s: %w", policy, logkey.ID(p.LogKey()), newest.id(), err)
 		}
-		if err := replaceFile(policy, text); err != nil {
+		if err := replaceOwned(policy, text); err != nil {
 			return err
 		}
 	}
@@ -143,7 +144,7 @@ func writeKeys(dir string, records []keyRecord) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(filepath.Join(dir, keysFile), append([]byte(keysHeader), text...))
+	return replaceOwned(filepath.Join(dir, keysFile), append([]byte(keysHeader), text...))
 }
 
 type keysCmd struct {
@@ -245,7 +246,7 @@ func (c *keysRotateCmd) Run(a *app) error {
 	if err := writeKeys(c.Data, append(old, fresh)); err != nil { // from here on the key counts
 		return err
 	}
-	if err := replaceFile(filepath.Join(c.Data, policyFile), text); err != nil {
+	if err := replaceOwned(filepath.Join(c.Data, policyFile), text); err != nil {
 		return err
 	}
 	fmt.Fprintf(a.stdout, `The log has a new key: %s
@@ -262,10 +263,10 @@ From the next start of the server both keys sign. Then:
 // writePolicy writes the key's own policy file. Nothing is overwritten but by itself.
 func (c *keysRotateCmd) writePolicy(r *keyRecord, text []byte) error {
 	path := filepath.Join(c.Data, r.policyPath())
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := owner.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return replaceFile(path, text)
+	return replaceOwned(path, text)
 }
 
 // newKeyFile makes a key and returns its source and verifier key.
@@ -274,7 +275,7 @@ func newKeyFile(dir, origin string) (source, vkey string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	if err := os.MkdirAll(filepath.Join(dir, keysDir), 0o700); err != nil {
+	if err := owner.MkdirAll(filepath.Join(dir, keysDir), 0o700); err != nil {
 		return "", "", err
 	}
 	hash := strings.SplitN(vkey, "+", 3)[1]
@@ -405,7 +406,7 @@ func replaceRekorKey(a *app, dir, oldID, skey string, keys []rekor.Key) error {
 	if err := writeNew(fresh, skey+"\n", 0o600); err != nil {
 		return err
 	}
-	if err := replaceFile(filepath.Join(dir, rekorKeysFile), append(list, '\n')); err != nil {
+	if err := replaceOwned(filepath.Join(dir, rekorKeysFile), append(list, '\n')); err != nil {
 		return err
 	}
 	if err := os.Rename(fresh, filepath.Join(dir, rekorKeyFile)); err != nil {

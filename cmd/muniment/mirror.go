@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"muniment.dev/muniment/clients/go/audit"
 	"muniment.dev/muniment/clients/go/mirror"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -64,7 +64,7 @@ func (c *mirrorCmd) Run(a *app) error {
 	if o.Cosigner, err = c.cosigner(); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(c.Data, 0o755); err != nil {
+	if err := owner.MkdirAll(c.Data, 0o755); err != nil {
 		return err
 	}
 	show, finish := a.progressFunc("mirror")

@@ -7,12 +7,12 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/go-json-experiment/json"
 
 	"muniment.dev/muniment/clients/go/monitor"
+	"muniment.dev/muniment/internal/owner"
 )
 
 type monitorCmd struct {
@@ -95,7 +95,7 @@ func (c *monitorCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(m.Dir, 0o700); err != nil {
+	if err := owner.MkdirAll(m.Dir, 0o700); err != nil {
 		return err
 	}
 	log := a.logger(c.LogFormat)

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"muniment.dev/muniment/internal/owner"
 )
 
 type operatorCmd struct {
@@ -34,7 +36,7 @@ func addOperator(dir, id string) (string, error) {
 	var secret [32]byte
 	rand.Read(secret[:])
 	token := "mno_" + id + "_" + base64.RawURLEncoding.EncodeToString(secret[:])
-	if err := os.MkdirAll(filepath.Join(dir, operatorDir), 0o700); err != nil {
+	if err := owner.MkdirAll(filepath.Join(dir, operatorDir), 0o700); err != nil {
 		return "", err
 	}
 	if err := writeNew(filepath.Join(dir, operatorToken(id)), token+"\n", 0o600); err != nil {

@@ -80,7 +80,7 @@ func (c *policyAddWitnessCmd) Run(a *app) error {
 	if len(p.Witnesses()) != len(old.Witnesses())+1 {
 		return fmt.Errorf("%s: the new line is not read as a witness's; the name may hold no space", path)
 	}
-	if err := replaceFile(path, []byte(updated)); err != nil {
+	if err := replaceOwned(path, []byte(updated)); err != nil {
 		return err
 	}
 	fmt.Fprintf(a.stdout, "%s is now:\n\n%s\nTell the witness's operator the log's key:\n\n  %s\n\nThen restart the server, and give the new file to everybody who verifies receipts.\n", path, updated, logLine(updated))

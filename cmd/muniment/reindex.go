@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/pebblestore"
 )
@@ -54,7 +55,7 @@ func (c *reindexCmd) Run(a *app) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	dir, err := os.MkdirTemp(c.Data, "reindex-")
+	dir, err := owner.MkdirTemp(c.Data, "reindex-")
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ import (
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/ledger"
 )
 
@@ -337,7 +338,7 @@ func openLogFile(path string) (*logFile, error) {
 }
 
 func (l *logFile) reopen() error {
-	f, err := os.OpenFile(l.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	f, err := owner.OpenFile(l.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}

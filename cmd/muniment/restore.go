@@ -19,6 +19,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
 	"muniment.dev/muniment/ledger/receipt"
@@ -64,10 +65,10 @@ func (c *restoreCmd) Run(a *app) (err error) {
 	if c.Digest != "" && !strings.EqualFold(strings.TrimPrefix(c.Digest, "sha256:"), digest) {
 		return exitWith(exitNo, fmt.Errorf("%s: its digest is sha256:%s, not that of --digest", c.Backup, digest))
 	}
-	if err := os.MkdirAll(filepath.Dir(c.Data), 0o700); err != nil {
+	if err := owner.MkdirAll(filepath.Dir(c.Data), 0o700); err != nil {
 		return err
 	}
-	staging, err := os.MkdirTemp(filepath.Dir(c.Data), ".restore-")
+	staging, err := owner.MkdirTempLike(c.Data, ".restore-")
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
@@ -73,16 +74,16 @@ func (c *trustedRootUpdateCmd) Run(a *app) error {
 	if err != nil {
 		return exitWith(exitNo, fmt.Errorf("nothing was changed: %w", err))
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := owner.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	if err := replaceFile(path, data); err != nil {
+	if err := replaceOwned(path, data); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(d.confirmedPath(c.Name)), 0o700); err != nil {
+	if err := owner.MkdirAll(filepath.Dir(d.confirmedPath(c.Name)), 0o700); err != nil {
 		return err
 	}
-	if err := replaceFile(d.confirmedPath(c.Name), []byte(now().UTC().Format(time.RFC3339Nano)+"\n")); err != nil {
+	if err := replaceOwned(d.confirmedPath(c.Name), []byte(now().UTC().Format(time.RFC3339Nano)+"\n")); err != nil {
 		return err
 	}
 	if c.JSON {

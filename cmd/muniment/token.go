@@ -79,7 +79,7 @@ func (c *tokenIssueCmd) Run(a *app) (err error) {
 		}
 	}()
 	if c.Output != "" {
-		if err := writeNew(c.Output, token+"\n", 0o600); err != nil {
+		if err := writeNewOutput(c.Output, token+"\n", 0o600); err != nil {
 			return errors.Join(fmt.Errorf("--output: %w", err), c.withdraw(a, client))
 		}
 		token = ""

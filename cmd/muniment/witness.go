@@ -16,6 +16,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/ledger/witness/cosigner"
 )
 
@@ -252,7 +253,7 @@ func (c *witnessInitCmd) Run(a *app) error {
 	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+	if err := owner.MkdirAll(c.Dir, 0o700); err != nil {
 		return err
 	}
 	if err := os.Chmod(c.Dir, 0o700); err != nil {
@@ -314,7 +315,7 @@ func (c *witnessAddLogCmd) Run(a *app) error {
 	if _, err := check.logs(); err != nil {
 		return err
 	}
-	if err := replaceFile(path, []byte(text)); err != nil {
+	if err := replaceOwned(path, []byte(text)); err != nil {
 		return err
 	}
 	fmt.Fprintln(a.stdout, "Added. Restart the witness.")

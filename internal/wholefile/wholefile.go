@@ -15,6 +15,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"muniment.dev/muniment/internal/owner"
 )
 
 const prefix, suffix = ".muniment-", ".part"
@@ -37,7 +39,20 @@ func Replace(root *os.Root, name string, data []byte, perm fs.FileMode) error {
 
 // ReplaceWith is Replace with the content that write writes.
 func ReplaceWith(root *os.Root, name string, perm fs.FileMode, write func(io.Writer) error) error {
-	return whole(root, name, perm, write, root.Rename)
+	return whole(root, name, perm, write, root.Rename, nil)
+}
+
+// ReplaceOwned is Replace in a data folder: written by root, the file gets the
+// owner of its folder.
+func ReplaceOwned(root *os.Root, name string, data []byte, perm fs.FileMode) error {
+	folder, err := root.Stat(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	return whole(root, name, perm, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	}, root.Rename, folder)
 }
 
 // Create writes a file that does not exist yet. If two writers create the same
@@ -59,17 +74,23 @@ func Create(root *os.Root, name string, data []byte, perm fs.FileMode) error {
 			return &fs.PathError{Op: "create", Path: name, Err: fs.ErrExist}
 		}
 		return root.Rename(tmp, name)
-	})
+	}, nil)
 }
 
 // whole writes a temporary file beside the name, durably, and then finishes it.
-func whole(root *os.Root, name string, perm fs.FileMode, write func(io.Writer) error, finish func(tmp, name string) error) error {
+// Where a folder is given, the file gets its owner.
+func whole(root *os.Root, name string, perm fs.FileMode, write func(io.Writer) error, finish func(tmp, name string) error, folder fs.FileInfo) error {
 	tmp := filepath.Join(filepath.Dir(name), prefix+rand.Text()+suffix)
 	f, err := root.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm) // less the umask
 	if err != nil {
 		return err
 	}
-	err = write(f)
+	if folder != nil {
+		err = owner.KeepInfo(f, folder)
+	}
+	if err == nil {
+		err = write(f)
+	}
 	if err == nil {
 		err = f.Sync()
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -89,7 +90,7 @@ func Compare(ctx context.Context, path string, signed []byte, s State) error {
 // Write puts the checkpoint into the file, atomically and durably.
 func Write(path string, checkpoint []byte) error {
 	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, filepath.Base(path)+".*.new")
+	f, err := owner.CreateTemp(dir, filepath.Base(path)+".*.new")
 	if err != nil {
 		return err
 	}

@@ -121,7 +121,7 @@ func readMark(fs vfs.FS, path string) (*Mark, error) {
 
 // CreateMark makes the publish mark of a store that does not exist yet, durably. With it, the loss of the store is noticed.
 func CreateMark(dir string) error {
-	m, err := openMarker(vfs.Default, MarkPath(dir), &Mark{})
+	m, err := openMarker(ownerFS{vfs.Default}, MarkPath(dir), &Mark{})
 	if err != nil {
 		return err
 	}

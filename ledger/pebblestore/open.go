@@ -55,7 +55,7 @@ func ReadMark(dir string) (*Mark, error) { return readMark(vfs.Default, MarkPath
 func newStore(dir string, opts Options) *Store {
 	s := &Store{dir: dir, fs: opts.FS, raw: opts.Raw, log: newLogger(opts.Logger).to, large: map[largeID]*largeFile{}, changed: make(chan struct{}, 1)}
 	if s.fs == nil {
-		s.fs = vfs.Default
+		s.fs = ownerFS{vfs.Default}
 	}
 	return s
 }

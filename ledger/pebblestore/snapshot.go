@@ -14,6 +14,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -199,7 +200,7 @@ func (s *Snapshot) copyJournal(dir, scratch string, j Journal) error {
 		return err
 	}
 	defer src.Close()
-	dst, err := os.OpenFile(filepath.Join(scratch, j.Name), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	dst, err := owner.OpenFile(filepath.Join(scratch, j.Name), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}

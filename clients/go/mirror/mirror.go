@@ -24,6 +24,7 @@ import (
 
 	"muniment.dev/muniment/clients/go/audit"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -268,10 +269,10 @@ func (u *update) has(path string) bool {
 // write writes a file whole and durably, or not at all.
 func (u *update) write(path string, data []byte) error {
 	name := filepath.FromSlash(path)
-	if err := u.root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+	if err := owner.MkdirAllIn(u.root, filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
-	if err := wholefile.Replace(u.root, name, data, 0o644); err != nil {
+	if err := wholefile.ReplaceOwned(u.root, name, data, 0o644); err != nil {
 		return fmt.Errorf("store %s: %w", path, err)
 	}
 	if path == checkpoint {

@@ -15,6 +15,7 @@ import (
 
 	"muniment.dev/muniment/clients/go/audit"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/owner"
 )
 
 // A state is what the monitor knows of one log. It is one file, so that it is always of one moment.
@@ -68,7 +69,7 @@ func (st *state) save(dir, name string) error {
 	if len(data) >= maxStateSize {
 		return fmt.Errorf("keep the state of %s: it has %d bytes, and may have %d", name, len(data), maxStateSize)
 	}
-	f, err := os.CreateTemp(dir, "."+name+"-*") // readable by its owner only
+	f, err := owner.CreateTemp(dir, "."+name+"-*") // readable by its owner only
 	if err != nil {
 		return err
 	}

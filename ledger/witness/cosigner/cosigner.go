@@ -23,6 +23,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/owner"
 )
 
 // A Log is one whose checkpoints are cosigned.
@@ -78,10 +79,10 @@ type logState struct {
 
 // Open loads what the folder remembers, and locks it. Errors: a file of the folder is damaged; another process has the folder.
 func Open(cfg Config) (*Cosigner, error) {
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+	if err := owner.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	lock, err := os.OpenFile(filepath.Join(cfg.Dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := owner.OpenFile(filepath.Join(cfg.Dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +224,7 @@ func cosign(n *note.Note, keys []Key) ([]byte, error) {
 
 // replace writes the file durably: all of it or nothing, whatever happens.
 func replace(path string, data []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := owner.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,136 @@
+package owner
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// The numbers of an account that exists on no machine.
+const uid, gid = 54321, 54322
+
+func TestKeep(t *testing.T) {
+	if !Root() {
+		t.Skip("NOT TESTED: only root can make files that belong to others; run the test as root")
+	}
+	dir := t.TempDir()
+	if err := os.Chown(dir, uid, gid); err != nil {
+		t.Fatal(err)
+	}
+	outside := filepath.Join(t.TempDir(), "outside")
+	if err := os.WriteFile(outside, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(outside, filepath.Join(dir, "linked")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(outside, filepath.Join(dir, "symlinked")); err != nil {
+		t.Fatal(err)
+	}
+	if err := MkdirAll(filepath.Join(dir, "a", "b"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := MkdirAll(filepath.Join(dir, "a", "b"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"new", "a/b/new", "linked", "symlinked"} {
+		f, err := OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	f, err := CreateTemp(dir, "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		s, name := info.Sys().(*syscall.Stat_t), d.Name()
+		if mine := name == "linked" || name == "symlinked"; mine != (s.Uid != uid || s.Gid != gid) {
+			t.Errorf("%s belongs to %d:%d", path, s.Uid, s.Gid)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// makers are the functions that make files and folders with the owner of the
+// process.
+var makers = []string{"OpenFile", "Create", "CreateTemp", "WriteFile", "Mkdir", "MkdirAll", "MkdirTemp"}
+
+// elsewhere are the places that make files outside of data folders.
+var elsewhere = map[string]string{
+	"cmd/muniment/append.go":          "receipts, in the user's folder",
+	"cmd/muniment/appendlarge.go":     "the system's temporary folder",
+	"cmd/muniment/export.go":          "the output",
+	"cmd/muniment/verifyimage.go":     "the output",
+	"internal/bounded/bounded.go":     "files that exist",
+	"internal/interrupt/interrupt.go": "files that exist",
+	"verifiers/helm/provenance.go":    "the system's temporary folder",
+	"internal/wholefile/wholefile.go": "its callers choose",
+	"clients/go/audit/state.go":       "the auditor's own file",
+	"cmd/muniment/datadir.go":         "outputs, in writeNewIn",
+	"ledger/pebblestore/ownerfs.go":   "the file system of stores",
+}
+
+// TestNoOtherMakers fails where a file or folder is made by other means, so
+// that data folders have no files of root.
+func TestNoOtherMakers(t *testing.T) {
+	module, files := filepath.Join("..", ".."), 0
+	err := filepath.WalkDir(module, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, _ := filepath.Rel(module, path)
+		rel = filepath.ToSlash(rel)
+		if d.IsDir() {
+			if strings.HasPrefix(d.Name(), ".") && rel != "." || slices.Contains([]string{"bench", "internal/owner", "node_modules"}, rel) {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || elsewhere[rel] != "" {
+			return nil
+		}
+		files++
+		fset := token.NewFileSet()
+		f, err := parser.ParseFile(fset, path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok || !slices.Contains(makers, sel.Sel.Name) {
+				return true
+			}
+			if pkg, ok := sel.X.(*ast.Ident); ok && (pkg.Name == "os" || strings.Contains(strings.ToLower(pkg.Name), "root")) {
+				t.Errorf("%s:%d: %s.%s: use internal/owner for files in data folders", rel, fset.Position(n.Pos()).Line, pkg.Name, sel.Sel.Name)
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if files < 100 {
+		t.Fatalf("only %d files were looked at", files)
+	}
+}
