@@ -41,10 +41,12 @@ var commandLines = map[string]struct {
 }{
 	"append":               {args: "append hello.txt --media-type text/plain --receipt-dir r{n}"},
 	"audit":                {args: "audit $SERVER --policy data/policy"},
+	"backup":               {args: "backup --data data --to backup{n}"},
 	"checkpoint":           {args: "checkpoint"},
 	"completion":           {args: "completion bash"},
 	"erase":                {args: "erase {entry} --scope payload --reason x --yes"},
 	"export":               {args: "export --since 0 -o {n}.delta"},
+	"fsck":                 {args: "fsck --data {restored}"},
 	"get":                  {args: "get 1"},
 	"help":                 {args: "help exit-codes"},
 	"hold list":            {args: "hold list"},
@@ -70,6 +72,7 @@ var commandLines = map[string]struct {
 	"receipt refresh":      {args: "receipt refresh kept/hello.txt.receipt.json --policy data/policy"},
 	"reindex":              {args: "reindex --data ops"},
 	"replica init":         {args: "replica init replica{n} --policy data/policy --tenant acme=data/streams/acme.key"},
+	"restore":              {args: "restore {backup} --data restored{n}"},
 	"retention apply":      {args: "retention apply --dry-run", mute: true},
 	"retention set":        {args: "retention set --none --reason x"},
 	"retention show":       {args: "retention show"},
@@ -248,6 +251,13 @@ func (w *workshop) args(line string) []string {
 			w.must("replica init replica" + n + " --policy data/policy --tenant acme=data/streams/acme.key")
 			return "replica" + n
 		},
+		"{backup}": func() string {
+			return lastBackup(w, "backup"+n)
+		},
+		"{restored}": func() string {
+			w.must("restore " + lastBackup(w, "backup"+n) + " --data restored" + n)
+			return "restored" + n
+		},
 		"{witnessdir}": func() string {
 			w.must("witness init witness" + n + " --name w.example")
 			return "witness" + n
@@ -284,6 +294,17 @@ func (w *workshop) args(line string) []string {
 		}
 	}
 	return strings.Fields(line)
+}
+
+// lastBackup backs the data folder up and returns the folder of the backup.
+func lastBackup(w *workshop, to string) string {
+	w.t.Helper()
+	w.must("backup --data data --to " + to)
+	entries, err := filepath.Glob(to + "/[0-9]*")
+	if err != nil || len(entries) != 1 {
+		w.t.Fatalf("the backups in %s: %q, %v", to, entries, err)
+	}
+	return entries[0]
 }
 
 // TestFullOutput runs every command with its standard output on a full disk.
