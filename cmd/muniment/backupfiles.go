@@ -11,7 +11,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,8 +60,21 @@ func (b *backupIndex) marshal() (text []byte, digest string, err error) {
 	return append(fmt.Appendf(nil, "%s %d %s\n", backupVersion, len(body), digest), body...), digest, nil
 }
 
+// newestBackup returns the name of the newest backup in a folder of backups;
+// "" if it holds none.
+func newestBackup(root *os.Root) string {
+	names, err := fs.Glob(root.FS(), "*/"+backupManifest)
+	if err != nil || len(names) == 0 {
+		return ""
+	}
+	return path.Dir(slices.Max(names)) // they are named by their times
+}
+
 func readBackupIndex(root *os.Root) (*backupIndex, string, error) {
 	text, err := bounded.ReadFileIn(root, backupManifest, bounded.Receipt)
+	if newest := newestBackup(root); errors.Is(err, fs.ErrNotExist) && newest != "" {
+		return nil, "", fmt.Errorf("this folder holds backups: name one, such as the newest, %s", filepath.Join(root.Name(), newest))
+	}
 	if err != nil {
 		return nil, "", fmt.Errorf("not a backup: %w", err)
 	}
