@@ -1,9 +1,13 @@
 package muniment
 
 import (
+	"bytes"
 	"compress/gzip"
+	"errors"
 	"io"
 	"net/http"
+	"slices"
+	"strings"
 )
 
 const (
@@ -31,6 +35,12 @@ type errorBound struct{ next http.RoundTripper }
 // RoundTrip implements http.RoundTripper.
 func (b errorBound) RoundTrip(req *http.Request) (*http.Response, error) {
 	res, err := b.next.RoundTrip(req)
+	if tlsExpected(req, res, err) {
+		if err == nil {
+			res.Body.Close()
+		}
+		return nil, ErrTLSExpected
+	}
 	if err != nil || res.StatusCode < 300 {
 		return res, err
 	}
@@ -47,6 +57,40 @@ func (b errorBound) RoundTrip(req *http.Request) (*http.Response, error) {
 		io.Closer
 	}{io.LimitReader(r, maxErrorBody), body}
 	return res, nil
+}
+
+// ErrTLSExpected is wrapped by the errors of calls over http to a port that
+// speaks TLS.
+var ErrTLSExpected = errors.New("http request to a port that speaks TLS")
+
+// tlsAnswers are parts of what Go's server, nginx and Apache answer to an http
+// request on a port for TLS.
+var tlsAnswers = [][]byte{
+	[]byte("Client sent an HTTP request to an HTTPS server"),
+	[]byte("The plain HTTP request was sent to HTTPS port"),
+	[]byte("speaking plain HTTP to an SSL-enabled server port"),
+}
+
+// tlsExpected reports whether the answer to an http request is that of a port
+// for TLS. It puts back what it reads of the body.
+func tlsExpected(req *http.Request, res *http.Response, err error) bool {
+	if req.URL.Scheme != "http" {
+		return false
+	}
+	if err != nil { // net/http has no type for it: the answer is a TLS alert
+		return strings.Contains(err.Error(), `malformed HTTP response "\x15\x03`)
+	}
+	if res.StatusCode != http.StatusBadRequest || res.Header.Get("Content-Encoding") != "" {
+		return false
+	}
+	start := make([]byte, 1<<10)
+	n, _ := io.ReadFull(res.Body, start) // a body returns its error again
+	start = start[:n]
+	res.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(start), res.Body), res.Body}
+	return slices.ContainsFunc(tlsAnswers, func(a []byte) bool { return bytes.Contains(start, a) })
 }
 
 // An inflater begins to inflate when it is read.

@@ -75,9 +75,8 @@ func TenantOfToken(token string) string {
 
 // New returns a client. It makes no connection yet.
 func New(o Options) (*Client, error) {
-	u, err := url.Parse(o.Server)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("server: %q is not an http or https URL", o.Server)
+	if err := checkServer(o.Server); err != nil {
+		return nil, fmt.Errorf("server: %w", err)
 	}
 	if o.Tenant == "" {
 		o.Tenant = TenantOfToken(o.Token)
@@ -103,6 +102,34 @@ func New(o Options) (*Client, error) {
 	c.Identity = munimentv1connect.NewIdentityServiceClient(c.http, c.server, auth)
 	c.Exports = munimentv1connect.NewExportServiceClient(c.http, c.server, auth)
 	return c, nil
+}
+
+// checkServer reports how an address differs from scheme://host:port. What may
+// hold a secret is not in the error.
+func checkServer(server string) error {
+	if strings.Contains(server, TokenPrefix) {
+		return errors.New("it has a token in it: give the URL of the server alone")
+	}
+	if strings.Contains(server, "@") {
+		return errors.New("the URL has an @: a user name or password is not used: give the URL without them")
+	}
+	u, err := url.Parse(server)
+	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
+		server, _, _ = strings.Cut(server, "?")
+		return fmt.Errorf("%q is not an http or https URL", server)
+	}
+	part := ""
+	switch {
+	case u.Path != "" && u.Path != "/":
+		part = "path"
+	case u.RawQuery != "" || u.ForceQuery:
+		part = "query"
+	case strings.Contains(server, "#"):
+		part = "fragment"
+	default:
+		return nil
+	}
+	return fmt.Errorf("the URL has a %s: use %q", part, u.Scheme+"://"+u.Host)
 }
 
 // Do makes a request that is no RPC to a path of the server, with the token.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"muniment.dev/muniment/clients/go/audit"
-	"muniment.dev/muniment/internal/bounded"
 )
 
 type auditCmd struct {
@@ -96,13 +95,9 @@ func openSource(url, tokenFile string) (audit.Source, error) {
 	}
 	client := &http.Client{Timeout: time.Minute}
 	if tokenFile != "" { // never from the environment: the log may be a stranger's
-		data, err := bounded.ReadFile(tokenFile, bounded.Secret)
+		token, err := readBearer(tokenFile)
 		if err != nil {
 			return nil, fmt.Errorf("--token-file: %w", err)
-		}
-		token, err := parseToken(string(data))
-		if err != nil {
-			return nil, err
 		}
 		client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // the token is for this host only
 		client.Transport = &bearer{token, http.DefaultTransport}

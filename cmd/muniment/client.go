@@ -70,15 +70,14 @@ func (f *serverFlags) connect(o muniment.Options) (*muniment.Client, error) {
 }
 
 func (f *serverFlags) token() (string, error) {
-	token := os.Getenv("MUNIMENT_TOKEN")
-	if f.TokenFile != "" {
-		data, err := bounded.ReadFile(f.TokenFile, bounded.Secret)
-		if err != nil {
-			return "", fmt.Errorf("--token-file: %w", err)
-		}
-		token = string(data)
+	if f.TokenFile == "" {
+		return environmentToken()
 	}
-	return parseToken(token)
+	token, err := readLedgerToken(f.TokenFile)
+	if err != nil {
+		return "", fmt.Errorf("--token-file: %w", err)
+	}
+	return token, nil
 }
 
 // identity returns the source of identity tokens that --identity-token names.
@@ -171,18 +170,6 @@ func readCertificates(path string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return pool, nil
-}
-
-// parseToken checks that a token can be sent. What it was is not in the error.
-func parseToken(text string) (string, error) {
-	token := strings.TrimSpace(text)
-	if token == "" {
-		return "", errors.New("no token: give --token-file FILE, set MUNIMENT_TOKEN, or in a CI job give --identity-token auto")
-	}
-	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", errors.New("--token-file: not a token: it holds more than one line, or characters that no token has")
-	}
-	return token, nil
 }
 
 // loadPolicies reads policy files.

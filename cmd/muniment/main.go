@@ -209,6 +209,11 @@ func errorText(err error) string {
 	if err == error(ce) {
 		msg = ce.Code().String() + ": " + ce.Message()
 	}
+	if !connect.IsWireError(ce) {
+		if remedy := connectionRemedy(ce); remedy != "" {
+			return msg + "\n" + remedy
+		}
+	}
 	switch ce.Code() {
 	case connect.CodeUnavailable:
 		if !connect.IsWireError(ce) {

@@ -87,11 +87,8 @@ func (c *monitorConfig) build(dir string) (*monitor.Monitor, error) {
 	if c.Webhook.URL != "" {
 		token := ""
 		if c.Webhook.TokenFile != "" {
-			data, err := bounded.ReadFile(relTo(dir, c.Webhook.TokenFile), bounded.Secret)
-			if err != nil {
-				return nil, fmt.Errorf("webhook.token_file: %w", err)
-			}
-			if token, err = parseToken(string(data)); err != nil {
+			var err error
+			if token, err = readBearer(relTo(dir, c.Webhook.TokenFile)); err != nil {
 				return nil, fmt.Errorf("webhook.token_file: %w", err)
 			}
 		}
@@ -206,11 +203,7 @@ func (c *monitoredLog) tenant(dir string, l *monitor.Log) (err error) {
 	if c.TokenFile == "" {
 		return errors.New("token_file: the API needs the tenant's token")
 	}
-	data, err := bounded.ReadFile(relTo(dir, c.TokenFile), bounded.Secret)
-	if err != nil {
-		return fmt.Errorf("token_file: %w", err)
-	}
-	token, err := parseToken(string(data))
+	token, err := readLedgerToken(relTo(dir, c.TokenFile))
 	if err != nil {
 		return fmt.Errorf("token_file: %w", err)
 	}

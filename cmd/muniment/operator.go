@@ -35,7 +35,7 @@ func addOperator(dir, id string) (string, error) {
 	}
 	var secret [32]byte
 	rand.Read(secret[:])
-	token := "mno_" + id + "_" + base64.RawURLEncoding.EncodeToString(secret[:])
+	token := operatorPrefix + id + "_" + base64.RawURLEncoding.EncodeToString(secret[:])
 	if err := owner.MkdirAll(filepath.Join(dir, operatorDir), 0o700); err != nil {
 		return "", err
 	}

@@ -31,6 +31,8 @@ func secretKind(text []byte) string {
 		return "a private key"
 	case bytes.HasPrefix(word, []byte(muniment.TokenPrefix)):
 		return "a token"
+	case bytes.HasPrefix(word, []byte(operatorPrefix)):
+		return "an operator's token"
 	}
 	if raw, err := hex.DecodeString(string(word)); err == nil && len(raw) == receipt.HashSize {
 		return "a stream key"

@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"connectrpc.com/connect"
+
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/pemfile"
@@ -196,7 +198,10 @@ func scittCall(ctx context.Context, client *muniment.Client, method, path string
 	}
 	res, err := client.Do(ctx, method, path, contentType, body)
 	if err != nil {
-		return nil, fmt.Errorf("%w\nIs the server running, and is --server (or MUNIMENT_SERVER) its address?", err)
+		if connect.CodeOf(err) == connect.CodeUnknown { // it has no code yet
+			err = connect.NewError(connect.CodeUnavailable, err)
+		}
+		return nil, err
 	}
 	defer res.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(res.Body, maxSCITTAnswer+1))
@@ -219,6 +224,7 @@ func scittCall(ctx context.Context, client *muniment.Client, method, path string
 
 type scittKeysCmd struct {
 	Server string `help:"URL of the ledger." placeholder:"URL" env:"MUNIMENT_SERVER" default:"http://127.0.0.1:7480"`
+	CA     string `help:"Certificates of the authorities that the server's own is checked against, in PEM. Default: the system's." name:"ca" placeholder:"FILE" env:"MUNIMENT_CA" predictor:"file"`
 	Output string `short:"o" help:"File to write to." required:"" placeholder:"FILE" type:"path"`
 }
 
@@ -230,7 +236,11 @@ Example:
 }
 
 func (c *scittKeysCmd) Run(a *app) error {
-	client, err := muniment.New(muniment.Options{Server: c.Server, UserAgent: "muniment-cli"})
+	o := muniment.Options{Server: c.Server, UserAgent: "muniment-cli"}
+	if err := (&serverFlags{CA: c.CA}).useTLS(&o); err != nil {
+		return err
+	}
+	client, err := muniment.New(o)
 	if err != nil {
 		return err
 	}

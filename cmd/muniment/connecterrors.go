@@ -1,0 +1,62 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	muniment "muniment.dev/muniment/clients/go"
+)
+
+// connectionRemedy returns what is wrong with the connection to the ledger, and
+// what to do. It returns "" for an error that is no fault of a connection.
+func connectionRemedy(err error) string {
+	const address = "--server (or MUNIMENT_SERVER)"
+	if errors.Is(err, muniment.ErrTLSExpected) {
+		return "The port speaks TLS: use https:// in " + address + "."
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
+		return "The port does not speak TLS: use http:// in " + address + ", or the port that speaks TLS."
+	}
+	if text := certificateRemedy(err); text != "" {
+		return text
+	}
+	if e, ok := errors.AsType[*net.DNSError](err); ok {
+		if e.IsNotFound {
+			return fmt.Sprintf("There is no host %q: check its name in %s.", e.Name, address)
+		}
+		return fmt.Sprintf("The name %q could not be resolved: check this machine's DNS, and the name in %s.", e.Name, address)
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return "The host refused the connection. Is the server running, and is " + address + " its address?"
+	}
+	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "remote error" { // a TLS alert, whose type crypto/tls keeps to itself
+		return "The server ended the TLS handshake. If it requires a client certificate, check --client-cert and --client-key."
+	}
+	return ""
+}
+
+// certificateRemedy is connectionRemedy for the server's certificate.
+func certificateRemedy(err error) string {
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return "The server's certificate is signed by an unknown authority: give the authority's certificate with --ca (or MUNIMENT_CA)."
+	}
+	if e, ok := errors.AsType[x509.HostnameError](err); ok {
+		return fmt.Sprintf("The server's certificate is not for %q: use a name that it has in --server (or MUNIMENT_SERVER), or add this one to the certificate.", e.Host)
+	}
+	e, ok := errors.AsType[x509.CertificateInvalidError](err)
+	switch {
+	case !ok:
+		return ""
+	case e.Reason != x509.Expired || e.Cert == nil:
+		return "The server's certificate, or that of its authority, cannot be used: replace it."
+	case time.Now().Before(e.Cert.NotBefore):
+		return "The server's certificate is not valid before " + e.Cert.NotBefore.UTC().Format(time.RFC3339) + ": check this machine's clock."
+	}
+	return "The server's certificate has expired (valid until " + e.Cert.NotAfter.UTC().Format(time.RFC3339) + "): renew it, or check this machine's clock."
+}
