@@ -9,6 +9,8 @@ import (
 	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+
+	"muniment.dev/muniment/verifiers/sniff"
 )
 
 // maxTyped is the largest document of a typed kind, in bytes: parsed, it takes many times as much memory.
@@ -27,6 +29,9 @@ func typed[T any, M interface {
 	return func(given string, payload []byte, now time.Time) (contents, error) {
 		if given != "" && given != mediaType && given != "application/json" {
 			return contents{}, fieldErrorf("media_type", "%q, but this kind has the media type %q; leave it out", given, mediaType)
+		}
+		if err := sniff.JSON(payload); err != nil {
+			return contents{}, fieldErrorf("payload", "%s", err)
 		}
 		m := M(new(T))
 		if err := protojson.Unmarshal(payload, m); err != nil {

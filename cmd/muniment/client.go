@@ -102,7 +102,7 @@ func (f *serverFlags) identity() (func(context.Context) (string, error), error) 
 		}, nil
 	}
 	return func(context.Context) (string, error) { // read anew each time: clusters replace the file
-		data, err := bounded.ReadFile(f.IdentityToken, bounded.Secret)
+		data, err := bounded.ReadSecret(f.IdentityToken)
 		if err != nil {
 			return "", fmt.Errorf("--identity-token: %w", err)
 		}
@@ -148,7 +148,7 @@ func (f *serverFlags) clientCertificate() (tls.Certificate, error) {
 	if err != nil {
 		return none, fmt.Errorf("--client-cert: %w", err)
 	}
-	key, err := bounded.ReadFile(f.ClientKey, bounded.Secret)
+	key, err := bounded.ReadSecret(f.ClientKey)
 	if err != nil {
 		return none, fmt.Errorf("--client-key: %w", err)
 	}

@@ -35,7 +35,7 @@ func (d *dataDir) loadPolicies() (policies []*receipt.Policy, signers []note.Sig
 	if _, err := os.Stat(filepath.Join(d.path, pqPolicy)); errors.Is(err, os.ErrNotExist) {
 		return policies, nil, nil
 	}
-	key, err := bounded.ReadFile(filepath.Join(d.path, pqKeyFile), bounded.Secret)
+	key, err := bounded.ReadSecret(filepath.Join(d.path, pqKeyFile))
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s asks for the log's cosignature: %w", pqPolicy, err)
 	}

@@ -336,7 +336,7 @@ func checkOrigin(origin string) error {
 
 // readStreamKey reads the file of a stream key (docs/spec/receipt.md, section 3).
 func readStreamKey(path string) (*receipt.StreamKey, error) {
-	data, err := bounded.ReadFile(path, bounded.Secret)
+	data, err := bounded.ReadSecret(path)
 	if err != nil {
 		return nil, err
 	}

@@ -113,7 +113,7 @@ func (l *checkedLog) loadKeys(dir string) error {
 }
 
 func loadCheckedRekor(dir string) (*checkedLog, error) {
-	text, err := bounded.ReadFile(filepath.Join(dir, rekorKeyFile), bounded.Config)
+	text, err := bounded.ReadSecret(filepath.Join(dir, rekorKeyFile))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("--rekor: %s has no Rekor log", dir)
 	} else if err != nil {

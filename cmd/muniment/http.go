@@ -42,7 +42,7 @@ func (c *certificate) load(config tlsConfig, rel func(string) string) error {
 	if err != nil {
 		return fmt.Errorf("tls.cert: %w", err)
 	}
-	key, err := bounded.ReadFile(rel(config.Key), bounded.Secret)
+	key, err := bounded.ReadSecret(rel(config.Key))
 	if err != nil {
 		return fmt.Errorf("tls.key: %w", err)
 	}
@@ -119,6 +119,24 @@ func (a *app) logger(format string) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(a.stderr, opts))
 	}
 	return slog.New(slog.NewTextHandler(a.stderr, opts))
+}
+
+// serviceLogger returns the logger of a command that runs until a signal. It
+// also has the warnings, so that every line has the format.
+func (a *app) serviceLogger(format string) *slog.Logger {
+	log := a.logger(format)
+	a.log.Store(log)
+	return log
+}
+
+// warnExposed warns of a secret that other users of the machine can read.
+func (a *app) warnExposed(path string, mode fs.FileMode) {
+	remedy := "chmod 600 " + path
+	if log := a.log.Load(); log != nil {
+		log.Warn("other users can read a secret", "file", path, "mode", fmt.Sprintf("%04o", mode), "remedy", remedy)
+		return
+	}
+	fmt.Fprintf(a.stderr, "muniment: warning: other users can read %s, a secret (mode %04o): run: %s\n", path, mode, remedy)
 }
 
 // makeDataFolder makes a folder that nobody else reads. It must not exist, or be empty.

@@ -15,6 +15,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"connectrpc.com/connect"
@@ -23,6 +24,7 @@ import (
 	"github.com/posener/complete"
 
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/interrupt"
 )
 
@@ -87,7 +89,8 @@ type app struct {
 	stdin  io.Reader
 	stdout *term.Output
 	stderr io.Writer
-	level  slog.LevelVar // of the logger
+	level  slog.LevelVar               // of the logger
+	log    atomic.Pointer[slog.Logger] // of a service; nil in other commands
 }
 
 func main() {
@@ -160,6 +163,7 @@ func runCommand(ctx context.Context, args []string, stdin io.Reader, stdout *ter
 		args = append(slices.Clone(args[1:]), "--help")
 	}
 	a := &app{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr}
+	defer bounded.OnExposed(a.warnExposed)()
 	k, err := parser.Parse(args)
 	if err != nil {
 		return a.report(usageError(err, args))

@@ -92,7 +92,7 @@ func (c *mirrorCmd) cosigner() (note.Signer, error) {
 	if c.CosignerKey == "" {
 		return nil, nil
 	}
-	data, err := bounded.ReadFile(c.CosignerKey, bounded.Secret)
+	data, err := bounded.ReadSecret(c.CosignerKey)
 	if err != nil {
 		return nil, fmt.Errorf("--cosigner-key: %w", err)
 	}

@@ -91,6 +91,7 @@ func (c *monitorCmd) Run(a *app) error {
 	if c.Config == "" {
 		return errors.New("the configuration is missing; begin with: muniment monitor --example > monitor.yaml")
 	}
+	log := a.serviceLogger(c.LogFormat)
 	cfg, m, err := loadMonitor(c.Config)
 	if err != nil {
 		return err
@@ -98,7 +99,6 @@ func (c *monitorCmd) Run(a *app) error {
 	if err := owner.MkdirAll(m.Dir, 0o700); err != nil {
 		return err
 	}
-	log := a.logger(c.LogFormat)
 	if c.Once {
 		return c.once(a, m, log)
 	}

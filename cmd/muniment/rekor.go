@@ -220,7 +220,7 @@ func (r *rekorLog) Close() error {
 
 func loadRekorKeys(dir string) (note.Signer, []rekor.Key, error) {
 	path := filepath.Join(dir, rekorKeyFile)
-	text, err := bounded.ReadFile(path, bounded.Config)
+	text, err := bounded.ReadSecret(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil, fmt.Errorf("%s has no Rekor log: make one with: muniment init %s --rekor-origin HOST", dir, dir)
 	} else if err != nil {
@@ -251,7 +251,7 @@ func loadRekorKeys(dir string) (note.Signer, []rekor.Key, error) {
 // takeNewRekorKey finishes a rotation that was interrupted after its list was written.
 func takeNewRekorKey(dir string, keys []rekor.Key) (note.Signer, bool) {
 	path := filepath.Join(dir, rekorKeyNew)
-	text, err := bounded.ReadFile(path, bounded.Config)
+	text, err := bounded.ReadSecret(path)
 	if err != nil {
 		return nil, false
 	}
@@ -265,7 +265,7 @@ func takeNewRekorKey(dir string, keys []rekor.Key) (note.Signer, bool) {
 // loadTSA returns the folder's timestamp authority, or nil if it has none. It refuses timestamps when the log's clock can't be trusted.
 func loadTSA(dir string, l *ledger.Ledger, log *slog.Logger) (*tsa.Authority, error) {
 	path := filepath.Join(dir, tsaKeyFile)
-	text, err := bounded.ReadFile(path, bounded.Config)
+	text, err := bounded.ReadSecret(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	} else if err != nil {

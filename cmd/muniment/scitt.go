@@ -91,7 +91,7 @@ func loadSCITTKey(dir string) (*cosereceipt.Key, error) {
 
 // readPrivateKey reads a private key in PEM form. The error never holds a part of it.
 func readPrivateKey(path string) (crypto.Signer, error) {
-	data, err := bounded.ReadFile(path, bounded.Secret)
+	data, err := bounded.ReadSecret(path)
 	if err != nil {
 		return nil, err
 	}
@@ -296,7 +296,7 @@ func (c *scittVerifyCmd) Run(a *app) error {
 	}
 	signer := ""
 	if c.Key != "" {
-		text, err := bounded.ReadFile(c.Key, bounded.Secret)
+		text, err := bounded.ReadFile(c.Key, bounded.Config)
 		if err != nil {
 			return fmt.Errorf("--key: %w", err)
 		}

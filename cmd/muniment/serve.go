@@ -65,11 +65,11 @@ func tuneMemoryTo(gcPercent int, memoryLimit int64) {
 
 func (c *serveCmd) Run(a *app) error {
 	tuneMemory()
+	log := a.serviceLogger(c.LogFormat)
 	d, err := loadDataDir(c.Data)
 	if err != nil {
 		return err
 	}
-	log := a.logger(c.LogFormat)
 	if err := d.limitConnections(c.RekorListen != "" || d.config.Rekor.Listen != ""); err != nil {
 		return err
 	}

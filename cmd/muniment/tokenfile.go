@@ -27,7 +27,7 @@ func readLedgerToken(path string) (string, error) {
 // readBearer reads a token for a server of any sort, whose tokens have no
 // form that is known.
 func readBearer(path string) (string, error) {
-	data, err := bounded.ReadFile(path, bounded.Secret)
+	data, err := bounded.ReadSecret(path)
 	if err != nil {
 		return "", err
 	}

@@ -117,7 +117,7 @@ func loadWitnessDir(path string) (*witnessDir, error) {
 
 func (d *witnessDir) loadKey(name string) error {
 	path := filepath.Join(d.path, name)
-	text, err := bounded.ReadFile(path, bounded.Config)
+	text, err := bounded.ReadSecret(path)
 	if err != nil {
 		return err
 	}
@@ -189,11 +189,11 @@ Examples:
 }
 
 func (c *witnessServeCmd) Run(a *app) error {
+	log := a.serviceLogger(c.LogFormat)
 	d, err := loadWitnessDir(c.Data)
 	if err != nil {
 		return err
 	}
-	log := a.logger(c.LogFormat)
 	w, err := cosigner.Open(cosigner.Config{Dir: filepath.Join(c.Data, witnessStateDir), Keys: d.keys, Logs: d.logs, Logger: log})
 	if err != nil {
 		return err

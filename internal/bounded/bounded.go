@@ -20,7 +20,6 @@ import (
 
 // Limits of files that have no format of their own, in bytes.
 const (
-	Secret   = 64 << 10  // a key or token
 	Config   = 4 << 20   // a configuration, policy or list of keys
 	Document = 16 << 20  // a signed document, bundle or state
 	Receipt  = 192 << 20 // a receipt with a payload in base64
@@ -60,6 +59,11 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
+	return readNamed(f, path, limit)
+}
+
+// readNamed reads a file that interrupt has opened.
+func readNamed(f *os.File, path string, limit int64) ([]byte, error) {
 	data, err := readFile(f, path, limit)
 	if cause := interrupt.Err(); err != nil && cause != nil {
 		return nil, fmt.Errorf("read %s: %w", path, cause)

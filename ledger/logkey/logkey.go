@@ -55,7 +55,7 @@ func Open(source, dir, origin string) (*Key, error) {
 			what = filepath.Join(dir, what)
 		}
 		var text []byte
-		if text, err = bounded.ReadFile(what, bounded.Secret); err == nil {
+		if text, err = bounded.ReadSecret(what); err == nil {
 			k, err = parse(string(text))
 		}
 	case "env":

@@ -8,6 +8,7 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/verify"
 
 	"muniment.dev/muniment/verifiers/boundedjson"
+	"muniment.dev/muniment/verifiers/sniff"
 )
 
 // An entity is a bundle as sigstore-go's verifier sees it. It is parsed once and then only read, so that goroutines may share it.
@@ -25,6 +26,9 @@ const (
 
 func newEntity(data []byte) (*entity, error) {
 	if err := boundedjson.Check(data, maxValues, maxDepth); err != nil {
+		return nil, err
+	}
+	if err := sniff.JSON(data); err != nil {
 		return nil, err
 	}
 	e := &entity{Bundle: &bundle.Bundle{Bundle: new(protobundle.Bundle)}}

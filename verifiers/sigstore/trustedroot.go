@@ -85,7 +85,7 @@ func digestOfFile(data []byte) string {
 }
 
 func parseRoot(data []byte, file string) (*TrustedRoot, error) {
-	if err := sniff.Encoding(data); err != nil {
+	if err := sniff.JSON(data); err != nil {
 		return nil, err
 	}
 	pb, err := root.NewTrustedRootProtobuf(data)

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -26,6 +27,35 @@ func Encoding(data []byte) error {
 		return errUTF16
 	}
 	return nil
+}
+
+// maxDepth is how deep JSON looks. Decoders refuse what goes deeper.
+const maxDepth = 1000
+
+// JSON returns an error if the text is not one JSON value. Decoders of protocol
+// buffers quote what they cannot read, which may be a key or token that was
+// given by mistake; this error has no part of the text.
+func JSON(data []byte) error {
+	if err := Encoding(data); err != nil {
+		return err
+	}
+	dec := Decoder(data)
+	for values := 0; ; {
+		_, err := dec.ReadToken()
+		switch {
+		case err == io.EOF && values == 1, err == nil && dec.StackDepth() > maxDepth:
+			return nil
+		case err == io.EOF:
+			return errors.New("not JSON: it is empty")
+		case err != nil:
+			return fmt.Errorf("not JSON: syntax error at byte %d", dec.InputOffset())
+		case dec.StackDepth() == 0:
+			values++
+		}
+		if values > 1 {
+			return errors.New("not JSON: text follows the value")
+		}
+	}
 }
 
 // Explain returns an error that names what the file is if a reader of one JSON document could not read it, and nil if it has nothing to add.

@@ -30,6 +30,20 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+func TestJSON(t *testing.T) {
+	for _, good := range []string{"{}", " {\"a\":1e400}\n", `{"a":"\udce9"}`} {
+		if err := JSON([]byte(good)); err != nil {
+			t.Errorf("%q: %v", good, err)
+		}
+	}
+	const secret = "0d050b45578b37bdf27986793b087b039"
+	for _, bad := range []string{"", secret, "d" + secret, "mnt_acme_" + secret, "-----BEGIN PRIVATE KEY-----\n" + secret, "{" + secret, `{"a":` + secret + "}", "\xef\xbb\xbf{}"} {
+		if err := JSON([]byte(bad)); err == nil || strings.Contains(err.Error(), "050b") {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
 func TestLines(t *testing.T) {
 	for data, want := range map[string]int{
 		"{}\n{}": 2, "{}\n{}\n\n{}\n": 3, "{}": 0, "[]\n[]": 0, "{\n}": 0, "{}\nx": 0, "{\"a\":\"\\udce9\"}\n{\"a\":1e400}\n": 2,
