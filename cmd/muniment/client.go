@@ -237,6 +237,9 @@ func (a *app) rawOutput() io.Writer {
 
 // stderrFile returns the file that standard error is.
 func (a *app) stderrFile() (*os.File, bool) {
+	if a.json {
+		return nil, false // a bar is no line of JSON
+	}
 	w := a.stderr
 	if e, ok := w.(*term.Escaper); ok {
 		w = e.Unwrap()

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -47,8 +46,8 @@ var also = map[string][]string{"token-file": {"MUNIMENT_TOKEN"}}
 // A configResolver gets the values of flags from a file.
 type configResolver struct {
 	path     string
-	optional bool      // nobody has named the file
-	warn     io.Writer // if optional
+	optional bool         // nobody has named the file
+	warn     func(string) // if optional
 
 	loaded bool
 	values map[string]any
@@ -94,7 +93,7 @@ func (r *configResolver) load() error {
 	if err != nil && r.optional {
 		// A service without a readable home has no configuration there.
 		if _, missing := os.Lstat(r.path); missing == nil {
-			fmt.Fprintf(r.warn, "muniment: warning: %s is not readable, and not used: %v\n", r.path, cause(err))
+			r.warn(fmt.Sprintf("%s is not readable, and not used: %v", r.path, cause(err)))
 		} else if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.ENOTDIR) {
 			return err
 		}

@@ -112,15 +112,6 @@ func hostOf(origin string) string {
 	return host
 }
 
-// logger returns the logger of a server: to standard error, as text or json.
-func (a *app) logger(format string) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: &a.level}
-	if format == "json" {
-		return slog.New(slog.NewJSONHandler(a.stderr, opts))
-	}
-	return slog.New(slog.NewTextHandler(a.stderr, opts))
-}
-
 // serviceLogger returns the logger of a command that runs until a signal. It
 // also has the warnings, so that every line has the format.
 func (a *app) serviceLogger(format string) *slog.Logger {
@@ -136,7 +127,7 @@ func (a *app) warnExposed(path string, mode fs.FileMode) {
 		log.Warn("other users can read a secret", "file", path, "mode", fmt.Sprintf("%04o", mode), "remedy", remedy)
 		return
 	}
-	fmt.Fprintf(a.stderr, "muniment: warning: other users can read %s, a secret (mode %04o): run: %s\n", path, mode, remedy)
+	a.warn(fmt.Sprintf("other users can read %s, a secret (mode %04o): run: %s", path, mode, remedy))
 }
 
 // makeDataFolder makes a folder that nobody else reads. It must not exist, or be empty.

@@ -91,6 +91,7 @@ type app struct {
 	stderr io.Writer
 	level  slog.LevelVar               // of the logger
 	log    atomic.Pointer[slog.Logger] // of a service; nil in other commands
+	json   bool                        // standard error is for lines of JSON
 }
 
 func main() {
@@ -106,14 +107,15 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	out, messages := term.NewOutput(stdout, stop), term.NewEscaper(stderr)
-	code := runCommand(ctx, args, stdin, out, messages)
+	a := &app{ctx: ctx, stdin: stdin, stdout: out, stderr: messages, json: asksForJSON(args)}
+	code := a.run(args)
 	_ = messages.Flush() // nowhere to report it
 	_ = out.Flush()      // the output keeps the error
 	switch {
 	case out.Closed():
 		return exitPipe
 	case out.Err() != nil:
-		fmt.Fprintln(stderr, "muniment: write standard output:", cause(out.Err()))
+		a.complain(fmt.Sprint("write standard output: ", cause(out.Err())))
 		return exitFailed
 	}
 	return code
@@ -128,8 +130,8 @@ func cause(err error) error {
 	return err
 }
 
-func runCommand(ctx context.Context, args []string, stdin io.Reader, stdout *term.Output, stderr io.Writer) (code int) {
-	defer interrupt.Set(ctx)()
+func (a *app) run(args []string) (code int) {
+	defer interrupt.Set(a.ctx)()
 	var c cli
 	defer func() {
 		if r := recover(); r != nil {
@@ -140,34 +142,34 @@ func runCommand(ctx context.Context, args []string, stdin io.Reader, stdout *ter
 			code = int(exit)
 		}
 	}()
-	config := &configResolver{path: defaultConfigPath(), optional: true, warn: stderr}
+	config := &configResolver{path: defaultConfigPath(), optional: true, warn: a.warn}
 	parser, err := kong.New(&c, append(flagValues(),
 		kong.Name("muniment"),
 		kong.Description("Keeps evidence in an append-only Merkle log, and proves it offline.\n\nExit codes: 0 yes; 1 no (not verified, not recorded); 2 no answer (usage, file, network); see 'muniment help exit-codes'."),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, Summary: true}),
 		kong.ExplicitGroups([]kong.Group{{Key: "operate", Title: "Operate a log"}, {Key: "evidence", Title: "Record and find evidence"}, {Key: "prove", Title: "Prove and check"}}),
-		kong.Writers(stdout, stderr),
+		kong.Writers(a.stdout, a.stderr),
 		kong.Exit(func(n int) { panic(kongExit(n)) }),
 		kong.Resolvers(config),
 	)...)
 	if err != nil {
-		fmt.Fprintln(stderr, "muniment:", err)
+		a.complain(err.Error())
 		return exitFailed
 	}
 	kongcompletion.Register(parser, kongcompletion.WithPredictor("file", complete.PredictFiles("*")))
 	if len(args) > 0 && args[0] == "help" {
 		if len(args) == 2 && args[1] == "exit-codes" {
-			printExitCodes(stdout)
+			printExitCodes(a.stdout)
 			return exitOK
 		}
 		args = append(slices.Clone(args[1:]), "--help")
 	}
-	a := &app{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr}
 	defer bounded.OnExposed(a.warnExposed)()
 	k, err := parser.Parse(args)
 	if err != nil {
 		return a.report(usageError(err, args))
 	}
+	a.json = wantsJSON(k)
 	return a.report(k.Run(a))
 }
 
@@ -198,9 +200,27 @@ func (a *app) report(err error) int {
 		code, msg = exitInterrupted, "interrupted"
 	}
 	if msg != "" && a.stdout.Err() == nil { // run reports that
-		fmt.Fprintln(a.stderr, "muniment:", printable(msg))
+		a.complain(msg)
 	}
 	return code
+}
+
+// complain prints why the program ends.
+func (a *app) complain(msg string) {
+	if a.json {
+		a.newLogger(true).Error(msg)
+		return
+	}
+	fmt.Fprintln(a.stderr, "muniment:", printable(msg))
+}
+
+// warn prints a warning of before the flags are parsed.
+func (a *app) warn(msg string) {
+	if a.json {
+		a.newLogger(true).Warn(msg)
+		return
+	}
+	fmt.Fprintln(a.stderr, "muniment: warning:", printable(msg))
 }
 
 // errorText adds the remedy to errors that a person can mend.

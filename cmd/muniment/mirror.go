@@ -25,6 +25,7 @@ type mirrorCmd struct {
 	Listen      string        `help:"Serve the copy here, as C2SP tlog-tiles under /tlog/." placeholder:"HOST:PORT"`
 	Interval    time.Duration `help:"Time between two updates." default:"10s"`
 	Once        bool          `help:"Update once, and end."`
+	LogFormat   string        `help:"text or json." enum:"text,json" default:"text"`
 	CosignerKey string        `help:"Cosign each copied checkpoint with this Ed25519 key (a note's, such as witness.key of 'muniment witness init', which nothing else may use)." placeholder:"FILE" predictor:"file"`
 	JSON        bool          `help:"With --once: print JSON."`
 }
@@ -105,11 +106,11 @@ func (c *mirrorCmd) cosigner() (note.Signer, error) {
 
 // follow updates and serves the copy until the context ends or the log forks.
 func (c *mirrorCmd) follow(a *app, src audit.Source, policy *receipt.Policy, o mirror.Options, r *mirror.Report) error {
-	log := a.logger("text")
+	log := a.serviceLogger(c.LogFormat)
 	log.Info("the copy is up to date", "origin", r.Origin, "size", r.Size)
 	var failed chan error
 	if c.Listen != "" {
-		l, err := listen(c.Listen, &http.Server{Handler: mirror.Handler(c.Data, policy.Origin()), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10}, 4096, nil)
+		l, err := listen(c.Listen, &http.Server{Handler: mirror.Handler(c.Data, policy.Origin()), ErrorLog: httpErrors(log), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10}, 4096, nil)
 		if err != nil {
 			return err
 		}

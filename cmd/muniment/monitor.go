@@ -203,7 +203,7 @@ func (c *monitorCmd) follow(a *app, cfg *monitorConfig, m *monitor.Monitor, log 
 	if cfg.Listen != "" {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", metrics.Handler())
-		l, err := listen(cfg.Listen, &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}, 64, nil)
+		l, err := listen(cfg.Listen, &http.Server{Handler: mux, ErrorLog: httpErrors(log), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}, 64, nil)
 		if err != nil {
 			return err
 		}

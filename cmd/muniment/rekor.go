@@ -186,7 +186,7 @@ func startRekor(a *app, d *dataDir, address string, cfg ledger.Config, metrics *
 		return nil, errors.Join(err, r.Close())
 	}
 	l, err := listen(address, &http.Server{
-		Handler: r.handler, ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
+		Handler: r.handler, ErrorLog: httpErrors(cfg.Logger),
 		ReadTimeout: rekorTimeout, WriteTimeout: rekorTimeout, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 	}, d.config.Limits.Connections, cert, append(d.config.Hosts, r.ledger.Origin())...)
 	if err != nil {

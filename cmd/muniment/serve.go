@@ -187,7 +187,7 @@ func (c *serveCmd) serve(a *app, d *dataDir, log *slog.Logger, l *ledger.Ledger,
 		address = c.Listen
 	}
 	srv := &http.Server{
-		Handler: s.Handler(), Protocols: new(http.Protocols), ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		Handler: s.Handler(), Protocols: new(http.Protocols), ErrorLog: httpErrors(log),
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 	}
 	srv.Protocols.SetHTTP1(true)

@@ -211,7 +211,7 @@ func (c *witnessServeCmd) serve(a *app, d *witnessDir, log *slog.Logger, w *cosi
 		return err
 	}
 	l, err := listen(address, &http.Server{
-		Handler: w.Handler(), ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		Handler: w.Handler(), ErrorLog: httpErrors(log),
 		ReadTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: 5 * time.Minute, MaxHeaderBytes: 16 << 10,
 	}, d.config.Connections, cert, hostOf(d.config.Name), hostOf(strings.TrimPrefix(strings.TrimPrefix(d.config.URL, "https://"), "http://")))
 	if err != nil {
