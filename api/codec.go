@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"muniment.dev/muniment/api/wire"
+	"muniment.dev/muniment/internal/plain"
 )
 
 // A strictProto codec refuses messages that the API does not have, and those that would grow when they are decoded, before it decodes them.
@@ -42,7 +43,7 @@ func (strictProto) Unmarshal(data []byte, m any) error {
 	if err := wire.Check(data, pm.ProtoReflect().Descriptor()); err != nil {
 		return err
 	}
-	return shortText(proto.Unmarshal(data, pm))
+	return shortText(plain.DecodeError(proto.Unmarshal(data, pm)))
 }
 
 func message(m any) (proto.Message, error) {
@@ -81,5 +82,5 @@ func (c strictJSON) Unmarshal(data []byte, m any) error {
 	if err := wire.CheckJSON(data, pm.ProtoReflect().Descriptor()); err != nil {
 		return err
 	}
-	return shortText(protojson.Unmarshal(data, pm))
+	return shortText(plain.DecodeError(protojson.Unmarshal(data, pm)))
 }

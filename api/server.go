@@ -23,6 +23,7 @@ import (
 	"muniment.dev/muniment/api/account"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/retention"
+	"muniment.dev/muniment/internal/fieldrules"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/cosereceipt"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
@@ -132,7 +133,7 @@ func (s *Server) draining() bool {
 // Handler returns the handler of everything that the server serves, for HTTP/1.1 and HTTP/2.
 func (s *Server) Handler() http.Handler {
 	opts := []connect.HandlerOption{
-		connect.WithInterceptors(append(s.tracing(), endings{}, shortErrors{}, s.cfg.Metrics.interceptor(), auditing{s}, validate.NewInterceptor(), inTenant{s})...),
+		connect.WithInterceptors(append(s.tracing(), endings{}, shortErrors{}, s.cfg.Metrics.interceptor(), auditing{s}, validate.NewInterceptor(validate.WithValidator(fieldrules.Validator{})), inTenant{s})...),
 		connect.WithRecover(s.recover),
 		connect.WithCodec(strictProto{}),
 		connect.WithCodec(strictJSON{"json"}),

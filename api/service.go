@@ -15,6 +15,7 @@ import (
 
 	"muniment.dev/muniment/api/account"
 	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/internal/fieldrules"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
@@ -59,7 +60,7 @@ func (s *service) AppendBatch(ctx context.Context, req *connect.Request[muniment
 	subs := make([]ingest.Submission, 0, len(out))
 	place := make([]int, 0, len(out))
 	for i, m := range req.Msg.Submissions {
-		if err := protovalidate.Validate(m); err != nil {
+		if err := fieldrules.Validate(m); err != nil {
 			out[i] = appendError(connect.NewError(connect.CodeInvalidArgument, err), violatedField(err))
 			continue
 		}

@@ -352,6 +352,7 @@ func (a httpAnswer) connectError(t *testing.T) (code, message string, fields []s
 	if err := json.Unmarshal([]byte(a.body), &e); err != nil {
 		t.Fatalf("status %d, the body is not an error of Connect: %q", a.status, a.body)
 	}
+	wantPlain(t, e.Message)
 	for _, d := range e.Details {
 		if d.Type != "buf.validate.Violations" {
 			continue
@@ -364,14 +365,15 @@ func (a httpAnswer) connectError(t *testing.T) (code, message string, fields []s
 		if err := proto.Unmarshal(raw, v); err != nil {
 			t.Fatal(err)
 		}
-		fields = append(fields, violated(v)...)
+		fields = append(fields, violated(t, v)...)
 	}
 	return e.Code, e.Message, fields
 }
 
-func violated(v *validate.Violations) []string {
+func violated(t *testing.T, v *validate.Violations) []string {
 	var fields []string
 	for _, x := range v.Violations {
+		wantPlain(t, x.GetMessage())
 		fields = append(fields, protovalidate.FieldPathString(x.Field))
 	}
 	return fields
@@ -391,7 +393,7 @@ func fieldsOf(t *testing.T, err error) []string {
 			t.Fatal(err)
 		}
 		if v, ok := v.(*validate.Violations); ok {
-			fields = append(fields, violated(v)...)
+			fields = append(fields, violated(t, v)...)
 		}
 	}
 	return fields
@@ -403,9 +405,23 @@ func asConnect(err error, ce **connect.Error) bool {
 	return ok
 }
 
+// wantPlain expects a message for people: without regular expressions, types
+// and time layouts.
+func wantPlain(t *testing.T, message string) {
+	t.Helper()
+	for _, shape := range []string{"regex", "Go ", "strconv.", "2006-", "cannot unmarshal", "proto:", "proto.", "!!str", "uint64", "int32"} {
+		if strings.Contains(message, shape) {
+			t.Errorf("the message %q has %q", message, shape)
+		}
+	}
+}
+
 // wantCode fails the test unless err has the code and, if a field is given, names it in its message and in a detail.
 func wantCode(t *testing.T, what string, err error, code connect.Code, field string) {
 	t.Helper()
+	if err != nil {
+		wantPlain(t, err.Error())
+	}
 	if got := connect.CodeOf(err); err == nil || got != code {
 		t.Errorf("%s: got error %v, want code %s", what, err, code)
 		return

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"muniment.dev/muniment/ingest/policy"
+	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/cose"
 	"muniment.dev/muniment/verifiers/dsse"
@@ -74,7 +75,7 @@ func readAttestation(mediaType string, payload []byte, _ time.Time) (contents, e
 		return contents{}, err
 	}
 	if err != nil {
-		return contents{}, fieldErrorf("payload", "%s", cleanProtoError(err))
+		return contents{}, fieldErrorf("payload", "%s", plain.DecodeError(err))
 	}
 	return c, nil
 }

@@ -5,13 +5,13 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -124,7 +124,7 @@ func ReadConfig(ctx context.Context, l *ledger.Ledger, s *ledger.Stream, e *ledg
 	}
 	m := &munimentv1.Config{}
 	if err := protojson.Unmarshal(p.Content, m); err != nil {
-		return nil, fmt.Errorf("entry %d of kind config: %w", e.Index, errors.New(cleanProtoError(err)))
+		return nil, fmt.Errorf("entry %d of kind config: %w", e.Index, plain.DecodeError(err))
 	}
 	return &Config{Index: e.Index, Time: e.Skeleton.Time, Name: m.Name, Document: []byte(m.Document), Digest: m.Digest, Reason: m.Reason, Actor: m.Actor}, nil
 }

@@ -10,6 +10,8 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"muniment.dev/muniment/internal/fieldrules"
+	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/verifiers/sniff"
 )
 
@@ -35,9 +37,9 @@ func typed[T any, M interface {
 		}
 		m := M(new(T))
 		if err := protojson.Unmarshal(payload, m); err != nil {
-			return contents{}, fieldErrorf("payload", "%s", cleanProtoError(err))
+			return contents{}, fieldErrorf("payload", "%s", plain.DecodeError(err))
 		}
-		if err := protovalidate.Validate(m); err != nil {
+		if err := fieldrules.Validate(m); err != nil {
 			return contents{}, fieldErrorf("payload", "%s", violations(err))
 		}
 		if err := checkSpelling(payload, m); err != nil {
@@ -95,10 +97,4 @@ func jsonName(field string) string {
 		}
 	}
 	return strings.Join(parts, "")
-}
-
-// cleanProtoError drops the module's own prefix, whose white space differs from build to build.
-func cleanProtoError(err error) string {
-	s := strings.ReplaceAll(err.Error(), "\u00a0", " ")
-	return strings.TrimPrefix(s, "proto: ")
 }

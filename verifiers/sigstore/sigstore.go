@@ -12,6 +12,7 @@ import (
 
 	"github.com/sigstore/sigstore-go/pkg/fulcio/certificate"
 
+	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/intoto"
 	"muniment.dev/muniment/verifiers/shape"
@@ -148,5 +149,5 @@ type malformedError struct {
 	cause error
 }
 
-func (e *malformedError) Error() string   { return e.what + ": " + e.cause.Error() }
+func (e *malformedError) Error() string   { return e.what + ": " + plain.DecodeError(e.cause).Error() }
 func (e *malformedError) Unwrap() []error { return []error{ErrMalformed, e.cause} }

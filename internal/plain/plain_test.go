@@ -1,0 +1,28 @@
+package plain
+
+import (
+	"errors"
+	"testing"
+
+	"google.golang.org/protobuf/encoding/protojson"
+
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+func TestDecodeError(t *testing.T) {
+	for doc, want := range map[string]string{
+		`{"tenant":7}`:                    `(line 1:11): not a string, in the field tenant: 7`,
+		`{"pageSize":0.5}`:                `(line 1:13): not a whole number in range, in the field pageSize: 0.5`,
+		`{"filter":{"from":"yesterday"}}`: `(line 1:19): not a time such as "2026-01-31T12:00:00Z": "yesterday"`,
+		`{"order":[]}`:                    `(line 1:10): not one of the values of the field order: [`,
+	} {
+		cause := protojson.Unmarshal([]byte(doc), &munimentv1.ListEntriesRequest{})
+		err := DecodeError(cause)
+		if err == nil || err.Error() != want || !errors.Is(err, cause) {
+			t.Errorf("%s: got %v, want %s", doc, err, want)
+		}
+	}
+	if other := errors.New("other"); DecodeError(other) != other || DecodeError(nil) != nil {
+		t.Error("an error without such words changes")
+	}
+}
