@@ -67,7 +67,7 @@ func (c *policyLintCmd) Run(a *app) error {
 				fmt.Fprintf(a.stdout, "%s: %s\n", quoted(path), printable(problem.String()))
 			}
 		default:
-			fmt.Fprintf(a.stdout, "%s: good, %d rules, mode %s, %s\n", quoted(path), len(p.Rules), p.Mode, p.Digest())
+			fmt.Fprintf(a.stdout, "%s: good, %s, mode %s, %s\n", quoted(path), count(len(p.Rules), "rule"), p.Mode, p.Digest())
 		}
 	}
 	if bad > 0 {

@@ -137,11 +137,11 @@ func (c *auditCmd) print(a *app, r *audit.Report, err error) {
 	if err != nil {
 		mark = "✗ NOT COMPLETE"
 	}
-	fmt.Fprintf(a.stdout, "%s  %s, %d entries (%d read now)\n", mark, r.Origin, r.Size, r.Size-r.From)
+	fmt.Fprintf(a.stdout, "%s  %s, %s (%d read now)\n", mark, r.Origin, count(r.Size, "entry"), r.Size-r.From)
 	fmt.Fprintf(a.stdout, "  every leaf, tile and the root %s check out\n", r.Root.Base64())
 	switch {
 	case r.From > 0:
-		fmt.Fprintf(a.stdout, "  it continues the log of %d entries that was audited before\n", r.From)
+		fmt.Fprintf(a.stdout, "  it continues the log of %s that was audited before\n", count(r.From, "entry"))
 	case c.State == "":
 		fmt.Fprintf(a.stdout, "  keep a state with --state FILE to notice a fork or rollback the next time\n")
 	}

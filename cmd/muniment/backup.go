@@ -102,8 +102,8 @@ func (c *backupCmd) print(a *app, w *backupWriter, path, digest string) error {
 		return writeJSON(a.stdout, map[string]any{"backup": path, "origin": w.index.Origin, "size": w.index.Size, "root": w.index.Root, "digest": "sha256:" + digest,
 			"files": len(w.index.Files), "bytesCopied": w.copied, "bytesLinked": w.linked, "secrets": w.index.Secrets})
 	}
-	fmt.Fprintf(a.stdout, "backup  %s\nlog     %s, size %d, root %s\nfiles   %d; %d bytes copied, %d bytes linked to the backup before\ndigest  sha256:%s\n",
-		path, w.index.Origin, w.index.Size, w.index.Root, len(w.index.Files), w.copied, w.linked, digest)
+	fmt.Fprintf(a.stdout, "backup  %s\nlog     %s, size %d, root %s\nfiles   %d; %s copied, %s linked to the backup before\ndigest  sha256:%s\n",
+		path, w.index.Origin, w.index.Size, w.index.Root, len(w.index.Files), count(w.copied, "byte"), count(w.linked, "byte"), digest)
 	if !w.index.Secrets {
 		fmt.Fprintln(a.stdout, "keys and tokens are not in it")
 	}

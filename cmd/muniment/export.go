@@ -77,7 +77,7 @@ func (c *exportCmd) Run(a *app) error {
 	if c.JSON {
 		return writeJSON(a.stdout, o)
 	}
-	fmt.Fprintf(a.stdout, "%s  %d bytes\n", c.Output, o.Bytes)
+	fmt.Fprintf(a.stdout, "%s  %s\n", c.Output, count(o.Bytes, "byte"))
 	if o.Checked {
 		fmt.Fprintf(a.stdout, "  the log %s from size %d to %d, signed by the log\n", o.Origin, o.From, o.To)
 	} else {

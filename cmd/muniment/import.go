@@ -104,9 +104,9 @@ func importCode(err error) int {
 func (c *importCmd) print(a *app, r *ledger.ImportReport) {
 	fmt.Fprintf(a.stdout, "✓ IMPORTED  %s, from size %d to %d\n", r.Origin, r.From, r.To)
 	fmt.Fprintf(a.stdout, "  root %s, as the log has signed it\n", r.Root.Base64())
-	fmt.Fprintf(a.stdout, "  %s, the evidence of %d of them (%s), of %s\n", count(int(r.To-r.From), "entry"), r.Records, count(int(r.PayloadBytes), "byte"), count(int(r.Streams), "tenant"))
+	fmt.Fprintf(a.stdout, "  %s, the evidence of %d of them (%s), of %s\n", count(r.To-r.From, "entry"), r.Records, count(r.PayloadBytes, "byte"), count(r.Streams, "tenant"))
 	if r.Resumed > 0 {
-		fmt.Fprintf(a.stdout, "  %d entries had been written by an import that was interrupted\n", r.Resumed)
+		fmt.Fprintf(a.stdout, "  written before, by an import that was interrupted: %s\n", count(r.Resumed, "entry"))
 	}
 	fmt.Fprintf(a.stdout, "  the next one: muniment export --since %d\n", r.To)
 }

@@ -83,7 +83,7 @@ func (c *mirrorCmd) Run(a *app) error {
 				Root string `json:"root"`
 			}{r, r.Root.Base64()})
 		}
-		fmt.Fprintf(a.stdout, "✓ COPIED  %s, %d entries (%d new), root %s\n", r.Origin, r.Size, r.Size-r.From, r.Root.Base64())
+		fmt.Fprintf(a.stdout, "✓ COPIED  %s, %s (%d new), root %s\n", r.Origin, count(r.Size, "entry"), r.Size-r.From, r.Root.Base64())
 		return nil
 	}
 	return c.follow(a, src, policy, mirror.Options{Cosigner: o.Cosigner}, r)

@@ -165,7 +165,7 @@ func (c *monitorCmd) print(a *app, r *monitor.Round) error {
 	if r.Err != nil || len(r.Standing) > 0 {
 		mark = "✗"
 	}
-	fmt.Fprintf(a.stdout, "%s %-20s %s, %d entries (%d read now)\n", mark, r.Log, r.Origin, r.Size, r.New)
+	fmt.Fprintf(a.stdout, "%s %-20s %s, %s (%d read now)\n", mark, r.Log, r.Origin, count(r.Size, "entry"), r.New)
 	for _, alert := range r.Standing {
 		fmt.Fprintf(a.stdout, "  %s: %s\n", alert.Kind, quoted(alert.Message))
 	}

@@ -64,7 +64,7 @@ func (c *getCmd) payload(a *app, client *muniment.Client, e *munimentv1.Entry) e
 		n, err := client.ReadPayload(a.ctx, c.Index, io.MultiWriter(w, bar))
 		_ = bar.Finish()
 		if err == nil && uint64(n) != e.PayloadSize {
-			err = fmt.Errorf("the server sent %d bytes of %d", n, e.PayloadSize)
+			err = fmt.Errorf("the server sent %s of %d", count(n, "byte"), e.PayloadSize)
 		}
 		return err
 	}
@@ -153,12 +153,12 @@ func entryText(e *munimentv1.Entry) string {
 	line("submitter", e.Submitter)
 	line("event", e.IdempotencyKey)
 	if e.PayloadErased {
-		line("payload", fmt.Sprintf("erased; it had %d bytes", e.PayloadSize))
+		line("payload", "erased; it had "+count(e.PayloadSize, "byte"))
 	} else {
-		line("payload", fmt.Sprintf("%d bytes", e.PayloadSize))
+		line("payload", count(e.PayloadSize, "byte"))
 	}
 	if x := e.External; x != nil {
-		line("kept elsewhere", fmt.Sprintf("%d bytes, %s", x.Size, digests(&munimentv1.Subject{Digest: x.Digest})))
+		line("kept elsewhere", fmt.Sprintf("%s, %s", count(x.Size, "byte"), digests(&munimentv1.Subject{Digest: x.Digest})))
 		line("", x.Location)
 	}
 	line("leaf hash", fmt.Sprintf("%x", e.LeafHash))

@@ -119,7 +119,7 @@ func (c *receiptRefreshCmd) refresh(ctx context.Context, client *muniment.Client
 // checkContinues asks the log to prove that the new tree continues the old one.
 func checkContinues(ctx context.Context, client *muniment.Client, old receipt.Checkpoint, s *receipt.Statement) error {
 	if s.Size < old.Size {
-		return fmt.Errorf("the log has %d entries now, and had %d when the receipt was issued: it was rolled back, or this is an old copy of it", s.Size, old.Size)
+		return fmt.Errorf("the log has %s now, and had %d when the receipt was issued: it was rolled back, or this is an old copy of it", count(s.Size, "entry"), old.Size)
 	}
 	res, err := client.GetConsistencyProof(ctx, connect.NewRequest(&munimentv1.GetConsistencyProofRequest{FromSize: old.Size, ToSize: s.Size}))
 	if err != nil {
@@ -155,6 +155,6 @@ func (c *receiptRefreshCmd) tell(a *app, path string, from, to uint64, failure e
 		fmt.Fprintf(a.stderr, "%s: %s\n", quoted(path), printable(failure.Error()))
 		return nil
 	}
-	fmt.Fprintf(a.stdout, "%s\tfrom the tree of %d entries to that of %d\n", quoted(path), from, to)
+	fmt.Fprintf(a.stdout, "%s\tfrom the tree of %s to that of %d\n", quoted(path), count(from, "entry"), to)
 	return nil
 }

@@ -76,7 +76,7 @@ func (c *reindexCmd) Run(a *app) (err error) {
 			return err
 		}
 	} else {
-		fmt.Fprintf(a.stdout, "%d entries in %d streams give %d deduplication keys and %d search postings\n", r.Entries, r.Streams, r.Keys, r.Terms)
+		fmt.Fprintf(a.stdout, "%s in %s: %s, %s\n", count(r.Entries, "entry"), count(r.Streams, "stream"), count(r.Keys, "deduplication key"), count(r.Terms, "search posting"))
 		switch {
 		case r.Same():
 			fmt.Fprintln(a.stdout, "the store has exactly these")

@@ -297,12 +297,12 @@ func (c *reloadCmd) Run(a *app) error {
 }
 
 // count words a number of things.
-func count(n int, noun string) string {
+func count[N ~int | ~int64 | ~uint32 | ~uint64](n N, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
-	if stem, ok := strings.CutSuffix(noun, "y"); ok {
-		noun = stem + "ie"
+	if stem, ok := strings.CutSuffix(noun, "ry"); ok {
+		noun = stem + "rie"
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
 }

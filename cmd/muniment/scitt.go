@@ -363,11 +363,11 @@ func (c *scittVerifyCmd) tell(a *app, st *cose.Statement, p *cosereceipt.Stateme
 	}
 	fmt.Fprintf(a.stdout, `✓ VERIFIED  %s
   proven    statement of %s about %s
-            is entry %d of the log %s, in its tree of %d entries
+            is entry %d of the log %s, in its tree of %s
             root %s
             %s
   claimed   by the log: recorded %s for tenant %s
   witness   not witnessed: a COSE receipt carries no cosignatures; the native receipt of the same entry can
-`, c.Statement, quoted(st.Issuer), quoted(st.Subject), p.Index, quoted(p.Origin), p.Size, p.Root.Base64(), own, when, p.Header.Tenant)
+`, c.Statement, quoted(st.Issuer), quoted(st.Subject), p.Index, quoted(p.Origin), count(p.Size, "entry"), p.Root.Base64(), own, when, p.Header.Tenant)
 	return nil
 }

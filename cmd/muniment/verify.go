@@ -173,7 +173,7 @@ func statementText(path string, s *receipt.Statement, policies []*receipt.Policy
 		fmt.Fprintf(&b, "  %-10s%s\n", label, fmt.Sprintf(format, args...))
 	}
 	fmt.Fprintf(&b, "✓ VERIFIED  %s\n", quoted(path))
-	line("proven", "entry %d of the log %s is in its tree of %d entries", s.Index, s.Origin, s.Size)
+	line("proven", "entry %d of the log %s is in its tree of %s", s.Index, s.Origin, count(s.Size, "entry"))
 	line("", "root %s", s.Root.Base64())
 	line("", "signed by %s", strings.Join(s.Signers, ", "))
 	switch {
@@ -186,16 +186,16 @@ func statementText(path string, s *receipt.Statement, policies []*receipt.Policy
 	case s.Header == nil:
 		line("", "the hash of the header is %s; HEADER AND PAYLOAD WERE NOT CHECKED", s.HeaderHash)
 	case s.PayloadSHA256 != nil:
-		line("", "header and payload are what was recorded: %d bytes, sha256:%s", s.Header.Payload.Size, s.PayloadSHA256)
+		line("", "header and payload are what was recorded: %s, sha256:%s", count(s.Header.Payload.Size, "byte"), s.PayloadSHA256)
 	default:
 		line("", "the header is what was recorded; the PAYLOAD WAS NOT CHECKED")
 	}
 	if s.Header != nil && s.Header.External != nil {
 		switch x := s.Header.External; {
 		case s.ExternalSHA256 != nil:
-			line("", "the evidence kept elsewhere is the one referred to: %d bytes, sha256:%s", x.Size, s.ExternalSHA256)
+			line("", "the evidence kept elsewhere is the one referred to: %s, sha256:%s", count(x.Size, "byte"), s.ExternalSHA256)
 		default:
-			line("", "CONTENT NOT CHECKED: it refers to %d bytes kept elsewhere (give them with --external)%s", x.Size, optional(": ", x.Location))
+			line("", "CONTENT NOT CHECKED: it refers to %s kept elsewhere (to check, use --external)%s", count(x.Size, "byte"), optional(": ", x.Location))
 		}
 	}
 	line("claimed", "by the log: recorded %s", time.UnixMilli(int64(s.Time)).UTC().Format(timeFormat))
