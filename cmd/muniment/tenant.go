@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -106,7 +105,7 @@ func addOrRestoreTenant(dir, name string) (lines string, again bool, err error) 
 		return "", false, fmt.Errorf("tenant %q: %w", name, err)
 	}
 	path := filepath.Join(dir, streamDir, name+".key")
-	key, err := readStreamKey(path)
+	_, err = readStreamKey(path) // a damaged key is noticed now
 	if errors.Is(err, fs.ErrNotExist) {
 		lines, err = addTenant(dir, name)
 		return lines, false, err
@@ -115,7 +114,6 @@ func addOrRestoreTenant(dir, name string) (lines string, again bool, err error) 
 		return "", false, err
 	}
 	lines, err = issueFirstToken(dir, name, "admin")
-	_ = key // read so that a damaged key is noticed now
 	return lines, true, err
 }
 
@@ -230,7 +228,7 @@ func (c *tenantListCmd) Run(a *app) error {
 		fmt.Fprintf(a.stdout, "%-24s stream %s  tokens %d%s\n", t.Name, t.Stream.ID, len(t.Tokens), state)
 	}
 	if len(d.tenants) == 0 && !c.JSON {
-		fmt.Fprintln(a.stdout, strings.TrimSpace("no tenants; add one with: muniment tenant add NAME --data "+c.Data))
+		fmt.Fprintln(a.stdout, "no tenants; add one with: muniment tenant add NAME --data "+c.Data)
 	}
 	return nil
 }
