@@ -26,6 +26,9 @@ func boundErrors(c *http.Client) *http.Client {
 	if next == nil {
 		next = http.DefaultTransport
 	}
+	if t, ok := next.(*http.Transport); ok {
+		next = watched(t)
+	}
 	bounded.Transport = errorBound{next}
 	return &bounded
 }
@@ -77,8 +80,8 @@ func tlsExpected(req *http.Request, res *http.Response, err error) bool {
 	if req.URL.Scheme != "http" {
 		return false
 	}
-	if err != nil { // net/http has no type for it: the answer is a TLS alert
-		return strings.Contains(err.Error(), `malformed HTTP response "\x15\x03`)
+	if err != nil { // a transport of the caller's: net/http has no type for it
+		return errors.Is(err, ErrTLSExpected) || strings.Contains(err.Error(), `malformed HTTP response "\x15\x03`)
 	}
 	if res.StatusCode != http.StatusBadRequest || res.Header.Get("Content-Encoding") != "" {
 		return false
