@@ -17,7 +17,8 @@ import (
 	rpc "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// A Role says what a caller may do for its tenant. The zero value may do nothing.
+// A Role says what a caller may do for its tenant. The zero value may do
+// nothing.
 type Role = munimentv1.Role
 
 // ParseRole returns the role of a name, such as "appender".
@@ -50,7 +51,8 @@ var (
 	anybody    = roles{0} // needs no credentials
 )
 
-// access is the one table of who may call what: from the path of an RPC to roles. What is not in it is refused. For which tenant, the caller's
+// access is the one table of who may call what: from the path of an RPC to
+// roles. What is not in it is refused. For which tenant, the caller's
 // credentials say, and inTenant checks that.
 var access = map[string]roles{
 	rpc.LedgerServiceAppendProcedure:       appenders,
@@ -86,13 +88,15 @@ var access = map[string]roles{
 	rpc.AdminServiceListLegalHoldsProcedure: onlyAdmins,
 }
 
-// kindRoles are the kinds that not every appender may append, and who may. Approvers append nothing else.
+// kindRoles are the kinds that not every appender may append, and who may.
+// Approvers append nothing else.
 var kindRoles = map[string]roles{
 	"exception": {approver, admin},
 	"control":   {approver, admin},
 }
 
-// guard lets those pass whom the table lets, and puts the identity into their context.
+// guard lets those pass whom the table lets, and puts the identity into their
+// context.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		allowed, ok := access[r.URL.Path]
@@ -130,7 +134,8 @@ func (s *Server) turn(next http.Handler) http.Handler {
 			return
 		}
 		if sh.place == account.Calls {
-			// While it waits, what has arrived of its request lies in the connection's buffers.
+			// While it waits, what has arrived of its request lies in the
+			// connection's buffers.
 			if err := heldBy(r.Context()).Take(account.Bytes, callBytes); err != nil {
 				s.refuse(w, r, s.public(err))
 				return
@@ -160,7 +165,8 @@ func (id *identity) mayAppend(kind string) error {
 	return nil
 }
 
-// checkKind returns nil if the role, limited to the kinds where there are any, may append entries of the kind.
+// checkKind returns nil if the role, limited to the kinds where there are any,
+// may append entries of the kind.
 func checkKind(role Role, kinds []string, kind string) error {
 	special, isSpecial := kindRoles[kind]
 	switch {
@@ -195,7 +201,8 @@ func CheckKinds(role Role, kinds []string) error {
 	return nil
 }
 
-// authorize returns the caller, if it may act for the tenant. Every handler of an RPC that names a tenant begins with it.
+// authorize returns the caller, if it may act for the tenant. Every handler of
+// an RPC that names a tenant begins with it.
 func authorize(ctx context.Context, tenant string) (*identity, error) {
 	id := caller(ctx)
 	if id == nil {
@@ -207,7 +214,8 @@ func authorize(ctx context.Context, tenant string) (*identity, error) {
 	return id, nil
 }
 
-// inTenant is an interceptor that refuses requests for another tenant than the caller's, also where a handler forgets to, and ends streams whose caller's
+// inTenant is an interceptor that refuses requests for another tenant than the
+// caller's, also where a handler forgets to, and ends streams whose caller's
 // credentials have ended.
 type inTenant struct{ s *Server }
 
@@ -242,14 +250,16 @@ func (s *Server) decoded(ctx context.Context, req connect.AnyRequest) {
 	}
 }
 
-// encoding takes what it needs to encode the answer, as far as the call does not hold as much already.
+// encoding takes what it needs to encode the answer, as far as the call does
+// not hold as much already.
 func (s *Server) encoding(ctx context.Context, res connect.AnyResponse) error {
 	h, m := heldBy(ctx), messageOfCall(res.Any())
 	if h == nil || m == nil {
 		return nil
 	}
 	need := 2*int64(proto.Size(m)) - h.Held(account.Bytes)
-	if _, batch := m.(*munimentv1.AppendBatchResponse); need <= 0 || batch { // a batch has taken it before it was recorded
+	if _, batch := m.(*munimentv1.AppendBatchResponse); need <= 0 || batch {
+		// a batch has taken it before it was recorded
 		return nil
 	}
 	if err := h.Take(account.Bytes, need); err != nil {
@@ -319,7 +329,8 @@ func checkTenant(ctx context.Context, procedure string, m any) error {
 	return nil
 }
 
-// tenantOf returns the tenant that a request names, in a field of its own or of its header, as the first message of a stream has it.
+// tenantOf returns the tenant that a request names, in a field of its own or of
+// its header, as the first message of a stream has it.
 func tenantOf(m protoreflect.Message) (string, bool) {
 	fields := m.Descriptor().Fields()
 	if f := fields.ByName("tenant"); f != nil && f.Kind() == protoreflect.StringKind {

@@ -9,7 +9,8 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// Every RPC has its row, and every administrative one that changes something is an act of the audit log.
+// Every RPC has its row, and every administrative one that changes something is
+// an act of the audit log.
 func TestTablesAreComplete(t *testing.T) {
 	declared := map[string]bool{}
 	protoregistry.GlobalFiles.RangeFilesByPackage("muniment.v1", func(f protoreflect.FileDescriptor) bool {
@@ -42,7 +43,8 @@ func TestTablesAreComplete(t *testing.T) {
 	}
 }
 
-// What the audit log shows of requests is in no field that holds a secret or a document.
+// What the audit log shows of requests is in no field that holds a secret or a
+// document.
 func TestAuditShowsNoBytes(t *testing.T) {
 	for _, secret := range []protoreflect.Name{"token", "identity_token", "policy", "payload", "document", "chunk", "submission"} {
 		if shown[secret] {

@@ -1,5 +1,6 @@
 package api
 
-// An adminService implements AdminService; its methods lie with what they administer. The table in access.go lets administrators in only, and
+// An adminService implements AdminService; its methods lie with what they
+// administer. The table in access.go lets administrators in only, and
 // authorize(ctx, tenant) says who it is.
 type adminService struct{ *Server }

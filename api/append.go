@@ -7,8 +7,9 @@ import (
 	"muniment.dev/muniment/ledger"
 )
 
-// append is the way of all submissions that come over HTTP: which kinds the caller may append, what the tenant's limits leave, and then ingest. The error is
-// for all of them; those of single submissions are in the results.
+// append is the way of all submissions that come over HTTP: which kinds the
+// caller may append, what the tenant's limits leave, and then ingest. The error
+// is for all of them; those of single submissions are in the results.
 func (s *Server) append(ctx context.Context, id *identity, subs []ingest.Submission) ([]ledger.Result, error) {
 	results := make([]ledger.Result, len(subs))
 	allowed := make([]ingest.Submission, 0, len(subs))

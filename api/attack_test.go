@@ -76,7 +76,8 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// A small compressed request that would become a large one is refused by every RPC, in every protocol, before it is decoded, and nothing stays held.
+// A small compressed request that would become a large one is refused by every
+// RPC, in every protocol, before it is decoded, and nothing stays held.
 func TestInflatedRequests(t *testing.T) {
 	ts := newServer(t)
 	unknown := protowire.AppendBytes(protowire.AppendTag(nil, 999, protowire.BytesType), make([]byte, 60<<20))
@@ -113,7 +114,8 @@ func TestInflatedRequests(t *testing.T) {
 	}
 }
 
-// A batch of millions of empty submissions is refused before there are any, in both encodings.
+// A batch of millions of empty submissions is refused before there are any, in
+// both encodings.
 func TestEmptySubmissions(t *testing.T) {
 	ts := newServer(t)
 	defer ts.unchanged()()
@@ -134,7 +136,8 @@ func TestEmptySubmissions(t *testing.T) {
 	}
 }
 
-// Answers that are not read hold their places and bytes, no more of them than a tenant may have, and nothing afterwards.
+// Answers that are not read hold their places and bytes, no more of them than a
+// tenant may have, and nothing afterwards.
 func TestUnreadStreams(t *testing.T) {
 	ts := newServer(t)
 	ts.api.Holds().SetLimits(account.Limits{account.Answers: {Total: 12, Owner: 8}, account.Bytes: {Owner: 256 << 20}})
@@ -187,7 +190,8 @@ func TestUnreadStreams(t *testing.T) {
 	await(t, "everything to be given back", func() bool { return book.Total(account.Answers) == 0 && book.Total(account.Bytes) == 0 })
 }
 
-// Errors do not repeat what they are about, whatever part of a request is large.
+// Errors do not repeat what they are about, whatever part of a request is
+// large.
 func TestErrorsAreShort(t *testing.T) {
 	ts := newServer(t)
 	long := strings.Repeat("long ", 8<<10)
@@ -247,7 +251,8 @@ func TestErrorsAreShort(t *testing.T) {
 	check("a tile", ts.get("/tlog/tile/"+strings.ReplaceAll(long, " ", "/")))
 }
 
-// A streamed payload that is parsed is on its tenant's account meanwhile, and is refused where that is full. Nothing is left of it then.
+// A streamed payload that is parsed is on its tenant's account meanwhile, and
+// is refused where that is full. Nothing is left of it then.
 func TestParsedStreamIsAccounted(t *testing.T) {
 	ts := newServer(t)
 	ts.api.Holds().SetLimits(account.Limits{account.Bytes: {Owner: 8 << 20}}) // 5 are the upload's

@@ -20,8 +20,11 @@ import (
 	rpc "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// The audit log has a line for each administrative act, done or not, and for each refused access: no or bad credentials, or a call that they are not for.
-// No secret gets into it. Lines about refusals, and about what anybody may try, are limited in number, so that nobody can fill the disk with them; what is left out is counted.
+// The audit log has a line for each administrative act, done or not, and for
+// each refused access: no or bad credentials, or a call that they are not for.
+// No secret gets into it. Lines about refusals, and about what anybody may try,
+// are limited in number, so that nobody can fill the disk with them; what is
+// left out is counted.
 
 const (
 	maxAuditField  = 512 // characters
@@ -63,14 +66,16 @@ func identifyRequest(next http.Handler) http.Handler {
 	})
 }
 
-// refused writes a line about an error that is a refusal of access, and about no other.
+// refused writes a line about an error that is a refusal of access, and about
+// no other.
 func (a *auditLog) refused(ctx context.Context, now time.Time, err error, more ...slog.Attr) {
 	if isRefusal(err) {
 		a.bounded(ctx, now, "refused", err, more...)
 	}
 }
 
-// bounded writes a line about an error of which whoever likes can cause as many as they like.
+// bounded writes a line about an error of which whoever likes can cause as many
+// as they like.
 func (a *auditLog) bounded(ctx context.Context, now time.Time, msg string, err error, more ...slog.Attr) {
 	if !a.refusals.AllowN(now, 1) {
 		a.left.Add(1)
@@ -88,7 +93,8 @@ func isRefusal(err error) bool {
 	return err != nil && (code == connect.CodeUnauthenticated || code == connect.CodePermissionDenied)
 }
 
-// act writes a line about an administrative act. What it was about, the fields of the request say that are safe to show.
+// act writes a line about an administrative act. What it was about, the fields
+// of the request say that are safe to show.
 func (a *auditLog) act(ctx context.Context, req, res any, err error) {
 	attrs := append(about(ctx), fields(req)...)
 	if err != nil {
@@ -121,10 +127,12 @@ func about(ctx context.Context) []slog.Attr {
 	return attrs
 }
 
-// shown are the fields of requests that may be in the audit log: names, reasons and numbers. No payload, token or document is among them.
+// shown are the fields of requests that may be in the audit log: names, reasons
+// and numbers. No payload, token or document is among them.
 var shown = map[protoreflect.Name]bool{"tenant": true, "id": true, "reason": true, "role": true, "kinds": true, "kind": true, "index": true, "scope": true, "days": true, "release": true, "dry_run": true}
 
-// fields returns the fields of a request that are shown, also those one level down.
+// fields returns the fields of a request that are shown, also those one level
+// down.
 func fields(m any) []slog.Attr {
 	pm, ok := m.(proto.Message)
 	if !ok {
@@ -161,7 +169,8 @@ func fieldsOf(prefix string, m protoreflect.Message, depth int) (attrs []slog.At
 	return attrs
 }
 
-// outcome names the entry that records the act, and whom an identity token was of.
+// outcome names the entry that records the act, and whom an identity token was
+// of.
 func outcome(m any) (attrs []slog.Attr) {
 	if r, ok := m.(interface{ GetIdentity() string }); ok {
 		attrs = append(attrs, text("identity", r.GetIdentity()))
@@ -175,7 +184,8 @@ func outcome(m any) (attrs []slog.Attr) {
 	return attrs
 }
 
-// text bounds a field and makes it printable, so that a line shows what it is on any terminal.
+// text bounds a field and makes it printable, so that a line shows what it is
+// on any terminal.
 func text(name, value string) slog.Attr {
 	var b strings.Builder
 	for _, r := range value {

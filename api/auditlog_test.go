@@ -17,7 +17,8 @@ import (
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// audited returns an edit that keeps the audit log, and a function that returns its lines.
+// audited returns an edit that keeps the audit log, and a function that returns
+// its lines.
 func audited(t *testing.T) (func(*ledger.Config, *api.Config), func() []map[string]any) {
 	b := &logBuffer{}
 	return func(_ *ledger.Config, c *api.Config) { c.Audit = slog.New(slog.NewJSONHandler(b, nil)) },

@@ -47,7 +47,8 @@ type IdentityRule struct {
 	Life  time.Duration // of the ledger's token, at most MaxSession; 0: MaxSession
 }
 
-// MaxSession is the longest life of a token that an identity token is exchanged for.
+// MaxSession is the longest life of a token that an identity token is exchanged
+// for.
 const MaxSession = 15 * time.Minute
 
 // An identity is who is calling.
@@ -72,7 +73,8 @@ func caller(ctx context.Context) *identity {
 	return id
 }
 
-// authenticate lets requests with good credentials pass, whatever their role, and puts the identity into their context.
+// authenticate lets requests with good credentials pass, whatever their role,
+// and puts the identity into their context.
 func (s *Server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id, err := s.identify(r)
@@ -98,7 +100,8 @@ func errExpired(what string, t time.Time) error {
 	return fmt.Errorf("authorization: the %s expired at %s; get a new one", what, t.UTC().Format(time.RFC3339))
 }
 
-// identify finds out who is calling: the holder of a token, or, where there is none, of a client certificate.
+// identify finds out who is calling: the holder of a token, or, where there is
+// none, of a client certificate.
 func (s *Server) identify(r *http.Request) (*identity, error) {
 	header := r.Header.Get("Authorization")
 	if header == "" {
@@ -132,7 +135,8 @@ func (s *Server) check(g *grant) error {
 	return nil
 }
 
-// checkAgain returns nil if the caller's credentials are still in force, which a stream may outlive.
+// checkAgain returns nil if the caller's credentials are still in force, which
+// a stream may outlive.
 func (s *Server) checkAgain(id *identity) error {
 	var err error
 	switch {

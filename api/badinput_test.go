@@ -21,7 +21,8 @@ import (
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// unchanged fails the test if the log has another root than when it was called; defer it.
+// unchanged fails the test if the log has another root than when it was called;
+// defer it.
 func (ts *testServer) unchanged() func() {
 	before := ts.ledger.Published()
 	return func() {
@@ -98,7 +99,8 @@ func batch(n int) func(context.Context, rpcs) error {
 	}
 }
 
-// Bad input gets the right code, a message that names the field, the field in a detail, and changes nothing.
+// Bad input gets the right code, a message that names the field, the field in a
+// detail, and changes nothing.
 func TestBadInput(t *testing.T) {
 	ts := newServer(t)
 	ctx := context.Background()
@@ -268,7 +270,8 @@ func TestMalformedRequests(t *testing.T) {
 	}
 }
 
-// bomb returns a gzip file that inflates to so many mebibytes: one, again and again.
+// bomb returns a gzip file that inflates to so many mebibytes: one, again and
+// again.
 func bomb(t *testing.T, mebibytes int) io.Reader {
 	t.Helper()
 	var one bytes.Buffer

@@ -7,7 +7,8 @@ import (
 	"slices"
 )
 
-// A CertificateRule says what the holder of a client certificate may do. One of URI, DNS and CommonName is set; it is compared whole.
+// A CertificateRule says what the holder of a client certificate may do. One of
+// URI, DNS and CommonName is set; it is compared whole.
 type CertificateRule struct {
 	URI        string // subject alternative name, such as a SPIFFE ID
 	DNS        string // subject alternative name
@@ -16,7 +17,8 @@ type CertificateRule struct {
 	Kinds      []string
 }
 
-// String names the rule, and whoever it is for, such as "uri:spiffe://acme.example/ci".
+// String names the rule, and whoever it is for, such as
+// "uri:spiffe://acme.example/ci".
 func (r *CertificateRule) String() string {
 	switch {
 	case r.URI != "":
@@ -47,8 +49,9 @@ var (
 	errCertificateTenants = errors.New("authorization: rules of several tenants are for this client certificate; make one that is for one tenant")
 )
 
-// identifyCertificate finds out who shows a client certificate, whose chain has been verified. It returns nil if there is none. A connection may outlive
-// its certificate.
+// identifyCertificate finds out who shows a client certificate, whose chain has
+// been verified. It returns nil if there is none. A connection may outlive its
+// certificate.
 func (s *Server) identifyCertificate(state *tls.ConnectionState) (*identity, error) {
 	if state == nil || len(state.VerifiedChains) == 0 {
 		return nil, nil

@@ -41,7 +41,8 @@ func newCA(t *testing.T) *certificateAuthority {
 	return ca
 }
 
-// sign returns a certificate with a key of its own, signed by the CA, or by itself if there is none yet.
+// sign returns a certificate with a key of its own, signed by the CA, or by
+// itself if there is none yet.
 func (ca *certificateAuthority) sign(template *x509.Certificate) tls.Certificate {
 	ca.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -83,7 +84,8 @@ func TestClientCertificates(t *testing.T) {
 	pool.AddCert(ca.cert)
 	hs := httptest.NewUnstartedServer(ts.api.Handler())
 	hs.TLS = &tls.Config{ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: pool}
-	hs.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // it is told of the handshakes that fail
+	// it is told of the handshakes that fail
+	hs.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	hs.StartTLS()
 	t.Cleanup(hs.Close)
 	who := func(token string, certs ...tls.Certificate) (*munimentv1.WhoAmIResponse, error) {

@@ -10,7 +10,8 @@ import (
 	"muniment.dev/muniment/internal/plain"
 )
 
-// A strictProto codec refuses messages that the API does not have, and those that would grow when they are decoded, before it decodes them.
+// A strictProto codec refuses messages that the API does not have, and those
+// that would grow when they are decoded, before it decodes them.
 type strictProto struct{}
 
 // Name implements connect.Codec.
@@ -54,8 +55,9 @@ func message(m any) (proto.Message, error) {
 	return pm, nil
 }
 
-// A strictJSON codec refuses members and enum values that the API does not have. Connect's own lets them pass, so that a misspelt filter would
-// silently return everything. Like strictProto it does so before it decodes.
+// A strictJSON codec refuses members and enum values that the API does not
+// have. Connect's own lets them pass, so that a misspelt filter would silently
+// return everything. Like strictProto it does so before it decodes.
 type strictJSON struct{ name string }
 
 // Name implements connect.Codec.

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestJSONIsStrict checks that a misspelt member or enum value is an error that names it, and not a request for everything.
+// TestJSONIsStrict checks that a misspelt member or enum value is an error that
+// names it, and not a request for everything.
 func TestJSONIsStrict(t *testing.T) {
 	ts := newServer(t)
 	ts.append("acme", "one")

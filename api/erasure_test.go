@@ -70,7 +70,8 @@ func TestErase(t *testing.T) {
 	_, err = readPayload(c, "acme", 0)
 	wantCode(t, "its payload", err, connect.CodeFailedPrecondition, "index")
 
-	// The erasure is an entry that says what, why and who, and nothing of what was erased.
+	// The erasure is an entry that says what, why and who, and nothing of what
+	// was erased.
 	e, err = c.GetEntry(ctx, connect.NewRequest(&munimentv1.GetEntryRequest{Tenant: "acme", Index: 3, IncludePayload: true}))
 	if err != nil {
 		t.Fatal(err)
@@ -181,7 +182,8 @@ func TestRetentionAndHolds(t *testing.T) {
 	wantCode(t, "a rule for the log's own record", setRules(rule("erasure", 1, allOfIt)), connect.CodeInvalidArgument, "rules[0].kind")
 	wantCode(t, "a rule for no kind", setRules(rule("attestation", 1, allOfIt), rule("nonsense", 1, allOfIt)), connect.CodeInvalidArgument, "rules[1].kind")
 	wantCode(t, "two rules for a kind", setRules(rule("attestation", 1, allOfIt), rule("attestation", 2, allOfIt)), connect.CodeInvalidArgument, "rules[1].kind")
-	if err := setRules(rule("attestation", 30, onlyPayload), rule("exception", 30, allOfIt)); err != nil { // 6
+	if err := setRules(rule("attestation", 30, onlyPayload), rule("exception", 30, allOfIt)); err != nil {
+		// 6
 		t.Fatal(err)
 	}
 
@@ -189,7 +191,8 @@ func TestRetentionAndHolds(t *testing.T) {
 		_, err := admin.SetLegalHold(ctx, connect.NewRequest(&munimentv1.SetLegalHoldRequest{Tenant: "acme", Id: id, Release: release, Filter: f, Reason: "case " + id}))
 		return err
 	}
-	if err := hold("case-1", false, &munimentv1.Filter{Subject: "sha256:" + strings.Repeat("a", 64)}); err != nil { // 7
+	if err := hold("case-1", false, &munimentv1.Filter{Subject: "sha256:" + strings.Repeat("a", 64)}); err != nil {
+		// 7
 		t.Fatal(err)
 	}
 	wantCode(t, "a hold that is there", hold("case-1", false, nil), connect.CodeFailedPrecondition, "id")

@@ -24,7 +24,8 @@ import (
 	"muniment.dev/muniment/ledger"
 )
 
-// codes is the one table from errors to codes. What is not in it is internal, and not told to callers.
+// codes is the one table from errors to codes. What is not in it is internal,
+// and not told to callers.
 var codes = []struct {
 	err   error
 	code  connect.Code
@@ -58,7 +59,8 @@ var codes = []struct {
 	{context.DeadlineExceeded, connect.CodeDeadlineExceeded, "deadline", 0},
 }
 
-// public words an error for the caller. Errors whose message begins with the name of a field and a colon name it in a detail, too.
+// public words an error for the caller. Errors whose message begins with the
+// name of a field and a colon name it in a detail, too.
 func (s *Server) public(err error) *connect.Error {
 	var ce *connect.Error
 	if errors.As(err, &ce) {
@@ -148,7 +150,8 @@ func fieldError(code connect.Code, field, format string, args ...any) *connect.E
 	return e
 }
 
-// retryAs returns an error that says when to try again, as a header for HTTP clients and as a detail for gRPC's.
+// retryAs returns an error that says when to try again, as a header for HTTP
+// clients and as a detail for gRPC's.
 func retryAs(code connect.Code, err error, after time.Duration) *connect.Error {
 	e := connect.NewError(code, err)
 	e.Meta().Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))

@@ -49,7 +49,8 @@ func (ts *testServer) replica(file []byte) (*testServer, *ledger.ImportReport) {
 	return there, r
 }
 
-// Who is let into a replica, its own configuration says: it learns of revocations too late, and IDs of tokens there are others than in the log's.
+// Who is let into a replica, its own configuration says: it learns of
+// revocations too late, and IDs of tokens there are others than in the log's.
 func TestTokensOfReplicas(t *testing.T) {
 	ts := newServer(t)
 	issued, err := ts.issue(&munimentv1.Grant{Id: "ci", Role: munimentv1.Role_ROLE_READER})
@@ -72,7 +73,8 @@ func TestTokensOfReplicas(t *testing.T) {
 	}
 }
 
-// What a tenant exports is imported elsewhere, where the API serves the same receipts and takes no appends.
+// What a tenant exports is imported elsewhere, where the API serves the same
+// receipts and takes no appends.
 func TestExportAndReplica(t *testing.T) {
 	ts := newServer(t)
 	for i := range 5 {

@@ -15,13 +15,15 @@ import (
 // watchPause is the time between two rounds of waking watchers.
 const watchPause = 10 * time.Millisecond
 
-// A follower wakes the watchers of streams that have grown. The ledger's publish path wakes the follower only, however many watchers there are, and
-// no watcher is woken by entries of other streams.
+// A follower wakes the watchers of streams that have grown. The ledger's
+// publish path wakes the follower only, however many watchers there are, and no
+// watcher is woken by entries of other streams.
 type follower struct {
 	ledger *ledger.Ledger
 	stop   <-chan struct{}
 	start  sync.Once
-	// reading is for watchers that look for entries: together they have no more than half of the processors.
+	// reading is for watchers that look for entries: together they have no more
+	// than half of the processors.
 	reading *semaphore.Weighted
 
 	mu      sync.Mutex // guards the rest
@@ -46,7 +48,8 @@ var rung = func() chan struct{} {
 	return c
 }()
 
-// await returns a channel that is closed when the stream has entries at the size or beyond it.
+// await returns a channel that is closed when the stream has entries at the
+// size or beyond it.
 func (f *follower) await(stream receipt.Hash, size uint64) <-chan struct{} {
 	f.start.Do(func() { go f.run() })
 	f.mu.Lock()

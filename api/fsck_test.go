@@ -13,7 +13,8 @@ import (
 	"muniment.dev/muniment/bench/peers"
 )
 
-// fsck runs Tessera's fsck on what is under a URL, and returns what it says. Its exit code is 0 whatever it finds.
+// fsck runs Tessera's fsck on what is under a URL, and returns what it says.
+// Its exit code is 0 whatever it finds.
 func fsck(t *testing.T, url, vkey string) string {
 	t.Helper()
 	key := filepath.Join(t.TempDir(), "log.pub")
@@ -27,8 +28,10 @@ func fsck(t *testing.T, url, vkey string) string {
 	return string(out)
 }
 
-// Tessera's fsck, which shares no code with this project, reads every tile and bundle of the served log and rebuilds the root: at sizes that are and are
-// not multiples of 256, below and beyond the 65,536 entries with which the tree gets a third level of tiles.
+// Tessera's fsck, which shares no code with this project, reads every tile and
+// bundle of the served log and rebuilds the root: at sizes that are and are not
+// multiples of 256, below and beyond the 65,536 entries with which the tree
+// gets a third level of tiles.
 func TestTesseraFindsTheLogSound(t *testing.T) {
 	ts := newServer(t)
 	for _, size := range []uint64{1, 2, 255, 256, 257, 512, 1000, 65_536, 65_537, 66_000} {
@@ -40,7 +43,8 @@ func TestTesseraFindsTheLogSound(t *testing.T) {
 	}
 }
 
-// The test above can fail: fsck refuses the log when one byte of a bundle or of the checkpoint is another. (With a changed tile it waits for ever.)
+// The test above can fail: fsck refuses the log when one byte of a bundle or of
+// the checkpoint is another. (With a changed tile it waits for ever.)
 func TestTesseraFindsAChange(t *testing.T) {
 	ts := newServer(t)
 	ts.fill(600)

@@ -30,7 +30,8 @@ type grant struct {
 	revoked    bool
 }
 
-// A grantDocument is the document of an entry of kind config that records a grant. See docs/spec/kinds.md.
+// A grantDocument is the document of an entry of kind config that records a
+// grant. See docs/spec/kinds.md.
 type grantDocument struct {
 	Role    string     `json:"role"`
 	Kinds   []string   `json:"kinds,omitempty"`
@@ -60,14 +61,17 @@ const (
 	maxUsed     = 1_000_000 // identity tokens that are remembered
 )
 
-// grants are the tokens in force: a projection of the configuration and of the grants that the tenants' streams record.
+// grants are the tokens in force: a projection of the configuration and of the
+// grants that the tenants' streams record.
 //
-// Looking up a token takes a time that may depend on its SHA-256 and on the map's own seed. From neither can anything be learnt about a token that one
+// Looking up a token takes a time that may depend on its SHA-256 and on the
+// map's own seed. From neither can anything be learnt about a token that one
 // does not have.
 type grants struct {
-	mu       sync.RWMutex
-	byHash   map[tokenHash]*grant
-	byID     map[string]map[string]*grant // of each tenant; the value is nil while the grant is being recorded
+	mu     sync.RWMutex
+	byHash map[tokenHash]*grant
+	// of each tenant; the value is nil while the grant is being recorded
+	byID     map[string]map[string]*grant
 	used     map[[sha256.Size]byte]time.Time
 	sessions int // in byHash; the rest are in byID, too
 	sweepAt  int // sessions and used at which the expired ones are dropped
@@ -97,7 +101,8 @@ func (s *Server) loadTenantGrants(ctx context.Context, gs *grants, t *Tenant) er
 	return nil
 }
 
-// eachConfig calls f for the tenant's published entries of kind config that pass the filter, oldest first.
+// eachConfig calls f for the tenant's published entries of kind config that
+// pass the filter, oldest first.
 func (s *Server) eachConfig(ctx context.Context, t *Tenant, f ledger.Filter, each func(*ingest.Config)) error {
 	f.Kind = "config"
 	for q := (ledger.Query{Filter: f, OldestFirst: true, Limit: 1000}); ; {
@@ -211,7 +216,8 @@ func (gs *grants) add(g *grant) {
 	gs.byHash[g.hash] = g
 }
 
-// revoke ends a grant. It is replaced rather than changed, because those who have looked it up read it without a lock.
+// revoke ends a grant. It is replaced rather than changed, because those who
+// have looked it up read it without a lock.
 func (gs *grants) revoke(g *grant) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -246,7 +252,8 @@ func (gs *grants) list(tenant string, now time.Time) (out []*grant) {
 	return out
 }
 
-// reserveID takes an ID for a grant that is being recorded. An ID is never used twice.
+// reserveID takes an ID for a grant that is being recorded. An ID is never used
+// twice.
 func (gs *grants) reserveID(tenant, id string) error {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -297,7 +304,8 @@ func (gs *grants) releaseIdentity(key [sha256.Size]byte) {
 	delete(gs.used, key)
 }
 
-// sweep drops what has expired, each time that there is twice as much as was left the last time.
+// sweep drops what has expired, each time that there is twice as much as was
+// left the last time.
 func (gs *grants) sweep(now time.Time) {
 	if len(gs.used)+gs.sessions < gs.sweepAt {
 		return

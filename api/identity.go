@@ -29,7 +29,8 @@ func (s *identityService) WhoAmI(ctx context.Context, _ *connect.Request[munimen
 	return connect.NewResponse(res), nil
 }
 
-// ExchangeToken implements IdentityService. That an identity token was used is known from memory, and after a restart from the entries.
+// ExchangeToken implements IdentityService. That an identity token was used is
+// known from memory, and after a restart from the entries.
 func (s *identityService) ExchangeToken(ctx context.Context, req *connect.Request[munimentv1.ExchangeTokenRequest]) (*connect.Response[munimentv1.ExchangeTokenResponse], error) {
 	dir := s.dir.Load()
 	if dir.identities == nil {

@@ -22,7 +22,8 @@ import (
 
 const ledgerAudience = "https://ledger.test"
 
-// takes returns an edit with which the server exchanges the issuer's tokens: acme's for its repository 74 and globex's for 75.
+// takes returns an edit with which the server exchanges the issuer's tokens:
+// acme's for its repository 74 and globex's for 75.
 func takes(t *testing.T, i *oidctest.Issuer) func(*ledger.Config, *api.Config) {
 	t.Helper()
 	return func(_ *ledger.Config, c *api.Config) {
@@ -88,7 +89,8 @@ func TestExchange(t *testing.T) {
 	if s := ts.verify("acme", appended.Msg.Appended.Receipt, []byte("from a job"), appended.Msg.Appended.Index); s.Header.Submitter != identity {
 		t.Errorf("submitter %q", s.Header.Submitter)
 	}
-	// The next job of the same workflow is the same submitter, so that its retry is recognised.
+	// The next job of the same workflow is the same submitter, so that its
+	// retry is recognised.
 	again, err := ts.exchange("acme", i.Token(job()))
 	if err != nil {
 		t.Fatal(err)
@@ -145,7 +147,8 @@ func TestExchangeRefused(t *testing.T) {
 	wantCode(t, "a ledger that takes none", err, connect.CodeUnauthenticated, "identity_token")
 }
 
-// An identity token is taken once: by whichever tenant, by one of many at once, and also after a restart.
+// An identity token is taken once: by whichever tenant, by one of many at once,
+// and also after a restart.
 func TestExchangeOnce(t *testing.T) {
 	i := issuer(t)
 	ts := newServer(t, takes(t, i))
@@ -201,7 +204,8 @@ func TestExchangeOnce(t *testing.T) {
 	}
 }
 
-// What was exchanged for ends after its time, and a token that could not be recorded can be used again.
+// What was exchanged for ends after its time, and a token that could not be
+// recorded can be used again.
 func TestExchangeEnds(t *testing.T) {
 	i := issuer(t)
 	var mu sync.Mutex

@@ -8,9 +8,10 @@ import (
 	"connectrpc.com/connect"
 )
 
-// gzipUpTo returns the option that decompresses messages of at most limit bytes.
-// Connect's own decompressor inflates the rest of a larger message in order to
-// discard it, which costs the server a thousand times what it costs the sender.
+// gzipUpTo returns the option that decompresses messages of at most limit
+// bytes. Connect's own decompressor inflates the rest of a larger message in
+// order to discard it, which costs the server a thousand times what it costs
+// the sender.
 func gzipUpTo(limit int64) connect.HandlerOption {
 	return connect.WithCompression("gzip",
 		func() connect.Decompressor { return &inflater{limit: limit} },

@@ -22,8 +22,9 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// public lists the RPCs that concern no tenant: they show hashes of the public log, or who is calling. Any other RPC must name its tenant in a field
-// of that name, or of its header, which is how these tests, and the server, find it.
+// public lists the RPCs that concern no tenant: they show hashes of the public
+// log, or who is calling. Any other RPC must name its tenant in a field of that
+// name, or of its header, which is how these tests, and the server, find it.
 var public = []protoreflect.Name{"GetInclusionProof", "GetConsistencyProof", "GetCheckpoint", "WhoAmI"}
 
 // rest is what a request of some RPCs needs beside a tenant.
@@ -51,8 +52,9 @@ func requestBody(m protoreflect.MethodDescriptor, tenant string) string {
 	return fmt.Sprintf(`{"tenant":%q%s}`, tenant, rest[m.Name()])
 }
 
-// call makes a call of any kind by its descriptor, with JSON, and returns the code and message of its error; "" is success. A stream is left
-// after its first message.
+// call makes a call of any kind by its descriptor, with JSON, and returns the
+// code and message of its error; "" is success. A stream is left after its
+// first message.
 func (ts *testServer) call(m protoreflect.MethodDescriptor, token, body string) (code, message string) {
 	ts.t.Helper()
 	path := fmt.Sprintf("/%s/%s", m.Parent().FullName(), m.Name())
@@ -101,7 +103,8 @@ func (ts *testServer) call(m protoreflect.MethodDescriptor, token, body string) 
 	return end.Error.Code, end.Error.Message
 }
 
-// endOfStream is the flag of the last frame of a stream of the Connect protocol.
+// endOfStream is the flag of the last frame of a stream of the Connect
+// protocol.
 const endOfStream = 2
 
 func frame(flags byte, message string) []byte {
@@ -122,7 +125,8 @@ func methods() (all []protoreflect.MethodDescriptor) {
 	return all
 }
 
-// may says, beside the server's own table, who may call what. A new RPC needs a line in both.
+// may says, beside the server's own table, who may call what. A new RPC needs a
+// line in both.
 var may = map[protoreflect.FullName]string{
 	"muniment.v1.LedgerService.Append":              "appender approver admin",
 	"muniment.v1.LedgerService.AppendBatch":         "appender approver admin",
@@ -151,7 +155,8 @@ var may = map[protoreflect.FullName]string{
 	"muniment.v1.AdminService.ListLegalHolds":       "admin",
 }
 
-// Every RPC × role × tenant: who may not, is refused, and nothing happens; who may, is not refused.
+// Every RPC × role × tenant: who may not, is refused, and nothing happens; who
+// may, is not refused.
 func TestEveryRPCByRoleAndTenant(t *testing.T) {
 	ts := newServer(t)
 	ts.append("acme", "acme's")
@@ -235,7 +240,8 @@ func TestEveryRPCNamesItsTenant(t *testing.T) {
 	}
 }
 
-// Which kinds a role may append; single, in a batch, and whether the kind exists yet or not.
+// Which kinds a role may append; single, in a batch, and whether the kind
+// exists yet or not.
 func TestKindsByRole(t *testing.T) {
 	only := "mnt_acme_only-checkpoints"
 	ts := newServer(t, withToken(only, api.Token{ID: "only-checkpoints", Role: munimentv1.Role_ROLE_APPENDER, Kinds: []string{"backfill-checkpoint"}}))

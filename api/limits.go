@@ -16,7 +16,8 @@ import (
 	"muniment.dev/muniment/ledger"
 )
 
-// DefaultHolds are the limits of what callers hold, where the configuration has no others. With them the process stays below 1 GiB.
+// DefaultHolds are the limits of what callers hold, where the configuration has
+// no others. With them the process stays below 1 GiB.
 func DefaultHolds() account.Limits {
 	return account.Limits{
 		account.Bytes:       {Total: 512 << 20, Owner: 256 << 20},
@@ -30,7 +31,8 @@ func DefaultHolds() account.Limits {
 	}
 }
 
-// holds completes limits with the defaults. The largest request always has room.
+// holds completes limits with the defaults. The largest request always has
+// room.
 func (c *Config) holds(l account.Limits) account.Limits {
 	for r, d := range DefaultHolds() {
 		if l[r].Total == 0 {
@@ -46,13 +48,15 @@ func (c *Config) holds(l account.Limits) account.Limits {
 	return l
 }
 
-// SetHolds replaces the limits of what callers hold, while the server runs. A zero is the default.
+// SetHolds replaces the limits of what callers hold, while the server runs. A
+// zero is the default.
 func (s *Server) SetHolds(l account.Limits) { s.book.SetLimits(s.cfg.holds(l)) }
 
 // Holds returns the book of what callers hold.
 func (s *Server) Holds() *account.Book { return s.book }
 
-// ownerOf is whom the request's buffers belong to: the caller's tenant, or an address.
+// ownerOf is whom the request's buffers belong to: the caller's tenant, or an
+// address.
 func ownerOf(r *http.Request) string {
 	if id := caller(r.Context()); id != nil {
 		return id.tenant.Name
@@ -68,7 +72,8 @@ func heldBy(ctx context.Context) *account.Hold {
 	return h
 }
 
-// place gives the request a place of its shape, as long as it lasts, or refuses it.
+// place gives the request a place of its shape, as long as it lasts, or refuses
+// it.
 func (s *Server) place(place account.Resource, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := s.book.Open(ownerOf(r))
@@ -91,7 +96,8 @@ func (s *Server) take(ctx context.Context, n int64) error {
 	return h.Take(account.Bytes, n)
 }
 
-// deadline bounds how long a request may trickle in, and how long its answer may take to be read; of a stream, each message.
+// deadline bounds how long a request may trickle in, and how long its answer
+// may take to be read; of a stream, each message.
 func (s *Server) deadline(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := http.NewResponseController(w)
@@ -100,7 +106,8 @@ func (s *Server) deadline(next http.Handler) http.Handler {
 			timeout = min(timeout, publicTimeout)
 		}
 		until := time.Now().Add(timeout)
-		// A connection that can't have deadlines is bounded by the server's own timeouts.
+		// A connection that can't have deadlines is bounded by the server's own
+		// timeouts.
 		_ = c.SetReadDeadline(until)
 		_ = c.SetWriteDeadline(until)
 		if sh.lasts() {
@@ -113,17 +120,20 @@ func (s *Server) deadline(next http.Handler) http.Handler {
 	})
 }
 
-// publicTimeout is RequestTimeout for calls without credentials, where that is longer.
+// publicTimeout is RequestTimeout for calls without credentials, where that is
+// longer.
 const publicTimeout = 20 * time.Second
 
-// A streamWriter gives each message of a stream its own deadline, so that a stream may last, but a reader that has stopped does not hold it.
+// A streamWriter gives each message of a stream its own deadline, so that a
+// stream may last, but a reader that has stopped does not hold it.
 type streamWriter struct {
 	http.ResponseWriter
 	control *http.ResponseController
 	timeout time.Duration
 }
 
-// timed runs a write under its own deadline, and none holds between two: over HTTP/2 a deadline that passes ends even an idle stream.
+// timed runs a write under its own deadline, and none holds between two: over
+// HTTP/2 a deadline that passes ends even an idle stream.
 func (w *streamWriter) timed(write func() error) error {
 	_ = w.control.SetReadDeadline(time.Time{}) // the request has been read when the answer begins
 	_ = w.control.SetWriteDeadline(time.Now().Add(w.timeout))
@@ -150,7 +160,8 @@ func (w *streamWriter) Flush() {
 // Unwrap serves http.ResponseController.
 func (w *streamWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// bound counts the bytes of a request, as they will be when it is decoded, and refuses one that is too large for its call or for what is left.
+// bound counts the bytes of a request, as they will be when it is decoded, and
+// refuses one that is too large for its call or for what is left.
 func (s *Server) bound(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := checkHeaders(r); err != nil {
@@ -162,11 +173,13 @@ func (s *Server) bound(next http.Handler) http.Handler {
 		if sh.place == account.Public {
 			held.resource = account.PublicBytes
 		}
-		if err := held.take(sh.bytes - held.hold.Held(held.resource)); err != nil { // a call that waited for its turn holds some
+		if err := held.take(sh.bytes - held.hold.Held(held.resource)); err != nil {
+			// a call that waited for its turn holds some
 			s.refuse(w, r, s.public(err))
 			return
 		}
-		if sh.place != account.Uploads { // of which each message is bounded, and the payload by the handler
+		if sh.place != account.Uploads {
+			// of which each message is bounded, and the payload by the handler
 			if r.ContentLength > limit {
 				s.refuse(w, r, tooLarge(sh.field, r.ContentLength, limit))
 				return
@@ -187,8 +200,10 @@ func tooLarge(field string, size, limit int64) *connect.Error {
 	return connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("the request has %d bytes; one of this call may have %d", size, limit))
 }
 
-// boundBody counts the body as far as it is more than a small request: at once where its size is known, or as it arrives. A compressed one is
-// decompressed here where it is compressed as a whole, and counted as the largest that there can be where its messages are.
+// boundBody counts the body as far as it is more than a small request: at once
+// where its size is known, or as it arrives. A compressed one is decompressed
+// here where it is compressed as a whole, and counted as the largest that there
+// can be where its messages are.
 func (s *Server) boundBody(w http.ResponseWriter, r *http.Request, held *heldBytes, limit int64) error {
 	size := r.ContentLength
 	switch {
@@ -212,7 +227,8 @@ func (s *Server) boundBody(w http.ResponseWriter, r *http.Request, held *heldByt
 // frameBytes are what protocols put around a message.
 const frameBytes = 1 << 10
 
-// protocolHeaders are those that errors of the protocols repeat. Their values are short.
+// protocolHeaders are those that errors of the protocols repeat. Their values
+// are short.
 var protocolHeaders = []string{"Content-Type", "Content-Encoding", "Connect-Content-Encoding", "Connect-Accept-Encoding", "Accept-Encoding", "Connect-Protocol-Version", "Connect-Timeout-Ms", "Grpc-Encoding", "Grpc-Accept-Encoding", "Grpc-Timeout"}
 
 func checkHeaders(r *http.Request) *connect.Error {
@@ -243,7 +259,8 @@ func isCompressed(r *http.Request) bool {
 	return r.Method == http.MethodGet && r.URL.Query().Get("compression") != ""
 }
 
-// heldBytes are bytes that a call holds, in the book's row for its sort of caller.
+// heldBytes are bytes that a call holds, in the book's row for its sort of
+// caller.
 type heldBytes struct {
 	hold     *account.Hold
 	resource account.Resource
@@ -299,7 +316,8 @@ func errBusy(err error) *connect.Error {
 	return retryAs(connect.CodeResourceExhausted, err, time.Second)
 }
 
-// holdPayload takes what is needed to answer with the whole payload of an entry, until the answer has left. Errors: as OpenPayload, and *account.Full.
+// holdPayload takes what is needed to answer with the whole payload of an
+// entry, until the answer has left. Errors: as OpenPayload, and *account.Full.
 func (s *Server) holdPayload(ctx context.Context, stream *ledger.Stream, index uint64) error {
 	p, err := s.ledger.OpenPayload(ctx, stream, index)
 	if err != nil || p == nil {

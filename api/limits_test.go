@@ -49,7 +49,8 @@ func zipped(t *testing.T, b []byte) io.Reader {
 	return &out
 }
 
-// TestBytesAtWork checks what each sort of request holds, while it is worked on and afterwards.
+// TestBytesAtWork checks what each sort of request holds, while it is worked on
+// and afterwards.
 func TestBytesAtWork(t *testing.T) {
 	const mebibyte = 1 << 20
 	header := func(r *http.Request, name, value string) *http.Request {
@@ -107,7 +108,8 @@ func TestBytesAtWork(t *testing.T) {
 			if s.book.Total(account.Bytes) != 0 || s.book.Total(account.Calls) != 0 {
 				t.Fatal("something stays held")
 			}
-			s.book.SetLimits(account.Limits{account.Bytes: {Owner: c.want - 1}}) // it is refused, before or while it is read
+			// it is refused, before or while it is read
+			s.book.SetLimits(account.Limits{account.Bytes: {Owner: c.want - 1}})
 			w := httptest.NewRecorder()
 			serve(w, func(w http.ResponseWriter, r *http.Request) {
 				if _, err := io.Copy(io.Discard, r.Body); err != nil {
@@ -134,8 +136,9 @@ func eachRPC(f func(path string, m protoreflect.MethodDescriptor)) {
 	})
 }
 
-// Each call has a place and bytes on somebody's account, takes small requests only unless it carries evidence, and is refused where the account is full.
-// A new RPC that streams is in the table of shapes, or this fails.
+// Each call has a place and bytes on somebody's account, takes small requests
+// only unless it carries evidence, and is refused where the account is full. A
+// new RPC that streams is in the table of shapes, or this fails.
 func TestEveryCallIsAccounted(t *testing.T) {
 	large := map[string]bool{rpc.LedgerServiceAppendProcedure: true, rpc.LedgerServiceAppendBatchProcedure: true, rpc.LedgerServiceAppendStreamProcedure: true,
 		rpc.AdminServiceSetPolicyProcedure: true}
@@ -211,7 +214,8 @@ func TestEveryCallIsAccounted(t *testing.T) {
 	}
 }
 
-// A caller without credentials holds bytes on its address's account only, and may send no more than an identity token needs.
+// A caller without credentials holds bytes on its address's account only, and
+// may send no more than an identity token needs.
 func TestBytesWithoutCredentials(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -245,7 +249,8 @@ func TestBytesWithoutCredentials(t *testing.T) {
 	}
 }
 
-// A tenant that holds all that it may leaves as much to the others, of each resource.
+// A tenant that holds all that it may leaves as much to the others, of each
+// resource.
 func TestOneTenantLeavesRoom(t *testing.T) {
 	for _, path := range []string{rpc.LedgerServiceAppendProcedure, rpc.LedgerServiceAppendStreamProcedure, rpc.LedgerServiceGetPayloadProcedure, rpc.LedgerServiceWatchEntriesProcedure,
 		rpc.LedgerServiceListEntriesProcedure, rpc.ExportServiceExportProcedure} {

@@ -21,7 +21,8 @@ import (
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// Metrics are what the server counts. No label holds a tenant, a token or anything from a payload.
+// Metrics are what the server counts. No label holds a tenant, a token or
+// anything from a payload.
 type Metrics struct {
 	registry *prometheus.Registry
 	calls    *prometheus.CounterVec
@@ -37,7 +38,8 @@ type Metrics struct {
 	delayed  prometheus.Counter
 	rekor    *prometheus.CounterVec
 
-	// recorded is called by the ledger for what it records; nil until there is a server.
+	// recorded is called by the ledger for what it records; nil until there is
+	// a server.
 	recorded atomic.Pointer[func(stream receipt.Hash, entries int, bytes int64)]
 	// book counts what callers hold; nil until there is a server.
 	book atomic.Pointer[account.Book]

@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// failuresPerSecond are the failed calls of one caller that cost it nothing.
+	// failuresPerSecond are the failed calls of one caller that cost it
+	// nothing.
 	failuresPerSecond = 50
 	// failureBurst are those that it may have at once after a pause.
 	failureBurst = 200
@@ -77,8 +78,8 @@ func debt(l *rate.Limiter, now time.Time) time.Duration {
 }
 
 // isFailure reports whether a call that ends with the error counts as failed:
-// those that a correct client does not make over and over. A refusal with a time
-// to try again after is not one.
+// those that a correct client does not make over and over. A refusal with a
+// time to try again after is not one.
 func isFailure(err error) bool {
 	if err == nil {
 		return false

@@ -16,7 +16,8 @@ import (
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// A message that is too large is inflated as far as the limit of its call, and no further: what follows is damaged, which no error mentions.
+// A message that is too large is inflated as far as the limit of its call, and
+// no further: what follows is damaged, which no error mentions.
 func TestInflationStops(t *testing.T) {
 	ts := newServer(t)
 	bomb := gzipped(t, protowire.AppendBytes(protowire.AppendTag(nil, 999, protowire.BytesType), make([]byte, 64<<20)))
@@ -43,7 +44,8 @@ func TestInflationStops(t *testing.T) {
 	})
 }
 
-// delayed returns how many calls have waited because others of the same caller failed.
+// delayed returns how many calls have waited because others of the same caller
+// failed.
 func (ts *testServer) delayed() int {
 	ts.t.Helper()
 	for line := range strings.Lines(ts.do(ts.h1, "GET", "/metrics", operatorToken, nil, nil).body) {
@@ -59,7 +61,8 @@ func (ts *testServer) delayed() int {
 	return 0
 }
 
-// A tenant whose calls fail over and over waits before its next ones are read, in whichever way they fail. Other tenants do not.
+// A tenant whose calls fail over and over waits before its next ones are read,
+// in whichever way they fail. Other tenants do not.
 func TestFailedCallsAreSlowed(t *testing.T) {
 	const free = 200 // failures at once
 	connectStream := map[string]string{"Content-Type": "application/connect+proto", "Connect-Content-Encoding": "gzip"}
@@ -123,7 +126,8 @@ func TestHeldGauges(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range account.All() {
-		want := map[account.Resource]string{account.Watchers: "7", account.Public: "1"}[r] // the second is this request
+		// the second is this request
+		want := map[account.Resource]string{account.Watchers: "7", account.Public: "1"}[r]
 		if want == "" {
 			want = "0"
 		}

@@ -16,8 +16,9 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// Limits are what a tenant may do; what is zero is not limited. A rate is for a second; its burst is what may come at once after a pause. What is larger
-// than the burst passes when the whole burst is free, and must then be waited off.
+// Limits are what a tenant may do; what is zero is not limited. A rate is for a
+// second; its burst is what may come at once after a pause. What is larger than
+// the burst passes when the whole burst is free, and must then be waited off.
 type Limits struct {
 	Requests     float64
 	RequestBurst int
@@ -30,10 +31,12 @@ type Limits struct {
 	DailyBytes   int64 // of their payloads
 }
 
-// defaultConcurrent keeps what one tenant has under way from holding up the others by more than a few milliseconds, and is enough to fill a commit.
+// defaultConcurrent keeps what one tenant has under way from holding up the
+// others by more than a few milliseconds, and is enough to fill a commit.
 const defaultConcurrent = 64
 
-// maxLimitWait is how long a call waits for its turn where a tenant's limit is reached. One that would wait longer is refused after that time: clients that
+// maxLimitWait is how long a call waits for its turn where a tenant's limit is
+// reached. One that would wait longer is refused after that time: clients that
 // ask again at once then cost little.
 const maxLimitWait = time.Second / 2
 
@@ -93,7 +96,8 @@ type ask struct {
 	refusal overLimit
 }
 
-// take takes what is asked for, all or nothing, and returns how long to wait until it is there; or a refusal, where that is longer than maxWait. What is
+// take takes what is asked for, all or nothing, and returns how long to wait
+// until it is there; or a refusal, where that is longer than maxWait. What is
 // larger than a burst goes into debt.
 func take(now time.Time, maxWait time.Duration, asks ...ask) (time.Duration, *overLimit) {
 	wait := time.Duration(0)
@@ -126,7 +130,8 @@ func (q *quota) request(now time.Time, maxWait time.Duration) (time.Duration, *o
 	return take(now, maxWait, ask{q.requests, 1, overLimit{limit: "requests", what: fmt.Sprintf("%g requests a second", q.limits.Requests)}})
 }
 
-// append takes entries and bytes for a call, until release. Those that are recorded count with recorded, when they are.
+// append takes entries and bytes for a call, until release. Those that are
+// recorded count with recorded, when they are.
 func (q *quota) append(now time.Time, maxWait time.Duration, entries, bytes int64) (time.Duration, *overLimit) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -156,7 +161,8 @@ func (q *quota) release(entries, bytes int64) {
 	q.heldBytes -= bytes
 }
 
-// recorded counts what was recorded in the tenant's stream, by whichever call, and by the log itself.
+// recorded counts what was recorded in the tenant's stream, by whichever call,
+// and by the log itself.
 func (q *quota) recorded(now time.Time, entries, bytes int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -208,7 +214,8 @@ func (s *Server) countRecorded() {
 	s.cfg.Metrics.recorded.Store(&count)
 }
 
-// takeRecord takes what the entry needs that the log itself writes for the call, if it writes one. What is taken is given back with the function.
+// takeRecord takes what the entry needs that the log itself writes for the
+// call, if it writes one. What is taken is given back with the function.
 func (s *Server) takeRecord(ctx context.Context, procedure string, q *quota, bytes int) (func(), error) {
 	if !shapeOfCall(procedure).records {
 		return func() {}, nil
@@ -225,19 +232,22 @@ func (s *Server) takeRequest(ctx context.Context, q *quota) error {
 	return s.settle(ctx, wait, over)
 }
 
-// takeEntries takes entries and bytes from what the tenant has left, and waits for them.
+// takeEntries takes entries and bytes from what the tenant has left, and waits
+// for them.
 func (s *Server) takeEntries(ctx context.Context, q *quota, entries, bytes int64) error {
 	wait, over := q.append(s.now(), max(0, s.cfg.LimitWait), entries, bytes)
 	return s.settle(ctx, wait, over)
 }
 
-// takeStreamed takes bytes that come in a stream, and slows it down where they come faster than the tenant may send.
+// takeStreamed takes bytes that come in a stream, and slows it down where they
+// come faster than the tenant may send.
 func (s *Server) takeStreamed(ctx context.Context, q *quota, bytes int64) error {
 	wait, over := q.append(s.now(), time.Hour, 0, bytes)
 	return s.settle(ctx, wait, over)
 }
 
-// settle waits, or counts a refusal and words it after the longest time that anybody waits.
+// settle waits, or counts a refusal and words it after the longest time that
+// anybody waits.
 func (s *Server) settle(ctx context.Context, wait time.Duration, over *overLimit) error {
 	if over != nil {
 		s.cfg.Metrics.limited.WithLabelValues(over.limit).Inc()

@@ -49,7 +49,8 @@ func limited(t *testing.T, l api.Limits, edits ...func(*ledger.Config, *api.Conf
 	return newServer(t, edits...), c
 }
 
-// over fails the test unless the error says that the limit is reached, and when to retry.
+// over fails the test unless the error says that the limit is reached, and when
+// to retry.
 func over(t *testing.T, err error, limit string) {
 	t.Helper()
 	wantCode(t, limit, err, connect.CodeResourceExhausted, "")
@@ -123,7 +124,8 @@ func TestEntryAndByteLimits(t *testing.T) {
 	}
 	over(t, send(900, 1), "100 bytes a second")
 	c.pass(time.Hour)
-	// A call that is larger than the burst passes when all of it is free, and is waited off.
+	// A call that is larger than the burst passes when all of it is free, and
+	// is waited off.
 	if err := send(1000, 10); err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +139,8 @@ func TestEntryAndByteLimits(t *testing.T) {
 	}
 }
 
-// What counts against a day is what became an entry; a restart does not forget it.
+// What counts against a day is what became an entry; a restart does not forget
+// it.
 func TestDailyQuota(t *testing.T) {
 	day := time.Now().UTC().Truncate(24 * time.Hour)
 	ts, _ := limited(t, api.Limits{DailyEntries: 3, DailyBytes: 100})
@@ -170,7 +173,8 @@ func TestDailyQuota(t *testing.T) {
 	}
 }
 
-// More calls of one tenant than may be worked on at once wait, and another tenant's do not wait with them.
+// More calls of one tenant than may be worked on at once wait, and another
+// tenant's do not wait with them.
 func TestConcurrentCalls(t *testing.T) {
 	ts, _ := limited(t, api.Limits{Concurrent: 2})
 	release := ts.block()
@@ -208,7 +212,8 @@ func TestConcurrentCalls(t *testing.T) {
 	}
 }
 
-// Where a limit is reached, a call waits for its turn, or for a refusal if that would take too long, so that clients that don't wait cost little.
+// Where a limit is reached, a call waits for its turn, or for a refusal if that
+// would take too long, so that clients that don't wait cost little.
 func TestLimitsAreWaitedFor(t *testing.T) {
 	ts, _ := limited(t, api.Limits{Requests: 0.1, RequestBurst: 1}, func(_ *ledger.Config, c *api.Config) { c.LimitWait = 15 * time.Second })
 	if _, err := ts.whoami(acmeToken); err != nil {
@@ -247,7 +252,8 @@ func (ts *testServer) atLimit() int {
 	return n
 }
 
-// What the log itself writes for a tenant counts against its day like any other entry; a token can be revoked all the same.
+// What the log itself writes for a tenant counts against its day like any other
+// entry; a token can be revoked all the same.
 func TestConfigCountsAgainstTheDay(t *testing.T) {
 	ts, c := limited(t, api.Limits{DailyEntries: 3})
 	admin := munimentv1connect.NewAdminServiceClient(ts.h2, ts.url, connect.WithInterceptors(bearer(acmeToken)))
@@ -275,7 +281,8 @@ func TestConfigCountsAgainstTheDay(t *testing.T) {
 	}
 }
 
-// An append whose caller goes away counts if it is recorded, and its place at work is held until then.
+// An append whose caller goes away counts if it is recorded, and its place at
+// work is held until then.
 func TestCancelledAppendCounts(t *testing.T) {
 	ts, _ := limited(t, api.Limits{DailyEntries: 2})
 	for i := range 2 {

@@ -19,7 +19,8 @@ import (
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// The SCITT endpoint (docs/spec/scitt.md, section 5) is a dialect of Append and GetReceipt: a statement goes the way of every submission, and the receipt is
+// The SCITT endpoint (docs/spec/scitt.md, section 5) is a dialect of Append and
+// GetReceipt: a statement goes the way of every submission, and the receipt is
 // the native one in other clothes, signed with a key of its own.
 
 const (

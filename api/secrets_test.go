@@ -20,7 +20,8 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// A recorder is a transport that keeps all that the server has sent in answers that are errors.
+// A recorder is a transport that keeps all that the server has sent in answers
+// that are errors.
 type recorder struct {
 	base http.RoundTripper
 	mu   sync.Mutex
@@ -44,7 +45,8 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// No token, salt or stream key gets into logs, metrics or errors, whether calls succeed or fail.
+// No token, salt or stream key gets into logs, metrics or errors, whether calls
+// succeed or fail.
 func TestSecretsStaySecret(t *testing.T) {
 	audit, i := &logBuffer{}, issuer(t)
 	ts := newServer(t, takes(t, i), func(_ *ledger.Config, c *api.Config) { c.Audit = slog.New(slog.NewJSONHandler(audit, nil)) })

@@ -1,4 +1,5 @@
-// Package api speaks HTTP: it authenticates, limits and checks what comes in, hands it to ingest or ledger, and words the answers.
+// Package api speaks HTTP: it authenticates, limits and checks what comes in,
+// hands it to ingest or ledger, and words the answers.
 //
 // It decides nothing about entries, and holds no state of the log.
 package api
@@ -41,16 +42,21 @@ type Config struct {
 	PublicTlog bool              // /tlog/ needs no token
 	// SCITTKey signs COSE receipts; nil: there is no SCITT endpoint.
 	SCITTKey *cosereceipt.Key
-	// Holds bounds what callers hold at once: bytes, calls and streams. A zero is the default.
+	// Holds bounds what callers hold at once: bytes, calls and streams. A zero
+	// is the default.
 	Holds account.Limits
-	// RequestTimeout bounds how long a request may take to arrive and an answer, or one message of a stream, to leave; 0: two minutes.
+	// RequestTimeout bounds how long a request may take to arrive and an
+	// answer, or one message of a stream, to leave; 0: two minutes.
 	RequestTimeout time.Duration
-	// LimitWait is how long a call waits for its turn where a tenant's limit is reached, or for a refusal; 0: half a second. Negative: it is refused at once.
+	// LimitWait is how long a call waits for its turn where a tenant's limit is
+	// reached, or for a refusal; 0: half a second. Negative: it is refused at
+	// once.
 	LimitWait time.Duration
 	// FreeBytes returns how much space the store has left; nil: unknown.
 	FreeBytes func() (uint64, error)
 	Version   string // of the program, for operators
-	// Audit gets a line for each administrative act and each refused access; nil: nobody does.
+	// Audit gets a line for each administrative act and each refused access;
+	// nil: nobody does.
 	Audit *slog.Logger
 	// Access gets a line for each request; nil: none is written.
 	Access *slog.Logger
@@ -82,7 +88,8 @@ type Server struct {
 	drainOnce sync.Once
 }
 
-// New returns the server. Its handler serves until Drain is called. It reads the grants in force from the ledger.
+// New returns the server. Its handler serves until Drain is called. It reads
+// the grants in force from the ledger.
 func New(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.MaxStream == 0 {
 		cfg.MaxStream = 1 << 30
@@ -118,7 +125,8 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Drain ends the streams, which would otherwise keep the HTTP server from shutting down. Calls under way are finished.
+// Drain ends the streams, which would otherwise keep the HTTP server from
+// shutting down. Calls under way are finished.
 func (s *Server) Drain() { s.drainOnce.Do(func() { close(s.drain) }) }
 
 func (s *Server) draining() bool {
@@ -130,7 +138,8 @@ func (s *Server) draining() bool {
 	}
 }
 
-// Handler returns the handler of everything that the server serves, for HTTP/1.1 and HTTP/2.
+// Handler returns the handler of everything that the server serves, for
+// HTTP/1.1 and HTTP/2.
 func (s *Server) Handler() http.Handler {
 	opts := []connect.HandlerOption{
 		connect.WithInterceptors(append(s.tracing(), endings{}, shortErrors{}, s.cfg.Metrics.interceptor(), auditing{s}, validate.NewInterceptor(validate.WithValidator(fieldrules.Validator{})), inTenant{s})...),

@@ -21,7 +21,8 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// A service implements LedgerService. Requests have been authenticated and validated when they get here.
+// A service implements LedgerService. Requests have been authenticated and
+// validated when they get here.
 type service struct{ *Server }
 
 func (s *service) Append(ctx context.Context, req *connect.Request[munimentv1.AppendRequest]) (*connect.Response[munimentv1.AppendResponse], error) {
@@ -53,7 +54,8 @@ func (s *service) AppendBatch(ctx context.Context, req *connect.Request[muniment
 	if err := s.mayWait(req.Msg.Wait); err != nil {
 		return nil, err
 	}
-	if err := s.take(ctx, resultBytes*int64(len(req.Msg.Submissions))); err != nil { // before anything is recorded
+	if err := s.take(ctx, resultBytes*int64(len(req.Msg.Submissions))); err != nil {
+		// before anything is recorded
 		return nil, s.public(err)
 	}
 	out := make([]*munimentv1.AppendResult, len(req.Msg.Submissions))
@@ -347,10 +349,12 @@ func (s *service) GetStreamHead(ctx context.Context, req *connect.Request[munime
 	return connect.NewResponse(res), nil
 }
 
-// watchInterval is how often a watcher hears how far the log has come, when there is nothing else to hear.
+// watchInterval is how often a watcher hears how far the log has come, when
+// there is nothing else to hear.
 const watchInterval = 15 * time.Second
 
-// sendWatched sends an entry, and holds what a large one needs beside a watcher's own bytes.
+// sendWatched sends an entry, and holds what a large one needs beside a
+// watcher's own bytes.
 func (s *service) sendWatched(ctx context.Context, stream *connect.ServerStream[munimentv1.WatchEntriesResponse], m *munimentv1.WatchEntriesResponse) error {
 	if n := 3 * int64(proto.Size(m)); n > watchBytes {
 		if err := s.take(ctx, n); err != nil {

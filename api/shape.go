@@ -12,35 +12,44 @@ import (
 // A shape is how a call uses its connection, and what it holds of the server.
 type shape struct {
 	place account.Resource // Calls, Uploads, Answers, Watchers or Public
-	// request is the largest message of a request, decompressed. Nil means smallRequest.
+	// request is the largest message of a request, decompressed. Nil means
+	// smallRequest.
 	request func(*Config) int64
 	// field is what makes a request large.
 	field string
-	// bytes are held as long as the call lasts: its buffers, and a small request. Zero means callBytes.
+	// bytes are held as long as the call lasts: its buffers, and a small
+	// request. Zero means callBytes.
 	bytes int64
-	// compresses is set where answers may be compressed. Receipts and proofs are hashes, which don't compress.
+	// compresses is set where answers may be compressed. Receipts and proofs
+	// are hashes, which don't compress.
 	compresses bool
-	// records is set where the log itself records an entry for the call, which then counts against the tenant's day like any other.
+	// records is set where the log itself records an entry for the call, which
+	// then counts against the tenant's day like any other.
 	records bool
 }
 
 const (
 	// smallRequest is more than any request needs that carries no evidence.
 	smallRequest = 64 << 10
-	// callBytes are what a call with a small request holds: the request as it arrives, and decoded.
+	// callBytes are what a call with a small request holds: the request as it
+	// arrives, and decoded.
 	callBytes = 2 * smallRequest
-	// decodeFactor is what a byte of a request holds while it is decoded: its buffer, which grows by doubling, and the message.
+	// decodeFactor is what a byte of a request holds while it is decoded: its
+	// buffer, which grows by doubling, and the message.
 	decodeFactor = 3
-	// maxBatchBytes bounds a call of AppendBatch, unless one payload may be larger.
+	// maxBatchBytes bounds a call of AppendBatch, unless one payload may be
+	// larger.
 	maxBatchBytes = 64 << 20
-	// maxChunkMessage bounds a message of AppendStream: a chunk, which base64 in JSON makes a third larger.
+	// maxChunkMessage bounds a message of AppendStream: a chunk, which base64
+	// in JSON makes a third larger.
 	maxChunkMessage = 3 << 19
 	// Health checks need no token, so that they may not cost anything.
 	maxHealthBytes     = 4 << 10
 	maxReflectionBytes = 64 << 10
 )
 
-// shapes are those of the calls that are not as most are: one small request, one answer.
+// shapes are those of the calls that are not as most are: one small request,
+// one answer.
 var shapes = map[string]shape{
 	rpc.LedgerServiceAppendProcedure:       {place: account.Calls, request: (*Config).maxRequest, field: "submission.payload"},
 	rpc.LedgerServiceAppendBatchProcedure:  {place: account.Calls, request: (*Config).maxBatch, field: "submissions"},
@@ -55,7 +64,8 @@ var shapes = map[string]shape{
 
 	rpc.IdentityServiceExchangeTokenProcedure: {place: account.Public, field: "identity_token", records: true},
 
-	// RevokeToken records an entry, too, and is never refused for it: a token that was lost is withdrawn also where its holder has used up the day.
+	// RevokeToken records an entry, too, and is never refused for it: a token
+	// that was lost is withdrawn also where its holder has used up the day.
 	rpc.AdminServiceSetPolicyProcedure:      {place: account.Calls, request: func(*Config) int64 { return maxPolicyRequest }, field: "policy", records: true},
 	rpc.AdminServiceIssueTokenProcedure:     {place: account.Calls, records: true},
 	rpc.AdminServiceEraseProcedure:          {place: account.Calls, records: true},
@@ -67,15 +77,19 @@ var shapes = map[string]shape{
 const (
 	// listBytes are what a page holds as it is read; encoding takes the rest.
 	listBytes = 4 << 20
-	// watchBytes are what a watcher holds while it waits, and to send an entry of usual size.
+	// watchBytes are what a watcher holds while it waits, and to send an entry
+	// of usual size.
 	watchBytes = 48 << 10
-	// maxPolicyRequest is the largest policy, in base64, and what else the request has.
+	// maxPolicyRequest is the largest policy, in base64, and what else the
+	// request has.
 	maxPolicyRequest = 3 << 19
-	// resultBytes are what the result of one submission of a batch holds: its receipt, twice.
+	// resultBytes are what the result of one submission of a batch holds: its
+	// receipt, twice.
 	resultBytes = 12 << 10
 )
 
-// maxRequest is the largest request with one payload: base64 in JSON makes it a third larger.
+// maxRequest is the largest request with one payload: base64 in JSON makes it a
+// third larger.
 func (c *Config) maxRequest() int64 { return c.MaxPayload*3/2 + 64<<10 }
 
 // maxBatch is the largest request with many payloads.

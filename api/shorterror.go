@@ -9,8 +9,9 @@ import (
 	"connectrpc.com/connect"
 )
 
-// Errors quote what they are about, which the caller has chosen. An answer is never larger because a request was: over gRPC an error is a header,
-// which clients and proxies bound.
+// Errors quote what they are about, which the caller has chosen. An answer is
+// never larger because a request was: over gRPC an error is a header, which
+// clients and proxies bound.
 
 const (
 	maxErrorText    = 1024 // bytes of a message

@@ -47,7 +47,8 @@ func (s *service) AppendStream(ctx context.Context, stream *connect.ClientStream
 	return connect.NewResponse(&munimentv1.AppendStreamResponse{Appended: appended(r)}), nil
 }
 
-// appendStream is append for one submission that is streamed. A size that was not declared is taken from what the tenant has left bit by bit.
+// appendStream is append for one submission that is streamed. A size that was
+// not declared is taken from what the tenant has left bit by bit.
 func (s *Server) appendStream(ctx context.Context, id *identity, st *ingest.Stream) (ledger.Result, error) {
 	if err := id.mayAppend(st.Kind); err != nil {
 		return ledger.Result{}, err
@@ -79,7 +80,8 @@ type readerFunc func(p []byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// publicStream is public for a stream, whose fields are in other places than a submission's.
+// publicStream is public for a stream, whose fields are in other places than a
+// submission's.
 func (s *service) publicStream(err error) *connect.Error {
 	var fe *ingest.FieldError
 	if !errors.As(err, &fe) {
@@ -131,7 +133,8 @@ func (c *chunks) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// receive returns the next message, or io.EOF when the client has ended the stream in order.
+// receive returns the next message, or io.EOF when the client has ended the
+// stream in order.
 func (c *chunks) receive() (*munimentv1.AppendStreamRequest, error) {
 	c.extend()
 	if c.stream.Receive() {
@@ -151,7 +154,8 @@ func (c *chunks) receive() (*munimentv1.AppendStreamRequest, error) {
 
 type deadlinesKey struct{}
 
-// withDeadlines puts into the context what messageDeadline and liftDeadlines need. Errors are as in deadline.
+// withDeadlines puts into the context what messageDeadline and liftDeadlines
+// need. Errors are as in deadline.
 func withDeadlines(r *http.Request, c *http.ResponseController, timeout time.Duration) *http.Request {
 	set := func(lift bool) {
 		until := time.Now().Add(timeout)
@@ -164,7 +168,8 @@ func withDeadlines(r *http.Request, c *http.ResponseController, timeout time.Dur
 	return r.WithContext(context.WithValue(r.Context(), deadlinesKey{}, set))
 }
 
-// messageDeadline returns a function that gives the next message of a client's stream the time that a whole request has else.
+// messageDeadline returns a function that gives the next message of a client's
+// stream the time that a whole request has else.
 func messageDeadline(ctx context.Context) func() {
 	if set, ok := ctx.Value(deadlinesKey{}).(func(lift bool)); ok {
 		return func() { set(false) }
@@ -172,7 +177,8 @@ func messageDeadline(ctx context.Context) func() {
 	return func() {}
 }
 
-// liftDeadlines is for a call that has been read, and may work for long before it has something to say.
+// liftDeadlines is for a call that has been read, and may work for long before
+// it has something to say.
 func liftDeadlines(ctx context.Context) {
 	if set, ok := ctx.Value(deadlinesKey{}).(func(lift bool)); ok {
 		set(true)

@@ -40,7 +40,8 @@ func sendChunk(u *upload, chunk []byte) error {
 	return u.Send(&munimentv1.AppendStreamRequest{Part: &munimentv1.AppendStreamRequest_Chunk{Chunk: chunk}})
 }
 
-// sendStream sends a whole stream. What it is answered tells of errors in sending, too.
+// sendStream sends a whole stream. What it is answered tells of errors in
+// sending, too.
 func sendStream(c munimentv1connect.LedgerServiceClient, h *munimentv1.AppendStreamHeader, payload []byte) (*munimentv1.Appended, error) {
 	u := c.AppendStream(context.Background())
 	err := sendHeader(u, h)
@@ -70,7 +71,8 @@ func readPayload(c munimentv1connect.LedgerServiceClient, tenant string, index u
 	return all, stream.Err()
 }
 
-// Small and large payloads go in as streams and come out as streams, in every protocol.
+// Small and large payloads go in as streams and come out as streams, in every
+// protocol.
 func TestStreamedPayload(t *testing.T) {
 	ts := newServer(t)
 	for name, c := range map[string]munimentv1connect.LedgerServiceClient{
@@ -223,7 +225,8 @@ func TestAbortedStream(t *testing.T) {
 	}
 }
 
-// A stream counts against the tenant's day, whether its size was declared or not, and not if it was recorded before.
+// A stream counts against the tenant's day, whether its size was declared or
+// not, and not if it was recorded before.
 func TestStreamQuota(t *testing.T) {
 	ts := newServer(t, func(_ *ledger.Config, c *api.Config) { c.Tenants[0].Limits = api.Limits{DailyBytes: 5 << 20} })
 	c := ts.client(acmeToken)
@@ -247,7 +250,8 @@ func TestStreamQuota(t *testing.T) {
 	}
 }
 
-// Answers with large payloads that are not read hold no more than a tenant's share of the bytes at work.
+// Answers with large payloads that are not read hold no more than a tenant's
+// share of the bytes at work.
 func TestUnreadPayloads(t *testing.T) {
 	ts := newServer(t)
 	ts.api.Holds().SetLimits(account.Limits{account.Bytes: {Owner: 84 << 20}})

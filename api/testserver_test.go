@@ -54,7 +54,8 @@ func withToken(token string, t api.Token) func(*ledger.Config, *api.Config) {
 	return func(_ *ledger.Config, c *api.Config) { c.Tenants[0].Tokens = append(c.Tenants[0].Tokens, t) }
 }
 
-// A testServer is a real HTTP server, over HTTP/1.1 and unencrypted HTTP/2, of a log on a store in memory.
+// A testServer is a real HTTP server, over HTTP/1.1 and unencrypted HTTP/2, of
+// a log on a store in memory.
 type testServer struct {
 	t      *testing.T
 	url    string
@@ -93,7 +94,8 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
-// newServer starts a server with the tenants acme and globex. Edits change the configurations before.
+// newServer starts a server with the tenants acme and globex. Edits change the
+// configurations before.
 func newServer(t *testing.T, edits ...func(*ledger.Config, *api.Config)) *testServer {
 	t.Helper()
 	ts := &testServer{t: t, store: memstore.New(), logs: &logBuffer{}, free: 1 << 40, keys: map[string]receipt.StreamKey{}}
@@ -182,7 +184,8 @@ func httpClient(h2 bool) *http.Client {
 	return &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
-// client speaks as the holder of the token; gRPC over HTTP/2 unless options say otherwise.
+// client speaks as the holder of the token; gRPC over HTTP/2 unless options say
+// otherwise.
 func (ts *testServer) client(token string, opts ...connect.ClientOption) munimentv1connect.LedgerServiceClient {
 	if token != "" {
 		opts = append(opts, connect.WithInterceptors(bearer(token)))
@@ -341,7 +344,8 @@ func (ts *testServer) post(method, token, body string) httpAnswer {
 	return ts.do(ts.h1, "POST", "/muniment.v1.LedgerService/"+method, token, map[string]string{"Content-Type": "application/json"}, strings.NewReader(body))
 }
 
-// connectError reads an error of the Connect protocol, with the fields that its details name.
+// connectError reads an error of the Connect protocol, with the fields that its
+// details name.
 func (a httpAnswer) connectError(t *testing.T) (code, message string, fields []string) {
 	t.Helper()
 	var e struct {
@@ -416,7 +420,8 @@ func wantPlain(t *testing.T, message string) {
 	}
 }
 
-// wantCode fails the test unless err has the code and, if a field is given, names it in its message and in a detail.
+// wantCode fails the test unless err has the code and, if a field is given,
+// names it in its message and in a detail.
 func wantCode(t *testing.T, what string, err error, code connect.Code, field string) {
 	t.Helper()
 	if err != nil {
@@ -437,7 +442,8 @@ func wantCode(t *testing.T, what string, err error, code connect.Code, field str
 	}
 }
 
-// secrets returns every secret of the server in the ways in which it might be written.
+// secrets returns every secret of the server in the ways in which it might be
+// written.
 func (ts *testServer) secrets() map[string]string {
 	s := map[string]string{"acme's token": acmeToken, "globex's token": globexToken}
 	for name, key := range ts.keys {

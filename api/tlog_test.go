@@ -39,7 +39,8 @@ func (ts *testServer) fill(n int) {
 	}
 }
 
-// torchwood's client reads the whole log over HTTP and checks every entry against the checkpoint.
+// torchwood's client reads the whole log over HTTP and checks every entry
+// against the checkpoint.
 func TestStockClientReadsTheLog(t *testing.T) {
 	ts := newServer(t)
 	fetcher, err := torchwood.NewTileFetcher(ts.url+"/tlog", torchwood.WithHTTPClient(ts.h2), torchwood.WithConcurrencyLimit(8))
@@ -190,7 +191,8 @@ func TestTlogPaths(t *testing.T) {
 			t.Errorf("GET /tlog/%s: status %d, %s", path, a.status, a.header.Get("Cache-Control"))
 		}
 	}
-	// net/http sends a path that isn't clean to the clean one, which is nothing here.
+	// net/http sends a path that isn't clean to the clean one, which is nothing
+	// here.
 	for _, path := range []string{"/tlog//checkpoint", "/tlog/tile//0/000", "/tlog/./checkpoint", "/tlog/../tlog/checkpoint"} {
 		if a := ts.get(path); a.status != http.StatusMovedPermanently && a.status != http.StatusTemporaryRedirect {
 			t.Errorf("GET %s: status %d", path, a.status)
@@ -215,7 +217,8 @@ func TestClosedTlog(t *testing.T) {
 	}
 }
 
-// A tile that is not read counts against its reader's address, and a reader that holds too much is told to come back.
+// A tile that is not read counts against its reader's address, and a reader
+// that holds too much is told to come back.
 func TestTilesAreAccounted(t *testing.T) {
 	ts := newServer(t)
 	for i := range 4 {

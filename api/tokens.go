@@ -54,7 +54,8 @@ func (s *Server) recordGrant(ctx context.Context, who *identity, g *grant, reaso
 	if err != nil {
 		return ledger.Result{}, err
 	}
-	// What is recorded must be in force, also where the caller has gone meanwhile.
+	// What is recorded must be in force, also where the caller has gone
+	// meanwhile.
 	return s.ingest.RecordConfig(context.WithoutCancel(ctx), who.submitter(), grantType+"/"+g.id, document, reason)
 }
 

@@ -55,7 +55,8 @@ func (ts *testServer) whoami(token string) (*munimentv1.WhoAmIResponse, error) {
 	return res.Msg, nil
 }
 
-// A token is issued, works, is listed, and ends when it is revoked; and all of that outlives the server, because it is in the log.
+// A token is issued, works, is listed, and ends when it is revoked; and all of
+// that outlives the server, because it is in the log.
 func TestTokensAtRunTime(t *testing.T) {
 	ts := newServer(t)
 	ctx := context.Background()
@@ -116,7 +117,8 @@ func TestTokensAtRunTime(t *testing.T) {
 	check(newServer(t, on(ts.store)))
 }
 
-// A grant is an entry that says what was granted, by whom and why, with the token's hash and not the token.
+// A grant is an entry that says what was granted, by whom and why, with the
+// token's hash and not the token.
 func TestGrantsAreEntries(t *testing.T) {
 	ts := newServer(t)
 	token, err := ts.issue(&munimentv1.Grant{Id: "ci", Role: munimentv1.Role_ROLE_APPENDER})
@@ -210,7 +212,8 @@ func TestRevokingEndsStreams(t *testing.T) {
 	}
 	ts.append("acme", "what the watcher should not see")
 	for stream.Receive() {
-		if e := stream.Msg().Entry; e != nil && e.Kind != "config" { // the revocation itself may come before it is in force
+		if e := stream.Msg().Entry; e != nil && e.Kind != "config" {
+			// the revocation itself may come before it is in force
 			t.Errorf("it was sent entry %d", e.Index)
 		}
 	}

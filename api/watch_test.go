@@ -17,7 +17,8 @@ import (
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// startWatch begins to watch and waits until the caller has caught up; it returns what was sent until then.
+// startWatch begins to watch and waits until the caller has caught up; it
+// returns what was sent until then.
 func startWatch(t *testing.T, c munimentv1connect.LedgerServiceClient, tenant string, f *munimentv1.Filter, from uint64) (*connect.ServerStreamForClient[munimentv1.WatchEntriesResponse], []uint64) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -41,7 +42,8 @@ func startWatch(t *testing.T, c munimentv1connect.LedgerServiceClient, tenant st
 	return nil, nil
 }
 
-// watched returns the indexes that a watcher from an index is sent until it has caught up.
+// watched returns the indexes that a watcher from an index is sent until it has
+// caught up.
 func watched(t *testing.T, c munimentv1connect.LedgerServiceClient, tenant string, f *munimentv1.Filter, from uint64) []uint64 {
 	t.Helper()
 	stream, seen := startWatch(t, c, tenant, f, from)
@@ -81,7 +83,8 @@ func TestWatch(t *testing.T) {
 					t.Errorf("from %d: got %v, want %v", from, seen, want)
 				}
 			}
-			ahead, _ := startWatch(t, c, "acme", nil, 11) // beyond the log: begins there when the log gets there
+			// beyond the log: begins there when the log gets there
+			ahead, _ := startWatch(t, c, "acme", nil, 11)
 			filtered, seen := startWatch(t, c, "acme", &munimentv1.Filter{Kind: "backfill-checkpoint"}, 0)
 			if len(seen) != 0 {
 				t.Errorf("by kind: %v", seen)
@@ -110,7 +113,8 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// A tenant has a bounded number of watchers. They hold few of its bytes, and none that other tenants need.
+// A tenant has a bounded number of watchers. They hold few of its bytes, and
+// none that other tenants need.
 func TestManyWatchers(t *testing.T) {
 	ts := newServer(t, func(_ *ledger.Config, ac *api.Config) {
 		ac.Holds[account.Bytes].Total = 1 // as much as the largest request, then
@@ -131,7 +135,8 @@ func TestManyWatchers(t *testing.T) {
 	}
 }
 
-// unknownLength sends requests without saying how long they are, as other clients of gRPC do.
+// unknownLength sends requests without saying how long they are, as other
+// clients of gRPC do.
 type unknownLength struct{ http.RoundTripper }
 
 func (u unknownLength) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -140,7 +145,8 @@ func (u unknownLength) RoundTrip(r *http.Request) (*http.Response, error) {
 	return u.RoundTripper.RoundTrip(r)
 }
 
-// A stream may be idle for longer than a request may take, and over HTTP/1.1 the deadline of the call before it on the same connection is over.
+// A stream may be idle for longer than a request may take, and over HTTP/1.1
+// the deadline of the call before it on the same connection is over.
 func TestIdleStreamOutlivesDeadlines(t *testing.T) {
 	const timeout = time.Second
 	ts := newServer(t, func(_ *ledger.Config, ac *api.Config) { ac.RequestTimeout = timeout })
@@ -165,7 +171,8 @@ func TestIdleStreamOutlivesDeadlines(t *testing.T) {
 	}
 }
 
-// An entry wakes the watchers of its own stream, and no others. The ledger's publish path wakes one goroutine, however many watchers there are.
+// An entry wakes the watchers of its own stream, and no others. The ledger's
+// publish path wakes one goroutine, however many watchers there are.
 func TestOthersEntriesWakeNoWatcher(t *testing.T) {
 	ts := newServer(t)
 	var streams []*connect.ServerStreamForClient[munimentv1.WatchEntriesResponse]

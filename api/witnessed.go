@@ -14,7 +14,8 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// maxWitnessWait is how long an append may wait for witnesses. Callers that gave a deadline may wait for less.
+// maxWitnessWait is how long an append may wait for witnesses. Callers that
+// gave a deadline may wait for less.
 const maxWitnessWait = time.Minute
 
 // mayWait refuses, before anything is recorded, to wait for what never comes.
@@ -25,7 +26,8 @@ func (s *service) mayWait(wait munimentv1.AppendWait) *connect.Error {
 	return nil
 }
 
-// await returns when the recorded entries are what the caller waits for, and replaces their receipts by ones that show it.
+// await returns when the recorded entries are what the caller waits for, and
+// replaces their receipts by ones that show it.
 func (s *service) await(ctx context.Context, stream *ledger.Stream, wait munimentv1.AppendWait, results []ledger.Result) error {
 	if wait != munimentv1.AppendWait_APPEND_WAIT_WITNESSED {
 		return nil

@@ -118,7 +118,8 @@ func TestWaitWitnessed(t *testing.T) {
 		}
 	}
 
-	// The checkpoint that is served stays the witnessed one, while the log goes on.
+	// The checkpoint that is served stays the witnessed one, while the log goes
+	// on.
 	ws.append("acme", "four")
 	if a := ws.get("/tlog/checkpoint"); a.status != 200 || !strings.HasPrefix(string(a.body), origin+"\n3\n") || !strings.Contains(string(a.body), "— witness.example ") {
 		t.Fatalf("the served checkpoint: %d\n%s", a.status, a.body)
@@ -164,7 +165,8 @@ func TestNotWitnessed(t *testing.T) {
 	wantRetry(t, "a witnessed checkpoint", err, "no checkpoint is witnessed: not witnessed yet")
 }
 
-// Where there is no quorum, whoever asks for one is told so, and nothing is recorded.
+// Where there is no quorum, whoever asks for one is told so, and nothing is
+// recorded.
 func TestNoQuorum(t *testing.T) {
 	ctx := context.Background()
 	ts := newServer(t)

@@ -39,7 +39,8 @@ type attacker struct {
 	ended      atomic.Bool
 }
 
-// attacks are the ways. Each function runs in a number of goroutines, over and over.
+// attacks are the ways. Each function runs in a number of goroutines, over and
+// over.
 var attacks = []struct {
 	name  string
 	times int
@@ -104,7 +105,8 @@ func (a *attacker) emptyBatch(ctx context.Context) {
 	a.post(ctx, munimentv1connect.LedgerServiceAppendBatchProcedure, map[string]string{"Content-Type": "application/proto", "Content-Encoding": "gzip"}, b)
 }
 
-// unread asks for a payload that was appended before, and reads nothing until the end.
+// unread asks for a payload that was appended before, and reads nothing until
+// the end.
 func (a *attacker) unread(ctx context.Context) {
 	m, err := proto.Marshal(&munimentv1.GetPayloadRequest{Tenant: a.client.Tenant})
 	check(err)
@@ -156,14 +158,16 @@ func (a *attacker) digests(ctx context.Context) {
 		b.WriteString("}}")
 	}
 	b.WriteString("]}")
-	_, _ = a.client.LedgerServiceClient.Append(ctx, connect.NewRequest(&munimentv1.AppendRequest{Tenant: a.client.Tenant, // it may be refused
+	// it may be refused
+	_, _ = a.client.LedgerServiceClient.Append(ctx, connect.NewRequest(&munimentv1.AppendRequest{Tenant: a.client.Tenant,
 		Submission: &munimentv1.Submission{Kind: "attestation", MediaType: "application/vnd.in-toto+json", Payload: []byte(b.String())}}))
 }
 
 func (a *attacker) bundle(ctx context.Context) {
 	u := a.client.LedgerServiceClient.AppendStream(ctx)
 	_ = u.Send(&munimentv1.AppendStreamRequest{Part: &munimentv1.AppendStreamRequest_Header{Header: &munimentv1.AppendStreamHeader{Tenant: a.client.Tenant, Kind: "attestation",
-		MediaType: "application/vnd.dev.sigstore.bundle.v0.3+json"}}}) // an error comes with the answer
+		// an error comes with the answer
+		MediaType: "application/vnd.dev.sigstore.bundle.v0.3+json"}}})
 	send := func(b []byte) bool {
 		return u.Send(&munimentv1.AppendStreamRequest{Part: &munimentv1.AppendStreamRequest_Chunk{Chunk: b}}) == nil
 	}
@@ -220,7 +224,8 @@ func attackServer() {
 	wg.Wait()
 }
 
-// measureAttack measures one writer of a quiet tenant alone and, on the same server, under an attack of another tenant, and what the server's process
+// measureAttack measures one writer of a quiet tenant alone and, on the same
+// server, under an attack of another tenant, and what the server's process
 // holds at most. The goals are twice the p99 alone, and 1 GiB.
 func (b *bench) measureAttack(i int) {
 	way := attacks[i]

@@ -26,9 +26,11 @@ var flood = flag.String("flood", "", "flood the server of this URL with what the
 // floodConnections is how many appends the noisy tenant has under way at once.
 const floodConnections = 256
 
-// floodServer appends as fast as it can, whatever the server answers, and prints how many a second were recorded.
+// floodServer appends as fast as it can, whatever the server answers, and
+// prints how many a second were recorded.
 func floodServer() {
-	// The server is measured, not the processors that are left for its clients. (The system call gives 20 less the niceness.)
+	// The server is measured, not the processors that are left for its clients.
+	// (The system call gives 20 less the niceness.)
 	now, err := syscall.Getpriority(syscall.PRIO_PROCESS, 0)
 	check(err)
 	check(syscall.Setpriority(syscall.PRIO_PROCESS, 0, 20-now+5))
@@ -62,7 +64,8 @@ func floodServer() {
 	fmt.Println(float64(recorded.Load()) / time.Since(start).Seconds())
 }
 
-// fairness measures one writer of a quiet tenant alone, and while another tenant floods the server, without and with a limit.
+// fairness measures one writer of a quiet tenant alone, and while another
+// tenant floods the server, without and with a limit.
 func (b *bench) fairness() {
 	var alone sample
 	for _, c := range []struct{ name, limits string }{
@@ -107,7 +110,8 @@ func appendOne(c *muniment.Client, rng *mrand.ChaCha8) {
 	check(err)
 }
 
-// flooding starts a process that floods the server. The function that it returns ends it, and returns how many entries a second it got in.
+// flooding starts a process that floods the server. The function that it
+// returns ends it, and returns how many entries a second it got in.
 func flooding(s *server, tokenFile string) func() float64 {
 	token, err := os.ReadFile(tokenFile)
 	check(err)

@@ -68,7 +68,8 @@ func (b *bench) serve(data string) *server {
 	return s
 }
 
-// listen starts the command and returns what follows the prefix on its standard output.
+// listen starts the command and returns what follows the prefix on its standard
+// output.
 func listen(cmd *exec.Cmd, prefix string) string {
 	out, err := cmd.StdoutPipe()
 	check(err)
@@ -158,7 +159,8 @@ func (b *bench) connections() {
 	row("HTTP, 8 connections: AppendBatch of 256, full receipts", rate(calls*batch), fmt.Sprintf("goal 60,000: %.2f×", calls*batch/60_000))
 }
 
-// tessera measures the peer: Tessera's POSIX conformance server, which returns the bare index of each entry.
+// tessera measures the peer: Tessera's POSIX conformance server, which returns
+// the bare index of each entry.
 func (b *bench) tessera() {
 	if !*peer {
 		return

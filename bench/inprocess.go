@@ -55,7 +55,8 @@ func (l *log) close() {
 	check(l.store.Close())
 }
 
-// noise is what evidence is cut from, so that making it costs little beside recording it.
+// noise is what evidence is cut from, so that making it costs little beside
+// recording it.
 var noise = sync.OnceValue(func() []byte {
 	b := make([]byte, 4<<20)
 	rand.Read(b)
@@ -96,7 +97,8 @@ func (l *log) append(rng *mrand.ChaCha8, n int) []byte {
 	return res[n-1].Receipt
 }
 
-// during runs f in n goroutines until the time is over, and returns how often it ran a second.
+// during runs f in n goroutines until the time is over, and returns how often
+// it ran a second.
 func during(n int, d time.Duration, f func(worker int, rng *mrand.ChaCha8)) float64 {
 	var count atomic.Int64
 	var wg sync.WaitGroup
@@ -114,7 +116,8 @@ func during(n int, d time.Duration, f func(worker int, rng *mrand.ChaCha8)) floa
 	return float64(count.Load()) / time.Since(start).Seconds()
 }
 
-// oneAppender measures the whole way in but HTTP, from submission to complete, durable receipt, of one caller.
+// oneAppender measures the whole way in but HTTP, from submission to complete,
+// durable receipt, of one caller.
 func (b *bench) oneAppender() {
 	l := b.open("one")
 	var s sample
@@ -169,7 +172,8 @@ func (b *bench) largeLog() {
 		d0 := diskBytes(l.dir)
 		s := times(300, func(int) { l.append(rng, 1) })
 		beside := ""
-		if grown := diskBytes(l.dir) - d0; grown > 0 { // it does not grow while an old write-ahead log is filled again
+		if grown := diskBytes(l.dir) - d0; grown > 0 {
+			// it does not grow while an old write-ahead log is filled again
 			beside = fmt.Sprintf("%d bytes written to disk an append", grown/300)
 		}
 		row(fmt.Sprintf("at %s entries, one appender: receipt", label), s.String(), beside)
@@ -242,7 +246,8 @@ func diskBytes(dir string) int64 {
 	return n
 }
 
-// diskBytesByKind returns what the files below a folder take, by the ending of their names.
+// diskBytesByKind returns what the files below a folder take, by the ending of
+// their names.
 func diskBytesByKind(dir string) map[string]int64 {
 	n := map[string]int64{}
 	check(filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {

@@ -1,11 +1,13 @@
-// Command bench measures a Muniment log on this machine, and prints ratios against limits and a peer measured in the same run.
+// Command bench measures a Muniment log on this machine, and prints ratios
+// against limits and a peer measured in the same run.
 //
 //	go run ./bench                 all measurements (about five minutes)
 //	go run ./bench -only http      those whose name contains "http"
 //	go run ./bench -profile DIR    with processor profiles of the in-process ones
 //	go run ./bench -entries N      size of the log for "a million entries"
 //
-// It asserts nothing. The goals it prints are those the project set itself; see docs/performance.md.
+// It asserts nothing. The goals it prints are those the project set itself; see
+// docs/performance.md.
 package main
 
 import (

@@ -24,7 +24,8 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// audits measures a full audit of a large log from files, as 'muniment audit FOLDER' does it.
+// audits measures a full audit of a large log from files, as 'muniment audit
+// FOLDER' does it.
 func (b *bench) audits() {
 	dir := filepath.Join(b.dir, "tiles")
 	size, policy := b.tileFolder(dir)
@@ -97,7 +98,8 @@ func (b *bench) tileFolder(dir string) (uint64, *receipt.Policy) {
 	return p.Size, l.policy
 }
 
-// deltas measures export and import of a large delta with the program itself, and how much memory it takes.
+// deltas measures export and import of a large delta with the program itself,
+// and how much memory it takes.
 func (b *bench) deltas() {
 	bin := filepath.Join(b.dir, "program")
 	out, err := exec.Command("go", "build", "-o", bin, "muniment.dev/muniment/cmd/muniment").CombinedOutput()
@@ -117,7 +119,8 @@ func (b *bench) deltas() {
 	row("import it", fmt.Sprintf("%.0f MB/s", size/took.Seconds()), fmt.Sprintf("peak memory %d MiB; goal 256 MiB", memory>>20))
 }
 
-// fillFolder puts as much evidence into a data folder as the flag says, in payloads of 16 KiB.
+// fillFolder puts as much evidence into a data folder as the flag says, in
+// payloads of 16 KiB.
 func (b *bench) fillFolder(dir string) {
 	ctx := context.Background()
 	skey, err := os.ReadFile(filepath.Join(dir, "log.key"))
@@ -153,7 +156,8 @@ func (b *bench) fillFolder(dir string) {
 	check(store.Close())
 }
 
-// program runs the program, and returns how long it took and how much memory at most.
+// program runs the program, and returns how long it took and how much memory at
+// most.
 func (b *bench) program(bin string, args ...string) (time.Duration, int64) {
 	cmd := exec.Command(bin, args...)
 	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(b.dir, "config"))

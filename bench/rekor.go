@@ -31,8 +31,9 @@ import (
 	"muniment.dev/muniment/bench/rekorpeer"
 )
 
-// rekorLog measures one client of the Rekor endpoint, and of the real Rekor v2 server beside it: from the request to an entry that is complete for a
-// bundle, and whose proof verifies.
+// rekorLog measures one client of the Rekor endpoint, and of the real Rekor v2
+// server beside it: from the request to an entry that is complete for a bundle,
+// and whose proof verifies.
 func (b *bench) rekorLog() {
 	bin, data := b.build(), filepath.Join(b.dir, "rekor")
 	if out, err := exec.Command(bin, "init", data, "--origin", "bench.example", "--rekor-origin", "127.0.0.1").CombinedOutput(); err != nil {
@@ -51,7 +52,8 @@ func (b *bench) rekorLog() {
 	}
 	dir := filepath.Join(b.dir, "rekor-peer")
 	check(os.MkdirAll(dir, 0o700))
-	// The shortest waits that it can be told, but for its own poll of once a second.
+	// The shortest waits that it can be told, but for its own poll of once a
+	// second.
 	p, err := rekorpeer.Start(context.Background(), dir, "--checkpoint-interval", "100ms", "--batch-max-age", "10ms")
 	check(err)
 	defer func() { check(p.Stop()) }()
@@ -69,7 +71,8 @@ type rekorClient struct {
 	verifier note.Verifier
 }
 
-// add records n entries, which are signed before the clock runs, and returns how long each took.
+// add records n entries, which are signed before the clock runs, and returns
+// how long each took.
 func (c *rekorClient) add(n int) sample {
 	requests := make([][]byte, n)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

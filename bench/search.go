@@ -13,7 +13,8 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// What the entries of the searched log have, and so what is looked for: a company's services, each with builds that scanners and people speak of.
+// What the entries of the searched log have, and so what is looked for: a
+// company's services, each with builds that scanners and people speak of.
 const (
 	searchSubmitters = 200
 	searchSigners    = 50
@@ -56,7 +57,8 @@ func (l *log) searchable(rng *mrand.Rand) ledger.Draft {
 	return d
 }
 
-// search fills a log with entries of many facts, and looks for pages of them by several at once.
+// search fills a log with entries of many facts, and looks for pages of them by
+// several at once.
 func (b *bench) search() {
 	l := b.open("search")
 	for l.ledger.Published().Size < *million {

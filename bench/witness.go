@@ -15,7 +15,8 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// witnessed measures from the request to a receipt that verifies with a witness's cosignature, beside the same without one: with litewitness, with
+// witnessed measures from the request to a receipt that verifies with a
+// witness's cosignature, beside the same without one: with litewitness, with
 // Muniment's own witness, and with that one and post-quantum keys.
 func (b *bench) witnessed() {
 	lite, err := witnessrig.Litewitness(b.folder("litewitness"), "lite.example", b.logKey("witnessed-lite"))
@@ -92,7 +93,8 @@ func (b *bench) witnessedReceipts(what, name, policyFile, vkey, url string) {
 	row(what, t.String(), fmt.Sprintf("goal 10ms: %.1f×; %.1f× one fsync", 10e-3/t.quantile(0.5).Seconds(), t.quantile(0.5).Seconds()/b.limits["fsync"]))
 }
 
-// manyWitnessed measures many clients at once: how many append, and how many get receipts that are cosigned. They share the rounds of the witness.
+// manyWitnessed measures many clients at once: how many append, and how many
+// get receipts that are cosigned. They share the rounds of the witness.
 func (b *bench) manyWitnessed(what string, s *server, policy *receipt.Policy) {
 	d := time.Duration(*seconds) * time.Second
 	for _, p := range []*receipt.Policy{nil, policy} {

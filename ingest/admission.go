@@ -16,7 +16,8 @@ import (
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
-// Names of the documents that admission goes by, in entries of kind config. See docs/spec/policy.md.
+// Names of the documents that admission goes by, in entries of kind config. See
+// docs/spec/policy.md.
 const (
 	PolicyConfig        = "admission-policy"         // the tenant's own
 	DefaultPolicyConfig = "admission-policy/default" // the operator's, for tenants that have none
@@ -25,16 +26,19 @@ const (
 
 // A RootFile is a trusted root that the operator has put in force.
 type RootFile struct {
-	Name        string
-	Trusted     *sigstore.TrustedRoot
-	Document    []byte
-	Confirmed   time.Time     // when the operator has last said that it is current; an older entry of the same document is renewed
+	Name     string
+	Trusted  *sigstore.TrustedRoot
+	Document []byte
+	// when the operator has last said that it is current; an older entry of the
+	// same document is renewed
+	Confirmed   time.Time
 	WarnAfter   time.Duration // age from which on the log warns; 0: never
 	RefuseAfter time.Duration // age from which on nothing is verified with it; 0: never
 	Tenants     []string      // empty: all
 }
 
-// An AdmissionConfig says what is in force where tenants say nothing. All but Default is required.
+// An AdmissionConfig says what is in force where tenants say nothing. All but
+// Default is required.
 type AdmissionConfig struct {
 	Ledger  *ledger.Ledger
 	Roots   []*RootFile
@@ -43,14 +47,19 @@ type AdmissionConfig struct {
 	Now     func() time.Time // nil: time.Now
 }
 
-// An Admission knows which policy and trusted roots are in force in each stream, and decides by them. Both are entries of the stream: the newest
-// published one of each name is in force. What a stream lacks of them is recorded before its next entry.
+// An Admission knows which policy and trusted roots are in force in each
+// stream, and decides by them. Both are entries of the stream: the newest
+// published one of each name is in force. What a stream lacks of them is
+// recorded before its next entry.
 //
 // # Order
 //
-// Each entry names the policy that it was admitted under, and that is the newest one before it in its stream. So entries are appended under a
-// lock for reading that a change of the rules takes for writing: an entry under the old rules is in the ledger's queue, which keeps order, before
-// the new rules are, and none under the new rules before these. Who changes the rules waits for their entry, whatever becomes of the caller.
+// Each entry names the policy that it was admitted under, and that is the
+// newest one before it in its stream. So entries are appended under a lock for
+// reading that a change of the rules takes for writing: an entry under the old
+// rules is in the ledger's queue, which keeps order, before the new rules are,
+// and none under the new rules before these. Who changes the rules waits for
+// their entry, whatever becomes of the caller.
 type Admission struct {
 	ledger *ledger.Ledger
 	log    *slog.Logger
@@ -133,7 +142,8 @@ func (a *Admission) regime(s *ledger.Stream) *regime {
 	return g
 }
 
-// append makes drafts under the rules in force, and appends them under the same rules. It calls draft again if the rules have changed meanwhile.
+// append makes drafts under the rules in force, and appends them under the same
+// rules. It calls draft again if the rules have changed meanwhile.
 func (a *Admission) append(ctx context.Context, who Submitter, draft func(*rules) error, do func() error) error {
 	g := a.regime(who.Stream)
 	for {
@@ -153,7 +163,8 @@ func (a *Admission) append(ctx context.Context, who Submitter, draft func(*rules
 	}
 }
 
-// current returns the rules in force in the stream, after it has recorded what the stream lacks of them.
+// current returns the rules in force in the stream, after it has recorded what
+// the stream lacks of them.
 func (a *Admission) current(ctx context.Context, who Submitter, g *regime) (*rules, error) {
 	if r := g.rules.Load(); r != nil && r.given == a.given.Load() {
 		return r, nil
@@ -190,7 +201,8 @@ func (a *Admission) refresh(ctx context.Context, who Submitter, g *regime) (*rul
 	return r, nil
 }
 
-// loadPolicy finds the policy in force in the stream; if that is the default one, it records it.
+// loadPolicy finds the policy in force in the stream; if that is the default
+// one, it records it.
 func (a *Admission) loadPolicy(ctx context.Context, who Submitter, r *rules) error {
 	c, err := NewestConfig(ctx, a.ledger, who.Stream, PolicyConfig)
 	if err != nil {
@@ -253,8 +265,9 @@ func (a *Admission) record(ctx context.Context, who Submitter, name string, docu
 	return recordConfig(context.WithoutCancel(ctx), a.ledger, who, name, document, reason, policyDigest)
 }
 
-// SetPolicy puts a policy in force in the submitter's stream, as an entry of kind config. The error is a *policy.Error if the policy is wrong, and
-// the old one stays in force.
+// SetPolicy puts a policy in force in the submitter's stream, as an entry of
+// kind config. The error is a *policy.Error if the policy is wrong, and the old
+// one stays in force.
 func (a *Admission) SetPolicy(ctx context.Context, who Submitter, text []byte, reason string) (ledger.Result, error) {
 	p, err := ParsePolicy(text)
 	if err != nil {
@@ -278,7 +291,8 @@ func (a *Admission) SetPolicy(ctx context.Context, who Submitter, text []byte, r
 	return res, nil
 }
 
-// Policy returns the policy in force in the submitter's stream, and the index of its entry.
+// Policy returns the policy in force in the submitter's stream, and the index
+// of its entry.
 func (a *Admission) Policy(ctx context.Context, who Submitter) (*policy.Policy, uint64, error) {
 	r, err := a.current(ctx, who, a.regime(who.Stream))
 	if err != nil {
@@ -295,7 +309,8 @@ func (r *rules) names() []string {
 	return names
 }
 
-// inForce returns the roots as of now: those that are too old can't be used, and the log says so.
+// inForce returns the roots as of now: those that are too old can't be used,
+// and the log says so.
 func (a *Admission) inForce(r *rules) policy.Roots {
 	now := a.now()
 	roots := make(policy.Roots, len(r.roots))
@@ -325,7 +340,8 @@ func (a *Admission) warn(name string, now time.Time, what string, since time.Tim
 	a.log.Warn(what, "root", name, "confirmed", since.UTC().Format(time.RFC3339), "remedy", "muniment trusted-root update")
 }
 
-// A Refusal says that the policy in force keeps a submission out. Nothing is recorded.
+// A Refusal says that the policy in force keeps a submission out. Nothing is
+// recorded.
 type Refusal struct {
 	Policy   string // digest
 	Decision *policy.Decision
@@ -338,7 +354,8 @@ func (r *Refusal) Error() string {
 	return "the admission policy refuses it: " + r.Decision.Reason
 }
 
-// decide applies a policy to what was read, and fills in what the header says of that. The error is a *Refusal.
+// decide applies a policy to what was read, and fills in what the header says
+// of that. The error is a *Refusal.
 func decide(ctx context.Context, h *receipt.Header, c *contents, p *policy.Policy, roots policy.Roots) error {
 	d := p.Decide(ctx, evidenceOf(h, c), roots)
 	if d.Result == policy.Refused {
@@ -365,8 +382,9 @@ func evidenceOf(h *receipt.Header, c *contents) *policy.Evidence {
 	return ev
 }
 
-// Try says what a policy would decide about a submission, without a log. The error is a *FieldError if the submission would be refused whatever
-// the policy says.
+// Try says what a policy would decide about a submission, without a log. The
+// error is a *FieldError if the submission would be refused whatever the policy
+// says.
 func Try(ctx context.Context, p *policy.Policy, roots policy.Roots, who Submitter, s *Submission, now time.Time) (*policy.Decision, error) {
 	in := &Ingester{MaxPayload: int64(len(s.Payload)), Now: func() time.Time { return now }}
 	if WrittenByLog(s.Kind) {

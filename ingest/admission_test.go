@@ -69,7 +69,8 @@ func headers(t *testing.T, in *Ingester, who Submitter) []*receipt.Header {
 	}
 }
 
-// checkRules makes sure that each entry names the newest policy before it, and a trusted root that is recorded before it.
+// checkRules makes sure that each entry names the newest policy before it, and
+// a trusted root that is recorded before it.
 func checkRules(t *testing.T, in *Ingester, who Submitter) {
 	t.Helper()
 	inForce, roots := "", map[string]bool{}
@@ -116,7 +117,8 @@ func TestRulesAreEntries(t *testing.T) {
 		t.Errorf("a restart recorded something: the next entry is %d", r.Index)
 	}
 
-	// A policy of the tenant's own goes before the default one, also on the next start.
+	// A policy of the tenant's own goes before the default one, also on the
+	// next start.
 	if _, err := in.Admission.SetPolicy(context.Background(), who, []byte(enforceNothing), "why"); err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +149,8 @@ func TestRulesAreEntries(t *testing.T) {
 	}
 }
 
-// While policies and trusted roots change, each entry names those that are in force at its place, whoever gives up in between.
+// While policies and trusted roots change, each entry names those that are in
+// force at its place, whoever gives up in between.
 func TestRulesRace(t *testing.T) {
 	in, who := withAdmission(t, AdmissionConfig{Roots: []*RootFile{publicGood()}})
 	text := func(i int) []byte { return fmt.Appendf(nil, "# %d\n%s", i, policy.Default) }
@@ -191,7 +194,8 @@ func TestRulesRace(t *testing.T) {
 	}
 }
 
-// A trusted root that nobody has confirmed for long is complained about, and then not used; confirming it helps.
+// A trusted root that nobody has confirmed for long is complained about, and
+// then not used; confirming it helps.
 func TestRootAges(t *testing.T) {
 	var said bytes.Buffer
 	age := time.Duration(0)
@@ -202,7 +206,8 @@ func TestRootAges(t *testing.T) {
 	result := func() receipt.Verification {
 		t.Helper()
 		payload := append(realEvidence(t, provenance), make([]byte, 0)...)
-		payload = append(payload, bytes.Repeat([]byte(" "), len(headers(t, in, who)))...) // other bytes each time
+		// other bytes each time
+		payload = append(payload, bytes.Repeat([]byte(" "), len(headers(t, in, who)))...)
 		r := appendOne(t, in, who, Submission{Kind: "attestation", Payload: payload})
 		if r.Err != nil {
 			t.Fatal(r.Err)

@@ -21,7 +21,8 @@ import (
 	"muniment.dev/muniment/verifiers/sniff"
 )
 
-// readAttestation recognises bundles, envelopes and statements by what is in them, and takes other documents by their explicit media type.
+// readAttestation recognises bundles, envelopes and statements by what is in
+// them, and takes other documents by their explicit media type.
 func readAttestation(mediaType string, payload []byte, _ time.Time) (contents, error) {
 	is, err := canonicalType(mediaType)
 	if err != nil {
@@ -54,7 +55,8 @@ func readAttestation(mediaType string, payload []byte, _ time.Time) (contents, e
 	case is == intoto.MediaType:
 		var st *intoto.Statement
 		if st, err = intoto.Read(payload); err == nil && st.Incomplete {
-			err = fmt.Errorf("in-toto statement: %s", st.Deviations.List[0]) // nobody has signed it, so it can still be put right
+			// nobody has signed it, so it can still be put right
+			err = fmt.Errorf("in-toto statement: %s", st.Deviations.List[0])
 		}
 		c = contents{mediaType: is, statement: st}
 	case is == helm.MediaType:
@@ -92,8 +94,9 @@ func readBundle(mediaType, is string, b *sigstore.Bundle) (contents, error) {
 	return c, nil
 }
 
-// canonicalType brings a media type into one spelling: without it, a type that differs in case or white space would be taken for another. Of
-// those that are read here the parameters, which say nothing, are dropped.
+// canonicalType brings a media type into one spelling: without it, a type that
+// differs in case or white space would be taken for another. Of those that are
+// read here the parameters, which say nothing, are dropped.
 func canonicalType(mediaType string) (string, error) {
 	if mediaType == "" {
 		return "", nil
@@ -111,7 +114,8 @@ func canonicalType(mediaType string) (string, error) {
 	return "", fieldErrorf("media_type", "%q is not a media type", mediaType)
 }
 
-// isRead reports whether documents of the media type, in its one spelling, are read here.
+// isRead reports whether documents of the media type, in its one spelling, are
+// read here.
 func isRead(is string) bool {
 	switch is {
 	case dsse.MediaType, intoto.MediaType, cose.MediaType, helm.MediaType, ReferenceMediaType:
@@ -136,7 +140,8 @@ func readEnvelope(payload []byte) (contents, error) {
 	c.statement, err = intoto.Read(e.Payload)
 	switch {
 	case errors.Is(err, intoto.ErrOtherType):
-		c.opaque = fmt.Errorf("payload: %w", err) // such as a layout or a link: it is signed all the same
+		// such as a layout or a link: it is signed all the same
+		c.opaque = fmt.Errorf("payload: %w", err)
 	case err != nil:
 		return contents{}, fmt.Errorf("DSSE envelope: payload: %w", err)
 	}
@@ -162,7 +167,8 @@ func (c *contents) state() {
 // maxHeaderDeviations is how many deviations are in a header.
 const maxHeaderDeviations = 8
 
-// deviations returns in one line each where the payload is not as its type requires.
+// deviations returns in one line each where the payload is not as its type
+// requires.
 func (c *contents) deviations() []string {
 	switch {
 	case c.opaque != nil:
@@ -173,7 +179,8 @@ func (c *contents) deviations() []string {
 	return nil
 }
 
-// noteDeviations adds the deviations to a header's attributes. Entries without deviations have none of these.
+// noteDeviations adds the deviations to a header's attributes. Entries without
+// deviations have none of these.
 func (c *contents) noteDeviations(h *receipt.Header) {
 	all := c.deviations()
 	if len(all) == 0 {
@@ -187,10 +194,12 @@ func (c *contents) noteDeviations(h *receipt.Header) {
 	h.Attributes = attributes(a).list("deviation", all[:min(len(all), maxHeaderDeviations)])
 }
 
-// shapes gives the formats that documents show by their members the media types under which they are read.
+// shapes gives the formats that documents show by their members the media types
+// under which they are read.
 var shapes = map[shape.Set]string{shape.Statement: intoto.MediaType, shape.Envelope: dsse.MediaType, shape.Bundle: sigstore.MediaTypePrefix}
 
-// recognise returns the media type of a document that shows it, whatever it claims to be, or "". The error is a *FieldError.
+// recognise returns the media type of a document that shows it, whatever it
+// claims to be, or "". The error is a *FieldError.
 func recognise(claimed string, payload []byte) (string, error) {
 	is, err := mediaTypeOf(shape.Of(payload))
 	if is != "" || err != nil {
@@ -229,7 +238,8 @@ func isJSON(mediaType string) bool {
 	return base == "application/json" || strings.HasSuffix(base, "+json")
 }
 
-// checkDocument makes sure that what calls itself JSON is, and that it is not compressed.
+// checkDocument makes sure that what calls itself JSON is, and that it is not
+// compressed.
 func checkDocument(mediaType string, payload []byte) error {
 	if err := checkCompressed(mediaType); err != nil {
 		return err
@@ -251,8 +261,9 @@ func checkDocument(mediaType string, payload []byte) error {
 	return nil
 }
 
-// checkCompressed refuses what calls itself a compressed form of something: neither a policy nor a search could look into it, and the store
-// compresses by itself. Nothing is ever unpacked here.
+// checkCompressed refuses what calls itself a compressed form of something:
+// neither a policy nor a search could look into it, and the store compresses by
+// itself. Nothing is ever unpacked here.
 func checkCompressed(mediaType string) error {
 	base, _, _ := strings.Cut(mediaType, ";")
 	for _, suffix := range []string{"+gzip", "+zstd", "+zip", "+bzip2", "+xz"} {

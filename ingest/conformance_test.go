@@ -26,7 +26,8 @@ func tektonPolicy(t *testing.T, rest string) string {
 		"\n    require: {log_entries: 0}\nrules:\n" + rest
 }
 
-// Evidence with a good signature is verified and kept whatever its predicate is, with the deviations in its header. A rule may require conformance.
+// Evidence with a good signature is verified and kept whatever its predicate
+// is, with the deviations in its header. A rule may require conformance.
 func TestConformance(t *testing.T) {
 	const layout = `{"_type":"layout","steps":[]}`
 	const incomplete = `{"_type":"` + intoto.TypeV1 + `","predicateType":"https://example.com/p","subject":[{"name":"registry.globex.example/app"}]}`
@@ -47,7 +48,8 @@ func TestConformance(t *testing.T) {
 		{"surrogate", "  - {name: a, unsigned: true, conformance: required}\n", "", ""},
 		{"layout", anything, "", "payload: in-toto statement: neither v0.1 nor v1"},
 		{"layout", "  - {name: a, unsigned: true, conformance: required}\n", "conformance is required", ""},
-		// In doubt, rules that deny deny: other readers may see a subject or a predicate type where this one sees none.
+		// In doubt, rules that deny deny: other readers may see a subject or a
+		// predicate type where this one sees none.
 		{"layout", "  - {name: no provenance, deny: true, predicate_types: ['https://slsa.dev/**']}\n" + anything, "denies", ""},
 		{"layout", "  - {name: no levels, deny: true, condition: 'predicate.level > 3'}\n" + anything, "denies", ""},
 		{"incomplete", anything, "", "subject[0].digest: missing"},

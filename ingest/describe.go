@@ -16,10 +16,12 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// Each of these says what a typed kind's entry has in its header: what it can be searched by, and what others decide by without reading the payload.
-// They check what the message's own rules can't say.
+// Each of these says what a typed kind's entry has in its header: what it can
+// be searched by, and what others decide by without reading the payload. They
+// check what the message's own rules can't say.
 
-// attributes collects the members of a header's attributes; an empty value leaves the member out.
+// attributes collects the members of a header's attributes; an empty value
+// leaves the member out.
 type attributes map[string]string
 
 func (a attributes) set(name, value string) attributes {
@@ -112,7 +114,8 @@ func describeTriage(m *munimentv1.TriageAction, _ time.Time) (contents, error) {
 	return contents{subjects: artifacts(m.Subjects), attributes: a}, nil
 }
 
-// describeException refuses one that has ended, and one that somebody grants themselves under another spelling.
+// describeException refuses one that has ended, and one that somebody grants
+// themselves under another spelling.
 func describeException(m *munimentv1.Exception, now time.Time) (contents, error) {
 	for _, p := range []struct{ field, name string }{{"requester", m.Requester}, {"approver", m.Approver}} {
 		if identity.Fold(p.name) == "" {
@@ -166,7 +169,8 @@ func describeInventory(m *munimentv1.Inventory, _ time.Time) (contents, error) {
 	return c, nil
 }
 
-// maxMetricAttributes bounds what of a snapshot's values can be searched for; the payload has all.
+// maxMetricAttributes bounds what of a snapshot's values can be searched for;
+// the payload has all.
 const maxMetricAttributes = 64
 
 func describeMetrics(m *munimentv1.MetricSnapshot, _ time.Time) (contents, error) {
@@ -199,5 +203,6 @@ func describeConfig(m *munimentv1.Config, _ time.Time) (contents, error) {
 	return contents{attributes: attributes{}.set("name", m.Name).set("type", kind).set("digest", m.Digest).set("reason", m.Reason).set("actor", m.Actor)}, nil
 }
 
-// DocumentDigest is the digest of a document in the form that headers and entries of kind config have it: "sha256:" and hexadecimal digits.
+// DocumentDigest is the digest of a document in the form that headers and
+// entries of kind config have it: "sha256:" and hexadecimal digits.
 func DocumentDigest(document []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(document)) }

@@ -1,7 +1,9 @@
-// Package ingest turns a submission into an entry that lacks only its place in the log: it knows the kinds, reads the payload, builds the
-// header and draws the salts.
+// Package ingest turns a submission into an entry that lacks only its place in
+// the log: it knows the kinds, reads the payload, builds the header and draws
+// the salts.
 //
-// It is not for authentication (package api has done that) nor for sequencing (package ledger does that next).
+// It is not for authentication (package api has done that) nor for sequencing
+// (package ledger does that next).
 package ingest
 
 import (
@@ -62,8 +64,10 @@ type Ingester struct {
 	parsing parseBudget
 }
 
-// Append records the submissions in their order and returns a result for each. A submission that is wrong gets a *FieldError in its result, one that
-// the admission policy keeps out a *Refusal; neither keeps the others from being recorded. The error is for all of them, as in ledger.Append.
+// Append records the submissions in their order and returns a result for each.
+// A submission that is wrong gets a *FieldError in its result, one that the
+// admission policy keeps out a *Refusal; neither keeps the others from being
+// recorded. The error is for all of them, as in ledger.Append.
 func (in *Ingester) Append(ctx context.Context, who Submitter, subs []Submission) ([]ledger.Result, error) {
 	read := make([]contents, len(subs))
 	wrong := make([]error, len(subs))
@@ -73,7 +77,8 @@ func (in *Ingester) Append(ctx context.Context, who Submitter, subs []Submission
 	return in.appendRead(ctx, who, subs, read, wrong)
 }
 
-// appendRead records submissions that were read, and skips those that are wrong.
+// appendRead records submissions that were read, and skips those that are
+// wrong.
 func (in *Ingester) appendRead(ctx context.Context, who Submitter, subs []Submission, read []contents, wrong []error) ([]ledger.Result, error) {
 	var results []ledger.Result
 	var drafts []ledger.Draft
@@ -142,7 +147,8 @@ func errWrittenByLog(kind string) error {
 	return fieldErrorf("kind", "entries of kind %s are recorded by the server alone; submit one of %s", kind, strings.Join(clientKinds(), ", "))
 }
 
-// draft makes an entry of what was read, under the rules; without rules, everything is let in.
+// draft makes an entry of what was read, under the rules; without rules,
+// everything is let in.
 func (in *Ingester) draft(ctx context.Context, who Submitter, s *Submission, c *contents, r *rules, roots policy.Roots) (ledger.Draft, error) {
 	h := c.header(who, s)
 	if r != nil {
@@ -156,7 +162,8 @@ func (in *Ingester) draft(ctx context.Context, who Submitter, s *Submission, c *
 	return seal(in.Ledger, who, h, s.Payload)
 }
 
-// header returns what the header says of the submission before anything was decided about it.
+// header returns what the header says of the submission before anything was
+// decided about it.
 func (c *contents) header(who Submitter, s *Submission) *receipt.Header {
 	h := &receipt.Header{
 		Tenant: who.Tenant, Kind: s.Kind, MediaType: c.mediaType, Subjects: withDigest(c.subjects), PredicateType: c.predicateType,
@@ -167,7 +174,8 @@ func (c *contents) header(who Submitter, s *Submission) *receipt.Header {
 	return h
 }
 
-// withDigest returns the subjects that can be in a header: a subject of a statement that deviates may have no digest.
+// withDigest returns the subjects that can be in a header: a subject of a
+// statement that deviates may have no digest.
 func withDigest(all []receipt.Subject) []receipt.Subject {
 	without := func(s receipt.Subject) bool { return len(s.Digest) == 0 }
 	if !slices.ContainsFunc(all, without) {
@@ -217,7 +225,8 @@ func (in *Ingester) read(s *Submission) (contents, error) {
 	return k.check(s.MediaType, s.Payload, in.now())
 }
 
-// checkKind checks the kind, and the idempotency key that goes with it or doesn't.
+// checkKind checks the kind, and the idempotency key that goes with it or
+// doesn't.
 func checkKind(name, idempotencyKey string) error {
 	k, ok := kinds[name]
 	switch {

@@ -195,7 +195,8 @@ func TestBadEvidence(t *testing.T) {
 	}
 }
 
-// Statements that a header could not hold are refused before they get to the log.
+// Statements that a header could not hold are refused before they get to the
+// log.
 func TestHeaderTooLarge(t *testing.T) {
 	in, who, _ := newIngester(t)
 	in.MaxPayload = 4 << 20

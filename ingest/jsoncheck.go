@@ -5,18 +5,21 @@ import (
 	"fmt"
 )
 
-// A jsonCheck says whether what is written to it is one JSON document (RFC 8259, in UTF-8), of any size: it keeps a few bytes, and one more for
-// each level of nesting. It agrees with jsontext.Value.IsValid, where that allows duplicate names
-// and, in UTF-8, half surrogate pairs.
+// A jsonCheck says whether what is written to it is one JSON document (RFC
+// 8259, in UTF-8), of any size: it keeps a few bytes, and one more for each
+// level of nesting. It agrees with jsontext.Value.IsValid, where that allows
+// duplicate names and, in UTF-8, half surrogate pairs.
 type jsonCheck struct {
 	state   jsonState
 	object  []bool // of each open object or array, the innermost last
 	name    bool   // the string is the name of a member
 	literal string // what is left of true, false or null
-	hex     int    // digits left of an escape; RFC 8259, section 8.2, allows those of half a surrogate pair
-	more    int    // bytes left of a character
-	lo, hi  byte   // bounds of its next byte
-	at      int64
+	// digits left of an escape; RFC 8259, section 8.2, allows those of half a
+	// surrogate pair
+	hex    int
+	more   int  // bytes left of a character
+	lo, hi byte // bounds of its next byte
+	at     int64
 }
 
 type jsonState byte
@@ -223,7 +226,8 @@ func (j *jsonCheck) string(c byte) error {
 	return nil
 }
 
-// lead begins a character of several bytes, by table 3-7 of the Unicode standard.
+// lead begins a character of several bytes, by table 3-7 of the Unicode
+// standard.
 func (j *jsonCheck) lead(c byte) error {
 	j.lo, j.hi = 0x80, 0xBF
 	switch {

@@ -36,7 +36,8 @@ type kind struct {
 // A reader checks a payload and says what is in it, as of a time.
 type reader func(mediaType string, payload []byte, now time.Time) (contents, error)
 
-// check reads a payload, and compares the predicate that is in it with the definition of its kind.
+// check reads a payload, and compares the predicate that is in it with the
+// definition of its kind.
 func (k *kind) check(mediaType string, payload []byte, now time.Time) (contents, error) {
 	c, err := k.read(mediaType, payload, now)
 	if err == nil && c.statement != nil {
@@ -45,7 +46,8 @@ func (k *kind) check(mediaType string, payload []byte, now time.Time) (contents,
 	return c, err
 }
 
-// kinds is the table of all kinds. A new kind is a line here, a message in kinds.proto, what its header says in typed.go and a section in
+// kinds is the table of all kinds. A new kind is a line here, a message in
+// kinds.proto, what its header says in typed.go and a section in
 // docs/spec/kinds.md.
 var kinds = map[string]kind{
 	"attestation":         {evidence, clients, readAttestation},
@@ -87,7 +89,9 @@ type contents struct {
 	external      *receipt.External // nil: the payload is the evidence
 
 	statement *intoto.Statement // nil: the payload neither is nor holds one
-	opaque    error             // why the payload that is signed can't be read, though its type is that of statements
+	// why the payload that is signed can't be read, though its type is that of
+	// statements
+	opaque error
 
 	signed   policy.Signed // nil: there is nothing that has signatures
 	document []byte        // the payload, if it is JSON

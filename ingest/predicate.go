@@ -8,8 +8,9 @@ import (
 	"muniment.dev/muniment/verifiers/intoto"
 )
 
-// CheckPredicate compares a statement's predicate with the definition of its type, if that is one of the kinds', as of a time, and notes where it
-// deviates from what such an entry may be. Predicates of other types are left alone.
+// CheckPredicate compares a statement's predicate with the definition of its
+// type, if that is one of the kinds', as of a time, and notes where it deviates
+// from what such an entry may be. Predicates of other types are left alone.
 func CheckPredicate(s *intoto.Statement, now time.Time) {
 	name := intoto.KindOf(s.PredicateType)
 	if name == "" || s.Checked {

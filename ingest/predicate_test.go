@@ -8,7 +8,8 @@ import (
 	"muniment.dev/muniment/verifiers/intoto"
 )
 
-// A document of one of the kinds may also come signed, as the predicate of a statement. It is kept, and its deviations from the kind are listed.
+// A document of one of the kinds may also come signed, as the predicate of a
+// statement. It is kept, and its deviations from the kind are listed.
 func TestTypedKindsAsPredicates(t *testing.T) {
 	const good = `{"entity":"Asset","checkpoint":"50%","acaScore":0.96,"ts":"2026-04-19T12:00Z","rollbackReady":true}`
 	in := &Ingester{MaxPayload: 1 << 20}

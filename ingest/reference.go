@@ -12,7 +12,8 @@ import (
 	"muniment.dev/muniment/ledger/receipt/strictjson"
 )
 
-// ReferenceMediaType is the media type of a reference to evidence that is kept elsewhere. See docs/spec/kinds.md.
+// ReferenceMediaType is the media type of a reference to evidence that is kept
+// elsewhere. See docs/spec/kinds.md.
 const ReferenceMediaType = "application/vnd.muniment.external.v1+json"
 
 // maxReference is the largest reference, in bytes.
@@ -62,7 +63,8 @@ func readReference(payload []byte) (contents, error) {
 	u, err := url.Parse(x.Location)
 	switch {
 	case err != nil || u.Scheme == "":
-		return contents{}, errors.New("location: not a URI such as s3://bucket/key or https://host/path") // what it is may hold a secret
+		// what it is may hold a secret
+		return contents{}, errors.New("location: not a URI such as s3://bucket/key or https://host/path")
 	case u.User != nil:
 		return contents{}, errors.New("location: it holds a user name or a password, which would be recorded; leave them out")
 	}

@@ -14,9 +14,10 @@ import (
 )
 
 // checkSpelling returns an error unless each field of a payload is spelled as
-// docs/spec/kinds.md requires. ProtoJSON accepts several spellings of a message.
-// A policy reads the payload, so a second spelling of a field would hide the
-// field from its conditions. The error names the first field that differs.
+// docs/spec/kinds.md requires. ProtoJSON accepts several spellings of a
+// message. A policy reads the payload, so a second spelling of a field would
+// hide the field from its conditions. The error names the first field that
+// differs.
 func checkSpelling(payload []byte, m proto.Message) error {
 	text, err := protojson.Marshal(m)
 	if err != nil {

@@ -21,7 +21,8 @@ var messages = map[string]proto.Message{
 	"verification-report": &munimentv1.VerificationReport{},
 }
 
-// filled returns the canonical JSON of a message each of whose fields is set, as a tree.
+// filled returns the canonical JSON of a message each of whose fields is set,
+// as a tree.
 func filled(t *testing.T, m protoreflect.Message) any {
 	t.Helper()
 	fill(m)
@@ -80,7 +81,8 @@ func sample(f protoreflect.FieldDescriptor) protoreflect.Value {
 	}
 }
 
-// respellings returns what else ProtoJSON accepts for a member of the canonical tree.
+// respellings returns what else ProtoJSON accepts for a member of the canonical
+// tree.
 func respellings(f protoreflect.FieldDescriptor, name string, v any) map[string]any {
 	all := map[string]any{name: nil} // null is another spelling of absent
 	if f.TextName() != f.JSONName() {

@@ -11,7 +11,8 @@ import (
 // MaxStatement is the size of the largest SCITT signed statement, in bytes.
 const MaxStatement = cose.MaxSize
 
-// StatementSubmission returns the submission that registers a SCITT signed statement, and the statement's sub. See docs/spec/scitt.md.
+// StatementSubmission returns the submission that registers a SCITT signed
+// statement, and the statement's sub. See docs/spec/scitt.md.
 func StatementSubmission(data []byte) (sub Submission, subject string, err error) {
 	st, err := cose.Parse(data)
 	if err != nil {

@@ -18,13 +18,16 @@ import (
 )
 
 const (
-	// inlineBytes is up to which size a streamed payload is kept like any other. A larger one is written to the disk as it arrives.
+	// inlineBytes is up to which size a streamed payload is kept like any
+	// other. A larger one is written to the disk as it arrives.
 	inlineBytes = 1 << 20
-	// maxParsed is up to which size evidence is parsed. Larger evidence is kept as the document that its media type says it is.
+	// maxParsed is up to which size evidence is parsed. Larger evidence is kept
+	// as the document that its media type says it is.
 	maxParsed = 64 << 20
 )
 
-// A Stream is a submission whose payload arrives bit by bit, and may be too large to be held in memory.
+// A Stream is a submission whose payload arrives bit by bit, and may be too
+// large to be held in memory.
 type Stream struct {
 	Kind           string
 	MediaType      string // "": recognise it
@@ -32,18 +35,22 @@ type Stream struct {
 	Size           *uint64 // bytes of the payload, if they are known
 	Digest         string  // "sha256:" and hexadecimal digits, if it is known
 	Payload        io.Reader
-	// Hold takes memory on the submitter's account before a large payload is read to be parsed, or refuses it. Nil: nothing is counted.
+	// Hold takes memory on the submitter's account before a large payload is
+	// read to be parsed, or refuses it. Nil: nothing is counted.
 	Hold func(bytes int64) error
 }
 
-// AppendStream records one submission. The error is a *FieldError (of Stream's fields, named as in the proto message AppendStreamHeader, or
-// "payload") or a *Refusal if it is wrong, and else as in ledger.Append or what reading the payload returned. After an error nothing is left of it.
+// AppendStream records one submission. The error is a *FieldError (of Stream's
+// fields, named as in the proto message AppendStreamHeader, or "payload") or a
+// *Refusal if it is wrong, and else as in ledger.Append or what reading the
+// payload returned. After an error nothing is left of it.
 func (in *Ingester) AppendStream(ctx context.Context, who Submitter, s *Stream) (ledger.Result, error) {
 	if err := in.checkStream(s); err != nil {
 		return ledger.Result{}, err
 	}
 	p := &incoming{from: s.Payload, declared: s.Size, max: in.MaxStream, sum: sha256.New()}
-	start, err := p.next(make([]byte, min(inlineBytes, in.MaxPayload)+1)) // one byte more than are kept like any other payload
+	// one byte more than are kept like any other payload
+	start, err := p.next(make([]byte, min(inlineBytes, in.MaxPayload)+1))
 	if err != nil {
 		return ledger.Result{}, err
 	}
@@ -117,7 +124,8 @@ func (in *Ingester) checkStream(s *Stream) error {
 	return nil
 }
 
-// checkLarge checks what can be said of a payload above inlineBytes before all of it is there. It returns the media type in one spelling.
+// checkLarge checks what can be said of a payload above inlineBytes before all
+// of it is there. It returns the media type in one spelling.
 func (in *Ingester) checkLarge(s *Stream) (string, error) {
 	if s.Kind != "attestation" {
 		return "", fieldErrorf("payload", "more than the %d bytes that a document of kind %s may have", maxTyped, s.Kind)
@@ -129,7 +137,8 @@ func (in *Ingester) checkLarge(s *Stream) (string, error) {
 	return is, err
 }
 
-// checkUnparsed says whether evidence above maxParsed may have the media type, which is returned in one spelling.
+// checkUnparsed says whether evidence above maxParsed may have the media type,
+// which is returned in one spelling.
 func checkUnparsed(mediaType string) (string, error) {
 	is, err := canonicalType(mediaType)
 	switch {
@@ -143,7 +152,8 @@ func checkUnparsed(mediaType string) (string, error) {
 	return is, nil
 }
 
-// checkHidden refuses what shows itself to be of a format that rules look into, and is too large for that: padding would hide it from them.
+// checkHidden refuses what shows itself to be of a format that rules look into,
+// and is too large for that: padding would hide it from them.
 func checkHidden(shown shape.Set) error {
 	is, err := mediaTypeOf(shown)
 	if err == nil && is != "" {
@@ -152,7 +162,8 @@ func checkHidden(shown shape.Set) error {
 	return err
 }
 
-// spool writes the payload to the disk as it arrives. What calls itself JSON is checked on the way.
+// spool writes the payload to the disk as it arrives. What calls itself JSON is
+// checked on the way.
 func (in *Ingester) spool(ctx context.Context, s *Stream, p *incoming, start []byte, is string) (_ *ledger.Spool, err error) {
 	expect := uint64(0)
 	if s.Size != nil {

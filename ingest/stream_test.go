@@ -41,7 +41,8 @@ func TestStreamedPredicates(t *testing.T) {
 	}
 }
 
-// What is too large to be looked into is not what a rule that denies has looked into.
+// What is too large to be looked into is not what a rule that denies has looked
+// into.
 func TestDeniedDocumentsOfAnySize(t *testing.T) {
 	in, who := withAdmission(t, AdmissionConfig{})
 	in.MaxStream = 1 << 30

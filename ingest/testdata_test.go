@@ -45,7 +45,8 @@ const (
 	statement  = "examples/statement-provenance-sigstorejs1.3.0.json"
 )
 
-// envelope wraps a payload as a DSSE envelope with signatures that nobody has made.
+// envelope wraps a payload as a DSSE envelope with signatures that nobody has
+// made.
 func envelope(payloadType string, payload []byte, keyIDs ...string) string {
 	type signature struct {
 		KeyID string `json:"keyid"`
@@ -66,7 +67,8 @@ func envelope(payloadType string, payload []byte, keyIDs ...string) string {
 	return string(b)
 }
 
-// newIngester returns an ingester of a new log, with the policy that verifies its receipts.
+// newIngester returns an ingester of a new log, with the policy that verifies
+// its receipts.
 func newIngester(t *testing.T) (*Ingester, Submitter, *receipt.Policy) {
 	t.Helper()
 	skey, vkey, err := note.GenerateKey(nil, "ledger.test/log")
@@ -89,7 +91,8 @@ func newIngester(t *testing.T) (*Ingester, Submitter, *receipt.Policy) {
 	return &Ingester{Ledger: l, MaxPayload: 1 << 20}, Submitter{Tenant: "acme", Identity: "token:acme", Stream: ledger.NewStream(receipt.StreamKey{1})}, policy
 }
 
-// wantField fails the test unless err names the field and says what is wrong with it.
+// wantField fails the test unless err names the field and says what is wrong
+// with it.
 func wantField(t *testing.T, what string, err error, field string, says ...string) {
 	t.Helper()
 	var fe *FieldError

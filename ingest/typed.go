@@ -15,14 +15,16 @@ import (
 	"muniment.dev/muniment/verifiers/sniff"
 )
 
-// maxTyped is the largest document of a typed kind, in bytes: parsed, it takes many times as much memory.
+// maxTyped is the largest document of a typed kind, in bytes: parsed, it takes
+// many times as much memory.
 const maxTyped = 1 << 20
 
 // typedMediaType is the media type of the JSON form of a typed kind's message.
 func typedMediaType(kind string) string { return "application/vnd.muniment." + kind + ".v1+json" }
 
-// typed returns the reader of a kind whose payload is the JSON form of a protobuf message with rules. What the rules can't say is checked by
-// describe, which also says what the header has of the message.
+// typed returns the reader of a kind whose payload is the JSON form of a
+// protobuf message with rules. What the rules can't say is checked by describe,
+// which also says what the header has of the message.
 func typed[T any, M interface {
 	*T
 	proto.Message

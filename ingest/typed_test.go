@@ -106,7 +106,8 @@ func TestTypedKinds(t *testing.T) {
 	}
 }
 
-// Each rule of a typed kind, broken in the example, is refused with the name of the field.
+// Each rule of a typed kind, broken in the example, is refused with the name of
+// the field.
 func TestTypedRules(t *testing.T) {
 	for _, c := range []struct{ kind, old, new, says string }{
 		{"export-manifest", `"name": "assets-2026-q2",`, ``, "name: "},

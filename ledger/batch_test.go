@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// blocked returns a log whose sequencer is stopped in the commit of one entry of globex.
+// blocked returns a log whose sequencer is stopped in the commit of one entry
+// of globex.
 func blocked(t *testing.T, cfg Config) (tl *testLog, blocker <-chan answer, release func()) {
 	t.Helper()
 	tl = newTestLog(t, cfg)

@@ -11,8 +11,9 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// What is read from the store is checked against the published tree before it is served. Pebble's checksums find damage on the disk; these
-// checks also find a wrong row.
+// What is read from the store is checked against the published tree before it
+// is served. Pebble's checksums find damage on the disk; these checks also find
+// a wrong row.
 
 // ErrDamaged is the error of a read whose data is damaged.
 var ErrDamaged = store.ErrDamaged
@@ -29,7 +30,8 @@ func (l *Ledger) checkSkeleton(ctx context.Context, p *Published, index uint64, 
 	return nil
 }
 
-// checkHeader returns an error unless the header is that of the skeleton. A nil header was erased.
+// checkHeader returns an error unless the header is that of the skeleton. A nil
+// header was erased.
 func checkHeader(index uint64, sk *receipt.Skeleton, h *receipt.HeaderOpening) error {
 	if h != nil && receipt.HeaderHash(h.Salt, h.Content) != sk.HeaderHash {
 		return fmt.Errorf("entry %d: its header is not that of its skeleton: %w", index, ErrDamaged)
@@ -37,7 +39,8 @@ func checkHeader(index uint64, sk *receipt.Skeleton, h *receipt.HeaderOpening) e
 	return nil
 }
 
-// checkPayload returns an error unless the payload is that of the checked header. A large payload's content is not here to be checked.
+// checkPayload returns an error unless the payload is that of the checked
+// header. A large payload's content is not here to be checked.
 func checkPayload(index uint64, h *receipt.HeaderOpening, p *receipt.PayloadOpening) error {
 	if h == nil || p == nil || p.Content == nil {
 		return nil
@@ -56,7 +59,8 @@ func damagedPayload(index uint64) error {
 	return fmt.Errorf("entry %d: its payload is not that of its header: %w", index, ErrDamaged)
 }
 
-// checkedPayload returns a reader of the payload that ends with an error unless it was that of the checked header.
+// checkedPayload returns a reader of the payload that ends with an error unless
+// it was that of the checked header.
 func checkedPayload(index uint64, h *receipt.HeaderOpening, r *store.PayloadReader) (io.ReadCloser, error) {
 	if h == nil {
 		return r.ReadCloser, nil
@@ -76,7 +80,8 @@ type payloadReader struct {
 	commitment hash.Hash
 }
 
-// Read returns the last bytes only if all bytes are right: a reader that knows the size need not read to io.EOF.
+// Read returns the last bytes only if all bytes are right: a reader that knows
+// the size need not read to io.EOF.
 func (r *payloadReader) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
 	r.commitment.Write(p[:n])
@@ -90,7 +95,8 @@ func (r *payloadReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// checkLeaves returns an error unless the data is that of the leaves from first on, which are in one tile.
+// checkLeaves returns an error unless the data is that of the leaves from first
+// on, which are in one tile.
 func (p *Published) checkLeaves(ctx context.Context, first uint64, data [][]byte) error {
 	at := int(first % store.TileWidth)
 	hashes, err := p.Tile(ctx, 0, first/store.TileWidth, at+len(data))
@@ -113,8 +119,10 @@ type Inspection struct {
 	RootAt func(ctx context.Context, size uint64) (receipt.Hash, error)
 }
 
-// Inspect loads the log's tree from a store that may be open for reading only, and checks it against the store's tree head, or against the last
-// checkpoint of a replica. The error is ErrDamaged if they differ. origin is that of the log, or of any raw one.
+// Inspect loads the log's tree from a store that may be open for reading only,
+// and checks it against the store's tree head, or against the last checkpoint
+// of a replica. The error is ErrDamaged if they differ. origin is that of the
+// log, or of any raw one.
 func Inspect(ctx context.Context, s store.Store, origin string, replica bool) (*Inspection, error) {
 	st, err := s.Load(ctx)
 	if err != nil {

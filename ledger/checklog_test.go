@@ -15,8 +15,10 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// checkLog checks all that is published of a log against the definitions: the checkpoint, every leaf, tile and stream, and the receipts of
-// every entry in every form. The tenants are those with entries. It returns the model of the tree.
+// checkLog checks all that is published of a log against the definitions: the
+// checkpoint, every leaf, tile and stream, and the receipts of every entry in
+// every form. The tenants are those with entries. It returns the model of the
+// tree.
 func checkLog(t testing.TB, tl *testLog, tenants ...*testTenant) *naiveTree {
 	t.Helper()
 	return checkLogSample(t, tl, 1, tenants...)
@@ -43,7 +45,8 @@ func checkLogSample(t testing.TB, tl *testLog, step uint64, tenants ...*testTena
 	return tree
 }
 
-// checkTree reads the leaves from the entry bundles and compares them with the skeletons.
+// checkTree reads the leaves from the entry bundles and compares them with the
+// skeletons.
 func checkTree(t testing.TB, tl *testLog, p *Published) *naiveTree {
 	t.Helper()
 	ctx := context.Background()
@@ -83,7 +86,8 @@ func checkTree(t testing.TB, tl *testLog, p *Published) *naiveTree {
 	return newNaiveTree(leaves)
 }
 
-// checkTiles compares every tile of every level with its definition, full and with some partial widths, and looks beyond the last.
+// checkTiles compares every tile of every level with its definition, full and
+// with some partial widths, and looks beyond the last.
 func checkTiles(t testing.TB, p *Published, tree *naiveTree) {
 	t.Helper()
 	ctx := context.Background()
@@ -110,7 +114,8 @@ func checkTiles(t testing.TB, p *Published, tree *naiveTree) {
 	}
 }
 
-// checkStreams follows each tenant's stream by its tags, as an auditor does, and compares it with the head and the list.
+// checkStreams follows each tenant's stream by its tags, as an auditor does,
+// and compares it with the head and the list.
 func checkStreams(t testing.TB, tl *testLog, p *Published, tree *naiveTree, tenants []*testTenant) {
 	t.Helper()
 	ctx := context.Background()
@@ -181,7 +186,8 @@ func listIndexes(t testing.TB, l *Ledger, s *Stream, q Query) []uint64 {
 	}
 }
 
-// checkEntry checks what its tenant gets of an entry, that no other tenant gets it, and its receipt in every form.
+// checkEntry checks what its tenant gets of an entry, that no other tenant gets
+// it, and its receipt in every form.
 func checkEntry(t testing.TB, tl *testLog, index uint64, tree *naiveTree, tenants []*testTenant) {
 	t.Helper()
 	ctx := context.Background()
@@ -251,8 +257,9 @@ func checkForms(t testing.TB, tl *testLog, tt *testTenant, index uint64, tree *n
 	}
 }
 
-// checkProofs compares the proof that entry index is in the tree of the size, and the one that the tree of size index is its beginning, with
-// the model. The index may be the size.
+// checkProofs compares the proof that entry index is in the tree of the size,
+// and the one that the tree of size index is its beginning, with the model. The
+// index may be the size.
 func checkProofs(t testing.TB, p *Published, tree *naiveTree, index, size uint64) {
 	t.Helper()
 	ctx := context.Background()

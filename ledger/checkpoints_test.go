@@ -86,7 +86,8 @@ func TestReceiptOfDuplicate(t *testing.T) {
 	}
 }
 
-// What is erased is missing from entries and receipts, and what is left verifies.
+// What is erased is missing from entries and receipts, and what is left
+// verifies.
 func TestErased(t *testing.T) {
 	ctx := context.Background()
 	tl := newTestLog(t, Config{})

@@ -5,10 +5,12 @@ import (
 	"time"
 )
 
-// clockTolerance is how far the wall clock may depart from monotonic time, or lie behind the last entry.
+// clockTolerance is how far the wall clock may depart from monotonic time, or
+// lie behind the last entry.
 const clockTolerance = time.Minute
 
-// A Clock tells the wall time and a monotonic time that no adjustment of the wall clock moves.
+// A Clock tells the wall time and a monotonic time that no adjustment of the
+// wall clock moves.
 type Clock interface {
 	Now() (wall time.Time, monotonic time.Duration)
 }
@@ -23,8 +25,9 @@ func (c systemClock) Now() (time.Time, time.Duration) {
 	return now.Round(0), now.Sub(c.start) // Round strips the monotonic reading, Sub uses it
 }
 
-// A clockGuard decides whether the clock may date an entry. One jump into the future would otherwise date every later entry wrongly, and
-// let every exception expire.
+// A clockGuard decides whether the clock may date an entry. One jump into the
+// future would otherwise date every later entry wrongly, and let every
+// exception expire.
 type clockGuard struct {
 	clock     Clock
 	wall      time.Time // at start
@@ -44,7 +47,8 @@ func newClockGuard(c Clock, hasEntries bool, last uint64, maxGap time.Duration) 
 
 func millis(ms uint64) time.Time { return time.UnixMilli(int64(ms)).UTC() }
 
-// next returns the time for an entry after one of time last, both in Unix milliseconds. It never returns less than last.
+// next returns the time for an entry after one of time last, both in Unix
+// milliseconds. It never returns less than last.
 func (g *clockGuard) next(last uint64) (uint64, error) {
 	if g.refused != nil {
 		return 0, g.refused

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// refusedByClock checks that appends are refused because of the clock, and that everything else works.
+// refusedByClock checks that appends are refused because of the clock, and that
+// everything else works.
 func refusedByClock(t *testing.T, tl *testLog, says ...string) {
 	t.Helper()
 	size := tl.Published().Size
@@ -59,7 +60,8 @@ func TestClockIsMoved(t *testing.T) {
 	}
 }
 
-// A small step of the clock is tolerated, and the time of entries never goes back.
+// A small step of the clock is tolerated, and the time of entries never goes
+// back.
 func TestClockIsAdjusted(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	start := accepted(t, tl, "first")

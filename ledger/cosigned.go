@@ -9,19 +9,25 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// Cosignatures come after a checkpoint is published, from witnesses and from cosigner keys of the log's own. They are beside the published
-// state and never change it: a checkpoint becomes witnessed when its cosignatures meet the quorum, and is then kept and served with them.
+// Cosignatures come after a checkpoint is published, from witnesses and from
+// cosigner keys of the log's own. They are beside the published state and never
+// change it: a checkpoint becomes witnessed when its cosignatures meet the
+// quorum, and is then kept and served with them.
 
 var (
-	// ErrNoQuorum says that nothing is asked for beyond the log's own signature, so that no checkpoint is ever witnessed.
+	// ErrNoQuorum says that nothing is asked for beyond the log's own
+	// signature, so that no checkpoint is ever witnessed.
 	ErrNoQuorum = errors.New("the log's policy asks for no cosignature")
-	// ErrNotWitnessed says that no checkpoint that meets the quorum answers the request yet.
+	// ErrNotWitnessed says that no checkpoint that meets the quorum answers the
+	// request yet.
 	ErrNotWitnessed = errors.New("not witnessed yet")
-	// ErrUnconfirmed says that appends are refused until the log's state is confirmed to be its latest.
+	// ErrUnconfirmed says that appends are refused until the log's state is
+	// confirmed to be its latest.
 	ErrUnconfirmed = errors.New("the log's state is not confirmed yet")
 )
 
-// A Witnessed is a published checkpoint whose signatures meet the quorum. It never changes.
+// A Witnessed is a published checkpoint whose signatures meet the quorum. It
+// never changes.
 type Witnessed struct {
 	Size       uint64
 	Root       receipt.Hash
@@ -31,8 +37,9 @@ type Witnessed struct {
 	tail receipt.ProofTail
 }
 
-// Witnessed returns the latest witnessed checkpoint, or nil if there is none yet. If there is no quorum, it is the latest published one, with
-// what cosignatures it has.
+// Witnessed returns the latest witnessed checkpoint, or nil if there is none
+// yet. If there is no quorum, it is the latest published one, with what
+// cosignatures it has.
 func (l *Ledger) Witnessed() *Witnessed {
 	w := l.witnessed.Load()
 	if l.cfg.Quorum != nil {
@@ -48,8 +55,10 @@ func (l *Ledger) Witnessed() *Witnessed {
 // RequiresWitness says whether the log has a quorum.
 func (l *Ledger) RequiresWitness() bool { return l.cfg.Quorum != nil }
 
-// Cosign takes a published checkpoint with verified cosignatures, all that there are by now, which must meet the quorum. When it returns nil, the
-// checkpoint is durable and served. It may be called again for the same size, with more cosignatures.
+// Cosign takes a published checkpoint with verified cosignatures, all that
+// there are by now, which must meet the quorum. When it returns nil, the
+// checkpoint is durable and served. It may be called again for the same size,
+// with more cosignatures.
 func (l *Ledger) Cosign(ctx context.Context, signed []byte) error {
 	if l.readOnly {
 		return l.held()
@@ -82,7 +91,8 @@ func (l *Ledger) Cosign(ctx context.Context, signed []byte) error {
 	return nil
 }
 
-// checkCosigned checks everything about a cosigned checkpoint but its signatures beyond the quorum.
+// checkCosigned checks everything about a cosigned checkpoint but its
+// signatures beyond the quorum.
 func (l *Ledger) checkCosigned(ctx context.Context, p *Published, signed []byte) (receipt.Checkpoint, error) {
 	c, err := receipt.ParseCheckpointUnverified(signed)
 	if err != nil {
@@ -106,7 +116,8 @@ func (l *Ledger) checkCosigned(ctx context.Context, p *Published, signed []byte)
 	return c, nil
 }
 
-// serveWitnessed makes the checkpoint the latest witnessed one, if it is no smaller.
+// serveWitnessed makes the checkpoint the latest witnessed one, if it is no
+// smaller.
 func (l *Ledger) serveWitnessed(c receipt.Checkpoint, signed []byte) {
 	old := l.witnessed.Load()
 	if old != nil && c.Size < old.Size {
@@ -120,7 +131,8 @@ func (l *Ledger) serveWitnessed(c receipt.Checkpoint, signed []byte) {
 	close(l.firstWitnessed)
 }
 
-// loadWitnessed takes up the last kept checkpoint, unless the policy has changed and it no longer meets the quorum.
+// loadWitnessed takes up the last kept checkpoint, unless the policy has
+// changed and it no longer meets the quorum.
 func (l *Ledger) loadWitnessed(ctx context.Context) error {
 	last, err := l.store.LastCosigned(ctx)
 	if errors.Is(err, store.ErrNotFound) {
@@ -142,7 +154,8 @@ func (l *Ledger) loadWitnessed(ctx context.Context) error {
 	return nil
 }
 
-// AwaitWitnessed returns when the entry is in a witnessed checkpoint. Errors: ErrNoQuorum; ErrNotWitnessed, when the context ends before.
+// AwaitWitnessed returns when the entry is in a witnessed checkpoint. Errors:
+// ErrNoQuorum; ErrNotWitnessed, when the context ends before.
 func (l *Ledger) AwaitWitnessed(ctx context.Context, index uint64) error {
 	if l.cfg.Quorum == nil {
 		return ErrNoQuorum
@@ -163,7 +176,8 @@ func (l *Ledger) AwaitWitnessed(ctx context.Context, index uint64) error {
 	}
 }
 
-// Hold refuses appends that come from now on, for the reason, until Release is called.
+// Hold refuses appends that come from now on, for the reason, until Release is
+// called.
 func (l *Ledger) Hold(reason error) { l.hold.Store(&reason) }
 
 // Release ends Hold, unless the log is open for reading only.

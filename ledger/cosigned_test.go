@@ -173,7 +173,8 @@ func TestWitnessedNowAndThen(t *testing.T) {
 	}
 }
 
-// Whatever comes as a cosigned checkpoint, only this log's published ones that meet the quorum are taken.
+// Whatever comes as a cosigned checkpoint, only this log's published ones that
+// meet the quorum are taken.
 func TestCosignRefuses(t *testing.T) {
 	ctx := context.Background()
 	wl, other := newWitnessedLog(t), newTestLog(t, Config{})
@@ -211,7 +212,8 @@ func TestCosignRefuses(t *testing.T) {
 	}
 }
 
-// With another policy than it was kept under, a checkpoint is not served as witnessed.
+// With another policy than it was kept under, a checkpoint is not served as
+// witnessed.
 func TestWitnessedUnderAnotherPolicy(t *testing.T) {
 	wl := newWitnessedLog(t)
 	wl.mustAppend(t, acme.drafts("a", 1)...)
@@ -275,7 +277,8 @@ func TestHold(t *testing.T) {
 	wantErr(t, "append", err, ErrUnconfirmed)
 }
 
-// What is carried to a machine without a network is what is witnessed, and the replica's receipts show it.
+// What is carried to a machine without a network is what is witnessed, and the
+// replica's receipts show it.
 func TestWitnessedReplica(t *testing.T) {
 	ctx := context.Background()
 	wl := newWitnessedLog(t)

@@ -21,7 +21,8 @@ type witnessed struct {
 	*receipt.Statement
 }
 
-// A crashRecorder takes clones of the disk as a loss of power would leave it, together with what callers and readers had been told until then.
+// A crashRecorder takes clones of the disk as a loss of power would leave it,
+// together with what callers and readers had been told until then.
 type crashRecorder struct {
 	fs     *vfs.MemFS
 	rng    *rand.Rand
@@ -51,7 +52,8 @@ func (r *crashRecorder) before(op errorfs.Op) error {
 	if len(r.images) == 60 || r.rng.Float64() > r.chance {
 		return nil
 	}
-	// First what is known, then the disk: what was acknowledged before must be on it.
+	// First what is known, then the disk: what was acknowledged before must be
+	// on it.
 	image := crashImage{op: fmt.Sprint(op.Kind, " ", op.Path), acked: append([]witnessed(nil), r.acked...)}
 	if r.ledger != nil {
 		image.states = append(image.states, r.ledger.Published())
@@ -61,8 +63,9 @@ func (r *crashRecorder) before(op errorfs.Op) error {
 	return nil
 }
 
-// Power is lost at many moments of a log under load. Whatever a caller holds a receipt of is in the log that is opened afterwards, and that log
-// continues every tree that anybody was shown.
+// Power is lost at many moments of a log under load. Whatever a caller holds a
+// receipt of is in the log that is opened afterwards, and that log continues
+// every tree that anybody was shown.
 func TestCrash(t *testing.T) {
 	r := &crashRecorder{fs: memDisk(true), rng: rand.New(rand.NewPCG(1, 2)), chance: 0.15}
 	engine, err := pebblestore.Open("data", pebblestore.Options{FS: errorfs.Wrap(r.fs, errorfs.InjectorFunc(r.before)), MemTableBytes: 64 << 10, CacheBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler)})
@@ -78,7 +81,8 @@ func TestCrash(t *testing.T) {
 	for w := range 6 {
 		wg.Go(func() {
 			for i := range 60 {
-				d := tenants[w%2].draft(fmt.Sprintf("%d of %d: %s", i, w%3, string(make([]byte, 2000*(i%3))))) // every other worker sends the same
+				// every other worker sends the same
+				d := tenants[w%2].draft(fmt.Sprintf("%d of %d: %s", i, w%3, string(make([]byte, 2000*(i%3)))))
 				res, err := tl.Append(context.Background(), []Draft{d})
 				if err != nil {
 					t.Error(err)

@@ -49,7 +49,8 @@ func TestOtherEvidence(t *testing.T) {
 		evidence(func(h *receipt.Header) { h.Kind = "inventory" }),
 		evidence(func(h *receipt.Header) { h.MediaType = "text/html" }),
 		evidence(func(h *receipt.Header) { h.AdmissionPolicy = testSubject }),
-		// The parts are framed: moving a byte from one to the next makes another submission.
+		// The parts are framed: moving a byte from one to the next makes
+		// another submission.
 		evidence(func(h *receipt.Header) { h.Kind, h.MediaType = "attestationt", "ext/plain" }),
 		evidence(func(h *receipt.Header) { h.IdempotencyKey = "evidence" }),
 	}
@@ -67,7 +68,8 @@ func TestOtherEvidence(t *testing.T) {
 	checkLog(t, tl, acme, globex)
 }
 
-// Racing copies give one entry, whether they meet in one batch or in many, and all get a receipt of it.
+// Racing copies give one entry, whether they meet in one batch or in many, and
+// all get a receipt of it.
 func TestRacingCopies(t *testing.T) {
 	for name, cfg := range map[string]Config{"large batches": {}, "batches of one": {MaxBatchEntries: 1}} {
 		t.Run(name, func(t *testing.T) {
@@ -162,7 +164,8 @@ func TestIdempotencyKey(t *testing.T) {
 		reused(when+", other media type", acme.draft("50%", func(h *receipt.Header) {
 			h.Kind, h.IdempotencyKey, h.MediaType = "backfill-checkpoint", "key", "application/json"
 		}))
-		// The policy is the log's, not the client's: a retry after it has changed is still a retry.
+		// The policy is the log's, not the client's: a retry after it has
+		// changed is still a retry.
 		if r := tl.mustAppend(t, acme.draft("50%", func(h *receipt.Header) {
 			h.Kind, h.IdempotencyKey, h.AdmissionPolicy = "backfill-checkpoint", "key", testSubject
 		}))[0]; !r.Duplicate {
@@ -193,7 +196,8 @@ func TestIdempotencyKey(t *testing.T) {
 	checkLog(t, tl, acme, globex)
 }
 
-// Two requests with one key that meet in one batch: the first to be sequenced is recorded, the other is refused.
+// Two requests with one key that meet in one batch: the first to be sequenced
+// is recorded, the other is refused.
 func TestRacingKeys(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	visible, release := tl.hooks.block(t)
@@ -225,7 +229,8 @@ func TestRacingKeys(t *testing.T) {
 	checkLog(t, tl, acme)
 }
 
-// An entry whose caller goes away while it waits is not recorded, holds nothing of the queue, and a retry is harmless.
+// An entry whose caller goes away while it waits is not recorded, holds nothing
+// of the queue, and a retry is harmless.
 func TestCancelledAppend(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	visible, release := tl.hooks.block(t)
@@ -253,7 +258,8 @@ func TestCancelledAppend(t *testing.T) {
 	checkLog(t, tl, acme)
 }
 
-// An entry whose caller goes away while it is committed is recorded, and the caller gets its result.
+// An entry whose caller goes away while it is committed is recorded, and the
+// caller gets its result.
 func TestCancelledInCommit(t *testing.T) {
 	counted := make(chan int, 8)
 	tl := newTestLog(t, Config{Observe: Observer{Recorded: func(_ receipt.Hash, entries int, _ int64) { counted <- entries }}})

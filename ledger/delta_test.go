@@ -18,7 +18,8 @@ import (
 	"muniment.dev/muniment/ledger/store/memstore"
 )
 
-// mix appends n entries of acme and n of globex in turn, some with payloads that don't fit into one part, some with none.
+// mix appends n entries of acme and n of globex in turn, some with payloads
+// that don't fit into one part, some with none.
 func mix(t testing.TB, tl *testLog, name string, n int) {
 	t.Helper()
 	var drafts []Draft
@@ -55,7 +56,8 @@ func importDelta(tl *testLog, s store.Store, file []byte, tenants ...*testTenant
 	return Import(context.Background(), s, bytes.NewReader(file), int64(len(file)), o)
 }
 
-// checkReplica checks that the replica shows of acme's stream what the log shows at the same size, and nothing of globex's.
+// checkReplica checks that the replica shows of acme's stream what the log
+// shows at the same size, and nothing of globex's.
 func checkReplica(t testing.TB, tl *testLog, s store.Store) *Ledger {
 	t.Helper()
 	ctx := context.Background()
@@ -170,7 +172,8 @@ func TestDeltas(t *testing.T) {
 		t.Errorf("export of more than there is: %v", err)
 	}
 
-	// Another log with the same name and another key, and the same log with another history.
+	// Another log with the same name and another key, and the same log with
+	// another history.
 	other := newTestLog(t, Config{})
 	mix(t, other, "other", 600)
 	refused("another key", replica, export(t, other, 918, acme), delta.ErrDamaged, "not one of the log")
@@ -192,7 +195,8 @@ func TestDeltas(t *testing.T) {
 	}
 }
 
-// Every byte of a delta counts: with one changed, or the file cut off anywhere, nothing is written.
+// Every byte of a delta counts: with one changed, or the file cut off anywhere,
+// nothing is written.
 func TestDeltaEveryByte(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	tl.mustAppend(t, acme.drafts("a", 3)...)
@@ -231,7 +235,8 @@ func TestDeltaEveryByte(t *testing.T) {
 	checkReplica(t, tl, s)
 }
 
-// An import that ends at any of its commits leaves the replica as it was, and the same file finishes it.
+// An import that ends at any of its commits leaves the replica as it was, and
+// the same file finishes it.
 func TestDeltaInterrupted(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	mix(t, tl, "first", 50)
@@ -344,7 +349,8 @@ func TestDeltaErased(t *testing.T) {
 	}
 }
 
-// An erasure that a delta brings is made in the replica, and shows as soon as anything of the delta does.
+// An erasure that a delta brings is made in the replica, and shows as soon as
+// anything of the delta does.
 func TestDeltaErases(t *testing.T) {
 	ctx := context.Background()
 	tl := newTestLog(t, Config{})
@@ -394,7 +400,8 @@ func hide(leaves [][]byte, seq uint64) {
 	panic("all leaves are acme's")
 }
 
-// A lying exporter signs a delta that lacks a record, has one twice, or changes one. Its signature is good, and what it says is refused.
+// A lying exporter signs a delta that lacks a record, has one twice, or changes
+// one. Its signature is good, and what it says is refused.
 func TestDeltaLies(t *testing.T) {
 	ctx := context.Background()
 	tl := newTestLog(t, Config{})

@@ -9,8 +9,9 @@ import (
 
 const module = "muniment.dev/muniment/"
 
-// rooms says what each package of the module may import of the module, by the table in docs: imports point down only. A name stands for the
-// package and for all below it.
+// rooms says what each package of the module may import of the module, by the
+// table in docs: imports point down only. A name stands for the package and for
+// all below it.
 var rooms = []struct {
 	room string
 	may  []string
@@ -35,7 +36,8 @@ var rooms = []struct {
 	{"proto", []string{"proto"}},
 }
 
-// engines are for the wiring and for tests, so that nothing above the interface knows which one is below.
+// engines are for the wiring and for tests, so that nothing above the interface
+// knows which one is below.
 var engines = []string{"ledger/pebblestore", "ledger/store/memstore", "ledger/store/storetest"}
 
 // servers are modules that must not get into what verifies offline.
@@ -91,7 +93,8 @@ func TestImportsPointDown(t *testing.T) {
 	}
 }
 
-// The offline verifier, and the auditor above it, pull in no server code, storage engine or network library.
+// The offline verifier, and the auditor above it, pull in no server code,
+// storage engine or network library.
 func TestVerifierIsSmall(t *testing.T) {
 	for _, dep := range goList(t, "-deps", module+"ledger/receipt", module+"ledger/store") {
 		for _, s := range servers {

@@ -21,11 +21,14 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// An erasure deletes openings for good, and is an entry itself: the draft that records it carries it, and one commit does both. The skeleton
-// stays, so that every proof still verifies. When the store is opened, the erasures that the log has recorded are made again, should what they
-// erased be there, as after openings were restored from somewhere.
+// An erasure deletes openings for good, and is an entry itself: the draft that
+// records it carries it, and one commit does both. The skeleton stays, so that
+// every proof still verifies. When the store is opened, the erasures that the
+// log has recorded are made again, should what they erased be there, as after
+// openings were restored from somewhere.
 
-// ErasureKind is the kind of the entries that record an erasure. Their headers have the attributes entry and scope.
+// ErasureKind is the kind of the entries that record an erasure. Their headers
+// have the attributes entry and scope.
 const ErasureKind = "erasure"
 
 // Values of the attribute scope.
@@ -50,11 +53,14 @@ func (e *Erasure) Scope() string {
 	return ScopePayload
 }
 
-// Betrays says whether the text holds an unsalted digest of the payload that is to be erased.
+// Betrays says whether the text holds an unsalted digest of the payload that is
+// to be erased.
 func (e *Erasure) Betrays(text string) bool { return holds([]byte(text), e.sums) }
 
-// PlanErasure looks at an entry of the stream and returns what erasing it takes. If the header holds an unsalted digest of the payload, it goes
-// even if that was not asked for: who can guess the payload could tell from it. Errors: as Entry; ErrErased if nothing is left to erase.
+// PlanErasure looks at an entry of the stream and returns what erasing it
+// takes. If the header holds an unsalted digest of the payload, it goes even if
+// that was not asked for: who can guess the payload could tell from it. Errors:
+// as Entry; ErrErased if nothing is left to erase.
 func (l *Ledger) PlanErasure(ctx context.Context, s *Stream, index uint64, header bool) (*Erasure, error) {
 	if _, err := l.Entry(ctx, s, index); err != nil {
 		return nil, err
@@ -94,7 +100,8 @@ func planErasure(ctx context.Context, st store.Store, ids *identifier, stream re
 			if err != nil {
 				return nil, fmt.Errorf("payload of entry %d: %w", index, err)
 			}
-			if h.IdempotencyKey != "" { // then the key is not made of the payload, which was not read
+			if h.IdempotencyKey != "" {
+				// then the key is not made of the payload, which was not read
 				if _, err := io.Copy(digests, payload); err != nil {
 					return nil, fmt.Errorf("payload of entry %d: %w", index, err)
 				}
@@ -128,7 +135,8 @@ func newDigests() *digests {
 	return d
 }
 
-// A sum is a digest in the spellings in which a text may hold it: hexadecimal in lower case, and base64 of both alphabets, without padding.
+// A sum is a digest in the spellings in which a text may hold it: hexadecimal
+// in lower case, and base64 of both alphabets, without padding.
 type sum struct{ hex, std, url []byte }
 
 func (d *digests) sums() []sum {
@@ -147,7 +155,8 @@ func holds(text []byte, sums []sum) bool {
 	})
 }
 
-// undoneErasures returns the erasures that the log has recorded, where what they erased is there.
+// undoneErasures returns the erasures that the log has recorded, where what
+// they erased is there.
 func (l *Ledger) undoneErasures(ctx context.Context, st *store.State) (again []store.Erasure, err error) {
 	for _, h := range st.Streams {
 		list, err := l.store.Postings(ctx, term(h.StreamID, kindField, ErasureKind))
@@ -162,7 +171,8 @@ func (l *Ledger) undoneErasures(ctx context.Context, st *store.State) (again []s
 	return again, nil
 }
 
-// reapplyErasures makes the erasures that the log has recorded, where what they erased is there.
+// reapplyErasures makes the erasures that the log has recorded, where what they
+// erased is there.
 func (l *Ledger) reapplyErasures(ctx context.Context, st *store.State) error {
 	again, err := l.undoneErasures(ctx, st)
 	if err != nil || len(again) == 0 {
@@ -172,7 +182,8 @@ func (l *Ledger) reapplyErasures(ctx context.Context, st *store.State) error {
 	return l.store.Erase(ctx, again)
 }
 
-// undone appends the erasures among the listed entries that are not what the store shows.
+// undone appends the erasures among the listed entries that are not what the
+// store shows.
 func (l *Ledger) undone(ctx context.Context, out []store.Erasure, stream receipt.Hash, list store.Postings, size uint64) ([]store.Erasure, error) {
 	for at := uint64(0); ; at++ {
 		var ok bool
@@ -197,7 +208,8 @@ func (l *Ledger) undone(ctx context.Context, out []store.Erasure, stream receipt
 	}
 }
 
-// erasureAt reads what an entry has erased. It returns false unless it is an erasure of an earlier entry of its own stream.
+// erasureAt reads what an entry has erased. It returns false unless it is an
+// erasure of an earlier entry of its own stream.
 func (l *Ledger) erasureAt(ctx context.Context, stream receipt.Hash, index uint64) (target uint64, header, ok bool, err error) {
 	opening, err := l.store.Header(ctx, index)
 	if err != nil || opening == nil {
@@ -212,7 +224,8 @@ func (l *Ledger) erasureAt(ctx context.Context, stream receipt.Hash, index uint6
 		return 0, false, false, nil
 	}
 	sk, err := l.store.Skeletons(ctx, index, index+1)
-	if err != nil || sk[0].StreamID != stream { // a term is a truncated hash, and could be another stream's
+	if err != nil || sk[0].StreamID != stream {
+		// a term is a truncated hash, and could be another stream's
 		return 0, false, false, err
 	}
 	if sk, err = l.store.Skeletons(ctx, target, target+1); err != nil || sk[0].StreamID != stream {
@@ -256,7 +269,8 @@ func (l *Ledger) runPurge(ctx context.Context) {
 // Unpurged returns how many erased entries may still have bytes on the disk.
 func (l *Ledger) Unpurged() int { return l.store.Unpurged() }
 
-// erasedMeanwhile is the error for a copy of an entry that was erased while the copy was on its way.
+// erasedMeanwhile is the error for a copy of an entry that was erased while the
+// copy was on its way.
 func erasedMeanwhile(index uint64) error {
 	return fmt.Errorf("entry %d had the same content and was %w just now; send it again", index, ErrErased)
 }

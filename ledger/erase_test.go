@@ -53,7 +53,8 @@ func (tl *testLog) form(t *testing.T, tt *testTenant, index uint64) receipt.Form
 	return r.Form
 }
 
-// wantSameIndex checks that the log gives exactly the projections that are stored.
+// wantSameIndex checks that the log gives exactly the projections that are
+// stored.
 func (tl *testLog) wantSameIndex(t *testing.T, when string) {
 	t.Helper()
 	r, err := Reindex(context.Background(), tl.store, memstore.New(), testOrigin, false, nil)
@@ -82,7 +83,8 @@ func TestErase(t *testing.T) {
 		if got := tl.form(t, globex, 3); got != receipt.Detached {
 			t.Errorf("%s: the receipt of the other tenant's entry is %s", when, got)
 		}
-		for i, d := range []Draft{acme.draft("a"), secret, acme.draft("b"), other, acme.draft("c")} { // receipts that people have
+		for i, d := range []Draft{acme.draft("a"), secret, acme.draft("b"), other, acme.draft("c")} {
+			// receipts that people have
 			tl.checkReceipt(t, before[i], &d)
 		}
 		tl.wantSameIndex(t, when)
@@ -117,7 +119,8 @@ func TestErase(t *testing.T) {
 	tl.wantSameIndex(t, "at the end")
 }
 
-// A header that holds a digest of the payload goes with it, however the digest is written.
+// A header that holds a digest of the payload goes with it, however the digest
+// is written.
 func TestEraseHeaderThatBetraysPayload(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	digest := func(payload string) []byte { b := sha256.Sum256([]byte(payload)); return b[:] }
@@ -148,7 +151,8 @@ func TestEraseHeaderThatBetraysPayload(t *testing.T) {
 	tl.wantSameIndex(t, "at the end")
 }
 
-// Evidence that waits for the same commit as the erasure of an earlier copy is recorded anew.
+// Evidence that waits for the same commit as the erasure of an earlier copy is
+// recorded anew.
 func TestEraseAndSameEvidenceInOneBatch(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	tl.mustAppend(t, acme.draft("secret"), acme.draft("other"))
@@ -179,7 +183,8 @@ func TestEraseAndSameEvidenceInOneBatch(t *testing.T) {
 	send(acme.draft("first"))
 	d := acme.erasure(0, e.Scope())
 	d.Erase = e
-	// All that was looked up before the erasure is published sees the old entry, which the sequencer must not; so these go without a look.
+	// All that was looked up before the erasure is published sees the old
+	// entry, which the sequencer must not; so these go without a look.
 	g := newGroup(3)
 	for i, draft := range []Draft{d, acme.draft("secret"), acme.draft("secret")} {
 		if err := g.entries[i].prepare(tl.ids, &draft); err != nil {
@@ -201,12 +206,14 @@ func TestEraseAndSameEvidenceInOneBatch(t *testing.T) {
 	}
 }
 
-// Openings that are there next to an entry which says that they were erased, as after a restore, are erased before anything is served.
+// Openings that are there next to an entry which says that they were erased, as
+// after a restore, are erased before anything is served.
 func TestRecordedErasuresAreMadeAgain(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	tl.mustAppend(t, acme.draft("a"), acme.draft("b"), acme.draft("c"), globex.draft("d"), globex.draft("e"))
 	tl.mustAppend(t, acme.erasure(0, ScopePayload), acme.erasure(1, ScopeHeaderAndPayload),
-		acme.erasure(3, ScopeHeaderAndPayload), acme.erasure(700, ScopePayload), globex.erasure(4, ScopePayload)) // not its own, not there, its own
+		// not its own, not there, its own
+		acme.erasure(3, ScopeHeaderAndPayload), acme.erasure(700, ScopePayload), globex.erasure(4, ScopePayload))
 	tl.restart(t)
 	for i, want := range []receipt.Form{receipt.PayloadErased, receipt.HeaderErased, receipt.Detached} {
 		if got := tl.form(t, acme, uint64(i)); got != want {
@@ -227,7 +234,8 @@ func TestErasedIsPurged(t *testing.T) {
 	tl.mustAppend(t, acme.draft("a"))
 	tl.erase(t, acme, 0, true)
 	tl.waitPurged()
-	tl.mustAppend(t, acme.erasure(1, ScopePayload)) // it is not erased yet, so that the restart does it
+	// it is not erased yet, so that the restart does it
+	tl.mustAppend(t, acme.erasure(1, ScopePayload))
 	tl.restart(t)
 	tl.waitPurged()
 }
@@ -362,7 +370,8 @@ func TestLargePayload(t *testing.T) {
 	}
 }
 
-// Nothing is left of a large payload that is not recorded, and the reserve of the disk holds for it, too.
+// Nothing is left of a large payload that is not recorded, and the reserve of
+// the disk holds for it, too.
 func TestLargePayloadRefused(t *testing.T) {
 	ctx := context.Background()
 	tl := newTestLog(t, Config{ReserveBytes: 1000})

@@ -14,9 +14,9 @@ type LaterErasure struct {
 }
 
 // EraseLater makes erasures that the log recorded after the state in the store,
-// as after a backup, and returns when their bytes have left the disk. The result
-// is the number of entries of which something was erased. Entries that the store
-// does not have are left out.
+// as after a backup, and returns when their bytes have left the disk. The
+// result is the number of entries of which something was erased. Entries that
+// the store does not have are left out.
 func EraseLater(ctx context.Context, s store.Store, erasures []LaterErasure) (int, error) {
 	st, err := s.Load(ctx)
 	if err != nil {

@@ -16,9 +16,10 @@ import (
 // ErrNothingNew says that a delta would be empty.
 var ErrNothingNew = errors.New("the log has not grown since")
 
-// Export writes a delta: what the log has grown by since it had a size, with the records of the streams. It is signed with the log's key. Memory does not grow with
-// the delta. progress may be nil. Errors: ErrOutOfRange, ErrNothingNew, ErrNotWitnessed,
-// ErrReplica.
+// Export writes a delta: what the log has grown by since it had a size, with
+// the records of the streams. It is signed with the log's key. Memory does not
+// grow with the delta. progress may be nil. Errors: ErrOutOfRange,
+// ErrNothingNew, ErrNotWitnessed, ErrReplica.
 func (l *Ledger) Export(ctx context.Context, w io.Writer, since uint64, streams []*Stream, progress func(done, total uint64)) error {
 	if l.replica {
 		return ErrReplica
@@ -69,7 +70,8 @@ func (l *Ledger) Export(ctx context.Context, w io.Writer, since uint64, streams 
 	return d.Close(func(text string) ([]byte, error) { return note.Sign(&note.Note{Text: text}, l.cfg.Signer) })
 }
 
-// streamEnd returns how many entries of the stream are in the tree of a size, and the leaf hash of the last.
+// streamEnd returns how many entries of the stream are in the tree of a size,
+// and the leaf hash of the last.
 func streamEnd(ctx context.Context, s store.Store, log receipt.OriginHash, id receipt.Hash, size uint64) (next uint64, last receipt.Hash, err error) {
 	if size == 0 {
 		return 0, last, nil
@@ -90,7 +92,8 @@ func streamEnd(ctx context.Context, s store.Store, log receipt.OriginHash, id re
 	return sk[0].Seq + 1, sk[0].LeafHash(log), nil
 }
 
-// exportBundle writes the leaves of the entries from ≤ index < to, and the records of those that are wanted.
+// exportBundle writes the leaves of the entries from ≤ index < to, and the
+// records of those that are wanted.
 func (l *Ledger) exportBundle(ctx context.Context, d *delta.Writer, from, to uint64, wanted map[receipt.Hash]bool) error {
 	if l.raw {
 		leaves, err := l.store.Leaves(ctx, from, to)

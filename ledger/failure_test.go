@@ -12,7 +12,8 @@ import (
 
 var errTestDisk = errors.New("the disk is broken")
 
-// After a failed commit the ledger takes nothing more, tells why, and shows what it showed before.
+// After a failed commit the ledger takes nothing more, tells why, and shows
+// what it showed before.
 func TestFailedCommit(t *testing.T) {
 	// Each makes the next commit fail.
 	breaks := map[string]func(*testing.T, *testLog) error{
@@ -117,7 +118,8 @@ func TestFailedCommitFailsTheQueue(t *testing.T) {
 	checkLog(t, tl)
 }
 
-// A nearly full disk refuses appends before the commit, not what is already recorded, and not for good.
+// A nearly full disk refuses appends before the commit, not what is already
+// recorded, and not for good.
 func TestDiskReserve(t *testing.T) {
 	s := memstore.New()
 	var free atomic.Uint64

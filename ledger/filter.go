@@ -9,11 +9,14 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// A keyFilter answers "is this submission new?" from memory, which it nearly always is: without it, each append would search the store
-// for a key that is not there. It is a Bloom filter (doi:10.1145/362686.362692) in layers that double, so that it grows with the log: 10 to 20
-// bits an entry, and one false alarm in a hundred for each full layer, which costs one look into the store.
+// A keyFilter answers "is this submission new?" from memory, which it nearly
+// always is: without it, each append would search the store for a key that is
+// not there. It is a Bloom filter (doi:10.1145/362686.362692) in layers that
+// double, so that it grows with the log: 10 to 20 bits an entry, and one false
+// alarm in a hundred for each full layer, which costs one look into the store.
 //
-// The sequencer adds a key before it publishes the entry; anybody may ask meanwhile.
+// The sequencer adds a key before it publishes the entry; anybody may ask
+// meanwhile.
 type keyFilter struct {
 	layers atomic.Pointer[[]*filterLayer] // replaced by the sequencer when the last one is full
 }
@@ -30,7 +33,8 @@ const (
 )
 
 func newFilterLayer(keys int) *filterLayer {
-	words := 1 << bits.Len(uint(max(keys, filterMinKeys)*filterBitsPerKey/64)) // a power of two, so that a mask will do for modulo
+	// a power of two, so that a mask will do for modulo
+	words := 1 << bits.Len(uint(max(keys, filterMinKeys)*filterBitsPerKey/64))
 	return &filterLayer{words: make([]atomic.Uint64, words), left: words * 64 / filterBitsPerKey}
 }
 
@@ -76,8 +80,9 @@ func (f *keyFilter) mayHave(k store.Key) bool {
 	return false
 }
 
-// probe calls f for each bit of the key until it returns false, and says whether it never did. The key is an HMAC, so that its two halves do for
-// all hash functions (doi:10.1007/11841036_42).
+// probe calls f for each bit of the key until it returns false, and says
+// whether it never did. The key is an HMAC, so that its two halves do for all
+// hash functions (doi:10.1007/11841036_42).
 func (l *filterLayer) probe(k store.Key, f func(w *atomic.Uint64, bit uint64) bool) bool {
 	a, b := binary.LittleEndian.Uint64(k[:8]), binary.LittleEndian.Uint64(k[8:])|1
 	mask := uint64(len(l.words)*64 - 1)

@@ -9,7 +9,8 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// A trust is what is proven by the tree head, before single leaves are looked at.
+// A trust is what is proven by the tree head, before single leaves are looked
+// at.
 type trust int
 
 const (
@@ -219,7 +220,8 @@ func (k *checker) tileRoot(ctx context.Context, level uint8, index uint64) (rece
 		return receipt.Hash{}, false
 	}
 	parent := index / store.TileWidth
-	if parent >= k.State.Size>>(tileHeight*(int(level)+2)) { // it has no full parent: the root was computed from it
+	if parent >= k.State.Size>>(tileHeight*(int(level)+2)) {
+		// it has no full parent: the root was computed from it
 		hashes, err := k.Store.Tile(ctx, level, index)
 		if err != nil {
 			return receipt.Hash{}, false

@@ -14,7 +14,8 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// An identifier computes the keys under which the same submission is found again. It may be used from many goroutines.
+// An identifier computes the keys under which the same submission is found
+// again. It may be used from many goroutines.
 type identifier struct {
 	macs sync.Pool // of *keyedMAC: setting up an HMAC costs more than a small payload
 }
@@ -29,8 +30,10 @@ func newIdentifier(secret *[32]byte) *identifier {
 	return &identifier{sync.Pool{New: func() any { return &keyedMAC{hmac.New(sha256.New, key[:]), make([]byte, 0, 512)} }}}
 }
 
-// key returns the key of a submission. Evidence is known by its content; an event, which has an idempotency key, by that. The HMAC
-// under the store's secret keeps the key from saying anything about an erased payload. Every part is framed by its length.
+// key returns the key of a submission. Evidence is known by its content; an
+// event, which has an idempotency key, by that. The HMAC under the store's
+// secret keeps the key from saying anything about an erased payload. Every part
+// is framed by its length.
 func (id *identifier) key(stream receipt.Hash, h *receipt.Header, payload []byte) store.Key {
 	m := id.macs.Get().(*keyedMAC)
 	defer id.macs.Put(m)
@@ -99,7 +102,8 @@ func appendFramed(b []byte, parts ...string) []byte {
 	return b
 }
 
-// compare says whether a pending entry is the recorded one that has its key. It returns ErrErased if that can't be said any more.
+// compare says whether a pending entry is the recorded one that has its key. It
+// returns ErrErased if that can't be said any more.
 func (l *Ledger) compare(ctx context.Context, p *pending) (bool, error) {
 	opening, err := l.store.Header(ctx, p.index)
 	if err != nil {
@@ -130,7 +134,8 @@ func (l *Ledger) compare(ctx context.Context, p *pending) (bool, error) {
 	return was.Payload.Commitment == commitment, err
 }
 
-// recentKeys knows the keys of the entries from a certain index on, so that the sequencer seldom asks the store. It belongs to the sequencer.
+// recentKeys knows the keys of the entries from a certain index on, so that the
+// sequencer seldom asks the store. It belongs to the sequencer.
 type recentKeys struct {
 	from     uint64 // every entry since is in new or old
 	newFrom  uint64
@@ -172,7 +177,8 @@ func (r *recentKeys) remove(k store.Key) {
 
 func (r *recentKeys) add(k store.Key, index uint64) { r.new[k] = index }
 
-// A tagger computes the tags of one stream without setting up the HMAC each time. It belongs to the sequencer.
+// A tagger computes the tags of one stream without setting up the HMAC each
+// time. It belongs to the sequencer.
 type tagger struct {
 	mac hash.Hash
 	in  []byte

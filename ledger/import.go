@@ -17,13 +17,16 @@ var (
 	ErrGap = errors.New("a delta is missing before this one")
 	// ErrReplay says that a delta brings what the replica has.
 	ErrReplay = errors.New("the delta was imported before")
-	// ErrForked says that a delta continues another history than the replica's. The error is a *Fork.
+	// ErrForked says that a delta continues another history than the replica's.
+	// The error is a *Fork.
 	ErrForked = errors.New("the log is forked")
-	// ErrDelta says that a delta does not hold what its checkpoint and its header say.
+	// ErrDelta says that a delta does not hold what its checkpoint and its
+	// header say.
 	ErrDelta = errors.New("the delta does not verify")
 )
 
-// A Fork is two checkpoints that the log has signed and that can't both be true.
+// A Fork is two checkpoints that the log has signed and that can't both be
+// true.
 type Fork struct {
 	Kept    []byte // signed note; the replica's
 	Offered []byte // the delta's
@@ -42,7 +45,8 @@ type ImportOptions struct {
 	Policy       *receipt.Policy
 	Streams      []*Stream // those whose keys are known: their completeness is checked
 	ReserveBytes uint64    // nothing is written when less is free on the disk
-	// Progress is called with the bytes read in the first reading of the file; nil: it isn't.
+	// Progress is called with the bytes read in the first reading of the file;
+	// nil: it isn't.
 	Progress func(done, total uint64)
 }
 
@@ -55,14 +59,19 @@ type ImportReport struct {
 	Records      uint64       `json:"records"`
 	PayloadBytes uint64       `json:"payloadBytes"`
 	Streams      int          `json:"streams"`
-	Resumed      uint64       `json:"resumed"` // entries that an interrupted import had written before
-	Digest       receipt.Hash `json:"-"`
+	// entries that an interrupted import had written before
+	Resumed uint64       `json:"resumed"`
+	Digest  receipt.Hash `json:"-"`
 }
 
-// Import brings a replica's store forward by a delta. Everything is verified, by docs/spec/delta.md section 4, before the first write, and the new size is published by the
-// last one: after an interruption the replica is as it was, and the same import goes on where it was. Memory grows with the file by 32 bytes for each MiB.
+// Import brings a replica's store forward by a delta. Everything is verified,
+// by docs/spec/delta.md section 4, before the first write, and the new size is
+// published by the last one: after an interruption the replica is as it was,
+// and the same import goes on where it was. Memory grows with the file by 32
+// bytes for each MiB.
 //
-// Errors: ErrDamaged and ErrFormat of package delta, ErrGap, ErrReplay, ErrForked, ErrDelta; ErrDiskFull.
+// Errors: ErrDamaged and ErrFormat of package delta, ErrGap, ErrReplay,
+// ErrForked, ErrDelta; ErrDiskFull.
 func Import(ctx context.Context, s store.Store, file io.ReaderAt, size int64, o ImportOptions) (*ImportReport, error) {
 	im := &importer{store: s, o: o, tables: map[receipt.Hash]*receipt.TagTable{}}
 	var err error
@@ -90,7 +99,8 @@ func Import(ctx context.Context, s store.Store, file io.ReaderAt, size int64, o 
 			return nil, err
 		}
 	}
-	// Erasures are made before the replica is opened, too; here their bytes leave the disk.
+	// Erasures are made before the replica is opened, too; here their bytes
+	// leave the disk.
 	imported := &store.State{Size: report.To, Secret: im.state.Secret}
 	for id := range im.streams {
 		imported.Streams = append(imported.Streams, store.StreamHead{StreamID: id})
@@ -101,7 +111,8 @@ func Import(ctx context.Context, s store.Store, file io.ReaderAt, size int64, o 
 	return report, nil
 }
 
-// An importer is one import. What is below the line belongs to one reading of the file.
+// An importer is one import. What is below the line belongs to one reading of
+// the file.
 type importer struct {
 	store store.Store
 	o     ImportOptions
@@ -128,8 +139,9 @@ type importedStream struct {
 	next, end uint64
 	last      receipt.Hash // leaf hash of the entry before next
 
-	tags *receipt.TagTable // of all sequence numbers below the new size; nil if the key is not known
-	seen uint64            // sequence number of the next leaf with a tag of the stream
+	// of all sequence numbers below the new size; nil if the key is not known
+	tags *receipt.TagTable
+	seen uint64 // sequence number of the next leaf with a tag of the stream
 }
 
 var importEntries = 4096 // of one commit; a variable for tests
@@ -139,7 +151,8 @@ const (
 	importLarge = 1 << 20  // payloads that are larger don't go through memory
 )
 
-// read goes through the delta once: it checks everything, and if write is set, it writes.
+// read goes through the delta once: it checks everything, and if write is set,
+// it writes.
 func (im *importer) read(ctx context.Context, f *delta.File, write bool, report *ImportReport) error {
 	r, err := f.Open()
 	if err != nil {
@@ -258,7 +271,8 @@ func (im *importer) openStreams(ctx context.Context) error {
 	return nil
 }
 
-// table returns the tags of all sequence numbers that the new tree has room for.
+// table returns the tags of all sequence numbers that the new tree has room
+// for.
 func (im *importer) table(ctx context.Context, s *Stream) (*receipt.TagTable, error) {
 	t := im.tables[s.ID]
 	if t == nil {
@@ -278,8 +292,9 @@ func (im *importer) table(ctx context.Context, s *Stream) (*receipt.TagTable, er
 
 func (im *importer) origin() receipt.OriginHash { return receipt.HashOrigin(im.r.Header.Origin) }
 
-// owner returns the stream of a leaf, of those whose key is known, or nil. The leaf must be the stream's next: a second leaf with one tag, or a
-// leaf with a later one, would hide an entry from the reader of the stream.
+// owner returns the stream of a leaf, of those whose key is known, or nil. The
+// leaf must be the stream's next: a second leaf with one tag, or a leaf with a
+// later one, would hide an entry from the reader of the stream.
 func (im *importer) owner(index uint64, leaf []byte) (*importedStream, error) {
 	if len(leaf) != receipt.LeafSize {
 		return nil, nil
@@ -304,7 +319,8 @@ func (im *importer) owner(index uint64, leaf []byte) (*importedStream, error) {
 
 // bundle takes in leaves and their records.
 func (im *importer) bundle(ctx context.Context, b *delta.Bundle, report *ImportReport) error {
-	owed := map[uint64]*importedStream{} // entries of which the key says that there must be a record
+	// entries of which the key says that there must be a record
+	owed := map[uint64]*importedStream{}
 	for i, leaf := range b.Leaves {
 		index := b.First + uint64(i)
 		if len(leaf) == 0 {
@@ -414,7 +430,8 @@ func (im *importer) record(ctx context.Context, rec *delta.Record, e *store.Entr
 	return terms, nil
 }
 
-// payload reads the record's payload, and returns its commitment. A large one goes to the store at once, so that it need not fit into memory.
+// payload reads the record's payload, and returns its commitment. A large one
+// goes to the store at once, so that it need not fit into memory.
 func (im *importer) payload(ctx context.Context, rec *delta.Record, e *store.Entry) (sum receipt.Hash, err error) {
 	h := receipt.NewCommitment(rec.Payload.Salt)
 	e.Payload.Salt = rec.Payload.Salt
@@ -452,7 +469,8 @@ func (im *importer) payload(ctx context.Context, rec *delta.Record, e *store.Ent
 	return receipt.Hash(h.Sum(nil)), err
 }
 
-// put adds entries to what is to be written next, less those that an interrupted import has written.
+// put adds entries to what is to be written next, less those that an
+// interrupted import has written.
 func (im *importer) put(ctx context.Context, first uint64, entries []store.Entry, postings []store.PostingAt) error {
 	if there := im.state.Size; first < there {
 		n := min(there-first, uint64(len(entries)))
@@ -482,7 +500,8 @@ func (im *importer) put(ctx context.Context, first uint64, entries []store.Entry
 	return nil
 }
 
-// compare checks that what an interrupted import has written came from the same delta.
+// compare checks that what an interrupted import has written came from the same
+// delta.
 func (im *importer) compare(ctx context.Context, first uint64, entries []store.Entry) error {
 	leaves, err := im.store.Leaves(ctx, first, first+uint64(len(entries)))
 	if err != nil {

@@ -11,14 +11,17 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// ErrTooLarge says that a payload is too large to be held in memory. It can be read as a stream.
+// ErrTooLarge says that a payload is too large to be held in memory. It can be
+// read as a stream.
 var ErrTooLarge = errors.New("too large for one message")
 
-// MaxWhole is the largest payload, in bytes, that is read into memory, such as for a receipt that embeds it.
+// MaxWhole is the largest payload, in bytes, that is read into memory, such as
+// for a receipt that embeds it.
 const MaxWhole = 16 << 20
 
-// A Spool is a large payload on its way into the log: its bytes lie in the store, and no entry has them yet. It belongs to one goroutine, until
-// Append gets it with a draft.
+// A Spool is a large payload on its way into the log: its bytes lie in the
+// store, and no entry has them yet. It belongs to one goroutine, until Append
+// gets it with a draft.
 type Spool struct {
 	ledger     *Ledger
 	w          store.PayloadWriter
@@ -28,8 +31,9 @@ type Spool struct {
 	finished   store.LargePayload
 }
 
-// NewSpool begins a large payload, of which as many bytes are expected; 0: it is not known. Errors: as Append. The caller must Discard it, also
-// after it was appended.
+// NewSpool begins a large payload, of which as many bytes are expected; 0: it
+// is not known. Errors: as Append. The caller must Discard it, also after it
+// was appended.
 func (l *Ledger) NewSpool(ctx context.Context, expect uint64) (*Spool, error) {
 	if err := l.mayAppend(); err != nil {
 		return nil, err
@@ -47,7 +51,8 @@ func (l *Ledger) NewSpool(ctx context.Context, expect uint64) (*Spool, error) {
 	return s, nil
 }
 
-// Write adds to the payload. It returns ErrDiskFull when the disk's reserve is reached.
+// Write adds to the payload. It returns ErrDiskFull when the disk's reserve is
+// reached.
 func (s *Spool) Write(p []byte) (int, error) {
 	if err := s.ledger.checkSpaceFor(uint64(len(p))); err != nil {
 		return 0, err
@@ -73,12 +78,14 @@ func (s *Spool) Open() (io.ReadCloser, error) { return s.w.Open() }
 // Size returns how many bytes were written.
 func (s *Spool) Size() uint64 { return s.size }
 
-// Opening returns the payload's salt, which was drawn for it, and the commitment to what was written.
+// Opening returns the payload's salt, which was drawn for it, and the
+// commitment to what was written.
 func (s *Spool) Opening() (receipt.Salt, receipt.Hash) {
 	return s.salt, receipt.Hash(s.commitment.Sum(nil))
 }
 
-// Discard deletes what no entry has. What is left over here would be deleted when the store is opened.
+// Discard deletes what no entry has. What is left over here would be deleted
+// when the store is opened.
 func (s *Spool) Discard() {
 	if err := s.w.Discard(); err != nil {
 		s.ledger.log.Warn("a large payload that was not recorded could not be deleted; the next start does it", "err", err)
@@ -105,8 +112,9 @@ type PayloadReader struct {
 	Size uint64 // bytes
 }
 
-// OpenPayload opens the payload of an entry of the stream, or returns nil if it was erased. Errors: as Entry. The caller must Close it.
-// Reading ends with ErrDamaged, and not with io.EOF, if it is not what was recorded.
+// OpenPayload opens the payload of an entry of the stream, or returns nil if it
+// was erased. Errors: as Entry. The caller must Close it. Reading ends with
+// ErrDamaged, and not with io.EOF, if it is not what was recorded.
 func (l *Ledger) OpenPayload(ctx context.Context, s *Stream, index uint64) (*PayloadReader, error) {
 	e, err := l.Entry(ctx, s, index)
 	if err != nil {
@@ -126,7 +134,8 @@ func (l *Ledger) OpenPayload(ctx context.Context, s *Stream, index uint64) (*Pay
 	return &PayloadReader{checked, r.Size}, nil
 }
 
-// PayloadErased says whether the payload of an entry of the stream was erased. Errors: as Entry.
+// PayloadErased says whether the payload of an entry of the stream was erased.
+// Errors: as Entry.
 func (l *Ledger) PayloadErased(ctx context.Context, s *Stream, index uint64) (bool, error) {
 	p, err := l.OpenPayload(ctx, s, index)
 	if err != nil || p == nil {
@@ -135,7 +144,8 @@ func (l *Ledger) PayloadErased(ctx context.Context, s *Stream, index uint64) (bo
 	return false, p.Close()
 }
 
-// wholePayload returns the payload opening with its content, or nil if it was erased, or ErrTooLarge.
+// wholePayload returns the payload opening with its content, or nil if it was
+// erased, or ErrTooLarge.
 func (l *Ledger) wholePayload(ctx context.Context, index uint64) (*receipt.PayloadOpening, error) {
 	p, err := l.store.Payload(ctx, index)
 	if err != nil || p == nil || p.Content != nil {

@@ -2,13 +2,16 @@ package ledger
 
 import "testing"
 
-// The third level of tiles begins at 65,536 entries, and about then the sequencer forgets the first keys. One log serves for both, since it takes
-// a while to fill.
+// The third level of tiles begins at 65,536 entries, and about then the
+// sequencer forgets the first keys. One log serves for both, since it takes a
+// while to fill.
 func TestLargeLog(t *testing.T) {
 	tl := newTestLog(t, Config{TileCache: 16}) // small, so that tiles are read again from the store
 	first := tl.mustAppend(t, acme.draft("evidence"))[0]
 	tl.fill(t, "entry", 65531)
-	checkUnpublished(t, tl) // its commit goes from 65,534 to 65,537, so it completes a tile of each level
+	// its commit goes from 65,534 to 65,537, so it completes a tile of each
+	// level
+	checkUnpublished(t, tl)
 	tree := checkLogSample(t, tl, 9973, acme, globex)
 	p := tl.Published()
 	for _, size := range []uint64{65535, 65536, 65537} {
@@ -23,8 +26,10 @@ func TestLargeLog(t *testing.T) {
 	checkLogSample(t, tl, 9973, acme, globex)
 }
 
-// checkCopiesBeyondTheRecentKeys submits the first evidence again. The sequencer remembers two generations of keys. What it has forgotten, it
-// finds in the store, also for a submission that was looked up before the first one was published.
+// checkCopiesBeyondTheRecentKeys submits the first evidence again. The
+// sequencer remembers two generations of keys. What it has forgotten, it finds
+// in the store, also for a submission that was looked up before the first one
+// was published.
 func checkCopiesBeyondTheRecentKeys(t *testing.T, tl *testLog, first Result) {
 	t.Helper()
 	tl.fill(t, "other", 2*recentGeneration+4096-int(tl.Published().Size))

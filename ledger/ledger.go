@@ -1,6 +1,8 @@
-// Package ledger sequences entries into an append-only Merkle log and serves what is published of it.
+// Package ledger sequences entries into an append-only Merkle log and serves
+// what is published of it.
 //
-// It knows streams, headers and payloads, but not tenants, tokens or formats of evidence: packages api and ingest know these.
+// It knows streams, headers and payloads, but not tenants, tokens or formats of
+// evidence: packages api and ingest know these.
 //
 // # The write path
 //
@@ -15,12 +17,15 @@
 //	publish     swap the published state in memory
 //	wake        the callers, who make their receipts in parallel
 //
-// A batch is whatever waited while the one before was committed; there is no timer.
+// A batch is whatever waited while the one before was committed; there is no
+// timer.
 //
 // # The published state
 //
-// Commit, then sign, then mark, then publish. Every read goes through one [Published] and never past it, because a store may show a commit to readers
-// before it is durable: a proof about such a state could contradict the log after a crash.
+// Commit, then sign, then mark, then publish. Every read goes through one
+// [Published] and never past it, because a store may show a commit to readers
+// before it is durable: a proof about such a state could contradict the log
+// after a crash.
 package ledger
 
 import (
@@ -40,17 +45,21 @@ import (
 )
 
 var (
-	// ErrQueueFull says that too many entries wait to be sequenced. Retry after a while.
+	// ErrQueueFull says that too many entries wait to be sequenced. Retry after
+	// a while.
 	ErrQueueFull = errors.New("too many entries are waiting to be written; retry later")
-	// ErrDiskFull says that the disk's free-space reserve is reached. Reads go on; appends start again when there is room.
+	// ErrDiskFull says that the disk's free-space reserve is reached. Reads go
+	// on; appends start again when there is room.
 	ErrDiskFull = errors.New("the disk is nearly full")
 	// ErrClock says that the system clock can't be trusted to date entries.
 	ErrClock = errors.New("the clock can't be trusted")
-	// ErrFailed says that a commit failed before. The process should have ended; a restart reopens what is there.
+	// ErrFailed says that a commit failed before. The process should have
+	// ended; a restart reopens what is there.
 	ErrFailed = errors.New("a write to the store failed; the server must be restarted")
 	// ErrClosed says that the ledger is shutting down.
 	ErrClosed = errors.New("the ledger is shutting down")
-	// ErrKeyReused says that an idempotency key was used before with another request.
+	// ErrKeyReused says that an idempotency key was used before with another
+	// request.
 	ErrKeyReused = errors.New("this idempotency key was used with another request")
 	// ErrNotFound says that the stream has no such entry.
 	ErrNotFound = errors.New("no such entry")
@@ -58,9 +67,11 @@ var (
 	ErrOutOfRange = errors.New("beyond the published log")
 	// ErrNoCheckpoint says that no checkpoint of the size was published.
 	ErrNoCheckpoint = errors.New("no checkpoint of that size was published")
-	// ErrErased says that what was asked for can't be made because of an erasure.
+	// ErrErased says that what was asked for can't be made because of an
+	// erasure.
 	ErrErased = errors.New("erased")
-	// ErrPageToken says that a page token is malformed or belongs to another query.
+	// ErrPageToken says that a page token is malformed or belongs to another
+	// query.
 	ErrPageToken = errors.New("not a page token of this query")
 )
 
@@ -68,41 +79,51 @@ var (
 type Config struct {
 	Store  store.Store
 	Signer note.Signer // Ed25519; its name is the log's origin
-	// Overlap are further keys of the log that sign every checkpoint, too, while the log's key is being changed.
+	// Overlap are further keys of the log that sign every checkpoint, too,
+	// while the log's key is being changed.
 	Overlap []note.Signer
-	// Fatal ends the process after a failed commit: the state of the disk is unknown then. If it returns (in tests), the ledger takes
-	// no more appends.
+	// Fatal ends the process after a failed commit: the state of the disk is
+	// unknown then. If it returns (in tests), the ledger takes no more appends.
 	Fatal func(error)
 
-	// Quorum says whether the signatures of a checkpoint meet the policies that the log is to be verified by. Nil: the log's own signature is enough.
+	// Quorum says whether the signatures of a checkpoint meet the policies that
+	// the log is to be verified by. Nil: the log's own signature is enough.
 	Quorum func(signed []byte) error
-	// WitnessedEvery is the time between witnessed checkpoints that are kept for ever, so that they don't outweigh the entries of a busy log; 0: 10 s.
+	// WitnessedEvery is the time between witnessed checkpoints that are kept
+	// for ever, so that they don't outweigh the entries of a busy log; 0: 10 s.
 	WitnessedEvery time.Duration
 
 	Logger *slog.Logger
 	Clock  Clock
 
-	MaxPendingEntries int           // of one stream in the queue, and half of what all may have; 0: 8,192
-	MaxPendingBytes   int64         // the same, in header and payload bytes; 0: 256 MiB
-	MaxPendingRows    int           // the same, in rows of the index; 0: 262,144
-	MaxBatchEntries   int           // bound of one commit; 0: 4,096
-	MaxBatchRows      int           // bound of one commit, unless one call has more; 0: 16,384
-	MaxBatchBytes     int64         // bound of one commit, unless one entry is larger; 0: 64 MiB
-	ReserveBytes      uint64        // appends are refused when less is free on the disk
-	MaxClockGap       time.Duration // longest believable time since the last entry, at start; 0: 366 days
-	TileCache         int           // full tiles kept in memory, 16 KiB each; 0: 4,096
+	// of one stream in the queue, and half of what all may have; 0: 8,192
+	MaxPendingEntries int
+	MaxPendingBytes   int64  // the same, in header and payload bytes; 0: 256 MiB
+	MaxPendingRows    int    // the same, in rows of the index; 0: 262,144
+	MaxBatchEntries   int    // bound of one commit; 0: 4,096
+	MaxBatchRows      int    // bound of one commit, unless one call has more; 0: 16,384
+	MaxBatchBytes     int64  // bound of one commit, unless one entry is larger; 0: 64 MiB
+	ReserveBytes      uint64 // appends are refused when less is free on the disk
+	// longest believable time since the last entry, at start; 0: 366 days
+	MaxClockGap time.Duration
+	TileCache   int // full tiles kept in memory, 16 KiB each; 0: 4,096
 
 	Observe Observer // may be zero
 }
 
-// An Observer is told what happens. Its functions must be quick; nil ones are not called.
+// An Observer is told what happens. Its functions must be quick; nil ones are
+// not called.
 type Observer struct {
-	// Committed is called after each commit with its entries and how long commit and signature took.
+	// Committed is called after each commit with its entries and how long
+	// commit and signature took.
 	Committed func(entries int, commit, sign time.Duration)
-	// Recorded is called for each stream that got entries by a commit, with their number and the bytes of their payloads, before the callers are
-	// answered, whether they have gone or not. It is called for entries that the log itself writes, too.
+	// Recorded is called for each stream that got entries by a commit, with
+	// their number and the bytes of their payloads, before the callers are
+	// answered, whether they have gone or not. It is called for entries that
+	// the log itself writes, too.
 	Recorded func(stream receipt.Hash, entries int, bytes int64)
-	// Refused is called for each entry that was not taken, with the sentinel error.
+	// Refused is called for each entry that was not taken, with the sentinel
+	// error.
 	Refused func(reason error)
 }
 
@@ -131,17 +152,20 @@ type Ledger struct {
 	clock    *clockGuard
 
 	published atomic.Pointer[Published] // swapped by the sequencer only
-	grown     sync.Map                  // receipt.Hash of a stream → uint64, see Grown; written by the sequencer only
-	reserve   atomic.Uint64             // ReserveBytes in force
-	failure   atomic.Pointer[error]     // set once, when a commit failed
-	hold      atomic.Pointer[error]     // why appends are refused
-	done      chan struct{}             // closed when the sequencer has ended
-	purge     chan struct{}             // capacity 1; gets a signal when something was erased
-	stopPurge context.CancelFunc        // ends runPurge
-	purged    chan struct{}             // closed when it has ended
+	// receipt.Hash of a stream → uint64, see Grown; written by the sequencer
+	// only
+	grown     sync.Map
+	reserve   atomic.Uint64         // ReserveBytes in force
+	failure   atomic.Pointer[error] // set once, when a commit failed
+	hold      atomic.Pointer[error] // why appends are refused
+	done      chan struct{}         // closed when the sequencer has ended
+	purge     chan struct{}         // capacity 1; gets a signal when something was erased
+	stopPurge context.CancelFunc    // ends runPurge
+	purged    chan struct{}         // closed when it has ended
 
-	cosigning      sync.Mutex    // held to keep a cosigned checkpoint; guards the next field
-	keptAt         time.Duration // monotonic time when the last witnessed checkpoint was kept that stays
+	cosigning sync.Mutex // held to keep a cosigned checkpoint; guards the next field
+	// monotonic time when the last witnessed checkpoint was kept that stays
+	keptAt         time.Duration
 	witnessed      atomic.Pointer[Witnessed]
 	firstWitnessed chan struct{} // closed when witnessed is set for the first time
 
@@ -159,8 +183,9 @@ type head struct {
 	dirty bool // in the batch being sequenced
 }
 
-// Open loads the log from the store, signs its current state again and starts the sequencer.
-// It returns an error if the store's entries and its tree head disagree.
+// Open loads the log from the store, signs its current state again and starts
+// the sequencer. It returns an error if the store's entries and its tree head
+// disagree.
 func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	cfg.setDefaults()
 	st, err := cfg.Store.Load(ctx)
@@ -234,8 +259,10 @@ type Draft struct {
 	Header   *receipt.Header       // what Opening.Content says
 	Opening  receipt.HeaderOpening // header bytes and their salt
 	Payload  receipt.PayloadOpening
-	Large    *Spool   // finished, and holds the payload's content, which Payload then lacks; nil if it is not large
-	Erase    *Erasure // of an earlier entry of the stream, which this entry records; nil for none
+	// finished, and holds the payload's content, which Payload then lacks; nil
+	// if it is not large
+	Large *Spool
+	Erase *Erasure // of an earlier entry of the stream, which this entry records; nil for none
 }
 
 // A Result is what became of a draft.
@@ -243,11 +270,15 @@ type Result struct {
 	Index     uint64
 	Duplicate bool   // recorded before; Index and Receipt are the first entry's
 	Receipt   []byte // JSON, in the form detached
-	Err       error  // ErrKeyReused, and nothing was recorded; or the receipt could not be made, and can be asked for later
+	// ErrKeyReused, and nothing was recorded; or the receipt could not be made,
+	// and can be asked for later
+	Err error
 }
 
-// Append records the drafts, in their order, in one batch, and returns when they are durable and published. The error is for all of them: one of the
-// sentinels above, or the context's; with the latter nothing was recorded. Doing the same again is harmless.
+// Append records the drafts, in their order, in one batch, and returns when
+// they are durable and published. The error is for all of them: one of the
+// sentinels above, or the context's; with the latter nothing was recorded.
+// Doing the same again is harmless.
 func (l *Ledger) Append(ctx context.Context, drafts []Draft) ([]Result, error) {
 	if err := l.mayAppend(); err != nil {
 		return nil, err
@@ -257,7 +288,9 @@ func (l *Ledger) Append(ctx context.Context, drafts []Draft) ([]Result, error) {
 		if err := g.entries[i].prepare(l.ids, &drafts[i]); err != nil {
 			return nil, err
 		}
-		if drafts[i].Large != nil { // its owner discards it when this returns, and may not while it waits to be committed
+		if drafts[i].Large != nil {
+			// its owner discards it when this returns, and may not while it
+			// waits to be committed
 			ctx = context.WithoutCancel(ctx)
 		}
 	}
@@ -289,7 +322,8 @@ func (l *Ledger) mayAppend() error {
 	return nil
 }
 
-// record returns when the group's entries are published: those that are new, and those that were before.
+// record returns when the group's entries are published: those that are new,
+// and those that were before.
 func (l *Ledger) record(ctx context.Context, g *group) error {
 	fresh := 0
 	for i := range g.entries {
@@ -377,7 +411,8 @@ func (p *pending) size() int64 {
 	return int64(len(p.draft.Opening.Content) + len(p.draft.Payload.Content))
 }
 
-// lookup looks for the same submission among the published entries, so that the sequencer need only look at those since.
+// lookup looks for the same submission among the published entries, so that the
+// sequencer need only look at those since.
 func (l *Ledger) lookup(ctx context.Context, p *pending) error {
 	pub := l.published.Load()
 	if !l.keys.mayHave(p.key) {
@@ -406,7 +441,8 @@ func (l *Ledger) await(ctx context.Context, g *group) error {
 		return g.err
 	case <-ctx.Done():
 	}
-	// It is recorded or it is not, and the caller gets to see which. One that is in a batch is waited for.
+	// It is recorded or it is not, and the caller gets to see which. One that
+	// is in a batch is waited for.
 	if l.queue.remove(g) {
 		return fmt.Errorf("wait for the commit: %w; nothing was recorded", ctx.Err())
 	}
@@ -432,7 +468,8 @@ func (l *Ledger) run() {
 	}
 }
 
-// sequence gives the groups' entries their places, commits them and publishes the result. After an error nothing was recorded, or the ledger has failed.
+// sequence gives the groups' entries their places, commits them and publishes
+// the result. After an error nothing was recorded, or the ledger has failed.
 func (l *Ledger) sequence(groups []*group) (*Published, error) {
 	if f := l.failure.Load(); f != nil {
 		return nil, *f
@@ -543,10 +580,12 @@ func newCommit(from uint64, written *store.Checkpoint, groups []*group) *store.C
 	}
 }
 
-// resolve finds the entry that has the same key, if there is one: among those of this and recent batches, or, if the pending entry
-// waited long, in the store, where all that is there is published by now.
+// resolve finds the entry that has the same key, if there is one: among those
+// of this and recent batches, or, if the pending entry waited long, in the
+// store, where all that is there is published by now.
 //
-// What this very batch erases is found by nobody: its keys are not in recent any more, and the store's are to be deleted.
+// What this very batch erases is found by nobody: its keys are not in recent
+// any more, and the store's are to be deleted.
 func (l *Ledger) resolve(p *pending, erasing []store.Erasure) error {
 	if p.existing || slices.ContainsFunc(erasing, func(e store.Erasure) bool { return slices.Contains(e.Keys, p.key) }) && !l.recent.has(p.key) {
 		return nil
@@ -603,7 +642,8 @@ func (l *Ledger) place(c *store.Commit, p *pending, h *head, now uint64) {
 	}
 }
 
-// publish signs the tree as it is now, which must be durable, marks it, and makes it the published state.
+// publish signs the tree as it is now, which must be durable, marks it, and
+// makes it the published state.
 func (l *Ledger) publish(root receipt.Hash, time uint64, touched ...*head) (*Published, error) {
 	cp := receipt.Checkpoint{Origin: l.cfg.Signer.Name(), Size: l.tree.size, Root: root}
 	signed, err := cp.Sign(append([]note.Signer{l.cfg.Signer}, l.cfg.Overlap...)...)
@@ -658,8 +698,8 @@ func (l *Ledger) fail(err error) {
 	l.cfg.Fatal(failure)
 }
 
-// SetLimits replaces MaxPendingEntries and ReserveBytes while the ledger is open.
-// What waits already stays in the queue.
+// SetLimits replaces MaxPendingEntries and ReserveBytes while the ledger is
+// open. What waits already stays in the queue.
 func (l *Ledger) SetLimits(pendingEntries int, reserveBytes uint64) {
 	l.queue.setMaxEntries(pendingEntries)
 	l.reserve.Store(reserveBytes)
@@ -667,7 +707,8 @@ func (l *Ledger) SetLimits(pendingEntries int, reserveBytes uint64) {
 
 func (l *Ledger) checkSpace() error { return l.checkSpaceFor(0) }
 
-// checkSpaceFor says whether the reserve would be left after so many bytes more.
+// checkSpaceFor says whether the reserve would be left after so many bytes
+// more.
 func (l *Ledger) checkSpaceFor(bytes uint64) error {
 	free, err := l.store.FreeBytes()
 	if err != nil {
@@ -681,7 +722,8 @@ func (l *Ledger) checkSpaceFor(bytes uint64) error {
 	return nil
 }
 
-// Ready returns nil if appends would be taken, and else why not. A replica, which takes none, is ready to be read.
+// Ready returns nil if appends would be taken, and else why not. A replica,
+// which takes none, is ready to be read.
 func (l *Ledger) Ready() error {
 	if f := l.failure.Load(); f != nil {
 		return *f
@@ -702,7 +744,8 @@ func (l *Ledger) Ready() error {
 	return err
 }
 
-// Grown returns the size of the log when the stream last got entries since the log was opened, and 0 if it got none.
+// Grown returns the size of the log when the stream last got entries since the
+// log was opened, and 0 if it got none.
 func (l *Ledger) Grown(stream receipt.Hash) uint64 {
 	size, _ := l.grown.Load(stream)
 	n, _ := size.(uint64)
@@ -715,7 +758,8 @@ func (l *Ledger) Pending() int { return l.queue.len() }
 // PendingRows returns how many rows of the index those entries will have.
 func (l *Ledger) PendingRows() int { return l.queue.pendingRows() }
 
-// Close finishes the appends that are waiting, takes no more, and ends the sequencer. The store stays open.
+// Close finishes the appends that are waiting, takes no more, and ends the
+// sequencer. The store stays open.
 func (l *Ledger) Close() {
 	l.queue.close()
 	<-l.done

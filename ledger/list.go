@@ -17,7 +17,8 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// A Filter says which entries of a stream to return; an empty field lets all pass.
+// A Filter says which entries of a stream to return; an empty field lets all
+// pass.
 type Filter struct {
 	Kind          string
 	Subject       string // algorithm:value
@@ -45,7 +46,8 @@ type Page struct {
 	Size    uint64 // of the published tree that it was read from
 }
 
-// The facts that can be searched for, as the first byte of what a term is the hash of.
+// The facts that can be searched for, as the first byte of what a term is the
+// hash of.
 const (
 	anyField = iota
 	kindField
@@ -108,7 +110,8 @@ func headerTerms(stream receipt.Hash, h *receipt.Header) []store.Term {
 	return slices.Compact(terms)
 }
 
-// foldDigest brings a digest into the spelling under which it is indexed and searched for.
+// foldDigest brings a digest into the spelling under which it is indexed and
+// searched for.
 func foldDigest(s string) string {
 	alg, v, ok := strings.Cut(s, ":")
 	if !ok {
@@ -150,7 +153,8 @@ func (f *Filter) terms(stream receipt.Hash) []store.Term {
 	return terms
 }
 
-// match looks at the header itself, since a term is a truncated hash. Times are regarded elsewhere.
+// match looks at the header itself, since a term is a truncated hash. Times are
+// regarded elsewhere.
 func (f *Filter) match(e *Entry) (bool, error) {
 	criteria := f.criteria()
 	if len(criteria) == 0 {
@@ -178,8 +182,8 @@ func (f *Filter) Matches(e *Entry) (bool, error) {
 // maxPageBytes ends a page early, so that large headers don't fill the memory.
 const maxPageBytes = 4 << 20
 
-// List returns the published entries of the stream that pass the filter, newest first unless the query says otherwise.
-// Errors: ErrPageToken.
+// List returns the published entries of the stream that pass the filter, newest
+// first unless the query says otherwise. Errors: ErrPageToken.
 func (l *Ledger) List(ctx context.Context, s *Stream, q Query) (*Page, error) {
 	p := l.Published()
 	page := &Page{Size: p.Size}
@@ -232,8 +236,9 @@ func (l *Ledger) List(ctx context.Context, s *Stream, q Query) (*Page, error) {
 	return page, nil
 }
 
-// Next returns the first published entry of the stream from the index on that passes the filter, or nil, and the index from which to
-// look further. Time bounds are not regarded.
+// Next returns the first published entry of the stream from the index on that
+// passes the filter, or nil, and the index from which to look further. Time
+// bounds are not regarded.
 func (l *Ledger) Next(ctx context.Context, p *Published, s *Stream, f Filter, from uint64) (*Entry, uint64, error) {
 	m, err := l.newMatcher(ctx, p, s, f, true)
 	if err != nil {
@@ -276,7 +281,8 @@ func (m *matcher) close() {
 	}
 }
 
-// next returns the first entry with lo ≤ index < hi that passes the filter, or nil.
+// next returns the first entry with lo ≤ index < hi that passes the filter, or
+// nil.
 func (m *matcher) next(ctx context.Context, lo, hi uint64) (*Entry, error) {
 	for lo < hi {
 		if err := ctx.Err(); err != nil {
@@ -291,7 +297,8 @@ func (m *matcher) next(ctx context.Context, lo, hi uint64) (*Entry, error) {
 			if ok, err = m.filter.match(e); ok || err != nil {
 				return e, err
 			}
-		} else if !errors.Is(err, ErrNotFound) { // a term is a truncated hash, and could be another stream's
+		} else if !errors.Is(err, ErrNotFound) {
+			// a term is a truncated hash, and could be another stream's
 			return nil, err
 		}
 		if m.ascending {
@@ -303,8 +310,9 @@ func (m *matcher) next(ctx context.Context, lo, hi uint64) (*Entry, error) {
 	return nil, nil
 }
 
-// intersect returns the first index, in the order, with lo ≤ index < hi that is in all lists: each list in turn jumps to the candidate, and where it
-// has another, that is the next candidate.
+// intersect returns the first index, in the order, with lo ≤ index < hi that is
+// in all lists: each list in turn jumps to the candidate, and where it has
+// another, that is the next candidate.
 func intersect(lists []store.Postings, ascending bool, lo, hi uint64) (uint64, bool, error) {
 	candidate := hi - 1
 	if ascending {
@@ -328,7 +336,8 @@ func intersect(lists []store.Postings, ascending bool, lo, hi uint64) (uint64, b
 	return candidate, true, nil
 }
 
-// bounds returns the range of indexes that the filter's times allow. Times never decrease with the index, so that it is found by bisection.
+// bounds returns the range of indexes that the filter's times allow. Times
+// never decrease with the index, so that it is found by bisection.
 func (l *Ledger) bounds(ctx context.Context, p *Published, s *Stream, f Filter) (lo, hi uint64, err error) {
 	lo, hi = 0, p.Size
 	first := func(t time.Time) uint64 { // index of the first entry not before t
@@ -353,8 +362,9 @@ func (l *Ledger) bounds(ctx context.Context, p *Published, s *Stream, f Filter) 
 	return lo, hi, err
 }
 
-// A page token holds the place and a hash of the query, so that a token of another query is noticed. It gives no rights: whoever
-// makes one up reads what a query of their own would show.
+// A page token holds the place and a hash of the query, so that a token of
+// another query is noticed. It gives no rights: whoever makes one up reads what
+// a query of their own would show.
 const tokenSize = 8 + 12
 
 func queryHash(q Query, s *Stream) []byte {
@@ -372,7 +382,8 @@ func formatToken(q Query, s *Stream, index uint64) string {
 
 func parseToken(q Query, s *Stream) (uint64, error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(q.Token)
-	if err != nil || len(b) != tokenSize || strings.ContainsAny(q.Token, "\r\n") || string(b[8:]) != string(queryHash(q, s)) { // the decoder skips line breaks
+	if err != nil || len(b) != tokenSize || strings.ContainsAny(q.Token, "\r\n") || string(b[8:]) != string(queryHash(q, s)) {
+		// the decoder skips line breaks
 		return 0, fmt.Errorf("page_token: %w; repeat the query without it", ErrPageToken)
 	}
 	return binary.BigEndian.Uint64(b), nil

@@ -19,7 +19,8 @@ func sortedLines(lines []string) string {
 	return strings.Join(lines, "\n")
 }
 
-// searchLog makes a log of entries with all sorts of headers, at different times, of two tenants.
+// searchLog makes a log of entries with all sorts of headers, at different
+// times, of two tenants.
 func searchLog(t *testing.T, n int) *testLog {
 	t.Helper()
 	tl := newTestLog(t, Config{})

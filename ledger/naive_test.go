@@ -5,7 +5,8 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// A naiveTree is the Merkle tree of RFC 6962, section 2.1, written down as the RFC defines it: the model that the ledger is compared with.
+// A naiveTree is the Merkle tree of RFC 6962, section 2.1, written down as the
+// RFC defines it: the model that the ledger is compared with.
 type naiveTree struct {
 	leaves []receipt.Hash
 	known  map[[2]uint64]receipt.Hash // roots of full subtrees, which are asked for often
@@ -86,7 +87,8 @@ func (t *naiveTree) subproof(m, lo, hi uint64, whole bool) []receipt.Hash {
 	return append(t.subproof(m-k, lo+k, hi, false), t.mth(lo, lo+k))
 }
 
-// tile is the tile of C2SP tlog-tiles at the level and index in the tree of the size: up to 256 hashes of full subtrees of 256^level leaves.
+// tile is the tile of C2SP tlog-tiles at the level and index in the tree of the
+// size: up to 256 hashes of full subtrees of 256^level leaves.
 func (t *naiveTree) tile(size uint64, level uint8, index uint64) []receipt.Hash {
 	span := uint64(1) << (8 * level)
 	var hashes []receipt.Hash

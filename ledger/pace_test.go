@@ -16,7 +16,8 @@ func rowsOf(t *testing.T, q *queue, s *Stream, rows int) *group {
 	return g
 }
 
-// A stream whose entries make commits long has one of them in a commit and then waits twelve times as long, while others append. Alone, it does not wait.
+// A stream whose entries make commits long has one of them in a commit and then
+// waits twelve times as long, while others append. Alone, it does not wait.
 func TestHeavyStreamIsPaced(t *testing.T) {
 	var q queue
 	q.init(Config{MaxPendingEntries: 1 << 20, MaxPendingBytes: 1 << 40, MaxPendingRows: 1 << 30, MaxBatchEntries: 1 << 20, MaxBatchBytes: 1 << 40, MaxBatchRows: 1 << 20})
@@ -78,7 +79,8 @@ func TestHeavyStreamIsPaced(t *testing.T) {
 	}
 }
 
-// A stream that waits has its turn when its time has come, though nothing more is put.
+// A stream that waits has its turn when its time has come, though nothing more
+// is put.
 func TestPacedStreamWakes(t *testing.T) {
 	var q queue
 	q.init(Config{MaxPendingEntries: 1 << 20, MaxPendingBytes: 1 << 40, MaxPendingRows: 1 << 30, MaxBatchEntries: 1 << 20, MaxBatchBytes: 1 << 40, MaxBatchRows: 1 << 20})

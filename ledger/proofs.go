@@ -12,8 +12,9 @@ import (
 
 var emptyRoot = receipt.Hash(sha256.Sum256(nil)) // RFC 6962, section 2.1
 
-// InclusionProof returns the RFC 6962 inclusion proof of an entry in the tree of a size up to the published one, from the leaf's
-// sibling up. Errors: ErrOutOfRange.
+// InclusionProof returns the RFC 6962 inclusion proof of an entry in the tree
+// of a size up to the published one, from the leaf's sibling up. Errors:
+// ErrOutOfRange.
 func (p *Published) InclusionProof(ctx context.Context, index, size uint64) ([]receipt.Hash, error) {
 	if size > p.Size {
 		return nil, fmt.Errorf("tree_size: %d is %w, which has %d entries", size, ErrOutOfRange, p.Size)
@@ -28,8 +29,9 @@ func (p *Published) InclusionProof(ctx context.Context, index, size uint64) ([]r
 	return p.prove(ctx, n)
 }
 
-// ConsistencyProof returns the RFC 6962 consistency proof between two trees, from ≤ to ≤ the published size. It is empty when
-// they are the same or from is 0. Errors: ErrOutOfRange.
+// ConsistencyProof returns the RFC 6962 consistency proof between two trees,
+// from ≤ to ≤ the published size. It is empty when they are the same or from is
+// 0. Errors: ErrOutOfRange.
 func (p *Published) ConsistencyProof(ctx context.Context, from, to uint64) ([]receipt.Hash, error) {
 	if to > p.Size {
 		return nil, fmt.Errorf("to_size: %d is %w, which has %d entries", to, ErrOutOfRange, p.Size)
@@ -44,7 +46,8 @@ func (p *Published) ConsistencyProof(ctx context.Context, from, to uint64) ([]re
 	return p.prove(ctx, n)
 }
 
-// RootOf returns the root of the tree of a size up to the published one. Errors: ErrOutOfRange.
+// RootOf returns the root of the tree of a size up to the published one.
+// Errors: ErrOutOfRange.
 func (p *Published) RootOf(ctx context.Context, size uint64) (receipt.Hash, error) {
 	if size > p.Size {
 		return receipt.Hash{}, fmt.Errorf("size %d is %w, which has %d entries", size, ErrOutOfRange, p.Size)
@@ -72,13 +75,15 @@ func (p *Published) proveNodes(ctx context.Context, n proof.Nodes) ([][]byte, er
 	return n.Rehash(nodes, hashChildren)
 }
 
-// hashChildren is rfc6962.DefaultHasher.HashChildren with one allocation instead of four.
+// hashChildren is rfc6962.DefaultHasher.HashChildren with one allocation
+// instead of four.
 func hashChildren(left, right []byte) []byte {
 	h := receipt.NodeHash((*receipt.Hash)(left), (*receipt.Hash)(right))
 	return h[:]
 }
 
-// receipt encodes r, which lacks only the proof, with the one for the entry in the tree of the signed checkpoint.
+// receipt encodes r, which lacks only the proof, with the one for the entry in
+// the tree of the signed checkpoint.
 func (p *Published) receipt(ctx context.Context, index, size uint64, tail *receipt.ProofTail, r *receipt.Receipt) ([]byte, error) {
 	n, err := proof.Inclusion(index, size)
 	if err != nil {

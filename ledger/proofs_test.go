@@ -20,7 +20,8 @@ func TestEmptyLog(t *testing.T) {
 	checkLog(t, tl, acme)
 }
 
-// Each size around a full tile, reached one entry at a time, is checked, and every state that was published stays as it was.
+// Each size around a full tile, reached one entry at a time, is checked, and
+// every state that was published stays as it was.
 func TestEverySmallSize(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	states := []*Published{tl.Published()}

@@ -10,7 +10,8 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// observe writes down what every read path answers about a log of up to a few more than n entries. It is the same for the same published state.
+// observe writes down what every read path answers about a log of up to a few
+// more than n entries. It is the same for the same published state.
 func observe(tl *testLog, n uint64, subject string, tenants ...*testTenant) string {
 	ctx := context.Background()
 	var b strings.Builder
@@ -80,7 +81,8 @@ func describe(e *Entry) string {
 	return fmt.Sprintf("%d %+v %s", e.Index, e.Skeleton, e.Header.Content)
 }
 
-// sameLines fails the test with the first line in which two observations differ.
+// sameLines fails the test with the first line in which two observations
+// differ.
 func sameLines(t *testing.T, when, got, want string) {
 	t.Helper()
 	g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
@@ -104,7 +106,8 @@ func provenance(h *receipt.Header) {
 	h.Signers = []receipt.Signer{{Identity: "ci@example", Issuer: "https://issuer.example"}}
 }
 
-// A commit shows in the store before it is durable; no read path may tell of it.
+// A commit shows in the store before it is durable; no read path may tell of
+// it.
 func TestNothingUnpublishedIsVisible(t *testing.T) {
 	for _, n := range []int{2, 254, 510} { // the commit may complete a tile
 		t.Run(fmt.Sprint("size ", n), func(t *testing.T) {
@@ -115,7 +118,8 @@ func TestNothingUnpublishedIsVisible(t *testing.T) {
 	}
 }
 
-// checkUnpublished appends two entries, stops the commit of three more, and looks for them.
+// checkUnpublished appends two entries, stops the commit of three more, and
+// looks for them.
 func checkUnpublished(t *testing.T, tl *testLog) {
 	t.Helper()
 	tl.mustAppend(t, globex.draft("globex's first", provenance))
@@ -134,7 +138,8 @@ func checkUnpublished(t *testing.T, tl *testLog) {
 	}
 	sameLines(t, "before the commit is durable", observe(tl, size, testSubject, acme, globex), before)
 
-	// The look-up that comes before the queue must leave the decision to the sequencer, too.
+	// The look-up that comes before the queue must leave the decision to the
+	// sequencer, too.
 	p, d := &pending{}, acme.draft("new evidence")
 	p.prepare(tl.ids, &d)
 	if err := tl.lookup(context.Background(), p); err != nil || p.existing || p.checked != size {
@@ -180,7 +185,8 @@ func checkUnpublished(t *testing.T, tl *testLog) {
 	}
 }
 
-// The state that a commit made and a crash undid must never have been shown, and the log goes on from the one before.
+// The state that a commit made and a crash undid must never have been shown,
+// and the log goes on from the one before.
 func TestCrashBeforeDurable(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	tl.fill(t, "entry", 255)

@@ -10,10 +10,13 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// A queue holds the groups that wait to be sequenced, fairly between streams. Its bound is the ledger's protection against more work than the disk takes.
+// A queue holds the groups that wait to be sequenced, fairly between streams.
+// Its bound is the ledger's protection against more work than the disk takes.
 //
-// A stream may have as much waiting as is still free, of twice what is configured: alone it can fill half, two can fill a third each, and so on, so that
-// there is always room for one that comes (dynamic thresholds, Choudhury and Hahne 1998).
+// A stream may have as much waiting as is still free, of twice what is
+// configured: alone it can fill half, two can fill a third each, and so on, so
+// that there is always room for one that comes (dynamic thresholds, Choudhury
+// and Hahne 1998).
 type queue struct {
 	maxEntries, batchEntries int
 	maxBytes, batchBytes     int64
@@ -43,7 +46,9 @@ type lane struct {
 
 const (
 	entryCost = 1024 // what an entry costs beside its bytes and rows, in bytes
-	rowCost   = 128  // what a row of the index costs, in bytes: a key, its place in an ordered table, and its compactions
+	// what a row of the index costs, in bytes: a key, its place in an ordered
+	// table, and its compactions
+	rowCost = 128
 )
 
 // cost is what the group costs the sequencer and the store, in bytes.
@@ -60,7 +65,8 @@ func (q *queue) init(c Config) {
 	q.pace = pace{now: time.Now, until: map[receipt.Hash]time.Time{}}
 }
 
-// put adds the group to its stream's, or returns ErrQueueFull or ErrClosed. A group that is larger than the queue is taken when the queue is empty.
+// put adds the group to its stream's, or returns ErrQueueFull or ErrClosed. A
+// group that is larger than the queue is taken when the queue is empty.
 func (q *queue) put(g *group) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -84,7 +90,8 @@ func (q *queue) put(g *group) error {
 	return nil
 }
 
-// stream is whose lane the group waits in; of raw leaves, which have no streams, there is one.
+// stream is whose lane the group waits in; of raw leaves, which have no
+// streams, there is one.
 func (g *group) stream() receipt.Hash {
 	if d := g.entries[0].draft; d != nil {
 		return d.Stream.ID
@@ -102,7 +109,8 @@ func (q *queue) count(l *lane, g *group, sign int) {
 	q.rows += sign * g.rows
 }
 
-// remove takes the group out, unless it is in a batch already or was never put. What is removed is never recorded.
+// remove takes the group out, unless it is in a batch already or was never put.
+// What is removed is never recorded.
 func (q *queue) remove(g *group) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -122,8 +130,10 @@ func (q *queue) remove(g *group) bool {
 	return true
 }
 
-// take waits for groups and removes those of one batch: all of them, within the bounds of a batch, and then each time one of the stream that has the
-// least in the batch, the oldest where that is even. It returns nil when the queue is closed and empty.
+// take waits for groups and removes those of one batch: all of them, within the
+// bounds of a batch, and then each time one of the stream that has the least in
+// the batch, the oldest where that is even. It returns nil when the queue is
+// closed and empty.
 func (q *queue) take() []*group {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -132,7 +142,9 @@ func (q *queue) take() []*group {
 		if !q.await() {
 			return nil
 		}
-		// Where the processors are busy, callers that are ready to run may add theirs first: fewer, larger commits. Where they are not, this is nothing.
+		// Where the processors are busy, callers that are ready to run may add
+		// theirs first: fewer, larger commits. Where they are not, this is
+		// nothing.
 		q.mu.Unlock()
 		runtime.Gosched()
 		q.mu.Lock()
@@ -171,7 +183,8 @@ func (q *queue) take() []*group {
 	return batch
 }
 
-// await waits until a stream has its turn, and returns false when the queue is closed and empty.
+// await waits until a stream has its turn, and returns false when the queue is
+// closed and empty.
 func (q *queue) await() bool {
 	for {
 		turns, wait := q.ready()
@@ -194,7 +207,8 @@ func (q *queue) await() bool {
 	}
 }
 
-// ready returns the lanes that have their turn, or how long it is until one has.
+// ready returns the lanes that have their turn, or how long it is until one
+// has.
 func (q *queue) ready() (turns, time.Duration) {
 	ready, first := make(turns, 0, len(q.lanes)), time.Duration(0)
 	for _, l := range q.lanes {

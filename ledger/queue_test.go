@@ -12,7 +12,8 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// A quiet stream's entry is in the next batch, however much another has waiting, and finds room in the queue.
+// A quiet stream's entry is in the next batch, however much another has
+// waiting, and finds room in the queue.
 func TestQuietStreamGoesNext(t *testing.T) {
 	tl, blocker, release := blocked(t, Config{MaxBatchEntries: 10, MaxPendingEntries: 100})
 	var noisy []<-chan answer
@@ -38,8 +39,9 @@ func TestQuietStreamGoesNext(t *testing.T) {
 	checkLog(t, tl, acme, globex)
 }
 
-// Whatever is put, nothing is lost or comes twice, a stream's groups stay in order, bounds hold, and as long as all wait no stream gets more than
-// another by more than one group.
+// Whatever is put, nothing is lost or comes twice, a stream's groups stay in
+// order, bounds hold, and as long as all wait no stream gets more than another
+// by more than one group.
 func TestQueueModel(t *testing.T) {
 	streams := []*Stream{NewStream([32]byte{1}), NewStream([32]byte{2}), NewStream([32]byte{3})}
 	rapid.Check(t, func(t *rapid.T) {
@@ -115,8 +117,9 @@ func TestQueueModel(t *testing.T) {
 	})
 }
 
-// Rows of the index count like bytes: a stream whose entries have many takes its turns by them, a batch is bounded in them, and a quiet stream's
-// entry is in the next batch.
+// Rows of the index count like bytes: a stream whose entries have many takes
+// its turns by them, a batch is bounded in them, and a quiet stream's entry is
+// in the next batch.
 func TestRowsAreCounted(t *testing.T) {
 	var q queue
 	q.init(Config{MaxPendingEntries: 1 << 20, MaxPendingBytes: 1 << 40, MaxPendingRows: 100_000, MaxBatchEntries: 1 << 20, MaxBatchBytes: 1 << 40, MaxBatchRows: 10_000})

@@ -10,11 +10,13 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// A raw log holds leaves whose data others define, and no streams, headers or payloads: what is appended is public as it is, for ever. It is a
-// log in every other respect, on the same write path, and its kind is that of its store.
+// A raw log holds leaves whose data others define, and no streams, headers or
+// payloads: what is appended is public as it is, for ever. It is a log in every
+// other respect, on the same write path, and its kind is that of its store.
 
 var (
-	// ErrLeafSize says that leaf data is empty, or too long for an entry bundle.
+	// ErrLeafSize says that leaf data is empty, or too long for an entry
+	// bundle.
 	ErrLeafSize = fmt.Errorf("leaf data must have 1 to %d bytes", store.MaxLeafSize)
 
 	errRaw    = errors.New("this log holds raw leaves, not entries of streams")
@@ -28,7 +30,8 @@ type LeafResult struct {
 	Published *Published // a state that has the leaf
 }
 
-// AppendLeaf records a raw leaf and returns when it is durable and published. The same data is recorded once. Errors: ErrLeafSize, and as Append.
+// AppendLeaf records a raw leaf and returns when it is durable and published.
+// The same data is recorded once. Errors: ErrLeafSize, and as Append.
 func (l *Ledger) AppendLeaf(ctx context.Context, data []byte) (*LeafResult, error) {
 	if f := l.failure.Load(); f != nil {
 		return nil, *f
@@ -57,7 +60,8 @@ func (l *Ledger) AppendLeaf(ctx context.Context, data []byte) (*LeafResult, erro
 			return nil, fmt.Errorf("compare with entry %d: %w", p.index, err)
 		}
 		if !same {
-			return nil, fmt.Errorf("entry %d has the deduplication key of other data", p.index) // by chance, once in 2⁶⁴ leaves
+			// by chance, once in 2⁶⁴ leaves
+			return nil, fmt.Errorf("entry %d has the deduplication key of other data", p.index)
 		}
 	}
 	return &LeafResult{Index: p.index, Duplicate: p.existing, Published: g.published}, nil
@@ -81,7 +85,8 @@ func (l *Ledger) sameLeaf(ctx context.Context, p *pending) (bool, error) {
 // placeLeaf puts a raw leaf at the end of the log.
 func (l *Ledger) placeLeaf(c *store.Commit, p *pending, now uint64) {
 	if err := checkLeaf(p.leaf); err != nil {
-		panic("ledger: a leaf got into the queue unchecked: " + err.Error()) // a bug: it could never be served
+		// a bug: it could never be served
+		panic("ledger: a leaf got into the queue unchecked: " + err.Error())
 	}
 	p.index = c.From + uint64(len(c.Entries))
 	l.tree.append(receipt.LeafHash(p.leaf))

@@ -76,7 +76,8 @@ func TestRawLog(t *testing.T) {
 		checkRawLog(t, tl, leaves)
 		tl.restart(t)
 		checkRawLog(t, tl, leaves)
-		for _, i := range []int{0, size / 2, size - 1} { // known from before the restart, and again from memory
+		for _, i := range []int{0, size / 2, size - 1} {
+			// known from before the restart, and again from memory
 			r := mustAppendLeaf(t, tl, leaves[i])
 			if !r.Duplicate || r.Index != uint64(i) || r.Published.Size != uint64(size) {
 				t.Fatalf("leaf %d again: got %+v", i, r)
@@ -140,7 +141,8 @@ func TestKindOfLog(t *testing.T) {
 	}
 }
 
-// What a commit shows before it is durable, nobody may see: not in tiles, and not as a duplicate either.
+// What a commit shows before it is durable, nobody may see: not in tiles, and
+// not as a duplicate either.
 func TestRawLeafIsHiddenUntilDurable(t *testing.T) {
 	tl := newTestLogOn(t, Config{}, memstore.NewRaw())
 	mustAppendLeaf(t, tl, leafOf(0))

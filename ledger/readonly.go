@@ -15,11 +15,12 @@ import (
 // checkpoint refuses appends: to go on from it would fork the log.
 var ErrRolledBack = errors.New("the log is older than its newest checkpoint, and read-only")
 
-// OpenReadOnly opens the log as it was at a checkpoint that the policy's log key
-// has signed. It signs nothing and writes nothing: the store may be open for
-// reading only. Appends are refused for the reason.
+// OpenReadOnly opens the log as it was at a checkpoint that the policy's log
+// key has signed. It signs nothing and writes nothing: the store may be open
+// for reading only. Appends are refused for the reason.
 //
-// Openings that an entry records as erased are not served if the store has them.
+// Openings that an entry records as erased are not served if the store has
+// them.
 func OpenReadOnly(ctx context.Context, cfg Config, policy *receipt.Policy, signed []byte, reason error) (*Ledger, error) {
 	cfg.Signer = noSigner{policy.LogKey()}
 	cfg.Overlap = nil

@@ -121,7 +121,8 @@ func TestReadOnlyHidesErased(t *testing.T) {
 	ctx := context.Background()
 	tl := newTestLog(t, Config{})
 	tl.mustAppend(t, acme.draft("a"), acme.draft("b"), acme.draft("c"))
-	tl.mustAppend(t, acme.erasure(0, ScopePayload), acme.erasure(1, ScopeHeaderAndPayload)) // which erase nothing, as if openings were put back
+	// which erase nothing, as if openings were put back
+	tl.mustAppend(t, acme.erasure(0, ScopePayload), acme.erasure(1, ScopeHeaderAndPayload))
 	cp := tl.Published().Checkpoint
 	tl.mustAppend(t, acme.draft("not published to readers of the earlier checkpoint"))
 	tl.Close()

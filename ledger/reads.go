@@ -10,7 +10,8 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// Published returns the latest published state. Everything that one answer needs must come from one such state.
+// Published returns the latest published state. Everything that one answer
+// needs must come from one such state.
 func (l *Ledger) Published() *Published { return l.published.Load() }
 
 // Origin returns the log's name, the first line of its checkpoints.
@@ -26,7 +27,8 @@ type Entry struct {
 	Header   *receipt.HeaderOpening // nil: erased
 }
 
-// Entry returns an entry of the stream. Errors: ErrOutOfRange, ErrNotFound (the entry is of another stream, which is not said).
+// Entry returns an entry of the stream. Errors: ErrOutOfRange, ErrNotFound (the
+// entry is of another stream, which is not said).
 func (l *Ledger) Entry(ctx context.Context, s *Stream, index uint64) (*Entry, error) {
 	return l.entryAt(ctx, l.Published(), s, index)
 }
@@ -36,7 +38,8 @@ func (l *Ledger) entryAt(ctx context.Context, p *Published, s *Stream, index uin
 		return nil, fmt.Errorf("index: %d is %w, which has %d entries", index, ErrOutOfRange, p.Size)
 	}
 	sk, err := l.store.Skeletons(ctx, index, index+1)
-	if err != nil && !(l.replica && errors.Is(err, store.ErrNotFound)) { // a replica has the records of some streams only
+	if err != nil && !(l.replica && errors.Is(err, store.ErrNotFound)) {
+		// a replica has the records of some streams only
 		return nil, fmt.Errorf("entry %d: %w", index, notThere(err))
 	}
 	if err != nil || sk[0].StreamID != s.ID {
@@ -52,7 +55,8 @@ func (l *Ledger) entryAt(ctx context.Context, p *Published, s *Stream, index uin
 	return e, checkHeader(index, &e.Skeleton, e.Header)
 }
 
-// Payload returns the payload of an entry of the stream, or nil if it was erased. Errors: as Entry; ErrTooLarge.
+// Payload returns the payload of an entry of the stream, or nil if it was
+// erased. Errors: as Entry; ErrTooLarge.
 func (l *Ledger) Payload(ctx context.Context, s *Stream, index uint64) (*receipt.PayloadOpening, error) {
 	e, err := l.Entry(ctx, s, index)
 	if err != nil {
@@ -73,8 +77,9 @@ type ReceiptOptions struct {
 	EmbedPayload bool
 }
 
-// Receipt returns a receipt for an entry of the stream. Errors: as Entry; ErrNoCheckpoint, whose message names the next published size;
-// ErrErased; ErrNoQuorum and ErrNotWitnessed, if a witnessed checkpoint was asked for.
+// Receipt returns a receipt for an entry of the stream. Errors: as Entry;
+// ErrNoCheckpoint, whose message names the next published size; ErrErased;
+// ErrNoQuorum and ErrNotWitnessed, if a witnessed checkpoint was asked for.
 func (l *Ledger) Receipt(ctx context.Context, s *Stream, index uint64, o ReceiptOptions) ([]byte, error) {
 	w := l.witnessed.Load() // before the published state, which is never behind it
 	p := l.Published()
@@ -138,7 +143,8 @@ func (l *Ledger) opening(ctx context.Context, e *Entry, o ReceiptOptions) (*rece
 	return r, nil
 }
 
-// checkpointAt returns the checkpoint that the options ask for. With cosignatures that meet the quorum, if there are some.
+// checkpointAt returns the checkpoint that the options ask for. With
+// cosignatures that meet the quorum, if there are some.
 func (l *Ledger) checkpointAt(ctx context.Context, p *Published, w *Witnessed, o ReceiptOptions) (uint64, *receipt.ProofTail, error) {
 	if o.Witnessed && l.cfg.Quorum == nil {
 		return 0, nil, fmt.Errorf("witnessed: %w", ErrNoQuorum)
@@ -180,7 +186,8 @@ func (l *Ledger) checkpointAt(ctx context.Context, p *Published, w *Witnessed, o
 	return 0, nil, fmt.Errorf("tree_size: %w (%d)%s", ErrNoCheckpoint, size, nextOne(min(next, p.Size)))
 }
 
-// tailAt returns the tail of a stored checkpoint if there is one of that size, and else the next size that there is, or 0.
+// tailAt returns the tail of a stored checkpoint if there is one of that size,
+// and else the next size that there is, or 0.
 func tailAt(ctx context.Context, find func(context.Context, uint64) (*store.Checkpoint, error), size uint64) (*receipt.ProofTail, uint64, error) {
 	cp, err := find(ctx, size)
 	switch {
@@ -202,7 +209,8 @@ func nextOne(size uint64) string {
 	return fmt.Sprintf("; the next one is %d", size)
 }
 
-// LeafHash returns the leaf hash of a published entry, which is public. Errors: ErrOutOfRange.
+// LeafHash returns the leaf hash of a published entry, which is public. Errors:
+// ErrOutOfRange.
 func (l *Ledger) LeafHash(ctx context.Context, p *Published, index uint64) (receipt.Hash, error) {
 	if index >= p.Size {
 		return receipt.Hash{}, fmt.Errorf("index: %d is %w, which has %d entries", index, ErrOutOfRange, p.Size)
@@ -214,8 +222,9 @@ func (l *Ledger) LeafHash(ctx context.Context, p *Published, index uint64) (rece
 	return hashes[index%store.TileWidth], nil
 }
 
-// EntryBundle returns the first width entries of a bundle in the encoding of C2SP tlog-tiles, 1 ≤ width ≤ 256, or ErrOutOfRange if
-// the published log doesn't have that many.
+// EntryBundle returns the first width entries of a bundle in the encoding of
+// C2SP tlog-tiles, 1 ≤ width ≤ 256, or ErrOutOfRange if the published log
+// doesn't have that many.
 func (l *Ledger) EntryBundle(ctx context.Context, index uint64, width int) ([]byte, error) {
 	p := l.Published()
 	if index > p.Size/store.TileWidth || index*store.TileWidth+uint64(width) > p.Size {

@@ -14,7 +14,8 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// A ReindexReport says how the stored projections differ from those that the log gives.
+// A ReindexReport says how the stored projections differ from those that the
+// log gives.
 type ReindexReport struct {
 	Entries uint64 `json:"entries"`
 	Keys    uint64 `json:"keys"`     // deduplication keys that the log gives
@@ -29,8 +30,10 @@ type ReindexReport struct {
 // Same says whether nothing differs.
 func (r *ReindexReport) Same() bool { return r.Missing+r.Extra+r.Heads == 0 }
 
-// Reindex rebuilds all projections from skeletons and the openings that are left, compares them with the stored ones, and replaces those if
-// write is set and they differ. The scratch store must be empty and is filled. No ledger may be open on s. origin is the log's; a raw log needs none.
+// Reindex rebuilds all projections from skeletons and the openings that are
+// left, compares them with the stored ones, and replaces those if write is set
+// and they differ. The scratch store must be empty and is filled. No ledger may
+// be open on s. origin is the log's; a raw log needs none.
 func Reindex(ctx context.Context, s, scratch store.Store, origin string, write bool, progress func(done, total uint64)) (*ReindexReport, error) {
 	st, err := s.Load(ctx)
 	if err != nil {
@@ -39,7 +42,8 @@ func Reindex(ctx context.Context, s, scratch store.Store, origin string, write b
 	if _, err := scratch.Load(ctx); err != nil {
 		return nil, err
 	}
-	if err := checkOrigin(ctx, s, st, receipt.HashOrigin(origin)); err != nil { // stream heads hold leaf hashes, which depend on it
+	if err := checkOrigin(ctx, s, st, receipt.HashOrigin(origin)); err != nil {
+		// stream heads hold leaf hashes, which depend on it
 		return nil, err
 	}
 	r := &ReindexReport{Entries: st.Size}
@@ -111,7 +115,8 @@ func (b *rebuilder) projections(ctx context.Context) iter.Seq2[store.Projection,
 	}
 }
 
-// leaves yields the deduplication keys of raw leaves, which have no other projection.
+// leaves yields the deduplication keys of raw leaves, which have no other
+// projection.
 func (b *rebuilder) leaves(ctx context.Context, from, to uint64, yield func(store.Projection, error) bool) bool {
 	leaves, err := b.store.Leaves(ctx, from, to)
 	if err != nil {
@@ -214,7 +219,8 @@ func compare(want, have iter.Seq2[store.Projection, error]) (missing, extra uint
 	return missing, extra, nil
 }
 
-// order compares as Store.Projections sorts: keys first, then postings, by bytes and index.
+// order compares as Store.Projections sorts: keys first, then postings, by
+// bytes and index.
 func order(a, b *store.Projection) int {
 	if (a.Key != nil) != (b.Key != nil) {
 		if a.Key != nil {

@@ -16,7 +16,8 @@ import (
 	"muniment.dev/muniment/ledger/store/memstore"
 )
 
-// At any size a log can be closed and opened again: it is the same log, and goes on as one that was never closed.
+// At any size a log can be closed and opened again: it is the same log, and
+// goes on as one that was never closed.
 func TestReopenAtAnySize(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		tl := newTestLog(t, Config{})
@@ -129,7 +130,8 @@ func openPebble(t testing.TB, fs vfs.FS) *pebblestore.Store {
 	return s
 }
 
-// The same submissions, in batches of other sizes and on other engines, make logs of the same entries, whatever their order.
+// The same submissions, in batches of other sizes and on other engines, make
+// logs of the same entries, whatever their order.
 func TestSameSubmissionsOtherBatches(t *testing.T) {
 	engines := map[string]func(t *testing.T) store.Store{
 		"memstore": func(*testing.T) store.Store { return memstore.New() },

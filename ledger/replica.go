@@ -12,13 +12,18 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// A replica is a copy of a log on a machine that can't reach it: the leaves of all, and the records of some streams, as deltas brought them. Its
-// published state is that of the last delta which was imported to its end, with the checkpoint that the log has signed. It can't sign, so it takes no appends.
+// A replica is a copy of a log on a machine that can't reach it: the leaves of
+// all, and the records of some streams, as deltas brought them. Its published
+// state is that of the last delta which was imported to its end, with the
+// checkpoint that the log has signed. It can't sign, so it takes no appends.
 
-// ErrReplica says that what was asked for can be done by the log only, not by a replica of it.
+// ErrReplica says that what was asked for can be done by the log only, not by a
+// replica of it.
 var ErrReplica = errors.New("this is a read-only replica of the log; append to the log itself")
 
-// OpenReplica opens the published state of a replica. The checkpoint must satisfy the policy. A replica into which nothing was imported yet is an error.
+// OpenReplica opens the published state of a replica. The checkpoint must
+// satisfy the policy. A replica into which nothing was imported yet is an
+// error.
 func OpenReplica(ctx context.Context, cfg Config, policy *receipt.Policy) (*Ledger, error) {
 	cfg.Signer = noSigner{policy.LogKey()}
 	cfg.setDefaults()
@@ -72,7 +77,8 @@ func OpenReplica(ctx context.Context, cfg Config, policy *receipt.Policy) (*Ledg
 	return l, nil
 }
 
-// erase makes the erasures that the entries of the state's streams record, and returns when what they erased has left the disk.
+// erase makes the erasures that the entries of the state's streams record, and
+// returns when what they erased has left the disk.
 func erase(ctx context.Context, s store.Store, st *store.State) error {
 	l := &Ledger{store: s, ids: newIdentifier(&st.Secret), log: slog.New(slog.DiscardHandler)}
 	if err := l.reapplyErasures(ctx, st); err != nil {
@@ -87,7 +93,8 @@ func erase(ctx context.Context, s store.Store, st *store.State) error {
 // IsReplica says whether the ledger is a replica.
 func (l *Ledger) IsReplica() bool { return l.replica }
 
-// lastCheckpoint returns the latest checkpoint that is stored, and its size; 0 if there is none. A replica has one for each delta.
+// lastCheckpoint returns the latest checkpoint that is stored, and its size; 0
+// if there is none. A replica has one for each delta.
 func lastCheckpoint(ctx context.Context, s store.Store) (signed []byte, size uint64, err error) {
 	for {
 		cp, err := s.Checkpoint(ctx, size+1)
@@ -108,7 +115,8 @@ func (s noSigner) Name() string                  { return s.key.Name() }
 func (s noSigner) KeyHash() uint32               { return s.key.KeyHash() }
 func (noSigner) Sign(msg []byte) ([]byte, error) { return nil, ErrReplica }
 
-// timeFrom returns the time of an entry. Of entries of other streams a replica knows none: then it is that of the stream's next one, if there is one.
+// timeFrom returns the time of an entry. Of entries of other streams a replica
+// knows none: then it is that of the stream's next one, if there is one.
 func (l *Ledger) timeFrom(ctx context.Context, p *Published, s *Stream, index uint64) (time uint64, ok bool, err error) {
 	sk, err := l.store.Skeletons(ctx, index, index+1)
 	if l.replica && errors.Is(err, store.ErrNotFound) {

@@ -21,7 +21,8 @@ import (
 
 const testOrigin = "ledger.test/log"
 
-// TestMain gives the property tests a seed, so that a run can be repeated; -rapid.seed chooses another.
+// TestMain gives the property tests a seed, so that a run can be repeated;
+// -rapid.seed chooses another.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if f := flag.Lookup("rapid.seed"); f.Value.String() == "0" {
@@ -97,7 +98,8 @@ func (h *hooks) install(s *memstore.Store) {
 	}
 }
 
-// block makes the next commit stop between the moment when it shows and the moment when it is durable.
+// block makes the next commit stop between the moment when it shows and the
+// moment when it is durable.
 func (h *hooks) block(t *testing.T) (visible <-chan struct{}, release func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -138,7 +140,8 @@ func newTestTenant(name string) *testTenant {
 
 var acme, globex = newTestTenant("acme"), newTestTenant("globex")
 
-// draft makes a draft of evidence; edits change the header before it is encoded.
+// draft makes a draft of evidence; edits change the header before it is
+// encoded.
 func (tt *testTenant) draft(payload string, edits ...func(*receipt.Header)) Draft {
 	d := Draft{Stream: tt.stream, Payload: receipt.PayloadOpening{Content: []byte(payload)}}
 	d.LinkSalt, d.Opening.Salt, d.Payload.Salt = receipt.NewSalts()
@@ -186,7 +189,8 @@ type testLog struct {
 	refused []error
 }
 
-// newTestLog opens a new log on a store in memory. A config may be given, of which Store, Signer, Fatal, Clock and Observe are replaced.
+// newTestLog opens a new log on a store in memory. A config may be given, of
+// which Store, Signer, Fatal, Clock and Observe are replaced.
 func newTestLog(t *testing.T, cfg Config) *testLog {
 	t.Helper()
 	return newTestLogOn(t, cfg, memstore.New())
@@ -235,7 +239,8 @@ func (tl *testLog) open(t *testing.T, s store.Store) {
 	}
 }
 
-// restart closes the ledger and opens it again on what the store in memory would hold after a loss of power.
+// restart closes the ledger and opens it again on what the store in memory
+// would hold after a loss of power.
 func (tl *testLog) restart(t *testing.T) {
 	t.Helper()
 	tl.Close()
@@ -270,7 +275,8 @@ func (tl *testLog) mustAppend(t testing.TB, drafts ...Draft) []Result {
 	return results
 }
 
-// checkReceipt checks that the receipt of a result verifies and is for the draft.
+// checkReceipt checks that the receipt of a result verifies and is for the
+// draft.
 func (tl *testLog) checkReceipt(t testing.TB, r Result, d *Draft) *receipt.Statement {
 	t.Helper()
 	s, err := receipt.Verify(r.Receipt, []*receipt.Policy{tl.policy}, receipt.Options{Payload: d.Payload.Content, Tenant: &d.Header.Tenant, Kind: &d.Header.Kind, StreamKey: &d.Stream.Key})

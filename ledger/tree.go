@@ -13,13 +13,16 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// The tree is kept as C2SP tlog-tiles: a tile at level L holds 256 nodes of height 8·L, and is full or the last of its level. In memory
-// each tile also has the nodes between its own height and the next tile's, so that a proof is made of look-ups alone.
+// The tree is kept as C2SP tlog-tiles: a tile at level L holds 256 nodes of
+// height 8·L, and is full or the last of its level. In memory each tile also
+// has the nodes between its own height and the next tile's, so that a proof is
+// made of look-ups alone.
 
 // tileHeight is how many levels of the tree a tile spans.
 const tileHeight = 8
 
-// tileNodes are the nodes of a tile: those at index h have the height 8·L + h, and there are up to 256 >> h.
+// tileNodes are the nodes of a tile: those at index h have the height 8·L + h,
+// and there are up to 256 >> h.
 type tileNodes [tileHeight][]receipt.Hash
 
 func newTileNodes() *tileNodes {
@@ -32,7 +35,8 @@ func newTileNodes() *tileNodes {
 	return &t
 }
 
-// push appends a node of the lowest height and all that it completes. It says whether the tile is full now, and if so returns its root.
+// push appends a node of the lowest height and all that it completes. It says
+// whether the tile is full now, and if so returns its root.
 func (t *tileNodes) push(n receipt.Hash) (root receipt.Hash, full bool) {
 	for h := range t {
 		t[h] = append(t[h], n)
@@ -62,7 +66,8 @@ type tree struct {
 	cache *tileCache
 }
 
-// An edge is the last tile of its level. Its slices only ever grow, so that a copy of it stays as it is.
+// An edge is the last tile of its level. Its slices only ever grow, so that a
+// copy of it stays as it is.
 type edge struct {
 	index uint64
 	tileNodes
@@ -103,13 +108,15 @@ func (t *tree) root() receipt.Hash {
 	p := Published{Size: t.size, edges: t.edges, tiles: t.cache}
 	root, err := p.rootOf(context.Background(), t.size)
 	if err != nil {
-		panic("ledger: the right edge of the tree is not in memory: " + err.Error()) // a bug: these nodes are all in edges
+		// a bug: these nodes are all in edges
+		panic("ledger: the right edge of the tree is not in memory: " + err.Error())
 	}
 	return root
 }
 
-// loadTree rebuilds the edges from what the store has: leaf hashes from skeletons or raw leaves, higher nodes from full tiles. It
-// returns an error if the entries are those of another log than log.
+// loadTree rebuilds the edges from what the store has: leaf hashes from
+// skeletons or raw leaves, higher nodes from full tiles. It returns an error if
+// the entries are those of another log than log.
 func loadTree(ctx context.Context, s store.Store, st *store.State, log receipt.OriginHash, cache *tileCache) (*tree, error) {
 	size := st.Size
 	if err := checkOrigin(ctx, s, st, log); err != nil {
@@ -143,8 +150,9 @@ func loadTree(ctx context.Context, s store.Store, st *store.State, log receipt.O
 	return t, nil
 }
 
-// checkOrigin compares the leaf of the first entry, which the origin is a part of, with the first full tile. Without a full tile
-// the root depends on the origin.
+// checkOrigin compares the leaf of the first entry, which the origin is a part
+// of, with the first full tile. Without a full tile the root depends on the
+// origin.
 func checkOrigin(ctx context.Context, s store.Store, st *store.State, log receipt.OriginHash) error {
 	if st.Raw || st.Size < store.TileWidth {
 		return nil
@@ -166,7 +174,9 @@ func checkOrigin(ctx context.Context, s store.Store, st *store.State, log receip
 // A tileCache keeps full tiles with their inner nodes. They never change.
 type tileCache struct {
 	store store.Store
-	tiles *otter.Cache[tileID, *tileNodes] // otter: the cache that the design names, chosen for its hit rate under scans
+	// otter: the cache that the design names, chosen for its hit rate under
+	// scans
+	tiles *otter.Cache[tileID, *tileNodes]
 }
 
 type tileID struct {
@@ -199,7 +209,8 @@ func (c *tileCache) get(ctx context.Context, level uint8, index uint64) (*tileNo
 	return t, nil
 }
 
-// A Published is a state of the log that may be shown to anybody. It never changes.
+// A Published is a state of the log that may be shown to anybody. It never
+// changes.
 type Published struct {
 	Size       uint64
 	Root       receipt.Hash
@@ -273,7 +284,8 @@ func (p *Published) rootOf(ctx context.Context, size uint64) (receipt.Hash, erro
 	return root, nil
 }
 
-// Tile returns the first width hashes of a tile, 1 ≤ width ≤ 256, or ErrOutOfRange if the published tree doesn't have that many.
+// Tile returns the first width hashes of a tile, 1 ≤ width ≤ 256, or
+// ErrOutOfRange if the published tree doesn't have that many.
 func (p *Published) Tile(ctx context.Context, level uint8, index uint64, width int) ([]receipt.Hash, error) {
 	if int(level) < len(p.edges) {
 		e := &p.edges[level]

@@ -1,7 +1,10 @@
-// Package account counts what callers hold of a server: bytes in memory, and places for calls and streams.
+// Package account counts what callers hold of a server: bytes in memory, and
+// places for calls and streams.
 //
-// Each buffer and each place belongs to an owner, which is a tenant, or an address where the caller has no credentials. A [Book] has limits for each
-// owner and for all together. What is above a limit is refused at once, so that one owner who holds all that it may leaves the rest to the others.
+// Each buffer and each place belongs to an owner, which is a tenant, or an
+// address where the caller has no credentials. A [Book] has limits for each
+// owner and for all together. What is above a limit is refused at once, so that
+// one owner who holds all that it may leaves the rest to the others.
 package account
 
 import (
@@ -107,7 +110,8 @@ func (b *Book) Total(r Resource) int64 {
 // Open returns an empty hold of the owner.
 func (b *Book) Open(owner string) *Hold { return &Hold{book: b, owner: owner} }
 
-// take counts n more, or less if n is negative, and returns a *Full where that is above a limit.
+// take counts n more, or less if n is negative, and returns a *Full where that
+// is above a limit.
 func (b *Book) take(owner string, r Resource, n int64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -133,7 +137,8 @@ func (b *Book) take(owner string, r Resource, n int64) error {
 	return nil
 }
 
-// A Hold is what one call holds. It is for one goroutine at a time, except that Release may be called at any time, and more than once.
+// A Hold is what one call holds. It is for one goroutine at a time, except that
+// Release may be called at any time, and more than once.
 type Hold struct {
 	book  *Book
 	owner string
@@ -143,7 +148,8 @@ type Hold struct {
 	released bool
 }
 
-// Take holds n more of the resource. The error is a *Full, and nothing more is held then.
+// Take holds n more of the resource. The error is a *Full, and nothing more is
+// held then.
 func (h *Hold) Take(r Resource, n int64) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -42,7 +42,8 @@ func TestBook(t *testing.T) {
 	}
 }
 
-// Whatever is taken and given back, by many at once, the limits hold and nothing is left over.
+// Whatever is taken and given back, by many at once, the limits hold and
+// nothing is left over.
 func TestManyHolds(t *testing.T) {
 	b := NewBook(Limits{Bytes: {Total: 100, Owner: 60}, Calls: {Owner: 3}})
 	var wg sync.WaitGroup

@@ -24,7 +24,8 @@ func await(t *testing.T, what string, f func() bool) {
 	}
 }
 
-// However many connections an address opens, there is room for others, and what is closed is free again.
+// However many connections an address opens, there is room for others, and what
+// is closed is free again.
 func TestAddressesShareConnections(t *testing.T) {
 	for _, c := range []struct{ max, greedy, alone int }{{100, 1, 50}, {100, 2, 33}, {100, 9, 10}, {1, 1, 1}, {3, 1, 1}} {
 		l := Bound(nil, c.max)
@@ -50,7 +51,8 @@ func TestAddressesShareConnections(t *testing.T) {
 	}
 }
 
-// Connections that send nothing, half a header or half a body are all counted, and health checks of another address are answered.
+// Connections that send nothing, half a header or half a body are all counted,
+// and health checks of another address are answered.
 func TestHeldConnections(t *testing.T) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -74,7 +76,8 @@ func TestHeldConnections(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		_, _ = io.WriteString(c, []string{"", "GET / HTTP/1.1\r\nHost: localhost", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nhalf"}[i%3]) // it may be refused
+		// it may be refused
+		_, _ = io.WriteString(c, []string{"", "GET / HTTP/1.1\r\nHost: localhost", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nhalf"}[i%3])
 	}
 	await(t, "the rest to be refused", func() bool { return l.Refused() == 40 })
 	if l.Open() != 20 {

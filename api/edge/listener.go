@@ -1,5 +1,5 @@
-// Package edge protects a server's listeners from their clients: it bounds connections by address, and refuses requests that a browser was made to
-// send.
+// Package edge protects a server's listeners from their clients: it bounds
+// connections by address, and refuses requests that a browser was made to send.
 package edge
 
 import (
@@ -8,8 +8,10 @@ import (
 	"sync"
 )
 
-// A Listener accepts a bounded number of connections. An address may have as many as are still free: alone it can have half, two can have a third each,
-// and so on, so that there is always room for one that comes. Those above are closed at once.
+// A Listener accepts a bounded number of connections. An address may have as
+// many as are still free: alone it can have half, two can have a third each,
+// and so on, so that there is always room for one that comes. Those above are
+// closed at once.
 type Listener struct {
 	net.Listener
 	max int
@@ -20,7 +22,8 @@ type Listener struct {
 	refused uint64
 }
 
-// Bound returns a listener that accepts at most max connections of the other one at a time.
+// Bound returns a listener that accepts at most max connections of the other
+// one at a time.
 func Bound(l net.Listener, max int) *Listener {
 	return &Listener{Listener: l, max: max, of: map[string]int{}}
 }
@@ -87,7 +90,8 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// Address names the holder of the address of a connection: of IPv6 a network, since one host has many addresses.
+// Address names the holder of the address of a connection: of IPv6 a network,
+// since one host has many addresses.
 func Address(remote string) string {
 	host, _, err := net.SplitHostPort(remote)
 	if err != nil {

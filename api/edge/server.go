@@ -21,16 +21,20 @@ func Harden(srv *http.Server, hosts []string) {
 		srv.MaxHeaderBytes = 64 << 10
 	}
 	if srv.HTTP2 == nil {
-		// What a connection may send before anybody reads it, and how many requests may wait on it.
+		// What a connection may send before anybody reads it, and how many
+		// requests may wait on it.
 		srv.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: 128, MaxReceiveBufferPerConnection: 256 << 10, MaxReceiveBufferPerStream: 128 << 10, MaxReadFrameSize: 16 << 10,
 			SendPingTimeout: time.Minute, PingTimeout: 15 * time.Second}
 	}
 	srv.Handler = Guard(srv.Handler, hosts)
 }
 
-// Guard refuses requests that a page of another origin has a browser send. On connections of this machine it refuses names of other hosts, too: a page
-// whose name is made to resolve to this machine (DNS rebinding) would else have what callers on this machine have. hosts are further names, without
-// ports, under which a server on this machine is reached. A proxy marks what it forwards, and such requests have no privileges here.
+// Guard refuses requests that a page of another origin has a browser send. On
+// connections of this machine it refuses names of other hosts, too: a page
+// whose name is made to resolve to this machine (DNS rebinding) would else have
+// what callers on this machine have. hosts are further names, without ports,
+// under which a server on this machine is reached. A proxy marks what it
+// forwards, and such requests have no privileges here.
 func Guard(next http.Handler, hosts []string) http.Handler {
 	next = http.NewCrossOriginProtection().Handler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -47,7 +51,8 @@ func Forwarded(r *http.Request) bool {
 	return r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != ""
 }
 
-// onLoopback reports whether the connection ends at an address that this machine only can reach.
+// onLoopback reports whether the connection ends at an address that this
+// machine only can reach.
 func onLoopback(r *http.Request) bool {
 	a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if !ok {
@@ -57,7 +62,8 @@ func onLoopback(r *http.Request) bool {
 	return err == nil && p.Addr().Unmap().IsLoopback()
 }
 
-// isLocal reports whether the name of a Host header is of this machine, or one of hosts.
+// isLocal reports whether the name of a Host header is of this machine, or one
+// of hosts.
 func isLocal(host string, hosts []string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h

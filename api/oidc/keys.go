@@ -25,11 +25,13 @@ const (
 	maxDocument  = 1 << 20 // bytes of a discovery document or key set
 	maxKeys      = 100
 	minRSABits   = 2048
-	// refreshAfter is how old keys get before they are fetched again; until staleAfter the old ones do, while the issuer can't be reached. Longer than
-	// that a key that the issuer has withdrawn must not be trusted.
+	// refreshAfter is how old keys get before they are fetched again; until
+	// staleAfter the old ones do, while the issuer can't be reached. Longer
+	// than that a key that the issuer has withdrawn must not be trusted.
 	refreshAfter = time.Hour
 	staleAfter   = 24 * time.Hour
-	// retryAfter is the time between two fetches: tokens that name unknown keys must not make us flood the issuer.
+	// retryAfter is the time between two fetches: tokens that name unknown keys
+	// must not make us flood the issuer.
 	retryAfter = 10 * time.Second
 )
 
@@ -48,7 +50,8 @@ type keySet struct {
 	failure error // of the last try
 }
 
-// VerifySignature returns the payload of the token if one of the issuer's keys signed it. The algorithm has been checked.
+// VerifySignature returns the payload of the token if one of the issuer's keys
+// signed it. The algorithm has been checked.
 func (s *keySet) VerifySignature(ctx context.Context, raw string) ([]byte, error) {
 	algorithms := make([]jose.SignatureAlgorithm, len(Algorithms))
 	for i, a := range Algorithms {
@@ -79,13 +82,15 @@ func (s *keySet) VerifySignature(ctx context.Context, raw string) ([]byte, error
 	return nil, refusef("its signature is wrong")
 }
 
-// current returns the keys, and fetches them where they are too old or lack the one that is asked for.
+// current returns the keys, and fetches them where they are too old or lack the
+// one that is asked for.
 func (s *keySet) current(ctx context.Context, id string) ([]jose.JSONWebKey, error) {
 	keys, wait := s.cached(id)
 	if !wait {
 		return keys, nil
 	}
-	// One fetch at a time, which does not end with the caller that happened to begin it.
+	// One fetch at a time, which does not end with the caller that happened to
+	// begin it.
 	done := s.flight.DoChan("", func() (any, error) {
 		fresh, err := s.fetch(context.WithoutCancel(ctx))
 		s.mu.Lock()
@@ -128,7 +133,8 @@ func (s *keySet) cached(id string) ([]jose.JSONWebKey, bool) {
 	return nil, true
 }
 
-// fetch reads the discovery document and then the keys (OpenID Connect Discovery 1.0, section 4).
+// fetch reads the discovery document and then the keys (OpenID Connect
+// Discovery 1.0, section 4).
 func (s *keySet) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 	s.mu.Lock()
 	soon, failure := s.failure != nil && s.now().Sub(s.tried) < retryAfter, s.failure
@@ -186,7 +192,8 @@ func (s *keySet) get(ctx context.Context, address string) ([]byte, error) {
 	return data, nil
 }
 
-// parseKeys reads a JWK set (RFC 7517, section 5). Keys of sorts that are not taken are passed over, as the RFC wants; one must be left.
+// parseKeys reads a JWK set (RFC 7517, section 5). Keys of sorts that are not
+// taken are passed over, as the RFC wants; one must be left.
 func parseKeys(data []byte) ([]jose.JSONWebKey, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
@@ -211,7 +218,8 @@ func parseKeys(data []byte) ([]jose.JSONWebKey, error) {
 	return keys, nil
 }
 
-// usable takes public keys only: a symmetric one would let whoever can verify sign, too.
+// usable takes public keys only: a symmetric one would let whoever can verify
+// sign, too.
 func usable(key any) bool {
 	switch k := key.(type) {
 	case *rsa.PublicKey:

@@ -1,6 +1,8 @@
-// Package oidc verifies identity tokens of CI systems and clusters (OpenID Connect Core 1.0, section 2) and says whether a rule matches one.
+// Package oidc verifies identity tokens of CI systems and clusters (OpenID
+// Connect Core 1.0, section 2) and says whether a rule matches one.
 //
-// It is not for logging people in: there are no redirects, codes or sessions, and it does not remember which tokens it has seen.
+// It is not for logging people in: there are no redirects, codes or sessions,
+// and it does not remember which tokens it has seen.
 package oidc
 
 import (
@@ -23,14 +25,16 @@ import (
 var (
 	// ErrRefused says that a token is not good, or not here.
 	ErrRefused = errors.New("the identity token is refused")
-	// ErrUnavailable says that the issuer's keys can't be had, so that nothing can be said about the token. Retry later.
+	// ErrUnavailable says that the issuer's keys can't be had, so that nothing
+	// can be said about the token. Retry later.
 	ErrUnavailable = errors.New("the issuer's keys can't be fetched")
 )
 
 const (
 	// MaxTokenBytes bounds a token.
 	MaxTokenBytes = 16 << 10
-	// MaxLife is the longest life that a token may have: what was used must be remembered for so long.
+	// MaxLife is the longest life that a token may have: what was used must be
+	// remembered for so long.
 	MaxLife = 24 * time.Hour
 	// DefaultSkew and MaxSkew are how far the issuer's clock may be from ours.
 	DefaultSkew = time.Minute
@@ -38,7 +42,8 @@ const (
 	maxNameLen  = 1024 // characters of a subject or token ID
 )
 
-// Algorithms are the signature algorithms that an issuer may use, all of them with public keys (RFC 7518, RFC 8037).
+// Algorithms are the signature algorithms that an issuer may use, all of them
+// with public keys (RFC 7518, RFC 8037).
 var Algorithms = []string{gooidc.RS256, gooidc.RS384, gooidc.RS512, gooidc.PS256, gooidc.PS384, gooidc.PS512, gooidc.ES256, gooidc.ES384, gooidc.ES512, gooidc.EdDSA}
 
 // An Issuer is one whose tokens are taken.
@@ -48,7 +53,9 @@ type Issuer struct {
 	JWKS       []byte        // its keys, RFC 7517; nil: fetch them as its discovery document says
 	Algorithms []string      // nil: all of Algorithms
 	Skew       time.Duration // 0: DefaultSkew
-	Provider   string        // "github", "gitlab" or "kubernetes", which claims mean what; "": known from the URL, or other
+	// "github", "gitlab" or "kubernetes", which claims mean what; "": known
+	// from the URL, or other
+	Provider string
 }
 
 // A Token is an identity token whose signature and times are good.
@@ -59,7 +66,8 @@ type Token struct {
 	claims          map[string]any
 }
 
-// A Verifier verifies tokens of its issuers. It may be used from many goroutines.
+// A Verifier verifies tokens of its issuers. It may be used from many
+// goroutines.
 type Verifier struct {
 	issuers map[string]*issuer
 	now     func() time.Time
@@ -136,7 +144,8 @@ func (is *issuer) check() error {
 	return nil
 }
 
-// Provider returns the provider of an issuer, and whether there is such an issuer.
+// Provider returns the provider of an issuer, and whether there is such an
+// issuer.
 func (v *Verifier) Provider(issuer string) (string, bool) {
 	is, ok := v.issuers[issuer]
 	if !ok {
@@ -149,8 +158,9 @@ func refusef(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrRefused, fmt.Sprintf(format, args...))
 }
 
-// Verify returns the token, if its issuer is known, its signature good, and it is for us and for now. Errors wrap ErrRefused or ErrUnavailable; they
-// show nothing of the token but single claims.
+// Verify returns the token, if its issuer is known, its signature good, and it
+// is for us and for now. Errors wrap ErrRefused or ErrUnavailable; they show
+// nothing of the token but single claims.
 func (v *Verifier) Verify(ctx context.Context, raw string) (*Token, error) {
 	header, payload, err := split(raw)
 	if err != nil {
@@ -198,7 +208,9 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (*Token, error) {
 	return t, nil
 }
 
-// verify checks signature and issuer. Audience and times are left to checkAudience and checkTimes, where several audiences and a bounded skew are possible.
+// verify checks signature and issuer. Audience and times are left to
+// checkAudience and checkTimes, where several audiences and a bounded skew are
+// possible.
 func (is *issuer) verify(ctx context.Context, raw string) error {
 	keys := &outcome{keySet: is.keys}
 	_, err := gooidc.NewVerifier(is.URL, keys, &gooidc.Config{SkipClientIDCheck: true, SkipExpiryCheck: true, SupportedSigningAlgs: is.Algorithms}).Verify(ctx, raw)
@@ -211,7 +223,8 @@ func (is *issuer) verify(ctx context.Context, raw string) error {
 	return nil
 }
 
-// An outcome keeps the error of a key set, of which go-oidc passes on the text only.
+// An outcome keeps the error of a key set, of which go-oidc passes on the text
+// only.
 type outcome struct {
 	*keySet
 	err error
@@ -222,7 +235,8 @@ func (o *outcome) VerifySignature(ctx context.Context, raw string) (payload []by
 	return payload, o.err
 }
 
-// split returns header and payload of a JWS in compact form (RFC 7515, section 7.1).
+// split returns header and payload of a JWS in compact form (RFC 7515, section
+// 7.1).
 func split(raw string) (header, payload []byte, err error) {
 	if len(raw) > MaxTokenBytes {
 		return nil, nil, refusef("it has %d bytes, more than %d", len(raw), MaxTokenBytes)
@@ -241,10 +255,12 @@ func split(raw string) (header, payload []byte, err error) {
 	return []byte(parts[0]), []byte(parts[1]), nil
 }
 
-// registered are the claims that are read here. A name that differs from one of them in case only could be taken for it elsewhere.
+// registered are the claims that are read here. A name that differs from one of
+// them in case only could be taken for it elsewhere.
 var registered = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "alg", "kid", "crit"}
 
-// object reads a JSON object that no two readers understand differently: without duplicate names, invalid UTF-8 or misspelt claims.
+// object reads a JSON object that no two readers understand differently:
+// without duplicate names, invalid UTF-8 or misspelt claims.
 func object(b []byte) (map[string]any, error) {
 	if !jsontext.Value(b).IsValid() {
 		return nil, errors.New("not JSON, or it has a member twice")
@@ -279,7 +295,8 @@ func (is *issuer) checkAudience(aud any) error {
 		return refusef("it has no audience (aud); ask the issuer for a token for %s", want)
 	}
 	for _, a := range all {
-		if !slices.Contains(is.Audiences, a) { // also where it is for us and for others: each of them could use it
+		if !slices.Contains(is.Audiences, a) {
+			// also where it is for us and for others: each of them could use it
 			return refusef("it is for the audience %.300q; ask the issuer for a token for %s alone", a, want)
 		}
 	}

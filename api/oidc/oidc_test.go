@@ -24,7 +24,8 @@ import (
 
 const audience = "https://ledger.test"
 
-// start returns an issuer and a verifier of its tokens, with a clock of their own.
+// start returns an issuer and a verifier of its tokens, with a clock of their
+// own.
 func start(t *testing.T, edit func(*Issuer)) (*oidctest.Issuer, *Verifier, *clock) {
 	t.Helper()
 	c := &clock{at: time.Date(2026, 4, 19, 12, 0, 0, 0, time.UTC)}
@@ -81,7 +82,8 @@ func TestGoodTokens(t *testing.T) {
 	}
 }
 
-// The ID of a token without jti does not depend on its signature, which can be written in several ways.
+// The ID of a token without jti does not depend on its signature, which can be
+// written in several ways.
 func TestIDWithoutJTI(t *testing.T) {
 	i, v, _ := start(t, nil)
 	claims := i.Claims(map[string]any{"aud": audience, "jti": nil})
@@ -177,7 +179,8 @@ func TestBadTokens(t *testing.T) {
 		}
 		c.pass(-retryAfter)
 	}
-	// A P-256 signature has a second form; as a token it is the same, and has the same ID.
+	// A P-256 signature has a second form; as a token it is the same, and has
+	// the same ID.
 	raw := i.Sign("ES256", i.Claims(ok))
 	sig, err := base64.RawURLEncoding.DecodeString(raw[strings.LastIndex(raw, ".")+1:])
 	if err != nil {

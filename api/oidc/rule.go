@@ -9,15 +9,19 @@ import (
 	"strings"
 )
 
-// A Rule says which tokens of an issuer it is for: those that have all of the claims. A claim is named as in the token, or, where it lies deeper, by a
-// JSON pointer (RFC 6901), such as /kubernetes.io/serviceaccount/uid. Its value is compared as text; a claim that is a list must hold it. In a value *
-// stands for any characters but /, except in claims that identify: those must be equal.
+// A Rule says which tokens of an issuer it is for: those that have all of the
+// claims. A claim is named as in the token, or, where it lies deeper, by a JSON
+// pointer (RFC 6901), such as /kubernetes.io/serviceaccount/uid. Its value is
+// compared as text; a claim that is a list must hold it. In a value * stands
+// for any characters but /, except in claims that identify: those must be
+// equal.
 type Rule struct {
 	Issuer string
 	Claims map[string]string
 }
 
-// Claims that an issuer never gives to another owner, by provider. A name of a repository, group or account can be taken over by somebody else when its
+// Claims that an issuer never gives to another owner, by provider. A name of a
+// repository, group or account can be taken over by somebody else when its
 // owner renames or deletes it; then the rule that trusts the name lets them in.
 var immutable = map[string][]string{
 	"github":     {"repository_id", "repository_owner_id", "enterprise_id"},
@@ -36,7 +40,8 @@ func providerOf(issuer string) string {
 	return ""
 }
 
-// Check returns an error if the rule could let in others than it seems to, and a warning if that can't be known. The provider is the issuer's.
+// Check returns an error if the rule could let in others than it seems to, and
+// a warning if that can't be known. The provider is the issuer's.
 func (r *Rule) Check(provider string) (warning string, err error) {
 	if len(r.Claims) == 0 {
 		return "", errors.New("claims: missing; the rule would take every token of the issuer")
@@ -67,7 +72,8 @@ func (r *Rule) Check(provider string) (warning string, err error) {
 	return "no claim of the rule is known to stay with its owner; if one of them is a name that can be given to somebody else, they get in. Use sub, or an ID", nil
 }
 
-// Match says whether the rule is for the token, and if not, which claim differs.
+// Match says whether the rule is for the token, and if not, which claim
+// differs.
 func (r *Rule) Match(t *Token) (bool, string) {
 	if r.Issuer != t.Issuer {
 		return false, "iss"
@@ -129,7 +135,8 @@ func text(v any) (string, bool) {
 	return "", false
 }
 
-// glob says whether the text is the pattern, in which * stands for any characters but /, so that both have the same parts between them.
+// glob says whether the text is the pattern, in which * stands for any
+// characters but /, so that both have the same parts between them.
 func glob(pattern, text string) bool {
 	patterns, parts := strings.Split(pattern, "/"), strings.Split(text, "/")
 	if len(patterns) != len(parts) {

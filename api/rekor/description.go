@@ -16,26 +16,30 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
-// DescriptionPath is where a listener says what Sigstore's files need to know about it.
+// DescriptionPath is where a listener says what Sigstore's files need to know
+// about it.
 const DescriptionPath = "/.well-known/muniment/sigstore.json"
 
 // A Description is what the listener says about itself.
 type Description struct {
 	Origin string `json:"origin"` // first line of the checkpoints
 	Keys   []Key  `json:"keys"`   // the one that signs is the last
-	// TimestampChain is the certificate chain of the timestamp authority in PEM, leaf first; "" if there is none.
+	// TimestampChain is the certificate chain of the timestamp authority in
+	// PEM, leaf first; "" if there is none.
 	TimestampChain string `json:"timestampChain,omitempty"`
 }
 
 // A Key is a public key of the log, and the time for which it is trusted.
 type Key struct {
-	PublicKey  []byte     `json:"publicKey"` // Ed25519, PKIX in DER
-	LogID      []byte     `json:"logId"`     // the SHA-256 that begins with the key hash of the signed notes
+	PublicKey []byte `json:"publicKey"` // Ed25519, PKIX in DER
+	// the SHA-256 that begins with the key hash of the signed notes
+	LogID      []byte     `json:"logId"`
 	ValidFrom  time.Time  `json:"validFrom"`
 	ValidUntil *time.Time `json:"validUntil,omitempty"`
 }
 
-// NewKey returns the key of a note verifier key (https://c2sp.org/signed-note), which must be Ed25519.
+// NewKey returns the key of a note verifier key (https://c2sp.org/signed-note),
+// which must be Ed25519.
 func NewKey(vkey string, from time.Time) (Key, error) {
 	v, err := note.NewVerifier(vkey)
 	if err != nil {
@@ -55,7 +59,8 @@ func NewKey(vkey string, from time.Time) (Key, error) {
 
 const algEd25519 = 1 // https://c2sp.org/signed-note#signature-types
 
-// logID is the whole of the hash whose first four bytes are the key hash; data is algorithm and key.
+// logID is the whole of the hash whose first four bytes are the key hash; data
+// is algorithm and key.
 func logID(name string, data []byte) []byte {
 	h := sha256.New()
 	h.Write([]byte(name + "\n"))
@@ -79,7 +84,8 @@ func (k *Key) check(origin string) error {
 	return nil
 }
 
-// CheckKeys says whether the keys are those of the log that the signer signs, and the last one is the signer's.
+// CheckKeys says whether the keys are those of the log that the signer signs,
+// and the last one is the signer's.
 func CheckKeys(keys []Key, signer note.Signer) error {
 	if len(keys) == 0 {
 		return errors.New("there are no keys")

@@ -18,7 +18,8 @@ import (
 	"muniment.dev/muniment/api/rekor"
 )
 
-// stall sends the head of a request and returns when the server waits for its body.
+// stall sends the head of a request and returns when the server waits for its
+// body.
 func stall(t *testing.T, url string, length int) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
@@ -34,7 +35,8 @@ func stall(t *testing.T, url string, length int) net.Conn {
 	return conn
 }
 
-// Whoever sends slowly holds up nobody: more requests than may be at work have come in half, and another one is answered.
+// Whoever sends slowly holds up nobody: more requests than may be at work have
+// come in half, and another one is answered.
 func TestSlowSendersHoldUpNobody(t *testing.T) {
 	l := newLog(t)
 	for range 300 {
@@ -43,7 +45,8 @@ func TestSlowSendersHoldUpNobody(t *testing.T) {
 	send(t, "POST", l.url+"/api/v2/log/entries", sign(ecdsaKey(elliptic.P256()), crypto.SHA256, p256, "a").String()).entry(t)
 }
 
-// A body that does not arrive is not waited for, and what came of it is not taken.
+// A body that does not arrive is not waited for, and what came of it is not
+// taken.
 func TestSlowSendersAreCutOff(t *testing.T) {
 	l := newLog(t)
 	h, err := rekor.NewHandler(rekor.Config{Ledger: l.ledger, Keys: describe(t, l).Keys, Logger: slog.New(slog.DiscardHandler), Arrival: time.Millisecond})
@@ -53,7 +56,8 @@ func TestSlowSendersAreCutOff(t *testing.T) {
 	srv := httptest.NewServer(h)
 	defer srv.Close()
 	for _, length := range []int{100, 100_000} {
-		answer, err := io.ReadAll(stall(t, srv.URL, length)) // until the server closes the connection
+		// until the server closes the connection
+		answer, err := io.ReadAll(stall(t, srv.URL, length))
 		if err != nil || !strings.Contains(string(answer), "408 Request Timeout") {
 			t.Errorf("%d bytes: got %q, %v", length, answer, err)
 		}
@@ -63,7 +67,8 @@ func TestSlowSendersAreCutOff(t *testing.T) {
 	}
 }
 
-// However the path is spelled, no request is larger than the limit, and each spelling is as good as it is to Rekor.
+// However the path is spelled, no request is larger than the limit, and each
+// spelling is as good as it is to Rekor.
 func TestSpellingsOfThePath(t *testing.T) {
 	ours, theirs := newLog(t), startPeer(t)
 	key := ecdsaKey(elliptic.P256())

@@ -31,7 +31,8 @@ const (
 	signingConfigType = "application/vnd.dev.sigstore.signingconfig.v0.2+json"
 )
 
-// A Service is another part of a Sigstore set-up, to be named in the files beside the log.
+// A Service is another part of a Sigstore set-up, to be named in the files
+// beside the log.
 type Service struct {
 	URL   string // may be empty in a trusted root
 	Chain []byte // of a certificate or timestamp authority: PEM, issuing certificate first
@@ -45,7 +46,8 @@ type Services struct {
 	Operator           string // of all the services; "" for the log's origin
 }
 
-// CheckURL says whether clients that are given the URL will know the log's checkpoints: they take the origin from the host, without the port.
+// CheckURL says whether clients that are given the URL will know the log's
+// checkpoints: they take the origin from the host, without the port.
 func (d *Description) CheckURL(base string) error {
 	u, err := parseURL(base)
 	if err != nil {
@@ -65,7 +67,8 @@ func parseURL(s string) (*url.URL, error) {
 	return u, nil
 }
 
-// TrustedRoot returns Sigstore's trusted root with this log, its timestamp authority if it has one, and the other services.
+// TrustedRoot returns Sigstore's trusted root with this log, its timestamp
+// authority if it has one, and the other services.
 func (d *Description) TrustedRoot(base string, others Services) ([]byte, error) {
 	if err := d.CheckURL(base); err != nil {
 		return nil, err
@@ -105,7 +108,8 @@ func (d *Description) TrustedRoot(base string, others Services) ([]byte, error) 
 
 const timestampPath = "/api/v1/timestamp"
 
-// SigningConfig returns Sigstore's signing configuration: what clients sign with this log and the other services.
+// SigningConfig returns Sigstore's signing configuration: what clients sign
+// with this log and the other services.
 func (d *Description) SigningConfig(base string, others Services) ([]byte, error) {
 	if err := d.CheckURL(base); err != nil {
 		return nil, err
@@ -138,7 +142,8 @@ func (d *Description) SigningConfig(base string, others Services) ([]byte, error
 	return write(c)
 }
 
-// write encodes a file for people, and the same one each time; protojson alone varies its spaces.
+// write encodes a file for people, and the same one each time; protojson alone
+// varies its spaces.
 func write(m proto.Message) ([]byte, error) {
 	data, err := protojson.Marshal(m)
 	if err != nil {

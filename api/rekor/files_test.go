@@ -133,7 +133,8 @@ func TestFilesRefuseWhatCantWork(t *testing.T) {
 	}
 }
 
-// A description that contradicts itself is refused: its key IDs are what clients find the log's key by.
+// A description that contradicts itself is refused: its key IDs are what
+// clients find the log's key by.
 func TestDescriptionIsChecked(t *testing.T) {
 	good := describe(t, newLog(t))
 	for name, edit := range map[string]func(*rekor.Description){

@@ -21,24 +21,28 @@ import (
 const (
 	// duplicateHeader holds the index of the entry that is there already.
 	duplicateHeader = "x-log-index"
-	// maxRequest is far more than the largest request whose canonical body fits into a leaf.
+	// maxRequest is far more than the largest request whose canonical body fits
+	// into a leaf.
 	maxRequest = 256 << 10
 	// smallRequest is more than usual ones have: a certificate and a signature.
 	smallRequest = 16 << 10
-	// maxInWork is how many requests are worked on at once, and maxLarge how many of those that are not small are held at once; the rest wait. With the
-	// server's limit of connections they bound the memory.
+	// maxInWork is how many requests are worked on at once, and maxLarge how
+	// many of those that are not small are held at once; the rest wait. With
+	// the server's limit of connections they bound the memory.
 	maxInWork = 256
 	maxLarge  = 64
 )
 
-// holds are the limits of what callers hold, by their addresses: requests, large ones among them, and tiles that they don't read.
+// holds are the limits of what callers hold, by their addresses: requests,
+// large ones among them, and tiles that they don't read.
 var holds = account.Limits{
 	account.Public:      {Total: 2048, Owner: 512},
 	account.Uploads:     {Owner: maxLarge / 2},
 	account.PublicBytes: {Total: 128 << 20, Owner: 20 << 20},
 }
 
-// gateway translates between HTTP and the service with the library, the generated code and the options that Rekor v2 uses, so that bodies, status
+// gateway translates between HTTP and the service with the library, the
+// generated code and the options that Rekor v2 uses, so that bodies, status
 // codes and errors are its own.
 func gateway(s pb.RekorServer) (http.Handler, error) {
 	mux := runtime.NewServeMux(
@@ -63,8 +67,9 @@ func created(_ context.Context, w http.ResponseWriter, _ proto.Message) error {
 	return nil
 }
 
-// A door lets requests in as far as memory goes. A small request is read before it takes a place at work, so that whoever sends slowly holds up nobody;
-// a large one takes one of a few places to be read in.
+// A door lets requests in as far as memory goes. A small request is read before
+// it takes a place at work, so that whoever sends slowly holds up nobody; a
+// large one takes one of a few places to be read in.
 type door struct {
 	next    http.Handler
 	working chan struct{}
@@ -87,13 +92,15 @@ func take(w http.ResponseWriter, hold *account.Hold, r account.Resource) bool {
 	return true
 }
 
-// enter waits for a place until the client has gone. The place is given back with leave.
+// enter waits for a place until the client has gone. The place is given back
+// with leave.
 func enter(w http.ResponseWriter, r *http.Request, places chan struct{}) bool {
 	select {
 	case places <- struct{}{}:
 		return true
 	case <-r.Context().Done():
-		http.Error(w, "too many requests are at work", http.StatusServiceUnavailable) // or else the answer would be an empty 200
+		// or else the answer would be an empty 200
+		http.Error(w, "too many requests are at work", http.StatusServiceUnavailable)
 		return false
 	}
 }
@@ -112,7 +119,8 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		defer leave(d.large)
 	}
-	// The server's own limit is for the whole request; if this one can't be set, that one holds.
+	// The server's own limit is for the whole request; if this one can't be
+	// set, that one holds.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(d.arrival))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
 	if large := (*http.MaxBytesError)(nil); err != nil && !errors.As(err, &large) {

@@ -1,8 +1,11 @@
-// Package rekor answers Sigstore clients as a Rekor v2 log does (https://github.com/sigstore/rekor-tiles), from a raw log of the ledger.
+// Package rekor answers Sigstore clients as a Rekor v2 log does
+// (https://github.com/sigstore/rekor-tiles), from a raw log of the ledger.
 //
-// Requests are checked, and leaves are made, by Rekor's own code. Unlike Rekor, which publishes at an interval, it answers as soon as the entry is
-// durable and published, and it knows every entry of the log as a duplicate, not only recent ones. Its leaves are public and permanent: they hold
-// signers' certificates, and so their e-mail addresses.
+// Requests are checked, and leaves are made, by Rekor's own code. Unlike Rekor,
+// which publishes at an interval, it answers as soon as the entry is durable
+// and published, and it knows every entry of the log as a duplicate, not only
+// recent ones. Its leaves are public and permanent: they hold signers'
+// certificates, and so their e-mail addresses.
 package rekor
 
 import (
@@ -32,7 +35,8 @@ import (
 	"muniment.dev/muniment/ledger"
 )
 
-// algorithms are the client signing algorithms that Rekor v2 takes unless told otherwise.
+// algorithms are the client signing algorithms that Rekor v2 takes unless told
+// otherwise.
 var algorithms = []commonv1.PublicKeyDetails{
 	commonv1.PublicKeyDetails_PKIX_RSA_PKCS1V15_2048_SHA256,
 	commonv1.PublicKeyDetails_PKIX_RSA_PKCS1V15_3072_SHA256,
@@ -52,13 +56,15 @@ type Config struct {
 	Logger *slog.Logger
 	// Arrival is how long a request's body may take to arrive. 0 means 10 s.
 	Arrival time.Duration
-	// Observe is called for each request for an entry, with the gRPC code of its answer. It may be nil.
+	// Observe is called for each request for an entry, with the gRPC code of
+	// its answer. It may be nil.
 	Observe func(code string)
 }
 
 const defaultArrival = 10 * time.Second
 
-// A server makes entries. It implements the service of rekor-tiles; tiles go another way.
+// A server makes entries. It implements the service of rekor-tiles; tiles go
+// another way.
 type server struct {
 	pb.UnimplementedRekorServer
 	cfg        Config
@@ -66,7 +72,8 @@ type server struct {
 	algorithms *signature.AlgorithmRegistryConfig
 }
 
-// NewHandler returns the handler of a Rekor v2 log, its description for Trust, and its timestamp authority.
+// NewHandler returns the handler of a Rekor v2 log, its description for Trust,
+// and its timestamp authority.
 func NewHandler(cfg Config) (http.Handler, error) {
 	if len(cfg.Keys) == 0 {
 		return nil, errors.New("the log has no key")
@@ -95,16 +102,20 @@ func NewHandler(cfg Config) (http.Handler, error) {
 		mux.Handle("/api/v1/timestamp", cfg.TSA)
 		mux.HandleFunc("GET /api/v1/timestamp/certchain", cfg.TSA.ServeChain)
 	}
-	// Entries, and whatever else there may be, of which the gateway says as Rekor does that there is no such path. Which path is which it alone decides: it
-	// knows more spellings of a path than the mux does.
+	// Entries, and whatever else there may be, of which the gateway says as
+	// Rekor does that there is no such path. Which path is which it alone
+	// decides: it knows more spellings of a path than the mux does.
 	mux.Handle("/", newDoor(entries, arrival, book))
 	return mux, nil
 }
 
-// CreateEntry implements pb.RekorServer: it checks the request, records its canonical body and returns the proof.
+// CreateEntry implements pb.RekorServer: it checks the request, records its
+// canonical body and returns the proof.
 func (s *server) CreateEntry(ctx context.Context, req *pb.CreateEntryRequest) (entry *rekorv1.TransparencyLogEntry, err error) {
 	defer func() {
-		if r := recover(); r != nil { // a certificate or key may bring a parser below us to its knees; Rekor catches that, too
+		if r := recover(); r != nil {
+			// a certificate or key may bring a parser below us to its knees;
+			// Rekor catches that, too
 			s.cfg.Logger.Error("recovered from a panic while an entry was checked", "panic", r)
 			entry, err = nil, status.Error(codes.Internal, "internal server error")
 		}
@@ -122,7 +133,8 @@ func (s *server) CreateEntry(ctx context.Context, req *pb.CreateEntryRequest) (e
 	}
 	if r.Duplicate {
 		index := strconv.FormatUint(r.Index, 10)
-		_ = grpc.SetHeader(ctx, metadata.Pairs(duplicateHeader, index)) // fails only outside of a call
+		// fails only outside of a call
+		_ = grpc.SetHeader(ctx, metadata.Pairs(duplicateHeader, index))
 		return nil, status.Errorf(codes.AlreadyExists, "an equivalent entry already exists in the transparency log with index %s", index)
 	}
 	proof, err := inclusionProof(ctx, r)
@@ -200,7 +212,8 @@ func inclusionProof(ctx context.Context, r *ledger.LeafResult) (*rekorv1.Inclusi
 	}, nil
 }
 
-// healthz says whether entries would be taken, in the words of a gRPC health check.
+// healthz says whether entries would be taken, in the words of a gRPC health
+// check.
 func (s *server) healthz(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	if s.cfg.Ledger.Ready() != nil {

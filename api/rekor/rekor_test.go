@@ -95,7 +95,8 @@ type answer struct {
 }
 
 func (a answer) String() string {
-	// protojson varies its spaces from one program to the next, so that nobody relies on them.
+	// protojson varies its spaces from one program to the next, so that nobody
+	// relies on them.
 	body := bytes.ReplaceAll(a.body, []byte("\u00a0"), []byte(" "))
 	var compact bytes.Buffer
 	if json.Compact(&compact, body) == nil {
@@ -271,7 +272,8 @@ func badRequests() map[string]string {
 	}
 }
 
-// Our canonical bodies are those of the real Rekor v2, byte for byte, and so are our answers but for the place in the log.
+// Our canonical bodies are those of the real Rekor v2, byte for byte, and so
+// are our answers but for the place in the log.
 func TestBodiesAreRekors(t *testing.T) {
 	ours, theirs := newLog(t), startPeer(t)
 	for name, r := range requests() {
@@ -293,7 +295,8 @@ func TestBodiesAreRekors(t *testing.T) {
 	}
 }
 
-// shape returns the names and types in a JSON document; lists of hashes differ in length.
+// shape returns the names and types in a JSON document; lists of hashes differ
+// in length.
 func shape(t *testing.T, data []byte) string {
 	t.Helper()
 	var v map[string]any
@@ -315,7 +318,8 @@ func shape(t *testing.T, data []byte) string {
 	return string(must(json.Marshal(walk(v))))
 }
 
-// What Rekor v2 refuses is refused in the same words, and leaves the log as it was.
+// What Rekor v2 refuses is refused in the same words, and leaves the log as it
+// was.
 func TestRefusalsAreRekors(t *testing.T) {
 	ours, theirs := newLog(t), startPeer(t)
 	compare := func(name, method, path, body string) {
@@ -342,7 +346,8 @@ func TestRefusalsAreRekors(t *testing.T) {
 	}
 }
 
-// A leaf that no entry bundle can hold is the client's mistake here. Rekor finds out when it writes, and answers 500.
+// A leaf that no entry bundle can hold is the client's mistake here. Rekor
+// finds out when it writes, and answers 500.
 func TestLargeRequests(t *testing.T) {
 	l := newLog(t)
 	key := ecdsaKey(elliptic.P256())
@@ -366,7 +371,8 @@ func TestLargeRequests(t *testing.T) {
 	}
 }
 
-// The same entry again is refused with the index of the first, as Rekor v2 does it, whose memory of entries is shorter.
+// The same entry again is refused with the index of the first, as Rekor v2 does
+// it, whose memory of entries is shorter.
 func TestDuplicate(t *testing.T) {
 	ours, theirs := newLog(t), startPeer(t)
 	key := ecdsaKey(elliptic.P256())

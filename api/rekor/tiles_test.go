@@ -19,7 +19,8 @@ import (
 	"muniment.dev/muniment/ledger"
 )
 
-// fill records signed entries until the log has the size, and returns the canonical bodies of those.
+// fill records signed entries until the log has the size, and returns the
+// canonical bodies of those.
 func fill(t *testing.T, l *testLog, size uint64) [][]byte {
 	t.Helper()
 	key := ecdsaKey(elliptic.P256())
@@ -30,7 +31,8 @@ func fill(t *testing.T, l *testLog, size uint64) [][]byte {
 	return bodies
 }
 
-// Tessera's fsck and torchwood's client, which share no code with this project, read the whole log from Rekor's paths and find it sound.
+// Tessera's fsck and torchwood's client, which share no code with this project,
+// read the whole log from Rekor's paths and find it sound.
 func TestStockReadersFindTheLogSound(t *testing.T) {
 	l := newLog(t)
 	key := filepath.Join(t.TempDir(), "log.pub")

@@ -1,6 +1,8 @@
-// Package tiles serves the checkpoint and the tiles of a log by C2SP tlog-tiles (https://c2sp.org/tlog-tiles).
+// Package tiles serves the checkpoint and the tiles of a log by C2SP tlog-tiles
+// (https://c2sp.org/tlog-tiles).
 //
-// It knows neither tokens nor paths above the log's own: whoever mounts it strips the prefix and lets callers in.
+// It knows neither tokens nor paths above the log's own: whoever mounts it
+// strips the prefix and lets callers in.
 package tiles
 
 import (
@@ -17,7 +19,8 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// immutable is the cache header of tiles, of which each path has one content for ever.
+// immutable is the cache header of tiles, of which each path has one content
+// for ever.
 const immutable = "max-age=31536000, immutable"
 
 // A Handler serves one log: checkpoint, tile/L/N and tile/entries/N.
@@ -25,7 +28,8 @@ type Handler struct {
 	Ledger *ledger.Ledger
 	Logger *slog.Logger
 	Public bool // shared caches may hand out what is served
-	// Book counts requests and what they hold until the answer has left, on the account of the caller's address. Nil: nothing is counted.
+	// Book counts requests and what they hold until the answer has left, on the
+	// account of the caller's address. Nil: nothing is counted.
 	Book *account.Book
 }
 
@@ -82,7 +86,8 @@ func busy(w http.ResponseWriter, err error) {
 	http.Error(w, err.Error(), http.StatusServiceUnavailable)
 }
 
-// checkpoint serves the latest checkpoint that meets the quorum of the log's policies. The tiles go on to the published size.
+// checkpoint serves the latest checkpoint that meets the quorum of the log's
+// policies. The tiles go on to the published size.
 func (h *Handler) checkpoint(w http.ResponseWriter) {
 	c := h.Ledger.Witnessed()
 	if c == nil {

@@ -14,11 +14,13 @@ import (
 	tsax509 "github.com/sigstore/timestamp-authority/v2/pkg/x509"
 )
 
-// lifetime is how long a new chain is valid. A timestamp stays valid as long as the chain that it was made under is trusted.
+// lifetime is how long a new chain is valid. A timestamp stays valid as long as
+// the chain that it was made under is trusted.
 const lifetime = 10 * 365 * 24 * time.Hour
 
-// NewChain draws a key and issues a certificate for it under a root that is made for it alone. The root's key is forgotten, so that nobody can
-// issue another certificate under it.
+// NewChain draws a key and issues a certificate for it under a root that is
+// made for it alone. The root's key is forgotten, so that nobody can issue
+// another certificate under it.
 func NewChain(name string, now time.Time) (*ecdsa.PrivateKey, []*x509.Certificate, error) {
 	rootKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -36,7 +38,8 @@ func NewChain(name string, now time.Time) (*ecdsa.PrivateKey, []*x509.Certificat
 	if err != nil {
 		return nil, nil, fmt.Errorf("root certificate: %w", err)
 	}
-	// RFC 3161, section 2.3: the one extended key usage must be critical, which a template's field does not say.
+	// RFC 3161, section 2.3: the one extended key usage must be critical, which
+	// a template's field does not say.
 	usage, err := asn1.Marshal([]asn1.ObjectIdentifier{tsax509.EKUTimestampingOID})
 	if err != nil {
 		return nil, nil, err

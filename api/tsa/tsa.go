@@ -1,6 +1,8 @@
-// Package tsa answers timestamp requests of RFC 3161 with a key of the operator, over HTTP as Sigstore's timestamp authority does.
+// Package tsa answers timestamp requests of RFC 3161 with a key of the
+// operator, over HTTP as Sigstore's timestamp authority does.
 //
-// A timestamp is the operator's word about the time. It lets a certificate that lives for minutes be trusted for ever.
+// A timestamp is the operator's word about the time. It lets a certificate that
+// lives for minutes be trusted for ever.
 package tsa
 
 import (
@@ -25,10 +27,12 @@ import (
 	"muniment.dev/muniment/internal/pemfile"
 )
 
-// policy is the one that Sigstore's timestamp authority states unless told otherwise: RFC 3161's requirements and no more.
+// policy is the one that Sigstore's timestamp authority states unless told
+// otherwise: RFC 3161's requirements and no more.
 var policy = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 2}
 
-// maxRequest is far more than a request needs: a digest, a nonce, and a few numbers.
+// maxRequest is far more than a request needs: a digest, a nonce, and a few
+// numbers.
 const maxRequest = 16 << 10
 
 // An Authority makes timestamps. It is an http.Handler for POST requests.
@@ -40,7 +44,8 @@ type Authority struct {
 	log    *slog.Logger
 }
 
-// New returns the authority of the chain, leaf first, whose key the signer holds. now says what time it is, or why nobody knows.
+// New returns the authority of the chain, leaf first, whose key the signer
+// holds. now says what time it is, or why nobody knows.
 func New(signer crypto.Signer, chain []*x509.Certificate, now func() (time.Time, error), log *slog.Logger) (*Authority, error) {
 	if err := tsax509.VerifyCertChain(chain, signer, true); err != nil {
 		return nil, fmt.Errorf("the timestamp authority's certificate chain: %w", err)
@@ -81,7 +86,8 @@ func (a *Authority) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(no.status)
-	_ = json.NewEncoder(w).Encode(map[string]any{"code": no.status, "message": no.message}) // the client has gone
+	// the client has gone
+	_ = json.NewEncoder(w).Encode(map[string]any{"code": no.status, "message": no.message})
 }
 
 func (a *Authority) answer(w http.ResponseWriter, r *http.Request) ([]byte, error) {
@@ -149,7 +155,8 @@ func (a *Authority) stamp(req *timestamp.Request, now time.Time) ([]byte, error)
 func EncodeChain(chain []*x509.Certificate) string {
 	var b strings.Builder
 	for _, c := range chain {
-		_ = pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}) // a strings.Builder takes everything
+		// a strings.Builder takes everything
+		_ = pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
 	}
 	return b.String()
 }

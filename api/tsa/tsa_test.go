@@ -98,7 +98,8 @@ func TestTimestampsVerify(t *testing.T) {
 	}
 }
 
-// Requests that Sigstore's timestamp server refuses are refused with the same status.
+// Requests that Sigstore's timestamp server refuses are refused with the same
+// status.
 func TestRefusals(t *testing.T) {
 	ts := newTSA(t)
 	peer := sigstorerig.Start(t, sigstorerig.TSA())

@@ -15,7 +15,8 @@ var errSyntax = errors.New("syntax error: not JSON")
 
 // CheckJSON is Check for a message in JSON.
 func CheckJSON(data []byte, md protoreflect.MessageDescriptor) error {
-	dec := jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowDuplicateNames(true)) // they are counted
+	// they are counted
+	dec := jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowDuplicateNames(true))
 	if err := checkObject(dec, rulesOf(md), 0); err != nil {
 		if errors.Is(err, errSyntax) && !utf8.Valid(data) {
 			return errors.New("syntax error: invalid UTF-8")
@@ -33,7 +34,9 @@ func checkObject(dec *jsontext.Decoder, r *rules, depth int) error {
 		return errors.New("objects lie too deep in objects")
 	}
 	if dec.PeekKind() != '{' {
-		return skip(dec) // null, or for the decoder to refuse, or a message that JSON has as a string
+		// null, or for the decoder to refuse, or a message that JSON has as a
+		// string
+		return skip(dec)
 	}
 	if _, err := dec.ReadToken(); err != nil {
 		return errSyntax
@@ -95,7 +98,8 @@ func checkArray(dec *jsontext.Decoder, f *field, count *counter, depth int) erro
 	return nil
 }
 
-// checkMap counts the members of a map, of which no request has any with messages in it.
+// checkMap counts the members of a map, of which no request has any with
+// messages in it.
 func checkMap(dec *jsontext.Decoder, f *field, count *counter) error {
 	if _, err := dec.ReadToken(); err != nil {
 		return errSyntax

@@ -1,8 +1,11 @@
 // Package wire bounds messages of the API before they are decoded.
 //
-// A decoder makes structs of whatever is in a message: a few bytes on the wire can become a hundred times as much in memory. So each message is scanned
-// first, without allocating, against its descriptor and the validation rules in it. A message passes if it has no field that the API does not have, no
-// field twice that is not repeated, and no more elements of a repeated field than its rule max_items allows.
+// A decoder makes structs of whatever is in a message: a few bytes on the wire
+// can become a hundred times as much in memory. So each message is scanned
+// first, without allocating, against its descriptor and the validation rules in
+// it. A message passes if it has no field that the API does not have, no field
+// twice that is not repeated, and no more elements of a repeated field than its
+// rule max_items allows.
 package wire
 
 import (
@@ -16,7 +19,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// maxDepth is how deep messages may lie in messages. No request goes half as deep.
+// maxDepth is how deep messages may lie in messages. No request goes half as
+// deep.
 const maxDepth = 8
 
 // ErrMalformed is returned for bytes that are no message.
@@ -63,7 +67,8 @@ func build(md protoreflect.MessageDescriptor, seen map[protoreflect.FullName]*ru
 		fd := md.Fields().Get(i)
 		f := &field{name: fd.Name(), place: i, oneof: -1, items: 1, repeats: fd.IsList() || fd.IsMap(), isMap: fd.IsMap(), packed: fd.IsList() && wireType(fd) != protowire.BytesType, wire: wireType(fd)}
 		if f.repeats {
-			f.items = MaxItems(fd) + 1 // for validation to refuse, which names the field in a detail
+			// for validation to refuse, which names the field in a detail
+			f.items = MaxItems(fd) + 1
 		}
 		if o := fd.ContainingOneof(); o != nil && !o.IsSynthetic() {
 			f.oneof = o.Fields().Get(0).Index()
@@ -77,7 +82,8 @@ func build(md protoreflect.MessageDescriptor, seen map[protoreflect.FullName]*ru
 	return r
 }
 
-// MaxItems returns how many elements a list or map may have by its validation rules, 0 where they do not limit it.
+// MaxItems returns how many elements a list or map may have by its validation
+// rules, 0 where they do not limit it.
 func MaxItems(fd protoreflect.FieldDescriptor) int {
 	v, ok := proto.GetExtension(fd.Options(), validate.E_Field).(*validate.FieldRules)
 	if !ok {
@@ -103,12 +109,14 @@ func wireType(fd protoreflect.FieldDescriptor) protowire.Type {
 	return protowire.VarintType
 }
 
-// A counter counts the fields of one message. Its zero value is for a message that has had none.
+// A counter counts the fields of one message. Its zero value is for a message
+// that has had none.
 type counter struct {
 	seen [64]int // by place; no request has as many fields
 }
 
-// add counts an element of the field, and returns an error if it is one too many.
+// add counts an element of the field, and returns an error if it is one too
+// many.
 func (c *counter) add(f *field) error {
 	at := f.place
 	if f.oneof >= 0 {
@@ -129,7 +137,8 @@ func (c *counter) add(f *field) error {
 	return fmt.Errorf("%q is set more than once", f.name)
 }
 
-// Check returns nil if the message may be decoded. Its errors name fields of the API, and repeat nothing else of the message.
+// Check returns nil if the message may be decoded. Its errors name fields of
+// the API, and repeat nothing else of the message.
 func Check(data []byte, md protoreflect.MessageDescriptor) error { return check(data, rulesOf(md), 0) }
 
 func check(data []byte, r *rules, depth int) error {

@@ -172,7 +172,8 @@ func TestCheckJSON(t *testing.T) {
 	}
 }
 
-// What the scanner lets pass is decoded to no more than a fixed multiple of its bytes.
+// What the scanner lets pass is decoded to no more than a fixed multiple of its
+// bytes.
 func FuzzCheck(f *testing.F) {
 	f.Add([]byte{0x12, 0x00, 0x12, 0x00})
 	f.Add([]byte(`{"tenant":"acme"}`))

@@ -1,10 +1,11 @@
-// Command mutants makes inputs for verifiers of receipts, and runs the one in Go.
+// Command mutants makes inputs for verifiers of receipts, and runs the one in
+// Go.
 //
-// The file format and the other runners are specified in
-// docs/spec/receipt.md, section 6. The inputs are the same for the same seed and
-// number: receipts of all forms with keys of both families, policies, stream
-// keys and expectations, most of them with a fault. Faults are put in before
-// hashing and signing as well as after it, so that all steps are reached.
+// The file format and the other runners are specified in docs/spec/receipt.md,
+// section 6. The inputs are the same for the same seed and number: receipts of
+// all forms with keys of both families, policies, stream keys and expectations,
+// most of them with a fault. Faults are put in before hashing and signing as
+// well as after it, so that all steps are reached.
 package main
 
 import (

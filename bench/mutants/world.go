@@ -94,8 +94,8 @@ func (p *party) sign(pq bool, text string, at uint64) string {
 	return "— " + p.name + " " + base64.StdEncoding.EncodeToString(append(hash[:], sig...)) + "\n"
 }
 
-// subtree returns what an ML-DSA-44 cosignature covers, or nil if the text is not
-// that of a checkpoint.
+// subtree returns what an ML-DSA-44 cosignature covers, or nil if the text is
+// not that of a checkpoint.
 func subtree(name string, at uint64, lines []string) []byte {
 	if len(lines) < 3 || len(lines[0]) > 255 {
 		return nil

@@ -1,6 +1,8 @@
-// Package peers finds the real programs that tests and benchmarks run beside ours: cosign, witnesses, registries.
+// Package peers finds the real programs that tests and benchmarks run beside
+// ours: cosign, witnesses, registries.
 //
-// It is not for starting them: that is for whoever knows what they are started for.
+// It is not for starting them: that is for whoever knows what they are started
+// for.
 package peers
 
 import (
@@ -12,8 +14,9 @@ import (
 	"testing"
 )
 
-// Path returns the path of a peer's program. It builds the program if it is missing, and ends the test if that fails: a test that needs a peer
-// is never skipped.
+// Path returns the path of a peer's program. It builds the program if it is
+// missing, and ends the test if that fails: a test that needs a peer is never
+// skipped.
 func Path(t testing.TB, name string) string {
 	t.Helper()
 	path, err := Find(name)
@@ -37,7 +40,8 @@ func Find(name string) (string, error) {
 	return filepath.Join(root, cacheDir, name), nil
 }
 
-// Lock waits until it is alone in having the named lock: tests of several packages run at once.
+// Lock waits until it is alone in having the named lock: tests of several
+// packages run at once.
 func Lock(name string) (unlock func(), err error) {
 	dir := filepath.Join(root(), cacheDir)
 	if err := os.MkdirAll(dir, 0o777); err != nil {

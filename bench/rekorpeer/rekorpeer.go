@@ -1,4 +1,5 @@
-// Package rekorpeer starts the real Rekor v2 server, on POSIX files, for tests and benchmarks that compare our log for Sigstore's clients with it.
+// Package rekorpeer starts the real Rekor v2 server, on POSIX files, for tests
+// and benchmarks that compare our log for Sigstore's clients with it.
 package rekorpeer
 
 import (
@@ -29,7 +30,8 @@ type Server struct {
 	log *os.File
 }
 
-// Start runs the server on files below dir, with the flags added, and waits until it answers. The origin of its log is 127.0.0.1.
+// Start runs the server on files below dir, with the flags added, and waits
+// until it answers. The origin of its log is 127.0.0.1.
 func Start(ctx context.Context, dir string, flags ...string) (*Server, error) {
 	bin, err := peers.Find("rekor-server")
 	if err != nil {

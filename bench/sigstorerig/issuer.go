@@ -20,7 +20,8 @@ import (
 	"time"
 )
 
-// An Issuer is an OIDC issuer that gives anybody any token. It is two issuers in one: people have e-mail addresses, CI jobs have workflows.
+// An Issuer is an OIDC issuer that gives anybody any token. It is two issuers
+// in one: people have e-mail addresses, CI jobs have workflows.
 type Issuer struct {
 	URL string // of people
 	CI  string // of CI jobs; Fulcio reads its tokens as GitHub's
@@ -66,7 +67,8 @@ func (i *Issuer) Email(t testing.TB, address string) string {
 	return i.Token(t, map[string]any{"iss": i.URL, "sub": address, "email": address, "email_verified": true})
 }
 
-// Job returns a token for a CI job of the repository, which is owner/name, as GitHub gives them. The certificate's identity is
+// Job returns a token for a CI job of the repository, which is owner/name, as
+// GitHub gives them. The certificate's identity is
 // https://github.com/REPOSITORY/.github/workflows/release.yml@refs/heads/main.
 func (i *Issuer) Job(t testing.TB, repository string) string {
 	t.Helper()
@@ -80,8 +82,9 @@ func (i *Issuer) Job(t testing.TB, repository string) string {
 	})
 }
 
-// Token returns a token with the claims; those that every token has are added where they are missing: it is for sigstore, from now, for ten
-// minutes, and has an ID of its own.
+// Token returns a token with the claims; those that every token has are added
+// where they are missing: it is for sigstore, from now, for ten minutes, and
+// has an ID of its own.
 func (i *Issuer) Token(t testing.TB, claims map[string]any) string {
 	t.Helper()
 	now, id := time.Now(), make([]byte, 16)
@@ -107,7 +110,8 @@ func (i *Issuer) Token(t testing.TB, claims map[string]any) string {
 
 func segment(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
-// writeLogKey makes an Ed25519 key and writes it as rekor-server and cosign want the two halves.
+// writeLogKey makes an Ed25519 key and writes it as rekor-server and cosign
+// want the two halves.
 func writeLogKey(t testing.TB, dir string) (private, public string) {
 	t.Helper()
 	pub, priv, err := ed25519.GenerateKey(nil)

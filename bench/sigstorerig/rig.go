@@ -1,5 +1,7 @@
-// Package sigstorerig runs a private Sigstore on loopback for tests: an OIDC issuer, a certificate authority (Fulcio), a timestamp authority, a
-// transparency log (Rekor v2, or any log that speaks its protocol), and cosign to sign with. All but the issuer are the real programs.
+// Package sigstorerig runs a private Sigstore on loopback for tests: an OIDC
+// issuer, a certificate authority (Fulcio), a timestamp authority, a
+// transparency log (Rekor v2, or any log that speaks its protocol), and cosign
+// to sign with. All but the issuer are the real programs.
 //
 // It has no certificate transparency log, so that certificates have no SCTs.
 package sigstorerig
@@ -66,7 +68,8 @@ type Log struct {
 // WithLog takes a log that runs already.
 func WithLog(l Log) Part { return func(c *config) { c.log = &l } }
 
-// Start starts the parts, and makes the files with which cosign uses and trusts them.
+// Start starts the parts, and makes the files with which cosign uses and trusts
+// them.
 func Start(t testing.TB, parts ...Part) *Rig {
 	t.Helper()
 	var c config
@@ -116,7 +119,8 @@ func Start(t testing.TB, parts ...Part) *Rig {
 	return r
 }
 
-// Cosign runs cosign in r.Dir, fails the test if it fails, and returns what it printed.
+// Cosign runs cosign in r.Dir, fails the test if it fails, and returns what it
+// printed.
 func (r *Rig) Cosign(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := r.TryCosign(args...)
@@ -135,7 +139,8 @@ func (r *Rig) TryCosign(args ...string) (string, error) {
 	return string(out), err
 }
 
-// Services are the flags with which cosign signs by the rig: its signing config and trusted root.
+// Services are the flags with which cosign signs by the rig: its signing config
+// and trusted root.
 func (r *Rig) Services() []string {
 	return []string{"--signing-config", r.SigningConfig, "--trusted-root", r.TrustedRoot, "--yes"}
 }
@@ -150,14 +155,16 @@ func (r *Rig) WriteFile(t testing.TB, name, content string) string {
 	return path
 }
 
-// GenerateKey makes a key pair for cosign, r.Dir/name.key and r.Dir/name.pub, and returns the two paths.
+// GenerateKey makes a key pair for cosign, r.Dir/name.key and r.Dir/name.pub,
+// and returns the two paths.
 func (r *Rig) GenerateKey(t testing.TB, name string) (private, public string) {
 	t.Helper()
 	r.Cosign(t, "generate-key-pair", "--output-key-prefix", name)
 	return filepath.Join(r.Dir, name+".key"), filepath.Join(r.Dir, name+".pub")
 }
 
-// freePorts returns ports of 127.0.0.1 that nobody uses now. The programs can't be told to choose one themselves and say which.
+// freePorts returns ports of 127.0.0.1 that nobody uses now. The programs can't
+// be told to choose one themselves and say which.
 func freePorts(t testing.TB, n int) []string {
 	t.Helper()
 	ports := make([]string, n)
@@ -172,7 +179,8 @@ func freePorts(t testing.TB, n int) []string {
 	return ports
 }
 
-// start runs a program until the test ends, and waits until it answers at the URL with 200. It returns the answer.
+// start runs a program until the test ends, and waits until it answers at the
+// URL with 200. It returns the answer.
 func start(t testing.TB, dir, name, probe string, args ...string) []byte {
 	t.Helper()
 	log, err := os.Create(filepath.Join(dir, name+".log"))
@@ -264,7 +272,8 @@ func startFulcio(t testing.TB, dir, issuer, ci string) (base, chain string) {
 
 func startTSA(t testing.TB, dir string) (base, chain string) {
 	t.Helper()
-	// The server opens port 2112 for its metrics, and can't be told another: one of them at a time, whatever package's test it is for.
+	// The server opens port 2112 for its metrics, and can't be told another:
+	// one of them at a time, whatever package's test it is for.
 	unlock, err := peers.Lock("timestamp-server.port")
 	if err != nil {
 		t.Fatal(err)

@@ -1,4 +1,5 @@
-// Package witnessrig runs real witnesses, which this project did not write, on loopback for tests and benchmarks: litewitness and omniwitness.
+// Package witnessrig runs real witnesses, which this project did not write, on
+// loopback for tests and benchmarks: litewitness and omniwitness.
 package witnessrig
 
 import (
@@ -38,7 +39,8 @@ type Witness struct {
 	output bytes.Buffer
 }
 
-// Litewitness starts filippo.io/torchwood's witness in the folder. It knows the logs by their verifier keys, and has an Ed25519 key in an ssh-agent.
+// Litewitness starts filippo.io/torchwood's witness in the folder. It knows the
+// logs by their verifier keys, and has an Ed25519 key in an ssh-agent.
 func Litewitness(dir, name string, logs ...string) (*Witness, error) {
 	bin, err := peers.Find("litewitness")
 	if err != nil {
@@ -73,7 +75,8 @@ func Litewitness(dir, name string, logs ...string) (*Witness, error) {
 			if err != nil {
 				return
 			}
-			go func() { _ = agent.ServeAgent(ring, conn); conn.Close() }() // ends with the connection
+			// ends with the connection
+			go func() { _ = agent.ServeAgent(ring, conn); conn.Close() }()
 		}
 	}()
 	w.stops = append(w.stops, func() { ln.Close(); os.RemoveAll(sockets) })
@@ -96,7 +99,8 @@ func Litewitness(dir, name string, logs ...string) (*Witness, error) {
 	return w, w.Start()
 }
 
-// litewitnessLogs makes the database with the logs. Its own tool for this, witnessctl, needs a module that is not at hand everywhere.
+// litewitnessLogs makes the database with the logs. Its own tool for this,
+// witnessctl, needs a module that is not at hand everywhere.
 func litewitnessLogs(db string, logs []string) error {
 	in := make([][2]string, 0, len(logs))
 	for _, vkey := range logs {
@@ -126,7 +130,8 @@ db.commit()
 	return nil
 }
 
-// Omniwitness starts transparency-dev's witness in the folder. It knows the logs by their verifier keys, and has an Ed25519 key, or an ML-DSA-44 key.
+// Omniwitness starts transparency-dev's witness in the folder. It knows the
+// logs by their verifier keys, and has an Ed25519 key, or an ML-DSA-44 key.
 func Omniwitness(dir, name string, mldsa bool, logs ...string) (*Witness, error) {
 	bin, err := peers.Find("omniwitness")
 	if err != nil {
@@ -166,7 +171,8 @@ func Omniwitness(dir, name string, mldsa bool, logs ...string) (*Witness, error)
 	return w, w.Start()
 }
 
-// freeAddress returns an address on loopback that nobody listens on. A witness that is started again needs the one that it had.
+// freeAddress returns an address on loopback that nobody listens on. A witness
+// that is started again needs the one that it had.
 func freeAddress() (string, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -1,6 +1,8 @@
-// Package muniment is the Go client of a Muniment ledger: it appends evidence and checks at once that the receipts are good.
+// Package muniment is the Go client of a Muniment ledger: it appends evidence
+// and checks at once that the receipts are good.
 //
-// To verify a receipt that is already there, offline, package ledger/receipt is enough; to audit a whole log, see clients/go/audit.
+// To verify a receipt that is already there, offline, package ledger/receipt is
+// enough; to audit a whole log, see clients/go/audit.
 package muniment
 
 import (
@@ -25,25 +27,31 @@ import (
 type Options struct {
 	Server string // URL, such as https://ledger.example
 	Token  string // sent as a bearer token
-	// Identity returns an OIDC identity token, as JobIdentity does. The client exchanges it for a token of the ledger, and asks for the next one when that
-	// has expired. It takes the place of Token.
+	// Identity returns an OIDC identity token, as JobIdentity does. The client
+	// exchanges it for a token of the ledger, and asks for the next one when
+	// that has expired. It takes the place of Token.
 	Identity func(context.Context) (string, error)
 	Tenant   string // "" takes the tenant that the token names
 
-	// Policy, if given, makes Append verify each receipt before it returns it. Without it a receipt is only checked to be for the payload that was sent.
+	// Policy, if given, makes Append verify each receipt before it returns it.
+	// Without it a receipt is only checked to be for the payload that was sent.
 	Policy *receipt.Policy
-	// StreamKey, if given, makes Append check each tag, too, so that the log can't file an entry where an audit would miss it.
+	// StreamKey, if given, makes Append check each tag, too, so that the log
+	// can't file an entry where an audit would miss it.
 	StreamKey *receipt.StreamKey
 
-	// Witnessed makes Append return only when the entries are in a checkpoint that the log's witnesses have cosigned, with receipts at it. A Policy that
-	// asks for cosignatures implies it. Give the context a deadline: the entries are recorded even if it passes, and the same call again waits on.
+	// Witnessed makes Append return only when the entries are in a checkpoint
+	// that the log's witnesses have cosigned, with receipts at it. A Policy
+	// that asks for cosignatures implies it. Give the context a deadline: the
+	// entries are recorded even if it passes, and the same call again waits on.
 	Witnessed bool
 
 	HTTPClient *http.Client // nil: one without an overall timeout; use contexts
 	UserAgent  string
 }
 
-// A Client speaks to one ledger as one tenant. It may be used from many goroutines.
+// A Client speaks to one ledger as one tenant. It may be used from many
+// goroutines.
 type Client struct {
 	munimentv1connect.LedgerServiceClient // every RPC, as it is
 	Admin                                 munimentv1connect.AdminServiceClient
@@ -60,7 +68,8 @@ type Client struct {
 	auth   *credentials
 }
 
-// TokenPrefix begins every token. After it come the tenant's name, an underscore and the secret.
+// TokenPrefix begins every token. After it come the tenant's name, an
+// underscore and the secret.
 const TokenPrefix = "mnt_"
 
 // TenantOfToken returns the name of the tenant that a token is for, or "".
@@ -162,7 +171,9 @@ type Result struct {
 	Index     uint64
 	Duplicate bool   // it was recorded before, and this is the first entry's receipt
 	Receipt   []byte // JSON, in the form detached
-	Err       error  // why it was not recorded, or why the receipt is no good (which wraps receipt.ErrNotVerified)
+	// why it was not recorded, or why the receipt is no good (which wraps
+	// receipt.ErrNotVerified)
+	Err error
 }
 
 // Append records one submission.
@@ -181,7 +192,8 @@ func (c *Client) Append(ctx context.Context, s Submission) (Result, error) {
 	return r, r.Err
 }
 
-// AppendBatch records up to 1,000 submissions in one call. The error is for the whole call; those of single submissions are in the results.
+// AppendBatch records up to 1,000 submissions in one call. The error is for the
+// whole call; those of single submissions are in the results.
 func (c *Client) AppendBatch(ctx context.Context, subs []Submission) ([]Result, error) {
 	req := &munimentv1.AppendBatchRequest{Tenant: c.Tenant, Wait: c.wait}
 	for i := range subs {
@@ -216,7 +228,8 @@ func (s *Submission) message() *munimentv1.Submission {
 	return &munimentv1.Submission{Kind: s.Kind, MediaType: s.MediaType, Payload: s.Payload, IdempotencyKey: s.IdempotencyKey}
 }
 
-// check looks at a receipt as soon as it is there: later nobody could tell an entry filed under a wrong tag from one that was never made.
+// check looks at a receipt as soon as it is there: later nobody could tell an
+// entry filed under a wrong tag from one that was never made.
 func (c *Client) check(s *Submission, a *munimentv1.Appended) Result {
 	r := Result{Index: a.GetIndex(), Duplicate: a.GetDuplicate(), Receipt: a.GetReceipt()}
 	if c.policy != nil {
@@ -236,7 +249,8 @@ func (c *Client) check(s *Submission, a *munimentv1.Appended) Result {
 // maxTries is how often a call is made when the server asks to retry later.
 const maxTries = 6
 
-// retry makes the call again when the server names a delay. Appends are safe to repeat.
+// retry makes the call again when the server names a delay. Appends are safe to
+// repeat.
 func retry(ctx context.Context, call func() error) error {
 	for try := 1; ; try++ {
 		err := call()
@@ -252,7 +266,9 @@ func retry(ctx context.Context, call func() error) error {
 	}
 }
 
-// retryDelay returns the delay that the server names, when it has too much to do or is restarting. A full disk or a wrong clock, whose delays are long, is for people to mend.
+// retryDelay returns the delay that the server names, when it has too much to
+// do or is restarting. A full disk or a wrong clock, whose delays are long, is
+// for people to mend.
 func retryDelay(err error) (time.Duration, bool) {
 	var ce *connect.Error
 	if !errors.As(err, &ce) || ce.Code() != connect.CodeResourceExhausted && ce.Code() != connect.CodeUnavailable {

@@ -20,17 +20,20 @@ import (
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// credentials put a token on each call: one that was given, or one that an identity token is exchanged for, again each time that it has expired.
+// credentials put a token on each call: one that was given, or one that an
+// identity token is exchanged for, again each time that it has expired.
 type credentials struct {
 	userAgent string
-	exchange  func(context.Context) (*munimentv1.ExchangeTokenResponse, error) // nil: the token was given
+	// nil: the token was given
+	exchange func(context.Context) (*munimentv1.ExchangeTokenResponse, error)
 
 	mu      sync.Mutex // guards the rest
 	token   string     // may be empty, where a client certificate is shown
 	expires time.Time
 }
 
-// early is how long before its end a token is replaced, so that it does not end on its way.
+// early is how long before its end a token is replaced, so that it does not end
+// on its way.
 const early = 30 * time.Second
 
 func (c *credentials) current(ctx context.Context) (string, error) {
@@ -47,7 +50,8 @@ func (c *credentials) current(ctx context.Context) (string, error) {
 	return c.token, nil
 }
 
-// refused forgets a token that the server does not take, and says whether another one can be had.
+// refused forgets a token that the server does not take, and says whether
+// another one can be had.
 func (c *credentials) refused(token string, err error) bool {
 	if c.exchange == nil || connect.CodeOf(err) != connect.CodeUnauthenticated {
 		return false
@@ -132,11 +136,14 @@ func (c *Client) exchanger(source func(context.Context) (string, error)) func(co
 	}
 }
 
-// IDTokenVariable is the environment variable in which JobIdentity looks for an identity token; a GitLab job lets id_tokens set it.
+// IDTokenVariable is the environment variable in which JobIdentity looks for an
+// identity token; a GitLab job lets id_tokens set it.
 const IDTokenVariable = "MUNIMENT_ID_TOKEN"
 
-// JobIdentity returns a source of identity tokens of the CI job that this process runs in: the one in the environment variable MUNIMENT_ID_TOKEN, or, in a
-// GitHub Actions job with the permission "id-token: write", a new one for the audience each time. Client may be nil.
+// JobIdentity returns a source of identity tokens of the CI job that this
+// process runs in: the one in the environment variable MUNIMENT_ID_TOKEN, or,
+// in a GitHub Actions job with the permission "id-token: write", a new one for
+// the audience each time. Client may be nil.
 func JobIdentity(audience string, client *http.Client) func(context.Context) (string, error) {
 	if client == nil {
 		client = &http.Client{Timeout: 30 * time.Second}
@@ -153,7 +160,8 @@ func JobIdentity(audience string, client *http.Client) func(context.Context) (st
 	}
 }
 
-// requestToken asks GitHub's runner (https://docs.github.com/en/actions/reference/security/oidc).
+// requestToken asks GitHub's runner
+// (https://docs.github.com/en/actions/reference/security/oidc).
 func requestToken(ctx context.Context, client *http.Client, address, secret, audience string) (string, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "https" && !(u.Scheme == "http" && net.ParseIP(u.Hostname()).IsLoopback()) {

@@ -15,14 +15,19 @@ import (
 // chunkBytes is how much of a payload goes into one message of a stream.
 const chunkBytes = 1 << 20
 
-// A Stream is a submission that may be too large for one message, or for the memory. See docs/spec/kinds.md.
+// A Stream is a submission that may be too large for one message, or for the
+// memory. See docs/spec/kinds.md.
 type Stream struct {
-	Kind           string
-	MediaType      string // "": the server recognises it, if it is not larger than what the server parses
+	Kind string
+	// "": the server recognises it, if it is not larger than what the server
+	// parses
+	MediaType      string
 	IdempotencyKey string
-	// Payload is read from its beginning to its end to send it, and again to check the receipt.
+	// Payload is read from its beginning to its end to send it, and again to
+	// check the receipt.
 	Payload io.ReadSeeker
-	// Progress, if not nil, is told how many bytes have been sent. They may become fewer again, when a call is repeated.
+	// Progress, if not nil, is told how many bytes have been sent. They may
+	// become fewer again, when a call is repeated.
 	Progress func(sent int64)
 }
 
@@ -47,7 +52,9 @@ func (c *Client) sendStream(ctx context.Context, s *Stream, size uint64) (*munim
 	if _, err := s.Payload.Seek(0, io.SeekStart); err != nil {
 		return nil, fmt.Errorf("read the payload: %w", err)
 	}
-	ctx, cancel := context.WithCancel(ctx) // a payload that can't be read to its end must not arrive as one that ends there
+	// a payload that can't be read to its end must not arrive as one that ends
+	// there
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	call := c.LedgerServiceClient.AppendStream(ctx)
 	header := &munimentv1.AppendStreamHeader{Tenant: c.Tenant, Kind: s.Kind, MediaType: s.MediaType, IdempotencyKey: s.IdempotencyKey, Size: &size, Wait: c.wait}
@@ -97,7 +104,8 @@ func (c *Client) checkStream(s *Stream, a *munimentv1.Appended) Result {
 	return r
 }
 
-// checkCommitment checks that a receipt is for the payload that was sent, to which commit commits with a salt.
+// checkCommitment checks that a receipt is for the payload that was sent, to
+// which commit commits with a salt.
 func checkCommitment(data []byte, commit func(receipt.Salt) (receipt.Hash, error)) error {
 	parsed, err := receipt.Parse(data)
 	if err != nil {
@@ -120,7 +128,8 @@ func checkCommitment(data []byte, commit func(receipt.Salt) (receipt.Hash, error
 	return nil
 }
 
-// ReadPayload writes the payload of an entry to w as it arrives, and returns its size. The error is failed_precondition if it is erased.
+// ReadPayload writes the payload of an entry to w as it arrives, and returns
+// its size. The error is failed_precondition if it is erased.
 func (c *Client) ReadPayload(ctx context.Context, index uint64, w io.Writer) (int64, error) {
 	stream, err := c.LedgerServiceClient.GetPayload(ctx, connect.NewRequest(&munimentv1.GetPayloadRequest{Tenant: c.Tenant, Index: index}))
 	if err != nil {

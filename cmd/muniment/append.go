@@ -196,7 +196,8 @@ func (c *appendCmd) walk(dir string) ([]piece, error) {
 			return err
 		}
 		rel := filepath.FromSlash(path)
-		// The folder's own structure keeps apart what has the same name in different places.
+		// The folder's own structure keeps apart what has the same name in
+		// different places.
 		p := piece{name: filepath.Join(dir, rel), root: root, path: rel, receipt: filepath.Join(c.ReceiptDir, rel+".receipt.json")}
 		if info, err := root.Stat(rel); err != nil {
 			if d.Type()&fs.ModeSymlink == 0 {
@@ -220,7 +221,8 @@ func (p *piece) stat() (fs.FileInfo, error) {
 	return os.Stat(p.path)
 }
 
-// group reads as many pieces as go into one call, or returns one large piece. A file that can't be read has an error instead of a payload.
+// group reads as many pieces as go into one call, or returns one large piece. A
+// file that can't be read has an error instead of a payload.
 func (c *appendCmd) group(a *app, pieces []piece) (group, rest []piece) {
 	size := int64(0)
 	for i := 0; i < len(pieces); i++ {
@@ -259,8 +261,8 @@ func (c *appendCmd) group(a *app, pieces []piece) (group, rest []piece) {
 	return group, nil
 }
 
-// lines returns the documents of a file of JSON Lines as pieces of their own, if
-// each is a bundle, envelope or statement, or else the piece as it is.
+// lines returns the documents of a file of JSON Lines as pieces of their own,
+// if each is a bundle, envelope or statement, or else the piece as it is.
 func (c *appendCmd) lines(p *piece) []piece {
 	if c.MediaType != "" || c.ByReference != "" {
 		return []piece{*p}
@@ -286,8 +288,8 @@ func (c *appendCmd) lines(p *piece) []piece {
 	return out
 }
 
-// signedLines returns the documents of a file of JSON Lines if each is a bundle,
-// envelope or statement, and none for any other file.
+// signedLines returns the documents of a file of JSON Lines if each is a
+// bundle, envelope or statement, and none for any other file.
 func signedLines(payload []byte) ([][]byte, error) {
 	documents, err := sniff.Lines(payload)
 	if err != nil || slices.ContainsFunc(documents, func(d []byte) bool { return shape.Of(d) == shape.None }) {
@@ -323,7 +325,8 @@ func (c *appendCmd) read(a *app, p *piece) (err error) {
 	}
 }
 
-// send makes one call for the pieces that could be read, and reports on all. What it returns ends the command.
+// send makes one call for the pieces that could be read, and reports on all.
+// What it returns ends the command.
 func (c *appendCmd) send(a *app, client *muniment.Client, group []piece, t *tally) error {
 	var subs []muniment.Submission
 	for i := range group {
@@ -366,9 +369,9 @@ func (c *appendCmd) send(a *app, client *muniment.Client, group []piece, t *tall
 	return a.ctx.Err()
 }
 
-// waited returns the error of a call whose wait for cosignatures has ended. Only
-// the end of the time means that the evidence was not witnessed. Any other error,
-// also one without a code, is the server's refusal.
+// waited returns the error of a call whose wait for cosignatures has ended.
+// Only the end of the time means that the evidence was not witnessed. Any other
+// error, also one without a code, is the server's refusal.
 func (c *appendCmd) waited(err error) error {
 	if err == nil {
 		return nil
@@ -420,7 +423,8 @@ func (c *appendCmd) writeReceipt(p *piece, detached []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := c.receipts.MkdirAll(filepath.Dir(name), 0o777); err != nil { // less what the umask takes away
+	if err := c.receipts.MkdirAll(filepath.Dir(name), 0o777); err != nil {
+		// less what the umask takes away
 		return err
 	}
 	// Of two runs that write the same receipt, one creates it.
@@ -458,7 +462,8 @@ func (c *appendCmd) replaceReceipt(p *piece, name string, out []byte) error {
 	return wholefile.Replace(c.receipts, name, append(out, '\n'), 0o666)
 }
 
-// hasReceipt says whether the file is a receipt for the piece, which may be replaced by a newer one.
+// hasReceipt says whether the file is a receipt for the piece, which may be
+// replaced by a newer one.
 func (p *piece) hasReceipt(data []byte) (bool, error) {
 	r, err := receipt.Parse(data)
 	if err != nil || r.Header == nil || r.Payload == nil {

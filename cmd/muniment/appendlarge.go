@@ -20,7 +20,8 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// readInput reads standard input into memory, or, if it is large, into a file that is gone when it is closed.
+// readInput reads standard input into memory, or, if it is large, into a file
+// that is gone when it is closed.
 func readInput(stdin io.Reader) (payload []byte, content *os.File, err error) {
 	payload, err = io.ReadAll(io.LimitReader(stdin, streamBytes+1))
 	if err != nil || len(payload) <= streamBytes {
@@ -51,12 +52,14 @@ func (p *piece) open() (io.ReadSeekCloser, error) {
 	return keptOpen{p.content}, nil
 }
 
-// keptOpen is a file that is read more than once, and would be gone if it were closed.
+// keptOpen is a file that is read more than once, and would be gone if it were
+// closed.
 type keptOpen struct{ io.ReadSeeker }
 
 func (keptOpen) Close() error { return nil }
 
-// sendLarge sends one piece as a stream, and reports on it. What it returns ends the command.
+// sendLarge sends one piece as a stream, and reports on it. What it returns
+// ends the command.
 func (c *appendCmd) sendLarge(a *app, client *muniment.Client, p *piece, t *tally) error {
 	if p.content != nil {
 		defer p.content.Close()
@@ -78,7 +81,8 @@ func (c *appendCmd) sendLarge(a *app, client *muniment.Client, p *piece, t *tall
 	return a.ctx.Err()
 }
 
-// stream returns what became of the piece, or an error that the next piece would have, too.
+// stream returns what became of the piece, or an error that the next piece
+// would have, too.
 func (c *appendCmd) stream(a *app, client *muniment.Client, p *piece, t *tally) (muniment.Result, error) {
 	f, err := p.open()
 	if err != nil {
@@ -98,7 +102,8 @@ func (c *appendCmd) stream(a *app, client *muniment.Client, p *piece, t *tally) 
 		return muniment.Result{Err: err}, nil
 	}
 	bar := a.byteProgress(size, "append "+filepath.Base(p.name))
-	s.Progress = func(sent int64) { _ = bar.Set64(sent) } // a bar that can't be drawn changes nothing
+	// a bar that can't be drawn changes nothing
+	s.Progress = func(sent int64) { _ = bar.Set64(sent) }
 	ctx, cancel := a.ctx, context.CancelFunc(func() {})
 	if t.witnessed {
 		ctx, cancel = context.WithTimeout(ctx, c.WaitTime)

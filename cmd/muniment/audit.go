@@ -57,7 +57,8 @@ func (c *auditCmd) Run(a *app) error {
 	show, finish := a.progressFunc("audit")
 	report, next, err := audit.Run(a.ctx, src, policy, prev, audit.Options{StreamKey: key, ExpectNext: c.ExpectNext, Progress: show})
 	finish()
-	// An incomplete stream is no reason to read the log again: the state says how far it is sound.
+	// An incomplete stream is no reason to read the log again: the state says
+	// how far it is sound.
 	if next != nil && c.State != "" && (err == nil || errors.Is(err, audit.ErrStream)) {
 		if serr := next.Save(c.State); serr != nil {
 			return fmt.Errorf("--state: %w", serr)
@@ -99,7 +100,8 @@ func openSource(url, tokenFile string) (audit.Source, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--token-file: %w", err)
 		}
-		client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // the token is for this host only
+		// the token is for this host only
+		client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 		client.Transport = &bearer{token, http.DefaultTransport}
 	}
 	return audit.NewHTTPSource(url, client)
@@ -157,12 +159,13 @@ func (c *auditCmd) print(a *app, r *audit.Report, err error) {
 
 func (c *auditCmd) printJSON(a *app, r *audit.Report, err error) error {
 	o := struct {
-		Sound   bool          `json:"sound"`
-		Error   string        `json:"error,omitempty"`
-		Exit    int           `json:"exitCode"`
-		Report  *audit.Report `json:"report,omitempty"`
-		Kept    string        `json:"keptCheckpoint,omitempty"` // with the next, evidence of a fork or truncation
-		Offered string        `json:"offeredCheckpoint,omitempty"`
+		Sound  bool          `json:"sound"`
+		Error  string        `json:"error,omitempty"`
+		Exit   int           `json:"exitCode"`
+		Report *audit.Report `json:"report,omitempty"`
+		// with the next, evidence of a fork or truncation
+		Kept    string `json:"keptCheckpoint,omitempty"`
+		Offered string `json:"offeredCheckpoint,omitempty"`
 	}{Sound: err == nil, Report: r}
 	if err != nil {
 		o.Error, o.Exit = err.Error(), auditCode(err)

@@ -17,8 +17,10 @@ type auditLog struct {
 	io.Closer
 }
 
-// openAuditLog opens the file, at whose end each line is written in one piece. Lines are not synced: what was done is in the log itself, as an entry, and a
-// power loss takes the newest refusals at the most. The first line of a run says which configuration is in force.
+// openAuditLog opens the file, at whose end each line is written in one piece.
+// Lines are not synced: what was done is in the log itself, as an entry, and a
+// power loss takes the newest refusals at the most. The first line of a run
+// says which configuration is in force.
 func (d *dataDir) openAuditLog(log *slog.Logger, stderr io.Writer) (*auditLog, error) {
 	a := &auditLog{Closer: io.NopCloser(nil)}
 	out := stderr
@@ -38,7 +40,8 @@ func (d *dataDir) openAuditLog(log *slog.Logger, stderr io.Writer) (*auditLog, e
 	return a, nil
 }
 
-// A toldWriter tells the server's log when it can't write, which slog passes over.
+// A toldWriter tells the server's log when it can't write, which slog passes
+// over.
 type toldWriter struct {
 	io.Writer
 	log *slog.Logger

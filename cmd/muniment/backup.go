@@ -119,8 +119,8 @@ func removePartial(dir string) error {
 	return err
 }
 
-// useNewest takes the files of the newest backup of the same log. One that can't
-// be read is not used.
+// useNewest takes the files of the newest backup of the same log. One that
+// can't be read is not used.
 func (w *backupWriter) useNewest(dir, origin string) {
 	names, _ := filepath.Glob(filepath.Join(dir, "[0-9]*Z"))
 	slices.Sort(names)

@@ -108,8 +108,8 @@ func TestBackupWhileAppending(t *testing.T) {
 	c.stopLog()
 }
 
-// A second backup of the same tables links to the first; one without secrets has
-// none; every file is private.
+// A second backup of the same tables links to the first; one without secrets
+// has none; every file is private.
 func TestBackupIncrementsAndSecrets(t *testing.T) {
 	c := newCompany(t, "east")
 	c.startLog()

@@ -42,10 +42,11 @@ type backupIndex struct {
 }
 
 type backupFile struct {
-	Path     string `json:"path"`
-	Size     int64  `json:"size"`
-	SHA256   string `json:"sha256"`
-	Modified int64  `json:"modified,omitempty"` // of the source, in Unix nanoseconds, if that never changes
+	Path   string `json:"path"`
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+	// of the source, in Unix nanoseconds, if that never changes
+	Modified int64 `json:"modified,omitempty"`
 }
 
 // marshal returns the manifest and its digest.

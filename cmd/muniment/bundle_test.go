@@ -21,7 +21,8 @@ func verifyBundle(args ...string) (code int, out string) {
 	return code, b.String()
 }
 
-// want fails the test unless the command ends with the code and says all of that.
+// want fails the test unless the command ends with the code and says all of
+// that.
 func want(t *testing.T, what string, code int, args []string, says ...string) {
 	t.Helper()
 	got, out := verifyBundle(args...)
@@ -81,7 +82,8 @@ func flip(m map[string]any, member string, at int) {
 	m[member] = base64.StdEncoding.EncodeToString(b)
 }
 
-// What the real cosign signs by a private Sigstore is verified, and nothing else is.
+// What the real cosign signs by a private Sigstore is verified, and nothing
+// else is.
 func TestBundlesOfCosign(t *testing.T) {
 	r := sigstorerig.Start(t, sigstorerig.Fulcio(), sigstorerig.TSA(), sigstorerig.Rekor())
 	artifact := r.WriteFile(t, "a.txt", "hello\n")

@@ -17,7 +17,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// certificates DIR: writes an authority's ca.pem there, and certificates and keys that it signed: server for 127.0.0.1, client for
+// certificates DIR: writes an authority's ca.pem there, and certificates and
+// keys that it signed: server for 127.0.0.1, client for
 // spiffe://acme.example/ci, stranger for spiffe://acme.example/stranger.
 func certificatesScript(ts *testscript.TestScript, neg bool, args []string) {
 	dir := ts.MkAbs(args[0])

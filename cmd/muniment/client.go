@@ -39,7 +39,8 @@ type serverFlags struct {
 	Tenant        string `help:"Tenant to act for. Default: the one that the token names." env:"MUNIMENT_TENANT"`
 }
 
-// client connects with what the flags and the environment say. A flag goes before MUNIMENT_TOKEN.
+// client connects with what the flags and the environment say. A flag goes
+// before MUNIMENT_TOKEN.
 func (f *serverFlags) client(policy *receipt.Policy, key *receipt.StreamKey) (*muniment.Client, error) {
 	return f.connect(muniment.Options{Policy: policy, StreamKey: key})
 }
@@ -110,7 +111,8 @@ func (f *serverFlags) identity() (func(context.Context) (string, error), error) 
 	}, nil
 }
 
-// useTLS sets a client that shows the certificate and trusts the authorities that the flags name.
+// useTLS sets a client that shows the certificate and trusts the authorities
+// that the flags name.
 func (f *serverFlags) useTLS(o *muniment.Options) error {
 	if f.ClientCert == "" && f.ClientKey == "" && f.CA == "" {
 		return nil
@@ -248,7 +250,8 @@ func (a *app) stderrFile() (*os.File, bool) {
 	return f, ok
 }
 
-// replaceFile writes a file whole or not at all. What is there and is not a plain file, such as a device or a link, is written to as it is.
+// replaceFile writes a file whole or not at all. What is there and is not a
+// plain file, such as a device or a link, is written to as it is.
 func replaceFile(path string, data []byte) error {
 	return replaceFileWith(path, func(w io.Writer) error {
 		_, err := w.Write(data)
@@ -263,7 +266,8 @@ func replaceOwned(path string, data []byte) error {
 		return err
 	}
 	defer root.Close()
-	return wholefile.ReplaceOwned(root, filepath.Base(path), data, 0o666) // less what the umask takes away
+	// less what the umask takes away
+	return wholefile.ReplaceOwned(root, filepath.Base(path), data, 0o666)
 }
 
 // replaceFileWith is replaceFile for what write writes.
@@ -280,7 +284,8 @@ func replaceFileWith(path string, write func(io.Writer) error) error {
 		return err
 	}
 	defer root.Close()
-	return wholefile.ReplaceWith(root, filepath.Base(path), 0o666, write) // less what the umask takes away
+	// less what the umask takes away
+	return wholefile.ReplaceWith(root, filepath.Base(path), 0o666, write)
 }
 
 // printable keeps unsafe characters of evidence, file names and messages away
@@ -295,7 +300,8 @@ func quoted(s string) string {
 	return s
 }
 
-// progress shows a bar on standard error, where that is a terminal and there is enough to do.
+// progress shows a bar on standard error, where that is a terminal and there is
+// enough to do.
 func (a *app) progress(total int64, what string) *progressbar.ProgressBar {
 	f, ok := a.stderrFile()
 	if !ok || !term.IsTerminal(f) || total < 10 {
@@ -315,7 +321,8 @@ func (a *app) byteProgress(total int64, what string) *progressbar.ProgressBar {
 		progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
 }
 
-// progressBytes shows how many bytes have come, where their number is not known.
+// progressBytes shows how many bytes have come, where their number is not
+// known.
 func (a *app) progressBytes(what string) *progressbar.ProgressBar {
 	f, ok := a.stderrFile()
 	if !ok || !term.IsTerminal(f) {
@@ -324,7 +331,8 @@ func (a *app) progressBytes(what string) *progressbar.ProgressBar {
 	return progressbar.NewOptions64(-1, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription(what), progressbar.OptionShowBytes(true), progressbar.OptionClearOnFinish())
 }
 
-// progressFunc returns a function that shows how far work has come whose total it learns on the way, and one that ends the show.
+// progressFunc returns a function that shows how far work has come whose total
+// it learns on the way, and one that ends the show.
 func (a *app) progressFunc(what string) (show func(done, total uint64), finish func()) {
 	var bar *progressbar.ProgressBar
 	show = func(done, total uint64) {

@@ -40,7 +40,8 @@ func defaultConfigPath() string {
 	return filepath.Join(dir, "muniment", "config.yaml")
 }
 
-// also are environment variables that stand in for a flag without being its value.
+// also are environment variables that stand in for a flag without being its
+// value.
 var also = map[string][]string{"token-file": {"MUNIMENT_TOKEN"}}
 
 // A configResolver gets the values of flags from a file.

@@ -25,7 +25,8 @@ type configEdit struct {
 	want  serverConfig
 }
 
-// errEditByHand reports that a file has a shape that configEdit does not splice.
+// errEditByHand reports that a file has a shape that configEdit does not
+// splice.
 var errEditByHand = errors.New("the file has a form that only an editor can change")
 
 func editConfig(dir string) (*configEdit, error) {

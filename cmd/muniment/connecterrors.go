@@ -35,7 +35,8 @@ func connectionRemedy(err error) string {
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return "The host refused the connection. Is the server running, and is " + address + " its address?"
 	}
-	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "remote error" { // a TLS alert, whose type crypto/tls keeps to itself
+	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "remote error" {
+		// a TLS alert, whose type crypto/tls keeps to itself
 		return "The server ended the TLS handshake. If it requires a client certificate, check --client-cert and --client-key."
 	}
 	return ""

@@ -13,8 +13,10 @@ import (
 	"muniment.dev/muniment/bench/sigstorerig"
 )
 
-// What cosign signs and attests is taken under a policy that enforces, and its header says by whom; what was changed since, what somebody else has
-// signed and what lacks a part is refused, and nothing of it is recorded. All but the OIDC issuer is the real program.
+// What cosign signs and attests is taken under a policy that enforces, and its
+// header says by whom; what was changed since, what somebody else has signed
+// and what lacks a part is refused, and nothing of it is recorded. All but the
+// OIDC issuer is the real program.
 func TestCosignEvidence(t *testing.T) {
 	r := sigstorerig.Start(t, sigstorerig.Fulcio(), sigstorerig.TSA(), sigstorerig.Rekor())
 	r.WriteFile(t, "app.tgz", "an artifact\n")
@@ -120,7 +122,8 @@ rules:
 	}
 }
 
-// changes are what may happen to a bundle on its way. Each leaves a bundle that can be read.
+// changes are what may happen to a bundle on its way. Each leaves a bundle that
+// can be read.
 var changes = []change{
 	{"another subject", func(b map[string]any) bool {
 		e, ok := b["dsseEnvelope"].(map[string]any)
@@ -176,7 +179,8 @@ type change struct {
 	do   func(bundle map[string]any) bool
 }
 
-// apply writes the changed bundle to a file, and returns its path, or "" if there is nothing in it to change.
+// apply writes the changed bundle to a file, and returns its path, or "" if
+// there is nothing in it to change.
 func (c change) apply(t *testing.T, file string) string {
 	t.Helper()
 	data, err := os.ReadFile(file)

@@ -20,9 +20,11 @@ import (
 	"muniment.dev/muniment/ledger/witness"
 )
 
-// The server's policy files are those that it gives to verifiers: they name the witnesses, and their URLs say where to ask them.
+// The server's policy files are those that it gives to verifiers: they name the
+// witnesses, and their URLs say where to ask them.
 
-// loadPolicies reads the log's policy files, policy and, if the log has a post-quantum key, policy.pq, and the log's own cosigner keys.
+// loadPolicies reads the log's policy files, policy and, if the log has a
+// post-quantum key, policy.pq, and the log's own cosigner keys.
 func (d *dataDir) loadPolicies() (policies []*receipt.Policy, signers []note.Signer, err error) {
 	p, err := d.loadPolicy(policyFile, d.signer)
 	if err != nil {
@@ -41,7 +43,8 @@ func (d *dataDir) loadPolicies() (policies []*receipt.Policy, signers []note.Sig
 	}
 	signer, err := fnote.NewMLDSASigner(strings.TrimSpace(string(key)))
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: not an ML-DSA-44 cosigner key", filepath.Join(d.path, pqKeyFile)) // the cause could show parts of the key
+		// the cause could show parts of the key
+		return nil, nil, fmt.Errorf("%s: not an ML-DSA-44 cosigner key", filepath.Join(d.path, pqKeyFile))
 	}
 	if p, err = d.loadPolicy(pqPolicy, signer); err != nil {
 		return nil, nil, err
@@ -66,7 +69,8 @@ func (d *dataDir) loadPolicy(name string, key note.Signer) (*receipt.Policy, err
 	return p, nil
 }
 
-// cosignedLog shows a ledger to those who get its checkpoints cosigned or anchored.
+// cosignedLog shows a ledger to those who get its checkpoints cosigned or
+// anchored.
 type cosignedLog struct{ *ledger.Ledger }
 
 func (l cosignedLog) State() witness.State {
@@ -85,7 +89,8 @@ const rollback = `%w
 This is an old copy of the log, or another one: to go on from it would fork the log, and nobody would trust its receipts again.
 Restore the newest copy of the data folder that there is. Only if nothing newer can ever be found: begin a new log, under a new origin`
 
-// confirmTime is how long a start waits for the witnesses before it serves reads without them.
+// confirmTime is how long a start waits for the witnesses before it serves
+// reads without them.
 const confirmTime = 5 * time.Second
 
 // A watch keeps the log from going on from a state that is not its latest.
@@ -98,7 +103,8 @@ type watch struct {
 	opened    uint64 // size of the log when it was opened
 }
 
-// startWatch compares the log with its anchors and begins to ask its witnesses. Until these confirm the log, its appends are held.
+// startWatch compares the log with its anchors and begins to ask its witnesses.
+// Until these confirm the log, its appends are held.
 func (c *serveCmd) startWatch(a *app, d *dataDir, l *ledger.Ledger, log *slog.Logger, policies []*receipt.Policy, signers []note.Signer) (*watch, error) {
 	w := &watch{log: log, opened: l.Published().Size}
 	var err error
@@ -160,7 +166,8 @@ func (w *watch) contradicted() error {
 	}
 }
 
-// confirm releases the log's appends when its witnesses have confirmed it. It returns an error if they contradict before, and nil if the context ends.
+// confirm releases the log's appends when its witnesses have confirmed it. It
+// returns an error if they contradict before, and nil if the context ends.
 func (w *watch) confirm(ctx context.Context, l *ledger.Ledger) error {
 	if w.released || w.collector.Witnesses() == 0 {
 		return nil
@@ -237,7 +244,8 @@ func (w *watch) closeAnchors() {
 	}
 }
 
-// close ends all that asks witnesses and writes anchors. The ledger must still be open.
+// close ends all that asks witnesses and writes anchors. The ledger must still
+// be open.
 func (w *watch) close() {
 	w.collector.Close()
 	w.closeAnchors()

@@ -134,7 +134,8 @@ func (c *company) stopLog() {
 	}
 }
 
-// refused starts the log, and expects that it does not serve, with the exit code.
+// refused starts the log, and expects that it does not serve, with the exit
+// code.
 func (c *company) refused(code int, says string, args ...string) {
 	c.t.Helper()
 	_, err := startProcess(c.t.Context(), program(c.t), append([]string{"--data", c.data}, args...)...)
@@ -238,7 +239,8 @@ func awaitThat(t *testing.T, what string, f func() bool) {
 	}
 }
 
-// Two companies witness each other's logs, with keys of both kinds, over the real programs.
+// Two companies witness each other's logs, with keys of both kinds, over the
+// real programs.
 func TestTwoCompanies(t *testing.T) {
 	east, west := newCompany(t, "east", "--post-quantum"), newCompany(t, "west")
 	west.must("policy", "post-quantum", "--data", west.data)
@@ -313,7 +315,8 @@ func TestTwoCompanies(t *testing.T) {
 	west.stopLog()
 }
 
-// While no witness confirms the log, it is read but not appended to, unless the operator insists.
+// While no witness confirms the log, it is read but not appended to, unless the
+// operator insists.
 func TestUnconfirmed(t *testing.T) {
 	c, w := newCompany(t, "east"), newCompany(t, "west")
 	w.must("witness", "add-log", c.logKey(0), "--data", w.witness)
@@ -449,7 +452,8 @@ func TestAnchors(t *testing.T) {
 	c.stopLog()
 }
 
-// A real litewitness and a real omniwitness cosign the log of the real program; an ML-DSA-44 omniwitness does for policy.pq.
+// A real litewitness and a real omniwitness cosign the log of the real program;
+// an ML-DSA-44 omniwitness does for policy.pq.
 func TestServeWithRealWitnesses(t *testing.T) {
 	c := newCompany(t, "east", "--post-quantum")
 	lite, err := witnessrig.Litewitness(t.TempDir(), "lite.example", c.logKey(0))
@@ -467,7 +471,8 @@ func TestServeWithRealWitnesses(t *testing.T) {
 	c.startLog()
 	policy, pq := filepath.Join(c.data, "policy"), filepath.Join(c.data, "policy.pq")
 	for i := range 3 {
-		if out, code := c.appendFile(fmt.Sprint("evidence ", i), "--policy", pq); code != 0 { // which implies --wait witnessed
+		if out, code := c.appendFile(fmt.Sprint("evidence ", i), "--policy", pq); code != 0 {
+			// which implies --wait witnessed
 			t.Fatalf("append: %s", out)
 		}
 		c.must("verify", c.receipt, "--policy", policy)
@@ -495,7 +500,8 @@ func TestServeWithRealWitnesses(t *testing.T) {
 	c.rolledBack("it has cosigned a larger tree than this log has: 7 entries instead of 6")
 }
 
-// A log that is killed at any time is never behind what its witness and its anchor have seen of it. The witness is killed, too.
+// A log that is killed at any time is never behind what its witness and its
+// anchor have seen of it. The witness is killed, too.
 func TestKillWitnessed(t *testing.T) {
 	c, w := newCompany(t, "east"), newCompany(t, "west")
 	w.must("witness", "add-log", c.logKey(0), "--data", w.witness)

@@ -40,22 +40,24 @@ const (
 
 // A serverConfig is muniment.yaml.
 type serverConfig struct {
-	Origin     string           `yaml:"origin"`
-	Listen     string           `yaml:"listen"`
-	PublicTlog bool             `yaml:"public_tlog"`
-	TLS        tlsConfig        `yaml:"tls"`
-	Rekor      rekorConfig      `yaml:"rekor"`
-	Anchors    []string         `yaml:"anchors"`
-	AuditLog   string           `yaml:"audit_log"`
-	AccessLog  string           `yaml:"access_log"`
-	LogLevel   string           `yaml:"log_level"`
-	Telemetry  telemetryConfig  `yaml:"telemetry"`
-	Limits     limitsConfig     `yaml:"limits"`
-	Hosts      []string         `yaml:"hosts"` // names by which the server is reached on this machine, beside localhost and the origin's host
-	Identity   identitySection  `yaml:"identity"`
-	Operators  []operatorConfig `yaml:"operators"`
-	Tenants    []tenantConfig   `yaml:"tenants"`
-	Replica    bool             `yaml:"replica"`
+	Origin     string          `yaml:"origin"`
+	Listen     string          `yaml:"listen"`
+	PublicTlog bool            `yaml:"public_tlog"`
+	TLS        tlsConfig       `yaml:"tls"`
+	Rekor      rekorConfig     `yaml:"rekor"`
+	Anchors    []string        `yaml:"anchors"`
+	AuditLog   string          `yaml:"audit_log"`
+	AccessLog  string          `yaml:"access_log"`
+	LogLevel   string          `yaml:"log_level"`
+	Telemetry  telemetryConfig `yaml:"telemetry"`
+	Limits     limitsConfig    `yaml:"limits"`
+	// names by which the server is reached on this machine, beside localhost
+	// and the origin's host
+	Hosts     []string         `yaml:"hosts"`
+	Identity  identitySection  `yaml:"identity"`
+	Operators []operatorConfig `yaml:"operators"`
+	Tenants   []tenantConfig   `yaml:"tenants"`
+	Replica   bool             `yaml:"replica"`
 
 	DefaultPolicy string       `yaml:"default_policy"`
 	TrustedRoots  []rootConfig `yaml:"trusted_roots"`
@@ -64,7 +66,8 @@ type serverConfig struct {
 type tlsConfig struct {
 	Cert string `yaml:"cert"`
 	Key  string `yaml:"key"`
-	// ClientCA is a file of certificates; clients may then show one that they have signed.
+	// ClientCA is a file of certificates; clients may then show one that they
+	// have signed.
 	ClientCA string `yaml:"client_ca"`
 }
 
@@ -334,7 +337,8 @@ func checkOrigin(origin string) error {
 	return nil
 }
 
-// readStreamKey reads the file of a stream key (docs/spec/receipt.md, section 3).
+// readStreamKey reads the file of a stream key (docs/spec/receipt.md, section
+// 3).
 func readStreamKey(path string) (*receipt.StreamKey, error) {
 	data, err := bounded.ReadSecret(path)
 	if err != nil {
@@ -374,14 +378,16 @@ func writeNewWith(open func(string, int, os.FileMode) (*os.File, error), path, c
 	return f.Close()
 }
 
-// addTenant makes the keys of a new tenant and returns its lines for the configuration.
+// addTenant makes the keys of a new tenant and returns its lines for the
+// configuration.
 func addTenant(dir, name string) (string, error) {
 	var key receipt.StreamKey
 	rand.Read(key[:])
 	return addTenantWith(dir, name, key, "admin")
 }
 
-// addTenantWith is addTenant for a stream that is there already, and a token of a role.
+// addTenantWith is addTenant for a stream that is there already, and a token of
+// a role.
 func addTenantWith(dir, name string, key receipt.StreamKey, role string) (string, error) {
 	if err := receipt.CheckTenantName(name); err != nil {
 		return "", fmt.Errorf("tenant %q: %w", name, err)

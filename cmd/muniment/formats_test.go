@@ -39,7 +39,8 @@ func peerScript(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// registry: starts one with an image in it, and sets REGISTRY, IMAGE (by tag) and DIGEST.
+// registry: starts one with an image in it, and sets REGISTRY, IMAGE (by tag)
+// and DIGEST.
 func registryScript(ts *testscript.TestScript, neg bool, args []string) {
 	s := httptest.NewServer(registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0))))
 	ts.Defer(s.Close)
@@ -56,7 +57,8 @@ func registryScript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("DIGEST", digest.String())
 }
 
-// envelope FILE PAYLOAD KEY...: signs a payload with new keys, whose public halves it writes to KEY.pub. A key that exists is used again.
+// envelope FILE PAYLOAD KEY...: signs a payload with new keys, whose public
+// halves it writes to KEY.pub. A key that exists is used again.
 func envelopeScript(ts *testscript.TestScript, neg bool, args []string) {
 	payload := ts.ReadFile(args[1])
 	pae := sslib.PAE("application/vnd.in-toto+json", []byte(payload))
@@ -86,7 +88,8 @@ func envelopeScript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), data, 0o600))
 }
 
-// pgpkey NAME: writes NAME.sec and NAME.gpg, the secret and public key of a new PGP identity.
+// pgpkey NAME: writes NAME.sec and NAME.gpg, the secret and public key of a new
+// PGP identity.
 func pgpKeyScript(ts *testscript.TestScript, neg bool, args []string) {
 	e, err := openpgp.NewEntity(args[0], "", args[0]+"@acme.example", nil)
 	ts.Check(err)
@@ -97,12 +100,14 @@ func pgpKeyScript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".gpg"), public.Bytes(), 0o600))
 }
 
-// digestof FILE NAME: puts sha256: and the file's digest into an environment variable.
+// digestof FILE NAME: puts sha256: and the file's digest into an environment
+// variable.
 func digestOfScript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[1], fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(ts.ReadFile(args[0])))))
 }
 
-// remotedigest REFERENCE NAME: puts the digest of what a registry has into an environment variable.
+// remotedigest REFERENCE NAME: puts the digest of what a registry has into an
+// environment variable.
 func remoteDigestScript(ts *testscript.TestScript, neg bool, args []string) {
 	ref, err := name.ParseReference(args[0])
 	ts.Check(err)

@@ -121,7 +121,8 @@ func loadCheckedRekor(dir string) (*checkedLog, error) {
 	}
 	signer, err := note.NewSigner(strings.TrimSpace(string(text)))
 	if err != nil {
-		return nil, fmt.Errorf("%s: not a note signing key", filepath.Join(dir, rekorKeyFile)) // the cause could show parts of the key
+		// the cause could show parts of the key
+		return nil, fmt.Errorf("%s: not a note signing key", filepath.Join(dir, rekorKeyFile))
 	}
 	l := &checkedLog{kind: rekorStore(signer.Name())}
 	path := filepath.Join(dir, rekorKeysFile)

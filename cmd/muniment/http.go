@@ -75,7 +75,9 @@ func listen(address string, srv *http.Server, connections int, cert *certificate
 	}
 	go func() { l.failed <- serve() }()
 	select {
-	case <-accepting.begun: // a server that is shut down before it has begun would not know that it was
+	case <-accepting.begun:
+		// a server that is shut down before it has begun would not know that it
+		// was
 		return l, nil
 	case err := <-l.failed:
 		return nil, errors.Join(fmt.Errorf("serve: %w", err), ln.Close())
@@ -95,7 +97,8 @@ func (f *firstAccept) Accept() (net.Conn, error) {
 	return f.Listener.Accept()
 }
 
-// shutdown finishes the requests under way, for as long as they may take after a signal, and cuts the others off.
+// shutdown finishes the requests under way, for as long as they may take after
+// a signal, and cuts the others off.
 func (l *listener) shutdown() (cut bool, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
@@ -130,7 +133,8 @@ func (a *app) warnExposed(path string, mode fs.FileMode) {
 	a.warn(fmt.Sprintf("other users can read %s, a secret (mode %04o): run: %s", path, mode, remedy))
 }
 
-// makeDataFolder makes a folder that nobody else reads. It must not exist, or be empty.
+// makeDataFolder makes a folder that nobody else reads. It must not exist, or
+// be empty.
 func makeDataFolder(dir string) error {
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
 		return fmt.Errorf("%s is not empty, and init overwrites nothing; choose another folder", dir)

@@ -17,8 +17,9 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// The part of muniment.yaml that says who may do what, and how much of it: tenants with their tokens, certificates, rules for identity tokens and limits,
-// and the issuers of identity tokens.
+// The part of muniment.yaml that says who may do what, and how much of it:
+// tenants with their tokens, certificates, rules for identity tokens and
+// limits, and the issuers of identity tokens.
 
 type tenantConfig struct {
 	Name         string              `yaml:"name"`
@@ -42,7 +43,8 @@ type tenantLimits struct {
 	DailyBytes   int64   `yaml:"bytes_per_day"`
 }
 
-// An identitySection says whose identity tokens may be exchanged for tokens of the ledger.
+// An identitySection says whose identity tokens may be exchanged for tokens of
+// the ledger.
 type identitySection struct {
 	Issuers []issuerConfig `yaml:"issuers"`
 }
@@ -88,7 +90,8 @@ type certificateConfig struct {
 	Kinds      []string `yaml:"kinds"`
 }
 
-// loadTenants checks the tenants and reads their stream keys. No two may share a key, a token or a certificate's name.
+// loadTenants checks the tenants and reads their stream keys. No two may share
+// a key, a token or a certificate's name.
 func (d *dataDir) loadTenants() error {
 	streams, tokens, certificates := map[receipt.Hash]string{}, map[[sha256.Size]byte]string{}, map[string]string{}
 	for i := range d.config.Tenants {
@@ -261,7 +264,8 @@ func parseRole(role string, kinds []string) (api.Role, error) {
 	return r, nil
 }
 
-// loadIssuers reads the issuers' key files and returns the verifier of their tokens, or nil if there are none.
+// loadIssuers reads the issuers' key files and returns the verifier of their
+// tokens, or nil if there are none.
 func (d *dataDir) loadIssuers() error {
 	if len(d.config.Identity.Issuers) == 0 {
 		return nil
@@ -287,7 +291,8 @@ func (d *dataDir) loadIssuers() error {
 	return nil
 }
 
-// rule checks a rule's lines. An error begins with the name of the field; a warning is put with the data folder's.
+// rule checks a rule's lines. An error begins with the name of the field; a
+// warning is put with the data folder's.
 func (d *dataDir) rule(c *identityConfig, tenant string, n int) (api.IdentityRule, error) {
 	r := api.IdentityRule{Name: cmp.Or(c.Name, fmt.Sprintf("identities[%d]", n)), Rule: oidc.Rule{Issuer: c.Issuer, Claims: c.Claims}, Kinds: c.Kinds, Life: c.Life}
 	provider, known := "", false

@@ -31,7 +31,8 @@ Examples:
 }
 
 func (c *importCmd) Run(a *app) (err error) {
-	tuneMemoryTo(100, 96<<20) // the rest of 256 MiB is for what the store keeps outside of Go's heap
+	// the rest of 256 MiB is for what the store keeps outside of Go's heap
+	tuneMemoryTo(100, 96<<20)
 	d, err := loadDataDir(c.Data)
 	if err != nil {
 		return err
@@ -117,8 +118,9 @@ func (c *importCmd) printJSON(a *app, r *ledger.ImportReport, err error) error {
 		Error    string               `json:"error,omitempty"`
 		Exit     int                  `json:"exitCode"`
 		Report   *ledger.ImportReport `json:"report,omitempty"`
-		Kept     string               `json:"keptCheckpoint,omitempty"` // with the next, evidence of a fork
-		Offered  string               `json:"offeredCheckpoint,omitempty"`
+		// with the next, evidence of a fork
+		Kept    string `json:"keptCheckpoint,omitempty"`
+		Offered string `json:"offeredCheckpoint,omitempty"`
 	}{Imported: err == nil, Report: r}
 	if err != nil {
 		o.Error, o.Exit = err.Error(), importCode(err)

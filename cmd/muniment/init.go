@@ -96,7 +96,8 @@ func (c *initCmd) Run(a *app) error {
 		{filepath.Join(rootsDir, policy.DefaultRoot+rootSuffix), string(sigstore.PublicGoodJSON()), 0o644},
 		{keyFile, skey + "\n", 0o600},
 		{policyFile, receipt.FormatPolicy(vkey), 0o644},
-		{configFile, fmt.Sprintf(configTemplate, c.Origin, operator) + tenant, 0o600}, // last: with it the folder is complete
+		// last: with it the folder is complete
+		{configFile, fmt.Sprintf(configTemplate, c.Origin, operator) + tenant, 0o600},
 	}...)); err != nil {
 		return err
 	}

@@ -21,8 +21,10 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// A log's keys change: a new key signs beside the old one for a while, so that verifiers with either policy accept what is issued, and then the old one is
-// retired. keys.yaml says which keys there are. A log that never rotated has no such file, and the one key log.key.
+// A log's keys change: a new key signs beside the old one for a while, so that
+// verifiers with either policy accept what is issued, and then the old one is
+// retired. keys.yaml says which keys there are. A log that never rotated has no
+// such file, and the one key log.key.
 
 const (
 	keysFile  = "keys.yaml"
@@ -53,7 +55,8 @@ func (r *keyRecord) policyPath() string {
 	return filepath.Join(policyDir, id[strings.LastIndex(id, "+")+1:])
 }
 
-// loadKeys opens the keys that sign, the newest first, and returns the records of all.
+// loadKeys opens the keys that sign, the newest first, and returns the records
+// of all.
 func loadKeys(dir, origin string) (open []*logkey.Key, records []keyRecord, err error) {
 	path := filepath.Join(dir, keysFile)
 	text, err := bounded.ReadFile(path, bounded.Config)
@@ -92,7 +95,8 @@ func loadKeys(dir, origin string) (open []*logkey.Key, records []keyRecord, err 
 	return open, file.Keys, settlePolicies(dir, file.Keys)
 }
 
-// settlePolicies finishes what a rotation or retirement that was interrupted after keys.yaml was written has left: the policy is the newest key's, and no
+// settlePolicies finishes what a rotation or retirement that was interrupted
+// after keys.yaml was written has left: the policy is the newest key's, and no
 // retired key without a witness quorum has one that may be trusted.
 func settlePolicies(dir string, records []keyRecord) error {
 	newest := &records[len(records)-1] // never retired: see keysRetireCmd
@@ -128,7 +132,8 @@ func settlePolicies(dir string, records []keyRecord) error {
 	return nil
 }
 
-// untrustedSuffix is added to the policy of a retired key whose receipts nobody should trust any more.
+// untrustedSuffix is added to the policy of a retired key whose receipts nobody
+// should trust any more.
 const untrustedSuffix = ".untrusted"
 
 func readPolicyFile(path string) (*receipt.Policy, error) {
@@ -216,7 +221,8 @@ func (c *keysRotateCmd) Run(a *app) error {
 		return err
 	}
 	old := d.keys
-	if err := c.writePolicy(&old[len(old)-1], text); err != nil { // as it is now, with the witnesses of today
+	if err := c.writePolicy(&old[len(old)-1], text); err != nil {
+		// as it is now, with the witnesses of today
 		return err
 	}
 	now := time.Now().UTC().Truncate(time.Second)
@@ -260,7 +266,8 @@ From the next start of the server both keys sign. Then:
 	return nil
 }
 
-// writePolicy writes the key's own policy file. Nothing is overwritten but by itself.
+// writePolicy writes the key's own policy file. Nothing is overwritten but by
+// itself.
 func (c *keysRotateCmd) writePolicy(r *keyRecord, text []byte) error {
 	path := filepath.Join(c.Data, r.policyPath())
 	if err := owner.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -359,8 +366,9 @@ Receipts that only the old key signed verify no more; bring them under the new k
 	return nil
 }
 
-// rotateRekor gives the Rekor log a new key. Its clients know a key by the log ID in each bundle, so there is no overlap to end: the trusted root lists both, each with
-// the time for which it is good.
+// rotateRekor gives the Rekor log a new key. Its clients know a key by the log
+// ID in each bundle, so there is no overlap to end: the trusted root lists
+// both, each with the time for which it is good.
 func (c *keysRotateCmd) rotateRekor(a *app) error {
 	if c.Source != "" {
 		return errors.New("--source: the Rekor log's keys are files")
@@ -369,7 +377,8 @@ func (c *keysRotateCmd) rotateRekor(a *app) error {
 	if err != nil {
 		return err
 	}
-	// A server that went on running would sign with the old key after the time until which the list calls it good.
+	// A server that went on running would sign with the old key after the time
+	// until which the list calls it good.
 	store, err := openStore(a.ctx, c.Data, rekorStore(signer.Name()), a.logger("text"))
 	if errors.Is(err, pebblestore.ErrInUse) {
 		return fmt.Errorf("%w: stop the server, rotate, and start it again", err)
@@ -393,14 +402,16 @@ func (c *keysRotateCmd) rotateRekor(a *app) error {
 // rekorKeyNew is the new key of a Rekor log while a rotation is under way.
 const rekorKeyNew = rekorKeyFile + ".new"
 
-// replaceRekorKey writes key and list so that an interruption leaves either the old pair, or the new list and a key that loadRekorKeys takes up.
+// replaceRekorKey writes key and list so that an interruption leaves either the
+// old pair, or the new list and a key that loadRekorKeys takes up.
 func replaceRekorKey(a *app, dir, oldID, skey string, keys []rekor.Key) error {
 	list, err := json.MarshalIndent(keys, "", "  ")
 	if err != nil {
 		return err
 	}
 	fresh := filepath.Join(dir, rekorKeyNew)
-	if err := os.Remove(fresh); err != nil && !errors.Is(err, os.ErrNotExist) { // of a rotation that never took effect
+	if err := os.Remove(fresh); err != nil && !errors.Is(err, os.ErrNotExist) {
+		// of a rotation that never took effect
 		return err
 	}
 	if err := writeNew(fresh, skey+"\n", 0o600); err != nil {

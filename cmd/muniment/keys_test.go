@@ -16,7 +16,8 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// serveSSHAgent runs an SSH agent that holds one key, for this process and those that it starts, and returns the key's fingerprint.
+// serveSSHAgent runs an SSH agent that holds one key, for this process and
+// those that it starts, and returns the key's fingerprint.
 func serveSSHAgent(t *testing.T) string {
 	t.Helper()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
@@ -39,7 +40,8 @@ func serveSSHAgent(t *testing.T) string {
 			if err != nil {
 				return
 			}
-			go func() { _ = agent.ServeAgent(keyring, c) }() // ends with the process at the other end
+			// ends with the process at the other end
+			go func() { _ = agent.ServeAgent(keyring, c) }()
 		}
 	}()
 	t.Setenv("SSH_AUTH_SOCK", socket)
@@ -50,7 +52,8 @@ func serveSSHAgent(t *testing.T) string {
 	return ssh.FingerprintSHA256(p)
 }
 
-// keep copies the log's policy to a place where later changes don't reach it, as a verifier has it.
+// keep copies the log's policy to a place where later changes don't reach it,
+// as a verifier has it.
 func (c *company) keep() string {
 	c.t.Helper()
 	text, err := os.ReadFile(filepath.Join(c.data, policyFile))
@@ -74,7 +77,8 @@ func (c *company) wantVerdicts(what, receipt string, verdicts map[string]bool) {
 	}
 }
 
-// Old receipts are replayed through two rotations, the second of them to a key in an SSH agent, and two changes of the quorum.
+// Old receipts are replayed through two rotations, the second of them to a key
+// in an SSH agent, and two changes of the quorum.
 func TestKeyLifeCycle(t *testing.T) {
 	fingerprint := serveSSHAgent(t)
 	c, first, second := newCompany(t, "east"), newCompany(t, "west"), newCompany(t, "north")
@@ -157,7 +161,8 @@ func TestKeyLifeCycle(t *testing.T) {
 	c.wantVerdicts("r5", r5, map[string]bool{policyB: false, policyC: true, policyBoth: true})
 	c.wantVerdicts("r4", r4, map[string]bool{policyBoth: false})
 
-	// every receipt comes under the policy of today, with the opening that it had
+	// every receipt comes under the policy of today, with the opening that it
+	// had
 	all := []string{r0, r1, r2, r3, r4, r5}
 	before := map[string]*receipt.Receipt{}
 	for _, path := range all {
@@ -179,7 +184,8 @@ func TestKeyLifeCycle(t *testing.T) {
 	}
 	c.must("audit", c.log.url, "--policy", policyBoth)
 
-	// Whoever steals the retired key A signs a past that nobody accepts: its policy wants the witness's word.
+	// Whoever steals the retired key A signs a past that nobody accepts: its
+	// policy wants the witness's word.
 	skey, err := os.ReadFile(filepath.Join(c.data, keyFile))
 	if err != nil {
 		t.Fatal(err)

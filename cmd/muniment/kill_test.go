@@ -30,11 +30,13 @@ const (
 	killWriters = 48
 )
 
-// TestKill kills a real server with SIGKILL in the middle of 10,000 appends, 20 times on the same data folder. After each restart every entry
-// that was acknowledged, in this round or an earlier one, must be in the log at its index, and the log must continue the one that
-// the receipts were issued from.
+// TestKill kills a real server with SIGKILL in the middle of 10,000 appends, 20
+// times on the same data folder. After each restart every entry that was
+// acknowledged, in this round or an earlier one, must be in the log at its
+// index, and the log must continue the one that the receipts were issued from.
 func TestKill(t *testing.T) {
-	// Built without the race detector, which the scripts have: here the point is to get far before the kill.
+	// Built without the race detector, which the scripts have: here the point
+	// is to get far before the kill.
 	bin := filepath.Join(t.TempDir(), "muniment")
 	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
 		t.Fatalf("build the program: %v\n%s", err, out)
@@ -95,7 +97,8 @@ type killTest struct {
 	size   uint64
 }
 
-// appendUntilKilled appends from many goroutines and kills the server when the given number is acknowledged.
+// appendUntilKilled appends from many goroutines and kills the server when the
+// given number is acknowledged.
 func (k *killTest) appendUntilKilled(client *muniment.Client, p *process, round, after int) {
 	var next, acked atomic.Int64
 	var wg sync.WaitGroup

@@ -33,7 +33,8 @@ func bigFileScript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(f.Close())
 }
 
-// plainprogram: what serve starts from here on is built as for users, since the race detector takes memory of its own.
+// plainprogram: what serve starts from here on is built as for users, since the
+// race detector takes memory of its own.
 func plainProgramScript(ts *testscript.TestScript, neg bool, args []string) {
 	bin := filepath.Join(ts.Getenv("WORK"), "plain", "muniment")
 	build := exec.Command("go", "build", "-o", bin, "muniment.dev/muniment/cmd/muniment")
@@ -78,7 +79,8 @@ func filesScript(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// abortedupload TOKENFILE BYTES: sends a part of a stream and leaves it at that.
+// abortedupload TOKENFILE BYTES: sends a part of a stream and leaves it at
+// that.
 func abortedUploadScript(ts *testscript.TestScript, neg bool, args []string) {
 	token := strings.TrimSpace(ts.ReadFile(args[0]))
 	size, err := strconv.Atoi(args[1])

@@ -1,6 +1,8 @@
-// Command muniment keeps evidence in an append-only Merkle log, and verifies the receipts that the log hands out.
+// Command muniment keeps evidence in an append-only Merkle log, and verifies
+// the receipts that the log hands out.
 //
-// This package has flags, wiring and exit codes. What the commands do lives in the packages that they call.
+// This package has flags, wiring and exit codes. What the commands do lives in
+// the packages that they call.
 package main
 
 import (

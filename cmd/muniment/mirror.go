@@ -99,7 +99,8 @@ func (c *mirrorCmd) cosigner() (note.Signer, error) {
 	}
 	s, err := fnote.NewSignerForCosignatureV1(strings.TrimSpace(string(data)))
 	if err != nil {
-		return nil, fmt.Errorf("--cosigner-key: %s: not an Ed25519 key of a note", c.CosignerKey) // the cause could show parts of the key
+		// the cause could show parts of the key
+		return nil, fmt.Errorf("--cosigner-key: %s: not an Ed25519 key of a note", c.CosignerKey)
 	}
 	return s, nil
 }

@@ -5,7 +5,8 @@ import (
 	"syscall"
 )
 
-// What a server needs of open files beside its connections. Pebble ends the process when it can't open one.
+// What a server needs of open files beside its connections. Pebble ends the
+// process when it can't open one.
 const (
 	filesOfStore    = 1000 + 64 // Pebble's cache of tables, and its logs and manifests
 	filesOfStreams  = 128 + 256 // large payloads that are written, and that are read
@@ -14,8 +15,10 @@ const (
 	defaultOpenConn = 8192
 )
 
-// connectionLimit returns how many connections each of a number of listeners may have open at once, where each has a store behind it, and a warning if these are fewer than configured. (Go has
-// raised the soft limit of open files to the hard one.)
+// connectionLimit returns how many connections each of a number of listeners
+// may have open at once, where each has a store behind it, and a warning if
+// these are fewer than configured. (Go has raised the soft limit of open files
+// to the hard one.)
 func connectionLimit(configured, listeners int) (connections int, warning string, err error) {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
@@ -38,7 +41,8 @@ func connectionsWithin(configured, listeners int, files uint64) (connections int
 	return configured, "", nil
 }
 
-// limitConnections brings the configured connections below what the process may open.
+// limitConnections brings the configured connections below what the process may
+// open.
 func (d *dataDir) limitConnections(withRekor bool) error {
 	listeners := 1
 	if withRekor {

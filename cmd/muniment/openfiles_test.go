@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// The connections and the store together never need more files than the process may open.
+// The connections and the store together never need more files than the process
+// may open.
 func TestConnectionsWithin(t *testing.T) {
 	for _, c := range []struct {
 		configured, listeners int

@@ -13,7 +13,8 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// anchorSuffix is that of the log's own anchor, beside its store and its publish mark.
+// anchorSuffix is that of the log's own anchor, beside its store and its
+// publish mark.
 const anchorSuffix = ".anchor"
 
 // A storeKind is a store of the data folder.
@@ -40,11 +41,13 @@ func (d *dataDir) replicaStore() storeKind {
 	return storeKind{name: storeDir, origin: d.config.Origin, replica: true, small: true}
 }
 
-// rekorStore returns the store of the Rekor log, whose origin is the name of its key.
+// rekorStore returns the store of the Rekor log, whose origin is the name of
+// its key.
 func rekorStore(origin string) storeKind { return storeKind{name: rekorStoreDir, origin: origin} }
 
-// openStore is the only way for a command to open a store that exists. The store is at least as new as its publish mark and its anchor, or
-// nothing is changed.
+// openStore is the only way for a command to open a store that exists. The
+// store is at least as new as its publish mark and its anchor, or nothing is
+// changed.
 func openStore(ctx context.Context, folder string, k storeKind, log *slog.Logger) (*pebblestore.Store, error) {
 	o := k.options(log)
 	dir := filepath.Join(folder, k.name)
@@ -56,8 +59,8 @@ func openStore(ctx context.Context, folder string, k storeKind, log *slog.Logger
 	return s, err
 }
 
-// openStoreReadOnly opens a store that its publish mark proves whole, and that an
-// anchor may be ahead of. It changes no file.
+// openStoreReadOnly opens a store that its publish mark proves whole, and that
+// an anchor may be ahead of. It changes no file.
 func openStoreReadOnly(ctx context.Context, folder string, k storeKind, log *slog.Logger) (s *pebblestore.Store, mark *pebblestore.Mark, err error) {
 	o := k.options(log)
 	dir := filepath.Join(folder, k.name)
@@ -87,7 +90,8 @@ func (k storeKind) options(log *slog.Logger) pebblestore.Options {
 	return o
 }
 
-// prove returns an error unless the store is at least as new as its publish mark and its anchor.
+// prove returns an error unless the store is at least as new as its publish
+// mark and its anchor.
 func (k storeKind) prove(ctx context.Context, dir string, s *pebblestore.Store, m *pebblestore.Mark) error {
 	state := anchor.State{Origin: k.origin, Root: func(context.Context, uint64) (receipt.Hash, error) {
 		return receipt.Hash{}, errors.New("there is no store")

@@ -21,7 +21,8 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// Every command opens stores by openStore, which proves that they are whole, so that a new command can't forget it.
+// Every command opens stores by openStore, which proves that they are whole, so
+// that a new command can't forget it.
 func TestOneWayToOpenAStore(t *testing.T) {
 	names, err := filepath.Glob("*.go")
 	if err != nil || len(names) < 10 {
@@ -68,7 +69,8 @@ func writeFolder(t *testing.T, dir string, files map[string][]byte) {
 	}
 }
 
-// A store that may lack what was acknowledged is refused, and no file changes. A missing or torn mark falls back to the anchor.
+// A store that may lack what was acknowledged is refused, and no file changes.
+// A missing or torn mark falls back to the anchor.
 func TestOpenStoreProves(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	skey, _, err := note.GenerateKey(rand.Reader, "log.example")
@@ -94,7 +96,8 @@ func TestOpenStoreProves(t *testing.T) {
 	if err := pebblestore.CreateMark(path); err != nil {
 		t.Fatal(err)
 	}
-	// grow appends leaves, writes the anchor, and returns the files as kill -9 would leave them.
+	// grow appends leaves, writes the anchor, and returns the files as kill -9
+	// would leave them.
 	grow := func(n int) map[string][]byte {
 		t.Helper()
 		s, err := open()

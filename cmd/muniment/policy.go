@@ -46,7 +46,8 @@ Examples:
   muniment policy add-witness globex 'witness.globex.example+91d0…+BK…' https://witness.globex.example --data ./data --quorum 2`
 }
 
-// managedGroup is the group that add-witness keeps. Policies of another shape are edited by hand.
+// managedGroup is the group that add-witness keeps. Policies of another shape
+// are edited by hand.
 const managedGroup = "witnesses"
 
 func (c *policyAddWitnessCmd) Run(a *app) error {
@@ -87,7 +88,8 @@ func (c *policyAddWitnessCmd) Run(a *app) error {
 	return nil
 }
 
-// addWitness puts the witness's line into the policy and its name into the managed group, which becomes the quorum.
+// addWitness puts the witness's line into the policy and its name into the
+// managed group, which becomes the quorum.
 func addWitness(text, witness, name, threshold string) (string, error) {
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	at := func(keyword string) int {
@@ -155,7 +157,8 @@ func (c *policyPostQuantumCmd) Run(a *app) error {
 	return nil
 }
 
-// postQuantumFiles makes a cosigner key of the log's and the policy that trusts it alone.
+// postQuantumFiles makes a cosigner key of the log's and the policy that trusts
+// it alone.
 func postQuantumFiles(origin string) ([]newFile, error) {
 	skey, vkey, err := fnote.GenerateMLDSAKey(origin)
 	if err != nil {

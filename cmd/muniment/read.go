@@ -86,7 +86,8 @@ func notFound(err error) error {
 	return err
 }
 
-// entryJSON returns the entry on one line: its place, and its header as the log has it.
+// entryJSON returns the entry on one line: its place, and its header as the log
+// has it.
 func entryJSON(e *munimentv1.Entry) []byte {
 	o := struct {
 		Index    uint64          `json:"index"`
@@ -300,7 +301,8 @@ func entryLine(e *munimentv1.Entry) string {
 	return fmt.Sprintf("%8d  %-24s  %-20s  %s", e.Index, e.Time.AsTime().Format(timeFormat), quoted(e.Kind), quoted(about))
 }
 
-// keyFacts returns the attributes of a typed kind, as far as they fit on a line; the digests among them are for machines.
+// keyFacts returns the attributes of a typed kind, as far as they fit on a
+// line; the digests among them are for machines.
 func keyFacts(attributes map[string]string) string {
 	const width = 100
 	var facts []string

@@ -112,7 +112,8 @@ func (c *receiptRefreshCmd) refresh(ctx context.Context, client *muniment.Client
 	if err := checkContinues(ctx, client, old, s); err != nil {
 		return old.Size, s.Size, err
 	}
-	// Receipts are often in folders of others: a link is replaced, not followed.
+	// Receipts are often in folders of others: a link is replaced, not
+	// followed.
 	return old.Size, s.Size, wholefile.ReplacePath(path, append(fresh, '\n'), 0o666)
 }
 

@@ -36,7 +36,8 @@ const (
 	tsaChainFile  = "tsa-chain.pem"
 )
 
-// checkRekorOrigin says whether the name can be a Rekor log's: Sigstore's clients take it from the host of the log's URL.
+// checkRekorOrigin says whether the name can be a Rekor log's: Sigstore's
+// clients take it from the host of the log's URL.
 func checkRekorOrigin(origin string) error {
 	if err := checkOrigin(origin); err != nil {
 		return err
@@ -98,7 +99,8 @@ func (c *initCmd) rekorSummary() string {
 	return s + "\n"
 }
 
-// newRekorFiles makes the keys of a Rekor log, and of a timestamp authority if that is wanted. The last file makes the log complete.
+// newRekorFiles makes the keys of a Rekor log, and of a timestamp authority if
+// that is wanted. The last file makes the log complete.
 func newRekorFiles(origin string, withTSA bool, now time.Time) ([]newFile, error) {
 	skey, vkey, err := note.GenerateKey(rand.Reader, origin)
 	if err != nil {
@@ -138,7 +140,8 @@ type rekorLog struct {
 	handler http.Handler
 }
 
-// openRekor opens the folder's Rekor log. The configuration is that of the first log; store, signer and observer are replaced.
+// openRekor opens the folder's Rekor log. The configuration is that of the
+// first log; store, signer and observer are replaced.
 func openRekor(ctx context.Context, d *dataDir, cfg ledger.Config, metrics *api.Metrics) (_ *rekorLog, err error) {
 	signer, keys, err := loadRekorKeys(d.path)
 	if err != nil {
@@ -198,7 +201,8 @@ func startRekor(a *app, d *dataDir, address string, cfg ledger.Config, metrics *
 	return &rekorServer{r, l}, nil
 }
 
-// rekorTimeout is how long a request may take to arrive, and its answer to leave.
+// rekorTimeout is how long a request may take to arrive, and its answer to
+// leave.
 const rekorTimeout = time.Minute
 
 // stop finishes the requests under way and closes the log.
@@ -228,7 +232,8 @@ func loadRekorKeys(dir string) (note.Signer, []rekor.Key, error) {
 	}
 	signer, err := note.NewSigner(strings.TrimSpace(string(text)))
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: not a note signing key", path) // the cause could show parts of the key
+		// the cause could show parts of the key
+		return nil, nil, fmt.Errorf("%s: not a note signing key", path)
 	}
 	path = filepath.Join(dir, rekorKeysFile)
 	text, err = bounded.ReadFile(path, bounded.Config)
@@ -248,7 +253,8 @@ func loadRekorKeys(dir string) (note.Signer, []rekor.Key, error) {
 	return signer, keys, nil
 }
 
-// takeNewRekorKey finishes a rotation that was interrupted after its list was written.
+// takeNewRekorKey finishes a rotation that was interrupted after its list was
+// written.
 func takeNewRekorKey(dir string, keys []rekor.Key) (note.Signer, bool) {
 	path := filepath.Join(dir, rekorKeyNew)
 	text, err := bounded.ReadSecret(path)
@@ -262,7 +268,8 @@ func takeNewRekorKey(dir string, keys []rekor.Key) (note.Signer, bool) {
 	return signer, os.Rename(path, filepath.Join(dir, rekorKeyFile)) == nil
 }
 
-// loadTSA returns the folder's timestamp authority, or nil if it has none. It refuses timestamps when the log's clock can't be trusted.
+// loadTSA returns the folder's timestamp authority, or nil if it has none. It
+// refuses timestamps when the log's clock can't be trusted.
 func loadTSA(dir string, l *ledger.Ledger, log *slog.Logger) (*tsa.Authority, error) {
 	path := filepath.Join(dir, tsaKeyFile)
 	text, err := bounded.ReadSecret(path)

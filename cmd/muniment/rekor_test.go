@@ -28,7 +28,8 @@ import (
 
 const predicateType = "https://example.com/p"
 
-// A rekorRig is a private Sigstore of Fulcio, cosign, and our log with our timestamp authority.
+// A rekorRig is a private Sigstore of Fulcio, cosign, and our log with our
+// timestamp authority.
 type rekorRig struct {
 	*sigstorerig.Rig
 	t      *testing.T
@@ -45,7 +46,8 @@ func startRekorRig(t *testing.T) *rekorRig {
 	return r
 }
 
-// writeFiles writes the files that make Sigstore's clients use the server, as it is now.
+// writeFiles writes the files that make Sigstore's clients use the server, as
+// it is now.
 func (r *rekorRig) writeFiles() {
 	r.t.Helper()
 	chain := r.fulcioChain()
@@ -124,7 +126,8 @@ func (r *rekorRig) signers() []signer {
 	}
 }
 
-// startRegistry returns the reference of an image in a registry that ends with the test.
+// startRegistry returns the reference of an image in a registry that ends with
+// the test.
 func startRegistry(t *testing.T) name.Digest {
 	t.Helper()
 	quiet := httptest.NewServer(registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0))))
@@ -147,8 +150,9 @@ func startRegistry(t *testing.T) name.Digest {
 	return ref
 }
 
-// The real cosign signs and attests a blob and an image with our log and our timestamp authority, by key and by certificate. All of it verifies
-// after the server is gone, and no forgery does.
+// The real cosign signs and attests a blob and an image with our log and our
+// timestamp authority, by key and by certificate. All of it verifies after the
+// server is gone, and no forgery does.
 func TestCosignUsesOurLog(t *testing.T) {
 	r := startRekorRig(t)
 	image := startRegistry(t)
@@ -195,7 +199,8 @@ func (r *rekorRig) verifyBundle(file, blob string, s signer) {
 	}
 }
 
-// verifyImage finds what is attached to the image with our command, and verifies each bundle once more from its file, offline.
+// verifyImage finds what is attached to the image with our command, and
+// verifies each bundle once more from its file, offline.
 func (r *rekorRig) verifyImage(image name.Digest, s signer) {
 	r.t.Helper()
 	dir := filepath.Join(r.Dir, s.name+"-image")
@@ -213,7 +218,8 @@ func (r *rekorRig) verifyImage(image name.Digest, s signer) {
 	}
 }
 
-// The Rekor log's key is changed: bundles of before and after verify under one trusted root, which has both keys with the times for which they are good.
+// The Rekor log's key is changed: bundles of before and after verify under one
+// trusted root, which has both keys with the times for which they are good.
 func TestRekorKeyRotation(t *testing.T) {
 	r := startRekorRig(t)
 	blob := r.WriteFile(t, "a.txt", "hello\n")
@@ -273,7 +279,8 @@ func exitCode(err error) int {
 	return 0
 }
 
-// sigstoreGo verifies a keyless bundle with the library, as any Go program would.
+// sigstoreGo verifies a keyless bundle with the library, as any Go program
+// would.
 func (r *rekorRig) sigstoreGo(file, blob string) error {
 	b, err := bundle.LoadJSONFromPath(file)
 	if err != nil {
@@ -300,8 +307,10 @@ func (r *rekorRig) sigstoreGo(file, blob string) error {
 	return err
 }
 
-// forgeries returns bundles whose log entry does not prove what it says; other is another good bundle. The proof's own root hash and the canonical
-// body are not changed: verifiers don't look at them, they take the root of the signed checkpoint, and make the body anew from the bundle.
+// forgeries returns bundles whose log entry does not prove what it says; other
+// is another good bundle. The proof's own root hash and the canonical body are
+// not changed: verifiers don't look at them, they take the root of the signed
+// checkpoint, and make the body anew from the bundle.
 func forgeries(t *testing.T, path, other string) map[string][]byte {
 	t.Helper()
 	data, err := os.ReadFile(path)
@@ -379,12 +388,14 @@ func readEntry(t *testing.T, path string) map[string]any {
 	return b.VerificationMaterial.TlogEntries[0]
 }
 
-// appendBundle records a bundle as evidence, and finds it again by the digest of what was signed.
+// appendBundle records a bundle as evidence, and finds it again by the digest
+// of what was signed.
 func (r *rekorRig) appendBundle(file, blob string) {
 	r.t.Helper()
 	token := []string{"--server", r.server.url, "--token-file", filepath.Join(r.data, "tokens", "acme.token")}
 	r.muniment(append([]string{"append", file, "--receipt-dir", "receipts"}, token...)...)
-	const digest = "sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03" // of "hello\n"
+	// of "hello\n"
+	const digest = "sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"
 	found := r.muniment(append([]string{"list", "--subject", digest, "--json"}, token...)...)
 	if n := strings.Count(found, "\n"); n != 1 || !strings.Contains(found, predicateType) {
 		r.t.Errorf("search by %s: %d entries:\n%s", digest, n, found)

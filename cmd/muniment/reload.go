@@ -145,7 +145,8 @@ func (r *reloader) startLevel(flag string) {
 }
 
 func (r *reloader) setLevel(d *dataDir) {
-	if level, err := parseLevel(cmp.Or(r.level, d.config.LogLevel)); err == nil { // both have been checked
+	if level, err := parseLevel(cmp.Or(r.level, d.config.LogLevel)); err == nil {
+		// both have been checked
 		r.app.level.Set(level)
 	}
 }
@@ -307,7 +308,8 @@ func count[N ~int | ~int64 | ~uint32 | ~uint64](n N, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// lockHolder returns the process that holds the lock of a store; 0 if none does.
+// lockHolder returns the process that holds the lock of a store; 0 if none
+// does.
 func lockHolder(path string) (int, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {

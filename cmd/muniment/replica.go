@@ -105,7 +105,8 @@ func (c *replicaInitCmd) Run(a *app) error {
 		mode          os.FileMode
 	}{
 		{policyFile, string(text), 0o644},
-		{configFile, fmt.Sprintf(replicaTemplate, policy.Origin()) + tenants, 0o600}, // last: with it the folder is complete
+		// last: with it the folder is complete
+		{configFile, fmt.Sprintf(replicaTemplate, policy.Origin()) + tenants, 0o600},
 	} {
 		if err := writeNew(filepath.Join(c.Dir, f.name), f.content, f.mode); err != nil {
 			return err

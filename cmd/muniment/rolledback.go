@@ -12,9 +12,9 @@ import (
 	"muniment.dev/muniment/ledger/witness"
 )
 
-// A log is rolled back if its store is whole and a newer checkpoint of it exists
-// elsewhere. It is served read-only, for its receipts are good. A fork, or a
-// store that nothing proves whole, is not served.
+// A log is rolled back if its store is whole and a newer checkpoint of it
+// exists elsewhere. It is served read-only, for its receipts are good. A fork,
+// or a store that nothing proves whole, is not served.
 
 const (
 	rolledBackLine   = "the log is older than its newest checkpoint and is served read-only: see \"A log that was rolled back\" in docs/operator.md"
@@ -42,8 +42,8 @@ func refuseFork(err error) error {
 	return err
 }
 
-// serveRolledBack serves the log as it was when its publish mark was written. It
-// starts nothing that signs or writes, and no Rekor log.
+// serveRolledBack serves the log as it was when its publish mark was written.
+// It starts nothing that signs or writes, and no Rekor log.
 func (c *serveCmd) serveRolledBack(a *app, d *dataDir, log *slog.Logger, reload *reloader, cause error) error {
 	log.Error(rolledBackLine, "err", cause)
 	policies, _, err := d.loadPolicies()

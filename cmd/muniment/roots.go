@@ -18,7 +18,8 @@ import (
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
-// Trusted roots are files of the data folder, trusted-roots/NAME.json. Those that muniment.yaml says nothing about are in force for all tenants.
+// Trusted roots are files of the data folder, trusted-roots/NAME.json. Those
+// that muniment.yaml says nothing about are in force for all tenants.
 const (
 	rootsDir    = "trusted-roots"
 	rootSuffix  = ".json"
@@ -46,7 +47,8 @@ func parseAge(s string) (time.Duration, error) {
 	return 0, fmt.Errorf("%q is not an age, such as 90d or 36h", s)
 }
 
-// ages returns from when on the log warns, and from when on nothing is verified with the root; 0 is never.
+// ages returns from when on the log warns, and from when on nothing is verified
+// with the root; 0 is never.
 func (r *rootConfig) ages() (warn, refuse time.Duration, err error) {
 	if r.RefuseAfter != "" {
 		if refuse, err = parseAge(r.RefuseAfter); err != nil {
@@ -154,8 +156,9 @@ func (d *dataDir) loadRoot(name string) (*ingest.RootFile, error) {
 	return f, nil
 }
 
-// confirmedPath is the file that holds the time at which the root was last put in force or confirmed. (The time of the root's own file says when this
-// copy of it was made, which may be by restoring a backup.)
+// confirmedPath is the file that holds the time at which the root was last put
+// in force or confirmed. (The time of the root's own file says when this copy
+// of it was made, which may be by restoring a backup.)
 func (d *dataDir) confirmedPath(name string) string {
 	return filepath.Join(d.path, rootsDir, name+".confirmed")
 }
@@ -174,7 +177,8 @@ func (d *dataDir) confirmed(name string) (time.Time, error) {
 	return t.Truncate(time.Millisecond), nil // as entries have it
 }
 
-// loadDefaultPolicy reads the admission policy of tenants that have none of their own; nil is the built-in one.
+// loadDefaultPolicy reads the admission policy of tenants that have none of
+// their own; nil is the built-in one.
 func (d *dataDir) loadDefaultPolicy() (*policy.Policy, error) {
 	if d.config.DefaultPolicy == "" {
 		return nil, nil

@@ -106,7 +106,8 @@ func (c *trustedRootUpdateCmd) Run(a *app) error {
 	return err
 }
 
-// tufDir is where, below trusted-roots, the state of TUF repositories is kept: with it, an older state than was seen before is refused.
+// tufDir is where, below trusted-roots, the state of TUF repositories is kept:
+// with it, an older state than was seen before is refused.
 const tufDir = "tuf"
 
 // fetch gets the trusted root from a TUF repository.

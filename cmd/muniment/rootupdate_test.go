@@ -21,7 +21,8 @@ import (
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
-// A tufRepository is a TUF repository on loopback with one target, trusted_root.json.
+// A tufRepository is a TUF repository on loopback with one target,
+// trusted_root.json.
 type tufRepository struct {
 	t   *testing.T
 	dir string
@@ -96,7 +97,8 @@ func (r *tufRepository) publish(version int64, target []byte) {
 	}
 }
 
-// A trusted root comes from a TUF repository: signed by who may sign, whole, and never an older one than before.
+// A trusted root comes from a TUF repository: signed by who may sign, whole,
+// and never an older one than before.
 func TestTrustedRootFromTUF(t *testing.T) {
 	c := newCompany(t, "acme")
 	r := newTUFRepository(t)

@@ -27,7 +27,8 @@ import (
 	"muniment.dev/muniment/verifiers/dsse"
 )
 
-// scittKeyFile signs COSE receipts, in a data folder. Where it is there, the server has the SCITT endpoint.
+// scittKeyFile signs COSE receipts, in a data folder. Where it is there, the
+// server has the SCITT endpoint.
 const scittKeyFile = "scitt.key"
 
 type scittCmd struct {
@@ -89,7 +90,8 @@ func loadSCITTKey(dir string) (*cosereceipt.Key, error) {
 	return key, nil
 }
 
-// readPrivateKey reads a private key in PEM form. The error never holds a part of it.
+// readPrivateKey reads a private key in PEM form. The error never holds a part
+// of it.
 func readPrivateKey(path string) (crypto.Signer, error) {
 	data, err := bounded.ReadSecret(path)
 	if err != nil {
@@ -188,7 +190,8 @@ const (
 	scittTimeout   = 2 * time.Minute
 )
 
-// scittCall makes one call of the SCITT endpoint. A refusal has the exit code of a plain no.
+// scittCall makes one call of the SCITT endpoint. A refusal has the exit code
+// of a plain no.
 func scittCall(ctx context.Context, client *muniment.Client, method, path string, body []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, scittTimeout)
 	defer cancel()
@@ -310,7 +313,9 @@ func (c *scittVerifyCmd) Run(a *app) error {
 		signer = key.ID
 	}
 	var errs []error
-	for _, r := range receipts { // of a transparent statement, one good receipt is enough: others may be other logs'
+	for _, r := range receipts {
+		// of a transparent statement, one good receipt is enough: others may be
+		// other logs'
 		proven, err := cosereceipt.Verify(st.Bytes, st.Subject, r, keys)
 		if err == nil && c.Tenant != "" && proven.Header.Tenant != c.Tenant {
 			err = fmt.Errorf("tenant: the entry is of %q, not of %q", proven.Header.Tenant, c.Tenant)

@@ -26,12 +26,14 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// TestMain lets the test binary be the program, for the scripts and for the tests that kill a real process.
+// TestMain lets the test binary be the program, for the scripts and for the
+// tests that kill a real process.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"muniment": main})
 }
 
-// TestScripts runs testdata/script: each file reads like what somebody types at a shell, and what comes back.
+// TestScripts runs testdata/script: each file reads like what somebody types at
+// a shell, and what comes back.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -174,7 +176,8 @@ func hupScript(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// edit FILE REGEXP NEW: replaces the first match. \n in NEW is a line break, and ISSUER the URL of the running issuer.
+// edit FILE REGEXP NEW: replaces the first match. \n in NEW is a line break,
+// and ISSUER the URL of the running issuer.
 func editScript(ts *testscript.TestScript, neg bool, args []string) {
 	re := regexp.MustCompile(args[1])
 	old := ts.ReadFile(args[0])
@@ -186,7 +189,8 @@ func editScript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(old[:at[0]]+text+old[at[1]:]), 0o600))
 }
 
-// witness DIR: runs the witness, and sets WITNESS_URL and WITNESS_KEY. It ends with the script.
+// witness DIR: runs the witness, and sets WITNESS_URL and WITNESS_KEY. It ends
+// with the script.
 func witnessScript(ts *testscript.TestScript, neg bool, args []string) {
 	bin, err := exec.LookPath("muniment")
 	ts.Check(err)
@@ -219,7 +223,8 @@ func flipScript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), data, 0o600))
 }
 
-// issuer ID: starts an issuer of identity tokens for the repository of this ID, and sets ISSUER and REQUEST_TOKEN.
+// issuer ID: starts an issuer of identity tokens for the repository of this ID,
+// and sets ISSUER and REQUEST_TOKEN.
 func issuerScript(ts *testscript.TestScript, neg bool, args []string) {
 	i := oidctest.Start()
 	i.Job = map[string]any{"sub": "repo:acme/app:ref:refs/heads/main", "repository_id": args[0], "ref": "refs/heads/main", "aud": "ledger.test"}
@@ -234,7 +239,8 @@ func issuerScript(ts *testscript.TestScript, neg bool, args []string) {
 
 var issuers sync.Map // *testscript.TestScript → *oidctest.Issuer
 
-// idtoken FILE [name=value...]: writes an identity token of the issuer, with these claims.
+// idtoken FILE [name=value...]: writes an identity token of the issuer, with
+// these claims.
 func idTokenScript(ts *testscript.TestScript, neg bool, args []string) {
 	v, ok := issuers.Load(ts)
 	if !ok {
@@ -263,7 +269,8 @@ func codeScript(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// torchwood-verify PROOF POLICY LEAFHASH: checks a bare proof with filippo.io/torchwood, which this project did not write.
+// torchwood-verify PROOF POLICY LEAFHASH: checks a bare proof with
+// filippo.io/torchwood, which this project did not write.
 func torchwoodScript(ts *testscript.TestScript, neg bool, args []string) {
 	policy, err := torchwood.ParsePolicy([]byte(ts.ReadFile(args[1])))
 	ts.Check(err)
@@ -275,7 +282,8 @@ func torchwoodScript(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// leafhash RECEIPT POLICY NAME: puts the leaf hash of a shared receipt into an environment variable.
+// leafhash RECEIPT POLICY NAME: puts the leaf hash of a shared receipt into an
+// environment variable.
 func leafHashScript(ts *testscript.TestScript, neg bool, args []string) {
 	policy, err := receipt.ParsePolicy(args[1], []byte(ts.ReadFile(args[1])))
 	ts.Check(err)
@@ -289,7 +297,8 @@ func sha256Script(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("SHA256", fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(ts.ReadFile(args[0])))))
 }
 
-// witnesskey NAME DIR: puts the keys of a witness into the environment as NAME and NAME_PQ.
+// witnesskey NAME DIR: puts the keys of a witness into the environment as NAME
+// and NAME_PQ.
 func witnessKeyScript(ts *testscript.TestScript, neg bool, args []string) {
 	d, err := loadWitnessDir(ts.MkAbs(args[1]))
 	ts.Check(err)
@@ -304,7 +313,8 @@ func logKeyScript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], logLine(ts.ReadFile(args[1])))
 }
 
-// newest DATA: sets NEWEST and OLDEST to the IDs of the newest and oldest of a log's keys.
+// newest DATA: sets NEWEST and OLDEST to the IDs of the newest and oldest of a
+// log's keys.
 func newestScript(ts *testscript.TestScript, neg bool, args []string) {
 	_, keys, err := loadKeys(ts.MkAbs(args[0]), "ledger.example")
 	ts.Check(err)

@@ -45,8 +45,9 @@ Examples:
 // shutdownTime is how long calls under way may take after a signal.
 const shutdownTime = 30 * time.Second
 
-// The collector runs less often than Go's default would have it, since most of what an append makes is gone when it is answered, until memory gets
-// near a limit. The operator's GOGC and GOMEMLIMIT go before these.
+// The collector runs less often than Go's default would have it, since most of
+// what an append makes is gone when it is answered, until memory gets near a
+// limit. The operator's GOGC and GOMEMLIMIT go before these.
 const (
 	gcPercent   = 300
 	memoryLimit = 320 << 20 // of Go's heap; Pebble's caches lie beside it

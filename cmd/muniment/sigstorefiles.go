@@ -12,7 +12,8 @@ import (
 	"muniment.dev/muniment/internal/bounded"
 )
 
-// sigstoreFlags say which Rekor log a Sigstore file is for, and what else is to be in it.
+// sigstoreFlags say which Rekor log a Sigstore file is for, and what else is to
+// be in it.
 type sigstoreFlags struct {
 	Server string `help:"URL of the Rekor log, as its clients will use it; its host is the log's origin." placeholder:"URL" env:"MUNIMENT_REKOR_SERVER" required:""`
 	Output string `short:"o" help:"Write to the file instead of standard output." placeholder:"FILE"`

@@ -18,8 +18,9 @@ import (
 
 // A telemetryConfig switches traces on.
 type telemetryConfig struct {
-	Traces string   `yaml:"traces"` // URL of an OTLP collector; "": off
-	Sample *float64 `yaml:"sample"` // share of requests without a decision of their caller's; nil: 1
+	Traces string `yaml:"traces"` // URL of an OTLP collector; "": off
+	// share of requests without a decision of their caller's; nil: 1
+	Sample *float64 `yaml:"sample"`
 }
 
 func (c *telemetryConfig) check() error {

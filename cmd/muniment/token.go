@@ -119,7 +119,8 @@ func refusal(err error) error {
 	return notFound(err)
 }
 
-// parseExpiry reads a duration (with days), a date or a time. "never" is the zero time.
+// parseExpiry reads a duration (with days), a date or a time. "never" is the
+// zero time.
 func parseExpiry(s string, now time.Time) (time.Time, error) {
 	if s == "never" {
 		return time.Time{}, nil

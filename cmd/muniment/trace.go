@@ -125,7 +125,8 @@ type tracer struct {
 	truncated bool
 }
 
-// trace gathers what is recorded about an artifact, and follows its materials as many levels as depth says.
+// trace gathers what is recorded about an artifact, and follows its materials
+// as many levels as depth says.
 func (t *tracer) trace(digest string, depth int, follow direction) (*traced, error) {
 	node := &traced{Artifact: digest}
 	if t.seen[digest] {

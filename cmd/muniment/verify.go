@@ -154,8 +154,8 @@ func (c *verifyCmd) options() (receipt.Options, error) {
 	return o, nil
 }
 
-// reportText is the report for people: what was proven, what is only claimed, and
-// whether it was witnessed.
+// reportText is the report for people: what was proven, what is only claimed,
+// and whether it was witnessed.
 func reportText(r *receipt.Report, s *receipt.Statement, policies []*receipt.Policy) string {
 	if e := r.Reason; e != nil {
 		verdict := "✗ NOT VERIFIED"

@@ -28,7 +28,8 @@ type verifyBundleCmd struct {
 	JSON bool `help:"Print one JSON object."`
 }
 
-// signerFlags say who must have signed a bundle, and what it must have besides. They mean what they mean to cosign's verify commands.
+// signerFlags say who must have signed a bundle, and what it must have besides.
+// They mean what they mean to cosign's verify commands.
 type signerFlags struct {
 	CertificateIdentity         *string `help:"The certificate must be of this identity: an e-mail address or a URI." placeholder:"ID"`
 	CertificateIdentityRegexp   *string `help:"The same as a regular expression. It matches anywhere; anchor it with ^ and $." placeholder:"RE"`
@@ -329,7 +330,8 @@ func (c *signerFlags) identity() (*sigstore.Identity, error) {
 	return id, nil
 }
 
-// openArtifact hashes a file, or takes a digest as it is. The file stays open until done is called.
+// openArtifact hashes a file, or takes a digest as it is. The file stays open
+// until done is called.
 func openArtifact(a *app, arg string) (artifact *sigstore.Artifact, done func(), err error) {
 	artifact, digestErr := sigstore.ArtifactDigest(arg)
 	f, err := interrupt.Open(arg)
@@ -407,7 +409,8 @@ func (b *bundleCheck) text(path string, artifact *sigstore.Artifact, v *sigstore
 	return out.String()
 }
 
-// deviationsOf returns where a verified statement is not as its definition requires.
+// deviationsOf returns where a verified statement is not as its definition
+// requires.
 func deviationsOf(v *sigstore.Verified) []string {
 	if v.Statement == nil {
 		return nil

@@ -188,7 +188,8 @@ type chartVerdict struct {
 	SignedAt      *time.Time      `json:"signedAt,omitempty"` // as the signer says
 	PredicateType string          `json:"predicateType,omitempty"`
 	Bundle        string          `json:"bundle,omitempty"`
-	Manifest      string          `json:"manifest,omitempty"` // what the bundle is about, if not the archive itself
+	// what the bundle is about, if not the archive itself
+	Manifest string `json:"manifest,omitempty"`
 }
 
 func (v *chartVerdict) print(a *app, asJSON bool) error {

@@ -40,7 +40,8 @@ type statementFlags struct {
 	Type    *string `help:"It must be an in-toto statement with this predicate type: a URI or one of cosign's short names (slsaprovenance1, spdxjson, cyclonedx, vuln, openvex, link, …)." placeholder:"PREDICATE"`
 }
 
-// An expectation is what a statement must be about. Its zero value is met by any document.
+// An expectation is what a statement must be about. Its zero value is met by
+// any document.
 type expectation struct {
 	subject       receipt.Digest
 	predicateType string
@@ -59,7 +60,8 @@ func (f *statementFlags) expect() (e expectation, err error) {
 	return e, err
 }
 
-// check returns an error if the statement is not what is asked for; it is nil if the document is none.
+// check returns an error if the statement is not what is asked for; it is nil
+// if the document is none.
 func (e expectation) check(s *intoto.Statement) error {
 	switch {
 	case e == expectation{}:
@@ -173,7 +175,8 @@ type envelopeVerdict struct {
 	SignedBy    []signedBy     `json:"signedBy,omitempty"`
 	PayloadType string         `json:"payloadType,omitempty"`
 	Statement   *statementFact `json:"statement,omitempty"`
-	Deviations  []string       `json:"deviations,omitempty"` // of a payload that is no statement, though its type is that of statements
+	// of a payload that is no statement, though its type is that of statements
+	Deviations []string `json:"deviations,omitempty"`
 }
 
 func (v *envelopeVerdict) print(a *app, asJSON bool) error {
@@ -198,7 +201,8 @@ func (v *envelopeVerdict) printText(a *app) error {
 	return err
 }
 
-// tellVerdict prints a verdict as JSON or for people. If it is a no, the exit code says so.
+// tellVerdict prints a verdict as JSON or for people. If it is a no, the exit
+// code says so.
 func tellVerdict(a *app, asJSON, verified bool, verdict any, text func(*app) error) error {
 	var err error
 	if asJSON {

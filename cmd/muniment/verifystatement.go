@@ -66,7 +66,8 @@ func (c *verifyStatementCmd) Run(a *app) error {
 	return err
 }
 
-// readStatement reads a statement and compares it with the definitions, also of this program's own types.
+// readStatement reads a statement and compares it with the definitions, also of
+// this program's own types.
 func readStatement(data []byte) (*intoto.Statement, error) {
 	s, err := intoto.Read(data)
 	if err != nil {
@@ -105,9 +106,10 @@ func (v *statementVerdict) printText(a *app) error {
 
 // A statementFact is a statement as commands show it.
 type statementFact struct {
-	PredicateType string            `json:"predicateType"`
-	Category      intoto.Category   `json:"category"`
-	Checked       bool              `json:"checked"` // the predicate was compared with the definition of its type
+	PredicateType string          `json:"predicateType"`
+	Category      intoto.Category `json:"category"`
+	// the predicate was compared with the definition of its type
+	Checked       bool              `json:"checked"`
 	Deviations    []string          `json:"deviations,omitempty"`
 	Subjects      []receipt.Subject `json:"subjects"`
 	Materials     []receipt.Subject `json:"materials,omitempty"`

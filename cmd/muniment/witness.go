@@ -271,7 +271,8 @@ func (c *witnessInitCmd) Run(a *app) error {
 		}
 		files = append(files, newFile{witnessPQKeyFile, pq + "\n", 0o600})
 	}
-	files = append(files, newFile{witnessConfigFile, fmt.Sprintf(witnessTemplate, c.Name, c.URL), 0o600}) // last: with it the folder is complete
+	// last: with it the folder is complete
+	files = append(files, newFile{witnessConfigFile, fmt.Sprintf(witnessTemplate, c.Name, c.URL), 0o600})
 	if err := writeFiles(c.Dir, files); err != nil {
 		return err
 	}
@@ -306,7 +307,8 @@ func (c *witnessAddLogCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	// Appending keeps the comments; it is right as long as the list of logs ends the file.
+	// Appending keeps the comments; it is right as long as the list of logs
+	// ends the file.
 	text := strings.TrimRight(string(old), "\n") + "\n" + lines
 	var check witnessConfig
 	if err := decodeYAML([]byte(text), &check); err != nil || len(check.Logs) != len(d.config.Logs)+1 {

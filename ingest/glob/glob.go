@@ -1,4 +1,5 @@
-// Package glob matches names against patterns: * stands for any characters but /, ** for any at all, and everything else for itself.
+// Package glob matches names against patterns: * stands for any characters but
+// /, ** for any at all, and everything else for itself.
 package glob
 
 import (
@@ -25,8 +26,9 @@ func Check(glob string) error {
 	return nil
 }
 
-// Match reports whether the name is one of the glob's. It backtracks nowhere: it takes time in proportion to the product of the two lengths
-// between the glob's first and last star, and of nothing if the ends differ.
+// Match reports whether the name is one of the glob's. It backtracks nowhere:
+// it takes time in proportion to the product of the two lengths between the
+// glob's first and last star, and of nothing if the ends differ.
 func Match(glob, name string) bool {
 	glob, name, ok := trim(glob, name)
 	if !ok || glob == "" {
@@ -63,7 +65,8 @@ func Steps(glob, name string) int {
 	return 1 + len(g)*(len(n)+1)
 }
 
-// trim cuts off the ends before the first and after the last star. It reports false if the name has other ends.
+// trim cuts off the ends before the first and after the last star. It reports
+// false if the name has other ends.
 func trim(glob, name string) (string, string, bool) {
 	first := strings.IndexByte(glob, '*')
 	if first < 0 {

@@ -1,7 +1,7 @@
 // Package identity compares names of people as text.
 //
-// Text is no proof of who somebody is. The comparison only refuses two spellings
-// of one name where two people are required.
+// Text is no proof of who somebody is. The comparison only refuses two
+// spellings of one name where two people are required.
 package identity
 
 import (
@@ -14,8 +14,8 @@ import (
 
 // Fold returns the form in which names are compared: NFKC
 // (https://www.unicode.org/reports/tr15/), case-folded, without white space and
-// without characters that are not visible. It is empty if nothing of the name is
-// visible.
+// without characters that are not visible. It is empty if nothing of the name
+// is visible.
 func Fold(name string) string {
 	fold := cases.Fold()
 	for {
@@ -48,5 +48,6 @@ func Visible(r rune) bool {
 	case unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r), unicode.Is(unicode.Variation_Selector, r):
 		return false
 	}
-	return r != '\u2800' && r != unicode.ReplacementChar // an empty Braille cell, a damaged character
+	// an empty Braille cell, a damaged character
+	return r != '\u2800' && r != unicode.ReplacementChar
 }

@@ -13,7 +13,8 @@ import (
 	"cel.dev/cel-go/ext"
 )
 
-// A condition is a CEL expression (https://cel.dev) over the facts of a submission, as it was checked.
+// A condition is a CEL expression (https://cel.dev) over the facts of a
+// submission, as it was checked.
 type condition struct {
 	source   string
 	weight   int // of its regular expressions
@@ -85,7 +86,8 @@ func compile(source string) (*condition, error) {
 	return c, nil
 }
 
-// bindings are the implementations of the library's functions, by overload and by function.
+// bindings are the implementations of the library's functions, by overload and
+// by function.
 var bindings = sync.OnceValues(func() (map[string]*celfunctions.Overload, error) {
 	env, err := environment()
 	if err != nil {
@@ -104,7 +106,8 @@ var bindings = sync.OnceValues(func() (map[string]*celfunctions.Overload, error)
 	return all, nil
 })
 
-// prepare refuses expressions that are not evaluated here, compiles regular expressions and finds the functions.
+// prepare refuses expressions that are not evaluated here, compiles regular
+// expressions and finds the functions.
 func (c *condition) prepare() (e *conditionError) {
 	wrong := func(x ast.Expr, format string, args ...any) {
 		if at := c.ast.SourceInfo().GetStartLocation(x.ID()); e == nil {

@@ -107,8 +107,8 @@ func TestConditionAttacks(t *testing.T) {
 	}
 }
 
-// All rules of a policy share one budget. Beyond it rules that deny are met, and
-// those that admit are not.
+// All rules of a policy share one budget. Beyond it rules that deny are met,
+// and those that admit are not.
 func TestDecisionBudget(t *testing.T) {
 	var rules strings.Builder
 	for i := range 50 {

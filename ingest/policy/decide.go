@@ -15,7 +15,8 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// Refused is the result of a decision that keeps the evidence out. It is in no header.
+// Refused is the result of a decision that keeps the evidence out. It is in no
+// header.
 const Refused = "refused"
 
 // What became of a rule.
@@ -44,8 +45,9 @@ type Decision struct {
 	Steps        []Step // one for each rule, in order
 }
 
-// Decide decides whether the policy admits the evidence. The first rule that it meets decides. The work has a bound, and ends early when ctx
-// does; what was not looked at because of that is not admitted.
+// Decide decides whether the policy admits the evidence. The first rule that it
+// meets decides. The work has a bound, and ends early when ctx does; what was
+// not looked at because of that is not admitted.
 func (p *Policy) Decide(ctx context.Context, ev *Evidence, roots Roots) *Decision {
 	return p.decide(newMeter(ctx, decisionCost), ev, roots)
 }
@@ -126,7 +128,8 @@ func describe(by *proof) string {
 	return who
 }
 
-// because says why no rule admits the evidence: by the rules that are for it, if there are such.
+// because says why no rule admits the evidence: by the rules that are for it,
+// if there are such.
 func (c *court) because(steps []Step) string {
 	var near []string
 	for _, s := range steps {
@@ -182,7 +185,8 @@ func (c *court) judgement() *proof {
 	return c.judged
 }
 
-// isFor returns nil if the rule is for such evidence, and else why not. A rule that denies is for evidence that could not be compared.
+// isFor returns nil if the rule is for such evidence, and else why not. A rule
+// that denies is for evidence that could not be compared.
 func (c *court) isFor(r *Rule) error {
 	err := c.compare(r)
 	if c.meter.err != nil && !r.Deny {
@@ -220,7 +224,8 @@ func (c *court) compare(r *Rule) error {
 // stepsPerUnit is how many steps of a glob a unit takes.
 const stepsPerUnit = 64
 
-// anyMatch reports whether a glob matches, or the budget does not allow to find out.
+// anyMatch reports whether a glob matches, or the budget does not allow to find
+// out.
 func (c *court) anyMatch(globs []string, s string) bool {
 	for _, g := range globs {
 		if c.meter.charge(1+glob.Steps(g, s)/stepsPerUnit) != nil {
@@ -233,7 +238,8 @@ func (c *court) anyMatch(globs []string, s string) bool {
 	return false
 }
 
-// areFor is isFor of the subjects: a rule that admits must be for all of them, one that denies for any.
+// areFor is isFor of the subjects: a rule that admits must be for all of them,
+// one that denies for any.
 func (c *court) areFor(r *Rule) error {
 	if len(r.SubjectNames) == 0 && len(r.DigestTypes) == 0 {
 		return nil
@@ -268,7 +274,8 @@ func (c *court) isAbout(r *Rule, s receipt.Subject) error {
 	return nil
 }
 
-// hasDigest reports whether the subject has a digest of the algorithm, whose case does not count.
+// hasDigest reports whether the subject has a digest of the algorithm, whose
+// case does not count.
 func hasDigest(s receipt.Subject, alg string) bool {
 	for name, v := range s.Digest {
 		if v != "" && strings.EqualFold(name, alg) {
@@ -278,8 +285,9 @@ func hasDigest(s receipt.Subject, alg string) bool {
 	return false
 }
 
-// isNamed compares a subject's name. A rule that admits wants it as it stands, and plain: not one that others read as another name. A rule that
-// denies is also for what others could read as one of its names.
+// isNamed compares a subject's name. A rule that admits wants it as it stands,
+// and plain: not one that others read as another name. A rule that denies is
+// also for what others could read as one of its names.
 func (c *court) isNamed(r *Rule, name string) error {
 	switch {
 	case len(r.SubjectNames) == 0:
@@ -305,7 +313,8 @@ func (c *court) isNamed(r *Rule, name string) error {
 	return fmt.Errorf("it is for other subjects than %s", shorten(name))
 }
 
-// meets returns who has signed, if the rule asks for that, or an error if the evidence does not have what the rule asks for.
+// meets returns who has signed, if the rule asks for that, or an error if the
+// evidence does not have what the rule asks for.
 func (c *court) meets(r *Rule) (*proof, error) {
 	by, err := c.signedBy(r)
 	if err != nil {

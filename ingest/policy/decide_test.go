@@ -32,7 +32,8 @@ func keyPair(t *testing.T, seed byte) (ed25519.PrivateKey, string, string) {
 	return private, string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), k.ID
 }
 
-// sign makes an envelope. The key ID is what the envelope says; the keys are those that have really signed.
+// sign makes an envelope. The key ID is what the envelope says; the keys are
+// those that have really signed.
 func sign(t *testing.T, payload, keyID string, keys ...ed25519.PrivateKey) *dsse.Envelope {
 	t.Helper()
 	const payloadType = "application/vnd.in-toto+json"

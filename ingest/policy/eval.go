@@ -18,9 +18,9 @@ import (
 // checks nothing: that is done when the policy is read.
 //
 // The interpreter of cel-go counts the cost of a call after the call, and looks
-// at its context in comprehensions only, so one call could take hours. Here each
-// node and each call is charged to the decision's meter before it is evaluated.
-// Values, conversions and most functions are cel-go's.
+// at its context in comprehensions only, so one call could take hours. Here
+// each node and each call is charged to the decision's meter before it is
+// evaluated. Values, conversions and most functions are cel-go's.
 type evaluation struct {
 	of    *condition
 	names func(name string) ref.Val // the variables
@@ -319,8 +319,8 @@ func (e *evaluation) elements(over ref.Val) (func(func(ref.Val) bool), ref.Val) 
 	return nil, types.MaybeNoSuchOverloadErr(over)
 }
 
-// each returns the value stop if test gives it for one of the elements, else its
-// first error, and else the opposite.
+// each returns the value stop if test gives it for one of the elements, else
+// its first error, and else the opposite.
 func (e *evaluation) each(l traits.Lister, test func(ref.Val) ref.Val, stop types.Bool) ref.Val {
 	var wrong ref.Val
 	for i := types.Int(0); i < l.Size().(types.Int); i++ {
@@ -434,8 +434,8 @@ func isNumber(v ref.Val) bool {
 	return false
 }
 
-// compareNumbers compares exactly, also whole numbers above 2⁵³ with doubles. It
-// reports false for NaN.
+// compareNumbers compares exactly, also whole numbers above 2⁵³ with doubles.
+// It reports false for NaN.
 func compareNumbers(a, b ref.Val) (int, bool) {
 	x, ok1 := exact(a)
 	y, ok2 := exact(b)
@@ -460,5 +460,6 @@ func exact(v ref.Val) (*big.Float, bool) {
 	return nil, false
 }
 
-// errFalse reports that a condition does not hold. Any other error reports that it can't be evaluated.
+// errFalse reports that a condition does not hold. Any other error reports that
+// it can't be evaluated.
 var errFalse = errors.New("the condition does not hold")

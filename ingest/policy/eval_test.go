@@ -86,9 +86,9 @@ func jsonValue(t testing.TB, text string) ref.Val {
 	return v
 }
 
-// The evaluator agrees with that of cel-go, but where it is exact about numbers,
-// and where it refuses: has() of a member of a text, equal keys in one map, the
-// order of NaN.
+// The evaluator agrees with that of cel-go, but where it is exact about
+// numbers, and where it refuses: has() of a member of a text, equal keys in one
+// map, the order of NaN.
 func TestAgreesWithCEL(t *testing.T) {
 	vars := map[string]any{
 		"kind": "finding", "size": 12, "tenant": "acme", "controls": []string{"A", "B"}, "attributes": map[string]string{"a": "1"},
@@ -217,7 +217,8 @@ func TestNumbersAndStrings(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s: %s is %s (%v), want %s", c.document, c.source, got, err, c.want)
 		}
-		// Of a rule that denies, a condition that can't be evaluated counts as met.
+		// Of a rule that denies, a condition that can't be evaluated counts as
+		// met.
 		want := Refused
 		if c.want == "false" {
 			want = "admitted"

@@ -24,31 +24,41 @@ type Evidence struct {
 	Controls      []string
 	Attributes    map[string]string
 
-	Predicate  []byte   // JSON of the statement's predicate; nil if there is no statement
-	Document   []byte   // JSON of the payload; nil if it is none
-	Unread     bool     // the payload is too large for anybody to say what is in it; Predicate and Document are nil
+	Predicate []byte // JSON of the statement's predicate; nil if there is no statement
+	Document  []byte // JSON of the payload; nil if it is none
+	// the payload is too large for anybody to say what is in it; Predicate and
+	// Document are nil
+	Unread     bool
 	Deviations []string // where the payload is not as its type requires
-	Conforms   bool     // the payload was compared with the definition of its type, and there are no deviations
-	Opaque     error    // why the payload that is signed can't be read, though its type is that of statements; nil if it can
-	Incomplete bool     // not all subjects, or not the predicate type, can be read; true if Opaque is not nil
+	// the payload was compared with the definition of its type, and there are
+	// no deviations
+	Conforms bool
+	// why the payload that is signed can't be read, though its type is that of
+	// statements; nil if it can
+	Opaque error
+	// not all subjects, or not the predicate type, can be read; true if Opaque
+	// is not nil
+	Incomplete bool
 
 	Signed Signed // nil: nothing that has signatures
 }
 
-// maxParsed is the largest JSON that conditions look into, in bytes: parsed, it takes many times as much memory.
+// maxParsed is the largest JSON that conditions look into, in bytes: parsed, it
+// takes many times as much memory.
 const maxParsed = 2 << 20
 
 // smallJSON is what may be parsed without a place for large documents.
 const smallJSON = 64 << 10
 
-// Places for decisions under way. Each tenant has at most half of them, whatever
-// policies it has, so that another tenant's decisions always find one.
+// Places for decisions under way. Each tenant has at most half of them,
+// whatever policies it has, so that another tenant's decisions always find one.
 var (
 	deciding = newSlots(max(4, runtime.GOMAXPROCS(0))) // all decisions
 	parsing  = newSlots(4)                             // those that hold large parsed documents
 )
 
-// hold waits until the evidence may be decided about, and returns the function that ends that.
+// hold waits until the evidence may be decided about, and returns the function
+// that ends that.
 func (p *Policy) hold(ctx context.Context, ev *Evidence) (release func(), err error) {
 	large := len(ev.Predicate)+len(ev.Document) > smallJSON && slices.ContainsFunc(p.Rules, func(r *Rule) bool { return r.Condition != nil })
 	if large {
@@ -70,7 +80,8 @@ func (p *Policy) hold(ctx context.Context, ev *Evidence) (release func(), err er
 	}, nil
 }
 
-// variables returns the names that a condition may use. What is costly to make is made when it is used, once a decision.
+// variables returns the names that a condition may use. What is costly to make
+// is made when it is used, once a decision.
 func (c *court) variables(by *proof) func(name string) ref.Val {
 	signer, claims := map[string]string{}, map[string]string{}
 	if by != nil {

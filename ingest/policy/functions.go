@@ -13,7 +13,8 @@ import (
 type function struct {
 	overloads []string
 
-	cost    func(args []ref.Val) int                              // charged before the library's implementation runs
+	// charged before the library's implementation runs
+	cost    func(args []ref.Val) int
 	own     func(e *evaluation, id int64, args []ref.Val) ref.Val // charges as it goes
 	builtin bool                                                  // part of the evaluator
 	refused string                                                // why conditions may not call it
@@ -25,7 +26,8 @@ const noBound = "its result has no bound; compare the parts"
 // functions has all functions of the language and its enabled extensions, by
 // name. A test fails if one of them, or an overload, is not here.
 var functions = map[string]function{
-	// Evaluated in eval.go: the operands are charged, and one unit for the node.
+	// Evaluated in eval.go: the operands are charged, and one unit for the
+	// node.
 	"_&&_":                   {overloads: []string{"logical_and"}, builtin: true, rule: "1"},
 	"_||_":                   {overloads: []string{"logical_or"}, builtin: true, rule: "1"},
 	"_?_:_":                  {overloads: []string{"conditional"}, builtin: true, rule: "1"},
@@ -224,7 +226,8 @@ func ownAdd(e *evaluation, _ int64, args []ref.Val) ref.Val {
 		return types.MaybeNoSuchOverloadErr(args[0])
 	}
 	more := int(b.Size().(types.Int))
-	grown, growing := a.(traits.MutableLister) // the result of a macro so far, which nothing else refers to
+	// the result of a macro so far, which nothing else refers to
+	grown, growing := a.(traits.MutableLister)
 	if growing {
 		if err := e.charge(1 + more); err != nil {
 			return err

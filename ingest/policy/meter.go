@@ -14,13 +14,15 @@ const (
 	decisionCost  = 8_000_000 // of one decision
 	conditionCost = 1_000_000 // of one evaluation of a condition
 
-	// bytesPerUnit is how many bytes of text one unit reads, copies or compares.
+	// bytesPerUnit is how many bytes of text one unit reads, copies or
+	// compares.
 	bytesPerUnit = 16
 	// checkEvery is after how many units the context is looked at.
 	checkEvery = 1024
 )
 
-// errBudget is wrapped by the errors of work that was not done because of its cost.
+// errBudget is wrapped by the errors of work that was not done because of its
+// cost.
 var errBudget = errors.New("costs too much")
 
 // A meter counts the work of one decision. Once its budget is spent, or its

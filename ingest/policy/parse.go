@@ -41,7 +41,8 @@ func CheckRootName(name string) error {
 	return nil
 }
 
-// Parse reads a policy. kinds are the kinds that there are. The error is an *Error.
+// Parse reads a policy. kinds are the kinds that there are. The error is an
+// *Error.
 func Parse(text []byte, kinds []string) (*Policy, error) {
 	p := &Policy{text: slices.Clone(text), digest: Digest(text)}
 	r := &parser{policy: p, kinds: kinds, signers: map[string]*Signer{}}
@@ -173,7 +174,9 @@ func (r *parser) signer(name string, key, n *yaml.Node, field string) {
 			})
 		},
 	})
-	r.signers[name] = s // known, even if it is wrong, so that rules which name it aren't wrong as well
+	// known, even if it is wrong, so that rules which name it aren't wrong as
+	// well
+	r.signers[name] = s
 	r.policy.Signers = append(r.policy.Signers, s)
 	if len(r.problems) > before {
 		return

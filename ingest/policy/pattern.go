@@ -7,14 +7,16 @@ import (
 	"strings"
 )
 
-// A regular expression takes memory, and time for each character that it looks at, in proportion to its weight: roughly, its length after counted
+// A regular expression takes memory, and time for each character that it looks
+// at, in proportion to its weight: roughly, its length after counted
 // repetitions are written out. "x{1000}" is short, and weighs a thousand.
 const (
 	maxWeight  = 4_000   // of one
 	maxWeights = 200_000 // of a policy's
 )
 
-// anchored makes a regular expression that must match the whole text, and returns its weight.
+// anchored makes a regular expression that must match the whole text, and
+// returns its weight.
 func anchored(pattern string) (*regexp.Regexp, int, error) {
 	weight, err := weigh(pattern) // it is an expression by itself, so that it can't close the group
 	if err != nil {

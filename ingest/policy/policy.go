@@ -1,6 +1,8 @@
-// Package policy reads admission policies (docs/spec/policy.md) and decides by them: who may submit what about which artifacts.
+// Package policy reads admission policies (docs/spec/policy.md) and decides by
+// them: who may submit what about which artifacts.
 //
-// It decides over evidence that was read and signatures that it has verified; what becomes of the evidence is for package ingest.
+// It decides over evidence that was read and signatures that it has verified;
+// what becomes of the evidence is for package ingest.
 package policy
 
 import (
@@ -20,7 +22,8 @@ const (
 	Record  = "record"  // it is kept, and marked
 )
 
-// A Policy is what one file says. It is only read, so that goroutines may share it.
+// A Policy is what one file says. It is only read, so that goroutines may share
+// it.
 type Policy struct {
 	Mode    string
 	Signers []*Signer
@@ -36,7 +39,8 @@ func (p *Policy) Text() []byte { return slices.Clone(p.text) }
 // Digest is the SHA-256 of the file, as "sha256:" and hexadecimal digits.
 func (p *Policy) Digest() string { return p.digest }
 
-// Roots returns the names of the trusted roots that the policy speaks of, sorted, each once.
+// Roots returns the names of the trusted roots that the policy speaks of,
+// sorted, each once.
 func (p *Policy) Roots() []string {
 	var names []string
 	for _, s := range p.Signers {
@@ -57,9 +61,11 @@ type Signer struct {
 	Keys     []*dsse.Key
 	PGP      *helm.Keyring
 
-	Threshold int    // how many of the keys must have signed
-	Root      string // name of the trusted root that certificates, log entries and timestamps are checked with
-	Need      sigstore.Requirements
+	Threshold int // how many of the keys must have signed
+	// name of the trusted root that certificates, log entries and timestamps
+	// are checked with
+	Root string
+	Need sigstore.Requirements
 
 	line   int
 	weight int // of the identity's regular expressions
@@ -69,7 +75,8 @@ func (s *Signer) needsRoot() bool {
 	return s.PGP == nil && (len(s.Keys) == 0 || s.Need.LogEntries != sigstore.None || s.Need.Timestamps != sigstore.None)
 }
 
-// A Rule says what it is for, and what such evidence must have. An empty list lets all pass.
+// A Rule says what it is for, and what such evidence must have. An empty list
+// lets all pass.
 type Rule struct {
 	Name           string
 	Deny           bool // evidence that it is for is not admitted
@@ -77,12 +84,14 @@ type Rule struct {
 	MediaTypes     []string // globs, without parameters
 	PredicateTypes []string // globs
 	Submitters     []string // globs
-	SubjectNames   []string // globs; of a rule that admits, each subject must have one of these names, of one that denies, any
-	DigestTypes    []string // each subject must have a digest of one of these algorithms
-	Signers        []*Signer
-	Unsigned       bool // signatures are not asked for
-	Conforming     bool // the evidence must conform to the definition of its type
-	Condition      *condition
+	// globs; of a rule that admits, each subject must have one of these names,
+	// of one that denies, any
+	SubjectNames []string
+	DigestTypes  []string // each subject must have a digest of one of these algorithms
+	Signers      []*Signer
+	Unsigned     bool // signatures are not asked for
+	Conforming   bool // the evidence must conform to the definition of its type
+	Condition    *condition
 
 	line        int
 	foldedNames []string // SubjectNames as foldName writes names; of a rule that denies
@@ -91,7 +100,8 @@ type Rule struct {
 // Digest returns the digest of a policy's text.
 func Digest(text []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(text)) }
 
-// Default is the policy of tenants that have none of their own, unless the operator gives another.
+// Default is the policy of tenants that have none of their own, unless the
+// operator gives another.
 const Default = `# The policy of a tenant that has none of its own: everything is kept, and says in its header what its signatures are worth.
 version: 1
 mode: record
@@ -100,7 +110,8 @@ rules:
     unsigned: true
 `
 
-// CheckRoots returns an *Error if the policy speaks of a trusted root that is not one of those in force.
+// CheckRoots returns an *Error if the policy speaks of a trusted root that is
+// not one of those in force.
 func (p *Policy) CheckRoots(inForce []string) error {
 	e := &Error{}
 	for _, s := range p.Signers {

@@ -115,7 +115,8 @@ func TestSlotTurns(t *testing.T) {
 	wg.Wait()
 }
 
-// Policies of one tenant share its places; the places of another tenant stay free.
+// Policies of one tenant share its places; the places of another tenant stay
+// free.
 func TestDecisionsAtOnce(t *testing.T) {
 	const text = "version: 1\nmode: enforce\nrules:\n  - {name: a, unsigned: true, condition: document != null}\n"
 	one, another := mustParse(t, text), mustParse(t, text)

@@ -76,8 +76,8 @@ func parseArray(dec *jsontext.Decoder) (ref.Val, error) {
 }
 
 // parseObject reads an object. One with a name that is not Unicode is an error
-// value, because another object could have a name that looks the same. Duplicate
-// names are an error of the whole document.
+// value, because another object could have a name that looks the same.
+// Duplicate names are an error of the whole document.
 func parseObject(dec *jsontext.Decoder) (ref.Val, error) {
 	if _, err := dec.ReadToken(); err != nil {
 		return nil, err

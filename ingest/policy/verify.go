@@ -40,9 +40,11 @@ func (r Roots) find(name string) (*sigstore.TrustedRoot, error) {
 type Signed interface {
 	// Format is the name that headers have for it.
 	Format() string
-	// verify checks the signatures as the signer's must be. It charges the meter before it does so.
+	// verify checks the signatures as the signer's must be. It charges the
+	// meter before it does so.
 	verify(m *meter, s *Signer, roots Roots) (*proof, error)
-	// judge says what the signatures are worth if none of a policy's rules counts on them. It charges the meter before it does so.
+	// judge says what the signatures are worth if none of a policy's rules
+	// counts on them. It charges the meter before it does so.
 	judge(m *meter, p *Policy, roots Roots) *proof
 }
 
@@ -59,7 +61,8 @@ type proof struct {
 // Costs of work on signatures, in units.
 const (
 	microsecond = 10
-	certificate = 5000 * microsecond // to verify a bundle with one, its log entries and its timestamps
+	// to verify a bundle with one, its log entries and its timestamps
+	certificate = 5000 * microsecond
 	pgp         = 1000 * microsecond // to verify with one key
 )
 
@@ -126,7 +129,8 @@ func (b signedBundle) verify(m *meter, s *Signer, roots Roots) (*proof, error) {
 	if len(s.Keys) > 0 {
 		v, err = sigstore.NewKeyVerifier(s.Keys, trusted, s.Need)
 	} else {
-		// Who it is comes first: that is what tells signers apart, and costs nothing.
+		// Who it is comes first: that is what tells signers apart, and costs
+		// nothing.
 		if i := slices.IndexFunc(b.Signers, func(claimed receipt.Signer) bool { return s.Identity.Check(claimed) == nil }); i < 0 {
 			claimed := receipt.Signer{}
 			if len(b.Signers) > 0 {
@@ -161,7 +165,8 @@ func (b signedBundle) verify(m *meter, s *Signer, roots Roots) (*proof, error) {
 // hashedPerUnit is how many bytes are hashed for a unit.
 const hashedPerUnit = 32
 
-// withKeys is the cost of trying one signature of a payload with each of the keys.
+// withKeys is the cost of trying one signature of a payload with each of the
+// keys.
 func withKeys(keys []*dsse.Key, payload []byte) int {
 	return 1000*microsecond + product(dsse.Cost(keys), microsecond) + len(payload)/hashedPerUnit
 }
@@ -298,7 +303,8 @@ type verdictError struct {
 func (e *verdictError) Error() string { return e.text }
 func (e *verdictError) Unwrap() error { return e.cause }
 
-// judgeKeys tries all keys of the policy. A signature that is by none of them may be somebody else's; it is wrong if it says that it is by one.
+// judgeKeys tries all keys of the policy. A signature that is by none of them
+// may be somebody else's; it is wrong if it says that it is by one.
 func judgeKeys(s Signed, p *Policy, try func([]*dsse.Key) ([]receipt.Signer, error), says func(*dsse.Key) bool) *proof {
 	var keys []*dsse.Key
 	for _, signer := range p.Signers {

@@ -40,7 +40,8 @@ func (e *Error) Error() string {
 	return strings.Join(all, "\n")
 }
 
-// A document is a YAML tree that is being read. It collects what is wrong, so that a person sees all of it at once.
+// A document is a YAML tree that is being read. It collects what is wrong, so
+// that a person sees all of it at once.
 type document struct{ problems []Problem }
 
 func (d *document) wrong(n *yaml.Node, field, format string, args ...any) {
@@ -83,7 +84,8 @@ func (d *document) parse(text []byte) *yaml.Node {
 	return root.Content[0]
 }
 
-// members reads an object: each member by the function of its name. What is not in the map is wrong.
+// members reads an object: each member by the function of its name. What is not
+// in the map is wrong.
 func (d *document) members(n *yaml.Node, field string, known map[string]func(n *yaml.Node, field string)) {
 	if !d.is(n, field, yaml.MappingNode, "a map") {
 		return

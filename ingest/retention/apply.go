@@ -21,7 +21,8 @@ type Outcome struct {
 // batchEntries is how many entries one commit erases.
 const batchEntries = 100
 
-// Apply erases what the rules in force say, oldest entries first, or with dryRun only tells. It tells of each entry whose time has come after it was
+// Apply erases what the rules in force say, oldest entries first, or with
+// dryRun only tells. It tells of each entry whose time has come after it was
 // erased, and stops when tell returns an error.
 func (k *Keeper) Apply(ctx context.Context, who ingest.Submitter, dryRun bool, tell func(*Outcome) error) error {
 	rules, config, err := k.Rules(ctx, who.Stream)

@@ -14,8 +14,8 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// Exceptions answers what exceptions in force rely on: they themselves, and the evidence about the artifacts that they cover. It implements
-// Reliance.
+// Exceptions answers what exceptions in force rely on: they themselves, and the
+// evidence about the artifacts that they cover. It implements Reliance.
 type Exceptions struct {
 	Ledger *ledger.Ledger
 	Now    func() time.Time
@@ -24,7 +24,8 @@ type Exceptions struct {
 	streams map[receipt.Hash]*exceptions
 }
 
-// exceptions are those of a stream that neither had expired nor were erased when they were read.
+// exceptions are those of a stream that neither had expired nor were erased
+// when they were read.
 type exceptions struct {
 	mu     sync.Mutex // held by who reads; guards what follows
 	next   uint64     // index from which to look further
@@ -84,7 +85,8 @@ func (x *Exceptions) stream(s *ledger.Stream) *exceptions {
 	return st
 }
 
-// read returns the exceptions in force, after it has read those that are new and has forgotten those that were erased.
+// read returns the exceptions in force, after it has read those that are new
+// and has forgotten those that were erased.
 func (x *Exceptions) read(ctx context.Context, s *ledger.Stream, st *exceptions) ([]exception, error) {
 	p := x.Ledger.Published()
 	for st.next < p.Size {
@@ -120,7 +122,8 @@ func (x *Exceptions) read(ctx context.Context, s *ledger.Stream, st *exceptions)
 	return st.all, nil
 }
 
-// forget drops what was erased. An entry that records an erasure follows the entry that it erases.
+// forget drops what was erased. An entry that records an erasure follows the
+// entry that it erases.
 func (x *Exceptions) forget(ctx context.Context, p *ledger.Published, s *ledger.Stream, st *exceptions) error {
 	for st.erased < p.Size {
 		e, next, err := x.Ledger.Next(ctx, p, s, ledger.Filter{Kind: ledger.ErasureKind}, st.erased)

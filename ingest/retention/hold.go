@@ -31,7 +31,8 @@ type Hold struct {
 // holdPrefix begins the names of the config entries that hold holds.
 const holdPrefix = "legal-hold/"
 
-// Place places a hold. The shown filter is what is recorded; filter is the same, for the ledger. Errors: ErrHoldExists.
+// Place places a hold. The shown filter is what is recorded; filter is the
+// same, for the ledger. Errors: ErrHoldExists.
 func (k *Keeper) Place(ctx context.Context, who ingest.Submitter, id string, shown *munimentv1.Filter, reason string) (ledger.Result, error) {
 	defer k.lock(who.Stream)()
 	if h, err := k.hold(ctx, who.Stream, id); err != nil || h != nil {
@@ -48,10 +49,12 @@ func (k *Keeper) Place(ctx context.Context, who ingest.Submitter, id string, sho
 		return ledger.Result{}, err
 	}
 	var document bytes.Buffer
-	if err := json.Compact(&document, loose); err != nil { // protojson's white space differs from build to build
+	if err := json.Compact(&document, loose); err != nil {
+		// protojson's white space differs from build to build
 		return ledger.Result{}, err
 	}
-	// The lock lasts until the hold is in force, also where the caller has gone meanwhile.
+	// The lock lasts until the hold is in force, also where the caller has gone
+	// meanwhile.
 	return k.Ingester.RecordConfig(context.WithoutCancel(ctx), who, holdPrefix+id, document.Bytes(), reason)
 }
 
@@ -88,7 +91,8 @@ func (k *Keeper) Holds(ctx context.Context, s *ledger.Stream) ([]Hold, error) {
 		}
 		for i := range page.Entries {
 			e := &page.Entries[i]
-			h, err := receipt.ParseHeader(e.Header.Content) // it has one, or it would not be of the kind
+			// it has one, or it would not be of the kind
+			h, err := receipt.ParseHeader(e.Header.Content)
 			if err != nil {
 				return nil, fmt.Errorf("entry %d: %w", e.Index, err)
 			}

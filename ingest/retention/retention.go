@@ -1,7 +1,9 @@
-// Package retention decides what may be erased of a tenant's entries, and when: it knows retention rules, legal holds and what is relied upon.
+// Package retention decides what may be erased of a tenant's entries, and when:
+// it knows retention rules, legal holds and what is relied upon.
 //
-// Rules and holds are documents in entries of kind config, so that the log is the only place where they are. How an erasure is made is package
-// ledger's affair.
+// Rules and holds are documents in entries of kind config, so that the log is
+// the only place where they are. How an erasure is made is package ledger's
+// affair.
 package retention
 
 import (
@@ -21,7 +23,8 @@ import (
 var (
 	// ErrHeld says that a legal hold keeps an entry from being erased.
 	ErrHeld = errors.New("under a legal hold")
-	// ErrKept says that an entry is never erased, because the log itself goes by it.
+	// ErrKept says that an entry is never erased, because the log itself goes
+	// by it.
 	ErrKept = errors.New("never erased")
 	// ErrNoHold says that there is no such hold.
 	ErrNoHold = errors.New("no such legal hold")
@@ -31,7 +34,8 @@ var (
 
 // Reliance says what an entry is needed for, beside retention rules.
 type Reliance interface {
-	// ReliedUpon returns why an entry of the stream must stay, such as an exception in force, or "".
+	// ReliedUpon returns why an entry of the stream must stay, such as an
+	// exception in force, or "".
 	ReliedUpon(ctx context.Context, s *ledger.Stream, e *ledger.Entry) (reason string, err error)
 }
 
@@ -44,7 +48,8 @@ type Keeper struct {
 	locks sync.Map // receipt.Hash of the stream → *sync.Mutex
 }
 
-// lock keeps who looks at the holds of a stream and then erases apart from who places one: once a hold is recorded, nothing that it covers is erased.
+// lock keeps who looks at the holds of a stream and then erases apart from who
+// places one: once a hold is recorded, nothing that it covers is erased.
 func (k *Keeper) lock(s *ledger.Stream) (unlock func()) {
 	v, _ := k.locks.LoadOrStore(s.ID, &sync.Mutex{})
 	mu := v.(*sync.Mutex)
@@ -66,7 +71,8 @@ type rulesDocument struct {
 	Rules []Rule `json:"rules"`
 }
 
-// SetRules puts the rules in force, in the place of all before. The error is an *ingest.FieldError if one is wrong.
+// SetRules puts the rules in force, in the place of all before. The error is an
+// *ingest.FieldError if one is wrong.
 func (k *Keeper) SetRules(ctx context.Context, who ingest.Submitter, rules []Rule, reason string) (ledger.Result, error) {
 	for i, r := range rules {
 		field := fmt.Sprintf("rules[%d].kind", i)
@@ -86,7 +92,8 @@ func (k *Keeper) SetRules(ctx context.Context, who ingest.Submitter, rules []Rul
 	return k.Ingester.RecordConfig(ctx, who, rulesName, document, reason)
 }
 
-// Rules returns the rules in force, and the entry that put them in force, or nil if there never were any.
+// Rules returns the rules in force, and the entry that put them in force, or
+// nil if there never were any.
 func (k *Keeper) Rules(ctx context.Context, s *ledger.Stream) ([]Rule, *ingest.Config, error) {
 	c, err := ingest.NewestConfig(ctx, k.Ingester.Ledger, s, rulesName)
 	if err != nil || c == nil {
@@ -99,8 +106,9 @@ func (k *Keeper) Rules(ctx context.Context, s *ledger.Stream) ([]Rule, *ingest.C
 	return d.Rules, c, nil
 }
 
-// Erase erases an entry of the stream of who, and returns what was erased in fact. Errors: as ledger.PlanErasure; ErrHeld; ErrKept; an
-// *ingest.FieldError if the reason repeats what is to be erased.
+// Erase erases an entry of the stream of who, and returns what was erased in
+// fact. Errors: as ledger.PlanErasure; ErrHeld; ErrKept; an *ingest.FieldError
+// if the reason repeats what is to be erased.
 func (k *Keeper) Erase(ctx context.Context, who ingest.Submitter, index uint64, header bool, reason string) (scope string, _ ledger.Result, _ error) {
 	defer k.lock(who.Stream)()
 	e, err := k.Ingester.Ledger.Entry(ctx, who.Stream, index)

@@ -103,7 +103,8 @@ func TestNoUnboundedReads(t *testing.T) {
 		}
 		rel, _ := filepath.Rel(module, path)
 		if d.IsDir() {
-			// bench measures, and storetest is a test suite. Neither is in the program.
+			// bench measures, and storetest is a test suite. Neither is in the
+			// program.
 			if strings.HasPrefix(d.Name(), ".") && rel != "." || slices.Contains([]string{"bench", "ledger/store/storetest", "internal/bounded", "node_modules"}, filepath.ToSlash(rel)) {
 				return filepath.SkipDir
 			}

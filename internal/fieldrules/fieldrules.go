@@ -1,5 +1,5 @@
-// Package fieldrules checks the rules of protobuf messages, and words what is wrong
-// without regular expressions.
+// Package fieldrules checks the rules of protobuf messages, and words what is
+// wrong without regular expressions.
 package fieldrules
 
 import (

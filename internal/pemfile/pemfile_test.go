@@ -183,7 +183,8 @@ func TestValues(t *testing.T) {
 
 func must2[A, B any](_ A, v B, err error) B { return must(v, err) }
 
-// A key with the parameters of its curve in front, as openssl ecparam writes it.
+// A key with the parameters of its curve in front, as openssl ecparam writes
+// it.
 func TestParameters(t *testing.T) {
 	text, err := os.ReadFile("../../verifiers/testdata/ec-parameters/test-only.key")
 	if err != nil {

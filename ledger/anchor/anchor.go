@@ -1,7 +1,9 @@
-// Package anchor keeps the log's latest checkpoint in files that a restore of the data folder does not bring back.
+// Package anchor keeps the log's latest checkpoint in files that a restore of
+// the data folder does not bring back.
 //
-// An anchor file is the signed checkpoint as the log published it: origin, size and root. It lags a little behind the log: checkpoints are
-// written after they are published, the newest at a time.
+// An anchor file is the signed checkpoint as the log published it: origin, size
+// and root. It lags a little behind the log: checkpoints are written after they
+// are published, the newest at a time.
 package anchor
 
 import (
@@ -21,13 +23,16 @@ import (
 )
 
 var (
-	// ErrAhead says that an anchor was written for a larger tree than the log has.
+	// ErrAhead says that an anchor was written for a larger tree than the log
+	// has.
 	ErrAhead = errors.New("the anchor is for a larger tree than this log has")
-	// ErrInconsistent says that an anchor is for another tree than the log had at that size.
+	// ErrInconsistent says that an anchor is for another tree than the log had
+	// at that size.
 	ErrInconsistent = errors.New("the anchor is for another tree than this log's")
 )
 
-// interval is the shortest time between two writes of a file: each takes the disk two syncs, which appends may wait for.
+// interval is the shortest time between two writes of a file: each takes the
+// disk two syncs, which appends may wait for.
 const interval = time.Second
 
 // maxSize bounds what is read as an anchor.
@@ -43,8 +48,9 @@ type State struct {
 	Root func(ctx context.Context, size uint64) (receipt.Hash, error)
 }
 
-// Check compares the anchor file with the state that the log was opened with. It returns false if there is no file yet. Errors: ErrAhead,
-// ErrInconsistent, or one that says why the file can't be used.
+// Check compares the anchor file with the state that the log was opened with.
+// It returns false if there is no file yet. Errors: ErrAhead, ErrInconsistent,
+// or one that says why the file can't be used.
 func Check(ctx context.Context, path string, s State) (found bool, err error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -62,7 +68,8 @@ func Check(ctx context.Context, path string, s State) (found bool, err error) {
 	return true, Compare(ctx, path, signed, s)
 }
 
-// Compare compares a signed checkpoint with the state that the log was opened with. The path names it in errors, which are those of Check.
+// Compare compares a signed checkpoint with the state that the log was opened
+// with. The path names it in errors, which are those of Check.
 func Compare(ctx context.Context, path string, signed []byte, s State) error {
 	c, err := receipt.ParseCheckpointUnverified(signed)
 	if err != nil {
@@ -120,7 +127,8 @@ type Writer struct {
 	done     sync.WaitGroup
 }
 
-// NewWriter writes the file now, and starts to write it whenever the log has grown. Close ends that.
+// NewWriter writes the file now, and starts to write it whenever the log has
+// grown. Close ends that.
 func NewWriter(path string, state func() State, log *slog.Logger) (*Writer, error) {
 	w := &Writer{path: path, state: state, log: log}
 	s := state()

@@ -1,4 +1,5 @@
-// Package cosereceipt makes COSE receipts for SCITT statements and verifies them offline, by docs/spec/scitt.md.
+// Package cosereceipt makes COSE receipts for SCITT statements and verifies
+// them offline, by docs/spec/scitt.md.
 //
 // It does no I/O. Receipts of the native format are in package receipt.
 package cosereceipt
@@ -47,7 +48,8 @@ const StatementType = "application/cose"
 // StatementKind is the kind of their entries.
 const StatementKind = "attestation"
 
-// An opening is what the leaf is computed from, beside the statement. It is encoded as an array.
+// An opening is what the leaf is computed from, beside the statement. It is
+// encoded as an array.
 type opening struct {
 	_           struct{} `cbor:",toarray"`
 	Tag         []byte
@@ -97,7 +99,8 @@ func keyID(k crypto.PublicKey) ([]byte, error) {
 	return sum[:], nil
 }
 
-// KeySet returns the public half of the keys as a COSE Key Set (RFC 9052, section 7).
+// KeySet returns the public half of the keys as a COSE Key Set (RFC 9052,
+// section 7).
 func KeySet(keys ...*Key) ([]byte, error) {
 	set := make([]cbor.RawMessage, len(keys))
 	for i, k := range keys {
@@ -148,7 +151,8 @@ type Entry struct {
 	PayloadSalt receipt.Salt
 }
 
-// Sign makes a receipt for the entry in the tree of the root, which must be published. Subject is the statement's sub.
+// Sign makes a receipt for the entry in the tree of the root, which must be
+// published. Subject is the statement's sub.
 func (k *Key) Sign(origin, subject string, e *Entry, size uint64, path []receipt.Hash, root receipt.Hash) ([]byte, error) {
 	open, err := strictcbor.Marshal(&opening{Tag: e.Tag[:], Time: e.Time, LinkHash: e.LinkHash[:], HeaderSalt: e.Header.Salt[:], Header: e.Header.Content, PayloadSalt: e.PayloadSalt[:]})
 	if err != nil {
@@ -196,7 +200,8 @@ type Statement struct {
 	KeyID    []byte
 }
 
-// Verify checks that a receipt is for the registered bytes of a statement whose sub is subject, under one of the keys.
+// Verify checks that a receipt is for the registered bytes of a statement whose
+// sub is subject, under one of the keys.
 func Verify(statement []byte, subject string, data []byte, keys []*ecdsa.PublicKey) (*Statement, error) {
 	s, err := verify(statement, subject, data, keys)
 	if err != nil {
@@ -221,7 +226,9 @@ func verify(statement []byte, subject string, data []byte, keys []*ecdsa.PublicK
 	if err != nil {
 		return nil, err
 	}
-	if in.Size != s.Size { // the root does not bind the size: trees of several sizes can share a path
+	if in.Size != s.Size {
+		// the root does not bind the size: trees of several sizes can share a
+		// path
 		return nil, fmt.Errorf("inclusion proof: in a tree of %d entries, but the protected header says %d", in.Size, s.Size)
 	}
 	s.Index, s.Time = in.Index, open.Time
@@ -246,7 +253,8 @@ func verify(statement []byte, subject string, data []byte, keys []*ecdsa.PublicK
 	return s, s.verifySignature(m, keys)
 }
 
-// parse reads the message, and refuses what go-cose lets pass: indefinite lengths, duplicate keys and a payload that is not detached.
+// parse reads the message, and refuses what go-cose lets pass: indefinite
+// lengths, duplicate keys and a payload that is not detached.
 func parse(data []byte) (*gocose.Sign1Message, error) {
 	parts, err := strictcbor.ParseSign1(data)
 	if err != nil {
@@ -321,7 +329,8 @@ func readUnprotected(h gocose.UnprotectedHeader) (*inclusion, *opening, error) {
 	return in, open, nil
 }
 
-// rootOf computes the root that the path leads to, by RFC 9162, section 2.1.3.2.
+// rootOf computes the root that the path leads to, by RFC 9162, section
+// 2.1.3.2.
 func rootOf(in *inclusion, leaf receipt.Hash) (receipt.Hash, error) {
 	fn, sn, r := in.Index, in.Size-1, leaf
 	for _, p := range in.Path {
@@ -364,7 +373,8 @@ func (s *Statement) verifySignature(m *gocose.Sign1Message, keys []*ecdsa.Public
 	return fmt.Errorf("it is signed with the key %x, which is none of those given", s.KeyID)
 }
 
-// Attach returns the transparent statement: the registered bytes of a statement with receipts in its unprotected header.
+// Attach returns the transparent statement: the registered bytes of a statement
+// with receipts in its unprotected header.
 func Attach(statement []byte, receipts ...[]byte) ([]byte, error) {
 	m, err := strictcbor.ParseSign1(statement)
 	if err != nil {
@@ -376,7 +386,8 @@ func Attach(statement []byte, receipts ...[]byte) ([]byte, error) {
 	return m.Marshal()
 }
 
-// Receipts returns the receipts in a transparent statement's unprotected header; there may be none.
+// Receipts returns the receipts in a transparent statement's unprotected
+// header; there may be none.
 func Receipts(statement []byte) ([][]byte, error) {
 	m, err := strictcbor.ParseSign1(statement)
 	if err != nil {

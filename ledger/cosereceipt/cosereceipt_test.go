@@ -137,7 +137,8 @@ func TestReceiptsVerifyInTreesOfEverySize(t *testing.T) {
 	}
 }
 
-// Every byte of a receipt is changed, in each of its bits: it fails, or says the same.
+// Every byte of a receipt is changed, in each of its bits: it fails, or says
+// the same.
 func TestNoChangeOfAReceiptMakesItSayAnythingElse(t *testing.T) {
 	w := newWorld(t, 5, 11)
 	good := w.sign()

@@ -1,7 +1,9 @@
-// Package delta reads and writes delta files: what a log has grown by, and the records of some of its streams, in one signed file that goes to a
-// machine without a network. The format is docs/spec/delta.md.
+// Package delta reads and writes delta files: what a log has grown by, and the
+// records of some of its streams, in one signed file that goes to a machine
+// without a network. The format is docs/spec/delta.md.
 //
-// It knows the file and its frames. What they must say about a log is checked by whoever has the log: package ledger.
+// It knows the file and its frames. What they must say about a log is checked
+// by whoever has the log: package ledger.
 package delta
 
 import (
@@ -17,9 +19,11 @@ import (
 )
 
 var (
-	// ErrDamaged says that the file is not what its signer wrote: cut off, changed, or signed by another key.
+	// ErrDamaged says that the file is not what its signer wrote: cut off,
+	// changed, or signed by another key.
 	ErrDamaged = errors.New("the delta is damaged")
-	// ErrFormat says that the file is what its signer wrote, and is not a delta as the specification has it.
+	// ErrFormat says that the file is what its signer wrote, and is not a delta
+	// as the specification has it.
 	ErrFormat = errors.New("not a delta of this format")
 )
 
@@ -163,7 +167,8 @@ func (r *Record) append(b []byte) []byte {
 	return b
 }
 
-// parseRecord reads the body of a record. The header's content uses the memory of b.
+// parseRecord reads the body of a record. The header's content uses the memory
+// of b.
 func parseRecord(b []byte) (*Record, error) {
 	const fixed = 8 + 1 + 4*receipt.HashSize + 2*8
 	if len(b) < fixed {

@@ -213,7 +213,8 @@ func contentOf(t testing.TB, file []byte, key note.Verifier) []byte {
 	return content
 }
 
-// Content that no honest writer makes, under a good signature, ends in ErrFormat, or is another delta in the right form.
+// Content that no honest writer makes, under a good signature, ends in
+// ErrFormat, or is another delta in the right form.
 func TestRandomContent(t *testing.T) {
 	signer, key := newKey(t)
 	content := contentOf(t, newSample(3, 9, 40).write(t, signer), key)

@@ -17,7 +17,8 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// A File is a delta whose every byte was checked. It can be read again and again: each reading must find the blocks that the check found.
+// A File is a delta whose every byte was checked. It can be read again and
+// again: each reading must find the blocks that the check found.
 type File struct {
 	r      io.ReaderAt
 	length uint64 // of preamble and blocks
@@ -28,8 +29,9 @@ type File struct {
 	Digest receipt.Hash // of preamble and blocks; names the delta
 }
 
-// Check reads the file from end to end, and returns it if it is what the holder of the key has signed. All errors but those of reading wrap ErrDamaged.
-// It needs 32 bytes of memory for each MiB of the content. progress may be nil.
+// Check reads the file from end to end, and returns it if it is what the holder
+// of the key has signed. All errors but those of reading wrap ErrDamaged. It
+// needs 32 bytes of memory for each MiB of the content. progress may be nil.
 func Check(r io.ReaderAt, size int64, key note.Verifier, progress func(done, total uint64)) (*File, error) {
 	f := &File{r: r}
 	in := &hashed{r: bufio.NewReaderSize(io.NewSectionReader(r, 0, size), 1<<20), sum: sha256.New()}

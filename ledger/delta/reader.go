@@ -14,8 +14,9 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// A Reader reads the content of a checked file, frame by frame. Errors that are not those of reading wrap ErrFormat, or ErrDamaged if the file is no longer the
-// one that was checked.
+// A Reader reads the content of a checked file, frame by frame. Errors that are
+// not those of reading wrap ErrFormat, or ErrDamaged if the file is no longer
+// the one that was checked.
 type Reader struct {
 	Header     Header
 	Checkpoint []byte
@@ -32,7 +33,8 @@ type Reader struct {
 	next   uint64 // index of the next bundle
 }
 
-// A Bundle is the leaf data of up to 256 entries. It is valid until the next one is read.
+// A Bundle is the leaf data of up to 256 entries. It is valid until the next
+// one is read.
 type Bundle struct {
 	First  uint64
 	Leaves [][]byte
@@ -89,7 +91,8 @@ func (r *Reader) open() error {
 	return nil
 }
 
-// Next returns the next bundle. Its records must have been read. At the end, where all numbers are right, it returns io.EOF.
+// Next returns the next bundle. Its records must have been read. At the end,
+// where all numbers are right, it returns io.EOF.
 func (r *Reader) Next() (*Bundle, error) {
 	if r.next == r.Header.To {
 		return nil, r.finish()
@@ -107,8 +110,8 @@ func (r *Reader) Next() (*Bundle, error) {
 	}
 	b := &Bundle{First: r.next, Leaves: r.bundle.Leaves[:0]}
 	for body = append([]byte(nil), body[8:]...); r.next < end; r.next++ {
-		// The parser of tlog-tiles bundles: a length of 16 bits that is added to
-		// an offset wraps around.
+		// The parser of tlog-tiles bundles: a length of 16 bits that is added
+		// to an offset wraps around.
 		leaf, rest, err := torchwood.ReadTileEntry(body)
 		if err != nil {
 			return nil, fmt.Errorf("%w: the bundle of entry %d ends too early", ErrFormat, b.First)
@@ -123,7 +126,8 @@ func (r *Reader) Next() (*Bundle, error) {
 	return b, nil
 }
 
-// Record returns the next record of the last bundle, or nil if it has no more. Its payload must be read before the next call.
+// Record returns the next record of the last bundle, or nil if it has no more.
+// Its payload must be read before the next call.
 func (r *Reader) Record() (*Record, error) {
 	if err := r.peek(); err != nil {
 		return nil, err
@@ -177,7 +181,8 @@ func (r *Reader) finish() error {
 	return io.EOF
 }
 
-// expect returns the body of the next frame, which must be of a kind. It is valid until the next frame is read.
+// expect returns the body of the next frame, which must be of a kind. It is
+// valid until the next frame is read.
 func (r *Reader) expect(kind byte) ([]byte, error) {
 	if err := r.peek(); err != nil {
 		return nil, err

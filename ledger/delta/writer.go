@@ -14,8 +14,9 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// A Writer writes a delta. Its methods are called in the order of docs/spec/delta.md, section 3; it does not check what they are given against the log. The
-// first error is kept, and returned by all that follows.
+// A Writer writes a delta. Its methods are called in the order of
+// docs/spec/delta.md, section 3; it does not check what they are given against
+// the log. The first error is kept, and returned by all that follows.
 type Writer struct {
 	w       io.Writer
 	err     error

@@ -15,7 +15,8 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
-// An agentSigner signs with a key in an SSH agent. An Ed25519 signature of an agent is the plain one over the message (RFC 8709), which is what a signed
+// An agentSigner signs with a key in an SSH agent. An Ed25519 signature of an
+// agent is the plain one over the message (RFC 8709), which is what a signed
 // note needs.
 type agentSigner struct {
 	name   string
@@ -30,7 +31,8 @@ type agentSigner struct {
 // agentTimeout bounds one answer of the agent.
 const agentTimeout = 10 * time.Second
 
-// openAgent finds the key with the fingerprint, and makes sure that it can sign.
+// openAgent finds the key with the fingerprint, and makes sure that it can
+// sign.
 func openAgent(socket, fingerprint, name string) (*Key, error) {
 	if socket == "" {
 		return nil, errors.New("SSH_AUTH_SOCK is not set: start an SSH agent and add the key to it")
@@ -110,7 +112,8 @@ func (s *agentSigner) Sign(msg []byte) (sig []byte, err error) {
 	return sig, err
 }
 
-// use works with the agent, and once more over a new connection if the old one turns out to be broken.
+// use works with the agent, and once more over a new connection if the old one
+// turns out to be broken.
 func (s *agentSigner) use(f func(agent.Agent) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,7 +127,9 @@ func (s *agentSigner) use(f func(agent.Agent) error) error {
 			}
 		}
 		if err = s.conn.SetDeadline(time.Now().Add(agentTimeout)); err == nil {
-			err = f(agent.NewClient(struct{ io.ReadWriter }{s.conn})) // one call at a time: no reader in the background that a deadline would end
+			// one call at a time: no reader in the background that a deadline
+			// would end
+			err = f(agent.NewClient(struct{ io.ReadWriter }{s.conn}))
 		}
 		if err == nil {
 			return nil

@@ -1,7 +1,9 @@
-// Package logkey opens the keys that sign a log's checkpoints, wherever they are kept: in a file, in the environment, or in an SSH agent, which keeps the
+// Package logkey opens the keys that sign a log's checkpoints, wherever they
+// are kept: in a file, in the environment, or in an SSH agent, which keeps the
 // key from the server.
 //
-// The interface is note.Signer (https://c2sp.org/signed-note). The package is not for verifier keys, nor for deciding which keys sign when.
+// The interface is note.Signer (https://c2sp.org/signed-note). The package is
+// not for verifier keys, nor for deciding which keys sign when.
 package logkey
 
 import (
@@ -79,7 +81,9 @@ func Open(source, dir, origin string) (*Key, error) {
 	return k, nil
 }
 
-// parse reads a note signing key: PRIVATE+KEY+NAME+HASH+DATA, the data being the algorithm and the seed. The errors of package note could show parts of it.
+// parse reads a note signing key: PRIVATE+KEY+NAME+HASH+DATA, the data being
+// the algorithm and the seed. The errors of package note could show parts of
+// it.
 func parse(text string) (*Key, error) {
 	const algEd25519 = 1
 	text = strings.TrimSpace(text)

@@ -16,8 +16,10 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// A workload makes commits like those of a busy log: one tenant, headers of 600 bytes, and payloads of 1 KiB that don't compress. All its
-// noise comes from one generator, and each commit reuses the memory of the one before, so that a benchmark measures the store.
+// A workload makes commits like those of a busy log: one tenant, headers of 600
+// bytes, and payloads of 1 KiB that don't compress. All its noise comes from
+// one generator, and each commit reuses the memory of the one before, so that a
+// benchmark measures the store.
 type workload struct {
 	rng    *rand.ChaCha8
 	c      store.Commit
@@ -58,7 +60,8 @@ func (w *workload) header() []byte {
 		`"payload":{"commitment":"%s","size":1024}}`, hex.EncodeToString(subject[:]), commitment.Base64())
 }
 
-// next fills the commit with new entries: a key and three terms for each, one of which all entries have.
+// next fills the commit with new entries: a key and three terms for each, one
+// of which all entries have.
 func (w *workload) next() *store.Commit {
 	c := &w.c
 	c.From += uint64(len(c.Entries))
@@ -115,7 +118,8 @@ func BenchmarkCommit(b *testing.B) {
 		b.Run(strconv.Itoa(batch), func(b *testing.B) {
 			s := benchOpen(b, b.TempDir())
 			defer s.Close()
-			// The making of entries costs more than their commit, so the same noise comes again, under new keys.
+			// The making of entries costs more than their commit, so the same
+			// noise comes again, under new keys.
 			const distinct = 8
 			var commits []*store.Commit
 			for range distinct {
@@ -220,7 +224,8 @@ func binaryNoise(rng *rand.Rand) (k [16]byte) {
 	return k
 }
 
-// TestDiskSize measures what an entry takes on disk, beyond its payload. It takes a while, so it runs when asked for:
+// TestDiskSize measures what an entry takes on disk, beyond its payload. It
+// takes a while, so it runs when asked for:
 //
 //	PEBBLESTORE_MEASURE=200000 go test -run TestDiskSize -v ./ledger/pebblestore
 func TestDiskSize(t *testing.T) {

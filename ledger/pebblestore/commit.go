@@ -15,13 +15,16 @@ import (
 )
 
 const (
-	// maxCommitBytes is what one commit may hold, so that a batch stays far below Pebble's limit of 4 GiB, at which it panics.
+	// maxCommitBytes is what one commit may hold, so that a batch stays far
+	// below Pebble's limit of 4 GiB, at which it panics.
 	maxCommitBytes = 2 << 30
-	// maxRetainedBytes is how large a batch may be to be kept for the next commit.
+	// maxRetainedBytes is how large a batch may be to be kept for the next
+	// commit.
 	maxRetainedBytes = 16 << 20
 )
 
-// Commit implements store.Store. It doesn't look at ctx: a write to a local disk is not taken back half-way.
+// Commit implements store.Store. It doesn't look at ctx: a write to a local
+// disk is not taken back half-way.
 func (s *Store) Commit(ctx context.Context, c *store.Commit) error {
 	if err := s.enter(); err != nil {
 		return err
@@ -59,7 +62,8 @@ func (s *Store) commit(c *store.Commit) error {
 		root: c.Root,
 		time: c.Entries[len(c.Entries)-1].Skeleton.Time,
 	}
-	erased, err := s.putErasures(b, c.Erase) // first: a key that is forgotten here may be filed again below
+	// first: a key that is forgotten here may be filed again below
+	erased, err := s.putErasures(b, c.Erase)
 	if err != nil {
 		return err
 	}
@@ -89,7 +93,8 @@ func (s *Store) commit(c *store.Commit) error {
 	return nil
 }
 
-// KeepCosigned implements store.Store. It shares the sync of a commit that is under way.
+// KeepCosigned implements store.Store. It shares the sync of a commit that is
+// under way.
 func (s *Store) KeepCosigned(ctx context.Context, c *store.Checkpoint, instead uint64) error {
 	if err := s.enter(); err != nil {
 		return err
@@ -118,7 +123,8 @@ func (s *Store) KeepCosigned(ctx context.Context, c *store.Checkpoint, instead u
 	return nil
 }
 
-// batchSize returns a little more than the bytes that the commit takes in a batch, and refuses what could not be read back.
+// batchSize returns a little more than the bytes that the commit takes in a
+// batch, and refuses what could not be read back.
 func batchSize(c *store.Commit) (int, error) {
 	if len(c.Entries) == 0 {
 		return 0, fmt.Errorf("no entries")
@@ -141,7 +147,8 @@ func batchSize(c *store.Commit) (int, error) {
 	}
 	for i := range c.Postings {
 		if at := c.Postings[i].Index; at < c.From || at >= end {
-			// Rows of one term must not overlap, or a seek would find the wrong one.
+			// Rows of one term must not overlap, or a seek would find the wrong
+			// one.
 			return 0, fmt.Errorf("a posting is for entry %d", at)
 		}
 	}
@@ -253,7 +260,8 @@ func putKeys(b *pebble.Batch, keys []store.KeyAt) {
 	}
 }
 
-// putPostings writes one row for each term, or more if the term has very many entries.
+// putPostings writes one row for each term, or more if the term has very many
+// entries.
 func (s *Store) putPostings(b *pebble.Batch, postings []store.PostingAt) {
 	sorted := append(s.postings[:0], postings...)
 	s.postings = sorted

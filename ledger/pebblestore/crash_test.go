@@ -17,8 +17,10 @@ import (
 	"muniment.dev/muniment/ledger/store/storetest"
 )
 
-// TestCrash pulls the plug before and after syncs of a store that commits, flushes and compacts, keeps none, half or all of what was not
-// synced, and opens what is left. Every commit that had returned must be there in full; the one that had not may be there, also in full.
+// TestCrash pulls the plug before and after syncs of a store that commits,
+// flushes and compacts, keeps none, half or all of what was not synced, and
+// opens what is left. Every commit that had returned must be there in full; the
+// one that had not may be there, also in full.
 func TestCrash(t *testing.T) { testCrash(t, false, storetest.NewSource(1), storetest.NewModel) }
 
 func TestCrashOfRawLog(t *testing.T) {
@@ -86,7 +88,8 @@ func testCrash(t *testing.T, raw bool, src *storetest.Source, newModel func() *s
 	t.Logf("%d crashes at %d places", p.crashes, p.places)
 }
 
-// TestCrashWhileReplacing checks that a crash leaves either the old projections or the new ones.
+// TestCrashWhileReplacing checks that a crash leaves either the old projections
+// or the new ones.
 func TestCrashWhileReplacing(t *testing.T) {
 	ctx := context.Background()
 	p := newPlug(t, 2)
@@ -148,9 +151,11 @@ func TestCrashWhileReplacing(t *testing.T) {
 	t.Logf("%d crashes at %d places", p.crashes, p.places)
 }
 
-// TestCrashWhileErasing pulls the plug while large payloads are written, entries are committed that erase earlier ones, and what was erased is
-// purged. A commit must be there with its large payloads and its erasures, or not at all; no file may be left over; and the purge that was
-// cut off can be made again.
+// TestCrashWhileErasing pulls the plug while large payloads are written,
+// entries are committed that erase earlier ones, and what was erased is purged.
+// A commit must be there with its large payloads and its erasures, or not at
+// all; no file may be left over; and the purge that was cut off can be made
+// again.
 func TestCrashWhileErasing(t *testing.T) {
 	ctx := context.Background()
 	const commits = 24
@@ -245,7 +250,8 @@ func checkCrashed(fs vfs.FS, raw bool, check func(*store.State, *Store) error) e
 	return check(st, s)
 }
 
-// A plug is pulled at syncs: it clones the disk as a loss of power at that moment would leave it, and has the clones checked.
+// A plug is pulled at syncs: it clones the disk as a loss of power at that
+// moment would leave it, and has the clones checked.
 type plug struct {
 	t     *testing.T
 	mem   *vfs.MemFS
@@ -255,7 +261,9 @@ type plug struct {
 
 	begun, returned atomic.Int64 // commits
 
-	reuse sync.Mutex // held while a file is reused, and while the disk is cloned: see syncHookFS.ReuseForWrite
+	// held while a file is reused, and while the disk is cloned: see
+	// syncHookFS.ReuseForWrite
+	reuse sync.Mutex
 
 	armed   atomic.Bool
 	mu      sync.Mutex // guards what follows
@@ -354,8 +362,9 @@ func (fs syncHookFS) OpenDir(name string) (vfs.File, error) {
 	return fs.wrap(name, f, err)
 }
 
-// ReuseForWrite takes turns with the cloning of the disk. Pebble's MemFS takes its read lock twice here, and a clone that waits for the lock
-// in between would be waited for in turn.
+// ReuseForWrite takes turns with the cloning of the disk. Pebble's MemFS takes
+// its read lock twice here, and a clone that waits for the lock in between
+// would be waited for in turn.
 func (fs syncHookFS) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	fs.reuse.Lock()
 	defer fs.reuse.Unlock()

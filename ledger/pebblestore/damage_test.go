@@ -171,7 +171,8 @@ func damageOptions(fs vfs.FS) Options {
 	return Options{FS: fs, MemTableBytes: 64 << 10, CacheBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler)}
 }
 
-// needs returns how many bytes of the file the publish mark vouches for. What follows is of an older file that Pebble writes over.
+// needs returns how many bytes of the file the publish mark vouches for. What
+// follows is of an older file that Pebble writes over.
 func (r *damageRig) needs(path string) int {
 	m, err := parseMark(r.files["data.mark"])
 	if err != nil {
@@ -185,7 +186,8 @@ func (r *damageRig) needs(path string) int {
 	return 0
 }
 
-// check opens the store with one damaged file, nil if it is removed. It must show the identical rows, or be refused with every file as it was.
+// check opens the store with one damaged file, nil if it is removed. It must
+// show the identical rows, or be refused with every file as it was.
 func (r *damageRig) check(t *testing.T, what, path string, damaged []byte) (opened bool) {
 	t.Helper()
 	now := maps.Clone(r.files)
@@ -236,7 +238,8 @@ func (r *damageRig) check(t *testing.T, what, path string, damaged []byte) (open
 	return true
 }
 
-// Whatever happens to one of the files from which the state is read, the store opens in the identical state, or refuses and changes nothing.
+// Whatever happens to one of the files from which the state is read, the store
+// opens in the identical state, or refuses and changes nothing.
 func TestDamagedFiles(t *testing.T) {
 	for _, killed := range []bool{false, true} {
 		rig := newDamageRig(t, killed)
@@ -279,7 +282,8 @@ func TestDamagedFiles(t *testing.T) {
 	}
 }
 
-// A store with a damaged table or blob file is refused, or opens, and then a read returns what was written, or ErrDamaged.
+// A store with a damaged table or blob file is refused, or opens, and then a
+// read returns what was written, or ErrDamaged.
 func TestDamagedTables(t *testing.T) {
 	rig := newDamageRig(t, false)
 	want := map[string]string{}
@@ -356,7 +360,8 @@ func TestDamagedTables(t *testing.T) {
 	t.Logf("%d cases: %d refused, %d reads of damaged records", cases, refused, damaged)
 }
 
-// A version edit that is lost would hide a flushed log that is deleted, while a later one holds the newest entries.
+// A version edit that is lost would hide a flushed log that is deleted, while a
+// later one holds the newest entries.
 func TestOlderManifestIsRefused(t *testing.T) {
 	rig := newDamageRig(t, false)
 	path := rig.files.find("/MANIFEST-")[0]
@@ -367,7 +372,8 @@ func TestOlderManifestIsRefused(t *testing.T) {
 	}
 }
 
-// A store that was swapped for an older copy of itself is refused by the mark beside it.
+// A store that was swapped for an older copy of itself is refused by the mark
+// beside it.
 func TestOlderCopyIsRefused(t *testing.T) {
 	ctx := context.Background()
 	fs := memFS()

@@ -13,7 +13,8 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// An erasedBatch is what a batch of erasures leaves to be done when it is durable.
+// An erasedBatch is what a batch of erasures leaves to be done when it is
+// durable.
 type erasedBatch struct {
 	files   []largeID // to be deleted
 	rows    int64     // rows e that are new
@@ -21,7 +22,8 @@ type erasedBatch struct {
 	residue residue
 }
 
-// A residue is the keys of rows that were overwritten or deleted, whose old values may still lie in Pebble's files.
+// A residue is the keys of rows that were overwritten or deleted, whose old
+// values may still lie in Pebble's files.
 type residue struct {
 	keys [][]byte
 	all  bool // there are others, not known any more
@@ -55,7 +57,8 @@ func (s *Store) Erase(ctx context.Context, erasures []store.Erasure) error {
 	return nil
 }
 
-// erased does what a durable batch of erasures has left to do. The writing lock is held.
+// erased does what a durable batch of erasures has left to do. The writing lock
+// is held.
 func (s *Store) erased(e *erasedBatch) {
 	if e == nil {
 		return

@@ -188,9 +188,11 @@ func (x *Examination) CheckFiles(ctx context.Context, progress func(done, total 
 		total += sizes[name]
 	}
 	isTable := func(name string) bool { return strings.HasSuffix(name, ".sst") }
-	slices.SortFunc(files, func(a, b string) int { // tables first: with one damaged, any blob file may be needed
+	// tables first: with one damaged, any blob file may be needed
+	slices.SortFunc(files, func(a, b string) int {
 		if isTable(a) != isTable(b) {
-			return strings.Compare(a[len(a)-4:], b[len(b)-4:]) // '.' of ".sst" sorts before the 'b' of ".blob"
+			// '.' of ".sst" sorts before the 'b' of ".blob"
+			return strings.Compare(a[len(a)-4:], b[len(b)-4:])
 		}
 		return strings.Compare(a, b)
 	})

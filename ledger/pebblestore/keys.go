@@ -7,7 +7,8 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// The first byte of a key is its keyspace. Integers in keys are big-endian, so that rows lie in the order of their indexes.
+// The first byte of a key is its keyspace. Integers in keys are big-endian, so
+// that rows lie in the order of their indexes.
 //
 //	c ‖ u64 size             checkpoint              → signed note
 //	e ‖ u64 index            erased, and not purged yet → nothing
@@ -24,8 +25,10 @@ import (
 //	x ‖ term ‖ u64 index     postings                → the distances to up to 1023 further indexes, uvarints
 //	y ‖ key of g, k or x     to replace projections  → see replace.go
 //
-// Headers and skeletons of up to 32 consecutive entries of one commit share a row: a row costs more than its bytes, in the commit and in every
-// compaction. A payload has its own, because payloads are erased one by one. A raw log has rows l where others have h, p and s.
+// Headers and skeletons of up to 32 consecutive entries of one commit share a
+// row: a row costs more than its bytes, in the commit and in every compaction.
+// A payload has its own, because payloads are erased one by one. A raw log has
+// rows l where others have h, p and s.
 const (
 	checkpointSpace = 'c'
 	unpurgedSpace   = 'e'
@@ -60,7 +63,8 @@ const (
 	postingKeySize = termPrefixSize + 8
 )
 
-// indexKey is the key of a row that begins with index n, or of a checkpoint of size n.
+// indexKey is the key of a row that begins with index n, or of a checkpoint of
+// size n.
 func indexKey(space byte, n uint64) (k [indexKeySize]byte) {
 	putIndexKey(k[:], space, n)
 	return k

@@ -18,9 +18,11 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// Large payloads are files of their own: the payload's bytes and nothing else, under a random name in the folder large. A file is synced, and
-// its name in the folder too, before the commit that names it. A file that no row names is left over from a crash, or was erased, and is
-// deleted when the store is opened.
+// Large payloads are files of their own: the payload's bytes and nothing else,
+// under a random name in the folder large. A file is synced, and its name in
+// the folder too, before the commit that names it. A file that no row names is
+// left over from a crash, or was erased, and is deleted when the store is
+// opened.
 const largeDir = "large"
 
 // bytesPerSync keeps the last sync of a large payload short.
@@ -28,7 +30,8 @@ const bytesPerSync = 16 << 20
 
 type largeID [16]byte
 
-// A largeFile is a large payload that no commit has named yet. It implements store.PayloadWriter.
+// A largeFile is a large payload that no commit has named yet. It implements
+// store.PayloadWriter.
 type largeFile struct {
 	s        *Store
 	id       largeID
@@ -96,7 +99,8 @@ func (w *largeFile) Write(p []byte) (int, error) {
 	if w.err != nil {
 		return 0, w.err
 	}
-	w.scratch = append(w.scratch[:0], p...) // a vfs.File may change what it is given, an io.Writer may not
+	// a vfs.File may change what it is given, an io.Writer may not
+	w.scratch = append(w.scratch[:0], p...)
 	n, err := w.f.Write(w.scratch)
 	w.size += uint64(n)
 	w.err = err
@@ -149,7 +153,8 @@ func (w *largeFile) forget() bool {
 	return ok
 }
 
-// takeLarge hands the commit's large payloads over to it, or returns an error and leaves them. The writing lock is held.
+// takeLarge hands the commit's large payloads over to it, or returns an error
+// and leaves them. The writing lock is held.
 func (s *Store) takeLarge(b *pebble.Batch, c *store.Commit) error {
 	s.largeMu.Lock()
 	defer s.largeMu.Unlock()
@@ -290,7 +295,8 @@ func (s *Store) namedLarge(ctx context.Context) (map[string]bool, error) {
 	return named, it.Error()
 }
 
-// sweepLarge deletes the files that no row names and nobody is writing. No commit may run meanwhile.
+// sweepLarge deletes the files that no row names and nobody is writing. No
+// commit may run meanwhile.
 func (s *Store) sweepLarge() error {
 	dir := s.fs.PathJoin(s.dir, largeDir)
 	files, err := s.fs.List(dir)

@@ -16,12 +16,17 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// A publish mark is a file beside the store's folder. It holds the last published checkpoint, and for each journal (write-ahead log or
-// MANIFEST) the length and hash of what was synced of it. It is overwritten in place without a sync, which takes microseconds and survives
-// the end of the process. It never runs ahead of the store: every byte that it vouches for was synced before.
+// A publish mark is a file beside the store's folder. It holds the last
+// published checkpoint, and for each journal (write-ahead log or MANIFEST) the
+// length and hash of what was synced of it. It is overwritten in place without
+// a sync, which takes microseconds and survives the end of the process. It
+// never runs ahead of the store: every byte that it vouches for was synced
+// before.
 //
-// Pebble treats the first invalid record of a MANIFEST, and of the last write-ahead log, as its end. That is right for what was being
-// written when the power failed, and loses data for what was synced long ago. Only the mark tells one from the other.
+// Pebble treats the first invalid record of a MANIFEST, and of the last
+// write-ahead log, as its end. That is right for what was being written when
+// the power failed, and loses data for what was synced long ago. Only the mark
+// tells one from the other.
 //
 // The format is specified in docs/spec/mark.md.
 const (
@@ -32,7 +37,8 @@ const (
 
 // A Mark is the content of a publish mark.
 type Mark struct {
-	// Checkpoint is the last published checkpoint, a signed note. It is nil if none was published.
+	// Checkpoint is the last published checkpoint, a signed note. It is nil if
+	// none was published.
 	Checkpoint []byte
 	// Journals are the files that the store needs.
 	Journals []Journal
@@ -64,7 +70,8 @@ func (m *Mark) marshal() []byte {
 
 var errTornMark = errors.New("the publish mark is torn or damaged")
 
-// parseMark reads a mark. Bytes after its end are ignored: a longer mark was there before.
+// parseMark reads a mark. Bytes after its end are ignored: a longer mark was
+// there before.
 func parseMark(data []byte) (*Mark, error) {
 	line, rest, ok := bytes.Cut(data, []byte("\n"))
 	f := strings.Split(string(line), " ")
@@ -101,7 +108,8 @@ func parseMark(data []byte) (*Mark, error) {
 	return m, nil
 }
 
-// readMark returns the mark, or an error that is errTornMark or oserror.IsNotExist.
+// readMark returns the mark, or an error that is errTornMark or
+// oserror.IsNotExist.
 func readMark(fs vfs.FS, path string) (*Mark, error) {
 	f, err := fs.Open(path)
 	if err != nil {
@@ -119,7 +127,8 @@ func readMark(fs vfs.FS, path string) (*Mark, error) {
 	return m, nil
 }
 
-// CreateMark makes the publish mark of a store that does not exist yet, durably. With it, the loss of the store is noticed.
+// CreateMark makes the publish mark of a store that does not exist yet,
+// durably. With it, the loss of the store is noticed.
 func CreateMark(dir string) error {
 	m, err := openMarker(ownerFS{vfs.Default}, MarkPath(dir), &Mark{})
 	if err != nil {
@@ -141,13 +150,15 @@ type marker struct {
 	buffer     []byte
 }
 
-// A journal is the synced part of a file that is being written, or was when the store was opened.
+// A journal is the synced part of a file that is being written, or was when the
+// store was opened.
 type journal struct {
 	Journal
 	syncs int
 }
 
-// openMarker opens the mark's file, and makes it if it is missing, with the content of m.
+// openMarker opens the mark's file, and makes it if it is missing, with the
+// content of m.
 func openMarker(fs vfs.FS, path string, m *Mark) (*marker, error) {
 	k := &marker{fs: fs, path: path, checkpoint: m.Checkpoint, journals: map[string]*journal{}}
 	for _, j := range m.Journals {
@@ -216,7 +227,8 @@ func (k *marker) synced(j Journal) error {
 	if newer(j.Name, k.manifest) {
 		k.manifest = j.Name
 	}
-	// The first sync of a new MANIFEST comes before Pebble moves to it, and the second after that.
+	// The first sync of a new MANIFEST comes before Pebble moves to it, and the
+	// second after that.
 	if j.Name == k.manifest && e.syncs > 1 {
 		for name := range k.journals {
 			if isManifest(name) && newer(j.Name, name) {
@@ -227,7 +239,8 @@ func (k *marker) synced(j Journal) error {
 	return k.writeLocked()
 }
 
-// drop removes a write-ahead log from the mark, durably: it is about to be deleted.
+// drop removes a write-ahead log from the mark, durably: it is about to be
+// deleted.
 func (k *marker) drop(name string) error {
 	k.mu.Lock()
 	_, ok := k.journals[name]

@@ -21,8 +21,9 @@ func isManifest(name string) bool { return strings.HasPrefix(name, "MANIFEST-") 
 func isLog(name string) bool      { return strings.HasSuffix(name, ".log") }
 func isJournal(name string) bool  { return isManifest(name) || isLog(name) }
 
-// A markFS is the file system that a writable Pebble gets. It follows the journals for the publish mark, and holds back deletions until the
-// store is known to be whole.
+// A markFS is the file system that a writable Pebble gets. It follows the
+// journals for the publish mark, and holds back deletions until the store is
+// known to be whole.
 type markFS struct {
 	vfs.FS
 	marker *marker
@@ -41,7 +42,8 @@ func (fs *markFS) Create(path string, c vfs.DiskWriteCategory) (vfs.File, error)
 	return fs.follow(path, f), nil
 }
 
-// ReuseForWrite implements vfs.FS. Purge deletes write-ahead logs that Pebble keeps in order to write over them.
+// ReuseForWrite implements vfs.FS. Purge deletes write-ahead logs that Pebble
+// keeps in order to write over them.
 func (fs *markFS) ReuseForWrite(oldpath, newpath string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	if _, err := fs.FS.Stat(oldpath); oserror.IsNotExist(err) {
 		return fs.Create(newpath, c)
@@ -169,8 +171,9 @@ func (readOnlyFS) ReuseForWrite(string, string, vfs.DiskWriteCategory) (vfs.File
 // Unwrap implements vfs.FS.
 func (fs readOnlyFS) Unwrap() vfs.FS { return fs.FS }
 
-// A blobFS checks a blob file when Pebble opens it. Pebble 2.1 panics if the file's footer or index is damaged, also in the background, and
-// returns every other error.
+// A blobFS checks a blob file when Pebble opens it. Pebble 2.1 panics if the
+// file's footer or index is damaged, also in the background, and returns every
+// other error.
 type blobFS struct{ vfs.FS }
 
 // Open implements vfs.FS.

@@ -25,13 +25,17 @@ import (
 //	write     Pebble opens the folder again; deletions are held back
 //	compare   it shows the same state, and the deletions are made
 //
-// An error before the step write leaves every file as it was. One after it leaves every file that was there.
+// An error before the step write leaves every file as it was. One after it
+// leaves every file that was there.
 
-// ErrStale is the error of a store that is older than its publish mark. Nothing in it was changed.
+// ErrStale is the error of a store that is older than its publish mark. Nothing
+// in it was changed.
 var ErrStale = errors.New("the store is older than its publish mark")
 
-// Open opens the store in dir, and makes folder and store if they don't exist. The error is ErrInUse if the folder is open already,
-// store.ErrDamaged or ErrStale if the store lacks something that was written, or that of Options.Prove.
+// Open opens the store in dir, and makes folder and store if they don't exist.
+// The error is ErrInUse if the folder is open already, store.ErrDamaged or
+// ErrStale if the store lacks something that was written, or that of
+// Options.Prove.
 func Open(dir string, opts Options) (*Store, error) {
 	s, err := newStore(dir, opts).open(opts)
 	if err != nil {
@@ -40,7 +44,8 @@ func Open(dir string, opts Options) (*Store, error) {
 	return s, nil
 }
 
-// OpenReadOnly opens a store that exists, and changes no file. Its writes return store.ErrReadOnly. Otherwise it is as Open.
+// OpenReadOnly opens a store that exists, and changes no file. Its writes
+// return store.ErrReadOnly. Otherwise it is as Open.
 func OpenReadOnly(dir string, opts Options) (*Store, error) {
 	s, err := newStore(dir, opts).openReadOnly(opts)
 	if err != nil {
@@ -49,7 +54,8 @@ func OpenReadOnly(dir string, opts Options) (*Store, error) {
 	return s, nil
 }
 
-// ReadMark returns the publish mark of the store in dir, or nil if it is missing or torn.
+// ReadMark returns the publish mark of the store in dir, or nil if it is
+// missing or torn.
 func ReadMark(dir string) (*Mark, error) { return readMark(vfs.Default, MarkPath(dir)) }
 
 func newStore(dir string, opts Options) *Store {
@@ -136,7 +142,8 @@ func (s *Store) openReadOnly(opts Options) (_ *Store, err error) {
 	return s, nil
 }
 
-// prove returns the state of the folder when it is proven to be whole, and changes nothing.
+// prove returns the state of the folder when it is proven to be whole, and
+// changes nothing.
 func (s *Store) prove(opts Options, m *Mark) (treeHead, error) {
 	if err := m.checkJournals(s.fs, s.dir); err != nil {
 		return treeHead{}, err
@@ -161,7 +168,8 @@ func (s *Store) logMark(err error) {
 	s.log.Warn("the publish mark can't be used", "err", err)
 }
 
-// exists reports whether the folder holds a store. Traces of one that is not there are an error.
+// exists reports whether the folder holds a store. Traces of one that is not
+// there are an error.
 func (s *Store) exists(m *Mark) (bool, error) {
 	names, err := s.fs.List(s.dir)
 	if err != nil && !isMissing(err) {
@@ -192,7 +200,8 @@ func (s *Store) takeLock() (err error) {
 	return err
 }
 
-// isLocked tells the failure to lock the folder from the failure to make the lock file. Pebble has no sentinel for either.
+// isLocked tells the failure to lock the folder from the failure to make the
+// lock file. Pebble has no sentinel for either.
 func isLocked(err error) bool {
 	if path := (*iofs.PathError)(nil); errors.As(err, &path) {
 		return false
@@ -221,7 +230,8 @@ func (s *Store) openPebbleReadOnly(opts Options) error {
 	return nil
 }
 
-// checkBlobs returns an error if blob files are missing. Pebble looks for tables only.
+// checkBlobs returns an error if blob files are missing. Pebble looks for
+// tables only.
 func (s *Store) checkBlobs() error {
 	names, err := s.fs.List(s.dir)
 	if err != nil {
@@ -245,7 +255,8 @@ func (s *Store) checkBlobs() error {
 	return nil
 }
 
-// openWritable opens the database, and goes on only if it shows the proven state.
+// openWritable opens the database, and goes on only if it shows the proven
+// state.
 func (s *Store) openWritable(opts Options, m *Mark, exists bool, proven treeHead) (err error) {
 	p := s.options(opts)
 	p.Lock = s.lock
@@ -304,8 +315,9 @@ func (s *Store) closePebble() error {
 	return readError(db.Close())
 }
 
-// firstMark returns the mark to begin with. Without one, the MANIFEST in use is listed with nothing that it must hold: until Pebble has moved to
-// a new one, it is the right one.
+// firstMark returns the mark to begin with. Without one, the MANIFEST in use is
+// listed with nothing that it must hold: until Pebble has moved to a new one,
+// it is the right one.
 func (s *Store) firstMark(m *Mark) *Mark {
 	if m != nil {
 		return m
@@ -334,7 +346,8 @@ func currentManifest(names []string) (string, bool) {
 	return manifest, best != ""
 }
 
-// checkJournals returns an error unless the files in the folder hold every byte that the mark vouches for. A nil mark vouches for none.
+// checkJournals returns an error unless the files in the folder hold every byte
+// that the mark vouches for. A nil mark vouches for none.
 func (m *Mark) checkJournals(fs vfs.FS, dir string) error {
 	damage, err := m.journalDamage(fs, dir)
 	if err == nil && len(damage) > 0 {

@@ -11,8 +11,9 @@ import (
 	"github.com/cockroachdb/pebble/v2/sstable/block"
 )
 
-// compression is zstd for blob files, whose blocks are not written again: headers shrink to a fifth. Payloads, salts and hashes are noise;
-// after a few samples Pebble tries only its fast algorithm on them.
+// compression is zstd for blob files, whose blocks are not written again:
+// headers shrink to a fifth. Payloads, salts and hashes are noise; after a few
+// samples Pebble tries only its fast algorithm on them.
 var compression = func() *block.CompressionProfile {
 	p := *block.GoodCompression
 	p.Name = "Muniment"
@@ -37,10 +38,12 @@ func (s *Store) options(o Options) *pebble.Options {
 		FormatMajorVersion: pebble.FormatValueSeparation,
 		CacheSize:          o.CacheBytes,
 		MemTableSize:       o.MemTableBytes,
-		// A flush must not stop the writer, and a burst of commits may outrun the disk for a moment.
+		// A flush must not stop the writer, and a burst of commits may outrun
+		// the disk for a moment.
 		MemTableStopWritesThreshold: 4,
-		// L0 gathers a few flushes before they are merged, which takes a third less of the processor than Pebble's 4. Filters spare readers
-		// most of the price.
+		// L0 gathers a few flushes before they are merged, which takes a third
+		// less of the processor than Pebble's 4. Filters spare readers most of
+		// the price.
 		L0CompactionThreshold: 8,
 		L0StopWritesThreshold: 24,
 		LBaseMaxBytes:         256 << 20,
@@ -51,9 +54,11 @@ func (s *Store) options(o Options) *pebble.Options {
 	if p.MemTableSize == 0 {
 		p.MemTableSize = 48 << 20
 	}
-	// Pebble takes the memory of its tables out of the cache: one table fills up while another is flushed.
+	// Pebble takes the memory of its tables out of the cache: one table fills
+	// up while another is flushed.
 	p.CacheSize += 2 * int64(p.MemTableSize)
-	// The size counts the blobs that a table refers to. With Pebble's 2 MiB a flush would make dozens of files.
+	// The size counts the blobs that a table refers to. With Pebble's 2 MiB a
+	// flush would make dozens of files.
 	for i := range p.TargetFileSizes {
 		p.TargetFileSizes[i] = 64 << 20
 	}
@@ -61,7 +66,8 @@ func (s *Store) options(o Options) *pebble.Options {
 		l := &p.Levels[i]
 		l.BlockSize = 16 << 10
 		l.IndexBlockSize = 64 << 10
-		// Nearly every Lookup is for a key that isn't there: what has been seen before is the exception.
+		// Nearly every Lookup is for a key that isn't there: what has been seen
+		// before is the exception.
 		l.FilterPolicy = bloom.FilterPolicy(10)
 		l.Compression = func() *block.CompressionProfile { return compression }
 	}
@@ -70,10 +76,13 @@ func (s *Store) options(o Options) *pebble.Options {
 		return pebble.ValueSeparationPolicy{
 			Enabled:     true,
 			MinimumSize: 1 << 10,
-			// Values lie in blob files in the order of their keys and are never overwritten. So references stay in order whatever Pebble's
-			// worst-case estimate says, and there is nothing to win by writing the values again.
+			// Values lie in blob files in the order of their keys and are never
+			// overwritten. So references stay in order whatever Pebble's
+			// worst-case estimate says, and there is nothing to win by writing
+			// the values again.
 			MaxBlobReferenceDepth: math.MaxInt32,
-			// What is erased shall leave the disk at once when Purge asks for it, and it is the only garbage there is.
+			// What is erased shall leave the disk at once when Purge asks for
+			// it, and it is the only garbage there is.
 			TargetGarbageRatio: s.garbageRatio(),
 		}
 	}
@@ -126,8 +135,9 @@ func (l logger) Errorf(format string, args ...any) {
 	l.to.Error("pebble: " + fmt.Sprintf(format, args...))
 }
 
-// Fatalf ends the process. Pebble calls it when a write-ahead log could not be synced; were it to return, Pebble would go on and tell the
-// writer of the commit that all went well.
+// Fatalf ends the process. Pebble calls it when a write-ahead log could not be
+// synced; were it to return, Pebble would go on and tell the writer of the
+// commit that all went well.
 func (l logger) Fatalf(format string, args ...any) {
 	message := "pebble: " + fmt.Sprintf(format, args...)
 	l.to.Error(message)
@@ -135,7 +145,8 @@ func (l logger) Fatalf(format string, args ...any) {
 	os.Exit(1)
 }
 
-// A readLogger is that of a database which is open for reading: what would end the process is an error of Open, or of a read.
+// A readLogger is that of a database which is open for reading: what would end
+// the process is an error of Open, or of a read.
 type readLogger struct{ logger }
 
 // Fatalf panics. Nothing was written, so nothing is unknown.

@@ -1,10 +1,14 @@
-// Package pebblestore is the embedded storage engine: a store.Store in one folder of a local disk.
+// Package pebblestore is the embedded storage engine: a store.Store in one
+// folder of a local disk.
 //
-// It keeps its rows in [Pebble], a log-structured merge tree. A commit is one batch, written to Pebble's write-ahead log and synced. Rows of an
-// entry's index are only ever added at the end of their keyspace, and large values go to blob files that compactions don't rewrite, so that
-// the cost of a commit does not grow with the log. The rows are described in keys.go and rows.go.
+// It keeps its rows in [Pebble], a log-structured merge tree. A commit is one
+// batch, written to Pebble's write-ahead log and synced. Rows of an entry's
+// index are only ever added at the end of their keyspace, and large values go
+// to blob files that compactions don't rewrite, so that the cost of a commit
+// does not grow with the log. The rows are described in keys.go and rows.go.
 //
-// It is not for sharing: one process has the folder open, and another one is refused.
+// It is not for sharing: one process has the folder open, and another one is
+// refused.
 //
 // [Pebble]: https://github.com/cockroachdb/pebble
 package pebblestore
@@ -25,14 +29,17 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// formatVersion is the newest version of the rows. A store of another one is refused.
+// formatVersion is the newest version of the rows. A store of another one is
+// refused.
 //
 //	4  a log of streams, of entry format 2 (docs/spec/entry.md)
 //	5  the same, or with rawKey a raw log
 //	6  the same, and large payloads
 //
-// Versions 1 to 3 were those of entry format 1, which was never released. What can be written in an older version is, so that a program that knows only that one reads it; an empty raw log it must not take for its own.
-// The first large payload makes the store one of version 6.
+// Versions 1 to 3 were those of entry format 1, which was never released. What
+// can be written in an older version is, so that a program that knows only that
+// one reads it; an empty raw log it must not take for its own. The first large
+// payload makes the store one of version 6.
 const (
 	formatVersion = 6
 	formatOldest  = 4
@@ -48,21 +55,29 @@ var (
 
 // Options of a store. The zero value is fit for production.
 type Options struct {
-	// FS holds the folder. Without it the operating system's file system does, and slow disks are logged.
+	// FS holds the folder. Without it the operating system's file system does,
+	// and slow disks are logged.
 	FS vfs.FS
-	// Logger gets what Pebble has to say: its routine at level debug, what went wrong at level error. Without it slog.Default does.
+	// Logger gets what Pebble has to say: its routine at level debug, what went
+	// wrong at level error. Without it slog.Default does.
 	Logger *slog.Logger
-	// CacheBytes is the size of the cache of blocks that were read; 64 MiB if 0.
+	// CacheBytes is the size of the cache of blocks that were read; 64 MiB if
+	// 0.
 	CacheBytes int64
-	// MemTableBytes is how much is kept in memory before it is moved from the write-ahead log to its place; 64 MiB if 0. There are up to four
-	// times as much when the disk can't keep up.
+	// MemTableBytes is how much is kept in memory before it is moved from the
+	// write-ahead log to its place; 64 MiB if 0. There are up to four times as
+	// much when the disk can't keep up.
 	MemTableBytes uint64
-	// Raw says that the log has raw leaves. A store that exists and is of the other kind is refused.
+	// Raw says that the log has raw leaves. A store that exists and is of the
+	// other kind is refused.
 	Raw bool
-	// Prove decides whether the state is as new as everything that was acknowledged. It is called before any file is changed, with the store
-	// open for reading, or nil if there is none yet, and with the publish mark, or nil if that is missing or torn.
+	// Prove decides whether the state is as new as everything that was
+	// acknowledged. It is called before any file is changed, with the store
+	// open for reading, or nil if there is none yet, and with the publish mark,
+	// or nil if that is missing or torn.
 	Prove func(s *Store, m *Mark) error
-	// Scratch makes a store without a publish mark, for data that may be lost. The folder must be empty or missing.
+	// Scratch makes a store without a publish mark, for data that may be lost.
+	// The folder must be empty or missing.
 	Scratch bool
 }
 
@@ -74,11 +89,12 @@ type Store struct {
 	log    *slog.Logger
 	secret [32]byte
 	raw    bool
-	// readOnly is set in a store that was opened for reading: nothing in its folder is changed.
+	// readOnly is set in a store that was opened for reading: nothing in its
+	// folder is changed.
 	readOnly bool
 	empty    bool // it was opened for reading, and has no rows
-	// lenient is set in a store that is examined. What Open refuses, and reading
-	// can go on with, is in tolerated.
+	// lenient is set in a store that is examined. What Open refuses, and
+	// reading can go on with, is in tolerated.
 	lenient   bool
 	tolerated []error
 	lock      *pebble.Lock // of the folder
@@ -97,8 +113,10 @@ type Store struct {
 	changed  chan struct{} // capacity 1; gets a signal when Pebble has deleted or rewritten a file
 	unpurged atomic.Int64  // rows e
 
-	writing  sync.Mutex // held by Commit, Erase, ReplaceProjections and a moment of Purge; guards what follows
-	version  uint32     // of the rows
+	// held by Commit, Erase, ReplaceProjections and a moment of Purge; guards
+	// what follows
+	writing  sync.Mutex
+	version  uint32 // of the rows
 	head     treeHead
 	failed   bool              // a write failed
 	postings []store.PostingAt // scratch space of Commit
@@ -145,7 +163,8 @@ func (s *Store) loadMeta() error {
 	return err
 }
 
-// checkKind says whether the log has the kind of entries that it was opened for.
+// checkKind says whether the log has the kind of entries that it was opened
+// for.
 func (s *Store) checkKind() error {
 	_, err := s.get(rawKey)
 	switch {
@@ -159,7 +178,8 @@ func (s *Store) checkKind() error {
 	return nil
 }
 
-// initialize makes an empty database a store. It is one synced batch, so that a store which has a version has a secret.
+// initialize makes an empty database a store. It is one synced batch, so that a
+// store which has a version has a secret.
 func (s *Store) initialize() error {
 	it, err := s.db.NewIter(nil)
 	if err != nil {
@@ -262,7 +282,8 @@ func (s *Store) load(ctx context.Context) (*store.State, error) {
 	return st, err
 }
 
-// checkEnd says whether the skeletons, or raw leaves, end where the tree head does. They were written together.
+// checkEnd says whether the skeletons, or raw leaves, end where the tree head
+// does. They were written together.
 func (s *Store) checkEnd(ctx context.Context, size uint64) error {
 	end, err := s.rowsEnd(ctx)
 	if err != nil {
@@ -344,7 +365,8 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// close closes the database, and then the mark, which holds what that has synced last.
+// close closes the database, and then the mark, which holds what that has
+// synced last.
 func (s *Store) close() error {
 	var errs []error
 	if s.db != nil {
@@ -356,8 +378,9 @@ func (s *Store) close() error {
 	return errors.Join(append(errs, s.lock.Close())...)
 }
 
-// enter begins a use that Close waits for; uses.Done ends it. It is not a read lock: whoever has a list of postings open may still begin
-// other reads, and gets an error instead of a deadlock when Close waits for the list.
+// enter begins a use that Close waits for; uses.Done ends it. It is not a read
+// lock: whoever has a list of postings open may still begin other reads, and
+// gets an error instead of a deadlock when Close waits for the list.
 func (s *Store) enter() error {
 	s.closing.RLock()
 	defer s.closing.RUnlock()

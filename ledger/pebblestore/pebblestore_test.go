@@ -26,7 +26,8 @@ func memFS() *vfs.MemFS {
 	return fs
 }
 
-// TestContract runs the suite with a table in memory that is so small that flushes and compactions happen all the time.
+// TestContract runs the suite with a table in memory that is so small that
+// flushes and compactions happen all the time.
 func TestContract(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Disk {
 		fs := memFS()
@@ -50,8 +51,9 @@ func TestRawContract(t *testing.T) {
 	})
 }
 
-// A store is opened as what it was made for, and as nothing else, also when it is empty. Their versions differ, so
-// that a program without raw logs refuses a raw one.
+// A store is opened as what it was made for, and as nothing else, also when it
+// is empty. Their versions differ, so that a program without raw logs refuses a
+// raw one.
 func TestKindOfStore(t *testing.T) {
 	for _, raw := range []bool{false, true} {
 		fs := memFS()
@@ -116,7 +118,8 @@ func TestMissingPermission(t *testing.T) {
 	}
 }
 
-// TestFailedSync and TestFailedWrite check that a process whose log can't be written ends, and does not say that the commit went well.
+// TestFailedSync and TestFailedWrite check that a process whose log can't be
+// written ends, and does not say that the commit went well.
 func TestFailedSync(t *testing.T) {
 	out, err := child(t, "fail-sync", t.TempDir())
 	if code := exitCode(err); code != 1 || !strings.Contains(out, "fatal commit error") || strings.Contains(out, "COMMIT RETURNED") {
@@ -181,7 +184,8 @@ func TestChild(t *testing.T) {
 	os.Exit(0)
 }
 
-// failing fails operations of some kinds. It is set between commits, when nothing else is going on in the store.
+// failing fails operations of some kinds. It is set between commits, when
+// nothing else is going on in the store.
 type failing struct{ kind []errorfs.OpKind }
 
 func (f *failing) String() string { return "failing" }
@@ -236,7 +240,8 @@ func TestForeignDatabaseIsRefused(t *testing.T) {
 	}
 }
 
-// TestBadRows breaks one row at a time. Whoever reads it must learn which one it is.
+// TestBadRows breaks one row at a time. Whoever reads it must learn which one
+// it is.
 func TestBadRows(t *testing.T) {
 	ctx := context.Background()
 	src := storetest.NewSource(1)
@@ -355,7 +360,8 @@ func TestErased(t *testing.T) {
 	}
 }
 
-// TestRefusedCommits checks that a commit that could not be read back is refused before anything is written.
+// TestRefusedCommits checks that a commit that could not be read back is
+// refused before anything is written.
 func TestRefusedCommits(t *testing.T) {
 	ctx := context.Background()
 	s := mustOpen(t, memFS())
@@ -385,7 +391,8 @@ func TestRefusedCommits(t *testing.T) {
 	}
 }
 
-// TestLargeCommit is larger than the table in memory, so Pebble takes it another way.
+// TestLargeCommit is larger than the table in memory, so Pebble takes it
+// another way.
 func TestLargeCommit(t *testing.T) {
 	ctx := context.Background()
 	fs := memFS()
@@ -412,7 +419,8 @@ func TestLargeCommit(t *testing.T) {
 	}
 }
 
-// TestRowsOfPostings checks that the rows of a term are as long as they may be and no longer.
+// TestRowsOfPostings checks that the rows of a term are as long as they may be
+// and no longer.
 func TestRowsOfPostings(t *testing.T) {
 	ctx := context.Background()
 	s := mustOpen(t, memFS())

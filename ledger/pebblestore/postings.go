@@ -9,13 +9,15 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// Postings implements store.Store. The list does not show commits made after it was opened.
+// Postings implements store.Store. The list does not show commits made after it
+// was opened.
 func (s *Store) Postings(ctx context.Context, t store.Term) (store.Postings, error) {
 	if err := s.enter(); err != nil { // left by Close of the list
 		return nil, err
 	}
 	p := &postings{s: s, term: t}
-	// The bounds are keys of the term itself, so no term's neighbour can show, whatever its bytes.
+	// The bounds are keys of the term itself, so no term's neighbour can show,
+	// whatever its bytes.
 	var lower, upper [postingKeySize]byte
 	putPostingKey(lower[:], &t, 0)
 	putPostingKey(upper[:], &t, math.MaxUint64) // no entry has this index
@@ -28,12 +30,15 @@ func (s *Store) Postings(ctx context.Context, t store.Term) (store.Postings, err
 	return p, nil
 }
 
-// postings is a list that lies in rows which don't overlap. It implements store.Postings.
+// postings is a list that lies in rows which don't overlap. It implements
+// store.Postings.
 type postings struct {
 	s    *Store
 	term store.Term
 	it   iterator // its Iterator is nil when closed
-	row  []uint64 // the indexes of the row that the iterator is on; seeks near the last one need no other
+	// the indexes of the row that the iterator is on; seeks near the last one
+	// need no other
+	row []uint64
 }
 
 // SeekGE implements store.Postings.
@@ -68,7 +73,8 @@ func (p *postings) SeekLE(i uint64) (uint64, bool, error) {
 	return p.row[at], true, nil
 }
 
-// seek reads the last row that begins at i or before. It returns false if there is none.
+// seek reads the last row that begins at i or before. It returns false if there
+// is none.
 func (p *postings) seek(i uint64) (bool, error) {
 	if p.it.Iterator == nil {
 		return false, p.wrap(errClosed)

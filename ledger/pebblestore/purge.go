@@ -14,17 +14,21 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// How erased bytes leave the disk. An erasure overwrites or deletes rows, and Pebble then hides their old values, but keeps them: in the
-// write-ahead log, which it writes over only later; in tables, until these are compacted; in blob files, until these are rewritten. Purge
-// brings all of that about now. The rows e say what is left to do after a crash.
+// How erased bytes leave the disk. An erasure overwrites or deletes rows, and
+// Pebble then hides their old values, but keeps them: in the write-ahead log,
+// which it writes over only later; in tables, until these are compacted; in
+// blob files, until these are rewritten. Purge brings all of that about now.
+// The rows e say what is left to do after a crash.
 
-// maxRanges is up to how many compactions of single keys are made; above, there is one for each keyspace.
+// maxRanges is up to how many compactions of single keys are made; above, there
+// is one for each keyspace.
 const maxRanges = 256
 
 // Unpurged implements store.Store.
 func (s *Store) Unpurged() int { return int(s.unpurged.Load()) }
 
-// loadUnpurged counts the erasures whose bytes may still be there, of a process that ended before it had purged them.
+// loadUnpurged counts the erasures whose bytes may still be there, of a process
+// that ended before it had purged them.
 func (s *Store) loadUnpurged() error {
 	rows, err := s.unpurgedRows()
 	s.unpurged.Store(int64(len(rows)))
@@ -116,16 +120,18 @@ func (r *residue) ranges() (ranges [][2][]byte) {
 	return ranges
 }
 
-// dropLogs deletes the write-ahead logs whose content is in tables. Pebble would keep some of them and write over them in time. No write may
-// come between, so that the newest log is known.
+// dropLogs deletes the write-ahead logs whose content is in tables. Pebble
+// would keep some of them and write over them in time. No write may come
+// between, so that the newest log is known.
 func (s *Store) dropLogs() error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	if err := s.mayWrite(); err != nil {
 		return err
 	}
-	// The first flush ends the newest log, which may be an old one that is being written over; its successor may be another. Once all
-	// these are deleted, the second flush begins one that is new.
+	// The first flush ends the newest log, which may be an old one that is
+	// being written over; its successor may be another. Once all these are
+	// deleted, the second flush begins one that is new.
 	for range 2 {
 		if err := s.db.Flush(); err != nil {
 			return err
@@ -140,7 +146,8 @@ func (s *Store) dropLogs() error {
 				logs = append(logs, name)
 			}
 		}
-		slices.SortFunc(logs, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) }) // their names are numbers
+		// their names are numbers
+		slices.SortFunc(logs, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
 		for _, name := range logs[:max(0, len(logs)-1)] {
 			if err := s.files.Remove(s.fs.PathJoin(s.dir, name)); err != nil && !oserror.IsNotExist(err) {
 				return err
@@ -153,9 +160,11 @@ func (s *Store) dropLogs() error {
 	return s.syncDir(s.dir)
 }
 
-// awaitFiles waits until no blob file has values that no row refers to, and all files that Pebble has replaced are deleted.
+// awaitFiles waits until no blob file has values that no row refers to, and all
+// files that Pebble has replaced are deleted.
 func (s *Store) awaitFiles(ctx context.Context) error {
-	again := time.NewTicker(time.Second) // Pebble tells of most, but not all that may change the answer
+	// Pebble tells of most, but not all that may change the answer
+	again := time.NewTicker(time.Second)
 	defer again.Stop()
 	for {
 		m := s.db.Metrics()
@@ -178,7 +187,9 @@ func (s *Store) forgetUnpurged(rows [][]byte) error {
 	if err := s.mayWrite(); err != nil {
 		return err
 	}
-	if len(s.residue.keys) > 0 { // something was erased meanwhile, maybe of the same entries; the next Purge sees to all of them
+	if len(s.residue.keys) > 0 {
+		// something was erased meanwhile, maybe of the same entries; the next
+		// Purge sees to all of them
 		return nil
 	}
 	b := s.db.NewBatch()

@@ -16,8 +16,10 @@ import (
 	"muniment.dev/muniment/ledger/store/storetest"
 )
 
-// TestPurge looks for the bytes of openings in all files of the store: before an erasure they are there, after it and a purge they are not,
-// and those of the neighbours are. All is noise, and compression is off, so that no encoding can hide anything.
+// TestPurge looks for the bytes of openings in all files of the store: before
+// an erasure they are there, after it and a purge they are not, and those of
+// the neighbours are. All is noise, and compression is off, so that no encoding
+// can hide anything.
 func TestPurge(t *testing.T) {
 	old, oldLast := compression, lastCompression
 	compression, lastCompression = block.NoCompression, block.NoCompression
@@ -157,7 +159,8 @@ func hash(s string) (h uint64) {
 	return h
 }
 
-// A needle is looked for at every place of every file. A value has many, since a file may cut it anywhere.
+// A needle is looked for at every place of every file. A value has many, since
+// a file may cut it anywhere.
 type needle [16]byte
 
 type needles struct {

@@ -25,7 +25,8 @@ func (s *Store) get(key []byte) ([]byte, error) {
 	return out, err
 }
 
-// view calls f with the value, which is valid until f returns, or returns ErrNotFound.
+// view calls f with the value, which is valid until f returns, or returns
+// ErrNotFound.
 func (s *Store) view(key []byte, f func(v []byte) error) error {
 	v, closer, err := s.getRow(key)
 	if errors.Is(err, pebble.ErrNotFound) {
@@ -43,7 +44,8 @@ func (s *Store) getRow(key []byte) (v []byte, closer io.Closer, err error) {
 	return s.db.Get(key)
 }
 
-// An iterator goes over rows. Its errors are those of readError. Pebble panics if a blob file is missing: that is an error, too.
+// An iterator goes over rows. Its errors are those of readError. Pebble panics
+// if a blob file is missing: that is an error, too.
 type iterator struct {
 	*pebble.Iterator
 	panicked *error
@@ -85,7 +87,8 @@ func recoverDamage(err *error) {
 	}
 }
 
-// readError returns the error of a read: one that is store.ErrDamaged if a file is damaged or missing.
+// readError returns the error of a read: one that is store.ErrDamaged if a file
+// is damaged or missing.
 func readError(err error) error {
 	if err == nil || errors.Is(err, store.ErrDamaged) {
 		return err
@@ -156,7 +159,8 @@ func (s *Store) skeletons(ctx context.Context, from, to uint64) ([]receipt.Skele
 		return nil, err
 	}
 	defer it.Close()
-	out := make([]receipt.Skeleton, 0, min(to-from, 4096)) // the range may be a mistake and go far beyond the end
+	// the range may be a mistake and go far beyond the end
+	out := make([]receipt.Skeleton, 0, min(to-from, 4096))
 	next := from
 	for ok := seekRun(it, skeletonSpace, from); ok && next < to; ok = it.Next() {
 		v, err := it.ValueAndErr()
@@ -206,7 +210,8 @@ func (s *Store) leaves(ctx context.Context, from, to uint64) ([][]byte, error) {
 		return nil, err
 	}
 	defer it.Close()
-	out := make([][]byte, 0, min(to-from, 4096)) // the range may be a mistake and go far beyond the end
+	// the range may be a mistake and go far beyond the end
+	out := make([][]byte, 0, min(to-from, 4096))
 	next := from
 	for ok := seekRun(it, leafSpace, from); ok && next < to; ok = it.Next() {
 		v, err := it.ValueAndErr()

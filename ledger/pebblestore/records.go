@@ -9,8 +9,10 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// A replica has a raw log with records: rows h, p and s for some of the entries, beside rows l for all. A run of such rows ends where the next entry has no
-// record, so that a reader who looks for one that is not there finds a run that does not hold it.
+// A replica has a raw log with records: rows h, p and s for some of the
+// entries, beside rows l for all. A run of such rows ends where the next entry
+// has no record, so that a reader who looks for one that is not there finds a
+// run that does not hold it.
 
 // putRecords writes the records of those entries that have one.
 func putRecords(b *pebble.Batch, first uint64, entries []store.Entry) {
@@ -28,7 +30,8 @@ func putRecords(b *pebble.Batch, first uint64, entries []store.Entry) {
 	}
 }
 
-// putRecordRun is putRun for entries of which openings may have been erased before they got here.
+// putRecordRun is putRun for entries of which openings may have been erased
+// before they got here.
 func putRecordRun(b *pebble.Batch, first uint64, entries []store.Entry) {
 	var table [maxRun]receipt.Hash
 	streams := distinctStreams(&table, entries)

@@ -15,7 +15,8 @@ import (
 // chunkBytes is the size of the batches in which projections are replaced.
 var chunkBytes = 1 << 20 // a variable for tests
 
-// Projections implements store.Store. It shows the projections as they are when the loop begins.
+// Projections implements store.Store. It shows the projections as they are when
+// the loop begins.
 func (s *Store) Projections(ctx context.Context) iter.Seq2[store.Projection, error] {
 	return func(yield func(store.Projection, error) bool) {
 		if err := s.projections(ctx, yield); err != nil {
@@ -86,11 +87,14 @@ func decodeKeyRow(it iterator) (k store.KeyAt, err error) {
 	return k, err
 }
 
-// ReplaceProjections implements store.Store. It promises more: after an error from p, and after a crash, the projections are all the old ones
-// or all the new ones.
+// ReplaceProjections implements store.Store. It promises more: after an error
+// from p, and after a crash, the projections are all the old ones or all the
+// new ones.
 //
-// The new ones are first staged: written under keys that no reader looks at, one row for each posting, which sorts them. Then a marker is
-// synced, and from there on the replacement is finished even if a crash comes between, by the next Open.
+// The new ones are first staged: written under keys that no reader looks at,
+// one row for each posting, which sorts them. Then a marker is synced, and from
+// there on the replacement is finished even if a crash comes between, by the
+// next Open.
 func (s *Store) ReplaceProjections(ctx context.Context, p iter.Seq2[store.Projection, error], heads []store.StreamHead) error {
 	if err := s.enter(); err != nil {
 		return err
@@ -152,8 +156,8 @@ func (s *Store) stage(ctx context.Context, p iter.Seq2[store.Projection, error],
 	return w.flush(0, pebble.Sync)
 }
 
-// finishReplacement moves what is staged to its place if the marker is there, and drops it if not. It can be cut off at any point and begin
-// again.
+// finishReplacement moves what is staged to its place if the marker is there,
+// and drops it if not. It can be cut off at any point and begin again.
 func (s *Store) finishReplacement() error {
 	_, err := s.get(replaceKey)
 	switch {
@@ -162,7 +166,8 @@ func (s *Store) finishReplacement() error {
 	case err != nil:
 		return err
 	}
-	it, err := s.iterator(context.Background(), stagingSpace) // shows what is staged, also when it has been deleted below
+	// shows what is staged, also when it has been deleted below
+	it, err := s.iterator(context.Background(), stagingSpace)
 	if err != nil {
 		return err
 	}
@@ -224,7 +229,8 @@ func (s *Store) dropStaged() error {
 	return w.flush(0, pebble.NoSync) // if it is lost, the next Open does it
 }
 
-// A writer writes more than fits into memory, batch by batch. The first error is kept for the next flush.
+// A writer writes more than fits into memory, batch by batch. The first error
+// is kept for the next flush.
 type writer struct {
 	db  *pebble.DB
 	b   *pebble.Batch

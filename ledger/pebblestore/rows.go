@@ -10,14 +10,16 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// A run is the row of up to maxRun consecutive entries. Integers in values are big-endian or uvarints.
+// A run is the row of up to maxRun consecutive entries. Integers in values are
+// big-endian or uvarints.
 //
 // Skeletons, whose size is fixed so that one is found without its neighbours:
 //
 //	u8 entries ‖ u8 streams ‖ stream IDs ‖ { u8 stream ‖ tag ‖ linkSalt ‖ u64 seq ‖ prev ‖ u64 time ‖ headerHash }…
 //
-// Header openings, with noise and text apart, which compresses better. The length is that of the header plus 1, and 0 when the opening was
-// erased; then it has no salt and no header:
+// Header openings, with noise and text apart, which compresses better. The
+// length is that of the header plus 1, and 0 when the opening was erased; then
+// it has no salt and no header:
 //
 //	u8 entries ‖ uvarint length… ‖ salt… ‖ header…
 //
@@ -32,7 +34,8 @@ const (
 	maxPostings = 1024 // of a row
 )
 
-// badRow is the error of a row that can't be what this program wrote. It is store.ErrDamaged.
+// badRow is the error of a row that can't be what this program wrote. It is
+// store.ErrDamaged.
 func badRow(key []byte, format string, args ...any) error {
 	return fmt.Errorf("bad row %s: %s: %w", describeKey(key), fmt.Sprintf(format, args...), store.ErrDamaged)
 }
@@ -149,7 +152,8 @@ func skeletonRunSize(entries, streams int) int {
 	return 2 + streams*receipt.HashSize + entries*skeletonSize
 }
 
-// putSkeletonRun writes the run of the entries to v, which has the right size for as many streams as these are.
+// putSkeletonRun writes the run of the entries to v, which has the right size
+// for as many streams as these are.
 func putSkeletonRun(v []byte, entries []store.Entry, streams []receipt.Hash) {
 	v[0], v[1] = byte(len(entries)), byte(len(streams))
 	v = v[2:]
@@ -184,7 +188,8 @@ func indexOf(streams []receipt.Hash, id *receipt.Hash) int {
 	return -1
 }
 
-// decodeSkeletonRun returns the index of the first entry, and the run. The run uses the memory of v.
+// decodeSkeletonRun returns the index of the first entry, and the run. The run
+// uses the memory of v.
 func decodeSkeletonRun(key, v []byte) (first uint64, r skeletonRun, err error) {
 	if first, err = firstIndex(key); err != nil {
 		return 0, nil, err
@@ -258,7 +263,8 @@ func putHeaderRun(v []byte, entries []store.Entry) {
 	}
 }
 
-// decodeHeader returns the opening of the entry with the index. It is nil if it was erased; ok is false if the run ends before.
+// decodeHeader returns the opening of the entry with the index. It is nil if it
+// was erased; ok is false if the run ends before.
 func decodeHeader(key, v []byte, index uint64) (h *receipt.HeaderOpening, ok bool, err error) {
 	first, err := firstIndex(key)
 	if err != nil {
@@ -269,7 +275,8 @@ func decodeHeader(key, v []byte, index uint64) (h *receipt.HeaderOpening, ok boo
 	}
 	entries, rest := int(v[0]), v[1:]
 	var lengths [maxRun]uint64
-	var salts, before, total uint64 // number of salts; length of the headers before the one wanted, and of all
+	// number of salts; length of the headers before the one wanted, and of all
+	var salts, before, total uint64
 	var saltAt uint64
 	for i := range entries {
 		n, size := binary.Uvarint(rest)
@@ -301,7 +308,8 @@ func decodeHeader(key, v []byte, index uint64) (h *receipt.HeaderOpening, ok boo
 	return h, true, nil
 }
 
-// eraseHeaders returns the run without the headers of the entries with the indexes, which are in it, and their salts.
+// eraseHeaders returns the run without the headers of the entries with the
+// indexes, which are in it, and their salts.
 func eraseHeaders(key, v []byte, indexes map[uint64]bool) ([]byte, error) {
 	first, err := firstIndex(key)
 	if err != nil {
@@ -371,7 +379,8 @@ func putLeafRun(v []byte, entries []store.Entry) {
 	}
 }
 
-// decodeLeafRun returns the index of the first entry and the leaves, which use the memory of v.
+// decodeLeafRun returns the index of the first entry and the leaves, which use
+// the memory of v.
 func decodeLeafRun(key, v []byte) (first uint64, leaves [][]byte, err error) {
 	if first, err = firstIndex(key); err != nil {
 		return 0, nil, err

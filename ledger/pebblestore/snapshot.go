@@ -18,12 +18,12 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// The publish mark is a consistent cut through a store, also while that is being
-// written: the journals up to the marked lengths, and the tables and blob files
-// that the MANIFEST names, are the state that the mark's checkpoint was published
-// in. Tables, blob files and large payloads never change, and can be read after
-// they were deleted once they are open. So a snapshot needs nothing of the process
-// that has the store open:
+// The publish mark is a consistent cut through a store, also while that is
+// being written: the journals up to the marked lengths, and the tables and blob
+// files that the MANIFEST names, are the state that the mark's checkpoint was
+// published in. Tables, blob files and large payloads never change, and can be
+// read after they were deleted once they are open. So a snapshot needs nothing
+// of the process that has the store open:
 //
 //	read    the mark
 //	copy    the marked part of each journal, and compare its hash
@@ -36,8 +36,8 @@ import (
 // ErrNoMark is the error of a store without a usable publish mark.
 var ErrNoMark = errors.New("the store has no usable publish mark")
 
-// snapshotAttempts bounds how often a snapshot of a store that is being written is
-// begun again.
+// snapshotAttempts bounds how often a snapshot of a store that is being written
+// is begun again.
 const snapshotAttempts = 50
 
 // A Snapshot is a state of a store that a mark vouches for. Its files are open
@@ -158,8 +158,8 @@ func listNames(dir string) ([]string, error) {
 	return names, err
 }
 
-// snapshotMark reads the mark. It is written in place, so one that is torn may be
-// whole a moment later.
+// snapshotMark reads the mark. It is written in place, so one that is torn may
+// be whole a moment later.
 func snapshotMark(dir string) (*Mark, error) {
 	m, err := readMark(vfs.Default, MarkPath(dir))
 	for range 100 {
@@ -251,8 +251,8 @@ func (m *Mark) WriteMark(dir string) error {
 	return k.close()
 }
 
-// CheckLarge returns an error unless the file of every large payload is there and
-// has its size.
+// CheckLarge returns an error unless the file of every large payload is there
+// and has its size.
 func (s *Store) CheckLarge(ctx context.Context) error {
 	if err := s.enter(); err != nil {
 		return err

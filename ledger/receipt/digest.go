@@ -7,9 +7,9 @@ import (
 )
 
 // A Digest is one digest of an artifact in the form in which == compares
-// digests, by docs/spec/receipt.md, section 4: without regard to the case of the
-// algorithm and of hexadecimal digits. PowerShell and certutil print upper case.
-// The zero value is no digest.
+// digests, by docs/spec/receipt.md, section 4: without regard to the case of
+// the algorithm and of hexadecimal digits. PowerShell and certutil print upper
+// case. The zero value is no digest.
 type Digest struct{ algorithm, value string }
 
 // An algorithm is one whose values are hexadecimal.
@@ -18,9 +18,10 @@ type algorithm struct {
 	digits []int  // possible lengths of the value
 }
 
-// algorithms has them by their names in lower case. Other algorithms of in-toto's
-// digest sets (https://github.com/in-toto/attestation/blob/main/spec/v1/digest_set.md)
-// have values of their own form.
+// algorithms has them by their names in lower case. Other algorithms of
+// in-toto's digest sets
+// (https://github.com/in-toto/attestation/blob/main/spec/v1/digest_set.md) have
+// values of their own form.
 var algorithms = func() map[string]algorithm {
 	all := map[string]algorithm{}
 	for _, a := range []algorithm{
@@ -36,8 +37,9 @@ var algorithms = func() map[string]algorithm {
 	return all
 }()
 
-// ParseDigest reads a digest in the form algorithm:value, such as sha256: and 64
-// hexadecimal digits. Its error is an *Error with the code ExpectationMalformed.
+// ParseDigest reads a digest in the form algorithm:value, such as sha256: and
+// 64 hexadecimal digits. Its error is an *Error with the code
+// ExpectationMalformed.
 func ParseDigest(s string) (Digest, error) {
 	alg, value, ok := strings.Cut(s, ":")
 	if !ok {
@@ -50,8 +52,8 @@ func ParseDigest(s string) (Digest, error) {
 	return d, nil
 }
 
-// NewDigest returns the digest of an algorithm and a value in any case. The value
-// of a known hash algorithm must have its length.
+// NewDigest returns the digest of an algorithm and a value in any case. The
+// value of a known hash algorithm must have its length.
 func NewDigest(alg, value string) (Digest, error) {
 	switch {
 	case !isAlgorithm(alg):
@@ -65,8 +67,8 @@ func NewDigest(alg, value string) (Digest, error) {
 	return CanonicalDigest(alg, value), nil
 }
 
-// CanonicalDigest returns the digest of a recorded algorithm and value, which are
-// not checked.
+// CanonicalDigest returns the digest of a recorded algorithm and value, which
+// are not checked.
 func CanonicalDigest(alg, value string) Digest {
 	folded, value := FoldDigest(alg, value)
 	if folded == alg {

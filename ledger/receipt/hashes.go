@@ -12,7 +12,8 @@ import (
 	"hash"
 )
 
-// HashSize is the size of every hash, salt, tag and key of the entry format, in bytes.
+// HashSize is the size of every hash, salt, tag and key of the entry format, in
+// bytes.
 const HashSize = 32
 
 // LeafSize is the size of the leaf data of an entry, in bytes.
@@ -30,17 +31,20 @@ func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 // Base64 returns the hash in padded standard base64.
 func (h Hash) Base64() string { return base64.StdEncoding.EncodeToString(h[:]) }
 
-// A Salt hides what it is hashed with. Each is used for one part of one entry, and never again.
+// A Salt hides what it is hashed with. Each is used for one part of one entry,
+// and never again.
 type Salt [HashSize]byte
 
-// NewSalts draws the three salts of an entry from the system's CSPRNG, at once, which costs a third of drawing them one by one.
+// NewSalts draws the three salts of an entry from the system's CSPRNG, at once,
+// which costs a third of drawing them one by one.
 func NewSalts() (link, header, payload Salt) {
 	var all [3 * HashSize]byte
 	rand.Read(all[:]) // never fails: see crypto/rand
 	return Salt(all[:HashSize]), Salt(all[HashSize : 2*HashSize]), Salt(all[2*HashSize:])
 }
 
-// A StreamKey is a tenant's secret: with it the tenant's leaves are found among all others.
+// A StreamKey is a tenant's secret: with it the tenant's leaves are found among
+// all others.
 type StreamKey [HashSize]byte
 
 // StreamID names the stream of a key without giving the key away.
@@ -51,7 +55,8 @@ func (k *StreamKey) StreamID() Hash {
 	return Hash(h.Sum(nil))
 }
 
-// Tag returns the tag of the entry with sequence number seq of the key's stream.
+// Tag returns the tag of the entry with sequence number seq of the key's
+// stream.
 func (k *StreamKey) Tag(seq uint64) Hash {
 	const prefix = "muniment/tag/v1\n"
 	var in [len(prefix) + 8]byte
@@ -72,7 +77,8 @@ func HeaderHash(salt Salt, header []byte) Hash {
 	return saltedHash("muniment/header/v1\n", salt, header)
 }
 
-// NewCommitment returns a hash whose sum is the Commitment to what is written to it.
+// NewCommitment returns a hash whose sum is the Commitment to what is written
+// to it.
 func NewCommitment(salt Salt) hash.Hash {
 	h := sha256.New()
 	h.Write([]byte("muniment/payload/v1\n"))
@@ -112,7 +118,8 @@ func HashOrigin(origin string) OriginHash {
 	return OriginHash(h.Sum(nil))
 }
 
-// EntryHash returns the hash that a leaf holds beside the tag. The time is in Unix milliseconds.
+// EntryHash returns the hash that a leaf holds beside the tag. The time is in
+// Unix milliseconds.
 func EntryHash(origin OriginHash, link Hash, timeMillis uint64, header Hash) Hash {
 	const prefix = "muniment/entry/v2\n"
 	var in [len(prefix) + 3*HashSize + 8]byte
@@ -166,7 +173,8 @@ func NodeHash(left, right *Hash) Hash {
 	return sha256.Sum256(in[:])
 }
 
-// A Skeleton is what the log keeps of an entry for ever; the leaf is a function of it. See docs/spec/entry.md, section 5.
+// A Skeleton is what the log keeps of an entry for ever; the leaf is a function
+// of it. See docs/spec/entry.md, section 5.
 type Skeleton struct {
 	Tag        Hash
 	LinkSalt   Salt

@@ -15,9 +15,11 @@ const MaxHeaderSize = 1 << 20
 
 // Results of the verification of the evidence's own signatures.
 const (
-	Verified   = "verified"   // they are good; by whom, the signers say
-	Unverified = "unverified" // nothing was done about them: there are none, or no key or trusted root for them
-	Failed     = "failed"     // they are wrong, and the policy keeps such evidence
+	Verified = "verified" // they are good; by whom, the signers say
+	// nothing was done about them: there are none, or no key or trusted root
+	// for them
+	Unverified = "unverified"
+	Failed     = "failed" // they are wrong, and the policy keeps such evidence
 )
 
 // Results of admission.
@@ -26,20 +28,21 @@ const (
 	Recorded = "recorded" // kept although the policy does not admit it
 )
 
-// A Header is what the log recorded about a submission. All of it but Payload is the log's claim.
-// See docs/spec/entry.md, section 4.
+// A Header is what the log recorded about a submission. All of it but Payload
+// is the log's claim. See docs/spec/entry.md, section 4.
 type Header struct {
-	Origin          string
-	Tenant          string
-	Kind            string
-	MediaType       string
-	Subjects        []Subject
-	PredicateType   string
-	Signers         []Signer
-	Materials       []Subject // what the subjects were made from, or contain
-	Controls        []string
-	Attributes      map[string]string // key facts of typed kinds; a verifier need not understand them
-	External        *External         // nil: the payload is the evidence
+	Origin        string
+	Tenant        string
+	Kind          string
+	MediaType     string
+	Subjects      []Subject
+	PredicateType string
+	Signers       []Signer
+	Materials     []Subject // what the subjects were made from, or contain
+	Controls      []string
+	// key facts of typed kinds; a verifier need not understand them
+	Attributes      map[string]string
+	External        *External // nil: the payload is the evidence
 	Submitter       string
 	IdempotencyKey  string
 	AdmissionPolicy string     // "sha256:" and hexadecimal digits
@@ -48,7 +51,8 @@ type Header struct {
 	Payload         PayloadRef
 }
 
-// A Subject is an artifact that the payload speaks of, as in an in-toto ResourceDescriptor.
+// A Subject is an artifact that the payload speaks of, as in an in-toto
+// ResourceDescriptor.
 type Subject struct {
 	Name   string            `json:"name,omitempty"`
 	Digest map[string]string `json:"digest"` // algorithm → value
@@ -76,7 +80,8 @@ type Admission struct {
 	Reason string // may be empty
 }
 
-// External says where evidence is that the log does not keep. The payload is then the reference to it.
+// External says where evidence is that the log does not keep. The payload is
+// then the reference to it.
 type External struct {
 	Digest    map[string]string // algorithm → value
 	Size      uint64            // bytes
@@ -129,7 +134,8 @@ func checkSHA256(s string) error {
 	return nil
 }
 
-// ParseHeader reads a header strictly. The error names the member that is wrong.
+// ParseHeader reads a header strictly. The error names the member that is
+// wrong.
 func ParseHeader(data []byte) (*Header, error) {
 	if len(data) > MaxHeaderSize {
 		return nil, fmt.Errorf("header: %d bytes, more than %d", len(data), MaxHeaderSize)
@@ -246,8 +252,10 @@ func (h *Header) check() error {
 	return nil
 }
 
-// AppendJSON appends the header's JSON to b. Once hashed, these bytes are the header; they are never made again from the struct.
-// It returns an error if a string is not valid UTF-8, a rule of the format does not hold or the result is too long.
+// AppendJSON appends the header's JSON to b. Once hashed, these bytes are the
+// header; they are never made again from the struct. It returns an error if a
+// string is not valid UTF-8, a rule of the format does not hold or the result
+// is too long.
 func (h *Header) AppendJSON(b []byte) ([]byte, error) {
 	if err := h.check(); err != nil {
 		return nil, fmt.Errorf("header: %w", err)
@@ -343,7 +351,8 @@ func (w *jsonWriter) subjects(name string, all []Subject) {
 	w.close(']')
 }
 
-// strings writes an object of strings, in the order of the names. Neither it nor any of them may be empty.
+// strings writes an object of strings, in the order of the names. Neither it
+// nor any of them may be empty.
 func (w *jsonWriter) strings(name string, m map[string]string) {
 	if len(m) == 0 && w.err == nil {
 		w.err = fmt.Errorf("%s: empty", name)
@@ -368,12 +377,12 @@ func (w *jsonWriter) required(name, s string) {
 	w.quote(s)
 }
 
-// HasSubject reports whether digest, in the form algorithm:value, is a digest of
-// one of the subjects.
+// HasSubject reports whether digest, in the form algorithm:value, is a digest
+// of one of the subjects.
 func (h *Header) HasSubject(digest string) bool { return hasDigest(h.Subjects, digest) }
 
-// HasMaterial reports whether digest, in the form algorithm:value, is a digest of
-// one of the materials.
+// HasMaterial reports whether digest, in the form algorithm:value, is a digest
+// of one of the materials.
 func (h *Header) HasMaterial(digest string) bool { return hasDigest(h.Materials, digest) }
 
 func hasDigest(all []Subject, digest string) bool {
@@ -390,7 +399,8 @@ func (h *Header) HasSigner(name string) bool {
 	return slices.ContainsFunc(h.Signers, func(s Signer) bool { return s.Identity == name || s.KeyID == name })
 }
 
-// HasAttribute says whether the header has an attribute, in the form name=value.
+// HasAttribute says whether the header has an attribute, in the form
+// name=value.
 func (h *Header) HasAttribute(attribute string) bool {
 	for name, v := range h.Attributes {
 		if AttributeName(name)+"="+v == attribute {
@@ -400,8 +410,9 @@ func (h *Header) HasAttribute(attribute string) bool {
 	return false
 }
 
-// AttributeName returns the name by which an attribute is searched for. Several values of one name are members name.1, name.2, and so on, of the
-// header; such a name has letters only.
+// AttributeName returns the name by which an attribute is searched for. Several
+// values of one name are members name.1, name.2, and so on, of the header; such
+// a name has letters only.
 func AttributeName(member string) string {
 	name, number, ok := strings.Cut(member, ".")
 	if !ok || name == "" || number == "" || strings.Trim(number, "0123456789") != "" {

@@ -26,7 +26,8 @@ func readReceiptVectors(t testing.TB) *receiptVectors {
 	return v
 }
 
-// mutants are the receipts that differ from data in one byte, each in three ways, and those that lack a byte.
+// mutants are the receipts that differ from data in one byte, each in three
+// ways, and those that lack a byte.
 func mutants(data []byte, yield func([]byte)) {
 	for i, b := range data {
 		for _, c := range []byte{b ^ 0x01, b ^ 0x20, ' '} {
@@ -41,7 +42,8 @@ func mutants(data []byte, yield func([]byte)) {
 	}
 }
 
-// statementOf is all that was proven; which policy accepted, and by which name, is the verifier's own affair.
+// statementOf is all that was proven; which policy accepted, and by which name,
+// is the verifier's own affair.
 func statementOf(s *Statement) Statement {
 	c := *s
 	c.Policy = ""
@@ -194,7 +196,8 @@ func FuzzParsePolicy(f *testing.F) {
 	})
 }
 
-// FuzzVerify looks for receipts that verify and state something that the log has not signed.
+// FuzzVerify looks for receipts that verify and state something that the log
+// has not signed.
 func FuzzVerify(f *testing.F) {
 	v := readReceiptVectors(f)
 	var policies []*Policy

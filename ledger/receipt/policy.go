@@ -62,8 +62,8 @@ func (p *Policy) RequiresWitness() bool { return p.quorum != nil }
 // PostQuantum reports whether the policy's keys are ML-DSA-44 keys.
 func (p *Policy) PostQuantum() bool { return p.log.algorithm == algMLDSA44 }
 
-// Keys returns the keys of the policy, as name+hash: the log's, and those of the
-// witnesses on which the quorum depends. They are sorted.
+// Keys returns the keys of the policy, as name+hash: the log's, and those of
+// the witnesses on which the quorum depends. They are sorted.
 func (p *Policy) Keys() []string {
 	var all []string
 	for _, k := range p.effective() {
@@ -115,8 +115,8 @@ func (p *Policy) quorumMet(signed func(key note.Verifier) bool) bool {
 }
 
 // VerifyCheckpoint checks the signatures of a signed checkpoint by step 7 of
-// docs/spec/receipt.md, section 4. It returns the checkpoint and the keys of the
-// policy that signed it, as name+hash, sorted. Its error is an *Error.
+// docs/spec/receipt.md, section 4. It returns the checkpoint and the keys of
+// the policy that signed it, as name+hash, sorted. Its error is an *Error.
 func (p *Policy) VerifyCheckpoint(signed []byte) (Checkpoint, []string, error) {
 	s, err := parseSigned(string(signed))
 	if err != nil {
@@ -210,8 +210,9 @@ func Trim(signed []byte, policies []*Policy) ([]byte, error) {
 	return b, nil
 }
 
-// needed returns the lines of a smallest set of keys, in the sense that none can
-// be left out, that meets the policies: the longest lines are left out first.
+// needed returns the lines of a smallest set of keys, in the sense that none
+// can be left out, that meets the policies: the longest lines are left out
+// first.
 func needed(have map[keyID]string, policies []*Policy) []string {
 	type entry struct {
 		id   keyID
@@ -245,8 +246,8 @@ func needed(have map[keyID]string, policies []*Policy) []string {
 }
 
 // CheckLimits returns an error if a checkpoint that meets all policies at once
-// can exceed the limits of docs/spec/receipt.md, section 2, even when it has the
-// needed signatures only. The sizes of all signatures follow from the keys.
+// can exceed the limits of docs/spec/receipt.md, section 2, even when it has
+// the needed signatures only. The sizes of all signatures follow from the keys.
 func CheckLimits(policies []*Policy) error {
 	if len(policies) == 0 {
 		return nil

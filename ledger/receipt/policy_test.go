@@ -23,7 +23,8 @@ type policyCase struct {
 	Secret    string   `json:"secret,omitempty"`
 }
 
-// TestPolicyVectors has a case for each rule of docs/spec/receipt.md, section 3.
+// TestPolicyVectors has a case for each rule of docs/spec/receipt.md, section
+// 3.
 func TestPolicyVectors(t *testing.T) {
 	w := newWorld(t)
 	witness := func(name string) string {
@@ -184,7 +185,8 @@ func TestPolicyVectors(t *testing.T) {
 			checkNoEcho(t, x.name, x.text, x.secret, err)
 		} else {
 			c.Origin, c.Witnessed, c.Keys = p.Origin(), new(p.RequiresWitness()), p.Keys()
-			if !p.PostQuantum() && !strings.Contains(x.text, "#") && !strings.Contains(x.name, "looks like") { // what we accept, torchwood does
+			if !p.PostQuantum() && !strings.Contains(x.text, "#") && !strings.Contains(x.name, "looks like") {
+				// what we accept, torchwood does
 				if _, err := torchwood.ParsePolicy([]byte(strings.ReplaceAll(x.text, "\u00a0", "_"))); err != nil && !strings.Contains(x.name, "thresholds") {
 					t.Errorf("%s: torchwood refuses it: %v", x.name, err)
 				}
@@ -362,8 +364,8 @@ func TestDigestVectors(t *testing.T) {
 	golden(t, "digests.json", cases)
 }
 
-// A checkpoint above the limits keeps what the policies need, and a policy whose
-// quorum cannot fit is refused before it is used.
+// A checkpoint above the limits keeps what the policies need, and a policy
+// whose quorum cannot fit is refused before it is used.
 func TestTrimAndCheckLimits(t *testing.T) {
 	w := newWorld(t)
 	signed, err := Checkpoint{Origin: w.origin, Size: 1, Root: det[Hash]("root")}.Sign(w.signer)

@@ -19,8 +19,8 @@ import (
 // MaxPolicySize is the largest policy, in bytes.
 const MaxPolicySize = 1 << 20
 
-// ParsePolicy reads a policy by docs/spec/receipt.md, section 3. Its error is an
-// *Error with the code PolicyMalformed. It names the line and the rule, and
+// ParsePolicy reads a policy by docs/spec/receipt.md, section 3. Its error is
+// an *Error with the code PolicyMalformed. It names the line and the rule, and
 // never contains text of the file, which may be a private key by mistake.
 func ParsePolicy(name string, text []byte) (*Policy, error) {
 	p, err := parsePolicy(text)
@@ -254,7 +254,8 @@ func parsePolicyKey(vkey string) (policyKey, error) {
 		return policyKey{}, errors.New("not an Ed25519, Ed25519 cosignature or ML-DSA-44 key")
 	case len(k.public) != size.public:
 		return policyKey{}, fmt.Errorf("the key has %d bytes and must have %d", len(k.public), size.public)
-	case k.algorithm == algMLDSA44 && len(name) > 255: // the signed message has one byte for its length
+	case k.algorithm == algMLDSA44 && len(name) > 255:
+		// the signed message has one byte for its length
 		return policyKey{}, errors.New("the name of the key is longer than 255 bytes")
 	}
 	switch k.algorithm {

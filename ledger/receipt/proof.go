@@ -29,7 +29,8 @@ const (
 	maxProofPath = 63
 )
 
-// A Proof is a C2SP tlog-proof: that the entry at Index is in the tree that Checkpoint signs.
+// A Proof is a C2SP tlog-proof: that the entry at Index is in the tree that
+// Checkpoint signs.
 type Proof struct {
 	Index      uint64
 	Path       []Hash // RFC 6962 inclusion proof, from the leaf's sibling up
@@ -50,7 +51,8 @@ func (p *Proof) AppendText(b []byte) []byte {
 	return append(b, p.Checkpoint...)
 }
 
-// ParseProof reads a tlog-proof by the strict rules of docs/spec/receipt.md, section 2. It verifies nothing.
+// ParseProof reads a tlog-proof by the strict rules of docs/spec/receipt.md,
+// section 2. It verifies nothing.
 func ParseProof(text string) (*Proof, error) {
 	if len(text) > MaxProofSize {
 		return nil, fmt.Errorf("%d bytes, more than %d", len(text), MaxProofSize)

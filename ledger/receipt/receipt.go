@@ -24,7 +24,8 @@ const (
 	HeaderErased  Form = "header-erased"
 )
 
-// has says which of link, header and payload opening the form holds; without the first two, their hashes stand for them.
+// has says which of link, header and payload opening the form holds; without
+// the first two, their hashes stand for them.
 func (f Form) has() (link, header, payload, ok bool) {
 	switch f {
 	case Full, Detached:
@@ -39,7 +40,8 @@ func (f Form) has() (link, header, payload, ok bool) {
 	return false, false, false, false
 }
 
-// A Receipt is the opening of one entry, as far as its form shows it, and the proof that the entry is in the log.
+// A Receipt is the opening of one entry, as far as its form shows it, and the
+// proof that the entry is in the log.
 type Receipt struct {
 	Form    Form
 	Tag     Hash
@@ -74,7 +76,8 @@ type PayloadOpening struct {
 	Content []byte // nil: the payload is elsewhere
 }
 
-// AppendJSON appends the receipt's JSON to b. It returns an error if the parts are not those of the form.
+// AppendJSON appends the receipt's JSON to b. It returns an error if the parts
+// are not those of the form.
 func (r *Receipt) AppendJSON(b []byte) ([]byte, error) {
 	w, err := r.appendOpening(b)
 	if err != nil {
@@ -85,7 +88,8 @@ func (r *Receipt) AppendJSON(b []byte) ([]byte, error) {
 	return w.b, w.err
 }
 
-// A ProofTail is the part of a proof that all receipts at one checkpoint share, ready to be put into JSON.
+// A ProofTail is the part of a proof that all receipts at one checkpoint share,
+// ready to be put into JSON.
 type ProofTail struct{ quoted []byte }
 
 // NewProofTail returns the tail for a signed checkpoint.
@@ -95,7 +99,8 @@ func NewProofTail(signed []byte) ProofTail {
 	return ProofTail{w.b[1:]} // without the opening quotation mark
 }
 
-// AppendJSONWithProof does what AppendJSON does for a receipt whose Proof is that of the entry with the index, the inclusion proof and the tail's
+// AppendJSONWithProof does what AppendJSON does for a receipt whose Proof is
+// that of the entry with the index, the inclusion proof and the tail's
 // checkpoint, without making the proof's text first. Proof is not regarded.
 func (r *Receipt) AppendJSONWithProof(b []byte, index uint64, path [][]byte, tail *ProofTail) ([]byte, error) {
 	if b == nil {

@@ -55,7 +55,8 @@ func (v *receiptVectors) verify(t *testing.T, c *receiptCase) (*Statement, error
 	return Verify(data, policies, o)
 }
 
-// inputs returns what the case gives to the verifier. Its error is the caller's.
+// inputs returns what the case gives to the verifier. Its error is the
+// caller's.
 func (v *receiptVectors) inputs(t *testing.T, c *receiptCase) (policies []*Policy, o Options, data []byte, err error) {
 	t.Helper()
 	for _, name := range c.Policies {
@@ -229,8 +230,8 @@ func (v *receiptVectors) addExpectations(w *world) {
 	v.add("wrong tag, stream key", wrong, receiptCase{Expect: &expect{StreamKey: "globex"}, Reason: TagMismatch})
 }
 
-// addMoved adds entries that an operator has filed where they hide, or that were
-// taken from another log.
+// addMoved adds entries that an operator has filed where they hide, or that
+// were taken from another log.
 func (v *receiptVectors) addMoved(w *world) {
 	hidden := w.filed(w.receipts[4], "skipped", func(r *Receipt) {
 		r.Link.Seq, r.Link.Prev = 1_000_000, det[Hash]("prev")

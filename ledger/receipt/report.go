@@ -53,7 +53,8 @@ type Proven struct {
 	Witnessed      bool     `json:"witnessed"`
 }
 
-// Claimed has what is not proven: the log's claims, and the form of the receipt.
+// Claimed has what is not proven: the log's claims, and the form of the
+// receipt.
 type Claimed struct {
 	Time   uint64          `json:"time"` // Unix milliseconds
 	Erased []string        `json:"erased,omitempty"`

@@ -18,8 +18,9 @@ type TagTable struct {
 	next uint64    // the sequence numbers below it are in the table
 
 	// slots is an open hash table with linear probing, at most three quarters
-	// full. A slot holds a sequence number, plus one, and above it bits of the tag
-	// that are not used for its place. A match is confirmed by the tag itself.
+	// full. A slot holds a sequence number, plus one, and above it bits of the
+	// tag that are not used for its place. A match is confirmed by the tag
+	// itself.
 	slots []uint64
 }
 

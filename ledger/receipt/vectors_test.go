@@ -358,7 +358,8 @@ func commitmentOf(t *testing.T, r *Receipt) []byte {
 	return h.Payload.Commitment[:]
 }
 
-// strayBits returns the character with the lowest of its unused bits set, when it is the last of a group with two unused bits.
+// strayBits returns the character with the lowest of its unused bits set, when
+// it is the last of a group with two unused bits.
 func strayBits(c byte) string {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 	return string(alphabet[strings.IndexByte(alphabet, c)|1])

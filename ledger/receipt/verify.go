@@ -17,13 +17,17 @@ import (
 // The zero value requires the payload and expects nothing; gates should always
 // expect a tenant, a kind and a subject.
 type Options struct {
-	Payload       []byte    // the payload, if it comes from elsewhere; nil: there is none
-	PayloadReader io.Reader // the same as a stream, read to its end, which need not fit into memory; nil: there is none
-	External      io.Reader // the evidence that an entry by reference refers to, read to its end; nil: it is not checked
-	HeaderOnly    bool      // the payload need not be there
+	Payload []byte // the payload, if it comes from elsewhere; nil: there is none
+	// the same as a stream, read to its end, which need not fit into memory;
+	// nil: there is none
+	PayloadReader io.Reader
+	// the evidence that an entry by reference refers to, read to its end; nil:
+	// it is not checked
+	External   io.Reader
+	HeaderOnly bool // the payload need not be there
 
-	// Expectations. nil and false expect nothing. An empty string is an error, so
-	// that a variable that is not set does not disable a check.
+	// Expectations. nil and false expect nothing. An empty string is an error,
+	// so that a variable that is not set does not disable a check.
 	Tenant          *string
 	Kind            *string
 	Subject         *string // algorithm:value
@@ -37,7 +41,8 @@ type Options struct {
 	StreamKey       *StreamKey // checks the tag, too
 }
 
-// A Statement is what a verified receipt has proven. See docs/spec/receipt.md, section 4.
+// A Statement is what a verified receipt has proven. See docs/spec/receipt.md,
+// section 4.
 type Statement struct {
 	Form     Form // a claim: any holder of a receipt can write the erased forms
 	Origin   string
@@ -252,7 +257,8 @@ func VerifyInclusion(index, size uint64, leaf Hash, path []Hash, root Hash) erro
 	return nil
 }
 
-// VerifyConsistency checks an RFC 6962 consistency proof between two trees of the same log.
+// VerifyConsistency checks an RFC 6962 consistency proof between two trees of
+// the same log.
 func VerifyConsistency(size1, size2 uint64, root1, root2 Hash, path []Hash) error {
 	err := proof.VerifyConsistency(rfc6962.DefaultHasher, size1, size2, byteSlices(path), root1[:], root2[:])
 	if err != nil {

@@ -16,7 +16,8 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// A world is a small log of two tenants with known keys, made without the ledger's code.
+// A world is a small log of two tenants with known keys, made without the
+// ledger's code.
 type world struct {
 	t        *testing.T
 	signer   note.Signer
@@ -101,7 +102,8 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// tree returns the first n leaves as a sumdb/tlog tree, the independent implementation that proofs are made with here.
+// tree returns the first n leaves as a sumdb/tlog tree, the independent
+// implementation that proofs are made with here.
 func (w *world) tree(n int) (tlog.HashReaderFunc, tlog.Hash) {
 	var stored []tlog.Hash
 	read := tlog.HashReaderFunc(func(idx []int64) ([]tlog.Hash, error) {
@@ -180,7 +182,8 @@ func (w *world) sharedDetached(i, n int) []byte {
 	return w.rebuild(r, i, n)
 }
 
-// cosignature makes the witness's line at a fixed time, so that the vectors stay the same.
+// cosignature makes the witness's line at a fixed time, so that the vectors
+// stay the same.
 func (w *world) cosignature(signed string) string {
 	text, _, _ := strings.Cut(signed, "\n\n")
 	const at = 1760000100
@@ -227,7 +230,8 @@ func newPQKey(t testing.TB, name, label string) *pqKey {
 	return k
 }
 
-// cosignature makes the key's line over a signed checkpoint by the text of C2SP tlog-cosignature, deterministically.
+// cosignature makes the key's line over a signed checkpoint by the text of C2SP
+// tlog-cosignature, deterministically.
 func (k *pqKey) cosignature(t testing.TB, signed string, at uint64) string {
 	c, err := ParseCheckpointUnverified([]byte(signed))
 	if err != nil {
@@ -249,7 +253,8 @@ func (k *pqKey) cosignature(t testing.TB, signed string, at uint64) string {
 	return "— " + k.name + " " + base64.StdEncoding.EncodeToString(append(raw, sig...)) + "\n"
 }
 
-// editSignature changes the bytes of a signature line: 4 of key hash, 8 of time, the signature.
+// editSignature changes the bytes of a signature line: 4 of key hash, 8 of
+// time, the signature.
 func editSignature(t testing.TB, line string, edit func([]byte) []byte) string {
 	i := strings.LastIndex(line, " ") + 1
 	b, err := base64.StdEncoding.DecodeString(strings.TrimSpace(line[i:]))

@@ -74,7 +74,8 @@ func (w *jsonWriter) base64(name string, data []byte) {
 	w.b = append(w.b, '"')
 }
 
-// quote appends a JSON string. A receipt is mostly two long strings, so this looks at eight bytes at a time.
+// quote appends a JSON string. A receipt is mostly two long strings, so this
+// looks at eight bytes at a time.
 func (w *jsonWriter) quote(s string) {
 	if !utf8.ValidString(s) && w.err == nil {
 		w.err = errors.New("a string is not valid UTF-8")
@@ -112,9 +113,10 @@ const (
 	highBits = 0x80 * eachByte
 )
 
-// firstToEscape returns the position of the first of eight bytes that is a control character, a quotation mark or a backslash, or 8. A byte less
-// than n, for n ≤ 128, is one whose high bit is set by subtracting n and was not set before; a borrow can only make wrong
-// hits behind a right one.
+// firstToEscape returns the position of the first of eight bytes that is a
+// control character, a quotation mark or a backslash, or 8. A byte less than n,
+// for n ≤ 128, is one whose high bit is set by subtracting n and was not set
+// before; a borrow can only make wrong hits behind a right one.
 func firstToEscape(word uint64) int {
 	quote, backslash := word^'"'*eachByte, word^'\\'*eachByte
 	hits := ((word - ' '*eachByte) & ^word) | ((quote - eachByte) & ^quote) | ((backslash - eachByte) & ^backslash)

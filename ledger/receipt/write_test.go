@@ -10,7 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestQuote compares with the library, for all bytes at all places of a word and for random strings.
+// TestQuote compares with the library, for all bytes at all places of a word
+// and for random strings.
 func TestQuote(t *testing.T) {
 	check := func(s string) {
 		w := jsonWriter{}
@@ -44,7 +45,8 @@ func TestQuote(t *testing.T) {
 	})
 }
 
-// TestAppendJSONWithProof checks that both ways of writing a receipt give the same bytes.
+// TestAppendJSONWithProof checks that both ways of writing a receipt give the
+// same bytes.
 func TestAppendJSONWithProof(t *testing.T) {
 	w := newWorld(t)
 	for _, form := range []Form{Full, Detached, Shared, PayloadErased, HeaderErased} {

@@ -4,9 +4,11 @@ import "errors"
 
 // What a witness may have done wrong, or says that the log has.
 var (
-	// ErrAhead says that the witness has cosigned a larger tree than this log has: the log was rolled back, or another server signs with its key.
+	// ErrAhead says that the witness has cosigned a larger tree than this log
+	// has: the log was rolled back, or another server signs with its key.
 	ErrAhead = errors.New("it has cosigned a larger tree than this log has")
-	// ErrInconsistent says that the witness has cosigned a tree that this log's is no continuation of.
+	// ErrInconsistent says that the witness has cosigned a tree that this log's
+	// is no continuation of.
 	ErrInconsistent = errors.New("it has cosigned a tree that is not a beginning of this log's")
 	// ErrUnknownLog says that the witness doesn't know the log.
 	ErrUnknownLog = errors.New("it does not know this log; give its operator the log's key")
@@ -16,9 +18,11 @@ var (
 	ErrRequest = errors.New("it calls the request malformed")
 	// ErrAnswer says that the witness's answer is not one of the protocol.
 	ErrAnswer = errors.New("its answer is not one of C2SP tlog-witness")
-	// ErrCosignature says that the answer has no valid cosignature of this checkpoint by one of the witness's keys, or not by all of them.
+	// ErrCosignature says that the answer has no valid cosignature of this
+	// checkpoint by one of the witness's keys, or not by all of them.
 	ErrCosignature = errors.New("its answer does not have its cosignature of this checkpoint")
-	// ErrUnreachable says that there was no answer, none in time, or one that asks to come again.
+	// ErrUnreachable says that there was no answer, none in time, or one that
+	// asks to come again.
 	ErrUnreachable = errors.New("no answer")
 )
 

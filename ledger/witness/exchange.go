@@ -25,7 +25,8 @@ const (
 	sizeMediaType = "text/x.tlog.size"
 )
 
-// An endpoint is one witness: a URL and the keys that cosign there. It belongs to one goroutine, but for status.
+// An endpoint is one witness: a URL and the keys that cosign there. It belongs
+// to one goroutine, but for status.
 type endpoint struct {
 	name    string
 	url     string // with add-checkpoint
@@ -36,7 +37,8 @@ type endpoint struct {
 	status  status
 }
 
-// cosign submits the checkpoint, which is signed, and returns the witness's verified signature lines.
+// cosign submits the checkpoint, which is signed, and returns the witness's
+// verified signature lines.
 func (e *endpoint) cosign(ctx context.Context, s State, signed []byte) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.timeout)
 	defer cancel()
@@ -64,7 +66,8 @@ func (e *endpoint) cosign(ctx context.Context, s State, signed []byte) (string, 
 	return "", fmt.Errorf("%w: it names another size each time", ErrAnswer)
 }
 
-// submit does one exchange. It returns the answer, or nil and the size that the witness has instead of old.
+// submit does one exchange. It returns the answer, or nil and the size that the
+// witness has instead of old.
 func (e *endpoint) submit(ctx context.Context, old uint64, proof []receipt.Hash, signed []byte) (answer []byte, known uint64, err error) {
 	body := fmt.Appendf(nil, "old %d\n", old)
 	for i := range proof {
@@ -113,7 +116,8 @@ func (e *endpoint) submit(ctx context.Context, old uint64, proof []receipt.Hash,
 	return nil, 0, fmt.Errorf("%w: HTTP status %d", ErrAnswer, res.StatusCode)
 }
 
-// verify returns the lines of the answer that are the witness's cosignatures of the checkpoint. With an error there may be some, too.
+// verify returns the lines of the answer that are the witness's cosignatures of
+// the checkpoint. With an error there may be some, too.
 func (e *endpoint) verify(signed, answer []byte) (string, error) {
 	text, _, _ := bytes.Cut(signed, []byte("\n\n"))
 	n, err := note.Open(fmt.Appendf(nil, "%s\n\n%s", text, answer), note.VerifierList(e.keys...))
@@ -146,7 +150,8 @@ func withoutNote(err error) error {
 	return errors.New("malformed signature lines")
 }
 
-// checkTime checks the time of a cosignature, which a witness must give (C2SP tlog-witness).
+// checkTime checks the time of a cosignature, which a witness must give (C2SP
+// tlog-witness).
 func checkTime(s note.Signature) error {
 	b, err := base64.StdEncoding.DecodeString(s.Base64)
 	if err != nil || len(b) < 12 {

@@ -13,7 +13,8 @@ import (
 	"muniment.dev/muniment/ledger/witness"
 )
 
-// Real witnesses cosign the log, one of them with ML-DSA-44; one is killed and started again in between.
+// Real witnesses cosign the log, one of them with ML-DSA-44; one is killed and
+// started again in between.
 func TestRealWitnesses(t *testing.T) {
 	l := newTestLog(t)
 	skey, pqKey, err := fnote.GenerateMLDSAKey(origin)
@@ -34,7 +35,8 @@ func TestRealWitnesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer omni.Close()
-	quantum, err := witnessrig.Omniwitness(t.TempDir(), "quantum.example", true, pqKey) // knows the log by its post-quantum key alone
+	// knows the log by its post-quantum key alone
+	quantum, err := witnessrig.Omniwitness(t.TempDir(), "quantum.example", true, pqKey)
 	if err != nil {
 		t.Fatal(err)
 	}

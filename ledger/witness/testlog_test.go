@@ -27,7 +27,8 @@ const origin = "log.example"
 
 var ledgerReceiptOptions = ledger.ReceiptOptions{Witnessed: true}
 
-// A testLog is a real ledger in memory, with the policies that its checkpoints must meet.
+// A testLog is a real ledger in memory, with the policies that its checkpoints
+// must meet.
 type testLog struct {
 	*ledger.Ledger
 	store    *memstore.Store
@@ -146,7 +147,8 @@ func await(t *testing.T, what string, f func() bool) {
 	}
 }
 
-// awaitWitnessed waits until the published size is witnessed, and returns the checkpoint.
+// awaitWitnessed waits until the published size is witnessed, and returns the
+// checkpoint.
 func (l *testLog) awaitWitnessed(t *testing.T) *ledger.Witnessed {
 	t.Helper()
 	size := l.Published().Size
@@ -154,7 +156,8 @@ func (l *testLog) awaitWitnessed(t *testing.T) *ledger.Witnessed {
 	return l.Witnessed()
 }
 
-// A testWitness is a real witness of ours behind a handler that a test can replace.
+// A testWitness is a real witness of ours behind a handler that a test can
+// replace.
 type testWitness struct {
 	*httptest.Server
 	name  string
@@ -169,7 +172,8 @@ type testWitness struct {
 	asked   [][]byte // bodies of the requests
 }
 
-// newTestWitness starts a witness that knows the log; it has an Ed25519 key, and with pq an ML-DSA-44 key, too.
+// newTestWitness starts a witness that knows the log; it has an Ed25519 key,
+// and with pq an ML-DSA-44 key, too.
 func newTestWitness(t *testing.T, l *testLog, name string, pq bool) *testWitness {
 	t.Helper()
 	w := &testWitness{name: name, dir: filepath.Join(t.TempDir(), name), log: l}

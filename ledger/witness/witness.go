@@ -1,8 +1,9 @@
-// Package witness gets a log's published checkpoints cosigned: by the witnesses of its policies, over C2SP tlog-witness
-// (https://c2sp.org/tlog-witness), and by cosigner keys of the log's own (https://c2sp.org/tlog-cosignature).
+// Package witness gets a log's published checkpoints cosigned: by the witnesses
+// of its policies, over C2SP tlog-witness (https://c2sp.org/tlog-witness), and
+// by cosigner keys of the log's own (https://c2sp.org/tlog-cosignature).
 //
-// It is not a witness: that is package ledger/witness/cosigner. What it knows of the log comes through Log, and so never goes past the published
-// state.
+// It is not a witness: that is package ledger/witness/cosigner. What it knows
+// of the log comes through Log, and so never goes past the published state.
 package witness
 
 import (
@@ -25,7 +26,8 @@ import (
 type Log interface {
 	// State returns the latest published state.
 	State() State
-	// Cosign takes a published checkpoint with all its verified cosignatures, once they meet the policies. It keeps and serves it.
+	// Cosign takes a published checkpoint with all its verified cosignatures,
+	// once they meet the policies. It keeps and serves it.
 	Cosign(ctx context.Context, signed []byte) error
 }
 
@@ -34,7 +36,8 @@ type State struct {
 	Size       uint64
 	Checkpoint []byte          // signed by the log
 	Superseded <-chan struct{} // closed when a larger state is published
-	// Prove returns the consistency proof from a smaller tree, or that of the same size.
+	// Prove returns the consistency proof from a smaller tree, or that of the
+	// same size.
 	Prove func(ctx context.Context, from uint64) ([]receipt.Hash, error)
 }
 
@@ -46,12 +49,15 @@ type Config struct {
 	Logger   *slog.Logger
 
 	RequestTime time.Duration // how long a witness may take for an answer; 0: 10 s
-	RoundTime   time.Duration // how long a checkpoint may wait for a quorum while there is a newer one; 0: 10 s
-	MinBackoff  time.Duration // first delay after a failure; 0: 500 ms
-	MaxBackoff  time.Duration // longest; 0: a minute
+	// how long a checkpoint may wait for a quorum while there is a newer one;
+	// 0: 10 s
+	RoundTime  time.Duration
+	MinBackoff time.Duration // first delay after a failure; 0: 500 ms
+	MaxBackoff time.Duration // longest; 0: a minute
 }
 
-// Quorum returns a function that says whether a signed checkpoint meets all policies, or nil if the log's own signature by its Ed25519 key does.
+// Quorum returns a function that says whether a signed checkpoint meets all
+// policies, or nil if the log's own signature by its Ed25519 key does.
 func Quorum(policies []*receipt.Policy) func(signed []byte) error {
 	asks := false
 	for _, p := range policies {
@@ -72,8 +78,10 @@ func met(policies []*receipt.Policy, signed []byte) error {
 	return nil
 }
 
-// A Collector gets checkpoints cosigned, in rounds: all witnesses are asked to cosign the same checkpoint, the newest when the round began, so that
-// their cosignatures come together even while the log grows. A round ends when the policies are met, or nothing more is to be expected.
+// A Collector gets checkpoints cosigned, in rounds: all witnesses are asked to
+// cosign the same checkpoint, the newest when the round began, so that their
+// cosignatures come together even while the log grows. A round ends when the
+// policies are met, or nothing more is to be expected.
 type Collector struct {
 	cfg       Config
 	endpoints []*endpoint
@@ -97,14 +105,17 @@ type round struct {
 	first     bool          // it is the state that the log was opened with
 	over      chan struct{} // closed when it is met, or all have been tried
 
-	mu     sync.Mutex // guards what follows; held while the log keeps the checkpoint, so that it gets cosignatures in order
-	signed []byte     // with the cosignatures so far
+	// guards what follows; held while the log keeps the checkpoint, so that it
+	// gets cosignatures in order
+	mu     sync.Mutex
+	signed []byte // with the cosignatures so far
 	lines  map[string]bool
 	tried  map[*endpoint]bool
 	met    bool
 }
 
-// New checks the configuration. A witness without URL can't be asked; that is an error if the quorum can't do without it.
+// New checks the configuration. A witness without URL can't be asked; that is
+// an error if the quorum can't do without it.
 func New(cfg Config) (*Collector, error) {
 	if cfg.RequestTime == 0 {
 		cfg.RequestTime = 10 * time.Second
@@ -157,7 +168,8 @@ func New(cfg Config) (*Collector, error) {
 	return c, nil
 }
 
-// attainable returns an error if not even all witnesses with a URL make the policy's quorum.
+// attainable returns an error if not even all witnesses with a URL make the
+// policy's quorum.
 func attainable(p *receipt.Policy) error {
 	sigs := []note.Signature{{Name: p.LogKey().Name(), Hash: p.LogKey().KeyHash()}}
 	var missing []string
@@ -200,14 +212,17 @@ func (c *Collector) Close() {
 	c.done.Wait()
 }
 
-// Confirmed is closed when the policies' quorum, or one witness if they ask for none, has cosigned the state that the log was opened with.
+// Confirmed is closed when the policies' quorum, or one witness if they ask for
+// none, has cosigned the state that the log was opened with.
 func (c *Collector) Confirmed() <-chan struct{} { return c.confirmed }
 
-// Contradiction gets the first answer by which a witness says that the state that the log was opened with is not its latest, or a fork.
-// It wraps ErrAhead or ErrInconsistent.
+// Contradiction gets the first answer by which a witness says that the state
+// that the log was opened with is not its latest, or a fork. It wraps ErrAhead
+// or ErrInconsistent.
 func (c *Collector) Contradiction() <-chan error { return c.contradicts }
 
-// AllAnswered is closed when each witness has been asked about the state that the log was opened with, and has answered or failed to.
+// AllAnswered is closed when each witness has been asked about the state that
+// the log was opened with, and has answered or failed to.
 func (c *Collector) AllAnswered() <-chan struct{} { return c.answered }
 
 // run makes the rounds.
@@ -257,7 +272,8 @@ func (c *Collector) begin(ctx context.Context, first bool) (*round, error) {
 	return r, nil
 }
 
-// next returns the current round, as soon as it is another than last, or nil when the context has ended.
+// next returns the current round, as soon as it is another than last, or nil
+// when the context has ended.
 func (c *Collector) next(ctx context.Context, last *round) *round {
 	for {
 		c.mu.Lock()
@@ -293,7 +309,8 @@ func (c *Collector) serve(ctx context.Context, e *endpoint) {
 			last, backoff = r, c.cfg.MinBackoff
 			continue
 		}
-		delay := backoff/2 + rand.N(backoff/2) // so that logs that failed together don't come back together
+		// so that logs that failed together don't come back together
+		delay := backoff/2 + rand.N(backoff/2)
 		backoff = min(2*backoff, c.cfg.MaxBackoff)
 		level := slog.LevelWarn
 		if errors.Is(err, ErrAhead) || errors.Is(err, ErrInconsistent) {
@@ -308,7 +325,8 @@ func (c *Collector) serve(ctx context.Context, e *endpoint) {
 	}
 }
 
-// add takes what a witness has said about the round's checkpoint, or, without one, what the log's own keys have.
+// add takes what a witness has said about the round's checkpoint, or, without
+// one, what the log's own keys have.
 func (c *Collector) add(ctx context.Context, r *round, e *endpoint, lines string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -325,8 +343,8 @@ func (c *Collector) add(ctx context.Context, r *round, e *endpoint, lines string
 			r.signed = append(r.signed[:len(r.signed):len(r.signed)], line...)
 		}
 	}
-	// Above the limits of a checkpoint, cosignatures that no policy needs are left
-	// out. An error means that the policies are not met yet.
+	// Above the limits of a checkpoint, cosignatures that no policy needs are
+	// left out. An error means that the policies are not met yet.
 	if signed, err := receipt.Trim(r.signed, c.cfg.Policies); fresh && err == nil && met(c.cfg.Policies, signed) == nil {
 		if err := c.cfg.Log.Cosign(ctx, signed); err != nil {
 			c.cfg.Logger.Error("keep the cosigned checkpoint", "size", r.Size, "err", err)
@@ -349,7 +367,8 @@ func (c *Collector) add(ctx context.Context, r *round, e *endpoint, lines string
 	}
 }
 
-// closeOnce closes the channel if it is open. Its callers hold the round's mutex.
+// closeOnce closes the channel if it is open. Its callers hold the round's
+// mutex.
 func closeOnce(c chan struct{}) {
 	select {
 	case <-c:

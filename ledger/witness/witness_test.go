@@ -36,7 +36,8 @@ func TestCosigned(t *testing.T) {
 	if s.Name != "w" || s.Size != 309 || s.Last != nil || s.Cosigned < 5 || s.Cosigned > 310 {
 		t.Errorf("status %+v", s)
 	}
-	// It survives a restart without the witness, and is a receipt that anybody verifies.
+	// It survives a restart without the witness, and is a receipt that anybody
+	// verifies.
 	w.stop(t)
 	c.Close()
 	l.reopen(t, l.store.Restart(), policy)
@@ -49,7 +50,8 @@ func TestCosigned(t *testing.T) {
 	}
 }
 
-// While a witness has a request, the log grows; then the witness is asked for the newest checkpoint, and not for those between.
+// While a witness has a request, the log grows; then the witness is asked for
+// the newest checkpoint, and not for those between.
 func TestBatching(t *testing.T) {
 	l := newTestLog(t)
 	w := newTestWitness(t, l, "w", false)
@@ -77,7 +79,8 @@ func TestBatching(t *testing.T) {
 	<-c.Confirmed()
 }
 
-// A witness that is away for a while gets a consistency proof from where it was.
+// A witness that is away for a while gets a consistency proof from where it
+// was.
 func TestWitnessComesBack(t *testing.T) {
 	l := newTestLog(t)
 	w := newTestWitness(t, l, "w", false)
@@ -98,7 +101,8 @@ func TestWitnessComesBack(t *testing.T) {
 	}
 }
 
-// Two of three make the quorum, of the same checkpoint each, even while the log grows all the time.
+// Two of three make the quorum, of the same checkpoint each, even while the log
+// grows all the time.
 func TestQuorum(t *testing.T) {
 	l := newTestLog(t)
 	a, b, away := newTestWitness(t, l, "a", false), newTestWitness(t, l, "b", false), newTestWitness(t, l, "away", false)
@@ -123,7 +127,8 @@ func TestQuorum(t *testing.T) {
 	l.awaitWitnessed(t)
 }
 
-// The log's own ML-DSA-44 key and a witness with both kinds of keys, of which one answer has both.
+// The log's own ML-DSA-44 key and a witness with both kinds of keys, of which
+// one answer has both.
 func TestPostQuantum(t *testing.T) {
 	l := newTestLog(t)
 	skey, vkey, err := fnote.GenerateMLDSAKey(origin)
@@ -181,7 +186,8 @@ func TestPostQuantumWithoutWitness(t *testing.T) {
 	}
 }
 
-// An old copy of the log, and another history, are recognised before anything is appended.
+// An old copy of the log, and another history, are recognised before anything
+// is appended.
 func TestContradiction(t *testing.T) {
 	for name, c := range map[string]struct {
 		entries int // of the copy that is opened
@@ -411,7 +417,8 @@ func TestHostileWitness(t *testing.T) {
 	}
 }
 
-// sign makes the witness's signature line over a checkpoint with a root of its own.
+// sign makes the witness's signature line over a checkpoint with a root of its
+// own.
 func (w *testWitness) sign(t *testing.T, origin string, size uint64) string {
 	signed, err := receipt.Checkpoint{Origin: origin, Size: size}.Sign(w.keys[0].Signer)
 	if err != nil {

@@ -1,6 +1,7 @@
 // Package boundedjson reads JSON arrays whose length a stranger has chosen.
 //
-// It is not for bounding a document's size or depth: who reads the document does that.
+// It is not for bounding a document's size or depth: who reads the document
+// does that.
 package boundedjson
 
 import (
@@ -8,8 +9,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// ReadArray reads an array's elements one by one and appends them to list, and keeps no more of them than show that there are more than limit: the
-// others are skipped.
+// ReadArray reads an array's elements one by one and appends them to list, and
+// keeps no more of them than show that there are more than limit: the others
+// are skipped.
 func ReadArray[T any](dec *jsontext.Decoder, limit int, list *[]T) error {
 	if dec.PeekKind() != '[' {
 		var none []struct{}

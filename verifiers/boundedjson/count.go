@@ -7,8 +7,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Check returns an error if a document has more values than it may, or goes deeper. Member names count as values. It is for documents that a decoder
-// makes structs of, which can take a hundred times the bytes of an empty object. A document that is no JSON passes, and is left to the decoder.
+// Check returns an error if a document has more values than it may, or goes
+// deeper. Member names count as values. It is for documents that a decoder
+// makes structs of, which can take a hundred times the bytes of an empty
+// object. A document that is no JSON passes, and is left to the decoder.
 func Check(document []byte, values, depth int) error {
 	dec := jsontext.NewDecoder(bytes.NewBuffer(document), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	for n := 0; ; n++ {

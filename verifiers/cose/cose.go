@@ -1,4 +1,5 @@
-// Package cose reads and verifies SCITT signed statements: COSE_Sign1 messages (RFC 9052) with CWT claims in the protected header (RFC 9597), as
+// Package cose reads and verifies SCITT signed statements: COSE_Sign1 messages
+// (RFC 9052) with CWT claims in the protected header (RFC 9597), as
 // docs/spec/scitt.md, section 1, wants them.
 //
 // It is not for receipts: that is package ledger/cosereceipt.
@@ -27,9 +28,11 @@ const MediaType = "application/cose"
 const MaxSize = 16 << 20
 
 var (
-	// ErrMalformed is wrapped by every error that says that a document is no signed statement.
+	// ErrMalformed is wrapped by every error that says that a document is no
+	// signed statement.
 	ErrMalformed = errors.New("malformed")
-	// ErrNotVerified is wrapped by every error that is a verdict about the signature.
+	// ErrNotVerified is wrapped by every error that is a verdict about the
+	// signature.
 	ErrNotVerified = errors.New("not verified")
 )
 
@@ -48,10 +51,12 @@ const (
 
 // A Statement is a parsed signed statement.
 type Statement struct {
-	Bytes       []byte // what is registered: without the unprotected header
-	Issuer      string
-	Subject     string
-	ContentType string // of the payload, or of what a hash envelope stands for; "" if it is not said
+	Bytes   []byte // what is registered: without the unprotected header
+	Issuer  string
+	Subject string
+	// of the payload, or of what a hash envelope stands for; "" if it is not
+	// said
+	ContentType string
 	KeyID       string // hexadecimal; "" if the statement has a certificate chain instead
 	Payload     []byte
 	Digest      *receipt.Subject // of a hash envelope; nil if the payload is the thing itself
@@ -64,7 +69,8 @@ func malformed(format string, args ...any) error {
 	return fmt.Errorf("signed statement: %w: %s", ErrMalformed, fmt.Sprintf(format, args...))
 }
 
-// Parse reads a statement. The unprotected header is dropped. The error wraps ErrMalformed and names the member that is wrong.
+// Parse reads a statement. The unprotected header is dropped. The error wraps
+// ErrMalformed and names the member that is wrong.
 func Parse(data []byte) (*Statement, error) {
 	if len(data) > MaxSize {
 		return nil, malformed("%d bytes, more than %d", len(data), MaxSize)
@@ -147,7 +153,8 @@ var understood = []any{
 	labelPayloadHashAlg, labelPayloadPreimage,
 }
 
-// checkCritical refuses a statement that must not be taken by those who do not understand a member of its (RFC 9052, section 3.1). go-cose has made sure
+// checkCritical refuses a statement that must not be taken by those who do not
+// understand a member of its (RFC 9052, section 3.1). go-cose has made sure
 // that the members are there.
 func checkCritical(h gocose.ProtectedHeader) error {
 	labels, err := h.Critical()
@@ -197,7 +204,8 @@ func (s *Statement) readKey() error {
 	return nil
 }
 
-// readHashEnvelope reads the headers of COSE hash envelopes: the payload is then the hash of what is signed.
+// readHashEnvelope reads the headers of COSE hash envelopes: the payload is
+// then the hash of what is signed.
 func (s *Statement) readHashEnvelope() error {
 	h := s.message.Headers.Protected
 	v, ok := h[labelPayloadHashAlg]
@@ -223,8 +231,10 @@ func (s *Statement) readHashEnvelope() error {
 	return nil
 }
 
-// Verify checks the statement's signature against the keys, and returns the one that made it. A statement with a certificate chain verifies
-// if the key of its first certificate is one of them: the chain is not followed. The error wraps ErrNotVerified.
+// Verify checks the statement's signature against the keys, and returns the one
+// that made it. A statement with a certificate chain verifies if the key of its
+// first certificate is one of them: the chain is not followed. The error wraps
+// ErrNotVerified.
 func (s *Statement) Verify(keys []*dsse.Key) (*dsse.Key, error) {
 	alg, err := s.message.Headers.Protected.Algorithm()
 	if err != nil {

@@ -28,7 +28,8 @@ type header = gocose.ProtectedHeader
 
 func claims(iss, sub string) map[any]any { return map[any]any{int64(1): iss, int64(2): sub} }
 
-// sign makes a message with the given protected header, which gets the algorithm.
+// sign makes a message with the given protected header, which gets the
+// algorithm.
 func sign(t *testing.T, alg gocose.Algorithm, key crypto.Signer, h header, unprotected gocose.UnprotectedHeader, payload []byte) []byte {
 	t.Helper()
 	s, err := gocose.NewSigner(alg, key)

@@ -26,7 +26,8 @@ type Draft struct {
 	Hash            bool // sign a hash envelope: SHA-256 of the payload in its place
 }
 
-// Sign makes a signed statement. The key is Ed25519, ECDSA P-256 or P-384, or RSA (PS256); its ID, as package dsse has it, becomes the kid.
+// Sign makes a signed statement. The key is Ed25519, ECDSA P-256 or P-384, or
+// RSA (PS256); its ID, as package dsse has it, becomes the kid.
 func Sign(key crypto.Signer, d Draft) ([]byte, error) {
 	alg, err := algorithm(key.Public())
 	if err != nil {

@@ -1,7 +1,9 @@
-// Package dsse verifies DSSE envelopes that were signed with raw keys (https://github.com/secure-systems-lab/dsse/blob/master/envelope.md).
+// Package dsse verifies DSSE envelopes that were signed with raw keys
+// (https://github.com/secure-systems-lab/dsse/blob/master/envelope.md).
 //
-// It is not for certificates' identities, timestamps or log entries: that is package sigstore. It knows no algorithm field: an envelope has
-// none, and the type of the key says which signatures are good.
+// It is not for certificates' identities, timestamps or log entries: that is
+// package sigstore. It knows no algorithm field: an envelope has none, and the
+// type of the key says which signatures are good.
 package dsse
 
 import (
@@ -23,17 +25,20 @@ import (
 // MediaType is the media type of an envelope.
 const MediaType = "application/vnd.dsse.envelope.v1+json"
 
-// MaxSignatures is how many signatures an envelope may have. Each is tried against each key.
+// MaxSignatures is how many signatures an envelope may have. Each is tried
+// against each key.
 const MaxSignatures = 64
 
-// ErrMalformed is wrapped by every error that says a document is no envelope, or a key no key.
+// ErrMalformed is wrapped by every error that says a document is no envelope,
+// or a key no key.
 var ErrMalformed = errors.New("malformed")
 
 // An Envelope is a parsed envelope.
 type Envelope struct {
 	PayloadType string
 	Payload     []byte
-	Signers     []receipt.Signer // key IDs that the signatures name; a hint that nothing has checked
+	// key IDs that the signatures name; a hint that nothing has checked
+	Signers []receipt.Signer
 
 	signatures [][]byte
 	keyIDs     []string // of the signatures, as they claim
@@ -47,7 +52,8 @@ func (e *Envelope) message() *Message {
 	return e.signed
 }
 
-// Parse reads an envelope. The error wraps ErrMalformed and names the member that is wrong.
+// Parse reads an envelope. The error wraps ErrMalformed and names the member
+// that is wrong.
 func Parse(data []byte) (*Envelope, error) {
 	e, err := parse(data)
 	if err != nil {
@@ -98,14 +104,16 @@ func parse(data []byte) (*Envelope, error) {
 	return e, nil
 }
 
-// signatures are read one by one, and no more of them are kept than show that there are too many.
+// signatures are read one by one, and no more of them are kept than show that
+// there are too many.
 type signatures []sslib.Signature
 
 func (list *signatures) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return boundedjson.ReadArray(dec, MaxSignatures, (*[]sslib.Signature)(list))
 }
 
-// decodeBase64 takes both alphabets, as the specification asks, with padding or without.
+// decodeBase64 takes both alphabets, as the specification asks, with padding or
+// without.
 func decodeBase64(s string) ([]byte, error) {
 	s = strings.TrimRight(s, "=")
 	if b, err := base64.RawStdEncoding.DecodeString(s); err == nil {

@@ -15,7 +15,8 @@ import (
 	"muniment.dev/muniment/internal/pemfile"
 )
 
-// Sizes of RSA keys in bits: below the first they are weak, above the second only slow.
+// Sizes of RSA keys in bits: below the first they are weak, above the second
+// only slow.
 const (
 	minRSABits = 2048
 	maxRSABits = 8192
@@ -37,11 +38,14 @@ func (k *Key) String() string {
 	return k.Name + " (" + k.ID + ")"
 }
 
-// Public returns the key as the standard library has it: ed25519.PublicKey, *ecdsa.PublicKey or *rsa.PublicKey.
+// Public returns the key as the standard library has it: ed25519.PublicKey,
+// *ecdsa.PublicKey or *rsa.PublicKey.
 func (k *Key) Public() crypto.PublicKey { return k.public }
 
-// ParseKey reads one public key in PEM form: a SubjectPublicKeyInfo (which is what cosign.pub holds), a PKCS #1 RSA key, or an X.509
-// certificate, of which only the key counts: neither its dates nor its issuer are checked. The error wraps ErrMalformed.
+// ParseKey reads one public key in PEM form: a SubjectPublicKeyInfo (which is
+// what cosign.pub holds), a PKCS #1 RSA key, or an X.509 certificate, of which
+// only the key counts: neither its dates nor its issuer are checked. The error
+// wraps ErrMalformed.
 func ParseKey(name string, text []byte) (*Key, error) {
 	public, err := pemfile.PublicKeyOrCertificate(text)
 	if err != nil {
@@ -50,7 +54,8 @@ func ParseKey(name string, text []byte) (*Key, error) {
 	return NewKey(name, public)
 }
 
-// NewKey makes a key of one of the standard library's. The error wraps ErrMalformed.
+// NewKey makes a key of one of the standard library's. The error wraps
+// ErrMalformed.
 func NewKey(name string, public crypto.PublicKey) (*Key, error) {
 	if err := checkType(public); err != nil {
 		return nil, &malformedError{keyWord(name), err}
@@ -105,14 +110,16 @@ func (k *Key) plausible(sig []byte) bool {
 	case ed25519.PublicKey:
 		return len(sig) == ed25519.SignatureSize
 	case *ecdsa.PublicKey:
-		return len(sig) <= 2*((public.Curve.Params().BitSize+7)/8)+16 // two integers, and their ASN.1 headers
+		// two integers, and their ASN.1 headers
+		return len(sig) <= 2*((public.Curve.Params().BitSize+7)/8)+16
 	case *rsa.PublicKey:
 		return len(sig) == public.Size()
 	}
 	return false
 }
 
-// cost is about how many microseconds an attempt to verify a signature takes, which tries three hashes.
+// cost is about how many microseconds an attempt to verify a signature takes,
+// which tries three hashes.
 func (k *Key) cost() int {
 	switch public := k.public.(type) {
 	case *ecdsa.PublicKey:
@@ -131,7 +138,8 @@ func (k *Key) cost() int {
 	return 2 * 80
 }
 
-// Cost is about how many microseconds it takes to try one signature with each of the keys.
+// Cost is about how many microseconds it takes to try one signature with each
+// of the keys.
 func Cost(keys []*Key) (microseconds int) {
 	for _, k := range keys {
 		microseconds += k.cost()

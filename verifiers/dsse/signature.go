@@ -16,16 +16,19 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// ErrUnsupported is wrapped by errors about signatures in a form, or by an algorithm, that is not read here. Such a signature may be good: it is not
+// ErrUnsupported is wrapped by errors about signatures in a form, or by an
+// algorithm, that is not read here. Such a signature may be good: it is not
 // called wrong.
 var ErrUnsupported = errors.New("unsupported signature")
 
 // ErrWrongSignature is the verdict about a signature that was checked.
 var ErrWrongSignature = errors.New("the signature is not by the key")
 
-// A Message is what a signature is over. Nothing in a bare signature states its hash, and signers differ: of P-384 keys Sigstore's registry
-// (https://github.com/sigstore/architecture-docs/blob/main/algorithm-registry.md) has SHA-384, cosign uses SHA-256 with keys of its own, and key
-// management services offer all three. So each is tried.
+// A Message is what a signature is over. Nothing in a bare signature states its
+// hash, and signers differ: of P-384 keys Sigstore's registry
+// (https://github.com/sigstore/architecture-docs/blob/main/algorithm-registry.md)
+// has SHA-384, cosign uses SHA-256 with keys of its own, and key management
+// services offer all three. So each is tried.
 type Message struct {
 	Text    []byte                 // nil if only a digest is known
 	Digests map[crypto.Hash][]byte // of SHA-256, SHA-384 and SHA-512 those that are known
@@ -37,7 +40,8 @@ func NewMessage(text []byte) *Message {
 	return &Message{text, map[crypto.Hash][]byte{crypto.SHA256: s256[:], crypto.SHA384: s384[:], crypto.SHA512: s512[:]}}
 }
 
-// hashes are those that signatures may be over, the usual one for the key first.
+// hashes are those that signatures may be over, the usual one for the key
+// first.
 func hashes(public crypto.PublicKey) []crypto.Hash {
 	if k, ok := public.(*ecdsa.PublicKey); ok {
 		switch k.Curve {
@@ -50,7 +54,8 @@ func hashes(public crypto.PublicKey) []crypto.Hash {
 	return []crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512}
 }
 
-// CheckSignature returns nil if sig is a signature of the message by the key. An error that wraps ErrUnsupported is no verdict.
+// CheckSignature returns nil if sig is a signature of the message by the key.
+// An error that wraps ErrUnsupported is no verdict.
 func CheckSignature(public crypto.PublicKey, m *Message, sig []byte) error {
 	switch k := public.(type) {
 	case ed25519.PublicKey:
@@ -77,7 +82,8 @@ func checkEd25519(k ed25519.PublicKey, m *Message, sig []byte) error {
 	return ErrWrongSignature
 }
 
-// checkECDSA takes signatures in ASN.1 and as raw r‖s (IEEE P1363), which WebCrypto, Java's P1363 formats and PKCS #11 write.
+// checkECDSA takes signatures in ASN.1 and as raw r‖s (IEEE P1363), which
+// WebCrypto, Java's P1363 formats and PKCS #11 write.
 func checkECDSA(k *ecdsa.PublicKey, m *Message, sig []byte) error {
 	size := (k.Curve.Params().BitSize + 7) / 8
 	var forms [][]byte
@@ -100,7 +106,8 @@ func checkECDSA(k *ecdsa.PublicKey, m *Message, sig []byte) error {
 	return ErrWrongSignature
 }
 
-// isDER reports whether the signature is an ASN.1 sequence. What is damaged within it is a wrong signature, not one in another form.
+// isDER reports whether the signature is an ASN.1 sequence. What is damaged
+// within it is a wrong signature, not one in another form.
 func isDER(sig []byte) bool {
 	s := cryptobyte.String(sig)
 	var inner cryptobyte.String

@@ -14,7 +14,8 @@ import (
 	"testing"
 )
 
-// Every signature of docs/verifiers.md verifies, and none of another message does.
+// Every signature of docs/verifiers.md verifies, and none of another message
+// does.
 func TestSignatureForms(t *testing.T) {
 	text := []byte("hello")
 	m, other := NewMessage(text), NewMessage([]byte("hellp"))

@@ -9,10 +9,12 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// ErrNotVerified is wrapped by every error that is a verdict: the envelope is well-formed, and not signed by enough of the keys.
+// ErrNotVerified is wrapped by every error that is a verdict: the envelope is
+// well-formed, and not signed by enough of the keys.
 var ErrNotVerified = errors.New("not verified")
 
-// A ThresholdError is the verdict that too few of the keys have signed. It wraps ErrNotVerified.
+// A ThresholdError is the verdict that too few of the keys have signed. It
+// wraps ErrNotVerified.
 type ThresholdError struct {
 	Threshold int
 	Keys      []*Key // that were asked for
@@ -36,7 +38,8 @@ func (e *ThresholdError) Error() string {
 	}
 }
 
-// Unwrap returns ErrNotVerified and, if a signature could not be checked, an error that wraps ErrUnsupported.
+// Unwrap returns ErrNotVerified and, if a signature could not be checked, an
+// error that wraps ErrUnsupported.
 func (e *ThresholdError) Unwrap() []error {
 	if e.unsupported != nil {
 		return []error{ErrNotVerified, e.unsupported}
@@ -68,9 +71,11 @@ func (r *Result) Signers() []receipt.Signer {
 	return s
 }
 
-// Verify checks that at least threshold different keys of those given have signed the envelope. The same key counts once, however often it
-// is given or has signed. What signatures call their key is not looked at: it is a hint that nobody signed. An error wraps ErrMalformed,
-// or ErrNotVerified, or says that the keys and the threshold make no sense.
+// Verify checks that at least threshold different keys of those given have
+// signed the envelope. The same key counts once, however often it is given or
+// has signed. What signatures call their key is not looked at: it is a hint
+// that nobody signed. An error wraps ErrMalformed, or ErrNotVerified, or says
+// that the keys and the threshold make no sense.
 func Verify(data []byte, keys []*Key, threshold int) (*Result, error) {
 	e, err := Parse(data)
 	if err != nil {
@@ -84,12 +89,14 @@ func (e *Envelope) Verify(keys []*Key, threshold int) (*Result, error) {
 	return e.VerifyWithin(nil, keys, threshold)
 }
 
-// A Charge takes the cost of work that is about to be done, in microseconds, and returns an error if it must not be done.
+// A Charge takes the cost of work that is about to be done, in microseconds,
+// and returns an error if it must not be done.
 type Charge func(microseconds int) error
 
-// VerifyWithin is Verify for callers with a budget: each hash and each attempt to verify a signature is charged before it is made. The error
-// of charge is returned as it is.  Those that name the key come first,
-// so an honest envelope takes one attempt for each key that has signed.
+// VerifyWithin is Verify for callers with a budget: each hash and each attempt
+// to verify a signature is charged before it is made. The error of charge is
+// returned as it is. Those that name the key come first, so an honest envelope
+// takes one attempt for each key that has signed.
 func (e *Envelope) VerifyWithin(charge Charge, keys []*Key, threshold int) (*Result, error) {
 	keys = distinct(keys)
 	switch {
@@ -127,7 +134,8 @@ func (e *Envelope) VerifyWithin(charge Charge, keys []*Key, threshold int) (*Res
 	return r, nil
 }
 
-// hashedPerMicrosecond is how many bytes are hashed in a microsecond, with all hashes.
+// hashedPerMicrosecond is how many bytes are hashed in a microsecond, with all
+// hashes.
 const hashedPerMicrosecond = 128
 
 // attempts are those to verify one envelope.

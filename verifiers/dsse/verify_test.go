@@ -30,7 +30,8 @@ import (
 	"muniment.dev/muniment/bench/peers"
 )
 
-// A signer signs by the library's interface, so that the envelopes are the library's and not ours.
+// A signer signs by the library's interface, so that the envelopes are the
+// library's and not ours.
 type signer struct {
 	keyID string
 	sign  func(message []byte) ([]byte, error)
@@ -140,7 +141,8 @@ func TestEachTypeOfKey(t *testing.T) {
 	}
 }
 
-// checkMutants changes each part of an envelope that is signed, and the signature.
+// checkMutants changes each part of an envelope that is signed, and the
+// signature.
 func checkMutants(t *testing.T, data []byte, k *Key) {
 	t.Helper()
 	var e sslib.Envelope
@@ -175,7 +177,8 @@ func checkMutants(t *testing.T, data []byte, k *Key) {
 	try("a signature cut short", m)
 }
 
-// Nothing in an envelope states the hash. A P-384 key may sign with SHA-256, as cosign does.
+// Nothing in an envelope states the hash. A P-384 key may sign with SHA-256, as
+// cosign does.
 func TestHashOfKey(t *testing.T) {
 	private, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	k, err := NewKey("", &private.PublicKey)

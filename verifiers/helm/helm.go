@@ -1,7 +1,9 @@
-// Package helm verifies where Helm charts come from: by a provenance file that was signed with PGP
-// (https://helm.sh/docs/topics/provenance/), or by an index file that names a Sigstore bundle.
+// Package helm verifies where Helm charts come from: by a provenance file that
+// was signed with PGP (https://helm.sh/docs/topics/provenance/), or by an index
+// file that names a Sigstore bundle.
 //
-// The third way, an attestation that is attached to a chart in an OCI registry, is package oci's.
+// The third way, an attestation that is attached to a chart in an OCI registry,
+// is package oci's.
 package helm
 
 import (
@@ -26,8 +28,9 @@ const (
 
 // Errors of this package wrap one of these, unless something could not be read.
 var (
-	ErrMalformed   = errors.New("malformed")    // a document is not what it should be
-	ErrNotVerified = errors.New("not verified") // a verdict: the chart is not what was signed, or not by whom it must be
+	ErrMalformed = errors.New("malformed") // a document is not what it should be
+	// a verdict: the chart is not what was signed, or not by whom it must be
+	ErrNotVerified = errors.New("not verified")
 )
 
 // An Archive is a chart as a .tgz.
@@ -45,7 +48,8 @@ type metadata struct {
 	Version string `yaml:"version"`
 }
 
-// ReadArchive reads an archive to its end, however large, and hashes it. What it says of its name and version is as true as whoever made it.
+// ReadArchive reads an archive to its end, however large, and hashes it. What
+// it says of its name and version is as true as whoever made it.
 func ReadArchive(r io.Reader) (*Archive, error) {
 	h := sha256.New()
 	tee := io.TeeReader(r, h)

@@ -23,7 +23,8 @@ import (
 	"muniment.dev/muniment/verifiers/sniff"
 )
 
-// An Index is an index file: which chart, what kind of provenance it has, and where the signed statement of it is. It proves nothing by itself.
+// An Index is an index file: which chart, what kind of provenance it has, and
+// where the signed statement of it is. It proves nothing by itself.
 //
 //	chart: gateway-1.7.0
 //	provenance: slsa-v1
@@ -37,7 +38,8 @@ type Index struct {
 // predicateTypes are what index files call the types of provenance.
 var predicateTypes = map[string]string{"slsa-v1": intoto.SLSAProvenanceV1, "slsa-v0.2": intoto.SLSAProvenanceV02}
 
-// ParseIndex reads an index file. The error wraps ErrMalformed and names the member that is wrong.
+// ParseIndex reads an index file. The error wraps ErrMalformed and names the
+// member that is wrong.
 func ParseIndex(text []byte) (*Index, error) {
 	x, err := parseIndex(text)
 	if err != nil {
@@ -84,11 +86,13 @@ func parseIndex(text []byte) (*Index, error) {
 	return x, nil
 }
 
-// ErrNotFound is what a Resolver's error wraps if there is nothing of the digest.
+// ErrNotFound is what a Resolver's error wraps if there is nothing of the
+// digest.
 var ErrNotFound = errors.New("not found")
 
-// A Resolver returns the bytes of a digest (sha256:…), which may be a bundle or the manifest of a chart in a registry. It makes sure that they are
-// of the digest.
+// A Resolver returns the bytes of a digest (sha256:…), which may be a bundle or
+// the manifest of a chart in a registry. It makes sure that they are of the
+// digest.
 type Resolver func(ctx context.Context, digest string) ([]byte, error)
 
 // A Check verifies a bundle about an artifact, and says who signed it.
@@ -99,12 +103,16 @@ type IndexResult struct {
 	Index    *Index
 	Verified *sigstore.Verified
 	Subject  string // digest of what the bundle is about: the archive, or
-	Manifest string // the manifest that holds the archive in a registry; "" if it is the archive itself
+	// the manifest that holds the archive in a registry; "" if it is the
+	// archive itself
+	Manifest string
 }
 
-// Verify resolves the index file's signature to a bundle, verifies that, and makes sure that it is about the archive: by the archive's own digest, or
-// by that of the manifest that holds the archive in a registry, as cosign attests it; the resolver must then have the manifest, too. An error that
-// wraps ErrNotVerified or ErrMalformed is a verdict.
+// Verify resolves the index file's signature to a bundle, verifies that, and
+// makes sure that it is about the archive: by the archive's own digest, or by
+// that of the manifest that holds the archive in a registry, as cosign attests
+// it; the resolver must then have the manifest, too. An error that wraps
+// ErrNotVerified or ErrMalformed is a verdict.
 func (x *Index) Verify(ctx context.Context, a *Archive, resolve Resolver, check Check) (*IndexResult, error) {
 	if x.Chart != a.String() {
 		return nil, x.no("the archive is of the chart %s, but the index file is for %s", a, x.Chart)
@@ -144,7 +152,8 @@ func (x *Index) no(format string, args ...any) error {
 	return fmt.Errorf("index file: %w: %s", ErrNotVerified, fmt.Sprintf(format, args...))
 }
 
-// subject finds what of the bundle's subjects is the archive, or the manifest that holds it.
+// subject finds what of the bundle's subjects is the archive, or the manifest
+// that holds it.
 func (x *Index) subject(ctx context.Context, b *sigstore.Bundle, a *Archive, resolve Resolver) (subject, manifest string, err error) {
 	var digests []string
 	for _, s := range b.Subjects {
@@ -169,7 +178,9 @@ func (x *Index) subject(ctx context.Context, b *sigstore.Bundle, a *Archive, res
 	return "", "", x.no("the bundle is about %s; that is neither the archive %s nor a manifest at hand that holds it", strings.Join(digests, ", "), a.Digest)
 }
 
-// Folder resolves to the files of a folder, by their content, and of their lines if they are JSON Lines. Names don't matter. Large files and folders below are not looked at.
+// Folder resolves to the files of a folder, by their content, and of their
+// lines if they are JSON Lines. Names don't matter. Large files and folders
+// below are not looked at.
 func Folder(dir string) Resolver {
 	return func(ctx context.Context, digest string) ([]byte, error) {
 		root, err := os.OpenRoot(dir)

@@ -42,7 +42,8 @@ func TestParseIndex(t *testing.T) {
 	}
 }
 
-// A chart goes all the way: packed and pushed by helm, attested by cosign, and proven by an index file that names the bundle.
+// A chart goes all the way: packed and pushed by helm, attested by cosign, and
+// proven by an index file that names the bundle.
 func TestIndexOfAttestedChart(t *testing.T) {
 	w := newWorkshop(t)
 	check := w.cosignKey()

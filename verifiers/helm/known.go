@@ -6,8 +6,9 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 )
 
-// Knows says whether a provenance file says that it was signed with a key of the keyring. Nobody signs that; a file that says so and does not
-// verify was changed.
+// Knows says whether a provenance file says that it was signed with a key of
+// the keyring. Nobody signs that; a file that says so and does not verify was
+// changed.
 func (k *Keyring) Knows(prov []byte) bool {
 	_, block, err := parse(prov)
 	if err != nil {

@@ -30,7 +30,8 @@ const MediaType = "application/vnd.cncf.helm.chart.provenance.v1.prov"
 // A Keyring holds the PGP keys that may sign.
 type Keyring struct{ entities openpgp.EntityList }
 
-// ParseKeyring reads a keyring: what gpg exports, armored or not, or GnuPG's own pubring.gpg or pubring.kbx. The error wraps ErrMalformed.
+// ParseKeyring reads a keyring: what gpg exports, armored or not, or GnuPG's
+// own pubring.gpg or pubring.kbx. The error wraps ErrMalformed.
 func ParseKeyring(data []byte) (*Keyring, error) {
 	if len(data) > MaxKeyring {
 		return nil, &malformedError{"keyring", fmt.Errorf("more than %d bytes", MaxKeyring)}
@@ -49,7 +50,8 @@ func ParseKeyring(data []byte) (*Keyring, error) {
 	return &Keyring{entities}, nil
 }
 
-// readArmored reads the keys of all blocks. (The function of Helm's library loses those behind the first.)
+// readArmored reads the keys of all blocks. (The function of Helm's library
+// loses those behind the first.)
 func readArmored(data []byte) (openpgp.EntityList, error) {
 	var all openpgp.EntityList
 	for r := bufio.NewReader(bytes.NewReader(data)); ; { // armor.Decode reads on from the same one
@@ -71,7 +73,8 @@ func readArmored(data []byte) (openpgp.EntityList, error) {
 	}
 }
 
-// readOther reads what is not armored. Helm's library tells the forms apart, and takes a file.
+// readOther reads what is not armored. Helm's library tells the forms apart,
+// and takes a file.
 func readOther(data []byte) (openpgp.EntityList, error) {
 	f, err := os.CreateTemp("", "keyring")
 	if err != nil {
@@ -91,12 +94,14 @@ func readOther(data []byte) (openpgp.EntityList, error) {
 
 // A Provenance is what a provenance file says.
 type Provenance struct {
-	Chart       string            // name by the Chart.yaml that is in the file
-	Version     string            // likewise
-	Files       map[string]string // name of a file, such as gateway-1.7.0.tgz, to sha256:…
-	Fingerprint string            // of the primary key of who signed, in hexadecimal; "" if that was not verified
-	Identity    string            // user ID of that key in the keyring
-	SignedAt    time.Time         // as the signer says
+	Chart   string            // name by the Chart.yaml that is in the file
+	Version string            // likewise
+	Files   map[string]string // name of a file, such as gateway-1.7.0.tgz, to sha256:…
+	// of the primary key of who signed, in hexadecimal; "" if that was not
+	// verified
+	Fingerprint string
+	Identity    string    // user ID of that key in the keyring
+	SignedAt    time.Time // as the signer says
 }
 
 // Subjects returns the files in the form of a header.
@@ -113,7 +118,8 @@ func (p *Provenance) Signer() receipt.Signer {
 	return receipt.Signer{Identity: p.Identity, KeyID: "pgp:" + p.Fingerprint}
 }
 
-// Parse reads a provenance file and leaves its signature alone. The error wraps ErrMalformed.
+// Parse reads a provenance file and leaves its signature alone. The error wraps
+// ErrMalformed.
 func Parse(prov []byte) (*Provenance, error) {
 	p, _, err := parse(prov)
 	if err != nil {
@@ -152,7 +158,8 @@ func parse(prov []byte) (*Provenance, *clearsign.Block, error) {
 	return &Provenance{Chart: m.Name, Version: m.Version, Files: sums.Files}, block, nil
 }
 
-// decode is clearsign.Decode, which panics at some messages that are not whole, such as one without a line.
+// decode is clearsign.Decode, which panics at some messages that are not whole,
+// such as one without a line.
 func decode(prov []byte) (block *clearsign.Block, rest []byte) {
 	defer func() {
 		if recover() != nil {
@@ -162,10 +169,12 @@ func decode(prov []byte) (block *clearsign.Block, rest []byte) {
 	return clearsign.Decode(prov)
 }
 
-// signatureHashes are the hashes that signatures may be over: SHA-1 and below are broken.
+// signatureHashes are the hashes that signatures may be over: SHA-1 and below
+// are broken.
 var signatureHashes = []crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512}
 
-// Verify checks that a provenance file was signed with a key of the keyring. Expired and revoked keys don't count. The error wraps ErrMalformed or
+// Verify checks that a provenance file was signed with a key of the keyring.
+// Expired and revoked keys don't count. The error wraps ErrMalformed or
 // ErrNotVerified. Which archive the file is about is for Check.
 func (k *Keyring) Verify(prov []byte) (*Provenance, error) {
 	p, block, err := parse(prov)
@@ -189,8 +198,9 @@ func (k *Keyring) Verify(prov []byte) (*Provenance, error) {
 	return p, nil
 }
 
-// Check makes sure that the provenance is about the archive: by its digest, and its name and version. What the archive's file is called does not
-// matter. The error wraps ErrNotVerified.
+// Check makes sure that the provenance is about the archive: by its digest, and
+// its name and version. What the archive's file is called does not matter. The
+// error wraps ErrNotVerified.
 func (p *Provenance) Check(a *Archive) error {
 	fail := func(format string, args ...any) error {
 		return fmt.Errorf("chart provenance: %w: %s", ErrNotVerified, fmt.Sprintf(format, args...))

@@ -112,7 +112,8 @@ func changeDigest(prov string) string {
 	return prov[:i] + string(c) + prov[i+1:]
 }
 
-// clearSigned is a provenance file that is well-formed, signed under another configuration.
+// clearSigned is a provenance file that is well-formed, signed under another
+// configuration.
 func clearSigned(t testing.TB, by *openpgp.Entity, config *packet.Config) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -127,7 +128,8 @@ func clearSigned(t testing.TB, by *openpgp.Entity, config *packet.Config) []byte
 	return b.Bytes()
 }
 
-// signedWith replaces the signature by one over another hash. Libraries don't make weak ones willingly, so it is made of packets.
+// signedWith replaces the signature by one over another hash. Libraries don't
+// make weak ones willingly, so it is made of packets.
 func signedWith(t *testing.T, by *openpgp.Entity, hash crypto.Hash, prov []byte) []byte {
 	t.Helper()
 	block, _ := clearsign.Decode(prov)

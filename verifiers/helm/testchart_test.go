@@ -141,7 +141,8 @@ func keyring(t *testing.T, data []byte) *Keyring {
 	return k
 }
 
-// cosignKey makes cosign's key pair, and returns a check that accepts its signatures without a log.
+// cosignKey makes cosign's key pair, and returns a check that accepts its
+// signatures without a log.
 func (w *workshop) cosignKey() Check {
 	w.t.Helper()
 	w.run("cosign", "generate-key-pair")
@@ -167,7 +168,8 @@ func startRegistry(t *testing.T) string {
 
 var pushedDigest = regexp.MustCompile(`Digest: (sha256:[0-9a-f]{64})`)
 
-// push pushes an archive with the real helm, and returns the reference of its manifest.
+// push pushes an archive with the real helm, and returns the reference of its
+// manifest.
 func (w *workshop) push(host, archive, repo string) string {
 	w.t.Helper()
 	out := w.run("helm", "push", archive, "oci://"+host+"/charts", "--plain-http")

@@ -7,7 +7,8 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// MaxMaterials is how many materials of a statement are kept, and MaxFact how long a fact or a material's name may be, in bytes.
+// MaxMaterials is how many materials of a statement are kept, and MaxFact how
+// long a fact or a material's name may be, in bytes.
 const (
 	MaxMaterials = 256
 	MaxFact      = 1024
@@ -16,7 +17,8 @@ const (
 // A Category says in two words what a statement is to its subject, for display.
 type Category string
 
-// The categories. PackagedIn is no statement's own: it is what a subject is to those that list it among their materials.
+// The categories. PackagedIn is no statement's own: it is what a subject is to
+// those that list it among their materials.
 const (
 	BuiltBy     Category = "built-by"     // provenance, links
 	ScannedBy   Category = "scanned-by"   // results of vulnerability scanners
@@ -30,13 +32,20 @@ const (
 	PackagedIn  Category = "packaged-in"
 )
 
-// Claims are what a predicate says about its subjects, as far as this package reads it.
+// Claims are what a predicate says about its subjects, as far as this package
+// reads it.
 type Claims struct {
-	Category      Category
-	Checked       bool              // the predicate was compared with the definition of its type; false: there is none here
-	Materials     []receipt.Subject // what the subjects were made from or contain, the first MaxMaterials that have a digest
-	MaterialCount int               // how many there are in all
-	Facts         map[string]string // the few values that people ask for first, such as builder and result, by their path in the predicate
+	Category Category
+	// the predicate was compared with the definition of its type; false: there
+	// is none here
+	Checked bool
+	// what the subjects were made from or contain, the first MaxMaterials that
+	// have a digest
+	Materials     []receipt.Subject
+	MaterialCount int // how many there are in all
+	// the few values that people ask for first, such as builder and result, by
+	// their path in the predicate
+	Facts map[string]string
 }
 
 // fact returns a check's continuation that keeps a value.
@@ -99,7 +108,8 @@ func materialDigest(w *walker, d map[string]string) {
 	}
 }
 
-// addHash adds a digest as bills of materials have it: SHA256 in SPDX, SHA-256 in CycloneDX. It leaves out what is not hexadecimal.
+// addHash adds a digest as bills of materials have it: SHA256 in SPDX, SHA-256
+// in CycloneDX. It leaves out what is not hexadecimal.
 func (m *material) addHash(algorithm, value string) {
 	if !hexadecimal.MatchString(value) {
 		return

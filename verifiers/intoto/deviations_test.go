@@ -8,7 +8,8 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// A predicate that deviates is listed member by member, and the rest of it is still read.
+// A predicate that deviates is listed member by member, and the rest of it is
+// still read.
 func TestDeviations(t *testing.T) {
 	for _, test := range []struct {
 		name, predicateType, predicate string
@@ -48,7 +49,8 @@ func TestDeviations(t *testing.T) {
 	}
 }
 
-// What is known of a document stays known if another part of it deviates. What can be read in two ways is not used.
+// What is known of a document stays known if another part of it deviates. What
+// can be read in two ways is not used.
 func TestReadBesideDeviations(t *testing.T) {
 	read := func(predicate string) *Statement {
 		s, err := Read([]byte(statement(SLSAProvenanceV02, predicate)))
@@ -90,7 +92,8 @@ func TestDeviatingStatements(t *testing.T) {
 	}
 }
 
-// The number of deviations, and the length of each, are bounded, and so is the time that is spent on them.
+// The number of deviations, and the length of each, are bounded, and so is the
+// time that is spent on them.
 func TestDeviationsAreBounded(t *testing.T) {
 	long := strings.Repeat("x", 100_000)
 	s, err := Read([]byte(statement(CycloneDX, `{"bomFormat":"`+long+`","specVersion":"`+long+`","components":[`+strings.Repeat(`{"hashes":7},`, 5_000)+`{}]}`)))

@@ -1,7 +1,9 @@
-// Package intoto reads in-toto statements, v0.1 and v1 (https://github.com/in-toto/attestation/tree/main/spec), and checks their predicates
-// against the definitions that are published for their types.
+// Package intoto reads in-toto statements, v0.1 and v1
+// (https://github.com/in-toto/attestation/tree/main/spec), and checks their
+// predicates against the definitions that are published for their types.
 //
-// It says what a statement claims. Whether anybody signed it is for the packages of the envelopes.
+// It says what a statement claims. Whether anybody signed it is for the
+// packages of the envelopes.
 package intoto
 
 import (
@@ -16,7 +18,8 @@ import (
 	"muniment.dev/muniment/verifiers/sniff"
 )
 
-// MediaType is the media type of a statement, which is also its DSSE payload type.
+// MediaType is the media type of a statement, which is also its DSSE payload
+// type.
 const MediaType = "application/vnd.in-toto+json"
 
 // The types of statements, the value of their member _type.
@@ -25,29 +28,36 @@ const (
 	TypeV1  = "https://in-toto.io/Statement/v1"
 )
 
-// MaxSubjects is how many subjects a statement may have, MaxDigests how many digests one of them, and MaxDepth how deep arrays and objects
-// may be nested.
+// MaxSubjects is how many subjects a statement may have, MaxDigests how many
+// digests one of them, and MaxDepth how deep arrays and objects may be nested.
 const (
 	MaxSubjects = 1024
 	MaxDigests  = 16
 	MaxDepth    = 256
 )
 
-// ErrMalformed is wrapped by every error of this package: a document is no statement, or it can't be read one way only.
+// ErrMalformed is wrapped by every error of this package: a document is no
+// statement, or it can't be read one way only.
 var ErrMalformed = errors.New("malformed")
 
-// ErrOtherType is wrapped, with ErrMalformed, by errors about an object whose member _type is not that of a statement, such as in-toto's layouts
-// and links. Envelopes of the same payload type hold them.
+// ErrOtherType is wrapped, with ErrMalformed, by errors about an object whose
+// member _type is not that of a statement, such as in-toto's layouts and links.
+// Envelopes of the same payload type hold them.
 var ErrOtherType = errors.New("neither v0.1 nor v1")
 
 // A Statement is what an in-toto statement says.
 type Statement struct {
-	Type          string
-	Subjects      []receipt.Subject // with digests in canonical form; a subject that deviates may have none
-	PredicateType string            // "" if it deviates
-	Predicate     jsontext.Value    // as it stands in the document, whose memory it shares; nil if there is none
-	Deviations    Deviations        // of the statement and, after Check, of its predicate
-	Incomplete    bool              // the statement itself deviates: there may be subjects, or a predicate type, that another reader sees
+	Type string
+	// with digests in canonical form; a subject that deviates may have none
+	Subjects      []receipt.Subject
+	PredicateType string // "" if it deviates
+	// as it stands in the document, whose memory it shares; nil if there is
+	// none
+	Predicate  jsontext.Value
+	Deviations Deviations // of the statement and, after Check, of its predicate
+	// the statement itself deviates: there may be subjects, or a predicate
+	// type, that another reader sees
+	Incomplete bool
 
 	Claims // filled in by Check
 }
@@ -60,7 +70,8 @@ const (
 	maxDeviation = 256  // bytes of a path and of a problem
 )
 
-// Deviations are where a document is not as the definition of its type requires. That is no reason to doubt its signature.
+// Deviations are where a document is not as the definition of its type
+// requires. That is no reason to doubt its signature.
 type Deviations struct {
 	List  []Deviation // the first MaxDeviations
 	Count int         // how many were found in all
@@ -87,7 +98,8 @@ func (d *Deviations) Add(path, problem string) {
 	}
 }
 
-// Strings returns the deviations in a line each, with a last line about those that are not listed.
+// Strings returns the deviations in a line each, with a last line about those
+// that are not listed.
 func (d Deviations) Strings() []string {
 	var lines []string
 	for _, one := range d.List {
@@ -99,8 +111,9 @@ func (d Deviations) Strings() []string {
 	return lines
 }
 
-// Parse reads a statement that must conform to the definitions of statements and of its predicate's type, if that is known. The error wraps
-// ErrMalformed and names the member that is wrong.
+// Parse reads a statement that must conform to the definitions of statements
+// and of its predicate's type, if that is known. The error wraps ErrMalformed
+// and names the member that is wrong.
 func Parse(data []byte) (*Statement, error) {
 	s, err := Read(data)
 	if err != nil {
@@ -112,8 +125,10 @@ func Parse(data []byte) (*Statement, error) {
 	return s, nil
 }
 
-// Read reads a statement, notes where it deviates, and leaves its predicate alone. The error wraps ErrMalformed: the document is not JSON, no
-// statement, too large in some dimension, or has the same member twice, so that its meaning depends on the reader.
+// Read reads a statement, notes where it deviates, and leaves its predicate
+// alone. The error wraps ErrMalformed: the document is not JSON, no statement,
+// too large in some dimension, or has the same member twice, so that its
+// meaning depends on the reader.
 func Read(data []byte) (*Statement, error) {
 	s := &Statement{}
 	err := checkText(data)
@@ -130,7 +145,8 @@ func Read(data []byte) (*Statement, error) {
 	return s, nil
 }
 
-// checkText refuses what no part of a document may be, before anything else looks at it.
+// checkText refuses what no part of a document may be, before anything else
+// looks at it.
 func checkText(data []byte) error {
 	if err := sniff.Encoding(data); err != nil {
 		return err
@@ -172,7 +188,8 @@ func (s *Statement) check() check {
 	)
 }
 
-// Check checks the predicate against the definition of its type, notes where it deviates, and fills in the claims. A predicate of a type that has no
+// Check checks the predicate against the definition of its type, notes where it
+// deviates, and fills in the claims. A predicate of a type that has no
 // definition here is left unread. Check is idempotent.
 func (s *Statement) Check() {
 	if s.Category != "" {
@@ -203,8 +220,9 @@ func (s *Statement) Check() {
 	}
 }
 
-// Conforms reports whether the statement is as the definitions of statements and of its predicate's type require. A type without a definition
-// here is not shown to conform.
+// Conforms reports whether the statement is as the definitions of statements
+// and of its predicate's type require. A type without a definition here is not
+// shown to conform.
 func (s *Statement) Conforms() bool { return s.Checked && s.Deviations.Count == 0 }
 
 // HasSubject reports whether the digest is one of a subject's.

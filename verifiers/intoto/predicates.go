@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// The predicate types that are known by one exact name. SPDX, CycloneDX and OpenVEX append versions to theirs.
+// The predicate types that are known by one exact name. SPDX, CycloneDX and
+// OpenVEX append versions to theirs.
 const (
 	SLSAProvenanceV02 = "https://slsa.dev/provenance/v0.2"
 	SLSAProvenanceV1  = "https://slsa.dev/provenance/v1"
@@ -77,10 +78,12 @@ func definitionOf(predicateType string) definition {
 // CategoryOf returns the category that goes with a predicate type.
 func CategoryOf(predicateType string) Category { return definitionOf(predicateType).category }
 
-// KindType returns the predicate type under which a document of one of this project's typed kinds is signed.
+// KindType returns the predicate type under which a document of one of this
+// project's typed kinds is signed.
 func KindType(kind string) string { return "https://muniment.dev/predicate/" + kind + "/v1" }
 
-// KindOf is the reverse: the kind of a predicate type, or "". What such a predicate must be is written where the kinds are.
+// KindOf is the reverse: the kind of a predicate type, or "". What such a
+// predicate must be is written where the kinds are.
 func KindOf(predicateType string) string {
 	if m := ownType.FindStringSubmatch(predicateType); m != nil {
 		return m[1]
@@ -194,7 +197,8 @@ var summaryV02 = object(
 	required("dependency_levels", mapOf(func(string) check { return uint64Number })),
 )
 
-// testResult is https://github.com/in-toto/attestation/blob/main/spec/predicates/test-result.md.
+// testResult is
+// https://github.com/in-toto/attestation/blob/main/spec/predicates/test-result.md.
 var testResult = object(
 	required("result", oneOf(fact("result"), "PASSED", "WARNED", "FAILED")),
 	required("configuration", list(descriptor())),
@@ -204,7 +208,8 @@ var testResult = object(
 	optional("failedTests", list(text(nil))),
 )
 
-// linkV03 is https://github.com/in-toto/attestation/blob/main/spec/predicates/link.md.
+// linkV03 is
+// https://github.com/in-toto/attestation/blob/main/spec/predicates/link.md.
 var linkV03 = object(
 	required("name", filled(fact("name"))),
 	optional("command", list(text(nil))),
@@ -213,8 +218,10 @@ var linkV03 = object(
 	optional("environment", anyObject),
 )
 
-// linkV02 is a link by the in-toto specification (https://github.com/in-toto/docs/blob/master/in-toto-spec.md, section 4.4), with materials by
-// name and without products, or with them, as the first version had it.
+// linkV02 is a link by the in-toto specification
+// (https://github.com/in-toto/docs/blob/master/in-toto-spec.md, section 4.4),
+// with materials by name and without products, or with them, as the first
+// version had it.
 var linkV02 = object(
 	required("name", filled(fact("name"))),
 	optional("command", either('[', list(text(nil)), '"', text(nil))),
@@ -229,7 +236,8 @@ var linkV02 = object(
 	optional("environment", anyObject),
 )
 
-// cosignVuln is https://github.com/sigstore/cosign/blob/main/specs/COSIGN_VULN_ATTESTATION_SPEC.md.
+// cosignVuln is
+// https://github.com/sigstore/cosign/blob/main/specs/COSIGN_VULN_ATTESTATION_SPEC.md.
 var cosignVuln = object(
 	optional("invocation", object(
 		optional("parameters", anything),
@@ -249,8 +257,9 @@ var cosignVuln = object(
 	)),
 )
 
-// openVEX is https://github.com/openvex/spec/blob/main/OPENVEX-SPEC.md with its JSON schema. Before version 0.2 a vulnerability was named by a
-// string, and the document's version could be one.
+// openVEX is https://github.com/openvex/spec/blob/main/OPENVEX-SPEC.md with its
+// JSON schema. Before version 0.2 a vulnerability was named by a string, and
+// the document's version could be one.
 var openVEX = object(
 	required("@context", matching(fact("@context"), OpenVEX)),
 	required("@id", filled(fact("@id"))),
@@ -278,8 +287,9 @@ var openVEX = object(
 	))),
 )
 
-// spdx2 is https://spdx.github.io/spdx-spec/v2.3/, of which the document's own members and the packages are read. Programs disagree about the
-// rest of what a package must have.
+// spdx2 is https://spdx.github.io/spdx-spec/v2.3/, of which the document's own
+// members and the packages are read. Programs disagree about the rest of what a
+// package must have.
 var spdx2 = object(
 	required("spdxVersion", matching(fact("spdxVersion"), "SPDX-2.")),
 	required("SPDXID", matching(nil, "SPDXRef-")),
@@ -324,7 +334,8 @@ var spdxText = textThat(nil, func(v string) error {
 	return errors.New("neither an object nor an SPDX document in tag-value form")
 })
 
-// spdx3 is https://spdx.github.io/spdx-spec/v3.0.1/serializations/, a JSON-LD graph. Its elements with a hash are read.
+// spdx3 is https://spdx.github.io/spdx-spec/v3.0.1/serializations/, a JSON-LD
+// graph. Its elements with a hash are read.
 var spdx3 = object(
 	required("@context", either('"', matching(nil, "https://spdx.org/rdf/3."), '[', listFrom(1, anything))),
 	required("@graph", listFrom(1, collected(object(

@@ -16,8 +16,10 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// A check reads exactly one JSON value, and returns what is wrong with it. Definitions are made of checks, and walked through while the document
-// is read: nothing of it is held, so an array of a million objects costs no more than its bytes.
+// A check reads exactly one JSON value, and returns what is wrong with it.
+// Definitions are made of checks, and walked through while the document is
+// read: nothing of it is held, so an array of a million objects costs no more
+// than its bytes.
 type check func(*walker) error
 
 // A walker is the state of one reading.
@@ -48,7 +50,8 @@ func (s step) String() string {
 	return shorten(s.name)
 }
 
-// A fatalError is about a document that can't be read one way only, or that is too large to be read. It is never noted as a deviation.
+// A fatalError is about a document that can't be read one way only, or that is
+// too large to be read. It is never noted as a deviation.
 type fatalError struct {
 	error
 	located bool // the message has the path
@@ -58,16 +61,21 @@ func (e *fatalError) Unwrap() error { return e.error }
 
 func fatalf(format string, args ...any) error { return &fatalError{fmt.Errorf(format, args...), false} }
 
-// errTooMany ends a reading that has found so many deviations that the rest is not worth its time.
+// errTooMany ends a reading that has found so many deviations that the rest is
+// not worth its time.
 var errTooMany error = &fatalError{errors.New("too many deviations"), true}
 
-// decode returns a decoder of any JSON that RFC 8259 allows. Halves of surrogate pairs, which Python writes for file names that are not UTF-8, are
-// read as U+FFFD. The text itself must be UTF-8: the caller has checked that. Members that are there twice are found by the checks.
+// decode returns a decoder of any JSON that RFC 8259 allows. Halves of
+// surrogate pairs, which Python writes for file names that are not UTF-8, are
+// read as U+FFFD. The text itself must be UTF-8: the caller has checked that.
+// Members that are there twice are found by the checks.
 func decode(data []byte) *jsontext.Decoder {
 	return jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
 }
 
-// walk applies a check to a whole document, which has a name in its surroundings or none, and notes its deviations. An error is syntactic or fatal.
+// walk applies a check to a whole document, which has a name in its
+// surroundings or none, and notes its deviations. An error is syntactic or
+// fatal.
 func walk(data []byte, name string, claims *Claims, found *Deviations, c check) error {
 	w := &walker{dec: decode(data), claims: claims, found: found}
 	if name != "" {
@@ -96,8 +104,9 @@ func syntactic(err error) bool {
 	return errors.As(err, &syntax) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
 }
 
-// visit applies a check to the next value, which is a member or an element of what is being read. What the check finds wrong is noted, and the rest
-// of the value skipped. The error is errUnset, syntactic or fatal.
+// visit applies a check to the next value, which is a member or an element of
+// what is being read. What the check finds wrong is noted, and the rest of the
+// value skipped. The error is errUnset, syntactic or fatal.
 func (w *walker) visit(at step, c check) error {
 	depth := w.dec.StackDepth()
 	_, before := w.dec.StackIndex(depth)
@@ -151,7 +160,8 @@ func (w *walker) locate(err error) error {
 	return &fatalError{fmt.Errorf("%s: %w", clip(path), fatal.error), true}
 }
 
-// place returns the path to the value that is being read, or to what is below it.
+// place returns the path to the value that is being read, or to what is below
+// it.
 func (w *walker) place(below string) string {
 	var b strings.Builder
 	for i, s := range w.path {
@@ -182,7 +192,8 @@ func (w *walker) note(err error) error {
 	return nil
 }
 
-// A memberError is an error with the member where it was found, such as predicate.materials[3].digest.
+// A memberError is an error with the member where it was found, such as
+// predicate.materials[3].digest.
 type memberError struct {
 	path  string
 	cause error
@@ -272,8 +283,10 @@ type value struct {
 func (s seen) has(name string) bool    { return s[name].set }
 func (s seen) text(name string) string { return s[name].text }
 
-// object reads an object with these fields, and ignores others: the framework asks for that
-// (https://github.com/in-toto/attestation/blob/main/spec/v1/README.md#parsing-rules). A field that is null counts as absent.
+// object reads an object with these fields, and ignores others: the framework
+// asks for that
+// (https://github.com/in-toto/attestation/blob/main/spec/v1/README.md#parsing-rules).
+// A field that is null counts as absent.
 func object(fields ...field) check { return objectWith(nil, fields...) }
 
 // objectWith is object with a rule about several fields together.
@@ -371,7 +384,8 @@ func listFrom(least int, each check) check {
 	}
 }
 
-// mapOf reads an object of any member names, each value of which passes the check for its name.
+// mapOf reads an object of any member names, each value of which passes the
+// check for its name.
 func mapOf(value func(name string) check) check {
 	return func(w *walker) error {
 		if err := w.begin('{'); err != nil {
@@ -413,7 +427,8 @@ func text(then func(*walker, string)) check {
 	}
 }
 
-// textThat reads a string for which ok must hold. It is handed on in any case: what a document states is shown beside what is wrong with it.
+// textThat reads a string for which ok must hold. It is handed on in any case:
+// what a document states is shown beside what is wrong with it.
 func textThat(then func(*walker, string), ok func(string) error) check {
 	return func(w *walker) error {
 		var bad error
@@ -483,8 +498,9 @@ func matching(then func(*walker, string), prefix string) check {
 // integer reads a whole number that is not below a bound.
 func integer(least uint64) check { return wholeNumber(least, false) }
 
-// uint64Number is integer from 0, also as a string: so protobuf's JSON mapping writes 64-bit integers
-// (https://protobuf.dev/programming-guides/json/), and SLSA defines its predicates by messages.
+// uint64Number is integer from 0, also as a string: so protobuf's JSON mapping
+// writes 64-bit integers (https://protobuf.dev/programming-guides/json/), and
+// SLSA defines its predicates by messages.
 var uint64Number = wholeNumber(0, true)
 
 func wholeNumber(least uint64, quoted bool) check {
@@ -506,7 +522,8 @@ func wholeNumber(least uint64, quoted bool) check {
 	}
 }
 
-// either applies the check that goes with the kind of the next value, and the first one if none does.
+// either applies the check that goes with the kind of the next value, and the
+// first one if none does.
 func either(first jsontext.Kind, a check, second jsontext.Kind, b check) check {
 	return func(w *walker) error {
 		if w.dec.PeekKind() == second {
@@ -548,7 +565,8 @@ func raw(then func(*walker, jsontext.Value)) check {
 	}
 }
 
-// digests reads a DigestSet, algorithm to value, into its canonical form. An empty one is as good as none.
+// digests reads a DigestSet, algorithm to value, into its canonical form. An
+// empty one is as good as none.
 func digests(then func(*walker, map[string]string)) check {
 	return func(w *walker) error {
 		set := map[string]string{}

@@ -169,7 +169,8 @@ func TestRegistryWithoutAnAnswer(t *testing.T) {
 	}
 }
 
-// A registry that goes silent is given up, whether it has begun to answer or not.
+// A registry that goes silent is given up, whether it has begun to answer or
+// not.
 func TestSilentRegistry(t *testing.T) {
 	for name, begin := range map[string]string{"at once": "", "in the middle": `{"manifests":[`} {
 		t.Run(name, func(t *testing.T) {
@@ -199,7 +200,8 @@ func manifestOf(mediaType, data string, size int64) string {
 		manifestType, 0, mediaType, sha256.Sum256([]byte(data)), size)
 }
 
-// What is attached is broken: that is a finding, and the rest is still looked at.
+// What is attached is broken: that is a finding, and the rest is still looked
+// at.
 func TestBrokenAttachments(t *testing.T) {
 	const bundle = "application/vnd.dev.sigstore.bundle.v0.3+json"
 	for _, test := range []struct {

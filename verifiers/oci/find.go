@@ -21,7 +21,8 @@ const (
 	attestationManifest       = "attestation-manifest"
 )
 
-// Artifacts returns what the reference names, and after it the manifests of the platforms if that is an index.
+// Artifacts returns what the reference names, and after it the manifests of the
+// platforms if that is an index.
 func (r *Registry) Artifacts(ctx context.Context) ([]*Artifact, error) {
 	w := &walk{r: r}
 	if err := w.start(ctx); err != nil {
@@ -54,9 +55,10 @@ type walk struct {
 	f         func(*Attachment, error) error
 	artifacts []*Artifact
 	buildkit  []descriptor
-	bytes     int64           // of blobs
-	seen      map[string]bool // artifact and manifest: the same referrer may be found in several ways
-	count     int
+	bytes     int64 // of blobs
+	// artifact and manifest: the same referrer may be found in several ways
+	seen  map[string]bool
+	count int
 }
 
 func (w *walk) start(ctx context.Context) error {
@@ -167,7 +169,8 @@ func chartOf(raw []byte) *Chart {
 	return &c
 }
 
-// ParseChart reads the manifest of a Helm chart, and says which archive it holds. It returns nil if it is no such manifest.
+// ParseChart reads the manifest of a Helm chart, and says which archive it
+// holds. It returns nil if it is no such manifest.
 func ParseChart(manifest []byte) *Chart { return chartOf(manifest) }
 
 func (w *walk) attachedTo(ctx context.Context, a *Artifact) error {

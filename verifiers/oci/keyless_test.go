@@ -9,7 +9,8 @@ import (
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
-// An image that was signed and attested without a key: with a certificate of Fulcio's, a timestamp and an entry in a log.
+// An image that was signed and attested without a key: with a certificate of
+// Fulcio's, a timestamp and an entry in a log.
 func TestKeyless(t *testing.T) {
 	rig := sigstorerig.Start(t, sigstorerig.Fulcio(), sigstorerig.TSA(), sigstorerig.Rekor())
 	rig.WriteFile(t, "prov.json", provenance)

@@ -14,7 +14,8 @@ import (
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
-// Annotations of layers under cosign's older tags. What a bundle has in one document is spread over them.
+// Annotations of layers under cosign's older tags. What a bundle has in one
+// document is spread over them.
 const (
 	annotationSignature   = "dev.cosignproject.cosign/signature"
 	annotationCertificate = "dev.sigstore.cosign/certificate"
@@ -23,8 +24,10 @@ const (
 	annotationTimestamp   = "dev.sigstore.cosign/rfc3161timestamp"
 )
 
-// toBundle makes a bundle of an envelope or signature with cosign's annotations, so that there is one way to verify all. The bundle is of the first
-// version, which has the certificates' chain and the log's promise of inclusion.
+// toBundle makes a bundle of an envelope or signature with cosign's
+// annotations, so that there is one way to verify all. The bundle is of the
+// first version, which has the certificates' chain and the log's promise of
+// inclusion.
 func toBundle(a *Attachment) ([]byte, error) {
 	material := map[string]any{}
 	if err := addKey(material, a.annotations); err != nil {

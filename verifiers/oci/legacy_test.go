@@ -15,8 +15,9 @@ import (
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
-// A keyless attestation with an entry in Rekor v1, as cosign's older tags hold it: taken from a published bundle, whose parts are put into the
-// annotations that cosign would have written.
+// A keyless attestation with an entry in Rekor v1, as cosign's older tags hold
+// it: taken from a published bundle, whose parts are put into the annotations
+// that cosign would have written.
 func TestKeylessUnderCosignTag(t *testing.T) {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/sigstore/sigstore-go").Output()
 	if err != nil {

@@ -12,8 +12,10 @@ import (
 	"muniment.dev/muniment/verifiers/boundedjson"
 )
 
-// A document is a manifest or an index, as far as it is read (https://github.com/opencontainers/image-spec/blob/main/manifest.md). The library's own
-// types would hold all that a registry cares to put into an array.
+// A document is a manifest or an index, as far as it is read
+// (https://github.com/opencontainers/image-spec/blob/main/manifest.md). The
+// library's own types would hold all that a registry cares to put into an
+// array.
 type document struct {
 	ArtifactType string      `json:"artifactType"`
 	Config       descriptor  `json:"config"`
@@ -44,7 +46,8 @@ func (d *digest) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// descriptors are read one by one, up to one more than MaxAttestations, which is enough to see that there are too many.
+// descriptors are read one by one, up to one more than MaxAttestations, which
+// is enough to see that there are too many.
 type descriptors []descriptor
 
 func (list *descriptors) UnmarshalJSONFrom(dec *jsontext.Decoder) error {

@@ -1,11 +1,17 @@
-// Package oci finds what is attached to an image or chart in an OCI registry, and verifies it.
+// Package oci finds what is attached to an image or chart in an OCI registry,
+// and verifies it.
 //
-// Three places are looked at: the referrers of the distribution specification (its API, or the tag that stands in for it,
-// https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-referrers), the tags that cosign used before
-// (https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md), and the attestation manifests that BuildKit puts into an image's index
-// (https://github.com/moby/buildkit/blob/master/docs/attestations/attestation-storage.md), which nobody has signed.
+// Three places are looked at: the referrers of the distribution specification
+// (its API, or the tag that stands in for it,
+// https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-referrers),
+// the tags that cosign used before
+// (https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md), and
+// the attestation manifests that BuildKit puts into an image's index
+// (https://github.com/moby/buildkit/blob/master/docs/attestations/attestation-storage.md),
+// which nobody has signed.
 //
-// What a registry answers is not trusted: it is bounded in size and number, and only signatures count.
+// What a registry answers is not trusted: it is bounded in size and number, and
+// only signatures count.
 package oci
 
 import (
@@ -19,7 +25,9 @@ import (
 
 // Bounds of what is read for one reference.
 const (
-	MaxManifest     = 4 << 20   // bytes of a manifest, index or list of referrers; registries need not take larger ones
+	// bytes of a manifest, index or list of referrers; registries need not take
+	// larger ones
+	MaxManifest     = 4 << 20
 	MaxBlob         = 128 << 20 // bytes of a bundle, envelope or statement
 	MaxTotal        = 2 << 30   // bytes of all of them
 	MaxPages        = 64        // of a list of referrers
@@ -27,7 +35,8 @@ const (
 	MaxAttestations = 1024      // in all
 )
 
-// ErrTooMuch is wrapped by errors that say that a registry answered with more than is read.
+// ErrTooMuch is wrapped by errors that say that a registry answered with more
+// than is read.
 var ErrTooMuch = errors.New("more than is read")
 
 // ErrUnusable is wrapped by the errors for attachments that the registry lists
@@ -36,7 +45,8 @@ var ErrUnusable = errors.New("unusable")
 
 func unusable(err error) error { return fmt.Errorf("%w: %w", ErrUnusable, err) }
 
-// ErrNotFound is wrapped by errors that say that a registry does not have what was asked for.
+// ErrNotFound is wrapped by errors that say that a registry does not have what
+// was asked for.
 var ErrNotFound = errors.New("the registry does not have it")
 
 // An Artifact is a manifest or index that things are attached to.
@@ -47,7 +57,8 @@ type Artifact struct {
 	Chart     *Chart `json:"chart,omitempty"`    // if it is a Helm chart
 }
 
-// A Chart is what a manifest says of the Helm chart that it holds (https://helm.sh/docs/topics/registries/).
+// A Chart is what a manifest says of the Helm chart that it holds
+// (https://helm.sh/docs/topics/registries/).
 type Chart struct {
 	Archive    string `json:"archive"`              // digest of the .tgz
 	Provenance string `json:"provenance,omitempty"` // digest of the .prov, if there is one
@@ -63,7 +74,8 @@ const (
 	SourceBuildKit     Source = "buildkit"      // the image's own index
 )
 
-// Media types of what is attached, besides those of bundles, envelopes and statements.
+// Media types of what is attached, besides those of bundles, envelopes and
+// statements.
 const (
 	mediaTypeSimpleSigning = "application/vnd.dev.cosign.simplesigning.v1+json"
 	mediaTypeChartConfig   = "application/vnd.cncf.helm.config.v1+json"

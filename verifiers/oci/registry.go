@@ -23,7 +23,9 @@ import (
 
 // Options say how a registry is spoken to.
 type Options struct {
-	PlainHTTP bool              // speak HTTP if the registry has no TLS; loopback addresses need no such permission
+	// speak HTTP if the registry has no TLS; loopback addresses need no such
+	// permission
+	PlainHTTP bool
 	Keychain  authn.Keychain    // nil: that of docker login
 	Transport http.RoundTripper // nil: the usual one
 	Allowed   []netip.Prefix    // addresses beside public ones to which the registry may redirect
@@ -38,7 +40,8 @@ type Registry struct {
 	transport http.RoundTripper
 }
 
-// Open parses a reference such as registry.example.com/app:1.7 or …@sha256:…, with or without oci:// before it. It does not connect yet.
+// Open parses a reference such as registry.example.com/app:1.7 or …@sha256:…,
+// with or without oci:// before it. It does not connect yet.
 func Open(reference string, o Options) (*Registry, error) {
 	reference = strings.TrimPrefix(reference, "oci://")
 	if scheme, _, ok := strings.Cut(reference, "://"); ok {
@@ -94,7 +97,8 @@ func (r *Registry) manifest(ctx context.Context, ref name.Reference) (*manifest,
 	return &manifest{d.Digest.String(), d.MediaType, d.Manifest}, nil
 }
 
-// Manifest reads the manifest or index with this digest (sha256:…), from the repository of the reference.
+// Manifest reads the manifest or index with this digest (sha256:…), from the
+// repository of the reference.
 func (r *Registry) Manifest(ctx context.Context, digest string) ([]byte, error) {
 	if _, err := v1.NewHash(digest); err != nil {
 		return nil, err
@@ -109,7 +113,8 @@ func (r *Registry) Manifest(ctx context.Context, digest string) ([]byte, error) 
 	return m.Raw, nil
 }
 
-// Blob reads the blob with this digest (sha256:…), from the repository of the reference.
+// Blob reads the blob with this digest (sha256:…), from the repository of the
+// reference.
 func (r *Registry) Blob(ctx context.Context, digest string) ([]byte, error) {
 	if _, err := v1.NewHash(digest); err != nil {
 		return nil, err
@@ -119,7 +124,8 @@ func (r *Registry) Blob(ctx context.Context, digest string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := l.Compressed() // as it is stored, which is what the digest is of; reading checks it
+	// as it is stored, which is what the digest is of; reading checks it
+	body, err := l.Compressed()
 	if err == nil {
 		defer body.Close()
 		var data []byte
@@ -136,7 +142,8 @@ func (r *Registry) Blob(ctx context.Context, digest string) ([]byte, error) {
 	return nil, fmt.Errorf("read blob %s: %w", ref, err)
 }
 
-// referrers lists what refers to a manifest, by the registry's own list or else by the tag that stands in for it.
+// referrers lists what refers to a manifest, by the registry's own list or else
+// by the tag that stands in for it.
 func (r *Registry) referrers(ctx context.Context, digest string) ([]descriptor, Source, error) {
 	list, ok, err := r.listReferrers(ctx, digest)
 	if err != nil || ok {
@@ -159,7 +166,8 @@ func readIndex(data []byte) ([]descriptor, error) {
 	return index.Manifests, nil
 }
 
-// listReferrers asks the referrers API, page by page. It returns false if the registry has none.
+// listReferrers asks the referrers API, page by page. It returns false if the
+// registry has none.
 func (r *Registry) listReferrers(ctx context.Context, digest string) ([]descriptor, bool, error) {
 	repo := r.ref.Context()
 	auth, err := authn.Resolve(ctx, r.keychain, repo)
@@ -203,7 +211,8 @@ func referrersPage(ctx context.Context, client *http.Client, page *url.URL) (lis
 		return nil, nil, false, err
 	}
 	defer resp.Body.Close()
-	// Which answers mean that there is no such API differs from registry to registry.
+	// Which answers mean that there is no such API differs from registry to
+	// registry.
 	if err := transport.CheckError(resp, http.StatusOK, http.StatusNotFound, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable); err != nil {
 		return nil, nil, false, err
 	}
@@ -229,8 +238,9 @@ func isStatus(err error, status int) bool {
 
 var errSilent = errors.New("the registry has said nothing")
 
-// A capped transport ends answers that are larger than the request allows, or that come to a halt. The bound travels in the context, so that it
-// holds across redirects.
+// A capped transport ends answers that are larger than the request allows, or
+// that come to a halt. The bound travels in the context, so that it holds
+// across redirects.
 type capped struct {
 	http.RoundTripper
 	silence time.Duration

@@ -25,7 +25,8 @@ import (
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
-// registries are the ones that everything is tried with: one lists referrers itself, the other leaves it to a tag.
+// registries are the ones that everything is tried with: one lists referrers
+// itself, the other leaves it to a tag.
 var registries = map[string]struct {
 	start  func(t *testing.T) string
 	source Source
@@ -111,7 +112,8 @@ func push(t *testing.T, host, repo string, what any) string {
 	return tag.Context().Digest(digest.String()).String()
 }
 
-// pushIndex pushes an index of images for the platforms, and returns its reference and those of the images.
+// pushIndex pushes an index of images for the platforms, and returns its
+// reference and those of the images.
 func pushIndex(t *testing.T, host, repo string, platforms ...string) (string, []string) {
 	t.Helper()
 	index := mutate.IndexMediaType(mutate.AppendManifests(emptyIndex()), "application/vnd.oci.image.index.v1+json")
@@ -164,7 +166,8 @@ func (c *cosigner) run(args ...string) {
 	}
 }
 
-// attest attaches SLSA provenance as today's cosign does, and attestOld as it did before bundles.
+// attest attaches SLSA provenance as today's cosign does, and attestOld as it
+// did before bundles.
 func (c *cosigner) attest(ref string) {
 	c.t.Helper()
 	c.run("attest", "--yes", "--key", "cosign.key", "--signing-config", "sc.json", "--type", "slsaprovenance1", "--predicate", "prov.json", ref)

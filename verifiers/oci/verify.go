@@ -41,12 +41,14 @@ const (
 	Verified    Result = "verified"
 	NotVerified Result = "not-verified" // it is signed, but not as the policy asks
 	Unsigned    Result = "unsigned"     // nobody has signed it
-	Malformed   Result = "malformed"    // it is not what it says it is, or the registry does not have it
-	Unusable    Result = "unusable"     // the registry lists it and does not provide it
-	Unread      Result = "unread"       // of a type that is not known here
+	// it is not what it says it is, or the registry does not have it
+	Malformed Result = "malformed"
+	Unusable  Result = "unusable" // the registry lists it and does not provide it
+	Unread    Result = "unread"   // of a type that is not known here
 )
 
-// A Finding is one attachment with what became of it. What Claims and PredicateType say is proven to be the signer's only if Result is Verified.
+// A Finding is one attachment with what became of it. What Claims and
+// PredicateType say is proven to be the signer's only if Result is Verified.
 type Finding struct {
 	Source        Source            `json:"source"`
 	Manifest      string            `json:"manifest"`
@@ -59,9 +61,11 @@ type Finding struct {
 	PredicateType string            `json:"predicateType,omitempty"`
 	Category      intoto.Category   `json:"category,omitempty"`
 	Facts         map[string]string `json:"facts,omitempty"`
-	Deviations    []string          `json:"deviations,omitempty"` // from the definitions of statements and of the predicate's type
-	TrustedRoot   string            `json:"trustedRoot,omitempty"`
-	Counts        bool              `json:"counts"` // it is verified, and of the type that was asked for
+	// from the definitions of statements and of the predicate's type
+	Deviations  []string `json:"deviations,omitempty"`
+	TrustedRoot string   `json:"trustedRoot,omitempty"`
+	// it is verified, and of the type that was asked for
+	Counts bool `json:"counts"`
 }
 
 // An ArtifactReport is an artifact with all that is attached to it.
@@ -73,15 +77,19 @@ type ArtifactReport struct {
 
 // A Report is the answer about a reference.
 type Report struct {
-	Reference string            `json:"reference"`
-	Verified  bool              `json:"verified"`
-	Unusable  int               `json:"unusable,omitempty"` // attachments that the registry did not provide: a negative answer is not final
-	Artifacts []*ArtifactReport `json:"artifacts"`          // the first is what the reference names
+	Reference string `json:"reference"`
+	Verified  bool   `json:"verified"`
+	// attachments that the registry did not provide: a negative answer is not
+	// final
+	Unusable  int               `json:"unusable,omitempty"`
+	Artifacts []*ArtifactReport `json:"artifacts"` // the first is what the reference names
 }
 
-// Verify verifies what is attached to what the reference names. The answer is yes if something that counts is attached to it or, if it is an index
-// to which nothing of the kind is attached, to each of its platforms' manifests. An error means that there is no answer. Keep, if it is not nil,
-// gets everything that counts as a bundle; what cosign's older tags hold is made one.
+// Verify verifies what is attached to what the reference names. The answer is
+// yes if something that counts is attached to it or, if it is an index to which
+// nothing of the kind is attached, to each of its platforms' manifests. An
+// error means that there is no answer. Keep, if it is not nil, gets everything
+// that counts as a bundle; what cosign's older tags hold is made one.
 func Verify(ctx context.Context, r *Registry, p Policy, keep func(*Finding, []byte) error) (*Report, error) {
 	report := &Report{Reference: r.ref.String()}
 	byArtifact := map[*Artifact][]Finding{}
@@ -160,13 +168,15 @@ func (f *Finding) unsigned(a *Attachment) error {
 	return nil
 }
 
-// describe notes what a statement claims. That it deviates from its definition does not make its signature worse.
+// describe notes what a statement claims. That it deviates from its definition
+// does not make its signature worse.
 func (f *Finding) describe(s *intoto.Statement) {
 	s.Check()
 	f.PredicateType, f.Category, f.Facts, f.Deviations = s.PredicateType, s.Category, s.Facts, s.Deviations.Strings()
 }
 
-// signed verifies a bundle, or what cosign wrote before there were bundles, and returns it as a bundle.
+// signed verifies a bundle, or what cosign wrote before there were bundles, and
+// returns it as a bundle.
 func (p Policy) signed(f *Finding, a *Attachment) ([]byte, error) {
 	if a.MediaType == mediaTypeSimpleSigning {
 		return p.simplySigned(f, a)
@@ -193,7 +203,8 @@ func (p Policy) signed(f *Finding, a *Attachment) ([]byte, error) {
 	return data, nil
 }
 
-// simplySigned verifies a signature that is over a small document, which names the artifact.
+// simplySigned verifies a signature that is over a small document, which names
+// the artifact.
 func (p Policy) simplySigned(f *Finding, a *Attachment) ([]byte, error) {
 	data, err := toBundle(a)
 	if err != nil {

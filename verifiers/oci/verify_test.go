@@ -115,7 +115,8 @@ func TestCosignTags(t *testing.T) {
 	}
 }
 
-// checkKept makes sure that what is kept of cosign's tags is a bundle that verifies by itself, if not about the image: signatures are over a document.
+// checkKept makes sure that what is kept of cosign's tags is a bundle that
+// verifies by itself, if not about the image: signatures are over a document.
 func checkKept(t *testing.T, ref string, p Policy) {
 	t.Helper()
 	r, err := Open(ref, Options{})
@@ -183,7 +184,8 @@ func TestPlatforms(t *testing.T) {
 	}
 }
 
-// buildKitIndex is an index as BuildKit makes it, with an attestation manifest for its one image.
+// buildKitIndex is an index as BuildKit makes it, with an attestation manifest
+// for its one image.
 func buildKitIndex(t *testing.T, host, statement string) string {
 	t.Helper()
 	ref, _ := buildKitIndexWith(t, host, statement, true)

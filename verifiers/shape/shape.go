@@ -3,8 +3,8 @@
 //
 // It recognizes more than the readers of these formats accept: other spellings
 // of the members, duplicate members, broken JSON. A document that some other
-// reader might take for a statement must not pass as an unknown one. The readers
-// refuse it then.
+// reader might take for a statement must not pass as an unknown one. The
+// readers refuse it then.
 package shape
 
 import (

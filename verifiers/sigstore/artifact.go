@@ -14,16 +14,19 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// An Artifact is what a bundle is expected to be about: a file, or a digest of one.
+// An Artifact is what a bundle is expected to be about: a file, or a digest of
+// one.
 type Artifact struct {
 	digests map[string][]byte // by the names that they have in in-toto
 	content io.ReadSeeker     // nil if only a digest is known
 }
 
-// maxSignedContent is the largest artifact that is read into memory. Only pure Ed25519 needs the whole of it.
+// maxSignedContent is the largest artifact that is read into memory. Only pure
+// Ed25519 needs the whole of it.
 const maxSignedContent = 256 << 20
 
-// ReadArtifact hashes an artifact, however large. Verify may read it again: r must stay open until then.
+// ReadArtifact hashes an artifact, however large. Verify may read it again: r
+// must stay open until then.
 func ReadArtifact(r io.ReadSeeker) (*Artifact, error) {
 	hashes := map[string]hash.Hash{"sha256": sha256.New(), "sha384": sha512.New384(), "sha512": sha512.New()}
 	if _, err := io.Copy(io.MultiWriter(hashes["sha256"], hashes["sha384"], hashes["sha512"]), r); err != nil {
@@ -36,7 +39,8 @@ func ReadArtifact(r io.ReadSeeker) (*Artifact, error) {
 	return a, nil
 }
 
-// ArtifactDigest is an artifact of which only the digest is known: sha256: and 64 hexadecimal digits.
+// ArtifactDigest is an artifact of which only the digest is known: sha256: and
+// 64 hexadecimal digits.
 func ArtifactDigest(s string) (*Artifact, error) {
 	digits, ok := strings.CutPrefix(s, "sha256:")
 	d, err := hex.DecodeString(digits)
@@ -49,7 +53,8 @@ func ArtifactDigest(s string) (*Artifact, error) {
 // Digest is the SHA-256 of the artifact, as sha256: and hexadecimal digits.
 func (a *Artifact) Digest() string { return "sha256:" + hex.EncodeToString(a.digests["sha256"]) }
 
-// isOneOf says whether the artifact is one of the subjects: one digest at least is the same, and none that both have differs.
+// isOneOf says whether the artifact is one of the subjects: one digest at least
+// is the same, and none that both have differs.
 func (a *Artifact) isOneOf(subjects []receipt.Subject) bool {
 	for _, s := range subjects {
 		same, differs := 0, 0
@@ -69,10 +74,12 @@ func (a *Artifact) isOneOf(subjects []receipt.Subject) bool {
 	return false
 }
 
-// errContent is wrapped by errors that say that the whole artifact would be needed.
+// errContent is wrapped by errors that say that the whole artifact would be
+// needed.
 var errContent = errors.New("a pure Ed25519 signature can't be checked by a digest")
 
-// message reads the artifact once more, into memory, and makes sure that it is still the same.
+// message reads the artifact once more, into memory, and makes sure that it is
+// still the same.
 func (a *Artifact) message() ([]byte, error) {
 	if a == nil || a.content == nil {
 		return nil, fmt.Errorf("it was not signed with the key by Ed25519ph, and %w; give the artifact itself", errContent)

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// A bundle with millions of empty values is refused before there are structs of them.
+// A bundle with millions of empty values is refused before there are structs of
+// them.
 func TestManyValues(t *testing.T) {
 	many := strings.Repeat("{},", 1<<20) + "{}"
 	for name, document := range map[string]string{

@@ -11,14 +11,16 @@ import (
 	"muniment.dev/muniment/verifiers/sniff"
 )
 
-// An entity is a bundle as sigstore-go's verifier sees it. It is parsed once and then only read, so that goroutines may share it.
+// An entity is a bundle as sigstore-go's verifier sees it. It is parsed once
+// and then only read, so that goroutines may share it.
 type entity struct {
 	*bundle.Bundle
 	content verify.SignatureContent
 	entries []*tlog.Entry
 }
 
-// Bounds of a bundle, far above what its parts need: 32 log entries with inclusion proofs, chains of certificates and timestamps.
+// Bounds of a bundle, far above what its parts need: 32 log entries with
+// inclusion proofs, chains of certificates and timestamps.
 const (
 	maxValues = 20_000
 	maxDepth  = 32
@@ -54,8 +56,10 @@ func (e *entity) withEntry(entry *tlog.Entry) *entity {
 	return &entity{Bundle: e.Bundle, content: e.content, entries: []*tlog.Entry{entry}}
 }
 
-// An envelope keeps sigstore-go from reading the payload. Package intoto reads it instead, strictly and once, so that what is compared with the
-// artifact and what is told to the caller can't be two readings of the same bytes; and payloads that are no statements can be verified too.
+// An envelope keeps sigstore-go from reading the payload. Package intoto reads
+// it instead, strictly and once, so that what is compared with the artifact and
+// what is told to the caller can't be two readings of the same bytes; and
+// payloads that are no statements can be verified too.
 type envelope struct{ *bundle.Envelope }
 
 func (e *envelope) EnvelopeContent() verify.EnvelopeContent { return e }

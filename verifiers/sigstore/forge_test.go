@@ -103,7 +103,8 @@ func sign(t testing.TB, private crypto.Signer, digest []byte, opts crypto.Signer
 	return sig
 }
 
-// Keys sign bare and in envelopes in every form that clients use, and in no other.
+// Keys sign bare and in envelopes in every form that clients use, and in no
+// other.
 func TestFormsOfSignatures(t *testing.T) {
 	p256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -166,7 +167,8 @@ func TestFormsOfSignatures(t *testing.T) {
 		}
 	}
 
-	// Pure Ed25519 is over the message, so that a bare signature needs the artifact.
+	// Pure Ed25519 is over the message, so that a bare signature needs the
+	// artifact.
 	v := keys(t, nil, noneNeeded, signer(t, ed))
 	b := bare(t, byHint, "SHA2_256", digestOf(t, crypto.SHA256, []byte(hello)), ed25519.Sign(ed, []byte(hello)))
 	_, err = v.Verify(b, nil)
@@ -268,7 +270,8 @@ func TestSubjects(t *testing.T) {
 	}
 }
 
-// authority is a certificate authority of our own, and a trusted root that trusts it.
+// authority is a certificate authority of our own, and a trusted root that
+// trusts it.
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey

@@ -8,16 +8,20 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// An Identity says whose certificates will do. Of each pair one must be given; if both are, both must match. Regular expressions match anywhere
-// in the text, as in cosign: anchor them with ^ and $.
+// An Identity says whose certificates will do. Of each pair one must be given;
+// if both are, both must match. Regular expressions match anywhere in the text,
+// as in cosign: anchor them with ^ and $.
 type Identity struct {
-	Name         string // subject alternative name of the certificate, such as an e-mail address or the URI of a workflow
+	// subject alternative name of the certificate, such as an e-mail address or
+	// the URI of a workflow
+	Name         string
 	NameRegexp   *regexp.Regexp
 	Issuer       string // OIDC issuer
 	IssuerRegexp *regexp.Regexp
 }
 
-// Check returns an error, which wraps ErrNotVerified, unless it is the signer's identity.
+// Check returns an error, which wraps ErrNotVerified, unless it is the signer's
+// identity.
 func (id Identity) Check(s receipt.Signer) error {
 	if err := id.match(s); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotVerified, err)

@@ -24,8 +24,10 @@ import (
 
 var digestHashes = map[string]crypto.Hash{"sha256": crypto.SHA256, "sha384": crypto.SHA384, "sha512": crypto.SHA512}
 
-// check returns an error if a signature by the key does not prove such a digest. Nobody signs which hash the digest is of. ECDSA cuts a digest that is
-// longer than the curve, and reads a shorter one as a number, so that what is cut off, or zeros in front, would go unnoticed.
+// check returns an error if a signature by the key does not prove such a
+// digest. Nobody signs which hash the digest is of. ECDSA cuts a digest that is
+// longer than the curve, and reads a shorter one as a number, so that what is
+// cut off, or zeros in front, would go unnoticed.
 func (d *messageDigest) check(public crypto.PublicKey) error {
 	h, known := digestHashes[d.algorithm]
 	k, ec := public.(*ecdsa.PublicKey)
@@ -47,7 +49,8 @@ func (d *messageDigest) message() *dsse.Message {
 	return &dsse.Message{Digests: map[crypto.Hash][]byte{digestHashes[d.algorithm]: d.value}}
 }
 
-// signedBy finds the key that the bundle was signed with: the bundle need not say so truly. Only that one is worth the rest of the work.
+// signedBy finds the key that the bundle was signed with: the bundle need not
+// say so truly. Only that one is worth the rest of the work.
 func (b *Bundle) signedBy(keys []*dsse.Key, a *Artifact) (*dsse.Key, error) {
 	var message *dsse.Message
 	if b.digest == nil {
@@ -132,7 +135,8 @@ func (m *keyMaterial) PublicKeyVerifier(id string) (root.TimeConstrainedVerifier
 	return m.key.PublicKeyVerifier(id)
 }
 
-// A keyVerifier checks signatures by a key whose signatures may have more than one form: a key does not say whether RSA is PSS, or Ed25519 is ph.
+// A keyVerifier checks signatures by a key whose signatures may have more than
+// one form: a key does not say whether RSA is PSS, or Ed25519 is ph.
 type keyVerifier struct {
 	public  crypto.PublicKey
 	content func() ([]byte, error) // of the artifact of a bare signature
@@ -142,7 +146,8 @@ func (v *keyVerifier) PublicKey(...signature.PublicKeyOption) (crypto.PublicKey,
 	return v.public, nil
 }
 
-// VerifySignature is called with the message, which is an envelope's pre-authentication encoding, or with the option of a digest.
+// VerifySignature is called with the message, which is an envelope's
+// pre-authentication encoding, or with the option of a digest.
 func (v *keyVerifier) VerifySignature(sig, message io.Reader, opts ...signature.VerifyOption) error {
 	s, err := bounded.ReadAll(sig, MaxBundleSize)
 	if err != nil {
@@ -162,7 +167,8 @@ func (v *keyVerifier) VerifySignature(sig, message io.Reader, opts ...signature.
 	return dsse.CheckSignature(v.public, dsse.NewMessage(m), s)
 }
 
-// messageOf returns the message with a digest, whose length shows its algorithm.
+// messageOf returns the message with a digest, whose length shows its
+// algorithm.
 func messageOf(digest []byte) *dsse.Message {
 	for _, h := range digestHashes {
 		if h.Size() == len(digest) {
@@ -172,7 +178,8 @@ func messageOf(digest []byte) *dsse.Message {
 	return &dsse.Message{}
 }
 
-// overDigest checks a bare signature. One by pure Ed25519 is over the artifact itself, and the digest is only beside it.
+// overDigest checks a bare signature. One by pure Ed25519 is over the artifact
+// itself, and the digest is only beside it.
 func (v *keyVerifier) overDigest(sig []byte, m *dsse.Message) error {
 	err := dsse.CheckSignature(v.public, m, sig)
 	if _, ok := v.public.(ed25519.PublicKey); err == nil || !ok || errors.Is(err, dsse.ErrUnsupported) {

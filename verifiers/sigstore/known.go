@@ -11,11 +11,13 @@ import (
 	"muniment.dev/muniment/verifiers/dsse"
 )
 
-// Check returns an error if the requirements are incomplete, or can't be met by signatures with keys, or else with certificates.
+// Check returns an error if the requirements are incomplete, or can't be met by
+// signatures with keys, or else with certificates.
 func (r Requirements) Check(keys bool) error { return r.check(keys) }
 
-// Usual is, for one root of Each, what certificates have of the services that the root trusts: an entry where there are logs, an SCT where there are logs of
-// certificates, and the time in any case.
+// Usual is, for one root of Each, what certificates have of the services that
+// the root trusts: an entry where there are logs, an SCT where there are logs
+// of certificates, and the time in any case.
 func (r *TrustedRoot) Usual() Requirements {
 	need := Requirements{LogEntries: None, Timestamps: 1, SCTs: None}
 	if len(r.material.RekorLogs()) > 0 {
@@ -27,7 +29,8 @@ func (r *TrustedRoot) Usual() Requirements {
 	return need
 }
 
-// Knows says whether an authority of the root has issued the bundle's certificate. Nothing else about the bundle is checked by that.
+// Knows says whether an authority of the root has issued the bundle's
+// certificate. Nothing else about the bundle is checked by that.
 func (r *TrustedRoot) Knows(b *Bundle) bool {
 	return slices.ContainsFunc(r.all, func(one *TrustedRoot) bool { return one.knows(b) })
 }
@@ -46,7 +49,8 @@ func (r *TrustedRoot) knows(b *Bundle) bool {
 	return false
 }
 
-// Missing returns an error that says what of the requirements the bundle does not even claim to have, or nil.
+// Missing returns an error that says what of the requirements the bundle does
+// not even claim to have, or nil.
 func (b *Bundle) Missing(r Requirements) error {
 	if r.LogEntries != None && len(b.entity.entries) == 0 {
 		return errors.New("the bundle has no log entry")
@@ -58,16 +62,19 @@ func (b *Bundle) Missing(r Requirements) error {
 	return errors.New("nobody tells the time of the bundle's signature")
 }
 
-// HasKey says whether the bundle was signed with a key, and not with a certificate.
+// HasKey says whether the bundle was signed with a key, and not with a
+// certificate.
 func (b *Bundle) HasKey() bool { return b.hasKey() }
 
-// Hints says whether the bundle says that it was signed with the key. Nobody signs that.
+// Hints says whether the bundle says that it was signed with the key. Nobody
+// signs that.
 func (b *Bundle) Hints(k *dsse.Key) bool { return b.hasKey() && meant(k, b.hint()) }
 
-// CheckOwn checks the signature with the bundle's own certificate, if it has one
-// and the artifact is not needed. A bundle whose signature is wrong was changed
-// or made up, whoever is trusted. The error wraps dsse.ErrUnsupported if the
-// signature is in a form or by a key that is not supported here: it may be right.
+// CheckOwn checks the signature with the bundle's own certificate, if it has
+// one and the artifact is not needed. A bundle whose signature is wrong was
+// changed or made up, whoever is trusted. The error wraps dsse.ErrUnsupported
+// if the signature is in a form or by a key that is not supported here: it may
+// be right.
 func (b *Bundle) CheckOwn() error {
 	content, err := b.entity.VerificationContent()
 	if err != nil || content.Certificate() == nil {

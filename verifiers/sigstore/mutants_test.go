@@ -14,10 +14,12 @@ import (
 	"muniment.dev/muniment/verifiers/dsse"
 )
 
-// mutantBytes is how many single bytes of a bundle are changed, spread evenly over it.
+// mutantBytes is how many single bytes of a bundle are changed, spread evenly
+// over it.
 const mutantBytes = 400
 
-// noMutantPasses fails the test if a changed bundle verifies as anything but what the whole one says.
+// noMutantPasses fails the test if a changed bundle verifies as anything but
+// what the whole one says.
 func noMutantPasses(t *testing.T, v *Verifier, data []byte) {
 	t.Helper()
 	b, err := Parse(data)
@@ -56,8 +58,10 @@ func noMutantPasses(t *testing.T, v *Verifier, data []byte) {
 	}
 }
 
-// fields tries each member of the document without it, empty, and with its first and last decoded bytes changed, and each list without its
-// first element and with it doubled. JSON that stands in a member as base64 is gone into in the same way.
+// fields tries each member of the document without it, empty, and with its
+// first and last decoded bytes changed, and each list without its first element
+// and with it doubled. JSON that stands in a member as base64 is gone into in
+// the same way.
 func fields(t *testing.T, data []byte, try func(string, []byte)) {
 	t.Helper()
 	var document any
@@ -103,7 +107,8 @@ func fields(t *testing.T, data []byte, try func(string, []byte)) {
 					with(fmt.Sprintf("with byte %d changed", at), base64.StdEncoding.EncodeToString(changed))
 				}
 				if json.Valid(raw) {
-					fields(t, raw, func(what string, inner []byte) { with("with "+what, base64.StdEncoding.EncodeToString(inner)) }) // log entries, statements
+					// log entries, statements
+					fields(t, raw, func(what string, inner []byte) { with("with "+what, base64.StdEncoding.EncodeToString(inner)) })
 				}
 				with("shortened", base64.StdEncoding.EncodeToString(raw[:len(raw)-1]))
 				with("lengthened", base64.StdEncoding.EncodeToString(append(raw, 0)))
@@ -136,7 +141,8 @@ func TestMutantsOfRealBundles(t *testing.T) {
 	}
 }
 
-// Bundles v0.3 with entries of Rekor v2 and RFC 3161 timestamps, made by cosign.
+// Bundles v0.3 with entries of Rekor v2 and RFC 3161 timestamps, made by
+// cosign.
 func TestMutantsOfRekorV2Bundles(t *testing.T) {
 	r := sigstorerig.Start(t, sigstorerig.Fulcio(), sigstorerig.TSA(), sigstorerig.Rekor())
 	r.WriteFile(t, "a.txt", "hello\n")

@@ -5,14 +5,16 @@ import (
 	"fmt"
 )
 
-// A Threshold is how many of something a bundle must have. Its zero value is no answer and is refused, so that nobody does without by accident:
-// who needs none says None.
+// A Threshold is how many of something a bundle must have. Its zero value is no
+// answer and is refused, so that nobody does without by accident: who needs
+// none says None.
 type Threshold int
 
 // None says that none are needed.
 const None Threshold = -1
 
-// maxThreshold is what sigstore-go bounds the entries and timestamps of a bundle to.
+// maxThreshold is what sigstore-go bounds the entries and timestamps of a
+// bundle to.
 const maxThreshold = 32
 
 // AtLeast is the threshold n. AtLeast(0) is None: the zero is said.
@@ -25,31 +27,38 @@ func AtLeast(n int) Threshold {
 
 // Requirements say what a bundle must have besides a signature.
 type Requirements struct {
-	// LogEntries is how many transparency logs of the trusted root must have an entry of the signature. With None the entries of a bundle are
-	// not looked at.
+	// LogEntries is how many transparency logs of the trusted root must have an
+	// entry of the signature. With None the entries of a bundle are not looked
+	// at.
 	LogEntries Threshold
 
-	// Timestamps is how many times of the signature must be known from somebody trusted: a timestamp authority, or a log that signs the times
-	// of its entries (Rekor v1). A certificate is judged at these times.
+	// Timestamps is how many times of the signature must be known from somebody
+	// trusted: a timestamp authority, or a log that signs the times of its
+	// entries (Rekor v1). A certificate is judged at these times.
 	Timestamps Threshold
 
 	// SignedTimestamps counts RFC 3161 timestamps only.
 	SignedTimestamps bool
 
-	// SCTs is how many certificate transparency logs of the trusted root must have promised to list the certificate. Keys have none.
+	// SCTs is how many certificate transparency logs of the trusted root must
+	// have promised to list the certificate. Keys have none.
 	SCTs Threshold
 
-	// CurrentTime judges a certificate at the present time. It goes with Timestamps: None, and suits certificates that live for long.
+	// CurrentTime judges a certificate at the present time. It goes with
+	// Timestamps: None, and suits certificates that live for long.
 	CurrentTime bool
 }
 
-// ForCertificates is what bundles of the public-good instance have: a log entry, a time for it and an SCT.
+// ForCertificates is what bundles of the public-good instance have: a log
+// entry, a time for it and an SCT.
 var ForCertificates = Requirements{LogEntries: 1, Timestamps: 1, SCTs: 1}
 
-// ForKeys is the usual requirement of bundles that were signed with a key: a log entry.
+// ForKeys is the usual requirement of bundles that were signed with a key: a
+// log entry.
 var ForKeys = Requirements{LogEntries: 1, Timestamps: None, SCTs: None}
 
-// check returns an error if the requirements are incomplete, or can't be met by signatures with keys or with certificates.
+// check returns an error if the requirements are incomplete, or can't be met by
+// signatures with keys or with certificates.
 func (r Requirements) check(keys bool) error {
 	for _, t := range []struct {
 		what string
@@ -77,5 +86,6 @@ func (r Requirements) check(keys bool) error {
 	return nil
 }
 
-// needsRoot says whether signatures with keys can't be verified without a trusted root.
+// needsRoot says whether signatures with keys can't be verified without a
+// trusted root.
 func (r Requirements) needsRoot() bool { return r.LogEntries != None || r.Timestamps != None }

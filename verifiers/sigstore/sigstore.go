@@ -1,7 +1,9 @@
-// Package sigstore verifies Sigstore bundles, v0.1 to v0.3 (https://github.com/sigstore/protobuf-specs), with no network.
+// Package sigstore verifies Sigstore bundles, v0.1 to v0.3
+// (https://github.com/sigstore/protobuf-specs), with no network.
 //
-// It says who signed a bundle and what about, as far as a trusted root or given keys can show it. Whether that signer may say it is for the
-// caller's policy to judge.
+// It says who signed a bundle and what about, as far as a trusted root or given
+// keys can show it. Whether that signer may say it is for the caller's policy
+// to judge.
 package sigstore
 
 import (
@@ -22,13 +24,16 @@ import (
 // MediaTypePrefix begins the media type of every version of a bundle.
 const MediaTypePrefix = "application/vnd.dev.sigstore.bundle"
 
-// MaxBundleSize is the largest bundle that Parse takes, in bytes. A bundle holds the whole attestation, and scan reports of 130 MB are real.
+// MaxBundleSize is the largest bundle that Parse takes, in bytes. A bundle
+// holds the whole attestation, and scan reports of 130 MB are real.
 const MaxBundleSize = 256 << 20
 
-// ErrMalformed is wrapped by every error that says that a document is no bundle, or no trusted root.
+// ErrMalformed is wrapped by every error that says that a document is no
+// bundle, or no trusted root.
 var ErrMalformed = errors.New("malformed")
 
-// A Bundle is what a bundle says. Nothing has checked it: that is for Verifier.Verify.
+// A Bundle is what a bundle says. Nothing has checked it: that is for
+// Verifier.Verify.
 type Bundle struct {
 	MediaType     string
 	Subjects      []receipt.Subject
@@ -38,13 +43,16 @@ type Bundle struct {
 	PayloadType string            // of the DSSE envelope, "" if the bundle has a bare signature
 	Payload     []byte            // of the DSSE envelope
 	Statement   *intoto.Statement // nil unless the payload is one; its predicate is not checked
-	Unread      error             // why the payload is no statement, though its type is that of statements; nil if it is one, or of another type
+	// why the payload is no statement, though its type is that of statements;
+	// nil if it is one, or of another type
+	Unread error
 
 	entity *entity
 	digest *messageDigest // of the bare signature
 }
 
-// Parse reads a bundle and checks its structure. The error wraps ErrMalformed and names what is wrong.
+// Parse reads a bundle and checks its structure. The error wraps ErrMalformed
+// and names what is wrong.
 func Parse(data []byte) (*Bundle, error) {
 	b, err := parse(data)
 	if err != nil {
@@ -95,10 +103,12 @@ func (b *Bundle) readSigner() error {
 	return nil
 }
 
-// hint is what the bundle says of its key: by custom the base64 SHA-256 of the key's DER form, but nothing holds anybody to it.
+// hint is what the bundle says of its key: by custom the base64 SHA-256 of the
+// key's DER form, but nothing holds anybody to it.
 func (b *Bundle) hint() string { return b.entity.VerificationMaterial.GetPublicKey().GetHint() }
 
-// hasKey says whether the bundle was signed with a key, which it names, and not with a certificate, which it holds.
+// hasKey says whether the bundle was signed with a key, which it names, and not
+// with a certificate, which it holds.
 func (b *Bundle) hasKey() bool { return b.entity.VerificationMaterial.GetPublicKey() != nil }
 
 func (b *Bundle) readContent() error {
@@ -134,7 +144,8 @@ func (b *Bundle) readContent() error {
 	return nil
 }
 
-// digestNames gives the hashes that a signature may be over the names that they have in in-toto.
+// digestNames gives the hashes that a signature may be over the names that they
+// have in in-toto.
 var digestNames = map[string]string{"SHA2_256": "sha256", "SHA2_384": "sha384", "SHA2_512": "sha512"}
 
 // A messageDigest is what a bare signature says it is about.

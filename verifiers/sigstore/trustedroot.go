@@ -21,10 +21,12 @@ import (
 	"muniment.dev/muniment/verifiers/sniff"
 )
 
-// MaxTrustedRootSize is the largest trusted root that ParseTrustedRoot takes, in bytes.
+// MaxTrustedRootSize is the largest trusted root that ParseTrustedRoot takes,
+// in bytes.
 const MaxTrustedRootSize = 4 << 20
 
-// A TrustedRoot says which certificate authorities, transparency logs and timestamp authorities are trusted, and when.
+// A TrustedRoot says which certificate authorities, transparency logs and
+// timestamp authorities are trusted, and when.
 type TrustedRoot struct {
 	material *root.TrustedRoot
 	proto    *prototrustroot.TrustedRoot
@@ -37,9 +39,11 @@ type TrustedRoot struct {
 // Each costs a verification.
 const MaxTrustedRoots = 16
 
-// ParseTrustedRoot reads a trusted root file (JSON, media type application/vnd.dev.sigstore.trustedroot+json;version=0.1). The error wraps
-// ErrMalformed. A file of JSON Lines, such as gh attestation trusted-root writes, has several roots. Each is one to verify with: what a bundle
-// requires must all be trusted by the same one.
+// ParseTrustedRoot reads a trusted root file (JSON, media type
+// application/vnd.dev.sigstore.trustedroot+json;version=0.1). The error wraps
+// ErrMalformed. A file of JSON Lines, such as gh attestation trusted-root
+// writes, has several roots. Each is one to verify with: what a bundle requires
+// must all be trusted by the same one.
 func ParseTrustedRoot(data []byte) (*TrustedRoot, error) {
 	r, err := parseTrustedRoot(data)
 	if err != nil {
@@ -109,7 +113,8 @@ func (r *TrustedRoot) Digest() string { return r.digest }
 //go:embed public-good.json
 var publicGood []byte
 
-// PublicGoodJSON is the trusted root of the Sigstore public-good instance, as this version of the program knows it.
+// PublicGoodJSON is the trusted root of the Sigstore public-good instance, as
+// this version of the program knows it.
 func PublicGoodJSON() []byte { return append([]byte(nil), publicGood...) }
 
 // PublicGood is PublicGoodJSON, parsed.
@@ -139,7 +144,8 @@ type Authority struct {
 	Fingerprint string `json:"fingerprint"` // SHA-256 of the chain's root certificate
 	Chain       int    `json:"chain"`       // certificates of the chain
 	Validity    `json:"validity"`
-	Certificate Validity `json:"certificateValidity"` // of the chain as a whole: when all its certificates are valid
+	// of the chain as a whole: when all its certificates are valid
+	Certificate Validity `json:"certificateValidity"`
 }
 
 // A Log is a transparency log, of signatures or of certificates.
@@ -152,7 +158,8 @@ type Log struct {
 	Validity `json:"validity"`
 }
 
-// Validity is a span of time, its ends included. A nil Start is since ever, a nil End is until further notice.
+// Validity is a span of time, its ends included. A nil Start is since ever, a
+// nil End is until further notice.
 type Validity struct {
 	Start *time.Time `json:"start,omitempty"`
 	End   *time.Time `json:"end,omitempty"`

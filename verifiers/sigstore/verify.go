@@ -19,22 +19,26 @@ import (
 	"muniment.dev/muniment/verifiers/intoto"
 )
 
-// ErrNotVerified is wrapped by every error of Verify that is a verdict about the bundle.
+// ErrNotVerified is wrapped by every error of Verify that is a verdict about
+// the bundle.
 var ErrNotVerified = errors.New("not verified")
 
-// MaxKeys is how many keys a verifier may have. A bundle need not say truly which one it was signed with, and each try costs.
+// MaxKeys is how many keys a verifier may have. A bundle need not say truly
+// which one it was signed with, and each try costs.
 const MaxKeys = 64
 
-// A Verifier verifies bundles under one rule: signed either with certificates or with one of some keys, and having what is required. It may be
-// used by several goroutines.
+// A Verifier verifies bundles under one rule: signed either with certificates
+// or with one of some keys, and having what is required. It may be used by
+// several goroutines.
 type Verifier struct {
 	root *TrustedRoot
 	keys []*dsse.Key
 	need Requirements
 }
 
-// NewCertificateVerifier returns a verifier of bundles that were signed with a certificate that chains up to an authority of the trusted root.
-// Whose certificate it is, is for Identity to check.
+// NewCertificateVerifier returns a verifier of bundles that were signed with a
+// certificate that chains up to an authority of the trusted root. Whose
+// certificate it is, is for Identity to check.
 func NewCertificateVerifier(trusted *TrustedRoot, need Requirements) (*Verifier, error) {
 	if trusted == nil {
 		return nil, errors.New("certificates can't be verified without a trusted root")
@@ -45,8 +49,9 @@ func NewCertificateVerifier(trusted *TrustedRoot, need Requirements) (*Verifier,
 	return &Verifier{root: trusted, need: need}, nil
 }
 
-// NewKeyVerifier returns a verifier of bundles that were signed with one of the keys. The trusted root may be nil if neither log entries nor
-// timestamps are required.
+// NewKeyVerifier returns a verifier of bundles that were signed with one of the
+// keys. The trusted root may be nil if neither log entries nor timestamps are
+// required.
 func NewKeyVerifier(keys []*dsse.Key, trusted *TrustedRoot, need Requirements) (*Verifier, error) {
 	switch {
 	case len(keys) == 0:
@@ -63,11 +68,14 @@ func NewKeyVerifier(keys []*dsse.Key, trusted *TrustedRoot, need Requirements) (
 	return &Verifier{root: trusted, keys: slices.Clone(keys), need: need}, nil
 }
 
-// Verified is what a verified bundle says, and who said it. All of it is covered by the signature or by somebody whom the trusted root names.
+// Verified is what a verified bundle says, and who said it. All of it is
+// covered by the signature or by somebody whom the trusted root names.
 type Verified struct {
-	Signer        receipt.Signer
-	KeyName       string            // the name that was given with the key
-	Claims        map[string]string // Fulcio's extensions of the certificate, by the names of sigstore-go's verification result
+	Signer  receipt.Signer
+	KeyName string // the name that was given with the key
+	// Fulcio's extensions of the certificate, by the names of sigstore-go's
+	// verification result
+	Claims        map[string]string
 	Subjects      []receipt.Subject
 	PredicateType string
 	PayloadType   string            // of the DSSE envelope, "" if the signature is a bare one
@@ -94,13 +102,16 @@ type Timestamp struct {
 
 // A LogEntry is a place in a transparency log.
 type LogEntry struct {
-	Log   string `json:"log"`   // URL, from the trusted root
-	Index int64  `json:"index"` // in Rekor v1 with an inclusion promise, across the shards of the log
+	Log string `json:"log"` // URL, from the trusted root
+	// in Rekor v1 with an inclusion promise, across the shards of the log
+	Index int64 `json:"index"`
 }
 
-// Verify says who signed the bundle and what about. If an artifact is given, the bundle must be about it; else a bare signature is verified over
-// the digest that stands in the bundle, and an envelope over its payload. An error that wraps ErrNotVerified is a verdict. Any other means that
-// the artifact could not be read.
+// Verify says who signed the bundle and what about. If an artifact is given,
+// the bundle must be about it; else a bare signature is verified over the
+// digest that stands in the bundle, and an envelope over its payload. An error
+// that wraps ErrNotVerified is a verdict. Any other means that the artifact
+// could not be read.
 func (v *Verifier) Verify(b *Bundle, a *Artifact) (*Verified, error) {
 	out, err := v.verify(b, a)
 	var failed *readError
@@ -139,7 +150,8 @@ func (v *Verifier) verify(b *Bundle, a *Artifact) (*Verified, error) {
 		if err == nil || errors.As(err, &unread) {
 			return out, err
 		}
-		// The reason of a root that knows the certificate is the one that helps.
+		// The reason of a root that knows the certificate is the one that
+		// helps.
 		if failed == nil || trusted.knows(b) {
 			failed = err
 		}
@@ -210,7 +222,8 @@ func (v *Verifier) withKey(out *Verified, b *Bundle, k *dsse.Key, material root.
 	return nil
 }
 
-// run lets sigstore-go verify the signature and what is beside it, and fills in the times and log entries.
+// run lets sigstore-go verify the signature and what is beside it, and fills in
+// the times and log entries.
 func (v *Verifier) run(out *Verified, b *Bundle, material root.TrustedMaterial, public crypto.PublicKey, more ...verify.PolicyOption) (*verify.VerificationResult, error) {
 	over := verify.WithoutArtifactUnsafe() // the statement's subjects have been compared
 	if b.digest != nil {
@@ -247,7 +260,8 @@ func (v *Verifier) run(out *Verified, b *Bundle, material root.TrustedMaterial, 
 	return result, nil
 }
 
-// precheck says what the bundle does not even claim to have, in better words than sigstore-go's, and what sigstore-go does not look at.
+// precheck says what the bundle does not even claim to have, in better words
+// than sigstore-go's, and what sigstore-go does not look at.
 func (r Requirements) precheck(e *entity) error {
 	if r.LogEntries != None && len(e.entries) == 0 {
 		return errors.New("the bundle has no log entry, and one is required")
@@ -255,7 +269,8 @@ func (r Requirements) precheck(e *entity) error {
 	for i, entry := range e.entries {
 		pb := entry.TransparencyLogEntry()
 		if r.LogEntries != None && entry.IsRekorV2() && pb.GetLogIndex() != pb.GetInclusionProof().GetLogIndex() {
-			return fmt.Errorf("tlogEntries[%d]: the entry and its inclusion proof have different indexes", i) // sigstore-go looks at one of them only
+			// sigstore-go looks at one of them only
+			return fmt.Errorf("tlogEntries[%d]: the entry and its inclusion proof have different indexes", i)
 		}
 	}
 	stamps, err := e.Timestamps()
@@ -292,8 +307,9 @@ func (r Requirements) options() []verify.VerifierOption {
 	return o
 }
 
-// verifiedEntries tells the log entries that hold from those that sigstore-go has passed over, as it does with logs that it does not know. It
-// counts the logs, too.
+// verifiedEntries tells the log entries that hold from those that sigstore-go
+// has passed over, as it does with logs that it does not know. It counts the
+// logs, too.
 func verifiedEntries(e *entity, material root.TrustedMaterial, times []Timestamp) (entries []LogEntry, logs int) {
 	seen := map[string]bool{}
 	for _, entry := range e.entries {
@@ -302,7 +318,9 @@ func verifiedEntries(e *entity, material root.TrustedMaterial, times []Timestamp
 		}
 		log, index := material.RekorLogs()[hex.EncodeToString([]byte(entry.LogKeyID()))], entry.LogIndex()
 		if !entry.HasInclusionPromise() {
-			// Only a promise holds a time, at which sigstore-go looks whether the log's key is trusted, and the index across the shards of Rekor v1.
+			// Only a promise holds a time, at which sigstore-go looks whether
+			// the log's key is trusted, and the index across the shards of
+			// Rekor v1.
 			if !trustedAt(log, times) {
 				continue
 			}
@@ -313,7 +331,8 @@ func verifiedEntries(e *entity, material root.TrustedMaterial, times []Timestamp
 	return entries, len(seen)
 }
 
-// trustedAt says whether one of the times that somebody trusted has told lies in the span of the log's key. With no such time it can't be known.
+// trustedAt says whether one of the times that somebody trusted has told lies
+// in the span of the log's key. With no such time it can't be known.
 func trustedAt(log *root.TransparencyLog, times []Timestamp) bool {
 	told := false
 	for _, t := range times {
@@ -335,7 +354,9 @@ func optionalTime(t time.Time) *time.Time {
 	return &t
 }
 
-// claims are Fulcio's extensions (https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md) under their JSON names.
+// claims are Fulcio's extensions
+// (https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md) under their
+// JSON names.
 func claims(e certificate.Extensions) (map[string]string, error) {
 	data, err := json.Marshal(e)
 	if err != nil {

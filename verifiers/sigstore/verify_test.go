@@ -22,7 +22,8 @@ var sigstoreGo = sync.OnceValues(func() (string, error) {
 	return strings.TrimSpace(string(out)), err
 })
 
-// realFile reads a file of the module sigstore-go, which ships real bundles and trusted roots.
+// realFile reads a file of the module sigstore-go, which ships real bundles and
+// trusted roots.
 func realFile(t testing.TB, path string) []byte {
 	t.Helper()
 	dir, err := sigstoreGo()
@@ -85,7 +86,8 @@ func wantRefused(t *testing.T, what string, err error, says string) {
 	}
 }
 
-// The trusted root that is part of the program is the one whose source README.md names, and it goes on from the older one of sigstore-go.
+// The trusted root that is part of the program is the one whose source
+// README.md names, and it goes on from the older one of sigstore-go.
 func TestPublicGood(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {

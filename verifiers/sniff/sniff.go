@@ -1,4 +1,5 @@
-// Package sniff names files that are in another form than the one that is read: in another encoding, of an older format, or several documents in one.
+// Package sniff names files that are in another form than the one that is read:
+// in another encoding, of an older format, or several documents in one.
 package sniff
 
 import (
@@ -17,7 +18,8 @@ var (
 	errOldTerms = errors.New("it is cosign's bundle format of before Sigstore bundles (base64Signature, cert, rekorBundle): convert it with 'cosign bundle create', or sign with cosign's --new-bundle-format")
 )
 
-// Encoding returns an error if the text begins with a byte order mark or is encoded in UTF-16.
+// Encoding returns an error if the text begins with a byte order mark or is
+// encoded in UTF-16.
 func Encoding(data []byte) error {
 	switch {
 	case bytes.HasPrefix(data, []byte("\xef\xbb\xbf")):
@@ -58,7 +60,8 @@ func JSON(data []byte) error {
 	}
 }
 
-// Explain returns an error that names what the file is if a reader of one JSON document could not read it, and nil if it has nothing to add.
+// Explain returns an error that names what the file is if a reader of one JSON
+// document could not read it, and nil if it has nothing to add.
 func Explain(data []byte) error {
 	if err := Encoding(data); err != nil {
 		return err
@@ -73,7 +76,8 @@ func Explain(data []byte) error {
 	return nil
 }
 
-// Members returns the names of the members of an object, as far as it can be read. Of anything else there are none.
+// Members returns the names of the members of an object, as far as it can be
+// read. Of anything else there are none.
 func Members(data []byte) map[string]bool {
 	names := map[string]bool{}
 	dec := Decoder(data)
@@ -96,13 +100,16 @@ func Members(data []byte) map[string]bool {
 // maxMembers bounds the names that are kept.
 const maxMembers = 1024
 
-// Decoder returns a decoder of all JSON that RFC 8259 allows, and of text that is not UTF-8: the caller checks that.
+// Decoder returns a decoder of all JSON that RFC 8259 allows, and of text that
+// is not UTF-8: the caller checks that.
 func Decoder(data []byte) *jsontext.Decoder {
 	return jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
-// Lines returns the documents of a file of JSON Lines (https://jsonlines.org), which are its lines that are not blank, if there are two or more and
-// each is an object. For any other file it returns nil: an object that is printed over several lines is one document. More than MaxLines are an error.
+// Lines returns the documents of a file of JSON Lines (https://jsonlines.org),
+// which are its lines that are not blank, if there are two or more and each is
+// an object. For any other file it returns nil: an object that is printed over
+// several lines is one document. More than MaxLines are an error.
 func Lines(data []byte) ([][]byte, error) {
 	var lines [][]byte
 	for line := range bytes.Lines(data) {

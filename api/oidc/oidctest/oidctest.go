@@ -1,4 +1,5 @@
-// Package oidctest is an OpenID Connect issuer on loopback, which stands in for a CI system in tests.
+// Package oidctest is an OpenID Connect issuer on loopback, which stands in for
+// a CI system in tests.
 package oidctest
 
 import (
@@ -20,10 +21,12 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// An Issuer serves its discovery document, its keys, and, as GitHub Actions does to a job that may ask, tokens.
+// An Issuer serves its discovery document, its keys, and, as GitHub Actions
+// does to a job that may ask, tokens.
 type Issuer struct {
 	URL string
-	// RequestToken is what a job shows at URL/github?audience=… to get a token with the claims of Job.
+	// RequestToken is what a job shows at URL/github?audience=… to get a token
+	// with the claims of Job.
 	RequestToken string
 	Job          map[string]any
 	Now          func() time.Time
@@ -131,7 +134,8 @@ func (i *Issuer) Key(alg string) (crypto.Signer, string) {
 	panic("no key for " + alg)
 }
 
-// Claims returns the claims with those that every token has: an issuer, a subject, ten minutes of life and an ID. A nil value leaves one out.
+// Claims returns the claims with those that every token has: an issuer, a
+// subject, ten minutes of life and an ID. A nil value leaves one out.
 func (i *Issuer) Claims(claims map[string]any) map[string]any {
 	now := i.Now().Unix()
 	all := map[string]any{"iss": i.URL, "sub": "job", "iat": now, "nbf": now, "exp": now + 600, "jti": rand.Text()}

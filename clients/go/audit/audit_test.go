@@ -29,7 +29,8 @@ import (
 // sentinels are all errors that a run can end with.
 var sentinels = []error{ErrCheckpoint, ErrTruncated, ErrForked, ErrMalformed, ErrLeafMismatch, ErrBadLeaf, ErrTileMismatch, ErrRootMismatch, ErrStream, ErrUnavailable, ErrState}
 
-// checkErr checks that err wraps want and no other sentinel, and holds the text.
+// checkErr checks that err wraps want and no other sentinel, and holds the
+// text.
 func checkErr(t *testing.T, err, want error, text string) {
 	t.Helper()
 	for _, s := range sentinels {
@@ -72,7 +73,8 @@ func bigLog(n int) *testLog {
 // shared is long enough for three levels of tiles. Tests read it only.
 var shared = bigLog(66_100)
 
-// keptState returns the state that an audit of the shared log leaves at a size. Each is made once.
+// keptState returns the state that an audit of the shared log leaves at a size.
+// Each is made once.
 func keptState(t testing.TB, size int) *State {
 	t.Helper()
 	if st := keptStates[size]; st != nil {
@@ -215,7 +217,8 @@ func TestCorruptionIncremental(t *testing.T) {
 
 // Hostile and broken servers. Each gives its own error.
 func TestHostile(t *testing.T) {
-	edit := func(l *testLog, at int, label string) *testLog { // the log with another entry at an index
+	// the log with another entry at an index
+	edit := func(l *testLog, at int, label string) *testLog {
 		f := l.prefix(at)
 		f.add(noiseLeaf(label, at))
 		for _, leaf := range l.leaves[at+1:] {
@@ -407,7 +410,8 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// The scan goes on from the kept peaks, and does not rely on the comparison before it.
+// The scan goes on from the kept peaks, and does not rely on the comparison
+// before it.
 func TestScanContinuesPeaks(t *testing.T) {
 	for _, kept := range []int{1, 255, 300, 1000, 1024, 65_600} {
 		st := keptState(t, kept)

@@ -12,7 +12,8 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// A Report is what an audit has shown. In JSON, hashes and leaves are in base64.
+// A Report is what an audit has shown. In JSON, hashes and leaves are in
+// base64.
 type Report struct {
 	Origin     string       `json:"origin"`
 	Size       uint64       `json:"size"` // all entries before it are sound
@@ -31,10 +32,12 @@ func (r *Report) MarshalJSON() ([]byte, error) {
 	return json.Marshal((*plain)(r))
 }
 
-// A StreamReport is what was found of a stream in the whole log, by this run and those before it.
+// A StreamReport is what was found of a stream in the whole log, by this run
+// and those before it.
 //
-// If Complete, the entries 0 to Next-1 are there, each once and in order, and no leaf has the tag of a sequence number from Next up to the
-// log's size. No verifier accepts an entry with a greater one.
+// If Complete, the entries 0 to Next-1 are there, each once and in order, and
+// no leaf has the tag of a sequence number from Next up to the log's size. No
+// verifier accepts an entry with a greater one.
 type StreamReport struct {
 	ID    receipt.Hash `json:"id"`
 	Next  uint64       `json:"next"`  // one more than the largest sequence number found
@@ -58,8 +61,8 @@ func (r *StreamReport) Complete() bool {
 	return len(r.Missing) == 0 && r.HeldBack == nil && r.DoubledTotal == 0 && r.OutOfOrderTotal == 0
 }
 
-// DoubleEvidence shows that two leaves have the same tag. A third party needs nothing else, and no key, to see that the log forked
-// a stream.
+// DoubleEvidence shows that two leaves have the same tag. A third party needs
+// nothing else, and no key, to see that the log forked a stream.
 type DoubleEvidence struct {
 	Seq    uint64       `json:"seq"`
 	Tag    receipt.Hash `json:"tag"`
@@ -70,8 +73,9 @@ type DoubleEvidence struct {
 // A Leaf is an entry as the public sees it.
 type Leaf struct {
 	Index uint64 `json:"index"`
-	Data  []byte `json:"data,omitzero"`  // leaf data; nil if the log did not serve it a second time
-	Proof string `json:"proof,omitzero"` // C2SP tlog-proof with the run's checkpoint; empty if Data is nil
+	Data  []byte `json:"data,omitzero"` // leaf data; nil if the log did not serve it a second time
+	// C2SP tlog-proof with the run's checkpoint; empty if Data is nil
+	Proof string `json:"proof,omitzero"`
 }
 
 func (a *auditor) reportStream(ctx context.Context, s *StreamState) *StreamReport {
@@ -100,7 +104,8 @@ func (a *auditor) reportStream(ctx context.Context, s *StreamState) *StreamRepor
 	return r
 }
 
-// leaf fetches an entry that the scan has seen, and proves it. The finding stands without the proof, so that a failure only leaves it out.
+// leaf fetches an entry that the scan has seen, and proves it. The finding
+// stands without the proof, so that a failure only leaves it out.
 func (a *auditor) leaf(ctx context.Context, index uint64) Leaf {
 	l := Leaf{Index: index}
 	data, path, err := a.prove(ctx, index)

@@ -18,11 +18,12 @@ import (
 // errOldTag says that the scan must begin at the first entry, see tracker.
 var errOldTag = errors.New("a tag that an earlier run found is in a new entry, too")
 
-// entrySize is the size of an entry of a stream in a bundle: its length and the leaf data.
+// entrySize is the size of an entry of a stream in a bundle: its length and the
+// leaf data.
 const entrySize = 2 + receipt.LeafSize
 
-// A job is one tile to fetch and hash; a level-0 tile comes with its entry bundle. A worker fills in what is below done and then closes
-// it.
+// A job is one tile to fetch and hash; a level-0 tile comes with its entry
+// bundle. A worker fills in what is below done and then closes it.
 type job struct {
 	tile tlog.Tile
 	done chan struct{}
@@ -37,8 +38,9 @@ type job struct {
 type row struct {
 	keptWidth int            // so many of the tile's hashes were audited by an earlier run,
 	kept      []receipt.Hash // which left the peaks over them
-	computed  []receipt.Hash // the hashes after them, computed from the tiles below; unused at level 0
-	last      []receipt.Hash // the hashes of the tree's last, partial tile once it was checked
+	// the hashes after them, computed from the tiles below; unused at level 0
+	computed []receipt.Hash
+	last     []receipt.Hash // the hashes of the tree's last, partial tile once it was checked
 }
 
 // A scanner takes in the results of jobs in the order in which they were made.
@@ -50,8 +52,8 @@ type scanner struct {
 	entry func(index uint64, data []byte) error
 }
 
-// scan checks all entries and tiles that were not there when base was made; nil stands for an empty tree. It returns the state
-// at the size of the checkpoint.
+// scan checks all entries and tiles that were not there when base was made; nil
+// stands for an empty tree. It returns the state at the size of the checkpoint.
 func (a *auditor) scan(ctx context.Context, base *State) (*State, error) {
 	s := &scanner{from: base.Size(), size: a.head.Size, entry: a.opts.Entry, rows: make([]row, levels(a.head.Size))}
 	next := &State{Checkpoint: string(a.signed), head: a.head}
@@ -91,8 +93,9 @@ func (a *auditor) scan(ctx context.Context, base *State) (*State, error) {
 	return next, nil
 }
 
-// runJobs has the jobs done by workers, and their results taken in order. Errors are taken in order, too, so that the same fault
-// always gives the same message. No more than twice as many jobs as there are workers are in memory.
+// runJobs has the jobs done by workers, and their results taken in order.
+// Errors are taken in order, too, so that the same fault always gives the same
+// message. No more than twice as many jobs as there are workers are in memory.
 func (a *auditor) runJobs(ctx context.Context, s *scanner) error {
 	todo := make(chan *job)
 	inOrder := make(chan *job, a.opts.Concurrency)
@@ -128,7 +131,8 @@ func (a *auditor) runJobs(ctx context.Context, s *scanner) error {
 			select {
 			case <-j.done:
 			case <-ctx.Done():
-				// The planner may have put the job in order, and then found no worker for it any more.
+				// The planner may have put the job in order, and then found no
+				// worker for it any more.
 				return unavailable(ctx, torchwood.TilePath(j.tile), ctx.Err())
 			}
 			if j.err != nil {
@@ -146,7 +150,8 @@ func (a *auditor) runJobs(ctx context.Context, s *scanner) error {
 	return g.Wait()
 }
 
-// plan calls add for each tile that has to be read, those below before those above.
+// plan calls add for each tile that has to be read, those below before those
+// above.
 func (s *scanner) plan(add func(tlog.Tile) error) error {
 	tile := func(level int, n uint64, w int) error {
 		return add(tlog.Tile{H: torchwood.TileHeight, L: level, N: int64(n), W: w})
@@ -205,8 +210,9 @@ func (a *auditor) work(ctx context.Context, s *scanner, j *job) error {
 	return nil
 }
 
-// checkBundle checks that a bundle is well formed, that its first n entries hash to the leaves in the tile, and that these are entries of
-// the format, unless any is right. Entries behind them are of a later tree.
+// checkBundle checks that a bundle is well formed, that its first n entries
+// hash to the leaves in the tile, and that these are entries of the format,
+// unless any is right. Entries behind them are of a later tree.
 func checkBundle(data []byte, bundle tlog.Tile, n int, tile []byte, anyLeaf bool) error {
 	rest := data
 	for i := range bundle.W {

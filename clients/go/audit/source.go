@@ -45,17 +45,19 @@ const (
 
 // An HTTPSource reads a log from a web server.
 //
-// torchwood.TileFetcher would do for a server that one trusts. It reads answers of any length, does not tell a missing
-// file from a refusal, and waits for as long as a Retry-After says.
+// torchwood.TileFetcher would do for a server that one trusts. It reads answers
+// of any length, does not tell a missing file from a refusal, and waits for as
+// long as a Retry-After says.
 type HTTPSource struct {
 	prefix string
 	client *http.Client
 	pause  func(try int) time.Duration // before the second try (1), the third (2), …
 }
 
-// NewHTTPSource returns a source that reads below a prefix such as "https://ledger.example/tlog/". If client is nil, one is used that
-// gives up a request after 30 seconds. Refusals for the moment (429, 5xx) and failures of the network are tried again, up to four
-// times in all.
+// NewHTTPSource returns a source that reads below a prefix such as
+// "https://ledger.example/tlog/". If client is nil, one is used that gives up a
+// request after 30 seconds. Refusals for the moment (429, 5xx) and failures of
+// the network are tried again, up to four times in all.
 func NewHTTPSource(prefix string, client *http.Client) (*HTTPSource, error) {
 	u, err := url.Parse(prefix)
 	if err != nil {
@@ -72,7 +74,8 @@ func NewHTTPSource(prefix string, client *http.Client) (*HTTPSource, error) {
 	return &HTTPSource{
 		prefix: strings.TrimSuffix(prefix, "/") + "/",
 		client: client,
-		pause:  func(try int) time.Duration { return time.Second << (2 * (try - 1)) / 2 }, // 0.5 s, 2 s, 8 s
+		// 0.5 s, 2 s, 8 s
+		pause: func(try int) time.Duration { return time.Second << (2 * (try - 1)) / 2 },
 	}, nil
 }
 
@@ -117,7 +120,8 @@ func (r *refusal) Is(target error) bool {
 	return false
 }
 
-// get makes one request. wait is how long the server asked to wait before another one; negative: it didn't.
+// get makes one request. wait is how long the server asked to wait before
+// another one; negative: it didn't.
 func (s *HTTPSource) get(ctx context.Context, path string, limit int64) (data []byte, wait time.Duration, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.prefix+path, nil)
 	if err != nil {
@@ -181,7 +185,8 @@ type files struct {
 	// streams is set for a log whose leaves all have receipt.LeafSize bytes.
 	streams bool
 
-	// known has the tiles read for the comparison with the last audit, which the scan needs again. Nothing is added during the scan.
+	// known has the tiles read for the comparison with the last audit, which
+	// the scan needs again. Nothing is added during the scan.
 	known map[tlog.Tile][]byte
 }
 
@@ -206,14 +211,15 @@ func (f *files) limit(t tlog.Tile) int64 {
 	case t.L >= 0:
 		return maxTileSize
 	case f.streams:
-		// With room for one entry of another format, so that the error names it.
+		// With room for one entry of another format, so that the error names
+		// it.
 		return int64(t.W)*entrySize + 0xFFFF
 	}
 	return int64(t.W) * (2 + 0xFFFF)
 }
 
-// read returns what is served for t, and which tile that is: t, or the full one in its place. A log may delete a partial tile as soon as
-// there is a full one.
+// read returns what is served for t, and which tile that is: t, or the full one
+// in its place. A log may delete a partial tile as soon as there is a full one.
 func (f *files) read(ctx context.Context, t tlog.Tile) ([]byte, tlog.Tile, error) {
 	path := torchwood.TilePath(t)
 	data, err := f.src.ReadEndpoint(ctx, path, f.limit(t))
@@ -259,7 +265,8 @@ func length(n, limit int) string {
 	return strconv.Itoa(n)
 }
 
-// htmlHint helps with the usual accident: a proxy or a wrong URL that answers everything with a page.
+// htmlHint helps with the usual accident: a proxy or a wrong URL that answers
+// everything with a page.
 func htmlHint(data []byte) string {
 	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("<")) {
 		return " (it looks like an HTML page)"
@@ -267,7 +274,8 @@ func htmlHint(data []byte) string {
 	return ""
 }
 
-// provenTiles hands tiles to tlog.TileHashReader, and remembers those that it has proven.
+// provenTiles hands tiles to tlog.TileHashReader, and remembers those that it
+// has proven.
 type provenTiles struct {
 	ctx   context.Context // of the one call that it is made for
 	files *files

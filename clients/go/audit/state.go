@@ -19,14 +19,19 @@ import (
 // without a window.
 const stateVersion = 2
 
-// A State is what one run leaves for the next: the checkpoint, and enough to go on from it. It is a few kilobytes, and
-// grows with the gaps in the stream but not with the log. It is as trustworthy as the place where it is kept: who can change it can hide a fork.
+// A State is what one run leaves for the next: the checkpoint, and enough to go
+// on from it. It is a few kilobytes, and grows with the gaps in the stream but
+// not with the log. It is as trustworthy as the place where it is kept: who can
+// change it can hide a fork.
 type State struct {
-	// Checkpoint is the signed checkpoint of the last run, verbatim. It is the evidence if the log forks later.
+	// Checkpoint is the signed checkpoint of the last run, verbatim. It is the
+	// evidence if the log forks later.
 	Checkpoint string
-	// Peaks are the roots of the perfect subtrees that make up the tree, the largest first. They give the checkpoint's root.
+	// Peaks are the roots of the perfect subtrees that make up the tree, the
+	// largest first. They give the checkpoint's root.
 	Peaks []receipt.Hash
-	// Stream is what was found of the stream; nil if the audit was run without a key.
+	// Stream is what was found of the stream; nil if the audit was run without
+	// a key.
 	Stream *StreamState
 
 	head receipt.Checkpoint // of Checkpoint; set by check
@@ -35,8 +40,9 @@ type State struct {
 
 // A StreamState is what an audit has found of a stream so far.
 type StreamState struct {
-	ID   receipt.Hash `json:"id"`
-	Next uint64       `json:"next"` // one more than the largest sequence number found; 0 if there was none
+	ID receipt.Hash `json:"id"`
+	// one more than the largest sequence number found; 0 if there was none
+	Next uint64 `json:"next"`
 
 	LastIndex uint64       `json:"lastIndex"` // of the entry with sequence number Next-1
 	LastLeaf  receipt.Hash `json:"lastLeaf"`  // its leaf hash, to which the next entry must link
@@ -49,7 +55,8 @@ type StreamState struct {
 	OutOfOrderTotal uint64 `json:"outOfOrderTotal,omitzero"`
 }
 
-// MaxFindings is how many findings of one sort are kept with their details. The rest is counted.
+// MaxFindings is how many findings of one sort are kept with their details. The
+// rest is counted.
 const MaxFindings = 100
 
 // A SeqRange is a run of sequence numbers, both ends included.
@@ -58,7 +65,8 @@ type SeqRange struct {
 	Last  uint64 `json:"last"`
 }
 
-// Doubled says that two leaves have the tag of one sequence number: the operator forked the stream.
+// Doubled says that two leaves have the tag of one sequence number: the
+// operator forked the stream.
 type Doubled struct {
 	Seq    uint64 `json:"seq"`
 	First  uint64 `json:"first"` // indexes
@@ -73,7 +81,8 @@ type OutOfOrder struct {
 	AfterIndex uint64 `json:"afterIndex"`
 }
 
-// Size returns the number of entries that were audited. That of a nil state is 0.
+// Size returns the number of entries that were audited. That of a nil state is
+// 0.
 func (s *State) Size() uint64 {
 	if s == nil {
 		return 0
@@ -81,8 +90,8 @@ func (s *State) Size() uint64 {
 	return s.head.Size
 }
 
-// LoadState reads a state that Save wrote. The error wraps fs.ErrNotExist if there is no such file, and ErrState if what is there is not a
-// sound state.
+// LoadState reads a state that Save wrote. The error wraps fs.ErrNotExist if
+// there is no such file, and ErrState if what is there is not a sound state.
 func LoadState(path string) (*State, error) {
 	data, err := bounded.ReadFile(path, bounded.Document)
 	if err != nil {
@@ -95,7 +104,8 @@ func LoadState(path string) (*State, error) {
 	return s, nil
 }
 
-// Save writes the state so that after a crash at any time the file is there as it was or as it is now.
+// Save writes the state so that after a crash at any time the file is there as
+// it was or as it is now.
 func (s *State) Save(path string) (err error) {
 	defer func() {
 		if err != nil {
@@ -107,7 +117,9 @@ func (s *State) Save(path string) (err error) {
 		return err
 	}
 	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, ".audit-state-*") // readable by its owner only: the stream's ID and volume are the tenant's business
+	// readable by its owner only: the stream's ID and volume are the tenant's
+	// business
+	f, err := os.CreateTemp(dir, ".audit-state-*")
 	if err != nil {
 		return err
 	}
@@ -140,8 +152,9 @@ func (s *State) MarshalJSON() ([]byte, error) {
 	return json.Marshal(stateJSON{stateVersion, s.Checkpoint, s.Peaks, s.Stream})
 }
 
-// UnmarshalJSON implements json.Unmarshaler. It refuses unknown and repeated members, other versions, and a state whose parts
-// contradict each other. The error wraps ErrState.
+// UnmarshalJSON implements json.Unmarshaler. It refuses unknown and repeated
+// members, other versions, and a state whose parts contradict each other. The
+// error wraps ErrState.
 func (s *State) UnmarshalJSON(data []byte) error {
 	const remedy = "; restore the file from a backup, or remove it to audit the log from its first entry (which can't tell whether it was forked before)"
 	var v stateJSON
@@ -206,7 +219,8 @@ func (s *StreamState) Found() uint64 {
 	return n
 }
 
-// gap returns where in Missing the sequence number is, or where it would have to be put.
+// gap returns where in Missing the sequence number is, or where it would have
+// to be put.
 func (s *StreamState) gap(seq uint64) (int, bool) {
 	return slices.BinarySearchFunc(s.Missing, seq, func(m SeqRange, seq uint64) int {
 		switch {
@@ -219,7 +233,8 @@ func (s *StreamState) gap(seq uint64) (int, bool) {
 	})
 }
 
-// usable returns an error if the state is not one to go on from with this log and key.
+// usable returns an error if the state is not one to go on from with this log
+// and key.
 func (s *State) usable(origin string, key *receipt.StreamKey) error {
 	if err := s.check(); err != nil {
 		return fmt.Errorf("%w: %w", ErrState, err)

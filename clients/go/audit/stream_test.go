@@ -15,8 +15,10 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// layout makes a log from words: "." is an entry of another tenant, "*N" are N of them, a number that entry of the tenant, a number with a letter behind it another
-// entry with that tag, "x" the tenant's entry under a wrong tag, and h with a number an entry whose tag begins like that number's.
+// layout makes a log from words: "." is an entry of another tenant, "*N" are N
+// of them, a number that entry of the tenant, a number with a letter behind it
+// another entry with that tag, "x" the tenant's entry under a wrong tag, and h
+// with a number an entry whose tag begins like that number's.
 func layout(words string) *testLog {
 	l := &testLog{}
 	for _, w := range strings.Fields(words) {
@@ -61,7 +63,9 @@ func TestStream(t *testing.T) {
 		order   []OutOfOrder
 		next    uint64
 		text    string // "": the stream is complete
-		above   bool   // an entry is above its index, and an earlier run of a smaller tree may not see it
+		// an entry is above its index, and an earlier run of a smaller tree may
+		// not see it
+		above bool
 	}{
 		{name: "complete", log: ". 0 . . 1 2 . 3 .", next: 4},
 		{name: "complete, as expected", log: ". 0 . . 1 2 . 3 .", expect: 4, next: 4},
@@ -91,7 +95,8 @@ func TestStream(t *testing.T) {
 	} {
 		log := layout(tc.log)
 		n := len(log.leaves)
-		// At once, and in two runs that meet at each index: the findings are the same.
+		// At once, and in two runs that meet at each index: the findings are
+		// the same.
 		for cut := 0; cut <= n; cut++ {
 			t.Run(fmt.Sprintf("%s/%d", tc.name, cut), func(t *testing.T) {
 				if tc.above && cut > 0 && cut < n {
@@ -139,7 +144,8 @@ func TestStream(t *testing.T) {
 	}
 }
 
-// checkEvidence checks the proofs of doubled entries as somebody without the key would.
+// checkEvidence checks the proofs of doubled entries as somebody without the
+// key would.
 func checkEvidence(t *testing.T, log *testLog, r *Report) {
 	t.Helper()
 	if got := uint64(len(r.Stream.Doubled)); got != min(r.Stream.DoubledTotal, MaxFindings) {
@@ -166,7 +172,8 @@ func checkEvidence(t *testing.T, log *testLog, r *Report) {
 	}
 }
 
-// A key that comes later makes the run read from the first entry; the log must still extend what was kept.
+// A key that comes later makes the run read from the first entry; the log must
+// still extend what was kept.
 func TestStreamKeyLater(t *testing.T) {
 	log := shared.prefix(700)
 	log.entry(0)
@@ -190,7 +197,8 @@ func TestStreamKeyLater(t *testing.T) {
 	checkErr(t, err, ErrForked, "rewritten")
 }
 
-// Over tile borders, with a file that goes missing when the evidence is fetched.
+// Over tile borders, with a file that goes missing when the evidence is
+// fetched.
 func TestStreamLargeLog(t *testing.T) {
 	log := shared.prefix(200)
 	for seq := range uint64(600) {
@@ -228,7 +236,8 @@ func TestStreamLargeLog(t *testing.T) {
 // A random log, read in random steps, against a count by hand.
 func TestStreamRandom(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		seqs := rapid.SliceOfN(rapid.IntRange(-3, 12), 1, 30).Draw(rt, "entries") // negative: somebody else's
+		// negative: somebody else's
+		seqs := rapid.SliceOfN(rapid.IntRange(-3, 12), 1, 30).Draw(rt, "entries")
 		log := &testLog{}
 		log.noise(13, "before") // so that no sequence number is above its index
 		first := map[int]int{}

@@ -24,7 +24,8 @@ import (
 
 const testOrigin = "ledger.example/log"
 
-// testKey makes a signer that is the same each time, and the policy that trusts it.
+// testKey makes a signer that is the same each time, and the policy that trusts
+// it.
 func testKey(t testing.TB, name, seed string) (note.Signer, *receipt.Policy) {
 	t.Helper()
 	skey, vkey, err := note.GenerateKey(&seedReader{seed: seed}, name)
@@ -55,7 +56,8 @@ func (r *seedReader) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// A testLog is a tree made by golang.org/x/mod/sumdb/tlog, which shares no code with this package or package receipt.
+// A testLog is a tree made by golang.org/x/mod/sumdb/tlog, which shares no code
+// with this package or package receipt.
 type testLog struct {
 	leaves [][]byte
 	stored []tlog.Hash
@@ -132,7 +134,8 @@ func (l *testLog) root(t testing.TB, size int) receipt.Hash {
 	return receipt.Hash(h)
 }
 
-// tile returns what an honest server has at the path when the tree has the size, or nil.
+// tile returns what an honest server has at the path when the tree has the
+// size, or nil.
 func (l *testLog) tile(size int, path string) []byte {
 	t, err := torchwood.ParseTilePath(path)
 	if err != nil {
@@ -158,7 +161,8 @@ func (l *testLog) tile(size int, path string) []byte {
 	return data
 }
 
-// A testServer serves a log at one size, as changed as a test wants it. It is a Source and an http.Handler.
+// A testServer serves a log at one size, as changed as a test wants it. It is a
+// Source and an http.Handler.
 type testServer struct {
 	t      testing.TB
 	log    *testLog
@@ -255,7 +259,8 @@ func (s *testServer) paths() []string {
 	}
 }
 
-// flip returns a change that flips a bit of the byte at i; a negative i counts from the end.
+// flip returns a change that flips a bit of the byte at i; a negative i counts
+// from the end.
 func flip(i int) func([]byte) []byte {
 	return func(b []byte) []byte {
 		if i < 0 {

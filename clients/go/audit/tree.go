@@ -6,17 +6,21 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// A tree of size n is a row of perfect subtrees, one for each bit that is set in n, the largest first. Their roots are the tree's peaks: enough
-// to compute the root, and to go on from. A tile at level l holds eight of the tree's levels, so byte l of n says how
-// many hashes the last tile at level l holds, and which peaks lie in it.
+// A tree of size n is a row of perfect subtrees, one for each bit that is set
+// in n, the largest first. Their roots are the tree's peaks: enough to compute
+// the root, and to go on from. A tile at level l holds eight of the tree's
+// levels, so byte l of n says how many hashes the last tile at level l holds,
+// and which peaks lie in it.
 
-// width returns how many hashes the last, partial tile at the level holds in a tree of the size.
+// width returns how many hashes the last, partial tile at the level holds in a
+// tree of the size.
 func width(size uint64, level int) int { return int(size >> (8 * level) & 0xFF) }
 
 // levels returns how many levels of tiles a tree of the size has.
 func levels(size uint64) int { return (bits.Len64(size) + 7) / 8 }
 
-// subtree returns the root of a perfect subtree whose lowest hashes are given; their number is a power of two. It overwrites them.
+// subtree returns the root of a perfect subtree whose lowest hashes are given;
+// their number is a power of two. It overwrites them.
 func subtree(hashes []receipt.Hash) receipt.Hash {
 	for n := len(hashes) / 2; n > 0; n /= 2 {
 		for i := range n {
@@ -26,7 +30,8 @@ func subtree(hashes []receipt.Hash) receipt.Hash {
 	return hashes[0]
 }
 
-// peaks returns the roots of the perfect subtrees over the hashes of a partial tile.
+// peaks returns the roots of the perfect subtrees over the hashes of a partial
+// tile.
 func peaks(hashes []receipt.Hash) []receipt.Hash {
 	var out []receipt.Hash
 	work := append([]receipt.Hash(nil), hashes...)
@@ -38,7 +43,8 @@ func peaks(hashes []receipt.Hash) []receipt.Hash {
 	return out
 }
 
-// rootOf returns the root of the tree that has the peaks, of which there is at least one.
+// rootOf returns the root of the tree that has the peaks, of which there is at
+// least one.
 func rootOf(peaks []receipt.Hash) receipt.Hash {
 	root := peaks[len(peaks)-1]
 	for i := len(peaks) - 2; i >= 0; i-- {
@@ -47,7 +53,8 @@ func rootOf(peaks []receipt.Hash) receipt.Hash {
 	return root
 }
 
-// splitPeaks returns, for each level of tiles, the peaks that lie in its last tile.
+// splitPeaks returns, for each level of tiles, the peaks that lie in its last
+// tile.
 func splitPeaks(size uint64, peaks []receipt.Hash) [][]receipt.Hash {
 	out := make([][]receipt.Hash, levels(size))
 	for l := len(out) - 1; l >= 0; l-- {

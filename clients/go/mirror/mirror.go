@@ -1,9 +1,14 @@
-// Package mirror keeps a verified copy of a log in a folder, as the files of C2SP tlog-tiles (https://c2sp.org/tlog-tiles).
+// Package mirror keeps a verified copy of a log in a folder, as the files of
+// C2SP tlog-tiles (https://c2sp.org/tlog-tiles).
 //
-// Nothing is stored before it is proven: a hash tile by the tiles above it up to the root of the signed checkpoint, an entry bundle by its hash tile. The checkpoint
-// is stored last, when all that it needs is there. So whatever ends an update, the folder is the copy that it was, or the new one, and what was fetched is not fetched
-// again. Of C2SP tlog-mirror (https://c2sp.org/tlog-mirror) it has the reading side, and the cosignature, which says that the mirror has it all; the log need not know of
-// the mirror, which fetches instead of being fed.
+// Nothing is stored before it is proven: a hash tile by the tiles above it up
+// to the root of the signed checkpoint, an entry bundle by its hash tile. The
+// checkpoint is stored last, when all that it needs is there. So whatever ends
+// an update, the folder is the copy that it was, or the new one, and what was
+// fetched is not fetched again. Of C2SP tlog-mirror
+// (https://c2sp.org/tlog-mirror) it has the reading side, and the cosignature,
+// which says that the mirror has it all; the log need not know of the mirror,
+// which fetches instead of being fed.
 package mirror
 
 import (
@@ -50,7 +55,8 @@ var ErrFolder = errors.New("not the folder of a copy")
 type Options struct {
 	// Cosigner signs each checkpoint whose tree was copied; nil: nobody does.
 	Cosigner note.Signer
-	// Progress is called with the number of entries that are there and that there will be. nil means no calls.
+	// Progress is called with the number of entries that are there and that
+	// there will be. nil means no calls.
 	Progress func(done, total uint64)
 }
 
@@ -63,10 +69,13 @@ type Report struct {
 	Files  int          `json:"files"` // that were written
 }
 
-// Update brings the copy in the folder to the source's checkpoint. Only one update of a folder may run at a time.
+// Update brings the copy in the folder to the source's checkpoint. Only one
+// update of a folder may run at a time.
 //
-// Errors wrap those of package audit: ErrCheckpoint; ErrTruncated and ErrForked, as a *audit.Conflict with both checkpoints; ErrTileMismatch, ErrMalformed and
-// ErrLeafMismatch for what the source serves; ErrUnavailable; and ErrState if the folder itself is damaged.
+// Errors wrap those of package audit: ErrCheckpoint; ErrTruncated and
+// ErrForked, as a *audit.Conflict with both checkpoints; ErrTileMismatch,
+// ErrMalformed and ErrLeafMismatch for what the source serves; ErrUnavailable;
+// and ErrState if the folder itself is damaged.
 func Update(ctx context.Context, src audit.Source, policy *receipt.Policy, dir string, o Options) (*Report, error) {
 	if o.Progress == nil {
 		o.Progress = func(done, total uint64) {}
@@ -185,7 +194,8 @@ func (u *update) copy(ctx context.Context, size uint64) error {
 	return nil
 }
 
-// batch proves and stores the level-0 tiles n ≤ N < end, all above them, and their bundles.
+// batch proves and stores the level-0 tiles n ≤ N < end, all above them, and
+// their bundles.
 func (u *update) batch(ctx context.Context, n, end uint64) error {
 	r := &reader{ctx: ctx, u: u, known: map[tlog.Tile][]byte{}}
 	var wanted []int64
@@ -247,7 +257,8 @@ func (u *update) bundle(ctx context.Context, t tlog.Tile, leaves []byte) error {
 	return u.write(torchwood.TilePath(t), data)
 }
 
-// dropPartial deletes the partial files of a tile and bundle that are full now. A reader that has an older checkpoint is served from the full ones.
+// dropPartial deletes the partial files of a tile and bundle that are full now.
+// A reader that has an older checkpoint is served from the full ones.
 func (u *update) dropPartial(n uint64) error {
 	if (n+1)*tileWidth > u.head.Size {
 		return nil
@@ -282,7 +293,8 @@ func (u *update) write(path string, data []byte) error {
 	return nil
 }
 
-// A reader hands tiles to tlog.TileHashReader: those that are there, and else the source's. What comes to SaveTiles is proven.
+// A reader hands tiles to tlog.TileHashReader: those that are there, and else
+// the source's. What comes to SaveTiles is proven.
 type reader struct {
 	ctx   context.Context // of the one call that it is made for
 	u     *update
@@ -324,7 +336,8 @@ func cosigned(signed []byte, s note.Signer) bool {
 	return bytes.Contains(signed, []byte("\n— "+s.Name()+" "))
 }
 
-// cosign adds the mirror's cosignature: it says that the mirror has the whole tree.
+// cosign adds the mirror's cosignature: it says that the mirror has the whole
+// tree.
 func cosign(signed []byte, policy *receipt.Policy, s note.Signer) ([]byte, error) {
 	verifiers := []note.Verifier{policy.LogKey()}
 	n, err := note.Open(signed, note.VerifierList(verifiers...))

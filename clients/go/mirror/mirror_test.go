@@ -156,7 +156,8 @@ func contents(t *testing.T, dir string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// checkCopy audits the folder, and what is served of it, with the auditor and with Tessera's fsck.
+// checkCopy audits the folder, and what is served of it, with the auditor and
+// with Tessera's fsck.
 func checkCopy(t *testing.T, l *testLog, dir string, size uint64) {
 	t.Helper()
 	local, err := audit.NewFolderSource(dir)
@@ -219,7 +220,8 @@ func TestUpdates(t *testing.T) {
 	}
 }
 
-// What a source serves wrongly gets an error with a name, and the copy stays as it is; later the honest source finishes it.
+// What a source serves wrongly gets an error with a name, and the copy stays as
+// it is; later the honest source finishes it.
 func TestBadSources(t *testing.T) {
 	keys := newKeys(t)
 	l := newLog(t, keys)
@@ -268,7 +270,8 @@ func TestBadSources(t *testing.T) {
 			t.Fatalf("%s: the folder has changed", tc.name)
 		}
 	}
-	// A bundle that is not its tile's is not stored; others may be, which are proven.
+	// A bundle that is not its tile's is not stored; others may be, which are
+	// proven.
 	for name, f := range map[string]func([]byte) []byte{"changed": flip, "truncated": truncate} {
 		l.lie(edit("tile/entries/004", f))
 		_, err := mirror.Update(t.Context(), l.source(), l.policy, dir, mirror.Options{})

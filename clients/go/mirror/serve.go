@@ -18,8 +18,9 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// Handler serves the copy in a folder under /tlog/, and under the path that C2SP tlog-mirror gives it: the SHA-256 of the log's origin in hexadecimal. A partial tile is served
-// from the full one that has taken its place.
+// Handler serves the copy in a folder under /tlog/, and under the path that
+// C2SP tlog-mirror gives it: the SHA-256 of the log's origin in hexadecimal. A
+// partial tile is served from the full one that has taken its place.
 func Handler(dir, origin string) http.Handler {
 	sum := sha256.Sum256([]byte(origin))
 	mux := http.NewServeMux()

@@ -1,12 +1,18 @@
-// Package monitor follows logs for ever: it checks that each one only grows, looks for what the user has listed in what is new, and raises alerts.
+// Package monitor follows logs for ever: it checks that each one only grows,
+// looks for what the user has listed in what is new, and raises alerts.
 //
-// A log is any that is served as C2SP tlog-tiles (https://c2sp.org/tlog-tiles). Package audit checks it, and its state, kept with the alerts in one file for each log, is
-// what a fork is measured against. What new entries say is read where they can be read: the leaves of a Rekor v2 log, and those of a Muniment tenant over the API, with the tenant's token.
+// A log is any that is served as C2SP tlog-tiles (https://c2sp.org/tlog-tiles).
+// Package audit checks it, and its state, kept with the alerts in one file for
+// each log, is what a fork is measured against. What new entries say is read
+// where they can be read: the leaves of a Rekor v2 log, and those of a Muniment
+// tenant over the API, with the tenant's token.
 //
-// Each log has a loop and deadlines of its own, and its alerts are bounded in number and size: whatever a log answers, the alerts of the others are raised. A log that can't be
-// read is an alert, too.
+// Each log has a loop and deadlines of its own, and its alerts are bounded in
+// number and size: whatever a log answers, the alerts of the others are raised.
+// A log that can't be read is an alert, too.
 //
-// It is not for repairing anything, and asks no witness: it is a view of its own.
+// It is not for repairing anything, and asks no witness: it is a view of its
+// own.
 package monitor
 
 import (
@@ -62,10 +68,12 @@ type Alert struct {
 	Message string    `json:"message"`
 	Time    time.Time `json:"time"` // when it was found first
 
-	Index   *uint64             `json:"index,omitempty"` // of an unexpected entry
-	Matched string              `json:"matched,omitempty"`
-	More    uint64              `json:"more,omitempty"`           // of a summary: alerts of the kind that are left out
-	Kept    string              `json:"keptCheckpoint,omitempty"` // with the next, the evidence of a fork
+	Index   *uint64 `json:"index,omitempty"` // of an unexpected entry
+	Matched string  `json:"matched,omitempty"`
+	// of a summary: alerts of the kind that are left out
+	More uint64 `json:"more,omitempty"`
+	// with the next, the evidence of a fork
+	Kept    string              `json:"keptCheckpoint,omitempty"`
 	Offered string              `json:"offeredCheckpoint,omitempty"`
 	Stream  *audit.StreamReport `json:"stream,omitempty"`
 
@@ -78,9 +86,11 @@ type Log struct {
 	Name   string
 	Source audit.Source
 	Policy *receipt.Policy
-	// AnyLeaf says that it is not a Muniment log of streams. With Rekor, its leaves are read.
+	// AnyLeaf says that it is not a Muniment log of streams. With Rekor, its
+	// leaves are read.
 	AnyLeaf, Rekor bool
-	// FromNow begins at the size that the log has when it is first seen, instead of reading it from its first entry.
+	// FromNow begins at the size that the log has when it is first seen,
+	// instead of reading it from its first entry.
 	FromNow bool
 
 	StreamKey  *receipt.StreamKey // nil: no stream is proven complete
@@ -92,12 +102,14 @@ type Log struct {
 	// Timeout is the longest time that a round may take; 0: any. Single
 	// requests are bounded by the source.
 	Timeout time.Duration
-	MaxAge  time.Duration // largest age of the newest cosignature of a witness of the policy; 0: any
+	// largest age of the newest cosignature of a witness of the policy; 0: any
+	MaxAge time.Duration
 
 	Watch Watch
 }
 
-// Entries reads entries that the tiles don't show. It calls f with each from an index on, in order, and returns the index to go on from.
+// Entries reads entries that the tiles don't show. It calls f with each from an
+// index on, in order, and returns the index to go on from.
 type Entries func(ctx context.Context, from uint64, f func(Entry) error) (next uint64, err error)
 
 // An Entry is what is known of an entry.
@@ -109,7 +121,8 @@ type Entry struct {
 	What       string   // for the message
 }
 
-// A Watch says which entries are unexpected: those that have one of the identities, or one of the subjects, and none of the expected subjects.
+// A Watch says which entries are unexpected: those that have one of the
+// identities, or one of the subjects, and none of the expected subjects.
 type Watch struct {
 	Identities []string // a * stands for any text
 	Subjects   []string // algorithm:value
@@ -141,7 +154,8 @@ func (w *Watch) match(e *Entry) (string, bool) {
 	return "", false
 }
 
-// glob says whether the text is that of the pattern, in which * stands for any text.
+// glob says whether the text is that of the pattern, in which * stands for any
+// text.
 func glob(pattern, text string) bool {
 	parts := strings.Split(pattern, "*")
 	if len(parts) == 1 {
@@ -227,7 +241,8 @@ func (v *visit) audit(ctx context.Context) error {
 	return nil
 }
 
-// failed turns an error of an audit into an alert, or returns it if the log could not be read.
+// failed turns an error of an audit into an alert, or returns it if the log
+// could not be read.
 func (v *visit) failed(err error) error {
 	kind := Unsound
 	switch {
@@ -252,7 +267,8 @@ func unexpected(e *Entry, matched string) Alert {
 	return Alert{Kind: Unexpected, Index: &e.Index, Matched: matched, Message: fmt.Sprintf("entry %d: %s", e.Index, e.What), Key: fmt.Sprintf("%s %d", Unexpected, e.Index)}
 }
 
-// entries looks at the tenant's entries that are new, and compares their number with what the tiles show.
+// entries looks at the tenant's entries that are new, and compares their number
+// with what the tiles show.
 func (v *visit) entries(ctx context.Context) error {
 	l, st := v.log, v.state
 	nextSeq := st.NextSeq
@@ -301,7 +317,8 @@ func (v *visit) stalled() {
 	}
 }
 
-// witnessTime returns when a witness of the policy has cosigned the checkpoint last.
+// witnessTime returns when a witness of the policy has cosigned the checkpoint
+// last.
 func witnessTime(policy *receipt.Policy, signed []byte) (newest time.Time, ok bool) {
 	for _, w := range policy.Witnesses() {
 		n, err := note.Open(signed, note.VerifierList(w.Key))

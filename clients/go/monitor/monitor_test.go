@@ -327,7 +327,8 @@ func TestRekor(t *testing.T) {
 	}
 }
 
-// sign records a hashedrekord entry with a certificate for the identity, and returns when it is in the log.
+// sign records a hashedrekord entry with a certificate for the identity, and
+// returns when it is in the log.
 func sign(t *testing.T, server, content, identity string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -360,7 +361,8 @@ func sign(t *testing.T, server, content, identity string) {
 	}
 }
 
-// The age of a checkpoint is that of its newest cosignature by a witness of the policy.
+// The age of a checkpoint is that of its newest cosignature by a witness of the
+// policy.
 func TestWitnessAge(t *testing.T) {
 	skey, vkey, err := note.GenerateKey(nil, origin)
 	if err != nil {
@@ -383,7 +385,8 @@ func TestWitnessAge(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := receipt.Hash(sha256.Sum256(nil))
-	signed, err := receipt.Checkpoint{Origin: origin, Root: root}.Sign(signer, witness) // by the system's clock
+	// by the system's clock
+	signed, err := receipt.Checkpoint{Origin: origin, Root: root}.Sign(signer, witness)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -415,7 +418,8 @@ func TestWitnessAge(t *testing.T) {
 	}
 }
 
-// The address of a webhook is often a secret, and errors about it get into logs.
+// The address of a webhook is often a secret, and errors about it get into
+// logs.
 func TestWebhookErrors(t *testing.T) {
 	hook := httptest.NewServer(http.NotFoundHandler())
 	w, err := monitor.NewWebhook(hook.URL+"/services/s3cret", "")

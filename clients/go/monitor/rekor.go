@@ -12,7 +12,9 @@ import (
 	"strings"
 )
 
-// A leaf of a Rekor v2 log is the canonical JSON of one of its entry types (https://github.com/sigstore/rekor-tiles). Of these the monitor reads who signed, and what.
+// A leaf of a Rekor v2 log is the canonical JSON of one of its entry types
+// (https://github.com/sigstore/rekor-tiles). Of these the monitor reads who
+// signed, and what.
 type rekorLeaf struct {
 	Kind string `json:"kind"`
 	Spec struct {
@@ -46,7 +48,9 @@ type rekorVerifier struct {
 	} `json:"publicKey"`
 }
 
-// rekorEntry reads a leaf. One that can't be read is an entry without identities: whoever may write to the log may write nonsense, if the log lets them.
+// rekorEntry reads a leaf. One that can't be read is an entry without
+// identities: whoever may write to the log may write nonsense, if the log lets
+// them.
 func rekorEntry(index uint64, data []byte) Entry {
 	e := Entry{Index: index, What: "a leaf of another format"}
 	var leaf rekorLeaf
@@ -79,7 +83,8 @@ func rekorEntry(index uint64, data []byte) Entry {
 
 var oidOtherName = asn1.ObjectIdentifier{2, 5, 29, 17}
 
-// identities returns the names of a certificate, or sha256: and the hash of a public key.
+// identities returns the names of a certificate, or sha256: and the hash of a
+// public key.
 func (v *rekorVerifier) identities() []string {
 	if v.Certificate == nil {
 		if v.PublicKey == nil {

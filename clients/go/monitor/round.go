@@ -10,15 +10,18 @@ import (
 
 // A Round is the result of one look at a log.
 type Round struct {
-	Log       string  `json:"log"`
-	Origin    string  `json:"origin"`
-	Size      uint64  `json:"size"`
-	New       uint64  `json:"new"`    // entries that were read
-	Standing  []Alert `json:"alerts"` // all that hold now, and those of the entries of this round
-	Found     []Alert `json:"-"`      // alerts that were not known before, and a recovery
-	Dropped   int     `json:"-"`      // alerts that the state had no room for, and that the webhook did not get
-	Delivered int     `json:"-"`      // alerts that the webhook got
-	Err       error   `json:"-"`      // the log could not be read, the state not be kept or the webhook not be reached
+	Log      string  `json:"log"`
+	Origin   string  `json:"origin"`
+	Size     uint64  `json:"size"`
+	New      uint64  `json:"new"`    // entries that were read
+	Standing []Alert `json:"alerts"` // all that hold now, and those of the entries of this round
+	Found    []Alert `json:"-"`      // alerts that were not known before, and a recovery
+	// alerts that the state had no room for, and that the webhook did not get
+	Dropped   int `json:"-"`
+	Delivered int `json:"-"` // alerts that the webhook got
+	// the log could not be read, the state not be kept or the webhook not be
+	// reached
+	Err error `json:"-"`
 }
 
 // A Monitor follows logs, each with a state in the folder.

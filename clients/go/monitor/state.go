@@ -18,7 +18,8 @@ import (
 	"muniment.dev/muniment/internal/owner"
 )
 
-// A state is what the monitor knows of one log. It is one file, so that it is always of one moment.
+// A state is what the monitor knows of one log. It is one file, so that it is
+// always of one moment.
 type state struct {
 	Version   int          `json:"version"`
 	Grown     time.Time    `json:"grown"` // when the log was first seen as large as it is
@@ -60,7 +61,8 @@ func loadState(dir, name string) (*state, error) {
 	return st, nil
 }
 
-// save writes the state so that after a crash the file is there as it was or as it is now.
+// save writes the state so that after a crash the file is there as it was or as
+// it is now.
 func (st *state) save(dir, name string) error {
 	data, err := json.Marshal(st)
 	if err != nil {

@@ -13,22 +13,25 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// A Webhook is told of alerts by HTTP POST, one JSON object each. Any status 2xx means that it was taken.
+// A Webhook is told of alerts by HTTP POST, one JSON object each. Any status
+// 2xx means that it was taken.
 type Webhook struct {
 	url    string
 	token  string
 	client *http.Client
 }
 
-// NewWebhook returns a webhook. The token is sent as a bearer token; "" sends none.
+// NewWebhook returns a webhook. The token is sent as a bearer token; "" sends
+// none.
 func NewWebhook(address, token string) (*Webhook, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, errors.New("not an http or https URL")
 	}
 	return &Webhook{address, token, &http.Client{
-		Timeout:       10 * time.Second,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // the token is for this host only
+		Timeout: 10 * time.Second,
+		// the token is for this host only
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
 }
 
@@ -55,7 +58,8 @@ func (w *Webhook) Deliver(ctx context.Context, a *Alert) error {
 		return err
 	}
 	defer res.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 64<<10)) // so that the connection can be used again
+	// so that the connection can be used again
+	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 64<<10))
 	if res.StatusCode/100 != 2 {
 		return fmt.Errorf("webhook of %s: it answered %s", req.URL.Host, res.Status)
 	}

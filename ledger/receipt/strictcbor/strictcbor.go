@@ -1,5 +1,7 @@
-// Package strictcbor reads and writes the CBOR of COSE messages (RFC 9052) so that the same bytes mean the same to every reader: no duplicate keys, no
-// indefinite lengths, no deep nesting; written by the deterministic encoding of RFC 8949, section 4.2.1.
+// Package strictcbor reads and writes the CBOR of COSE messages (RFC 9052) so
+// that the same bytes mean the same to every reader: no duplicate keys, no
+// indefinite lengths, no deep nesting; written by the deterministic encoding of
+// RFC 8949, section 4.2.1.
 //
 // It is not a COSE library: it only takes a COSE_Sign1 message apart.
 package strictcbor
@@ -36,7 +38,8 @@ const sign1Tag = 18
 
 var errNotSign1 = errors.New("not a COSE_Sign1 message: an array of four with the CBOR tag 18")
 
-// A Sign1 is a COSE_Sign1 message taken apart. Its parts are CBOR, byte for byte.
+// A Sign1 is a COSE_Sign1 message taken apart. Its parts are CBOR, byte for
+// byte.
 type Sign1 struct {
 	_           struct{} `cbor:",toarray"`
 	Protected   cbor.RawMessage

@@ -1,7 +1,9 @@
-// Package strictjson reads the JSON of openings and receipts by the rules of docs/spec/entry.md, section 7, under which two
-// programs that read the same bytes see the same document.
+// Package strictjson reads the JSON of openings and receipts by the rules of
+// docs/spec/entry.md, section 7, under which two programs that read the same
+// bytes see the same document.
 //
-// It is not a general decoder: there are objects with known members, arrays, strings, booleans and integers, and nothing else.
+// It is not a general decoder: there are objects with known members, arrays,
+// strings, booleans and integers, and nothing else.
 package strictjson
 
 import (
@@ -21,8 +23,9 @@ const MaxInteger = 1<<53 - 1
 
 const maxDepth = 16
 
-// An Object is a JSON object whose members are taken out one by one. Close reports the first thing that was wrong, a member
-// that nobody asked for included. Methods called after an error return zero values.
+// An Object is a JSON object whose members are taken out one by one. Close
+// reports the first thing that was wrong, a member that nobody asked for
+// included. Methods called after an error return zero values.
 type Object struct {
 	state   *state
 	path    string // for messages, such as "payload."
@@ -37,8 +40,9 @@ func (s *state) fail(format string, args ...any) {
 	}
 }
 
-// Parse reads data as exactly one object and hands it to read. It returns the first error of the syntax, of the members that read
-// took, of members that it left, and of read itself.
+// Parse reads data as exactly one object and hands it to read. It returns the
+// first error of the syntax, of the members that read took, of members that it
+// left, and of read itself.
 func Parse(data []byte, read func(*Object) error) error {
 	dec := jsontext.NewDecoder(bytes.NewReader(data)) // refuses duplicate names and invalid UTF-8
 	v, err := dec.ReadValue()
@@ -175,7 +179,8 @@ func (o *Object) OptionalString(name string) string {
 	return s
 }
 
-// plain keeps control characters of a name that comes from outside away from messages.
+// plain keeps control characters of a name that comes from outside away from
+// messages.
 func plain(name string) string {
 	q := strconv.Quote(name)
 	if q[1:len(q)-1] == name {
@@ -242,7 +247,8 @@ func (o *Object) Base64(name string) []byte {
 	return b
 }
 
-// ParseBase64 reads base64 in the standard alphabet, padded, with unused bits zero and nothing else in it.
+// ParseBase64 reads base64 in the standard alphabet, padded, with unused bits
+// zero and nothing else in it.
 func ParseBase64(s string) ([]byte, error) {
 	b, err := base64.StdEncoding.Strict().DecodeString(s)
 	if err != nil || strings.ContainsAny(s, "\r\n") { // the decoder skips line breaks
@@ -251,7 +257,8 @@ func ParseBase64(s string) ([]byte, error) {
 	return b, nil
 }
 
-// Base64Fixed takes a required string of canonical base64 of exactly len(dst) bytes into dst.
+// Base64Fixed takes a required string of canonical base64 of exactly len(dst)
+// bytes into dst.
 func (o *Object) Base64Fixed(name string, dst []byte) {
 	b := o.Base64(name)
 	if o.state.err != nil {
@@ -264,7 +271,8 @@ func (o *Object) Base64Fixed(name string, dst []byte) {
 	copy(dst, b)
 }
 
-// Object takes an object, which read takes apart, and says whether it was there.
+// Object takes an object, which read takes apart, and says whether it was
+// there.
 func (o *Object) Object(name string, read func(*Object) error) bool {
 	v, ok := o.take(name, '{', "an object")
 	if !ok {
@@ -290,7 +298,8 @@ func (o *Object) RequiredObject(name string, read func(*Object) error) {
 	o.required(name, o.Object(name, read))
 }
 
-// StringArray takes an array of strings, none of them empty, that, if it is there, is not empty.
+// StringArray takes an array of strings, none of them empty, that, if it is
+// there, is not empty.
 func (o *Object) StringArray(name string) []string {
 	v, ok := o.take(name, '[', "an array")
 	if !ok {
@@ -344,7 +353,8 @@ func (o *Object) Objects(name string, read func(*Object) error) {
 	}
 }
 
-// Strings takes all remaining members, each of which must be a string that is not empty. At least one must be there.
+// Strings takes all remaining members, each of which must be a string that is
+// not empty. At least one must be there.
 func (o *Object) Strings() map[string]string {
 	m := make(map[string]string, len(o.members))
 	for name := range o.members {

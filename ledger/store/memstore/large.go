@@ -77,7 +77,8 @@ func (w *payloadWriter) Discard() error {
 	return nil
 }
 
-// takeLarge puts the content of the commit's large payloads into its entries. Nothing is taken unless all is there.
+// takeLarge puts the content of the commit's large payloads into its entries.
+// Nothing is taken unless all is there.
 func (s *Store) takeLarge(c *store.Commit) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,7 +1,8 @@
 // Package memstore is a storage engine in memory, for tests.
 //
-// It keeps the contract of package store as simply as possible, and lets a test stop or break a commit at the moments that matter. It is not
-// for production: nothing is ever written to a disk.
+// It keeps the contract of package store as simply as possible, and lets a test
+// stop or break a commit at the moments that matter. It is not for production:
+// nothing is ever written to a disk.
 package memstore
 
 import (
@@ -21,13 +22,16 @@ import (
 
 var errClosed = errors.New("the store is closed")
 
-// A Store is a store.Store in memory. The hooks may be set before the store is used, and be left nil.
+// A Store is a store.Store in memory. The hooks may be set before the store is
+// used, and be left nil.
 type Store struct {
-	// BeforeCommit is called before a commit's data shows. If it returns an error, nothing is written and Commit returns the error.
-	// It is not called for a commit that is refused with ErrConflict.
+	// BeforeCommit is called before a commit's data shows. If it returns an
+	// error, nothing is written and Commit returns the error. It is not called
+	// for a commit that is refused with ErrConflict.
 	BeforeCommit func(*store.Commit) error
-	// BeforeReturn is called when a commit's data shows to readers, but is not durable yet. If it blocks, Commit does; if it returns an
-	// error, so does Commit, the data stay visible, and Restart comes up without them.
+	// BeforeReturn is called when a commit's data shows to readers, but is not
+	// durable yet. If it blocks, Commit does; if it returns an error, so does
+	// Commit, the data stay visible, and Restart comes up without them.
 	BeforeReturn func(*store.Commit) error
 	// Free is what FreeBytes returns. Without it a disk is never full.
 	Free func() (uint64, error)
@@ -59,8 +63,9 @@ func newStore(raw bool) *Store {
 	return s
 }
 
-// Restart returns a store that holds what s would hold after a loss of power: the commits that returned nil. The hooks are not taken over.
-// It closes s without waiting for anything, as a crash would.
+// Restart returns a store that holds what s would hold after a loss of power:
+// the commits that returned nil. The hooks are not taken over. It closes s
+// without waiting for anything, as a crash would.
 func (s *Store) Restart() *Store {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -160,7 +165,8 @@ func (s *Store) ReplaceProjections(ctx context.Context, p iter.Seq2[store.Projec
 	return nil
 }
 
-// EraseHeader erases the header opening of an entry, as if it had never been given.
+// EraseHeader erases the header opening of an entry, as if it had never been
+// given.
 func (s *Store) EraseHeader(index uint64) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -168,7 +174,8 @@ func (s *Store) EraseHeader(index uint64) {
 	s.sync()
 }
 
-// ErasePayload erases the payload opening of an entry, as if it had never been given.
+// ErasePayload erases the payload opening of an entry, as if it had never been
+// given.
 func (s *Store) ErasePayload(index uint64) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -351,7 +358,8 @@ func (s *Store) Lookup(ctx context.Context, k store.Key) (uint64, error) {
 	return i, nil
 }
 
-// Postings implements store.Store. The list does not show commits made after it was opened.
+// Postings implements store.Store. The list does not show commits made after it
+// was opened.
 func (s *Store) Postings(ctx context.Context, t store.Term) (store.Postings, error) {
 	if err := s.enter(); err != nil { // left by Close of the list
 		return nil, err
@@ -381,7 +389,8 @@ func (s *Store) Projections(ctx context.Context) iter.Seq2[store.Projection, err
 	}
 }
 
-// projections copies all, so that the loop over them holds no lock and may call the store.
+// projections copies all, so that the loop over them holds no lock and may call
+// the store.
 func (s *Store) projections() []store.Projection {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -402,7 +411,8 @@ func (s *Store) projections() []store.Projection {
 	return out
 }
 
-// Mark implements store.Store. What is marked is durable: the store loses nothing.
+// Mark implements store.Store. What is marked is durable: the store loses
+// nothing.
 func (s *Store) Mark(*store.Checkpoint) error { return nil }
 
 // FreeBytes implements store.Store.
@@ -422,7 +432,8 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// enter counts an operation that Close waits for. Whoever got nil must call reads.Done.
+// enter counts an operation that Close waits for. Whoever got nil must call
+// reads.Done.
 func (s *Store) enter() error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

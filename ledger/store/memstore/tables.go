@@ -10,8 +10,8 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// tables is all that a store holds. It takes over the slices that it is given and never writes to them, so the same change can run again on
-// other tables.
+// tables is all that a store holds. It takes over the slices that it is given
+// and never writes to them, so the same change can run again on other tables.
 type tables struct {
 	size        uint64
 	root        receipt.Hash
@@ -73,7 +73,8 @@ func (t *tables) commit(c *store.Commit, raw bool) {
 	t.project(c.Keys, c.Postings, c.Heads)
 }
 
-// record keeps what an entry of a raw log has beside its leaf, or that it has nothing.
+// record keeps what an entry of a raw log has beside its leaf, or that it has
+// nothing.
 func (t *tables) record(e *store.Entry) {
 	var header *receipt.HeaderOpening
 	var payload *receipt.PayloadOpening
@@ -89,7 +90,8 @@ func (t *tables) record(e *store.Entry) {
 	t.skeletons, t.headers, t.payloads = append(t.skeletons, e.Skeleton), append(t.headers, header), append(t.payloads, payload)
 }
 
-// noRecord says whether one of the entries of a raw log has nothing but its leaf.
+// noRecord says whether one of the entries of a raw log has nothing but its
+// leaf.
 func (t *tables) noRecord(from, to uint64) bool {
 	return slices.ContainsFunc(t.skeletons[from:to], func(s receipt.Skeleton) bool { return s.StreamID == receipt.Hash{} })
 }
@@ -185,7 +187,8 @@ func clonePayload(p *receipt.PayloadOpening) *receipt.PayloadOpening {
 	if p == nil {
 		return nil
 	}
-	return &receipt.PayloadOpening{Salt: p.Salt, Content: append([]byte{}, p.Content...)} // never nil: empty is not absent
+	// never nil: empty is not absent
+	return &receipt.PayloadOpening{Salt: p.Salt, Content: append([]byte{}, p.Content...)}
 }
 
 // list implements store.Postings.

@@ -31,7 +31,8 @@ func testCloseWaits(t *testing.T, disk Disk) {
 		returned.Store(true)
 		closed <- err
 	}()
-	// New reads are refused once Close is under way; the one that is open still answers.
+	// New reads are refused once Close is under way; the one that is open still
+	// answers.
 	for {
 		if _, err := s.Header(context.Background(), 0); err != nil {
 			break
@@ -58,7 +59,8 @@ func testCloseWaits(t *testing.T, disk Disk) {
 	closeStore(t, s)
 }
 
-// testReaders reads what is committed from several goroutines while commits go on. The race detector is half of this test.
+// testReaders reads what is committed from several goroutines while commits go
+// on. The race detector is half of this test.
 func testReaders(t *testing.T, disk Disk) {
 	const commits = 60
 	src, m := NewSource(14), NewModel()
@@ -92,7 +94,8 @@ func testReaders(t *testing.T, disk Disk) {
 	}
 	readers.Wait()
 
-	// The same while the projections, which these reads don't use, are replaced.
+	// The same while the projections, which these reads don't use, are
+	// replaced.
 	stop := make(chan struct{})
 	for range 2 {
 		readers.Go(func() {
@@ -118,7 +121,8 @@ func testReaders(t *testing.T, disk Disk) {
 	closeStore(t, s)
 }
 
-// checkOne checks some of what one commit wrote. Later commits may be there or not.
+// checkOne checks some of what one commit wrote. Later commits may be there or
+// not.
 func checkOne(s store.Store, c *store.Commit, m *Model, rng *rand.Rand) error {
 	ctx := context.Background()
 	end := c.From + uint64(len(c.Entries))

@@ -12,8 +12,9 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// Spool writes some of the commit's payloads to the store as large ones, and puts their names into the commit. The content stays in it, for a
-// model; the store is to be given the commit that Unspooled returns.
+// Spool writes some of the commit's payloads to the store as large ones, and
+// puts their names into the commit. The content stays in it, for a model; the
+// store is to be given the commit that Unspooled returns.
 func Spool(ctx context.Context, s store.Store, c *store.Commit, large func(i int) bool) error {
 	for i := range c.Entries {
 		if !large(i) {
@@ -58,7 +59,8 @@ func writeLarge(ctx context.Context, s store.Store, content []byte) (store.Large
 	return l, nil
 }
 
-// Unspooled returns the commit as an engine takes it: the content of large payloads is not in it.
+// Unspooled returns the commit as an engine takes it: the content of large
+// payloads is not in it.
 func Unspooled(c *store.Commit) *store.Commit {
 	k := Clone(c)
 	for i := range k.Entries {
@@ -69,7 +71,8 @@ func Unspooled(c *store.Commit) *store.Commit {
 	return k
 }
 
-// Erasure returns an erasure of the entry with all keys and terms that the model has for it, or with a header that stays those keys only.
+// Erasure returns an erasure of the entry with all keys and terms that the
+// model has for it, or with a header that stays those keys only.
 func (m *Model) Erasure(index uint64, header bool) store.Erasure {
 	e := store.Erasure{Index: index, Header: header}
 	for k, at := range m.keys {
@@ -110,7 +113,8 @@ func testLarge(t *testing.T, disk Disk) {
 		check(t, m, s)
 	}
 
-	// What no commit has named is gone after a restart, and what is discarded at once.
+	// What no commit has named is gone after a restart, and what is discarded
+	// at once.
 	w, err := s.CreatePayload(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -206,7 +210,8 @@ func testErase(t *testing.T, disk Disk) {
 	for _, i := range []uint64{0, 1, 2, 7, 31, 32, 39, 40, 41, 159} {
 		c.Erase = append(c.Erase, m.Erasure(i, i%2 == 0))
 	}
-	c.Keys = append(c.Keys, store.KeyAt{Key: firstKey(c.Erase), Index: c.From}) // the same evidence again, in the same commit
+	// the same evidence again, in the same commit
+	c.Keys = append(c.Keys, store.KeyAt{Key: firstKey(c.Erase), Index: c.From})
 	before := m.entries[7].Payload.Content
 	commit(t, s, c)
 	m.Commit(c)

@@ -13,8 +13,9 @@ import (
 
 const steps = 40 // of each sequence of the metamorphic test
 
-// testMetamorphic runs random sequences of operations on a store and on the model. After each of them the two must agree. A failure prints
-// the sequence up to it; the seed is the name of the subtest.
+// testMetamorphic runs random sequences of operations on a store and on the
+// model. After each of them the two must agree. A failure prints the sequence
+// up to it; the seed is the name of the subtest.
 func testMetamorphic(t *testing.T, newDisk func(*testing.T) Disk, raw bool) {
 	sequences := 20
 	if RaceDetector {

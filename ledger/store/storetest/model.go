@@ -14,7 +14,8 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// A Model is what a store must hold after some commits, in plain slices and maps. It keeps the commits that it is given.
+// A Model is what a store must hold after some commits, in plain slices and
+// maps. It keeps the commits that it is given.
 type Model struct {
 	raw         bool
 	entries     []store.Entry
@@ -28,7 +29,8 @@ type Model struct {
 	headless    map[uint64]bool // header, too
 	unpurged    map[uint64]bool
 
-	// AnyUnpurged says that Check shall not compare how many erasures wait for a purge, as after a crash.
+	// AnyUnpurged says that Check shall not compare how many erasures wait for
+	// a purge, as after a crash.
 	AnyUnpurged bool
 }
 
@@ -135,7 +137,8 @@ func (m *Model) ReplaceProjections(projections []store.Projection, heads []store
 	}
 }
 
-// Projections returns all keys and postings in the order that a store returns them.
+// Projections returns all keys and postings in the order that a store returns
+// them.
 func (m *Model) Projections() []store.Projection {
 	var out []store.Projection
 	for k, i := range m.keys {
@@ -160,7 +163,8 @@ func (m *Model) Projections() []store.Projection {
 	return out
 }
 
-// Check reads all that the store should hold, on every read path, and returns the first difference from the model.
+// Check reads all that the store should hold, on every read path, and returns
+// the first difference from the model.
 func (m *Model) Check(ctx context.Context, s store.Store) error {
 	for _, check := range []func(context.Context, store.Store) error{
 		m.checkEntries, m.checkTiles, m.checkCheckpoints, m.checkKeys, m.checkPostings, m.checkProjections,
@@ -406,7 +410,8 @@ func (m *Model) checkTerm(ctx context.Context, s store.Store, t store.Term) erro
 	defer p.Close()
 	indexes := m.postings[t]
 	seeks := slices.Concat(some(around(indexes)), []uint64{0, m.Size(), math.MaxUint64})
-	// Up, down, and from both ends in turn: the answer may not depend on where the list stood.
+	// Up, down, and from both ends in turn: the answer may not depend on where
+	// the list stood.
 	order := slices.Clone(seeks)
 	for i := range seeks {
 		order = append(order, seeks[len(seeks)-1-i])

@@ -10,7 +10,8 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// testRecords commits the records of some entries beside the leaves of all, as a replica does.
+// testRecords commits the records of some entries beside the leaves of all, as
+// a replica does.
 func testRecords(t *testing.T, disk Disk) {
 	ctx := context.Background()
 	raw, full, m := NewRawSource(9), NewSource(10), NewRawModel()

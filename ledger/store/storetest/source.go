@@ -11,7 +11,8 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// A Source makes one valid commit after the other, the same ones for the same seed. Hashes are noise: a store doesn't check them.
+// A Source makes one valid commit after the other, the same ones for the same
+// seed. Hashes are noise: a store doesn't check them.
 type Source struct {
 	rng     *rand.Rand
 	size    uint64
@@ -40,7 +41,8 @@ func NewRawSource(seed uint64) *Source {
 	return s
 }
 
-// neighbours are terms that a store could mix up if it cut keys at the wrong place.
+// neighbours are terms that a store could mix up if it cut keys at the wrong
+// place.
 var neighbours = []store.Term{
 	term(""), term("\x00\x01"), term("a"), term("aa"), term("ab"),
 	store.Term(bytes.Repeat([]byte{0xff}, 16)),
@@ -77,7 +79,8 @@ func (s *Source) Next(n int) *store.Commit {
 			c.Heads = append(c.Heads, h)
 		}
 	}
-	// Real tiles are full after 256 leaves. These come sooner, so that small logs have some.
+	// Real tiles are full after 256 leaves. These come sooner, so that small
+	// logs have some.
 	for i := s.size / 16; i < (s.size+uint64(n))/16; i++ {
 		c.Tiles = append(c.Tiles, s.tile(0, i))
 		if i%4 == 3 {
@@ -113,7 +116,8 @@ func (s *Source) entry(heads map[receipt.Hash]bool) store.Entry {
 	return e
 }
 
-// length returns small lengths, and now and then one that needs a place of its own.
+// length returns small lengths, and now and then one that needs a place of its
+// own.
 func (s *Source) length(least int) int {
 	switch s.rng.IntN(20) {
 	case 0:

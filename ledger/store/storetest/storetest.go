@@ -1,6 +1,8 @@
-// Package storetest is the conformance suite of storage engines: the contract of package store as a program.
+// Package storetest is the conformance suite of storage engines: the contract
+// of package store as a program.
 //
-// It also gives engines what they need for tests of their own: a Source of commits and a Model to compare a store with.
+// It also gives engines what they need for tests of their own: a Source of
+// commits and a Model to compare a store with.
 package storetest
 
 import (
@@ -15,11 +17,12 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// A Disk is a place for one store. It opens the store that is there, or makes a new one. The suite closes a store before it opens the disk
-// again.
+// A Disk is a place for one store. It opens the store that is there, or makes a
+// new one. The suite closes a store before it opens the disk again.
 type Disk func() (store.Store, error)
 
-// Run checks that an engine keeps every promise of store.Store. It calls newDisk for each test; the disk must be empty.
+// Run checks that an engine keeps every promise of store.Store. It calls
+// newDisk for each test; the disk must be empty.
 func Run(t *testing.T, newDisk func(t *testing.T) Disk) {
 	for _, test := range []struct {
 		name string
@@ -227,7 +230,8 @@ func testSlicesNotKept(t *testing.T, disk Disk) {
 	closeStore(t, s)
 }
 
-// testSizes commits openings of the smallest and the largest sizes, and of those around the ones at which an engine may change its ways.
+// testSizes commits openings of the smallest and the largest sizes, and of
+// those around the ones at which an engine may change its ways.
 func testSizes(t *testing.T, disk Disk) {
 	src, m := NewSource(6), NewModel()
 	s := open(t, disk)
@@ -284,7 +288,8 @@ func testSkeletonRanges(t *testing.T, disk Disk) {
 	closeStore(t, s)
 }
 
-// testCosigned keeps cosigned checkpoints in any order, some twice, between commits.
+// testCosigned keeps cosigned checkpoints in any order, some twice, between
+// commits.
 func testCosigned(t *testing.T, disk Disk) {
 	ctx := context.Background()
 	src, kept := NewSource(9), map[uint64][]byte{}
@@ -356,8 +361,9 @@ func testCheckpoints(t *testing.T, disk Disk) {
 	closeStore(t, s)
 }
 
-// testPostingsBoundaries gives neighbouring terms lists that would show up in one another, with gaps of every length that an encoding may
-// treat differently.
+// testPostingsBoundaries gives neighbouring terms lists that would show up in
+// one another, with gaps of every length that an encoding may treat
+// differently.
 func testPostingsBoundaries(t *testing.T, disk Disk) {
 	src, m := NewSource(9), NewModel()
 	s := open(t, disk)

@@ -1,7 +1,10 @@
-// Package cosigner is a witness: it cosigns checkpoints of the logs that it knows, each consistent with all that it has cosigned before. It speaks
-// C2SP tlog-witness (https://c2sp.org/tlog-witness) and signs by C2SP tlog-cosignature (https://c2sp.org/tlog-cosignature).
+// Package cosigner is a witness: it cosigns checkpoints of the logs that it
+// knows, each consistent with all that it has cosigned before. It speaks C2SP
+// tlog-witness (https://c2sp.org/tlog-witness) and signs by C2SP
+// tlog-cosignature (https://c2sp.org/tlog-cosignature).
 //
-// It sees checkpoints only, never leaves. Its memory is bounded by the logs that it is configured with.
+// It sees checkpoints only, never leaves. Its memory is bounded by the logs
+// that it is configured with.
 package cosigner
 
 import (
@@ -53,7 +56,8 @@ var (
 	errInconsistent = errors.New("not consistent with what was cosigned before")
 )
 
-// A conflict says that the log's latest cosigned checkpoint has another size than the request's old one.
+// A conflict says that the log's latest cosigned checkpoint has another size
+// than the request's old one.
 type conflict struct{ size int64 }
 
 func (c conflict) Error() string { return fmt.Sprintf("the latest cosigned size is %d", c.size) }
@@ -72,12 +76,15 @@ type logState struct {
 	Log
 	path string
 
-	mu     sync.Mutex // held from the check to the end of the write, so that no two requests continue from the same state
+	// held from the check to the end of the write, so that no two requests
+	// continue from the same state
+	mu     sync.Mutex
 	tree   torchwood.Checkpoint
 	signed []byte // the latest cosigned checkpoint; nil if there is none
 }
 
-// Open loads what the folder remembers, and locks it. Errors: a file of the folder is damaged; another process has the folder.
+// Open loads what the folder remembers, and locks it. Errors: a file of the
+// folder is damaged; another process has the folder.
 func Open(cfg Config) (*Cosigner, error) {
 	if err := owner.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
@@ -126,7 +133,8 @@ func (c *Cosigner) load(l Log) error {
 	return nil
 }
 
-// checkState reads a file that the witness has written. Its own cosignature shows that the file is whole.
+// checkState reads a file that the witness has written. Its own cosignature
+// shows that the file is whole.
 func (c *Cosigner) checkState(origin string, signed []byte) (torchwood.Checkpoint, error) {
 	text, sigs, ok := strings.Cut(string(signed), "\n\n")
 	if !ok || !strings.HasSuffix(sigs, "\n") {
@@ -146,7 +154,8 @@ func (c *Cosigner) checkState(origin string, signed []byte) (torchwood.Checkpoin
 	return tree, nil
 }
 
-// add checks a request and returns the cosignatures, one line each. The checkpoint is durable then.
+// add checks a request and returns the cosignatures, one line each. The
+// checkpoint is durable then.
 func (c *Cosigner) add(r *request) ([]byte, error) {
 	l := c.logs[r.origin]
 	if l == nil {
@@ -195,7 +204,8 @@ func (c *Cosigner) add(r *request) ([]byte, error) {
 	return lines, nil
 }
 
-// consistent checks that the tree is a continuation of the one that was cosigned last.
+// consistent checks that the tree is a continuation of the one that was
+// cosigned last.
 func (l *logState) consistent(tree *torchwood.Checkpoint, path [][]byte) error {
 	if tree.N == 0 && string(tree.Hash[:]) != string(rfc6962.DefaultHasher.EmptyRoot()) {
 		return errors.New("the root of the empty tree is wrong")

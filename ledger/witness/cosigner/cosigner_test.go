@@ -45,7 +45,8 @@ func newTestLog(t *testing.T, origin string) *testLog {
 	return l
 }
 
-// fork returns another tree of the same log, whose entries begin to differ at a size.
+// fork returns another tree of the same log, whose entries begin to differ at a
+// size.
 func (l *testLog) fork(t *testing.T, at int64) *testLog {
 	f := &testLog{origin: l.origin, signer: l.signer, vkey: l.vkey}
 	f.grow(t, at, "entry")
@@ -180,7 +181,8 @@ func post(t *testing.T, url, body string) answer {
 	return answer{res.StatusCode, res.Header.Get("Content-Type"), string(data)}
 }
 
-// checkCosigned checks that the answer has cosignatures by all keys over the request's checkpoint.
+// checkCosigned checks that the answer has cosignatures by all keys over the
+// request's checkpoint.
 func checkCosigned(t *testing.T, a answer, body string, keys ...note.Verifier) {
 	t.Helper()
 	_, signed, _ := strings.Cut(body, "\n\n")
@@ -197,7 +199,8 @@ func (w *testWitness) verifiers() (out []note.Verifier) {
 	return out
 }
 
-// The real litewitness gives the same answers to the same requests, one after the other.
+// The real litewitness gives the same answers to the same requests, one after
+// the other.
 func TestAsLitewitness(t *testing.T) {
 	l, unknown := newTestLog(t, "log.example"), newTestLog(t, "unknown.example")
 	l.grow(t, 300, "entry")
@@ -302,7 +305,8 @@ func signed(t *testing.T, l *testLog, text string) string {
 	return string(out)
 }
 
-// What was cosigned is remembered over a restart and served to monitors; a damaged memory is refused.
+// What was cosigned is remembered over a restart and served to monitors; a
+// damaged memory is refused.
 func TestMemory(t *testing.T) {
 	l := newTestLog(t, "log.example")
 	l.grow(t, 50, "entry")
@@ -350,7 +354,8 @@ func TestMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path+".new", good[:10], 0o600); err != nil { // of a write that a crash has interrupted
+	if err := os.WriteFile(path+".new", good[:10], 0o600); err != nil {
+		// of a write that a crash has interrupted
 		t.Fatal(err)
 	}
 	for name, bad := range map[string][]byte{

@@ -54,8 +54,9 @@ func parseRequest(body []byte) (*request, error) {
 	return r, nil
 }
 
-// Handler returns the handler of everything that the witness serves: add-checkpoint, each log's latest cosigned checkpoint, /healthz, and /metrics for
-// callers on this machine.
+// Handler returns the handler of everything that the witness serves:
+// add-checkpoint, each log's latest cosigned checkpoint, /healthz, and /metrics
+// for callers on this machine.
 func (c *Cosigner) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /add-checkpoint", c.addCheckpoint)

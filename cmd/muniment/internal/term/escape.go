@@ -24,8 +24,8 @@ func Unsafe(r rune) bool {
 }
 
 // Escape returns text in which each unsafe character is written as \uXXXX, and
-// each byte that is not part of valid UTF-8 as \ufffd. A JSON document keeps its
-// meaning, because such characters occur only in its strings.
+// each byte that is not part of valid UTF-8 as \ufffd. A JSON document keeps
+// its meaning, because such characters occur only in its strings.
 func Escape(s string) string {
 	b, _ := escape(nil, []byte(s), true)
 	return string(b)
