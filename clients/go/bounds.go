@@ -11,15 +11,15 @@ import (
 )
 
 const (
-	// maxMessage bounds a message of a server, when it is inflated. The largest
-	// is a page or batch of receipts with their payloads.
+	// maxMessage limits a decompressed message from a server, in bytes. The
+	// largest messages are pages and batches of receipts with their payloads.
 	maxMessage = 128 << 20
-	// maxErrorBody bounds the body of an answer that is an error.
+	// maxErrorBody limits the body of an error response, in bytes.
 	maxErrorBody = 64 << 10
 )
 
-// boundErrors returns a copy of the client that reads no more than maxErrorBody
-// of an error's body. What follows is cut off.
+// boundErrors returns a copy of the client that truncates the bodies of error
+// responses to maxErrorBody.
 func boundErrors(c *http.Client) *http.Client {
 	bounded := *c
 	next := c.Transport
@@ -49,7 +49,7 @@ func (b errorBound) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	body := res.Body
 	var r io.Reader = body
-	if res.Header.Get("Content-Encoding") == "gzip" { // the limit is for what is inflated
+	if res.Header.Get("Content-Encoding") == "gzip" { // limit the decompressed size
 		r = &inflater{from: body}
 		res.Header.Del("Content-Encoding")
 		res.Header.Del("Content-Length")
@@ -62,32 +62,32 @@ func (b errorBound) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// ErrTLSExpected is wrapped by the errors of calls over http to a port that
-// speaks TLS.
+// ErrTLSExpected is wrapped by the errors of http calls to a port that expects
+// TLS.
 var ErrTLSExpected = errors.New("http request to a port that speaks TLS")
 
-// tlsAnswers are parts of what Go's server, nginx and Apache answer to an http
-// request on a port for TLS.
+// tlsAnswers are parts of the responses of Go's server, nginx and Apache to an
+// http request on a TLS port.
 var tlsAnswers = [][]byte{
 	[]byte("Client sent an HTTP request to an HTTPS server"),
 	[]byte("The plain HTTP request was sent to HTTPS port"),
 	[]byte("speaking plain HTTP to an SSL-enabled server port"),
 }
 
-// tlsExpected reports whether the answer to an http request is that of a port
-// for TLS. It puts back what it reads of the body.
+// tlsExpected reports whether the response to an http request is that of a TLS
+// port. The body can still be read from its start.
 func tlsExpected(req *http.Request, res *http.Response, err error) bool {
 	if req.URL.Scheme != "http" {
 		return false
 	}
-	if err != nil { // a transport of the caller's: net/http has no type for it
+	if err != nil { // net/http has no type for the error of a caller's transport
 		return errors.Is(err, ErrTLSExpected) || strings.Contains(err.Error(), `malformed HTTP response "\x15\x03`)
 	}
 	if res.StatusCode != http.StatusBadRequest || res.Header.Get("Content-Encoding") != "" {
 		return false
 	}
 	start := make([]byte, 1<<10)
-	n, _ := io.ReadFull(res.Body, start) // a body returns its error again
+	n, _ := io.ReadFull(res.Body, start) // the next read returns the error again
 	start = start[:n]
 	res.Body = struct {
 		io.Reader
@@ -96,7 +96,7 @@ func tlsExpected(req *http.Request, res *http.Response, err error) bool {
 	return slices.ContainsFunc(tlsAnswers, func(a []byte) bool { return bytes.Contains(start, a) })
 }
 
-// An inflater begins to inflate when it is read.
+// An inflater decompresses gzip. It reads the header on the first Read.
 type inflater struct {
 	from io.Reader
 	gz   *gzip.Reader
@@ -111,7 +111,7 @@ func (i *inflater) Read(p []byte) (n int, err error) {
 	return i.gz.Read(p)
 }
 
-// CloseIdleConnections passes the call on, as http.Client does.
+// CloseIdleConnections calls the method of the underlying transport, if any.
 func (b errorBound) CloseIdleConnections() {
 	if c, ok := b.next.(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()

@@ -1,8 +1,8 @@
-// Package muniment is the Go client of a Muniment ledger: it appends evidence
-// and checks at once that the receipts are good.
+// Package muniment is the Go client of a Muniment ledger. It appends evidence
+// and checks each receipt on arrival.
 //
-// To verify a receipt that is already there, offline, package ledger/receipt is
-// enough; to audit a whole log, see clients/go/audit.
+// Package ledger/receipt verifies stored receipts offline. Package
+// clients/go/audit audits a whole log.
 package muniment
 
 import (
@@ -23,37 +23,38 @@ import (
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// Options say which ledger to speak to, and as whom.
+// Options configure a Client. Server is required.
 type Options struct {
 	Server string // URL, such as https://ledger.example
 	Token  string // sent as a bearer token
 	// Identity returns an OIDC identity token, as JobIdentity does. The client
-	// exchanges it for a token of the ledger, and asks for the next one when
-	// that has expired. It takes the place of Token.
+	// exchanges it for a token of the ledger, and again when that expires. It
+	// replaces Token.
 	Identity func(context.Context) (string, error)
-	Tenant   string // "" takes the tenant that the token names
+	Tenant   string // empty: the tenant named in the token
 
-	// Policy, if given, makes Append verify each receipt before it returns it.
-	// Without it a receipt is only checked to be for the payload that was sent.
+	// Policy, if set, makes Append verify each receipt before returning it.
+	// Without a policy, Append only checks that the receipt commits to the
+	// payload that was sent.
 	Policy *receipt.Policy
-	// StreamKey, if given, makes Append check each tag, too, so that the log
-	// can't file an entry where an audit would miss it.
+	// StreamKey, if set, makes Append check each tag as well. The log then
+	// cannot hide an entry from an audit by giving it a wrong tag.
 	StreamKey *receipt.StreamKey
 
-	// Witnessed makes Append return only when the entries are in a checkpoint
-	// that the log's witnesses have cosigned, with receipts at it. A Policy
-	// that asks for cosignatures implies it. Give the context a deadline: the
-	// entries are recorded even if it passes, and the same call again waits on.
+	// Witnessed makes Append wait for a checkpoint that covers the entries and
+	// is cosigned by the log's witnesses. The receipts then prove inclusion in
+	// that checkpoint. A Policy that requires cosignatures implies Witnessed.
+	// Give the context a deadline. The entries are recorded even if it passes,
+	// and repeating the call resumes the wait.
 	Witnessed bool
 
 	HTTPClient *http.Client // nil: one without an overall timeout; use contexts
 	UserAgent  string
 }
 
-// A Client speaks to one ledger as one tenant. It may be used from many
-// goroutines.
+// A Client calls one ledger as one tenant. It is safe for concurrent use.
 type Client struct {
-	munimentv1connect.LedgerServiceClient // every RPC, as it is
+	munimentv1connect.LedgerServiceClient // every RPC, unchanged
 	Admin                                 munimentv1connect.AdminServiceClient
 	Identity                              munimentv1connect.IdentityServiceClient
 	Exports                               munimentv1connect.ExportServiceClient
@@ -68,11 +69,11 @@ type Client struct {
 	auth   *credentials
 }
 
-// TokenPrefix begins every token. After it come the tenant's name, an
-// underscore and the secret.
+// TokenPrefix is the prefix of every token. The tenant's name, an underscore
+// and the secret follow it.
 const TokenPrefix = "mnt_"
 
-// TenantOfToken returns the name of the tenant that a token is for, or "".
+// TenantOfToken returns the tenant named in a token, or "" if there is none.
 func TenantOfToken(token string) string {
 	rest, ok := strings.CutPrefix(token, TokenPrefix)
 	tenant, _, sep := strings.Cut(rest, "_")
@@ -82,7 +83,7 @@ func TenantOfToken(token string) string {
 	return tenant
 }
 
-// New returns a client. It makes no connection yet.
+// New returns a client. It does not connect until the first call.
 func New(o Options) (*Client, error) {
 	if err := checkServer(o.Server); err != nil {
 		return nil, fmt.Errorf("server: %w", err)
@@ -113,14 +114,14 @@ func New(o Options) (*Client, error) {
 	return c, nil
 }
 
-// checkServer reports how an address differs from scheme://host:port. What may
-// hold a secret is not in the error.
+// checkServer checks that a server's URL has the form scheme://host:port. Its
+// errors omit the parts of the URL that may contain a secret.
 func checkServer(server string) error {
 	if strings.Contains(server, TokenPrefix) {
-		return errors.New("it has a token in it: give the URL of the server alone")
+		return errors.New("the URL contains a token: use the server's URL alone")
 	}
 	if strings.Contains(server, "@") {
-		return errors.New("the URL has an @: a user name or password is not used: give the URL without them")
+		return errors.New("the URL contains an @: remove the user name or password, which are not used")
 	}
 	u, err := url.Parse(server)
 	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -141,7 +142,7 @@ func checkServer(server string) error {
 	return fmt.Errorf("the URL has a %s: use %q", part, u.Scheme+"://"+u.Host)
 }
 
-// Do makes a request that is no RPC to a path of the server, with the token.
+// Do sends an authenticated request to a path of the server that is not an RPC.
 func (c *Client) Do(ctx context.Context, method, path, contentType string, body []byte) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.server+path, bytes.NewReader(body))
 	if err != nil {
@@ -158,21 +159,21 @@ func (c *Client) Do(ctx context.Context, method, path, contentType string, body 
 	return c.http.Do(req)
 }
 
-// A Submission is what to record. See docs/spec/kinds.md.
+// A Submission is one piece of evidence to record. See docs/spec/kinds.md.
 type Submission struct {
 	Kind           string
-	MediaType      string // "": the server recognises it
+	MediaType      string // empty: detected by the server
 	Payload        []byte
 	IdempotencyKey string
 }
 
-// A Result is what became of a submission of a batch.
+// A Result is the result for one submission.
 type Result struct {
 	Index     uint64
-	Duplicate bool   // it was recorded before, and this is the first entry's receipt
-	Receipt   []byte // JSON, in the form detached
-	// why it was not recorded, or why the receipt is no good (which wraps
-	// receipt.ErrNotVerified)
+	Duplicate bool   // recorded before; Index and Receipt are the first entry's
+	Receipt   []byte // JSON, in the detached form
+	// Err is the reason why the submission was not recorded, or why its receipt
+	// was rejected. The latter wraps receipt.ErrNotVerified.
 	Err error
 }
 
@@ -192,8 +193,9 @@ func (c *Client) Append(ctx context.Context, s Submission) (Result, error) {
 	return r, r.Err
 }
 
-// AppendBatch records up to 1,000 submissions in one call. The error is for the
-// whole call; those of single submissions are in the results.
+// AppendBatch records up to 1,000 submissions in one call. It returns one result
+// for each submission, in order. The error is non-nil if the call as a whole
+// failed.
 func (c *Client) AppendBatch(ctx context.Context, subs []Submission) ([]Result, error) {
 	req := &munimentv1.AppendBatchRequest{Tenant: c.Tenant, Wait: c.wait}
 	for i := range subs {
@@ -228,13 +230,13 @@ func (s *Submission) message() *munimentv1.Submission {
 	return &munimentv1.Submission{Kind: s.Kind, MediaType: s.MediaType, Payload: s.Payload, IdempotencyKey: s.IdempotencyKey}
 }
 
-// check looks at a receipt as soon as it is there: later nobody could tell an
-// entry filed under a wrong tag from one that was never made.
+// check verifies a receipt on arrival. An entry with a wrong tag cannot be
+// distinguished later from an entry that was never made.
 func (c *Client) check(s *Submission, a *munimentv1.Appended) Result {
 	r := Result{Index: a.GetIndex(), Duplicate: a.GetDuplicate(), Receipt: a.GetReceipt()}
 	if c.policy != nil {
 		payload := s.Payload
-		if payload == nil { // an empty payload; nil would be none
+		if payload == nil { // to Verify, nil means no payload, not an empty one
 			payload = []byte{}
 		}
 		_, r.Err = receipt.Verify(r.Receipt, []*receipt.Policy{c.policy}, receipt.Options{Payload: payload, Tenant: &c.Tenant, Kind: &s.Kind, StreamKey: c.streamKey})
@@ -246,11 +248,11 @@ func (c *Client) check(s *Submission, a *munimentv1.Appended) Result {
 	return r
 }
 
-// maxTries is how often a call is made when the server asks to retry later.
+// maxTries limits the attempts of a call that the server asks to repeat later.
 const maxTries = 6
 
-// retry makes the call again when the server names a delay. Appends are safe to
-// repeat.
+// retry repeats the call after the delay that the server returns, if any.
+// Appends are idempotent.
 func retry(ctx context.Context, call func() error) error {
 	for try := 1; ; try++ {
 		err := call()
@@ -266,9 +268,9 @@ func retry(ctx context.Context, call func() error) error {
 	}
 }
 
-// retryDelay returns the delay that the server names, when it has too much to
-// do or is restarting. A full disk or a wrong clock, whose delays are long, is
-// for people to mend.
+// retryDelay returns the delay that an overloaded or restarting server asks for.
+// It reports false for long delays: a full disk or a wrong clock needs an
+// operator.
 func retryDelay(err error) (time.Duration, bool) {
 	var ce *connect.Error
 	if !errors.As(err, &ce) || ce.Code() != connect.CodeResourceExhausted && ce.Code() != connect.CodeUnavailable {

@@ -20,20 +20,20 @@ import (
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// credentials put a token on each call: one that was given, or one that an
-// identity token is exchanged for, again each time that it has expired.
+// credentials add a token to each call. The token is either fixed or obtained
+// in exchange for an identity token, and renewed when it expires.
 type credentials struct {
 	userAgent string
-	// nil: the token was given
+	// exchange obtains a token. It is nil if the token is fixed.
 	exchange func(context.Context) (*munimentv1.ExchangeTokenResponse, error)
 
 	mu      sync.Mutex // guards the rest
-	token   string     // may be empty, where a client certificate is shown
+	token   string     // empty if a client certificate is used instead
 	expires time.Time
 }
 
-// early is how long before its end a token is replaced, so that it does not end
-// on its way.
+// early is the remaining lifetime at which a token is renewed, so that it does
+// not expire in flight.
 const early = 30 * time.Second
 
 func (c *credentials) current(ctx context.Context) (string, error) {
@@ -50,8 +50,8 @@ func (c *credentials) current(ctx context.Context) (string, error) {
 	return c.token, nil
 }
 
-// refused forgets a token that the server does not take, and says whether
-// another one can be had.
+// refused discards a token that the server has rejected. It reports whether the
+// call is worth repeating with a new one.
 func (c *credentials) refused(token string, err error) bool {
 	if c.exchange == nil || connect.CodeOf(err) != connect.CodeUnauthenticated {
 		return false
@@ -105,7 +105,7 @@ func (c *credentials) WrapStreamingHandler(next connect.StreamingHandlerFunc) co
 	return next
 }
 
-// A failedConn is a stream that could not be begun.
+// A failedConn is a stream that could not be opened.
 type failedConn struct {
 	connect.StreamingClientConn
 	err error
@@ -116,7 +116,8 @@ func (c *failedConn) Receive(any) error    { return c.err }
 func (c *failedConn) CloseRequest() error  { return nil }
 func (c *failedConn) CloseResponse() error { return nil }
 
-// exchanger returns a function that exchanges identity tokens of the source.
+// exchanger returns a function that exchanges the source's identity tokens for
+// tokens of the ledger.
 func (c *Client) exchanger(source func(context.Context) (string, error)) func(context.Context) (*munimentv1.ExchangeTokenResponse, error) {
 	identities := munimentv1connect.NewIdentityServiceClient(c.http, c.server)
 	return func(ctx context.Context) (*munimentv1.ExchangeTokenResponse, error) {
@@ -136,14 +137,15 @@ func (c *Client) exchanger(source func(context.Context) (string, error)) func(co
 	}
 }
 
-// IDTokenVariable is the environment variable in which JobIdentity looks for an
-// identity token; a GitLab job lets id_tokens set it.
+// IDTokenVariable is the environment variable from which JobIdentity reads an
+// identity token. In GitLab CI, an id_tokens entry sets it.
 const IDTokenVariable = "MUNIMENT_ID_TOKEN"
 
-// JobIdentity returns a source of identity tokens of the CI job that this
-// process runs in: the one in the environment variable MUNIMENT_ID_TOKEN, or,
-// in a GitHub Actions job with the permission "id-token: write", a new one for
-// the audience each time. Client may be nil.
+// JobIdentity returns a source of identity tokens for the CI job in which the
+// process runs. It returns the token in the environment variable
+// MUNIMENT_ID_TOKEN if that is set. In a GitHub Actions job with the permission
+// "id-token: write", it requests a new token for the audience on each call.
+// Client may be nil.
 func JobIdentity(audience string, client *http.Client) func(context.Context) (string, error) {
 	if client == nil {
 		client = &http.Client{Timeout: 30 * time.Second}
@@ -154,14 +156,14 @@ func JobIdentity(audience string, client *http.Client) func(context.Context) (st
 		}
 		address, secret := os.Getenv("ACTIONS_ID_TOKEN_REQUEST_URL"), os.Getenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN")
 		if address == "" || secret == "" {
-			return "", errors.New("this job has no identity token: in GitHub Actions give it the permission \"id-token: write\", in GitLab CI an id_tokens entry named " + IDTokenVariable)
+			return "", errors.New("the job has no identity token: grant it the permission \"id-token: write\" (GitHub Actions), or add an id_tokens entry named " + IDTokenVariable + " (GitLab CI)")
 		}
 		return requestToken(ctx, client, address, secret, audience)
 	}
 }
 
-// requestToken asks GitHub's runner
-// (https://docs.github.com/en/actions/reference/security/oidc).
+// requestToken requests an identity token from GitHub's runner. See
+// https://docs.github.com/en/actions/reference/security/oidc.
 func requestToken(ctx context.Context, client *http.Client, address, secret, audience string) (string, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "https" && !(u.Scheme == "http" && net.ParseIP(u.Hostname()).IsLoopback()) {
@@ -178,18 +180,18 @@ func requestToken(ctx context.Context, client *http.Client, address, secret, aud
 	req.Header.Set("Accept", "application/json")
 	res, err := client.Do(req)
 	if err != nil {
-		return "", fmt.Errorf("ask for the job's identity token: %w", err)
+		return "", fmt.Errorf("request the job's identity token: %w", err)
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
 	if err != nil || res.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("ask for the job's identity token: %s", res.Status)
+		return "", fmt.Errorf("request the job's identity token: %s", res.Status)
 	}
 	var answer struct {
 		Value string `json:"value"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil || answer.Value == "" {
-		return "", errors.New("ask for the job's identity token: the answer has none")
+		return "", errors.New("request the job's identity token: the response contains no token")
 	}
 	return answer.Value, nil
 }

@@ -9,9 +9,9 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// Export writes a delta file (docs/spec/delta.md) to w: what the log has grown
-// by since it had a size, with the tenant's records. It does not check the
-// file.
+// Export writes a delta file (docs/spec/delta.md) to w. The file contains the
+// growth of the log since the given tree size, and the tenant's records in it.
+// Export does not verify the file.
 func (c *Client) Export(ctx context.Context, w io.Writer, since uint64) error {
 	stream, err := c.Exports.Export(ctx, connect.NewRequest(&munimentv1.ExportRequest{Tenant: c.Tenant, Since: since}))
 	if err != nil {

@@ -30,12 +30,12 @@ func watched(t *http.Transport) *http.Transport {
 	return w
 }
 
-// A watchedConn is a connection whose first byte each way is looked at.
+// A watchedConn inspects the first byte sent and received.
 type watchedConn struct {
 	net.Conn
-	sent, received atomic.Bool // the first byte has been
-	handshake      atomic.Bool // what was sent is TLS
-	alert          atomic.Bool // what was received is a TLS alert
+	sent, received atomic.Bool // whether there was a first byte
+	handshake      atomic.Bool // the client sent a TLS handshake
+	alert          atomic.Bool // the server answered plaintext with a TLS alert
 }
 
 // The first byte of a TLS record is its content type (RFC 8446, section 5.1).
@@ -63,7 +63,7 @@ func (c *watchedConn) Read(p []byte) (int, error) {
 	return n, c.explain(err)
 }
 
-// explain returns the error of a read or write, or what the peer's alert means.
+// explain replaces the error of a read or write by the meaning of the alert.
 func (c *watchedConn) explain(err error) error {
 	if err != nil && c.alert.Load() {
 		return ErrTLSExpected

@@ -12,26 +12,26 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// chunkBytes is how much of a payload goes into one message of a stream.
+// chunkBytes is the size of a chunk, the part of a payload in one message.
 const chunkBytes = 1 << 20
 
-// A Stream is a submission that may be too large for one message, or for the
+// A Stream is a submission whose payload may exceed the size of a message or of
 // memory. See docs/spec/kinds.md.
 type Stream struct {
 	Kind string
-	// "": the server recognises it, if it is not larger than what the server
-	// parses
+	// MediaType may be empty for a payload that is small enough for the server
+	// to parse. The server then detects it.
 	MediaType      string
 	IdempotencyKey string
-	// Payload is read from its beginning to its end to send it, and again to
-	// check the receipt.
+	// Payload is read twice from start to end: to send it, and to check the
+	// receipt.
 	Payload io.ReadSeeker
-	// Progress, if not nil, is told how many bytes have been sent. They may
-	// become fewer again, when a call is repeated.
+	// Progress, if not nil, is called with the number of bytes sent so far. The
+	// number starts at zero again when a call is repeated.
 	Progress func(sent int64)
 }
 
-// AppendStream records one submission that is sent in chunks.
+// AppendStream records one submission, sent in chunks.
 func (c *Client) AppendStream(ctx context.Context, s Stream) (Result, error) {
 	size, err := s.Payload.Seek(0, io.SeekEnd)
 	if err != nil {
@@ -52,8 +52,7 @@ func (c *Client) sendStream(ctx context.Context, s *Stream, size uint64) (*munim
 	if _, err := s.Payload.Seek(0, io.SeekStart); err != nil {
 		return nil, fmt.Errorf("read the payload: %w", err)
 	}
-	// a payload that can't be read to its end must not arrive as one that ends
-	// there
+	// If reading the payload fails, the stream must not look complete.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	call := c.LedgerServiceClient.AppendStream(ctx)
@@ -76,7 +75,7 @@ func (c *Client) sendStream(ctx context.Context, s *Stream, size uint64) (*munim
 			return nil, fmt.Errorf("read the payload: %w", rerr)
 		}
 	}
-	if err != nil && !errors.Is(err, io.EOF) { // of EOF the answer tells the cause
+	if err != nil && !errors.Is(err, io.EOF) { // CloseAndReceive returns the cause of EOF
 		return nil, err
 	}
 	res, err := call.CloseAndReceive()
@@ -86,7 +85,7 @@ func (c *Client) sendStream(ctx context.Context, s *Stream, size uint64) (*munim
 	return res.Msg.Appended, nil
 }
 
-// checkStream is check for a payload that is read.
+// checkStream is check for a streamed payload.
 func (c *Client) checkStream(s *Stream, a *munimentv1.Appended) Result {
 	r := Result{Index: a.GetIndex(), Duplicate: a.GetDuplicate(), Receipt: a.GetReceipt()}
 	if _, r.Err = s.Payload.Seek(0, io.SeekStart); r.Err != nil {
@@ -104,15 +103,15 @@ func (c *Client) checkStream(s *Stream, a *munimentv1.Appended) Result {
 	return r
 }
 
-// checkCommitment checks that a receipt is for the payload that was sent, to
-// which commit commits with a salt.
+// checkCommitment checks that a receipt commits to the payload that was sent.
+// The function commit returns the payload's commitment under a salt.
 func checkCommitment(data []byte, commit func(receipt.Salt) (receipt.Hash, error)) error {
 	parsed, err := receipt.Parse(data)
 	if err != nil {
 		return err
 	}
 	if parsed.Header == nil || parsed.Payload == nil {
-		return nil // erased since; nothing to compare
+		return nil // erased in the meantime
 	}
 	h, err := receipt.ParseHeader(parsed.Header.Content)
 	if err != nil {
@@ -123,13 +122,14 @@ func checkCommitment(data []byte, commit func(receipt.Salt) (receipt.Hash, error
 		return fmt.Errorf("read the payload: %w", err)
 	}
 	if commitment != h.Payload.Commitment {
-		return fmt.Errorf("%w: the receipt is for another payload than the one sent", receipt.ErrNotVerified)
+		return fmt.Errorf("%w: the receipt is for a different payload from the one sent", receipt.ErrNotVerified)
 	}
 	return nil
 }
 
 // ReadPayload writes the payload of an entry to w as it arrives, and returns
-// its size. The error is failed_precondition if it is erased.
+// its size in bytes. If the payload is erased, the error's Connect code is
+// failed_precondition.
 func (c *Client) ReadPayload(ctx context.Context, index uint64, w io.Writer) (int64, error) {
 	stream, err := c.LedgerServiceClient.GetPayload(ctx, connect.NewRequest(&munimentv1.GetPayloadRequest{Tenant: c.Tenant, Index: index}))
 	if err != nil {

@@ -132,8 +132,8 @@ func TestConnectionErrors(t *testing.T) {
 		{"query", good.URL + "/?token=" + sampleSecret, "", `the URL has a query: use "` + good.URL + `"`},
 		{"empty query", good.URL + "?", "", `the URL has a query: use "` + good.URL + `"`},
 		{"fragment", good.URL + "#" + sampleSecret, "", `the URL has a fragment: use "` + good.URL + `"`},
-		{"password", "https://acme:" + sampleSecret + "@ledger.example", "", "a user name or password is not used"},
-		{"token", "mnt_acme_" + sampleSecret, "", "it has a token in it"},
+		{"password", "https://acme:" + sampleSecret + "@ledger.example", "", "remove the user name or password"},
+		{"token", "mnt_acme_" + sampleSecret, "", "the URL contains a token"},
 		{"port only", "http://:7480", "", "not an http or https URL"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
