@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"net/http"
-	"regexp"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -59,8 +58,8 @@ var codes = []struct {
 	{context.DeadlineExceeded, connect.CodeDeadlineExceeded, "deadline", 0},
 }
 
-// public words an error for the caller. Errors whose message begins with the
-// name of a field and a colon name it in a detail, too.
+// public words an error for the caller. Errors about a field name it in a
+// detail, too.
 func (s *Server) public(err error) *connect.Error {
 	var ce *connect.Error
 	if errors.As(err, &ce) {
@@ -91,8 +90,9 @@ func (s *Server) public(err error) *connect.Error {
 		if row.retry > 0 {
 			return retryAs(row.code, err, row.retry)
 		}
-		if m := fieldPrefix.FindStringSubmatch(err.Error()); m != nil {
-			return fieldError(row.code, m[1], "%s", strings.TrimPrefix(err.Error(), m[0]))
+		var wrong *ledger.FieldError
+		if errors.As(err, &wrong) {
+			return fieldError(row.code, ledgerFields[wrong.Field], "%s", wrong.Reason)
 		}
 		return connect.NewError(row.code, err)
 	}
@@ -133,7 +133,19 @@ func reasonLabel(err error) string {
 	return reasonInternal
 }
 
-var fieldPrefix = regexp.MustCompile(`^([a-z_]+): `)
+// ledgerFields maps the arguments of the ledger's methods to the fields of
+// requests.
+var ledgerFields = map[ledger.Field]string{
+	ledger.FieldIndex:     "index",
+	ledger.FieldTreeSize:  "tree_size",
+	ledger.FieldFromSize:  "from_size",
+	ledger.FieldToSize:    "to_size",
+	ledger.FieldSince:     "since",
+	ledger.FieldWitnessed: "witnessed",
+	ledger.FieldPageToken: "page_token",
+	ledger.FieldWait:      "wait",
+	ledger.FieldHold:      "id",
+}
 
 // fieldError returns an error whose message and detail name the field.
 func fieldError(code connect.Code, field, format string, args ...any) *connect.Error {

@@ -320,7 +320,7 @@ func byteSlices(path []receipt.Hash) [][]byte {
 
 func (s *service) GetCheckpoint(_ context.Context, req *connect.Request[munimentv1.GetCheckpointRequest]) (*connect.Response[munimentv1.GetCheckpointResponse], error) {
 	if req.Msg.Witnessed && !s.ledger.RequiresWitness() {
-		return nil, s.public(fmt.Errorf("witnessed: %w", ledger.ErrNoQuorum))
+		return nil, s.public(ledger.WrongField(ledger.FieldWitnessed, "%w", ledger.ErrNoQuorum))
 	}
 	w, p := s.ledger.Witnessed(), s.ledger.Published()
 	if req.Msg.Witnessed && w == nil {

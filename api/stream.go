@@ -195,7 +195,7 @@ func (s *service) GetPayload(ctx context.Context, req *connect.Request[munimentv
 		return s.public(err)
 	}
 	if p == nil {
-		return s.public(fmt.Errorf("index: the payload of entry %d is %w", req.Msg.Index, ledger.ErrErased))
+		return s.public(ledger.WrongField(ledger.FieldIndex, "the payload of entry %d is %w", req.Msg.Index, ledger.ErrErased))
 	}
 	defer p.Close()
 	chunk := make([]byte, min(chunkBytes, p.Size))

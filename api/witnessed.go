@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"connectrpc.com/connect"
@@ -21,7 +20,7 @@ const maxWitnessWait = time.Minute
 // mayWait refuses, before anything is recorded, to wait for what never comes.
 func (s *service) mayWait(wait munimentv1.AppendWait) *connect.Error {
 	if wait == munimentv1.AppendWait_APPEND_WAIT_WITNESSED && !s.ledger.RequiresWitness() {
-		return s.public(fmt.Errorf("wait: %w", ledger.ErrNoQuorum))
+		return s.public(ledger.WrongField(ledger.FieldWait, "%w", ledger.ErrNoQuorum))
 	}
 	return nil
 }

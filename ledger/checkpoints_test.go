@@ -31,7 +31,7 @@ func TestReceiptAtEarlierSize(t *testing.T) {
 			for _, index := range []uint64{0, size / 2, size - 1} {
 				data, err := tl.Receipt(ctx, acme.stream, index, ReceiptOptions{Size: size})
 				if !ok {
-					wantErr(t, fmt.Sprintf("%s: receipt at size %d", when, size), err, ErrNoCheckpoint, "tree_size: ", fmt.Sprintf("(%d); the next one is %d", size, published[i]))
+					wantErr(t, fmt.Sprintf("%s: receipt at size %d", when, size), err, ErrNoCheckpoint, "tree size: ", fmt.Sprintf("(%d); the next one is %d", size, published[i]))
 					continue
 				}
 				if err != nil {
@@ -55,7 +55,7 @@ func TestReceiptAtEarlierSize(t *testing.T) {
 			}
 		}
 		_, err := tl.Receipt(ctx, acme.stream, 0, ReceiptOptions{Size: latest + 1})
-		wantErr(t, when+": receipt beyond the log", err, ErrOutOfRange, "tree_size: ")
+		wantErr(t, when+": receipt beyond the log", err, ErrOutOfRange, "tree size: ")
 		_, err = tl.Receipt(ctx, acme.stream, latest, ReceiptOptions{})
 		wantErr(t, when+": receipt of an entry beyond the log", err, ErrOutOfRange, "index: ")
 		_, err = tl.Entry(ctx, acme.stream, latest)

@@ -101,7 +101,7 @@ func TestWitnessed(t *testing.T) {
 	refuse("at 5", 2, ReceiptOptions{Witnessed: true}, ErrNotWitnessed, "entry 2 is not witnessed yet; the latest witnessed checkpoint has size 2")
 	refuse("at 5", 1, ReceiptOptions{Witnessed: true, Size: 5}, ErrNotWitnessed, "size 5")
 	refuse("at 5", 0, ReceiptOptions{Witnessed: true, Size: 1}, ErrNotWitnessed, "the next one is 2")
-	refuse("at 5", 0, ReceiptOptions{Witnessed: true, Size: 6}, ErrOutOfRange, "tree_size: ")
+	refuse("at 5", 0, ReceiptOptions{Witnessed: true, Size: 6}, ErrOutOfRange, "tree size: ")
 	late := wl.Published().Checkpoint
 	select {
 	case err := <-waiting:

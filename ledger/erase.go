@@ -67,7 +67,7 @@ func (l *Ledger) PlanErasure(ctx context.Context, s *Stream, index uint64, heade
 	}
 	e, err := planErasure(ctx, l.store, l.ids, s.ID, index, header)
 	if err == nil && e == nil {
-		err = fmt.Errorf("index: entry %d is already %w", index, ErrErased)
+		err = WrongField(FieldIndex, "entry %d is already %w", index, ErrErased)
 	}
 	return e, err
 }

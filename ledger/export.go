@@ -31,9 +31,9 @@ func (l *Ledger) Export(ctx context.Context, w io.Writer, since uint64, streams 
 	p := l.Published()
 	switch {
 	case since > head.Size:
-		return fmt.Errorf("since: %d is %w, which has %d entries", since, ErrOutOfRange, head.Size)
+		return WrongField(FieldSince, "%d is %w, which has %d entries", since, ErrOutOfRange, head.Size)
 	case since == head.Size:
-		return fmt.Errorf("since: %w size %d", ErrNothingNew, since)
+		return WrongField(FieldSince, "%w size %d", ErrNothingNew, since)
 	}
 	proof, err := p.ConsistencyProof(ctx, since, head.Size)
 	if err != nil {

@@ -384,7 +384,7 @@ func parseToken(q Query, s *Stream) (uint64, error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(q.Token)
 	if err != nil || len(b) != tokenSize || strings.ContainsAny(q.Token, "\r\n") || string(b[8:]) != string(queryHash(q, s)) {
 		// the decoder skips line breaks
-		return 0, fmt.Errorf("page_token: %w; repeat the query without it", ErrPageToken)
+		return 0, WrongField(FieldPageToken, "%w; repeat the query without it", ErrPageToken)
 	}
 	return binary.BigEndian.Uint64(b), nil
 }

@@ -241,10 +241,10 @@ func TestPageTokens(t *testing.T) {
 			t.Errorf("%s: the page token was taken", name)
 			continue
 		}
-		wantErr(t, name, err, ErrPageToken, "page_token: ")
+		wantErr(t, name, err, ErrPageToken, "page token: ")
 	}
 	_, err = tl.List(ctx, globex.stream, good)
-	wantErr(t, "another tenant", err, ErrPageToken, "page_token: ")
+	wantErr(t, "another tenant", err, ErrPageToken, "page token: ")
 	tl.restart(t)
 	if _, err := tl.List(ctx, acme.stream, good); err != nil {
 		t.Errorf("after a restart: %v", err)

@@ -17,10 +17,10 @@ var emptyRoot = receipt.Hash(sha256.Sum256(nil)) // RFC 6962, section 2.1
 // ErrOutOfRange.
 func (p *Published) InclusionProof(ctx context.Context, index, size uint64) ([]receipt.Hash, error) {
 	if size > p.Size {
-		return nil, fmt.Errorf("tree_size: %d is %w, which has %d entries", size, ErrOutOfRange, p.Size)
+		return nil, WrongField(FieldTreeSize, "%d is %w, which has %d entries", size, ErrOutOfRange, p.Size)
 	}
 	if index >= size {
-		return nil, fmt.Errorf("index: %d is %w: the tree of size %d ends at index %d", index, ErrOutOfRange, size, int64(size)-1)
+		return nil, WrongField(FieldIndex, "%d is %w: the tree of size %d ends at index %d", index, ErrOutOfRange, size, int64(size)-1)
 	}
 	n, err := proof.Inclusion(index, size)
 	if err != nil {
@@ -34,10 +34,10 @@ func (p *Published) InclusionProof(ctx context.Context, index, size uint64) ([]r
 // 0. Errors: ErrOutOfRange.
 func (p *Published) ConsistencyProof(ctx context.Context, from, to uint64) ([]receipt.Hash, error) {
 	if to > p.Size {
-		return nil, fmt.Errorf("to_size: %d is %w, which has %d entries", to, ErrOutOfRange, p.Size)
+		return nil, WrongField(FieldToSize, "%d is %w, which has %d entries", to, ErrOutOfRange, p.Size)
 	}
 	if from > to {
-		return nil, fmt.Errorf("from_size: %d is %w of the tree of size %d", from, ErrOutOfRange, to)
+		return nil, WrongField(FieldFromSize, "%d is %w of the tree of size %d", from, ErrOutOfRange, to)
 	}
 	n, err := proof.Consistency(from, to)
 	if err != nil {

@@ -94,14 +94,14 @@ func TestProofsOutOfRange(t *testing.T) {
 		err  error
 		says string
 	}{
-		{"inclusion beyond the log", inclusion(0, 301), "tree_size: "},
+		{"inclusion beyond the log", inclusion(0, 301), "tree size: "},
 		{"inclusion of an index that is the size", inclusion(300, 300), "index: "},
 		{"inclusion in the empty tree", inclusion(0, 0), "index: "},
-		{"inclusion, largest numbers", inclusion(math.MaxUint64, math.MaxUint64), "tree_size: "},
+		{"inclusion, largest numbers", inclusion(math.MaxUint64, math.MaxUint64), "tree size: "},
 		{"inclusion, largest index", inclusion(math.MaxUint64, 300), "index: "},
-		{"consistency beyond the log", consistency(1, 301), "to_size: "},
-		{"consistency backwards", consistency(7, 6), "from_size: "},
-		{"consistency, largest numbers", consistency(math.MaxUint64, math.MaxUint64), "to_size: "},
+		{"consistency beyond the log", consistency(1, 301), "to size: "},
+		{"consistency backwards", consistency(7, 6), "from size: "},
+		{"consistency, largest numbers", consistency(math.MaxUint64, math.MaxUint64), "to size: "},
 		{"a partial tile that isn't there yet", tile(0, 1, 45), ""},
 		{"a tile beyond the last", tile(0, 2, 1), ""},
 		{"a level that isn't there", tile(2, 0, 1), ""},

@@ -35,7 +35,7 @@ func (l *Ledger) Entry(ctx context.Context, s *Stream, index uint64) (*Entry, er
 
 func (l *Ledger) entryAt(ctx context.Context, p *Published, s *Stream, index uint64) (*Entry, error) {
 	if index >= p.Size {
-		return nil, fmt.Errorf("index: %d is %w, which has %d entries", index, ErrOutOfRange, p.Size)
+		return nil, WrongField(FieldIndex, "%d is %w, which has %d entries", index, ErrOutOfRange, p.Size)
 	}
 	sk, err := l.store.Skeletons(ctx, index, index+1)
 	if err != nil && !(l.replica && errors.Is(err, store.ErrNotFound)) {
@@ -43,7 +43,7 @@ func (l *Ledger) entryAt(ctx context.Context, p *Published, s *Stream, index uin
 		return nil, fmt.Errorf("entry %d: %w", index, notThere(err))
 	}
 	if err != nil || sk[0].StreamID != s.ID {
-		return nil, fmt.Errorf("index: %w as %d in this tenant's stream", ErrNotFound, index)
+		return nil, WrongField(FieldIndex, "%w as %d in this tenant's stream", ErrNotFound, index)
 	}
 	e := &Entry{Index: index, Skeleton: sk[0]}
 	if err := l.checkSkeleton(ctx, p, index, &e.Skeleton); err != nil {
@@ -95,7 +95,7 @@ func (l *Ledger) Receipt(ctx context.Context, s *Stream, index uint64, o Receipt
 		if o.Witnessed && o.Size == 0 {
 			return nil, fmt.Errorf("entry %d is %w; the latest witnessed checkpoint has size %d", index, ErrNotWitnessed, size)
 		}
-		return nil, fmt.Errorf("index: %d is %w of size %d", index, ErrOutOfRange, size)
+		return nil, WrongField(FieldIndex, "%d is %w of size %d", index, ErrOutOfRange, size)
 	}
 	r, err := l.opening(ctx, e, o)
 	if err != nil {
@@ -147,7 +147,7 @@ func (l *Ledger) opening(ctx context.Context, e *Entry, o ReceiptOptions) (*rece
 // cosignatures that meet the quorum, if there are some.
 func (l *Ledger) checkpointAt(ctx context.Context, p *Published, w *Witnessed, o ReceiptOptions) (uint64, *receipt.ProofTail, error) {
 	if o.Witnessed && l.cfg.Quorum == nil {
-		return 0, nil, fmt.Errorf("witnessed: %w", ErrNoQuorum)
+		return 0, nil, WrongField(FieldWitnessed, "%w", ErrNoQuorum)
 	}
 	size := o.Size
 	switch {
@@ -158,7 +158,7 @@ func (l *Ledger) checkpointAt(ctx context.Context, p *Published, w *Witnessed, o
 	case size == 0:
 		size = p.Size
 	case size > p.Size:
-		return 0, nil, fmt.Errorf("tree_size: %d is %w, which has %d entries", size, ErrOutOfRange, p.Size)
+		return 0, nil, WrongField(FieldTreeSize, "%d is %w, which has %d entries", size, ErrOutOfRange, p.Size)
 	}
 	if w != nil && w.Size == size {
 		return size, &w.tail, nil
@@ -175,7 +175,7 @@ func (l *Ledger) checkpointAt(ctx context.Context, p *Published, w *Witnessed, o
 		return size, tail, err
 	}
 	if o.Witnessed {
-		return 0, nil, fmt.Errorf("tree_size: the checkpoint of size %d is %w%s", size, ErrNotWitnessed, nextOne(next))
+		return 0, nil, WrongField(FieldTreeSize, "the checkpoint of size %d is %w%s", size, ErrNotWitnessed, nextOne(next))
 	}
 	if tail, next, err = tailAt(ctx, l.store.Checkpoint, size); tail != nil || err != nil {
 		return size, tail, err
@@ -183,7 +183,7 @@ func (l *Ledger) checkpointAt(ctx context.Context, p *Published, w *Witnessed, o
 	if next == 0 { // the latest may not be in the store yet
 		next = p.Size
 	}
-	return 0, nil, fmt.Errorf("tree_size: %w (%d)%s", ErrNoCheckpoint, size, nextOne(min(next, p.Size)))
+	return 0, nil, WrongField(FieldTreeSize, "%w (%d)%s", ErrNoCheckpoint, size, nextOne(min(next, p.Size)))
 }
 
 // tailAt returns the tail of a stored checkpoint if there is one of that size,
@@ -213,7 +213,7 @@ func nextOne(size uint64) string {
 // ErrOutOfRange.
 func (l *Ledger) LeafHash(ctx context.Context, p *Published, index uint64) (receipt.Hash, error) {
 	if index >= p.Size {
-		return receipt.Hash{}, fmt.Errorf("index: %d is %w, which has %d entries", index, ErrOutOfRange, p.Size)
+		return receipt.Hash{}, WrongField(FieldIndex, "%d is %w, which has %d entries", index, ErrOutOfRange, p.Size)
 	}
 	hashes, err := p.Tile(ctx, 0, index/store.TileWidth, int(index%store.TileWidth)+1)
 	if err != nil {

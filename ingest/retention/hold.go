@@ -37,7 +37,7 @@ func (k *Keeper) Place(ctx context.Context, who ingest.Submitter, id string, sho
 	defer k.lock(who.Stream)()
 	if h, err := k.hold(ctx, who.Stream, id); err != nil || h != nil {
 		if err == nil {
-			err = fmt.Errorf("id: %w (entry %d); release it first, or choose another name", ErrHoldExists, h.Index)
+			err = ledger.WrongField(ledger.FieldHold, "%w (entry %d); release it first, or choose another name", ErrHoldExists, h.Index)
 		}
 		return ledger.Result{}, err
 	}
@@ -66,7 +66,7 @@ func (k *Keeper) Release(ctx context.Context, who ingest.Submitter, id, reason s
 		return ledger.Result{}, err
 	}
 	if h == nil {
-		return ledger.Result{}, fmt.Errorf("id: %w as %q", ErrNoHold, id)
+		return ledger.Result{}, ledger.WrongField(ledger.FieldHold, "%w as %q", ErrNoHold, id)
 	}
 	return k.Ingester.RecordConfig(context.WithoutCancel(ctx), who, holdPrefix+id, nil, reason)
 }

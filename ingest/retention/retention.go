@@ -144,7 +144,7 @@ func mayErase(e *ledger.Entry, holds []Hold) error {
 			return err
 		}
 		if ingest.WrittenByLog(h.Kind) {
-			return fmt.Errorf("index: entry %d is of kind %s, which is the log's own record and %w", e.Index, h.Kind, ErrKept)
+			return ledger.WrongField(ledger.FieldIndex, "entry %d is of kind %s, which is the log's own record and %w", e.Index, h.Kind, ErrKept)
 		}
 	}
 	for i := range holds {
@@ -153,7 +153,7 @@ func mayErase(e *ledger.Entry, holds []Hold) error {
 			return err
 		}
 		if covers {
-			return fmt.Errorf("index: entry %d is %w, %q (entry %d)", e.Index, ErrHeld, holds[i].ID, holds[i].Index)
+			return ledger.WrongField(ledger.FieldIndex, "entry %d is %w, %q (entry %d)", e.Index, ErrHeld, holds[i].ID, holds[i].Index)
 		}
 	}
 	return nil
