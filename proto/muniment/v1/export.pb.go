@@ -27,7 +27,8 @@ const (
 type ExportRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
-	// Size of the log that the delta continues: that of the replica. 0 is from the beginning.
+	// Size of the log that the delta continues: that of the replica. 0 is from
+	// the beginning.
 	Since         uint64 `protobuf:"varint,2,opt,name=since,proto3" json:"since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

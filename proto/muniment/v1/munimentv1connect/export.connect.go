@@ -41,10 +41,12 @@ const (
 
 // ExportServiceClient is a client for the muniment.v1.ExportService service.
 type ExportServiceClient interface {
-	// Export sends a delta file, as docs/spec/delta.md describes it, in pieces: what the log has grown by, and the tenant's records. The file ends with the
+	// Export sends a delta file, as docs/spec/delta.md describes it, in pieces:
+	// what the log has grown by, and the tenant's records. The file ends with the
 	// log's signature; without that it is worth nothing.
 	//
-	// Errors: out_of_range (the log is not that large); failed_precondition (it has not grown since; or this is a replica, which can't sign).
+	// Errors: out_of_range (the log is not that large); failed_precondition (it
+	// has not grown since; or this is a replica, which can't sign).
 	Export(context.Context, *connect.Request[v1.ExportRequest]) (*connect.ServerStreamForClient[v1.ExportResponse], error)
 }
 
@@ -81,10 +83,12 @@ func (c *exportServiceClient) Export(ctx context.Context, req *connect.Request[v
 
 // ExportServiceHandler is an implementation of the muniment.v1.ExportService service.
 type ExportServiceHandler interface {
-	// Export sends a delta file, as docs/spec/delta.md describes it, in pieces: what the log has grown by, and the tenant's records. The file ends with the
+	// Export sends a delta file, as docs/spec/delta.md describes it, in pieces:
+	// what the log has grown by, and the tenant's records. The file ends with the
 	// log's signature; without that it is worth nothing.
 	//
-	// Errors: out_of_range (the log is not that large); failed_precondition (it has not grown since; or this is a replica, which can't sign).
+	// Errors: out_of_range (the log is not that large); failed_precondition (it
+	// has not grown since; or this is a replica, which can't sign).
 	Export(context.Context, *connect.Request[v1.ExportRequest], *connect.ServerStream[v1.ExportResponse]) error
 }
 
