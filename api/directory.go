@@ -13,8 +13,7 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// A Directory lists who may call the server. Reload replaces it while the
-// server runs.
+// A Directory lists who may call the server.
 type Directory struct {
 	Tenants []Tenant
 	// Identities verifies the identity tokens that may be exchanged; nil
@@ -67,16 +66,16 @@ func (s *Server) newDirectory(ctx context.Context, d Directory, old *directory) 
 }
 
 // Reload replaces the tenants with their tokens, rules and limits, the issuers
-// of identity tokens, and the operators. Calls under way end under the old
-// limits; a caller that may no longer call is refused from now on, and its
+// of identity tokens, the operators, and the limits of all callers. Calls under
+// way end under the old limits; a caller that may no longer call is refused from now on, and its
 // streams end with their next message. After an error nothing has changed.
 //
 // A tenant that disappears takes its credentials with it, also those that its
 // stream records. Its entries stay.
-func (s *Server) Reload(ctx context.Context, d Directory) error {
+func (s *Server) Reload(ctx context.Context, settings Settings) error {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
-	old := s.dir.Load()
+	old, d := s.dir.Load(), settings.Directory
 	for i := range d.Tenants {
 		t := &d.Tenants[i]
 		if was := old.byName[t.Name]; was != nil && was.Stream.ID != t.Stream.ID {
@@ -98,6 +97,7 @@ func (s *Server) Reload(ctx context.Context, d Directory) error {
 	}
 	s.grants.replaceTenants(old, dir, added)
 	s.dir.Store(dir)
+	s.apply(settings)
 	return nil
 }
 

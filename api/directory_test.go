@@ -18,10 +18,10 @@ import (
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// reload brings an edited copy of the directory in force.
-func (ts *testServer) reload(edit func(*api.Directory)) {
+// reload brings an edited copy of the settings in force.
+func (ts *testServer) reload(edit func(*api.Settings)) {
 	ts.t.Helper()
-	d := ts.directory
+	d := ts.settings
 	d.Tenants = slices.Clone(d.Tenants)
 	for i := range d.Tenants {
 		d.Tenants[i].Tokens = slices.Clone(d.Tenants[i].Tokens)
@@ -30,7 +30,7 @@ func (ts *testServer) reload(edit func(*api.Directory)) {
 	if err := ts.api.Reload(context.Background(), d); err != nil {
 		ts.t.Fatal(err)
 	}
-	ts.directory = d
+	ts.settings = d
 }
 
 // code returns the code with which the holder of the token may append.
@@ -73,28 +73,28 @@ func TestReloadTenants(t *testing.T) {
 		Tokens: []api.Token{{ID: "initech", Hash: sha256.Sum256([]byte(initechToken)), Role: munimentv1.Role_ROLE_ADMIN}}}
 
 	check("before", initechToken, "initech", "unauthenticated")
-	ts.reload(func(d *api.Directory) { d.Tenants = append(d.Tenants, initech) })
+	ts.reload(func(d *api.Settings) { d.Tenants = append(d.Tenants, initech) })
 	check("added", initechToken, "initech", "ok")
 
 	issued := ts.mustIssue(initechToken, "initech", "ci")
 	check("issued", issued, "initech", "ok")
-	ts.reload(func(d *api.Directory) { d.Tenants[2].Suspended = true })
+	ts.reload(func(d *api.Settings) { d.Tenants[2].Suspended = true })
 	check("suspended", initechToken, "initech", "unauthenticated")
 	check("suspended", issued, "initech", "unauthenticated")
 	check("a neighbour of the suspended", acmeToken, "acme", "ok")
-	ts.reload(func(d *api.Directory) { d.Tenants[2].Suspended = false })
+	ts.reload(func(d *api.Settings) { d.Tenants[2].Suspended = false })
 	check("resumed", issued, "initech", "ok")
 
-	ts.reload(func(d *api.Directory) { d.Tenants = d.Tenants[:2] })
+	ts.reload(func(d *api.Settings) { d.Tenants = d.Tenants[:2] })
 	check("removed", initechToken, "initech", "unauthenticated")
 	check("removed", issued, "initech", "unauthenticated")
 
 	// What the stream records is in force again with the tenant.
-	ts.reload(func(d *api.Directory) { d.Tenants = append(d.Tenants, initech) })
+	ts.reload(func(d *api.Settings) { d.Tenants = append(d.Tenants, initech) })
 	check("added again", issued, "initech", "ok")
 	ts.mustRevoke(initechToken, "initech", "ci")
-	ts.reload(func(d *api.Directory) { d.Tenants = d.Tenants[:2] })
-	ts.reload(func(d *api.Directory) { d.Tenants = append(d.Tenants, initech) })
+	ts.reload(func(d *api.Settings) { d.Tenants = d.Tenants[:2] })
+	ts.reload(func(d *api.Settings) { d.Tenants = append(d.Tenants, initech) })
 	check("revoked before", issued, "initech", "unauthenticated")
 }
 
@@ -102,20 +102,20 @@ func TestReloadTokens(t *testing.T) {
 	ts := newServer(t)
 	const fresh = "mnt_acme_fresh"
 	hash := sha256.Sum256([]byte(fresh))
-	ts.reload(func(d *api.Directory) {
+	ts.reload(func(d *api.Settings) {
 		d.Tenants[0].Tokens = append(d.Tenants[0].Tokens, api.Token{ID: "fresh", Hash: hash, Role: munimentv1.Role_ROLE_APPENDER})
 	})
 	if got := ts.code(fresh, "acme", "a"); got != "ok" {
 		t.Errorf("a token that was added: %s", got)
 	}
-	ts.reload(func(d *api.Directory) {
+	ts.reload(func(d *api.Settings) {
 		tokens := d.Tenants[0].Tokens
 		tokens[len(tokens)-1].Role = munimentv1.Role_ROLE_READER
 	})
 	if got := ts.code(fresh, "acme", "b"); got != "permission_denied" {
 		t.Errorf("a token whose role was taken: %s", got)
 	}
-	ts.reload(func(d *api.Directory) {
+	ts.reload(func(d *api.Settings) {
 		tokens := d.Tenants[0].Tokens
 		d.Tenants[0].Tokens = tokens[:len(tokens)-1]
 	})
@@ -125,13 +125,13 @@ func TestReloadTokens(t *testing.T) {
 
 	// A token of the configuration that was revoked stays revoked.
 	ts.mustRevoke(acmeToken, "acme", "appender")
-	ts.reload(func(*api.Directory) {})
+	ts.reload(func(*api.Settings) {})
 	if got := ts.code(roleToken("acme", "appender"), "acme", "d"); got != "unauthenticated" {
 		t.Errorf("a token that was revoked: %s after a reload", got)
 	}
 	// A token that was issued is not one of the configuration.
 	issued := ts.mustIssue(acmeToken, "acme", "issued")
-	ts.reload(func(*api.Directory) {})
+	ts.reload(func(*api.Settings) {})
 	if got := ts.code(issued, "acme", "e"); got != "ok" {
 		t.Errorf("a token that was issued: %s after a reload", got)
 	}
@@ -140,18 +140,18 @@ func TestReloadTokens(t *testing.T) {
 func TestReloadLimitsAndStreamKeys(t *testing.T) {
 	ts := newServer(t, func(_ *ledger.Config, c *api.Config) { c.LimitWait = -1 })
 	ts.append("acme", "one")
-	ts.reload(func(d *api.Directory) { d.Tenants[0].Limits.DailyEntries = 2 })
+	ts.reload(func(d *api.Settings) { d.Tenants[0].Limits.DailyEntries = 2 })
 	for _, want := range []string{"ok", "resource_exhausted"} {
 		if got := ts.code(acmeToken, "acme", "under the limit, "+want); got != want {
 			t.Errorf("append under the new limit, which counts the entry of before: %s, want %s", got, want)
 		}
 	}
-	ts.reload(func(d *api.Directory) { d.Tenants[0].Limits.DailyEntries = 0 })
+	ts.reload(func(d *api.Settings) { d.Tenants[0].Limits.DailyEntries = 0 })
 	if got := ts.code(acmeToken, "acme", "more"); got != "ok" {
 		t.Errorf("append without the limit: %s", got)
 	}
 
-	d := ts.directory
+	d := ts.settings
 	d.Tenants = slices.Clone(d.Tenants)
 	d.Tenants[0].Stream = ledger.NewStream(receipt.StreamKey{1})
 	if err := ts.api.Reload(context.Background(), d); err == nil || !strings.Contains(err.Error(), "stream key has changed") {
@@ -178,11 +178,11 @@ func TestReloadEndsStreams(t *testing.T) {
 		t.Fatal(stream.Err())
 	}
 	published := ts.ledger.Published().Size
-	ts.reload(func(d *api.Directory) { d.Tenants[0].Suspended = true })
+	ts.reload(func(d *api.Settings) { d.Tenants[0].Suspended = true })
 	ts.append("globex", "wakes nobody")
-	ts.reload(func(d *api.Directory) { d.Tenants[0].Suspended = false; d.Tenants[0].Tokens = nil })
+	ts.reload(func(d *api.Settings) { d.Tenants[0].Suspended = false; d.Tenants[0].Tokens = nil })
 	// The token is gone now; an entry by another way in must not reach it.
-	ts.reload(func(d *api.Directory) {
+	ts.reload(func(d *api.Settings) {
 		d.Tenants[0].Tokens = []api.Token{{ID: "new", Hash: sha256.Sum256([]byte("mnt_acme_new")), Role: munimentv1.Role_ROLE_ADMIN}}
 	})
 	if got := ts.code("mnt_acme_new", "acme", "two"); got != "ok" {
@@ -214,7 +214,7 @@ func TestOperators(t *testing.T) {
 	if got := ts.code(operatorToken, "acme", "x"); got != "unauthenticated" {
 		t.Errorf("an operator appends: %s", got)
 	}
-	ts.reload(func(d *api.Directory) { d.Operators = nil })
+	ts.reload(func(d *api.Settings) { d.Operators = nil })
 	if a := ts.do(ts.h1, "GET", "/metrics", operatorToken, nil, nil); a.status != 401 {
 		t.Errorf("/metrics for a former operator: status %d", a.status)
 	}

@@ -77,7 +77,7 @@ func (s *Server) public(err error) *connect.Error {
 	}
 	var full *account.Full
 	if errors.As(err, &full) {
-		s.cfg.Metrics.limited.WithLabelValues(strings.ReplaceAll("held "+full.Resource.String(), " ", "_")).Inc()
+		s.cfg.Metrics.limited.WithLabelValues(heldLabel(full.Resource)).Inc()
 		return errBusy(full)
 	}
 	for _, row := range codes {

@@ -8,27 +8,32 @@ import (
 	"connectrpc.com/connect"
 )
 
-// gzipUpTo returns the option that decompresses messages of at most limit
+// gzipUpTo returns the option that decompresses messages of at most limit()
 // bytes. Connect's own decompressor inflates the rest of a larger message in
 // order to discard it, which costs the server a thousand times what it costs
 // the sender.
-func gzipUpTo(limit int64) connect.HandlerOption {
+func gzipUpTo(limit func() int64) connect.HandlerOption {
 	return connect.WithCompression("gzip",
 		func() connect.Decompressor { return &inflater{limit: limit} },
 		func() connect.Compressor { return gzip.NewWriter(io.Discard) })
 }
 
+// fixed is a limit that does not change.
+func fixed(limit int64) func() int64 { return func() int64 { return limit } }
+
 // An inflater decompresses one message after another, and stops with an error
 // where one has more bytes than the limit.
 type inflater struct {
 	gzip.Reader
-	limit int64
+	limit func() int64
+	max   int64 // limit() when the message began
 	left  int64 // of the message
 }
 
 // Reset implements connect.Decompressor.
 func (d *inflater) Reset(r io.Reader) error {
-	d.left = d.limit
+	d.max = d.limit()
+	d.left = d.max
 	return d.Reader.Reset(r)
 }
 
@@ -38,11 +43,11 @@ func (d *inflater) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	if d.left < 0 {
-		return 0, errInflated(d.limit)
+		return 0, errInflated(d.max)
 	}
 	n, err := d.Reader.Read(p[:min(int64(len(p)), d.left+1)])
 	if d.left -= int64(n); d.left < 0 {
-		return n - 1, errInflated(d.limit)
+		return n - 1, errInflated(d.max)
 	}
 	return n, err
 }

@@ -31,9 +31,10 @@ func DefaultHolds() account.Limits {
 	}
 }
 
-// holds completes limits with the defaults. The largest request always has
-// room.
-func (c *Config) holds(l account.Limits) account.Limits {
+// holds returns the limits of what callers hold, complete with the defaults.
+// The largest request always fits.
+func (c *Settings) holds() account.Limits {
+	l := c.Holds
 	for r, d := range DefaultHolds() {
 		if l[r].Total == 0 {
 			l[r].Total = d.Total
@@ -47,10 +48,6 @@ func (c *Config) holds(l account.Limits) account.Limits {
 	b.Total, b.Owner = max(b.Total, need), max(b.Owner, need)
 	return l
 }
-
-// SetHolds replaces the limits of what callers hold, while the server runs. A
-// zero is the default.
-func (s *Server) SetHolds(l account.Limits) { s.book.SetLimits(s.cfg.holds(l)) }
 
 // Holds returns the book of what callers hold.
 func (s *Server) Holds() *account.Book { return s.book }
@@ -169,7 +166,7 @@ func (s *Server) bound(next http.Handler) http.Handler {
 			return
 		}
 		sh := shapeOf(r)
-		limit, held := s.cfg.limitOf(sh), &heldBytes{hold: heldBy(r.Context()), resource: account.Bytes}
+		limit, held := s.settings.Load().limitOf(sh), &heldBytes{hold: heldBy(r.Context()), resource: account.Bytes}
 		if sh.place == account.Public {
 			held.resource = account.PublicBytes
 		}

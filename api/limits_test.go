@@ -16,12 +16,13 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/ingest"
 	rpc "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
 func limitedServer(holds account.Limits) *Server {
-	s := &Server{cfg: Config{MaxPayload: 1 << 20, Metrics: NewMetrics("test")}, errors: connect.NewErrorWriter(), now: time.Now, audit: newAuditLog(nil)}
-	s.book = account.NewBook(s.cfg.holds(holds))
+	s := &Server{cfg: Config{Metrics: NewMetrics("test")}, ingest: &ingest.Ingester{}, book: account.NewBook(account.Limits{}), errors: connect.NewErrorWriter(), now: time.Now, audit: newAuditLog(nil)}
+	s.apply(Settings{MaxPayload: 1 << 20, Holds: holds})
 	return s
 }
 
@@ -57,7 +58,7 @@ func TestBytesAtWork(t *testing.T) {
 		r.Header.Set(name, value)
 		return r
 	}
-	batch := (&Config{MaxPayload: 1 << 20}).maxBatch()
+	batch := (&Settings{MaxPayload: 1 << 20}).maxBatch()
 	for _, c := range []struct {
 		name    string
 		request func() *http.Request

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -86,7 +85,7 @@ func NewMetrics(version string) *Metrics {
 // watchHolds adds a gauge for each resource of which callers hold any.
 func (m *Metrics) watchHolds() {
 	for _, r := range account.All() {
-		label := prometheus.Labels{"resource": strings.ReplaceAll(r.String(), " ", "_")}
+		label := prometheus.Labels{"resource": r.Label()}
 		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "muniment_held", ConstLabels: label,
 			Help: "What all callers hold of a resource that is bounded."}, func() float64 {
 			if book := m.book.Load(); book != nil {
@@ -116,6 +115,9 @@ func (m *Metrics) initialize(version string) {
 	}
 	for _, limit := range limitLabels {
 		m.limited.WithLabelValues(limit)
+	}
+	for _, r := range account.All() {
+		m.limited.WithLabelValues(heldLabel(r))
 	}
 }
 
@@ -203,6 +205,10 @@ func (i *metricsInterceptor) WrapStreamingHandler(next connect.StreamingHandlerF
 		return err
 	}
 }
+
+// heldLabel is the label of calls that were refused because too much of the
+// resource is held.
+func heldLabel(r account.Resource) string { return "held_" + r.Label() }
 
 func codeLabel(err error) string {
 	if err == nil {

@@ -62,7 +62,7 @@ func (s *Server) registerStatement(w http.ResponseWriter, r *http.Request) {
 		s.problem(w, fieldError(connect.CodeInvalidArgument, "content_type", "%q, but a signed statement is sent as %s", r.Header.Get("Content-Type"), cosereceipt.StatementType))
 		return
 	}
-	limit := min(s.cfg.MaxPayload, ingest.MaxStatement)
+	limit := min(s.settings.Load().MaxPayload, ingest.MaxStatement)
 	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
 	if err != nil {
 		s.problem(w, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("the body could not be read: %w", err)))

@@ -30,21 +30,17 @@ import (
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// A Config says what to serve.
+// A Config configures a Server.
 type Config struct {
-	Directory  // Reload replaces it
-	Ledger     *ledger.Ledger
-	Logger     *slog.Logger
-	Metrics    *Metrics          // made with NewMetrics
-	Admission  *ingest.Admission // nil: everything is let in, and no signatures are looked at
-	MaxPayload int64             // bytes of one payload
-	MaxStream  int64             // bytes of one payload that is streamed; 0: 1 GiB
-	PublicTlog bool              // /tlog/ needs no token
-	// SCITTKey signs COSE receipts; nil: there is no SCITT endpoint.
+	Settings
+	Ledger  *ledger.Ledger
+	Logger  *slog.Logger
+	Metrics *Metrics // made with NewMetrics
+	// Admission holds the admission policies. Nil accepts everything and
+	// verifies no signatures.
+	Admission *ingest.Admission
+	// SCITTKey signs COSE receipts. Nil disables the SCITT endpoint.
 	SCITTKey *cosereceipt.Key
-	// Holds bounds what callers hold at once: bytes, calls and streams. A zero
-	// is the default.
-	Holds account.Limits
 	// RequestTimeout bounds how long a request may take to arrive and an
 	// answer, or one message of a stream, to leave; 0: two minutes.
 	RequestTimeout time.Duration
@@ -76,6 +72,7 @@ type Server struct {
 	keeper   *retention.Keeper
 	grants   *grants
 	dir      atomic.Pointer[directory]
+	settings atomic.Pointer[Settings] // complete with defaults
 	audit    *auditLog
 	book     *account.Book // of what callers hold
 	prices   prices        // of failed calls
@@ -91,9 +88,6 @@ type Server struct {
 // New returns the server. Its handler serves until Drain is called. It reads
 // the grants in force from the ledger.
 func New(ctx context.Context, cfg Config) (*Server, error) {
-	if cfg.MaxStream == 0 {
-		cfg.MaxStream = 1 << 30
-	}
 	if cfg.RequestTimeout == 0 {
 		cfg.RequestTimeout = 2 * time.Minute
 	}
@@ -104,9 +98,10 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		cfg.Now = time.Now
 	}
 	s := &Server{
-		cfg: cfg, now: cfg.Now, log: cfg.Logger, ledger: cfg.Ledger, ingest: &ingest.Ingester{Ledger: cfg.Ledger, Admission: cfg.Admission, MaxPayload: cfg.MaxPayload, MaxStream: cfg.MaxStream},
-		audit: newAuditLog(cfg.Audit), book: account.NewBook(cfg.holds(cfg.Holds)), errors: connect.NewErrorWriter(), drain: make(chan struct{}),
+		cfg: cfg, now: cfg.Now, log: cfg.Logger, ledger: cfg.Ledger, ingest: &ingest.Ingester{Ledger: cfg.Ledger, Admission: cfg.Admission},
+		audit: newAuditLog(cfg.Audit), book: account.NewBook(account.Limits{}), errors: connect.NewErrorWriter(), drain: make(chan struct{}),
 	}
+	s.apply(cfg.Settings)
 	s.keeper = &retention.Keeper{Ingester: s.ingest, Reliance: &retention.Exceptions{Ledger: cfg.Ledger, Now: cfg.Now}, Now: cfg.Now}
 	s.follower = newFollower(cfg.Ledger, s.drain)
 	dir, err := s.newDirectory(ctx, cfg.Directory, nil)
@@ -152,8 +147,11 @@ func (s *Server) Handler() http.Handler {
 			if sh.compresses {
 				compressFrom = 1024
 			}
-			limit := min(s.cfg.limitOf(sh), math.MaxInt32)
-			return []connect.HandlerOption{connect.WithCompressMinBytes(compressFrom), connect.WithReadMaxBytes(int(limit)), gzipUpTo(limit)}
+			// Connect takes a fixed limit. The one in force, which a reload may
+			// change, is applied by bound and by the decompressor.
+			largest := min(largestSettings.limitOf(sh), math.MaxInt32)
+			limit := func() int64 { return s.settings.Load().limitOf(sh) }
+			return []connect.HandlerOption{connect.WithCompressMinBytes(compressFrom), connect.WithReadMaxBytes(int(largest)), gzipUpTo(limit)}
 		}),
 	}
 	mux := http.NewServeMux()
@@ -165,11 +163,11 @@ func (s *Server) Handler() http.Handler {
 
 	s.mountSCITT(mux)
 
-	path, health := grpchealth.NewHandler(healthChecker{s}, connect.WithReadMaxBytes(maxHealthBytes), gzipUpTo(maxHealthBytes), connect.WithInterceptors(shortErrors{}))
+	path, health := grpchealth.NewHandler(healthChecker{s}, connect.WithReadMaxBytes(maxHealthBytes), gzipUpTo(fixed(maxHealthBytes)), connect.WithInterceptors(shortErrors{}))
 	mux.Handle(path, s.place(account.Public, health))
 	reflector := grpcreflect.NewStaticReflector(munimentv1connect.LedgerServiceName, munimentv1connect.IdentityServiceName, munimentv1connect.AdminServiceName, munimentv1connect.ExportServiceName, grpchealth.HealthV1ServiceName)
 	for _, mount := range []func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler){grpcreflect.NewHandlerV1, grpcreflect.NewHandlerV1Alpha} {
-		path, h := mount(reflector, connect.WithReadMaxBytes(maxReflectionBytes), gzipUpTo(maxReflectionBytes), connect.WithInterceptors(shortErrors{}))
+		path, h := mount(reflector, connect.WithReadMaxBytes(maxReflectionBytes), gzipUpTo(fixed(maxReflectionBytes)), connect.WithInterceptors(shortErrors{}))
 		mux.Handle(path, s.place(account.Public, s.authenticateAny(h)))
 	}
 	mux.Handle("GET /metrics", s.place(account.Public, s.operatorOnly(s.cfg.Metrics.handler())))

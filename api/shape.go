@@ -14,7 +14,7 @@ type shape struct {
 	place account.Resource // Calls, Uploads, Answers, Watchers or Public
 	// request is the largest message of a request, decompressed. Nil means
 	// smallRequest.
-	request func(*Config) int64
+	request func(*Settings) int64
 	// field is what makes a request large.
 	field string
 	// bytes are held as long as the call lasts: its buffers, and a small
@@ -51,9 +51,9 @@ const (
 // shapes are those of the calls that are not as most are: one small request,
 // one answer.
 var shapes = map[string]shape{
-	rpc.LedgerServiceAppendProcedure:       {place: account.Calls, request: (*Config).maxRequest, field: "submission.payload"},
-	rpc.LedgerServiceAppendBatchProcedure:  {place: account.Calls, request: (*Config).maxBatch, field: "submissions"},
-	rpc.LedgerServiceAppendStreamProcedure: {place: account.Uploads, request: func(*Config) int64 { return maxChunkMessage }, bytes: 5 << 20},
+	rpc.LedgerServiceAppendProcedure:       {place: account.Calls, request: (*Settings).maxRequest, field: "submission.payload"},
+	rpc.LedgerServiceAppendBatchProcedure:  {place: account.Calls, request: (*Settings).maxBatch, field: "submissions"},
+	rpc.LedgerServiceAppendStreamProcedure: {place: account.Uploads, request: func(*Settings) int64 { return maxChunkMessage }, bytes: 5 << 20},
 
 	rpc.LedgerServiceGetEntryProcedure:     {place: account.Calls, compresses: true},
 	rpc.LedgerServiceListEntriesProcedure:  {place: account.Calls, compresses: true, bytes: listBytes},
@@ -66,7 +66,7 @@ var shapes = map[string]shape{
 
 	// RevokeToken records an entry, too, and is never refused for it: a token
 	// that was lost is withdrawn also where its holder has used up the day.
-	rpc.AdminServiceSetPolicyProcedure:      {place: account.Calls, request: func(*Config) int64 { return maxPolicyRequest }, field: "policy", records: true},
+	rpc.AdminServiceSetPolicyProcedure:      {place: account.Calls, request: func(*Settings) int64 { return maxPolicyRequest }, field: "policy", records: true},
 	rpc.AdminServiceIssueTokenProcedure:     {place: account.Calls, records: true},
 	rpc.AdminServiceEraseProcedure:          {place: account.Calls, records: true},
 	rpc.AdminServiceSetRetentionProcedure:   {place: account.Calls, records: true},
@@ -90,13 +90,13 @@ const (
 
 // maxRequest is the largest request with one payload: base64 in JSON makes it a
 // third larger.
-func (c *Config) maxRequest() int64 { return c.MaxPayload*3/2 + 64<<10 }
+func (c *Settings) maxRequest() int64 { return c.MaxPayload*3/2 + 64<<10 }
 
 // maxBatch is the largest request with many payloads.
-func (c *Config) maxBatch() int64 { return max(c.maxRequest(), maxBatchBytes) }
+func (c *Settings) maxBatch() int64 { return max(c.maxRequest(), maxBatchBytes) }
 
 // limitOf is the largest message of a request of the shape.
-func (c *Config) limitOf(sh shape) int64 {
+func (c *Settings) limitOf(sh shape) int64 {
 	if sh.request == nil {
 		return smallRequest
 	}

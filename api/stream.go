@@ -55,7 +55,7 @@ func (s *Server) appendStream(ctx context.Context, id *identity, st *ingest.Stre
 	}
 	q, bytes := s.quota(id.tenant.Name), int64(0)
 	if st.Size != nil {
-		bytes = int64(min(*st.Size, uint64(s.cfg.MaxStream))) // ingest refuses more
+		bytes = int64(min(*st.Size, uint64(s.settings.Load().MaxStream))) // ingest refuses more
 	}
 	if err := s.takeEntries(ctx, q, 1, bytes); err != nil {
 		return ledger.Result{}, err

@@ -69,7 +69,7 @@ type testServer struct {
 
 	h1, h2 *http.Client
 
-	directory api.Directory // as the server was started with
+	settings api.Settings // as the server was started with
 
 	mu       sync.Mutex
 	gate     chan struct{} // if set, the next commit waits here
@@ -129,7 +129,7 @@ func newServer(t *testing.T, edits ...func(*ledger.Config, *api.Config)) *testSe
 	logger := slog.New(slog.NewJSONHandler(ts.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	metrics := api.NewMetrics("v0.0.0-test")
 	lc := ledger.Config{Store: ts.store, Signer: signer, Fatal: func(error) {}, Logger: logger, Observe: metrics.Observer(), ReserveBytes: 1 << 20}
-	ac := api.Config{Logger: logger, Metrics: metrics, MaxPayload: maxPayload, PublicTlog: true}
+	ac := api.Config{Logger: logger, Metrics: metrics, Settings: api.Settings{MaxPayload: maxPayload, PublicTlog: true}}
 	for _, x := range []struct{ name, token string }{{"acme", acmeToken}, {"globex", globexToken}} {
 		key := receipt.StreamKey(sha256.Sum256([]byte("stream key of " + x.name)))
 		ts.keys[x.name] = key
@@ -147,7 +147,7 @@ func newServer(t *testing.T, edits ...func(*ledger.Config, *api.Config)) *testSe
 	for _, edit := range edits {
 		edit(&lc, &ac)
 	}
-	ts.directory = ac.Directory
+	ts.settings = ac.Settings
 	if ts.ledger = ac.Ledger; ts.ledger == nil {
 		if ts.ledger, err = ledger.Open(context.Background(), lc); err != nil {
 			t.Fatal(err)

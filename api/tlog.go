@@ -6,11 +6,18 @@ import (
 	"muniment.dev/muniment/api/tiles"
 )
 
-// tlog serves the public log by C2SP tlog-tiles under /tlog/.
+// tlog serves the log by C2SP tlog-tiles under /tlog/, to everybody or to
+// callers with credentials.
 func (s *Server) tlog() http.Handler {
-	var h http.Handler = http.StripPrefix("/tlog/", &tiles.Handler{Ledger: s.ledger, Logger: s.log, Public: s.cfg.PublicTlog, Book: s.book})
-	if !s.cfg.PublicTlog {
-		h = s.authenticate(h)
+	serve := func(public bool) http.Handler {
+		return http.StripPrefix("/tlog/", &tiles.Handler{Ledger: s.ledger, Logger: s.log, Public: public, Book: s.book})
 	}
-	return h
+	public, private := serve(true), s.authenticate(serve(false))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.settings.Load().PublicTlog {
+			public.ServeHTTP(w, r)
+			return
+		}
+		private.ServeHTTP(w, r)
+	})
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"muniment.dev/muniment/ingest/policy"
@@ -57,11 +58,28 @@ type Submitter struct {
 type Ingester struct {
 	Ledger     *ledger.Ledger
 	Admission  *Admission       // nil: everything is let in, and no signatures are looked at
-	MaxPayload int64            // bytes
-	MaxStream  int64            // bytes of a payload that is streamed; 0: those are not taken
+	MaxPayload int64            // bytes; SetLimits replaces it
+	MaxStream  int64            // bytes of a payload that is streamed; 0: those are not taken; SetLimits replaces it
 	Now        func() time.Time // nil: time.Now
 
 	parsing parseBudget
+	limits  atomic.Pointer[limits] // of SetLimits; nil: MaxPayload and MaxStream
+}
+
+// limits are the largest sizes of payloads, in bytes.
+type limits struct{ payload, stream int64 }
+
+// SetLimits replaces MaxPayload and MaxStream. It may be called while other
+// goroutines append.
+func (in *Ingester) SetLimits(maxPayload, maxStream int64) {
+	in.limits.Store(&limits{maxPayload, maxStream})
+}
+
+func (in *Ingester) sizes() limits {
+	if l := in.limits.Load(); l != nil {
+		return *l
+	}
+	return limits{in.MaxPayload, in.MaxStream}
 }
 
 // Append records the submissions in their order and returns a result for each.
@@ -209,15 +227,15 @@ func encodeHeader(l *ledger.Ledger, d *ledger.Draft) (err error) {
 }
 
 func (in *Ingester) read(s *Submission) (contents, error) {
-	k := kinds[s.Kind]
+	k, largest := kinds[s.Kind], in.sizes().payload
 	if err := checkKind(s.Kind, s.IdempotencyKey); err != nil {
 		return contents{}, err
 	}
 	switch {
 	case len(s.Payload) == 0:
 		return contents{}, fieldErrorf("payload", "empty")
-	case int64(len(s.Payload)) > in.MaxPayload:
-		return contents{}, fieldErrorf("payload", "%d bytes, more than the limit of %d for one message; larger ones are streamed", len(s.Payload), in.MaxPayload)
+	case int64(len(s.Payload)) > largest:
+		return contents{}, fieldErrorf("payload", "%d bytes, more than the limit of %d for one message; larger ones are streamed", len(s.Payload), largest)
 	}
 	if s.Kind != "attestation" && len(s.Payload) > maxTyped && k.author != server {
 		return contents{}, fieldErrorf("payload", "%d bytes, more than the %d that a document of kind %s may have", len(s.Payload), maxTyped, s.Kind)

@@ -45,12 +45,13 @@ type Stream struct {
 // *Refusal if it is wrong, and else as in ledger.Append or what reading the
 // payload returned. After an error nothing is left of it.
 func (in *Ingester) AppendStream(ctx context.Context, who Submitter, s *Stream) (ledger.Result, error) {
-	if err := in.checkStream(s); err != nil {
+	sizes := in.sizes()
+	if err := checkStream(s, sizes.stream); err != nil {
 		return ledger.Result{}, err
 	}
-	p := &incoming{from: s.Payload, declared: s.Size, max: in.MaxStream, sum: sha256.New()}
+	p := &incoming{from: s.Payload, declared: s.Size, max: sizes.stream, sum: sha256.New()}
 	// one byte more than are kept like any other payload
-	start, err := p.next(make([]byte, min(inlineBytes, in.MaxPayload)+1))
+	start, err := p.next(make([]byte, min(inlineBytes, sizes.payload)+1))
 	if err != nil {
 		return ledger.Result{}, err
 	}
@@ -100,7 +101,7 @@ func (in *Ingester) one(ctx context.Context, who Submitter, sub *Submission, c *
 }
 
 // checkStream checks what is known before the payload arrives.
-func (in *Ingester) checkStream(s *Stream) error {
+func checkStream(s *Stream, largest int64) error {
 	if WrittenByLog(s.Kind) {
 		return errWrittenByLog(s.Kind)
 	}
@@ -113,8 +114,8 @@ func (in *Ingester) checkStream(s *Stream) error {
 	switch size := *s.Size; {
 	case size == 0:
 		return fieldErrorf("size", "0; an empty payload is no evidence")
-	case size > uint64(in.MaxStream):
-		return fieldErrorf("size", "%d bytes, more than the limit of %d; keep it elsewhere and append a reference to it", size, in.MaxStream)
+	case size > uint64(largest):
+		return fieldErrorf("size", "%d bytes, more than the limit of %d; keep it elsewhere and append a reference to it", size, largest)
 	case size > maxTyped && s.Kind != "attestation":
 		return fieldErrorf("size", "%d bytes, more than the %d that a document of kind %s may have", size, maxTyped, s.Kind)
 	case size > maxParsed:

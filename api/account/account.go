@@ -9,6 +9,7 @@ package account
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 )
 
@@ -32,6 +33,10 @@ var names = [resources]string{"bytes", "calls", "uploads", "answer streams", "wa
 
 // String returns the resource's name, in the plural.
 func (r Resource) String() string { return names[r] }
+
+// Label returns the resource's name in metrics and configurations, such as
+// "answer_streams".
+func (r Resource) Label() string { return strings.ReplaceAll(r.String(), " ", "_") }
 
 // All returns every resource.
 func All() []Resource {

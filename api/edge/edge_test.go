@@ -51,6 +51,29 @@ func TestAddressesShareConnections(t *testing.T) {
 	}
 }
 
+// A lower limit closes nothing and refuses what is new; a higher one accepts
+// again.
+func TestSetMax(t *testing.T) {
+	l := Bound(nil, 10)
+	for i := range 10 {
+		if !l.enter(fmt.Sprint(i)) {
+			t.Fatalf("connection %d is refused", i)
+		}
+	}
+	for _, c := range []struct {
+		max  int
+		want bool
+	}{{10, false}, {5, false}, {20, true}} {
+		l.SetMax(c.max)
+		if got := l.enter("another"); got != c.want {
+			t.Errorf("10 open, at most %d: accepted: %v", c.max, got)
+		}
+	}
+	if l.Open() != 11 {
+		t.Errorf("%d are open, want 11", l.Open())
+	}
+}
+
 // Connections that send nothing, half a header or half a body are all counted,
 // and health checks of another address are answered.
 func TestHeldConnections(t *testing.T) {

@@ -14,9 +14,9 @@ import (
 // closed at once.
 type Listener struct {
 	net.Listener
-	max int
 
 	mu      sync.Mutex // guards the rest
+	max     int
 	open    int
 	of      map[string]int // address to its open connections
 	refused uint64
@@ -26,6 +26,14 @@ type Listener struct {
 // one at a time.
 func Bound(l net.Listener, max int) *Listener {
 	return &Listener{Listener: l, max: max, of: map[string]int{}}
+}
+
+// SetMax replaces the limit. Connections above a lower one stay open until
+// their clients close them.
+func (l *Listener) SetMax(max int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.max = max
 }
 
 // Accept implements net.Listener.

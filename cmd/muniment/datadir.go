@@ -76,11 +76,12 @@ type rekorConfig struct {
 }
 
 type limitsConfig struct {
-	PayloadBytes     int64  `yaml:"payload_bytes"`
-	StreamBytes      int64  `yaml:"stream_bytes"`
-	PendingEntries   int    `yaml:"pending_entries"`
-	DiskReserveBytes uint64 `yaml:"disk_reserve_bytes"`
-	Connections      int    `yaml:"connections"`
+	PayloadBytes     int64      `yaml:"payload_bytes"`
+	StreamBytes      int64      `yaml:"stream_bytes"`
+	PendingEntries   int        `yaml:"pending_entries"`
+	DiskReserveBytes uint64     `yaml:"disk_reserve_bytes"`
+	Connections      int        `yaml:"connections"`
+	Held             heldConfig `yaml:"held"`
 	// Tenant is for each tenant that has no limits of its own.
 	Tenant tenantLimits `yaml:"tenant"`
 }
@@ -145,6 +146,11 @@ limits:
   disk_reserve_bytes: 536870912
   # Open connections, at most half of them from one address. They are fewer where the process may not open as many files.
   connections: 8192
+  # What callers hold at once: all of them (total), and one tenant, or one address without credentials (each). What is not here has the
+  # default of docs/access.md.
+  # held:
+  #   bytes: {total: 536870912, each: 268435456}
+  #   watchers: {total: 2048, each: 128}
   # Of each tenant, unless it has limits of its own; what is not here is not limited.
   # tenant:
   #   requests_per_second: 200
@@ -294,6 +300,9 @@ func (c *serverConfig) check() error {
 	}
 	if err := c.Telemetry.check(); err != nil {
 		return fmt.Errorf("telemetry.%w", err)
+	}
+	if err := c.Limits.Held.check(); err != nil {
+		return fmt.Errorf("limits.held.%w", err)
 	}
 	if err := c.Limits.Tenant.check(); err != nil {
 		return fmt.Errorf("limits.tenant.%w", err)

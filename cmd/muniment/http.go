@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,36 +23,58 @@ import (
 
 // A listener is an HTTP server that listens.
 type listener struct {
-	url    string
-	srv    *http.Server
-	failed chan error // gets the error that ended it
+	url      string
+	srv      *http.Server
+	accepted *edge.Listener
+	failed   chan error // receives the error that ended it
 }
 
-// A certificate is the server's, which a reload replaces; without one there is
-// no TLS.
+// A certificate is a server's TLS configuration, which a reload replaces.
+// Without one there is no TLS.
 type certificate struct {
-	pair atomic.Pointer[tls.Certificate]
+	config atomic.Pointer[tls.Config]
 }
 
 // load reads the certificate of a configuration, whose files rel finds.
-func (c *certificate) load(config tlsConfig, rel func(string) string) error {
+// Clients may show certificates of the authorities, if there are any.
+func (c *certificate) load(config tlsConfig, rel func(string) string, authorities *x509.CertPool) error {
+	read, err := readTLS(config, rel, authorities)
+	if err == nil {
+		c.set(read)
+	}
+	return err
+}
+
+// set replaces the configuration, unless it is nil: a reload does not switch
+// TLS off.
+func (c *certificate) set(config *tls.Config) {
+	if config != nil {
+		c.config.Store(config)
+	}
+}
+
+// readTLS returns the TLS configuration, or nil if there is none.
+func readTLS(config tlsConfig, rel func(string) string, authorities *x509.CertPool) (*tls.Config, error) {
 	if config.Cert == "" {
-		return nil // a reload does not take TLS away
+		return nil, nil
 	}
 	cert, err := bounded.ReadFile(rel(config.Cert), bounded.Config)
 	if err != nil {
-		return fmt.Errorf("tls.cert: %w", err)
+		return nil, fmt.Errorf("tls.cert: %w", err)
 	}
 	key, err := bounded.ReadSecret(rel(config.Key))
 	if err != nil {
-		return fmt.Errorf("tls.key: %w", err)
+		return nil, fmt.Errorf("tls.key: %w", err)
 	}
 	pair, err := pemfile.KeyPair(cert, key)
 	if err != nil {
-		return fmt.Errorf("tls: %w", err)
+		return nil, fmt.Errorf("tls: %w", err)
 	}
-	c.pair.Store(&pair)
-	return nil
+	c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2", "http/1.1"}}
+	if authorities != nil {
+		c.ClientAuth, c.ClientCAs = tls.VerifyClientCertIfGiven, authorities
+	}
+	return c, nil
 }
 
 // listen serves on the address, over TLS if there is a certificate. On this
@@ -62,15 +85,12 @@ func listen(address string, srv *http.Server, connections int, cert *certificate
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
-	l := &listener{url: "http://" + ln.Addr().String(), srv: srv, failed: make(chan error, 1)}
-	accepting := &firstAccept{Listener: edge.Bound(ln, connections), begun: make(chan struct{})}
+	l := &listener{url: "http://" + ln.Addr().String(), srv: srv, accepted: edge.Bound(ln, connections), failed: make(chan error, 1)}
+	accepting := &firstAccept{Listener: l.accepted, begun: make(chan struct{})}
 	serve := func() error { return srv.Serve(accepting) }
-	if cert != nil && cert.pair.Load() != nil {
+	if cert != nil && cert.config.Load() != nil {
 		l.url = "https://" + ln.Addr().String()
-		if srv.TLSConfig == nil {
-			srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-		}
-		srv.TLSConfig.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert.pair.Load(), nil }
+		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return cert.config.Load(), nil }}
 		serve = func() error { return srv.ServeTLS(accepting, "", "") }
 	}
 	go func() { l.failed <- serve() }()

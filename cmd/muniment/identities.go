@@ -178,9 +178,14 @@ func (d *dataDir) loadOperators() error {
 	return nil
 }
 
-// directory returns who may call the server.
-func (d *dataDir) directory() api.Directory {
-	return api.Directory{Tenants: d.tenants, Identities: d.identities, Operators: d.operators}
+// settings returns the part of the server's configuration that a reload
+// replaces.
+func (d *dataDir) settings() api.Settings {
+	return api.Settings{
+		Directory:  api.Directory{Tenants: d.tenants, Identities: d.identities, Operators: d.operators},
+		MaxPayload: d.config.Limits.PayloadBytes, MaxStream: d.config.Limits.StreamBytes, PublicTlog: d.config.PublicTlog,
+		Holds: d.config.Limits.Held.limits(),
+	}
 }
 
 func (l *tenantLimits) check() error {

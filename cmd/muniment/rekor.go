@@ -176,6 +176,7 @@ func openRekor(ctx context.Context, d *dataDir, cfg ledger.Config, metrics *api.
 type rekorServer struct {
 	*rekorLog
 	*listener
+	cert *certificate
 }
 
 // startRekor opens the folder's Rekor log and serves it on the address.
@@ -185,7 +186,7 @@ func startRekor(a *app, d *dataDir, address string, cfg ledger.Config, metrics *
 		return nil, err
 	}
 	cert := &certificate{}
-	if err := cert.load(d.config.TLS, d.rel); err != nil {
+	if err := cert.load(d.config.TLS, d.rel, nil); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	l, err := listen(address, &http.Server{
@@ -198,7 +199,7 @@ func startRekor(a *app, d *dataDir, address string, cfg ledger.Config, metrics *
 	p := r.ledger.Published()
 	cfg.Logger.Info("the Rekor log is open: its entries are public and permanent", "origin", r.ledger.Origin(), "size", p.Size, "root", p.Root.Base64())
 	fmt.Fprintf(a.stdout, "Rekor log %s listening on %s\n", r.ledger.Origin(), l.url)
-	return &rekorServer{r, l}, nil
+	return &rekorServer{r, l, cert}, nil
 }
 
 // rekorTimeout is how long a request may take to arrive, and its answer to

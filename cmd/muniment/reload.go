@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/owner"
@@ -38,8 +39,11 @@ type reloader struct {
 	admission *ingest.Admission // nil in a replica
 	ledgers   []*ledger.Ledger  // that take appends
 	files     []*logFile        // reopened on a reload
-	cert      *certificate
-	level     string // of --log-level; "": that of the configuration
+	listeners []*edge.Listener
+	withRekor bool         // a Rekor log is served, too
+	cert      *certificate // of the API
+	rekorCert *certificate // of the Rekor log; nil without one
+	level     string       // of --log-level; "": that of the configuration
 }
 
 // rootsInterval is how often the server looks whether a trusted root was
@@ -108,14 +112,29 @@ func (r *reloader) reload(ctx context.Context) error {
 		}
 		change = func() error { return r.admission.Set(roots, fallback) }
 	}
-	if err := r.cert.load(d.config.TLS, d.rel); err != nil {
+	if err := d.limitConnections(r.withRekor); err != nil {
 		return err
 	}
-	if err := r.server.Reload(ctx, d.directory()); err != nil {
+	cert, err := readTLS(d.config.TLS, d.rel, d.clientCA)
+	if err != nil {
+		return err
+	}
+	rekorCert, err := readTLS(d.config.TLS, d.rel, nil)
+	if err != nil {
+		return err
+	}
+	if err := r.server.Reload(ctx, d.settings()); err != nil {
 		return err
 	}
 	if err := change(); err != nil {
 		return err
+	}
+	r.cert.set(cert)
+	if r.rekorCert != nil {
+		r.rekorCert.set(rekorCert)
+	}
+	for _, l := range r.listeners {
+		l.SetMax(d.config.Limits.Connections)
 	}
 	for _, l := range r.ledgers {
 		l.SetLimits(d.config.Limits.PendingEntries, d.config.Limits.DiskReserveBytes)
@@ -169,28 +188,21 @@ func parseLevel(s string) (slog.Level, error) {
 // reloadable are the settings that reload brings in force, by their names in
 // muniment.yaml. Of the others it reports that they need a restart.
 var reloadable = map[string]bool{
-	"tenants": true, "operators": true, "identity": true, "default_policy": true, "trusted_roots": true, "log_level": true, "limits.tenant": true, "tls": true,
-	"limits.pending_entries": true, "limits.disk_reserve_bytes": true,
+	"tenants": true, "operators": true, "identity": true, "default_policy": true, "trusted_roots": true, "log_level": true, "tls": true,
+	"public_tlog": true, "limits": true,
 }
 
 // needRestart returns the settings in which two configurations differ and that
 // reload does not bring in force.
 func needRestart(was, is *serverConfig) []string {
 	var names []string
-	var compare func(prefix string, a, b reflect.Value)
-	compare = func(prefix string, a, b reflect.Value) {
-		for i := range a.NumField() {
-			name := prefix + a.Type().Field(i).Tag.Get("yaml")
-			switch {
-			case reloadable[name] || reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()):
-			case name == "limits":
-				compare(name+".", a.Field(i), b.Field(i))
-			default:
-				names = append(names, name)
-			}
+	a, b := reflect.ValueOf(*was), reflect.ValueOf(*is)
+	for i := range a.NumField() {
+		name := a.Type().Field(i).Tag.Get("yaml")
+		if !reloadable[name] && !reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
+			names = append(names, name)
 		}
 	}
-	compare("", reflect.ValueOf(*was), reflect.ValueOf(*is))
 	return names
 }
 
@@ -239,7 +251,7 @@ type reloadCmd struct {
 
 func (reloadCmd) Help() string {
 	return `Checks muniment.yaml, asks the server that runs on the folder to read it again (SIGHUP), and waits for the outcome. Tenants, operators, issuers,
-tenants' limits, pending entries, the disk reserve, the default policy, trusted roots, TLS certificates and the log level change without a restart; the server logs a warning for a change that
+all limits, the default policy, trusted roots, TLS certificates, public_tlog and the log level change without a restart. The server logs a warning for a change that
 needs one. Log files are reopened, so that they can be rotated. If anything is wrong, the old configuration stays in force.
 
 Exit code: 0 in force; 1 no server runs on the folder; 2 refused, or no answer.

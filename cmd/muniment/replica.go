@@ -154,8 +154,7 @@ func (c *serveCmd) serveReplica(a *app, d *dataDir, log *slog.Logger, reload *re
 	metrics := api.NewMetrics(programVersion())
 	metrics.Watch(l, store.FreeBytes)
 	log.Info("this is a read-only replica: it shows the log as the last import brought it, and takes no appends")
-	s, err := api.New(a.ctx, api.Config{Ledger: l, Directory: d.directory(), FreeBytes: store.FreeBytes, Version: programVersion(), Logger: log, Metrics: metrics,
-		MaxPayload: d.config.Limits.PayloadBytes, PublicTlog: d.config.PublicTlog})
+	s, err := api.New(a.ctx, api.Config{Ledger: l, Settings: d.settings(), FreeBytes: store.FreeBytes, Version: programVersion(), Logger: log, Metrics: metrics})
 	if err != nil {
 		l.Close()
 		return errors.Join(err, store.Close())

@@ -81,8 +81,7 @@ func (c *serveCmd) serveReadOnly(a *app, d *dataDir, log *slog.Logger, l *ledger
 	if err != nil {
 		return err
 	}
-	s, err := api.New(a.ctx, api.Config{Ledger: l, Admission: admission, Directory: d.directory(), FreeBytes: store.FreeBytes, Version: programVersion(), Logger: log, Audit: audit.logger, Metrics: metrics,
-		MaxPayload: d.config.Limits.PayloadBytes, MaxStream: d.config.Limits.StreamBytes, PublicTlog: d.config.PublicTlog, Access: access.logger})
+	s, err := api.New(a.ctx, api.Config{Ledger: l, Admission: admission, Settings: d.settings(), FreeBytes: store.FreeBytes, Version: programVersion(), Logger: log, Audit: audit.logger, Metrics: metrics, Access: access.logger})
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -71,12 +70,12 @@ func (c *serveCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	if err := d.limitConnections(c.RekorListen != "" || d.config.Rekor.Listen != ""); err != nil {
+	reload := &reloader{app: a, log: log, inForce: d, started: d.config, cert: &certificate{}, withRekor: c.RekorListen != "" || d.config.Rekor.Listen != ""}
+	if err := d.limitConnections(reload.withRekor); err != nil {
 		return err
 	}
-	reload := &reloader{app: a, log: log, inForce: d, started: d.config, cert: &certificate{}}
 	reload.startLevel(c.LogLevel)
-	if err := reload.cert.load(d.config.TLS, d.rel); err != nil {
+	if err := reload.cert.load(d.config.TLS, d.rel, d.clientCA); err != nil {
 		return err
 	}
 	if d.replica != nil {
@@ -151,9 +150,8 @@ func (c *serveCmd) Run(a *app) error {
 		return errors.Join(err, store.Close())
 	}
 	defer stopTraces(traces, log)
-	s, err := api.New(a.ctx, api.Config{Ledger: l, Admission: admission, Directory: d.directory(), FreeBytes: store.FreeBytes, Version: programVersion(), Logger: log, Audit: audit.logger, Metrics: metrics,
-		MaxPayload: d.config.Limits.PayloadBytes, MaxStream: d.config.Limits.StreamBytes, PublicTlog: d.config.PublicTlog, SCITTKey: d.scitt,
-		Access: access.logger, Traces: tracerProvider(traces)})
+	s, err := api.New(a.ctx, api.Config{Ledger: l, Admission: admission, Settings: d.settings(), FreeBytes: store.FreeBytes, Version: programVersion(), Logger: log, Audit: audit.logger, Metrics: metrics,
+		SCITTKey: d.scitt, Access: access.logger, Traces: tracerProvider(traces)})
 	if err != nil {
 		w.close()
 		l.Close()
@@ -170,6 +168,8 @@ func (c *serveCmd) Run(a *app) error {
 	reload.ledgers = append(reload.ledgers, l)
 	if second != nil {
 		reload.ledgers = append(reload.ledgers, second.ledger)
+		reload.listeners = append(reload.listeners, second.accepted)
+		reload.rekorCert = second.cert
 	}
 	reload.server, reload.admission, reload.files = s, admission, append(audit.files, access.files...)
 	err = c.serve(a, d, log, l, s, second, w, reload)
@@ -194,13 +194,11 @@ func (c *serveCmd) serve(a *app, d *dataDir, log *slog.Logger, l *ledger.Ledger,
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetHTTP2(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)
-	if d.clientCA != nil {
-		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: d.clientCA}
-	}
 	first, err := listen(address, srv, d.config.Limits.Connections, reload.cert, append(d.config.Hosts, hostOf(d.config.Origin))...)
 	if err != nil {
 		return err
 	}
+	reload.listeners = append(reload.listeners, first.accepted)
 	p := l.Published()
 	log.Info("the log is open", "origin", l.Origin(), "size", p.Size, "root", p.Root.Base64(), "tenants", len(d.tenants))
 	if err := l.Ready(); err != nil {

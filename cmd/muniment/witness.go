@@ -207,7 +207,7 @@ func (c *witnessServeCmd) serve(a *app, d *witnessDir, log *slog.Logger, w *cosi
 		address = c.Listen
 	}
 	cert := &certificate{}
-	if err := cert.load(d.config.TLS, d.rel); err != nil {
+	if err := cert.load(d.config.TLS, d.rel, nil); err != nil {
 		return err
 	}
 	l, err := listen(address, &http.Server{

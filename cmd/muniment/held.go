@@ -1,0 +1,53 @@
+package main
+
+import (
+	"fmt"
+
+	"muniment.dev/muniment/api/account"
+)
+
+// A heldConfig limits what callers hold of the server at once. Its keys are the
+// labels of the metric muniment_held.
+type heldConfig struct {
+	Bytes                 heldLimit `yaml:"bytes"`
+	Calls                 heldLimit `yaml:"calls"`
+	Uploads               heldLimit `yaml:"uploads"`
+	AnswerStreams         heldLimit `yaml:"answer_streams"`
+	Watchers              heldLimit `yaml:"watchers"`
+	PublicRequests        heldLimit `yaml:"public_requests"`
+	BytesOfPublicRequests heldLimit `yaml:"bytes_of_public_requests"`
+	Refusals              heldLimit `yaml:"refusals"`
+}
+
+// A heldLimit limits one resource. A zero is the default.
+type heldLimit struct {
+	Total int64 `yaml:"total"` // of all callers
+	Each  int64 `yaml:"each"`  // of one tenant or address
+}
+
+// limits returns the limits for the server.
+func (h *heldConfig) limits() account.Limits {
+	var l account.Limits
+	for r, c := range map[account.Resource]heldLimit{
+		account.Bytes: h.Bytes, account.Calls: h.Calls, account.Uploads: h.Uploads, account.Answers: h.AnswerStreams, account.Watchers: h.Watchers,
+		account.Public: h.PublicRequests, account.PublicBytes: h.BytesOfPublicRequests, account.Refusals: h.Refusals,
+	} {
+		l[r] = account.Limit{Total: c.Total, Owner: c.Each}
+	}
+	return l
+}
+
+func (h *heldConfig) check() error {
+	for r, l := range h.limits() {
+		name := account.Resource(r).Label()
+		switch {
+		case l.Total < 0:
+			return fmt.Errorf("%s.total: must be at least 1, or 0 for the default", name)
+		case l.Owner < 0:
+			return fmt.Errorf("%s.each: must be at least 1, or 0 for the default", name)
+		case l.Total > 0 && l.Owner > l.Total:
+			return fmt.Errorf("%s.each: must be at most total, %d", name, l.Total)
+		}
+	}
+	return nil
+}

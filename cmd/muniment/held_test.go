@@ -1,0 +1,32 @@
+package main
+
+import (
+	"reflect"
+	"testing"
+
+	"muniment.dev/muniment/api/account"
+)
+
+// TestHeldConfig checks that each resource has its key, and that each key sets
+// the limits of its resource.
+func TestHeldConfig(t *testing.T) {
+	var h heldConfig
+	v := reflect.ValueOf(&h).Elem()
+	if v.NumField() != len(account.All()) {
+		t.Fatalf("%d keys for %d resources", v.NumField(), len(account.All()))
+	}
+	for i, r := range account.All() {
+		if key := v.Type().Field(i).Tag.Get("yaml"); key != r.Label() {
+			t.Errorf("the key of %s is %q, want %q", r, key, r.Label())
+		}
+		v.Field(i).Set(reflect.ValueOf(heldLimit{Total: int64(2*i + 2), Each: int64(i + 1)}))
+	}
+	for r, l := range h.limits() {
+		if want := (account.Limit{Total: int64(2*r + 2), Owner: int64(r + 1)}); l != want {
+			t.Errorf("%s: %v, want %v", account.Resource(r), l, want)
+		}
+	}
+	if err := h.check(); err != nil {
+		t.Error(err)
+	}
+}
