@@ -15,7 +15,8 @@ import (
 )
 
 // An identifier computes the keys under which the same submission is found
-// again. It may be used from many goroutines.
+// again. It may be used from many goroutines. Between calls it keeps nothing of
+// a submission, which may be erased.
 type identifier struct {
 	macs sync.Pool // of *keyedMAC: setting up an HMAC costs more than a small payload
 }
@@ -47,6 +48,7 @@ func (id *identifier) key(stream receipt.Hash, h *receipt.Header, payload []byte
 func (id *identifier) keyOf(stream receipt.Hash, h *receipt.Header, size uint64, payload io.Reader) (store.Key, error) {
 	m := id.macs.Get().(*keyedMAC)
 	defer id.macs.Put(m)
+	defer m.clear() // after an error
 	if m.begin(stream, h, size) {
 		if n, err := io.Copy(m.Hash, payload); err != nil {
 			return store.Key{}, err
@@ -59,7 +61,6 @@ func (id *identifier) keyOf(stream receipt.Hash, h *receipt.Header, size uint64,
 
 // begin writes all but the payload, and says whether that is to follow.
 func (m *keyedMAC) begin(stream receipt.Hash, h *receipt.Header, size uint64) bool {
-	m.Reset()
 	b := m.scratch[:0]
 	evidence := h.IdempotencyKey == ""
 	if evidence {
@@ -77,21 +78,26 @@ func (m *keyedMAC) begin(stream receipt.Hash, h *receipt.Header, size uint64) bo
 	return evidence
 }
 
+// key returns the key of what was written, and clears that.
 func (m *keyedMAC) key() store.Key {
-	m.scratch = m.Sum(m.scratch[:0])
-	return store.Key(m.scratch)
+	k := store.Key(m.Sum(m.scratch[:0]))
+	m.clear()
+	return k
+}
+
+func (m *keyedMAC) clear() {
+	m.Reset()
+	clear(m.scratch[:cap(m.scratch)])
 }
 
 // leafKey returns the key of a raw leaf.
 func (id *identifier) leafKey(leaf []byte) store.Key {
 	m := id.macs.Get().(*keyedMAC)
 	defer id.macs.Put(m)
-	m.Reset()
 	m.scratch = append(m.scratch[:0], "muniment/leaf/v1\n"...)
 	m.Write(m.scratch)
 	m.Write(leaf)
-	m.scratch = m.Sum(m.scratch[:0])
-	return store.Key(m.scratch)
+	return m.key()
 }
 
 func appendFramed(b []byte, parts ...string) []byte {
@@ -165,14 +171,12 @@ func (r *recentKeys) find(k store.Key) (uint64, bool) {
 	return i, ok
 }
 
-func (r *recentKeys) has(k store.Key) bool {
-	_, ok := r.find(k)
-	return ok
-}
-
-func (r *recentKeys) remove(k store.Key) {
-	delete(r.new, k)
-	delete(r.old, k)
+// remove forgets the key of an entry, unless it is a later entry's by now.
+func (r *recentKeys) remove(k store.Key, index uint64) {
+	if i, ok := r.find(k); ok && i == index {
+		delete(r.new, k)
+		delete(r.old, k)
+	}
 }
 
 func (r *recentKeys) add(k store.Key, index uint64) { r.new[k] = index }

@@ -584,21 +584,24 @@ func newCommit(from uint64, written *store.Checkpoint, groups []*group) *store.C
 // of this and recent batches, or, if the pending entry waited long, in the
 // store, where all that is there is published by now.
 //
-// What this very batch erases is found by nobody: its keys are not in recent
-// any more, and the store's are to be deleted.
+// An entry that this very batch erases is not found.
 func (l *Ledger) resolve(p *pending, erasing []store.Erasure) error {
-	if p.existing || slices.ContainsFunc(erasing, func(e store.Erasure) bool { return slices.Contains(e.Keys, p.key) }) && !l.recent.has(p.key) {
+	if p.existing {
 		return nil
 	}
-	if p.index, p.existing = l.recent.find(p.key); p.existing || p.checked >= l.recent.from || !l.keys.mayHave(p.key) {
-		return nil
+	index, found := l.recent.find(p.key)
+	if !found && p.checked < l.recent.from && l.keys.mayHave(p.key) {
+		var err error
+		index, err = l.store.Lookup(context.Background(), p.key)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		found = err == nil
 	}
-	index, err := l.store.Lookup(context.Background(), p.key)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
+	if found && !slices.ContainsFunc(erasing, func(e store.Erasure) bool { return e.Index == index }) {
+		p.index, p.existing = index, true
 	}
-	p.index, p.existing = index, err == nil
-	return err
+	return nil
 }
 
 func (l *Ledger) head(s *Stream) *head {
@@ -633,7 +636,7 @@ func (l *Ledger) place(c *store.Commit, p *pending, h *head, now uint64) {
 	if p.draft.Erase != nil {
 		c.Erase = append(c.Erase, p.draft.Erase.erase)
 		for _, k := range p.draft.Erase.erase.Keys {
-			l.recent.remove(k)
+			l.recent.remove(k, p.draft.Erase.Index)
 		}
 	}
 	c.Keys = append(c.Keys, store.KeyAt{Key: p.key, Index: p.index})

@@ -265,6 +265,7 @@ func putKeys(b *pebble.Batch, keys []store.KeyAt) {
 func (s *Store) putPostings(b *pebble.Batch, postings []store.PostingAt) {
 	sorted := append(s.postings[:0], postings...)
 	s.postings = sorted
+	defer clear(sorted) // terms can be guessed, and their entries may be erased
 	slices.SortFunc(sorted, comparePostings)
 	for len(sorted) > 0 {
 		n := 1
