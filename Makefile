@@ -25,10 +25,11 @@ test: lint peers test-go test-python test-ts mutants ## install what is missing 
 generate: $(TOOLS)/buf ## write the generated code anew
 	@.ci/generate
 
-lint: $(TOOLS)/buf $(TOOLS)/staticcheck ## formats, vet, staticcheck, proto rules, generated code
+lint: $(TOOLS)/buf $(TOOLS)/staticcheck ## formats, vet, staticcheck, prose, proto rules, generated code
 	@echo "== gofmt"; out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not formatted:"; echo "$$out"; exit 1; }
 	@echo "== go vet"; go vet ./...
 	@echo "== staticcheck"; $(TOOLS)/staticcheck ./...
+	@echo "== prose"; go run ./internal/textcheck
 	@echo "== buf lint, breaking"; .ci/generate lint; .ci/generate breaking
 	@echo "== generated code is current"; .ci/generate check
 	@echo "== go.mod is tidy"; go mod tidy -diff

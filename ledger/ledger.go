@@ -8,12 +8,15 @@
 //
 // This file is the way of an entry, in the order in which it goes:
 //
-//	Append      in the caller's goroutine: hash the header, look for the same submission, join the queue
+//	Append      in the caller's goroutine: hash the header, look for the same
+//	            submission, join the queue
 //	queue       what waits; bounded
-//	sequence    in the one sequencer goroutine: take all that waits, assign seq, prev and time, hash, extend the tree
+//	sequence    in the one sequencer goroutine: take all that waits, assign
+//	            seq, prev and time, hash, extend the tree
 //	Commit      one atomic, durable commit of the store, with the unsigned tree head
 //	sign        the checkpoint of the new tree
-//	mark        record the checkpoint in the store, so that it never opens again without what follows from here on
+//	mark        record the checkpoint in the store, so that the store never
+//	            opens again without it
 //	publish     swap the published state in memory
 //	wake        the callers, who make their receipts in parallel
 //

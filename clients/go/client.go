@@ -193,9 +193,9 @@ func (c *Client) Append(ctx context.Context, s Submission) (Result, error) {
 	return r, r.Err
 }
 
-// AppendBatch records up to 1,000 submissions in one call. It returns one result
-// for each submission, in order. The error is non-nil if the call as a whole
-// failed.
+// AppendBatch records up to 1,000 submissions in one call. It returns one
+// result for each submission, in order. The error is non-nil if the call as a
+// whole failed.
 func (c *Client) AppendBatch(ctx context.Context, subs []Submission) ([]Result, error) {
 	req := &munimentv1.AppendBatchRequest{Tenant: c.Tenant, Wait: c.wait}
 	for i := range subs {
@@ -268,9 +268,9 @@ func retry(ctx context.Context, call func() error) error {
 	}
 }
 
-// retryDelay returns the delay that an overloaded or restarting server asks for.
-// It reports false for long delays: a full disk or a wrong clock needs an
-// operator.
+// retryDelay returns the delay that an overloaded or restarting server
+// requests. It reports false for long delays: a full disk or a wrong clock
+// needs an operator.
 func retryDelay(err error) (time.Duration, bool) {
 	var ce *connect.Error
 	if !errors.As(err, &ce) || ce.Code() != connect.CodeResourceExhausted && ce.Code() != connect.CodeUnavailable {

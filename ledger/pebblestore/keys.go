@@ -12,17 +12,17 @@ import (
 //
 //	c ‖ u64 size             checkpoint              → signed note
 //	e ‖ u64 index            erased, and not purged yet → nothing
-//	f ‖ u64 index            large payload           → salt ‖ name of its file ‖ u64 size, see large.go
+//	f ‖ u64 index            large payload           → salt ‖ file name ‖ u64 size, see large.go
 //	g ‖ stream ID            stream head             → u64 next ‖ leaf hash of the last entry
 //	h ‖ u64 first index      header openings         → run, see rows.go
 //	k ‖ key                  deduplication key       → uvarint index
 //	l ‖ u64 first index      raw leaves              → run, see rows.go
 //	m ‖ name                 meta                    → see below
-//	p ‖ u64 index            payload opening         → salt ‖ payload; nothing when erased; a large one has a row f instead
+//	p ‖ u64 index            payload opening         → salt ‖ payload, or empty; large: f
 //	s ‖ u64 first index      skeletons               → run, see rows.go
 //	t ‖ u8 level ‖ u64 index full tile               → 256 hashes
 //	w ‖ u64 size             cosigned checkpoint     → signed note
-//	x ‖ term ‖ u64 index     postings                → the distances to up to 1023 further indexes, uvarints
+//	x ‖ term ‖ u64 index     postings                → up to 1023 distances, uvarints
 //	y ‖ key of g, k or x     to replace projections  → see replace.go
 //
 // Headers and skeletons of up to 32 consecutive entries of one commit share a

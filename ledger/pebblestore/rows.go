@@ -15,7 +15,8 @@ import (
 //
 // Skeletons, whose size is fixed so that one is found without its neighbours:
 //
-//	u8 entries ‖ u8 streams ‖ stream IDs ‖ { u8 stream ‖ tag ‖ linkSalt ‖ u64 seq ‖ prev ‖ u64 time ‖ headerHash }…
+//	u8 entries ‖ u8 streams ‖ stream IDs ‖
+//	{ u8 stream ‖ tag ‖ linkSalt ‖ u64 seq ‖ prev ‖ u64 time ‖ headerHash }…
 //
 // Header openings, with noise and text apart, which compresses better. The
 // length is that of the header plus 1, and 0 when the opening was erased; then
