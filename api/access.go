@@ -13,6 +13,7 @@ import (
 
 	"muniment.dev/muniment/api/account"
 	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/proto/kinds"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	rpc "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
@@ -88,11 +89,14 @@ var access = map[string]roles{
 	rpc.AdminServiceListLegalHoldsProcedure: onlyAdmins,
 }
 
-// kindRoles are the kinds that not every appender may append, and who may.
-// Approvers append nothing else.
-var kindRoles = map[string]roles{
-	"exception": {approver, admin},
-	"control":   {approver, admin},
+// kindRoles returns the roles that may append entries of the kind. It reports
+// whether not every appender may. Approvers append nothing else.
+func kindRoles(kind string) (may roles, special bool) {
+	k, ok := kinds.Lookup(kind)
+	if !ok || k.ByServer() || k.Author == appender {
+		return nil, false
+	}
+	return roles{k.Author, admin}, true
 }
 
 // guard lets those pass whom the table lets, and puts the identity into their
@@ -168,7 +172,7 @@ func (id *identity) mayAppend(kind string) error {
 // checkKind returns nil if the role, limited to the kinds where there are any,
 // may append entries of the kind.
 func checkKind(role Role, kinds []string, kind string) error {
-	special, isSpecial := kindRoles[kind]
+	special, isSpecial := kindRoles(kind)
 	switch {
 	case ingest.WrittenByLog(kind):
 		return fmt.Errorf("entries of kind %s are written by the log itself", kind)

@@ -16,6 +16,7 @@ import (
 
 	"muniment.dev/muniment/api/oidc"
 	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
 )
 
@@ -104,7 +105,7 @@ func (s *Server) loadTenantGrants(ctx context.Context, gs *grants, t *Tenant) er
 // eachConfig calls f for the tenant's published entries of kind config that
 // pass the filter, oldest first.
 func (s *Server) eachConfig(ctx context.Context, t *Tenant, f ledger.Filter, each func(*ingest.Config)) error {
-	f.Kind = "config"
+	f.Kind = kindname.Config
 	for q := (ledger.Query{Filter: f, OldestFirst: true, Limit: 1000}); ; {
 		page, err := s.ledger.List(ctx, t.Stream, q)
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"muniment.dev/muniment/api/oidc"
 	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -105,7 +106,7 @@ func (s *Server) recordExchange(ctx context.Context, g *grant, tok *oidc.Token, 
 	}
 	name := fmt.Sprintf("%s/%x", exchangeType, key)
 	who := ingest.Submitter{Tenant: g.tenant.Name, Identity: ingest.ServerIdentity, Stream: g.tenant.Stream}
-	r, err := s.ingest.RecordOnce(context.WithoutCancel(ctx), who, "config", name, &munimentv1.Config{
+	r, err := s.ingest.RecordOnce(context.WithoutCancel(ctx), who, kindname.Config, name, &munimentv1.Config{
 		Name: name, Document: string(document), Digest: ingest.DocumentDigest(document), Actor: g.name,
 	})
 	if errors.Is(err, ledger.ErrKeyReused) || err == nil && r.Duplicate {

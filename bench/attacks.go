@@ -25,6 +25,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/internal/kindname"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
@@ -160,12 +161,12 @@ func (a *attacker) digests(ctx context.Context) {
 	b.WriteString("]}")
 	// it may be refused
 	_, _ = a.client.LedgerServiceClient.Append(ctx, connect.NewRequest(&munimentv1.AppendRequest{Tenant: a.client.Tenant,
-		Submission: &munimentv1.Submission{Kind: "attestation", MediaType: "application/vnd.in-toto+json", Payload: []byte(b.String())}}))
+		Submission: &munimentv1.Submission{Kind: kindname.Attestation, MediaType: "application/vnd.in-toto+json", Payload: []byte(b.String())}}))
 }
 
 func (a *attacker) bundle(ctx context.Context) {
 	u := a.client.LedgerServiceClient.AppendStream(ctx)
-	_ = u.Send(&munimentv1.AppendStreamRequest{Part: &munimentv1.AppendStreamRequest_Header{Header: &munimentv1.AppendStreamHeader{Tenant: a.client.Tenant, Kind: "attestation",
+	_ = u.Send(&munimentv1.AppendStreamRequest{Part: &munimentv1.AppendStreamRequest_Header{Header: &munimentv1.AppendStreamHeader{Tenant: a.client.Tenant, Kind: kindname.Attestation,
 		// an error comes with the answer
 		MediaType: "application/vnd.dev.sigstore.bundle.v0.3+json"}}})
 	send := func(b []byte) bool {
@@ -199,7 +200,7 @@ func attackServer() {
 	a.client, err = muniment.New(muniment.Options{Server: a.url, Token: a.token, HTTPClient: a.http})
 	check(err)
 	ctx, cancel := context.WithCancel(context.Background())
-	_, err = a.client.Append(ctx, muniment.Submission{Kind: "attestation", MediaType: opaque, Payload: bytes.Repeat([]byte("x"), 8<<20)})
+	_, err = a.client.Append(ctx, muniment.Submission{Kind: kindname.Attestation, MediaType: opaque, Payload: bytes.Repeat([]byte("x"), 8<<20)})
 	check(err)
 	var wg sync.WaitGroup
 	for _, way := range attacks {

@@ -18,6 +18,7 @@ import (
 	"connectrpc.com/connect"
 
 	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/internal/kindname"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
@@ -49,7 +50,7 @@ func floodServer() {
 		go func() {
 			for rng := newRNG(); !ended.Load(); {
 				_, err := c.LedgerServiceClient.Append(context.Background(), connect.NewRequest(&munimentv1.AppendRequest{Tenant: c.Tenant,
-					Submission: &munimentv1.Submission{Kind: "attestation", MediaType: opaque, Payload: evidence(rng)}}))
+					Submission: &munimentv1.Submission{Kind: kindname.Attestation, MediaType: opaque, Payload: evidence(rng)}}))
 				if err == nil {
 					recorded.Add(1)
 				}
@@ -106,7 +107,7 @@ func (b *bench) fairness() {
 
 // appendOne appends one entry.
 func appendOne(c *muniment.Client, rng *mrand.ChaCha8) {
-	_, err := c.Append(context.Background(), muniment.Submission{Kind: "attestation", MediaType: opaque, Payload: evidence(rng)})
+	_, err := c.Append(context.Background(), muniment.Submission{Kind: kindname.Attestation, MediaType: opaque, Payload: evidence(rng)})
 	check(err)
 }
 

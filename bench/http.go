@@ -19,6 +19,7 @@ import (
 	"connectrpc.com/connect"
 
 	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -108,7 +109,7 @@ func (b *bench) oneWriter() {
 	rng := newRNG()
 	work := func(int) {
 		payload := evidence(rng)
-		r, err := c.Append(context.Background(), muniment.Submission{Kind: "attestation", MediaType: opaque, Payload: payload})
+		r, err := c.Append(context.Background(), muniment.Submission{Kind: kindname.Attestation, MediaType: opaque, Payload: payload})
 		check(err)
 		_, err = receipt.Verify(r.Receipt, []*receipt.Policy{s.policy}, receipt.Options{Payload: payload, Tenant: new("bench")})
 		check(err)
@@ -133,7 +134,7 @@ func (b *bench) connections() {
 	row("HTTP, 512 connections: GetCheckpoint, which only reads memory", rate(empty), "")
 	r := during(512, d, func(_ int, rng *mrand.ChaCha8) {
 		res, err := c.LedgerServiceClient.Append(ctx, connect.NewRequest(&munimentv1.AppendRequest{Tenant: "bench",
-			Submission: &munimentv1.Submission{Kind: "attestation", MediaType: opaque, Payload: evidence(rng)}}))
+			Submission: &munimentv1.Submission{Kind: kindname.Attestation, MediaType: opaque, Payload: evidence(rng)}}))
 		check(err)
 		if !bytes.Contains(res.Msg.Appended.Receipt, []byte("c2sp.org/tlog-proof@v1")) {
 			check(fmt.Errorf("not a receipt: %s", res.Msg.Appended.Receipt))
@@ -146,7 +147,7 @@ func (b *bench) connections() {
 	calls := during(8, d, func(_ int, rng *mrand.ChaCha8) {
 		req := &munimentv1.AppendBatchRequest{Tenant: "bench", Submissions: make([]*munimentv1.Submission, batch)}
 		for i := range req.Submissions {
-			req.Submissions[i] = &munimentv1.Submission{Kind: "attestation", MediaType: opaque, Payload: evidence(rng)}
+			req.Submissions[i] = &munimentv1.Submission{Kind: kindname.Attestation, MediaType: opaque, Payload: evidence(rng)}
 		}
 		res, err := c.LedgerServiceClient.AppendBatch(ctx, connect.NewRequest(req))
 		check(err)

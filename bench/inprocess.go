@@ -18,6 +18,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/receipt"
@@ -87,7 +88,7 @@ const opaque = "application/octet-stream"
 func (l *log) append(rng *mrand.ChaCha8, n int) []byte {
 	subs := make([]ingest.Submission, n)
 	for i := range subs {
-		subs[i] = ingest.Submission{Kind: "attestation", MediaType: opaque, Payload: evidence(rng)}
+		subs[i] = ingest.Submission{Kind: kindname.Attestation, MediaType: opaque, Payload: evidence(rng)}
 	}
 	res, err := l.ingest.Append(context.Background(), l.who, subs)
 	check(err)
@@ -207,7 +208,7 @@ func (b *bench) largeLog() {
 	row(fmt.Sprintf("inclusion proof at %d entries, first 3,000", p.Size), cold.String(), fmt.Sprintf("goal 50µs: %.1f×", 50e-6/cold.quantile(0.5).Seconds()))
 	row(fmt.Sprintf("inclusion proof at %d entries, tiles in memory", p.Size), warm.String(), fmt.Sprintf("goal 50µs: %.1f×", 50e-6/warm.quantile(0.5).Seconds()))
 	pages := times(300, func(int) {
-		_, err := l.ledger.List(ctx, l.who.Stream, ledger.Query{Filter: ledger.Filter{Kind: "attestation"}, Limit: 100})
+		_, err := l.ledger.List(ctx, l.who.Stream, ledger.Query{Filter: ledger.Filter{Kind: kindname.Attestation}, Limit: 100})
 		check(err)
 	})
 	row("a page of 100 entries by kind", pages.String(), "")

@@ -19,6 +19,7 @@ import (
 
 	"muniment.dev/muniment/clients/go/audit"
 	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/receipt"
@@ -53,7 +54,7 @@ func (b *bench) tileFolder(dir string) (uint64, *receipt.Policy) {
 	defer l.close()
 	ctx := context.Background()
 	stream := ledger.NewStream(receipt.StreamKey{1})
-	h := &receipt.Header{Kind: "attestation"}
+	h := &receipt.Header{Kind: kindname.Attestation}
 	for n := uint64(0); n < *million; {
 		drafts := make([]ledger.Draft, min(4096, *million-n))
 		for i := range drafts {
@@ -145,7 +146,7 @@ func (b *bench) fillFolder(dir string) {
 			p := make([]byte, 16<<10)
 			for n := uint64(0); n < *deltaBytes/8; n += uint64(len(p)) {
 				rand.Read(p)
-				results, err := in.Append(ctx, who, []ingest.Submission{{Kind: "attestation", MediaType: "application/octet-stream", Payload: p}})
+				results, err := in.Append(ctx, who, []ingest.Submission{{Kind: kindname.Attestation, MediaType: "application/octet-stream", Payload: p}})
 				check(err)
 				check(results[0].Err)
 			}

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -26,7 +27,7 @@ const (
 )
 
 var (
-	searchKinds      = []string{"attestation", "attestation", "attestation", "finding", "exception", "gate-decision", "metric-snapshot", "triage-action"}
+	searchKinds      = []string{kindname.Attestation, kindname.Attestation, kindname.Attestation, kindname.Finding, kindname.Exception, kindname.GateDecision, kindname.MetricSnapshot, kindname.TriageAction}
 	searchPredicates = []string{"https://slsa.dev/provenance/v1", "https://spdx.dev/Document", "https://cosign.sigstore.dev/attestation/vuln/v1", "https://openvex.dev/ns/v0.2.0"}
 	searchSeverities = []string{"critical", "high", "medium", "low", "info"}
 )
@@ -47,7 +48,7 @@ func (l *log) searchable(rng *mrand.Rand) ledger.Draft {
 		Payload:      receipt.PayloadRef{Commitment: receipt.Commitment(d.Payload.Salt, d.Payload.Content), Size: uint64(len(d.Payload.Content))},
 		Verification: receipt.Verification{Result: receipt.Unverified},
 	}
-	if d.Header.Kind == "attestation" {
+	if d.Header.Kind == kindname.Attestation {
 		d.Header.PredicateType = searchPredicates[rng.IntN(len(searchPredicates))]
 		d.Header.Signers = []receipt.Signer{{Identity: pick("signer", searchSigners), Issuer: "https://accounts.acme.example"}}
 	}
@@ -88,7 +89,7 @@ func (b *bench) search() {
 		what string
 		make func() ledger.Filter
 	}{
-		{"kind", func() ledger.Filter { return ledger.Filter{Kind: "attestation"} }},
+		{"kind", func() ledger.Filter { return ledger.Filter{Kind: kindname.Attestation} }},
 		{"subject", func() ledger.Filter {
 			return ledger.Filter{Subject: "sha256:" + digestNumber('s', rng.IntN(searchArtifacts))}
 		}},
@@ -97,16 +98,16 @@ func (b *bench) search() {
 		}},
 		{"incident", func() ledger.Filter { return ledger.Filter{Attribute: "incident=" + pick("incident", searchIncidents)} }},
 		{"kind, signer, predicate type", func() ledger.Filter {
-			return ledger.Filter{Kind: "attestation", Signer: pick("signer", searchSigners), PredicateType: one(searchPredicates)}
+			return ledger.Filter{Kind: kindname.Attestation, Signer: pick("signer", searchSigners), PredicateType: one(searchPredicates)}
 		}},
 		{"kind, control, severity", func() ledger.Filter {
-			return ledger.Filter{Kind: "finding", Control: pick("control", searchControls), Attribute: "severity=" + one(searchSeverities)}
+			return ledger.Filter{Kind: kindname.Finding, Control: pick("control", searchControls), Attribute: "severity=" + one(searchSeverities)}
 		}},
 		{"submitter, control, severity", func() ledger.Filter {
 			return ledger.Filter{Submitter: pick("submitter", searchSubmitters), Control: pick("control", searchControls), Attribute: "severity=" + one(searchSeverities)}
 		}},
 		{"subject, kind, signer, predicate type", func() ledger.Filter {
-			return ledger.Filter{Subject: "sha256:" + digestNumber('s', rng.IntN(searchArtifacts)), Kind: "attestation", Signer: pick("signer", searchSigners), PredicateType: one(searchPredicates)}
+			return ledger.Filter{Subject: "sha256:" + digestNumber('s', rng.IntN(searchArtifacts)), Kind: kindname.Attestation, Signer: pick("signer", searchSigners), PredicateType: one(searchPredicates)}
 		}},
 		{"submitter, signer, control (of thousands, a few)", func() ledger.Filter {
 			return ledger.Filter{Submitter: pick("submitter", searchSubmitters), Signer: pick("signer", searchSigners), Control: pick("control", searchControls)}

@@ -12,6 +12,7 @@ import (
 
 	"muniment.dev/muniment/bench/witnessrig"
 	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -82,7 +83,7 @@ func (b *bench) witnessedReceipts(what, name, policyFile, vkey, url string) {
 	check(err)
 	rng := newRNG()
 	work := func(int) {
-		_, err := c.Append(context.Background(), muniment.Submission{Kind: "attestation", MediaType: opaque, Payload: evidence(rng)})
+		_, err := c.Append(context.Background(), muniment.Submission{Kind: kindname.Attestation, MediaType: opaque, Payload: evidence(rng)})
 		check(err)
 	}
 	times(200, work)
@@ -101,7 +102,7 @@ func (b *bench) manyWitnessed(what string, s *server, policy *receipt.Policy) {
 		c, err := muniment.New(muniment.Options{Server: s.url, Token: s.token, Policy: p, HTTPClient: pool(256)})
 		check(err)
 		r := during(256, d, func(_ int, rng *mrand.ChaCha8) {
-			_, err := c.Append(context.Background(), muniment.Submission{Kind: "attestation", MediaType: opaque, Payload: evidence(rng)})
+			_, err := c.Append(context.Background(), muniment.Submission{Kind: kindname.Attestation, MediaType: opaque, Payload: evidence(rng)})
 			check(err)
 		})
 		how := "don't wait"

@@ -262,7 +262,7 @@ func TestHostileEvidence(t *testing.T) {
 		{"nested arrays in a predicate", "attestation", "", st("a", `{"a":`+fill("[")), "nested"},
 		{"nested objects in a document", "attestation", "application/spdx+json", fill(`{"a":`), "not JSON"},
 		{"a predicate too large to look into", "attestation", "", st("a", `{"a":"`+fill("x")+`"}`), "no more than 2097152 are looked into"},
-		{"a typed document that is too large", "control", "", `{"parameters":{"a":[` + fill("1,") + `1]}}`, "more than the 1048576"},
+		{"a typed document that is too large", "control", "", `{"parameters":{"a":[` + fill("1,") + `1]}}`, "above the limit of 1048576 for kind control"},
 		{"nesting in a typed document", "control", "", `{"parameters":{"a":` + strings.Repeat("[", maxTyped-100), "recursion"},
 		{"gzip", "attestation", "application/vnd.in-toto+gzip", "\x1f\x8b\x08", "compressed"},
 		{"zstd", "attestation", "application/spdx+json+zstd", "\x28\xb5\x2f\xfd", "compressed"},

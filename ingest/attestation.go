@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"mime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -154,7 +155,7 @@ func readProvenance(payload []byte) (contents, error) {
 	if err != nil {
 		return contents{}, err
 	}
-	return contents{mediaType: helm.MediaType, subjects: p.Subjects(), signed: policy.Provenance(payload), attributes: attributes{"chart": p.Chart, "version": p.Version}}, nil
+	return contents{mediaType: helm.MediaType, subjects: p.Subjects(), signed: policy.Provenance(payload), attributes: map[string]string{"chart": p.Chart, "version": p.Version}}, nil
 }
 
 // state adds what the in-toto statement says.
@@ -191,7 +192,10 @@ func (c *contents) noteDeviations(h *receipt.Header) {
 		a = map[string]string{}
 	}
 	a["conformance"] = "deviating"
-	h.Attributes = attributes(a).list("deviation", all[:min(len(all), maxHeaderDeviations)])
+	for i, d := range all[:min(len(all), maxHeaderDeviations)] {
+		a["deviation."+strconv.Itoa(i+1)] = d
+	}
+	h.Attributes = a
 }
 
 // shapes gives the formats that documents show by their members the media types

@@ -17,6 +17,7 @@ import (
 	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/proto/kinds"
 )
 
 // A FieldError says which field of a submission is wrong.
@@ -227,7 +228,7 @@ func encodeHeader(l *ledger.Ledger, d *ledger.Draft) (err error) {
 }
 
 func (in *Ingester) read(s *Submission) (contents, error) {
-	k, largest := kinds[s.Kind], in.sizes().payload
+	k, largest := table[s.Kind], in.sizes().payload
 	if err := checkKind(s.Kind, s.IdempotencyKey); err != nil {
 		return contents{}, err
 	}
@@ -237,24 +238,28 @@ func (in *Ingester) read(s *Submission) (contents, error) {
 	case int64(len(s.Payload)) > largest:
 		return contents{}, fieldErrorf("payload", "%d bytes, more than the limit of %d for one message; larger ones are streamed", len(s.Payload), largest)
 	}
-	if s.Kind != "attestation" && len(s.Payload) > maxTyped && k.author != server {
-		return contents{}, fieldErrorf("payload", "%d bytes, more than the %d that a document of kind %s may have", len(s.Payload), maxTyped, s.Kind)
+	if k.MaxBytes > 0 && len(s.Payload) > k.MaxBytes {
+		return contents{}, errKindSize("payload", uint64(len(s.Payload)), k.Kind)
 	}
 	return k.check(s.MediaType, s.Payload, in.now())
+}
+
+func errKindSize(field string, size uint64, k *kinds.Kind) error {
+	return fieldErrorf(field, "%d bytes, above the limit of %d for kind %s", size, k.MaxBytes, k.Name)
 }
 
 // checkKind checks the kind, and the idempotency key that goes with it or
 // doesn't.
 func checkKind(name, idempotencyKey string) error {
-	k, ok := kinds[name]
+	k, ok := table[name]
 	switch {
 	case name == "":
 		return fieldErrorf("kind", "missing; it is one of %s", strings.Join(clientKinds(), ", "))
 	case !ok:
 		return fieldErrorf("kind", "%q is not a kind; it is one of %s", name, strings.Join(clientKinds(), ", "))
-	case k.class == event && idempotencyKey == "":
+	case k.IsEvent() && idempotencyKey == "":
 		return fieldErrorf("idempotency_key", "missing; kind %s records events, and without a key a retry would record the event twice", name)
-	case k.class == evidence && idempotencyKey != "":
+	case !k.IsEvent() && idempotencyKey != "":
 		return fieldErrorf("idempotency_key", "not allowed; kind %s is evidence, which is recognised by its content", name)
 	}
 	return nil

@@ -7,7 +7,7 @@ import (
 
 // TestImpossibleTimes checks times that have the right shape and don't exist.
 func TestImpossibleTimes(t *testing.T) {
-	read := kinds["backfill-checkpoint"].read
+	read := table["backfill-checkpoint"].read
 	for ts, ok := range map[string]bool{
 		"2026-04-19T12:00Z": true, "2026-04-19T12:00:59.5+02:00": true, "2024-02-29T00:00Z": true,
 		"2026-02-31T12:00Z": false, "2026-02-29T12:00:00Z": false, "2026-04-31T12:00+01:00": false,

@@ -16,15 +16,15 @@ func CheckPredicate(s *intoto.Statement, now time.Time) {
 	if name == "" || s.Checked {
 		return
 	}
-	k, ok := kinds[name]
+	k, ok := table[name]
 	switch {
-	case !ok || name == "attestation":
+	case !ok || !k.Typed():
 		s.Deviations.Add("predicateType", "there are no documents of kind "+name)
 		return
 	case s.Predicate != nil && s.Predicate.Kind() != '{':
 		return // which has been noted
 	case len(s.Predicate) > maxTyped:
-		s.Deviations.Add("predicate", fmt.Sprintf("%d bytes, more than the %d that a document of kind %s may have", len(s.Predicate), maxTyped, name))
+		s.Deviations.Add("predicate", fmt.Sprintf("%d bytes, above the limit of %d for kind %s", len(s.Predicate), maxTyped, name))
 		return
 	}
 	s.Checked = true

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
@@ -45,11 +46,11 @@ func (in *Ingester) RecordOnce(ctx context.Context, who Submitter, kind, key str
 // RecordConfig appends a document that governs the tenant's stream from here
 // on. An empty document withdraws the name.
 func (in *Ingester) RecordConfig(ctx context.Context, who Submitter, name string, document []byte, reason string) (ledger.Result, error) {
-	return in.Record(ctx, who, "config", configMessage(who, name, document, reason))
+	return in.Record(ctx, who, kindname.Config, configMessage(who, name, document, reason))
 }
 
 func recordConfig(ctx context.Context, l *ledger.Ledger, who Submitter, name string, document []byte, reason, policyDigest string) (ledger.Result, error) {
-	return record(ctx, l, who, "config", rand.Text(), configMessage(who, name, document, reason), policyDigest)
+	return record(ctx, l, who, kindname.Config, rand.Text(), configMessage(who, name, document, reason), policyDigest)
 }
 
 func configMessage(who Submitter, name string, document []byte, reason string) *munimentv1.Config {
@@ -85,7 +86,7 @@ func recordDraft(l *ledger.Ledger, who Submitter, kind, key string, m proto.Mess
 		return ledger.Draft{}, fmt.Errorf("record %s: %w", kind, err)
 	}
 	s := &Submission{Kind: kind, Payload: payload.Bytes(), IdempotencyKey: key}
-	c, err := kinds[kind].read("", s.Payload, time.Now())
+	c, err := table[kind].read("", s.Payload, time.Now())
 	if err != nil {
 		return ledger.Draft{}, fmt.Errorf("record %s: %w", kind, err)
 	}
@@ -112,7 +113,7 @@ type Config struct {
 // NewestConfig returns the published document of the name that is in force in
 // the stream, or nil if there never was one.
 func NewestConfig(ctx context.Context, l *ledger.Ledger, s *ledger.Stream, name string) (*Config, error) {
-	page, err := l.List(ctx, s, ledger.Query{Filter: ledger.Filter{Kind: "config", Attribute: "name=" + name}, Limit: 1})
+	page, err := l.List(ctx, s, ledger.Query{Filter: ledger.Filter{Kind: kindname.Config, Attribute: "name=" + name}, Limit: 1})
 	if err != nil || len(page.Entries) == 0 {
 		return nil, err
 	}

@@ -186,7 +186,7 @@ func TestSpellingRefusals(t *testing.T) {
 		if !strings.Contains(example, c.old) {
 			t.Fatalf("the example of %s has no %s", c.kind, c.old)
 		}
-		_, err := kinds[c.kind].read("", []byte(strings.Replace(example, c.old, c.new, 1)), exampleTime)
+		_, err := table[c.kind].read("", []byte(strings.Replace(example, c.old, c.new, 1)), exampleTime)
 		if err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %s: %v does not contain %q", c.kind, c.new, err, c.says)
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"muniment.dev/muniment/ingest/policy"
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/cose"
 )
@@ -18,7 +19,7 @@ func StatementSubmission(data []byte) (sub Submission, subject string, err error
 	if err != nil {
 		return Submission{}, "", fieldErrorf("statement", "%s", err)
 	}
-	return Submission{Kind: "attestation", MediaType: cose.MediaType, Payload: st.Bytes}, st.Subject, nil
+	return Submission{Kind: kindname.Attestation, MediaType: cose.MediaType, Payload: st.Bytes}, st.Subject, nil
 }
 
 // readStatement reads a signed statement in the form in which it is registered.

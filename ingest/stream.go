@@ -111,13 +111,14 @@ func checkStream(s *Stream, largest int64) error {
 	if s.Size == nil {
 		return nil
 	}
+	k := table[s.Kind]
 	switch size := *s.Size; {
 	case size == 0:
 		return fieldErrorf("size", "0; an empty payload is no evidence")
 	case size > uint64(largest):
 		return fieldErrorf("size", "%d bytes, more than the limit of %d; keep it elsewhere and append a reference to it", size, largest)
-	case size > maxTyped && s.Kind != "attestation":
-		return fieldErrorf("size", "%d bytes, more than the %d that a document of kind %s may have", size, maxTyped, s.Kind)
+	case k.MaxBytes > 0 && size > uint64(k.MaxBytes):
+		return errKindSize("size", size, k.Kind)
 	case size > maxParsed:
 		_, err := checkUnparsed(s.MediaType)
 		return err
@@ -128,8 +129,8 @@ func checkStream(s *Stream, largest int64) error {
 // checkLarge checks what can be said of a payload above inlineBytes before all
 // of it is there. It returns the media type in one spelling.
 func (in *Ingester) checkLarge(s *Stream) (string, error) {
-	if s.Kind != "attestation" {
-		return "", fieldErrorf("payload", "more than the %d bytes that a document of kind %s may have", maxTyped, s.Kind)
+	if k := table[s.Kind]; k.Typed() {
+		return "", fieldErrorf("payload", "above the limit of %d bytes for kind %s", k.MaxBytes, s.Kind)
 	}
 	is, err := canonicalType(s.MediaType)
 	if err == nil {
@@ -234,7 +235,7 @@ func (in *Ingester) readSpool(s *Submission) (contents, error) {
 	if _, err := payload.ReadFrom(r); err != nil {
 		return contents{}, fmt.Errorf("read a large payload: %w", err)
 	}
-	k := kinds[s.Kind]
+	k := table[s.Kind]
 	c, err := k.check(s.MediaType, payload.Bytes(), in.now())
 	if err != nil {
 		return contents{}, asFieldError(err)

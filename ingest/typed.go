@@ -12,32 +12,27 @@ import (
 
 	"muniment.dev/muniment/internal/fieldrules"
 	"muniment.dev/muniment/internal/plain"
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/proto/kinds"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/verifiers/sniff"
 )
 
-// maxTyped is the largest document of a typed kind, in bytes: parsed, it takes
-// many times as much memory.
+// maxTyped is the size limit of a typed document in bytes. Parsed, it takes many
+// times as much memory.
 const maxTyped = 1 << 20
 
-// typedMediaType is the media type of the JSON form of a typed kind's message.
-func typedMediaType(kind string) string { return "application/vnd.muniment." + kind + ".v1+json" }
-
 // typed returns the reader of a kind whose payload is the JSON form of a
-// protobuf message with rules. What the rules can't say is checked by describe,
-// which also says what the header has of the message.
-func typed[T any, M interface {
-	*T
-	proto.Message
-}](kind string, describe func(M, time.Time) (contents, error)) reader {
-	mediaType := typedMediaType(kind)
+// protobuf message with rules.
+func typed(k *kinds.Kind) reader {
 	return func(given string, payload []byte, now time.Time) (contents, error) {
-		if given != "" && given != mediaType && given != "application/json" {
-			return contents{}, fieldErrorf("media_type", "%q, but this kind has the media type %q; leave it out", given, mediaType)
+		if given != "" && given != k.MediaType && given != "application/json" {
+			return contents{}, fieldErrorf("media_type", "%q is not the media type of kind %s: omit it, or use %q", given, k.Name, k.MediaType)
 		}
 		if err := sniff.JSON(payload); err != nil {
 			return contents{}, fieldErrorf("payload", "%s", err)
 		}
-		m := M(new(T))
+		m := k.New()
 		if err := protojson.Unmarshal(payload, m); err != nil {
 			return contents{}, fieldErrorf("payload", "%s", plain.DecodeError(err))
 		}
@@ -47,16 +42,42 @@ func typed[T any, M interface {
 		if err := checkSpelling(payload, m); err != nil {
 			return contents{}, fieldErrorf("payload", "%s", err)
 		}
-		c, err := describe(m, now)
-		if err != nil {
-			return contents{}, fieldErrorf("payload", "%s", err)
+		c := headerOf(k, m)
+		if check, ok := kindRules[k.Name]; ok {
+			if err := check(m, now, &c); err != nil {
+				return contents{}, fieldErrorf("payload", "%s", err)
+			}
 		}
-		c.mediaType, c.document = mediaType, payload
+		c.document = payload
 		return c, nil
 	}
 }
 
-// violations names all the fields that are wrong, as the JSON document does.
+// headerOf returns what the header has of a message of the kind.
+func headerOf(k *kinds.Kind, m proto.Message) contents {
+	h := k.Header(m)
+	return contents{mediaType: k.MediaType, subjects: artifacts(h.Subjects), materials: artifacts(h.Materials), controls: h.Controls, attributes: h.Attributes}
+}
+
+func artifacts(all []*munimentv1.Artifact) []receipt.Subject {
+	var out []receipt.Subject
+	for _, a := range all {
+		out = append(out, receipt.Subject{Name: a.Name, Digest: folded(a.Digest)})
+	}
+	return out
+}
+
+// folded returns digests in the spelling that headers have.
+func folded(digests map[string]string) map[string]string {
+	out := make(map[string]string, len(digests))
+	for alg, v := range digests {
+		alg, v = receipt.FoldDigest(alg, v)
+		out[alg] = v
+	}
+	return out
+}
+
+// violations lists all invalid fields by their names in the JSON document.
 func violations(err error) string {
 	var v *protovalidate.ValidationError
 	if !errors.As(err, &v) || len(v.Violations) == 0 {
@@ -72,7 +93,8 @@ func violations(err error) string {
 	return strings.Join(all, "; ")
 }
 
-// jsonPath names the field of a violation, such as files[3].sizeBytes.
+// jsonPath returns the path of the field of a violation, such as
+// files[3].sizeBytes.
 func jsonPath(v *protovalidate.Violation) string {
 	var b strings.Builder
 	for i, e := range v.Proto.GetField().GetElements() {
@@ -90,7 +112,7 @@ func jsonPath(v *protovalidate.Violation) string {
 	return b.String()
 }
 
-// jsonName is the JSON name of a field: some_name becomes someName.
+// jsonName returns the JSON name of a field: someName of some_name.
 func jsonName(field string) string {
 	parts := strings.Split(field, "_")
 	for i, p := range parts[1:] {

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"time"
 
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -29,7 +30,7 @@ import (
 
 // ErasureKind is the kind of the entries that record an erasure. Their headers
 // have the attributes entry and scope.
-const ErasureKind = "erasure"
+const ErasureKind = kindname.Erasure
 
 // Values of the attribute scope.
 const (

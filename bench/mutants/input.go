@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -123,7 +124,7 @@ func (m *maker) header(e *entry) {
 		size++
 	}
 	h := map[string]any{
-		"origin": e.log.name, "tenant": m.w.tenants[e.tenant], "kind": pick(m, "attestation", "attestation", "finding", "new-kind"), "mediaType": "application/json", "submitter": "token:ci",
+		"origin": e.log.name, "tenant": m.w.tenants[e.tenant], "kind": pick(m, kindname.Attestation, kindname.Attestation, kindname.Finding, "new-kind"), "mediaType": "application/json", "submitter": "token:ci",
 		"verification": map[string]any{"result": pick(m, receipt.Verified, receipt.Verified, receipt.Unverified, receipt.Failed)},
 		"payload":      map[string]any{"commitment": commitment.Base64(), "size": size},
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -286,7 +287,7 @@ func (m *maker) expect(in *input, e *entry) {
 		case 0:
 			x.Tenant = bad(new(pick(m, m.w.tenants[e.tenant], m.w.tenants[e.tenant], m.w.tenants[e.tenant], "initech", "ACME")), "")
 		case 1:
-			x.Kind = bad(new(pick(m, "attestation", "attestation", "finding")), "")
+			x.Kind = bad(new(pick(m, kindname.Attestation, kindname.Attestation, kindname.Finding)), "")
 		case 2:
 			d := subjectDigest()
 			x.Subject = bad(new(pick(m, "sha256:"+d, "SHA256:"+strings.ToUpper(d), "gitCommit:"+d[:40], "GITCOMMIT:"+strings.ToUpper(d[:40]), "sha512:"+d+d, "dirhash:AbC=", "h1:abc=", "h1:AbC=", "sha256:"+hex.EncodeToString(make([]byte, 32)), "sm3:"+d)),

@@ -159,7 +159,7 @@ type policyTestCmd struct {
 	Policy      string   `arg:"" help:"Admission policy file." predictor:"file"`
 	Evidence    []string `arg:"" help:"Evidence: files as they would be appended." predictor:"file"`
 	TrustedRoot []string `help:"A trusted root that the policy names. The Sigstore public-good instance is known." placeholder:"NAME=FILE" sep:"none"`
-	Kind        string   `help:"Kind of the entries." default:"attestation"`
+	Kind        string   `help:"Kind of the entries." default:"${kind}"`
 	MediaType   string   `help:"Media type of the evidence, where it needs one." placeholder:"TYPE"`
 	Tenant      string   `help:"Tenant that it would be appended for." default:"test"`
 	Submitter   string   `help:"Who would append it." default:"token:test"`

@@ -30,7 +30,7 @@ type appendCmd struct {
 	serverFlags
 	ReceiptDir     string        `help:"Folder for the receipts, written as <file name>.receipt.json." placeholder:"DIR" default:"."`
 	MediaType      string        `help:"Media type of the evidence. Needed for what is not a Sigstore bundle, DSSE envelope or in-toto statement." placeholder:"TYPE"`
-	Kind           string        `help:"Kind of the entries." default:"attestation"`
+	Kind           string        `help:"Kind of the entries." default:"${kind}"`
 	IdempotencyKey string        `help:"For kinds that record events: names the event, so that a rerun does not record it twice. Default: the SHA-256 of the file." placeholder:"KEY"`
 	Detached       bool          `help:"Leave the payload out of the receipts."`
 	NoReceipts     bool          `help:"Write no receipts; they can be fetched later."`

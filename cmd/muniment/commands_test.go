@@ -117,7 +117,7 @@ var commandLines = map[string]struct {
 // leaves returns the commands of the tree by their names.
 func leaves(t *testing.T) map[string]*kong.Node {
 	t.Helper()
-	parser, err := kong.New(&cli{}, kong.Name("muniment"))
+	parser, err := kong.New(&cli{}, append(flagValues(), kong.Name("muniment"))...)
 	if err != nil {
 		t.Fatal(err)
 	}

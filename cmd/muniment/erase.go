@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/internal/kindname"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
@@ -192,7 +193,7 @@ func (c *retentionShowCmd) Run(a *app) error {
 		return err
 	}
 	list, err := client.ListEntries(a.ctx, connect.NewRequest(&munimentv1.ListEntriesRequest{Tenant: client.Tenant, PageSize: 1,
-		Filter: &munimentv1.Filter{Kind: "config", Attribute: "name=retention"}}))
+		Filter: &munimentv1.Filter{Kind: kindname.Config, Attribute: "name=retention"}}))
 	if err != nil {
 		return refusal(err)
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"muniment.dev/muniment/internal/kindname"
 )
 
 // flagValues returns how values of flags and arguments are read. Kong's own
@@ -31,6 +33,7 @@ func flagValues() []kong.Option {
 		})
 	}
 	options := []kong.Option{
+		kong.Vars{"kind": kindname.Attestation}, // defaults of flags
 		kong.KindMapper(reflect.String, text(func(v reflect.Value, s string) error {
 			v.SetString(s)
 			return nil

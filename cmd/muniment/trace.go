@@ -16,7 +16,9 @@ import (
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/proto/kinds"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/verifiers/intoto"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -150,7 +152,7 @@ func (t *tracer) trace(digest string, depth int, follow direction) (*traced, err
 				names[s.Name] = true
 			}
 		}
-		if intoto.CategoryOf(e.PredicateType) == intoto.BuiltBy || e.Kind == "export-manifest" {
+		if intoto.CategoryOf(e.PredicateType) == intoto.BuiltBy || e.Kind == kindname.ExportManifest {
 			materials.add(e.Materials)
 		}
 	}
@@ -236,20 +238,14 @@ func (t *tracer) list(f *munimentv1.Filter) ([]*munimentv1.Entry, error) {
 }
 
 // categories in the order in which they are shown.
-var categories = []string{
+var categories = append([]string{
 	string(intoto.BuiltBy), string(intoto.SignedBy), string(intoto.DescribedBy), string(intoto.ScannedBy), string(intoto.TestedBy), string(intoto.VerifiedBy), string(intoto.AssessedBy),
-	string(intoto.AttestedBy), string(intoto.RecordedBy), "found-by", "excepted-by", "gated-by", "measured-by", "acted-on-by", "exported-in", "running-in", "reported-by",
-}
-
-// kindCategories say what an entry of a typed kind is to its subjects.
-var kindCategories = map[string]string{
-	"finding": "found-by", "exception": "excepted-by", "gate-decision": "gated-by", "metric-snapshot": "measured-by", "triage-action": "acted-on-by",
-	"export-manifest": "exported-in", "inventory": "running-in", "verification-report": "reported-by",
-}
+	string(intoto.AttestedBy), string(intoto.RecordedBy),
+}, kinds.Relations()...)
 
 func categoryOf(e *munimentv1.Entry) string {
-	if c, ok := kindCategories[e.Kind]; ok {
-		return c
+	if k, ok := kinds.Lookup(e.Kind); ok && k.Relation != "" {
+		return k.Relation
 	}
 	switch {
 	case e.PredicateType != "":
@@ -274,26 +270,10 @@ func evidenceOf(e *munimentv1.Entry) evidence {
 
 // summary says in a few words what the entry says.
 func (e *evidence) summary() string {
-	a := e.Attributes
-	by := strings.Join(e.Signers, " and ")
-	switch e.Kind {
-	case "exception":
-		return fmt.Sprintf("exception%s from %s, approved by %s, until %s", optional(" ", a["exception"]), strings.Join(e.Controls, ", "), a["approver"], day(a["expires"]))
-	case "finding":
-		return fmt.Sprintf("%s: %s, %s, %s", a["source"], a["finding"], a["severity"], a["status"])
-	case "gate-decision":
-		return fmt.Sprintf("%s: %s%s", a["gate"], a["decision"], optional(" in ", a["environment"]))
-	case "inventory":
-		return fmt.Sprintf("%s, seen %s", a["environment"], day(a["observed"]))
-	case "triage-action":
-		return fmt.Sprintf("%s: %s %s (%s), by %s", a["incident"], a["playbook"], a["action"], a["result"], a["actor"])
-	case "metric-snapshot":
-		return fmt.Sprintf("%s, %s to %s", a["service"], a["from"], a["to"])
-	case "export-manifest":
-		return a["name"]
-	case "verification-report":
-		return fmt.Sprintf("%s: %s (%s)", a["verifier"], a["verdict"], a["reasonCode"])
+	if k, ok := kinds.Lookup(e.Kind); ok && k.Relation != "" {
+		return k.Summary(e.Attributes, e.Controls)
 	}
+	by := strings.Join(e.Signers, " and ")
 	if by == "" {
 		by = "from " + e.Submitter
 	}
@@ -312,7 +292,7 @@ func day(t string) string {
 // ended says whether an exception has.
 func (e *evidence) ended(now time.Time) bool {
 	t, err := time.Parse(time.RFC3339Nano, e.Attributes["expires"])
-	return e.Kind == "exception" && err == nil && !t.After(now)
+	return e.Kind == kindname.Exception && err == nil && !t.After(now)
 }
 
 // A treePrinter draws a tree: in colours, and no wider than it, on a terminal.

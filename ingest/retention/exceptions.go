@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"muniment.dev/muniment/ingest/glob"
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -90,7 +91,7 @@ func (x *Exceptions) stream(s *ledger.Stream) *exceptions {
 func (x *Exceptions) read(ctx context.Context, s *ledger.Stream, st *exceptions) ([]exception, error) {
 	p := x.Ledger.Published()
 	for st.next < p.Size {
-		e, next, err := x.Ledger.Next(ctx, p, s, ledger.Filter{Kind: "exception"}, st.next)
+		e, next, err := x.Ledger.Next(ctx, p, s, ledger.Filter{Kind: kindname.Exception}, st.next)
 		if err != nil {
 			return nil, fmt.Errorf("exceptions: %w", err)
 		}

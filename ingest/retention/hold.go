@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
@@ -84,7 +85,7 @@ func (k *Keeper) hold(ctx context.Context, s *ledger.Stream, id string) (*Hold, 
 func (k *Keeper) Holds(ctx context.Context, s *ledger.Stream) ([]Hold, error) {
 	var holds []Hold
 	seen := map[string]bool{}
-	for q := (ledger.Query{Filter: ledger.Filter{Kind: "config", Attribute: "type=legal-hold"}, Limit: 500}); ; {
+	for q := (ledger.Query{Filter: ledger.Filter{Kind: kindname.Config, Attribute: "type=legal-hold"}, Limit: 500}); ; {
 		page, err := k.Ingester.Ledger.List(ctx, s, q)
 		if err != nil {
 			return nil, fmt.Errorf("legal holds: %w", err)

@@ -18,6 +18,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 	gocose "github.com/veraison/go-cose"
 
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/receipt/strictcbor"
 )
@@ -46,7 +47,7 @@ const (
 const StatementType = "application/cose"
 
 // StatementKind is the kind of their entries.
-const StatementKind = "attestation"
+const StatementKind = kindname.Attestation
 
 // An opening is what the leaf is computed from, beside the statement. It is
 // encoded as an array.

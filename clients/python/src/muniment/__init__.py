@@ -1,6 +1,7 @@
 """Offline verifier for Muniment receipts (docs/spec/entry.md and docs/spec/receipt.md)."""
 
 from .errors import STEPS, CallerError, FormatError, MunimentError, NotVerified, PolicyError
+from .kinds import KINDS, Kind
 from .policy import Policy
 from .receipt import Header
 from .statement import Statement
@@ -10,10 +11,12 @@ from .verify import verify
 __version__ = "0.1.0"
 
 __all__ = [
+    "KINDS",
     "STEPS",
     "CallerError",
     "FormatError",
     "Header",
+    "Kind",
     "MunimentError",
     "NotVerified",
     "Policy",

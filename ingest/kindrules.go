@@ -1,0 +1,122 @@
+package ingest
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/github/go-spdx/v2/spdxexp"
+	"google.golang.org/protobuf/proto"
+
+	"muniment.dev/muniment/ingest/glob"
+	"muniment.dev/muniment/ingest/identity"
+	"muniment.dev/muniment/internal/kindname"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+// A kindRule checks what the options of a kind's message cannot express, as of a
+// time, and adds to the contents what they cannot describe.
+type kindRule func(m proto.Message, now time.Time, c *contents) error
+
+// kindRules has the rules of the kinds that need one.
+var kindRules = map[string]kindRule{
+	kindname.BackfillCheckpoint: ruleOf(checkBackfill),
+	kindname.Config:             ruleOf(checkConfig),
+	kindname.Exception:          ruleOf(checkException),
+	kindname.ExportManifest:     ruleOf(checkExport),
+	kindname.GateDecision:       ruleOf(checkGateDecision),
+	kindname.MetricSnapshot:     ruleOf(checkMetrics),
+}
+
+func ruleOf[M proto.Message](check func(M, time.Time, *contents) error) kindRule {
+	return func(m proto.Message, now time.Time, c *contents) error { return check(m.(M), now, c) }
+}
+
+// checkBackfill refuses times that do not exist.
+func checkBackfill(m *munimentv1.BackfillCheckpoint, _ time.Time, _ *contents) error {
+	for _, layout := range []string{"2006-01-02T15:04Z07:00", time.RFC3339Nano} {
+		if _, err := time.Parse(layout, m.GetTs()); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("ts: %q is not an existing time", m.GetTs())
+}
+
+// checkConfig compares the digest with the document.
+func checkConfig(m *munimentv1.Config, _ time.Time, c *contents) error {
+	if want := DocumentDigest([]byte(m.Document)); m.Digest != want {
+		return fmt.Errorf("digest: does not match the document, whose digest is %s", want)
+	}
+	c.attributes["type"], _, _ = strings.Cut(m.Name, "/")
+	return nil
+}
+
+// DocumentDigest returns the digest of a document in the form that headers and
+// entries of kind config have: "sha256:" and hexadecimal digits.
+func DocumentDigest(document []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(document)) }
+
+// checkException refuses an exception that has ended, and one that people grant
+// themselves under another spelling of their name.
+func checkException(m *munimentv1.Exception, now time.Time, _ *contents) error {
+	for _, p := range []struct{ field, name string }{{"requester", m.Requester}, {"approver", m.Approver}} {
+		if identity.Fold(p.name) == "" {
+			return fmt.Errorf("%s: %q has no visible character", p.field, p.name)
+		}
+	}
+	if identity.Same(m.Approver, m.Requester) {
+		return fmt.Errorf("approver: approver and requester must be different people")
+	}
+	if end := m.Expires.AsTime(); !end.After(now) {
+		return fmt.Errorf("expires: %s is in the past: an exception must end in the future", end.Format(time.RFC3339))
+	}
+	for i, g := range m.Scope.Globs {
+		if err := glob.Check(g); err != nil {
+			return fmt.Errorf("scope.globs[%d]: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// checkExport refuses invalid licence expressions and duplicate files.
+func checkExport(m *munimentv1.ExportManifest, _ time.Time, _ *contents) error {
+	for i, l := range m.Licenses {
+		if ok, _ := spdxexp.ValidateLicenses([]string{l}); !ok {
+			return fmt.Errorf("licenses[%d]: %q is not an SPDX licence expression, such as Apache-2.0 OR MIT: for a licence of your own use LicenseRef-…", i, l)
+		}
+	}
+	seen := map[string]bool{}
+	for i, f := range m.Files {
+		if seen[f.Path] {
+			return fmt.Errorf("files[%d].path: duplicate path %q", i, f.Path)
+		}
+		seen[f.Path] = true
+	}
+	return nil
+}
+
+// checkGateDecision refuses two results for one control.
+func checkGateDecision(m *munimentv1.GateDecision, _ time.Time, _ *contents) error {
+	seen := map[string]bool{}
+	for i, r := range m.Results {
+		if seen[r.Control] {
+			return fmt.Errorf("results[%d].control: duplicate control %q", i, r.Control)
+		}
+		seen[r.Control] = true
+	}
+	return nil
+}
+
+// maxMetricAttributes limits how many of a snapshot's values can be searched
+// for. The payload has all of them.
+const maxMetricAttributes = 64
+
+// checkMetrics adds an attribute for each of the first metrics, which is named
+// after the metric.
+func checkMetrics(m *munimentv1.MetricSnapshot, _ time.Time, c *contents) error {
+	for _, v := range m.Metrics[:min(len(m.Metrics), maxMetricAttributes)] {
+		c.attributes["metric:"+v.Name] = strconv.FormatFloat(v.GetValue(), 'g', -1, 64)
+	}
+	return nil
+}

@@ -1,0 +1,161 @@
+package ingest
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestKindsHaveOneTable checks that no code names a kind by a literal: package
+// kindname has the names, and proto/kinds the table. Several kinds are also
+// ordinary words. These are literals of a kind only in the place of one.
+func TestKindsHaveOneTable(t *testing.T) {
+	files := 0
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if name := d.Name(); d.IsDir() && path != ".." && (name == "node_modules" || name == "testdata" || strings.HasPrefix(name, ".")) {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.HasSuffix(path, ".pb.go") {
+			return nil
+		}
+		set := token.NewFileSet()
+		file, err := parser.ParseFile(set, path, nil, parser.ParseComments)
+		if err != nil || ast.IsGenerated(file) {
+			return err
+		}
+		files++
+		for _, lit := range kindLiterals(file) {
+			t.Errorf("%s: literal %s: use package kindname, or the table in proto/kinds", set.Position(lit.Pos()), lit.Value)
+		}
+		return nil
+	})
+	if err != nil || files < 100 {
+		t.Fatalf("read %d files: %v", files, err)
+	}
+}
+
+// TestKindLiterals checks that the test above finds what it looks for.
+func TestKindLiterals(t *testing.T) {
+	for code, want := range map[string]int{
+		`var x = "attestation"`:                                            1,
+		`var x = "gate-decision"`:                                          1,
+		`const help = "default:\"attestation\""`:                           0,
+		`var x = "control"`:                                                0,
+		`const ConfigKind = "config"`:                                      1,
+		`var x = Filter{Kind: "config"}`:                                   1,
+		`var x = Filter{Name: "config"}`:                                   0,
+		`func f(kind string) bool { return kind == "finding" }`:            1,
+		`func f(e E) bool { return e.Kind != "finding" }`:                  1,
+		`func f(s string) bool { return s == "finding" }`:                  0,
+		`func f(e E) { switch e.Kind { case "exception", "inventory": } }`: 2,
+		`func f(s string) { switch s { case "exception": } }`:              0,
+		`var may = map[string]bool{"exception": true, "control": true}`:    2,
+		`func f(f F) { f.Kind = "erasure" }`:                               1,
+		"type T struct { Kind string `default:\"attestation\"` }":          1,
+	} {
+		file, err := parser.ParseFile(token.NewFileSet(), "", "package p\n"+code, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := kindLiterals(file); len(got) != want {
+			t.Errorf("%s: found %d literals, want %d", code, len(got), want)
+		}
+	}
+}
+
+// kindLiterals returns the literals of a file that name a kind.
+func kindLiterals(file *ast.File) []*ast.BasicLit {
+	var found []*ast.BasicLit
+	add := func(exprs ...ast.Expr) {
+		for _, e := range exprs {
+			if lit, ok := e.(*ast.BasicLit); ok && kindIn(lit) != "" && !slices.Contains(found, lit) {
+				found = append(found, lit)
+			}
+		}
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.BasicLit:
+			if name := kindIn(n); strings.Contains(name, "-") || name == "attestation" {
+				add(n)
+			}
+		case *ast.Field:
+			if n.Tag != nil && strings.Contains(n.Tag.Value, `default:"attestation"`) {
+				found = append(found, n.Tag)
+			}
+		case *ast.KeyValueExpr:
+			if ofKind(n.Key) {
+				add(n.Value)
+			}
+		case *ast.BinaryExpr:
+			if ofKind(n.X) || ofKind(n.Y) {
+				add(n.X, n.Y)
+			}
+		case *ast.SwitchStmt:
+			if n.Tag != nil && ofKind(n.Tag) {
+				for _, c := range n.Body.List {
+					add(c.(*ast.CaseClause).List...)
+				}
+			}
+		case *ast.AssignStmt:
+			if slices.ContainsFunc(n.Lhs, ofKind) {
+				add(n.Rhs...)
+			}
+		case *ast.ValueSpec:
+			if slices.ContainsFunc(n.Names, func(i *ast.Ident) bool { return ofKind(i) }) {
+				add(n.Values...)
+			}
+		case *ast.CompositeLit:
+			if all := elements(n); len(all) > 1 {
+				add(all...)
+			}
+		}
+		return true
+	})
+	return found
+}
+
+// elements returns the keys or elements of a literal that are names of kinds.
+func elements(n *ast.CompositeLit) []ast.Expr {
+	var all []ast.Expr
+	for _, e := range n.Elts {
+		if kv, ok := e.(*ast.KeyValueExpr); ok {
+			e = kv.Key
+		}
+		if lit, ok := e.(*ast.BasicLit); ok && kindIn(lit) != "" {
+			all = append(all, lit)
+		}
+	}
+	return all
+}
+
+// kindIn returns the kind that the literal names, or "".
+func kindIn(lit *ast.BasicLit) string {
+	s, err := strconv.Unquote(lit.Value)
+	if _, ok := table[s]; lit.Kind != token.STRING || err != nil || !ok {
+		return ""
+	}
+	return s
+}
+
+// ofKind reports whether the expression is called kind.
+func ofKind(e ast.Expr) bool {
+	switch e := e.(type) {
+	case *ast.Ident:
+		return strings.HasSuffix(strings.ToLower(e.Name), "kind")
+	case *ast.SelectorExpr:
+		return ofKind(e.Sel)
+	case *ast.CallExpr:
+		return ofKind(e.Fun)
+	}
+	return false
+}

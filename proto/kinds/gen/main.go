@@ -1,0 +1,110 @@
+// Command gen writes the generated tables of entry kinds below a folder: the
+// names as Go constants, and the whole table for TypeScript and Python.
+package main
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"go/format"
+	"log"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"text/template"
+
+	"muniment.dev/muniment/proto/kinds"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+// outputs are the generated files and their templates.
+var outputs = []struct{ path, text string }{
+	{"internal/kindname/kindname.go", goText},
+	{"clients/ts/src/kinds.ts", tsText},
+	{"clients/python/src/muniment/kinds.py", pythonText},
+}
+
+//go:embed kindname.go.tmpl
+var goText string
+
+//go:embed kinds.ts.tmpl
+var tsText string
+
+//go:embed kinds.py.tmpl
+var pythonText string
+
+var functions = template.FuncMap{
+	"goName": goName,
+	"class":  class,
+	"author": author,
+	"single": single,
+	"double": double,
+}
+
+func main() {
+	log.SetFlags(0)
+	if len(os.Args) != 2 {
+		log.Fatal("usage: gen FOLDER")
+	}
+	for _, o := range outputs {
+		if err := write(filepath.Join(os.Args[1], filepath.FromSlash(o.path)), o.text); err != nil {
+			log.Fatal(err)
+		}
+	}
+}
+
+func write(path, text string) error {
+	t, err := template.New(filepath.Base(path)).Funcs(functions).Parse(text)
+	if err != nil {
+		return err
+	}
+	var out bytes.Buffer
+	if err := t.Execute(&out, kinds.All()); err != nil {
+		return err
+	}
+	code := out.Bytes()
+	if strings.HasSuffix(path, ".go") {
+		if code, err = format.Source(code); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, code, 0o644)
+}
+
+// goName returns the Go name of a kind: ExportManifest of export-manifest.
+func goName(kind string) string {
+	var b strings.Builder
+	for part := range strings.SplitSeq(kind, "-") {
+		b.WriteString(strings.ToUpper(part[:1]) + part[1:])
+	}
+	return b.String()
+}
+
+func class(k *kinds.Kind) string {
+	return strings.ToLower(strings.TrimPrefix(k.Class.String(), "KIND_CLASS_"))
+}
+
+// author returns the role that may append entries of the kind, or server.
+func author(k *kinds.Kind) string {
+	if k.Author == munimentv1.Role_ROLE_UNSPECIFIED {
+		return "server"
+	}
+	return strings.ToLower(strings.TrimPrefix(k.Author.String(), "ROLE_"))
+}
+
+// single returns a TypeScript string literal in single quotes.
+func single(s string) string {
+	quoted := strconv.Quote(s)
+	return "'" + strings.ReplaceAll(quoted[1:len(quoted)-1], "'", `\'`) + "'"
+}
+
+// double returns a Python string literal in double quotes.
+func double(s string) (string, error) {
+	b, err := json.Marshal(s)
+	return string(b), err
+}
