@@ -21,8 +21,8 @@ import (
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/verifiers/documents"
 	"muniment.dev/muniment/verifiers/shape"
-	"muniment.dev/muniment/verifiers/sniff"
 )
 
 type appendCmd struct {
@@ -44,6 +44,7 @@ type appendCmd struct {
 	JSON           bool          `help:"Print one JSON object for each file."`
 
 	receipts *os.Root // of ReceiptDir; receipts are not written through links
+	content  *os.File // of standard input, if it is large
 }
 
 func (appendCmd) Help() string {
@@ -52,8 +53,8 @@ func (appendCmd) Help() string {
 Files above 8 MiB are sent as streams, up to the server's limit of a GiB unless it is configured otherwise. Their receipts don't hold the payload: keep
 the file, and verify with --payload.
 
-A file of JSON Lines up to 8 MiB, such as gh attestation download writes, whose lines are bundles, envelopes or statements is appended line by
-line. The receipt of the second line is <file name>.2.receipt.json.
+A file of JSON Lines, such as gh attestation download writes, whose lines are bundles, envelopes or statements is appended line by line.
+The receipt of the second line is <file name>.2.receipt.json.
 
 Exit code: 0 all have receipts; 1 some don't; 2 nothing could be done, or the wait for witnesses was too long.
 
@@ -77,6 +78,9 @@ type piece struct {
 
 	large   bool     // it is sent as a stream
 	content *os.File // what was read of standard input, if it is large
+	// the document of a large file of JSON Lines that it is; nil: all of it
+	section *documents.Section
+	split   bool // it is one document, or was found to be no JSON Lines
 }
 
 const (
@@ -117,6 +121,11 @@ func (c *appendCmd) Run(a *app) error {
 		}
 		defer c.receipts.Close()
 	}
+	defer func() {
+		if c.content != nil {
+			c.content.Close()
+		}
+	}()
 	t := &tally{witnessed: witnessed, bar: a.progress(int64(len(pieces)), "append")}
 	for len(pieces) > 0 {
 		var group []piece
@@ -213,6 +222,21 @@ func (c *appendCmd) walk(dir string) ([]piece, error) {
 	return out, err
 }
 
+// size returns how many bytes a piece has, if that is known before it is read.
+func (p *piece) size() (int64, bool) {
+	switch {
+	case p.section != nil:
+		return p.section.Size, true
+	case p.path == "":
+		return 0, false
+	}
+	info, err := p.stat()
+	if err != nil {
+		return 0, false
+	}
+	return info.Size(), true
+}
+
 // stat describes the file of a piece.
 func (p *piece) stat() (fs.FileInfo, error) {
 	if p.root != nil {
@@ -230,20 +254,26 @@ func (c *appendCmd) group(a *app, pieces []piece) (group, rest []piece) {
 		if len(group) == groupEntries || size > groupBytes {
 			return group, pieces[i:]
 		}
-		if info, err := p.stat(); p.path != "" && p.sub.Payload == nil && p.err == nil && err == nil {
-			if len(group) > 0 && size+info.Size() > groupBytes {
+		if s, ok := p.size(); ok && p.sub.Payload == nil && p.err == nil {
+			if len(group) > 0 && size+s > groupBytes {
 				return group, pieces[i:]
 			}
-			p.large = info.Size() > streamBytes
+			p.large = s > streamBytes
 		}
 		if !p.large && p.sub.Payload == nil && p.err == nil {
-			if p.err = c.read(a, p); p.err == nil && !p.large {
-				pieces = slices.Replace(pieces, i, i+1, c.lines(p)...)
-				p = &pieces[i]
-			}
+			p.err = c.read(a, p)
 		}
 		if p.large && len(group) > 0 {
 			return group, pieces[i:]
+		}
+		if p.err == nil && !p.split {
+			p.split = true
+			pieces = slices.Replace(pieces, i, i+1, c.lines(p)...)
+			if p = &pieces[i]; p.section != nil {
+				i-- // it may be small enough to be read
+				continue
+			}
+			p.large = p.large && p.err == nil // an error is reported, and nothing sent
 		}
 		size += int64(len(p.sub.Payload))
 		p.sub.Kind, p.sub.IdempotencyKey = c.Kind, c.IdempotencyKey
@@ -267,23 +297,33 @@ func (c *appendCmd) lines(p *piece) []piece {
 	if c.MediaType != "" || c.ByReference != "" {
 		return []piece{*p}
 	}
-	documents, err := signedLines(p.sub.Payload)
+	if p.large {
+		return c.largeLines(p)
+	}
+	several, err := signedLines(p.sub.Payload)
 	if err != nil {
 		p.err = err
 		return []piece{*p}
 	}
-	if len(documents) == 0 {
-		return []piece{*p}
-	}
-	if c.IdempotencyKey != "" {
+	return c.split(p, len(several), func(one *piece, i int) { one.sub.Payload = several[i] })
+}
+
+// split returns a piece for each of n documents of a file, or the piece as it
+// is if there are none.
+func (c *appendCmd) split(p *piece, n int, set func(one *piece, i int)) []piece {
+	if n > 0 && c.IdempotencyKey != "" {
 		p.err = errors.New("--idempotency-key names one event, and the file holds several documents: give each a file of its own")
+		n = 0
+	}
+	if n == 0 {
 		return []piece{*p}
 	}
-	out := make([]piece, len(documents))
-	for i, d := range documents {
+	out := make([]piece, n)
+	for i := range out {
 		out[i] = *p
-		out[i].name, out[i].sub.Payload = lineName(p.name, i+1), d
+		out[i].name = lineName(p.name, i+1)
 		out[i].receipt = fmt.Sprintf("%s.%d.receipt.json", strings.TrimSuffix(p.receipt, ".receipt.json"), i+1)
+		set(&out[i], i)
 	}
 	return out
 }
@@ -291,15 +331,21 @@ func (c *appendCmd) lines(p *piece) []piece {
 // signedLines returns the documents of a file of JSON Lines if each is a
 // bundle, envelope or statement, and none for any other file.
 func signedLines(payload []byte) ([][]byte, error) {
-	documents, err := sniff.Lines(payload)
-	if err != nil || slices.ContainsFunc(documents, func(d []byte) bool { return shape.Of(d) == shape.None }) {
+	several, err := documents.Split(payload)
+	if err != nil || len(several) == 1 || slices.ContainsFunc(several, isUnsignedLine) {
 		return nil, err
 	}
-	return documents, nil
+	return several, nil
 }
+
+func isUnsignedLine(line []byte) bool { return shape.Of(line) == shape.None }
 
 // read reads the payload of a piece, or finds that it is large.
 func (c *appendCmd) read(a *app, p *piece) (err error) {
+	if p.section != nil {
+		p.sub.Payload, err = p.readSection()
+		return err
+	}
 	if p.path != "" {
 		if p.root != nil {
 			p.sub.Payload, err = bounded.ReadFileIn(p.root, p.path, streamBytes)
@@ -319,6 +365,7 @@ func (c *appendCmd) read(a *app, p *piece) (err error) {
 	select {
 	case err := <-done:
 		p.sub.Payload, p.content, p.large = payload, content, content != nil
+		c.content = content
 		return err
 	case <-a.ctx.Done():
 		return fmt.Errorf("standard input: %w", a.ctx.Err())

@@ -18,6 +18,7 @@ import (
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/verifiers/documents"
 )
 
 // readInput reads standard input into memory, or, if it is large, into a file
@@ -38,8 +39,55 @@ func readInput(stdin io.Reader) (payload []byte, content *os.File, err error) {
 	return nil, f, nil
 }
 
+// largeLines returns the documents of a large file of JSON Lines as pieces of
+// their own, by the rule of lines. They are read one by one.
+func (c *appendCmd) largeLines(p *piece) []piece {
+	f, err := p.openFile()
+	if err != nil {
+		p.err = err
+		return []piece{*p}
+	}
+	defer f.Close()
+	sections, err := documents.Find(f, func(line []byte) bool { return !isUnsignedLine(line) })
+	if err != nil {
+		p.err = err
+		return []piece{*p}
+	}
+	return c.split(p, len(sections), func(one *piece, i int) {
+		one.section, one.large = &sections[i], false
+	})
+}
+
+// readSection reads the document of a large file of JSON Lines.
+func (p *piece) readSection() ([]byte, error) {
+	f, err := p.open()
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return bounded.ReadAll(f, streamBytes)
+}
+
 // open opens the content of a large piece at its beginning.
 func (p *piece) open() (io.ReadSeekCloser, error) {
+	f, err := p.openFile()
+	if err != nil || p.section == nil {
+		return f, err
+	}
+	at, ok := f.(io.ReaderAt)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("%s: it cannot be read at a position", p.name), f.Close())
+	}
+	return &sectionOfFile{io.NewSectionReader(at, p.section.Offset, p.section.Size), f}, nil
+}
+
+// A sectionOfFile is one document of a file.
+type sectionOfFile struct {
+	*io.SectionReader
+	io.Closer
+}
+
+func (p *piece) openFile() (io.ReadSeekCloser, error) {
 	if p.root != nil {
 		return bounded.OpenIn(p.root, p.path)
 	}
@@ -54,16 +102,13 @@ func (p *piece) open() (io.ReadSeekCloser, error) {
 
 // keptOpen is a file that is read more than once, and would be gone if it were
 // closed.
-type keptOpen struct{ io.ReadSeeker }
+type keptOpen struct{ *os.File }
 
 func (keptOpen) Close() error { return nil }
 
 // sendLarge sends one piece as a stream, and reports on it. What it returns
 // ends the command.
 func (c *appendCmd) sendLarge(a *app, client *muniment.Client, p *piece, t *tally) error {
-	if p.content != nil {
-		defer p.content.Close()
-	}
 	r, err := c.stream(a, client, p, t)
 	if err != nil {
 		return err
@@ -76,7 +121,11 @@ func (c *appendCmd) sendLarge(a *app, client *muniment.Client, p *piece, t *tall
 		return err
 	}
 	if r.Err == nil && !c.NoReceipts && !c.Detached && !c.JSON {
-		fmt.Fprintf(a.stderr, "%s: its receipt does not hold the payload, which is too large; keep the file, and verify with --payload\n", quoted(p.name))
+		keep := "keep the file"
+		if p.section != nil {
+			keep = "keep the line in a file of its own"
+		}
+		fmt.Fprintf(a.stderr, "%s: its receipt does not hold the payload, which is too large; %s, and verify with --payload\n", quoted(p.name), keep)
 	}
 	return a.ctx.Err()
 }

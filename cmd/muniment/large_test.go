@@ -33,6 +33,28 @@ func bigFileScript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(f.Close())
 }
 
+// statementlines FILE BYTES...: writes a file of JSON Lines with a statement of
+// about each size.
+func statementLinesScript(ts *testscript.TestScript, neg bool, args []string) {
+	var file bytes.Buffer
+	for i, arg := range args[1:] {
+		size, err := strconv.Atoi(arg)
+		ts.Check(err)
+		fmt.Fprintf(&file, `{"_type":"https://in-toto.io/Statement/v1","predicateType":"https://example.com/p","subject":[{"name":"%d","digest":{"sha256":"%064d"}}],"predicate":{"pad":"%s"}}`+"\n\n",
+			i+1, i+1, strings.Repeat("x", size))
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), file.Bytes(), 0o666))
+}
+
+// lines FILE PART...: writes the parts as a file, a line each.
+func linesScript(ts *testscript.TestScript, neg bool, args []string) {
+	var file strings.Builder
+	for _, part := range args[1:] {
+		file.WriteString(strings.TrimSpace(ts.ReadFile(part)) + "\n")
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(file.String()), 0o666))
+}
+
 // plainprogram: what serve starts from here on is built as for users, since the
 // race detector takes memory of its own.
 func plainProgramScript(ts *testscript.TestScript, neg bool, args []string) {

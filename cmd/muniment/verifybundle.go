@@ -15,9 +15,9 @@ import (
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/verifiers/documents"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/sigstore"
-	"muniment.dev/muniment/verifiers/sniff"
 )
 
 type verifyBundleCmd struct {
@@ -74,12 +74,12 @@ func (c *verifyBundleCmd) Run(a *app) error {
 		return err
 	}
 	defer done()
-	lines, err := sniff.Lines(data)
+	bundles, err := documents.Split(data)
 	if err != nil {
 		return fmt.Errorf("--bundle: %w", err)
 	}
-	if lines != nil {
-		return c.runLines(a, check, lines, artifact)
+	if len(bundles) > 1 {
+		return c.runLines(a, check, bundles, artifact)
 	}
 	v, err := check.verify(data, artifact)
 	if err != nil && !errors.Is(err, sigstore.ErrNotVerified) && !errors.Is(err, sigstore.ErrMalformed) {

@@ -8,6 +8,7 @@ import (
 
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/verifiers/documents"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/intoto"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -24,6 +25,8 @@ type verifyEnvelopeCmd struct {
 
 func (verifyEnvelopeCmd) Help() string {
 	return `Needs no server and no network. The type of each key decides the algorithm: Ed25519, ECDSA on P-256, P-384 or P-521, RSA in either padding, with SHA-256, SHA-384 or SHA-512. The same key counts once, however often it is given or has signed. For a Sigstore bundle use verify-bundle.
+
+A file of JSON Lines has an envelope on each line. Each is reported, and one that verifies is enough.
 
 Scripts should give --subject and --type: without them anything that the keys have ever signed will do.
 
@@ -89,7 +92,66 @@ func (c *verifyEnvelopeCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	v := envelopeVerdict{Envelope: c.Envelope}
+	envelopes, err := documents.Split(data)
+	if err != nil {
+		return err
+	}
+	if len(envelopes) > 1 {
+		return c.runLines(a, envelopes, keys, expected)
+	}
+	v, payload, err := c.verify(c.Envelope, data, keys, expected)
+	if err != nil {
+		return err
+	}
+	if v.Verified && c.Output != "" {
+		if err := a.writeOutput(c.Output, payload); err != nil {
+			return err
+		}
+		if c.Output == "-" {
+			return nil
+		}
+	}
+	return v.print(a, c.JSON)
+}
+
+// runLines verifies each envelope of a file of JSON Lines. One that verifies is
+// enough: the others may be about other artifacts, or by other signers.
+func (c *verifyEnvelopeCmd) runLines(a *app, envelopes [][]byte, keys []*dsse.Key, expected expectation) error {
+	if c.Output != "" {
+		return fmt.Errorf("--output takes one payload, and the file holds %d envelopes: give the envelope a file of its own", len(envelopes))
+	}
+	var all []*envelopeVerdict
+	verified := 0
+	for i, one := range envelopes {
+		v, _, err := c.verify(lineName(c.Envelope, i+1), one, keys, expected)
+		if err != nil {
+			return err
+		}
+		if v.Verified {
+			verified++
+		}
+		all = append(all, v)
+	}
+	report := struct {
+		Envelope  string             `json:"envelope"`
+		Verified  bool               `json:"verified"`
+		Envelopes []*envelopeVerdict `json:"envelopes"`
+	}{c.Envelope, verified > 0, all}
+	return tellVerdict(a, c.JSON, verified > 0, report, func(a *app) error {
+		for _, v := range all {
+			if err := v.printText(a); err != nil {
+				return err
+			}
+		}
+		_, err := fmt.Fprintf(a.stdout, "%d of %d envelopes verified\n", verified, len(all))
+		return err
+	})
+}
+
+// verify returns the verdict about one envelope, with its payload if it is
+// verified. An error is about the flags.
+func (c *verifyEnvelopeCmd) verify(name string, data []byte, keys []*dsse.Key, expected expectation) (*envelopeVerdict, []byte, error) {
+	v := &envelopeVerdict{Envelope: name}
 	r, err := dsse.Verify(data, keys, c.Threshold)
 	var s *intoto.Statement
 	var unread error
@@ -98,7 +160,7 @@ func (c *verifyEnvelopeCmd) Run(a *app) error {
 		v.Malformed = true
 	case errors.Is(err, dsse.ErrNotVerified):
 	case err != nil:
-		return fmt.Errorf("--threshold: %w", err)
+		return nil, nil, fmt.Errorf("--threshold: %w", err)
 	default:
 		if r.PayloadType == intoto.MediaType {
 			s, unread = readStatement(r.Payload)
@@ -109,7 +171,7 @@ func (c *verifyEnvelopeCmd) Run(a *app) error {
 	}
 	if err != nil {
 		v.Error = err.Error()
-		return v.print(a, c.JSON)
+		return v, nil, nil
 	}
 	v.Verified, v.PayloadType = true, r.PayloadType
 	for _, k := range r.SignedBy {
@@ -121,15 +183,7 @@ func (c *verifyEnvelopeCmd) Run(a *app) error {
 	if unread != nil {
 		v.Deviations = []string{"payload: " + unread.Error()}
 	}
-	if c.Output != "" {
-		if err := a.writeOutput(c.Output, r.Payload); err != nil {
-			return err
-		}
-		if c.Output == "-" {
-			return nil
-		}
-	}
-	return v.print(a, c.JSON)
+	return v, r.Payload, nil
 }
 
 // readKeys reads public keys, each from its own file.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/verifiers/documents"
 	"muniment.dev/muniment/verifiers/intoto"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
@@ -22,6 +24,8 @@ type verifyStatementCmd struct {
 
 func (verifyStatementCmd) Help() string {
 	return `Checks the structure of a statement that nobody has signed, and its predicate by the published definition of its type: SLSA provenance (v0.2, v1) and verification summaries, SPDX, CycloneDX, OpenVEX, test results, cosign's vulnerability records, in-toto links, and the documents of this program's own kinds (https://muniment.dev/predicate/<kind>/v1). Predicates of other types are not looked into.
+
+A file of JSON Lines has a statement on each line. All must be well-formed, and one must have the --subject and --type.
 
 A good structure is no proof: anybody can have written it. Signed statements are for verify-bundle, verify-envelope and verify-image.
 
@@ -41,7 +45,55 @@ func (c *verifyStatementCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	v := statementVerdict{Path: c.Statement}
+	statements, err := documents.Split(data)
+	if err != nil {
+		return err
+	}
+	if len(statements) > 1 {
+		return c.runLines(a, statements, expected)
+	}
+	v := checkStatement(c.Statement, data, expected)
+	return tellVerdict(a, c.JSON, v.WellFormed, v, v.printText)
+}
+
+// runLines checks each statement of a file of JSON Lines. All must be
+// well-formed, and one must be what is asked for: the others may be about other
+// artifacts.
+func (c *verifyStatementCmd) runLines(a *app, statements [][]byte, expected expectation) error {
+	var all []*statementVerdict
+	good, asked := 0, 0
+	for i, data := range statements {
+		v := checkStatement(lineName(c.Statement, i+1), data, expectation{})
+		if v.WellFormed {
+			good++
+			if met := checkStatement(v.Path, data, expected); met.WellFormed {
+				asked++
+			} else if expected != (expectation{}) {
+				v = met
+			}
+		}
+		all = append(all, v)
+	}
+	ok := good == len(all) && asked > 0
+	report := struct {
+		Path       string              `json:"path"`
+		WellFormed bool                `json:"wellFormed"`
+		Signed     bool                `json:"signed"` // always false
+		Statements []*statementVerdict `json:"statements"`
+	}{c.Statement, ok, false, all}
+	return tellVerdict(a, c.JSON, ok, report, func(a *app) error {
+		for _, v := range all {
+			if err := v.printText(a); err != nil {
+				return err
+			}
+		}
+		_, err := fmt.Fprintf(a.stdout, "%d of %d statements as asked for\n", asked, len(all))
+		return err
+	})
+}
+
+func checkStatement(name string, data []byte, expected expectation) *statementVerdict {
+	v := &statementVerdict{Path: name}
 	s, err := readStatement(data)
 	v.Malformed = err != nil
 	if err == nil {
@@ -55,15 +107,7 @@ func (c *verifyStatementCmd) Run(a *app) error {
 	if err != nil {
 		v.Error = err.Error()
 	}
-	if c.JSON {
-		err = writeJSON(a.stdout, v)
-	} else {
-		err = v.printText(a)
-	}
-	if err == nil && !v.WellFormed {
-		return exitWith(exitNo, nil)
-	}
-	return err
+	return v
 }
 
 // readStatement reads a statement and compares it with the definitions, also of

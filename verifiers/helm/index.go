@@ -17,10 +17,10 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/verifiers/documents"
 	"muniment.dev/muniment/verifiers/intoto"
 	"muniment.dev/muniment/verifiers/oci"
 	"muniment.dev/muniment/verifiers/sigstore"
-	"muniment.dev/muniment/verifiers/sniff"
 )
 
 // An Index is an index file: which chart, what kind of provenance it has, and
@@ -209,13 +209,13 @@ func Folder(dir string) Resolver {
 			if digestOf(data) == digest {
 				return data, nil
 			}
-			lines, err := sniff.Lines(data)
+			several, err := documents.Split(data)
 			if err != nil {
 				continue
 			}
-			for _, line := range lines {
-				if digestOf(line) == digest {
-					return line, nil
+			for _, one := range several {
+				if digestOf(one) == digest {
+					return one, nil
 				}
 			}
 		}

@@ -18,6 +18,7 @@ import (
 	prototrustroot "github.com/sigstore/protobuf-specs/gen/pb-go/trustroot/v1"
 	"github.com/sigstore/sigstore-go/pkg/root"
 
+	"muniment.dev/muniment/verifiers/documents"
 	"muniment.dev/muniment/verifiers/sniff"
 )
 
@@ -56,24 +57,21 @@ func parseTrustedRoot(data []byte) (*TrustedRoot, error) {
 	if len(data) > MaxTrustedRootSize {
 		return nil, fmt.Errorf("%d bytes, more than %d", len(data), MaxTrustedRootSize)
 	}
-	lines, err := sniff.Lines(data)
+	roots, err := documents.Split(data)
 	switch {
 	case err != nil:
 		return nil, err
-	case lines == nil:
-		r, err := parseRoot(data, digestOfFile(data))
-		if err == nil {
-			r.all = []*TrustedRoot{r}
-		}
-		return r, err
-	case len(lines) > MaxTrustedRoots:
-		return nil, fmt.Errorf("%d trusted roots, more than %d", len(lines), MaxTrustedRoots)
+	case len(roots) > MaxTrustedRoots:
+		return nil, fmt.Errorf("%d trusted roots, more than %d", len(roots), MaxTrustedRoots)
 	}
 	var all []*TrustedRoot
-	for i, line := range lines {
-		r, err := parseRoot(line, digestOfFile(data))
-		if err != nil {
+	for i, one := range roots {
+		r, err := parseRoot(one, digestOfFile(data))
+		switch {
+		case err != nil && len(roots) > 1:
 			return nil, fmt.Errorf("document %d: %w", i+1, err)
+		case err != nil:
+			return nil, err
 		}
 		r.all = []*TrustedRoot{r}
 		all = append(all, r)

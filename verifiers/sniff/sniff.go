@@ -9,6 +9,8 @@ import (
 	"io"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"muniment.dev/muniment/verifiers/documents"
 )
 
 var (
@@ -66,7 +68,7 @@ func Explain(data []byte) error {
 	if err := Encoding(data); err != nil {
 		return err
 	}
-	if lines, err := Lines(data); err != nil || lines != nil {
+	if several, err := documents.Split(data); err != nil || len(several) > 1 {
 		return errLines
 	}
 	names := Members(data)
@@ -105,30 +107,3 @@ const maxMembers = 1024
 func Decoder(data []byte) *jsontext.Decoder {
 	return jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
-
-// Lines returns the documents of a file of JSON Lines (https://jsonlines.org),
-// which are its lines that are not blank, if there are two or more and each is
-// an object. For any other file it returns nil: an object that is printed over
-// several lines is one document. More than MaxLines are an error.
-func Lines(data []byte) ([][]byte, error) {
-	var lines [][]byte
-	for line := range bytes.Lines(data) {
-		if line = bytes.TrimSpace(line); len(line) == 0 {
-			continue
-		}
-		if line[0] != '{' || line[len(line)-1] != '}' || !jsontext.Value(line).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) {
-			return nil, nil
-		}
-		if len(lines) == MaxLines {
-			return nil, fmt.Errorf("more than %d documents in one file of JSON Lines: split it", MaxLines)
-		}
-		lines = append(lines, line)
-	}
-	if len(lines) < 2 {
-		return nil, nil
-	}
-	return lines, nil
-}
-
-// MaxLines is how many documents a file of JSON Lines may have.
-const MaxLines = 1024

@@ -43,16 +43,3 @@ func TestJSON(t *testing.T) {
 		}
 	}
 }
-
-func TestLines(t *testing.T) {
-	for data, want := range map[string]int{
-		"{}\n{}": 2, "{}\n{}\n\n{}\n": 3, "{}": 0, "[]\n[]": 0, "{\n}": 0, "{}\nx": 0, "{\"a\":\"\\udce9\"}\n{\"a\":1e400}\n": 2,
-	} {
-		if lines, err := Lines([]byte(data)); err != nil || len(lines) != want {
-			t.Errorf("%q: %d lines, %v, want %d", data, len(lines), err, want)
-		}
-	}
-	if _, err := Lines([]byte(strings.Repeat("{}\n", MaxLines+1))); err == nil {
-		t.Error("there is no bound")
-	}
-}
