@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"net/http"
 
+	"connectrpc.com/connect"
+	"connectrpc.com/grpchealth"
+
 	"muniment.dev/muniment/ledger"
 )
 
@@ -23,6 +26,28 @@ type Health struct {
 	Tenants       int    `json:"tenants"`
 	Suspended     int    `json:"suspended"` // tenants
 	Version       string `json:"version"`
+}
+
+// HealthHandler returns the handler of a listener of its own for the state of
+// the server: health checks and metrics. Its requests need no place among those
+// of other callers, so that they are answered whatever these hold.
+func (s *Server) HealthHandler() http.Handler {
+	mux := http.NewServeMux()
+	s.mountHealth(mux, func(h http.Handler) http.Handler { return h })
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, "no such path; this listener serves /healthz, /readyz and /metrics", http.StatusNotFound)
+	})
+	return identifyRequest(s.logAccess(s.deadline(mux)))
+}
+
+// mountHealth serves the state of the server. What costs more than a line of
+// text takes the place that it is given.
+func (s *Server) mountHealth(mux *http.ServeMux, place func(http.Handler) http.Handler) {
+	path, health := grpchealth.NewHandler(healthChecker{s}, connect.WithReadMaxBytes(maxHealthBytes), gzipUpTo(fixed(maxHealthBytes)), connect.WithInterceptors(shortErrors{}))
+	mux.Handle(path, place(health))
+	mux.Handle("GET /metrics", place(s.operatorOnly(s.cfg.Metrics.handler())))
+	mux.HandleFunc("GET /healthz", s.healthz)
+	mux.HandleFunc("GET /readyz", s.readyz)
 }
 
 // healthz reports that the process is alive.

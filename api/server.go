@@ -163,16 +163,12 @@ func (s *Server) Handler() http.Handler {
 
 	s.mountSCITT(mux)
 
-	path, health := grpchealth.NewHandler(healthChecker{s}, connect.WithReadMaxBytes(maxHealthBytes), gzipUpTo(fixed(maxHealthBytes)), connect.WithInterceptors(shortErrors{}))
-	mux.Handle(path, s.place(account.Public, health))
+	s.mountHealth(mux, func(h http.Handler) http.Handler { return s.place(account.Public, h) })
 	reflector := grpcreflect.NewStaticReflector(munimentv1connect.LedgerServiceName, munimentv1connect.IdentityServiceName, munimentv1connect.AdminServiceName, munimentv1connect.ExportServiceName, grpchealth.HealthV1ServiceName)
 	for _, mount := range []func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler){grpcreflect.NewHandlerV1, grpcreflect.NewHandlerV1Alpha} {
 		path, h := mount(reflector, connect.WithReadMaxBytes(maxReflectionBytes), gzipUpTo(fixed(maxReflectionBytes)), connect.WithInterceptors(shortErrors{}))
 		mux.Handle(path, s.place(account.Public, s.authenticateAny(h)))
 	}
-	mux.Handle("GET /metrics", s.place(account.Public, s.operatorOnly(s.cfg.Metrics.handler())))
-	mux.HandleFunc("GET /healthz", s.healthz)
-	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.Handle("/tlog/", s.tlog())
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no such path; the API is at /"+munimentv1connect.LedgerServiceName+"/, the public log at /tlog/checkpoint", http.StatusNotFound)

@@ -40,17 +40,20 @@ const (
 
 // A serverConfig is muniment.yaml.
 type serverConfig struct {
-	Origin     string          `yaml:"origin"`
-	Listen     string          `yaml:"listen"`
-	PublicTlog bool            `yaml:"public_tlog"`
-	TLS        tlsConfig       `yaml:"tls"`
-	Rekor      rekorConfig     `yaml:"rekor"`
-	Anchors    []string        `yaml:"anchors"`
-	AuditLog   string          `yaml:"audit_log"`
-	AccessLog  string          `yaml:"access_log"`
-	LogLevel   string          `yaml:"log_level"`
-	Telemetry  telemetryConfig `yaml:"telemetry"`
-	Limits     limitsConfig    `yaml:"limits"`
+	Origin string `yaml:"origin"`
+	Listen string `yaml:"listen"`
+	// HealthListen is the address of a listener for health checks and metrics
+	// alone; "" is none.
+	HealthListen string          `yaml:"health_listen"`
+	PublicTlog   bool            `yaml:"public_tlog"`
+	TLS          tlsConfig       `yaml:"tls"`
+	Rekor        rekorConfig     `yaml:"rekor"`
+	Anchors      []string        `yaml:"anchors"`
+	AuditLog     string          `yaml:"audit_log"`
+	AccessLog    string          `yaml:"access_log"`
+	LogLevel     string          `yaml:"log_level"`
+	Telemetry    telemetryConfig `yaml:"telemetry"`
+	Limits       limitsConfig    `yaml:"limits"`
 	// names by which the server is reached on this machine, beside localhost
 	// and the origin's host
 	Hosts     []string         `yaml:"hosts"`
@@ -95,6 +98,10 @@ origin: %q
 
 # Where to listen; --listen goes before it.
 listen: 127.0.0.1:7480
+
+# Serve /healthz, /readyz, /metrics and gRPC health checks on an address of their own, too. Clients of the other one may hold all of its
+# connections; health checks here are answered all the same. Let only the monitoring reach it. --health-listen goes before it.
+# health_listen: 127.0.0.1:7482
 
 # On addresses of this machine the server takes requests for localhost and for the origin's host only, so that no web page can have a browser
 # here send it one. Further host names, such as one that a proxy here passes on without X-Forwarded-For:

@@ -16,15 +16,15 @@ const (
 )
 
 // connectionLimit returns how many connections each of a number of listeners
-// may have open at once, where each has a store behind it, and a warning if
-// these are fewer than configured. (Go has raised the soft limit of open files
+// may have open at once, where each has a store behind it and some files are
+// reserved, and a warning if these are fewer than configured. (Go has raised the soft limit of open files
 // to the hard one.)
-func connectionLimit(configured, listeners int) (connections int, warning string, err error) {
+func connectionLimit(configured, listeners, reserved int) (connections int, warning string, err error) {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return 0, "", fmt.Errorf("read the limit of open files: %w", err)
 	}
-	return connectionsWithin(configured, listeners, limit.Cur)
+	return connectionsWithin(configured, listeners, max(limit.Cur, uint64(reserved))-uint64(reserved))
 }
 
 func connectionsWithin(configured, listeners int, files uint64) (connections int, warning string, err error) {
@@ -43,12 +43,15 @@ func connectionsWithin(configured, listeners int, files uint64) (connections int
 
 // limitConnections brings the configured connections below what the process may
 // open.
-func (d *dataDir) limitConnections(withRekor bool) error {
-	listeners := 1
+func (d *dataDir) limitConnections(withRekor, withHealth bool) error {
+	listeners, reserved := 1, 0
 	if withRekor {
 		listeners = 2
 	}
-	connections, warning, err := connectionLimit(d.config.Limits.Connections, listeners)
+	if withHealth {
+		reserved = healthConnections
+	}
+	connections, warning, err := connectionLimit(d.config.Limits.Connections, listeners, reserved)
 	if err != nil {
 		return err
 	}

@@ -41,6 +41,7 @@ type reloader struct {
 	files     []*logFile        // reopened on a reload
 	listeners []*edge.Listener
 	withRekor bool         // a Rekor log is served, too
+	health    string       // address of the health listener; "": there is none
 	cert      *certificate // of the API
 	rekorCert *certificate // of the Rekor log; nil without one
 	level     string       // of --log-level; "": that of the configuration
@@ -112,7 +113,7 @@ func (r *reloader) reload(ctx context.Context) error {
 		}
 		change = func() error { return r.admission.Set(roots, fallback) }
 	}
-	if err := d.limitConnections(r.withRekor); err != nil {
+	if err := d.limitConnections(r.withRekor, r.health != ""); err != nil {
 		return err
 	}
 	cert, err := readTLS(d.config.TLS, d.rel, d.clientCA)

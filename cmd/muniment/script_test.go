@@ -64,10 +64,11 @@ func TestScripts(t *testing.T) {
 
 // A process is a running server.
 type process struct {
-	cmd   *exec.Cmd
-	url   string
-	rekor string // URL of its Rekor log, if that is on
-	log   *logBuffer
+	cmd    *exec.Cmd
+	url    string
+	rekor  string // URL of its Rekor log, if that is on
+	health string // URL of its health listener, if that is on
+	log    *logBuffer
 }
 
 // A logBuffer is what a process has written to standard error so far.
@@ -106,6 +107,9 @@ func startProcess(ctx context.Context, bin string, args ...string) (*process, er
 	for lines.Scan() {
 		if _, url, ok := strings.Cut(lines.Text(), "Rekor log 127.0.0.1 listening on "); ok {
 			p.rekor = url
+		}
+		if url, ok := strings.CutPrefix(lines.Text(), "health checks on "); ok {
+			p.health = url
 		}
 		if url, ok := strings.CutPrefix(lines.Text(), "listening on "); ok {
 			p.url = url

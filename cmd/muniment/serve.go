@@ -19,6 +19,7 @@ import (
 type serveCmd struct {
 	Data              string `help:"Data folder, made by 'muniment init'." required:"" type:"path" env:"MUNIMENT_DATA"`
 	Listen            string `help:"Address to listen on; port 0 takes a free one. Default: from muniment.yaml." placeholder:"HOST:PORT" env:"MUNIMENT_LISTEN"`
+	HealthListen      string `help:"Also serve health checks and metrics on this address, which needs no connection of the others. Default: from muniment.yaml; without it they are on the address of the API alone." placeholder:"HOST:PORT" env:"MUNIMENT_HEALTH_LISTEN"`
 	RekorListen       string `help:"Also serve the Rekor log, made by 'muniment init --rekor-origin', on this address. Default: from muniment.yaml; without it the log is off." placeholder:"HOST:PORT" env:"MUNIMENT_REKOR_LISTEN"`
 	AcceptClock       bool   `help:"Append although the clock is far ahead of the last entry. Check that it is right first: times never decrease again."`
 	AcceptUnconfirmed bool   `help:"Append although the witnesses have not confirmed that this is the latest state of the log. If it is not, the log forks, and is lost."`
@@ -27,7 +28,7 @@ type serveCmd struct {
 }
 
 func (serveCmd) Help() string {
-	return `The API, /tlog/, /healthz, /readyz and /metrics are all on one address. On SIGTERM or SIGINT the appends under way are finished first.
+	return `The API, /tlog/, /healthz, /readyz and /metrics are all on one address; --health-listen serves the last three on an address of their own, too. On SIGTERM or SIGINT the appends under way are finished first.
 
 Before it takes appends, the server has its checkpoint cosigned by the witnesses of its policy file, and compares it with its anchor files: so it notices
 that the data folder is an old copy. While too few witnesses can be reached, it serves reads only; /readyz says so. It does the same, for good, if an
@@ -70,8 +71,8 @@ func (c *serveCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	reload := &reloader{app: a, log: log, inForce: d, started: d.config, cert: &certificate{}, withRekor: c.RekorListen != "" || d.config.Rekor.Listen != ""}
-	if err := d.limitConnections(reload.withRekor); err != nil {
+	reload := &reloader{app: a, log: log, inForce: d, started: d.config, cert: &certificate{}, withRekor: c.RekorListen != "" || d.config.Rekor.Listen != "", health: cmp.Or(c.HealthListen, d.config.HealthListen)}
+	if err := d.limitConnections(reload.withRekor, reload.health != ""); err != nil {
 		return err
 	}
 	reload.startLevel(c.LogLevel)
@@ -199,6 +200,16 @@ func (c *serveCmd) serve(a *app, d *dataDir, log *slog.Logger, l *ledger.Ledger,
 		return err
 	}
 	reload.listeners = append(reload.listeners, first.accepted)
+	if reload.health != "" {
+		health, err := listenForHealth(a, d, log, s, reload)
+		if err != nil {
+			_, stopped := first.shutdown()
+			return errors.Join(fmt.Errorf("--health-listen: %w", err), stopped)
+		}
+		// It serves until the calls under way have ended: its last answer is
+		// that the server is shutting down.
+		defer health.srv.Close()
+	}
 	p := l.Published()
 	log.Info("the log is open", "origin", l.Origin(), "size", p.Size, "root", p.Root.Base64(), "tenants", len(d.tenants))
 	if err := l.Ready(); err != nil {
