@@ -42,7 +42,7 @@ type RootFile struct {
 type AdmissionConfig struct {
 	Ledger  *ledger.Ledger
 	Roots   []*RootFile
-	Default *policy.Policy // nil: policy.Default
+	Default *policy.AdmissionPolicy // nil: policy.Default
 	Logger  *slog.Logger
 	Now     func() time.Time // nil: time.Now
 }
@@ -83,21 +83,23 @@ func NewAdmission(cfg AdmissionConfig) (*Admission, error) {
 	return a, a.Set(cfg.Roots, cfg.Default)
 }
 
-// ParsePolicy reads an admission policy. The error is a *policy.Error.
-func ParsePolicy(text []byte) (*policy.Policy, error) { return policy.Parse(text, clientKinds()) }
+// ParseAdmissionPolicy parses an admission policy. The error is a *policy.Error.
+func ParseAdmissionPolicy(text []byte) (*policy.AdmissionPolicy, error) {
+	return policy.Parse(text, clientKinds())
+}
 
 // given is what the operator has put in force.
 type given struct {
 	roots    []*RootFile
-	fallback *policy.Policy // of tenants without a policy of their own
+	fallback *policy.AdmissionPolicy // of tenants without a policy of their own
 }
 
 // Set replaces the trusted roots and the default policy; nil is the built-in
 // one. They are in force in a stream from its next entry on.
-func (a *Admission) Set(roots []*RootFile, fallback *policy.Policy) error {
+func (a *Admission) Set(roots []*RootFile, fallback *policy.AdmissionPolicy) error {
 	if fallback == nil {
 		var err error
-		if fallback, err = ParsePolicy([]byte(policy.Default)); err != nil {
+		if fallback, err = ParseAdmissionPolicy([]byte(policy.Default)); err != nil {
 			return fmt.Errorf("parse the built-in policy: %w", err)
 		}
 	}
@@ -118,7 +120,7 @@ type regime struct {
 
 // rules are what is in force at one time. They are only read.
 type rules struct {
-	policy *policy.Policy
+	policy *policy.AdmissionPolicy
 	own    bool   // the tenant's own policy, not the default
 	index  uint64 // of the policy's entry
 	given  *given
@@ -209,7 +211,7 @@ func (a *Admission) loadPolicy(ctx context.Context, who Submitter, r *rules) err
 		return fmt.Errorf("read the admission policy: %w", err)
 	}
 	if c != nil {
-		if r.policy, err = ParsePolicy(c.Document); err != nil {
+		if r.policy, err = ParseAdmissionPolicy(c.Document); err != nil {
 			return fmt.Errorf("the admission policy in force, entry %d, can't be read by this version: %w", c.Index, err)
 		}
 		r.index, r.own = c.Index, true
@@ -269,7 +271,7 @@ func (a *Admission) record(ctx context.Context, who Submitter, name string, docu
 // kind config. The error is a *policy.Error if the policy is wrong, and the old
 // one stays in force.
 func (a *Admission) SetPolicy(ctx context.Context, who Submitter, text []byte, reason string) (ledger.Result, error) {
-	p, err := ParsePolicy(text)
+	p, err := ParseAdmissionPolicy(text)
 	if err != nil {
 		return ledger.Result{}, err
 	}
@@ -293,7 +295,7 @@ func (a *Admission) SetPolicy(ctx context.Context, who Submitter, text []byte, r
 
 // Policy returns the policy in force in the submitter's stream, and the index
 // of its entry.
-func (a *Admission) Policy(ctx context.Context, who Submitter) (*policy.Policy, uint64, error) {
+func (a *Admission) Policy(ctx context.Context, who Submitter) (*policy.AdmissionPolicy, uint64, error) {
 	r, err := a.current(ctx, who, a.regime(who.Stream))
 	if err != nil {
 		return nil, 0, err
@@ -356,7 +358,7 @@ func (r *Refusal) Error() string {
 
 // decide applies a policy to what was read, and fills in what the header says
 // of that. The error is a *Refusal.
-func decide(ctx context.Context, h *receipt.Header, c *contents, p *policy.Policy, roots policy.Roots) error {
+func decide(ctx context.Context, h *receipt.Header, c *contents, p *policy.AdmissionPolicy, roots policy.Roots) error {
 	d := p.Decide(ctx, evidenceOf(h, c), roots)
 	if d.Result == policy.Refused {
 		return &Refusal{p.Digest(), d}
@@ -385,7 +387,7 @@ func evidenceOf(h *receipt.Header, c *contents) *policy.Evidence {
 // Try says what a policy would decide about a submission, without a log. The
 // error is a *FieldError if the submission would be refused whatever the policy
 // says.
-func Try(ctx context.Context, p *policy.Policy, roots policy.Roots, who Submitter, s *Submission, now time.Time) (*policy.Decision, error) {
+func Try(ctx context.Context, p *policy.AdmissionPolicy, roots policy.Roots, who Submitter, s *Submission, now time.Time) (*policy.Decision, error) {
 	in := &Ingester{MaxPayload: int64(len(s.Payload)), Now: func() time.Time { return now }}
 	if WrittenByLog(s.Kind) {
 		return nil, errWrittenByLog(s.Kind)

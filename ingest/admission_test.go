@@ -122,7 +122,7 @@ func TestRulesAreEntries(t *testing.T) {
 	if _, err := in.Admission.SetPolicy(context.Background(), who, []byte(enforceNothing), "why"); err != nil {
 		t.Fatal(err)
 	}
-	other, _ := ParsePolicy([]byte(strings.Replace(policy.Default, "everything\n", "all\n", 1)))
+	other, _ := ParseAdmissionPolicy([]byte(strings.Replace(policy.Default, "everything\n", "all\n", 1)))
 	if in.Admission, err = NewAdmission(AdmissionConfig{Ledger: in.Ledger, Roots: []*RootFile{publicGood()}, Default: other}); err != nil {
 		t.Fatal(err)
 	}

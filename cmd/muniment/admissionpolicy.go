@@ -40,7 +40,7 @@ func (c *policyLintCmd) Run(a *app) error {
 		if err != nil {
 			return err
 		}
-		p, err := ingest.ParsePolicy(text)
+		p, err := ingest.ParseAdmissionPolicy(text)
 		var wrong *policy.Error
 		if err != nil && !errors.As(err, &wrong) {
 			return err
@@ -97,7 +97,7 @@ func (c *policySetCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	if _, err := ingest.ParsePolicy(text); err != nil {
+	if _, err := ingest.ParseAdmissionPolicy(text); err != nil {
 		return exitWith(exitNo, fmt.Errorf("%s: the policy in force stays as it is:\n%w", c.Policy, err))
 	}
 	client, err := c.client(nil, nil)
@@ -182,7 +182,7 @@ func (c *policyTestCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	p, err := ingest.ParsePolicy(text)
+	p, err := ingest.ParseAdmissionPolicy(text)
 	if err != nil {
 		return fmt.Errorf("%s:\n%w", c.Policy, err)
 	}
@@ -205,7 +205,7 @@ func (c *policyTestCmd) Run(a *app) error {
 }
 
 // roots are those that are given, and the public-good one.
-func (c *policyTestCmd) roots(p *policy.Policy) (policy.Roots, error) {
+func (c *policyTestCmd) roots(p *policy.AdmissionPolicy) (policy.Roots, error) {
 	roots := policy.Roots{policy.DefaultRoot: {Name: policy.DefaultRoot, Trusted: sigstore.PublicGood()}}
 	for _, given := range c.TrustedRoot {
 		name, path, ok := strings.Cut(given, "=")
@@ -230,7 +230,7 @@ func (c *policyTestCmd) roots(p *policy.Policy) (policy.Roots, error) {
 }
 
 // try decides about one file, and says whether it would be admitted.
-func (c *policyTestCmd) try(a *app, p *policy.Policy, roots policy.Roots, path string) (bool, error) {
+func (c *policyTestCmd) try(a *app, p *policy.AdmissionPolicy, roots policy.Roots, path string) (bool, error) {
 	payload, err := bounded.ReadFile(path, sigstore.MaxBundleSize)
 	if err != nil {
 		return false, err
@@ -255,7 +255,7 @@ func (c *policyTestCmd) try(a *app, p *policy.Policy, roots policy.Roots, path s
 	return c.decide(a, p, roots, path, payload)
 }
 
-func (c *policyTestCmd) decide(a *app, p *policy.Policy, roots policy.Roots, path string, payload []byte) (bool, error) {
+func (c *policyTestCmd) decide(a *app, p *policy.AdmissionPolicy, roots policy.Roots, path string, payload []byte) (bool, error) {
 	s := &ingest.Submission{Kind: c.Kind, MediaType: c.MediaType, Payload: payload}
 	if ingest.IsEvent(c.Kind) {
 		s.IdempotencyKey = "test"
@@ -276,7 +276,7 @@ func (c *policyTestCmd) decide(a *app, p *policy.Policy, roots policy.Roots, pat
 	return d.Result == receipt.Admitted, nil
 }
 
-func decisionJSON(path string, p *policy.Policy, d *policy.Decision, err error) any {
+func decisionJSON(path string, p *policy.AdmissionPolicy, d *policy.Decision, err error) any {
 	type verification struct {
 		Result      string           `json:"result"`
 		Format      string           `json:"format,omitempty"`

@@ -407,7 +407,7 @@ var docYAML = map[string]func([]byte) error{
 	"monitor.yaml":  func(b []byte) error { return decodeYAML(b, &monitorConfig{}) },
 	"witness.yaml":  func(b []byte) error { return decodeYAML(b, &witnessConfig{}) },
 	"admission.yaml": func(b []byte) error {
-		_, err := ingest.ParsePolicy(b)
+		_, err := ingest.ParseAdmissionPolicy(b)
 		return err
 	},
 }

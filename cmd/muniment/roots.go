@@ -179,7 +179,7 @@ func (d *dataDir) confirmed(name string) (time.Time, error) {
 
 // loadDefaultPolicy reads the admission policy of tenants that have none of
 // their own; nil is the built-in one.
-func (d *dataDir) loadDefaultPolicy() (*policy.Policy, error) {
+func (d *dataDir) loadDefaultPolicy() (*policy.AdmissionPolicy, error) {
 	if d.config.DefaultPolicy == "" {
 		return nil, nil
 	}
@@ -188,7 +188,7 @@ func (d *dataDir) loadDefaultPolicy() (*policy.Policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("default_policy: %w", err)
 	}
-	p, err := ingest.ParsePolicy(text)
+	p, err := ingest.ParseAdmissionPolicy(text)
 	if err != nil {
 		return nil, fmt.Errorf("default_policy: %s:\n%w", path, err)
 	}

@@ -48,11 +48,11 @@ type Decision struct {
 // Decide decides whether the policy admits the evidence. The first rule that it
 // meets decides. The work has a bound, and ends early when ctx does; what was
 // not looked at because of that is not admitted.
-func (p *Policy) Decide(ctx context.Context, ev *Evidence, roots Roots) *Decision {
+func (p *AdmissionPolicy) Decide(ctx context.Context, ev *Evidence, roots Roots) *Decision {
 	return p.decide(newMeter(ctx, decisionCost), ev, roots)
 }
 
-func (p *Policy) decide(m *meter, ev *Evidence, roots Roots) *Decision {
+func (p *AdmissionPolicy) decide(m *meter, ev *Evidence, roots Roots) *Decision {
 	release, err := p.hold(m.ctx, ev)
 	if err != nil {
 		return &Decision{Result: Refused, Reason: shorten(fmt.Sprintf("the decision was interrupted: %s", err)), Verification: receipt.Verification{Result: receipt.Unverified}}
@@ -152,7 +152,7 @@ func (c *court) because(steps []Step) string {
 // A court is one decision under way.
 type court struct {
 	meter  *meter
-	policy *Policy
+	policy *AdmissionPolicy
 	ev     *Evidence
 	roots  Roots
 	proofs map[*Signer]*verdict
@@ -162,7 +162,7 @@ type court struct {
 	values              map[string]ref.Val // of the variables made so far
 }
 
-func newCourt(m *meter, p *Policy, ev *Evidence, roots Roots) *court {
+func newCourt(m *meter, p *AdmissionPolicy, ev *Evidence, roots Roots) *court {
 	c := &court{meter: m, policy: p, ev: ev, roots: roots, proofs: map[*Signer]*verdict{}, values: map[string]ref.Val{}}
 	c.predicate, c.document = c.lazyJSON("predicate", ev.Predicate), c.lazyJSON("document", ev.Document)
 	return c

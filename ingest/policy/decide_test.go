@@ -54,7 +54,7 @@ func sign(t *testing.T, payload, keyID string, keys ...ed25519.PrivateKey) *dsse
 	return e
 }
 
-func mustParse(t *testing.T, text string) *Policy {
+func mustParse(t *testing.T, text string) *AdmissionPolicy {
 	t.Helper()
 	p, err := Parse([]byte(text), kindNames)
 	if err != nil {
@@ -86,7 +86,7 @@ signers:
     keys:
       - %s
 `, block(ourPEM), block(ourPEM), block(secondPEM), block(ourPEM))
-	policy := func(mode, rules string) *Policy {
+	policy := func(mode, rules string) *AdmissionPolicy {
 		return mustParse(t, "version: 1\nmode: "+mode+signers+"rules:\n"+rules)
 	}
 	app := receipt.Subject{Name: "registry.acme.example/team/app", Digest: map[string]string{"sha256": "aa"}}

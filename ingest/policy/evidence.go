@@ -59,7 +59,7 @@ var (
 
 // hold waits until the evidence may be decided about, and returns the function
 // that ends that.
-func (p *Policy) hold(ctx context.Context, ev *Evidence) (release func(), err error) {
+func (p *AdmissionPolicy) hold(ctx context.Context, ev *Evidence) (release func(), err error) {
 	large := len(ev.Predicate)+len(ev.Document) > smallJSON && slices.ContainsFunc(p.Rules, func(r *Rule) bool { return r.Condition != nil })
 	if large {
 		if err := parsing.acquire(ctx, ev.Tenant); err != nil {

@@ -43,8 +43,8 @@ func CheckRootName(name string) error {
 
 // Parse reads a policy. kinds are the kinds that there are. The error is an
 // *Error.
-func Parse(text []byte, kinds []string) (*Policy, error) {
-	p := &Policy{text: slices.Clone(text), digest: Digest(text)}
+func Parse(text []byte, kinds []string) (*AdmissionPolicy, error) {
+	p := &AdmissionPolicy{text: slices.Clone(text), digest: Digest(text)}
 	r := &parser{policy: p, kinds: kinds, signers: map[string]*Signer{}}
 	switch {
 	case len(text) > MaxSize:
@@ -64,7 +64,7 @@ func Parse(text []byte, kinds []string) (*Policy, error) {
 
 type parser struct {
 	document
-	policy  *Policy
+	policy  *AdmissionPolicy
 	kinds   []string
 	signers map[string]*Signer
 	version int

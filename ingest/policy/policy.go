@@ -22,9 +22,9 @@ const (
 	Record  = "record"  // it is kept, and marked
 )
 
-// A Policy is what one file says. It is only read, so that goroutines may share
-// it.
-type Policy struct {
+// An AdmissionPolicy is the content of one policy file. It is immutable, so
+// goroutines may share it.
+type AdmissionPolicy struct {
 	Mode    string
 	Signers []*Signer
 	Rules   []*Rule
@@ -34,14 +34,14 @@ type Policy struct {
 }
 
 // Text is the file, byte for byte.
-func (p *Policy) Text() []byte { return slices.Clone(p.text) }
+func (p *AdmissionPolicy) Text() []byte { return slices.Clone(p.text) }
 
 // Digest is the SHA-256 of the file, as "sha256:" and hexadecimal digits.
-func (p *Policy) Digest() string { return p.digest }
+func (p *AdmissionPolicy) Digest() string { return p.digest }
 
 // Roots returns the names of the trusted roots that the policy speaks of,
 // sorted, each once.
-func (p *Policy) Roots() []string {
+func (p *AdmissionPolicy) Roots() []string {
 	var names []string
 	for _, s := range p.Signers {
 		if s.needsRoot() {
@@ -112,7 +112,7 @@ rules:
 
 // CheckRoots returns an *Error if the policy speaks of a trusted root that is
 // not one of those in force.
-func (p *Policy) CheckRoots(inForce []string) error {
+func (p *AdmissionPolicy) CheckRoots(inForce []string) error {
 	e := &Error{}
 	for _, s := range p.Signers {
 		if s.needsRoot() && !slices.Contains(inForce, s.Root) {

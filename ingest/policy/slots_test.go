@@ -124,7 +124,7 @@ func TestDecisionsAtOnce(t *testing.T) {
 	ev := func(tenant string) *Evidence { return &Evidence{Tenant: tenant, Document: make([]byte, smallJSON+1)} }
 	var releases []func()
 	for i := range parsing.each {
-		release, err := []*Policy{one, another}[i%2].hold(ctx, ev("hostile"))
+		release, err := []*AdmissionPolicy{one, another}[i%2].hold(ctx, ev("hostile"))
 		if err != nil {
 			t.Fatal(err)
 		}

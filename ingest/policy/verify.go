@@ -45,7 +45,7 @@ type Signed interface {
 	verify(m *meter, s *Signer, roots Roots) (*proof, error)
 	// judge says what the signatures are worth if none of a policy's rules
 	// counts on them. It charges the meter before it does so.
-	judge(m *meter, p *Policy, roots Roots) *proof
+	judge(m *meter, p *AdmissionPolicy, roots Roots) *proof
 }
 
 // A proof says who has signed, and how that is known.
@@ -203,7 +203,7 @@ func evidenceOf(v *sigstore.Verified) string {
 	return shorten(strings.Join(parts, ", "))
 }
 
-func (b signedBundle) judge(m *meter, p *Policy, roots Roots) *proof {
+func (b signedBundle) judge(m *meter, p *AdmissionPolicy, roots Roots) *proof {
 	if b.HasKey() {
 		return judgeKeys(b, p, func(keys []*dsse.Key) ([]receipt.Signer, error) {
 			if err := m.charge(withKeys(keys, b.Payload)); err != nil {
@@ -305,7 +305,7 @@ func (e *verdictError) Unwrap() error { return e.cause }
 
 // judgeKeys tries all keys of the policy. A signature that is by none of them
 // may be somebody else's; it is wrong if it says that it is by one.
-func judgeKeys(s Signed, p *Policy, try func([]*dsse.Key) ([]receipt.Signer, error), says func(*dsse.Key) bool) *proof {
+func judgeKeys(s Signed, p *AdmissionPolicy, try func([]*dsse.Key) ([]receipt.Signer, error), says func(*dsse.Key) bool) *proof {
 	var keys []*dsse.Key
 	for _, signer := range p.Signers {
 		for _, k := range signer.Keys {
@@ -360,7 +360,7 @@ func (e signedEnvelope) verify(m *meter, s *Signer, _ Roots) (*proof, error) {
 	return p, nil
 }
 
-func (e signedEnvelope) judge(m *meter, p *Policy, _ Roots) *proof {
+func (e signedEnvelope) judge(m *meter, p *AdmissionPolicy, _ Roots) *proof {
 	return judgeKeys(e, p, func(keys []*dsse.Key) ([]receipt.Signer, error) {
 		r, err := e.VerifyWithin(m.attempts(), keys, 1)
 		if m.err != nil {
@@ -407,7 +407,7 @@ func (c signedStatement) verify(m *meter, s *Signer, _ Roots) (*proof, error) {
 	return p, nil
 }
 
-func (c signedStatement) judge(m *meter, p *Policy, _ Roots) *proof {
+func (c signedStatement) judge(m *meter, p *AdmissionPolicy, _ Roots) *proof {
 	return judgeKeys(c, p, func(keys []*dsse.Key) ([]receipt.Signer, error) {
 		if err := m.charge(withKeys(keys, c.Bytes)); err != nil {
 			return nil, err
@@ -443,7 +443,7 @@ func (f signedProvenance) verify(m *meter, s *Signer, _ Roots) (*proof, error) {
 	return by, nil
 }
 
-func (f signedProvenance) judge(m *meter, p *Policy, roots Roots) *proof {
+func (f signedProvenance) judge(m *meter, p *AdmissionPolicy, roots Roots) *proof {
 	why := notVerified(f, receipt.Unverified, "signed with PGP, and the policy has no PGP keys")
 	for _, s := range p.Signers {
 		if s.PGP == nil {
