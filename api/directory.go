@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"muniment.dev/muniment/api/oidc"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // A Directory lists who may call the server.
@@ -37,13 +37,13 @@ type directory struct {
 	identities *oidc.Verifier
 	operators  map[tokenHash]*Operator
 	quotas     map[string]*quota // also of tenants that were removed
-	byStream   map[receipt.Hash]*quota
+	byStream   map[entry.Hash]*quota
 }
 
 // newDirectory indexes d. The quotas of tenants that old has go on, so that a
 // reload does not start anybody's day again.
 func (s *Server) newDirectory(ctx context.Context, d Directory, old *directory) (*directory, error) {
-	dir := &directory{tenants: d.Tenants, byName: map[string]*Tenant{}, identities: d.Identities, operators: map[tokenHash]*Operator{}, quotas: map[string]*quota{}, byStream: map[receipt.Hash]*quota{}}
+	dir := &directory{tenants: d.Tenants, byName: map[string]*Tenant{}, identities: d.Identities, operators: map[tokenHash]*Operator{}, quotas: map[string]*quota{}, byStream: map[entry.Hash]*quota{}}
 	if old != nil {
 		maps.Copy(dir.quotas, old.quotas)
 	}

@@ -13,7 +13,7 @@ import (
 
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
@@ -69,7 +69,7 @@ func TestReloadTenants(t *testing.T) {
 		}
 	}
 	const initechToken = "mnt_initech_staplers"
-	initech := api.Tenant{Name: "initech", Stream: ledger.NewStream(receipt.StreamKey(sha256.Sum256([]byte("initech")))),
+	initech := api.Tenant{Name: "initech", Stream: ledger.NewStream(entry.StreamKey(sha256.Sum256([]byte("initech")))),
 		Tokens: []api.Token{{ID: "initech", Hash: sha256.Sum256([]byte(initechToken)), Role: munimentv1.Role_ROLE_ADMIN}}}
 
 	check("before", initechToken, "initech", "unauthenticated")
@@ -153,7 +153,7 @@ func TestReloadLimitsAndStreamKeys(t *testing.T) {
 
 	d := ts.settings
 	d.Tenants = slices.Clone(d.Tenants)
-	d.Tenants[0].Stream = ledger.NewStream(receipt.StreamKey{1})
+	d.Tenants[0].Stream = ledger.NewStream(entry.StreamKey{1})
 	if err := ts.api.Reload(context.Background(), d); err == nil || !strings.Contains(err.Error(), "stream key has changed") {
 		t.Errorf("reload with another stream key: %v", err)
 	}

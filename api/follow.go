@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // watchPause is the time between two rounds of waking watchers.
@@ -27,7 +27,7 @@ type follower struct {
 	reading *semaphore.Weighted
 
 	mu      sync.Mutex // guards the rest
-	waiting map[receipt.Hash]*alarm
+	waiting map[entry.Hash]*alarm
 	woken   uint64 // watchers that were ever woken
 }
 
@@ -39,7 +39,7 @@ type alarm struct {
 }
 
 func newFollower(l *ledger.Ledger, stop <-chan struct{}) *follower {
-	return &follower{ledger: l, stop: stop, reading: semaphore.NewWeighted(int64(max(1, runtime.GOMAXPROCS(0)/2))), waiting: map[receipt.Hash]*alarm{}}
+	return &follower{ledger: l, stop: stop, reading: semaphore.NewWeighted(int64(max(1, runtime.GOMAXPROCS(0)/2))), waiting: map[entry.Hash]*alarm{}}
 }
 
 var rung = func() chan struct{} {
@@ -50,7 +50,7 @@ var rung = func() chan struct{} {
 
 // await returns a channel that is closed when the stream has entries at the
 // size or beyond it.
-func (f *follower) await(stream receipt.Hash, size uint64) <-chan struct{} {
+func (f *follower) await(stream entry.Hash, size uint64) <-chan struct{} {
 	f.start.Do(func() { go f.run() })
 	f.mu.Lock()
 	defer f.mu.Unlock()

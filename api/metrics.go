@@ -16,7 +16,7 @@ import (
 
 	"muniment.dev/muniment/api/account"
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
@@ -39,7 +39,7 @@ type Metrics struct {
 
 	// recorded is called by the ledger for what it records; nil until there is
 	// a server.
-	recorded atomic.Pointer[func(stream receipt.Hash, entries int, bytes int64)]
+	recorded atomic.Pointer[func(stream entry.Hash, entries int, bytes int64)]
 	// book counts what callers hold; nil until there is a server.
 	book atomic.Pointer[account.Book]
 }
@@ -130,7 +130,7 @@ func (m *Metrics) Observer() ledger.Observer {
 			m.commit.Observe(commit.Seconds())
 			m.sign.Observe(sign.Seconds())
 		},
-		Recorded: func(stream receipt.Hash, entries int, bytes int64) {
+		Recorded: func(stream entry.Hash, entries int, bytes int64) {
 			if count := m.recorded.Load(); count != nil {
 				(*count)(stream, entries, bytes)
 			}

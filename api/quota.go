@@ -13,7 +13,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // Limits are what a tenant may do; what is zero is not limited. A rate is for a
@@ -193,7 +193,7 @@ func (s *Server) loadQuota(ctx context.Context, t *Tenant) (*quota, error) {
 		for i := range page.Entries {
 			q.dayEntries++
 			if h := page.Entries[i].Header; h != nil { // else it was erased
-				if header, err := receipt.ParseHeader(h.Content); err == nil {
+				if header, err := entry.ParseHeader(h.Content); err == nil {
 					q.dayBytes += int64(header.Payload.Size)
 				}
 			}
@@ -206,7 +206,7 @@ func (s *Server) loadQuota(ctx context.Context, t *Tenant) (*quota, error) {
 
 // countRecorded makes what the ledger records count against the tenants' days.
 func (s *Server) countRecorded() {
-	count := func(stream receipt.Hash, entries int, bytes int64) {
+	count := func(stream entry.Hash, entries int, bytes int64) {
 		if q := s.dir.Load().byStream[stream]; q != nil {
 			q.recorded(s.now(), int64(entries), bytes)
 		}

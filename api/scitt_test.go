@@ -16,7 +16,7 @@ import (
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/cosereceipt"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/cose"
 )
 
@@ -75,13 +75,13 @@ func TestReceiptByTheStandardsAlone(t *testing.T) {
 	if err := cbor.Unmarshal(m.Headers.Unprotected["muniment-opening"].([]byte), &open); err != nil {
 		t.Fatal(err)
 	}
-	hash := func(i int) receipt.Hash { return receipt.Hash(open[i].([]byte)) }
-	leaf := receipt.LeafData(hash(0), receipt.EntryHash(receipt.HashOrigin(ts.ledger.Origin()), hash(2), open[1].(uint64), receipt.HeaderHash(receipt.Salt(hash(3)), open[4].([]byte))))
-	h, err := receipt.ParseHeader(open[4].([]byte))
+	hash := func(i int) entry.Hash { return entry.Hash(open[i].([]byte)) }
+	leaf := entry.LeafData(hash(0), entry.EntryHash(entry.HashOrigin(ts.ledger.Origin()), hash(2), open[1].(uint64), entry.HeaderHash(entry.Salt(hash(3)), open[4].([]byte))))
+	h, err := entry.ParseHeader(open[4].([]byte))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if h.Payload.Commitment != receipt.Commitment(receipt.Salt(hash(5)), st) {
+	if h.Payload.Commitment != entry.Commitment(entry.Salt(hash(5)), st) {
 		t.Error("the commitment is not that of the statement as it was sent")
 	}
 	if h.Attributes["issuer"] != "acme.example" || h.Attributes["subject"] != "pkg:oci/app" {
@@ -90,7 +90,7 @@ func TestReceiptByTheStandardsAlone(t *testing.T) {
 	if proof.Size != 2 || proof.Index != 1 || len(proof.Path) != 1 {
 		t.Fatalf("the proof is of entry %d in a tree of %d, with %d hashes", proof.Index, proof.Size, len(proof.Path))
 	}
-	own := receipt.LeafHash(leaf[:])
+	own := entry.LeafHash(leaf[:])
 	root := sha256.Sum256(append(append([]byte{1}, proof.Path[0]...), own[:]...))
 	if root != ts.ledger.Published().Root {
 		t.Error("the path does not lead to the published root")

@@ -16,6 +16,7 @@ import (
 
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -61,7 +62,7 @@ func TestSecretsStaySecret(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, salt := range map[string]receipt.Salt{"link": r.Link.Salt, "header": r.Header.Salt, "payload": r.Payload.Salt} {
+		for name, salt := range map[string]entry.Salt{"link": r.Link.Salt, "header": r.Header.Salt, "payload": r.Payload.Salt} {
 			secrets["a "+name+" salt, hexadecimal"] = hex.EncodeToString(salt[:])
 			secrets["a "+name+" salt, base64"] = base64.RawStdEncoding.EncodeToString(salt[:])[:42]
 			secrets["a "+name+" salt, as Go prints bytes"] = strings.Trim(fmt.Sprint(salt), "[]")

@@ -17,7 +17,7 @@ import (
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/fieldrules"
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
@@ -202,7 +202,7 @@ func filterOf(m *munimentv1.Filter) (ledger.Filter, error) {
 		if *d.at == "" {
 			continue
 		}
-		digest, err := receipt.ParseDigest(*d.at)
+		digest, err := entry.ParseDigest(*d.at)
 		if err != nil {
 			return ledger.Filter{}, fieldError(connect.CodeInvalidArgument, d.name, "%s", err)
 		}
@@ -233,7 +233,7 @@ func (s *Server) entryMessage(e *ledger.Entry) (*munimentv1.Entry, error) {
 	if e.Header == nil {
 		return m, nil
 	}
-	h, err := receipt.ParseHeader(e.Header.Content)
+	h, err := entry.ParseHeader(e.Header.Content)
 	if err != nil {
 		return nil, err
 	}
@@ -253,7 +253,7 @@ func (s *Server) entryMessage(e *ledger.Entry) (*munimentv1.Entry, error) {
 	return m, nil
 }
 
-func subjectMessages(all []receipt.Subject) []*munimentv1.Subject {
+func subjectMessages(all []entry.Subject) []*munimentv1.Subject {
 	var out []*munimentv1.Subject
 	for _, s := range all {
 		out = append(out, &munimentv1.Subject{Name: s.Name, Digest: s.Digest})
@@ -310,7 +310,7 @@ func (s *service) GetConsistencyProof(ctx context.Context, req *connect.Request[
 	return connect.NewResponse(&munimentv1.GetConsistencyProofResponse{ToSize: to, Hashes: byteSlices(path)}), nil
 }
 
-func byteSlices(path []receipt.Hash) [][]byte {
+func byteSlices(path []entry.Hash) [][]byte {
 	out := make([][]byte, len(path))
 	for i := range path {
 		out[i] = path[i][:]

@@ -27,6 +27,7 @@ import (
 
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 	"muniment.dev/muniment/ledger/store/memstore"
@@ -62,10 +63,10 @@ type testServer struct {
 	api    *api.Server
 	ledger *ledger.Ledger
 	store  *memstore.Store
-	policy *receipt.Policy
+	policy *receipt.TrustPolicy
 	vkey   string // the log's, as in the policy
 	logs   *logBuffer
-	keys   map[string]receipt.StreamKey // of each tenant
+	keys   map[string]entry.StreamKey // of each tenant
 
 	h1, h2 *http.Client
 
@@ -98,7 +99,7 @@ func (l *logBuffer) String() string {
 // configurations before.
 func newServer(t *testing.T, edits ...func(*ledger.Config, *api.Config)) *testServer {
 	t.Helper()
-	ts := &testServer{t: t, store: memstore.New(), logs: &logBuffer{}, free: 1 << 40, keys: map[string]receipt.StreamKey{}}
+	ts := &testServer{t: t, store: memstore.New(), logs: &logBuffer{}, free: 1 << 40, keys: map[string]entry.StreamKey{}}
 	ts.store.Free = func() (uint64, error) {
 		ts.mu.Lock()
 		defer ts.mu.Unlock()
@@ -123,7 +124,7 @@ func newServer(t *testing.T, edits ...func(*ledger.Config, *api.Config)) *testSe
 		t.Fatal(err)
 	}
 	ts.vkey = vkey
-	if ts.policy, err = receipt.ParsePolicy("test", []byte(receipt.FormatPolicy(vkey))); err != nil {
+	if ts.policy, err = receipt.ParseTrustPolicy("test", []byte(receipt.FormatTrustPolicy(vkey))); err != nil {
 		t.Fatal(err)
 	}
 	logger := slog.New(slog.NewJSONHandler(ts.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -131,7 +132,7 @@ func newServer(t *testing.T, edits ...func(*ledger.Config, *api.Config)) *testSe
 	lc := ledger.Config{Store: ts.store, Signer: signer, Fatal: func(error) {}, Logger: logger, Observe: metrics.Observer(), ReserveBytes: 1 << 20}
 	ac := api.Config{Logger: logger, Metrics: metrics, Settings: api.Settings{MaxPayload: maxPayload, PublicTlog: true}}
 	for _, x := range []struct{ name, token string }{{"acme", acmeToken}, {"globex", globexToken}} {
-		key := receipt.StreamKey(sha256.Sum256([]byte("stream key of " + x.name)))
+		key := entry.StreamKey(sha256.Sum256([]byte("stream key of " + x.name)))
 		ts.keys[x.name] = key
 		ac.Tenants = append(ac.Tenants, api.Tenant{Name: x.name, Stream: ledger.NewStream(key), Tokens: []api.Token{{ID: x.name, Hash: sha256.Sum256([]byte(x.token)), Role: munimentv1.Role_ROLE_ADMIN}}})
 		for _, name := range roleNames {
@@ -279,7 +280,7 @@ func (ts *testServer) append(tenant, text string) *munimentv1.Appended {
 func (ts *testServer) verify(tenant string, data, payload []byte, index uint64) *receipt.Statement {
 	ts.t.Helper()
 	key := ts.keys[tenant]
-	s, err := receipt.Verify(data, []*receipt.Policy{ts.policy}, receipt.Options{Payload: payload, Tenant: &tenant, StreamKey: &key})
+	s, err := receipt.Verify(data, []*receipt.TrustPolicy{ts.policy}, receipt.Options{Payload: payload, Tenant: &tenant, StreamKey: &key})
 	if err != nil {
 		ts.t.Fatal(err)
 	}

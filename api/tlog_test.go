@@ -14,6 +14,7 @@ import (
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/api/account"
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -22,7 +23,7 @@ import (
 func (ts *testServer) fill(n int) {
 	ts.t.Helper()
 	stream := ledger.NewStream(ts.keys["acme"])
-	h := &receipt.Header{Origin: origin, Tenant: "acme", Kind: "attestation", MediaType: "text/plain", Submitter: "token:acme", Verification: receipt.Verification{Result: receipt.Unverified}}
+	h := &entry.Header{Origin: origin, Tenant: "acme", Kind: "attestation", MediaType: "text/plain", Submitter: "token:acme", Verification: entry.Verification{Result: entry.Unverified}}
 	for done := 0; done < n; {
 		drafts := make([]ledger.Draft, min(4096, n-done))
 		first := ts.ledger.Published().Size
@@ -59,7 +60,7 @@ func TestStockClientReadsTheLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := ts.ledger.Published()
-		if uint64(cp.N) != p.Size || receipt.Hash(cp.Hash) != p.Root || cp.Origin != origin {
+		if uint64(cp.N) != p.Size || entry.Hash(cp.Hash) != p.Root || cp.Origin != origin {
 			t.Fatalf("the checkpoint is %v, published is %d %s", cp, p.Size, p.Root)
 		}
 		client, err := torchwood.NewClient(fetcher)
@@ -67,10 +68,10 @@ func TestStockClientReadsTheLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		n := int64(0)
-		for i, entry := range client.AllEntries(ctx, cp.Tree, 0) {
+		for i, data := range client.AllEntries(ctx, cp.Tree, 0) {
 			leaf, err := ts.ledger.LeafHash(ctx, p, uint64(i))
-			if err != nil || i != n || receipt.LeafHash(entry) != leaf || len(entry) != receipt.LeafSize {
-				t.Fatalf("size %d: entry %d is number %d: %x, %v", cp.N, i, n, entry, err)
+			if err != nil || i != n || entry.LeafHash(data) != leaf || len(data) != entry.LeafSize {
+				t.Fatalf("size %d: entry %d is number %d: %x, %v", cp.N, i, n, data, err)
 			}
 			n++
 		}
@@ -102,7 +103,7 @@ func TestStockClientReadsTheLog(t *testing.T) {
 		tree = append(tree, tlog.Hash(h))
 	}
 	in, err := ts.client(acmeToken).GetInclusionProof(context.Background(), connect.NewRequest(&munimentv1.GetInclusionProofRequest{Index: a.Index}))
-	if err != nil || receipt.Hash(in.Msg.LeafHash) != s.LeafHash || len(in.Msg.Hashes) == 0 {
+	if err != nil || entry.Hash(in.Msg.LeafHash) != s.LeafHash || len(in.Msg.Hashes) == 0 {
 		t.Fatal(in, err)
 	}
 	var record tlog.RecordProof

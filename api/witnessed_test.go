@@ -23,7 +23,7 @@ import (
 type witnessedServer struct {
 	*testServer
 	witness note.Signer
-	policy  *receipt.Policy
+	policy  *receipt.TrustPolicy
 }
 
 func newWitnessedServer(t *testing.T) *witnessedServer {
@@ -40,7 +40,7 @@ func newWitnessedServer(t *testing.T) *witnessedServer {
 			return err
 		}
 	})
-	if ws.policy, err = receipt.ParsePolicy("witnessed", fmt.Appendf(nil, "log %s\nwitness w %s\nquorum w\n", ws.vkey, w.Verifier())); err != nil {
+	if ws.policy, err = receipt.ParseTrustPolicy("witnessed", fmt.Appendf(nil, "log %s\nwitness w %s\nquorum w\n", ws.vkey, w.Verifier())); err != nil {
 		t.Fatal(err)
 	}
 	return ws
@@ -111,7 +111,7 @@ func TestWaitWitnessed(t *testing.T) {
 			t.Fatalf("%+v", r)
 		}
 		for _, data := range r.receipts {
-			s, err := receipt.Verify(data, []*receipt.Policy{ws.policy}, receipt.Options{HeaderOnly: true, Tenant: new("acme")})
+			s, err := receipt.Verify(data, []*receipt.TrustPolicy{ws.policy}, receipt.Options{HeaderOnly: true, Tenant: new("acme")})
 			if err != nil || !s.Witnessed {
 				t.Fatalf("%v, %+v", err, s)
 			}

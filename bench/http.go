@@ -29,7 +29,7 @@ type server struct {
 	cmd    *exec.Cmd
 	url    string
 	token  string
-	policy *receipt.Policy
+	policy *receipt.TrustPolicy
 }
 
 func (b *bench) build() string {
@@ -64,7 +64,7 @@ func (b *bench) serve(data string) *server {
 	s.token = strings.TrimSpace(string(token))
 	text, err := os.ReadFile(filepath.Join(data, "policy"))
 	check(err)
-	s.policy, err = receipt.ParsePolicy("bench", text)
+	s.policy, err = receipt.ParseTrustPolicy("bench", text)
 	check(err)
 	return s
 }
@@ -111,7 +111,7 @@ func (b *bench) oneWriter() {
 		payload := evidence(rng)
 		r, err := c.Append(context.Background(), muniment.Submission{Kind: kindname.Attestation, MediaType: opaque, Payload: payload})
 		check(err)
-		_, err = receipt.Verify(r.Receipt, []*receipt.Policy{s.policy}, receipt.Options{Payload: payload, Tenant: new("bench")})
+		_, err = receipt.Verify(r.Receipt, []*receipt.TrustPolicy{s.policy}, receipt.Options{Payload: payload, Tenant: new("bench")})
 		check(err)
 	}
 	times(200, work)

@@ -20,6 +20,7 @@ import (
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -30,7 +31,7 @@ type log struct {
 	store  *pebblestore.Store
 	ingest *ingest.Ingester
 	who    ingest.Submitter
-	policy *receipt.Policy
+	policy *receipt.TrustPolicy
 	dir    string
 }
 
@@ -44,10 +45,10 @@ func (b *bench) open(name string) *log {
 	check(err)
 	l.ledger, err = ledger.Open(context.Background(), ledger.Config{Store: l.store, Signer: signer, Fatal: check})
 	check(err)
-	l.policy, err = receipt.ParsePolicy("bench", []byte(receipt.FormatPolicy(vkey)))
+	l.policy, err = receipt.ParseTrustPolicy("bench", []byte(receipt.FormatTrustPolicy(vkey)))
 	check(err)
 	l.ingest = &ingest.Ingester{Ledger: l.ledger, MaxPayload: 16 << 20}
-	l.who = ingest.Submitter{Tenant: "bench", Identity: "token:bench", Stream: ledger.NewStream(receipt.StreamKey{1})}
+	l.who = ingest.Submitter{Tenant: "bench", Identity: "token:bench", Stream: ledger.NewStream(entry.StreamKey{1})}
 	return l
 }
 
@@ -158,7 +159,7 @@ func (b *bench) verify() {
 	}
 	rec := l.append(rng, 1)
 	s := times(2000, func(int) {
-		_, err := receipt.Verify(rec, []*receipt.Policy{l.policy}, receipt.Options{HeaderOnly: true, Tenant: new("bench")})
+		_, err := receipt.Verify(rec, []*receipt.TrustPolicy{l.policy}, receipt.Options{HeaderOnly: true, Tenant: new("bench")})
 		check(err)
 	})
 	row("offline verification of a receipt", s.String(), fmt.Sprintf("goal 100µs: %.2f×; %.1f× one Ed25519 verification", 100e-6/s.quantile(0.5).Seconds(), s.quantile(0.5).Seconds()/b.limits["verify"]))

@@ -9,7 +9,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // measureLimits measures what no log on this machine can go below.
@@ -46,11 +46,11 @@ func (b *bench) measureLimits() {
 	s = times(2000, func(int) { ed25519.Verify(pub, page[:150], sig) })
 	b.limits["verify"] = s.quantile(0.5).Seconds()
 	row("limit: Ed25519 verification", s.String(), "")
-	var l, r receipt.Hash
+	var l, r entry.Hash
 	const n = 1000
 	s = times(200, func(int) {
 		for range n {
-			l = receipt.NodeHash(&l, &r)
+			l = entry.NodeHash(&l, &r)
 		}
 	})
 	row("limit: SHA-256 of a tree node", fmt.Sprint(s.quantile(0.5)/n), "")

@@ -21,6 +21,7 @@ import (
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -32,7 +33,7 @@ func (b *bench) audits() {
 	size, policy := b.tileFolder(dir)
 	src, err := audit.NewFolderSource(dir)
 	check(err)
-	key := receipt.StreamKey{1}
+	key := entry.StreamKey{1}
 	for _, m := range []struct {
 		what string
 		o    audit.Options
@@ -49,18 +50,18 @@ func (b *bench) audits() {
 }
 
 // tileFolder makes a large log and writes its files.
-func (b *bench) tileFolder(dir string) (uint64, *receipt.Policy) {
+func (b *bench) tileFolder(dir string) (uint64, *receipt.TrustPolicy) {
 	l := b.open("audited")
 	defer l.close()
 	ctx := context.Background()
-	stream := ledger.NewStream(receipt.StreamKey{1})
-	h := &receipt.Header{Kind: kindname.Attestation}
+	stream := ledger.NewStream(entry.StreamKey{1})
+	h := &entry.Header{Kind: kindname.Attestation}
 	for n := uint64(0); n < *million; {
 		drafts := make([]ledger.Draft, min(4096, *million-n))
 		for i := range drafts {
 			d := &drafts[i]
 			d.Stream, d.Header, d.Opening.Content, d.Payload.Content = stream, h, []byte("{}"), fmt.Appendf(nil, "%d", n+uint64(i))
-			d.LinkSalt, d.Opening.Salt, d.Payload.Salt = receipt.NewSalts()
+			d.LinkSalt, d.Opening.Salt, d.Payload.Salt = entry.NewSalts()
 		}
 		_, err := l.ledger.Append(ctx, drafts)
 		check(err)
@@ -137,7 +138,7 @@ func (b *bench) fillFolder(dir string) {
 	l, err := ledger.Open(ctx, ledger.Config{Store: store, Signer: signer, Fatal: check})
 	check(err)
 	in := &ingest.Ingester{Ledger: l, MaxPayload: 16 << 20}
-	who := ingest.Submitter{Tenant: "bench", Identity: "token:bench", Stream: ledger.NewStream(receipt.StreamKey(key))}
+	who := ingest.Submitter{Tenant: "bench", Identity: "token:bench", Stream: ledger.NewStream(entry.StreamKey(key))}
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Add(1)

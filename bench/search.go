@@ -11,6 +11,7 @@ import (
 
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -38,19 +39,19 @@ func digestNumber(kind byte, n int) string { return fmt.Sprintf("%02x%062x", kin
 func (l *log) searchable(rng *mrand.Rand) ledger.Draft {
 	pick := func(name string, n int) string { return fmt.Sprintf("%s-%d@acme.example", name, rng.IntN(n)) }
 	d := ledger.Draft{Stream: l.who.Stream, Payload: receipt.PayloadOpening{Content: fmt.Appendf(nil, "%d", made.Add(1))}}
-	d.LinkSalt, d.Opening.Salt, d.Payload.Salt = receipt.NewSalts()
-	d.Header = &receipt.Header{
+	d.LinkSalt, d.Opening.Salt, d.Payload.Salt = entry.NewSalts()
+	d.Header = &entry.Header{
 		Origin: l.ledger.Origin(), Tenant: l.who.Tenant, Kind: searchKinds[rng.IntN(len(searchKinds))], MediaType: "application/json", Submitter: pick("submitter", searchSubmitters),
-		Subjects:     []receipt.Subject{{Name: "app", Digest: map[string]string{"sha256": digestNumber('s', rng.IntN(searchArtifacts))}}},
-		Materials:    []receipt.Subject{{Digest: map[string]string{"sha256": digestNumber('m', rng.IntN(searchMaterials))}}},
+		Subjects:     []entry.Subject{{Name: "app", Digest: map[string]string{"sha256": digestNumber('s', rng.IntN(searchArtifacts))}}},
+		Materials:    []entry.Subject{{Digest: map[string]string{"sha256": digestNumber('m', rng.IntN(searchMaterials))}}},
 		Controls:     []string{pick("control", searchControls)},
 		Attributes:   map[string]string{"severity": searchSeverities[rng.IntN(len(searchSeverities))], "incident": pick("incident", searchIncidents)},
-		Payload:      receipt.PayloadRef{Commitment: receipt.Commitment(d.Payload.Salt, d.Payload.Content), Size: uint64(len(d.Payload.Content))},
-		Verification: receipt.Verification{Result: receipt.Unverified},
+		Payload:      entry.PayloadRef{Commitment: entry.Commitment(d.Payload.Salt, d.Payload.Content), Size: uint64(len(d.Payload.Content))},
+		Verification: entry.Verification{Result: entry.Unverified},
 	}
 	if d.Header.Kind == kindname.Attestation {
 		d.Header.PredicateType = searchPredicates[rng.IntN(len(searchPredicates))]
-		d.Header.Signers = []receipt.Signer{{Identity: pick("signer", searchSigners), Issuer: "https://accounts.acme.example"}}
+		d.Header.Signers = []entry.Signer{{Identity: pick("signer", searchSigners), Issuer: "https://accounts.acme.example"}}
 	}
 	var err error
 	d.Opening.Content, err = d.Header.AppendJSON(nil)

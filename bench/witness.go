@@ -77,7 +77,7 @@ func (b *bench) witnessedReceipts(what, name, policyFile, vkey, url string) {
 	defer s.stop()
 	text, err := os.ReadFile(filepath.Join(data, policyFile))
 	check(err)
-	policy, err := receipt.ParsePolicy("bench", text)
+	policy, err := receipt.ParseTrustPolicy("bench", text)
 	check(err)
 	c, err := muniment.New(muniment.Options{Server: s.url, Token: s.token, Policy: policy, HTTPClient: pool(1)})
 	check(err)
@@ -96,9 +96,9 @@ func (b *bench) witnessedReceipts(what, name, policyFile, vkey, url string) {
 
 // manyWitnessed measures many clients at once: how many append, and how many
 // get receipts that are cosigned. They share the rounds of the witness.
-func (b *bench) manyWitnessed(what string, s *server, policy *receipt.Policy) {
+func (b *bench) manyWitnessed(what string, s *server, policy *receipt.TrustPolicy) {
 	d := time.Duration(*seconds) * time.Second
-	for _, p := range []*receipt.Policy{nil, policy} {
+	for _, p := range []*receipt.TrustPolicy{nil, policy} {
 		c, err := muniment.New(muniment.Options{Server: s.url, Token: s.token, Policy: p, HTTPClient: pool(256)})
 		check(err)
 		r := during(256, d, func(_ int, rng *mrand.ChaCha8) {

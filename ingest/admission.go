@@ -12,7 +12,7 @@ import (
 
 	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
@@ -67,13 +67,13 @@ type Admission struct {
 	given  atomic.Pointer[given]
 
 	mu      sync.Mutex
-	streams map[receipt.Hash]*regime
+	streams map[entry.Hash]*regime
 	warned  map[string]time.Time // when it was last said that a root is old
 }
 
 // NewAdmission returns the admission of a ledger.
 func NewAdmission(cfg AdmissionConfig) (*Admission, error) {
-	a := &Admission{ledger: cfg.Ledger, log: cfg.Logger, now: cfg.Now, streams: map[receipt.Hash]*regime{}, warned: map[string]time.Time{}}
+	a := &Admission{ledger: cfg.Ledger, log: cfg.Logger, now: cfg.Now, streams: map[entry.Hash]*regime{}, warned: map[string]time.Time{}}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
@@ -358,20 +358,20 @@ func (r *Refusal) Error() string {
 
 // decide applies a policy to what was read, and fills in what the header says
 // of that. The error is a *Refusal.
-func decide(ctx context.Context, h *receipt.Header, c *contents, p *policy.AdmissionPolicy, roots policy.Roots) error {
+func decide(ctx context.Context, h *entry.Header, c *contents, p *policy.AdmissionPolicy, roots policy.Roots) error {
 	d := p.Decide(ctx, evidenceOf(h, c), roots)
 	if d.Result == policy.Refused {
 		return &Refusal{p.Digest(), d}
 	}
 	h.AdmissionPolicy, h.Verification = p.Digest(), d.Verification
-	h.Admission = &receipt.Admission{Result: d.Result, Rule: d.Rule, Reason: d.Reason}
-	if d.Verification.Result == receipt.Verified {
+	h.Admission = &entry.Admission{Result: d.Result, Rule: d.Rule, Reason: d.Reason}
+	if d.Verification.Result == entry.Verified {
 		h.Signers = d.Signers
 	}
 	return nil
 }
 
-func evidenceOf(h *receipt.Header, c *contents) *policy.Evidence {
+func evidenceOf(h *entry.Header, c *contents) *policy.Evidence {
 	ev := &policy.Evidence{
 		Tenant: h.Tenant, Submitter: h.Submitter, Kind: h.Kind, MediaType: h.MediaType, PredicateType: h.PredicateType, Size: int(h.Payload.Size),
 		Subjects: c.subjects, Materials: h.Materials, Controls: h.Controls, Attributes: h.Attributes, Document: c.document, Unread: c.unread, Signed: c.signed,

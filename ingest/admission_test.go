@@ -14,7 +14,7 @@ import (
 
 	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
@@ -48,16 +48,16 @@ func appendOne(t *testing.T, in *Ingester, who Submitter, s Submission) ledger.R
 }
 
 // headers returns the headers of the stream, oldest first.
-func headers(t *testing.T, in *Ingester, who Submitter) []*receipt.Header {
+func headers(t *testing.T, in *Ingester, who Submitter) []*entry.Header {
 	t.Helper()
-	var all []*receipt.Header
+	var all []*entry.Header
 	for q := (ledger.Query{OldestFirst: true, Limit: 1000}); ; {
 		page, err := in.Ledger.List(context.Background(), who.Stream, q)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, e := range page.Entries {
-			h, err := receipt.ParseHeader(e.Header.Content)
+			h, err := entry.ParseHeader(e.Header.Content)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -100,8 +100,8 @@ func TestRulesAreEntries(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	h := headers(t, in, who)[2]
-	if h.Verification != (receipt.Verification{Result: receipt.Verified, Format: "sigstore", TrustedRoot: sigstore.PublicGood().Digest(), Reason: "in the log https://rekor.sigstore.dev, logged 2023-04-18T17:45:12Z"}) ||
-		*h.Admission != (receipt.Admission{Result: receipt.Admitted, Rule: "everything"}) || h.AdmissionPolicy != policy.Digest([]byte(policy.Default)) {
+	if h.Verification != (entry.Verification{Result: entry.Verified, Format: "sigstore", TrustedRoot: sigstore.PublicGood().Digest(), Reason: "in the log https://rekor.sigstore.dev, logged 2023-04-18T17:45:12Z"}) ||
+		*h.Admission != (entry.Admission{Result: entry.Admitted, Rule: "everything"}) || h.AdmissionPolicy != policy.Digest([]byte(policy.Default)) {
 		t.Errorf("%+v %+v %s", h.Verification, h.Admission, h.AdmissionPolicy)
 	}
 	if again := appendOne(t, in, who, Submission{Kind: "attestation", Payload: realEvidence(t, provenance)}); !again.Duplicate || again.Index != 2 {
@@ -203,7 +203,7 @@ func TestRootAges(t *testing.T) {
 		Roots:  []*RootFile{publicGood(func(f *RootFile) { f.WarnAfter, f.RefuseAfter = 30*24*time.Hour, 60*24*time.Hour })},
 		Logger: slog.New(slog.NewTextHandler(&said, nil)), Now: func() time.Time { return time.Now().Add(age) },
 	})
-	result := func() receipt.Verification {
+	result := func() entry.Verification {
 		t.Helper()
 		payload := append(realEvidence(t, provenance), make([]byte, 0)...)
 		// other bytes each time
@@ -215,11 +215,11 @@ func TestRootAges(t *testing.T) {
 		all := headers(t, in, who)
 		return all[len(all)-1].Verification
 	}
-	if v := result(); v.Result != receipt.Verified || said.Len() > 0 {
+	if v := result(); v.Result != entry.Verified || said.Len() > 0 {
 		t.Errorf("a new root: %+v\n%s", v, &said)
 	}
 	age = 31 * 24 * time.Hour
-	if v := result(); v.Result != receipt.Verified || strings.Count(said.String(), "getting old") != 1 {
+	if v := result(); v.Result != entry.Verified || strings.Count(said.String(), "getting old") != 1 {
 		t.Errorf("a root of 31 days: %+v\n%s", v, &said)
 	}
 	result()
@@ -227,19 +227,19 @@ func TestRootAges(t *testing.T) {
 		t.Errorf("said again at once:\n%s", &said)
 	}
 	age = 61 * 24 * time.Hour
-	if v := result(); v.Result != receipt.Unverified || !strings.Contains(v.Reason, "may not be used for longer than 1440h0m0s") || !strings.Contains(said.String(), "too old") {
+	if v := result(); v.Result != entry.Unverified || !strings.Contains(v.Reason, "may not be used for longer than 1440h0m0s") || !strings.Contains(said.String(), "too old") {
 		t.Errorf("a root of 61 days: %+v\n%s", v, &said)
 	}
 	in.Admission.SetRoots([]*RootFile{publicGood(func(f *RootFile) {
 		f.WarnAfter, f.RefuseAfter, f.Confirmed = 30*24*time.Hour, 60*24*time.Hour, time.Now().Add(time.Hour)
 	})})
 	age = time.Hour
-	if v := result(); v.Result != receipt.Verified {
+	if v := result(); v.Result != entry.Verified {
 		t.Errorf("a confirmed root: %+v", v)
 	}
 	checkRules(t, in, who)
 	in.Admission.SetRoots([]*RootFile{publicGood(func(f *RootFile) { f.Tenants = []string{"globex"} })})
-	if v := result(); v.Result != receipt.Unverified || !strings.Contains(v.Reason, "no trusted root in force knows") {
+	if v := result(); v.Result != entry.Unverified || !strings.Contains(v.Reason, "no trusted root in force knows") {
 		t.Errorf("a root of another tenant: %+v", v)
 	}
 }

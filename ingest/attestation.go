@@ -12,7 +12,7 @@ import (
 
 	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/internal/plain"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/cose"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/helm"
@@ -182,7 +182,7 @@ func (c *contents) deviations() []string {
 
 // noteDeviations adds the deviations to a header's attributes. Entries without
 // deviations have none of these.
-func (c *contents) noteDeviations(h *receipt.Header) {
+func (c *contents) noteDeviations(h *entry.Header) {
 	all := c.deviations()
 	if len(all) == 0 {
 		return

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/intoto"
 )
 
@@ -73,7 +73,7 @@ func TestConformance(t *testing.T) {
 			if (test.deviation == "") != (h.Attributes == nil) || !strings.HasPrefix(h.Attributes["deviation.1"], test.deviation) || test.deviation != "" && h.Attributes["conformance"] != "deviating" {
 				t.Errorf("%s: attributes %v", test.evidence, h.Attributes)
 			}
-			if test.rules == kept && h.Verification.Result != receipt.Verified {
+			if test.rules == kept && h.Verification.Result != entry.Verified {
 				t.Errorf("%s: %+v", test.evidence, h.Verification)
 			}
 		}

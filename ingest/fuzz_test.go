@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/intoto"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -24,16 +24,16 @@ func seeds(f *testing.F) (all [][]byte) {
 // Whatever can be read can be put into a header, and found there again.
 func checkContents(t *testing.T, c contents) {
 	t.Helper()
-	h := &receipt.Header{
+	h := &entry.Header{
 		Origin: "log", Tenant: "acme", Kind: "attestation", MediaType: c.mediaType, Subjects: c.subjects, PredicateType: c.predicateType, Signers: c.signers,
 		Materials: c.materials, Controls: c.controls, Attributes: c.attributes,
-		Submitter: "token:acme", Verification: receipt.Verification{Result: receipt.Unverified},
+		Submitter: "token:acme", Verification: entry.Verification{Result: entry.Unverified},
 	}
 	b, err := h.AppendJSON(nil)
 	if err != nil {
 		return // refused as a submission
 	}
-	if _, err := receipt.ParseHeader(b); err != nil {
+	if _, err := entry.ParseHeader(b); err != nil {
 		t.Fatalf("a header that nobody can read: %v\n%s", err, b)
 	}
 }

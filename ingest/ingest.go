@@ -16,6 +16,7 @@ import (
 
 	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/proto/kinds"
 )
@@ -183,11 +184,11 @@ func (in *Ingester) draft(ctx context.Context, who Submitter, s *Submission, c *
 
 // header returns what the header says of the submission before anything was
 // decided about it.
-func (c *contents) header(who Submitter, s *Submission) *receipt.Header {
-	h := &receipt.Header{
+func (c *contents) header(who Submitter, s *Submission) *entry.Header {
+	h := &entry.Header{
 		Tenant: who.Tenant, Kind: s.Kind, MediaType: c.mediaType, Subjects: withDigest(c.subjects), PredicateType: c.predicateType,
 		Signers: c.signers, Materials: c.materials, Controls: c.controls, Attributes: c.attributes, External: c.external, Submitter: who.Identity, IdempotencyKey: s.IdempotencyKey,
-		Verification: receipt.Verification{Result: receipt.Unverified}, Payload: receipt.PayloadRef{Size: s.size()},
+		Verification: entry.Verification{Result: entry.Unverified}, Payload: entry.PayloadRef{Size: s.size()},
 	}
 	c.noteDeviations(h)
 	return h
@@ -195,8 +196,8 @@ func (c *contents) header(who Submitter, s *Submission) *receipt.Header {
 
 // withDigest returns the subjects that can be in a header: a subject of a
 // statement that deviates may have no digest.
-func withDigest(all []receipt.Subject) []receipt.Subject {
-	without := func(s receipt.Subject) bool { return len(s.Digest) == 0 }
+func withDigest(all []entry.Subject) []entry.Subject {
+	without := func(s entry.Subject) bool { return len(s.Digest) == 0 }
 	if !slices.ContainsFunc(all, without) {
 		return all
 	}
@@ -204,17 +205,17 @@ func withDigest(all []receipt.Subject) []receipt.Subject {
 }
 
 // seal draws the salts and commits to the payload.
-func seal(l *ledger.Ledger, who Submitter, h *receipt.Header, payload []byte) (ledger.Draft, error) {
+func seal(l *ledger.Ledger, who Submitter, h *entry.Header, payload []byte) (ledger.Draft, error) {
 	d := ledger.Draft{Stream: who.Stream, Header: h, Payload: receipt.PayloadOpening{Content: payload}}
-	d.LinkSalt, d.Opening.Salt, d.Payload.Salt = receipt.NewSalts()
-	h.Payload.Commitment = receipt.Commitment(d.Payload.Salt, payload)
+	d.LinkSalt, d.Opening.Salt, d.Payload.Salt = entry.NewSalts()
+	h.Payload.Commitment = entry.Commitment(d.Payload.Salt, payload)
 	return d, encodeHeader(l, &d)
 }
 
 // sealSpool is seal for a large payload, which is committed to already.
-func sealSpool(l *ledger.Ledger, who Submitter, h *receipt.Header, spool *ledger.Spool) (ledger.Draft, error) {
+func sealSpool(l *ledger.Ledger, who Submitter, h *entry.Header, spool *ledger.Spool) (ledger.Draft, error) {
 	d := ledger.Draft{Stream: who.Stream, Header: h, Large: spool}
-	d.LinkSalt, d.Opening.Salt, _ = receipt.NewSalts()
+	d.LinkSalt, d.Opening.Salt, _ = entry.NewSalts()
 	d.Payload.Salt, h.Payload.Commitment = spool.Opening()
 	return d, encodeHeader(l, &d)
 }

@@ -7,18 +7,19 @@ import (
 	"strings"
 	"testing"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-func subject(name, alg, digest string) receipt.Subject {
-	return receipt.Subject{Name: name, Digest: map[string]string{alg: digest}}
+func subject(name, alg, digest string) entry.Subject {
+	return entry.Subject{Name: name, Digest: map[string]string{alg: digest}}
 }
 
 var (
 	sigstore130 = subject("pkg:npm/sigstore@1.3.0", "sha512", "76176ffa33808b54602c7c35de5c6e9a4deb96066dba6533f50ac234f4f1f4c6b3527515dc17c06fbe2860030f410eee69ea20079bd3a2c6f3dcf3b329b10751")
 	sigstore200 = subject("pkg:npm/sigstore@2.0.0", "sha512", "46d4e2f74c4877316640000a6fdf8a8b59f1e0847667973e9859f774dd31b8f1e0937813b777fb66a2ac67d50540fe34640966eee9fc2ccca387082b4c85cd3c")
 	slsa007     = subject("slsa-provenance-0.0.7.tgz", "sha512", "bbfd372fc9beeb777fe35d05bb10c0c70a9733d366a75fed7dd18866c7391de3ee7e88ba74dd47abf3e15c845e547fcf0e5c3da80854c751554224d3a6d4e55f")
-	releaseJS   = receipt.Signer{Identity: "https://github.com/sigstore/sigstore-js/.github/workflows/release.yml@refs/heads/main", Issuer: "https://token.actions.githubusercontent.com"}
+	releaseJS   = entry.Signer{Identity: "https://github.com/sigstore/sigstore-js/.github/workflows/release.yml@refs/heads/main", Issuer: "https://token.actions.githubusercontent.com"}
 )
 
 // Real evidence is recognised, and its header says what it says.
@@ -27,16 +28,16 @@ func TestRealEvidence(t *testing.T) {
 	const v01, v03 = "application/vnd.dev.sigstore.bundle+json;version=0.1", "application/vnd.dev.sigstore.bundle.v0.3+json"
 	for i, c := range []struct {
 		path, mediaType, predicateType string
-		subject                        receipt.Subject
-		signer                         receipt.Signer
+		subject                        entry.Subject
+		signer                         entry.Signer
 	}{
 		{provenance, v01, "https://slsa.dev/provenance/v0.2", sigstore130, releaseJS},
-		{"examples/bundle-publish.json", v01, "https://github.com/npm/attestation/tree/main/specs/publish/v0.1", sigstore130, receipt.Signer{KeyID: "SHA256:jl3bwswu80PjjokCgh0o2w5c2U4LhQAE57gj9cz1kzA"}},
-		{statement, "application/vnd.in-toto+json", "https://slsa.dev/provenance/v0.2", sigstore130, receipt.Signer{}},
-		{bundles + "dsse.sigstore.json", v01, "https://slsa.dev/provenance/v0.2", slsa007, receipt.Signer{Identity: "brian@dehamer.com", Issuer: "https://github.com/login/oauth"}},
-		{bundles + "dsse-2sigs.sigstore.json", v01, "https://slsa.dev/provenance/v0.2", slsa007, receipt.Signer{Identity: "brian@dehamer.com", Issuer: "https://github.com/login/oauth"}},
-		{bundles + "othername.sigstore.json", v03, "", subject("", "sha256", "bc103b4a84971ef6459b294a2b98568a2bfb72cded09d4acd1e16366a401f95b"), receipt.Signer{Identity: "foo!oidc.local", Issuer: "http://oidc.local:8080"}},
-		{bundles + "public-key-validity.sigstore.json", v03, "", subject("", "sha256", "6ae8a75555209fd6c44157c0aed8016e763ff435a19cf186f76863140143ff72"), receipt.Signer{KeyID: "IpekKjxVkmTfB4YqY8q5sGEAeVtF9x3m7jHdhAxpgjQ="}},
+		{"examples/bundle-publish.json", v01, "https://github.com/npm/attestation/tree/main/specs/publish/v0.1", sigstore130, entry.Signer{KeyID: "SHA256:jl3bwswu80PjjokCgh0o2w5c2U4LhQAE57gj9cz1kzA"}},
+		{statement, "application/vnd.in-toto+json", "https://slsa.dev/provenance/v0.2", sigstore130, entry.Signer{}},
+		{bundles + "dsse.sigstore.json", v01, "https://slsa.dev/provenance/v0.2", slsa007, entry.Signer{Identity: "brian@dehamer.com", Issuer: "https://github.com/login/oauth"}},
+		{bundles + "dsse-2sigs.sigstore.json", v01, "https://slsa.dev/provenance/v0.2", slsa007, entry.Signer{Identity: "brian@dehamer.com", Issuer: "https://github.com/login/oauth"}},
+		{bundles + "othername.sigstore.json", v03, "", subject("", "sha256", "bc103b4a84971ef6459b294a2b98568a2bfb72cded09d4acd1e16366a401f95b"), entry.Signer{Identity: "foo!oidc.local", Issuer: "http://oidc.local:8080"}},
+		{bundles + "public-key-validity.sigstore.json", v03, "", subject("", "sha256", "6ae8a75555209fd6c44157c0aed8016e763ff435a19cf186f76863140143ff72"), entry.Signer{KeyID: "IpekKjxVkmTfB4YqY8q5sGEAeVtF9x3m7jHdhAxpgjQ="}},
 		{bundles + "sigstore.js@2.0.0-provenance.sigstore.json", v01, "https://slsa.dev/provenance/v1", sigstore200, releaseJS},
 	} {
 		payload := realEvidence(t, c.path)
@@ -48,16 +49,16 @@ func TestRealEvidence(t *testing.T) {
 			if r := results[0]; r.Index != uint64(i) || r.Duplicate != (round == 1) {
 				t.Errorf("%s, media type %q: entry %d, duplicate %t", c.path, mediaType, r.Index, r.Duplicate)
 			}
-			s, err := receipt.Verify(results[0].Receipt, []*receipt.Policy{policy}, receipt.Options{Payload: payload, Tenant: new("acme"), Kind: new("attestation"), StreamKey: &who.Stream.Key})
+			s, err := receipt.Verify(results[0].Receipt, []*receipt.TrustPolicy{policy}, receipt.Options{Payload: payload, Tenant: new("acme"), Kind: new("attestation"), StreamKey: &who.Stream.Key})
 			if err != nil {
 				t.Fatalf("%s: %v", c.path, err)
 			}
-			want := &receipt.Header{
-				Origin: "ledger.test/log", Tenant: "acme", Kind: "attestation", MediaType: c.mediaType, Subjects: []receipt.Subject{c.subject}, PredicateType: c.predicateType,
-				Materials: s.Header.Materials, Submitter: "token:acme", Verification: receipt.Verification{Result: receipt.Unverified}, Payload: receipt.PayloadRef{Commitment: s.Header.Payload.Commitment, Size: uint64(len(payload))},
+			want := &entry.Header{
+				Origin: "ledger.test/log", Tenant: "acme", Kind: "attestation", MediaType: c.mediaType, Subjects: []entry.Subject{c.subject}, PredicateType: c.predicateType,
+				Materials: s.Header.Materials, Submitter: "token:acme", Verification: entry.Verification{Result: entry.Unverified}, Payload: entry.PayloadRef{Commitment: s.Header.Payload.Commitment, Size: uint64(len(payload))},
 			}
-			if c.signer != (receipt.Signer{}) {
-				want.Signers = []receipt.Signer{c.signer}
+			if c.signer != (entry.Signer{}) {
+				want.Signers = []entry.Signer{c.signer}
 			}
 			if !reflect.DeepEqual(s.Header, want) {
 				t.Errorf("%s: the header says\n%+v\nand not\n%+v", c.path, s.Header, want)
@@ -79,7 +80,7 @@ func (c contents) told() contents {
 func TestStatementsAndEnvelopes(t *testing.T) {
 	in, _, _ := newIngester(t)
 	const v1 = `{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"a","digest":{"sha256":"1","sha512":"2"}},{"digest":{"gitCommit":"3"}}],"predicateType":"https://p.example/v1","predicate":{"x":1}}`
-	subjects := []receipt.Subject{{Name: "a", Digest: map[string]string{"sha256": "1", "sha512": "2"}}, {Digest: map[string]string{"gitCommit": "3"}}}
+	subjects := []entry.Subject{{Name: "a", Digest: map[string]string{"sha256": "1", "sha512": "2"}}, {Digest: map[string]string{"gitCommit": "3"}}}
 	const dsse, intoto = "application/vnd.dsse.envelope.v1+json", "application/vnd.in-toto+json"
 	for _, c := range []struct {
 		name, payload string
@@ -89,9 +90,9 @@ func TestStatementsAndEnvelopes(t *testing.T) {
 		{"statement v0.1", strings.Replace(v1, "Statement/v1", "Statement/v0.1", 1), contents{mediaType: intoto, subjects: subjects, predicateType: "https://p.example/v1"}},
 		{"statement in white space", " \n" + v1 + "\t\n", contents{mediaType: intoto, subjects: subjects, predicateType: "https://p.example/v1"}},
 		{"statement without a predicate", strings.Replace(v1, `,"predicate":{"x":1}`, "", 1), contents{mediaType: intoto, subjects: subjects, predicateType: "https://p.example/v1"}},
-		{"envelope of a statement", envelope(intoto, []byte(v1), "k1", "k2"), contents{mediaType: dsse, subjects: subjects, predicateType: "https://p.example/v1", signers: []receipt.Signer{{KeyID: "k1"}, {KeyID: "k2"}}}},
+		{"envelope of a statement", envelope(intoto, []byte(v1), "k1", "k2"), contents{mediaType: dsse, subjects: subjects, predicateType: "https://p.example/v1", signers: []entry.Signer{{KeyID: "k1"}, {KeyID: "k2"}}}},
 		{"envelope without key IDs", envelope(intoto, []byte(v1), ""), contents{mediaType: dsse, subjects: subjects, predicateType: "https://p.example/v1"}},
-		{"envelope of something else", envelope("text/plain", []byte("hello"), "k"), contents{mediaType: dsse, signers: []receipt.Signer{{KeyID: "k"}}}},
+		{"envelope of something else", envelope("text/plain", []byte("hello"), "k"), contents{mediaType: dsse, signers: []entry.Signer{{KeyID: "k"}}}},
 	} {
 		for _, mediaType := range []string{"", c.want.mediaType} {
 			got, err := in.read(&Submission{Kind: "attestation", MediaType: mediaType, Payload: []byte(c.payload)})
@@ -217,7 +218,7 @@ func TestBackfillCheckpoint(t *testing.T) {
 		if err != nil || results[0].Err != nil {
 			t.Fatal(err, results)
 		}
-		s, err := receipt.Verify(results[0].Receipt, []*receipt.Policy{policy}, receipt.Options{Payload: []byte(good), Kind: new("backfill-checkpoint")})
+		s, err := receipt.Verify(results[0].Receipt, []*receipt.TrustPolicy{policy}, receipt.Options{Payload: []byte(good), Kind: new("backfill-checkpoint")})
 		if err != nil || s.Header.MediaType != mediaType || s.Header.IdempotencyKey != fmt.Sprint("run ", i) || s.Index != uint64(i) {
 			t.Errorf("media type %q: %v, %+v", given, err, s)
 		}

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"muniment.dev/muniment/ingest/policy"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/proto/kinds"
 	"muniment.dev/muniment/verifiers/intoto"
 )
@@ -65,13 +65,13 @@ func clientKinds() []string { return slices.DeleteFunc(Kinds(), WrittenByLog) }
 // contents is the result of reading a payload.
 type contents struct {
 	mediaType     string
-	subjects      []receipt.Subject
+	subjects      []entry.Subject
 	predicateType string
-	signers       []receipt.Signer
-	materials     []receipt.Subject
+	signers       []entry.Signer
+	materials     []entry.Subject
 	controls      []string
 	attributes    map[string]string
-	external      *receipt.External // nil: the payload is the evidence
+	external      *entry.External // nil: the payload is the evidence
 
 	statement *intoto.Statement // nil: the payload neither is nor holds one
 	// why a signed payload whose type is that of statements cannot be read

@@ -8,8 +8,8 @@ import (
 	"net/url"
 	"strings"
 
-	"muniment.dev/muniment/ledger/receipt"
-	"muniment.dev/muniment/ledger/receipt/strictjson"
+	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/entry/strictjson"
 )
 
 // ReferenceMediaType is the media type of a reference to evidence that is kept
@@ -41,7 +41,7 @@ func readReference(payload []byte) (contents, error) {
 	if len(payload) > maxReference {
 		return contents{}, fmt.Errorf("%d bytes, more than the %d of a reference", len(payload), maxReference)
 	}
-	x := &receipt.External{}
+	x := &entry.External{}
 	err := strictjson.Parse(payload, func(o *strictjson.Object) error {
 		o.RequiredObject("digest", func(o *strictjson.Object) error {
 			x.Digest = o.Strings()
@@ -71,5 +71,5 @@ func readReference(payload []byte) (contents, error) {
 	if _, err := canonicalType(x.MediaType); err != nil {
 		return contents{}, fmt.Errorf("mediaType: %q is not a media type", x.MediaType)
 	}
-	return contents{mediaType: ReferenceMediaType, subjects: []receipt.Subject{{Digest: x.Digest}}, external: x}, nil
+	return contents{mediaType: ReferenceMediaType, subjects: []entry.Subject{{Digest: x.Digest}}, external: x}, nil
 }

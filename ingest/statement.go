@@ -5,7 +5,7 @@ import (
 
 	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/internal/kindname"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/cose"
 )
 
@@ -36,10 +36,10 @@ func readStatement(payload []byte) (contents, error) {
 		c.attributes["contentType"] = st.ContentType
 	}
 	if st.KeyID != "" {
-		c.signers = []receipt.Signer{{KeyID: st.KeyID}}
+		c.signers = []entry.Signer{{KeyID: st.KeyID}}
 	}
 	if st.Digest != nil {
-		c.subjects = []receipt.Subject{*st.Digest}
+		c.subjects = []entry.Subject{*st.Digest}
 	}
 	return c, nil
 }

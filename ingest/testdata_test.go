@@ -15,6 +15,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store/memstore"
 )
@@ -69,7 +70,7 @@ func envelope(payloadType string, payload []byte, keyIDs ...string) string {
 
 // newIngester returns an ingester of a new log, with the policy that verifies
 // its receipts.
-func newIngester(t *testing.T) (*Ingester, Submitter, *receipt.Policy) {
+func newIngester(t *testing.T) (*Ingester, Submitter, *receipt.TrustPolicy) {
 	t.Helper()
 	skey, vkey, err := note.GenerateKey(nil, "ledger.test/log")
 	if err != nil {
@@ -79,7 +80,7 @@ func newIngester(t *testing.T) (*Ingester, Submitter, *receipt.Policy) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	policy, err := receipt.ParsePolicy("test", []byte(receipt.FormatPolicy(vkey)))
+	policy, err := receipt.ParseTrustPolicy("test", []byte(receipt.FormatTrustPolicy(vkey)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +89,7 @@ func newIngester(t *testing.T) (*Ingester, Submitter, *receipt.Policy) {
 		t.Fatal(err)
 	}
 	t.Cleanup(l.Close)
-	return &Ingester{Ledger: l, MaxPayload: 1 << 20}, Submitter{Tenant: "acme", Identity: "token:acme", Stream: ledger.NewStream(receipt.StreamKey{1})}, policy
+	return &Ingester{Ledger: l, MaxPayload: 1 << 20}, Submitter{Tenant: "acme", Identity: "token:acme", Stream: ledger.NewStream(entry.StreamKey{1})}, policy
 }
 
 // wantField fails the test unless err names the field and says what is wrong

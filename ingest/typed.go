@@ -12,7 +12,7 @@ import (
 
 	"muniment.dev/muniment/internal/fieldrules"
 	"muniment.dev/muniment/internal/plain"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/proto/kinds"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/verifiers/sniff"
@@ -59,10 +59,10 @@ func headerOf(k *kinds.Kind, m proto.Message) contents {
 	return contents{mediaType: k.MediaType, subjects: artifacts(h.Subjects), materials: artifacts(h.Materials), controls: h.Controls, attributes: h.Attributes}
 }
 
-func artifacts(all []*munimentv1.Artifact) []receipt.Subject {
-	var out []receipt.Subject
+func artifacts(all []*munimentv1.Artifact) []entry.Subject {
+	var out []entry.Subject
 	for _, a := range all {
-		out = append(out, receipt.Subject{Name: a.Name, Digest: folded(a.Digest)})
+		out = append(out, entry.Subject{Name: a.Name, Digest: folded(a.Digest)})
 	}
 	return out
 }
@@ -71,7 +71,7 @@ func artifacts(all []*munimentv1.Artifact) []receipt.Subject {
 func folded(digests map[string]string) map[string]string {
 	out := make(map[string]string, len(digests))
 	for alg, v := range digests {
-		alg, v = receipt.FoldDigest(alg, v)
+		alg, v = entry.FoldDigest(alg, v)
 		out[alg] = v
 	}
 	return out

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // exampleTime is when the examples are submitted.
@@ -36,8 +36,8 @@ func examples(t testing.TB) map[string][]byte {
 func sha(c string) map[string]string { return map[string]string{"sha256": strings.Repeat(c, 64)} }
 
 var (
-	gateway = receipt.Subject{Name: "registry.acme.example/gateway", Digest: sha("e")}
-	asset   = receipt.Subject{Name: "registry.acme.example/asset-service", Digest: sha("d")}
+	gateway = entry.Subject{Name: "registry.acme.example/gateway", Digest: sha("e")}
+	asset   = entry.Subject{Name: "registry.acme.example/asset-service", Digest: sha("d")}
 )
 
 // Each typed kind has an example, which is taken and says this in the header.
@@ -45,32 +45,32 @@ func TestTypedKinds(t *testing.T) {
 	want := map[string]contents{
 		"backfill-checkpoint": {attributes: map[string]string{"entity": "Asset", "checkpoint": "50%", "acaScore": "0.96", "ts": "2026-04-19T12:00Z", "rollbackReady": "true"}},
 		"export-manifest": {
-			subjects:  []receipt.Subject{{Name: "assets/part-0000.parquet", Digest: sha("a")}, {Name: "assets/schema.json", Digest: sha("b")}},
-			materials: []receipt.Subject{{Name: "postgres://assets/snapshot-1187", Digest: sha("c")}}, controls: []string{"DATA-RESIDENCY-01"},
+			subjects:  []entry.Subject{{Name: "assets/part-0000.parquet", Digest: sha("a")}, {Name: "assets/schema.json", Digest: sha("b")}},
+			materials: []entry.Subject{{Name: "postgres://assets/snapshot-1187", Digest: sha("c")}}, controls: []string{"DATA-RESIDENCY-01"},
 			attributes: map[string]string{"name": "assets-2026-q2", "created": "2026-07-01T06:00:00Z", "files": "2", "region.1": "DE", "region.2": "eu-central-1", "license.1": "CC-BY-4.0",
 				"license.2": "LicenseRef-acme-export OR (MIT AND Apache-2.0)", "epsilon": "0.25", "epsilonSpent": "0.75", "epsilonBudget": "1"},
 		},
-		"triage-action": {subjects: []receipt.Subject{asset}, attributes: map[string]string{
+		"triage-action": {subjects: []entry.Subject{asset}, attributes: map[string]string{
 			"incident": "INC-2041", "playbook": "cache-stampede", "action": "scale-out", "result": "succeeded", "actor": "autopilot@acme.example", "undo": "scale-in",
 			"started": "2026-06-03T08:14:00Z", "finished": "2026-06-03T08:16:30Z",
 			"trace.1": "4bf92f3577b34da6a3ce929d0e0e4736", "trace.2": "0af7651916cd43dd8448eb211c80319c", "alert.1": "AssetLatencyP99High",
 		}},
-		"exception": {subjects: []receipt.Subject{gateway}, controls: []string{"VULN-CRITICAL-0"}, attributes: map[string]string{
+		"exception": {subjects: []entry.Subject{gateway}, controls: []string{"VULN-CRITICAL-0"}, attributes: map[string]string{
 			"exception": "EXC-17", "requester": "dana@acme.example", "approver": "kim@acme.example", "expires": "2099-01-01T00:00:00Z", "glob.1": "registry.acme.example/gateway:1.7.*",
 		}},
-		"finding": {subjects: []receipt.Subject{gateway}, controls: []string{"VULN-HIGH-30D"}, attributes: map[string]string{
+		"finding": {subjects: []entry.Subject{gateway}, controls: []string{"VULN-HIGH-30D"}, attributes: map[string]string{
 			"finding": "CVE-2026-12345", "severity": "high", "status": "open", "source": "grype 0.99", "detected": "2026-05-02T10:00:00Z",
 			"location": "pkg:golang/example.com/http@1.2.3", "score": "8.1", "alias.1": "GHSA-xxxx-yyyy-zzzz",
 		}},
 		"control": {controls: []string{"VULN-HIGH-30D"}, attributes: map[string]string{"title": "High findings are resolved within 30 days", "state": "active",
 			"owner": "security@acme.example", "framework.1": "NIST SP 800-53: SI-2", "framework.2": "ISO 27001: A.8.8"}},
-		"gate-decision": {subjects: []receipt.Subject{gateway}, controls: []string{"SLSA-BUILD-L3", "VULN-CRITICAL-0"},
+		"gate-decision": {subjects: []entry.Subject{gateway}, controls: []string{"SLSA-BUILD-L3", "VULN-CRITICAL-0"},
 			attributes: map[string]string{"gate": "production", "decision": "allow", "environment": "production/eu-central-1", "decided": "2026-05-03T09:30:00Z"}},
-		"inventory": {subjects: []receipt.Subject{gateway, asset},
+		"inventory": {subjects: []entry.Subject{gateway, asset},
 			attributes: map[string]string{"environment": "production/eu-central-1", "observed": "2026-05-03T10:00:00Z", "source": "kube-state 2.19", "items": "2"}},
-		"metric-snapshot": {subjects: []receipt.Subject{asset}, controls: []string{"SLO-ASSETS"}, attributes: map[string]string{"service": "asset-service",
+		"metric-snapshot": {subjects: []entry.Subject{asset}, controls: []string{"SLO-ASSETS"}, attributes: map[string]string{"service": "asset-service",
 			"from": "2026-05-03T09:00:00Z", "to": "2026-05-03T10:00:00Z", "metric:latency_p99": "84.5", "metric:cache_hit_ratio": "0.93"}},
-		"verification-report": {subjects: []receipt.Subject{{Digest: sha("e")}}, attributes: map[string]string{"verdict": "not-verified", "reasonCode": "tag_mismatch",
+		"verification-report": {subjects: []entry.Subject{{Digest: sha("e")}}, attributes: map[string]string{"verdict": "not-verified", "reasonCode": "tag_mismatch",
 			"version": "1.4.0", "verifier": "muniment-python", "verifiedAt": "2026-05-04T07:00:00Z", "entry": "31"}},
 		"erasure": {attributes: map[string]string{"entry": "31", "scope": "payload", "reason": "GDPR request 88", "actor": "token:acme"}},
 		"config":  {attributes: map[string]string{"name": "admission-policy", "type": "admission-policy", "digest": DocumentDigest([]byte("mode: record\n")), "reason": "first policy", "actor": "token:acme"}},

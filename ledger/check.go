@@ -7,6 +7,7 @@ import (
 	"hash"
 	"io"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -19,7 +20,7 @@ import (
 var ErrDamaged = store.ErrDamaged
 
 // checkSkeleton returns an error unless the skeleton is that of the leaf.
-func (l *Ledger) checkSkeleton(ctx context.Context, p *Published, index uint64, sk *receipt.Skeleton) error {
+func (l *Ledger) checkSkeleton(ctx context.Context, p *Published, index uint64, sk *entry.Skeleton) error {
 	leaf, err := l.LeafHash(ctx, p, index)
 	if err != nil {
 		return err
@@ -32,8 +33,8 @@ func (l *Ledger) checkSkeleton(ctx context.Context, p *Published, index uint64, 
 
 // checkHeader returns an error unless the header is that of the skeleton. A nil
 // header was erased.
-func checkHeader(index uint64, sk *receipt.Skeleton, h *receipt.HeaderOpening) error {
-	if h != nil && receipt.HeaderHash(h.Salt, h.Content) != sk.HeaderHash {
+func checkHeader(index uint64, sk *entry.Skeleton, h *receipt.HeaderOpening) error {
+	if h != nil && entry.HeaderHash(h.Salt, h.Content) != sk.HeaderHash {
 		return fmt.Errorf("entry %d: its header is not that of its skeleton: %w", index, ErrDamaged)
 	}
 	return nil
@@ -45,11 +46,11 @@ func checkPayload(index uint64, h *receipt.HeaderOpening, p *receipt.PayloadOpen
 	if h == nil || p == nil || p.Content == nil {
 		return nil
 	}
-	header, err := receipt.ParseHeader(h.Content)
+	header, err := entry.ParseHeader(h.Content)
 	if err != nil {
 		return fmt.Errorf("header of entry %d: %w", index, err)
 	}
-	if receipt.Commitment(p.Salt, p.Content) != header.Payload.Commitment {
+	if entry.Commitment(p.Salt, p.Content) != header.Payload.Commitment {
 		return damagedPayload(index)
 	}
 	return nil
@@ -65,18 +66,18 @@ func checkedPayload(index uint64, h *receipt.HeaderOpening, r *store.PayloadRead
 	if h == nil {
 		return r.ReadCloser, nil
 	}
-	header, err := receipt.ParseHeader(h.Content)
+	header, err := entry.ParseHeader(h.Content)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("header of entry %d: %w", index, err), r.Close())
 	}
-	return &payloadReader{ReadCloser: r.ReadCloser, index: index, left: r.Size, want: header.Payload.Commitment, commitment: receipt.NewCommitment(r.Salt)}, nil
+	return &payloadReader{ReadCloser: r.ReadCloser, index: index, left: r.Size, want: header.Payload.Commitment, commitment: entry.NewCommitment(r.Salt)}, nil
 }
 
 type payloadReader struct {
 	io.ReadCloser
 	index      uint64
 	left       uint64 // bytes
-	want       receipt.Hash
+	want       entry.Hash
 	commitment hash.Hash
 }
 
@@ -89,7 +90,7 @@ func (r *payloadReader) Read(p []byte) (int, error) {
 		return 0, damagedPayload(r.index)
 	}
 	r.left -= uint64(n)
-	if r.left == 0 && receipt.Hash(r.commitment.Sum(nil)) != r.want {
+	if r.left == 0 && entry.Hash(r.commitment.Sum(nil)) != r.want {
 		return 0, damagedPayload(r.index)
 	}
 	return n, err
@@ -104,7 +105,7 @@ func (p *Published) checkLeaves(ctx context.Context, first uint64, data [][]byte
 		return err
 	}
 	for i := range data {
-		if receipt.LeafHash(data[i]) != hashes[at+i] {
+		if entry.LeafHash(data[i]) != hashes[at+i] {
 			return fmt.Errorf("entry %d: its data is not that of its leaf: %w", first+uint64(i), ErrDamaged)
 		}
 	}
@@ -114,9 +115,9 @@ func (p *Published) checkLeaves(ctx context.Context, first uint64, data [][]byte
 // An Inspection is the state of a store that was read without changing it.
 type Inspection struct {
 	Size uint64 // of the log, or of the last checkpoint of a replica
-	Root receipt.Hash
+	Root entry.Hash
 	// RootAt returns the root of the tree of a size up to Size.
-	RootAt func(ctx context.Context, size uint64) (receipt.Hash, error)
+	RootAt func(ctx context.Context, size uint64) (entry.Hash, error)
 }
 
 // Inspect loads the log's tree from a store that may be open for reading only,
@@ -133,7 +134,7 @@ func Inspect(ctx context.Context, s store.Store, origin string, replica bool) (*
 			return nil, err
 		}
 	}
-	t, err := loadTree(ctx, s, st, receipt.HashOrigin(origin), newTileCache(s, 64))
+	t, err := loadTree(ctx, s, st, entry.HashOrigin(origin), newTileCache(s, 64))
 	if err != nil {
 		return nil, fmt.Errorf("load the tree: %w", notThere(err))
 	}
@@ -141,20 +142,20 @@ func Inspect(ctx context.Context, s store.Store, origin string, replica bool) (*
 	if st.Size > 0 && p.Root != st.Root {
 		return nil, wrongRoot(p.Root, st.Root)
 	}
-	return &Inspection{Size: p.Size, Root: p.Root, RootAt: func(ctx context.Context, size uint64) (receipt.Hash, error) {
+	return &Inspection{Size: p.Size, Root: p.Root, RootAt: func(ctx context.Context, size uint64) (entry.Hash, error) {
 		root, err := p.RootOf(ctx, size)
 		return root, notThere(err)
 	}}, nil
 }
 
-func replicaHead(ctx context.Context, s store.Store) (receipt.Hash, uint64, error) {
+func replicaHead(ctx context.Context, s store.Store) (entry.Hash, uint64, error) {
 	signed, size, err := lastCheckpoint(ctx, s)
 	if err != nil || size == 0 {
-		return receipt.Hash{}, 0, err
+		return entry.Hash{}, 0, err
 	}
 	c, err := receipt.ParseCheckpointUnverified(signed)
 	if err != nil {
-		return receipt.Hash{}, 0, fmt.Errorf("checkpoint of size %d: %w: %w", size, ErrDamaged, err)
+		return entry.Hash{}, 0, fmt.Errorf("checkpoint of size %d: %w: %w", size, ErrDamaged, err)
 	}
 	return c.Root, c.Size, nil
 }
@@ -167,6 +168,6 @@ func notThere(err error) error {
 	return err
 }
 
-func wrongRoot(entries, head receipt.Hash) error {
+func wrongRoot(entries, head entry.Hash) error {
 	return fmt.Errorf("load the tree: the stored entries have the root %s, and the tree head has %s: %w", entries.Base64(), head.Base64(), ErrDamaged)
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"testing"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -16,7 +17,7 @@ type wrongStore struct {
 	skeleton, header, payload bool
 }
 
-func (s *wrongStore) Skeletons(ctx context.Context, from, to uint64) ([]receipt.Skeleton, error) {
+func (s *wrongStore) Skeletons(ctx context.Context, from, to uint64) ([]entry.Skeleton, error) {
 	sk, err := s.Store.Skeletons(ctx, from, to)
 	if err == nil && s.skeleton {
 		sk[0].LinkSalt[3] ^= 1

@@ -11,6 +11,7 @@ import (
 	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -54,7 +55,7 @@ func checkTree(t testing.TB, tl *testLog, p *Published) *naiveTree {
 	if err != nil {
 		t.Fatal(err)
 	}
-	leaves := make([]receipt.Hash, 0, p.Size)
+	leaves := make([]entry.Hash, 0, p.Size)
 	last := uint64(0)
 	for first := uint64(0); first < p.Size; first += store.TileWidth {
 		bundle, err := tl.EntryBundle(ctx, first/store.TileWidth, int(min(store.TileWidth, p.Size-first)))
@@ -69,7 +70,7 @@ func checkTree(t testing.TB, tl *testLog, p *Published) *naiveTree {
 			if want := skeletons[i].LeafData(tl.origin); !bytes.Equal(data, want[:]) {
 				t.Fatalf("entry %d: the bundle holds %x, the skeleton makes %x", i, data, want)
 			}
-			leaf := receipt.LeafHash(data)
+			leaf := entry.LeafHash(data)
 			if got, err := tl.LeafHash(ctx, p, i); err != nil || got != leaf {
 				t.Fatalf("entry %d: LeafHash returns %s, %v, the bundle makes %s", i, got, err, leaf)
 			}
@@ -119,7 +120,7 @@ func checkTiles(t testing.TB, p *Published, tree *naiveTree) {
 func checkStreams(t testing.TB, tl *testLog, p *Published, tree *naiveTree, tenants []*testTenant) {
 	t.Helper()
 	ctx := context.Background()
-	at := map[receipt.Hash]uint64{}
+	at := map[entry.Hash]uint64{}
 	skeletons, err := tl.cfg.Store.Skeletons(ctx, 0, p.Size)
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +133,7 @@ func checkStreams(t testing.TB, tl *testLog, p *Published, tree *naiveTree, tena
 	}
 	found := uint64(0)
 	for _, tt := range tenants {
-		var prev receipt.Hash
+		var prev entry.Hash
 		var indexes []uint64
 		for seq := uint64(0); ; seq++ {
 			i, ok := at[tt.stream.Key.Tag(seq)]
@@ -240,7 +241,7 @@ func checkForms(t testing.TB, tl *testLog, tt *testTenant, index uint64, tree *n
 			t.Fatalf("receipt of entry %d, form %s: %v", index, f.form, err)
 		}
 		f.verify.Tenant = &tt.name
-		s, err := receipt.Verify(data, []*receipt.Policy{tl.policy}, f.verify)
+		s, err := receipt.Verify(data, []*receipt.TrustPolicy{tl.policy}, f.verify)
 		if err != nil {
 			t.Fatalf("receipt of entry %d, form %s: %v", index, f.form, err)
 		}

@@ -37,7 +37,7 @@ func TestReceiptAtEarlierSize(t *testing.T) {
 				if err != nil {
 					t.Fatalf("%s: receipt of entry %d at size %d: %v", when, index, size, err)
 				}
-				s, err := receipt.Verify(data, []*receipt.Policy{tl.policy}, receipt.Options{HeaderOnly: true, StreamKey: &acme.stream.Key})
+				s, err := receipt.Verify(data, []*receipt.TrustPolicy{tl.policy}, receipt.Options{HeaderOnly: true, StreamKey: &acme.stream.Key})
 				if err != nil || s.Index != index || s.Size != size || s.Root != tree.root(size) {
 					t.Fatalf("%s: receipt of entry %d at size %d: %v, %+v", when, index, size, err, s)
 				}
@@ -111,7 +111,7 @@ func TestErased(t *testing.T) {
 		if r, err := receipt.Parse(data); err != nil || r.Form != form {
 			t.Errorf("receipt %d: form %s, %v", i, r.Form, err)
 		}
-		s, err := receipt.Verify(data, []*receipt.Policy{tl.policy}, receipt.Options{HeaderOnly: true, StreamKey: &acme.stream.Key})
+		s, err := receipt.Verify(data, []*receipt.TrustPolicy{tl.policy}, receipt.Options{HeaderOnly: true, StreamKey: &acme.stream.Key})
 		if err != nil || s.Index != i {
 			t.Errorf("receipt %d: %v", i, err)
 		}

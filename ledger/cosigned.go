@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -30,7 +31,7 @@ var (
 // never changes.
 type Witnessed struct {
 	Size       uint64
-	Root       receipt.Hash
+	Root       entry.Hash
 	Checkpoint []byte        // signed note, with cosignatures
 	Superseded chan struct{} // closed when another takes its place
 

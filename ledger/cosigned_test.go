@@ -22,7 +22,7 @@ import (
 type witnessedLog struct {
 	*testLog
 	witness *torchwood.CosignatureSigner
-	policy  *receipt.Policy
+	policy  *receipt.TrustPolicy
 }
 
 func newWitnessedLog(t *testing.T) *witnessedLog {
@@ -36,7 +36,7 @@ func newWitnessedLog(t *testing.T) *witnessedLog {
 		return err
 	}})
 	text := fmt.Sprintf("log %s\nwitness w %s\nquorum w\n", wl.logKey, wl.witness.Verifier())
-	if wl.policy, err = receipt.ParsePolicy("witnessed", []byte(text)); err != nil {
+	if wl.policy, err = receipt.ParseTrustPolicy("witnessed", []byte(text)); err != nil {
 		t.Fatal(err)
 	}
 	return wl
@@ -68,7 +68,7 @@ func TestWitnessed(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", when, err)
 		}
-		s, err := receipt.Verify(data, []*receipt.Policy{wl.policy}, receipt.Options{HeaderOnly: true})
+		s, err := receipt.Verify(data, []*receipt.TrustPolicy{wl.policy}, receipt.Options{HeaderOnly: true})
 		if (err == nil) != witnessed {
 			t.Fatalf("%s: the receipt of entry %d with %+v: witnessed should be %v: %v", when, index, o, witnessed, err)
 		}
@@ -305,7 +305,7 @@ func TestWitnessedReplica(t *testing.T) {
 		if err != nil {
 			t.Fatalf("size %d: %v", size, err)
 		}
-		if s, err := receipt.Verify(data, []*receipt.Policy{wl.policy}, receipt.Options{HeaderOnly: true}); err != nil || size != 0 && s.Size != size || size == 0 && s.Size != 5 {
+		if s, err := receipt.Verify(data, []*receipt.TrustPolicy{wl.policy}, receipt.Options{HeaderOnly: true}); err != nil || size != 0 && s.Size != size || size == 0 && s.Size != 5 {
 			t.Fatalf("size %d: %v, %+v", size, err, s)
 		}
 	}

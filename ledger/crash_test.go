@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -88,7 +89,7 @@ func TestCrash(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				s, err := receipt.Verify(res[0].Receipt, []*receipt.Policy{tl.policy}, receipt.Options{Payload: d.Payload.Content, StreamKey: &d.Stream.Key})
+				s, err := receipt.Verify(res[0].Receipt, []*receipt.TrustPolicy{tl.policy}, receipt.Options{Payload: d.Payload.Content, StreamKey: &d.Stream.Key})
 				if err != nil {
 					t.Error(err)
 					return
@@ -134,7 +135,7 @@ func checkCrash(t *testing.T, crashed *testLog, n int, image crashImage, tenants
 	check := func() {
 		t.Helper()
 		p := tl.Published()
-		continues := func(size uint64, root receipt.Hash) {
+		continues := func(size uint64, root entry.Hash) {
 			t.Helper()
 			path, err := p.ConsistencyProof(ctx, size, p.Size)
 			if err != nil {

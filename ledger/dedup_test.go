@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -39,20 +40,20 @@ func TestSameEvidence(t *testing.T) {
 // Each part of what makes evidence the same makes it another when it changes.
 func TestOtherEvidence(t *testing.T) {
 	tl := newTestLog(t, Config{})
-	evidence := func(edits ...func(*receipt.Header)) Draft { return acme.draft("evidence", edits...) }
+	evidence := func(edits ...func(*entry.Header)) Draft { return acme.draft("evidence", edits...) }
 	drafts := []Draft{
 		evidence(),
 		acme.draft("evidence "),
 		acme.draft(""),
 		globex.draft("evidence"),
-		evidence(func(h *receipt.Header) { h.Submitter = "token:other" }),
-		evidence(func(h *receipt.Header) { h.Kind = "inventory" }),
-		evidence(func(h *receipt.Header) { h.MediaType = "text/html" }),
-		evidence(func(h *receipt.Header) { h.AdmissionPolicy = testSubject }),
+		evidence(func(h *entry.Header) { h.Submitter = "token:other" }),
+		evidence(func(h *entry.Header) { h.Kind = "inventory" }),
+		evidence(func(h *entry.Header) { h.MediaType = "text/html" }),
+		evidence(func(h *entry.Header) { h.AdmissionPolicy = testSubject }),
 		// The parts are framed: moving a byte from one to the next makes
 		// another submission.
-		evidence(func(h *receipt.Header) { h.Kind, h.MediaType = "attestationt", "ext/plain" }),
-		evidence(func(h *receipt.Header) { h.IdempotencyKey = "evidence" }),
+		evidence(func(h *entry.Header) { h.Kind, h.MediaType = "attestationt", "ext/plain" }),
+		evidence(func(h *entry.Header) { h.IdempotencyKey = "evidence" }),
 	}
 	for round, duplicate := range []bool{false, true} {
 		for i, r := range tl.mustAppend(t, drafts...) {
@@ -98,7 +99,7 @@ func TestRacingCopies(t *testing.T) {
 					t.Fatal(a.err)
 				}
 				r := a.results[0]
-				s, err := receipt.Verify(r.Receipt, []*receipt.Policy{tl.policy}, receipt.Options{HeaderOnly: true, StreamKey: &acme.stream.Key})
+				s, err := receipt.Verify(r.Receipt, []*receipt.TrustPolicy{tl.policy}, receipt.Options{HeaderOnly: true, StreamKey: &acme.stream.Key})
 				if err != nil || s.Index != r.Index {
 					t.Fatalf("receipt of entry %d: %v", r.Index, err)
 				}
@@ -160,13 +161,13 @@ func TestIdempotencyKey(t *testing.T) {
 			t.Fatalf("%s, same request: %+v", when, r)
 		}
 		reused(when+", other payload", acme.event("key", "60%"))
-		reused(when+", other kind", acme.draft("50%", func(h *receipt.Header) { h.Kind, h.IdempotencyKey = "metric-snapshot", "key" }))
-		reused(when+", other media type", acme.draft("50%", func(h *receipt.Header) {
+		reused(when+", other kind", acme.draft("50%", func(h *entry.Header) { h.Kind, h.IdempotencyKey = "metric-snapshot", "key" }))
+		reused(when+", other media type", acme.draft("50%", func(h *entry.Header) {
 			h.Kind, h.IdempotencyKey, h.MediaType = "backfill-checkpoint", "key", "application/json"
 		}))
 		// The policy is the log's, not the client's: a retry after it has
 		// changed is still a retry.
-		if r := tl.mustAppend(t, acme.draft("50%", func(h *receipt.Header) {
+		if r := tl.mustAppend(t, acme.draft("50%", func(h *entry.Header) {
 			h.Kind, h.IdempotencyKey, h.AdmissionPolicy = "backfill-checkpoint", "key", testSubject
 		}))[0]; !r.Duplicate {
 			t.Fatalf("%s, other admission policy: %+v", when, r)
@@ -262,7 +263,7 @@ func TestCancelledAppend(t *testing.T) {
 // caller gets its result.
 func TestCancelledInCommit(t *testing.T) {
 	counted := make(chan int, 8)
-	tl := newTestLog(t, Config{Observe: Observer{Recorded: func(_ receipt.Hash, entries int, _ int64) { counted <- entries }}})
+	tl := newTestLog(t, Config{Observe: Observer{Recorded: func(_ entry.Hash, entries int, _ int64) { counted <- entries }}})
 	visible, release := tl.hooks.block(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/ledger/delta"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 	"muniment.dev/muniment/ledger/store/memstore"
@@ -79,7 +80,7 @@ func checkReplica(t testing.TB, tl *testLog, s store.Store) *Ledger {
 		if err != nil {
 			t.Fatalf("receipt of entry %d: %v", i, err)
 		}
-		st, err := receipt.Verify(data, []*receipt.Policy{tl.policy}, receipt.Options{Tenant: new("acme"), StreamKey: &acme.stream.Key})
+		st, err := receipt.Verify(data, []*receipt.TrustPolicy{tl.policy}, receipt.Options{Tenant: new("acme"), StreamKey: &acme.stream.Key})
 		if err != nil || st.Index != i || st.Size != p.Size {
 			t.Fatalf("receipt of entry %d: %v", i, err)
 		}
@@ -343,7 +344,7 @@ func TestDeltaErased(t *testing.T) {
 		if err != nil || r.Form != form {
 			t.Errorf("entry %d has the form %s, want %s (%v)", index, r.Form, form, err)
 		}
-		if _, err := receipt.Verify(data, []*receipt.Policy{tl.policy}, receipt.Options{HeaderOnly: true}); err != nil {
+		if _, err := receipt.Verify(data, []*receipt.TrustPolicy{tl.policy}, receipt.Options{HeaderOnly: true}); err != nil {
 			t.Error(err)
 		}
 	}
@@ -386,12 +387,12 @@ func TestDeltaErases(t *testing.T) {
 
 // hide gives the last leaf of another tenant the tag of an entry of acme.
 func hide(leaves [][]byte, seq uint64) {
-	own := map[receipt.Hash]bool{}
+	own := map[entry.Hash]bool{}
 	for s := range uint64(len(leaves)) {
 		own[acme.stream.Key.Tag(s)] = true
 	}
 	for i := len(leaves) - 1; i >= 0; i-- {
-		if !own[receipt.Hash(leaves[i][1:])] {
+		if !own[entry.Hash(leaves[i][1:])] {
 			tag := acme.stream.Key.Tag(seq)
 			copy(leaves[i][1:], tag[:])
 			return
@@ -442,7 +443,7 @@ func TestDeltaLies(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				data := sk[0].LeafData(receipt.HashOrigin(testOrigin))
+				data := sk[0].LeafData(entry.HashOrigin(testOrigin))
 				leaves = append(leaves, data[:])
 				if sk[0].StreamID != acme.stream.ID {
 					continue

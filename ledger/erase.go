@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"muniment.dev/muniment/internal/kindname"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -74,7 +74,7 @@ func (l *Ledger) PlanErasure(ctx context.Context, s *Stream, index uint64, heade
 }
 
 // planErasure returns nil if nothing is left to erase.
-func planErasure(ctx context.Context, st store.Store, ids *identifier, stream receipt.Hash, index uint64, header bool) (*Erasure, error) {
+func planErasure(ctx context.Context, st store.Store, ids *identifier, stream entry.Hash, index uint64, header bool) (*Erasure, error) {
 	opening, err := st.Header(ctx, index)
 	if err != nil {
 		return nil, err
@@ -91,7 +91,7 @@ func planErasure(ctx context.Context, st store.Store, ids *identifier, stream re
 	}
 	e := &Erasure{Index: index, Header: header, erase: store.Erasure{Index: index}}
 	if opening != nil {
-		h, err := receipt.ParseHeader(opening.Content)
+		h, err := entry.ParseHeader(opening.Content)
 		if err != nil {
 			return nil, fmt.Errorf("entry %d: %w", index, err)
 		}
@@ -185,7 +185,7 @@ func (l *Ledger) reapplyErasures(ctx context.Context, st *store.State) error {
 
 // undone appends the erasures among the listed entries that are not what the
 // store shows.
-func (l *Ledger) undone(ctx context.Context, out []store.Erasure, stream receipt.Hash, list store.Postings, size uint64) ([]store.Erasure, error) {
+func (l *Ledger) undone(ctx context.Context, out []store.Erasure, stream entry.Hash, list store.Postings, size uint64) ([]store.Erasure, error) {
 	for at := uint64(0); ; at++ {
 		var ok bool
 		var err error
@@ -211,12 +211,12 @@ func (l *Ledger) undone(ctx context.Context, out []store.Erasure, stream receipt
 
 // erasureAt reads what an entry has erased. It returns false unless it is an
 // erasure of an earlier entry of its own stream.
-func (l *Ledger) erasureAt(ctx context.Context, stream receipt.Hash, index uint64) (target uint64, header, ok bool, err error) {
+func (l *Ledger) erasureAt(ctx context.Context, stream entry.Hash, index uint64) (target uint64, header, ok bool, err error) {
 	opening, err := l.store.Header(ctx, index)
 	if err != nil || opening == nil {
 		return 0, false, false, err
 	}
-	h, err := receipt.ParseHeader(opening.Content)
+	h, err := entry.ParseHeader(opening.Content)
 	if err != nil {
 		return 0, false, false, err
 	}

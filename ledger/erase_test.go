@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store/memstore"
@@ -31,7 +32,7 @@ func (tl *testLog) erase(t *testing.T, tt *testTenant, index uint64, header bool
 
 // erasure makes a draft that says that it erased an entry.
 func (tt *testTenant) erasure(index uint64, scope string) Draft {
-	return tt.draft("erased", func(h *receipt.Header) {
+	return tt.draft("erased", func(h *entry.Header) {
 		h.Kind, h.IdempotencyKey = ErasureKind, fmt.Sprintf("%d %s", index, scope)
 		h.Attributes = map[string]string{"entry": fmt.Sprint(index), "scope": scope}
 	})
@@ -47,7 +48,7 @@ func (tl *testLog) form(t *testing.T, tt *testTenant, index uint64) receipt.Form
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := receipt.Verify(data, []*receipt.Policy{tl.policy}, receipt.Options{HeaderOnly: true, StreamKey: &tt.stream.Key}); err != nil {
+	if _, err := receipt.Verify(data, []*receipt.TrustPolicy{tl.policy}, receipt.Options{HeaderOnly: true, StreamKey: &tt.stream.Key}); err != nil {
 		t.Fatalf("receipt of entry %d: %v", index, err)
 	}
 	return r.Form
@@ -126,21 +127,21 @@ func TestEraseHeaderThatBetraysPayload(t *testing.T) {
 	digest := func(payload string) []byte { b := sha256.Sum256([]byte(payload)); return b[:] }
 	for i, c := range []struct {
 		name  string
-		edit  func(*receipt.Header)
+		edit  func(*entry.Header)
 		wants bool
 	}{
-		{"nothing", func(*receipt.Header) {}, false},
-		{"another digest", func(h *receipt.Header) { h.IdempotencyKey = fmt.Sprintf("sha256:%x", digest("other")) }, false},
-		{"the idempotency key", func(h *receipt.Header) { h.IdempotencyKey = fmt.Sprintf("sha256:%x", digest("payload 2")) }, true},
-		{"upper case", func(h *receipt.Header) { h.IdempotencyKey = fmt.Sprintf("%X", digest("payload 3")) }, true},
-		{"a subject in base64", func(h *receipt.Header) {
-			h.Subjects = []receipt.Subject{{Digest: map[string]string{"sha256": base64.StdEncoding.EncodeToString(digest("payload 4"))}}}
+		{"nothing", func(*entry.Header) {}, false},
+		{"another digest", func(h *entry.Header) { h.IdempotencyKey = fmt.Sprintf("sha256:%x", digest("other")) }, false},
+		{"the idempotency key", func(h *entry.Header) { h.IdempotencyKey = fmt.Sprintf("sha256:%x", digest("payload 2")) }, true},
+		{"upper case", func(h *entry.Header) { h.IdempotencyKey = fmt.Sprintf("%X", digest("payload 3")) }, true},
+		{"a subject in base64", func(h *entry.Header) {
+			h.Subjects = []entry.Subject{{Digest: map[string]string{"sha256": base64.StdEncoding.EncodeToString(digest("payload 4"))}}}
 		}, true},
-		{"an attribute in base64url", func(h *receipt.Header) {
+		{"an attribute in base64url", func(h *entry.Header) {
 			h.Attributes = map[string]string{"x": base64.RawURLEncoding.EncodeToString(digest("payload 5"))}
 		}, true},
-		{"an external one", func(h *receipt.Header) {
-			h.External = &receipt.External{Digest: map[string]string{"sha256": strings.Repeat("0", 64)}, Size: 1}
+		{"an external one", func(h *entry.Header) {
+			h.External = &entry.External{Digest: map[string]string{"sha256": strings.Repeat("0", 64)}, Size: 1}
 		}, true},
 	} {
 		r := tl.mustAppend(t, acme.draft(fmt.Sprint("payload ", i), c.edit))[0]
@@ -338,7 +339,7 @@ func TestLargePayload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := receipt.Verify(full, []*receipt.Policy{tl.policy}, receipt.Options{}); err != nil {
+	if _, err := receipt.Verify(full, []*receipt.TrustPolicy{tl.policy}, receipt.Options{}); err != nil {
 		t.Errorf("a full receipt of a large payload: %v", err)
 	}
 	huge := string(bytes.Repeat([]byte{'x'}, MaxWhole+1))

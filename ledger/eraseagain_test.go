@@ -5,7 +5,7 @@ import (
 	"context"
 	"testing"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // Two erasures of one entry may be planned before either is recorded. The
@@ -55,9 +55,9 @@ func TestEraseTwice(t *testing.T) {
 func TestIdentifierKeepsNothing(t *testing.T) {
 	ids := newIdentifier(&[32]byte{1})
 	m := ids.macs.New().(*keyedMAC)
-	h := &receipt.Header{Tenant: "acme", Submitter: "ci", Kind: "attestation", MediaType: "text/plain", IdempotencyKey: "order 66"}
+	h := &entry.Header{Tenant: "acme", Submitter: "ci", Kind: "attestation", MediaType: "text/plain", IdempotencyKey: "order 66"}
 	for range 2 {
-		if m.begin(receipt.Hash{2}, h, 6) {
+		if m.begin(entry.Hash{2}, h, 6) {
 			m.Write([]byte("secret"))
 		}
 		m.key()

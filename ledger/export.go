@@ -9,7 +9,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/ledger/delta"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -40,7 +40,7 @@ func (l *Ledger) Export(ctx context.Context, w io.Writer, since uint64, streams 
 		return err
 	}
 	h := delta.Header{Origin: l.Origin(), From: since, To: head.Size}
-	wanted := map[receipt.Hash]bool{}
+	wanted := map[entry.Hash]bool{}
 	for _, s := range streams {
 		first, _, err := streamEnd(ctx, l.store, l.origin, s.ID, since)
 		if err != nil {
@@ -72,7 +72,7 @@ func (l *Ledger) Export(ctx context.Context, w io.Writer, since uint64, streams 
 
 // streamEnd returns how many entries of the stream are in the tree of a size,
 // and the leaf hash of the last.
-func streamEnd(ctx context.Context, s store.Store, log receipt.OriginHash, id receipt.Hash, size uint64) (next uint64, last receipt.Hash, err error) {
+func streamEnd(ctx context.Context, s store.Store, log entry.OriginHash, id entry.Hash, size uint64) (next uint64, last entry.Hash, err error) {
 	if size == 0 {
 		return 0, last, nil
 	}
@@ -94,7 +94,7 @@ func streamEnd(ctx context.Context, s store.Store, log receipt.OriginHash, id re
 
 // exportBundle writes the leaves of the entries from ≤ index < to, and the
 // records of those that are wanted.
-func (l *Ledger) exportBundle(ctx context.Context, d *delta.Writer, from, to uint64, wanted map[receipt.Hash]bool) error {
+func (l *Ledger) exportBundle(ctx context.Context, d *delta.Writer, from, to uint64, wanted map[entry.Hash]bool) error {
 	if l.raw {
 		leaves, err := l.store.Leaves(ctx, from, to)
 		if err != nil {
@@ -124,7 +124,7 @@ func (l *Ledger) exportBundle(ctx context.Context, d *delta.Writer, from, to uin
 	return ctx.Err()
 }
 
-func (l *Ledger) exportRecord(ctx context.Context, d *delta.Writer, index uint64, sk *receipt.Skeleton) error {
+func (l *Ledger) exportRecord(ctx context.Context, d *delta.Writer, index uint64, sk *entry.Skeleton) error {
 	r := &delta.Record{Index: index, LinkSalt: sk.LinkSalt, StreamID: sk.StreamID, Seq: sk.Seq, Prev: sk.Prev, Time: sk.Time, HeaderHash: sk.HeaderHash}
 	var err error
 	if r.Header, err = l.store.Header(ctx, index); err != nil {

@@ -7,7 +7,7 @@ import (
 	"io"
 	"strconv"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -93,7 +93,7 @@ type StoreSummary struct {
 // CheckStore checks a store, which may be open for reading only. It returns an
 // error only if it can't go on.
 func CheckStore(ctx context.Context, c StoreCheck) (*StoreSummary, error) {
-	k := &checker{StoreCheck: c, log: receipt.HashOrigin(c.Origin), ids: newIdentifier(&c.State.Secret), heads: map[receipt.Hash]*checkedStream{}, known: map[receipt.Hash]KnownStream{}}
+	k := &checker{StoreCheck: c, log: entry.HashOrigin(c.Origin), ids: newIdentifier(&c.State.Secret), heads: map[entry.Hash]*checkedStream{}, known: map[entry.Hash]KnownStream{}}
 	for _, s := range c.Streams {
 		k.known[s.ID] = s
 	}
@@ -113,9 +113,9 @@ func CheckStore(ctx context.Context, c StoreCheck) (*StoreSummary, error) {
 // A checker is a check that is under way.
 type checker struct {
 	StoreCheck
-	log   receipt.OriginHash
+	log   entry.OriginHash
 	ids   *identifier
-	known map[receipt.Hash]KnownStream
+	known map[entry.Hash]KnownStream
 	sum   StoreSummary
 
 	trust   trust
@@ -129,7 +129,7 @@ type checker struct {
 	agreed, disagreed uint64
 	doubtful          []Finding
 
-	heads    map[receipt.Hash]*checkedStream
+	heads    map[entry.Hash]*checkedStream
 	time     uint64
 	suspects []Finding // skeletons that the next entry of their stream does not follow
 	bad      bitset    // entries whose skeletons are damaged or unknown
@@ -149,11 +149,11 @@ type checkedStream struct {
 }
 
 // report reports a finding about an entry.
-func (k *checker) report(kind string, index uint64, stream *receipt.Hash, remedy Remedy, format string, args ...any) {
+func (k *checker) report(kind string, index uint64, stream *entry.Hash, remedy Remedy, format string, args ...any) {
 	k.Report(k.finding(kind, index, stream, remedy, format, args...))
 }
 
-func (k *checker) finding(kind string, index uint64, stream *receipt.Hash, remedy Remedy, format string, args ...any) Finding {
+func (k *checker) finding(kind string, index uint64, stream *entry.Hash, remedy Remedy, format string, args ...any) Finding {
 	f := Finding{Kind: kind, Entry: &index, Remedy: remedy, Problem: fmt.Sprintf(format, args...)}
 	if stream != nil {
 		f.Tenant = k.known[*stream].Tenant
@@ -171,7 +171,7 @@ func damageOnly(ctx context.Context, err error) error {
 
 // checkEntry checks an entry, or the record of one in a replica, whose skeleton
 // is not known to be wrong.
-func (k *checker) checkEntry(ctx context.Context, index uint64, sk *receipt.Skeleton) error {
+func (k *checker) checkEntry(ctx context.Context, index uint64, sk *entry.Skeleton) error {
 	s := k.checkStream(index, sk)
 	if sk.Time < k.time && !k.Replica {
 		k.report("time", index, &sk.StreamID, Lost, "it is dated before an earlier entry")
@@ -190,7 +190,7 @@ func (k *checker) checkEntry(ctx context.Context, index uint64, sk *receipt.Skel
 }
 
 // checkStream checks that an entry follows the one before in its stream.
-func (k *checker) checkStream(index uint64, sk *receipt.Skeleton) *checkedStream {
+func (k *checker) checkStream(index uint64, sk *entry.Skeleton) *checkedStream {
 	s := k.heads[sk.StreamID]
 	if s == nil {
 		s = &checkedStream{StreamHead: store.StreamHead{StreamID: sk.StreamID}}
@@ -243,14 +243,14 @@ func (k *checker) link(s *checkedStream, follows bool) {
 const maxSuspects = 1000
 
 // suspect keeps a skeleton that is damaged if the tree turns out to be wrong.
-func (k *checker) suspect(index uint64, stream *receipt.Hash) {
+func (k *checker) suspect(index uint64, stream *entry.Hash) {
 	if len(k.suspects) < maxSuspects {
 		k.suspects = append(k.suspects, k.finding("skeleton", index, stream, Restore, "the entries of its stream before and after it do not fit"))
 	}
 }
 
 // checkHeader returns the header, or nil if it was erased or is damaged.
-func (k *checker) checkHeader(ctx context.Context, index uint64, sk *receipt.Skeleton) (*receipt.Header, error) {
+func (k *checker) checkHeader(ctx context.Context, index uint64, sk *entry.Skeleton) (*entry.Header, error) {
 	opening, err := k.Store.Header(ctx, index)
 	if err != nil {
 		k.opaque.set(index)
@@ -266,7 +266,7 @@ func (k *checker) checkHeader(ctx context.Context, index uint64, sk *receipt.Ske
 		k.report("header", index, &sk.StreamID, Restore, "it is not that of its skeleton")
 		return nil, nil
 	}
-	h, err := receipt.ParseHeader(opening.Content)
+	h, err := entry.ParseHeader(opening.Content)
 	if err != nil {
 		k.opaque.set(index)
 		k.report("header", index, &sk.StreamID, Lost, "it was recorded with an error: %v", err)
@@ -277,7 +277,7 @@ func (k *checker) checkHeader(ctx context.Context, index uint64, sk *receipt.Ske
 
 // checkPayload checks a payload by its header, which is nil if that was erased
 // or is damaged. It counts the entry's projections.
-func (k *checker) checkPayload(ctx context.Context, index uint64, sk *receipt.Skeleton, h *receipt.Header) error {
+func (k *checker) checkPayload(ctx context.Context, index uint64, sk *entry.Skeleton, h *entry.Header) error {
 	payload, err := k.Store.OpenPayload(ctx, index)
 	if err != nil {
 		k.opaque.set(index)
@@ -318,10 +318,10 @@ func (k *checker) checkPayload(ctx context.Context, index uint64, sk *receipt.Sk
 
 // readPayload reads a payload to its end, and returns its deduplication key.
 // It returns false if the payload is damaged.
-func (k *checker) readPayload(index uint64, sk *receipt.Skeleton, h *receipt.Header, p *store.PayloadReader) (key store.Key, ok bool) {
+func (k *checker) readPayload(index uint64, sk *entry.Skeleton, h *entry.Header, p *store.PayloadReader) (key store.Key, ok bool) {
 	k.sum.Payloads++
 	k.sum.Bytes += p.Size
-	commitment := receipt.NewCommitment(p.Salt)
+	commitment := entry.NewCommitment(p.Salt)
 	both := io.TeeReader(p, commitment)
 	key, err := k.ids.keyOf(sk.StreamID, h, p.Size, both)
 	if err == nil { // the key of an event is not made of the payload
@@ -332,7 +332,7 @@ func (k *checker) readPayload(index uint64, sk *receipt.Skeleton, h *receipt.Hea
 		k.report("payload", index, &sk.StreamID, Restore, "it can't be read: %s", reason(err))
 	case p.Size != h.Payload.Size:
 		k.report("payload", index, &sk.StreamID, Restore, "it has %d bytes, and its header has %d", p.Size, h.Payload.Size)
-	case receipt.Hash(commitment.Sum(nil)) != h.Payload.Commitment:
+	case entry.Hash(commitment.Sum(nil)) != h.Payload.Commitment:
 		k.report("payload", index, &sk.StreamID, Restore, "it is not that of its header")
 	default:
 		return key, true
@@ -344,7 +344,7 @@ func (k *checker) readPayload(index uint64, sk *receipt.Skeleton, h *receipt.Hea
 type erasedSets struct{ payload, header, payloadRecorded, headerRecorded bitset }
 
 // recordErasure takes note of what an entry records as erased.
-func (k *checker) recordErasure(ctx context.Context, index uint64, sk *receipt.Skeleton, h *receipt.Header) error {
+func (k *checker) recordErasure(ctx context.Context, index uint64, sk *entry.Skeleton, h *entry.Header) error {
 	target, err := strconv.ParseUint(h.Attributes["entry"], 10, 64)
 	if h.Kind != ErasureKind || err != nil || target >= index {
 		return nil
@@ -395,7 +395,7 @@ func (k *checker) unreadableAfter(index uint64) bool {
 	return false
 }
 
-func (k *checker) streamOf(ctx context.Context, index uint64) *receipt.Hash {
+func (k *checker) streamOf(ctx context.Context, index uint64) *entry.Hash {
 	sk, err := k.Store.Skeletons(ctx, index, index+1)
 	if err != nil {
 		return nil

@@ -10,7 +10,7 @@ import (
 	"math/bits"
 	"slices"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -115,10 +115,10 @@ type projectionFault struct {
 	problem     string
 	n           uint64
 	first, last uint64 // entries
-	stream      *receipt.Hash
+	stream      *entry.Hash
 }
 
-func (f *projectionFault) add(index uint64, stream *receipt.Hash) {
+func (f *projectionFault) add(index uint64, stream *entry.Hash) {
 	if f.n == 0 {
 		f.first, f.last, f.stream = index, index, stream
 	}
@@ -219,8 +219,8 @@ func sortOf(p *store.Projection) int {
 }
 
 // given returns the projections that an entry gives, and its stream.
-func (k *checker) given(ctx context.Context, index uint64) (out []store.Projection, stream *receipt.Hash, err error) {
-	b := &rebuilder{store: k.Store, state: k.State, origin: k.log, ids: k.ids, heads: map[receipt.Hash]store.StreamHead{}, report: &ReindexReport{}}
+func (k *checker) given(ctx context.Context, index uint64) (out []store.Projection, stream *entry.Hash, err error) {
+	b := &rebuilder{store: k.Store, state: k.State, origin: k.log, ids: k.ids, heads: map[entry.Hash]store.StreamHead{}, report: &ReindexReport{}}
 	yield := func(p store.Projection, e error) bool {
 		if e != nil {
 			err = e
@@ -269,7 +269,7 @@ func (k *checker) checkHeads() error {
 	if k.State.Raw && !k.Replica || k.bad.any() {
 		return nil
 	}
-	stored := map[receipt.Hash]bool{}
+	stored := map[entry.Hash]bool{}
 	for _, h := range k.State.Streams {
 		stored[h.StreamID] = true
 		s := k.heads[h.StreamID]

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -110,7 +111,7 @@ func (k *checker) checkRoots(ctx context.Context, size uint64) error {
 // compareRoot compares the root of the tree so far with that of a checkpoint.
 // As long as no leaf is proven, a difference may come from an entry, and then
 // no later checkpoint agrees with the tree.
-func (k *checker) compareRoot(size uint64, root receipt.Hash, f Finding) {
+func (k *checker) compareRoot(size uint64, root entry.Hash, f Finding) {
 	switch {
 	case k.broken:
 	case k.tree.root() == root:

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -42,7 +42,7 @@ func (k *checker) establishTrust(ctx context.Context) error {
 			return damageOnly(ctx, err)
 		}
 		for _, data := range leaves {
-			t.append(receipt.LeafHash(data))
+			t.append(entry.LeafHash(data))
 		}
 		t.takeFull()
 	}
@@ -82,9 +82,9 @@ func (k *checker) checkEntries(ctx context.Context) error {
 // A leafChunk is the entries of a tile of level 0, or of its beginning.
 type leafChunk struct {
 	from      uint64
-	hashes    []*receipt.Hash     // of leaves; nil: not known
-	wrong     []bool              // the leaf's row is damaged
-	skeletons []*receipt.Skeleton // nil: there is none, or it can't be read
+	hashes    []*entry.Hash     // of leaves; nil: not known
+	wrong     []bool            // the leaf's row is damaged
+	skeletons []*entry.Skeleton // nil: there is none, or it can't be read
 	raw       [][]byte
 }
 
@@ -92,13 +92,13 @@ type leafChunk struct {
 // together.
 func (k *checker) readLeaves(ctx context.Context, c *leafChunk, to uint64) error {
 	n := int(to - c.from)
-	c.hashes, c.wrong, c.skeletons = make([]*receipt.Hash, n), make([]bool, n), make([]*receipt.Skeleton, n)
+	c.hashes, c.wrong, c.skeletons = make([]*entry.Hash, n), make([]bool, n), make([]*entry.Skeleton, n)
 	if k.State.Raw {
 		c.raw = make([][]byte, n)
 	}
 	if !k.State.Raw || k.Replica {
-		if err := each(ctx, k.Store.Skeletons, c.from, to, func(i int, sk *receipt.Skeleton, err error) {
-			if err == nil && (!k.Replica || sk.StreamID != receipt.Hash{}) {
+		if err := each(ctx, k.Store.Skeletons, c.from, to, func(i int, sk *entry.Skeleton, err error) {
+			if err == nil && (!k.Replica || sk.StreamID != entry.Hash{}) {
 				c.skeletons[i] = sk
 			} else if !k.Replica {
 				k.lostLeaf(c, i, "skeleton", err)
@@ -119,7 +119,7 @@ func (k *checker) readLeaves(ctx context.Context, c *leafChunk, to uint64) error
 			k.lostLeaf(c, i, "leaf", err)
 			return
 		}
-		h := receipt.LeafHash(*leaf)
+		h := entry.LeafHash(*leaf)
 		c.hashes[i], c.raw[i] = &h, *leaf
 	})
 }
@@ -166,7 +166,7 @@ func (k *checker) compareTile(ctx context.Context, c *leafChunk) error {
 	}
 	var differ []int
 	complete := true
-	computed := make([]receipt.Hash, store.TileWidth)
+	computed := make([]entry.Hash, store.TileWidth)
 	for i, h := range c.hashes {
 		if h == nil {
 			complete = false
@@ -215,27 +215,27 @@ func (k *checker) leafKind() string {
 }
 
 // tileRoot returns the root that a full tile must have, by the tiles above it.
-func (k *checker) tileRoot(ctx context.Context, level uint8, index uint64) (receipt.Hash, bool) {
+func (k *checker) tileRoot(ctx context.Context, level uint8, index uint64) (entry.Hash, bool) {
 	if k.trust != trustTiles {
-		return receipt.Hash{}, false
+		return entry.Hash{}, false
 	}
 	parent := index / store.TileWidth
 	if parent >= k.State.Size>>(tileHeight*(int(level)+2)) {
 		// it has no full parent: the root was computed from it
 		hashes, err := k.Store.Tile(ctx, level, index)
 		if err != nil {
-			return receipt.Hash{}, false
+			return entry.Hash{}, false
 		}
 		_, root := fullTile(hashes)
 		return root, true
 	}
 	want, ok := k.tileRoot(ctx, level+1, parent)
 	if !ok {
-		return receipt.Hash{}, false
+		return entry.Hash{}, false
 	}
 	hashes, err := k.Store.Tile(ctx, level+1, parent)
 	if err != nil {
-		return receipt.Hash{}, false
+		return entry.Hash{}, false
 	}
 	_, root := fullTile(hashes)
 	return hashes[index%store.TileWidth], root == want

@@ -10,7 +10,7 @@ import (
 	"io"
 	"sync"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -35,7 +35,7 @@ func newIdentifier(secret *[32]byte) *identifier {
 // event, which has an idempotency key, by that. The HMAC under the store's
 // secret keeps the key from saying anything about an erased payload. Every part
 // is framed by its length.
-func (id *identifier) key(stream receipt.Hash, h *receipt.Header, payload []byte) store.Key {
+func (id *identifier) key(stream entry.Hash, h *entry.Header, payload []byte) store.Key {
 	m := id.macs.Get().(*keyedMAC)
 	defer id.macs.Put(m)
 	if m.begin(stream, h, uint64(len(payload))) {
@@ -45,7 +45,7 @@ func (id *identifier) key(stream receipt.Hash, h *receipt.Header, payload []byte
 }
 
 // keyOf is key for a payload that is read, if the key depends on it.
-func (id *identifier) keyOf(stream receipt.Hash, h *receipt.Header, size uint64, payload io.Reader) (store.Key, error) {
+func (id *identifier) keyOf(stream entry.Hash, h *entry.Header, size uint64, payload io.Reader) (store.Key, error) {
 	m := id.macs.Get().(*keyedMAC)
 	defer id.macs.Put(m)
 	defer m.clear() // after an error
@@ -60,7 +60,7 @@ func (id *identifier) keyOf(stream receipt.Hash, h *receipt.Header, size uint64,
 }
 
 // begin writes all but the payload, and says whether that is to follow.
-func (m *keyedMAC) begin(stream receipt.Hash, h *receipt.Header, size uint64) bool {
+func (m *keyedMAC) begin(stream entry.Hash, h *entry.Header, size uint64) bool {
 	b := m.scratch[:0]
 	evidence := h.IdempotencyKey == ""
 	if evidence {
@@ -122,7 +122,7 @@ func (l *Ledger) compare(ctx context.Context, p *pending) (bool, error) {
 	if opening == nil || payload == nil {
 		return false, erasedMeanwhile(p.index)
 	}
-	was, err := receipt.ParseHeader(opening.Content)
+	was, err := entry.ParseHeader(opening.Content)
 	if err != nil {
 		return false, err
 	}
@@ -131,11 +131,11 @@ func (l *Ledger) compare(ctx context.Context, p *pending) (bool, error) {
 		was.IdempotencyKey != is.IdempotencyKey || was.AdmissionPolicy != is.AdmissionPolicy && is.IdempotencyKey == "" {
 		return false, nil
 	}
-	commitment := receipt.Hash{}
+	commitment := entry.Hash{}
 	if p.draft.Large != nil {
 		commitment, err = p.draft.Large.commitTo(payload.Salt)
 	} else {
-		commitment = receipt.Commitment(payload.Salt, p.draft.Payload.Content)
+		commitment = entry.Commitment(payload.Salt, p.draft.Payload.Content)
 	}
 	return was.Payload.Commitment == commitment, err
 }
@@ -186,14 +186,14 @@ func (r *recentKeys) add(k store.Key, index uint64) { r.new[k] = index }
 type tagger struct {
 	mac hash.Hash
 	in  []byte
-	out receipt.Hash
+	out entry.Hash
 }
 
-func newTagger(k *receipt.StreamKey) *tagger {
+func newTagger(k *entry.StreamKey) *tagger {
 	return &tagger{mac: hmac.New(sha256.New, k[:]), in: append([]byte("muniment/tag/v1\n"), make([]byte, 8)...)}
 }
 
-func (t *tagger) tag(seq uint64) receipt.Hash {
+func (t *tagger) tag(seq uint64) entry.Hash {
 	binary.BigEndian.PutUint64(t.in[len(t.in)-8:], seq)
 	t.mac.Reset()
 	t.mac.Write(t.in)

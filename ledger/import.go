@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"muniment.dev/muniment/ledger/delta"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -42,7 +43,7 @@ func (f *Fork) Unwrap() error { return ErrForked }
 
 // ImportOptions say how to import a delta.
 type ImportOptions struct {
-	Policy       *receipt.Policy
+	Policy       *receipt.TrustPolicy
 	Streams      []*Stream // those whose keys are known: their completeness is checked
 	ReserveBytes uint64    // nothing is written when less is free on the disk
 	// Progress is called with the bytes read in the first reading of the file;
@@ -52,16 +53,16 @@ type ImportOptions struct {
 
 // An ImportReport says what a delta brought.
 type ImportReport struct {
-	Origin       string       `json:"origin"`
-	From         uint64       `json:"from"`
-	To           uint64       `json:"to"`
-	Root         receipt.Hash `json:"-"`
-	Records      uint64       `json:"records"`
-	PayloadBytes uint64       `json:"payloadBytes"`
-	Streams      int          `json:"streams"`
+	Origin       string     `json:"origin"`
+	From         uint64     `json:"from"`
+	To           uint64     `json:"to"`
+	Root         entry.Hash `json:"-"`
+	Records      uint64     `json:"records"`
+	PayloadBytes uint64     `json:"payloadBytes"`
+	Streams      int        `json:"streams"`
 	// entries that an interrupted import had written before
-	Resumed uint64       `json:"resumed"`
-	Digest  receipt.Hash `json:"-"`
+	Resumed uint64     `json:"resumed"`
+	Digest  entry.Hash `json:"-"`
 }
 
 // Import brings a replica's store forward by a delta. Everything is verified,
@@ -73,7 +74,7 @@ type ImportReport struct {
 // Errors: ErrDamaged and ErrFormat of package delta, ErrGap, ErrReplay,
 // ErrForked, ErrDelta; ErrDiskFull.
 func Import(ctx context.Context, s store.Store, file io.ReaderAt, size int64, o ImportOptions) (*ImportReport, error) {
-	im := &importer{store: s, o: o, tables: map[receipt.Hash]*receipt.TagTable{}}
+	im := &importer{store: s, o: o, tables: map[entry.Hash]*entry.TagTable{}}
 	var err error
 	if im.state, err = s.Load(ctx); err != nil {
 		return nil, err
@@ -123,24 +124,24 @@ type importer struct {
 	write   bool
 	r       *delta.Reader
 	tree    *tree
-	streams map[receipt.Hash]*importedStream
+	streams map[entry.Hash]*importedStream
 	keyed   []*importedStream // those whose key is known
 
 	commit *store.Commit // what is to be written next; nil: nothing
 	bytes  int
 	large  []store.PayloadWriter // of the commit
 
-	tables map[receipt.Hash]*receipt.TagTable // by stream; made by the first reading
+	tables map[entry.Hash]*entry.TagTable // by stream; made by the first reading
 }
 
 // An importedStream is how far one stream has come.
 type importedStream struct {
-	id        receipt.Hash
+	id        entry.Hash
 	next, end uint64
-	last      receipt.Hash // leaf hash of the entry before next
+	last      entry.Hash // leaf hash of the entry before next
 
 	// of all sequence numbers below the new size; nil if the key is not known
-	tags *receipt.TagTable
+	tags *entry.TagTable
 	seen uint64 // sequence number of the next leaf with a tag of the stream
 }
 
@@ -239,7 +240,7 @@ func (im *importer) checkPlace() (receipt.Checkpoint, error) {
 
 // openStreams looks up where the replica's streams end.
 func (im *importer) openStreams(ctx context.Context) error {
-	im.streams, im.keyed = map[receipt.Hash]*importedStream{}, nil
+	im.streams, im.keyed = map[entry.Hash]*importedStream{}, nil
 	for _, d := range im.r.Header.Streams {
 		s := &importedStream{id: d.ID, end: d.End}
 		var err error
@@ -273,10 +274,10 @@ func (im *importer) openStreams(ctx context.Context) error {
 
 // table returns the tags of all sequence numbers that the new tree has room
 // for.
-func (im *importer) table(ctx context.Context, s *Stream) (*receipt.TagTable, error) {
+func (im *importer) table(ctx context.Context, s *Stream) (*entry.TagTable, error) {
 	t := im.tables[s.ID]
 	if t == nil {
-		t = receipt.NewTagTable(&s.Key)
+		t = entry.NewTagTable(&s.Key)
 		im.tables[s.ID] = t
 	}
 	t.Reserve(im.r.Header.To)
@@ -290,17 +291,17 @@ func (im *importer) table(ctx context.Context, s *Stream) (*receipt.TagTable, er
 	return t, nil
 }
 
-func (im *importer) origin() receipt.OriginHash { return receipt.HashOrigin(im.r.Header.Origin) }
+func (im *importer) origin() entry.OriginHash { return entry.HashOrigin(im.r.Header.Origin) }
 
 // owner returns the stream of a leaf, of those whose key is known, or nil. The
 // leaf must be the stream's next: a second leaf with one tag, or a leaf with a
 // later one, would hide an entry from the reader of the stream.
 func (im *importer) owner(index uint64, leaf []byte) (*importedStream, error) {
-	if len(leaf) != receipt.LeafSize {
+	if len(leaf) != entry.LeafSize {
 		return nil, nil
 	}
 	for _, s := range im.keyed {
-		seq, ok := s.tags.Find(receipt.Hash(leaf[1:]))
+		seq, ok := s.tags.Find(entry.Hash(leaf[1:]))
 		switch {
 		case !ok:
 			continue
@@ -326,7 +327,7 @@ func (im *importer) bundle(ctx context.Context, b *delta.Bundle, report *ImportR
 		if len(leaf) == 0 {
 			return fmt.Errorf("%w: the leaf of entry %d is empty", ErrDelta, index)
 		}
-		im.tree.append(receipt.LeafHash(leaf))
+		im.tree.append(entry.LeafHash(leaf))
 		switch s, err := im.owner(index, leaf); {
 		case err != nil:
 			return err
@@ -391,21 +392,21 @@ func (im *importer) record(ctx context.Context, rec *delta.Record, e *store.Entr
 	case rec.Prev != s.last:
 		return nil, bad("it does not follow the entry before it in the stream %s", rec.StreamID)
 	}
-	if err := receipt.CheckLeaf(e.Leaf); err != nil {
+	if err := entry.CheckLeaf(e.Leaf); err != nil {
 		return nil, bad("%v", err)
 	}
-	e.Skeleton = receipt.Skeleton{Tag: receipt.Hash(e.Leaf[1:]), LinkSalt: rec.LinkSalt, StreamID: rec.StreamID, Seq: rec.Seq, Prev: rec.Prev, Time: rec.Time, HeaderHash: rec.HeaderHash}
+	e.Skeleton = entry.Skeleton{Tag: entry.Hash(e.Leaf[1:]), LinkSalt: rec.LinkSalt, StreamID: rec.StreamID, Seq: rec.Seq, Prev: rec.Prev, Time: rec.Time, HeaderHash: rec.HeaderHash}
 	if data := e.Skeleton.LeafData(im.origin()); !bytes.Equal(data[:], e.Leaf) {
 		return nil, bad("it does not open its leaf")
 	}
-	s.next, s.last = s.next+1, receipt.LeafHash(e.Leaf)
+	s.next, s.last = s.next+1, entry.LeafHash(e.Leaf)
 	if rec.Header == nil {
 		return []store.Term{streamTerm(rec.StreamID)}, nil
 	}
-	if rec.Header.Salt == (receipt.Salt{}) || receipt.HeaderHash(rec.Header.Salt, rec.Header.Content) != rec.HeaderHash {
+	if rec.Header.Salt == (entry.Salt{}) || entry.HeaderHash(rec.Header.Salt, rec.Header.Content) != rec.HeaderHash {
 		return nil, bad("its header is another")
 	}
-	h, err := receipt.ParseHeader(rec.Header.Content)
+	h, err := entry.ParseHeader(rec.Header.Content)
 	if err != nil {
 		return nil, bad("%v", err)
 	}
@@ -417,7 +418,7 @@ func (im *importer) record(ctx context.Context, rec *delta.Record, e *store.Entr
 	if rec.Payload == nil {
 		return terms, nil
 	}
-	if rec.Payload.Salt == (receipt.Salt{}) || rec.Payload.Size != h.Payload.Size {
+	if rec.Payload.Salt == (entry.Salt{}) || rec.Payload.Size != h.Payload.Size {
 		return nil, bad("its payload has %d bytes, its header says %d", rec.Payload.Size, h.Payload.Size)
 	}
 	c, err := im.payload(ctx, rec, e)
@@ -432,8 +433,8 @@ func (im *importer) record(ctx context.Context, rec *delta.Record, e *store.Entr
 
 // payload reads the record's payload, and returns its commitment. A large one
 // goes to the store at once, so that it need not fit into memory.
-func (im *importer) payload(ctx context.Context, rec *delta.Record, e *store.Entry) (sum receipt.Hash, err error) {
-	h := receipt.NewCommitment(rec.Payload.Salt)
+func (im *importer) payload(ctx context.Context, rec *delta.Record, e *store.Entry) (sum entry.Hash, err error) {
+	h := entry.NewCommitment(rec.Payload.Salt)
 	e.Payload.Salt = rec.Payload.Salt
 	keep := func([]byte) error { return nil }
 	switch {
@@ -466,7 +467,7 @@ func (im *importer) payload(ctx context.Context, rec *delta.Record, e *store.Ent
 		h.Write(part)
 		return keep(part)
 	})
-	return receipt.Hash(h.Sum(nil)), err
+	return entry.Hash(h.Sum(nil)), err
 }
 
 // put adds entries to what is to be written next, less those that an

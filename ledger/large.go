@@ -7,6 +7,7 @@ import (
 	"hash"
 	"io"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -25,7 +26,7 @@ const MaxWhole = 16 << 20
 type Spool struct {
 	ledger     *Ledger
 	w          store.PayloadWriter
-	salt       receipt.Salt
+	salt       entry.Salt
 	commitment hash.Hash
 	size       uint64
 	finished   store.LargePayload
@@ -46,8 +47,8 @@ func (l *Ledger) NewSpool(ctx context.Context, expect uint64) (*Spool, error) {
 		return nil, err
 	}
 	s := &Spool{ledger: l, w: w}
-	_, _, s.salt = receipt.NewSalts()
-	s.commitment = receipt.NewCommitment(s.salt)
+	_, _, s.salt = entry.NewSalts()
+	s.commitment = entry.NewCommitment(s.salt)
 	return s, nil
 }
 
@@ -80,8 +81,8 @@ func (s *Spool) Size() uint64 { return s.size }
 
 // Opening returns the payload's salt, which was drawn for it, and the
 // commitment to what was written.
-func (s *Spool) Opening() (receipt.Salt, receipt.Hash) {
-	return s.salt, receipt.Hash(s.commitment.Sum(nil))
+func (s *Spool) Opening() (entry.Salt, entry.Hash) {
+	return s.salt, entry.Hash(s.commitment.Sum(nil))
 }
 
 // Discard deletes what no entry has. What is left over here would be deleted
@@ -93,17 +94,17 @@ func (s *Spool) Discard() {
 }
 
 // commitTo returns the commitment to the payload with another salt.
-func (s *Spool) commitTo(salt receipt.Salt) (receipt.Hash, error) {
+func (s *Spool) commitTo(salt entry.Salt) (entry.Hash, error) {
 	r, err := s.Open()
 	if err != nil {
-		return receipt.Hash{}, err
+		return entry.Hash{}, err
 	}
 	defer r.Close()
-	h := receipt.NewCommitment(salt)
+	h := entry.NewCommitment(salt)
 	if _, err := io.Copy(h, r); err != nil {
-		return receipt.Hash{}, fmt.Errorf("read a large payload: %w", err)
+		return entry.Hash{}, fmt.Errorf("read a large payload: %w", err)
 	}
-	return receipt.Hash(h.Sum(nil)), nil
+	return entry.Hash(h.Sum(nil)), nil
 }
 
 // A PayloadReader is an open payload.

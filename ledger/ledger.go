@@ -43,6 +43,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -124,7 +125,7 @@ type Observer struct {
 	// their number and the bytes of their payloads, before the callers are
 	// answered, whether they have gone or not. It is called for entries that
 	// the log itself writes, too.
-	Recorded func(stream receipt.Hash, entries int, bytes int64)
+	Recorded func(stream entry.Hash, entries int, bytes int64)
 	// Refused is called for each entry that was not taken, with the sentinel
 	// error.
 	Refused func(reason error)
@@ -132,12 +133,12 @@ type Observer struct {
 
 // A Stream is a tenant's chain of entries.
 type Stream struct {
-	Key receipt.StreamKey
-	ID  receipt.Hash
+	Key entry.StreamKey
+	ID  entry.Hash
 }
 
 // NewStream returns the stream of the key.
-func NewStream(key receipt.StreamKey) *Stream { return &Stream{Key: key, ID: key.StreamID()} }
+func NewStream(key entry.StreamKey) *Stream { return &Stream{Key: key, ID: key.StreamID()} }
 
 // A Ledger is one log. Its methods may be called from many goroutines.
 type Ledger struct {
@@ -148,14 +149,14 @@ type Ledger struct {
 	readOnly bool // see readonly.go
 	ids      *identifier
 	log      *slog.Logger
-	origin   receipt.OriginHash
+	origin   entry.OriginHash
 	tiles    *tileCache
 	keys     *keyFilter
 	queue    queue
 	clock    *clockGuard
 
 	published atomic.Pointer[Published] // swapped by the sequencer only
-	// receipt.Hash of a stream → uint64, see Grown; written by the sequencer
+	// entry.Hash of a stream → uint64, see Grown; written by the sequencer
 	// only
 	grown     sync.Map
 	reserve   atomic.Uint64         // ReserveBytes in force
@@ -174,7 +175,7 @@ type Ledger struct {
 
 	// The rest belongs to the sequencer goroutine.
 	tree    *tree
-	heads   map[receipt.Hash]*head
+	heads   map[entry.Hash]*head
 	recent  recentKeys
 	written *store.Checkpoint // published and not yet in the store
 }
@@ -195,7 +196,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load the log: %w", err)
 	}
-	l := &Ledger{cfg: cfg, store: cfg.Store, raw: st.Raw, origin: receipt.HashOrigin(cfg.Signer.Name()), ids: newIdentifier(&st.Secret), log: cfg.Logger, done: make(chan struct{}), purge: make(chan struct{}, 1), purged: make(chan struct{}), firstWitnessed: make(chan struct{}), heads: make(map[receipt.Hash]*head, len(st.Streams))}
+	l := &Ledger{cfg: cfg, store: cfg.Store, raw: st.Raw, origin: entry.HashOrigin(cfg.Signer.Name()), ids: newIdentifier(&st.Secret), log: cfg.Logger, done: make(chan struct{}), purge: make(chan struct{}, 1), purged: make(chan struct{}), firstWitnessed: make(chan struct{}), heads: make(map[entry.Hash]*head, len(st.Streams))}
 	l.tiles = newTileCache(cfg.Store, cfg.TileCache)
 	l.clock = newClockGuard(cfg.Clock, st.Size > 0, st.Time, cfg.MaxClockGap)
 	l.queue.init(cfg)
@@ -258,8 +259,8 @@ func def[T comparable](p *T, v T) {
 // A Draft is an entry that lacks only its place in the log.
 type Draft struct {
 	Stream   *Stream
-	LinkSalt receipt.Salt
-	Header   *receipt.Header       // what Opening.Content says
+	LinkSalt entry.Salt
+	Header   *entry.Header         // what Opening.Content says
 	Opening  receipt.HeaderOpening // header bytes and their salt
 	Payload  receipt.PayloadOpening
 	// finished, and holds the payload's content, which Payload then lacks; nil
@@ -364,7 +365,7 @@ func (l *Ledger) observeRefused(err error, n int) {
 type pending struct {
 	draft      *Draft
 	leaf       []byte // of a raw log, which has no drafts
-	headerHash receipt.Hash
+	headerHash entry.Hash
 	key        store.Key
 	terms      []store.Term
 	checked    uint64 // no entry below this index has the key
@@ -372,7 +373,7 @@ type pending struct {
 	// Written by the sequencer before it closes the group's done.
 	existing bool
 	index    uint64
-	skeleton receipt.Skeleton // not set if existing
+	skeleton entry.Skeleton // not set if existing
 }
 
 // A group is what one call of Append waits for.
@@ -392,7 +393,7 @@ func newGroup(entries int) *group {
 
 func (p *pending) prepare(ids *identifier, d *Draft) error {
 	p.draft = d
-	p.headerHash = receipt.HeaderHash(d.Opening.Salt, d.Opening.Content)
+	p.headerHash = entry.HeaderHash(d.Opening.Salt, d.Opening.Content)
 	p.terms = headerTerms(d.Stream.ID, d.Header)
 	if d.Large == nil {
 		p.key = ids.key(d.Stream.ID, d.Header, d.Payload.Content)
@@ -552,7 +553,7 @@ func (l *Ledger) observeRecorded(groups []*group) {
 		entries int
 		bytes   int64
 	}
-	sums := map[receipt.Hash]sum{}
+	sums := map[entry.Hash]sum{}
 	for _, g := range groups {
 		for i := range g.entries {
 			if p := &g.entries[i]; !p.existing {
@@ -622,7 +623,7 @@ func (l *Ledger) head(s *Stream) *head {
 // place puts the entry at the end of its stream and of the log.
 func (l *Ledger) place(c *store.Commit, p *pending, h *head, now uint64) {
 	p.index = c.From + uint64(len(c.Entries))
-	p.skeleton = receipt.Skeleton{
+	p.skeleton = entry.Skeleton{
 		Tag: h.tag.tag(h.Next), LinkSalt: p.draft.LinkSalt, StreamID: h.StreamID, Seq: h.Next, Prev: h.Last, Time: now, HeaderHash: p.headerHash,
 	}
 	leaf := p.skeleton.LeafHash(l.origin)
@@ -650,7 +651,7 @@ func (l *Ledger) place(c *store.Commit, p *pending, h *head, now uint64) {
 
 // publish signs the tree as it is now, which must be durable, marks it, and
 // makes it the published state.
-func (l *Ledger) publish(root receipt.Hash, time uint64, touched ...*head) (*Published, error) {
+func (l *Ledger) publish(root entry.Hash, time uint64, touched ...*head) (*Published, error) {
 	cp := receipt.Checkpoint{Origin: l.cfg.Signer.Name(), Size: l.tree.size, Root: root}
 	signed, err := cp.Sign(append([]note.Signer{l.cfg.Signer}, l.cfg.Overlap...)...)
 	if err != nil {
@@ -752,7 +753,7 @@ func (l *Ledger) Ready() error {
 
 // Grown returns the size of the log when the stream last got entries since the
 // log was opened, and 0 if it got none.
-func (l *Ledger) Grown(stream receipt.Hash) uint64 {
+func (l *Ledger) Grown(stream entry.Hash) uint64 {
 	size, _ := l.grown.Load(stream)
 	n, _ := size.(uint64)
 	return n

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -60,7 +60,7 @@ const (
 	materialField
 )
 
-func term(stream receipt.Hash, field byte, value string) store.Term {
+func term(stream entry.Hash, field byte, value string) store.Term {
 	const prefix = "muniment/term/v1\n"
 	b := make([]byte, 0, 256)
 	b = append(b, prefix...)
@@ -72,10 +72,10 @@ func term(stream receipt.Hash, field byte, value string) store.Term {
 }
 
 // streamTerm is the term of every entry of the stream.
-func streamTerm(stream receipt.Hash) store.Term { return term(stream, anyField, "") }
+func streamTerm(stream entry.Hash) store.Term { return term(stream, anyField, "") }
 
 // headerTerms returns the terms of an entry, each once.
-func headerTerms(stream receipt.Hash, h *receipt.Header) []store.Term {
+func headerTerms(stream entry.Hash, h *entry.Header) []store.Term {
 	terms := make([]store.Term, 0, 8)
 	add := func(field byte, value string) {
 		if value != "" {
@@ -104,7 +104,7 @@ func headerTerms(stream receipt.Hash, h *receipt.Header) []store.Term {
 		add(controlField, c)
 	}
 	for name, v := range h.Attributes {
-		add(attributeField, receipt.AttributeName(name)+"="+v)
+		add(attributeField, entry.AttributeName(name)+"="+v)
 	}
 	slices.SortFunc(terms, func(a, b store.Term) int { return bytes.Compare(a[:], b[:]) })
 	return slices.Compact(terms)
@@ -117,32 +117,32 @@ func foldDigest(s string) string {
 	if !ok {
 		return s
 	}
-	return receipt.CanonicalDigest(alg, v).String()
+	return entry.CanonicalDigest(alg, v).String()
 }
 
 // A criterion is one field of a filter that is set.
 type criterion struct {
 	field byte
 	value string
-	has   func(h *receipt.Header, value string) bool
+	has   func(h *entry.Header, value string) bool
 }
 
 // criteria returns what is set, the most telling first.
 func (f *Filter) criteria() []criterion {
 	all := [...]criterion{
-		{subjectField, foldDigest(f.Subject), (*receipt.Header).HasSubject},
-		{materialField, foldDigest(f.Material), (*receipt.Header).HasMaterial},
-		{attributeField, f.Attribute, (*receipt.Header).HasAttribute},
-		{signerField, f.Signer, (*receipt.Header).HasSigner},
-		{controlField, f.Control, func(h *receipt.Header, v string) bool { return slices.Contains(h.Controls, v) }},
-		{predicateField, f.PredicateType, func(h *receipt.Header, v string) bool { return h.PredicateType == v }},
-		{submitterField, f.Submitter, func(h *receipt.Header, v string) bool { return h.Submitter == v }},
-		{kindField, f.Kind, func(h *receipt.Header, v string) bool { return h.Kind == v }},
+		{subjectField, foldDigest(f.Subject), (*entry.Header).HasSubject},
+		{materialField, foldDigest(f.Material), (*entry.Header).HasMaterial},
+		{attributeField, f.Attribute, (*entry.Header).HasAttribute},
+		{signerField, f.Signer, (*entry.Header).HasSigner},
+		{controlField, f.Control, func(h *entry.Header, v string) bool { return slices.Contains(h.Controls, v) }},
+		{predicateField, f.PredicateType, func(h *entry.Header, v string) bool { return h.PredicateType == v }},
+		{submitterField, f.Submitter, func(h *entry.Header, v string) bool { return h.Submitter == v }},
+		{kindField, f.Kind, func(h *entry.Header, v string) bool { return h.Kind == v }},
 	}
 	return slices.DeleteFunc(all[:], func(c criterion) bool { return c.value == "" })
 }
 
-func (f *Filter) terms(stream receipt.Hash) []store.Term {
+func (f *Filter) terms(stream entry.Hash) []store.Term {
 	var terms []store.Term
 	for _, c := range f.criteria() {
 		terms = append(terms, term(stream, c.field, c.value))
@@ -163,7 +163,7 @@ func (f *Filter) match(e *Entry) (bool, error) {
 	if e.Header == nil {
 		return false, nil
 	}
-	h, err := receipt.ParseHeader(e.Header.Content)
+	h, err := entry.ParseHeader(e.Header.Content)
 	if err != nil {
 		return false, fmt.Errorf("entry %d: %w", e.Index, err)
 	}

@@ -11,7 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 func sortedLines(lines []string) string {
@@ -29,17 +29,17 @@ func searchLog(t *testing.T, n int) *testLog {
 		if i%4 == 3 {
 			tt = globex
 		}
-		tl.mustAppend(t, tt.draft(fmt.Sprint("entry ", i), func(h *receipt.Header) {
+		tl.mustAppend(t, tt.draft(fmt.Sprint("entry ", i), func(h *entry.Header) {
 			if i%3 == 0 {
 				h.Kind = "inventory"
 			}
 			for j := range i % 4 {
-				h.Subjects = append(h.Subjects, receipt.Subject{Name: fmt.Sprint("app ", j), Digest: map[string]string{"sha256": fmt.Sprint("d", (i+j)%5), "sha512": fmt.Sprint("e", i%2)}})
+				h.Subjects = append(h.Subjects, entry.Subject{Name: fmt.Sprint("app ", j), Digest: map[string]string{"sha256": fmt.Sprint("d", (i+j)%5), "sha512": fmt.Sprint("e", i%2)}})
 			}
 			h.PredicateType = []string{"", "p1", "p2"}[i%3]
 			h.Submitter = []string{"token:a", "token:b"}[i%7%2]
 			for j := range i % 3 {
-				h.Materials = append(h.Materials, receipt.Subject{Digest: map[string]string{"sha256": fmt.Sprint("d", (i+j)%4), "gitCommit": "g"}})
+				h.Materials = append(h.Materials, entry.Subject{Digest: map[string]string{"sha256": fmt.Sprint("d", (i+j)%4), "gitCommit": "g"}})
 				h.Controls = append(h.Controls, fmt.Sprint("C", (i+2*j)%5))
 			}
 			if i%2 == 0 {
@@ -47,11 +47,11 @@ func searchLog(t *testing.T, n int) *testLog {
 			}
 			switch i % 5 {
 			case 0:
-				h.Signers = []receipt.Signer{{Identity: "ci"}, {KeyID: "key"}}
+				h.Signers = []entry.Signer{{Identity: "ci"}, {KeyID: "key"}}
 			case 1:
-				h.Signers = []receipt.Signer{{Identity: "ci", KeyID: "key"}, {Identity: "ci"}}
+				h.Signers = []entry.Signer{{Identity: "ci", KeyID: "key"}, {Identity: "ci"}}
 			case 2:
-				h.Signers = []receipt.Signer{{Issuer: "issuer"}}
+				h.Signers = []entry.Signer{{Issuer: "issuer"}}
 			}
 		}))
 		tl.clock.pass(time.Duration(i%3) * 500 * time.Microsecond)
@@ -68,17 +68,17 @@ func naiveList(t testing.TB, tl *testLog, tt *testTenant, f Filter) []uint64 {
 		if err != nil {
 			continue
 		}
-		h, err := receipt.ParseHeader(e.Header.Content)
+		h, err := entry.ParseHeader(e.Header.Content)
 		if err != nil {
 			t.Fatal(err)
 		}
-		subject := f.Subject == "" || slices.ContainsFunc(h.Subjects, func(s receipt.Subject) bool {
+		subject := f.Subject == "" || slices.ContainsFunc(h.Subjects, func(s entry.Subject) bool {
 			alg, v, _ := strings.Cut(f.Subject, ":")
 			got, ok := s.Digest[alg]
 			return ok && got == v
 		})
-		signer := f.Signer == "" || slices.ContainsFunc(h.Signers, func(s receipt.Signer) bool { return s.Identity == f.Signer || s.KeyID == f.Signer })
-		material := f.Material == "" || slices.ContainsFunc(h.Materials, func(s receipt.Subject) bool {
+		signer := f.Signer == "" || slices.ContainsFunc(h.Signers, func(s entry.Signer) bool { return s.Identity == f.Signer || s.KeyID == f.Signer })
+		material := f.Material == "" || slices.ContainsFunc(h.Materials, func(s entry.Subject) bool {
 			alg, v, _ := strings.Cut(f.Material, ":")
 			got, ok := s.Digest[alg]
 			return ok && got == v

@@ -1,19 +1,19 @@
 package ledger
 
 import (
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
 )
 
 // A naiveTree is the Merkle tree of RFC 6962, section 2.1, written down as the
 // RFC defines it: the model that the ledger is compared with.
 type naiveTree struct {
-	leaves []receipt.Hash
-	known  map[[2]uint64]receipt.Hash // roots of full subtrees, which are asked for often
+	leaves []entry.Hash
+	known  map[[2]uint64]entry.Hash // roots of full subtrees, which are asked for often
 }
 
-func newNaiveTree(leaves []receipt.Hash) *naiveTree {
-	return &naiveTree{leaves, map[[2]uint64]receipt.Hash{}}
+func newNaiveTree(leaves []entry.Hash) *naiveTree {
+	return &naiveTree{leaves, map[[2]uint64]entry.Hash{}}
 }
 
 // split returns the largest power of two smaller than n.
@@ -26,7 +26,7 @@ func split(n uint64) uint64 {
 }
 
 // mth is MTH(D[lo:hi]).
-func (t *naiveTree) mth(lo, hi uint64) receipt.Hash {
+func (t *naiveTree) mth(lo, hi uint64) entry.Hash {
 	n := hi - lo
 	switch n {
 	case 0:
@@ -40,19 +40,19 @@ func (t *naiveTree) mth(lo, hi uint64) receipt.Hash {
 	}
 	k := lo + split(n)
 	left, right := t.mth(lo, k), t.mth(k, hi)
-	h := receipt.NodeHash(&left, &right)
+	h := entry.NodeHash(&left, &right)
 	if full {
 		t.known[[2]uint64{lo, hi}] = h
 	}
 	return h
 }
 
-func (t *naiveTree) root(size uint64) receipt.Hash { return t.mth(0, size) }
+func (t *naiveTree) root(size uint64) entry.Hash { return t.mth(0, size) }
 
 // inclusion is PATH(index, D[0:size]).
-func (t *naiveTree) inclusion(index, size uint64) []receipt.Hash { return t.path(index, 0, size) }
+func (t *naiveTree) inclusion(index, size uint64) []entry.Hash { return t.path(index, 0, size) }
 
-func (t *naiveTree) path(m, lo, hi uint64) []receipt.Hash {
+func (t *naiveTree) path(m, lo, hi uint64) []entry.Hash {
 	n := hi - lo
 	if n == 1 {
 		return nil
@@ -65,20 +65,20 @@ func (t *naiveTree) path(m, lo, hi uint64) []receipt.Hash {
 }
 
 // consistency is PROOF(from, D[0:to]).
-func (t *naiveTree) consistency(from, to uint64) []receipt.Hash {
+func (t *naiveTree) consistency(from, to uint64) []entry.Hash {
 	if from == 0 || from == to {
 		return nil
 	}
 	return t.subproof(from, 0, to, true)
 }
 
-func (t *naiveTree) subproof(m, lo, hi uint64, whole bool) []receipt.Hash {
+func (t *naiveTree) subproof(m, lo, hi uint64, whole bool) []entry.Hash {
 	n := hi - lo
 	if m == n {
 		if whole {
 			return nil
 		}
-		return []receipt.Hash{t.mth(lo, hi)}
+		return []entry.Hash{t.mth(lo, hi)}
 	}
 	k := split(n)
 	if m <= k {
@@ -89,9 +89,9 @@ func (t *naiveTree) subproof(m, lo, hi uint64, whole bool) []receipt.Hash {
 
 // tile is the tile of C2SP tlog-tiles at the level and index in the tree of the
 // size: up to 256 hashes of full subtrees of 256^level leaves.
-func (t *naiveTree) tile(size uint64, level uint8, index uint64) []receipt.Hash {
+func (t *naiveTree) tile(size uint64, level uint8, index uint64) []entry.Hash {
 	span := uint64(1) << (8 * level)
-	var hashes []receipt.Hash
+	var hashes []entry.Hash
 	for i := index * store.TileWidth; i < (index+1)*store.TileWidth && (i+1)*span <= size; i++ {
 		hashes = append(hashes, t.mth(i*span, (i+1)*span))
 	}

@@ -3,7 +3,7 @@ package ledger
 import (
 	"time"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 const (
@@ -26,18 +26,18 @@ const (
 // The queue's mutex guards it.
 type pace struct {
 	now   func() time.Time
-	until map[receipt.Hash]time.Time // when a stream has its next turn
+	until map[entry.Hash]time.Time // when a stream has its next turn
 	// last is the newest append, and other the newest of another stream.
 	last, other arrival
 }
 
 type arrival struct {
-	stream receipt.Hash
+	stream entry.Hash
 	at     time.Time
 }
 
 // arrived notes an append.
-func (p *pace) arrived(stream receipt.Hash) {
+func (p *pace) arrived(stream entry.Hash) {
 	if p.last.stream != stream {
 		p.other = p.last
 	}
@@ -45,7 +45,7 @@ func (p *pace) arrived(stream receipt.Hash) {
 }
 
 // companyUntil returns when the stream will be alone, if no other one appends.
-func (p *pace) companyUntil(stream receipt.Hash) time.Time {
+func (p *pace) companyUntil(stream entry.Hash) time.Time {
 	a := p.last
 	if a.stream == stream {
 		a = p.other
@@ -54,7 +54,7 @@ func (p *pace) companyUntil(stream receipt.Hash) time.Time {
 }
 
 // wait returns how long the stream has to wait for its turn.
-func (p *pace) wait(stream receipt.Hash) time.Duration {
+func (p *pace) wait(stream entry.Hash) time.Duration {
 	until, ok := p.until[stream]
 	if !ok {
 		return 0
@@ -72,7 +72,7 @@ func (p *pace) wait(stream receipt.Hash) time.Duration {
 
 // committed notes how long the commit of a batch took.
 func (p *pace) committed(batch []*group, took time.Duration) {
-	rows, all := map[receipt.Hash]int{}, 0
+	rows, all := map[entry.Hash]int{}, 0
 	for _, g := range batch {
 		rows[g.stream()] += g.rows
 		all += g.rows

@@ -7,15 +7,16 @@ import (
 
 	"github.com/transparency-dev/merkle/proof"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-var emptyRoot = receipt.Hash(sha256.Sum256(nil)) // RFC 6962, section 2.1
+var emptyRoot = entry.Hash(sha256.Sum256(nil)) // RFC 6962, section 2.1
 
 // InclusionProof returns the RFC 6962 inclusion proof of an entry in the tree
 // of a size up to the published one, from the leaf's sibling up. Errors:
 // ErrOutOfRange.
-func (p *Published) InclusionProof(ctx context.Context, index, size uint64) ([]receipt.Hash, error) {
+func (p *Published) InclusionProof(ctx context.Context, index, size uint64) ([]entry.Hash, error) {
 	if size > p.Size {
 		return nil, WrongField(FieldTreeSize, "%d is %w, which has %d entries", size, ErrOutOfRange, p.Size)
 	}
@@ -32,7 +33,7 @@ func (p *Published) InclusionProof(ctx context.Context, index, size uint64) ([]r
 // ConsistencyProof returns the RFC 6962 consistency proof between two trees,
 // from ≤ to ≤ the published size. It is empty when they are the same or from is
 // 0. Errors: ErrOutOfRange.
-func (p *Published) ConsistencyProof(ctx context.Context, from, to uint64) ([]receipt.Hash, error) {
+func (p *Published) ConsistencyProof(ctx context.Context, from, to uint64) ([]entry.Hash, error) {
 	if to > p.Size {
 		return nil, WrongField(FieldToSize, "%d is %w, which has %d entries", to, ErrOutOfRange, p.Size)
 	}
@@ -48,21 +49,21 @@ func (p *Published) ConsistencyProof(ctx context.Context, from, to uint64) ([]re
 
 // RootOf returns the root of the tree of a size up to the published one.
 // Errors: ErrOutOfRange.
-func (p *Published) RootOf(ctx context.Context, size uint64) (receipt.Hash, error) {
+func (p *Published) RootOf(ctx context.Context, size uint64) (entry.Hash, error) {
 	if size > p.Size {
-		return receipt.Hash{}, fmt.Errorf("size %d is %w, which has %d entries", size, ErrOutOfRange, p.Size)
+		return entry.Hash{}, fmt.Errorf("size %d is %w, which has %d entries", size, ErrOutOfRange, p.Size)
 	}
 	return p.rootOf(ctx, size)
 }
 
-func (p *Published) prove(ctx context.Context, n proof.Nodes) ([]receipt.Hash, error) {
+func (p *Published) prove(ctx context.Context, n proof.Nodes) ([]entry.Hash, error) {
 	nodes, err := p.proveNodes(ctx, n)
 	if err != nil {
 		return nil, err
 	}
-	path := make([]receipt.Hash, len(nodes))
+	path := make([]entry.Hash, len(nodes))
 	for i := range nodes {
-		path[i] = receipt.Hash(nodes[i])
+		path[i] = entry.Hash(nodes[i])
 	}
 	return path, nil
 }
@@ -78,7 +79,7 @@ func (p *Published) proveNodes(ctx context.Context, n proof.Nodes) ([][]byte, er
 // hashChildren is rfc6962.DefaultHasher.HashChildren with one allocation
 // instead of four.
 func hashChildren(left, right []byte) []byte {
-	h := receipt.NodeHash((*receipt.Hash)(left), (*receipt.Hash)(right))
+	h := entry.NodeHash((*entry.Hash)(left), (*entry.Hash)(right))
 	return h[:]
 }
 

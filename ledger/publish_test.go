@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -99,11 +99,11 @@ func sameLines(t *testing.T, when, got, want string) {
 const testSubject = "sha256:b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c"
 
 // provenance gives a draft all that a filter can look for.
-func provenance(h *receipt.Header) {
+func provenance(h *entry.Header) {
 	alg, digest, _ := strings.Cut(testSubject, ":")
-	h.Subjects = []receipt.Subject{{Name: "app", Digest: map[string]string{alg: digest}}}
+	h.Subjects = []entry.Subject{{Name: "app", Digest: map[string]string{alg: digest}}}
 	h.PredicateType = "https://slsa.dev/provenance/v1"
-	h.Signers = []receipt.Signer{{Identity: "ci@example", Issuer: "https://issuer.example"}}
+	h.Signers = []entry.Signer{{Identity: "ci@example", Issuer: "https://issuer.example"}}
 }
 
 // A commit shows in the store before it is durable; no read path may tell of

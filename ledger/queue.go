@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // A queue holds the groups that wait to be sequenced, fairly between streams.
@@ -24,7 +24,7 @@ type queue struct {
 
 	mu      sync.Mutex // guards the rest
 	filled  *sync.Cond // signalled when lanes stops being empty, or closed is set
-	lanes   map[receipt.Hash]*lane
+	lanes   map[entry.Hash]*lane
 	entries int
 	bytes   int64
 	rows    int
@@ -35,7 +35,7 @@ type queue struct {
 
 // A lane is what waits of one stream, oldest first; never empty.
 type lane struct {
-	stream  receipt.Hash
+	stream  entry.Hash
 	groups  []*group
 	entries int
 	bytes   int64
@@ -60,9 +60,9 @@ func (q *queue) init(c Config) {
 	q.maxEntries, q.batchEntries = 2*c.MaxPendingEntries, c.MaxBatchEntries
 	q.maxBytes, q.batchBytes = 2*c.MaxPendingBytes, c.MaxBatchBytes
 	q.maxRows, q.batchRows = 2*c.MaxPendingRows, c.MaxBatchRows
-	q.lanes = map[receipt.Hash]*lane{}
+	q.lanes = map[entry.Hash]*lane{}
 	q.filled = sync.NewCond(&q.mu)
-	q.pace = pace{now: time.Now, until: map[receipt.Hash]time.Time{}}
+	q.pace = pace{now: time.Now, until: map[entry.Hash]time.Time{}}
 }
 
 // put adds the group to its stream's, or returns ErrQueueFull or ErrClosed. A
@@ -92,11 +92,11 @@ func (q *queue) put(g *group) error {
 
 // stream is whose lane the group waits in; of raw leaves, which have no
 // streams, there is one.
-func (g *group) stream() receipt.Hash {
+func (g *group) stream() entry.Hash {
 	if d := g.entries[0].draft; d != nil {
 		return d.Stream.ID
 	}
-	return receipt.Hash{}
+	return entry.Hash{}
 }
 
 // count adds the group to what waits, or takes it away.

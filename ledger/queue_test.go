@@ -9,7 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // A quiet stream's entry is in the next batch, however much another has
@@ -166,7 +166,7 @@ func TestRowsOfAnEntry(t *testing.T) {
 		d := acme.draft(name)
 		h := *d.Header
 		for i := range 60 {
-			h.Subjects = append(h.Subjects, receipt.Subject{Digest: map[string]string{"sha256": fmt.Sprintf("%064x", i)}})
+			h.Subjects = append(h.Subjects, entry.Subject{Digest: map[string]string{"sha256": fmt.Sprintf("%064x", i)}})
 		}
 		d.Header = &h
 		return d

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -89,9 +89,9 @@ func (l *Ledger) placeLeaf(c *store.Commit, p *pending, now uint64) {
 		panic("ledger: a leaf got into the queue unchecked: " + err.Error())
 	}
 	p.index = c.From + uint64(len(c.Entries))
-	l.tree.append(receipt.LeafHash(p.leaf))
+	l.tree.append(entry.LeafHash(p.leaf))
 	l.recent.add(p.key, p.index)
 	l.keys.add(p.key)
-	c.Entries = append(c.Entries, store.Entry{Skeleton: receipt.Skeleton{Time: now}, Leaf: p.leaf})
+	c.Entries = append(c.Entries, store.Entry{Skeleton: entry.Skeleton{Time: now}, Leaf: p.leaf})
 	c.Keys = append(c.Keys, store.KeyAt{Key: p.key, Index: p.index})
 }

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
 	"muniment.dev/muniment/ledger/store/memstore"
 )
@@ -39,13 +39,13 @@ func checkRawLog(t *testing.T, tl *testLog, leaves [][]byte) {
 	if p.Size != uint64(len(leaves)) {
 		t.Fatalf("the log has %d entries, want %d", p.Size, len(leaves))
 	}
-	var hashes []receipt.Hash
+	var hashes []entry.Hash
 	for first := 0; first < len(leaves); first += store.TileWidth {
 		part := leaves[first:min(first+store.TileWidth, len(leaves))]
 		var want []byte
 		for _, leaf := range part {
 			want = append(binary.BigEndian.AppendUint16(want, uint16(len(leaf))), leaf...)
-			hashes = append(hashes, receipt.LeafHash(leaf))
+			hashes = append(hashes, entry.LeafHash(leaf))
 		}
 		got, err := tl.EntryBundle(ctx, uint64(first/store.TileWidth), len(part))
 		if err != nil || !bytes.Equal(got, want) {

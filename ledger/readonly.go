@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -21,7 +22,7 @@ var ErrRolledBack = errors.New("the log is older than its newest checkpoint, and
 //
 // Openings that an entry records as erased are not served if the store has
 // them.
-func OpenReadOnly(ctx context.Context, cfg Config, policy *receipt.Policy, signed []byte, reason error) (*Ledger, error) {
+func OpenReadOnly(ctx context.Context, cfg Config, policy *receipt.TrustPolicy, signed []byte, reason error) (*Ledger, error) {
 	cfg.Signer = noSigner{policy.LogKey()}
 	cfg.Overlap = nil
 	cfg.setDefaults()
@@ -39,7 +40,7 @@ func OpenReadOnly(ctx context.Context, cfg Config, policy *receipt.Policy, signe
 	if cp.Size > st.Size || cp.Origin != cfg.Signer.Name() {
 		return nil, fmt.Errorf("the checkpoint to serve is of %q, size %d; the store has %d entries", cp.Origin, cp.Size, st.Size)
 	}
-	l := &Ledger{cfg: cfg, store: cfg.Store, raw: st.Raw, readOnly: true, origin: receipt.HashOrigin(cfg.Signer.Name()), ids: newIdentifier(&st.Secret), log: cfg.Logger,
+	l := &Ledger{cfg: cfg, store: cfg.Store, raw: st.Raw, readOnly: true, origin: entry.HashOrigin(cfg.Signer.Name()), ids: newIdentifier(&st.Secret), log: cfg.Logger,
 		done: make(chan struct{}), purged: make(chan struct{}), firstWitnessed: make(chan struct{}), stopPurge: func() {}}
 	l.queue.init(cfg)
 	l.reserve.Store(cfg.ReserveBytes)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -18,12 +19,12 @@ func (l *Ledger) Published() *Published { return l.published.Load() }
 func (l *Ledger) Origin() string { return l.cfg.Signer.Name() }
 
 // LeafHashOf returns the leaf hash of an entry of the log.
-func (l *Ledger) LeafHashOf(sk *receipt.Skeleton) receipt.Hash { return sk.LeafHash(l.origin) }
+func (l *Ledger) LeafHashOf(sk *entry.Skeleton) entry.Hash { return sk.LeafHash(l.origin) }
 
 // An Entry is a recorded entry without its payload.
 type Entry struct {
 	Index    uint64
-	Skeleton receipt.Skeleton
+	Skeleton entry.Skeleton
 	Header   *receipt.HeaderOpening // nil: erased
 }
 
@@ -211,13 +212,13 @@ func nextOne(size uint64) string {
 
 // LeafHash returns the leaf hash of a published entry, which is public. Errors:
 // ErrOutOfRange.
-func (l *Ledger) LeafHash(ctx context.Context, p *Published, index uint64) (receipt.Hash, error) {
+func (l *Ledger) LeafHash(ctx context.Context, p *Published, index uint64) (entry.Hash, error) {
 	if index >= p.Size {
-		return receipt.Hash{}, WrongField(FieldIndex, "%d is %w, which has %d entries", index, ErrOutOfRange, p.Size)
+		return entry.Hash{}, WrongField(FieldIndex, "%d is %w, which has %d entries", index, ErrOutOfRange, p.Size)
 	}
 	hashes, err := p.Tile(ctx, 0, index/store.TileWidth, int(index%store.TileWidth)+1)
 	if err != nil {
-		return receipt.Hash{}, err
+		return entry.Hash{}, err
 	}
 	return hashes[index%store.TileWidth], nil
 }
@@ -251,7 +252,7 @@ func (l *Ledger) EntryBundle(ctx context.Context, index uint64, width int) ([]by
 }
 
 // leafData returns what the tree holds for the entries from ≤ index < to.
-func leafData(ctx context.Context, s store.Store, raw bool, log receipt.OriginHash, from, to uint64) ([][]byte, error) {
+func leafData(ctx context.Context, s store.Store, raw bool, log entry.OriginHash, from, to uint64) ([][]byte, error) {
 	if raw {
 		return s.Leaves(ctx, from, to)
 	}
@@ -271,7 +272,7 @@ func leafData(ctx context.Context, s store.Store, raw bool, log receipt.OriginHa
 type StreamHead struct {
 	Entries   uint64 // in the stream
 	LastIndex uint64 // not set when Entries is 0
-	LastLeaf  receipt.Hash
+	LastLeaf  entry.Hash
 }
 
 // StreamHead returns the end of the stream in the published state p.

@@ -10,7 +10,7 @@ import (
 	"maps"
 	"slices"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -42,12 +42,12 @@ func Reindex(ctx context.Context, s, scratch store.Store, origin string, write b
 	if _, err := scratch.Load(ctx); err != nil {
 		return nil, err
 	}
-	if err := checkOrigin(ctx, s, st, receipt.HashOrigin(origin)); err != nil {
+	if err := checkOrigin(ctx, s, st, entry.HashOrigin(origin)); err != nil {
 		// stream heads hold leaf hashes, which depend on it
 		return nil, err
 	}
 	r := &ReindexReport{Entries: st.Size}
-	b := &rebuilder{store: s, state: st, origin: receipt.HashOrigin(origin), ids: newIdentifier(&st.Secret), heads: map[receipt.Hash]store.StreamHead{}, report: r, progress: progress}
+	b := &rebuilder{store: s, state: st, origin: entry.HashOrigin(origin), ids: newIdentifier(&st.Secret), heads: map[entry.Hash]store.StreamHead{}, report: r, progress: progress}
 	if err := scratch.ReplaceProjections(ctx, b.projections(ctx), nil); err != nil {
 		return nil, err
 	}
@@ -79,9 +79,9 @@ func Reindex(ctx context.Context, s, scratch store.Store, origin string, write b
 type rebuilder struct {
 	store    store.Store
 	state    *store.State
-	origin   receipt.OriginHash
+	origin   entry.OriginHash
 	ids      *identifier
-	heads    map[receipt.Hash]store.StreamHead
+	heads    map[entry.Hash]store.StreamHead
 	report   *ReindexReport
 	progress func(done, total uint64)
 }
@@ -135,7 +135,7 @@ func (b *rebuilder) leaves(ctx context.Context, from, to uint64, yield func(stor
 	return true
 }
 
-func (b *rebuilder) entry(ctx context.Context, index uint64, sk *receipt.Skeleton, yield func(store.Projection, error) bool) bool {
+func (b *rebuilder) entry(ctx context.Context, index uint64, sk *entry.Skeleton, yield func(store.Projection, error) bool) bool {
 	b.heads[sk.StreamID] = store.StreamHead{StreamID: sk.StreamID, Next: sk.Seq + 1, Last: sk.LeafHash(b.origin)}
 	fail := func(err error) bool {
 		yield(store.Projection{}, fmt.Errorf("entry %d: %w", index, err))
@@ -156,7 +156,7 @@ func (b *rebuilder) entry(ctx context.Context, index uint64, sk *receipt.Skeleto
 	if opening == nil { // erased: only its place in the stream is known
 		return posting(streamTerm(sk.StreamID))
 	}
-	h, err := receipt.ParseHeader(opening.Content)
+	h, err := entry.ParseHeader(opening.Content)
 	if err != nil {
 		return fail(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"pgregory.net/rapid"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
@@ -68,7 +69,7 @@ func (s *damagedStore) Load(ctx context.Context) (*store.State, error) {
 	return st, err
 }
 
-func (s *damagedStore) Skeletons(ctx context.Context, from, to uint64) ([]receipt.Skeleton, error) {
+func (s *damagedStore) Skeletons(ctx context.Context, from, to uint64) ([]entry.Skeleton, error) {
 	sk, err := s.Store.Skeletons(ctx, from, to)
 	if i := uint64(s.skeleton); err == nil && i >= from && i < to {
 		sk[i-from].LinkSalt[3] ^= 0x80
@@ -76,7 +77,7 @@ func (s *damagedStore) Skeletons(ctx context.Context, from, to uint64) ([]receip
 	return sk, err
 }
 
-func (s *damagedStore) Tile(ctx context.Context, level uint8, index uint64) ([]receipt.Hash, error) {
+func (s *damagedStore) Tile(ctx context.Context, level uint8, index uint64) ([]entry.Hash, error) {
 	hashes, err := s.Store.Tile(ctx, level, index)
 	if err == nil && level == 0 && index == uint64(s.tile) {
 		hashes[100][5] ^= 2
@@ -156,7 +157,7 @@ func TestSameSubmissionsOtherBatches(t *testing.T) {
 		if i%5 == 0 {
 			return tenants[i%3].event(fmt.Sprint("key ", i/7), fmt.Sprint("event ", i/7))
 		}
-		return tenants[i%3].draft(fmt.Sprint("evidence ", i/2), func(h *receipt.Header) {
+		return tenants[i%3].draft(fmt.Sprint("evidence ", i/2), func(h *entry.Header) {
 			if i%3 == 0 {
 				provenance(h)
 			}

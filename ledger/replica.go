@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -24,7 +25,7 @@ var ErrReplica = errors.New("this is a read-only replica of the log; append to t
 // OpenReplica opens the published state of a replica. The checkpoint must
 // satisfy the policy. A replica into which nothing was imported yet is an
 // error.
-func OpenReplica(ctx context.Context, cfg Config, policy *receipt.Policy) (*Ledger, error) {
+func OpenReplica(ctx context.Context, cfg Config, policy *receipt.TrustPolicy) (*Ledger, error) {
 	cfg.Signer = noSigner{policy.LogKey()}
 	cfg.setDefaults()
 	st, err := cfg.Store.Load(ctx)
@@ -45,7 +46,7 @@ func OpenReplica(ctx context.Context, cfg Config, policy *receipt.Policy) (*Ledg
 	if err != nil {
 		return nil, fmt.Errorf("load the replica: %w", err)
 	}
-	l := &Ledger{cfg: cfg, store: cfg.Store, raw: true, replica: true, origin: receipt.HashOrigin(policy.Origin()), ids: newIdentifier(&st.Secret), log: cfg.Logger,
+	l := &Ledger{cfg: cfg, store: cfg.Store, raw: true, replica: true, origin: entry.HashOrigin(policy.Origin()), ids: newIdentifier(&st.Secret), log: cfg.Logger,
 		done: make(chan struct{}), purge: make(chan struct{}, 1), purged: make(chan struct{}), firstWitnessed: make(chan struct{})}
 	l.queue.init(cfg)
 	l.reserve.Store(cfg.ReserveBytes)

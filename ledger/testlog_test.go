@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 	"muniment.dev/muniment/ledger/store/memstore"
@@ -133,7 +134,7 @@ type testTenant struct {
 }
 
 func newTestTenant(name string) *testTenant {
-	var key receipt.StreamKey
+	var key entry.StreamKey
 	copy(key[:], "the stream key of "+name)
 	return &testTenant{name, NewStream(key)}
 }
@@ -142,13 +143,13 @@ var acme, globex = newTestTenant("acme"), newTestTenant("globex")
 
 // draft makes a draft of evidence; edits change the header before it is
 // encoded.
-func (tt *testTenant) draft(payload string, edits ...func(*receipt.Header)) Draft {
+func (tt *testTenant) draft(payload string, edits ...func(*entry.Header)) Draft {
 	d := Draft{Stream: tt.stream, Payload: receipt.PayloadOpening{Content: []byte(payload)}}
-	d.LinkSalt, d.Opening.Salt, d.Payload.Salt = receipt.NewSalts()
-	d.Header = &receipt.Header{
+	d.LinkSalt, d.Opening.Salt, d.Payload.Salt = entry.NewSalts()
+	d.Header = &entry.Header{
 		Origin: testOrigin, Tenant: tt.name, Kind: "attestation", MediaType: "text/plain", Submitter: "token:" + tt.name,
-		Verification: receipt.Verification{Result: receipt.Unverified},
-		Payload:      receipt.PayloadRef{Commitment: receipt.Commitment(d.Payload.Salt, d.Payload.Content), Size: uint64(len(payload))},
+		Verification: entry.Verification{Result: entry.Unverified},
+		Payload:      entry.PayloadRef{Commitment: entry.Commitment(d.Payload.Salt, d.Payload.Content), Size: uint64(len(payload))},
 	}
 	for _, edit := range edits {
 		edit(d.Header)
@@ -162,7 +163,7 @@ func (tt *testTenant) draft(payload string, edits ...func(*receipt.Header)) Draf
 
 // event makes a draft of an event.
 func (tt *testTenant) event(key, payload string) Draft {
-	return tt.draft(payload, func(h *receipt.Header) { h.Kind, h.IdempotencyKey = "backfill-checkpoint", key })
+	return tt.draft(payload, func(h *entry.Header) { h.Kind, h.IdempotencyKey = "backfill-checkpoint", key })
 }
 
 // drafts makes n drafts whose payloads begin with the name.
@@ -181,7 +182,7 @@ type testLog struct {
 	clock  *testClock
 	hooks  *hooks          // of the memory store
 	store  *memstore.Store // nil if the engine is another
-	policy *receipt.Policy
+	policy *receipt.TrustPolicy
 	logKey string
 
 	mu      sync.Mutex
@@ -206,7 +207,7 @@ func newTestLogOn(t *testing.T, cfg Config, s store.Store) *testLog {
 	if cfg.Signer, err = note.NewSigner(skey); err != nil {
 		t.Fatal(err)
 	}
-	if tl.policy, err = receipt.ParsePolicy("test", []byte(receipt.FormatPolicy(vkey))); err != nil {
+	if tl.policy, err = receipt.ParseTrustPolicy("test", []byte(receipt.FormatTrustPolicy(vkey))); err != nil {
 		t.Fatal(err)
 	}
 	cfg.Fatal = func(err error) {
@@ -279,7 +280,7 @@ func (tl *testLog) mustAppend(t testing.TB, drafts ...Draft) []Result {
 // draft.
 func (tl *testLog) checkReceipt(t testing.TB, r Result, d *Draft) *receipt.Statement {
 	t.Helper()
-	s, err := receipt.Verify(r.Receipt, []*receipt.Policy{tl.policy}, receipt.Options{Payload: d.Payload.Content, Tenant: &d.Header.Tenant, Kind: &d.Header.Kind, StreamKey: &d.Stream.Key})
+	s, err := receipt.Verify(r.Receipt, []*receipt.TrustPolicy{tl.policy}, receipt.Options{Payload: d.Payload.Content, Tenant: &d.Header.Tenant, Kind: &d.Header.Kind, StreamKey: &d.Stream.Key})
 	if err != nil {
 		t.Fatalf("entry %d: %v", r.Index, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/maypok86/otter/v2"
 	"github.com/transparency-dev/merkle/compact"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -23,11 +24,11 @@ const tileHeight = 8
 
 // tileNodes are the nodes of a tile: those at index h have the height 8·L + h,
 // and there are up to 256 >> h.
-type tileNodes [tileHeight][]receipt.Hash
+type tileNodes [tileHeight][]entry.Hash
 
 func newTileNodes() *tileNodes {
 	var t tileNodes
-	all := make([]receipt.Hash, 2*store.TileWidth-2)
+	all := make([]entry.Hash, 2*store.TileWidth-2)
 	for h := range t {
 		w := store.TileWidth >> h
 		t[h], all = all[:0:w], all[w:]
@@ -37,21 +38,21 @@ func newTileNodes() *tileNodes {
 
 // push appends a node of the lowest height and all that it completes. It says
 // whether the tile is full now, and if so returns its root.
-func (t *tileNodes) push(n receipt.Hash) (root receipt.Hash, full bool) {
+func (t *tileNodes) push(n entry.Hash) (root entry.Hash, full bool) {
 	for h := range t {
 		t[h] = append(t[h], n)
 		if len(t[h])%2 == 1 {
-			return receipt.Hash{}, false
+			return entry.Hash{}, false
 		}
-		n = receipt.NodeHash(&t[h][len(t[h])-2], &t[h][len(t[h])-1])
+		n = entry.NodeHash(&t[h][len(t[h])-2], &t[h][len(t[h])-1])
 	}
 	return n, true
 }
 
 // fullTile makes the nodes of a full tile from its hashes.
-func fullTile(hashes []receipt.Hash) (*tileNodes, receipt.Hash) {
+func fullTile(hashes []entry.Hash) (*tileNodes, entry.Hash) {
 	t := newTileNodes()
-	var root receipt.Hash
+	var root entry.Hash
 	for _, h := range hashes {
 		root, _ = t.push(h)
 	}
@@ -74,7 +75,7 @@ type edge struct {
 }
 
 // append adds a leaf.
-func (t *tree) append(leaf receipt.Hash) {
+func (t *tree) append(leaf entry.Hash) {
 	t.size++
 	for level := 0; ; level++ {
 		if level == len(t.edges) {
@@ -104,7 +105,7 @@ func (t *tree) takeFull() []store.Tile {
 func (t *tree) snapshot() []edge { return append([]edge(nil), t.edges...) }
 
 // root returns the root of the tree.
-func (t *tree) root() receipt.Hash {
+func (t *tree) root() entry.Hash {
 	p := Published{Size: t.size, edges: t.edges, tiles: t.cache}
 	root, err := p.rootOf(context.Background(), t.size)
 	if err != nil {
@@ -117,7 +118,7 @@ func (t *tree) root() receipt.Hash {
 // loadTree rebuilds the edges from what the store has: leaf hashes from
 // skeletons or raw leaves, higher nodes from full tiles. It returns an error if
 // the entries are those of another log than log.
-func loadTree(ctx context.Context, s store.Store, st *store.State, log receipt.OriginHash, cache *tileCache) (*tree, error) {
+func loadTree(ctx context.Context, s store.Store, st *store.State, log entry.OriginHash, cache *tileCache) (*tree, error) {
 	size := st.Size
 	if err := checkOrigin(ctx, s, st, log); err != nil {
 		return nil, err
@@ -133,7 +134,7 @@ func loadTree(ctx context.Context, s store.Store, st *store.State, log receipt.O
 				return nil, fmt.Errorf("entries %d to %d: %w", first, count, err)
 			}
 			for _, data := range leaves {
-				e.push(receipt.LeafHash(data))
+				e.push(entry.LeafHash(data))
 			}
 		} else {
 			for i := first; i < count; i++ {
@@ -153,7 +154,7 @@ func loadTree(ctx context.Context, s store.Store, st *store.State, log receipt.O
 // checkOrigin compares the leaf of the first entry, which the origin is a part
 // of, with the first full tile. Without a full tile the root depends on the
 // origin.
-func checkOrigin(ctx context.Context, s store.Store, st *store.State, log receipt.OriginHash) error {
+func checkOrigin(ctx context.Context, s store.Store, st *store.State, log entry.OriginHash) error {
 	if st.Raw || st.Size < store.TileWidth {
 		return nil
 	}
@@ -165,7 +166,7 @@ func checkOrigin(ctx context.Context, s store.Store, st *store.State, log receip
 	if err != nil {
 		return fmt.Errorf("tile 0 of level 0: %w", err)
 	}
-	if hashes[0] != receipt.LeafHash(leaves[0]) {
+	if hashes[0] != entry.LeafHash(leaves[0]) {
 		return errors.New("the entries do not match the tiles: the origin is not the one that the log was made with, or the store is damaged")
 	}
 	return nil
@@ -213,7 +214,7 @@ func (c *tileCache) get(ctx context.Context, level uint8, index uint64) (*tileNo
 // changes.
 type Published struct {
 	Size       uint64
-	Root       receipt.Hash
+	Root       entry.Hash
 	Time       uint64        // of the last entry, Unix milliseconds; 0 if there is none
 	Checkpoint []byte        // signed note
 	Superseded chan struct{} // closed when a larger state is published
@@ -224,7 +225,7 @@ type Published struct {
 }
 
 // node returns a complete node of the tree.
-func (p *Published) node(ctx context.Context, id compact.NodeID, last *lastTile) (*receipt.Hash, error) {
+func (p *Published) node(ctx context.Context, id compact.NodeID, last *lastTile) (*entry.Hash, error) {
 	level, h := id.Level/tileHeight, id.Level%tileHeight
 	tile := id.Index >> (tileHeight - h)
 	at := id.Index & (1<<(tileHeight-h) - 1)
@@ -269,27 +270,27 @@ func (p *Published) nodes(ctx context.Context, ids []compact.NodeID) ([][]byte, 
 }
 
 // rootOf returns the root of the tree of a size up to the published one.
-func (p *Published) rootOf(ctx context.Context, size uint64) (receipt.Hash, error) {
+func (p *Published) rootOf(ctx context.Context, size uint64) (entry.Hash, error) {
 	if size == 0 {
 		return emptyRoot, nil
 	}
 	peaks, err := p.nodes(ctx, compact.RangeNodes(0, size, make([]compact.NodeID, 0, bits.OnesCount64(size))))
 	if err != nil {
-		return receipt.Hash{}, err
+		return entry.Hash{}, err
 	}
-	root := receipt.Hash(peaks[len(peaks)-1])
+	root := entry.Hash(peaks[len(peaks)-1])
 	for i := len(peaks) - 2; i >= 0; i-- {
-		root = receipt.NodeHash((*receipt.Hash)(peaks[i]), &root)
+		root = entry.NodeHash((*entry.Hash)(peaks[i]), &root)
 	}
 	return root, nil
 }
 
 // Tile returns the first width hashes of a tile, 1 ≤ width ≤ 256, or
 // ErrOutOfRange if the published tree doesn't have that many.
-func (p *Published) Tile(ctx context.Context, level uint8, index uint64, width int) ([]receipt.Hash, error) {
+func (p *Published) Tile(ctx context.Context, level uint8, index uint64, width int) ([]entry.Hash, error) {
 	if int(level) < len(p.edges) {
 		e := &p.edges[level]
-		var hashes []receipt.Hash
+		var hashes []entry.Hash
 		if index == e.index {
 			hashes = e.tileNodes[0]
 		} else if index < e.index {

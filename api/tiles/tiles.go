@@ -16,7 +16,7 @@ import (
 	"muniment.dev/muniment/api/account"
 	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // immutable is the cache header of tiles, of which each path has one content
@@ -126,7 +126,7 @@ func (h *Handler) tile(r *http.Request, path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := make([]byte, 0, len(hashes)*receipt.HashSize)
+	out := make([]byte, 0, len(hashes)*entry.HashSize)
 	for i := range hashes {
 		out = append(out, hashes[i][:]...)
 	}

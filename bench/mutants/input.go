@@ -13,6 +13,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -36,21 +37,21 @@ func (m *maker) one(n int) bool { return m.IntN(n) == 0 }
 
 func pick[T any](m *maker, all ...T) T { return all[m.IntN(len(all))] }
 
-func (m *maker) hash() (h receipt.Hash) {
+func (m *maker) hash() (h entry.Hash) {
 	for i := range h {
 		h[i] = byte(m.Uint32())
 	}
 	return h
 }
 
-// An entry is what is in the log, and what its receipt is made of.
-type entry struct {
+// A recorded entry is what is in the log, and what its receipt is made of.
+type recorded struct {
 	tenant   int
 	seq      uint64
-	prev     receipt.Hash
+	prev     entry.Hash
 	time     uint64
-	tag      receipt.Hash
-	salts    [3]receipt.Salt
+	tag      entry.Hash
+	salts    [3]entry.Salt
 	header   map[string]any
 	content  []byte // of the header
 	payload  []byte
@@ -76,8 +77,8 @@ func (m *maker) make() *input {
 	return in
 }
 
-func (m *maker) entry() *entry {
-	e := &entry{tenant: m.IntN(2), time: 1_760_000_000_000 + m.Uint64N(1<<30), log: m.w.logs[0], pq: m.one(8),
+func (m *maker) entry() *recorded {
+	e := &recorded{tenant: m.IntN(2), time: 1_760_000_000_000 + m.Uint64N(1<<30), log: m.w.logs[0], pq: m.one(8),
 		form: pick(m, receipt.Full, receipt.Full, receipt.Detached, receipt.Shared, receipt.PayloadErased, receipt.HeaderErased)}
 	if m.one(20) {
 		e.log = m.w.logs[2]
@@ -93,7 +94,7 @@ func (m *maker) entry() *entry {
 		e.prev = m.hash()
 	}
 	if m.one(40) {
-		e.prev = pick(m, receipt.Hash{}, m.hash())
+		e.prev = pick(m, entry.Hash{}, m.hash())
 	}
 	if m.one(60) {
 		e.time = pick(m, uint64(0), 1<<53-1)
@@ -103,7 +104,7 @@ func (m *maker) entry() *entry {
 		e.tag = pick(m, m.hash(), m.w.streams[1-e.tenant].Tag(e.seq), m.w.streams[e.tenant].Tag(e.seq+1))
 	}
 	for i := range e.salts {
-		e.salts[i] = receipt.Salt(m.hash())
+		e.salts[i] = entry.Salt(m.hash())
 	}
 	e.payload = append([]byte{}, pick(m, "", "hello", `{"evidence":1}`, strings.Repeat("x", 300))...)
 	if m.one(4) {
@@ -114,8 +115,8 @@ func (m *maker) entry() *entry {
 }
 
 // header makes the header, with faults before it is hashed.
-func (m *maker) header(e *entry) {
-	commitment := receipt.Commitment(e.salts[2], e.payload)
+func (m *maker) header(e *recorded) {
+	commitment := entry.Commitment(e.salts[2], e.payload)
 	size := len(e.payload)
 	if m.one(40) {
 		commitment = m.hash()
@@ -125,7 +126,7 @@ func (m *maker) header(e *entry) {
 	}
 	h := map[string]any{
 		"origin": e.log.name, "tenant": m.w.tenants[e.tenant], "kind": pick(m, kindname.Attestation, kindname.Attestation, kindname.Finding, "new-kind"), "mediaType": "application/json", "submitter": "token:ci",
-		"verification": map[string]any{"result": pick(m, receipt.Verified, receipt.Verified, receipt.Unverified, receipt.Failed)},
+		"verification": map[string]any{"result": pick(m, entry.Verified, entry.Verified, entry.Unverified, entry.Failed)},
 		"payload":      map[string]any{"commitment": commitment.Base64(), "size": size},
 	}
 	if m.one(40) {
@@ -145,7 +146,7 @@ func (m *maker) header(e *entry) {
 		h["controls"] = []any{"AC-2", "SI-7"}
 	}
 	if m.one(2) {
-		h["admission"] = map[string]any{"result": pick(m, receipt.Admitted, receipt.Admitted, receipt.Recorded)}
+		h["admission"] = map[string]any{"result": pick(m, entry.Admitted, entry.Admitted, entry.Recorded)}
 	}
 	if m.one(4) {
 		h["attributes"] = map[string]any{"region.1": "eu", "\u202ename": "\u00e4\u2028"}
@@ -163,7 +164,7 @@ func (m *maker) header(e *entry) {
 	}
 }
 
-func subjectDigest() string { return digest[receipt.Hash]("subject").String() }
+func subjectDigest() string { return digest[entry.Hash]("subject").String() }
 
 // encode writes JSON without escaping more than it must.
 func encode(v any) []byte {
@@ -177,30 +178,30 @@ func encode(v any) []byte {
 }
 
 // receipt makes the receipt, with faults before and after it is signed.
-func (m *maker) receipt(e *entry) []byte {
-	link := receipt.LinkHash(e.salts[0], m.w.streams[e.tenant].StreamID(), e.seq, e.prev)
-	headerHash := receipt.HeaderHash(e.salts[1], e.content)
+func (m *maker) receipt(e *recorded) []byte {
+	link := entry.LinkHash(e.salts[0], m.w.streams[e.tenant].StreamID(), e.seq, e.prev)
+	headerHash := entry.HeaderHash(e.salts[1], e.content)
 	origin := e.log.name
 	if m.one(30) {
 		origin = "other.example"
 	}
-	leaf := receipt.LeafData(e.tag, receipt.EntryHash(receipt.HashOrigin(origin), link, e.time, headerHash))
+	leaf := entry.LeafData(e.tag, entry.EntryHash(entry.HashOrigin(origin), link, e.time, headerHash))
 	if m.one(50) {
 		leaf[0] = 1
 	}
-	r := map[string]any{"mediaType": receipt.MediaType, "form": string(e.form), "tag": e.tag.Base64(), "time": e.time, "proof": m.proof(e, receipt.LeafHash(leaf[:]))}
+	r := map[string]any{"mediaType": receipt.MediaType, "form": string(e.form), "tag": e.tag.Base64(), "time": e.time, "proof": m.proof(e, entry.LeafHash(leaf[:]))}
 	if e.form == receipt.Shared {
 		r["linkHash"] = link.Base64()
 	} else {
-		r["link"] = map[string]any{"salt": receipt.Hash(e.salts[0]).Base64(), "streamId": m.w.streams[e.tenant].StreamID().Base64(), "seq": e.seq, "prev": e.prev.Base64()}
+		r["link"] = map[string]any{"salt": entry.Hash(e.salts[0]).Base64(), "streamId": m.w.streams[e.tenant].StreamID().Base64(), "seq": e.seq, "prev": e.prev.Base64()}
 	}
 	if e.form == receipt.HeaderErased {
 		r["headerHash"] = headerHash.Base64()
 	} else {
-		r["header"] = map[string]any{"salt": receipt.Hash(e.salts[1]).Base64(), "content": string(e.content)}
+		r["header"] = map[string]any{"salt": entry.Hash(e.salts[1]).Base64(), "content": string(e.content)}
 	}
 	if e.form == receipt.Full || e.form == receipt.Detached || e.form == receipt.Shared {
-		p := map[string]any{"salt": receipt.Hash(e.salts[2]).Base64()}
+		p := map[string]any{"salt": entry.Hash(e.salts[2]).Base64()}
 		if e.form == receipt.Full || e.form == receipt.Shared && m.one(2) {
 			p["content"] = base64.StdEncoding.EncodeToString(e.payload)
 		}
@@ -220,7 +221,7 @@ func (m *maker) receipt(e *entry) []byte {
 }
 
 // proof makes the tlog-proof of the leaf.
-func (m *maker) proof(e *entry, leaf receipt.Hash) string {
+func (m *maker) proof(e *recorded, leaf entry.Hash) string {
 	var stored []tlog.Hash
 	read := tlog.HashReaderFunc(func(at []int64) ([]tlog.Hash, error) {
 		out := make([]tlog.Hash, len(at))
@@ -248,9 +249,9 @@ func (m *maker) proof(e *entry, leaf receipt.Hash) string {
 	if err != nil {
 		panic(err)
 	}
-	p := receipt.Proof{Index: e.index, Checkpoint: []byte(m.checkpoint(e, receipt.Hash(root)))}
+	p := receipt.Proof{Index: e.index, Checkpoint: []byte(m.checkpoint(e, entry.Hash(root)))}
 	for _, h := range path {
-		p.Path = append(p.Path, receipt.Hash(h))
+		p.Path = append(p.Path, entry.Hash(h))
 	}
 	switch {
 	case m.one(40):
@@ -274,7 +275,7 @@ func (m *maker) proof(e *entry, leaf receipt.Hash) string {
 }
 
 // checkpoint makes the signed checkpoint.
-func (m *maker) checkpoint(e *entry, root receipt.Hash) string {
+func (m *maker) checkpoint(e *recorded, root entry.Hash) string {
 	origin, size := e.log.name, fmt.Sprint(e.size)
 	if m.one(40) {
 		origin = pick(m, "other.example", "log.example ", "")

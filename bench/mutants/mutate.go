@@ -190,7 +190,7 @@ func (m *maker) bytes(b []byte) []byte {
 }
 
 // policies gives the input its policies.
-func (m *maker) policies(in *input, e *entry) {
+func (m *maker) policies(in *input, e *recorded) {
 	n := pick(m, 1, 1, 1, 2, 3)
 	if m.one(60) {
 		n = 0
@@ -236,7 +236,7 @@ func (m *maker) policyText(text []byte) []byte {
 }
 
 // inputs gives the input what comes with the receipt.
-func (m *maker) inputs(in *input, e *entry) {
+func (m *maker) inputs(in *input, e *recorded) {
 	bound := func(data []byte) *[]byte {
 		data = append([]byte{}, data...) // never nil, as above
 		if m.one(12) {
@@ -272,7 +272,7 @@ func (m *maker) inputs(in *input, e *entry) {
 
 // expect gives the input expectations. Malformed ones are rare, since they hide
 // everything else.
-func (m *maker) expect(in *input, e *entry) {
+func (m *maker) expect(in *input, e *recorded) {
 	x := &expect{}
 	in.Expect = x
 	bad := func(good *string, malformed ...string) *string {

@@ -73,9 +73,9 @@ func (in *input) verdict() string {
 }
 
 func (in *input) verify() (*receipt.Statement, error) {
-	var policies []*receipt.Policy
+	var policies []*receipt.TrustPolicy
 	for i, text := range in.Policies {
-		p, err := receipt.ParsePolicy(strconv.Itoa(i), text)
+		p, err := receipt.ParseTrustPolicy(strconv.Itoa(i), text)
 		if err != nil {
 			return nil, err
 		}

@@ -10,7 +10,7 @@ import (
 
 	"filippo.io/mldsa"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // A party is a log or a witness with keys of both families.
@@ -38,12 +38,12 @@ func digest[T ~[32]byte](label string) T {
 }
 
 func newParty(name string, witness bool) (*party, error) {
-	seed := digest[receipt.Hash]("ed25519 " + name)
+	seed := digest[entry.Hash]("ed25519 " + name)
 	p := &party{name: name, ed: ed25519.NewKeyFromSeed(seed[:]), edAlg: algEd25519, witness: witness}
 	if witness {
 		p.edAlg = algCosignatureV1
 	}
-	seed = digest[receipt.Hash]("ml-dsa " + name)
+	seed = digest[entry.Hash]("ml-dsa " + name)
 	var err error
 	if p.pq, err = mldsa.NewPrivateKey(mldsa.MLDSA44(), seed[:]); err != nil {
 		return nil, err
@@ -117,7 +117,7 @@ func subtree(name string, at uint64, lines []string) []byte {
 type world struct {
 	logs      []*party // the second and third are other logs
 	witnesses []*party
-	streams   []receipt.StreamKey
+	streams   []entry.StreamKey
 	tenants   []string
 }
 
@@ -138,7 +138,7 @@ func newWorld() (*world, error) {
 		w.witnesses = append(w.witnesses, p)
 	}
 	for _, t := range w.tenants {
-		w.streams = append(w.streams, digest[receipt.StreamKey]("stream "+t))
+		w.streams = append(w.streams, digest[entry.StreamKey]("stream "+t))
 	}
 	return w, nil
 }

@@ -18,6 +18,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
@@ -36,10 +37,10 @@ type Options struct {
 	// Policy, if set, makes Append verify each receipt before returning it.
 	// Without a policy, Append only checks that the receipt commits to the
 	// payload that was sent.
-	Policy *receipt.Policy
+	Policy *receipt.TrustPolicy
 	// StreamKey, if set, makes Append check each tag as well. The log then
 	// cannot hide an entry from an audit by giving it a wrong tag.
-	StreamKey *receipt.StreamKey
+	StreamKey *entry.StreamKey
 
 	// Witnessed makes Append wait for a checkpoint that covers the entries and
 	// is cosigned by the log's witnesses. The receipts then prove inclusion in
@@ -60,8 +61,8 @@ type Client struct {
 	Exports                               munimentv1connect.ExportServiceClient
 	Tenant                                string
 
-	policy    *receipt.Policy
-	streamKey *receipt.StreamKey
+	policy    *receipt.TrustPolicy
+	streamKey *entry.StreamKey
 	wait      munimentv1.AppendWait
 
 	server string // URL without a slash at the end
@@ -239,11 +240,11 @@ func (c *Client) check(s *Submission, a *munimentv1.Appended) Result {
 		if payload == nil { // to Verify, nil means no payload, not an empty one
 			payload = []byte{}
 		}
-		_, r.Err = receipt.Verify(r.Receipt, []*receipt.Policy{c.policy}, receipt.Options{Payload: payload, Tenant: &c.Tenant, Kind: &s.Kind, StreamKey: c.streamKey})
+		_, r.Err = receipt.Verify(r.Receipt, []*receipt.TrustPolicy{c.policy}, receipt.Options{Payload: payload, Tenant: &c.Tenant, Kind: &s.Kind, StreamKey: c.streamKey})
 		return r
 	}
-	r.Err = checkCommitment(r.Receipt, func(salt receipt.Salt) (receipt.Hash, error) {
-		return receipt.Commitment(salt, s.Payload), nil
+	r.Err = checkCommitment(r.Receipt, func(salt entry.Salt) (entry.Hash, error) {
+		return entry.Commitment(salt, s.Payload), nil
 	})
 	return r
 }

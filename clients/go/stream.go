@@ -8,6 +8,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -92,20 +93,20 @@ func (c *Client) checkStream(s *Stream, a *munimentv1.Appended) Result {
 		return r
 	}
 	if c.policy != nil {
-		_, r.Err = receipt.Verify(r.Receipt, []*receipt.Policy{c.policy}, receipt.Options{PayloadReader: s.Payload, Tenant: &c.Tenant, Kind: &s.Kind, StreamKey: c.streamKey})
+		_, r.Err = receipt.Verify(r.Receipt, []*receipt.TrustPolicy{c.policy}, receipt.Options{PayloadReader: s.Payload, Tenant: &c.Tenant, Kind: &s.Kind, StreamKey: c.streamKey})
 		return r
 	}
-	r.Err = checkCommitment(r.Receipt, func(salt receipt.Salt) (receipt.Hash, error) {
-		h := receipt.NewCommitment(salt)
+	r.Err = checkCommitment(r.Receipt, func(salt entry.Salt) (entry.Hash, error) {
+		h := entry.NewCommitment(salt)
 		_, err := io.Copy(h, s.Payload)
-		return receipt.Hash(h.Sum(nil)), err
+		return entry.Hash(h.Sum(nil)), err
 	})
 	return r
 }
 
 // checkCommitment checks that a receipt commits to the payload that was sent.
 // The function commit returns the payload's commitment under a salt.
-func checkCommitment(data []byte, commit func(receipt.Salt) (receipt.Hash, error)) error {
+func checkCommitment(data []byte, commit func(entry.Salt) (entry.Hash, error)) error {
 	parsed, err := receipt.Parse(data)
 	if err != nil {
 		return err
@@ -113,7 +114,7 @@ func checkCommitment(data []byte, commit func(receipt.Salt) (receipt.Hash, error
 	if parsed.Header == nil || parsed.Payload == nil {
 		return nil // erased in the meantime
 	}
-	h, err := receipt.ParseHeader(parsed.Header.Content)
+	h, err := entry.ParseHeader(parsed.Header.Content)
 	if err != nil {
 		return fmt.Errorf("%w: %w", receipt.ErrNotVerified, err)
 	}

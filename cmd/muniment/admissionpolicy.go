@@ -13,7 +13,7 @@ import (
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/internal/bounded"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
@@ -266,23 +266,23 @@ func (c *policyTestCmd) decide(a *app, p *policy.AdmissionPolicy, roots policy.R
 		return false, err
 	}
 	if c.JSON {
-		return d != nil && d.Result == receipt.Admitted, writeJSON(a.stdout, decisionJSON(path, p, d, err))
+		return d != nil && d.Result == entry.Admitted, writeJSON(a.stdout, decisionJSON(path, p, d, err))
 	}
 	if err != nil {
 		fmt.Fprintf(a.stdout, "✗ REFUSED  %s\n  before any policy: %s\n", quoted(path), printable(err.Error()))
 		return false, nil
 	}
 	fmt.Fprint(a.stdout, decisionText(path, d))
-	return d.Result == receipt.Admitted, nil
+	return d.Result == entry.Admitted, nil
 }
 
 func decisionJSON(path string, p *policy.AdmissionPolicy, d *policy.Decision, err error) any {
 	type verification struct {
-		Result      string           `json:"result"`
-		Format      string           `json:"format,omitempty"`
-		TrustedRoot string           `json:"trustedRoot,omitempty"`
-		Reason      string           `json:"reason,omitempty"`
-		Signers     []receipt.Signer `json:"signers,omitempty"`
+		Result      string         `json:"result"`
+		Format      string         `json:"format,omitempty"`
+		TrustedRoot string         `json:"trustedRoot,omitempty"`
+		Reason      string         `json:"reason,omitempty"`
+		Signers     []entry.Signer `json:"signers,omitempty"`
 	}
 	o := struct {
 		File         string        `json:"file"`
@@ -306,7 +306,7 @@ func decisionJSON(path string, p *policy.AdmissionPolicy, d *policy.Decision, er
 func decisionText(path string, d *policy.Decision) string {
 	var b strings.Builder
 	mark := "✗"
-	if d.Result == receipt.Admitted {
+	if d.Result == entry.Admitted {
 		mark = "✓"
 	}
 	fmt.Fprintf(&b, "%s %s  %s\n", mark, strings.ToUpper(d.Result), quoted(path))

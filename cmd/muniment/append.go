@@ -20,6 +20,7 @@ import (
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/wholefile"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/documents"
 	"muniment.dev/muniment/verifiers/shape"
@@ -516,23 +517,23 @@ func (p *piece) hasReceipt(data []byte) (bool, error) {
 	if err != nil || r.Header == nil || r.Payload == nil {
 		return false, nil
 	}
-	h, err := receipt.ParseHeader(r.Header.Content)
+	h, err := entry.ParseHeader(r.Header.Content)
 	if err != nil {
 		return false, nil
 	}
 	if !p.large {
-		return h.Payload.Commitment == receipt.Commitment(r.Payload.Salt, p.sub.Payload), nil
+		return h.Payload.Commitment == entry.Commitment(r.Payload.Salt, p.sub.Payload), nil
 	}
 	f, err := p.open()
 	if err != nil {
 		return false, err
 	}
 	defer f.Close()
-	c := receipt.NewCommitment(r.Payload.Salt)
+	c := entry.NewCommitment(r.Payload.Salt)
 	if _, err := io.Copy(c, f); err != nil {
 		return false, err
 	}
-	return h.Payload.Commitment == receipt.Hash(c.Sum(nil)), nil
+	return h.Payload.Commitment == entry.Hash(c.Sum(nil)), nil
 }
 
 func (c *appendCmd) tell(a *app, p *piece, r *muniment.Result) error {

@@ -17,7 +17,7 @@ import (
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/interrupt"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/documents"
 )
 
@@ -175,7 +175,7 @@ func (c *appendCmd) stream(a *app, client *muniment.Client, p *piece, t *tally) 
 
 // reference returns the one piece that refers to evidence kept elsewhere.
 func (c *appendCmd) reference(files []piece) ([]piece, error) {
-	d, err := receipt.ParseDigest(c.ByReference)
+	d, err := entry.ParseDigest(c.ByReference)
 	digest := d.Value()
 	switch {
 	case err != nil:

@@ -96,7 +96,7 @@ func TestBackupWhileAppending(t *testing.T) {
 		t.Fatal(err)
 	}
 	for index, rec := range acked {
-		s, err := receipt.Verify(rec, []*receipt.Policy{policies[0]}, receipt.Options{HeaderOnly: true})
+		s, err := receipt.Verify(rec, []*receipt.TrustPolicy{policies[0]}, receipt.Options{HeaderOnly: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -24,6 +24,7 @@ import (
 	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/internal/pemfile"
 	"muniment.dev/muniment/internal/wholefile"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -41,7 +42,7 @@ type serverFlags struct {
 
 // client connects with what the flags and the environment say. A flag goes
 // before MUNIMENT_TOKEN.
-func (f *serverFlags) client(policy *receipt.Policy, key *receipt.StreamKey) (*muniment.Client, error) {
+func (f *serverFlags) client(policy *receipt.TrustPolicy, key *entry.StreamKey) (*muniment.Client, error) {
 	return f.connect(muniment.Options{Policy: policy, StreamKey: key})
 }
 
@@ -175,8 +176,8 @@ func readCertificates(path string) (*x509.CertPool, error) {
 }
 
 // loadPolicies reads policy files.
-func loadPolicies(paths []string) ([]*receipt.Policy, error) {
-	var out []*receipt.Policy
+func loadPolicies(paths []string) ([]*receipt.TrustPolicy, error) {
+	var out []*receipt.TrustPolicy
 	for _, path := range paths {
 		data, err := bounded.ReadFile(path, bounded.Config)
 		if err != nil {
@@ -192,9 +193,9 @@ func loadPolicies(paths []string) ([]*receipt.Policy, error) {
 }
 
 // optionalPolicy reads a policy and a stream key, where given.
-func optionalPolicy(policy, streamKey string) (*receipt.Policy, *receipt.StreamKey, error) {
-	var p *receipt.Policy
-	var k *receipt.StreamKey
+func optionalPolicy(policy, streamKey string) (*receipt.TrustPolicy, *entry.StreamKey, error) {
+	var p *receipt.TrustPolicy
+	var k *entry.StreamKey
 	if policy != "" {
 		all, err := loadPolicies([]string{policy})
 		if err != nil {

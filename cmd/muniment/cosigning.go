@@ -16,6 +16,7 @@ import (
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/witness"
 )
@@ -25,7 +26,7 @@ import (
 
 // loadPolicies reads the log's policy files, policy and, if the log has a
 // post-quantum key, policy.pq, and the log's own cosigner keys.
-func (d *dataDir) loadPolicies() (policies []*receipt.Policy, signers []note.Signer, err error) {
+func (d *dataDir) loadPolicies() (policies []*receipt.TrustPolicy, signers []note.Signer, err error) {
 	p, err := d.loadPolicy(policyFile, d.signer)
 	if err != nil {
 		return nil, nil, err
@@ -53,7 +54,7 @@ func (d *dataDir) loadPolicies() (policies []*receipt.Policy, signers []note.Sig
 }
 
 // loadPolicy reads a policy file that must be for the key.
-func (d *dataDir) loadPolicy(name string, key note.Signer) (*receipt.Policy, error) {
+func (d *dataDir) loadPolicy(name string, key note.Signer) (*receipt.TrustPolicy, error) {
 	path := filepath.Join(d.path, name)
 	text, err := bounded.ReadFile(path, bounded.Config)
 	if err != nil {
@@ -75,7 +76,7 @@ type cosignedLog struct{ *ledger.Ledger }
 
 func (l cosignedLog) State() witness.State {
 	p := l.Published()
-	return witness.State{Size: p.Size, Checkpoint: p.Checkpoint, Superseded: p.Superseded, Prove: func(ctx context.Context, from uint64) ([]receipt.Hash, error) {
+	return witness.State{Size: p.Size, Checkpoint: p.Checkpoint, Superseded: p.Superseded, Prove: func(ctx context.Context, from uint64) ([]entry.Hash, error) {
 		return p.ConsistencyProof(ctx, from, p.Size)
 	}}
 }
@@ -105,7 +106,7 @@ type watch struct {
 
 // startWatch compares the log with its anchors and begins to ask its witnesses.
 // Until these confirm the log, its appends are held.
-func (c *serveCmd) startWatch(a *app, d *dataDir, l *ledger.Ledger, log *slog.Logger, policies []*receipt.Policy, signers []note.Signer) (*watch, error) {
+func (c *serveCmd) startWatch(a *app, d *dataDir, l *ledger.Ledger, log *slog.Logger, policies []*receipt.TrustPolicy, signers []note.Signer) (*watch, error) {
 	w := &watch{log: log, opened: l.Published().Size}
 	var err error
 	if w.collector, err = witness.New(witness.Config{Log: cosignedLog{l}, Policies: policies, Signers: signers, Logger: log}); err != nil {

@@ -21,6 +21,7 @@ import (
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/ledger/cosereceipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -199,10 +200,10 @@ tenants:
 type dataDir struct {
 	path       string
 	config     serverConfig
-	signer     note.Signer     // the newest, whose policy is policy; nil in a replica
-	overlap    []note.Signer   // older keys that sign, too, until they are retired
-	keys       []keyRecord     // all, oldest first
-	replica    *receipt.Policy // of the log; nil unless the folder is a replica
+	signer     note.Signer          // the newest, whose policy is policy; nil in a replica
+	overlap    []note.Signer        // older keys that sign, too, until they are retired
+	keys       []keyRecord          // all, oldest first
+	replica    *receipt.TrustPolicy // of the log; nil unless the folder is a replica
 	tenants    []api.Tenant
 	operators  []api.Operator
 	identities *oidc.Verifier   // nil: no identity tokens are taken
@@ -316,7 +317,7 @@ func (c *serverConfig) check() error {
 	}
 	seen := map[string]bool{}
 	for i, t := range c.Tenants {
-		if err := receipt.CheckTenantName(t.Name); err != nil {
+		if err := entry.CheckTenantName(t.Name); err != nil {
 			return fmt.Errorf("tenants[%d].name: %w", i, err)
 		}
 		if seen[t.Name] {
@@ -355,12 +356,12 @@ func checkOrigin(origin string) error {
 
 // readStreamKey reads the file of a stream key (docs/spec/receipt.md, section
 // 3).
-func readStreamKey(path string) (*receipt.StreamKey, error) {
+func readStreamKey(path string) (*entry.StreamKey, error) {
 	data, err := bounded.ReadSecret(path)
 	if err != nil {
 		return nil, err
 	}
-	k, err := receipt.ParseStreamKey(data)
+	k, err := entry.ParseStreamKey(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -397,15 +398,15 @@ func writeNewWith(open func(string, int, os.FileMode) (*os.File, error), path, c
 // addTenant makes the keys of a new tenant and returns its lines for the
 // configuration.
 func addTenant(dir, name string) (string, error) {
-	var key receipt.StreamKey
+	var key entry.StreamKey
 	rand.Read(key[:])
 	return addTenantWith(dir, name, key, "admin")
 }
 
 // addTenantWith is addTenant for a stream that is there already, and a token of
 // a role.
-func addTenantWith(dir, name string, key receipt.StreamKey, role string) (string, error) {
-	if err := receipt.CheckTenantName(name); err != nil {
+func addTenantWith(dir, name string, key entry.StreamKey, role string) (string, error) {
+	if err := entry.CheckTenantName(name); err != nil {
 		return "", fmt.Errorf("tenant %q: %w", name, err)
 	}
 	if err := owner.MkdirAll(filepath.Join(dir, streamDir), 0o700); err != nil {

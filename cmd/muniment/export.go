@@ -97,7 +97,7 @@ func (c *exportCmd) fromServer(a *app, w io.Writer) error {
 }
 
 // fromFolder opens the log itself. Its own policy will do to check the file.
-func (c *exportCmd) fromFolder(a *app, w io.Writer, policy **receipt.Policy) (err error) {
+func (c *exportCmd) fromFolder(a *app, w io.Writer, policy **receipt.TrustPolicy) (err error) {
 	tuneMemoryTo(100, 96<<20) // as an import does
 	d, err := loadDataDir(c.Data)
 	if err != nil {
@@ -155,7 +155,7 @@ type exported struct {
 }
 
 // check reads the file once more, if there is a policy to check it by.
-func (c *exportCmd) check(f *os.File, policy *receipt.Policy) (*exported, error) {
+func (c *exportCmd) check(f *os.File, policy *receipt.TrustPolicy) (*exported, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err

@@ -22,8 +22,8 @@ import (
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/pebblestore"
-	"muniment.dev/muniment/ledger/receipt"
 )
 
 // An fsckRig is a data folder with something of everything in its store.
@@ -43,14 +43,14 @@ const (
 )
 
 // draftOf returns evidence of a tenant.
-func draftOf(tenant *api.Tenant, payload []byte, edits ...func(*receipt.Header)) ledger.Draft {
+func draftOf(tenant *api.Tenant, payload []byte, edits ...func(*entry.Header)) ledger.Draft {
 	d := ledger.Draft{Stream: tenant.Stream}
-	d.LinkSalt, d.Opening.Salt, d.Payload.Salt = receipt.NewSalts()
+	d.LinkSalt, d.Opening.Salt, d.Payload.Salt = entry.NewSalts()
 	d.Payload.Content = payload
-	d.Header = &receipt.Header{Origin: "fsck.example", Tenant: tenant.Name, Kind: "attestation", MediaType: "text/plain", Submitter: tenant.Name + "/ci",
-		Verification: receipt.Verification{Result: "unverified"}}
+	d.Header = &entry.Header{Origin: "fsck.example", Tenant: tenant.Name, Kind: "attestation", MediaType: "text/plain", Submitter: tenant.Name + "/ci",
+		Verification: entry.Verification{Result: "unverified"}}
 	d.Header.Payload.Size = uint64(len(payload))
-	d.Header.Payload.Commitment = receipt.Commitment(d.Payload.Salt, payload)
+	d.Header.Payload.Commitment = entry.Commitment(d.Payload.Salt, payload)
 	for _, edit := range edits {
 		edit(d.Header)
 	}
@@ -145,7 +145,7 @@ func (r *fsckRig) fill(t *testing.T, d *dataDir, l *ledger.Ledger) {
 	}
 	r.erased = drafts[erasedEntry]
 	r.append(t, l, drafts...)
-	r.append(t, l, draftOf(&d.tenants[0], []byte("event"), func(h *receipt.Header) { h.Kind, h.IdempotencyKey = "backfill-checkpoint", "once" }))
+	r.append(t, l, draftOf(&d.tenants[0], []byte("event"), func(h *entry.Header) { h.Kind, h.IdempotencyKey = "backfill-checkpoint", "once" }))
 	spool, err := l.NewSpool(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
@@ -158,7 +158,7 @@ func (r *fsckRig) fill(t *testing.T, d *dataDir, l *ledger.Ledger) {
 	if err := spool.Finish(); err != nil {
 		t.Fatal(err)
 	}
-	large := draftOf(&d.tenants[1], nil, func(h *receipt.Header) { _, h.Payload.Commitment = spool.Opening(); h.Payload.Size = spool.Size() })
+	large := draftOf(&d.tenants[1], nil, func(h *entry.Header) { _, h.Payload.Commitment = spool.Opening(); h.Payload.Size = spool.Size() })
 	large.Payload.Salt, _ = spool.Opening()
 	large.Payload.Content, large.Large = nil, spool
 	r.append(t, l, large)
@@ -172,7 +172,7 @@ func (r *fsckRig) eraseAndCosign(t *testing.T, d *dataDir, l *ledger.Ledger, wit
 		if err != nil {
 			t.Fatal(err)
 		}
-		record := draftOf(&d.tenants[0], fmt.Appendf(nil, "erased %d", index), func(h *receipt.Header) {
+		record := draftOf(&d.tenants[0], fmt.Appendf(nil, "erased %d", index), func(h *entry.Header) {
 			h.Kind, h.IdempotencyKey = ledger.ErasureKind, fmt.Sprint("erase ", index)
 			h.Attributes = map[string]string{"entry": fmt.Sprint(index), "scope": scope}
 		})
@@ -319,7 +319,7 @@ func TestFsckKinds(t *testing.T) {
 		return func(t *testing.T, e *rowEditor) { e.change(key, func(v []byte) { v[(at+len(v))%len(v)] ^= 4 }) }
 	}
 	sign := func(size uint64, root byte) []byte {
-		text := fmt.Sprintf("fsck.example\n%d\n%s\n", size, receipt.Hash{root}.Base64())
+		text := fmt.Sprintf("fsck.example\n%d\n%s\n", size, entry.Hash{root}.Base64())
 		signed, err := note.Sign(&note.Note{Text: text}, r.signer)
 		if err != nil {
 			t.Fatal(err)

@@ -29,8 +29,8 @@ type checkedLog struct {
 	streams []ledger.KnownStream
 	anchors []string // further ones
 	keys    []note.Verifier
-	others  []note.Verifier // of witnesses
-	policy  *receipt.Policy // of a replica
+	others  []note.Verifier      // of witnesses
+	policy  *receipt.TrustPolicy // of a replica
 }
 
 func (c *fsckCmd) loadLog() (*checkedLog, error) {

@@ -14,7 +14,7 @@ import (
 	"muniment.dev/muniment/api/oidc"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // The part of muniment.yaml that says who may do what, and how much of it:
@@ -93,7 +93,7 @@ type certificateConfig struct {
 // loadTenants checks the tenants and reads their stream keys. No two may share
 // a key, a token or a certificate's name.
 func (d *dataDir) loadTenants() error {
-	streams, tokens, certificates := map[receipt.Hash]string{}, map[[sha256.Size]byte]string{}, map[string]string{}
+	streams, tokens, certificates := map[entry.Hash]string{}, map[[sha256.Size]byte]string{}, map[string]string{}
 	for i := range d.config.Tenants {
 		t := &d.config.Tenants[i]
 		at := fmt.Sprintf("tenants[%d]", i)

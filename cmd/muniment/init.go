@@ -11,6 +11,7 @@ import (
 
 	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -55,7 +56,7 @@ func (c *initCmd) Run(a *app) error {
 	if err := checkOrigin(c.Origin); err != nil {
 		return fmt.Errorf("--origin: %w", err)
 	}
-	if err := receipt.CheckTenantName(c.Tenant); err != nil {
+	if err := entry.CheckTenantName(c.Tenant); err != nil {
 		return fmt.Errorf("--tenant: %w", err)
 	}
 	if err := makeDataFolder(c.Dir); err != nil {
@@ -95,7 +96,7 @@ func (c *initCmd) Run(a *app) error {
 	if err := writeFiles(c.Dir, append(extra, []newFile{
 		{filepath.Join(rootsDir, policy.DefaultRoot+rootSuffix), string(sigstore.PublicGoodJSON()), 0o644},
 		{keyFile, skey + "\n", 0o600},
-		{policyFile, receipt.FormatPolicy(vkey), 0o644},
+		{policyFile, receipt.FormatTrustPolicy(vkey), 0o644},
 		// last: with it the folder is complete
 		{configFile, fmt.Sprintf(configTemplate, c.Origin, operator) + tenant, 0o600},
 	}...)); err != nil {

@@ -136,7 +136,7 @@ func settlePolicies(dir string, records []keyRecord) error {
 // should trust any more.
 const untrustedSuffix = ".untrusted"
 
-func readPolicyFile(path string) (*receipt.Policy, error) {
+func readPolicyFile(path string) (*receipt.TrustPolicy, error) {
 	text, err := bounded.ReadFile(path, bounded.Config)
 	if err != nil {
 		return nil, err

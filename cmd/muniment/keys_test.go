@@ -13,6 +13,7 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 	"golang.org/x/mod/sumdb/note"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -194,7 +195,7 @@ func TestKeyLifeCycle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	forged, err := receipt.Checkpoint{Origin: "log.east.example", Size: 2, Root: receipt.Hash{1}}.Sign(stolen)
+	forged, err := receipt.Checkpoint{Origin: "log.east.example", Size: 2, Root: entry.Hash{1}}.Sign(stolen)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +204,7 @@ func TestKeyLifeCycle(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := receipt.ParsePolicy(path, text)
+		p, err := receipt.ParseTrustPolicy(path, text)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -53,7 +54,7 @@ func TestKill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &killTest{t: t, policy: policies[0], acked: map[uint64]receipt.Hash{}, rng: rand.New(rand.NewPCG(1, 2))}
+	k := &killTest{t: t, policy: policies[0], acked: map[uint64]entry.Hash{}, rng: rand.New(rand.NewPCG(1, 2))}
 	for round := range killRounds {
 		p, err := startProcess(t.Context(), bin, "--data", data)
 		if err != nil {
@@ -88,12 +89,12 @@ func TestKill(t *testing.T) {
 
 type killTest struct {
 	t      *testing.T
-	policy *receipt.Policy
+	policy *receipt.TrustPolicy
 	rng    *rand.Rand
 
 	mu     sync.Mutex
-	acked  map[uint64]receipt.Hash // index → leaf hash of every acknowledged entry
-	latest []byte                  // receipt with the largest tree seen
+	acked  map[uint64]entry.Hash // index → leaf hash of every acknowledged entry
+	latest []byte                // receipt with the largest tree seen
 	size   uint64
 }
 
@@ -148,9 +149,9 @@ func (k *killTest) keep(r muniment.Result) {
 		k.t.Error(err)
 		return
 	}
-	sk := receipt.Skeleton{Tag: rec.Tag, LinkSalt: rec.Link.Salt, StreamID: rec.Link.StreamID, Seq: rec.Link.Seq, Prev: rec.Link.Prev, Time: rec.Time,
-		HeaderHash: receipt.HeaderHash(rec.Header.Salt, rec.Header.Content)}
-	leaf := sk.LeafHash(receipt.HashOrigin(cp.Origin))
+	sk := entry.Skeleton{Tag: rec.Tag, LinkSalt: rec.Link.Salt, StreamID: rec.Link.StreamID, Seq: rec.Link.Seq, Prev: rec.Link.Prev, Time: rec.Time,
+		HeaderHash: entry.HeaderHash(rec.Header.Salt, rec.Header.Content)}
+	leaf := sk.LeafHash(entry.HashOrigin(cp.Origin))
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if old, ok := k.acked[r.Index]; ok {
@@ -180,7 +181,7 @@ func (k *killTest) check(client *muniment.Client, url string) {
 	if cp.Size < k.size {
 		t.Fatalf("the log has %d entries; a receipt was issued at size %d", cp.Size, k.size)
 	}
-	s, err := receipt.Verify(k.latest, []*receipt.Policy{k.policy}, receipt.Options{HeaderOnly: true})
+	s, err := receipt.Verify(k.latest, []*receipt.TrustPolicy{k.policy}, receipt.Options{HeaderOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,9 +189,9 @@ func (k *killTest) check(client *muniment.Client, url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var path []receipt.Hash
+	var path []entry.Hash
 	for _, h := range cons.Msg.Hashes {
-		path = append(path, receipt.Hash(h))
+		path = append(path, entry.Hash(h))
 	}
 	if err := receipt.VerifyConsistency(s.Size, cp.Size, s.Root, cp.Root, path); err != nil {
 		t.Fatalf("the log was forked by the crash: %v", err)
@@ -204,7 +205,7 @@ func (k *killTest) check(client *muniment.Client, url string) {
 }
 
 // fetchLeaves reads all leaf hashes from the level 0 tiles.
-func fetchLeaves(t *testing.T, url string, size uint64) []receipt.Hash {
+func fetchLeaves(t *testing.T, url string, size uint64) []entry.Hash {
 	t.Helper()
 	fetcher, err := torchwood.NewTileFetcher(url + "/tlog/")
 	if err != nil {
@@ -218,10 +219,10 @@ func fetchLeaves(t *testing.T, url string, size uint64) []receipt.Hash {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var leaves []receipt.Hash
+	var leaves []entry.Hash
 	for _, d := range data {
 		for len(d) > 0 {
-			leaves = append(leaves, receipt.Hash(d[:32]))
+			leaves = append(leaves, entry.Hash(d[:32]))
 			d = d[32:]
 		}
 	}

@@ -106,7 +106,7 @@ func (c *mirrorCmd) cosigner() (note.Signer, error) {
 }
 
 // follow updates and serves the copy until the context ends or the log forks.
-func (c *mirrorCmd) follow(a *app, src audit.Source, policy *receipt.Policy, o mirror.Options, r *mirror.Report) error {
+func (c *mirrorCmd) follow(a *app, src audit.Source, policy *receipt.TrustPolicy, o mirror.Options, r *mirror.Report) error {
 	log := a.serviceLogger(c.LogFormat)
 	log.Info("the copy is up to date", "origin", r.Origin, "size", r.Size)
 	var failed chan error

@@ -9,8 +9,8 @@ import (
 
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/pebblestore"
-	"muniment.dev/muniment/ledger/receipt"
 )
 
 // anchorSuffix is that of the log's own anchor, beside its store and its
@@ -93,8 +93,8 @@ func (k storeKind) options(log *slog.Logger) pebblestore.Options {
 // prove returns an error unless the store is at least as new as its publish
 // mark and its anchor.
 func (k storeKind) prove(ctx context.Context, dir string, s *pebblestore.Store, m *pebblestore.Mark) error {
-	state := anchor.State{Origin: k.origin, Root: func(context.Context, uint64) (receipt.Hash, error) {
-		return receipt.Hash{}, errors.New("there is no store")
+	state := anchor.State{Origin: k.origin, Root: func(context.Context, uint64) (entry.Hash, error) {
+		return entry.Hash{}, errors.New("there is no store")
 	}}
 	if s != nil {
 		i, err := ledger.Inspect(ctx, s, k.origin, k.replica)

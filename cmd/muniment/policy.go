@@ -164,7 +164,7 @@ func postQuantumFiles(origin string) ([]newFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []newFile{{pqKeyFile, skey + "\n", 0o600}, {pqPolicy, receipt.FormatPolicy(vkey), 0o644}}, nil
+	return []newFile{{pqKeyFile, skey + "\n", 0o600}, {pqPolicy, receipt.FormatTrustPolicy(vkey), 0o644}}, nil
 }
 
 type policyShowCmd struct {

@@ -7,16 +7,17 @@ import (
 	"strings"
 
 	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
 // parsePolicy parses a policy file for verifiers. A secret that is given in its
 // place is named as what it is, and no part of it gets into the error.
-func parsePolicy(path string, text []byte) (*receipt.Policy, error) {
+func parsePolicy(path string, text []byte) (*receipt.TrustPolicy, error) {
 	if kind := secretKind(text); kind != "" {
 		return nil, fmt.Errorf("policy %s: it is %s: give the file with the log's public keys", path, kind)
 	}
-	p, err := receipt.ParsePolicy(path, text)
+	p, err := receipt.ParseTrustPolicy(path, text)
 	if err != nil && quotes(err.Error(), path, text) {
 		return nil, fmt.Errorf("policy %s: not a policy: see https://c2sp.org/tlog-policy", path)
 	}
@@ -34,7 +35,7 @@ func secretKind(text []byte) string {
 	case bytes.HasPrefix(word, []byte(operatorPrefix)):
 		return "an operator's token"
 	}
-	if raw, err := hex.DecodeString(string(word)); err == nil && len(raw) == receipt.HashSize {
+	if raw, err := hex.DecodeString(string(word)); err == nil && len(raw) == entry.HashSize {
 		return "a stream key"
 	}
 	return ""

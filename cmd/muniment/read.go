@@ -18,6 +18,7 @@ import (
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -133,7 +134,7 @@ func entryText(e *munimentv1.Entry) string {
 		line("material", strings.TrimSpace(s.Name+" "+digests(s)))
 	}
 	signer := "signer (claim)"
-	if e.Verification == receipt.Verified {
+	if e.Verification == entry.Verified {
 		signer = "signer"
 	}
 	for _, s := range e.Signers {

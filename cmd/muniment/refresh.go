@@ -11,6 +11,7 @@ import (
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/wholefile"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -70,7 +71,7 @@ func (c *receiptRefreshCmd) Run(a *app) error {
 }
 
 // refresh replaces one file, and returns the sizes of the old and the new tree.
-func (c *receiptRefreshCmd) refresh(ctx context.Context, client *muniment.Client, policies []*receipt.Policy, path string) (from, to uint64, err error) {
+func (c *receiptRefreshCmd) refresh(ctx context.Context, client *muniment.Client, policies []*receipt.TrustPolicy, path string) (from, to uint64, err error) {
 	data, err := bounded.ReadFile(path, bounded.Receipt)
 	if err != nil {
 		return 0, 0, err
@@ -88,7 +89,7 @@ func (c *receiptRefreshCmd) refresh(ctx context.Context, client *muniment.Client
 		return 0, 0, err
 	}
 	// The latest checkpoint of all may not be cosigned yet.
-	witnessed := !slices.ContainsFunc(policies, func(p *receipt.Policy) bool { return !p.RequiresWitness() })
+	witnessed := !slices.ContainsFunc(policies, func(p *receipt.TrustPolicy) bool { return !p.RequiresWitness() })
 	res, err := client.GetReceipt(ctx, connect.NewRequest(&munimentv1.GetReceiptRequest{Tenant: client.Tenant, Index: was.Index, Witnessed: witnessed}))
 	if err != nil {
 		return old.Size, 0, err
@@ -126,12 +127,12 @@ func checkContinues(ctx context.Context, client *muniment.Client, old receipt.Ch
 	if err != nil {
 		return err
 	}
-	path := make([]receipt.Hash, len(res.Msg.Hashes))
+	path := make([]entry.Hash, len(res.Msg.Hashes))
 	for i, h := range res.Msg.Hashes {
-		if len(h) != receipt.HashSize {
+		if len(h) != entry.HashSize {
 			return fmt.Errorf("the log's consistency proof: hash %d has %d bytes", i, len(h))
 		}
-		path[i] = receipt.Hash(h)
+		path[i] = entry.Hash(h)
 	}
 	if err := receipt.VerifyConsistency(old.Size, s.Size, old.Root, s.Root, path); err != nil {
 		return fmt.Errorf("the log does not continue the tree of this receipt; keep the receipt, it may be the evidence of a fork: %w", err)

@@ -12,8 +12,8 @@ import (
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/pebblestore"
-	"muniment.dev/muniment/ledger/receipt"
 )
 
 type replicaCmd struct {
@@ -77,9 +77,9 @@ func (c *replicaInitCmd) Run(a *app) error {
 	if policy.PostQuantum() {
 		return errors.New("--policy: give the policy with the log's Ed25519 key: deltas are signed with it")
 	}
-	names, keys := slices.Sorted(maps.Keys(c.Tenants)), map[string]*receipt.StreamKey{}
+	names, keys := slices.Sorted(maps.Keys(c.Tenants)), map[string]*entry.StreamKey{}
 	for _, name := range names {
-		if err := receipt.CheckTenantName(name); err != nil {
+		if err := entry.CheckTenantName(name); err != nil {
 			return fmt.Errorf("--tenant %s: %w", name, err)
 		}
 		if keys[name], err = readStreamKey(c.Tenants[name]); err != nil {

@@ -190,7 +190,7 @@ func (c *restoreCmd) prove(ctx context.Context, b *backupIndex, staging string, 
 	return behind, nil
 }
 
-func (c *restoreCmd) checkAnchors(ctx context.Context, k storeKind, staging string, policy *receipt.Policy, log *slog.Logger) (behind, err error) {
+func (c *restoreCmd) checkAnchors(ctx context.Context, k storeKind, staging string, policy *receipt.TrustPolicy, log *slog.Logger) (behind, err error) {
 	own := filepath.Join(staging, k.name) + anchorSuffix
 	newest, err := bounded.ReadFile(own, bounded.Config)
 	if err != nil {

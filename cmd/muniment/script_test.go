@@ -23,6 +23,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"muniment.dev/muniment/api/oidc/oidctest"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -278,7 +279,7 @@ func codeScript(ts *testscript.TestScript, neg bool, args []string) {
 func torchwoodScript(ts *testscript.TestScript, neg bool, args []string) {
 	policy, err := torchwood.ParsePolicy([]byte(ts.ReadFile(args[1])))
 	ts.Check(err)
-	leaf, err := receipt.ParseHash(strings.TrimSpace(args[2]))
+	leaf, err := entry.ParseHash(strings.TrimSpace(args[2]))
 	ts.Check(err)
 	err = torchwood.VerifyProof(policy, tlog.Hash(leaf), []byte(ts.ReadFile(args[0])))
 	if neg != (err != nil) {
@@ -289,9 +290,9 @@ func torchwoodScript(ts *testscript.TestScript, neg bool, args []string) {
 // leafhash RECEIPT POLICY NAME: puts the leaf hash of a shared receipt into an
 // environment variable.
 func leafHashScript(ts *testscript.TestScript, neg bool, args []string) {
-	policy, err := receipt.ParsePolicy(args[1], []byte(ts.ReadFile(args[1])))
+	policy, err := receipt.ParseTrustPolicy(args[1], []byte(ts.ReadFile(args[1])))
 	ts.Check(err)
-	s, err := receipt.Verify([]byte(ts.ReadFile(args[0])), []*receipt.Policy{policy}, receipt.Options{})
+	s, err := receipt.Verify([]byte(ts.ReadFile(args[0])), []*receipt.TrustPolicy{policy}, receipt.Options{})
 	ts.Check(err)
 	ts.Setenv(args[2], s.LeafHash.String())
 }

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 type tenantCmd struct {
@@ -101,7 +101,7 @@ func (c *tenantAddCmd) Run(a *app) error {
 // addOrRestoreTenant makes the files of a tenant. One that was removed keeps
 // its stream: again is true then.
 func addOrRestoreTenant(dir, name string) (lines string, again bool, err error) {
-	if err := receipt.CheckTenantName(name); err != nil {
+	if err := entry.CheckTenantName(name); err != nil {
 		return "", false, fmt.Errorf("tenant %q: %w", name, err)
 	}
 	path := filepath.Join(dir, streamDir, name+".key")

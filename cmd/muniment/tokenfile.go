@@ -68,7 +68,7 @@ func parseBearer(text []byte) (string, error) {
 	if bytes.Contains(text, []byte("-----BEGIN ")) {
 		return "", errors.New("not a token: it is a PEM file, such as a certificate or public key")
 	}
-	if _, err := receipt.ParsePolicy("", text); err == nil {
+	if _, err := receipt.ParseTrustPolicy("", text); err == nil {
 		return "", errors.New("not a token: it is a policy")
 	}
 	if strings.ContainsAny(token, " \t\r\n") {

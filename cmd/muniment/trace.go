@@ -17,7 +17,7 @@ import (
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/kindname"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/proto/kinds"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/verifiers/intoto"
@@ -44,7 +44,7 @@ Examples:
 }
 
 func (c *traceCmd) Run(a *app) error {
-	digest, err := receipt.ParseDigest(c.Digest)
+	digest, err := entry.ParseDigest(c.Digest)
 	if err != nil {
 		return err
 	}
@@ -332,9 +332,9 @@ func (p *treePrinter) children(indent string, n *traced) {
 		e := &n.Evidence[i]
 		mark, colour := "?", "33"
 		switch e.Verification {
-		case receipt.Verified:
+		case entry.Verified:
 			mark, colour = "✓", "32"
-		case receipt.Failed:
+		case entry.Failed:
 			mark, colour = "✗", "31"
 		}
 		text := fmt.Sprintf("%s %-13s %s  (entry %d, %s)", mark, strings.ReplaceAll(e.Category, "-", " "), quoted(e.summary()), e.Index, day(e.Time))
@@ -342,7 +342,7 @@ func (p *treePrinter) children(indent string, n *traced) {
 			text += " ENDED"
 			colour = "31"
 		}
-		if e.Admission == receipt.Recorded {
+		if e.Admission == entry.Recorded {
 			text += " NOT ADMITTED by the policy, and kept"
 		}
 		all = append(all, branch{text, colour, nil})

@@ -12,6 +12,7 @@ import (
 
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/interrupt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -86,7 +87,7 @@ func (c *verifyCmd) Run(a *app) error {
 }
 
 // verify verifies one receipt. Files that were given are read as streams.
-func (c *verifyCmd) verify(path string, policies []*receipt.Policy, opts receipt.Options) (*receipt.Statement, error) {
+func (c *verifyCmd) verify(path string, policies []*receipt.TrustPolicy, opts receipt.Options) (*receipt.Statement, error) {
 	data, err := bounded.ReadFile(path, bounded.Receipt)
 	if err != nil {
 		return nil, err
@@ -120,7 +121,7 @@ func (c *verifyCmd) options() (receipt.Options, error) {
 		}
 	}
 	if c.Subject != nil {
-		if _, err := receipt.ParseDigest(*c.Subject); err != nil {
+		if _, err := entry.ParseDigest(*c.Subject); err != nil {
 			return o, fmt.Errorf("--subject: %w", err)
 		}
 	}
@@ -138,7 +139,7 @@ func (c *verifyCmd) options() (receipt.Options, error) {
 		}
 	}
 	if c.Stream != nil {
-		id, err := receipt.ParseStreamID(*c.Stream)
+		id, err := entry.ParseStreamID(*c.Stream)
 		if err != nil {
 			return o, fmt.Errorf("--stream: %w", err)
 		}
@@ -156,7 +157,7 @@ func (c *verifyCmd) options() (receipt.Options, error) {
 
 // reportText is the report for people: what was proven, what is only claimed,
 // and whether it was witnessed.
-func reportText(r *receipt.Report, s *receipt.Statement, policies []*receipt.Policy) string {
+func reportText(r *receipt.Report, s *receipt.Statement, policies []*receipt.TrustPolicy) string {
 	if e := r.Reason; e != nil {
 		verdict := "✗ NOT VERIFIED"
 		if r.Verdict == receipt.VerdictNotChecked {
@@ -167,7 +168,7 @@ func reportText(r *receipt.Report, s *receipt.Statement, policies []*receipt.Pol
 	return statementText(r.Receipt, s, policies)
 }
 
-func statementText(path string, s *receipt.Statement, policies []*receipt.Policy) string {
+func statementText(path string, s *receipt.Statement, policies []*receipt.TrustPolicy) string {
 	var b strings.Builder
 	line := func(label, format string, args ...any) {
 		fmt.Fprintf(&b, "  %-10s%s\n", label, fmt.Sprintf(format, args...))
@@ -215,21 +216,21 @@ func statementText(path string, s *receipt.Statement, policies []*receipt.Policy
 			}
 		}
 		signed := "signed, it says, by %s%s"
-		if h.Verification.Result == receipt.Verified {
+		if h.Verification.Result == entry.Verified {
 			signed = "signed by %s%s"
 		}
 		for _, sig := range h.Signers {
 			line("", signed, quoted(sig.Identity+sig.KeyID), optional(" of ", sig.Issuer))
 		}
 		switch why := quoted(optional(": ", h.Verification.Reason)); h.Verification.Result {
-		case receipt.Verified:
+		case entry.Verified:
 			line("", "the log found the signature good%s", why)
-		case receipt.Failed:
+		case entry.Failed:
 			line("", "THE LOG FOUND THE SIGNATURE WRONG%s", why)
 		default:
 			line("", "the log did not verify a signature%s", why)
 		}
-		if a := h.Admission; a != nil && a.Result == receipt.Recorded {
+		if a := h.Admission; a != nil && a.Result == entry.Recorded {
 			line("", "kept although the admission policy does not admit it%s", quoted(optional(": ", a.Reason)))
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/interrupt"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/documents"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -428,10 +428,10 @@ func (b *bundleCheck) verdict(path string, artifact *sigstore.Artifact, v *sigst
 		Verified      bool                 `json:"verified"`
 		Malformed     bool                 `json:"malformed,omitempty"`
 		Error         string               `json:"error,omitempty"`
-		Signer        *receipt.Signer      `json:"signer,omitempty"`
+		Signer        *entry.Signer        `json:"signer,omitempty"`
 		Claims        map[string]string    `json:"claims,omitempty"`
 		PredicateType string               `json:"predicateType,omitempty"`
-		Subjects      []receipt.Subject    `json:"subjects,omitempty"`
+		Subjects      []entry.Subject      `json:"subjects,omitempty"`
 		Deviations    []string             `json:"deviations,omitempty"`
 		Timestamps    []sigstore.Timestamp `json:"timestamps,omitempty"`
 		LogEntries    []sigstore.LogEntry  `json:"logEntries,omitempty"`

@@ -11,7 +11,7 @@ import (
 
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/interrupt"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/helm"
 	"muniment.dev/muniment/verifiers/oci"
 )
@@ -175,19 +175,19 @@ func (c *verifyChartCmd) resolver() (helm.Resolver, error) {
 
 // chartVerdict is the JSON form of a verification.
 type chartVerdict struct {
-	Chart         string          `json:"chart"`
-	Verified      bool            `json:"verified"`
-	Malformed     bool            `json:"malformed,omitempty"`
-	Error         string          `json:"error,omitempty"`
-	Name          string          `json:"name,omitempty"`
-	Version       string          `json:"version,omitempty"`
-	Digest        string          `json:"digest,omitempty"`
-	By            string          `json:"by,omitempty"` // the file that proves it
-	Signer        *receipt.Signer `json:"signer,omitempty"`
-	KeyName       string          `json:"keyName,omitempty"`
-	SignedAt      *time.Time      `json:"signedAt,omitempty"` // as the signer says
-	PredicateType string          `json:"predicateType,omitempty"`
-	Bundle        string          `json:"bundle,omitempty"`
+	Chart         string        `json:"chart"`
+	Verified      bool          `json:"verified"`
+	Malformed     bool          `json:"malformed,omitempty"`
+	Error         string        `json:"error,omitempty"`
+	Name          string        `json:"name,omitempty"`
+	Version       string        `json:"version,omitempty"`
+	Digest        string        `json:"digest,omitempty"`
+	By            string        `json:"by,omitempty"` // the file that proves it
+	Signer        *entry.Signer `json:"signer,omitempty"`
+	KeyName       string        `json:"keyName,omitempty"`
+	SignedAt      *time.Time    `json:"signedAt,omitempty"` // as the signer says
+	PredicateType string        `json:"predicateType,omitempty"`
+	Bundle        string        `json:"bundle,omitempty"`
 	// what the bundle is about, if not the archive itself
 	Manifest string `json:"manifest,omitempty"`
 }

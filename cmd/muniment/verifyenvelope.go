@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"muniment.dev/muniment/internal/bounded"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/documents"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/intoto"
@@ -46,14 +46,14 @@ type statementFlags struct {
 // An expectation is what a statement must be about. Its zero value is met by
 // any document.
 type expectation struct {
-	subject       receipt.Digest
+	subject       entry.Digest
 	predicateType string
 }
 
 // expect returns what the flags ask for.
 func (f *statementFlags) expect() (e expectation, err error) {
 	if f.Subject != nil {
-		if e.subject, err = receipt.ParseDigest(*f.Subject); err != nil {
+		if e.subject, err = entry.ParseDigest(*f.Subject); err != nil {
 			return e, fmt.Errorf("--subject: %w", err)
 		}
 	}

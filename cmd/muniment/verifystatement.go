@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"muniment.dev/muniment/ingest"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/documents"
 	"muniment.dev/muniment/verifiers/intoto"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -155,8 +155,8 @@ type statementFact struct {
 	// the predicate was compared with the definition of its type
 	Checked       bool              `json:"checked"`
 	Deviations    []string          `json:"deviations,omitempty"`
-	Subjects      []receipt.Subject `json:"subjects"`
-	Materials     []receipt.Subject `json:"materials,omitempty"`
+	Subjects      []entry.Subject   `json:"subjects"`
+	Materials     []entry.Subject   `json:"materials,omitempty"`
 	MaterialCount int               `json:"materialCount,omitempty"` // may be more than are shown
 	Facts         map[string]string `json:"facts,omitempty"`
 }
@@ -188,7 +188,7 @@ func printDeviations(p *page, deviations []string) {
 }
 
 // printSubjects shows the first few.
-func printSubjects(p *page, label string, subjects []receipt.Subject, count int) {
+func printSubjects(p *page, label string, subjects []entry.Subject, count int) {
 	for i, sub := range subjects {
 		if i == 5 {
 			break

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
@@ -121,7 +121,7 @@ func TestDecisionBudget(t *testing.T) {
 		t.Errorf("%s by %q after %d units: %+v", d.Result, d.Rule, m.spent, d.Steps[50])
 	}
 	p = mustParse(t, "version: 1\nmode: enforce\nrules:\n"+rules.String()+"  - {name: d, deny: true, subjects: {names: [nothing]}}\n  - {name: last, unsigned: true}\n")
-	ev.Subjects = []receipt.Subject{{Name: "a", Digest: map[string]string{"sha256": "aa"}}}
+	ev.Subjects = []entry.Subject{{Name: "a", Digest: map[string]string{"sha256": "aa"}}}
 	if d := p.Decide(context.Background(), ev, nil); d.Result != Refused || d.Rule != "d" {
 		t.Errorf("%s by %q: %+v", d.Result, d.Rule, d.Steps[50:])
 	}
@@ -141,7 +141,7 @@ func TestManyGlobs(t *testing.T) {
 	}
 	ev := &Evidence{Tenant: "acme"}
 	for i := range 1024 {
-		ev.Subjects = append(ev.Subjects, receipt.Subject{Name: strings.Repeat("a", 2000) + fmt.Sprint("b", i), Digest: map[string]string{"sha256": "aa"}})
+		ev.Subjects = append(ev.Subjects, entry.Subject{Name: strings.Repeat("a", 2000) + fmt.Sprint("b", i), Digest: map[string]string{"sha256": "aa"}})
 	}
 	for _, deny := range []bool{true, false} {
 		rule := "unsigned: true"

@@ -12,7 +12,7 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 
 	"muniment.dev/muniment/ingest/glob"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // Refused is the result of a decision that keeps the evidence out. It is in no
@@ -37,11 +37,11 @@ type Step struct {
 
 // A Decision is what a policy says about evidence.
 type Decision struct {
-	Result       string // receipt.Admitted, receipt.Recorded or Refused
+	Result       string // entry.Admitted, entry.Recorded or Refused
 	Rule         string // that decided; "" if none applies
 	Reason       string
-	Signers      []receipt.Signer // who really signed; nil unless verified
-	Verification receipt.Verification
+	Signers      []entry.Signer // who really signed; nil unless verified
+	Verification entry.Verification
 	Steps        []Step // one for each rule, in order
 }
 
@@ -55,7 +55,7 @@ func (p *AdmissionPolicy) Decide(ctx context.Context, ev *Evidence, roots Roots)
 func (p *AdmissionPolicy) decide(m *meter, ev *Evidence, roots Roots) *Decision {
 	release, err := p.hold(m.ctx, ev)
 	if err != nil {
-		return &Decision{Result: Refused, Reason: shorten(fmt.Sprintf("the decision was interrupted: %s", err)), Verification: receipt.Verification{Result: receipt.Unverified}}
+		return &Decision{Result: Refused, Reason: shorten(fmt.Sprintf("the decision was interrupted: %s", err)), Verification: entry.Verification{Result: entry.Unverified}}
 	}
 	defer release()
 	c := newCourt(m, p, ev, roots)
@@ -68,7 +68,7 @@ func (p *AdmissionPolicy) decide(m *meter, ev *Evidence, roots Roots) *Decision 
 			step.Result = NotMet
 			by, why = c.meets(r)
 		}
-		if why == nil && !r.Deny && (by == nil || by.Result != receipt.Verified) {
+		if why == nil && !r.Deny && (by == nil || by.Result != entry.Verified) {
 			step.Result, why = c.suspect(step.Result)
 		}
 		if why != nil {
@@ -81,7 +81,7 @@ func (p *AdmissionPolicy) decide(m *meter, ev *Evidence, roots Roots) *Decision 
 		if r.Deny {
 			d.Reason, step.Why = "the rule denies it", "it denies"
 		} else {
-			d.Result = receipt.Admitted
+			d.Result = entry.Admitted
 			if by != nil {
 				step.Why = "signed by " + describe(by)
 			}
@@ -96,7 +96,7 @@ func (p *AdmissionPolicy) decide(m *meter, ev *Evidence, roots Roots) *Decision 
 		d.Reason = c.because(d.Steps)
 	}
 	if d.Result == Refused && p.Mode == Record && m.ctx.Err() == nil {
-		d.Result = receipt.Recorded
+		d.Result = entry.Recorded
 	}
 	if by == nil {
 		by = c.judgement()
@@ -108,7 +108,7 @@ func (p *AdmissionPolicy) decide(m *meter, ev *Evidence, roots Roots) *Decision 
 // suspect returns an error if the signatures are wrong, or may be.
 func (c *court) suspect(result string) (string, error) {
 	switch j := c.judgement(); {
-	case j.Result == receipt.Failed:
+	case j.Result == entry.Failed:
 		return Wrong, fmt.Errorf("the signatures are wrong: %s", j.Reason)
 	case j.undecided:
 		return Wrong, errors.New(j.Reason)
@@ -140,7 +140,7 @@ func (c *court) because(steps []Step) string {
 	switch {
 	case len(near) > 0:
 		return shorten("no rule admits it; " + strings.Join(near, "; "))
-	case c.judgement().Result == receipt.Failed:
+	case c.judgement().Result == entry.Failed:
 		return shorten("the signatures are wrong: " + c.judgement().Reason)
 	case len(steps) == 1:
 		return shorten(fmt.Sprintf("no rule is for it; rule %s: %s", steps[0].Rule, steps[0].Why))
@@ -178,7 +178,7 @@ func (c *court) judgement() *proof {
 	switch {
 	case c.judged != nil:
 	case c.ev.Signed == nil:
-		c.judged = &proof{Verification: receipt.Verification{Result: receipt.Unverified}}
+		c.judged = &proof{Verification: entry.Verification{Result: entry.Unverified}}
 	default:
 		c.judged = c.ev.Signed.judge(c.meter, c.policy, c.roots)
 	}
@@ -264,7 +264,7 @@ func (c *court) areFor(r *Rule) error {
 	return first
 }
 
-func (c *court) isAbout(r *Rule, s receipt.Subject) error {
+func (c *court) isAbout(r *Rule, s entry.Subject) error {
 	if err := c.isNamed(r, s.Name); err != nil {
 		return err
 	}
@@ -276,7 +276,7 @@ func (c *court) isAbout(r *Rule, s receipt.Subject) error {
 
 // hasDigest reports whether the subject has a digest of the algorithm, whose
 // case does not count.
-func hasDigest(s receipt.Subject, alg string) bool {
+func hasDigest(s entry.Subject, alg string) bool {
 	for name, v := range s.Digest {
 		if v != "" && strings.EqualFold(name, alg) {
 			return true

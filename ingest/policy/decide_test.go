@@ -13,7 +13,7 @@ import (
 
 	sslib "github.com/secure-systems-lab/go-securesystemslib/dsse"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/dsse"
 )
 
@@ -89,12 +89,12 @@ signers:
 	policy := func(mode, rules string) *AdmissionPolicy {
 		return mustParse(t, "version: 1\nmode: "+mode+signers+"rules:\n"+rules)
 	}
-	app := receipt.Subject{Name: "registry.acme.example/team/app", Digest: map[string]string{"sha256": "aa"}}
-	foreign := receipt.Subject{Name: "registry.globex.example/app", Digest: map[string]string{"sha256": "bb"}}
-	nameless := receipt.Subject{Digest: map[string]string{"sha512": "cc"}}
+	app := entry.Subject{Name: "registry.acme.example/team/app", Digest: map[string]string{"sha256": "aa"}}
+	foreign := entry.Subject{Name: "registry.globex.example/app", Digest: map[string]string{"sha256": "bb"}}
+	nameless := entry.Subject{Digest: map[string]string{"sha512": "cc"}}
 	evidence := func(change ...func(*Evidence)) *Evidence {
 		ev := &Evidence{Tenant: "acme", Submitter: "token:ci", Kind: "attestation", MediaType: "application/vnd.dsse.envelope.v1+json", PredicateType: "https://slsa.dev/provenance/v1",
-			Subjects: []receipt.Subject{app}, Predicate: []byte(`{"builder":"b1","n":3,"list":[1,2,3]}`), Signed: Envelope(sign(t, "{}", "", ours))}
+			Subjects: []entry.Subject{app}, Predicate: []byte(`{"builder":"b1","n":3,"list":[1,2,3]}`), Signed: Envelope(sign(t, "{}", "", ours))}
 		for _, c := range change {
 			c(ev)
 		}
@@ -103,9 +103,9 @@ signers:
 	signedBy := func(keyID string, keys ...ed25519.PrivateKey) func(*Evidence) {
 		return func(ev *Evidence) { ev.Signed = Envelope(sign(t, "{}", keyID, keys...)) }
 	}
-	about := func(s ...receipt.Subject) func(*Evidence) { return func(ev *Evidence) { ev.Subjects = s } }
-	const admitted, recorded, refused = receipt.Admitted, receipt.Recorded, Refused
-	const verified, unverified, failed = receipt.Verified, receipt.Unverified, receipt.Failed
+	about := func(s ...entry.Subject) func(*Evidence) { return func(ev *Evidence) { ev.Subjects = s } }
+	const admitted, recorded, refused = entry.Admitted, entry.Recorded, Refused
+	const verified, unverified, failed = entry.Verified, entry.Unverified, entry.Failed
 	for _, c := range []struct {
 		name         string
 		rules        string

@@ -8,7 +8,7 @@ import (
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // Evidence is what a policy decides about.
@@ -19,8 +19,8 @@ type Evidence struct {
 	MediaType     string
 	PredicateType string
 	Size          int
-	Subjects      []receipt.Subject
-	Materials     []receipt.Subject
+	Subjects      []entry.Subject
+	Materials     []entry.Subject
 	Controls      []string
 	Attributes    map[string]string
 
@@ -85,7 +85,7 @@ func (p *AdmissionPolicy) hold(ctx context.Context, ev *Evidence) (release func(
 func (c *court) variables(by *proof) func(name string) ref.Val {
 	signer, claims := map[string]string{}, map[string]string{}
 	if by != nil {
-		var first receipt.Signer
+		var first entry.Signer
 		if len(by.signers) > 0 {
 			first = by.signers[0]
 		}
@@ -143,7 +143,7 @@ func (c *court) once(name string, value func() any) ref.Val {
 	return v
 }
 
-func artifacts(all []receipt.Subject) []map[string]any {
+func artifacts(all []entry.Subject) []map[string]any {
 	out := make([]map[string]any, len(all))
 	for i, s := range all {
 		out[i] = map[string]any{"name": s.Name, "digest": s.Digest}

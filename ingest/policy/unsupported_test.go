@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
@@ -64,8 +64,8 @@ func TestUnsupportedSignatures(t *testing.T) {
 		want   string
 		reason string
 	}{
-		"of an unknown form": {[]byte{1, 2, 3}, receipt.Unverified, "unsupported signature"},
-		"wrong":              {wrong, receipt.Failed, "not by the bundle's own certificate"},
+		"of an unknown form": {[]byte{1, 2, 3}, entry.Unverified, "unsupported signature"},
+		"wrong":              {wrong, entry.Failed, "not by the bundle's own certificate"},
 	} {
 		b, err := sigstore.Parse(document(object{"mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
 			"verificationMaterial": object{"certificate": object{"rawBytes": leaf.Raw}, "timestampVerificationData": object{"rfc3161Timestamps": []object{{"signedTimestamp": []byte("a")}}}},
@@ -75,7 +75,7 @@ func TestUnsupportedSignatures(t *testing.T) {
 		}
 		for roots, r := range map[string]Roots{"no root": nil, "a root that knows the certificate": {"ours": {Trusted: trusted}}} {
 			p := Bundle(b).judge(newMeter(context.Background(), decisionCost), nil, r)
-			if p.Result != c.want || !strings.Contains(p.Reason, c.reason) && (roots != "no root" || c.want == receipt.Failed) {
+			if p.Result != c.want || !strings.Contains(p.Reason, c.reason) && (roots != "no root" || c.want == entry.Failed) {
 				t.Errorf("%s, %s: %s: %s", name, roots, p.Result, p.Reason)
 			}
 		}

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/cose"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -51,9 +51,9 @@ type Signed interface {
 // A proof says who has signed, and how that is known.
 type proof struct {
 	signer  *Signer // of the policy; nil if it is none of them
-	signers []receipt.Signer
+	signers []entry.Signer
 	claims  map[string]string // of the certificate
-	receipt.Verification
+	entry.Verification
 
 	undecided bool // the signatures were not judged, because of the cost; they may be wrong
 }
@@ -73,17 +73,17 @@ func (m *meter) attempts() dsse.Charge {
 
 // undecided is the result of a judgement that costs too much.
 func undecided(s Signed, err error) *proof {
-	p := notVerified(s, receipt.Unverified, "the signatures were not judged: %s", err)
+	p := notVerified(s, entry.Unverified, "the signatures were not judged: %s", err)
 	p.undecided = true
 	return p
 }
 
-func verified(s Signed, by []receipt.Signer, root, reason string) *proof {
-	return &proof{signers: by, Verification: receipt.Verification{Result: receipt.Verified, Format: s.Format(), TrustedRoot: root, Reason: reason}}
+func verified(s Signed, by []entry.Signer, root, reason string) *proof {
+	return &proof{signers: by, Verification: entry.Verification{Result: entry.Verified, Format: s.Format(), TrustedRoot: root, Reason: reason}}
 }
 
 func notVerified(s Signed, result, format string, args ...any) *proof {
-	return &proof{Verification: receipt.Verification{Result: result, Format: s.Format(), Reason: shorten(fmt.Sprintf(format, args...))}}
+	return &proof{Verification: entry.Verification{Result: result, Format: s.Format(), Reason: shorten(fmt.Sprintf(format, args...))}}
 }
 
 // maxReason bounds what a reason may take of a header, in bytes.
@@ -131,8 +131,8 @@ func (b signedBundle) verify(m *meter, s *Signer, roots Roots) (*proof, error) {
 	} else {
 		// Who it is comes first: that is what tells signers apart, and costs
 		// nothing.
-		if i := slices.IndexFunc(b.Signers, func(claimed receipt.Signer) bool { return s.Identity.Check(claimed) == nil }); i < 0 {
-			claimed := receipt.Signer{}
+		if i := slices.IndexFunc(b.Signers, func(claimed entry.Signer) bool { return s.Identity.Check(claimed) == nil }); i < 0 {
+			claimed := entry.Signer{}
 			if len(b.Signers) > 0 {
 				claimed = b.Signers[0]
 			}
@@ -157,7 +157,7 @@ func (b signedBundle) verify(m *meter, s *Signer, roots Roots) (*proof, error) {
 			return nil, plain(err)
 		}
 	}
-	p := verified(b, []receipt.Signer{out.Signer}, out.TrustedRoot, evidenceOf(out))
+	p := verified(b, []entry.Signer{out.Signer}, out.TrustedRoot, evidenceOf(out))
 	p.signer, p.claims = s, out.Claims
 	return p, nil
 }
@@ -205,7 +205,7 @@ func evidenceOf(v *sigstore.Verified) string {
 
 func (b signedBundle) judge(m *meter, p *AdmissionPolicy, roots Roots) *proof {
 	if b.HasKey() {
-		return judgeKeys(b, p, func(keys []*dsse.Key) ([]receipt.Signer, error) {
+		return judgeKeys(b, p, func(keys []*dsse.Key) ([]entry.Signer, error) {
 			if err := m.charge(withKeys(keys, b.Payload)); err != nil {
 				return nil, err
 			}
@@ -217,7 +217,7 @@ func (b signedBundle) judge(m *meter, p *AdmissionPolicy, roots Roots) *proof {
 			if err != nil {
 				return nil, plain(err)
 			}
-			return []receipt.Signer{out.Signer}, nil
+			return []entry.Signer{out.Signer}, nil
 		}, b.Hints)
 	}
 	if err := m.charge(certificate + len(b.Payload)/hashedPerUnit); err != nil {
@@ -226,20 +226,20 @@ func (b signedBundle) judge(m *meter, p *AdmissionPolicy, roots Roots) *proof {
 	own := b.CheckOwn()
 	unsupported := errors.Is(own, dsse.ErrUnsupported)
 	if own != nil && !unsupported {
-		return notVerified(b, receipt.Failed, "the signature is not by the bundle's own certificate")
+		return notVerified(b, entry.Failed, "the signature is not by the bundle's own certificate")
 	}
-	why := notVerified(b, receipt.Unverified, "no trusted root in force knows the certificate's authority")
+	why := notVerified(b, entry.Unverified, "no trusted root in force knows the certificate's authority")
 	for name, trusted := range eachRoot(roots) {
 		if !trusted.Knows(b.Bundle) {
 			continue
 		}
 		if roots[name].Expired != nil {
-			why = notVerified(b, receipt.Unverified, "%s", roots[name].Expired)
+			why = notVerified(b, entry.Unverified, "%s", roots[name].Expired)
 			continue
 		}
 		need := trusted.Usual()
 		if err := b.Missing(need); err != nil {
-			why = notVerified(b, receipt.Unverified, "%s", err)
+			why = notVerified(b, entry.Unverified, "%s", err)
 			continue
 		}
 		if err := m.charge(certificate + len(b.Payload)/hashedPerUnit); err != nil {
@@ -249,16 +249,16 @@ func (b signedBundle) judge(m *meter, p *AdmissionPolicy, roots Roots) *proof {
 		if err == nil {
 			var out *sigstore.Verified
 			if out, err = v.Verify(b.Bundle, nil); err == nil {
-				p := verified(b, []receipt.Signer{out.Signer}, out.TrustedRoot, evidenceOf(out))
+				p := verified(b, []entry.Signer{out.Signer}, out.TrustedRoot, evidenceOf(out))
 				p.claims = out.Claims
 				return p
 			}
 		}
 		if unsupported {
-			why = notVerified(b, receipt.Unverified, "%s", own)
+			why = notVerified(b, entry.Unverified, "%s", own)
 			continue
 		}
-		why = notVerified(b, receipt.Failed, "by the trusted root %s: %s", name, plain(err))
+		why = notVerified(b, entry.Failed, "by the trusted root %s: %s", name, plain(err))
 		why.TrustedRoot = trusted.Digest()
 	}
 	return why
@@ -305,7 +305,7 @@ func (e *verdictError) Unwrap() error { return e.cause }
 
 // judgeKeys tries all keys of the policy. A signature that is by none of them
 // may be somebody else's; it is wrong if it says that it is by one.
-func judgeKeys(s Signed, p *AdmissionPolicy, try func([]*dsse.Key) ([]receipt.Signer, error), says func(*dsse.Key) bool) *proof {
+func judgeKeys(s Signed, p *AdmissionPolicy, try func([]*dsse.Key) ([]entry.Signer, error), says func(*dsse.Key) bool) *proof {
 	var keys []*dsse.Key
 	for _, signer := range p.Signers {
 		for _, k := range signer.Keys {
@@ -315,7 +315,7 @@ func judgeKeys(s Signed, p *AdmissionPolicy, try func([]*dsse.Key) ([]receipt.Si
 		}
 	}
 	if len(keys) == 0 {
-		return notVerified(s, receipt.Unverified, "signed with a key, and the policy has no keys")
+		return notVerified(s, entry.Unverified, "signed with a key, and the policy has no keys")
 	}
 	by, err := try(keys)
 	if err == nil {
@@ -325,14 +325,14 @@ func judgeKeys(s Signed, p *AdmissionPolicy, try func([]*dsse.Key) ([]receipt.Si
 		return undecided(s, err)
 	}
 	if errors.Is(err, dsse.ErrUnsupported) {
-		return notVerified(s, receipt.Unverified, "%s", err)
+		return notVerified(s, entry.Unverified, "%s", err)
 	}
 	for _, k := range keys {
 		if says(k) {
-			return notVerified(s, receipt.Failed, "it says that it is signed with the key %s, and is not: %s", k, err)
+			return notVerified(s, entry.Failed, "it says that it is signed with the key %s, and is not: %s", k, err)
 		}
 	}
-	return notVerified(s, receipt.Unverified, "signed with none of the policy's keys")
+	return notVerified(s, entry.Unverified, "signed with none of the policy's keys")
 }
 
 // Envelope is the evidence that a DSSE envelope with raw keys is.
@@ -361,7 +361,7 @@ func (e signedEnvelope) verify(m *meter, s *Signer, _ Roots) (*proof, error) {
 }
 
 func (e signedEnvelope) judge(m *meter, p *AdmissionPolicy, _ Roots) *proof {
-	return judgeKeys(e, p, func(keys []*dsse.Key) ([]receipt.Signer, error) {
+	return judgeKeys(e, p, func(keys []*dsse.Key) ([]entry.Signer, error) {
 		r, err := e.VerifyWithin(m.attempts(), keys, 1)
 		if m.err != nil {
 			return nil, m.err
@@ -371,7 +371,7 @@ func (e signedEnvelope) judge(m *meter, p *AdmissionPolicy, _ Roots) *proof {
 		}
 		return r.Signers(), nil
 	}, func(k *dsse.Key) bool {
-		return slices.ContainsFunc(e.Signers, func(s receipt.Signer) bool {
+		return slices.ContainsFunc(e.Signers, func(s entry.Signer) bool {
 			return s.KeyID == k.ID || s.KeyID == strings.TrimPrefix(k.ID, "sha256:")
 		})
 	})
@@ -402,13 +402,13 @@ func (c signedStatement) verify(m *meter, s *Signer, _ Roots) (*proof, error) {
 	if err != nil {
 		return nil, plain(err)
 	}
-	p := verified(c, []receipt.Signer{{KeyID: k.ID}}, "", "")
+	p := verified(c, []entry.Signer{{KeyID: k.ID}}, "", "")
 	p.signer = s
 	return p, nil
 }
 
 func (c signedStatement) judge(m *meter, p *AdmissionPolicy, _ Roots) *proof {
-	return judgeKeys(c, p, func(keys []*dsse.Key) ([]receipt.Signer, error) {
+	return judgeKeys(c, p, func(keys []*dsse.Key) ([]entry.Signer, error) {
 		if err := m.charge(withKeys(keys, c.Bytes)); err != nil {
 			return nil, err
 		}
@@ -416,7 +416,7 @@ func (c signedStatement) judge(m *meter, p *AdmissionPolicy, _ Roots) *proof {
 		if err != nil {
 			return nil, plain(err)
 		}
-		return []receipt.Signer{{KeyID: k.ID}}, nil
+		return []entry.Signer{{KeyID: k.ID}}, nil
 	}, func(*dsse.Key) bool { return false })
 }
 
@@ -438,13 +438,13 @@ func (f signedProvenance) verify(m *meter, s *Signer, _ Roots) (*proof, error) {
 	if err != nil {
 		return nil, plain(err)
 	}
-	by := verified(f, []receipt.Signer{p.Signer()}, "", "signed "+p.SignedAt.Format(time.RFC3339)+", it says")
+	by := verified(f, []entry.Signer{p.Signer()}, "", "signed "+p.SignedAt.Format(time.RFC3339)+", it says")
 	by.signer = s
 	return by, nil
 }
 
 func (f signedProvenance) judge(m *meter, p *AdmissionPolicy, roots Roots) *proof {
-	why := notVerified(f, receipt.Unverified, "signed with PGP, and the policy has no PGP keys")
+	why := notVerified(f, entry.Unverified, "signed with PGP, and the policy has no PGP keys")
 	for _, s := range p.Signers {
 		if s.PGP == nil {
 			continue
@@ -457,9 +457,9 @@ func (f signedProvenance) judge(m *meter, p *AdmissionPolicy, roots Roots) *proo
 			by.signer = nil
 			return by
 		}
-		why = notVerified(f, receipt.Unverified, "signed with none of the policy's PGP keys")
+		why = notVerified(f, entry.Unverified, "signed with none of the policy's PGP keys")
 		if s.PGP.Knows(f) {
-			return notVerified(f, receipt.Failed, "%s", err)
+			return notVerified(f, entry.Failed, "%s", err)
 		}
 	}
 	return why

@@ -12,7 +12,7 @@ import (
 	"muniment.dev/muniment/ingest/glob"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // Exceptions answers what exceptions in force rely on: they themselves, and the
@@ -22,7 +22,7 @@ type Exceptions struct {
 	Now    func() time.Time
 
 	mu      sync.Mutex
-	streams map[receipt.Hash]*exceptions
+	streams map[entry.Hash]*exceptions
 }
 
 // exceptions are those of a stream that neither had expired nor were erased
@@ -38,7 +38,7 @@ type exception struct {
 	index    uint64
 	name     string
 	expires  time.Time
-	subjects []receipt.Subject
+	subjects []entry.Subject
 	globs    []string
 }
 
@@ -47,7 +47,7 @@ func (x *Exceptions) ReliedUpon(ctx context.Context, s *ledger.Stream, e *ledger
 	if e.Header == nil {
 		return "", nil
 	}
-	h, err := receipt.ParseHeader(e.Header.Content)
+	h, err := entry.ParseHeader(e.Header.Content)
 	if err != nil {
 		return "", fmt.Errorf("entry %d: %w", e.Index, err)
 	}
@@ -79,7 +79,7 @@ func (x *Exceptions) stream(s *ledger.Stream) *exceptions {
 	if st == nil {
 		st = &exceptions{}
 		if x.streams == nil {
-			x.streams = map[receipt.Hash]*exceptions{}
+			x.streams = map[entry.Hash]*exceptions{}
 		}
 		x.streams[s.ID] = st
 	}
@@ -99,7 +99,7 @@ func (x *Exceptions) read(ctx context.Context, s *ledger.Stream, st *exceptions)
 		if e == nil {
 			break
 		}
-		h, err := receipt.ParseHeader(e.Header.Content)
+		h, err := entry.ParseHeader(e.Header.Content)
 		if err != nil {
 			return nil, fmt.Errorf("entry %d: %w", e.Index, err)
 		}
@@ -135,7 +135,7 @@ func (x *Exceptions) forget(ctx context.Context, p *ledger.Published, s *ledger.
 		if e == nil {
 			break
 		}
-		h, err := receipt.ParseHeader(e.Header.Content)
+		h, err := entry.ParseHeader(e.Header.Content)
 		if err != nil {
 			return fmt.Errorf("entry %d: %w", e.Index, err)
 		}
@@ -145,12 +145,12 @@ func (x *Exceptions) forget(ctx context.Context, p *ledger.Published, s *ledger.
 }
 
 // covers says whether an entry is about an artifact of the exception.
-func (ex *exception) covers(h *receipt.Header) bool {
-	return slices.ContainsFunc(h.Subjects, func(s receipt.Subject) bool {
+func (ex *exception) covers(h *entry.Header) bool {
+	return slices.ContainsFunc(h.Subjects, func(s entry.Subject) bool {
 		if s.Name != "" && slices.ContainsFunc(ex.globs, func(g string) bool { return glob.Match(g, s.Name) }) {
 			return true
 		}
-		return slices.ContainsFunc(ex.subjects, func(is receipt.Subject) bool {
+		return slices.ContainsFunc(ex.subjects, func(is entry.Subject) bool {
 			for alg, v := range is.Digest {
 				if s.Digest[alg] == v {
 					return true

@@ -10,7 +10,7 @@ import (
 
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store/memstore"
 )
 
@@ -32,7 +32,7 @@ func TestErasedException(t *testing.T) {
 	}
 	t.Cleanup(l.Close)
 	in := &ingest.Ingester{Ledger: l, MaxPayload: 1 << 20}
-	who := ingest.Submitter{Tenant: "acme", Identity: "token:acme", Stream: ledger.NewStream(receipt.StreamKey{1})}
+	who := ingest.Submitter{Tenant: "acme", Identity: "token:acme", Stream: ledger.NewStream(entry.StreamKey{1})}
 	digest := `{"sha256":"` + strings.Repeat("e", 64) + `"}`
 	results, err := in.Append(ctx, who, []ingest.Submission{
 		{Kind: "exception", IdempotencyKey: "1", Payload: []byte(`{"id":"EXC-SECRET","control":"C","scope":{"subjects":[{"digest":` + digest + `}]},"reason":"r","requester":"a","approver":"b","expires":"2099-01-01T00:00:00Z"}`)},

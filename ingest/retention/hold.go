@@ -15,7 +15,7 @@ import (
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
@@ -93,7 +93,7 @@ func (k *Keeper) Holds(ctx context.Context, s *ledger.Stream) ([]Hold, error) {
 		for i := range page.Entries {
 			e := &page.Entries[i]
 			// it has one, or it would not be of the kind
-			h, err := receipt.ParseHeader(e.Header.Content)
+			h, err := entry.ParseHeader(e.Header.Content)
 			if err != nil {
 				return nil, fmt.Errorf("entry %d: %w", e.Index, err)
 			}

@@ -17,7 +17,7 @@ import (
 
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 var (
@@ -45,7 +45,7 @@ type Keeper struct {
 	Reliance Reliance // nil: nothing is relied upon
 	Now      func() time.Time
 
-	locks sync.Map // receipt.Hash of the stream → *sync.Mutex
+	locks sync.Map // entry.Hash of the stream → *sync.Mutex
 }
 
 // lock keeps who looks at the holds of a stream and then erases apart from who
@@ -139,7 +139,7 @@ func (k *Keeper) Erase(ctx context.Context, who ingest.Submitter, index uint64, 
 // mayErase returns nil if nothing but a retention rule decides about the entry.
 func mayErase(e *ledger.Entry, holds []Hold) error {
 	if e.Header != nil {
-		h, err := receipt.ParseHeader(e.Header.Content)
+		h, err := entry.ParseHeader(e.Header.Content)
 		if err != nil {
 			return err
 		}

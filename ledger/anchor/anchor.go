@@ -19,6 +19,7 @@ import (
 
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -45,7 +46,7 @@ type State struct {
 	Checkpoint []byte
 	Superseded <-chan struct{} // closed when a larger state is published
 	// Root returns the root of the tree of a size up to Size.
-	Root func(ctx context.Context, size uint64) (receipt.Hash, error)
+	Root func(ctx context.Context, size uint64) (entry.Hash, error)
 }
 
 // Check compares the anchor file with the state that the log was opened with.

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/ledger/anchor"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -41,7 +42,7 @@ func newTestLog(t *testing.T) *testLog {
 	return l
 }
 
-func root(size uint64) receipt.Hash { return sha256.Sum256(fmt.Append(nil, size)) }
+func root(size uint64) entry.Hash { return sha256.Sum256(fmt.Append(nil, size)) }
 
 func (l *testLog) state() anchor.State {
 	l.mu.Lock()
@@ -51,7 +52,7 @@ func (l *testLog) state() anchor.State {
 		l.t.Fatal(err)
 	}
 	return anchor.State{Origin: "log.example", Size: l.size, Checkpoint: signed, Superseded: l.superseded,
-		Root: func(_ context.Context, size uint64) (receipt.Hash, error) { return root(size), nil }}
+		Root: func(_ context.Context, size uint64) (entry.Hash, error) { return root(size), nil }}
 }
 
 func (l *testLog) grow(to uint64) {

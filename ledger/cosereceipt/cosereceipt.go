@@ -19,6 +19,7 @@ import (
 	gocose "github.com/veraison/go-cose"
 
 	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/receipt/strictcbor"
 )
@@ -40,7 +41,7 @@ const (
 	claimSubject   = int64(2)
 
 	maxPath    = 64
-	maxReceipt = receipt.MaxHeaderSize + 64<<10
+	maxReceipt = entry.MaxHeaderSize + 64<<10
 )
 
 // StatementType is the media type of statements, in headers of their entries.
@@ -145,16 +146,16 @@ func ParseKeySet(data []byte) ([]*ecdsa.PublicKey, error) {
 // An Entry is an entry that a receipt is made for.
 type Entry struct {
 	Index       uint64
-	Tag         receipt.Hash
+	Tag         entry.Hash
 	Time        uint64
-	LinkHash    receipt.Hash
+	LinkHash    entry.Hash
 	Header      receipt.HeaderOpening
-	PayloadSalt receipt.Salt
+	PayloadSalt entry.Salt
 }
 
 // Sign makes a receipt for the entry in the tree of the root, which must be
 // published. Subject is the statement's sub.
-func (k *Key) Sign(origin, subject string, e *Entry, size uint64, path []receipt.Hash, root receipt.Hash) ([]byte, error) {
+func (k *Key) Sign(origin, subject string, e *Entry, size uint64, path []entry.Hash, root entry.Hash) ([]byte, error) {
 	open, err := strictcbor.Marshal(&opening{Tag: e.Tag[:], Time: e.Time, LinkHash: e.LinkHash[:], HeaderSalt: e.Header.Salt[:], Header: e.Header.Content, PayloadSalt: e.PayloadSalt[:]})
 	if err != nil {
 		return nil, err
@@ -194,10 +195,10 @@ type Statement struct {
 	Subject  string
 	Index    uint64
 	Size     uint64
-	Root     receipt.Hash
-	LeafHash receipt.Hash
+	Root     entry.Hash
+	LeafHash entry.Hash
 	Time     uint64 // Unix milliseconds; the operator's claim
-	Header   *receipt.Header
+	Header   *entry.Header
 	KeyID    []byte
 }
 
@@ -233,7 +234,7 @@ func verify(statement []byte, subject string, data []byte, keys []*ecdsa.PublicK
 		return nil, fmt.Errorf("inclusion proof: in a tree of %d entries, but the protected header says %d", in.Size, s.Size)
 	}
 	s.Index, s.Time = in.Index, open.Time
-	if s.Header, err = receipt.ParseHeader(open.Header); err != nil {
+	if s.Header, err = entry.ParseHeader(open.Header); err != nil {
 		return nil, err
 	}
 	switch h := s.Header; {
@@ -241,13 +242,13 @@ func verify(statement []byte, subject string, data []byte, keys []*ecdsa.PublicK
 		return nil, fmt.Errorf("header: origin %q, but the receipt is of %q", h.Origin, s.Origin)
 	case h.Kind != StatementKind || h.MediaType != StatementType:
 		return nil, fmt.Errorf("header: kind %q, media type %q: not a SCITT statement's entry", h.Kind, h.MediaType)
-	case h.Payload.Size != uint64(len(statement)) || h.Payload.Commitment != receipt.Commitment(receipt.Salt(open.PayloadSalt), statement):
+	case h.Payload.Size != uint64(len(statement)) || h.Payload.Commitment != entry.Commitment(entry.Salt(open.PayloadSalt), statement):
 		return nil, errors.New("it is the receipt of another statement (the commitment differs)")
 	case s.Subject != subject:
 		return nil, fmt.Errorf("sub: %q, but the statement says %q", s.Subject, subject)
 	}
-	leaf := receipt.LeafData(receipt.Hash(open.Tag), receipt.EntryHash(receipt.HashOrigin(s.Origin), receipt.Hash(open.LinkHash), open.Time, receipt.HeaderHash(receipt.Salt(open.HeaderSalt), open.Header)))
-	s.LeafHash = receipt.LeafHash(leaf[:])
+	leaf := entry.LeafData(entry.Hash(open.Tag), entry.EntryHash(entry.HashOrigin(s.Origin), entry.Hash(open.LinkHash), open.Time, entry.HeaderHash(entry.Salt(open.HeaderSalt), open.Header)))
+	s.LeafHash = entry.LeafHash(leaf[:])
 	if s.Root, err = rootOf(in, s.LeafHash); err != nil {
 		return nil, err
 	}
@@ -323,8 +324,8 @@ func readUnprotected(h gocose.UnprotectedHeader) (*inclusion, *opening, error) {
 		return nil, nil, fmt.Errorf("unprotected header: %s: %w", labelOpening, err)
 	}
 	for _, f := range [][]byte{open.Tag, open.LinkHash, open.HeaderSalt, open.PayloadSalt} {
-		if len(f) != receipt.HashSize {
-			return nil, nil, fmt.Errorf("unprotected header: %s: a part of it has %d bytes instead of %d", labelOpening, len(f), receipt.HashSize)
+		if len(f) != entry.HashSize {
+			return nil, nil, fmt.Errorf("unprotected header: %s: a part of it has %d bytes instead of %d", labelOpening, len(f), entry.HashSize)
 		}
 	}
 	return in, open, nil
@@ -332,25 +333,25 @@ func readUnprotected(h gocose.UnprotectedHeader) (*inclusion, *opening, error) {
 
 // rootOf computes the root that the path leads to, by RFC 9162, section
 // 2.1.3.2.
-func rootOf(in *inclusion, leaf receipt.Hash) (receipt.Hash, error) {
+func rootOf(in *inclusion, leaf entry.Hash) (entry.Hash, error) {
 	fn, sn, r := in.Index, in.Size-1, leaf
 	for _, p := range in.Path {
-		if len(p) != receipt.HashSize || sn == 0 {
-			return receipt.Hash{}, errors.New("inclusion proof: the path has the wrong length, or an element that is no hash")
+		if len(p) != entry.HashSize || sn == 0 {
+			return entry.Hash{}, errors.New("inclusion proof: the path has the wrong length, or an element that is no hash")
 		}
-		h := receipt.Hash(p)
+		h := entry.Hash(p)
 		if fn&1 == 1 || fn == sn {
-			r = receipt.NodeHash(&h, &r)
+			r = entry.NodeHash(&h, &r)
 			for fn&1 == 0 && fn != 0 {
 				fn, sn = fn>>1, sn>>1
 			}
 		} else {
-			r = receipt.NodeHash(&r, &h)
+			r = entry.NodeHash(&r, &h)
 		}
 		fn, sn = fn>>1, sn>>1
 	}
 	if sn != 0 {
-		return receipt.Hash{}, errors.New("inclusion proof: the path is too short")
+		return entry.Hash{}, errors.New("inclusion proof: the path is too short")
 	}
 	return r, nil
 }

@@ -13,6 +13,7 @@ import (
 	gocose "github.com/veraison/go-cose"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/receipt/strictcbor"
 )
@@ -30,8 +31,8 @@ type world struct {
 	statement []byte
 	entry     *Entry
 	size      uint64
-	path      []receipt.Hash
-	root      receipt.Hash
+	path      []entry.Hash
+	root      entry.Hash
 }
 
 func newWorld(t *testing.T, index, size uint64) *world {
@@ -45,18 +46,18 @@ func newWorld(t *testing.T, index, size uint64) *world {
 		t.Fatal(err)
 	}
 	w.statement = sign(t, private, "the payload")
-	linkSalt, headerSalt, payloadSalt := receipt.NewSalts()
-	h := receipt.Header{Origin: origin, Tenant: "acme", Kind: StatementKind, MediaType: StatementType, Submitter: "token:acme",
-		Verification: receipt.Verification{Result: receipt.Unverified},
-		Payload:      receipt.PayloadRef{Commitment: receipt.Commitment(payloadSalt, w.statement), Size: uint64(len(w.statement))}}
+	linkSalt, headerSalt, payloadSalt := entry.NewSalts()
+	h := entry.Header{Origin: origin, Tenant: "acme", Kind: StatementKind, MediaType: StatementType, Submitter: "token:acme",
+		Verification: entry.Verification{Result: entry.Unverified},
+		Payload:      entry.PayloadRef{Commitment: entry.Commitment(payloadSalt, w.statement), Size: uint64(len(w.statement))}}
 	content, err := h.AppendJSON(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := receipt.StreamKey{1}
-	w.entry = &Entry{Index: index, Tag: key.Tag(0), Time: 1_800_000_000_000, LinkHash: receipt.LinkHash(linkSalt, key.StreamID(), 0, receipt.Hash{}),
+	key := entry.StreamKey{1}
+	w.entry = &Entry{Index: index, Tag: key.Tag(0), Time: 1_800_000_000_000, LinkHash: entry.LinkHash(linkSalt, key.StreamID(), 0, entry.Hash{}),
 		Header: receipt.HeaderOpening{Salt: headerSalt, Content: content}, PayloadSalt: payloadSalt}
-	leaf := receipt.LeafData(w.entry.Tag, receipt.EntryHash(receipt.HashOrigin(origin), w.entry.LinkHash, w.entry.Time, receipt.HeaderHash(headerSalt, content)))
+	leaf := entry.LeafData(w.entry.Tag, entry.EntryHash(entry.HashOrigin(origin), w.entry.LinkHash, w.entry.Time, entry.HeaderHash(headerSalt, content)))
 	w.prove(leaf[:])
 	return w
 }
@@ -107,9 +108,9 @@ func (w *world) prove(leaf []byte) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.root = receipt.Hash(root)
+	w.root = entry.Hash(root)
 	for _, h := range proof {
-		w.path = append(w.path, receipt.Hash(h))
+		w.path = append(w.path, entry.Hash(h))
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -42,7 +43,7 @@ const (
 	// PartSize is the largest part of a payload.
 	PartSize = 512 << 10
 
-	blockHead = 1 + 4 + 4 + receipt.HashSize
+	blockHead = 1 + 4 + 4 + entry.HashSize
 	frameHead = 1 + 4
 )
 
@@ -67,7 +68,7 @@ type Header struct {
 
 // A Stream is one whose records are in the delta: those with First ≤ seq < End.
 type Stream struct {
-	ID    receipt.Hash
+	ID    entry.Hash
 	First uint64
 	End   uint64
 }
@@ -89,7 +90,7 @@ func (s *Stream) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &v, json.RejectUnknownMembers(true)); err != nil {
 		return err
 	}
-	id, err := receipt.ParseHash(v.ID)
+	id, err := entry.ParseHash(v.ID)
 	if err != nil {
 		return fmt.Errorf("id: %w", err)
 	}
@@ -104,7 +105,7 @@ func (h *Header) check() error {
 	if len(h.Streams) > maxStreams {
 		return fmt.Errorf("%d streams, more than %d", len(h.Streams), maxStreams)
 	}
-	seen := map[receipt.Hash]bool{}
+	seen := map[entry.Hash]bool{}
 	for i, s := range h.Streams {
 		if s.First > s.End || s.End-s.First > h.To-h.From || seen[s.ID] {
 			return fmt.Errorf("streams[%d]: %s, %d to %d", i, s.ID, s.First, s.End)
@@ -117,12 +118,12 @@ func (h *Header) check() error {
 // A Record is the opening of an entry, without its tag, which is in the leaf.
 type Record struct {
 	Index      uint64
-	LinkSalt   receipt.Salt
-	StreamID   receipt.Hash
+	LinkSalt   entry.Salt
+	StreamID   entry.Hash
 	Seq        uint64
-	Prev       receipt.Hash
+	Prev       entry.Hash
 	Time       uint64 // Unix milliseconds
-	HeaderHash receipt.Hash
+	HeaderHash entry.Hash
 
 	Header  *receipt.HeaderOpening // nil: erased
 	Payload *Payload               // nil: erased
@@ -130,7 +131,7 @@ type Record struct {
 
 // A Payload is what a record says of the payload in the parts after it.
 type Payload struct {
-	Salt receipt.Salt
+	Salt entry.Salt
 	Size uint64 // bytes
 }
 
@@ -170,7 +171,7 @@ func (r *Record) append(b []byte) []byte {
 // parseRecord reads the body of a record. The header's content uses the memory
 // of b.
 func parseRecord(b []byte) (*Record, error) {
-	const fixed = 8 + 1 + 4*receipt.HashSize + 2*8
+	const fixed = 8 + 1 + 4*entry.HashSize + 2*8
 	if len(b) < fixed {
 		return nil, fmt.Errorf("a record of %d bytes", len(b))
 	}
@@ -188,23 +189,23 @@ func parseRecord(b []byte) (*Record, error) {
 		return nil, bad
 	}
 	if flags&hasHeader != 0 {
-		if len(b) < receipt.HashSize+4 {
+		if len(b) < entry.HashSize+4 {
 			return nil, bad
 		}
-		r.Header = &receipt.HeaderOpening{Salt: receipt.Salt(b[:receipt.HashSize])}
-		n := binary.BigEndian.Uint32(b[receipt.HashSize:])
-		b = b[receipt.HashSize+4:]
+		r.Header = &receipt.HeaderOpening{Salt: entry.Salt(b[:entry.HashSize])}
+		n := binary.BigEndian.Uint32(b[entry.HashSize:])
+		b = b[entry.HashSize+4:]
 		if uint64(n) > uint64(len(b)) {
 			return nil, bad
 		}
 		r.Header.Content, b = b[:n:n], b[n:]
 	}
 	if flags&hasPayload != 0 {
-		if len(b) < receipt.HashSize+8 {
+		if len(b) < entry.HashSize+8 {
 			return nil, bad
 		}
-		r.Payload = &Payload{receipt.Salt(b[:receipt.HashSize]), binary.BigEndian.Uint64(b[receipt.HashSize:])}
-		b = b[receipt.HashSize+8:]
+		r.Payload = &Payload{entry.Salt(b[:entry.HashSize]), binary.BigEndian.Uint64(b[entry.HashSize:])}
+		b = b[entry.HashSize+8:]
 	}
 	if len(b) > 0 {
 		return nil, bad
@@ -213,7 +214,7 @@ func parseRecord(b []byte) (*Record, error) {
 }
 
 // noteText is what the log signs.
-func noteText(h *Header, length uint64, digest [receipt.HashSize]byte) string {
+func noteText(h *Header, length uint64, digest [entry.HashSize]byte) string {
 	return preamble + h.Origin + "\n" + strconv.FormatUint(h.From, 10) + " " + strconv.FormatUint(h.To, 10) + "\n" +
 		strconv.FormatUint(length, 10) + "\n" + base64.StdEncoding.EncodeToString(digest[:]) + "\n"
 }

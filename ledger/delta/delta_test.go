@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/mod/sumdb/note"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -50,16 +51,16 @@ type sample struct {
 }
 
 func newSample(from, to uint64, payload int) *sample {
-	s := &sample{header: Header{Origin: testOrigin, From: from, To: to, Streams: []Stream{{ID: receipt.Hash{1}, End: to - from}}}, payloads: map[uint64][]byte{}}
+	s := &sample{header: Header{Origin: testOrigin, From: from, To: to, Streams: []Stream{{ID: entry.Hash{1}, End: to - from}}}, payloads: map[uint64][]byte{}}
 	for i := from; i < to; i++ {
 		s.leaves = append(s.leaves, bytes.Repeat([]byte{byte(i)}, 65))
-		r := &Record{Index: i, StreamID: receipt.Hash{1}, Seq: i - from, Time: i, HeaderHash: receipt.Hash{2}}
+		r := &Record{Index: i, StreamID: entry.Hash{1}, Seq: i - from, Time: i, HeaderHash: entry.Hash{2}}
 		if i%3 > 0 {
-			r.Header = &receipt.HeaderOpening{Salt: receipt.Salt{3}, Content: bytes.Repeat([]byte("{"), int(i%50)+1)}
+			r.Header = &receipt.HeaderOpening{Salt: entry.Salt{3}, Content: bytes.Repeat([]byte("{"), int(i%50)+1)}
 		}
 		if i%3 == 2 {
 			s.payloads[i] = bytes.Repeat([]byte{byte(i)}, payload)
-			r.Payload = &Payload{Salt: receipt.Salt{4}, Size: uint64(payload)}
+			r.Payload = &Payload{Salt: entry.Salt{4}, Size: uint64(payload)}
 		}
 		s.records = append(s.records, r)
 	}
@@ -69,7 +70,7 @@ func newSample(from, to uint64, payload int) *sample {
 func (s *sample) write(t testing.TB, signer note.Signer) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	d, err := NewWriter(&b, s.header, []byte("checkpoint"), []receipt.Hash{{7}, {8}})
+	d, err := NewWriter(&b, s.header, []byte("checkpoint"), []entry.Hash{{7}, {8}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // A File is a delta whose every byte was checked. It can be read again and
@@ -22,11 +22,11 @@ import (
 type File struct {
 	r      io.ReaderAt
 	length uint64 // of preamble and blocks
-	blocks []receipt.Hash
+	blocks []entry.Hash
 	from   uint64
 	to     uint64
 
-	Digest receipt.Hash // of preamble and blocks; names the delta
+	Digest entry.Hash // of preamble and blocks; names the delta
 }
 
 // Check reads the file from end to end, and returns it if it is what the holder
@@ -44,7 +44,7 @@ func Check(r io.ReaderAt, size int64, key note.Verifier, progress func(done, tot
 	}
 	data := make([]byte, maxStored)
 	for {
-		f.length, f.Digest = in.n, receipt.Hash(in.sum.Sum(nil))
+		f.length, f.Digest = in.n, entry.Hash(in.sum.Sum(nil))
 		var mark [1]byte
 		if err := in.full(mark[:]); err != nil {
 			return nil, damaged(fmt.Sprintf("it is cut off after block %d", len(f.blocks)), err)
@@ -86,7 +86,7 @@ func damaged(what string, err error) error {
 var errBlock = errors.New("malformed")
 
 // readBlockHead reads the head of a block after its mark.
-func readBlockHead(r interface{ full([]byte) error }, mark byte) (stored, raw int, sum receipt.Hash, err error) {
+func readBlockHead(r interface{ full([]byte) error }, mark byte) (stored, raw int, sum entry.Hash, err error) {
 	var head [blockHead - 1]byte
 	if mark != blockMark {
 		return 0, 0, sum, errBlock
@@ -98,7 +98,7 @@ func readBlockHead(r interface{ full([]byte) error }, mark byte) (stored, raw in
 	if s > maxStored || n == 0 || n > maxRaw {
 		return 0, 0, sum, errBlock
 	}
-	return int(s), int(n), receipt.Hash(head[8:]), nil
+	return int(s), int(n), entry.Hash(head[8:]), nil
 }
 
 // checkNote reads the trailer after its mark.

@@ -11,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/klauspost/compress/zstd"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -20,7 +21,7 @@ import (
 type Reader struct {
 	Header     Header
 	Checkpoint []byte
-	Proof      []receipt.Hash
+	Proof      []entry.Hash
 
 	file   *File
 	in     *blockReader
@@ -81,11 +82,11 @@ func (r *Reader) open() error {
 	if body, err = r.expect(consistencyFrame); err != nil {
 		return err
 	}
-	if len(body)%receipt.HashSize != 0 || len(body) > maxProof*receipt.HashSize {
+	if len(body)%entry.HashSize != 0 || len(body) > maxProof*entry.HashSize {
 		return fmt.Errorf("%w: a consistency proof of %d bytes", ErrFormat, len(body))
 	}
-	for ; len(body) > 0; body = body[receipt.HashSize:] {
-		r.Proof = append(r.Proof, receipt.Hash(body[:receipt.HashSize]))
+	for ; len(body) > 0; body = body[entry.HashSize:] {
+		r.Proof = append(r.Proof, entry.Hash(body[:entry.HashSize]))
 	}
 	r.next = r.Header.From
 	return nil

@@ -11,7 +11,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/klauspost/compress/zstd"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // A Writer writes a delta. Its methods are called in the order of
@@ -30,7 +30,7 @@ type Writer struct {
 }
 
 // NewWriter begins a delta with its first three frames.
-func NewWriter(w io.Writer, h Header, checkpoint []byte, proof []receipt.Hash) (*Writer, error) {
+func NewWriter(w io.Writer, h Header, checkpoint []byte, proof []entry.Hash) (*Writer, error) {
 	if err := h.check(); err != nil {
 		return nil, err
 	}
@@ -107,7 +107,7 @@ func (d *Writer) Close(sign func(text string) ([]byte, error)) error {
 	if d.err != nil {
 		return d.err
 	}
-	note, err := sign(noteText(&d.header, d.written, [receipt.HashSize]byte(d.digest.Sum(nil))))
+	note, err := sign(noteText(&d.header, d.written, [entry.HashSize]byte(d.digest.Sum(nil))))
 	if err != nil {
 		return fmt.Errorf("sign the delta: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -24,7 +25,7 @@ type workload struct {
 	rng    *rand.ChaCha8
 	c      store.Commit
 	stream store.StreamHead
-	leaves []receipt.Hash
+	leaves []entry.Hash
 }
 
 const (
@@ -44,7 +45,7 @@ func newWorkload(batch int) *workload {
 
 func (w *workload) read(b []byte) { w.rng.Read(b) }
 
-func (w *workload) hash() (h receipt.Hash) {
+func (w *workload) hash() (h entry.Hash) {
 	w.read(h[:])
 	return h
 }
@@ -73,12 +74,12 @@ func (w *workload) next() *store.Commit {
 	for i := range c.Entries {
 		e, at := &c.Entries[i], c.From+uint64(i)
 		header := w.header()
-		e.Skeleton = receipt.Skeleton{
-			Tag: w.hash(), LinkSalt: receipt.Salt(w.hash()), StreamID: w.stream.StreamID, Seq: w.stream.Next, Prev: w.stream.Last,
+		e.Skeleton = entry.Skeleton{
+			Tag: w.hash(), LinkSalt: entry.Salt(w.hash()), StreamID: w.stream.StreamID, Seq: w.stream.Next, Prev: w.stream.Last,
 			Time: 1_700_000_000_000 + at/50, HeaderHash: w.hash(),
 		}
-		e.Header = receipt.HeaderOpening{Salt: receipt.Salt(w.hash()), Content: header}
-		e.Payload.Salt = receipt.Salt(w.hash())
+		e.Header = receipt.HeaderOpening{Salt: entry.Salt(w.hash()), Content: header}
+		e.Payload.Salt = entry.Salt(w.hash())
 		w.read(e.Payload.Content)
 		w.stream.Next++
 		w.stream.Last = w.hash()
@@ -88,7 +89,7 @@ func (w *workload) next() *store.Commit {
 		w.leaves = append(w.leaves, w.stream.Last)
 		if len(w.leaves) == store.TileWidth {
 			c.Tiles = append(c.Tiles, store.Tile{Index: at / store.TileWidth, Hashes: w.leaves})
-			w.leaves = make([]receipt.Hash, 0, store.TileWidth)
+			w.leaves = make([]entry.Hash, 0, store.TileWidth)
 		}
 	}
 	c.Heads = append(c.Heads[:0], w.stream)
@@ -163,7 +164,7 @@ func renumber(c *store.Commit, from uint64, w *workload) {
 	c.From = from
 }
 
-var fullTile = make([]receipt.Hash, store.TileWidth)
+var fullTile = make([]entry.Hash, store.TileWidth)
 
 // BenchmarkRead reads from a log of 200,000 entries.
 func BenchmarkRead(b *testing.B) {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -137,13 +137,13 @@ func batchSize(c *store.Commit) (int, error) {
 	n := 1024
 	for i := range c.Entries {
 		e := &c.Entries[i]
-		n += len(e.Leaf) + len(e.Header.Content) + len(e.Payload.Content) + 2*receipt.HashSize + skeletonSize + receipt.HashSize + 3*row
+		n += len(e.Leaf) + len(e.Header.Content) + len(e.Payload.Content) + 2*entry.HashSize + skeletonSize + entry.HashSize + 3*row
 	}
 	for i := range c.Tiles {
 		if len(c.Tiles[i].Hashes) != store.TileWidth {
 			return 0, fmt.Errorf("tile %d of level %d has %d hashes", c.Tiles[i].Index, c.Tiles[i].Level, len(c.Tiles[i].Hashes))
 		}
-		n += store.TileWidth*receipt.HashSize + row
+		n += store.TileWidth*entry.HashSize + row
 	}
 	for i := range c.Postings {
 		if at := c.Postings[i].Index; at < c.From || at >= end {
@@ -192,7 +192,7 @@ func putRun(b *pebble.Batch, first uint64, entries []store.Entry) {
 	putIndexKey(op.Key, headerSpace, first)
 	putHeaderRun(op.Value, entries)
 
-	var table [maxRun]receipt.Hash
+	var table [maxRun]entry.Hash
 	streams := distinctStreams(&table, entries)
 	op = b.SetDeferred(indexKeySize, skeletonRunSize(len(entries), len(streams)))
 	putIndexKey(op.Key, skeletonSpace, first)
@@ -211,10 +211,10 @@ func putPayload(b *pebble.Batch, index uint64, e *store.Entry) {
 		putLargeRow(op.Value, p.Salt, e.Large)
 		return
 	}
-	op := b.SetDeferred(indexKeySize, receipt.HashSize+len(p.Content))
+	op := b.SetDeferred(indexKeySize, entry.HashSize+len(p.Content))
 	putIndexKey(op.Key, payloadSpace, index)
 	copy(op.Value, p.Salt[:])
-	copy(op.Value[receipt.HashSize:], p.Content)
+	copy(op.Value[entry.HashSize:], p.Content)
 }
 
 func putRawRun(b *pebble.Batch, first uint64, entries []store.Entry) {
@@ -224,7 +224,7 @@ func putRawRun(b *pebble.Batch, first uint64, entries []store.Entry) {
 	putRecords(b, first, entries)
 }
 
-func distinctStreams(table *[maxRun]receipt.Hash, entries []store.Entry) []receipt.Hash {
+func distinctStreams(table *[maxRun]entry.Hash, entries []store.Entry) []entry.Hash {
 	streams := table[:0]
 	for i := range entries {
 		if id := &entries[i].Skeleton.StreamID; indexOf(streams, id) < 0 {
@@ -236,10 +236,10 @@ func distinctStreams(table *[maxRun]receipt.Hash, entries []store.Entry) []recei
 
 func putTiles(b *pebble.Batch, tiles []store.Tile) {
 	for i := range tiles {
-		op := b.SetDeferred(tileKeySize, store.TileWidth*receipt.HashSize)
+		op := b.SetDeferred(tileKeySize, store.TileWidth*entry.HashSize)
 		putTileKey(op.Key, tiles[i].Level, tiles[i].Index)
 		for j := range tiles[i].Hashes {
-			copy(op.Value[j*receipt.HashSize:], tiles[i].Hashes[j][:])
+			copy(op.Value[j*entry.HashSize:], tiles[i].Hashes[j][:])
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -101,14 +102,14 @@ type examinedStore struct {
 }
 
 // Tile implements store.Store.
-func (s examinedStore) Tile(ctx context.Context, level uint8, index uint64) ([]receipt.Hash, error) {
+func (s examinedStore) Tile(ctx context.Context, level uint8, index uint64) ([]entry.Hash, error) {
 	v, err := s.Store.Tile(ctx, level, index)
 	s.fs.learn(err)
 	return v, err
 }
 
 // Skeletons implements store.Store.
-func (s examinedStore) Skeletons(ctx context.Context, from, to uint64) ([]receipt.Skeleton, error) {
+func (s examinedStore) Skeletons(ctx context.Context, from, to uint64) ([]entry.Skeleton, error) {
 	v, err := s.Store.Skeletons(ctx, from, to)
 	s.fs.learn(err)
 	return v, err

@@ -3,7 +3,7 @@ package pebblestore
 import (
 	"encoding/binary"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -58,7 +58,7 @@ const (
 	indexKeySize   = 1 + 8
 	tileKeySize    = 1 + 1 + 8
 	keyKeySize     = 1 + len(store.Key{})
-	headKeySize    = 1 + receipt.HashSize
+	headKeySize    = 1 + entry.HashSize
 	termPrefixSize = 1 + len(store.Term{})
 	postingKeySize = termPrefixSize + 8
 )
@@ -86,7 +86,7 @@ func putKeyKey(k []byte, key *store.Key) {
 	copy(k[1:], key[:])
 }
 
-func putHeadKey(k []byte, stream *receipt.Hash) {
+func putHeadKey(k []byte, stream *entry.Hash) {
 	k[0] = headSpace
 	copy(k[1:], stream[:])
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -187,18 +188,18 @@ func (s *Store) takeLarge(b *pebble.Batch, c *store.Commit) error {
 // formatLarge is the first format that has large payloads.
 const formatLarge = 6
 
-const largeRowSize = receipt.HashSize + len(largeID{}) + 8
+const largeRowSize = entry.HashSize + len(largeID{}) + 8
 
 type largeRow struct {
-	salt receipt.Salt
+	salt entry.Salt
 	id   largeID
 	size uint64
 }
 
-func putLargeRow(v []byte, salt receipt.Salt, l *store.LargePayload) {
+func putLargeRow(v []byte, salt entry.Salt, l *store.LargePayload) {
 	copy(v, salt[:])
-	copy(v[receipt.HashSize:], l.ID[:])
-	binary.BigEndian.PutUint64(v[receipt.HashSize+len(l.ID):], l.Size)
+	copy(v[entry.HashSize:], l.ID[:])
+	binary.BigEndian.PutUint64(v[entry.HashSize+len(l.ID):], l.Size)
 }
 
 func decodeLargeRow(key, v []byte) (r largeRow, err error) {

@@ -25,7 +25,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -394,6 +394,6 @@ func (s *Store) enter() error {
 // A treeHead is the unsigned head of the last commit.
 type treeHead struct {
 	size uint64
-	root receipt.Hash
+	root entry.Hash
 	time uint64 // of the last entry, Unix milliseconds
 }

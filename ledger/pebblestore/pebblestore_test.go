@@ -15,7 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
 	"muniment.dev/muniment/ledger/store/storetest"
 )
@@ -374,7 +374,7 @@ func TestRefusedCommits(t *testing.T) {
 	m.Commit(c)
 	for name, spoil := range map[string]func(c *store.Commit){
 		"no entries":       func(c *store.Commit) { c.Entries = nil },
-		"short tile":       func(c *store.Commit) { c.Tiles = []store.Tile{{Hashes: make([]receipt.Hash, 255)}} },
+		"short tile":       func(c *store.Commit) { c.Tiles = []store.Tile{{Hashes: make([]entry.Hash, 255)}} },
 		"earlier posting":  func(c *store.Commit) { c.Postings = []store.PostingAt{{Index: 19}} },
 		"posting too late": func(c *store.Commit) { c.Postings = []store.PostingAt{{Index: 60}} },
 	} {
@@ -469,7 +469,7 @@ func TestRowsOfPostings(t *testing.T) {
 
 func FuzzDecodeSkeletonRun(f *testing.F) {
 	c := storetest.NewSource(1).Next(5)
-	var table [maxRun]receipt.Hash
+	var table [maxRun]entry.Hash
 	streams := distinctStreams(&table, c.Entries)
 	v := make([]byte, skeletonRunSize(len(c.Entries), len(streams)))
 	putSkeletonRun(v, c.Entries, streams)

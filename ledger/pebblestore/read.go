@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -120,7 +121,7 @@ func seekRun(it iterator, space byte, index uint64) bool {
 }
 
 // Tile implements store.Store.
-func (s *Store) Tile(ctx context.Context, level uint8, index uint64) (hashes []receipt.Hash, err error) {
+func (s *Store) Tile(ctx context.Context, level uint8, index uint64) (hashes []entry.Hash, err error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
@@ -138,7 +139,7 @@ func (s *Store) Tile(ctx context.Context, level uint8, index uint64) (hashes []r
 }
 
 // Skeletons implements store.Store.
-func (s *Store) Skeletons(ctx context.Context, from, to uint64) ([]receipt.Skeleton, error) {
+func (s *Store) Skeletons(ctx context.Context, from, to uint64) ([]entry.Skeleton, error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
@@ -153,14 +154,14 @@ func (s *Store) Skeletons(ctx context.Context, from, to uint64) ([]receipt.Skele
 	return out, nil
 }
 
-func (s *Store) skeletons(ctx context.Context, from, to uint64) ([]receipt.Skeleton, error) {
+func (s *Store) skeletons(ctx context.Context, from, to uint64) ([]entry.Skeleton, error) {
 	it, err := s.iterator(ctx, skeletonSpace)
 	if err != nil {
 		return nil, err
 	}
 	defer it.Close()
 	// the range may be a mistake and go far beyond the end
-	out := make([]receipt.Skeleton, 0, min(to-from, 4096))
+	out := make([]entry.Skeleton, 0, min(to-from, 4096))
 	next := from
 	for ok := seekRun(it, skeletonSpace, from); ok && next < to; ok = it.Next() {
 		v, err := it.ValueAndErr()

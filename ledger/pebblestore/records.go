@@ -5,7 +5,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -33,7 +33,7 @@ func putRecords(b *pebble.Batch, first uint64, entries []store.Entry) {
 // putRecordRun is putRun for entries of which openings may have been erased
 // before they got here.
 func putRecordRun(b *pebble.Batch, first uint64, entries []store.Entry) {
-	var table [maxRun]receipt.Hash
+	var table [maxRun]entry.Hash
 	streams := distinctStreams(&table, entries)
 	op := b.SetDeferred(indexKeySize, skeletonRunSize(len(entries), len(streams)))
 	putIndexKey(op.Key, skeletonSpace, first)
@@ -42,7 +42,7 @@ func putRecordRun(b *pebble.Batch, first uint64, entries []store.Entry) {
 	lengths, salts, texts := []byte{byte(len(entries))}, []byte(nil), []byte(nil)
 	for i := range entries {
 		h := &entries[i].Header
-		if h.Salt == (receipt.Salt{}) {
+		if h.Salt == (entry.Salt{}) {
 			lengths = append(lengths, 0)
 			continue
 		}
@@ -54,7 +54,7 @@ func putRecordRun(b *pebble.Batch, first uint64, entries []store.Entry) {
 	copy(op.Value[copy(op.Value, lengths):], append(salts, texts...))
 
 	for i := range entries {
-		if entries[i].Payload.Salt != (receipt.Salt{}) {
+		if entries[i].Payload.Salt != (entry.Salt{}) {
 			putPayload(b, first+uint64(i), &entries[i])
 			continue
 		}

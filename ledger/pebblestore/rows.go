@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/bits"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -30,7 +31,7 @@ import (
 const (
 	maxRun       = 32
 	maxRunBytes  = 64 << 10 // of headers or raw leaves: who wants one reads them all
-	skeletonSize = 1 + receipt.HashSize + receipt.HashSize + 8 + receipt.HashSize + 8 + receipt.HashSize
+	skeletonSize = 1 + entry.HashSize + entry.HashSize + 8 + entry.HashSize + 8 + entry.HashSize
 
 	maxPostings = 1024 // of a row
 )
@@ -72,10 +73,10 @@ func decodeVersion(v []byte) (uint32, error) {
 func putTreeHead(v []byte, h *treeHead) {
 	binary.BigEndian.PutUint64(v, h.size)
 	copy(v[8:], h.root[:])
-	binary.BigEndian.PutUint64(v[8+receipt.HashSize:], h.time)
+	binary.BigEndian.PutUint64(v[8+entry.HashSize:], h.time)
 }
 
-const treeHeadSize = 8 + receipt.HashSize + 8
+const treeHeadSize = 8 + entry.HashSize + 8
 
 func decodeTreeHead(v []byte) (h treeHead, err error) {
 	if len(v) != treeHeadSize {
@@ -83,14 +84,14 @@ func decodeTreeHead(v []byte) (h treeHead, err error) {
 	}
 	h.size = binary.BigEndian.Uint64(v)
 	copy(h.root[:], v[8:])
-	h.time = binary.BigEndian.Uint64(v[8+receipt.HashSize:])
+	h.time = binary.BigEndian.Uint64(v[8+entry.HashSize:])
 	if h.size == 0 {
 		return h, badRow(headKey, "it is the head of an empty log")
 	}
 	return h, nil
 }
 
-const streamHeadSize = 8 + receipt.HashSize
+const streamHeadSize = 8 + entry.HashSize
 
 func putStreamHead(v []byte, h *store.StreamHead) {
 	binary.BigEndian.PutUint64(v, h.Next)
@@ -107,13 +108,13 @@ func decodeStreamHead(key, v []byte) (h store.StreamHead, err error) {
 	return h, nil
 }
 
-func decodeTile(key, v []byte) ([]receipt.Hash, error) {
-	if len(v) != store.TileWidth*receipt.HashSize {
-		return nil, badRow(key, "the value has %d bytes, want %d", len(v), store.TileWidth*receipt.HashSize)
+func decodeTile(key, v []byte) ([]entry.Hash, error) {
+	if len(v) != store.TileWidth*entry.HashSize {
+		return nil, badRow(key, "the value has %d bytes, want %d", len(v), store.TileWidth*entry.HashSize)
 	}
-	hashes := make([]receipt.Hash, store.TileWidth)
+	hashes := make([]entry.Hash, store.TileWidth)
 	for i := range hashes {
-		copy(hashes[i][:], v[i*receipt.HashSize:])
+		copy(hashes[i][:], v[i*entry.HashSize:])
 	}
 	return hashes, nil
 }
@@ -122,11 +123,11 @@ func decodePayload(key, v []byte) (*receipt.PayloadOpening, error) {
 	if len(v) == 0 {
 		return nil, nil // erased
 	}
-	if len(v) < receipt.HashSize {
-		return nil, badRow(key, "the value has %d bytes, want at least %d", len(v), receipt.HashSize)
+	if len(v) < entry.HashSize {
+		return nil, badRow(key, "the value has %d bytes, want at least %d", len(v), entry.HashSize)
 	}
-	p := &receipt.PayloadOpening{Salt: receipt.Salt(v[:receipt.HashSize])}
-	p.Content = append([]byte{}, v[receipt.HashSize:]...) // never nil: an empty payload is one
+	p := &receipt.PayloadOpening{Salt: entry.Salt(v[:entry.HashSize])}
+	p.Content = append([]byte{}, v[entry.HashSize:]...) // never nil: an empty payload is one
 	return p, nil
 }
 
@@ -150,12 +151,12 @@ func firstIndex(key []byte) (uint64, error) {
 type skeletonRun []byte
 
 func skeletonRunSize(entries, streams int) int {
-	return 2 + streams*receipt.HashSize + entries*skeletonSize
+	return 2 + streams*entry.HashSize + entries*skeletonSize
 }
 
 // putSkeletonRun writes the run of the entries to v, which has the right size
 // for as many streams as these are.
-func putSkeletonRun(v []byte, entries []store.Entry, streams []receipt.Hash) {
+func putSkeletonRun(v []byte, entries []store.Entry, streams []entry.Hash) {
 	v[0], v[1] = byte(len(entries)), byte(len(streams))
 	v = v[2:]
 	for i := range streams {
@@ -180,7 +181,7 @@ func putSkeletonRun(v []byte, entries []store.Entry, streams []receipt.Hash) {
 	}
 }
 
-func indexOf(streams []receipt.Hash, id *receipt.Hash) int {
+func indexOf(streams []entry.Hash, id *entry.Hash) int {
 	for i := range streams {
 		if streams[i] == *id {
 			return i
@@ -206,7 +207,7 @@ func decodeSkeletonRun(key, v []byte) (first uint64, r skeletonRun, err error) {
 		return 0, nil, badRow(key, "the value has %d bytes, want %d for %d entries of %d streams", len(v), want, entries, streams)
 	}
 	for i := range entries {
-		if at := v[2+streams*receipt.HashSize+i*skeletonSize]; int(at) >= streams {
+		if at := v[2+streams*entry.HashSize+i*skeletonSize]; int(at) >= streams {
 			return 0, nil, badRow(key, "entry %d is of stream %d of %d", i, at, streams)
 		}
 	}
@@ -225,10 +226,10 @@ func skeletonRunEnd(key, v []byte) (uint64, error) {
 }
 
 // at returns the skeleton of the run's i-th entry.
-func (r skeletonRun) at(i int) (s receipt.Skeleton) {
+func (r skeletonRun) at(i int) (s entry.Skeleton) {
 	streams := r[2:]
-	v := streams[int(r[1])*receipt.HashSize+i*skeletonSize:]
-	copy(s.StreamID[:], streams[int(v[0])*receipt.HashSize:])
+	v := streams[int(r[1])*entry.HashSize+i*skeletonSize:]
+	copy(s.StreamID[:], streams[int(v[0])*entry.HashSize:])
 	v = v[1:]
 	v = v[copy(s.Tag[:], v):]
 	v = v[copy(s.LinkSalt[:], v):]
@@ -245,7 +246,7 @@ func headerRunSize(entries []store.Entry) int {
 	n := 1
 	for i := range entries {
 		header := len(entries[i].Header.Content)
-		n += uvarintSize(uint64(header)+1) + receipt.HashSize + header
+		n += uvarintSize(uint64(header)+1) + entry.HashSize + header
 	}
 	return n
 }
@@ -294,7 +295,7 @@ func decodeHeader(key, v []byte, index uint64) (h *receipt.HeaderOpening, ok boo
 			total += n - 1
 		}
 	}
-	if uint64(len(rest)) != salts*receipt.HashSize+total {
+	if uint64(len(rest)) != salts*entry.HashSize+total {
 		return nil, false, badRow(key, "%d bytes are left for %d salts and %d bytes of headers", len(rest), salts, total)
 	}
 	if index-first >= uint64(entries) {
@@ -304,8 +305,8 @@ func decodeHeader(key, v []byte, index uint64) (h *receipt.HeaderOpening, ok boo
 	if n == 0 {
 		return nil, true, nil
 	}
-	h = &receipt.HeaderOpening{Salt: receipt.Salt(rest[saltAt*receipt.HashSize:][:receipt.HashSize])}
-	h.Content = append([]byte{}, rest[salts*receipt.HashSize+before:][:n-1]...)
+	h = &receipt.HeaderOpening{Salt: entry.Salt(rest[saltAt*entry.HashSize:][:entry.HashSize])}
+	h.Content = append([]byte{}, rest[salts*entry.HashSize+before:][:n-1]...)
 	return h, true, nil
 }
 
@@ -337,7 +338,7 @@ func eraseHeaders(key, v []byte, indexes map[uint64]bool) ([]byte, error) {
 		if h == nil {
 			size++
 		} else {
-			size += uvarintSize(uint64(len(h.Content))+1) + receipt.HashSize + len(h.Content)
+			size += uvarintSize(uint64(len(h.Content))+1) + entry.HashSize + len(h.Content)
 		}
 	}
 	out := append(make([]byte, 0, size), v[0])

@@ -4,7 +4,7 @@ import (
 	"context"
 	"testing"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -14,9 +14,9 @@ func TestScratchIsCleared(t *testing.T) {
 	s := mustOpen(t, memFS())
 	defer mustClose(t, s)
 	err := s.Commit(context.Background(), &store.Commit{
-		Root:     receipt.Hash{1},
-		Entries:  []store.Entry{{Skeleton: receipt.Skeleton{StreamID: receipt.Hash{2}}}},
-		Heads:    []store.StreamHead{{StreamID: receipt.Hash{2}, Next: 1}},
+		Root:     entry.Hash{1},
+		Entries:  []store.Entry{{Skeleton: entry.Skeleton{StreamID: entry.Hash{2}}}},
+		Heads:    []store.StreamHead{{StreamID: entry.Hash{2}, Next: 1}},
 		Postings: []store.PostingAt{{Term: store.Term{7}}, {Term: store.Term{3}}},
 	})
 	if err != nil {

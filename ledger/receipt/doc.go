@@ -1,12 +1,10 @@
-// Package receipt implements the entry and receipt formats and their offline
-// verification: bytes in, verdict out.
+// Package receipt implements receipts and their offline verification: bytes in,
+// verdict out.
 //
-// It does no I/O, reads no clock and needs no storage engine and no network.
-// The formats are specified in docs/spec/entry.md and docs/spec/receipt.md.
-// They build on C2SP [tlog-proof], [tlog-checkpoint], [signed-note] and
-// [tlog-policy], and on the Merkle tree of RFC 6962.
-//
-// Entries are made by package ingest, and sequenced by package ledger.
+// It does no I/O, reads no clock, and needs no storage engine and no network.
+// The formats are specified in docs/spec/receipt.md. They build on the entries
+// of package entry, and on C2SP [tlog-proof], [tlog-checkpoint], [signed-note]
+// and [tlog-policy].
 //
 // [tlog-proof]: https://c2sp.org/tlog-proof
 // [tlog-checkpoint]: https://c2sp.org/tlog-checkpoint

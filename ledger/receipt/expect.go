@@ -7,16 +7,18 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // Expectations are options that are checked, and ready to be compared.
 type expectations struct {
 	*Options
-	subject Digest
+	subject entry.Digest
 }
 
 // check returns the expectations of a call, or the caller's error.
-func (o *Options) check(policies []*Policy) (*expectations, error) {
+func (o *Options) check(policies []*TrustPolicy) (*expectations, error) {
 	if len(policies) == 0 {
 		return nil, fail(PolicyMissing, "no policy given")
 	}
@@ -31,7 +33,7 @@ func (o *Options) check(policies []*Policy) (*expectations, error) {
 	x := &expectations{Options: o}
 	if o.Subject != nil {
 		var err error
-		if x.subject, err = ParseDigest(*o.Subject); err != nil {
+		if x.subject, err = entry.ParseDigest(*o.Subject); err != nil {
 			return nil, fail(ExpectationMalformed, "subject: %w", err)
 		}
 	}
@@ -62,8 +64,8 @@ func (x *expectations) header(s *Statement) error {
 		return fail(TenantMismatch, "tenant: the entry is of %q, not of %q", h.Tenant, *x.Tenant)
 	case x.Kind != nil && h.Kind != *x.Kind:
 		return fail(KindMismatch, "kind: the entry is of kind %q, not %q", h.Kind, *x.Kind)
-	case x.Subject != nil && !h.hasSubject(x.subject):
-		return fail(SubjectMismatch, "subject: %s is not among the entry's subjects (%s)", x.subject, h.subjectList())
+	case x.Subject != nil && !slices.ContainsFunc(h.Subjects, func(s entry.Subject) bool { return s.Has(x.subject) }):
+		return fail(SubjectMismatch, "subject: %s is not among the entry's subjects (%s)", x.subject, subjectList(h))
 	case x.PredicateType != nil && h.PredicateType != *x.PredicateType:
 		return fail(PredicateTypeMismatch, "predicate type: the entry has %q, not %q", h.PredicateType, *x.PredicateType)
 	case x.Control != nil && !slices.Contains(h.Controls, *x.Control):
@@ -77,17 +79,17 @@ func (x *expectations) signature(s *Statement) error {
 	if h == nil {
 		return nil
 	}
-	if (x.RequireVerified || x.Signer != nil || x.Issuer != nil) && h.Verification.Result != Verified {
+	if (x.RequireVerified || x.Signer != nil || x.Issuer != nil) && h.Verification.Result != entry.Verified {
 		return fail(SignatureUnverified, "signature: the log did not find it good, its result is %q", h.Verification.Result)
 	}
 	if x.Signer != nil || x.Issuer != nil {
-		if !slices.ContainsFunc(h.Signers, func(g Signer) bool {
+		if !slices.ContainsFunc(h.Signers, func(g entry.Signer) bool {
 			return (x.Signer == nil || g.Identity == *x.Signer || g.KeyID == *x.Signer) && (x.Issuer == nil || g.Issuer == *x.Issuer)
 		}) {
-			return fail(SignerMismatch, "signer: none of the entry's signers is the one expected (%s)", h.signerList())
+			return fail(SignerMismatch, "signer: none of the entry's signers is the one expected (%s)", signerList(h))
 		}
 	}
-	if x.Admitted && (h.Admission == nil || h.Admission.Result != Admitted) {
+	if x.Admitted && (h.Admission == nil || h.Admission.Result != entry.Admitted) {
 		return fail(NotAdmitted, "admission: the entry was not admitted by a policy")
 	}
 	return nil
@@ -130,19 +132,15 @@ func (x *expectations) external(s *Statement) error {
 	if err != nil {
 		return fail(Unreadable, "read the external evidence: %w", err)
 	}
-	sum := Hash(h.Sum(nil))
-	if uint64(n) != want.Size || !CanonicalDigest("sha256", sum.String()).In(want.Digest) {
+	sum := entry.Hash(h.Sum(nil))
+	if uint64(n) != want.Size || !entry.CanonicalDigest("sha256", sum.String()).In(want.Digest) {
 		return fail(ExternalMismatch, "external: it has %d bytes and sha256:%s; the entry refers to %d bytes with %s", n, sum, want.Size, digestList(want.Digest))
 	}
 	s.ExternalSHA256 = &sum
 	return nil
 }
 
-func (h *Header) hasSubject(d Digest) bool {
-	return slices.ContainsFunc(h.Subjects, func(s Subject) bool { return s.Has(d) })
-}
-
-func (h *Header) subjectList() string {
+func subjectList(h *entry.Header) string {
 	var all []string
 	for _, s := range h.Subjects {
 		for alg, v := range s.Digest {
@@ -152,7 +150,7 @@ func (h *Header) subjectList() string {
 	return listOf(all)
 }
 
-func (h *Header) signerList() string {
+func signerList(h *entry.Header) string {
 	var all []string
 	for _, s := range h.Signers {
 		who := fmt.Sprintf("%q", s.Identity+s.KeyID)
@@ -181,4 +179,24 @@ func listOf(all []string) string {
 		return strings.Join(all[:3], ", ") + fmt.Sprintf(" and %d more", len(all)-3)
 	}
 	return strings.Join(all, ", ")
+}
+
+// ParseStreamKey reads the file of a stream key as entry.ParseStreamKey does.
+// Its error is an *Error with the code StreamKeyMalformed.
+func ParseStreamKey(file []byte) (*entry.StreamKey, error) {
+	k, err := entry.ParseStreamKey(file)
+	if err != nil {
+		return nil, fail(StreamKeyMalformed, "%w", err)
+	}
+	return k, nil
+}
+
+// ParseStreamID reads the ID of a stream as entry.ParseStreamID does. Its error
+// is an *Error with the code ExpectationMalformed.
+func ParseStreamID(s string) (entry.Hash, error) {
+	id, err := entry.ParseStreamID(s)
+	if err != nil {
+		return id, fail(ExpectationMalformed, "%w", err)
+	}
+	return id, nil
 }

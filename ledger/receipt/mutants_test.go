@@ -11,6 +11,8 @@ import (
 
 	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"muniment.dev/muniment/ledger/entry"
 )
 
 func readReceiptVectors(t testing.TB) *receiptVectors {
@@ -109,7 +111,7 @@ func TestTorchwoodAcceptsTheProofs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		at := slices.IndexFunc(policies, func(p *Policy) bool { return p.Name == s.Policy })
+		at := slices.IndexFunc(policies, func(p *TrustPolicy) bool { return p.Name == s.Policy })
 		if err := torchwood.VerifyProof(policies[at].Torchwood(), tlog.Hash(s.LeafHash), r.Proof); err != nil {
 			t.Errorf("%s: %v", c.Name, err)
 		}
@@ -145,18 +147,18 @@ func FuzzParseHeader(f *testing.F) {
 		}
 	})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		h, err := ParseHeader(data)
+		h, err := entry.ParseHeader(data)
 		if err != nil {
 			return
 		}
 		again, err := h.AppendJSON(nil)
 		if err != nil {
-			if len(data) > MaxHeaderSize/2 {
+			if len(data) > entry.MaxHeaderSize/2 {
 				return // it grew beyond the limit
 			}
 			t.Fatalf("a parsed header can't be written: %v", err)
 		}
-		h2, err := ParseHeader(again)
+		h2, err := entry.ParseHeader(again)
 		if err != nil || !reflect.DeepEqual(h, h2) {
 			t.Fatalf("written and parsed again: %v\n%+v\n%+v", err, h, h2)
 		}
@@ -177,12 +179,12 @@ func FuzzParseProof(f *testing.F) {
 	})
 }
 
-func FuzzParsePolicy(f *testing.F) {
+func FuzzParseTrustPolicy(f *testing.F) {
 	for _, text := range readReceiptVectors(f).Policies {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		p, err := ParsePolicy("fuzz", text)
+		p, err := ParseTrustPolicy("fuzz", text)
 		if err != nil {
 			return
 		}
@@ -200,15 +202,15 @@ func FuzzParsePolicy(f *testing.F) {
 // has not signed.
 func FuzzVerify(f *testing.F) {
 	v := readReceiptVectors(f)
-	var policies []*Policy
+	var policies []*TrustPolicy
 	for _, name := range []string{"log", "witnessed", "optional"} {
-		p, err := ParsePolicy(name, []byte(v.Policies[name]))
+		p, err := ParseTrustPolicy(name, []byte(v.Policies[name]))
 		if err != nil {
 			f.Fatal(err)
 		}
 		policies = append(policies, p)
 	}
-	genuine := map[Hash]uint64{} // leaf hash → index
+	genuine := map[entry.Hash]uint64{} // leaf hash → index
 	for _, c := range v.Cases {
 		data, err := base64.StdEncoding.DecodeString(c.Receipt)
 		if err != nil {

@@ -10,14 +10,14 @@ import (
 	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/note"
 
-	"muniment.dev/muniment/ledger/receipt/strictjson"
+	"muniment.dev/muniment/ledger/entry/strictjson"
 )
 
-// A Policy specifies which log and which witnesses must have signed a
+// A TrustPolicy specifies which log and which witnesses must have signed a
 // checkpoint: a C2SP tlog-policy (https://c2sp.org/tlog-policy) with one log.
 // Its keys are Ed25519 keys, or all of them are ML-DSA-44 keys: then it is
 // post-quantum.
-type Policy struct {
+type TrustPolicy struct {
 	Name string // for messages and reports, such as the file's name
 
 	log       policyKey
@@ -40,31 +40,31 @@ type component struct {
 	members   []*component
 }
 
-// FormatPolicy returns a policy that trusts one log and requires no witness.
-func FormatPolicy(logKey string) string {
+// FormatTrustPolicy returns a policy that trusts one log and requires no witness.
+func FormatTrustPolicy(logKey string) string {
 	return "log " + logKey + "\nquorum none\n"
 }
 
 // Origin returns the log's name: the first line of its checkpoints and the name
 // of its key.
-func (p *Policy) Origin() string { return p.log.Name() }
+func (p *TrustPolicy) Origin() string { return p.log.Name() }
 
 // LogKey verifies the log's own signatures.
-func (p *Policy) LogKey() note.Verifier { return p.log.Verifier }
+func (p *TrustPolicy) LogKey() note.Verifier { return p.log.Verifier }
 
 // Witnesses returns those that the policy lists, in its order, whether its
 // quorum depends on them or not.
-func (p *Policy) Witnesses() []Witness { return slices.Clone(p.witnesses) }
+func (p *TrustPolicy) Witnesses() []Witness { return slices.Clone(p.witnesses) }
 
 // RequiresWitness reports whether the policy's quorum requires a witness.
-func (p *Policy) RequiresWitness() bool { return p.quorum != nil }
+func (p *TrustPolicy) RequiresWitness() bool { return p.quorum != nil }
 
 // PostQuantum reports whether the policy's keys are ML-DSA-44 keys.
-func (p *Policy) PostQuantum() bool { return p.log.algorithm == algMLDSA44 }
+func (p *TrustPolicy) PostQuantum() bool { return p.log.algorithm == algMLDSA44 }
 
 // Keys returns the keys of the policy, as name+hash: the log's, and those of
 // the witnesses on which the quorum depends. They are sorted.
-func (p *Policy) Keys() []string {
+func (p *TrustPolicy) Keys() []string {
 	var all []string
 	for _, k := range p.effective() {
 		all = append(all, k.id.String())
@@ -74,7 +74,7 @@ func (p *Policy) Keys() []string {
 }
 
 // effective returns the keys of the policy, the log's first.
-func (p *Policy) effective() []*policyKey {
+func (p *TrustPolicy) effective() []*policyKey {
 	all := []*policyKey{&p.log}
 	var add func(c *component)
 	add = func(c *component) {
@@ -93,11 +93,11 @@ func (p *Policy) effective() []*policyKey {
 
 // Met reports whether the policy is met by verified signatures of the keys for
 // which signed returns true.
-func (p *Policy) Met(signed func(key note.Verifier) bool) bool {
+func (p *TrustPolicy) Met(signed func(key note.Verifier) bool) bool {
 	return signed(p.log) && p.quorumMet(signed)
 }
 
-func (p *Policy) quorumMet(signed func(key note.Verifier) bool) bool {
+func (p *TrustPolicy) quorumMet(signed func(key note.Verifier) bool) bool {
 	var met func(c *component) bool
 	met = func(c *component) bool {
 		if c.witness >= 0 {
@@ -117,7 +117,7 @@ func (p *Policy) quorumMet(signed func(key note.Verifier) bool) bool {
 // VerifyCheckpoint checks the signatures of a signed checkpoint by step 7 of
 // docs/spec/receipt.md, section 4. It returns the checkpoint and the keys of
 // the policy that signed it, as name+hash, sorted. Its error is an *Error.
-func (p *Policy) VerifyCheckpoint(signed []byte) (Checkpoint, []string, error) {
+func (p *TrustPolicy) VerifyCheckpoint(signed []byte) (Checkpoint, []string, error) {
 	s, err := parseSigned(string(signed))
 	if err != nil {
 		return Checkpoint{}, nil, fail(ProofMalformed, "checkpoint: %w", err)
@@ -129,7 +129,7 @@ func (p *Policy) VerifyCheckpoint(signed []byte) (Checkpoint, []string, error) {
 	return s.Checkpoint, keys, nil
 }
 
-func (p *Policy) verify(s *signedCheckpoint) ([]string, error) {
+func (p *TrustPolicy) verify(s *signedCheckpoint) ([]string, error) {
 	if s.Origin != p.Origin() {
 		return nil, fail(CheckpointOrigin, "checkpoint: of the log %q, and the policy is for %q", s.Origin, p.Origin())
 	}
@@ -157,7 +157,7 @@ func (p *Policy) verify(s *signedCheckpoint) ([]string, error) {
 }
 
 // Torchwood returns the policy for use with filippo.io/torchwood.
-func (p *Policy) Torchwood() torchwood.Policy {
+func (p *TrustPolicy) Torchwood() torchwood.Policy {
 	var convert func(c *component) torchwood.Policy
 	convert = func(c *component) torchwood.Policy {
 		if c.witness >= 0 {
@@ -180,7 +180,7 @@ func (p *Policy) Torchwood() torchwood.Policy {
 // and no others, if it exceeds the limits of docs/spec/receipt.md, section 2.
 // The checkpoint must meet the policies. A checkpoint within the limits is
 // returned as it is.
-func Trim(signed []byte, policies []*Policy) ([]byte, error) {
+func Trim(signed []byte, policies []*TrustPolicy) ([]byte, error) {
 	text, sigs, ok := strings.Cut(string(signed), "\n\n")
 	if !ok {
 		return nil, errors.New("not a signed note")
@@ -213,7 +213,7 @@ func Trim(signed []byte, policies []*Policy) ([]byte, error) {
 // needed returns the lines of a smallest set of keys, in the sense that none
 // can be left out, that meets the policies: the longest lines are left out
 // first.
-func needed(have map[keyID]string, policies []*Policy) []string {
+func needed(have map[keyID]string, policies []*TrustPolicy) []string {
 	type entry struct {
 		id   keyID
 		line string
@@ -236,7 +236,7 @@ func needed(have map[keyID]string, policies []*Policy) []string {
 	var lines []string
 	for _, e := range all {
 		kept[e.id] = false
-		if slices.ContainsFunc(policies, func(p *Policy) bool { return !p.Met(signed) }) {
+		if slices.ContainsFunc(policies, func(p *TrustPolicy) bool { return !p.Met(signed) }) {
 			kept[e.id] = true
 			lines = append(lines, e.line)
 		}
@@ -248,7 +248,7 @@ func needed(have map[keyID]string, policies []*Policy) []string {
 // CheckLimits returns an error if a checkpoint that meets all policies at once
 // can exceed the limits of docs/spec/receipt.md, section 2, even when it has
 // the needed signatures only. The sizes of all signatures follow from the keys.
-func CheckLimits(policies []*Policy) error {
+func CheckLimits(policies []*TrustPolicy) error {
 	if len(policies) == 0 {
 		return nil
 	}
@@ -278,7 +278,7 @@ func (k *policyKey) extent() extent {
 
 // largest returns a bound for the signatures that meet the component, if none
 // of them can be left out.
-func (p *Policy) largest(c *component) extent {
+func (p *TrustPolicy) largest(c *component) extent {
 	if c.witness >= 0 {
 		return p.keys[c.witness].extent()
 	}

@@ -11,6 +11,8 @@ import (
 
 	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/note"
+
+	"muniment.dev/muniment/ledger/entry"
 )
 
 type policyCase struct {
@@ -37,7 +39,7 @@ func TestPolicyVectors(t *testing.T) {
 	three := log + "witness a " + a + "\nwitness b " + b + "\nwitness c " + c + "\n"
 	group := func(threshold string) string { return three + "group g " + threshold + " a b c\nquorum g\n" }
 	parts := strings.SplitN(w.vkey, "+", 3)
-	seed := det[Hash]("log key")
+	seed := det[entry.Hash]("log key")
 	private := fmt.Sprintf("PRIVATE+KEY+%s+%s+%s", w.origin, parts[1], base64.StdEncoding.EncodeToString(append([]byte{1}, seed[:]...)))
 	pem := "-----BEGIN PRIVATE KEY-----\n" + base64.StdEncoding.EncodeToString(append([]byte("pkcs8 "), seed[:]...)) + "\n-----END PRIVATE KEY-----\n"
 	longName := strings.Repeat("n", 256)
@@ -73,8 +75,8 @@ func TestPolicyVectors(t *testing.T) {
 		{"None is not none", log + "witness None " + a + "\nquorum None\n", accept, ""},
 		{"key name in UTF-8", log + "witness a " + witness("w\u00fcrde.example") + "\nquorum a\n", accept, ""},
 		{"post-quantum", "log " + pq.vkey + "\nwitness w1 " + pqWitness.vkey + "\nquorum w1\n", accept, ""},
-		{"post-quantum log alone", FormatPolicy(pq.vkey), accept, ""},
-		{"key name of 255 bytes, post-quantum", FormatPolicy(newPQKey(t, longName[:255], "long").vkey), accept, ""},
+		{"post-quantum log alone", FormatTrustPolicy(pq.vkey), accept, ""},
+		{"key name of 255 bytes, post-quantum", FormatTrustPolicy(newPQKey(t, longName[:255], "long").vkey), accept, ""},
 
 		{"empty", "", refuse, ""},
 		{"comments only", "# nothing\n", refuse, ""},
@@ -160,7 +162,7 @@ func TestPolicyVectors(t *testing.T) {
 		{"key name that is not UTF-8", "log " + rename(w.vkey, "\xff.example") + "\n" + none, refuse, ""},
 		{"key name with a no-break space", "log " + rename(w.vkey, "a\u00a0b") + "\n" + none, refuse, ""},
 		{"key name with an ideographic space", "log " + rename(w.vkey, "a\u3000b") + "\n" + none, refuse, ""},
-		{"key name of 256 bytes, post-quantum", FormatPolicy(newPQKey(t, longName, "long").vkey), refuse, ""},
+		{"key name of 256 bytes, post-quantum", FormatTrustPolicy(newPQKey(t, longName, "long").vkey), refuse, ""},
 
 		{"private key of the log", private + "\n", refuse, base64.StdEncoding.EncodeToString(append([]byte{1}, seed[:]...))},
 		{"private key in a log line", "log " + private + "\n" + none, refuse, base64.StdEncoding.EncodeToString(append([]byte{1}, seed[:]...))},
@@ -172,7 +174,7 @@ func TestPolicyVectors(t *testing.T) {
 		{"stream key", hex.EncodeToString(seed[:]) + "\n", refuse, hex.EncodeToString(seed[:])},
 	} {
 		c := policyCase{Name: x.name, Text: base64.StdEncoding.EncodeToString([]byte(x.text)), Verdict: x.verdict, Secret: x.secret}
-		p, err := ParsePolicy("test", []byte(x.text))
+		p, err := ParseTrustPolicy("test", []byte(x.text))
 		if (err == nil) != (x.verdict == accept) {
 			t.Errorf("%s: should %s, got %v", x.name, x.verdict, err)
 			continue
@@ -194,7 +196,7 @@ func TestPolicyVectors(t *testing.T) {
 		}
 		cases = append(cases, c)
 	}
-	if _, err := ParsePolicy("large", append([]byte(log+none), bytes.Repeat([]byte("#"), MaxPolicySize)...)); err == nil {
+	if _, err := ParseTrustPolicy("large", append([]byte(log+none), bytes.Repeat([]byte("#"), MaxTrustPolicySize)...)); err == nil {
 		t.Error("a policy above the limit is accepted")
 	}
 	golden(t, "policies.json", cases)
@@ -248,7 +250,7 @@ func TestStreamKeyVectors(t *testing.T) {
 		Verdict  string `json:"verdict"`
 		StreamID string `json:"streamId,omitempty"`
 	}
-	key := det[StreamKey]("stream acme")
+	key := det[entry.StreamKey]("stream acme")
 	good := hex.EncodeToString(key[:])
 	var cases []streamKeyCase
 	for _, x := range []struct{ name, text, verdict string }{
@@ -301,7 +303,7 @@ func TestDigestVectors(t *testing.T) {
 		Digest   map[string]string `json:"digest"`
 		Verdict  string            `json:"verdict"`
 	}
-	sum, commit := det[Hash]("digest").String(), det[Hash]("commit").String()[:40]
+	sum, commit := det[entry.Hash]("digest").String(), det[entry.Hash]("commit").String()[:40]
 	upper := strings.ToUpper(sum)
 	var cases []digestCase
 	for _, c := range []digestCase{
@@ -311,7 +313,7 @@ func TestDigestVectors(t *testing.T) {
 		{"algorithm in upper case", "SHA256:" + sum, map[string]string{"sha256": sum}, "equal"},
 		{"recorded algorithm in upper case", "sha256:" + sum, map[string]string{"SHA256": sum}, "equal"},
 		{"one of two", "sha256:" + sum, map[string]string{"sha512": strings.Repeat("0", 128), "sha256": sum}, "equal"},
-		{"another value", "sha256:" + sum, map[string]string{"sha256": det[Hash]("other").String()}, "different"},
+		{"another value", "sha256:" + sum, map[string]string{"sha256": det[entry.Hash]("other").String()}, "different"},
 		{"another algorithm", "sha256:" + sum, map[string]string{"sha512_256": sum}, "different"},
 		{"the algorithm with a dash is another", "sha256:" + sum, map[string]string{"sha-256": sum}, "different"},
 		{"recorded value too short", "sha256:" + sum, map[string]string{"sha256": sum[:62]}, "different"},
@@ -348,7 +350,7 @@ func TestDigestVectors(t *testing.T) {
 		{"a value of 1,024 characters", "h1:" + strings.Repeat("x", 1024), map[string]string{"h1": strings.Repeat("x", 1024)}, "equal"},
 		{"a value of 1,025 characters", "h1:" + strings.Repeat("x", 1025), map[string]string{"h1": strings.Repeat("x", 1025)}, "malformed"},
 	} {
-		d, err := ParseDigest(c.Expected)
+		d, err := entry.ParseDigest(c.Expected)
 		got := "different"
 		switch {
 		case err != nil:
@@ -368,11 +370,11 @@ func TestDigestVectors(t *testing.T) {
 // whose quorum cannot fit is refused before it is used.
 func TestTrimAndCheckLimits(t *testing.T) {
 	w := newWorld(t)
-	signed, err := Checkpoint{Origin: w.origin, Size: 1, Root: det[Hash]("root")}.Sign(w.signer)
+	signed, err := Checkpoint{Origin: w.origin, Size: 1, Root: det[entry.Hash]("root")}.Sign(w.signer)
 	if err != nil {
 		t.Fatal(err)
 	}
-	policy := func(n int, threshold, name string) (*Policy, []string) {
+	policy := func(n int, threshold, name string) (*TrustPolicy, []string) {
 		text, group, lines := "log "+w.vkey+"\n", "group g "+threshold, []string(nil)
 		for i := range n {
 			line, vkey := edWitness(t, fmt.Sprintf("%s%d", name, i), string(signed))
@@ -380,7 +382,7 @@ func TestTrimAndCheckLimits(t *testing.T) {
 			group += fmt.Sprintf(" w%d", i)
 			lines = append(lines, line)
 		}
-		p, err := ParsePolicy("p", []byte(text+group+"\nquorum g\n"))
+		p, err := ParseTrustPolicy("p", []byte(text+group+"\nquorum g\n"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -403,7 +405,7 @@ func TestTrimAndCheckLimits(t *testing.T) {
 		{"long names, one of which will do", 32, "any", strings.Repeat("n", 9000), true, true},
 	} {
 		p, lines := policy(x.n, x.threshold, x.key)
-		policies := []*Policy{p}
+		policies := []*TrustPolicy{p}
 		if err := CheckLimits(policies); (err == nil) != x.ok {
 			t.Errorf("%s: CheckLimits: %v", x.name, err)
 		}
@@ -426,7 +428,7 @@ func TestTrimAndCheckLimits(t *testing.T) {
 	if err := CheckLimits(nil); err != nil {
 		t.Error(err)
 	}
-	if !(&Policy{log: policyKey{Verifier: w.witness.Verifier()}}).Met(func(note.Verifier) bool { return true }) {
+	if !(&TrustPolicy{log: policyKey{Verifier: w.witness.Verifier()}}).Met(func(note.Verifier) bool { return true }) {
 		t.Error("a policy without a quorum is not met by the log's signature")
 	}
 }

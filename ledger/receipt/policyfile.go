@@ -13,16 +13,16 @@ import (
 	fnote "github.com/transparency-dev/formats/note"
 	"golang.org/x/mod/sumdb/note"
 
-	"muniment.dev/muniment/ledger/receipt/strictjson"
+	"muniment.dev/muniment/ledger/entry/strictjson"
 )
 
-// MaxPolicySize is the largest policy, in bytes.
-const MaxPolicySize = 1 << 20
+// MaxTrustPolicySize is the largest policy, in bytes.
+const MaxTrustPolicySize = 1 << 20
 
-// ParsePolicy reads a policy by docs/spec/receipt.md, section 3. Its error is
+// ParseTrustPolicy reads a policy by docs/spec/receipt.md, section 3. Its error is
 // an *Error with the code PolicyMalformed. It names the line and the rule, and
 // never contains text of the file, which may be a private key by mistake.
-func ParsePolicy(name string, text []byte) (*Policy, error) {
+func ParseTrustPolicy(name string, text []byte) (*TrustPolicy, error) {
 	p, err := parsePolicy(text)
 	if err == nil {
 		p.Name = name
@@ -34,9 +34,9 @@ func ParsePolicy(name string, text []byte) (*Policy, error) {
 	return nil, fail(PolicyMalformed, "policy %s: %w", name, err)
 }
 
-func parsePolicy(text []byte) (*Policy, error) {
-	if len(text) > MaxPolicySize {
-		return nil, fmt.Errorf("%d bytes, more than %d", len(text), MaxPolicySize)
+func parsePolicy(text []byte) (*TrustPolicy, error) {
+	if len(text) > MaxTrustPolicySize {
+		return nil, fmt.Errorf("%d bytes, more than %d", len(text), MaxTrustPolicySize)
 	}
 	r := policyReader{components: map[string]*component{}, member: map[string]bool{}, public: map[string]bool{}, ids: map[keyID]bool{}}
 	for i, line := range strings.Split(string(text), "\n") {
@@ -49,7 +49,7 @@ func parsePolicy(text []byte) (*Policy, error) {
 
 // A policyReader collects the lines of one policy.
 type policyReader struct {
-	policy     Policy
+	policy     TrustPolicy
 	hasLog     bool
 	hasQuorum  bool
 	components map[string]*component // witnesses and groups by name
@@ -199,7 +199,7 @@ func (r *policyReader) key(vkey string) (policyKey, error) {
 	return k, nil
 }
 
-func (r *policyReader) finish() (*Policy, error) {
+func (r *policyReader) finish() (*TrustPolicy, error) {
 	if !r.hasLog {
 		return nil, errors.New("no log line")
 	}

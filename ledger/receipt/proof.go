@@ -12,7 +12,8 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
-	"muniment.dev/muniment/ledger/receipt/strictjson"
+	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/entry/strictjson"
 )
 
 // The largest signed checkpoint and proof, see docs/spec/receipt.md, section 2.
@@ -33,8 +34,8 @@ const (
 // Checkpoint signs.
 type Proof struct {
 	Index      uint64
-	Path       []Hash // RFC 6962 inclusion proof, from the leaf's sibling up
-	Checkpoint []byte // signed note, verbatim
+	Path       []entry.Hash // RFC 6962 inclusion proof, from the leaf's sibling up
+	Checkpoint []byte       // signed note, verbatim
 }
 
 // AppendText appends the proof in the tlog-proof format.
@@ -79,13 +80,13 @@ func ParseProof(text string) (*Proof, error) {
 			break
 		}
 		h, err := strictjson.ParseBase64(line)
-		if err != nil || len(h) != HashSize {
+		if err != nil || len(h) != entry.HashSize {
 			return nil, fmt.Errorf("hash %d: not base64 of 32 bytes", len(p.Path))
 		}
 		if len(p.Path) == maxProofPath {
 			return nil, fmt.Errorf("more than %d hashes", maxProofPath)
 		}
-		p.Path = append(p.Path, Hash(h))
+		p.Path = append(p.Path, entry.Hash(h))
 	}
 	if _, err := parseSigned(rest); err != nil {
 		return nil, fmt.Errorf("checkpoint: %w", err)
@@ -98,7 +99,7 @@ func ParseProof(text string) (*Proof, error) {
 type Checkpoint struct {
 	Origin string
 	Size   uint64
-	Root   Hash
+	Root   entry.Hash
 }
 
 // Text returns what the log signs.
@@ -165,10 +166,10 @@ func parseSigned(signed string) (*signedCheckpoint, error) {
 		return nil, fmt.Errorf("size: %w", err)
 	}
 	root, err := strictjson.ParseBase64(lines[2])
-	if err != nil || len(root) != HashSize {
+	if err != nil || len(root) != entry.HashSize {
 		return nil, errors.New("root: not base64 of 32 bytes")
 	}
-	s.Root = Hash(root)
+	s.Root = entry.Hash(root)
 	for sigs != "" {
 		var line string
 		if line, sigs, ok = strings.Cut(sigs, "\n"); !ok {

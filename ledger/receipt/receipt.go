@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"strconv"
 
-	"muniment.dev/muniment/ledger/receipt/strictjson"
+	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/entry/strictjson"
 )
 
 // MediaType is the media type of a receipt.
@@ -44,35 +45,35 @@ func (f Form) has() (link, header, payload, ok bool) {
 // proof that the entry is in the log.
 type Receipt struct {
 	Form    Form
-	Tag     Hash
+	Tag     entry.Hash
 	Time    uint64          // Unix milliseconds
 	Link    *LinkOpening    // nil: LinkHash stands for it
 	Header  *HeaderOpening  // nil: HeaderHash stands for it
 	Payload *PayloadOpening // nil: erased
 
-	LinkHash   Hash
-	HeaderHash Hash
+	LinkHash   entry.Hash
+	HeaderHash entry.Hash
 
 	Proof []byte // tlog-proof, verbatim
 }
 
 // A LinkOpening is the input of the link hash.
 type LinkOpening struct {
-	Salt     Salt
-	StreamID Hash
+	Salt     entry.Salt
+	StreamID entry.Hash
 	Seq      uint64
-	Prev     Hash
+	Prev     entry.Hash
 }
 
 // A HeaderOpening is the input of the header hash.
 type HeaderOpening struct {
-	Salt    Salt
+	Salt    entry.Salt
 	Content []byte // the header, verbatim
 }
 
 // A PayloadOpening is the input of the payload's commitment.
 type PayloadOpening struct {
-	Salt    Salt
+	Salt    entry.Salt
 	Content []byte // nil: the payload is elsewhere
 }
 
@@ -83,9 +84,9 @@ func (r *Receipt) AppendJSON(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.member("proof", string(r.Proof))
-	w.close('}')
-	return w.b, w.err
+	w.Member("proof", string(r.Proof))
+	w.Close('}')
+	return w.Text, w.Err
 }
 
 // A ProofTail is the part of a proof that all receipts at one checkpoint share,
@@ -94,9 +95,9 @@ type ProofTail struct{ quoted []byte }
 
 // NewProofTail returns the tail for a signed checkpoint.
 func NewProofTail(signed []byte) ProofTail {
-	w := jsonWriter{}
-	w.quote(string(signed))
-	return ProofTail{w.b[1:]} // without the opening quotation mark
+	w := strictjson.Writer{}
+	w.Quote(string(signed))
+	return ProofTail{w.Text[1:]} // without the opening quotation mark
 }
 
 // AppendJSONWithProof does what AppendJSON does for a receipt whose Proof is
@@ -117,8 +118,8 @@ func (r *Receipt) AppendJSONWithProof(b []byte, index uint64, path [][]byte, tai
 	if err != nil {
 		return nil, err
 	}
-	w.name("proof")
-	b = append(w.b, `"c2sp.org/tlog-proof@v1\nindex `...)
+	w.Name("proof")
+	b = append(w.Text, `"c2sp.org/tlog-proof@v1\nindex `...)
 	b = strconv.AppendUint(b, index, 10)
 	b = append(b, `\n`...)
 	for _, h := range path {
@@ -127,48 +128,48 @@ func (r *Receipt) AppendJSONWithProof(b []byte, index uint64, path [][]byte, tai
 	}
 	b = append(b, `\n`...)
 	b = append(b, tail.quoted...)
-	return append(b, '}'), w.err
+	return append(b, '}'), w.Err
 }
 
 // appendOpening appends everything but the proof, and leaves the object open.
-func (r *Receipt) appendOpening(b []byte) (*jsonWriter, error) {
+func (r *Receipt) appendOpening(b []byte) (*strictjson.Writer, error) {
 	link, header, payload, ok := r.Form.has()
 	if !ok || link != (r.Link != nil) || header != (r.Header != nil) || payload != (r.Payload != nil) {
 		return nil, fmt.Errorf("receipt: its parts are not those of the form %q", r.Form)
 	}
-	w := &jsonWriter{b: append(b, '{')}
-	w.member("mediaType", MediaType)
-	w.member("form", string(r.Form))
-	w.member("tag", r.Tag.Base64())
-	w.integer("time", r.Time)
+	w := &strictjson.Writer{Text: append(b, '{')}
+	w.Member("mediaType", MediaType)
+	w.Member("form", string(r.Form))
+	w.Member("tag", r.Tag.Base64())
+	w.Integer("time", r.Time)
 	if link {
-		w.name("link")
-		w.open('{')
-		w.base64("salt", r.Link.Salt[:])
-		w.base64("streamId", r.Link.StreamID[:])
-		w.integer("seq", r.Link.Seq)
-		w.base64("prev", r.Link.Prev[:])
-		w.close('}')
+		w.Name("link")
+		w.Open('{')
+		w.Base64("salt", r.Link.Salt[:])
+		w.Base64("streamId", r.Link.StreamID[:])
+		w.Integer("seq", r.Link.Seq)
+		w.Base64("prev", r.Link.Prev[:])
+		w.Close('}')
 	} else {
-		w.base64("linkHash", r.LinkHash[:])
+		w.Base64("linkHash", r.LinkHash[:])
 	}
 	if header {
-		w.name("header")
-		w.open('{')
-		w.base64("salt", r.Header.Salt[:])
-		w.member("content", string(r.Header.Content))
-		w.close('}')
+		w.Name("header")
+		w.Open('{')
+		w.Base64("salt", r.Header.Salt[:])
+		w.Member("content", string(r.Header.Content))
+		w.Close('}')
 	} else {
-		w.base64("headerHash", r.HeaderHash[:])
+		w.Base64("headerHash", r.HeaderHash[:])
 	}
 	if payload {
-		w.name("payload")
-		w.open('{')
-		w.base64("salt", r.Payload.Salt[:])
+		w.Name("payload")
+		w.Open('{')
+		w.Base64("salt", r.Payload.Salt[:])
 		if r.Payload.Content != nil {
-			w.base64("content", r.Payload.Content)
+			w.Base64("content", r.Payload.Content)
 		}
-		w.close('}')
+		w.Close('}')
 	}
 	return w, nil
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"muniment.dev/muniment/ledger/entry"
 )
 
 type receiptVectors struct {
@@ -57,10 +59,10 @@ func (v *receiptVectors) verify(t *testing.T, c *receiptCase) (*Statement, error
 
 // inputs returns what the case gives to the verifier. Its error is the
 // caller's.
-func (v *receiptVectors) inputs(t *testing.T, c *receiptCase) (policies []*Policy, o Options, data []byte, err error) {
+func (v *receiptVectors) inputs(t *testing.T, c *receiptCase) (policies []*TrustPolicy, o Options, data []byte, err error) {
 	t.Helper()
 	for _, name := range c.Policies {
-		p, err := ParsePolicy(name, []byte(v.Policies[name]))
+		p, err := ParseTrustPolicy(name, []byte(v.Policies[name]))
 		if err != nil {
 			return nil, o, nil, err
 		}
@@ -152,7 +154,7 @@ func (v *receiptVectors) finish(t *testing.T) {
 func (v *receiptVectors) addExpectations(w *world) {
 	full := w.receipt(4, 11, Full, false)
 	verified, external, recorded := w.receipt(6, 11, Full, false), w.receipt(7, 11, Full, false), w.receipt(8, 11, Full, false)
-	sum := func(label string) string { return det[Hash](label).String() }
+	sum := func(label string) string { return det[entry.Hash](label).String() }
 	stream := w.keys["globex"].StreamID().String()
 	v.Payloads["external"] = base64.StdEncoding.EncodeToString(w.external)
 	v.add("all expectations met", full, receiptCase{Expect: &expect{Tenant: new("globex"), Kind: new("attestation"), Subject: new("sha256:" + sum("world 4s")), PredicateType: new("https://slsa.dev/provenance/v1"),
@@ -225,7 +227,7 @@ func (v *receiptVectors) addExpectations(w *world) {
 	v.add("by reference, with empty evidence", external, receiptCase{External: "empty", Reason: ExternalMismatch})
 	v.add("evidence for an entry that is not by reference", full, receiptCase{External: "external", Reason: ExternalUnexpected})
 	v.add("recorded, and not admitted", recorded, receiptCase{})
-	wrong := w.filed(w.receipts[4], "wrong tag", func(r *Receipt) { r.Tag = det[Hash]("another tag") })
+	wrong := w.filed(w.receipts[4], "wrong tag", func(r *Receipt) { r.Tag = det[entry.Hash]("another tag") })
 	v.add("wrong tag", wrong, receiptCase{})
 	v.add("wrong tag, stream key", wrong, receiptCase{Expect: &expect{StreamKey: "globex"}, Reason: TagMismatch})
 }
@@ -234,17 +236,17 @@ func (v *receiptVectors) addExpectations(w *world) {
 // were taken from another log.
 func (v *receiptVectors) addMoved(w *world) {
 	hidden := w.filed(w.receipts[4], "skipped", func(r *Receipt) {
-		r.Link.Seq, r.Link.Prev = 1_000_000, det[Hash]("prev")
+		r.Link.Seq, r.Link.Prev = 1_000_000, det[entry.Hash]("prev")
 		r.Tag = w.keys["globex"].Tag(1_000_000)
 	})
 	v.add("seq 1,000,000 in a tree of 3", hidden, receiptCase{Reason: LinkSeq})
 	v.add("seq 1,000,000 in a tree of 3, stream key", hidden, receiptCase{Expect: &expect{StreamKey: "globex"}, Reason: LinkSeq})
 	v.add("seq equal to the index", w.filed(w.receipts[4], "next", func(r *Receipt) {
-		r.Link.Seq, r.Link.Prev = 2, det[Hash]("prev")
+		r.Link.Seq, r.Link.Prev = 2, det[entry.Hash]("prev")
 		r.Tag = w.keys["globex"].Tag(2)
 	}), receiptCase{Expect: &expect{StreamKey: "globex"}})
 	other, vkey := newSigner(w.t, "other.example", "log key")
-	v.Policies["cross-log"] = FormatPolicy(vkey)
+	v.Policies["cross-log"] = FormatTrustPolicy(vkey)
 	elsewhere := *w
 	elsewhere.origin, elsewhere.signer = "other.example", other
 	v.add("header-erased, moved under another log", elsewhere.receipt(4, 11, HeaderErased, false), receiptCase{Policies: []string{"cross-log"}, HeaderOnly: true, Reason: Inclusion})
@@ -261,21 +263,21 @@ func (w *world) filed(from *Receipt, label string, change func(*Receipt)) []byte
 	r.Link, r.Header = &link, &header
 	r.Form = Full
 	change(&r)
-	leaf := LeafData(r.Tag, EntryHash(HashOrigin(w.origin), LinkHash(link.Salt, link.StreamID, link.Seq, link.Prev), r.Time, HeaderHash(header.Salt, header.Content)))
+	leaf := entry.LeafData(r.Tag, entry.EntryHash(entry.HashOrigin(w.origin), entry.LinkHash(link.Salt, link.StreamID, link.Seq, link.Prev), r.Time, entry.HeaderHash(header.Salt, header.Content)))
 	o := *w
-	o.leaves = []Hash{det[Hash](label + " 0"), det[Hash](label + " 1"), LeafHash(leaf[:])}
+	o.leaves = []entry.Hash{det[entry.Hash](label + " 0"), det[entry.Hash](label + " 1"), entry.LeafHash(leaf[:])}
 	read, root := o.tree(3)
 	path, err := tlog.ProveRecord(3, 2, read)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	signed, err := Checkpoint{Origin: w.origin, Size: 3, Root: Hash(root)}.Sign(w.signer)
+	signed, err := Checkpoint{Origin: w.origin, Size: 3, Root: entry.Hash(root)}.Sign(w.signer)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	p := Proof{Index: 2, Checkpoint: signed}
 	for _, h := range path {
-		p.Path = append(p.Path, Hash(h))
+		p.Path = append(p.Path, entry.Hash(h))
 	}
 	r.Proof = p.AppendText(nil)
 	out, err := r.AppendJSON(nil)
@@ -327,11 +329,11 @@ func TestReceiptVectors(t *testing.T) {
 	pqLog, pqWitness, pqOther := newPQKey(t, w.origin, "post-quantum log key"), newPQKey(t, "witness.example", "post-quantum witness key"), newPQKey(t, w.origin, "another post-quantum key")
 	v := &receiptVectors{
 		Policies: map[string]string{
-			"log": FormatPolicy(w.vkey), "other-key": FormatPolicy(otherKey), "other-origin": FormatPolicy(otherOrigin),
+			"log": FormatTrustPolicy(w.vkey), "other-key": FormatTrustPolicy(otherKey), "other-origin": FormatTrustPolicy(otherOrigin),
 			"witnessed": "# comment\nlog " + w.vkey + "\nwitness w1 " + wkey + "\n\nquorum w1\n",
 			"one-of":    "log\t" + w.vkey + " https://log.example/\nwitness w1 " + wkey + "\ngroup g any w1\nquorum g\n",
 			"optional":  "log " + w.vkey + "\nwitness w1 " + wkey + "\nquorum none\n",
-			"pq":        FormatPolicy(pqLog.vkey), "pq-other": FormatPolicy(pqOther.vkey),
+			"pq":        FormatTrustPolicy(pqLog.vkey), "pq-other": FormatTrustPolicy(pqOther.vkey),
 			"pq-witnessed": "log " + pqLog.vkey + "\nwitness w1 " + pqWitness.vkey + " https://witness.example/\ngroup g all w1\nquorum g\n",
 		},
 		StreamKeys: map[string]string{}, Payloads: map[string]string{"empty": ""},

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // Verdicts of a report.
@@ -130,9 +132,9 @@ func (s *Statement) Warnings() []string {
 		{WarnNotWitnessed, !s.Witnessed},
 		{WarnContentNotChecked, !s.ContentChecked()},
 		{WarnErased, s.Erased() != nil},
-		{WarnSignatureUnverified, s.Header != nil && s.Header.Verification.Result == Unverified},
-		{WarnSignatureFailed, s.Header != nil && s.Header.Verification.Result == Failed},
-		{WarnNotAdmitted, s.Header != nil && s.Header.Admission != nil && s.Header.Admission.Result == Recorded},
+		{WarnSignatureUnverified, s.Header != nil && s.Header.Verification.Result == entry.Unverified},
+		{WarnSignatureFailed, s.Header != nil && s.Header.Verification.Result == entry.Failed},
+		{WarnNotAdmitted, s.Header != nil && s.Header.Admission != nil && s.Header.Admission.Result == entry.Recorded},
 	} {
 		if w.when {
 			all = append(all, w.code)
@@ -148,7 +150,7 @@ func (s *Statement) proven() *Proven {
 		p.StreamID, p.Seq, p.Prev = s.Link.StreamID.String(), &s.Link.Seq, s.Link.Prev.String()
 	}
 	if s.Header != nil {
-		p.HeaderSHA256 = Hash(sha256.Sum256(s.HeaderBytes)).String()
+		p.HeaderSHA256 = entry.Hash(sha256.Sum256(s.HeaderBytes)).String()
 	}
 	if s.PayloadSHA256 != nil {
 		p.PayloadSHA256 = s.PayloadSHA256.String()

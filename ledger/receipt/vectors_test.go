@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"muniment.dev/muniment/ledger/entry"
 )
 
 var update = flag.Bool("update", false, "write docs/spec/vectors anew")
@@ -75,32 +77,32 @@ type entryCase struct {
 	LeafHash    string `json:"leafHash"`
 }
 
-func makeEntryCase(name, origin string, key StreamKey, seq, tm uint64, prev Hash, header, payload string) entryCase {
-	sk := Skeleton{Tag: key.Tag(seq), LinkSalt: det[Salt](name + " link"), StreamID: key.StreamID(), Seq: seq, Prev: prev, Time: tm,
-		HeaderHash: HeaderHash(det[Salt](name+" header"), []byte(header))}
-	log := HashOrigin(origin)
-	data, ps := sk.LeafData(log), det[Salt](name+" payload")
+func makeEntryCase(name, origin string, key entry.StreamKey, seq, tm uint64, prev entry.Hash, header, payload string) entryCase {
+	sk := entry.Skeleton{Tag: key.Tag(seq), LinkSalt: det[entry.Salt](name + " link"), StreamID: key.StreamID(), Seq: seq, Prev: prev, Time: tm,
+		HeaderHash: entry.HeaderHash(det[entry.Salt](name+" header"), []byte(header))}
+	log := entry.HashOrigin(origin)
+	data, ps := sk.LeafData(log), det[entry.Salt](name+" payload")
 	return entryCase{
-		Name: name, Origin: origin, OriginHash: Hash(log).String(), StreamKey: hex.EncodeToString(key[:]), LinkSalt: hex.EncodeToString(sk.LinkSalt[:]),
-		HeaderSalt: Hash(det[Salt](name + " header")).String(), PayloadSalt: Hash(ps).String(),
+		Name: name, Origin: origin, OriginHash: entry.Hash(log).String(), StreamKey: hex.EncodeToString(key[:]), LinkSalt: hex.EncodeToString(sk.LinkSalt[:]),
+		HeaderSalt: entry.Hash(det[entry.Salt](name + " header")).String(), PayloadSalt: entry.Hash(ps).String(),
 		Seq: strconv.FormatUint(seq, 10), Time: strconv.FormatUint(tm, 10), Prev: prev.String(), HeaderUTF8: header, Payload: hex.EncodeToString([]byte(payload)),
 		StreamID: sk.StreamID.String(), Tag: sk.Tag.String(), Link: sk.Link().String(), HeaderHash: sk.HeaderHash.String(),
-		Commitment: Commitment(ps, []byte(payload)).String(), EntryHash: EntryHash(log, sk.Link(), tm, sk.HeaderHash).String(),
+		Commitment: entry.Commitment(ps, []byte(payload)).String(), EntryHash: entry.EntryHash(log, sk.Link(), tm, sk.HeaderHash).String(),
 		LeafData: hex.EncodeToString(data[:]), LeafHash: sk.LeafHash(log).String(),
 	}
 }
 
 func TestEntryVectors(t *testing.T) {
 	var cases []entryCase
-	cases = append(cases, makeEntryCase("plain", "ledger.example/demo", det[StreamKey]("key a"), 0, 1760000000000, Hash{}, `{"not":"parsed here"}`, "hello"))
-	cases = append(cases, makeEntryCase("largest integers", "o", det[StreamKey]("key b"), 1<<64-1, 1<<64-1, det[Hash]("prev"), "x", ""))
-	cases = append(cases, makeEntryCase("unicode header and origin", "Urkunde \u00e4.example", StreamKey{}, 7, 1, det[Hash]("prev 2"), "{\"name\":\"Urkunde \u00e4\U0001F4DC\"}", "\x00\x01\xff"))
-	cases = append(cases, makeEntryCase("plain, another log", "ledger.example/demo2", det[StreamKey]("key a"), 0, 1760000000000, Hash{}, `{"not":"parsed here"}`, "hello"))
-	var prev Hash
+	cases = append(cases, makeEntryCase("plain", "ledger.example/demo", det[entry.StreamKey]("key a"), 0, 1760000000000, entry.Hash{}, `{"not":"parsed here"}`, "hello"))
+	cases = append(cases, makeEntryCase("largest integers", "o", det[entry.StreamKey]("key b"), 1<<64-1, 1<<64-1, det[entry.Hash]("prev"), "x", ""))
+	cases = append(cases, makeEntryCase("unicode header and origin", "Urkunde \u00e4.example", entry.StreamKey{}, 7, 1, det[entry.Hash]("prev 2"), "{\"name\":\"Urkunde \u00e4\U0001F4DC\"}", "\x00\x01\xff"))
+	cases = append(cases, makeEntryCase("plain, another log", "ledger.example/demo2", det[entry.StreamKey]("key a"), 0, 1760000000000, entry.Hash{}, `{"not":"parsed here"}`, "hello"))
+	var prev entry.Hash
 	for i := range uint64(3) {
-		c := makeEntryCase(fmt.Sprintf("chain-%d", i), "ledger.example/demo", det[StreamKey]("key chain"), i, 1760000000000+i/2, prev, fmt.Sprintf(`{"n":%d}`, i), fmt.Sprint("payload ", i))
+		c := makeEntryCase(fmt.Sprintf("chain-%d", i), "ledger.example/demo", det[entry.StreamKey]("key chain"), i, 1760000000000+i/2, prev, fmt.Sprintf(`{"n":%d}`, i), fmt.Sprint("payload ", i))
 		b, _ := hex.DecodeString(c.LeafHash)
-		prev = Hash(b)
+		prev = entry.Hash(b)
 		cases = append(cases, c)
 	}
 	golden(t, "entry.json", cases)
@@ -332,7 +334,7 @@ func TestStrictJSONVectors(t *testing.T) {
 		in, _ := base64.StdEncoding.DecodeString(c.Input)
 		var err error
 		if c.Target == "header" {
-			_, err = ParseHeader(in)
+			_, err = entry.ParseHeader(in)
 		} else if _, err = Parse(in); err != nil {
 			e, ok := errors.AsType[*Error](err)
 			if !ok {
@@ -351,7 +353,7 @@ func TestStrictJSONVectors(t *testing.T) {
 }
 
 func commitmentOf(t *testing.T, r *Receipt) []byte {
-	h, err := ParseHeader(r.Header.Content)
+	h, err := entry.ParseHeader(r.Header.Content)
 	if err != nil {
 		t.Fatal(err)
 	}

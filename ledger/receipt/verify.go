@@ -11,6 +11,8 @@ import (
 
 	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
+
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // Options are the inputs of a verification beside the receipt and the policies.
@@ -32,13 +34,13 @@ type Options struct {
 	Kind            *string
 	Subject         *string // algorithm:value
 	PredicateType   *string
-	Control         *string    // one of the header's controls
-	Signer          *string    // identity or key ID of a signer; implies RequireVerified
-	Issuer          *string    // issuer of the same signer; implies RequireVerified
-	RequireVerified bool       // the log found the evidence's signatures good
-	Admitted        bool       // by the admission policy
-	StreamID        *Hash      // the stream that the tenant pinned
-	StreamKey       *StreamKey // checks the tag, too
+	Control         *string          // one of the header's controls
+	Signer          *string          // identity or key ID of a signer; implies RequireVerified
+	Issuer          *string          // issuer of the same signer; implies RequireVerified
+	RequireVerified bool             // the log found the evidence's signatures good
+	Admitted        bool             // by the admission policy
+	StreamID        *entry.Hash      // the stream that the tenant pinned
+	StreamKey       *entry.StreamKey // checks the tag, too
 }
 
 // A Statement is what a verified receipt has proven. See docs/spec/receipt.md,
@@ -48,19 +50,19 @@ type Statement struct {
 	Origin   string
 	Index    uint64
 	Size     uint64
-	Root     Hash
-	LeafHash Hash
-	Tag      Hash
+	Root     entry.Hash
+	LeafHash entry.Hash
+	Tag      entry.Hash
 	Time     uint64 // Unix milliseconds; the operator's claim
 
 	Link *LinkOpening // nil in the shared form
 
-	HeaderHash  Hash
-	HeaderBytes []byte  // nil if erased
-	Header      *Header // nil if erased; the log's claim
+	HeaderHash  entry.Hash
+	HeaderBytes []byte        // nil if erased
+	Header      *entry.Header // nil if erased; the log's claim
 
-	PayloadSHA256  *Hash // nil if the payload was not checked
-	ExternalSHA256 *Hash // nil if the evidence kept elsewhere was not checked
+	PayloadSHA256  *entry.Hash // nil if the payload was not checked
+	ExternalSHA256 *entry.Hash // nil if the evidence kept elsewhere was not checked
 
 	Signers    []string // keys of the policy that signed the checkpoint, name+hash, sorted
 	Policy     string   // name of the policy that accepted
@@ -72,7 +74,7 @@ type Statement struct {
 // error is an *Error. It wraps ErrNotVerified if it is a verdict about the
 // receipt. It does not if the call is wrong, or the payload or the external
 // evidence cannot be read.
-func Verify(data []byte, policies []*Policy, opts Options) (*Statement, error) {
+func Verify(data []byte, policies []*TrustPolicy, opts Options) (*Statement, error) {
 	s, err := verify(data, policies, &opts)
 	if e, ok := errors.AsType[*Error](err); ok && e.Step > 0 {
 		verdict := *e
@@ -83,7 +85,7 @@ func Verify(data []byte, policies []*Policy, opts Options) (*Statement, error) {
 }
 
 // verify performs the steps in their order. The first that fails decides.
-func verify(data []byte, policies []*Policy, opts *Options) (*Statement, error) {
+func verify(data []byte, policies []*TrustPolicy, opts *Options) (*Statement, error) {
 	expect, err := opts.check(policies)
 	if err != nil {
 		return nil, err
@@ -112,8 +114,8 @@ func verify(data []byte, policies []*Policy, opts *Options) (*Statement, error) 
 	if err != nil {
 		return nil, err
 	}
-	leaf := LeafData(r.Tag, EntryHash(HashOrigin(signed.Origin), link, r.Time, s.HeaderHash))
-	s.LeafHash = LeafHash(leaf[:])
+	leaf := entry.LeafData(r.Tag, entry.EntryHash(entry.HashOrigin(signed.Origin), link, r.Time, s.HeaderHash))
+	s.LeafHash = entry.LeafHash(leaf[:])
 	if err := s.accept(signed, policies); err != nil {
 		return nil, err
 	}
@@ -132,8 +134,8 @@ func verify(data []byte, policies []*Policy, opts *Options) (*Statement, error) 
 // A measure is what verification needs of a payload.
 type measure struct {
 	size       uint64
-	sha256     Hash
-	commitment Hash
+	sha256     entry.Hash
+	commitment entry.Hash
 }
 
 // measurePayload performs steps 2 and 3. It returns the measure of the payload
@@ -178,13 +180,13 @@ func measurePayload(r *Receipt, opts *Options) (*measure, error) {
 	return nil, nil
 }
 
-func measureOf(payload io.Reader, salt Salt) (*measure, error) {
-	plain, salted := sha256.New(), NewCommitment(salt)
+func measureOf(payload io.Reader, salt entry.Salt) (*measure, error) {
+	plain, salted := sha256.New(), entry.NewCommitment(salt)
 	n, err := io.Copy(io.MultiWriter(plain, salted), payload)
 	if err != nil {
 		return nil, fail(Unreadable, "read the payload: %w", err)
 	}
-	return &measure{uint64(n), Hash(plain.Sum(nil)), Hash(salted.Sum(nil))}, nil
+	return &measure{uint64(n), entry.Hash(plain.Sum(nil)), entry.Hash(salted.Sum(nil))}, nil
 }
 
 // openHeader performs step 4.
@@ -195,7 +197,7 @@ func (s *Statement) openHeader(r *Receipt, payload *measure) error {
 	if r.Header == nil {
 		return nil
 	}
-	h, err := ParseHeader(r.Header.Content)
+	h, err := entry.ParseHeader(r.Header.Content)
 	if err != nil {
 		return fail(HeaderMalformed, "%w", err)
 	}
@@ -208,27 +210,27 @@ func (s *Statement) openHeader(r *Receipt, payload *measure) error {
 		}
 	}
 	s.Header, s.HeaderBytes = h, r.Header.Content
-	s.HeaderHash = HeaderHash(r.Header.Salt, r.Header.Content)
+	s.HeaderHash = entry.HeaderHash(r.Header.Salt, r.Header.Content)
 	return nil
 }
 
 // openLink performs step 5. It returns L.
-func (s *Statement) openLink(r *Receipt) (Hash, error) {
+func (s *Statement) openLink(r *Receipt) (entry.Hash, error) {
 	if r.Link == nil {
 		return r.LinkHash, nil
 	}
-	if (r.Link.Seq == 0) != (r.Link.Prev == Hash{}) {
-		return Hash{}, fail(LinkPrev, "link.prev: must be zero for the first entry of a stream, and only for it")
+	if (r.Link.Seq == 0) != (r.Link.Prev == entry.Hash{}) {
+		return entry.Hash{}, fail(LinkPrev, "link.prev: must be zero for the first entry of a stream, and only for it")
 	}
 	if r.Link.Seq > s.Index {
-		return Hash{}, fail(LinkSeq, "link.seq: %d is greater than the entry's index %d; an audit of the stream would miss the entry", r.Link.Seq, s.Index)
+		return entry.Hash{}, fail(LinkSeq, "link.seq: %d is greater than the entry's index %d; an audit of the stream would miss the entry", r.Link.Seq, s.Index)
 	}
 	s.Link = r.Link
-	return LinkHash(r.Link.Salt, r.Link.StreamID, r.Link.Seq, r.Link.Prev), nil
+	return entry.LinkHash(r.Link.Salt, r.Link.StreamID, r.Link.Seq, r.Link.Prev), nil
 }
 
 // accept performs step 7: the first policy that accepts counts.
-func (s *Statement) accept(signed *signedCheckpoint, policies []*Policy) error {
+func (s *Statement) accept(signed *signedCheckpoint, policies []*TrustPolicy) error {
 	var messages []error
 	var furthest Code
 	for _, policy := range policies {
@@ -249,7 +251,7 @@ func (s *Statement) accept(signed *signedCheckpoint, policies []*Policy) error {
 }
 
 // VerifyInclusion checks an RFC 6962 inclusion proof.
-func VerifyInclusion(index, size uint64, leaf Hash, path []Hash, root Hash) error {
+func VerifyInclusion(index, size uint64, leaf entry.Hash, path []entry.Hash, root entry.Hash) error {
 	err := proof.VerifyInclusion(rfc6962.DefaultHasher, index, size, leaf[:], byteSlices(path), root[:])
 	if err != nil {
 		return fmt.Errorf("inclusion proof of entry %d in the tree of size %d: %w", index, size, rootMismatch(err))
@@ -259,7 +261,7 @@ func VerifyInclusion(index, size uint64, leaf Hash, path []Hash, root Hash) erro
 
 // VerifyConsistency checks an RFC 6962 consistency proof between two trees of
 // the same log.
-func VerifyConsistency(size1, size2 uint64, root1, root2 Hash, path []Hash) error {
+func VerifyConsistency(size1, size2 uint64, root1, root2 entry.Hash, path []entry.Hash) error {
 	err := proof.VerifyConsistency(rfc6962.DefaultHasher, size1, size2, byteSlices(path), root1[:], root2[:])
 	if err != nil {
 		return fmt.Errorf("consistency proof from size %d to %d: %w", size1, size2, rootMismatch(err))
@@ -277,7 +279,7 @@ func rootMismatch(err error) error {
 	return err
 }
 
-func byteSlices(path []Hash) [][]byte {
+func byteSlices(path []entry.Hash) [][]byte {
 	out := make([][]byte, len(path))
 	for i := range path {
 		out[i] = path[i][:]

@@ -14,6 +14,8 @@ import (
 	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // A world is a small log of two tenants with known keys, made without the
@@ -23,16 +25,16 @@ type world struct {
 	signer   note.Signer
 	vkey     string
 	origin   string
-	keys     map[string]*StreamKey
+	keys     map[string]*entry.StreamKey
 	payloads [][]byte
 	receipts []*Receipt
-	leaves   []Hash
+	leaves   []entry.Hash
 	witness  *torchwood.CosignatureSigner
 	external []byte // the evidence to which entry 7 refers
 }
 
 func newSigner(t testing.TB, origin, label string) (note.Signer, string) {
-	seed := det[Hash](label)
+	seed := det[entry.Hash](label)
 	priv := ed25519.NewKeyFromSeed(seed[:])
 	pub := append([]byte{1}, priv.Public().(ed25519.PublicKey)...)
 	h := sha256.Sum256(append([]byte(origin+"\n"), pub...))
@@ -51,49 +53,49 @@ func keyHash(name string, key []byte) uint32 {
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, origin: "ledger.example/demo", external: []byte("evidence that is kept elsewhere"), keys: map[string]*StreamKey{}}
+	w := &world{t: t, origin: "ledger.example/demo", external: []byte("evidence that is kept elsewhere"), keys: map[string]*entry.StreamKey{}}
 	w.signer, w.vkey = newSigner(t, w.origin, "log key")
-	seed := det[Hash]("witness key")
+	seed := det[entry.Hash]("witness key")
 	var err error
 	if w.witness, err = torchwood.NewCosignatureSigner("witness.example", ed25519.NewKeyFromSeed(seed[:])); err != nil {
 		t.Fatal(err)
 	}
-	seqs, prevs := map[string]uint64{}, map[string]Hash{}
+	seqs, prevs := map[string]uint64{}, map[string]entry.Hash{}
 	for i := range 11 {
 		tenant := []string{"acme", "globex"}[i%3%2]
 		if w.keys[tenant] == nil {
-			k := det[StreamKey]("stream " + tenant)
+			k := det[entry.StreamKey]("stream " + tenant)
 			w.keys[tenant] = &k
 		}
 		label := fmt.Sprint("world ", i)
 		payload := []byte(fmt.Sprintf(`{"evidence":%d,"note":"Umlaut ä, line\nbreak"}`, i))
-		ps := det[Salt](label + "p")
-		h := Header{Origin: w.origin, Tenant: tenant, Kind: "attestation", MediaType: "application/json", Submitter: "token:" + tenant,
-			Subjects: []Subject{{Name: "pkg/\"app\" ünï", Digest: map[string]string{"sha256": det[Hash](label + "s").String(), "gitCommit": "abc"}}},
-			Signers:  []Signer{{Identity: "ci@acme.example", Issuer: "https://issuer.example"}, {KeyID: "k1"}}, PredicateType: "https://slsa.dev/provenance/v1",
-			Verification: Verification{Result: Unverified}, Payload: PayloadRef{Commitment: Commitment(ps, payload), Size: uint64(len(payload))}}
+		ps := det[entry.Salt](label + "p")
+		h := entry.Header{Origin: w.origin, Tenant: tenant, Kind: "attestation", MediaType: "application/json", Submitter: "token:" + tenant,
+			Subjects: []entry.Subject{{Name: "pkg/\"app\" ünï", Digest: map[string]string{"sha256": det[entry.Hash](label + "s").String(), "gitCommit": "abc"}}},
+			Signers:  []entry.Signer{{Identity: "ci@acme.example", Issuer: "https://issuer.example"}, {KeyID: "k1"}}, PredicateType: "https://slsa.dev/provenance/v1",
+			Verification: entry.Verification{Result: entry.Unverified}, Payload: entry.PayloadRef{Commitment: entry.Commitment(ps, payload), Size: uint64(len(payload))}}
 		switch i {
 		case 6:
-			h.Verification, h.Controls = Verification{Result: Verified, Format: "sigstore"}, []string{"AC-2", "SI-7"}
-			h.Admission = &Admission{Result: Admitted, Rule: "all"}
+			h.Verification, h.Controls = entry.Verification{Result: entry.Verified, Format: "sigstore"}, []string{"AC-2", "SI-7"}
+			h.Admission = &entry.Admission{Result: entry.Admitted, Rule: "all"}
 		case 7:
-			sum := Hash(sha256.Sum256(w.external))
-			h.External = &External{Digest: map[string]string{"SHA256": strings.ToUpper(sum.String())}, Size: uint64(len(w.external)), Location: "https://store.example/1"}
+			sum := entry.Hash(sha256.Sum256(w.external))
+			h.External = &entry.External{Digest: map[string]string{"SHA256": strings.ToUpper(sum.String())}, Size: uint64(len(w.external)), Location: "https://store.example/1"}
 		case 8:
-			h.Verification, h.Admission = Verification{Result: Failed, Reason: "wrong key"}, &Admission{Result: Recorded, Reason: "no rule"}
+			h.Verification, h.Admission = entry.Verification{Result: entry.Failed, Reason: "wrong key"}, &entry.Admission{Result: entry.Recorded, Reason: "no rule"}
 		}
 		content, err := h.AppendJSON(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		r := &Receipt{Form: Full, Tag: w.keys[tenant].Tag(seqs[tenant]), Time: 1760000000000 + uint64(i)*1000,
-			Link:    &LinkOpening{Salt: det[Salt](label + "l"), StreamID: w.keys[tenant].StreamID(), Seq: seqs[tenant], Prev: prevs[tenant]},
-			Header:  &HeaderOpening{Salt: det[Salt](label + "h"), Content: content},
+			Link:    &LinkOpening{Salt: det[entry.Salt](label + "l"), StreamID: w.keys[tenant].StreamID(), Seq: seqs[tenant], Prev: prevs[tenant]},
+			Header:  &HeaderOpening{Salt: det[entry.Salt](label + "h"), Content: content},
 			Payload: &PayloadOpening{Salt: ps, Content: payload}}
-		r.LinkHash = LinkHash(r.Link.Salt, r.Link.StreamID, r.Link.Seq, r.Link.Prev)
-		r.HeaderHash = HeaderHash(r.Header.Salt, content)
-		d := LeafData(r.Tag, EntryHash(HashOrigin(w.origin), r.LinkHash, r.Time, r.HeaderHash))
-		w.leaves = append(w.leaves, LeafHash(d[:]))
+		r.LinkHash = entry.LinkHash(r.Link.Salt, r.Link.StreamID, r.Link.Seq, r.Link.Prev)
+		r.HeaderHash = entry.HeaderHash(r.Header.Salt, content)
+		d := entry.LeafData(r.Tag, entry.EntryHash(entry.HashOrigin(w.origin), r.LinkHash, r.Time, r.HeaderHash))
+		w.leaves = append(w.leaves, entry.LeafHash(d[:]))
 		seqs[tenant]++
 		prevs[tenant] = w.leaves[i]
 		w.receipts = append(w.receipts, r)
@@ -135,7 +137,7 @@ func (w *world) receipt(i, n int, form Form, witnessed bool) []byte {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	signed, err := Checkpoint{Origin: w.origin, Size: uint64(n), Root: Hash(root)}.Sign(w.signer)
+	signed, err := Checkpoint{Origin: w.origin, Size: uint64(n), Root: entry.Hash(root)}.Sign(w.signer)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -187,7 +189,7 @@ func (w *world) sharedDetached(i, n int) []byte {
 func (w *world) cosignature(signed string) string {
 	text, _, _ := strings.Cut(signed, "\n\n")
 	const at = 1760000100
-	seed := det[Hash]("witness key")
+	seed := det[entry.Hash]("witness key")
 	sig := ed25519.Sign(ed25519.NewKeyFromSeed(seed[:]), []byte(fmt.Sprintf("cosignature/v1\ntime %d\n%s\n", at, text)))
 	raw := binary.BigEndian.AppendUint32(nil, w.witness.KeyHash())
 	raw = binary.BigEndian.AppendUint64(raw, uint64(time.Unix(at, 0).Unix()))
@@ -196,7 +198,7 @@ func (w *world) cosignature(signed string) string {
 
 // edWitness returns a cosignature line of a witness, and its key.
 func edWitness(t testing.TB, name, signed string) (line, vkey string) {
-	seed := det[Hash](name)
+	seed := det[entry.Hash](name)
 	private := ed25519.NewKeyFromSeed(seed[:])
 	w, err := torchwood.NewCosignatureSigner(name, private)
 	if err != nil {
@@ -218,7 +220,7 @@ type pqKey struct {
 }
 
 func newPQKey(t testing.TB, name, label string) *pqKey {
-	seed := det[Hash](label)
+	seed := det[entry.Hash](label)
 	key, err := mldsa.NewPrivateKey(mldsa.MLDSA44(), seed[:])
 	if err != nil {
 		t.Fatal(err)

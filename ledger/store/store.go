@@ -13,6 +13,7 @@ import (
 	"io"
 	"iter"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -69,12 +70,12 @@ type Store interface {
 
 	// Tile returns the 256 hashes of a full tile that a commit wrote, or
 	// ErrNotFound.
-	Tile(ctx context.Context, level uint8, index uint64) ([]receipt.Hash, error)
+	Tile(ctx context.Context, level uint8, index uint64) ([]entry.Hash, error)
 
 	// Skeletons returns the skeletons of the entries from ≤ index < to in
 	// order, or ErrNotFound if one of them is missing, as in a raw log all are
 	// but those that a commit gave with their leaves.
-	Skeletons(ctx context.Context, from, to uint64) ([]receipt.Skeleton, error)
+	Skeletons(ctx context.Context, from, to uint64) ([]entry.Skeleton, error)
 
 	// Leaves returns the data of the raw leaves from ≤ index < to in order, or
 	// ErrNotFound if one of them is missing, as all are in a log that is not
@@ -166,7 +167,7 @@ type Store interface {
 type State struct {
 	Raw     bool         // the entries are raw leaves
 	Size    uint64       // entries in the log
-	Root    receipt.Hash // root of the tree of that size; not set when Size is 0
+	Root    entry.Hash   // root of the tree of that size; not set when Size is 0
 	Time    uint64       // of the last entry, Unix milliseconds
 	Streams []StreamHead // of every stream that has an entry
 	// key of the deduplication HMAC; drawn when the store was made, never
@@ -177,7 +178,7 @@ type State struct {
 // A Commit is all that one batch writes.
 type Commit struct {
 	From     uint64       // size of the log before; the first entry's index
-	Root     receipt.Hash // of the tree of size From + len(Entries): the unsigned tree head
+	Root     entry.Hash   // of the tree of size From + len(Entries): the unsigned tree head
 	Entries  []Entry      // at least one
 	Tiles    []Tile       // that became full with this commit
 	Heads    []StreamHead // of every stream in Entries
@@ -204,7 +205,7 @@ type Erasure struct {
 // beside the leaves of all: those of an entry whose Skeleton has a StreamID. In
 // such a record a salt of zeros says that the opening was erased.
 type Entry struct {
-	Skeleton receipt.Skeleton
+	Skeleton entry.Skeleton
 	Header   receipt.HeaderOpening
 	Payload  receipt.PayloadOpening
 	// holds the payload's content, which Payload then lacks; nil if it is not
@@ -235,7 +236,7 @@ type PayloadWriter interface {
 // A PayloadReader is an open payload.
 type PayloadReader struct {
 	io.ReadCloser
-	Salt receipt.Salt
+	Salt entry.Salt
 	Size uint64 // bytes
 }
 
@@ -264,21 +265,21 @@ func CheckErasures(erasures []Erasure, size uint64) error {
 }
 
 // IsRecord says whether an entry of a raw log has more than its leaf.
-func (e *Entry) IsRecord() bool { return e.Skeleton.StreamID != receipt.Hash{} }
+func (e *Entry) IsRecord() bool { return e.Skeleton.StreamID != entry.Hash{} }
 
 // A Tile is a full tile of the Merkle tree, as C2SP tlog-tiles defines level
 // and index.
 type Tile struct {
 	Level  uint8
 	Index  uint64
-	Hashes []receipt.Hash // 256
+	Hashes []entry.Hash // 256
 }
 
 // A StreamHead is the end of a tenant's stream.
 type StreamHead struct {
-	StreamID receipt.Hash
-	Next     uint64       // sequence number of the next entry
-	Last     receipt.Hash // leaf hash of the last entry
+	StreamID entry.Hash
+	Next     uint64     // sequence number of the next entry
+	Last     entry.Hash // leaf hash of the last entry
 }
 
 // A Checkpoint is one that was published.

@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 const (
@@ -68,7 +68,7 @@ func (e *endpoint) cosign(ctx context.Context, s State, signed []byte) (string, 
 
 // submit does one exchange. It returns the answer, or nil and the size that the
 // witness has instead of old.
-func (e *endpoint) submit(ctx context.Context, old uint64, proof []receipt.Hash, signed []byte) (answer []byte, known uint64, err error) {
+func (e *endpoint) submit(ctx context.Context, old uint64, proof []entry.Hash, signed []byte) (answer []byte, known uint64, err error) {
 	body := fmt.Appendf(nil, "old %d\n", old)
 	for i := range proof {
 		body = base64.StdEncoding.AppendEncode(body, proof[i][:])

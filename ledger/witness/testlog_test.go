@@ -17,6 +17,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store/memstore"
 	"muniment.dev/muniment/ledger/witness"
@@ -34,7 +35,7 @@ type testLog struct {
 	store    *memstore.Store
 	signer   note.Signer
 	vkey     string
-	policies []*receipt.Policy
+	policies []*receipt.TrustPolicy
 	stream   *ledger.Stream
 	n        int
 }
@@ -46,7 +47,7 @@ func newTestLog(t *testing.T) *testLog {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &testLog{store: memstore.New(), vkey: vkey, stream: ledger.NewStream(receipt.StreamKey{1})}
+	l := &testLog{store: memstore.New(), vkey: vkey, stream: ledger.NewStream(entry.StreamKey{1})}
 	if l.signer, err = note.NewSigner(skey); err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +62,7 @@ func (l *testLog) open(t *testing.T, policies ...string) {
 		if !strings.HasPrefix(text, "log ") {
 			text = "log " + l.vkey + "\n" + text
 		}
-		p, err := receipt.ParsePolicy("test", []byte(text))
+		p, err := receipt.ParseTrustPolicy("test", []byte(text))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -89,9 +90,9 @@ func (l *testLog) grow(t *testing.T, n int) {
 		l.n++
 		payload := fmt.Appendf(nil, "entry %d", l.n)
 		d := ledger.Draft{Stream: l.stream, Payload: receipt.PayloadOpening{Content: payload}}
-		d.LinkSalt, d.Opening.Salt, d.Payload.Salt = receipt.NewSalts()
-		d.Header = &receipt.Header{Origin: origin, Tenant: "acme", Kind: "attestation", MediaType: "text/plain", Submitter: "token:acme",
-			Verification: receipt.Verification{Result: receipt.Unverified}, Payload: receipt.PayloadRef{Commitment: receipt.Commitment(d.Payload.Salt, payload), Size: uint64(len(payload))}}
+		d.LinkSalt, d.Opening.Salt, d.Payload.Salt = entry.NewSalts()
+		d.Header = &entry.Header{Origin: origin, Tenant: "acme", Kind: "attestation", MediaType: "text/plain", Submitter: "token:acme",
+			Verification: entry.Verification{Result: entry.Unverified}, Payload: entry.PayloadRef{Commitment: entry.Commitment(d.Payload.Salt, payload), Size: uint64(len(payload))}}
 		var err error
 		if d.Opening.Content, err = d.Header.AppendJSON(nil); err != nil {
 			t.Fatal(err)
@@ -105,7 +106,7 @@ func (l *testLog) grow(t *testing.T, n int) {
 // State implements witness.Log.
 func (l *testLog) State() witness.State {
 	p := l.Published()
-	return witness.State{Size: p.Size, Checkpoint: p.Checkpoint, Superseded: p.Superseded, Prove: func(ctx context.Context, from uint64) ([]receipt.Hash, error) {
+	return witness.State{Size: p.Size, Checkpoint: p.Checkpoint, Superseded: p.Superseded, Prove: func(ctx context.Context, from uint64) ([]entry.Hash, error) {
 		return p.ConsistencyProof(ctx, from, p.Size)
 	}}
 }

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -38,14 +39,14 @@ type State struct {
 	Superseded <-chan struct{} // closed when a larger state is published
 	// Prove returns the consistency proof from a smaller tree, or that of the
 	// same size.
-	Prove func(ctx context.Context, from uint64) ([]receipt.Hash, error)
+	Prove func(ctx context.Context, from uint64) ([]entry.Hash, error)
 }
 
 // A Config says who cosigns what.
 type Config struct {
 	Log      Log
-	Policies []*receipt.Policy // all of which must be met; they name the witnesses
-	Signers  []note.Signer     // cosigner keys of the log's own
+	Policies []*receipt.TrustPolicy // all of which must be met; they name the witnesses
+	Signers  []note.Signer          // cosigner keys of the log's own
 	Logger   *slog.Logger
 
 	RequestTime time.Duration // how long a witness may take for an answer; 0: 10 s
@@ -58,7 +59,7 @@ type Config struct {
 
 // Quorum returns a function that says whether a signed checkpoint meets all
 // policies, or nil if the log's own signature by its Ed25519 key does.
-func Quorum(policies []*receipt.Policy) func(signed []byte) error {
+func Quorum(policies []*receipt.TrustPolicy) func(signed []byte) error {
 	asks := false
 	for _, p := range policies {
 		asks = asks || p.RequiresWitness() || p.PostQuantum()
@@ -69,7 +70,7 @@ func Quorum(policies []*receipt.Policy) func(signed []byte) error {
 	return func(signed []byte) error { return met(policies, signed) }
 }
 
-func met(policies []*receipt.Policy, signed []byte) error {
+func met(policies []*receipt.TrustPolicy, signed []byte) error {
 	for _, p := range policies {
 		if _, _, err := p.VerifyCheckpoint(signed); err != nil {
 			return fmt.Errorf("policy %s: %w", p.Name, err)
@@ -170,7 +171,7 @@ func New(cfg Config) (*Collector, error) {
 
 // attainable returns an error if not even all witnesses with a URL make the
 // policy's quorum.
-func attainable(p *receipt.Policy) error {
+func attainable(p *receipt.TrustPolicy) error {
 	sigs := []note.Signature{{Name: p.LogKey().Name(), Hash: p.LogKey().KeyHash()}}
 	var missing []string
 	for _, w := range p.Witnesses() {

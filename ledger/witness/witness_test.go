@@ -283,9 +283,9 @@ func TestConfig(t *testing.T) {
 		"one witness, one URL": {[]string{other.line(0) + "quorum none\n", other.line(0) + "quorum other\n"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var policies []*receipt.Policy
+			var policies []*receipt.TrustPolicy
 			for _, text := range c.policies {
-				p, err := receipt.ParsePolicy("test", []byte("log "+l.vkey+"\n"+text))
+				p, err := receipt.ParseTrustPolicy("test", []byte("log "+l.vkey+"\n"+text))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -16,7 +16,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 	gocose "github.com/veraison/go-cose"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt/strictcbor"
 	"muniment.dev/muniment/verifiers/dsse"
 )
@@ -59,7 +59,7 @@ type Statement struct {
 	ContentType string
 	KeyID       string // hexadecimal; "" if the statement has a certificate chain instead
 	Payload     []byte
-	Digest      *receipt.Subject // of a hash envelope; nil if the payload is the thing itself
+	Digest      *entry.Subject // of a hash envelope; nil if the payload is the thing itself
 
 	message *gocose.Sign1Message
 	chain   []*x509.Certificate
@@ -224,7 +224,7 @@ func (s *Statement) readHashEnvelope() error {
 	if len(s.Payload) != a.size {
 		return malformed("payload: %d bytes, but a %s hash has %d", len(s.Payload), a.name, a.size)
 	}
-	s.Digest = &receipt.Subject{Digest: map[string]string{a.name: hex.EncodeToString(s.Payload)}}
+	s.Digest = &entry.Subject{Digest: map[string]string{a.name: hex.EncodeToString(s.Payload)}}
 	if t, ok := h[labelPayloadPreimage].(string); ok {
 		s.ContentType = t
 	}

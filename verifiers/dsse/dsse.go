@@ -17,7 +17,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	sslib "github.com/secure-systems-lab/go-securesystemslib/dsse"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/boundedjson"
 	"muniment.dev/muniment/verifiers/sniff"
 )
@@ -38,7 +38,7 @@ type Envelope struct {
 	PayloadType string
 	Payload     []byte
 	// key IDs that the signatures name; a hint that nothing has checked
-	Signers []receipt.Signer
+	Signers []entry.Signer
 
 	signatures [][]byte
 	keyIDs     []string // of the signatures, as they claim
@@ -98,7 +98,7 @@ func parse(data []byte) (*Envelope, error) {
 		}
 		e.signatures, e.keyIDs = append(e.signatures, sig), append(e.keyIDs, s.KeyID)
 		if s.KeyID != "" {
-			e.Signers = append(e.Signers, receipt.Signer{KeyID: s.KeyID})
+			e.Signers = append(e.Signers, entry.Signer{KeyID: s.KeyID})
 		}
 	}
 	return e, nil

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // ErrNotVerified is wrapped by every error that is a verdict: the envelope is
@@ -63,8 +63,8 @@ type Result struct {
 }
 
 // Signers returns the keys that signed in the form of a header.
-func (r *Result) Signers() []receipt.Signer {
-	s := make([]receipt.Signer, len(r.SignedBy))
+func (r *Result) Signers() []entry.Signer {
+	s := make([]entry.Signer, len(r.SignedBy))
 	for i, k := range r.SignedBy {
 		s[i].KeyID = k.ID
 	}

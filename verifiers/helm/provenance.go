@@ -21,7 +21,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	"helm.sh/helm/v4/pkg/provenance"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // MediaType is the media type of a provenance file in a registry.
@@ -105,17 +105,17 @@ type Provenance struct {
 }
 
 // Subjects returns the files in the form of a header.
-func (p *Provenance) Subjects() []receipt.Subject {
-	var out []receipt.Subject
+func (p *Provenance) Subjects() []entry.Subject {
+	var out []entry.Subject
 	for _, name := range slices.Sorted(maps.Keys(p.Files)) {
-		out = append(out, receipt.Subject{Name: name, Digest: map[string]string{"sha256": strings.TrimPrefix(p.Files[name], "sha256:")}})
+		out = append(out, entry.Subject{Name: name, Digest: map[string]string{"sha256": strings.TrimPrefix(p.Files[name], "sha256:")}})
 	}
 	return out
 }
 
 // Signer returns who signed in the form of a header.
-func (p *Provenance) Signer() receipt.Signer {
-	return receipt.Signer{Identity: p.Identity, KeyID: "pgp:" + p.Fingerprint}
+func (p *Provenance) Signer() entry.Signer {
+	return entry.Signer{Identity: p.Identity, KeyID: "pgp:" + p.Fingerprint}
 }
 
 // Parse reads a provenance file and leaves its signature alone. The error wraps

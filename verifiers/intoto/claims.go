@@ -4,7 +4,7 @@ import (
 	"regexp"
 	"strings"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // MaxMaterials is how many materials of a statement are kept, and MaxFact how
@@ -41,7 +41,7 @@ type Claims struct {
 	Checked bool
 	// what the subjects were made from or contain, the first MaxMaterials that
 	// have a digest
-	Materials     []receipt.Subject
+	Materials     []entry.Subject
 	MaterialCount int // how many there are in all
 	// the few values that people ask for first, such as builder and result, by
 	// their path in the predicate
@@ -96,7 +96,7 @@ func (c *Claims) add(m material) {
 	if len(name) > MaxFact {
 		name = ""
 	}
-	c.Materials = append(c.Materials, receipt.Subject{Name: name, Digest: m.digest})
+	c.Materials = append(c.Materials, entry.Subject{Name: name, Digest: m.digest})
 }
 
 func materialName(w *walker, v string) { w.material.name = v }

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // A predicate that deviates is listed member by member, and the rest of it is
@@ -121,6 +121,6 @@ func TestDigestsAreFolded(t *testing.T) {
 		t.Fatal(err)
 	}
 	lower := strings.ToLower(hex)
-	equal(t, "subjects", s.Subjects, []receipt.Subject{{Digest: map[string]string{"sha256": lower, "gitCommit": lower[:40], "dirHash": "h1:AbC="}}})
-	equal(t, "materials", s.Materials, []receipt.Subject{{Digest: map[string]string{"sha256": lower}}})
+	equal(t, "subjects", s.Subjects, []entry.Subject{{Digest: map[string]string{"sha256": lower, "gitCommit": lower[:40], "dirHash": "h1:AbC="}}})
+	equal(t, "materials", s.Materials, []entry.Subject{{Digest: map[string]string{"sha256": lower}}})
 }

@@ -14,7 +14,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/sniff"
 )
 
@@ -49,7 +49,7 @@ var ErrOtherType = errors.New("neither v0.1 nor v1")
 type Statement struct {
 	Type string
 	// with digests in canonical form; a subject that deviates may have none
-	Subjects      []receipt.Subject
+	Subjects      []entry.Subject
 	PredicateType string // "" if it deviates
 	// as it stands in the document, whose memory it shares; nil if there is
 	// none
@@ -159,7 +159,7 @@ func checkText(data []byte) error {
 
 // check is the definition of a statement, and fills s in.
 func (s *Statement) check() check {
-	var subject receipt.Subject
+	var subject entry.Subject
 	one := object(
 		optional("name", text(func(_ *walker, v string) { subject.Name = v })),
 		required("digest", digests(func(_ *walker, d map[string]string) { subject.Digest = d })),
@@ -168,7 +168,7 @@ func (s *Statement) check() check {
 		if len(s.Subjects) == MaxSubjects {
 			return fatalf("it is subject number %d, and there may be %d; split the statement", MaxSubjects+1, MaxSubjects)
 		}
-		subject = receipt.Subject{Digest: map[string]string{}}
+		subject = entry.Subject{Digest: map[string]string{}}
 		err := one(w)
 		s.Subjects = append(s.Subjects, subject)
 		return err
@@ -226,8 +226,8 @@ func (s *Statement) Check() {
 func (s *Statement) Conforms() bool { return s.Checked && s.Deviations.Count == 0 }
 
 // HasSubject reports whether the digest is one of a subject's.
-func (s *Statement) HasSubject(d receipt.Digest) bool {
-	return slices.ContainsFunc(s.Subjects, func(sub receipt.Subject) bool { return sub.Has(d) })
+func (s *Statement) HasSubject(d entry.Digest) bool {
+	return slices.ContainsFunc(s.Subjects, func(sub entry.Subject) bool { return sub.Has(d) })
 }
 
 // A malformedError reads like its cause, and is an ErrMalformed.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 func TestStatement(t *testing.T) {
@@ -19,7 +19,7 @@ func TestStatement(t *testing.T) {
 		t.Errorf("got %+v", s)
 	}
 	for digest, want := range map[string]bool{"a:aa": true, "b:bb": true, "gitCommit:cccccccccccccccccccccccccccccccccccccccc": true, "a:bb": false, "aa": false} {
-		d, _ := receipt.ParseDigest(digest)
+		d, _ := entry.ParseDigest(digest)
 		if s.HasSubject(d) != want {
 			t.Errorf("HasSubject(%s) is %v", digest, !want)
 		}

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 func statement(predicateType, predicate string) string {
@@ -23,7 +23,7 @@ type edit struct{ old, new, want string }
 var definitions = []struct {
 	name, predicateType, predicate string
 	category                       Category
-	materials                      []receipt.Subject
+	materials                      []entry.Subject
 	facts                          map[string]string
 	edits                          []edit
 }{
@@ -33,7 +33,7 @@ var definitions = []struct {
 			"resolvedDependencies":[{"uri":"git+https://example.com/app","digest":{"gitCommit":"0a1b"}},{"name":"go.sum","digest":{"sha256":"cc"}},{"uri":"pkg:no/digest"}]},
 			"runDetails":{"builder":{"id":"https://example.com/ci","version":{"ci":"1"}},"metadata":{"invocationId":"7","startedOn":"2026-04-19T12:00:00Z","finishedOn":"2026-04-19T12:01:00.5Z"},
 			"byproducts":[{"content":"eA=="}]},"vendor_extension":{"x":[1,2]}}`,
-		materials: []receipt.Subject{{Name: "git+https://example.com/app", Digest: map[string]string{"gitCommit": "0a1b"}}, {Name: "go.sum", Digest: map[string]string{"sha256": "cc"}}},
+		materials: []entry.Subject{{Name: "git+https://example.com/app", Digest: map[string]string{"gitCommit": "0a1b"}}, {Name: "go.sum", Digest: map[string]string{"sha256": "cc"}}},
 		facts:     map[string]string{"buildDefinition.buildType": "https://example.com/build/v1", "runDetails.builder.id": "https://example.com/ci", "runDetails.metadata.invocationId": "7", "runDetails.metadata.finishedOn": "2026-04-19T12:01:00.5Z"},
 		edits: []edit{
 			{`"buildDefinition"`, `"builddefinition"`, "predicate.buildDefinition: missing"},
@@ -52,7 +52,7 @@ var definitions = []struct {
 		name: "SLSA provenance v0.2", predicateType: SLSAProvenanceV02, category: BuiltBy,
 		predicate: `{"builder":{"id":"https://example.com/ci"},"buildType":"https://example.com/make","invocation":{"configSource":{"uri":"git+https://example.com/app","digest":{},"entryPoint":"make"},"parameters":{}},
 			"metadata":{"buildStartedOn":"2026-04-19T12:00:00Z","completeness":{"parameters":true},"reproducible":false},"materials":[{"uri":"git+https://example.com/app","digest":{"sha1":"0a1b"}},{"uri":"pkg:no/digest","digest":{}}]}`,
-		materials: []receipt.Subject{{Name: "git+https://example.com/app", Digest: map[string]string{"sha1": "0a1b"}}},
+		materials: []entry.Subject{{Name: "git+https://example.com/app", Digest: map[string]string{"sha1": "0a1b"}}},
 		facts:     map[string]string{"builder.id": "https://example.com/ci", "buildType": "https://example.com/make", "invocation.configSource.uri": "git+https://example.com/app"},
 		edits: []edit{
 			{`"builder"`, `"x"`, "predicate.builder: missing"},
@@ -94,7 +94,7 @@ var definitions = []struct {
 	}, {
 		name: "link v0.3", predicateType: LinkV03, category: BuiltBy,
 		predicate: `{"name":"build","command":["make"],"materials":[{"name":"main.go","digest":{"sha256":"cc"}}],"byproducts":{"return-value":0},"environment":{}}`,
-		materials: []receipt.Subject{{Name: "main.go", Digest: map[string]string{"sha256": "cc"}}}, facts: map[string]string{"name": "build"},
+		materials: []entry.Subject{{Name: "main.go", Digest: map[string]string{"sha256": "cc"}}}, facts: map[string]string{"name": "build"},
 		edits: []edit{
 			{`"name":"build",`, ``, "predicate.name: missing"},
 			{`"name":"main.go",`, ``, "predicate.materials[0].name: missing"},
@@ -104,7 +104,7 @@ var definitions = []struct {
 	}, {
 		name: "link v0.2", predicateType: LinkV02, category: BuiltBy,
 		predicate: `{"name":"build","command":["make"],"materials":{"main.go":{"sha256":"cc"}},"byproducts":{},"environment":{}}`,
-		materials: []receipt.Subject{{Name: "main.go", Digest: map[string]string{"sha256": "cc"}}}, facts: map[string]string{"name": "build"},
+		materials: []entry.Subject{{Name: "main.go", Digest: map[string]string{"sha256": "cc"}}}, facts: map[string]string{"name": "build"},
 		edits: []edit{
 			{`{"sha256":"cc"}`, `"cc"`, "predicate.materials.main.go: not an object"},
 			{`{"sha256":"cc"}`, `{}`, "predicate.materials.main.go: missing"},
@@ -140,7 +140,7 @@ var definitions = []struct {
 		predicate: `{"spdxVersion":"SPDX-2.3","SPDXID":"SPDXRef-DOCUMENT","name":"app","dataLicense":"CC0-1.0","documentNamespace":"https://example.com/app","creationInfo":{"created":"2026-04-19T12:00:00Z","creators":["Tool: t"]},
 			"packages":[{"SPDXID":"SPDXRef-a","name":"a","checksums":[{"algorithm":"SHA256","checksumValue":"AABBCCDD"},{"checksumValue":"aabbccdd","algorithm":"SHA3-256"}],
 			"externalRefs":[{"referenceCategory":"PACKAGE-MANAGER","referenceType":"purl","referenceLocator":"pkg:golang/a@1"}]},{"SPDXID":"SPDXRef-b","name":"b"}],"relationships":[{}]}`,
-		materials: []receipt.Subject{{Name: "pkg:golang/a@1", Digest: map[string]string{"sha256": "aabbccdd", "sha3_256": "aabbccdd"}}},
+		materials: []entry.Subject{{Name: "pkg:golang/a@1", Digest: map[string]string{"sha256": "aabbccdd", "sha3_256": "aabbccdd"}}},
 		facts:     map[string]string{"spdxVersion": "SPDX-2.3", "name": "app", "documentNamespace": "https://example.com/app", "creationInfo.created": "2026-04-19T12:00:00Z"},
 		edits: []edit{
 			{`SPDX-2.3`, `3`, "predicate.spdxVersion: "},
@@ -153,13 +153,13 @@ var definitions = []struct {
 		name: "SPDX 3", predicateType: SPDX + "/v3", category: DescribedBy,
 		predicate: `{"@context":"https://spdx.org/rdf/3.0.1/spdx-context.jsonld","@graph":[{"type":"CreationInfo"},{"type":"software_Package","name":"a","software_packageUrl":"pkg:golang/a@1",
 			"verifiedUsing":[{"type":"Hash","algorithm":"sha256","hashValue":"aabbccdd"}]}]}`,
-		materials: []receipt.Subject{{Name: "pkg:golang/a@1", Digest: map[string]string{"sha256": "aabbccdd"}}},
+		materials: []entry.Subject{{Name: "pkg:golang/a@1", Digest: map[string]string{"sha256": "aabbccdd"}}},
 		edits:     []edit{{`"@graph"`, `"graph"`, "predicate.@graph: missing"}, {`{"type":"CreationInfo"}`, `7`, "predicate.@graph[0]: not an object"}},
 	}, {
 		name: "CycloneDX", predicateType: CycloneDX, category: DescribedBy,
 		predicate: `{"bomFormat":"CycloneDX","specVersion":"1.6","serialNumber":"urn:uuid:3e671687-395b-41f5-a30f-a58921a69b79","version":1,"metadata":{"timestamp":"2026-04-19T12:00:00Z","component":{"type":"application","name":"app","hashes":[{"alg":"SHA-256","content":"ffffffff"}]}},
 			"components":[{"type":"library","name":"a","purl":"pkg:npm/a@1","hashes":[{"alg":"SHA-512","content":"aabbccdd"}],"components":[{"type":"file","name":"a.js","hashes":[{"alg":"SHA-1","content":"11223344"}]}]},{"type":"library","name":"b"}]}`,
-		materials: []receipt.Subject{{Name: "a.js", Digest: map[string]string{"sha1": "11223344"}}, {Name: "pkg:npm/a@1", Digest: map[string]string{"sha512": "aabbccdd"}}},
+		materials: []entry.Subject{{Name: "a.js", Digest: map[string]string{"sha1": "11223344"}}, {Name: "pkg:npm/a@1", Digest: map[string]string{"sha512": "aabbccdd"}}},
 		facts:     map[string]string{"specVersion": "1.6", "serialNumber": "urn:uuid:3e671687-395b-41f5-a30f-a58921a69b79", "metadata.timestamp": "2026-04-19T12:00:00Z"},
 		edits: []edit{
 			{`"CycloneDX"`, `"SPDX"`, "predicate.bomFormat: "},

@@ -13,7 +13,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // A check reads exactly one JSON value, and returns what is wrong with it.
@@ -596,7 +596,7 @@ func digests(then func(*walker, map[string]string)) check {
 
 // digest adds a digest to a set.
 func (w *walker) digest(set map[string]string, name, v string) {
-	alg, v := receipt.FoldDigest(name, v)
+	alg, v := entry.FoldDigest(name, v)
 	_, again := set[alg]
 	switch {
 	case v == "" || w.bad != nil:

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"slices"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/intoto"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -56,7 +56,7 @@ type Finding struct {
 	MediaType     string            `json:"mediaType,omitempty"`
 	Result        Result            `json:"result"`
 	Reason        string            `json:"reason,omitempty"` // for any other result than Verified
-	Signer        *receipt.Signer   `json:"signer,omitempty"`
+	Signer        *entry.Signer     `json:"signer,omitempty"`
 	KeyName       string            `json:"keyName,omitempty"`
 	PredicateType string            `json:"predicateType,omitempty"`
 	Category      intoto.Category   `json:"category,omitempty"`
@@ -162,7 +162,7 @@ func (f *Finding) unsigned(a *Attachment) error {
 	}
 	f.Result, f.Reason = Unsigned, "nobody has signed it"
 	f.describe(s)
-	if d, err := receipt.ParseDigest(a.Artifact.Digest); err != nil || !s.HasSubject(d) {
+	if d, err := entry.ParseDigest(a.Artifact.Digest); err != nil || !s.HasSubject(d) {
 		f.Reason += "; it is not about this artifact"
 	}
 	return nil

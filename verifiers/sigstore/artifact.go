@@ -11,7 +11,7 @@ import (
 	"io"
 	"strings"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // An Artifact is what a bundle is expected to be about: a file, or a digest of
@@ -55,7 +55,7 @@ func (a *Artifact) Digest() string { return "sha256:" + hex.EncodeToString(a.dig
 
 // isOneOf says whether the artifact is one of the subjects: one digest at least
 // is the same, and none that both have differs.
-func (a *Artifact) isOneOf(subjects []receipt.Subject) bool {
+func (a *Artifact) isOneOf(subjects []entry.Subject) bool {
 	for _, s := range subjects {
 		same, differs := 0, 0
 		for name, want := range a.digests {

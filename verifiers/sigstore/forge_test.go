@@ -23,7 +23,7 @@ import (
 
 	sslib "github.com/secure-systems-lab/go-securesystemslib/dsse"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/intoto"
 )
@@ -150,7 +150,7 @@ func TestFormsOfSignatures(t *testing.T) {
 		if (err == nil) != c.bare {
 			t.Errorf("%s, bare: %v", c.name, err)
 		}
-		if c.bare && err == nil && (len(got.Subjects) != 1 || got.Signer != (receipt.Signer{KeyID: signer(t, c.private).ID})) {
+		if c.bare && err == nil && (len(got.Subjects) != 1 || got.Signer != (entry.Signer{KeyID: signer(t, c.private).ID})) {
 			t.Errorf("%s, bare: %+v", c.name, got)
 		}
 		a, err := ReadArtifact(strings.NewReader(hello))
@@ -331,7 +331,7 @@ func TestCertificatesAtTheCurrentTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Signer != (receipt.Signer{Identity: "ci@acme.example", Issuer: "https://issuer.example"}) || len(got.Timestamps) != 1 || got.Timestamps[0].Source != SourceClock || got.TrustedRoot != a.root.Digest() {
+	if got.Signer != (entry.Signer{Identity: "ci@acme.example", Issuer: "https://issuer.example"}) || len(got.Timestamps) != 1 || got.Timestamps[0].Source != SourceClock || got.TrustedRoot != a.root.Digest() {
 		t.Errorf("got %+v", got)
 	}
 	_, err = v.Verify(a.sign(t, now.AddDate(-1, 0, 0), now.Add(-time.Second), x509.ExtKeyUsageCodeSigning), nil)

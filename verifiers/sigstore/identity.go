@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"regexp"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // An Identity says whose certificates will do. Of each pair one must be given;
@@ -22,14 +22,14 @@ type Identity struct {
 
 // Check returns an error, which wraps ErrNotVerified, unless it is the signer's
 // identity.
-func (id Identity) Check(s receipt.Signer) error {
+func (id Identity) Check(s entry.Signer) error {
 	if err := id.match(s); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotVerified, err)
 	}
 	return nil
 }
 
-func (id Identity) match(s receipt.Signer) error {
+func (id Identity) match(s entry.Signer) error {
 	switch {
 	case id.Name == "" && id.NameRegexp == nil, id.Issuer == "" && id.IssuerRegexp == nil:
 		return errors.New("no identity is expected")

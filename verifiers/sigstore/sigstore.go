@@ -15,7 +15,7 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/fulcio/certificate"
 
 	"muniment.dev/muniment/internal/plain"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/intoto"
 	"muniment.dev/muniment/verifiers/shape"
 	"muniment.dev/muniment/verifiers/sniff"
@@ -36,9 +36,9 @@ var ErrMalformed = errors.New("malformed")
 // Verifier.Verify.
 type Bundle struct {
 	MediaType     string
-	Subjects      []receipt.Subject
+	Subjects      []entry.Subject
 	PredicateType string
-	Signers       []receipt.Signer // from the certificate or key hint
+	Signers       []entry.Signer // from the certificate or key hint
 
 	PayloadType string            // of the DSSE envelope, "" if the bundle has a bare signature
 	Payload     []byte            // of the DSSE envelope
@@ -92,13 +92,13 @@ func (b *Bundle) readSigner() error {
 		if err != nil {
 			return nil // a certificate without a subject alternative name is nobody's hint
 		}
-		if s := (receipt.Signer{Identity: sum.SubjectAlternativeName, Issuer: sum.Issuer}); s != (receipt.Signer{}) {
+		if s := (entry.Signer{Identity: sum.SubjectAlternativeName, Issuer: sum.Issuer}); s != (entry.Signer{}) {
 			b.Signers = append(b.Signers, s)
 		}
 		return nil
 	}
 	if hint := b.hint(); hint != "" {
-		b.Signers = append(b.Signers, receipt.Signer{KeyID: hint})
+		b.Signers = append(b.Signers, entry.Signer{KeyID: hint})
 	}
 	return nil
 }
@@ -120,7 +120,7 @@ func (b *Bundle) readContent() error {
 		if b.digest.algorithm == "" {
 			b.digest.algorithm = strings.ToLower(m.DigestAlgorithm())
 		}
-		b.Subjects = []receipt.Subject{{Digest: map[string]string{b.digest.algorithm: hex.EncodeToString(m.Digest())}}}
+		b.Subjects = []entry.Subject{{Digest: map[string]string{b.digest.algorithm: hex.EncodeToString(m.Digest())}}}
 		return nil
 	}
 	env := b.entity.GetDsseEnvelope()

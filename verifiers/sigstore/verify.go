@@ -14,7 +14,7 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/intoto"
 )
@@ -71,12 +71,12 @@ func NewKeyVerifier(keys []*dsse.Key, trusted *TrustedRoot, need Requirements) (
 // Verified is what a verified bundle says, and who said it. All of it is
 // covered by the signature or by somebody whom the trusted root names.
 type Verified struct {
-	Signer  receipt.Signer
+	Signer  entry.Signer
 	KeyName string // the name that was given with the key
 	// Fulcio's extensions of the certificate, by the names of sigstore-go's
 	// verification result
 	Claims        map[string]string
-	Subjects      []receipt.Subject
+	Subjects      []entry.Subject
 	PredicateType string
 	PayloadType   string            // of the DSSE envelope, "" if the signature is a bare one
 	Payload       []byte            // of the DSSE envelope
@@ -209,7 +209,7 @@ func (v *Verifier) withCertificate(out *Verified, b *Bundle, material root.Trust
 		return err
 	}
 	summary := result.Signature.Certificate
-	out.Signer = receipt.Signer{Identity: summary.SubjectAlternativeName, Issuer: summary.Issuer}
+	out.Signer = entry.Signer{Identity: summary.SubjectAlternativeName, Issuer: summary.Issuer}
 	out.Claims, err = claims(summary.Extensions)
 	return err
 }
@@ -218,7 +218,7 @@ func (v *Verifier) withKey(out *Verified, b *Bundle, k *dsse.Key, material root.
 	if _, err := v.run(out, b, material, k.Public(), verify.WithKey()); err != nil {
 		return err
 	}
-	out.Signer, out.KeyName = receipt.Signer{KeyID: k.ID}, k.Name
+	out.Signer, out.KeyName = entry.Signer{KeyID: k.ID}, k.Name
 	return nil
 }
 

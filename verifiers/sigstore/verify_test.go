@@ -13,7 +13,7 @@ import (
 	"sync"
 	"testing"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/dsse"
 )
 
@@ -124,7 +124,7 @@ func TestKeyless(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := receipt.Signer{Identity: "https://github.com/sigstore/sigstore-js/.github/workflows/release.yml@refs/heads/main", Issuer: "https://token.actions.githubusercontent.com"}
+	want := entry.Signer{Identity: "https://github.com/sigstore/sigstore-js/.github/workflows/release.yml@refs/heads/main", Issuer: "https://token.actions.githubusercontent.com"}
 	if got.Signer != want {
 		t.Errorf("signed by %+v, want %+v", got.Signer, want)
 	}
@@ -152,7 +152,7 @@ func TestKeyless(t *testing.T) {
 	} {
 		wantRefused(t, name, id.Check(got.Signer), "")
 	}
-	wantRefused(t, "a key's signer", Identity{NameRegexp: regexp.MustCompile(""), IssuerRegexp: regexp.MustCompile("")}.Check(receipt.Signer{KeyID: "k"}), "no identity")
+	wantRefused(t, "a key's signer", Identity{NameRegexp: regexp.MustCompile(""), IssuerRegexp: regexp.MustCompile("")}.Check(entry.Signer{KeyID: "k"}), "no identity")
 }
 
 func TestArtifact(t *testing.T) {
@@ -190,7 +190,7 @@ func TestManagedKey(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if want := (receipt.Signer{KeyID: k.ID}); got.Signer != want || got.KeyName != "npm" || got.PredicateType == "" || (got.TrustedRoot == "") != (name == "no log") {
+		if want := (entry.Signer{KeyID: k.ID}); got.Signer != want || got.KeyName != "npm" || got.PredicateType == "" || (got.TrustedRoot == "") != (name == "no log") {
 			t.Errorf("%s: got %+v", name, got)
 		}
 	}
@@ -219,7 +219,7 @@ func TestOtherName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (receipt.Signer{Identity: "foo!oidc.local", Issuer: "http://oidc.local:8080"}); got.Signer != want || got.TrustedRoot != root.Digest() {
+	if want := (entry.Signer{Identity: "foo!oidc.local", Issuer: "http://oidc.local:8080"}); got.Signer != want || got.TrustedRoot != root.Digest() {
 		t.Errorf("got %+v", got)
 	}
 }

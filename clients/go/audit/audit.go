@@ -46,6 +46,7 @@ import (
 	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -98,7 +99,7 @@ type Conflict struct {
 	// OfferedPrefix is set if the tiles of the offered tree were served and
 	// rebuild its root: it is the root that they give for the size of the kept
 	// checkpoint.
-	OfferedPrefix *receipt.Hash
+	OfferedPrefix *entry.Hash
 
 	kind error
 	text string
@@ -116,7 +117,7 @@ type Options struct {
 	// StreamKey is the key of the stream to look for. A state that was made
 	// with a key goes on with this key only. If the state was made without one,
 	// the whole log is read again.
-	StreamKey *receipt.StreamKey
+	StreamKey *entry.StreamKey
 
 	// ExpectNext is how many entries the stream must have: one more than the
 	// largest sequence number that the caller knows to be in a tree of this
@@ -152,7 +153,7 @@ type Options struct {
 // what is wrong with the stream is in the report, and will be in that of each
 // later run. After any other error there is neither, and the next run should
 // start from prev again.
-func Run(ctx context.Context, src Source, policy *receipt.Policy, prev *State, opts Options) (*Report, *State, error) {
+func Run(ctx context.Context, src Source, policy *receipt.TrustPolicy, prev *State, opts Options) (*Report, *State, error) {
 	if opts.Concurrency <= 0 {
 		opts.Concurrency = defaultConcurrency
 	}
@@ -218,7 +219,7 @@ type auditor struct {
 	head    receipt.Checkpoint // of signed, verified
 }
 
-func (a *auditor) readCheckpoint(ctx context.Context, policy *receipt.Policy) error {
+func (a *auditor) readCheckpoint(ctx context.Context, policy *receipt.TrustPolicy) error {
 	var err error
 	if a.signed, err = a.files.src.ReadEndpoint(ctx, "checkpoint", maxCheckpointSize); err != nil {
 		return unavailable(ctx, "checkpoint", err)
@@ -230,7 +231,7 @@ func (a *auditor) readCheckpoint(ctx context.Context, policy *receipt.Policy) er
 	if a.head.Origin != policy.Origin() { // VerifyCheckpoint has seen to it
 		return fmt.Errorf("%w: it is of the log %q, the policy of %q", ErrCheckpoint, a.head.Origin, policy.Origin())
 	}
-	if empty := receipt.Hash(sha256.Sum256(nil)); a.head.Size == 0 && a.head.Root != empty {
+	if empty := entry.Hash(sha256.Sum256(nil)); a.head.Size == 0 && a.head.Root != empty {
 		return fmt.Errorf("%w: the checkpoint is of an empty tree, but its root is %s; report the checkpoint to the log's operator", ErrRootMismatch, a.head.Root.Base64())
 	}
 	return nil
@@ -264,7 +265,7 @@ func (a *auditor) compare(ctx context.Context, prev *State) error {
 		return conflict(ErrTileMismatch, "those at the edges of the trees of sizes %d and %d do not rebuild the root of the second (%v), so the log does not show that it extends what was audited; run again, and if it persists, %s",
 			kept.Size, a.head.Size, err, keep)
 	}
-	if prefix := receipt.Hash(root); prefix != kept.Root {
+	if prefix := entry.Hash(root); prefix != kept.Root {
 		c := conflict(ErrForked, "the first %d entries of its tree of size %d have the root %s, but had %s at the last audit: history was rewritten; %s",
 			kept.Size, a.head.Size, prefix.Base64(), kept.Root.Base64(), keep)
 		c.OfferedPrefix = &prefix
@@ -291,7 +292,7 @@ func Extends(ctx context.Context, src Source, kept, offered []byte) error {
 
 // ReadCheckpoint reads the checkpoint and checks that it is signed as the
 // policy demands, for the policy's log.
-func ReadCheckpoint(ctx context.Context, src Source, policy *receipt.Policy) (receipt.Checkpoint, []byte, error) {
+func ReadCheckpoint(ctx context.Context, src Source, policy *receipt.TrustPolicy) (receipt.Checkpoint, []byte, error) {
 	a := &auditor{files: files{src: src}}
 	err := a.readCheckpoint(ctx, policy)
 	return a.head, a.signed, err
@@ -300,7 +301,7 @@ func ReadCheckpoint(ctx context.Context, src Source, policy *receipt.Policy) (re
 // Begin returns the state of the log as it is now, of which no entry was read:
 // what was there before is taken on trust, and all that comes later can be
 // audited. It is for logs that are too large to be read from the beginning.
-func Begin(ctx context.Context, src Source, policy *receipt.Policy) (*State, error) {
+func Begin(ctx context.Context, src Source, policy *receipt.TrustPolicy) (*State, error) {
 	a := &auditor{files: files{src: src}}
 	if err := a.readCheckpoint(ctx, policy); err != nil {
 		return nil, err
@@ -322,7 +323,7 @@ func Begin(ctx context.Context, src Source, policy *receipt.Policy) (*State, err
 		return nil, fmt.Errorf("%w: those at the edge of the tree of size %d do not rebuild its root (%v); run again, and if it persists, report it to the log's operator", ErrTileMismatch, a.head.Size, err)
 	}
 	for _, h := range hashes {
-		st.Peaks = append(st.Peaks, receipt.Hash(h))
+		st.Peaks = append(st.Peaks, entry.Hash(h))
 	}
 	return st, st.check()
 }

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 	"pgregory.net/rapid"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -266,7 +267,7 @@ func TestHostile(t *testing.T) {
 		}, want: ErrRootMismatch, text: "entries and tiles agree"},
 		{name: "empty tree with a root", size: -1, with: func(s *testServer) {
 			s.checkpoint = func([]byte) []byte {
-				signed, _ := receipt.Checkpoint{Origin: testOrigin, Root: receipt.Hash{1}}.Sign(s.signer)
+				signed, _ := receipt.Checkpoint{Origin: testOrigin, Root: entry.Hash{1}}.Sign(s.signer)
 				return signed
 			}
 		}, want: ErrRootMismatch, text: "empty tree"},
@@ -355,7 +356,7 @@ func TestHostile(t *testing.T) {
 
 		{name: "size beyond all reason", kept: 1000, with: func(s *testServer) {
 			s.checkpoint = func([]byte) []byte {
-				signed, _ := receipt.Checkpoint{Origin: testOrigin, Size: 1<<53 - 1, Root: receipt.Hash{1}}.Sign(s.signer)
+				signed, _ := receipt.Checkpoint{Origin: testOrigin, Size: 1<<53 - 1, Root: entry.Hash{1}}.Sign(s.signer)
 				return signed
 			}
 		}, want: ErrUnavailable, text: "does not serve it"},
@@ -717,15 +718,15 @@ func TestState(t *testing.T) {
 		}
 	}
 
-	other := receipt.StreamKey(sha256.Sum256([]byte("other")))
+	other := entry.StreamKey(sha256.Sum256([]byte("other")))
 	_, otherPolicy := testKey(t, "other.example/log", "log")
 	changed := *st
 	changed.Peaks = changed.Peaks[1:]
 	for _, tc := range []struct {
 		name   string
-		policy *receipt.Policy
+		policy *receipt.TrustPolicy
 		state  *State
-		key    *receipt.StreamKey
+		key    *entry.StreamKey
 		text   string
 	}{
 		{"other log", otherPolicy, st, &tenantKey, "use another state file for each log"},
@@ -749,13 +750,13 @@ func TestState(t *testing.T) {
 // The tree arithmetic against golang.org/x/mod/sumdb/tlog.
 func TestPeaks(t *testing.T) {
 	for _, size := range []int{1, 2, 3, 7, 255, 256, 300, 65_536, 66_000} {
-		var all []receipt.Hash
+		var all []entry.Hash
 		for l := levels(uint64(size)) - 1; l >= 0; l-- {
 			w := width(uint64(size), l)
 			first := int64(size) >> (8 * (l + 1)) << 8
-			var hashes []receipt.Hash
+			var hashes []entry.Hash
 			for i := range w {
-				hashes = append(hashes, receipt.Hash(shared.stored[tlog.StoredHashIndex(8*l, first+int64(i))]))
+				hashes = append(hashes, entry.Hash(shared.stored[tlog.StoredHashIndex(8*l, first+int64(i))]))
 			}
 			all = append(all, peaks(hashes)...)
 		}

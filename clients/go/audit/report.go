@@ -9,18 +9,19 @@ import (
 	"github.com/go-json-experiment/json"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
 // A Report is what an audit has shown. In JSON, hashes and leaves are in
 // base64.
 type Report struct {
-	Origin     string       `json:"origin"`
-	Size       uint64       `json:"size"` // all entries before it are sound
-	Root       receipt.Hash `json:"root"`
-	Checkpoint string       `json:"checkpoint"` // signed note, verbatim
-	Signers    []string     `json:"signers"`    // keys of the policy that signed it, name+hash
-	Witnessed  bool         `json:"witnessed"`  // the policy asks for witnesses, and they signed
+	Origin     string     `json:"origin"`
+	Size       uint64     `json:"size"` // all entries before it are sound
+	Root       entry.Hash `json:"root"`
+	Checkpoint string     `json:"checkpoint"` // signed note, verbatim
+	Signers    []string   `json:"signers"`    // keys of the policy that signed it, name+hash
+	Witnessed  bool       `json:"witnessed"`  // the policy asks for witnesses, and they signed
 
 	From   uint64        `json:"from"`            // the entries before it were read by earlier runs
 	Stream *StreamReport `json:"stream,omitzero"` // nil: no stream was looked for
@@ -39,12 +40,12 @@ func (r *Report) MarshalJSON() ([]byte, error) {
 // no leaf has the tag of a sequence number from Next up to the log's size. No
 // verifier accepts an entry with a greater one.
 type StreamReport struct {
-	ID    receipt.Hash `json:"id"`
-	Next  uint64       `json:"next"`  // one more than the largest sequence number found
-	Found uint64       `json:"found"` // how many sequence numbers were found
+	ID    entry.Hash `json:"id"`
+	Next  uint64     `json:"next"`  // one more than the largest sequence number found
+	Found uint64     `json:"found"` // how many sequence numbers were found
 
-	LastIndex uint64       `json:"lastIndex"` // of entry Next-1; 0 if there is none
-	LastLeaf  receipt.Hash `json:"lastLeaf"`
+	LastIndex uint64     `json:"lastIndex"` // of entry Next-1; 0 if there is none
+	LastLeaf  entry.Hash `json:"lastLeaf"`
 
 	Missing  []SeqRange `json:"missing"`           // gaps before Next
 	HeldBack *SeqRange  `json:"heldBack,omitzero"` // from Next to what Options.ExpectNext asked for
@@ -64,10 +65,10 @@ func (r *StreamReport) Complete() bool {
 // DoubleEvidence shows that two leaves have the same tag. A third party needs
 // nothing else, and no key, to see that the log forked a stream.
 type DoubleEvidence struct {
-	Seq    uint64       `json:"seq"`
-	Tag    receipt.Hash `json:"tag"`
-	First  Leaf         `json:"first"`
-	Second Leaf         `json:"second"`
+	Seq    uint64     `json:"seq"`
+	Tag    entry.Hash `json:"tag"`
+	First  Leaf       `json:"first"`
+	Second Leaf       `json:"second"`
 }
 
 // A Leaf is an entry as the public sees it.
@@ -114,7 +115,7 @@ func (a *auditor) leaf(ctx context.Context, index uint64) Leaf {
 	}
 	p := receipt.Proof{Index: index, Checkpoint: a.signed}
 	for _, h := range path {
-		p.Path = append(p.Path, receipt.Hash(h))
+		p.Path = append(p.Path, entry.Hash(h))
 	}
 	l.Data, l.Proof = data, string(p.AppendText(nil))
 	return l

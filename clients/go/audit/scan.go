@@ -12,7 +12,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 	"golang.org/x/sync/errgroup"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // errOldTag says that the scan must begin at the first entry, see tracker.
@@ -20,7 +20,7 @@ var errOldTag = errors.New("a tag that an earlier run found is in a new entry, t
 
 // entrySize is the size of an entry of a stream in a bundle: its length and the
 // leaf data.
-const entrySize = 2 + receipt.LeafSize
+const entrySize = 2 + entry.LeafSize
 
 // A job is one tile to fetch and hash; a level-0 tile comes with its entry
 // bundle. A worker fills in what is below done and then closes it.
@@ -29,18 +29,18 @@ type job struct {
 	done chan struct{}
 
 	err    error
-	root   receipt.Hash   // of a full tile
-	hashes []receipt.Hash // the tile's; at level 0 only where the row needs them
-	bundle []byte         // level 0: begins with the entries of the tile
+	root   entry.Hash   // of a full tile
+	hashes []entry.Hash // the tile's; at level 0 only where the row needs them
+	bundle []byte       // level 0: begins with the entries of the tile
 }
 
 // A row is what the scan knows of the last tile at one level.
 type row struct {
-	keptWidth int            // so many of the tile's hashes were audited by an earlier run,
-	kept      []receipt.Hash // which left the peaks over them
+	keptWidth int          // so many of the tile's hashes were audited by an earlier run,
+	kept      []entry.Hash // which left the peaks over them
 	// the hashes after them, computed from the tiles below; unused at level 0
-	computed []receipt.Hash
-	last     []receipt.Hash // the hashes of the tree's last, partial tile once it was checked
+	computed []entry.Hash
+	last     []entry.Hash // the hashes of the tree's last, partial tile once it was checked
 }
 
 // A scanner takes in the results of jobs in the order in which they were made.
@@ -201,9 +201,9 @@ func (a *auditor) work(ctx context.Context, s *scanner, j *job) error {
 		j.hashes = hashesOf(tile)
 	}
 	if j.tile.W == tileWidth {
-		var work [tileWidth]receipt.Hash
+		var work [tileWidth]entry.Hash
 		for i := range work {
-			work[i] = receipt.Hash(tile[i*receipt.HashSize:])
+			work[i] = entry.Hash(tile[i*entry.HashSize:])
 		}
 		j.root = subtree(work[:])
 	}
@@ -217,7 +217,7 @@ func checkBundle(data []byte, bundle tlog.Tile, n int, tile []byte, anyLeaf bool
 	rest := data
 	for i := range bundle.W {
 		index := uint64(bundle.N)*tileWidth + uint64(i)
-		entry, after, err := torchwood.ReadTileEntry(rest)
+		leafData, after, err := torchwood.ReadTileEntry(rest)
 		if err != nil {
 			return malformed(bundle, data, fmt.Sprintf("it ends within entry %d", index))
 		}
@@ -225,14 +225,14 @@ func checkBundle(data []byte, bundle tlog.Tile, n int, tile []byte, anyLeaf bool
 		if i >= n {
 			continue
 		}
-		h, leaf := receipt.LeafHash(entry), tile[i*receipt.HashSize:][:receipt.HashSize]
+		h, leaf := entry.LeafHash(leafData), tile[i*entry.HashSize:][:entry.HashSize]
 		if !bytes.Equal(h[:], leaf) {
 			t := bundle
 			t.L, t.W = 0, n
 			return fmt.Errorf("%w: entry %d: the entry bundle does not hash to the leaf in the tile (%s gives %s, %s says %s); keep both files and report them to the log's operator",
-				ErrLeafMismatch, index, torchwood.TilePath(bundle), h.Base64(), torchwood.TilePath(t), receipt.Hash(leaf).Base64())
+				ErrLeafMismatch, index, torchwood.TilePath(bundle), h.Base64(), torchwood.TilePath(t), entry.Hash(leaf).Base64())
 		}
-		if err := receipt.CheckLeaf(entry); err != nil && !anyLeaf {
+		if err := entry.CheckLeaf(leafData); err != nil && !anyLeaf {
 			return fmt.Errorf("%w: entry %d: %w; the log is not of this format, or of another version of it: use an auditor of that version", ErrBadLeaf, index, err)
 		}
 	}
@@ -251,7 +251,7 @@ func (s *scanner) entries(first uint64, n int, bundle []byte) error {
 		if first+i < s.from {
 			continue
 		}
-		if s.track != nil && size == receipt.LeafSize {
+		if s.track != nil && size == entry.LeafSize {
 			s.track.leaf(first+i, data)
 		}
 		if s.entry != nil {

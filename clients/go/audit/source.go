@@ -19,6 +19,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -37,7 +38,7 @@ const (
 	tileWidth = torchwood.TileWidth
 
 	maxCheckpointSize = receipt.MaxCheckpointSize
-	maxTileSize       = tileWidth * receipt.HashSize
+	maxTileSize       = tileWidth * entry.HashSize
 
 	maxTries      = 4
 	maxRetryAfter = 30 * time.Second
@@ -182,7 +183,7 @@ func (s *FolderSource) ReadEndpoint(ctx context.Context, path string, limit int6
 type files struct {
 	src Source
 
-	// streams is set for a log whose leaves all have receipt.LeafSize bytes.
+	// streams is set for a log whose leaves all have entry.LeafSize bytes.
 	streams bool
 
 	// known has the tiles read for the comparison with the last audit, which
@@ -199,10 +200,10 @@ func (f *files) tile(ctx context.Context, t tlog.Tile) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if want := served.W * receipt.HashSize; len(data) != want {
+	if want := served.W * entry.HashSize; len(data) != want {
 		return nil, malformed(served, data, fmt.Sprintf("it is not %d bytes long but %s", want, length(len(data), maxTileSize)))
 	}
-	return data[:t.W*receipt.HashSize], nil
+	return data[:t.W*entry.HashSize], nil
 }
 
 // limit returns the size of the largest file that t can be.

@@ -12,6 +12,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -29,23 +30,23 @@ type State struct {
 	Checkpoint string
 	// Peaks are the roots of the perfect subtrees that make up the tree, the
 	// largest first. They give the checkpoint's root.
-	Peaks []receipt.Hash
+	Peaks []entry.Hash
 	// Stream is what was found of the stream; nil if the audit was run without
 	// a key.
 	Stream *StreamState
 
 	head receipt.Checkpoint // of Checkpoint; set by check
-	tags *receipt.TagTable  // of the stream; nil if the state was loaded. It only grows
+	tags *entry.TagTable    // of the stream; nil if the state was loaded. It only grows
 }
 
 // A StreamState is what an audit has found of a stream so far.
 type StreamState struct {
-	ID receipt.Hash `json:"id"`
+	ID entry.Hash `json:"id"`
 	// one more than the largest sequence number found; 0 if there was none
 	Next uint64 `json:"next"`
 
-	LastIndex uint64       `json:"lastIndex"` // of the entry with sequence number Next-1
-	LastLeaf  receipt.Hash `json:"lastLeaf"`  // its leaf hash, to which the next entry must link
+	LastIndex uint64     `json:"lastIndex"` // of the entry with sequence number Next-1
+	LastLeaf  entry.Hash `json:"lastLeaf"`  // its leaf hash, to which the next entry must link
 
 	Missing    []SeqRange   `json:"missing,omitzero"`    // gaps below Next, in order
 	Doubled    []Doubled    `json:"doubled,omitzero"`    // the first MaxFindings
@@ -141,10 +142,10 @@ func (s *State) Save(path string) (err error) {
 
 // stateJSON is the form of a State in a file.
 type stateJSON struct {
-	Version    int            `json:"version"`
-	Checkpoint string         `json:"checkpoint"`
-	Peaks      []receipt.Hash `json:"peaks"`
-	Stream     *StreamState   `json:"stream,omitzero"`
+	Version    int          `json:"version"`
+	Checkpoint string       `json:"checkpoint"`
+	Peaks      []entry.Hash `json:"peaks"`
+	Stream     *StreamState `json:"stream,omitzero"`
 }
 
 // MarshalJSON implements json.Marshaler.
@@ -181,7 +182,7 @@ func (s *State) check() error {
 	if got, want := len(s.Peaks), bits.OnesCount64(s.head.Size); got != want {
 		return fmt.Errorf("%d peaks, not the %d of a tree of size %d", got, want, s.head.Size)
 	}
-	root := receipt.Hash(sha256.Sum256(nil))
+	root := entry.Hash(sha256.Sum256(nil))
 	if len(s.Peaks) > 0 {
 		root = rootOf(s.Peaks)
 	}
@@ -235,7 +236,7 @@ func (s *StreamState) gap(seq uint64) (int, bool) {
 
 // usable returns an error if the state is not one to go on from with this log
 // and key.
-func (s *State) usable(origin string, key *receipt.StreamKey) error {
+func (s *State) usable(origin string, key *entry.StreamKey) error {
 	if err := s.check(); err != nil {
 		return fmt.Errorf("%w: %w", ErrState, err)
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"slices"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // A tracker finds the leaves of one stream among those that the scan passes to
@@ -12,7 +12,7 @@ import (
 // for: there is no window beyond which an entry could be hidden.
 type tracker struct {
 	StreamState
-	tags *receipt.TagTable
+	tags *entry.TagTable
 
 	// Where this run has found entries: those from first on in at, or notFound,
 	// and those of gaps that an earlier run left in late.
@@ -30,7 +30,7 @@ const tagStep = 1 << 16
 
 // newTracker goes on from the stream of base, if there is one, in a tree of a
 // size.
-func newTracker(ctx context.Context, key *receipt.StreamKey, size uint64, base *State) (*tracker, error) {
+func newTracker(ctx context.Context, key *entry.StreamKey, size uint64, base *State) (*tracker, error) {
 	t := &tracker{StreamState: StreamState{ID: key.StreamID()}, late: map[uint64]uint64{}}
 	if base != nil {
 		t.StreamState, t.tags = *base.Stream, base.tags
@@ -40,7 +40,7 @@ func newTracker(ctx context.Context, key *receipt.StreamKey, size uint64, base *
 	}
 	t.first = t.Next
 	if t.tags == nil {
-		t.tags = receipt.NewTagTable(key)
+		t.tags = entry.NewTagTable(key)
 	}
 	t.tags.Reserve(size)
 	for t.tags.Len() < size {
@@ -54,7 +54,7 @@ func newTracker(ctx context.Context, key *receipt.StreamKey, size uint64, base *
 
 // leaf takes in the next leaf of the log.
 func (t *tracker) leaf(index uint64, data []byte) {
-	seq, ok := t.tags.Find(receipt.Hash(data[1:]))
+	seq, ok := t.tags.Find(entry.Hash(data[1:]))
 	if !ok {
 		return
 	}
@@ -111,7 +111,7 @@ func (t *tracker) found(seq, index uint64, data []byte) {
 	if seq > t.Next {
 		t.Missing = append(t.Missing, SeqRange{t.Next, seq - 1})
 	}
-	t.Next, t.LastIndex, t.LastLeaf = seq+1, index, receipt.LeafHash(data)
+	t.Next, t.LastIndex, t.LastLeaf = seq+1, index, entry.LeafHash(data)
 }
 
 func appendFinding[T any](list []T, total *uint64, f T) []T {

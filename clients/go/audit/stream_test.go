@@ -12,6 +12,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -162,7 +163,7 @@ func checkEvidence(t *testing.T, log *testLog, r *Report) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := receipt.VerifyInclusion(p.Index, c.Size, receipt.LeafHash(l.Data), p.Path, c.Root); err != nil || p.Index != l.Index {
+			if err := receipt.VerifyInclusion(p.Index, c.Size, entry.LeafHash(l.Data), p.Path, c.Root); err != nil || p.Index != l.Index {
 				t.Errorf("evidence for index %d: %v", l.Index, err)
 			}
 			if string(l.Data[1:33]) != string(d.Tag[:]) {
@@ -210,7 +211,7 @@ func TestStreamLargeLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Stream.Next != 600 || r.Stream.LastIndex != uint64(n-1-599%3) || r.Stream.LastLeaf != receipt.LeafHash(tenantLeaf(599, "first")) {
+	if r.Stream.Next != 600 || r.Stream.LastIndex != uint64(n-1-599%3) || r.Stream.LastLeaf != entry.LeafHash(tenantLeaf(599, "first")) {
 		t.Errorf("report: %+v", r.Stream)
 	}
 	for range 300 {
@@ -308,7 +309,7 @@ func TestReportJSON(t *testing.T) {
 	if err := json.Unmarshal(data, &v); err != nil {
 		t.Fatal(err)
 	}
-	if v.Root != r.Root.Base64() || !slices.Equal(v.Stream.Missing, []SeqRange{{1, 1}}) || len(v.Stream.Doubled) != 1 || len(v.Stream.Doubled[0].First.Data) != receipt.LeafSize {
+	if v.Root != r.Root.Base64() || !slices.Equal(v.Stream.Missing, []SeqRange{{1, 1}}) || len(v.Stream.Doubled) != 1 || len(v.Stream.Doubled[0].First.Data) != entry.LeafSize {
 		t.Errorf("%s", data)
 	}
 }
@@ -321,7 +322,7 @@ func BenchmarkRun(b *testing.B) {
 	for _, p := range s.paths() {
 		src[p] = s.log.tile(size, p)
 	}
-	key := receipt.StreamKey(sha256.Sum256([]byte("bench")))
+	key := entry.StreamKey(sha256.Sum256([]byte("bench")))
 	for name, opts := range map[string]Options{"log": {}, "stream": {StreamKey: &key}} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -26,7 +27,7 @@ const testOrigin = "ledger.example/log"
 
 // testKey makes a signer that is the same each time, and the policy that trusts
 // it.
-func testKey(t testing.TB, name, seed string) (note.Signer, *receipt.Policy) {
+func testKey(t testing.TB, name, seed string) (note.Signer, *receipt.TrustPolicy) {
 	t.Helper()
 	skey, vkey, err := note.GenerateKey(&seedReader{seed: seed}, name)
 	if err != nil {
@@ -36,7 +37,7 @@ func testKey(t testing.TB, name, seed string) (note.Signer, *receipt.Policy) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := receipt.ParsePolicy("test", []byte(receipt.FormatPolicy(vkey)))
+	p, err := receipt.ParseTrustPolicy("test", []byte(receipt.FormatTrustPolicy(vkey)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,11 +90,11 @@ func (l *testLog) noise(n int, label string) {
 
 func noiseLeaf(label string, i int) []byte {
 	seed := binary.BigEndian.AppendUint64([]byte(label), uint64(i))
-	d := receipt.LeafData(sha256.Sum256(seed), sha256.Sum256(append(seed, 'e')))
+	d := entry.LeafData(sha256.Sum256(seed), sha256.Sum256(append(seed, 'e')))
 	return d[:]
 }
 
-var tenantKey = receipt.StreamKey(sha256.Sum256([]byte("tenant")))
+var tenantKey = entry.StreamKey(sha256.Sum256([]byte("tenant")))
 
 // entry adds the entry of the tenant with the sequence number.
 func (l *testLog) entry(seq uint64) {
@@ -101,7 +102,7 @@ func (l *testLog) entry(seq uint64) {
 }
 
 func tenantLeaf(seq uint64, label string) []byte {
-	s := receipt.Skeleton{
+	s := entry.Skeleton{
 		Tag:        tenantKey.Tag(seq),
 		LinkSalt:   sha256.Sum256([]byte(label)),
 		StreamID:   tenantKey.StreamID(),
@@ -110,7 +111,7 @@ func tenantLeaf(seq uint64, label string) []byte {
 		Time:       1_700_000_000_000 + seq,
 		HeaderHash: sha256.Sum256([]byte("header")),
 	}
-	d := s.LeafData(receipt.HashOrigin(testOrigin))
+	d := s.LeafData(entry.HashOrigin(testOrigin))
 	return d[:]
 }
 
@@ -122,7 +123,7 @@ func (l *testLog) prefix(n int) *testLog {
 	}
 }
 
-func (l *testLog) root(t testing.TB, size int) receipt.Hash {
+func (l *testLog) root(t testing.TB, size int) entry.Hash {
 	t.Helper()
 	if size == 0 {
 		return sha256.Sum256(nil)
@@ -131,7 +132,7 @@ func (l *testLog) root(t testing.TB, size int) receipt.Hash {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return receipt.Hash(h)
+	return entry.Hash(h)
 }
 
 // tile returns what an honest server has at the path when the tree has the
@@ -178,7 +179,7 @@ type testServer struct {
 	asked []string // paths, in order
 }
 
-func newServer(t testing.TB, log *testLog, size int) (*testServer, *receipt.Policy) {
+func newServer(t testing.TB, log *testLog, size int) (*testServer, *receipt.TrustPolicy) {
 	t.Helper()
 	signer, policy := testKey(t, testOrigin, "log")
 	return &testServer{t: t, log: log, size: size, signer: signer, origin: testOrigin, change: map[string]func([]byte) []byte{}}, policy

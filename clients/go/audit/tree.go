@@ -3,7 +3,7 @@ package audit
 import (
 	"math/bits"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // A tree of size n is a row of perfect subtrees, one for each bit that is set
@@ -21,10 +21,10 @@ func levels(size uint64) int { return (bits.Len64(size) + 7) / 8 }
 
 // subtree returns the root of a perfect subtree whose lowest hashes are given;
 // their number is a power of two. It overwrites them.
-func subtree(hashes []receipt.Hash) receipt.Hash {
+func subtree(hashes []entry.Hash) entry.Hash {
 	for n := len(hashes) / 2; n > 0; n /= 2 {
 		for i := range n {
-			hashes[i] = receipt.NodeHash(&hashes[2*i], &hashes[2*i+1])
+			hashes[i] = entry.NodeHash(&hashes[2*i], &hashes[2*i+1])
 		}
 	}
 	return hashes[0]
@@ -32,9 +32,9 @@ func subtree(hashes []receipt.Hash) receipt.Hash {
 
 // peaks returns the roots of the perfect subtrees over the hashes of a partial
 // tile.
-func peaks(hashes []receipt.Hash) []receipt.Hash {
-	var out []receipt.Hash
-	work := append([]receipt.Hash(nil), hashes...)
+func peaks(hashes []entry.Hash) []entry.Hash {
+	var out []entry.Hash
+	work := append([]entry.Hash(nil), hashes...)
 	for len(work) > 0 {
 		n := 1 << (bits.Len(uint(len(work))) - 1)
 		out = append(out, subtree(work[:n]))
@@ -45,18 +45,18 @@ func peaks(hashes []receipt.Hash) []receipt.Hash {
 
 // rootOf returns the root of the tree that has the peaks, of which there is at
 // least one.
-func rootOf(peaks []receipt.Hash) receipt.Hash {
+func rootOf(peaks []entry.Hash) entry.Hash {
 	root := peaks[len(peaks)-1]
 	for i := len(peaks) - 2; i >= 0; i-- {
-		root = receipt.NodeHash(&peaks[i], &root)
+		root = entry.NodeHash(&peaks[i], &root)
 	}
 	return root
 }
 
 // splitPeaks returns, for each level of tiles, the peaks that lie in its last
 // tile.
-func splitPeaks(size uint64, peaks []receipt.Hash) [][]receipt.Hash {
-	out := make([][]receipt.Hash, levels(size))
+func splitPeaks(size uint64, peaks []entry.Hash) [][]entry.Hash {
+	out := make([][]entry.Hash, levels(size))
 	for l := len(out) - 1; l >= 0; l-- {
 		n := bits.OnesCount(uint(width(size, l)))
 		out[l], peaks = peaks[:n:n], peaks[n:]
@@ -64,10 +64,10 @@ func splitPeaks(size uint64, peaks []receipt.Hash) [][]receipt.Hash {
 	return out
 }
 
-func hashesOf(tile []byte) []receipt.Hash {
-	out := make([]receipt.Hash, len(tile)/receipt.HashSize)
+func hashesOf(tile []byte) []entry.Hash {
+	out := make([]entry.Hash, len(tile)/entry.HashSize)
 	for i := range out {
-		out[i] = receipt.Hash(tile[i*receipt.HashSize:])
+		out[i] = entry.Hash(tile[i*entry.HashSize:])
 	}
 	return out
 }

@@ -31,6 +31,7 @@ import (
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/internal/wholefile"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -62,11 +63,11 @@ type Options struct {
 
 // A Report says what an update did.
 type Report struct {
-	Origin string       `json:"origin"`
-	From   uint64       `json:"from"` // size of the copy before
-	Size   uint64       `json:"size"`
-	Root   receipt.Hash `json:"-"`
-	Files  int          `json:"files"` // that were written
+	Origin string     `json:"origin"`
+	From   uint64     `json:"from"` // size of the copy before
+	Size   uint64     `json:"size"`
+	Root   entry.Hash `json:"-"`
+	Files  int        `json:"files"` // that were written
 }
 
 // Update brings the copy in the folder to the source's checkpoint. Only one
@@ -76,7 +77,7 @@ type Report struct {
 // ErrForked, as a *audit.Conflict with both checkpoints; ErrTileMismatch,
 // ErrMalformed and ErrLeafMismatch for what the source serves; ErrUnavailable;
 // and ErrState if the folder itself is damaged.
-func Update(ctx context.Context, src audit.Source, policy *receipt.Policy, dir string, o Options) (*Report, error) {
+func Update(ctx context.Context, src audit.Source, policy *receipt.TrustPolicy, dir string, o Options) (*Report, error) {
 	if o.Progress == nil {
 		o.Progress = func(done, total uint64) {}
 	}
@@ -308,8 +309,8 @@ func (r *reader) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 	g, ctx := errgroup.WithContext(r.ctx)
 	g.SetLimit(concurrency)
 	for i, t := range tiles {
-		stored, err := bounded.ReadFileIn(r.u.root, filepath.FromSlash(torchwood.TilePath(t)), tileWidth*receipt.HashSize)
-		if err == nil && len(stored) == t.W*receipt.HashSize {
+		stored, err := bounded.ReadFileIn(r.u.root, filepath.FromSlash(torchwood.TilePath(t)), tileWidth*entry.HashSize)
+		if err == nil && len(stored) == t.W*entry.HashSize {
 			out[i] = stored
 			continue
 		}
@@ -338,7 +339,7 @@ func cosigned(signed []byte, s note.Signer) bool {
 
 // cosign adds the mirror's cosignature: it says that the mirror has the whole
 // tree.
-func cosign(signed []byte, policy *receipt.Policy, s note.Signer) ([]byte, error) {
+func cosign(signed []byte, policy *receipt.TrustPolicy, s note.Signer) ([]byte, error) {
 	verifiers := []note.Verifier{policy.LogKey()}
 	n, err := note.Open(signed, note.VerifierList(verifiers...))
 	if err != nil {

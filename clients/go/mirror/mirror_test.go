@@ -27,6 +27,7 @@ import (
 	"muniment.dev/muniment/clients/go/audit"
 	"muniment.dev/muniment/clients/go/mirror"
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store/memstore"
 )
@@ -37,7 +38,7 @@ type testLog struct {
 	t      *testing.T
 	signer note.Signer
 	vkey   string
-	policy *receipt.Policy
+	policy *receipt.TrustPolicy
 	stream *ledger.Stream
 	url    string
 
@@ -56,7 +57,7 @@ func newLog(t *testing.T, keys [2]string) *testLog {
 	if l.signer, err = note.NewSigner(skey); err != nil {
 		t.Fatal(err)
 	}
-	if l.policy, err = receipt.ParsePolicy("test", []byte(receipt.FormatPolicy(vkey))); err != nil {
+	if l.policy, err = receipt.ParseTrustPolicy("test", []byte(receipt.FormatTrustPolicy(vkey))); err != nil {
 		t.Fatal(err)
 	}
 	if l.Ledger, err = ledger.Open(t.Context(), ledger.Config{Store: memstore.New(), Signer: l.signer, Fatal: func(err error) { t.Error(err) }}); err != nil {
@@ -97,7 +98,7 @@ func newKeys(t *testing.T) [2]string {
 
 func (l *testLog) fill(n int, name string) {
 	l.t.Helper()
-	h := &receipt.Header{Origin: origin, Tenant: "acme", Kind: "attestation", MediaType: "text/plain", Submitter: "token:acme", Verification: receipt.Verification{Result: receipt.Unverified}}
+	h := &entry.Header{Origin: origin, Tenant: "acme", Kind: "attestation", MediaType: "text/plain", Submitter: "token:acme", Verification: entry.Verification{Result: entry.Unverified}}
 	for done := 0; done < n; {
 		drafts := make([]ledger.Draft, min(4096, n-done))
 		for i := range drafts {
@@ -257,7 +258,7 @@ func TestBadSources(t *testing.T) {
 		{"a changed checkpoint", edit("checkpoint", flip), audit.ErrCheckpoint},
 		{"an old checkpoint", edit("checkpoint", func([]byte) []byte { return checkpointAt(t, l, 500) }), audit.ErrTruncated},
 		{"a checkpoint of another tree of the size", edit("checkpoint", func([]byte) []byte {
-			signed, _ := receipt.Checkpoint{Origin: origin, Size: 700, Root: receipt.Hash{1}}.Sign(l.signer)
+			signed, _ := receipt.Checkpoint{Origin: origin, Size: 700, Root: entry.Hash{1}}.Sign(l.signer)
 			return signed
 		}), audit.ErrForked},
 	} {

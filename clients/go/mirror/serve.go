@@ -15,7 +15,7 @@ import (
 	"filippo.io/torchwood"
 
 	"muniment.dev/muniment/internal/bounded"
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // Handler serves the copy in a folder under /tlog/, and under the path that
@@ -81,10 +81,10 @@ func (h *handler) read(path string) ([]byte, error) {
 		return nil, err
 	}
 	if t.L >= 0 {
-		if len(data) < t.W*receipt.HashSize {
+		if len(data) < t.W*entry.HashSize {
 			return nil, fmt.Errorf("%s: cut off", full)
 		}
-		return data[:t.W*receipt.HashSize], nil
+		return data[:t.W*entry.HashSize], nil
 	}
 	rest := data
 	for range t.W {
@@ -100,5 +100,5 @@ func maxFile(level int) int64 {
 	if level < 0 {
 		return maxBundle
 	}
-	return tileWidth * receipt.HashSize
+	return tileWidth * entry.HashSize
 }

@@ -27,6 +27,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/clients/go/audit"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -85,7 +86,7 @@ type Alert struct {
 type Log struct {
 	Name   string
 	Source audit.Source
-	Policy *receipt.Policy
+	Policy *receipt.TrustPolicy
 	// AnyLeaf says that it is not a Muniment log of streams. With Rekor, its
 	// leaves are read.
 	AnyLeaf, Rekor bool
@@ -93,9 +94,9 @@ type Log struct {
 	// instead of reading it from its first entry.
 	FromNow bool
 
-	StreamKey  *receipt.StreamKey // nil: no stream is proven complete
-	ExpectNext *uint64            // see audit.Options
-	Entries    Entries            // reads the tenant's new entries; nil: they can't be read
+	StreamKey  *entry.StreamKey // nil: no stream is proven complete
+	ExpectNext *uint64          // see audit.Options
+	Entries    Entries          // reads the tenant's new entries; nil: they can't be read
 
 	Quiet  time.Duration // longest time without growth; 0: any
 	Unread time.Duration // longest time in which the log can't be read; 0: any
@@ -319,7 +320,7 @@ func (v *visit) stalled() {
 
 // witnessTime returns when a witness of the policy has cosigned the checkpoint
 // last.
-func witnessTime(policy *receipt.Policy, signed []byte) (newest time.Time, ok bool) {
+func witnessTime(policy *receipt.TrustPolicy, signed []byte) (newest time.Time, ok bool) {
 	for _, w := range policy.Witnesses() {
 		n, err := note.Open(signed, note.VerifierList(w.Key))
 		if err != nil {

@@ -36,6 +36,7 @@ import (
 	"muniment.dev/muniment/clients/go/audit"
 	"muniment.dev/muniment/clients/go/monitor"
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store/memstore"
 )
@@ -44,7 +45,7 @@ const origin = "ledger.test/log"
 
 var stream = ledger.NewStream(sha256.Sum256([]byte("acme")))
 
-func newSigner(t *testing.T) (note.Signer, *receipt.Policy) {
+func newSigner(t *testing.T) (note.Signer, *receipt.TrustPolicy) {
 	t.Helper()
 	skey, vkey, err := note.GenerateKey(nil, origin)
 	if err != nil {
@@ -54,7 +55,7 @@ func newSigner(t *testing.T) (note.Signer, *receipt.Policy) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := receipt.ParsePolicy("test", []byte(receipt.FormatPolicy(vkey)))
+	p, err := receipt.ParseTrustPolicy("test", []byte(receipt.FormatTrustPolicy(vkey)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +75,7 @@ func newLog(t *testing.T, s note.Signer, names ...string) *ledger.Ledger {
 
 func add(t *testing.T, l *ledger.Ledger, names ...string) {
 	t.Helper()
-	h := &receipt.Header{Origin: origin, Tenant: "acme", Kind: "attestation", MediaType: "text/plain", Submitter: "token:acme", Verification: receipt.Verification{Result: receipt.Unverified}}
+	h := &entry.Header{Origin: origin, Tenant: "acme", Kind: "attestation", MediaType: "text/plain", Submitter: "token:acme", Verification: entry.Verification{Result: entry.Unverified}}
 	for _, n := range names {
 		if _, err := l.Append(t.Context(), []ledger.Draft{{Stream: stream, Header: h, Opening: receipt.HeaderOpening{Content: []byte("{}")}, Payload: receipt.PayloadOpening{Content: []byte(n)}}}); err != nil {
 			t.Fatal(err)
@@ -282,7 +283,7 @@ func TestRekor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	policy, err := receipt.ParsePolicy("rekor", []byte(receipt.FormatPolicy(vkey)))
+	policy, err := receipt.ParseTrustPolicy("rekor", []byte(receipt.FormatTrustPolicy(vkey)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -380,11 +381,11 @@ func TestWitnessAge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	policy, err := receipt.ParsePolicy("test", []byte("log "+vkey+"\nwitness w1 "+witness.Verifier().String()+"\nquorum none\n"))
+	policy, err := receipt.ParseTrustPolicy("test", []byte("log "+vkey+"\nwitness w1 "+witness.Verifier().String()+"\nquorum none\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	root := receipt.Hash(sha256.Sum256(nil))
+	root := entry.Hash(sha256.Sum256(nil))
 	// by the system's clock
 	signed, err := receipt.Checkpoint{Origin: origin, Root: root}.Sign(signer, witness)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"sync"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -198,7 +199,7 @@ func (s *Store) sync() {
 }
 
 // Tile implements store.Store.
-func (s *Store) Tile(ctx context.Context, level uint8, index uint64) ([]receipt.Hash, error) {
+func (s *Store) Tile(ctx context.Context, level uint8, index uint64) ([]entry.Hash, error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
@@ -213,7 +214,7 @@ func (s *Store) Tile(ctx context.Context, level uint8, index uint64) ([]receipt.
 }
 
 // Skeletons implements store.Store.
-func (s *Store) Skeletons(ctx context.Context, from, to uint64) ([]receipt.Skeleton, error) {
+func (s *Store) Skeletons(ctx context.Context, from, to uint64) ([]entry.Skeleton, error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -14,14 +15,14 @@ import (
 // and never writes to them, so the same change can run again on other tables.
 type tables struct {
 	size        uint64
-	root        receipt.Hash
+	root        entry.Hash
 	time        uint64   // of the last entry
 	leaves      [][]byte // of a raw log, which has none of the next three
-	skeletons   []receipt.Skeleton
+	skeletons   []entry.Skeleton
 	headers     []*receipt.HeaderOpening  // nil when erased
 	payloads    []*receipt.PayloadOpening // nil when erased
-	tiles       map[tileID][]receipt.Hash
-	heads       map[receipt.Hash]store.StreamHead
+	tiles       map[tileID][]entry.Hash
+	heads       map[entry.Hash]store.StreamHead
 	keys        map[store.Key]uint64
 	postings    map[store.Term][]uint64 // increasing
 	checkpoints []store.Checkpoint      // by size
@@ -37,8 +38,8 @@ type tileID struct {
 
 func newTables() *tables {
 	return &tables{
-		tiles:    map[tileID][]receipt.Hash{},
-		heads:    map[receipt.Hash]store.StreamHead{},
+		tiles:    map[tileID][]entry.Hash{},
+		heads:    map[entry.Hash]store.StreamHead{},
 		keys:     map[store.Key]uint64{},
 		postings: map[store.Term][]uint64{},
 		large:    map[uint64]bool{},
@@ -78,10 +79,10 @@ func (t *tables) commit(c *store.Commit, raw bool) {
 func (t *tables) record(e *store.Entry) {
 	var header *receipt.HeaderOpening
 	var payload *receipt.PayloadOpening
-	if e.Header.Salt != (receipt.Salt{}) {
+	if e.Header.Salt != (entry.Salt{}) {
 		header = &e.Header
 	}
-	if e.Payload.Salt != (receipt.Salt{}) {
+	if e.Payload.Salt != (entry.Salt{}) {
 		payload = &e.Payload
 	}
 	if e.Large != nil {
@@ -93,7 +94,7 @@ func (t *tables) record(e *store.Entry) {
 // noRecord says whether one of the entries of a raw log has nothing but its
 // leaf.
 func (t *tables) noRecord(from, to uint64) bool {
-	return slices.ContainsFunc(t.skeletons[from:to], func(s receipt.Skeleton) bool { return s.StreamID == receipt.Hash{} })
+	return slices.ContainsFunc(t.skeletons[from:to], func(s entry.Skeleton) bool { return s.StreamID == entry.Hash{} })
 }
 
 func putBySize(list []store.Checkpoint, c store.Checkpoint) []store.Checkpoint {

@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -149,7 +149,7 @@ func checkOne(s store.Store, c *store.Commit, m *Model, rng *rand.Rand) error {
 		return fmt.Errorf("payload %d is wrong", c.From+uint64(i))
 	}
 	for _, tile := range c.Tiles {
-		var got []receipt.Hash
+		var got []entry.Hash
 		if got, err = s.Tile(ctx, tile.Level, tile.Index); err != nil {
 			return err
 		}

@@ -10,7 +10,7 @@ import (
 	"math"
 	"slices"
 
-	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -19,9 +19,9 @@ import (
 type Model struct {
 	raw         bool
 	entries     []store.Entry
-	root        receipt.Hash
-	tiles       map[tileID][]receipt.Hash
-	heads       map[receipt.Hash]store.StreamHead
+	root        entry.Hash
+	tiles       map[tileID][]entry.Hash
+	heads       map[entry.Hash]store.StreamHead
 	keys        map[store.Key]uint64
 	postings    map[store.Term][]uint64 // increasing
 	checkpoints map[uint64][]byte
@@ -42,8 +42,8 @@ type tileID struct {
 // NewModel returns the model of a new store.
 func NewModel() *Model {
 	return &Model{
-		tiles:       map[tileID][]receipt.Hash{},
-		heads:       map[receipt.Hash]store.StreamHead{},
+		tiles:       map[tileID][]entry.Hash{},
+		heads:       map[entry.Hash]store.StreamHead{},
 		keys:        map[store.Key]uint64{},
 		postings:    map[store.Term][]uint64{},
 		checkpoints: map[uint64][]byte{},
@@ -198,7 +198,7 @@ func (m *Model) CheckState(st *store.State) error {
 	if len(st.Streams) != len(m.heads) {
 		return fmt.Errorf("state: %d streams, want %d", len(st.Streams), len(m.heads))
 	}
-	seen := map[receipt.Hash]bool{}
+	seen := map[entry.Hash]bool{}
 	for _, h := range st.Streams {
 		if want, ok := m.heads[h.StreamID]; !ok || h != want || seen[h.StreamID] {
 			return fmt.Errorf("state: stream %+v, want %+v, seen before: %t", h, want, seen[h.StreamID])

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"testing"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -57,10 +58,10 @@ func testRecords(t *testing.T, disk Disk) {
 			if err != nil || herr != nil || perr != nil || len(sk) != 1 || sk[0] != e.Skeleton {
 				t.Fatalf("record %d: %v, %v, %v", index, err, herr, perr)
 			}
-			if (h == nil) != (e.Header.Salt == receipt.Salt{}) || h != nil && !reflect.DeepEqual(*h, e.Header) {
+			if (h == nil) != (e.Header.Salt == entry.Salt{}) || h != nil && !reflect.DeepEqual(*h, e.Header) {
 				t.Fatalf("record %d: the header is %v, want %v", index, h, e.Header)
 			}
-			if (p == nil) != (e.Payload.Salt == receipt.Salt{}) || p != nil && (p.Salt != e.Payload.Salt || string(p.Content) != string(e.Payload.Content)) {
+			if (p == nil) != (e.Payload.Salt == entry.Salt{}) || p != nil && (p.Salt != e.Payload.Salt || string(p.Content) != string(e.Payload.Content)) {
 				t.Fatalf("record %d: the payload is wrong", index)
 			}
 		}

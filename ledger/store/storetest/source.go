@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -60,7 +61,7 @@ func term(prefix string) (t store.Term) {
 // Next returns the next commit, of n entries.
 func (s *Source) Next(n int) *store.Commit {
 	c := &store.Commit{From: s.size, Root: s.hash()}
-	heads := map[receipt.Hash]bool{}
+	heads := map[entry.Hash]bool{}
 	for i := range n {
 		c.Entries = append(c.Entries, s.entry(heads))
 		at := s.size + uint64(i)
@@ -95,21 +96,21 @@ func (s *Source) Next(n int) *store.Commit {
 	return c
 }
 
-func (s *Source) entry(heads map[receipt.Hash]bool) store.Entry {
+func (s *Source) entry(heads map[entry.Hash]bool) store.Entry {
 	if s.raw {
 		s.time += s.rng.Uint64N(3)
-		return store.Entry{Skeleton: receipt.Skeleton{Time: s.time}, Leaf: s.bytes(min(s.length(1), store.MaxLeafSize))}
+		return store.Entry{Skeleton: entry.Skeleton{Time: s.time}, Leaf: s.bytes(min(s.length(1), store.MaxLeafSize))}
 	}
 	head := &s.streams[s.rng.IntN(len(s.streams))]
 	heads[head.StreamID] = true
 	s.time += s.rng.Uint64N(3)
 	e := store.Entry{
-		Skeleton: receipt.Skeleton{
-			Tag: s.hash(), LinkSalt: receipt.Salt(s.bytes(32)), StreamID: head.StreamID, Seq: head.Next, Prev: head.Last,
+		Skeleton: entry.Skeleton{
+			Tag: s.hash(), LinkSalt: entry.Salt(s.bytes(32)), StreamID: head.StreamID, Seq: head.Next, Prev: head.Last,
 			Time: s.time, HeaderHash: s.hash(),
 		},
-		Header:  receipt.HeaderOpening{Salt: receipt.Salt(s.bytes(32)), Content: s.bytes(s.length(1))},
-		Payload: receipt.PayloadOpening{Salt: receipt.Salt(s.bytes(32)), Content: s.bytes(s.length(0))},
+		Header:  receipt.HeaderOpening{Salt: entry.Salt(s.bytes(32)), Content: s.bytes(s.length(1))},
+		Payload: receipt.PayloadOpening{Salt: entry.Salt(s.bytes(32)), Content: s.bytes(s.length(0))},
 	}
 	head.Next++
 	head.Last = s.hash()
@@ -133,14 +134,14 @@ func (s *Source) length(least int) int {
 }
 
 func (s *Source) tile(level uint8, index uint64) store.Tile {
-	t := store.Tile{Level: level, Index: index, Hashes: make([]receipt.Hash, store.TileWidth)}
+	t := store.Tile{Level: level, Index: index, Hashes: make([]entry.Hash, store.TileWidth)}
 	for i := range t.Hashes {
 		t.Hashes[i] = s.hash()
 	}
 	return t
 }
 
-func (s *Source) hash() receipt.Hash { return receipt.Hash(s.bytes(32)) }
+func (s *Source) hash() entry.Hash { return entry.Hash(s.bytes(32)) }
 
 func (s *Source) bytes(n int) []byte {
 	b := make([]byte, (n+7)/8*8)

@@ -1,4 +1,4 @@
-package receipt
+package entry
 
 import (
 	"fmt"
@@ -38,16 +38,15 @@ var algorithms = func() map[string]algorithm {
 }()
 
 // ParseDigest reads a digest in the form algorithm:value, such as sha256: and
-// 64 hexadecimal digits. Its error is an *Error with the code
-// ExpectationMalformed.
+// 64 hexadecimal digits.
 func ParseDigest(s string) (Digest, error) {
 	alg, value, ok := strings.Cut(s, ":")
 	if !ok {
-		return Digest{}, fail(ExpectationMalformed, "%.100q is not a digest: use ALGORITHM:VALUE, such as sha256:2cf24dba…", s)
+		return Digest{}, fmt.Errorf("%.100q is not a digest: use ALGORITHM:VALUE, such as sha256:2cf24dba…", s)
 	}
 	d, err := NewDigest(alg, value)
 	if err != nil {
-		return Digest{}, fail(ExpectationMalformed, "%.100q is not a digest: %w", s, err)
+		return Digest{}, fmt.Errorf("%.100q is not a digest: %w", s, err)
 	}
 	return d, nil
 }
@@ -57,12 +56,12 @@ func ParseDigest(s string) (Digest, error) {
 func NewDigest(alg, value string) (Digest, error) {
 	switch {
 	case !isAlgorithm(alg):
-		return Digest{}, fail(ExpectationMalformed, "the algorithm must be 1 to 64 letters, digits and . _ + / -")
+		return Digest{}, fmt.Errorf("the algorithm must be 1 to 64 letters, digits and . _ + / -")
 	case !isDigestValue(value):
-		return Digest{}, fail(ExpectationMalformed, "the value must be 1 to 1024 printable characters")
+		return Digest{}, fmt.Errorf("the value must be 1 to 1024 printable characters")
 	}
 	if a, ok := algorithms[lower(alg)]; ok && (!isHex(value) || !slices.Contains(a.digits, len(value))) {
-		return Digest{}, fail(ExpectationMalformed, "a %s digest has %s hexadecimal digits", a.name, strings.Trim(strings.ReplaceAll(fmt.Sprint(a.digits), " ", " or "), "[]"))
+		return Digest{}, fmt.Errorf("a %s digest has %s hexadecimal digits", a.name, strings.Trim(strings.ReplaceAll(fmt.Sprint(a.digits), " ", " or "), "[]"))
 	}
 	return CanonicalDigest(alg, value), nil
 }

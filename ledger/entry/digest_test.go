@@ -1,4 +1,4 @@
-package receipt
+package entry
 
 import (
 	"strings"
@@ -19,7 +19,7 @@ func TestParseDigest(t *testing.T) {
 	}
 }
 
-// Equal digests are equal in whatever case either of them is.
+// TestDigestsCompareFolded checks that equal digests compare equal in any case.
 func TestDigestsCompareFolded(t *testing.T) {
 	upper, lower := strings.Repeat("AB", 32), strings.Repeat("ab", 32)
 	for _, in := range []string{upper, lower} {

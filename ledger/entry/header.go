@@ -1,13 +1,12 @@
-package receipt
+package entry
 
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
-	"muniment.dev/muniment/ledger/receipt/strictjson"
+	"muniment.dev/muniment/ledger/entry/strictjson"
 )
 
 // MaxHeaderSize is the largest header that the format allows, in bytes.
@@ -116,7 +115,7 @@ func checkKind(kind string) error {
 	return nil
 }
 
-// isName says whether s is 1 to 63 of a-z, 0-9 and -.
+// isName reports whether s is 1 to 63 of a-z, 0-9 and -.
 func isName(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
@@ -261,120 +260,94 @@ func (h *Header) AppendJSON(b []byte) ([]byte, error) {
 		return nil, fmt.Errorf("header: %w", err)
 	}
 	start := len(b)
-	w := &jsonWriter{b: append(b, '{')}
-	w.member("origin", h.Origin)
-	w.member("tenant", h.Tenant)
-	w.member("kind", h.Kind)
-	w.member("mediaType", h.MediaType)
-	w.subjects("subjects", h.Subjects)
-	w.optional("predicateType", h.PredicateType)
+	w := &strictjson.Writer{Text: append(b, '{')}
+	w.Member("origin", h.Origin)
+	w.Member("tenant", h.Tenant)
+	w.Member("kind", h.Kind)
+	w.Member("mediaType", h.MediaType)
+	writeSubjects(w, "subjects", h.Subjects)
+	w.Optional("predicateType", h.PredicateType)
 	if len(h.Signers) > 0 {
-		w.name("signers")
-		w.open('[')
+		w.Name("signers")
+		w.Open('[')
 		for _, s := range h.Signers {
-			w.open('{')
-			w.optional("identity", s.Identity)
-			w.optional("issuer", s.Issuer)
-			w.optional("keyId", s.KeyID)
-			w.close('}')
+			w.Open('{')
+			w.Optional("identity", s.Identity)
+			w.Optional("issuer", s.Issuer)
+			w.Optional("keyId", s.KeyID)
+			w.Close('}')
 		}
-		w.close(']')
+		w.Close(']')
 	}
-	w.subjects("materials", h.Materials)
+	writeSubjects(w, "materials", h.Materials)
 	if len(h.Controls) > 0 {
-		w.name("controls")
-		w.open('[')
+		w.Name("controls")
+		w.Open('[')
 		for _, c := range h.Controls {
-			w.comma()
-			w.required("controls", c)
+			w.Comma()
+			w.Required("controls", c)
 		}
-		w.close(']')
+		w.Close(']')
 	}
 	if len(h.Attributes) > 0 {
-		w.strings("attributes", h.Attributes)
+		w.Strings("attributes", h.Attributes)
 	}
 	if e := h.External; e != nil {
-		w.name("external")
-		w.open('{')
-		w.strings("digest", e.Digest)
-		w.integer("size", e.Size)
-		w.optional("location", e.Location)
-		w.optional("mediaType", e.MediaType)
-		w.close('}')
+		w.Name("external")
+		w.Open('{')
+		w.Strings("digest", e.Digest)
+		w.Integer("size", e.Size)
+		w.Optional("location", e.Location)
+		w.Optional("mediaType", e.MediaType)
+		w.Close('}')
 	}
-	w.member("submitter", h.Submitter)
-	w.optional("idempotencyKey", h.IdempotencyKey)
-	w.optional("admissionPolicy", h.AdmissionPolicy)
+	w.Member("submitter", h.Submitter)
+	w.Optional("idempotencyKey", h.IdempotencyKey)
+	w.Optional("admissionPolicy", h.AdmissionPolicy)
 	if a := h.Admission; a != nil {
-		w.name("admission")
-		w.open('{')
-		w.member("result", a.Result)
-		w.optional("rule", a.Rule)
-		w.optional("reason", a.Reason)
-		w.close('}')
+		w.Name("admission")
+		w.Open('{')
+		w.Member("result", a.Result)
+		w.Optional("rule", a.Rule)
+		w.Optional("reason", a.Reason)
+		w.Close('}')
 	}
-	w.name("verification")
-	w.open('{')
-	w.member("result", h.Verification.Result)
-	w.optional("format", h.Verification.Format)
-	w.optional("trustedRoot", h.Verification.TrustedRoot)
-	w.optional("reason", h.Verification.Reason)
-	w.close('}')
-	w.name("payload")
-	w.open('{')
-	w.member("commitment", h.Payload.Commitment.Base64())
-	w.integer("size", h.Payload.Size)
-	w.close('}')
-	w.close('}')
-	if w.err != nil {
-		return nil, fmt.Errorf("header: %w", w.err)
+	w.Name("verification")
+	w.Open('{')
+	w.Member("result", h.Verification.Result)
+	w.Optional("format", h.Verification.Format)
+	w.Optional("trustedRoot", h.Verification.TrustedRoot)
+	w.Optional("reason", h.Verification.Reason)
+	w.Close('}')
+	w.Name("payload")
+	w.Open('{')
+	w.Member("commitment", h.Payload.Commitment.Base64())
+	w.Integer("size", h.Payload.Size)
+	w.Close('}')
+	w.Close('}')
+	if w.Err != nil {
+		return nil, fmt.Errorf("header: %w", w.Err)
 	}
-	if n := len(w.b) - start; n > MaxHeaderSize {
+	if n := len(w.Text) - start; n > MaxHeaderSize {
 		return nil, fmt.Errorf("header: %d bytes, more than %d", n, MaxHeaderSize)
 	}
-	return w.b, nil
+	return w.Text, nil
 }
 
-// subjects writes artifacts, if there are any.
-func (w *jsonWriter) subjects(name string, all []Subject) {
+// writeSubjects writes artifacts, if there are any.
+func writeSubjects(w *strictjson.Writer, name string, all []Subject) {
 	if len(all) == 0 {
 		return
 	}
-	w.name(name)
-	w.open('[')
+	w.Name(name)
+	w.Open('[')
 	for _, s := range all {
-		w.open('{')
-		w.optional("name", s.Name)
-		w.strings("digest", s.Digest)
-		w.close('}')
+		w.Open('{')
+		w.Optional("name", s.Name)
+		w.Strings("digest", s.Digest)
+		w.Close('}')
 	}
-	w.close(']')
-}
-
-// strings writes an object of strings, in the order of the names. Neither it
-// nor any of them may be empty.
-func (w *jsonWriter) strings(name string, m map[string]string) {
-	if len(m) == 0 && w.err == nil {
-		w.err = fmt.Errorf("%s: empty", name)
-	}
-	w.name(name)
-	w.open('{')
-	for _, k := range slices.Sorted(maps.Keys(m)) {
-		if k == "" && w.err == nil {
-			w.err = fmt.Errorf("%s: a member without a name", name)
-		}
-		w.anyName(k)
-		w.required(name, m[k])
-	}
-	w.close('}')
-}
-
-// required writes a string that must not be empty.
-func (w *jsonWriter) required(name, s string) {
-	if s == "" && w.err == nil {
-		w.err = fmt.Errorf("%s: an empty string", name)
-	}
-	w.quote(s)
+	w.Close(']')
 }
 
 // HasSubject reports whether digest, in the form algorithm:value, is a digest
@@ -394,12 +367,12 @@ func hasDigest(all []Subject, digest string) bool {
 	return slices.ContainsFunc(all, func(s Subject) bool { return s.Has(d) })
 }
 
-// HasSigner says whether one of the signers has the identity or key ID.
+// HasSigner reports whether one of the signers has the identity or key ID.
 func (h *Header) HasSigner(name string) bool {
 	return slices.ContainsFunc(h.Signers, func(s Signer) bool { return s.Identity == name || s.KeyID == name })
 }
 
-// HasAttribute says whether the header has an attribute, in the form
+// HasAttribute reports whether the header has an attribute, in the form
 // name=value.
 func (h *Header) HasAttribute(attribute string) bool {
 	for name, v := range h.Attributes {

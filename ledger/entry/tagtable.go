@@ -1,4 +1,4 @@
-package receipt
+package entry
 
 import (
 	"crypto/hmac"

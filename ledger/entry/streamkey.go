@@ -1,10 +1,14 @@
-package receipt
+package entry
 
-import "encoding/hex"
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+)
 
 // ParseStreamKey reads the file of a stream key: 64 lowercase hexadecimal
-// digits and optionally one line feed. Its error is an *Error with the code
-// StreamKeyMalformed, and never contains text of the file.
+// digits and optionally one line feed. Its error never contains text of
+// the file.
 func ParseStreamKey(file []byte) (*StreamKey, error) {
 	if n := len(file); n == 2*HashSize+1 && file[n-1] == '\n' {
 		file = file[:n-1]
@@ -12,7 +16,7 @@ func ParseStreamKey(file []byte) (*StreamKey, error) {
 	var k StreamKey
 	_, err := hex.Decode(k[:], file[:min(len(file), 2*HashSize)])
 	if err != nil || len(file) != 2*HashSize || lower(string(file)) != string(file) {
-		return nil, fail(StreamKeyMalformed, "not a stream key: must be 64 lowercase hexadecimal digits and at most one line feed")
+		return nil, errors.New("not a stream key: must be 64 lowercase hexadecimal digits and at most one line feed")
 	}
 	return &k, nil
 }
@@ -21,11 +25,10 @@ func ParseStreamKey(file []byte) (*StreamKey, error) {
 func (k *StreamKey) File() []byte { return append(hex.AppendEncode(nil, k[:]), '\n') }
 
 // ParseStreamID reads the ID of a stream: 64 hexadecimal digits of either case.
-// Its error is an *Error with the code ExpectationMalformed.
 func ParseStreamID(s string) (Hash, error) {
 	h, err := ParseHash(s)
 	if err != nil {
-		return h, fail(ExpectationMalformed, "stream: %w", err)
+		return h, fmt.Errorf("stream: %w", err)
 	}
 	return h, nil
 }
