@@ -40,8 +40,8 @@ type Metrics struct {
 	// recorded is called by the ledger for what it records; nil until there is
 	// a server.
 	recorded atomic.Pointer[func(stream entry.Hash, entries int, bytes int64)]
-	// book counts what callers hold; nil until there is a server.
-	book atomic.Pointer[account.Book]
+	// books count what callers of a server hold; nil until there is one.
+	book, rekorBook atomic.Pointer[account.Book]
 }
 
 // NewMetrics returns metrics with a registry of their own. Every counter that
@@ -82,17 +82,18 @@ func NewMetrics(version string) *Metrics {
 	return m
 }
 
-// watchHolds adds a gauge for each resource of which callers hold any.
+// watchHolds adds a gauge for each resource that callers of a server hold.
 func (m *Metrics) watchHolds() {
-	for _, r := range account.All() {
-		label := prometheus.Labels{"resource": r.Label()}
-		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "muniment_held", ConstLabels: label,
-			Help: "What all callers hold of a resource that is bounded."}, func() float64 {
-			if book := m.book.Load(); book != nil {
-				return float64(book.Total(r))
-			}
-			return 0
-		}))
+	for server, book := range map[string]*atomic.Pointer[account.Book]{"api": &m.book, "rekor": &m.rekorBook} {
+		for _, r := range account.All() {
+			m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "muniment_held", ConstLabels: prometheus.Labels{"server": server, "resource": r.Label()},
+				Help: "What all callers hold of a bounded resource, by server."}, func() float64 {
+				if b := book.Load(); b != nil {
+					return float64(b.Total(r))
+				}
+				return 0
+			}))
+		}
 	}
 }
 
@@ -170,8 +171,12 @@ func (m *Metrics) RekorObserver() func(code string) {
 	return func(code string) { m.rekor.WithLabelValues(code).Inc() }
 }
 
-// WatchRekor adds the size of the Rekor log.
-func (m *Metrics) WatchRekor(l *ledger.Ledger) {
+// Delayed counts a call that waited because others of its caller had failed.
+func (m *Metrics) Delayed() { m.delayed.Inc() }
+
+// WatchRekor adds the size of the Rekor log, and what its callers hold.
+func (m *Metrics) WatchRekor(l *ledger.Ledger, book *account.Book) {
+	m.rekorBook.Store(book)
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "muniment_rekor_tree_size", Help: "Entries in the published Rekor log."},
 		func() float64 { return float64(l.Published().Size) }))
 }

@@ -30,10 +30,12 @@ func (s *Server) operatorOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch o, err := s.operator(r); {
 		case err != nil:
+			s.chargeRefusal(r)
 			s.refuse(w, r, connect.NewError(connect.CodeUnauthenticated, err))
 		case o != nil:
 			next.ServeHTTP(w, r)
 		default:
+			s.chargeRefusal(r)
 			if _, err := s.identify(r); err != nil {
 				s.refuse(w, r, connect.NewError(connect.CodeUnauthenticated, err))
 				return

@@ -131,13 +131,24 @@ func TestHeldGauges(t *testing.T) {
 		if want == "" {
 			want = "0"
 		}
-		line := `muniment_held{resource="` + strings.ReplaceAll(r.String(), " ", "_") + `"} ` + want + "\n"
+		line := `muniment_held{resource="` + r.Label() + `",server="api"} ` + want + "\n"
 		if !strings.Contains(ts.metrics(), line) {
 			t.Errorf("the metrics don't have %s", line)
 		}
 	}
+	rekor := account.NewBook(account.Limits{})
+	ts.watchRekor(rekor)
+	public := rekor.Open("address 192.0.2.1")
+	if err := public.Take(account.Public, 3); err != nil {
+		t.Fatal(err)
+	}
+	for r, n := range map[account.Resource]string{account.Public: "3", account.Uploads: "0"} {
+		if line := `muniment_held{resource="` + r.Label() + `",server="rekor"} ` + n + "\n"; !strings.Contains(ts.metrics(), line) {
+			t.Errorf("the metrics don't have %s", line)
+		}
+	}
 	hold.Release()
-	if !strings.Contains(ts.metrics(), `muniment_held{resource="watchers"} 0`+"\n") {
+	if !strings.Contains(ts.metrics(), `muniment_held{resource="watchers",server="api"} 0`+"\n") {
 		t.Error("what was given back is still counted")
 	}
 }

@@ -75,7 +75,7 @@ type Server struct {
 	settings atomic.Pointer[Settings] // complete with defaults
 	audit    *auditLog
 	book     *account.Book // of what callers hold
-	prices   prices        // of failed calls
+	debts    account.Debts // of callers whose calls fail
 	follower *follower
 	errors   *connect.ErrorWriter
 

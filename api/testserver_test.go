@@ -26,6 +26,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/account"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
@@ -70,7 +71,8 @@ type testServer struct {
 
 	h1, h2 *http.Client
 
-	settings api.Settings // as the server was started with
+	watchRekor func(*account.Book)
+	settings   api.Settings // as the server was started with
 
 	mu       sync.Mutex
 	gate     chan struct{} // if set, the next commit waits here
@@ -155,6 +157,7 @@ func newServer(t *testing.T, edits ...func(*ledger.Config, *api.Config)) *testSe
 		}
 	}
 	metrics.Watch(ts.ledger, ts.store.FreeBytes)
+	ts.watchRekor = func(book *account.Book) { metrics.WatchRekor(ts.ledger, book) }
 	ac.Ledger = ts.ledger
 	if ts.api, err = api.New(context.Background(), ac); err != nil {
 		t.Fatal(err)

@@ -82,6 +82,9 @@ func newDoor(next http.Handler, arrival time.Duration, book *account.Book) *door
 	return &door{next, make(chan struct{}, maxInWork), make(chan struct{}, maxLarge), arrival, book}
 }
 
+// ownerOf returns the name of the caller's account.
+func ownerOf(r *http.Request) string { return "address " + edge.Address(r.RemoteAddr) }
+
 // take counts a request on its address's account, or refuses it.
 func take(w http.ResponseWriter, hold *account.Hold, r account.Resource) bool {
 	if err := hold.Take(r, 1); err != nil {
@@ -108,11 +111,8 @@ func enter(w http.ResponseWriter, r *http.Request, places chan struct{}) bool {
 func leave(places chan struct{}) { <-places }
 
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	hold := d.book.Open("address " + edge.Address(r.RemoteAddr))
+	hold := d.book.Open(ownerOf(r))
 	defer hold.Release()
-	if !take(w, hold, account.Public) {
-		return
-	}
 	if r.ContentLength < 0 || r.ContentLength > smallRequest {
 		if !take(w, hold, account.Uploads) || !enter(w, r, d.large) {
 			return

@@ -59,6 +59,9 @@ type Config struct {
 	// Observe is called for each request for an entry, with the gRPC code of
 	// its answer. It may be nil.
 	Observe func(code string)
+	// Delayed is called for each request that waited because others of its
+	// address had failed. It may be nil.
+	Delayed func()
 }
 
 const defaultArrival = 10 * time.Second
@@ -72,9 +75,18 @@ type server struct {
 	algorithms *signature.AlgorithmRegistryConfig
 }
 
-// NewHandler returns the handler of a Rekor v2 log, its description for Trust,
-// and its timestamp authority.
-func NewHandler(cfg Config) (http.Handler, error) {
+// A Handler serves a Rekor v2 log, its description for Trust, and its timestamp
+// authority.
+type Handler struct {
+	http.Handler
+	book *account.Book
+}
+
+// Holds returns the book of what callers hold.
+func (h *Handler) Holds() *account.Book { return h.book }
+
+// NewHandler returns the handler of the log.
+func NewHandler(cfg Config) (*Handler, error) {
 	if len(cfg.Keys) == 0 {
 		return nil, errors.New("the log has no key")
 	}
@@ -92,21 +104,22 @@ func NewHandler(cfg Config) (http.Handler, error) {
 		arrival = defaultArrival
 	}
 	book := account.NewBook(holds)
+	counter := &counter{book: book, delayed: cfg.Delayed}
 	mux := http.NewServeMux()
 	files := http.StripPrefix("/api/v2/", &tiles.Handler{Ledger: cfg.Ledger, Logger: cfg.Logger, Public: true, Book: book})
 	mux.Handle("/api/v2/checkpoint", files)
 	mux.Handle("/api/v2/tile/", files)
-	mux.HandleFunc("GET "+DescriptionPath, s.description)
+	mux.Handle("GET "+DescriptionPath, counter.count(http.HandlerFunc(s.description)))
 	mux.HandleFunc("GET /healthz", s.healthz)
 	if cfg.TSA != nil {
-		mux.Handle("/api/v1/timestamp", cfg.TSA)
-		mux.HandleFunc("GET /api/v1/timestamp/certchain", cfg.TSA.ServeChain)
+		mux.Handle(timestampPath, counter.count(cfg.TSA))
+		mux.Handle("GET "+timestampPath+"/certchain", counter.count(http.HandlerFunc(cfg.TSA.ServeChain)))
 	}
 	// Entries, and whatever else there may be, of which the gateway says as
 	// Rekor does that there is no such path. Which path is which it alone
 	// decides: it knows more spellings of a path than the mux does.
-	mux.Handle("/", newDoor(entries, arrival, book))
-	return mux, nil
+	mux.Handle("/", counter.count(newDoor(entries, arrival, book)))
+	return &Handler{mux, book}, nil
 }
 
 // CreateEntry implements pb.RekorServer: it checks the request, records its

@@ -167,9 +167,13 @@ func openRekor(ctx context.Context, d *dataDir, cfg ledger.Config, metrics *api.
 	if err != nil {
 		return nil, err
 	}
-	r.handler, err = rekor.NewHandler(rekor.Config{Ledger: r.ledger, Keys: keys, TSA: stamps, Logger: cfg.Logger, Observe: metrics.RekorObserver()})
-	metrics.WatchRekor(r.ledger)
-	return r, err
+	h, err := rekor.NewHandler(rekor.Config{Ledger: r.ledger, Keys: keys, TSA: stamps, Logger: cfg.Logger, Observe: metrics.RekorObserver(), Delayed: metrics.Delayed})
+	if err != nil {
+		return nil, err
+	}
+	metrics.WatchRekor(r.ledger, h.Holds())
+	r.handler = h
+	return r, nil
 }
 
 // A rekorServer is a Rekor log that is served.
