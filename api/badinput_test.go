@@ -239,7 +239,7 @@ func TestMalformedRequests(t *testing.T) {
 		}
 	}
 	header := map[string]string{"Content-Type": "application/proto", "Content-Encoding": "gzip"}
-	if code, message, _ := ts.do(ts.h1, "POST", "/muniment.v1.LedgerService/Append", acmeToken, header, bomb(t, 70)).connectError(t); code != "resource_exhausted" {
+	if code, message, _ := ts.do(ts.h1, "POST", "/muniment.v1.LedgerService/Append", acmeToken, header, io.MultiReader(bytes.NewReader(gzipped(t, []byte("\x12\x80\x80\x80\x40\x1a\x80\x80\x80\x3f"))), bomb(t, 70))).connectError(t); code != "resource_exhausted" {
 		t.Errorf("a decompression bomb: got %s, %q", code, message)
 	}
 	for name, contentType := range map[string]string{"no content type": "", "a form": "application/x-www-form-urlencoded"} {

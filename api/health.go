@@ -43,7 +43,7 @@ func (s *Server) HealthHandler() http.Handler {
 // mountHealth serves the state of the server. What costs more than a line of
 // text takes the place that it is given.
 func (s *Server) mountHealth(mux *http.ServeMux, place func(http.Handler) http.Handler) {
-	path, health := grpchealth.NewHandler(healthChecker{s}, connect.WithReadMaxBytes(maxHealthBytes), gzipUpTo(fixed(maxHealthBytes)), connect.WithInterceptors(shortErrors{}))
+	path, health := grpchealth.NewHandler(healthChecker{s}, connect.WithReadMaxBytes(maxHealthBytes), gzipUpTo(fixed(maxHealthBytes), connect.Spec{}), connect.WithInterceptors(shortErrors{}))
 	mux.Handle(path, place(health))
 	mux.Handle("GET /metrics", place(s.operatorOnly(s.cfg.Metrics.handler())))
 	mux.HandleFunc("GET /healthz", s.healthz)

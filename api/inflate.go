@@ -4,36 +4,58 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
+	"mime"
+	"net/http"
+	"strings"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"muniment.dev/muniment/api/wire"
 )
 
 // gzipUpTo returns the option that decompresses messages of at most limit()
-// bytes. Connect's own decompressor inflates the rest of a larger message in
-// order to discard it, which costs the server a thousand times what it costs
-// the sender.
-func gzipUpTo(limit func() int64) connect.HandlerOption {
+// bytes for the method. Connect's own decompressor inflates the rest of a larger
+// message in order to discard it, which costs the server a thousand times what
+// it costs the sender.
+func gzipUpTo(limit func() int64, spec connect.Spec) connect.HandlerOption {
+	message := requestOf(spec.Schema)
 	return connect.WithCompression("gzip",
-		func() connect.Decompressor { return &inflater{limit: limit} },
+		func() connect.Decompressor { return &inflater{limit: limit, message: message} },
 		func() connect.Compressor { return gzip.NewWriter(io.Discard) })
 }
 
 // fixed is a limit that does not change.
 func fixed(limit int64) func() int64 { return func() int64 { return limit } }
 
-// An inflater decompresses one message after another, and stops with an error
-// where one has more bytes than the limit.
+// requestOf returns the type of a method's requests, or nil.
+func requestOf(schema any) protoreflect.MessageDescriptor {
+	if m, ok := schema.(protoreflect.MethodDescriptor); ok {
+		return m.Input()
+	}
+	return nil
+}
+
+// An inflater decompresses one message after another. It stops with an error
+// where a message has more bytes than the limit, or more of anything else than
+// a request of its type may have.
 type inflater struct {
 	gzip.Reader
-	limit func() int64
-	max   int64 // limit() when the message began
-	left  int64 // of the message
+	limit   func() int64
+	message protoreflect.MessageDescriptor // nil: unknown
+	max     int64                          // limit() when the message began
+	left    int64                          // bytes of the message
+	scan    *wire.Stream                   // nil: the message is small, or unknown
 }
 
 // Reset implements connect.Decompressor.
 func (d *inflater) Reset(r io.Reader) error {
 	d.max = d.limit()
-	d.left = d.max
+	d.left, d.scan = d.max, nil
+	if d.message != nil && d.max > smallRequest {
+		d.scan = wire.NewStream(d.message)
+	}
 	return d.Reader.Reset(r)
 }
 
@@ -49,7 +71,59 @@ func (d *inflater) Read(p []byte) (int, error) {
 	if d.left -= int64(n); d.left < 0 {
 		return n - 1, errInflated(d.max)
 	}
+	if d.scan != nil {
+		if err := d.scan.Check(p[:n]); err != nil {
+			return n, tooMuch(err)
+		}
+	}
 	return n, err
+}
+
+// tooMuch returns the error for a message with too much in it, as the codec
+// would have it.
+func tooMuch(err error) *connect.Error {
+	return connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("unmarshal message: %w", err))
+}
+
+// A scannedBody is a body that is one message. Reading it ends with an error
+// where the message has more of anything than a request of its type may have.
+type scannedBody struct {
+	io.ReadCloser
+	scan *wire.Stream
+}
+
+// Read implements io.Reader.
+func (b *scannedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err := b.scan.Check(p[:n]); err != nil {
+		return n, tooMuch(err)
+	}
+	return n, err
+}
+
+// scanned returns the body of a request that may be large as one that is
+// checked while it arrives, unless it holds messages in frames.
+func scanned(r *http.Request, body io.ReadCloser) io.ReadCloser {
+	contentType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if contentType != "application/proto" && contentType != "application/json" {
+		return body
+	}
+	m := methodOf(r.URL.Path)
+	if m == nil {
+		return body
+	}
+	return &scannedBody{body, wire.NewStream(m.Input())}
+}
+
+// methodOf returns the method of the API that a path names, or nil.
+func methodOf(procedure string) protoreflect.MethodDescriptor {
+	name := strings.ReplaceAll(strings.TrimPrefix(procedure, "/"), "/", ".")
+	d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(name))
+	if err != nil {
+		return nil
+	}
+	m, _ := d.(protoreflect.MethodDescriptor)
+	return m
 }
 
 func errInflated(limit int64) error {

@@ -213,11 +213,16 @@ func (s *Server) boundBody(w http.ResponseWriter, r *http.Request, held *heldByt
 	r.ContentLength = size
 	switch {
 	case size > smallRequest:
-		return held.take(decodeFactor * size)
+		if err := held.take(decodeFactor * size); err != nil {
+			return err
+		}
 	case size < 0:
 		r.Body = &countedBody{ReadCloser: r.Body, free: smallRequest, held: held}
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, limit+frameBytes)
+	if limit > smallRequest && (size < 0 || size > smallRequest) {
+		r.Body = scanned(r, r.Body)
+	}
 	return nil
 }
 

@@ -50,6 +50,18 @@ func zipped(t *testing.T, b []byte) io.Reader {
 	return &out
 }
 
+// beginning returns the beginning of a request of Append or AppendBatch, and all
+// of it where n bytes are enough for a payload.
+func beginning(n int) []byte {
+	if n < 10 {
+		return []byte{0x12, 0}
+	}
+	field := func(tag byte, n int) []byte { // with a length of four bytes, whatever it is
+		return []byte{tag, byte(n) | 0x80, byte(n>>7) | 0x80, byte(n>>14) | 0x80, byte(n >> 21)}
+	}
+	return append(append(field(0x12, n-5), field(0x1a, n-10)...), make([]byte, n-10)...)
+}
+
 // TestBytesAtWork checks what each sort of request holds, while it is worked on
 // and afterwards.
 func TestBytesAtWork(t *testing.T) {
@@ -66,13 +78,13 @@ func TestBytesAtWork(t *testing.T) {
 	}{
 		{"small", func() *http.Request { return post(rpc.LedgerServiceAppendProcedure, strings.NewReader("x")) }, callBytes},
 		{"large", func() *http.Request {
-			return post(rpc.LedgerServiceAppendProcedure, bytes.NewReader(make([]byte, mebibyte)))
+			return post(rpc.LedgerServiceAppendProcedure, bytes.NewReader(beginning(mebibyte)))
 		}, callBytes + 3*mebibyte},
 		{"small, compressed", func() *http.Request {
-			return header(post(rpc.LedgerServiceAppendBatchProcedure, zipped(t, []byte("x"))), "Content-Encoding", "gzip")
+			return header(post(rpc.LedgerServiceAppendBatchProcedure, zipped(t, beginning(0))), "Content-Encoding", "gzip")
 		}, callBytes},
 		{"a bomb", func() *http.Request {
-			return header(post(rpc.LedgerServiceAppendBatchProcedure, zipped(t, make([]byte, 8*mebibyte))), "Content-Encoding", "gzip")
+			return header(post(rpc.LedgerServiceAppendBatchProcedure, zipped(t, beginning(8*mebibyte))), "Content-Encoding", "gzip")
 		}, callBytes + 3*8*mebibyte - 3*smallRequest},
 		{"messages compressed, any size", func() *http.Request {
 			return header(post(rpc.LedgerServiceAppendBatchProcedure, strings.NewReader("x")), "Grpc-Encoding", "gzip")
@@ -81,10 +93,10 @@ func TestBytesAtWork(t *testing.T) {
 			return header(post(rpc.LedgerServiceGetEntryProcedure, strings.NewReader("x")), "Grpc-Encoding", "gzip")
 		}, callBytes},
 		{"of unknown length, small", func() *http.Request {
-			return post(rpc.LedgerServiceAppendProcedure, io.MultiReader(strings.NewReader("x")))
+			return post(rpc.LedgerServiceAppendProcedure, io.MultiReader(bytes.NewReader(beginning(0))))
 		}, callBytes},
 		{"of unknown length, large", func() *http.Request {
-			return post(rpc.LedgerServiceAppendProcedure, io.MultiReader(bytes.NewReader(make([]byte, mebibyte))))
+			return post(rpc.LedgerServiceAppendProcedure, io.MultiReader(bytes.NewReader(beginning(mebibyte))))
 		}, callBytes + 3*mebibyte - 3*smallRequest},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -151,7 +151,7 @@ func (s *Server) Handler() http.Handler {
 			// change, is applied by bound and by the decompressor.
 			largest := min(largestSettings.limitOf(sh), math.MaxInt32)
 			limit := func() int64 { return s.settings.Load().limitOf(sh) }
-			return []connect.HandlerOption{connect.WithCompressMinBytes(compressFrom), connect.WithReadMaxBytes(int(largest)), gzipUpTo(limit)}
+			return []connect.HandlerOption{connect.WithCompressMinBytes(compressFrom), connect.WithReadMaxBytes(int(largest)), gzipUpTo(limit, spec)}
 		}),
 	}
 	mux := http.NewServeMux()
@@ -166,7 +166,7 @@ func (s *Server) Handler() http.Handler {
 	s.mountHealth(mux, func(h http.Handler) http.Handler { return s.place(account.Public, h) })
 	reflector := grpcreflect.NewStaticReflector(munimentv1connect.LedgerServiceName, munimentv1connect.IdentityServiceName, munimentv1connect.AdminServiceName, munimentv1connect.ExportServiceName, grpchealth.HealthV1ServiceName)
 	for _, mount := range []func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler){grpcreflect.NewHandlerV1, grpcreflect.NewHandlerV1Alpha} {
-		path, h := mount(reflector, connect.WithReadMaxBytes(maxReflectionBytes), gzipUpTo(fixed(maxReflectionBytes)), connect.WithInterceptors(shortErrors{}))
+		path, h := mount(reflector, connect.WithReadMaxBytes(maxReflectionBytes), gzipUpTo(fixed(maxReflectionBytes), connect.Spec{}), connect.WithInterceptors(shortErrors{}))
 		mux.Handle(path, s.place(account.Public, s.authenticateAny(h)))
 	}
 	mux.Handle("/tlog/", s.tlog())

@@ -40,13 +40,17 @@ type attacker struct {
 	ended      atomic.Bool
 }
 
-// attacks are the ways. Each function runs in a number of goroutines, over and
-// over.
-var attacks = []struct {
+// An attackKind is one way to attack. Requests are made before the attack
+// begins, so that its cost is the server's and not the attacker's: both have
+// the same processors.
+type attackKind struct {
 	name  string
-	times int
-	once  func(a *attacker, ctx context.Context)
-}{
+	times int // goroutines
+	// prepare returns what each goroutine does, over and over.
+	prepare func(a *attacker) func(ctx context.Context)
+}
+
+var attacks = []attackKind{
 	{"streams of requests that inflate", 12, (*attacker).inflate},
 	{"batches of empty submissions", 8, (*attacker).emptyBatch},
 	{"answers that are not read", 400, (*attacker).unread},
@@ -72,19 +76,12 @@ func (a *attacker) post(ctx context.Context, path string, header map[string]stri
 	res.Body.Close()
 }
 
-var zipped sync.Map
-
-// gzipOf compresses once what a function returns.
-func gzipOf(name string, make func() []byte) []byte {
-	if b, ok := zipped.Load(name); ok {
-		return b.([]byte)
-	}
+func gzipped(b []byte) []byte {
 	var out bytes.Buffer
 	w := gzip.NewWriter(&out)
-	_, err := w.Write(make())
+	_, err := w.Write(b)
 	check(err)
 	check(w.Close())
-	zipped.Store(name, out.Bytes())
 	return out.Bytes()
 }
 
@@ -92,56 +89,62 @@ func frame(compressed byte, b []byte) []byte {
 	return append(binary.BigEndian.AppendUint32([]byte{compressed}, uint32(len(b))), b...)
 }
 
-func (a *attacker) inflate(ctx context.Context) {
-	b := gzipOf("inflate", func() []byte {
-		m, err := proto.Marshal(&munimentv1.WatchEntriesRequest{Tenant: a.client.Tenant})
+func (a *attacker) inflate() func(ctx context.Context) {
+	m, err := proto.Marshal(&munimentv1.WatchEntriesRequest{Tenant: a.client.Tenant})
+	check(err)
+	body := frame(1, gzipped(protowire.AppendBytes(protowire.AppendTag(m, 900, protowire.BytesType), make([]byte, 60<<20))))
+	return func(ctx context.Context) {
+		a.post(ctx, munimentv1connect.LedgerServiceWatchEntriesProcedure, map[string]string{"Content-Type": "application/connect+proto", "Connect-Content-Encoding": "gzip"}, body)
+	}
+}
+
+func (a *attacker) emptyBatch() func(ctx context.Context) {
+	body := gzipped(bytes.Repeat([]byte{0x12, 0}, 30<<20))
+	return func(ctx context.Context) {
+		a.post(ctx, munimentv1connect.LedgerServiceAppendBatchProcedure, map[string]string{"Content-Type": "application/proto", "Content-Encoding": "gzip"}, body)
+	}
+}
+
+func (a *attacker) unread() func(ctx context.Context) {
+	return func(ctx context.Context) {
+		m, err := proto.Marshal(&munimentv1.GetPayloadRequest{Tenant: a.client.Tenant})
 		check(err)
-		return protowire.AppendBytes(protowire.AppendTag(m, 900, protowire.BytesType), make([]byte, 60<<20))
-	})
-	a.post(ctx, munimentv1connect.LedgerServiceWatchEntriesProcedure, map[string]string{"Content-Type": "application/connect+proto", "Connect-Content-Encoding": "gzip"}, frame(1, b))
-}
-
-func (a *attacker) emptyBatch(ctx context.Context) {
-	b := gzipOf("batch", func() []byte { return bytes.Repeat([]byte{0x12, 0}, 30<<20) })
-	a.post(ctx, munimentv1connect.LedgerServiceAppendBatchProcedure, map[string]string{"Content-Type": "application/proto", "Content-Encoding": "gzip"}, b)
-}
-
-// unread asks for a payload that was appended before, and reads nothing until
-// the end.
-func (a *attacker) unread(ctx context.Context) {
-	m, err := proto.Marshal(&munimentv1.GetPayloadRequest{Tenant: a.client.Tenant})
-	check(err)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.url+munimentv1connect.LedgerServiceGetPayloadProcedure, bytes.NewReader(frame(0, m)))
-	check(err)
-	req.Header.Set("Authorization", "Bearer "+a.token)
-	req.Header.Set("Content-Type", "application/connect+proto")
-	res, err := a.http.Do(req)
-	if err != nil {
-		return
-	}
-	defer res.Body.Close()
-	_, _ = io.ReadFull(res.Body, make([]byte, 5)) // it has begun, or was refused
-	select {
-	case <-ctx.Done():
-	case <-time.After(5 * time.Second):
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.url+munimentv1connect.LedgerServiceGetPayloadProcedure, bytes.NewReader(frame(0, m)))
+		check(err)
+		req.Header.Set("Authorization", "Bearer "+a.token)
+		req.Header.Set("Content-Type", "application/connect+proto")
+		res, err := a.http.Do(req)
+		if err != nil {
+			return
+		}
+		defer res.Body.Close()
+		_, _ = io.ReadFull(res.Body, make([]byte, 5)) // it has begun, or was refused
+		select {
+		case <-ctx.Done():
+		case <-time.After(5 * time.Second):
+		}
 	}
 }
 
-func (a *attacker) watch(ctx context.Context) {
-	s, err := a.client.LedgerServiceClient.WatchEntries(ctx, connect.NewRequest(&munimentv1.WatchEntriesRequest{Tenant: a.client.Tenant}))
-	if err != nil {
-		return
-	}
-	for s.Receive() {
-	}
-	_ = s.Close() // it has ended
-	select {
-	case <-ctx.Done():
-	case <-time.After(time.Second): // refused
+func (a *attacker) watch() func(ctx context.Context) {
+	return func(ctx context.Context) {
+		s, err := a.client.LedgerServiceClient.WatchEntries(ctx, connect.NewRequest(&munimentv1.WatchEntriesRequest{Tenant: a.client.Tenant}))
+		if err != nil {
+			return
+		}
+		for s.Receive() {
+		}
+		_ = s.Close() // it has ended
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second): // refused
+		}
 	}
 }
 
-func (a *attacker) digests(ctx context.Context) {
+// digests sends statements that differ in the name of a subject alone.
+func (a *attacker) digests() func(ctx context.Context) {
+	const name = "0000000000000000"
 	rng := newRNG()
 	var b strings.Builder
 	b.WriteString(`{"_type":"https://in-toto.io/Statement/v1","predicateType":"https://example.com/p","predicate":{},"subject":[`)
@@ -149,7 +152,7 @@ func (a *attacker) digests(ctx context.Context) {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		b.WriteString(`{"name":"x","digest":{`)
+		b.WriteString(`{"name":"` + name + `","digest":{`)
 		for j := range 16 {
 			if j > 0 {
 				b.WriteByte(',')
@@ -159,36 +162,60 @@ func (a *attacker) digests(ctx context.Context) {
 		b.WriteString("}}")
 	}
 	b.WriteString("]}")
-	// it may be refused
-	_, _ = a.client.LedgerServiceClient.Append(ctx, connect.NewRequest(&munimentv1.AppendRequest{Tenant: a.client.Tenant,
-		Submission: &munimentv1.Submission{Kind: kindname.Attestation, MediaType: "application/vnd.in-toto+json", Payload: []byte(b.String())}}))
+	body, err := proto.Marshal(&munimentv1.AppendRequest{Tenant: a.client.Tenant,
+		Submission: &munimentv1.Submission{Kind: kindname.Attestation, MediaType: "application/vnd.in-toto+json", Payload: []byte(b.String())}})
+	check(err)
+	at := bytes.Index(body, []byte(name))
+	var sent atomic.Uint64
+	return func(ctx context.Context) {
+		own := bytes.Clone(body)
+		copy(own[at:], fmt.Sprintf("%016x", sent.Add(1)))
+		a.post(ctx, munimentv1connect.LedgerServiceAppendProcedure, map[string]string{"Content-Type": "application/proto"}, own)
+	}
 }
 
-func (a *attacker) bundle(ctx context.Context) {
-	u := a.client.LedgerServiceClient.AppendStream(ctx)
-	_ = u.Send(&munimentv1.AppendStreamRequest{Part: &munimentv1.AppendStreamRequest_Header{Header: &munimentv1.AppendStreamHeader{Tenant: a.client.Tenant, Kind: kindname.Attestation,
-		// an error comes with the answer
-		MediaType: "application/vnd.dev.sigstore.bundle.v0.3+json"}}})
-	send := func(b []byte) bool {
-		return u.Send(&munimentv1.AppendStreamRequest{Part: &munimentv1.AppendStreamRequest_Chunk{Chunk: b}}) == nil
+// bundle streams a bundle of 60 MB. Errors come with the answer.
+func (a *attacker) bundle() func(ctx context.Context) {
+	message := func(m *munimentv1.AppendStreamRequest) []byte {
+		b, err := proto.Marshal(m)
+		check(err)
+		return frame(0, b)
 	}
-	ok := send([]byte(`{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"tlogEntries":[{}`))
-	many := bytes.Repeat([]byte(",{}"), 300_000)
-	for i := 0; i < 66 && ok && ctx.Err() == nil; i++ {
-		ok = send(many)
+	chunk := func(b []byte) []byte {
+		return message(&munimentv1.AppendStreamRequest{Part: &munimentv1.AppendStreamRequest_Chunk{Chunk: b}})
 	}
-	_ = send([]byte("]}}")) // as above
-	_, _ = u.CloseAndReceive()
+	first := append(message(&munimentv1.AppendStreamRequest{Part: &munimentv1.AppendStreamRequest_Header{Header: &munimentv1.AppendStreamHeader{Tenant: a.client.Tenant, Kind: kindname.Attestation,
+		MediaType: "application/vnd.dev.sigstore.bundle.v0.3+json"}}}),
+		chunk([]byte(`{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"tlogEntries":[{}`))...)
+	many, last := chunk(bytes.Repeat([]byte(",{}"), 300_000)), chunk([]byte("]}}"))
+	return func(ctx context.Context) {
+		parts := []io.Reader{bytes.NewReader(first)}
+		for range 66 {
+			parts = append(parts, bytes.NewReader(many))
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.url+munimentv1connect.LedgerServiceAppendStreamProcedure, io.MultiReader(append(parts, bytes.NewReader(last))...))
+		check(err)
+		req.Header.Set("Authorization", "Bearer "+a.token)
+		req.Header.Set("Content-Type", "application/connect+proto")
+		res, err := a.http.Do(req)
+		if err != nil {
+			return
+		}
+		_, _ = io.Copy(io.Discard, res.Body) // as far as it goes
+		res.Body.Close()
+	}
 }
 
-func (a *attacker) connect(ctx context.Context) {
-	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", strings.TrimPrefix(a.url, "http://"))
-	if err != nil {
-		return
+func (a *attacker) connect() func(ctx context.Context) {
+	return func(ctx context.Context) {
+		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", strings.TrimPrefix(a.url, "http://"))
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second)) // a connection has deadlines
+		_, _ = c.Read(make([]byte, 1))
 	}
-	defer c.Close()
-	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second)) // a connection has deadlines
-	_, _ = c.Read(make([]byte, 1))
 }
 
 // attackServer attacks until standard input ends.
@@ -207,10 +234,11 @@ func attackServer() {
 		if way.name != os.Getenv("MUNIMENT_ATTACK") {
 			continue
 		}
+		once := way.prepare(a)
 		for range way.times {
 			wg.Go(func() {
 				for !a.ended.Load() {
-					way.once(a, ctx)
+					once(ctx)
 					if ctx.Err() == nil {
 						time.Sleep(time.Millisecond) // a refused call costs the attacker nothing
 					}

@@ -14,7 +14,9 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/verifiers/boundedjson"
 	"muniment.dev/muniment/verifiers/shape"
+	"muniment.dev/muniment/verifiers/sigstore"
 )
 
 const (
@@ -164,9 +166,71 @@ func checkHidden(shown shape.Set) error {
 	return err
 }
 
-// spool writes the payload to the disk as it arrives. What calls itself JSON is
-// checked on the way.
+// A scan looks into a large payload as it arrives.
+type scan struct {
+	is     string     // the media type, in one spelling
+	check  *jsonCheck // nil unless the media type is one of JSON
+	shown  shape.Scanner
+	values *boundedjson.Counter // for bundles
+	size   int64
+}
+
+func newScan(is string) *scan {
+	s := &scan{is: is, values: sigstore.NewCounter()}
+	if isJSON(is) {
+		s.check = &jsonCheck{}
+	}
+	return s
+}
+
+// write looks at the next bytes. It returns an error as soon as the payload can
+// no longer be one that is recorded.
+func (s *scan) write(p []byte) error {
+	s.shown.Write(p)
+	s.size += int64(len(p))
+	if _, err := s.values.Write(p); err != nil && s.isBundle() {
+		return fieldErrorf("payload", "sigstore bundle: %s", err)
+	}
+	if s.check != nil {
+		if _, err := s.check.Write(p); err != nil {
+			return s.notJSON(err)
+		}
+	}
+	if s.size <= maxParsed {
+		return nil
+	}
+	if _, err := checkUnparsed(s.is); err != nil {
+		return err
+	}
+	return checkHidden(s.shown.Set())
+}
+
+// isBundle reports whether the payload will be read as a bundle.
+func (s *scan) isBundle() bool {
+	return strings.HasPrefix(s.is, sigstore.MediaTypePrefix) || !isRead(s.is) && s.shown.Set() == shape.Bundle
+}
+
+func (s *scan) end() error {
+	if s.check == nil {
+		return nil
+	}
+	if err := s.check.Close(); err != nil {
+		return s.notJSON(err)
+	}
+	return nil
+}
+
+func (s *scan) notJSON(err error) error {
+	return fieldErrorf("payload", "not JSON, though the media type is %s: %s", s.is, err)
+}
+
+// spool writes the payload to the disk as it arrives, as far as it may be
+// recorded.
 func (in *Ingester) spool(ctx context.Context, s *Stream, p *incoming, start []byte, is string) (_ *ledger.Spool, err error) {
+	scan := newScan(is)
+	if err := scan.write(start); err != nil {
+		return nil, err // and there is no file yet
+	}
 	expect := uint64(0)
 	if s.Size != nil {
 		expect = *s.Size
@@ -180,28 +244,9 @@ func (in *Ingester) spool(ctx context.Context, s *Stream, p *incoming, start []b
 			spool.Discard()
 		}
 	}()
-	var check *jsonCheck
-	if isJSON(is) {
-		check = &jsonCheck{}
-	}
-	var shown shape.Scanner
 	for chunk := start; ; {
-		shown.Write(chunk)
-		if check != nil {
-			if _, err := check.Write(chunk); err != nil {
-				return nil, fieldErrorf("payload", "not JSON, though the media type is %s: %s", is, err)
-			}
-		}
 		if _, err := spool.Write(chunk); err != nil {
 			return nil, err
-		}
-		if spool.Size() > maxParsed {
-			if _, err := checkUnparsed(s.MediaType); err != nil {
-				return nil, err
-			}
-			if err := checkHidden(shown.Set()); err != nil {
-				return nil, err
-			}
 		}
 		if p.done {
 			break
@@ -212,11 +257,12 @@ func (in *Ingester) spool(ctx context.Context, s *Stream, p *incoming, start []b
 		if chunk, err = p.next(start[:len(start)-1]); err != nil {
 			return nil, err
 		}
-	}
-	if check != nil {
-		if err := check.Close(); err != nil {
-			return nil, fieldErrorf("payload", "not JSON, though the media type is %s: %s", is, err)
+		if err := scan.write(chunk); err != nil {
+			return nil, err
 		}
+	}
+	if err := scan.end(); err != nil {
+		return nil, err
 	}
 	if err := p.check(s.Digest); err != nil {
 		return nil, err

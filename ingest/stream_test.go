@@ -80,3 +80,59 @@ func TestMediaTypeParameters(t *testing.T) {
 		}
 	}
 }
+
+// counted counts the bytes that are read of it.
+type counted struct {
+	io.Reader
+	n int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// A bundle with too many values is refused when they have arrived, whatever
+// media type is claimed for it, and not when all of it has.
+func TestStreamedBundleOfEmptyValues(t *testing.T) {
+	in, who := withAdmission(t, AdmissionConfig{})
+	in.MaxStream = 1 << 30
+	many := io.LimitReader(repeated(",{}"), 60<<20)
+	for _, c := range []struct{ mediaType, first string }{
+		{"application/vnd.dev.sigstore.bundle.v0.3+json", `{"verificationMaterial":{"tlogEntries":[{}`},
+		{"application/json", `{"dsseEnvelope":{},"verificationMaterial":{"tlogEntries":[{}`},
+		{"", `{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"tlogEntries":[{}`},
+	} {
+		payload := &counted{Reader: io.MultiReader(strings.NewReader(c.first), many, strings.NewReader("]}}"))}
+		_, err := in.AppendStream(context.Background(), who, &Stream{Kind: "attestation", Payload: payload, MediaType: c.mediaType})
+		var field *FieldError
+		if !errors.As(err, &field) || field.Field != "payload" || !strings.Contains(field.Message, "more than 20000 values") {
+			t.Errorf("as %q: %v", c.mediaType, err)
+		}
+		if payload.n > inlineBytes+1 {
+			t.Errorf("as %q: %d bytes were read", c.mediaType, payload.n)
+		}
+	}
+	// The values of other documents are not limited.
+	payload := io.MultiReader(strings.NewReader(`{"a":[0`), io.LimitReader(repeated(",{}"), 3*1<<20), strings.NewReader("]}"))
+	if _, err := in.AppendStream(context.Background(), who, &Stream{Kind: "attestation", Payload: payload, MediaType: "application/json"}); err != nil {
+		t.Error(err)
+	}
+}
+
+// repeated reads as a text over and over.
+func repeated(text string) io.Reader { return &repeater{text: text} }
+
+type repeater struct {
+	text string
+	at   int
+}
+
+func (r *repeater) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = r.text[(r.at+i)%len(r.text)]
+	}
+	r.at += len(p)
+	return len(p), nil
+}

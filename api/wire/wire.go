@@ -30,6 +30,7 @@ var ErrMalformed = errors.New("not a protobuf message")
 type rules struct {
 	fields map[protoreflect.FieldNumber]*field
 	names  map[string]*field // in JSON
+	values int               // that it may have in JSON, names of members included
 }
 
 // A field is one of a message.
@@ -41,7 +42,7 @@ type field struct {
 	repeats bool   // it is a list or a map
 	isMap   bool   // and its message the entries
 	packed  bool   // its elements may lie in one field
-	message *rules // nil for scalars and for messages that are no objects in JSON
+	message *rules // nil for scalars
 	wire    protowire.Type
 }
 
@@ -79,7 +80,25 @@ func build(md protoreflect.MessageDescriptor, seen map[protoreflect.FullName]*ru
 		r.fields[fd.Number()] = f
 		r.names[fd.JSONName()], r.names[fd.TextName()] = f, f
 	}
+	r.values = r.mostValues()
 	return r
+}
+
+// maxValues bounds the values of any message in JSON.
+const maxValues = 1 << 20
+
+// mostValues returns how many values a message may have in JSON: itself, and
+// for each field a name and its value, or a list and its elements.
+func (r *rules) mostValues() int {
+	n := 1
+	for _, f := range r.fields {
+		each := 1
+		if f.message != nil {
+			each = max(1, f.message.values)
+		}
+		n += 2 + 2*f.items*each // the elements of a map have names
+	}
+	return min(n, maxValues)
 }
 
 // MaxItems returns how many elements a list or map may have by its validation
@@ -130,7 +149,7 @@ func (c *counter) add(f *field) error {
 	}
 	switch {
 	case f.repeats:
-		return fmt.Errorf("%s: more than %d elements", f.name, f.items-1)
+		return excess{fmt.Sprintf("%s: more than %d elements", f.name, f.items-1)}
 	case f.oneof >= 0:
 		return fmt.Errorf("%s: another field is set that excludes it", f.name)
 	}
@@ -139,64 +158,10 @@ func (c *counter) add(f *field) error {
 
 // Check returns nil if the message may be decoded. Its errors name fields of
 // the API, and repeat nothing else of the message.
-func Check(data []byte, md protoreflect.MessageDescriptor) error { return check(data, rulesOf(md), 0) }
-
-func check(data []byte, r *rules, depth int) error {
-	if depth > maxDepth {
-		return errors.New("messages lie too deep in messages")
+func Check(data []byte, md protoreflect.MessageDescriptor) error {
+	s := scanner{message: rulesOf(md)}
+	if err := s.scan(data); err != nil {
+		return err
 	}
-	var count counter
-	for len(data) > 0 {
-		number, wire, n := protowire.ConsumeTag(data)
-		if n < 0 {
-			return ErrMalformed
-		}
-		data = data[n:]
-		f := r.fields[number]
-		if f == nil {
-			return fmt.Errorf("there is no field %d here", number)
-		}
-		if wire != f.wire && !(f.packed && wire == protowire.BytesType) {
-			return fmt.Errorf("%s: has the wrong type", f.name)
-		}
-		n = protowire.ConsumeFieldValue(number, wire, data)
-		if n < 0 {
-			return ErrMalformed
-		}
-		value := data[:n]
-		data = data[n:]
-		if f.packed && wire == protowire.BytesType {
-			if err := countPacked(&count, f, value); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := count.add(f); err != nil {
-			return err
-		}
-		if f.message == nil {
-			continue
-		}
-		inner, _ := protowire.ConsumeBytes(value)
-		if err := check(inner, f.message, depth+1); err != nil {
-			return fmt.Errorf("%s.%w", f.name, err)
-		}
-	}
-	return nil
-}
-
-// countPacked counts the elements of a packed list.
-func countPacked(count *counter, f *field, value []byte) error {
-	packed, _ := protowire.ConsumeBytes(value)
-	for len(packed) > 0 {
-		n := protowire.ConsumeFieldValue(1, f.wire, packed)
-		if n < 0 {
-			return ErrMalformed
-		}
-		packed = packed[n:]
-		if err := count.add(f); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.end()
 }

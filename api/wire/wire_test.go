@@ -2,6 +2,7 @@ package wire_test
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -179,8 +180,55 @@ func FuzzCheck(f *testing.F) {
 	f.Add([]byte(`{"tenant":"acme"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		requests(func(md protoreflect.MessageDescriptor) {
-			_ = wire.Check(data, md)
-			_ = wire.CheckJSON(data, md)
+			binary, text := wire.Check(data, md), wire.CheckJSON(data, md)
+			s := wire.NewStream(md)
+			for i := range data {
+				if err := s.Check(data[i : i+1]); err != nil && (binary == nil || text == nil) {
+					t.Fatalf("%x: a message that passes as a whole is refused as a stream: %v", data, err)
+				}
+			}
 		})
 	})
+}
+
+// A message with too much in it is refused when the first excess arrives,
+// however it is cut; one that Check passes always passes.
+func TestStream(t *testing.T) {
+	md := batch(0).ProtoReflect().Descriptor()
+	js := func(n int) []byte {
+		return []byte(`{"tenant":"acme","submissions":[` + strings.Repeat("{},", n-1) + `{}]}`)
+	}
+	many := bytes.Repeat([]byte{0x12, 0}, 1<<20)
+	nested := `{"submissions":[` + strings.Repeat("[", 1<<16)
+	for _, c := range []struct {
+		name string
+		data []byte
+		most int    // bytes that may be scanned; 0: all
+		want string // part of the error; "" for none
+	}{
+		{"a batch", marshal(t, batch(1000)), 0, ""},
+		{"a batch for validation to refuse", marshal(t, batch(1001)), 0, ""},
+		{"millions of empty submissions", many, 2004, "submissions: more than 1000 elements"},
+		{"a large unknown field", append([]byte{0xa2, 0x38, 0x80, 0x80, 0x80, 0x1e}, make([]byte, 1<<20)...), 64, "no field"},
+		{"a batch in JSON", js(1001), 0, ""},
+		{"millions in JSON", js(1 << 20), 4096, "submissions: more than 1000 elements"},
+		{"millions in JSON, by a name with an escape", bytes.Replace(js(1<<20), []byte("submissions"), []byte(`submission\u0073`), 1), 1 << 19, "values, which no such message has"},
+		{"brackets", []byte(nested), 1 << 16, "values, which no such message has"},
+		{"white space before JSON", append([]byte("\n\n "), js(3)...), 0, ""},
+		{"payloads in JSON", []byte(`{"submissions":[{"payload":"` + strings.Repeat("QUJD", 1<<16) + `","kind":"\"[{\\"}]}`), 0, ""},
+	} {
+		for _, piece := range []int{1, 7, 1000, 1 << 21} {
+			s, scanned := wire.NewStream(md), 0
+			var err error
+			for rest := c.data; len(rest) > 0 && err == nil; {
+				n := min(piece, len(rest))
+				err = s.Check(rest[:n])
+				rest, scanned = rest[n:], scanned+n
+			}
+			compare(t, fmt.Sprintf("%s, in pieces of %d", c.name, piece), err, c.want)
+			if c.most > 0 && c.want != "" && piece <= 1000 && scanned > c.most+piece {
+				t.Errorf("%s, in pieces of %d: refused after %d bytes", c.name, piece, scanned)
+			}
+		}
+	}
 }

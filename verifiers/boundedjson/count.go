@@ -14,14 +14,22 @@ import (
 func Check(document []byte, values, depth int) error {
 	dec := jsontext.NewDecoder(bytes.NewBuffer(document), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	for n := 0; ; n++ {
-		if n > 2*values { // the ends of objects and arrays are tokens, too
-			return fmt.Errorf("more than %d values", values)
+		if err := check(n, dec.StackDepth(), values, depth); err != nil {
+			return err
 		}
 		if _, err := dec.ReadToken(); err != nil {
 			return nil // its end, or for the decoder to refuse
 		}
-		if dec.StackDepth() > depth {
-			return fmt.Errorf("values lie more than %d deep in each other", depth)
-		}
 	}
+}
+
+// check returns an error if so many tokens, or levels, are too many.
+func check(tokens, open, values, depth int) error {
+	if tokens > 2*values { // the ends of objects and arrays are tokens, too
+		return fmt.Errorf("more than %d values", values)
+	}
+	if open > depth {
+		return fmt.Errorf("values lie more than %d deep in each other", depth)
+	}
+	return nil
 }

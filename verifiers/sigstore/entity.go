@@ -26,6 +26,10 @@ const (
 	maxDepth  = 32
 )
 
+// NewCounter returns a counter for the values of a bundle. Its errors are those
+// of a document that Parse refuses before it reads it.
+func NewCounter() *boundedjson.Counter { return boundedjson.NewCounter(maxValues, maxDepth) }
+
 func newEntity(data []byte) (*entity, error) {
 	if err := boundedjson.Check(data, maxValues, maxDepth); err != nil {
 		return nil, err

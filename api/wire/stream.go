@@ -1,0 +1,157 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// A Stream checks a message while it arrives, so that one with too much in it
+// is refused before all of it was received, or decompressed. A message that
+// passes is still to be checked as a whole.
+type Stream struct {
+	message *rules
+	started bool
+	// spaced is set where the first byte may also be white space before JSON:
+	// then only an excess is an error.
+	spaced bool
+	ended  bool
+	binary scanner
+	text   *jsonStream // nil unless the message is in JSON
+}
+
+// NewStream returns a stream for one message, in either encoding.
+func NewStream(md protoreflect.MessageDescriptor) *Stream {
+	return &Stream{message: rulesOf(md)}
+}
+
+// Check checks the next bytes. Its errors are those of [Check] and [CheckJSON].
+func (s *Stream) Check(p []byte) error {
+	if len(p) == 0 || s.ended {
+		return nil
+	}
+	if !s.started {
+		s.started = true
+		s.binary.message = s.message
+		s.spaced = bytes.IndexByte([]byte(" \t\r\n"), p[0]) >= 0
+		if p[0] == '{' { // in the binary encoding, a group, which no message has
+			s.text = &jsonStream{message: s.message}
+		}
+	}
+	if s.text != nil {
+		return s.text.scan(p)
+	}
+	err := s.binary.scan(p)
+	if err == nil {
+		return nil
+	}
+	s.ended = true
+	if s.spaced && !errors.As(err, new(excess)) {
+		return nil
+	}
+	return err
+}
+
+// A jsonStream counts the values of a message in JSON. It looks at the lists of
+// the outermost message, and else at the number of all values.
+type jsonStream struct {
+	message *rules
+	values  int
+	count   counter // of the outermost message
+	field   *field  // the member that the stream is in; nil: an unknown one
+
+	depth           int
+	quoted, escaped bool
+	scalar          bool // in a number or literal
+	value           bool // what follows at depth 1 is a value, not a name
+	name            []byte
+}
+
+// maxName is longer than the name of any field.
+const maxName = 64
+
+func (j *jsonStream) scan(p []byte) error {
+	for i := 0; i < len(p); i++ {
+		c := p[i]
+		switch {
+		case j.quoted && j.escaped:
+			j.escaped = false
+		case j.quoted && j.depth > 1 && c != '"' && c != '\\':
+			// what matters is far away in a payload
+			rest := p[i:]
+			if n := bytes.IndexByte(rest, '"'); n >= 0 {
+				rest = rest[:n]
+			}
+			if n := bytes.IndexByte(rest, '\\'); n >= 0 {
+				rest = rest[:n]
+			}
+			i += len(rest) - 1
+		case j.quoted:
+			j.inString(c)
+		default:
+			if err := j.outside(c); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// inString takes a byte of a string.
+func (j *jsonStream) inString(c byte) {
+	j.escaped = c == '\\'
+	if c != '"' {
+		if len(j.name) < maxName {
+			j.name = append(j.name, c)
+		}
+		return
+	}
+	j.quoted = false
+	if j.depth == 1 && !j.value {
+		j.field = j.message.names[string(j.name)]
+	}
+}
+
+// outside takes a byte that is not in a string.
+func (j *jsonStream) outside(c byte) error {
+	switch c {
+	case ' ', '\t', '\r', '\n':
+		j.scalar = false
+	case ',', ':':
+		j.scalar = false
+		if j.depth == 1 {
+			j.value = c == ':'
+		}
+	case '}', ']':
+		j.scalar = false
+		j.depth--
+	case '"':
+		j.quoted, j.name = true, j.name[:0]
+		return j.begin()
+	case '{', '[':
+		err := j.begin()
+		j.depth++
+		return err
+	default:
+		if !j.scalar {
+			j.scalar = true
+			return j.begin()
+		}
+	}
+	return nil
+}
+
+// begin counts a value, or the name of a member.
+func (j *jsonStream) begin() error {
+	if j.depth == 2 && j.field != nil && j.field.repeats && !j.field.isMap {
+		if err := j.count.add(j.field); err != nil {
+			return err
+		}
+	}
+	if j.values++; j.values > j.message.values {
+		return excess{fmt.Sprintf("more than %d values, which no such message has", j.message.values)}
+	}
+	return nil
+}
