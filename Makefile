@@ -35,7 +35,7 @@ lint: $(TOOLS)/buf $(TOOLS)/staticcheck ## formats, vet, staticcheck, prose, pro
 	@echo "== go.mod is tidy"; go mod tidy -diff
 
 test-go: ## Go tests with the race detector
-	@echo "== go test -race"; go test -race -timeout 40m ./...
+	@echo "== go test -race"; GORACE=atexit_sleep_ms=0 go test -race -timeout 40m ./...
 
 peers: ## build the real programs that tests run beside ours (once)
 	@.ci/peers

@@ -27,9 +27,14 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
+// raceOptions are for the processes that tests start. Under the race detector
+// each of them would sleep for a second before it exits, and there are hundreds.
+var raceOptions = strings.TrimSpace(os.Getenv("GORACE") + " atexit_sleep_ms=0")
+
 // TestMain lets the test binary be the program, for the scripts and for the
 // tests that kill a real process.
 func TestMain(m *testing.M) {
+	os.Setenv("GORACE", raceOptions)
 	testscript.Main(m, map[string]func(){"muniment": main})
 }
 
@@ -51,6 +56,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("FIELD", field)
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("GORACE", raceOptions)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
