@@ -253,7 +253,7 @@ func runDocs(t *testing.T, page string, commands []docCommand, companion *txtar.
 	}
 	cmd := exec.CommandContext(ctx, "unshare", append(args, "bash", "-c", script)...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "PRELUDE="+absolute(t, "testdata/docs/prelude.sh"), "PAGE="+absolute(t, page), "BIN="+filepath.Dir(program(t)), "PEERS="+peersDir, "SIGSTORE_GO="+moduleFolder(t, "github.com/sigstore/sigstore-go"))
+	cmd.Env = append(os.Environ(), "PRELUDE="+absolute(t, "testdata/docs/prelude.sh"), "PAGE="+absolute(t, page), "BIN="+filepath.Dir(plainProgram(t)), "PEERS="+peersDir, "SIGSTORE_GO="+moduleFolder(t, "github.com/sigstore/sigstore-go"))
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = 10 * time.Second

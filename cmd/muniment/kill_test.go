@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -36,12 +35,7 @@ const (
 // acknowledged, in this round or an earlier one, must be in the log at its
 // index, and the log must continue the one that the receipts were issued from.
 func TestKill(t *testing.T) {
-	// Built without the race detector, which the scripts have: here the point
-	// is to get far before the kill.
-	bin := filepath.Join(t.TempDir(), "muniment")
-	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
-		t.Fatalf("build the program: %v\n%s", err, out)
-	}
+	bin := plainProgram(t)
 	data := filepath.Join(t.TempDir(), "data")
 	if code := run(t.Context(), []string{"init", data, "--origin", "kill.example", "--tenant", "acme"}, nil, io.Discard, os.Stderr); code != 0 {
 		t.Fatalf("init: exit code %d", code)

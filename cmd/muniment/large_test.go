@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -58,11 +57,8 @@ func linesScript(ts *testscript.TestScript, neg bool, args []string) {
 // plainprogram: what serve starts from here on is built as for users, since the
 // race detector takes memory of its own.
 func plainProgramScript(ts *testscript.TestScript, neg bool, args []string) {
-	bin := filepath.Join(ts.Getenv("WORK"), "plain", "muniment")
-	build := exec.Command("go", "build", "-o", bin, "muniment.dev/muniment/cmd/muniment")
-	if out, err := build.CombinedOutput(); err != nil {
-		ts.Fatalf("%v\n%s", err, out)
-	}
+	bin, err := buildPlain()
+	ts.Check(err)
 	ts.Setenv("PLAIN_PROGRAM", bin)
 }
 
