@@ -161,10 +161,15 @@ func (rs roles) String() string {
 	return strings.Join(names, " or ")
 }
 
-// mayAppend returns nil if the caller may append entries of the kind.
+// A kindRefusal is the error of a caller that may not append entries of the
+// kind.
+type kindRefusal struct{ error }
+
+// mayAppend returns nil if the caller may append entries of the kind, or a
+// *kindRefusal.
 func (id *identity) mayAppend(kind string) error {
 	if err := checkKind(id.role, id.kinds, kind); err != nil {
-		return fieldError(connect.CodePermissionDenied, "submission.kind", "%s", err)
+		return &kindRefusal{err}
 	}
 	return nil
 }

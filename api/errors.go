@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	"buf.build/go/protovalidate"
 	"connectrpc.com/connect"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/protobuf/proto"
@@ -58,22 +59,22 @@ var codes = []struct {
 	{context.DeadlineExceeded, connect.CodeDeadlineExceeded, "deadline", 0},
 }
 
-// public words an error for the caller. Errors about a field name it in a
-// detail, too.
-func (s *Server) public(err error) *connect.Error {
+// public returns the error of a call with one submission as its caller sees it.
+// Errors about a field name it in a detail, too.
+func (s *Server) public(err error) *connect.Error { return s.publicOf(err, inSubmission) }
+
+// publicOf is public for a call whose request has the fields of a submission in
+// places of its own, which name returns.
+func (s *Server) publicOf(err error, name func(field string) string) *connect.Error {
 	var ce *connect.Error
 	if errors.As(err, &ce) {
 		return ce
 	}
-	var fe *ingest.FieldError
-	if errors.As(err, &fe) {
-		s.cfg.Metrics.refused.WithLabelValues(reasonInvalid).Inc()
-		return fieldError(connect.CodeInvalidArgument, "submission."+fe.Field, "%s", fe.Message)
-	}
-	var refusal *ingest.Refusal
-	if errors.As(err, &refusal) {
-		s.cfg.Metrics.refused.WithLabelValues(reasonAdmission).Inc()
-		return fieldError(connect.CodePermissionDenied, "submission.payload", "%s", refusal)
+	if w, ok := wrongSubmission(err); ok {
+		if w.label != "" {
+			s.cfg.Metrics.refused.WithLabelValues(w.label).Inc()
+		}
+		return fieldError(w.code, name(w.field), "%s", w.reason)
 	}
 	var full *account.Full
 	if errors.As(err, &full) {
@@ -98,6 +99,55 @@ func (s *Server) public(err error) *connect.Error {
 	}
 	s.log.Error("internal error", "err", err)
 	return connect.NewError(connect.CodeInternal, errors.New("internal error; the server's log has the cause"))
+}
+
+// A wrong is a refusal of one submission because of one of its fields.
+type wrong struct {
+	code   connect.Code
+	field  string // of a submission
+	reason string
+	label  string // in metrics
+}
+
+// wrongSubmission returns the refusal in an error, if there is one.
+func wrongSubmission(err error) (wrong, bool) {
+	var field *ingest.FieldError
+	var refusal *ingest.Refusal
+	var kind *kindRefusal
+	switch {
+	case errors.As(err, &field):
+		return wrong{connect.CodeInvalidArgument, field.Field, field.Message, reasonInvalid}, true
+	case errors.As(err, &refusal):
+		return wrong{connect.CodePermissionDenied, "payload", refusal.Error(), reasonAdmission}, true
+	case errors.As(err, &kind):
+		return wrong{connect.CodePermissionDenied, "kind", kind.Error(), ""}, true
+	}
+	return wrong{}, false
+}
+
+// inSubmission names a field of a submission in a request of Append.
+func inSubmission(field string) string { return "submission." + field }
+
+// inStream names a field of a submission in the messages of AppendStream.
+func inStream(field string) string {
+	if field == "payload" {
+		return "chunk"
+	}
+	return "header." + field
+}
+
+// inBatch names a field of a submission in a result of AppendBatch.
+func inBatch(field string) string { return field }
+
+// fieldOf returns the field that an error of fieldError names, or "".
+func fieldOf(e *connect.Error) string {
+	for _, d := range e.Details() {
+		m, err := d.Value()
+		if v, ok := m.(*validate.Violations); err == nil && ok && len(v.Violations) > 0 {
+			return protovalidate.FieldPathString(v.Violations[0].GetField())
+		}
+	}
+	return ""
 }
 
 // Reasons for refusing an entry that are not in the table.

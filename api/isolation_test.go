@@ -289,7 +289,7 @@ func TestKindsByRole(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.refused) {
 			t.Errorf("%s: %v, want %s", what, err, c.refused)
 		}
-		if batchError.GetCode() != "permission_denied" || !strings.Contains(batchError.GetMessage(), c.refused) {
+		if batchError.GetCode() != "permission_denied" || batchError.GetField() != "kind" || !strings.Contains(batchError.GetMessage(), c.refused) {
 			t.Errorf("%s, in a batch: %v", what, batchError)
 		}
 		if code := connect.CodeOf(serr); code != connect.CodePermissionDenied && code != connect.CodeUnimplemented {

@@ -77,12 +77,19 @@ func (s *service) AppendBatch(ctx context.Context, req *connect.Request[muniment
 		if err != nil {
 			return nil, s.public(err)
 		}
+		var refusal error
 		for i, r := range results {
-			out[place[i]] = s.appendResult(r)
+			if r.Err == nil {
+				out[place[i]] = &munimentv1.AppendResult{Result: &munimentv1.AppendResult_Appended{Appended: appended(r)}}
+				continue
+			}
+			e := s.publicOf(r.Err, inBatch)
+			out[place[i]] = appendError(e, fieldOf(e))
+			if refusal == nil && isRefusal(e) {
+				refusal = e
+			}
 		}
-		if i := slices.IndexFunc(results, func(r ledger.Result) bool { return isRefusal(r.Err) }); i >= 0 {
-			s.audit.refused(ctx, s.now(), results[i].Err) // one line for the call
-		}
+		s.audit.refused(ctx, s.now(), refusal) // one line for the call
 	}
 	return connect.NewResponse(&munimentv1.AppendBatchResponse{Results: out}), nil
 }
@@ -93,23 +100,6 @@ func submission(m *munimentv1.Submission) ingest.Submission {
 
 func appended(r ledger.Result) *munimentv1.Appended {
 	return &munimentv1.Appended{Index: r.Index, Duplicate: r.Duplicate, Receipt: r.Receipt}
-}
-
-// appendResult words what became of one submission of a batch.
-func (s *service) appendResult(r ledger.Result) *munimentv1.AppendResult {
-	if r.Err == nil {
-		return &munimentv1.AppendResult{Result: &munimentv1.AppendResult_Appended{Appended: appended(r)}}
-	}
-	field := ""
-	var fe *ingest.FieldError
-	if errors.As(r.Err, &fe) {
-		field = fe.Field
-	}
-	e := s.public(r.Err)
-	if e.Code() == connect.CodePermissionDenied {
-		field = "kind"
-	}
-	return appendError(e, field)
 }
 
 func appendError(e *connect.Error, field string) *munimentv1.AppendResult {

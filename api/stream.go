@@ -42,7 +42,7 @@ func (s *service) AppendStream(ctx context.Context, stream *connect.ClientStream
 		r = results[0]
 	}
 	if err != nil {
-		return nil, s.publicStream(err)
+		return nil, s.publicOf(err, inStream)
 	}
 	return connect.NewResponse(&munimentv1.AppendStreamResponse{Appended: appended(r)}), nil
 }
@@ -79,20 +79,6 @@ func (s *Server) appendStream(ctx context.Context, id *identity, st *ingest.Stre
 type readerFunc func(p []byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
-
-// publicStream is public for a stream, whose fields are in other places than a
-// submission's.
-func (s *service) publicStream(err error) *connect.Error {
-	var fe *ingest.FieldError
-	if !errors.As(err, &fe) {
-		return s.public(err)
-	}
-	field := "header." + fe.Field
-	if fe.Field == "payload" {
-		field = "chunk"
-	}
-	return fieldError(connect.CodeInvalidArgument, field, "%s", fe.Message)
-}
 
 // chunks reads the payload of a stream.
 type chunks struct {

@@ -133,7 +133,7 @@ func TestBadStreams(t *testing.T) {
 		{"not a bundle", media(""), large, connect.CodeInvalidArgument, "header.media_type"},
 		{"compressed", media("application/json+gzip"), large, connect.CodeInvalidArgument, "header.media_type"},
 		{"no kind", func(h *munimentv1.AppendStreamHeader) { h.Kind = "nonsense" }, large, connect.CodeInvalidArgument, "header.kind"},
-		{"a kind of the log's own", func(h *munimentv1.AppendStreamHeader) { h.Kind = "erasure" }, large, connect.CodePermissionDenied, "submission.kind"},
+		{"a kind of the log's own", func(h *munimentv1.AppendStreamHeader) { h.Kind = "erasure" }, large, connect.CodePermissionDenied, "header.kind"},
 		{"a large event", func(h *munimentv1.AppendStreamHeader) { h.Kind, h.MediaType, h.IdempotencyKey = "finding", "", "k" }, large, connect.CodeInvalidArgument, "chunk"},
 		{"an idempotency key of evidence", func(h *munimentv1.AppendStreamHeader) { h.IdempotencyKey = "k" }, large, connect.CodeInvalidArgument, "header.idempotency_key"},
 		{"another tenant", func(h *munimentv1.AppendStreamHeader) { h.Tenant = "globex" }, large, connect.CodePermissionDenied, "tenant"},
