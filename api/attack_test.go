@@ -113,9 +113,9 @@ func TestInflatedRequests(t *testing.T) {
 	}
 }
 
-// A batch of millions of empty submissions is refused while it arrives, in every
-// encoding and protocol: neither the message nor what it decompresses to is ever
-// held.
+// A batch of millions of empty submissions is refused while it arrives, in
+// every encoding and protocol: neither the message nor what it decompresses to
+// is ever held.
 func TestEmptySubmissions(t *testing.T) {
 	ts := newServer(t)
 	defer ts.unchanged()()

@@ -67,8 +67,9 @@ func (s *Server) newDirectory(ctx context.Context, d Directory, old *directory) 
 
 // Reload replaces the tenants with their tokens, rules and limits, the issuers
 // of identity tokens, the operators, and the limits of all callers. Calls under
-// way end under the old limits; a caller that may no longer call is refused from now on, and its
-// streams end with their next message. After an error nothing has changed.
+// way end under the old limits; a caller that may no longer call is refused
+// from now on, and its streams end with their next message. After an error
+// nothing has changed.
 //
 // A tenant that disappears takes its credentials with it, also those that its
 // stream records. Its entries stay.

@@ -16,9 +16,9 @@ import (
 )
 
 // gzipUpTo returns the option that decompresses messages of at most limit()
-// bytes for the method. Connect's own decompressor inflates the rest of a larger
-// message in order to discard it, which costs the server a thousand times what
-// it costs the sender.
+// bytes for the method. Connect's own decompressor inflates the rest of a
+// larger message in order to discard it, which costs the server a thousand
+// times what it costs the sender.
 func gzipUpTo(limit func() int64, spec connect.Spec) connect.HandlerOption {
 	message := requestOf(spec.Schema)
 	return connect.WithCompression("gzip",

@@ -50,8 +50,8 @@ func zipped(t *testing.T, b []byte) io.Reader {
 	return &out
 }
 
-// beginning returns the beginning of a request of Append or AppendBatch, and all
-// of it where n bytes are enough for a payload.
+// beginning returns the beginning of a request of Append or AppendBatch, and
+// all of it where n bytes are enough for a payload.
 func beginning(n int) []byte {
 	if n < 10 {
 		return []byte{0x12, 0}

@@ -83,7 +83,8 @@ func NewAdmission(cfg AdmissionConfig) (*Admission, error) {
 	return a, a.Set(cfg.Roots, cfg.Default)
 }
 
-// ParseAdmissionPolicy parses an admission policy. The error is a *policy.Error.
+// ParseAdmissionPolicy parses an admission policy. The error is a
+// *policy.Error.
 func ParseAdmissionPolicy(text []byte) (*policy.AdmissionPolicy, error) {
 	return policy.Parse(text, clientKinds())
 }

@@ -59,10 +59,12 @@ type Submitter struct {
 // An Ingester takes submissions for one log.
 type Ingester struct {
 	Ledger     *ledger.Ledger
-	Admission  *Admission       // nil: everything is let in, and no signatures are looked at
-	MaxPayload int64            // bytes; SetLimits replaces it
-	MaxStream  int64            // bytes of a payload that is streamed; 0: those are not taken; SetLimits replaces it
-	Now        func() time.Time // nil: time.Now
+	Admission  *Admission // nil: everything is let in, and no signatures are looked at
+	MaxPayload int64      // bytes; SetLimits replaces it
+	// bytes of a payload that is streamed; 0: those are not taken; SetLimits
+	// replaces it
+	MaxStream int64
+	Now       func() time.Time // nil: time.Now
 
 	parsing parseBudget
 	limits  atomic.Pointer[limits] // of SetLimits; nil: MaxPayload and MaxStream

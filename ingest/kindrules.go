@@ -16,8 +16,8 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// A kindRule checks what the options of a kind's message cannot express, as of a
-// time, and adds to the contents what they cannot describe.
+// A kindRule checks what the options of a kind's message cannot express, as of
+// a time, and adds to the contents what they cannot describe.
 type kindRule func(m proto.Message, now time.Time, c *contents) error
 
 // kindRules has the rules of the kinds that need one.

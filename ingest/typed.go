@@ -18,8 +18,8 @@ import (
 	"muniment.dev/muniment/verifiers/sniff"
 )
 
-// maxTyped is the size limit of a typed document in bytes. Parsed, it takes many
-// times as much memory.
+// maxTyped is the size limit of a typed document in bytes. Parsed, it takes
+// many times as much memory.
 const maxTyped = 1 << 20
 
 // typed returns the reader of a kind whose payload is the JSON form of a

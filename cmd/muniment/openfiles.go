@@ -17,8 +17,8 @@ const (
 
 // connectionLimit returns how many connections each of a number of listeners
 // may have open at once, where each has a store behind it and some files are
-// reserved, and a warning if these are fewer than configured. (Go has raised the soft limit of open files
-// to the hard one.)
+// reserved, and a warning if these are fewer than configured. (Go has raised
+// the soft limit of open files to the hard one.)
 func connectionLimit(configured, listeners, reserved int) (connections int, warning string, err error) {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {

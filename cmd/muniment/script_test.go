@@ -28,7 +28,8 @@ import (
 )
 
 // raceOptions are for the processes that tests start. Under the race detector
-// each of them would sleep for a second before it exits, and there are hundreds.
+// each of them would sleep for a second before it exits, and there are
+// hundreds.
 var raceOptions = strings.TrimSpace(os.Getenv("GORACE") + " atexit_sleep_ms=0")
 
 // TestMain lets the test binary be the program, for the scripts and for the

@@ -40,7 +40,8 @@ type component struct {
 	members   []*component
 }
 
-// FormatTrustPolicy returns a policy that trusts one log and requires no witness.
+// FormatTrustPolicy returns a policy that trusts one log and requires no
+// witness.
 func FormatTrustPolicy(logKey string) string {
 	return "log " + logKey + "\nquorum none\n"
 }

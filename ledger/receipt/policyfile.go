@@ -19,9 +19,9 @@ import (
 // MaxTrustPolicySize is the largest policy, in bytes.
 const MaxTrustPolicySize = 1 << 20
 
-// ParseTrustPolicy reads a policy by docs/spec/receipt.md, section 3. Its error is
-// an *Error with the code PolicyMalformed. It names the line and the rule, and
-// never contains text of the file, which may be a private key by mistake.
+// ParseTrustPolicy reads a policy by docs/spec/receipt.md, section 3. Its error
+// is an *Error with the code PolicyMalformed. It names the line and the rule,
+// and never contains text of the file, which may be a private key by mistake.
 func ParseTrustPolicy(name string, text []byte) (*TrustPolicy, error) {
 	p, err := parsePolicy(text)
 	if err == nil {
