@@ -113,9 +113,15 @@ func (s *Server) identify(r *http.Request) (*identity, error) {
 	if !strings.EqualFold(scheme, "Bearer") || token == "" {
 		return nil, errNoToken
 	}
-	g := s.grants.find(sha256.Sum256([]byte(strings.TrimSpace(token))))
+	token = strings.TrimSpace(token)
+	g := s.grants.find(sha256.Sum256([]byte(token)))
 	if err := s.check(g); err != nil {
 		return nil, err
+	}
+	// A client may choose the hash of a token that it issues, so the hash of
+	// another tenant's token must not be enough.
+	if !strings.HasPrefix(token, tokenPrefix(g.tenant.Name)) {
+		return nil, errWrongToken
 	}
 	return &g.identity, nil
 }

@@ -73,13 +73,14 @@ type grants struct {
 	byHash map[tokenHash]*grant
 	// of each tenant; the value is nil while the grant is being recorded
 	byID     map[string]map[string]*grant
+	reserved map[tokenHash]bool // of grants that are being recorded
 	used     map[[sha256.Size]byte]time.Time
 	sessions int // in byHash; the rest are in byID, too
 	sweepAt  int // sessions and used at which the expired ones are dropped
 }
 
 func newGrants() *grants {
-	return &grants{byHash: map[tokenHash]*grant{}, byID: map[string]map[string]*grant{}, used: map[[sha256.Size]byte]time.Time{}, sweepAt: 1024}
+	return &grants{byHash: map[tokenHash]*grant{}, byID: map[string]map[string]*grant{}, reserved: map[tokenHash]bool{}, used: map[[sha256.Size]byte]time.Time{}, sweepAt: 1024}
 }
 
 // loadTenantGrants reads the tenant's grants in force from the configuration
@@ -253,32 +254,39 @@ func (gs *grants) list(tenant string, now time.Time) (out []*grant) {
 	return out
 }
 
-// reserveID takes an ID for a grant that is being recorded. An ID is never used
-// twice.
-func (gs *grants) reserveID(tenant, id string) error {
+// reserve takes the ID and the token of a grant that is being recorded. Neither
+// is ever used twice. A token's hash is no secret: a tenant that could reuse
+// another's would receive what is sent with that token.
+func (gs *grants) reserve(g *grant) error {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
-	ids := gs.byID[tenant]
-	if _, ok := ids[id]; ok {
+	ids := gs.byID[g.tenant.Name]
+	if _, ok := ids[g.id]; ok {
 		return errIDTaken
+	}
+	if gs.byHash[g.hash] != nil || gs.reserved[g.hash] {
+		return errTokenTaken
 	}
 	if len(ids) >= maxGrants {
 		return errTooManyGrants
 	}
-	ids[id] = nil
+	ids[g.id], gs.reserved[g.hash] = nil, true
 	return nil
 }
 
-func (gs *grants) releaseID(tenant, id string) {
+// release ends the reservation of a grant, whether it was added or not.
+func (gs *grants) release(g *grant) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
-	if gs.byID[tenant][id] == nil {
-		delete(gs.byID[tenant], id)
+	delete(gs.reserved, g.hash)
+	if gs.byID[g.tenant.Name][g.id] == nil {
+		delete(gs.byID[g.tenant.Name], g.id)
 	}
 }
 
 var (
 	errIDTaken       = errors.New("there is, or was, a grant of this ID; choose another")
+	errTokenTaken    = errors.New("there is, or was, a grant of this token; draw another")
 	errTooManyGrants = fmt.Errorf("the tenant has %d grants, which is the limit", maxGrants)
 	errUsedBefore    = fmt.Errorf("%w: it was used before; get a new one from the issuer", oidc.ErrRefused)
 	errBusyIdentity  = errors.New("too many identity tokens are remembered; retry later")
@@ -328,10 +336,13 @@ func (gs *grants) sweep(now time.Time) {
 	}
 }
 
+// tokenPrefix is how a tenant's tokens begin.
+func tokenPrefix(tenant string) string { return "mnt_" + tenant + "_" }
+
 // newToken returns a token for the tenant.
 func newToken(tenant string) (string, tokenHash) {
 	var secret [32]byte
 	rand.Read(secret[:])
-	token := "mnt_" + tenant + "_" + base64.RawURLEncoding.EncodeToString(secret[:])
+	token := tokenPrefix(tenant) + base64.RawURLEncoding.EncodeToString(secret[:])
 	return token, sha256.Sum256([]byte(token))
 }

@@ -33,16 +33,23 @@ func (s *adminService) IssueToken(ctx context.Context, req *connect.Request[muni
 			return nil, fieldError(connect.CodeInvalidArgument, "grant.expires", "not in the future")
 		}
 	}
-	if err := s.grants.reserveID(who.tenant.Name, g.id); errors.Is(err, errIDTaken) {
+	var token string
+	if drawn := req.Msg.TokenSha256; len(drawn) > 0 {
+		g.hash = tokenHash(drawn)
+	} else {
+		token, g.hash = newToken(who.tenant.Name)
+	}
+	switch err := s.grants.reserve(g); {
+	case errors.Is(err, errIDTaken):
 		return nil, fieldError(connect.CodeAlreadyExists, "grant.id", "%s", err)
-	} else if err != nil {
+	case errors.Is(err, errTokenTaken):
+		return nil, fieldError(connect.CodeAlreadyExists, "token_sha256", "%s", err)
+	case err != nil:
 		return nil, fieldError(connect.CodeFailedPrecondition, "grant.id", "%s", err)
 	}
-	token, hash := newToken(who.tenant.Name)
-	g.hash = hash
+	defer s.grants.release(g)
 	r, err := s.recordGrant(ctx, who, g, req.Msg.Reason)
 	if err != nil {
-		s.grants.releaseID(who.tenant.Name, g.id)
 		return nil, s.public(err)
 	}
 	s.grants.add(g)

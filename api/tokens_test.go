@@ -221,3 +221,45 @@ func TestRevokingEndsStreams(t *testing.T) {
 		t.Errorf("it ended with %v", err)
 	}
 }
+
+// A caller may draw the token itself. Its hash, which is no secret, can't be
+// used to receive what is sent with another tenant's token.
+func TestTokenDrawnByCaller(t *testing.T) {
+	ts := newServer(t)
+	issue := func(admin, tenant, id, token string) (*munimentv1.IssueTokenResponse, error) {
+		hash := sha256.Sum256([]byte(token))
+		res, err := ts.admin(admin).IssueToken(context.Background(), connect.NewRequest(&munimentv1.IssueTokenRequest{
+			Tenant: tenant, Grant: &munimentv1.Grant{Id: id, Role: munimentv1.Role_ROLE_READER}, TokenSha256: hash[:]}))
+		if err != nil {
+			return nil, err
+		}
+		return res.Msg, nil
+	}
+	const token = "mnt_acme_drawn-by-the-caller"
+	res, err := issue(acmeToken, "acme", "drawn", token)
+	if err != nil || res.Token != "" {
+		t.Fatal(res, err)
+	}
+	if who, err := ts.whoami(token); err != nil || who.Identity != "token:drawn" {
+		t.Error(who, err)
+	}
+	if _, err := issue(acmeToken, "acme", "again", token); connect.CodeOf(err) != connect.CodeAlreadyExists {
+		t.Errorf("the same token under another ID: %v", err)
+	}
+	globexAdmin := roleToken("globex", "admin")
+	if _, err := issue(globexAdmin, "globex", "stolen", token); connect.CodeOf(err) != connect.CodeAlreadyExists {
+		t.Errorf("another tenant's token: %v", err)
+	}
+	const unused = "mnt_acme_of-a-tenant-that-was-removed"
+	if _, err := issue(globexAdmin, "globex", "planted", unused); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ts.whoami(unused); connect.CodeOf(err) != connect.CodeUnauthenticated {
+		t.Errorf("a token that names another tenant: %v", err)
+	}
+	_, err = ts.admin(acmeToken).IssueToken(context.Background(), connect.NewRequest(&munimentv1.IssueTokenRequest{
+		Tenant: "acme", Grant: &munimentv1.Grant{Id: "short", Role: munimentv1.Role_ROLE_READER}, TokenSha256: []byte("short")}))
+	if connect.CodeOf(err) != connect.CodeInvalidArgument {
+		t.Errorf("a hash of 5 bytes: %v", err)
+	}
+}

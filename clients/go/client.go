@@ -8,6 +8,9 @@ package muniment
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -73,6 +76,15 @@ type Client struct {
 // TokenPrefix is the prefix of every token. The tenant's name, an underscore
 // and the secret follow it.
 const TokenPrefix = "mnt_"
+
+// NewToken draws a token for a tenant and returns it with its SHA-256, which
+// IssueToken puts in force.
+func NewToken(tenant string) (token string, hash [sha256.Size]byte) {
+	var secret [32]byte
+	rand.Read(secret[:])
+	token = TokenPrefix + tenant + "_" + base64.RawURLEncoding.EncodeToString(secret[:])
+	return token, sha256.Sum256([]byte(token))
+}
 
 // TenantOfToken returns the tenant named in a token, or "" if there is none.
 func TenantOfToken(token string) string {

@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -21,7 +20,6 @@ import (
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
-	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/internal/pemfile"
 	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/entry"
@@ -226,7 +224,10 @@ func (a *app) writeOutput(path string, data []byte) error {
 		_, err := a.rawOutput().Write(data)
 		return err
 	}
-	return replaceFile(path, data)
+	return wholefile.Output(path, 0o666, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
 }
 
 // rawOutput returns standard output for bytes: as they are, unless it is a
@@ -251,42 +252,9 @@ func (a *app) stderrFile() (*os.File, bool) {
 	return f, ok
 }
 
-// replaceFile writes a file whole or not at all. What is there and is not a
-// plain file, such as a device or a link, is written to as it is.
-func replaceFile(path string, data []byte) error {
-	return replaceFileWith(path, func(w io.Writer) error {
-		_, err := w.Write(data)
-		return err
-	})
-}
-
-// replaceOwned is replaceFile in a data folder, whose owner keeps its files.
+// replaceOwned replaces a file of a data folder, whose owner keeps its files.
 func replaceOwned(path string, data []byte) error {
-	root, err := os.OpenRoot(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	// less what the umask takes away
-	return wholefile.ReplaceOwned(root, filepath.Base(path), data, 0o666)
-}
-
-// replaceFileWith is replaceFile for what write writes.
-func replaceFileWith(path string, write func(io.Writer) error) error {
-	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
-		f, err := interrupt.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
-		if err != nil {
-			return err
-		}
-		return errors.Join(write(f), f.Close())
-	}
-	root, err := os.OpenRoot(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	// less what the umask takes away
-	return wholefile.ReplaceWith(root, filepath.Base(path), 0o666, write)
+	return wholefile.ReplaceOwnedPath(path, data, 0o666) // less the umask
 }
 
 // printable keeps unsafe characters of evidence, file names and messages away

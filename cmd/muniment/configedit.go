@@ -1,33 +1,22 @@
 package main
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"reflect"
-	"strings"
-
-	"gopkg.in/yaml.v3"
 
 	"muniment.dev/muniment/internal/bounded"
-	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/internal/wholefile"
 )
 
-// A configEdit changes muniment.yaml in place: it splices lines and leaves the
-// comments, the order and the spelling of everything else. It writes nothing
-// unless the result, read as a whole, differs from the original in what was
-// meant to change, and in that alone.
+// A configEdit changes muniment.yaml in place. It writes nothing unless the
+// result, read as a whole, differs from the original in what was meant to
+// change, and in that alone.
 type configEdit struct {
-	path  string
-	lines []string // each with its line feed
-	want  serverConfig
+	yamlEdit
+	path string
+	want serverConfig
 }
-
-// errEditByHand reports that a file has a shape that configEdit does not
-// splice.
-var errEditByHand = errors.New("the file has a form that only an editor can change")
 
 func editConfig(dir string) (*configEdit, error) {
 	path := filepath.Join(dir, configFile)
@@ -36,11 +25,7 @@ func editConfig(dir string) (*configEdit, error) {
 		return nil, err
 	}
 	e := &configEdit{path: path}
-	if len(text) > 0 && !bytes.HasSuffix(text, []byte("\n")) {
-		text = append(text, '\n')
-	}
-	e.lines = strings.SplitAfter(string(text), "\n")
-	e.lines = e.lines[:len(e.lines)-1] // SplitAfter leaves an empty one
+	e.lines = splitLines(text)
 	if e.want, err = decodeConfig(text); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -53,157 +38,11 @@ func decodeConfig(text []byte) (c serverConfig, err error) {
 	return c, err
 }
 
-func (e *configEdit) text() string { return strings.Join(e.lines, "") }
-
-// A block is a list of the configuration: lines from ≤ i < to, of which each
-// item begins at one of starts.
-type block struct {
-	key    int // index of the line that has the list's name; -1: there is none
-	starts []int
-	to     int // the line after the last item
-	node   *yaml.Node
-}
-
-// list finds the top-level list of the name, in block style.
-func (e *configEdit) list(name string) (block, error) {
-	var doc yaml.Node
-	if err := yaml.Unmarshal([]byte(e.text()), &doc); err != nil {
-		return block{}, err
-	}
-	if len(doc.Content) != 1 || doc.Content[0].Kind != yaml.MappingNode || doc.Content[0].Style&yaml.FlowStyle != 0 {
-		return block{}, errEditByHand
-	}
-	for fields := doc.Content[0].Content; len(fields) >= 2; fields = fields[2:] {
-		key, value := fields[0], fields[1]
-		if key.Value != name {
-			continue
-		}
-		b := block{key: key.Line - 1, node: value, to: key.Line}
-		switch {
-		case value.Kind == yaml.ScalarNode && value.Tag == "!!null" && value.Value == "":
-			return b, nil
-		case value.Kind != yaml.SequenceNode || value.Style&yaml.FlowStyle != 0:
-			return block{}, errEditByHand
-		}
-		for _, item := range value.Content {
-			if item.Kind != yaml.MappingNode || item.Style&yaml.FlowStyle != 0 {
-				return block{}, errEditByHand
-			}
-			b.starts = append(b.starts, item.Line-1)
-		}
-		b.to = lastLine(value)
-		return b, nil
-	}
-	return block{key: -1, to: len(e.lines)}, nil
-}
-
-// lastLine returns the number of the last line that belongs to a node.
-func lastLine(n *yaml.Node) int {
-	last := n.Line
-	if n.Style&yaml.LiteralStyle != 0 { // its text begins on the next line
-		last += strings.Count(strings.TrimRight(n.Value, "\n"), "\n") + 1
-	}
-	for _, child := range n.Content {
-		last = max(last, lastLine(child))
-	}
-	return last
-}
-
-func (e *configEdit) splice(from, to int, lines string) {
-	var added []string
-	if lines != "" {
-		added = strings.SplitAfter(strings.TrimSuffix(lines, "\n"), "\n")
-		added[len(added)-1] += "\n"
-	}
-	e.lines = append(append(append([]string{}, e.lines[:from]...), added...), e.lines[to:]...)
-}
-
-// add appends an item, whose lines are indented by two spaces, to a list, and
-// makes the list if there is none.
-func (e *configEdit) add(list, lines string) error {
-	b, err := e.list(list)
-	if err != nil {
-		return err
-	}
-	if b.key < 0 {
-		lines = "\n" + list + ":\n" + lines
-	}
-	e.splice(b.to, b.to, lines)
-	return nil
-}
-
-// item returns the lines of the item whose field has the value.
-func (e *configEdit) item(list, field, value string) (from, to int, node *yaml.Node, err error) {
-	b, err := e.list(list)
-	if err != nil {
-		return 0, 0, nil, err
-	}
-	if b.node != nil {
-		for i, n := range b.node.Content {
-			for f := n.Content; len(f) >= 2; f = f[2:] {
-				if f[0].Value == field && f[1].Value == value {
-					return b.starts[i], lastLine(n), n, nil
-				}
-			}
-		}
-	}
-	return 0, 0, nil, errEditByHand
-}
-
-// remove deletes an item.
-func (e *configEdit) remove(list, field, value string) error {
-	from, to, _, err := e.item(list, field, value)
-	if err != nil {
-		return err
-	}
-	e.splice(from, to, "")
-	return nil
-}
-
-// set gives an item's field a value on one line, or removes the field where
-// the value is empty.
-func (e *configEdit) set(list, field, value, name, to string) error {
-	from, _, node, err := e.item(list, field, value)
-	if err != nil {
-		return err
-	}
-	for f := node.Content; len(f) >= 2; f = f[2:] {
-		if f[0].Value != name {
-			continue
-		}
-		if f[1].Line != f[0].Line || f[0].Line-1 == from {
-			return errEditByHand
-		}
-		e.splice(f[0].Line-1, f[0].Line, "")
-	}
-	if to != "" {
-		e.splice(from+1, from+1, strings.Repeat(" ", node.Column-1)+name+": "+to+"\n")
-	}
-	return nil
-}
-
 // write replaces the file, if it now reads as want.
 func (e *configEdit) write() error {
 	got, err := decodeConfig([]byte(e.text()))
 	if err != nil || !reflect.DeepEqual(got, e.want) {
 		return fmt.Errorf("%s: %w; nothing was changed", e.path, errEditByHand)
 	}
-	return rewriteFile(e.path, []byte(e.text()), 0o600)
-}
-
-// rewriteFile writes a file beside the old one and renames it, so that readers
-// see one or the other. Unlike replaceFile it is not stopped by what an
-// interrupted run left.
-func rewriteFile(path string, content []byte, mode os.FileMode) error {
-	f, err := owner.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // does nothing after the rename
-	_, err = f.Write(content)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return wholefile.ReplaceOwnedPath(e.path, []byte(e.text()), 0o600)
 }

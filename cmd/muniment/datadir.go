@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -20,6 +19,7 @@ import (
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/cosereceipt"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
@@ -370,29 +370,7 @@ func readStreamKey(path string) (*entry.StreamKey, error) {
 
 // writeNew writes a file of a data folder that must not be there yet.
 func writeNew(path, content string, mode os.FileMode) error {
-	return writeNewWith(owner.OpenFile, path, content, mode)
-}
-
-// writeNewOutput writes a file that the user has named, and that must not be
-// there yet.
-func writeNewOutput(path, content string, mode os.FileMode) error {
-	return writeNewWith(os.OpenFile, path, content, mode)
-}
-
-func writeNewWith(open func(string, int, os.FileMode) (*os.File, error), path, content string, mode os.FileMode) error {
-	f, err := open(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return err
-	}
-	if _, err := f.WriteString(content); err != nil {
-		f.Close()
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		f.Close()
-		return err
-	}
-	return f.Close()
+	return wholefile.CreateOwnedPath(path, []byte(content), mode)
 }
 
 // addTenant makes the keys of a new tenant and returns its lines for the
@@ -421,14 +399,12 @@ func addTenantWith(dir, name string, key entry.StreamKey, role string) (string, 
 // issueFirstToken makes a token of a tenant whose stream key is in place, and
 // returns the tenant's lines for the configuration.
 func issueFirstToken(dir, name, role string) (string, error) {
-	var secret [32]byte
-	rand.Read(secret[:])
-	token := muniment.TokenPrefix + name + "_" + base64.RawURLEncoding.EncodeToString(secret[:])
+	token, hash := muniment.NewToken(name)
 	if err := owner.MkdirAll(filepath.Join(dir, tokenDir), 0o700); err != nil {
 		return "", err
 	}
 	if err := writeNew(filepath.Join(dir, tokenDir, name+".token"), token+"\n", 0o600); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("  - name: %s\n    stream_key: %s/%s.key\n    tokens:\n      - id: %s\n        role: %s\n        sha256: %x\n", name, streamDir, name, name, role, sha256.Sum256([]byte(token))), nil
+	return fmt.Sprintf("  - name: %s\n    stream_key: %s/%s.key\n    tokens:\n      - id: %s\n        role: %s\n        sha256: %x\n", name, streamDir, name, name, role, hash), nil
 }

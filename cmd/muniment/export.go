@@ -6,9 +6,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 
+	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/delta"
 	"muniment.dev/muniment/ledger/receipt"
@@ -48,30 +48,23 @@ func (c *exportCmd) Run(a *app) error {
 	if _, err := os.Lstat(c.Output); err == nil {
 		return fmt.Errorf("-o: %s is there already, and is not overwritten", c.Output)
 	}
-	// A name of its own, so that no leftover or other run is in the way, and
-	// no link of somebody else's is followed.
-	f, err := os.CreateTemp(filepath.Dir(c.Output), ".muniment-*.part")
+	var o *exported
+	err = wholefile.CreateFile(c.Output, 0o600, func(f *os.File) error {
+		var err error
+		if c.Data != "" {
+			err = c.fromFolder(a, f, &policy)
+		} else {
+			err = c.fromServer(a, f)
+		}
+		if err != nil {
+			return notFound(err)
+		}
+		if o, err = c.check(f, policy); err != nil {
+			return exitWith(exitNo, err)
+		}
+		return nil
+	})
 	if err != nil {
-		return err
-	}
-	part := f.Name()
-	defer os.Remove(part) // unless it was renamed
-	if c.Data != "" {
-		err = c.fromFolder(a, f, &policy)
-	} else {
-		err = c.fromServer(a, f)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err != nil {
-		return errors.Join(notFound(err), f.Close())
-	}
-	o, err := c.check(f, policy)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return exitWith(exitNo, err)
-	}
-	if err := os.Rename(part, c.Output); err != nil {
 		return err
 	}
 	if c.JSON {

@@ -18,6 +18,7 @@ import (
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
@@ -73,7 +74,7 @@ func (c *getCmd) payload(a *app, client *muniment.Client, e *munimentv1.Entry) e
 	if c.Output == "" || c.Output == "-" {
 		err = write(a.rawOutput())
 	} else {
-		err = replaceFileWith(c.Output, write)
+		err = wholefile.Output(c.Output, 0o666, write)
 	}
 	return notFound(err)
 }

@@ -24,6 +24,7 @@ import (
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger"
 )
 
@@ -230,7 +231,7 @@ func (r *reloader) report(err error) {
 	}
 	line, err := json.Marshal(o)
 	if err == nil {
-		err = rewriteFile(filepath.Join(r.inForce.path, reloadFile), append(line, '\n'), 0o600)
+		err = wholefile.ReplaceOwnedPath(filepath.Join(r.inForce.path, reloadFile), append(line, '\n'), 0o600)
 	}
 	if err != nil {
 		r.log.Warn("outcome of the reload not written", "err", err)

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
-	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -15,6 +17,7 @@ import (
 
 	"muniment.dev/muniment/api"
 	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/internal/wholefile"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
@@ -46,7 +49,7 @@ Examples:
   muniment token issue audit-2027 --role auditor --expires 2027-03-31 --reason "yearly audit"`
 }
 
-func (c *tokenIssueCmd) Run(a *app) (err error) {
+func (c *tokenIssueCmd) Run(a *app) error {
 	expires, err := parseExpiry(c.Expires, time.Now())
 	if err != nil {
 		return err
@@ -59,55 +62,91 @@ func (c *tokenIssueCmd) Run(a *app) (err error) {
 	if err != nil {
 		return err
 	}
-	if c.Output != "" { // before there is a token that nobody could save
-		if _, err := os.Lstat(c.Output); err == nil {
-			return fmt.Errorf("--output: %s is there, and nothing is overwritten", c.Output)
-		}
-	}
 	g := &munimentv1.Grant{Id: c.ID, Role: role, Kinds: c.Kind}
 	if !expires.IsZero() {
 		g.Expires = timestamppb.New(expires)
 	}
-	res, err := client.Admin.IssueToken(a.ctx, connect.NewRequest(&munimentv1.IssueTokenRequest{Tenant: client.Tenant, Grant: g, Reason: c.Reason}))
+	// The token is stored first. A token that could not be stored is never in
+	// force, and its ID stays free.
+	token, hash := muniment.NewToken(client.Tenant)
+	if err := c.store(a, token, g); err != nil {
+		return err
+	}
+	res, err := client.Admin.IssueToken(a.ctx, connect.NewRequest(&munimentv1.IssueTokenRequest{Tenant: client.Tenant, Grant: g, Reason: c.Reason, TokenSha256: hash[:]}))
 	if err != nil {
-		return refusal(err)
+		return c.discard(a, refusal(err))
 	}
-	token := res.Msg.Token
-	defer func() {
-		if a.stdout.Err() != nil { // the only copy may be lost
-			err = errors.Join(err, c.withdraw(a, client))
-		}
-	}()
-	if c.Output != "" {
-		if err := writeNewOutput(c.Output, token+"\n", 0o600); err != nil {
-			return errors.Join(fmt.Errorf("--output: %w", err), c.withdraw(a, client))
-		}
-		token = ""
-	}
-	if c.JSON {
-		o := grantJSON(res.Msg.Grant)
-		o.Token, o.File = token, c.Output
-		index := res.Msg.Appended.GetIndex()
-		o.Index = &index
+	index := res.Msg.Appended.GetIndex()
+	switch {
+	case c.JSON && c.Output != "":
+		o := grantJSON(g)
+		o.File, o.Index = c.Output, &index
 		return writeJSON(a.stdout, o)
+	case c.JSON:
+		fmt.Fprintf(a.stdout, `,"index":%d}`+"\n", index)
 	}
-	if token != "" {
-		fmt.Fprintln(a.stdout, token)
-	}
-	fmt.Fprintf(a.stderr, "made the token %s of the role %s, %s; recorded as entry %d\n", c.ID, c.Role, until(res.Msg.Grant.Expires), res.Msg.Appended.GetIndex())
+	fmt.Fprintf(a.stderr, "issued token %s with role %s, %s; recorded as entry %d\n", c.ID, c.Role, until(g.Expires), index)
 	return nil
 }
 
-// withdraw revokes the token that could not be written.
-func (c *tokenIssueCmd) withdraw(a *app, client *muniment.Client) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), time.Minute)
-	defer cancel()
-	if _, err := client.Admin.RevokeToken(ctx, connect.NewRequest(&munimentv1.RevokeTokenRequest{Tenant: client.Tenant, Id: c.ID, Reason: "the token could not be written"})); err != nil {
-		fmt.Fprintf(a.stderr, "muniment: the token %s is in force, but could not be written: revoke it with: muniment token revoke %s\n", quoted(c.ID), quoted(c.ID))
+// store writes the token to its destination. In JSON it is the beginning of an
+// object, which Run or discard completes.
+func (c *tokenIssueCmd) store(a *app, token string, g *munimentv1.Grant) error {
+	switch {
+	case c.Output != "":
+		err := wholefile.CreatePath(c.Output, []byte(token+"\n"), 0o600)
+		if errors.Is(err, wholefile.ErrExists) {
+			return fmt.Errorf("--output: %s exists and is not overwritten", c.Output)
+		} else if err != nil {
+			return fmt.Errorf("--output: %w", err)
+		}
+		return nil
+	case c.JSON:
+		o := grantJSON(g)
+		o.Token = token
+		line, err := json.Marshal(o)
+		if err != nil {
+			return err
+		}
+		_, err = a.stdout.Write(bytes.TrimSuffix(line, []byte("}")))
 		return err
 	}
-	fmt.Fprintf(a.stderr, "muniment: the token %s could not be written, and is revoked: issue another one under a new ID\n", quoted(c.ID))
-	return nil
+	_, err := fmt.Fprintln(a.stdout, token)
+	return err
+}
+
+// discard handles a token that was stored and then not issued. Without an
+// answer from the server the token may be in force, so its file is kept.
+func (c *tokenIssueCmd) discard(a *app, err error) error {
+	if c.Output == "" && c.JSON {
+		text, jerr := json.Marshal(errorText(err))
+		if jerr != nil {
+			return errors.Join(err, jerr)
+		}
+		fmt.Fprintf(a.stdout, `,"error":%s}`+"\n", text)
+	}
+	switch {
+	case !notApplied(err):
+		return fmt.Errorf("%w\nthe token may be in force: check with muniment token list, and revoke it with muniment token revoke %s", err, c.ID)
+	case c.Output != "":
+		return errors.Join(err, os.Remove(c.Output))
+	}
+	return fmt.Errorf("%w\nthe printed token is not in force", err)
+}
+
+// notApplied reports whether a call that failed had no effect: the server
+// refused it, or was not reached.
+func notApplied(err error) bool {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return true
+	}
+	switch connect.CodeOf(err) {
+	case connect.CodeInvalidArgument, connect.CodeAlreadyExists, connect.CodePermissionDenied, connect.CodeUnauthenticated, connect.CodeNotFound,
+		connect.CodeFailedPrecondition, connect.CodeResourceExhausted, connect.CodeUnimplemented:
+		return connect.IsWireError(err)
+	}
+	return false
 }
 
 // refusal gives the exit code of a plain no to what the server would not do.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ import (
 
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/witness/cosigner"
 )
 
@@ -43,6 +45,10 @@ type witnessConfig struct {
 	TLS         tlsConfig       `yaml:"tls"`
 	Connections int             `yaml:"connections"`
 	Logs        []witnessedLogs `yaml:"logs"`
+}
+
+func defaultWitnessConfig() witnessConfig {
+	return witnessConfig{Listen: "127.0.0.1:7490", Connections: 1024}
 }
 
 type witnessedLogs struct {
@@ -82,7 +88,7 @@ type witnessDir struct {
 }
 
 func loadWitnessDir(path string) (*witnessDir, error) {
-	d := &witnessDir{path: path, config: witnessConfig{Listen: "127.0.0.1:7490", Connections: 1024}}
+	d := &witnessDir{path: path, config: defaultWitnessConfig()}
 	file := filepath.Join(path, witnessConfigFile)
 	data, err := bounded.ReadFile(file, bounded.Config)
 	if errors.Is(err, os.ErrNotExist) {
@@ -298,26 +304,27 @@ func (c *witnessAddLogCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	lines := "  - key: " + c.Key + "\n"
+	lines := fmt.Sprintf("  - key: %q\n", c.Key)
 	if c.Origin != "" {
-		lines = fmt.Sprintf("  - origin: %q\n    key: %s\n", c.Origin, c.Key)
+		lines = fmt.Sprintf("  - origin: %q\n    key: %q\n", c.Origin, c.Key)
+	}
+	want := d.config
+	want.Logs = append(slices.Clone(want.Logs), witnessedLogs{Origin: c.Origin, Key: c.Key})
+	if _, err := want.logs(); err != nil {
+		return err
 	}
 	path := filepath.Join(c.Data, witnessConfigFile)
 	old, err := bounded.ReadFile(path, bounded.Config)
 	if err != nil {
 		return err
 	}
-	// Appending keeps the comments; it is right as long as the list of logs
-	// ends the file.
-	text := strings.TrimRight(string(old), "\n") + "\n" + lines
-	var check witnessConfig
-	if err := decodeYAML([]byte(text), &check); err != nil || len(check.Logs) != len(d.config.Logs)+1 {
-		return fmt.Errorf("%s: the list of logs is not at the end, so nothing was changed; add this to it by hand:\n\n%s", path, lines)
+	edit := yamlEdit{lines: splitLines(old)}
+	err = edit.add("logs", lines)
+	got := defaultWitnessConfig()
+	if err = errors.Join(err, decodeYAML([]byte(edit.text()), &got)); err != nil || !reflect.DeepEqual(got, want) {
+		return fmt.Errorf("%s: %w; nothing was changed: add this to the logs by hand:\n\n%s", path, errEditByHand, lines)
 	}
-	if _, err := check.logs(); err != nil {
-		return err
-	}
-	if err := replaceOwned(path, []byte(text)); err != nil {
+	if err := wholefile.ReplaceOwnedPath(path, []byte(edit.text()), 0o600); err != nil {
 		return err
 	}
 	fmt.Fprintln(a.stdout, "Added. Restart the witness.")

@@ -15,7 +15,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
+	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/internal/owner"
 )
 
@@ -39,7 +41,7 @@ func Replace(root *os.Root, name string, data []byte, perm fs.FileMode) error {
 
 // ReplaceWith is Replace with the content that write writes.
 func ReplaceWith(root *os.Root, name string, perm fs.FileMode, write func(io.Writer) error) error {
-	return whole(root, name, perm, write, root.Rename, nil)
+	return whole(root, name, perm, func(f *os.File) error { return write(f) }, root.Rename, nil)
 }
 
 // ReplaceOwned is Replace in a data folder: written by root, the file gets the
@@ -49,8 +51,8 @@ func ReplaceOwned(root *os.Root, name string, data []byte, perm fs.FileMode) err
 	if err != nil {
 		return err
 	}
-	return whole(root, name, perm, func(w io.Writer) error {
-		_, err := w.Write(data)
+	return whole(root, name, perm, func(f *os.File) error {
+		_, err := f.Write(data)
 		return err
 	}, root.Rename, folder)
 }
@@ -58,10 +60,14 @@ func ReplaceOwned(root *os.Root, name string, data []byte, perm fs.FileMode) err
 // Create writes a file that does not exist yet. If two writers create the same
 // one, one of them gets an error that wraps ErrExists.
 func Create(root *os.Root, name string, data []byte, perm fs.FileMode) error {
-	return whole(root, name, perm, func(w io.Writer) error {
-		_, err := w.Write(data)
+	return create(root, name, perm, func(f *os.File) error {
+		_, err := f.Write(data)
 		return err
-	}, func(tmp, name string) error {
+	}, nil)
+}
+
+func create(root *os.Root, name string, perm fs.FileMode, write func(*os.File) error, folder fs.FileInfo) error {
+	return whole(root, name, perm, write, func(tmp, name string) error {
 		err := root.Link(tmp, name)
 		switch {
 		case err == nil:
@@ -74,12 +80,12 @@ func Create(root *os.Root, name string, data []byte, perm fs.FileMode) error {
 			return &fs.PathError{Op: "create", Path: name, Err: fs.ErrExist}
 		}
 		return root.Rename(tmp, name)
-	}, nil)
+	}, folder)
 }
 
 // whole writes a temporary file beside the name, durably, and then finishes it.
 // Where a folder is given, the file gets its owner.
-func whole(root *os.Root, name string, perm fs.FileMode, write func(io.Writer) error, finish func(tmp, name string) error, folder fs.FileInfo) error {
+func whole(root *os.Root, name string, perm fs.FileMode, write func(*os.File) error, finish func(tmp, name string) error, folder fs.FileInfo) error {
 	tmp := filepath.Join(filepath.Dir(name), prefix+rand.Text()+suffix)
 	f, err := root.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm) // less the umask
 	if err != nil {
@@ -115,16 +121,125 @@ func SyncDir(root *os.Root, name string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// ReplacePath is Replace for a path that the user has named. The folder may be
-// reached through links, and the file itself is replaced.
-func ReplacePath(path string, data []byte, perm fs.FileMode) error {
+// in calls do with the folder of a path, which may be reached through links,
+// and the name in it.
+func in(path string, do func(root *os.Root, name string) error) error {
 	root, err := os.OpenRoot(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	if err := Replace(root, filepath.Base(path), data, perm); err != nil {
+	err = do(root, filepath.Base(path))
+	if c, ok := err.(*contentError); ok {
+		return c.error
+	}
+	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
+}
+
+// A contentError is the error of a function that writes a file's content. It
+// is returned as it is: the path of the file is not its cause.
+type contentError struct{ error }
+
+func content(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &contentError{err}
+}
+
+// ReplacePath is Replace for a path.
+func ReplacePath(path string, data []byte, perm fs.FileMode) error {
+	return in(path, func(root *os.Root, name string) error { return Replace(root, name, data, perm) })
+}
+
+// CreatePath is Create for a path.
+func CreatePath(path string, data []byte, perm fs.FileMode) error {
+	return in(path, func(root *os.Root, name string) error { return Create(root, name, data, perm) })
+}
+
+// CreateOwnedPath is CreatePath in a data folder: written by root, the file
+// gets the owner of its folder.
+func CreateOwnedPath(path string, data []byte, perm fs.FileMode) error {
+	return in(path, func(root *os.Root, name string) error {
+		folder, err := root.Stat(".")
+		if err != nil {
+			return err
+		}
+		return create(root, name, perm, func(f *os.File) error {
+			_, err := f.Write(data)
+			return err
+		}, folder)
+	})
+}
+
+// CreateFile is CreatePath for content that write writes, and may read again.
+// If it fails, no file is made.
+func CreateFile(path string, perm fs.FileMode, write func(*os.File) error) error {
+	return in(path, func(root *os.Root, name string) error {
+		return create(root, name, perm, func(f *os.File) error { return content(write(f)) }, nil)
+	})
+}
+
+// ReplaceOwnedPath is ReplaceOwned for a path.
+func ReplaceOwnedPath(path string, data []byte, perm fs.FileMode) error {
+	return in(path, func(root *os.Root, name string) error { return ReplaceOwned(root, name, data, perm) })
+}
+
+// SaveState is ReplaceOwnedPath for a file that a later run relies on: its
+// name is durable, too.
+func SaveState(path string, data []byte, perm fs.FileMode) error {
+	return in(path, func(root *os.Root, name string) error {
+		if err := ReplaceOwned(root, name, data, perm); err != nil {
+			return err
+		}
+		return SyncDir(root, ".")
+	})
+}
+
+// Output writes a result to the path that the user has named for it. A file or
+// a link is replaced. A device, a named pipe, or a path in /dev or /proc, such
+// as /dev/stdout, can't be replaced and is written to.
+func Output(path string, perm fs.FileMode, write func(io.Writer) error) error {
+	special, err := isSpecial(path)
+	if err != nil {
+		return err
+	}
+	if !special {
+		return in(path, func(root *os.Root, name string) error {
+			return ReplaceWith(root, name, perm, func(w io.Writer) error { return content(write(w)) })
+		})
+	}
+	f, err := interrupt.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(f), f.Close())
+}
+
+// isSpecial reports whether a path can only be written to. A link in another
+// folder can always be replaced, wherever it points.
+func isSpecial(path string) (bool, error) {
+	folder, err := filepath.Abs(filepath.Dir(path))
+	if err == nil {
+		folder, err = filepath.EvalSymlinks(folder)
+	}
+	if err != nil {
+		return false, err
+	}
+	if folder == "/dev" || strings.HasPrefix(folder, "/proc/") {
+		return true, nil
+	}
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, err
+	case info.IsDir():
+		return false, &fs.PathError{Op: "write", Path: path, Err: syscall.EISDIR}
+	}
+	return !info.Mode().IsRegular() && info.Mode()&fs.ModeSymlink == 0, nil
 }

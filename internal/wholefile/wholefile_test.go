@@ -22,7 +22,7 @@ func openRoot(t *testing.T, dir string) *os.Root {
 	return root
 }
 
-func content(t *testing.T, path string) string {
+func read(t *testing.T, path string) string {
 	t.Helper()
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -49,16 +49,16 @@ func TestReplace(t *testing.T) {
 	dir := t.TempDir()
 	root := openRoot(t, dir)
 	for _, text := range []string{"one", "two"} {
-		if err := Replace(root, "f", []byte(text), 0o600); err != nil || content(t, filepath.Join(dir, "f")) != text {
+		if err := Replace(root, "f", []byte(text), 0o600); err != nil || read(t, filepath.Join(dir, "f")) != text {
 			t.Fatal(err)
 		}
 	}
 	boom := errors.New("boom")
 	err := ReplaceWith(root, "f", 0o600, func(w io.Writer) error { fmt.Fprint(w, "half"); return boom })
-	if !errors.Is(err, boom) || content(t, filepath.Join(dir, "f")) != "two" {
+	if !errors.Is(err, boom) || read(t, filepath.Join(dir, "f")) != "two" {
 		t.Error(err)
 	}
-	if err := ReplacePath(filepath.Join(dir, "f"), []byte("three"), 0o600); err != nil || content(t, filepath.Join(dir, "f")) != "three" {
+	if err := ReplacePath(filepath.Join(dir, "f"), []byte("three"), 0o600); err != nil || read(t, filepath.Join(dir, "f")) != "three" {
 		t.Error(err)
 	}
 	checkClean(t, dir)
@@ -79,13 +79,13 @@ func TestLinks(t *testing.T) {
 	if err := Create(root, "f", []byte("x"), 0o600); !errors.Is(err, ErrExists) {
 		t.Errorf("create over a link: %v", err)
 	}
-	if err := Replace(root, "f", []byte("x"), 0o600); err != nil || content(t, filepath.Join(dir, "f")) != "x" {
+	if err := Replace(root, "f", []byte("x"), 0o600); err != nil || read(t, filepath.Join(dir, "f")) != "x" {
 		t.Error(err)
 	}
 	if err := Replace(root, filepath.Join("sub", "victim"), []byte("x"), 0o600); err == nil {
 		t.Error("a link out of the folder was followed")
 	}
-	if content(t, victim) != "precious" {
+	if read(t, victim) != "precious" {
 		t.Error("a file outside was written to")
 	}
 	checkClean(t, dir)
@@ -113,8 +113,68 @@ func TestCreateInParallel(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if made.Load() != 1 || len(content(t, filepath.Join(dir, "f"))) != 2 {
+	if made.Load() != 1 || len(read(t, filepath.Join(dir, "f"))) != 2 {
 		t.Errorf("%d files were made", made.Load())
+	}
+	checkClean(t, dir)
+}
+
+// A result goes to the path that the user has named, and never through a link
+// that another user has put there.
+func TestOutput(t *testing.T) {
+	outside, dir := t.TempDir(), t.TempDir()
+	victim := filepath.Join(outside, "victim")
+	if err := os.WriteFile(victim, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	link, dangling := filepath.Join(dir, "link"), filepath.Join(dir, "dangling")
+	if err := errors.Join(os.Symlink(victim, link), os.Symlink(filepath.Join(outside, "missing"), dangling)); err != nil {
+		t.Fatal(err)
+	}
+	write := func(w io.Writer) error { _, err := io.WriteString(w, "result"); return err }
+	for _, path := range []string{link, dangling, filepath.Join(dir, "new")} {
+		if err := Output(path, 0o600, write); err != nil || read(t, path) != "result" {
+			t.Errorf("%s: %v", path, err)
+		}
+		if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() {
+			t.Errorf("%s is still a link", path)
+		}
+	}
+	if read(t, victim) != "precious" {
+		t.Error("a link was written through")
+	}
+	if _, err := os.Lstat(filepath.Join(outside, "missing")); err == nil {
+		t.Error("a file was made through a link")
+	}
+	if err := Output(dir, 0o600, write); err == nil {
+		t.Error("a folder was replaced")
+	}
+	checkClean(t, dir)
+	if err := Output(os.DevNull, 0o600, write); err != nil {
+		t.Error(err)
+	}
+	f, err := os.Create(filepath.Join(dir, "descriptor"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := os.Stat("/dev/fd"); err == nil {
+		if err := Output(fmt.Sprintf("/dev/fd/%d", f.Fd()), 0o600, write); err != nil || read(t, f.Name()) != "result" {
+			t.Error(err)
+		}
+	}
+}
+
+// State is replaced whole, whatever stands in the way.
+func TestSaveState(t *testing.T) {
+	outside, dir := t.TempDir(), t.TempDir()
+	victim, path := filepath.Join(outside, "victim"), filepath.Join(dir, "state")
+	err := errors.Join(os.WriteFile(victim, []byte("precious"), 0o600), os.Symlink(victim, path), os.Symlink(victim, path+".new"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := SaveState(path, []byte("state"), 0o600); err != nil || read(t, path) != "state" || read(t, victim) != "precious" {
+		t.Error(err)
 	}
 	checkClean(t, dir)
 }

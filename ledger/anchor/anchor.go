@@ -12,13 +12,12 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"muniment.dev/muniment/internal/bounded"
-	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -97,24 +96,7 @@ func Compare(ctx context.Context, path string, signed []byte, s State) error {
 
 // Write puts the checkpoint into the file, atomically and durably.
 func Write(path string, checkpoint []byte) error {
-	dir := filepath.Dir(path)
-	f, err := owner.CreateTemp(dir, filepath.Base(path)+".*.new")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(checkpoint)
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return wholefile.SaveState(path, checkpoint, 0o644)
 }
 
 // A Writer keeps one anchor file up to date.

@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/go-json-experiment/json"
 
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -117,27 +116,8 @@ func (s *State) Save(path string) (err error) {
 	if err != nil {
 		return err
 	}
-	dir := filepath.Dir(path)
-	// readable by its owner only: the stream's ID and volume are the tenant's
-	// business
-	f, err := os.CreateTemp(dir, ".audit-state-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(data, '\n'))
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	// Readable by its owner only: the stream's ID and volume are confidential.
+	return wholefile.SaveState(path, append(data, '\n'), 0o600)
 }
 
 // stateJSON is the form of a State in a file.

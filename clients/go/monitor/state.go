@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -15,7 +14,7 @@ import (
 
 	"muniment.dev/muniment/clients/go/audit"
 	"muniment.dev/muniment/internal/bounded"
-	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/internal/wholefile"
 )
 
 // A state is what the monitor knows of one log. It is one file, so that it is
@@ -71,23 +70,10 @@ func (st *state) save(dir, name string) error {
 	if len(data) >= maxStateSize {
 		return fmt.Errorf("keep the state of %s: it has %d bytes, and may have %d", name, len(data), maxStateSize)
 	}
-	f, err := owner.CreateTemp(dir, "."+name+"-*") // readable by its owner only
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(data, '\n'))
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), statePath(dir, name))
-	}
-	if err != nil {
-		os.Remove(f.Name())
+	if err := wholefile.SaveState(statePath(dir, name), append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("keep the state of %s: %w", name, err)
 	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return nil
 }
 
 // merge adds the alerts that were not known, and returns them. It keeps as many

@@ -27,6 +27,7 @@ import (
 
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/internal/wholefile"
 )
 
 // A Log is one whose checkpoints are cosigned.
@@ -196,7 +197,7 @@ func (c *Cosigner) add(r *request) ([]byte, error) {
 		signed = fmt.Appendf(signed, "— %s %s\n", s.Name, s.Base64)
 	}
 	signed = append(signed, lines...)
-	if err := replace(l.path, signed); err != nil {
+	if err := wholefile.SaveState(l.path, signed, 0o600); err != nil {
 		return nil, fmt.Errorf("write %s: %w", l.path, err)
 	}
 	l.tree, l.signed = tree, signed
@@ -230,24 +231,4 @@ func cosign(n *note.Note, keys []Key) ([]byte, error) {
 		return nil, err
 	}
 	return signed[len(n.Text)+1:], nil
-}
-
-// replace writes the file durably: all of it or nothing, whatever happens.
-func replace(path string, data []byte) error {
-	f, err := owner.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

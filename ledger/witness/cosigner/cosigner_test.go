@@ -424,7 +424,7 @@ func TestWriteFails(t *testing.T) {
 	l.grow(t, 10, "entry")
 	w := newWitness(t, l)
 	sum := sha256.Sum256([]byte(l.origin))
-	blocked := filepath.Join(w.cfg.Dir, hex.EncodeToString(sum[:])+".new")
+	blocked := filepath.Join(w.cfg.Dir, hex.EncodeToString(sum[:]))
 	if err := os.Mkdir(blocked, 0o700); err != nil {
 		t.Fatal(err)
 	}

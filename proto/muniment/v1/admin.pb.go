@@ -433,10 +433,14 @@ func (x *Grant) GetExpires() *timestamppb.Timestamp {
 }
 
 type IssueTokenRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
-	Grant         *Grant                 `protobuf:"bytes,2,opt,name=grant,proto3" json:"grant,omitempty"`
-	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Grant  *Grant                 `protobuf:"bytes,2,opt,name=grant,proto3" json:"grant,omitempty"`
+	Reason string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// SHA-256 of a token that the caller has drawn: "mnt_", the tenant, "_" and
+	// 32 random bytes in base64url without padding. Empty: the server draws one
+	// and returns it.
+	TokenSha256   []byte `protobuf:"bytes,4,opt,name=token_sha256,json=tokenSha256,proto3" json:"token_sha256,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -492,9 +496,16 @@ func (x *IssueTokenRequest) GetReason() string {
 	return ""
 }
 
+func (x *IssueTokenRequest) GetTokenSha256() []byte {
+	if x != nil {
+		return x.TokenSha256
+	}
+	return nil
+}
+
 type IssueTokenResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The secret.
+	// The token, unless the caller has drawn it. It can never be read again.
 	Token         string    `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
 	Grant         *Grant    `protobuf:"bytes,2,opt,name=grant,proto3" json:"grant,omitempty"`
 	Appended      *Appended `protobuf:"bytes,3,opt,name=appended,proto3" json:"appended,omitempty"`
@@ -1477,11 +1488,13 @@ const file_muniment_v1_admin_proto_rawDesc = "" +
 	"\x04role\x18\x02 \x01(\x0e2\x11.muniment.v1.RoleB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04role\x12<\n" +
 	"\x05kinds\x18\x03 \x03(\tB&\xbaH#\x92\x01 \x10@\x18\x01\"\x1ar\x182\x16^[a-z][a-z0-9-]{0,62}$R\x05kinds\x124\n" +
-	"\aexpires\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"\xaf\x01\n" +
+	"\aexpires\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"\xde\x01\n" +
 	"\x11IssueTokenRequest\x12F\n" +
 	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x120\n" +
 	"\x05grant\x18\x02 \x01(\v2\x12.muniment.v1.GrantB\x06\xbaH\x03\xc8\x01\x01R\x05grant\x12 \n" +
-	"\x06reason\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\x06reason\"\x87\x01\n" +
+	"\x06reason\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\x06reason\x12-\n" +
+	"\ftoken_sha256\x18\x04 \x01(\fB\n" +
+	"\xbaH\a\xd8\x01\x01z\x02h R\vtokenSha256\"\x87\x01\n" +
 	"\x12IssueTokenResponse\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12(\n" +
 	"\x05grant\x18\x02 \x01(\v2\x12.muniment.v1.GrantR\x05grant\x121\n" +

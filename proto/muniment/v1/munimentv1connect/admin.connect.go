@@ -71,8 +71,10 @@ type AdminServiceClient interface {
 	SetPolicy(context.Context, *connect.Request[v1.SetPolicyRequest]) (*connect.Response[v1.SetPolicyResponse], error)
 	// GetPolicy returns the admission policy in force.
 	GetPolicy(context.Context, *connect.Request[v1.GetPolicyRequest]) (*connect.Response[v1.GetPolicyResponse], error)
-	// IssueToken makes a token for the tenant. It is returned once and never
-	// again; the entry that records the grant holds its hash.
+	// IssueToken puts a token in force for the tenant. The entry that records the
+	// grant contains the token's SHA-256 only. A client that draws the token
+	// itself can store it before it is in force. Errors: already_exists (the ID
+	// or the token was used before).
 	IssueToken(context.Context, *connect.Request[v1.IssueTokenRequest]) (*connect.Response[v1.IssueTokenResponse], error)
 	// RevokeToken ends a token, at once and for good. Errors: not_found.
 	RevokeToken(context.Context, *connect.Request[v1.RevokeTokenRequest]) (*connect.Response[v1.RevokeTokenResponse], error)
@@ -246,8 +248,10 @@ type AdminServiceHandler interface {
 	SetPolicy(context.Context, *connect.Request[v1.SetPolicyRequest]) (*connect.Response[v1.SetPolicyResponse], error)
 	// GetPolicy returns the admission policy in force.
 	GetPolicy(context.Context, *connect.Request[v1.GetPolicyRequest]) (*connect.Response[v1.GetPolicyResponse], error)
-	// IssueToken makes a token for the tenant. It is returned once and never
-	// again; the entry that records the grant holds its hash.
+	// IssueToken puts a token in force for the tenant. The entry that records the
+	// grant contains the token's SHA-256 only. A client that draws the token
+	// itself can store it before it is in force. Errors: already_exists (the ID
+	// or the token was used before).
 	IssueToken(context.Context, *connect.Request[v1.IssueTokenRequest]) (*connect.Response[v1.IssueTokenResponse], error)
 	// RevokeToken ends a token, at once and for good. Errors: not_found.
 	RevokeToken(context.Context, *connect.Request[v1.RevokeTokenRequest]) (*connect.Response[v1.RevokeTokenResponse], error)
