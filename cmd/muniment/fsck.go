@@ -109,7 +109,7 @@ func (c *fsckCmd) checkRows(ctx context.Context, log *checkedLog, x *pebblestore
 		r.report(ledger.Finding{Kind: "state", Problem: err.Error(), Remedy: ledger.Restore})
 	}
 	show, finish := r.app.progressFunc("entries")
-	sum, err := ledger.CheckStore(ctx, ledger.StoreCheck{Store: x.Rows(), State: state, Replica: log.kind.replica, Origin: log.kind.origin,
+	sum, err := ledger.CheckStore(ctx, ledger.StoreCheck{Store: x.Store, State: state, Replica: log.kind.replica, Origin: log.kind.origin,
 		Verify: log.verify, Published: published, Streams: log.streams, Report: r.report, Progress: show})
 	finish()
 	if err != nil {

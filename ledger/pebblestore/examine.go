@@ -39,13 +39,10 @@ type Examination struct {
 	opened *openedFS
 }
 
-// Rows returns the store for reading row by row. Store must not be nil.
-func (x *Examination) Rows() store.Store { return examinedStore{x.Store, x.opened} }
-
 // Examine opens the store in dir for reading. Damage that Open refuses is in
 // the result. The error is ErrInUse, store.ErrNotFound, or one of the disk.
 func Examine(dir string, opts Options) (*Examination, error) {
-	x := &Examination{opened: &openedFS{FS: opts.FS, names: map[string]bool{}, bad: map[blockAt]bool{}}}
+	x := &Examination{opened: &openedFS{FS: opts.FS, names: map[string]bool{}}}
 	if opts.FS == nil {
 		x.opened.FS = vfs.Default
 	}

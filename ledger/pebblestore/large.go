@@ -249,7 +249,7 @@ func (s *Store) openPayload(index uint64) (*store.PayloadReader, error) {
 			continue // it was erased between the row and the file
 		}
 		if err != nil {
-			return nil, readError(err)
+			return nil, s.readError(err)
 		}
 		info, err := f.Stat()
 		if err == nil && uint64(info.Size()) != l.size {

@@ -158,7 +158,7 @@ func (s *Store) prove(opts Options, m *Mark) (treeHead, error) {
 		err = opts.Prove(r, m)
 	}
 	r.uses.Wait()
-	return r.head, errors.Join(err, readError(r.db.Close()))
+	return r.head, errors.Join(err, s.readError(r.db.Close()))
 }
 
 func (s *Store) logMark(err error) {
@@ -303,7 +303,7 @@ func (s *Store) openWritable(opts Options, m *Mark, exists bool, proven treeHead
 func (s *Store) openPebble(p *pebble.Options) (err error) {
 	defer recoverDamage(&err)
 	s.db, err = pebble.Open(s.dir, p)
-	if err = readError(err); err == nil || errors.As(err, new(syscall.Errno)) || errors.Is(err, store.ErrDamaged) {
+	if err = s.readError(err); err == nil || errors.As(err, new(syscall.Errno)) || errors.Is(err, store.ErrDamaged) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", store.ErrDamaged, err) // Pebble marks only some of these
@@ -312,7 +312,7 @@ func (s *Store) openPebble(p *pebble.Options) (err error) {
 func (s *Store) closePebble() error {
 	db := s.db
 	s.db = nil
-	return readError(db.Close())
+	return s.readError(db.Close())
 }
 
 // firstMark returns the mark to begin with. Without one, the MANIFEST in use is

@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -99,6 +100,10 @@ func (s *Store) options(o Options) *pebble.Options {
 		WALDeleted:         func(pebble.WALDeleteInfo) { signal() },
 		// Pebble would end the process. The read returns an error, too.
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			if errors.Is(info.Details, errKnownBad) {
+				return
+			}
+			s.bad.learn(info.Details)
 			s.log.Error("the store is damaged: stop the server, and run muniment fsck", "file", info.Path, "err", info.Details)
 		},
 	}
@@ -106,7 +111,7 @@ func (s *Store) options(o Options) *pebble.Options {
 	if o.FS == nil {
 		p.WithFSDefaults() // watches for slow disks
 	}
-	p.FS = blobFS{p.FS}
+	p.FS = badBlockFS{blobFS{p.FS}, &s.bad}
 	return p
 }
 

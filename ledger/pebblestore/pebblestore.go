@@ -98,8 +98,9 @@ type Store struct {
 	lenient   bool
 	tolerated []error
 	lock      *pebble.Lock // of the folder
-	files     *markFS      // where files are deleted; nil if it is read-only
-	marker    *marker      // nil if it is read-only or scratch
+	bad       badBlocks
+	files     *markFS // where files are deleted; nil if it is read-only
+	marker    *marker // nil if it is read-only or scratch
 
 	closing sync.RWMutex   // guards closed, and the step from 0 in uses
 	closed  bool           //
@@ -183,11 +184,11 @@ func (s *Store) checkKind() error {
 func (s *Store) initialize() error {
 	it, err := s.db.NewIter(nil)
 	if err != nil {
-		return readError(err)
+		return s.readError(err)
 	}
 	foreign := it.First()
 	if err := it.Close(); err != nil {
-		return readError(err)
+		return s.readError(err)
 	}
 	if foreign {
 		return errors.New("the folder holds a Pebble database that is not a Muniment store")
@@ -370,7 +371,7 @@ func (s *Store) Close() error {
 func (s *Store) close() error {
 	var errs []error
 	if s.db != nil {
-		errs = append(errs, readError(s.db.Close()))
+		errs = append(errs, s.readError(s.db.Close()))
 	}
 	if s.marker != nil {
 		errs = append(errs, s.marker.close())

@@ -34,10 +34,10 @@ func (s *Store) view(key []byte, f func(v []byte) error) error {
 		return store.ErrNotFound
 	}
 	if err != nil {
-		return readError(err)
+		return s.readError(err)
 	}
 	err = f(v)
-	return errors.Join(err, readError(closer.Close()))
+	return errors.Join(err, s.readError(closer.Close()))
 }
 
 func (s *Store) getRow(key []byte) (v []byte, closer io.Closer, err error) {
@@ -49,6 +49,7 @@ func (s *Store) getRow(key []byte) (v []byte, closer io.Closer, err error) {
 // if a blob file is missing: that is an error, too.
 type iterator struct {
 	*pebble.Iterator
+	store    *Store
 	panicked *error
 }
 
@@ -69,17 +70,19 @@ func (it iterator) move(f func() bool) bool {
 }
 
 // Error returns the error that ended the iteration.
-func (it iterator) Error() error { return errors.Join(*it.panicked, readError(it.Iterator.Error())) }
+func (it iterator) Error() error {
+	return errors.Join(*it.panicked, it.store.readError(it.Iterator.Error()))
+}
 
 // ValueAndErr returns the value of the row.
 func (it iterator) ValueAndErr() (v []byte, err error) {
 	defer recoverDamage(&err)
 	v, err = it.Iterator.ValueAndErr()
-	return v, readError(err)
+	return v, it.store.readError(err)
 }
 
 // Close closes the iterator.
-func (it iterator) Close() error { return readError(it.Iterator.Close()) }
+func (it iterator) Close() error { return it.store.readError(it.Iterator.Close()) }
 
 // recoverDamage makes a panic of Pebble an error.
 func recoverDamage(err *error) {
@@ -90,9 +93,12 @@ func recoverDamage(err *error) {
 
 // readError returns the error of a read: one that is store.ErrDamaged if a file
 // is damaged or missing.
-func readError(err error) error {
+func (s *Store) readError(err error) error {
 	if err == nil || errors.Is(err, store.ErrDamaged) {
 		return err
+	}
+	if pebble.IsCorruptionError(err) {
+		s.bad.learn(err) // Pebble does not report damaged blob files
 	}
 	if pebble.IsCorruptionError(err) || oserror.IsNotExist(err) {
 		return fmt.Errorf("%w: %w", store.ErrDamaged, err)
@@ -108,7 +114,7 @@ func (s *Store) iterator(ctx context.Context, space byte) (iterator, error) {
 // iteratorOn opens one on the rows from lower, without upper.
 func (s *Store) iteratorOn(ctx context.Context, lower, upper []byte) (iterator, error) {
 	it, err := s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: lower, UpperBound: upper})
-	return iterator{it, new(error)}, readError(err)
+	return iterator{it, s, new(error)}, s.readError(err)
 }
 
 // seekRun moves to the last row that begins at or before the index.
