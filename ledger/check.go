@@ -122,8 +122,9 @@ type Inspection struct {
 
 // Inspect loads the log's tree from a store that may be open for reading only,
 // and checks it against the store's tree head, or against the last checkpoint
-// of a replica. The error is ErrDamaged if they differ. origin is that of the
-// log, or of any raw one.
+// of a replica. If tiles are damaged, it computes the tree from all leaves. The
+// error is ErrDamaged if these do not give the root either. origin is that of
+// the log, or of any raw one.
 func Inspect(ctx context.Context, s store.Store, origin string, replica bool) (*Inspection, error) {
 	st, err := s.Load(ctx)
 	if err != nil {
@@ -134,7 +135,13 @@ func Inspect(ctx context.Context, s store.Store, origin string, replica bool) (*
 			return nil, err
 		}
 	}
-	t, err := loadTree(ctx, s, st, entry.HashOrigin(origin), newTileCache(s, 64))
+	log := entry.HashOrigin(origin)
+	t, err := loadTree(ctx, s, st, log, newTileCache(s, 64))
+	if st.Size > 0 && (err != nil || t.root() != st.Root) {
+		if in := inspectLeaves(ctx, s, st, log); in != nil {
+			return in, nil
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("load the tree: %w", notThere(err))
 	}
@@ -146,6 +153,25 @@ func Inspect(ctx context.Context, s store.Store, origin string, replica bool) (*
 		root, err := p.RootOf(ctx, size)
 		return root, notThere(err)
 	}}, nil
+}
+
+// inspectLeaves is Inspect without the tiles. It returns nil unless the leaves
+// give the root.
+func inspectLeaves(ctx context.Context, s store.Store, st *store.State, log entry.OriginHash) *Inspection {
+	rootAt := func(ctx context.Context, size uint64) (entry.Hash, error) {
+		if size > st.Size {
+			return entry.Hash{}, fmt.Errorf("size %d is %w, which has %d entries", size, ErrOutOfRange, st.Size)
+		}
+		t, err := leafTree(ctx, s, &store.State{Raw: st.Raw, Size: size}, log, newTileCache(s, 64), nil)
+		if err != nil {
+			return entry.Hash{}, notThere(err)
+		}
+		return t.root(), nil
+	}
+	if root, err := rootAt(ctx, st.Size); err != nil || root != st.Root {
+		return nil
+	}
+	return &Inspection{Size: st.Size, Root: st.Root, RootAt: rootAt}
 }
 
 func replicaHead(ctx context.Context, s store.Store) (entry.Hash, uint64, error) {

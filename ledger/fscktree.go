@@ -35,16 +35,9 @@ func (k *checker) establishTrust(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	t := &tree{cache: newTileCache(k.Store, 64)}
-	for from := uint64(0); from < st.Size; from += store.TileWidth {
-		leaves, err := leafData(ctx, k.Store, st.Raw, k.log, from, min(from+store.TileWidth, st.Size))
-		if err != nil {
-			return damageOnly(ctx, err)
-		}
-		for _, data := range leaves {
-			t.append(entry.LeafHash(data))
-		}
-		t.takeFull()
+	t, err := leafTree(ctx, k.Store, st, k.log, newTileCache(k.Store, 64), nil)
+	if err != nil {
+		return damageOnly(ctx, err)
 	}
 	if t.root() == st.Root {
 		k.trust = trustLeaves
@@ -161,7 +154,7 @@ func (k *checker) compareTile(ctx context.Context, c *leafChunk) error {
 	index := c.from / store.TileWidth
 	stored, err := k.Store.Tile(ctx, 0, index)
 	if err != nil {
-		k.badTile(0, index, Restore, "it can't be read: "+reason(err))
+		k.badTile(0, index, k.tileRemedy(), "it can't be read: "+reason(err))
 		return damageOnly(ctx, err)
 	}
 	var differ []int
@@ -190,7 +183,7 @@ func (k *checker) compareTile(ctx context.Context, c *leafChunk) error {
 			c.hashes[i] = &stored[i]
 		}
 	case complete && (k.trust == trustLeaves || known && computedRoot == want):
-		k.badTile(0, index, Restore, fmt.Sprintf("%s not those of the entries", hashesAre(len(differ))))
+		k.badTile(0, index, Rebuild, fmt.Sprintf("%s not those of the entries", hashesAre(len(differ))))
 	default:
 		k.badTile(0, index, Restore, fmt.Sprintf("%s not those of the entries, or these are damaged", hashesAre(len(differ))))
 		for _, i := range differ {
@@ -198,6 +191,15 @@ func (k *checker) compareTile(ctx context.Context, c *leafChunk) error {
 		}
 	}
 	return nil
+}
+
+// tileRemedy returns the remedy for a tile that is computed from leaves which
+// give the root.
+func (k *checker) tileRemedy() Remedy {
+	if k.trust == trustNone || k.broken {
+		return Restore
+	}
+	return Rebuild
 }
 
 func hashesAre(n int) string {
@@ -290,9 +292,9 @@ func (k *checker) compareUpper(ctx context.Context) error {
 			return cerr
 		}
 		if err != nil {
-			k.badTile(t.Level, t.Index, Restore, "it can't be read: "+reason(err))
+			k.badTile(t.Level, t.Index, k.tileRemedy(), "it can't be read: "+reason(err))
 		} else if !slices.Equal(stored, t.Hashes) {
-			k.badTile(t.Level, t.Index, Restore, "its hashes are not those of the tiles below")
+			k.badTile(t.Level, t.Index, k.tileRemedy(), "its hashes are not those of the tiles below")
 		}
 	}
 	return nil

@@ -24,15 +24,22 @@ type ReindexReport struct {
 	Missing uint64 `json:"missing"` // given by the log, not in the store
 	Extra   uint64 `json:"extra"`   // in the store, not given by the log
 	Heads   uint64 `json:"heads"`   // stream heads that differ
-	Written bool   `json:"written"`
+	Tiles   uint64 `json:"tiles"`   // full tiles that differ or can't be read
+	// Unreadable is why the stored index can't be read to its end; Missing and
+	// Extra are not set then.
+	Unreadable string `json:"unreadable,omitempty"`
+	Written    bool   `json:"written"`
 }
 
 // Same says whether nothing differs.
-func (r *ReindexReport) Same() bool { return r.Missing+r.Extra+r.Heads == 0 }
+func (r *ReindexReport) Same() bool {
+	return r.Missing+r.Extra+r.Heads+r.Tiles == 0 && r.Unreadable == ""
+}
 
 // Reindex rebuilds all projections from skeletons and the openings that are
-// left, compares them with the stored ones, and replaces those if write is set
-// and they differ. The scratch store must be empty and is filled. No ledger may
+// left, and the full tiles from the leaves. It compares them with the stored
+// ones, and replaces those if write is set and they differ or can't be read.
+// The leaves must give the root of the tree head. The scratch store must be empty and is filled. No ledger may
 // be open on s. origin is the log's; a raw log needs none.
 func Reindex(ctx context.Context, s, scratch store.Store, origin string, write bool, progress func(done, total uint64)) (*ReindexReport, error) {
 	st, err := s.Load(ctx)
@@ -42,12 +49,11 @@ func Reindex(ctx context.Context, s, scratch store.Store, origin string, write b
 	if _, err := scratch.Load(ctx); err != nil {
 		return nil, err
 	}
-	if err := checkOrigin(ctx, s, st, entry.HashOrigin(origin)); err != nil {
-		// stream heads hold leaf hashes, which depend on it
-		return nil, err
-	}
 	r := &ReindexReport{Entries: st.Size}
 	b := &rebuilder{store: s, state: st, origin: entry.HashOrigin(origin), ids: newIdentifier(&st.Secret), heads: map[entry.Hash]store.StreamHead{}, report: r, progress: progress}
+	if err := b.checkTiles(ctx); err != nil {
+		return nil, err
+	}
 	if err := scratch.ReplaceProjections(ctx, b.projections(ctx), nil); err != nil {
 		return nil, err
 	}
@@ -62,11 +68,17 @@ func Reindex(ctx context.Context, s, scratch store.Store, origin string, write b
 			r.Heads++
 		}
 	}
-	if r.Missing, r.Extra, err = compare(scratch.Projections(ctx), s.Projections(ctx)); err != nil {
+	r.Missing, r.Extra, err = compare(scratch.Projections(ctx), s.Projections(ctx))
+	if errors.Is(err, ErrDamaged) {
+		r.Missing, r.Extra, r.Unreadable = 0, 0, err.Error()
+	} else if err != nil {
 		return nil, err
 	}
 	if !write || r.Same() {
 		return r, nil
+	}
+	if err := b.writeTiles(ctx); err != nil {
+		return nil, fmt.Errorf("write the tiles: %w (run it again)", err)
 	}
 	if err := s.ReplaceProjections(ctx, scratch.Projections(ctx), slices.Collect(maps.Values(b.heads))); err != nil {
 		return nil, fmt.Errorf("write the projections: %w (run it again)", err)
@@ -84,6 +96,62 @@ type rebuilder struct {
 	heads    map[entry.Hash]store.StreamHead
 	report   *ReindexReport
 	progress func(done, total uint64)
+}
+
+// checkTiles counts the stored tiles that are not those of the leaves. It
+// returns an error unless the leaves give the root of the tree head.
+func (b *rebuilder) checkTiles(ctx context.Context) error {
+	t, err := b.eachBadTile(ctx, func(store.Tile) error {
+		b.report.Tiles++
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if root := t.root(); b.state.Size > 0 && root != b.state.Root {
+		return fmt.Errorf("%w (or the origin is not the one that the log was made with)", wrongRoot(root, b.state.Root))
+	}
+	return nil
+}
+
+// maxTileBatch is how many tiles are written at once, 8 KiB each.
+const maxTileBatch = 64
+
+// writeTiles writes the tiles that are not those of the leaves.
+func (b *rebuilder) writeTiles(ctx context.Context) error {
+	if b.report.Tiles == 0 {
+		return nil
+	}
+	var batch []store.Tile
+	flush := func() error {
+		err := b.store.ReplaceTiles(ctx, batch)
+		batch = batch[:0]
+		return err
+	}
+	if _, err := b.eachBadTile(ctx, func(t store.Tile) error {
+		if batch = append(batch, t); len(batch) < maxTileBatch {
+			return nil
+		}
+		return flush()
+	}); err != nil || len(batch) == 0 {
+		return err
+	}
+	return flush()
+}
+
+// eachBadTile computes the tree from the leaves, and calls f with the right
+// content of each full tile that the store lacks or has wrongly.
+func (b *rebuilder) eachBadTile(ctx context.Context, f func(store.Tile) error) (*tree, error) {
+	return leafTree(ctx, b.store, b.state, b.origin, newTileCache(b.store, 64), func(t store.Tile) error {
+		stored, err := b.store.Tile(ctx, t.Level, t.Index)
+		switch {
+		case err == nil && slices.Equal(stored, t.Hashes):
+			return nil
+		case err == nil || errors.Is(err, ErrDamaged) || errors.Is(err, store.ErrNotFound):
+			return f(t)
+		}
+		return err
+	})
 }
 
 const rebuildStep = 1024

@@ -115,9 +115,9 @@ func (t *tree) root() entry.Hash {
 	return root
 }
 
-// loadTree rebuilds the edges from what the store has: leaf hashes from
-// skeletons or raw leaves, higher nodes from full tiles. It returns an error if
-// the entries are those of another log than log.
+// loadTree rebuilds the edges from leaf hashes of skeletons or raw leaves, and
+// higher nodes of full tiles. It returns an error if the entries are those of
+// another log than log.
 func loadTree(ctx context.Context, s store.Store, st *store.State, log entry.OriginHash, cache *tileCache) (*tree, error) {
 	size := st.Size
 	if err := checkOrigin(ctx, s, st, log); err != nil {
@@ -147,6 +147,34 @@ func loadTree(ctx context.Context, s store.Store, st *store.State, log entry.Ori
 			}
 		}
 		t.edges = append(t.edges, e)
+	}
+	return t, nil
+}
+
+// leafTree computes the tree from the leaves alone. It calls each, if that is
+// not nil, for every full tile.
+func leafTree(ctx context.Context, s store.Store, st *store.State, log entry.OriginHash, cache *tileCache, each func(store.Tile) error) (*tree, error) {
+	t := &tree{cache: cache}
+	for from := uint64(0); from < st.Size; from += store.TileWidth {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		to := min(from+store.TileWidth, st.Size)
+		leaves, err := leafData(ctx, s, st.Raw, log, from, to)
+		if err != nil {
+			return nil, fmt.Errorf("entries %d to %d: %w", from, to, err)
+		}
+		for _, data := range leaves {
+			t.append(entry.LeafHash(data))
+		}
+		for _, full := range t.takeFull() {
+			if each == nil {
+				break
+			}
+			if err := each(full); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return t, nil
 }
@@ -193,21 +221,43 @@ func (c *tileCache) put(level uint8, index uint64, t *tileNodes) {
 	c.tiles.Set(tileID{level, index}, t)
 }
 
-func (c *tileCache) get(ctx context.Context, level uint8, index uint64) (*tileNodes, error) {
+// fullTile returns a full tile of the tree. One that is read from the store is
+// compared with the tile above it, up to the edge, which gives the root.
+func (p *Published) fullTile(ctx context.Context, level uint8, index uint64) (*tileNodes, error) {
 	id := tileID{level, index}
-	if t, ok := c.tiles.GetIfPresent(id); ok {
+	if t, ok := p.tiles.tiles.GetIfPresent(id); ok {
 		return t, nil
 	}
-	hashes, err := c.store.Tile(ctx, level, index)
+	hashes, err := p.tiles.store.Tile(ctx, level, index)
 	if err != nil {
 		return nil, fmt.Errorf("tile %d of level %d: %w", index, level, err)
 	}
 	if len(hashes) != store.TileWidth {
-		return nil, fmt.Errorf("tile %d of level %d: %d hashes", index, level, len(hashes))
+		return nil, fmt.Errorf("tile %d of level %d: %w: it has %d hashes", index, level, ErrDamaged, len(hashes))
 	}
-	t, _ := fullTile(hashes)
-	c.tiles.Set(id, t)
+	t, root := fullTile(hashes)
+	want, err := p.tileRoot(ctx, level, index)
+	if err != nil {
+		return nil, err
+	}
+	if root != *want {
+		return nil, fmt.Errorf("tile %d of level %d: %w: its hashes do not give that in the tile above", index, level, ErrDamaged)
+	}
+	p.tiles.tiles.Set(id, t)
 	return t, nil
+}
+
+// tileRoot returns the hash of a full tile in the tile above it.
+func (p *Published) tileRoot(ctx context.Context, level uint8, index uint64) (*entry.Hash, error) {
+	above, at := index/store.TileWidth, index%store.TileWidth
+	if e := &p.edges[level+1]; above == e.index {
+		return &e.tileNodes[0][at], nil
+	}
+	t, err := p.fullTile(ctx, level+1, above)
+	if err != nil {
+		return nil, err
+	}
+	return &t[0][at], nil
 }
 
 // A Published is a state of the log that may be shown to anybody. It never
@@ -235,7 +285,7 @@ func (p *Published) node(ctx context.Context, id compact.NodeID, last *lastTile)
 			nodes = &e.tileNodes
 		} else if tile < e.index {
 			if want := (tileID{uint8(level), tile}); last.nodes == nil || last.tileID != want {
-				t, err := p.tiles.get(ctx, want.level, want.index)
+				t, err := p.fullTile(ctx, want.level, want.index)
 				if err != nil {
 					return nil, err
 				}
@@ -294,7 +344,7 @@ func (p *Published) Tile(ctx context.Context, level uint8, index uint64, width i
 		if index == e.index {
 			hashes = e.tileNodes[0]
 		} else if index < e.index {
-			t, err := p.tiles.get(ctx, level, index)
+			t, err := p.fullTile(ctx, level, index)
 			if err != nil {
 				return nil, err
 			}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/ledger"
@@ -19,9 +20,20 @@ type reindexCmd struct {
 	JSON  bool   `help:"Print JSON."`
 }
 
+// differences returns what a reindex has found, for people.
+func differences(r *ledger.ReindexReport) string {
+	var parts []string
+	if r.Unreadable != "" {
+		parts = append(parts, "the index can't be read ("+r.Unreadable+")")
+	} else {
+		parts = append(parts, fmt.Sprintf("%d missing, %d wrong", r.Missing, r.Extra))
+	}
+	return strings.Join(append(parts, count(uint64(r.Heads), "wrong stream head"), count(r.Tiles, "wrong tile")), ", ")
+}
+
 func (reindexCmd) Help() string {
-	return `The server must be stopped. Search index, deduplication keys and stream heads are computed from the entries and compared with what is stored; what
-differs is written anew. It needs as much free disk as the index has.
+	return `The server must be stopped. Search index, deduplication keys, stream heads and full tiles are computed from the entries and compared with what is
+stored. What differs or can't be read is written again. It needs as much free disk as the index has.
 
 Exit code: 0 nothing differed, or it is mended; 1 with --check: something differs; 2 it could not be done.
 
@@ -81,9 +93,9 @@ func (c *reindexCmd) Run(a *app) (err error) {
 		case r.Same():
 			fmt.Fprintln(a.stdout, "the store has exactly these")
 		case r.Written:
-			fmt.Fprintf(a.stdout, "mended: %d were missing, %d were there wrongly, %d stream heads were wrong\n", r.Missing, r.Extra, r.Heads)
+			fmt.Fprintf(a.stdout, "mended: %s\n", differences(r))
 		default:
-			fmt.Fprintf(a.stdout, "the store differs: %d are missing, %d are there wrongly, %d stream heads are wrong; mend it without --check\n", r.Missing, r.Extra, r.Heads)
+			fmt.Fprintf(a.stdout, "the store differs: %s; mend it without --check\n", differences(r))
 		}
 	}
 	if !r.Same() && !r.Written {

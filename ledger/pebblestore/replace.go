@@ -116,6 +116,32 @@ func (s *Store) ReplaceProjections(ctx context.Context, p iter.Seq2[store.Projec
 	return s.mark()
 }
 
+// ReplaceTiles implements store.Store.
+func (s *Store) ReplaceTiles(ctx context.Context, tiles []store.Tile) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.uses.Done()
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if err := s.mayWrite(); err != nil {
+		return err
+	}
+	for i := range tiles {
+		if n := len(tiles[i].Hashes); n != store.TileWidth {
+			return fmt.Errorf("replace tiles: tile %d of level %d has %d hashes", tiles[i].Index, tiles[i].Level, n)
+		}
+	}
+	b := s.db.NewBatch()
+	defer b.Close()
+	putTiles(b, tiles)
+	if err := s.apply(b); err != nil {
+		s.failed = true
+		return fmt.Errorf("replace tiles: %w", err)
+	}
+	return nil
+}
+
 func (s *Store) stage(ctx context.Context, p iter.Seq2[store.Projection, error], heads []store.StreamHead) error {
 	w := writer{db: s.db}
 	defer w.close()

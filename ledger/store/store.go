@@ -154,6 +154,10 @@ type Store interface {
 	// Commit may run meanwhile.
 	ReplaceProjections(ctx context.Context, p iter.Seq2[Projection, error], heads []StreamHead) error
 
+	// ReplaceTiles writes full tiles again that were lost or damaged. When it
+	// returns nil, that is durable. No Commit may run meanwhile.
+	ReplaceTiles(ctx context.Context, tiles []Tile) error
+
 	// FreeBytes returns how much the disk below has left for this process.
 	FreeBytes() (uint64, error)
 

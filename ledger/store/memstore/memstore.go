@@ -166,6 +166,27 @@ func (s *Store) ReplaceProjections(ctx context.Context, p iter.Seq2[store.Projec
 	return nil
 }
 
+// ReplaceTiles implements store.Store.
+func (s *Store) ReplaceTiles(ctx context.Context, tiles []store.Tile) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.reads.Done()
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	kept := make([]store.Tile, len(tiles))
+	for i, t := range tiles {
+		kept[i] = store.Tile{Level: t.Level, Index: t.Index, Hashes: slices.Clone(t.Hashes)}
+	}
+	s.change(func(t *tables) {
+		for _, tile := range kept {
+			t.tiles[tileID{tile.Level, tile.Index}] = tile.Hashes
+		}
+	})
+	s.sync()
+	return nil
+}
+
 // EraseHeader erases the header opening of an entry, as if it had never been
 // given.
 func (s *Store) EraseHeader(index uint64) {

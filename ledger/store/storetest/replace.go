@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"testing"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -91,4 +93,35 @@ func all(p []store.Projection) iter.Seq2[store.Projection, error] {
 			}
 		}
 	}
+}
+
+func testReplaceTiles(t *testing.T, disk Disk) {
+	src, m := NewSource(13), NewModel()
+	s := open(t, disk)
+	for range 5 {
+		c := src.Next(100)
+		commit(t, s, c)
+		m.Commit(c)
+	}
+	sound, err := s.Tile(context.Background(), 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := slices.Clone(sound)
+	wrong[7][3] ^= 1
+	replace := func(hashes []entry.Hash) {
+		t.Helper()
+		if err := s.ReplaceTiles(context.Background(), []store.Tile{{Hashes: hashes}}); err != nil {
+			t.Fatal(err)
+		}
+		s = reopen(t, disk, s)
+	}
+	replace(wrong)
+	if got, err := s.Tile(context.Background(), 0, 0); err != nil || !slices.Equal(got, wrong) {
+		t.Errorf("the tile is not the one that replaced it: %v", err)
+	}
+	replace(sound)
+	checkState(t, m, s)
+	check(t, m, s)
+	closeStore(t, s)
 }

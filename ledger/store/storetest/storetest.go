@@ -40,6 +40,7 @@ func Run(t *testing.T, newDisk func(t *testing.T) Disk) {
 		{"ProjectionsStop", testProjectionsStop},
 		{"ReplaceProjections", testReplaceProjections},
 		{"ReplaceProjectionsFails", testReplaceProjectionsFails},
+		{"ReplaceTiles", testReplaceTiles},
 		{"Large", testLarge},
 		{"Erase", testErase},
 		{"FreeBytes", testFreeBytes},
