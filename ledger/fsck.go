@@ -289,6 +289,11 @@ func (k *checker) checkPayload(ctx context.Context, index uint64, sk *entry.Skel
 		k.erased.payload.set(index)
 	} else {
 		defer payload.Close()
+		// receipts are made from it, without the payload
+		info, err := k.Store.PayloadInfo(ctx, index)
+		if want := (store.PayloadInfo{Salt: payload.Salt, Size: payload.Size}); err != nil || info != want {
+			k.report("payload", index, &sk.StreamID, Restore, "its salt or size is not in its other row")
+		}
 	}
 	if h == nil {
 		if payload != nil && k.erased.header.has(index) {

@@ -115,11 +115,11 @@ func (l *Ledger) compare(ctx context.Context, p *pending) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	payload, err := l.store.Payload(ctx, p.index)
+	payload, err := l.payloadInfo(ctx, p.index)
 	if err != nil {
 		return false, err
 	}
-	if opening == nil || payload == nil {
+	if opening == nil || payload.Erased {
 		return false, erasedMeanwhile(p.index)
 	}
 	was, err := entry.ParseHeader(opening.Content)

@@ -135,14 +135,22 @@ func (l *Ledger) OpenPayload(ctx context.Context, s *Stream, index uint64) (*Pay
 	return &PayloadReader{checked, r.Size}, nil
 }
 
-// PayloadErased says whether the payload of an entry of the stream was erased.
+// PayloadErased reports whether the payload of an entry of the stream was erased.
 // Errors: as Entry.
 func (l *Ledger) PayloadErased(ctx context.Context, s *Stream, index uint64) (bool, error) {
-	p, err := l.OpenPayload(ctx, s, index)
-	if err != nil || p == nil {
-		return p == nil, err
+	if _, err := l.Entry(ctx, s, index); err != nil {
+		return false, err
 	}
-	return false, p.Close()
+	info, err := l.payloadInfo(ctx, index)
+	return info.Erased, err
+}
+
+func (l *Ledger) payloadInfo(ctx context.Context, index uint64) (store.PayloadInfo, error) {
+	info, err := l.store.PayloadInfo(ctx, index)
+	if err != nil {
+		return info, fmt.Errorf("payload of entry %d: %w", index, notThere(err))
+	}
+	return info, nil
 }
 
 // wholePayload returns the payload opening with its content, or nil if it was

@@ -114,6 +114,14 @@ func (s hidingStore) Payload(ctx context.Context, index uint64) (*receipt.Payloa
 	return s.Store.Payload(ctx, index)
 }
 
+// PayloadInfo implements store.Store.
+func (s hidingStore) PayloadInfo(ctx context.Context, index uint64) (store.PayloadInfo, error) {
+	if _, ok := s.headers[index]; ok {
+		return store.PayloadInfo{Erased: true}, nil
+	}
+	return s.Store.PayloadInfo(ctx, index)
+}
+
 // OpenPayload implements store.Store.
 func (s hidingStore) OpenPayload(ctx context.Context, index uint64) (*store.PayloadReader, error) {
 	if _, ok := s.headers[index]; ok {

@@ -107,15 +107,8 @@ func (l *Ledger) Receipt(ctx context.Context, s *Stream, index uint64, o Receipt
 
 // opening returns the receipt of the entry without its proof.
 func (l *Ledger) opening(ctx context.Context, e *Entry, o ReceiptOptions) (*receipt.Receipt, error) {
-	read := l.store.Payload
-	if o.EmbedPayload {
-		read = l.wholePayload
-	}
-	payload, err := read(ctx, e.Index)
+	payload, err := l.payloadOpening(ctx, e, o.EmbedPayload)
 	if err != nil {
-		return nil, fmt.Errorf("payload of entry %d: %w", e.Index, notThere(err))
-	}
-	if err := checkPayload(e.Index, e.Header, payload); err != nil {
 		return nil, err
 	}
 	r := &receipt.Receipt{Tag: e.Skeleton.Tag, Time: e.Skeleton.Time, Header: e.Header, HeaderHash: e.Skeleton.HeaderHash, Payload: payload}
@@ -138,10 +131,24 @@ func (l *Ledger) opening(ctx context.Context, e *Entry, o ReceiptOptions) (*rece
 	if !o.Shared {
 		r.Link = &receipt.LinkOpening{Salt: e.Skeleton.LinkSalt, StreamID: e.Skeleton.StreamID, Seq: e.Skeleton.Seq, Prev: e.Skeleton.Prev}
 	}
-	if r.Payload != nil && !o.EmbedPayload {
-		r.Payload = &receipt.PayloadOpening{Salt: payload.Salt}
-	}
 	return r, nil
+}
+
+// payloadOpening returns the payload's salt, and its content if that is asked
+// for, or nil if it was erased.
+func (l *Ledger) payloadOpening(ctx context.Context, e *Entry, content bool) (*receipt.PayloadOpening, error) {
+	if !content {
+		info, err := l.payloadInfo(ctx, e.Index)
+		if err != nil || info.Erased {
+			return nil, err
+		}
+		return &receipt.PayloadOpening{Salt: info.Salt}, nil
+	}
+	p, err := l.wholePayload(ctx, e.Index)
+	if err != nil {
+		return nil, fmt.Errorf("payload of entry %d: %w", e.Index, notThere(err))
+	}
+	return p, checkPayload(e.Index, e.Header, p)
 }
 
 // checkpointAt returns the checkpoint that the options ask for. With

@@ -70,6 +70,11 @@ func (s *Store) commit(c *store.Commit) error {
 	if err := s.takeLarge(b, c); err != nil {
 		return err
 	}
+	if slices.ContainsFunc(c.Entries, func(e store.Entry) bool { return hasInfo(&e) }) {
+		if err := s.raiseFormat(b, formatInfo); err != nil {
+			return err
+		}
+	}
 	s.putEntries(b, c.From, c.Entries)
 	putTiles(b, c.Tiles)
 	putHeads(b, c.Heads)
@@ -215,6 +220,9 @@ func putPayload(b *pebble.Batch, index uint64, e *store.Entry) {
 	putIndexKey(op.Key, payloadSpace, index)
 	copy(op.Value, p.Salt[:])
 	copy(op.Value[entry.HashSize:], p.Content)
+	if hasInfo(e) {
+		putInfo(b, index, p)
+	}
 }
 
 func putRawRun(b *pebble.Batch, first uint64, entries []store.Entry) {

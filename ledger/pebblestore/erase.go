@@ -129,7 +129,12 @@ func (s *Store) putErasedPayload(b *pebble.Batch, e *erasedBatch, index uint64) 
 	case !errors.Is(err, store.ErrNotFound):
 		return err
 	}
-	key := indexKey(payloadSpace, index)
+	key := indexKey(infoSpace, index)
+	e.touch(key[:])
+	if err := b.Delete(key[:], nil); err != nil {
+		return err
+	}
+	key = indexKey(payloadSpace, index)
 	e.touch(key[:])
 	if err := b.Set(key[:], nil, nil); err != nil {
 		return err

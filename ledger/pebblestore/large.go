@@ -178,11 +178,7 @@ func (s *Store) takeLarge(b *pebble.Batch, c *store.Commit) error {
 			delete(s.large, l.ID)
 		}
 	}
-	if s.version < formatLarge {
-		s.version = formatLarge
-		return b.Set(formatKey, encodeVersion(formatLarge), nil)
-	}
-	return nil
+	return s.raiseFormat(b, formatLarge)
 }
 
 // formatLarge is the first format that has large payloads.

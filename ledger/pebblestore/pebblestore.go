@@ -35,13 +35,15 @@ import (
 //	4  a log of streams, of entry format 2 (docs/spec/entry.md)
 //	5  the same, or with rawKey a raw log
 //	6  the same, and large payloads
+//	7  the same, and payload infos
 //
 // Versions 1 to 3 were those of entry format 1, which was never released. What
 // can be written in an older version is, so that a program that knows only that
 // one reads it; an empty raw log it must not take for its own. The first large
-// payload makes the store one of version 6.
+// payload makes the store one of version 6, and the first payload info one of
+// version 7.
 const (
-	formatVersion = 6
+	formatVersion = 7
 	formatOldest  = 4
 )
 
@@ -208,6 +210,16 @@ func (s *Store) initialize() error {
 	}
 	s.version = version
 	return s.apply(b)
+}
+
+// raiseFormat makes the store one of the version, unless it is one of a later
+// version. The writing lock is held.
+func (s *Store) raiseFormat(b *pebble.Batch, version uint32) error {
+	if s.version >= version {
+		return nil
+	}
+	s.version = version
+	return b.Set(formatKey, encodeVersion(version), nil)
 }
 
 // apply makes a batch durable, and marks that it is.

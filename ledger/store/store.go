@@ -92,6 +92,11 @@ type Store interface {
 	// since it need not fit into memory: OpenPayload reads it.
 	Payload(ctx context.Context, index uint64) (*receipt.PayloadOpening, error)
 
+	// PayloadInfo returns what is known of the payload of the entry without
+	// its content, which it does not read if that is large. ErrNotFound means
+	// that there is no such entry.
+	PayloadInfo(ctx context.Context, index uint64) (PayloadInfo, error)
+
 	// OpenPayload opens the payload of the entry, large or not, or returns nil
 	// if it was erased. ErrNotFound means that there is no such entry. The
 	// caller must Close it. What is open can be read to its end, even if it is
@@ -235,6 +240,13 @@ type PayloadWriter interface {
 	// Discard deletes what was written, unless a commit has taken it over. It
 	// may be called at any time, and again.
 	Discard() error
+}
+
+// PayloadInfo describes a payload. Of one that was erased, only Erased is set.
+type PayloadInfo struct {
+	Salt   entry.Salt
+	Size   uint64 // bytes
+	Erased bool
 }
 
 // A PayloadReader is an open payload.

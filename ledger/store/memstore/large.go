@@ -99,6 +99,24 @@ func (s *Store) takeLarge(c *store.Commit) error {
 	return nil
 }
 
+// PayloadInfo implements store.Store.
+func (s *Store) PayloadInfo(ctx context.Context, index uint64) (store.PayloadInfo, error) {
+	if err := s.enter(); err != nil {
+		return store.PayloadInfo{}, err
+	}
+	defer s.reads.Done()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if index >= uint64(len(s.t.payloads)) || s.raw && s.t.noRecord(index, index+1) {
+		return store.PayloadInfo{}, fmt.Errorf("payload %d: %w", index, store.ErrNotFound)
+	}
+	p := s.t.payloads[index]
+	if p == nil {
+		return store.PayloadInfo{Erased: true}, nil
+	}
+	return store.PayloadInfo{Salt: p.Salt, Size: uint64(len(p.Content))}, nil
+}
+
 // OpenPayload implements store.Store.
 func (s *Store) OpenPayload(ctx context.Context, index uint64) (*store.PayloadReader, error) {
 	if err := s.enter(); err != nil {

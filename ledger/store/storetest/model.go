@@ -256,6 +256,9 @@ func (m *Model) checkEntries(ctx context.Context, s store.Store) error {
 		if _, err := s.Payload(ctx, beyond); !errors.Is(err, store.ErrNotFound) {
 			return fmt.Errorf("payload %d of %d: got error %v, want not found", beyond, size, err)
 		}
+		if _, err := s.PayloadInfo(ctx, beyond); !errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("payload info %d: %v, want ErrNotFound", beyond, err)
+		}
 		if _, err := s.OpenPayload(ctx, beyond); !errors.Is(err, store.ErrNotFound) {
 			return fmt.Errorf("open payload %d of %d: got error %v, want not found", beyond, size, err)
 		}
@@ -273,11 +276,18 @@ func (m *Model) checkPayload(ctx context.Context, s store.Store, i uint64) error
 	if err != nil {
 		return err
 	}
+	info, err := s.PayloadInfo(ctx, i)
+	if err != nil {
+		return err
+	}
 	if m.erased[i] {
-		if p != nil || r != nil {
-			return fmt.Errorf("payload %d was erased, but is %x", i, p)
+		if p != nil || r != nil || info != (store.PayloadInfo{Erased: true}) {
+			return fmt.Errorf("payload %d was erased, but is %x, %+v", i, p, info)
 		}
 		return nil
+	}
+	if wantInfo := (store.PayloadInfo{Salt: want.Payload.Salt, Size: uint64(len(want.Payload.Content))}); info != wantInfo {
+		return fmt.Errorf("payload %d: got %+v, want %+v", i, info, wantInfo)
 	}
 	if p == nil || r == nil || p.Salt != want.Payload.Salt || r.Salt != want.Payload.Salt || (p.Content == nil) != (want.Large != nil) {
 		return fmt.Errorf("payload %d: got %x, want %x", i, p, want.Payload)

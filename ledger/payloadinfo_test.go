@@ -1,0 +1,53 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+)
+
+// A closedPayloads refuses to read payloads.
+type closedPayloads struct{ store.Store }
+
+var errPayloadRead = errors.New("a payload was read")
+
+func (closedPayloads) Payload(context.Context, uint64) (*receipt.PayloadOpening, error) {
+	return nil, errPayloadRead
+}
+
+func (closedPayloads) OpenPayload(context.Context, uint64) (*store.PayloadReader, error) {
+	return nil, errPayloadRead
+}
+
+// Receipts without the payload's content, and the question whether it was
+// erased, do not read the payload.
+func TestPayloadIsNotRead(t *testing.T) {
+	ctx := context.Background()
+	tl := newTestLog(t, Config{})
+	t.Cleanup(func() { tl.Close() })
+	large := acme.draft(strings.Repeat("x", 1<<20))
+	tl.mustAppend(t, large, acme.draft("small"), acme.draft("to be erased"))
+	tl.erase(t, acme, 2, false)
+	tl.Ledger.store = closedPayloads{tl.Ledger.store}
+	for index, want := range []struct {
+		form   receipt.Form
+		erased bool
+	}{{receipt.Detached, false}, {receipt.Detached, false}, {receipt.PayloadErased, true}} {
+		if got := tl.form(t, acme, uint64(index)); got != want.form {
+			t.Errorf("entry %d: the receipt is %s, want %s", index, got, want.form)
+		}
+		if erased, err := tl.PayloadErased(ctx, acme.stream, uint64(index)); err != nil || erased != want.erased {
+			t.Errorf("entry %d: erased: %t %v, want %t", index, erased, err, want.erased)
+		}
+	}
+	if r := tl.mustAppend(t, large)[0]; !r.Duplicate || r.Index != 0 {
+		t.Errorf("a copy: %+v", r)
+	}
+	if _, err := tl.Receipt(ctx, acme.stream, 0, ReceiptOptions{EmbedPayload: true}); !errors.Is(err, errPayloadRead) {
+		t.Errorf("a receipt with the payload: %v", err)
+	}
+}
