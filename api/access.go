@@ -1,15 +1,12 @@
 package api
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"muniment.dev/muniment/api/account"
 	"muniment.dev/muniment/ingest"
@@ -44,50 +41,89 @@ const (
 	admin    = munimentv1.Role_ROLE_ADMIN
 )
 
+// operator is the role of operators, who belong to no tenant.
+const operator Role = -1
+
 var (
-	everyRole  = roles{appender, reader, approver, auditor, admin}
-	appenders  = roles{appender, approver, admin} // which kinds, kindRoles says
-	readers    = roles{reader, approver, admin}
-	onlyAdmins = roles{admin}
-	anybody    = roles{0} // needs no credentials
+	everyRole = roles{appender, reader, approver, auditor, admin}
+	anybody   = roles{0} // needs no credentials
 )
 
-// access is the one table of who may call what: from the path of an RPC to
-// roles. What is not in it is refused. For which tenant, the caller's
-// credentials say, and inTenant checks that.
-var access = map[string]roles{
-	rpc.LedgerServiceAppendProcedure:       appenders,
-	rpc.LedgerServiceAppendBatchProcedure:  appenders,
-	rpc.LedgerServiceAppendStreamProcedure: appenders,
+// A capability is something that a caller may do, by whatever protocol.
+type capability int
 
-	rpc.LedgerServiceGetEntryProcedure:     readers,
-	rpc.LedgerServiceGetPayloadProcedure:   readers,
-	rpc.LedgerServiceListEntriesProcedure:  readers,
-	rpc.LedgerServiceWatchEntriesProcedure: readers,
-	rpc.LedgerServiceGetReceiptProcedure:   readers,
-	rpc.LedgerServiceGetStreamHeadProcedure: { // hashes and a count
-		reader, approver, auditor, admin},
+const (
+	appendEntries capability = iota + 1
+	readEntries
+	readStreamHead
+	readLog
+	exchangeTokens
+	identifyItself
+	readPolicy
+	changePolicy
+	manageTokens
+	eraseEntries
+	reflectServices
+	seeOperations
+)
 
-	rpc.LedgerServiceGetInclusionProofProcedure:   everyRole,
-	rpc.LedgerServiceGetConsistencyProofProcedure: everyRole,
-	rpc.LedgerServiceGetCheckpointProcedure:       everyRole,
-
-	rpc.ExportServiceExportProcedure: readers,
-
-	rpc.IdentityServiceExchangeTokenProcedure: anybody,
-	rpc.IdentityServiceWhoAmIProcedure:        everyRole,
-
-	rpc.AdminServiceGetPolicyProcedure:      readers,
-	rpc.AdminServiceSetPolicyProcedure:      onlyAdmins,
-	rpc.AdminServiceIssueTokenProcedure:     onlyAdmins,
-	rpc.AdminServiceRevokeTokenProcedure:    onlyAdmins,
-	rpc.AdminServiceListTokensProcedure:     onlyAdmins,
-	rpc.AdminServiceEraseProcedure:          onlyAdmins,
-	rpc.AdminServiceSetRetentionProcedure:   onlyAdmins,
-	rpc.AdminServiceApplyRetentionProcedure: onlyAdmins,
-	rpc.AdminServiceSetLegalHoldProcedure:   onlyAdmins,
-	rpc.AdminServiceListLegalHoldsProcedure: onlyAdmins,
+// access is the one table of who may do what. What is not in it is refused. The
+// tenant is that of the caller's credentials, which inTenant checks.
+var access = map[capability]roles{
+	appendEntries:   {appender, approver, admin}, // see kindRoles for the kinds
+	readEntries:     {reader, approver, admin},
+	readStreamHead:  {reader, approver, auditor, admin}, // hashes and a count
+	readLog:         everyRole,                          // proofs, checkpoints, and the public log where it is not public
+	exchangeTokens:  anybody,
+	identifyItself:  everyRole,
+	readPolicy:      {reader, approver, admin},
+	changePolicy:    {admin},
+	manageTokens:    {admin},
+	eraseEntries:    {admin}, // retention and legal holds, too
+	reflectServices: append(roles{operator}, everyRole...),
+	seeOperations:   {operator}, // metrics, and the details of readiness
 }
+
+// procedures are the capabilities that RPCs require, by their paths. Handlers of
+// other protocols name theirs where they are mounted.
+var procedures = map[string]capability{
+	rpc.LedgerServiceAppendProcedure:       appendEntries,
+	rpc.LedgerServiceAppendBatchProcedure:  appendEntries,
+	rpc.LedgerServiceAppendStreamProcedure: appendEntries,
+
+	rpc.LedgerServiceGetEntryProcedure:      readEntries,
+	rpc.LedgerServiceGetPayloadProcedure:    readEntries,
+	rpc.LedgerServiceListEntriesProcedure:   readEntries,
+	rpc.LedgerServiceWatchEntriesProcedure:  readEntries,
+	rpc.LedgerServiceGetReceiptProcedure:    readEntries,
+	rpc.LedgerServiceGetStreamHeadProcedure: readStreamHead,
+
+	rpc.LedgerServiceGetInclusionProofProcedure:   readLog,
+	rpc.LedgerServiceGetConsistencyProofProcedure: readLog,
+	rpc.LedgerServiceGetCheckpointProcedure:       readLog,
+
+	rpc.ExportServiceExportProcedure: readEntries,
+
+	rpc.IdentityServiceExchangeTokenProcedure: exchangeTokens,
+	rpc.IdentityServiceWhoAmIProcedure:        identifyItself,
+
+	rpc.AdminServiceGetPolicyProcedure:      readPolicy,
+	rpc.AdminServiceSetPolicyProcedure:      changePolicy,
+	rpc.AdminServiceIssueTokenProcedure:     manageTokens,
+	rpc.AdminServiceRevokeTokenProcedure:    manageTokens,
+	rpc.AdminServiceListTokensProcedure:     manageTokens,
+	rpc.AdminServiceEraseProcedure:          eraseEntries,
+	rpc.AdminServiceSetRetentionProcedure:   eraseEntries,
+	rpc.AdminServiceApplyRetentionProcedure: eraseEntries,
+	rpc.AdminServiceSetLegalHoldProcedure:   eraseEntries,
+	rpc.AdminServiceListLegalHoldsProcedure: eraseEntries,
+}
+
+// may reports whether the role has the capability.
+func may(role Role, c capability) bool { return slices.Contains(access[c], role) }
+
+// needsNoCredentials reports whether anybody has the capability.
+func needsNoCredentials(c capability) bool { return may(0, c) }
 
 // kindRoles returns the roles that may append entries of the kind. It reports
 // whether not every appender may. Approvers append nothing else.
@@ -99,34 +135,66 @@ func kindRoles(kind string) (may roles, special bool) {
 	return roles{k.Author, admin}, true
 }
 
-// guard lets those pass whom the table lets, and puts the identity into their
-// context.
+// guard admits the callers of an RPC that have its capability.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		allowed, ok := access[r.URL.Path]
+		c, ok := procedures[r.URL.Path]
 		if !ok {
 			http.NotFound(w, r)
 			return
 		}
-		if slices.Contains(allowed, 0) {
+		if needsNoCredentials(c) {
 			s.place(account.Public, s.afterDebt(next)).ServeHTTP(w, r)
 			return
 		}
-		s.guardAs(allowed, next).ServeHTTP(w, r)
+		s.guardAs(c, next).ServeHTTP(w, r)
 	})
 }
 
-// guardAs lets callers of the roles pass.
-func (s *Server) guardAs(allowed roles, next http.Handler) http.Handler {
-	return s.authenticate(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id := caller(r.Context())
-		if !slices.Contains(allowed, id.role) {
-			s.chargeRefusal(r)
-			s.refuse(w, r, connect.NewError(connect.CodePermissionDenied, fmt.Errorf("this call is not for the role %s; it takes %s", RoleName(id.role), allowed)))
-			return
-		}
+// guardAs admits callers that have the capability, gives them a place, and lets
+// them wait for their turn.
+func (s *Server) guardAs(c capability, next http.Handler) http.Handler {
+	return s.admit(c, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.place(shapeOf(r).place, s.afterDebt(s.turn(next))).ServeHTTP(w, r)
 	}))
+}
+
+// admit serves requests whose credentials have the capability. The identity of
+// a tenant's caller is in the request's context.
+func (s *Server) admit(c capability, next http.Handler) http.Handler {
+	tenants := s.authenticate(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := checkRole(caller(r.Context()).role, c); err != nil {
+			s.chargeRefusal(r)
+			s.refuse(w, r, connect.NewError(connect.CodePermissionDenied, err))
+			return
+		}
+		next.ServeHTTP(w, r)
+	}))
+	if !may(operator, c) {
+		return tenants
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch o, err := s.operator(r); {
+		case err != nil:
+			s.chargeRefusal(r)
+			s.refuse(w, r, connect.NewError(connect.CodeUnauthenticated, err))
+		case o != nil:
+			next.ServeHTTP(w, r)
+		default:
+			tenants.ServeHTTP(w, r)
+		}
+	})
+}
+
+// checkRole returns nil if the role of a tenant's caller has the capability.
+func checkRole(role Role, c capability) error {
+	switch {
+	case may(role, c):
+		return nil
+	case len(access[c]) == 1 && may(operator, c):
+		return errNotOperator
+	}
+	return fmt.Errorf("this call is not for the role %s; it takes %s", RoleName(role), access[c])
 }
 
 // turn waits until the caller's tenant may make a call.
@@ -153,10 +221,13 @@ func (s *Server) turn(next http.Handler) http.Handler {
 	})
 }
 
+// String returns the names of the tenants' roles.
 func (rs roles) String() string {
-	names := make([]string, len(rs))
-	for i, r := range rs {
-		names[i] = RoleName(r)
+	var names []string
+	for _, r := range rs {
+		if r != operator {
+			names = append(names, RoleName(r))
+		}
 	}
 	return strings.Join(names, " or ")
 }
@@ -208,145 +279,4 @@ func CheckKinds(role Role, kinds []string) error {
 		}
 	}
 	return nil
-}
-
-// authorize returns the caller, if it may act for the tenant. Every handler of
-// an RPC that names a tenant begins with it.
-func authorize(ctx context.Context, tenant string) (*identity, error) {
-	id := caller(ctx)
-	if id == nil {
-		return nil, connect.NewError(connect.CodeUnauthenticated, errNoToken)
-	}
-	if id.tenant.Name != tenant {
-		return nil, fieldError(connect.CodePermissionDenied, "tenant", "this token is not for tenant %q", tenant)
-	}
-	return id, nil
-}
-
-// inTenant is an interceptor that refuses requests for another tenant than the
-// caller's, also where a handler forgets to, and ends streams whose caller's
-// credentials have ended.
-type inTenant struct{ s *Server }
-
-func (i inTenant) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
-	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
-		if err := checkTenant(ctx, req.Spec().Procedure, req.Any()); err != nil {
-			return nil, err
-		}
-		i.s.decoded(ctx, req)
-		if id := caller(ctx); id != nil {
-			done, err := i.s.takeRecord(ctx, req.Spec().Procedure, i.s.quota(id.tenant.Name), proto.Size(messageOfCall(req.Any())))
-			if err != nil {
-				return nil, err
-			}
-			defer done()
-		}
-		res, err := next(ctx, req)
-		if err == nil {
-			err = i.s.encoding(ctx, res)
-		}
-		if err != nil {
-			return nil, err
-		}
-		return res, nil
-	}
-}
-
-// decoded gives back what the request held while it was decoded.
-func (s *Server) decoded(ctx context.Context, req connect.AnyRequest) {
-	if h, m := heldBy(ctx), messageOfCall(req.Any()); h != nil && m != nil {
-		h.Keep(account.Bytes, max(shapeOfCall(req.Spec().Procedure).bytes, int64(proto.Size(m))+callBytes))
-	}
-}
-
-// encoding takes what it needs to encode the answer, as far as the call does
-// not hold as much already.
-func (s *Server) encoding(ctx context.Context, res connect.AnyResponse) error {
-	h, m := heldBy(ctx), messageOfCall(res.Any())
-	if h == nil || m == nil {
-		return nil
-	}
-	need := 2*int64(proto.Size(m)) - h.Held(account.Bytes)
-	if _, batch := m.(*munimentv1.AppendBatchResponse); need <= 0 || batch {
-		// a batch has taken it before it was recorded
-		return nil
-	}
-	if err := h.Take(account.Bytes, need); err != nil {
-		return errBusy(err)
-	}
-	return nil
-}
-
-func messageOfCall(m any) proto.Message {
-	pm, _ := m.(proto.Message)
-	return pm
-}
-
-func (inTenant) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
-	return next
-}
-
-func (i inTenant) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
-	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
-		if id := caller(ctx); id != nil {
-			done, err := i.s.takeRecord(ctx, conn.Spec().Procedure, i.s.quota(id.tenant.Name), 0)
-			if err != nil {
-				return err
-			}
-			defer done()
-		}
-		return next(ctx, &tenantConn{conn, ctx, i.s})
-	}
-}
-
-// A tenantConn checks each message that names a tenant.
-type tenantConn struct {
-	connect.StreamingHandlerConn
-	ctx context.Context
-	s   *Server
-}
-
-func (c *tenantConn) Send(m any) error {
-	if err := c.s.checkAgain(caller(c.ctx)); err != nil {
-		return err
-	}
-	return c.StreamingHandlerConn.Send(m)
-}
-
-func (c *tenantConn) Receive(m any) error {
-	if err := c.StreamingHandlerConn.Receive(m); err != nil {
-		return err
-	}
-	if err := c.s.checkAgain(caller(c.ctx)); err != nil {
-		return err
-	}
-	return checkTenant(c.ctx, c.Spec().Procedure, m)
-}
-
-func checkTenant(ctx context.Context, procedure string, m any) error {
-	if slices.Contains(access[procedure], 0) {
-		return nil
-	}
-	pm, ok := m.(proto.Message)
-	if !ok {
-		return nil
-	}
-	if tenant, ok := tenantOf(pm.ProtoReflect()); ok {
-		_, err := authorize(ctx, tenant)
-		return err
-	}
-	return nil
-}
-
-// tenantOf returns the tenant that a request names, in a field of its own or of
-// its header, as the first message of a stream has it.
-func tenantOf(m protoreflect.Message) (string, bool) {
-	fields := m.Descriptor().Fields()
-	if f := fields.ByName("tenant"); f != nil && f.Kind() == protoreflect.StringKind {
-		return m.Get(f).String(), true
-	}
-	if f := fields.ByName("header"); f != nil && f.Kind() == protoreflect.MessageKind && m.Has(f) {
-		return tenantOf(m.Get(f).Message())
-	}
-	return "", false
 }

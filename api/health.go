@@ -45,7 +45,7 @@ func (s *Server) HealthHandler() http.Handler {
 func (s *Server) mountHealth(mux *http.ServeMux, place func(http.Handler) http.Handler) {
 	path, health := grpchealth.NewHandler(healthChecker{s}, connect.WithReadMaxBytes(maxHealthBytes), gzipUpTo(fixed(maxHealthBytes), connect.Spec{}), connect.WithInterceptors(shortErrors{}))
 	mux.Handle(path, place(health))
-	mux.Handle("GET /metrics", place(s.operatorOnly(s.cfg.Metrics.handler())))
+	mux.Handle("GET /metrics", place(s.admit(seeOperations, s.cfg.Metrics.handler())))
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
 }

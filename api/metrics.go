@@ -104,7 +104,7 @@ func (m *Metrics) initialize(version string) {
 	build.WithLabelValues(version, runtime.Version()).Set(1)
 	m.registry.MustRegister(build)
 	m.watchHolds()
-	for procedure := range access {
+	for procedure := range procedures {
 		m.calls.WithLabelValues(procedure, codeLabel(nil))
 		m.seconds.WithLabelValues(procedure)
 	}

@@ -16,7 +16,6 @@ import (
 	"muniment.dev/muniment/ledger/cosereceipt"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/receipt/strictcbor"
-	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
 // The SCITT endpoint (docs/spec/scitt.md, section 5) is a dialect of Append and
@@ -34,8 +33,8 @@ func (s *Server) mountSCITT(mux *http.ServeMux) {
 	if s.cfg.SCITTKey == nil {
 		return
 	}
-	mux.Handle("POST "+scittEntries, s.guardAs(access[munimentv1connect.LedgerServiceAppendProcedure], s.pricedByStatus(s.bound(http.HandlerFunc(s.registerStatement)))))
-	mux.Handle("GET "+scittEntries+"/{index}", s.guardAs(access[munimentv1connect.LedgerServiceGetReceiptProcedure], s.pricedByStatus(s.bound(http.HandlerFunc(s.resolveReceipt)))))
+	mux.Handle("POST "+scittEntries, s.guardAs(appendEntries, s.pricedByStatus(s.bound(http.HandlerFunc(s.registerStatement)))))
+	mux.Handle("GET "+scittEntries+"/{index}", s.guardAs(readEntries, s.pricedByStatus(s.bound(http.HandlerFunc(s.resolveReceipt)))))
 	mux.HandleFunc("GET "+scittKeys, func(w http.ResponseWriter, r *http.Request) {
 		set, err := cosereceipt.KeySet(s.cfg.SCITTKey)
 		if err != nil {

@@ -167,7 +167,7 @@ func (s *Server) Handler() http.Handler {
 	reflector := grpcreflect.NewStaticReflector(munimentv1connect.LedgerServiceName, munimentv1connect.IdentityServiceName, munimentv1connect.AdminServiceName, munimentv1connect.ExportServiceName, grpchealth.HealthV1ServiceName)
 	for _, mount := range []func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler){grpcreflect.NewHandlerV1, grpcreflect.NewHandlerV1Alpha} {
 		path, h := mount(reflector, connect.WithReadMaxBytes(maxReflectionBytes), gzipUpTo(fixed(maxReflectionBytes), connect.Spec{}), connect.WithInterceptors(shortErrors{}))
-		mux.Handle(path, s.place(account.Public, s.authenticateAny(h)))
+		mux.Handle(path, s.place(account.Public, s.admit(reflectServices, h)))
 	}
 	mux.Handle("/tlog/", s.tlog())
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {

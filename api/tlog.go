@@ -12,7 +12,7 @@ func (s *Server) tlog() http.Handler {
 	serve := func(public bool) http.Handler {
 		return http.StripPrefix("/tlog/", &tiles.Handler{Ledger: s.ledger, Logger: s.log, Public: public, Book: s.book})
 	}
-	public, private := serve(true), s.authenticate(serve(false))
+	public, private := serve(true), s.admit(readLog, serve(false))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.settings.Load().PublicTlog {
 			public.ServeHTTP(w, r)

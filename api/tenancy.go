@@ -1,0 +1,153 @@
+package api
+
+import (
+	"context"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"muniment.dev/muniment/api/account"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+// authorize returns the caller, if it may act for the tenant. Every handler of
+// an RPC that names a tenant begins with it.
+func authorize(ctx context.Context, tenant string) (*identity, error) {
+	id := caller(ctx)
+	if id == nil {
+		return nil, connect.NewError(connect.CodeUnauthenticated, errNoToken)
+	}
+	if id.tenant.Name != tenant {
+		return nil, fieldError(connect.CodePermissionDenied, "tenant", "this token is not for tenant %q", tenant)
+	}
+	return id, nil
+}
+
+// inTenant is an interceptor that refuses requests for another tenant than the
+// caller's, also where a handler forgets to, and ends streams whose caller's
+// credentials have ended.
+type inTenant struct{ s *Server }
+
+func (i inTenant) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		if err := checkTenant(ctx, req.Spec().Procedure, req.Any()); err != nil {
+			return nil, err
+		}
+		i.s.decoded(ctx, req)
+		if id := caller(ctx); id != nil {
+			done, err := i.s.takeRecord(ctx, req.Spec().Procedure, i.s.quota(id.tenant.Name), proto.Size(messageOfCall(req.Any())))
+			if err != nil {
+				return nil, err
+			}
+			defer done()
+		}
+		res, err := next(ctx, req)
+		if err == nil {
+			err = i.s.encoding(ctx, res)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return res, nil
+	}
+}
+
+// decoded gives back what the request held while it was decoded.
+func (s *Server) decoded(ctx context.Context, req connect.AnyRequest) {
+	if h, m := heldBy(ctx), messageOfCall(req.Any()); h != nil && m != nil {
+		h.Keep(account.Bytes, max(shapeOfCall(req.Spec().Procedure).bytes, int64(proto.Size(m))+callBytes))
+	}
+}
+
+// encoding takes what it needs to encode the answer, as far as the call does
+// not hold as much already.
+func (s *Server) encoding(ctx context.Context, res connect.AnyResponse) error {
+	h, m := heldBy(ctx), messageOfCall(res.Any())
+	if h == nil || m == nil {
+		return nil
+	}
+	need := 2*int64(proto.Size(m)) - h.Held(account.Bytes)
+	if _, batch := m.(*munimentv1.AppendBatchResponse); need <= 0 || batch {
+		// a batch has taken it before it was recorded
+		return nil
+	}
+	if err := h.Take(account.Bytes, need); err != nil {
+		return errBusy(err)
+	}
+	return nil
+}
+
+func messageOfCall(m any) proto.Message {
+	pm, _ := m.(proto.Message)
+	return pm
+}
+
+func (inTenant) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+func (i inTenant) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
+		if id := caller(ctx); id != nil {
+			done, err := i.s.takeRecord(ctx, conn.Spec().Procedure, i.s.quota(id.tenant.Name), 0)
+			if err != nil {
+				return err
+			}
+			defer done()
+		}
+		return next(ctx, &tenantConn{conn, ctx, i.s})
+	}
+}
+
+// A tenantConn checks each message that names a tenant.
+type tenantConn struct {
+	connect.StreamingHandlerConn
+	ctx context.Context
+	s   *Server
+}
+
+func (c *tenantConn) Send(m any) error {
+	if err := c.s.checkAgain(caller(c.ctx)); err != nil {
+		return err
+	}
+	return c.StreamingHandlerConn.Send(m)
+}
+
+func (c *tenantConn) Receive(m any) error {
+	if err := c.StreamingHandlerConn.Receive(m); err != nil {
+		return err
+	}
+	if err := c.s.checkAgain(caller(c.ctx)); err != nil {
+		return err
+	}
+	return checkTenant(c.ctx, c.Spec().Procedure, m)
+}
+
+func checkTenant(ctx context.Context, procedure string, m any) error {
+	if needsNoCredentials(procedures[procedure]) {
+		return nil
+	}
+	pm, ok := m.(proto.Message)
+	if !ok {
+		return nil
+	}
+	if tenant, ok := tenantOf(pm.ProtoReflect()); ok {
+		_, err := authorize(ctx, tenant)
+		return err
+	}
+	return nil
+}
+
+// tenantOf returns the tenant that a request names, in a field of its own or of
+// its header, as the first message of a stream has it.
+func tenantOf(m protoreflect.Message) (string, bool) {
+	fields := m.Descriptor().Fields()
+	if f := fields.ByName("tenant"); f != nil && f.Kind() == protoreflect.StringKind {
+		return m.Get(f).String(), true
+	}
+	if f := fields.ByName("header"); f != nil && f.Kind() == protoreflect.MessageKind && m.Has(f) {
+		return tenantOf(m.Get(f).Message())
+	}
+	return "", false
+}
