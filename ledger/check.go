@@ -125,7 +125,7 @@ type Inspection struct {
 // of a replica. If tiles are damaged, it computes the tree from all leaves. The
 // error is ErrDamaged if these do not give the root either. origin is that of
 // the log, or of any raw one.
-func Inspect(ctx context.Context, s store.Store, origin string, replica bool) (*Inspection, error) {
+func Inspect(ctx context.Context, s store.Log, origin string, replica bool) (*Inspection, error) {
 	st, err := s.Load(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("load the log: %w", err)
@@ -157,7 +157,7 @@ func Inspect(ctx context.Context, s store.Store, origin string, replica bool) (*
 
 // inspectLeaves is Inspect without the tiles. It returns nil unless the leaves
 // give the root.
-func inspectLeaves(ctx context.Context, s store.Store, st *store.State, log entry.OriginHash) *Inspection {
+func inspectLeaves(ctx context.Context, s store.Log, st *store.State, log entry.OriginHash) *Inspection {
 	rootAt := func(ctx context.Context, size uint64) (entry.Hash, error) {
 		if size > st.Size {
 			return entry.Hash{}, fmt.Errorf("size %d is %w, which has %d entries", size, ErrOutOfRange, st.Size)
@@ -174,7 +174,7 @@ func inspectLeaves(ctx context.Context, s store.Store, st *store.State, log entr
 	return &Inspection{Size: st.Size, Root: st.Root, RootAt: rootAt}
 }
 
-func replicaHead(ctx context.Context, s store.Store) (entry.Hash, uint64, error) {
+func replicaHead(ctx context.Context, s store.Log) (entry.Hash, uint64, error) {
 	signed, size, err := lastCheckpoint(ctx, s)
 	if err != nil || size == 0 {
 		return entry.Hash{}, 0, err

@@ -16,13 +16,13 @@ import (
 // quorum, and is then kept and served with them.
 
 var (
-	// ErrNoQuorum says that nothing is asked for beyond the log's own
+	// ErrNoQuorum is returned if nothing is asked for beyond the log's own
 	// signature, so that no checkpoint is ever witnessed.
 	ErrNoQuorum = errors.New("the log's policy asks for no cosignature")
-	// ErrNotWitnessed says that no checkpoint that meets the quorum answers the
-	// request yet.
+	// ErrNotWitnessed means that no checkpoint that meets the quorum answers
+	// the request yet.
 	ErrNotWitnessed = errors.New("not witnessed yet")
-	// ErrUnconfirmed says that appends are refused until the log's state is
+	// ErrUnconfirmed is the error of an append until the log's state is
 	// confirmed to be its latest.
 	ErrUnconfirmed = errors.New("the log's state is not confirmed yet")
 )
@@ -53,7 +53,7 @@ func (l *Ledger) Witnessed() *Witnessed {
 	return &Witnessed{Size: p.Size, Root: p.Root, Checkpoint: p.Checkpoint, Superseded: p.Superseded, tail: p.tail}
 }
 
-// RequiresWitness says whether the log has a quorum.
+// RequiresWitness reports whether the log has a quorum.
 func (l *Ledger) RequiresWitness() bool { return l.cfg.Quorum != nil }
 
 // Cosign takes a published checkpoint with verified cosignatures, all that

@@ -54,8 +54,8 @@ func (e *Erasure) Scope() string {
 	return ScopePayload
 }
 
-// Betrays says whether the text holds an unsalted digest of the payload that is
-// to be erased.
+// Betrays reports whether the text holds an unsalted digest of the payload that
+// is to be erased.
 func (e *Erasure) Betrays(text string) bool { return holds([]byte(text), e.sums) }
 
 // PlanErasure looks at an entry of the stream and returns what erasing it

@@ -39,7 +39,7 @@ func newFilterLayer(keys int) *filterLayer {
 }
 
 // loadKeyFilter reads all keys of the store.
-func loadKeyFilter(ctx context.Context, s store.Store, size uint64) (*keyFilter, error) {
+func loadKeyFilter(ctx context.Context, s store.Index, size uint64) (*keyFilter, error) {
 	f := &keyFilter{}
 	f.layers.Store(&[]*filterLayer{newFilterLayer(int(size + size/2))})
 	for p, err := range s.Projections(ctx) {

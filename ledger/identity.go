@@ -59,7 +59,7 @@ func (id *identifier) keyOf(stream entry.Hash, h *entry.Header, size uint64, pay
 	return m.key(), nil
 }
 
-// begin writes all but the payload, and says whether that is to follow.
+// begin writes all but the payload, and reports whether that must follow.
 func (m *keyedMAC) begin(stream entry.Hash, h *entry.Header, size uint64) bool {
 	b := m.scratch[:0]
 	evidence := h.IdempotencyKey == ""
@@ -108,8 +108,8 @@ func appendFramed(b []byte, parts ...string) []byte {
 	return b
 }
 
-// compare says whether a pending entry is the recorded one that has its key. It
-// returns ErrErased if that can't be said any more.
+// compare reports whether a pending entry is the recorded one that has its key.
+// It returns ErrErased if that can't be said any more.
 func (l *Ledger) compare(ctx context.Context, p *pending) (bool, error) {
 	opening, err := l.store.Header(ctx, p.index)
 	if err != nil {
@@ -140,8 +140,8 @@ func (l *Ledger) compare(ctx context.Context, p *pending) (bool, error) {
 	return was.Payload.Commitment == commitment, err
 }
 
-// recentKeys knows the keys of the entries from a certain index on, so that the
-// sequencer seldom asks the store. It belongs to the sequencer.
+// recentKeys holds the keys of the latest entries, so that the sequencer seldom
+// asks the store. It belongs to the sequencer.
 type recentKeys struct {
 	from     uint64 // every entry since is in new or old
 	newFrom  uint64

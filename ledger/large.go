@@ -12,7 +12,7 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// ErrTooLarge says that a payload is too large to be held in memory. It can be
+// ErrTooLarge means that a payload is too large to be held in memory. It can be
 // read as a stream.
 var ErrTooLarge = errors.New("too large for one message")
 
@@ -135,8 +135,8 @@ func (l *Ledger) OpenPayload(ctx context.Context, s *Stream, index uint64) (*Pay
 	return &PayloadReader{checked, r.Size}, nil
 }
 
-// PayloadErased reports whether the payload of an entry of the stream was erased.
-// Errors: as Entry.
+// PayloadErased reports whether the payload of an entry of the stream was
+// erased. Errors: as Entry.
 func (l *Ledger) PayloadErased(ctx context.Context, s *Stream, index uint64) (bool, error) {
 	if _, err := l.Entry(ctx, s, index); err != nil {
 		return false, err

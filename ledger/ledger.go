@@ -1,12 +1,12 @@
 // Package ledger sequences entries into an append-only Merkle log and serves
 // what is published of it.
 //
-// It knows streams, headers and payloads, but not tenants, tokens or formats of
-// evidence: packages api and ingest know these.
+// It handles streams, headers and payloads. Tenants, tokens and formats of
+// evidence belong to packages api and ingest.
 //
 // # The write path
 //
-// This file is the way of an entry, in the order in which it goes:
+// This file follows an entry from the caller to the published state:
 //
 //	Append      in the caller's goroutine: hash the header, look for the same
 //	            submission, join the queue
@@ -35,10 +35,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -47,89 +44,6 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
-
-var (
-	// ErrQueueFull says that too many entries wait to be sequenced. Retry after
-	// a while.
-	ErrQueueFull = errors.New("too many entries are waiting to be written; retry later")
-	// ErrDiskFull says that the disk's free-space reserve is reached. Reads go
-	// on; appends start again when there is room.
-	ErrDiskFull = errors.New("the disk is nearly full")
-	// ErrClock says that the system clock can't be trusted to date entries.
-	ErrClock = errors.New("the clock can't be trusted")
-	// ErrFailed says that a commit failed before. The process should have
-	// ended; a restart reopens what is there.
-	ErrFailed = errors.New("a write to the store failed; the server must be restarted")
-	// ErrClosed says that the ledger is shutting down.
-	ErrClosed = errors.New("the ledger is shutting down")
-	// ErrKeyReused says that an idempotency key was used before with another
-	// request.
-	ErrKeyReused = errors.New("this idempotency key was used with another request")
-	// ErrNotFound says that the stream has no such entry.
-	ErrNotFound = errors.New("no such entry")
-	// ErrOutOfRange says that an index or size is beyond the published log.
-	ErrOutOfRange = errors.New("beyond the published log")
-	// ErrNoCheckpoint says that no checkpoint of the size was published.
-	ErrNoCheckpoint = errors.New("no checkpoint of that size was published")
-	// ErrErased says that what was asked for can't be made because of an
-	// erasure.
-	ErrErased = errors.New("erased")
-	// ErrPageToken says that a page token is malformed or belongs to another
-	// query.
-	ErrPageToken = errors.New("not a page token of this query")
-)
-
-// A Config says how a ledger works. Store, Signer and Fatal are required.
-type Config struct {
-	Store  store.Store
-	Signer note.Signer // Ed25519; its name is the log's origin
-	// Overlap are further keys of the log that sign every checkpoint, too,
-	// while the log's key is being changed.
-	Overlap []note.Signer
-	// Fatal ends the process after a failed commit: the state of the disk is
-	// unknown then. If it returns (in tests), the ledger takes no more appends.
-	Fatal func(error)
-
-	// Quorum says whether the signatures of a checkpoint meet the policies that
-	// the log is to be verified by. Nil: the log's own signature is enough.
-	Quorum func(signed []byte) error
-	// WitnessedEvery is the time between witnessed checkpoints that are kept
-	// for ever, so that they don't outweigh the entries of a busy log; 0: 10 s.
-	WitnessedEvery time.Duration
-
-	Logger *slog.Logger
-	Clock  Clock
-
-	// of one stream in the queue, and half of what all may have; 0: 8,192
-	MaxPendingEntries int
-	MaxPendingBytes   int64  // the same, in header and payload bytes; 0: 256 MiB
-	MaxPendingRows    int    // the same, in rows of the index; 0: 262,144
-	MaxBatchEntries   int    // bound of one commit; 0: 4,096
-	MaxBatchRows      int    // bound of one commit, unless one call has more; 0: 16,384
-	MaxBatchBytes     int64  // bound of one commit, unless one entry is larger; 0: 64 MiB
-	ReserveBytes      uint64 // appends are refused when less is free on the disk
-	// longest believable time since the last entry, at start; 0: 366 days
-	MaxClockGap time.Duration
-	TileCache   int // full tiles kept in memory, 16 KiB each; 0: 4,096
-
-	Observe Observer // may be zero
-}
-
-// An Observer is told what happens. Its functions must be quick; nil ones are
-// not called.
-type Observer struct {
-	// Committed is called after each commit with its entries and how long
-	// commit and signature took.
-	Committed func(entries int, commit, sign time.Duration)
-	// Recorded is called for each stream that got entries by a commit, with
-	// their number and the bytes of their payloads, before the callers are
-	// answered, whether they have gone or not. It is called for entries that
-	// the log itself writes, too.
-	Recorded func(stream entry.Hash, entries int, bytes int64)
-	// Refused is called for each entry that was not taken, with the sentinel
-	// error.
-	Refused func(reason error)
-}
 
 // A Stream is a tenant's chain of entries.
 type Stream struct {
@@ -140,127 +54,11 @@ type Stream struct {
 // NewStream returns the stream of the key.
 func NewStream(key entry.StreamKey) *Stream { return &Stream{Key: key, ID: key.StreamID()} }
 
-// A Ledger is one log. Its methods may be called from many goroutines.
-type Ledger struct {
-	cfg      Config
-	store    store.Store
-	raw      bool // the entries are raw leaves
-	replica  bool // see replica.go
-	readOnly bool // see readonly.go
-	ids      *identifier
-	log      *slog.Logger
-	origin   entry.OriginHash
-	tiles    *tileCache
-	keys     *keyFilter
-	queue    queue
-	clock    *clockGuard
-
-	published atomic.Pointer[Published] // swapped by the sequencer only
-	// entry.Hash of a stream → uint64, see Grown; written by the sequencer
-	// only
-	grown     sync.Map
-	reserve   atomic.Uint64         // ReserveBytes in force
-	failure   atomic.Pointer[error] // set once, when a commit failed
-	hold      atomic.Pointer[error] // why appends are refused
-	done      chan struct{}         // closed when the sequencer has ended
-	purge     chan struct{}         // capacity 1; gets a signal when something was erased
-	stopPurge context.CancelFunc    // ends runPurge
-	purged    chan struct{}         // closed when it has ended
-
-	cosigning sync.Mutex // held to keep a cosigned checkpoint; guards the next field
-	// monotonic time when the last witnessed checkpoint was kept that stays
-	keptAt         time.Duration
-	witnessed      atomic.Pointer[Witnessed]
-	firstWitnessed chan struct{} // closed when witnessed is set for the first time
-
-	// The rest belongs to the sequencer goroutine.
-	tree    *tree
-	heads   map[entry.Hash]*head
-	recent  recentKeys
-	written *store.Checkpoint // published and not yet in the store
-}
-
-// A head is the end of a stream.
-type head struct {
-	store.StreamHead
-	tag   *tagger
-	dirty bool // in the batch being sequenced
-}
-
-// Open loads the log from the store, signs its current state again and starts
-// the sequencer. It returns an error if the store's entries and its tree head
-// disagree.
-func Open(ctx context.Context, cfg Config) (*Ledger, error) {
-	cfg.setDefaults()
-	st, err := cfg.Store.Load(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("load the log: %w", err)
-	}
-	l := &Ledger{cfg: cfg, store: cfg.Store, raw: st.Raw, origin: entry.HashOrigin(cfg.Signer.Name()), ids: newIdentifier(&st.Secret), log: cfg.Logger, done: make(chan struct{}), purge: make(chan struct{}, 1), purged: make(chan struct{}), firstWitnessed: make(chan struct{}), heads: make(map[entry.Hash]*head, len(st.Streams))}
-	l.tiles = newTileCache(cfg.Store, cfg.TileCache)
-	l.clock = newClockGuard(cfg.Clock, st.Size > 0, st.Time, cfg.MaxClockGap)
-	l.queue.init(cfg)
-	l.reserve.Store(cfg.ReserveBytes)
-	l.recent.init(st.Size)
-	for _, h := range st.Streams {
-		l.heads[h.StreamID] = &head{StreamHead: h}
-	}
-	if err := l.reapplyErasures(ctx, st); err != nil {
-		return nil, fmt.Errorf("make recorded erasures again: %w", err)
-	}
-	if l.keys, err = loadKeyFilter(ctx, cfg.Store, st.Size); err != nil {
-		return nil, fmt.Errorf("load the deduplication keys: %w", err)
-	}
-	if l.tree, err = loadTree(ctx, cfg.Store, st, l.origin, l.tiles); err != nil {
-		return nil, fmt.Errorf("load the tree: %w", err)
-	}
-	root := l.tree.root()
-	if st.Size > 0 && root != st.Root {
-		return nil, wrongRoot(root, st.Root)
-	}
-	if _, err := l.publish(root, st.Time); err != nil {
-		return nil, err
-	}
-	if err := l.loadWitnessed(ctx); err != nil {
-		return nil, err
-	}
-	go l.run()
-	purging, stop := context.WithCancel(context.WithoutCancel(ctx))
-	l.stopPurge = stop
-	go l.runPurge(purging)
-	return l, nil
-}
-
-func (c *Config) setDefaults() {
-	def(&c.MaxPendingEntries, 8192)
-	def(&c.MaxPendingBytes, 256<<20)
-	def(&c.MaxPendingRows, 256<<10)
-	def(&c.MaxBatchEntries, 4096)
-	def(&c.MaxBatchRows, 16<<10)
-	def(&c.MaxBatchBytes, 64<<20)
-	def(&c.MaxClockGap, 366*24*time.Hour)
-	def(&c.TileCache, 4096)
-	def(&c.WitnessedEvery, 10*time.Second)
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	if c.Clock == nil {
-		c.Clock = SystemClock()
-	}
-}
-
-func def[T comparable](p *T, v T) {
-	var zero T
-	if *p == zero {
-		*p = v
-	}
-}
-
 // A Draft is an entry that lacks only its place in the log.
 type Draft struct {
 	Stream   *Stream
 	LinkSalt entry.Salt
-	Header   *entry.Header         // what Opening.Content says
+	Header   *entry.Header         // parsed from Opening.Content
 	Opening  receipt.HeaderOpening // header bytes and their salt
 	Payload  receipt.PayloadOpening
 	// finished, and holds the payload's content, which Payload then lacks; nil
@@ -269,7 +67,7 @@ type Draft struct {
 	Erase *Erasure // of an earlier entry of the stream, which this entry records; nil for none
 }
 
-// A Result is what became of a draft.
+// A Result is the outcome of a draft.
 type Result struct {
 	Index     uint64
 	Duplicate bool   // recorded before; Index and Receipt are the first entry's
@@ -703,73 +501,4 @@ func (l *Ledger) fail(err error) {
 	failure := fmt.Errorf("%w (%w)", ErrFailed, err)
 	l.failure.Store(&failure)
 	l.cfg.Fatal(failure)
-}
-
-// SetLimits replaces MaxPendingEntries and ReserveBytes while the ledger is
-// open. What waits already stays in the queue.
-func (l *Ledger) SetLimits(pendingEntries int, reserveBytes uint64) {
-	l.queue.setMaxEntries(pendingEntries)
-	l.reserve.Store(reserveBytes)
-}
-
-func (l *Ledger) checkSpace() error { return l.checkSpaceFor(0) }
-
-// checkSpaceFor says whether the reserve would be left after so many bytes
-// more.
-func (l *Ledger) checkSpaceFor(bytes uint64) error {
-	free, err := l.store.FreeBytes()
-	if err != nil {
-		return fmt.Errorf("%w: its free space can't be read: %w", ErrDiskFull, err)
-	}
-	reserve := l.reserve.Load()
-	if free < reserve || free-reserve < bytes {
-		return fmt.Errorf("%w: %d MiB are free, of which %d MiB are kept in reserve, and %d MiB more are needed; make room, appends then go on by themselves",
-			ErrDiskFull, free>>20, reserve>>20, bytes>>20)
-	}
-	return nil
-}
-
-// Ready returns nil if appends would be taken, and else why not. A replica,
-// which takes none, is ready to be read.
-func (l *Ledger) Ready() error {
-	if f := l.failure.Load(); f != nil {
-		return *f
-	}
-	if l.replica {
-		return nil
-	}
-	if l.queue.isClosed() {
-		return ErrClosed
-	}
-	if err := l.held(); err != nil {
-		return err
-	}
-	if err := l.checkSpace(); err != nil {
-		return err
-	}
-	_, err := l.clock.next(l.published.Load().Time)
-	return err
-}
-
-// Grown returns the size of the log when the stream last got entries since the
-// log was opened, and 0 if it got none.
-func (l *Ledger) Grown(stream entry.Hash) uint64 {
-	size, _ := l.grown.Load(stream)
-	n, _ := size.(uint64)
-	return n
-}
-
-// Pending returns how many entries wait to be sequenced.
-func (l *Ledger) Pending() int { return l.queue.len() }
-
-// PendingRows returns how many rows of the index those entries will have.
-func (l *Ledger) PendingRows() int { return l.queue.pendingRows() }
-
-// Close finishes the appends that are waiting, takes no more, and ends the
-// sequencer. The store stays open.
-func (l *Ledger) Close() {
-	l.queue.close()
-	<-l.done
-	l.stopPurge()
-	<-l.purged
 }

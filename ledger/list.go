@@ -17,8 +17,7 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// A Filter says which entries of a stream to return; an empty field lets all
-// pass.
+// A Filter selects entries of a stream. An empty field matches every entry.
 type Filter struct {
 	Kind          string
 	Subject       string // algorithm:value
@@ -170,7 +169,7 @@ func (f *Filter) match(e *Entry) (bool, error) {
 	return !slices.ContainsFunc(criteria, func(c criterion) bool { return !c.has(h, c.value) }), nil
 }
 
-// Matches says whether the entry passes the filter, times included.
+// Matches reports whether the entry passes the filter, times included.
 func (f *Filter) Matches(e *Entry) (bool, error) {
 	t := time.UnixMilli(int64(e.Skeleton.Time))
 	if !f.From.IsZero() && t.Before(f.From) || !f.To.IsZero() && !t.Before(f.To) {
@@ -183,7 +182,7 @@ func (f *Filter) Matches(e *Entry) (bool, error) {
 const maxPageBytes = 4 << 20
 
 // List returns the published entries of the stream that pass the filter, newest
-// first unless the query says otherwise. Errors: ErrPageToken.
+// first unless the query sets OldestFirst. Errors: ErrPageToken.
 func (l *Ledger) List(ctx context.Context, s *Stream, q Query) (*Page, error) {
 	p := l.Published()
 	page := &Page{Size: p.Size}

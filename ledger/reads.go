@@ -259,7 +259,7 @@ func (l *Ledger) EntryBundle(ctx context.Context, index uint64, width int) ([]by
 }
 
 // leafData returns what the tree holds for the entries from ≤ index < to.
-func leafData(ctx context.Context, s store.Store, raw bool, log entry.OriginHash, from, to uint64) ([][]byte, error) {
+func leafData(ctx context.Context, s store.Log, raw bool, log entry.OriginHash, from, to uint64) ([][]byte, error) {
 	if raw {
 		return s.Leaves(ctx, from, to)
 	}

@@ -14,8 +14,8 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// A ReindexReport says how the stored projections differ from those that the
-// log gives.
+// A ReindexReport compares the stored projections with those that are computed
+// from the log.
 type ReindexReport struct {
 	Entries uint64 `json:"entries"`
 	Keys    uint64 `json:"keys"`     // deduplication keys that the log gives
@@ -31,7 +31,7 @@ type ReindexReport struct {
 	Written    bool   `json:"written"`
 }
 
-// Same says whether nothing differs.
+// Same reports whether nothing differs.
 func (r *ReindexReport) Same() bool {
 	return r.Missing+r.Extra+r.Heads+r.Tiles == 0 && r.Unreadable == ""
 }
@@ -39,8 +39,9 @@ func (r *ReindexReport) Same() bool {
 // Reindex rebuilds all projections from skeletons and the openings that are
 // left, and the full tiles from the leaves. It compares them with the stored
 // ones, and replaces those if write is set and they differ or can't be read.
-// The leaves must give the root of the tree head. The scratch store must be empty and is filled. No ledger may
-// be open on s. origin is the log's; a raw log needs none.
+// The leaves must give the root of the tree head. The scratch store must be
+// empty and is filled. No ledger may be open on s. origin is the log's; a raw
+// log needs none.
 func Reindex(ctx context.Context, s, scratch store.Store, origin string, write bool, progress func(done, total uint64)) (*ReindexReport, error) {
 	st, err := s.Load(ctx)
 	if err != nil {

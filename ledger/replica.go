@@ -96,7 +96,7 @@ func (l *Ledger) IsReplica() bool { return l.replica }
 
 // lastCheckpoint returns the latest checkpoint that is stored, and its size; 0
 // if there is none. A replica has one for each delta.
-func lastCheckpoint(ctx context.Context, s store.Store) (signed []byte, size uint64, err error) {
+func lastCheckpoint(ctx context.Context, s store.Log) (signed []byte, size uint64, err error) {
 	for {
 		cp, err := s.Checkpoint(ctx, size+1)
 		if errors.Is(err, store.ErrNotFound) {

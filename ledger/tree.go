@@ -118,7 +118,7 @@ func (t *tree) root() entry.Hash {
 // loadTree rebuilds the edges from leaf hashes of skeletons or raw leaves, and
 // higher nodes of full tiles. It returns an error if the entries are those of
 // another log than log.
-func loadTree(ctx context.Context, s store.Store, st *store.State, log entry.OriginHash, cache *tileCache) (*tree, error) {
+func loadTree(ctx context.Context, s store.Log, st *store.State, log entry.OriginHash, cache *tileCache) (*tree, error) {
 	size := st.Size
 	if err := checkOrigin(ctx, s, st, log); err != nil {
 		return nil, err
@@ -153,7 +153,7 @@ func loadTree(ctx context.Context, s store.Store, st *store.State, log entry.Ori
 
 // leafTree computes the tree from the leaves alone. It calls each, if that is
 // not nil, for every full tile.
-func leafTree(ctx context.Context, s store.Store, st *store.State, log entry.OriginHash, cache *tileCache, each func(store.Tile) error) (*tree, error) {
+func leafTree(ctx context.Context, s store.Log, st *store.State, log entry.OriginHash, cache *tileCache, each func(store.Tile) error) (*tree, error) {
 	t := &tree{cache: cache}
 	for from := uint64(0); from < st.Size; from += store.TileWidth {
 		if err := ctx.Err(); err != nil {
@@ -182,7 +182,7 @@ func leafTree(ctx context.Context, s store.Store, st *store.State, log entry.Ori
 // checkOrigin compares the leaf of the first entry, which the origin is a part
 // of, with the first full tile. Without a full tile the root depends on the
 // origin.
-func checkOrigin(ctx context.Context, s store.Store, st *store.State, log entry.OriginHash) error {
+func checkOrigin(ctx context.Context, s store.Log, st *store.State, log entry.OriginHash) error {
 	if st.Raw || st.Size < store.TileWidth {
 		return nil
 	}
@@ -202,7 +202,7 @@ func checkOrigin(ctx context.Context, s store.Store, st *store.State, log entry.
 
 // A tileCache keeps full tiles with their inner nodes. They never change.
 type tileCache struct {
-	store store.Store
+	store store.Log
 	// otter: the cache that the design names, chosen for its hit rate under
 	// scans
 	tiles *otter.Cache[tileID, *tileNodes]
@@ -213,7 +213,7 @@ type tileID struct {
 	index uint64
 }
 
-func newTileCache(s store.Store, size int) *tileCache {
+func newTileCache(s store.Log, size int) *tileCache {
 	return &tileCache{s, otter.Must(&otter.Options[tileID, *tileNodes]{MaximumSize: size})}
 }
 

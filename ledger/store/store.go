@@ -1,17 +1,14 @@
-// Package store says what a storage engine must promise to the ledger.
+// Package store is the contract between the ledger and its storage engines.
 //
-// It holds the contract and the types that cross it, and nothing that runs.
-// Engines import it: ledger/pebblestore on a local disk and
-// ledger/store/memstore for tests. The conformance suite of
-// ledger/store/storetest is the contract as a program.
+// It has interfaces and the types that cross them. Engines import it:
+// ledger/pebblestore on a local disk and ledger/store/memstore for tests. The
+// conformance suite of ledger/store/storetest is the contract as a program.
 package store
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
@@ -25,10 +22,10 @@ const TileWidth = 256
 const MaxLeafSize = 65535
 
 var (
-	// ErrNotFound says that the store does not hold what was asked for.
+	// ErrNotFound is the error of a read of something that the store lacks.
 	ErrNotFound = errors.New("not in the store")
-	// ErrConflict says that another writer committed first: the store's size is
-	// not Commit.From. Nothing was written.
+	// ErrConflict is the error of a commit that another writer was ahead of:
+	// the store's size is not Commit.From. Nothing was written.
 	ErrConflict = errors.New("another writer committed first")
 	// ErrDamaged is the error of a read whose data is damaged: it can't be
 	// read, or is not what was written.
@@ -37,140 +34,6 @@ var (
 	// reading.
 	ErrReadOnly = errors.New("the store is open for reading only")
 )
-
-// A Store keeps the log. A log has one kind of entry, which is chosen when its
-// store is made: entries of streams, with skeletons and openings, or raw
-// leaves, whose data is public as it is. It has one writer, the sequencer, and
-// any number of readers. All methods but Commit and ReplaceProjections may be
-// called from many goroutines, also while these run.
-//
-// Reads may show a commit before it is durable, and even one that then fails.
-// Only the ledger knows what is published; it asks for nothing beyond, except
-// for Lookup and Postings, whose answers it cuts off at the published size.
-//
-// Nothing above this interface may know which engine is below.
-type Store interface {
-	// Load returns the state of the last durable commit. It is called once,
-	// before anything else. The state of a new store has size 0, no streams and
-	// a Secret drawn at random.
-	Load(ctx context.Context) (*State, error)
-
-	// Commit writes c atomically. When it returns nil, all of c is durable: it
-	// survives the end of the process and a loss of power. ErrConflict means
-	// that nothing was written. After any other error the state of the store is
-	// unknown, and the caller must end the process. Slices in c are not kept
-	// after Commit returns.
-	Commit(ctx context.Context, c *Commit) error
-
-	// Mark records that a checkpoint is published, before anyone sees it. What
-	// it covers must be durable. It does not wait for the disk, and survives
-	// the end of the process. The store is not opened again in a state that
-	// lacks what was marked.
-	Mark(c *Checkpoint) error
-
-	// Tile returns the 256 hashes of a full tile that a commit wrote, or
-	// ErrNotFound.
-	Tile(ctx context.Context, level uint8, index uint64) ([]entry.Hash, error)
-
-	// Skeletons returns the skeletons of the entries from ≤ index < to in
-	// order, or ErrNotFound if one of them is missing, as in a raw log all are
-	// but those that a commit gave with their leaves.
-	Skeletons(ctx context.Context, from, to uint64) ([]entry.Skeleton, error)
-
-	// Leaves returns the data of the raw leaves from ≤ index < to in order, or
-	// ErrNotFound if one of them is missing, as all are in a log that is not
-	// raw.
-	Leaves(ctx context.Context, from, to uint64) ([][]byte, error)
-
-	// Header returns the header opening of the entry, or nil if it was erased.
-	// ErrNotFound means that there is no such entry.
-	Header(ctx context.Context, index uint64) (*receipt.HeaderOpening, error)
-
-	// Payload returns the payload opening of the entry, or nil if it was
-	// erased. ErrNotFound means that there is no such entry. The content of an
-	// empty payload is empty, but not nil; that of a large payload is nil,
-	// since it need not fit into memory: OpenPayload reads it.
-	Payload(ctx context.Context, index uint64) (*receipt.PayloadOpening, error)
-
-	// PayloadInfo returns what is known of the payload of the entry without
-	// its content, which it does not read if that is large. ErrNotFound means
-	// that there is no such entry.
-	PayloadInfo(ctx context.Context, index uint64) (PayloadInfo, error)
-
-	// OpenPayload opens the payload of the entry, large or not, or returns nil
-	// if it was erased. ErrNotFound means that there is no such entry. The
-	// caller must Close it. What is open can be read to its end, even if it is
-	// erased meanwhile.
-	OpenPayload(ctx context.Context, index uint64) (*PayloadReader, error)
-
-	// CreatePayload begins to write a large payload. It is nobody's until a
-	// commit names it: if the process ends before, it is gone when the store is
-	// opened again.
-	CreatePayload(ctx context.Context) (PayloadWriter, error)
-
-	// Erase does what Commit.Erase does, without an entry. When it returns nil,
-	// it is durable. It is for erasures that the log has recorded already.
-	Erase(ctx context.Context, erasures []Erasure) error
-
-	// Purge makes the bytes of what was erased leave the disk, and returns nil
-	// when they have. Until then they can't be read through this interface, but
-	// may lie in the store's files. It may take minutes, and may be repeated
-	// after an error or a crash.
-	Purge(ctx context.Context) error
-
-	// Unpurged returns how many erased entries wait for Purge.
-	Unpurged() int
-
-	// Checkpoint returns the signed checkpoint with the smallest size that is
-	// at least minSize, or ErrNotFound.
-	Checkpoint(ctx context.Context, minSize uint64) (*Checkpoint, error)
-
-	// KeepCosigned writes a published checkpoint with cosignatures, in place of
-	// the kept one of the same size and of the one of size instead, where there
-	// are such. When it returns nil, that is durable. After an error the state
-	// of the store is unknown, as after one of Commit. It may be called while
-	// Commit runs.
-	KeepCosigned(ctx context.Context, c *Checkpoint, instead uint64) error
-
-	// Cosigned returns the kept checkpoint with the smallest size that is at
-	// least minSize, or ErrNotFound.
-	Cosigned(ctx context.Context, minSize uint64) (*Checkpoint, error)
-
-	// LastCosigned returns the kept checkpoint with the largest size, or
-	// ErrNotFound.
-	LastCosigned(ctx context.Context) (*Checkpoint, error)
-
-	// Lookup returns the index under which a commit filed the key, or
-	// ErrNotFound.
-	Lookup(ctx context.Context, k Key) (uint64, error)
-
-	// Postings opens the list of entries that a term was given for. The list
-	// need not show what is committed after it was opened. The caller must
-	// Close it.
-	Postings(ctx context.Context, t Term) (Postings, error)
-
-	// Projections returns all keys and postings, keys first, each sorted by
-	// bytes and postings of the same term by index.
-	Projections(ctx context.Context) iter.Seq2[Projection, error]
-
-	// ReplaceProjections deletes all keys, postings and stream heads and writes
-	// the given ones, which come in any order and may be read from this store.
-	// An error from p leaves the old ones. It may be repeated after a crash. No
-	// Commit may run meanwhile.
-	ReplaceProjections(ctx context.Context, p iter.Seq2[Projection, error], heads []StreamHead) error
-
-	// ReplaceTiles writes full tiles again that were lost or damaged. When it
-	// returns nil, that is durable. No Commit may run meanwhile.
-	ReplaceTiles(ctx context.Context, tiles []Tile) error
-
-	// FreeBytes returns how much the disk below has left for this process.
-	FreeBytes() (uint64, error)
-
-	// Close waits for reads that are under way, open Postings among them, and
-	// frees the store for another process. Reads that begin later return an
-	// error.
-	Close() error
-}
 
 // A State is what the sequencer needs to go on.
 type State struct {
@@ -212,7 +75,7 @@ type Erasure struct {
 // a raw log that is Leaf, and of the last one of a commit the Skeleton's Time;
 // all else is set only in a replica, which keeps the records of some streams
 // beside the leaves of all: those of an entry whose Skeleton has a StreamID. In
-// such a record a salt of zeros says that the opening was erased.
+// such a record a salt of zeros stands for an erased opening.
 type Entry struct {
 	Skeleton entry.Skeleton
 	Header   receipt.HeaderOpening
@@ -280,7 +143,7 @@ func CheckErasures(erasures []Erasure, size uint64) error {
 	return nil
 }
 
-// IsRecord says whether an entry of a raw log has more than its leaf.
+// IsRecord reports whether an entry of a raw log has more than its leaf.
 func (e *Entry) IsRecord() bool { return e.Skeleton.StreamID != entry.Hash{} }
 
 // A Tile is a full tile of the Merkle tree, as C2SP tlog-tiles defines level
@@ -305,11 +168,11 @@ type Checkpoint struct {
 }
 
 // A Key finds the entry that a submission has made before. It is a truncated
-// HMAC; whoever finds an entry by it must compare.
+// HMAC; an entry found by it must be compared.
 type Key [16]byte
 
 // A Term stands for one searchable fact about entries of one stream. It is a
-// truncated hash; whoever finds an entry by it must compare.
+// truncated hash; an entry found by it must be compared.
 type Term [16]byte
 
 // A KeyAt files a key under an entry.
@@ -318,7 +181,7 @@ type KeyAt struct {
 	Index uint64
 }
 
-// A PostingAt says that the entry has the term.
+// A PostingAt files an entry under a term.
 type PostingAt struct {
 	Term  Term
 	Index uint64

@@ -91,7 +91,7 @@ func (t *tables) record(e *store.Entry) {
 	t.skeletons, t.headers, t.payloads = append(t.skeletons, e.Skeleton), append(t.headers, header), append(t.payloads, payload)
 }
 
-// noRecord says whether one of the entries of a raw log has nothing but its
+// noRecord reports whether one of the entries of a raw log has nothing but its
 // leaf.
 func (t *tables) noRecord(from, to uint64) bool {
 	return slices.ContainsFunc(t.skeletons[from:to], func(s entry.Skeleton) bool { return s.StreamID == entry.Hash{} })

@@ -29,7 +29,7 @@ type Model struct {
 	headless    map[uint64]bool // header, too
 	unpurged    map[uint64]bool
 
-	// AnyUnpurged says that Check shall not compare how many erasures wait for
+	// AnyUnpurged makes Check not compare how many erasures wait for
 	// a purge, as after a crash.
 	AnyUnpurged bool
 }

@@ -2,7 +2,7 @@
 
 package storetest
 
-// RaceDetector says that the race detector is on. Then engines are many times
-// slower (Pebble keeps a stack trace of each iterator), and tests of what
+// RaceDetector reports whether the race detector is on. Then engines are many
+// times slower (Pebble keeps a stack trace of each iterator), and tests of what
 // doesn't depend on it do less.
 const RaceDetector = true

@@ -1,0 +1,113 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/store"
+)
+
+// A Ledger is one log. Its methods may be called from many goroutines.
+type Ledger struct {
+	cfg      Config
+	store    store.Store
+	raw      bool // the entries are raw leaves
+	replica  bool // see replica.go
+	readOnly bool // see readonly.go
+	ids      *identifier
+	log      *slog.Logger
+	origin   entry.OriginHash
+	tiles    *tileCache
+	keys     *keyFilter
+	queue    queue
+	clock    *clockGuard
+
+	published atomic.Pointer[Published] // swapped by the sequencer only
+	// entry.Hash of a stream → uint64, see Grown; written by the sequencer
+	// only
+	grown     sync.Map
+	reserve   atomic.Uint64         // ReserveBytes in force
+	failure   atomic.Pointer[error] // set once, when a commit failed
+	hold      atomic.Pointer[error] // why appends are refused
+	done      chan struct{}         // closed when the sequencer has ended
+	purge     chan struct{}         // capacity 1; gets a signal when something was erased
+	stopPurge context.CancelFunc    // ends runPurge
+	purged    chan struct{}         // closed when it has ended
+
+	cosigning sync.Mutex // held to keep a cosigned checkpoint; guards the next field
+	// monotonic time when the last witnessed checkpoint was kept that stays
+	keptAt         time.Duration
+	witnessed      atomic.Pointer[Witnessed]
+	firstWitnessed chan struct{} // closed when witnessed is set for the first time
+
+	// The rest belongs to the sequencer goroutine.
+	tree    *tree
+	heads   map[entry.Hash]*head
+	recent  recentKeys
+	written *store.Checkpoint // published and not yet in the store
+}
+
+// A head is the end of a stream.
+type head struct {
+	store.StreamHead
+	tag   *tagger
+	dirty bool // in the batch being sequenced
+}
+
+// Open loads the log from the store, signs its current state again and starts
+// the sequencer. It returns an error if the store's entries and its tree head
+// disagree.
+func Open(ctx context.Context, cfg Config) (*Ledger, error) {
+	cfg.setDefaults()
+	st, err := cfg.Store.Load(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load the log: %w", err)
+	}
+	l := &Ledger{cfg: cfg, store: cfg.Store, raw: st.Raw, origin: entry.HashOrigin(cfg.Signer.Name()), ids: newIdentifier(&st.Secret), log: cfg.Logger, done: make(chan struct{}), purge: make(chan struct{}, 1), purged: make(chan struct{}), firstWitnessed: make(chan struct{}), heads: make(map[entry.Hash]*head, len(st.Streams))}
+	l.tiles = newTileCache(cfg.Store, cfg.TileCache)
+	l.clock = newClockGuard(cfg.Clock, st.Size > 0, st.Time, cfg.MaxClockGap)
+	l.queue.init(cfg)
+	l.reserve.Store(cfg.ReserveBytes)
+	l.recent.init(st.Size)
+	for _, h := range st.Streams {
+		l.heads[h.StreamID] = &head{StreamHead: h}
+	}
+	if err := l.reapplyErasures(ctx, st); err != nil {
+		return nil, fmt.Errorf("make recorded erasures again: %w", err)
+	}
+	if l.keys, err = loadKeyFilter(ctx, cfg.Store, st.Size); err != nil {
+		return nil, fmt.Errorf("load the deduplication keys: %w", err)
+	}
+	if l.tree, err = loadTree(ctx, cfg.Store, st, l.origin, l.tiles); err != nil {
+		return nil, fmt.Errorf("load the tree: %w", err)
+	}
+	root := l.tree.root()
+	if st.Size > 0 && root != st.Root {
+		return nil, wrongRoot(root, st.Root)
+	}
+	if _, err := l.publish(root, st.Time); err != nil {
+		return nil, err
+	}
+	if err := l.loadWitnessed(ctx); err != nil {
+		return nil, err
+	}
+	go l.run()
+	purging, stop := context.WithCancel(context.WithoutCancel(ctx))
+	l.stopPurge = stop
+	go l.runPurge(purging)
+	return l, nil
+}
+
+// Close finishes the appends that are waiting, takes no more, and ends the
+// sequencer. The store stays open.
+func (l *Ledger) Close() {
+	l.queue.close()
+	<-l.done
+	l.stopPurge()
+	<-l.purged
+}

@@ -1,0 +1,66 @@
+package ledger
+
+import (
+	"fmt"
+
+	"muniment.dev/muniment/ledger/entry"
+)
+
+// SetLimits replaces MaxPendingEntries and ReserveBytes while the ledger is
+// open. What waits already stays in the queue.
+func (l *Ledger) SetLimits(pendingEntries int, reserveBytes uint64) {
+	l.queue.setMaxEntries(pendingEntries)
+	l.reserve.Store(reserveBytes)
+}
+
+func (l *Ledger) checkSpace() error { return l.checkSpaceFor(0) }
+
+// checkSpaceFor returns nil if the reserve is left after that many more bytes.
+func (l *Ledger) checkSpaceFor(bytes uint64) error {
+	free, err := l.store.FreeBytes()
+	if err != nil {
+		return fmt.Errorf("%w: its free space can't be read: %w", ErrDiskFull, err)
+	}
+	reserve := l.reserve.Load()
+	if free < reserve || free-reserve < bytes {
+		return fmt.Errorf("%w: %d MiB are free, of which %d MiB are kept in reserve, and %d MiB more are needed; make room, appends then go on by themselves",
+			ErrDiskFull, free>>20, reserve>>20, bytes>>20)
+	}
+	return nil
+}
+
+// Ready returns nil if appends are accepted, and the reason if not. A replica,
+// which accepts none, is ready to be read.
+func (l *Ledger) Ready() error {
+	if f := l.failure.Load(); f != nil {
+		return *f
+	}
+	if l.replica {
+		return nil
+	}
+	if l.queue.isClosed() {
+		return ErrClosed
+	}
+	if err := l.held(); err != nil {
+		return err
+	}
+	if err := l.checkSpace(); err != nil {
+		return err
+	}
+	_, err := l.clock.next(l.published.Load().Time)
+	return err
+}
+
+// Grown returns the size of the log when the stream last got entries since the
+// log was opened, and 0 if it got none.
+func (l *Ledger) Grown(stream entry.Hash) uint64 {
+	size, _ := l.grown.Load(stream)
+	n, _ := size.(uint64)
+	return n
+}
+
+// Pending returns how many entries wait to be sequenced.
+func (l *Ledger) Pending() int { return l.queue.len() }
+
+// PendingRows returns how many rows of the index those entries will have.
+func (l *Ledger) PendingRows() int { return l.queue.pendingRows() }
