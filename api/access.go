@@ -15,8 +15,8 @@ import (
 	rpc "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// A Role says what a caller may do for its tenant. The zero value may do
-// nothing.
+// A Role is a set of capabilities that a caller has in its tenant. The zero
+// value has none.
 type Role = munimentv1.Role
 
 // ParseRole returns the role of a name, such as "appender".
@@ -70,10 +70,11 @@ const (
 // access is the one table of who may do what. What is not in it is refused. The
 // tenant is that of the caller's credentials, which inTenant checks.
 var access = map[capability]roles{
-	appendEntries:   {appender, approver, admin}, // see kindRoles for the kinds
-	readEntries:     {reader, approver, admin},
-	readStreamHead:  {reader, approver, auditor, admin}, // hashes and a count
-	readLog:         everyRole,                          // proofs, checkpoints, and the public log where it is not public
+	appendEntries:  {appender, approver, admin}, // see kindRoles for the kinds
+	readEntries:    {reader, approver, admin},
+	readStreamHead: {reader, approver, auditor, admin}, // hashes and a count
+	// proofs, checkpoints, and the public log where it is not public
+	readLog:         everyRole,
 	exchangeTokens:  anybody,
 	identifyItself:  everyRole,
 	readPolicy:      {reader, approver, admin},
@@ -84,8 +85,8 @@ var access = map[capability]roles{
 	seeOperations:   {operator}, // metrics, and the details of readiness
 }
 
-// procedures are the capabilities that RPCs require, by their paths. Handlers of
-// other protocols name theirs where they are mounted.
+// procedures are the capabilities that RPCs require, by their paths. Handlers
+// of other protocols name theirs where they are mounted.
 var procedures = map[string]capability{
 	rpc.LedgerServiceAppendProcedure:       appendEntries,
 	rpc.LedgerServiceAppendBatchProcedure:  appendEntries,
@@ -122,7 +123,8 @@ var procedures = map[string]capability{
 // may reports whether the role has the capability.
 func may(role Role, c capability) bool { return slices.Contains(access[c], role) }
 
-// needsNoCredentials reports whether anybody has the capability.
+// needsNoCredentials reports whether callers without credentials have the
+// capability.
 func needsNoCredentials(c capability) bool { return may(0, c) }
 
 // kindRoles returns the roles that may append entries of the kind. It reports

@@ -1,6 +1,6 @@
 package api
 
 // An adminService implements AdminService; its methods lie with what they
-// administer. The table in access.go lets administrators in only, and
-// authorize(ctx, tenant) says who it is.
+// administer. The table in access.go admits administrators only, and
+// authorize(ctx, tenant) returns the caller.
 type adminService struct{ *Server }

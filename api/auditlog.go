@@ -22,9 +22,9 @@ import (
 
 // The audit log has a line for each administrative act, done or not, and for
 // each refused access: no or bad credentials, or a call that they are not for.
-// No secret gets into it. Lines about refusals, and about what anybody may try,
-// are limited in number, so that nobody can fill the disk with them; what is
-// left out is counted.
+// It contains no secrets. Lines about refusals, and about calls without
+// credentials, are limited in number, so that they cannot fill the disk; what
+// is left out is counted.
 
 const (
 	maxAuditField  = 512 // characters
@@ -45,12 +45,12 @@ func newAuditLog(l *slog.Logger) *auditLog {
 	return &auditLog{log: l, refusals: rate.NewLimiter(refusalsSecond, 20*refusalsSecond)}
 }
 
-// A request is what the audit log says of one.
+// A request is the part of a request that the audit log records.
 type request struct {
 	id        string
 	path      string
 	remote    string
-	forwarded string // as a proxy, or the client, says
+	forwarded string // as set by a proxy, or by the client
 
 	caller atomic.Pointer[identity] // nil until authenticated
 }
@@ -74,8 +74,8 @@ func (a *auditLog) refused(ctx context.Context, now time.Time, err error, more .
 	}
 }
 
-// bounded writes a line about an error of which whoever likes can cause as many
-// as they like.
+// bounded writes a line about an error that outsiders can cause at will, within
+// the limit for such lines.
 func (a *auditLog) bounded(ctx context.Context, now time.Time, msg string, err error, more ...slog.Attr) {
 	if !a.refusals.AllowN(now, 1) {
 		a.left.Add(1)
@@ -112,7 +112,8 @@ func messageOf(err error) string {
 	return err.Error()
 }
 
-// about says who does what from where.
+// about returns the attributes of a request: the caller, the call and the
+// address.
 func about(ctx context.Context) []slog.Attr {
 	var attrs []slog.Attr
 	if r, ok := ctx.Value(requestKey{}).(*request); ok {
@@ -234,9 +235,9 @@ func (i auditing) tell(ctx context.Context, procedure string, req, res any, err 
 	switch {
 	case !acts[procedure]:
 		i.s.audit.refused(ctx, i.s.now(), err)
-	case isRefusal(err): // so that nobody fills the disk with identity tokens that are no good
+	case isRefusal(err): // invalid identity tokens must not fill the disk
 		i.s.audit.refused(ctx, i.s.now(), err, fields(req)...)
-	case err != nil && caller(ctx) == nil: // so is what anybody may try
+	case err != nil && caller(ctx) == nil: // nor must calls without credentials
 		i.s.audit.bounded(ctx, i.s.now(), "act", err, fields(req)...)
 	default:
 		i.s.audit.act(ctx, req, res, err)

@@ -38,7 +38,7 @@ type Token struct {
 	Expires time.Time // zero: never
 }
 
-// An IdentityRule says what the holder of an OIDC identity token may do.
+// An IdentityRule is what the holder of an OIDC identity token may do.
 type IdentityRule struct {
 	Name string // recorded
 	oidc.Rule
@@ -73,8 +73,8 @@ func caller(ctx context.Context) *identity {
 	return id
 }
 
-// authenticate lets requests with good credentials pass, whatever their role,
-// and puts the identity into their context.
+// authenticate admits requests with valid credentials of any role, and puts the
+// identity into their context.
 func (s *Server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id, err := s.identify(r)
@@ -100,8 +100,8 @@ func errExpired(what string, t time.Time) error {
 	return fmt.Errorf("authorization: the %s expired at %s; get a new one", what, t.UTC().Format(time.RFC3339))
 }
 
-// identify finds out who is calling: the holder of a token, or, where there is
-// none, of a client certificate.
+// identify returns the holder of the request's token, or, where there is none,
+// of its client certificate.
 func (s *Server) identify(r *http.Request) (*identity, error) {
 	header := r.Header.Get("Authorization")
 	if header == "" {

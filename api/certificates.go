@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// A CertificateRule says what the holder of a client certificate may do. One of
+// A CertificateRule is what the holder of a client certificate may do. One of
 // URI, DNS and CommonName is set; it is compared whole.
 type CertificateRule struct {
 	URI        string // subject alternative name, such as a SPIFFE ID

@@ -41,7 +41,7 @@ type directory struct {
 }
 
 // newDirectory indexes d. The quotas of tenants that old has go on, so that a
-// reload does not start anybody's day again.
+// reload does not reset what was used today.
 func (s *Server) newDirectory(ctx context.Context, d Directory, old *directory) (*directory, error) {
 	dir := &directory{tenants: d.Tenants, byName: map[string]*Tenant{}, identities: d.Identities, operators: map[tokenHash]*Operator{}, quotas: map[string]*quota{}, byStream: map[entry.Hash]*quota{}}
 	if old != nil {
@@ -87,7 +87,7 @@ func (s *Server) Reload(ctx context.Context, settings Settings) error {
 	if err != nil {
 		return err
 	}
-	// The grants of new tenants are read before anybody can use them.
+	// The grants of new tenants are read before they are in force.
 	added := newGrants()
 	for i := range dir.tenants {
 		if t := &dir.tenants[i]; old.byName[t.Name] == nil {

@@ -212,7 +212,7 @@ func fieldError(code connect.Code, field, format string, args ...any) *connect.E
 	return e
 }
 
-// retryAs returns an error that says when to try again, as a header for HTTP
+// retryAs returns an error with the time to retry after, as a header for HTTP
 // clients and as a detail for gRPC's.
 func retryAs(code connect.Code, err error, after time.Duration) *connect.Error {
 	e := connect.NewError(code, err)

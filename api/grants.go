@@ -143,7 +143,7 @@ func (s *Server) replayGrant(gs *grants, t *Tenant, c *ingest.Config) {
 		return // for good
 	}
 	g, _, err := readGrant(t, c.Document)
-	if err != nil { // written by a later version; whoever holds the token gets another
+	if err != nil { // written by a later version; its holder needs another token
 		s.log.Error("a grant is not in force, because it can't be read", "tenant", t.Name, "entry", c.Index, "err", err)
 		return
 	}

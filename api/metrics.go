@@ -97,7 +97,7 @@ func (m *Metrics) watchHolds() {
 	}
 }
 
-// initialize makes the series that are known beforehand.
+// initialize creates the series whose labels are known beforehand.
 func (m *Metrics) initialize(version string) {
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "muniment_build_info",
 		Help: "1; the labels describe the program."}, []string{"version", "go"})

@@ -246,8 +246,8 @@ func (s *Server) takeStreamed(ctx context.Context, q *quota, bytes int64) error 
 	return s.settle(ctx, wait, over)
 }
 
-// settle waits, or counts a refusal and words it after the longest time that
-// anybody waits.
+// settle waits for the turn of a call. A refusal is counted, and returned after
+// the longest time that a call waits.
 func (s *Server) settle(ctx context.Context, wait time.Duration, over *overLimit) error {
 	if over != nil {
 		s.cfg.Metrics.limited.WithLabelValues(over.limit).Inc()

@@ -136,7 +136,7 @@ func (s *Server) writeCOSEReceipt(w http.ResponseWriter, r *http.Request, id *id
 	_, _ = w.Write(data) // the client has gone
 }
 
-// coseReceipt says in COSE what a native receipt of the form shared says.
+// coseReceipt returns the COSE form of a native receipt of the form shared.
 func (s *Server) coseReceipt(native []byte, subject string) ([]byte, error) {
 	n, err := receipt.Parse(native)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package api speaks HTTP: it authenticates, limits and checks what comes in,
-// hands it to ingest or ledger, and words the answers.
+// Package api serves a log over HTTP. It authenticates, limits and validates
+// requests, passes them to ingest or ledger, and encodes the answers.
 //
 // It decides nothing about entries, and holds no state of the log.
 package api
@@ -52,7 +52,7 @@ type Config struct {
 	FreeBytes func() (uint64, error)
 	Version   string // of the program, for operators
 	// Audit gets a line for each administrative act and each refused access;
-	// nil: nobody does.
+	// nil: none is written.
 	Audit *slog.Logger
 	// Access gets a line for each request; nil: none is written.
 	Access *slog.Logger

@@ -1,10 +1,10 @@
 // Package account counts what callers hold of a server: bytes in memory, and
 // places for calls and streams.
 //
-// Each buffer and each place belongs to an owner, which is a tenant, or an
-// address where the caller has no credentials. A [Book] has limits for each
-// owner and for all together. What is above a limit is refused at once, so that
-// one owner who holds all that it may leaves the rest to the others.
+// Each buffer and each place belongs to an owner: a tenant, or an address where
+// the caller has no credentials. A [Book] limits each owner and all together,
+// and refuses what is above a limit at once. So an owner at its limit leaves
+// the rest to the others. [Debts] delay owners whose calls fail.
 package account
 
 import (
@@ -56,7 +56,7 @@ type Limit struct {
 // Limits bound all resources.
 type Limits [resources]Limit
 
-// A Full is the refusal of a resource of which too much is held.
+// A Full is the error of a resource whose limit is reached.
 type Full struct {
 	Resource Resource
 	Owner    bool // by the owner; else by all together

@@ -8,10 +8,10 @@ import (
 	"sync"
 )
 
-// A Listener accepts a bounded number of connections. An address may have as
-// many as are still free: alone it can have half, two can have a third each,
-// and so on, so that there is always room for one that comes. Those above are
-// closed at once.
+// A Listener accepts a bounded number of connections. An address may have at
+// most as many as are still free: half if it is alone, a third each if there
+// are two, and so on. So a new address always finds a free connection.
+// Connections above the limit are closed at once.
 type Listener struct {
 	net.Listener
 

@@ -21,7 +21,7 @@ func Harden(srv *http.Server, hosts []string) {
 		srv.MaxHeaderBytes = 64 << 10
 	}
 	if srv.HTTP2 == nil {
-		// What a connection may send before anybody reads it, and how many
+		// What a connection may send before it is read, and how many
 		// requests may wait on it.
 		srv.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: 128, MaxReceiveBufferPerConnection: 256 << 10, MaxReceiveBufferPerStream: 128 << 10, MaxReadFrameSize: 16 << 10,
 			SendPingTimeout: time.Minute, PingTimeout: 15 * time.Second}

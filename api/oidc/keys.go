@@ -193,7 +193,7 @@ func (s *keySet) get(ctx context.Context, address string) ([]byte, error) {
 }
 
 // parseKeys reads a JWK set (RFC 7517, section 5). Keys of sorts that are not
-// taken are passed over, as the RFC wants; one must be left.
+// taken are passed over, as the RFC requires; one must be left.
 func parseKeys(data []byte) ([]jose.JSONWebKey, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`

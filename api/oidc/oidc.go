@@ -1,5 +1,5 @@
 // Package oidc verifies identity tokens of CI systems and clusters (OpenID
-// Connect Core 1.0, section 2) and says whether a rule matches one.
+// Connect Core 1.0, section 2) and matches them with rules.
 //
 // It is not for logging people in: there are no redirects, codes or sessions,
 // and it does not remember which tokens it has seen.
@@ -23,10 +23,10 @@ import (
 )
 
 var (
-	// ErrRefused says that a token is not good, or not here.
+	// ErrRefused is the error of a token that is not valid, or not valid here.
 	ErrRefused = errors.New("the identity token is refused")
-	// ErrUnavailable says that the issuer's keys can't be had, so that nothing
-	// can be said about the token. Retry later.
+	// ErrUnavailable is the error of a token that can't be verified because its
+	// issuer's keys can't be fetched. Retry later.
 	ErrUnavailable = errors.New("the issuer's keys can't be fetched")
 )
 
@@ -49,7 +49,7 @@ var Algorithms = []string{gooidc.RS256, gooidc.RS384, gooidc.RS512, gooidc.PS256
 // An Issuer is one whose tokens are taken.
 type Issuer struct {
 	URL        string
-	Audiences  []string      // the tokens must be for one of these, and for nobody else
+	Audiences  []string      // the tokens must be for these, and for no others
 	JWKS       []byte        // its keys, RFC 7517; nil: fetch them as its discovery document says
 	Algorithms []string      // nil: all of Algorithms
 	Skew       time.Duration // 0: DefaultSkew
@@ -61,7 +61,7 @@ type Issuer struct {
 // A Token is an identity token whose signature and times are good.
 type Token struct {
 	Issuer, Subject string
-	ID              string // jti; if it has none, the hash of what it says
+	ID              string // jti, or the hash of its claims if it has none
 	Expires         time.Time
 	claims          map[string]any
 }

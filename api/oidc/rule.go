@@ -72,7 +72,7 @@ func (r *Rule) Check(provider string) (warning string, err error) {
 	return "no claim of the rule is known to stay with its owner; if one of them is a name that can be given to somebody else, they get in. Use sub, or an ID", nil
 }
 
-// Match says whether the rule is for the token, and if not, which claim
+// Match reports whether the rule is for the token, and if not, which claim
 // differs.
 func (r *Rule) Match(t *Token) (bool, string) {
 	if r.Issuer != t.Issuer {
@@ -86,7 +86,7 @@ func (r *Rule) Match(t *Token) (bool, string) {
 	return true, ""
 }
 
-// Matched returns what the token says in the claims that the rule names.
+// Matched returns the token's values of the claims that the rule names.
 func (r *Rule) Matched(t *Token) map[string]string {
 	out := map[string]string{}
 	for name, want := range r.Claims {
@@ -135,7 +135,7 @@ func text(v any) (string, bool) {
 	return "", false
 }
 
-// glob says whether the text is the pattern, in which * stands for any
+// glob reports whether the text matches the pattern, in which * stands for any
 // characters but /, so that both have the same parts between them.
 func glob(pattern, text string) bool {
 	patterns, parts := strings.Split(pattern, "/"), strings.Split(text, "/")

@@ -16,11 +16,11 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
-// DescriptionPath is where a listener says what Sigstore's files need to know
+// DescriptionPath is where a listener serves what Sigstore's files need
 // about it.
 const DescriptionPath = "/.well-known/muniment/sigstore.json"
 
-// A Description is what the listener says about itself.
+// A Description describes a listener.
 type Description struct {
 	Origin string `json:"origin"` // first line of the checkpoints
 	Keys   []Key  `json:"keys"`   // the one that signs is the last
@@ -68,7 +68,7 @@ func logID(name string, data []byte) []byte {
 	return h.Sum(nil)
 }
 
-// check says whether the key is one of the log.
+// check returns nil if the key is one of the log.
 func (k *Key) check(origin string) error {
 	pub, err := x509.ParsePKIXPublicKey(k.PublicKey)
 	if err != nil {
@@ -101,7 +101,7 @@ func CheckKeys(keys []Key, signer note.Signer) error {
 	return nil
 }
 
-// ParseDescription reads what a listener says about itself.
+// ParseDescription reads the description of a listener.
 func ParseDescription(data []byte) (*Description, error) {
 	var d Description
 	if err := json.Unmarshal(data, &d); err != nil {

@@ -67,9 +67,9 @@ func created(_ context.Context, w http.ResponseWriter, _ proto.Message) error {
 	return nil
 }
 
-// A door lets requests in as far as memory goes. A small request is read before
-// it takes a place at work, so that whoever sends slowly holds up nobody; a
-// large one takes one of a few places to be read in.
+// A door bounds the memory of requests. A small request is read before it takes
+// a place at work, so that slow senders delay no other request. A large one
+// takes one of a few places before it is read.
 type door struct {
 	next    http.Handler
 	working chan struct{}

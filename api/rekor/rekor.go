@@ -48,7 +48,7 @@ var algorithms = []commonv1.PublicKeyDetails{
 	commonv1.PublicKeyDetails_PKIX_ED25519_PH,
 }
 
-// A Config says what to serve.
+// A Config configures a Handler.
 type Config struct {
 	Ledger *ledger.Ledger // a raw log
 	Keys   []Key          // the one that signs last
@@ -189,7 +189,7 @@ func (s *server) canonicalBody(req *pb.CreateEntryRequest) ([]byte, *rekorv1.Kin
 	return body, &rekorv1.KindVersion{Kind: entry.Kind, Version: entry.ApiVersion}, nil
 }
 
-// refusal words what the ledger says.
+// refusal returns the gRPC status of an error of the ledger.
 func (s *server) refusal(err error) error {
 	switch {
 	case errors.Is(err, ledger.ErrQueueFull):
@@ -225,7 +225,7 @@ func inclusionProof(ctx context.Context, r *ledger.LeafResult) (*rekorv1.Inclusi
 	}, nil
 }
 
-// healthz says whether entries would be taken, in the words of a gRPC health
+// healthz reports whether entries are accepted, in the form of a gRPC health
 // check.
 func (s *server) healthz(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")

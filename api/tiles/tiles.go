@@ -1,8 +1,8 @@
 // Package tiles serves the checkpoint and the tiles of a log by C2SP tlog-tiles
 // (https://c2sp.org/tlog-tiles).
 //
-// It knows neither tokens nor paths above the log's own: whoever mounts it
-// strips the prefix and lets callers in.
+// It knows neither tokens nor paths above the log's own. The server that mounts
+// it strips the prefix and authorizes callers.
 package tiles
 
 import (

@@ -19,8 +19,8 @@ import (
 const lifetime = 10 * 365 * 24 * time.Hour
 
 // NewChain draws a key and issues a certificate for it under a root that is
-// made for it alone. The root's key is forgotten, so that nobody can issue
-// another certificate under it.
+// made for it alone. The root's key is discarded, so that no other
+// certificate can be issued under it.
 func NewChain(name string, now time.Time) (*ecdsa.PrivateKey, []*x509.Certificate, error) {
 	rootKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -1,8 +1,8 @@
 // Package tsa answers timestamp requests of RFC 3161 with a key of the
 // operator, over HTTP as Sigstore's timestamp authority does.
 //
-// A timestamp is the operator's word about the time. It lets a certificate that
-// lives for minutes be trusted for ever.
+// A timestamp is the operator's statement of the time. It lets a certificate
+// that lives for minutes be trusted for ever.
 package tsa
 
 import (
@@ -45,7 +45,7 @@ type Authority struct {
 }
 
 // New returns the authority of the chain, leaf first, whose key the signer
-// holds. now says what time it is, or why nobody knows.
+// holds. now returns the time, or an error if the clock can't be trusted.
 func New(signer crypto.Signer, chain []*x509.Certificate, now func() (time.Time, error), log *slog.Logger) (*Authority, error) {
 	if err := tsax509.VerifyCertChain(chain, signer, true); err != nil {
 		return nil, fmt.Errorf("the timestamp authority's certificate chain: %w", err)
