@@ -35,13 +35,15 @@ type log struct {
 	dir    string
 }
 
-func (b *bench) open(name string) *log {
+func (b *bench) open(name string) *log { return b.openWith(name, pebblestore.Options{}) }
+
+func (b *bench) openWith(name string, o pebblestore.Options) *log {
 	skey, vkey, err := note.GenerateKey(rand.Reader, "bench.example")
 	check(err)
 	signer, err := note.NewSigner(skey)
 	check(err)
 	l := &log{dir: filepath.Join(b.dir, name)}
-	l.store, err = pebblestore.Open(l.dir, pebblestore.Options{})
+	l.store, err = pebblestore.Open(l.dir, o)
 	check(err)
 	l.ledger, err = ledger.Open(context.Background(), ledger.Config{Store: l.store, Signer: signer, Fatal: check})
 	check(err)

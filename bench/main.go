@@ -61,6 +61,8 @@ func main() {
 		{"in-process 64", func() { b.appenders(64) }},
 		{"in-process 512", func() { b.appenders(512) }},
 		{"in-process 2048", func() { b.appenders(2048) }},
+		{"mark", b.markCost},
+		{"detached receipts", b.detachedReceipts},
 		{"verify", b.verify},
 		{"http one writer", b.oneWriter},
 		{"http connections", b.connections},
