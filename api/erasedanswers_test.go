@@ -1,0 +1,80 @@
+package api_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/ledger"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+// TestNothingAnswersFromErased uses an exception in every way that the server
+// could remember, erases it, and checks that no answer comes from it.
+func TestNothingAnswersFromErased(t *testing.T) {
+	later := time.Duration(0)
+	ts := newServer(t, func(_ *ledger.Config, c *api.Config) { c.Now = func() time.Time { return time.Now().Add(later) } })
+	ctx, c := context.Background(), ts.client(acmeToken)
+	digest := strings.Repeat("c", 64)
+	exception := func(id string) *connect.Request[munimentv1.AppendRequest] {
+		return connect.NewRequest(&munimentv1.AppendRequest{Tenant: "acme", Submission: &munimentv1.Submission{Kind: "exception", IdempotencyKey: "secret-key", Payload: fmt.Appendf(nil,
+			`{"id":%q,"control":"C","scope":{"subjects":[{"digest":{"sha256":%q}}]},"reason":"r","requester":"a@x","approver":"b@x","expires":%q}`,
+			id, digest, time.Now().Add(100*24*time.Hour).UTC().Format(time.RFC3339))}})
+	}
+	found := func() int {
+		t.Helper()
+		res, err := c.ListEntries(ctx, connect.NewRequest(&munimentv1.ListEntriesRequest{Tenant: "acme", Filter: &munimentv1.Filter{Subject: "sha256:" + digest}}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(res.Msg.Entries)
+	}
+	relied := func() bool { return strings.Contains(strings.Join(ts.applyRetention(true), "\n"), "EXC-SECRET") }
+
+	payload := fmt.Sprintf(`{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"n","digest":{"sha256":%q}}],"predicateType":"https://example.com/p/v1","predicate":{}}`, digest)
+	if _, err := c.Append(ctx, connect.NewRequest(&munimentv1.AppendRequest{Tenant: "acme", Submission: &munimentv1.Submission{Kind: "attestation", Payload: []byte(payload)}})); err != nil {
+		t.Fatal(err)
+	}
+	first, err := c.Append(ctx, exception("EXC-SECRET"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := c.Append(ctx, exception("EXC-SECRET")); err != nil || !again.Msg.Appended.Duplicate {
+		t.Fatalf("the same exception again: %v, %v", again, err)
+	}
+	if _, err := ts.admin(acmeToken).SetRetention(ctx, connect.NewRequest(&munimentv1.SetRetentionRequest{Tenant: "acme", Reason: "x",
+		Rules: []*munimentv1.RetentionRule{{Kind: "attestation", Days: 30, Scope: onlyPayload}}})); err != nil {
+		t.Fatal(err)
+	}
+	later = 40 * 24 * time.Hour
+	if n := found(); n != 2 || !relied() {
+		t.Fatalf("before: %d entries about the artifact, relied upon: %t", n, relied())
+	}
+
+	if _, err := ts.erase(first.Msg.Appended.Index, allOfIt, "request 88"); err != nil {
+		t.Fatal(err)
+	}
+	if n := found(); n != 1 {
+		t.Errorf("a search finds %d entries about the artifact, want 1", n)
+	}
+	if relied() {
+		t.Error("the erased exception still steers retention")
+	}
+	if file, err := ts.export(acmeToken, "acme", 0); err != nil || strings.Contains(string(file), "EXC-SECRET") || strings.Contains(string(file), "secret-key") {
+		t.Errorf("an export has what was erased, or %v", err)
+	}
+	other, err := c.Append(ctx, exception("EXC-OTHER"))
+	if err != nil || other.Msg.Appended.Duplicate {
+		t.Errorf("another exception under the key of the erased one: %v, %v", other, err)
+	}
+	for _, secret := range []string{"EXC-SECRET", "secret-key"} {
+		if strings.Contains(ts.logs.String(), secret) || strings.Contains(ts.metrics(), secret) {
+			t.Errorf("logs or metrics have %s", secret)
+		}
+	}
+}
