@@ -72,7 +72,7 @@ func (b *bench) witnessedReceipts(what, name, policyFile, vkey, url string) {
 	if policyFile == "policy" {
 		check(os.Remove(filepath.Join(data, "policy.pq")))
 	}
-	command(b.build(), "policy", "add-witness", "w", vkey, url, "--data", data)
+	command(b.build(), "trust", "add-witness", "w", vkey, url, "--data", data)
 	s := b.serve(data)
 	defer s.stop()
 	text, err := os.ReadFile(filepath.Join(data, policyFile))

@@ -52,7 +52,7 @@ show "$muniment" init "$dir/data" --origin demo.muniment.example --tenant acme
 start witness "$muniment" witness --data "$dir/witness" --listen 127.0.0.1:0
 witness=$pid at=${url#http://}
 key=$("$muniment" witness show --data "$dir/witness" --json | sed 's/.*"keys":\["\([^"]*\)".*/\1/')
-show "$muniment" policy add-witness globex "$key" "$url" --data "$dir/data"
+show "$muniment" trust add-witness globex "$key" "$url" --data "$dir/data"
 serve
 
 step "2. Append real evidence: Sigstore bundles of npm packages, signed by their CI jobs. The log checks the signatures"

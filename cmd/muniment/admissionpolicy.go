@@ -10,13 +10,22 @@ import (
 
 	"connectrpc.com/connect"
 
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/entry"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+	"muniment.dev/muniment/verifiers/shape"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
+
+type policyCmd struct {
+	Test policyTestCmd `cmd:"" help:"Show the decision of an admission policy on evidence, and its reasons."`
+	Lint policyLintCmd `cmd:"" help:"Report mistakes in admission policies."`
+	Set  policySetCmd  `cmd:"" help:"Put an admission policy in force for the tenant."`
+	Get  policyGetCmd  `cmd:"" help:"Print the admission policy in force for the tenant."`
+}
 
 type policyLintCmd struct {
 	Policies []string `arg:"" help:"Admission policy files." predictor:"file"`
@@ -64,7 +73,7 @@ func (c *policyLintCmd) Run(a *app) error {
 			}
 		case wrong != nil:
 			for _, problem := range wrong.Problems {
-				fmt.Fprintf(a.stdout, "%s: %s\n", quoted(path), printable(problem.String()))
+				fmt.Fprintf(a.stdout, "%s: %s\n", quoted(path), term.Escape(problem.String()))
 			}
 		default:
 			fmt.Fprintf(a.stdout, "%s: good, %s, mode %s, %s\n", quoted(path), count(len(p.Rules), "rule"), p.Mode, p.Digest())
@@ -236,7 +245,7 @@ func (c *policyTestCmd) try(a *app, p *policy.AdmissionPolicy, roots policy.Root
 		return false, err
 	}
 	if c.MediaType == "" {
-		lines, err := signedLines(payload)
+		lines, err := shape.Lines(payload)
 		if err != nil {
 			return false, fmt.Errorf("%s: %w", path, err)
 		}
@@ -260,7 +269,7 @@ func (c *policyTestCmd) decide(a *app, p *policy.AdmissionPolicy, roots policy.R
 	if ingest.IsEvent(c.Kind) {
 		s.IdempotencyKey = "test"
 	}
-	d, err := ingest.Try(context.WithoutCancel(a.ctx), p, roots, ingest.Submitter{Tenant: c.Tenant, Identity: c.Submitter}, s, now())
+	d, err := ingest.Try(context.WithoutCancel(a.ctx), p, roots, ingest.Submitter{Tenant: c.Tenant, Identity: c.Submitter}, s, time.Now())
 	var field *ingest.FieldError
 	if err != nil && !errors.As(err, &field) {
 		return false, err
@@ -269,7 +278,7 @@ func (c *policyTestCmd) decide(a *app, p *policy.AdmissionPolicy, roots policy.R
 		return d != nil && d.Result == entry.Admitted, writeJSON(a.stdout, decisionJSON(path, p, d, err))
 	}
 	if err != nil {
-		fmt.Fprintf(a.stdout, "✗ REFUSED  %s\n  before any policy: %s\n", quoted(path), printable(err.Error()))
+		fmt.Fprintf(a.stdout, "✗ REFUSED  %s\n  before any policy: %s\n", quoted(path), term.Escape(err.Error()))
 		return false, nil
 	}
 	fmt.Fprint(a.stdout, decisionText(path, d))
@@ -312,7 +321,7 @@ func decisionText(path string, d *policy.Decision) string {
 	fmt.Fprintf(&b, "%s %s  %s\n", mark, strings.ToUpper(d.Result), quoted(path))
 	line := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(&b, "  %-10s%s\n", name, printable(value))
+			fmt.Fprintf(&b, "  %-10s%s\n", name, term.Escape(value))
 		}
 	}
 	line("rule", d.Rule)
@@ -325,10 +334,7 @@ func decisionText(path string, d *policy.Decision) string {
 	b.WriteString("  rules, in order:\n")
 	for _, s := range d.Steps {
 		word := map[string]string{policy.Applies: "applies", policy.NotFor: "is not for this", policy.NotMet: "is not met", policy.NotReached: "not looked at", policy.Wrong: "is not met"}[s.Result]
-		fmt.Fprintf(&b, "    %-30s %s\n", quoted(s.Rule), printable(because(word, s.Why)))
+		fmt.Fprintf(&b, "    %-30s %s\n", quoted(s.Rule), term.Escape(because(word, s.Why)))
 	}
 	return b.String()
 }
-
-// now is the time by which commands judge, without a server.
-func now() time.Time { return time.Now() }

@@ -17,6 +17,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 
 	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/wholefile"
@@ -301,7 +302,7 @@ func (c *appendCmd) lines(p *piece) []piece {
 	if p.large {
 		return c.largeLines(p)
 	}
-	several, err := signedLines(p.sub.Payload)
+	several, err := shape.Lines(p.sub.Payload)
 	if err != nil {
 		p.err = err
 		return []piece{*p}
@@ -328,18 +329,6 @@ func (c *appendCmd) split(p *piece, n int, set func(one *piece, i int)) []piece 
 	}
 	return out
 }
-
-// signedLines returns the documents of a file of JSON Lines if each is a
-// bundle, envelope or statement, and none for any other file.
-func signedLines(payload []byte) ([][]byte, error) {
-	several, err := documents.Split(payload)
-	if err != nil || len(several) == 1 || slices.ContainsFunc(several, isUnsignedLine) {
-		return nil, err
-	}
-	return several, nil
-}
-
-func isUnsignedLine(line []byte) bool { return shape.Of(line) == shape.None }
 
 // read reads the payload of a piece, or finds that it is large.
 func (c *appendCmd) read(a *app, p *piece) (err error) {
@@ -558,7 +547,7 @@ func (c *appendCmd) tell(a *app, p *piece, r *muniment.Result) error {
 	}
 	switch {
 	case r.Err != nil:
-		fmt.Fprintf(a.stderr, "%s: %s\n", quoted(p.name), printable(r.Err.Error()))
+		fmt.Fprintf(a.stderr, "%s: %s\n", quoted(p.name), term.Escape(r.Err.Error()))
 	case r.Duplicate:
 		fmt.Fprintf(a.stdout, "%d\t%s\t%s (already recorded)\n", r.Index, quoted(p.name), quoted(path))
 	default:

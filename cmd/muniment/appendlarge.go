@@ -19,6 +19,7 @@ import (
 	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/documents"
+	"muniment.dev/muniment/verifiers/shape"
 )
 
 // readInput reads standard input into memory, or, if it is large, into a file
@@ -48,7 +49,7 @@ func (c *appendCmd) largeLines(p *piece) []piece {
 		return []piece{*p}
 	}
 	defer f.Close()
-	sections, err := documents.Find(f, func(line []byte) bool { return !isUnsignedLine(line) })
+	sections, err := documents.Find(f, shape.Signed)
 	if err != nil {
 		p.err = err
 		return []piece{*p}

@@ -4,12 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
-	"os"
-	"strings"
-	"time"
 
 	"muniment.dev/muniment/clients/go/audit"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 )
 
 type auditCmd struct {
@@ -78,45 +75,12 @@ func (c *auditCmd) Run(a *app) error {
 	}
 	var conflict *audit.Conflict
 	if errors.As(err, &conflict) {
-		fmt.Fprintf(a.stdout, "The evidence. Kept from before:\n\n%s\nOffered now:\n\n%s\n", printable(conflict.Kept), printable(conflict.Offered))
+		fmt.Fprintf(a.stdout, "The evidence. Kept from before:\n\n%s\nOffered now:\n\n%s\n", term.Escape(conflict.Kept), term.Escape(conflict.Offered))
 	}
 	if err != nil {
 		return exitWith(auditCode(err), err)
 	}
 	return nil
-}
-
-// openSource opens a log: a folder, or a server.
-func openSource(url, tokenFile string) (audit.Source, error) {
-	if info, err := os.Stat(url); err == nil && info.IsDir() {
-		return audit.NewFolderSource(url)
-	}
-	if rest := url[strings.Index(url, "://")+1:]; strings.Count(strings.TrimSuffix(rest, "/"), "/") == 2 {
-		url = strings.TrimSuffix(url, "/") + "/tlog/"
-	}
-	client := &http.Client{Timeout: time.Minute}
-	if tokenFile != "" { // never from the environment: the log may be a stranger's
-		token, err := readBearer(tokenFile)
-		if err != nil {
-			return nil, fmt.Errorf("--token-file: %w", err)
-		}
-		// the token is for this host only
-		client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-		client.Transport = &bearer{token, http.DefaultTransport}
-	}
-	return audit.NewHTTPSource(url, client)
-}
-
-// bearer sends a token with each request.
-type bearer struct {
-	token string
-	next  http.RoundTripper
-}
-
-func (b *bearer) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
-	r.Header.Set("Authorization", "Bearer "+b.token)
-	return b.next.RoundTrip(r)
 }
 
 func auditCode(err error) int {

@@ -21,7 +21,7 @@ type auditLog struct {
 // Lines are not synced: what was done is in the log itself, as an entry, and a
 // power loss takes the newest refusals at the most. The first line of a run
 // says which configuration is in force.
-func (d *dataDir) openAuditLog(log *slog.Logger, stderr io.Writer) (*auditLog, error) {
+func openAuditLog(d *dataDir, log *slog.Logger, stderr io.Writer) (*auditLog, error) {
 	a := &auditLog{Closer: io.NopCloser(nil)}
 	out := stderr
 	if d.config.AuditLog != "stderr" {
@@ -56,7 +56,7 @@ func (w *toldWriter) Write(p []byte) (int, error) {
 }
 
 // openAccessLog opens the access log; its logger is nil where there is none.
-func (d *dataDir) openAccessLog(stderr io.Writer) (*auditLog, error) {
+func openAccessLog(d *dataDir, stderr io.Writer) (*auditLog, error) {
 	a := &auditLog{Closer: io.NopCloser(nil)}
 	out := stderr
 	switch d.config.AccessLog {

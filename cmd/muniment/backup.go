@@ -168,22 +168,6 @@ func (w *backupWriter) write(a *app, d *dataDir, log *slog.Logger) error {
 	return nil
 }
 
-// storeKinds returns the stores of the folder that exist.
-func (d *dataDir) storeKinds() []storeKind {
-	kind := d.logStore()
-	if d.replica != nil {
-		kind = d.replicaStore()
-	}
-	kind.anchors = nil
-	kinds := []storeKind{kind}
-	if signer, _, err := loadRekorKeys(d.path); err == nil {
-		if _, err := os.Stat(filepath.Join(d.path, rekorStoreDir)); err == nil {
-			kinds = append(kinds, rekorStore(signer.Name()))
-		}
-	}
-	return kinds
-}
-
 func (w *backupWriter) writeStore(a *app, d *dataDir, k storeKind, log *slog.Logger) error {
 	scratch := filepath.Join(w.scratch, k.name)
 	if err := owner.MkdirAll(scratch, 0o700); err != nil {

@@ -1,27 +1,18 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
-	"strconv"
 	"strings"
 
-	"github.com/schollz/progressbar/v3"
-
 	muniment "muniment.dev/muniment/clients/go"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/pemfile"
-	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -159,164 +150,3 @@ func (f *serverFlags) clientCertificate() (tls.Certificate, error) {
 	}
 	return pair, nil
 }
-
-// readCertificates reads a file of PEM certificates.
-func readCertificates(path string) (*x509.CertPool, error) {
-	data, err := bounded.ReadFile(path, bounded.Config)
-	if err != nil {
-		return nil, err
-	}
-	pool, err := pemfile.Pool(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return pool, nil
-}
-
-// loadPolicies reads policy files.
-func loadPolicies(paths []string) ([]*receipt.TrustPolicy, error) {
-	var out []*receipt.TrustPolicy
-	for _, path := range paths {
-		data, err := bounded.ReadFile(path, bounded.Config)
-		if err != nil {
-			return nil, fmt.Errorf("--policy: %w", err)
-		}
-		p, err := parsePolicy(path, data)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, p)
-	}
-	return out, nil
-}
-
-// optionalPolicy reads a policy and a stream key, where given.
-func optionalPolicy(policy, streamKey string) (*receipt.TrustPolicy, *entry.StreamKey, error) {
-	var p *receipt.TrustPolicy
-	var k *entry.StreamKey
-	if policy != "" {
-		all, err := loadPolicies([]string{policy})
-		if err != nil {
-			return nil, nil, err
-		}
-		p = all[0]
-	}
-	if streamKey != "" {
-		var err error
-		if k, err = readStreamKey(streamKey); err != nil {
-			return nil, nil, fmt.Errorf("--stream-key: %w", err)
-		}
-	}
-	return p, k, nil
-}
-
-// writeJSON writes v on one line.
-func writeJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
-}
-
-// writeOutput writes bytes that are the result of a command to the file, or to
-// standard output if path is "" or "-". On a terminal they are escaped.
-func (a *app) writeOutput(path string, data []byte) error {
-	if path == "" || path == "-" {
-		_, err := a.rawOutput().Write(data)
-		return err
-	}
-	return wholefile.Output(path, 0o666, func(w io.Writer) error {
-		_, err := w.Write(data)
-		return err
-	})
-}
-
-// rawOutput returns standard output for bytes: as they are, unless it is a
-// terminal.
-func (a *app) rawOutput() io.Writer {
-	if a.stdout.Terminal() {
-		return a.stdout
-	}
-	return a.stdout.Raw()
-}
-
-// stderrFile returns the file that standard error is.
-func (a *app) stderrFile() (*os.File, bool) {
-	if a.json {
-		return nil, false // a bar is no line of JSON
-	}
-	w := a.stderr
-	if e, ok := w.(*term.Escaper); ok {
-		w = e.Unwrap()
-	}
-	f, ok := w.(*os.File)
-	return f, ok
-}
-
-// replaceOwned replaces a file of a data folder, whose owner keeps its files.
-func replaceOwned(path string, data []byte) error {
-	return wholefile.ReplaceOwnedPath(path, data, 0o666) // less the umask
-}
-
-// printable keeps unsafe characters of evidence, file names and messages away
-// from where they are shown. Lines stay lines.
-func printable(s string) string { return term.Escape(s) }
-
-// quoted is printable for one field: lines don't stay lines either.
-func quoted(s string) string {
-	if q := strconv.Quote(s); q[1:len(q)-1] != s {
-		return q
-	}
-	return s
-}
-
-// progress shows a bar on standard error, where that is a terminal and there is
-// enough to do.
-func (a *app) progress(total int64, what string) *progressbar.ProgressBar {
-	f, ok := a.stderrFile()
-	if !ok || !term.IsTerminal(f) || total < 10 {
-		return progressbar.DefaultSilent(total)
-	}
-	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription(what), progressbar.OptionShowCount(),
-		progressbar.OptionShowIts(), progressbar.OptionSetItsString("entries"), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
-}
-
-// byteProgress is progress for bytes.
-func (a *app) byteProgress(total int64, what string) *progressbar.ProgressBar {
-	f, ok := a.stderrFile()
-	if !ok || !term.IsTerminal(f) || total < 64<<20 {
-		return progressbar.DefaultBytesSilent(total)
-	}
-	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription(what), progressbar.OptionShowBytes(true),
-		progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
-}
-
-// progressBytes shows how many bytes have come, where their number is not
-// known.
-func (a *app) progressBytes(what string) *progressbar.ProgressBar {
-	f, ok := a.stderrFile()
-	if !ok || !term.IsTerminal(f) {
-		return progressbar.DefaultBytesSilent(-1)
-	}
-	return progressbar.NewOptions64(-1, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription(what), progressbar.OptionShowBytes(true), progressbar.OptionClearOnFinish())
-}
-
-// progressFunc returns a function that shows how far work has come whose total
-// it learns on the way, and one that ends the show.
-func (a *app) progressFunc(what string) (show func(done, total uint64), finish func()) {
-	var bar *progressbar.ProgressBar
-	show = func(done, total uint64) {
-		if bar == nil {
-			bar = a.progress(int64(total), what)
-		}
-		_ = bar.Set64(int64(done)) // a bar that can't be drawn changes nothing
-	}
-	finish = func() {
-		if bar != nil {
-			_ = bar.Finish()
-		}
-	}
-	return show, finish
-}
-
-// buffered returns a buffered standard output, to be flushed by the caller.
-func (a *app) buffered() *bufio.Writer { return bufio.NewWriter(a.stdout) }

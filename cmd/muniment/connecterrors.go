@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"syscall"
 	"time"
 
+	"connectrpc.com/connect"
 	muniment "muniment.dev/muniment/clients/go"
 )
 
@@ -60,4 +62,65 @@ func certificateRemedy(err error) string {
 		return "The server's certificate is not valid before " + e.Cert.NotBefore.UTC().Format(time.RFC3339) + ": check this machine's clock."
 	}
 	return "The server's certificate has expired (valid until " + e.Cert.NotAfter.UTC().Format(time.RFC3339) + "): renew it, or check this machine's clock."
+}
+
+// errorText adds the remedy to errors that a person can mend.
+func errorText(err error) string {
+	var ce *connect.Error
+	if !errors.As(err, &ce) {
+		return err.Error()
+	}
+	msg := err.Error() // of a connect.Error that is wrapped, with what was said around it
+	if err == error(ce) {
+		msg = ce.Code().String() + ": " + ce.Message()
+	}
+	if !connect.IsWireError(ce) {
+		if remedy := connectionRemedy(ce); remedy != "" {
+			return msg + "\n" + remedy
+		}
+	}
+	switch ce.Code() {
+	case connect.CodeUnavailable:
+		if !connect.IsWireError(ce) {
+			msg += "\nIs the server running, and is --server (or MUNIMENT_SERVER) its address?"
+		}
+	case connect.CodeUnauthenticated:
+		if !strings.Contains(msg, "identity_token: ") { // which says itself what to do
+			msg += "\nGive the tenant's token with --token-file, or in MUNIMENT_TOKEN; in a CI job, --identity-token auto."
+		}
+	}
+	return msg
+}
+
+// notFound gives the exit code of a plain no to errors that are one.
+func notFound(err error) error {
+	switch connect.CodeOf(err) {
+	case connect.CodeNotFound, connect.CodeOutOfRange, connect.CodeFailedPrecondition:
+		return exitWith(exitNo, err)
+	}
+	return err
+}
+
+// notApplied reports whether a call that failed had no effect: the server
+// refused it, or was not reached.
+func notApplied(err error) bool {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return true
+	}
+	switch connect.CodeOf(err) {
+	case connect.CodeInvalidArgument, connect.CodeAlreadyExists, connect.CodePermissionDenied, connect.CodeUnauthenticated, connect.CodeNotFound,
+		connect.CodeFailedPrecondition, connect.CodeResourceExhausted, connect.CodeUnimplemented:
+		return connect.IsWireError(err)
+	}
+	return false
+}
+
+// refusal gives the exit code of a plain no to what the server would not do.
+func refusal(err error) error {
+	switch connect.CodeOf(err) {
+	case connect.CodeAlreadyExists, connect.CodePermissionDenied, connect.CodeInvalidArgument:
+		return exitWith(exitNo, err)
+	}
+	return notFound(err)
 }

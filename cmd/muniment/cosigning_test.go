@@ -66,7 +66,7 @@ func (c *company) logKey(i int) string {
 	var p struct {
 		Log string `json:"log"`
 	}
-	if err := json.Unmarshal([]byte(strings.Split(c.must("policy", "show", "--data", c.data, "--json"), "\n")[i]), &p); err != nil {
+	if err := json.Unmarshal([]byte(strings.Split(c.must("trust", "show", "--data", c.data, "--json"), "\n")[i]), &p); err != nil {
 		c.t.Fatal(err)
 	}
 	return p.Log
@@ -243,14 +243,14 @@ func awaitThat(t *testing.T, what string, f func() bool) {
 // real programs.
 func TestTwoCompanies(t *testing.T) {
 	east, west := newCompany(t, "east", "--post-quantum"), newCompany(t, "west")
-	west.must("policy", "post-quantum", "--data", west.data)
+	west.must("trust", "post-quantum", "--data", west.data)
 	for _, pair := range [][2]*company{{east, west}, {west, east}} {
 		from, to := pair[0], pair[1]
 		from.must("witness", "add-log", to.logKey(0), "--data", from.witness)
 		from.must("witness", "add-log", to.logKey(1), "--data", from.witness) // of the same log
 		from.startWitness("127.0.0.1:0")
 		for _, key := range from.witnessKeys() {
-			to.must("policy", "add-witness", from.name, key, from.cosign.url, "--data", to.data)
+			to.must("trust", "add-witness", from.name, key, from.cosign.url, "--data", to.data)
 		}
 	}
 	for _, c := range []*company{east, west} {
@@ -332,7 +332,7 @@ func TestUnconfirmed(t *testing.T) {
 		t.Fatalf("waiting for witnesses that there are not: exit code %d\n%s", code, out)
 	}
 	c.stopLog()
-	c.must("policy", "add-witness", "west", w.witnessKeys()[0], w.cosign.url, "--data", c.data)
+	c.must("trust", "add-witness", "west", w.witnessKeys()[0], w.cosign.url, "--data", c.data)
 	address := strings.TrimPrefix(w.cosign.url, "http://")
 	_ = w.cosign.cmd.Process.Kill()
 	_ = w.cosign.cmd.Wait()
@@ -466,8 +466,8 @@ func TestServeWithRealWitnesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer quantum.Close()
-	c.must("policy", "add-witness", "lite", lite.VKey, lite.URL, "--data", c.data)
-	c.must("policy", "add-witness", "quantum", quantum.VKey, quantum.URL, "--data", c.data)
+	c.must("trust", "add-witness", "lite", lite.VKey, lite.URL, "--data", c.data)
+	c.must("trust", "add-witness", "quantum", quantum.VKey, quantum.URL, "--data", c.data)
 	c.startLog()
 	policy, pq := filepath.Join(c.data, "policy"), filepath.Join(c.data, "policy.pq")
 	for i := range 3 {
@@ -507,7 +507,7 @@ func TestKillWitnessed(t *testing.T) {
 	w.must("witness", "add-log", c.logKey(0), "--data", w.witness)
 	w.startWitness("127.0.0.1:0")
 	address := strings.TrimPrefix(w.cosign.url, "http://")
-	c.must("policy", "add-witness", "west", w.witnessKeys()[0], w.cosign.url, "--data", c.data)
+	c.must("trust", "add-witness", "west", w.witnessKeys()[0], w.cosign.url, "--data", c.data)
 	file := filepath.Join(c.data, configFile)
 	text, err := os.ReadFile(file)
 	if err != nil {

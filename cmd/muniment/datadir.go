@@ -1,12 +1,12 @@
 package main
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -16,10 +16,7 @@ import (
 
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/api/oidc"
-	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/internal/bounded"
-	"muniment.dev/muniment/internal/owner"
-	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/cosereceipt"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
@@ -139,7 +136,7 @@ audit_log: audit.log
 #   listen: 127.0.0.1:7481
 
 # Files outside this folder, best on another machine's disk, where the server keeps its latest checkpoint. When it starts it compares them with the
-# log, and so notices a restored old copy of this folder. Witnesses (muniment policy add-witness) do that better.
+# log, and so notices a restored old copy of this folder. Witnesses (muniment trust add-witness) do that better.
 # anchors:
 #   - /mnt/elsewhere/ledger.anchor
 
@@ -368,43 +365,28 @@ func readStreamKey(path string) (*entry.StreamKey, error) {
 	return k, nil
 }
 
-// writeNew writes a file of a data folder that must not be there yet.
-func writeNew(path, content string, mode os.FileMode) error {
-	return wholefile.CreateOwnedPath(path, []byte(content), mode)
+// parseLevel reads the level of a log; none is info.
+func parseLevel(s string) (slog.Level, error) {
+	switch s {
+	case "debug":
+		return slog.LevelDebug, nil
+	case "info", "":
+		return slog.LevelInfo, nil
+	case "warn":
+		return slog.LevelWarn, nil
+	case "error":
+		return slog.LevelError, nil
+	}
+	return 0, fmt.Errorf("%q: must be debug, info, warn or error", s)
 }
 
-// addTenant makes the keys of a new tenant and returns its lines for the
-// configuration.
-func addTenant(dir, name string) (string, error) {
-	var key entry.StreamKey
-	rand.Read(key[:])
-	return addTenantWith(dir, name, key, "admin")
+func configDigest(dir string) string {
+	text, err := bounded.ReadFile(filepath.Join(dir, configFile), bounded.Config)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(text))
 }
 
-// addTenantWith is addTenant for a stream that is there already, and a token of
-// a role.
-func addTenantWith(dir, name string, key entry.StreamKey, role string) (string, error) {
-	if err := entry.CheckTenantName(name); err != nil {
-		return "", fmt.Errorf("tenant %q: %w", name, err)
-	}
-	if err := owner.MkdirAll(filepath.Join(dir, streamDir), 0o700); err != nil {
-		return "", err
-	}
-	if err := writeNew(filepath.Join(dir, streamDir, name+".key"), string(key.File()), 0o600); err != nil {
-		return "", err
-	}
-	return issueFirstToken(dir, name, role)
-}
-
-// issueFirstToken makes a token of a tenant whose stream key is in place, and
-// returns the tenant's lines for the configuration.
-func issueFirstToken(dir, name, role string) (string, error) {
-	token, hash := muniment.NewToken(name)
-	if err := owner.MkdirAll(filepath.Join(dir, tokenDir), 0o700); err != nil {
-		return "", err
-	}
-	if err := writeNew(filepath.Join(dir, tokenDir, name+".token"), token+"\n", 0o600); err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("  - name: %s\n    stream_key: %s/%s.key\n    tokens:\n      - id: %s\n        role: %s\n        sha256: %x\n", name, streamDir, name, name, role, hash), nil
-}
+// operatorPrefix begins the tokens of operators.
+const operatorPrefix = "mno_"

@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"golang.org/x/term"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/timestamppb"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/internal/kindname"
@@ -90,7 +90,7 @@ func (c *eraseCmd) Run(a *app) error {
 // confirm shows what would be erased and asks.
 func (c *eraseCmd) confirm(a *app, client *muniment.Client) error {
 	f, ok := a.stdin.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	if !ok || !term.IsTerminal(f) {
 		return errors.New("erase asks before it erases, and there is no terminal to ask on: give --yes")
 	}
 	res, err := client.GetEntry(a.ctx, connect.NewRequest(&munimentv1.GetEntryRequest{Tenant: client.Tenant, Index: c.Index}))

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/pebblestore"
@@ -205,7 +206,7 @@ func (r *fsckReport) flush() {
 			Finding *ledger.Finding `json:"finding"`
 		}{f})
 	default:
-		r.print("✗ %s: %s (%s)\n", findingSubject(f), printable(f.Problem), adviceOf(f.Remedy))
+		r.print("✗ %s: %s (%s)\n", findingSubject(f), term.Escape(f.Problem), adviceOf(f.Remedy))
 	}
 }
 
@@ -217,7 +218,7 @@ func (r *fsckReport) note(text string) {
 		}{text})
 		return
 	}
-	r.print("note: %s\n", printable(text))
+	r.print("note: %s\n", term.Escape(text))
 }
 
 func (r *fsckReport) line(v any) {

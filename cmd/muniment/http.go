@@ -1,23 +1,22 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io/fs"
+	stdlog "log"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
 
 	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/internal/bounded"
-	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/internal/pemfile"
 )
 
@@ -135,34 +134,25 @@ func hostOf(origin string) string {
 	return host
 }
 
-// serviceLogger returns the logger of a command that runs until a signal. It
-// also has the warnings, so that every line has the format.
-func (a *app) serviceLogger(format string) *slog.Logger {
-	log := a.logger(format)
-	a.log.Store(log)
-	return log
+// httpErrors returns what an http.Server reports to: a panic is an error, a
+// connection that can't be accepted a warning, and what callers do wrong is of
+// level debug.
+func httpErrors(log *slog.Logger) *stdlog.Logger {
+	return stdlog.New(httpErrorWriter{log}, "", 0)
 }
 
-// warnExposed warns of a secret that other users of the machine can read.
-func (a *app) warnExposed(path string, mode fs.FileMode) {
-	remedy := "chmod 600 " + path
-	if log := a.log.Load(); log != nil {
-		log.Warn("other users can read a secret", "file", path, "mode", fmt.Sprintf("%04o", mode), "remedy", remedy)
-		return
-	}
-	a.warn(fmt.Sprintf("other users can read %s, a secret (mode %04o): run: %s", path, mode, remedy))
-}
+type httpErrorWriter struct{ log *slog.Logger }
 
-// makeDataFolder makes a folder that nobody else reads. It must not exist, or
-// be empty.
-func makeDataFolder(dir string) error {
-	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
-		return fmt.Errorf("%s is not empty, and init overwrites nothing; choose another folder", dir)
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+// Write implements io.Writer. Package log writes one message at a time.
+func (w httpErrorWriter) Write(p []byte) (int, error) {
+	text := string(bytes.TrimSpace(p))
+	switch {
+	case bytes.Contains(p, []byte("panic serving ")):
+		w.log.Error(text)
+	case bytes.HasPrefix(p, []byte("http: Accept error: ")):
+		w.log.Warn(text)
+	default:
+		w.log.Debug(text)
 	}
-	if err := owner.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	return os.Chmod(dir, 0o700) // it may have been there
+	return len(p), nil
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path/filepath"
 
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
@@ -77,7 +78,7 @@ func (c *importCmd) Run(a *app) (err error) {
 	}
 	var fork *ledger.Fork
 	if errors.As(err, &fork) {
-		fmt.Fprintf(a.stdout, "The evidence. This replica's:\n\n%s\nThe delta's:\n\n%s\n", printable(string(fork.Kept)), printable(string(fork.Offered)))
+		fmt.Fprintf(a.stdout, "The evidence. This replica's:\n\n%s\nThe delta's:\n\n%s\n", term.Escape(string(fork.Kept)), term.Escape(string(fork.Offered)))
 	}
 	return exitWith(importCode(err), err)
 }

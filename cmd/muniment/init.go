@@ -119,18 +119,3 @@ func (c *initCmd) Run(a *app) error {
 		rootsDir+"/", c.rekorSummary(), c.Dir, c.rekorFlag())
 	return nil
 }
-
-// A newFile is one to be written into a data folder.
-type newFile struct {
-	name, content string
-	mode          os.FileMode
-}
-
-func writeFiles(dir string, files []newFile) error {
-	for _, f := range files {
-		if err := writeNew(filepath.Join(dir, f.name), f.content, f.mode); err != nil {
-			return err
-		}
-	}
-	return nil
-}

@@ -118,7 +118,7 @@ func TestKeyLifeCycle(t *testing.T) {
 
 	// key A, one witness
 	tell(first)
-	c.must("policy", "add-witness", "west", first.witnessKeys()[0], first.cosign.url, "--data", c.data)
+	c.must("trust", "add-witness", "west", first.witnessKeys()[0], first.cosign.url, "--data", c.data)
 	restart()
 	policyA := c.keep()
 	r1 := record("key A, a witness", "--wait", "witnessed")
@@ -154,7 +154,7 @@ func TestKeyLifeCycle(t *testing.T) {
 
 	// key C, and two witnesses
 	tell(first, second)
-	c.must("policy", "add-witness", "north", second.witnessKeys()[0], second.cosign.url, "--data", c.data)
+	c.must("trust", "add-witness", "north", second.witnessKeys()[0], second.cosign.url, "--data", c.data)
 	c.must("keys", "retire", c.keyID(1), "--data", c.data)
 	restart()
 	policyBoth := c.keep()

@@ -12,6 +12,7 @@ import (
 
 	"muniment.dev/muniment/clients/go/audit"
 	"muniment.dev/muniment/clients/go/mirror"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/ledger/receipt"
@@ -137,7 +138,7 @@ func (c *mirrorCmd) follow(a *app, src audit.Source, policy *receipt.TrustPolicy
 			c.printConflict(a, err)
 			return exitWith(exitForked, err)
 		case err != nil:
-			log.Error("the copy stays as it is", "err", printable(err.Error()))
+			log.Error("the copy stays as it is", "err", term.Escape(err.Error()))
 		case r.Size > r.From:
 			log.Info("copied", "size", r.Size, "new", r.Size-r.From)
 		}
@@ -147,7 +148,7 @@ func (c *mirrorCmd) follow(a *app, src audit.Source, policy *receipt.TrustPolicy
 func (c *mirrorCmd) printConflict(a *app, err error) {
 	var conflict *audit.Conflict
 	if errors.As(err, &conflict) {
-		fmt.Fprintf(a.stdout, "The evidence. Of the copy:\n\n%s\nOffered now:\n\n%s\n", printable(conflict.Kept), printable(conflict.Offered))
+		fmt.Fprintf(a.stdout, "The evidence. Of the copy:\n\n%s\nOffered now:\n\n%s\n", term.Escape(conflict.Kept), term.Escape(conflict.Offered))
 	}
 }
 

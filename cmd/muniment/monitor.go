@@ -12,6 +12,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"muniment.dev/muniment/clients/go/monitor"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/owner"
 )
 
@@ -178,12 +179,12 @@ func (c *monitorCmd) print(a *app, r *monitor.Round) error {
 // logRound writes what is new into the log.
 func logRound(log *slog.Logger, r *monitor.Round) {
 	for _, a := range r.Found {
-		args := []any{"log", a.Log, "kind", a.Kind, "message", printable(a.Message)}
+		args := []any{"log", a.Log, "kind", a.Kind, "message", term.Escape(a.Message)}
 		if a.Index != nil {
-			args = append(args, "index", *a.Index, "matched", printable(a.Matched))
+			args = append(args, "index", *a.Index, "matched", term.Escape(a.Matched))
 		}
 		if a.Offered != "" {
-			args = append(args, "kept", a.Kept, "offered", printable(a.Offered))
+			args = append(args, "kept", a.Kept, "offered", term.Escape(a.Offered))
 		}
 		if a.Kind == monitor.Recovered {
 			log.Info("recovered", args...)
@@ -192,7 +193,7 @@ func logRound(log *slog.Logger, r *monitor.Round) {
 		log.Error("ALERT", args...)
 	}
 	if r.Err != nil {
-		log.Warn("round failed", "log", r.Log, "err", printable(r.Err.Error()))
+		log.Warn("round failed", "log", r.Log, "err", term.Escape(r.Err.Error()))
 	}
 }
 

@@ -43,7 +43,7 @@ func connectionsWithin(configured, listeners int, files uint64) (connections int
 
 // limitConnections brings the configured connections below what the process may
 // open.
-func (d *dataDir) limitConnections(withRekor, withHealth bool) error {
+func limitConnections(d *dataDir, withRekor, withHealth bool) error {
 	listeners, reserved := 1, 0
 	if withRekor {
 		listeners = 2

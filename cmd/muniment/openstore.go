@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 
 	"muniment.dev/muniment/ledger"
@@ -132,3 +133,27 @@ func (k storeKind) checkAnchors(ctx context.Context, dir string, state anchor.St
 	}
 	return found, err
 }
+
+// storeKinds returns the stores of the folder that exist.
+func (d *dataDir) storeKinds() []storeKind {
+	kind := d.logStore()
+	if d.replica != nil {
+		kind = d.replicaStore()
+	}
+	kind.anchors = nil
+	kinds := []storeKind{kind}
+	if signer, _, err := loadRekorKeys(d.path); err == nil {
+		if _, err := os.Stat(filepath.Join(d.path, rekorStoreDir)); err == nil {
+			kinds = append(kinds, rekorStore(signer.Name()))
+		}
+	}
+	return kinds
+}
+
+// A rolledBackError is the error of a store that its publish mark proves whole,
+// and that is older than an anchor.
+type rolledBackError struct{ err error }
+
+func (e *rolledBackError) Error() string { return e.err.Error() }
+
+func (e *rolledBackError) Unwrap() error { return e.err }

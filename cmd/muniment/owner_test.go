@@ -171,7 +171,7 @@ func TestServiceAccount(t *testing.T) {
 	s.must(t, "init", "data", "--origin", "ledger.example", "--rekor-origin", "rekor.example")
 	s.must(t, "witness", "init", "witness", "--name", "w.example")
 	data := filepath.Join(s.dir, "data")
-	for _, line := range []string{"tenant add beta", "operator add someone", "keys rotate", "reindex", "scitt init", "policy post-quantum"} {
+	for _, line := range []string{"tenant add beta", "operator add someone", "keys rotate", "reindex", "scitt init", "trust post-quantum"} {
 		var stdout, stderr bytes.Buffer
 		if code := run(t.Context(), append(strings.Fields(line), "--data", data), strings.NewReader(""), &stdout, &stderr); code != 0 {
 			t.Fatalf("muniment %s: exit code %d\n%s%s", line, code, &stdout, &stderr)

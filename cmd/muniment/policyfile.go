@@ -2,13 +2,17 @@ package main
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/hex"
 	"fmt"
 	"strings"
 
 	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/pemfile"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/verifiers/sigstore"
 )
 
 // parsePolicy parses a policy file for verifiers. A secret that is given in its
@@ -51,4 +55,70 @@ func quotes(message, path string, text []byte) bool {
 		}
 	}
 	return false
+}
+
+// readCertificates reads a file of PEM certificates.
+func readCertificates(path string) (*x509.CertPool, error) {
+	data, err := bounded.ReadFile(path, bounded.Config)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := pemfile.Pool(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return pool, nil
+}
+
+// loadPolicies reads policy files.
+func loadPolicies(paths []string) ([]*receipt.TrustPolicy, error) {
+	var out []*receipt.TrustPolicy
+	for _, path := range paths {
+		data, err := bounded.ReadFile(path, bounded.Config)
+		if err != nil {
+			return nil, fmt.Errorf("--policy: %w", err)
+		}
+		p, err := parsePolicy(path, data)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// optionalPolicy reads a policy and a stream key, where given.
+func optionalPolicy(policy, streamKey string) (*receipt.TrustPolicy, *entry.StreamKey, error) {
+	var p *receipt.TrustPolicy
+	var k *entry.StreamKey
+	if policy != "" {
+		all, err := loadPolicies([]string{policy})
+		if err != nil {
+			return nil, nil, err
+		}
+		p = all[0]
+	}
+	if streamKey != "" {
+		var err error
+		if k, err = readStreamKey(streamKey); err != nil {
+			return nil, nil, fmt.Errorf("--stream-key: %w", err)
+		}
+	}
+	return p, k, nil
+}
+
+func readPolicyFile(path string) (*receipt.TrustPolicy, error) {
+	text, err := bounded.ReadFile(path, bounded.Config)
+	if err != nil {
+		return nil, err
+	}
+	return parsePolicy(path, text)
+}
+
+func readTrustedRoot(path string) (*sigstore.TrustedRoot, error) {
+	data, err := bounded.ReadFile(path, sigstore.MaxTrustedRootSize)
+	if err != nil {
+		return nil, err
+	}
+	return sigstore.ParseTrustedRoot(data)
 }

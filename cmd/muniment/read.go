@@ -79,15 +79,6 @@ func (c *getCmd) payload(a *app, client *muniment.Client, e *munimentv1.Entry) e
 	return notFound(err)
 }
 
-// notFound gives the exit code of a plain no to errors that are one.
-func notFound(err error) error {
-	switch connect.CodeOf(err) {
-	case connect.CodeNotFound, connect.CodeOutOfRange, connect.CodeFailedPrecondition:
-		return exitWith(exitNo, err)
-	}
-	return err
-}
-
 // entryJSON returns the entry on one line: its place, and its header as the log
 // has it.
 func entryJSON(e *munimentv1.Entry) []byte {
@@ -106,9 +97,6 @@ func entryJSON(e *munimentv1.Entry) []byte {
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
-
-// timeFormat is RFC 3339 with the log's milliseconds.
-const timeFormat = "2006-01-02T15:04:05.000Z"
 
 // entryText describes an entry for people.
 func entryText(e *munimentv1.Entry) string {
@@ -166,14 +154,6 @@ func entryText(e *munimentv1.Entry) string {
 	}
 	line("leaf hash", fmt.Sprintf("%x", e.LeafHash))
 	return b.String()
-}
-
-// because adds a reason, if there is one.
-func because(what, reason string) string {
-	if reason == "" {
-		return what
-	}
-	return what + ": " + reason
 }
 
 func digests(s *munimentv1.Subject) string {

@@ -9,6 +9,7 @@ import (
 	"connectrpc.com/connect"
 
 	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/entry"
@@ -154,7 +155,7 @@ func (c *receiptRefreshCmd) tell(a *app, path string, from, to uint64, failure e
 		return writeJSON(a.stdout, o)
 	}
 	if failure != nil {
-		fmt.Fprintf(a.stderr, "%s: %s\n", quoted(path), printable(failure.Error()))
+		fmt.Fprintf(a.stderr, "%s: %s\n", quoted(path), term.Escape(failure.Error()))
 		return nil
 	}
 	fmt.Fprintf(a.stdout, "%s\tfrom the tree of %s to that of %d\n", quoted(path), count(from, "entry"), to)

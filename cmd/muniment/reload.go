@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -114,7 +113,7 @@ func (r *reloader) reload(ctx context.Context) error {
 		}
 		change = func() error { return r.admission.Set(roots, fallback) }
 	}
-	if err := d.limitConnections(r.withRekor, r.health != ""); err != nil {
+	if err := limitConnections(d, r.withRekor, r.health != ""); err != nil {
 		return err
 	}
 	cert, err := readTLS(d.config.TLS, d.rel, d.clientCA)
@@ -172,21 +171,6 @@ func (r *reloader) setLevel(d *dataDir) {
 	}
 }
 
-// parseLevel reads the level of a log; none is info.
-func parseLevel(s string) (slog.Level, error) {
-	switch s {
-	case "debug":
-		return slog.LevelDebug, nil
-	case "info", "":
-		return slog.LevelInfo, nil
-	case "warn":
-		return slog.LevelWarn, nil
-	case "error":
-		return slog.LevelError, nil
-	}
-	return 0, fmt.Errorf("%q: must be debug, info, warn or error", s)
-}
-
 // reloadable are the settings that reload brings in force, by their names in
 // muniment.yaml. Of the others it reports that they need a restart.
 var reloadable = map[string]bool{
@@ -236,14 +220,6 @@ func (r *reloader) report(err error) {
 	if err != nil {
 		r.log.Warn("outcome of the reload not written", "err", err)
 	}
-}
-
-func configDigest(dir string) string {
-	text, err := bounded.ReadFile(filepath.Join(dir, configFile), bounded.Config)
-	if err != nil {
-		return ""
-	}
-	return fmt.Sprintf("%x", sha256.Sum256(text))
 }
 
 type reloadCmd struct {
@@ -309,17 +285,6 @@ func (c *reloadCmd) Run(a *app) error {
 		}
 		return nil
 	}
-}
-
-// count words a number of things.
-func count[N ~int | ~int64 | ~uint32 | ~uint64](n N, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	if stem, ok := strings.CutSuffix(noun, "ry"); ok {
-		noun = stem + "rie"
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // lockHolder returns the process that holds the lock of a store; 0 if none

@@ -125,19 +125,6 @@ Next:
 	return nil
 }
 
-// loadReplicaPolicy reads the keys of the log that the folder is a replica of.
-func (d *dataDir) loadReplicaPolicy() error {
-	path := filepath.Join(d.path, policyFile)
-	var err error
-	if d.replica, err = readPolicyFile(path); err != nil {
-		return err
-	}
-	if origin := d.replica.Origin(); origin != d.config.Origin {
-		return fmt.Errorf("%s: it is for the log %q, %s says %q", path, origin, configFile, d.config.Origin)
-	}
-	return nil
-}
-
 // serveReplica serves what was imported.
 func (c *serveCmd) serveReplica(a *app, d *dataDir, log *slog.Logger, reload *reloader) error {
 	if c.RekorListen != "" || d.config.Rekor.Listen != "" {
@@ -151,10 +138,10 @@ func (c *serveCmd) serveReplica(a *app, d *dataDir, log *slog.Logger, reload *re
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
-	metrics := api.NewMetrics(programVersion())
+	metrics := api.NewMetrics(a.version)
 	metrics.Watch(l, store.FreeBytes)
 	log.Info("this is a read-only replica: it shows the log as the last import brought it, and takes no appends")
-	s, err := api.New(a.ctx, api.Config{Ledger: l, Settings: d.settings(), FreeBytes: store.FreeBytes, Version: programVersion(), Logger: log, Metrics: metrics})
+	s, err := api.New(a.ctx, api.Config{Ledger: l, Settings: d.settings(), FreeBytes: store.FreeBytes, Version: a.version, Logger: log, Metrics: metrics})
 	if err != nil {
 		l.Close()
 		return errors.Join(err, store.Close())

@@ -21,13 +21,6 @@ const (
 	rolledBackRemedy = "%w: restore the newest copy of its data folder, or begin a new log under another origin"
 )
 
-// A rolledBackError is the error of a store that its publish mark proves whole,
-// and that is older than an anchor.
-type rolledBackError struct{ err error }
-
-func (e *rolledBackError) Error() string { return e.err.Error() }
-func (e *rolledBackError) Unwrap() error { return e.err }
-
 // isRolledBack reports whether the log can be served read-only after the error.
 func isRolledBack(err error) bool {
 	return errors.As(err, new(*rolledBackError)) || errors.Is(err, witness.ErrAhead)
@@ -65,23 +58,23 @@ func (c *serveCmd) serveRolledBack(a *app, d *dataDir, log *slog.Logger, reload 
 
 func (c *serveCmd) serveReadOnly(a *app, d *dataDir, log *slog.Logger, l *ledger.Ledger, store *pebblestore.Store, reload *reloader) error {
 	defer l.Close()
-	metrics := api.NewMetrics(programVersion())
+	metrics := api.NewMetrics(a.version)
 	metrics.Watch(l, store.FreeBytes)
-	audit, err := d.openAuditLog(log, a.stderr)
+	audit, err := openAuditLog(d, log, a.stderr)
 	if err != nil {
 		return err
 	}
 	defer audit.Close()
-	access, err := d.openAccessLog(a.stderr)
+	access, err := openAccessLog(d, a.stderr)
 	if err != nil {
 		return err
 	}
 	defer access.Close()
-	admission, err := d.newAdmission(l, log)
+	admission, err := newAdmission(d, l, log)
 	if err != nil {
 		return err
 	}
-	s, err := api.New(a.ctx, api.Config{Ledger: l, Admission: admission, Settings: d.settings(), FreeBytes: store.FreeBytes, Version: programVersion(), Logger: log, Audit: audit.logger, Metrics: metrics, Access: access.logger})
+	s, err := api.New(a.ctx, api.Config{Ledger: l, Admission: admission, Settings: d.settings(), FreeBytes: store.FreeBytes, Version: a.version, Logger: log, Audit: audit.logger, Metrics: metrics, Access: access.logger})
 	if err != nil {
 		return err
 	}

@@ -197,7 +197,7 @@ func (d *dataDir) loadDefaultPolicy() (*policy.AdmissionPolicy, error) {
 
 // newAdmission returns the admission of a ledger, with the default policy and
 // the trusted roots of the data folder.
-func (d *dataDir) newAdmission(l *ledger.Ledger, log *slog.Logger) (*ingest.Admission, error) {
+func newAdmission(d *dataDir, l *ledger.Ledger, log *slog.Logger) (*ingest.Admission, error) {
 	files, err := d.loadRoots()
 	if err != nil {
 		return nil, err

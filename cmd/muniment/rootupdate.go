@@ -83,7 +83,7 @@ func (c *trustedRootUpdateCmd) Run(a *app) error {
 	if err := owner.MkdirAll(filepath.Dir(d.confirmedPath(c.Name)), 0o700); err != nil {
 		return err
 	}
-	if err := replaceOwned(d.confirmedPath(c.Name), []byte(now().UTC().Format(time.RFC3339Nano)+"\n")); err != nil {
+	if err := replaceOwned(d.confirmedPath(c.Name), []byte(time.Now().UTC().Format(time.RFC3339Nano)+"\n")); err != nil {
 		return err
 	}
 	if c.JSON {
@@ -102,7 +102,7 @@ func (c *trustedRootUpdateCmd) Run(a *app) error {
 	default:
 		what = "replaced"
 	}
-	_, err = fmt.Fprintf(a.stdout, "trusted root %s: %s\n%s", c.Name, what, trustedRootsText(path, r, now()))
+	_, err = fmt.Fprintf(a.stdout, "trusted root %s: %s\n%s", c.Name, what, trustedRootsText(path, r, time.Now()))
 	return err
 }
 

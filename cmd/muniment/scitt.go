@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -12,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -20,16 +18,11 @@ import (
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/internal/bounded"
-	"muniment.dev/muniment/internal/pemfile"
 	"muniment.dev/muniment/ledger/cosereceipt"
 	"muniment.dev/muniment/ledger/receipt/strictcbor"
 	"muniment.dev/muniment/verifiers/cose"
 	"muniment.dev/muniment/verifiers/dsse"
 )
-
-// scittKeyFile signs COSE receipts, in a data folder. Where it is there, the
-// server has the SCITT endpoint.
-const scittKeyFile = "scitt.key"
 
 type scittCmd struct {
 	Init     scittInitCmd     `cmd:"" help:"Give a data folder the key that switches the SCITT endpoint on."`
@@ -68,40 +61,6 @@ func (c *scittInitCmd) Run(a *app) error {
 	}
 	fmt.Fprintf(a.stdout, "Made %s: it signs COSE receipts. Back it up, keep it secret, and restart the server.\n", path)
 	return nil
-}
-
-// loadSCITTKey returns the key of COSE receipts, or nil if the folder has none.
-func loadSCITTKey(dir string) (*cosereceipt.Key, error) {
-	path := filepath.Join(dir, scittKeyFile)
-	signer, err := readPrivateKey(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	} else if err != nil {
-		return nil, err
-	}
-	ec, ok := signer.(*ecdsa.PrivateKey)
-	if !ok {
-		return nil, fmt.Errorf("%s: not an ECDSA key", path)
-	}
-	key, err := cosereceipt.NewKey(ec)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return key, nil
-}
-
-// readPrivateKey reads a private key in PEM form. The error never holds a part
-// of it.
-func readPrivateKey(path string) (crypto.Signer, error) {
-	data, err := bounded.ReadSecret(path)
-	if err != nil {
-		return nil, err
-	}
-	signer, err := pemfile.PrivateKey(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return signer, nil
 }
 
 type scittSignCmd struct {

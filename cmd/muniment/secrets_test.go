@@ -24,7 +24,7 @@ func TestExposedSecrets(t *testing.T) {
 	w := &workshop{t: t, replace: map[string]string{}}
 	w.must("init data --origin ledger.example --tenant acme --rekor-origin 127.0.0.1 --tsa")
 	w.must("scitt init --data data")
-	w.must("policy post-quantum --data data")
+	w.must("trust post-quantum --data data")
 	w.must("witness init witness --name w.example")
 	w.must("replica init replica --policy data/policy --tenant acme=data/streams/acme.key")
 

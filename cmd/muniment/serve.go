@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"muniment.dev/muniment/api"
@@ -55,15 +54,6 @@ const (
 
 func tuneMemory() { tuneMemoryTo(gcPercent, memoryLimit) }
 
-func tuneMemoryTo(gcPercent int, memoryLimit int64) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryLimit)
-	}
-}
-
 func (c *serveCmd) Run(a *app) error {
 	tuneMemory()
 	log := a.serviceLogger(c.LogFormat)
@@ -72,7 +62,7 @@ func (c *serveCmd) Run(a *app) error {
 		return err
 	}
 	reload := &reloader{app: a, log: log, inForce: d, started: d.config, cert: &certificate{}, withRekor: c.RekorListen != "" || d.config.Rekor.Listen != "", health: cmp.Or(c.HealthListen, d.config.HealthListen)}
-	if err := d.limitConnections(reload.withRekor, reload.health != ""); err != nil {
+	if err := limitConnections(d, reload.withRekor, reload.health != ""); err != nil {
 		return err
 	}
 	reload.startLevel(c.LogLevel)
@@ -93,7 +83,7 @@ func (c *serveCmd) Run(a *app) error {
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
-	metrics := api.NewMetrics(programVersion())
+	metrics := api.NewMetrics(a.version)
 	cfg := ledger.Config{
 		Store: store, Signer: d.signer, Overlap: d.overlap, Logger: log, Observe: metrics.Observer(),
 		MaxPendingEntries: d.config.Limits.PendingEntries, ReserveBytes: d.config.Limits.DiskReserveBytes,
@@ -121,7 +111,7 @@ func (c *serveCmd) Run(a *app) error {
 	}
 	metrics.Watch(l, store.FreeBytes)
 	metrics.WatchWitnesses(l, w.collector, w.anchors)
-	audit, err := d.openAuditLog(log, a.stderr)
+	audit, err := openAuditLog(d, log, a.stderr)
 	if err != nil {
 		w.close()
 		l.Close()
@@ -131,27 +121,27 @@ func (c *serveCmd) Run(a *app) error {
 	for _, warning := range d.warnings {
 		log.Warn(warning)
 	}
-	admission, err := d.newAdmission(l, log)
+	admission, err := newAdmission(d, l, log)
 	if err != nil {
 		w.close()
 		l.Close()
 		return errors.Join(err, store.Close())
 	}
-	access, err := d.openAccessLog(a.stderr)
+	access, err := openAccessLog(d, a.stderr)
 	if err != nil {
 		w.close()
 		l.Close()
 		return errors.Join(err, store.Close())
 	}
 	defer access.Close()
-	traces, err := d.startTraces(a.ctx, log)
+	traces, err := startTraces(a.ctx, d, a.version, log)
 	if err != nil {
 		w.close()
 		l.Close()
 		return errors.Join(err, store.Close())
 	}
 	defer stopTraces(traces, log)
-	s, err := api.New(a.ctx, api.Config{Ledger: l, Admission: admission, Settings: d.settings(), FreeBytes: store.FreeBytes, Version: programVersion(), Logger: log, Audit: audit.logger, Metrics: metrics,
+	s, err := api.New(a.ctx, api.Config{Ledger: l, Admission: admission, Settings: d.settings(), FreeBytes: store.FreeBytes, Version: a.version, Logger: log, Audit: audit.logger, Metrics: metrics,
 		SCITTKey: d.scitt, Access: access.logger, Traces: tracerProvider(traces)})
 	if err != nil {
 		w.close()

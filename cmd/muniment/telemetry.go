@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -16,33 +14,9 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// A telemetryConfig switches traces on.
-type telemetryConfig struct {
-	Traces string `yaml:"traces"` // URL of an OTLP collector; "": off
-	// share of requests without a decision of their caller's; nil: 1
-	Sample *float64 `yaml:"sample"`
-}
-
-func (c *telemetryConfig) check() error {
-	if c.Sample != nil && !(*c.Sample >= 0 && *c.Sample <= 1) {
-		return errors.New("sample: must be from 0 to 1")
-	}
-	if c.Traces == "" {
-		return nil
-	}
-	u, err := url.Parse(c.Traces)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return errors.New("traces: must be an http or https URL, such as http://127.0.0.1:4318/v1/traces")
-	}
-	if u.User != nil {
-		return errors.New("traces: must not hold credentials; use the environment variable OTEL_EXPORTER_OTLP_HEADERS")
-	}
-	return nil
-}
-
 // startTraces returns what makes spans, or nil where traces are off. What the
 // collector does not accept in time is dropped.
-func (d *dataDir) startTraces(ctx context.Context, log *slog.Logger) (*sdktrace.TracerProvider, error) {
+func startTraces(ctx context.Context, d *dataDir, version string, log *slog.Logger) (*sdktrace.TracerProvider, error) {
 	c := d.config.Telemetry
 	if c.Traces == "" {
 		return nil, nil
@@ -56,7 +30,7 @@ func (d *dataDir) startTraces(ctx context.Context, log *slog.Logger) (*sdktrace.
 	if c.Sample != nil {
 		sample = *c.Sample
 	}
-	about := resource.NewSchemaless(attribute.String("service.name", "muniment"), attribute.String("service.version", programVersion()),
+	about := resource.NewSchemaless(attribute.String("service.name", "muniment"), attribute.String("service.version", version),
 		attribute.String("muniment.origin", d.config.Origin))
 	return sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(about),
 		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(sample)))), nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/ledger/entry"
 )
 
@@ -231,4 +234,40 @@ func (c *tenantListCmd) Run(a *app) error {
 		fmt.Fprintln(a.stdout, "no tenants; add one with: muniment tenant add NAME --data "+c.Data)
 	}
 	return nil
+}
+
+// addTenant makes the keys of a new tenant and returns its lines for the
+// configuration.
+func addTenant(dir, name string) (string, error) {
+	var key entry.StreamKey
+	rand.Read(key[:])
+	return addTenantWith(dir, name, key, "admin")
+}
+
+// addTenantWith is addTenant for a stream that is there already, and a token of
+// a role.
+func addTenantWith(dir, name string, key entry.StreamKey, role string) (string, error) {
+	if err := entry.CheckTenantName(name); err != nil {
+		return "", fmt.Errorf("tenant %q: %w", name, err)
+	}
+	if err := owner.MkdirAll(filepath.Join(dir, streamDir), 0o700); err != nil {
+		return "", err
+	}
+	if err := writeNew(filepath.Join(dir, streamDir, name+".key"), string(key.File()), 0o600); err != nil {
+		return "", err
+	}
+	return issueFirstToken(dir, name, role)
+}
+
+// issueFirstToken makes a token of a tenant whose stream key is in place, and
+// returns the tenant's lines for the configuration.
+func issueFirstToken(dir, name, role string) (string, error) {
+	token, hash := muniment.NewToken(name)
+	if err := owner.MkdirAll(filepath.Join(dir, tokenDir), 0o700); err != nil {
+		return "", err
+	}
+	if err := writeNew(filepath.Join(dir, tokenDir, name+".token"), token+"\n", 0o600); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("  - name: %s\n    stream_key: %s/%s.key\n    tokens:\n      - id: %s\n        role: %s\n        sha256: %x\n", name, streamDir, name, name, role, hash), nil
 }

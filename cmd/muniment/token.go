@@ -6,9 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -132,59 +130,6 @@ func (c *tokenIssueCmd) discard(a *app, err error) error {
 		return errors.Join(err, os.Remove(c.Output))
 	}
 	return fmt.Errorf("%w\nthe printed token is not in force", err)
-}
-
-// notApplied reports whether a call that failed had no effect: the server
-// refused it, or was not reached.
-func notApplied(err error) bool {
-	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" {
-		return true
-	}
-	switch connect.CodeOf(err) {
-	case connect.CodeInvalidArgument, connect.CodeAlreadyExists, connect.CodePermissionDenied, connect.CodeUnauthenticated, connect.CodeNotFound,
-		connect.CodeFailedPrecondition, connect.CodeResourceExhausted, connect.CodeUnimplemented:
-		return connect.IsWireError(err)
-	}
-	return false
-}
-
-// refusal gives the exit code of a plain no to what the server would not do.
-func refusal(err error) error {
-	switch connect.CodeOf(err) {
-	case connect.CodeAlreadyExists, connect.CodePermissionDenied, connect.CodeInvalidArgument:
-		return exitWith(exitNo, err)
-	}
-	return notFound(err)
-}
-
-// parseExpiry reads a duration (with days), a date or a time. "never" is the
-// zero time.
-func parseExpiry(s string, now time.Time) (time.Time, error) {
-	if s == "never" {
-		return time.Time{}, nil
-	}
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		if n, err := strconv.ParseUint(days, 10, 16); err == nil && n > 0 {
-			return now.AddDate(0, 0, int(n)).Truncate(time.Second), nil
-		}
-	}
-	if d, err := time.ParseDuration(s); err == nil && d > 0 {
-		return now.Add(d).Truncate(time.Second), nil
-	}
-	for _, layout := range []string{time.RFC3339, time.DateOnly} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, fmt.Errorf("--expires: %q is not a duration such as 90d or 12h, a date such as 2027-03-31, a time in RFC 3339, or never", s)
-}
-
-func until(t *timestamppb.Timestamp) string {
-	if t == nil {
-		return "does not expire"
-	}
-	return "expires " + t.AsTime().Format(time.RFC3339)
 }
 
 type grantObject struct {

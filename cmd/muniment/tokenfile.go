@@ -11,9 +11,6 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// operatorPrefix begins the tokens of operators.
-const operatorPrefix = "mno_"
-
 // readLedgerToken reads the token of a tenant from a file. Errors name the
 // path, and never contain text of the file.
 func readLedgerToken(path string) (string, error) {

@@ -65,14 +65,6 @@ func trustedRootsText(name string, r *sigstore.TrustedRoot, now time.Time) strin
 	return b.String()
 }
 
-func readTrustedRoot(path string) (*sigstore.TrustedRoot, error) {
-	data, err := bounded.ReadFile(path, sigstore.MaxTrustedRootSize)
-	if err != nil {
-		return nil, err
-	}
-	return sigstore.ParseTrustedRoot(data)
-}
-
 func trustedRootText(name string, d sigstore.Description, now time.Time) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n  %-8s%s\n", quoted(name), "digest", d.Digest)

@@ -10,6 +10,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/ledger/entry"
@@ -163,7 +164,7 @@ func reportText(r *receipt.Report, s *receipt.Statement, policies []*receipt.Tru
 		if r.Verdict == receipt.VerdictNotChecked {
 			verdict = "? NOT CHECKED"
 		}
-		return fmt.Sprintf("%s  %s\n  %s (%s)\n", verdict, quoted(r.Receipt), strings.ReplaceAll(printable(e.Message), "\n", "\n  "), e.Code)
+		return fmt.Sprintf("%s  %s\n  %s (%s)\n", verdict, quoted(r.Receipt), strings.ReplaceAll(term.Escape(e.Message), "\n", "\n  "), e.Code)
 	}
 	return statementText(r.Receipt, s, policies)
 }
@@ -243,13 +244,6 @@ func statementText(path string, s *receipt.Statement, policies []*receipt.TrustP
 		line("policy", "%s", s.Policy)
 	}
 	return b.String()
-}
-
-func optional(prefix, s string) string {
-	if s == "" {
-		return ""
-	}
-	return prefix + quoted(s)
 }
 
 type proveCmd struct {

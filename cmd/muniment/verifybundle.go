@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/interrupt"
@@ -129,9 +130,6 @@ func (c *verifyBundleCmd) runLines(a *app, check *bundleCheck, lines [][]byte, a
 	return nil
 }
 
-// lineName names a document of a file of JSON Lines, counted from 1.
-func lineName(file string, n int) string { return fmt.Sprintf("%s:%d", file, n) }
-
 // linesVerdict is the result for a file of several bundles.
 type linesVerdict struct {
 	Bundle, Artifact string
@@ -154,7 +152,7 @@ func (b *bundleCheck) result(path string, artifact *sigstore.Artifact, v *sigsto
 		return b.text(path, artifact, v)
 	}
 	text := strings.TrimPrefix(err.Error(), sigstore.ErrNotVerified.Error()+": ")
-	return fmt.Sprintf("✗ NOT VERIFIED  %s\n  %s\n", quoted(path), strings.ReplaceAll(printable(text), "\n", "\n  "))
+	return fmt.Sprintf("✗ NOT VERIFIED  %s\n  %s\n", quoted(path), strings.ReplaceAll(term.Escape(text), "\n", "\n  "))
 }
 
 // A bundleCheck is what the flags ask for.
@@ -383,7 +381,7 @@ func (b *bundleCheck) text(path string, artifact *sigstore.Artifact, v *sigstore
 		line("predicate", "%s", quoted(v.PredicateType))
 	}
 	for i, d := range deviationsOf(v) {
-		line([]string{"deviates", ""}[min(i, 1)], "%s", printable(d))
+		line([]string{"deviates", ""}[min(i, 1)], "%s", term.Escape(d))
 	}
 	for _, t := range v.Timestamps {
 		at := t.Time.Format(time.RFC3339)

@@ -60,7 +60,7 @@ func (c *verifyChartCmd) Run(a *app) error {
 	case !byIndex && c.signerFlags != (signerFlags{}):
 		return errors.New("--key, --certificate-identity and the like go with --index; a .prov file is signed with a PGP key, which is given with --keyring")
 	}
-	archive, err := a.readChart(c.Chart)
+	archive, err := readChart(a, c.Chart)
 	v := chartVerdict{Chart: c.Chart}
 	if err == nil {
 		v.Name, v.Version, v.Digest = archive.Name, archive.Version, archive.Digest
@@ -81,7 +81,7 @@ func (c *verifyChartCmd) Run(a *app) error {
 }
 
 // readChart hashes an archive.
-func (a *app) readChart(path string) (*helm.Archive, error) {
+func readChart(a *app, path string) (*helm.Archive, error) {
 	f, err := interrupt.Open(path)
 	if err != nil {
 		return nil, err

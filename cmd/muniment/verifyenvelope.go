@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/documents"
@@ -203,18 +204,6 @@ func readKeys(paths []string) ([]*dsse.Key, error) {
 	return keys, nil
 }
 
-// readInput reads a file, or standard input for "-".
-func (a *app) readInput(path string, limit int64) ([]byte, error) {
-	if path != "-" {
-		return bounded.ReadFile(path, limit)
-	}
-	data, err := io.ReadAll(io.LimitReader(a.stdin, limit+1))
-	if err == nil && int64(len(data)) > limit {
-		err = fmt.Errorf("standard input has more than %d bytes", limit)
-	}
-	return data, err
-}
-
 type signedBy struct {
 	Key   string `json:"key"`
 	KeyID string `json:"keyId"`
@@ -273,19 +262,6 @@ func tellVerdict(a *app, asJSON, verified bool, verdict any, text func(*app) err
 // notVerified prints the answer no.
 func notVerified(a *app, path, why string) error {
 	why = strings.Replace(why, dsse.ErrNotVerified.Error()+": ", "", 1)
-	_, err := fmt.Fprintf(a.stdout, "✗ NOT VERIFIED  %s\n  %s\n", quoted(path), strings.ReplaceAll(printable(why), "\n", "\n  "))
+	_, err := fmt.Fprintf(a.stdout, "✗ NOT VERIFIED  %s\n  %s\n", quoted(path), strings.ReplaceAll(term.Escape(why), "\n", "\n  "))
 	return err
-}
-
-// A page is an answer for people: a heading, and lines with labels.
-type page struct{ strings.Builder }
-
-func newPage(format string, args ...any) *page {
-	p := &page{}
-	fmt.Fprintf(p, format+"\n", args...)
-	return p
-}
-
-func (p *page) line(label, format string, args ...any) {
-	fmt.Fprintf(p, "  %-10s%s\n", label, fmt.Sprintf(format, args...))
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/verifiers/oci"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -167,10 +168,10 @@ func findingText(p *page, f *oci.Finding) {
 		more("bundle %s", f.Digest)
 	}
 	if f.Reason != "" {
-		more("%s", strings.ReplaceAll(printable(strings.TrimPrefix(f.Reason, sigstore.ErrNotVerified.Error()+": ")), "\n", " "))
+		more("%s", strings.ReplaceAll(term.Escape(strings.TrimPrefix(f.Reason, sigstore.ErrNotVerified.Error()+": ")), "\n", " "))
 	}
 	for _, d := range f.Deviations {
-		more("deviates: %s", printable(d))
+		more("deviates: %s", term.Escape(d))
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.Facts)) {
 		more("%s: %s", name, quoted(f.Facts[name]))

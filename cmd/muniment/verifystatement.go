@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/documents"
@@ -136,7 +137,7 @@ func (v *statementVerdict) printText(a *app) error {
 	if !v.WellFormed {
 		p := newPage("✗ NOT AS IT SHOULD BE  %s", quoted(v.Path))
 		for line := range strings.Lines(v.Error) {
-			p.WriteString("  " + printable(strings.TrimSuffix(line, "\n")) + "\n")
+			p.WriteString("  " + term.Escape(strings.TrimSuffix(line, "\n")) + "\n")
 		}
 		_, err := io.WriteString(a.stdout, p.String())
 		return err
@@ -183,7 +184,7 @@ func (s *statementFact) print(p *page) {
 
 func printDeviations(p *page, deviations []string) {
 	for i, d := range deviations {
-		p.line([]string{"deviates", ""}[min(i, 1)], "%s", printable(d))
+		p.line([]string{"deviates", ""}[min(i, 1)], "%s", term.Escape(d))
 	}
 }
 

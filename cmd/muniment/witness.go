@@ -358,7 +358,7 @@ func (c *witnessShowCmd) Run(a *app) error {
 			Logs []string `json:"logs"`
 		}{d.config.Name, d.config.URL, d.vkeys, origins})
 	}
-	fmt.Fprintln(a.stdout, "Give this to the operators of logs, for 'muniment policy add-witness', or the policy file of another log:")
+	fmt.Fprintln(a.stdout, "Give this to the operators of logs, for 'muniment trust add-witness', or the policy file of another log:")
 	for _, k := range d.vkeys {
 		fmt.Fprintf(a.stdout, "\n  witness %s %s %s\n", d.config.Name, k, d.config.URL)
 	}

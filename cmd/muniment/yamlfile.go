@@ -202,3 +202,13 @@ func distance(a, b string) int {
 	}
 	return row[len(b)]
 }
+
+// parseTime reads a time in RFC 3339, or a date.
+func parseTime(s string) (time.Time, error) {
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%q is not a time such as 2026-11-01T08:00:00Z, or a date such as 2026-11-01", s)
+}

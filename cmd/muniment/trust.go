@@ -18,18 +18,13 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-type policyCmd struct {
-	Test policyTestCmd `cmd:"" help:"Say what an admission policy would decide about evidence, and why."`
-	Lint policyLintCmd `cmd:"" help:"Say what is wrong with admission policies."`
-	Set  policySetCmd  `cmd:"" help:"Put an admission policy in force for the tenant."`
-	Get  policyGetCmd  `cmd:"" help:"Print the admission policy in force for the tenant."`
-
-	AddWitness  policyAddWitnessCmd  `cmd:"" help:"Add a witness to the log's policy."`
-	PostQuantum policyPostQuantumCmd `cmd:"" help:"Give the log an ML-DSA-44 cosigner key, and a policy of post-quantum keys."`
-	Show        policyShowCmd        `cmd:"" help:"Print the log's policies."`
+type trustCmd struct {
+	AddWitness  trustAddWitnessCmd  `cmd:"" help:"Add a witness to the log's trust policy."`
+	PostQuantum trustPostQuantumCmd `cmd:"" help:"Add an ML-DSA-44 cosigner key to the log, and a trust policy of post-quantum keys."`
+	Show        trustShowCmd        `cmd:"" help:"Print the log's trust policies."`
 }
 
-type policyAddWitnessCmd struct {
+type trustAddWitnessCmd struct {
 	Name   string `arg:"" help:"Name of the witness in the policy."`
 	Key    string `arg:"" help:"Its verifier key, NAME+HASH+KEY: an Ed25519 cosignature key, or an ML-DSA-44 key for policy.pq."`
 	URL    string `arg:"" help:"Its submission prefix: the URL before /add-checkpoint."`
@@ -37,20 +32,20 @@ type policyAddWitnessCmd struct {
 	Quorum string `help:"How many of the witnesses must cosign: a number, any or all. Default: as before; all, if there was no quorum." placeholder:"N"`
 }
 
-func (policyAddWitnessCmd) Help() string {
+func (trustAddWitnessCmd) Help() string {
 	return `Adds the witness to DIR/policy, or, by its kind of key, to DIR/policy.pq, and to the quorum. Restart the server afterwards, and give the new file to
 everybody who verifies receipts: the receipts of before have no cosignatures, and verify under the file of before.
 
 Examples:
-  muniment policy add-witness acme 'witness.acme.example+5ce1…+BL…' https://witness.acme.example --data ./data
-  muniment policy add-witness globex 'witness.globex.example+91d0…+BK…' https://witness.globex.example --data ./data --quorum 2`
+  muniment trust add-witness acme 'witness.acme.example+5ce1…+BL…' https://witness.acme.example --data ./data
+  muniment trust add-witness globex 'witness.globex.example+91d0…+BK…' https://witness.globex.example --data ./data --quorum 2`
 }
 
 // managedGroup is the group that add-witness keeps. Policies of another shape
 // are edited by hand.
 const managedGroup = "witnesses"
 
-func (c *policyAddWitnessCmd) Run(a *app) error {
+func (c *trustAddWitnessCmd) Run(a *app) error {
 	if !strings.HasPrefix(c.URL, "http://") && !strings.HasPrefix(c.URL, "https://") {
 		return fmt.Errorf("%q is not an http or https URL", c.URL)
 	}
@@ -61,7 +56,7 @@ func (c *policyAddWitnessCmd) Run(a *app) error {
 	path := filepath.Join(c.Data, name)
 	text, err := bounded.ReadFile(path, bounded.Config)
 	if errors.Is(err, os.ErrNotExist) && name == pqPolicy {
-		return fmt.Errorf("this is an ML-DSA-44 key, and the log has no post-quantum policy; make one first: muniment policy post-quantum --data %s", c.Data)
+		return fmt.Errorf("this is an ML-DSA-44 key, and the log has no post-quantum policy; make one first: muniment trust post-quantum --data %s", c.Data)
 	} else if err != nil {
 		return err
 	}
@@ -129,19 +124,19 @@ func logLine(policy string) string {
 	return ""
 }
 
-type policyPostQuantumCmd struct {
+type trustPostQuantumCmd struct {
 	Data string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
 }
 
-func (policyPostQuantumCmd) Help() string {
+func (trustPostQuantumCmd) Help() string {
 	return `Makes DIR/log.pq.key and DIR/policy.pq. The log goes on to be signed by its Ed25519 key; after a restart of the server its checkpoints are cosigned by the
 new key, too, and whoever verifies with policy.pq relies on no key that a quantum computer could break.
 
 Example:
-  muniment policy post-quantum --data ./data`
+  muniment trust post-quantum --data ./data`
 }
 
-func (c *policyPostQuantumCmd) Run(a *app) error {
+func (c *trustPostQuantumCmd) Run(a *app) error {
 	d, err := loadDataDir(c.Data)
 	if err != nil {
 		return err
@@ -167,17 +162,17 @@ func postQuantumFiles(origin string) ([]newFile, error) {
 	return []newFile{{pqKeyFile, skey + "\n", 0o600}, {pqPolicy, receipt.FormatTrustPolicy(vkey), 0o644}}, nil
 }
 
-type policyShowCmd struct {
+type trustShowCmd struct {
 	Data string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
 	JSON bool   `help:"Print one JSON object for each policy."`
 }
 
-func (policyShowCmd) Help() string {
+func (trustShowCmd) Help() string {
 	return `Example:
-  muniment policy show --data ./data`
+  muniment trust show --data ./data`
 }
 
-func (c *policyShowCmd) Run(a *app) error {
+func (c *trustShowCmd) Run(a *app) error {
 	d, err := loadDataDir(c.Data)
 	if err != nil {
 		return err

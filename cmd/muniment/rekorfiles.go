@@ -1,0 +1,84 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+	"muniment.dev/muniment/api/rekor"
+	"muniment.dev/muniment/internal/bounded"
+)
+
+// rekorKeyNew is the new key of a Rekor log while a rotation is under way.
+const rekorKeyNew = rekorKeyFile + ".new"
+
+// Names in a data folder that has a Rekor log.
+const (
+	rekorKeyFile  = "rekor.key"       // signs it
+	rekorKeysFile = "rekor.keys.json" // its public keys and the times for which they are trusted
+	rekorStoreDir = "rekor-store"
+	tsaKeyFile    = "tsa.key"
+	tsaChainFile  = "tsa-chain.pem"
+)
+
+// checkRekorOrigin says whether the name can be a Rekor log's: Sigstore's
+// clients take it from the host of the log's URL.
+func checkRekorOrigin(origin string) error {
+	if err := checkOrigin(origin); err != nil {
+		return err
+	}
+	if strings.ContainsAny(origin, "/:") {
+		return fmt.Errorf("%q is not a host name: it must be the host of the log's URL, without port and path, since Sigstore's clients take the name from there", origin)
+	}
+	return nil
+}
+
+func loadRekorKeys(dir string) (note.Signer, []rekor.Key, error) {
+	path := filepath.Join(dir, rekorKeyFile)
+	text, err := bounded.ReadSecret(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil, fmt.Errorf("%s has no Rekor log: make one with: muniment init %s --rekor-origin HOST", dir, dir)
+	} else if err != nil {
+		return nil, nil, err
+	}
+	signer, err := note.NewSigner(strings.TrimSpace(string(text)))
+	if err != nil {
+		// the cause could show parts of the key
+		return nil, nil, fmt.Errorf("%s: not a note signing key", path)
+	}
+	path = filepath.Join(dir, rekorKeysFile)
+	text, err = bounded.ReadFile(path, bounded.Config)
+	if err != nil {
+		return nil, nil, err
+	}
+	var keys []rekor.Key
+	if err := json.Unmarshal(text, &keys); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if err := rekor.CheckKeys(keys, signer); err != nil {
+		if fresh, taken := takeNewRekorKey(dir, keys); taken {
+			return fresh, keys, nil
+		}
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return signer, keys, nil
+}
+
+// takeNewRekorKey finishes a rotation that was interrupted after its list was
+// written.
+func takeNewRekorKey(dir string, keys []rekor.Key) (note.Signer, bool) {
+	path := filepath.Join(dir, rekorKeyNew)
+	text, err := bounded.ReadSecret(path)
+	if err != nil {
+		return nil, false
+	}
+	signer, err := note.NewSigner(strings.TrimSpace(string(text)))
+	if err != nil || rekor.CheckKeys(keys, signer) != nil {
+		return nil, false
+	}
+	return signer, os.Rename(path, filepath.Join(dir, rekorKeyFile)) == nil
+}
