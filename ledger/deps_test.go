@@ -18,6 +18,13 @@ var rooms = []struct {
 }{
 	// The longest name that fits a package counts.
 	{"cmd", []string{"cmd/muniment/internal", "api", "controls", "ingest", "verifiers", "ledger", "clients/go", "proto", "internal"}},
+	{"cmd/muniment/internal/term", []string{"internal"}},
+	{"cmd/muniment/internal/datadir", []string{"api", "ingest", "verifiers", "ledger", "clients/go", "internal"}},
+	{"cmd/muniment/internal/remote", []string{"cmd/muniment/internal/term", "cmd/muniment/internal/datadir", "clients/go", "ledger", "proto", "internal"}},
+	{"cmd/muniment/internal/operate", commandGroup},
+	{"cmd/muniment/internal/evidence", commandGroup},
+	{"cmd/muniment/internal/prove", commandGroup},
+	{"cmd/muniment/internal/decide", commandGroup},
 	{"bench", []string{"bench", "api", "controls", "ingest", "verifiers", "ledger", "clients/go", "proto", "internal"}},
 	{"api", []string{"api", "ingest", "controls", "ledger", "proto", "internal"}},
 	{"controls", []string{"ledger", "verifiers", "proto", "internal"}},
@@ -35,6 +42,13 @@ var rooms = []struct {
 	{"clients/go", []string{"clients/go", "proto", "ledger/entry", "ledger/receipt", "internal"}},
 	{"internal", []string{"internal"}},
 	{"proto", []string{"proto"}},
+}
+
+// commandGroup is what each group of commands may import: the shared packages of
+// cmd/muniment and the rooms below, and no other group.
+var commandGroup = []string{
+	"cmd/muniment/internal/term", "cmd/muniment/internal/datadir", "cmd/muniment/internal/remote",
+	"api", "controls", "ingest", "verifiers", "ledger", "clients/go", "proto", "internal",
 }
 
 // engines are for the wiring and for tests, so that nothing above the interface

@@ -15,6 +15,9 @@ import (
 	"testing"
 
 	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/operate"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -85,13 +88,13 @@ func TestBackupWhileAppending(t *testing.T) {
 
 	lost := c.data
 	c.data = filepath.Join(t.TempDir(), "restored")
-	out, code := c.run("restore", last.Backup, "--data", c.data, "--digest", last.Digest, "--policy", filepath.Join(lost, policyFile), "--anchor", filepath.Join(lost, storeDir+anchorSuffix))
-	if want := map[bool]int{true: exitRollback, false: exitOK}[uint64(len(acked))+1 > last.Size]; code != want {
+	out, code := c.run("restore", last.Backup, "--data", c.data, "--digest", last.Digest, "--policy", filepath.Join(lost, datadir.PolicyFile), "--anchor", filepath.Join(lost, datadir.StoreDir+datadir.AnchorSuffix))
+	if want := map[bool]int{true: term.ExitRollback, false: term.ExitOK}[uint64(len(acked))+1 > last.Size]; code != want {
 		t.Fatalf("restore: exit code %d, want %d\n%s", code, want, out)
 	}
 	c.startLog()
 	leaves := fetchLeaves(t, c.log.url, last.Size)
-	policies, err := loadPolicies([]string{filepath.Join(lost, policyFile)})
+	policies, err := datadir.LoadPolicies([]string{filepath.Join(lost, datadir.PolicyFile)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +107,7 @@ func TestBackupWhileAppending(t *testing.T) {
 			t.Fatalf("the acknowledged entry %d is lost or changed", index)
 		}
 	}
-	c.must("audit", c.log.url, "--policy", filepath.Join(lost, policyFile), "--stream-key", filepath.Join(lost, "streams", "acme.key"))
+	c.must("audit", c.log.url, "--policy", filepath.Join(lost, datadir.PolicyFile), "--stream-key", filepath.Join(lost, "streams", "acme.key"))
 	c.stopLog()
 }
 
@@ -132,7 +135,7 @@ func TestBackupIncrementsAndSecrets(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if strings.HasSuffix(path, ".key") || strings.Contains(path, tokenDir) {
+		if strings.HasSuffix(path, ".key") || strings.Contains(path, datadir.TokenDir) {
 			t.Errorf("%s is in a backup without secrets", path)
 		}
 		if info, err := e.Info(); err != nil || info.Mode().Perm()&0o077 != 0 {
@@ -145,17 +148,17 @@ func TestBackupIncrementsAndSecrets(t *testing.T) {
 	c.stopLog()
 	offline := c.backup(to)
 	// What an interrupted backup has left is removed, and harms no other.
-	if err := os.MkdirAll(filepath.Join(to, partialPrefix+"1", "files"), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(to, operate.PartialPrefix+"1", "files"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	c.backup(to)
-	if left, _ := filepath.Glob(filepath.Join(to, partialPrefix+"*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(to, operate.PartialPrefix+"*")); len(left) > 0 {
 		t.Errorf("left: %q", left)
 	}
 	for _, b := range []backupResult{first, second, offline} {
 		c.must("restore", b.Backup, "--data", filepath.Join(t.TempDir(), "data"))
 	}
-	if out, code := c.run("restore", first.Backup, "--data", c.data); code != exitFailed || !strings.Contains(out, "is not empty") {
+	if out, code := c.run("restore", first.Backup, "--data", c.data); code != term.ExitFailed || !strings.Contains(out, "is not empty") {
 		t.Errorf("restore into a folder with files: exit code %d\n%s", code, out)
 	}
 }
@@ -178,7 +181,7 @@ func TestDamagedBackups(t *testing.T) {
 	refused := func(what string, args ...string) {
 		t.Helper()
 		out, code := c.run(append([]string{"restore", b.Backup, "--data", target}, args...)...)
-		if code != exitNo {
+		if code != term.ExitNo {
 			t.Errorf("%s: exit code %d\n%s", what, code, out)
 		}
 		if left, err := os.ReadDir(parent); err != nil || len(left) > 0 {
@@ -206,13 +209,13 @@ func TestDamagedBackups(t *testing.T) {
 		}
 	}
 	refused("another digest", "--digest", foreign.Digest)
-	refused("the policy of another log", "--policy", filepath.Join(other.data, policyFile))
-	manifest := filepath.Join(b.Backup, backupManifest)
+	refused("the policy of another log", "--policy", filepath.Join(other.data, datadir.PolicyFile))
+	manifest := filepath.Join(b.Backup, operate.BackupManifest)
 	own, err := os.ReadFile(manifest)
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(filepath.Join(foreign.Backup, backupManifest))
+	text, err := os.ReadFile(filepath.Join(foreign.Backup, operate.BackupManifest))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,8 +224,8 @@ func TestDamagedBackups(t *testing.T) {
 	}
 	refused("the manifest of another log")
 	for _, path := range []string{"../escape", "/etc/escape", "a/../../b", ""} {
-		i := &backupIndex{Origin: "log.east.example", Files: []backupFile{{Path: path}}}
-		text, _, err := i.marshal()
+		i := &operate.BackupIndex{Origin: "log.east.example", Files: []operate.BackupFile{{Path: path}}}
+		text, _, err := i.Marshal()
 		if err != nil {
 			t.Fatal(err)
 		}

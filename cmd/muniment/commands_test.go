@@ -29,6 +29,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 )
 
 // commandLines has a line for each command of the tree that does what the
@@ -101,10 +104,10 @@ var commandLines = map[string]struct {
 	"trusted-root inspect": {args: "trusted-root inspect"},
 	"trusted-root update":  {args: "trusted-root update --data {copy} --confirm"},
 	"verify":               {args: "verify kept/hello.txt.receipt.json --policy data/policy"},
-	"verify-bundle":        {args: "verify-bundle hello.txt --bundle $SIGSTORE/examples/bundle-publish.json --key issuer.pub --insecure-ignore-tlog", code: exitNo},
-	"verify-chart":         {args: "verify-chart hello.txt --provenance hello.txt --keyring hello.txt", code: exitNo},
-	"verify-envelope":      {args: "verify-envelope hello.txt --key issuer.pub", code: exitNo},
-	"verify-image":         {args: "verify-image $IMAGE --key issuer.pub", code: exitNo},
+	"verify-bundle":        {args: "verify-bundle hello.txt --bundle $SIGSTORE/examples/bundle-publish.json --key issuer.pub --insecure-ignore-tlog", code: term.ExitNo},
+	"verify-chart":         {args: "verify-chart hello.txt --provenance hello.txt --keyring hello.txt", code: term.ExitNo},
+	"verify-envelope":      {args: "verify-envelope hello.txt --key issuer.pub", code: term.ExitNo},
+	"verify-image":         {args: "verify-image $IMAGE --key issuer.pub", code: term.ExitNo},
 	"verify-statement":     {args: "verify-statement statement.json"},
 	"version":              {args: "version"},
 	"watch":                {args: "watch --from-index 0", runs: true},
@@ -227,7 +230,7 @@ func (w *workshop) args(line string) []string {
 	w.n++
 	n := fmt.Sprint(w.n)
 	policyLine := func(folder, keyword string) string {
-		text, err := os.ReadFile(filepath.Join(folder, policyFile))
+		text, err := os.ReadFile(filepath.Join(folder, datadir.PolicyFile))
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -328,7 +331,7 @@ func TestFullOutput(t *testing.T) {
 			}
 			var stderr bytes.Buffer
 			code := run(t.Context(), w.args(c.args), strings.NewReader(""), full, &stderr)
-			if !c.mute && (code != exitFailed || !strings.Contains(stderr.String(), "muniment: write standard output: no space left on device\n")) {
+			if !c.mute && (code != term.ExitFailed || !strings.Contains(stderr.String(), "muniment: write standard output: no space left on device\n")) {
 				t.Errorf("exit code %d with a full disk\n%s", code, &stderr)
 			}
 		})
@@ -364,7 +367,7 @@ func TestLostToken(t *testing.T) {
 	defer full.Close()
 	for _, line := range []string{"token issue lost1 --role reader", "token issue lost2 --role reader --json", "token issue lost3 --role reader -o missing/token"} {
 		var stderr bytes.Buffer
-		if code := run(t.Context(), w.args(line), strings.NewReader(""), full, &stderr); code != exitFailed {
+		if code := run(t.Context(), w.args(line), strings.NewReader(""), full, &stderr); code != term.ExitFailed {
 			t.Errorf("muniment %s: exit code %d\n%s", line, code, &stderr)
 		}
 	}
@@ -457,7 +460,7 @@ func TestInterruptedFIFO(t *testing.T) {
 				if strings.Contains(stderr.String(), "is not a file") {
 					return // refused because of what it is
 				}
-				if code != exitInterrupted || !strings.HasSuffix(stderr.String(), "muniment: interrupted\n") {
+				if code != term.ExitInterrupted || !strings.HasSuffix(stderr.String(), "muniment: interrupted\n") {
 					t.Errorf("exit code %d\n%s%s", code, &stdout, &stderr)
 				}
 			})

@@ -13,6 +13,8 @@ import (
 	"github.com/alecthomas/kong"
 	"gopkg.in/yaml.v3"
 
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
 )
 
@@ -76,7 +78,7 @@ func (r *configResolver) Validate(app *kong.Application) error {
 	for key, value := range r.values {
 		f := flags[strings.ReplaceAll(key, "_", "-")]
 		if f == nil || key == "config" || key == "help" || key == "version" {
-			return fmt.Errorf("%s: unknown key %s%s", r.path, shownKey(key), didYouMean(key, names))
+			return fmt.Errorf("%s: unknown key %s%s", r.path, datadir.ShownKey(key), datadir.DidYouMean(key, names))
 		}
 		if _, list := value.([]any); list && !f.IsSlice() {
 			return fmt.Errorf("%s: %s: must be one value", r.path, key)
@@ -94,7 +96,7 @@ func (r *configResolver) load() error {
 	if err != nil && r.optional {
 		// A service without a readable home has no configuration there.
 		if _, missing := os.Lstat(r.path); missing == nil {
-			r.warn(fmt.Sprintf("%s is not readable, and not used: %v", r.path, cause(err)))
+			r.warn(fmt.Sprintf("%s is not readable, and not used: %v", r.path, term.Cause(err)))
 		} else if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.ENOTDIR) {
 			return err
 		}
@@ -104,7 +106,7 @@ func (r *configResolver) load() error {
 	if err != nil {
 		return fmt.Errorf("--config: %w", err)
 	}
-	root, err := parseYAML(data)
+	root, err := datadir.ParseYAML(data)
 	if err != nil {
 		return fmt.Errorf("%s: %w", r.path, err)
 	}
@@ -135,13 +137,13 @@ func flagDefaults(root *yaml.Node) (map[string]any, error) {
 			list := []any{}
 			for _, item := range v.Content {
 				if item.Kind != yaml.ScalarNode {
-					return nil, fmt.Errorf("line %d: %s: must be a list of values", item.Line, shownKey(key))
+					return nil, fmt.Errorf("line %d: %s: must be a list of values", item.Line, datadir.ShownKey(key))
 				}
 				list = append(list, home(item.Value))
 			}
 			values[key] = list
 		default:
-			return nil, fmt.Errorf("line %d: %s: must be a value or a list of values", v.Line, shownKey(key))
+			return nil, fmt.Errorf("line %d: %s: must be a value or a list of values", v.Line, datadir.ShownKey(key))
 		}
 	}
 	return values, nil

@@ -19,6 +19,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 )
 
 const sampleSecret = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I"
@@ -27,8 +29,8 @@ const sampleSecret = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I"
 func listFrom(t *testing.T, args ...string) string {
 	t.Helper()
 	var stderr bytes.Buffer
-	if code := run(t.Context(), append([]string{"list"}, args...), strings.NewReader(""), io.Discard, &stderr); code != exitFailed {
-		t.Errorf("exit code %d, want %d", code, exitFailed)
+	if code := run(t.Context(), append([]string{"list"}, args...), strings.NewReader(""), io.Discard, &stderr); code != term.ExitFailed {
+		t.Errorf("exit code %d, want %d", code, term.ExitFailed)
 	}
 	if strings.Contains(stderr.String(), sampleSecret) {
 		t.Error("the message has the secret")
@@ -212,7 +214,7 @@ func TestTokenFiles(t *testing.T) {
 	})
 	t.Run("policy", func(t *testing.T) {
 		data := filepath.Join(dir, "data")
-		if code := run(t.Context(), []string{"init", data, "--origin", "ledger.example"}, nil, io.Discard, io.Discard); code != exitOK {
+		if code := run(t.Context(), []string{"init", data, "--origin", "ledger.example"}, nil, io.Discard, io.Discard); code != term.ExitOK {
 			t.Fatalf("init: exit code %d", code)
 		}
 		if got := listFrom(t, "--token-file", filepath.Join(data, "policy")); !strings.Contains(got, "it is a policy") {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"muniment.dev/muniment/bench/sigstorerig"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 )
 
 // What cosign signs and attests is taken under a policy that enforces, and its
@@ -103,7 +104,7 @@ rules:
 	refuse := func(what, file, why string) {
 		t.Helper()
 		out, code := add(file)
-		if code != exitNo || !strings.Contains(out, why) {
+		if code != term.ExitNo || !strings.Contains(out, why) {
 			t.Errorf("%s: exit code %d, want the refusal to say %q:\n%s", what, code, why, out)
 		}
 	}

@@ -20,6 +20,9 @@ import (
 
 	"muniment.dev/muniment/bench/witnessrig"
 	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/operate"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -156,7 +159,7 @@ func (c *company) rolledBack(says string, args ...string) {
 	if code, body := c.get("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "older than its newest checkpoint") {
 		c.t.Fatalf("readyz: %d %s", code, body)
 	}
-	if out, code := c.appendFile("after the rollback"); code != exitNo && code != exitFailed || !strings.Contains(out, "begin a new log under another origin") {
+	if out, code := c.appendFile("after the rollback"); code != term.ExitNo && code != term.ExitFailed || !strings.Contains(out, "begin a new log under another origin") {
 		c.t.Fatalf("append: exit code %d\n%s", code, out)
 	}
 	receipt := filepath.Join(c.t.TempDir(), "receipt.json")
@@ -172,7 +175,9 @@ func (c *company) rolledBack(says string, args ...string) {
 // storeFiles returns the content of the store, its mark and its anchor.
 func storeFiles(t *testing.T, data string) map[string][]byte {
 	files := folderFiles(t, data)
-	maps.DeleteFunc(files, func(path string, _ []byte) bool { return !strings.HasPrefix(path, filepath.Join(data, storeDir)) })
+	maps.DeleteFunc(files, func(path string, _ []byte) bool {
+		return !strings.HasPrefix(path, filepath.Join(data, datadir.StoreDir))
+	})
 	return files
 }
 
@@ -212,7 +217,7 @@ func (c *company) get(path string) (int, string) {
 		c.t.Fatal(err)
 	}
 	if path == "/metrics" {
-		token, err := os.ReadFile(filepath.Join(c.data, operatorToken(firstOperator)))
+		token, err := os.ReadFile(filepath.Join(c.data, operate.OperatorToken(operate.FirstOperator)))
 		if err != nil {
 			c.t.Fatal(err)
 		}
@@ -278,7 +283,7 @@ func TestTwoCompanies(t *testing.T) {
 	_ = west.cosign.cmd.Process.Kill()
 	_ = west.cosign.cmd.Wait()
 	out, code := east.appendFile("while the witness is away", "--wait", "witnessed", "--wait-time", "300ms")
-	if code != exitFailed || !strings.Contains(out, "not witnessed after 300ms: the evidence may be recorded") {
+	if code != term.ExitFailed || !strings.Contains(out, "not witnessed after 300ms: the evidence may be recorded") {
 		t.Fatalf("append without a witness: exit code %d\n%s", code, out)
 	}
 	out, code = east.run("receipt", "3", "--witnessed", "--server", east.log.url, "--token-file", filepath.Join(east.data, "tokens", "acme.token"))
@@ -368,7 +373,7 @@ func TestAnchors(t *testing.T) {
 	c := newCompany(t, "east")
 	outside := t.TempDir()
 	anchor := filepath.Join(outside, "log.anchor")
-	file := filepath.Join(c.data, configFile)
+	file := filepath.Join(c.data, datadir.ConfigFile)
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -380,9 +385,9 @@ func TestAnchors(t *testing.T) {
 		}
 	}
 	configure(filepath.Join(c.data, "anchor"))
-	c.refused(exitFailed, "anchors[0]: "+filepath.Join(c.data, "anchor")+" is in the data folder")
+	c.refused(term.ExitFailed, "anchors[0]: "+filepath.Join(c.data, "anchor")+" is in the data folder")
 	configure(filepath.Join(outside, "missing", "anchor"))
-	c.refused(exitFailed, "anchors[0]: ")
+	c.refused(term.ExitFailed, "anchors[0]: ")
 	configure(anchor)
 	c.startLog()
 	if strings.Contains(c.log.log.String(), "rollback is not detectable") {
@@ -412,10 +417,10 @@ func TestAnchors(t *testing.T) {
 		t.Fatal("opening the old copy changed files of the store")
 	}
 	// Without the mark nothing proves that the store is whole.
-	if err := os.Remove(pebblestore.MarkPath(filepath.Join(c.data, storeDir))); err != nil {
+	if err := os.Remove(pebblestore.MarkPath(filepath.Join(c.data, datadir.StoreDir))); err != nil {
 		t.Fatal(err)
 	}
-	c.refused(exitFailed, "the anchor is for a larger tree than this log has: 6 entries instead of 5")
+	c.refused(term.ExitFailed, "the anchor is for a larger tree than this log has: 6 entries instead of 5")
 	c.restore(old)
 	if now, err := os.ReadFile(anchor); err != nil || !bytes.Equal(now, written) {
 		t.Fatalf("the anchor was changed: %v\n%s", err, now)
@@ -437,12 +442,12 @@ func TestAnchors(t *testing.T) {
 	if err := os.Rename(anchor+".aside", anchor); err != nil {
 		t.Fatal(err)
 	}
-	c.refused(exitRollback, "the anchor is for another tree than this log's at size 6")
+	c.refused(term.ExitRollback, "the anchor is for another tree than this log's at size 6")
 	for text, says := range map[string]string{"garbage": "not an anchor file", strings.Replace(string(written), "log.east", "log.west", 1): "the anchor of another log"} {
 		if err := os.WriteFile(anchor, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		c.refused(exitFailed, says)
+		c.refused(term.ExitFailed, says)
 	}
 	if err := os.WriteFile(anchor, written, 0o600); err != nil {
 		t.Fatal(err)
@@ -508,7 +513,7 @@ func TestKillWitnessed(t *testing.T) {
 	w.startWitness("127.0.0.1:0")
 	address := strings.TrimPrefix(w.cosign.url, "http://")
 	c.must("trust", "add-witness", "west", w.witnessKeys()[0], w.cosign.url, "--data", c.data)
-	file := filepath.Join(c.data, configFile)
+	file := filepath.Join(c.data, datadir.ConfigFile)
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -523,7 +528,7 @@ func TestKillWitnessed(t *testing.T) {
 	witnessed := uint64(0) // the largest size at which a receipt was witnessed
 	for round := range 6 {
 		c.startLog()
-		policies, err := loadPolicies([]string{filepath.Join(c.data, "policy")})
+		policies, err := datadir.LoadPolicies([]string{filepath.Join(c.data, "policy")})
 		if err != nil {
 			t.Fatal(err)
 		}

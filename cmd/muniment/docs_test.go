@@ -17,6 +17,8 @@ import (
 	"golang.org/x/tools/txtar"
 
 	"muniment.dev/muniment/bench/peers"
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/operate"
 	"muniment.dev/muniment/ingest"
 )
 
@@ -403,9 +405,9 @@ func checkDocYAML(t *testing.T, path, name, page string) {
 
 // docYAML are the files that a YAML block may be of.
 var docYAML = map[string]func([]byte) error{
-	"muniment.yaml": func(b []byte) error { return decodeYAML(b, &serverConfig{}) },
-	"monitor.yaml":  func(b []byte) error { return decodeYAML(b, &monitorConfig{}) },
-	"witness.yaml":  func(b []byte) error { return decodeYAML(b, &witnessConfig{}) },
+	"muniment.yaml": func(b []byte) error { return datadir.DecodeYAML(b, &datadir.Config{}) },
+	"monitor.yaml":  func(b []byte) error { return datadir.DecodeYAML(b, &operate.MonitorConfig{}) },
+	"witness.yaml":  func(b []byte) error { return datadir.DecodeYAML(b, &operate.WitnessConfig{}) },
 	"admission.yaml": func(b []byte) error {
 		_, err := ingest.ParseAdmissionPolicy(b)
 		return err

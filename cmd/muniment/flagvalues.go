@@ -12,6 +12,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/internal/kindname"
 )
 
@@ -80,7 +81,7 @@ func setDuration(v reflect.Value, s string) error {
 }
 
 func setTime(v reflect.Value, s string) error {
-	t, err := parseTime(s)
+	t, err := datadir.ParseTime(s)
 	if err != nil {
 		return err
 	}

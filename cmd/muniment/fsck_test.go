@@ -20,6 +20,9 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/operate"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
 	"muniment.dev/muniment/ledger/entry"
@@ -73,7 +76,7 @@ func newFsckRig(t *testing.T) *fsckRig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	policy := filepath.Join(r.dir, policyFile)
+	policy := filepath.Join(r.dir, datadir.PolicyFile)
 	text, err := os.ReadFile(policy)
 	if err != nil {
 		t.Fatal(err)
@@ -82,16 +85,16 @@ func newFsckRig(t *testing.T) *fsckRig {
 	if err := os.WriteFile(policy, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d, err := loadDataDir(r.dir)
+	d, err := datadir.Load(r.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.signer = d.signer
+	r.signer = d.Signer
 	r.session(t, d, func(l *ledger.Ledger) { r.fill(t, d, l) })
 	r.session(t, d, func(l *ledger.Ledger) { r.eraseAndCosign(t, d, l, witness) })
 	r.session(t, d, func(l *ledger.Ledger) {
 		for i := range 3 {
-			r.append(t, l, draftOf(&d.tenants[1], fmt.Appendf(nil, "late %d", i)))
+			r.append(t, l, draftOf(&d.Tenants[1], fmt.Appendf(nil, "late %d", i)))
 		}
 	})
 	r.files = folderFiles(t, r.dir)
@@ -99,19 +102,19 @@ func newFsckRig(t *testing.T) *fsckRig {
 }
 
 // session opens the log, and closes it after f.
-func (r *fsckRig) session(t *testing.T, d *dataDir, f func(l *ledger.Ledger)) {
+func (r *fsckRig) session(t *testing.T, d *datadir.Dir, f func(l *ledger.Ledger)) {
 	t.Helper()
-	s, err := openStore(t.Context(), r.dir, d.logStore(), slog.New(slog.DiscardHandler))
+	s, err := datadir.OpenStore(t.Context(), r.dir, d.LogStore(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := ledger.Open(t.Context(), ledger.Config{Store: s, Signer: d.signer, Fatal: func(err error) { t.Error(err) }})
+	l, err := ledger.Open(t.Context(), ledger.Config{Store: s, Signer: d.Signer, Fatal: func(err error) { t.Error(err) }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	f(l)
 	r.size = l.Published().Size
-	if err := anchor.Write(filepath.Join(r.dir, storeDir+anchorSuffix), l.Published().Checkpoint); err != nil {
+	if err := anchor.Write(filepath.Join(r.dir, datadir.StoreDir+datadir.AnchorSuffix), l.Published().Checkpoint); err != nil {
 		t.Fatal(err)
 	}
 	l.Close()
@@ -132,11 +135,11 @@ func (r *fsckRig) append(t *testing.T, l *ledger.Ledger, drafts ...ledger.Draft)
 }
 
 // fill appends 302 entries: one full tile, and a large payload.
-func (r *fsckRig) fill(t *testing.T, d *dataDir, l *ledger.Ledger) {
+func (r *fsckRig) fill(t *testing.T, d *datadir.Dir, l *ledger.Ledger) {
 	t.Helper()
 	var drafts []ledger.Draft
 	for i := range 300 {
-		tenant := &d.tenants[i%2]
+		tenant := &d.Tenants[i%2]
 		payload := fmt.Appendf(nil, "payload %d", i)
 		if i%16 == 5 { // in a blob file
 			payload = bytes.Repeat(payload, 200)
@@ -145,7 +148,7 @@ func (r *fsckRig) fill(t *testing.T, d *dataDir, l *ledger.Ledger) {
 	}
 	r.erased = drafts[erasedEntry]
 	r.append(t, l, drafts...)
-	r.append(t, l, draftOf(&d.tenants[0], []byte("event"), func(h *entry.Header) { h.Kind, h.IdempotencyKey = "backfill-checkpoint", "once" }))
+	r.append(t, l, draftOf(&d.Tenants[0], []byte("event"), func(h *entry.Header) { h.Kind, h.IdempotencyKey = "backfill-checkpoint", "once" }))
 	spool, err := l.NewSpool(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
@@ -158,21 +161,21 @@ func (r *fsckRig) fill(t *testing.T, d *dataDir, l *ledger.Ledger) {
 	if err := spool.Finish(); err != nil {
 		t.Fatal(err)
 	}
-	large := draftOf(&d.tenants[1], nil, func(h *entry.Header) { _, h.Payload.Commitment = spool.Opening(); h.Payload.Size = spool.Size() })
+	large := draftOf(&d.Tenants[1], nil, func(h *entry.Header) { _, h.Payload.Commitment = spool.Opening(); h.Payload.Size = spool.Size() })
 	large.Payload.Salt, _ = spool.Opening()
 	large.Payload.Content, large.Large = nil, spool
 	r.append(t, l, large)
 }
 
 // eraseAndCosign erases two entries, and keeps a cosigned checkpoint.
-func (r *fsckRig) eraseAndCosign(t *testing.T, d *dataDir, l *ledger.Ledger, witness note.Signer) {
+func (r *fsckRig) eraseAndCosign(t *testing.T, d *datadir.Dir, l *ledger.Ledger, witness note.Signer) {
 	t.Helper()
 	for index, scope := range map[uint64]string{erasedEntry: ledger.ScopePayload, cleared: ledger.ScopeHeaderAndPayload} {
-		e, err := l.PlanErasure(t.Context(), d.tenants[0].Stream, index, scope == ledger.ScopeHeaderAndPayload)
+		e, err := l.PlanErasure(t.Context(), d.Tenants[0].Stream, index, scope == ledger.ScopeHeaderAndPayload)
 		if err != nil {
 			t.Fatal(err)
 		}
-		record := draftOf(&d.tenants[0], fmt.Appendf(nil, "erased %d", index), func(h *entry.Header) {
+		record := draftOf(&d.Tenants[0], fmt.Appendf(nil, "erased %d", index), func(h *entry.Header) {
 			h.Kind, h.IdempotencyKey = ledger.ErasureKind, fmt.Sprint("erase ", index)
 			h.Attributes = map[string]string{"entry": fmt.Sprint(index), "scope": scope}
 		})
@@ -290,7 +293,7 @@ func TestFsckFlippedBits(t *testing.T) {
 					t.Fatal(err)
 				}
 				res := r.fsck(t)
-				if res.code != exitNo {
+				if res.code != term.ExitNo {
 					t.Errorf("%s: bit %d of byte %d of %d: exit code %d\n%s", filepath.Base(path), i%8, at, len(data), res.code, res.text)
 				}
 				if !strings.Contains(res.text, filepath.Base(path)) && !strings.Contains(res.text, fmt.Sprintf(`"entry":%d`, largeEntry)) {
@@ -326,7 +329,7 @@ func TestFsckKinds(t *testing.T) {
 		}
 		return signed
 	}
-	anchored := filepath.Join(r.dir, storeDir+anchorSuffix)
+	anchored := filepath.Join(r.dir, datadir.StoreDir+datadir.AnchorSuffix)
 	for _, c := range []struct {
 		name   string
 		edit   edit
@@ -368,9 +371,9 @@ func TestFsckKinds(t *testing.T) {
 		{"large file unused", file(func() error { return os.WriteFile(large[:len(large)-4]+"ffff", []byte("x"), 0o600) }), "", -1, ""},
 		{"anchor of a larger tree", file(func() error { return os.WriteFile(anchored, sign(r.size+5, 1), 0o600) }), "checkpoint", -1, ledger.Restore},
 		{"anchor of another tree", file(func() error { return os.WriteFile(anchored, sign(r.size-5, 1), 0o600) }), "checkpoint", -1, ledger.Restore},
-		{"anchor missing, and no mark", file(func() error { return os.Remove(anchored) }), kindMark, -1, ledger.Restore},
+		{"anchor missing, and no mark", file(func() error { return os.Remove(anchored) }), operate.KindMark, -1, ledger.Restore},
 		{"files that a crash has left", file(func() error {
-			dir := filepath.Join(r.dir, storeDir)
+			dir := filepath.Join(r.dir, datadir.StoreDir)
 			return errors.Join(os.WriteFile(filepath.Join(dir, "900000.sst"), []byte("cut"), 0o600), os.WriteFile(filepath.Join(dir, "900001.blob"), []byte("cut"), 0o600))
 		}), "", -1, ""},
 		{"nothing", func(*testing.T, *rowEditor) {}, "", -1, ""},
@@ -388,7 +391,7 @@ func TestFsckKinds(t *testing.T) {
 			named := slices.ContainsFunc(res.findings, func(f ledger.Finding) bool {
 				return f.Kind == c.kind && f.Remedy == c.remedy && (c.entry == -1 && f.Entry == nil || c.entry == -2 && f.Entry != nil || f.Entry != nil && c.entry >= 0 && *f.Entry == uint64(c.entry))
 			})
-			if res.code != exitNo || !named {
+			if res.code != term.ExitNo || !named {
 				t.Errorf("exit code %d, want a finding %q of entry %d\n%s", res.code, c.kind, c.entry, res.text)
 			}
 			if len(res.findings) > 2 {
@@ -407,7 +410,7 @@ type rowEditor struct {
 // edit changes rows. The publish mark goes, since Pebble writes new journals.
 func (r *fsckRig) edit(t *testing.T, f func(*testing.T, *rowEditor)) {
 	t.Helper()
-	dir := filepath.Join(r.dir, storeDir)
+	dir := filepath.Join(r.dir, datadir.StoreDir)
 	db, err := pebble.Open(dir, &pebble.Options{FormatMajorVersion: pebble.FormatValueSeparation, Logger: quietLogger{}})
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 )
 
 // TestHealthUnderAttack holds every connection of the API from several
@@ -24,7 +26,7 @@ func TestHealthUnderAttack(t *testing.T) {
 	if out, err := exec.CommandContext(ctx, program(t), "init", data, "--origin", "ledger.test", "--tenant", "acme").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	file := filepath.Join(data, configFile)
+	file := filepath.Join(data, datadir.ConfigFile)
 	config, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +67,7 @@ func TestHealthUnderAttack(t *testing.T) {
 	if status, err := get(p.url+"/readyz", ""); err == nil {
 		t.Errorf("not all connections are held: status %d", status)
 	}
-	operator, err := os.ReadFile(filepath.Join(data, operatorDir, "operator.token"))
+	operator, err := os.ReadFile(filepath.Join(data, datadir.OperatorDir, "operator.token"))
 	if err != nil {
 		t.Fatal(err)
 	}

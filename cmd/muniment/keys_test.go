@@ -13,6 +13,8 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 	"golang.org/x/mod/sumdb/note"
 
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -57,7 +59,7 @@ func serveSSHAgent(t *testing.T) string {
 // as a verifier has it.
 func (c *company) keep() string {
 	c.t.Helper()
-	text, err := os.ReadFile(filepath.Join(c.data, policyFile))
+	text, err := os.ReadFile(filepath.Join(c.data, datadir.PolicyFile))
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -72,7 +74,7 @@ func (c *company) keep() string {
 func (c *company) wantVerdicts(what, receipt string, verdicts map[string]bool) {
 	c.t.Helper()
 	for policy, good := range verdicts {
-		if out, code := c.run("verify", receipt, "--policy", policy); (code == exitOK) != good || code == exitFailed {
+		if out, code := c.run("verify", receipt, "--policy", policy); (code == term.ExitOK) != good || code == term.ExitFailed {
 			c.t.Fatalf("%s under %s: exit code %d; should it verify: %t\n%s", what, policy, code, good, out)
 		}
 	}
@@ -86,7 +88,7 @@ func TestKeyLifeCycle(t *testing.T) {
 	token := filepath.Join(c.data, "tokens", "acme.token")
 	record := func(text string, args ...string) string {
 		t.Helper()
-		if out, code := c.appendFile(text, args...); code != exitOK {
+		if out, code := c.appendFile(text, args...); code != term.ExitOK {
 			t.Fatalf("append %s: exit code %d\n%s\n%s", text, code, out, c.log.log)
 		}
 		return c.receipt
@@ -141,7 +143,7 @@ func TestKeyLifeCycle(t *testing.T) {
 	}
 	restart()
 	r3 := record("key B", "--wait", "witnessed")
-	keptA := filepath.Join(c.data, policyDir, keyA[strings.LastIndex(keyA, "+")+1:])
+	keptA := filepath.Join(c.data, datadir.PolicyDir, keyA[strings.LastIndex(keyA, "+")+1:])
 	c.wantVerdicts("r1", r1, map[string]bool{keptA: true, policyB: false})
 	c.wantVerdicts("r3", r3, map[string]bool{keptA: false, policyB: true})
 
@@ -187,7 +189,7 @@ func TestKeyLifeCycle(t *testing.T) {
 
 	// Whoever steals the retired key A signs a past that nobody accepts: its
 	// policy wants the witness's word.
-	skey, err := os.ReadFile(filepath.Join(c.data, keyFile))
+	skey, err := os.ReadFile(filepath.Join(c.data, datadir.KeyFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,11 +220,11 @@ func TestKeyLifeCycle(t *testing.T) {
 // keyID returns the ID of the log's i-th key, the oldest being 0.
 func (c *company) keyID(i int) string {
 	c.t.Helper()
-	_, records, err := loadKeys(c.data, "log."+c.name+".example")
+	_, records, err := datadir.LoadKeys(c.data, "log."+c.name+".example")
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	return records[i].id()
+	return records[i].ID()
 }
 
 func parseReceipt(t *testing.T, path string) *receipt.Receipt {

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
@@ -44,7 +45,7 @@ func TestKill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	policies, err := loadPolicies([]string{filepath.Join(data, "policy")})
+	policies, err := datadir.LoadPolicies([]string{filepath.Join(data, "policy")})
 	if err != nil {
 		t.Fatal(err)
 	}

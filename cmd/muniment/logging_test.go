@@ -24,6 +24,8 @@ import (
 	"testing"
 	"time"
 
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/operate"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 )
 
@@ -66,12 +68,12 @@ func TestJSONLog(t *testing.T) {
 		}
 	}
 	selfSigned(t, dir)
-	config, err := os.ReadFile(filepath.Join(data, configFile))
+	config, err := os.ReadFile(filepath.Join(data, datadir.ConfigFile))
 	if err != nil {
 		t.Fatal(err)
 	}
 	with := func(lines string) {
-		if err := os.WriteFile(filepath.Join(data, configFile), append([]byte(lines), config...), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(data, datadir.ConfigFile), append([]byte(lines), config...), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -98,14 +100,14 @@ func TestJSONLog(t *testing.T) {
 			t.Errorf("%s: exit code %d, want %d and an error with %q\n%s", name, got, code, says, stderr.String())
 		}
 	}
-	fails("serve, port in use", exitFailed, "in use", "serve", "--data", data, "--listen", busy)
-	fails("witness, port in use", exitFailed, "in use", "witness", "serve", "--data", witness, "--listen", busy)
-	fails("monitor, port in use", exitFailed, "in use", "monitor", monitor, "--listen", busy)
-	fails("monitor without its file", exitFailed, "no such file", "monitor", filepath.Join(dir, "none"))
-	fails("mirror, no source", exitFailed, "refused", "mirror", "http://127.0.0.1:1", "--data", filepath.Join(dir, "copy"), "--policy", filepath.Join(data, "policy"), "--once")
-	fails("unknown flag", exitFailed, "unknown flag", "serve", "--data", data, "--nothing")
+	fails("serve, port in use", term.ExitFailed, "in use", "serve", "--data", data, "--listen", busy)
+	fails("witness, port in use", term.ExitFailed, "in use", "witness", "serve", "--data", witness, "--listen", busy)
+	fails("monitor, port in use", term.ExitFailed, "in use", "monitor", monitor, "--listen", busy)
+	fails("monitor without its file", term.ExitFailed, "no such file", "monitor", filepath.Join(dir, "none"))
+	fails("mirror, no source", term.ExitFailed, "refused", "mirror", "http://127.0.0.1:1", "--data", filepath.Join(dir, "copy"), "--policy", filepath.Join(data, "policy"), "--once")
+	fails("unknown flag", term.ExitFailed, "unknown flag", "serve", "--data", data, "--nothing")
 	with("unknown_key: 1\n")
-	fails("bad configuration", exitFailed, "unknown_key", "serve", "--data", data)
+	fails("bad configuration", term.ExitFailed, "unknown_key", "serve", "--data", data)
 
 	with("tls: {cert: ../cert.pem, key: ../key.pem}\n")
 	p, err := startProcess(context.WithoutCancel(t.Context()), bin, "--data", data, "--log-format", "json", "--log-level", "debug")
@@ -164,9 +166,9 @@ func selfSigned(t *testing.T, dir string) {
 
 func TestHTTPErrors(t *testing.T) {
 	var text bytes.Buffer
-	a := &app{stderr: term.NewEscaper(&text)}
+	a := &term.App{Stderr: term.NewEscaper(&text)}
 	hs := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("first line\nsecond line") }))
-	hs.Config.ErrorLog = httpErrors(a.newLogger(true))
+	hs.Config.ErrorLog = operate.HTTPErrors(a.NewLogger(true))
 	hs.Start()
 	if res, err := hs.Client().Get(hs.URL); err == nil {
 		res.Body.Close()
@@ -177,9 +179,9 @@ func TestHTTPErrors(t *testing.T) {
 		t.Errorf("the panic is not an error:\n%s", &text)
 	}
 	text.Reset()
-	a.level.Set(slog.LevelDebug)
-	httpErrors(a.newLogger(true)).Print("http: Accept error: too many open files; retrying in 5ms")
-	httpErrors(a.newLogger(true)).Print("http: TLS handshake error from 192.0.2.1:1: EOF")
+	a.Level.Set(slog.LevelDebug)
+	operate.HTTPErrors(a.NewLogger(true)).Print("http: Accept error: too many open files; retrying in 5ms")
+	operate.HTTPErrors(a.NewLogger(true)).Print("http: TLS handshake error from 192.0.2.1:1: EOF")
 	lines := jsonLines(t, "others", text.String())
 	if !has(lines, "WARN", "Accept error") || !has(lines, "DEBUG", "handshake") {
 		t.Errorf("wrong levels:\n%s", &text)

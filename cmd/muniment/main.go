@@ -1,8 +1,10 @@
 // Command muniment keeps evidence in an append-only Merkle log, and verifies
 // the receipts that the log hands out.
 //
-// This package has flags, wiring and exit codes. What the commands do lives in
-// the packages that they call.
+// The groups of commands are packages below internal, and each registers its
+// own: operate, evidence, prove and decide. They share term (output and exit
+// codes), datadir (data folders) and remote (connections to a server). This
+// package parses flags and reports errors.
 package main
 
 import (
@@ -16,16 +18,20 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"muniment.dev/muniment/cmd/muniment/internal/decide"
+	"muniment.dev/muniment/cmd/muniment/internal/evidence"
+	"muniment.dev/muniment/cmd/muniment/internal/operate"
+	"muniment.dev/muniment/cmd/muniment/internal/prove"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 )
 
 type cli struct {
 	Config configFlag `help:"YAML file with defaults for flags, such as server and token-file." placeholder:"FILE" env:"MUNIMENT_CONFIG" type:"path"`
 
-	Operate  operateCommands  `embed:""`
-	Evidence evidenceCommands `embed:""`
-	Prove    proveCommands    `embed:""`
-	Decide   decideCommands   `embed:""`
+	Operate  operate.Commands  `embed:""`
+	Evidence evidence.Commands `embed:""`
+	Prove    prove.Commands    `embed:""`
+	Decide   decide.Commands   `embed:""`
 
 	Completion completionCmd `cmd:"" help:"Print the completion script for a shell."`
 	Help       helpCmd       `cmd:"" help:"Show the help of a command, or a topic: exit-codes."`
@@ -47,16 +53,16 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	out, messages := term.NewOutput(stdout, stop), term.NewEscaper(stderr)
-	a := &app{ctx: ctx, stdin: stdin, stdout: out, stderr: messages, json: asksForJSON(args), version: programVersion()}
+	a := &term.App{Ctx: ctx, Stdin: stdin, Stdout: out, Stderr: messages, JSON: asksForJSON(args), Version: programVersion()}
 	code := runCommand(a, args)
 	_ = messages.Flush() // nowhere to report it
 	_ = out.Flush()      // the output keeps the error
 	switch {
 	case out.Closed():
-		return exitPipe
+		return term.ExitPipe
 	case out.Err() != nil:
-		a.complain(fmt.Sprint("write standard output: ", cause(out.Err())))
-		return exitFailed
+		a.Complain(fmt.Sprint("write standard output: ", term.Cause(out.Err())))
+		return term.ExitFailed
 	}
 	return code
 }
@@ -80,8 +86,8 @@ func (versionCmd) Help() string {
   muniment version`
 }
 
-func (versionCmd) Run(a *app) error {
-	_, err := fmt.Fprintln(a.stdout, "muniment", programVersion())
+func (versionCmd) Run(a *term.App) error {
+	_, err := fmt.Fprintln(a.Stdout, "muniment", programVersion())
 	return err
 }
 
@@ -92,7 +98,7 @@ type versionFlag bool
 // missed.
 func (versionFlag) BeforeReset(app *kong.Kong) error {
 	fmt.Fprintln(app.Stdout, "muniment", programVersion())
-	app.Exit(exitOK)
+	app.Exit(term.ExitOK)
 	return nil
 }
 
@@ -109,7 +115,7 @@ func (helpCmd) Help() string {
 
 // Run is not reached: runCommand turns the arguments around before they are
 // parsed.
-func (helpCmd) Run(*app) error { return nil }
+func (helpCmd) Run(*term.App) error { return nil }
 
 type completionCmd struct {
 	Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
@@ -122,18 +128,18 @@ func (completionCmd) Help() string {
   muniment completion fish > ~/.config/fish/completions/muniment.fish`
 }
 
-func (c completionCmd) Run(a *app) error {
+func (c completionCmd) Run(a *term.App) error {
 	bin, err := os.Executable()
 	if err != nil {
 		return err
 	}
 	switch c.Shell {
 	case "zsh":
-		fmt.Fprintf(a.stdout, "autoload -U +X bashcompinit && bashcompinit\ncomplete -o default -C %q muniment\n", bin)
+		fmt.Fprintf(a.Stdout, "autoload -U +X bashcompinit && bashcompinit\ncomplete -o default -C %q muniment\n", bin)
 	case "fish":
-		fmt.Fprintf(a.stdout, "function __complete_muniment\n    set -lx COMP_LINE (commandline -cp)\n    test -z (commandline -ct); and set COMP_LINE \"$COMP_LINE \"\n    %q\nend\ncomplete -f -c muniment -a \"(__complete_muniment)\"\n", bin)
+		fmt.Fprintf(a.Stdout, "function __complete_muniment\n    set -lx COMP_LINE (commandline -cp)\n    test -z (commandline -ct); and set COMP_LINE \"$COMP_LINE \"\n    %q\nend\ncomplete -f -c muniment -a \"(__complete_muniment)\"\n", bin)
 	default:
-		fmt.Fprintf(a.stdout, "complete -o default -C %q muniment\n", bin)
+		fmt.Fprintf(a.Stdout, "complete -o default -C %q muniment\n", bin)
 	}
 	return nil
 }

@@ -15,17 +15,18 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
 	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/store"
 )
 
-// Every command opens stores by openStore, which proves that they are whole, so
+// Every command opens stores by OpenStore, which proves that they are whole, so
 // that a new command can't forget it.
 func TestOneWayToOpenAStore(t *testing.T) {
-	names, err := filepath.Glob("*.go")
-	if err != nil || len(names) < 10 {
+	names, err := filepath.Glob("internal/*/*.go")
+	if err != nil || len(names) < 50 {
 		t.Fatal(names, err)
 	}
 	for _, name := range names {
@@ -34,8 +35,8 @@ func TestOneWayToOpenAStore(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, line := range strings.Split(string(text), "\n") {
-			if strings.Contains(line, "pebblestore.Open") && !strings.HasSuffix(name, "_test.go") && name != "openstore.go" && !strings.Contains(line, "Scratch: true") {
-				t.Errorf("%s: open the store by openStore: %s", name, line)
+			if strings.Contains(line, "pebblestore.Open") && !strings.HasSuffix(name, "_test.go") && name != "internal/datadir/openstore.go" && !strings.Contains(line, "Scratch: true") {
+				t.Errorf("%s: open the store by datadir.OpenStore: %s", name, line)
 			}
 		}
 	}
@@ -81,11 +82,11 @@ func TestOpenStoreProves(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kind := rekorStore("log.example")
-	path := filepath.Join(dir, rekorStoreDir)
-	mark, anchored := pebblestore.MarkPath(path), path+anchorSuffix
+	kind := datadir.RekorStore("log.example")
+	path := filepath.Join(dir, datadir.RekorStoreDir)
+	mark, anchored := pebblestore.MarkPath(path), path+datadir.AnchorSuffix
 	open := func() (*pebblestore.Store, error) {
-		return openStore(t.Context(), dir, kind, slog.New(slog.DiscardHandler))
+		return datadir.OpenStore(t.Context(), dir, kind, slog.New(slog.DiscardHandler))
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/owner"
 )
 
@@ -228,7 +229,7 @@ func TestServiceAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err := s.command(t.Context(), "verify-image", image, "--key", "key.pub").CombinedOutput()
-	if code := cmdExit(err); code != exitNo {
+	if code := cmdExit(err); code != term.ExitNo {
 		t.Errorf("verify-image: exit code %d\n%s", code, out)
 	}
 	checkOwner(t, data)

@@ -24,6 +24,7 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/verify"
 
 	"muniment.dev/muniment/bench/sigstorerig"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 )
 
 const predicateType = "https://example.com/p"
@@ -46,7 +47,7 @@ func startRekorRig(t *testing.T) *rekorRig {
 	return r
 }
 
-// writeFiles writes the files that make Sigstore's clients use the server, as
+// WriteFiles writes the files that make Sigstore's clients use the server, as
 // it is now.
 func (r *rekorRig) writeFiles() {
 	r.t.Helper()
@@ -212,7 +213,7 @@ func (r *rekorRig) verifyImage(image name.Digest, s signer) {
 	for _, b := range bundles {
 		r.muniment(append([]string{"verify-bundle", "--bundle", b, "--trusted-root", r.TrustedRoot, image.DigestStr()}, s.ours...)...)
 		other := "sha256:" + strings.Repeat("0", 64)
-		if out, err := r.tryMuniment(append([]string{"verify-bundle", "--bundle", b, "--trusted-root", r.TrustedRoot, other}, s.ours...)...); exitCode(err) != exitNo {
+		if out, err := r.tryMuniment(append([]string{"verify-bundle", "--bundle", b, "--trusted-root", r.TrustedRoot, other}, s.ours...)...); exitCode(err) != term.ExitNo {
 			r.t.Errorf("%s: its bundle verifies for another image: %v\n%s", s.name, err, out)
 		}
 	}
@@ -262,7 +263,7 @@ func (r *rekorRig) refuseForgery(what string, forged []byte, blob string, s sign
 	if out, err := r.TryCosign(check...); err == nil {
 		r.t.Errorf("%s: cosign takes it:\n%s", what, out)
 	}
-	if out, err := r.tryMuniment(append([]string{"verify-bundle", "--bundle", file, "--trusted-root", r.TrustedRoot, blob}, s.ours...)...); exitCode(err) != exitNo {
+	if out, err := r.tryMuniment(append([]string{"verify-bundle", "--bundle", file, "--trusted-root", r.TrustedRoot, blob}, s.ours...)...); exitCode(err) != term.ExitNo {
 		r.t.Errorf("%s: verify-bundle: %v\n%s", what, err, out)
 	}
 	if s.name == "keyless" {

@@ -18,6 +18,7 @@ import (
 	"github.com/sigstore/sigstore/pkg/signature"
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
@@ -109,7 +110,7 @@ func TestTrustedRootFromTUF(t *testing.T) {
 	second := append(bytes.Clone(first), '\n')
 
 	r.publish(1, first)
-	if out, code := c.run(update...); code != exitFailed || !strings.Contains(out, "--tuf-root: give the repository's root.json the first time") {
+	if out, code := c.run(update...); code != term.ExitFailed || !strings.Contains(out, "--tuf-root: give the repository's root.json the first time") {
 		t.Fatalf("without a trust anchor: exit code %d\n%s", code, out)
 	}
 	c.must(append(update, "--tuf-root", trustAnchor)...)
@@ -126,7 +127,7 @@ func TestTrustedRootFromTUF(t *testing.T) {
 
 	refused := func(what string, args ...string) {
 		t.Helper()
-		if out, code := c.run(append(update, args...)...); code == exitOK {
+		if out, code := c.run(append(update, args...)...); code == term.ExitOK {
 			t.Errorf("%s: taken\n%s", what, out)
 		}
 		if got, _ := os.ReadFile(file); !bytes.Equal(got, second) {

@@ -23,6 +23,8 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"muniment.dev/muniment/api/oidc/oidctest"
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/operate"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -312,24 +314,24 @@ func sha256Script(ts *testscript.TestScript, neg bool, args []string) {
 // witnesskey NAME DIR: puts the keys of a witness into the environment as NAME
 // and NAME_PQ.
 func witnessKeyScript(ts *testscript.TestScript, neg bool, args []string) {
-	d, err := loadWitnessDir(ts.MkAbs(args[1]))
+	d, err := operate.LoadWitnessDir(ts.MkAbs(args[1]))
 	ts.Check(err)
-	ts.Setenv(args[0], d.vkeys[0])
-	if len(d.vkeys) > 1 {
-		ts.Setenv(args[0]+"_PQ", d.vkeys[1])
+	ts.Setenv(args[0], d.VerifierKeys[0])
+	if len(d.VerifierKeys) > 1 {
+		ts.Setenv(args[0]+"_PQ", d.VerifierKeys[1])
 	}
 }
 
 // logkey NAME POLICY: puts the log's key of a policy into the environment.
 func logKeyScript(ts *testscript.TestScript, neg bool, args []string) {
-	ts.Setenv(args[0], logLine(ts.ReadFile(args[1])))
+	ts.Setenv(args[0], operate.LogLine(ts.ReadFile(args[1])))
 }
 
 // newest DATA: sets NEWEST and OLDEST to the IDs of the newest and oldest of a
 // log's keys.
 func newestScript(ts *testscript.TestScript, neg bool, args []string) {
-	_, keys, err := loadKeys(ts.MkAbs(args[0]), "ledger.example")
+	_, keys, err := datadir.LoadKeys(ts.MkAbs(args[0]), "ledger.example")
 	ts.Check(err)
-	ts.Setenv("OLDEST", keys[0].id())
-	ts.Setenv("NEWEST", keys[len(keys)-1].id())
+	ts.Setenv("OLDEST", keys[0].ID())
+	ts.Setenv("NEWEST", keys[len(keys)-1].ID())
 }

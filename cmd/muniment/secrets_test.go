@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ingest"
 )
 
@@ -48,7 +49,7 @@ func TestExposedSecrets(t *testing.T) {
 		check := func(line string, paths ...string) {
 			t.Helper()
 			var stdout, stderr bytes.Buffer
-			if code := run(t.Context(), strings.Fields(line), strings.NewReader(""), &stdout, &stderr); code != exitOK {
+			if code := run(t.Context(), strings.Fields(line), strings.NewReader(""), &stdout, &stderr); code != term.ExitOK {
 				t.Errorf("%s: exit code %d\n%s", line, code, &stderr)
 			}
 			for _, path := range paths {

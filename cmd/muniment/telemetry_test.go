@@ -13,6 +13,8 @@ import (
 
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/protobuf/proto"
+
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 )
 
 // TestTraces runs the server beside a collector of OTLP over HTTP.
@@ -42,7 +44,7 @@ func TestTraces(t *testing.T) {
 	if out, err := exec.Command(bin, "init", data, "--origin", "ledger.test", "--tenant", "acme").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	config := filepath.Join(data, configFile)
+	config := filepath.Join(data, datadir.ConfigFile)
 	text, err := os.ReadFile(config)
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +56,7 @@ func TestTraces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(bin, "list", "--server", p.url, "--token-file", filepath.Join(data, tokenDir, "acme.token")).CombinedOutput()
+	out, err := exec.Command(bin, "list", "--server", p.url, "--token-file", filepath.Join(data, datadir.TokenDir, "acme.token")).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

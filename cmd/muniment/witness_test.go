@@ -8,6 +8,9 @@ import (
 	"testing"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"muniment.dev/muniment/cmd/muniment/internal/operate"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 )
 
 // A log is added to the list of logs wherever that stands in witness.yaml, and
@@ -36,7 +39,7 @@ func TestWitnessAddLog(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "witness")
 			w.must("witness init " + dir + " --name w.example")
 			config := strings.ReplaceAll(config, "OLD", old)
-			path, added := filepath.Join(dir, witnessConfigFile), key("new.example")
+			path, added := filepath.Join(dir, operate.WitnessConfigFile), key("new.example")
 			before := strings.Replace(config, "HERE", "", 1)
 			if name == "missing" {
 				before = strings.Replace(before, "\nlogs:\n", "", 1)
@@ -59,7 +62,7 @@ func TestWitnessAddLog(t *testing.T) {
 			if logs := w.must("witness show --data " + dir); !strings.Contains(logs, "new.example") {
 				t.Errorf("the log is not shown:\n%s", logs)
 			}
-			w.must("witness add-log "+added+" --data "+dir, exitFailed)
+			w.must("witness add-log "+added+" --data "+dir, term.ExitFailed)
 		})
 	}
 }

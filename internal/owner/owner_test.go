@@ -77,17 +77,15 @@ var makers = []string{"OpenFile", "Create", "CreateTemp", "WriteFile", "Mkdir", 
 
 // elsewhere are the places that make files outside of data folders.
 var elsewhere = map[string]string{
-	"cmd/muniment/append.go":          "receipts, in the user's folder",
-	"cmd/muniment/appendlarge.go":     "the system's temporary folder",
-	"cmd/muniment/export.go":          "the output",
-	"cmd/muniment/verifyimage.go":     "the output",
-	"internal/bounded/bounded.go":     "files that exist",
-	"internal/interrupt/interrupt.go": "files that exist",
-	"verifiers/helm/provenance.go":    "the system's temporary folder",
-	"internal/wholefile/wholefile.go": "its callers choose",
-	"clients/go/audit/state.go":       "the auditor's own file",
-	"cmd/muniment/datadir.go":         "outputs, in writeNewIn",
-	"ledger/pebblestore/ownerfs.go":   "the file system of stores",
+	"cmd/muniment/internal/evidence/append.go":      "receipts, in the user's folder",
+	"cmd/muniment/internal/evidence/appendlarge.go": "the system's temporary folder",
+	"cmd/muniment/internal/prove/verifyimage.go":    "the output",
+	"internal/bounded/bounded.go":                   "files that exist",
+	"internal/interrupt/interrupt.go":               "files that exist",
+	"verifiers/helm/provenance.go":                  "the system's temporary folder",
+	"internal/wholefile/wholefile.go":               "its callers choose",
+	"ledger/pebblestore/ownerfs.go":                 "the file system of stores",
+	"proto/kinds/gen/main.go":                       "generated code",
 }
 
 // TestNoOtherMakers fails where a file or folder is made by other means, so

@@ -1,6 +1,6 @@
-// Package term writes what commands print: it keeps write errors, so that
-// output that was lost fails the command, and escapes what must not reach a
-// terminal.
+// Package term is the terminal side of commands: output, messages, progress and
+// exit codes. It keeps write errors, so that lost output fails the command, and
+// escapes characters that must not reach a terminal.
 package term
 
 import (

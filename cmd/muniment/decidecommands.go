@@ -1,7 +1,0 @@
-package main
-
-// Commands are the commands that decide from evidence.
-type decideCommands struct {
-	Policy policyCmd `cmd:"" group:"decide" help:"Test, lint, set or print admission policies, which decide what is recorded."`
-	Trace  traceCmd  `cmd:"" group:"decide" help:"Show all evidence on an artifact as a tree."`
-}

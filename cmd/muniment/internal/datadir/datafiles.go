@@ -1,0 +1,51 @@
+package datadir
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/internal/wholefile"
+)
+
+// ReplaceOwned replaces a file of a data folder, whose owner keeps its files.
+func ReplaceOwned(path string, data []byte) error {
+	return wholefile.ReplaceOwnedPath(path, data, 0o666) // less the umask
+}
+
+// WriteNew writes a file of a data folder that must not be there yet.
+func WriteNew(path, content string, mode os.FileMode) error {
+	return wholefile.CreateOwnedPath(path, []byte(content), mode)
+}
+
+// MakeFolder makes a folder that nobody else reads. It must not exist, or
+// be empty.
+func MakeFolder(dir string) error {
+	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
+		return fmt.Errorf("%s is not empty, and init overwrites nothing; choose another folder", dir)
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := owner.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o700) // it may have been there
+}
+
+// A File is one to be written into a data folder.
+type File struct {
+	Name, Content string
+	Mode          os.FileMode
+}
+
+func WriteFiles(dir string, files []File) error {
+	for _, f := range files {
+		if err := WriteNew(filepath.Join(dir, f.Name), f.Content, f.Mode); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,53 @@
+package datadir
+
+import (
+	"fmt"
+
+	"muniment.dev/muniment/api/account"
+)
+
+// A HeldConfig limits what callers hold of the server at once. Its keys are the
+// labels of the metric muniment_held.
+type HeldConfig struct {
+	Bytes                 HeldLimit `yaml:"bytes"`
+	Calls                 HeldLimit `yaml:"calls"`
+	Uploads               HeldLimit `yaml:"uploads"`
+	AnswerStreams         HeldLimit `yaml:"answer_streams"`
+	Watchers              HeldLimit `yaml:"watchers"`
+	PublicRequests        HeldLimit `yaml:"public_requests"`
+	BytesOfPublicRequests HeldLimit `yaml:"bytes_of_public_requests"`
+	Refusals              HeldLimit `yaml:"refusals"`
+}
+
+// A HeldLimit limits one resource. A zero is the default.
+type HeldLimit struct {
+	Total int64 `yaml:"total"` // of all callers
+	Each  int64 `yaml:"each"`  // of one tenant or address
+}
+
+// Limits returns the limits for the server.
+func (h *HeldConfig) Limits() account.Limits {
+	var l account.Limits
+	for r, c := range map[account.Resource]HeldLimit{
+		account.Bytes: h.Bytes, account.Calls: h.Calls, account.Uploads: h.Uploads, account.Answers: h.AnswerStreams, account.Watchers: h.Watchers,
+		account.Public: h.PublicRequests, account.PublicBytes: h.BytesOfPublicRequests, account.Refusals: h.Refusals,
+	} {
+		l[r] = account.Limit{Total: c.Total, Owner: c.Each}
+	}
+	return l
+}
+
+func (h *HeldConfig) Check() error {
+	for r, l := range h.Limits() {
+		name := account.Resource(r).Label()
+		switch {
+		case l.Total < 0:
+			return fmt.Errorf("%s.total: must be at least 1, or 0 for the default", name)
+		case l.Owner < 0:
+			return fmt.Errorf("%s.each: must be at least 1, or 0 for the default", name)
+		case l.Total > 0 && l.Owner > l.Total:
+			return fmt.Errorf("%s.each: must be at most total, %d", name, l.Total)
+		}
+	}
+	return nil
+}

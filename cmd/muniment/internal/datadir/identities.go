@@ -1,0 +1,322 @@
+package datadir
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/oidc"
+	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
+)
+
+// The part of muniment.yaml that says who may do what, and how much of it:
+// tenants with their tokens, certificates, rules for identity tokens and
+// limits, and the issuers of identity tokens.
+
+type TenantConfig struct {
+	Name         string              `yaml:"name"`
+	StreamKey    string              `yaml:"stream_key"`
+	Suspended    bool                `yaml:"suspended"`
+	Limits       *TenantLimits       `yaml:"limits"` // nil: limits.tenant
+	Identities   []identityConfig    `yaml:"identities"`
+	Certificates []certificateConfig `yaml:"certificates"`
+	Tokens       []tokenConfig       `yaml:"tokens"`
+}
+
+type TenantLimits struct {
+	Requests     float64 `yaml:"requests_per_second"`
+	RequestBurst int     `yaml:"request_burst"`
+	Entries      float64 `yaml:"entries_per_second"`
+	EntryBurst   int     `yaml:"entry_burst"`
+	Bytes        float64 `yaml:"bytes_per_second"`
+	ByteBurst    int     `yaml:"byte_burst"`
+	Concurrent   int     `yaml:"concurrent_calls"`
+	DailyEntries int64   `yaml:"entries_per_day"`
+	DailyBytes   int64   `yaml:"bytes_per_day"`
+}
+
+// An identitySection says whose identity tokens may be exchanged for tokens of
+// the ledger.
+type identitySection struct {
+	Issuers []issuerConfig `yaml:"issuers"`
+}
+
+// An OperatorConfig is a token for /metrics and the details of /readyz.
+type OperatorConfig struct {
+	ID      string    `yaml:"id"`
+	SHA256  string    `yaml:"sha256"`
+	Expires time.Time `yaml:"expires"`
+}
+
+type tokenConfig struct {
+	ID      string    `yaml:"id"` // "": the tenant's name
+	SHA256  string    `yaml:"sha256"`
+	Role    string    `yaml:"role"`
+	Kinds   []string  `yaml:"kinds"`
+	Expires time.Time `yaml:"expires"`
+}
+
+type issuerConfig struct {
+	Issuer     string        `yaml:"issuer"`
+	Audience   []string      `yaml:"audience"` // none: the origin, and https:// before it
+	JWKSFile   string        `yaml:"jwks_file"`
+	Algorithms []string      `yaml:"algorithms"`
+	Skew       time.Duration `yaml:"skew"`
+	Provider   string        `yaml:"provider"`
+}
+
+type identityConfig struct {
+	Name   string            `yaml:"name"` // "": its place in the list
+	Issuer string            `yaml:"issuer"`
+	Claims map[string]string `yaml:"claims"`
+	Role   string            `yaml:"role"`
+	Kinds  []string          `yaml:"kinds"`
+	Life   time.Duration     `yaml:"life"`
+}
+
+type certificateConfig struct {
+	URI        string   `yaml:"uri"`
+	DNS        string   `yaml:"dns"`
+	CommonName string   `yaml:"common_name"`
+	Role       string   `yaml:"role"`
+	Kinds      []string `yaml:"kinds"`
+}
+
+// loadTenants checks the tenants and reads their stream keys. No two may share
+// a key, a token or a certificate's name.
+func (d *Dir) loadTenants() error {
+	streams, tokens, certificates := map[entry.Hash]string{}, map[[sha256.Size]byte]string{}, map[string]string{}
+	for i := range d.Config.Tenants {
+		t := &d.Config.Tenants[i]
+		at := fmt.Sprintf("tenants[%d]", i)
+		streamKey, err := ReadStreamKey(d.Rel(t.StreamKey))
+		if err != nil {
+			return fmt.Errorf("%s.stream_key: %w", at, err)
+		}
+		tenant := api.Tenant{Name: t.Name, Stream: ledger.NewStream(*streamKey), Suspended: t.Suspended}
+		if other, ok := streams[tenant.Stream.ID]; ok { // they would read each other's entries
+			return fmt.Errorf("%s.stream_key: it is the key of tenant %s, too; each tenant needs its own", at, other)
+		}
+		streams[tenant.Stream.ID] = t.Name
+		for j := range t.Tokens {
+			tok, err := t.Tokens[j].token(t.Name)
+			if err != nil {
+				return fmt.Errorf("%s.tokens[%d].%w", at, j, err)
+			}
+			if other, ok := tokens[tok.Hash]; ok {
+				return fmt.Errorf("%s.tokens[%d].sha256: tenant %s has the same token", at, j, other)
+			}
+			tokens[tok.Hash] = t.Name
+			if slices.ContainsFunc(tenant.Tokens, func(other api.Token) bool { return other.ID == tok.ID }) {
+				return fmt.Errorf("%s.tokens[%d].id: %q is there twice; each token needs its own", at, j, tok.ID)
+			}
+			tenant.Tokens = append(tenant.Tokens, tok)
+		}
+		for j := range t.Identities {
+			rule, err := d.rule(&t.Identities[j], t.Name, j)
+			if err != nil {
+				return fmt.Errorf("%s.identities[%d].%w", at, j, err)
+			}
+			tenant.Rules = append(tenant.Rules, rule)
+		}
+		for j := range t.Certificates {
+			rule, err := d.certificate(&t.Certificates[j])
+			if err != nil {
+				return fmt.Errorf("%s.certificates[%d]%w", at, j, err)
+			}
+			if other, ok := certificates[rule.String()]; ok {
+				return fmt.Errorf("%s.certificates[%d]: tenant %s has a rule for %s, too", at, j, other, &rule)
+			}
+			certificates[rule.String()] = t.Name
+			tenant.Certificates = append(tenant.Certificates, rule)
+		}
+		limits := cmp.Or(t.Limits, &d.Config.Limits.Tenant)
+		if err := limits.check(); err != nil {
+			return fmt.Errorf("%s.limits.%w", at, err)
+		}
+		tenant.Limits = api.Limits(*limits)
+		d.Tenants = append(d.Tenants, tenant)
+	}
+	return nil
+}
+
+// loadOperators checks the operators. None may share a token with another, or
+// with a tenant.
+func (d *Dir) loadOperators() error {
+	holders := map[[sha256.Size]byte]string{}
+	for _, t := range d.Tenants {
+		for _, tok := range t.Tokens {
+			holders[tok.Hash] = "tenant " + t.Name
+		}
+	}
+	ids := map[string]bool{}
+	for i, c := range d.Config.Operators {
+		if !GrantID.MatchString(c.ID) {
+			return fmt.Errorf("operators[%d].id: %q is not 1 to 63 of a-z, 0-9, dot, _ and -, with a letter or digit at both ends", i, c.ID)
+		}
+		if ids[c.ID] {
+			return fmt.Errorf("operators[%d].id: %q is used twice; each operator needs its own", i, c.ID)
+		}
+		hash, err := parseSHA256(c.SHA256)
+		if err != nil {
+			return fmt.Errorf("operators[%d].sha256: %w", i, err)
+		}
+		if other, ok := holders[hash]; ok {
+			return fmt.Errorf("operators[%d].sha256: %s has the same token", i, other)
+		}
+		ids[c.ID], holders[hash] = true, "operator "+c.ID
+		d.Operators = append(d.Operators, api.Operator{ID: c.ID, Hash: hash, Expires: c.Expires})
+	}
+	return nil
+}
+
+// Settings returns the part of the server's configuration that a reload
+// replaces.
+func (d *Dir) Settings() api.Settings {
+	return api.Settings{
+		Directory:  api.Directory{Tenants: d.Tenants, Identities: d.identities, Operators: d.Operators},
+		MaxPayload: d.Config.Limits.PayloadBytes, MaxStream: d.Config.Limits.StreamBytes, PublicTlog: d.Config.PublicTlog,
+		Holds: d.Config.Limits.Held.Limits(),
+	}
+}
+
+func (l *TenantLimits) check() error {
+	for _, x := range []struct {
+		rateName, burstName string
+		rate                float64
+		burst               int
+	}{
+		{"requests_per_second", "request_burst", l.Requests, l.RequestBurst},
+		{"entries_per_second", "entry_burst", l.Entries, l.EntryBurst},
+		{"bytes_per_second", "byte_burst", l.Bytes, l.ByteBurst},
+	} {
+		switch {
+		case !(x.rate >= 0) || math.IsInf(x.rate, 0):
+			return fmt.Errorf("%s: negative, or not a number", x.rateName)
+		case x.burst < 0:
+			return fmt.Errorf("%s: negative", x.burstName)
+		case x.burst > 0 && x.rate == 0:
+			return fmt.Errorf("%s: it needs %s, too", x.burstName, x.rateName)
+		}
+	}
+	if l.Concurrent < 0 {
+		return errors.New("concurrent_calls: negative")
+	}
+	if l.DailyEntries < 0 || l.DailyBytes < 0 {
+		return errors.New("entries_per_day, bytes_per_day: negative")
+	}
+	return nil
+}
+
+// certificate checks a rule's lines.
+func (d *Dir) certificate(c *certificateConfig) (api.CertificateRule, error) {
+	r := api.CertificateRule{URI: c.URI, DNS: c.DNS, CommonName: c.CommonName, Kinds: c.Kinds}
+	if d.Config.TLS.ClientCA == "" {
+		return r, errors.New(": nobody can show a certificate: set tls.client_ca")
+	}
+	set := 0
+	for _, s := range []string{c.URI, c.DNS, c.CommonName} {
+		if s != "" {
+			set++
+		}
+		if strings.Contains(s, "*") {
+			return r, fmt.Errorf(": %q has a *; names of certificates are compared whole", s)
+		}
+	}
+	if set != 1 {
+		return r, errors.New(": it has one of uri, dns and common_name")
+	}
+	var err error
+	if r.Role, err = parseRole(c.Role, c.Kinds); err != nil {
+		return r, fmt.Errorf(".%w", err)
+	}
+	return r, nil
+}
+
+// token checks a token's lines. An error begins with the name of the field.
+func (c *tokenConfig) token(tenant string) (api.Token, error) {
+	t := api.Token{ID: cmp.Or(c.ID, tenant), Kinds: c.Kinds, Expires: c.Expires}
+	if !GrantID.MatchString(t.ID) {
+		return t, fmt.Errorf("id: %q is not 1 to 63 of a-z, 0-9, dot, _ and -, with a letter or digit at both ends", t.ID)
+	}
+	var err error
+	if t.Hash, err = parseSHA256(c.SHA256); err != nil {
+		return t, fmt.Errorf("sha256: %w", err)
+	}
+	t.Role, err = parseRole(c.Role, c.Kinds)
+	return t, err
+}
+
+func parseRole(role string, kinds []string) (api.Role, error) {
+	if role == "" {
+		return 0, fmt.Errorf("role: missing; it is one of appender, reader, approver, auditor, admin")
+	}
+	r, err := api.ParseRole(role)
+	if err != nil {
+		return 0, fmt.Errorf("role: %w", err)
+	}
+	if err := api.CheckKinds(r, kinds); err != nil {
+		return 0, fmt.Errorf("kinds: %w", err)
+	}
+	return r, nil
+}
+
+// loadIssuers reads the issuers' key files and returns the verifier of their
+// tokens, or nil if there are none.
+func (d *Dir) loadIssuers() error {
+	if len(d.Config.Identity.Issuers) == 0 {
+		return nil
+	}
+	var issuers []oidc.Issuer
+	for i, c := range d.Config.Identity.Issuers {
+		is := oidc.Issuer{URL: c.Issuer, Audiences: c.Audience, Algorithms: c.Algorithms, Skew: c.Skew, Provider: c.Provider}
+		if len(is.Audiences) == 0 {
+			is.Audiences = []string{d.Config.Origin, "https://" + d.Config.Origin}
+		}
+		if c.JWKSFile != "" {
+			var err error
+			if is.JWKS, err = bounded.ReadFile(d.Rel(c.JWKSFile), bounded.Config); err != nil {
+				return fmt.Errorf("identity.issuers[%d].jwks_file: %w", i, err)
+			}
+		}
+		issuers = append(issuers, is)
+	}
+	var err error
+	if d.identities, err = oidc.New(issuers, oidc.Options{}); err != nil {
+		return fmt.Errorf("identity.%w", err)
+	}
+	return nil
+}
+
+// rule checks a rule's lines. An error begins with the name of the field; a
+// warning is put with the data folder's.
+func (d *Dir) rule(c *identityConfig, tenant string, n int) (api.IdentityRule, error) {
+	r := api.IdentityRule{Name: cmp.Or(c.Name, fmt.Sprintf("identities[%d]", n)), Rule: oidc.Rule{Issuer: c.Issuer, Claims: c.Claims}, Kinds: c.Kinds, Life: c.Life}
+	provider, known := "", false
+	if d.identities != nil {
+		provider, known = d.identities.Provider(c.Issuer)
+	}
+	if !known {
+		return r, fmt.Errorf("issuer: %q is not in identity.issuers", c.Issuer)
+	}
+	if c.Life < 0 || c.Life > api.MaxSession {
+		return r, fmt.Errorf("life: %s is not between 0 and %s", c.Life, api.MaxSession)
+	}
+	warning, err := r.Check(provider)
+	if err != nil {
+		return r, err
+	}
+	if warning != "" {
+		d.Warnings = append(d.Warnings, fmt.Sprintf("tenant %s, identity rule %s: %s", tenant, r.Name, warning))
+	}
+	r.Role, err = parseRole(c.Role, c.Kinds)
+	return r, err
+}

@@ -1,0 +1,133 @@
+package datadir
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/ledger/logkey"
+)
+
+const (
+	KeysFile  = "keys.yaml"
+	KeysDir   = "keys"     // of the keys that rotations made
+	PolicyDir = "policies" // one file for each key that verifiers may trust
+)
+
+const keysHeader = `# The keys that sign this log, oldest first. Written by 'muniment keys'; the server reads it when it starts.
+`
+
+// A KeyRecord is a key in keys.yaml.
+type KeyRecord struct {
+	Key     string     `yaml:"key" json:"key"`       // verifier key
+	Source  string     `yaml:"source" json:"source"` // as in logkey.Open
+	From    *time.Time `yaml:"from,omitempty" json:"from,omitempty"`
+	Retired *time.Time `yaml:"retired,omitempty" json:"retired,omitempty"` // absent: it signs
+}
+
+func (r *KeyRecord) ID() string {
+	name, rest, _ := strings.Cut(r.Key, "+")
+	hash, _, _ := strings.Cut(rest, "+")
+	return name + "+" + hash
+}
+
+// PolicyPath is where the key's policy is, relative to the data folder.
+func (r *KeyRecord) PolicyPath() string {
+	id := r.ID()
+	return filepath.Join(PolicyDir, id[strings.LastIndex(id, "+")+1:])
+}
+
+// LoadKeys opens the keys that sign, the newest first, and returns the records
+// of all.
+func LoadKeys(dir, origin string) (open []*logkey.Key, records []KeyRecord, err error) {
+	path := filepath.Join(dir, KeysFile)
+	text, err := bounded.ReadFile(path, bounded.Config)
+	if errors.Is(err, os.ErrNotExist) {
+		k, err := logkey.Open("file:"+KeyFile, dir, origin)
+		if err != nil {
+			return nil, nil, err
+		}
+		return []*logkey.Key{k}, []KeyRecord{{Key: k.Verifier, Source: "file:" + KeyFile}}, nil
+	} else if err != nil {
+		return nil, nil, err
+	}
+	var file struct {
+		Keys []KeyRecord `yaml:"keys"`
+	}
+	if err := DecodeYAML(text, &file); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	for i := len(file.Keys) - 1; i >= 0; i-- {
+		r := &file.Keys[i]
+		if r.Retired != nil {
+			continue
+		}
+		k, err := logkey.Open(r.Source, dir, origin)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: keys[%d]: %w", path, i, err)
+		}
+		if k.Verifier != r.Key {
+			return nil, nil, fmt.Errorf("%s: keys[%d]: %s holds the key %s, not %s", path, i, r.Source, k.ID(), r.ID())
+		}
+		open = append(open, k)
+	}
+	if len(open) == 0 {
+		return nil, nil, fmt.Errorf("%s: no key that signs", path)
+	}
+	return open, file.Keys, SettlePolicies(dir, file.Keys)
+}
+
+// SettlePolicies finishes what a rotation or retirement that was interrupted
+// after keys.yaml was written has left: the policy is the newest key's, and no
+// retired key without a witness quorum has one that may be trusted.
+func SettlePolicies(dir string, records []KeyRecord) error {
+	newest := &records[len(records)-1] // never retired: see keysRetireCmd
+	policy := filepath.Join(dir, PolicyFile)
+	if p, err := ReadPolicyFile(policy); err != nil {
+		return err
+	} else if logkey.ID(p.LogKey()) != newest.ID() {
+		text, err := bounded.ReadFile(filepath.Join(dir, newest.PolicyPath()), bounded.Config)
+		if err != nil {
+			return fmt.Errorf("%s is for the key %s, not for the newest, %s: %w", policy, logkey.ID(p.LogKey()), newest.ID(), err)
+		}
+		if err := ReplaceOwned(policy, text); err != nil {
+			return err
+		}
+	}
+	for i := range records {
+		path := filepath.Join(dir, records[i].PolicyPath())
+		if records[i].Retired == nil {
+			continue
+		}
+		p, err := ReadPolicyFile(path)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		if !p.RequiresWitness() {
+			if err := os.Rename(path, path+UntrustedSuffix); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// UntrustedSuffix is added to the policy of a retired key whose receipts nobody
+// should trust any more.
+const UntrustedSuffix = ".untrusted"
+
+func WriteKeys(dir string, records []KeyRecord) error {
+	text, err := yaml.Marshal(map[string][]KeyRecord{"keys": records})
+	if err != nil {
+		return err
+	}
+	return ReplaceOwned(filepath.Join(dir, KeysFile), append([]byte(keysHeader), text...))
+}

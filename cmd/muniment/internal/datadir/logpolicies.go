@@ -1,0 +1,79 @@
+package datadir
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	fnote "github.com/transparency-dev/formats/note"
+	"golang.org/x/mod/sumdb/note"
+
+	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+// LoadPolicies reads the log's policy files, policy and, if the log has a
+// post-quantum key, policy.pq, and the log's own cosigner keys.
+func (d *Dir) LoadPolicies() (policies []*receipt.TrustPolicy, signers []note.Signer, err error) {
+	p, err := d.loadPolicy(PolicyFile, d.Signer)
+	if err != nil {
+		return nil, nil, err
+	}
+	if p.PostQuantum() {
+		return nil, nil, fmt.Errorf("%s: post-quantum keys belong into %s", filepath.Join(d.Path, PolicyFile), PQPolicyFile)
+	}
+	policies = append(policies, p)
+	if _, err := os.Stat(filepath.Join(d.Path, PQPolicyFile)); errors.Is(err, os.ErrNotExist) {
+		return policies, nil, nil
+	}
+	key, err := bounded.ReadSecret(filepath.Join(d.Path, PQKeyFile))
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s asks for the log's cosignature: %w", PQPolicyFile, err)
+	}
+	signer, err := fnote.NewMLDSASigner(strings.TrimSpace(string(key)))
+	if err != nil {
+		// the cause could show parts of the key
+		return nil, nil, fmt.Errorf("%s: not an ML-DSA-44 cosigner key", filepath.Join(d.Path, PQKeyFile))
+	}
+	if p, err = d.loadPolicy(PQPolicyFile, signer); err != nil {
+		return nil, nil, err
+	}
+	return append(policies, p), []note.Signer{signer}, nil
+}
+
+// loadPolicy reads a policy file that must be for the key.
+func (d *Dir) loadPolicy(name string, key note.Signer) (*receipt.TrustPolicy, error) {
+	path := filepath.Join(d.Path, name)
+	text, err := bounded.ReadFile(path, bounded.Config)
+	if err != nil {
+		return nil, fmt.Errorf("the log's policy: %w", err)
+	}
+	p, err := ParsePolicy(path, text)
+	if err != nil {
+		return nil, err
+	}
+	if k := p.LogKey(); k.Name() != key.Name() || k.KeyHash() != key.KeyHash() {
+		return nil, fmt.Errorf("policy %s: it is for the log key %s+%08x, the log's own is %s+%08x", path, k.Name(), k.KeyHash(), key.Name(), key.KeyHash())
+	}
+	return p, nil
+}
+
+// Outside returns the path of a file that may not lie in the data folder.
+func (d *Dir) Outside(path string) (string, error) {
+	path = d.Rel(path)
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err != nil {
+		return "", err
+	}
+	folder, err := filepath.EvalSymlinks(d.Path)
+	if err != nil {
+		return "", err
+	}
+	rel, err := filepath.Rel(folder, dir)
+	if err != nil || rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
+		return "", fmt.Errorf("%s is in the data folder, and would be restored with it; choose a place elsewhere", path)
+	}
+	return filepath.Join(dir, filepath.Base(path)), nil
+}

@@ -1,0 +1,85 @@
+package datadir
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"muniment.dev/muniment/api/rekor"
+	"muniment.dev/muniment/internal/bounded"
+)
+
+// RekorKeyNew is the new key of a Rekor log while a rotation is under way.
+const RekorKeyNew = RekorKeyFile + ".new"
+
+// Names in a data folder that has a Rekor log.
+const (
+	RekorKeyFile  = "rekor.key"       // signs it
+	RekorKeysFile = "rekor.keys.json" // its public keys and the times for which they are trusted
+	RekorStoreDir = "rekor-store"
+	TSAKeyFile    = "tsa.key"
+	TSAChainFile  = "tsa-chain.pem"
+)
+
+// CheckRekorOrigin says whether the name can be a Rekor log's: Sigstore's
+// clients take it from the host of the log's URL.
+func CheckRekorOrigin(origin string) error {
+	if err := CheckOrigin(origin); err != nil {
+		return err
+	}
+	if strings.ContainsAny(origin, "/:") {
+		return fmt.Errorf("%q is not a host name: it must be the host of the log's URL, without port and path, since Sigstore's clients take the name from there", origin)
+	}
+	return nil
+}
+
+func LoadRekorKeys(dir string) (note.Signer, []rekor.Key, error) {
+	path := filepath.Join(dir, RekorKeyFile)
+	text, err := bounded.ReadSecret(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil, fmt.Errorf("%s has no Rekor log: make one with: muniment init %s --rekor-origin HOST", dir, dir)
+	} else if err != nil {
+		return nil, nil, err
+	}
+	signer, err := note.NewSigner(strings.TrimSpace(string(text)))
+	if err != nil {
+		// the cause could show parts of the key
+		return nil, nil, fmt.Errorf("%s: not a note signing key", path)
+	}
+	path = filepath.Join(dir, RekorKeysFile)
+	text, err = bounded.ReadFile(path, bounded.Config)
+	if err != nil {
+		return nil, nil, err
+	}
+	var keys []rekor.Key
+	if err := json.Unmarshal(text, &keys); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if err := rekor.CheckKeys(keys, signer); err != nil {
+		if fresh, taken := takeNewRekorKey(dir, keys); taken {
+			return fresh, keys, nil
+		}
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return signer, keys, nil
+}
+
+// takeNewRekorKey finishes a rotation that was interrupted after its list was
+// written.
+func takeNewRekorKey(dir string, keys []rekor.Key) (note.Signer, bool) {
+	path := filepath.Join(dir, RekorKeyNew)
+	text, err := bounded.ReadSecret(path)
+	if err != nil {
+		return nil, false
+	}
+	signer, err := note.NewSigner(strings.TrimSpace(string(text)))
+	if err != nil || rekor.CheckKeys(keys, signer) != nil {
+		return nil, false
+	}
+	return signer, os.Rename(path, filepath.Join(dir, RekorKeyFile)) == nil
+}

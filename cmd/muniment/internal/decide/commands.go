@@ -1,0 +1,8 @@
+// Package decide has the commands that decide from evidence.
+package decide
+
+// Commands are the commands that decide from evidence.
+type Commands struct {
+	Policy policyCmd `cmd:"" group:"decide" help:"Test, lint, set or print admission policies, which decide what is recorded."`
+	Trace  traceCmd  `cmd:"" group:"decide" help:"Show all evidence on an artifact as a tree."`
+}

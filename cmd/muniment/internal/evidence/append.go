@@ -1,0 +1,559 @@
+package evidence
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/schollz/progressbar/v3"
+
+	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/remote"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/wholefile"
+	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/verifiers/documents"
+	"muniment.dev/muniment/verifiers/shape"
+)
+
+type appendCmd struct {
+	Files []string `arg:"" optional:"" help:"Files; folders, of which every file below is taken; or - for standard input." predictor:"file"`
+	remote.Flags
+	ReceiptDir     string        `help:"Folder for the receipts, written as <file name>.receipt.json." placeholder:"DIR" default:"."`
+	MediaType      string        `help:"Media type of the evidence. Needed for what is not a Sigstore bundle, DSSE envelope or in-toto statement." placeholder:"TYPE"`
+	Kind           string        `help:"Kind of the entries." default:"${kind}"`
+	IdempotencyKey string        `help:"For kinds that record events: names the event, so that a rerun does not record it twice. Default: the SHA-256 of the file." placeholder:"KEY"`
+	Detached       bool          `help:"Leave the payload out of the receipts."`
+	NoReceipts     bool          `help:"Write no receipts; they can be fetched later."`
+	Policy         string        `help:"Verify each receipt against this policy before it is written." env:"MUNIMENT_POLICY" predictor:"file"`
+	StreamKey      string        `help:"With --policy: check each receipt's tag, too." env:"MUNIMENT_STREAM_KEY" predictor:"file"`
+	Wait           string        `help:"published: answer as soon as the evidence is recorded. witnessed: wait for the cosignatures that the log's policy asks for, and put them into the receipts; a --policy that asks for them implies it." enum:"published,witnessed" default:"published"`
+	WaitTime       time.Duration `help:"How long to wait for cosignatures." default:"1m" placeholder:"DURATION"`
+	ByReference    string        `help:"Record only the digest, size and place of evidence that stays elsewhere. With a FILE, which is then checked and not sent, its size is taken." placeholder:"sha256:…"`
+	Location       string        `help:"With --by-reference: where the evidence is." placeholder:"URI"`
+	Size           *uint64       `help:"With --by-reference and no FILE: how large the evidence is." placeholder:"BYTES"`
+	JSON           bool          `help:"Print one JSON object for each file."`
+
+	receipts *os.Root // of ReceiptDir; receipts are not written through links
+	content  *os.File // of standard input, if it is large
+}
+
+func (appendCmd) Help() string {
+	return `Running it again is harmless: what is recorded already gives its receipt again.
+
+Files above 8 MiB are sent as streams, up to the server's limit of a GiB unless it is configured otherwise. Their receipts don't hold the payload: keep
+the file, and verify with --payload.
+
+A file of JSON Lines, such as gh attestation download writes, whose lines are bundles, envelopes or statements is appended line by line.
+The receipt of the second line is <file name>.2.receipt.json.
+
+Exit code: 0 all have receipts; 1 some don't; 2 nothing could be done, or the wait for witnesses was too long.
+
+Examples:
+  muniment append provenance.sigstore.json --token-file acme.token --receipt-dir receipts
+  muniment append --media-type application/spdx+json sbom.spdx.json
+  muniment append build/attestations/ --detached --policy policy
+  muniment append provenance.sigstore.json --wait witnessed --policy policy
+  syft . -o cyclonedx-json | muniment append - --media-type application/vnd.cyclonedx+json
+  muniment append --by-reference sha256:2cf24dba… --location s3://scans/2026/11/scan.json --size 5368709120 --media-type application/json`
+}
+
+// A piece of evidence on its way to the server.
+type piece struct {
+	name    string // as given
+	receipt string // path of its receipt
+	sub     muniment.Submission
+	root    *os.Root // of the folder given, if path is in one; links out of it are not followed
+	path    string   // below root; "" for standard input
+	err     error    // it can't be sent
+
+	large   bool     // it is sent as a stream
+	content *os.File // what was read of standard input, if it is large
+	// the document of a large file of JSON Lines that it is; nil: all of it
+	section *documents.Section
+	split   bool // it is one document, or was found to be no JSON Lines
+}
+
+const (
+	groupEntries = 200
+	groupBytes   = 16 << 20
+	streamBytes  = 8 << 20 // above, a file is sent as a stream
+)
+
+func (c *appendCmd) Run(a *term.App) error {
+	if c.StreamKey != "" && c.Policy == "" {
+		return errors.New("--stream-key needs --policy")
+	}
+	policy, key, err := datadir.OptionalPolicy(c.Policy, c.StreamKey)
+	if err != nil {
+		return err
+	}
+	witnessed := c.Wait == "witnessed" || policy != nil && (policy.RequiresWitness() || policy.PostQuantum())
+	client, err := c.Connect(muniment.Options{Policy: policy, StreamKey: key, Witnessed: witnessed})
+	if err != nil {
+		return err
+	}
+	pieces, err := c.collect()
+	if err == nil && c.ByReference != "" {
+		pieces, err = c.reference(pieces)
+	}
+	if err != nil {
+		return err
+	}
+	if c.IdempotencyKey != "" && len(pieces) > 1 {
+		return errors.New("--idempotency-key names one event: append one file at a time")
+	}
+	if !c.NoReceipts {
+		if err := os.MkdirAll(c.ReceiptDir, 0o777); err != nil {
+			return fmt.Errorf("--receipt-dir: %w", err)
+		}
+		if c.receipts, err = os.OpenRoot(c.ReceiptDir); err != nil {
+			return fmt.Errorf("--receipt-dir: %w", err)
+		}
+		defer c.receipts.Close()
+	}
+	defer func() {
+		if c.content != nil {
+			c.content.Close()
+		}
+	}()
+	t := &tally{witnessed: witnessed, bar: a.Progress(int64(len(pieces)), "append")}
+	for len(pieces) > 0 {
+		var group []piece
+		group, pieces = c.group(a, pieces)
+		if group[0].large {
+			err = c.sendLarge(a, client, &group[0], t)
+		} else {
+			err = c.send(a, client, group, t)
+		}
+		if err != nil {
+			break
+		}
+	}
+	_ = t.bar.Finish()
+	if !c.JSON {
+		verified := ""
+		if policy == nil && t.recorded > 0 {
+			verified = "; not verified yet: give --policy, or run 'muniment verify'"
+		}
+		fmt.Fprintf(a.Stderr, "%d appended (%d already recorded), %d failed%s\n", t.recorded, t.duplicates, t.failed, verified)
+	}
+	if err != nil {
+		return err
+	}
+	if t.failed > 0 {
+		return term.ExitWith(term.ExitNo, nil)
+	}
+	return nil
+}
+
+// collect finds the files. It reads none of them.
+func (c *appendCmd) collect() ([]piece, error) {
+	var out []piece
+	for _, f := range c.Files {
+		if f == "-" {
+			out = append(out, piece{name: f, receipt: filepath.Join(c.ReceiptDir, "stdin.receipt.json")})
+			continue
+		}
+		info, err := os.Stat(f)
+		if err != nil {
+			return nil, err
+		}
+		if !info.IsDir() {
+			out = append(out, piece{name: f, path: f, receipt: filepath.Join(c.ReceiptDir, filepath.Base(f)+".receipt.json")})
+			continue
+		}
+		below, err := c.walk(f)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, below...)
+	}
+	seen := map[string]string{}
+	for _, p := range out {
+		if other, ok := seen[p.receipt]; ok && !c.NoReceipts {
+			return nil, fmt.Errorf("%s and %s would both have the receipt %s; append them one after the other with different --receipt-dir", other, p.name, p.receipt)
+		}
+		seen[p.receipt] = p.name
+	}
+	if len(out) == 0 && c.ByReference == "" {
+		return nil, errors.New("no files there")
+	}
+	return out, nil
+}
+
+// walk returns the files below a folder. Links to files in the folder are
+// followed, as in one that a cluster mounts. A link that leads out of it is an
+// error of its own: following it would record files that are not evidence.
+func (c *appendCmd) walk(dir string) ([]piece, error) {
+	root, err := os.OpenRoot(dir) // open until the command ends
+	if err != nil {
+		return nil, err
+	}
+	var out []piece
+	err = fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || strings.HasSuffix(path, ".receipt.json") || wholefile.Temporary(d.Name()) {
+			return err
+		}
+		rel := filepath.FromSlash(path)
+		// The folder's own structure keeps apart what has the same name in
+		// different places.
+		p := piece{name: filepath.Join(dir, rel), root: root, path: rel, receipt: filepath.Join(c.ReceiptDir, rel+".receipt.json")}
+		if info, err := root.Stat(rel); err != nil {
+			if d.Type()&fs.ModeSymlink == 0 {
+				return err
+			}
+			p.err = fmt.Errorf("a link that leads out of the folder or to nothing is not followed: give the file itself (%w)", err)
+		} else if !info.Mode().IsRegular() {
+			return nil
+		}
+		out = append(out, p)
+		return nil
+	})
+	return out, err
+}
+
+// size returns how many bytes a piece has, if that is known before it is read.
+func (p *piece) size() (int64, bool) {
+	switch {
+	case p.section != nil:
+		return p.section.Size, true
+	case p.path == "":
+		return 0, false
+	}
+	info, err := p.stat()
+	if err != nil {
+		return 0, false
+	}
+	return info.Size(), true
+}
+
+// stat describes the file of a piece.
+func (p *piece) stat() (fs.FileInfo, error) {
+	if p.root != nil {
+		return p.root.Stat(p.path)
+	}
+	return os.Stat(p.path)
+}
+
+// group reads as many pieces as go into one call, or returns one large piece. A
+// file that can't be read has an error instead of a payload.
+func (c *appendCmd) group(a *term.App, pieces []piece) (group, rest []piece) {
+	size := int64(0)
+	for i := 0; i < len(pieces); i++ {
+		p := &pieces[i]
+		if len(group) == groupEntries || size > groupBytes {
+			return group, pieces[i:]
+		}
+		if s, ok := p.size(); ok && p.sub.Payload == nil && p.err == nil {
+			if len(group) > 0 && size+s > groupBytes {
+				return group, pieces[i:]
+			}
+			p.large = s > streamBytes
+		}
+		if !p.large && p.sub.Payload == nil && p.err == nil {
+			p.err = c.read(a, p)
+		}
+		if p.large && len(group) > 0 {
+			return group, pieces[i:]
+		}
+		if p.err == nil && !p.split {
+			p.split = true
+			pieces = slices.Replace(pieces, i, i+1, c.lines(p)...)
+			if p = &pieces[i]; p.section != nil {
+				i-- // it may be small enough to be read
+				continue
+			}
+			p.large = p.large && p.err == nil // an error is reported, and nothing sent
+		}
+		size += int64(len(p.sub.Payload))
+		p.sub.Kind, p.sub.IdempotencyKey = c.Kind, c.IdempotencyKey
+		if p.sub.MediaType == "" {
+			p.sub.MediaType = c.MediaType
+		}
+		if p.large {
+			return []piece{*p}, pieces[i+1:]
+		}
+		if ingest.IsEvent(c.Kind) && c.IdempotencyKey == "" {
+			p.sub.IdempotencyKey = fmt.Sprintf("sha256:%x", sha256.Sum256(p.sub.Payload))
+		}
+		group = append(group, *p)
+	}
+	return group, nil
+}
+
+// lines returns the documents of a file of JSON Lines as pieces of their own,
+// if each is a bundle, envelope or statement, or else the piece as it is.
+func (c *appendCmd) lines(p *piece) []piece {
+	if c.MediaType != "" || c.ByReference != "" {
+		return []piece{*p}
+	}
+	if p.large {
+		return c.largeLines(p)
+	}
+	several, err := shape.Lines(p.sub.Payload)
+	if err != nil {
+		p.err = err
+		return []piece{*p}
+	}
+	return c.split(p, len(several), func(one *piece, i int) { one.sub.Payload = several[i] })
+}
+
+// split returns a piece for each of n documents of a file, or the piece as it
+// is if there are none.
+func (c *appendCmd) split(p *piece, n int, set func(one *piece, i int)) []piece {
+	if n > 0 && c.IdempotencyKey != "" {
+		p.err = errors.New("--idempotency-key names one event, and the file holds several documents: give each a file of its own")
+		n = 0
+	}
+	if n == 0 {
+		return []piece{*p}
+	}
+	out := make([]piece, n)
+	for i := range out {
+		out[i] = *p
+		out[i].name = term.LineName(p.name, i+1)
+		out[i].receipt = fmt.Sprintf("%s.%d.receipt.json", strings.TrimSuffix(p.receipt, ".receipt.json"), i+1)
+		set(&out[i], i)
+	}
+	return out
+}
+
+// read reads the payload of a piece, or finds that it is large.
+func (c *appendCmd) read(a *term.App, p *piece) (err error) {
+	if p.section != nil {
+		p.sub.Payload, err = p.readSection()
+		return err
+	}
+	if p.path != "" {
+		if p.root != nil {
+			p.sub.Payload, err = bounded.ReadFileIn(p.root, p.path, streamBytes)
+			return err
+		}
+		p.sub.Payload, err = bounded.ReadFile(p.path, streamBytes)
+		return err
+	}
+	done := make(chan error, 1)
+	var payload []byte
+	var content *os.File
+	go func() { // a terminal or pipe may never end
+		var err error
+		payload, content, err = readInput(a.Stdin)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		p.sub.Payload, p.content, p.large = payload, content, content != nil
+		c.content = content
+		return err
+	case <-a.Ctx.Done():
+		return fmt.Errorf("standard input: %w", a.Ctx.Err())
+	}
+}
+
+// send makes one call for the pieces that could be read, and reports on all.
+// What it returns ends the command.
+func (c *appendCmd) send(a *term.App, client *muniment.Client, group []piece, t *tally) error {
+	var subs []muniment.Submission
+	for i := range group {
+		if group[i].err == nil {
+			subs = append(subs, group[i].sub)
+		}
+	}
+	var results []muniment.Result
+	if len(subs) > 0 {
+		var err error
+		ctx, cancel := a.Ctx, context.CancelFunc(func() {})
+		if t.witnessed {
+			ctx, cancel = context.WithTimeout(ctx, c.WaitTime)
+		}
+		results, err = client.AppendBatch(ctx, subs)
+		if t.witnessed && ctx.Err() == context.DeadlineExceeded {
+			err = c.waited(err)
+		}
+		cancel()
+		if code := connect.CodeOf(err); err != nil && len(subs) == 1 && (code == connect.CodeInvalidArgument || code == connect.CodeResourceExhausted) {
+			results = []muniment.Result{{Err: err}} // this one is too large, others may not be
+		} else if err != nil {
+			return err
+		}
+	}
+	for i := range group {
+		p := &group[i]
+		r := muniment.Result{Err: p.err}
+		if p.err == nil {
+			r, results = results[0], results[1:]
+		}
+		if r.Err == nil && !c.NoReceipts {
+			r.Err = c.writeReceipt(p, r.Receipt)
+		}
+		t.add(&r)
+		if err := c.tell(a, p, &r); err != nil {
+			return err
+		}
+	}
+	return a.Ctx.Err()
+}
+
+// waited returns the error of a call whose wait for cosignatures has ended.
+// Only the end of the time means that the evidence was not witnessed. Any other
+// error, also one without a code, is the server's refusal.
+func (c *appendCmd) waited(err error) error {
+	if err == nil {
+		return nil
+	}
+	code := connect.CodeOf(err)
+	if code == connect.CodeDeadlineExceeded || code == connect.CodeCanceled || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("not witnessed after %v: the evidence may be recorded; run the same command again, or fetch the receipts later with 'muniment receipt --witnessed'", c.WaitTime)
+	}
+	return fmt.Errorf("not recorded after %v, since the server refused: %w", c.WaitTime, err)
+}
+
+// A tally counts what became of the pieces.
+type tally struct {
+	witnessed                    bool // that is what is waited for
+	bar                          *progressbar.ProgressBar
+	recorded, duplicates, failed int
+}
+
+func (t *tally) add(r *muniment.Result) {
+	_ = t.bar.Add(1) // a bar that can't be drawn changes nothing
+	switch {
+	case r.Err != nil:
+		t.failed++
+	case r.Duplicate:
+		t.duplicates++
+		fallthrough
+	default:
+		t.recorded++
+	}
+}
+
+// writeReceipt writes the receipt of a piece, whole or not at all. One that is
+// there and is for the same evidence is replaced.
+func (c *appendCmd) writeReceipt(p *piece, detached []byte) error {
+	out := detached
+	if !c.Detached && !p.large {
+		r, err := receipt.Parse(detached)
+		if err != nil {
+			return err
+		}
+		if r.Form == receipt.Detached {
+			r.Form, r.Payload.Content = receipt.Full, p.sub.Payload
+			if out, err = r.AppendJSON(nil); err != nil {
+				return err
+			}
+		}
+	}
+	name, err := filepath.Rel(c.ReceiptDir, p.receipt)
+	if err != nil {
+		return err
+	}
+	if err := c.receipts.MkdirAll(filepath.Dir(name), 0o777); err != nil {
+		// less what the umask takes away
+		return err
+	}
+	// Of two runs that write the same receipt, one creates it.
+	err = wholefile.Create(c.receipts, name, append(out, '\n'), 0o666)
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return c.replaceReceipt(p, name, out)
+}
+
+// replaceReceipt replaces a receipt of the same evidence.
+func (c *appendCmd) replaceReceipt(p *piece, name string, out []byte) error {
+	info, err := c.receipts.Lstat(name)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("recorded, but %s is a link or no file, and is not written to: remove it, or choose another --receipt-dir", p.receipt)
+	}
+	old, err := bounded.ReadFileIn(c.receipts, name, bounded.Receipt)
+	if err != nil {
+		return err
+	}
+	ours, err := p.hasReceipt(old)
+	if err != nil {
+		return err
+	}
+	if !ours {
+		return fmt.Errorf("recorded, but %s is there and is not a receipt of this evidence; choose another --receipt-dir", p.receipt)
+	}
+	// The log may have erased since what the old receipt still opens.
+	if r, err := receipt.Parse(out); err != nil || r.Header == nil {
+		return err
+	}
+	return wholefile.Replace(c.receipts, name, append(out, '\n'), 0o666)
+}
+
+// hasReceipt says whether the file is a receipt for the piece, which may be
+// replaced by a newer one.
+func (p *piece) hasReceipt(data []byte) (bool, error) {
+	r, err := receipt.Parse(data)
+	if err != nil || r.Header == nil || r.Payload == nil {
+		return false, nil
+	}
+	h, err := entry.ParseHeader(r.Header.Content)
+	if err != nil {
+		return false, nil
+	}
+	if !p.large {
+		return h.Payload.Commitment == entry.Commitment(r.Payload.Salt, p.sub.Payload), nil
+	}
+	f, err := p.open()
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	c := entry.NewCommitment(r.Payload.Salt)
+	if _, err := io.Copy(c, f); err != nil {
+		return false, err
+	}
+	return h.Payload.Commitment == entry.Hash(c.Sum(nil)), nil
+}
+
+func (c *appendCmd) tell(a *term.App, p *piece, r *muniment.Result) error {
+	path := p.receipt
+	if c.NoReceipts {
+		path = ""
+	}
+	if c.JSON {
+		o := struct {
+			File      string  `json:"file"`
+			Index     *uint64 `json:"index,omitempty"`
+			Duplicate bool    `json:"duplicate,omitempty"`
+			Receipt   string  `json:"receipt,omitempty"`
+			Error     string  `json:"error,omitempty"`
+		}{File: p.name}
+		if r.Err != nil {
+			o.Error = r.Err.Error()
+		} else {
+			o.Index, o.Duplicate, o.Receipt = &r.Index, r.Duplicate, path
+		}
+		return term.WriteJSON(a.Stdout, o)
+	}
+	switch {
+	case r.Err != nil:
+		fmt.Fprintf(a.Stderr, "%s: %s\n", term.Quoted(p.name), term.Escape(r.Err.Error()))
+	case r.Duplicate:
+		fmt.Fprintf(a.Stdout, "%d\t%s\t%s (already recorded)\n", r.Index, term.Quoted(p.name), term.Quoted(path))
+	default:
+		fmt.Fprintf(a.Stdout, "%d\t%s\t%s\n", r.Index, term.Quoted(p.name), term.Quoted(path))
+	}
+	return nil
+}

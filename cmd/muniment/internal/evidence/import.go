@@ -1,0 +1,138 @@
+package evidence
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/interrupt"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/anchor"
+	"muniment.dev/muniment/ledger/delta"
+	"muniment.dev/muniment/ledger/pebblestore"
+)
+
+type importCmd struct {
+	File string `arg:"" help:"Delta file, made by 'muniment export'." predictor:"file"`
+	Data string `help:"Data folder of the replica, made by 'muniment replica init'." required:"" type:"path" env:"MUNIMENT_DATA"`
+	JSON bool   `help:"Print JSON."`
+}
+
+func (importCmd) Help() string {
+	return `The replica's server must be stopped. The whole file is verified before anything is written: its signature, that it continues this replica, every leaf, every
+piece of evidence, and that none is missing. An import that is interrupted leaves the replica as it was; the same command goes on with it.
+
+Exit code: 0 imported; 1 refused: damaged, not the next one, imported before, or it does not verify; 5 the log was forked; 2 it could not be done.
+
+Examples:
+  muniment import acme-0.delta --data ./replica
+  muniment import acme-4711.delta --data ./replica --json`
+}
+
+func (c *importCmd) Run(a *term.App) (err error) {
+	// the rest of 256 MiB is for what the store keeps outside of Go's heap
+	datadir.TuneMemoryTo(100, 96<<20)
+	d, err := datadir.Load(c.Data)
+	if err != nil {
+		return err
+	}
+	if d.Replica == nil {
+		return fmt.Errorf("--data: %s is a log's own folder; make one for imports with: muniment replica init DIR", c.Data)
+	}
+	f, err := interrupt.Open(c.File)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a file: it is read more than once", c.File)
+	}
+	store, err := datadir.OpenStore(a.Ctx, c.Data, d.ReplicaStore(), slog.New(slog.NewTextHandler(a.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	o := ledger.ImportOptions{Policy: d.Replica, ReserveBytes: d.Config.Limits.DiskReserveBytes}
+	for _, t := range d.Tenants {
+		o.Streams = append(o.Streams, t.Stream)
+	}
+	show, finish := a.ProgressFunc("import")
+	o.Progress = show
+	r, err := ledger.Import(a.Ctx, store, f, info.Size(), o)
+	finish()
+	if err == nil {
+		err = c.anchor()
+	}
+	if c.JSON {
+		return c.printJSON(a, r, err)
+	}
+	if err == nil {
+		c.print(a, r)
+		return nil
+	}
+	var fork *ledger.Fork
+	if errors.As(err, &fork) {
+		fmt.Fprintf(a.Stdout, "The evidence. This replica's:\n\n%s\nThe delta's:\n\n%s\n", term.Escape(string(fork.Kept)), term.Escape(string(fork.Offered)))
+	}
+	return term.ExitWith(importCode(err), err)
+}
+
+// anchor puts the checkpoint that was imported into the replica's anchor.
+func (c *importCmd) anchor() error {
+	dir := filepath.Join(c.Data, datadir.StoreDir)
+	m, err := pebblestore.ReadMark(dir)
+	if err != nil {
+		return err
+	}
+	return anchor.Write(dir+datadir.AnchorSuffix, m.Checkpoint)
+}
+
+func importCode(err error) int {
+	switch {
+	case errors.Is(err, ledger.ErrForked):
+		return term.ExitForked
+	case errors.Is(err, ledger.ErrGap), errors.Is(err, ledger.ErrReplay), errors.Is(err, ledger.ErrDelta), errors.Is(err, delta.ErrDamaged), errors.Is(err, delta.ErrFormat):
+		return term.ExitNo
+	}
+	return term.ExitFailed
+}
+
+func (c *importCmd) print(a *term.App, r *ledger.ImportReport) {
+	fmt.Fprintf(a.Stdout, "✓ IMPORTED  %s, from size %d to %d\n", r.Origin, r.From, r.To)
+	fmt.Fprintf(a.Stdout, "  root %s, as the log has signed it\n", r.Root.Base64())
+	fmt.Fprintf(a.Stdout, "  %s, the evidence of %d of them (%s), of %s\n", term.Count(r.To-r.From, "entry"), r.Records, term.Count(r.PayloadBytes, "byte"), term.Count(r.Streams, "tenant"))
+	if r.Resumed > 0 {
+		fmt.Fprintf(a.Stdout, "  written before, by an import that was interrupted: %s\n", term.Count(r.Resumed, "entry"))
+	}
+	fmt.Fprintf(a.Stdout, "  the next one: muniment export --since %d\n", r.To)
+}
+
+func (c *importCmd) printJSON(a *term.App, r *ledger.ImportReport, err error) error {
+	o := struct {
+		Imported bool                 `json:"imported"`
+		Error    string               `json:"error,omitempty"`
+		Exit     int                  `json:"exitCode"`
+		Report   *ledger.ImportReport `json:"report,omitempty"`
+		// with the next, evidence of a fork
+		Kept    string `json:"keptCheckpoint,omitempty"`
+		Offered string `json:"offeredCheckpoint,omitempty"`
+	}{Imported: err == nil, Report: r}
+	if err != nil {
+		o.Error, o.Exit = err.Error(), importCode(err)
+	}
+	var fork *ledger.Fork
+	if errors.As(err, &fork) {
+		o.Kept, o.Offered = string(fork.Kept), string(fork.Offered)
+	}
+	if werr := term.WriteJSON(a.Stdout, o); werr != nil || err == nil {
+		return werr
+	}
+	return term.ExitWith(o.Exit, nil)
+}

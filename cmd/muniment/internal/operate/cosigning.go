@@ -1,0 +1,187 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/anchor"
+	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/witness"
+)
+
+// The server's policy files are those that it gives to verifiers: they name the
+// witnesses, and their URLs say where to ask them.
+
+// cosignedLog shows a ledger to those who get its checkpoints cosigned or
+// anchored.
+type cosignedLog struct{ *ledger.Ledger }
+
+func (l cosignedLog) State() witness.State {
+	p := l.Published()
+	return witness.State{Size: p.Size, Checkpoint: p.Checkpoint, Superseded: p.Superseded, Prove: func(ctx context.Context, from uint64) ([]entry.Hash, error) {
+		return p.ConsistencyProof(ctx, from, p.Size)
+	}}
+}
+
+func (l cosignedLog) anchored() anchor.State {
+	p := l.Published()
+	return anchor.State{Origin: l.Origin(), Size: p.Size, Checkpoint: p.Checkpoint, Superseded: p.Superseded, Root: p.RootOf}
+}
+
+const rollback = `%w
+This is an old copy of the log, or another one: to go on from it would fork the log, and nobody would trust its receipts again.
+Restore the newest copy of the data folder that there is. Only if nothing newer can ever be found: begin a new log, under a new origin`
+
+// confirmTime is how long a start waits for the witnesses before it serves
+// reads without them.
+const confirmTime = 5 * time.Second
+
+// A watch keeps the log from going on from a state that is not its latest.
+type watch struct {
+	collector *witness.Collector
+	own       *anchor.Writer // beside the store
+	anchors   []*anchor.Writer
+	log       *slog.Logger
+	released  bool   // the log's appends, because the witnesses have confirmed it
+	opened    uint64 // size of the log when it was opened
+}
+
+// startWatch compares the log with its anchors and begins to ask its witnesses.
+// Until these confirm the log, its appends are held.
+func (c *serveCmd) startWatch(a *term.App, d *datadir.Dir, l *ledger.Ledger, log *slog.Logger, policies []*receipt.TrustPolicy, signers []note.Signer) (*watch, error) {
+	w := &watch{log: log, opened: l.Published().Size}
+	var err error
+	if w.collector, err = witness.New(witness.Config{Log: cosignedLog{l}, Policies: policies, Signers: signers, Logger: log}); err != nil {
+		return nil, err
+	}
+	if err := w.openAnchors(a.Ctx, d, l); err != nil {
+		w.closeAnchors()
+		return nil, err
+	}
+	if w.collector.Witnesses() == 0 && len(w.anchors) == 0 {
+		log.Warn("rollback is not detectable: there is no witness and no anchor, so a restored backup would fork the log unseen")
+	}
+	asked := w.collector.Witnesses() > 0
+	if asked && !c.AcceptUnconfirmed {
+		l.Hold(fmt.Errorf("%w: the witnesses have not cosigned its checkpoint of size %d", ledger.ErrUnconfirmed, l.Published().Size))
+	}
+	w.collector.Start()
+	if !asked {
+		return w, nil
+	}
+	timeout := time.NewTimer(confirmTime)
+	defer timeout.Stop()
+	err = nil
+	select {
+	case err = <-w.collector.Contradiction():
+	case <-w.collector.AllAnswered():
+	case <-timeout.C:
+	case <-a.Ctx.Done():
+	}
+	if err == nil {
+		err = w.contradicted()
+	}
+	if err != nil {
+		w.close()
+		return nil, term.ExitWith(term.ExitRollback, fmt.Errorf(rollback, err))
+	}
+	select {
+	case <-w.collector.Confirmed(): // mostly, before anybody is served
+		w.release(l)
+	default:
+	}
+	return w, nil
+}
+
+func (w *watch) release(l *ledger.Ledger) {
+	l.Release()
+	w.log.Info("the witnesses confirm the log", "size", l.Published().Size)
+	w.released = true
+}
+
+// contradicted returns what a witness has said against the log, if one has.
+func (w *watch) contradicted() error {
+	select {
+	case err := <-w.collector.Contradiction():
+		return err
+	default:
+		return nil
+	}
+}
+
+// confirm releases the log's appends when its witnesses have confirmed it. It
+// returns an error if they contradict before, and nil if the context ends.
+func (w *watch) confirm(ctx context.Context, l *ledger.Ledger) error {
+	if w.released || w.collector.Witnesses() == 0 {
+		return nil
+	}
+	var err error
+	select {
+	case err = <-w.collector.Contradiction():
+	case <-w.collector.Confirmed():
+		err = w.contradicted() // goes before a confirmation by others
+	case <-ctx.Done():
+		return nil
+	}
+	if err != nil {
+		return term.ExitWith(term.ExitRollback, fmt.Errorf(rollback, err))
+	}
+	w.release(l)
+	return nil
+}
+
+func (w *watch) openAnchors(ctx context.Context, d *datadir.Dir, l *ledger.Ledger) error {
+	log := cosignedLog{l}
+	var err error
+	if w.own, err = anchor.NewWriter(filepath.Join(d.Path, datadir.StoreDir+datadir.AnchorSuffix), log.anchored, w.log); err != nil {
+		return err
+	}
+	for i, path := range d.Config.Anchors {
+		path, err := d.Outside(path)
+		if err != nil {
+			return fmt.Errorf("%s: anchors[%d]: %w", datadir.ConfigFile, i, err)
+		}
+		found, err := anchor.Check(ctx, path, log.anchored())
+		if errors.Is(err, anchor.ErrAhead) || errors.Is(err, anchor.ErrInconsistent) {
+			return term.ExitWith(term.ExitRollback, fmt.Errorf(rollback, err))
+		}
+		if err != nil {
+			return fmt.Errorf("anchors[%d]: %w", i, err)
+		}
+		if size := l.Published().Size; !found && size > 0 {
+			w.log.Warn("there was no such anchor, so that a rollback before now is not detectable by it; it is made now", "path", path, "size", size)
+		}
+		wr, err := anchor.NewWriter(path, log.anchored, w.log)
+		if err != nil {
+			return fmt.Errorf("anchors[%d]: %w", i, err)
+		}
+		w.anchors = append(w.anchors, wr)
+	}
+	return nil
+}
+
+func (w *watch) closeAnchors() {
+	if w.own != nil {
+		w.own.Close()
+	}
+	for _, a := range w.anchors {
+		a.Close()
+	}
+}
+
+// close ends all that asks witnesses and writes anchors. The ledger must still
+// be open.
+func (w *watch) close() {
+	w.collector.Close()
+	w.closeAnchors()
+}

@@ -1,0 +1,32 @@
+package operate
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
+)
+
+// healthConnections is the limit of connections of the health listener.
+const healthConnections = 64
+
+// listenForHealth serves health checks and metrics on an address of their own.
+func listenForHealth(a *term.App, d *datadir.Dir, log *slog.Logger, s *api.Server, reload *reloader) (*listener, error) {
+	srv := &http.Server{
+		Handler: s.HealthHandler(), Protocols: new(http.Protocols), ErrorLog: HTTPErrors(log),
+		ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
+	}
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetHTTP2(true)
+	srv.Protocols.SetUnencryptedHTTP2(true)
+	l, err := listen(reload.health, srv, healthConnections, reload.cert, append(d.Config.Hosts, hostOf(d.Config.Origin))...)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(a.Stdout, "health checks on %s\n", l.url)
+	return l, nil
+}

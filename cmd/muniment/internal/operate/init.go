@@ -1,0 +1,123 @@
+package operate
+
+import (
+	"crypto/rand"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/ingest/policy"
+	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/verifiers/sigstore"
+)
+
+type initCmd struct {
+	Dir    string `arg:"" help:"Folder to make; it must not exist, or be empty."`
+	Origin string `help:"The log's name, for ever: a host name, or a URL without its scheme. Default: this machine's host name." placeholder:"HOST"`
+	Tenant string `help:"Name of the first tenant." default:"default"`
+
+	PostQuantum bool `help:"Also make an ML-DSA-44 cosigner key, and policy.pq for those who verify with it."`
+
+	RekorOrigin string `help:"Also make a log for Sigstore's clients, which 'serve --rekor-listen' serves: the host of its URL, without port. In a folder that is a log already, only this one is made." placeholder:"HOST"`
+	TSA         bool   `name:"tsa" help:"With --rekor-origin: also make a timestamp authority (RFC 3161) beside it."`
+}
+
+func (initCmd) Help() string {
+	return `Makes DIR/muniment.yaml, DIR/log.key (signs the log), DIR/policy (what verifiers need), DIR/tokens/NAME.token and
+DIR/streams/NAME.key (the tenant's). Back up log.key: without it the log can't go on.
+
+Examples:
+  muniment init ./data --origin ledger.example.com --tenant acme
+  muniment init ./data --rekor-origin rekor.example.com --tsa
+  muniment serve --data ./data`
+}
+
+func (c *initCmd) Run(a *term.App) error {
+	rekorFiles, err := c.rekorFiles()
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(c.Dir, datadir.ConfigFile)); err == nil && len(rekorFiles) > 0 {
+		return c.addRekor(a, rekorFiles)
+	}
+	if c.Origin == "" {
+		host, err := os.Hostname()
+		if err != nil || !strings.Contains(strings.Trim(host, "."), ".") {
+			return fmt.Errorf("--origin: this machine's name, %q, is not a full host name, and the origin can never be changed: give one, such as --origin ledger.example.com", host)
+		}
+		c.Origin = host
+	}
+	if err := datadir.CheckOrigin(c.Origin); err != nil {
+		return fmt.Errorf("--origin: %w", err)
+	}
+	if err := entry.CheckTenantName(c.Tenant); err != nil {
+		return fmt.Errorf("--tenant: %w", err)
+	}
+	if err := datadir.MakeFolder(c.Dir); err != nil {
+		return err
+	}
+	skey, vkey, err := note.GenerateKey(rand.Reader, c.Origin)
+	if err != nil {
+		return err
+	}
+	tenant, err := addTenant(c.Dir, c.Tenant)
+	if err != nil {
+		return err
+	}
+	operator, err := addOperator(c.Dir, FirstOperator)
+	if err != nil {
+		return err
+	}
+	extra := rekorFiles
+	if c.PostQuantum {
+		pq, err := postQuantumFiles(c.Origin)
+		if err != nil {
+			return err
+		}
+		extra = append(extra, pq...)
+	}
+	if err := owner.MkdirAll(filepath.Join(c.Dir, datadir.RootsDir), 0o700); err != nil {
+		return err
+	}
+	if err := pebblestore.CreateMark(filepath.Join(c.Dir, datadir.StoreDir)); err != nil {
+		return err
+	}
+	if c.RekorOrigin != "" {
+		if err := pebblestore.CreateMark(filepath.Join(c.Dir, datadir.RekorStoreDir)); err != nil {
+			return err
+		}
+	}
+	if err := datadir.WriteFiles(c.Dir, append(extra, []datadir.File{
+		{Name: filepath.Join(datadir.RootsDir, policy.DefaultRoot+datadir.RootSuffix), Content: string(sigstore.PublicGoodJSON()), Mode: 0o644},
+		{Name: datadir.KeyFile, Content: skey + "\n", Mode: 0o600},
+		{Name: datadir.PolicyFile, Content: receipt.FormatTrustPolicy(vkey), Mode: 0o644},
+		// last: with it the folder is complete
+		{Name: datadir.ConfigFile, Content: fmt.Sprintf(datadir.ConfigTemplate, c.Origin, operator) + tenant, Mode: 0o600},
+	}...)); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.Stdout, `Made the log %s in %s:
+
+  %-22s configuration
+  %-22s signs the log: back it up, and keep it secret
+  %-22s give it to everybody who verifies receipts
+  %-22s tenant %s's first token, of the role admin
+  %-22s tenant %s's stream key: for auditors of its stream
+  %-22s your own token: for /metrics and the details of /readyz
+  %-22s whose signatures on evidence are trusted
+
+%sNext:
+  muniment serve --data %s%s
+`, c.Origin, c.Dir, datadir.ConfigFile, datadir.KeyFile, datadir.PolicyFile, filepath.Join(datadir.TokenDir, c.Tenant+".token"), c.Tenant, filepath.Join(datadir.StreamDir, c.Tenant+".key"), c.Tenant,
+		OperatorToken(FirstOperator),
+		datadir.RootsDir+"/", c.rekorSummary(), c.Dir, c.rekorFlag())
+	return nil
+}

@@ -1,0 +1,301 @@
+package operate
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"muniment.dev/muniment/api/rekor"
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/ledger/logkey"
+	"muniment.dev/muniment/ledger/pebblestore"
+)
+
+// A log's keys change: a new key signs beside the old one for a while, so that
+// verifiers with either policy accept what is issued, and then the old one is
+// retired. keys.yaml says which keys there are. A log that never rotated has no
+// such file, and the one key log.key.
+
+type keysCmd struct {
+	List   keysListCmd   `cmd:"" help:"List the keys that sign the log, and those that did."`
+	Rotate keysRotateCmd `cmd:"" help:"Begin to sign with a new key, beside the old one."`
+	Retire keysRetireCmd `cmd:"" help:"End signing with the old key."`
+}
+
+type keysListCmd struct {
+	Data string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+	JSON bool   `help:"Print one JSON object for each key."`
+}
+
+func (keysListCmd) Help() string {
+	return `Example:
+  muniment keys list --data ./data`
+}
+
+func (c *keysListCmd) Run(a *term.App) error {
+	d, err := datadir.Load(c.Data)
+	if err != nil {
+		return err
+	}
+	for i := range d.Keys {
+		r := &d.Keys[i]
+		if c.JSON {
+			if err := term.WriteJSON(a.Stdout, r); err != nil {
+				return err
+			}
+			continue
+		}
+		state := "signs"
+		if r.Retired != nil {
+			state = "retired " + r.Retired.Format(time.DateOnly)
+		}
+		fmt.Fprintf(a.Stdout, "%-40s %-18s %s\n", r.ID(), state, r.Source)
+	}
+	return nil
+}
+
+type keysRotateCmd struct {
+	Data   string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+	Source string `help:"Where the new key is: file:PATH, env:NAME or ssh-agent:SHA256:HASH (Ed25519). Default: a new file." placeholder:"SOURCE"`
+	Rekor  bool   `help:"Rotate the key of the Rekor log instead."`
+}
+
+func (keysRotateCmd) Help() string {
+	return `From the restart on both keys sign every checkpoint, so that receipts verify under the old policy and under the new one. Hand out the new policy,
+tell the witnesses the new key, then end the overlap with 'muniment keys retire'.
+
+Examples:
+  muniment keys rotate --data ./data
+  muniment keys rotate --data ./data --source ssh-agent:SHA256:5dn0…`
+}
+
+func (c *keysRotateCmd) Run(a *term.App) error {
+	d, err := datadir.Load(c.Data)
+	if err != nil {
+		return err
+	}
+	if c.Rekor {
+		return c.rotateRekor(a)
+	}
+	if n := 1 + len(d.Overlap); n > 1 {
+		return fmt.Errorf("%d keys sign already: end that first with: muniment keys retire %s --data %s", n, d.Keys[len(d.Keys)-n].ID(), c.Data)
+	}
+	text, err := bounded.ReadFile(filepath.Join(c.Data, datadir.PolicyFile), bounded.Config)
+	if err != nil {
+		return err
+	}
+	old := d.Keys
+	if err := c.writePolicy(&old[len(old)-1], text); err != nil {
+		// as it is now, with the witnesses of today
+		return err
+	}
+	now := time.Now().UTC().Truncate(time.Second)
+	fresh := datadir.KeyRecord{Source: c.Source, From: &now}
+	if c.Source == "" {
+		if fresh.Source, fresh.Key, err = newKeyFile(c.Data, d.Config.Origin); err != nil {
+			return err
+		}
+	} else {
+		k, err := logkey.Open(c.Source, c.Data, d.Config.Origin)
+		if err != nil {
+			return fmt.Errorf("--source: %w", err)
+		}
+		fresh.Key = k.Verifier
+	}
+	for i := range old {
+		if old[i].Key == fresh.Key {
+			return fmt.Errorf("--source: %s is a key of this log already, and a key is never taken up again", fresh.ID())
+		}
+	}
+	if text, err = withLogKey(text, fresh.Key); err != nil {
+		return err
+	}
+	if err := c.writePolicy(&fresh, text); err != nil {
+		return err
+	}
+	if err := datadir.WriteKeys(c.Data, append(old, fresh)); err != nil { // from here on the key counts
+		return err
+	}
+	if err := datadir.ReplaceOwned(filepath.Join(c.Data, datadir.PolicyFile), text); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.Stdout, `The log has a new key: %s
+From the next start of the server both keys sign. Then:
+
+  1. restart the server
+  2. hand out %s in place of the old policy (which stays good, as %s)
+  3. tell the new key to the witnesses: %s
+  4. when nobody needs the old key any more: muniment keys retire %s --data %s
+`, fresh.ID(), filepath.Join(c.Data, datadir.PolicyFile), filepath.Join(c.Data, old[len(old)-1].PolicyPath()), fresh.Key, old[len(old)-1].ID(), c.Data)
+	return nil
+}
+
+// writePolicy writes the key's own policy file. Nothing is overwritten but by
+// itself.
+func (c *keysRotateCmd) writePolicy(r *datadir.KeyRecord, text []byte) error {
+	path := filepath.Join(c.Data, r.PolicyPath())
+	if err := owner.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return datadir.ReplaceOwned(path, text)
+}
+
+// newKeyFile makes a key and returns its source and verifier key.
+func newKeyFile(dir, origin string) (source, vkey string, err error) {
+	skey, vkey, err := note.GenerateKey(rand.Reader, origin)
+	if err != nil {
+		return "", "", err
+	}
+	if err := owner.MkdirAll(filepath.Join(dir, datadir.KeysDir), 0o700); err != nil {
+		return "", "", err
+	}
+	hash := strings.SplitN(vkey, "+", 3)[1]
+	name := filepath.Join(datadir.KeysDir, hash+".key")
+	return "file:" + name, vkey, datadir.WriteNew(filepath.Join(dir, name), skey+"\n", 0o600)
+}
+
+// withLogKey returns the policy with another log key and the same witnesses.
+func withLogKey(policy []byte, vkey string) ([]byte, error) {
+	lines := strings.Split(string(policy), "\n")
+	for i, line := range lines {
+		if fields := strings.Fields(line); len(fields) >= 2 && fields[0] == "log" {
+			fields[1] = vkey
+			lines[i] = strings.Join(fields, " ")
+		}
+	}
+	out := []byte(strings.Join(lines, "\n"))
+	_, err := datadir.ParsePolicy(datadir.PolicyFile, out)
+	return out, err
+}
+
+type keysRetireCmd struct {
+	ID   string `arg:"" help:"The key, as 'muniment keys list' shows it."`
+	Data string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+}
+
+func (keysRetireCmd) Help() string {
+	return `Receipts issued under the old key alone verify under its policy file for ever, if that asks for witnesses: they saw what it signed, and a thief who
+signs another past with it has no cosignatures. Without a witness quorum the old key's policy must not be trusted any more, and is taken out of policies/: bring
+receipts under the new key first, with 'muniment receipt refresh'.
+
+Example:
+  muniment keys retire ledger.example.com+1a2b3c4d --data ./data`
+}
+
+func (c *keysRetireCmd) Run(a *term.App) error {
+	d, err := datadir.Load(c.Data)
+	if err != nil {
+		return err
+	}
+	at, signing := -1, 0
+	for i := range d.Keys {
+		if d.Keys[i].Retired == nil {
+			signing++
+		}
+		if d.Keys[i].ID() == c.ID {
+			at = i
+		}
+	}
+	switch {
+	case at < 0:
+		return fmt.Errorf("there is no key %s; see: muniment keys list --data %s", c.ID, c.Data)
+	case d.Keys[at].Retired != nil:
+		return fmt.Errorf("%s is retired since %s", c.ID, d.Keys[at].Retired.Format(time.RFC3339))
+	case signing == 1:
+		return fmt.Errorf("%s is the only key that signs; make another one first: muniment keys rotate --data %s", c.ID, c.Data)
+	case logkey.ID(d.Signer) == c.ID:
+		return fmt.Errorf("%s is the newest key, and the log's policy is for it; retire the older one", c.ID)
+	}
+	now := time.Now().UTC().Truncate(time.Second)
+	d.Keys[at].Retired = &now
+	if err := datadir.WriteKeys(c.Data, d.Keys); err != nil {
+		return err
+	}
+	path := filepath.Join(c.Data, d.Keys[at].PolicyPath())
+	p, err := datadir.ReadPolicyFile(path)
+	if err != nil {
+		return err
+	}
+	if p.RequiresWitness() {
+		fmt.Fprintf(a.Stdout, "%s signs no more, from the next start of the server on. Its policy, %s, asks for witnesses and stays good for receipts of its time.\n", c.ID, path)
+		return nil
+	}
+	if err := datadir.SettlePolicies(c.Data, d.Keys); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.Stdout, `%s signs no more, from the next start of the server on.
+Its policy asks for no witness, so that whoever steals the old key could forge the past: it is now %s, and nobody should trust it.
+Receipts that only the old key signed verify no more; bring them under the new key: muniment receipt refresh FILE… --policy %s
+`, c.ID, path+datadir.UntrustedSuffix, filepath.Join(c.Data, datadir.PolicyFile))
+	return nil
+}
+
+// rotateRekor gives the Rekor log a new key. Its clients know a key by the log
+// ID in each bundle, so there is no overlap to end: the trusted root lists
+// both, each with the time for which it is good.
+func (c *keysRotateCmd) rotateRekor(a *term.App) error {
+	if c.Source != "" {
+		return errors.New("--source: the Rekor log's keys are files")
+	}
+	signer, keys, err := datadir.LoadRekorKeys(c.Data)
+	if err != nil {
+		return err
+	}
+	// A server that went on running would sign with the old key after the time
+	// until which the list calls it good.
+	store, err := datadir.OpenStore(a.Ctx, c.Data, datadir.RekorStore(signer.Name()), a.Logger("text"))
+	if errors.Is(err, pebblestore.ErrInUse) {
+		return fmt.Errorf("%w: stop the server, rotate, and start it again", err)
+	} else if err != nil {
+		return err
+	}
+	defer store.Close()
+	skey, vkey, err := note.GenerateKey(rand.Reader, signer.Name())
+	if err != nil {
+		return err
+	}
+	now := time.Now().UTC().Truncate(time.Second)
+	fresh, err := rekor.NewKey(vkey, now)
+	if err != nil {
+		return err
+	}
+	keys[len(keys)-1].ValidUntil = &now
+	return replaceRekorKey(a, c.Data, logkey.ID(signer), skey, append(keys, fresh))
+}
+
+// replaceRekorKey writes key and list so that an interruption leaves either the
+// old pair, or the new list and a key that LoadRekorKeys takes up.
+func replaceRekorKey(a *term.App, dir, oldID, skey string, keys []rekor.Key) error {
+	list, err := json.MarshalIndent(keys, "", "  ")
+	if err != nil {
+		return err
+	}
+	fresh := filepath.Join(dir, datadir.RekorKeyNew)
+	if err := os.Remove(fresh); err != nil && !errors.Is(err, os.ErrNotExist) {
+		// of a rotation that never took effect
+		return err
+	}
+	if err := datadir.WriteNew(fresh, skey+"\n", 0o600); err != nil {
+		return err
+	}
+	if err := datadir.ReplaceOwned(filepath.Join(dir, datadir.RekorKeysFile), append(list, '\n')); err != nil {
+		return err
+	}
+	if err := os.Rename(fresh, filepath.Join(dir, datadir.RekorKeyFile)); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.Stdout, `The Rekor log has a new key, in place of %s. Start the server, and hand out the trusted root again: it lists both keys, the old one
+until now, so that older bundles go on verifying. (muniment trusted-root --server URL)
+`, oldID)
+	return nil
+}

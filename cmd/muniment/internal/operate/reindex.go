@@ -1,0 +1,107 @@
+package operate
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/pebblestore"
+)
+
+type reindexCmd struct {
+	Data  string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+	Rekor bool   `help:"The store of the Rekor log, which has deduplication keys only."`
+	Check bool   `help:"Only compare; write nothing."`
+	JSON  bool   `help:"Print JSON."`
+}
+
+// differences returns what a reindex has found, for people.
+func differences(r *ledger.ReindexReport) string {
+	var parts []string
+	if r.Unreadable != "" {
+		parts = append(parts, "the index can't be read ("+r.Unreadable+")")
+	} else {
+		parts = append(parts, fmt.Sprintf("%d missing, %d wrong", r.Missing, r.Extra))
+	}
+	return strings.Join(append(parts, term.Count(uint64(r.Heads), "wrong stream head"), term.Count(r.Tiles, "wrong tile")), ", ")
+}
+
+func (reindexCmd) Help() string {
+	return `The server must be stopped. Search index, deduplication keys, stream heads and full tiles are computed from the entries and compared with what is
+stored. What differs or can't be read is written again. It needs as much free disk as the index has.
+
+Exit code: 0 nothing differed, or it is mended; 1 with --check: something differs; 2 it could not be done.
+
+Examples:
+  muniment reindex --data ./data --check
+  muniment reindex --data ./data`
+}
+
+func (c *reindexCmd) Run(a *term.App) (err error) {
+	d, err := datadir.Load(c.Data)
+	if err != nil {
+		return err
+	}
+	if d.Replica != nil {
+		return fmt.Errorf("%s is a replica: it has no index of its own to mend; import the log's deltas into a new folder instead", c.Data)
+	}
+	log := slog.New(slog.NewTextHandler(a.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	kind := d.LogStore()
+	if c.Rekor {
+		if _, err := os.Stat(filepath.Join(c.Data, datadir.RekorStoreDir)); err != nil {
+			return fmt.Errorf("--rekor: %s has no Rekor log with entries: %w", c.Data, err)
+		}
+		signer, _, err := datadir.LoadRekorKeys(c.Data)
+		if err != nil {
+			return err
+		}
+		kind = datadir.RekorStore(signer.Name())
+	}
+	store, err := datadir.OpenStore(a.Ctx, c.Data, kind, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	dir, err := owner.MkdirTemp(c.Data, "reindex-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	scratch, err := pebblestore.Open(dir, pebblestore.Options{Logger: log, Raw: c.Rekor, Scratch: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, scratch.Close()) }()
+	show, finish := a.ProgressFunc("reindex")
+	r, err := ledger.Reindex(a.Ctx, store, scratch, d.Config.Origin, !c.Check, show)
+	finish()
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		if err := term.WriteJSON(a.Stdout, r); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(a.Stdout, "%s in %s: %s, %s\n", term.Count(r.Entries, "entry"), term.Count(r.Streams, "stream"), term.Count(r.Keys, "deduplication key"), term.Count(r.Terms, "search posting"))
+		switch {
+		case r.Same():
+			fmt.Fprintln(a.Stdout, "the store has exactly these")
+		case r.Written:
+			fmt.Fprintf(a.Stdout, "mended: %s\n", differences(r))
+		default:
+			fmt.Fprintf(a.Stdout, "the store differs: %s; mend it without --check\n", differences(r))
+		}
+	}
+	if !r.Same() && !r.Written {
+		return term.ExitWith(term.ExitNo, nil)
+	}
+	return nil
+}

@@ -1,0 +1,238 @@
+package operate
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/rekor"
+	"muniment.dev/muniment/api/tsa"
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/pemfile"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/anchor"
+	"muniment.dev/muniment/ledger/pebblestore"
+)
+
+// rekorFiles makes the files of the Rekor log, or none if it is not wanted.
+func (c *initCmd) rekorFiles() ([]datadir.File, error) {
+	if c.RekorOrigin == "" {
+		if c.TSA {
+			return nil, errors.New("--tsa: the timestamp authority is served beside a Rekor log: give --rekor-origin HOST, too")
+		}
+		return nil, nil
+	}
+	if err := datadir.CheckRekorOrigin(c.RekorOrigin); err != nil {
+		return nil, fmt.Errorf("--rekor-origin: %w", err)
+	}
+	return newRekorFiles(c.RekorOrigin, c.TSA, time.Now())
+}
+
+// addRekor makes a Rekor log in a folder that is a log already.
+func (c *initCmd) addRekor(a *term.App, files []datadir.File) error {
+	if _, err := datadir.Load(c.Dir); err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(c.Dir, datadir.RekorKeyFile)); err == nil {
+		return fmt.Errorf("%s has a Rekor log already, and init overwrites nothing", c.Dir)
+	}
+	if err := pebblestore.CreateMark(filepath.Join(c.Dir, datadir.RekorStoreDir)); err != nil {
+		return err
+	}
+	if err := datadir.WriteFiles(c.Dir, files); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.Stdout, "Added to %s:\n\n%sNext:\n  muniment serve --data %s%s\n", c.Dir, c.rekorSummary(), c.Dir, c.rekorFlag())
+	return nil
+}
+
+func (c *initCmd) rekorFlag() string {
+	if c.RekorOrigin == "" {
+		return ""
+	}
+	return " --rekor-listen 127.0.0.1:7481"
+}
+
+// rekorSummary says what the files of the Rekor log are for.
+func (c *initCmd) rekorSummary() string {
+	if c.RekorOrigin == "" {
+		return ""
+	}
+	s := fmt.Sprintf("  %-22s signs the Rekor log %s: back it up, and keep it secret\n  %-22s its public keys\n", datadir.RekorKeyFile, c.RekorOrigin, datadir.RekorKeysFile)
+	if c.TSA {
+		s += fmt.Sprintf("  %-22s signs timestamps: keep it secret\n  %-22s its certificates\n", datadir.TSAKeyFile, datadir.TSAChainFile)
+	}
+	return s + "\n"
+}
+
+// newRekorFiles makes the keys of a Rekor log, and of a timestamp authority if
+// that is wanted. The last file makes the log complete.
+func newRekorFiles(origin string, withTSA bool, now time.Time) ([]datadir.File, error) {
+	skey, vkey, err := note.GenerateKey(rand.Reader, origin)
+	if err != nil {
+		return nil, err
+	}
+	key, err := rekor.NewKey(vkey, now.Truncate(time.Second))
+	if err != nil {
+		return nil, err
+	}
+	keys, err := json.MarshalIndent([]rekor.Key{key}, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	files := []datadir.File{{Name: datadir.RekorKeysFile, Content: string(keys) + "\n", Mode: 0o644}, {Name: datadir.RekorKeyFile, Content: skey + "\n", Mode: 0o600}}
+	if !withTSA {
+		return files, nil
+	}
+	tsaKey, chain, err := tsa.NewChain(origin, now)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(tsaKey)
+	if err != nil {
+		return nil, err
+	}
+	return append([]datadir.File{
+		{Name: datadir.TSAKeyFile, Content: string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), Mode: 0o600},
+		{Name: datadir.TSAChainFile, Content: tsa.EncodeChain(chain), Mode: 0o644},
+	}, files...), nil
+}
+
+// A rekorLog is the second log of a data folder while it is open.
+type rekorLog struct {
+	ledger  *ledger.Ledger
+	store   *pebblestore.Store
+	anchor  *anchor.Writer
+	handler http.Handler
+}
+
+// openRekor opens the folder's Rekor log. The configuration is that of the
+// first log; store, signer and observer are replaced.
+func openRekor(ctx context.Context, d *datadir.Dir, cfg ledger.Config, metrics *api.Metrics) (_ *rekorLog, err error) {
+	signer, keys, err := datadir.LoadRekorKeys(d.Path)
+	if err != nil {
+		return nil, err
+	}
+	r := &rekorLog{}
+	if r.store, err = datadir.OpenStore(ctx, d.Path, datadir.RekorStore(signer.Name()), cfg.Logger); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.Close())
+		}
+	}()
+	cfg.Store, cfg.Signer, cfg.Overlap, cfg.Observe = r.store, signer, nil, ledger.Observer{}
+	if r.ledger, err = ledger.Open(ctx, cfg); err != nil {
+		return nil, fmt.Errorf("the Rekor log: %w", err)
+	}
+	if r.anchor, err = anchor.NewWriter(filepath.Join(d.Path, datadir.RekorStoreDir+datadir.AnchorSuffix), cosignedLog{r.ledger}.anchored, cfg.Logger); err != nil {
+		return nil, err
+	}
+	stamps, err := loadTSA(d.Path, r.ledger, cfg.Logger)
+	if err != nil {
+		return nil, err
+	}
+	h, err := rekor.NewHandler(rekor.Config{Ledger: r.ledger, Keys: keys, TSA: stamps, Logger: cfg.Logger, Observe: metrics.RekorObserver(), Delayed: metrics.Delayed})
+	if err != nil {
+		return nil, err
+	}
+	metrics.WatchRekor(r.ledger, h.Holds())
+	r.handler = h
+	return r, nil
+}
+
+// A rekorServer is a Rekor log that is served.
+type rekorServer struct {
+	*rekorLog
+	*listener
+	cert *certificate
+}
+
+// startRekor opens the folder's Rekor log and serves it on the address.
+func startRekor(a *term.App, d *datadir.Dir, address string, cfg ledger.Config, metrics *api.Metrics) (*rekorServer, error) {
+	r, err := openRekor(a.Ctx, d, cfg, metrics)
+	if err != nil {
+		return nil, err
+	}
+	cert := &certificate{}
+	if err := cert.load(d.Config.TLS, d.Rel, nil); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	l, err := listen(address, &http.Server{
+		Handler: r.handler, ErrorLog: HTTPErrors(cfg.Logger),
+		ReadTimeout: rekorTimeout, WriteTimeout: rekorTimeout, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+	}, d.Config.Limits.Connections, cert, append(d.Config.Hosts, r.ledger.Origin())...)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("--rekor-listen: %w", err), r.Close())
+	}
+	p := r.ledger.Published()
+	cfg.Logger.Info("the Rekor log is open: its entries are public and permanent", "origin", r.ledger.Origin(), "size", p.Size, "root", p.Root.Base64())
+	fmt.Fprintf(a.Stdout, "Rekor log %s listening on %s\n", r.ledger.Origin(), l.url)
+	return &rekorServer{r, l, cert}, nil
+}
+
+// rekorTimeout is how long a request may take to arrive, and its answer to
+// leave.
+const rekorTimeout = time.Minute
+
+// stop finishes the requests under way and closes the log.
+func (s *rekorServer) stop() error {
+	_, err := s.shutdown()
+	return errors.Join(err, s.Close())
+}
+
+// Close finishes what is waiting and closes the store.
+func (r *rekorLog) Close() error {
+	if r.anchor != nil {
+		r.anchor.Close()
+	}
+	if r.ledger != nil {
+		r.ledger.Close()
+	}
+	return r.store.Close()
+}
+
+// loadTSA returns the folder's timestamp authority, or nil if it has none. It
+// refuses timestamps when the log's clock can't be trusted.
+func loadTSA(dir string, l *ledger.Ledger, log *slog.Logger) (*tsa.Authority, error) {
+	path := filepath.Join(dir, datadir.TSAKeyFile)
+	text, err := bounded.ReadSecret(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	signer, err := pemfile.PrivateKey(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	path = filepath.Join(dir, datadir.TSAChainFile)
+	if text, err = bounded.ReadFile(path, bounded.Config); err != nil {
+		return nil, err
+	}
+	chain, err := tsa.ParseChain(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return tsa.New(signer, chain, func() (time.Time, error) {
+		if err := l.Ready(); errors.Is(err, ledger.ErrClock) {
+			return time.Time{}, err
+		}
+		return time.Now(), nil
+	}, log)
+}

@@ -1,0 +1,335 @@
+package operate
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/edge"
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/internal/wholefile"
+	"muniment.dev/muniment/ledger"
+)
+
+// A reloader brings a changed data folder in force while the server runs. It
+// belongs to the goroutine that runs follow.
+type reloader struct {
+	app       *term.App
+	log       *slog.Logger
+	inForce   *datadir.Dir // as it was last read
+	started   datadir.Config
+	pending   []string // settings whose change needs a restart
+	server    *api.Server
+	admission *ingest.Admission // nil in a replica
+	ledgers   []*ledger.Ledger  // that take appends
+	files     []*logFile        // reopened on a reload
+	listeners []*edge.Listener
+	withRekor bool         // a Rekor log is served, too
+	health    string       // address of the health listener; "": there is none
+	cert      *certificate // of the API
+	rekorCert *certificate // of the Rekor log; nil without one
+	level     string       // of --log-level; "": that of the configuration
+}
+
+// rootsInterval is how often the server looks whether a trusted root was
+// replaced.
+const rootsInterval = 2 * time.Second
+
+// follow reloads on SIGHUP until the context ends. Trusted roots that were
+// replaced come in force by themselves. What can't be read changes nothing.
+func (r *reloader) follow(ctx context.Context) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	tick := time.NewTicker(rootsInterval)
+	defer tick.Stop()
+	for last := r.inForce.RootsState(); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+			err := r.reload(ctx)
+			r.report(err)
+			last = r.inForce.RootsState()
+		case <-tick.C:
+			if state := r.inForce.RootsState(); state != last && r.admission != nil {
+				last = state
+				r.reloadRoots()
+			}
+		}
+	}
+}
+
+func (r *reloader) reloadRoots() {
+	files, err := r.inForce.LoadRoots()
+	if err != nil {
+		r.log.Error("trusted roots not replaced", "err", err)
+		return
+	}
+	r.admission.SetRoots(files)
+	r.logRoots(files)
+}
+
+func (r *reloader) logRoots(files []*ingest.RootFile) {
+	for _, f := range files {
+		r.log.Info("trusted root in force", "root", f.Name, "digest", f.Trusted.Digest())
+	}
+}
+
+// reload reads the whole folder before it changes anything.
+func (r *reloader) reload(ctx context.Context) error {
+	d, err := datadir.Load(r.inForce.Path)
+	if err != nil {
+		return err
+	}
+	if d.Config.Origin != r.inForce.Config.Origin || d.Config.Replica != r.inForce.Config.Replica {
+		return errors.New("origin and replica cannot change: make another data folder")
+	}
+	var roots []*ingest.RootFile
+	change := func() error { return nil }
+	if r.admission != nil {
+		if roots, err = d.LoadRoots(); err != nil {
+			return err
+		}
+		fallback, err := d.LoadDefaultPolicy()
+		if err != nil {
+			return err
+		}
+		change = func() error { return r.admission.Set(roots, fallback) }
+	}
+	if err := limitConnections(d, r.withRekor, r.health != ""); err != nil {
+		return err
+	}
+	cert, err := readTLS(d.Config.TLS, d.Rel, d.ClientCA)
+	if err != nil {
+		return err
+	}
+	rekorCert, err := readTLS(d.Config.TLS, d.Rel, nil)
+	if err != nil {
+		return err
+	}
+	if err := r.server.Reload(ctx, d.Settings()); err != nil {
+		return err
+	}
+	if err := change(); err != nil {
+		return err
+	}
+	r.cert.set(cert)
+	if r.rekorCert != nil {
+		r.rekorCert.set(rekorCert)
+	}
+	for _, l := range r.listeners {
+		l.SetMax(d.Config.Limits.Connections)
+	}
+	for _, l := range r.ledgers {
+		l.SetLimits(d.Config.Limits.PendingEntries, d.Config.Limits.DiskReserveBytes)
+	}
+	r.logRoots(roots)
+	r.setLevel(d)
+	for _, f := range r.files {
+		if err := f.reopen(); err != nil {
+			r.log.Error("log file not reopened: lines go to the old one", "err", err)
+		}
+	}
+	if r.pending = needRestart(&r.started, &d.Config); len(r.pending) > 0 {
+		r.log.Warn("a change of the configuration needs a restart", "settings", r.pending)
+	}
+	for _, warning := range d.Warnings {
+		r.log.Warn(warning)
+	}
+	r.inForce = d
+	return nil
+}
+
+// startLevel sets the level of the log; the flag goes before the configuration,
+// also after a reload.
+func (r *reloader) startLevel(flag string) {
+	r.level = flag
+	r.setLevel(r.inForce)
+}
+
+func (r *reloader) setLevel(d *datadir.Dir) {
+	if level, err := datadir.ParseLevel(cmp.Or(r.level, d.Config.LogLevel)); err == nil {
+		// both have been checked
+		r.app.Level.Set(level)
+	}
+}
+
+// reloadable are the settings that reload brings in force, by their names in
+// muniment.yaml. Of the others it reports that they need a restart.
+var reloadable = map[string]bool{
+	"tenants": true, "operators": true, "identity": true, "default_policy": true, "trusted_roots": true, "log_level": true, "tls": true,
+	"public_tlog": true, "limits": true,
+}
+
+// needRestart returns the settings in which two configurations differ and that
+// reload does not bring in force.
+func needRestart(was, is *datadir.Config) []string {
+	var names []string
+	a, b := reflect.ValueOf(*was), reflect.ValueOf(*is)
+	for i := range a.NumField() {
+		name := a.Type().Field(i).Tag.Get("yaml")
+		if !reloadable[name] && !reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// A reloadOutcome is the content of the file that shows 'muniment reload' what
+// came of it.
+type reloadOutcome struct {
+	Time          time.Time `json:"time"`
+	Configuration string    `json:"configurationSha256"` // of the file as it was read
+	Error         string    `json:"error,omitempty"`
+	Tenants       int       `json:"tenants"`
+	NeedRestart   []string  `json:"needRestart,omitempty"` // settings
+}
+
+const reloadFile = "reload.json"
+
+// report logs the outcome of a reload and leaves it in the data folder.
+func (r *reloader) report(err error) {
+	o := reloadOutcome{Time: time.Now().UTC(), Configuration: datadir.ConfigDigest(r.inForce.Path), Tenants: len(r.inForce.Tenants), NeedRestart: r.pending}
+	if err != nil {
+		o.Error = err.Error()
+		r.log.Error("configuration not reloaded; the old one stays in force", "err", err)
+	} else {
+		r.log.Info("configuration reloaded", "tenants", o.Tenants, "configuration_sha256", o.Configuration)
+	}
+	line, err := json.Marshal(o)
+	if err == nil {
+		err = wholefile.ReplaceOwnedPath(filepath.Join(r.inForce.Path, reloadFile), append(line, '\n'), 0o600)
+	}
+	if err != nil {
+		r.log.Warn("outcome of the reload not written", "err", err)
+	}
+}
+
+type reloadCmd struct {
+	Data    string        `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+	Timeout time.Duration `help:"How long to wait for the server." default:"30s"`
+}
+
+func (reloadCmd) Help() string {
+	return `Checks muniment.yaml, asks the server that runs on the folder to read it again (SIGHUP), and waits for the outcome. Tenants, operators, issuers,
+all limits, the default policy, trusted roots, TLS certificates, public_tlog and the log level change without a restart. The server logs a warning for a change that
+needs one. Log files are reopened, so that they can be rotated. If anything is wrong, the old configuration stays in force.
+
+Exit code: 0 in force; 1 no server runs on the folder; 2 refused, or no answer.
+
+Example:
+  muniment tenant add globex --data ./data && muniment reload --data ./data`
+}
+
+func (c *reloadCmd) Run(a *term.App) error {
+	d, err := datadir.Load(c.Data)
+	if err != nil {
+		return err
+	}
+	if d.Replica == nil {
+		_, err = d.LoadRoots()
+		if _, policyErr := d.LoadDefaultPolicy(); err != nil || policyErr != nil {
+			return cmp.Or(err, policyErr)
+		}
+	}
+	pid, err := lockHolder(filepath.Join(c.Data, datadir.StoreDir, "LOCK"))
+	if err != nil {
+		return err
+	}
+	if pid == 0 {
+		return term.ExitWith(term.ExitNo, fmt.Errorf("no server is running on %s; it will read the configuration when it starts", c.Data))
+	}
+	path := filepath.Join(c.Data, reloadFile)
+	before, _ := bounded.ReadFile(path, bounded.Config) // there may be none
+	if err := syscall.Kill(pid, syscall.SIGHUP); err != nil {
+		return fmt.Errorf("signal the server, process %d: %w", pid, err)
+	}
+	ctx, cancel := context.WithTimeout(a.Ctx, c.Timeout)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the server, process %d, has not reloaded within %s; its log has the reason", pid, c.Timeout)
+		case <-tick.C:
+		}
+		after, err := bounded.ReadFile(path, bounded.Config)
+		var o reloadOutcome
+		if err != nil || string(after) == string(before) || json.Unmarshal(after, &o) != nil {
+			continue
+		}
+		if o.Error != "" {
+			return fmt.Errorf("the server refused the configuration, and the old one stays in force: %s", o.Error)
+		}
+		fmt.Fprintf(a.Stdout, "Reloaded: %s in force.\n", term.Count(o.Tenants, "tenant"))
+		if len(o.NeedRestart) > 0 {
+			fmt.Fprintf(a.Stdout, "Changed, and in force after a restart: %s.\n", strings.Join(o.NeedRestart, ", "))
+		}
+		return nil
+	}
+}
+
+// lockHolder returns the process that holds the lock of a store; 0 if none
+// does.
+func lockHolder(path string) (int, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	} else if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	lock := unix.Flock_t{Type: unix.F_WRLCK}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_GETLK, &lock); err != nil {
+		return 0, fmt.Errorf("%s: %w", path, err)
+	}
+	if lock.Type == unix.F_UNLCK {
+		return 0, nil
+	}
+	return int(lock.Pid), nil
+}
+
+// A logFile is a file of log lines that can be reopened after it was renamed.
+type logFile struct {
+	path string
+	file atomic.Pointer[os.File]
+}
+
+func openLogFile(path string) (*logFile, error) {
+	l := &logFile{path: path}
+	return l, l.reopen()
+}
+
+func (l *logFile) reopen() error {
+	f, err := owner.OpenFile(l.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	// A writer may still hold the old file: it is closed by the collector.
+	l.file.Store(f)
+	return nil
+}
+
+func (l *logFile) Write(p []byte) (int, error) { return l.file.Load().Write(p) }
+
+func (l *logFile) Close() error { return l.file.Load().Close() }

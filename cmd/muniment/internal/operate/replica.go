@@ -1,0 +1,155 @@
+package operate
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/pebblestore"
+)
+
+type replicaCmd struct {
+	Init replicaInitCmd `cmd:"" help:"Make a data folder for imports."`
+}
+
+type replicaInitCmd struct {
+	Dir     string            `arg:"" help:"Folder to make; it must not exist, or be empty."`
+	Policy  string            `help:"Policy file of the log: its keys, by which every import is judged." required:"" env:"MUNIMENT_POLICY" predictor:"file"`
+	Tenants map[string]string `name:"tenant" help:"Tenant whose evidence is to be read here, and its stream key, with which each import is checked to be complete. May be repeated." required:"" placeholder:"NAME=KEY-FILE"`
+}
+
+func (replicaInitCmd) Help() string {
+	return `A replica is a read-only copy of a log, with the evidence of some tenants, on a machine that can't reach the log. Deltas bring it forward. It makes a
+token of its own for each tenant, which reads here and nowhere else.
+
+Examples:
+  muniment replica init ./replica --policy policy --tenant acme=acme.key
+  muniment import acme-4711.delta --data ./replica
+  muniment serve --data ./replica`
+}
+
+const replicaTemplate = `# The configuration of a replica of a Muniment log. The server reads it when it starts.
+
+# The log that this is a copy of; its keys are in the file policy.
+origin: %q
+
+# It takes imports (muniment import FILE --data .) and serves reads.
+replica: true
+
+# Where to listen; --listen goes before it.
+listen: 127.0.0.1:7480
+
+# Whether /tlog/ is served without a token.
+public_tlog: true
+
+# Serve HTTPS: files in PEM, relative to this folder.
+# tls:
+#   cert: server.crt
+#   key: server.key
+
+limits:
+  # An import writes nothing when the disk has less than this left.
+  disk_reserve_bytes: 536870912
+  # Open connections.
+  connections: 8192
+
+# The tenants whose evidence may be read here, with the SHA-256 of their tokens.
+tenants:
+`
+
+func (c *replicaInitCmd) Run(a *term.App) error {
+	text, err := bounded.ReadFile(c.Policy, bounded.Config)
+	if err != nil {
+		return fmt.Errorf("--policy: %w", err)
+	}
+	policy, err := datadir.ParsePolicy(c.Policy, text)
+	if err != nil {
+		return err
+	}
+	if policy.PostQuantum() {
+		return errors.New("--policy: give the policy with the log's Ed25519 key: deltas are signed with it")
+	}
+	names, keys := slices.Sorted(maps.Keys(c.Tenants)), map[string]*entry.StreamKey{}
+	for _, name := range names {
+		if err := entry.CheckTenantName(name); err != nil {
+			return fmt.Errorf("--tenant %s: %w", name, err)
+		}
+		if keys[name], err = datadir.ReadStreamKey(c.Tenants[name]); err != nil {
+			return fmt.Errorf("--tenant %s: %w", name, err)
+		}
+	}
+	if err := datadir.MakeFolder(c.Dir); err != nil {
+		return err
+	}
+	if err := pebblestore.CreateMark(filepath.Join(c.Dir, datadir.StoreDir)); err != nil {
+		return err
+	}
+	var tenants string
+	for _, name := range names {
+		lines, err := addTenantWith(c.Dir, name, *keys[name], "reader")
+		if err != nil {
+			return err
+		}
+		tenants += lines
+	}
+	for _, f := range []struct {
+		name, content string
+		mode          os.FileMode
+	}{
+		{datadir.PolicyFile, string(text), 0o644},
+		// last: with it the folder is complete
+		{datadir.ConfigFile, fmt.Sprintf(replicaTemplate, policy.Origin()) + tenants, 0o600},
+	} {
+		if err := datadir.WriteNew(filepath.Join(c.Dir, f.name), f.content, f.mode); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(a.Stdout, `Made a replica of the log %s in %s:
+
+  %-22s configuration
+  %-22s the log's keys
+  %-22s the tenants' tokens for this replica
+
+Next:
+  muniment import FILE.delta --data %s
+  muniment serve --data %s
+`, policy.Origin(), c.Dir, datadir.ConfigFile, datadir.PolicyFile, datadir.TokenDir+"/", c.Dir, c.Dir)
+	return nil
+}
+
+// serveReplica serves what was imported.
+func (c *serveCmd) serveReplica(a *term.App, d *datadir.Dir, log *slog.Logger, reload *reloader) error {
+	if c.RekorListen != "" || d.Config.Rekor.Listen != "" {
+		return errors.New("a replica serves no Rekor log; remove --rekor-listen and rekor.listen")
+	}
+	store, err := datadir.OpenStore(a.Ctx, c.Data, d.ReplicaStore(), log)
+	if err != nil {
+		return err
+	}
+	l, err := ledger.OpenReplica(a.Ctx, ledger.Config{Store: store, Logger: log}, d.Replica)
+	if err != nil {
+		return errors.Join(err, store.Close())
+	}
+	metrics := api.NewMetrics(a.Version)
+	metrics.Watch(l, store.FreeBytes)
+	log.Info("this is a read-only replica: it shows the log as the last import brought it, and takes no appends")
+	s, err := api.New(a.Ctx, api.Config{Ledger: l, Settings: d.Settings(), FreeBytes: store.FreeBytes, Version: a.Version, Logger: log, Metrics: metrics})
+	if err != nil {
+		l.Close()
+		return errors.Join(err, store.Close())
+	}
+	reload.server = s
+	err = c.serve(a, d, log, l, s, nil, nil, reload)
+	l.Close()
+	return errors.Join(err, store.Close())
+}

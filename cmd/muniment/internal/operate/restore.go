@@ -1,0 +1,281 @@
+package operate
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+	"gopkg.in/yaml.v3"
+
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/anchor"
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+type restoreCmd struct {
+	Backup   string   `arg:"" help:"Backup: a folder that 'muniment backup' made." type:"existingdir"`
+	Data     string   `help:"Data folder to make; it must not exist, or be empty." required:"" type:"path"`
+	Policy   string   `help:"Policy file of the log, from elsewhere than the backup. Without it, the backup's own." predictor:"file"`
+	Digest   string   `help:"Digest of the backup, as 'muniment backup' printed it." placeholder:"sha256:HEX"`
+	Anchor   []string `help:"Newer signed checkpoint of the log, such as an anchor file, or store.anchor of the folder that is lost. May be repeated." placeholder:"FILE" type:"existingfile"`
+	Erasures []string `help:"Erasures that may be newer than the backup: what 'muniment list --kind erasure --json' printed. May be repeated, as for several tenants." placeholder:"FILE" type:"existingfile"`
+	JSON     bool     `help:"Print JSON."`
+}
+
+func (restoreCmd) Help() string {
+	return `Every file is compared with the manifest, and the store is proven whole and signed by the log's key, before the data folder is made. A backup that is
+older than an anchor is restored, and the server then serves it read-only. Evidence that was erased after the backup was made is in it: give --erasures,
+and it is erased before the folder is made.
+
+Exit code: 0 restored; 1 refused: damaged, of another log, or a fork; 2 it could not be done; 3 restored, but older than an anchor.
+
+Examples:
+  muniment restore /mnt/backups/20261127T231500.000Z --data ./data --digest sha256:… --policy policy
+  muniment restore /mnt/backups/20261127T231500.000Z --data ./data --anchor ./lost/store.anchor`
+}
+
+func (c *restoreCmd) Run(a *term.App) (err error) {
+	if entries, err := os.ReadDir(c.Data); err == nil && len(entries) > 0 {
+		return fmt.Errorf("%s is not empty, and restore overwrites nothing: choose another folder", c.Data)
+	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	root, err := os.OpenRoot(c.Backup)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	b, digest, err := readBackupIndex(root)
+	if err != nil {
+		return term.ExitWith(term.ExitNo, fmt.Errorf("%s: %w", c.Backup, err))
+	}
+	if c.Digest != "" && !strings.EqualFold(strings.TrimPrefix(c.Digest, "sha256:"), digest) {
+		return term.ExitWith(term.ExitNo, fmt.Errorf("%s: its digest is sha256:%s, not that of --digest", c.Backup, digest))
+	}
+	if err := owner.MkdirAll(filepath.Dir(c.Data), 0o700); err != nil {
+		return err
+	}
+	staging, err := owner.MkdirTempLike(c.Data, ".restore-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(staging)
+	if err := c.copyFiles(a, root, b, staging); err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(a.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	behind, err := c.prove(a.Ctx, b, staging, log)
+	if err != nil {
+		return term.ExitWith(term.ExitNo, fmt.Errorf("%s is not restored: %w", c.Backup, err))
+	}
+	if err := syncFolders(staging); err != nil {
+		return err
+	}
+	if err := os.Remove(c.Data); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := errors.Join(os.Rename(staging, c.Data), syncFolder(filepath.Dir(c.Data))); err != nil {
+		return err
+	}
+	return c.print(a, b, behind)
+}
+
+func (c *restoreCmd) print(a *term.App, b *BackupIndex, behind error) error {
+	if c.JSON {
+		if err := term.WriteJSON(a.Stdout, map[string]any{"data": c.Data, "origin": b.Origin, "size": b.Size, "root": b.Root, "rolledBack": behind != nil, "secrets": b.Secrets}); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(a.Stdout, "restored  %s\nlog       %s, size %d, root %s\n", c.Data, b.Origin, b.Size, b.Root)
+		if !b.Secrets {
+			fmt.Fprintln(a.Stdout, "keys and tokens are not in the backup: put them back before the server starts")
+		}
+	}
+	if behind != nil {
+		return term.ExitWith(term.ExitRollback, fmt.Errorf("the backup is older than the log was: %w\nThe server serves it read-only. See \"A log that was rolled back\" in docs/operator.md", behind))
+	}
+	return nil
+}
+
+// copyFiles copies the files of the manifest, and compares their digests.
+func (c *restoreCmd) copyFiles(a *term.App, root *os.Root, b *BackupIndex, staging string) error {
+	var total int64
+	for _, f := range b.Files {
+		total += f.Size
+	}
+	bar := a.ByteProgress(total, "restore")
+	defer bar.Finish()
+	for _, f := range b.Files {
+		src, err := bounded.OpenIn(root, filepath.Join(backupFiles, f.Path))
+		if err != nil {
+			return term.ExitWith(term.ExitNo, fmt.Errorf("%s: damaged: %w", c.Backup, err))
+		}
+		size, digest, err := copySynced(a.Ctx, filepath.Join(staging, f.Path), io.LimitReader(src, f.Size+1), bar)
+		src.Close()
+		if err != nil {
+			return err
+		}
+		if size != f.Size || digest != f.SHA256 {
+			return term.ExitWith(term.ExitNo, fmt.Errorf("%s: damaged: %s is not what was written", c.Backup, f.Path))
+		}
+	}
+	return nil
+}
+
+// prove returns an error unless the restored stores are whole, and the log's is
+// signed by the policy's key. It returns in what an anchor is ahead of it, and
+// keeps the newest anchor beside the store.
+func (c *restoreCmd) prove(ctx context.Context, b *BackupIndex, staging string, log *slog.Logger) (behind, err error) {
+	text, err := bounded.ReadFile(filepath.Join(staging, datadir.ConfigFile), bounded.Config)
+	if err != nil {
+		return nil, err
+	}
+	var config struct {
+		Origin  string `yaml:"origin"`
+		Replica bool   `yaml:"replica"`
+	}
+	if err := yaml.Unmarshal(text, &config); err != nil {
+		return nil, fmt.Errorf("%s: %w", datadir.ConfigFile, err)
+	}
+	policyPath := filepath.Join(staging, datadir.PolicyFile)
+	if c.Policy != "" {
+		policyPath = c.Policy
+	}
+	policy, err := datadir.ReadPolicyFile(policyPath)
+	if err != nil {
+		return nil, err
+	}
+	if config.Origin != b.Origin || policy.Origin() != b.Origin {
+		return nil, fmt.Errorf("the manifest is of the log %q, %s of %q, and the policy of %q", b.Origin, datadir.ConfigFile, config.Origin, policy.Origin())
+	}
+	d := &datadir.Dir{Path: staging, Config: datadir.Config{Origin: config.Origin}}
+	if config.Replica {
+		d.Replica = policy
+	}
+	for _, k := range d.StoreKinds() {
+		k.Small = true
+		signed, err := proveRestored(ctx, staging, k, log)
+		if err != nil {
+			return nil, err
+		}
+		if k.Name != datadir.StoreDir {
+			continue
+		}
+		if _, err := note.Open(signed, note.VerifierList(policy.LogKey())); err != nil {
+			return nil, fmt.Errorf("its checkpoint is not signed by the policy's log key: %w", err)
+		}
+		if string(signed) != b.Checkpoint {
+			return nil, errors.New("the manifest has another checkpoint than the store")
+		}
+		if err := c.eraseLater(ctx, staging, k, log); err != nil {
+			return nil, err
+		}
+		if behind, err = c.checkAnchors(ctx, k, staging, policy, log); err != nil {
+			return nil, err
+		}
+	}
+	return behind, nil
+}
+
+func (c *restoreCmd) checkAnchors(ctx context.Context, k datadir.StoreKind, staging string, policy *receipt.TrustPolicy, log *slog.Logger) (behind, err error) {
+	own := filepath.Join(staging, k.Name) + datadir.AnchorSuffix
+	newest, err := bounded.ReadFile(own, bounded.Config)
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range c.Anchor {
+		signed, err := bounded.ReadFile(path, bounded.Config)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := note.Open(signed, note.VerifierList(policy.LogKey())); err != nil {
+			return nil, fmt.Errorf("--anchor %s: not signed by the policy's log key: %w", path, err)
+		}
+		at, err := receipt.ParseCheckpointUnverified(signed)
+		if err != nil {
+			return nil, fmt.Errorf("--anchor %s: %w", path, err)
+		}
+		before, err := receipt.ParseCheckpointUnverified(newest)
+		if err != nil {
+			return nil, err
+		}
+		k.Anchors = append(k.Anchors, path)
+		if at.Size > before.Size {
+			newest = signed
+			behind = fmt.Errorf("%s: %w: %d entries", path, anchor.ErrAhead, at.Size)
+		}
+	}
+	if _, err := proveRestored(ctx, filepath.Clean(staging), k, log); err != nil {
+		return nil, err
+	}
+	return behind, anchor.Write(own, newest)
+}
+
+// eraseLater makes the erasures that were recorded after the backup.
+func (c *restoreCmd) eraseLater(ctx context.Context, staging string, k datadir.StoreKind, log *slog.Logger) (err error) {
+	var erasures []ledger.LaterErasure
+	for _, path := range c.Erasures {
+		text, err := bounded.ReadFile(path, bounded.Document)
+		if err != nil {
+			return err
+		}
+		dec := json.NewDecoder(bytes.NewReader(text))
+		for n := 1; ; n++ {
+			var e struct {
+				Header struct {
+					Kind       string            `json:"kind"`
+					Attributes map[string]string `json:"attributes"`
+				} `json:"header"`
+			}
+			if err := dec.Decode(&e); err == io.EOF {
+				break
+			} else if err != nil {
+				return fmt.Errorf("--erasures %s: entry %d: %w", path, n, err)
+			}
+			entry, err := strconv.ParseUint(e.Header.Attributes["entry"], 10, 64)
+			if err != nil || e.Header.Kind != ledger.ErasureKind {
+				return fmt.Errorf("--erasures %s: entry %d is not an erasure", path, n)
+			}
+			erasures = append(erasures, ledger.LaterErasure{Entry: entry, Header: e.Header.Attributes["scope"] == ledger.ScopeHeaderAndPayload})
+		}
+	}
+	if len(erasures) == 0 {
+		return nil
+	}
+	if k.Replica {
+		return errors.New("--erasures: the folder is a replica: import the log's next delta, which has them")
+	}
+	s, err := datadir.OpenStore(ctx, staging, k, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	_, err = ledger.EraseLater(ctx, s, erasures)
+	return err
+}
+
+func digestFile(path string) (int64, string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, "", err
+	}
+	defer f.Close()
+	hash := sha256.New()
+	n, err := io.Copy(hash, f)
+	return n, hex.EncodeToString(hash.Sum(nil)), err
+}

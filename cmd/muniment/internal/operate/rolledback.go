@@ -1,0 +1,98 @@
+package operate
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/anchor"
+	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/witness"
+)
+
+// A log is rolled back if its store is whole and a newer checkpoint of it
+// exists elsewhere. It is served read-only, for its receipts are good. A fork,
+// or a store that nothing proves whole, is not served.
+
+const (
+	rolledBackLine   = "the log is older than its newest checkpoint and is served read-only: see \"A log that was rolled back\" in docs/operator.md"
+	rolledBackRemedy = "%w: restore the newest copy of its data folder, or begin a new log under another origin"
+)
+
+// isRolledBack reports whether the log can be served read-only after the error.
+func isRolledBack(err error) bool {
+	return errors.As(err, new(*datadir.RolledBackError)) || errors.Is(err, witness.ErrAhead)
+}
+
+// refuseFork returns the error of OpenStore with the exit code that it has in
+// serve.
+func refuseFork(err error) error {
+	if errors.Is(err, anchor.ErrInconsistent) {
+		return term.ExitWith(term.ExitRollback, fmt.Errorf(rollback, err))
+	}
+	return err
+}
+
+// serveRolledBack serves the log as it was when its publish mark was written.
+// It starts nothing that signs or writes, and no Rekor log.
+func (c *serveCmd) serveRolledBack(a *term.App, d *datadir.Dir, log *slog.Logger, reload *reloader, cause error) error {
+	log.Error(rolledBackLine, "err", cause)
+	policies, _, err := d.LoadPolicies()
+	if err != nil {
+		return err
+	}
+	store, mark, err := datadir.OpenStoreReadOnly(a.Ctx, c.Data, d.LogStore(), log)
+	if err != nil {
+		return term.ExitWith(term.ExitRollback, errors.Join(fmt.Errorf(rollback, cause), err))
+	}
+	reason := fmt.Errorf(rolledBackRemedy, ledger.ErrRolledBack)
+	cfg := ledger.Config{Store: store, Logger: log, Quorum: witness.Quorum(policies)}
+	l, err := ledger.OpenReadOnly(a.Ctx, cfg, policies[0], mark.Checkpoint, reason)
+	if err != nil {
+		return term.ExitWith(term.ExitRollback, errors.Join(fmt.Errorf(rollback, cause), err, store.Close()))
+	}
+	return errors.Join(c.serveReadOnly(a, d, log, l, store, reload), store.Close())
+}
+
+func (c *serveCmd) serveReadOnly(a *term.App, d *datadir.Dir, log *slog.Logger, l *ledger.Ledger, store *pebblestore.Store, reload *reloader) error {
+	defer l.Close()
+	metrics := api.NewMetrics(a.Version)
+	metrics.Watch(l, store.FreeBytes)
+	audit, err := openAuditLog(d, log, a.Stderr)
+	if err != nil {
+		return err
+	}
+	defer audit.Close()
+	access, err := openAccessLog(d, a.Stderr)
+	if err != nil {
+		return err
+	}
+	defer access.Close()
+	admission, err := datadir.NewAdmission(d, l, log)
+	if err != nil {
+		return err
+	}
+	s, err := api.New(a.Ctx, api.Config{Ledger: l, Admission: admission, Settings: d.Settings(), FreeBytes: store.FreeBytes, Version: a.Version, Logger: log, Audit: audit.logger, Metrics: metrics, Access: access.logger})
+	if err != nil {
+		return err
+	}
+	reload.server, reload.admission, reload.files = s, admission, append(audit.files, access.files...)
+	return c.serve(a, d, log, l, s, nil, nil, reload)
+}
+
+// heldBack holds the appends of a log that a witness calls rolled back after it
+// was opened. It reports false if entries were recorded meanwhile: then it has
+// forked.
+func (w *watch) heldBack(l *ledger.Ledger, cause error) bool {
+	if !errors.Is(cause, witness.ErrAhead) || l.Published().Size != w.opened {
+		return false
+	}
+	l.Hold(fmt.Errorf(rolledBackRemedy, ledger.ErrRolledBack))
+	w.log.Error(rolledBackLine, "err", cause)
+	w.close()
+	return l.Published().Size == w.opened
+}

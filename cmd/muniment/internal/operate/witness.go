@@ -1,0 +1,369 @@
+package operate
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	fnote "github.com/transparency-dev/formats/note"
+	"golang.org/x/mod/sumdb/note"
+
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/internal/wholefile"
+	"muniment.dev/muniment/ledger/witness/cosigner"
+)
+
+// Names in a witness's folder.
+const (
+	WitnessConfigFile = "witness.yaml"
+	witnessKeyFile    = "witness.key"
+	witnessPQKeyFile  = "witness.pq.key"
+	witnessStateDir   = "state"
+)
+
+type witnessCmd struct {
+	Serve  witnessServeCmd  `cmd:"" default:"withargs" help:"Run a witness on its folder."`
+	Init   witnessInitCmd   `cmd:"" help:"Make a witness's folder: configuration and keys."`
+	AddLog witnessAddLogCmd `cmd:"" help:"Add a log whose checkpoints are to be cosigned."`
+	Show   witnessShowCmd   `cmd:"" help:"Print the witness's keys, and the logs that it knows."`
+}
+
+// A WitnessConfig is witness.yaml.
+type WitnessConfig struct {
+	Name        string            `yaml:"name"`
+	Listen      string            `yaml:"listen"`
+	URL         string            `yaml:"url"`
+	TLS         datadir.TLSConfig `yaml:"tls"`
+	Connections int               `yaml:"connections"`
+	Logs        []witnessedLogs   `yaml:"logs"`
+}
+
+func defaultWitnessConfig() WitnessConfig {
+	return WitnessConfig{Listen: "127.0.0.1:7490", Connections: 1024}
+}
+
+type witnessedLogs struct {
+	Origin string `yaml:"origin"` // "": the key's name
+	Key    string `yaml:"key"`
+}
+
+const witnessTemplate = `# The configuration of a Muniment witness. It is read at the start.
+
+# The witness's name, in each of its cosignatures. It can never be changed.
+name: %q
+
+# Where to listen; --listen goes before it. And the URL by which logs reach it, for what 'muniment witness show' prints.
+listen: 127.0.0.1:7490
+url: %q
+
+# Serve HTTPS: files in PEM, relative to this folder.
+# tls:
+#   cert: server.crt
+#   key: server.key
+
+# Open connections.
+connections: 1024
+
+# The logs whose checkpoints are cosigned: the key that signs them, and the first line of the checkpoints, which is the key's name unless origin says
+# otherwise. A log with several keys is there several times. Add one with: muniment witness add-log KEY --data .
+logs:
+`
+
+// A witnessDir is a loaded folder of a witness.
+type witnessDir struct {
+	path         string
+	config       WitnessConfig
+	keys         []cosigner.Key
+	VerifierKeys []string
+	logs         []cosigner.Log
+}
+
+func LoadWitnessDir(path string) (*witnessDir, error) {
+	d := &witnessDir{path: path, config: defaultWitnessConfig()}
+	file := filepath.Join(path, WitnessConfigFile)
+	data, err := bounded.ReadFile(file, bounded.Config)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%s is not a witness's folder: it has no %s. Make one with: muniment witness init %s", path, WitnessConfigFile, path)
+	} else if err != nil {
+		return nil, err
+	}
+	if err := datadir.DecodeYAML(data, &d.config); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if err := datadir.CheckOrigin(d.config.Name); err != nil {
+		return nil, fmt.Errorf("%s: name: %w", file, err)
+	}
+	if d.config.Connections < 1 {
+		return nil, fmt.Errorf("%s: connections: not at least 1", file)
+	}
+	if (d.config.TLS.Cert == "") != (d.config.TLS.Key == "") {
+		return nil, fmt.Errorf("%s: tls: cert and key go together", file)
+	}
+	if d.logs, err = d.config.logs(); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	for _, name := range []string{witnessKeyFile, witnessPQKeyFile} {
+		if err := d.loadKey(name); errors.Is(err, os.ErrNotExist) && name == witnessPQKeyFile {
+			continue // a witness may have no such key
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+func (d *witnessDir) loadKey(name string) error {
+	path := filepath.Join(d.path, name)
+	text, err := bounded.ReadSecret(path)
+	if err != nil {
+		return err
+	}
+	skey := strings.TrimSpace(string(text))
+	s, err := fnote.NewSignerForCosignatureV1(skey)
+	if err != nil {
+		return fmt.Errorf("%s: not a cosigner key", path) // the cause could show parts of the key
+	}
+	if s.Name() != d.config.Name {
+		return fmt.Errorf("%s: the key is for the name %q, %s says %q", path, s.Name(), WitnessConfigFile, d.config.Name)
+	}
+	vkey, err := verifierKey(skey)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	d.keys = append(d.keys, cosigner.Key{Signer: s, Verifier: s.Verifier()})
+	d.VerifierKeys = append(d.VerifierKeys, vkey)
+	return nil
+}
+
+// logs gathers the keys of each log.
+func (c *WitnessConfig) logs() ([]cosigner.Log, error) {
+	var out []cosigner.Log
+	for i, l := range c.Logs {
+		v, err := fnote.NewVerifier(l.Key)
+		if err != nil {
+			return nil, fmt.Errorf("logs[%d].key: not a log's key: %w", i, err)
+		}
+		origin := l.Origin
+		if origin == "" {
+			origin = v.Name()
+		}
+		at := slices.IndexFunc(out, func(o cosigner.Log) bool { return o.Origin == origin })
+		if at < 0 {
+			out, at = append(out, cosigner.Log{Origin: origin}), len(out)
+		}
+		if slices.ContainsFunc(out[at].Keys, func(k note.Verifier) bool { return k.Name() == v.Name() && k.KeyHash() == v.KeyHash() }) {
+			return nil, fmt.Errorf("logs[%d].key: it is there twice", i)
+		}
+		out[at].Keys = append(out[at].Keys, v)
+	}
+	return out, nil
+}
+
+// rel makes a path in the configuration absolute; it is relative to the folder.
+func (d *witnessDir) rel(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(d.path, path)
+}
+
+type witnessServeCmd struct {
+	Data      string `help:"The witness's folder, made by 'muniment witness init'." required:"" type:"path" env:"MUNIMENT_WITNESS_DATA"`
+	Listen    string `help:"Address to listen on; port 0 takes a free one. Default: from witness.yaml." placeholder:"HOST:PORT"`
+	LogFormat string `help:"text or json." enum:"text,json" default:"text"`
+}
+
+func (witnessServeCmd) Help() string {
+	return `Cosigns the checkpoints of other logs over C2SP tlog-witness, if each is consistent with all that it has cosigned before: it refuses a fork, and a
+rollback. It sees checkpoints only, never leaves. 'muniment witness' alone means 'muniment witness serve'.
+
+Exit codes: 0 stopped by a signal; 2 could not start, or the listener failed.
+
+Examples:
+  muniment witness init ./witness --name witness.example.com
+  muniment witness add-log 'ledger.example.com+7a2f9d10+AX…' --data ./witness
+  muniment witness --data ./witness --listen 0.0.0.0:7490`
+}
+
+func (c *witnessServeCmd) Run(a *term.App) error {
+	log := a.ServiceLogger(c.LogFormat)
+	d, err := LoadWitnessDir(c.Data)
+	if err != nil {
+		return err
+	}
+	w, err := cosigner.Open(cosigner.Config{Dir: filepath.Join(c.Data, witnessStateDir), Keys: d.keys, Logs: d.logs, Logger: log})
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.serve(a, d, log, w), w.Close())
+}
+
+func (c *witnessServeCmd) serve(a *term.App, d *witnessDir, log *slog.Logger, w *cosigner.Cosigner) error {
+	address := d.config.Listen
+	if c.Listen != "" {
+		address = c.Listen
+	}
+	cert := &certificate{}
+	if err := cert.load(d.config.TLS, d.rel, nil); err != nil {
+		return err
+	}
+	l, err := listen(address, &http.Server{
+		Handler: w.Handler(), ErrorLog: HTTPErrors(log),
+		ReadTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: 5 * time.Minute, MaxHeaderBytes: 16 << 10,
+	}, d.config.Connections, cert, hostOf(d.config.Name), hostOf(strings.TrimPrefix(strings.TrimPrefix(d.config.URL, "https://"), "http://")))
+	if err != nil {
+		return err
+	}
+	if len(d.logs) == 0 {
+		log.Warn("no log is known; add one with: muniment witness add-log KEY --data " + c.Data)
+	}
+	fmt.Fprintf(a.Stdout, "witness %s listening on %s\n", d.config.Name, l.url)
+	select {
+	case err := <-l.failed:
+		return fmt.Errorf("serve: %w", err)
+	case <-a.Ctx.Done():
+	}
+	_, err = l.shutdown()
+	return err
+}
+
+type witnessInitCmd struct {
+	Dir       string `arg:"" help:"Folder to make; it must not exist, or be empty."`
+	Name      string `help:"The witness's name, for ever: a host name, or a URL without its scheme." required:"" placeholder:"HOST"`
+	URL       string `help:"The URL by which logs will reach it." placeholder:"URL"`
+	NoQuantum bool   `name:"no-post-quantum" help:"Make an Ed25519 key only, and no ML-DSA-44 key beside it."`
+}
+
+func (witnessInitCmd) Help() string {
+	return `Makes DIR/witness.yaml, DIR/witness.key (Ed25519) and DIR/witness.pq.key (ML-DSA-44).
+
+Example:
+  muniment witness init ./witness --name witness.example.com --url https://witness.example.com`
+}
+
+func (c *witnessInitCmd) Run(a *term.App) error {
+	if err := datadir.CheckOrigin(c.Name); err != nil {
+		return fmt.Errorf("--name: %w", err)
+	}
+	if entries, err := os.ReadDir(c.Dir); err == nil && len(entries) > 0 {
+		return fmt.Errorf("%s is not empty, and init overwrites nothing; choose another folder", c.Dir)
+	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := owner.MkdirAll(c.Dir, 0o700); err != nil {
+		return err
+	}
+	if err := os.Chmod(c.Dir, 0o700); err != nil {
+		return err
+	}
+	skey, _, err := note.GenerateKey(rand.Reader, c.Name)
+	if err != nil {
+		return err
+	}
+	files := []datadir.File{{Name: witnessKeyFile, Content: skey + "\n", Mode: 0o600}}
+	if !c.NoQuantum {
+		pq, _, err := fnote.GenerateMLDSAKey(c.Name)
+		if err != nil {
+			return err
+		}
+		files = append(files, datadir.File{Name: witnessPQKeyFile, Content: pq + "\n", Mode: 0o600})
+	}
+	// last: with it the folder is complete
+	files = append(files, datadir.File{Name: WitnessConfigFile, Content: fmt.Sprintf(witnessTemplate, c.Name, c.URL), Mode: 0o600})
+	if err := datadir.WriteFiles(c.Dir, files); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.Stdout, "Made the witness %s in %s. Keep its keys secret, and never run it from a restored copy of the folder.\n\n", c.Name, c.Dir)
+	return (&witnessShowCmd{Data: c.Dir}).Run(a)
+}
+
+type witnessAddLogCmd struct {
+	Key    string `arg:"" help:"The log's verifier key, NAME+HASH+KEY, as in its policy file."`
+	Data   string `help:"The witness's folder." required:"" type:"path" env:"MUNIMENT_WITNESS_DATA"`
+	Origin string `help:"First line of the log's checkpoints, if it is not the key's name."`
+}
+
+func (witnessAddLogCmd) Help() string {
+	return `Restart the witness afterwards.
+
+Example:
+  muniment witness add-log 'ledger.example.com+7a2f9d10+AX…' --data ./witness`
+}
+
+func (c *witnessAddLogCmd) Run(a *term.App) error {
+	d, err := LoadWitnessDir(c.Data)
+	if err != nil {
+		return err
+	}
+	lines := fmt.Sprintf("  - key: %q\n", c.Key)
+	if c.Origin != "" {
+		lines = fmt.Sprintf("  - origin: %q\n    key: %q\n", c.Origin, c.Key)
+	}
+	want := d.config
+	want.Logs = append(slices.Clone(want.Logs), witnessedLogs{Origin: c.Origin, Key: c.Key})
+	if _, err := want.logs(); err != nil {
+		return err
+	}
+	path := filepath.Join(c.Data, WitnessConfigFile)
+	old, err := bounded.ReadFile(path, bounded.Config)
+	if err != nil {
+		return err
+	}
+	edit := datadir.YamlEdit{Lines: datadir.SplitLines(old)}
+	err = edit.Add("logs", lines)
+	got := defaultWitnessConfig()
+	if err = errors.Join(err, datadir.DecodeYAML([]byte(edit.Text()), &got)); err != nil || !reflect.DeepEqual(got, want) {
+		return fmt.Errorf("%s: %w; nothing was changed: add this to the logs by hand:\n\n%s", path, datadir.ErrEditByHand, lines)
+	}
+	if err := wholefile.ReplaceOwnedPath(path, []byte(edit.Text()), 0o600); err != nil {
+		return err
+	}
+	fmt.Fprintln(a.Stdout, "Added. Restart the witness.")
+	return nil
+}
+
+type witnessShowCmd struct {
+	Data string `help:"The witness's folder." required:"" type:"path" env:"MUNIMENT_WITNESS_DATA"`
+	JSON bool   `help:"Print JSON."`
+}
+
+func (witnessShowCmd) Help() string {
+	return `Example:
+  muniment witness show --data ./witness`
+}
+
+func (c *witnessShowCmd) Run(a *term.App) error {
+	d, err := LoadWitnessDir(c.Data)
+	if err != nil {
+		return err
+	}
+	origins := []string{}
+	for _, l := range d.logs {
+		origins = append(origins, l.Origin)
+	}
+	if c.JSON {
+		return term.WriteJSON(a.Stdout, struct {
+			Name string   `json:"name"`
+			URL  string   `json:"url,omitempty"`
+			Keys []string `json:"keys"`
+			Logs []string `json:"logs"`
+		}{d.config.Name, d.config.URL, d.VerifierKeys, origins})
+	}
+	fmt.Fprintln(a.Stdout, "Give this to the operators of logs, for 'muniment trust add-witness', or the policy file of another log:")
+	for _, k := range d.VerifierKeys {
+		fmt.Fprintf(a.Stdout, "\n  witness %s %s %s\n", d.config.Name, k, d.config.URL)
+	}
+	fmt.Fprintf(a.Stdout, "\nLogs: %s\n", strings.Join(origins, ", "))
+	return nil
+}

@@ -1,0 +1,290 @@
+package prove
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/remote"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/interrupt"
+	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/receipt"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+type verifyCmd struct {
+	Receipts        []string `arg:"" help:"Receipt files." predictor:"file"`
+	Policy          []string `help:"Policy file: the keys of the log and its witnesses. May be given more than once; one must accept." required:"" env:"MUNIMENT_POLICY" predictor:"file" sep:"none"`
+	Payload         string   `help:"The payload, for a receipt that does not hold it." type:"path" predictor:"file"`
+	External        string   `help:"The evidence that the entry refers to, for an entry made with --by-reference." type:"path" predictor:"file"`
+	HeaderOnly      bool     `help:"Verify without the payload."`
+	Tenant          *string  `help:"The entry must be of this tenant."`
+	Stream          *string  `help:"The entry must be of this stream (its ID in hexadecimal)." placeholder:"ID"`
+	StreamKey       string   `help:"The entry must be of this key's stream, and filed under the right tag." env:"MUNIMENT_STREAM_KEY" predictor:"file"`
+	Kind            *string  `help:"The entry must be of this kind."`
+	Subject         *string  `help:"The entry must be about this artifact." placeholder:"sha256:…"`
+	PredicateType   *string  `help:"The entry must have this in-toto predicate type." placeholder:"URI"`
+	Control         *string  `help:"The entry must be about this control."`
+	RequireVerified bool     `help:"The log must have found the evidence's signatures good."`
+	Signer          *string  `help:"The log must have found a good signature by this identity or key ID." placeholder:"ID"`
+	Issuer          *string  `help:"The log must have found a good signature by an identity of this OIDC issuer." placeholder:"URL"`
+	Admitted        bool     `help:"The admission policy must have admitted the entry."`
+	JSON            bool     `help:"Print one JSON object for each receipt (docs/spec/receipt.md, section 5)."`
+}
+
+func (verifyCmd) Help() string {
+	return `Needs no server and no network. Scripts should give --tenant, --kind and --subject: without them any genuine receipt of the log verifies.
+Gates should give --require-verified, or --signer and --issuer, and --admitted, too.
+
+Exit code: 0 all verified; 1 one is refused; 2 one could not be checked.
+
+Examples:
+  muniment verify provenance.json.receipt.json --policy policy
+  muniment verify scan.receipt.json --policy policy --external scan.json
+  muniment verify app.receipt.json --policy policy --payload app.intoto.json --tenant acme --kind attestation --subject sha256:2cf24dba…
+  muniment verify app.receipt.json --policy policy --header-only --tenant acme --subject sha256:2cf24dba… --predicate-type https://slsa.dev/provenance/v1 \
+    --signer https://github.com/acme/app/.github/workflows/release.yml@refs/heads/main --issuer https://token.actions.githubusercontent.com --admitted`
+}
+
+func (c *verifyCmd) Run(a *term.App) error {
+	policies, err := datadir.LoadPolicies(c.Policy)
+	if err != nil {
+		return err
+	}
+	opts, err := c.options()
+	if err != nil {
+		return err
+	}
+	worst := term.ExitOK
+	for _, path := range c.Receipts {
+		s, err := c.verify(path, policies, opts)
+		report := receipt.NewReport(path, s, err)
+		if c.JSON {
+			if err := term.WriteJSON(a.Stdout, report); err != nil {
+				return err
+			}
+		} else {
+			fmt.Fprint(a.Stdout, reportText(report, s, policies))
+		}
+		switch report.Verdict {
+		case receipt.VerdictRefused:
+			worst = term.ExitNo
+		case receipt.VerdictNotChecked:
+			if worst == term.ExitOK {
+				worst = term.ExitFailed
+			}
+		}
+	}
+	if worst != term.ExitOK {
+		return term.ExitWith(worst, nil)
+	}
+	return nil
+}
+
+// verify verifies one receipt. Files that were given are read as streams.
+func (c *verifyCmd) verify(path string, policies []*receipt.TrustPolicy, opts receipt.Options) (*receipt.Statement, error) {
+	data, err := bounded.ReadFile(path, bounded.Receipt)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range []struct {
+		flag, path string
+		to         *io.Reader
+	}{{"--payload", c.Payload, &opts.PayloadReader}, {"--external", c.External, &opts.External}} {
+		if f.path == "" {
+			continue
+		}
+		file, err := interrupt.Open(f.path)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f.flag, err)
+		}
+		defer file.Close()
+		*f.to = file
+	}
+	return receipt.Verify(data, policies, opts)
+}
+
+func (c *verifyCmd) options() (receipt.Options, error) {
+	o := receipt.Options{HeaderOnly: c.HeaderOnly, Tenant: c.Tenant, Kind: c.Kind, Subject: c.Subject, PredicateType: c.PredicateType, Control: c.Control,
+		RequireVerified: c.RequireVerified, Signer: c.Signer, Issuer: c.Issuer, Admitted: c.Admitted}
+	for _, f := range []struct {
+		name  string
+		value *string
+	}{{"tenant", c.Tenant}, {"kind", c.Kind}, {"subject", c.Subject}, {"predicate-type", c.PredicateType}, {"control", c.Control}, {"signer", c.Signer}, {"issuer", c.Issuer}, {"stream", c.Stream}} {
+		if f.value != nil && *f.value == "" {
+			return o, fmt.Errorf("--%s: empty; leave the flag out if any will do", f.name)
+		}
+	}
+	if c.Subject != nil {
+		if _, err := entry.ParseDigest(*c.Subject); err != nil {
+			return o, fmt.Errorf("--subject: %w", err)
+		}
+	}
+	for _, f := range []struct{ flag, path string }{{"--payload", c.Payload}, {"--external", c.External}} {
+		if f.path == "" {
+			continue
+		}
+		if len(c.Receipts) > 1 {
+			return o, fmt.Errorf("%s is for one receipt at a time", f.flag)
+		}
+		if info, err := os.Stat(f.path); err != nil {
+			return o, fmt.Errorf("%s: %w", f.flag, err)
+		} else if info.IsDir() {
+			return o, fmt.Errorf("%s: %s is a folder", f.flag, f.path)
+		}
+	}
+	if c.Stream != nil {
+		id, err := entry.ParseStreamID(*c.Stream)
+		if err != nil {
+			return o, fmt.Errorf("--stream: %w", err)
+		}
+		o.StreamID = &id
+	}
+	if c.StreamKey != "" {
+		k, err := datadir.ReadStreamKey(c.StreamKey)
+		if err != nil {
+			return o, fmt.Errorf("--stream-key: %w", err)
+		}
+		o.StreamKey = k
+	}
+	return o, nil
+}
+
+// reportText is the report for people: what was proven, what is only claimed,
+// and whether it was witnessed.
+func reportText(r *receipt.Report, s *receipt.Statement, policies []*receipt.TrustPolicy) string {
+	if e := r.Reason; e != nil {
+		verdict := "✗ NOT VERIFIED"
+		if r.Verdict == receipt.VerdictNotChecked {
+			verdict = "? NOT CHECKED"
+		}
+		return fmt.Sprintf("%s  %s\n  %s (%s)\n", verdict, term.Quoted(r.Receipt), strings.ReplaceAll(term.Escape(e.Message), "\n", "\n  "), e.Code)
+	}
+	return statementText(r.Receipt, s, policies)
+}
+
+func statementText(path string, s *receipt.Statement, policies []*receipt.TrustPolicy) string {
+	var b strings.Builder
+	line := func(label, format string, args ...any) {
+		fmt.Fprintf(&b, "  %-10s%s\n", label, fmt.Sprintf(format, args...))
+	}
+	fmt.Fprintf(&b, "✓ VERIFIED  %s\n", term.Quoted(path))
+	line("proven", "entry %d of the log %s is in its tree of %s", s.Index, s.Origin, term.Count(s.Size, "entry"))
+	line("", "root %s", s.Root.Base64())
+	line("", "signed by %s", strings.Join(s.Signers, ", "))
+	switch {
+	case s.Link != nil && s.TagChecked:
+		line("", "it is entry %d of the stream %s, under its right tag", s.Link.Seq, s.Link.StreamID)
+	case s.Link != nil:
+		line("", "it is entry %d of the stream %s (give --stream-key to check its tag)", s.Link.Seq, s.Link.StreamID)
+	}
+	switch {
+	case s.Header == nil:
+		line("", "the hash of the header is %s; HEADER AND PAYLOAD WERE NOT CHECKED", s.HeaderHash)
+	case s.PayloadSHA256 != nil:
+		line("", "header and payload are what was recorded: %s, sha256:%s", term.Count(s.Header.Payload.Size, "byte"), s.PayloadSHA256)
+	default:
+		line("", "the header is what was recorded; the PAYLOAD WAS NOT CHECKED")
+	}
+	if s.Header != nil && s.Header.External != nil {
+		switch x := s.Header.External; {
+		case s.ExternalSHA256 != nil:
+			line("", "the evidence kept elsewhere is the one referred to: %s, sha256:%s", term.Count(x.Size, "byte"), s.ExternalSHA256)
+		default:
+			line("", "CONTENT NOT CHECKED: it refers to %s kept elsewhere (to check, use --external)%s", term.Count(x.Size, "byte"), term.Optional(": ", x.Location))
+		}
+	}
+	line("claimed", "by the log: recorded %s", time.UnixMilli(int64(s.Time)).UTC().Format(term.TimeFormat))
+	if erased := s.Erased(); erased != nil {
+		line("", "by the receipt: %s erased by the log (any holder of the receipt could have cut it out)", strings.Join(erased, " and "))
+	}
+	if h := s.Header; h != nil {
+		line("", "for tenant %s, from %s", term.Quoted(h.Tenant), term.Quoted(h.Submitter))
+		line("", "as %s, %s%s", h.Kind, term.Quoted(h.MediaType), term.Optional(", predicate ", h.PredicateType))
+		for i, sub := range h.Subjects {
+			if i == 5 {
+				line("", "and %d more subjects", len(h.Subjects)-i)
+				break
+			}
+			for alg, v := range sub.Digest {
+				line("", "about %s%s", term.Quoted(alg+":"+v), term.Optional(" ", sub.Name))
+			}
+		}
+		signed := "signed, it says, by %s%s"
+		if h.Verification.Result == entry.Verified {
+			signed = "signed by %s%s"
+		}
+		for _, sig := range h.Signers {
+			line("", signed, term.Quoted(sig.Identity+sig.KeyID), term.Optional(" of ", sig.Issuer))
+		}
+		switch why := term.Quoted(term.Optional(": ", h.Verification.Reason)); h.Verification.Result {
+		case entry.Verified:
+			line("", "the log found the signature good%s", why)
+		case entry.Failed:
+			line("", "THE LOG FOUND THE SIGNATURE WRONG%s", why)
+		default:
+			line("", "the log did not verify a signature%s", why)
+		}
+		if a := h.Admission; a != nil && a.Result == entry.Recorded {
+			line("", "kept although the admission policy does not admit it%s", term.Quoted(term.Optional(": ", a.Reason)))
+		}
+	}
+	if s.Witnessed {
+		line("witness", "cosigned by the witnesses that the policy asks for")
+	} else {
+		line("witness", "not witnessed: the policy asks for none, so the log could show others another history")
+	}
+	if len(policies) > 1 {
+		line("policy", "%s", s.Policy)
+	}
+	return b.String()
+}
+
+type proveCmd struct {
+	Entry string `arg:"" help:"Receipt file, or index of an entry." predictor:"file"`
+	remote.Flags
+	Size   uint64 `help:"With an index: size of an earlier published checkpoint. Default: the latest."`
+	Output string `short:"o" help:"File to write to; default: standard output." placeholder:"FILE.tlog-proof" type:"path"`
+}
+
+func (proveCmd) Help() string {
+	return `The proof shows that a leaf is in the log, and nothing about what is in the entry. Any tool for https://c2sp.org/tlog-proof checks it; it
+needs the leaf hash, which 'muniment verify --json' prints.
+
+Examples:
+  muniment prove provenance.json.receipt.json -o provenance.tlog-proof
+  muniment prove 42 -o entry-42.tlog-proof`
+}
+
+func (c *proveCmd) Run(a *term.App) error {
+	data, err := bounded.ReadFile(c.Entry, bounded.Receipt)
+	if index, nerr := strconv.ParseUint(c.Entry, 10, 64); err != nil && nerr == nil {
+		client, err := c.Client(nil, nil)
+		if err != nil {
+			return err
+		}
+		res, err := client.GetReceipt(a.Ctx, connect.NewRequest(&munimentv1.GetReceiptRequest{Tenant: client.Tenant, Index: index, TreeSize: c.Size}))
+		if err != nil {
+			return remote.NotFound(err)
+		}
+		data = res.Msg.Receipt
+	} else if err != nil {
+		return err
+	}
+	r, err := receipt.Parse(data)
+	if err != nil {
+		return term.ExitWith(term.ExitNo, err)
+	}
+	if _, err := receipt.ParseProof(string(r.Proof)); err != nil {
+		return term.ExitWith(term.ExitNo, err)
+	}
+	return a.WriteOutput(c.Output, r.Proof)
+}

@@ -1,0 +1,455 @@
+package prove
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/interrupt"
+	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/verifiers/documents"
+	"muniment.dev/muniment/verifiers/dsse"
+	"muniment.dev/muniment/verifiers/sigstore"
+)
+
+type verifyBundleCmd struct {
+	Artifact string `arg:"" help:"The artifact: a file, or sha256: and its digest." predictor:"file"`
+	Bundle   string `help:"The Sigstore bundle, v0.1 to v0.3." required:"" placeholder:"FILE" predictor:"file"`
+
+	signerFlags
+	JSON bool `help:"Print one JSON object."`
+}
+
+// signerFlags say who must have signed a bundle, and what it must have besides.
+// They mean what they mean to cosign's verify commands.
+type signerFlags struct {
+	CertificateIdentity         *string `help:"The certificate must be of this identity: an e-mail address or a URI." placeholder:"ID"`
+	CertificateIdentityRegexp   *string `help:"The same as a regular expression. It matches anywhere; anchor it with ^ and $." placeholder:"RE"`
+	CertificateOidcIssuer       *string `help:"The identity must be of this OIDC issuer." placeholder:"URL"`
+	CertificateOidcIssuerRegexp *string `help:"The same as a regular expression." placeholder:"RE"`
+	Key                         *string `help:"The signature must be by this public key (PEM); certificates will not do." placeholder:"FILE" predictor:"file"`
+
+	TrustedRoot *string `help:"Trusted root file. Without it: the Sigstore public-good instance, as known to this version." placeholder:"FILE" predictor:"file"`
+	Type        *string `help:"The bundle must be an attestation with this predicate type: a URI or one of cosign's short names (slsaprovenance, slsaprovenance02, slsaprovenance1, spdx, spdxjson, cyclonedx, vuln, openvex, link, custom)." placeholder:"PREDICATE"`
+
+	InsecureIgnoreTlog  bool `help:"Ask for no log entry. A certificate is then judged at the current time, or at that of a signed timestamp."`
+	InsecureIgnoreSct   bool `help:"Ask for no SCT in the certificate."`
+	UseSignedTimestamps bool `help:"Ask for an RFC 3161 timestamp, also where the log tells the time."`
+}
+
+func (verifyBundleCmd) Help() string {
+	return `Needs no server and no network. The flags mean what they mean to cosign's verify commands.
+
+A certificate needs an entry in a transparency log of the trusted root, a time from that log or from a timestamp authority, and an SCT. A key needs a log entry. The --insecure flags do without; say them only where the signer has none, as in an air-gapped setting.
+
+A file of JSON Lines, such as gh attestation download writes, has a bundle on each line. Each is reported, and one that verifies is enough. A trusted root file may have several lines, too; a bundle must verify under one of them.
+
+Exit code: 0 verified; 1 not verified; 2 it could not be checked (usage, files).
+
+Examples:
+  muniment verify-bundle --bundle app.sigstore.json --certificate-identity ci@acme.example --certificate-oidc-issuer https://accounts.acme.example app.tar.gz
+  muniment verify-bundle --bundle prov.sigstore.json --type slsaprovenance1 --certificate-identity-regexp '^https://github\.com/acme/app/' --certificate-oidc-issuer https://token.actions.githubusercontent.com sha256:2cf24dba…
+  muniment verify-bundle --bundle app.sigstore.json --key cosign.pub --insecure-ignore-tlog app.tar.gz`
+}
+
+func (c *verifyBundleCmd) Run(a *term.App) error {
+	check, err := c.check()
+	if err != nil {
+		return err
+	}
+	data, err := bounded.ReadFile(c.Bundle, sigstore.MaxBundleSize)
+	if err != nil {
+		return fmt.Errorf("--bundle: %w", err)
+	}
+	artifact, done, err := openArtifact(a, c.Artifact)
+	if err != nil {
+		return err
+	}
+	defer done()
+	bundles, err := documents.Split(data)
+	if err != nil {
+		return fmt.Errorf("--bundle: %w", err)
+	}
+	if len(bundles) > 1 {
+		return c.runLines(a, check, bundles, artifact)
+	}
+	v, err := check.verify(data, artifact)
+	if err != nil && !errors.Is(err, sigstore.ErrNotVerified) && !errors.Is(err, sigstore.ErrMalformed) {
+		return err
+	}
+	if c.JSON {
+		if werr := term.WriteJSON(a.Stdout, check.verdict(c.Bundle, artifact, v, err)); werr != nil {
+			return werr
+		}
+	} else {
+		fmt.Fprint(a.Stdout, check.result(c.Bundle, artifact, v, err))
+	}
+	if err != nil {
+		return term.ExitWith(term.ExitNo, nil)
+	}
+	return nil
+}
+
+// runLines verifies each bundle of a file of JSON Lines. One that verifies is
+// enough: the others may be about other artifacts, or by other signers.
+func (c *verifyBundleCmd) runLines(a *term.App, check *bundleCheck, lines [][]byte, artifact *sigstore.Artifact) error {
+	o := linesVerdict{Bundle: c.Bundle, Artifact: artifact.Digest()}
+	var text strings.Builder
+	for i, line := range lines {
+		v, err := check.verify(line, artifact)
+		if err != nil && !errors.Is(err, sigstore.ErrNotVerified) && !errors.Is(err, sigstore.ErrMalformed) {
+			return err
+		}
+		name := term.LineName(c.Bundle, i+1)
+		if err == nil {
+			o.Verified++
+		}
+		o.Bundles = append(o.Bundles, check.verdict(name, artifact, v, err))
+		text.WriteString(check.result(name, artifact, v, err))
+	}
+	fmt.Fprintf(&text, "%d of %d bundles verified\n", o.Verified, len(lines))
+	if c.JSON {
+		if err := term.WriteJSON(a.Stdout, o.object()); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprint(a.Stdout, text.String())
+	}
+	if o.Verified == 0 {
+		return term.ExitWith(term.ExitNo, nil)
+	}
+	return nil
+}
+
+// linesVerdict is the result for a file of several bundles.
+type linesVerdict struct {
+	Bundle, Artifact string
+	Verified         int
+	Bundles          []any
+}
+
+func (o *linesVerdict) object() any {
+	return struct {
+		Bundle   string `json:"bundle"`
+		Artifact string `json:"artifact"`
+		Verified bool   `json:"verified"`
+		Bundles  []any  `json:"bundles"`
+	}{o.Bundle, o.Artifact, o.Verified > 0, o.Bundles}
+}
+
+// result is the text for one bundle.
+func (b *bundleCheck) result(path string, artifact *sigstore.Artifact, v *sigstore.Verified, err error) string {
+	if err == nil {
+		return b.text(path, artifact, v)
+	}
+	text := strings.TrimPrefix(err.Error(), sigstore.ErrNotVerified.Error()+": ")
+	return fmt.Sprintf("✗ NOT VERIFIED  %s\n  %s\n", term.Quoted(path), strings.ReplaceAll(term.Escape(text), "\n", "\n  "))
+}
+
+// A bundleCheck is what the flags ask for.
+type bundleCheck struct {
+	verifier  *sigstore.Verifier
+	need      sigstore.Requirements
+	identity  *sigstore.Identity // nil if a key is asked for
+	predicate string
+	root      string // what the trusted root is called
+}
+
+func (b *bundleCheck) verify(data []byte, artifact *sigstore.Artifact) (*sigstore.Verified, error) {
+	bundle, err := sigstore.Parse(data)
+	if err != nil {
+		return nil, err
+	}
+	v, err := b.verifier.Verify(bundle, artifact)
+	if err != nil {
+		return nil, err
+	}
+	if b.identity != nil {
+		if err := b.identity.Check(v.Signer); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case b.predicate == "" || b.predicate == v.PredicateType:
+		return v, nil
+	case v.PredicateType == "":
+		return nil, fmt.Errorf("%w: the bundle is no attestation, so it has no predicate of type %q", sigstore.ErrNotVerified, b.predicate)
+	default:
+		return nil, fmt.Errorf("%w: the predicate type is %q, not %q", sigstore.ErrNotVerified, v.PredicateType, b.predicate)
+	}
+}
+
+// predicateTypes are the short names that cosign's --type takes.
+var predicateTypes = map[string]string{
+	"slsaprovenance":   "https://slsa.dev/provenance/v0.2",
+	"slsaprovenance02": "https://slsa.dev/provenance/v0.2",
+	"slsaprovenance1":  "https://slsa.dev/provenance/v1",
+	"spdx":             "https://spdx.dev/Document",
+	"spdxjson":         "https://spdx.dev/Document",
+	"cyclonedx":        "https://cyclonedx.org/bom",
+	"vuln":             "https://cosign.sigstore.dev/attestation/vuln/v1",
+	"openvex":          "https://openvex.dev/ns",
+	"link":             "https://in-toto.io/Link/v1",
+	"custom":           "https://cosign.sigstore.dev/attestation/v1",
+}
+
+// expandType returns the predicate type that --type means.
+func expandType(name string) (string, error) {
+	if uri, ok := predicateTypes[name]; ok {
+		return uri, nil
+	}
+	if _, err := url.ParseRequestURI(name); err != nil {
+		return "", fmt.Errorf("--type: %q is neither a URI nor a short name that is known; see --help", name)
+	}
+	return name, nil
+}
+
+func (c *signerFlags) check() (*bundleCheck, error) {
+	for _, f := range []struct {
+		name  string
+		value *string
+	}{
+		{"certificate-identity", c.CertificateIdentity}, {"certificate-identity-regexp", c.CertificateIdentityRegexp},
+		{"certificate-oidc-issuer", c.CertificateOidcIssuer}, {"certificate-oidc-issuer-regexp", c.CertificateOidcIssuerRegexp},
+		{"key", c.Key}, {"trusted-root", c.TrustedRoot}, {"type", c.Type},
+	} {
+		if f.value != nil && *f.value == "" {
+			return nil, fmt.Errorf("--%s: empty; is a variable not set?", f.name)
+		}
+	}
+	b := &bundleCheck{root: "the Sigstore public-good instance"}
+	if c.Type != nil {
+		var err error
+		if b.predicate, err = expandType(*c.Type); err != nil {
+			return nil, err
+		}
+	}
+	trusted := sigstore.PublicGood()
+	if c.TrustedRoot != nil {
+		b.root = term.Quoted(*c.TrustedRoot)
+		var err error
+		if trusted, err = datadir.ReadTrustedRoot(*c.TrustedRoot); err != nil {
+			return nil, fmt.Errorf("--trusted-root: %w", err)
+		}
+	}
+	var err error
+	if c.Key != nil {
+		b.need = c.keyRequirements()
+		b.verifier, err = c.keyVerifier(trusted, b.need)
+		return b, err
+	}
+	if b.identity, err = c.identity(); err != nil {
+		return nil, err
+	}
+	b.need = c.certificateRequirements()
+	b.verifier, err = sigstore.NewCertificateVerifier(trusted, b.need)
+	return b, err
+}
+
+func (c *signerFlags) keyRequirements() sigstore.Requirements {
+	r := sigstore.ForKeys
+	if c.InsecureIgnoreTlog {
+		r.LogEntries = sigstore.None
+	}
+	if c.UseSignedTimestamps {
+		r.Timestamps, r.SignedTimestamps = 1, true
+	}
+	return r
+}
+
+func (c *signerFlags) certificateRequirements() sigstore.Requirements {
+	r := sigstore.ForCertificates
+	if c.InsecureIgnoreTlog {
+		r.LogEntries = sigstore.None
+	}
+	if c.InsecureIgnoreSct {
+		r.SCTs = sigstore.None
+	}
+	switch {
+	case c.UseSignedTimestamps:
+		r.SignedTimestamps = true
+	case c.InsecureIgnoreTlog:
+		r.Timestamps, r.CurrentTime = sigstore.None, true
+	}
+	return r
+}
+
+func (c *signerFlags) keyVerifier(trusted *sigstore.TrustedRoot, need sigstore.Requirements) (*sigstore.Verifier, error) {
+	if c.CertificateIdentity != nil || c.CertificateIdentityRegexp != nil || c.CertificateOidcIssuer != nil || c.CertificateOidcIssuerRegexp != nil {
+		return nil, errors.New("--key and the --certificate flags exclude each other: a bundle is signed with one or the other")
+	}
+	text, err := bounded.ReadFile(*c.Key, 1<<20)
+	if err != nil {
+		return nil, fmt.Errorf("--key: %w", err)
+	}
+	key, err := dsse.ParseKey(*c.Key, text)
+	if err != nil {
+		return nil, fmt.Errorf("--key: %w", err)
+	}
+	return sigstore.NewKeyVerifier([]*dsse.Key{key}, trusted, need)
+}
+
+func (c *signerFlags) identity() (*sigstore.Identity, error) {
+	switch {
+	case c.CertificateIdentity == nil && c.CertificateIdentityRegexp == nil:
+		return nil, errors.New("say who must have signed: --certificate-identity (or --certificate-identity-regexp) with --certificate-oidc-issuer, or --key")
+	case c.CertificateOidcIssuer == nil && c.CertificateOidcIssuerRegexp == nil:
+		return nil, errors.New("say who vouches for the identity: --certificate-oidc-issuer or --certificate-oidc-issuer-regexp")
+	}
+	id := &sigstore.Identity{}
+	if c.CertificateIdentity != nil {
+		id.Name = *c.CertificateIdentity
+	}
+	if c.CertificateOidcIssuer != nil {
+		id.Issuer = *c.CertificateOidcIssuer
+	}
+	for _, f := range []struct {
+		name string
+		from *string
+		to   **regexp.Regexp
+	}{{"certificate-identity-regexp", c.CertificateIdentityRegexp, &id.NameRegexp}, {"certificate-oidc-issuer-regexp", c.CertificateOidcIssuerRegexp, &id.IssuerRegexp}} {
+		if f.from == nil {
+			continue
+		}
+		var err error
+		if *f.to, err = regexp.Compile(*f.from); err != nil {
+			return nil, fmt.Errorf("--%s: %w", f.name, err)
+		}
+	}
+	return id, nil
+}
+
+// openArtifact hashes a file, or takes a digest as it is. The file stays open
+// until done is called.
+func openArtifact(a *term.App, arg string) (artifact *sigstore.Artifact, done func(), err error) {
+	artifact, digestErr := sigstore.ArtifactDigest(arg)
+	f, err := interrupt.Open(arg)
+	switch {
+	case digestErr == nil && err == nil:
+		f.Close()
+		return nil, nil, fmt.Errorf("there is a file with the name %s, so it is not clear which one is meant; for the file write ./%s, for the digest run this from another folder", arg, arg)
+	case digestErr == nil && errors.Is(err, fs.ErrNotExist):
+		return artifact, func() {}, nil
+	case err != nil && strings.HasPrefix(arg, "sha256:"):
+		return nil, nil, fmt.Errorf("%w, and %w", err, digestErr)
+	case err != nil:
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && info.IsDir() {
+		err = fmt.Errorf("%s is a folder; give a file", arg)
+	}
+	if err == nil {
+		bar := a.ByteProgress(info.Size(), "hashing "+term.Quoted(arg))
+		artifact, err = sigstore.ReadArtifact(struct {
+			io.Reader
+			io.Seeker
+		}{io.TeeReader(f, bar), f})
+		_ = bar.Finish() // a bar that can't be drawn changes nothing
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return artifact, func() { f.Close() }, nil
+}
+
+func (b *bundleCheck) text(path string, artifact *sigstore.Artifact, v *sigstore.Verified) string {
+	var out strings.Builder
+	line := func(label, format string, args ...any) {
+		fmt.Fprintf(&out, "  %-10s%s\n", label, fmt.Sprintf(format, args...))
+	}
+	fmt.Fprintf(&out, "✓ VERIFIED  %s\n", term.Quoted(path))
+	if b.identity == nil {
+		line("signed by", "the key %s", term.Quoted(v.KeyName))
+		line("", "%s", v.Signer.KeyID)
+	} else {
+		line("signed by", "%s", term.Quoted(v.Signer.Identity))
+		line("", "of the issuer %s", term.Quoted(v.Signer.Issuer))
+	}
+	line("artifact", "%s", artifact.Digest())
+	if v.PredicateType != "" {
+		line("predicate", "%s", term.Quoted(v.PredicateType))
+	}
+	for i, d := range deviationsOf(v) {
+		line([]string{"deviates", ""}[min(i, 1)], "%s", term.Escape(d))
+	}
+	for _, t := range v.Timestamps {
+		at := t.Time.Format(time.RFC3339)
+		switch t.Source {
+		case sigstore.SourceClock:
+			line("time", "judged at the current time, %s; when it was signed is not known", at)
+		default:
+			line("time", "%s, by the %s%s", at, strings.ReplaceAll(t.Source, "-", " "), term.Optional(" ", t.URI))
+		}
+	}
+	for _, e := range v.LogEntries {
+		line("logged", "entry %d of %s", e.Index, term.Quoted(e.Log))
+	}
+	if b.need.LogEntries == sigstore.None {
+		line("", "no log entry was asked for")
+	}
+	if b.identity != nil && b.need.SCTs == sigstore.None {
+		line("", "no SCT was asked for: the certificate may be on no public list")
+	}
+	if v.TrustedRoot != "" {
+		line("trusting", "%s, %s", b.root, v.TrustedRoot)
+	}
+	return out.String()
+}
+
+// deviationsOf returns where a verified statement is not as its definition
+// requires.
+func deviationsOf(v *sigstore.Verified) []string {
+	if v.Statement == nil {
+		return nil
+	}
+	v.Statement.Check()
+	ingest.CheckPredicate(v.Statement, time.Now())
+	return v.Statement.Deviations.Strings()
+}
+
+// verdict is the JSON form of a verification.
+func (b *bundleCheck) verdict(path string, artifact *sigstore.Artifact, v *sigstore.Verified, err error) any {
+	type out struct {
+		Bundle        string               `json:"bundle"`
+		Artifact      string               `json:"artifact"`
+		Verified      bool                 `json:"verified"`
+		Malformed     bool                 `json:"malformed,omitempty"`
+		Error         string               `json:"error,omitempty"`
+		Signer        *entry.Signer        `json:"signer,omitempty"`
+		Claims        map[string]string    `json:"claims,omitempty"`
+		PredicateType string               `json:"predicateType,omitempty"`
+		Subjects      []entry.Subject      `json:"subjects,omitempty"`
+		Deviations    []string             `json:"deviations,omitempty"`
+		Timestamps    []sigstore.Timestamp `json:"timestamps,omitempty"`
+		LogEntries    []sigstore.LogEntry  `json:"logEntries,omitempty"`
+		TrustedRoot   string               `json:"trustedRoot,omitempty"`
+		NotRequired   []string             `json:"notRequired,omitempty"`
+	}
+	o := out{Bundle: path, Artifact: artifact.Digest()}
+	if err != nil {
+		o.Error, o.Malformed = err.Error(), errors.Is(err, sigstore.ErrMalformed)
+		return o
+	}
+	o.Verified, o.Signer, o.Claims = true, &v.Signer, v.Claims
+	o.PredicateType, o.Subjects, o.Deviations = v.PredicateType, v.Subjects, deviationsOf(v)
+	o.Timestamps, o.LogEntries, o.TrustedRoot = v.Timestamps, v.LogEntries, v.TrustedRoot
+	for what, n := range map[string]sigstore.Threshold{"log-entry": b.need.LogEntries, "timestamp": b.need.Timestamps, "sct": b.need.SCTs} {
+		if n == sigstore.None {
+			o.NotRequired = append(o.NotRequired, what)
+		}
+	}
+	slices.Sort(o.NotRequired)
+	return o
+}

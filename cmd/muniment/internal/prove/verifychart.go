@@ -1,0 +1,228 @@
+package prove
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/interrupt"
+	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/verifiers/helm"
+	"muniment.dev/muniment/verifiers/oci"
+)
+
+type verifyChartCmd struct {
+	Chart string `arg:"" help:"The chart's archive (.tgz)." predictor:"file"`
+
+	Provenance string `help:"Provenance file, signed with PGP. Default, with --keyring: the chart's name with .prov." placeholder:"FILE.prov" predictor:"file"`
+	Keyring    string `help:"PGP keys that may have signed it: what 'gpg --export' writes, armored or not, or GnuPG's pubring." placeholder:"FILE" predictor:"file"`
+
+	Index      string `help:"Index file (prov.yaml) that names a Sigstore bundle." placeholder:"FILE" predictor:"file"`
+	Bundles    string `help:"Folder with the bundle, and with the chart's manifest if the bundle is about that. File names don't matter." placeholder:"DIR" predictor:"file"`
+	Repository string `help:"The chart's repository, which has the bundle and the manifest." placeholder:"oci://HOST/NAME"`
+	signerFlags
+	registryFlags
+	JSON bool `help:"Print one JSON object."`
+}
+
+func (verifyChartCmd) Help() string {
+	return `A chart is verified in one of two ways. With --keyring, by the provenance file that 'helm package --sign' makes. With --index, by a file of three lines,
+
+  chart: gateway-1.7.0
+  provenance: slsa-v1
+  signature: cosign:sha256:<digest of the bundle>
+
+which proves nothing by itself: the bundle is looked for in --bundles or --repository, verified like verify-bundle does, and must be about the archive or about the manifest that holds the archive in a registry (which is what 'cosign attest' signs). For a chart in a registry without either, use verify-image.
+
+Exit code: 0 verified; 1 not verified; 2 there is no answer (usage, files, the registry).
+
+Examples:
+  muniment verify-chart gateway-1.7.0.tgz --keyring release.gpg
+  muniment verify-chart gateway-1.7.0.tgz --provenance downloads/gateway.prov --keyring release.asc
+  muniment verify-chart gateway-1.7.0.tgz --index prov.yaml --bundles bundles --key cosign.pub --insecure-ignore-tlog
+  muniment verify-chart gateway-1.7.0.tgz --index prov.yaml --repository oci://registry.example.com/charts/gateway --certificate-identity ci@acme.example --certificate-oidc-issuer https://accounts.acme.example`
+}
+
+func (c *verifyChartCmd) Run(a *term.App) error {
+	byIndex := c.Index != ""
+	switch {
+	case byIndex && (c.Keyring != "" || c.Provenance != ""):
+		return errors.New("--index and --keyring exclude each other: verify the chart twice if it has both")
+	case !byIndex && c.Keyring == "":
+		return errors.New("say how to verify it: --keyring for a signed .prov file, or --index for a file that names a bundle")
+	case !byIndex && (c.Bundles != "" || c.Repository != ""):
+		return errors.New("--bundles and --repository go with --index")
+	case !byIndex && c.signerFlags != (signerFlags{}):
+		return errors.New("--key, --certificate-identity and the like go with --index; a .prov file is signed with a PGP key, which is given with --keyring")
+	}
+	archive, err := readChart(a, c.Chart)
+	v := chartVerdict{Chart: c.Chart}
+	if err == nil {
+		v.Name, v.Version, v.Digest = archive.Name, archive.Version, archive.Digest
+		if byIndex {
+			err = c.byIndex(a, archive, &v)
+		} else {
+			err = c.byProvenance(archive, &v)
+		}
+	}
+	if err != nil {
+		if !errors.Is(err, helm.ErrNotVerified) && !errors.Is(err, helm.ErrMalformed) {
+			return err
+		}
+		v.Error, v.Malformed = err.Error(), errors.Is(err, helm.ErrMalformed) && !errors.Is(err, helm.ErrNotVerified)
+	}
+	v.Verified = err == nil
+	return v.print(a, c.JSON)
+}
+
+// readChart hashes an archive.
+func readChart(a *term.App, path string) (*helm.Archive, error) {
+	f, err := interrupt.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.IsDir() {
+		return nil, fmt.Errorf("%s is a folder; give the .tgz that 'helm package' made of it", path)
+	}
+	bar := a.ByteProgress(info.Size(), "hashing "+term.Quoted(path))
+	defer func() { _ = bar.Finish() }() // a bar that can't be drawn changes nothing
+	return helm.ReadArchive(io.TeeReader(f, bar))
+}
+
+func (c *verifyChartCmd) byProvenance(archive *helm.Archive, v *chartVerdict) error {
+	path := c.Provenance
+	if path == "" {
+		path = c.Chart + ".prov"
+	}
+	prov, err := bounded.ReadFile(path, helm.MaxProvenance)
+	if err != nil {
+		return fmt.Errorf("--provenance: %w", err)
+	}
+	data, err := bounded.ReadFile(c.Keyring, helm.MaxKeyring)
+	if err != nil {
+		return fmt.Errorf("--keyring: %w", err)
+	}
+	keyring, err := helm.ParseKeyring(data)
+	if err != nil {
+		return fmt.Errorf("--keyring: %s", err) // not a verdict about the chart
+	}
+	p, err := keyring.Verify(prov)
+	if err == nil {
+		err = p.Check(archive)
+	}
+	if err != nil {
+		return err
+	}
+	signer := p.Signer()
+	v.By, v.Signer, v.SignedAt = path, &signer, &p.SignedAt
+	return nil
+}
+
+func (c *verifyChartCmd) byIndex(a *term.App, archive *helm.Archive, v *chartVerdict) error {
+	check, err := c.check()
+	if err != nil {
+		return err
+	}
+	resolve, err := c.resolver()
+	if err != nil {
+		return err
+	}
+	text, err := bounded.ReadFile(c.Index, helm.MaxProvenance)
+	if err != nil {
+		return fmt.Errorf("--index: %w", err)
+	}
+	x, err := helm.ParseIndex(text)
+	if err != nil {
+		return err
+	}
+	if check.predicate != "" && check.predicate != x.PredicateType {
+		return fmt.Errorf("%w: the index file promises the predicate type %s, not %s", helm.ErrNotVerified, x.PredicateType, check.predicate)
+	}
+	r, err := x.Verify(a.Ctx, archive, resolve, oci.Policy{Verifier: check.verifier, Identity: check.identity}.Check)
+	if err != nil {
+		return err
+	}
+	v.By, v.Signer, v.KeyName, v.PredicateType, v.Bundle, v.Manifest = c.Index, &r.Verified.Signer, r.Verified.KeyName, x.PredicateType, x.Bundle, r.Manifest
+	return nil
+}
+
+func (c *verifyChartCmd) resolver() (helm.Resolver, error) {
+	switch {
+	case c.Bundles != "" && c.Repository != "":
+		return nil, errors.New("--bundles and --repository exclude each other")
+	case c.Bundles != "":
+		return helm.Folder(c.Bundles), nil
+	case c.Repository != "":
+		r, err := c.open(c.Repository)
+		if err != nil {
+			return nil, fmt.Errorf("--repository: %w", err)
+		}
+		return helm.Repository(r), nil
+	default:
+		return nil, errors.New("say where the bundle is: --bundles or --repository")
+	}
+}
+
+// chartVerdict is the JSON form of a verification.
+type chartVerdict struct {
+	Chart         string        `json:"chart"`
+	Verified      bool          `json:"verified"`
+	Malformed     bool          `json:"malformed,omitempty"`
+	Error         string        `json:"error,omitempty"`
+	Name          string        `json:"name,omitempty"`
+	Version       string        `json:"version,omitempty"`
+	Digest        string        `json:"digest,omitempty"`
+	By            string        `json:"by,omitempty"` // the file that proves it
+	Signer        *entry.Signer `json:"signer,omitempty"`
+	KeyName       string        `json:"keyName,omitempty"`
+	SignedAt      *time.Time    `json:"signedAt,omitempty"` // as the signer says
+	PredicateType string        `json:"predicateType,omitempty"`
+	Bundle        string        `json:"bundle,omitempty"`
+	// what the bundle is about, if not the archive itself
+	Manifest string `json:"manifest,omitempty"`
+}
+
+func (v *chartVerdict) print(a *term.App, asJSON bool) error {
+	return tellVerdict(a, asJSON, v.Verified, v, v.printText)
+}
+
+func (v *chartVerdict) printText(a *term.App) error {
+	if !v.Verified {
+		return notVerified(a, v.Chart, v.Error)
+	}
+	p := term.NewPage("✓ VERIFIED  %s", term.Quoted(v.Chart))
+	p.Line("chart", "%s %s", term.Quoted(v.Name), term.Quoted(v.Version))
+	p.Line("", "%s", v.Digest)
+	by := v.Signer.Identity
+	if by == "" {
+		by = "the key " + v.KeyName
+	}
+	p.Line("signed by", "%s%s", term.Quoted(by), term.Optional(" of ", v.Signer.Issuer))
+	if v.Signer.KeyID != "" {
+		p.Line("", "%s", term.Quoted(v.Signer.KeyID))
+	}
+	p.Line("by", "%s", term.Quoted(filepath.Clean(v.By)))
+	if v.SignedAt != nil {
+		p.Line("time", "%s, as the signer says", v.SignedAt.Format(time.RFC3339))
+	}
+	if v.Bundle != "" {
+		p.Line("predicate", "%s", term.Quoted(v.PredicateType))
+		p.Line("bundle", "%s", v.Bundle)
+	}
+	if v.Manifest != "" {
+		p.Line("about", "the manifest %s, which holds the archive", v.Manifest)
+	}
+	_, err := io.Copy(a.Stdout, bytes.NewReader([]byte(strings.TrimRight(p.String(), "\n")+"\n")))
+	return err
+}

@@ -1,0 +1,153 @@
+package remote
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+
+	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/pemfile"
+	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+// Flags say which ledger to speak to, and as whom.
+type Flags struct {
+	Server        string `help:"URL of the ledger." placeholder:"URL" env:"MUNIMENT_SERVER" default:"http://127.0.0.1:7480"`
+	TokenFile     string `help:"File with the tenant's token. Or put the token itself into MUNIMENT_TOKEN." placeholder:"FILE" env:"MUNIMENT_TOKEN_FILE" predictor:"file"`
+	IdentityToken string `help:"Use no stored secret but an OIDC identity token: 'auto' in a GitHub Actions or GitLab CI job, 'env' for the one in MUNIMENT_ID_TOKEN, or a file. Needs --tenant." placeholder:"FILE|env|auto" env:"MUNIMENT_IDENTITY_TOKEN"`
+	Audience      string `help:"With --identity-token auto: whom the token is for. Default: the server's URL without its path." placeholder:"TEXT" env:"MUNIMENT_AUDIENCE"`
+	ClientCert    string `help:"Client certificate, in PEM, to show in place of a token. Needs --tenant." placeholder:"FILE" env:"MUNIMENT_CLIENT_CERT" predictor:"file"`
+	ClientKey     string `help:"Its key, in PEM." placeholder:"FILE" env:"MUNIMENT_CLIENT_KEY" predictor:"file"`
+	CA            string `help:"Certificates of the authorities that the server's own is checked against, in PEM. Default: the system's." name:"ca" placeholder:"FILE" env:"MUNIMENT_CA" predictor:"file"`
+	Tenant        string `help:"Tenant to act for. Default: the one that the token names." env:"MUNIMENT_TENANT"`
+}
+
+// Client connects with what the flags and the environment say. A flag goes
+// before MUNIMENT_TOKEN.
+func (f *Flags) Client(policy *receipt.TrustPolicy, key *entry.StreamKey) (*muniment.Client, error) {
+	return f.Connect(muniment.Options{Policy: policy, StreamKey: key})
+}
+
+func (f *Flags) Connect(o muniment.Options) (*muniment.Client, error) {
+	o.Server, o.Tenant, o.UserAgent = f.Server, f.Tenant, "muniment-cli"
+	if err := f.UseTLS(&o); err != nil {
+		return nil, err
+	}
+	var err error
+	switch {
+	case f.IdentityToken != "":
+		o.Identity, err = f.identity()
+	case f.ClientCert == "":
+		o.Token, err = f.token()
+	}
+	if err != nil {
+		return nil, err
+	}
+	c, err := muniment.New(o)
+	if err != nil {
+		return nil, err
+	}
+	if c.Tenant == "" {
+		return nil, errors.New("it is not clear for which tenant: give --tenant NAME, or set MUNIMENT_TENANT")
+	}
+	return c, nil
+}
+
+func (f *Flags) token() (string, error) {
+	if f.TokenFile == "" {
+		return environmentToken()
+	}
+	token, err := ReadLedgerToken(f.TokenFile)
+	if err != nil {
+		return "", fmt.Errorf("--token-file: %w", err)
+	}
+	return token, nil
+}
+
+// identity returns the source of identity tokens that --identity-token names.
+func (f *Flags) identity() (func(context.Context) (string, error), error) {
+	switch f.IdentityToken {
+	case "auto":
+		audience := f.Audience
+		if audience == "" {
+			u, err := url.Parse(f.Server)
+			if err != nil {
+				return nil, fmt.Errorf("--server: %q is not a URL", f.Server)
+			}
+			audience = u.Scheme + "://" + u.Host
+		}
+		return muniment.JobIdentity(audience, nil), nil
+	case "env":
+		return func(context.Context) (string, error) {
+			if t := strings.TrimSpace(os.Getenv(muniment.IDTokenVariable)); t != "" {
+				return t, nil
+			}
+			return "", fmt.Errorf("--identity-token env: %s is not set", muniment.IDTokenVariable)
+		}, nil
+	}
+	return func(context.Context) (string, error) { // read anew each time: clusters replace the file
+		data, err := bounded.ReadSecret(f.IdentityToken)
+		if err != nil {
+			return "", fmt.Errorf("--identity-token: %w", err)
+		}
+		return strings.TrimSpace(string(data)), nil
+	}, nil
+}
+
+// UseTLS sets a client that shows the certificate and trusts the authorities
+// that the flags name.
+func (f *Flags) UseTLS(o *muniment.Options) error {
+	if f.ClientCert == "" && f.ClientKey == "" && f.CA == "" {
+		return nil
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if f.ClientCert != "" || f.ClientKey != "" {
+		pair, err := f.clientCertificate()
+		if err != nil {
+			return err
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	if f.CA != "" {
+		var err error
+		if config.RootCAs, err = datadir.ReadCertificates(f.CA); err != nil {
+			return fmt.Errorf("--ca: %w", err)
+		}
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = config
+	o.HTTPClient = &http.Client{Transport: transport}
+	return nil
+}
+
+// clientCertificate reads the certificate that is shown in place of a token.
+func (f *Flags) clientCertificate() (tls.Certificate, error) {
+	var none tls.Certificate
+	switch {
+	case f.ClientCert == "":
+		return none, errors.New("--client-key: its certificate is missing: give --client-cert")
+	case f.ClientKey == "":
+		return none, errors.New("--client-cert: its key is missing: give --client-key")
+	}
+	cert, err := bounded.ReadFile(f.ClientCert, bounded.Config)
+	if err != nil {
+		return none, fmt.Errorf("--client-cert: %w", err)
+	}
+	key, err := bounded.ReadSecret(f.ClientKey)
+	if err != nil {
+		return none, fmt.Errorf("--client-key: %w", err)
+	}
+	pair, err := pemfile.KeyPair(cert, key)
+	if err != nil {
+		return none, fmt.Errorf("--client-cert, --client-key: %w", err)
+	}
+	return pair, nil
+}

@@ -1,0 +1,128 @@
+package remote
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"time"
+
+	"connectrpc.com/connect"
+
+	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
+)
+
+// connectionRemedy returns what is wrong with the connection to the ledger, and
+// what to do. It returns "" for an error that is no fault of a connection.
+func connectionRemedy(err error) string {
+	const address = "--server (or MUNIMENT_SERVER)"
+	if errors.Is(err, muniment.ErrTLSExpected) {
+		return "The port speaks TLS: use https:// in " + address + "."
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
+		return "The port does not speak TLS: use http:// in " + address + ", or the port that speaks TLS."
+	}
+	if text := certificateRemedy(err); text != "" {
+		return text
+	}
+	if e, ok := errors.AsType[*net.DNSError](err); ok {
+		if e.IsNotFound {
+			return fmt.Sprintf("There is no host %q: check its name in %s.", e.Name, address)
+		}
+		return fmt.Sprintf("The name %q could not be resolved: check this machine's DNS, and the name in %s.", e.Name, address)
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return "The host refused the connection. Is the server running, and is " + address + " its address?"
+	}
+	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "remote error" {
+		// a TLS alert, whose type crypto/tls keeps to itself
+		return "The server ended the TLS handshake. If it requires a client certificate, check --client-cert and --client-key."
+	}
+	return ""
+}
+
+// certificateRemedy is connectionRemedy for the server's certificate.
+func certificateRemedy(err error) string {
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return "The server's certificate is signed by an unknown authority: give the authority's certificate with --ca (or MUNIMENT_CA)."
+	}
+	if e, ok := errors.AsType[x509.HostnameError](err); ok {
+		return fmt.Sprintf("The server's certificate is not for %q: use a name that it has in --server (or MUNIMENT_SERVER), or add this one to the certificate.", e.Host)
+	}
+	e, ok := errors.AsType[x509.CertificateInvalidError](err)
+	switch {
+	case !ok:
+		return ""
+	case e.Reason != x509.Expired || e.Cert == nil:
+		return "The server's certificate, or that of its authority, cannot be used: replace it."
+	case time.Now().Before(e.Cert.NotBefore):
+		return "The server's certificate is not valid before " + e.Cert.NotBefore.UTC().Format(time.RFC3339) + ": check this machine's clock."
+	}
+	return "The server's certificate has expired (valid until " + e.Cert.NotAfter.UTC().Format(time.RFC3339) + "): renew it, or check this machine's clock."
+}
+
+// ErrorText adds the remedy to errors that a person can mend.
+func ErrorText(err error) string {
+	var ce *connect.Error
+	if !errors.As(err, &ce) {
+		return err.Error()
+	}
+	msg := err.Error() // of a connect.Error that is wrapped, with what was said around it
+	if err == error(ce) {
+		msg = ce.Code().String() + ": " + ce.Message()
+	}
+	if !connect.IsWireError(ce) {
+		if remedy := connectionRemedy(ce); remedy != "" {
+			return msg + "\n" + remedy
+		}
+	}
+	switch ce.Code() {
+	case connect.CodeUnavailable:
+		if !connect.IsWireError(ce) {
+			msg += "\nIs the server running, and is --server (or MUNIMENT_SERVER) its address?"
+		}
+	case connect.CodeUnauthenticated:
+		if !strings.Contains(msg, "identity_token: ") { // which says itself what to do
+			msg += "\nGive the tenant's token with --token-file, or in MUNIMENT_TOKEN; in a CI job, --identity-token auto."
+		}
+	}
+	return msg
+}
+
+// NotFound gives the exit code of a plain no to errors that are one.
+func NotFound(err error) error {
+	switch connect.CodeOf(err) {
+	case connect.CodeNotFound, connect.CodeOutOfRange, connect.CodeFailedPrecondition:
+		return term.ExitWith(term.ExitNo, err)
+	}
+	return err
+}
+
+// NotApplied reports whether a call that failed had no effect: the server
+// refused it, or was not reached.
+func NotApplied(err error) bool {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return true
+	}
+	switch connect.CodeOf(err) {
+	case connect.CodeInvalidArgument, connect.CodeAlreadyExists, connect.CodePermissionDenied, connect.CodeUnauthenticated, connect.CodeNotFound,
+		connect.CodeFailedPrecondition, connect.CodeResourceExhausted, connect.CodeUnimplemented:
+		return connect.IsWireError(err)
+	}
+	return false
+}
+
+// Refusal gives the exit code of a plain no to what the server would not do.
+func Refusal(err error) error {
+	switch connect.CodeOf(err) {
+	case connect.CodeAlreadyExists, connect.CodePermissionDenied, connect.CodeInvalidArgument:
+		return term.ExitWith(term.ExitNo, err)
+	}
+	return NotFound(err)
+}

@@ -1,0 +1,141 @@
+package term
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strconv"
+	"sync/atomic"
+
+	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/wholefile"
+)
+
+// An App is what commands work with besides their flags: streams, logger and
+// version of one run of the program.
+type App struct {
+	Ctx     context.Context
+	Stdin   io.Reader
+	Stdout  *Output
+	Stderr  io.Writer
+	Level   slog.LevelVar               // of the logger
+	log     atomic.Pointer[slog.Logger] // of a service; nil in other commands
+	Version string
+	JSON    bool // standard error is for lines of JSON
+}
+
+// WriteJSON writes v on one line.
+func WriteJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// WriteOutput writes bytes that are the result of a command to the file, or to
+// standard output if path is "" or "-". On a terminal they are escaped.
+func (a *App) WriteOutput(path string, data []byte) error {
+	if path == "" || path == "-" {
+		_, err := a.RawOutput().Write(data)
+		return err
+	}
+	return wholefile.Output(path, 0o666, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// RawOutput returns standard output for bytes: as they are, unless it is a
+// terminal.
+func (a *App) RawOutput() io.Writer {
+	if a.Stdout.Terminal() {
+		return a.Stdout
+	}
+	return a.Stdout.Raw()
+}
+
+// stderrFile returns the file that standard error is.
+func (a *App) stderrFile() (*os.File, bool) {
+	if a.JSON {
+		return nil, false // a bar is no line of JSON
+	}
+	w := a.Stderr
+	if e, ok := w.(*Escaper); ok {
+		w = e.Unwrap()
+	}
+	f, ok := w.(*os.File)
+	return f, ok
+}
+
+// Quoted is Escape for one field: lines don't stay lines either.
+func Quoted(s string) string {
+	if q := strconv.Quote(s); q[1:len(q)-1] != s {
+		return q
+	}
+	return s
+}
+
+// Buffered returns a buffered standard output, to be flushed by the caller.
+func (a *App) Buffered() *bufio.Writer { return bufio.NewWriter(a.Stdout) }
+
+// ServiceLogger returns the logger of a command that runs until a signal. It
+// also has the warnings, so that every line has the format.
+func (a *App) ServiceLogger(format string) *slog.Logger {
+	log := a.Logger(format)
+	a.log.Store(log)
+	return log
+}
+
+// WarnExposed warns of a secret that other users of the machine can read.
+func (a *App) WarnExposed(path string, mode fs.FileMode) {
+	remedy := "chmod 600 " + path
+	if log := a.log.Load(); log != nil {
+		log.Warn("other users can read a secret", "file", path, "mode", fmt.Sprintf("%04o", mode), "remedy", remedy)
+		return
+	}
+	a.Warn(fmt.Sprintf("other users can read %s, a secret (mode %04o): run: %s", path, mode, remedy))
+}
+
+// Cause returns the system's own words for an error of a file.
+func Cause(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}
+
+// Complain prints why the program ends.
+func (a *App) Complain(msg string) {
+	if a.JSON {
+		a.NewLogger(true).Error(msg)
+		return
+	}
+	fmt.Fprintln(a.Stderr, "muniment:", Escape(msg))
+}
+
+// Warn prints a warning of before the flags are parsed.
+func (a *App) Warn(msg string) {
+	if a.JSON {
+		a.NewLogger(true).Warn(msg)
+		return
+	}
+	fmt.Fprintln(a.Stderr, "muniment: warning:", Escape(msg))
+}
+
+// ReadInput reads a file, or standard input for "-".
+func (a *App) ReadInput(path string, limit int64) ([]byte, error) {
+	if path != "-" {
+		return bounded.ReadFile(path, limit)
+	}
+	data, err := io.ReadAll(io.LimitReader(a.Stdin, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("standard input has more than %d bytes", limit)
+	}
+	return data, err
+}

@@ -1,0 +1,17 @@
+package term
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Count words a number of things.
+func Count[N ~int | ~int64 | ~uint32 | ~uint64](n N, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	if stem, ok := strings.CutSuffix(noun, "ry"); ok {
+		noun = stem + "rie"
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

@@ -1,0 +1,72 @@
+package term
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// The exit codes of all commands. exitCodes documents them.
+const (
+	ExitOK     = 0
+	ExitNo     = 1
+	ExitFailed = 2
+
+	ExitRollback  = 3
+	ExitLeaf      = 3
+	ExitTruncated = 4
+	ExitForked    = 5
+	ExitStream    = 6
+
+	ExitInterrupted = 130
+	ExitPipe        = 141
+)
+
+// exitCodes is the table that 'muniment help exit-codes' prints. A command
+// ends with no other code.
+var exitCodes = []struct {
+	code     int
+	commands string // "": all
+	meaning  string
+}{
+	{ExitOK, "", "the answer is yes: verified, recorded, sound, done"},
+	{ExitNo, "", "the answer is no: not verified, not recorded, refused, not the same"},
+	{ExitFailed, "", "there is no answer: wrong usage, or a file, server or output failed"},
+	{ExitRollback, "serve", "the log was rolled back, or has forked; a restart does not help"},
+	{ExitLeaf, "audit mirror", "an entry was changed"},
+	{ExitTruncated, "audit mirror", "the log is shorter than it was"},
+	{ExitForked, "audit mirror import monitor", "the log has forked"},
+	{ExitStream, "audit", "the stream is not complete"},
+	{ExitInterrupted, "", "interrupted by SIGINT or SIGTERM before there was an answer"},
+	{ExitPipe, "", "the reader of standard output went away"},
+}
+
+// An ExitError ends the program with a code. Its message may be empty when
+// everything is printed already.
+type ExitError struct {
+	Code int
+	err  error
+}
+
+func (e *ExitError) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+
+func (e *ExitError) Unwrap() error { return e.err }
+
+func ExitWith(code int, err error) error { return &ExitError{code, err} }
+
+// PrintExitCodes writes the table.
+func PrintExitCodes(w io.Writer) {
+	fmt.Fprint(w, "Every command ends with one of these codes. \"muniment COMMAND --help\" specifies\nwhat yes and no are for the command.\n\n")
+	for _, row := range exitCodes {
+		meaning := row.meaning
+		if row.commands != "" {
+			meaning = strings.Join(strings.Fields(row.commands), ", ") + ": " + meaning
+		}
+		fmt.Fprintf(w, "  %-5d %s\n", row.code, meaning)
+	}
+}

@@ -1,0 +1,40 @@
+package term
+
+import (
+	"fmt"
+	"strings"
+)
+
+// TimeFormat is RFC 3339 with the log's milliseconds.
+const TimeFormat = "2006-01-02T15:04:05.000Z"
+
+// Because adds a reason, if there is one.
+func Because(what, reason string) string {
+	if reason == "" {
+		return what
+	}
+	return what + ": " + reason
+}
+
+func Optional(prefix, s string) string {
+	if s == "" {
+		return ""
+	}
+	return prefix + Quoted(s)
+}
+
+// LineName names a document of a file of JSON Lines, counted from 1.
+func LineName(file string, n int) string { return fmt.Sprintf("%s:%d", file, n) }
+
+// A Page is an answer for people: a heading, and lines with labels.
+type Page struct{ strings.Builder }
+
+func NewPage(format string, args ...any) *Page {
+	p := &Page{}
+	fmt.Fprintf(p, format+"\n", args...)
+	return p
+}
+
+func (p *Page) Line(label, format string, args ...any) {
+	fmt.Fprintf(p, "  %-10s%s\n", label, fmt.Sprintf(format, args...))
+}

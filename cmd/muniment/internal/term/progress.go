@@ -1,0 +1,54 @@
+package term
+
+import (
+	"github.com/schollz/progressbar/v3"
+)
+
+// Progress shows a bar on standard error, where that is a terminal and there is
+// enough to do.
+func (a *App) Progress(total int64, what string) *progressbar.ProgressBar {
+	f, ok := a.stderrFile()
+	if !ok || !IsTerminal(f) || total < 10 {
+		return progressbar.DefaultSilent(total)
+	}
+	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription(what), progressbar.OptionShowCount(),
+		progressbar.OptionShowIts(), progressbar.OptionSetItsString("entries"), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
+}
+
+// ByteProgress is progress for bytes.
+func (a *App) ByteProgress(total int64, what string) *progressbar.ProgressBar {
+	f, ok := a.stderrFile()
+	if !ok || !IsTerminal(f) || total < 64<<20 {
+		return progressbar.DefaultBytesSilent(total)
+	}
+	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription(what), progressbar.OptionShowBytes(true),
+		progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
+}
+
+// ProgressBytes shows how many bytes have come, where their number is not
+// known.
+func (a *App) ProgressBytes(what string) *progressbar.ProgressBar {
+	f, ok := a.stderrFile()
+	if !ok || !IsTerminal(f) {
+		return progressbar.DefaultBytesSilent(-1)
+	}
+	return progressbar.NewOptions64(-1, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription(what), progressbar.OptionShowBytes(true), progressbar.OptionClearOnFinish())
+}
+
+// ProgressFunc returns a function that shows how far work has come whose total
+// it learns on the way, and one that ends the show.
+func (a *App) ProgressFunc(what string) (show func(done, total uint64), finish func()) {
+	var bar *progressbar.ProgressBar
+	show = func(done, total uint64) {
+		if bar == nil {
+			bar = a.Progress(int64(total), what)
+		}
+		_ = bar.Set64(int64(done)) // a bar that can't be drawn changes nothing
+	}
+	finish = func() {
+		if bar != nil {
+			_ = bar.Finish()
+		}
+	}
+	return show, finish
+}
