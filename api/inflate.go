@@ -1,7 +1,10 @@
 package api
 
 import (
+	"bufio"
 	"compress/gzip"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -13,6 +16,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"muniment.dev/muniment/api/wire"
+	"muniment.dev/muniment/internal/turns"
 )
 
 // gzipUpTo returns the option that decompresses messages of at most limit()
@@ -67,6 +71,11 @@ func (d *inflater) Read(p []byte) (int, error) {
 	if d.left < 0 {
 		return 0, errInflated(d.max)
 	}
+	turn, err := decoding(int(d.max - d.left)) // of what was decompressed so far
+	if err != nil {
+		return 0, err
+	}
+	defer turn.End()
 	n, err := d.Reader.Read(p[:min(int64(len(p)), d.left+1)])
 	if d.left -= int64(n); d.left < 0 {
 		return n - 1, errInflated(d.max)
@@ -129,3 +138,64 @@ func methodOf(procedure string) protoreflect.MethodDescriptor {
 func errInflated(limit int64) error {
 	return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("the message has more than %d bytes when it is decompressed", limit))
 }
+
+// A gunzip decompresses a body as it is read, in its owner's turns as soon as
+// more than a small request has come out of it. No turn is held while more of
+// the body is waited for.
+type gunzip struct {
+	body  io.ReadCloser
+	ctx   context.Context
+	owner string
+	r     *gzip.Reader // nil: nothing was read
+	out   int64        // bytes decompressed
+	turn  *turns.Turn  // held during a Read
+}
+
+func newGunzip(r *http.Request) *gunzip {
+	return &gunzip{body: r.Body, ctx: r.Context(), owner: ownerOf(r)}
+}
+
+// Read implements io.Reader.
+func (g *gunzip) Read(p []byte) (int, error) {
+	if g.r == nil {
+		r, err := gzip.NewReader(bufio.NewReader(readerFunc(g.receive)))
+		if err != nil {
+			return 0, badGzip(err)
+		}
+		g.r = r
+	}
+	if err := g.begin(); err != nil {
+		return 0, err
+	}
+	defer func() { g.turn.End() }() // that of the end
+	n, err := g.r.Read(p[:min(len(p), turns.Free)])
+	g.out += int64(n)
+	return n, badGzip(err)
+}
+
+func (g *gunzip) begin() (err error) {
+	if g.turn, err = turns.CPU.For(g.ctx, g.owner, g.out); errors.Is(err, turns.ErrFull) {
+		return errBusy(err)
+	}
+	return err
+}
+
+// receive reads from the body without a turn.
+func (g *gunzip) receive(p []byte) (int, error) {
+	g.turn.End()
+	n, err := g.body.Read(p)
+	if err == nil {
+		err = g.begin()
+	}
+	return n, err
+}
+
+func badGzip(err error) error {
+	if errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return connect.NewError(connect.CodeInvalidArgument, errors.New("the body is not compressed with gzip, though its header declares it"))
+	}
+	return err
+}
+
+// Close implements io.Closer.
+func (g *gunzip) Close() error { return g.body.Close() }

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -205,7 +204,7 @@ func (s *Server) boundBody(w http.ResponseWriter, r *http.Request, held *heldByt
 	size := r.ContentLength
 	switch {
 	case r.Header.Get("Content-Encoding") == "gzip":
-		r.Body, size = &gunzip{body: r.Body}, -1
+		r.Body, size = newGunzip(r), -1
 		r.Header.Del("Content-Encoding")
 	case isCompressed(r) && limit > smallRequest:
 		return held.take(decodeFactor * limit)
@@ -269,33 +268,6 @@ type heldBytes struct {
 }
 
 func (h *heldBytes) take(n int64) error { return h.hold.Take(h.resource, n) }
-
-// A gunzip decompresses a body as it is read.
-type gunzip struct {
-	body io.ReadCloser
-	r    *gzip.Reader
-}
-
-func (g *gunzip) Read(p []byte) (int, error) {
-	if g.r == nil {
-		r, err := gzip.NewReader(g.body)
-		if err != nil {
-			return 0, badGzip(err)
-		}
-		g.r = r
-	}
-	n, err := g.r.Read(p)
-	return n, badGzip(err)
-}
-
-func badGzip(err error) error {
-	if errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return connect.NewError(connect.CodeInvalidArgument, errors.New("the body is not compressed with gzip, though its header declares it"))
-	}
-	return err
-}
-
-func (g *gunzip) Close() error { return g.body.Close() }
 
 // A countedBody counts bytes as they are read.
 type countedBody struct {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"muniment.dev/muniment/ingest/policy"
+	"muniment.dev/muniment/internal/turns"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
@@ -93,9 +94,22 @@ func (in *Ingester) sizes() limits {
 func (in *Ingester) Append(ctx context.Context, who Submitter, subs []Submission) ([]ledger.Result, error) {
 	read := make([]contents, len(subs))
 	wrong := make([]error, len(subs))
+	size := int64(0)
+	for i := range subs {
+		size += int64(len(subs[i].Payload))
+	}
+	turn, err := turns.CPU.For(ctx, who.Tenant, size)
+	if err != nil {
+		return nil, err
+	}
+	defer turn.End()
 	for i := range subs {
 		read[i], wrong[i] = in.accept(&subs[i])
+		if err := turn.Pass(ctx, len(subs[i].Payload)); err != nil {
+			return nil, err
+		}
 	}
+	turn.End()
 	return in.appendRead(ctx, who, subs, read, wrong)
 }
 
@@ -178,6 +192,11 @@ func (in *Ingester) draft(ctx context.Context, who Submitter, s *Submission, c *
 			return ledger.Draft{}, err
 		}
 	}
+	turn, err := turns.CPU.For(ctx, who.Tenant, int64(s.size()))
+	if err != nil {
+		return ledger.Draft{}, err
+	}
+	defer turn.End()
 	if s.spool != nil {
 		return sealSpool(in.Ledger, who, h, s.spool)
 	}

@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
 
+	"muniment.dev/muniment/internal/turns"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/verifiers/boundedjson"
 	"muniment.dev/muniment/verifiers/shape"
@@ -70,7 +72,7 @@ func (in *Ingester) AppendStream(ctx context.Context, who Submitter, s *Stream) 
 	if err != nil {
 		return ledger.Result{}, err
 	}
-	spool, err := in.spool(ctx, s, p, start, is)
+	spool, err := in.spool(ctx, who, s, p, start, is)
 	if err != nil {
 		return ledger.Result{}, err
 	}
@@ -89,7 +91,7 @@ func (in *Ingester) AppendStream(ctx context.Context, who Submitter, s *Stream) 
 		return ledger.Result{}, err
 	}
 	defer release() // when what was read of the payload is no longer needed
-	c, err := in.readSpool(&sub)
+	c, err := in.readSpool(ctx, who, &sub)
 	return in.one(ctx, who, &sub, &c, err)
 }
 
@@ -183,6 +185,25 @@ func newScan(is string) *scan {
 	return s
 }
 
+// inTurn looks at the next bytes, piece by piece, when it is the submitter's
+// turn.
+func (s *scan) inTurn(ctx context.Context, who Submitter, p []byte) error {
+	turn, err := turns.CPU.For(ctx, who.Tenant, int64(len(p)))
+	if err != nil {
+		return err
+	}
+	defer turn.End()
+	for piece := range slices.Chunk(p, turns.Free) {
+		if err := s.write(piece); err != nil {
+			return err
+		}
+		if err := turn.Pass(ctx, len(piece)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // write looks at the next bytes. It returns an error as soon as the payload can
 // no longer be one that is recorded.
 func (s *scan) write(p []byte) error {
@@ -226,9 +247,9 @@ func (s *scan) notJSON(err error) error {
 
 // spool writes the payload to the disk as it arrives, as far as it may be
 // recorded.
-func (in *Ingester) spool(ctx context.Context, s *Stream, p *incoming, start []byte, is string) (_ *ledger.Spool, err error) {
+func (in *Ingester) spool(ctx context.Context, who Submitter, s *Stream, p *incoming, start []byte, is string) (_ *ledger.Spool, err error) {
 	scan := newScan(is)
-	if err := scan.write(start); err != nil {
+	if err := scan.inTurn(ctx, who, start); err != nil {
 		return nil, err // and there is no file yet
 	}
 	expect := uint64(0)
@@ -257,7 +278,7 @@ func (in *Ingester) spool(ctx context.Context, s *Stream, p *incoming, start []b
 		if chunk, err = p.next(start[:len(start)-1]); err != nil {
 			return nil, err
 		}
-		if err := scan.write(chunk); err != nil {
+		if err := scan.inTurn(ctx, who, chunk); err != nil {
 			return nil, err
 		}
 	}
@@ -271,7 +292,7 @@ func (in *Ingester) spool(ctx context.Context, s *Stream, p *incoming, start []b
 }
 
 // readSpool reads a payload of at most maxParsed bytes.
-func (in *Ingester) readSpool(s *Submission) (contents, error) {
+func (in *Ingester) readSpool(ctx context.Context, who Submitter, s *Submission) (contents, error) {
 	r, err := s.spool.Open()
 	if err != nil {
 		return contents{}, err
@@ -281,6 +302,11 @@ func (in *Ingester) readSpool(s *Submission) (contents, error) {
 	if _, err := payload.ReadFrom(r); err != nil {
 		return contents{}, fmt.Errorf("read a large payload: %w", err)
 	}
+	turn, err := turns.CPU.For(ctx, who.Tenant, int64(payload.Len()))
+	if err != nil {
+		return contents{}, err
+	}
+	defer turn.End()
 	k := table[s.Kind]
 	c, err := k.check(s.MediaType, payload.Bytes(), in.now())
 	if err != nil {

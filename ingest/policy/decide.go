@@ -58,6 +58,8 @@ func (p *AdmissionPolicy) decide(m *meter, ev *Evidence, roots Roots) *Decision 
 		return &Decision{Result: Refused, Reason: shorten(fmt.Sprintf("the decision was interrupted: %s", err)), Verification: entry.Verification{Result: entry.Unverified}}
 	}
 	defer release()
+	m.tenant = ev.Tenant
+	defer m.end()
 	c := newCourt(m, p, ev, roots)
 	d := &Decision{Result: Refused}
 	var by *proof

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"muniment.dev/muniment/internal/turns"
 )
 
 // Units of work. A unit is about what evaluating one node of an expression
@@ -19,6 +21,12 @@ const (
 	bytesPerUnit = 16
 	// checkEvery is after how many units the context is looked at.
 	checkEvery = 1024
+	// cheap is how many units are spent before a decision needs a turn: those
+	// of most decisions without signatures.
+	cheap = 8 * checkEvery
+	// bytesOfUnit is what a unit counts for in the size of a piece of work that
+	// is done in one turn: a piece is then about 200 µs long.
+	bytesOfUnit = turns.Free / (2 * checkEvery)
 )
 
 // errBudget is wrapped by the errors of work that was not done because of its
@@ -33,6 +41,9 @@ type meter struct {
 	spent     int
 	unchecked int // since the context was looked at
 	err       error
+
+	tenant string      // that takes turns; "": the decision needs none
+	turn   *turns.Turn // nil until the decision costs more than cheap ones do
 }
 
 func newMeter(ctx context.Context, budget int) *meter { return &meter{ctx: ctx, budget: budget} }
@@ -49,13 +60,28 @@ func (m *meter) charge(units int) error {
 	}
 	m.spent += units
 	if m.unchecked += units; m.unchecked >= checkEvery {
-		m.unchecked = 0
-		if err := m.ctx.Err(); err != nil {
+		units, m.unchecked = m.unchecked, 0
+		if err := m.pass(units); err != nil {
 			m.err = fmt.Errorf("the decision was interrupted: %w", err)
 		}
 	}
 	return m.err
 }
+
+// pass lets others have their turns before more of the work is done.
+func (m *meter) pass(units int) (err error) {
+	switch {
+	case m.spent <= cheap || m.tenant == "":
+		return m.ctx.Err()
+	case m.turn == nil:
+		m.turn, err = turns.CPU.Begin(m.ctx, m.tenant)
+		return err
+	}
+	return m.turn.Pass(m.ctx, product(units, bytesOfUnit))
+}
+
+// end gives the decision's turn back.
+func (m *meter) end() { m.turn.End() }
 
 // text returns the units of reading so many bytes.
 func text(bytes int) int { return 1 + bytes/bytesPerUnit }

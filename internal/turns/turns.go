@@ -1,0 +1,213 @@
+// Package turns shares the processors between the owners of expensive work.
+//
+// Work on untrusted bytes, such as decompressing, parsing and checking
+// signatures, is done in turns. There are fewer turns at a time than
+// processors, so that cheap work always finds one that is free. An expensive
+// call passes its turn on after each piece of its work if another owner waits,
+// and owners are served round-robin: a call waits for one piece of the work of
+// each other owner, however many calls they have.
+//
+// A turn is for computing alone. It is not held while its holder waits for a
+// network, a disk or a lock, and no call takes a second one.
+package turns
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"slices"
+	"sync"
+)
+
+// Free is the size of a request, or of a piece of work, in bytes, up to which
+// no turn is needed.
+const Free = 64 << 10
+
+// CPU shares the processors of this process.
+var CPU = New(max(1, runtime.GOMAXPROCS(0)-1))
+
+// maxWaiting bounds the calls of one owner that wait.
+const maxWaiting = 1024
+
+// ErrFull is the error of a call whose owner has too many calls that wait.
+var ErrFull = errors.New("too much of the caller's work waits for the processors; retry later")
+
+// Turns hands out turns. Its methods may be called from many goroutines.
+type Turns struct {
+	slots int
+
+	mu     sync.Mutex // guards the rest
+	used   int
+	owners map[string]*owner // those that wait
+	round  []string          // owners that wait, the next one first
+	passed uint64            // turns that were ever handed on
+}
+
+// An owner's calls that wait, the first one first; never empty.
+type owner struct{ waiting []chan struct{} }
+
+// New returns turns for so many calls at a time, at least one.
+func New(slots int) *Turns { return &Turns{slots: slots, owners: map[string]*owner{}} }
+
+// Slots returns how many turns there are at a time.
+func (t *Turns) Slots() int { return t.slots }
+
+// A Turn is the right to compute. It belongs to one goroutine. The nil Turn is
+// that of work that needs none.
+type Turn struct {
+	turns *Turns
+	owner string
+	held  bool
+	done  int // bytes of the piece under way
+}
+
+// For waits for a turn of the owner for work on so many bytes, until ctx ends.
+// If they are few, there is nothing to wait for, and the turn is nil.
+func (t *Turns) For(ctx context.Context, owner string, bytes int64) (*Turn, error) {
+	if bytes <= Free {
+		return nil, nil
+	}
+	return t.Begin(ctx, owner)
+}
+
+// Begin waits for a turn of the owner, until ctx ends. The caller must End it.
+func (t *Turns) Begin(ctx context.Context, owner string) (*Turn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	if t.used < t.slots && len(t.round) == 0 {
+		t.used++
+		t.mu.Unlock()
+		return &Turn{turns: t, owner: owner, held: true}, nil
+	}
+	given, err := t.enqueue(owner)
+	t.mu.Unlock()
+	if err == nil {
+		err = t.wait(ctx, owner, given)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Turn{turns: t, owner: owner, held: true}, nil
+}
+
+// Pass is called after each part of the work, with the number of bytes that the
+// part was on. Where they make up a piece, and another owner waits, that one
+// has its turn first. After an error, which is that of ctx, the turn has ended.
+func (x *Turn) Pass(ctx context.Context, bytes int) error {
+	if x == nil || !x.held {
+		return ctx.Err()
+	}
+	if x.done += bytes; x.done < Free {
+		return nil
+	}
+	x.done = 0
+	if err := ctx.Err(); err != nil {
+		x.End()
+		return err
+	}
+	t := x.turns
+	t.mu.Lock()
+	if !slices.ContainsFunc(t.round, func(name string) bool { return name != x.owner }) {
+		t.mu.Unlock()
+		return nil
+	}
+	given, err := t.enqueue(x.owner)
+	if err != nil {
+		t.mu.Unlock()
+		return nil // its owner has enough calls that wait; this one goes on
+	}
+	t.round = append(slices.DeleteFunc(t.round, func(name string) bool { return name == x.owner }), x.owner)
+	t.free()
+	t.mu.Unlock()
+	err = t.wait(ctx, x.owner, given)
+	x.held = err == nil
+	return err
+}
+
+// End gives the turn back. It may be called more than once.
+func (x *Turn) End() {
+	if x == nil || !x.held {
+		return
+	}
+	x.held = false
+	x.turns.mu.Lock()
+	defer x.turns.mu.Unlock()
+	x.turns.free()
+}
+
+// enqueue adds a call that waits. mu is held.
+func (t *Turns) enqueue(name string) (chan struct{}, error) {
+	o := t.owners[name]
+	if o == nil {
+		o = &owner{}
+		t.owners[name] = o
+		t.round = append(t.round, name)
+	}
+	if len(o.waiting) >= maxWaiting {
+		return nil, ErrFull
+	}
+	given := make(chan struct{})
+	o.waiting = append(o.waiting, given)
+	return given, nil
+}
+
+// wait returns when the turn was given, or ctx has ended.
+func (t *Turns) wait(ctx context.Context, name string, given chan struct{}) error {
+	select {
+	case <-given:
+		return nil
+	case <-ctx.Done():
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	select {
+	case <-given: // meanwhile
+		t.free()
+		return ctx.Err()
+	default:
+	}
+	o := t.owners[name]
+	o.waiting = slices.DeleteFunc(o.waiting, func(c chan struct{}) bool { return c == given })
+	if len(o.waiting) == 0 {
+		delete(t.owners, name)
+		t.round = slices.DeleteFunc(t.round, func(n string) bool { return n == name })
+	}
+	return ctx.Err()
+}
+
+// free hands a turn on to the next owner, or puts it back. mu is held.
+func (t *Turns) free() {
+	if len(t.round) == 0 {
+		t.used--
+		return
+	}
+	name := t.round[0]
+	t.round = slices.Delete(t.round, 0, 1)
+	o := t.owners[name]
+	close(o.waiting[0])
+	if o.waiting = slices.Delete(o.waiting, 0, 1); len(o.waiting) > 0 {
+		t.round = append(t.round, name)
+	} else {
+		delete(t.owners, name)
+	}
+	t.passed++
+}
+
+// Held returns how many turns are held, and how many calls wait for one.
+func (t *Turns) Held() (held, waiting int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, o := range t.owners {
+		waiting += len(o.waiting)
+	}
+	return t.used, waiting
+}
+
+// Passed returns how many turns were handed from one call to another.
+func (t *Turns) Passed() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.passed
+}
