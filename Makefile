@@ -1,4 +1,4 @@
-# Two commands do everything: make demo, make test. The rest are their parts.
+# make demo shows it, make check is for every change, make test runs everything.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -8,7 +8,7 @@ TOOLS   := bin/tools
 PYTHON  ?= python3
 VENV    := .cache/python
 
-.PHONY: help build demo test soak peers generate lint test-go test-python test-ts mutants tools bench clean
+.PHONY: help build demo check test soak peers generate lint test-go test-python test-ts mutants tools bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -18,6 +18,13 @@ build: ## build bin/muniment
 
 demo: build ## append real evidence, verify it offline, show what happened (KEEP=1 leaves the server up)
 	@deploy/demo.sh
+
+check: ## what a change needs before review: format, vet, prose, short Go tests (3 min warm)
+	@echo "== gofmt"; out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not formatted:"; echo "$$out"; exit 1; }
+	@echo "== go vet"; go vet ./...
+	@echo "== prose"; go run ./internal/textcheck
+	@echo "== go test -short"; go test -short -timeout 10m $$(go list ./... | grep -vE '/cmd/muniment$$|/bench/')
+	@echo "== commands"; go test -short -timeout 10m ./cmd/muniment -run 'TestScripts/(demo|admission|errors|erase|trace)$$'
 
 test: lint peers test-go test-python test-ts mutants ## install what is missing and run everything
 	@echo "all tests passed"
@@ -53,15 +60,18 @@ $(VENV)/ok: clients/python/pyproject.toml
 test-ts: clients/ts/node_modules/.installed ## the TypeScript verifier: eslint, prettier, tsc, vitest
 	@echo "== typescript"; cd clients/ts; npm run --silent lint; npm run --silent types; npm test --silent
 
-SEED ?= $(shell date +%s)
+SEED := $(or $(SEED),$(shell date +%s))
 N    ?= 2000
 
 mutants: $(VENV)/ok clients/ts/node_modules/.installed ## compare the three verifiers on N mutated receipts (SEED=…, N=2000)
 	@cd clients/ts; npm run --silent build
 	@PYTHON=$(VENV)/bin/python .ci/mutants $(SEED) $(N)
 
-soak: ## the long runs of tests: 100,000 mutants (SEED=…)
-	@$(MAKE) --no-print-directory mutants N=100000
+soak: ## the seeded campaigns in full: mutants, damage, kills, random operations (SEED=…)
+	@echo "== campaigns of seed $(SEED) (again: make soak SEED=$(SEED))"
+	@MUNIMENT_SOAK=$(SEED) go test -v -count=1 -timeout 3h ./ledger/store/... ./ledger/pebblestore ./ledger/receipt ./cmd/muniment \
+	  -run 'Metamorphic|Contract|Store|Crash|Damage|Mutants|Kill' | grep -E '^(ok|FAIL|---|panic)|in full|crashes' 
+	@$(MAKE) --no-print-directory mutants N=100000 SEED=$(SEED)
 
 clients/ts/node_modules/.installed: clients/ts/package.json clients/ts/package-lock.json clients/ts/.npmrc
 	@command -v npm >/dev/null || { echo "npm is missing: install Node 20.19 or later, https://nodejs.org"; exit 1; }

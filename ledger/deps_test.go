@@ -33,7 +33,7 @@ var rooms = []struct {
 	{"ledger", []string{"ledger", "internal"}},
 	{"ledger/store", []string{"ledger/entry", "ledger/receipt"}},
 	{"ledger/store/memstore", []string{"ledger/entry", "ledger/receipt", "ledger/store"}},
-	{"ledger/store/storetest", []string{"ledger/entry", "ledger/receipt", "ledger/store"}},
+	{"ledger/store/storetest", []string{"internal/soak", "ledger/entry", "ledger/receipt", "ledger/store"}},
 	{"ledger/pebblestore", []string{"ledger/entry", "ledger/receipt", "ledger/store", "internal/owner"}},
 	{"ledger/entry", []string{"ledger/entry"}},
 	{"ledger/receipt", []string{"ledger/entry", "ledger/receipt"}},

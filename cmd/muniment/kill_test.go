@@ -20,21 +20,22 @@ import (
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
 const (
-	killRounds  = 20
 	killAppends = 10_000
 	killWriters = 48
 )
 
-// TestKill kills a real server with SIGKILL in the middle of 10,000 appends, 20
-// times on the same data folder. After each restart every entry that was
-// acknowledged, in this round or an earlier one, must be in the log at its
-// index, and the log must continue the one that the receipts were issued from.
+// TestKill kills a real server with SIGKILL in the middle of 10,000 appends, 8
+// times on the same data folder (20 times in make soak). After each restart
+// every entry that was acknowledged, in this round or an earlier one, must be
+// in the log at its index, and the log must continue the one that the receipts
+// were issued from.
 func TestKill(t *testing.T) {
 	bin := plainProgram(t)
 	data := filepath.Join(t.TempDir(), "data")
@@ -49,8 +50,8 @@ func TestKill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &killTest{t: t, policy: policies[0], acked: map[uint64]entry.Hash{}, rng: rand.New(rand.NewPCG(1, 2))}
-	for round := range killRounds {
+	k := &killTest{t: t, policy: policies[0], acked: map[uint64]entry.Hash{}, rng: rand.New(rand.NewPCG(1+soak.Seed(t), 2))}
+	for round := range soak.Length(t, "kills", 8, 20) {
 		p, err := startProcess(t.Context(), bin, "--data", data)
 		if err != nil {
 			t.Fatalf("round %d: %v", round, err)

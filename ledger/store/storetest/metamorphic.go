@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -17,20 +18,22 @@ const steps = 40 // of each sequence of the metamorphic test
 // model. After each of them the two must agree. A failure prints the sequence
 // up to it; the seed is the name of the subtest.
 func testMetamorphic(t *testing.T, newDisk func(*testing.T) Disk, raw bool) {
-	sequences := 20
+	sample := 20
 	if RaceDetector {
-		sequences = 5
+		sample = 5
 	}
-	for seed := range sequences {
+	first := soak.Seed(t)
+	for i := range soak.Length(t, "random sequences", sample, 500) {
+		seed := first + uint64(i)
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			run := &sequence{
-				rng:   rand.New(rand.NewPCG(uint64(seed), 1)),
-				src:   NewSource(uint64(seed)),
+				rng:   rand.New(rand.NewPCG(seed, 1)),
+				src:   NewSource(seed),
 				model: NewModel(),
 				disk:  newDisk(t),
 			}
 			if raw {
-				run.src, run.model = NewRawSource(uint64(seed)), NewRawModel()
+				run.src, run.model = NewRawSource(seed), NewRawModel()
 			}
 			if err := run.all(); err != nil {
 				t.Fatalf("%v\nafter:\n%s", err, strings.Join(run.trace, "\n"))
