@@ -55,9 +55,9 @@ func (strictProto) Unmarshal(data []byte, m any) error {
 	return shortText(plain.DecodeError(proto.Unmarshal(data, pm)))
 }
 
-// decoding waits for the turn to decode a message of so many bytes. Connect does
-// not pass the caller on to codecs, so all large messages have one owner. What
-// one caller has of them is bounded by its account.
+// decoding waits for the turn to decode a message of so many bytes. Connect
+// does not pass the caller on to codecs, so all large messages have one owner.
+// What one caller has of them is bounded by its account.
 func decoding(bytes int) (*turns.Turn, error) {
 	turn, err := turns.CPU.For(context.Background(), "messages", int64(bytes))
 	if err != nil {

@@ -44,8 +44,8 @@ var rooms = []struct {
 	{"proto", []string{"proto"}},
 }
 
-// commandGroup is what each group of commands may import: the shared packages of
-// cmd/muniment and the rooms below, and no other group.
+// commandGroup is what each group of commands may import: the shared packages
+// of cmd/muniment and the rooms below, and no other group.
 var commandGroup = []string{
 	"cmd/muniment/internal/term", "cmd/muniment/internal/datadir", "cmd/muniment/internal/remote",
 	"api", "controls", "ingest", "verifiers", "ledger", "clients/go", "proto", "internal",

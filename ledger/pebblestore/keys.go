@@ -18,8 +18,8 @@ import (
 //	k ‖ key                  deduplication key       → uvarint index
 //	l ‖ u64 first index      raw leaves              → run, see rows.go
 //	m ‖ name                 meta                    → see below
-//	p ‖ u64 index            payload opening         → salt ‖ payload; nothing when erased; a large one has a row f instead
-//	q ‖ u64 index            payload info            → salt ‖ u64 size; of payloads from 32 KiB on, see info.go
+//	p ‖ u64 index            payload opening         → salt ‖ payload, or empty; large: f
+//	q ‖ u64 index            payload info            → salt ‖ u64 size; from 32 KiB on, see info.go
 //	s ‖ u64 first index      skeletons               → run, see rows.go
 //	t ‖ u8 level ‖ u64 index full tile               → 256 hashes
 //	w ‖ u64 size             cosigned checkpoint     → signed note

@@ -123,7 +123,8 @@ func (c *keysRotateCmd) Run(a *term.App) error {
 	if err := c.writePolicy(&fresh, text); err != nil {
 		return err
 	}
-	if err := datadir.WriteKeys(c.Data, append(old, fresh)); err != nil { // from here on the key counts
+	if err := datadir.WriteKeys(c.Data, append(old, fresh)); err != nil {
+		// from here on the key counts
 		return err
 	}
 	if err := datadir.ReplaceOwned(filepath.Join(c.Data, datadir.PolicyFile), text); err != nil {
