@@ -3,7 +3,9 @@ package api
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -47,7 +49,7 @@ func (s *Server) afterDebt(next http.Handler) http.Handler {
 // the answer while the caller owes, as far as it may have answers delayed.
 func (s *Server) chargeRefusal(r *http.Request) {
 	owner := ownerOf(r)
-	s.debts.Charge(owner, time.Now())
+	s.debts.Charge(owner, time.Now(), 1)
 	h := s.book.Open(owner)
 	defer h.Release()
 	if h.Take(account.Refusals, 1) == nil {
@@ -65,13 +67,32 @@ type ending struct{ good bool }
 func (s *Server) priced(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		o := &ending{}
+		body := &pricedBody{ReadCloser: r.Body}
+		r.Body = body
 		defer func() {
 			if !o.good && r.Context().Err() == nil {
-				s.debts.Charge(ownerOf(r), time.Now())
+				s.debts.Charge(ownerOf(r), time.Now(), priceOf(body.n.Load()))
 			}
 		}()
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), endingKey{}, o)))
 	})
+}
+
+// priceOf returns how many failures a failed call counts for that has received
+// so many bytes: the larger a request is, the more work it was to refuse.
+func priceOf(received int64) int { return 1 + int(min(received/smallRequest, 1<<10)) }
+
+// A pricedBody counts what is received of a request.
+type pricedBody struct {
+	io.ReadCloser
+	n atomic.Int64
+}
+
+// Read implements io.Reader.
+func (b *pricedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.n.Add(int64(n))
+	return n, err
 }
 
 // pricedByStatus is priced for calls that are no RPCs.
@@ -81,7 +102,7 @@ func (s *Server) pricedByStatus(next http.Handler) http.Handler {
 		next.ServeHTTP(counted, r)
 		switch counted.status() {
 		case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType:
-			s.debts.Charge(ownerOf(r), time.Now())
+			s.debts.Charge(ownerOf(r), time.Now(), 1)
 		}
 	})
 }

@@ -152,3 +152,18 @@ func TestHeldGauges(t *testing.T) {
 		t.Error("what was given back is still counted")
 	}
 }
+
+// A call that is refused after much of it was received costs its tenant more
+// than one that is refused at its beginning.
+func TestLargeFailuresCostMore(t *testing.T) {
+	ts := newServer(t)
+	before := ts.delayed()
+	// a submission of two mebibytes that is cut off
+	large := append([]byte{0x12, 0x80, 0x80, 0x80, 0x01, 0x1a, 0xfb, 0xff, 0x7f}, make([]byte, 1<<20)...)
+	for range 80 {
+		ts.do(ts.h1, "POST", munimentv1connect.LedgerServiceAppendProcedure, acmeToken, map[string]string{"Content-Type": "application/proto"}, bytes.NewReader(large[:256<<10]))
+	}
+	if ts.delayed() == before {
+		t.Error("large failures did not slow the tenant down")
+	}
+}

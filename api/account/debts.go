@@ -30,8 +30,9 @@ type Debts struct {
 	owners map[string]*rate.Limiter
 }
 
-// Charge counts a failed call.
-func (d *Debts) Charge(owner string, now time.Time) {
+// Charge counts a failed call as so many failures: more than one where much was
+// received before it was refused.
+func (d *Debts) Charge(owner string, now time.Time, units int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.owners == nil {
@@ -53,7 +54,7 @@ func (d *Debts) Charge(owner string, now time.Time) {
 		d.owners[owner] = l
 	}
 	if debt(l, now) < maxDebt {
-		l.ReserveN(now, 1)
+		l.ReserveN(now, min(units, failureBurst))
 	}
 }
 

@@ -24,7 +24,7 @@ func (c *counter) count(next http.Handler) http.Handler {
 		hold := c.book.Open(owner)
 		defer hold.Release()
 		if !take(w, hold, account.Public) {
-			c.debts.Charge(owner, time.Now())
+			c.debts.Charge(owner, time.Now(), 1)
 			return
 		}
 		if c.debts.Pay(r.Context(), owner, maxDelay, nil) && c.delayed != nil {
@@ -33,7 +33,7 @@ func (c *counter) count(next http.Handler) http.Handler {
 		noted := &statusWriter{ResponseWriter: w}
 		next.ServeHTTP(noted, r)
 		if failed[noted.status] {
-			c.debts.Charge(owner, time.Now())
+			c.debts.Charge(owner, time.Now(), 1)
 		}
 	})
 }
