@@ -28,10 +28,9 @@ type Kind struct {
 	Relation    string // of an artifact to the entry, such as "found-by"; "": by predicate type
 	Template    string // of Summary, as kind_options.proto specifies
 
-	order    uint32
-	template string
-	message  protoreflect.MessageType
-	fields   []field
+	order   uint32
+	message protoreflect.MessageType
+	fields  []field
 }
 
 // table is read once. It panics if the options are inconsistent, which the
