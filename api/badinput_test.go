@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
@@ -290,6 +291,49 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) {
 	clear(p)
 	return len(p), nil
+}
+
+// A result of a batch names the field that is wrong, as the error of a single
+// submission does.
+func TestBatchFields(t *testing.T) {
+	ts := newServer(t, func(lc *ledger.Config, ac *api.Config) {
+		l, err := ledger.Open(context.Background(), *lc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		strict, err := ingest.ParseAdmissionPolicy([]byte("version: 1\nmode: enforce\nrules:\n  - {name: findings, kinds: [finding], unsigned: true}\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ac.Ledger = l
+		if ac.Admission, err = ingest.NewAdmission(ingest.AdmissionConfig{Ledger: l, Default: strict}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	for _, c := range []struct {
+		what, token string
+		submission  *munimentv1.Submission
+		code, field string
+	}{
+		{"refused by the policy", acmeToken, document("x"), "permission_denied", "payload"},
+		{"a kind of another role", roleToken("acme", "approver"), document("x"), "permission_denied", "kind"},
+		{"an invalid document", acmeToken, &munimentv1.Submission{Kind: "finding", IdempotencyKey: "k", Payload: []byte("{}")}, "invalid_argument", "payload"},
+		{"a media type of another kind", acmeToken, &munimentv1.Submission{Kind: "finding", IdempotencyKey: "k", MediaType: "text/plain", Payload: []byte("{}")}, "invalid_argument", "media_type"},
+		{"an event without a key", acmeToken, &munimentv1.Submission{Kind: "finding", Payload: []byte("{}")}, "invalid_argument", "idempotency_key"},
+	} {
+		res, err := ts.client(c.token).AppendBatch(context.Background(), connect.NewRequest(&munimentv1.AppendBatchRequest{Tenant: "acme", Submissions: []*munimentv1.Submission{c.submission}}))
+		if err != nil {
+			t.Errorf("%s: %v", c.what, err)
+			continue
+		}
+		if e := res.Msg.Results[0].GetError(); e.GetCode() != c.code || e.GetField() != c.field {
+			t.Errorf("%s: got %v, want %s and field %q", c.what, e, c.code, c.field)
+		}
+		_, err = ts.client(c.token).Append(context.Background(), connect.NewRequest(&munimentv1.AppendRequest{Tenant: "acme", Submission: c.submission}))
+		if got := fieldsOf(t, err); len(got) != 1 || got[0] != "submission."+c.field {
+			t.Errorf("%s, alone: got fields %q, want submission.%s", c.what, got, c.field)
+		}
+	}
 }
 
 // In a batch each submission is judged by itself.

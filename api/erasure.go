@@ -33,7 +33,7 @@ func scopeOf(name string) munimentv1.ErasureScope {
 func (s *adminService) publicAdmin(err error) *connect.Error {
 	var fe *ingest.FieldError
 	if errors.As(err, &fe) {
-		return fieldError(connect.CodeInvalidArgument, fe.Field, "%s", fe.Message)
+		return fieldError(connect.CodeInvalidArgument, string(fe.Field), "%s", fe.Message())
 	}
 	return s.public(err)
 }

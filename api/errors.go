@@ -116,7 +116,7 @@ func wrongSubmission(err error) (wrong, bool) {
 	var kind *kindRefusal
 	switch {
 	case errors.As(err, &field):
-		return wrong{connect.CodeInvalidArgument, field.Field, field.Message, reasonInvalid}, true
+		return wrong{connect.CodeInvalidArgument, submissionFields[field.Field], field.Message(), reasonInvalid}, true
 	case errors.As(err, &refusal):
 		return wrong{connect.CodePermissionDenied, "payload", refusal.Error(), reasonAdmission}, true
 	case errors.As(err, &kind):
@@ -195,6 +195,17 @@ var ledgerFields = map[ledger.Field]string{
 	ledger.FieldPageToken: "page_token",
 	ledger.FieldWait:      "wait",
 	ledger.FieldHold:      "id",
+}
+
+// submissionFields maps the fields of a submission to those of requests.
+var submissionFields = map[ingest.Field]string{
+	ingest.FieldKind:           "kind",
+	ingest.FieldMediaType:      "media_type",
+	ingest.FieldPayload:        "payload",
+	ingest.FieldIdempotencyKey: "idempotency_key",
+	ingest.FieldSize:           "size",
+	ingest.FieldDigest:         "digest",
+	ingest.FieldStatement:      "statement",
 }
 
 // fieldError returns an error whose message and detail name the field.

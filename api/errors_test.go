@@ -22,9 +22,9 @@ func TestRefusalsNameTheirField(t *testing.T) {
 		code   connect.Code
 		fields map[string]string // by call
 	}{
-		{&ingest.FieldError{Field: "payload", Message: "empty"}, connect.CodeInvalidArgument,
+		{&ingest.FieldError{Field: ingest.FieldPayload, Reason: "empty"}, connect.CodeInvalidArgument,
 			map[string]string{"Append": "submission.payload", "AppendBatch": "payload", "AppendStream": "chunk"}},
-		{&ingest.FieldError{Field: "media_type", Message: "missing"}, connect.CodeInvalidArgument,
+		{&ingest.FieldError{Field: ingest.FieldMediaType, Reason: "missing"}, connect.CodeInvalidArgument,
 			map[string]string{"Append": "submission.media_type", "AppendBatch": "media_type", "AppendStream": "header.media_type"}},
 		{&ingest.Refusal{Decision: &policy.Decision{Reason: "denied"}}, connect.CodePermissionDenied,
 			map[string]string{"Append": "submission.payload", "AppendBatch": "payload", "AppendStream": "chunk"}},

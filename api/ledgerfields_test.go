@@ -3,6 +3,7 @@ package api
 import (
 	"testing"
 
+	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ledger"
 )
 
@@ -15,5 +16,14 @@ func TestLedgerFields(t *testing.T) {
 	}
 	if len(ledgerFields) != len(ledger.Fields) {
 		t.Errorf("%d fields in the table, %d in the ledger", len(ledgerFields), len(ledger.Fields))
+	}
+}
+
+// Every field that a FieldError of ingest can name is a field of requests.
+func TestSubmissionFields(t *testing.T) {
+	for _, f := range ingest.Fields {
+		if submissionFields[f] == "" {
+			t.Errorf("%s is not mapped", f)
+		}
 	}
 }

@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -213,7 +212,7 @@ func (a *Admission) loadPolicy(ctx context.Context, who Submitter, r *rules) err
 	}
 	if c != nil {
 		if r.policy, err = ParseAdmissionPolicy(c.Document); err != nil {
-			return fmt.Errorf("the admission policy in force, entry %d, can't be read by this version: %w", c.Index, err)
+			return fmt.Errorf("this version cannot read the admission policy in force (entry %d): %w", c.Index, err)
 		}
 		r.index, r.own = c.Index, true
 		return nil
@@ -322,10 +321,10 @@ func (a *Admission) inForce(r *rules) policy.Roots {
 		age := now.Sub(f.since)
 		switch {
 		case f.RefuseAfter > 0 && age > f.RefuseAfter:
-			in.Expired = fmt.Errorf("the trusted root %s was last confirmed on %s, and may not be used for longer than %s after that; the operator confirms or replaces it with: muniment trusted-root update", f.Name, f.since.UTC().Format(time.DateOnly), f.RefuseAfter)
-			a.warn(f.Name, now, "a trusted root is too old, and nothing is verified with it any more", f.since)
+			in.Expired = fmt.Errorf("trusted root %s was last confirmed on %s and expired %s later: confirm or replace it with 'muniment trusted-root update'", f.Name, f.since.UTC().Format(time.DateOnly), f.RefuseAfter)
+			a.warn(f.Name, now, "trusted root expired, nothing is verified with it", f.since)
 		case f.WarnAfter > 0 && age > f.WarnAfter:
-			a.warn(f.Name, now, "a trusted root is getting old", f.since)
+			a.warn(f.Name, now, "trusted root expires soon", f.since)
 		}
 		roots[f.Name] = in
 	}
@@ -398,12 +397,4 @@ func Try(ctx context.Context, p *policy.AdmissionPolicy, roots policy.Roots, who
 		return nil, asFieldError(err)
 	}
 	return p.Decide(ctx, evidenceOf(c.header(who, s), &c), roots), nil
-}
-
-func asFieldError(err error) error {
-	var f *FieldError
-	if errors.As(err, &f) {
-		return err
-	}
-	return fieldErrorf("payload", "%s", err)
 }

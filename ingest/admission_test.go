@@ -219,15 +219,15 @@ func TestRootAges(t *testing.T) {
 		t.Errorf("a new root: %+v\n%s", v, &said)
 	}
 	age = 31 * 24 * time.Hour
-	if v := result(); v.Result != entry.Verified || strings.Count(said.String(), "getting old") != 1 {
+	if v := result(); v.Result != entry.Verified || strings.Count(said.String(), "expires soon") != 1 {
 		t.Errorf("a root of 31 days: %+v\n%s", v, &said)
 	}
 	result()
-	if strings.Count(said.String(), "getting old") != 1 {
+	if strings.Count(said.String(), "expires soon") != 1 {
 		t.Errorf("said again at once:\n%s", &said)
 	}
 	age = 61 * 24 * time.Hour
-	if v := result(); v.Result != entry.Unverified || !strings.Contains(v.Reason, "may not be used for longer than 1440h0m0s") || !strings.Contains(said.String(), "too old") {
+	if v := result(); v.Result != entry.Unverified || !strings.Contains(v.Reason, "expired 1440h0m0s later") || !strings.Contains(said.String(), "trusted root expired") {
 		t.Errorf("a root of 61 days: %+v\n%s", v, &said)
 	}
 	in.Admission.SetRoots([]*RootFile{publicGood(func(f *RootFile) {

@@ -36,9 +36,9 @@ func readAttestation(mediaType string, payload []byte, _ time.Time) (contents, e
 	switch {
 	case is == "" && shown == "":
 		if err := sniff.Explain(payload); err != nil {
-			return contents{}, fieldErrorf("payload", "%s", err)
+			return contents{}, fieldErrorf(FieldPayload, "%s", err)
 		}
-		return contents{}, fieldErrorf("media_type", "missing, and the payload is not a Sigstore bundle, DSSE envelope or in-toto statement; say what it is, such as application/spdx+json")
+		return contents{}, fieldErrorf(FieldMediaType, "no media type specified, and the payload is not a Sigstore bundle, DSSE envelope or in-toto statement: specify one, such as application/spdx+json")
 	case shown != "" && !isRead(is):
 		is, mediaType = shown, "" // a claimed type does not hide what the document is
 	}
@@ -78,7 +78,7 @@ func readAttestation(mediaType string, payload []byte, _ time.Time) (contents, e
 		return contents{}, err
 	}
 	if err != nil {
-		return contents{}, fieldErrorf("payload", "%s", plain.DecodeError(err))
+		return contents{}, fieldErrorf(FieldPayload, "%s", plain.DecodeError(err))
 	}
 	return c, nil
 }
@@ -86,7 +86,7 @@ func readAttestation(mediaType string, payload []byte, _ time.Time) (contents, e
 func readBundle(mediaType, is string, b *sigstore.Bundle) (contents, error) {
 	declared, _ := canonicalType(b.MediaType)
 	if mediaType != "" && is != declared {
-		return contents{}, fieldErrorf("media_type", "%q, but the bundle says %q", mediaType, b.MediaType)
+		return contents{}, fieldErrorf(FieldMediaType, "%q does not match the bundle, whose media type is %q", mediaType, b.MediaType)
 	}
 	c := contents{mediaType: b.MediaType, subjects: b.Subjects, signers: b.Signers, signed: policy.Bundle(b), statement: b.Statement}
 	if b.Unread != nil {
@@ -104,7 +104,7 @@ func canonicalType(mediaType string) (string, error) {
 	}
 	base, params, err := mime.ParseMediaType(mediaType)
 	if err != nil || !strings.Contains(base, "/") {
-		return "", fieldErrorf("media_type", "%q is not a media type", mediaType)
+		return "", fieldErrorf(FieldMediaType, "%q is not a media type", mediaType)
 	}
 	if isRead(base) && !strings.HasPrefix(base, sigstore.MediaTypePrefix) {
 		return base, nil
@@ -112,7 +112,7 @@ func canonicalType(mediaType string) (string, error) {
 	if is := mime.FormatMediaType(base, params); is != "" {
 		return is, nil
 	}
-	return "", fieldErrorf("media_type", "%q is not a media type", mediaType)
+	return "", fieldErrorf(FieldMediaType, "%q is not a media type", mediaType)
 }
 
 // isRead reports whether documents of the media type, in its one spelling, are
@@ -134,7 +134,7 @@ func readEnvelope(payload []byte) (contents, error) {
 	inner := shape.Of(e.Payload)
 	switch {
 	case inner&^shape.Statement != 0:
-		return contents{}, errors.New("DSSE envelope: payload: it is an envelope or bundle itself; submit the outermost one that has the signatures")
+		return contents{}, errors.New("DSSE envelope: payload: must not be an envelope or bundle: submit the one that has the signatures")
 	case e.PayloadType != intoto.MediaType && inner == shape.None:
 		return c, nil // a claimed type does not hide a statement
 	}
@@ -230,9 +230,9 @@ func mediaTypeOf(s shape.Set) (string, error) {
 	case is != "" || s == shape.None:
 		return is, nil
 	case s&shape.UTF16 != 0:
-		return "", fieldErrorf("payload", "JSON in UTF-16; convert it to UTF-8")
+		return "", fieldErrorf(FieldPayload, "JSON must be in UTF-8, not UTF-16: convert it")
 	default:
-		return "", fieldErrorf("payload", "it has the members of several formats at once: statement, envelope, bundle")
+		return "", fieldErrorf(FieldPayload, "ambiguous format: it has members of more than one of statement, envelope and bundle")
 	}
 }
 
@@ -260,7 +260,7 @@ func checkDocument(mediaType string, payload []byte) error {
 		err = check.Close()
 	}
 	if err != nil {
-		return fmt.Errorf("not JSON, though the media type is %s: %w", mediaType, err)
+		return fmt.Errorf("not JSON, as the media type %s requires: %w", mediaType, err)
 	}
 	return nil
 }
@@ -272,7 +272,7 @@ func checkCompressed(mediaType string) error {
 	base, _, _ := strings.Cut(mediaType, ";")
 	for _, suffix := range []string{"+gzip", "+zstd", "+zip", "+bzip2", "+xz"} {
 		if strings.HasSuffix(base, suffix) {
-			return fieldErrorf("media_type", "%q is compressed; submit it as it is, the log compresses by itself", base)
+			return fieldErrorf(FieldMediaType, "%q is compressed: submit the uncompressed document, the log compresses it", base)
 		}
 	}
 	return nil

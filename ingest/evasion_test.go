@@ -80,7 +80,7 @@ func TestHiddenStatements(t *testing.T) {
 	for _, mediaType := range []string{"application/json", "text/plain"} {
 		payload := io.MultiReader(strings.NewReader(build[:len(build)-1]), spaces(maxParsed), strings.NewReader("}"))
 		_, err := in.AppendStream(context.Background(), who, &Stream{Kind: "attestation", MediaType: mediaType, Payload: payload})
-		if err == nil || !strings.Contains(err.Error(), "may be parsed of "+intoto.MediaType) {
+		if err == nil || !strings.Contains(err.Error(), "bytes for "+intoto.MediaType) {
 			t.Errorf("with padding, as %s: %v", mediaType, err)
 		}
 	}

@@ -8,7 +8,6 @@ package ingest
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -21,18 +20,6 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/proto/kinds"
 )
-
-// A FieldError says which field of a submission is wrong.
-type FieldError struct {
-	Field   string // as in the proto message, such as "media_type"
-	Message string
-}
-
-func (e *FieldError) Error() string { return e.Field + ": " + e.Message }
-
-func fieldErrorf(field, format string, args ...any) error {
-	return &FieldError{Field: field, Message: fmt.Sprintf(format, args...)}
-}
 
 // A Submission is what a client hands in.
 type Submission struct {
@@ -180,7 +167,7 @@ func (in *Ingester) accept(s *Submission) (contents, error) {
 }
 
 func errWrittenByLog(kind string) error {
-	return fieldErrorf("kind", "entries of kind %s are recorded by the server alone; submit one of %s", kind, strings.Join(clientKinds(), ", "))
+	return fieldErrorf(FieldKind, "only the server records entries of kind %s: use one of %s", kind, strings.Join(clientKinds(), ", "))
 }
 
 // draft makes an entry of what was read, under the rules; without rules,
@@ -244,7 +231,7 @@ func sealSpool(l *ledger.Ledger, who Submitter, h *entry.Header, spool *ledger.S
 func encodeHeader(l *ledger.Ledger, d *ledger.Draft) (err error) {
 	d.Header.Origin = l.Origin()
 	if d.Opening.Content, err = d.Header.AppendJSON(make([]byte, 0, 1024)); err != nil {
-		return fieldErrorf("payload", "it can't be described: %s", err)
+		return fieldErrorf(FieldPayload, "cannot describe it in the header: %s", err)
 	}
 	return nil
 }
@@ -256,17 +243,17 @@ func (in *Ingester) read(s *Submission) (contents, error) {
 	}
 	switch {
 	case len(s.Payload) == 0:
-		return contents{}, fieldErrorf("payload", "empty")
+		return contents{}, fieldErrorf(FieldPayload, "must not be empty")
 	case int64(len(s.Payload)) > largest:
-		return contents{}, fieldErrorf("payload", "%d bytes, more than the limit of %d for one message; larger ones are streamed", len(s.Payload), largest)
+		return contents{}, fieldErrorf(FieldPayload, "%d bytes, above the limit of %d for one message: stream larger payloads", len(s.Payload), largest)
 	}
 	if k.MaxBytes > 0 && len(s.Payload) > k.MaxBytes {
-		return contents{}, errKindSize("payload", uint64(len(s.Payload)), k.Kind)
+		return contents{}, errKindSize(FieldPayload, uint64(len(s.Payload)), k.Kind)
 	}
 	return k.check(s.MediaType, s.Payload, in.now())
 }
 
-func errKindSize(field string, size uint64, k *kinds.Kind) error {
+func errKindSize(field Field, size uint64, k *kinds.Kind) error {
 	return fieldErrorf(field, "%d bytes, above the limit of %d for kind %s", size, k.MaxBytes, k.Name)
 }
 
@@ -276,13 +263,13 @@ func checkKind(name, idempotencyKey string) error {
 	k, ok := table[name]
 	switch {
 	case name == "":
-		return fieldErrorf("kind", "missing; it is one of %s", strings.Join(clientKinds(), ", "))
+		return fieldErrorf(FieldKind, "no kind specified: use one of %s", strings.Join(clientKinds(), ", "))
 	case !ok:
-		return fieldErrorf("kind", "%q is not a kind; it is one of %s", name, strings.Join(clientKinds(), ", "))
+		return fieldErrorf(FieldKind, "%q is not a kind: use one of %s", name, strings.Join(clientKinds(), ", "))
 	case k.IsEvent() && idempotencyKey == "":
-		return fieldErrorf("idempotency_key", "missing; kind %s records events, and without a key a retry would record the event twice", name)
+		return fieldErrorf(FieldIdempotencyKey, "no idempotency key specified: kind %s is an event, and a retry without a key would record it twice", name)
 	case !k.IsEvent() && idempotencyKey != "":
-		return fieldErrorf("idempotency_key", "not allowed; kind %s is evidence, which is recognised by its content", name)
+		return fieldErrorf(FieldIdempotencyKey, "not allowed: kind %s is evidence, which is recognized by its content", name)
 	}
 	return nil
 }

@@ -67,7 +67,7 @@ func TestRealEvidence(t *testing.T) {
 	}
 	for _, path := range []string{"examples/signing_config.v0.2.json", "examples/trusted-root-public-good.json"} {
 		_, err := in.read(&Submission{Kind: "attestation", Payload: realEvidence(t, path)})
-		wantField(t, path, err, "media_type", "missing")
+		wantField(t, path, err, "media type", "specified")
 	}
 }
 
@@ -161,15 +161,15 @@ func TestBadEvidence(t *testing.T) {
 		{"bundle that is cut", "", real[:len(real)-100], "payload", "bundle"},
 		{"bundle whose certificate is broken", "", broken(`"rawBytes":"MII`, `"rawBytes":"AAA`), "payload", "bundle"},
 		{"bundle whose envelope is broken", "", broken(`"payloadType":"application/vnd.in-toto+json"`, `"payloadType":7`), "payload", "bundle"},
-		{"bundle of another version than was said", bundle, real, "media_type", "version=0.1"},
+		{"bundle of another version than was said", bundle, real, "media type", "version=0.1"},
 		{"JSON that is none", "application/spdx+json", "{", "payload", "application/spdx+json"},
 		{"JSON with something after it", "application/json", "{} {}", "payload", "application/json"},
 		{"JSON with invalid UTF-8", "application/json", "\"\xff\"", "payload", "application/json"},
-		{"no media type", "", "hello", "media_type", "missing"},
-		{"no media type, a list", "", "[]", "media_type", "missing"},
-		{"no media type, another object", "", `{"mediaType":"text/plain","payload":1}`, "media_type", "missing"},
-		{"media type that is none", "text", "hello", "media_type", `"text"`},
-		{"media type with a parameter twice", "text/plain;a=1;a=2", "hello", "media_type", "text/plain"},
+		{"no media type", "", "hello", "media type", "specified"},
+		{"no media type, a list", "", "[]", "media type", "specified"},
+		{"no media type, another object", "", `{"mediaType":"text/plain","payload":1}`, "media type", "specified"},
+		{"media type that is none", "text", "hello", "media type", `"text"`},
+		{"media type with a parameter twice", "text/plain;a=1;a=2", "hello", "media type", "text/plain"},
 		{"empty", "text/plain", "", "payload", "empty"},
 		{"too large", "text/plain", strings.Repeat("x", 1<<20+1), "payload", "1048577 bytes"},
 	} {
@@ -185,8 +185,8 @@ func TestBadEvidence(t *testing.T) {
 	}{
 		{Submission{Payload: []byte("x")}, "kind", "attestation, backfill-checkpoint"},
 		{Submission{Kind: "Attestation", Payload: []byte("x")}, "kind", "attestation, backfill-checkpoint"},
-		{Submission{Kind: "attestation", MediaType: "text/plain", Payload: []byte("x"), IdempotencyKey: "k"}, "idempotency_key", "not allowed"},
-		{Submission{Kind: "backfill-checkpoint", Payload: []byte("{}")}, "idempotency_key", "missing"},
+		{Submission{Kind: "attestation", MediaType: "text/plain", Payload: []byte("x"), IdempotencyKey: "k"}, "idempotency key", "not allowed"},
+		{Submission{Kind: "backfill-checkpoint", Payload: []byte("{}")}, "idempotency key", "specified"},
 	} {
 		_, err := in.read(&c.submission)
 		wantField(t, fmt.Sprintf("%+v", c.submission), err, c.field, c.says)
@@ -282,7 +282,7 @@ func TestBackfillCheckpoint(t *testing.T) {
 	} {
 		wantField(t, c.payload, read("", c.payload), "payload", c.says)
 	}
-	wantField(t, "another media type", read("text/plain", good), "media_type", mediaType)
+	wantField(t, "another media type", read("text/plain", good), "media type", mediaType)
 }
 
 func TestKinds(t *testing.T) {

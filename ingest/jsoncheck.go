@@ -69,12 +69,12 @@ func (j *jsonCheck) Close() error {
 		j.state = afterValue
 	}
 	if j.state != afterValue || len(j.object) > 0 {
-		return fmt.Errorf("byte %d: it ends too early", j.at)
+		return fmt.Errorf("byte %d: unexpected end", j.at)
 	}
 	return nil
 }
 
-var errJSON = errors.New("not what may stand there")
+var errJSON = errors.New("unexpected character")
 
 func (j *jsonCheck) step(c byte) error {
 	space := c == ' ' || c == '\t' || c == '\n' || c == '\r'
@@ -166,7 +166,7 @@ func (j *jsonCheck) value(c byte) error {
 
 func (j *jsonCheck) open(object bool, next jsonState) error {
 	if len(j.object) == maxJSONDepth {
-		return fmt.Errorf("more than %d levels of nesting", maxJSONDepth)
+		return fmt.Errorf("nested deeper than %d levels", maxJSONDepth)
 	}
 	j.object = append(j.object, object)
 	j.state = next
@@ -208,7 +208,7 @@ func (j *jsonCheck) string(c byte) error {
 	switch {
 	case j.more > 0:
 		if c < j.lo || c > j.hi {
-			return errors.New("not UTF-8")
+			return errors.New("invalid UTF-8")
 		}
 		j.more--
 		j.lo, j.hi = 0x80, 0xBF
@@ -219,7 +219,7 @@ func (j *jsonCheck) string(c byte) error {
 	case c == '\\':
 		j.state = inEscape
 	case c < ' ':
-		return errors.New("a control character in a string")
+		return errors.New("control character in a string")
 	case c >= 0x80:
 		return j.lead(c)
 	}
@@ -248,7 +248,7 @@ func (j *jsonCheck) lead(c byte) error {
 			j.hi = 0x8F
 		}
 	default:
-		return errors.New("not UTF-8")
+		return errors.New("invalid UTF-8")
 	}
 	return nil
 }

@@ -41,13 +41,13 @@ func checkBackfill(m *munimentv1.BackfillCheckpoint, _ time.Time, _ *contents) e
 			return nil
 		}
 	}
-	return fmt.Errorf("ts: %q is not an existing time", m.GetTs())
+	return payloadErrorf("ts", "%q is not an existing time", m.GetTs())
 }
 
 // checkConfig compares the digest with the document.
 func checkConfig(m *munimentv1.Config, _ time.Time, c *contents) error {
 	if want := DocumentDigest([]byte(m.Document)); m.Digest != want {
-		return fmt.Errorf("digest: does not match the document, whose digest is %s", want)
+		return payloadErrorf("digest", "does not match the document, whose digest is %s", want)
 	}
 	c.attributes["type"], _, _ = strings.Cut(m.Name, "/")
 	return nil
@@ -62,18 +62,18 @@ func DocumentDigest(document []byte) string { return fmt.Sprintf("sha256:%x", sh
 func checkException(m *munimentv1.Exception, now time.Time, _ *contents) error {
 	for _, p := range []struct{ field, name string }{{"requester", m.Requester}, {"approver", m.Approver}} {
 		if identity.Fold(p.name) == "" {
-			return fmt.Errorf("%s: %q has no visible character", p.field, p.name)
+			return payloadErrorf(p.field, "%q has no visible character", p.name)
 		}
 	}
 	if identity.Same(m.Approver, m.Requester) {
-		return fmt.Errorf("approver: approver and requester must be different people")
+		return payloadErrorf("approver", "approver and requester must be different people")
 	}
 	if end := m.Expires.AsTime(); !end.After(now) {
-		return fmt.Errorf("expires: %s is in the past: an exception must end in the future", end.Format(time.RFC3339))
+		return payloadErrorf("expires", "%s is in the past: an exception must end in the future", end.Format(time.RFC3339))
 	}
 	for i, g := range m.Scope.Globs {
 		if err := glob.Check(g); err != nil {
-			return fmt.Errorf("scope.globs[%d]: %w", i, err)
+			return payloadErrorf(fmt.Sprintf("scope.globs[%d]", i), "%s", err)
 		}
 	}
 	return nil
@@ -83,13 +83,13 @@ func checkException(m *munimentv1.Exception, now time.Time, _ *contents) error {
 func checkExport(m *munimentv1.ExportManifest, _ time.Time, _ *contents) error {
 	for i, l := range m.Licenses {
 		if ok, _ := spdxexp.ValidateLicenses([]string{l}); !ok {
-			return fmt.Errorf("licenses[%d]: %q is not an SPDX licence expression, such as Apache-2.0 OR MIT: for a licence of your own use LicenseRef-…", i, l)
+			return payloadErrorf(fmt.Sprintf("licenses[%d]", i), "%q is not an SPDX licence expression, such as Apache-2.0 OR MIT: for a licence of your own use LicenseRef-…", l)
 		}
 	}
 	seen := map[string]bool{}
 	for i, f := range m.Files {
 		if seen[f.Path] {
-			return fmt.Errorf("files[%d].path: duplicate path %q", i, f.Path)
+			return payloadErrorf(fmt.Sprintf("files[%d].path", i), "duplicate path %q", f.Path)
 		}
 		seen[f.Path] = true
 	}
@@ -101,7 +101,7 @@ func checkGateDecision(m *munimentv1.GateDecision, _ time.Time, _ *contents) err
 	seen := map[string]bool{}
 	for i, r := range m.Results {
 		if seen[r.Control] {
-			return fmt.Errorf("results[%d].control: duplicate control %q", i, r.Control)
+			return payloadErrorf(fmt.Sprintf("results[%d].control", i), "duplicate control %q", r.Control)
 		}
 		seen[r.Control] = true
 	}

@@ -19,7 +19,7 @@ func CheckPredicate(s *intoto.Statement, now time.Time) {
 	k, ok := table[name]
 	switch {
 	case !ok || !k.Typed():
-		s.Deviations.Add("predicateType", "there are no documents of kind "+name)
+		s.Deviations.Add("predicateType", "kind "+name+" has no documents")
 		return
 	case s.Predicate != nil && s.Predicate.Kind() != '{':
 		return // which has been noted
@@ -35,7 +35,7 @@ func CheckPredicate(s *intoto.Statement, now time.Time) {
 	_, err := k.read("", predicate, now)
 	var field *FieldError
 	if errors.As(err, &field) {
-		s.Deviations.Add("predicate", field.Message)
+		s.Deviations.Add("predicate", field.Message())
 	} else if err != nil {
 		s.Deviations.Add("predicate", err.Error())
 	}

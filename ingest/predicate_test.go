@@ -18,8 +18,8 @@ func TestTypedKindsAsPredicates(t *testing.T) {
 		{"backfill-checkpoint", strings.Replace(good, "0.96", "1.5", 1), "predicate: acaScore"},
 		{"backfill-checkpoint", strings.Replace(good, "entity", "thing", 1), "predicate: "},
 		{"backfill-checkpoint", `{}`, "predicate: "},
-		{"attestation", `{}`, "predicateType: there are no documents of kind attestation"},
-		{"unheard-of", `{}`, "predicateType: there are no documents of kind unheard-of"},
+		{"attestation", `{}`, "predicateType: kind attestation has no documents"},
+		{"unheard-of", `{}`, "predicateType: kind unheard-of has no documents"},
 	} {
 		statement := `{"_type":"https://in-toto.io/Statement/v1","subject":[{"digest":{"sha256":"aa"}}],"predicateType":"` + intoto.KindType(test.kind) + `","predicate":` + test.predicate + `}`
 		c, err := in.accept(&Submission{Kind: "attestation", Payload: []byte(statement)})

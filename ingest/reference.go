@@ -3,7 +3,6 @@ package ingest
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -39,7 +38,7 @@ func (r *Reference) Document() []byte {
 // readReference reads a reference strictly. The entry is about the evidence.
 func readReference(payload []byte) (contents, error) {
 	if len(payload) > maxReference {
-		return contents{}, fmt.Errorf("%d bytes, more than the %d of a reference", len(payload), maxReference)
+		return contents{}, fmt.Errorf("%d bytes, above the limit of %d for a reference", len(payload), maxReference)
 	}
 	x := &entry.External{}
 	err := strictjson.Parse(payload, func(o *strictjson.Object) error {
@@ -56,20 +55,20 @@ func readReference(payload []byte) (contents, error) {
 	sum, ok := x.Digest["sha256"]
 	switch {
 	case !ok || len(x.Digest) != 1 || len(sum) != 64 || strings.Trim(sum, "0123456789abcdef") != "":
-		return contents{}, errors.New("digest: not one member sha256 of 64 lowercase hexadecimal digits")
+		return contents{}, payloadErrorf("digest", "must have one member, sha256, of 64 lowercase hexadecimal digits")
 	case len(x.Location) > 2048:
-		return contents{}, fmt.Errorf("location: %d bytes, more than 2048", len(x.Location))
+		return contents{}, payloadErrorf("location", "%d bytes, above the limit of 2048", len(x.Location))
 	}
 	u, err := url.Parse(x.Location)
 	switch {
 	case err != nil || u.Scheme == "":
 		// what it is may hold a secret
-		return contents{}, errors.New("location: not a URI such as s3://bucket/key or https://host/path")
+		return contents{}, payloadErrorf("location", "must be a URI, such as s3://bucket/key or https://host/path")
 	case u.User != nil:
-		return contents{}, errors.New("location: it holds a user name or a password, which would be recorded; leave them out")
+		return contents{}, payloadErrorf("location", "must not have a user name or password, which would be recorded: remove them")
 	}
 	if _, err := canonicalType(x.MediaType); err != nil {
-		return contents{}, fmt.Errorf("mediaType: %q is not a media type", x.MediaType)
+		return contents{}, payloadErrorf("mediaType", "%q is not a media type", x.MediaType)
 	}
 	return contents{mediaType: ReferenceMediaType, subjects: []entry.Subject{{Digest: x.Digest}}, external: x}, nil
 }

@@ -52,7 +52,7 @@ func spelledMessage(path string, of protoreflect.MessageDescriptor, given, canon
 	g, ok1 := given.(map[string]any)
 	c, ok2 := canonical.(map[string]any)
 	if !ok1 || !ok2 {
-		return fmt.Errorf("%s: not an object", path)
+		return payloadErrorf(path, "must be an object")
 	}
 	for _, name := range slices.Sorted(maps.Keys(g)) {
 		at := memberPath(path, name)
@@ -60,13 +60,13 @@ func spelledMessage(path string, of protoreflect.MessageDescriptor, given, canon
 		if f == nil {
 			f = of.Fields().ByTextName(name) // protojson accepts it
 			if f == nil {
-				return fmt.Errorf("%s: unknown member", at)
+				return payloadErrorf(at, "unknown member")
 			}
-			return fmt.Errorf("%s: must be spelled %s", at, f.JSONName())
+			return payloadErrorf(at, "must be spelled %s", f.JSONName())
 		}
 		want, ok := c[name]
 		if !ok {
-			return fmt.Errorf("%s: empty; leave it out", at)
+			return payloadErrorf(at, "must be omitted if empty")
 		}
 		if err := spelledField(at, f, g[name], want); err != nil {
 			return err
@@ -90,7 +90,7 @@ func spelledField(path string, f protoreflect.FieldDescriptor, given, canonical 
 		c, _ := canonical.([]any)
 		g, _ := given.([]any)
 		if len(c) != len(g) {
-			return fmt.Errorf("%s: not an array of %d", path, len(c))
+			return payloadErrorf(path, "must be an array of %d", len(c))
 		}
 		for i := range g {
 			if err := spelledValue(fmt.Sprintf("%s[%d]", path, i), f, g[i], c[i]); err != nil {
@@ -117,7 +117,7 @@ func spelledValue(path string, f protoreflect.FieldDescriptor, given, canonical 
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("%s: must be spelled %s", path, want)
+	return payloadErrorf(path, "must be spelled %s", want)
 }
 
 // spelledTime accepts any number of digits after the point, but only UTC, so
@@ -126,7 +126,7 @@ func spelledTime(path string, given, canonical any) error {
 	if s, ok := given.(string); ok && strings.HasSuffix(s, "Z") {
 		return nil
 	}
-	return fmt.Errorf("%s: must be in UTC, such as %v", path, canonical)
+	return payloadErrorf(path, "must be in UTC, such as %v", canonical)
 }
 
 func memberPath(path, name string) string {

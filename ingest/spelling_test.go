@@ -178,7 +178,7 @@ func TestSpellingRefusals(t *testing.T) {
 		{"export-manifest", `"created": "2026-07-01T06:00:00Z"`, `"created": "2026-07-01T08:00:00+02:00"`, "created: must be in UTC, such as 2026-07-01T06:00:00Z"},
 		{"inventory", `"replicas": 6`, `"replicas": 6.0`, "items[0].replicas: must be spelled 6"},
 		{"inventory", `"replicas": 6`, `"replicas": "6"`, "items[0].replicas: must be spelled 6"},
-		{"finding", `"location"`, `"description": "", "location"`, "description: empty; leave it out"},
+		{"finding", `"location"`, `"description": "", "location"`, "description: must be omitted if empty"},
 		{"finding", `"location"`, `"title": "again", "location"`, "duplicate"},
 		{"finding", `"name": "registry`, `"name": "x", "name": "registry`, "duplicate"},
 	} {

@@ -17,7 +17,7 @@ const MaxStatement = cose.MaxSize
 func StatementSubmission(data []byte) (sub Submission, subject string, err error) {
 	st, err := cose.Parse(data)
 	if err != nil {
-		return Submission{}, "", fieldErrorf("statement", "%s", err)
+		return Submission{}, "", fieldErrorf(FieldStatement, "%s", err)
 	}
 	return Submission{Kind: kindname.Attestation, MediaType: cose.MediaType, Payload: st.Bytes}, st.Subject, nil
 }
@@ -29,7 +29,7 @@ func readStatement(payload []byte) (contents, error) {
 		return contents{}, err
 	}
 	if !bytes.Equal(st.Bytes, payload) {
-		return contents{}, fieldErrorf("payload", "a signed statement with an unprotected header, or not in the deterministic encoding; register it with 'muniment scitt register', which leaves that out")
+		return contents{}, fieldErrorf(FieldPayload, "the signed statement has an unprotected header or is not in the deterministic encoding: register it with 'muniment scitt register', which removes the header and re-encodes it")
 	}
 	c := contents{mediaType: cose.MediaType, signed: policy.Statement(st), attributes: map[string]string{"issuer": st.Issuer, "subject": st.Subject}}
 	if st.ContentType != "" {

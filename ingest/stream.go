@@ -118,11 +118,11 @@ func checkStream(s *Stream, largest int64) error {
 	k := table[s.Kind]
 	switch size := *s.Size; {
 	case size == 0:
-		return fieldErrorf("size", "0; an empty payload is no evidence")
+		return fieldErrorf(FieldSize, "must be at least 1: an empty payload is not evidence")
 	case size > uint64(largest):
-		return fieldErrorf("size", "%d bytes, more than the limit of %d; keep it elsewhere and append a reference to it", size, largest)
+		return fieldErrorf(FieldSize, "%d bytes, above the limit of %d: keep it elsewhere and append a reference to it", size, largest)
 	case k.MaxBytes > 0 && size > uint64(k.MaxBytes):
-		return errKindSize("size", size, k.Kind)
+		return errKindSize(FieldSize, size, k.Kind)
 	case size > maxParsed:
 		_, err := checkUnparsed(s.MediaType)
 		return err
@@ -134,7 +134,7 @@ func checkStream(s *Stream, largest int64) error {
 // of it is there. It returns the media type in one spelling.
 func (in *Ingester) checkLarge(s *Stream) (string, error) {
 	if k := table[s.Kind]; k.Typed() {
-		return "", fieldErrorf("payload", "above the limit of %d bytes for kind %s", k.MaxBytes, s.Kind)
+		return "", fieldErrorf(FieldPayload, "above the limit of %d bytes for kind %s", k.MaxBytes, s.Kind)
 	}
 	is, err := canonicalType(s.MediaType)
 	if err == nil {
@@ -151,9 +151,9 @@ func checkUnparsed(mediaType string) (string, error) {
 	case err != nil:
 		return "", err
 	case is == "":
-		return "", fieldErrorf("media_type", "missing; evidence of more than %d bytes is not parsed, so say what it is, such as application/spdx+json", maxParsed)
+		return "", fieldErrorf(FieldMediaType, "no media type specified: evidence above %d bytes is not parsed, so specify its type, such as application/spdx+json", maxParsed)
 	case isRead(is):
-		return "", fieldErrorf("payload", "more than the %d bytes that may be parsed of %s", maxParsed, is)
+		return "", fieldErrorf(FieldPayload, "above the limit of %d bytes for %s, which is parsed", maxParsed, is)
 	}
 	return is, nil
 }
@@ -163,7 +163,7 @@ func checkUnparsed(mediaType string) (string, error) {
 func checkHidden(shown shape.Set) error {
 	is, err := mediaTypeOf(shown)
 	if err == nil && is != "" {
-		err = fieldErrorf("payload", "more than the %d bytes that may be parsed of %s", maxParsed, is)
+		err = fieldErrorf(FieldPayload, "above the limit of %d bytes for %s, which is parsed", maxParsed, is)
 	}
 	return err
 }
@@ -210,7 +210,7 @@ func (s *scan) write(p []byte) error {
 	s.shown.Write(p)
 	s.size += int64(len(p))
 	if _, err := s.values.Write(p); err != nil && s.isBundle() {
-		return fieldErrorf("payload", "sigstore bundle: %s", err)
+		return fieldErrorf(FieldPayload, "sigstore bundle: %s", err)
 	}
 	if s.check != nil {
 		if _, err := s.check.Write(p); err != nil {
@@ -242,7 +242,7 @@ func (s *scan) end() error {
 }
 
 func (s *scan) notJSON(err error) error {
-	return fieldErrorf("payload", "not JSON, though the media type is %s: %s", s.is, err)
+	return fieldErrorf(FieldPayload, "not JSON, as the media type %s requires: %s", s.is, err)
 }
 
 // spool writes the payload to the disk as it arrives, as far as it may be
@@ -337,9 +337,9 @@ func (p *incoming) next(b []byte) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case p.declared != nil && p.size > *p.declared:
-		return nil, fieldErrorf("size", "%d bytes were declared, and more arrived", *p.declared)
+		return nil, fieldErrorf(FieldSize, "%d bytes declared, but more received", *p.declared)
 	case p.size > uint64(p.max):
-		return nil, fieldErrorf("payload", "more than the limit of %d bytes; keep it elsewhere and append a reference to it", p.max)
+		return nil, fieldErrorf(FieldPayload, "above the limit of %d bytes: keep it elsewhere and append a reference to it", p.max)
 	}
 	return b[:n], nil
 }
@@ -349,9 +349,9 @@ func (p *incoming) check(digest string) error {
 	got := fmt.Sprintf("sha256:%x", p.sum.Sum(nil))
 	switch {
 	case p.declared != nil && p.size != *p.declared:
-		return fieldErrorf("size", "%d bytes were declared, and %d arrived", *p.declared, p.size)
+		return fieldErrorf(FieldSize, "%d bytes declared, but %d received", *p.declared, p.size)
 	case digest != "" && strings.ToLower(digest) != got:
-		return fieldErrorf("digest", "%s was declared, and %s arrived", digest, got)
+		return fieldErrorf(FieldDigest, "%s declared, but %s received", digest, got)
 	}
 	return nil
 }

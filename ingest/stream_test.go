@@ -107,7 +107,7 @@ func TestStreamedBundleOfEmptyValues(t *testing.T) {
 		payload := &counted{Reader: io.MultiReader(strings.NewReader(c.first), many, strings.NewReader("]}}"))}
 		_, err := in.AppendStream(context.Background(), who, &Stream{Kind: "attestation", Payload: payload, MediaType: c.mediaType})
 		var field *FieldError
-		if !errors.As(err, &field) || field.Field != "payload" || !strings.Contains(field.Message, "more than 20000 values") {
+		if !errors.As(err, &field) || field.Field != "payload" || !strings.Contains(field.Message(), "more than 20000 values") {
 			t.Errorf("as %q: %v", c.mediaType, err)
 		}
 		if payload.n > inlineBytes+1 {

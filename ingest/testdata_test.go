@@ -97,13 +97,13 @@ func newIngester(t *testing.T) (*Ingester, Submitter, *receipt.TrustPolicy) {
 func wantField(t *testing.T, what string, err error, field string, says ...string) {
 	t.Helper()
 	var fe *FieldError
-	if !errors.As(err, &fe) || fe.Field != field {
+	if !errors.As(err, &fe) || fe.Field != Field(field) {
 		t.Errorf("%s: got error %v, want one about %s", what, err, field)
 		return
 	}
 	for _, s := range says {
-		if !strings.Contains(fe.Message, s) {
-			t.Errorf("%s: the message %q does not say %q", what, fe.Message, s)
+		if !strings.Contains(fe.Message(), s) {
+			t.Errorf("%s: the message %q does not say %q", what, fe.Message(), s)
 		}
 	}
 }

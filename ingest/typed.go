@@ -27,25 +27,25 @@ const maxTyped = 1 << 20
 func typed(k *kinds.Kind) reader {
 	return func(given string, payload []byte, now time.Time) (contents, error) {
 		if given != "" && given != k.MediaType && given != "application/json" {
-			return contents{}, fieldErrorf("media_type", "%q is not the media type of kind %s: omit it, or use %q", given, k.Name, k.MediaType)
+			return contents{}, fieldErrorf(FieldMediaType, "%q is not the media type of kind %s: omit it, or use %q", given, k.Name, k.MediaType)
 		}
 		if err := sniff.JSON(payload); err != nil {
-			return contents{}, fieldErrorf("payload", "%s", err)
+			return contents{}, fieldErrorf(FieldPayload, "%s", err)
 		}
 		m := k.New()
 		if err := protojson.Unmarshal(payload, m); err != nil {
-			return contents{}, fieldErrorf("payload", "%s", plain.DecodeError(err))
+			return contents{}, fieldErrorf(FieldPayload, "%s", plain.DecodeError(err))
 		}
 		if err := fieldrules.Validate(m); err != nil {
-			return contents{}, fieldErrorf("payload", "%s", violations(err))
+			return contents{}, violations(err)
 		}
 		if err := checkSpelling(payload, m); err != nil {
-			return contents{}, fieldErrorf("payload", "%s", err)
+			return contents{}, asFieldError(err)
 		}
 		c := headerOf(k, m)
 		if check, ok := kindRules[k.Name]; ok {
 			if err := check(m, now, &c); err != nil {
-				return contents{}, fieldErrorf("payload", "%s", err)
+				return contents{}, asFieldError(err)
 			}
 		}
 		c.document = payload
@@ -77,20 +77,21 @@ func folded(digests map[string]string) map[string]string {
 	return out
 }
 
-// violations lists all invalid fields by their names in the JSON document.
-func violations(err error) string {
+// violations returns the error about all invalid fields, by their names in the
+// JSON document. Its path is that of the first.
+func violations(err error) error {
 	var v *protovalidate.ValidationError
 	if !errors.As(err, &v) || len(v.Violations) == 0 {
-		return err.Error()
+		return fieldErrorf(FieldPayload, "%s", err)
 	}
 	all := make([]string, len(v.Violations))
 	for i, violation := range v.Violations {
 		all[i] = violation.Proto.GetMessage()
-		if path := jsonPath(violation); path != "" {
+		if path := jsonPath(violation); i > 0 && path != "" {
 			all[i] = path + ": " + all[i]
 		}
 	}
-	return strings.Join(all, "; ")
+	return payloadErrorf(jsonPath(v.Violations[0]), "%s", strings.Join(all, "; "))
 }
 
 // jsonPath returns the path of the field of a violation, such as

@@ -191,7 +191,7 @@ func TestTypedRules(t *testing.T) {
 	for name, example := range examples(t) {
 		read := table[name].read
 		_, err := read("text/plain", example, exampleTime)
-		wantField(t, name+" as text", err, "media_type", name)
+		wantField(t, name+" as text", err, "media type", name)
 		_, err = read("", []byte(strings.Replace(string(example), "{", `{"surprise":1,`, 1)), exampleTime)
 		wantField(t, name+" with a member too many", err, "payload", "surprise")
 		if _, err = read("application/json", example, exampleTime); err != nil {
@@ -206,7 +206,7 @@ func TestTypedLimits(t *testing.T) {
 	for _, name := range Kinds() {
 		_, err := in.accept(&Submission{Kind: name, Payload: examples(t)[name], IdempotencyKey: "x"})
 		if WrittenByLog(name) {
-			wantField(t, name, err, "kind", "by the server alone", "exception")
+			wantField(t, name, err, "kind", "only the server", "exception")
 		}
 	}
 	if got := Kinds(); !slices.ContainsFunc(got, WrittenByLog) {

@@ -75,14 +75,14 @@ type rulesDocument struct {
 // *ingest.FieldError if one is wrong.
 func (k *Keeper) SetRules(ctx context.Context, who ingest.Submitter, rules []Rule, reason string) (ledger.Result, error) {
 	for i, r := range rules {
-		field := fmt.Sprintf("rules[%d].kind", i)
+		field := ingest.Field(fmt.Sprintf("rules[%d].kind", i))
 		switch {
 		case ingest.WrittenByLog(r.Kind):
-			return ledger.Result{}, &ingest.FieldError{Field: field, Message: fmt.Sprintf("entries of kind %s are the log's own record, and are kept", r.Kind)}
+			return ledger.Result{}, &ingest.FieldError{Field: field, Reason: fmt.Sprintf("entries of kind %s are the log's own record and cannot be erased", r.Kind)}
 		case !slices.Contains(ingest.Kinds(), r.Kind):
-			return ledger.Result{}, &ingest.FieldError{Field: field, Message: fmt.Sprintf("%q is not a kind", r.Kind)}
+			return ledger.Result{}, &ingest.FieldError{Field: field, Reason: fmt.Sprintf("%q is not a kind", r.Kind)}
 		case slices.ContainsFunc(rules[:i], func(other Rule) bool { return other.Kind == r.Kind }):
-			return ledger.Result{}, &ingest.FieldError{Field: field, Message: fmt.Sprintf("there is a rule for %s already", r.Kind)}
+			return ledger.Result{}, &ingest.FieldError{Field: field, Reason: fmt.Sprintf("duplicate rule for kind %s", r.Kind)}
 		}
 	}
 	document, err := json.Marshal(rulesDocument{append([]Rule{}, rules...)}) // [] if there are none
@@ -127,7 +127,7 @@ func (k *Keeper) Erase(ctx context.Context, who ingest.Submitter, index uint64, 
 		return "", ledger.Result{}, err
 	}
 	if plan.Betrays(reason) {
-		return "", ledger.Result{}, &ingest.FieldError{Field: "reason", Message: "it holds a digest of the payload that is to be erased, and would be recorded for ever"}
+		return "", ledger.Result{}, &ingest.FieldError{Field: "reason", Reason: "must not contain a digest of the payload to be erased: the reason is recorded permanently"}
 	}
 	results, err := k.Ingester.Erase(ctx, who, []*ledger.Erasure{plan}, reason)
 	if err != nil {
