@@ -25,8 +25,10 @@ var Fields = []Field{FieldKind, FieldMediaType, FieldPayload, FieldIdempotencyKe
 
 // A FieldError reports that a field of a submission is invalid.
 type FieldError struct {
-	Field  Field
-	Path   string // of the first invalid value within the payload, such as files[3].sizeBytes; may be empty
+	Field Field
+	// of the first invalid value within the payload, such as
+	// files[3].sizeBytes; may be empty
+	Path   string
 	Reason string
 }
 

@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"muniment.dev/muniment/internal/bounded"
 )
 
 // maxFile bounds a file that is read. Sources and documents are far smaller;
@@ -106,7 +108,7 @@ func checkTree(root string) ([]finding, error) {
 		if os.IsNotExist(err) || err == nil && (!info.Mode().IsRegular() || info.Size() > maxFile) {
 			continue
 		}
-		data, err := os.ReadFile(file)
+		data, err := bounded.ReadFile(file, maxFile)
 		if err != nil {
 			return nil, err
 		}
