@@ -28,12 +28,22 @@ func stall(t *testing.T, url string, length int) net.Conn {
 	}
 	t.Cleanup(func() { conn.Close() })
 	fmt.Fprintf(conn, "POST /api/v2/log/entries HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", length)
-	line, err := textproto.NewReader(bufio.NewReader(conn)).ReadLine()
+	buffered := bufio.NewReader(conn) // the final response may come along
+	r := textproto.NewReader(buffered)
+	line, err := r.ReadLine()
 	if err != nil || !strings.Contains(line, "100 Continue") {
 		t.Fatalf("got %q, %v", line, err)
 	}
-	return conn
+	return stalled{conn, buffered}
 }
+
+// A stalled is a connection whose first response has been read in part.
+type stalled struct {
+	net.Conn
+	r io.Reader
+}
+
+func (s stalled) Read(p []byte) (int, error) { return s.r.Read(p) }
 
 // Whoever sends slowly holds up nobody: more requests than may be at work have
 // come in half, and another one is answered.

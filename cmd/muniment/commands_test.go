@@ -460,6 +460,9 @@ func TestInterruptedFIFO(t *testing.T) {
 				if strings.Contains(stderr.String(), "is not a file") {
 					return // refused because of what it is
 				}
+				if strings.Contains(stdout.String()+stderr.String(), "external-unexpected") {
+					return // the receipt needs no evidence, whatever is in the file
+				}
 				if code != term.ExitInterrupted || !strings.HasSuffix(stderr.String(), "muniment: interrupted\n") {
 					t.Errorf("exit code %d\n%s%s", code, &stdout, &stderr)
 				}
