@@ -4,35 +4,46 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
+	"muniment.dev/muniment/ledger/store/memstore"
 )
 
-// A closedPayloads refuses to read payloads.
-type closedPayloads struct{ store.Store }
+// A payloadGate refuses to read payloads once it is closed.
+type payloadGate struct {
+	store.Store
+	closed atomic.Bool
+}
 
 var errPayloadRead = errors.New("a payload was read")
 
-func (closedPayloads) Payload(context.Context, uint64) (*receipt.PayloadOpening, error) {
-	return nil, errPayloadRead
+func (g *payloadGate) Payload(ctx context.Context, index uint64) (*receipt.PayloadOpening, error) {
+	if g.closed.Load() {
+		return nil, errPayloadRead
+	}
+	return g.Store.Payload(ctx, index)
 }
 
-func (closedPayloads) OpenPayload(context.Context, uint64) (*store.PayloadReader, error) {
-	return nil, errPayloadRead
+func (g *payloadGate) OpenPayload(ctx context.Context, index uint64) (*store.PayloadReader, error) {
+	if g.closed.Load() {
+		return nil, errPayloadRead
+	}
+	return g.Store.OpenPayload(ctx, index)
 }
 
 // Receipts without the payload's content, and the question whether it was
 // erased, do not read the payload.
 func TestPayloadIsNotRead(t *testing.T) {
 	ctx := context.Background()
-	tl := newTestLog(t, Config{})
-	t.Cleanup(func() { tl.Close() })
+	gate := &payloadGate{Store: memstore.New()}
+	tl := newTestLogOn(t, Config{}, gate)
 	large := acme.draft(strings.Repeat("x", 1<<20))
 	tl.mustAppend(t, large, acme.draft("small"), acme.draft("to be erased"))
 	tl.erase(t, acme, 2, false)
-	tl.Ledger.store = closedPayloads{tl.Ledger.store}
+	gate.closed.Store(true)
 	for index, want := range []struct {
 		form   receipt.Form
 		erased bool
