@@ -31,15 +31,11 @@ type residue struct {
 
 // Erase implements store.Store.
 func (s *Store) Erase(ctx context.Context, erasures []store.Erasure) error {
-	if err := s.enter(); err != nil {
+	end, err := s.beginWrite()
+	if err != nil {
 		return err
 	}
-	defer s.uses.Done()
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	if err := s.mayWrite(); err != nil {
-		return err
-	}
+	defer end()
 	if err := store.CheckErasures(erasures, s.head.size); err != nil {
 		return err
 	}

@@ -253,6 +253,24 @@ func (s *Store) Mark(c *store.Checkpoint) error {
 	return s.marker.publish(c.Signed)
 }
 
+// beginWrite takes the writing lock of an open store that can be written to.
+// The caller calls end when it is done.
+func (s *Store) beginWrite() (end func(), err error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	s.writing.Lock()
+	end = func() {
+		s.writing.Unlock()
+		s.uses.Done()
+	}
+	if err := s.mayWrite(); err != nil {
+		end()
+		return nil, err
+	}
+	return end, nil
+}
+
 // mayWrite returns why nothing can be written. The writing lock is held.
 func (s *Store) mayWrite() error {
 	switch {

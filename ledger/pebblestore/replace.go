@@ -96,15 +96,11 @@ func decodeKeyRow(it iterator) (k store.KeyAt, err error) {
 // there on the replacement is finished even if a crash comes between, by the
 // next Open.
 func (s *Store) ReplaceProjections(ctx context.Context, p iter.Seq2[store.Projection, error], heads []store.StreamHead) error {
-	if err := s.enter(); err != nil {
+	end, err := s.beginWrite()
+	if err != nil {
 		return err
 	}
-	defer s.uses.Done()
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	if err := s.mayWrite(); err != nil {
-		return err
-	}
+	defer end()
 	if err := s.stage(ctx, p, heads); err != nil {
 		err = errors.Join(err, s.dropStaged())
 		return fmt.Errorf("replace projections: %w", err)
@@ -118,15 +114,11 @@ func (s *Store) ReplaceProjections(ctx context.Context, p iter.Seq2[store.Projec
 
 // ReplaceTiles implements store.Store.
 func (s *Store) ReplaceTiles(ctx context.Context, tiles []store.Tile) error {
-	if err := s.enter(); err != nil {
+	end, err := s.beginWrite()
+	if err != nil {
 		return err
 	}
-	defer s.uses.Done()
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	if err := s.mayWrite(); err != nil {
-		return err
-	}
+	defer end()
 	for i := range tiles {
 		if n := len(tiles[i].Hashes); n != store.TileWidth {
 			return fmt.Errorf("replace tiles: tile %d of level %d has %d hashes", tiles[i].Index, tiles[i].Level, n)
