@@ -61,8 +61,8 @@ var attacks = []attackKind{
 }
 
 // post sends a body and reads the answer, whatever it is.
-func (a *attacker) post(ctx context.Context, path string, header map[string]string, body []byte) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.url+path, bytes.NewReader(body))
+func (a *attacker) post(ctx context.Context, path string, header map[string]string, body io.Reader) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.url+path, body)
 	check(err)
 	req.Header.Set("Authorization", "Bearer "+a.token)
 	for k, v := range header {
@@ -94,14 +94,14 @@ func (a *attacker) inflate() func(ctx context.Context) {
 	check(err)
 	body := frame(1, gzipped(protowire.AppendBytes(protowire.AppendTag(m, 900, protowire.BytesType), make([]byte, 60<<20))))
 	return func(ctx context.Context) {
-		a.post(ctx, munimentv1connect.LedgerServiceWatchEntriesProcedure, map[string]string{"Content-Type": "application/connect+proto", "Connect-Content-Encoding": "gzip"}, body)
+		a.post(ctx, munimentv1connect.LedgerServiceWatchEntriesProcedure, map[string]string{"Content-Type": "application/connect+proto", "Connect-Content-Encoding": "gzip"}, bytes.NewReader(body))
 	}
 }
 
 func (a *attacker) emptyBatch() func(ctx context.Context) {
 	body := gzipped(bytes.Repeat([]byte{0x12, 0}, 30<<20))
 	return func(ctx context.Context) {
-		a.post(ctx, munimentv1connect.LedgerServiceAppendBatchProcedure, map[string]string{"Content-Type": "application/proto", "Content-Encoding": "gzip"}, body)
+		a.post(ctx, munimentv1connect.LedgerServiceAppendBatchProcedure, map[string]string{"Content-Type": "application/proto", "Content-Encoding": "gzip"}, bytes.NewReader(body))
 	}
 }
 
@@ -170,7 +170,7 @@ func (a *attacker) digests() func(ctx context.Context) {
 	return func(ctx context.Context) {
 		own := bytes.Clone(body)
 		copy(own[at:], fmt.Sprintf("%016x", sent.Add(1)))
-		a.post(ctx, munimentv1connect.LedgerServiceAppendProcedure, map[string]string{"Content-Type": "application/proto"}, own)
+		a.post(ctx, munimentv1connect.LedgerServiceAppendProcedure, map[string]string{"Content-Type": "application/proto"}, bytes.NewReader(own))
 	}
 }
 
@@ -193,16 +193,8 @@ func (a *attacker) bundle() func(ctx context.Context) {
 		for range 66 {
 			parts = append(parts, bytes.NewReader(many))
 		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.url+munimentv1connect.LedgerServiceAppendStreamProcedure, io.MultiReader(append(parts, bytes.NewReader(last))...))
-		check(err)
-		req.Header.Set("Authorization", "Bearer "+a.token)
-		req.Header.Set("Content-Type", "application/connect+proto")
-		res, err := a.http.Do(req)
-		if err != nil {
-			return
-		}
-		_, _ = io.Copy(io.Discard, res.Body) // as far as it goes
-		res.Body.Close()
+		body := io.MultiReader(append(parts, bytes.NewReader(last))...)
+		a.post(ctx, munimentv1connect.LedgerServiceAppendStreamProcedure, map[string]string{"Content-Type": "application/connect+proto"}, body)
 	}
 }
 
