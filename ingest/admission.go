@@ -15,50 +15,49 @@ import (
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
-// Names of the documents that admission goes by, in entries of kind config. See
+// Names of the config entries that contain the documents for admission. See
 // docs/spec/policy.md.
 const (
-	PolicyConfig        = "admission-policy"         // the tenant's own
-	DefaultPolicyConfig = "admission-policy/default" // the operator's, for tenants that have none
-	RootConfigPrefix    = "trusted-root/"            // and the root's name
+	PolicyConfig        = "admission-policy"         // the tenant's own policy
+	DefaultPolicyConfig = "admission-policy/default" // the operator's policy, for other tenants
+	RootConfigPrefix    = "trusted-root/"            // followed by the root's name
 )
 
-// A RootFile is a trusted root that the operator has put in force.
+// A RootFile is a trusted root configured by the operator.
 type RootFile struct {
 	Name     string
 	Trusted  *sigstore.TrustedRoot
 	Document []byte
-	// when the operator has last said that it is current; an older entry of the
-	// same document is renewed
+	// Confirmed is when the operator last confirmed that the root is current.
+	// If the root's entry is older, the document is recorded again.
 	Confirmed   time.Time
-	WarnAfter   time.Duration // age from which on the log warns; 0: never
-	RefuseAfter time.Duration // age from which on nothing is verified with it; 0: never
+	WarnAfter   time.Duration // age at which a warning is logged; 0: never
+	RefuseAfter time.Duration // age at which the root is no longer used; 0: never
 	Tenants     []string      // empty: all
 }
 
-// An AdmissionConfig says what is in force where tenants say nothing. All but
-// Default is required.
+// An AdmissionConfig configures an Admission. Ledger is required.
 type AdmissionConfig struct {
 	Ledger  *ledger.Ledger
 	Roots   []*RootFile
-	Default *policy.AdmissionPolicy // nil: policy.Default
-	Logger  *slog.Logger
-	Now     func() time.Time // nil: time.Now
+	Default *policy.AdmissionPolicy // of tenants without their own; nil: policy.Default
+	Logger  *slog.Logger            // nil: discard
+	Now     func() time.Time        // nil: time.Now
 }
 
-// An Admission knows which policy and trusted roots are in force in each
-// stream, and decides by them. Both are entries of the stream: the newest
-// published one of each name is in force. What a stream lacks of them is
-// recorded before its next entry.
+// An Admission admits submissions by the policy and the trusted roots in force
+// in each stream. Policies and roots are entries of the stream. The newest
+// published entry of each name is in force. Missing ones are recorded before
+// the stream's next entry.
 //
 // # Order
 //
-// Each entry names the policy that it was admitted under, and that is the
-// newest one before it in its stream. So entries are appended under a lock for
-// reading that a change of the rules takes for writing: an entry under the old
-// rules is in the ledger's queue, which keeps order, before the new rules are,
-// and none under the new rules before these. Who changes the rules waits for
-// their entry, whatever becomes of the caller.
+// Each entry names the policy that admitted it, which must be the newest policy
+// before it in the stream. Therefore entries are appended under a read lock,
+// and the rules change under the write lock. Because the ledger's queue keeps
+// the order, entries admitted under the old rules precede the new rules, and
+// entries admitted under the new rules follow them. A change of the rules waits
+// for its entry even if the caller's context ends.
 type Admission struct {
 	ledger *ledger.Ledger
 	log    *slog.Logger
@@ -67,10 +66,10 @@ type Admission struct {
 
 	mu      sync.Mutex
 	streams map[entry.Hash]*regime
-	warned  map[string]time.Time // when it was last said that a root is old
+	warned  map[string]time.Time // last warning about each root's age
 }
 
-// NewAdmission returns the admission of a ledger.
+// NewAdmission returns an Admission for a ledger.
 func NewAdmission(cfg AdmissionConfig) (*Admission, error) {
 	a := &Admission{ledger: cfg.Ledger, log: cfg.Logger, now: cfg.Now, streams: map[entry.Hash]*regime{}, warned: map[string]time.Time{}}
 	if a.log == nil {
@@ -88,14 +87,14 @@ func ParseAdmissionPolicy(text []byte) (*policy.AdmissionPolicy, error) {
 	return policy.Parse(text, clientKinds())
 }
 
-// given is what the operator has put in force.
+// given is the operator's configuration.
 type given struct {
 	roots    []*RootFile
-	fallback *policy.AdmissionPolicy // of tenants without a policy of their own
+	fallback *policy.AdmissionPolicy // for tenants without a policy of their own
 }
 
-// Set replaces the trusted roots and the default policy; nil is the built-in
-// one. They are in force in a stream from its next entry on.
+// Set replaces the trusted roots and the default policy. A nil policy is the
+// built-in one. They take effect in a stream with its next entry.
 func (a *Admission) Set(roots []*RootFile, fallback *policy.AdmissionPolicy) error {
 	if fallback == nil {
 		var err error
@@ -107,21 +106,22 @@ func (a *Admission) Set(roots []*RootFile, fallback *policy.AdmissionPolicy) err
 	return nil
 }
 
-// SetRoots replaces the trusted roots and leaves the default policy.
+// SetRoots replaces the trusted roots and keeps the default policy.
 func (a *Admission) SetRoots(roots []*RootFile) {
 	a.given.Store(&given{slices.Clone(roots), a.given.Load().fallback})
 }
 
-// A regime is what is in force in one stream.
+// A regime holds the rules in force in one stream.
 type regime struct {
 	mu    sync.RWMutex // see Order
 	rules atomic.Pointer[rules]
 }
 
-// rules are what is in force at one time. They are only read.
+// rules are a policy and the trusted roots in force with it. They are
+// immutable.
 type rules struct {
 	policy *policy.AdmissionPolicy
-	own    bool   // the tenant's own policy, not the default
+	own    bool   // the policy is the tenant's own, not the default
 	index  uint64 // of the policy's entry
 	given  *given
 	roots  []root
@@ -144,8 +144,8 @@ func (a *Admission) regime(s *ledger.Stream) *regime {
 	return g
 }
 
-// append makes drafts under the rules in force, and appends them under the same
-// rules. It calls draft again if the rules have changed meanwhile.
+// append calls draft with the rules in force and then do, which appends the
+// drafts. If the rules change in between, it calls draft again.
 func (a *Admission) append(ctx context.Context, who Submitter, draft func(*rules) error, do func() error) error {
 	g := a.regime(who.Stream)
 	for {
@@ -165,8 +165,8 @@ func (a *Admission) append(ctx context.Context, who Submitter, draft func(*rules
 	}
 }
 
-// current returns the rules in force in the stream, after it has recorded what
-// the stream lacks of them.
+// current returns the rules in force in the stream. It first records missing
+// ones.
 func (a *Admission) current(ctx context.Context, who Submitter, g *regime) (*rules, error) {
 	if r := g.rules.Load(); r != nil && r.given == a.given.Load() {
 		return r, nil
@@ -176,7 +176,7 @@ func (a *Admission) current(ctx context.Context, who Submitter, g *regime) (*rul
 	return a.refresh(ctx, who, g)
 }
 
-// refresh is current for who holds the lock.
+// refresh is current for callers that hold the lock.
 func (a *Admission) refresh(ctx context.Context, who Submitter, g *regime) (*rules, error) {
 	now := a.given.Load()
 	old := g.rules.Load()
@@ -203,8 +203,8 @@ func (a *Admission) refresh(ctx context.Context, who Submitter, g *regime) (*rul
 	return r, nil
 }
 
-// loadPolicy finds the policy in force in the stream; if that is the default
-// one, it records it.
+// loadPolicy sets the policy in force in the stream. If that is the default
+// policy, it records it unless it is recorded already.
 func (a *Admission) loadPolicy(ctx context.Context, who Submitter, r *rules) error {
 	c, err := NewestConfig(ctx, a.ledger, who.Stream, PolicyConfig)
 	if err != nil {
@@ -234,7 +234,8 @@ func (a *Admission) loadPolicy(ctx context.Context, who Submitter, r *rules) err
 	return nil
 }
 
-// putRoot makes sure that the root is recorded, and returns when it was.
+// putRoot records the root unless its entry is current, and returns the entry's
+// time.
 func (a *Admission) putRoot(ctx context.Context, who Submitter, r *rules, f *RootFile) (time.Time, error) {
 	name := RootConfigPrefix + f.Name
 	c, err := NewestConfig(ctx, a.ledger, who.Stream, name)
@@ -259,7 +260,8 @@ func (a *Admission) putRoot(ctx context.Context, who Submitter, r *rules, f *Roo
 	return time.UnixMilli(int64(e.Skeleton.Time)), nil
 }
 
-// ServerIdentity is the submitter of what the server records by itself.
+// ServerIdentity is the submitter of entries that the server records on its own
+// behalf.
 const ServerIdentity = "server"
 
 func (a *Admission) record(ctx context.Context, who Submitter, name string, document []byte, reason, policyDigest string) (ledger.Result, error) {
@@ -267,9 +269,9 @@ func (a *Admission) record(ctx context.Context, who Submitter, name string, docu
 	return recordConfig(context.WithoutCancel(ctx), a.ledger, who, name, document, reason, policyDigest)
 }
 
-// SetPolicy puts a policy in force in the submitter's stream, as an entry of
-// kind config. The error is a *policy.Error if the policy is wrong, and the old
-// one stays in force.
+// SetPolicy puts a policy in force in the submitter's stream and records it as
+// an entry of kind config. If the policy is invalid, the error is a
+// *policy.Error and the current policy stays in force.
 func (a *Admission) SetPolicy(ctx context.Context, who Submitter, text []byte, reason string) (ledger.Result, error) {
 	p, err := ParseAdmissionPolicy(text)
 	if err != nil {
@@ -311,8 +313,8 @@ func (r *rules) names() []string {
 	return names
 }
 
-// inForce returns the roots as of now: those that are too old can't be used,
-// and the log says so.
+// inForce returns the trusted roots. It marks roots that are too old as
+// expired, and logs a warning about old ones.
 func (a *Admission) inForce(r *rules) policy.Roots {
 	now := a.now()
 	roots := make(policy.Roots, len(r.roots))
@@ -331,7 +333,7 @@ func (a *Admission) inForce(r *rules) policy.Roots {
 	return roots
 }
 
-// warn says it once an hour.
+// warn logs a message about a root at most once an hour.
 func (a *Admission) warn(name string, now time.Time, what string, since time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -342,7 +344,7 @@ func (a *Admission) warn(name string, now time.Time, what string, since time.Tim
 	a.log.Warn(what, "root", name, "confirmed", since.UTC().Format(time.RFC3339), "remedy", "muniment trusted-root update")
 }
 
-// A Refusal says that the policy in force keeps a submission out. Nothing is
+// A Refusal reports that the policy in force refuses a submission. Nothing is
 // recorded.
 type Refusal struct {
 	Policy   string // digest
@@ -356,8 +358,8 @@ func (r *Refusal) Error() string {
 	return "the admission policy refuses it: " + r.Decision.Reason
 }
 
-// decide applies a policy to what was read, and fills in what the header says
-// of that. The error is a *Refusal.
+// decide applies a policy and adds the result to the header. The error is a
+// *Refusal.
 func decide(ctx context.Context, h *entry.Header, c *contents, p *policy.AdmissionPolicy, roots policy.Roots) error {
 	d := p.Decide(ctx, evidenceOf(h, c), roots)
 	if d.Result == policy.Refused {
@@ -384,9 +386,8 @@ func evidenceOf(h *entry.Header, c *contents) *policy.Evidence {
 	return ev
 }
 
-// Try says what a policy would decide about a submission, without a log. The
-// error is a *FieldError if the submission would be refused whatever the policy
-// says.
+// Try returns a policy's decision about a submission, without a log. The error
+// is a *FieldError if the submission is invalid under any policy.
 func Try(ctx context.Context, p *policy.AdmissionPolicy, roots policy.Roots, who Submitter, s *Submission, now time.Time) (*policy.Decision, error) {
 	in := &Ingester{MaxPayload: int64(len(s.Payload)), Now: func() time.Time { return now }}
 	if WrittenByLog(s.Kind) {

@@ -138,7 +138,7 @@ func TestRulesAreEntries(t *testing.T) {
 	checkRules(t, in, who)
 
 	// What is wrong changes nothing.
-	for text, says := range map[string]string{"version: 1": "mode: missing", "version: 1\nmode: enforce\nsigners: {a: {identity: x, issuer: y, trusted_root: ours}}\nrules: [{name: r, signers: [a]}]": `no trusted root "ours"`} {
+	for text, says := range map[string]string{"version: 1": "mode: missing", "version: 1\nmode: enforce\nsigners: {a: {identity: x, issuer: y, trusted_root: ours}}\nrules: [{name: r, signers: [a]}]": `trusted root "ours" is not in force`} {
 		var wrong *policy.Error
 		if _, err := in.Admission.SetPolicy(context.Background(), who, []byte(text), "why"); !errors.As(err, &wrong) || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", text, err)
@@ -149,8 +149,8 @@ func TestRulesAreEntries(t *testing.T) {
 	}
 }
 
-// While policies and trusted roots change, each entry names those that are in
-// force at its place, whoever gives up in between.
+// TestRulesRace checks that each entry names the policy and roots in force at
+// its place while both change and callers cancel.
 func TestRulesRace(t *testing.T) {
 	in, who := withAdmission(t, AdmissionConfig{Roots: []*RootFile{publicGood()}})
 	text := func(i int) []byte { return fmt.Appendf(nil, "# %d\n%s", i, policy.Default) }
@@ -194,8 +194,8 @@ func TestRulesRace(t *testing.T) {
 	}
 }
 
-// A trusted root that nobody has confirmed for long is complained about, and
-// then not used; confirming it helps.
+// TestRootAges checks that an old trusted root causes a warning, that an
+// expired one is not used, and that confirmation renews it.
 func TestRootAges(t *testing.T) {
 	var said bytes.Buffer
 	age := time.Duration(0)
@@ -239,7 +239,7 @@ func TestRootAges(t *testing.T) {
 	}
 	checkRules(t, in, who)
 	in.Admission.SetRoots([]*RootFile{publicGood(func(f *RootFile) { f.Tenants = []string{"globex"} })})
-	if v := result(); v.Result != entry.Unverified || !strings.Contains(v.Reason, "no trusted root in force knows") {
+	if v := result(); v.Result != entry.Unverified || !strings.Contains(v.Reason, "no trusted root in force contains") {
 		t.Errorf("a root of another tenant: %+v", v)
 	}
 }
@@ -261,7 +261,7 @@ func TestHostileEvidence(t *testing.T) {
 	for _, c := range []struct{ name, kind, mediaType, payload, says string }{
 		{"nested arrays in a predicate", "attestation", "", st("a", `{"a":`+fill("[")), "nested"},
 		{"nested objects in a document", "attestation", "application/spdx+json", fill(`{"a":`), "not JSON"},
-		{"a predicate too large to look into", "attestation", "", st("a", `{"a":"`+fill("x")+`"}`), "no more than 2097152 are looked into"},
+		{"a predicate too large for conditions", "attestation", "", st("a", `{"a":"`+fill("x")+`"}`), "above the limit of 2097152"},
 		{"a typed document that is too large", "control", "", `{"parameters":{"a":[` + fill("1,") + `1]}}`, "above the limit of 1048576 for kind control"},
 		{"nesting in a typed document", "control", "", `{"parameters":{"a":` + strings.Repeat("[", maxTyped-100), "recursion"},
 		{"gzip", "attestation", "application/vnd.in-toto+gzip", "\x1f\x8b\x08", "compressed"},

@@ -22,8 +22,8 @@ import (
 	"muniment.dev/muniment/verifiers/sniff"
 )
 
-// readAttestation recognises bundles, envelopes and statements by what is in
-// them, and takes other documents by their explicit media type.
+// readAttestation reads a document. It detects the formats that it parses by
+// their content. Other documents require an explicit media type.
 func readAttestation(mediaType string, payload []byte, _ time.Time) (contents, error) {
 	is, err := canonicalType(mediaType)
 	if err != nil {
@@ -56,7 +56,7 @@ func readAttestation(mediaType string, payload []byte, _ time.Time) (contents, e
 	case is == intoto.MediaType:
 		var st *intoto.Statement
 		if st, err = intoto.Read(payload); err == nil && st.Incomplete {
-			// nobody has signed it, so it can still be put right
+			// It is not signed, so the submitter can correct it.
 			err = fmt.Errorf("in-toto statement: %s", st.Deviations.List[0])
 		}
 		c = contents{mediaType: is, statement: st}
@@ -95,9 +95,9 @@ func readBundle(mediaType, is string, b *sigstore.Bundle) (contents, error) {
 	return c, nil
 }
 
-// canonicalType brings a media type into one spelling: without it, a type that
-// differs in case or white space would be taken for another. Of those that are
-// read here the parameters, which say nothing, are dropped.
+// canonicalType returns the canonical spelling of a media type, so that types
+// which differ only in case or white space are equal. It drops the parameters
+// of formats that are parsed here, because they have no meaning.
 func canonicalType(mediaType string) (string, error) {
 	if mediaType == "" {
 		return "", nil
@@ -115,8 +115,7 @@ func canonicalType(mediaType string) (string, error) {
 	return "", fieldErrorf(FieldMediaType, "%q is not a media type", mediaType)
 }
 
-// isRead reports whether documents of the media type, in its one spelling, are
-// read here.
+// isRead reports whether documents of the canonical media type are parsed here.
 func isRead(is string) bool {
 	switch is {
 	case dsse.MediaType, intoto.MediaType, cose.MediaType, helm.MediaType, ReferenceMediaType:
@@ -136,12 +135,12 @@ func readEnvelope(payload []byte) (contents, error) {
 	case inner&^shape.Statement != 0:
 		return contents{}, errors.New("DSSE envelope: payload: must not be an envelope or bundle: submit the one that has the signatures")
 	case e.PayloadType != intoto.MediaType && inner == shape.None:
-		return c, nil // a claimed type does not hide a statement
+		return c, nil // the payload is not a statement, whatever its type claims
 	}
 	c.statement, err = intoto.Read(e.Payload)
 	switch {
 	case errors.Is(err, intoto.ErrOtherType):
-		// such as a layout or a link: it is signed all the same
+		// Such as a layout or a link. Its signatures are verified all the same.
 		c.opaque = fmt.Errorf("payload: %w", err)
 	case err != nil:
 		return contents{}, fmt.Errorf("DSSE envelope: payload: %w", err)
@@ -158,18 +157,18 @@ func readProvenance(payload []byte) (contents, error) {
 	return contents{mediaType: helm.MediaType, subjects: p.Subjects(), signed: policy.Provenance(payload), attributes: map[string]string{"chart": p.Chart, "version": p.Version}}, nil
 }
 
-// state adds what the in-toto statement says.
+// state adds the contents of the in-toto statement.
 func (c *contents) state() {
 	s := c.statement
 	s.Check()
 	c.subjects, c.predicateType, c.materials = s.Subjects, s.PredicateType, s.Materials
 }
 
-// maxHeaderDeviations is how many deviations are in a header.
+// maxHeaderDeviations is the number of deviations that a header contains.
 const maxHeaderDeviations = 8
 
-// deviations returns in one line each where the payload is not as its type
-// requires.
+// deviations returns the payload's deviations from the definition of its type,
+// one line each.
 func (c *contents) deviations() []string {
 	switch {
 	case c.opaque != nil:
@@ -180,8 +179,7 @@ func (c *contents) deviations() []string {
 	return nil
 }
 
-// noteDeviations adds the deviations to a header's attributes. Entries without
-// deviations have none of these.
+// noteDeviations adds the deviations, if any, to a header's attributes.
 func (c *contents) noteDeviations(h *entry.Header) {
 	all := c.deviations()
 	if len(all) == 0 {
@@ -198,18 +196,19 @@ func (c *contents) noteDeviations(h *entry.Header) {
 	h.Attributes = a
 }
 
-// shapes gives the formats that documents show by their members the media types
-// under which they are read.
+// shapes maps the formats that are detected by their members to their media
+// types.
 var shapes = map[shape.Set]string{shape.Statement: intoto.MediaType, shape.Envelope: dsse.MediaType, shape.Bundle: sigstore.MediaTypePrefix}
 
-// recognise returns the media type of a document that shows it, whatever it
-// claims to be, or "". The error is a *FieldError.
+// recognise detects the format of a document by its content, whatever media
+// type is claimed for it. It returns the format's media type, or "" for other
+// documents. The error is a *FieldError.
 func recognise(claimed string, payload []byte) (string, error) {
 	is, err := mediaTypeOf(shape.Of(payload))
 	if is != "" || err != nil {
 		return is, err
 	}
-	if bytes.Contains(payload, pgpMessage) { // readers of such messages skip what precedes them
+	if bytes.Contains(payload, pgpMessage) { // parsers of such messages skip any text before them
 		if _, err := helm.Parse(payload); err == nil || claimed == "" {
 			return helm.MediaType, nil
 		}
@@ -236,14 +235,14 @@ func mediaTypeOf(s shape.Set) (string, error) {
 	}
 }
 
-// isJSON says whether what has the media type is JSON.
+// isJSON reports whether a media type is that of JSON documents.
 func isJSON(mediaType string) bool {
 	base, _, _ := strings.Cut(mediaType, ";")
 	return base == "application/json" || strings.HasSuffix(base, "+json")
 }
 
-// checkDocument makes sure that what calls itself JSON is, and that it is not
-// compressed.
+// checkDocument checks that a document with a JSON media type is JSON, and that
+// the media type is not that of a compressed document.
 func checkDocument(mediaType string, payload []byte) error {
 	if err := checkCompressed(mediaType); err != nil {
 		return err
@@ -265,9 +264,9 @@ func checkDocument(mediaType string, payload []byte) error {
 	return nil
 }
 
-// checkCompressed refuses what calls itself a compressed form of something:
-// neither a policy nor a search could look into it, and the store compresses by
-// itself. Nothing is ever unpacked here.
+// checkCompressed refuses media types of compressed documents. Policies and
+// searches could not examine the content, and the store compresses payloads
+// anyway. Ingest never decompresses anything.
 func checkCompressed(mediaType string) error {
 	base, _, _ := strings.Cut(mediaType, ";")
 	for _, suffix := range []string{"+gzip", "+zstd", "+zip", "+bzip2", "+xz"} {

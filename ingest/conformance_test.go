@@ -40,8 +40,8 @@ func TestConformance(t *testing.T) {
 	for _, test := range []struct{ evidence, rules, refused, deviation string }{
 		{"envelope", kept, "", "predicate.buildType: "},
 		{"bundle", kept, "", "predicate.buildType: "},
-		{"envelope", strict, "conformance is required, and it deviates: predicate.buildType", ""},
-		{"bundle", strict, "conformance is required, and it deviates: predicate.buildType", ""},
+		{"envelope", strict, "conformance is required, but the evidence deviates: predicate.buildType", ""},
+		{"bundle", strict, "conformance is required, but the evidence deviates: predicate.buildType", ""},
 		{"envelope", "  - {name: no deviations, deny: true, condition: 'deviations.size() > 0'}\n" + kept, "denies", ""},
 		{"envelope", "  - {name: only this, unsigned: true, condition: 'deviations.all(d, d.startsWith(\"predicate.buildType: \"))'}\n", "", "predicate.buildType: "},
 		{"conforming", "  - {name: a, unsigned: true, conformance: required}\n", "", ""},

@@ -8,8 +8,8 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// Erase makes the erasures, each with the entry that records it, in one commit.
-// Whether they may be made is not asked here: see package retention.
+// Erase performs the erasures and records an entry for each, in one commit. It
+// does not check whether they are permitted. Package retention does.
 func (in *Ingester) Erase(ctx context.Context, who Submitter, erasures []*ledger.Erasure, reason string) ([]ledger.Result, error) {
 	drafts := make([]ledger.Draft, len(erasures))
 	var results []ledger.Result

@@ -5,11 +5,12 @@ import (
 	"fmt"
 )
 
-// A Field names a field of a submission or of a Stream. The values are for
-// people: an interface above maps a Field to the name of its own field.
+// A Field names a field of a submission or of a Stream, in the words of error
+// messages. Callers map a Field to the name of the field in their own
+// interface.
 type Field string
 
-// The fields that a FieldError of this package can name.
+// The fields that a FieldError of this package names.
 const (
 	FieldKind           Field = "kind"
 	FieldMediaType      Field = "media type"
@@ -20,14 +21,14 @@ const (
 	FieldStatement      Field = "statement" // of StatementSubmission
 )
 
-// Fields lists every Field, for the tables that map them.
+// Fields has every Field, for the tables that map them.
 var Fields = []Field{FieldKind, FieldMediaType, FieldPayload, FieldIdempotencyKey, FieldSize, FieldDigest, FieldStatement}
 
 // A FieldError reports that a field of a submission is invalid.
 type FieldError struct {
 	Field Field
-	// of the first invalid value within the payload, such as
-	// files[3].sizeBytes; may be empty
+	// Path locates the first invalid value within the payload, such as
+	// files[3].sizeBytes. It can be empty.
 	Path   string
 	Reason string
 }
@@ -46,12 +47,12 @@ func fieldErrorf(field Field, format string, args ...any) error {
 	return &FieldError{Field: field, Reason: fmt.Sprintf(format, args...)}
 }
 
-// payloadErrorf returns the error about the value at the path in the payload.
+// payloadErrorf returns an error about the value at a path in the payload.
 func payloadErrorf(path, format string, args ...any) error {
 	return &FieldError{Field: FieldPayload, Path: path, Reason: fmt.Sprintf(format, args...)}
 }
 
-// asFieldError returns err if it is a *FieldError, and else one about the
+// asFieldError returns the *FieldError that err wraps, or a new one about the
 // payload.
 func asFieldError(err error) error {
 	var f *FieldError

@@ -1,9 +1,9 @@
-// Package ingest turns a submission into an entry that lacks only its place in
-// the log: it knows the kinds, reads the payload, builds the header and draws
-// the salts.
+// Package ingest turns submissions into entries: it validates the payload by
+// its kind, applies the admission policy, builds the header and generates the
+// salts.
 //
-// It is not for authentication (package api has done that) nor for sequencing
-// (package ledger does that next).
+// Package api authenticates submitters before, and package ledger sequences the
+// entries after.
 package ingest
 
 import (
@@ -21,13 +21,13 @@ import (
 	"muniment.dev/muniment/proto/kinds"
 )
 
-// A Submission is what a client hands in.
+// A Submission is evidence or an event to be recorded.
 type Submission struct {
 	Kind           string
-	MediaType      string // "": recognise it
-	Payload        []byte // kept byte for byte; not to be changed until Append has returned
+	MediaType      string // "": detect it
+	Payload        []byte // recorded byte for byte; must not be modified until Append returns
 	IdempotencyKey string
-	spool          *ledger.Spool // holds the payload instead of Payload, if it is large; nil if not
+	spool          *ledger.Spool // a large payload, in place of Payload; nil otherwise
 }
 
 func (s *Submission) size() uint64 {
@@ -37,31 +37,33 @@ func (s *Submission) size() uint64 {
 	return uint64(len(s.Payload))
 }
 
-// A Submitter is who hands it in, as authenticated.
+// A Submitter is the authenticated sender of a submission.
 type Submitter struct {
 	Tenant   string
 	Identity string // such as "token:acme"; recorded in the header
 	Stream   *ledger.Stream
 }
 
-// An Ingester takes submissions for one log.
+// An Ingester appends submissions to one log.
 type Ingester struct {
-	Ledger     *ledger.Ledger
-	Admission  *Admission // nil: everything is let in, and no signatures are looked at
-	MaxPayload int64      // bytes; SetLimits replaces it
-	// bytes of a payload that is streamed; 0: those are not taken; SetLimits
-	// replaces it
+	Ledger    *ledger.Ledger
+	Admission *Admission // nil: admit everything and verify no signatures
+	// MaxPayload is the size limit of a payload in bytes. SetLimits overrides
+	// it.
+	MaxPayload int64
+	// MaxStream is the size limit of a streamed payload in bytes. 0 refuses
+	// streamed payloads. SetLimits overrides it.
 	MaxStream int64
 	Now       func() time.Time // nil: time.Now
 
 	parsing parseBudget
-	limits  atomic.Pointer[limits] // of SetLimits; nil: MaxPayload and MaxStream
+	limits  atomic.Pointer[limits] // set by SetLimits; nil: MaxPayload and MaxStream
 }
 
-// limits are the largest sizes of payloads, in bytes.
+// limits are size limits of payloads in bytes.
 type limits struct{ payload, stream int64 }
 
-// SetLimits replaces MaxPayload and MaxStream. It may be called while other
+// SetLimits overrides MaxPayload and MaxStream. It can be called while other
 // goroutines append.
 func (in *Ingester) SetLimits(maxPayload, maxStream int64) {
 	in.limits.Store(&limits{maxPayload, maxStream})
@@ -74,10 +76,11 @@ func (in *Ingester) sizes() limits {
 	return limits{in.MaxPayload, in.MaxStream}
 }
 
-// Append records the submissions in their order and returns a result for each.
-// A submission that is wrong gets a *FieldError in its result, one that the
-// admission policy keeps out a *Refusal; neither keeps the others from being
-// recorded. The error is for all of them, as in ledger.Append.
+// Append records the submissions in order and returns a result for each, in the
+// same order. The result of an invalid submission has a *FieldError, and that
+// of a submission refused by the admission policy has a *Refusal. Such a
+// submission does not prevent the others from being recorded. The returned
+// error concerns all submissions, as in ledger.Append.
 func (in *Ingester) Append(ctx context.Context, who Submitter, subs []Submission) ([]ledger.Result, error) {
 	read := make([]contents, len(subs))
 	wrong := make([]error, len(subs))
@@ -100,12 +103,12 @@ func (in *Ingester) Append(ctx context.Context, who Submitter, subs []Submission
 	return in.appendRead(ctx, who, subs, read, wrong)
 }
 
-// appendRead records submissions that were read, and skips those that are
-// wrong.
+// appendRead records the submissions that were read, and skips the invalid
+// ones.
 func (in *Ingester) appendRead(ctx context.Context, who Submitter, subs []Submission, read []contents, wrong []error) ([]ledger.Result, error) {
 	var results []ledger.Result
 	var drafts []ledger.Draft
-	var place []int // of each draft among the submissions
+	var place []int // index of each draft's submission
 	draft := func(r *rules) error {
 		results, drafts, place = make([]ledger.Result, len(subs)), make([]ledger.Draft, 0, len(subs)), make([]int, 0, len(subs))
 		var roots policy.Roots
@@ -139,7 +142,7 @@ func (in *Ingester) appendRead(ctx context.Context, who Submitter, subs []Submis
 	}
 	var err error
 	switch {
-	case in.Admission != nil && !slices.Contains(wrong, nil): // nothing to decide about
+	case in.Admission != nil && !slices.Contains(wrong, nil): // nothing to decide
 		err = draft(nil)
 	case in.Admission != nil:
 		err = in.Admission.append(ctx, who, draft, appendAll)
@@ -154,7 +157,7 @@ func (in *Ingester) appendRead(ctx context.Context, who Submitter, subs []Submis
 	return results, nil
 }
 
-// accept reads a submission of a client.
+// accept reads a client's submission.
 func (in *Ingester) accept(s *Submission) (contents, error) {
 	if WrittenByLog(s.Kind) {
 		return contents{}, errWrittenByLog(s.Kind)
@@ -170,8 +173,8 @@ func errWrittenByLog(kind string) error {
 	return fieldErrorf(FieldKind, "only the server records entries of kind %s: use one of %s", kind, strings.Join(clientKinds(), ", "))
 }
 
-// draft makes an entry of what was read, under the rules; without rules,
-// everything is let in.
+// draft returns the entry of a submission that was read and that the rules
+// admit. Nil rules admit everything.
 func (in *Ingester) draft(ctx context.Context, who Submitter, s *Submission, c *contents, r *rules, roots policy.Roots) (ledger.Draft, error) {
 	h := c.header(who, s)
 	if r != nil {
@@ -190,8 +193,8 @@ func (in *Ingester) draft(ctx context.Context, who Submitter, s *Submission, c *
 	return seal(in.Ledger, who, h, s.Payload)
 }
 
-// header returns what the header says of the submission before anything was
-// decided about it.
+// header returns the header of the submission's entry, without the results of
+// admission.
 func (c *contents) header(who Submitter, s *Submission) *entry.Header {
 	h := &entry.Header{
 		Tenant: who.Tenant, Kind: s.Kind, MediaType: c.mediaType, Subjects: withDigest(c.subjects), PredicateType: c.predicateType,
@@ -202,8 +205,8 @@ func (c *contents) header(who Submitter, s *Submission) *entry.Header {
 	return h
 }
 
-// withDigest returns the subjects that can be in a header: a subject of a
-// statement that deviates may have no digest.
+// withDigest returns the subjects that have a digest, as a header requires. A
+// subject of a deviating statement can lack one.
 func withDigest(all []entry.Subject) []entry.Subject {
 	without := func(s entry.Subject) bool { return len(s.Digest) == 0 }
 	if !slices.ContainsFunc(all, without) {
@@ -212,7 +215,7 @@ func withDigest(all []entry.Subject) []entry.Subject {
 	return slices.DeleteFunc(slices.Clone(all), without)
 }
 
-// seal draws the salts and commits to the payload.
+// seal generates the salts and the commitment to the payload.
 func seal(l *ledger.Ledger, who Submitter, h *entry.Header, payload []byte) (ledger.Draft, error) {
 	d := ledger.Draft{Stream: who.Stream, Header: h, Payload: receipt.PayloadOpening{Content: payload}}
 	d.LinkSalt, d.Opening.Salt, d.Payload.Salt = entry.NewSalts()
@@ -220,7 +223,7 @@ func seal(l *ledger.Ledger, who Submitter, h *entry.Header, payload []byte) (led
 	return d, encodeHeader(l, &d)
 }
 
-// sealSpool is seal for a large payload, which is committed to already.
+// sealSpool is seal for a large payload, which has its commitment already.
 func sealSpool(l *ledger.Ledger, who Submitter, h *entry.Header, spool *ledger.Spool) (ledger.Draft, error) {
 	d := ledger.Draft{Stream: who.Stream, Header: h, Large: spool}
 	d.LinkSalt, d.Opening.Salt, _ = entry.NewSalts()
@@ -257,8 +260,8 @@ func errKindSize(field Field, size uint64, k *kinds.Kind) error {
 	return fieldErrorf(field, "%d bytes, above the limit of %d for kind %s", size, k.MaxBytes, k.Name)
 }
 
-// checkKind checks the kind, and the idempotency key that goes with it or
-// doesn't.
+// checkKind checks the kind, and whether it requires or forbids an idempotency
+// key.
 func checkKind(name, idempotencyKey string) error {
 	k, ok := table[name]
 	switch {

@@ -22,7 +22,8 @@ var (
 	releaseJS   = entry.Signer{Identity: "https://github.com/sigstore/sigstore-js/.github/workflows/release.yml@refs/heads/main", Issuer: "https://token.actions.githubusercontent.com"}
 )
 
-// Real evidence is recognised, and its header says what it says.
+// TestRealEvidence checks that the formats of real evidence are detected and
+// that the header has the evidence's contents.
 func TestRealEvidence(t *testing.T) {
 	in, who, policy := newIngester(t)
 	const v01, v03 = "application/vnd.dev.sigstore.bundle+json;version=0.1", "application/vnd.dev.sigstore.bundle.v0.3+json"

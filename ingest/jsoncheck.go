@@ -5,29 +5,30 @@ import (
 	"fmt"
 )
 
-// A jsonCheck says whether what is written to it is one JSON document (RFC
-// 8259, in UTF-8), of any size: it keeps a few bytes, and one more for each
-// level of nesting. It agrees with jsontext.Value.IsValid, where that allows
-// duplicate names and, in UTF-8, half surrogate pairs.
+// A jsonCheck checks that the bytes written to it are one JSON document (RFC
+// 8259, in UTF-8). The document can have any size, because a jsonCheck stores
+// one byte for each level of nesting and little else. It agrees with
+// jsontext.Value.IsValid, except that it accepts duplicate names and unpaired
+// surrogates.
 type jsonCheck struct {
 	state   jsonState
-	object  []bool // of each open object or array, the innermost last
-	name    bool   // the string is the name of a member
-	literal string // what is left of true, false or null
-	// digits left of an escape; RFC 8259, section 8.2, allows those of half a
-	// surrogate pair
+	object  []bool // whether each open value is an object, innermost last; else it is an array
+	name    bool   // the current string is the name of a member
+	literal string // remaining characters of true, false or null
+	// remaining digits of an escape; RFC 8259, section 8.2, allows unpaired
+	// surrogates
 	hex    int
-	more   int  // bytes left of a character
-	lo, hi byte // bounds of its next byte
-	at     int64
+	more   int   // remaining bytes of a character
+	lo, hi byte  // bounds of the character's next byte
+	at     int64 // bytes written before
 }
 
 type jsonState byte
 
 const (
 	wantValue      jsonState = iota
-	wantValueOrEnd           // of an array
-	wantNameOrEnd            // of an object
+	wantValueOrEnd           // after [
+	wantNameOrEnd            // after {
 	wantName
 	wantColon
 	afterValue
@@ -45,7 +46,7 @@ const (
 	inExponent
 )
 
-// maxJSONDepth is that of jsontext.
+// maxJSONDepth is the same limit as in package jsontext.
 const maxJSONDepth = 10000
 
 // Write checks the next bytes.
@@ -62,7 +63,7 @@ func (j *jsonCheck) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Close returns an error if the document is not whole.
+// Close returns an error if the document is incomplete.
 func (j *jsonCheck) Close() error {
 	switch j.state {
 	case afterZero, inInteger, inFraction, inExponent:
@@ -226,8 +227,8 @@ func (j *jsonCheck) string(c byte) error {
 	return nil
 }
 
-// lead begins a character of several bytes, by table 3-7 of the Unicode
-// standard.
+// lead checks the first byte of a multi-byte character, by table 3-7 of the
+// Unicode standard.
 func (j *jsonCheck) lead(c byte) error {
 	j.lo, j.hi = 0x80, 0xBF
 	switch {

@@ -16,11 +16,11 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// A kindRule checks what the options of a kind's message cannot express, as of
-// a time, and adds to the contents what they cannot describe.
+// A kindRule checks a message at a given time for what the options of its
+// fields cannot express, and adds to the contents what they cannot describe.
 type kindRule func(m proto.Message, now time.Time, c *contents) error
 
-// kindRules has the rules of the kinds that need one.
+// kindRules has the rules of those kinds that need one.
 var kindRules = map[string]kindRule{
 	kindname.BackfillCheckpoint: ruleOf(checkBackfill),
 	kindname.Config:             ruleOf(checkConfig),
@@ -44,7 +44,7 @@ func checkBackfill(m *munimentv1.BackfillCheckpoint, _ time.Time, _ *contents) e
 	return payloadErrorf("ts", "%q is not an existing time", m.GetTs())
 }
 
-// checkConfig compares the digest with the document.
+// checkConfig checks the digest of the document.
 func checkConfig(m *munimentv1.Config, _ time.Time, c *contents) error {
 	if want := DocumentDigest([]byte(m.Document)); m.Digest != want {
 		return payloadErrorf("digest", "does not match the document, whose digest is %s", want)
@@ -53,12 +53,12 @@ func checkConfig(m *munimentv1.Config, _ time.Time, c *contents) error {
 	return nil
 }
 
-// DocumentDigest returns the digest of a document in the form that headers and
-// entries of kind config have: "sha256:" and hexadecimal digits.
+// DocumentDigest returns the SHA-256 of a document as "sha256:" and hexadecimal
+// digits, as headers and entries of kind config contain it.
 func DocumentDigest(document []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(document)) }
 
-// checkException refuses an exception that has ended, and one that people grant
-// themselves under another spelling of their name.
+// checkException refuses exceptions that have expired and exceptions whose
+// approver is the requester under another spelling of the name.
 func checkException(m *munimentv1.Exception, now time.Time, _ *contents) error {
 	for _, p := range []struct{ field, name string }{{"requester", m.Requester}, {"approver", m.Approver}} {
 		if identity.Fold(p.name) == "" {
@@ -79,7 +79,7 @@ func checkException(m *munimentv1.Exception, now time.Time, _ *contents) error {
 	return nil
 }
 
-// checkExport refuses invalid licence expressions and duplicate files.
+// checkExport refuses invalid licence expressions and duplicate paths.
 func checkExport(m *munimentv1.ExportManifest, _ time.Time, _ *contents) error {
 	for i, l := range m.Licenses {
 		if ok, _ := spdxexp.ValidateLicenses([]string{l}); !ok {
@@ -108,12 +108,11 @@ func checkGateDecision(m *munimentv1.GateDecision, _ time.Time, _ *contents) err
 	return nil
 }
 
-// maxMetricAttributes limits how many of a snapshot's values can be searched
-// for. The payload has all of them.
+// maxMetricAttributes limits how many of a snapshot's metrics become attributes
+// of the header.
 const maxMetricAttributes = 64
 
-// checkMetrics adds an attribute for each of the first metrics, which is named
-// after the metric.
+// checkMetrics adds an attribute for each of the first metrics.
 func checkMetrics(m *munimentv1.MetricSnapshot, _ time.Time, c *contents) error {
 	for _, v := range m.Metrics[:min(len(m.Metrics), maxMetricAttributes)] {
 		c.attributes["metric:"+v.Name] = strconv.FormatFloat(v.GetValue(), 'g', -1, 64)

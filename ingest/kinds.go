@@ -11,17 +11,17 @@ import (
 	"muniment.dev/muniment/verifiers/intoto"
 )
 
-// A kind is a row of the table of kinds with the reader of its payloads.
+// A kind is a row of the table of kinds, with the reader of its payloads.
 type kind struct {
 	*kinds.Kind
 	read reader
 }
 
-// A reader checks a payload as of a time and returns its contents.
+// A reader validates a payload at a given time and returns its contents.
 type reader func(mediaType string, payload []byte, now time.Time) (contents, error)
 
-// table has all kinds by name. A kind needs a reader here only if its payload
-// is not the JSON form of its message.
+// table has all kinds by name. A kind whose payload is the JSON form of its
+// message needs no reader of its own.
 var table = func() map[string]kind {
 	all := map[string]kind{}
 	for _, k := range kinds.All() {
@@ -34,8 +34,8 @@ var table = func() map[string]kind {
 	return all
 }()
 
-// check reads a payload and compares the predicate in it with the definition of
-// its kind.
+// check reads a payload. If it contains a statement whose predicate is of a
+// typed kind, it also checks the predicate.
 func (k *kind) check(mediaType string, payload []byte, now time.Time) (contents, error) {
 	c, err := k.read(mediaType, payload, now)
 	if err == nil && c.statement != nil {
@@ -53,13 +53,13 @@ func IsEvent(name string) bool {
 	return ok && k.IsEvent()
 }
 
-// WrittenByLog reports whether only the log itself writes entries of the kind.
+// WrittenByLog reports whether only the log itself records entries of the kind.
 func WrittenByLog(name string) bool {
 	k, ok := kinds.Lookup(name)
 	return ok && k.ByServer()
 }
 
-// clientKinds returns the names of the kinds that a client may submit, sorted.
+// clientKinds returns the names of the kinds that clients can submit, sorted.
 func clientKinds() []string { return slices.DeleteFunc(Kinds(), WrittenByLog) }
 
 // contents is the result of reading a payload.
@@ -73,8 +73,9 @@ type contents struct {
 	attributes    map[string]string
 	external      *entry.External // nil: the payload is the evidence
 
-	statement *intoto.Statement // nil: the payload neither is nor holds one
-	// why a signed payload whose type is that of statements cannot be read
+	statement *intoto.Statement // nil: the payload neither is nor contains one
+	// opaque is why a signed payload that is declared to be a statement cannot
+	// be read. Nil: it can.
 	opaque error
 
 	signed   policy.Signed // nil: the payload has no signatures

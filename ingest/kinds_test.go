@@ -19,8 +19,8 @@ func TestImpossibleTimes(t *testing.T) {
 	}
 }
 
-// TestMediaTypeSpelling checks that case, white space and parameters don't keep
-// a document from being read as what it says it is.
+// TestMediaTypeSpelling checks that a media type is recognized in any case and
+// with any white space and parameters.
 func TestMediaTypeSpelling(t *testing.T) {
 	statement := []byte(`{"_type":"https://in-toto.io/Statement/v1","subject":[{"digest":{"sha256":"00"}}],"predicateType":"x","predicate":{}}`)
 	for _, mt := range []string{"application/vnd.in-toto+json", "Application/VND.in-toto+JSON", "application/vnd.in-toto+json; charset=utf-8"} {

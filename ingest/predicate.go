@@ -8,9 +8,9 @@ import (
 	"muniment.dev/muniment/verifiers/intoto"
 )
 
-// CheckPredicate compares a statement's predicate with the definition of its
-// type, if that is one of the kinds', as of a time, and notes where it deviates
-// from what such an entry may be. Predicates of other types are left alone.
+// CheckPredicate validates a statement's predicate as a document of a typed
+// kind, at a given time, and adds the deviations to the statement. It ignores
+// predicates of types that are not those of kinds.
 func CheckPredicate(s *intoto.Statement, now time.Time) {
 	name := intoto.KindOf(s.PredicateType)
 	if name == "" || s.Checked {
@@ -22,7 +22,7 @@ func CheckPredicate(s *intoto.Statement, now time.Time) {
 		s.Deviations.Add("predicateType", "kind "+name+" has no documents")
 		return
 	case s.Predicate != nil && s.Predicate.Kind() != '{':
-		return // which has been noted
+		return // reported as a deviation already
 	case len(s.Predicate) > maxTyped:
 		s.Deviations.Add("predicate", fmt.Sprintf("%d bytes, above the limit of %d for kind %s", len(s.Predicate), maxTyped, name))
 		return

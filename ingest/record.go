@@ -17,16 +17,16 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// Record appends what the server itself did, as an entry of one of the kinds
-// that only it records: the message is the kind's. It is an event of its own
-// each time. Who is recorded as the submitter is who had it done.
+// Record appends an entry of a kind that only the server records. The message
+// is the kind's. Each call records a new event. The submitter is the identity
+// that requested the action.
 func (in *Ingester) Record(ctx context.Context, who Submitter, kind string, m proto.Message) (ledger.Result, error) {
 	return in.RecordOnce(ctx, who, kind, rand.Text(), m)
 }
 
-// RecordOnce is Record for an event that the key names. If the submitter has
-// recorded one under the key before, the result is a duplicate, or the error
-// ledger.ErrKeyReused.
+// RecordOnce is Record with an idempotency key. If the submitter has used the
+// key before, the result is a duplicate, or the error is ledger.ErrKeyReused if
+// the earlier event differs.
 func (in *Ingester) RecordOnce(ctx context.Context, who Submitter, kind, key string, m proto.Message) (ledger.Result, error) {
 	if in.Admission == nil {
 		return record(ctx, in.Ledger, who, kind, key, m, "")
@@ -43,8 +43,8 @@ func (in *Ingester) RecordOnce(ctx context.Context, who Submitter, kind, key str
 	return res, err
 }
 
-// RecordConfig appends a document that governs the tenant's stream from here
-// on. An empty document withdraws the name.
+// RecordConfig appends a config entry, which puts a document in force in the
+// submitter's stream. An empty document withdraws the name.
 func (in *Ingester) RecordConfig(ctx context.Context, who Submitter, name string, document []byte, reason string) (ledger.Result, error) {
 	return in.Record(ctx, who, kindname.Config, configMessage(who, name, document, reason))
 }
@@ -57,8 +57,8 @@ func configMessage(who Submitter, name string, document []byte, reason string) *
 	return &munimentv1.Config{Name: name, Document: string(document), Digest: DocumentDigest(document), Reason: reason, Actor: who.Identity}
 }
 
-// record appends an entry under the policy of the digest, which may be "". It
-// is not asked whether that admits it: what the server did is recorded.
+// record appends an entry that names the policy of the digest, which can be "".
+// The policy does not decide about entries of the server.
 func record(ctx context.Context, l *ledger.Ledger, who Submitter, kind, key string, m proto.Message, policyDigest string) (ledger.Result, error) {
 	d, err := recordDraft(l, who, kind, key, m, policyDigest)
 	if err != nil {
@@ -81,8 +81,8 @@ func recordDraft(l *ledger.Ledger, who Submitter, kind, key string, m proto.Mess
 		return ledger.Draft{}, fmt.Errorf("record %s: %w", kind, err)
 	}
 	var payload bytes.Buffer
+	// The white space that protojson writes differs between builds.
 	if err := json.Compact(&payload, loose); err != nil {
-		// protojson's white space differs from build to build
 		return ledger.Draft{}, fmt.Errorf("record %s: %w", kind, err)
 	}
 	s := &Submission{Kind: kind, Payload: payload.Bytes(), IdempotencyKey: key}
@@ -110,8 +110,8 @@ type Config struct {
 	Actor    string
 }
 
-// NewestConfig returns the published document of the name that is in force in
-// the stream, or nil if there never was one.
+// NewestConfig returns the newest published config entry of the name in the
+// stream, or nil if there is none.
 func NewestConfig(ctx context.Context, l *ledger.Ledger, s *ledger.Stream, name string) (*Config, error) {
 	page, err := l.List(ctx, s, ledger.Query{Filter: ledger.Filter{Kind: kindname.Config, Attribute: "name=" + name}, Limit: 1})
 	if err != nil || len(page.Entries) == 0 {

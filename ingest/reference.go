@@ -11,31 +11,31 @@ import (
 	"muniment.dev/muniment/ledger/entry/strictjson"
 )
 
-// ReferenceMediaType is the media type of a reference to evidence that is kept
+// ReferenceMediaType is the media type of a reference to evidence stored
 // elsewhere. See docs/spec/kinds.md.
 const ReferenceMediaType = "application/vnd.muniment.external.v1+json"
 
-// maxReference is the largest reference, in bytes.
+// maxReference is the size limit of a reference in bytes.
 const maxReference = 64 << 10
 
-// A Reference commits to evidence without holding it.
+// A Reference commits to evidence without containing it.
 type Reference struct {
-	Digest    map[string]string `json:"digest"` // sha256 → hexadecimal digits
+	Digest    map[string]string `json:"digest"` // by algorithm, in hexadecimal digits
 	Size      uint64            `json:"size"`   // bytes
 	Location  string            `json:"location"`
 	MediaType string            `json:"mediaType,omitempty"` // of the evidence
 }
 
-// Document returns the payload that says this.
+// Document returns the payload of the reference.
 func (r *Reference) Document() []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(r) // strings and a number: nothing can fail
+	_ = enc.Encode(r) // strings and a number always encode
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// readReference reads a reference strictly. The entry is about the evidence.
+// readReference reads a reference strictly. Its subject is the evidence.
 func readReference(payload []byte) (contents, error) {
 	if len(payload) > maxReference {
 		return contents{}, fmt.Errorf("%d bytes, above the limit of %d for a reference", len(payload), maxReference)
@@ -62,7 +62,7 @@ func readReference(payload []byte) (contents, error) {
 	u, err := url.Parse(x.Location)
 	switch {
 	case err != nil || u.Scheme == "":
-		// what it is may hold a secret
+		// The location can contain a secret, so it is not quoted.
 		return contents{}, payloadErrorf("location", "must be a URI, such as s3://bucket/key or https://host/path")
 	case u.User != nil:
 		return contents{}, payloadErrorf("location", "must not have a user name or password, which would be recorded: remove them")

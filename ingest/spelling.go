@@ -120,8 +120,8 @@ func spelledValue(path string, f protoreflect.FieldDescriptor, given, canonical 
 	return payloadErrorf(path, "must be spelled %s", want)
 }
 
-// spelledTime accepts any number of digits after the point, but only UTC, so
-// that times compare as they are ordered.
+// spelledTime accepts any number of fractional digits, but only UTC, so that
+// the order of times as text is their order in time.
 func spelledTime(path string, given, canonical any) error {
 	if s, ok := given.(string); ok && strings.HasSuffix(s, "Z") {
 		return nil

@@ -9,11 +9,11 @@ import (
 	"muniment.dev/muniment/verifiers/cose"
 )
 
-// MaxStatement is the size of the largest SCITT signed statement, in bytes.
+// MaxStatement is the size limit of a SCITT signed statement in bytes.
 const MaxStatement = cose.MaxSize
 
 // StatementSubmission returns the submission that registers a SCITT signed
-// statement, and the statement's sub. See docs/spec/scitt.md.
+// statement, and the statement's sub claim. See docs/spec/scitt.md.
 func StatementSubmission(data []byte) (sub Submission, subject string, err error) {
 	st, err := cose.Parse(data)
 	if err != nil {
@@ -22,7 +22,8 @@ func StatementSubmission(data []byte) (sub Submission, subject string, err error
 	return Submission{Kind: kindname.Attestation, MediaType: cose.MediaType, Payload: st.Bytes}, st.Subject, nil
 }
 
-// readStatement reads a signed statement in the form in which it is registered.
+// readStatement reads a signed statement, which must be in the form that is
+// registered.
 func readStatement(payload []byte) (contents, error) {
 	st, err := cose.Parse(payload)
 	if err != nil {

@@ -22,39 +22,40 @@ import (
 )
 
 const (
-	// inlineBytes is up to which size a streamed payload is kept like any
-	// other. A larger one is written to the disk as it arrives.
+	// inlineBytes is the largest streamed payload that is held in memory.
+	// Larger payloads are written to the disk as they arrive.
 	inlineBytes = 1 << 20
-	// maxParsed is up to which size evidence is parsed. Larger evidence is kept
-	// as the document that its media type says it is.
+	// maxParsed is the size of the largest evidence that is parsed. Larger
+	// evidence is recorded with its declared media type.
 	maxParsed = 64 << 20
 )
 
-// A Stream is a submission whose payload arrives bit by bit, and may be too
+// A Stream is a submission whose payload is read as it arrives and can be too
 // large to be held in memory.
 type Stream struct {
 	Kind           string
-	MediaType      string // "": recognise it
+	MediaType      string // "": detect it
 	IdempotencyKey string
-	Size           *uint64 // bytes of the payload, if they are known
-	Digest         string  // "sha256:" and hexadecimal digits, if it is known
-	Payload        io.Reader
-	// Hold takes memory on the submitter's account before a large payload is
-	// read to be parsed, or refuses it. Nil: nothing is counted.
+	Size           *uint64 // size of the payload in bytes; nil: unknown
+	// SHA-256 of the payload, as "sha256:" and hexadecimal digits; "": unknown
+	Digest  string
+	Payload io.Reader
+	// Hold reserves memory on the submitter's account before a large payload is
+	// parsed, or returns an error. Nil: no accounting.
 	Hold func(bytes int64) error
 }
 
-// AppendStream records one submission. The error is a *FieldError (of Stream's
-// fields, named as in the proto message AppendStreamHeader, or "payload") or a
-// *Refusal if it is wrong, and else as in ledger.Append or what reading the
-// payload returned. After an error nothing is left of it.
+// AppendStream records one submission. The error is a *FieldError if the
+// submission is invalid, a *Refusal if the admission policy refuses it, an
+// error of the payload's reader, or as in ledger.Append. Nothing of the payload
+// is left on the disk after an error.
 func (in *Ingester) AppendStream(ctx context.Context, who Submitter, s *Stream) (ledger.Result, error) {
 	sizes := in.sizes()
 	if err := checkStream(s, sizes.stream); err != nil {
 		return ledger.Result{}, err
 	}
 	p := &incoming{from: s.Payload, declared: s.Size, max: sizes.stream, sum: sha256.New()}
-	// one byte more than are kept like any other payload
+	// One byte more than fits in memory, to find out whether there is more.
 	start, err := p.next(make([]byte, min(inlineBytes, sizes.payload)+1))
 	if err != nil {
 		return ledger.Result{}, err
@@ -76,13 +77,13 @@ func (in *Ingester) AppendStream(ctx context.Context, who Submitter, s *Stream) 
 	if err != nil {
 		return ledger.Result{}, err
 	}
-	defer spool.Discard() // which is nothing if an entry has it
+	defer spool.Discard() // no effect once an entry refers to it
 	sub.spool = spool
 	if spool.Size() > maxParsed {
 		return in.one(ctx, who, &sub, &contents{mediaType: is, unread: true}, nil)
 	}
 	if s.Hold != nil {
-		if err := s.Hold(2 * int64(spool.Size())); err != nil { // as it is, and what is read of it
+		if err := s.Hold(2 * int64(spool.Size())); err != nil { // the payload and its parsed form
 			return ledger.Result{}, err
 		}
 	}
@@ -90,12 +91,12 @@ func (in *Ingester) AppendStream(ctx context.Context, who Submitter, s *Stream) 
 	if err != nil {
 		return ledger.Result{}, err
 	}
-	defer release() // when what was read of the payload is no longer needed
+	defer release() // once the parsed form is no longer needed
 	c, err := in.readSpool(ctx, who, &sub)
 	return in.one(ctx, who, &sub, &c, err)
 }
 
-// one appends a submission that was read, or was found to be wrong.
+// one appends a single submission, or returns the error found while reading it.
 func (in *Ingester) one(ctx context.Context, who Submitter, sub *Submission, c *contents, wrong error) (ledger.Result, error) {
 	results, err := in.appendRead(ctx, who, []Submission{*sub}, []contents{*c}, []error{wrong})
 	if err != nil {
@@ -104,7 +105,7 @@ func (in *Ingester) one(ctx context.Context, who Submitter, sub *Submission, c *
 	return results[0], results[0].Err
 }
 
-// checkStream checks what is known before the payload arrives.
+// checkStream checks the description of a payload before the payload arrives.
 func checkStream(s *Stream, largest int64) error {
 	if WrittenByLog(s.Kind) {
 		return errWrittenByLog(s.Kind)
@@ -130,8 +131,8 @@ func checkStream(s *Stream, largest int64) error {
 	return nil
 }
 
-// checkLarge checks what can be said of a payload above inlineBytes before all
-// of it is there. It returns the media type in one spelling.
+// checkLarge checks whether a payload above inlineBytes is allowed, before it
+// has arrived completely. It returns the canonical media type.
 func (in *Ingester) checkLarge(s *Stream) (string, error) {
 	if k := table[s.Kind]; k.Typed() {
 		return "", fieldErrorf(FieldPayload, "above the limit of %d bytes for kind %s", k.MaxBytes, s.Kind)
@@ -143,8 +144,8 @@ func (in *Ingester) checkLarge(s *Stream) (string, error) {
 	return is, err
 }
 
-// checkUnparsed says whether evidence above maxParsed may have the media type,
-// which is returned in one spelling.
+// checkUnparsed checks whether the media type is allowed for evidence above
+// maxParsed, and returns its canonical spelling.
 func checkUnparsed(mediaType string) (string, error) {
 	is, err := canonicalType(mediaType)
 	switch {
@@ -158,8 +159,8 @@ func checkUnparsed(mediaType string) (string, error) {
 	return is, nil
 }
 
-// checkHidden refuses what shows itself to be of a format that rules look into,
-// and is too large for that: padding would hide it from them.
+// checkHidden refuses a payload above maxParsed whose content is of a parsed
+// format. Otherwise padding could hide signed evidence from a policy's rules.
 func checkHidden(shown shape.Set) error {
 	is, err := mediaTypeOf(shown)
 	if err == nil && is != "" {
@@ -168,10 +169,10 @@ func checkHidden(shown shape.Set) error {
 	return err
 }
 
-// A scan looks into a large payload as it arrives.
+// A scan checks a large payload as it arrives.
 type scan struct {
-	is     string     // the media type, in one spelling
-	check  *jsonCheck // nil unless the media type is one of JSON
+	is     string     // the canonical media type
+	check  *jsonCheck // nil unless the media type is that of JSON
 	shown  shape.Scanner
 	values *boundedjson.Counter // for bundles
 	size   int64
@@ -185,8 +186,7 @@ func newScan(is string) *scan {
 	return s
 }
 
-// inTurn looks at the next bytes, piece by piece, when it is the submitter's
-// turn.
+// inTurn checks the next bytes in pieces, in turn with other tenants.
 func (s *scan) inTurn(ctx context.Context, who Submitter, p []byte) error {
 	turn, err := turns.CPU.For(ctx, who.Tenant, int64(len(p)))
 	if err != nil {
@@ -204,8 +204,8 @@ func (s *scan) inTurn(ctx context.Context, who Submitter, p []byte) error {
 	return nil
 }
 
-// write looks at the next bytes. It returns an error as soon as the payload can
-// no longer be one that is recorded.
+// write checks the next bytes. It returns an error as soon as the payload is
+// known to be invalid.
 func (s *scan) write(p []byte) error {
 	s.shown.Write(p)
 	s.size += int64(len(p))
@@ -245,12 +245,12 @@ func (s *scan) notJSON(err error) error {
 	return fieldErrorf(FieldPayload, "not JSON, as the media type %s requires: %s", s.is, err)
 }
 
-// spool writes the payload to the disk as it arrives, as far as it may be
-// recorded.
+// spool writes the payload to the disk as it arrives, until it is complete or
+// known to be invalid.
 func (in *Ingester) spool(ctx context.Context, who Submitter, s *Stream, p *incoming, start []byte, is string) (_ *ledger.Spool, err error) {
 	scan := newScan(is)
 	if err := scan.inTurn(ctx, who, start); err != nil {
-		return nil, err // and there is no file yet
+		return nil, err // no file exists yet
 	}
 	expect := uint64(0)
 	if s.Size != nil {
@@ -315,17 +315,18 @@ func (in *Ingester) readSpool(ctx context.Context, who Submitter, s *Submission)
 	return c, nil
 }
 
-// incoming is a payload that arrives, and is measured.
+// incoming counts and hashes a payload as it arrives.
 type incoming struct {
 	from     io.Reader
 	declared *uint64 // bytes
 	max      int64   // bytes
 	size     uint64
 	sum      hash.Hash
-	done     bool // there is no more
+	done     bool // the payload has ended
 }
 
-// next fills the buffer, unless the payload ends before.
+// next returns the next bytes of the payload. It fills the buffer unless the
+// payload ends.
 func (p *incoming) next(b []byte) ([]byte, error) {
 	n, err := io.ReadFull(p.from, b)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -344,7 +345,7 @@ func (p *incoming) next(b []byte) ([]byte, error) {
 	return b[:n], nil
 }
 
-// check compares what has arrived with what was declared.
+// check compares the payload's size and digest with the declared ones.
 func (p *incoming) check(digest string) error {
 	got := fmt.Sprintf("sha256:%x", p.sum.Sum(nil))
 	switch {
@@ -356,13 +357,14 @@ func (p *incoming) check(digest string) error {
 	return nil
 }
 
-// A parseBudget bounds the bytes of large evidence that are parsed at once.
+// A parseBudget limits how many bytes of large evidence are parsed at once.
 type parseBudget struct {
 	once sync.Once
 	sem  *semaphore.Weighted
 }
 
-// acquire waits until there is room for so many bytes, at most maxParsed.
+// acquire waits until the given number of bytes, at most maxParsed, is within
+// the budget.
 func (b *parseBudget) acquire(ctx context.Context, bytes int64) (release func(), err error) {
 	b.once.Do(func() { b.sem = semaphore.NewWeighted(maxParsed) })
 	if err := b.sem.Acquire(ctx, bytes); err != nil {

@@ -46,8 +46,7 @@ const (
 	statement  = "examples/statement-provenance-sigstorejs1.3.0.json"
 )
 
-// envelope wraps a payload as a DSSE envelope with signatures that nobody has
-// made.
+// envelope returns a DSSE envelope of the payload with made-up signatures.
 func envelope(payloadType string, payload []byte, keyIDs ...string) string {
 	type signature struct {
 		KeyID string `json:"keyid"`
@@ -92,8 +91,7 @@ func newIngester(t *testing.T) (*Ingester, Submitter, *receipt.TrustPolicy) {
 	return &Ingester{Ledger: l, MaxPayload: 1 << 20}, Submitter{Tenant: "acme", Identity: "token:acme", Stream: ledger.NewStream(entry.StreamKey{1})}, policy
 }
 
-// wantField fails the test unless err names the field and says what is wrong
-// with it.
+// wantField fails the test unless err names the field and contains the texts.
 func wantField(t *testing.T, what string, err error, field string, says ...string) {
 	t.Helper()
 	var fe *FieldError

@@ -18,12 +18,12 @@ import (
 	"muniment.dev/muniment/verifiers/sniff"
 )
 
-// maxTyped is the size limit of a typed document in bytes. Parsed, it takes
-// many times as much memory.
+// maxTyped is the size limit of a typed document in bytes. Parsing takes many
+// times as much memory.
 const maxTyped = 1 << 20
 
-// typed returns the reader of a kind whose payload is the JSON form of a
-// protobuf message with rules.
+// typed returns the reader of a kind whose payload is the JSON form of the
+// kind's message.
 func typed(k *kinds.Kind) reader {
 	return func(given string, payload []byte, now time.Time) (contents, error) {
 		if given != "" && given != k.MediaType && given != "application/json" {
@@ -53,7 +53,8 @@ func typed(k *kinds.Kind) reader {
 	}
 }
 
-// headerOf returns what the header has of a message of the kind.
+// headerOf returns the contents of a message of the kind that go into the
+// header.
 func headerOf(k *kinds.Kind, m proto.Message) contents {
 	h := k.Header(m)
 	return contents{mediaType: k.MediaType, subjects: artifacts(h.Subjects), materials: artifacts(h.Materials), controls: h.Controls, attributes: h.Attributes}
@@ -67,7 +68,7 @@ func artifacts(all []*munimentv1.Artifact) []entry.Subject {
 	return out
 }
 
-// folded returns digests in the spelling that headers have.
+// folded returns digests in the spelling used in headers.
 func folded(digests map[string]string) map[string]string {
 	out := make(map[string]string, len(digests))
 	for alg, v := range digests {
@@ -77,8 +78,8 @@ func folded(digests map[string]string) map[string]string {
 	return out
 }
 
-// violations returns the error about all invalid fields, by their names in the
-// JSON document. Its path is that of the first.
+// violations returns an error that names all invalid fields as they are named
+// in the JSON document. Its path is that of the first.
 func violations(err error) error {
 	var v *protovalidate.ValidationError
 	if !errors.As(err, &v) || len(v.Violations) == 0 {

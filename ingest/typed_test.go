@@ -40,7 +40,7 @@ var (
 	asset   = entry.Subject{Name: "registry.acme.example/asset-service", Digest: sha("d")}
 )
 
-// Each typed kind has an example, which is taken and says this in the header.
+// TestTypedKinds appends the example of each typed kind and checks its header.
 func TestTypedKinds(t *testing.T) {
 	want := map[string]contents{
 		"backfill-checkpoint": {attributes: map[string]string{"entity": "Asset", "checkpoint": "50%", "acaScore": "0.96", "ts": "2026-04-19T12:00Z", "rollbackReady": "true"}},

@@ -1,5 +1,5 @@
-// Package glob matches names against patterns: * stands for any characters but
-// /, ** for any at all, and everything else for itself.
+// Package glob matches names against patterns. * matches any characters except
+// /, ** matches any characters, and every other character matches itself.
 package glob
 
 import (
@@ -8,33 +8,35 @@ import (
 	"strings"
 )
 
-// MaxSize is the longest glob, in bytes. Names of artifacts are no longer.
+// MaxSize is the size limit of a glob in bytes, which is also that of artifact
+// names.
 const MaxSize = 2048
 
-// Check returns an error if a glob has no meaning, or is too long.
+// Check returns an error if a glob is malformed or too large.
 func Check(glob string) error {
 	switch {
 	case glob == "":
-		return errors.New("empty")
+		return errors.New("must not be empty")
 	case len(glob) > MaxSize:
-		return fmt.Errorf("%d bytes, more than %d", len(glob), MaxSize)
+		return fmt.Errorf("%d bytes, above the limit of %d", len(glob), MaxSize)
 	case strings.Contains(glob, "***"):
-		return errors.New("*** stands for nothing; ** is any characters, * any but /")
+		return errors.New("*** is not allowed: use ** for any characters, or * for any characters except /")
 	case strings.Count(glob, "*") > 32:
 		return errors.New("more than 32 stars")
 	}
 	return nil
 }
 
-// Match reports whether the name is one of the glob's. It backtracks nowhere:
-// it takes time in proportion to the product of the two lengths between the
-// glob's first and last star, and of nothing if the ends differ.
+// Match reports whether a name matches a glob. It does not backtrack. Its time
+// is proportional to the product of two lengths: of the glob between its first
+// and last star, and of the part of the name that this part of the glob must
+// match.
 func Match(glob, name string) bool {
 	glob, name, ok := trim(glob, name)
 	if !ok || glob == "" {
 		return ok && name == ""
 	}
-	// reach[i] reports whether what was read of the glob matches name[:i].
+	// reach[i] reports whether the glob up to here matches name[:i].
 	reach := make([]bool, len(name)+1)
 	reach[0] = true
 	for i := 0; i < len(glob); i++ {
@@ -56,7 +58,7 @@ func Match(glob, name string) bool {
 	return reach[len(name)]
 }
 
-// Steps returns how many steps Match takes, at most.
+// Steps returns the maximum number of steps that Match takes.
 func Steps(glob, name string) int {
 	g, n, ok := trim(glob, name)
 	if !ok {
@@ -65,8 +67,8 @@ func Steps(glob, name string) int {
 	return 1 + len(g)*(len(n)+1)
 }
 
-// trim cuts off the ends before the first and after the last star. It reports
-// false if the name has other ends.
+// trim removes the literal text before the glob's first and after its last star
+// from both the glob and the name. It reports false if the name differs there.
 func trim(glob, name string) (string, string, bool) {
 	first := strings.IndexByte(glob, '*')
 	if first < 0 {

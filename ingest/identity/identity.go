@@ -1,7 +1,7 @@
 // Package identity compares names of people as text.
 //
-// Text is no proof of who somebody is. The comparison only refuses two
-// spellings of one name where two people are required.
+// A name as text does not prove who somebody is. Comparing names only prevents
+// one person from appearing as two by spelling a name differently.
 package identity
 
 import (
@@ -12,10 +12,10 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Fold returns the form in which names are compared: NFKC
+// Fold returns a name in the form used for comparison: in NFKC
 // (https://www.unicode.org/reports/tr15/), case-folded, without white space and
-// without characters that are not visible. It is empty if nothing of the name
-// is visible.
+// without invisible characters. The result is empty if the name has no visible
+// characters.
 func Fold(name string) string {
 	fold := cases.Fold()
 	for {
@@ -23,11 +23,11 @@ func Fold(name string) string {
 		if next == name {
 			return name
 		}
-		name = next // removing a character may let its neighbours compose
+		name = next // after a removal, neighbouring characters can compose
 	}
 }
 
-// Same reports whether two names differ at most in how they are written.
+// Same reports whether two strings are spellings of one name.
 func Same(a, b string) bool { return Fold(a) == Fold(b) }
 
 func visible(r rune) rune {
@@ -37,8 +37,9 @@ func visible(r rune) rune {
 	return r
 }
 
-// Visible reports whether a character is white space or can be seen: it is no
-// format character, control, private use, default ignorable, nor damaged.
+// Visible reports whether a character is white space or visible. Format,
+// control, private-use and default-ignorable characters are not visible, nor is
+// the replacement character.
 func Visible(r rune) bool {
 	switch {
 	case unicode.IsSpace(r):
@@ -48,6 +49,6 @@ func Visible(r rune) bool {
 	case unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r), unicode.Is(unicode.Variation_Selector, r):
 		return false
 	}
-	// an empty Braille cell, a damaged character
+	// U+2800 is an empty Braille cell.
 	return r != '\u2800' && r != unicode.ReplacementChar
 }

@@ -13,24 +13,24 @@ import (
 	"cel.dev/cel-go/ext"
 )
 
-// A condition is a CEL expression (https://cel.dev) over the facts of a
-// submission, as it was checked.
+// A condition is a type-checked CEL expression (https://cel.dev) over the facts
+// of a submission.
 type condition struct {
 	source   string
 	weight   int // of its regular expressions
 	ast      *ast.AST
 	provider types.Provider
-	patterns map[int64]*pattern               // of calls of matches, by the call's ID
-	bindings map[int64]*celfunctions.Overload // of calls of the library, by the call's ID
+	patterns map[int64]*pattern               // by the ID of a call of matches
+	bindings map[int64]*celfunctions.Overload // by the ID of a call of a library function
 }
 
-// A pattern is a regular expression that may match anywhere in a text.
+// A pattern is a regular expression that can match anywhere in a text.
 type pattern struct {
 	*regexp.Regexp
 	weight int
 }
 
-// environment has the variables of docs/spec/policy.md.
+// environment declares the variables of docs/spec/policy.md.
 var environment = sync.OnceValues(func() (*cel.Env, error) {
 	artifacts := cel.ListType(cel.MapType(cel.StringType, cel.DynType))
 	words := cel.MapType(cel.StringType, cel.StringType)
@@ -55,7 +55,7 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 	)
 })
 
-// A conditionError says on which line of the expression something is wrong.
+// A conditionError is an error at a line of the expression.
 type conditionError struct {
 	line    int // from 1
 	message string
@@ -70,7 +70,7 @@ func compile(source string) (*condition, error) {
 	}
 	checked, issues := env.Compile(source)
 	if issues.Err() != nil {
-		e := &conditionError{line: 1, message: "not CEL"}
+		e := &conditionError{line: 1, message: "invalid CEL expression"}
 		if all := issues.Errors(); len(all) > 0 {
 			e.line, e.message = all[0].Location.Line(), fmt.Sprintf("column %d: %s", all[0].Location.Column()+1, all[0].Message)
 		}
@@ -81,13 +81,13 @@ func compile(source string) (*condition, error) {
 		return nil, e
 	}
 	if t := checked.OutputType(); !t.IsExactType(cel.BoolType) && !t.IsExactType(cel.DynType) {
-		return nil, &conditionError{line: 1, message: fmt.Sprintf("it gives a %s, not true or false", t)}
+		return nil, &conditionError{line: 1, message: fmt.Sprintf("evaluates to type %s: must be true or false", t)}
 	}
 	return c, nil
 }
 
-// bindings are the implementations of the library's functions, by overload and
-// by function.
+// bindings has the library's implementations, by the names of overloads and
+// functions.
 var bindings = sync.OnceValues(func() (map[string]*celfunctions.Overload, error) {
 	env, err := environment()
 	if err != nil {
@@ -106,8 +106,8 @@ var bindings = sync.OnceValues(func() (map[string]*celfunctions.Overload, error)
 	return all, nil
 })
 
-// prepare refuses expressions that are not evaluated here, compiles regular
-// expressions and finds the functions.
+// prepare refuses unsupported expressions, compiles the regular expressions and
+// looks up the implementations of functions.
 func (c *condition) prepare() (e *conditionError) {
 	wrong := func(x ast.Expr, format string, args ...any) {
 		if at := c.ast.SourceInfo().GetStartLocation(x.ID()); e == nil {
@@ -121,7 +121,7 @@ func (c *condition) prepare() (e *conditionError) {
 	ast.PreOrderVisit(c.ast.Expr(), ast.NewExprVisitor(func(x ast.Expr) {
 		switch x.Kind() {
 		case ast.StructKind, ast.UnspecifiedExprKind:
-			wrong(x, "conditions make no messages")
+			wrong(x, "message construction is not supported")
 		case ast.CallKind:
 			c.prepareCall(x, bound, wrong)
 		}
@@ -139,7 +139,7 @@ func (c *condition) prepareCall(x ast.Expr, bound map[string]*celfunctions.Overl
 		args := x.AsCall().Args()
 		literal := args[len(args)-1]
 		if literal.Kind() != ast.LiteralKind {
-			wrong(literal, "the pattern of matches must be a literal; a pattern from the evidence has no bound")
+			wrong(literal, "the pattern of matches must be a literal: the cost of a pattern from the evidence has no bound")
 			return
 		}
 		text, _ := literal.AsLiteral().Value().(string)
@@ -165,13 +165,14 @@ func (c *condition) prepareCall(x ast.Expr, bound map[string]*celfunctions.Overl
 		f = bound[name]
 	}
 	if f == nil {
-		wrong(x, "%s is not allowed: it has no implementation", plainName(name))
+		wrong(x, "%s is not allowed: it is not implemented", plainName(name))
 		return
 	}
 	c.bindings[x.ID()] = f
 }
 
-// holds evaluates the condition, for the budget of the decision.
+// holds returns nil if the condition is true, and errFalse if it is false. The
+// work is charged to the decision's meter.
 func (c *condition) holds(m *meter, names func(string) ref.Val) error {
 	e := &evaluation{of: c, names: names, meter: m, left: conditionCost}
 	out := e.eval(c.ast.Expr(), nil)
@@ -179,12 +180,12 @@ func (c *condition) holds(m *meter, names func(string) ref.Val) error {
 	case e.err != nil:
 		return e.err
 	case types.IsError(out):
-		return fmt.Errorf("the condition can't be evaluated: %s", shorten(out.(*types.Err).Error()))
+		return fmt.Errorf("the condition cannot be evaluated: %s", shorten(out.(*types.Err).Error()))
 	case out == types.True:
 		return nil
 	case out == types.False:
 		return errFalse
 	default:
-		return fmt.Errorf("the condition gives a %s, not true or false", out.Type().TypeName())
+		return fmt.Errorf("the condition evaluates to type %s: must be true or false", out.Type().TypeName())
 	}
 }

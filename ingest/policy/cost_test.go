@@ -199,7 +199,7 @@ func TestManySignatures(t *testing.T) {
 	}
 	m := newMeter(context.Background(), decisionCost/8)
 	d := p.decide(m, &Evidence{Tenant: "acme", Signed: Envelope(e)}, nil)
-	if d.Result != Refused || m.spent > decisionCost/8 || !strings.Contains(d.Verification.Reason, "not judged") {
+	if d.Result != Refused || m.spent > decisionCost/8 || !strings.Contains(d.Verification.Reason, "not verified") {
 		t.Errorf("%d units: %+v", m.spent, d)
 	}
 	ctx := &ended{Context: context.Background(), after: 2}

@@ -15,39 +15,39 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// Refused is the result of a decision that keeps the evidence out. It is in no
-// header.
+// Refused is the result of a decision to refuse the evidence. It never appears
+// in a header.
 const Refused = "refused"
 
-// What became of a rule.
+// Results of a rule.
 const (
-	Applies    = "applies"        // it decided
-	NotFor     = "not-for-this"   // it is for other evidence
-	NotMet     = "not-met"        // it is for such evidence, which does not have what it asks for
-	NotReached = "not-looked-at"  // a rule before it decided
-	Wrong      = "signature-fail" // it would admit, but the signatures are wrong
+	Applies         = "applies"          // the rule decided
+	NotApplicable   = "not-applicable"   // the rule does not match the evidence
+	NotMet          = "not-met"          // the evidence lacks what the rule requires
+	NotReached      = "not-reached"      // an earlier rule decided
+	SignatureFailed = "signature-failed" // the rule would admit, but the signatures are invalid
 )
 
-// A Step is what became of one rule.
+// A Step is the result of one rule.
 type Step struct {
 	Rule   string `json:"rule"`
 	Result string `json:"result"`
 	Why    string `json:"why,omitempty"`
 }
 
-// A Decision is what a policy says about evidence.
+// A Decision is a policy's decision about evidence.
 type Decision struct {
 	Result       string // entry.Admitted, entry.Recorded or Refused
-	Rule         string // that decided; "" if none applies
+	Rule         string // the deciding rule; "" if none applies
 	Reason       string
-	Signers      []entry.Signer // who really signed; nil unless verified
+	Signers      []entry.Signer // verified signers; nil if none
 	Verification entry.Verification
-	Steps        []Step // one for each rule, in order
+	Steps        []Step // the result of each rule, in order
 }
 
-// Decide decides whether the policy admits the evidence. The first rule that it
-// meets decides. The work has a bound, and ends early when ctx does; what was
-// not looked at because of that is not admitted.
+// Decide decides whether the policy admits the evidence. The first rule that
+// applies decides. The work is bounded and stops when ctx ends. Evidence is not
+// admitted without a complete evaluation.
 func (p *AdmissionPolicy) Decide(ctx context.Context, ev *Evidence, roots Roots) *Decision {
 	return p.decide(newMeter(ctx, decisionCost), ev, roots)
 }
@@ -64,7 +64,7 @@ func (p *AdmissionPolicy) decide(m *meter, ev *Evidence, roots Roots) *Decision 
 	d := &Decision{Result: Refused}
 	var by *proof
 	for i, r := range p.Rules {
-		step := Step{Rule: r.Name, Result: NotFor}
+		step := Step{Rule: r.Name, Result: NotApplicable}
 		why := c.isFor(r)
 		if why == nil {
 			step.Result = NotMet
@@ -81,7 +81,7 @@ func (p *AdmissionPolicy) decide(m *meter, ev *Evidence, roots Roots) *Decision 
 		step.Result = Applies
 		d.Rule = r.Name
 		if r.Deny {
-			d.Reason, step.Why = "the rule denies it", "it denies"
+			d.Reason, step.Why = "the rule denies it", "denies the evidence"
 		} else {
 			d.Result = entry.Admitted
 			if by != nil {
@@ -107,13 +107,13 @@ func (p *AdmissionPolicy) decide(m *meter, ev *Evidence, roots Roots) *Decision 
 	return d
 }
 
-// suspect returns an error if the signatures are wrong, or may be.
+// suspect returns an error if the signatures are invalid or were not verified.
 func (c *court) suspect(result string) (string, error) {
 	switch j := c.judgement(); {
 	case j.Result == entry.Failed:
-		return Wrong, fmt.Errorf("the signatures are wrong: %s", j.Reason)
+		return SignatureFailed, fmt.Errorf("invalid signatures: %s", j.Reason)
 	case j.undecided:
-		return Wrong, errors.New(j.Reason)
+		return SignatureFailed, errors.New(j.Reason)
 	}
 	return result, nil
 }
@@ -130,12 +130,12 @@ func describe(by *proof) string {
 	return who
 }
 
-// because says why no rule admits the evidence: by the rules that are for it,
-// if there are such.
+// because returns why no rule admits the evidence, with the reasons of the
+// rules that match it.
 func (c *court) because(steps []Step) string {
 	var near []string
 	for _, s := range steps {
-		if s.Result == NotMet || s.Result == Wrong {
+		if s.Result == NotMet || s.Result == SignatureFailed {
 			near = append(near, fmt.Sprintf("rule %s: %s", s.Rule, s.Why))
 		}
 	}
@@ -143,15 +143,15 @@ func (c *court) because(steps []Step) string {
 	case len(near) > 0:
 		return shorten("no rule admits it; " + strings.Join(near, "; "))
 	case c.judgement().Result == entry.Failed:
-		return shorten("the signatures are wrong: " + c.judgement().Reason)
+		return shorten("invalid signatures: " + c.judgement().Reason)
 	case len(steps) == 1:
-		return shorten(fmt.Sprintf("no rule is for it; rule %s: %s", steps[0].Rule, steps[0].Why))
+		return shorten(fmt.Sprintf("no rule matches it; rule %s: %s", steps[0].Rule, steps[0].Why))
 	default:
-		return "no rule is for it"
+		return "no rule matches it"
 	}
 }
 
-// A court is one decision under way.
+// A court is the state of one decision.
 type court struct {
 	meter  *meter
 	policy *AdmissionPolicy
@@ -161,7 +161,7 @@ type court struct {
 	judged *proof
 
 	predicate, document func() ref.Val
-	values              map[string]ref.Val // of the variables made so far
+	values              map[string]ref.Val // variables computed so far
 }
 
 func newCourt(m *meter, p *AdmissionPolicy, ev *Evidence, roots Roots) *court {
@@ -175,7 +175,8 @@ type verdict struct {
 	err   error
 }
 
-// judgement returns what the signatures are worth without any rule.
+// judgement returns the result of verifying the signatures independently of any
+// rule.
 func (c *court) judgement() *proof {
 	switch {
 	case c.judged != nil:
@@ -187,8 +188,8 @@ func (c *court) judgement() *proof {
 	return c.judged
 }
 
-// isFor returns nil if the rule is for such evidence, and else why not. A rule
-// that denies is for evidence that could not be compared.
+// isFor returns nil if the rule matches the evidence, and otherwise the reason.
+// If the comparison exceeds the budget, a rule that denies matches.
 func (c *court) isFor(r *Rule) error {
 	err := c.compare(r)
 	if c.meter.err != nil && !r.Deny {
@@ -208,26 +209,26 @@ func (c *court) compare(r *Rule) error {
 	}
 	switch {
 	case len(r.Kinds) > 0 && !slices.Contains(r.Kinds, ev.Kind):
-		return fmt.Errorf("it is for other kinds than %s", ev.Kind)
+		return fmt.Errorf("kind %s is not one of its kinds", ev.Kind)
 	case len(r.MediaTypes) > 0 && !c.anyMatch(r.MediaTypes, base):
-		return fmt.Errorf("it is for other media types than %s", base)
+		return fmt.Errorf("media type %s matches none of its media types", base)
 	case len(r.Submitters) > 0 && !c.anyMatch(r.Submitters, ev.Submitter):
-		return fmt.Errorf("it is for other submitters than %s", ev.Submitter)
+		return fmt.Errorf("submitter %s matches none of its submitters", ev.Submitter)
 	case r.Deny && ev.Incomplete:
-		return nil // in doubt, it denies: the subjects and the type of the predicate are unknown
+		return nil // deny in doubt: the subjects or the predicate type are unknown
 	case len(r.PredicateTypes) > 0 && ev.PredicateType == "":
-		return errors.New("it is for statements, with a predicate type")
+		return errors.New("the evidence has no predicate type")
 	case len(r.PredicateTypes) > 0 && !c.anyMatch(r.PredicateTypes, ev.PredicateType):
-		return fmt.Errorf("it is for other predicate types than %s", shorten(ev.PredicateType))
+		return fmt.Errorf("predicate type %s matches none of its predicate types", shorten(ev.PredicateType))
 	}
 	return c.areFor(r)
 }
 
-// stepsPerUnit is how many steps of a glob a unit takes.
+// stepsPerUnit is the number of steps of glob.Match that cost one unit.
 const stepsPerUnit = 64
 
-// anyMatch reports whether a glob matches, or the budget does not allow to find
-// out.
+// anyMatch reports whether any glob matches. It also returns true once the
+// budget is spent, which the caller must check.
 func (c *court) anyMatch(globs []string, s string) bool {
 	for _, g := range globs {
 		if c.meter.charge(1+glob.Steps(g, s)/stepsPerUnit) != nil {
@@ -240,14 +241,14 @@ func (c *court) anyMatch(globs []string, s string) bool {
 	return false
 }
 
-// areFor is isFor of the subjects: a rule that admits must be for all of them,
-// one that denies for any.
+// areFor is isFor for the subjects. A rule that admits must match every
+// subject, a rule that denies only one.
 func (c *court) areFor(r *Rule) error {
 	if len(r.SubjectNames) == 0 && len(r.DigestTypes) == 0 {
 		return nil
 	}
 	if len(c.ev.Subjects) == 0 {
-		return errors.New("it is for evidence about certain subjects, and this names none")
+		return errors.New("the evidence has no subjects")
 	}
 	var first error
 	for _, s := range c.ev.Subjects {
@@ -271,13 +272,13 @@ func (c *court) isAbout(r *Rule, s entry.Subject) error {
 		return err
 	}
 	if len(r.DigestTypes) > 0 && !slices.ContainsFunc(r.DigestTypes, func(alg string) bool { return hasDigest(s, alg) }) {
-		return fmt.Errorf("a subject has no digest of %s", strings.Join(r.DigestTypes, " or "))
+		return fmt.Errorf("a subject has no %s digest", strings.Join(r.DigestTypes, " or "))
 	}
 	return nil
 }
 
-// hasDigest reports whether the subject has a digest of the algorithm, whose
-// case does not count.
+// hasDigest reports whether the subject has a digest of the algorithm. Case is
+// ignored.
 func hasDigest(s entry.Subject, alg string) bool {
 	for name, v := range s.Digest {
 		if v != "" && strings.EqualFold(name, alg) {
@@ -287,15 +288,16 @@ func hasDigest(s entry.Subject, alg string) bool {
 	return false
 }
 
-// isNamed compares a subject's name. A rule that admits wants it as it stands,
-// and plain: not one that others read as another name. A rule that denies is
-// also for what others could read as one of its names.
+// isNamed compares a subject's name with the rule's globs. A rule that admits
+// requires an unambiguous name, so that other programs do not read a different
+// one. A rule that denies also matches names that other programs could read as
+// one of its names.
 func (c *court) isNamed(r *Rule, name string) error {
 	switch {
 	case len(r.SubjectNames) == 0:
 		return nil
 	case name == "":
-		return errors.New("it is for certain subjects by name, and a subject has no name")
+		return errors.New("a subject has no name")
 	}
 	if err := c.meter.charge(4 * text(len(name))); err != nil {
 		return err
@@ -308,15 +310,15 @@ func (c *court) isNamed(r *Rule, name string) error {
 			return nil
 		}
 	case !isPlain(name):
-		return fmt.Errorf("a subject's name can be read in several ways: %s", shorten(strconv.QuoteToASCII(name)))
+		return fmt.Errorf("ambiguous subject name: %s", shorten(strconv.QuoteToASCII(name)))
 	case c.anyMatch(r.SubjectNames, name):
 		return nil
 	}
-	return fmt.Errorf("it is for other subjects than %s", shorten(name))
+	return fmt.Errorf("subject %s matches none of its subjects", shorten(name))
 }
 
-// meets returns who has signed, if the rule asks for that, or an error if the
-// evidence does not have what the rule asks for.
+// meets returns the proof of the rule's signer, if the rule requires one, or an
+// error if the evidence lacks what the rule requires.
 func (c *court) meets(r *Rule) (*proof, error) {
 	by, err := c.signedBy(r)
 	if err != nil {
@@ -334,17 +336,18 @@ func (c *court) meets(r *Rule) (*proof, error) {
 	}
 	err = r.Condition.holds(c.meter, c.variables(seen))
 	if err != nil && r.Deny && !errors.Is(err, errFalse) {
-		return by, nil // in doubt, it denies
+		return by, nil // deny in doubt
 	}
 	return by, err
 }
 
-// deviates returns why the evidence is not known to conform.
+// deviates returns an error that explains why the evidence does not count as
+// conforming.
 func (ev *Evidence) deviates() error {
 	if len(ev.Deviations) == 0 {
-		return errors.New("conformance is required, and the type of this evidence has no definition here")
+		return errors.New("conformance is required, but this type of evidence has no definition")
 	}
-	return fmt.Errorf("conformance is required, and it deviates: %s", strings.Join(ev.Deviations, "; "))
+	return fmt.Errorf("conformance is required, but the evidence deviates: %s", strings.Join(ev.Deviations, "; "))
 }
 
 func (c *court) signedBy(r *Rule) (*proof, error) {
@@ -352,7 +355,7 @@ func (c *court) signedBy(r *Rule) (*proof, error) {
 		return nil, nil
 	}
 	if c.ev.Signed == nil {
-		return nil, errors.New("it has no signature that could be verified")
+		return nil, errors.New("the evidence has no signature that can be verified")
 	}
 	var whys []string
 	for _, s := range r.Signers {

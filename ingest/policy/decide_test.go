@@ -32,8 +32,8 @@ func keyPair(t *testing.T, seed byte) (ed25519.PrivateKey, string, string) {
 	return private, string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), k.ID
 }
 
-// sign makes an envelope. The key ID is what the envelope says; the keys are
-// those that have really signed.
+// sign returns an envelope signed with the keys. The key ID is the one that its
+// signatures claim.
 func sign(t *testing.T, payload, keyID string, keys ...ed25519.PrivateKey) *dsse.Envelope {
 	t.Helper()
 	const payloadType = "application/vnd.in-toto+json"
@@ -118,7 +118,7 @@ signers:
 		{"signed by us, says somebody else", "  - {name: r, signers: [us]}\n", evidence(signedBy("sha256:00", ours)), admitted, "r", verified, ""},
 		{"signed by somebody else", "  - {name: r, signers: [us]}\n", evidence(signedBy("", other)), refused, "", unverified, "not signed by us: "},
 		{"signed by somebody else, says by us", "  - {name: r, signers: [us]}\n", evidence(signedBy(ourID, other)), refused, "", failed, "not signed by us: "},
-		{"a wrong signature is not let in by a rule that asks for none", "  - {name: r, unsigned: true}\n", evidence(signedBy(ourID, other)), refused, "", failed, "the signatures are wrong"},
+		{"a wrong signature is not let in by a rule that asks for none", "  - {name: r, unsigned: true}\n", evidence(signedBy(ourID, other)), refused, "", failed, "invalid signatures"},
 		{"an unknown key is, on purpose", "  - {name: r, unsigned: true}\n", evidence(signedBy("", other)), admitted, "r", unverified, ""},
 		{"not signed at all", "  - {name: r, signers: [us]}\n", evidence(func(ev *Evidence) { ev.Signed = nil }), refused, "", unverified, "no signature"},
 		{"not signed, on purpose", "  - {name: r, unsigned: true}\n", evidence(func(ev *Evidence) { ev.Signed = nil }), admitted, "r", unverified, ""},
@@ -129,19 +129,19 @@ signers:
 		{"either", "  - {name: r, signers: [both, us]}\n", evidence(), admitted, "r", verified, ""},
 		{"the first rule that is met decides", "  - {name: a, signers: [both]}\n  - {name: b, signers: [us]}\n  - {name: c, unsigned: true}\n", evidence(), admitted, "b", verified, ""},
 
-		{"another kind", "  - {name: r, unsigned: true, kinds: [finding]}\n", evidence(), refused, "", verified, "no rule is for it"},
+		{"another kind", "  - {name: r, unsigned: true, kinds: [finding]}\n", evidence(), refused, "", verified, "kind attestation is not one of its kinds"},
 		{"the media type", "  - {name: r, unsigned: true, media_types: ['application/vnd.dsse.*']}\n", evidence(func(ev *Evidence) { ev.MediaType += "; charset=utf-8" }), admitted, "r", verified, ""},
-		{"another media type", "  - {name: r, unsigned: true, media_types: ['text/*']}\n", evidence(), refused, "", verified, "other media types"},
+		{"another media type", "  - {name: r, unsigned: true, media_types: ['text/*']}\n", evidence(), refused, "", verified, "none of its media types"},
 		{"the predicate type", "  - {name: r, unsigned: true, predicate_types: ['https://slsa.dev/provenance/*']}\n", evidence(), admitted, "r", verified, ""},
-		{"another predicate type", "  - {name: r, unsigned: true, predicate_types: ['https://spdx.dev/**']}\n", evidence(), refused, "", verified, "other predicate types"},
-		{"no predicate type", "  - {name: r, unsigned: true, predicate_types: ['**']}\n", evidence(func(ev *Evidence) { ev.PredicateType = "" }), refused, "", verified, "statements"},
-		{"another submitter", "  - {name: r, unsigned: true, submitters: ['token:cd']}\n", evidence(), refused, "", verified, "other submitters"},
+		{"another predicate type", "  - {name: r, unsigned: true, predicate_types: ['https://spdx.dev/**']}\n", evidence(), refused, "", verified, "none of its predicate types"},
+		{"no predicate type", "  - {name: r, unsigned: true, predicate_types: ['**']}\n", evidence(func(ev *Evidence) { ev.PredicateType = "" }), refused, "", verified, "no predicate type"},
+		{"another submitter", "  - {name: r, unsigned: true, submitters: ['token:cd']}\n", evidence(), refused, "", verified, "none of its submitters"},
 		{"subjects", "  - {name: r, unsigned: true, subjects: {names: ['registry.acme.example/**'], digests: [sha256]}}\n", evidence(), admitted, "r", verified, ""},
-		{"one star stops at a slash", "  - {name: r, unsigned: true, subjects: {names: ['registry.acme.example/*']}}\n", evidence(), refused, "", verified, "other subjects"},
+		{"one star stops at a slash", "  - {name: r, unsigned: true, subjects: {names: ['registry.acme.example/*']}}\n", evidence(), refused, "", verified, "none of its subjects"},
 		{"one foreign subject of two", "  - {name: r, unsigned: true, subjects: {names: ['registry.acme.example/**']}}\n", evidence(about(app, foreign)), refused, "", verified, "registry.globex.example/app"},
 		{"a subject without a name", "  - {name: r, unsigned: true, subjects: {names: ['registry.acme.example/**']}}\n", evidence(about(app, nameless)), refused, "", verified, "no name"},
-		{"another digest", "  - {name: r, unsigned: true, subjects: {digests: [sha256]}}\n", evidence(about(nameless)), refused, "", verified, "no digest of sha256"},
-		{"no subject", "  - {name: r, unsigned: true, subjects: {digests: [sha256]}}\n", evidence(about()), refused, "", verified, "names none"},
+		{"another digest", "  - {name: r, unsigned: true, subjects: {digests: [sha256]}}\n", evidence(about(nameless)), refused, "", verified, "no sha256 digest"},
+		{"no subject", "  - {name: r, unsigned: true, subjects: {digests: [sha256]}}\n", evidence(about()), refused, "", verified, "no subjects"},
 		{"denied by one subject of two", "  - {name: d, deny: true, subjects: {names: ['registry.globex.example/**']}}\n  - {name: r, unsigned: true}\n", evidence(about(app, foreign)), refused, "d", verified, "the rule denies it"},
 		{"not denied", "  - {name: d, deny: true, subjects: {names: ['registry.globex.example/**']}}\n  - {name: r, unsigned: true}\n", evidence(), admitted, "r", verified, ""},
 
@@ -150,12 +150,12 @@ signers:
 		{"a condition that does not hold", "  - {name: r, unsigned: true, condition: predicate.n > 3}\n", evidence(), refused, "", verified, "does not hold"},
 		{"a member that is not there", "  - {name: r, unsigned: true, condition: predicate.nothing == 1}\n", evidence(), refused, "", verified, "no such key: nothing"},
 		{"no predicate at all", "  - {name: r, unsigned: true, condition: predicate == null}\n", evidence(func(ev *Evidence) { ev.Predicate = nil }), admitted, "r", verified, ""},
-		{"a condition that gives no bool", "  - {name: r, unsigned: true, condition: predicate.n}\n", evidence(), refused, "", verified, "not true or false"},
+		{"a condition that gives no bool", "  - {name: r, unsigned: true, condition: predicate.n}\n", evidence(), refused, "", verified, "must be true or false"},
 		{"a condition that costs too much", "  - {name: r, unsigned: true, condition: \"predicate.list.all(a, predicate.list.all(b, predicate.list.all(c, a + b + c > 0)))\"}\n",
 			evidence(func(ev *Evidence) { ev.Predicate = []byte(`{"list":[` + strings.Repeat("1,", 2000) + `1]}`) }), refused, "", verified, "the condition "},
 		{"a predicate that is too large", "  - {name: r, unsigned: true, condition: has(predicate.x)}\n",
-			evidence(func(ev *Evidence) { ev.Predicate = []byte(`{"x":"` + strings.Repeat("x", maxParsed) + `"}`) }), refused, "", verified, "looked into"},
-		{"a predicate that is too large, and not looked into", "  - {name: r, unsigned: true, condition: kind == 'attestation'}\n",
+			evidence(func(ev *Evidence) { ev.Predicate = []byte(`{"x":"` + strings.Repeat("x", maxParsed) + `"}`) }), refused, "", verified, "above the limit"},
+		{"a predicate that is too large, and not used", "  - {name: r, unsigned: true, condition: kind == 'attestation'}\n",
 			evidence(func(ev *Evidence) { ev.Predicate = []byte(`{"x":"` + strings.Repeat("x", maxParsed) + `"}`) }), admitted, "r", verified, ""},
 		{"a denial in doubt denies", "  - {name: d, deny: true, condition: predicate.nothing == 1}\n  - {name: r, unsigned: true}\n", evidence(), refused, "d", verified, "denies"},
 		{"a denial whose condition does not hold", "  - {name: d, deny: true, condition: has(predicate.nothing)}\n  - {name: r, unsigned: true}\n", evidence(), admitted, "r", verified, ""},

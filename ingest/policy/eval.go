@@ -14,29 +14,31 @@ import (
 	"cel.dev/cel-go/common/types/traits"
 )
 
-// An evaluation evaluates one condition over one submission. It parses and
-// checks nothing: that is done when the policy is read.
+// An evaluation evaluates one condition over one submission. The expression is
+// parsed and type-checked when the policy is read.
 //
-// The interpreter of cel-go counts the cost of a call after the call, and looks
-// at its context in comprehensions only, so one call could take hours. Here
-// each node and each call is charged to the decision's meter before it is
-// evaluated. Values, conversions and most functions are cel-go's.
+// cel-go's own interpreter counts the cost of a call after the call and checks
+// its context only in comprehensions, so one call could take hours. An
+// evaluation charges each node and each call to the decision's meter before it
+// evaluates it. Values, conversions and most functions are those of cel-go.
 type evaluation struct {
 	of    *condition
 	names func(name string) ref.Val // the variables
 	meter *meter
-	left  int   // units of this evaluation
-	err   error // budget or context; it outweighs every result
+	left  int   // remaining units of this evaluation
+	err   error // budget spent or context ended; overrides any result
 }
 
-// A scope is the variable of a macro, within those of the macros around it.
+// A scope holds the variable of a macro. Its outer scopes are those of the
+// enclosing macros.
 type scope struct {
 	name  string
 	value ref.Val
 	outer *scope
 }
 
-// charge returns an error value if the work may not be done.
+// charge pays for work that is about to be done. It returns an error value if
+// that exceeds the budget.
 func (e *evaluation) charge(units int) ref.Val {
 	if e.err == nil {
 		if units > e.left {
@@ -170,7 +172,8 @@ func invoke(f *celfunctions.Overload, args []ref.Val) ref.Val {
 	return types.NewErr("no such overload")
 }
 
-// logical is && or ||, which one operand decides even if another is an error.
+// logical evaluates && or ||. An operand with the value decides determines the
+// result even if the other operand is an error.
 func (e *evaluation) logical(args []ast.Expr, s *scope, decides types.Bool) ref.Val {
 	var wrong ref.Val
 	for _, a := range args {
@@ -246,20 +249,20 @@ func (e *evaluation) mapping(x ast.MapExpr, s *scope) ref.Val {
 		switch k.(type) {
 		case types.String, types.Int, types.Uint, types.Bool:
 		default:
-			return types.NewErr("a %s can't be a key", k.Type().TypeName())
+			return types.NewErr("a %s cannot be a key", k.Type().TypeName())
 		}
 		if err := e.charge(text(length(k))); err != nil {
 			return err
 		}
 		if _, twice := m[k]; twice {
-			return types.NewErr("a key is there twice")
+			return types.NewErr("duplicate key")
 		}
 		m[k] = v
 	}
 	return types.NewRefValMap(types.DefaultTypeAdapter, m)
 }
 
-// fold evaluates what a macro was expanded to.
+// fold evaluates the comprehension that a macro was expanded to.
 func (e *evaluation) fold(x ast.ComprehensionExpr, s *scope) ref.Val {
 	over := e.eval(x.IterRange(), s)
 	if types.IsError(over) {
@@ -290,8 +293,8 @@ func (e *evaluation) fold(x ast.ComprehensionExpr, s *scope) ref.Val {
 	return result
 }
 
-// elements are those of a list, or the keys of a map in their order, so that an
-// evaluation takes the same steps each time.
+// elements returns the elements of a list, or the keys of a map in sorted
+// order. The order makes the steps of an evaluation deterministic.
 func (e *evaluation) elements(over ref.Val) (func(func(ref.Val) bool), ref.Val) {
 	switch of := over.(type) {
 	case traits.Mapper:
@@ -319,8 +322,8 @@ func (e *evaluation) elements(over ref.Val) (func(func(ref.Val) bool), ref.Val) 
 	return nil, types.MaybeNoSuchOverloadErr(over)
 }
 
-// each returns the value stop if test gives it for one of the elements, else
-// its first error, and else the opposite.
+// each returns stop if test returns stop for any element. Otherwise it returns
+// the first error, or the negation of stop.
 func (e *evaluation) each(l traits.Lister, test func(ref.Val) ref.Val, stop types.Bool) ref.Val {
 	var wrong ref.Val
 	for i := types.Int(0); i < l.Size().(types.Int); i++ {
@@ -345,8 +348,8 @@ func (e *evaluation) in(v ref.Val, l traits.Lister) ref.Val {
 	return e.each(l, func(element ref.Val) ref.Val { return e.equal(element, v) }, types.True)
 }
 
-// equal compares two values to any depth. Numbers of different types are equal
-// if they are the same number, exactly.
+// equal compares two values recursively. Numbers of different types are equal
+// if they are exactly the same number.
 func (e *evaluation) equal(a, b ref.Val) ref.Val {
 	if err := e.charge(1); err != nil {
 		return err
@@ -416,14 +419,14 @@ func (e *evaluation) compare(a, b ref.Val) ref.Val {
 	if isNumber(a) && isNumber(b) {
 		c, ok := compareNumbers(a, b)
 		if !ok {
-			return types.NewErr("NaN has no order")
+			return types.NewErr("NaN cannot be ordered")
 		}
 		return types.Int(c)
 	}
 	if c, ok := a.(traits.Comparer); ok && a.Type() == b.Type() {
 		return c.Compare(b)
 	}
-	return types.NewErr("no such overload: a %s and a %s have no order", a.Type().TypeName(), b.Type().TypeName())
+	return types.NewErr("no such overload: a %s and a %s cannot be ordered", a.Type().TypeName(), b.Type().TypeName())
 }
 
 func isNumber(v ref.Val) bool {
@@ -434,8 +437,8 @@ func isNumber(v ref.Val) bool {
 	return false
 }
 
-// compareNumbers compares exactly, also whole numbers above 2⁵³ with doubles.
-// It reports false for NaN.
+// compareNumbers compares two numbers exactly, even integers above 2⁵³ with
+// doubles. It reports false if one is NaN.
 func compareNumbers(a, b ref.Val) (int, bool) {
 	x, ok1 := exact(a)
 	y, ok2 := exact(b)
@@ -460,6 +463,6 @@ func exact(v ref.Val) (*big.Float, bool) {
 	return nil, false
 }
 
-// errFalse reports that a condition does not hold. Any other error reports that
-// it can't be evaluated.
+// errFalse reports that a condition is false. Any other error reports that it
+// cannot be evaluated.
 var errFalse = errors.New("the condition does not hold")

@@ -240,8 +240,8 @@ func TestRefusedConditions(t *testing.T) {
 		"document.l.join('') == ''":                           "join is not allowed",
 		"document.s.replace('a', 'b') == ''":                  "replace is not allowed",
 		"'%s'.format([document]) == ''":                       "format is not allowed",
-		"google.protobuf.Struct{} == {}":                      "conditions make no messages",
-		"1":                                                   "not true or false",
+		"google.protobuf.Struct{} == {}":                      "message construction is not supported",
+		"1":                                                   "must be true or false",
 	} {
 		if _, err := compile(source); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", source, err)

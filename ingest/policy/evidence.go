@@ -11,7 +11,7 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// Evidence is what a policy decides about.
+// Evidence is a parsed submission for a policy to decide about.
 type Evidence struct {
 	Tenant        string
 	Submitter     string
@@ -25,40 +25,41 @@ type Evidence struct {
 	Attributes    map[string]string
 
 	Predicate []byte // JSON of the statement's predicate; nil if there is no statement
-	Document  []byte // JSON of the payload; nil if it is none
-	// the payload is too large for anybody to say what is in it; Predicate and
-	// Document are nil
+	Document  []byte // the payload, if it is JSON; nil otherwise
+	// Unread is set if the payload is too large to be parsed. Predicate and
+	// Document are nil then.
 	Unread     bool
-	Deviations []string // where the payload is not as its type requires
-	// the payload was compared with the definition of its type, and there are
-	// no deviations
+	Deviations []string // from the definition of the payload's type
+	// Conforms is set if the payload was checked against the definition of its
+	// type and has no deviations.
 	Conforms bool
-	// why the payload that is signed can't be read, though its type is that of
-	// statements; nil if it can
+	// Opaque is why a signed payload that is declared to be a statement cannot
+	// be read. Nil: it can.
 	Opaque error
-	// not all subjects, or not the predicate type, can be read; true if Opaque
-	// is not nil
+	// Incomplete is set if the predicate type or some of the subjects cannot be
+	// read. It is always set if Opaque is.
 	Incomplete bool
 
-	Signed Signed // nil: nothing that has signatures
+	Signed Signed // nil: no signatures
 }
 
-// maxParsed is the largest JSON that conditions look into, in bytes: parsed, it
-// takes many times as much memory.
+// maxParsed is the size limit in bytes of JSON that conditions can read.
+// Parsing takes many times as much memory.
 const maxParsed = 2 << 20
 
-// smallJSON is what may be parsed without a place for large documents.
+// smallJSON is the size in bytes up to which JSON is parsed without a slot for
+// large documents.
 const smallJSON = 64 << 10
 
-// Places for decisions under way. Each tenant has at most half of them,
-// whatever policies it has, so that another tenant's decisions always find one.
+// Slots limit concurrent decisions. A tenant gets at most half of them, however
+// many policies it has had, so other tenants always find one.
 var (
 	deciding = newSlots(max(4, runtime.GOMAXPROCS(0))) // all decisions
-	parsing  = newSlots(4)                             // those that hold large parsed documents
+	parsing  = newSlots(4)                             // decisions that hold large parsed documents
 )
 
-// hold waits until the evidence may be decided about, and returns the function
-// that ends that.
+// hold waits for the slots that a decision needs, and returns the function that
+// releases them.
 func (p *AdmissionPolicy) hold(ctx context.Context, ev *Evidence) (release func(), err error) {
 	large := len(ev.Predicate)+len(ev.Document) > smallJSON && slices.ContainsFunc(p.Rules, func(r *Rule) bool { return r.Condition != nil })
 	if large {
@@ -80,8 +81,8 @@ func (p *AdmissionPolicy) hold(ctx context.Context, ev *Evidence) (release func(
 	}, nil
 }
 
-// variables returns the names that a condition may use. What is costly to make
-// is made when it is used, once a decision.
+// variables returns the function that resolves a condition's variables. Costly
+// values are computed on first use, once for each decision.
 func (c *court) variables(by *proof) func(name string) ref.Val {
 	signer, claims := map[string]string{}, map[string]string{}
 	if by != nil {
@@ -133,7 +134,7 @@ func (c *court) variables(by *proof) func(name string) ref.Val {
 	}
 }
 
-// once makes a variable's value when it is first used.
+// once computes a variable's value on first use.
 func (c *court) once(name string, value func() any) ref.Val {
 	v, ok := c.values[name]
 	if !ok {

@@ -8,32 +8,33 @@ import (
 	"cel.dev/cel-go/common/types/traits"
 )
 
-// A function is a row of the table of what conditions may call. Exactly one of
+// A function is a row of the table of functions for conditions. Exactly one of
 // cost, own, builtin and refused is set.
 type function struct {
 	overloads []string
 
 	// charged before the library's implementation runs
-	cost    func(args []ref.Val) int
-	own     func(e *evaluation, id int64, args []ref.Val) ref.Val // charges as it goes
-	builtin bool                                                  // part of the evaluator
-	refused string                                                // why conditions may not call it
-	rule    string                                                // for docs/spec/policy.md
+	cost func(args []ref.Val) int
+	// our implementation, which charges as it runs
+	own     func(e *evaluation, id int64, args []ref.Val) ref.Val
+	builtin bool   // part of the evaluator
+	refused string // why conditions cannot call it
+	rule    string // cost, for docs/spec/policy.md
 }
 
-const noBound = "its result has no bound; compare the parts"
+const noBound = "the size of its result has no bound: compare the parts"
 
 // functions has all functions of the language and its enabled extensions, by
-// name. A test fails if one of them, or an overload, is not here.
+// name. A test fails if a function or an overload is missing.
 var functions = map[string]function{
-	// Evaluated in eval.go: the operands are charged, and one unit for the
+	// Evaluated in eval.go, which charges the operands and one unit for the
 	// node.
 	"_&&_":                   {overloads: []string{"logical_and"}, builtin: true, rule: "1"},
 	"_||_":                   {overloads: []string{"logical_or"}, builtin: true, rule: "1"},
 	"_?_:_":                  {overloads: []string{"conditional"}, builtin: true, rule: "1"},
 	"_[_]":                   {overloads: []string{"index_list", "index_map"}, builtin: true, rule: "text of the key"},
 	"@not_strictly_false":    {overloads: []string{"not_strictly_false"}, builtin: true, rule: "1"},
-	"__not_strictly_false__": {overloads: []string{"__not_strictly_false__"}, refused: "it is for programs"},
+	"__not_strictly_false__": {overloads: []string{"__not_strictly_false__"}, refused: "it is internal to CEL"},
 
 	"_==_": {overloads: []string{"equals"}, own: ownEquals, rule: "each pair of values that is compared, with its text"},
 	"_!=_": {overloads: []string{"not_equals"}, own: ownNotEquals, rule: "as `==`"},
@@ -43,8 +44,8 @@ var functions = map[string]function{
 	"_>=_": {overloads: comparisons("greater_equals"), own: ordered(func(c types.Int) bool { return c >= 0 }), rule: "text of the shorter"},
 
 	"@in":             {overloads: []string{"in_list", "in_map"}, own: ownIn, rule: "each element as `==`; of a map, text of the key"},
-	"in":              {overloads: []string{"in_list", "in_map"}, refused: "write it as an operator"},
-	"_in_":            {overloads: []string{"in_list", "in_map"}, refused: "write it as an operator"},
+	"in":              {overloads: []string{"in_list", "in_map"}, refused: "use the operator in"},
+	"_in_":            {overloads: []string{"in_list", "in_map"}, refused: "use the operator in"},
 	"sets.contains":   {overloads: []string{"list_sets_contains_list"}, own: ownSetsContains, rule: "each pair of elements that is compared, as `==`"},
 	"sets.equivalent": {overloads: []string{"list_sets_equivalent_list"}, own: ownSetsEquivalent, rule: "twice as `sets.contains`"},
 	"sets.intersects": {overloads: []string{"list_sets_intersects_list"}, own: ownSetsIntersects, rule: "as `sets.contains`"},
@@ -101,8 +102,8 @@ var functions = map[string]function{
 	"getMilliseconds": {overloads: getters("timestamp_to_milliseconds", "duration_to_milliseconds"), cost: zoned, rule: "as `getDate`"},
 }
 
-// getters are the overloads of a function of timestamps, the first of which may
-// name a time zone.
+// getters returns the overloads of a function that reads a part of a timestamp.
+// The first of the names also exists with a time zone.
 func getters(names ...string) []string { return append(names, names[0]+"_with_tz") }
 
 func comparisons(name string) []string {
@@ -124,15 +125,15 @@ func linear(args []ref.Val) int {
 	return text(n)
 }
 
-// naive is the cost of a search that compares at each place.
+// naive is the cost of a search that compares at every position.
 func naive(args []ref.Val) int {
 	return linear(args) + product(length(args[0]), length(args[1])+1)/bytesPerUnit
 }
 
-// splitting may make a string of each character.
+// splitting is the cost of split, which can return a string for each character.
 func splitting(args []ref.Val) int { return 1 + length(args[0]) + length(args[1])/bytesPerUnit }
 
-// zoned pays for reading a time zone from the disk.
+// zoned includes the cost of reading a time zone from the disk.
 func zoned(args []ref.Val) int {
 	if len(args) > 1 {
 		return 1000 + linear(args[1:])
@@ -140,7 +141,7 @@ func zoned(args []ref.Val) int {
 	return 1
 }
 
-// length is of text in bytes; 0 for other values.
+// length returns the length of text in bytes, and 0 for other values.
 func length(v ref.Val) int {
 	switch v := v.(type) {
 	case types.String:
@@ -226,7 +227,8 @@ func ownAdd(e *evaluation, _ int64, args []ref.Val) ref.Val {
 		return types.MaybeNoSuchOverloadErr(args[0])
 	}
 	more := int(b.Size().(types.Int))
-	// the result of a macro so far, which nothing else refers to
+	// A mutable list is the result of a macro so far, and nothing else refers
+	// to it.
 	grown, growing := a.(traits.MutableLister)
 	if growing {
 		if err := e.charge(1 + more); err != nil {
@@ -246,7 +248,7 @@ func ownAdd(e *evaluation, _ int64, args []ref.Val) ref.Val {
 	return types.NewRefValList(types.DefaultTypeAdapter, all)
 }
 
-// ownMatches uses the expression that was compiled with the policy.
+// ownMatches uses the regular expression that was compiled with the policy.
 func ownMatches(e *evaluation, id int64, args []ref.Val) ref.Val {
 	p := e.of.patterns[id]
 	s, ok := args[0].(types.String)
@@ -259,7 +261,7 @@ func ownMatches(e *evaluation, id int64, args []ref.Val) ref.Val {
 	return types.Bool(p.MatchString(string(s)))
 }
 
-// refusal returns why conditions may not call a function, or "".
+// refusal returns why conditions cannot call a function, or "".
 func refusal(name string) string {
 	f, ok := functions[name]
 	switch {
@@ -271,5 +273,5 @@ func refusal(name string) string {
 	return ""
 }
 
-// plainName is how a function is written.
+// plainName returns the name of a function or operator as it is written.
 func plainName(name string) string { return strings.Trim(name, "_@") }

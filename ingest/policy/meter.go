@@ -8,47 +8,46 @@ import (
 	"muniment.dev/muniment/internal/turns"
 )
 
-// Units of work. A unit is about what evaluating one node of an expression
-// takes, some 100 ns. Work is charged before it is done, so a decision ends
-// within its budget whatever it is about, and the same evidence gets the same
-// decision on a fast and on a loaded machine.
+// Units of work. A unit is roughly the work of evaluating one node of an
+// expression, some 100 ns. Work is charged before it is done, so every decision
+// stays within its budget. The budget does not depend on time, so the same
+// evidence gets the same decision on a fast and on a loaded machine.
 const (
-	decisionCost  = 8_000_000 // of one decision
-	conditionCost = 1_000_000 // of one evaluation of a condition
+	decisionCost  = 8_000_000 // budget of a decision
+	conditionCost = 1_000_000 // budget of one evaluation of a condition
 
-	// bytesPerUnit is how many bytes of text one unit reads, copies or
-	// compares.
+	// bytesPerUnit is the number of bytes of text that one unit pays to read,
+	// copy or compare.
 	bytesPerUnit = 16
-	// checkEvery is after how many units the context is looked at.
+	// checkEvery is the number of units between checks of the context.
 	checkEvery = 1024
-	// cheap is how many units are spent before a decision needs a turn: those
-	// of most decisions without signatures.
+	// cheap is the number of units that a decision can spend without waiting
+	// for a turn. Most decisions without signatures need no more.
 	cheap = 8 * checkEvery
-	// bytesOfUnit is what a unit counts for in the size of a piece of work that
-	// is done in one turn: a piece is then about 200 µs long.
+	// bytesOfUnit converts units to the bytes by which package turns measures
+	// work, so that a turn lasts about 200 µs.
 	bytesOfUnit = turns.Free / (2 * checkEvery)
 )
 
-// errBudget is wrapped by the errors of work that was not done because of its
-// cost.
+// errBudget is wrapped by errors about work that exceeds a budget.
 var errBudget = errors.New("costs too much")
 
-// A meter counts the work of one decision. Once its budget is spent, or its
-// context ends, nothing more is done on it.
+// A meter counts the work of one decision. Once its budget is spent or its
+// context ends, it refuses all further work.
 type meter struct {
 	ctx       context.Context
 	budget    int
 	spent     int
-	unchecked int // since the context was looked at
+	unchecked int // units since the last check of the context
 	err       error
 
-	tenant string      // that takes turns; "": the decision needs none
-	turn   *turns.Turn // nil until the decision costs more than cheap ones do
+	tenant string      // takes the turns; "": the decision needs none
+	turn   *turns.Turn // nil until the decision has spent more than cheap
 }
 
 func newMeter(ctx context.Context, budget int) *meter { return &meter{ctx: ctx, budget: budget} }
 
-// charge takes units from the budget, for work that is about to be done.
+// charge takes units from the budget for work that is about to be done.
 func (m *meter) charge(units int) error {
 	if m.err != nil {
 		return m.err
@@ -68,7 +67,7 @@ func (m *meter) charge(units int) error {
 	return m.err
 }
 
-// pass lets others have their turns before more of the work is done.
+// pass gives other tenants their turns before the work continues.
 func (m *meter) pass(units int) (err error) {
 	switch {
 	case m.spent <= cheap || m.tenant == "":
@@ -80,14 +79,14 @@ func (m *meter) pass(units int) (err error) {
 	return m.turn.Pass(m.ctx, product(units, bytesOfUnit))
 }
 
-// end gives the decision's turn back.
+// end ends the decision's turn.
 func (m *meter) end() { m.turn.End() }
 
-// text returns the units of reading so many bytes.
+// text returns the cost of reading the given number of bytes.
 func text(bytes int) int { return 1 + bytes/bytesPerUnit }
 
-// product returns a times b, or a number that is beyond every budget, also when
-// it is divided.
+// product returns a times b without overflow. A large product is replaced by a
+// number that exceeds every budget even after a division by bytesPerUnit.
 func product(a, b int) int {
 	const huge = 1 << 52
 	if a > 0 && b > huge/a {

@@ -11,9 +11,9 @@ import (
 	"muniment.dev/muniment/ingest/identity"
 )
 
-// isPlain reports whether a subject's name is read in one way only: it is in
-// Unicode normalization form C, all of it is visible, and it has no empty, "."
-// or ".." element (but for the // after a scheme).
+// isPlain reports whether a subject's name is unambiguous. Such a name is in
+// Unicode normalization form C, has no invisible characters and no backslashes,
+// and has no empty, "." or ".." elements except for the // after a scheme.
 func isPlain(name string) bool {
 	if !utf8.ValidString(name) || !norm.NFC.IsNormalString(name) || strings.ContainsFunc(name, func(r rune) bool {
 		return r != ' ' && unicode.IsSpace(r) || !identity.Visible(r)
@@ -29,11 +29,12 @@ func isPlain(name string) bool {
 	return !strings.Contains(name, "\\")
 }
 
-// foldGlob returns a glob in the form that readings of names have.
+// foldGlob returns a glob in the form that readings returns names in.
 func foldGlob(glob string) string { return identity.Fold(glob) }
 
-// readings returns a name as careless readers could read it: in lower case,
-// without invisible characters, with its path cleaned, with and without scheme.
+// readings returns a name as other programs could read it: in lower case,
+// without invisible characters, with a cleaned path, and with or without its
+// scheme.
 func readings(name string) []string {
 	scheme, rest := cutScheme(identity.Fold(name))
 	host, more, ok := strings.Cut(strings.ReplaceAll(rest, "\\", "/"), "/")

@@ -21,10 +21,10 @@ const (
 	MaxSize    = 1 << 20 // bytes of text
 	maxSigners = 256
 	maxRules   = 1024
-	maxItems   = 1024 // of one list
+	maxItems   = 1024 // in one list
 )
 
-// DefaultRoot is the trusted root of signers that name none.
+// DefaultRoot is the trusted root of signers that specify none.
 const DefaultRoot = "public-good"
 
 var (
@@ -33,22 +33,22 @@ var (
 	digestPattern   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$`)
 )
 
-// CheckRootName returns an error if a trusted root can't have the name.
+// CheckRootName returns an error if the name is not valid for a trusted root.
 func CheckRootName(name string) error {
 	if !rootNamePattern.MatchString(name) {
-		return fmt.Errorf("%q is not a name of 1 to 64 of a-z, 0-9 and ._-", name)
+		return fmt.Errorf("invalid name %q: use 1 to 64 of the characters a-z, 0-9 and ._-, with a letter or digit at both ends", name)
 	}
 	return nil
 }
 
-// Parse reads a policy. kinds are the kinds that there are. The error is an
-// *Error.
+// Parse parses a policy. Its rules can only name the given kinds. The error is
+// an *Error with all problems of the policy.
 func Parse(text []byte, kinds []string) (*AdmissionPolicy, error) {
 	p := &AdmissionPolicy{text: slices.Clone(text), digest: Digest(text)}
 	r := &parser{policy: p, kinds: kinds, signers: map[string]*Signer{}}
 	switch {
 	case len(text) > MaxSize:
-		r.wrong(nil, "", "%d bytes, more than %d", len(text), MaxSize)
+		r.wrong(nil, "", "%d bytes, above the limit of %d", len(text), MaxSize)
 	case !utf8.Valid(text):
 		r.wrong(nil, "", "not UTF-8")
 	default:
@@ -68,16 +68,16 @@ type parser struct {
 	kinds   []string
 	signers map[string]*Signer
 	version int
-	weight  int // of the regular expressions so far
+	weight  int // total of the regular expressions so far
 }
 
 func (r *parser) read(root *yaml.Node) {
-	var rules *yaml.Node // after the signers, wherever they stand
+	var rules *yaml.Node // read after the signers, which can follow them
 	r.members(root, "", map[string]func(*yaml.Node, string){
 		"version": func(n *yaml.Node, f string) { r.version = r.number(n, f, 1, 1) },
 		"mode": func(n *yaml.Node, f string) {
 			if r.policy.Mode = r.text(n, f); r.policy.Mode != "" && r.policy.Mode != Enforce && r.policy.Mode != Record {
-				r.wrong(n, f, "%q is neither enforce nor record", r.policy.Mode)
+				r.wrong(n, f, "unknown mode %q: use enforce or record", r.policy.Mode)
 			}
 		},
 		"signers": func(n *yaml.Node, f string) { r.each(n, f, maxSigners, r.signer) },
@@ -87,10 +87,10 @@ func (r *parser) read(root *yaml.Node) {
 		return
 	}
 	if r.version == 0 {
-		r.wrong(root, "version", "missing; it is 1")
+		r.wrong(root, "version", "missing: must be 1")
 	}
 	if r.policy.Mode == "" && !slices.ContainsFunc(r.problems, func(p Problem) bool { return p.Field == "mode" }) {
-		r.wrong(root, "mode", "missing; it is enforce or record")
+		r.wrong(root, "mode", "missing: must be enforce or record")
 	}
 	if rules == nil {
 		r.wrong(root, "rules", "%s", errEmptyPolicy)
@@ -102,7 +102,7 @@ func (r *parser) read(root *yaml.Node) {
 func (r *parser) signer(name string, key, n *yaml.Node, field string) {
 	s := &Signer{Name: name, Threshold: 1, line: key.Line}
 	if !namePattern.MatchString(name) {
-		r.wrong(key, field, "not a name: letters, digits, spaces and ._-, at most 128")
+		r.wrong(key, field, "invalid name: use 1 to 128 letters, digits, spaces and ._-, with a letter or digit at both ends")
 	}
 	before := len(r.problems)
 	given := map[string]*yaml.Node{}
@@ -174,8 +174,8 @@ func (r *parser) signer(name string, key, n *yaml.Node, field string) {
 			})
 		},
 	})
-	// known, even if it is wrong, so that rules which name it aren't wrong as
-	// well
+	// Invalid signers are added too, so that rules which name them cause no
+	// further problems.
 	r.signers[name] = s
 	r.policy.Signers = append(r.policy.Signers, s)
 	if len(r.problems) > before {
@@ -192,35 +192,35 @@ func (r *parser) signer(name string, key, n *yaml.Node, field string) {
 	certificate, keys, pgp := has("identity", "identity_regexp", "issuer", "issuer_regexp"), has("keys"), has("pgp_keys")
 	switch {
 	case certificate == "" && keys == "" && pgp == "":
-		r.wrong(n, field, "nobody: give identity and issuer of a certificate, or keys, or pgp_keys")
+		r.wrong(n, field, "not identified: specify identity and issuer of a certificate, keys, or pgp_keys")
 		return
 	case certificate != "" && keys+pgp != "", keys != "" && pgp != "":
-		r.wrong(n, field, "two ways to sign in one signer; make two signers, and name both in the rule")
+		r.wrong(n, field, "must be identified by only one of a certificate, keys and pgp_keys: define two signers and list both in the rule")
 		return
 	}
 	switch {
 	case pgp != "":
 		if other := has("threshold", "trusted_root", "require"); other != "" {
-			r.wrong(given[join(field, other)], join(field, other), "not for PGP keys, which have no such thing")
+			r.wrong(given[join(field, other)], join(field, other), "not allowed with pgp_keys")
 		}
 	case keys != "":
 		s.Need = sigstore.ForKeys
 		if s.Threshold > len(s.Keys) {
-			r.wrong(given[join(field, "threshold")], join(field, "threshold"), "%d of %d keys", s.Threshold, len(s.Keys))
+			r.wrong(given[join(field, "threshold")], join(field, "threshold"), "%d exceeds the number of keys, %d", s.Threshold, len(s.Keys))
 		}
 	default:
 		s.Need = sigstore.ForCertificates
 		switch {
 		case s.Identity.Name != "" && s.Identity.NameRegexp != nil:
-			r.wrong(n, join(field, "identity_regexp"), "give it or identity, not both")
+			r.wrong(n, join(field, "identity_regexp"), "not allowed together with identity")
 		case s.Identity.Issuer != "" && s.Identity.IssuerRegexp != nil:
-			r.wrong(n, join(field, "issuer_regexp"), "give it or issuer, not both")
+			r.wrong(n, join(field, "issuer_regexp"), "not allowed together with issuer")
 		case has("identity", "identity_regexp") == "":
-			r.wrong(n, join(field, "identity"), "missing; an issuer alone lets everybody in who has an account there")
+			r.wrong(n, join(field, "identity"), "missing: an issuer without an identity matches every account there")
 		case has("issuer", "issuer_regexp") == "":
-			r.wrong(n, join(field, "issuer"), "missing; other issuers could give the same identity to somebody else")
+			r.wrong(n, join(field, "issuer"), "missing: another issuer could assign the same identity to someone else")
 		case has("threshold") != "":
-			r.wrong(given[join(field, "threshold")], join(field, "threshold"), "for keys only")
+			r.wrong(given[join(field, "threshold")], join(field, "threshold"), "only allowed with keys")
 		}
 	}
 	if pgp != "" {
@@ -249,11 +249,12 @@ func (r *parser) signer(name string, key, n *yaml.Node, field string) {
 	}
 }
 
-// weighed adds the weight of a regular expression. It complains once.
+// weighed adds the weight of a regular expression. It reports an excessive
+// total once.
 func (r *parser) weighed(n *yaml.Node, field string, weight int) {
 	before := r.weight
 	if r.weight += weight; r.weight > maxWeights && before <= maxWeights {
-		r.wrong(n, field, "the regular expressions of the policy are too large together; repeat less in them")
+		r.wrong(n, field, "the policy's regular expressions are too large in total: use fewer repetitions")
 	}
 }
 
@@ -270,17 +271,17 @@ func (r *parser) rule(n *yaml.Node, field string) {
 				return
 			}
 			if !namePattern.MatchString(rule.Name) {
-				r.wrong(n, f, "not a name: letters, digits, spaces and ._-, at most 128")
+				r.wrong(n, f, "invalid name: use 1 to 128 letters, digits, spaces and ._-, with a letter or digit at both ends")
 			}
 			if slices.ContainsFunc(r.policy.Rules, func(o *Rule) bool { return o.Name == rule.Name }) {
-				r.wrong(n, f, "another rule is called %q, too", rule.Name)
+				r.wrong(n, f, "duplicate rule name %q", rule.Name)
 			}
 		},
 		"deny": func(n *yaml.Node, f string) { deny = n; rule.Deny = r.boolean(n, f) },
 		"kinds": func(n *yaml.Node, f string) {
 			rule.Kinds = r.texts(n, f, maxItems, func(k string) error {
 				if !slices.Contains(r.kinds, k) {
-					return fmt.Errorf("%q is not a kind; it is one of %s", k, strings.Join(r.kinds, ", "))
+					return fmt.Errorf("%q is not a kind: use one of %s", k, strings.Join(r.kinds, ", "))
 				}
 				return nil
 			})
@@ -304,7 +305,7 @@ func (r *parser) rule(n *yaml.Node, field string) {
 		"signers": func(n *yaml.Node, f string) {
 			for _, name := range r.texts(n, f, maxItems, func(name string) error {
 				if r.signers[name] == nil {
-					return fmt.Errorf("%q is none of the policy's signers", name)
+					return fmt.Errorf("%q is not a signer of this policy", name)
 				}
 				return nil
 			}) {
@@ -319,7 +320,7 @@ func (r *parser) rule(n *yaml.Node, field string) {
 			case "required":
 				rule.Conforming = true
 			default:
-				r.wrong(n, f, "%q is neither required nor any", v)
+				r.wrong(n, f, "invalid value %q: use required or any", v)
 			}
 		},
 		"condition": func(n *yaml.Node, f string) {
@@ -328,7 +329,7 @@ func (r *parser) rule(n *yaml.Node, field string) {
 				if err != nil {
 					var at *conditionError
 					if errors.As(err, &at) && n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) == 0 {
-						at.line-- // the text begins on the line of its name
+						at.line-- // a plain scalar starts on the line of its name
 					}
 					if at != nil {
 						n = &yaml.Node{Line: n.Line + max(at.line, 0)}
@@ -350,18 +351,18 @@ func (r *parser) rule(n *yaml.Node, field string) {
 	}
 	switch {
 	case rule.Name == "":
-		r.wrong(n, join(field, "name"), "missing; decisions name their rule")
+		r.wrong(n, join(field, "name"), "missing: every rule must have a name")
 	case rule.Deny && (rule.Unsigned || len(rule.Signers) > 0):
-		r.wrong(deny, join(field, "deny"), "a rule that denies asks for no signatures; leave out signers and unsigned")
+		r.wrong(deny, join(field, "deny"), "not allowed together with signers or unsigned: a rule that denies requires no signatures")
 	case rule.Deny && rule.Conforming:
-		r.wrong(conformance, join(field, "conformance"), "a rule that denies can't require it; use condition: size(deviations) > 0")
+		r.wrong(conformance, join(field, "conformance"), "a rule that denies cannot require conformance: use condition: size(deviations) > 0")
 	case rule.Unsigned && len(rule.Signers) > 0:
-		r.wrong(unsigned, join(field, "unsigned"), "it has signers, too; give one of them")
+		r.wrong(unsigned, join(field, "unsigned"), "not allowed together with signers")
 	case rule.Deny:
 		for _, g := range rule.SubjectNames {
 			rule.foldedNames = append(rule.foldedNames, foldGlob(g))
 		}
 	case !rule.Unsigned && len(rule.Signers) == 0:
-		r.wrong(n, join(field, "signers"), "missing; name who must have signed, or say unsigned: true")
+		r.wrong(n, join(field, "signers"), "missing: list the required signers, or set unsigned: true")
 	}
 }

@@ -7,18 +7,18 @@ import (
 	"strings"
 )
 
-// A regular expression takes memory, and time for each character that it looks
-// at, in proportion to its weight: roughly, its length after counted
-// repetitions are written out. "x{1000}" is short, and weighs a thousand.
+// The memory of a regular expression, and its time for each character of the
+// text, are proportional to its weight. The weight is roughly the expression's
+// length after expansion of counted repetitions: "x{1000}" weighs a thousand.
 const (
-	maxWeight  = 4_000   // of one
-	maxWeights = 200_000 // of a policy's
+	maxWeight  = 4_000   // of one expression
+	maxWeights = 200_000 // of all expressions of a policy
 )
 
-// anchored makes a regular expression that must match the whole text, and
-// returns its weight.
+// anchored returns a regular expression that must match the whole text, and its
+// weight.
 func anchored(pattern string) (*regexp.Regexp, int, error) {
-	weight, err := weigh(pattern) // it is an expression by itself, so that it can't close the group
+	weight, err := weigh(pattern) // also ensures that the pattern cannot close the group
 	if err != nil {
 		return nil, 0, err
 	}
@@ -26,7 +26,8 @@ func anchored(pattern string) (*regexp.Regexp, int, error) {
 	return re, weight, err
 }
 
-// weigh returns an error if the pattern is none, or weighs too much.
+// weigh returns the weight of a regular expression. The error reports that it
+// is malformed or too heavy.
 func weigh(pattern string) (int, error) {
 	re, err := syntax.Parse(pattern, syntax.Perl)
 	if err != nil {
@@ -34,14 +35,14 @@ func weigh(pattern string) (int, error) {
 	}
 	n := weightOf(re)
 	if n > maxWeight {
-		return 0, fmt.Errorf("the regular expression is too large: written out it has more than %d parts; repeat less", maxWeight)
+		return 0, fmt.Errorf("the regular expression is too large: its repetitions expand to more than %d parts", maxWeight)
 	}
 	return n, nil
 }
 
 func weightOf(re *syntax.Regexp) int {
 	n := len(re.Rune)
-	if re.Op != syntax.OpLiteral { // of a class, the runes are its bounds
+	if re.Op != syntax.OpLiteral { // the runes of a class are its bounds
 		n = 0
 	}
 	for _, sub := range re.Sub {

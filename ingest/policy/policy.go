@@ -1,8 +1,8 @@
-// Package policy reads admission policies (docs/spec/policy.md) and decides by
-// them: who may submit what about which artifacts.
+// Package policy parses admission policies (docs/spec/policy.md) and decides by
+// them who can submit which evidence about which artifacts.
 //
-// It decides over evidence that was read and signatures that it has verified;
-// what becomes of the evidence is for package ingest.
+// It verifies the evidence's signatures. Package ingest parses the evidence
+// before, and records or refuses it after the decision.
 package policy
 
 import (
@@ -18,12 +18,12 @@ import (
 
 // Modes of a policy.
 const (
-	Enforce = "enforce" // what no rule admits is refused
-	Record  = "record"  // it is kept, and marked
+	Enforce = "enforce" // refuse evidence that no rule admits
+	Record  = "record"  // record it, and mark it in the header
 )
 
-// An AdmissionPolicy is the content of one policy file. It is immutable, so
-// goroutines may share it.
+// An AdmissionPolicy is a parsed policy file. It is immutable, so goroutines
+// can share it.
 type AdmissionPolicy struct {
 	Mode    string
 	Signers []*Signer
@@ -33,14 +33,15 @@ type AdmissionPolicy struct {
 	digest string
 }
 
-// Text is the file, byte for byte.
+// Text returns the policy file, byte for byte.
 func (p *AdmissionPolicy) Text() []byte { return slices.Clone(p.text) }
 
-// Digest is the SHA-256 of the file, as "sha256:" and hexadecimal digits.
+// Digest returns the SHA-256 of the policy file, as "sha256:" and hexadecimal
+// digits.
 func (p *AdmissionPolicy) Digest() string { return p.digest }
 
-// Roots returns the names of the trusted roots that the policy speaks of,
-// sorted, each once.
+// Roots returns the names of the trusted roots that the policy refers to,
+// sorted and without duplicates.
 func (p *AdmissionPolicy) Roots() []string {
 	var names []string
 	for _, s := range p.Signers {
@@ -52,18 +53,18 @@ func (p *AdmissionPolicy) Roots() []string {
 	return slices.Compact(names)
 }
 
-// A Signer is somebody whose signatures count, and what must be beside them.
+// A Signer is a party whose signatures count, with the requirements on them.
 type Signer struct {
 	Name string
 
-	// One of these three says who it is.
+	// Exactly one of these identifies the signer.
 	Identity sigstore.Identity // of a certificate
 	Keys     []*dsse.Key
 	PGP      *helm.Keyring
 
-	Threshold int // how many of the keys must have signed
-	// name of the trusted root that certificates, log entries and timestamps
-	// are checked with
+	Threshold int // number of keys that must have signed
+	// Root is the name of the trusted root for verifying certificates, log
+	// entries and timestamps.
 	Root string
 	Need sigstore.Requirements
 
@@ -75,34 +76,34 @@ func (s *Signer) needsRoot() bool {
 	return s.PGP == nil && (len(s.Keys) == 0 || s.Need.LogEntries != sigstore.None || s.Need.Timestamps != sigstore.None)
 }
 
-// A Rule says what it is for, and what such evidence must have. An empty list
-// lets all pass.
+// A Rule selects evidence and specifies what that evidence must have. An empty
+// list matches everything.
 type Rule struct {
 	Name           string
-	Deny           bool // evidence that it is for is not admitted
+	Deny           bool // matching evidence is not admitted
 	Kinds          []string
 	MediaTypes     []string // globs, without parameters
 	PredicateTypes []string // globs
 	Submitters     []string // globs
-	// globs; of a rule that admits, each subject must have one of these names,
-	// of one that denies, any
+	// SubjectNames are globs. A rule that admits requires that every subject
+	// matches one, a rule that denies that any subject does.
 	SubjectNames []string
 	DigestTypes  []string // each subject must have a digest of one of these algorithms
 	Signers      []*Signer
-	Unsigned     bool // signatures are not asked for
+	Unsigned     bool // no signature is required
 	Conforming   bool // the evidence must conform to the definition of its type
 	Condition    *condition
 
 	line        int
-	foldedNames []string // SubjectNames as foldName writes names; of a rule that denies
+	foldedNames []string // SubjectNames after foldGlob, in rules that deny
 }
 
 // Digest returns the digest of a policy's text.
 func Digest(text []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(text)) }
 
-// Default is the policy of tenants that have none of their own, unless the
-// operator gives another.
-const Default = `# The policy of a tenant that has none of its own: everything is kept, and says in its header what its signatures are worth.
+// Default is the policy of tenants without a policy of their own, unless the
+// operator configures a different default.
+const Default = `# For tenants without a policy of their own: record everything, with the result of verifying its signatures.
 version: 1
 mode: record
 rules:
@@ -110,17 +111,17 @@ rules:
     unsigned: true
 `
 
-// CheckRoots returns an *Error if the policy speaks of a trusted root that is
-// not one of those in force.
+// CheckRoots returns an *Error if the policy refers to a trusted root that is
+// not in force.
 func (p *AdmissionPolicy) CheckRoots(inForce []string) error {
 	e := &Error{}
 	for _, s := range p.Signers {
 		if s.needsRoot() && !slices.Contains(inForce, s.Root) {
-			there := "there are none"
+			there := "no trusted roots are in force"
 			if len(inForce) > 0 {
-				there = "there is " + strings.Join(inForce, ", ")
+				there = "use one of " + strings.Join(inForce, ", ")
 			}
-			e.Problems = append(e.Problems, Problem{Line: s.line, Field: "signers." + s.Name + ".trusted_root", Message: fmt.Sprintf("no trusted root %q is in force; %s", s.Root, there)})
+			e.Problems = append(e.Problems, Problem{Line: s.line, Field: "signers." + s.Name + ".trusted_root", Message: fmt.Sprintf("trusted root %q is not in force: %s", s.Root, there)})
 		}
 	}
 	if len(e.Problems) > 0 {

@@ -6,28 +6,28 @@ import (
 	"sync"
 )
 
-// slots bounds how many tenants do something at once, and how often each of
-// them. Tenants that wait have turns.
+// slots limits concurrent work in total and for each tenant. Waiting tenants
+// are served in turns.
 type slots struct {
 	total, each int
 
 	mu      sync.Mutex
 	used    int
-	tenants map[string]*place // that have or wait for one
-	turns   []string          // tenants that wait, next first
+	tenants map[string]*place // tenants that hold or wait for a slot
+	turns   []string          // waiting tenants, next first
 }
 
-// A place is what one tenant has of the slots.
+// A place is one tenant's share of the slots.
 type place struct {
 	used    int
-	waiting []chan struct{} // closed when a slot was given
+	waiting []chan struct{} // one for each waiting caller, closed when it gets a slot
 }
 
 func newSlots(total int) *slots {
 	return &slots{total: total, each: max(1, total/2), tenants: map[string]*place{}}
 }
 
-// acquire waits for a slot of the tenant.
+// acquire waits for a slot for the tenant.
 func (s *slots) acquire(ctx context.Context, tenant string) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -57,7 +57,7 @@ func (s *slots) acquire(ctx context.Context, tenant string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	select {
-	case <-given: // meanwhile
+	case <-given: // the slot arrived in the meantime
 		s.free(tenant, p)
 	default:
 		p.waiting = slices.DeleteFunc(p.waiting, func(c chan struct{}) bool { return c == given })
@@ -94,7 +94,7 @@ func (s *slots) free(tenant string, p *place) {
 	s.forget(tenant, p)
 }
 
-// forget drops a tenant that neither has nor waits for a slot.
+// forget removes a tenant that neither holds nor waits for a slot.
 func (s *slots) forget(tenant string, p *place) {
 	if len(p.waiting) == 0 {
 		s.turns = slices.DeleteFunc(s.turns, func(t string) bool { return t == tenant })

@@ -136,7 +136,7 @@ func TestDecisionsAtOnce(t *testing.T) {
 		t.Error("a tenant has more than its places")
 	}
 	for range parsing.each {
-		release, err := one.hold(ctx, ev("other")) // or it waits for ever
+		release, err := one.hold(ctx, ev("other")) // blocks if the slots are not shared
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -65,7 +65,7 @@ func TestUnsupportedSignatures(t *testing.T) {
 		reason string
 	}{
 		"of an unknown form": {[]byte{1, 2, 3}, entry.Unverified, "unsupported signature"},
-		"wrong":              {wrong, entry.Failed, "not by the bundle's own certificate"},
+		"wrong":              {wrong, entry.Failed, "does not match the bundle's certificate"},
 	} {
 		b, err := sigstore.Parse(document(object{"mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
 			"verificationMaterial": object{"certificate": object{"rawBytes": leaf.Raw}, "timestampVerificationData": object{"rfc3161Timestamps": []object{{"signedTimestamp": []byte("a")}}}},

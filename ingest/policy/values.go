@@ -15,9 +15,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// parseJSON returns a document as conditions see it (docs/spec/policy.md,
-// section 2). A value that has no exact counterpart there is an error value:
-// a condition that uses it can't be evaluated.
+// parseJSON returns a document as a CEL value (docs/spec/policy.md, section 2).
+// A JSON value without an exact counterpart becomes an error value, and a
+// condition that uses it cannot be evaluated.
 func parseJSON(data []byte) (ref.Val, error) {
 	dec := jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowInvalidUTF8(true))
 	v, err := parseValue(dec)
@@ -25,7 +25,7 @@ func parseJSON(data []byte) (ref.Val, error) {
 		return nil, err
 	}
 	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something follows the document")
+		return nil, errors.New("unexpected data after the document")
 	}
 	return v, nil
 }
@@ -49,7 +49,7 @@ func parseValue(dec *jsontext.Decoder) (ref.Val, error) {
 	case '"':
 		s, err := jsontext.AppendUnquote(nil, raw)
 		if err != nil {
-			return types.NewErr("a string that is not Unicode, such as half a surrogate pair, can't be compared"), nil
+			return types.NewErr("a string that is not valid Unicode, such as one with an unpaired surrogate, cannot be compared"), nil
 		}
 		return types.String(s), nil
 	default:
@@ -75,8 +75,8 @@ func parseArray(dec *jsontext.Decoder) (ref.Val, error) {
 	return types.NewRefValList(types.DefaultTypeAdapter, list), nil
 }
 
-// parseObject reads an object. One with a name that is not Unicode is an error
-// value, because another object could have a name that looks the same.
+// parseObject parses an object. If a member's name is not valid Unicode, the
+// object is an error value, because the decoded name would be ambiguous.
 // Duplicate names are an error of the whole document.
 func parseObject(dec *jsontext.Decoder) (ref.Val, error) {
 	if _, err := dec.ReadToken(); err != nil {
@@ -101,16 +101,16 @@ func parseObject(dec *jsontext.Decoder) (ref.Val, error) {
 		return nil, err
 	}
 	if unclear {
-		return types.NewErr("an object with a member name that is not Unicode can't be looked into"), nil
+		return types.NewErr("an object with a member name that is not valid Unicode cannot be read"), nil
 	}
 	return types.NewRefValMap(types.DefaultTypeAdapter, m), nil
 }
 
-// maxDigits is how long a number may be that is not a whole one.
+// maxDigits is the length limit of a number with a fraction or an exponent.
 const maxDigits = 400
 
-// parseNumber returns an int, or a uint above that, if the number is written
-// without fraction and exponent, and else a double.
+// parseNumber returns an int, or a uint if the number is too large for an int.
+// A number written with a fraction or an exponent becomes a double.
 func parseNumber(s string) ref.Val {
 	if !strings.ContainsAny(s, ".eE") {
 		if n, err := strconv.ParseInt(s, 10, 64); err == nil {
@@ -119,24 +119,24 @@ func parseNumber(s string) ref.Val {
 		if n, err := strconv.ParseUint(s, 10, 64); err == nil {
 			return types.Uint(n)
 		}
-		return types.NewErr("a whole number beyond 64 bits can't be compared")
+		return types.NewErr("an integer of more than 64 bits cannot be compared")
 	}
 	f, err := strconv.ParseFloat(s, 64)
 	switch {
 	case err != nil || len(s) > maxDigits:
-		return types.NewErr("a number beyond the range of a double can't be compared")
+		return types.NewErr("a number above the range of a double cannot be compared")
 	case f == 0 && strings.ContainsAny(strings.FieldsFunc(s, func(r rune) bool { return r == 'e' || r == 'E' })[0], "123456789"):
-		return types.NewErr("a number below the range of a double can't be compared")
+		return types.NewErr("a number below the precision of a double cannot be compared")
 	case math.Abs(f) >= 1<<53:
 		if exact, ok := new(big.Rat).SetString(s); !ok || exact.Cmp(new(big.Rat).SetFloat64(f)) != 0 {
-			return types.NewErr("a number that a double can't hold exactly can't be compared")
+			return types.NewErr("a large number without an exact double cannot be compared")
 		}
 	}
 	return types.Double(f)
 }
 
-// lazyJSON parses JSON when a condition first uses it, for the budget of the
-// decision. There may be none, which is null.
+// lazyJSON returns a function that parses JSON on first use and charges the
+// decision for it. Absent JSON is null.
 func (c *court) lazyJSON(what string, data []byte) func() ref.Val {
 	var parsed ref.Val
 	return func() ref.Val {
@@ -150,20 +150,20 @@ func (c *court) lazyJSON(what string, data []byte) func() ref.Val {
 func (c *court) parse(what string, data []byte) ref.Val {
 	switch {
 	case what == "predicate" && c.ev.Opaque != nil:
-		return types.NewErr("the predicate can't be read: %v", c.ev.Opaque)
+		return types.NewErr("the predicate cannot be read: %v", c.ev.Opaque)
 	case c.ev.Unread:
-		return types.NewErr("the payload is too large for its %s to be looked into", what)
+		return types.NewErr("the payload is too large for its %s to be parsed", what)
 	case data == nil:
 		return types.NullValue
 	case len(data) > maxParsed:
-		return types.NewErr("the %s has %d bytes, and no more than %d are looked into", what, len(data), maxParsed)
+		return types.NewErr("the %s has %d bytes, above the limit of %d for conditions", what, len(data), maxParsed)
 	}
 	if err := c.meter.charge(len(data)/8 + 1); err != nil {
 		return types.WrapErr(err)
 	}
 	v, err := parseJSON(data)
 	if err != nil {
-		return types.WrapErr(fmt.Errorf("the %s is not JSON that can be looked into: %w", what, err))
+		return types.WrapErr(fmt.Errorf("cannot parse the %s: %w", what, err))
 	}
 	return v
 }

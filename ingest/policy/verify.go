@@ -19,7 +19,7 @@ import (
 type Root struct {
 	Name    string
 	Trusted *sigstore.TrustedRoot
-	Expired error // not nil: it was not confirmed for so long that it may not be used
+	Expired error // nil: usable; else it was confirmed too long ago to be used
 }
 
 // Roots are the trusted roots in force, by name.
@@ -29,51 +29,50 @@ func (r Roots) find(name string) (*sigstore.TrustedRoot, error) {
 	root := r[name]
 	switch {
 	case root == nil:
-		return nil, fmt.Errorf("the trusted root %s is not in force here", name)
+		return nil, fmt.Errorf("trusted root %s is not in force", name)
 	case root.Expired != nil:
 		return nil, root.Expired
 	}
 	return root.Trusted, nil
 }
 
-// Signed is evidence that has signatures of some format.
+// Signed is signed evidence of some format.
 type Signed interface {
-	// Format is the name that headers have for it.
+	// Format returns the name of the format, as in headers.
 	Format() string
-	// verify checks the signatures as the signer's must be. It charges the
-	// meter before it does so.
+	// verify checks the signatures against a signer and its requirements. It
+	// charges the meter first.
 	verify(m *meter, s *Signer, roots Roots) (*proof, error)
-	// judge says what the signatures are worth if none of a policy's rules
-	// counts on them. It charges the meter before it does so.
+	// judge verifies the signatures independently of the policy's rules. It
+	// charges the meter first.
 	judge(m *meter, p *AdmissionPolicy, roots Roots) *proof
 }
 
-// A proof says who has signed, and how that is known.
+// A proof is the result of verifying signatures.
 type proof struct {
-	signer  *Signer // of the policy; nil if it is none of them
+	signer  *Signer // in the policy; nil if none
 	signers []entry.Signer
 	claims  map[string]string // of the certificate
 	entry.Verification
 
-	undecided bool // the signatures were not judged, because of the cost; they may be wrong
+	undecided bool // not verified because of the cost, so the signatures could be invalid
 }
 
-// Costs of work on signatures, in units.
+// Costs of verification, in units.
 const (
 	microsecond = 10
-	// to verify a bundle with one, its log entries and its timestamps
-	certificate = 5000 * microsecond
-	pgp         = 1000 * microsecond // to verify with one key
+	certificate = 5000 * microsecond // a bundle with certificate, log entries and timestamps
+	pgp         = 1000 * microsecond // one PGP key
 )
 
-// attempts charges the meter for attempts to verify.
+// attempts returns a function that charges the meter for attempts to verify.
 func (m *meter) attempts() dsse.Charge {
 	return func(us int) error { return m.charge(product(us, microsecond)) }
 }
 
-// undecided is the result of a judgement that costs too much.
+// undecided returns the proof for signatures whose verification costs too much.
 func undecided(s Signed, err error) *proof {
-	p := notVerified(s, entry.Unverified, "the signatures were not judged: %s", err)
+	p := notVerified(s, entry.Unverified, "the signatures were not verified: %s", err)
 	p.undecided = true
 	return p
 }
@@ -86,7 +85,7 @@ func notVerified(s Signed, result, format string, args ...any) *proof {
 	return &proof{Verification: entry.Verification{Result: result, Format: s.Format(), Reason: shorten(fmt.Sprintf(format, args...))}}
 }
 
-// maxReason bounds what a reason may take of a header, in bytes.
+// maxReason is the size limit of a reason in a header, in bytes.
 const maxReason = 512
 
 func shorten(s string) string {
@@ -97,7 +96,7 @@ func shorten(s string) string {
 	return s
 }
 
-// Bundle is the evidence that a Sigstore bundle is.
+// Bundle returns a Sigstore bundle as signed evidence.
 func Bundle(b *sigstore.Bundle) Signed { return signedBundle{b} }
 
 type signedBundle struct{ *sigstore.Bundle }
@@ -113,7 +112,7 @@ func (b signedBundle) verify(m *meter, s *Signer, roots Roots) (*proof, error) {
 	case !b.HasKey() && len(s.Keys) > 0:
 		return nil, errors.New("the bundle was signed with a certificate, not with a key")
 	case s.Threshold > 1:
-		return nil, fmt.Errorf("a bundle has one signature, and %d are asked for", s.Threshold)
+		return nil, fmt.Errorf("a bundle has one signature, but the signer requires %d", s.Threshold)
 	}
 	var trusted *sigstore.TrustedRoot
 	var err error
@@ -129,8 +128,8 @@ func (b signedBundle) verify(m *meter, s *Signer, roots Roots) (*proof, error) {
 	if len(s.Keys) > 0 {
 		v, err = sigstore.NewKeyVerifier(s.Keys, trusted, s.Need)
 	} else {
-		// Who it is comes first: that is what tells signers apart, and costs
-		// nothing.
+		// Compare the identity first, because it is cheap and distinguishes
+		// signers.
 		if i := slices.IndexFunc(b.Signers, func(claimed entry.Signer) bool { return s.Identity.Check(claimed) == nil }); i < 0 {
 			claimed := entry.Signer{}
 			if len(b.Signers) > 0 {
@@ -162,16 +161,15 @@ func (b signedBundle) verify(m *meter, s *Signer, roots Roots) (*proof, error) {
 	return p, nil
 }
 
-// hashedPerUnit is how many bytes are hashed for a unit.
+// hashedPerUnit is the number of bytes that one unit pays to hash.
 const hashedPerUnit = 32
 
-// withKeys is the cost of trying one signature of a payload with each of the
-// keys.
+// withKeys returns the cost of trying one signature of a payload with each key.
 func withKeys(keys []*dsse.Key, payload []byte) int {
 	return 1000*microsecond + product(dsse.Cost(keys), microsecond) + len(payload)/hashedPerUnit
 }
 
-// charge pays for telling signers apart, and for verifying with keys.
+// charge pays for comparing identities and for verification with keys.
 func (b signedBundle) charge(m *meter, s *Signer) error {
 	claimed := 0
 	for _, c := range b.Signers {
@@ -184,7 +182,7 @@ func (b signedBundle) charge(m *meter, s *Signer) error {
 	return m.charge(units)
 }
 
-// evidenceOf says in words what was beside the signature.
+// evidenceOf describes the log entries and timestamps of a signature.
 func evidenceOf(v *sigstore.Verified) string {
 	var parts []string
 	if n := len(v.LogEntries); n == 1 {
@@ -226,9 +224,9 @@ func (b signedBundle) judge(m *meter, p *AdmissionPolicy, roots Roots) *proof {
 	own := b.CheckOwn()
 	unsupported := errors.Is(own, dsse.ErrUnsupported)
 	if own != nil && !unsupported {
-		return notVerified(b, entry.Failed, "the signature is not by the bundle's own certificate")
+		return notVerified(b, entry.Failed, "the signature does not match the bundle's certificate")
 	}
-	why := notVerified(b, entry.Unverified, "no trusted root in force knows the certificate's authority")
+	why := notVerified(b, entry.Unverified, "no trusted root in force contains the certificate's authority")
 	for name, trusted := range eachRoot(roots) {
 		if !trusted.Knows(b.Bundle) {
 			continue
@@ -258,13 +256,13 @@ func (b signedBundle) judge(m *meter, p *AdmissionPolicy, roots Roots) *proof {
 			why = notVerified(b, entry.Unverified, "%s", own)
 			continue
 		}
-		why = notVerified(b, entry.Failed, "by the trusted root %s: %s", name, plain(err))
+		why = notVerified(b, entry.Failed, "trusted root %s: %s", name, plain(err))
 		why.TrustedRoot = trusted.Digest()
 	}
 	return why
 }
 
-// eachRoot returns the roots of all files, in the order of the files' names.
+// eachRoot returns the roots of all files, in the order of their names.
 func eachRoot(roots Roots) iter.Seq2[string, *sigstore.TrustedRoot] {
 	return func(yield func(string, *sigstore.TrustedRoot) bool) {
 		for _, name := range rootNames(roots) {
@@ -286,7 +284,7 @@ func rootNames(roots Roots) []string {
 	return names
 }
 
-// plain drops the words that all verdicts begin with.
+// plain removes the prefix that all verification errors share.
 func plain(err error) error {
 	if err == nil {
 		return nil
@@ -294,7 +292,7 @@ func plain(err error) error {
 	return &verdictError{strings.TrimPrefix(err.Error(), sigstore.ErrNotVerified.Error()+": "), err}
 }
 
-// A verdictError reads shorter than its cause.
+// A verdictError wraps its cause with a shorter text.
 type verdictError struct {
 	text  string
 	cause error
@@ -303,9 +301,9 @@ type verdictError struct {
 func (e *verdictError) Error() string { return e.text }
 func (e *verdictError) Unwrap() error { return e.cause }
 
-// judgeKeys tries all keys of the policy. A signature that is by none of them
-// may be somebody else's; it is wrong if it says that it is by one.
-func judgeKeys(s Signed, p *AdmissionPolicy, try func([]*dsse.Key) ([]entry.Signer, error), says func(*dsse.Key) bool) *proof {
+// judgeKeys tries all keys of the policy. A signature by none of them can be by
+// someone else. It is invalid if it claims to be by one of them.
+func judgeKeys(s Signed, p *AdmissionPolicy, try func([]*dsse.Key) ([]entry.Signer, error), claims func(*dsse.Key) bool) *proof {
 	var keys []*dsse.Key
 	for _, signer := range p.Signers {
 		for _, k := range signer.Keys {
@@ -315,11 +313,11 @@ func judgeKeys(s Signed, p *AdmissionPolicy, try func([]*dsse.Key) ([]entry.Sign
 		}
 	}
 	if len(keys) == 0 {
-		return notVerified(s, entry.Unverified, "signed with a key, and the policy has no keys")
+		return notVerified(s, entry.Unverified, "signed with a key, but the policy has no keys")
 	}
 	by, err := try(keys)
 	if err == nil {
-		return verified(s, by, "", "only the signature was looked at")
+		return verified(s, by, "", "only the signature was verified")
 	}
 	if errors.Is(err, errBudget) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return undecided(s, err)
@@ -328,14 +326,14 @@ func judgeKeys(s Signed, p *AdmissionPolicy, try func([]*dsse.Key) ([]entry.Sign
 		return notVerified(s, entry.Unverified, "%s", err)
 	}
 	for _, k := range keys {
-		if says(k) {
-			return notVerified(s, entry.Failed, "it says that it is signed with the key %s, and is not: %s", k, err)
+		if claims(k) {
+			return notVerified(s, entry.Failed, "claims to be signed with key %s, which does not verify it: %s", k, err)
 		}
 	}
-	return notVerified(s, entry.Unverified, "signed with none of the policy's keys")
+	return notVerified(s, entry.Unverified, "not signed with any of the policy's keys")
 }
 
-// Envelope is the evidence that a DSSE envelope with raw keys is.
+// Envelope returns a DSSE envelope signed with raw keys as signed evidence.
 func Envelope(e *dsse.Envelope) Signed { return signedEnvelope{e} }
 
 type signedEnvelope struct{ *dsse.Envelope }
@@ -345,11 +343,11 @@ func (signedEnvelope) Format() string { return "dsse" }
 func (e signedEnvelope) verify(m *meter, s *Signer, _ Roots) (*proof, error) {
 	switch {
 	case len(s.Keys) == 0:
-		return nil, errors.New("a bare DSSE envelope is signed with keys")
+		return nil, errors.New("a bare DSSE envelope is signed with a key, but the signer has none")
 	case s.Need.LogEntries != sigstore.None:
-		return nil, errors.New("a bare DSSE envelope has no log entry, and one is required; allow it with require: {log_entries: 0}")
+		return nil, errors.New("a bare DSSE envelope has no log entry, which the signer requires: allow it with require: {log_entries: 0}")
 	case s.Need.Timestamps != sigstore.None:
-		return nil, errors.New("a bare DSSE envelope has no timestamp, and one is required")
+		return nil, errors.New("a bare DSSE envelope has no timestamp, which the signer requires")
 	}
 	r, err := e.VerifyWithin(m.attempts(), s.Keys, s.Threshold)
 	if err != nil {
@@ -377,7 +375,7 @@ func (e signedEnvelope) judge(m *meter, p *AdmissionPolicy, _ Roots) *proof {
 	})
 }
 
-// Statement is the evidence that a signed COSE statement is.
+// Statement returns a signed COSE statement as signed evidence.
 func Statement(s *cose.Statement) Signed { return signedStatement{s} }
 
 type signedStatement struct{ *cose.Statement }
@@ -387,13 +385,13 @@ func (signedStatement) Format() string { return "cose" }
 func (c signedStatement) verify(m *meter, s *Signer, _ Roots) (*proof, error) {
 	switch {
 	case len(s.Keys) == 0:
-		return nil, errors.New("COSE statements are verified with keys")
+		return nil, errors.New("a COSE statement is signed with a key, but the signer has none")
 	case s.Need.LogEntries != sigstore.None:
-		return nil, errors.New("a COSE statement has no log entry, and one is required; allow it with require: {log_entries: 0}")
+		return nil, errors.New("a COSE statement has no log entry, which the signer requires: allow it with require: {log_entries: 0}")
 	case s.Need.Timestamps != sigstore.None:
-		return nil, errors.New("a COSE statement has no timestamp, and one is required")
+		return nil, errors.New("a COSE statement has no timestamp, which the signer requires")
 	case s.Threshold > 1:
-		return nil, fmt.Errorf("a COSE statement has one signature, and %d are asked for", s.Threshold)
+		return nil, fmt.Errorf("a COSE statement has one signature, but the signer requires %d", s.Threshold)
 	}
 	if err := m.charge(withKeys(s.Keys, c.Bytes)); err != nil {
 		return nil, err
@@ -420,7 +418,7 @@ func (c signedStatement) judge(m *meter, p *AdmissionPolicy, _ Roots) *proof {
 	}, func(*dsse.Key) bool { return false })
 }
 
-// Provenance is the evidence that a chart's provenance file is.
+// Provenance returns a chart's provenance file as signed evidence.
 func Provenance(file []byte) Signed { return signedProvenance(file) }
 
 type signedProvenance []byte
@@ -429,7 +427,7 @@ func (signedProvenance) Format() string { return "helm" }
 
 func (f signedProvenance) verify(m *meter, s *Signer, _ Roots) (*proof, error) {
 	if s.PGP == nil {
-		return nil, errors.New("a chart's provenance file is signed with PGP")
+		return nil, errors.New("a chart's provenance file is signed with PGP, but the signer has no PGP keys")
 	}
 	if err := m.charge(pgp + len(f)/hashedPerUnit); err != nil {
 		return nil, err
@@ -438,13 +436,13 @@ func (f signedProvenance) verify(m *meter, s *Signer, _ Roots) (*proof, error) {
 	if err != nil {
 		return nil, plain(err)
 	}
-	by := verified(f, []entry.Signer{p.Signer()}, "", "signed "+p.SignedAt.Format(time.RFC3339)+", it says")
+	by := verified(f, []entry.Signer{p.Signer()}, "", "signed "+p.SignedAt.Format(time.RFC3339)+" by the signer's clock")
 	by.signer = s
 	return by, nil
 }
 
 func (f signedProvenance) judge(m *meter, p *AdmissionPolicy, roots Roots) *proof {
-	why := notVerified(f, entry.Unverified, "signed with PGP, and the policy has no PGP keys")
+	why := notVerified(f, entry.Unverified, "signed with PGP, but the policy has no PGP keys")
 	for _, s := range p.Signers {
 		if s.PGP == nil {
 			continue
@@ -457,7 +455,7 @@ func (f signedProvenance) judge(m *meter, p *AdmissionPolicy, roots Roots) *proo
 			by.signer = nil
 			return by
 		}
-		why = notVerified(f, entry.Unverified, "signed with none of the policy's PGP keys")
+		why = notVerified(f, entry.Unverified, "not signed with any of the policy's PGP keys")
 		if s.PGP.Knows(f) {
 			return notVerified(f, entry.Failed, "%s", err)
 		}

@@ -11,9 +11,9 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// A Problem is something that is wrong with a policy.
+// A Problem is an error at one place of a policy.
 type Problem struct {
-	Line    int    `json:"line,omitempty"`  // from 1; 0 if it is none of one line
+	Line    int    `json:"line,omitempty"`  // from 1; 0 if not at a certain line
 	Field   string `json:"field,omitempty"` // such as rules[2].condition
 	Message string `json:"message"`
 }
@@ -29,7 +29,7 @@ func (p Problem) String() string {
 	return s
 }
 
-// An Error says everything that is wrong with a policy.
+// An Error lists all problems of a policy.
 type Error struct{ Problems []Problem }
 
 func (e *Error) Error() string {
@@ -40,8 +40,8 @@ func (e *Error) Error() string {
 	return strings.Join(all, "\n")
 }
 
-// A document is a YAML tree that is being read. It collects what is wrong, so
-// that a person sees all of it at once.
+// A document reads a YAML tree and collects all problems, so that they can be
+// fixed together.
 type document struct{ problems []Problem }
 
 func (d *document) wrong(n *yaml.Node, field, format string, args ...any) {
@@ -69,23 +69,23 @@ func (d *document) parse(text []byte) *yaml.Node {
 		if rest, ok := strings.CutPrefix(p.Message, "line "); ok {
 			number, message, _ := strings.Cut(rest, ": ")
 			if line, err := strconv.Atoi(number); err == nil {
-				p.Line, p.Message = line, "not YAML: "+message
+				p.Line, p.Message = line, "invalid YAML: "+message
 			}
 		} else if p.Message == "EOF" {
-			p.Message = "empty"
+			p.Message = "the policy is empty"
 		}
 		d.problems = append(d.problems, p)
 		return nil
 	}
 	if dec.Decode(&more) == nil {
-		d.wrong(&more, "", "a second document; a policy is one")
+		d.wrong(&more, "", "more than one YAML document: a policy is a single document")
 		return nil
 	}
 	return root.Content[0]
 }
 
-// members reads an object: each member by the function of its name. What is not
-// in the map is wrong.
+// members reads an object. It calls the function of each member's name, and
+// reports members without one.
 func (d *document) members(n *yaml.Node, field string, known map[string]func(n *yaml.Node, field string)) {
 	if !d.is(n, field, yaml.MappingNode, "a map") {
 		return
@@ -97,9 +97,9 @@ func (d *document) members(n *yaml.Node, field string, known map[string]func(n *
 		read, ok := known[name]
 		switch {
 		case !ok:
-			d.wrong(key, join(field, name), "unknown; %s has %s", object(field), strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+			d.wrong(key, join(field, name), "unknown member: %s has %s", object(field), strings.Join(slices.Sorted(maps.Keys(known)), ", "))
 		case seen[name]:
-			d.wrong(key, join(field, name), "it is there twice")
+			d.wrong(key, join(field, name), "duplicate member")
 		default:
 			seen[name] = true
 			read(value, join(field, name))
@@ -121,7 +121,7 @@ func join(field, name string) string {
 	return field + "." + name
 }
 
-// each reads a map from names of our own.
+// each reads a map whose keys are names chosen by the user.
 func (d *document) each(n *yaml.Node, field string, limit int, read func(name string, key, n *yaml.Node, field string)) {
 	if !d.is(n, field, yaml.MappingNode, "a map") {
 		return
@@ -131,9 +131,9 @@ func (d *document) each(n *yaml.Node, field string, limit int, read func(name st
 		key := n.Content[i]
 		switch {
 		case seen[key.Value]:
-			d.wrong(key, join(field, key.Value), "it is there twice")
+			d.wrong(key, join(field, key.Value), "duplicate name")
 		case len(seen) == limit:
-			d.wrong(key, field, "more than %d", limit)
+			d.wrong(key, field, "more than the limit of %d", limit)
 			return
 		default:
 			seen[key.Value] = true
@@ -147,10 +147,10 @@ func (d *document) list(n *yaml.Node, field string, limit int, read func(n *yaml
 		return
 	}
 	if len(n.Content) == 0 {
-		d.wrong(n, field, "an empty list; leave it out")
+		d.wrong(n, field, "must not be empty: omit it instead")
 	}
 	if len(n.Content) > limit {
-		d.wrong(n, field, "%d of them, more than %d", len(n.Content), limit)
+		d.wrong(n, field, "%d items, above the limit of %d", len(n.Content), limit)
 		return
 	}
 	for i, c := range n.Content {
@@ -163,7 +163,7 @@ func (d *document) is(n *yaml.Node, field string, kind yaml.Kind, what string) b
 	case n.Kind == yaml.AliasNode || n.Anchor != "":
 		d.wrong(n, field, "anchors and aliases are not allowed")
 	case n.Kind != kind:
-		d.wrong(n, field, "not %s", what)
+		d.wrong(n, field, "must be %s", what)
 	default:
 		return true
 	}
@@ -172,18 +172,18 @@ func (d *document) is(n *yaml.Node, field string, kind yaml.Kind, what string) b
 
 const maxText = 64 << 10
 
-// text reads a string that is not empty.
+// text reads a non-empty string.
 func (d *document) text(n *yaml.Node, field string) string {
 	if !d.is(n, field, yaml.ScalarNode, "a string") {
 		return ""
 	}
 	switch {
 	case n.ShortTag() != "!!str" && n.ShortTag() != "!!int" && n.ShortTag() != "!!float" && n.ShortTag() != "!!timestamp":
-		d.wrong(n, field, "not a string; put it into quotes")
+		d.wrong(n, field, "must be a string: put it in quotes")
 	case n.Value == "":
-		d.wrong(n, field, "empty")
+		d.wrong(n, field, "must not be empty")
 	case len(n.Value) > maxText:
-		d.wrong(n, field, "%d bytes, more than %d", len(n.Value), maxText)
+		d.wrong(n, field, "%d bytes, above the limit of %d", len(n.Value), maxText)
 	default:
 		return n.Value
 	}
@@ -201,7 +201,7 @@ func (d *document) texts(n *yaml.Node, field string, limit int, check func(strin
 			return
 		}
 		if slices.Contains(all, s) {
-			d.wrong(n, field, "%q is there twice", s)
+			d.wrong(n, field, "duplicate value %q", s)
 			return
 		}
 		all = append(all, s)
@@ -211,7 +211,7 @@ func (d *document) texts(n *yaml.Node, field string, limit int, check func(strin
 
 func (d *document) boolean(n *yaml.Node, field string) (v bool) {
 	if d.is(n, field, yaml.ScalarNode, "true or false") && (n.ShortTag() != "!!bool" || n.Decode(&v) != nil) {
-		d.wrong(n, field, "not true or false")
+		d.wrong(n, field, "must be true or false")
 	}
 	return v
 }
@@ -220,11 +220,15 @@ func (d *document) number(n *yaml.Node, field string, low, high int) (v int) {
 	if !d.is(n, field, yaml.ScalarNode, "a number") {
 		return low
 	}
-	if n.ShortTag() != "!!int" || n.Decode(&v) != nil || v < low || v > high {
-		d.wrong(n, field, "not a whole number from %d to %d", low, high)
-		return low
+	switch {
+	case n.ShortTag() == "!!int" && n.Decode(&v) == nil && v >= low && v <= high:
+		return v
+	case low == high:
+		d.wrong(n, field, "must be %d", low)
+	default:
+		d.wrong(n, field, "must be a whole number from %d to %d", low, high)
 	}
-	return v
+	return low
 }
 
-var errEmptyPolicy = errors.New("a policy without rules admits nothing; give it one, such as {name: everything, unsigned: true}")
+var errEmptyPolicy = errors.New("missing: a policy without rules admits nothing, so add one, such as {name: everything, unsigned: true}")

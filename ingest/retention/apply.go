@@ -10,35 +10,35 @@ import (
 	"muniment.dev/muniment/ledger"
 )
 
-// An Outcome is what became of one entry whose time has come.
+// An Outcome is the result for one entry whose retention period has ended.
 type Outcome struct {
 	Entry *ledger.Entry
 	Kind  string
-	Scope string // what was, or would be, erased
-	Kept  string // why it stayed after all; "" if it was (would be) erased
+	Scope string // the erased scope, or with dryRun the one to erase
+	Kept  string // why the entry is kept; "" if it is erased
 }
 
-// batchEntries is how many entries one commit erases.
+// batchEntries is the number of entries that one commit erases.
 const batchEntries = 100
 
-// Apply erases what the rules in force say, oldest entries first, or with
-// dryRun only tells. It tells of each entry whose time has come after it was
-// erased, and stops when tell returns an error.
-func (k *Keeper) Apply(ctx context.Context, who ingest.Submitter, dryRun bool, tell func(*Outcome) error) error {
+// Apply erases the entries whose retention period has ended, oldest first. With
+// dryRun it only reports them. It reports each entry after its erasure, and
+// stops when report returns an error.
+func (k *Keeper) Apply(ctx context.Context, who ingest.Submitter, dryRun bool, report func(*Outcome) error) error {
 	rules, config, err := k.Rules(ctx, who.Stream)
 	if err != nil {
 		return err
 	}
 	for _, r := range rules {
 		reason := fmt.Sprintf("retention: %s after %d days (entry %d)", r.Kind, r.Days, config.Index)
-		if err := k.applyRule(ctx, who, r, reason, dryRun, tell); err != nil {
+		if err := k.applyRule(ctx, who, r, reason, dryRun, report); err != nil {
 			return fmt.Errorf("retention of %s: %w", r.Kind, err)
 		}
 	}
 	return nil
 }
 
-func (k *Keeper) applyRule(ctx context.Context, who ingest.Submitter, r Rule, reason string, dryRun bool, tell func(*Outcome) error) error {
+func (k *Keeper) applyRule(ctx context.Context, who ingest.Submitter, r Rule, reason string, dryRun bool, report func(*Outcome) error) error {
 	before := k.Now().Add(-time.Duration(r.Days) * 24 * time.Hour)
 	for q := (ledger.Query{Filter: ledger.Filter{Kind: r.Kind, To: before}, OldestFirst: true, Limit: batchEntries}); ; {
 		page, err := k.Ingester.Ledger.List(ctx, who.Stream, q)
@@ -50,7 +50,7 @@ func (k *Keeper) applyRule(ctx context.Context, who ingest.Submitter, r Rule, re
 			return err
 		}
 		for i := range outcomes {
-			if err := tell(&outcomes[i]); err != nil {
+			if err := report(&outcomes[i]); err != nil {
 				return err
 			}
 		}
@@ -60,7 +60,7 @@ func (k *Keeper) applyRule(ctx context.Context, who ingest.Submitter, r Rule, re
 	}
 }
 
-// applyBatch erases what may be erased of the entries, in one commit.
+// applyBatch erases those entries that can be erased, in one commit.
 func (k *Keeper) applyBatch(ctx context.Context, who ingest.Submitter, r Rule, entries []ledger.Entry, reason string, dryRun bool) ([]Outcome, error) {
 	defer k.lock(who.Stream)()
 	holds, err := k.Holds(ctx, who.Stream)
@@ -77,7 +77,7 @@ func (k *Keeper) applyBatch(ctx context.Context, who ingest.Submitter, r Rule, e
 			return nil, err
 		}
 		if erased && (r.Scope == ledger.ScopePayload || e.Header == nil) {
-			continue // before
+			continue // erased earlier
 		}
 		if o.Kept, err = k.keptBecause(ctx, who.Stream, e, holds); err != nil {
 			return nil, err

@@ -19,26 +19,26 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// A Hold keeps the entries that pass its filter from being erased.
+// A Hold protects the entries that match its filter from erasure.
 type Hold struct {
 	ID     string
 	Filter ledger.Filter
-	Shown  *munimentv1.Filter // the same, as it was given; nil: everything
+	Shown  *munimentv1.Filter // the same filter, as recorded
 	Reason string
 	Since  uint64 // Unix milliseconds
 	Index  uint64 // of the entry that placed it
 }
 
-// holdPrefix begins the names of the config entries that hold holds.
+// holdPrefix starts the names of the config entries of holds.
 const holdPrefix = "legal-hold/"
 
-// Place places a hold. The shown filter is what is recorded; filter is the
-// same, for the ledger. Errors: ErrHoldExists.
+// Place places a hold on the entries that match the filter. A nil filter
+// matches all entries. Errors: ErrHoldExists.
 func (k *Keeper) Place(ctx context.Context, who ingest.Submitter, id string, shown *munimentv1.Filter, reason string) (ledger.Result, error) {
 	defer k.lock(who.Stream)()
 	if h, err := k.hold(ctx, who.Stream, id); err != nil || h != nil {
 		if err == nil {
-			err = ledger.WrongField(ledger.FieldHold, "%w (entry %d); release it first, or choose another name", ErrHoldExists, h.Index)
+			err = ledger.WrongField(ledger.FieldHold, "%w (entry %d): release it first, or choose another name", ErrHoldExists, h.Index)
 		}
 		return ledger.Result{}, err
 	}
@@ -49,17 +49,17 @@ func (k *Keeper) Place(ctx context.Context, who ingest.Submitter, id string, sho
 	if err != nil {
 		return ledger.Result{}, err
 	}
+	// The white space that protojson writes differs between builds.
 	var document bytes.Buffer
 	if err := json.Compact(&document, loose); err != nil {
-		// protojson's white space differs from build to build
 		return ledger.Result{}, err
 	}
-	// The lock lasts until the hold is in force, also where the caller has gone
-	// meanwhile.
+	// Keep the lock until the hold is in force, even if the caller's context
+	// ends.
 	return k.Ingester.RecordConfig(context.WithoutCancel(ctx), who, holdPrefix+id, document.Bytes(), reason)
 }
 
-// Release ends a hold. Errors: ErrNoHold.
+// Release releases a hold. Errors: ErrNoHold.
 func (k *Keeper) Release(ctx context.Context, who ingest.Submitter, id, reason string) (ledger.Result, error) {
 	defer k.lock(who.Stream)()
 	h, err := k.hold(ctx, who.Stream, id)
@@ -72,7 +72,7 @@ func (k *Keeper) Release(ctx context.Context, who ingest.Submitter, id, reason s
 	return k.Ingester.RecordConfig(context.WithoutCancel(ctx), who, holdPrefix+id, nil, reason)
 }
 
-// hold returns the hold of the name if it is in force, or nil.
+// hold returns the hold with the ID, or nil if it is not in force.
 func (k *Keeper) hold(ctx context.Context, s *ledger.Stream, id string) (*Hold, error) {
 	c, err := ingest.NewestConfig(ctx, k.Ingester.Ledger, s, holdPrefix+id)
 	if err != nil || c == nil || len(c.Document) == 0 {
@@ -92,7 +92,6 @@ func (k *Keeper) Holds(ctx context.Context, s *ledger.Stream) ([]Hold, error) {
 		}
 		for i := range page.Entries {
 			e := &page.Entries[i]
-			// it has one, or it would not be of the kind
 			h, err := entry.ParseHeader(e.Header.Content)
 			if err != nil {
 				return nil, fmt.Errorf("entry %d: %w", e.Index, err)

@@ -1,9 +1,8 @@
-// Package retention decides what may be erased of a tenant's entries, and when:
-// it knows retention rules, legal holds and what is relied upon.
+// Package retention decides which of a tenant's entries can be erased and when,
+// by retention rules, legal holds and reliance on the entries.
 //
-// Rules and holds are documents in entries of kind config, so that the log is
-// the only place where they are. How an erasure is made is package ledger's
-// affair.
+// Rules and holds are stored only in the log, as entries of kind config.
+// Package ledger performs the erasures.
 package retention
 
 import (
@@ -21,25 +20,26 @@ import (
 )
 
 var (
-	// ErrHeld says that a legal hold keeps an entry from being erased.
+	// ErrHeld reports that an entry is under a legal hold.
 	ErrHeld = errors.New("under a legal hold")
-	// ErrKept says that an entry is never erased, because the log itself goes
-	// by it.
+	// ErrKept reports that an entry is a record of the log itself, which cannot
+	// be erased.
 	ErrKept = errors.New("never erased")
-	// ErrNoHold says that there is no such hold.
+	// ErrNoHold reports that no such hold is in force.
 	ErrNoHold = errors.New("no such legal hold")
-	// ErrHoldExists says that a hold of the name is in force.
+	// ErrHoldExists reports that a hold of the name is in force.
 	ErrHoldExists = errors.New("a legal hold of this name is in force")
 )
 
-// Reliance says what an entry is needed for, beside retention rules.
+// Reliance determines whether an entry is still needed after its retention
+// period.
 type Reliance interface {
-	// ReliedUpon returns why an entry of the stream must stay, such as an
+	// ReliedUpon returns why an entry of the stream must be kept, such as an
 	// exception in force, or "".
 	ReliedUpon(ctx context.Context, s *ledger.Stream, e *ledger.Entry) (reason string, err error)
 }
 
-// A Keeper keeps and erases the entries of one log.
+// A Keeper applies retention rules and legal holds to the entries of one log.
 type Keeper struct {
 	Ingester *ingest.Ingester
 	Reliance Reliance // nil: nothing is relied upon
@@ -48,8 +48,8 @@ type Keeper struct {
 	locks sync.Map // entry.Hash of the stream → *sync.Mutex
 }
 
-// lock keeps who looks at the holds of a stream and then erases apart from who
-// places one: once a hold is recorded, nothing that it covers is erased.
+// lock excludes placing a hold in a stream from checking its holds and erasing.
+// Once a hold is recorded, nothing that it covers is erased.
 func (k *Keeper) lock(s *ledger.Stream) (unlock func()) {
 	v, _ := k.locks.LoadOrStore(s.ID, &sync.Mutex{})
 	mu := v.(*sync.Mutex)
@@ -57,22 +57,22 @@ func (k *Keeper) lock(s *ledger.Stream) (unlock func()) {
 	return mu.Unlock
 }
 
-// A Rule says how long entries of a kind are kept.
+// A Rule is the retention period of entries of a kind.
 type Rule struct {
 	Kind  string `json:"kind"`
 	Days  uint32 `json:"days"`  // from the entry's time
 	Scope string `json:"scope"` // ledger.ScopePayload or ledger.ScopeHeaderAndPayload
 }
 
-// rulesName is the name of the config entries that hold the rules.
+// rulesName is the name of the config entries that contain the rules.
 const rulesName = "retention"
 
 type rulesDocument struct {
 	Rules []Rule `json:"rules"`
 }
 
-// SetRules puts the rules in force, in the place of all before. The error is an
-// *ingest.FieldError if one is wrong.
+// SetRules replaces the rules in force. The error is an *ingest.FieldError if a
+// rule is invalid.
 func (k *Keeper) SetRules(ctx context.Context, who ingest.Submitter, rules []Rule, reason string) (ledger.Result, error) {
 	for i, r := range rules {
 		field := ingest.Field(fmt.Sprintf("rules[%d].kind", i))
@@ -92,8 +92,8 @@ func (k *Keeper) SetRules(ctx context.Context, who ingest.Submitter, rules []Rul
 	return k.Ingester.RecordConfig(ctx, who, rulesName, document, reason)
 }
 
-// Rules returns the rules in force, and the entry that put them in force, or
-// nil if there never were any.
+// Rules returns the rules in force and the config entry that contains them,
+// which is nil if none were ever set.
 func (k *Keeper) Rules(ctx context.Context, s *ledger.Stream) ([]Rule, *ingest.Config, error) {
 	c, err := ingest.NewestConfig(ctx, k.Ingester.Ledger, s, rulesName)
 	if err != nil || c == nil {
@@ -106,9 +106,9 @@ func (k *Keeper) Rules(ctx context.Context, s *ledger.Stream) ([]Rule, *ingest.C
 	return d.Rules, c, nil
 }
 
-// Erase erases an entry of the stream of who, and returns what was erased in
-// fact. Errors: as ledger.PlanErasure; ErrHeld; ErrKept; an *ingest.FieldError
-// if the reason repeats what is to be erased.
+// Erase erases an entry of the submitter's stream and returns the scope that
+// was erased. Errors: as ledger.PlanErasure; ErrHeld; ErrKept; an
+// *ingest.FieldError if the reason contains a digest of the erased content.
 func (k *Keeper) Erase(ctx context.Context, who ingest.Submitter, index uint64, header bool, reason string) (scope string, _ ledger.Result, _ error) {
 	defer k.lock(who.Stream)()
 	e, err := k.Ingester.Ledger.Entry(ctx, who.Stream, index)
@@ -136,7 +136,7 @@ func (k *Keeper) Erase(ctx context.Context, who ingest.Submitter, index uint64, 
 	return plan.Scope(), results[0], results[0].Err
 }
 
-// mayErase returns nil if nothing but a retention rule decides about the entry.
+// mayErase returns an error if the entry cannot be erased: ErrKept or ErrHeld.
 func mayErase(e *ledger.Entry, holds []Hold) error {
 	if e.Header != nil {
 		h, err := entry.ParseHeader(e.Header.Content)

@@ -84,11 +84,11 @@ type HeaderPart int32
 
 const (
 	HeaderPart_HEADER_PART_UNSPECIFIED HeaderPart = 0
-	// Artifacts the entry is about.
+	// An artifact that the entry is about.
 	HeaderPart_HEADER_PART_SUBJECT HeaderPart = 1
-	// Artifacts the subjects were made from.
+	// An artifact that the subjects were made from.
 	HeaderPart_HEADER_PART_MATERIAL HeaderPart = 2
-	// Controls the entry is about.
+	// A control that the entry is about.
 	HeaderPart_HEADER_PART_CONTROL HeaderPart = 3
 )
 
@@ -141,8 +141,8 @@ type Kind struct {
 	// Lower case with hyphens, such as "export-manifest".
 	Name  string    `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Class KindClass `protobuf:"varint,2,opt,name=class,proto3,enum=muniment.v1.KindClass" json:"class,omitempty"`
-	// The role that may append entries of this kind. The role admin may append
-	// them too. Unspecified: only the server records them.
+	// The role that may append entries of this kind, besides admin. Unspecified:
+	// only the server records them.
 	Author Role `protobuf:"varint,3,opt,name=author,proto3,enum=muniment.v1.Role" json:"author,omitempty"`
 	// The media type of the payload, which is the JSON form of the message.
 	// Empty: the payload is any document, and the message has no fields.
@@ -324,8 +324,9 @@ func (x *KindDisplay) GetSummary() string {
 // Where a field's value appears in the header of an entry.
 type HeaderField struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The attribute that has the value. A repeated field has the attributes
-	// NAME.1, NAME.2 and so on. A repeated message is counted.
+	// The attribute that contains the value. A repeated field becomes the
+	// attributes NAME.1, NAME.2 and so on. For a repeated message, the attribute
+	// contains the number of elements.
 	Attribute     string     `protobuf:"bytes,1,opt,name=attribute,proto3" json:"attribute,omitempty"`
 	Part          HeaderPart `protobuf:"varint,2,opt,name=part,proto3,enum=muniment.v1.HeaderPart" json:"part,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -335,7 +335,7 @@ func decisionText(path string, d *policy.Decision) string {
 	line("root", d.Verification.TrustedRoot)
 	b.WriteString("  rules, in order:\n")
 	for _, s := range d.Steps {
-		word := map[string]string{policy.Applies: "applies", policy.NotFor: "is not for this", policy.NotMet: "is not met", policy.NotReached: "not looked at", policy.Wrong: "is not met"}[s.Result]
+		word := map[string]string{policy.Applies: "applies", policy.NotApplicable: "does not apply", policy.NotMet: "not met", policy.NotReached: "not reached", policy.SignatureFailed: "not met"}[s.Result]
 		fmt.Fprintf(&b, "    %-30s %s\n", term.Quoted(s.Rule), term.Escape(term.Because(word, s.Why)))
 	}
 	return b.String()
