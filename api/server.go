@@ -22,6 +22,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/retention"
 	"muniment.dev/muniment/internal/fieldrules"
@@ -102,7 +103,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		audit: newAuditLog(cfg.Audit), book: account.NewBook(account.Limits{}), errors: connect.NewErrorWriter(), drain: make(chan struct{}),
 	}
 	s.apply(cfg.Settings)
-	s.keeper = &retention.Keeper{Ingester: s.ingest, Reliance: &retention.Exceptions{Ledger: cfg.Ledger, Now: cfg.Now}, Now: cfg.Now}
+	s.keeper = &retention.Keeper{Ingester: s.ingest, Reliance: &exception.Projection{Log: cfg.Ledger, Now: cfg.Now}, Now: cfg.Now}
 	s.follower = newFollower(cfg.Ledger, s.drain)
 	dir, err := s.newDirectory(ctx, cfg.Directory, nil)
 	if err != nil {

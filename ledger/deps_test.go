@@ -27,7 +27,7 @@ var rooms = []struct {
 	{"cmd/muniment/internal/decide", commandGroup},
 	{"bench", []string{"bench", "api", "controls", "ingest", "verifiers", "ledger", "clients/go", "proto", "internal"}},
 	{"api", []string{"api", "ingest", "controls", "ledger", "proto", "internal"}},
-	{"controls", []string{"ledger", "verifiers", "proto", "internal"}},
+	{"controls", []string{"controls", "ledger", "verifiers", "proto", "internal"}},
 	{"ingest", []string{"ingest", "verifiers", "ledger", "proto", "internal"}},
 	{"verifiers", []string{"verifiers", "ledger/entry", "ledger/receipt", "internal"}},
 	{"ledger", []string{"ledger", "internal"}},

@@ -11,7 +11,7 @@ import (
 
 	"cel.dev/cel-go/common/types/ref"
 
-	"muniment.dev/muniment/ingest/glob"
+	"muniment.dev/muniment/internal/glob"
 	"muniment.dev/muniment/ledger/entry"
 )
 

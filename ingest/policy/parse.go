@@ -10,7 +10,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"muniment.dev/muniment/ingest/glob"
+	"muniment.dev/muniment/internal/glob"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/helm"
 	"muniment.dev/muniment/verifiers/sigstore"
