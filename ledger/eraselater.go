@@ -4,19 +4,22 @@ import (
 	"context"
 	"fmt"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
 )
 
 // A LaterErasure is one that a newer state of the log has recorded.
 type LaterErasure struct {
 	Entry  uint64
-	Header bool // the header was erased, too
+	Stream entry.Hash // of the erasure, and so of the entry
+	Header bool       // the header was erased, too
 }
 
 // EraseLater makes erasures that the log recorded after the state in the store,
 // as after a backup, and returns when their bytes have left the disk. The
 // result is the number of entries of which something was erased. Entries that
-// the store does not have are left out.
+// the store does not have are left out. It erases nothing if an entry is of
+// another stream than its erasure.
 func EraseLater(ctx context.Context, s store.Store, erasures []LaterErasure) (int, error) {
 	st, err := s.Load(ctx)
 	if err != nil {
@@ -31,6 +34,9 @@ func EraseLater(ctx context.Context, s store.Store, erasures []LaterErasure) (in
 		sk, err := s.Skeletons(ctx, e.Entry, e.Entry+1)
 		if err != nil {
 			return 0, fmt.Errorf("entry %d: %w", e.Entry, notThere(err))
+		}
+		if sk[0].StreamID != e.Stream {
+			return 0, fmt.Errorf("entry %d is not of the stream that recorded its erasure", e.Entry)
 		}
 		plan, err := planErasure(ctx, s, ids, sk[0].StreamID, e.Entry, e.Header)
 		if err != nil {

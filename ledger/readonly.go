@@ -17,13 +17,16 @@ import (
 var ErrRolledBack = errors.New("the log is older than its newest checkpoint, and read-only")
 
 // OpenReadOnly opens the log as it was at a checkpoint that the policy's log
-// key has signed. It signs nothing and writes nothing: the store may be open
-// for reading only. Appends are refused for the reason.
+// key has signed. It signs no checkpoint and writes nothing: the store may be
+// open for reading only. The signer of cfg, which may be nil, signs exports and
+// nothing else. Appends are refused for the reason.
 //
 // Openings that an entry records as erased are not served if the store has
 // them.
 func OpenReadOnly(ctx context.Context, cfg Config, policy *receipt.TrustPolicy, signed []byte, reason error) (*Ledger, error) {
-	cfg.Signer = noSigner{policy.LogKey()}
+	if key := policy.LogKey(); cfg.Signer == nil || cfg.Signer.Name() != key.Name() || cfg.Signer.KeyHash() != key.KeyHash() {
+		cfg.Signer = noSigner{key}
+	}
 	cfg.Overlap = nil
 	cfg.setDefaults()
 	if _, err := note.Open(signed, note.VerifierList(policy.LogKey())); err != nil {

@@ -36,6 +36,10 @@ import (
 // ErrNoMark is the error of a store without a usable publish mark.
 var ErrNoMark = errors.New("the store has no usable publish mark")
 
+// ErrUnpublished is the error of a store whose publish mark contains no
+// checkpoint: none was published, so no entry was acknowledged.
+var ErrUnpublished = errors.New("the store has no published checkpoint")
+
 // snapshotAttempts bounds how often a snapshot of a store that is being written
 // is begun again.
 const snapshotAttempts = 50
@@ -168,8 +172,11 @@ func snapshotMark(dir string) (*Mark, error) {
 		}
 		m, err = readMark(vfs.Default, MarkPath(dir))
 	}
-	if err != nil || m.Checkpoint == nil {
-		return nil, errors.Join(ErrNoMark, err)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNoMark, err)
+	}
+	if m.Checkpoint == nil {
+		return nil, ErrUnpublished
 	}
 	return m, nil
 }

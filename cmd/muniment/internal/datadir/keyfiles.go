@@ -46,25 +46,20 @@ func (r *KeyRecord) PolicyPath() string {
 // LoadKeys opens the keys that sign, the newest first, and returns the records
 // of all.
 func LoadKeys(dir, origin string) (open []*logkey.Key, records []KeyRecord, err error) {
-	path := filepath.Join(dir, KeysFile)
-	text, err := bounded.ReadFile(path, bounded.Config)
-	if errors.Is(err, os.ErrNotExist) {
+	records, err = ReadKeyRecords(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	if records == nil {
 		k, err := logkey.Open("file:"+KeyFile, dir, origin)
 		if err != nil {
 			return nil, nil, err
 		}
 		return []*logkey.Key{k}, []KeyRecord{{Key: k.Verifier, Source: "file:" + KeyFile}}, nil
-	} else if err != nil {
-		return nil, nil, err
 	}
-	var file struct {
-		Keys []KeyRecord `yaml:"keys"`
-	}
-	if err := DecodeYAML(text, &file); err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", path, err)
-	}
-	for i := len(file.Keys) - 1; i >= 0; i-- {
-		r := &file.Keys[i]
+	path := filepath.Join(dir, KeysFile)
+	for i := len(records) - 1; i >= 0; i-- {
+		r := &records[i]
 		if r.Retired != nil {
 			continue
 		}
@@ -80,7 +75,43 @@ func LoadKeys(dir, origin string) (open []*logkey.Key, records []KeyRecord, err 
 	if len(open) == 0 {
 		return nil, nil, fmt.Errorf("%s: no key that signs", path)
 	}
-	return open, file.Keys, SettlePolicies(dir, file.Keys)
+	return open, records, nil
+}
+
+// ReadKeyRecords returns the records in keys.yaml, oldest first, or nil if no
+// key was rotated yet. It opens no key.
+func ReadKeyRecords(dir string) ([]KeyRecord, error) {
+	path := filepath.Join(dir, KeysFile)
+	text, err := bounded.ReadFile(path, bounded.Config)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	var file struct {
+		Keys []KeyRecord `yaml:"keys"`
+	}
+	if err := DecodeYAML(text, &file); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if len(file.Keys) == 0 {
+		return nil, fmt.Errorf("%s: no key that signs", path)
+	}
+	return file.Keys, nil
+}
+
+// Settle finishes a rotation or retirement of a key that was interrupted.
+// Commands that change keys or policies call it before they do so. Load does
+// not: it changes nothing.
+func Settle(dir string) error {
+	if err := settleRekorKey(dir); err != nil {
+		return err
+	}
+	records, err := ReadKeyRecords(dir)
+	if err != nil || records == nil {
+		return err
+	}
+	return SettlePolicies(dir, records)
 }
 
 // SettlePolicies finishes what a rotation or retirement that was interrupted

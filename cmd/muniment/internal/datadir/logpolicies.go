@@ -11,6 +11,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/ledger/logkey"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -53,6 +54,12 @@ func (d *Dir) loadPolicy(name string, key note.Signer) (*receipt.TrustPolicy, er
 	p, err := ParsePolicy(path, text)
 	if err != nil {
 		return nil, err
+	}
+	if name == PolicyFile && logkey.ID(p.LogKey()) != logkey.ID(key) && len(d.Keys) > 0 {
+		// A rotation was interrupted, and nothing has settled it yet.
+		if own, err := ReadPolicyFile(filepath.Join(d.Path, d.Keys[len(d.Keys)-1].PolicyPath())); err == nil {
+			p = own
+		}
 	}
 	if k := p.LogKey(); k.Name() != key.Name() || k.KeyHash() != key.KeyHash() {
 		return nil, fmt.Errorf("policy %s: it is for the log key %s+%08x, the log's own is %s+%08x", path, k.Name(), k.KeyHash(), key.Name(), key.KeyHash())

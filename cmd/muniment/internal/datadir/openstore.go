@@ -12,6 +12,7 @@ import (
 	"muniment.dev/muniment/ledger/anchor"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/store"
 )
 
 // AnchorSuffix is that of the log's own anchor, beside its store and its
@@ -66,8 +67,11 @@ func OpenStoreReadOnly(ctx context.Context, folder string, k StoreKind, log *slo
 	o := k.Options(log)
 	dir := filepath.Join(folder, k.Name)
 	o.Prove = func(s *pebblestore.Store, m *pebblestore.Mark) error {
-		if m == nil || m.Checkpoint == nil {
-			return fmt.Errorf("%s is missing or torn: nothing proves that the store is whole", pebblestore.MarkPath(dir))
+		if m == nil {
+			return fmt.Errorf("%w: %s is missing or torn", pebblestore.ErrNoMark, pebblestore.MarkPath(dir))
+		}
+		if m.Checkpoint == nil {
+			return pebblestore.ErrUnpublished
 		}
 		mark = m
 		err := k.prove(ctx, dir, s, m)
@@ -78,6 +82,17 @@ func OpenStoreReadOnly(ctx context.Context, folder string, k StoreKind, log *slo
 	}
 	s, err = pebblestore.OpenReadOnly(dir, o)
 	return s, mark, err
+}
+
+// AdviseStart adds the remedy to the error of a store that nothing proves whole
+// because its server never published, or could not keep its publish mark.
+func AdviseStart(err error) error {
+	for _, is := range []error{pebblestore.ErrNoMark, pebblestore.ErrUnpublished, store.ErrNotFound} {
+		if errors.Is(err, is) {
+			return fmt.Errorf("%w: start the server once, which writes it", err)
+		}
+	}
+	return err
 }
 
 // Options returns the options of the store.
@@ -134,7 +149,8 @@ func (k StoreKind) checkAnchors(ctx context.Context, dir string, state anchor.St
 	return found, err
 }
 
-// StoreKinds returns the stores of the folder that exist.
+// StoreKinds returns the stores of the folder. Each has a publish mark, and
+// exists unless nothing was written to it yet.
 func (d *Dir) StoreKinds() []StoreKind {
 	kind := d.LogStore()
 	if d.Replica != nil {
@@ -143,11 +159,20 @@ func (d *Dir) StoreKinds() []StoreKind {
 	kind.Anchors = nil
 	kinds := []StoreKind{kind}
 	if signer, _, err := LoadRekorKeys(d.Path); err == nil {
-		if _, err := os.Stat(filepath.Join(d.Path, RekorStoreDir)); err == nil {
-			kinds = append(kinds, RekorStore(signer.Name()))
+		kind := RekorStore(signer.Name())
+		_, noStore := os.Stat(filepath.Join(d.Path, kind.Name))
+		if noStore == nil || kind.Unpublished(d.Path) {
+			kinds = append(kinds, kind)
 		}
 	}
 	return kinds
+}
+
+// Unpublished reports whether the store's publish mark proves that no
+// checkpoint of it was published.
+func (k StoreKind) Unpublished(folder string) bool {
+	m, err := pebblestore.ReadMark(filepath.Join(folder, k.Name))
+	return err == nil && m.Checkpoint == nil
 }
 
 // A RolledBackError is the error of a store that its publish mark proves whole,

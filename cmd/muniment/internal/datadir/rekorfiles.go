@@ -61,7 +61,7 @@ func LoadRekorKeys(dir string) (note.Signer, []rekor.Key, error) {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if err := rekor.CheckKeys(keys, signer); err != nil {
-		if fresh, taken := takeNewRekorKey(dir, keys); taken {
+		if fresh := newRekorKey(dir, keys); fresh != nil {
 			return fresh, keys, nil
 		}
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
@@ -69,17 +69,33 @@ func LoadRekorKeys(dir string) (note.Signer, []rekor.Key, error) {
 	return signer, keys, nil
 }
 
-// takeNewRekorKey finishes a rotation that was interrupted after its list was
-// written.
-func takeNewRekorKey(dir string, keys []rekor.Key) (note.Signer, bool) {
-	path := filepath.Join(dir, RekorKeyNew)
-	text, err := bounded.ReadSecret(path)
+// newRekorKey returns the key of a rotation that was interrupted after its list
+// was written, or nil if there was none.
+func newRekorKey(dir string, keys []rekor.Key) note.Signer {
+	text, err := bounded.ReadSecret(filepath.Join(dir, RekorKeyNew))
 	if err != nil {
-		return nil, false
+		return nil
 	}
 	signer, err := note.NewSigner(strings.TrimSpace(string(text)))
 	if err != nil || rekor.CheckKeys(keys, signer) != nil {
-		return nil, false
+		return nil
 	}
-	return signer, os.Rename(path, filepath.Join(dir, RekorKeyFile)) == nil
+	return signer
+}
+
+// settleRekorKey finishes a rotation that was interrupted after its list was
+// written: its key takes the place of the old one.
+func settleRekorKey(dir string) error {
+	fresh := filepath.Join(dir, RekorKeyNew)
+	if _, err := os.Stat(fresh); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	signer, keys, err := LoadRekorKeys(dir)
+	if err != nil {
+		return err
+	}
+	if taken := newRekorKey(dir, keys); taken == nil || taken.KeyHash() != signer.KeyHash() {
+		return nil // the list does not name it
+	}
+	return os.Rename(fresh, filepath.Join(dir, RekorKeyFile))
 }

@@ -6,7 +6,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
+
+	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
@@ -14,6 +17,7 @@ import (
 	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/delta"
+	"muniment.dev/muniment/ledger/logkey"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/witness"
 )
@@ -106,9 +110,6 @@ func (c *exportCmd) fromFolder(a *term.App, w io.Writer, policy **receipt.TrustP
 	if err != nil {
 		return err
 	}
-	if *policy == nil {
-		*policy = policies[0]
-	}
 	var streams []*ledger.Stream
 	for _, t := range d.Tenants {
 		if len(c.Tenants) == 0 || slices.Contains(c.Tenants, t.Name) {
@@ -121,12 +122,20 @@ func (c *exportCmd) fromFolder(a *term.App, w io.Writer, policy **receipt.TrustP
 	log := slog.New(slog.NewTextHandler(a.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	kind := d.LogStore()
 	kind.Small = true
-	store, err := datadir.OpenStore(a.Ctx, c.Data, kind, log)
+	store, mark, err := datadir.OpenStoreReadOnly(a.Ctx, c.Data, kind, log)
 	if err != nil {
-		return err
+		return datadir.AdviseStart(err)
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	l, err := ledger.Open(a.Ctx, ledger.Config{Store: store, Signer: d.Signer, Overlap: d.Overlap, Quorum: witness.Quorum(policies), Logger: log, Fatal: func(error) {}})
+	var signer note.Signer
+	if policies[0], signer, err = exportKey(d, mark.Checkpoint, policies[0]); err != nil {
+		return err
+	}
+	if *policy == nil {
+		*policy = policies[0]
+	}
+	cfg := ledger.Config{Store: store, Signer: signer, Quorum: witness.Quorum(policies), Logger: log}
+	l, err := ledger.OpenReadOnly(a.Ctx, cfg, policies[0], mark.Checkpoint, errors.New("the log is open for reading only"))
 	if err != nil {
 		return err
 	}
@@ -138,6 +147,26 @@ func (c *exportCmd) fromFolder(a *term.App, w io.Writer, policy **receipt.TrustP
 		err = term.ExitWith(term.ExitNo, err)
 	}
 	return err
+}
+
+// exportKey returns the newest key that has signed the checkpoint, with its
+// policy. Between a rotation and the restart of the server that is the old one.
+func exportKey(d *datadir.Dir, signed []byte, newest *receipt.TrustPolicy) (*receipt.TrustPolicy, note.Signer, error) {
+	for _, signer := range append([]note.Signer{d.Signer}, d.Overlap...) {
+		policy := newest
+		for i := range d.Keys {
+			if signer != d.Signer && d.Keys[i].ID() == logkey.ID(signer) {
+				var err error
+				if policy, err = datadir.ReadPolicyFile(filepath.Join(d.Path, d.Keys[i].PolicyPath())); err != nil {
+					return nil, nil, err
+				}
+			}
+		}
+		if _, err := note.Open(signed, note.VerifierList(policy.LogKey())); err == nil {
+			return policy, signer, nil
+		}
+	}
+	return nil, nil, errors.New("no key of the log that still signs has signed its newest checkpoint: start the server once")
 }
 
 type exported struct {

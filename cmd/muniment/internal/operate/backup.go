@@ -176,11 +176,11 @@ func (w *backupWriter) writeStore(a *term.App, d *datadir.Dir, k datadir.StoreKi
 		return err
 	}
 	s, err := pebblestore.TakeSnapshot(a.Ctx, filepath.Join(d.Path, k.Name), scratch)
-	if errors.Is(err, pebblestore.ErrNoMark) {
-		return fmt.Errorf("%w: start the server once, which writes one", err)
+	if errors.Is(err, pebblestore.ErrUnpublished) && k.Name == datadir.RekorStoreDir {
+		return w.writeFreshMark(k)
 	}
 	if err != nil {
-		return err
+		return datadir.AdviseStart(err)
 	}
 	defer s.Close()
 	var total int64
@@ -220,6 +220,16 @@ func (w *backupWriter) writeStore(a *term.App, d *datadir.Dir, k datadir.StoreKi
 		return err
 	}
 	return os.Remove(filepath.Join(path, "LOCK")) // of the proof
+}
+
+// writeFreshMark backs up a store to which nothing was published: its mark,
+// without which the server would take the store for a lost one.
+func (w *backupWriter) writeFreshMark(k datadir.StoreKind) error {
+	path := filepath.Join(w.dir, k.Name)
+	if err := errors.Join(pebblestore.CreateMark(path), os.Chmod(pebblestore.MarkPath(path), 0o600)); err != nil {
+		return err
+	}
+	return w.addWritten(pebblestore.MarkPath(k.Name))
 }
 
 // proveRestored returns an error unless the store in the folder is whole, and

@@ -1,7 +1,6 @@
 package operate
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"crypto/x509"
 	"encoding/base64"
@@ -13,7 +12,6 @@ import (
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
-	"gopkg.in/yaml.v3"
 
 	"muniment.dev/muniment/api/rekor"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
@@ -23,7 +21,7 @@ import (
 )
 
 // A checkedLog is what a check needs of a data folder. Loading it, unlike
-// Load, changes no file and opens no key that signs.
+// datadir.Load, opens no key that signs.
 type checkedLog struct {
 	kind    datadir.StoreKind
 	streams []ledger.KnownStream
@@ -68,7 +66,7 @@ func (c *fsckCmd) loadLog() (*checkedLog, error) {
 	return l, l.loadKeys(c.Data)
 }
 
-// LoadKeys reads the public keys of the log, past ones too, and of the
+// loadKeys reads the public keys of the log, past ones too, and of the
 // witnesses that its policies name.
 func (l *checkedLog) loadKeys(dir string) error {
 	for _, name := range []string{datadir.PolicyFile, datadir.PQPolicyFile} {
@@ -87,25 +85,14 @@ func (l *checkedLog) loadKeys(dir string) error {
 			l.others = append(l.others, w.Key)
 		}
 	}
-	path := filepath.Join(dir, datadir.KeysFile)
-	text, err := bounded.ReadFile(path, bounded.Config)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	} else if err != nil {
+	records, err := datadir.ReadKeyRecords(dir)
+	if err != nil {
 		return err
 	}
-	var file struct {
-		Keys []datadir.KeyRecord `yaml:"keys"`
-	}
-	dec := yaml.NewDecoder(bytes.NewReader(text))
-	dec.KnownFields(true)
-	if err := dec.Decode(&file); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	for i := range file.Keys {
-		v, err := note.NewVerifier(file.Keys[i].Key)
+	for i := range records {
+		v, err := note.NewVerifier(records[i].Key)
 		if err != nil {
-			return fmt.Errorf("%s: keys[%d]: %w", path, i, err)
+			return fmt.Errorf("%s: keys[%d]: %w", filepath.Join(dir, datadir.KeysFile), i, err)
 		}
 		l.keys = append(l.keys, v)
 	}

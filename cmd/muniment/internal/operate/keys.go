@@ -84,6 +84,9 @@ func (c *keysRotateCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
+	if err := datadir.Settle(c.Data); err != nil {
+		return err
+	}
 	if c.Rekor {
 		return c.rotateRekor(a)
 	}
@@ -196,6 +199,9 @@ Example:
 func (c *keysRetireCmd) Run(a *term.App) error {
 	d, err := datadir.Load(c.Data)
 	if err != nil {
+		return err
+	}
+	if err := datadir.Settle(c.Data); err != nil {
 		return err
 	}
 	at, signing := -1, 0

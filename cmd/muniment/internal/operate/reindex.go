@@ -64,7 +64,13 @@ func (c *reindexCmd) Run(a *term.App) (err error) {
 		}
 		kind = datadir.RekorStore(signer.Name())
 	}
-	store, err := datadir.OpenStore(a.Ctx, c.Data, kind, log)
+	var store *pebblestore.Store
+	if c.Check {
+		store, _, err = datadir.OpenStoreReadOnly(a.Ctx, c.Data, kind, log)
+		err = datadir.AdviseStart(err)
+	} else {
+		store, err = datadir.OpenStore(a.Ctx, c.Data, kind, log)
+	}
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package operate
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
@@ -26,6 +27,7 @@ import (
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
 	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/receipt"
 )
 
 // rekorFiles makes the files of the Rekor log, or none if it is not wanted.
@@ -128,14 +130,18 @@ func openRekor(ctx context.Context, d *datadir.Dir, cfg ledger.Config, metrics *
 		return nil, err
 	}
 	r := &rekorLog{}
-	if r.store, err = datadir.OpenStore(ctx, d.Path, datadir.RekorStore(signer.Name()), cfg.Logger); err != nil {
-		return nil, err
-	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.Close())
 		}
 	}()
+	r.store, err = datadir.OpenStore(ctx, d.Path, datadir.RekorStore(signer.Name()), cfg.Logger)
+	if isRolledBack(err) {
+		return r, r.openRolledBack(ctx, d, keys, cfg, metrics, err)
+	}
+	if err != nil {
+		return nil, err
+	}
 	cfg.Store, cfg.Signer, cfg.Overlap, cfg.Observe = r.store, signer, nil, ledger.Observer{}
 	if r.ledger, err = ledger.Open(ctx, cfg); err != nil {
 		return nil, fmt.Errorf("the Rekor log: %w", err)
@@ -147,13 +153,58 @@ func openRekor(ctx context.Context, d *datadir.Dir, cfg ledger.Config, metrics *
 	if err != nil {
 		return nil, err
 	}
-	h, err := rekor.NewHandler(rekor.Config{Ledger: r.ledger, Keys: keys, TSA: stamps, Logger: cfg.Logger, Observe: metrics.RekorObserver(), Delayed: metrics.Delayed})
+	return r, r.serve(keys, stamps, cfg.Logger, metrics)
+}
+
+// serve makes the handler of the log. stamps may be nil.
+func (r *rekorLog) serve(keys []rekor.Key, stamps *tsa.Authority, log *slog.Logger, metrics *api.Metrics) error {
+	h, err := rekor.NewHandler(rekor.Config{Ledger: r.ledger, Keys: keys, TSA: stamps, Logger: log, Observe: metrics.RekorObserver(), Delayed: metrics.Delayed})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	metrics.WatchRekor(r.ledger, h.Holds())
 	r.handler = h
-	return r, nil
+	return nil
+}
+
+// openRolledBack opens the log as it was when its publish mark was written. It
+// takes no entries and issues no timestamps.
+func (r *rekorLog) openRolledBack(ctx context.Context, d *datadir.Dir, keys []rekor.Key, cfg ledger.Config, metrics *api.Metrics, cause error) error {
+	cfg.Logger.Error("the Rekor log is older than its newest checkpoint and is served read-only: see \"A log that was rolled back\" in docs/operator.md", "err", cause)
+	policy, err := loadRekorPolicy(d.Path)
+	if err != nil {
+		return err
+	}
+	var mark *pebblestore.Mark
+	if r.store, mark, err = datadir.OpenStoreReadOnly(ctx, d.Path, datadir.RekorStore(policy.Origin()), cfg.Logger); err != nil {
+		return err
+	}
+	cfg.Store, cfg.Signer, cfg.Observe = r.store, nil, ledger.Observer{}
+	if r.ledger, err = ledger.OpenReadOnly(ctx, cfg, policy, mark.Checkpoint, fmt.Errorf(rolledBackRemedy, ledger.ErrRolledBack)); err != nil {
+		return fmt.Errorf("the Rekor log: %w", err)
+	}
+	return r.serve(keys, nil, cfg.Logger, metrics)
+}
+
+// loadRekorPolicy returns a policy of the Rekor log's key alone.
+func loadRekorPolicy(dir string) (*receipt.TrustPolicy, error) {
+	signer, keys, err := datadir.LoadRekorKeys(dir)
+	if err != nil {
+		return nil, err
+	}
+	public, err := x509.ParsePKIXPublicKey(keys[len(keys)-1].PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	key, ok := public.(ed25519.PublicKey)
+	if !ok {
+		return nil, errors.New("the Rekor log's key is not an Ed25519 key")
+	}
+	vkey, err := note.NewEd25519VerifierKey(signer.Name(), key)
+	if err != nil {
+		return nil, err
+	}
+	return receipt.ParseTrustPolicy(datadir.RekorKeysFile, []byte(receipt.FormatTrustPolicy(vkey)))
 }
 
 // A rekorServer is a Rekor log that is served.
@@ -203,6 +254,9 @@ func (r *rekorLog) Close() error {
 	}
 	if r.ledger != nil {
 		r.ledger.Close()
+	}
+	if r.store == nil {
+		return nil
 	}
 	return r.store.Close()
 }

@@ -134,7 +134,7 @@ func (c *serveCmd) serveReplica(a *term.App, d *datadir.Dir, log *slog.Logger, r
 	}
 	store, err := datadir.OpenStore(a.Ctx, c.Data, d.ReplicaStore(), log)
 	if err != nil {
-		return err
+		return refuseFork(err)
 	}
 	l, err := ledger.OpenReplica(a.Ctx, ledger.Config{Store: store, Logger: log}, d.Replica)
 	if err != nil {

@@ -33,14 +33,14 @@ type restoreCmd struct {
 	Policy   string   `help:"Policy file of the log, from elsewhere than the backup. Without it, the backup's own." predictor:"file"`
 	Digest   string   `help:"Digest of the backup, as 'muniment backup' printed it." placeholder:"sha256:HEX"`
 	Anchor   []string `help:"Newer signed checkpoint of the log, such as an anchor file, or store.anchor of the folder that is lost. May be repeated." placeholder:"FILE" type:"existingfile"`
-	Erasures []string `help:"Erasures that may be newer than the backup: what 'muniment list --kind erasure --json' printed. May be repeated, as for several tenants." placeholder:"FILE" type:"existingfile"`
+	Erasures []string `help:"Receipts of erasures that are newer than the backup, as 'muniment receipt get' prints them, one after another. May be repeated." placeholder:"FILE" type:"existingfile"`
 	JSON     bool     `help:"Print JSON."`
 }
 
 func (restoreCmd) Help() string {
 	return `Every file is compared with the manifest, and the store is proven whole and signed by the log's key, before the data folder is made. A backup that is
-older than an anchor is restored, and the server then serves it read-only. Evidence that was erased after the backup was made is in it: give --erasures,
-and it is erased before the folder is made.
+older than an anchor is restored, and the server then serves it read-only. A backup contains evidence that was erased after it was
+made. Give the receipts of these erasures with --erasures, and the evidence is erased before the folder is made. Each receipt must verify by the policy.
 
 Exit code: 0 restored; 1 refused: damaged, of another log, or a fork; 2 it could not be done; 3 restored, but older than an anchor.
 
@@ -168,6 +168,9 @@ func (c *restoreCmd) prove(ctx context.Context, b *BackupIndex, staging string, 
 		d.Replica = policy
 	}
 	for _, k := range d.StoreKinds() {
+		if k.Name != datadir.StoreDir && k.Unpublished(staging) {
+			continue // there is no state to prove
+		}
 		k.Small = true
 		signed, err := proveRestored(ctx, staging, k, log)
 		if err != nil {
@@ -182,7 +185,7 @@ func (c *restoreCmd) prove(ctx context.Context, b *BackupIndex, staging string, 
 		if string(signed) != b.Checkpoint {
 			return nil, errors.New("the manifest has another checkpoint than the store")
 		}
-		if err := c.eraseLater(ctx, staging, k, log); err != nil {
+		if err := c.eraseLater(ctx, staging, k, policy, log); err != nil {
 			return nil, err
 		}
 		if behind, err = c.checkAnchors(ctx, k, staging, policy, log); err != nil {
@@ -226,8 +229,10 @@ func (c *restoreCmd) checkAnchors(ctx context.Context, k datadir.StoreKind, stag
 	return behind, anchor.Write(own, newest)
 }
 
-// eraseLater makes the erasures that were recorded after the backup.
-func (c *restoreCmd) eraseLater(ctx context.Context, staging string, k datadir.StoreKind, log *slog.Logger) (err error) {
+// eraseLater makes the erasures that were recorded after the backup. Each is
+// proven by the receipt of the entry that records it, so that nothing is erased
+// that the log did not erase. It erases nothing if one of them is refused.
+func (c *restoreCmd) eraseLater(ctx context.Context, staging string, k datadir.StoreKind, policy *receipt.TrustPolicy, log *slog.Logger) (err error) {
 	var erasures []ledger.LaterErasure
 	for _, path := range c.Erasures {
 		text, err := bounded.ReadFile(path, bounded.Document)
@@ -236,22 +241,17 @@ func (c *restoreCmd) eraseLater(ctx context.Context, staging string, k datadir.S
 		}
 		dec := json.NewDecoder(bytes.NewReader(text))
 		for n := 1; ; n++ {
-			var e struct {
-				Header struct {
-					Kind       string            `json:"kind"`
-					Attributes map[string]string `json:"attributes"`
-				} `json:"header"`
-			}
-			if err := dec.Decode(&e); err == io.EOF {
+			var one json.RawMessage
+			if err := dec.Decode(&one); err == io.EOF {
 				break
 			} else if err != nil {
-				return fmt.Errorf("--erasures %s: entry %d: %w", path, n, err)
+				return fmt.Errorf("--erasures %s: document %d: %w", path, n, err)
 			}
-			entry, err := strconv.ParseUint(e.Header.Attributes["entry"], 10, 64)
-			if err != nil || e.Header.Kind != ledger.ErasureKind {
-				return fmt.Errorf("--erasures %s: entry %d is not an erasure", path, n)
+			e, err := provenErasure(one, policy)
+			if err != nil {
+				return fmt.Errorf("--erasures %s: document %d: %w", path, n, err)
 			}
-			erasures = append(erasures, ledger.LaterErasure{Entry: entry, Header: e.Header.Attributes["scope"] == ledger.ScopeHeaderAndPayload})
+			erasures = append(erasures, e)
 		}
 	}
 	if len(erasures) == 0 {
@@ -265,8 +265,28 @@ func (c *restoreCmd) eraseLater(ctx context.Context, staging string, k datadir.S
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	_, err = ledger.EraseLater(ctx, s, erasures)
-	return err
+	if _, err = ledger.EraseLater(ctx, s, erasures); err != nil {
+		return fmt.Errorf("--erasures: %w", err)
+	}
+	return nil
+}
+
+// provenErasure returns the erasure that the receipt's entry records.
+func provenErasure(data []byte, policy *receipt.TrustPolicy) (e ledger.LaterErasure, err error) {
+	kind := ledger.ErasureKind
+	s, err := receipt.Verify(data, []*receipt.TrustPolicy{policy}, receipt.Options{HeaderOnly: true, Kind: &kind})
+	if err != nil {
+		return e, fmt.Errorf("not a receipt of an erasure: get one with: muniment receipt get INDEX: %w", err)
+	}
+	if s.Link == nil {
+		return e, errors.New("a shared receipt hides the stream: get one with: muniment receipt get INDEX")
+	}
+	attributes := s.Header.Attributes
+	if e.Entry, err = strconv.ParseUint(attributes["entry"], 10, 64); err != nil || e.Entry >= s.Index {
+		return e, fmt.Errorf("the erasure names no earlier entry: %q", attributes["entry"])
+	}
+	e.Stream, e.Header = s.Link.StreamID, attributes["scope"] == ledger.ScopeHeaderAndPayload
+	return e, nil
 }
 
 func digestFile(path string) (int64, string, error) {

@@ -63,6 +63,9 @@ func (c *serveCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
+	if err := datadir.Settle(c.Data); err != nil {
+		return err
+	}
 	reload := &reloader{app: a, log: log, inForce: d, started: d.Config, cert: &certificate{}, withRekor: c.RekorListen != "" || d.Config.Rekor.Listen != "", health: cmp.Or(c.HealthListen, d.Config.HealthListen)}
 	if err := limitConnections(d, reload.withRekor, reload.health != ""); err != nil {
 		return err
@@ -153,6 +156,7 @@ func (c *serveCmd) Run(a *term.App) error {
 	var second *rekorServer
 	if address := cmp.Or(c.RekorListen, d.Config.Rekor.Listen); address != "" {
 		if second, err = startRekor(a, d, address, cfg, metrics); err != nil {
+			err = refuseFork(err)
 			w.close()
 			l.Close()
 			return errors.Join(err, store.Close())

@@ -55,6 +55,11 @@ func (c *trustAddWitnessCmd) Run(a *term.App) error {
 	if _, err := fnote.NewMLDSAVerifier(c.Key); err == nil {
 		name = datadir.PQPolicyFile
 	}
+	// A policy that a rotation left behind would be replaced, and the witness
+	// lost.
+	if err := datadir.Settle(c.Data); err != nil {
+		return err
+	}
 	path := filepath.Join(c.Data, name)
 	text, err := bounded.ReadFile(path, bounded.Config)
 	if errors.Is(err, os.ErrNotExist) && name == datadir.PQPolicyFile {
