@@ -8,7 +8,7 @@ import (
 
 	"connectrpc.com/connect"
 
-	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/proto/kinds"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
@@ -146,7 +146,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			return
 		}
 		if needsNoCredentials(c) {
-			s.place(account.Public, s.afterDebt(next)).ServeHTTP(w, r)
+			s.place(limit.Public, s.afterDebt(next)).ServeHTTP(w, r)
 			return
 		}
 		s.guardAs(c, next).ServeHTTP(w, r)
@@ -207,10 +207,10 @@ func (s *Server) turn(next http.Handler) http.Handler {
 			s.refuse(w, r, s.public(err))
 			return
 		}
-		if sh.place == account.Calls {
+		if sh.place == limit.Calls {
 			// While it waits, what has arrived of its request lies in the
 			// connection's buffers.
-			if err := heldBy(r.Context()).Take(account.Bytes, callBytes); err != nil {
+			if err := heldBy(r.Context()).Take(limit.Bytes, callBytes); err != nil {
 				s.refuse(w, r, s.public(err))
 				return
 			}

@@ -18,7 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/retention"
 	"muniment.dev/muniment/ledger"
@@ -76,7 +76,7 @@ func (s *Server) publicOf(err error, name func(field string) string) *connect.Er
 		}
 		return fieldError(w.code, name(w.field), "%s", w.reason)
 	}
-	var full *account.Full
+	var full *limit.Full
 	if errors.As(err, &full) {
 		s.cfg.Metrics.limited.WithLabelValues(heldLabel(full.Resource)).Inc()
 		return errBusy(full)

@@ -7,7 +7,7 @@ import (
 
 	"connectrpc.com/connect"
 
-	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/policy"
 )
@@ -15,7 +15,7 @@ import (
 // TestRefusalsNameTheirField checks that each refusal of a submission names the
 // wrong field where the call has it.
 func TestRefusalsNameTheirField(t *testing.T) {
-	s := limitedServer(account.Limits{})
+	s := limitedServer(limit.Limits{})
 	calls := map[string]func(string) string{"Append": inSubmission, "AppendBatch": inBatch, "AppendStream": inStream}
 	for _, c := range []struct {
 		err    error

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/api/limit"
 )
 
 // TestHealthIsBounded sends a health check that would inflate to 400 MB.
@@ -40,7 +40,7 @@ func TestHealthListener(t *testing.T) {
 		hold := ts.api.Holds().Open(owner)
 		defer hold.Release()
 		for r, l := range ts.api.Holds().Limits() {
-			if err := hold.Take(account.Resource(r), l.Owner); err != nil {
+			if err := hold.Take(limit.Resource(r), l.Owner); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -10,29 +10,29 @@ import (
 
 	"connectrpc.com/connect"
 
-	"muniment.dev/muniment/api/account"
 	"muniment.dev/muniment/api/edge"
+	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/ledger"
 )
 
 // DefaultHolds are the limits of what callers hold, where the configuration has
 // no others. With them the process stays below 1 GiB.
-func DefaultHolds() account.Limits {
-	return account.Limits{
-		account.Bytes:       {Total: 512 << 20, Owner: 256 << 20},
-		account.Calls:       {Total: 8192, Owner: 1024},
-		account.Uploads:     {Total: 128, Owner: 32},
-		account.Answers:     {Total: 256, Owner: 32},
-		account.Watchers:    {Total: 2048, Owner: 128},
-		account.Public:      {Total: 1024, Owner: 128},
-		account.PublicBytes: {Total: 64 << 20, Owner: 20 << 20},
-		account.Refusals:    {Total: 2048, Owner: 512},
+func DefaultHolds() limit.Limits {
+	return limit.Limits{
+		limit.Bytes:       {Total: 512 << 20, Owner: 256 << 20},
+		limit.Calls:       {Total: 8192, Owner: 1024},
+		limit.Uploads:     {Total: 128, Owner: 32},
+		limit.Answers:     {Total: 256, Owner: 32},
+		limit.Watchers:    {Total: 2048, Owner: 128},
+		limit.Public:      {Total: 1024, Owner: 128},
+		limit.PublicBytes: {Total: 64 << 20, Owner: 20 << 20},
+		limit.Refusals:    {Total: 2048, Owner: 512},
 	}
 }
 
 // holds returns the limits of what callers hold, complete with the defaults.
 // The largest request always fits.
-func (c *Settings) holds() account.Limits {
+func (c *Settings) holds() limit.Limits {
 	l := c.Holds
 	for r, d := range DefaultHolds() {
 		if l[r].Total == 0 {
@@ -43,13 +43,13 @@ func (c *Settings) holds() account.Limits {
 		}
 	}
 	need := decodeFactor*c.maxBatch() + callBytes
-	b := &l[account.Bytes]
+	b := &l[limit.Bytes]
 	b.Total, b.Owner = max(b.Total, need), max(b.Owner, need)
 	return l
 }
 
 // Holds returns the book of what callers hold.
-func (s *Server) Holds() *account.Book { return s.book }
+func (s *Server) Holds() *limit.Book { return s.book }
 
 // ownerOf is whom the request's buffers belong to: the caller's tenant, or an
 // address.
@@ -63,14 +63,14 @@ func ownerOf(r *http.Request) string {
 type holdKey struct{}
 
 // heldBy returns what the call holds, or nil.
-func heldBy(ctx context.Context) *account.Hold {
-	h, _ := ctx.Value(holdKey{}).(*account.Hold)
+func heldBy(ctx context.Context) *limit.Hold {
+	h, _ := ctx.Value(holdKey{}).(*limit.Hold)
 	return h
 }
 
 // place gives the request a place of its shape, as long as it lasts, or refuses
 // it.
-func (s *Server) place(place account.Resource, next http.Handler) http.Handler {
+func (s *Server) place(place limit.Resource, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := s.book.Open(ownerOf(r))
 		defer h.Release()
@@ -89,7 +89,7 @@ func (s *Server) take(ctx context.Context, n int64) error {
 	if h == nil {
 		return errors.New("a call holds bytes, but has no account")
 	}
-	return h.Take(account.Bytes, n)
+	return h.Take(limit.Bytes, n)
 }
 
 // deadline bounds how long a request may trickle in, and how long its answer
@@ -98,7 +98,7 @@ func (s *Server) deadline(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := http.NewResponseController(w)
 		sh, timeout := shapeOf(r), s.cfg.RequestTimeout
-		if sh.place == account.Public {
+		if sh.place == limit.Public {
 			timeout = min(timeout, publicTimeout)
 		}
 		until := time.Now().Add(timeout)
@@ -109,7 +109,7 @@ func (s *Server) deadline(next http.Handler) http.Handler {
 		if sh.lasts() {
 			w = &streamWriter{ResponseWriter: w, control: c, timeout: timeout}
 		}
-		if sh.place == account.Uploads || sh.lasts() {
+		if sh.place == limit.Uploads || sh.lasts() {
 			r = withDeadlines(r, c, timeout)
 		}
 		next.ServeHTTP(w, r)
@@ -165,22 +165,22 @@ func (s *Server) bound(next http.Handler) http.Handler {
 			return
 		}
 		sh := shapeOf(r)
-		limit, held := s.settings.Load().limitOf(sh), &heldBytes{hold: heldBy(r.Context()), resource: account.Bytes}
-		if sh.place == account.Public {
-			held.resource = account.PublicBytes
+		largest, held := s.settings.Load().limitOf(sh), &heldBytes{hold: heldBy(r.Context()), resource: limit.Bytes}
+		if sh.place == limit.Public {
+			held.resource = limit.PublicBytes
 		}
 		if err := held.take(sh.bytes - held.hold.Held(held.resource)); err != nil {
 			// a call that waited for its turn holds some
 			s.refuse(w, r, s.public(err))
 			return
 		}
-		if sh.place != account.Uploads {
+		if sh.place != limit.Uploads {
 			// of which each message is bounded, and the payload by the handler
-			if r.ContentLength > limit {
-				s.refuse(w, r, tooLarge(sh.field, r.ContentLength, limit))
+			if r.ContentLength > largest {
+				s.refuse(w, r, tooLarge(sh.field, r.ContentLength, largest))
 				return
 			}
-			if err := s.boundBody(w, r, held, limit); err != nil {
+			if err := s.boundBody(w, r, held, largest); err != nil {
 				s.refuse(w, r, s.public(err))
 				return
 			}
@@ -263,8 +263,8 @@ func isCompressed(r *http.Request) bool {
 // heldBytes are bytes that a call holds, in the book's row for its sort of
 // caller.
 type heldBytes struct {
-	hold     *account.Hold
-	resource account.Resource
+	hold     *limit.Hold
+	resource limit.Resource
 }
 
 func (h *heldBytes) take(n int64) error { return h.hold.Take(h.resource, n) }
@@ -291,7 +291,7 @@ func errBusy(err error) *connect.Error {
 }
 
 // holdPayload takes what is needed to answer with the whole payload of an
-// entry, until the answer has left. Errors: as OpenPayload, and *account.Full.
+// entry, until the answer has left. Errors: as OpenPayload, and *limit.Full.
 func (s *Server) holdPayload(ctx context.Context, stream *ledger.Stream, index uint64) error {
 	p, err := s.ledger.OpenPayload(ctx, stream, index)
 	if err != nil || p == nil {

@@ -15,13 +15,13 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
-	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/ingest"
 	rpc "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-func limitedServer(holds account.Limits) *Server {
-	s := &Server{cfg: Config{Metrics: NewMetrics("test")}, ingest: &ingest.Ingester{}, book: account.NewBook(account.Limits{}), errors: connect.NewErrorWriter(), now: time.Now, audit: newAuditLog(nil)}
+func limitedServer(holds limit.Limits) *Server {
+	s := &Server{cfg: Config{Metrics: NewMetrics("test")}, ingest: &ingest.Ingester{}, book: limit.NewBook(limit.Limits{}), errors: connect.NewErrorWriter(), now: time.Now, audit: newAuditLog(nil)}
 	s.apply(Settings{MaxPayload: 1 << 20, Holds: holds})
 	return s
 }
@@ -100,7 +100,7 @@ func TestBytesAtWork(t *testing.T) {
 		}, callBytes + 3*mebibyte - 3*smallRequest},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := limitedServer(account.Limits{})
+			s := limitedServer(limit.Limits{})
 			called := false
 			serve := func(w http.ResponseWriter, h http.HandlerFunc) {
 				r := as("acme", c.request())
@@ -111,18 +111,18 @@ func TestBytesAtWork(t *testing.T) {
 				if _, err := io.Copy(io.Discard, r.Body); err != nil {
 					t.Error(err)
 				}
-				if got := s.book.Held("acme", account.Bytes); got != c.want {
+				if got := s.book.Held("acme", limit.Bytes); got != c.want {
 					t.Errorf("%d bytes are held, want %d", got, c.want)
 				}
 			})
 			if !called {
 				t.Error("refused")
 			}
-			if s.book.Total(account.Bytes) != 0 || s.book.Total(account.Calls) != 0 {
+			if s.book.Total(limit.Bytes) != 0 || s.book.Total(limit.Calls) != 0 {
 				t.Fatal("something stays held")
 			}
 			// it is refused, before or while it is read
-			s.book.SetLimits(account.Limits{account.Bytes: {Owner: c.want - 1}})
+			s.book.SetLimits(limit.Limits{limit.Bytes: {Owner: c.want - 1}})
 			w := httptest.NewRecorder()
 			serve(w, func(w http.ResponseWriter, r *http.Request) {
 				if _, err := io.Copy(io.Discard, r.Body); err != nil {
@@ -156,13 +156,13 @@ func TestEveryCallIsAccounted(t *testing.T) {
 	large := map[string]bool{rpc.LedgerServiceAppendProcedure: true, rpc.LedgerServiceAppendBatchProcedure: true, rpc.LedgerServiceAppendStreamProcedure: true,
 		rpc.AdminServiceSetPolicyProcedure: true}
 	n := 0
-	check := func(path, method string, place account.Resource) {
+	check := func(path, method string, place limit.Resource) {
 		n++
-		s := limitedServer(account.Limits{})
-		bytesOf, owner := account.Bytes, "acme"
+		s := limitedServer(limit.Limits{})
+		bytesOf, owner := limit.Bytes, "acme"
 		r := as("acme", httptest.NewRequest(method, path, strings.NewReader("x")))
-		if place == account.Public {
-			bytesOf, owner, r = account.PublicBytes, "address 192.0.2.1", httptest.NewRequest(method, path, strings.NewReader("x"))
+		if place == limit.Public {
+			bytesOf, owner, r = limit.PublicBytes, "address 192.0.2.1", httptest.NewRequest(method, path, strings.NewReader("x"))
 		}
 		sh := shapeOf(r)
 		if sh.place != place {
@@ -184,13 +184,13 @@ func TestEveryCallIsAccounted(t *testing.T) {
 		if !called {
 			t.Errorf("%s: refused", path)
 		}
-		for _, res := range account.All() {
+		for _, res := range limit.All() {
 			if s.book.Total(res) != 0 {
 				t.Errorf("%s: %d %s stay held", path, s.book.Total(res), res)
 			}
 		}
-		for _, full := range []account.Resource{place, bytesOf} {
-			var l account.Limits
+		for _, full := range []limit.Resource{place, bytesOf} {
+			var l limit.Limits
 			l[full].Owner = 1
 			s.book.SetLimits(l)
 			hold := s.book.Open(owner)
@@ -206,22 +206,22 @@ func TestEveryCallIsAccounted(t *testing.T) {
 		}
 	}
 	eachRPC(func(path string, m protoreflect.MethodDescriptor) {
-		place := account.Calls
+		place := limit.Calls
 		switch {
 		case needsNoCredentials(procedures[path]):
-			place = account.Public
+			place = limit.Public
 		case m.IsStreamingClient():
-			place = account.Uploads
+			place = limit.Uploads
 		case path == rpc.LedgerServiceWatchEntriesProcedure:
-			place = account.Watchers
+			place = limit.Watchers
 		case m.IsStreamingServer():
-			place = account.Answers
+			place = limit.Answers
 		}
 		check(path, http.MethodPost, place)
 	})
 	large[scittEntries] = true
-	check(scittEntries, http.MethodPost, account.Calls)
-	check(scittEntries+"/7", http.MethodGet, account.Calls)
+	check(scittEntries, http.MethodPost, limit.Calls)
+	check(scittEntries+"/7", http.MethodGet, limit.Calls)
 	if n < 20 {
 		t.Fatalf("only %d calls were found", n)
 	}
@@ -247,11 +247,11 @@ func TestBytesWithoutCredentials(t *testing.T) {
 			}
 			r := post(rpc.IdentityServiceExchangeTokenProcedure, body)
 			r.Header.Set("Content-Encoding", encoding)
-			s, read := limitedServer(account.Limits{}), false
-			s.place(account.Public, s.bound(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			s, read := limitedServer(limit.Limits{}), false
+			s.place(limit.Public, s.bound(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 				_, err := io.Copy(io.Discard, r.Body)
 				read = err == nil
-				if n := s.book.Total(account.Bytes); n != 0 {
+				if n := s.book.Total(limit.Bytes); n != 0 {
 					t.Errorf("%s %s: %d of the tenants' bytes are held", c.name, encoding, n)
 				}
 			}))).ServeHTTP(httptest.NewRecorder(), r)
@@ -267,7 +267,7 @@ func TestBytesWithoutCredentials(t *testing.T) {
 func TestOneTenantLeavesRoom(t *testing.T) {
 	for _, path := range []string{rpc.LedgerServiceAppendProcedure, rpc.LedgerServiceAppendStreamProcedure, rpc.LedgerServiceGetPayloadProcedure, rpc.LedgerServiceWatchEntriesProcedure,
 		rpc.LedgerServiceListEntriesProcedure, rpc.ExportServiceExportProcedure} {
-		s := limitedServer(account.Limits{})
+		s := limitedServer(limit.Limits{})
 		status := func(tenant string, while func()) int {
 			r := post(path, bytes.NewReader(make([]byte, 60<<10)))
 			if path == rpc.LedgerServiceAppendProcedure {

@@ -14,7 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
@@ -41,7 +41,7 @@ type Metrics struct {
 	// a server.
 	recorded atomic.Pointer[func(stream entry.Hash, entries int, bytes int64)]
 	// books count what callers of a server hold; nil until there is one.
-	book, rekorBook atomic.Pointer[account.Book]
+	book, rekorBook atomic.Pointer[limit.Book]
 }
 
 // NewMetrics returns metrics with a registry of their own. Every counter that
@@ -84,8 +84,8 @@ func NewMetrics(version string) *Metrics {
 
 // watchHolds adds a gauge for each resource that callers of a server hold.
 func (m *Metrics) watchHolds() {
-	for server, book := range map[string]*atomic.Pointer[account.Book]{"api": &m.book, "rekor": &m.rekorBook} {
-		for _, r := range account.All() {
+	for server, book := range map[string]*atomic.Pointer[limit.Book]{"api": &m.book, "rekor": &m.rekorBook} {
+		for _, r := range limit.All() {
 			m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "muniment_held", ConstLabels: prometheus.Labels{"server": server, "resource": r.Label()},
 				Help: "What all callers hold of a bounded resource, by server."}, func() float64 {
 				if b := book.Load(); b != nil {
@@ -117,7 +117,7 @@ func (m *Metrics) initialize(version string) {
 	for _, limit := range limitLabels {
 		m.limited.WithLabelValues(limit)
 	}
-	for _, r := range account.All() {
+	for _, r := range limit.All() {
 		m.limited.WithLabelValues(heldLabel(r))
 	}
 }
@@ -175,7 +175,7 @@ func (m *Metrics) RekorObserver() func(code string) {
 func (m *Metrics) Delayed() { m.delayed.Inc() }
 
 // WatchRekor adds the size of the Rekor log, and what its callers hold.
-func (m *Metrics) WatchRekor(l *ledger.Ledger, book *account.Book) {
+func (m *Metrics) WatchRekor(l *ledger.Ledger, book *limit.Book) {
 	m.rekorBook.Store(book)
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "muniment_rekor_tree_size", Help: "Entries in the published Rekor log."},
 		func() float64 { return float64(l.Published().Size) }))
@@ -213,7 +213,7 @@ func (i *metricsInterceptor) WrapStreamingHandler(next connect.StreamingHandlerF
 
 // heldLabel is the label of calls that were refused because too much of the
 // resource is held.
-func heldLabel(r account.Resource) string { return "held_" + r.Label() }
+func heldLabel(r limit.Resource) string { return "held_" + r.Label() }
 
 func codeLabel(err error) string {
 	if err == nil {

@@ -10,7 +10,7 @@ import (
 
 	"connectrpc.com/connect"
 
-	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/api/limit"
 )
 
 // isFailure reports whether a call that ends with the error counts as failed:
@@ -52,7 +52,7 @@ func (s *Server) chargeRefusal(r *http.Request) {
 	s.debts.Charge(owner, time.Now(), 1)
 	h := s.book.Open(owner)
 	defer h.Release()
-	if h.Take(account.Refusals, 1) == nil {
+	if h.Take(limit.Refusals, 1) == nil {
 		s.payDebt(r)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"muniment.dev/muniment/api"
-	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
@@ -111,7 +111,7 @@ func TestFailedCallsAreSlowed(t *testing.T) {
 			if n := ts.delayed(); n != was {
 				t.Error("another tenant's call has waited")
 			}
-			for _, r := range account.All() {
+			for _, r := range limit.All() {
 				await(t, r.String()+" are given back", func() bool { return ts.api.Holds().Total(r) == 0 })
 			}
 		})
@@ -122,12 +122,12 @@ func TestFailedCallsAreSlowed(t *testing.T) {
 func TestHeldGauges(t *testing.T) {
 	ts := newServer(t)
 	hold := ts.api.Holds().Open("acme")
-	if err := hold.Take(account.Watchers, 7); err != nil {
+	if err := hold.Take(limit.Watchers, 7); err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range account.All() {
+	for _, r := range limit.All() {
 		// the second is this request
-		want := map[account.Resource]string{account.Watchers: "7", account.Public: "1"}[r]
+		want := map[limit.Resource]string{limit.Watchers: "7", limit.Public: "1"}[r]
 		if want == "" {
 			want = "0"
 		}
@@ -136,13 +136,13 @@ func TestHeldGauges(t *testing.T) {
 			t.Errorf("the metrics don't have %s", line)
 		}
 	}
-	rekor := account.NewBook(account.Limits{})
+	rekor := limit.NewBook(limit.Limits{})
 	ts.watchRekor(rekor)
 	public := rekor.Open("address 192.0.2.1")
-	if err := public.Take(account.Public, 3); err != nil {
+	if err := public.Take(limit.Public, 3); err != nil {
 		t.Fatal(err)
 	}
-	for r, n := range map[account.Resource]string{account.Public: "3", account.Uploads: "0"} {
+	for r, n := range map[limit.Resource]string{limit.Public: "3", limit.Uploads: "0"} {
 		if line := `muniment_held{resource="` + r.Label() + `",server="rekor"} ` + n + "\n"; !strings.Contains(ts.metrics(), line) {
 			t.Errorf("the metrics don't have %s", line)
 		}

@@ -11,7 +11,7 @@ import (
 	"connectrpc.com/connect"
 
 	"muniment.dev/muniment/api"
-	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
@@ -297,12 +297,12 @@ func TestCancelledAppendCounts(t *testing.T) {
 		await(t, "the commit to begin", ts.gateTaken)
 		cancel()
 		<-done
-		if n := ts.api.Holds().Held("acme", account.Calls); n != 1 {
+		if n := ts.api.Holds().Held("acme", limit.Calls); n != 1 {
 			t.Errorf("%d calls are held", n)
 		}
 		release()
 		await(t, "the entry to be recorded", func() bool { return ts.ledger.Published().Size == size+1 })
-		await(t, "the call to end", func() bool { return ts.api.Holds().Total(account.Calls) == 0 })
+		await(t, "the call to end", func() bool { return ts.api.Holds().Total(limit.Calls) == 0 })
 	}
 	_, err := ts.client(acmeToken).Append(context.Background(), request("acme", "a third"))
 	over(t, err, "2 entries a day")

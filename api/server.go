@@ -21,7 +21,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
-	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/retention"
@@ -75,8 +75,8 @@ type Server struct {
 	dir      atomic.Pointer[directory]
 	settings atomic.Pointer[Settings] // complete with defaults
 	audit    *auditLog
-	book     *account.Book // of what callers hold
-	debts    account.Debts // of callers whose calls fail
+	book     *limit.Book // of what callers hold
+	debts    limit.Debts // of callers whose calls fail
 	follower *follower
 	errors   *connect.ErrorWriter
 
@@ -100,7 +100,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, ledger: cfg.Ledger, ingest: &ingest.Ingester{Ledger: cfg.Ledger, Admission: cfg.Admission},
-		audit: newAuditLog(cfg.Audit), book: account.NewBook(account.Limits{}), errors: connect.NewErrorWriter(), drain: make(chan struct{}),
+		audit: newAuditLog(cfg.Audit), book: limit.NewBook(limit.Limits{}), errors: connect.NewErrorWriter(), drain: make(chan struct{}),
 	}
 	s.apply(cfg.Settings)
 	s.keeper = &retention.Keeper{Ingester: s.ingest, Reliance: &exception.Projection{Log: cfg.Ledger, Now: cfg.Now}, Now: cfg.Now}
@@ -164,11 +164,11 @@ func (s *Server) Handler() http.Handler {
 
 	s.mountSCITT(mux)
 
-	s.mountHealth(mux, func(h http.Handler) http.Handler { return s.place(account.Public, h) })
+	s.mountHealth(mux, func(h http.Handler) http.Handler { return s.place(limit.Public, h) })
 	reflector := grpcreflect.NewStaticReflector(munimentv1connect.LedgerServiceName, munimentv1connect.IdentityServiceName, munimentv1connect.AdminServiceName, munimentv1connect.ExportServiceName, grpchealth.HealthV1ServiceName)
 	for _, mount := range []func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler){grpcreflect.NewHandlerV1, grpcreflect.NewHandlerV1Alpha} {
 		path, h := mount(reflector, connect.WithReadMaxBytes(maxReflectionBytes), gzipUpTo(fixed(maxReflectionBytes), connect.Spec{}), connect.WithInterceptors(shortErrors{}))
-		mux.Handle(path, s.place(account.Public, s.admit(reflectServices, h)))
+		mux.Handle(path, s.place(limit.Public, s.admit(reflectServices, h)))
 	}
 	mux.Handle("/tlog/", s.tlog())
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {

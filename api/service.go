@@ -13,7 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/fieldrules"
 	"muniment.dev/muniment/ledger"
@@ -350,7 +350,7 @@ func (s *service) sendWatched(ctx context.Context, stream *connect.ServerStream[
 		if err := s.take(ctx, n); err != nil {
 			return s.public(err)
 		}
-		defer heldBy(ctx).Keep(account.Bytes, watchBytes)
+		defer heldBy(ctx).Keep(limit.Bytes, watchBytes)
 	}
 	return stream.Send(m)
 }

@@ -1,6 +1,6 @@
 package api
 
-import "muniment.dev/muniment/api/account"
+import "muniment.dev/muniment/api/limit"
 
 // Settings are the part of a Config that [Server.Reload] replaces while the
 // server runs.
@@ -10,7 +10,7 @@ type Settings struct {
 	MaxStream  int64 // bytes of one payload that is streamed; 0 means 1 GiB
 	// Holds limits what callers hold at once, such as bytes, calls and streams.
 	// A zero is the default.
-	Holds      account.Limits
+	Holds      limit.Limits
 	PublicTlog bool // serve /tlog/ without credentials
 }
 

@@ -10,7 +10,7 @@ import (
 	"connectrpc.com/connect"
 
 	"muniment.dev/muniment/api"
-	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -77,20 +77,20 @@ func TestReloadHolds(t *testing.T) {
 	}
 	hold := ts.api.Holds().Open("acme")
 	defer hold.Release()
-	if err := hold.Take(account.Calls, 10); err != nil {
+	if err := hold.Take(limit.Calls, 10); err != nil {
 		t.Fatal(err)
 	}
 	if got := read(); got != 0 {
 		t.Errorf("with the default limits: %s", got)
 	}
-	ts.reload(func(s *api.Settings) { s.Holds[account.Calls] = account.Limit{Total: 100, Owner: 10} })
+	ts.reload(func(s *api.Settings) { s.Holds[limit.Calls] = limit.Limit{Total: 100, Owner: 10} })
 	if got := read(); got != connect.CodeResourceExhausted {
 		t.Errorf("with a lower limit: %s", got)
 	}
-	if got, want := ts.api.Holds().Limits()[account.Watchers], api.DefaultHolds()[account.Watchers]; got != want {
+	if got, want := ts.api.Holds().Limits()[limit.Watchers], api.DefaultHolds()[limit.Watchers]; got != want {
 		t.Errorf("a limit that is not set is %v, want %v", got, want)
 	}
-	ts.reload(func(s *api.Settings) { s.Holds = account.Limits{} })
+	ts.reload(func(s *api.Settings) { s.Holds = limit.Limits{} })
 	if got := read(); got != 0 {
 		t.Errorf("with the default limits again: %s", got)
 	}

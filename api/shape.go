@@ -5,13 +5,13 @@ import (
 	"net/http"
 	"strings"
 
-	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/api/limit"
 	rpc "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
 // A shape is how a call uses its connection, and what it holds of the server.
 type shape struct {
-	place account.Resource // Calls, Uploads, Answers, Watchers or Public
+	place limit.Resource // Calls, Uploads, Answers, Watchers or Public
 	// request is the largest message of a request, decompressed. Nil means
 	// smallRequest.
 	request func(*Settings) int64
@@ -51,27 +51,27 @@ const (
 // shapes are those of the calls that are not as most are: one small request,
 // one answer.
 var shapes = map[string]shape{
-	rpc.LedgerServiceAppendProcedure:       {place: account.Calls, request: (*Settings).maxRequest, field: "submission.payload"},
-	rpc.LedgerServiceAppendBatchProcedure:  {place: account.Calls, request: (*Settings).maxBatch, field: "submissions"},
-	rpc.LedgerServiceAppendStreamProcedure: {place: account.Uploads, request: func(*Settings) int64 { return maxChunkMessage }, bytes: 5 << 20},
+	rpc.LedgerServiceAppendProcedure:       {place: limit.Calls, request: (*Settings).maxRequest, field: "submission.payload"},
+	rpc.LedgerServiceAppendBatchProcedure:  {place: limit.Calls, request: (*Settings).maxBatch, field: "submissions"},
+	rpc.LedgerServiceAppendStreamProcedure: {place: limit.Uploads, request: func(*Settings) int64 { return maxChunkMessage }, bytes: 5 << 20},
 
-	rpc.LedgerServiceGetEntryProcedure:     {place: account.Calls, compresses: true},
-	rpc.LedgerServiceListEntriesProcedure:  {place: account.Calls, compresses: true, bytes: listBytes},
-	rpc.LedgerServiceGetPayloadProcedure:   {place: account.Answers, bytes: 4 * chunkBytes},
-	rpc.LedgerServiceWatchEntriesProcedure: {place: account.Watchers, bytes: watchBytes, compresses: true},
+	rpc.LedgerServiceGetEntryProcedure:     {place: limit.Calls, compresses: true},
+	rpc.LedgerServiceListEntriesProcedure:  {place: limit.Calls, compresses: true, bytes: listBytes},
+	rpc.LedgerServiceGetPayloadProcedure:   {place: limit.Answers, bytes: 4 * chunkBytes},
+	rpc.LedgerServiceWatchEntriesProcedure: {place: limit.Watchers, bytes: watchBytes, compresses: true},
 
-	rpc.ExportServiceExportProcedure: {place: account.Answers, bytes: 32 * exportPiece},
+	rpc.ExportServiceExportProcedure: {place: limit.Answers, bytes: 32 * exportPiece},
 
-	rpc.IdentityServiceExchangeTokenProcedure: {place: account.Public, field: "identity_token", records: true},
+	rpc.IdentityServiceExchangeTokenProcedure: {place: limit.Public, field: "identity_token", records: true},
 
 	// RevokeToken records an entry, too, and is never refused for it: a token
 	// that was lost is withdrawn also where its holder has used up the day.
-	rpc.AdminServiceSetPolicyProcedure:      {place: account.Calls, request: func(*Settings) int64 { return maxPolicyRequest }, field: "policy", records: true},
-	rpc.AdminServiceIssueTokenProcedure:     {place: account.Calls, records: true},
-	rpc.AdminServiceEraseProcedure:          {place: account.Calls, records: true},
-	rpc.AdminServiceSetRetentionProcedure:   {place: account.Calls, records: true},
-	rpc.AdminServiceSetLegalHoldProcedure:   {place: account.Calls, records: true},
-	rpc.AdminServiceApplyRetentionProcedure: {place: account.Answers, records: true},
+	rpc.AdminServiceSetPolicyProcedure:      {place: limit.Calls, request: func(*Settings) int64 { return maxPolicyRequest }, field: "policy", records: true},
+	rpc.AdminServiceIssueTokenProcedure:     {place: limit.Calls, records: true},
+	rpc.AdminServiceEraseProcedure:          {place: limit.Calls, records: true},
+	rpc.AdminServiceSetRetentionProcedure:   {place: limit.Calls, records: true},
+	rpc.AdminServiceSetLegalHoldProcedure:   {place: limit.Calls, records: true},
+	rpc.AdminServiceApplyRetentionProcedure: {place: limit.Answers, records: true},
 }
 
 const (
@@ -107,7 +107,7 @@ func (c *Settings) limitOf(sh shape) int64 {
 func shapeOfCall(procedure string) shape {
 	sh, ok := shapes[procedure]
 	if !ok {
-		sh.place = account.Calls
+		sh.place = limit.Calls
 	}
 	sh.bytes = cmp.Or(sh.bytes, callBytes)
 	return sh
@@ -122,4 +122,4 @@ func shapeOf(r *http.Request) shape {
 }
 
 // lasts reports whether the call's answer is a stream, which may have no end.
-func (sh shape) lasts() bool { return sh.place == account.Answers || sh.place == account.Watchers }
+func (sh shape) lasts() bool { return sh.place == limit.Answers || sh.place == limit.Watchers }

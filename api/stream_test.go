@@ -16,7 +16,7 @@ import (
 	"connectrpc.com/connect"
 
 	"muniment.dev/muniment/api"
-	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
@@ -254,7 +254,7 @@ func TestStreamQuota(t *testing.T) {
 // share of the bytes at work.
 func TestUnreadPayloads(t *testing.T) {
 	ts := newServer(t)
-	ts.api.Holds().SetLimits(account.Limits{account.Bytes: {Owner: 84 << 20}})
+	ts.api.Holds().SetLimits(limit.Limits{limit.Bytes: {Owner: 84 << 20}})
 	payload := bytes.Repeat([]byte("x"), 14<<20)
 	a, err := sendStream(ts.client(acmeToken), streamHeader(), payload)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
-	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/api/limit"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
@@ -56,7 +56,7 @@ func (i inTenant) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 // decoded gives back what the request held while it was decoded.
 func (s *Server) decoded(ctx context.Context, req connect.AnyRequest) {
 	if h, m := heldBy(ctx), messageOfCall(req.Any()); h != nil && m != nil {
-		h.Keep(account.Bytes, max(shapeOfCall(req.Spec().Procedure).bytes, int64(proto.Size(m))+callBytes))
+		h.Keep(limit.Bytes, max(shapeOfCall(req.Spec().Procedure).bytes, int64(proto.Size(m))+callBytes))
 	}
 }
 
@@ -67,12 +67,12 @@ func (s *Server) encoding(ctx context.Context, res connect.AnyResponse) error {
 	if h == nil || m == nil {
 		return nil
 	}
-	need := 2*int64(proto.Size(m)) - h.Held(account.Bytes)
+	need := 2*int64(proto.Size(m)) - h.Held(limit.Bytes)
 	if _, batch := m.(*munimentv1.AppendBatchResponse); need <= 0 || batch {
 		// a batch has taken it before it was recorded
 		return nil
 	}
-	if err := h.Take(account.Bytes, need); err != nil {
+	if err := h.Take(limit.Bytes, need); err != nil {
 		return errBusy(err)
 	}
 	return nil

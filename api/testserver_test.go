@@ -26,7 +26,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"muniment.dev/muniment/api"
-	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
@@ -71,7 +71,7 @@ type testServer struct {
 
 	h1, h2 *http.Client
 
-	watchRekor func(*account.Book)
+	watchRekor func(*limit.Book)
 	settings   api.Settings // as the server was started with
 
 	mu       sync.Mutex
@@ -157,7 +157,7 @@ func newServer(t *testing.T, edits ...func(*ledger.Config, *api.Config)) *testSe
 		}
 	}
 	metrics.Watch(ts.ledger, ts.store.FreeBytes)
-	ts.watchRekor = func(book *account.Book) { metrics.WatchRekor(ts.ledger, book) }
+	ts.watchRekor = func(book *limit.Book) { metrics.WatchRekor(ts.ledger, book) }
 	ac.Ledger = ts.ledger
 	if ts.api, err = api.New(context.Background(), ac); err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"muniment.dev/muniment/api"
-	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
@@ -228,11 +228,11 @@ func TestTilesAreAccounted(t *testing.T) {
 	if a := ts.get("/tlog/tile/entries/000.p/4"); a.status != http.StatusOK {
 		t.Fatalf("status %d", a.status)
 	}
-	ts.api.Holds().SetLimits(account.Limits{account.PublicBytes: {Owner: 100}})
+	ts.api.Holds().SetLimits(limit.Limits{limit.PublicBytes: {Owner: 100}})
 	if a := ts.get("/tlog/tile/entries/000.p/4"); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" || a.header.Get("Cache-Control") != "no-store" {
 		t.Errorf("status %d, %v", a.status, a.header)
 	}
-	for _, r := range account.All() {
+	for _, r := range limit.All() {
 		if n := ts.api.Holds().Total(r); n != 0 {
 			t.Errorf("%d %s stay held", n, r)
 		}

@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"time"
 
-	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/api/limit"
 )
 
 // maxDelay is how long a request of an address whose requests fail may wait.
@@ -13,8 +13,8 @@ const maxDelay = time.Second / 2
 // A counter counts requests on the accounts of their addresses: each has a
 // place while it lasts, and those that fail slow the next ones down.
 type counter struct {
-	book    *account.Book
-	debts   account.Debts
+	book    *limit.Book
+	debts   limit.Debts
 	delayed func() // or nil
 }
 
@@ -23,7 +23,7 @@ func (c *counter) count(next http.Handler) http.Handler {
 		owner := ownerOf(r)
 		hold := c.book.Open(owner)
 		defer hold.Release()
-		if !take(w, hold, account.Public) {
+		if !take(w, hold, limit.Public) {
 			c.debts.Charge(owner, time.Now(), 1)
 			return
 		}

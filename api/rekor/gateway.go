@@ -14,8 +14,8 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
-	"muniment.dev/muniment/api/account"
 	"muniment.dev/muniment/api/edge"
+	"muniment.dev/muniment/api/limit"
 )
 
 const (
@@ -35,10 +35,10 @@ const (
 
 // holds are the limits of what callers hold, by their addresses: requests,
 // large ones among them, and tiles that they don't read.
-var holds = account.Limits{
-	account.Public:      {Total: 2048, Owner: 512},
-	account.Uploads:     {Owner: maxLarge / 2},
-	account.PublicBytes: {Total: 128 << 20, Owner: 20 << 20},
+var holds = limit.Limits{
+	limit.Public:      {Total: 2048, Owner: 512},
+	limit.Uploads:     {Owner: maxLarge / 2},
+	limit.PublicBytes: {Total: 128 << 20, Owner: 20 << 20},
 }
 
 // gateway translates between HTTP and the service with the library, the
@@ -75,10 +75,10 @@ type door struct {
 	working chan struct{}
 	large   chan struct{}
 	arrival time.Duration
-	book    *account.Book
+	book    *limit.Book
 }
 
-func newDoor(next http.Handler, arrival time.Duration, book *account.Book) *door {
+func newDoor(next http.Handler, arrival time.Duration, book *limit.Book) *door {
 	return &door{next, make(chan struct{}, maxInWork), make(chan struct{}, maxLarge), arrival, book}
 }
 
@@ -86,7 +86,7 @@ func newDoor(next http.Handler, arrival time.Duration, book *account.Book) *door
 func ownerOf(r *http.Request) string { return "address " + edge.Address(r.RemoteAddr) }
 
 // take counts a request on its address's account, or refuses it.
-func take(w http.ResponseWriter, hold *account.Hold, r account.Resource) bool {
+func take(w http.ResponseWriter, hold *limit.Hold, r limit.Resource) bool {
 	if err := hold.Take(r, 1); err != nil {
 		w.Header().Set("Retry-After", "1")
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
@@ -114,7 +114,7 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	hold := d.book.Open(ownerOf(r))
 	defer hold.Release()
 	if r.ContentLength < 0 || r.ContentLength > smallRequest {
-		if !take(w, hold, account.Uploads) || !enter(w, r, d.large) {
+		if !take(w, hold, limit.Uploads) || !enter(w, r, d.large) {
 			return
 		}
 		defer leave(d.large)

@@ -29,7 +29,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 
-	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/api/tiles"
 	"muniment.dev/muniment/api/tsa"
 	"muniment.dev/muniment/ledger"
@@ -79,11 +79,11 @@ type server struct {
 // authority.
 type Handler struct {
 	http.Handler
-	book *account.Book
+	book *limit.Book
 }
 
 // Holds returns the book of what callers hold.
-func (h *Handler) Holds() *account.Book { return h.book }
+func (h *Handler) Holds() *limit.Book { return h.book }
 
 // NewHandler returns the handler of the log.
 func NewHandler(cfg Config) (*Handler, error) {
@@ -103,7 +103,7 @@ func NewHandler(cfg Config) (*Handler, error) {
 	if arrival == 0 {
 		arrival = defaultArrival
 	}
-	book := account.NewBook(holds)
+	book := limit.NewBook(holds)
 	counter := &counter{book: book, delayed: cfg.Delayed}
 	mux := http.NewServeMux()
 	files := http.StripPrefix("/api/v2/", &tiles.Handler{Ledger: cfg.Ledger, Logger: cfg.Logger, Public: true, Book: book})

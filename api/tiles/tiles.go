@@ -13,8 +13,8 @@ import (
 
 	"filippo.io/torchwood"
 
-	"muniment.dev/muniment/api/account"
 	"muniment.dev/muniment/api/edge"
+	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 )
@@ -30,7 +30,7 @@ type Handler struct {
 	Public bool // shared caches may hand out what is served
 	// Book counts requests and what they hold until the answer has left, on the
 	// account of the caller's address. Nil: nothing is counted.
-	Book *account.Book
+	Book *limit.Book
 }
 
 // ServeHTTP implements http.Handler.
@@ -43,7 +43,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Access-Control-Allow-Origin", "*") // so that a page from elsewhere can verify
 	hold := h.open(r)
 	defer hold.Release()
-	if err := hold.Take(account.Public, 1); err != nil {
+	if err := hold.Take(limit.Public, 1); err != nil {
 		busy(w, err)
 		return
 	}
@@ -54,7 +54,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	data, err := h.tile(r, r.URL.Path)
 	switch {
 	case err == nil:
-		if err := hold.Take(account.PublicBytes, int64(len(data))); err != nil {
+		if err := hold.Take(limit.PublicBytes, int64(len(data))); err != nil {
 			busy(w, err)
 			return
 		}
@@ -72,10 +72,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // open returns what the request holds, which is nothing yet.
-func (h *Handler) open(r *http.Request) *account.Hold {
+func (h *Handler) open(r *http.Request) *limit.Hold {
 	book := h.Book
 	if book == nil {
-		book = account.NewBook(account.Limits{})
+		book = limit.NewBook(limit.Limits{})
 	}
 	return book.Open("address " + edge.Address(r.RemoteAddr))
 }

@@ -4,7 +4,7 @@ import (
 	"reflect"
 	"testing"
 
-	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 )
 
@@ -13,18 +13,18 @@ import (
 func TestHeldConfig(t *testing.T) {
 	var h datadir.HeldConfig
 	v := reflect.ValueOf(&h).Elem()
-	if v.NumField() != len(account.All()) {
-		t.Fatalf("%d keys for %d resources", v.NumField(), len(account.All()))
+	if v.NumField() != len(limit.All()) {
+		t.Fatalf("%d keys for %d resources", v.NumField(), len(limit.All()))
 	}
-	for i, r := range account.All() {
+	for i, r := range limit.All() {
 		if key := v.Type().Field(i).Tag.Get("yaml"); key != r.Label() {
 			t.Errorf("the key of %s is %q, want %q", r, key, r.Label())
 		}
 		v.Field(i).Set(reflect.ValueOf(datadir.HeldLimit{Total: int64(2*i + 2), Each: int64(i + 1)}))
 	}
 	for r, l := range h.Limits() {
-		if want := (account.Limit{Total: int64(2*r + 2), Owner: int64(r + 1)}); l != want {
-			t.Errorf("%s: %v, want %v", account.Resource(r), l, want)
+		if want := (limit.Limit{Total: int64(2*r + 2), Owner: int64(r + 1)}); l != want {
+			t.Errorf("%s: %v, want %v", limit.Resource(r), l, want)
 		}
 	}
 	if err := h.Check(); err != nil {

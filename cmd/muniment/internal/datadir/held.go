@@ -3,7 +3,7 @@ package datadir
 import (
 	"fmt"
 
-	"muniment.dev/muniment/api/account"
+	"muniment.dev/muniment/api/limit"
 )
 
 // A HeldConfig limits what callers hold of the server at once. Its keys are the
@@ -26,20 +26,20 @@ type HeldLimit struct {
 }
 
 // Limits returns the limits for the server.
-func (h *HeldConfig) Limits() account.Limits {
-	var l account.Limits
-	for r, c := range map[account.Resource]HeldLimit{
-		account.Bytes: h.Bytes, account.Calls: h.Calls, account.Uploads: h.Uploads, account.Answers: h.AnswerStreams, account.Watchers: h.Watchers,
-		account.Public: h.PublicRequests, account.PublicBytes: h.BytesOfPublicRequests, account.Refusals: h.Refusals,
+func (h *HeldConfig) Limits() limit.Limits {
+	var l limit.Limits
+	for r, c := range map[limit.Resource]HeldLimit{
+		limit.Bytes: h.Bytes, limit.Calls: h.Calls, limit.Uploads: h.Uploads, limit.Answers: h.AnswerStreams, limit.Watchers: h.Watchers,
+		limit.Public: h.PublicRequests, limit.PublicBytes: h.BytesOfPublicRequests, limit.Refusals: h.Refusals,
 	} {
-		l[r] = account.Limit{Total: c.Total, Owner: c.Each}
+		l[r] = limit.Limit{Total: c.Total, Owner: c.Each}
 	}
 	return l
 }
 
 func (h *HeldConfig) Check() error {
 	for r, l := range h.Limits() {
-		name := account.Resource(r).Label()
+		name := limit.Resource(r).Label()
 		switch {
 		case l.Total < 0:
 			return fmt.Errorf("%s.total: must be at least 1, or 0 for the default", name)

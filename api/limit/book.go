@@ -1,11 +1,11 @@
-// Package account counts what callers hold of a server: bytes in memory, and
+// Package limit counts what callers hold of a server: bytes in memory, and
 // places for calls and streams.
 //
 // Each buffer and each place belongs to an owner: a tenant, or an address where
 // the caller has no credentials. A [Book] limits each owner and all together,
 // and refuses what is above a limit at once. So an owner at its limit leaves
 // the rest to the others. [Debts] delay owners whose calls fail.
-package account
+package limit
 
 import (
 	"fmt"

@@ -1,4 +1,4 @@
-package account
+package limit
 
 import (
 	"errors"
