@@ -127,12 +127,12 @@ func may(role Role, c capability) bool { return slices.Contains(access[c], role)
 // capability.
 func needsNoCredentials(c capability) bool { return may(0, c) }
 
-// kindRoles returns the roles that may append entries of the kind. It reports
-// whether not every appender may. Approvers append nothing else.
-func kindRoles(kind string) (may roles, special bool) {
+// kindRoles returns the roles that may append entries of the kind, by the table
+// of kinds. They are empty if only the server records such entries.
+func kindRoles(kind string) (may roles, ok bool) {
 	k, ok := kinds.Lookup(kind)
-	if !ok || k.ByServer() || k.Author == appender {
-		return nil, false
+	if !ok || k.ByServer() {
+		return nil, ok
 	}
 	return roles{k.Author, admin}, true
 }
@@ -250,14 +250,12 @@ func (id *identity) mayAppend(kind string) error {
 // checkKind returns nil if the role, limited to the kinds where there are any,
 // may append entries of the kind.
 func checkKind(role Role, kinds []string, kind string) error {
-	special, isSpecial := kindRoles(kind)
+	may, ok := kindRoles(kind)
 	switch {
-	case ingest.WrittenByLog(kind):
-		return fmt.Errorf("entries of kind %s are written by the log itself", kind)
-	case isSpecial && !slices.Contains(special, role):
-		return fmt.Errorf("kind %s takes the role %s, this is the role %s", kind, special, RoleName(role))
-	case role == approver && !isSpecial:
-		return fmt.Errorf("the role approver appends exceptions and controls, and no entries of kind %s", kind)
+	case ok && len(may) == 0:
+		return fmt.Errorf("only the server records entries of kind %s", kind)
+	case ok && !slices.Contains(may, role): // ingest refuses unknown kinds and lists the valid ones
+		return fmt.Errorf("kind %s requires role %s; you have role %s", kind, may, RoleName(role))
 	case len(kinds) > 0 && !slices.Contains(kinds, kind):
 		return fmt.Errorf("these credentials may append entries of kind %s, not %s", strings.Join(kinds, " or "), kind)
 	}

@@ -212,7 +212,7 @@ func TestEveryRPCByRoleAndTenant(t *testing.T) {
 				token = roleToken("acme", role)
 			}
 			code, message := ts.call(m, token, requestBody(m, "acme"))
-			ofKind := role == "approver" && strings.Contains(message, "appends exceptions and controls")
+			ofKind := role == "approver" && strings.Contains(message, "requires role appender or admin; you have role approver")
 			if denied(code) && role != "anybody" && !ofKind {
 				t.Errorf("%s by a %s: got %q, %s", m.FullName(), role, code, message)
 			}
@@ -250,20 +250,20 @@ func TestKindsByRole(t *testing.T) {
 		refused   string
 	}{
 		{roleToken("acme", "appender"), "attestation", ""},
-		{roleToken("acme", "appender"), "exception", "kind exception takes the role approver or admin, this is the role appender"},
-		{roleToken("acme", "appender"), "control", "kind control takes the role approver or admin, this is the role appender"},
-		{roleToken("acme", "appender"), "config", "entries of kind config are written by the log itself"},
-		{roleToken("acme", "approver"), "attestation", "the role approver appends exceptions and controls, and no entries of kind attestation"},
+		{roleToken("acme", "appender"), "exception", "kind exception requires role approver or admin; you have role appender"},
+		{roleToken("acme", "appender"), "control", "kind control requires role approver or admin; you have role appender"},
+		{roleToken("acme", "appender"), "config", "only the server records entries of kind config"},
+		{roleToken("acme", "approver"), "attestation", "kind attestation requires role appender or admin; you have role approver"},
 		{roleToken("acme", "approver"), "exception", ""},
 		{roleToken("acme", "approver"), "control", ""},
-		{roleToken("acme", "approver"), "erasure", "entries of kind erasure are written by the log itself"},
+		{roleToken("acme", "approver"), "erasure", "only the server records entries of kind erasure"},
 		{roleToken("acme", "admin"), "exception", ""},
 		{roleToken("acme", "admin"), "attestation", ""},
-		{roleToken("acme", "admin"), "config", "entries of kind config are written by the log itself"},
-		{roleToken("acme", "admin"), "erasure", "entries of kind erasure are written by the log itself"},
+		{roleToken("acme", "admin"), "config", "only the server records entries of kind config"},
+		{roleToken("acme", "admin"), "erasure", "only the server records entries of kind erasure"},
 		{only, "backfill-checkpoint", ""},
 		{only, "attestation", "these credentials may append entries of kind backfill-checkpoint, not attestation"},
-		{only, "exception", "kind exception takes the role approver or admin, this is the role appender"},
+		{only, "exception", "kind exception requires role approver or admin; you have role appender"},
 	} {
 		what := fmt.Sprintf("%s with %s", c.kind, c.who)
 		sub := &munimentv1.Submission{Kind: c.kind, MediaType: "text/plain", Payload: []byte("text")}

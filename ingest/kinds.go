@@ -44,6 +44,15 @@ func (k *kind) check(mediaType string, payload []byte, now time.Time) (contents,
 	return c, err
 }
 
+// maxDocument returns the size limit in bytes of a document of the kind that is
+// parsed as a predicate. The table has no limit for kinds of the server.
+func (k *kind) maxDocument() int {
+	if k.MaxBytes > 0 {
+		return k.MaxBytes
+	}
+	return maxTyped
+}
+
 // Kinds returns the names of all kinds, sorted.
 func Kinds() []string { return slices.Sorted(maps.Keys(table)) }
 

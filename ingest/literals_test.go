@@ -5,7 +5,9 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,7 +45,80 @@ func TestKindsHaveOneTable(t *testing.T) {
 	}
 }
 
-// TestKindLiterals checks that the test above finds what it looks for.
+// clientSources has the folders of the clients in other languages, and the
+// table that is generated for each.
+var clientSources = map[string]string{
+	"../clients/ts/src":     "../clients/ts/src/kinds.ts",
+	"../clients/python/src": "../clients/python/src/muniment/kinds.py",
+}
+
+// TestClientKindsHaveOneTable is TestKindsHaveOneTable for TypeScript and
+// Python.
+func TestClientKindsHaveOneTable(t *testing.T) {
+	for root, generated := range clientSources {
+		files := 0
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || path == generated || !slices.Contains([]string{".ts", ".tsx", ".py"}, filepath.Ext(path)) {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			files++
+			for _, literal := range clientLiterals(string(text)) {
+				t.Errorf("%s: literal %s: use the table of kinds", path, literal)
+			}
+			return err
+		})
+		if err != nil || files < 5 {
+			t.Errorf("%s: read %d files: %v", root, files, err)
+		}
+		if _, err := os.Stat(generated); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+var (
+	quotedWord = regexp.MustCompile("[\"'`]([a-z]+(?:-[a-z]+)*)[\"'`]")
+	besideKind = regexp.MustCompile(`(?i)kind\w*["']?\s*(?:[:=!]=*)\s*$`)
+)
+
+// clientLiterals returns the string literals that name a kind. Names that are
+// also ordinary words count only where a kind is compared or assigned.
+func clientLiterals(text string) []string {
+	var found []string
+	for _, m := range quotedWord.FindAllStringSubmatchIndex(text, -1) {
+		name := text[m[2]:m[3]]
+		if _, ok := table[name]; !ok {
+			continue
+		}
+		if strings.Contains(name, "-") || name == "attestation" || besideKind.MatchString(text[:m[0]]) {
+			found = append(found, text[m[0]:m[1]])
+		}
+	}
+	return found
+}
+
+// TestClientLiterals checks that clientLiterals finds the literals of kinds.
+func TestClientLiterals(t *testing.T) {
+	for code, want := range map[string]int{
+		`if (e.kind === 'finding') {`:           1,
+		`if header.kind == "exception":`:        1,
+		`const x = {kind: "control"}`:           1,
+		`x = {"kind": 'config'}`:                1,
+		`const all = ['gate-decision', "a"]`:    1,
+		"`attestation`":                         1,
+		`"control": control,`:                   0,
+		`const help = "--kind gate-decision"`:   0,
+		`const config = parse('config')`:        0,
+		`if (e.kind !== other) return "config"`: 0,
+	} {
+		if got := clientLiterals(code); len(got) != want {
+			t.Errorf("%s: found %q, want %d", code, got, want)
+		}
+	}
+}
+
+// TestKindLiterals checks that kindLiterals finds the literals of kinds.
 func TestKindLiterals(t *testing.T) {
 	for code, want := range map[string]int{
 		`var x = "attestation"`:                                            1,

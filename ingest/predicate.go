@@ -23,8 +23,8 @@ func CheckPredicate(s *intoto.Statement, now time.Time) {
 		return
 	case s.Predicate != nil && s.Predicate.Kind() != '{':
 		return // reported as a deviation already
-	case len(s.Predicate) > maxTyped:
-		s.Deviations.Add("predicate", fmt.Sprintf("%d bytes, above the limit of %d for kind %s", len(s.Predicate), maxTyped, name))
+	case len(s.Predicate) > k.maxDocument():
+		s.Deviations.Add("predicate", fmt.Sprintf("%d bytes, above the limit of %d for kind %s", len(s.Predicate), k.maxDocument(), name))
 		return
 	}
 	s.Checked = true
