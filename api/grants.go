@@ -113,7 +113,7 @@ func (s *Server) eachConfig(ctx context.Context, t *Tenant, f ledger.Filter, eac
 			return err
 		}
 		for i := range page.Entries {
-			c, err := ingest.ReadConfig(ctx, s.ledger, t.Stream, &page.Entries[i])
+			c, err := ingest.ReadConfig(ctx, s.ledger, &page.Entries[i])
 			if errors.Is(err, ledger.ErrErased) { // it grants nothing any more
 				s.log.Error("an entry of kind config has no payload", "tenant", t.Name, "entry", page.Entries[i].Index)
 				continue

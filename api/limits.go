@@ -292,8 +292,8 @@ func errBusy(err error) *connect.Error {
 
 // holdPayload takes what is needed to answer with the whole payload of an
 // entry, until the answer has left. Errors: as OpenPayload, and *limit.Full.
-func (s *Server) holdPayload(ctx context.Context, stream *ledger.Stream, index uint64) error {
-	p, err := s.ledger.OpenPayload(ctx, stream, index)
+func (s *Server) holdPayload(ctx context.Context, e *ledger.Entry) error {
+	p, err := s.ledger.OpenPayload(ctx, e)
 	if err != nil || p == nil {
 		return err
 	}

@@ -193,9 +193,7 @@ func (s *Server) loadQuota(ctx context.Context, t *Tenant) (*quota, error) {
 		for i := range page.Entries {
 			q.dayEntries++
 			if h := page.Entries[i].Header; h != nil { // else it was erased
-				if header, err := entry.ParseHeader(h.Content); err == nil {
-					q.dayBytes += int64(header.Payload.Size)
-				}
+				q.dayBytes += int64(h.Payload.Size)
 			}
 		}
 		if query.Token = page.Next; query.Token == "" {

@@ -100,11 +100,15 @@ func (s *Server) resolveReceipt(w http.ResponseWriter, r *http.Request) {
 		s.problem(w, fieldError(connect.CodeInvalidArgument, "index", "%q is not the index of an entry", r.PathValue("index")))
 		return
 	}
-	if err := s.holdPayload(r.Context(), id.tenant.Stream, index); err != nil {
+	e, err := s.ledger.Entry(r.Context(), id.tenant.Stream, index)
+	if err == nil {
+		err = s.holdPayload(r.Context(), e)
+	}
+	if err != nil {
 		s.problem(w, s.public(err))
 		return
 	}
-	p, err := s.ledger.Payload(r.Context(), id.tenant.Stream, index)
+	p, err := s.ledger.Payload(r.Context(), e)
 	if err == nil && p == nil {
 		err = fmt.Errorf("the statement was %w", ledger.ErrErased)
 	}

@@ -124,14 +124,12 @@ func (s *service) GetEntry(ctx context.Context, req *connect.Request[munimentv1.
 		return nil, s.public(err)
 	}
 	res := &munimentv1.GetEntryResponse{}
-	if res.Entry, err = s.entryMessage(e); err != nil {
-		return nil, s.public(err)
-	}
+	res.Entry = s.entryMessage(e)
 	if req.Msg.IncludePayload {
-		if err := s.holdPayload(ctx, id.tenant.Stream, req.Msg.Index); err != nil {
+		if err := s.holdPayload(ctx, e); err != nil {
 			return nil, s.public(err)
 		}
-		p, err := s.ledger.Payload(ctx, id.tenant.Stream, req.Msg.Index)
+		p, err := s.ledger.Payload(ctx, e)
 		if err != nil {
 			return nil, s.public(err)
 		}
@@ -139,7 +137,7 @@ func (s *service) GetEntry(ctx context.Context, req *connect.Request[munimentv1.
 			res.Payload = p.Content
 		}
 		res.Entry.PayloadErased = p == nil
-	} else if res.Entry.PayloadErased, err = s.ledger.PayloadErased(ctx, id.tenant.Stream, req.Msg.Index); err != nil {
+	} else if res.Entry.PayloadErased, err = s.ledger.PayloadErased(ctx, e); err != nil {
 		return nil, s.public(err)
 	}
 	return connect.NewResponse(res), nil
@@ -167,11 +165,7 @@ func (s *service) ListEntries(ctx context.Context, req *connect.Request[muniment
 	}
 	res := &munimentv1.ListEntriesResponse{NextPageToken: page.Next, TreeSize: page.Size}
 	for i := range page.Entries {
-		m, err := s.entryMessage(&page.Entries[i])
-		if err != nil {
-			return nil, s.public(err)
-		}
-		res.Entries = append(res.Entries, m)
+		res.Entries = append(res.Entries, s.entryMessage(&page.Entries[i]))
 	}
 	return connect.NewResponse(res), nil
 }
@@ -217,17 +211,14 @@ func filterOf(m *munimentv1.Filter) (ledger.Filter, error) {
 	return f, nil
 }
 
-func (s *Server) entryMessage(e *ledger.Entry) (*munimentv1.Entry, error) {
+func (s *Server) entryMessage(e *ledger.Entry) *munimentv1.Entry {
 	leaf := s.ledger.LeafHashOf(&e.Skeleton)
 	m := &munimentv1.Entry{Index: e.Index, Seq: e.Skeleton.Seq, Time: timestamppb.New(time.UnixMilli(int64(e.Skeleton.Time))), LeafHash: leaf[:]}
-	if e.Header == nil {
-		return m, nil
+	h := e.Header
+	if h == nil {
+		return m
 	}
-	h, err := entry.ParseHeader(e.Header.Content)
-	if err != nil {
-		return nil, err
-	}
-	m.Header, m.Kind, m.MediaType, m.PredicateType, m.Submitter = e.Header.Content, h.Kind, h.MediaType, h.PredicateType, h.Submitter
+	m.Header, m.Kind, m.MediaType, m.PredicateType, m.Submitter = e.Opening.Content, h.Kind, h.MediaType, h.PredicateType, h.Submitter
 	m.IdempotencyKey, m.AdmissionPolicy, m.Verification, m.PayloadSize = h.IdempotencyKey, h.AdmissionPolicy, h.Verification.Result, h.Payload.Size
 	m.VerificationReason, m.VerificationFormat, m.TrustedRoot = h.Verification.Reason, h.Verification.Format, h.Verification.TrustedRoot
 	m.Subjects, m.Materials, m.Controls, m.Attributes = subjectMessages(h.Subjects), subjectMessages(h.Materials), h.Controls, h.Attributes
@@ -240,7 +231,7 @@ func (s *Server) entryMessage(e *ledger.Entry) (*munimentv1.Entry, error) {
 	for _, s := range h.Signers {
 		m.Signers = append(m.Signers, &munimentv1.Signer{Identity: s.Identity, Issuer: s.Issuer, KeyId: s.KeyID})
 	}
-	return m, nil
+	return m
 }
 
 func subjectMessages(all []entry.Subject) []*munimentv1.Subject {
@@ -257,7 +248,11 @@ func (s *service) GetReceipt(ctx context.Context, req *connect.Request[munimentv
 		return nil, err
 	}
 	if req.Msg.IncludePayload {
-		if err := s.holdPayload(ctx, id.tenant.Stream, req.Msg.Index); err != nil {
+		e, err := s.ledger.Entry(ctx, id.tenant.Stream, req.Msg.Index)
+		if err == nil {
+			err = s.holdPayload(ctx, e)
+		}
+		if err != nil {
 			return nil, s.public(err)
 		}
 	}
@@ -382,11 +377,7 @@ func (s *service) WatchEntries(ctx context.Context, req *connect.Request[munimen
 			if e == nil {
 				break
 			}
-			m, err := s.entryMessage(e)
-			if err != nil {
-				return s.public(err)
-			}
-			if err := s.sendWatched(ctx, stream, &munimentv1.WatchEntriesResponse{Entry: m, NextIndex: next}); err != nil {
+			if err := s.sendWatched(ctx, stream, &munimentv1.WatchEntriesResponse{Entry: s.entryMessage(e), NextIndex: next}); err != nil {
 				return err
 			}
 		}

@@ -176,7 +176,11 @@ func (s *service) GetPayload(ctx context.Context, req *connect.Request[munimentv
 	if err != nil {
 		return err
 	}
-	p, err := s.ledger.OpenPayload(ctx, id.tenant.Stream, req.Msg.Index)
+	e, err := s.ledger.Entry(ctx, id.tenant.Stream, req.Msg.Index)
+	if err != nil {
+		return s.public(err)
+	}
+	p, err := s.ledger.OpenPayload(ctx, e)
 	if err != nil {
 		return s.public(err)
 	}

@@ -117,12 +117,12 @@ func NewestConfig(ctx context.Context, l *ledger.Ledger, s *ledger.Stream, name 
 	if err != nil || len(page.Entries) == 0 {
 		return nil, err
 	}
-	return ReadConfig(ctx, l, s, &page.Entries[0])
+	return ReadConfig(ctx, l, &page.Entries[0])
 }
 
 // ReadConfig reads an entry of kind config.
-func ReadConfig(ctx context.Context, l *ledger.Ledger, s *ledger.Stream, e *ledger.Entry) (*Config, error) {
-	p, err := l.Payload(ctx, s, e.Index)
+func ReadConfig(ctx context.Context, l *ledger.Ledger, e *ledger.Entry) (*Config, error) {
+	p, err := l.Payload(ctx, e)
 	if err != nil {
 		return nil, err
 	}

@@ -40,18 +40,14 @@ func checkHeader(index uint64, sk *entry.Skeleton, h *receipt.HeaderOpening) err
 	return nil
 }
 
-// checkPayload returns an error unless the payload is that of the checked
-// header. A large payload's content is not here to be checked.
-func checkPayload(index uint64, h *receipt.HeaderOpening, p *receipt.PayloadOpening) error {
-	if h == nil || p == nil || p.Content == nil {
+// checkPayload returns an error unless the payload is the one that the entry's
+// header commits to.
+func checkPayload(e *Entry, p *receipt.PayloadOpening) error {
+	if e.Header == nil || p == nil {
 		return nil
 	}
-	header, err := entry.ParseHeader(h.Content)
-	if err != nil {
-		return fmt.Errorf("header of entry %d: %w", index, err)
-	}
-	if entry.Commitment(p.Salt, p.Content) != header.Payload.Commitment {
-		return damagedPayload(index)
+	if entry.Commitment(p.Salt, p.Content) != e.Header.Payload.Commitment {
+		return damagedPayload(e.Index)
 	}
 	return nil
 }
@@ -61,16 +57,12 @@ func damagedPayload(index uint64) error {
 }
 
 // checkedPayload returns a reader of the payload that ends with an error unless
-// it was that of the checked header.
-func checkedPayload(index uint64, h *receipt.HeaderOpening, r *store.PayloadReader) (io.ReadCloser, error) {
+// the header commits to what was read. A nil header was erased.
+func checkedPayload(index uint64, h *entry.Header, r *store.PayloadReader) io.ReadCloser {
 	if h == nil {
-		return r.ReadCloser, nil
+		return r.ReadCloser
 	}
-	header, err := entry.ParseHeader(h.Content)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("header of entry %d: %w", index, err), r.Close())
-	}
-	return &payloadReader{ReadCloser: r.ReadCloser, index: index, left: r.Size, want: header.Payload.Commitment, commitment: entry.NewCommitment(r.Salt)}, nil
+	return &payloadReader{ReadCloser: r.ReadCloser, index: index, left: r.Size, want: h.Payload.Commitment, commitment: entry.NewCommitment(r.Salt)}
 }
 
 type payloadReader struct {

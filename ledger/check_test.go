@@ -62,11 +62,11 @@ func TestWrongRecordsAreNotServed(t *testing.T) {
 	reads := map[string]func() error{
 		"Entry": func() error { _, err := tl.Entry(ctx, acme.stream, 1); return err },
 		"Payload": func() error {
-			_, err := tl.Payload(ctx, acme.stream, 1)
+			_, err := readPayload(ctx, tl.Ledger, acme.stream, 1)
 			return err
 		},
 		"OpenPayload": func() error {
-			r, err := tl.OpenPayload(ctx, acme.stream, 1)
+			r, err := openPayload(ctx, tl.Ledger, acme.stream, 1)
 			if err != nil {
 				return err
 			}

@@ -197,7 +197,7 @@ func checkEntry(t testing.TB, tl *testLog, index uint64, tree *naiveTree, tenant
 		e, err := tl.Entry(ctx, tt.stream, index)
 		if err != nil {
 			wantErr(t, fmt.Sprintf("entry %d for %s", index, tt.name), err, ErrNotFound)
-			_, err = tl.Payload(ctx, tt.stream, index)
+			_, err = readPayload(ctx, tl.Ledger, tt.stream, index)
 			wantErr(t, fmt.Sprintf("payload %d for %s", index, tt.name), err, ErrNotFound)
 			_, err = tl.Receipt(ctx, tt.stream, index, ReceiptOptions{})
 			wantErr(t, fmt.Sprintf("receipt %d for %s", index, tt.name), err, ErrNotFound)
@@ -221,7 +221,7 @@ func checkForms(t testing.TB, tl *testLog, tt *testTenant, index uint64, tree *n
 	t.Helper()
 	ctx := context.Background()
 	p := tl.Published()
-	payload, err := tl.Payload(ctx, tt.stream, index)
+	payload, err := readPayload(ctx, tl.Ledger, tt.stream, index)
 	if err != nil {
 		t.Fatal(err)
 	}

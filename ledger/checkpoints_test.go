@@ -101,7 +101,7 @@ func TestErased(t *testing.T) {
 		if err != nil || (e.Header == nil) != (form == receipt.HeaderErased) {
 			t.Errorf("entry %d: %+v, %v", i, e, err)
 		}
-		if p, err := tl.Payload(ctx, acme.stream, i); err != nil || p != nil {
+		if p, err := readPayload(ctx, tl.Ledger, acme.stream, i); err != nil || p != nil {
 			t.Errorf("payload %d: %v, %v", i, p, err)
 		}
 		data, err := tl.Receipt(ctx, acme.stream, i, ReceiptOptions{})

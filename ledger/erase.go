@@ -63,22 +63,33 @@ func (e *Erasure) Betrays(text string) bool { return holds([]byte(text), e.sums)
 // that was not asked for: who can guess the payload could tell from it. Errors:
 // as Entry; ErrErased if nothing is left to erase.
 func (l *Ledger) PlanErasure(ctx context.Context, s *Stream, index uint64, header bool) (*Erasure, error) {
-	if _, err := l.Entry(ctx, s, index); err != nil {
+	of, err := l.Entry(ctx, s, index)
+	if err != nil {
 		return nil, err
 	}
-	e, err := planErasure(ctx, l.store, l.ids, s.ID, index, header)
+	e, err := planErasure(ctx, l.store, l.ids, of, header)
 	if err == nil && e == nil {
 		err = WrongField(FieldIndex, "entry %d is already %w", index, ErrErased)
 	}
 	return e, err
 }
 
-// planErasure returns nil if nothing is left to erase.
-func planErasure(ctx context.Context, st store.Store, ids *identifier, stream entry.Hash, index uint64, header bool) (*Erasure, error) {
-	opening, err := st.Header(ctx, index)
-	if err != nil {
+// planStored is planErasure for an entry that is read from the store.
+func planStored(ctx context.Context, st store.Store, ids *identifier, stream entry.Hash, index uint64, header bool) (*Erasure, error) {
+	e := &Entry{Index: index, Skeleton: entry.Skeleton{StreamID: stream}}
+	var err error
+	if e.Opening, err = st.Header(ctx, index); err != nil {
 		return nil, err
 	}
+	if err := e.parse(); err != nil {
+		return nil, err
+	}
+	return planErasure(ctx, st, ids, e, header)
+}
+
+// planErasure returns nil if nothing is left to erase.
+func planErasure(ctx context.Context, st store.Store, ids *identifier, of *Entry, header bool) (*Erasure, error) {
+	index, stream := of.Index, of.Skeleton.StreamID
 	payload, err := st.OpenPayload(ctx, index)
 	if err != nil {
 		return nil, err
@@ -86,15 +97,11 @@ func planErasure(ctx context.Context, st store.Store, ids *identifier, stream en
 	if payload != nil {
 		defer payload.Close()
 	}
-	if payload == nil && (opening == nil || !header) {
+	if payload == nil && (of.Header == nil || !header) {
 		return nil, nil
 	}
 	e := &Erasure{Index: index, Header: header, erase: store.Erasure{Index: index}}
-	if opening != nil {
-		h, err := entry.ParseHeader(opening.Content)
-		if err != nil {
-			return nil, fmt.Errorf("entry %d: %w", index, err)
-		}
+	if h := of.Header; h != nil {
 		if payload != nil {
 			digests := newDigests()
 			key, err := ids.keyOf(stream, h, payload.Size, io.TeeReader(payload, digests))
@@ -109,7 +116,7 @@ func planErasure(ctx context.Context, st store.Store, ids *identifier, stream en
 			}
 			e.erase.Keys = []store.Key{key}
 			e.sums = digests.sums()
-			e.Header = header || h.External != nil || holds(opening.Content, e.sums)
+			e.Header = header || h.External != nil || holds(of.Opening.Content, e.sums)
 		}
 		if e.Header {
 			any := streamTerm(stream)
@@ -199,7 +206,7 @@ func (l *Ledger) undone(ctx context.Context, out []store.Erasure, stream entry.H
 		if !ok {
 			continue
 		}
-		e, err := planErasure(ctx, l.store, l.ids, stream, target, header)
+		e, err := planStored(ctx, l.store, l.ids, stream, target, header)
 		if err != nil {
 			return nil, fmt.Errorf("entry %d, erased by entry %d: %w", target, at, err)
 		}
@@ -213,11 +220,11 @@ func (l *Ledger) undone(ctx context.Context, out []store.Erasure, stream entry.H
 // erasure of an earlier entry of its own stream.
 func (l *Ledger) erasureAt(ctx context.Context, stream entry.Hash, index uint64) (target uint64, header, ok bool, err error) {
 	opening, err := l.store.Header(ctx, index)
-	if err != nil || opening == nil {
+	if err != nil {
 		return 0, false, false, err
 	}
-	h, err := entry.ParseHeader(opening.Content)
-	if err != nil {
+	h, err := parseHeader(index, opening)
+	if err != nil || h == nil {
 		return 0, false, false, err
 	}
 	target, perr := strconv.ParseUint(h.Attributes["entry"], 10, 64)

@@ -303,7 +303,7 @@ func TestLargePayload(t *testing.T) {
 	}
 	read := func(index uint64) string {
 		t.Helper()
-		p, err := tl.OpenPayload(ctx, acme.stream, index)
+		p, err := openPayload(ctx, tl.Ledger, acme.stream, index)
 		if err != nil || p == nil {
 			t.Fatal(p, err)
 		}
@@ -331,7 +331,7 @@ func TestLargePayload(t *testing.T) {
 	if read(1) != large+"." {
 		t.Error("the payload of entry 1 reads as another")
 	}
-	if _, err := tl.OpenPayload(ctx, globex.stream, 0); err == nil {
+	if _, err := openPayload(ctx, tl.Ledger, globex.stream, 0); err == nil {
 		t.Error("another tenant opened it")
 	}
 
@@ -354,7 +354,7 @@ func TestLargePayload(t *testing.T) {
 	if tl.form(t, acme, 0) != receipt.PayloadErased {
 		t.Error("the payload is not erased")
 	}
-	if p, err := tl.OpenPayload(ctx, acme.stream, 0); p != nil || err != nil {
+	if p, err := openPayload(ctx, tl.Ledger, acme.stream, 0); p != nil || err != nil {
 		t.Errorf("the erased payload: %v, %v", p, err)
 	}
 	if r := add(tl.spool(t, acme, large)); r.Duplicate {
@@ -405,7 +405,7 @@ func TestLargePayloadRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.Large.Discard()
-	p, err := tl.Payload(ctx, acme.stream, r[0].Index)
+	p, err := readPayload(ctx, tl.Ledger, acme.stream, r[0].Index)
 	if err != nil || string(p.Content) != "large" {
 		t.Errorf("the payload: %v, %v", p, err)
 	}

@@ -143,10 +143,11 @@ func (l *Ledger) exportRecord(ctx context.Context, d *delta.Writer, index uint64
 	if payload == nil {
 		return d.Record(r, nil)
 	}
-	checked, err := checkedPayload(index, r.Header, payload)
+	header, err := parseHeader(index, r.Header)
 	if err != nil {
-		return err
+		return errors.Join(err, payload.Close())
 	}
+	checked := checkedPayload(index, header, payload)
 	r.Payload = &delta.Payload{Salt: payload.Salt, Size: payload.Size}
 	return errors.Join(d.Record(r, checked), checked.Close())
 }

@@ -122,7 +122,7 @@ func (l *Ledger) compare(ctx context.Context, p *pending) (bool, error) {
 	if opening == nil || payload.Erased {
 		return false, erasedMeanwhile(p.index)
 	}
-	was, err := entry.ParseHeader(opening.Content)
+	was, err := parseHeader(p.index, opening)
 	if err != nil {
 		return false, err
 	}

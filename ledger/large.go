@@ -113,35 +113,23 @@ type PayloadReader struct {
 	Size uint64 // bytes
 }
 
-// OpenPayload opens the payload of an entry of the stream, or returns nil if it
-// was erased. Errors: as Entry. The caller must Close it. Reading ends with
-// ErrDamaged, and not with io.EOF, if it is not what was recorded.
-func (l *Ledger) OpenPayload(ctx context.Context, s *Stream, index uint64) (*PayloadReader, error) {
-	e, err := l.Entry(ctx, s, index)
+// OpenPayload opens the payload of an entry, or returns nil if it was erased.
+// The caller must close it. Reading a payload other than the recorded one ends
+// with ErrDamaged, not io.EOF.
+func (l *Ledger) OpenPayload(ctx context.Context, e *Entry) (*PayloadReader, error) {
+	r, err := l.store.OpenPayload(ctx, e.Index)
 	if err != nil {
-		return nil, err
-	}
-	r, err := l.store.OpenPayload(ctx, index)
-	if err != nil {
-		return nil, fmt.Errorf("payload of entry %d: %w", index, notThere(err))
+		return nil, fmt.Errorf("payload of entry %d: %w", e.Index, notThere(err))
 	}
 	if r == nil {
 		return nil, nil
 	}
-	checked, err := checkedPayload(index, e.Header, r)
-	if err != nil {
-		return nil, err
-	}
-	return &PayloadReader{checked, r.Size}, nil
+	return &PayloadReader{checkedPayload(e.Index, e.Header, r), r.Size}, nil
 }
 
-// PayloadErased reports whether the payload of an entry of the stream was
-// erased. Errors: as Entry.
-func (l *Ledger) PayloadErased(ctx context.Context, s *Stream, index uint64) (bool, error) {
-	if _, err := l.Entry(ctx, s, index); err != nil {
-		return false, err
-	}
-	info, err := l.payloadInfo(ctx, index)
+// PayloadErased reports whether the payload of an entry was erased.
+func (l *Ledger) PayloadErased(ctx context.Context, e *Entry) (bool, error) {
+	info, err := l.payloadInfo(ctx, e.Index)
 	return info.Erased, err
 }
 

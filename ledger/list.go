@@ -152,28 +152,21 @@ func (f *Filter) terms(stream entry.Hash) []store.Term {
 	return terms
 }
 
-// match looks at the header itself, since a term is a truncated hash. Times are
-// regarded elsewhere.
-func (f *Filter) match(e *Entry) (bool, error) {
+// match reports whether the entry's header passes the filter. Terms are
+// truncated hashes, so an entry found by them can be another.
+func (f *Filter) match(e *Entry) bool {
 	criteria := f.criteria()
 	if len(criteria) == 0 {
-		return true, nil
+		return true
 	}
-	if e.Header == nil {
-		return false, nil
-	}
-	h, err := entry.ParseHeader(e.Header.Content)
-	if err != nil {
-		return false, fmt.Errorf("entry %d: %w", e.Index, err)
-	}
-	return !slices.ContainsFunc(criteria, func(c criterion) bool { return !c.has(h, c.value) }), nil
+	return e.Header != nil && !slices.ContainsFunc(criteria, func(c criterion) bool { return !c.has(e.Header, c.value) })
 }
 
 // Matches reports whether the entry passes the filter, times included.
-func (f *Filter) Matches(e *Entry) (bool, error) {
+func (f *Filter) Matches(e *Entry) bool {
 	t := time.UnixMilli(int64(e.Skeleton.Time))
 	if !f.From.IsZero() && t.Before(f.From) || !f.To.IsZero() && !t.Before(f.To) {
-		return false, nil
+		return false
 	}
 	return f.match(e)
 }
@@ -223,8 +216,8 @@ func (l *Ledger) List(ctx context.Context, s *Stream, q Query) (*Page, error) {
 			break
 		}
 		page.Entries = append(page.Entries, *e)
-		if e.Header != nil {
-			bytes += len(e.Header.Content)
+		if e.Opening != nil {
+			bytes += len(e.Opening.Content)
 		}
 		if q.OldestFirst {
 			lo = e.Index + 1
@@ -293,8 +286,8 @@ func (m *matcher) next(ctx context.Context, lo, hi uint64) (*Entry, error) {
 		}
 		e, err := m.ledger.entryAt(ctx, m.published, m.stream, index)
 		if err == nil {
-			if ok, err = m.filter.match(e); ok || err != nil {
-				return e, err
+			if m.filter.match(e) {
+				return e, nil
 			}
 		} else if !errors.Is(err, ErrNotFound) {
 			// a term is a truncated hash, and could be another stream's

@@ -51,7 +51,7 @@ func TestPayloadIsNotRead(t *testing.T) {
 		if got := tl.form(t, acme, uint64(index)); got != want.form {
 			t.Errorf("entry %d: the receipt is %s, want %s", index, got, want.form)
 		}
-		if erased, err := tl.PayloadErased(ctx, acme.stream, uint64(index)); err != nil || erased != want.erased {
+		if erased, err := payloadErased(ctx, tl.Ledger, acme.stream, uint64(index)); err != nil || erased != want.erased {
 			t.Errorf("entry %d: erased: %t %v, want %t", index, erased, err, want.erased)
 		}
 	}

@@ -46,7 +46,7 @@ func observe(tl *testLog, n uint64, subject string, tenants ...*testTenant) stri
 		for i := n - 2; i < n+4; i++ {
 			e, err := tl.Entry(ctx, tt.stream, i)
 			say(fmt.Sprint("entry ", i), describe(e), err)
-			payload, err := tl.Payload(ctx, tt.stream, i)
+			payload, err := readPayload(ctx, tl.Ledger, tt.stream, i)
 			say(fmt.Sprint("payload ", i), payload, err)
 			for _, size := range []uint64{0, n, n + 1, n + 3} {
 				for _, o := range []ReceiptOptions{{Size: size}, {Size: size, Shared: true}, {Size: size, EmbedPayload: true}} {
@@ -78,7 +78,7 @@ func describe(e *Entry) string {
 	if e == nil {
 		return "none"
 	}
-	return fmt.Sprintf("%d %+v %s", e.Index, e.Skeleton, e.Header.Content)
+	return fmt.Sprintf("%d %+v %s", e.Index, e.Skeleton, e.Opening.Content)
 }
 
 // sameLines fails the test with the first line in which two observations

@@ -86,7 +86,7 @@ func TestOpenReadOnly(t *testing.T) {
 	} else if root, err := p.RootOf(ctx, 100); err != nil || receipt.VerifyConsistency(100, p.Size, root, p.Root, path) != nil {
 		t.Fatalf("the consistency proof: %v", err)
 	}
-	if payload, err := l.Payload(ctx, globex.stream, 301); err != nil || string(payload.Content) != "other" {
+	if payload, err := readPayload(ctx, l, globex.stream, 301); err != nil || string(payload.Content) != "other" {
 		t.Fatalf("payload: %v", err)
 	}
 	_, err = l.Append(ctx, acme.drafts("new", 1))
@@ -136,7 +136,7 @@ func TestReadOnlyHidesErased(t *testing.T) {
 		if got := ro.form(t, acme, uint64(i)); got != want {
 			t.Errorf("the receipt of entry %d is %s, want %s", i, got, want)
 		}
-		if p, err := l.Payload(ctx, acme.stream, uint64(i)); err != nil || (p != nil) != (i == 2) {
+		if p, err := readPayload(ctx, l, acme.stream, uint64(i)); err != nil || (p != nil) != (i == 2) {
 			t.Errorf("payload of entry %d: %v, %v", i, p, err)
 		}
 	}

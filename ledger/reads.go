@@ -21,20 +21,50 @@ func (l *Ledger) Origin() string { return l.cfg.Signer.Name() }
 // LeafHashOf returns the leaf hash of an entry of the log.
 func (l *Ledger) LeafHashOf(sk *entry.Skeleton) entry.Hash { return sk.LeafHash(l.origin) }
 
-// An Entry is a recorded entry without its payload.
+// An Entry is a published entry of a stream, without its payload. It matches
+// its leaf.
 type Entry struct {
 	Index    uint64
 	Skeleton entry.Skeleton
-	Header   *receipt.HeaderOpening // nil: erased
+	Header   *entry.Header          // parsed from Opening.Content; nil: erased
+	Opening  *receipt.HeaderOpening // header bytes and their salt; nil: erased
 }
 
-// Entry returns an entry of the stream. Errors: ErrOutOfRange, ErrNotFound (the
-// entry is of another stream, which is not said).
+// Entry returns an entry of the stream. Errors: ErrOutOfRange; ErrNotFound,
+// also for an entry of another stream.
 func (l *Ledger) Entry(ctx context.Context, s *Stream, index uint64) (*Entry, error) {
 	return l.entryAt(ctx, l.Published(), s, index)
 }
 
 func (l *Ledger) entryAt(ctx context.Context, p *Published, s *Stream, index uint64) (*Entry, error) {
+	e, err := l.openingAt(ctx, p, s, index)
+	if err != nil {
+		return nil, err
+	}
+	return e, e.parse()
+}
+
+// parse sets Header from Opening.
+func (e *Entry) parse() (err error) {
+	e.Header, err = parseHeader(e.Index, e.Opening)
+	return err
+}
+
+// parseHeader returns the header that was opened, or nil if it was erased.
+func parseHeader(index uint64, opening *receipt.HeaderOpening) (*entry.Header, error) {
+	if opening == nil {
+		return nil, nil
+	}
+	h, err := entry.ParseHeader(opening.Content)
+	if err != nil {
+		return nil, fmt.Errorf("entry %d: %w", index, err)
+	}
+	return h, nil
+}
+
+// openingAt returns an entry whose header is not parsed, which takes as long as
+// making a receipt.
+func (l *Ledger) openingAt(ctx context.Context, p *Published, s *Stream, index uint64) (*Entry, error) {
 	if index >= p.Size {
 		return nil, WrongField(FieldIndex, "%d is %w, which has %d entries", index, ErrOutOfRange, p.Size)
 	}
@@ -50,27 +80,23 @@ func (l *Ledger) entryAt(ctx context.Context, p *Published, s *Stream, index uin
 	if err := l.checkSkeleton(ctx, p, index, &e.Skeleton); err != nil {
 		return nil, err
 	}
-	if e.Header, err = l.store.Header(ctx, index); err != nil {
+	if e.Opening, err = l.store.Header(ctx, index); err != nil {
 		return nil, fmt.Errorf("header of entry %d: %w", index, notThere(err))
 	}
-	return e, checkHeader(index, &e.Skeleton, e.Header)
+	return e, checkHeader(index, &e.Skeleton, e.Opening)
 }
 
-// Payload returns the payload of an entry of the stream, or nil if it was
-// erased. Errors: as Entry; ErrTooLarge.
-func (l *Ledger) Payload(ctx context.Context, s *Stream, index uint64) (*receipt.PayloadOpening, error) {
-	e, err := l.Entry(ctx, s, index)
+// Payload returns the payload of an entry, or nil if it was erased. Errors:
+// ErrTooLarge.
+func (l *Ledger) Payload(ctx context.Context, e *Entry) (*receipt.PayloadOpening, error) {
+	p, err := l.wholePayload(ctx, e.Index)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("payload of entry %d: %w", e.Index, notThere(err))
 	}
-	p, err := l.wholePayload(ctx, index)
-	if err != nil {
-		return nil, fmt.Errorf("payload of entry %d: %w", index, notThere(err))
-	}
-	return p, checkPayload(index, e.Header, p)
+	return p, checkPayload(e, p)
 }
 
-// ReceiptOptions say which receipt to make.
+// ReceiptOptions specify a receipt.
 type ReceiptOptions struct {
 	Size         uint64 // of a published checkpoint; 0: the latest
 	Witnessed    bool   // the checkpoint must be a witnessed one
@@ -84,7 +110,7 @@ type ReceiptOptions struct {
 func (l *Ledger) Receipt(ctx context.Context, s *Stream, index uint64, o ReceiptOptions) ([]byte, error) {
 	w := l.witnessed.Load() // before the published state, which is never behind it
 	p := l.Published()
-	e, err := l.entryAt(ctx, p, s, index)
+	e, err := l.openingAt(ctx, p, s, index)
 	if err != nil {
 		return nil, err
 	}
@@ -111,15 +137,15 @@ func (l *Ledger) opening(ctx context.Context, e *Entry, o ReceiptOptions) (*rece
 	if err != nil {
 		return nil, err
 	}
-	r := &receipt.Receipt{Tag: e.Skeleton.Tag, Time: e.Skeleton.Time, Header: e.Header, HeaderHash: e.Skeleton.HeaderHash, Payload: payload}
+	r := &receipt.Receipt{Tag: e.Skeleton.Tag, Time: e.Skeleton.Time, Header: e.Opening, HeaderHash: e.Skeleton.HeaderHash, Payload: payload}
 	switch {
-	case o.Shared && (e.Header == nil || payload == nil):
+	case o.Shared && (e.Opening == nil || payload == nil):
 		return nil, fmt.Errorf("entry %d can't be shared: its payload is %w", e.Index, ErrErased)
 	case o.EmbedPayload && payload == nil:
 		return nil, fmt.Errorf("the payload of entry %d is %w", e.Index, ErrErased)
 	case o.Shared:
 		r.Form, r.LinkHash = receipt.Shared, e.Skeleton.Link()
-	case e.Header == nil:
+	case e.Opening == nil:
 		r.Form, r.Payload = receipt.HeaderErased, nil
 	case payload == nil:
 		r.Form = receipt.PayloadErased
@@ -144,11 +170,10 @@ func (l *Ledger) payloadOpening(ctx context.Context, e *Entry, content bool) (*r
 		}
 		return &receipt.PayloadOpening{Salt: info.Salt}, nil
 	}
-	p, err := l.wholePayload(ctx, e.Index)
-	if err != nil {
-		return nil, fmt.Errorf("payload of entry %d: %w", e.Index, notThere(err))
+	if err := e.parse(); err != nil {
+		return nil, err
 	}
-	return p, checkPayload(e.Index, e.Header, p)
+	return l.Payload(ctx, e)
 }
 
 // checkpointAt returns the checkpoint that the options ask for. With

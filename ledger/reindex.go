@@ -222,12 +222,13 @@ func (b *rebuilder) entry(ctx context.Context, index uint64, sk *entry.Skeleton,
 		yield(store.Projection{}, err)
 		return false
 	}
-	if opening == nil { // erased: only its place in the stream is known
-		return posting(streamTerm(sk.StreamID))
-	}
-	h, err := entry.ParseHeader(opening.Content)
+	h, err := parseHeader(index, opening)
 	if err != nil {
-		return fail(err)
+		yield(store.Projection{}, err)
+		return false
+	}
+	if h == nil { // erased: only its place in the stream is known
+		return posting(streamTerm(sk.StreamID))
 	}
 	payload, err := b.store.OpenPayload(ctx, index)
 	if err != nil {

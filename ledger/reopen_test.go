@@ -203,7 +203,7 @@ func contents(t *testing.T, tl *testLog, tenants []*testTenant) string {
 	var lines []string
 	for _, tt := range tenants {
 		for _, i := range listIndexes(t, tl.Ledger, tt.stream, Query{Limit: 100}) {
-			p, err := tl.Payload(context.Background(), tt.stream, i)
+			p, err := readPayload(context.Background(), tl.Ledger, tt.stream, i)
 			if err != nil {
 				t.Fatal(err)
 			}

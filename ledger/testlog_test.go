@@ -354,3 +354,28 @@ func wantErr(t testing.TB, what string, err, want error, says ...string) {
 		}
 	}
 }
+
+// readPayload returns the payload of an entry of the stream.
+func readPayload(ctx context.Context, l *Ledger, s *Stream, index uint64) (*receipt.PayloadOpening, error) {
+	e, err := l.Entry(ctx, s, index)
+	if err != nil {
+		return nil, err
+	}
+	return l.Payload(ctx, e)
+}
+
+func openPayload(ctx context.Context, l *Ledger, s *Stream, index uint64) (*PayloadReader, error) {
+	e, err := l.Entry(ctx, s, index)
+	if err != nil {
+		return nil, err
+	}
+	return l.OpenPayload(ctx, e)
+}
+
+func payloadErased(ctx context.Context, l *Ledger, s *Stream, index uint64) (bool, error) {
+	e, err := l.Entry(ctx, s, index)
+	if err != nil {
+		return false, err
+	}
+	return l.PayloadErased(ctx, e)
+}

@@ -101,10 +101,6 @@ func (p *Projection) ReliedUpon(ctx context.Context, s *ledger.Stream, e *ledger
 	if e.Header == nil {
 		return "", nil
 	}
-	h, err := entry.ParseHeader(e.Header.Content)
-	if err != nil {
-		return "", fmt.Errorf("entry %d: %w", e.Index, err)
-	}
 	st, err := p.current(ctx, s)
 	if err != nil {
 		return "", err
@@ -118,7 +114,7 @@ func (p *Projection) ReliedUpon(ctx context.Context, s *ledger.Stream, e *ledger
 		if x.Index == e.Index {
 			return fmt.Sprintf("the exception %s is in force until %s", x.ID, x.Expires.Format(time.RFC3339)), nil
 		}
-		if x.Covers(h.Subjects) {
+		if x.Covers(e.Header.Subjects) {
 			return fmt.Sprintf("the exception %s (entry %d), in force until %s, covers the same artifact", x.ID, x.Index, x.Expires.Format(time.RFC3339)), nil
 		}
 	}
@@ -186,10 +182,7 @@ func (p *Projection) add(ctx context.Context, published *ledger.Published, s *le
 
 // read returns the exception that an entry's header describes.
 func read(e *ledger.Entry) (Exception, error) {
-	h, err := entry.ParseHeader(e.Header.Content)
-	if err != nil {
-		return Exception{}, err
-	}
+	h := e.Header
 	expires, err := Expiry(h.Attributes)
 	if err != nil {
 		return Exception{}, err
@@ -213,11 +206,7 @@ func (p *Projection) removeErased(ctx context.Context, published *ledger.Publish
 			return fmt.Errorf("read erasures: %w", err)
 		}
 		if e != nil {
-			h, err := entry.ParseHeader(e.Header.Content)
-			if err != nil {
-				return fmt.Errorf("entry %d: %w", e.Index, err)
-			}
-			erased := h.Attributes["entry"]
+			erased := e.Header.Attributes["entry"]
 			st.inForce = slices.DeleteFunc(st.inForce, func(x Exception) bool { return strconv.FormatUint(x.Index, 10) == erased })
 		}
 		st.nextErased = next

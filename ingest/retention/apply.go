@@ -72,7 +72,7 @@ func (k *Keeper) applyBatch(ctx context.Context, who ingest.Submitter, r Rule, e
 	for i := range entries {
 		e := &entries[i]
 		o := Outcome{Entry: e, Kind: r.Kind, Scope: r.Scope}
-		erased, err := k.Ingester.Ledger.PayloadErased(ctx, who.Stream, e.Index)
+		erased, err := k.Ingester.Ledger.PayloadErased(ctx, e)
 		if err != nil {
 			return nil, err
 		}

@@ -15,7 +15,6 @@ import (
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/ledger/entry"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
@@ -92,16 +91,12 @@ func (k *Keeper) Holds(ctx context.Context, s *ledger.Stream) ([]Hold, error) {
 		}
 		for i := range page.Entries {
 			e := &page.Entries[i]
-			h, err := entry.ParseHeader(e.Header.Content)
-			if err != nil {
-				return nil, fmt.Errorf("entry %d: %w", e.Index, err)
-			}
-			name := h.Attributes["name"]
+			name := e.Header.Attributes["name"]
 			if !strings.HasPrefix(name, holdPrefix) || seen[name] {
 				continue
 			}
 			seen[name] = true // the newest counts
-			c, err := ingest.ReadConfig(ctx, k.Ingester.Ledger, s, e)
+			c, err := ingest.ReadConfig(ctx, k.Ingester.Ledger, e)
 			if err != nil {
 				return nil, err
 			}

@@ -16,7 +16,6 @@ import (
 
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/ledger/entry"
 )
 
 var (
@@ -138,21 +137,11 @@ func (k *Keeper) Erase(ctx context.Context, who ingest.Submitter, index uint64, 
 
 // mayErase returns an error if the entry cannot be erased: ErrKept or ErrHeld.
 func mayErase(e *ledger.Entry, holds []Hold) error {
-	if e.Header != nil {
-		h, err := entry.ParseHeader(e.Header.Content)
-		if err != nil {
-			return err
-		}
-		if ingest.WrittenByLog(h.Kind) {
-			return ledger.WrongField(ledger.FieldIndex, "entry %d is of kind %s, which is the log's own record and %w", e.Index, h.Kind, ErrKept)
-		}
+	if e.Header != nil && ingest.WrittenByLog(e.Header.Kind) {
+		return ledger.WrongField(ledger.FieldIndex, "entry %d is of kind %s, which is the log's own record and %w", e.Index, e.Header.Kind, ErrKept)
 	}
 	for i := range holds {
-		covers, err := holds[i].Filter.Matches(e)
-		if err != nil {
-			return err
-		}
-		if covers {
+		if holds[i].Filter.Matches(e) {
 			return ledger.WrongField(ledger.FieldIndex, "entry %d is %w, %q (entry %d)", e.Index, ErrHeld, holds[i].ID, holds[i].Index)
 		}
 	}
