@@ -320,6 +320,15 @@ func TestBatchFields(t *testing.T) {
 		{"an invalid document", acmeToken, &munimentv1.Submission{Kind: "finding", IdempotencyKey: "k", Payload: []byte("{}")}, "invalid_argument", "payload"},
 		{"a media type of another kind", acmeToken, &munimentv1.Submission{Kind: "finding", IdempotencyKey: "k", MediaType: "text/plain", Payload: []byte("{}")}, "invalid_argument", "media_type"},
 		{"an event without a key", acmeToken, &munimentv1.Submission{Kind: "finding", Payload: []byte("{}")}, "invalid_argument", "idempotency_key"},
+		{"evidence with a key", acmeToken, &munimentv1.Submission{Kind: "attestation", IdempotencyKey: "k", MediaType: "text/plain", Payload: []byte("x")}, "invalid_argument", "idempotency_key"},
+		{"an unknown kind", acmeToken, &munimentv1.Submission{Kind: "gossip", Payload: []byte("{}")}, "invalid_argument", "kind"},
+		{"an empty payload", acmeToken, &munimentv1.Submission{Kind: "attestation", MediaType: "text/plain"}, "invalid_argument", "payload"},
+		{"an unrecognized payload", acmeToken, &munimentv1.Submission{Kind: "attestation", Payload: []byte("x")}, "invalid_argument", "media_type"},
+		{"a compressed payload", acmeToken, &munimentv1.Submission{Kind: "attestation", MediaType: "application/spdx+gzip", Payload: []byte("x")}, "invalid_argument", "media_type"},
+		{"a reference without a digest", acmeToken, reference(`{"size":5,"location":"s3://scans/1"}`), "invalid_argument", "payload"},
+		{"a reference with an invalid digest", acmeToken, reference(`{"digest":{"sha256":"00"},"size":5,"location":"s3://scans/1"}`), "invalid_argument", "payload"},
+		{"a reference with a password", acmeToken, reference(`{"digest":{"sha256":"` + strings.Repeat("0", 64) + `"},"size":5,"location":"https://a:b@host/1"}`), "invalid_argument", "payload"},
+		{"a reference with an invalid media type", acmeToken, reference(`{"digest":{"sha256":"` + strings.Repeat("0", 64) + `"},"size":5,"location":"s3://scans/1","mediaType":"x"}`), "invalid_argument", "payload"},
 	} {
 		res, err := ts.client(c.token).AppendBatch(context.Background(), connect.NewRequest(&munimentv1.AppendBatchRequest{Tenant: "acme", Submissions: []*munimentv1.Submission{c.submission}}))
 		if err != nil {
@@ -334,6 +343,11 @@ func TestBatchFields(t *testing.T) {
 			t.Errorf("%s, alone: got fields %q, want submission.%s", c.what, got, c.field)
 		}
 	}
+}
+
+// reference returns a submission of a reference to evidence stored elsewhere.
+func reference(document string) *munimentv1.Submission {
+	return &munimentv1.Submission{Kind: "attestation", MediaType: ingest.ReferenceMediaType, Payload: []byte(document)}
 }
 
 // In a batch each submission is judged by itself.

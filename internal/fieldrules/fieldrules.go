@@ -1,15 +1,54 @@
-// Package fieldrules checks the rules of protobuf messages, and words what is
-// wrong without regular expressions.
+// Package fieldrules validates protobuf messages and reports violations in
+// plain English, without regular expressions.
 package fieldrules
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 
 	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// patterns has a sentence for each regular expression of the API's rules.
+// sentences has the messages for violations of a rule with a value, by the
+// rule's ID. Other rules keep the message of protovalidate or their own.
+var sentences = map[string]func(value protoreflect.Value) string{
+	"required":           func(protoreflect.Value) string { return "is required" },
+	"string.pattern":     func(v protoreflect.Value) string { return patterns[v.String()] },
+	"string.min_len":     func(v protoreflect.Value) string { return atLeast(v, "characters") },
+	"string.max_len":     func(v protoreflect.Value) string { return atMost(v, "characters") },
+	"string.in":          func(v protoreflect.Value) string { return oneOf(v.List()) },
+	"bytes.min_len":      func(v protoreflect.Value) string { return atLeast(v, "bytes") },
+	"bytes.max_len":      func(v protoreflect.Value) string { return atMost(v, "bytes") },
+	"repeated.min_items": func(v protoreflect.Value) string { return atLeast(v, "items") },
+	"repeated.max_items": func(v protoreflect.Value) string { return atMost(v, "items") },
+	"repeated.unique":    func(protoreflect.Value) string { return "must not contain duplicates" },
+	"map.min_pairs":      func(v protoreflect.Value) string { return atLeast(v, "members") },
+	"map.max_pairs":      func(v protoreflect.Value) string { return atMost(v, "members") },
+}
+
+func atLeast(limit protoreflect.Value, things string) string {
+	if limit.Uint() == 1 {
+		return "must not be empty"
+	}
+	return fmt.Sprintf("must have at least %d %s", limit.Uint(), things)
+}
+
+func atMost(limit protoreflect.Value, things string) string {
+	return fmt.Sprintf("must have at most %d %s", limit.Uint(), things)
+}
+
+func oneOf(values protoreflect.List) string {
+	names := make([]string, values.Len())
+	for i := range names {
+		names[i] = values.Get(i).String()
+	}
+	return "must be one of " + strings.Join(names, ", ")
+}
+
+// patterns has the message for each regular expression of the API's rules.
 var patterns = map[string]string{
 	`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`:                "must be 1 to 63 lowercase letters, digits and hyphens, with no hyphen at either end",
 	`^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`:              "must be 1 to 63 lowercase letters, digits, dots, underscores and hyphens, with a letter or digit at both ends",
@@ -30,7 +69,7 @@ var patterns = map[string]string{
 	`^$|^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+( ?; ?[A-Za-z0-9!#$&^_.+-]+=[A-Za-z0-9!#$&^_.+-]+)*$`: "must be a media type, such as application/json",
 }
 
-// A Validator checks the rules of messages, and words what is wrong.
+// A Validator validates messages.
 type Validator struct{}
 
 // Validate implements protovalidate.Validator.
@@ -41,17 +80,18 @@ func (Validator) Validate(m proto.Message, options ...protovalidate.ValidationOp
 		return err
 	}
 	for _, x := range v.Violations {
-		if x.Proto.GetRuleId() != "string.pattern" {
+		sentence, ok := sentences[x.Proto.GetRuleId()]
+		if !ok {
 			continue
 		}
-		message, ok := patterns[x.RuleValue.String()]
-		if !ok {
-			message = "is malformed" // a test keeps the table whole
+		message := sentence(x.RuleValue)
+		if message == "" { // of an unknown pattern, which a test rules out
+			message = "is malformed"
 		}
 		x.Proto.Message = &message
 	}
 	return err
 }
 
-// Validate returns what is wrong with a message.
+// Validate returns a *protovalidate.ValidationError if the message is invalid.
 func Validate(m proto.Message) error { return Validator{}.Validate(m) }
