@@ -1,0 +1,74 @@
+// Package ledgerrig runs a ledger server inside the process, for the examples
+// and tests of clients.
+package ledgerrig
+
+import (
+	"context"
+	"crypto/sha256"
+	"log/slog"
+	"net/http/httptest"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store/memstore"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+// Origin is the origin of every ledger of this package.
+const Origin = "ledger.example"
+
+// A Server is a running ledger with the tenant acme and a public log. Its store
+// is in memory.
+type Server struct {
+	URL       string           // of the API. The log is under URL + "/tlog/"
+	Token     string           // of acme's administrator
+	Policy    []byte           // the log's policy file
+	StreamKey *entry.StreamKey // acme's
+
+	api    *api.Server
+	ledger *ledger.Ledger
+	http   *httptest.Server
+}
+
+// Start starts a server with a new key. It panics if it cannot, since examples
+// have no test to fail.
+func Start() *Server {
+	skey, vkey, err := note.GenerateKey(nil, Origin)
+	check(err)
+	signer, err := note.NewSigner(skey)
+	check(err)
+	logger := slog.New(slog.DiscardHandler)
+	key := entry.StreamKey(sha256.Sum256([]byte("stream key of acme")))
+	s := &Server{Token: "mnt_acme_example", Policy: []byte(receipt.FormatTrustPolicy(vkey)), StreamKey: &key}
+	s.ledger, err = ledger.Open(context.Background(), ledger.Config{Store: memstore.New(), Signer: signer, Fatal: check, Logger: logger})
+	check(err)
+	settings := api.Settings{MaxPayload: 16 << 20, PublicTlog: true}
+	settings.Tenants = []api.Tenant{{
+		Name: "acme", Stream: ledger.NewStream(key),
+		Tokens: []api.Token{{ID: "admin", Hash: sha256.Sum256([]byte(s.Token)), Role: munimentv1.Role_ROLE_ADMIN}},
+	}}
+	s.api, err = api.New(context.Background(), api.Config{
+		Settings: settings, Ledger: s.ledger, Logger: logger, Metrics: api.NewMetrics("v0.0.0-example"),
+	})
+	check(err)
+	s.http = httptest.NewServer(s.api.Handler())
+	s.URL = s.http.URL
+	return s
+}
+
+// Close stops the server.
+func (s *Server) Close() {
+	s.api.Drain()
+	s.http.Close()
+	s.ledger.Close()
+}
+
+func check(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
