@@ -58,40 +58,47 @@ func (s *service) AppendBatch(ctx context.Context, req *connect.Request[muniment
 		// before anything is recorded
 		return nil, s.public(err)
 	}
-	out := make([]*munimentv1.AppendResult, len(req.Msg.Submissions))
-	subs := make([]ingest.Submission, 0, len(out))
-	place := make([]int, 0, len(out))
+	subs := make([]ingest.Submission, len(req.Msg.Submissions))
 	for i, m := range req.Msg.Submissions {
+		subs[i] = submission(m)
 		if err := fieldrules.Validate(m); err != nil {
-			out[i] = appendError(connect.NewError(connect.CodeInvalidArgument, err), violatedField(err))
+			subs[i].Refused = ruleError(err)
+		}
+	}
+	results, err := s.append(ctx, id, subs)
+	if err == nil {
+		err = s.await(ctx, id.tenant.Stream, req.Msg.Wait, results)
+	}
+	if err != nil {
+		return nil, s.public(err)
+	}
+	out := make([]*munimentv1.AppendResult, len(results))
+	var refusal error
+	for i, r := range results {
+		if r.Err == nil {
+			out[i] = &munimentv1.AppendResult{Result: &munimentv1.AppendResult_Appended{Appended: appended(r)}}
 			continue
 		}
-		subs = append(subs, submission(m))
-		place = append(place, i)
+		e := s.publicOf(r.Err, inBatch)
+		out[i] = appendError(e, fieldOf(e))
+		if refusal == nil && isRefusal(e) {
+			refusal = e
+		}
 	}
-	if len(subs) > 0 {
-		results, err := s.append(ctx, id, subs)
-		if err == nil {
-			err = s.await(ctx, id.tenant.Stream, req.Msg.Wait, results)
-		}
-		if err != nil {
-			return nil, s.public(err)
-		}
-		var refusal error
-		for i, r := range results {
-			if r.Err == nil {
-				out[place[i]] = &munimentv1.AppendResult{Result: &munimentv1.AppendResult_Appended{Appended: appended(r)}}
-				continue
-			}
-			e := s.publicOf(r.Err, inBatch)
-			out[place[i]] = appendError(e, fieldOf(e))
-			if refusal == nil && isRefusal(e) {
-				refusal = e
-			}
-		}
-		s.audit.refused(ctx, s.now(), refusal) // one line for the call
-	}
+	s.audit.refused(ctx, s.now(), refusal) // one line for the call
 	return connect.NewResponse(&munimentv1.AppendBatchResponse{Results: out}), nil
+}
+
+// ruleError returns the error of a message that breaks the rules of its fields.
+func ruleError(err error) *connect.Error {
+	e := connect.NewError(connect.CodeInvalidArgument, err)
+	var v *protovalidate.ValidationError
+	if errors.As(err, &v) {
+		if d, err := connect.NewErrorDetail(v.ToProto()); err == nil {
+			e.AddDetail(d)
+		}
+	}
+	return e
 }
 
 func submission(m *munimentv1.Submission) ingest.Submission {
@@ -104,14 +111,6 @@ func appended(r ledger.Result) *munimentv1.Appended {
 
 func appendError(e *connect.Error, field string) *munimentv1.AppendResult {
 	return &munimentv1.AppendResult{Result: &munimentv1.AppendResult_Error{Error: &munimentv1.AppendError{Code: e.Code().String(), Field: field, Message: shorten(e.Message())}}}
-}
-
-func violatedField(err error) string {
-	var v *protovalidate.ValidationError
-	if errors.As(err, &v) && len(v.Violations) > 0 {
-		return protovalidate.FieldPathString(v.Violations[0].Proto.GetField())
-	}
-	return ""
 }
 
 func (s *service) GetEntry(ctx context.Context, req *connect.Request[munimentv1.GetEntryRequest]) (*connect.Response[munimentv1.GetEntryResponse], error) {

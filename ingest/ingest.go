@@ -27,7 +27,10 @@ type Submission struct {
 	MediaType      string // "": detect it
 	Payload        []byte // recorded byte for byte; must not be modified until Append returns
 	IdempotencyKey string
-	spool          *ledger.Spool // a large payload, in place of Payload; nil otherwise
+	// Refused is why the caller refuses the submission, and becomes the error
+	// of its result. Nil: record it.
+	Refused error
+	spool   *ledger.Spool // a large payload, in place of Payload; nil otherwise
 }
 
 func (s *Submission) size() uint64 {
@@ -86,7 +89,9 @@ func (in *Ingester) Append(ctx context.Context, who Submitter, subs []Submission
 	wrong := make([]error, len(subs))
 	size := int64(0)
 	for i := range subs {
-		size += int64(len(subs[i].Payload))
+		if wrong[i] = subs[i].Refused; wrong[i] == nil {
+			size += int64(len(subs[i].Payload))
+		}
 	}
 	turn, err := turns.CPU.For(ctx, who.Tenant, size)
 	if err != nil {
@@ -94,6 +99,9 @@ func (in *Ingester) Append(ctx context.Context, who Submitter, subs []Submission
 	}
 	defer turn.End()
 	for i := range subs {
+		if wrong[i] != nil {
+			continue
+		}
 		read[i], wrong[i] = in.accept(&subs[i])
 		if err := turn.Pass(ctx, len(subs[i].Payload)); err != nil {
 			return nil, err
@@ -107,49 +115,32 @@ func (in *Ingester) Append(ctx context.Context, who Submitter, subs []Submission
 // ones.
 func (in *Ingester) appendRead(ctx context.Context, who Submitter, subs []Submission, read []contents, wrong []error) ([]ledger.Result, error) {
 	var results []ledger.Result
-	var drafts []ledger.Draft
-	var place []int // index of each draft's submission
+	drafts := make([]ledger.Draft, len(subs))
 	draft := func(r *rules) error {
-		results, drafts, place = make([]ledger.Result, len(subs)), make([]ledger.Draft, 0, len(subs)), make([]int, 0, len(subs))
 		var roots policy.Roots
 		if r != nil {
 			roots = in.Admission.inForce(r)
 		}
 		for i := range subs {
 			err := wrong[i]
-			var d ledger.Draft
 			if err == nil {
-				d, err = in.draft(ctx, who, &subs[i], &read[i], r, roots)
+				drafts[i], err = in.draft(ctx, who, &subs[i], &read[i], r, roots)
 			}
 			if err != nil {
-				results[i].Err = err
-				continue
+				drafts[i] = ledger.Draft{Refused: err}
 			}
-			drafts = append(drafts, d)
-			place = append(place, i)
 		}
 		return ctx.Err()
 	}
-	appendAll := func() error {
-		if len(drafts) == 0 {
-			return nil
-		}
-		appended, err := in.Ledger.Append(ctx, drafts)
-		for i, r := range appended {
-			results[place[i]] = r
-		}
+	appendAll := func() (err error) {
+		results, err = in.Ledger.Append(ctx, drafts)
 		return err
 	}
 	var err error
-	switch {
-	case in.Admission != nil && !slices.Contains(wrong, nil): // nothing to decide
-		err = draft(nil)
-	case in.Admission != nil:
+	if in.Admission != nil && slices.Contains(wrong, nil) { // something to decide
 		err = in.Admission.append(ctx, who, draft, appendAll)
-	default:
-		if err = draft(nil); err == nil {
-			err = appendAll()
-		}
+	} else if err = draft(nil); err == nil {
+		err = appendAll()
 	}
 	if err != nil {
 		return nil, err

@@ -76,6 +76,10 @@ func recordDraft(l *ledger.Ledger, who Submitter, kind, key string, m proto.Mess
 	if !WrittenByLog(kind) {
 		return ledger.Draft{}, fmt.Errorf("record %s: clients submit entries of this kind", kind)
 	}
+	c, err := checkMessage(table[kind].Kind, m, time.Now())
+	if err != nil {
+		return ledger.Draft{}, fmt.Errorf("record %s: %w", kind, err)
+	}
 	loose, err := protojson.Marshal(m)
 	if err != nil {
 		return ledger.Draft{}, fmt.Errorf("record %s: %w", kind, err)
@@ -86,10 +90,6 @@ func recordDraft(l *ledger.Ledger, who Submitter, kind, key string, m proto.Mess
 		return ledger.Draft{}, fmt.Errorf("record %s: %w", kind, err)
 	}
 	s := &Submission{Kind: kind, Payload: payload.Bytes(), IdempotencyKey: key}
-	c, err := table[kind].read("", s.Payload, time.Now())
-	if err != nil {
-		return ledger.Draft{}, fmt.Errorf("record %s: %w", kind, err)
-	}
 	h := c.header(who, s)
 	h.AdmissionPolicy = policyDigest
 	d, err := seal(l, who, h, s.Payload)

@@ -36,21 +36,30 @@ func typed(k *kinds.Kind) reader {
 		if err := protojson.Unmarshal(payload, m); err != nil {
 			return contents{}, fieldErrorf(FieldPayload, "%s", plain.DecodeError(err))
 		}
-		if err := fieldrules.Validate(m); err != nil {
-			return contents{}, violations(err)
+		c, err := checkMessage(k, m, now)
+		if err != nil {
+			return contents{}, err
 		}
 		if err := checkSpelling(payload, m); err != nil {
 			return contents{}, asFieldError(err)
 		}
-		c := headerOf(k, m)
-		if check, ok := kindRules[k.Name]; ok {
-			if err := check(m, now, &c); err != nil {
-				return contents{}, asFieldError(err)
-			}
-		}
 		c.document = payload
 		return c, nil
 	}
+}
+
+// checkMessage validates a message of the kind and returns its contents.
+func checkMessage(k *kinds.Kind, m proto.Message, now time.Time) (contents, error) {
+	if err := fieldrules.Validate(m); err != nil {
+		return contents{}, violations(err)
+	}
+	c := headerOf(k, m)
+	if check, ok := kindRules[k.Name]; ok {
+		if err := check(m, now, &c); err != nil {
+			return contents{}, asFieldError(err)
+		}
+	}
+	return c, nil
 }
 
 // headerOf returns the contents of a message of the kind that go into the

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -70,6 +71,32 @@ func TestCallsStayTogether(t *testing.T) {
 		}
 	}
 	checkLogSample(t, tl, 10, acme, globex)
+}
+
+// Results come in the order of the drafts, and a refused draft is not recorded.
+func TestRefusedDraftsKeepTheirPlaces(t *testing.T) {
+	tl := newTestLog(t, Config{})
+	refused := errors.New("refused")
+	drafts := acme.drafts("call", 3)
+	results, err := tl.Append(context.Background(), []Draft{{Refused: refused}, drafts[0], drafts[1], {Refused: refused}, drafts[2]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []*Draft{nil, &drafts[0], &drafts[1], nil, &drafts[2]} {
+		if want == nil {
+			wantErr(t, fmt.Sprint("result ", i), results[i].Err, refused)
+			continue
+		}
+		tl.checkReceipt(t, results[i], want)
+	}
+	if size := tl.Published().Size; size != 3 {
+		t.Errorf("the log has %d entries, want 3", size)
+	}
+	results, err = tl.Append(context.Background(), []Draft{{Refused: refused}})
+	if err != nil || len(results) != 1 {
+		t.Fatalf("%d results, %v", len(results), err)
+	}
+	wantErr(t, "the only draft", results[0].Err, refused)
 }
 
 func TestBatchBounds(t *testing.T) {

@@ -65,6 +65,9 @@ type Draft struct {
 	// if it is not large
 	Large *Spool
 	Erase *Erasure // of an earlier entry of the stream, which this entry records; nil for none
+	// Refused is why the caller refuses the draft, which has nothing else then.
+	// It becomes the error of its result. Nil: record it.
+	Refused error
 }
 
 // A Result is the outcome of a draft.
@@ -82,29 +85,53 @@ type Result struct {
 // sentinels above, or the context's; with the latter nothing was recorded.
 // Doing the same again is harmless.
 func (l *Ledger) Append(ctx context.Context, drafts []Draft) ([]Result, error) {
+	g, err := l.appendGroup(ctx, drafts)
+	if err != nil {
+		return nil, err
+	}
+	ctx = context.WithoutCancel(ctx) // recorded entries are always answered
+	results, next := make([]Result, len(drafts)), 0
+	for i := range results {
+		if results[i].Err = drafts[i].Refused; results[i].Err != nil {
+			continue
+		}
+		l.answer(ctx, g, next, &results[i])
+		next++
+	}
+	return results, nil
+}
+
+// appendGroup records the drafts that are not refused, as one group.
+func (l *Ledger) appendGroup(ctx context.Context, drafts []Draft) (*group, error) {
+	accepted := 0
+	for i := range drafts {
+		if drafts[i].Refused == nil {
+			accepted++
+		}
+	}
+	g := newGroup(accepted)
+	if accepted == 0 && len(drafts) > 0 {
+		return g, nil
+	}
 	if err := l.mayAppend(); err != nil {
 		return nil, err
 	}
-	g := newGroup(len(drafts))
+	next := 0
 	for i := range drafts {
-		if err := g.entries[i].prepare(l.ids, &drafts[i]); err != nil {
+		if drafts[i].Refused != nil {
+			continue
+		}
+		if err := g.entries[next].prepare(l.ids, &drafts[i]); err != nil {
 			return nil, err
 		}
+		next++
 		if drafts[i].Large != nil {
-			// its owner discards it when this returns, and may not while it
-			// waits to be committed
+			// Its owner discards it when Append returns, which must not happen
+			// while it waits to be committed.
 			ctx = context.WithoutCancel(ctx)
 		}
 	}
-	if err := l.record(ctx, g); err != nil {
-		return nil, err
-	}
-	ctx = context.WithoutCancel(ctx) // what is recorded is answered
-	results := make([]Result, len(drafts))
-	for i := range results {
-		l.answer(ctx, g, i, &results[i])
-	}
-	return results, nil
+	return g, l.record(ctx, g)
 }
 
 // mayAppend returns why a log takes no drafts at all.
