@@ -146,7 +146,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			return
 		}
 		if needsNoCredentials(c) {
-			s.place(limit.Public, s.afterDebt(next)).ServeHTTP(w, r)
+			s.limits.Place(limit.Public, s.limits.AfterDebt(next)).ServeHTTP(w, r)
 			return
 		}
 		s.guardAs(c, next).ServeHTTP(w, r)
@@ -157,7 +157,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 // them wait for their turn.
 func (s *Server) guardAs(c capability, next http.Handler) http.Handler {
 	return s.admit(c, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.place(shapeOf(r).place, s.afterDebt(s.turn(next))).ServeHTTP(w, r)
+		s.limits.PlaceCall(s.limits.AfterDebt(s.limits.Turn(next))).ServeHTTP(w, r)
 	}))
 }
 
@@ -166,7 +166,7 @@ func (s *Server) guardAs(c capability, next http.Handler) http.Handler {
 func (s *Server) admit(c capability, next http.Handler) http.Handler {
 	tenants := s.authenticate(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := checkRole(caller(r.Context()).role, c); err != nil {
-			s.chargeRefusal(r)
+			s.limits.ChargeRefusal(r)
 			s.refuse(w, r, connect.NewError(connect.CodePermissionDenied, err))
 			return
 		}
@@ -178,7 +178,7 @@ func (s *Server) admit(c capability, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch o, err := s.operator(r); {
 		case err != nil:
-			s.chargeRefusal(r)
+			s.limits.ChargeRefusal(r)
 			s.refuse(w, r, connect.NewError(connect.CodeUnauthenticated, err))
 		case o != nil:
 			next.ServeHTTP(w, r)
@@ -197,30 +197,6 @@ func checkRole(role Role, c capability) error {
 		return errNotOperator
 	}
 	return fmt.Errorf("this call is not for the role %s; it takes %s", RoleName(role), access[c])
-}
-
-// turn waits until the caller's tenant may make a call.
-func (s *Server) turn(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		q, sh := s.quota(caller(r.Context()).tenant.Name), shapeOf(r)
-		if err := s.takeRequest(r.Context(), q); err != nil {
-			s.refuse(w, r, s.public(err))
-			return
-		}
-		if sh.place == limit.Calls {
-			// While it waits, what has arrived of its request lies in the
-			// connection's buffers.
-			if err := heldBy(r.Context()).Take(limit.Bytes, callBytes); err != nil {
-				s.refuse(w, r, s.public(err))
-				return
-			}
-			if q.atWork.Acquire(r.Context(), 1) != nil {
-				return // the client has gone
-			}
-			defer q.atWork.Release(1)
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 // String returns the names of the tenants' roles.

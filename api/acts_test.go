@@ -52,3 +52,6 @@ func TestAuditShowsNoBytes(t *testing.T) {
 		}
 	}
 }
+
+// Wakes returns how many watchers were ever woken.
+func (s *Server) Wakes() uint64 { return s.follower.wakes() }

@@ -22,11 +22,11 @@ func (s *Server) append(ctx context.Context, id *identity, subs []ingest.Submiss
 		}
 	}
 	if entries > 0 {
-		q := s.quota(id.tenant.Name)
-		if err := s.takeEntries(ctx, q, entries, bytes); err != nil {
+		q := s.limits.Usage(id.tenant.Name)
+		if err := s.limits.TakeEntries(ctx, q, entries, bytes); err != nil {
 			return nil, err
 		}
-		defer q.release(entries, bytes)
+		defer q.Release(entries, bytes)
 	}
 	return s.ingest.Append(ctx, id.submitter(), subs)
 }

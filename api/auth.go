@@ -11,6 +11,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/api/oidc"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ledger"
@@ -23,7 +24,7 @@ type Tenant struct {
 	Tokens       []Token
 	Rules        []IdentityRule    // the first one that matches decides
 	Certificates []CertificateRule // the first one that matches decides
-	Limits       Limits
+	Limits       limit.Quota
 	// Suspended tenants keep their entries and credentials, but all their calls
 	// are refused.
 	Suspended bool
@@ -79,14 +80,14 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id, err := s.identify(r)
 		if err != nil {
-			s.chargeRefusal(r)
+			s.limits.ChargeRefusal(r)
 			s.refuse(w, r, connect.NewError(connect.CodeUnauthenticated, err))
 			return
 		}
 		if req, ok := r.Context().Value(requestKey{}).(*request); ok {
 			req.caller.Store(id)
 		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), identityKey{}, id)))
+		next.ServeHTTP(w, r.WithContext(context.WithValue(limit.WithTenant(r.Context(), id.tenant.Name), identityKey{}, id)))
 	})
 }
 

@@ -1,16 +1,15 @@
 package api
 
 import (
-	"context"
 	"fmt"
 
-	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/api/wire"
 	"muniment.dev/muniment/internal/plain"
-	"muniment.dev/muniment/internal/turns"
 )
 
 // A strictProto codec refuses messages that the API does not have, and those
@@ -44,7 +43,7 @@ func (strictProto) Unmarshal(data []byte, m any) error {
 	if err != nil {
 		return err
 	}
-	turn, err := decoding(len(data))
+	turn, err := limit.DecodeTurn(len(data))
 	if err != nil {
 		return err
 	}
@@ -52,18 +51,7 @@ func (strictProto) Unmarshal(data []byte, m any) error {
 	if err := wire.Check(data, pm.ProtoReflect().Descriptor()); err != nil {
 		return err
 	}
-	return shortText(plain.DecodeError(proto.Unmarshal(data, pm)))
-}
-
-// decoding waits for the turn to decode a message of so many bytes. Connect
-// does not pass the caller on to codecs, so all large messages have one owner.
-// What one caller has of them is bounded by its account.
-func decoding(bytes int) (*turns.Turn, error) {
-	turn, err := turns.CPU.For(context.Background(), "messages", int64(bytes))
-	if err != nil {
-		return nil, connect.NewError(connect.CodeResourceExhausted, err)
-	}
-	return turn, nil
+	return rpcerr.ShortText(plain.DecodeError(proto.Unmarshal(data, pm)))
 }
 
 func message(m any) (proto.Message, error) {
@@ -100,7 +88,7 @@ func (c strictJSON) Unmarshal(data []byte, m any) error {
 	if len(data) == 0 {
 		data = []byte("{}") // a request without parameters may be empty
 	}
-	turn, err := decoding(len(data))
+	turn, err := limit.DecodeTurn(len(data))
 	if err != nil {
 		return err
 	}
@@ -108,5 +96,5 @@ func (c strictJSON) Unmarshal(data []byte, m any) error {
 	if err := wire.CheckJSON(data, pm.ProtoReflect().Descriptor()); err != nil {
 		return err
 	}
-	return shortText(plain.DecodeError(protojson.Unmarshal(data, pm)))
+	return rpcerr.ShortText(plain.DecodeError(protojson.Unmarshal(data, pm)))
 }

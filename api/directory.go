@@ -9,8 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/api/oidc"
-	"muniment.dev/muniment/ledger/entry"
 )
 
 // A Directory lists who may call the server.
@@ -36,28 +36,22 @@ type directory struct {
 	byName     map[string]*Tenant
 	identities *oidc.Verifier
 	operators  map[tokenHash]*Operator
-	quotas     map[string]*quota // also of tenants that were removed
-	byStream   map[entry.Hash]*quota
+	usages     *limit.Usages
 }
 
 // newDirectory indexes d. The quotas of tenants that old has go on, so that a
 // reload does not reset what was used today.
-func (s *Server) newDirectory(ctx context.Context, d Directory, old *directory) (*directory, error) {
-	dir := &directory{tenants: d.Tenants, byName: map[string]*Tenant{}, identities: d.Identities, operators: map[tokenHash]*Operator{}, quotas: map[string]*quota{}, byStream: map[entry.Hash]*quota{}}
-	if old != nil {
-		maps.Copy(dir.quotas, old.quotas)
-	}
+func (s *Server) newDirectory(ctx context.Context, d Directory) (*directory, error) {
+	dir := &directory{tenants: d.Tenants, byName: map[string]*Tenant{}, identities: d.Identities, operators: map[tokenHash]*Operator{}}
+	accounts := make([]limit.Account, len(dir.tenants))
 	for i := range dir.tenants {
 		t := &dir.tenants[i]
 		dir.byName[t.Name] = t
-		q := dir.quotas[t.Name]
-		if q == nil || q.limits != t.Limits {
-			var err error
-			if q, err = s.loadQuota(ctx, t); err != nil {
-				return nil, err
-			}
-		}
-		dir.quotas[t.Name], dir.byStream[t.Stream.ID] = q, q
+		accounts[i] = limit.Account{Name: t.Name, Stream: t.Stream, Quota: t.Limits}
+	}
+	var err error
+	if dir.usages, err = s.limits.Load(ctx, s.ledger, accounts); err != nil {
+		return nil, err
 	}
 	for i := range d.Operators {
 		dir.operators[d.Operators[i].Hash] = &d.Operators[i]
@@ -83,7 +77,7 @@ func (s *Server) Reload(ctx context.Context, settings Settings) error {
 			return fmt.Errorf("tenant %s: its stream key has changed: a tenant's stream is for ever; restore the key", t.Name)
 		}
 	}
-	dir, err := s.newDirectory(ctx, d, old)
+	dir, err := s.newDirectory(ctx, d)
 	if err != nil {
 		return err
 	}
@@ -96,6 +90,7 @@ func (s *Server) Reload(ctx context.Context, settings Settings) error {
 			}
 		}
 	}
+	s.limits.SetUsages(dir.usages)
 	s.grants.replaceTenants(old, dir, added)
 	s.dir.Store(dir)
 	s.apply(settings)
@@ -115,8 +110,6 @@ func (s *Server) tenantInForce(name string) error {
 	}
 	return nil
 }
-
-func (s *Server) quota(tenant string) *quota { return s.dir.Load().quotas[tenant] }
 
 // replaceTenants brings the grants from one directory to another: those of
 // removed tenants go, those of added tenants come, and of the others the

@@ -8,6 +8,8 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/retention"
 	"muniment.dev/muniment/ledger"
@@ -33,7 +35,7 @@ func scopeOf(name string) munimentv1.ErasureScope {
 func (s *adminService) publicAdmin(err error) *connect.Error {
 	var fe *ingest.FieldError
 	if errors.As(err, &fe) {
-		return fieldError(connect.CodeInvalidArgument, string(fe.Field), "%s", fe.Message())
+		return rpcerr.Field(connect.CodeInvalidArgument, string(fe.Field), "%s", fe.Message())
 	}
 	return s.public(err)
 }
@@ -74,7 +76,7 @@ func (s *adminService) ApplyRetention(ctx context.Context, req *connect.Request[
 	if err != nil {
 		return err
 	}
-	liftDeadlines(ctx)
+	limit.LiftDeadlines(ctx)
 	erased, kept := 0, 0
 	err = s.keeper.Apply(ctx, id.submitter(), req.Msg.DryRun, func(o *retention.Outcome) error {
 		if o.Kept == "" {

@@ -3,22 +3,14 @@ package api
 import (
 	"context"
 	"errors"
-	"fmt"
-	"math"
 	"net/http"
 	"runtime/debug"
-	"strconv"
-	"strings"
 	"time"
 
-	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
-	"buf.build/go/protovalidate"
 	"connectrpc.com/connect"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/retention"
 	"muniment.dev/muniment/ledger"
@@ -74,12 +66,11 @@ func (s *Server) publicOf(err error, name func(field string) string) *connect.Er
 		if w.label != "" {
 			s.cfg.Metrics.refused.WithLabelValues(w.label).Inc()
 		}
-		return fieldError(w.code, name(w.field), "%s", w.reason)
+		return rpcerr.Field(w.code, name(w.field), "%s", w.reason)
 	}
 	var full *limit.Full
 	if errors.As(err, &full) {
-		s.cfg.Metrics.limited.WithLabelValues(heldLabel(full.Resource)).Inc()
-		return errBusy(full)
+		return s.limits.Busy(full)
 	}
 	for _, row := range codes {
 		if !errors.Is(err, row.err) {
@@ -89,11 +80,11 @@ func (s *Server) publicOf(err error, name func(field string) string) *connect.Er
 			err = row.err // the cause is for the operator
 		}
 		if row.retry > 0 {
-			return retryAs(row.code, err, row.retry)
+			return rpcerr.Retry(row.code, err, row.retry)
 		}
 		var wrong *ledger.FieldError
 		if errors.As(err, &wrong) {
-			return fieldError(row.code, ledgerFields[wrong.Field], "%s", wrong.Reason)
+			return rpcerr.Field(row.code, ledgerFields[wrong.Field], "%s", wrong.Reason)
 		}
 		return connect.NewError(row.code, err)
 	}
@@ -138,17 +129,6 @@ func inStream(field string) string {
 
 // inBatch names a field of a submission in a result of AppendBatch.
 func inBatch(field string) string { return field }
-
-// fieldOf returns the field that an error of fieldError names, or "".
-func fieldOf(e *connect.Error) string {
-	for _, d := range e.Details() {
-		m, err := d.Value()
-		if v, ok := m.(*validate.Violations); err == nil && ok && len(v.Violations) > 0 {
-			return protovalidate.FieldPathString(v.Violations[0].GetField())
-		}
-	}
-	return ""
-}
 
 // Reasons for refusing an entry that are not in the table.
 const (
@@ -206,32 +186,6 @@ var submissionFields = map[ingest.Field]string{
 	ingest.FieldSize:           "size",
 	ingest.FieldDigest:         "digest",
 	ingest.FieldStatement:      "statement",
-}
-
-// fieldError returns an error whose message and detail name the field.
-func fieldError(code connect.Code, field, format string, args ...any) *connect.Error {
-	message := fmt.Sprintf(format, args...)
-	e := connect.NewError(code, errors.New(field+": "+message))
-	path := &validate.FieldPath{}
-	for _, name := range strings.Split(field, ".") {
-		path.Elements = append(path.Elements, &validate.FieldPathElement{FieldName: proto.String(name)})
-	}
-	v := &validate.Violations{Violations: []*validate.Violation{{Field: path, Message: proto.String(message)}}}
-	if d, err := connect.NewErrorDetail(v); err == nil {
-		e.AddDetail(d)
-	}
-	return e
-}
-
-// retryAs returns an error with the time to retry after, as a header for HTTP
-// clients and as a detail for gRPC's.
-func retryAs(code connect.Code, err error, after time.Duration) *connect.Error {
-	e := connect.NewError(code, err)
-	e.Meta().Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
-	if d, err := connect.NewErrorDetail(&errdetails.RetryInfo{RetryDelay: durationpb.New(after)}); err == nil {
-		e.AddDetail(d)
-	}
-	return e
 }
 
 func (s *Server) recover(_ context.Context, spec connect.Spec, _ http.Header, p any) error {

@@ -7,7 +7,7 @@ import (
 
 	"connectrpc.com/connect"
 
-	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/policy"
 )
@@ -15,7 +15,7 @@ import (
 // TestRefusalsNameTheirField checks that each refusal of a submission names the
 // wrong field where the call has it.
 func TestRefusalsNameTheirField(t *testing.T) {
-	s := limitedServer(limit.Limits{})
+	s := &Server{cfg: Config{Metrics: NewMetrics("test")}}
 	calls := map[string]func(string) string{"Append": inSubmission, "AppendBatch": inBatch, "AppendStream": inStream}
 	for _, c := range []struct {
 		err    error
@@ -33,8 +33,8 @@ func TestRefusalsNameTheirField(t *testing.T) {
 	} {
 		for call, name := range calls {
 			e := s.publicOf(fmt.Errorf("append: %w", c.err), name)
-			if e.Code() != c.code || fieldOf(e) != c.fields[call] || !isRefusal(e) && c.code == connect.CodePermissionDenied {
-				t.Errorf("%s: %T: code %s, field %q, want %s, %q", call, c.err, e.Code(), fieldOf(e), c.code, c.fields[call])
+			if e.Code() != c.code || rpcerr.FieldOf(e) != c.fields[call] || !isRefusal(e) && c.code == connect.CodePermissionDenied {
+				t.Errorf("%s: %T: code %s, field %q, want %s, %q", call, c.err, e.Code(), rpcerr.FieldOf(e), c.code, c.fields[call])
 			}
 		}
 	}

@@ -6,15 +6,13 @@ import (
 
 	"connectrpc.com/connect"
 
+	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
 // An exportService implements ExportService.
 type exportService struct{ *Server }
-
-// exportPiece is how much of a delta goes into one message.
-const exportPiece = 256 << 10
 
 func (s *exportService) Export(ctx context.Context, req *connect.Request[munimentv1.ExportRequest], stream *connect.ServerStream[munimentv1.ExportResponse]) error {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -26,7 +24,7 @@ func (s *exportService) Export(ctx context.Context, req *connect.Request[munimen
 		case <-ctx.Done():
 		}
 	}()
-	w := bufio.NewWriterSize(pieces{stream}, exportPiece)
+	w := bufio.NewWriterSize(pieces{stream}, limit.ExportPiece)
 	err := s.ledger.Export(ctx, w, req.Msg.Since, []*ledger.Stream{caller(ctx).tenant.Stream}, nil)
 	if err == nil {
 		err = w.Flush()
@@ -47,7 +45,7 @@ type pieces struct {
 
 func (p pieces) Write(b []byte) (int, error) {
 	for rest := b; len(rest) > 0; {
-		n := min(len(rest), exportPiece)
+		n := min(len(rest), limit.ExportPiece)
 		if err := p.stream.Send(&munimentv1.ExportResponse{Data: rest[:n]}); err != nil {
 			return len(b) - len(rest), err
 		}

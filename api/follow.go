@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 )
@@ -109,8 +110,8 @@ func (f *follower) wakes() uint64 {
 }
 
 // next is Next of the ledger, for a watcher: one of a tenant looks at a time.
-func (f *follower) next(ctx context.Context, q *quota, p *ledger.Published, stream *ledger.Stream, filter ledger.Filter, from uint64) (*ledger.Entry, uint64, error) {
-	for _, turn := range []*semaphore.Weighted{q.watching, f.reading} {
+func (f *follower) next(ctx context.Context, q *limit.Usage, p *ledger.Published, stream *ledger.Stream, filter ledger.Filter, from uint64) (*ledger.Entry, uint64, error) {
+	for _, turn := range []*semaphore.Weighted{q.Watching(), f.reading} {
 		if err := turn.Acquire(ctx, 1); err != nil {
 			return nil, from, err
 		}

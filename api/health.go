@@ -9,6 +9,8 @@ import (
 	"connectrpc.com/connect"
 	"connectrpc.com/grpchealth"
 
+	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/ledger"
 )
 
@@ -37,13 +39,13 @@ func (s *Server) HealthHandler() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no such path; this listener serves /healthz, /readyz and /metrics", http.StatusNotFound)
 	})
-	return identifyRequest(s.logAccess(s.deadline(mux)))
+	return identifyRequest(s.logAccess(s.limits.Deadline(mux)))
 }
 
 // mountHealth serves the state of the server. What costs more than a line of
 // text takes the place that it is given.
 func (s *Server) mountHealth(mux *http.ServeMux, place func(http.Handler) http.Handler) {
-	path, health := grpchealth.NewHandler(healthChecker{s}, connect.WithReadMaxBytes(maxHealthBytes), gzipUpTo(fixed(maxHealthBytes), connect.Spec{}), connect.WithInterceptors(shortErrors{}))
+	path, health := grpchealth.NewHandler(healthChecker{s}, connect.WithReadMaxBytes(limit.MaxHealthBytes), limit.GzipUpTo(limit.Fixed(limit.MaxHealthBytes), connect.Spec{}), connect.WithInterceptors(rpcerr.Interceptor{}))
 	mux.Handle(path, place(health))
 	mux.Handle("GET /metrics", place(s.admit(seeOperations, s.cfg.Metrics.handler())))
 	mux.HandleFunc("GET /healthz", s.healthz)

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"muniment.dev/muniment/api/oidc"
+	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
@@ -35,7 +36,7 @@ func (s *identityService) WhoAmI(ctx context.Context, _ *connect.Request[munimen
 func (s *identityService) ExchangeToken(ctx context.Context, req *connect.Request[munimentv1.ExchangeTokenRequest]) (*connect.Response[munimentv1.ExchangeTokenResponse], error) {
 	dir := s.dir.Load()
 	if dir.identities == nil {
-		return nil, fieldError(connect.CodeUnauthenticated, "identity_token", "this ledger takes none; use a token of the tenant")
+		return nil, rpcerr.Field(connect.CodeUnauthenticated, "identity_token", "this ledger takes none; use a token of the tenant")
 	}
 	tok, err := dir.identities.Verify(ctx, req.Msg.IdentityToken)
 	if err != nil {
@@ -45,7 +46,7 @@ func (s *identityService) ExchangeToken(ctx context.Context, req *connect.Reques
 	if rule == nil { // the same, whether there is such a tenant or not
 		return nil, s.refusedIdentity(fmt.Errorf("%w: tenant %q has no rule for the subject %q of %s", oidc.ErrRefused, req.Msg.Tenant, tok.Subject, tok.Issuer))
 	}
-	done, err := s.takeRecord(ctx, req.Spec().Procedure, s.quota(t.Name), len(req.Msg.IdentityToken))
+	done, err := s.limits.TakeRecord(ctx, req.Spec().Procedure, s.limits.Usage(t.Name), len(req.Msg.IdentityToken))
 	if err != nil {
 		return nil, err
 	}
@@ -118,12 +119,12 @@ func (s *Server) recordExchange(ctx context.Context, g *grant, tok *oidc.Token, 
 func (s *Server) refusedIdentity(err error) error {
 	switch {
 	case errors.Is(err, oidc.ErrRefused):
-		return fieldError(connect.CodeUnauthenticated, "identity_token", "%s", err)
+		return rpcerr.Field(connect.CodeUnauthenticated, "identity_token", "%s", err)
 	case errors.Is(err, oidc.ErrUnavailable):
 		s.log.Warn("identity tokens can't be verified", "err", err)
-		return retryAs(connect.CodeUnavailable, errors.New("identity_token: the keys of its issuer can't be fetched now; the server's log has the cause"), 10*time.Second)
+		return rpcerr.Retry(connect.CodeUnavailable, errors.New("identity_token: the keys of its issuer can't be fetched now; the server's log has the cause"), 10*time.Second)
 	case errors.Is(err, errBusyIdentity):
-		return retryAs(connect.CodeResourceExhausted, err, 30*time.Second)
+		return rpcerr.Retry(connect.CodeResourceExhausted, err, 30*time.Second)
 	}
 	return s.public(err)
 }

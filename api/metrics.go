@@ -114,11 +114,11 @@ func (m *Metrics) initialize(version string) {
 	for code := connect.CodeCanceled; code <= connect.CodeUnauthenticated; code++ {
 		m.turned.WithLabelValues(code.String())
 	}
-	for _, limit := range limitLabels {
-		m.limited.WithLabelValues(limit)
+	for _, label := range limit.Labels {
+		m.limited.WithLabelValues(label)
 	}
 	for _, r := range limit.All() {
-		m.limited.WithLabelValues(heldLabel(r))
+		m.limited.WithLabelValues(r.HeldLabel())
 	}
 }
 
@@ -210,10 +210,6 @@ func (i *metricsInterceptor) WrapStreamingHandler(next connect.StreamingHandlerF
 		return err
 	}
 }
-
-// heldLabel is the label of calls that were refused because too much of the
-// resource is held.
-func heldLabel(r limit.Resource) string { return "held_" + r.Label() }
 
 func codeLabel(err error) string {
 	if err == nil {

@@ -6,6 +6,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/ingest/policy"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -24,7 +25,7 @@ func (s *adminService) SetPolicy(ctx context.Context, req *connect.Request[munim
 	var wrong *policy.Error
 	switch {
 	case errors.As(err, &wrong):
-		return nil, fieldError(connect.CodeInvalidArgument, "policy", "%s", wrong)
+		return nil, rpcerr.Field(connect.CodeInvalidArgument, "policy", "%s", wrong)
 	case err != nil:
 		return nil, s.public(err)
 	}

@@ -36,7 +36,7 @@ func (c *steppedClock) pass(d time.Duration) {
 }
 
 // limited returns a server whose tenant acme has limits, and its clock.
-func limited(t *testing.T, l api.Limits, edits ...func(*ledger.Config, *api.Config)) (*testServer, *steppedClock) {
+func limited(t *testing.T, l limit.Quota, edits ...func(*ledger.Config, *api.Config)) (*testServer, *steppedClock) {
 	t.Helper()
 	c := &steppedClock{at: time.Now()}
 	edits = append(edits, func(_ *ledger.Config, ac *api.Config) {
@@ -64,7 +64,7 @@ func over(t *testing.T, err error, limit string) {
 }
 
 func TestRequestLimit(t *testing.T) {
-	ts, c := limited(t, api.Limits{Requests: 2, RequestBurst: 3})
+	ts, c := limited(t, limit.Quota{Requests: 2, RequestBurst: 3})
 	ctx := context.Background()
 	get := func(token string) error {
 		_, err := ts.client(token).GetCheckpoint(ctx, connect.NewRequest(&munimentv1.GetCheckpointRequest{}))
@@ -94,7 +94,7 @@ func TestRequestLimit(t *testing.T) {
 }
 
 func TestEntryAndByteLimits(t *testing.T) {
-	ts, c := limited(t, api.Limits{Entries: 1, EntryBurst: 3, Bytes: 100, ByteBurst: 1000})
+	ts, c := limited(t, limit.Quota{Entries: 1, EntryBurst: 3, Bytes: 100, ByteBurst: 1000})
 	ctx := context.Background()
 	n := 0
 	send := func(size, count int) error {
@@ -143,7 +143,7 @@ func TestEntryAndByteLimits(t *testing.T) {
 // it.
 func TestDailyQuota(t *testing.T) {
 	day := time.Now().UTC().Truncate(24 * time.Hour)
-	ts, _ := limited(t, api.Limits{DailyEntries: 3, DailyBytes: 100})
+	ts, _ := limited(t, limit.Quota{DailyEntries: 3, DailyBytes: 100})
 	ctx := context.Background()
 	send := func(ts *testServer, text string) error {
 		_, err := ts.client(acmeToken).Append(ctx, request("acme", text))
@@ -163,7 +163,7 @@ func TestDailyQuota(t *testing.T) {
 	}
 	over(t, send(ts, "four"), "3 entries a day")
 	ts.ledger.Close()
-	again, c2 := limited(t, api.Limits{DailyEntries: 3, DailyBytes: 100}, on(ts.store))
+	again, c2 := limited(t, limit.Quota{DailyEntries: 3, DailyBytes: 100}, on(ts.store))
 	if c2.now().UTC().Truncate(24 * time.Hour).Equal(day) { // unless midnight has passed
 		over(t, send(again, "four"), "3 entries a day")
 	}
@@ -176,7 +176,7 @@ func TestDailyQuota(t *testing.T) {
 // More calls of one tenant than may be worked on at once wait, and another
 // tenant's do not wait with them.
 func TestConcurrentCalls(t *testing.T) {
-	ts, _ := limited(t, api.Limits{Concurrent: 2})
+	ts, _ := limited(t, limit.Quota{Concurrent: 2})
 	release := ts.block()
 	var wg sync.WaitGroup
 	send := func(i int) {
@@ -215,7 +215,7 @@ func TestConcurrentCalls(t *testing.T) {
 // Where a limit is reached, a call waits for its turn, or for a refusal if that
 // would take too long, so that clients that don't wait cost little.
 func TestLimitsAreWaitedFor(t *testing.T) {
-	ts, _ := limited(t, api.Limits{Requests: 0.1, RequestBurst: 1}, func(_ *ledger.Config, c *api.Config) { c.LimitWait = 15 * time.Second })
+	ts, _ := limited(t, limit.Quota{Requests: 0.1, RequestBurst: 1}, func(_ *ledger.Config, c *api.Config) { c.LimitWait = 15 * time.Second })
 	if _, err := ts.whoami(acmeToken); err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +255,7 @@ func (ts *testServer) atLimit() int {
 // What the log itself writes for a tenant counts against its day like any other
 // entry; a token can be revoked all the same.
 func TestConfigCountsAgainstTheDay(t *testing.T) {
-	ts, c := limited(t, api.Limits{DailyEntries: 3})
+	ts, c := limited(t, limit.Quota{DailyEntries: 3})
 	admin := munimentv1connect.NewAdminServiceClient(ts.h2, ts.url, connect.WithInterceptors(bearer(acmeToken)))
 	ctx := context.Background()
 	issue := func(id string) error {
@@ -284,7 +284,7 @@ func TestConfigCountsAgainstTheDay(t *testing.T) {
 // An append whose caller goes away counts if it is recorded, and its place at
 // work is held until then.
 func TestCancelledAppendCounts(t *testing.T) {
-	ts, _ := limited(t, api.Limits{DailyEntries: 2})
+	ts, _ := limited(t, limit.Quota{DailyEntries: 2})
 	for i := range 2 {
 		size := ts.ledger.Published().Size
 		release := ts.block()

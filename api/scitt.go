@@ -11,6 +11,8 @@ import (
 
 	"connectrpc.com/connect"
 
+	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/cosereceipt"
@@ -23,9 +25,8 @@ import (
 // the native one in other clothes, signed with a key of its own.
 
 const (
-	scittEntries = "/entries"
-	scittKeys    = "/.well-known/scitt-keys"
-	problemType  = "application/concise-problem-details+cbor"
+	scittKeys   = "/.well-known/scitt-keys"
+	problemType = "application/concise-problem-details+cbor"
 )
 
 // mountSCITT adds the endpoint, if it has a key.
@@ -33,8 +34,8 @@ func (s *Server) mountSCITT(mux *http.ServeMux) {
 	if s.cfg.SCITTKey == nil {
 		return
 	}
-	mux.Handle("POST "+scittEntries, s.guardAs(appendEntries, s.pricedByStatus(s.bound(http.HandlerFunc(s.registerStatement)))))
-	mux.Handle("GET "+scittEntries+"/{index}", s.guardAs(readEntries, s.pricedByStatus(s.bound(http.HandlerFunc(s.resolveReceipt)))))
+	mux.Handle("POST "+limit.SCITTEntries, s.guardAs(appendEntries, s.limits.PricedByStatus(s.limits.Bound(http.HandlerFunc(s.registerStatement)))))
+	mux.Handle("GET "+limit.SCITTEntries+"/{index}", s.guardAs(readEntries, s.limits.PricedByStatus(s.limits.Bound(http.HandlerFunc(s.resolveReceipt)))))
 	mux.HandleFunc("GET "+scittKeys, func(w http.ResponseWriter, r *http.Request) {
 		set, err := cosereceipt.KeySet(s.cfg.SCITTKey)
 		if err != nil {
@@ -47,7 +48,7 @@ func (s *Server) mountSCITT(mux *http.ServeMux) {
 }
 
 func isSCITT(r *http.Request) bool {
-	return r.URL.Path == scittEntries || strings.HasPrefix(r.URL.Path, scittEntries+"/")
+	return r.URL.Path == limit.SCITTEntries || strings.HasPrefix(r.URL.Path, limit.SCITTEntries+"/")
 }
 
 // registerStatement is Append for a signed statement.
@@ -58,17 +59,17 @@ func (s *Server) registerStatement(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != cosereceipt.StatementType {
-		s.problem(w, fieldError(connect.CodeInvalidArgument, "content_type", "%q, but a signed statement is sent as %s", r.Header.Get("Content-Type"), cosereceipt.StatementType))
+		s.problem(w, rpcerr.Field(connect.CodeInvalidArgument, "content_type", "%q, but a signed statement is sent as %s", r.Header.Get("Content-Type"), cosereceipt.StatementType))
 		return
 	}
-	limit := min(s.settings.Load().MaxPayload, ingest.MaxStatement)
-	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
+	most := min(s.limits.Sizes().MaxPayload, ingest.MaxStatement)
+	body, err := io.ReadAll(io.LimitReader(r.Body, most+1))
 	if err != nil {
 		s.problem(w, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("the body could not be read: %w", err)))
 		return
 	}
-	if int64(len(body)) > limit {
-		s.problem(w, fieldError(connect.CodeInvalidArgument, "statement", "more than %d bytes", limit))
+	if int64(len(body)) > most {
+		s.problem(w, rpcerr.Field(connect.CodeInvalidArgument, "statement", "more than %d bytes", most))
 		return
 	}
 	sub, subject, err := ingest.StatementSubmission(body)
@@ -88,7 +89,7 @@ func (s *Server) registerStatement(w http.ResponseWriter, r *http.Request) {
 	if results[0].Duplicate {
 		status = http.StatusOK
 	}
-	w.Header().Set("Location", scittEntries+"/"+strconv.FormatUint(results[0].Index, 10))
+	w.Header().Set("Location", limit.SCITTEntries+"/"+strconv.FormatUint(results[0].Index, 10))
 	s.writeCOSEReceipt(w, r, id, results[0].Index, subject, status)
 }
 
@@ -97,12 +98,12 @@ func (s *Server) resolveReceipt(w http.ResponseWriter, r *http.Request) {
 	id := caller(r.Context())
 	index, err := strconv.ParseUint(r.PathValue("index"), 10, 64)
 	if err != nil || index > math.MaxInt64 {
-		s.problem(w, fieldError(connect.CodeInvalidArgument, "index", "%q is not the index of an entry", r.PathValue("index")))
+		s.problem(w, rpcerr.Field(connect.CodeInvalidArgument, "index", "%q is not the index of an entry", r.PathValue("index")))
 		return
 	}
 	e, err := s.ledger.Entry(r.Context(), id.tenant.Stream, index)
 	if err == nil {
-		err = s.holdPayload(r.Context(), e)
+		err = s.limits.HoldPayload(r.Context(), s.ledger, e)
 	}
 	if err != nil {
 		s.problem(w, s.public(err))
@@ -164,7 +165,7 @@ func (s *Server) coseReceipt(native []byte, subject string) ([]byte, error) {
 // problem writes an error as concise problem details (RFC 9290).
 func (s *Server) problem(w http.ResponseWriter, err *connect.Error) {
 	const title, detail = -1, -2
-	err = shortError(err)
+	err = rpcerr.Short(err)
 	body, encodeErr := strictcbor.Marshal(map[int]string{title: err.Code().String(), detail: err.Message()})
 	if encodeErr != nil {
 		s.log.Error("encode problem details", "err", encodeErr)

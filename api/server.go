@@ -7,7 +7,6 @@ package api
 import (
 	"context"
 	"log/slog"
-	"math"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -22,6 +21,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/retention"
@@ -75,8 +75,7 @@ type Server struct {
 	dir      atomic.Pointer[directory]
 	settings atomic.Pointer[Settings] // complete with defaults
 	audit    *auditLog
-	book     *limit.Book // of what callers hold
-	debts    limit.Debts // of callers whose calls fail
+	limits   *limit.Limiter
 	follower *follower
 	errors   *connect.ErrorWriter
 
@@ -93,19 +92,20 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		cfg.RequestTimeout = 2 * time.Minute
 	}
 	if cfg.LimitWait == 0 {
-		cfg.LimitWait = maxLimitWait
+		cfg.LimitWait = limit.MaxWait
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
 	s := &Server{
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, ledger: cfg.Ledger, ingest: &ingest.Ingester{Ledger: cfg.Ledger, Admission: cfg.Admission},
-		audit: newAuditLog(cfg.Audit), book: limit.NewBook(limit.Limits{}), errors: connect.NewErrorWriter(), drain: make(chan struct{}),
+		audit: newAuditLog(cfg.Audit), errors: connect.NewErrorWriter(), drain: make(chan struct{}),
 	}
+	s.limits = limit.New(s.limiting(), cfg.Settings.sizes())
 	s.apply(cfg.Settings)
 	s.keeper = &retention.Keeper{Ingester: s.ingest, Reliance: &exception.Projection{Log: cfg.Ledger, Now: cfg.Now}, Now: cfg.Now}
 	s.follower = newFollower(cfg.Ledger, s.drain)
-	dir, err := s.newDirectory(ctx, cfg.Directory, nil)
+	dir, err := s.newDirectory(ctx, cfg.Directory)
 	if err != nil {
 		return nil, err
 	}
@@ -115,9 +115,11 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 			return nil, err
 		}
 	}
+	s.limits.SetUsages(dir.usages)
 	s.dir.Store(dir)
-	cfg.Metrics.book.Store(s.book)
-	s.countRecorded()
+	cfg.Metrics.book.Store(s.limits.Book())
+	recorded := s.limits.Recorded
+	cfg.Metrics.recorded.Store(&recorded)
 	return s, nil
 }
 
@@ -138,25 +140,17 @@ func (s *Server) draining() bool {
 // HTTP/1.1 and HTTP/2.
 func (s *Server) Handler() http.Handler {
 	opts := []connect.HandlerOption{
-		connect.WithInterceptors(append(s.tracing(), endings{}, shortErrors{}, s.cfg.Metrics.interceptor(), auditing{s}, validate.NewInterceptor(validate.WithValidator(fieldrules.Validator{})), inTenant{s})...),
+		connect.WithInterceptors(append(s.tracing(), limit.Endings{}, rpcerr.Interceptor{}, s.cfg.Metrics.interceptor(), auditing{s}, validate.NewInterceptor(validate.WithValidator(fieldrules.Validator{})), inTenant{s})...),
 		connect.WithRecover(s.recover),
 		connect.WithCodec(strictProto{}),
 		connect.WithCodec(strictJSON{"json"}),
 		connect.WithCodec(strictJSON{"json; charset=utf-8"}),
 		connect.WithConditionalHandlerOptions(func(spec connect.Spec) []connect.HandlerOption {
-			sh, compressFrom := shapeOfCall(spec.Procedure), math.MaxInt32
-			if sh.compresses {
-				compressFrom = 1024
-			}
-			// Connect takes a fixed limit. The one in force, which a reload may
-			// change, is applied by bound and by the decompressor.
-			largest := min(largestSettings.limitOf(sh), math.MaxInt32)
-			limit := func() int64 { return s.settings.Load().limitOf(sh) }
-			return []connect.HandlerOption{connect.WithCompressMinBytes(compressFrom), connect.WithReadMaxBytes(int(largest)), gzipUpTo(limit, spec)}
+			return s.limits.Options(spec)
 		}),
 	}
 	mux := http.NewServeMux()
-	mount := func(path string, h http.Handler) { mux.Handle(path, s.guard(s.priced(s.bound(h)))) }
+	mount := func(path string, h http.Handler) { mux.Handle(path, s.guard(s.limits.Priced(s.limits.Bound(h)))) }
 	mount(munimentv1connect.NewLedgerServiceHandler(&service{Server: s}, opts...))
 	mount(munimentv1connect.NewIdentityServiceHandler(&identityService{Server: s}, opts...))
 	mount(munimentv1connect.NewAdminServiceHandler(&adminService{Server: s}, opts...))
@@ -164,17 +158,17 @@ func (s *Server) Handler() http.Handler {
 
 	s.mountSCITT(mux)
 
-	s.mountHealth(mux, func(h http.Handler) http.Handler { return s.place(limit.Public, h) })
+	s.mountHealth(mux, func(h http.Handler) http.Handler { return s.limits.Place(limit.Public, h) })
 	reflector := grpcreflect.NewStaticReflector(munimentv1connect.LedgerServiceName, munimentv1connect.IdentityServiceName, munimentv1connect.AdminServiceName, munimentv1connect.ExportServiceName, grpchealth.HealthV1ServiceName)
 	for _, mount := range []func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler){grpcreflect.NewHandlerV1, grpcreflect.NewHandlerV1Alpha} {
-		path, h := mount(reflector, connect.WithReadMaxBytes(maxReflectionBytes), gzipUpTo(fixed(maxReflectionBytes), connect.Spec{}), connect.WithInterceptors(shortErrors{}))
-		mux.Handle(path, s.place(limit.Public, s.admit(reflectServices, h)))
+		path, h := mount(reflector, connect.WithReadMaxBytes(limit.MaxReflectionBytes), limit.GzipUpTo(limit.Fixed(limit.MaxReflectionBytes), connect.Spec{}), connect.WithInterceptors(rpcerr.Interceptor{}))
+		mux.Handle(path, s.limits.Place(limit.Public, s.admit(reflectServices, h)))
 	}
 	mux.Handle("/tlog/", s.tlog())
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no such path; the API is at /"+munimentv1connect.LedgerServiceName+"/, the public log at /tlog/checkpoint", http.StatusNotFound)
 	})
-	return identifyRequest(s.logAccess(s.deadline(mux)))
+	return identifyRequest(s.logAccess(s.limits.Deadline(mux)))
 }
 
 // tracing returns the interceptor that makes spans, if they are wanted. A span
@@ -192,11 +186,27 @@ func (s *Server) tracing() []connect.Interceptor {
 	return []connect.Interceptor{i}
 }
 
+// limiting returns the configuration of the server's limits.
+func (s *Server) limiting() limit.Config {
+	m := s.cfg.Metrics
+	return limit.Config{
+		RequestTimeout: s.cfg.RequestTimeout, Wait: s.cfg.LimitWait, Now: s.now, Drain: s.drain, Refuse: s.refuse,
+		Observer: limit.Observer{
+			Limited: func(label string) { m.limited.WithLabelValues(label).Inc() },
+			Waiting: func(change int) { m.waiting.Add(float64(change)) },
+			Delayed: m.Delayed,
+		},
+	}
+}
+
+// Holds returns the book of what callers hold.
+func (s *Server) Holds() *limit.Book { return s.limits.Book() }
+
 // refuse writes the error in the protocol of the request.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err *connect.Error) {
 	s.audit.refused(r.Context(), s.now(), err)
 	s.cfg.Metrics.turned.WithLabelValues(err.Code().String()).Inc()
-	err = shortError(err)
+	err = rpcerr.Short(err)
 	if err.Code() == connect.CodeUnauthenticated {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}

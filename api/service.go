@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/fieldrules"
 	"muniment.dev/muniment/ledger"
@@ -54,7 +55,7 @@ func (s *service) AppendBatch(ctx context.Context, req *connect.Request[muniment
 	if err := s.mayWait(req.Msg.Wait); err != nil {
 		return nil, err
 	}
-	if err := s.take(ctx, resultBytes*int64(len(req.Msg.Submissions))); err != nil {
+	if err := s.limits.Take(ctx, limit.ResultBytes*int64(len(req.Msg.Submissions))); err != nil {
 		// before anything is recorded
 		return nil, s.public(err)
 	}
@@ -80,7 +81,7 @@ func (s *service) AppendBatch(ctx context.Context, req *connect.Request[muniment
 			continue
 		}
 		e := s.publicOf(r.Err, inBatch)
-		out[i] = appendError(e, fieldOf(e))
+		out[i] = appendError(e, rpcerr.FieldOf(e))
 		if refusal == nil && isRefusal(e) {
 			refusal = e
 		}
@@ -110,7 +111,7 @@ func appended(r ledger.Result) *munimentv1.Appended {
 }
 
 func appendError(e *connect.Error, field string) *munimentv1.AppendResult {
-	return &munimentv1.AppendResult{Result: &munimentv1.AppendResult_Error{Error: &munimentv1.AppendError{Code: e.Code().String(), Field: field, Message: shorten(e.Message())}}}
+	return &munimentv1.AppendResult{Result: &munimentv1.AppendResult_Error{Error: &munimentv1.AppendError{Code: e.Code().String(), Field: field, Message: rpcerr.Shorten(e.Message())}}}
 }
 
 func (s *service) GetEntry(ctx context.Context, req *connect.Request[munimentv1.GetEntryRequest]) (*connect.Response[munimentv1.GetEntryResponse], error) {
@@ -125,7 +126,7 @@ func (s *service) GetEntry(ctx context.Context, req *connect.Request[munimentv1.
 	res := &munimentv1.GetEntryResponse{}
 	res.Entry = s.entryMessage(e)
 	if req.Msg.IncludePayload {
-		if err := s.holdPayload(ctx, e); err != nil {
+		if err := s.limits.HoldPayload(ctx, s.ledger, e); err != nil {
 			return nil, s.public(err)
 		}
 		p, err := s.ledger.Payload(ctx, e)
@@ -142,9 +143,6 @@ func (s *service) GetEntry(ctx context.Context, req *connect.Request[munimentv1.
 	return connect.NewResponse(res), nil
 }
 
-// defaultPageSize is what ListEntries returns when the caller doesn't say.
-const defaultPageSize = 100
-
 func (s *service) ListEntries(ctx context.Context, req *connect.Request[munimentv1.ListEntriesRequest]) (*connect.Response[munimentv1.ListEntriesResponse], error) {
 	id, err := authorize(ctx, req.Msg.Tenant)
 	if err != nil {
@@ -156,7 +154,7 @@ func (s *service) ListEntries(ctx context.Context, req *connect.Request[muniment
 	}
 	q := ledger.Query{Filter: filter, OldestFirst: req.Msg.Order == munimentv1.Order_ORDER_OLDEST_FIRST, Limit: int(req.Msg.PageSize), Token: req.Msg.PageToken}
 	if q.Limit == 0 {
-		q.Limit = defaultPageSize
+		q.Limit = limit.DefaultPageSize
 	}
 	page, err := s.ledger.List(ctx, id.tenant.Stream, q)
 	if err != nil {
@@ -176,7 +174,7 @@ func filterOf(m *munimentv1.Filter) (ledger.Filter, error) {
 	f := ledger.Filter{Kind: m.Kind, Subject: m.Subject, PredicateType: m.PredicateType, Signer: m.Signer,
 		Submitter: m.Submitter, Control: m.Control, Attribute: m.Attribute, Material: m.Material}
 	if f.Kind != "" && !slices.Contains(ingest.Kinds(), f.Kind) {
-		return ledger.Filter{}, fieldError(connect.CodeInvalidArgument, "filter.kind", "%q is not a kind: use one of %s", f.Kind, strings.Join(ingest.Kinds(), ", "))
+		return ledger.Filter{}, rpcerr.Field(connect.CodeInvalidArgument, "filter.kind", "%q is not a kind: use one of %s", f.Kind, strings.Join(ingest.Kinds(), ", "))
 	}
 	for _, d := range []struct {
 		name string
@@ -187,7 +185,7 @@ func filterOf(m *munimentv1.Filter) (ledger.Filter, error) {
 		}
 		digest, err := entry.ParseDigest(*d.at)
 		if err != nil {
-			return ledger.Filter{}, fieldError(connect.CodeInvalidArgument, d.name, "%s", err)
+			return ledger.Filter{}, rpcerr.Field(connect.CodeInvalidArgument, d.name, "%s", err)
 		}
 		*d.at = digest.String()
 	}
@@ -200,12 +198,12 @@ func filterOf(m *munimentv1.Filter) (ledger.Filter, error) {
 			continue
 		}
 		if err := t.from.CheckValid(); err != nil {
-			return ledger.Filter{}, fieldError(connect.CodeInvalidArgument, t.name, "not a valid time")
+			return ledger.Filter{}, rpcerr.Field(connect.CodeInvalidArgument, t.name, "not a valid time")
 		}
 		*t.to = t.from.AsTime()
 	}
 	if !f.From.IsZero() && !f.To.IsZero() && f.To.Before(f.From) {
-		return ledger.Filter{}, fieldError(connect.CodeInvalidArgument, "filter.to", "before filter.from")
+		return ledger.Filter{}, rpcerr.Field(connect.CodeInvalidArgument, "filter.to", "before filter.from")
 	}
 	return f, nil
 }
@@ -249,7 +247,7 @@ func (s *service) GetReceipt(ctx context.Context, req *connect.Request[munimentv
 	if req.Msg.IncludePayload {
 		e, err := s.ledger.Entry(ctx, id.tenant.Stream, req.Msg.Index)
 		if err == nil {
-			err = s.holdPayload(ctx, e)
+			err = s.limits.HoldPayload(ctx, s.ledger, e)
 		}
 		if err != nil {
 			return nil, s.public(err)
@@ -340,11 +338,11 @@ const watchInterval = 15 * time.Second
 // sendWatched sends an entry, and holds what a large one needs beside a
 // watcher's own bytes.
 func (s *service) sendWatched(ctx context.Context, stream *connect.ServerStream[munimentv1.WatchEntriesResponse], m *munimentv1.WatchEntriesResponse) error {
-	if n := 3 * int64(proto.Size(m)); n > watchBytes {
-		if err := s.take(ctx, n); err != nil {
+	if n := 3 * int64(proto.Size(m)); n > limit.WatchBytes {
+		if err := s.limits.Take(ctx, n); err != nil {
 			return s.public(err)
 		}
-		defer heldBy(ctx).Keep(limit.Bytes, watchBytes)
+		defer limit.HeldBy(ctx).Keep(limit.Bytes, limit.WatchBytes)
 	}
 	return stream.Send(m)
 }
@@ -360,7 +358,7 @@ func (s *service) WatchEntries(ctx context.Context, req *connect.Request[munimen
 	}
 	for name, at := range map[string]time.Time{"filter.from": filter.From, "filter.to": filter.To} {
 		if !at.IsZero() {
-			return fieldError(connect.CodeInvalidArgument, name, "times are not allowed here; start from an index")
+			return rpcerr.Field(connect.CodeInvalidArgument, name, "times are not allowed here; start from an index")
 		}
 	}
 	next := req.Msg.FromIndex
@@ -370,7 +368,7 @@ func (s *service) WatchEntries(ctx context.Context, req *connect.Request[munimen
 		p := s.ledger.Published()
 		for next < p.Size && !s.draining() {
 			var e *ledger.Entry
-			if e, next, err = s.follower.next(ctx, s.quota(id.tenant.Name), p, id.tenant.Stream, filter, next); err != nil {
+			if e, next, err = s.follower.next(ctx, s.limits.Usage(id.tenant.Name), p, id.tenant.Stream, filter, next); err != nil {
 				return s.public(err)
 			}
 			if e == nil {

@@ -14,22 +14,15 @@ type Settings struct {
 	PublicTlog bool // serve /tlog/ without credentials
 }
 
-const (
-	// LargestPayload is the largest MaxPayload.
-	LargestPayload = 1 << 30
-	// defaultMaxStream is MaxStream where it is 0.
-	defaultMaxStream = 1 << 30
-)
+// sizes returns the limits of all callers.
+func (s *Settings) sizes() limit.Sizes {
+	return limit.Sizes{MaxPayload: s.MaxPayload, MaxStream: s.MaxStream, Holds: s.Holds}
+}
 
-// largestSettings have the largest limits that can be configured.
-var largestSettings = &Settings{MaxPayload: LargestPayload}
-
-// apply brings the settings in force, except for the directory.
+// apply brings the settings into force, except for the directory.
 func (s *Server) apply(settings Settings) {
-	if settings.MaxStream == 0 {
-		settings.MaxStream = defaultMaxStream
-	}
 	s.settings.Store(&settings)
-	s.ingest.SetLimits(settings.MaxPayload, settings.MaxStream)
-	s.book.SetLimits(settings.holds())
+	s.limits.SetSizes(settings.sizes())
+	in := s.limits.Sizes()
+	s.ingest.SetLimits(in.MaxPayload, in.MaxStream)
 }

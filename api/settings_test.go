@@ -87,7 +87,7 @@ func TestReloadHolds(t *testing.T) {
 	if got := read(); got != connect.CodeResourceExhausted {
 		t.Errorf("with a lower limit: %s", got)
 	}
-	if got, want := ts.api.Holds().Limits()[limit.Watchers], api.DefaultHolds()[limit.Watchers]; got != want {
+	if got, want := ts.api.Holds().Limits()[limit.Watchers], limit.DefaultHolds()[limit.Watchers]; got != want {
 		t.Errorf("a limit that is not set is %v, want %v", got, want)
 	}
 	ts.reload(func(s *api.Settings) { s.Holds = limit.Limits{} })

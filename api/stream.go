@@ -5,22 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
-	"time"
 
 	"connectrpc.com/connect"
 
+	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// chunkBytes is how much of a payload is sent in one message.
-const chunkBytes = 256 << 10
-
 func (s *service) AppendStream(ctx context.Context, stream *connect.ClientStream[munimentv1.AppendStreamRequest]) (*connect.Response[munimentv1.AppendStreamResponse], error) {
-	in := &chunks{stream: stream, extend: messageDeadline(ctx)}
+	in := &chunks{stream: stream, extend: limit.MessageDeadline(ctx)}
 	h, err := in.header()
 	if err != nil {
 		return nil, err
@@ -53,32 +50,28 @@ func (s *Server) appendStream(ctx context.Context, id *identity, st *ingest.Stre
 	if err := id.mayAppend(st.Kind); err != nil {
 		return ledger.Result{}, err
 	}
-	q, bytes := s.quota(id.tenant.Name), int64(0)
+	q, bytes := s.limits.Usage(id.tenant.Name), int64(0)
 	if st.Size != nil {
-		bytes = int64(min(*st.Size, uint64(s.settings.Load().MaxStream))) // ingest refuses more
+		bytes = int64(min(*st.Size, uint64(s.limits.Sizes().MaxStream))) // ingest refuses more
 	}
-	if err := s.takeEntries(ctx, q, 1, bytes); err != nil {
+	if err := s.limits.TakeEntries(ctx, q, 1, bytes); err != nil {
 		return ledger.Result{}, err
 	}
-	defer func() { q.release(1, bytes) }()
+	defer func() { q.Release(1, bytes) }()
 	if st.Size == nil {
 		from := st.Payload
-		st.Payload = readerFunc(func(p []byte) (int, error) {
+		st.Payload = limit.ReaderFunc(func(p []byte) (int, error) {
 			n, err := from.Read(p)
-			if err := s.takeStreamed(ctx, q, int64(n)); err != nil {
+			if err := s.limits.TakeStreamed(ctx, q, int64(n)); err != nil {
 				return 0, err
 			}
 			bytes += int64(n)
 			return n, err
 		})
 	}
-	st.Hold = func(n int64) error { return s.take(ctx, n) }
+	st.Hold = func(n int64) error { return s.limits.Take(ctx, n) }
 	return s.ingest.AppendStream(ctx, id.submitter(), st)
 }
-
-type readerFunc func(p []byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // chunks reads the payload of a stream.
 type chunks struct {
@@ -90,14 +83,14 @@ type chunks struct {
 func (c *chunks) header() (*munimentv1.AppendStreamHeader, error) {
 	m, err := c.receive()
 	if errors.Is(err, io.EOF) {
-		return nil, fieldError(connect.CodeInvalidArgument, "header", "the stream is empty; the first message is the header")
+		return nil, rpcerr.Field(connect.CodeInvalidArgument, "header", "the stream is empty; the first message is the header")
 	}
 	if err != nil {
 		return nil, err
 	}
 	h := m.GetHeader()
 	if h == nil {
-		return nil, fieldError(connect.CodeInvalidArgument, "header", "missing; the first message is the header, and not a chunk")
+		return nil, rpcerr.Field(connect.CodeInvalidArgument, "header", "missing; the first message is the header, and not a chunk")
 	}
 	return h, nil
 }
@@ -110,7 +103,7 @@ func (c *chunks) Read(p []byte) (int, error) {
 			return 0, err
 		}
 		if m.GetHeader() != nil {
-			return 0, fieldError(connect.CodeInvalidArgument, "header", "there is one already; after the first message come chunks only")
+			return 0, rpcerr.Field(connect.CodeInvalidArgument, "header", "there is one already; after the first message come chunks only")
 		}
 		c.rest = m.GetChunk()
 	}
@@ -138,39 +131,6 @@ func (c *chunks) receive() (*munimentv1.AppendStreamRequest, error) {
 	return nil, err // with its code
 }
 
-type deadlinesKey struct{}
-
-// withDeadlines puts into the context what messageDeadline and liftDeadlines
-// need. Errors are as in deadline.
-func withDeadlines(r *http.Request, c *http.ResponseController, timeout time.Duration) *http.Request {
-	set := func(lift bool) {
-		until := time.Now().Add(timeout)
-		if lift {
-			until = time.Time{}
-		}
-		_ = c.SetReadDeadline(until)
-		_ = c.SetWriteDeadline(until)
-	}
-	return r.WithContext(context.WithValue(r.Context(), deadlinesKey{}, set))
-}
-
-// messageDeadline returns a function that gives the next message of a client's
-// stream the time that a whole request has else.
-func messageDeadline(ctx context.Context) func() {
-	if set, ok := ctx.Value(deadlinesKey{}).(func(lift bool)); ok {
-		return func() { set(false) }
-	}
-	return func() {}
-}
-
-// liftDeadlines is for a call that has been read, and may work for long before
-// it has something to say.
-func liftDeadlines(ctx context.Context) {
-	if set, ok := ctx.Value(deadlinesKey{}).(func(lift bool)); ok {
-		set(true)
-	}
-}
-
 func (s *service) GetPayload(ctx context.Context, req *connect.Request[munimentv1.GetPayloadRequest], stream *connect.ServerStream[munimentv1.GetPayloadResponse]) error {
 	id, err := authorize(ctx, req.Msg.Tenant)
 	if err != nil {
@@ -188,7 +148,7 @@ func (s *service) GetPayload(ctx context.Context, req *connect.Request[munimentv
 		return s.public(ledger.WrongField(ledger.FieldIndex, "the payload of entry %d is %w", req.Msg.Index, ledger.ErrErased))
 	}
 	defer p.Close()
-	chunk := make([]byte, min(chunkBytes, p.Size))
+	chunk := make([]byte, min(limit.ChunkBytes, p.Size))
 	for left := p.Size; left > 0; {
 		n, err := io.ReadFull(p, chunk[:min(left, uint64(len(chunk)))])
 		if err != nil {

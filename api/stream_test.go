@@ -228,7 +228,7 @@ func TestAbortedStream(t *testing.T) {
 // A stream counts against the tenant's day, whether its size was declared or
 // not, and not if it was recorded before.
 func TestStreamQuota(t *testing.T) {
-	ts := newServer(t, func(_ *ledger.Config, c *api.Config) { c.Tenants[0].Limits = api.Limits{DailyBytes: 5 << 20} })
+	ts := newServer(t, func(_ *ledger.Config, c *api.Config) { c.Tenants[0].Limits = limit.Quota{DailyBytes: 5 << 20} })
 	c := ts.client(acmeToken)
 	size := uint64(2 << 20)
 	payload := func(s string) []byte { return bytes.Repeat([]byte(s), int(size)) }

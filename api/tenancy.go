@@ -8,7 +8,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"muniment.dev/muniment/api/limit"
-	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+	"muniment.dev/muniment/api/rpcerr"
 )
 
 // authorize returns the caller, if it may act for the tenant. Every handler of
@@ -19,7 +19,7 @@ func authorize(ctx context.Context, tenant string) (*identity, error) {
 		return nil, connect.NewError(connect.CodeUnauthenticated, errNoToken)
 	}
 	if id.tenant.Name != tenant {
-		return nil, fieldError(connect.CodePermissionDenied, "tenant", "this token is not for tenant %q", tenant)
+		return nil, rpcerr.Field(connect.CodePermissionDenied, "tenant", "this token is not for tenant %q", tenant)
 	}
 	return id, nil
 }
@@ -34,9 +34,9 @@ func (i inTenant) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		if err := checkTenant(ctx, req.Spec().Procedure, req.Any()); err != nil {
 			return nil, err
 		}
-		i.s.decoded(ctx, req)
+		i.s.limits.Decoded(ctx, req)
 		if id := caller(ctx); id != nil {
-			done, err := i.s.takeRecord(ctx, req.Spec().Procedure, i.s.quota(id.tenant.Name), proto.Size(messageOfCall(req.Any())))
+			done, err := i.s.limits.TakeRecord(ctx, req.Spec().Procedure, i.s.limits.Usage(id.tenant.Name), limit.SizeOf(req.Any()))
 			if err != nil {
 				return nil, err
 			}
@@ -44,43 +44,13 @@ func (i inTenant) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		}
 		res, err := next(ctx, req)
 		if err == nil {
-			err = i.s.encoding(ctx, res)
+			err = i.s.limits.Encoding(ctx, res)
 		}
 		if err != nil {
 			return nil, err
 		}
 		return res, nil
 	}
-}
-
-// decoded gives back what the request held while it was decoded.
-func (s *Server) decoded(ctx context.Context, req connect.AnyRequest) {
-	if h, m := heldBy(ctx), messageOfCall(req.Any()); h != nil && m != nil {
-		h.Keep(limit.Bytes, max(shapeOfCall(req.Spec().Procedure).bytes, int64(proto.Size(m))+callBytes))
-	}
-}
-
-// encoding takes what it needs to encode the answer, as far as the call does
-// not hold as much already.
-func (s *Server) encoding(ctx context.Context, res connect.AnyResponse) error {
-	h, m := heldBy(ctx), messageOfCall(res.Any())
-	if h == nil || m == nil {
-		return nil
-	}
-	need := 2*int64(proto.Size(m)) - h.Held(limit.Bytes)
-	if _, batch := m.(*munimentv1.AppendBatchResponse); need <= 0 || batch {
-		// a batch has taken it before it was recorded
-		return nil
-	}
-	if err := h.Take(limit.Bytes, need); err != nil {
-		return errBusy(err)
-	}
-	return nil
-}
-
-func messageOfCall(m any) proto.Message {
-	pm, _ := m.(proto.Message)
-	return pm
 }
 
 func (inTenant) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
@@ -90,7 +60,7 @@ func (inTenant) WrapStreamingClient(next connect.StreamingClientFunc) connect.St
 func (i inTenant) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
 		if id := caller(ctx); id != nil {
-			done, err := i.s.takeRecord(ctx, conn.Spec().Procedure, i.s.quota(id.tenant.Name), 0)
+			done, err := i.s.limits.TakeRecord(ctx, conn.Spec().Procedure, i.s.limits.Usage(id.tenant.Name), 0)
 			if err != nil {
 				return err
 			}

@@ -10,7 +10,7 @@ import (
 // callers with credentials.
 func (s *Server) tlog() http.Handler {
 	serve := func(public bool) http.Handler {
-		return http.StripPrefix("/tlog/", &tiles.Handler{Ledger: s.ledger, Logger: s.log, Public: public, Book: s.book})
+		return http.StripPrefix("/tlog/", &tiles.Handler{Ledger: s.ledger, Logger: s.log, Public: public, Book: s.limits.Book()})
 	}
 	public, private := serve(true), s.admit(readLog, serve(false))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

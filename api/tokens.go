@@ -10,6 +10,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -23,14 +24,14 @@ func (s *adminService) IssueToken(ctx context.Context, req *connect.Request[muni
 	m := req.Msg.Grant
 	g := &grant{id: m.Id, identity: identity{tenant: who.tenant, name: "token:" + m.Id, role: m.Role, kinds: m.Kinds}}
 	if err := CheckKinds(g.role, g.kinds); err != nil {
-		return nil, fieldError(connect.CodeInvalidArgument, "grant.kinds", "%s", err)
+		return nil, rpcerr.Field(connect.CodeInvalidArgument, "grant.kinds", "%s", err)
 	}
 	if m.Expires != nil {
 		if err := m.Expires.CheckValid(); err != nil {
-			return nil, fieldError(connect.CodeInvalidArgument, "grant.expires", "not a valid time")
+			return nil, rpcerr.Field(connect.CodeInvalidArgument, "grant.expires", "not a valid time")
 		}
 		if g.expires = m.Expires.AsTime(); !s.now().Before(g.expires) {
-			return nil, fieldError(connect.CodeInvalidArgument, "grant.expires", "not in the future")
+			return nil, rpcerr.Field(connect.CodeInvalidArgument, "grant.expires", "not in the future")
 		}
 	}
 	var token string
@@ -41,11 +42,11 @@ func (s *adminService) IssueToken(ctx context.Context, req *connect.Request[muni
 	}
 	switch err := s.grants.reserve(g); {
 	case errors.Is(err, errIDTaken):
-		return nil, fieldError(connect.CodeAlreadyExists, "grant.id", "%s", err)
+		return nil, rpcerr.Field(connect.CodeAlreadyExists, "grant.id", "%s", err)
 	case errors.Is(err, errTokenTaken):
-		return nil, fieldError(connect.CodeAlreadyExists, "token_sha256", "%s", err)
+		return nil, rpcerr.Field(connect.CodeAlreadyExists, "token_sha256", "%s", err)
 	case err != nil:
-		return nil, fieldError(connect.CodeFailedPrecondition, "grant.id", "%s", err)
+		return nil, rpcerr.Field(connect.CodeFailedPrecondition, "grant.id", "%s", err)
 	}
 	defer s.grants.release(g)
 	r, err := s.recordGrant(ctx, who, g, req.Msg.Reason)
@@ -74,7 +75,7 @@ func (s *adminService) RevokeToken(ctx context.Context, req *connect.Request[mun
 	}
 	g := s.grants.get(who.tenant.Name, req.Msg.Id)
 	if g == nil || g.revoked {
-		return nil, fieldError(connect.CodeNotFound, "id", "there is no token %q in force; list them with ListTokens", req.Msg.Id)
+		return nil, rpcerr.Field(connect.CodeNotFound, "id", "there is no token %q in force; list them with ListTokens", req.Msg.Id)
 	}
 	r, err := s.ingest.RecordConfig(context.WithoutCancel(ctx), who.submitter(), grantType+"/"+g.id, nil, req.Msg.Reason)
 	if err != nil {

@@ -38,6 +38,10 @@ func (r Resource) String() string { return names[r] }
 // "answer_streams".
 func (r Resource) Label() string { return strings.ReplaceAll(r.String(), " ", "_") }
 
+// HeldLabel returns the label, in metrics, of calls that were refused because
+// too much of the resource is held.
+func (r Resource) HeldLabel() string { return "held_" + r.Label() }
+
 // All returns every resource.
 func All() []Resource {
 	all := make([]Resource, resources)

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/api/limit"
 )
 
@@ -30,9 +31,9 @@ func (c *counter) count(next http.Handler) http.Handler {
 		if c.debts.Pay(r.Context(), owner, maxDelay, nil) && c.delayed != nil {
 			c.delayed()
 		}
-		noted := &statusWriter{ResponseWriter: w}
+		noted := &edge.Answer{ResponseWriter: w}
 		next.ServeHTTP(noted, r)
-		if failed[noted.status] {
+		if failed[noted.Status()] {
 			c.debts.Charge(owner, time.Now(), 1)
 		}
 	})
@@ -43,20 +44,3 @@ var failed = map[int]bool{
 	http.StatusBadRequest: true, http.StatusMethodNotAllowed: true, http.StatusRequestTimeout: true, http.StatusRequestEntityTooLarge: true,
 	http.StatusUnsupportedMediaType: true, http.StatusUnprocessableEntity: true, http.StatusNotImplemented: true,
 }
-
-// A statusWriter keeps the status of an answer.
-type statusWriter struct {
-	http.ResponseWriter
-	status int // 0: none was written, which means 200
-}
-
-// WriteHeader implements http.ResponseWriter.
-func (w *statusWriter) WriteHeader(status int) {
-	if w.status == 0 && status >= 200 {
-		w.status = status
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// Unwrap serves http.ResponseController.
-func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -122,7 +122,7 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// The server's own limit is for the whole request; if this one can't be
 	// set, that one holds.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(d.arrival))
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+	body, err := io.ReadAll(edge.MaxBytes(w, r.Body, maxRequest))
 	if large := (*http.MaxBytesError)(nil); err != nil && !errors.As(err, &large) {
 		http.Error(w, "the request did not arrive whole in time", http.StatusRequestTimeout)
 		return

@@ -24,6 +24,7 @@ import (
 	"github.com/sigstore/timestamp-authority/v2/pkg/verification"
 	tsax509 "github.com/sigstore/timestamp-authority/v2/pkg/x509"
 
+	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/internal/pemfile"
 )
 
@@ -98,7 +99,7 @@ func (a *Authority) answer(w http.ResponseWriter, r *http.Request) ([]byte, erro
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/timestamp-query" {
 		return nil, &refusal{http.StatusUnsupportedMediaType, "the Content-Type must be application/timestamp-query"}
 	}
-	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+	data, err := io.ReadAll(edge.MaxBytes(w, r.Body, maxRequest))
 	if err != nil {
 		return nil, &refusal{http.StatusBadRequest, "the request can't be read, or has more than 16 KiB"}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/api/oidc"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger"
@@ -142,7 +143,7 @@ func (d *Dir) loadTenants() error {
 		if err := limits.check(); err != nil {
 			return fmt.Errorf("%s.limits.%w", at, err)
 		}
-		tenant.Limits = api.Limits(*limits)
+		tenant.Limits = limit.Quota(*limits)
 		d.Tenants = append(d.Tenants, tenant)
 	}
 	return nil

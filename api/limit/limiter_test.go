@@ -1,9 +1,10 @@
-package api
+package limit
 
 import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -15,20 +16,22 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
-	"muniment.dev/muniment/api/limit"
-	"muniment.dev/muniment/ingest"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	rpc "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-func limitedServer(holds limit.Limits) *Server {
-	s := &Server{cfg: Config{Metrics: NewMetrics("test")}, ingest: &ingest.Ingester{}, book: limit.NewBook(limit.Limits{}), errors: connect.NewErrorWriter(), now: time.Now, audit: newAuditLog(nil)}
-	s.apply(Settings{MaxPayload: 1 << 20, Holds: holds})
-	return s
+// newLimiter returns a Limiter that writes refusals as Connect does.
+func newLimiter(holds Limits) *Limiter {
+	refuse := func(w http.ResponseWriter, r *http.Request, err *connect.Error) {
+		_ = connect.NewErrorWriter().Write(w, r, err)
+	}
+	return New(Config{Now: time.Now, Refuse: refuse, Observer: Observer{Limited: func(string) {}, Waiting: func(int) {}, Delayed: func() {}}},
+		Sizes{MaxPayload: 1 << 20, Holds: holds})
 }
 
 // as makes the request one of the tenant's.
 func as(tenant string, r *http.Request) *http.Request {
-	return r.WithContext(context.WithValue(r.Context(), identityKey{}, &identity{tenant: &Tenant{Name: tenant}}))
+	return r.WithContext(WithTenant(r.Context(), tenant))
 }
 
 func post(path string, body io.Reader) *http.Request {
@@ -70,7 +73,7 @@ func TestBytesAtWork(t *testing.T) {
 		r.Header.Set(name, value)
 		return r
 	}
-	batch := (&Settings{MaxPayload: 1 << 20}).maxBatch()
+	batch := (&Sizes{MaxPayload: 1 << 20}).maxBatch()
 	for _, c := range []struct {
 		name    string
 		request func() *http.Request
@@ -85,7 +88,7 @@ func TestBytesAtWork(t *testing.T) {
 		}, callBytes},
 		{"a bomb", func() *http.Request {
 			return header(post(rpc.LedgerServiceAppendBatchProcedure, zipped(t, beginning(8*mebibyte))), "Content-Encoding", "gzip")
-		}, callBytes + 3*8*mebibyte - 3*smallRequest},
+		}, callBytes + 3*8*mebibyte - 3*SmallRequest},
 		{"messages compressed, any size", func() *http.Request {
 			return header(post(rpc.LedgerServiceAppendBatchProcedure, strings.NewReader("x")), "Grpc-Encoding", "gzip")
 		}, callBytes + 3*batch},
@@ -97,36 +100,36 @@ func TestBytesAtWork(t *testing.T) {
 		}, callBytes},
 		{"of unknown length, large", func() *http.Request {
 			return post(rpc.LedgerServiceAppendProcedure, io.MultiReader(bytes.NewReader(beginning(mebibyte))))
-		}, callBytes + 3*mebibyte - 3*smallRequest},
+		}, callBytes + 3*mebibyte - 3*SmallRequest},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := limitedServer(limit.Limits{})
+			s := newLimiter(Limits{})
 			called := false
 			serve := func(w http.ResponseWriter, h http.HandlerFunc) {
 				r := as("acme", c.request())
-				s.place(shapeOf(r).place, s.bound(h)).ServeHTTP(w, r)
+				s.Place(shapeOf(r).place, s.Bound(h)).ServeHTTP(w, r)
 			}
 			serve(httptest.NewRecorder(), func(_ http.ResponseWriter, r *http.Request) {
 				called = true
 				if _, err := io.Copy(io.Discard, r.Body); err != nil {
 					t.Error(err)
 				}
-				if got := s.book.Held("acme", limit.Bytes); got != c.want {
+				if got := s.book.Held("acme", Bytes); got != c.want {
 					t.Errorf("%d bytes are held, want %d", got, c.want)
 				}
 			})
 			if !called {
 				t.Error("refused")
 			}
-			if s.book.Total(limit.Bytes) != 0 || s.book.Total(limit.Calls) != 0 {
+			if s.book.Total(Bytes) != 0 || s.book.Total(Calls) != 0 {
 				t.Fatal("something stays held")
 			}
 			// it is refused, before or while it is read
-			s.book.SetLimits(limit.Limits{limit.Bytes: {Owner: c.want - 1}})
+			s.book.SetLimits(Limits{Bytes: {Owner: c.want - 1}})
 			w := httptest.NewRecorder()
 			serve(w, func(w http.ResponseWriter, r *http.Request) {
 				if _, err := io.Copy(io.Discard, r.Body); err != nil {
-					s.refuse(w, r, connect.NewError(connect.CodeOf(err), err))
+					s.cfg.Refuse(w, r, connect.NewError(connect.CodeOf(err), err))
 				}
 			})
 			if w.Code != http.StatusTooManyRequests {
@@ -156,41 +159,41 @@ func TestEveryCallIsAccounted(t *testing.T) {
 	large := map[string]bool{rpc.LedgerServiceAppendProcedure: true, rpc.LedgerServiceAppendBatchProcedure: true, rpc.LedgerServiceAppendStreamProcedure: true,
 		rpc.AdminServiceSetPolicyProcedure: true}
 	n := 0
-	check := func(path, method string, place limit.Resource) {
+	check := func(path, method string, place Resource) {
 		n++
-		s := limitedServer(limit.Limits{})
-		bytesOf, owner := limit.Bytes, "acme"
+		s := newLimiter(Limits{})
+		bytesOf, owner := Bytes, "acme"
 		r := as("acme", httptest.NewRequest(method, path, strings.NewReader("x")))
-		if place == limit.Public {
-			bytesOf, owner, r = limit.PublicBytes, "address 192.0.2.1", httptest.NewRequest(method, path, strings.NewReader("x"))
+		if place == Public {
+			bytesOf, owner, r = PublicBytes, "address 192.0.2.1", httptest.NewRequest(method, path, strings.NewReader("x"))
 		}
 		sh := shapeOf(r)
 		if sh.place != place {
 			t.Errorf("%s has a place among the %s, want %s: see the table of shapes", path, sh.place, place)
 		}
-		if got := s.cfg.limitOf(sh); got > smallRequest && !large[path] {
+		if got := s.Sizes().limitOf(sh); got > SmallRequest && !large[path] {
 			t.Errorf("%s takes requests of %d bytes", path, got)
 		}
 		called := false
-		s.place(sh.place, s.bound(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.Place(sh.place, s.Bound(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			called = true
-			if s.book.Held(owner, place) != 1 || s.book.Held(owner, bytesOf) < smallRequest/2 {
+			if s.book.Held(owner, place) != 1 || s.book.Held(owner, bytesOf) < SmallRequest/2 {
 				t.Errorf("%s holds %d %s and %d bytes", path, s.book.Held(owner, place), place, s.book.Held(owner, bytesOf))
 			}
-			if heldBy(r.Context()) == nil {
+			if HeldBy(r.Context()) == nil {
 				t.Errorf("%s: the handler has no account", path)
 			}
 		}))).ServeHTTP(httptest.NewRecorder(), r)
 		if !called {
 			t.Errorf("%s: refused", path)
 		}
-		for _, res := range limit.All() {
+		for _, res := range All() {
 			if s.book.Total(res) != 0 {
 				t.Errorf("%s: %d %s stay held", path, s.book.Total(res), res)
 			}
 		}
-		for _, full := range []limit.Resource{place, bytesOf} {
-			var l limit.Limits
+		for _, full := range []Resource{place, bytesOf} {
+			var l Limits
 			l[full].Owner = 1
 			s.book.SetLimits(l)
 			hold := s.book.Open(owner)
@@ -198,7 +201,7 @@ func TestEveryCallIsAccounted(t *testing.T) {
 				t.Fatal(err)
 			}
 			w := httptest.NewRecorder()
-			s.place(sh.place, s.bound(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Errorf("%s: not refused: %s", path, full) }))).ServeHTTP(w, r)
+			s.Place(sh.place, s.Bound(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Errorf("%s: not refused: %s", path, full) }))).ServeHTTP(w, r)
 			if w.Code == http.StatusOK && w.Body.Len() == 0 {
 				t.Errorf("%s: no refusal", path)
 			}
@@ -206,22 +209,22 @@ func TestEveryCallIsAccounted(t *testing.T) {
 		}
 	}
 	eachRPC(func(path string, m protoreflect.MethodDescriptor) {
-		place := limit.Calls
+		place := Calls
 		switch {
-		case needsNoCredentials(procedures[path]):
-			place = limit.Public
+		case path == rpc.IdentityServiceExchangeTokenProcedure:
+			place = Public
 		case m.IsStreamingClient():
-			place = limit.Uploads
+			place = Uploads
 		case path == rpc.LedgerServiceWatchEntriesProcedure:
-			place = limit.Watchers
+			place = Watchers
 		case m.IsStreamingServer():
-			place = limit.Answers
+			place = Answers
 		}
 		check(path, http.MethodPost, place)
 	})
-	large[scittEntries] = true
-	check(scittEntries, http.MethodPost, limit.Calls)
-	check(scittEntries+"/7", http.MethodGet, limit.Calls)
+	large[SCITTEntries] = true
+	check(SCITTEntries, http.MethodPost, Calls)
+	check(SCITTEntries+"/7", http.MethodGet, Calls)
 	if n < 20 {
 		t.Fatalf("only %d calls were found", n)
 	}
@@ -247,11 +250,11 @@ func TestBytesWithoutCredentials(t *testing.T) {
 			}
 			r := post(rpc.IdentityServiceExchangeTokenProcedure, body)
 			r.Header.Set("Content-Encoding", encoding)
-			s, read := limitedServer(limit.Limits{}), false
-			s.place(limit.Public, s.bound(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			s, read := newLimiter(Limits{}), false
+			s.Place(Public, s.Bound(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 				_, err := io.Copy(io.Discard, r.Body)
 				read = err == nil
-				if n := s.book.Total(limit.Bytes); n != 0 {
+				if n := s.book.Total(Bytes); n != 0 {
 					t.Errorf("%s %s: %d of the tenants' bytes are held", c.name, encoding, n)
 				}
 			}))).ServeHTTP(httptest.NewRecorder(), r)
@@ -267,14 +270,14 @@ func TestBytesWithoutCredentials(t *testing.T) {
 func TestOneTenantLeavesRoom(t *testing.T) {
 	for _, path := range []string{rpc.LedgerServiceAppendProcedure, rpc.LedgerServiceAppendStreamProcedure, rpc.LedgerServiceGetPayloadProcedure, rpc.LedgerServiceWatchEntriesProcedure,
 		rpc.LedgerServiceListEntriesProcedure, rpc.ExportServiceExportProcedure} {
-		s := limitedServer(limit.Limits{})
+		s := newLimiter(Limits{})
 		status := func(tenant string, while func()) int {
 			r := post(path, bytes.NewReader(make([]byte, 60<<10)))
 			if path == rpc.LedgerServiceAppendProcedure {
 				r = post(path, bytes.NewReader(make([]byte, 1<<20)))
 			}
 			w := httptest.NewRecorder()
-			s.place(shapeOf(r).place, s.bound(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { while() }))).ServeHTTP(w, as(tenant, r))
+			s.Place(shapeOf(r).place, s.Bound(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { while() }))).ServeHTTP(w, as(tenant, r))
 			return w.Code
 		}
 		held, last := 0, 0
@@ -294,5 +297,37 @@ func TestOneTenantLeavesRoom(t *testing.T) {
 	}
 }
 
-// Wakes returns how many watchers were ever woken.
-func (s *Server) Wakes() uint64 { return s.follower.wakes() }
+// TestEveryRefusalIsCounted checks that each way in which a call can hold too
+// much is an error with a time to retry after, and is counted.
+func TestEveryRefusalIsCounted(t *testing.T) {
+	small := func(bytes int64) Limits {
+		var l Limits
+		l[Bytes] = Limit{Owner: bytes}
+		return l
+	}
+	for name, refused := range map[string]func(l *Limiter, h *Hold) error{
+		"a body as it is read": func(l *Limiter, h *Hold) error {
+			held := &heldBytes{hold: h, resource: Bytes, busy: l.Busy}
+			_, err := io.Copy(io.Discard, &countedBody{ReadCloser: io.NopCloser(strings.NewReader("more than nothing")), held: held})
+			return err
+		},
+		"an answer as it is encoded": func(l *Limiter, h *Hold) error {
+			ctx := context.WithValue(context.Background(), holdKey{}, h)
+			return l.Encoding(ctx, connect.NewResponse(&munimentv1.GetReceiptResponse{Receipt: make([]byte, 1<<10)}))
+		},
+	} {
+		l, counted := newLimiter(Limits{}), ""
+		l.cfg.Observer.Limited = func(label string) { counted += label }
+		l.book.SetLimits(small(1))
+		h := l.book.Open("acme")
+		err := refused(l, h)
+		var ce *connect.Error
+		if !errors.As(err, &ce) || ce.Code() != connect.CodeResourceExhausted || ce.Meta().Get("Retry-After") == "" {
+			t.Errorf("%s: %v", name, err)
+		}
+		if counted != "held_bytes" {
+			t.Errorf("%s: counted as %q, want held_bytes", name, counted)
+		}
+		h.Release()
+	}
+}

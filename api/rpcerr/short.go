@@ -1,4 +1,4 @@
-package api
+package rpcerr
 
 import (
 	"context"
@@ -19,24 +19,24 @@ const (
 	maxViolations   = 8
 )
 
-// shorten cuts a text that is too long for an error.
-func shorten(s string) string {
+// Shorten cuts a text that is too long for an error.
+func Shorten(s string) string {
 	if len(s) <= maxErrorText {
 		return s
 	}
 	return strings.ToValidUTF8(s[:maxErrorText], "") + " …"
 }
 
-// shortText returns an error with a message that is not too long.
-func shortText(err error) error {
+// ShortText returns an error with a message that is not too long.
+func ShortText(err error) error {
 	if err == nil || len(err.Error()) <= maxErrorText {
 		return err
 	}
-	return errors.New(shorten(err.Error()))
+	return errors.New(Shorten(err.Error()))
 }
 
-// shortError returns the error as it may leave the server.
-func shortError(err *connect.Error) *connect.Error {
+// Short returns the error as it may leave the server.
+func Short(err *connect.Error) *connect.Error {
 	details := 0
 	for _, d := range err.Details() {
 		details += len(d.Bytes())
@@ -44,7 +44,7 @@ func shortError(err *connect.Error) *connect.Error {
 	if len(err.Message()) <= maxErrorText && details <= maxErrorDetails {
 		return err
 	}
-	out := connect.NewError(err.Code(), errors.New(shorten(err.Message())))
+	out := connect.NewError(err.Code(), errors.New(Shorten(err.Message())))
 	for k, v := range err.Meta() {
 		out.Meta()[k] = v
 	}
@@ -79,19 +79,19 @@ func shortDetail(d *connect.ErrorDetail) *connect.ErrorDetail {
 	return d
 }
 
-// shortErrors is the interceptor that bounds the errors of RPCs.
-type shortErrors struct{}
+// Interceptor is the interceptor that bounds the errors of RPCs.
+type Interceptor struct{}
 
 func asShort(err error) error {
 	var ce *connect.Error
 	if errors.As(err, &ce) {
-		return shortError(ce)
+		return Short(ce)
 	}
-	return shortText(err)
+	return ShortText(err)
 }
 
 // WrapUnary implements connect.Interceptor.
-func (shortErrors) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+func (Interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
 		res, err := next(ctx, req)
 		if err != nil {
@@ -102,12 +102,12 @@ func (shortErrors) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 }
 
 // WrapStreamingClient implements connect.Interceptor.
-func (shortErrors) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+func (Interceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
 	return next
 }
 
 // WrapStreamingHandler implements connect.Interceptor.
-func (shortErrors) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+func (Interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
 		if err := next(ctx, conn); err != nil {
 			return asShort(err)

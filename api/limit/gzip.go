@@ -1,4 +1,4 @@
-package api
+package limit
 
 import (
 	"bufio"
@@ -19,19 +19,19 @@ import (
 	"muniment.dev/muniment/internal/turns"
 )
 
-// gzipUpTo returns the option that decompresses messages of at most limit()
+// GzipUpTo returns the option that decompresses messages of at most limit()
 // bytes for the method. Connect's own decompressor inflates the rest of a
 // larger message in order to discard it, which costs the server a thousand
 // times what it costs the sender.
-func gzipUpTo(limit func() int64, spec connect.Spec) connect.HandlerOption {
+func GzipUpTo(limit func() int64, spec connect.Spec) connect.HandlerOption {
 	message := requestOf(spec.Schema)
 	return connect.WithCompression("gzip",
 		func() connect.Decompressor { return &inflater{limit: limit, message: message} },
 		func() connect.Compressor { return gzip.NewWriter(io.Discard) })
 }
 
-// fixed is a limit that does not change.
-func fixed(limit int64) func() int64 { return func() int64 { return limit } }
+// Fixed is a limit that does not change.
+func Fixed(limit int64) func() int64 { return func() int64 { return limit } }
 
 // requestOf returns the type of a method's requests, or nil.
 func requestOf(schema any) protoreflect.MessageDescriptor {
@@ -57,7 +57,7 @@ type inflater struct {
 func (d *inflater) Reset(r io.Reader) error {
 	d.max = d.limit()
 	d.left, d.scan = d.max, nil
-	if d.message != nil && d.max > smallRequest {
+	if d.message != nil && d.max > SmallRequest {
 		d.scan = wire.NewStream(d.message)
 	}
 	return d.Reader.Reset(r)
@@ -71,7 +71,7 @@ func (d *inflater) Read(p []byte) (int, error) {
 	if d.left < 0 {
 		return 0, errInflated(d.max)
 	}
-	turn, err := decoding(int(d.max - d.left)) // of what was decompressed so far
+	turn, err := DecodeTurn(int(d.max - d.left)) // of what was decompressed so far
 	if err != nil {
 		return 0, err
 	}
@@ -146,19 +146,20 @@ type gunzip struct {
 	body  io.ReadCloser
 	ctx   context.Context
 	owner string
+	busy  func(error) *connect.Error
 	r     *gzip.Reader // nil: nothing was read
 	out   int64        // bytes decompressed
 	turn  *turns.Turn  // held during a Read
 }
 
-func newGunzip(r *http.Request) *gunzip {
-	return &gunzip{body: r.Body, ctx: r.Context(), owner: ownerOf(r)}
+func newGunzip(r *http.Request, busy func(error) *connect.Error) *gunzip {
+	return &gunzip{busy: busy, body: r.Body, ctx: r.Context(), owner: ownerOf(r)}
 }
 
 // Read implements io.Reader.
 func (g *gunzip) Read(p []byte) (int, error) {
 	if g.r == nil {
-		r, err := gzip.NewReader(bufio.NewReader(readerFunc(g.receive)))
+		r, err := gzip.NewReader(bufio.NewReader(ReaderFunc(g.receive)))
 		if err != nil {
 			return 0, badGzip(err)
 		}
@@ -175,7 +176,7 @@ func (g *gunzip) Read(p []byte) (int, error) {
 
 func (g *gunzip) begin() (err error) {
 	if g.turn, err = turns.CPU.For(g.ctx, g.owner, g.out); errors.Is(err, turns.ErrFull) {
-		return errBusy(err)
+		return g.busy(err)
 	}
 	return err
 }
@@ -199,3 +200,20 @@ func badGzip(err error) error {
 
 // Close implements io.Closer.
 func (g *gunzip) Close() error { return g.body.Close() }
+
+// A ReaderFunc is an io.Reader.
+type ReaderFunc func(p []byte) (int, error)
+
+// Read implements io.Reader.
+func (f ReaderFunc) Read(p []byte) (int, error) { return f(p) }
+
+// DecodeTurn waits for the turn to decode a message of so many bytes. Connect
+// does not pass the caller on to codecs, so all large messages have one owner.
+// What one caller has of them is bounded by its account.
+func DecodeTurn(bytes int) (*turns.Turn, error) {
+	turn, err := turns.CPU.For(context.Background(), "messages", int64(bytes))
+	if err != nil {
+		return nil, connect.NewError(connect.CodeResourceExhausted, err)
+	}
+	return turn, nil
+}

@@ -1,4 +1,4 @@
-package api
+package limit
 
 import (
 	"context"
@@ -9,8 +9,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-
-	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/api/edge"
 )
 
 // isFailure reports whether a call that ends with the error counts as failed:
@@ -31,29 +30,29 @@ func isFailure(err error) bool {
 }
 
 // payDebt waits as long as the owner of the request owes, at most LimitWait.
-func (s *Server) payDebt(r *http.Request) {
-	if s.debts.Pay(r.Context(), ownerOf(r), s.cfg.LimitWait, s.drain) {
-		s.cfg.Metrics.delayed.Inc()
+func (l *Limiter) payDebt(r *http.Request) {
+	if l.debts.Pay(r.Context(), ownerOf(r), l.cfg.Wait, l.cfg.Drain) {
+		l.cfg.Observer.Delayed()
 	}
 }
 
-// afterDebt pays what the caller owes before anything of a request is read.
-func (s *Server) afterDebt(next http.Handler) http.Handler {
+// AfterDebt pays what the caller owes before anything of a request is read.
+func (l *Limiter) AfterDebt(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.payDebt(r)
+		l.payDebt(r)
 		next.ServeHTTP(w, r)
 	})
 }
 
-// chargeRefusal counts a call that is refused before it has a place, and delays
+// ChargeRefusal counts a call that is refused before it has a place, and delays
 // the answer while the caller owes, as far as it may have answers delayed.
-func (s *Server) chargeRefusal(r *http.Request) {
+func (l *Limiter) ChargeRefusal(r *http.Request) {
 	owner := ownerOf(r)
-	s.debts.Charge(owner, time.Now(), 1)
-	h := s.book.Open(owner)
+	l.debts.Charge(owner, time.Now(), 1)
+	h := l.book.Open(owner)
 	defer h.Release()
-	if h.Take(limit.Refusals, 1) == nil {
-		s.payDebt(r)
+	if h.Take(Refusals, 1) == nil {
+		l.payDebt(r)
 	}
 }
 
@@ -62,16 +61,16 @@ type endingKey struct{}
 // An ending is how an RPC ended. It belongs to the request's goroutine.
 type ending struct{ good bool }
 
-// priced charges the owner of an RPC that fails. One that does not reach the
+// Priced charges the owner of an RPC that fails. One that does not reach the
 // interceptors has failed while it was decoded.
-func (s *Server) priced(next http.Handler) http.Handler {
+func (l *Limiter) Priced(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		o := &ending{}
 		body := &pricedBody{ReadCloser: r.Body}
 		r.Body = body
 		defer func() {
 			if !o.good && r.Context().Err() == nil {
-				s.debts.Charge(ownerOf(r), time.Now(), priceOf(body.n.Load()))
+				l.debts.Charge(ownerOf(r), time.Now(), priceOf(body.n.Load()))
 			}
 		}()
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), endingKey{}, o)))
@@ -80,7 +79,7 @@ func (s *Server) priced(next http.Handler) http.Handler {
 
 // priceOf returns how many failures a failed call counts for that has received
 // so many bytes: the larger a request is, the more work it was to refuse.
-func priceOf(received int64) int { return 1 + int(min(received/smallRequest, 1<<10)) }
+func priceOf(received int64) int { return 1 + int(min(received/SmallRequest, 1<<10)) }
 
 // A pricedBody counts what is received of a request.
 type pricedBody struct {
@@ -95,20 +94,20 @@ func (b *pricedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// pricedByStatus is priced for calls that are no RPCs.
-func (s *Server) pricedByStatus(next http.Handler) http.Handler {
+// PricedByStatus is Priced for calls that are no RPCs.
+func (l *Limiter) PricedByStatus(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		counted := &countingWriter{ResponseWriter: w}
+		counted := &edge.Answer{ResponseWriter: w}
 		next.ServeHTTP(counted, r)
-		switch counted.status() {
+		switch counted.Status() {
 		case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType:
-			s.debts.Charge(ownerOf(r), time.Now(), 1)
+			l.debts.Charge(ownerOf(r), time.Now(), 1)
 		}
 	})
 }
 
-// endings is the interceptor that notes which RPCs have not failed.
-type endings struct{}
+// Endings is the interceptor that notes which RPCs have not failed.
+type Endings struct{}
 
 func note(ctx context.Context, err error) {
 	if o, ok := ctx.Value(endingKey{}).(*ending); ok {
@@ -117,7 +116,7 @@ func note(ctx context.Context, err error) {
 }
 
 // WrapUnary implements connect.Interceptor.
-func (endings) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+func (Endings) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
 		res, err := next(ctx, req)
 		note(ctx, err)
@@ -126,12 +125,12 @@ func (endings) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 }
 
 // WrapStreamingClient implements connect.Interceptor.
-func (endings) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+func (Endings) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
 	return next
 }
 
 // WrapStreamingHandler implements connect.Interceptor.
-func (endings) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+func (Endings) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
 		err := next(ctx, conn)
 		note(ctx, err)

@@ -1,0 +1,58 @@
+package edge
+
+import (
+	"io"
+	"net/http"
+)
+
+// An Answer notes the status and the size of an answer.
+type Answer struct {
+	http.ResponseWriter
+	code  int
+	bytes int64
+}
+
+// Status returns the status of the answer. One without a status is a 200.
+func (a *Answer) Status() int {
+	if a.code == 0 {
+		return http.StatusOK
+	}
+	return a.code
+}
+
+// Bytes returns how many bytes of the body have been written.
+func (a *Answer) Bytes() int64 { return a.bytes }
+
+// WriteHeader implements http.ResponseWriter.
+func (a *Answer) WriteHeader(code int) {
+	if a.code == 0 && code >= 200 {
+		a.code = code
+	}
+	a.ResponseWriter.WriteHeader(code)
+}
+
+// Write implements http.ResponseWriter.
+func (a *Answer) Write(p []byte) (int, error) {
+	n, err := a.ResponseWriter.Write(p)
+	a.bytes += int64(n)
+	return n, err
+}
+
+// Flush implements http.Flusher, which streams need.
+func (a *Answer) Flush() { _ = http.NewResponseController(a.ResponseWriter).Flush() }
+
+// Unwrap returns the wrapped writer, for http.ResponseController.
+func (a *Answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// MaxBytes bounds a request's body like http.MaxBytesReader. That function
+// closes the connection after a body that is too large only if it is given the
+// server's own ResponseWriter, so MaxBytes looks for it under the wrappers.
+func MaxBytes(w http.ResponseWriter, body io.ReadCloser, n int64) io.ReadCloser {
+	for {
+		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return http.MaxBytesReader(w, body, n)
+		}
+		w = u.Unwrap()
+	}
+}

@@ -1,0 +1,158 @@
+package limit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"connectrpc.com/connect"
+
+	"muniment.dev/muniment/api/edge"
+	"muniment.dev/muniment/api/rpcerr"
+	"muniment.dev/muniment/ledger"
+)
+
+// Bound counts the bytes of a request, as they will be when it is decoded, and
+// refuses one that is too large for its call or for what is left.
+func (l *Limiter) Bound(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := checkHeaders(r); err != nil {
+			l.cfg.Refuse(w, r, err)
+			return
+		}
+		sh := shapeOf(r)
+		largest, held := l.Sizes().limitOf(sh), &heldBytes{hold: HeldBy(r.Context()), resource: Bytes, busy: l.Busy}
+		if sh.place == Public {
+			held.resource = PublicBytes
+		}
+		if err := held.take(sh.bytes - held.hold.Held(held.resource)); err != nil {
+			// a call that waited for its turn holds some
+			l.cfg.Refuse(w, r, l.Busy(err))
+			return
+		}
+		if sh.place != Uploads {
+			// of which each message is bounded, and the payload by the handler
+			if r.ContentLength > largest {
+				l.cfg.Refuse(w, r, tooLarge(sh.field, r.ContentLength, largest))
+				return
+			}
+			if err := l.boundBody(w, r, held, largest); err != nil {
+				l.cfg.Refuse(w, r, l.Busy(err))
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func tooLarge(field string, size, limit int64) *connect.Error {
+	if field != "" {
+		return rpcerr.Field(connect.CodeInvalidArgument, field, "the request has %d bytes; one of this call may have %d", size, limit)
+	}
+	return connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("the request has %d bytes; one of this call may have %d", size, limit))
+}
+
+// boundBody counts the body as far as it is more than a small request: at once
+// where its size is known, or as it arrives. A compressed one is decompressed
+// here where it is compressed as a whole, and counted as the largest that there
+// can be where its messages are.
+func (l *Limiter) boundBody(w http.ResponseWriter, r *http.Request, held *heldBytes, limit int64) error {
+	size := r.ContentLength
+	switch {
+	case r.Header.Get("Content-Encoding") == "gzip":
+		r.Body, size = newGunzip(r, l.Busy), -1
+		r.Header.Del("Content-Encoding")
+	case isCompressed(r) && limit > SmallRequest:
+		return held.take(decodeFactor * limit)
+	}
+	r.ContentLength = size
+	switch {
+	case size > SmallRequest:
+		if err := held.take(decodeFactor * size); err != nil {
+			return err
+		}
+	case size < 0:
+		r.Body = &countedBody{ReadCloser: r.Body, free: SmallRequest, held: held}
+	}
+	r.Body = edge.MaxBytes(w, r.Body, limit+frameBytes)
+	if limit > SmallRequest && (size < 0 || size > SmallRequest) {
+		r.Body = scanned(r, r.Body)
+	}
+	return nil
+}
+
+// frameBytes are what protocols put around a message.
+const frameBytes = 1 << 10
+
+// protocolHeaders are those that errors of the protocols repeat. Their values
+// are short.
+var protocolHeaders = []string{"Content-Type", "Content-Encoding", "Connect-Content-Encoding", "Connect-Accept-Encoding", "Accept-Encoding", "Connect-Protocol-Version", "Connect-Timeout-Ms", "Grpc-Encoding", "Grpc-Accept-Encoding", "Grpc-Timeout"}
+
+func checkHeaders(r *http.Request) *connect.Error {
+	for _, name := range protocolHeaders {
+		for _, v := range r.Header[name] {
+			if len(v) > 256 || len(r.Header[name]) > 8 {
+				delete(r.Header, name) // or the answer would repeat it
+				return connect.NewError(connect.CodeInvalidArgument, errors.New("the header "+name+" is too long"))
+			}
+		}
+	}
+	if r.Method == http.MethodGet {
+		for name, values := range r.URL.Query() {
+			if name != "message" && (len(values) > 1 || len(name) > 64 || len(values[0]) > 64) {
+				return connect.NewError(connect.CodeInvalidArgument, errors.New("a parameter of the query is too long"))
+			}
+		}
+	}
+	return nil
+}
+
+func isCompressed(r *http.Request) bool {
+	for _, h := range []string{"Content-Encoding", "Connect-Content-Encoding", "Grpc-Encoding"} {
+		if v := r.Header.Get(h); v != "" && v != "identity" {
+			return true
+		}
+	}
+	return r.Method == http.MethodGet && r.URL.Query().Get("compression") != ""
+}
+
+// heldBytes are bytes that a call holds, in the book's row for its sort of
+// caller.
+type heldBytes struct {
+	hold     *Hold
+	resource Resource
+	busy     func(error) *connect.Error
+}
+
+func (h *heldBytes) take(n int64) error { return h.hold.Take(h.resource, n) }
+
+// A countedBody counts bytes as they are read.
+type countedBody struct {
+	io.ReadCloser
+	free int64 // may be read before more are counted
+	held *heldBytes
+}
+
+func (b *countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	for b.free -= int64(n); b.free < 0; b.free += SmallRequest {
+		if err := b.held.take(decodeFactor * SmallRequest); err != nil {
+			return n, b.held.busy(err)
+		}
+	}
+	return n, err
+}
+
+// HoldPayload takes what is needed to answer with the whole payload of an
+// entry, until the answer has left. Its errors are those of OpenPayload, and
+// *Full.
+func (l *Limiter) HoldPayload(ctx context.Context, log *ledger.Ledger, e *ledger.Entry) error {
+	p, err := log.OpenPayload(ctx, e)
+	if err != nil || p == nil {
+		return err
+	}
+	// As it is and as it is encoded; the ledger refuses more.
+	return errors.Join(l.Take(ctx, 2*int64(min(p.Size, ledger.MaxWhole))), p.Close())
+}

@@ -1,0 +1,150 @@
+package limit
+
+import (
+	"cmp"
+	"math"
+	"net/http"
+	"strings"
+
+	"connectrpc.com/connect"
+	rpc "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
+)
+
+// A Shape is how a call uses its connection, and what it holds of the server.
+type Shape struct {
+	place Resource // Calls, Uploads, Answers, Watchers or Public
+	// request is the largest message of a request, decompressed. Nil means
+	// SmallRequest.
+	request func(*Sizes) int64
+	// field is what makes a request large.
+	field string
+	// bytes are held as long as the call lasts: its buffers, and a small
+	// request. Zero means callBytes.
+	bytes int64
+	// compresses is set where answers may be compressed. Receipts and proofs
+	// are hashes, which don't compress.
+	compresses bool
+	// records is set where the log itself records an entry for the call, which
+	// then counts against the tenant's day like any other.
+	records bool
+}
+
+const (
+	// SmallRequest is more than any request needs that carries no evidence.
+	SmallRequest = 64 << 10
+	// callBytes are what a call with a small request holds: the request as it
+	// arrives, and decoded.
+	callBytes = 2 * SmallRequest
+	// decodeFactor is what a byte of a request holds while it is decoded: its
+	// buffer, which grows by doubling, and the message.
+	decodeFactor = 3
+	// maxBatchBytes bounds a call of AppendBatch, unless one payload may be
+	// larger.
+	maxBatchBytes = 64 << 20
+	// maxChunkMessage bounds a message of AppendStream: a chunk, which base64
+	// in JSON makes a third larger.
+	maxChunkMessage = 3 << 19
+	// Health checks need no token, so that they may not cost anything.
+	MaxHealthBytes     = 4 << 10
+	MaxReflectionBytes = 64 << 10
+)
+
+// calls are those of the calls that are not as most are: one small request,
+// one answer.
+var shapes = map[string]Shape{
+	rpc.LedgerServiceAppendProcedure:       {place: Calls, request: (*Sizes).maxRequest, field: "submission.payload"},
+	rpc.LedgerServiceAppendBatchProcedure:  {place: Calls, request: (*Sizes).maxBatch, field: "submissions"},
+	rpc.LedgerServiceAppendStreamProcedure: {place: Uploads, request: func(*Sizes) int64 { return maxChunkMessage }, bytes: 5 << 20},
+
+	rpc.LedgerServiceGetEntryProcedure:     {place: Calls, compresses: true},
+	rpc.LedgerServiceListEntriesProcedure:  {place: Calls, compresses: true, bytes: listBytes},
+	rpc.LedgerServiceGetPayloadProcedure:   {place: Answers, bytes: 4 * ChunkBytes},
+	rpc.LedgerServiceWatchEntriesProcedure: {place: Watchers, bytes: WatchBytes, compresses: true},
+
+	rpc.ExportServiceExportProcedure: {place: Answers, bytes: 32 * ExportPiece},
+
+	rpc.IdentityServiceExchangeTokenProcedure: {place: Public, field: "identity_token", records: true},
+
+	// RevokeToken records an entry, too, and is never refused for it: a token
+	// that was lost is withdrawn also where its holder has used up the day.
+	rpc.AdminServiceSetPolicyProcedure:      {place: Calls, request: func(*Sizes) int64 { return maxPolicyRequest }, field: "policy", records: true},
+	rpc.AdminServiceIssueTokenProcedure:     {place: Calls, records: true},
+	rpc.AdminServiceEraseProcedure:          {place: Calls, records: true},
+	rpc.AdminServiceSetRetentionProcedure:   {place: Calls, records: true},
+	rpc.AdminServiceSetLegalHoldProcedure:   {place: Calls, records: true},
+	rpc.AdminServiceApplyRetentionProcedure: {place: Answers, records: true},
+}
+
+const (
+	// listBytes are what a page holds as it is read; encoding takes the rest.
+	listBytes = 4 << 20
+	// ChunkBytes is how much of a payload is sent in one message.
+	ChunkBytes = 256 << 10
+	// ExportPiece is how much of a delta goes into one message.
+	ExportPiece = 256 << 10
+	// DefaultPageSize is the page size of ListEntries if the request has none.
+	// The largest one is a validation rule in ledger.proto.
+	DefaultPageSize = 100
+	// WatchBytes are what a watcher holds while it waits, and to send an entry
+	// of usual size.
+	WatchBytes = 48 << 10
+	// maxPolicyRequest is the largest policy, in base64, and what else the
+	// request has.
+	maxPolicyRequest = 3 << 19
+	// ResultBytes are what the result of one submission of a batch holds: its
+	// receipt, twice.
+	ResultBytes = 12 << 10
+)
+
+// maxRequest is the largest request with one payload: base64 in JSON makes it a
+// third larger.
+func (c *Sizes) maxRequest() int64 { return c.MaxPayload*3/2 + 64<<10 }
+
+// maxBatch is the largest request with many payloads.
+func (c *Sizes) maxBatch() int64 { return max(c.maxRequest(), maxBatchBytes) }
+
+// limitOf is the largest message of a request of the shape.
+func (c *Sizes) limitOf(sh Shape) int64 {
+	if sh.request == nil {
+		return SmallRequest
+	}
+	return sh.request(c)
+}
+
+// ShapeOf returns the shape of an RPC.
+func ShapeOf(procedure string) Shape {
+	sh, ok := shapes[procedure]
+	if !ok {
+		sh.place = Calls
+	}
+	sh.bytes = cmp.Or(sh.bytes, callBytes)
+	return sh
+}
+
+// SCITTEntries is the path of the SCITT endpoint, whose POST is an Append.
+const SCITTEntries = "/entries"
+
+// shapeOf returns the shape of the request's call.
+func shapeOf(r *http.Request) Shape {
+	if r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, SCITTEntries) {
+		return ShapeOf(rpc.LedgerServiceAppendProcedure)
+	}
+	return ShapeOf(r.URL.Path)
+}
+
+// lasts reports whether the call's answer is a stream, which may have no end.
+func (sh Shape) lasts() bool { return sh.place == Answers || sh.place == Watchers }
+
+// Options returns the options of a Connect handler that apply the limits of the
+// RPC to its messages.
+func (l *Limiter) Options(spec connect.Spec) []connect.HandlerOption {
+	sh, compressFrom := ShapeOf(spec.Procedure), math.MaxInt32
+	if sh.compresses {
+		compressFrom = 1024
+	}
+	// Connect takes a fixed limit. The one in force, which a reload can change,
+	// is applied by Bound and by the decompressor.
+	most := min(largest.limitOf(sh), math.MaxInt32)
+	inForce := func() int64 { return l.Sizes().limitOf(sh) }
+	return []connect.HandlerOption{connect.WithCompressMinBytes(compressFrom), connect.WithReadMaxBytes(int(most)), GzipUpTo(inForce, spec)}
+}

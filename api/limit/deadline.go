@@ -1,0 +1,104 @@
+package limit
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// Deadline bounds how long a request may trickle in, and how long its answer
+// may take to be read; of a stream, each message.
+func (l *Limiter) Deadline(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := http.NewResponseController(w)
+		sh, timeout := shapeOf(r), l.cfg.RequestTimeout
+		if sh.place == Public {
+			timeout = min(timeout, publicTimeout)
+		}
+		until := time.Now().Add(timeout)
+		// A connection that can't have deadlines is bounded by the server's own
+		// timeouts.
+		_ = c.SetReadDeadline(until)
+		_ = c.SetWriteDeadline(until)
+		if sh.lasts() {
+			w = &streamWriter{ResponseWriter: w, control: c, timeout: timeout}
+		}
+		if sh.place == Uploads || sh.lasts() {
+			r = withDeadlines(r, c, timeout)
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// publicTimeout is RequestTimeout for calls without credentials, where that is
+// longer.
+const publicTimeout = 20 * time.Second
+
+// A streamWriter gives each message of a stream its own deadline, so that a
+// stream may last, but a reader that has stopped does not hold it.
+type streamWriter struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	timeout time.Duration
+}
+
+// timed runs a write under its own deadline, and none holds between two: over
+// HTTP/2 a deadline that passes ends even an idle stream.
+func (w *streamWriter) timed(write func() error) error {
+	_ = w.control.SetReadDeadline(time.Time{}) // the request has been read when the answer begins
+	_ = w.control.SetWriteDeadline(time.Now().Add(w.timeout))
+	err := write()
+	if err == nil {
+		_ = w.control.SetWriteDeadline(time.Time{})
+	}
+	return err
+}
+
+func (w *streamWriter) Write(b []byte) (n int, err error) {
+	err = w.timed(func() error {
+		n, err = w.ResponseWriter.Write(b)
+		return err
+	})
+	return n, err
+}
+
+// Flush implements http.Flusher.
+func (w *streamWriter) Flush() {
+	_ = w.timed(w.control.Flush) // the next write fails if the client has gone
+}
+
+// Unwrap serves http.ResponseController.
+func (w *streamWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+type deadlinesKey struct{}
+
+// withDeadlines puts into the context what MessageDeadline and LiftDeadlines
+// need. Errors are as in Deadline.
+func withDeadlines(r *http.Request, c *http.ResponseController, timeout time.Duration) *http.Request {
+	set := func(lift bool) {
+		until := time.Now().Add(timeout)
+		if lift {
+			until = time.Time{}
+		}
+		_ = c.SetReadDeadline(until)
+		_ = c.SetWriteDeadline(until)
+	}
+	return r.WithContext(context.WithValue(r.Context(), deadlinesKey{}, set))
+}
+
+// MessageDeadline returns a function that gives the next message of a client's
+// stream the time that a whole request has else.
+func MessageDeadline(ctx context.Context) func() {
+	if set, ok := ctx.Value(deadlinesKey{}).(func(lift bool)); ok {
+		return func() { set(false) }
+	}
+	return func() {}
+}
+
+// LiftDeadlines is for a call that has been read, and may work for long before
+// it has something to say.
+func LiftDeadlines(ctx context.Context) {
+	if set, ok := ctx.Value(deadlinesKey{}).(func(lift bool)); ok {
+		set(true)
+	}
+}

@@ -1,0 +1,219 @@
+package limit
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"muniment.dev/muniment/api/edge"
+	"muniment.dev/muniment/api/rpcerr"
+)
+
+// Sizes are the limits of all callers.
+type Sizes struct {
+	MaxPayload int64 // bytes of the payload of one submission, at most LargestPayload
+	MaxStream  int64 // bytes of one payload that is streamed; 0 means 1 GiB
+	// Holds limits what callers hold at once. A zero is the default.
+	Holds Limits
+}
+
+const (
+	// LargestPayload is the largest MaxPayload.
+	LargestPayload = 1 << 30
+	// defaultMaxStream is MaxStream where it is 0.
+	defaultMaxStream = 1 << 30
+)
+
+// largest has the largest limits that can be configured.
+var largest = &Sizes{MaxPayload: LargestPayload}
+
+// Config configures a Limiter.
+type Config struct {
+	// RequestTimeout bounds how long a request may take to arrive and an
+	// answer, or one message of a stream, to leave.
+	RequestTimeout time.Duration
+	// Wait is how long a call waits when a limit of its tenant is reached.
+	Wait time.Duration
+	Now  func() time.Time
+	// Drain is closed when the server shuts down. Nothing waits after that.
+	Drain <-chan struct{}
+	// Refuse answers a request with an error.
+	Refuse   func(http.ResponseWriter, *http.Request, *connect.Error)
+	Observer Observer
+}
+
+// An Observer counts what a Limiter does. None of its functions is nil.
+type Observer struct {
+	Limited func(label string) // a call was refused because of the limit
+	Waiting func(change int)   // calls that wait because of a limit
+	Delayed func()             // a call waited because others of its owner had failed
+}
+
+// A Limiter applies all limits of a server: what callers hold, how fast they
+// may call, and how large and how slow a request may be.
+type Limiter struct {
+	cfg    Config
+	book   *Book // of what callers hold
+	debts  Debts // of callers whose calls fail
+	sizes  atomic.Pointer[Sizes]
+	usages atomic.Pointer[Usages]
+}
+
+// New returns a Limiter that limits no tenant until SetUsages is called.
+func New(cfg Config, sizes Sizes) *Limiter {
+	l := &Limiter{cfg: cfg, book: NewBook(Limits{})}
+	l.SetSizes(sizes)
+	l.usages.Store(&Usages{})
+	return l
+}
+
+// SetSizes replaces the limits of all callers.
+func (l *Limiter) SetSizes(s Sizes) {
+	if s.MaxStream == 0 {
+		s.MaxStream = defaultMaxStream
+	}
+	l.sizes.Store(&s)
+	l.book.SetLimits(s.holds())
+}
+
+// Sizes returns the limits of all callers, complete with the defaults.
+func (l *Limiter) Sizes() *Sizes { return l.sizes.Load() }
+
+// Book returns the book of what callers hold.
+func (l *Limiter) Book() *Book { return l.book }
+
+// Debts returns the debts of callers whose calls fail.
+func (l *Limiter) Debts() *Debts { return &l.debts }
+
+// DefaultHolds are the limits of what callers hold, where the configuration has
+// no others. With them the process stays below 1 GiB.
+func DefaultHolds() Limits {
+	return Limits{
+		Bytes:       {Total: 512 << 20, Owner: 256 << 20},
+		Calls:       {Total: 8192, Owner: 1024},
+		Uploads:     {Total: 128, Owner: 32},
+		Answers:     {Total: 256, Owner: 32},
+		Watchers:    {Total: 2048, Owner: 128},
+		Public:      {Total: 1024, Owner: 128},
+		PublicBytes: {Total: 64 << 20, Owner: 20 << 20},
+		Refusals:    {Total: 2048, Owner: 512},
+	}
+}
+
+// holds returns the limits of what callers hold, complete with the defaults.
+// The largest request always fits.
+func (c *Sizes) holds() Limits {
+	l := c.Holds
+	for r, d := range DefaultHolds() {
+		if l[r].Total == 0 {
+			l[r].Total = d.Total
+		}
+		if l[r].Owner == 0 {
+			l[r].Owner = min(d.Owner, max(1, l[r].Total/2))
+		}
+	}
+	need := decodeFactor*c.maxBatch() + callBytes
+	b := &l[Bytes]
+	b.Total, b.Owner = max(b.Total, need), max(b.Owner, need)
+	return l
+}
+
+type tenantKey struct{}
+
+// WithTenant puts the tenant of an authenticated caller into the context. What
+// the call holds is on its account.
+func WithTenant(ctx context.Context, name string) context.Context {
+	return context.WithValue(ctx, tenantKey{}, name)
+}
+
+// tenantOf returns the caller's tenant, or "".
+func tenantOf(ctx context.Context) string {
+	name, _ := ctx.Value(tenantKey{}).(string)
+	return name
+}
+
+// ownerOf returns the owner of what the request holds: the caller's tenant, or
+// an address.
+func ownerOf(r *http.Request) string {
+	if name := tenantOf(r.Context()); name != "" {
+		return name
+	}
+	return "address " + edge.Address(r.RemoteAddr) // no tenant has such a name
+}
+
+// Busy returns the error of a call that is refused because too much is held,
+// and counts it. Every such refusal is made here.
+func (l *Limiter) Busy(err error) *connect.Error {
+	var full *Full
+	if errors.As(err, &full) {
+		l.cfg.Observer.Limited(full.Resource.HeldLabel())
+		err = full
+	}
+	return rpcerr.Retry(connect.CodeResourceExhausted, err, time.Second)
+}
+
+type holdKey struct{}
+
+// HeldBy returns what the call holds, or nil.
+func HeldBy(ctx context.Context) *Hold {
+	h, _ := ctx.Value(holdKey{}).(*Hold)
+	return h
+}
+
+// Place gives the request a place while it lasts, or refuses it.
+func (l *Limiter) Place(place Resource, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := l.book.Open(ownerOf(r))
+		defer h.Release()
+		if err := h.Take(place, 1); err != nil {
+			l.ChargeRefusal(r)
+			l.cfg.Refuse(w, r, l.Busy(err))
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), holdKey{}, h)))
+	})
+}
+
+// PlaceCall gives the request the place that the table of shapes has for it.
+func (l *Limiter) PlaceCall(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		l.Place(shapeOf(r).place, next).ServeHTTP(w, r)
+	})
+}
+
+// Take holds more bytes for the call.
+func (l *Limiter) Take(ctx context.Context, n int64) error {
+	h := HeldBy(ctx)
+	if h == nil {
+		return errors.New("a call holds bytes but has no account")
+	}
+	return h.Take(Bytes, n)
+}
+
+// Turn waits until the tenant of the request may make a call.
+func (l *Limiter) Turn(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u, sh := l.Usage(tenantOf(r.Context())), shapeOf(r)
+		if err := l.takeRequest(r.Context(), u); err != nil {
+			l.cfg.Refuse(w, r, err)
+			return
+		}
+		if sh.place == Calls {
+			// While it waits, what has arrived of its request lies in the
+			// connection's buffers.
+			if err := HeldBy(r.Context()).Take(Bytes, callBytes); err != nil {
+				l.cfg.Refuse(w, r, l.Busy(err))
+				return
+			}
+			if u.working.Acquire(r.Context(), 1) != nil {
+				return // the client has gone
+			}
+			defer u.working.Release(1)
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,333 @@
+package limit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
+
+	"muniment.dev/muniment/api/rpcerr"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
+)
+
+// A Quota limits one tenant. What is zero is not limited. Rates are per second;
+// a burst is what may come at once after a pause. A request larger than the
+// burst passes when the whole burst is free, and is then waited off.
+type Quota struct {
+	Requests     float64
+	RequestBurst int
+	Entries      float64
+	EntryBurst   int
+	Bytes        float64
+	ByteBurst    int
+	Concurrent   int   // calls that are worked on at once; more wait. 0: 64
+	DailyEntries int64 // new ones, in a day of UTC
+	DailyBytes   int64 // of their payloads
+}
+
+// defaultConcurrent keeps what one tenant has under way from holding up the
+// others by more than a few milliseconds, and is enough to fill a commit.
+const defaultConcurrent = 64
+
+// MaxWait is how long a call waits for its turn where a tenant's limit is
+// reached. One that would wait longer is refused after that time: clients that
+// ask again at once then cost little.
+const MaxWait = time.Second / 2
+
+// burst returns a burst, ten seconds of the rate where none is given.
+func burst(given int, perSecond float64) int {
+	if given > 0 {
+		return given
+	}
+	return max(1, int(min(math.Ceil(perSecond*10), math.MaxInt32)))
+}
+
+// A Usage is what a tenant has used of its quota.
+type Usage struct {
+	quota                    Quota
+	requests, entries, bytes *rate.Limiter
+	working                  *semaphore.Weighted // calls that are worked on, streams excepted
+	watching                 *semaphore.Weighted // watchers that look for entries
+
+	mu                     sync.Mutex // guards the rest
+	day                    time.Time
+	dayEntries, dayBytes   int64 // recorded
+	heldEntries, heldBytes int64 // of calls that may record them yet
+}
+
+func newUsage(l Quota) *Usage {
+	limiter := func(perSecond float64, b int) *rate.Limiter {
+		if perSecond == 0 {
+			return rate.NewLimiter(rate.Inf, 0)
+		}
+		return rate.NewLimiter(rate.Limit(perSecond), burst(b, perSecond))
+	}
+	atWork := int64(l.Concurrent)
+	if atWork == 0 {
+		atWork = defaultConcurrent
+	}
+	return &Usage{quota: l, working: semaphore.NewWeighted(atWork), watching: semaphore.NewWeighted(1), requests: limiter(l.Requests, l.RequestBurst), entries: limiter(l.Entries, l.EntryBurst), bytes: limiter(l.Bytes, l.ByteBurst)}
+}
+
+// Labels are the limits that a call can be refused for, in metrics.
+var Labels = []string{"requests", "entries", "bytes", "daily_entries", "daily_bytes"}
+
+// An Exceeded is a refusal because of a limit.
+type Exceeded struct {
+	limit string // for metrics
+	what  string
+	after time.Duration
+}
+
+func (e *Exceeded) Error() string {
+	return "the tenant's limit of " + e.what + " is reached; retry later"
+}
+
+// An ask is for n of what a limiter has.
+type ask struct {
+	limiter *rate.Limiter
+	n       int64
+	refusal Exceeded
+}
+
+// take takes what is asked for, all or nothing, and returns how long to wait
+// until it is there; or a refusal, where that is longer than maxWait. What is
+// larger than a burst goes into debt.
+func take(now time.Time, maxWait time.Duration, asks ...ask) (time.Duration, *Exceeded) {
+	wait := time.Duration(0)
+	var held []*rate.Reservation
+	asks = slices.DeleteFunc(asks, func(a ask) bool { return a.limiter.Limit() == rate.Inf || a.n == 0 })
+	for _, a := range asks {
+		r := a.limiter.ReserveN(now, int(min(a.n, int64(a.limiter.Burst()))))
+		held = append(held, r)
+		d := r.DelayFrom(now)
+		if d > maxWait {
+			for _, r := range held {
+				r.CancelAt(now)
+			}
+			a.refusal.after = d
+			return 0, &a.refusal
+		}
+		wait = max(wait, d)
+	}
+	for _, a := range asks {
+		b := int64(a.limiter.Burst())
+		for n := a.n - b; n > 0; n -= b {
+			a.limiter.ReserveN(now, int(min(n, b)))
+		}
+	}
+	return wait, nil
+}
+
+// request takes one request.
+func (q *Usage) request(now time.Time, maxWait time.Duration) (time.Duration, *Exceeded) {
+	return take(now, maxWait, ask{q.requests, 1, Exceeded{limit: "requests", what: fmt.Sprintf("%g requests a second", q.quota.Requests)}})
+}
+
+// append takes entries and bytes for a call, until Release. Those that are
+// recorded count with recorded, when they are.
+func (q *Usage) append(now time.Time, maxWait time.Duration, entries, bytes int64) (time.Duration, *Exceeded) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.startDay(now)
+	left := q.day.AddDate(0, 0, 1).Sub(now)
+	if l := q.quota.DailyEntries; l > 0 && q.dayEntries+q.heldEntries+entries > l {
+		return 0, &Exceeded{"daily_entries", fmt.Sprintf("%d entries a day", l), left}
+	}
+	if l := q.quota.DailyBytes; l > 0 && q.dayBytes+q.heldBytes+bytes > l {
+		return 0, &Exceeded{"daily_bytes", fmt.Sprintf("%d bytes a day", l), left}
+	}
+	wait, over := take(now, maxWait,
+		ask{q.entries, entries, Exceeded{limit: "entries", what: fmt.Sprintf("%g entries a second", q.quota.Entries)}},
+		ask{q.bytes, bytes, Exceeded{limit: "bytes", what: fmt.Sprintf("%g bytes a second", q.quota.Bytes)}})
+	if over == nil {
+		q.heldEntries += entries
+		q.heldBytes += bytes
+	}
+	return wait, over
+}
+
+// Release gives back what a call that has ended took.
+func (q *Usage) Release(entries, bytes int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.heldEntries -= entries
+	q.heldBytes -= bytes
+}
+
+// recorded counts what was recorded in the tenant's stream, by whichever call,
+// and by the log itself.
+func (q *Usage) recorded(now time.Time, entries, bytes int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.startDay(now)
+	q.dayEntries += entries
+	q.dayBytes += bytes
+}
+
+func (q *Usage) startDay(now time.Time) {
+	if day := now.UTC().Truncate(24 * time.Hour); !day.Equal(q.day) {
+		q.day, q.dayEntries, q.dayBytes = day, 0, 0
+	}
+}
+
+// Watching returns the semaphore of the tenant's watchers that look for
+// entries.
+func (q *Usage) Watching() *semaphore.Weighted { return q.watching }
+
+// An Account is a tenant with its stream and its quota.
+type Account struct {
+	Name   string
+	Stream *ledger.Stream
+	Quota  Quota
+}
+
+// Usages are those of all tenants.
+type Usages struct {
+	byName   map[string]*Usage // also of tenants that were removed
+	byStream map[entry.Hash]*Usage
+}
+
+// Load returns the usages of the accounts. Those in force go on where the quota
+// is the same, so that a reload does not reset what was used today.
+func (l *Limiter) Load(ctx context.Context, log *ledger.Ledger, accounts []Account) (*Usages, error) {
+	us := &Usages{byName: maps.Clone(l.usages.Load().byName), byStream: map[entry.Hash]*Usage{}}
+	if us.byName == nil {
+		us.byName = map[string]*Usage{}
+	}
+	for i := range accounts {
+		a := &accounts[i]
+		u := us.byName[a.Name]
+		if u == nil || u.quota != a.Quota {
+			var err error
+			if u, err = a.load(ctx, log, l.cfg.Now()); err != nil {
+				return nil, err
+			}
+		}
+		us.byName[a.Name], us.byStream[a.Stream.ID] = u, u
+	}
+	return us, nil
+}
+
+// SetUsages brings usages that Load returned into force.
+func (l *Limiter) SetUsages(us *Usages) { l.usages.Store(us) }
+
+// Usage returns the usage of a tenant.
+func (l *Limiter) Usage(tenant string) *Usage { return l.usages.Load().byName[tenant] }
+
+// load returns the usage of the account. If it has daily limits, what was
+// appended today is counted.
+func (a *Account) load(ctx context.Context, log *ledger.Ledger, now time.Time) (*Usage, error) {
+	u := newUsage(a.Quota)
+	u.startDay(now)
+	if a.Quota.DailyEntries == 0 && a.Quota.DailyBytes == 0 {
+		return u, nil
+	}
+	for query := (ledger.Query{Filter: ledger.Filter{From: u.day}, OldestFirst: true, Limit: 1000}); ; {
+		page, err := log.List(ctx, a.Stream, query)
+		if err != nil {
+			return nil, fmt.Errorf("count what tenant %s appended today: %w", a.Name, err)
+		}
+		for i := range page.Entries {
+			u.dayEntries++
+			if h := page.Entries[i].Header; h != nil { // else it was erased
+				u.dayBytes += int64(h.Payload.Size)
+			}
+		}
+		if query.Token = page.Next; query.Token == "" {
+			return u, nil
+		}
+	}
+}
+
+// Recorded counts what the ledger has recorded in a tenant's stream.
+func (l *Limiter) Recorded(stream entry.Hash, entries int, bytes int64) {
+	if u := l.usages.Load().byStream[stream]; u != nil {
+		u.recorded(l.cfg.Now(), int64(entries), bytes)
+	}
+}
+
+// TakeRecord takes what the entry needs that the log itself writes for the
+// call, if it writes one. What is taken is given back with the function.
+func (l *Limiter) TakeRecord(ctx context.Context, procedure string, q *Usage, bytes int) (func(), error) {
+	if !ShapeOf(procedure).records {
+		return func() {}, nil
+	}
+	if err := l.TakeEntries(ctx, q, 1, int64(bytes)); err != nil {
+		return nil, err
+	}
+	return func() { q.Release(1, int64(bytes)) }, nil
+}
+
+// takeRequest takes a request from what the tenant has left, and waits for it.
+func (l *Limiter) takeRequest(ctx context.Context, q *Usage) *connect.Error {
+	wait, over := q.request(l.cfg.Now(), max(0, l.cfg.Wait))
+	return l.settle(ctx, wait, over)
+}
+
+// TakeEntries takes entries and bytes from what the tenant has left, and waits
+// for them.
+func (l *Limiter) TakeEntries(ctx context.Context, q *Usage, entries, bytes int64) error {
+	wait, over := q.append(l.cfg.Now(), max(0, l.cfg.Wait), entries, bytes)
+	return asError(l.settle(ctx, wait, over))
+}
+
+// TakeStreamed takes bytes that come in a stream, and slows it down where they
+// come faster than the tenant may send.
+func (l *Limiter) TakeStreamed(ctx context.Context, q *Usage, bytes int64) error {
+	wait, over := q.append(l.cfg.Now(), time.Hour, 0, bytes)
+	return asError(l.settle(ctx, wait, over))
+}
+
+// settle waits for the turn of a call. A refusal is counted, and returned after
+// the longest time that a call waits.
+func (l *Limiter) settle(ctx context.Context, wait time.Duration, over *Exceeded) *connect.Error {
+	if over != nil {
+		l.cfg.Observer.Limited(over.limit)
+		wait = max(0, min(over.after, l.cfg.Wait))
+	}
+	if wait > 0 {
+		l.cfg.Observer.Waiting(1)
+		defer l.cfg.Observer.Waiting(-1)
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-l.cfg.Drain:
+		case <-ctx.Done():
+			if over == nil {
+				return ended(ctx.Err())
+			}
+		}
+	}
+	if over == nil {
+		return nil
+	}
+	return rpcerr.Retry(connect.CodeResourceExhausted, over, max(over.after-wait, time.Millisecond))
+}
+
+// asError keeps a nil *connect.Error from becoming an error that is not nil.
+func asError(err *connect.Error) error {
+	if err == nil {
+		return nil
+	}
+	return err
+}
+
+// ended returns the error of a call whose context has ended.
+func ended(err error) *connect.Error {
+	code := connect.CodeCanceled
+	if errors.Is(err, context.DeadlineExceeded) {
+		code = connect.CodeDeadlineExceeded
+	}
+	return connect.NewError(code, err)
+}

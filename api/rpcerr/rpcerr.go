@@ -1,0 +1,57 @@
+// Package rpcerr makes errors in the form in which callers of RPCs see them:
+// with the field that is wrong, the time to retry after, and a bounded size.
+// Which error has which code is decided elsewhere, in the table of package api.
+package rpcerr
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	"buf.build/go/protovalidate"
+	"connectrpc.com/connect"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// Field returns an error whose message and detail name the field.
+func Field(code connect.Code, field, format string, args ...any) *connect.Error {
+	message := fmt.Sprintf(format, args...)
+	e := connect.NewError(code, errors.New(field+": "+message))
+	path := &validate.FieldPath{}
+	for _, name := range strings.Split(field, ".") {
+		path.Elements = append(path.Elements, &validate.FieldPathElement{FieldName: proto.String(name)})
+	}
+	v := &validate.Violations{Violations: []*validate.Violation{{Field: path, Message: proto.String(message)}}}
+	if d, err := connect.NewErrorDetail(v); err == nil {
+		e.AddDetail(d)
+	}
+	return e
+}
+
+// Retry returns an error with the time to retry after, as a header for HTTP
+// clients and as a detail for gRPC's.
+func Retry(code connect.Code, err error, after time.Duration) *connect.Error {
+	e := connect.NewError(code, err)
+	e.Meta().Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
+	if d, err := connect.NewErrorDetail(&errdetails.RetryInfo{RetryDelay: durationpb.New(after)}); err == nil {
+		e.AddDetail(d)
+	}
+	return e
+}
+
+// FieldOf returns the field that an error of Field names, or "".
+func FieldOf(e *connect.Error) string {
+	for _, d := range e.Details() {
+		m, err := d.Value()
+		if v, ok := m.(*validate.Violations); err == nil && ok && len(v.Violations) > 0 {
+			return protovalidate.FieldPathString(v.Violations[0].GetField())
+		}
+	}
+	return ""
+}
