@@ -18,7 +18,7 @@ import (
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
-// publicGood is a trusted root file.
+// publicGood returns the trusted root of the public-good Sigstore instance.
 func publicGood(change ...func(*RootFile)) *RootFile {
 	f := &RootFile{Name: "public-good", Trusted: sigstore.PublicGood(), Document: sigstore.PublicGoodJSON()}
 	for _, c := range change {
@@ -47,7 +47,7 @@ func appendOne(t *testing.T, in *Ingester, who Submitter, s Submission) ledger.R
 	return results[0]
 }
 
-// headers returns the headers of the stream, oldest first.
+// headers returns the headers of the submitter's stream, oldest first.
 func headers(t *testing.T, in *Ingester, who Submitter) []*entry.Header {
 	t.Helper()
 	var all []*entry.Header
@@ -65,8 +65,8 @@ func headers(t *testing.T, in *Ingester, who Submitter) []*entry.Header {
 	}
 }
 
-// checkRules makes sure that each entry names the newest policy before it, and
-// a trusted root that is recorded before it.
+// checkRules checks that each entry names the newest policy before it and only
+// trusted roots recorded before it.
 func checkRules(t *testing.T, in *Ingester, who Submitter) {
 	t.Helper()
 	inForce, roots := "", map[string]bool{}
@@ -88,7 +88,8 @@ func checkRules(t *testing.T, in *Ingester, who Submitter) {
 
 const enforceNothing = "version: 1\nmode: enforce\nrules:\n  - {name: findings, kinds: [finding], unsigned: true}\n"
 
-// What is in force is recorded before what it decides about, once.
+// TestRulesAreEntries checks that the policy and the trusted roots in force are
+// recorded once, before the first entry that they apply to.
 func TestRulesAreEntries(t *testing.T) {
 	in, who := withAdmission(t, AdmissionConfig{Roots: []*RootFile{publicGood()}})
 	r := appendOne(t, in, who, Submission{Kind: "attestation", Payload: realEvidence(t, provenance)})
@@ -104,7 +105,7 @@ func TestRulesAreEntries(t *testing.T) {
 		t.Errorf("the same again: %+v", again)
 	}
 
-	// Another server on the same log finds them.
+	// A restarted server finds the recorded ones.
 	var err error
 	if in.Admission, err = NewAdmission(AdmissionConfig{Ledger: in.Ledger, Roots: []*RootFile{publicGood()}}); err != nil {
 		t.Fatal(err)
@@ -113,8 +114,7 @@ func TestRulesAreEntries(t *testing.T) {
 		t.Errorf("a restart recorded something: the next entry is %d", r.Index)
 	}
 
-	// A policy of the tenant's own goes before the default one, also on the
-	// next start.
+	// The tenant's own policy overrides the default one, even after a restart.
 	if _, err := in.Admission.SetPolicy(context.Background(), who, []byte(enforceNothing), "why"); err != nil {
 		t.Fatal(err)
 	}
@@ -133,15 +133,15 @@ func TestRulesAreEntries(t *testing.T) {
 	}
 	checkRules(t, in, who)
 
-	// What is wrong changes nothing.
-	for text, says := range map[string]string{"version: 1": "mode: missing", "version: 1\nmode: enforce\nsigners: {a: {identity: x, issuer: y, trusted_root: ours}}\nrules: [{name: r, signers: [a]}]": `trusted root "ours" is not in force`} {
+	// An invalid policy changes nothing.
+	for text, wantErr := range map[string]string{"version: 1": "mode: missing", "version: 1\nmode: enforce\nsigners: {a: {identity: x, issuer: y, trusted_root: ours}}\nrules: [{name: r, signers: [a]}]": `trusted root "ours" is not in force`} {
 		var wrong *policy.Error
-		if _, err := in.Admission.SetPolicy(context.Background(), who, []byte(text), "why"); !errors.As(err, &wrong) || !strings.Contains(err.Error(), says) {
+		if _, err := in.Admission.SetPolicy(context.Background(), who, []byte(text), "why"); !errors.As(err, &wrong) || !strings.Contains(err.Error(), wantErr) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
 	if now, _, _ := in.Admission.Policy(context.Background(), who); now.Digest() != p.Digest() {
-		t.Error("a policy with an error is in force")
+		t.Error("an invalid policy is in force")
 	}
 }
 
@@ -202,7 +202,7 @@ func TestRootAges(t *testing.T) {
 	result := func() entry.Verification {
 		t.Helper()
 		payload := append(realEvidence(t, provenance), make([]byte, 0)...)
-		// other bytes each time
+		// Different bytes each time, so that it is not a duplicate.
 		payload = append(payload, bytes.Repeat([]byte(" "), len(headers(t, in, who)))...)
 		r := appendOne(t, in, who, Submission{Kind: "attestation", Payload: payload})
 		if r.Err != nil {
@@ -220,7 +220,7 @@ func TestRootAges(t *testing.T) {
 	}
 	result()
 	if strings.Count(said.String(), "expires soon") != 1 {
-		t.Errorf("said again at once:\n%s", &said)
+		t.Errorf("the warning is repeated immediately:\n%s", &said)
 	}
 	age = 61 * 24 * time.Hour
 	if v := result(); v.Result != entry.Unverified || !strings.Contains(v.Reason, "expired 1440h0m0s later") || !strings.Contains(said.String(), "trusted root expired") {
@@ -240,7 +240,8 @@ func TestRootAges(t *testing.T) {
 	}
 }
 
-// Hostile evidence costs a clear refusal and nothing else.
+// TestHostileEvidence checks that hostile evidence is refused with a clear
+// error, in bounded memory, and not recorded.
 func TestHostileEvidence(t *testing.T) {
 	in, who := withAdmission(t, AdmissionConfig{})
 	in.MaxPayload = 16 << 20
@@ -254,7 +255,7 @@ func TestHostileEvidence(t *testing.T) {
 		return `{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"` + subject + `","digest":{"sha256":"aa"}}],"predicateType":"https://example.com/p","predicate":` + predicate + `}`
 	}
 	fill := func(s string) string { return strings.Repeat(s, size/len(s)) }
-	for _, c := range []struct{ name, kind, mediaType, payload, says string }{
+	for _, c := range []struct{ name, kind, mediaType, payload, wantErr string }{
 		{"nested arrays in a predicate", "attestation", "", st("a", `{"a":`+fill("[")), "nested"},
 		{"nested objects in a document", "attestation", "application/spdx+json", fill(`{"a":`), "not JSON"},
 		{"a predicate too large for conditions", "attestation", "", st("a", `{"a":"`+fill("x")+`"}`), "above the limit of 2097152"},
@@ -274,11 +275,11 @@ func TestHostileEvidence(t *testing.T) {
 		runtime.ReadMemStats(&was)
 		r := appendOne(t, in, who, s)
 		runtime.ReadMemStats(&is)
-		if r.Err == nil || !strings.Contains(r.Err.Error(), c.says) || len(r.Err.Error()) > 2000 {
+		if r.Err == nil || !strings.Contains(r.Err.Error(), c.wantErr) || len(r.Err.Error()) > 2000 {
 			t.Errorf("%s: %.300v", c.name, r.Err)
 		}
 		if spent := is.TotalAlloc - was.TotalAlloc; spent > 100<<20 {
-			t.Errorf("%s: %d MiB of memory for %d MB", c.name, spent>>20, len(c.payload)/1_000_000)
+			t.Errorf("%s: allocated %d MiB for %d MB", c.name, spent>>20, len(c.payload)/1_000_000)
 		}
 	}
 	if after := len(headers(t, in, who)); after != before {

@@ -11,7 +11,7 @@ import (
 	"muniment.dev/muniment/verifiers/intoto"
 )
 
-// field reads a small input of the sort that programs in the field write.
+// field reads a small example of what programs in the field write.
 func field(t *testing.T, name string) string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("..", "verifiers", "testdata", filepath.FromSlash(name)))
@@ -26,8 +26,9 @@ func tektonPolicy(t *testing.T, rest string) string {
 		"\n    require: {log_entries: 0}\nrules:\n" + rest
 }
 
-// Evidence with a good signature is verified and kept whatever its predicate
-// is, with the deviations in its header. A rule may require conformance.
+// TestConformance checks that validly signed evidence is recorded even if its
+// predicate deviates, with the deviations in its header, unless a rule requires
+// conformance.
 func TestConformance(t *testing.T) {
 	const layout = `{"_type":"layout","steps":[]}`
 	const incomplete = `{"_type":"` + intoto.TypeV1 + `","predicateType":"https://example.com/p","subject":[{"name":"registry.globex.example/app"}]}`
@@ -48,8 +49,8 @@ func TestConformance(t *testing.T) {
 		{"surrogate", "  - {name: a, unsigned: true, conformance: required}\n", "", ""},
 		{"layout", anything, "", "payload: in-toto statement: neither v0.1 nor v1"},
 		{"layout", "  - {name: a, unsigned: true, conformance: required}\n", "conformance is required", ""},
-		// In doubt, rules that deny deny: other readers may see a subject or a
-		// predicate type where this one sees none.
+		// Rules that deny apply in doubt, because other programs could read a
+		// subject or a predicate type here.
 		{"layout", "  - {name: no provenance, deny: true, predicate_types: ['https://slsa.dev/**']}\n" + anything, "denies", ""},
 		{"layout", "  - {name: no levels, deny: true, condition: 'predicate.level > 3'}\n" + anything, "denies", ""},
 		{"incomplete", anything, "", "subject[0].digest: missing"},
@@ -80,7 +81,8 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// However much of a document deviates, a header has room for it.
+// TestDeviationsInHeaders checks that the deviations of any document fit into a
+// header.
 func TestDeviationsInHeaders(t *testing.T) {
 	in, who := withAdmission(t, AdmissionConfig{})
 	long := strings.Repeat("x", 10_000)
@@ -99,7 +101,8 @@ func TestDeviationsInHeaders(t *testing.T) {
 	}
 }
 
-// What RFC 8259 allows is kept as JSON, in small documents and in large ones.
+// TestAnyJSON checks that all JSON that RFC 8259 allows is accepted, in small
+// and in large documents.
 func TestAnyJSON(t *testing.T) {
 	in, who := withAdmission(t, AdmissionConfig{})
 	in.MaxStream = 1 << 30

@@ -14,7 +14,8 @@ import (
 	"muniment.dev/muniment/verifiers/intoto"
 )
 
-// denyStatements denies the statements of one type, and admits all else.
+// denyStatements denies statements of one predicate type and admits all other
+// evidence.
 const denyStatements = `
 version: 1
 mode: enforce
@@ -34,8 +35,8 @@ func sealed(payloadType, payload string) string {
 	return fmt.Sprintf(`{"payloadType":%q,"payload":%q,"signatures":[{"sig":"AAAA"}]}`, payloadType, base64.StdEncoding.EncodeToString([]byte(payload)))
 }
 
-// A statement is a statement, whatever is said of it: no claimed type, spelling
-// or wrapping hides it from a rule that denies it.
+// TestHiddenStatements checks that no media type, spelling or wrapping hides a
+// statement from a rule that denies it.
 func TestHiddenStatements(t *testing.T) {
 	in, who := withAdmission(t, AdmissionConfig{})
 	in.MaxStream = 1 << 30
@@ -76,7 +77,7 @@ func TestHiddenStatements(t *testing.T) {
 			}
 		}
 	}
-	// The same, hidden behind so much padding that it is not parsed.
+	// The same with enough padding that it is not parsed.
 	for _, mediaType := range []string{"application/json", "text/plain"} {
 		payload := io.MultiReader(strings.NewReader(build[:len(build)-1]), spaces(maxParsed), strings.NewReader("}"))
 		_, err := in.AppendStream(context.Background(), who, &Stream{Kind: "attestation", MediaType: mediaType, Payload: payload})
@@ -86,8 +87,8 @@ func TestHiddenStatements(t *testing.T) {
 	}
 }
 
-// A claimed type keeps no document from being what it shows itself to be, and
-// makes nothing else of other documents.
+// TestClaimedTypes checks that the content of a document determines its format,
+// and that other documents keep their claimed type.
 func TestClaimedTypes(t *testing.T) {
 	for _, c := range []struct{ claimed, document, want string }{
 		{"application/json", build, intoto.MediaType},

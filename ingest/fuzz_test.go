@@ -21,7 +21,7 @@ func seeds(f *testing.F) (all [][]byte) {
 	return all
 }
 
-// Whatever can be read can be put into a header, and found there again.
+// checkContents checks that contents survive encoding in a header and parsing.
 func checkContents(t *testing.T, c contents) {
 	t.Helper()
 	h := &entry.Header{
@@ -34,7 +34,7 @@ func checkContents(t *testing.T, c contents) {
 		return // refused as a submission
 	}
 	if _, err := entry.ParseHeader(b); err != nil {
-		t.Fatalf("a header that nobody can read: %v\n%s", err, b)
+		t.Fatalf("the header cannot be parsed: %v\n%s", err, b)
 	}
 }
 
@@ -51,7 +51,7 @@ func FuzzAttestation(f *testing.F) {
 			return
 		}
 		if mediaType == "" && is == "" || c.mediaType == "" {
-			t.Fatalf("a document without a media type: %q", payload)
+			t.Fatalf("accepted without a media type: %q", payload)
 		}
 		checkContents(t, c)
 	})
@@ -90,7 +90,7 @@ func FuzzBundle(f *testing.F) {
 	})
 }
 
-// FuzzTyped reads documents as each of the typed kinds.
+// FuzzTyped reads documents as each typed kind.
 func FuzzTyped(f *testing.F) {
 	for name, example := range examples(f) {
 		f.Add(name, example)

@@ -62,7 +62,7 @@ func TestRealEvidence(t *testing.T) {
 				want.Signers = []entry.Signer{c.signer}
 			}
 			if !reflect.DeepEqual(s.Header, want) {
-				t.Errorf("%s: the header says\n%+v\nand not\n%+v", c.path, s.Header, want)
+				t.Errorf("%s: header\n%+v\nwant\n%+v", c.path, s.Header, want)
 			}
 		}
 	}
@@ -72,8 +72,8 @@ func TestRealEvidence(t *testing.T) {
 	}
 }
 
-// told is what the header gets of the contents.
-func (c contents) told() contents {
+// recorded returns the part of the contents that goes into the header.
+func (c contents) recorded() contents {
 	c.signed, c.statement, c.document = nil, nil, nil
 	return c
 }
@@ -97,7 +97,7 @@ func TestStatementsAndEnvelopes(t *testing.T) {
 	} {
 		for _, mediaType := range []string{"", c.want.mediaType} {
 			got, err := in.read(&Submission{Kind: "attestation", MediaType: mediaType, Payload: []byte(c.payload)})
-			if got = got.told(); err != nil || !reflect.DeepEqual(got, c.want) {
+			if got = got.recorded(); err != nil || !reflect.DeepEqual(got, c.want) {
 				t.Errorf("%s, media type %q: got %+v, %v, want %+v", c.name, mediaType, got, err, c.want)
 			}
 		}
@@ -107,13 +107,14 @@ func TestStatementsAndEnvelopes(t *testing.T) {
 		"application/octet-stream": "{",
 	} {
 		got, err := in.read(&Submission{Kind: "attestation", MediaType: mediaType, Payload: []byte(payload)})
-		if got, want := got.told(), (contents{mediaType: mediaType}); err != nil || !reflect.DeepEqual(got, want) {
+		if got, want := got.recorded(), (contents{mediaType: mediaType}); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got %+v, %v", mediaType, got, err)
 		}
 	}
 }
 
-// A bad submission gets an error that names its field, and nothing is recorded.
+// TestBadEvidence checks that the error about an invalid submission names the
+// field, and that nothing is recorded.
 func TestBadEvidence(t *testing.T) {
 	in, who, _ := newIngester(t)
 	const dsse, intoto, bundle = "application/vnd.dsse.envelope.v1+json", "application/vnd.in-toto+json", "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -126,12 +127,12 @@ func TestBadEvidence(t *testing.T) {
 	}
 	broken := func(old, new string) string {
 		if !strings.Contains(real, old) {
-			t.Fatalf("the bundle does not hold %s", old)
+			t.Fatalf("the bundle does not contain %s", old)
 		}
 		return strings.Replace(real, old, new, 1)
 	}
 	for _, c := range []struct {
-		name, mediaType, payload, field, says string
+		name, mediaType, payload, field, wantErr string
 	}{
 		{"statement without a predicate type", "", st(sub), "payload", "predicateType"},
 		{"statement without subjects", "", st(`,"predicateType":"p"`), "payload", "subject"},
@@ -143,33 +144,33 @@ func TestBadEvidence(t *testing.T) {
 		{"statement with 1,025 subjects", "", st(`,"predicateType":"p","subject":[` + many.String()[1:] + `]`), "payload", "1025"},
 		{"statement with a member twice", "", st(sub + sub + `,"predicateType":"p"`), "payload", "subject"},
 		{"statement with invalid UTF-8", "", st(`,"predicateType":"p` + "\xff" + `"` + sub), "payload", "UTF-8"},
-		{"statement with something after it", "", st(sub+`,"predicateType":"p"`) + "x", "payload", ""},
-		{"statement that is cut", "", st(sub + `,"predicateType":"p"`)[:60], "payload", ""},
+		{"statement with trailing data", "", st(sub+`,"predicateType":"p"`) + "x", "payload", ""},
+		{"truncated statement", "", st(sub + `,"predicateType":"p"`)[:60], "payload", ""},
 		{"statement of an unknown type", intoto, `{"_type":"https://in-toto.io/Statement/v9"}`, "payload", "_type"},
-		{"envelope that is none", dsse, "{}", "payload", "payloadType"},
-		{"envelope with a payload that is no base64", "", `{"payloadType":"x","payload":"?","signatures":[{"sig":"c2ln"}]}`, "payload", "payload"},
+		{"envelope without its members", dsse, "{}", "payload", "payloadType"},
+		{"envelope with a payload that is not base64", "", `{"payloadType":"x","payload":"?","signatures":[{"sig":"c2ln"}]}`, "payload", "payload"},
 		{"envelope without signatures", "", `{"payloadType":"x","payload":"eA==","signatures":[]}`, "payload", "signatures"},
 		{"envelope with an empty signature", "", `{"payloadType":"x","payload":"eA==","signatures":[{"keyid":"k","sig":""}]}`, "payload", "signatures[0].sig"},
-		{"bundle of before bundles", "", `{"base64Signature":"eA==","cert":"eA==","rekorBundle":{}}`, "payload", "cosign"},
+		{"pre-v3 cosign bundle", "", `{"base64Signature":"eA==","cert":"eA==","rekorBundle":{}}`, "payload", "cosign"},
 		{"byte order mark", "", "\xef\xbb\xbf" + real, "payload", "byte order mark"},
 		{"JSON with a byte order mark", "application/json", "\xef\xbb\xbf{}", "payload", "byte order mark"},
 		{"UTF-16", "", "\xff\xfe{\x00}\x00", "payload", "UTF-16"},
 		{"JSON Lines", "", "{}\n{}\n", "payload", "JSON Lines"},
-		{"envelope of a statement that is no JSON", "", envelope(intoto, []byte("x"), "k"), "payload", "statement"},
+		{"envelope of a statement that is not JSON", "", envelope(intoto, []byte("x"), "k"), "payload", "statement"},
 		{"bundle that is empty", bundle, "{}", "payload", "bundle"},
 		{"bundle without material", "", `{"mediaType":"` + bundle + `"}`, "payload", "bundle"},
 		{"bundle of an unknown version", "", `{"mediaType":"application/vnd.dev.sigstore.bundle.v9.9+json"}`, "payload", "bundle"},
-		{"bundle that is cut", "", real[:len(real)-100], "payload", "bundle"},
+		{"truncated bundle", "", real[:len(real)-100], "payload", "bundle"},
 		{"bundle whose certificate is broken", "", broken(`"rawBytes":"MII`, `"rawBytes":"AAA`), "payload", "bundle"},
 		{"bundle whose envelope is broken", "", broken(`"payloadType":"application/vnd.in-toto+json"`, `"payloadType":7`), "payload", "bundle"},
-		{"bundle of another version than was said", bundle, real, "media type", "version=0.1"},
+		{"bundle of another version than claimed", bundle, real, "media type", "version=0.1"},
 		{"JSON that is none", "application/spdx+json", "{", "payload", "application/spdx+json"},
 		{"JSON with something after it", "application/json", "{} {}", "payload", "application/json"},
 		{"JSON with invalid UTF-8", "application/json", "\"\xff\"", "payload", "application/json"},
 		{"no media type", "", "hello", "media type", "specified"},
 		{"no media type, a list", "", "[]", "media type", "specified"},
 		{"no media type, another object", "", `{"mediaType":"text/plain","payload":1}`, "media type", "specified"},
-		{"media type that is none", "text", "hello", "media type", `"text"`},
+		{"malformed media type", "text", "hello", "media type", `"text"`},
 		{"media type with a parameter twice", "text/plain;a=1;a=2", "hello", "media type", "text/plain"},
 		{"empty", "text/plain", "", "payload", "empty"},
 		{"too large", "text/plain", strings.Repeat("x", 1<<20+1), "payload", "1048577 bytes"},
@@ -178,11 +179,11 @@ func TestBadEvidence(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
-		wantField(t, c.name, results[0].Err, c.field, c.says)
+		wantField(t, c.name, results[0].Err, c.field, c.wantErr)
 	}
 	for _, c := range []struct {
-		submission  Submission
-		field, says string
+		submission     Submission
+		field, wantErr string
 	}{
 		{Submission{Payload: []byte("x")}, "kind", "attestation, backfill-checkpoint"},
 		{Submission{Kind: "Attestation", Payload: []byte("x")}, "kind", "attestation, backfill-checkpoint"},
@@ -190,15 +191,15 @@ func TestBadEvidence(t *testing.T) {
 		{Submission{Kind: "backfill-checkpoint", Payload: []byte("{}")}, "idempotency key", "specified"},
 	} {
 		_, err := in.read(&c.submission)
-		wantField(t, fmt.Sprintf("%+v", c.submission), err, c.field, c.says)
+		wantField(t, fmt.Sprintf("%+v", c.submission), err, c.field, c.wantErr)
 	}
 	if n := in.Ledger.Published().Size; n != 0 {
 		t.Errorf("%d entries were recorded", n)
 	}
 }
 
-// Statements that a header could not hold are refused before they get to the
-// log.
+// TestHeaderTooLarge checks that a statement that does not fit into a header is
+// refused.
 func TestHeaderTooLarge(t *testing.T) {
 	in, who, _ := newIngester(t)
 	in.MaxPayload = 4 << 20
@@ -230,7 +231,7 @@ func TestBackfillCheckpoint(t *testing.T) {
 	}
 	replace := func(old, new string) string {
 		if !strings.Contains(good, old) {
-			t.Fatalf("the test replaces %q", old)
+			t.Fatalf("the document does not contain %q", old)
 		}
 		return strings.Replace(good, old, new, 1)
 	}
@@ -243,7 +244,7 @@ func TestBackfillCheckpoint(t *testing.T) {
 			t.Errorf("%s: %v", payload, err)
 		}
 	}
-	for _, c := range []struct{ payload, says string }{
+	for _, c := range []struct{ payload, wantErr string }{
 		{replace(`"entity":"Asset",`, ""), "entity"},
 		{replace("Asset", ""), "entity"},
 		{replace("Asset", strings.Repeat("x", 257)), "entity"},
@@ -281,7 +282,7 @@ func TestBackfillCheckpoint(t *testing.T) {
 		{good + good, ""},
 		{replace("Asset", "\xff"), "UTF-8"},
 	} {
-		wantField(t, c.payload, read("", c.payload), "payload", c.says)
+		wantField(t, c.payload, read("", c.payload), "payload", c.wantErr)
 	}
 	wantField(t, "another media type", read("text/plain", good), "media type", mediaType)
 }
@@ -291,6 +292,6 @@ func TestKinds(t *testing.T) {
 		t.Errorf("kinds: %s", got)
 	}
 	if IsEvent("attestation") || !IsEvent("backfill-checkpoint") || IsEvent("gossip") {
-		t.Error("attestation is evidence, backfill-checkpoint an event, gossip no kind")
+		t.Error("want attestation to be evidence, backfill-checkpoint an event, and gossip not a kind")
 	}
 }

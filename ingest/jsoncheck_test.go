@@ -15,8 +15,8 @@ var jsonCases = []string{
 	"\"\xf0\x9f\x98\x80\"", "\"\xf0\x80\x80\x80\"", "\"\xf4\x90\x80\x80\"", "\"\xe0\x80\x80\"", "\"\xff\"", "\ufeff{}", "{}\x00", "\t\r\n {} \n", `{"a":tru}`, `[1.5e3,-2]`, `[0]`, `[-]`, `{"":{}}`, `"\u`, `"\`,
 }
 
-// The check agrees with the module's own, which needs the whole document in
-// memory, however the bytes are cut.
+// checkJSON checks that jsonCheck agrees with jsontext, which needs the whole
+// document in memory, for writes of any size.
 func checkJSON(t *testing.T, doc string) {
 	t.Helper()
 	want := utf8.ValidString(doc) && jsontext.Value(doc).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))

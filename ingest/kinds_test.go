@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestImpossibleTimes checks times that have the right shape and don't exist.
+// TestImpossibleTimes checks well-formed times that do not exist.
 func TestImpossibleTimes(t *testing.T) {
 	read := table["backfill-checkpoint"].read
 	for ts, ok := range map[string]bool{
@@ -29,13 +29,13 @@ func TestMediaTypeSpelling(t *testing.T) {
 			t.Errorf("%s: %+v, %v", mt, c, err)
 		}
 		if _, err := readAttestation(mt, []byte(`{}`), exampleTime); err == nil {
-			t.Errorf("%s: {} is taken for a statement", mt)
+			t.Errorf("%s: {} is accepted as a statement", mt)
 		}
 	}
 	if c, err := readAttestation("Text/Plain; Charset=x", []byte("x"), exampleTime); err != nil || c.mediaType != "text/plain; charset=x" {
 		t.Errorf("%+v, %v", c, err)
 	}
 	if _, err := readAttestation("Application/JSON", []byte("{"), exampleTime); err == nil {
-		t.Error("broken JSON is taken")
+		t.Error("malformed JSON is accepted")
 	}
 }

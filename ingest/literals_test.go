@@ -14,9 +14,9 @@ import (
 	"testing"
 )
 
-// TestKindsHaveOneTable checks that no code names a kind by a literal: package
-// kindname has the names, and proto/kinds the table. Several kinds are also
-// ordinary words. These are literals of a kind only in the place of one.
+// TestKindsHaveOneTable checks that no code names a kind by a literal. Package
+// kindname has the names, and proto/kinds the table. Names that are also
+// ordinary words count only where a kind is expected.
 func TestKindsHaveOneTable(t *testing.T) {
 	files := 0
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
@@ -45,8 +45,8 @@ func TestKindsHaveOneTable(t *testing.T) {
 	}
 }
 
-// clientSources has the folders of the clients in other languages, and the
-// table that is generated for each.
+// clientSources maps the source folders of the clients in other languages to
+// their generated tables.
 var clientSources = map[string]string{
 	"../clients/ts/src":     "../clients/ts/src/kinds.ts",
 	"../clients/python/src": "../clients/python/src/muniment/kinds.py",

@@ -8,8 +8,8 @@ import (
 	"muniment.dev/muniment/verifiers/intoto"
 )
 
-// A document of one of the kinds may also come signed, as the predicate of a
-// statement. It is kept, and its deviations from the kind are listed.
+// TestTypedKindsAsPredicates checks that a document of a typed kind is accepted
+// as the predicate of a statement, with its deviations from the kind.
 func TestTypedKindsAsPredicates(t *testing.T) {
 	const good = `{"entity":"Asset","checkpoint":"50%","acaScore":0.96,"ts":"2026-04-19T12:00Z","rollbackReady":true}`
 	in := &Ingester{MaxPayload: 1 << 20}
@@ -34,10 +34,10 @@ func TestTypedKindsAsPredicates(t *testing.T) {
 	}
 	other := &intoto.Statement{PredicateType: "https://example.com/p", Predicate: []byte("{}")}
 	if CheckPredicate(other, time.Now()); other.Deviations.Count > 0 {
-		t.Errorf("another's type: %v", other.Deviations)
+		t.Errorf("a type of another definition: %v", other.Deviations)
 	}
 	none := &intoto.Statement{PredicateType: intoto.KindType("backfill-checkpoint")}
 	if CheckPredicate(none, time.Now()); none.Deviations.Count == 0 {
-		t.Error("no predicate will do")
+		t.Error("an absent predicate has no deviations")
 	}
 }

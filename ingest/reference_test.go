@@ -19,7 +19,7 @@ func TestReference(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	digest := fmt.Sprintf(`"digest":{"sha256":%q}`, sum)
-	for name, test := range map[string]struct{ doc, says string }{
+	for name, test := range map[string]struct{ doc, wantErr string }{
 		"nothing":             {`{}`, "digest"},
 		"no size":             {`{` + digest + `,"location":"s3://x"}`, "size"},
 		"no location":         {`{` + digest + `,"size":1}`, "location"},
@@ -41,8 +41,8 @@ func TestReference(t *testing.T) {
 		"a large one":         {`{` + digest + `,"size":1,"location":"s3://x"}` + strings.Repeat(" ", maxReference), "reference"},
 	} {
 		_, err := readAttestation(ReferenceMediaType, []byte(test.doc), time.Time{})
-		if err == nil || !strings.Contains(err.Error(), test.says) {
-			t.Errorf("%s: %v, want an error about %q", name, err, test.says)
+		if err == nil || !strings.Contains(err.Error(), test.wantErr) {
+			t.Errorf("%s: %v, want an error about %q", name, err, test.wantErr)
 		}
 		if err != nil && strings.Contains(err.Error(), "pw") {
 			t.Errorf("%s: the error repeats a secret: %v", name, err)

@@ -21,8 +21,8 @@ var messages = map[string]proto.Message{
 	"verification-report": &munimentv1.VerificationReport{},
 }
 
-// filled returns the canonical JSON of a message each of whose fields is set,
-// as a tree.
+// filled returns the canonical JSON, as a tree, of a message with all fields
+// set.
 func filled(t *testing.T, m protoreflect.Message) any {
 	t.Helper()
 	fill(m)
@@ -81,8 +81,8 @@ func sample(f protoreflect.FieldDescriptor) protoreflect.Value {
 	}
 }
 
-// respellings returns what else ProtoJSON accepts for a member of the canonical
-// tree.
+// respellings returns other forms that ProtoJSON accepts for a member of the
+// canonical tree.
 func respellings(f protoreflect.FieldDescriptor, name string, v any) map[string]any {
 	all := map[string]any{name: nil} // null is another spelling of absent
 	if f.TextName() != f.JSONName() {
@@ -99,8 +99,8 @@ func respellings(f protoreflect.FieldDescriptor, name string, v any) map[string]
 	return all
 }
 
-// Every field of every typed kind has one spelling: each other one that
-// ProtoJSON accepts is refused, wherever the field is.
+// TestOneSpelling checks that every field of every typed kind has one spelling:
+// all others that ProtoJSON accepts are refused.
 func TestOneSpelling(t *testing.T) {
 	for _, name := range Kinds() {
 		m := messages[name]
@@ -166,10 +166,10 @@ func TestOneSpelling(t *testing.T) {
 	}
 }
 
-// A condition on privacyBudget sees every manifest that has one.
+// TestSpellingRefusals checks the errors about other spellings.
 func TestSpellingRefusals(t *testing.T) {
 	all := examples(t)
-	for _, c := range []struct{ kind, old, new, says string }{
+	for _, c := range []struct{ kind, old, new, wantErr string }{
 		{"export-manifest", `"privacyBudget"`, `"privacy_budget"`, "privacy_budget: must be spelled privacyBudget"},
 		{"export-manifest", `"sizeBytes": "2048"`, `"sizeBytes": 2048`, `files[1].sizeBytes: must be spelled "2048"`},
 		{"export-manifest", `"sizeBytes": "2048"`, `"size_bytes": "2048"`, "files[1].size_bytes: must be spelled sizeBytes"},
@@ -187,8 +187,8 @@ func TestSpellingRefusals(t *testing.T) {
 			t.Fatalf("the example of %s has no %s", c.kind, c.old)
 		}
 		_, err := table[c.kind].read("", []byte(strings.Replace(example, c.old, c.new, 1)), exampleTime)
-		if err == nil || !strings.Contains(err.Error(), c.says) {
-			t.Errorf("%s: %s: %v does not contain %q", c.kind, c.new, err, c.says)
+		if err == nil || !strings.Contains(err.Error(), c.wantErr) {
+			t.Errorf("%s: %s: %v does not contain %q", c.kind, c.new, err, c.wantErr)
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"muniment.dev/muniment/verifiers/intoto"
 )
 
-// spaces reads as so many spaces.
+// spaces returns a reader of n spaces.
 func spaces(n int64) io.Reader { return io.LimitReader(blank{}, n) }
 
 type blank struct{}
@@ -23,7 +23,8 @@ func (blank) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// What a payload must be does not depend on how it arrives, nor on its size.
+// TestStreamedPredicates checks that the rules for a payload depend neither on
+// how it is sent nor on its size.
 func TestStreamedPredicates(t *testing.T) {
 	in, who := withAdmission(t, AdmissionConfig{})
 	in.MaxStream = 1 << 30
@@ -36,13 +37,13 @@ func TestStreamedPredicates(t *testing.T) {
 		}
 		all := headers(t, in, who)
 		if h := all[len(all)-1]; r.Index == 0 || !strings.HasPrefix(h.Attributes["deviation.1"], "predicate: ") {
-			t.Errorf("a wrong predicate, with %d bytes of padding: %v", padding, h.Attributes)
+			t.Errorf("an invalid predicate with %d bytes of padding: %v", padding, h.Attributes)
 		}
 	}
 }
 
-// What is too large to be looked into is not what a rule that denies has looked
-// into.
+// TestDeniedDocumentsOfAnySize checks that padding does not hide a document
+// from a rule that denies it.
 func TestDeniedDocumentsOfAnySize(t *testing.T) {
 	in, who := withAdmission(t, AdmissionConfig{})
 	in.MaxStream = 1 << 30
@@ -69,7 +70,8 @@ rules:
 	}
 }
 
-// A parameter does not make another type of what is read here.
+// TestMediaTypeParameters checks that parameters do not change the media types
+// of parsed formats.
 func TestMediaTypeParameters(t *testing.T) {
 	in, who := withAdmission(t, AdmissionConfig{})
 	for _, mediaType := range []string{ReferenceMediaType, helm.MediaType, intoto.MediaType} {
@@ -81,7 +83,7 @@ func TestMediaTypeParameters(t *testing.T) {
 	}
 }
 
-// counted counts the bytes that are read of it.
+// counted counts the bytes read from it.
 type counted struct {
 	io.Reader
 	n int64
@@ -93,8 +95,8 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A bundle with too many values is refused when they have arrived, whatever
-// media type is claimed for it, and not when all of it has.
+// TestStreamedBundleOfEmptyValues checks that a bundle with too many values is
+// refused as soon as these have arrived, whatever its claimed media type.
 func TestStreamedBundleOfEmptyValues(t *testing.T) {
 	in, who := withAdmission(t, AdmissionConfig{})
 	in.MaxStream = 1 << 30
@@ -114,14 +116,14 @@ func TestStreamedBundleOfEmptyValues(t *testing.T) {
 			t.Errorf("as %q: %d bytes were read", c.mediaType, payload.n)
 		}
 	}
-	// The values of other documents are not limited.
+	// Other documents can have any number of values.
 	payload := io.MultiReader(strings.NewReader(`{"a":[0`), io.LimitReader(repeated(",{}"), 3*1<<20), strings.NewReader("]}"))
 	if _, err := in.AppendStream(context.Background(), who, &Stream{Kind: "attestation", Payload: payload, MediaType: "application/json"}); err != nil {
 		t.Error(err)
 	}
 }
 
-// repeated reads as a text over and over.
+// repeated returns an endless reader of repetitions of a text.
 func repeated(text string) io.Reader { return &repeater{text: text} }
 
 type repeater struct {

@@ -20,7 +20,8 @@ import (
 	"muniment.dev/muniment/ledger/store/memstore"
 )
 
-// sigstoreGo is the folder of the module sigstore-go, which ships real bundles.
+// sigstoreGo returns the folder of the module sigstore-go, which contains real
+// bundles.
 var sigstoreGo = sync.OnceValues(func() (string, error) {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/sigstore/sigstore-go").Output()
 	return strings.TrimSpace(string(out)), err
@@ -67,8 +68,8 @@ func envelope(payloadType string, payload []byte, keyIDs ...string) string {
 	return string(b)
 }
 
-// newIngester returns an ingester of a new log, with the policy that verifies
-// its receipts.
+// newIngester returns an ingester for a new log, and the trust policy for its
+// receipts.
 func newIngester(t *testing.T) (*Ingester, Submitter, *receipt.TrustPolicy) {
 	t.Helper()
 	skey, vkey, err := note.GenerateKey(nil, "ledger.test/log")
@@ -92,16 +93,16 @@ func newIngester(t *testing.T) (*Ingester, Submitter, *receipt.TrustPolicy) {
 }
 
 // wantField fails the test unless err names the field and contains the texts.
-func wantField(t *testing.T, what string, err error, field string, says ...string) {
+func wantField(t *testing.T, what string, err error, field string, wantErr ...string) {
 	t.Helper()
 	var fe *FieldError
 	if !errors.As(err, &fe) || fe.Field != Field(field) {
 		t.Errorf("%s: got error %v, want one about %s", what, err, field)
 		return
 	}
-	for _, s := range says {
+	for _, s := range wantErr {
 		if !strings.Contains(fe.Message(), s) {
-			t.Errorf("%s: the message %q does not say %q", what, fe.Message(), s)
+			t.Errorf("%s: the message %q does not contain %q", what, fe.Message(), s)
 		}
 	}
 }

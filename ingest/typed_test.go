@@ -14,7 +14,7 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// exampleTime is when the examples are submitted.
+// exampleTime is the time at which the examples are submitted.
 var exampleTime = time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
 
 // examples returns the examples of docs/spec/kinds.md by kind.
@@ -103,7 +103,7 @@ func TestTypedKinds(t *testing.T) {
 		w := want[name]
 		w.mediaType, w.document = "application/vnd.muniment."+name+".v1+json", example
 		if c.attributes = maps.Clone(c.attributes); !reflect.DeepEqual(c, w) {
-			t.Errorf("%s: the header has\n%+v\nand not\n%+v", name, c, w)
+			t.Errorf("%s: header\n%+v\nwant\n%+v", name, c, w)
 		}
 		checkContents(t, c)
 	}
@@ -121,10 +121,10 @@ func specRow(k kind) string {
 	return fmt.Sprintf("| [`%s`](#%[1]s-%s%s) | %[2]s | %[4]s | %s |\n", k.Name, class, anchor, author, k.Description)
 }
 
-// Each rule of a typed kind, broken in the example, is refused with the name of
-// the field.
+// TestTypedRules breaks each rule of the typed kinds in their examples, and
+// checks that the error names the field.
 func TestTypedRules(t *testing.T) {
-	for _, c := range []struct{ kind, old, new, says string }{
+	for _, c := range []struct{ kind, old, new, wantErr string }{
 		{"export-manifest", `"name": "assets-2026-q2",`, ``, "name: "},
 		{"export-manifest", `"2026-07-01T06:00:00Z"`, `"yesterday"`, `not a time such as "2026-01-31T12:00:00Z": "yesterday"`},
 		{"export-manifest", strings.Repeat("a", 64), "AA", "files[0].digest: sha256"},
@@ -186,7 +186,7 @@ func TestTypedRules(t *testing.T) {
 			continue
 		}
 		_, err := table[c.kind].read("", []byte(broken), exampleTime)
-		wantField(t, fmt.Sprintf("%s with %s", c.kind, c.new), err, "payload", c.says)
+		wantField(t, fmt.Sprintf("%s with %s", c.kind, c.new), err, "payload", c.wantErr)
 	}
 	for name, example := range examples(t) {
 		read := table[name].read
@@ -200,7 +200,8 @@ func TestTypedRules(t *testing.T) {
 	}
 }
 
-// What a client may not say, and how much, is refused before it is parsed.
+// TestTypedLimits checks that kinds of the server and excessive documents are
+// refused before they are parsed.
 func TestTypedLimits(t *testing.T) {
 	in, _, _ := newIngester(t)
 	for _, name := range Kinds() {
@@ -210,7 +211,7 @@ func TestTypedLimits(t *testing.T) {
 		}
 	}
 	if got := Kinds(); !slices.ContainsFunc(got, WrittenByLog) {
-		t.Errorf("no kind of %q is the server's", got)
+		t.Errorf("want a kind of the server among %q", got)
 	}
 	in.MaxPayload = 100 << 20
 	nested := strings.Repeat(`{"a":`, 2<<20)
@@ -222,7 +223,7 @@ func TestTypedLimits(t *testing.T) {
 			s.MediaType = "application/json"
 		}
 		if _, err := in.accept(s); err == nil {
-			t.Errorf("%s: nested JSON of %d bytes is taken", name, len(doc))
+			t.Errorf("%s: nested JSON of %d bytes is accepted", name, len(doc))
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
-// ended is a context that ends after it was looked at so many times.
+// ended is a context that ends after a number of calls of Err.
 type ended struct {
 	context.Context
 	after, looks int
@@ -37,8 +37,8 @@ func list(n int) string {
 	return "[" + strings.TrimSuffix(b.String(), ",") + "]"
 }
 
-// Whatever a condition does with large evidence, it stops at its budget before
-// it does more, and at the end of its context.
+// TestConditionAttacks checks that costly conditions on large evidence stop
+// within their budget and when their context ends.
 func TestConditionAttacks(t *testing.T) {
 	long := strings.Repeat("a", 1<<20)
 	documents := map[string]string{
@@ -101,14 +101,14 @@ func TestConditionAttacks(t *testing.T) {
 				t.Errorf("interrupted: %v", err)
 			}
 			if m.err != nil && errors.Is(m.err, context.Canceled) && ctx.looks > 5 {
-				t.Errorf("the context was looked at %d times after it had ended", ctx.looks-4)
+				t.Errorf("the context was checked %d times after its end", ctx.looks-4)
 			}
 		})
 	}
 }
 
-// All rules of a policy share one budget. Beyond it rules that deny are met,
-// and those that admit are not.
+// TestDecisionBudget checks that all rules of a policy share one budget. Once
+// it is spent, rules that deny are met and rules that admit are not.
 func TestDecisionBudget(t *testing.T) {
 	var rules strings.Builder
 	for i := range 50 {
@@ -129,11 +129,11 @@ func TestDecisionBudget(t *testing.T) {
 	cancel()
 	p = mustParse(t, "version: 1\nmode: record\nrules:\n  - {name: last, unsigned: true}\n")
 	if d := p.Decide(ctx, ev, nil); d.Result != Refused {
-		t.Errorf("a decision that was interrupted: %+v", d)
+		t.Errorf("an interrupted decision: %+v", d)
 	}
 }
 
-// Globs and names are compared within the budget.
+// TestManyGlobs checks that globs and names are compared within the budget.
 func TestManyGlobs(t *testing.T) {
 	var globs strings.Builder
 	for i := range maxItems {
@@ -162,8 +162,8 @@ func TestManyGlobs(t *testing.T) {
 	}
 }
 
-// Keys and signatures are tried within the budget. Signatures that were not all
-// tried may be wrong, so nothing admits them.
+// TestManySignatures checks that keys and signatures are tried within the
+// budget. Untried signatures could be invalid, so no rule admits the evidence.
 func TestManySignatures(t *testing.T) {
 	var keys []*dsse.Key
 	var signers []*Signer

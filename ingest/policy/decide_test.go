@@ -17,7 +17,8 @@ import (
 	"muniment.dev/muniment/verifiers/dsse"
 )
 
-// A key pair of a test, which is the same each time.
+// keyPair returns a deterministic private key, its public key in PEM, and the
+// key ID.
 func keyPair(t *testing.T, seed byte) (ed25519.PrivateKey, string, string) {
 	t.Helper()
 	private := ed25519.NewKeyFromSeed([]byte(strings.Repeat(string(rune(seed)), ed25519.SeedSize)))
@@ -112,16 +113,16 @@ signers:
 		ev           *Evidence
 		result, rule string
 		verification string
-		says         string // in the reason
+		reason       string // part of it
 	}{
 		{"signed by us", "  - {name: r, signers: [us]}\n", evidence(), admitted, "r", verified, ""},
-		{"signed by us, says somebody else", "  - {name: r, signers: [us]}\n", evidence(signedBy("sha256:00", ours)), admitted, "r", verified, ""},
-		{"signed by somebody else", "  - {name: r, signers: [us]}\n", evidence(signedBy("", other)), refused, "", unverified, "not signed by us: "},
-		{"signed by somebody else, says by us", "  - {name: r, signers: [us]}\n", evidence(signedBy(ourID, other)), refused, "", failed, "not signed by us: "},
-		{"a wrong signature is not let in by a rule that asks for none", "  - {name: r, unsigned: true}\n", evidence(signedBy(ourID, other)), refused, "", failed, "invalid signatures"},
-		{"an unknown key is, on purpose", "  - {name: r, unsigned: true}\n", evidence(signedBy("", other)), admitted, "r", unverified, ""},
+		{"signed by us, claims another key", "  - {name: r, signers: [us]}\n", evidence(signedBy("sha256:00", ours)), admitted, "r", verified, ""},
+		{"signed by another key", "  - {name: r, signers: [us]}\n", evidence(signedBy("", other)), refused, "", unverified, "not signed by us: "},
+		{"signed by another key, claims ours", "  - {name: r, signers: [us]}\n", evidence(signedBy(ourID, other)), refused, "", failed, "not signed by us: "},
+		{"an invalid signature, with a rule that requires none", "  - {name: r, unsigned: true}\n", evidence(signedBy(ourID, other)), refused, "", failed, "invalid signatures"},
+		{"an unknown key, with a rule that requires none", "  - {name: r, unsigned: true}\n", evidence(signedBy("", other)), admitted, "r", unverified, ""},
 		{"not signed at all", "  - {name: r, signers: [us]}\n", evidence(func(ev *Evidence) { ev.Signed = nil }), refused, "", unverified, "no signature"},
-		{"not signed, on purpose", "  - {name: r, unsigned: true}\n", evidence(func(ev *Evidence) { ev.Signed = nil }), admitted, "r", unverified, ""},
+		{"not signed, with a rule that requires no signature", "  - {name: r, unsigned: true}\n", evidence(func(ev *Evidence) { ev.Signed = nil }), admitted, "r", unverified, ""},
 		{"a log entry is the default", "  - {name: r, signers: [logged]}\n", evidence(), refused, "", verified, "allow it with require: {log_entries: 0}"},
 		{"both", "  - {name: r, signers: [both]}\n", evidence(signedBy("", ours, second)), admitted, "r", verified, ""},
 		{"one of both", "  - {name: r, signers: [both]}\n", evidence(), refused, "", verified, "not signed by both"},
@@ -147,10 +148,10 @@ signers:
 
 		{"a condition", "  - {name: r, unsigned: true, condition: \"predicate.builder == 'b1' && predicate.n < 4 && submitter.startsWith('token:') && subjects.all(s, 'sha256' in s.digest)\"}\n", evidence(), admitted, "r", verified, ""},
 		{"a condition on the signer", "  - {name: r, signers: [us], condition: \"signer.name == 'us' && signer.key_id == '" + ourID + "' && size(claims) == 0\"}\n", evidence(), admitted, "r", verified, ""},
-		{"a condition that does not hold", "  - {name: r, unsigned: true, condition: predicate.n > 3}\n", evidence(), refused, "", verified, "does not hold"},
-		{"a member that is not there", "  - {name: r, unsigned: true, condition: predicate.nothing == 1}\n", evidence(), refused, "", verified, "no such key: nothing"},
+		{"a false condition", "  - {name: r, unsigned: true, condition: predicate.n > 3}\n", evidence(), refused, "", verified, "does not hold"},
+		{"an absent member", "  - {name: r, unsigned: true, condition: predicate.nothing == 1}\n", evidence(), refused, "", verified, "no such key: nothing"},
 		{"no predicate at all", "  - {name: r, unsigned: true, condition: predicate == null}\n", evidence(func(ev *Evidence) { ev.Predicate = nil }), admitted, "r", verified, ""},
-		{"a condition that gives no bool", "  - {name: r, unsigned: true, condition: predicate.n}\n", evidence(), refused, "", verified, "must be true or false"},
+		{"a condition that is not boolean", "  - {name: r, unsigned: true, condition: predicate.n}\n", evidence(), refused, "", verified, "must be true or false"},
 		{"a condition that costs too much", "  - {name: r, unsigned: true, condition: \"predicate.list.all(a, predicate.list.all(b, predicate.list.all(c, a + b + c > 0)))\"}\n",
 			evidence(func(ev *Evidence) { ev.Predicate = []byte(`{"list":[` + strings.Repeat("1,", 2000) + `1]}`) }), refused, "", verified, "the condition "},
 		{"a predicate that is too large", "  - {name: r, unsigned: true, condition: has(predicate.x)}\n",
@@ -158,13 +159,13 @@ signers:
 		{"a predicate that is too large, and not used", "  - {name: r, unsigned: true, condition: kind == 'attestation'}\n",
 			evidence(func(ev *Evidence) { ev.Predicate = []byte(`{"x":"` + strings.Repeat("x", maxParsed) + `"}`) }), admitted, "r", verified, ""},
 		{"a denial in doubt denies", "  - {name: d, deny: true, condition: predicate.nothing == 1}\n  - {name: r, unsigned: true}\n", evidence(), refused, "d", verified, "denies"},
-		{"a denial whose condition does not hold", "  - {name: d, deny: true, condition: has(predicate.nothing)}\n  - {name: r, unsigned: true}\n", evidence(), admitted, "r", verified, ""},
+		{"a denial with a false condition", "  - {name: d, deny: true, condition: has(predicate.nothing)}\n  - {name: r, unsigned: true}\n", evidence(), admitted, "r", verified, ""},
 	} {
 		for mode, want := range map[string]string{Enforce: c.result, Record: map[string]string{refused: recorded, admitted: admitted}[c.result]} {
 			p := policy(mode, c.rules)
 			d := p.Decide(context.Background(), c.ev, nil)
-			if d.Result != want || d.Rule != c.rule || d.Verification.Result != c.verification || !strings.Contains(d.Reason, c.says) || c.says == "" && d.Reason != "" {
-				t.Errorf("%s, mode %s: %s by rule %q (%s), %s; want %s by rule %q (%s), %s", c.name, mode, d.Result, d.Rule, d.Reason, d.Verification.Result, want, c.rule, c.says, c.verification)
+			if d.Result != want || d.Rule != c.rule || d.Verification.Result != c.verification || !strings.Contains(d.Reason, c.reason) || c.reason == "" && d.Reason != "" {
+				t.Errorf("%s, mode %s: %s by rule %q (%s), %s; want %s by rule %q (%s), %s", c.name, mode, d.Result, d.Rule, d.Reason, d.Verification.Result, want, c.rule, c.reason, c.verification)
 			}
 			if len(d.Steps) != len(p.Rules) {
 				t.Errorf("%s: %d steps for %d rules", c.name, len(d.Steps), len(p.Rules))

@@ -13,8 +13,8 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 )
 
-// Every function and overload of the environment is in the table, with a rule
-// for its cost or the reason why conditions may not call it.
+// TestFunctionTable checks that the table has every function and overload of
+// the environment, with its cost or the reason why conditions cannot call it.
 func TestFunctionTable(t *testing.T) {
 	env, err := environment()
 	if err != nil {
@@ -56,7 +56,7 @@ func TestFunctionTable(t *testing.T) {
 	}
 }
 
-// written is how the specification lists a function.
+// written returns the name of a function as the specification lists it.
 func written(name string) string {
 	switch name {
 	case "_?_:_":
@@ -67,7 +67,7 @@ func written(name string) string {
 	return strings.ReplaceAll(plainName(name), "|", `\|`)
 }
 
-// names makes variables of a map.
+// names returns a function that resolves variables from a map.
 func names(vars map[string]any) func(string) ref.Val {
 	return func(name string) ref.Val {
 		if v, ok := vars[name]; ok {
@@ -86,9 +86,9 @@ func jsonValue(t testing.TB, text string) ref.Val {
 	return v
 }
 
-// The evaluator agrees with that of cel-go, but where it is exact about
-// numbers, and where it refuses: has() of a member of a text, equal keys in one
-// map, the order of NaN.
+// TestAgreesWithCEL checks that the evaluator agrees with cel-go. It differs
+// only in comparing numbers exactly, and in refusing has() on a string,
+// duplicate keys of a map and the order of NaN.
 func TestAgreesWithCEL(t *testing.T) {
 	vars := map[string]any{
 		"kind": "finding", "size": 12, "tenant": "acme", "controls": []string{"A", "B"}, "attributes": map[string]string{"a": "1"},
@@ -155,8 +155,8 @@ func TestAgreesWithCEL(t *testing.T) {
 	}
 }
 
-// Whole numbers are compared exactly, also with doubles. What has no exact
-// counterpart can't be compared at all.
+// TestNumbersAndStrings checks that integers are compared exactly, even with
+// doubles, and that values without an exact counterpart cannot be compared.
 func TestNumbersAndStrings(t *testing.T) {
 	for _, c := range []struct{ document, source, want string }{
 		{`9007199254740993`, "document == 9007199254740993", "true"},
@@ -217,7 +217,7 @@ func TestNumbersAndStrings(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s: %s is %s (%v), want %s", c.document, c.source, got, err, c.want)
 		}
-		// Of a rule that denies, a condition that can't be evaluated counts as
+		// In a rule that denies, a condition that cannot be evaluated counts as
 		// met.
 		want := Refused
 		if c.want == "false" {
@@ -229,9 +229,10 @@ func TestNumbersAndStrings(t *testing.T) {
 	}
 }
 
-// What conditions may not call is refused when the policy is read.
+// TestRefusedConditions checks that conditions which call refused functions, or
+// are not boolean, do not compile.
 func TestRefusedConditions(t *testing.T) {
-	for source, says := range map[string]string{
+	for source, wantErr := range map[string]string{
 		"document.s.matches(document.p)":                      "the pattern of matches must be a literal",
 		"'x'.matches('a' + 'b')":                              "the pattern of matches must be a literal",
 		"['a'].exists(p, document.s.matches(p))":              "the pattern of matches must be a literal",
@@ -243,7 +244,7 @@ func TestRefusedConditions(t *testing.T) {
 		"google.protobuf.Struct{} == {}":                      "message construction is not supported",
 		"1":                                                   "must be true or false",
 	} {
-		if _, err := compile(source); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := compile(source); err == nil || !strings.Contains(err.Error(), wantErr) {
 			t.Errorf("%s: %v", source, err)
 		}
 	}

@@ -16,7 +16,7 @@ const pubKey = `-----BEGIN PUBLIC KEY-----
 MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
 -----END PUBLIC KEY-----`
 
-// indented makes a YAML block of a text.
+// indented returns a text as a YAML block.
 func indented(spaces int, text string) string {
 	return "|\n" + strings.Repeat(" ", spaces) + strings.ReplaceAll(text, "\n", "\n"+strings.Repeat(" ", spaces))
 }
@@ -112,16 +112,16 @@ func TestProblems(t *testing.T) {
 		_, err := Parse([]byte(c.text), kindNames)
 		var e *Error
 		if !errors.As(err, &e) || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s\nsays %v\nand not %s", c.text, err, c.want)
+			t.Errorf("%s\ngot %v\nwant %s", c.text, err, c.want)
 		}
 	}
 	_, err := Parse([]byte("version: 1\nmode: lenient\nrules:\n  - {name: a, unsigned: true, kinds: [gossip]}\n  - {name: b}\n"), kindNames)
 	var e *Error
 	if !errors.As(err, &e) || len(e.Problems) != 3 || !slices.IsSortedFunc(e.Problems, func(a, b Problem) int { return a.Line - b.Line }) {
-		t.Errorf("not all problems, in their order: %v", err)
+		t.Errorf("want all problems in order, got: %v", err)
 	}
 	if _, err := Parse(make([]byte, MaxSize+1), kindNames); err == nil {
-		t.Error("a policy of more than the limit is taken")
+		t.Error("a policy above the size limit is accepted")
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// take acquires a slot that must be free.
+// take acquires a slot and fails the test if that has to wait.
 func take(t *testing.T, s *slots, tenant string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -33,7 +33,7 @@ func take(t *testing.T, s *slots, tenant string) {
 	}
 }
 
-// waiting waits until so many of the tenant's calls wait.
+// waiting waits until n calls of the tenant wait for a slot.
 func waiting(s *slots, tenant string, n int) {
 	for {
 		s.mu.Lock()
@@ -60,7 +60,7 @@ func TestSlots(t *testing.T) {
 		})
 	}
 	waiting(s, "hostile", 20)
-	take(t, s, "other") // although the hostile one waits
+	take(t, s, "other") // although the hostile tenant waits
 	take(t, s, "other")
 	ctx, cancel := context.WithCancel(context.Background())
 	left := make(chan error)
@@ -68,10 +68,10 @@ func TestSlots(t *testing.T) {
 	waiting(s, "third", 1)
 	cancel()
 	if err := <-left; !errors.Is(err, context.Canceled) {
-		t.Errorf("a caller that has left: %v", err)
+		t.Errorf("a cancelled caller: %v", err)
 	}
 	s.release("other")
-	take(t, s, "third") // the hostile one has its half
+	take(t, s, "third") // the hostile tenant has its half
 	s.release("third")
 	s.release("other")
 	s.release("hostile")
@@ -82,7 +82,8 @@ func TestSlots(t *testing.T) {
 	}
 }
 
-// Tenants that wait have turns, however many calls of one wait.
+// TestSlotTurns checks that waiting tenants are served in turns, however many
+// calls of one tenant wait.
 func TestSlotTurns(t *testing.T) {
 	s := newSlots(2)
 	take(t, s, "a")
@@ -115,8 +116,8 @@ func TestSlotTurns(t *testing.T) {
 	wg.Wait()
 }
 
-// Policies of one tenant share its places; the places of another tenant stay
-// free.
+// TestDecisionsAtOnce checks that all policies of a tenant share its slots, and
+// that another tenant still gets its own.
 func TestDecisionsAtOnce(t *testing.T) {
 	const text = "version: 1\nmode: enforce\nrules:\n  - {name: a, unsigned: true, condition: document != null}\n"
 	one, another := mustParse(t, text), mustParse(t, text)
@@ -133,7 +134,7 @@ func TestDecisionsAtOnce(t *testing.T) {
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	if _, err := another.hold(ended, ev("hostile")); err == nil {
-		t.Error("a tenant has more than its places")
+		t.Error("a tenant got more than its share of slots")
 	}
 	for range parsing.each {
 		release, err := one.hold(ctx, ev("other")) // blocks if the slots are not shared

@@ -17,8 +17,8 @@ import (
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
-// A signature in a form that is not supported is not called wrong, whether or
-// not a trusted root knows the certificate.
+// TestUnsupportedSignatures checks that a signature in an unsupported form is
+// not reported as invalid, with and without a trusted root for the certificate.
 func TestUnsupportedSignatures(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

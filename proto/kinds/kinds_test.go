@@ -11,7 +11,7 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// walk calls visit for each field that has a place in the header.
+// walk calls visit for each field that appears in the header.
 func walk(fields []field, visit func(field)) {
 	for _, f := range fields {
 		visit(f)
@@ -19,7 +19,8 @@ func walk(fields []field, visit func(field)) {
 	}
 }
 
-// TestTable checks what the options of the messages must agree on.
+// TestTable checks that the options of the messages are complete and
+// consistent.
 func TestTable(t *testing.T) {
 	if len(All()) != 13 {
 		t.Errorf("%d kinds, want 13", len(All()))
@@ -74,7 +75,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// checkPlace checks that the header's part can hold the field.
+// checkPlace checks that a field's type fits its part of the header.
 func checkPlace(t *testing.T, f field) {
 	t.Helper()
 	d := f.descriptor
