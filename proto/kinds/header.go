@@ -11,7 +11,7 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// A Header is the part of an entry's header that its payload determines.
+// A Header has the values of an entry's header that its payload determines.
 type Header struct {
 	Subjects   []*munimentv1.Artifact
 	Materials  []*munimentv1.Artifact
@@ -19,8 +19,8 @@ type Header struct {
 	Attributes map[string]string // never nil
 }
 
-// A field is a field of a message that has a place in the header, or whose
-// message has such fields.
+// A field is a field of a message that appears in the header, or whose message
+// has such fields.
 type field struct {
 	descriptor protoreflect.FieldDescriptor
 	attribute  string
@@ -28,7 +28,7 @@ type field struct {
 	fields     []field // of its message
 }
 
-// fieldsOf returns the fields of a message that matter to the header. The
+// fieldsOf returns the fields of a message that appear in the header. The
 // messages of kinds.proto are not recursive.
 func fieldsOf(d protoreflect.MessageDescriptor) []field {
 	var all []field
@@ -47,7 +47,7 @@ func fieldsOf(d protoreflect.MessageDescriptor) []field {
 	return all
 }
 
-// Header returns the header's part of a message of the kind.
+// Header returns the values of a message of the kind that appear in the header.
 func (k *Kind) Header(m proto.Message) Header {
 	h := Header{Attributes: map[string]string{}}
 	h.add(k.fields, m.ProtoReflect())
@@ -101,7 +101,8 @@ func artifact(m protoreflect.Message) *munimentv1.Artifact {
 	panic("not an artifact: " + m.Descriptor().FullName()) // ruled out by TestTable
 }
 
-// attributeValue returns a value as text, or "" if it is no single value.
+// attributeValue returns a value as text, or "" for a message other than a
+// timestamp.
 func attributeValue(d protoreflect.FieldDescriptor, v protoreflect.Value) string {
 	switch d.Kind() {
 	case protoreflect.MessageKind:

@@ -18,7 +18,7 @@ import (
 type Kind struct {
 	Name      string
 	Class     munimentv1.KindClass
-	Author    munimentv1.Role // may append, as may admin; 0: only the server records it
+	Author    munimentv1.Role // may append, besides admin; 0: only the server records it
 	MediaType string          // of the payload; "": the payload is any document
 	MaxBytes  int             // of a submitted payload; 0: the server's own limit
 	KeyFacts  []string        // attributes that summarize an entry, most important first
@@ -33,8 +33,7 @@ type Kind struct {
 	fields  []field
 }
 
-// table is read once. It panics if the options are inconsistent, which the
-// tests of this package rule out.
+// table returns the kinds by name.
 var table = sync.OnceValue(func() map[string]*Kind {
 	all := map[string]*Kind{}
 	messages := munimentv1.File_muniment_v1_kinds_proto.Messages()

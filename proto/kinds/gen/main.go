@@ -1,5 +1,5 @@
 // Command gen writes the generated tables of entry kinds below a folder: the
-// names as Go constants, and the whole table for TypeScript and Python.
+// names as Go constants, and the whole table in TypeScript and Python.
 package main
 
 import (

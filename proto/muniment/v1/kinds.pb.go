@@ -71,11 +71,11 @@ type BackfillCheckpoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What is being backfilled.
 	Entity *string `protobuf:"bytes,1,opt,name=entity,proto3,oneof" json:"entity,omitempty"`
-	// A percentage, such as "50%".
+	// Progress in percent, such as "50%".
 	Checkpoint *string `protobuf:"bytes,2,opt,name=checkpoint,proto3,oneof" json:"checkpoint,omitempty"`
 	// Share of the automated canary analysis checks that pass, 0 to 1.
 	AcaScore *float64 `protobuf:"fixed64,3,opt,name=aca_score,json=acaScore,proto3,oneof" json:"aca_score,omitempty"`
-	// RFC 3339, or the same without seconds.
+	// Time of the checkpoint, in RFC 3339 or the same without seconds.
 	Ts            *string `protobuf:"bytes,4,opt,name=ts,proto3,oneof" json:"ts,omitempty"`
 	RollbackReady *bool   `protobuf:"varint,5,opt,name=rollback_ready,json=rollbackReady,proto3,oneof" json:"rollback_ready,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -390,9 +390,9 @@ func (x *ExportFile) GetMediaType() string {
 // Differential privacy: the privacy loss allowed and the loss incurred.
 type PrivacyBudget struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// ε of this export.
+	// ε spent by this export.
 	Epsilon *float64 `protobuf:"fixed64,1,opt,name=epsilon,proto3,oneof" json:"epsilon,omitempty"`
-	// ε of all exports so far, including this one.
+	// ε spent by all exports so far, including this one.
 	Spent *float64 `protobuf:"fixed64,2,opt,name=spent,proto3,oneof" json:"spent,omitempty"`
 	// Limit of ε for all exports together.
 	Budget        *float64 `protobuf:"fixed64,3,opt,name=budget,proto3,oneof" json:"budget,omitempty"`
@@ -711,7 +711,7 @@ func (x *Correlation) GetAlerts() []string {
 	return nil
 }
 
-// A control does not apply to an artifact until a time.
+// A temporary exemption of artifacts from a control.
 type Exception struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Identifies the exception.
@@ -1701,7 +1701,8 @@ func (x *VerificationReport) GetSubjects() []*Artifact {
 	return nil
 }
 
-// An erasure that was made. Only the server records it.
+// The erasure of an entry's payload, or of its header and payload. Only the
+// server records it.
 type Erasure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The entry whose openings were erased.
@@ -1987,7 +1988,7 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\x06traces\x18\x01 \x03(\tB*\xbaH\x1c\x92\x01\x19\x10\x80\x02\x18\x01\"\x12r\x102\x0e^[0-9a-f]{32}$\xb2\xed\x18\a\n" +
 	"\x05traceR\x06traces\x127\n" +
 	"\x06alerts\x18\x02 \x03(\tB\x1f\xbaH\x11\x92\x01\x0e\x10\x80\x02\x18\x01\"\ar\x05\x10\x01\x18\x80\x04\xb2\xed\x18\a\n" +
-	"\x05alertR\x06alerts\"\xb3\x06\n" +
+	"\x05alertR\x06alerts\"\xb0\x06\n" +
 	"\tException\x12Y\n" +
 	"\x02id\x18\x01 \x01(\tBI\xbaH7r523^$|^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$\xb2\xed\x18\v\n" +
 	"\texceptionR\x02id\x12+\n" +
@@ -2000,10 +2001,10 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\n" +
 	"\bapproverR\bapprover\x12I\n" +
 	"\aexpires\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x13\xbaH\x03\xc8\x01\x01\xb2\xed\x18\t\n" +
-	"\aexpiresR\aexpires:\x81\x03\xbaHh\x1af\n" +
-	"\x12exception.approver\x12/approver and requester must be different people\x1a\x1fthis.approver != this.requester\xaa\xed\x18\x91\x02\n" +
-	"\texception\x10\x02\x18\x03\"*application/vnd.muniment.exception.v1+json(\x80\x80@2\texception2\bapprover2\trequester2\aexpires:\xa6\x01\n" +
-	"\tException\x124a control does not apply to an artifact until a time\x1a\vexcepted-by \x02*Texception[ {exception}] from {controls}, approved by {approver}, until {expires|day}\"\x82\x02\n" +
+	"\aexpiresR\aexpires:\xfe\x02\xbaHh\x1af\n" +
+	"\x12exception.approver\x12/approver and requester must be different people\x1a\x1fthis.approver != this.requester\xaa\xed\x18\x8e\x02\n" +
+	"\texception\x10\x02\x18\x03\"*application/vnd.muniment.exception.v1+json(\x80\x80@2\texception2\bapprover2\trequester2\aexpires:\xa3\x01\n" +
+	"\tException\x121a temporary exemption of artifacts from a control\x1a\vexcepted-by \x02*Texception[ {exception}] from {controls}, approved by {approver}, until {expires|day}\"\x82\x02\n" +
 	"\x0eExceptionScope\x12B\n" +
 	"\bsubjects\x18\x01 \x03(\v2\x15.muniment.v1.ArtifactB\x0f\xbaH\x06\x92\x01\x03\x10\x80\b\xb2\xed\x18\x02\x10\x01R\bsubjects\x124\n" +
 	"\x05globs\x18\x02 \x03(\tB\x1e\xbaH\x11\x92\x01\x0e\x10\x80\x02\x18\x01\"\ar\x05\x10\x01\x18\x80\b\xb2\xed\x18\x06\n" +
@@ -2054,7 +2055,7 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"parameters\x18\a \x01(\v2\x17.google.protobuf.StructR\n" +
 	"parameters:\x9d\x01\xaa\xed\x18\x98\x01\n" +
 	"\acontrol\x10\x02\x18\x03\"(application/vnd.muniment.control.v1+json(\x80\x80@2\x05title2\x05state2\x05owner:F\n" +
-	"\aControl\x12(a rule that the company has committed to*\x11{title} ({state})\"\x8a\x05\n" +
+	"\aControl\x12(a rule that the company has committed to*\x11{title} ({state})\"\x95\x05\n" +
 	"\fGateDecision\x12)\n" +
 	"\x04gate\x18\x01 \x01(\tB\x15\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02\xb2\xed\x18\x06\n" +
 	"\x04gateR\x04gate\x12?\n" +
@@ -2067,9 +2068,9 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\aresults\x18\x05 \x03(\v2\x1a.muniment.v1.ControlResultB\t\xbaH\x06\x92\x01\x03\x10\x80\bR\aresults\x12 \n" +
 	"\ttree_size\x18\x06 \x01(\x04H\x00R\btreeSize\x88\x01\x01\x12;\n" +
 	"\venvironment\x18\a \x01(\tB\x19\xbaH\x05r\x03\x18\x80\x02\xb2\xed\x18\r\n" +
-	"\venvironmentR\venvironment:\xce\x01\xaa\xed\x18\xc9\x01\n" +
-	"\rgate-decision\x10\x02\x18\x01\".application/vnd.muniment.gate-decision.v1+json(\x80\x80@2\x04gate2\bdecision2\venvironment2\adecided:Z\n" +
-	"\rGate decision\x12\x16the decision of a gate\x1a\bgated-by \x03*%{gate}: {decision}[ in {environment}]B\f\n" +
+	"\venvironmentR\venvironment:\xd9\x01\xaa\xed\x18\xd4\x01\n" +
+	"\rgate-decision\x10\x02\x18\x01\".application/vnd.muniment.gate-decision.v1+json(\x80\x80@2\x04gate2\bdecision2\venvironment2\adecided:e\n" +
+	"\rGate decision\x12!a gate's decision about artifacts\x1a\bgated-by \x03*%{gate}: {decision}[ in {environment}]B\f\n" +
 	"\n" +
 	"_tree_size\"\xd9\x01\n" +
 	"\rControlResult\x12+\n" +
@@ -2144,7 +2145,7 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\x13verification-report\x10\x02\x18\x01\"4application/vnd.muniment.verification-report.v1+json(\x80\x80@2\averdict2\n" +
 	"reasonCode2\bverifier:m\n" +
 	"\x13Verification report\x12!the result of verifying a receipt\x1a\vreported-by \b*${verifier}: {verdict} ({reasonCode})B\b\n" +
-	"\x06_index\"\x8b\x03\n" +
+	"\x06_index\"\x9e\x03\n" +
 	"\aErasure\x12,\n" +
 	"\x05index\x18\x01 \x01(\x04B\x11\xbaH\x03\xc8\x01\x01\xb2\xed\x18\a\n" +
 	"\x05entryH\x00R\x05index\x88\x01\x01\x12F\n" +
@@ -2153,10 +2154,10 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tB\x17\xbaH\b\xc8\x01\x01r\x03\x18\x80\b\xb2\xed\x18\b\n" +
 	"\x06reasonR\x06reason\x12,\n" +
 	"\x05actor\x18\x04 \x01(\tB\x16\xbaH\b\xc8\x01\x01r\x03\x18\x80\x10\xb2\xed\x18\a\n" +
-	"\x05actorR\x05actor:\xa0\x01\xaa\xed\x18\x9b\x01\n" +
-	"\aerasure\x10\x02\"(application/vnd.muniment.erasure.v1+json2\x05entry2\x05scope2\x06reason2\x05actor:G\n" +
-	"\aErasure\x12\x18an erasure that was made*\"entry {entry}: {scope}, by {actor}B\b\n" +
-	"\x06_index\"\xc1\x03\n" +
+	"\x05actorR\x05actor:\xb3\x01\xaa\xed\x18\xae\x01\n" +
+	"\aerasure\x10\x02\"(application/vnd.muniment.erasure.v1+json2\x05entry2\x05scope2\x06reason2\x05actor:Z\n" +
+	"\aErasure\x12+the erasure of an entry's payload or header*\"entry {entry}: {scope}, by {actor}B\b\n" +
+	"\x06_index\"\xc7\x03\n" +
 	"\x06Config\x12H\n" +
 	"\x04name\x18\x01 \x01(\tB4\xbaH'\xc8\x01\x01r\"2 ^[a-z0-9][a-zA-Z0-9._/-]{0,254}$\xb2\xed\x18\x06\n" +
 	"\x04nameR\x04name\x12\x1a\n" +
@@ -2166,9 +2167,9 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tB\x14\xbaH\x05r\x03\x18\x80\b\xb2\xed\x18\b\n" +
 	"\x06reasonR\x06reason\x12,\n" +
 	"\x05actor\x18\x05 \x01(\tB\x16\xbaH\b\xc8\x01\x01r\x03\x18\x80\x10\xb2\xed\x18\a\n" +
-	"\x05actorR\x05actor:\xaf\x01\xaa\xed\x18\xaa\x01\n" +
-	"\x06config\x10\x02\"'application/vnd.muniment.config.v1+json2\x04name2\x06digest2\x05actor:`\n" +
-	"\rConfiguration\x12/a document that governs the stream from then on*\x1e{name}[: {reason}], by {actor}B4Z2muniment.dev/muniment/proto/muniment/v1;munimentv1b\x06proto3"
+	"\x05actorR\x05actor:\xb5\x01\xaa\xed\x18\xb0\x01\n" +
+	"\x06config\x10\x02\"'application/vnd.muniment.config.v1+json2\x04name2\x06digest2\x05actor:f\n" +
+	"\rConfiguration\x125a document that governs the stream from this entry on*\x1e{name}[: {reason}], by {actor}B4Z2muniment.dev/muniment/proto/muniment/v1;munimentv1b\x06proto3"
 
 var (
 	file_muniment_v1_kinds_proto_rawDescOnce sync.Once

@@ -11,12 +11,12 @@ class Kind:
     """One kind of entry.
 
     Repeated evidence is recognized by its content, a repeated event by its idempotency key.
-    `author` is the role that may append entries of the kind, as may admin. `media_type` is that
-    of the payload, or empty if the payload is any document. `max_bytes` limits a submitted
-    payload, and 0 is the server's own limit. `key_facts` are the attributes of the header that
-    summarize an entry, most important first. `relation` relates an artifact to the entry, or is
-    empty if that depends on the predicate type. `summary` is a one-line template over the
-    header's attributes, as kind_options.proto specifies.
+    `author` is the role that may append entries of the kind, besides admin. `media_type` is the
+    media type of the payload, or empty if the payload is any document. `max_bytes` is the size
+    limit of a submitted payload, and 0 is the server's own limit. `key_facts` are the attributes
+    of the header that summarize an entry, most important first. `relation` is the relation of an
+    artifact to the entry, or empty if that depends on the predicate type. `summary` is a one-line
+    template over the header's attributes, as kind_options.proto specifies.
     """
 
     name: str
@@ -64,7 +64,7 @@ KINDS: tuple[Kind, ...] = (
         max_bytes=0,
         key_facts=("name", "digest", "actor"),
         title="Configuration",
-        description="a document that governs the stream from then on",
+        description="a document that governs the stream from this entry on",
         relation="",
         summary="{name}[: {reason}], by {actor}",
     ),
@@ -88,7 +88,7 @@ KINDS: tuple[Kind, ...] = (
         max_bytes=0,
         key_facts=("entry", "scope", "reason", "actor"),
         title="Erasure",
-        description="an erasure that was made",
+        description="the erasure of an entry's payload or header",
         relation="",
         summary="entry {entry}: {scope}, by {actor}",
     ),
@@ -100,7 +100,7 @@ KINDS: tuple[Kind, ...] = (
         max_bytes=1048576,
         key_facts=("exception", "approver", "requester", "expires"),
         title="Exception",
-        description="a control does not apply to an artifact until a time",
+        description="a temporary exemption of artifacts from a control",
         relation="excepted-by",
         summary="exception[ {exception}] from {controls}, approved by {approver}, until {expires|day}",
     ),
@@ -136,7 +136,7 @@ KINDS: tuple[Kind, ...] = (
         max_bytes=1048576,
         key_facts=("gate", "decision", "environment", "decided"),
         title="Gate decision",
-        description="the decision of a gate",
+        description="a gate's decision about artifacts",
         relation="gated-by",
         summary="{gate}: {decision}[ in {environment}]",
     ),
