@@ -35,6 +35,8 @@ generate: $(TOOLS)/buf ## write the generated code anew
 lint: $(TOOLS)/buf $(TOOLS)/staticcheck ## formats, vet, staticcheck, prose, proto rules, generated code
 	@echo "== gofmt"; out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not formatted:"; echo "$$out"; exit 1; }
 	@echo "== go vet"; go vet ./...
+	@echo "== other systems"; for os in darwin windows; do for arch in amd64 arm64; do \
+	  GOOS=$$os GOARCH=$$arch go build ./cmd/muniment/... || { echo "$$os/$$arch does not build"; exit 1; }; done; done
 	@echo "== staticcheck"; $(TOOLS)/staticcheck ./...
 	@echo "== prose"; go run ./internal/textcheck
 	@echo "== buf lint, breaking"; .ci/generate lint; .ci/generate breaking

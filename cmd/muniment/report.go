@@ -54,6 +54,9 @@ func runCommand(a *term.App, args []string) (code int) {
 		return report(a, usageError(err, args))
 	}
 	a.JSON = wantsJSON(k)
+	if err := checkPlatform(k); err != nil {
+		return report(a, err)
+	}
 	return report(a, k.Run(a))
 }
 

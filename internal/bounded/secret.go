@@ -2,6 +2,7 @@ package bounded
 
 import (
 	"io/fs"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -41,8 +42,9 @@ func ReadSecret(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A pipe or device holds no secret at rest.
-	if mode := info.Mode(); mode.IsRegular() && mode.Perm()&0o044 != 0 {
+	// A pipe or device stores no secret. On Windows every file has the same
+	// mode, and access lists decide.
+	if mode := info.Mode(); mode.IsRegular() && mode.Perm()&0o044 != 0 && runtime.GOOS != "windows" {
 		if e := exposed.Load(); e != nil {
 			if _, again := e.seen.LoadOrStore(path, nil); !again {
 				e.report(path, mode.Perm())

@@ -13,7 +13,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 )
 
 // Root reports whether owners are kept: the process is root.
@@ -44,18 +43,10 @@ func KeepInfo(f *os.File, folder fs.FileInfo) error {
 
 // KeepFd is KeepInfo for a file descriptor.
 func KeepFd(fd uintptr, folder fs.FileInfo) error {
-	like, ok := folder.Sys().(*syscall.Stat_t)
-	if !ok || !Root() {
+	if !Root() {
 		return nil
 	}
-	var own syscall.Stat_t
-	if err := syscall.Fstat(int(fd), &own); err != nil {
-		return os.NewSyscallError("fstat", err)
-	}
-	if own.Uid == like.Uid && own.Gid == like.Gid {
-		return nil
-	}
-	return os.NewSyscallError("fchown", syscall.Fchown(int(fd), int(like.Uid), int(like.Gid)))
+	return chownLike(fd, folder)
 }
 
 // OpenFile is os.OpenFile. A file that it makes gets the owner of its folder.
@@ -82,7 +73,7 @@ func mkdirTemp(dir, pattern, like string) (string, error) {
 	if err != nil || !Root() {
 		return path, err
 	}
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
+	f, err := os.OpenFile(path, openFolder, 0)
 	if err == nil {
 		err = errors.Join(KeepLike(f, like), f.Close())
 	}
@@ -171,7 +162,7 @@ func mkdirIn(root *os.Root, name string, perm fs.FileMode) error {
 	if err := root.Mkdir(tmp, perm); err != nil {
 		return err
 	}
-	f, err := root.OpenFile(tmp, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
+	f, err := root.OpenFile(tmp, openFolder, 0)
 	if err == nil {
 		err = errors.Join(KeepInfo(f, parent), f.Close())
 	}

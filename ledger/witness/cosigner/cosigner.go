@@ -18,7 +18,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 
 	"filippo.io/torchwood"
 	"github.com/transparency-dev/merkle/proof"
@@ -94,7 +93,7 @@ func Open(cfg Config) (*Cosigner, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := lockFile(lock); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: another witness uses the folder: %w", cfg.Dir, err), lock.Close())
 	}
 	c := &Cosigner{cfg: cfg, logs: map[string]*logState{}, byID: map[string]*logState{}, lock: lock, stats: newStats()}

@@ -4,7 +4,7 @@ package operate
 
 // Commands are the commands that run a log.
 type Commands struct {
-	Init     initCmd     `cmd:"" group:"operate" help:"Create a data folder: configuration, log key, trust policy, and a tenant with token and stream key."`
+	Init     initCmd     `cmd:"" unix:"" group:"operate" help:"Create a data folder: configuration, log key, trust policy, and a tenant with token and stream key."`
 	Serve    serveCmd    `cmd:"" group:"operate" help:"Run the server on a data folder."`
 	Reload   reloadCmd   `cmd:"" group:"operate" help:"Apply a changed configuration without a restart."`
 	Tenant   tenantCmd   `cmd:"" group:"operate" help:"Add, suspend, resume, remove or list the tenants of a data folder."`
@@ -17,8 +17,8 @@ type Commands struct {
 	Restore  restoreCmd  `cmd:"" group:"operate" help:"Restore a data folder from a verified backup."`
 	Fsck     fsckCmd     `cmd:"" group:"operate" help:"Check the whole store, and list what is damaged."`
 	Reindex  reindexCmd  `cmd:"" group:"operate" help:"Rebuild search index and deduplication keys from the log, and compare them."`
-	Replica  replicaCmd  `cmd:"" group:"operate" help:"Create the data folder of a replica, for a machine without a network."`
-	Witness  witnessCmd  `cmd:"" group:"operate" help:"Run a witness, which cosigns the checkpoints of other logs."`
+	Replica  replicaCmd  `cmd:"" unix:"" group:"operate" help:"Create the data folder of a replica, for a machine without a network."`
+	Witness  witnessCmd  `cmd:"" unix:"" group:"operate" help:"Run a witness, which cosigns the checkpoints of other logs."`
 	Mirror   mirrorCmd   `cmd:"" group:"operate" help:"Keep a verified copy of a log, and serve it."`
 	Monitor  monitorCmd  `cmd:"" group:"operate" help:"Follow logs, and raise alerts: forks, stalls, unexpected entries."`
 }

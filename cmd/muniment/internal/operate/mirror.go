@@ -22,7 +22,7 @@ import (
 
 type mirrorCmd struct {
 	Source      string        `arg:"" help:"The log: the server's URL, or that of any copy; /tlog/ is added where the path is empty. Or a folder."`
-	Data        string        `help:"Folder of the copy." required:"" type:"path"`
+	Data        string        `help:"Folder of the copy." required:"" type:"path" portable:""`
 	Policy      string        `help:"Policy file: the keys of the log and its witnesses." required:"" env:"MUNIMENT_POLICY" predictor:"file"`
 	TokenFile   string        `help:"Token, where the operator has closed /tlog/." placeholder:"FILE" type:"path"`
 	Listen      string        `help:"Serve the copy here, as C2SP tlog-tiles under /tlog/." placeholder:"HOST:PORT"`

@@ -2,7 +2,6 @@ package operate
 
 import (
 	"fmt"
-	"syscall"
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 )
@@ -22,11 +21,11 @@ const (
 // reserved, and a warning if these are fewer than configured. (Go has raised
 // the soft limit of open files to the hard one.)
 func connectionLimit(configured, listeners, reserved int) (connections int, warning string, err error) {
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return 0, "", fmt.Errorf("read the limit of open files: %w", err)
+	files, err := maxOpenFiles()
+	if err != nil {
+		return 0, "", err
 	}
-	return connectionsWithin(configured, listeners, max(limit.Cur, uint64(reserved))-uint64(reserved))
+	return connectionsWithin(configured, listeners, max(files, uint64(reserved))-uint64(reserved))
 }
 
 func connectionsWithin(configured, listeners int, files uint64) (connections int, warning string, err error) {

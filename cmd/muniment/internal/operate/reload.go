@@ -8,15 +8,11 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/api/edge"
@@ -56,9 +52,8 @@ const rootsInterval = 2 * time.Second
 // follow reloads on SIGHUP until the context ends. Trusted roots that were
 // replaced come in force by themselves. What can't be read changes nothing.
 func (r *reloader) follow(ctx context.Context) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+	hup, stop := onReload()
+	defer stop()
 	tick := time.NewTicker(rootsInterval)
 	defer tick.Stop()
 	for last := r.inForce.RootsState(); ; {
@@ -260,7 +255,7 @@ func (c *reloadCmd) Run(a *term.App) error {
 	}
 	path := filepath.Join(c.Data, reloadFile)
 	before, _ := bounded.ReadFile(path, bounded.Config) // there may be none
-	if err := syscall.Kill(pid, syscall.SIGHUP); err != nil {
+	if err := askToReload(pid); err != nil {
 		return fmt.Errorf("signal the server, process %d: %w", pid, err)
 	}
 	ctx, cancel := context.WithTimeout(a.Ctx, c.Timeout)
@@ -287,26 +282,6 @@ func (c *reloadCmd) Run(a *term.App) error {
 		}
 		return nil
 	}
-}
-
-// lockHolder returns the process that holds the lock of a store; 0 if none
-// does.
-func lockHolder(path string) (int, error) {
-	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return 0, nil
-	} else if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	lock := unix.Flock_t{Type: unix.F_WRLCK}
-	if err := unix.FcntlFlock(f.Fd(), unix.F_GETLK, &lock); err != nil {
-		return 0, fmt.Errorf("%s: %w", path, err)
-	}
-	if lock.Type == unix.F_UNLCK {
-		return 0, nil
-	}
-	return int(lock.Pid), nil
 }
 
 // A logFile is a file of log lines that can be reopened after it was renamed.

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"syscall"
 	"time"
 
 	"connectrpc.com/connect"
@@ -36,7 +35,7 @@ func connectionRemedy(err error) string {
 		}
 		return fmt.Sprintf("The name %q could not be resolved: check this machine's DNS, and the name in %s.", e.Name, address)
 	}
-	if errors.Is(err, syscall.ECONNREFUSED) {
+	if errors.Is(err, connectionRefused) {
 		return "The host refused the connection. Is the server running, and is " + address + " its address?"
 	}
 	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "remote error" {

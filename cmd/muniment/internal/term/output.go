@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"sync"
-	"syscall"
 
 	"golang.org/x/term"
 )
@@ -92,7 +91,7 @@ func (o *Output) Err() error {
 // Closed reports whether the reader of the output went away, as head does
 // when it has its lines. That is no failure.
 func (o *Output) Closed() bool {
-	return errors.Is(o.Err(), syscall.EPIPE) || errors.Is(o.Err(), io.ErrClosedPipe)
+	return isClosedPipe(o.Err()) || errors.Is(o.Err(), io.ErrClosedPipe)
 }
 
 // IsTerminal reports whether people see what is written to the file.

@@ -1,0 +1,5 @@
+package remote
+
+import "golang.org/x/sys/windows"
+
+const connectionRefused = windows.WSAECONNREFUSED

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/alecthomas/kong"
+)
+
+// portable are the commands that run on every system.
+var portable = []string{
+	"append", "audit", "checkpoint", "completion", "erase", "export", "get", "help", "hold list", "hold place", "hold release",
+	"list", "mirror", "monitor", "policy get", "policy lint", "policy set", "policy test", "prove", "receipt get", "receipt refresh",
+	"retention apply", "retention set", "retention show", "scitt keys", "scitt register", "scitt sign", "scitt verify", "signing-config",
+	"token issue", "token list", "token revoke", "trace", "trusted-root export", "trusted-root inspect", "verify", "verify-bundle", "verify-chart",
+	"verify-envelope", "verify-image", "verify-statement", "version", "watch", "whoami",
+}
+
+// TestPortableCommands checks that each command is refused where there are no
+// data folders, or is listed as one that needs none.
+func TestPortableCommands(t *testing.T) {
+	var got []string
+	for name, n := range leaves(t) {
+		if !needsUnix(n, func(f *kong.Flag) bool { return f.Required }) {
+			got = append(got, name)
+		}
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, portable) {
+		t.Errorf("commands that run everywhere:\n%q\nwant\n%q", got, portable)
+	}
+	export := leaves(t)["export"]
+	if !needsUnix(export, func(*kong.Flag) bool { return true }) {
+		t.Error("export --data runs without Unix")
+	}
+}
