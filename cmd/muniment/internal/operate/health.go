@@ -17,12 +17,9 @@ const healthConnections = 64
 // listenForHealth serves health checks and metrics on an address of their own.
 func listenForHealth(a *term.App, d *datadir.Dir, log *slog.Logger, s *api.Server, reload *reloader) (*listener, error) {
 	srv := &http.Server{
-		Handler: s.HealthHandler(), Protocols: new(http.Protocols), ErrorLog: HTTPErrors(log),
+		Handler: s.HealthHandler(), Protocols: allHTTP(), ErrorLog: HTTPErrors(log),
 		ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
 	}
-	srv.Protocols.SetHTTP1(true)
-	srv.Protocols.SetHTTP2(true)
-	srv.Protocols.SetUnencryptedHTTP2(true)
 	l, err := listen(reload.health, srv, healthConnections, reload.cert, append(d.Config.Hosts, hostOf(d.Config.Origin))...)
 	if err != nil {
 		return nil, err

@@ -104,6 +104,15 @@ func listen(address string, srv *http.Server, connections int, cert *certificate
 	}
 }
 
+// allHTTP returns HTTP/1.1 and HTTP/2, the latter also without TLS.
+func allHTTP() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	p.SetHTTP2(true)
+	p.SetUnencryptedHTTP2(true)
+	return p
+}
+
 // A firstAccept says when its server has begun to accept connections.
 type firstAccept struct {
 	net.Listener

@@ -8,12 +8,15 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
+	"sync"
 	"time"
 
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/witness"
 )
 
@@ -59,139 +62,186 @@ func tuneMemory() { datadir.TuneMemoryTo(gcPercent, memoryLimit) }
 func (c *serveCmd) Run(a *term.App) error {
 	tuneMemory()
 	log := a.ServiceLogger(c.LogFormat)
-	d, err := datadir.Load(c.Data)
+	d, reload, err := c.load(a, log)
 	if err != nil {
-		return err
-	}
-	if err := datadir.Settle(c.Data); err != nil {
-		return err
-	}
-	reload := &reloader{app: a, log: log, inForce: d, started: d.Config, cert: &certificate{}, withRekor: c.RekorListen != "" || d.Config.Rekor.Listen != "", health: cmp.Or(c.HealthListen, d.Config.HealthListen)}
-	if err := limitConnections(d, reload.withRekor, reload.health != ""); err != nil {
-		return err
-	}
-	reload.startLevel(c.LogLevel)
-	if err := reload.cert.load(d.Config.TLS, d.Rel, d.ClientCA); err != nil {
 		return err
 	}
 	if d.Replica != nil {
 		return c.serveReplica(a, d, log, reload)
 	}
-	store, err := datadir.OpenStore(a.Ctx, c.Data, d.LogStore(), log)
-	if isRolledBack(err) {
+	s := &logServer{cmd: c, app: a, dir: d, log: log, reload: reload, metrics: api.NewMetrics(a.Version)}
+	err = s.open()
+	if err == nil {
+		err = s.serve()
+		return errors.Join(err, s.close())
+	}
+	if err = errors.Join(err, s.close()); isRolledBack(err) {
 		return c.serveRolledBack(a, d, log, reload, err)
 	}
+	return err
+}
+
+// load reads the data folder, and prepares what a reload changes.
+func (c *serveCmd) load(a *term.App, log *slog.Logger) (*datadir.Dir, *reloader, error) {
+	d, err := datadir.Load(c.Data)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := datadir.Settle(c.Data); err != nil {
+		return nil, nil, err
+	}
+	reload := &reloader{app: a, log: log, inForce: d, started: d.Config, cert: &certificate{}, withRekor: c.RekorListen != "" || d.Config.Rekor.Listen != "", health: cmp.Or(c.HealthListen, d.Config.HealthListen)}
+	if err := limitConnections(d, reload.withRekor, reload.health != ""); err != nil {
+		return nil, nil, err
+	}
+	reload.startLevel(c.LogLevel)
+	return d, reload, reload.cert.load(d.Config.TLS, d.Rel, d.ClientCA)
+}
+
+// A logServer serves a log that takes appends, and its Rekor log.
+type logServer struct {
+	cmd     *serveCmd
+	app     *term.App
+	dir     *datadir.Dir
+	log     *slog.Logger
+	reload  *reloader
+	metrics *api.Metrics
+	store   *pebblestore.Store
+	ledger  *ledger.Ledger
+	watch   *watch
+	closers []func() error // of what is open, in the order of opening
+}
+
+// close closes what is open, in the reverse order.
+func (s *logServer) close() error {
+	var err error
+	for _, closer := range slices.Backward(s.closers) {
+		err = errors.Join(err, closer())
+	}
+	s.closers = nil
+	return err
+}
+
+func (s *logServer) onClose(closer func()) {
+	s.closers = append(s.closers, func() error { closer(); return nil })
+}
+
+// closeLast closes a log file after everything else: calls that were cut off
+// may still write to it.
+func (s *logServer) closeLast(l *auditLog) {
+	s.closers = slices.Insert(s.closers, 0, l.Close)
+}
+
+// open opens the log, and compares it with its anchors.
+func (s *logServer) open() error {
+	store, err := datadir.OpenStore(s.app.Ctx, s.dir.Path, s.dir.LogStore(), s.log)
 	if err != nil {
 		return refuseFork(err)
 	}
-	policies, signers, err := d.LoadPolicies()
+	s.store, s.closers = store, append(s.closers, store.Close)
+	policies, signers, err := s.dir.LoadPolicies()
 	if err != nil {
-		return errors.Join(err, store.Close())
+		return err
 	}
-	metrics := api.NewMetrics(a.Version)
+	cfg := s.ledgerConfig()
+	cfg.Quorum = witness.Quorum(policies)
+	if s.ledger, err = ledger.Open(s.app.Ctx, cfg); err != nil {
+		return err
+	}
+	s.onClose(s.ledger.Close)
+	if s.watch, err = s.cmd.startWatch(s.app, s.dir, s.ledger, s.log, policies, signers); err != nil {
+		return err
+	}
+	s.onClose(s.watch.close)
+	s.metrics.Watch(s.ledger, store.FreeBytes)
+	s.metrics.WatchWitnesses(s.ledger, s.watch.collector, s.watch.anchors)
+	return nil
+}
+
+// ledgerConfig returns the configuration of the log. The Rekor log replaces
+// store, signers and observer.
+func (s *logServer) ledgerConfig() ledger.Config {
+	limits := s.dir.Config.Limits
 	cfg := ledger.Config{
-		Store: store, Signer: d.Signer, Overlap: d.Overlap, Logger: log, Observe: metrics.Observer(),
-		MaxPendingEntries: d.Config.Limits.PendingEntries, ReserveBytes: d.Config.Limits.DiskReserveBytes,
+		Store: s.store, Signer: s.dir.Signer, Overlap: s.dir.Overlap, Logger: s.log, Observe: s.metrics.Observer(),
+		MaxPendingEntries: limits.PendingEntries, ReserveBytes: limits.DiskReserveBytes,
 		Fatal: func(err error) {
-			log.Error("ending the process: restart it to reopen what is on disk", "err", err)
+			s.log.Error("ending the process: restart it to reopen what is on disk", "err", err)
 			os.Exit(term.ExitNo)
 		},
 	}
-	if c.AcceptClock {
+	if s.cmd.AcceptClock {
 		cfg.MaxClockGap = 1 << 62
 	}
-	own := cfg
-	own.Quorum = witness.Quorum(policies)
-	l, err := ledger.Open(a.Ctx, own)
+	return cfg
+}
+
+// serve serves the log, and its Rekor log if that is on, until a signal.
+func (s *logServer) serve() error {
+	server, err := s.newAPI()
 	if err != nil {
-		return errors.Join(err, store.Close())
-	}
-	w, err := c.startWatch(a, d, l, log, policies, signers)
-	if err != nil {
-		l.Close()
-		if err = errors.Join(err, store.Close()); isRolledBack(err) {
-			return c.serveRolledBack(a, d, log, reload, err)
-		}
 		return err
 	}
-	metrics.Watch(l, store.FreeBytes)
-	metrics.WatchWitnesses(l, w.collector, w.anchors)
-	audit, err := openAuditLog(d, log, a.Stderr)
+	rekor, err := s.startRekor()
 	if err != nil {
-		w.close()
-		l.Close()
-		return errors.Join(err, store.Close())
+		return refuseFork(err)
 	}
-	defer audit.Close()
-	for _, warning := range d.Warnings {
-		log.Warn(warning)
+	s.reload.server, s.reload.ledgers = server, append(s.reload.ledgers, s.ledger)
+	if rekor != nil {
+		s.closers = append(s.closers, rekor.stop)
+		s.reload.ledgers = append(s.reload.ledgers, rekor.ledger)
+		s.reload.listeners = append(s.reload.listeners, rekor.accepted)
+		s.reload.rekorCert = rekor.cert
 	}
-	admission, err := datadir.NewAdmission(d, l, log)
+	return s.cmd.serve(s.app, s.dir, s.log, s.ledger, server, rekor, s.watch, s.reload)
+}
+
+// newAPI returns the server of the API, with its audit and access logs.
+func (s *logServer) newAPI() (*api.Server, error) {
+	audit, err := openAuditLog(s.dir, s.log, s.app.Stderr)
 	if err != nil {
-		w.close()
-		l.Close()
-		return errors.Join(err, store.Close())
+		return nil, err
 	}
-	access, err := openAccessLog(d, a.Stderr)
+	s.closeLast(audit)
+	for _, warning := range s.dir.Warnings {
+		s.log.Warn(warning)
+	}
+	admission, err := datadir.NewAdmission(s.dir, s.ledger, s.log)
 	if err != nil {
-		w.close()
-		l.Close()
-		return errors.Join(err, store.Close())
+		return nil, err
 	}
-	defer access.Close()
-	traces, err := startTraces(a.Ctx, d, a.Version, log)
+	access, err := openAccessLog(s.dir, s.app.Stderr)
 	if err != nil {
-		w.close()
-		l.Close()
-		return errors.Join(err, store.Close())
+		return nil, err
 	}
-	defer stopTraces(traces, log)
-	s, err := api.New(a.Ctx, api.Config{Ledger: l, Admission: admission, Settings: d.Settings(), FreeBytes: store.FreeBytes, Version: a.Version, Logger: log, Audit: audit.logger, Metrics: metrics,
-		SCITTKey: d.SCITT, Access: access.logger, Traces: tracerProvider(traces)})
+	s.closeLast(access)
+	traces, err := startTraces(s.app.Ctx, s.dir, s.app.Version, s.log)
 	if err != nil {
-		w.close()
-		l.Close()
-		return errors.Join(err, store.Close())
+		return nil, err
 	}
-	var second *rekorServer
-	if address := cmp.Or(c.RekorListen, d.Config.Rekor.Listen); address != "" {
-		if second, err = startRekor(a, d, address, cfg, metrics); err != nil {
-			err = refuseFork(err)
-			w.close()
-			l.Close()
-			return errors.Join(err, store.Close())
-		}
+	s.onClose(func() { stopTraces(traces, s.log) })
+	s.reload.admission, s.reload.files = admission, append(audit.files, access.files...)
+	return api.New(s.app.Ctx, api.Config{Ledger: s.ledger, Admission: admission, Settings: s.dir.Settings(), FreeBytes: s.store.FreeBytes, Version: s.app.Version, Logger: s.log, Audit: audit.logger, Metrics: s.metrics,
+		SCITTKey: s.dir.SCITT, Access: access.logger, Traces: tracerProvider(traces)})
+}
+
+// startRekor serves the Rekor log, and returns nil if that is off.
+func (s *logServer) startRekor() (*rekorServer, error) {
+	address := cmp.Or(s.cmd.RekorListen, s.dir.Config.Rekor.Listen)
+	if address == "" {
+		return nil, nil
 	}
-	reload.ledgers = append(reload.ledgers, l)
-	if second != nil {
-		reload.ledgers = append(reload.ledgers, second.ledger)
-		reload.listeners = append(reload.listeners, second.accepted)
-		reload.rekorCert = second.cert
-	}
-	reload.server, reload.admission, reload.files = s, admission, append(audit.files, access.files...)
-	err = c.serve(a, d, log, l, s, second, w, reload)
-	if second != nil {
-		err = errors.Join(err, second.stop())
-	}
-	w.close()
-	l.Close()
-	return errors.Join(err, store.Close())
+	return startRekor(s.app, s.dir, address, s.ledgerConfig(), s.metrics)
 }
 
 // serve answers requests until the context ends, then finishes those under way.
+// A replica has no watch, and only some logs have a Rekor log.
 func (c *serveCmd) serve(a *term.App, d *datadir.Dir, log *slog.Logger, l *ledger.Ledger, s *api.Server, second *rekorServer, w *watch, reload *reloader) error {
-	address := d.Config.Listen
-	if c.Listen != "" {
-		address = c.Listen
-	}
 	srv := &http.Server{
-		Handler: s.Handler(), Protocols: new(http.Protocols), ErrorLog: HTTPErrors(log),
+		Handler: s.Handler(), Protocols: allHTTP(), ErrorLog: HTTPErrors(log),
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 	}
-	srv.Protocols.SetHTTP1(true)
-	srv.Protocols.SetHTTP2(true)
-	srv.Protocols.SetUnencryptedHTTP2(true)
-	first, err := listen(address, srv, d.Config.Limits.Connections, reload.cert, append(d.Config.Hosts, hostOf(d.Config.Origin))...)
+	first, err := listen(cmp.Or(c.Listen, d.Config.Listen), srv, d.Config.Limits.Connections, reload.cert, append(d.Config.Hosts, hostOf(d.Config.Origin))...)
 	if err != nil {
 		return err
 	}
@@ -212,25 +262,35 @@ func (c *serveCmd) serve(a *term.App, d *datadir.Dir, log *slog.Logger, l *ledge
 		log.Warn("appends are refused", "reason", err)
 	}
 	fmt.Fprintf(a.Stdout, "listening on %s\n", first.url)
-	confirmed := make(chan error, 1)
-	ctx, stop := context.WithCancel(a.Ctx)
-	followed := make(chan struct{})
-	go func() {
-		defer close(followed)
-		reload.follow(ctx)
-	}()
-	defer func() {
-		stop()
-		<-followed
-	}()
-	go func() {
-		if w == nil { // a replica
-			return
-		}
-		if err := w.confirm(ctx, l); err != nil && !w.heldBack(l, err) {
-			confirmed <- err
-		}
-	}()
+	if err := waitForEnd(a.Ctx, l, first, second, w, reload); err != nil {
+		return err
+	}
+	log.Info("shutting down: finishing the calls under way")
+	s.Drain()
+	cut, err := first.shutdown()
+	if cut {
+		log.Warn("some calls did not end in time and were cut off", "after", shutdownTime)
+	}
+	return err
+}
+
+// waitForEnd reloads on request, and asks the witnesses to confirm the log. It
+// returns nil when the context ends, or the error that ended a listener or the
+// log.
+func waitForEnd(ctx context.Context, l *ledger.Ledger, first *listener, second *rekorServer, w *watch, reload *reloader) error {
+	ctx, stop := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer stop()
+	running.Go(func() { reload.follow(ctx) })
+	refused := make(chan error, 1)
+	if w != nil {
+		running.Go(func() {
+			if err := w.confirm(ctx, l); err != nil && !w.heldBack(l, err) {
+				refused <- err
+			}
+		})
+	}
 	var secondFailed chan error
 	if second != nil {
 		secondFailed = second.failed
@@ -238,17 +298,11 @@ func (c *serveCmd) serve(a *term.App, d *datadir.Dir, log *slog.Logger, l *ledge
 	select {
 	case err := <-first.failed:
 		return fmt.Errorf("serve: %w", err)
-	case err := <-confirmed:
-		return errors.Join(err, srv.Close())
+	case err := <-refused:
+		return errors.Join(err, first.srv.Close())
 	case err := <-secondFailed:
 		return fmt.Errorf("serve the Rekor log: %w", err)
-	case <-a.Ctx.Done():
+	case <-ctx.Done():
+		return nil
 	}
-	log.Info("shutting down: finishing the calls under way")
-	s.Drain()
-	cut, err := first.shutdown()
-	if cut {
-		log.Warn("some calls did not end in time; they were cut off", "after", shutdownTime)
-	}
-	return err
 }
