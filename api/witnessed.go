@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"connectrpc.com/connect"
@@ -31,9 +32,10 @@ func (s *service) await(ctx context.Context, stream *ledger.Stream, wait munimen
 	if wait != munimentv1.AppendWait_APPEND_WAIT_WITNESSED {
 		return nil
 	}
+	call := ctx
 	ctx, cancel := context.WithTimeout(ctx, maxWitnessWait)
 	defer cancel()
-	go func() { // a server that stops does not wait on
+	go func() { // a server that shuts down does not wait
 		select {
 		case <-s.drain:
 			cancel()
@@ -46,6 +48,9 @@ func (s *service) await(ctx context.Context, stream *ledger.Stream, wait munimen
 			continue
 		}
 		if err := s.ledger.AwaitWitnessed(ctx, r.Index); err != nil {
+			if call.Err() != nil { // the caller's own time is up: the log is not unavailable
+				return fmt.Errorf("entry %d is recorded, but not witnessed yet: %w", r.Index, call.Err())
+			}
 			return err
 		}
 		r.Receipt, r.Err = s.ledger.Receipt(ctx, stream, r.Index, ledger.ReceiptOptions{Witnessed: true})

@@ -17,6 +17,7 @@ import (
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
 // A witnessedServer has a log that asks for one witness, which the test plays.
@@ -163,6 +164,14 @@ func TestNotWitnessed(t *testing.T) {
 	}
 	_, err := ws.client(acmeToken).GetCheckpoint(ctx, connect.NewRequest(&munimentv1.GetCheckpointRequest{Witnessed: true}))
 	wantRetry(t, "a witnessed checkpoint", err, "no checkpoint is witnessed: not witnessed yet")
+
+	// The end of the caller's own time is not the log's failure. The client has
+	// no deadline here, so that the answer is always the server's.
+	a := ws.do(ws.h1, "POST", munimentv1connect.LedgerServiceAppendProcedure, acmeToken, map[string]string{"Content-Type": "application/json", "Connect-Timeout-Ms": "100"},
+		strings.NewReader(`{"tenant":"acme","submission":{"kind":"attestation","mediaType":"text/plain","payload":"b25l"},"wait":"APPEND_WAIT_WITNESSED"}`))
+	if code, message, _ := a.connectError(t); code != "deadline_exceeded" {
+		t.Errorf("an append whose time is up: %s: %s", code, message)
+	}
 }
 
 // Where there is no quorum, whoever asks for one is told so, and nothing is

@@ -282,6 +282,10 @@ func TestTwoCompanies(t *testing.T) {
 	address := strings.TrimPrefix(west.cosign.url, "http://")
 	_ = west.cosign.cmd.Process.Kill()
 	_ = west.cosign.cmd.Wait()
+	// It is recorded first, so that only the wait can be cut short.
+	if out, code := east.appendFile("while the witness is away"); code != 0 {
+		t.Fatalf("append: %s", out)
+	}
 	out, code := east.appendFile("while the witness is away", "--wait", "witnessed", "--wait-time", "300ms")
 	if code != term.ExitFailed || !strings.Contains(out, "not witnessed after 300ms: the evidence may be recorded") {
 		t.Fatalf("append without a witness: exit code %d\n%s", code, out)

@@ -381,7 +381,7 @@ func (c *appendCmd) send(a *term.App, client *muniment.Client, group []piece, t 
 			ctx, cancel = context.WithTimeout(ctx, c.WaitTime)
 		}
 		results, err = client.AppendBatch(ctx, subs)
-		if t.witnessed && ctx.Err() == context.DeadlineExceeded {
+		if t.witnessed && (ctx.Err() == context.DeadlineExceeded || connect.CodeOf(err) == connect.CodeDeadlineExceeded) {
 			err = c.waited(err)
 		}
 		cancel()
