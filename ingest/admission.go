@@ -323,7 +323,8 @@ func (a *Admission) inForce(r *rules) policy.Roots {
 		age := now.Sub(f.since)
 		switch {
 		case f.RefuseAfter > 0 && age > f.RefuseAfter:
-			in.Expired = fmt.Errorf("trusted root %s was last confirmed on %s and expired %s later: confirm or replace it with 'muniment trusted-root update'", f.Name, f.since.UTC().Format(time.DateOnly), f.RefuseAfter)
+			in.Expired = fmt.Errorf("trusted root %s was last confirmed on %s and expired on %s: confirm or replace it with 'muniment trusted-root update'",
+				f.Name, f.since.UTC().Format(time.DateOnly), f.since.Add(f.RefuseAfter).UTC().Format(time.DateOnly))
 			a.warn(f.Name, now, "trusted root expired, nothing is verified with it", f.since)
 		case f.WarnAfter > 0 && age > f.WarnAfter:
 			a.warn(f.Name, now, "trusted root expires soon", f.since)

@@ -36,6 +36,15 @@ func (x *Exception) Covers(subjects []entry.Subject) bool {
 	})
 }
 
+// name returns the ID with a space before it, or "" for an exception without
+// ID.
+func (x *Exception) name() string {
+	if x.ID == "" {
+		return ""
+	}
+	return " " + x.ID
+}
+
 func sharesDigest(a, b entry.Subject) bool {
 	for alg, v := range a.Digest {
 		if b.Digest[alg] == v {
@@ -112,10 +121,10 @@ func (p *Projection) ReliedUpon(ctx context.Context, s *ledger.Stream, e *ledger
 		}
 		x := &st.inForce[i]
 		if x.Index == e.Index {
-			return fmt.Sprintf("the exception %s is in force until %s", x.ID, x.Expires.Format(time.RFC3339)), nil
+			return fmt.Sprintf("the exception%s is in force until %s", x.name(), x.Expires.Format(time.RFC3339)), nil
 		}
 		if x.Covers(e.Header.Subjects) {
-			return fmt.Sprintf("the exception %s (entry %d), in force until %s, covers the same artifact", x.ID, x.Index, x.Expires.Format(time.RFC3339)), nil
+			return fmt.Sprintf("the exception%s (entry %d), in force until %s, covers the same artifact", x.name(), x.Index, x.Expires.Format(time.RFC3339)), nil
 		}
 	}
 	return "", nil

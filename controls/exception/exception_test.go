@@ -76,7 +76,10 @@ func artifact(name, hex string) []entry.Subject {
 }
 
 func exception(id string, expires time.Time, subjects []entry.Subject, globs ...string) *entry.Header {
-	a := map[string]string{"exception": id, "expires": expires.UTC().Format(time.RFC3339Nano)}
+	a := map[string]string{"expires": expires.UTC().Format(time.RFC3339Nano)}
+	if id != "" {
+		a["exception"] = id
+	}
 	for i, g := range globs {
 		a[fmt.Sprintf("glob.%d", i+1)] = g
 	}
@@ -123,6 +126,7 @@ func TestProjection(t *testing.T) {
 		{"the exception itself", byDigest, "the exception E-1 is in force until 2026-06-01T01:00:00Z"},
 		{"the same digest", l.append(finding(artifact("other", "a")), nil), "the exception E-1 (entry 0), in force until 2026-06-01T01:00:00Z, covers"},
 		{"a matching name", l.append(finding(artifact("registry.example/app:1.7", "b")), nil), "the exception E-2 (entry 1)"},
+		{"an exception without ID", l.append(exception("", now.Add(time.Hour), artifact("", "d")), nil), "the exception is in force until"},
 		{"another artifact", l.append(finding(artifact("registry.example/app:2.0", "b")), nil), ""},
 		{"no subjects", l.append(finding(nil), nil), ""},
 	} {
@@ -131,7 +135,7 @@ func TestProjection(t *testing.T) {
 			t.Errorf("%s: %q, %v", c.name, why, err)
 		}
 	}
-	now = now.Add(time.Hour)
+	now = now.Add(time.Hour) // two exceptions expire
 	if got := inForce(); got != "E-2" {
 		t.Errorf("after an hour: %q", got)
 	}
