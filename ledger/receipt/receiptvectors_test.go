@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math/big"
+	"slices"
 	"strings"
 	"testing"
 
@@ -463,6 +465,11 @@ func TestReceiptVectors(t *testing.T) {
 	edit("hash of the proof missing", Inclusion, lines[2]+`\n`, "")
 	edit("hash of the proof doubled", Inclusion, lines[2]+`\n`, lines[2]+`\n`+lines[2]+`\n`)
 	edit("hash of the proof too short", ProofMalformed, lines[2], "AAAA")
+	edit("63 hashes", Inclusion, lines[2]+`\n`, strings.Repeat(lines[2]+`\n`, 60))
+	edit("64 hashes", ProofMalformed, lines[2]+`\n`, strings.Repeat(lines[2]+`\n`, 61))
+	edit("no signature line", ProofMalformed, lines[len(lines)-2]+`\n`, "")
+	edit("signature line without a signature", ProofMalformed, `\n\n— `, `\n\n— other.example AAAAAA==\n— `)
+	edit("S not less than the order of the group", CheckpointSignature, lines[len(lines)-2], addOrder(t, lines[len(lines)-2]))
 	edit("signature line doubled", "", lines[len(lines)-2]+`\n`, lines[len(lines)-2]+`\n`+lines[len(lines)-2]+`\n`)
 	edit("signature line by the log's key that does not verify", CheckpointSignature, lines[len(lines)-2][:60], lines[len(lines)-2][:59]+map[bool]string{true: "B", false: "A"}[lines[len(lines)-2][59] == 'A'])
 
@@ -470,4 +477,21 @@ func TestReceiptVectors(t *testing.T) {
 	v.addMany(w)
 	v.finish(t)
 	golden(t, "receipts.json", v)
+}
+
+// addOrder returns the line of an Ed25519 signature with the order of the group
+// added to S. Without the check of S, that signature would verify as well.
+func addOrder(t *testing.T, line string) string {
+	t.Helper()
+	at := strings.LastIndexByte(line, ' ') + 1
+	sig, err := base64.StdEncoding.DecodeString(line[at:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	order, _ := new(big.Int).SetString("7237005577332262213973186563042994240857116359379907606001950938285454250989", 10)
+	s := sig[len(sig)-32:]
+	slices.Reverse(s) // S is little-endian
+	new(big.Int).Add(new(big.Int).SetBytes(s), order).FillBytes(s)
+	slices.Reverse(s)
+	return line[:at] + base64.StdEncoding.EncodeToString(sig)
 }

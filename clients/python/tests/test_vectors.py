@@ -11,11 +11,13 @@ from muniment import (
     STEPS,
     CallerError,
     FormatError,
+    MunimentError,
     NotVerified,
     Policy,
     PolicyError,
     hashes,
     parse_stream_key,
+    verify,
 )
 from muniment.digest import parse_digest
 from muniment.receipt import parse_header, parse_receipt
@@ -23,6 +25,7 @@ from vectors import ADVERSARIAL, CASES, FOLDER, Case, load
 
 DIGESTS = load("digests.json")
 ENTRIES = load("entry.json")
+LIMITS = load("limits.json")
 POLICIES = load("policies.json")
 STREAM_KEYS = load("stream-keys.json")
 STRICT = load("strict-json.json")
@@ -125,6 +128,25 @@ def test_strict_json(raw: dict[str, Any]) -> None:
     with pytest.raises(FormatError) as caught:
         parse(data)
     assert caught.value.code == raw.get("reason", "header-malformed")
+
+
+@pytest.mark.parametrize("raw", LIMITS["cases"], ids=[raw["name"] for raw in LIMITS["cases"]])
+def test_limit(raw: dict[str, Any]) -> None:
+    prefix, suffix = (base64.b64decode(raw[name]) for name in ("prefixBase64", "suffixBase64"))
+    data = prefix + raw["fill"].encode() * raw["count"] + suffix
+
+    def check() -> None:
+        if raw["target"] == "policy":
+            Policy.parse(data)
+        else:
+            verify(data, [Policy.parse(LIMITS["policy"].encode())])
+
+    if raw["verdict"] in ("accept", "verified"):
+        check()
+        return
+    with pytest.raises(MunimentError) as caught:
+        check()
+    assert caught.value.code == raw["reason"]
 
 
 def test_codes_are_those_of_the_specification() -> None:

@@ -21,6 +21,7 @@ import {
   bytes,
   digestCases,
   entryCases,
+  limits,
   optionsOf,
   policiesOf,
   policyCases,
@@ -124,6 +125,17 @@ describe('digests.json', () => {
     const expected = parseDigest(c.expected);
     const verdict = expected === undefined ? 'malformed' : isAmong(expected, c.digest) ? 'equal' : 'different';
     expect(verdict).toBe(c.verdict);
+  });
+});
+
+describe('limits.json', () => {
+  const policies = [parsePolicy('log', limits.policy)];
+  test.each(limits.cases)('$name', (c) => {
+    const [prefix, suffix] = [Buffer.from(c.prefixBase64, 'base64'), Buffer.from(c.suffixBase64, 'base64')];
+    const input = Uint8Array.from(Buffer.concat([prefix, Buffer.from(c.fill.repeat(c.count)), suffix]));
+    const run = () => (c.target === 'policy' ? parsePolicy('p', input) : verify(input, policies));
+    if (c.reason === undefined) expect(run).not.toThrow();
+    else expect(thrown(run)).toMatchObject({ code: c.reason });
   });
 });
 

@@ -68,6 +68,20 @@ export const receipts = load('receipts.json') as ReceiptFile;
 /** Cases where the specification is likely to be misread. */
 export const adversarial = load('adversarial.json') as ReceiptFile;
 
+/** An input that is too long to be stored: `fill` is repeated between prefix and suffix. */
+export interface LimitCase {
+  name: string;
+  target: 'policy' | 'receipt';
+  prefixBase64: string;
+  fill: string;
+  count: number;
+  suffixBase64: string;
+  verdict: 'accept' | 'refuse' | 'verified' | 'refused';
+  reason?: string;
+}
+
+export const limits = load('limits.json') as { policy: string; cases: LimitCase[] };
+
 /** The bytes of hexadecimal that must be right. */
 export function bytes(text: string | undefined): Uint8Array {
   const read = fromHex(text ?? '?');
