@@ -6,22 +6,22 @@ import (
 	"strings"
 )
 
-// A Digest is one digest of an artifact in the form in which == compares
-// digests, by docs/spec/receipt.md, section 4: without regard to the case of
-// the algorithm and of hexadecimal digits. PowerShell and certutil print upper
-// case. The zero value is no digest.
+// A Digest is a digest of an artifact in canonical form, so that == compares
+// digests by the rules of docs/spec/receipt.md, section 4: without regard to
+// the case of the algorithm and of hexadecimal digits. (PowerShell and certutil
+// print upper case.) The zero value is no digest.
 type Digest struct{ algorithm, value string }
 
-// An algorithm is one whose values are hexadecimal.
+// An algorithm is a known algorithm. Its values are hexadecimal.
 type algorithm struct {
 	name   string // as in in-toto's digest sets
 	digits []int  // possible lengths of the value
 }
 
-// algorithms has them by their names in lower case. Other algorithms of
-// in-toto's digest sets
-// (https://github.com/in-toto/attestation/blob/main/spec/v1/digest_set.md) have
-// values of their own form.
+// algorithms contains the known algorithms, by name in lower case. The values
+// of other algorithms of in-toto's digest sets
+// (https://github.com/in-toto/attestation/blob/main/spec/v1/digest_set.md) can
+// have any form.
 var algorithms = func() map[string]algorithm {
 	all := map[string]algorithm{}
 	for _, a := range []algorithm{
@@ -51,8 +51,8 @@ func ParseDigest(s string) (Digest, error) {
 	return d, nil
 }
 
-// NewDigest returns the digest of an algorithm and a value in any case. The
-// value of a known hash algorithm must have its length.
+// NewDigest returns the digest with the algorithm and value, both in either
+// case. The value of a known algorithm must have the right length.
 func NewDigest(alg, value string) (Digest, error) {
 	switch {
 	case !isAlgorithm(alg):
@@ -66,8 +66,8 @@ func NewDigest(alg, value string) (Digest, error) {
 	return CanonicalDigest(alg, value), nil
 }
 
-// CanonicalDigest returns the digest of a recorded algorithm and value, which
-// are not checked.
+// CanonicalDigest returns the digest with a recorded algorithm and value,
+// without checking them.
 func CanonicalDigest(alg, value string) Digest {
 	folded, value := FoldDigest(alg, value)
 	if folded == alg {
@@ -82,7 +82,7 @@ func CanonicalDigest(alg, value string) Digest {
 func (d Digest) String() string { return d.algorithm + ":" + d.value }
 
 // Algorithm returns the algorithm's name as in in-toto's digest sets, such as
-// sha256. That of an unknown algorithm is in lower case.
+// sha256. The name of an unknown algorithm is in lower case.
 func (d Digest) Algorithm() string { return d.algorithm }
 
 // Value returns the value. Hexadecimal digits are in lower case.
@@ -91,7 +91,7 @@ func (d Digest) Value() string { return d.value }
 // IsZero reports whether d is the zero value.
 func (d Digest) IsZero() bool { return d == Digest{} }
 
-// In reports whether d is in a digest set: algorithm → value.
+// In reports whether d is in the digest set, which maps algorithms to values.
 func (d Digest) In(set map[string]string) bool {
 	if d.IsZero() {
 		return false
@@ -107,9 +107,9 @@ func (d Digest) In(set map[string]string) bool {
 // Has reports whether d is one of the subject's digests.
 func (s Subject) Has(d Digest) bool { return d.In(s.Digest) }
 
-// FoldDigest returns an algorithm and a value as they are recorded, without
-// checking them: the names of known algorithms in one spelling, hexadecimal
-// digits in lower case.
+// FoldDigest returns an algorithm and a value in the spelling in which the log
+// records them: known algorithms under one name, and hexadecimal digits in
+// lower case. It does not check them.
 func FoldDigest(alg, value string) (string, string) {
 	if a, known := algorithms[lower(alg)]; known {
 		alg = a.name
@@ -139,7 +139,7 @@ func isHex(s string) bool {
 	return s != ""
 }
 
-// lower changes ASCII letters only.
+// lower returns s with ASCII letters in lower case.
 func lower(s string) string {
 	b := []byte(s)
 	for i, c := range b {

@@ -1,6 +1,6 @@
-// Package entry is the vocabulary of entries: hashes, salts, stream keys,
-// headers and digests, with their parsing and encoding.
+// Package entry implements the vocabulary of entries: hashes, salts, stream
+// keys, headers and digests.
 //
 // The formats are specified in docs/spec/entry.md. The Merkle tree is that of
-// RFC 6962. The package does no I/O except for drawing salts.
+// RFC 6962. The package does no I/O except drawing salts.
 package entry

@@ -31,23 +31,22 @@ func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 // Base64 returns the hash in padded standard base64.
 func (h Hash) Base64() string { return base64.StdEncoding.EncodeToString(h[:]) }
 
-// A Salt hides what it is hashed with. Each is used for one part of one entry,
-// and never again.
+// A Salt hides the data that it is hashed with. Each salt is used for one part
+// of one entry.
 type Salt [HashSize]byte
 
-// NewSalts draws the three salts of an entry from the system's CSPRNG, at once,
-// which costs a third of drawing them one by one.
+// NewSalts draws the three salts of an entry from the system's CSPRNG. Drawing
+// them in one call costs a third of three calls.
 func NewSalts() (link, header, payload Salt) {
 	var all [3 * HashSize]byte
 	rand.Read(all[:]) // never fails: see crypto/rand
 	return Salt(all[:HashSize]), Salt(all[HashSize : 2*HashSize]), Salt(all[2*HashSize:])
 }
 
-// A StreamKey is a tenant's secret: with it the tenant's leaves are found among
-// all others.
+// A StreamKey is the secret with which a tenant's leaves are found in the log.
 type StreamKey [HashSize]byte
 
-// StreamID names the stream of a key without giving the key away.
+// StreamID returns the ID of the key's stream. It does not reveal the key.
 func (k *StreamKey) StreamID() Hash {
 	h := sha256.New()
 	h.Write([]byte("muniment/stream/v1\n"))
@@ -77,8 +76,8 @@ func HeaderHash(salt Salt, header []byte) Hash {
 	return saltedHash("muniment/header/v1\n", salt, header)
 }
 
-// NewCommitment returns a hash whose sum is the Commitment to what is written
-// to it.
+// NewCommitment returns a hash whose sum is the Commitment to the payload
+// written to it.
 func NewCommitment(salt Salt) hash.Hash {
 	h := sha256.New()
 	h.Write([]byte("muniment/payload/v1\n"))
@@ -94,7 +93,7 @@ func saltedHash(prefix string, salt Salt, data []byte) Hash {
 	return Hash(h.Sum(nil))
 }
 
-// LinkHash returns L, which ties an entry to its place in its stream.
+// LinkHash returns L, the salted hash of an entry's place in its stream.
 func LinkHash(salt Salt, streamID Hash, seq uint64, prev Hash) Hash {
 	const prefix = "muniment/link/v1\n"
 	var in [len(prefix) + 3*HashSize + 8]byte
@@ -106,8 +105,8 @@ func LinkHash(salt Salt, streamID Hash, seq uint64, prev Hash) Hash {
 	return sha256.Sum256(b)
 }
 
-// An OriginHash binds a leaf to its log. It is a type of its own so that it is
-// not passed for another hash.
+// An OriginHash binds a leaf to its log. It has its own type so that it is not
+// confused with other hashes.
 type OriginHash [HashSize]byte
 
 // HashOrigin returns O, the hash of a log's origin.
@@ -118,8 +117,7 @@ func HashOrigin(origin string) OriginHash {
 	return OriginHash(h.Sum(nil))
 }
 
-// EntryHash returns the hash that a leaf holds beside the tag. The time is in
-// Unix milliseconds.
+// EntryHash returns the hash that follows the tag in a leaf.
 func EntryHash(origin OriginHash, link Hash, timeMillis uint64, header Hash) Hash {
 	const prefix = "muniment/entry/v2\n"
 	var in [len(prefix) + 3*HashSize + 8]byte
@@ -131,7 +129,7 @@ func EntryHash(origin OriginHash, link Hash, timeMillis uint64, header Hash) Has
 	return sha256.Sum256(b)
 }
 
-// LeafData returns what the tree holds for an entry.
+// LeafData returns an entry's data in the tree.
 func LeafData(tag, entryHash Hash) [LeafSize]byte {
 	var d [LeafSize]byte
 	d[0] = entryVersion
@@ -143,10 +141,10 @@ func LeafData(tag, entryHash Hash) [LeafSize]byte {
 // CheckLeaf returns an error if data cannot be the leaf data of an entry.
 func CheckLeaf(data []byte) error {
 	if len(data) != LeafSize {
-		return fmt.Errorf("it has %d bytes, not %d", len(data), LeafSize)
+		return fmt.Errorf("leaf data of %d bytes instead of %d", len(data), LeafSize)
 	}
 	if data[0] != entryVersion {
-		return fmt.Errorf("its first byte is 0x%02x, not 0x%02x", data[0], entryVersion)
+		return fmt.Errorf("leaf data that begins with 0x%02x instead of 0x%02x", data[0], entryVersion)
 	}
 	return nil
 }
@@ -173,8 +171,8 @@ func NodeHash(left, right *Hash) Hash {
 	return sha256.Sum256(in[:])
 }
 
-// A Skeleton is what the log keeps of an entry for ever; the leaf is a function
-// of it. See docs/spec/entry.md, section 5.
+// A Skeleton is the part of an entry that the log keeps forever. It determines
+// the leaf. See docs/spec/entry.md, section 5.
 type Skeleton struct {
 	Tag        Hash
 	LinkSalt   Salt
@@ -188,7 +186,7 @@ type Skeleton struct {
 // Link returns the skeleton's link hash.
 func (s *Skeleton) Link() Hash { return LinkHash(s.LinkSalt, s.StreamID, s.Seq, s.Prev) }
 
-// LeafData returns what the tree of the log holds for the skeleton's entry.
+// LeafData returns the data of the skeleton's entry in the tree of the log.
 func (s *Skeleton) LeafData(log OriginHash) [LeafSize]byte {
 	return LeafData(s.Tag, EntryHash(log, s.Link(), s.Time, s.HeaderHash))
 }
@@ -199,7 +197,7 @@ func (s *Skeleton) LeafHash(log OriginHash) Hash {
 	return LeafHash(d[:])
 }
 
-// ParseHash reads a hash in hexadecimal.
+// ParseHash reads a hash in hexadecimal of either case.
 func ParseHash(s string) (Hash, error) {
 	b, err := hex.DecodeString(s)
 	if err != nil || len(b) != HashSize {

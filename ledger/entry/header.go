@@ -14,20 +14,19 @@ const MaxHeaderSize = 1 << 20
 
 // Results of the verification of the evidence's own signatures.
 const (
-	Verified = "verified" // they are good; by whom, the signers say
-	// nothing was done about them: there are none, or no key or trusted root
-	// for them
+	Verified = "verified" // the header's signers made them
+	// There are none, or there is no key or trusted root to check them with.
 	Unverified = "unverified"
 	Failed     = "failed" // they are wrong, and the policy keeps such evidence
 )
 
 // Results of admission.
 const (
-	Admitted = "admitted" // by the policy
-	Recorded = "recorded" // kept although the policy does not admit it
+	Admitted = "admitted"
+	Recorded = "recorded" // not admitted by the policy, but kept
 )
 
-// A Header is what the log recorded about a submission. All of it but Payload
+// A Header is the log's record of a submission. Everything in it except Payload
 // is the log's claim. See docs/spec/entry.md, section 4.
 type Header struct {
 	Origin        string
@@ -39,7 +38,7 @@ type Header struct {
 	Signers       []Signer
 	Materials     []Subject // what the subjects were made from, or contain
 	Controls      []string
-	// key facts of typed kinds; a verifier need not understand them
+	// Key facts of typed kinds. Verifiers need not understand them.
 	Attributes      map[string]string
 	External        *External // nil: the payload is the evidence
 	Submitter       string
@@ -50,37 +49,37 @@ type Header struct {
 	Payload         PayloadRef
 }
 
-// A Subject is an artifact that the payload speaks of, as in an in-toto
+// A Subject is an artifact that the payload describes, as in an in-toto
 // ResourceDescriptor.
 type Subject struct {
 	Name   string            `json:"name,omitempty"`
 	Digest map[string]string `json:"digest"` // algorithm → value
 }
 
-// A Signer is who the payload says has signed it.
+// A Signer is a signer of the payload, as named in the payload's signature.
 type Signer struct {
 	Identity string `json:"identity,omitempty"` // subject alternative name of the certificate
 	Issuer   string `json:"issuer,omitempty"`   // OIDC issuer of the certificate
 	KeyID    string `json:"keyId,omitempty"`
 }
 
-// Verification is what the log did about the payload's signatures.
+// Verification is the result of the log's check of the payload's signatures.
 type Verification struct {
 	Result      string // Verified, Unverified or Failed
-	Format      string // of what was verified, such as "sigstore"; may be empty
+	Format      string // of the evidence, such as "sigstore"; may be empty
 	TrustedRoot string // "sha256:" and hexadecimal digits; empty if none was used
 	Reason      string // may be empty
 }
 
-// Admission is what the admission policy decided.
+// Admission is the decision of the admission policy.
 type Admission struct {
 	Result string // Admitted or Recorded
 	Rule   string // name of the rule that decided; may be empty
 	Reason string // may be empty
 }
 
-// External says where evidence is that the log does not keep. The payload is
-// then the reference to it.
+// External refers to evidence that is kept outside of the log. The payload is
+// the reference.
 type External struct {
 	Digest    map[string]string // algorithm → value
 	Size      uint64            // bytes
@@ -96,11 +95,11 @@ type PayloadRef struct {
 
 var (
 	errNotSHA256  = errors.New("not sha256: and 64 lowercase hexadecimal digits")
-	errTenantName = errors.New("not a tenant name: 1 to 63 of a-z, 0-9 and -, not - at either end")
-	errKindName   = errors.New("not a kind: a-z, 0-9 and -, starting with a letter, at most 63")
+	errTenantName = errors.New("not a tenant name: use 1 to 63 characters of a-z, 0-9 and -, without - at either end")
+	errKindName   = errors.New("not a kind: use 1 to 63 characters of a-z, 0-9 and -, starting with a letter")
 )
 
-// CheckTenantName returns an error if name can't name a tenant.
+// CheckTenantName returns an error if name is not valid for a tenant.
 func CheckTenantName(name string) error {
 	if !isName(name) || name[0] == '-' || name[len(name)-1] == '-' {
 		return errTenantName
@@ -115,7 +114,7 @@ func checkKind(kind string) error {
 	return nil
 }
 
-// isName reports whether s is 1 to 63 of a-z, 0-9 and -.
+// isName reports whether s is 1 to 63 characters of a-z, 0-9 and -.
 func isName(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
@@ -133,8 +132,8 @@ func checkSHA256(s string) error {
 	return nil
 }
 
-// ParseHeader reads a header strictly. The error names the member that is
-// wrong.
+// ParseHeader reads a header by the strict rules of docs/spec/entry.md, section
+// 7. The error names the invalid member.
 func ParseHeader(data []byte) (*Header, error) {
 	if len(data) > MaxHeaderSize {
 		return nil, fmt.Errorf("header: %d bytes, more than %d", len(data), MaxHeaderSize)
@@ -252,9 +251,9 @@ func (h *Header) check() error {
 }
 
 // AppendJSON appends the header's JSON to b. Once hashed, these bytes are the
-// header; they are never made again from the struct. It returns an error if a
-// string is not valid UTF-8, a rule of the format does not hold or the result
-// is too long.
+// header, and are never encoded again from the struct. AppendJSON returns an
+// error if a string is not valid UTF-8, if the header violates a rule of the
+// format, or if the result is too long.
 func (h *Header) AppendJSON(b []byte) ([]byte, error) {
 	if err := h.check(); err != nil {
 		return nil, fmt.Errorf("header: %w", err)
@@ -334,7 +333,7 @@ func (h *Header) AppendJSON(b []byte) ([]byte, error) {
 	return w.Text, nil
 }
 
-// writeSubjects writes artifacts, if there are any.
+// writeSubjects writes a member for the artifacts, unless there are none.
 func writeSubjects(w *strictjson.Writer, name string, all []Subject) {
 	if len(all) == 0 {
 		return
@@ -367,12 +366,12 @@ func hasDigest(all []Subject, digest string) bool {
 	return slices.ContainsFunc(all, func(s Subject) bool { return s.Has(d) })
 }
 
-// HasSigner reports whether one of the signers has the identity or key ID.
+// HasSigner reports whether name is the identity or key ID of a signer.
 func (h *Header) HasSigner(name string) bool {
 	return slices.ContainsFunc(h.Signers, func(s Signer) bool { return s.Identity == name || s.KeyID == name })
 }
 
-// HasAttribute reports whether the header has an attribute, in the form
+// HasAttribute reports whether the header has the attribute, which has the form
 // name=value.
 func (h *Header) HasAttribute(attribute string) bool {
 	for name, v := range h.Attributes {
@@ -383,8 +382,8 @@ func (h *Header) HasAttribute(attribute string) bool {
 	return false
 }
 
-// AttributeName returns the name by which an attribute is searched for. Several
-// values of one name are members name.1, name.2, and so on, of the header; such
+// AttributeName returns the name of the attribute in a member of a header. An
+// attribute with several values has the members name.1, name.2, and so on. Such
 // a name has letters only.
 func AttributeName(member string) string {
 	name, number, ok := strings.Cut(member, ".")

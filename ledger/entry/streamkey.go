@@ -7,8 +7,8 @@ import (
 )
 
 // ParseStreamKey reads the file of a stream key: 64 lowercase hexadecimal
-// digits and optionally one line feed. Its error never contains text of
-// the file.
+// digits and optionally one line feed. The error never contains text of the
+// file.
 func ParseStreamKey(file []byte) (*StreamKey, error) {
 	if n := len(file); n == 2*HashSize+1 && file[n-1] == '\n' {
 		file = file[:n-1]

@@ -7,20 +7,19 @@ import (
 	"hash"
 )
 
-// A TagTable finds the sequence number of a tag of one stream among those below
-// a limit. A completeness check looks up every leaf in it: see
+// A TagTable maps the tags of one stream to their sequence numbers, up to a
+// limit. A completeness check looks up every leaf in it. See
 // docs/spec/entry.md, section 3.
 //
-// It takes 11 to 22 bytes for each sequence number and about a second of one
-// core for a million of them.
+// It takes 11 to 22 bytes per sequence number, and about one second of one core
+// to add a million.
 type TagTable struct {
 	mac  hash.Hash // of the stream's key, set up once
-	next uint64    // the sequence numbers below it are in the table
-
+	next uint64    // all sequence numbers below it are in the table
 	// slots is an open hash table with linear probing, at most three quarters
-	// full. A slot holds a sequence number, plus one, and above it bits of the
-	// tag that are not used for its place. A match is confirmed by the tag
-	// itself.
+	// full. The low bits of a slot are a sequence number plus one. The high
+	// bits are a fingerprint of the tag. A match is confirmed by computing the
+	// tag.
 	slots []uint64
 }
 
@@ -60,8 +59,8 @@ func (t *TagTable) Find(tag Hash) (seq uint64, ok bool) {
 	return 0, false
 }
 
-// Reserve makes room for n sequence numbers. The tags of those that are there
-// are computed again, so that the table need not keep them.
+// Reserve makes room for n sequence numbers. The table does not store tags, so
+// growing it computes the existing ones again.
 func (t *TagTable) Reserve(n uint64) {
 	size := uint64(len(t.slots))
 	for size*3/4 < n {

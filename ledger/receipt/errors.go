@@ -9,11 +9,11 @@ import (
 // Errors of the caller, such as a malformed policy, do not wrap it.
 var ErrNotVerified = errors.New("not verified")
 
-// A Code is the reason for which a receipt was not verified. Codes are stable:
-// docs/spec/receipt.md, section 5, lists them.
+// A Code is the reason why a receipt was not verified. Codes are stable. They
+// are listed in docs/spec/receipt.md, section 5.
 type Code string
 
-// The codes, in the order in which the conditions are checked.
+// The codes, in the order of the checks.
 const (
 	PolicyMissing        Code = "policy-missing"
 	PolicyMalformed      Code = "policy-malformed"
@@ -60,8 +60,8 @@ const (
 	ExternalMismatch      Code = "external-mismatch"
 )
 
-// steps has the codes of each step of docs/spec/receipt.md, section 4, that can
-// fail, in the order of the checks.
+// steps contains the codes of each step of docs/spec/receipt.md, section 4, in
+// the order of the checks. A step without codes cannot fail.
 var steps = map[int][]Code{
 	0: {PolicyMissing, PolicyMalformed, StreamKeyMalformed, ExpectationMalformed, Unreadable},
 	1: {ReceiptMalformed, ReceiptVersion, ProofMalformed},
@@ -85,20 +85,19 @@ var stepOf = func() map[Code]int {
 	return m
 }()
 
-// An Error is the reason for which a receipt was not verified. Step 0 is an
-// error of the caller: there is no verdict then, and the error does not wrap
-// ErrNotVerified.
+// An Error is the reason why a receipt was not verified. An error of step 0 is
+// the caller's. It is not a verdict, and does not wrap ErrNotVerified.
 type Error struct {
-	Step    int    // of docs/spec/receipt.md, section 4
-	Code    Code   // see steps
+	Step    int // of docs/spec/receipt.md, section 4
+	Code    Code
 	Message string // for people
 
 	cause  error // may be nil
 	prefix string
 }
 
-// fail returns the error with the code. Its message is formatted as by
-// fmt.Errorf, and wraps what that would.
+// fail returns an error with the code. The message is formatted as by
+// fmt.Errorf, and %w wraps an error.
 func fail(code Code, format string, args ...any) *Error {
 	step, ok := stepOf[code]
 	if !ok {
@@ -108,11 +107,11 @@ func fail(code Code, format string, args ...any) *Error {
 	return &Error{Step: step, Code: code, Message: err.Error(), cause: errors.Unwrap(err)}
 }
 
-// Error returns the message. That of Verify begins with the text of
-// ErrNotVerified, if it is a verdict.
+// Error returns the message. If the error is a verdict returned by Verify, the
+// message begins with the text of ErrNotVerified.
 func (e *Error) Error() string { return e.prefix + e.Message }
 
-// Unwrap returns ErrNotVerified, if the error is a verdict, and the cause.
+// Unwrap returns ErrNotVerified if the error is a verdict, and the cause.
 func (e *Error) Unwrap() []error {
 	var all []error
 	if e.Step > 0 {

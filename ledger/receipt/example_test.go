@@ -56,9 +56,9 @@ func ExampleError() {
 	}
 	// Output:
 	// step 10, tenant-mismatch, a verdict: true
-	// tenant: the entry is of "globex", not of "initech"
+	// tenant: the entry belongs to "globex", not to "initech"
 	// step 0, expectation-malformed, a verdict: false
-	// tenant: empty; leave it out if none is expected
+	// tenant: empty: omit it if none is expected
 }
 
 // A policy lists the keys of a log and its witnesses, and the quorum of

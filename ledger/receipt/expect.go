@@ -11,13 +11,13 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// Expectations are options that are checked, and ready to be compared.
+// expectations are validated options.
 type expectations struct {
 	*Options
 	subject entry.Digest
 }
 
-// check returns the expectations of a call, or the caller's error.
+// check validates the options of a call.
 func (o *Options) check(policies []*TrustPolicy) (*expectations, error) {
 	if len(policies) == 0 {
 		return nil, fail(PolicyMissing, "no policy given")
@@ -27,7 +27,7 @@ func (o *Options) check(policies []*TrustPolicy) (*expectations, error) {
 		value *string
 	}{{"tenant", o.Tenant}, {"kind", o.Kind}, {"subject", o.Subject}, {"predicate type", o.PredicateType}, {"control", o.Control}, {"signer", o.Signer}, {"issuer", o.Issuer}} {
 		if e.value != nil && *e.value == "" {
-			return nil, fail(ExpectationMalformed, "%s: empty; leave it out if none is expected", e.name)
+			return nil, fail(ExpectationMalformed, "%s: empty: omit it if none is expected", e.name)
 		}
 	}
 	x := &expectations{Options: o}
@@ -40,7 +40,7 @@ func (o *Options) check(policies []*TrustPolicy) (*expectations, error) {
 	return x, nil
 }
 
-// met performs step 10, and completes the statement.
+// met performs step 10 and completes the statement.
 func (x *expectations) met(s *Statement) error {
 	for _, check := range []func(*Statement) error{x.header, x.signature, x.stream, x.external} {
 		if err := check(s); err != nil {
@@ -55,13 +55,13 @@ func (x *expectations) header(s *Statement) error {
 	if h == nil {
 		if x.Tenant != nil || x.Kind != nil || x.Subject != nil || x.PredicateType != nil || x.Control != nil || x.Signer != nil || x.Issuer != nil ||
 			x.RequireVerified || x.Admitted || x.External != nil {
-			return fail(HeaderIsErased, "the header is erased: only the stream can be checked")
+			return fail(HeaderIsErased, "header: erased, only expectations about the stream can be checked")
 		}
 		return nil
 	}
 	switch {
 	case x.Tenant != nil && h.Tenant != *x.Tenant:
-		return fail(TenantMismatch, "tenant: the entry is of %q, not of %q", h.Tenant, *x.Tenant)
+		return fail(TenantMismatch, "tenant: the entry belongs to %q, not to %q", h.Tenant, *x.Tenant)
 	case x.Kind != nil && h.Kind != *x.Kind:
 		return fail(KindMismatch, "kind: the entry is of kind %q, not %q", h.Kind, *x.Kind)
 	case x.Subject != nil && !slices.ContainsFunc(h.Subjects, func(s entry.Subject) bool { return s.Has(x.subject) }):
@@ -80,13 +80,13 @@ func (x *expectations) signature(s *Statement) error {
 		return nil
 	}
 	if (x.RequireVerified || x.Signer != nil || x.Issuer != nil) && h.Verification.Result != entry.Verified {
-		return fail(SignatureUnverified, "signature: the log did not find it good, its result is %q", h.Verification.Result)
+		return fail(SignatureUnverified, "signature: not verified by the log, whose result is %q", h.Verification.Result)
 	}
 	if x.Signer != nil || x.Issuer != nil {
 		if !slices.ContainsFunc(h.Signers, func(g entry.Signer) bool {
 			return (x.Signer == nil || g.Identity == *x.Signer || g.KeyID == *x.Signer) && (x.Issuer == nil || g.Issuer == *x.Issuer)
 		}) {
-			return fail(SignerMismatch, "signer: none of the entry's signers is the one expected (%s)", signerList(h))
+			return fail(SignerMismatch, "signer: not among the entry's signers (%s)", signerList(h))
 		}
 	}
 	if x.Admitted && (h.Admission == nil || h.Admission.Result != entry.Admitted) {
@@ -100,20 +100,20 @@ func (x *expectations) stream(s *Statement) error {
 		return nil
 	}
 	if s.Link == nil {
-		return fail(LinkHidden, "stream: cannot be checked, a shared receipt hides it")
+		return fail(LinkHidden, "stream: cannot be checked: the receipt is in the form shared, which hides it")
 	}
 	if x.StreamID != nil && s.Link.StreamID != *x.StreamID {
-		return fail(StreamMismatch, "stream: the entry is of another stream")
+		return fail(StreamMismatch, "stream: the entry belongs to another stream")
 	}
 	if x.StreamKey == nil {
 		return nil
 	}
 	if s.Link.StreamID != x.StreamKey.StreamID() {
-		return fail(StreamMismatch, "stream: the entry is of another stream than the key's")
+		return fail(StreamMismatch, "stream: the entry belongs to another stream than the key")
 	}
 	tag := x.StreamKey.Tag(s.Link.Seq)
 	if subtle.ConstantTimeCompare(tag[:], s.Tag[:]) != 1 {
-		return fail(TagMismatch, "tag: not that of entry %d of the stream; the log filed the entry where an audit would miss it", s.Link.Seq)
+		return fail(TagMismatch, "tag: not that of entry %d of the stream: an audit of the stream would miss the entry", s.Link.Seq)
 	}
 	s.TagChecked = true
 	return nil
@@ -125,7 +125,7 @@ func (x *expectations) external(s *Statement) error {
 	}
 	want := s.Header.External
 	if want == nil {
-		return fail(ExternalUnexpected, "external: the entry refers to no evidence elsewhere; its payload is the evidence")
+		return fail(ExternalUnexpected, "external: the entry's payload is the evidence itself, not a reference")
 	}
 	h := sha256.New()
 	n, err := io.Copy(h, x.External)
@@ -134,7 +134,7 @@ func (x *expectations) external(s *Statement) error {
 	}
 	sum := entry.Hash(h.Sum(nil))
 	if uint64(n) != want.Size || !entry.CanonicalDigest("sha256", sum.String()).In(want.Digest) {
-		return fail(ExternalMismatch, "external: it has %d bytes and sha256:%s; the entry refers to %d bytes with %s", n, sum, want.Size, digestList(want.Digest))
+		return fail(ExternalMismatch, "external: %d bytes with sha256:%s, but the entry refers to %d bytes with %s", n, sum, want.Size, digestList(want.Digest))
 	}
 	s.ExternalSHA256 = &sum
 	return nil
@@ -181,8 +181,8 @@ func listOf(all []string) string {
 	return strings.Join(all, ", ")
 }
 
-// ParseStreamKey reads the file of a stream key as entry.ParseStreamKey does.
-// Its error is an *Error with the code StreamKeyMalformed.
+// ParseStreamKey is [entry.ParseStreamKey]. Its error is an *Error with the
+// code StreamKeyMalformed.
 func ParseStreamKey(file []byte) (*entry.StreamKey, error) {
 	k, err := entry.ParseStreamKey(file)
 	if err != nil {
@@ -191,8 +191,8 @@ func ParseStreamKey(file []byte) (*entry.StreamKey, error) {
 	return k, nil
 }
 
-// ParseStreamID reads the ID of a stream as entry.ParseStreamID does. Its error
-// is an *Error with the code ExpectationMalformed.
+// ParseStreamID is [entry.ParseStreamID]. Its error is an *Error with the code
+// ExpectationMalformed.
 func ParseStreamID(s string) (entry.Hash, error) {
 	id, err := entry.ParseStreamID(s)
 	if err != nil {

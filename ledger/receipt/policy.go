@@ -14,9 +14,9 @@ import (
 )
 
 // A TrustPolicy specifies which log and which witnesses must have signed a
-// checkpoint: a C2SP tlog-policy (https://c2sp.org/tlog-policy) with one log.
-// Its keys are Ed25519 keys, or all of them are ML-DSA-44 keys: then it is
-// post-quantum.
+// checkpoint. It is a C2SP tlog-policy (https://c2sp.org/tlog-policy) with one
+// log. Its keys are either all Ed25519 keys or, in a post-quantum policy, all
+// ML-DSA-44 keys.
 type TrustPolicy struct {
 	Name string // for messages and reports, such as the file's name
 
@@ -26,7 +26,7 @@ type TrustPolicy struct {
 	quorum    *component  // nil: none
 }
 
-// A Witness is one that a policy lists.
+// A Witness is a witness of a policy.
 type Witness struct {
 	Name string        // within the policy
 	URL  string        // submission prefix of C2SP tlog-witness; may be empty
@@ -35,7 +35,7 @@ type Witness struct {
 
 // A component is a witness or a group of a policy.
 type component struct {
-	witness   int // index in the policy's lists; -1: it is a group
+	witness   int // index in the policy's lists; -1 for a group
 	threshold int
 	members   []*component
 }
@@ -53,8 +53,8 @@ func (p *TrustPolicy) Origin() string { return p.log.Name() }
 // LogKey verifies the log's own signatures.
 func (p *TrustPolicy) LogKey() note.Verifier { return p.log.Verifier }
 
-// Witnesses returns those that the policy lists, in its order, whether its
-// quorum depends on them or not.
+// Witnesses returns the policy's witnesses in order, including those that do
+// not count towards the quorum.
 func (p *TrustPolicy) Witnesses() []Witness { return slices.Clone(p.witnesses) }
 
 // RequiresWitness reports whether the policy's quorum requires a witness.
@@ -63,8 +63,8 @@ func (p *TrustPolicy) RequiresWitness() bool { return p.quorum != nil }
 // PostQuantum reports whether the policy's keys are ML-DSA-44 keys.
 func (p *TrustPolicy) PostQuantum() bool { return p.log.algorithm == algMLDSA44 }
 
-// Keys returns the keys of the policy, as name+hash: the log's, and those of
-// the witnesses on which the quorum depends. They are sorted.
+// Keys returns the keys of the policy as name+hash, sorted: the log's key, and
+// the keys of the witnesses that count towards the quorum.
 func (p *TrustPolicy) Keys() []string {
 	var all []string
 	for _, k := range p.effective() {
@@ -92,8 +92,8 @@ func (p *TrustPolicy) effective() []*policyKey {
 	return all
 }
 
-// Met reports whether the policy is met by verified signatures of the keys for
-// which signed returns true.
+// Met reports whether signatures by the keys for which signed returns true meet
+// the policy.
 func (p *TrustPolicy) Met(signed func(key note.Verifier) bool) bool {
 	return signed(p.log) && p.quorumMet(signed)
 }
@@ -115,9 +115,10 @@ func (p *TrustPolicy) quorumMet(signed func(key note.Verifier) bool) bool {
 	return p.quorum == nil || met(p.quorum)
 }
 
-// VerifyCheckpoint checks the signatures of a signed checkpoint by step 7 of
-// docs/spec/receipt.md, section 4. It returns the checkpoint and the keys of
-// the policy that signed it, as name+hash, sorted. Its error is an *Error.
+// VerifyCheckpoint checks the signatures of a signed checkpoint, as specified
+// in docs/spec/receipt.md, section 4, step 7. It returns the checkpoint and the
+// keys of the policy that signed it, as name+hash, sorted. The error is an
+// *Error.
 func (p *TrustPolicy) VerifyCheckpoint(signed []byte) (Checkpoint, []string, error) {
 	s, err := parseSigned(string(signed))
 	if err != nil {
@@ -132,7 +133,7 @@ func (p *TrustPolicy) VerifyCheckpoint(signed []byte) (Checkpoint, []string, err
 
 func (p *TrustPolicy) verify(s *signedCheckpoint) ([]string, error) {
 	if s.Origin != p.Origin() {
-		return nil, fail(CheckpointOrigin, "checkpoint: of the log %q, and the policy is for %q", s.Origin, p.Origin())
+		return nil, fail(CheckpointOrigin, "checkpoint: from the log %q, but the policy is for %q", s.Origin, p.Origin())
 	}
 	var keys []string
 	made := map[keyID]bool{}
@@ -177,10 +178,10 @@ func (p *TrustPolicy) Torchwood() torchwood.Policy {
 	return torchwood.ThresholdPolicy(len(all), all...)
 }
 
-// Trim returns the signed checkpoint with the signatures that the policies need
-// and no others, if it exceeds the limits of docs/spec/receipt.md, section 2.
-// The checkpoint must meet the policies. A checkpoint within the limits is
-// returned as it is.
+// Trim removes the signatures that the policies do not need from a signed
+// checkpoint that exceeds the limits of docs/spec/receipt.md, section 2. The
+// checkpoint must meet the policies. A checkpoint within the limits is returned
+// unchanged.
 func Trim(signed []byte, policies []*TrustPolicy) ([]byte, error) {
 	text, sigs, ok := strings.Cut(string(signed), "\n\n")
 	if !ok {
@@ -211,9 +212,8 @@ func Trim(signed []byte, policies []*TrustPolicy) ([]byte, error) {
 	return b, nil
 }
 
-// needed returns the lines of a smallest set of keys, in the sense that none
-// can be left out, that meets the policies: the longest lines are left out
-// first.
+// needed returns the lines of a minimal set of keys that meets the policies, so
+// that no line can be left out. It leaves out the longest lines first.
 func needed(have map[keyID]string, policies []*TrustPolicy) []string {
 	type entry struct {
 		id   keyID
@@ -242,13 +242,13 @@ func needed(have map[keyID]string, policies []*TrustPolicy) []string {
 			lines = append(lines, e.line)
 		}
 	}
-	slices.Reverse(lines) // the log's Ed25519 signature is among the first then
+	slices.Reverse(lines) // short lines first, such as the log's Ed25519 signature
 	return lines
 }
 
-// CheckLimits returns an error if a checkpoint that meets all policies at once
-// can exceed the limits of docs/spec/receipt.md, section 2, even when it has
-// the needed signatures only. The sizes of all signatures follow from the keys.
+// CheckLimits returns an error if a checkpoint that meets all policies can
+// exceed the limits of docs/spec/receipt.md, section 2, even if it has only the
+// necessary signatures. The keys determine the sizes of all signatures.
 func CheckLimits(policies []*TrustPolicy) error {
 	if len(policies) == 0 {
 		return nil
@@ -262,7 +262,7 @@ func CheckLimits(policies []*TrustPolicy) error {
 		}
 	}
 	if total.bytes > MaxCheckpointSize || total.lines > MaxSignatures {
-		return fmt.Errorf("the policies can need %d signatures and %d bytes in one checkpoint, and at most %d and %d are possible: list fewer witnesses, or witnesses with shorter names",
+		return fmt.Errorf("a checkpoint that meets the policies can need %d signatures and %d bytes, but the limits are %d and %d: use fewer witnesses, or shorter names",
 			total.lines, total.bytes, MaxSignatures, MaxCheckpointSize)
 	}
 	return nil
@@ -277,8 +277,7 @@ func (k *policyKey) extent() extent {
 	return extent{1, len("—  \n") + len(k.id.name) + base64.StdEncoding.EncodedLen(4+k.signatureSize())}
 }
 
-// largest returns a bound for the signatures that meet the component, if none
-// of them can be left out.
+// largest returns an upper bound on the signatures that the component needs.
 func (p *TrustPolicy) largest(c *component) extent {
 	if c.witness >= 0 {
 		return p.keys[c.witness].extent()

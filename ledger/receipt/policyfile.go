@@ -19,9 +19,10 @@ import (
 // MaxTrustPolicySize is the largest policy, in bytes.
 const MaxTrustPolicySize = 1 << 20
 
-// ParseTrustPolicy reads a policy by docs/spec/receipt.md, section 3. Its error
-// is an *Error with the code PolicyMalformed. It names the line and the rule,
-// and never contains text of the file, which may be a private key by mistake.
+// ParseTrustPolicy reads a policy as specified in docs/spec/receipt.md, section
+// 3. The name is for messages and reports. The error is an *Error with the code
+// PolicyMalformed. It states the line and the rule, and never contains text of
+// the file, which could be a private key by mistake.
 func ParseTrustPolicy(name string, text []byte) (*TrustPolicy, error) {
 	p, err := parsePolicy(text)
 	if err == nil {
@@ -53,12 +54,13 @@ type policyReader struct {
 	hasLog     bool
 	hasQuorum  bool
 	components map[string]*component // witnesses and groups by name
-	member     map[string]bool       // names that are in a group
+	member     map[string]bool       // names of members of groups
 	public     map[string]bool       // the bytes of all keys
 	ids        map[keyID]bool        // the names and hashes of all keys
 }
 
-// keywords has the smallest and largest number of items after each keyword.
+// keywords maps each keyword to the number of items that may follow it, and to
+// the method that adds its line.
 var keywords = map[string]struct {
 	least, most int
 	add         func(r *policyReader, items []string) error
@@ -94,14 +96,14 @@ func (r *policyReader) line(line string) error {
 
 func (r *policyReader) addLog(items []string) error {
 	if r.hasLog {
-		return errors.New("a second log: write one policy file for each log key and give all of them")
+		return errors.New("a second log: use one policy file for each log key")
 	}
 	k, err := r.key(items[0])
 	if err != nil {
 		return fmt.Errorf("log: %w", err)
 	}
 	if k.algorithm == algCosignatureV1 {
-		return errors.New("log: the key is a witness's")
+		return errors.New("log: this is the key of a witness")
 	}
 	r.hasLog, r.policy.log = true, k
 	return nil
@@ -116,7 +118,7 @@ func (r *policyReader) addWitness(items []string) error {
 		return fmt.Errorf("witness: %w", err)
 	}
 	if k.algorithm == algEd25519 {
-		return errors.New("witness: the key is a log's")
+		return errors.New("witness: this is the key of a log")
 	}
 	p := &r.policy
 	r.components[items[0]] = &component{witness: len(p.keys)}
@@ -136,7 +138,7 @@ func (r *policyReader) addGroup(items []string) error {
 			return fmt.Errorf("group: member %d is not defined on an earlier line", i+1)
 		}
 		if r.member[name] {
-			return fmt.Errorf("group: member %d is in a group already", i+1)
+			return fmt.Errorf("group: member %d is already in a group", i+1)
 		}
 		r.member[name] = true
 		g.members = append(g.members, m)
@@ -172,10 +174,10 @@ func (r *policyReader) setQuorum(items []string) error {
 	return nil
 }
 
-// free returns an error if the name cannot be defined.
+// free returns an error if the name is reserved or already defined.
 func (r *policyReader) free(name string) error {
 	if name == "none" {
-		return errors.New("the name none is reserved")
+		return errors.New("the name \"none\" is reserved")
 	}
 	if r.components[name] != nil {
 		return errors.New("the name is defined on an earlier line")
@@ -183,17 +185,17 @@ func (r *policyReader) free(name string) error {
 	return nil
 }
 
-// key reads a key that no earlier line has.
+// key reads a key and returns an error if an earlier line has the same one.
 func (r *policyReader) key(vkey string) (policyKey, error) {
 	k, err := parsePolicyKey(vkey)
 	if err != nil {
 		return k, err
 	}
 	if r.public[k.public] {
-		return k, errors.New("the key is on an earlier line, too")
+		return k, errors.New("an earlier line has the same key")
 	}
 	if r.ids[k.id] {
-		return k, errors.New("name and hash of the key are those of a key on an earlier line")
+		return k, errors.New("an earlier line has a key with the same name and hash")
 	}
 	r.public[k.public], r.ids[k.id] = true, true
 	return k, nil
@@ -209,7 +211,7 @@ func (r *policyReader) finish() (*TrustPolicy, error) {
 	p := &r.policy
 	for i := range p.keys {
 		if (p.keys[i].algorithm == algMLDSA44) != p.PostQuantum() {
-			return nil, fmt.Errorf("witness %d: its key and the log's are not of one family: write the ML-DSA-44 keys to a policy file of their own", i+1)
+			return nil, fmt.Errorf("witness %d: its key and the log's are of different families: put ML-DSA-44 keys in a separate policy file", i+1)
 		}
 	}
 	return p, nil
@@ -222,7 +224,7 @@ const (
 	algMLDSA44       = 6
 )
 
-// keySizes has the sizes of public keys and signatures, in bytes.
+// keySizes contains the sizes of public keys and signatures, in bytes.
 var keySizes = map[byte]struct{ public, signature int }{
 	algEd25519:       {32, 64},
 	algCosignatureV1: {32, 8 + 64},
@@ -239,13 +241,14 @@ type policyKey struct {
 
 func (k *policyKey) signatureSize() int { return keySizes[k.algorithm].signature }
 
-// parsePolicyKey reads a verifier key strictly. Its error contains none of it.
+// parsePolicyKey reads a verifier key strictly. The error contains no part of
+// the key.
 func parsePolicyKey(vkey string) (policyKey, error) {
 	name, rest, _ := strings.Cut(vkey, "+")
 	hash, encoded, _ := strings.Cut(rest, "+")
 	key, err := strictjson.ParseBase64(encoded)
 	if err != nil || len(key) < 2 || !isKeyName(name) {
-		return policyKey{}, errors.New("the key must be NAME+HASH+KEY in one piece")
+		return policyKey{}, errors.New("the key must have the form NAME+HASH+KEY")
 	}
 	k := policyKey{algorithm: key[0], public: string(key[1:])}
 	size, ok := keySizes[k.algorithm]
@@ -255,7 +258,7 @@ func parsePolicyKey(vkey string) (policyKey, error) {
 	case len(k.public) != size.public:
 		return policyKey{}, fmt.Errorf("the key has %d bytes and must have %d", len(k.public), size.public)
 	case k.algorithm == algMLDSA44 && len(name) > 255:
-		// the signed message has one byte for its length
+		// The signed message contains the length in one byte.
 		return policyKey{}, errors.New("the name of the key is longer than 255 bytes")
 	}
 	switch k.algorithm {
@@ -271,17 +274,17 @@ func parsePolicyKey(vkey string) (policyKey, error) {
 		k.Verifier = cosigner{v}
 	}
 	if err != nil {
-		return policyKey{}, errors.New("the hash is not the one of name and key")
+		return policyKey{}, errors.New("the hash does not match the name and key")
 	}
 	k.id = keyID{name, k.KeyHash()}
 	if hash != strconv.FormatUint(uint64(k.id.hash)|1<<32, 16)[1:] {
-		return policyKey{}, errors.New("the hash is not the one of name and key, in 8 lowercase hexadecimal digits")
+		return policyKey{}, errors.New("the hash does not match the name and key, or is not 8 lowercase hexadecimal digits")
 	}
 	return k, nil
 }
 
-// A cosigner verifies cosignatures as its library does, and their time, which
-// may not exceed 2^63-1 (C2SP tlog-cosignature).
+// A cosigner verifies cosignatures, whose time must not exceed 2^63-1 (C2SP
+// tlog-cosignature). The libraries do not check the time.
 type cosigner struct{ note.Verifier }
 
 // Verify implements note.Verifier.

@@ -16,9 +16,9 @@ import (
 	"muniment.dev/muniment/ledger/entry/strictjson"
 )
 
-// The largest signed checkpoint and proof, see docs/spec/receipt.md, section 2.
-// Everything that reads a checkpoint or another signed note of a log has the
-// first as its limit. The second leaves room for the longest inclusion proof.
+// The limits of signed checkpoints and proofs in docs/spec/receipt.md, section
+// 2. MaxCheckpointSize applies to every signed note of a log. MaxProofSize
+// leaves room for the longest inclusion proof.
 const (
 	MaxCheckpointSize = 258_048
 	MaxProofSize      = 262_144
@@ -30,8 +30,8 @@ const (
 	maxProofPath = 63
 )
 
-// A Proof is a C2SP tlog-proof: that the entry at Index is in the tree that
-// Checkpoint signs.
+// A Proof is a C2SP tlog-proof that the entry at Index is in the tree of the
+// checkpoint.
 type Proof struct {
 	Index      uint64
 	Path       []entry.Hash // RFC 6962 inclusion proof, from the leaf's sibling up
@@ -60,7 +60,7 @@ func ParseProof(text string) (*Proof, error) {
 	}
 	rest, ok := strings.CutPrefix(text, proofHeader)
 	if !ok {
-		return nil, errors.New("not a C2SP tlog-proof: its first line is another")
+		return nil, errors.New("not a C2SP tlog-proof: wrong first line")
 	}
 	line, rest, ok := strings.Cut(rest, "\n")
 	index, found := strings.CutPrefix(line, "index ")
@@ -74,7 +74,7 @@ func ParseProof(text string) (*Proof, error) {
 	}
 	for {
 		if line, rest, ok = strings.Cut(rest, "\n"); !ok {
-			return nil, errors.New("ends before the checkpoint")
+			return nil, errors.New("the proof ends before the checkpoint")
 		}
 		if line == "" {
 			break
@@ -102,7 +102,7 @@ type Checkpoint struct {
 	Root   entry.Hash
 }
 
-// Text returns what the log signs.
+// Text returns the text that the log signs.
 func (c Checkpoint) Text() string {
 	return c.Origin + "\n" + strconv.FormatUint(c.Size, 10) + "\n" + c.Root.Base64() + "\n"
 }
@@ -122,11 +122,10 @@ func ParseCheckpointUnverified(signed []byte) (Checkpoint, error) {
 	return s.Checkpoint, nil
 }
 
-// A signedCheckpoint is a checkpoint with its signature lines, none of which is
-// verified.
+// A signedCheckpoint is a checkpoint with its unverified signature lines.
 type signedCheckpoint struct {
 	Checkpoint
-	text  string // what is signed
+	text  string // the signed text
 	lines []signatureLine
 }
 
@@ -136,7 +135,7 @@ type signatureLine struct {
 	line string // verbatim, with its line feed
 }
 
-// A keyID is how a signature line names its key.
+// A keyID identifies a key in a signature line.
 type keyID struct {
 	name string
 	hash uint32
@@ -153,7 +152,7 @@ func parseSigned(signed string) (*signedCheckpoint, error) {
 		return nil, errors.New("not a signed note")
 	}
 	if !utf8.ValidString(signed) || strings.ContainsFunc(signed, func(c rune) bool { return c < ' ' && c != '\n' }) {
-		return nil, errors.New("not UTF-8, or with a control character")
+		return nil, errors.New("not valid UTF-8, or contains a control character")
 	}
 	lines := strings.Split(text, "\n")
 	if len(lines) != 3 || lines[0] == "" {
@@ -200,7 +199,7 @@ func parseSignature(line string) (signatureLine, error) {
 	return signatureLine{keyID{name, binary.BigEndian.Uint32(sig)}, sig[4:], line + "\n"}, nil
 }
 
-// isKeyName reports whether a signed note allows the name for a key.
+// isKeyName reports whether name is valid for a key of a signed note.
 func isKeyName(name string) bool {
 	return name != "" && utf8.ValidString(name) && !strings.Contains(name, "+") && !strings.ContainsFunc(name, unicode.IsSpace)
 }

@@ -13,7 +13,8 @@ import (
 // MediaType is the media type of a receipt.
 const MediaType = "application/vnd.muniment.receipt.v2+json"
 
-// A Form says which parts a receipt holds. See docs/spec/receipt.md, section 1.
+// A Form determines the parts of a receipt. See docs/spec/receipt.md, section
+// 1.
 type Form string
 
 // The forms of a receipt.
@@ -25,8 +26,8 @@ const (
 	HeaderErased  Form = "header-erased"
 )
 
-// has says which of link, header and payload opening the form holds; without
-// the first two, their hashes stand for them.
+// has reports which openings the form contains, and whether it is a valid form.
+// Without a link or header, a receipt contains its hash.
 func (f Form) has() (link, header, payload, ok bool) {
 	switch f {
 	case Full, Detached:
@@ -41,14 +42,14 @@ func (f Form) has() (link, header, payload, ok bool) {
 	return false, false, false, false
 }
 
-// A Receipt is the opening of one entry, as far as its form shows it, and the
+// A Receipt contains those openings of an entry that its form includes, and the
 // proof that the entry is in the log.
 type Receipt struct {
 	Form    Form
 	Tag     entry.Hash
 	Time    uint64          // Unix milliseconds
-	Link    *LinkOpening    // nil: LinkHash stands for it
-	Header  *HeaderOpening  // nil: HeaderHash stands for it
+	Link    *LinkOpening    // nil: see LinkHash
+	Header  *HeaderOpening  // nil: see HeaderHash
 	Payload *PayloadOpening // nil: erased
 
 	LinkHash   entry.Hash
@@ -74,11 +75,11 @@ type HeaderOpening struct {
 // A PayloadOpening is the input of the payload's commitment.
 type PayloadOpening struct {
 	Salt    entry.Salt
-	Content []byte // nil: the payload is elsewhere
+	Content []byte // nil: not in the receipt
 }
 
-// AppendJSON appends the receipt's JSON to b. It returns an error if the parts
-// are not those of the form.
+// AppendJSON appends the receipt's JSON to b. It returns an error if the
+// receipt's parts do not match its form.
 func (r *Receipt) AppendJSON(b []byte) ([]byte, error) {
 	w, err := r.appendOpening(b)
 	if err != nil {
@@ -89,8 +90,8 @@ func (r *Receipt) AppendJSON(b []byte) ([]byte, error) {
 	return w.Text, w.Err
 }
 
-// A ProofTail is the part of a proof that all receipts at one checkpoint share,
-// ready to be put into JSON.
+// A ProofTail is the part of a proof that all receipts at a checkpoint share,
+// encoded for JSON.
 type ProofTail struct{ quoted []byte }
 
 // NewProofTail returns the tail for a signed checkpoint.
@@ -100,9 +101,9 @@ func NewProofTail(signed []byte) ProofTail {
 	return ProofTail{w.Text[1:]} // without the opening quotation mark
 }
 
-// AppendJSONWithProof does what AppendJSON does for a receipt whose Proof is
-// that of the entry with the index, the inclusion proof and the tail's
-// checkpoint, without making the proof's text first. Proof is not regarded.
+// AppendJSONWithProof is AppendJSON for a proof of the given index, inclusion
+// proof and checkpoint. It writes the proof directly into the JSON, and ignores
+// the receipt's Proof.
 func (r *Receipt) AppendJSONWithProof(b []byte, index uint64, path [][]byte, tail *ProofTail) ([]byte, error) {
 	if b == nil {
 		size := 700 + len(path)*46 + len(tail.quoted)
@@ -135,7 +136,7 @@ func (r *Receipt) AppendJSONWithProof(b []byte, index uint64, path [][]byte, tai
 func (r *Receipt) appendOpening(b []byte) (*strictjson.Writer, error) {
 	link, header, payload, ok := r.Form.has()
 	if !ok || link != (r.Link != nil) || header != (r.Header != nil) || payload != (r.Payload != nil) {
-		return nil, fmt.Errorf("receipt: its parts are not those of the form %q", r.Form)
+		return nil, fmt.Errorf("receipt: its parts do not match the form %q", r.Form)
 	}
 	w := &strictjson.Writer{Text: append(b, '{')}
 	w.Member("mediaType", MediaType)
@@ -175,8 +176,7 @@ func (r *Receipt) appendOpening(b []byte) (*strictjson.Writer, error) {
 }
 
 // Parse reads a receipt strictly. It verifies nothing, and does not parse the
-// header or the proof. Its error is an *Error, and names the member that is
-// wrong.
+// header or the proof. The error is an *Error that names the invalid member.
 func Parse(data []byte) (*Receipt, error) {
 	r := &Receipt{}
 	if err := strictjson.Parse(data, r.read); err != nil {
@@ -195,7 +195,7 @@ func (r *Receipt) read(o *strictjson.Object) error {
 		return nil
 	}
 	if mt != MediaType {
-		return fail(ReceiptVersion, "receipt: mediaType: %q, not %q: it is of another version of the format", mt, MediaType)
+		return fail(ReceiptVersion, "receipt: mediaType %q instead of %q: another version of the format", mt, MediaType)
 	}
 	r.Form = Form(o.String("form"))
 	link, header, payload, ok := r.Form.has()
@@ -230,7 +230,7 @@ func (r *Receipt) read(o *strictjson.Object) error {
 			return nil
 		})
 		if embedded := r.Payload.Content != nil; r.Form == Full && !embedded || r.Form == Detached && embedded {
-			return errors.New("payload.content: there in the form detached, or missing in the form full")
+			return errors.New("payload.content: required in the form full, not allowed in the form detached")
 		}
 	}
 	r.Proof = []byte(o.String("proof"))

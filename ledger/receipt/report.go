@@ -12,11 +12,11 @@ import (
 const (
 	VerdictVerified   = "verified"
 	VerdictRefused    = "refused"
-	VerdictNotChecked = "not-checked" // nothing is known about the receipt
+	VerdictNotChecked = "not-checked" // the receipt may be good or bad
 )
 
-// A Report is the outcome of a verification as JSON. Its form is specified in
-// docs/spec/receipt.md, section 5, and the same in all verifiers.
+// A Report is the result of a verification in JSON. All verifiers write it in
+// the form of docs/spec/receipt.md, section 5.
 type Report struct {
 	Receipt  string    `json:"receipt,omitempty"` // the file
 	Verdict  string    `json:"verdict,omitempty"`
@@ -27,14 +27,14 @@ type Report struct {
 	Warnings *[]string `json:"warnings,omitempty"`
 }
 
-// A Reason is why a receipt is not verified.
+// A Reason is the reason why a receipt was not verified.
 type Reason struct {
 	Code    Code   `json:"code"`
 	Step    int    `json:"step"`
 	Message string `json:"message"`
 }
 
-// Proven has what a receipt proves.
+// Proven is the part of a report that the receipt proves.
 type Proven struct {
 	Origin         string   `json:"origin"`
 	Index          uint64   `json:"index"`
@@ -55,8 +55,8 @@ type Proven struct {
 	Witnessed      bool     `json:"witnessed"`
 }
 
-// Claimed has what is not proven: the log's claims, and the form of the
-// receipt.
+// Claimed is the part of a report that is not proven: the log's claims, and the
+// receipt's claim of an erasure.
 type Claimed struct {
 	Time   uint64          `json:"time"` // Unix milliseconds
 	Erased []string        `json:"erased,omitempty"`
@@ -79,8 +79,8 @@ const (
 	WarnNotAdmitted         = "not-admitted"
 )
 
-// NewReport returns the report of what Verify returned for a receipt's file. An
-// error that is no *Error means that the receipt could not be read.
+// NewReport returns the report on a result of Verify for a receipt's file. An
+// error that is not an *Error is reported as Unreadable.
 func NewReport(file string, s *Statement, err error) *Report {
 	r := &Report{Receipt: file, Verdict: VerdictVerified}
 	if err != nil {
@@ -104,8 +104,8 @@ func NewReport(file string, s *Statement, err error) *Report {
 	return r
 }
 
-// Erased returns the parts that the receipt claims to be erased. It is not
-// proven.
+// Erased returns the parts that the receipt claims were erased. The claim is
+// not proven.
 func (s *Statement) Erased() []string {
 	switch s.Form {
 	case PayloadErased:
@@ -122,7 +122,7 @@ func (s *Statement) ContentChecked() bool {
 	return s.ExternalSHA256 != nil || s.PayloadSHA256 != nil && s.Header != nil && s.Header.External == nil
 }
 
-// Warnings returns what a reader of a verified receipt must be warned about.
+// Warnings returns the warnings about a verified receipt.
 func (s *Statement) Warnings() []string {
 	all := []string{}
 	for _, w := range []struct {

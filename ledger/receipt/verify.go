@@ -15,21 +15,24 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// Options are the inputs of a verification beside the receipt and the policies.
-// The zero value requires the payload and expects nothing; gates should always
-// expect a tenant, a kind and a subject.
+// Options are the inputs of a verification besides the receipt and the
+// policies. The zero value requires the payload and expects nothing. Gates
+// should always expect a tenant, a kind and a subject.
 type Options struct {
-	Payload []byte // the payload, if it comes from elsewhere; nil: there is none
-	// the same as a stream, read to its end, which need not fit into memory;
-	// nil: there is none
+	// Payload is the payload, if the receipt does not contain it. nil means
+	// that none is given.
+	Payload []byte
+	// PayloadReader is used instead of Payload if it is not nil. It is read to
+	// its end, and need not fit in memory.
 	PayloadReader io.Reader
-	// the evidence that an entry by reference refers to, read to its end; nil:
-	// it is not checked
-	External   io.Reader
-	HeaderOnly bool // the payload need not be there
+	// External is the evidence that an entry by reference refers to. It is read
+	// to its end. nil means that the evidence is not checked.
+	External io.Reader
+	// HeaderOnly verifies the receipt without requiring the payload.
+	HeaderOnly bool
 
 	// Expectations. nil and false expect nothing. An empty string is an error,
-	// so that a variable that is not set does not disable a check.
+	// so that an unset variable does not disable a check.
 	Tenant          *string
 	Kind            *string
 	Subject         *string // algorithm:value
@@ -37,14 +40,14 @@ type Options struct {
 	Control         *string          // one of the header's controls
 	Signer          *string          // identity or key ID of a signer; implies RequireVerified
 	Issuer          *string          // issuer of the same signer; implies RequireVerified
-	RequireVerified bool             // the log found the evidence's signatures good
+	RequireVerified bool             // the log verified the evidence's signatures
 	Admitted        bool             // by the admission policy
 	StreamID        *entry.Hash      // the stream that the tenant pinned
-	StreamKey       *entry.StreamKey // checks the tag, too
+	StreamKey       *entry.StreamKey // also checks the tag
 }
 
-// A Statement is what a verified receipt has proven. See docs/spec/receipt.md,
-// section 4.
+// A Statement is the result of a verified receipt. It is proven, except where a
+// field is documented as a claim. See docs/spec/receipt.md, section 4.
 type Statement struct {
 	Form     Form // a claim: any holder of a receipt can write the erased forms
 	Origin   string
@@ -53,7 +56,7 @@ type Statement struct {
 	Root     entry.Hash
 	LeafHash entry.Hash
 	Tag      entry.Hash
-	Time     uint64 // Unix milliseconds; the operator's claim
+	Time     uint64 // Unix milliseconds; a claim of the log's operator
 
 	Link *LinkOpening // nil in the shared form
 
@@ -62,18 +65,18 @@ type Statement struct {
 	Header      *entry.Header // nil if erased; the log's claim
 
 	PayloadSHA256  *entry.Hash // nil if the payload was not checked
-	ExternalSHA256 *entry.Hash // nil if the evidence kept elsewhere was not checked
+	ExternalSHA256 *entry.Hash // nil if the external evidence was not checked
 
 	Signers    []string // keys of the policy that signed the checkpoint, name+hash, sorted
-	Policy     string   // name of the policy that accepted
-	Witnessed  bool     // the policy's quorum requires a witness
-	TagChecked bool     // against the stream key
+	Policy     string   // name of the accepting policy
+	Witnessed  bool     // whether the policy's quorum requires a witness
+	TagChecked bool     // whether the tag was checked with the stream key
 }
 
-// Verify checks a receipt offline by docs/spec/receipt.md, section 4. Every
-// error is an *Error. It wraps ErrNotVerified if it is a verdict about the
-// receipt. It does not if the call is wrong, or the payload or the external
-// evidence cannot be read.
+// Verify checks a receipt offline, as specified in docs/spec/receipt.md,
+// section 4. Every error is an *Error. An error wraps ErrNotVerified if it is a
+// verdict about the receipt. It does not if the call is wrong, or if the
+// payload or the external evidence cannot be read.
 func Verify(data []byte, policies []*TrustPolicy, opts Options) (*Statement, error) {
 	s, err := verify(data, policies, &opts)
 	if e, ok := errors.AsType[*Error](err); ok && e.Step > 0 {
@@ -84,7 +87,7 @@ func Verify(data []byte, policies []*TrustPolicy, opts Options) (*Statement, err
 	return s, err
 }
 
-// verify performs the steps in their order. The first that fails decides.
+// verify performs the steps in order. The first failure decides.
 func verify(data []byte, policies []*TrustPolicy, opts *Options) (*Statement, error) {
 	expect, err := opts.check(policies)
 	if err != nil {
@@ -123,7 +126,7 @@ func verify(data []byte, policies []*TrustPolicy, opts *Options) (*Statement, er
 		return nil, fail(Inclusion, "%w", err)
 	}
 	if s.Header != nil && s.Header.Origin != s.Origin {
-		return nil, fail(OriginMismatch, "header: origin %q, but the checkpoint is of %q", s.Header.Origin, s.Origin)
+		return nil, fail(OriginMismatch, "header: origin %q, but the checkpoint is from %q", s.Header.Origin, s.Origin)
 	}
 	if err := expect.met(s); err != nil {
 		return nil, err
@@ -148,7 +151,7 @@ func measurePayload(r *Receipt, opts *Options) (*measure, error) {
 	if r.Payload == nil {
 		switch {
 		case given != nil:
-			return nil, fail(PayloadUnexpected, "payload: one was given, but a receipt of the form %s has none to compare with", r.Form)
+			return nil, fail(PayloadUnexpected, "payload: one was given, but a receipt of form %s has none to compare it with", r.Form)
 		case !opts.HeaderOnly:
 			return nil, fail(PayloadIsErased, "payload: erased (form %s); the rest verifies with --header-only", r.Form)
 		}
@@ -167,7 +170,7 @@ func measurePayload(r *Receipt, opts *Options) (*measure, error) {
 		if other, err := measureOf(given, r.Payload.Salt); err != nil {
 			return nil, err
 		} else if *other != *in {
-			return nil, fail(PayloadDiffers, "payload: the one given is not the one in the receipt")
+			return nil, fail(PayloadDiffers, "payload: the given payload differs from the one in the receipt")
 		}
 		return in, nil
 	case embedded != nil:
@@ -203,10 +206,10 @@ func (s *Statement) openHeader(r *Receipt, payload *measure) error {
 	}
 	if payload != nil {
 		if payload.size != h.Payload.Size {
-			return fail(PayloadMismatch, "payload: %d bytes, but %d in the header", payload.size, h.Payload.Size)
+			return fail(PayloadMismatch, "payload: %d bytes, but the header specifies %d", payload.size, h.Payload.Size)
 		}
 		if payload.commitment != h.Payload.Commitment {
-			return fail(PayloadMismatch, "payload: not the one that was recorded (its commitment differs)")
+			return fail(PayloadMismatch, "payload: not the recorded one (its commitment differs)")
 		}
 	}
 	s.Header, s.HeaderBytes = h, r.Header.Content
@@ -229,7 +232,7 @@ func (s *Statement) openLink(r *Receipt) (entry.Hash, error) {
 	return entry.LinkHash(r.Link.Salt, r.Link.StreamID, r.Link.Seq, r.Link.Prev), nil
 }
 
-// accept performs step 7: the first policy that accepts counts.
+// accept performs step 7. The first policy that accepts is reported.
 func (s *Statement) accept(signed *signedCheckpoint, policies []*TrustPolicy) error {
 	var messages []error
 	var furthest Code
@@ -269,11 +272,11 @@ func VerifyConsistency(size1, size2 uint64, root1, root2 entry.Hash, path []entr
 	return nil
 }
 
-// rootMismatch words the library's commonest error for people.
+// rootMismatch explains the library's most frequent error.
 func rootMismatch(err error) error {
 	var m proof.RootMismatchError
 	if errors.As(err, &m) {
-		return fmt.Errorf("it leads to the root %s, but the checkpoint has %s: the receipt does not match what the log recorded",
+		return fmt.Errorf("it yields the root %s, but the checkpoint has %s: the receipt does not match the log's record",
 			base64.StdEncoding.EncodeToString(m.CalculatedRoot), base64.StdEncoding.EncodeToString(m.ExpectedRoot))
 	}
 	return err

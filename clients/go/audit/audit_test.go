@@ -334,25 +334,25 @@ func TestHostile(t *testing.T) {
 			l.add([]byte("hello"))
 			l.noise(699, "after")
 			return l
-		}(), want: ErrBadLeaf, text: "entry 600: it has 5 bytes, not 65"},
+		}(), want: ErrBadLeaf, text: "entry 600: leaf data of 5 bytes instead of 65"},
 		{name: "entry one byte short", log: func() *testLog {
 			l := short.prefix(600)
 			l.add(append([]byte{1}, make([]byte, 63)...))
 			l.noise(699, "after")
 			return l
-		}(), want: ErrBadLeaf, text: "entry 600: it has 64 bytes"},
+		}(), want: ErrBadLeaf, text: "entry 600: leaf data of 64 bytes"},
 		{name: "empty entry", log: func() *testLog {
 			l := short.prefix(600)
 			l.add(nil)
 			l.noise(699, "after")
 			return l
-		}(), want: ErrBadLeaf, text: "entry 600: it has 0 bytes"},
+		}(), want: ErrBadLeaf, text: "entry 600: leaf data of 0 bytes"},
 		{name: "entry of another version", log: func() *testLog {
 			l := short.prefix(600)
 			l.add(append([]byte{1}, make([]byte, 64)...))
 			l.noise(699, "after")
 			return l
-		}(), want: ErrBadLeaf, text: "entry 600: its first byte is 0x01, not 0x02"},
+		}(), want: ErrBadLeaf, text: "entry 600: leaf data that begins with 0x01 instead of 0x02"},
 
 		{name: "size beyond all reason", kept: 1000, with: func(s *testServer) {
 			s.checkpoint = func([]byte) []byte {

@@ -1,9 +1,9 @@
-// Package strictjson reads the JSON of openings and receipts by the rules of
-// docs/spec/entry.md, section 7, under which two programs that read the same
+// Package strictjson reads and writes the JSON of openings and receipts. Under
+// the rules of docs/spec/entry.md, section 7, two programs that read the same
 // bytes see the same document.
 //
-// It is not a general decoder: there are objects with known members, arrays,
-// strings, booleans and integers, and nothing else.
+// It is not a general decoder. It supports objects with known members, arrays,
+// strings and integers.
 package strictjson
 
 import (
@@ -23,9 +23,9 @@ const MaxInteger = 1<<53 - 1
 
 const maxDepth = 16
 
-// An Object is a JSON object whose members are taken out one by one. Close
-// reports the first thing that was wrong, a member that nobody asked for
-// included. Methods called after an error return zero values.
+// An Object is a JSON object whose members are taken out one by one. A member
+// that is not taken is an error. Methods called after an error return zero
+// values.
 type Object struct {
 	state   *state
 	path    string // for messages, such as "payload."
@@ -40,9 +40,9 @@ func (s *state) fail(format string, args ...any) {
 	}
 }
 
-// Parse reads data as exactly one object and hands it to read. It returns the
-// first error of the syntax, of the members that read took, of members that it
-// left, and of read itself.
+// Parse reads data as exactly one object and passes it to read. It returns the
+// first error: in the syntax, in a member that read took, from read itself, or
+// a member that read left.
 func Parse(data []byte, read func(*Object) error) error {
 	dec := jsontext.NewDecoder(bytes.NewReader(data)) // refuses duplicate names and invalid UTF-8
 	v, err := dec.ReadValue()
@@ -81,8 +81,8 @@ func syntaxError(err error) error {
 	return fmt.Errorf("not strict JSON: %w", errors.New(strings.TrimPrefix(err.Error(), "jsontext: ")))
 }
 
-// checkTokens checks the rules that hold in the whole document, also in members
-// that no format defines.
+// checkTokens checks the rules that apply to the whole document, including
+// members that the format does not define.
 func checkTokens(v jsontext.Value) error {
 	dec := jsontext.NewDecoder(bytes.NewReader(v))
 	for {
@@ -160,7 +160,7 @@ func (o *Object) required(name string, ok bool) {
 // Err returns the first error so far.
 func (o *Object) Err() error { return o.state.err }
 
-// Has says whether the member is there and has not been taken.
+// Has reports whether the object has the member and it has not been taken.
 func (o *Object) Has(name string) bool { _, ok := o.members[name]; return ok }
 
 // String takes a required string.
@@ -170,7 +170,7 @@ func (o *Object) String(name string) string {
 	return s
 }
 
-// OptionalString takes a string that must not be empty if it is there.
+// OptionalString takes a string that is absent or not empty.
 func (o *Object) OptionalString(name string) string {
 	s, ok := o.string(name)
 	if ok && s == "" {
@@ -179,8 +179,8 @@ func (o *Object) OptionalString(name string) string {
 	return s
 }
 
-// plain keeps control characters of a name that comes from outside away from
-// messages.
+// plain returns an untrusted name for a message. It quotes the name if it has
+// control characters.
 func plain(name string) string {
 	q := strconv.Quote(name)
 	if q[1:len(q)-1] == name {
@@ -247,8 +247,8 @@ func (o *Object) Base64(name string) []byte {
 	return b
 }
 
-// ParseBase64 reads base64 in the standard alphabet, padded, with unused bits
-// zero and nothing else in it.
+// ParseBase64 reads base64 in the standard alphabet, with padding and zero
+// unused bits, and without line breaks.
 func ParseBase64(s string) ([]byte, error) {
 	b, err := base64.StdEncoding.Strict().DecodeString(s)
 	if err != nil || strings.ContainsAny(s, "\r\n") { // the decoder skips line breaks
@@ -271,8 +271,8 @@ func (o *Object) Base64Fixed(name string, dst []byte) {
 	copy(dst, b)
 }
 
-// Object takes an object, which read takes apart, and says whether it was
-// there.
+// Object takes an object, passes it to read, and reports whether it was
+// present.
 func (o *Object) Object(name string, read func(*Object) error) bool {
 	v, ok := o.take(name, '{', "an object")
 	if !ok {
@@ -293,13 +293,13 @@ func (o *Object) nested(path string, v jsontext.Value, read func(*Object) error)
 	n.close()
 }
 
-// RequiredObject takes an object that must be there.
+// RequiredObject takes a required object and passes it to read.
 func (o *Object) RequiredObject(name string, read func(*Object) error) {
 	o.required(name, o.Object(name, read))
 }
 
-// StringArray takes an array of strings, none of them empty, that, if it is
-// there, is not empty.
+// StringArray takes an optional array of strings. Neither the array nor any of
+// its strings may be empty.
 func (o *Object) StringArray(name string) []string {
 	v, ok := o.take(name, '[', "an array")
 	if !ok {
@@ -328,7 +328,8 @@ func (o *Object) StringArray(name string) []string {
 	return out
 }
 
-// Objects takes an array of objects that, if it is there, is not empty.
+// Objects takes an optional array of objects, which may not be empty, and
+// passes each to read.
 func (o *Object) Objects(name string, read func(*Object) error) {
 	v, ok := o.take(name, '[', "an array")
 	if !ok {
@@ -353,8 +354,8 @@ func (o *Object) Objects(name string, read func(*Object) error) {
 	}
 }
 
-// Strings takes all remaining members, each of which must be a string that is
-// not empty. At least one must be there.
+// Strings takes all remaining members, which must be strings. There must be at
+// least one, and none may be empty.
 func (o *Object) Strings() map[string]string {
 	m := make(map[string]string, len(o.members))
 	for name := range o.members {

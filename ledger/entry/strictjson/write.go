@@ -12,9 +12,9 @@ import (
 	"unicode/utf8"
 )
 
-// A Writer appends JSON to Text and puts commas where they belong. The first
-// member of an object and the first element of an array follow Open. Err is the
-// first error; the methods go on after it, so one check at the end suffices.
+// A Writer appends JSON to Text, with commas where they belong. Err is the
+// first error. The methods continue after an error, so that one check at the
+// end suffices.
 type Writer struct {
 	Text []byte
 	Err  error
@@ -35,7 +35,7 @@ func (w *Writer) Open(c byte) {
 
 func (w *Writer) Close(c byte) { w.Text = append(w.Text, c) }
 
-// Name appends the name of a member, which must need no escape.
+// Name appends the name of a member. The name must not need escapes.
 func (w *Writer) Name(name string) {
 	w.Comma()
 	w.Text = append(w.Text, '"')
@@ -43,7 +43,7 @@ func (w *Writer) Name(name string) {
 	w.Text = append(w.Text, '"', ':')
 }
 
-// AnyName appends a name that comes from outside.
+// AnyName appends an untrusted name.
 func (w *Writer) AnyName(name string) {
 	w.Comma()
 	w.Quote(name)
@@ -76,8 +76,8 @@ func (w *Writer) Base64(name string, data []byte) {
 	w.Text = append(w.Text, '"')
 }
 
-// Quote appends a JSON string. A receipt is mostly two long strings, so this
-// looks at eight bytes at a time.
+// Quote appends a JSON string. It examines eight bytes at a time, since a
+// receipt consists mostly of two long strings.
 func (w *Writer) Quote(s string) {
 	if !utf8.ValidString(s) && w.Err == nil {
 		w.Err = errors.New("a string is not valid UTF-8")
@@ -116,9 +116,9 @@ const (
 )
 
 // firstToEscape returns the position of the first of eight bytes that is a
-// control character, a quotation mark or a backslash, or 8. A byte less than n,
-// for n ≤ 128, is one whose high bit is set by subtracting n and was not set
-// before; a borrow can only make wrong hits behind a right one.
+// control character, a quotation mark or a backslash, or 8 if there is none. A
+// byte is less than n, for n ≤ 128, if subtracting n sets its high bit and the
+// bit was not set before. A borrow can cause false hits only after a true one.
 func firstToEscape(word uint64) int {
 	quote, backslash := word^'"'*eachByte, word^'\\'*eachByte
 	hits := ((word - ' '*eachByte) & ^word) | ((quote - eachByte) & ^quote) | ((backslash - eachByte) & ^backslash)
@@ -144,8 +144,8 @@ func appendEscaped(b []byte, c byte) []byte {
 	return append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
 }
 
-// Strings writes an object of strings, in the order of the names. Neither it
-// nor any of them may be empty.
+// Strings writes an object of strings, sorted by name. Neither the object nor
+// any name or string may be empty.
 func (w *Writer) Strings(name string, m map[string]string) {
 	if len(m) == 0 && w.Err == nil {
 		w.Err = fmt.Errorf("%s: empty", name)
@@ -162,7 +162,7 @@ func (w *Writer) Strings(name string, m map[string]string) {
 	w.Close('}')
 }
 
-// Required writes a string that must not be empty.
+// Required appends a string that must not be empty.
 func (w *Writer) Required(name, s string) {
 	if s == "" && w.Err == nil {
 		w.Err = fmt.Errorf("%s: an empty string", name)

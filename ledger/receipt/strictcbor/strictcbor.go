@@ -1,9 +1,9 @@
-// Package strictcbor reads and writes the CBOR of COSE messages (RFC 9052) so
-// that the same bytes mean the same to every reader: no duplicate keys, no
-// indefinite lengths, no deep nesting; written by the deterministic encoding of
-// RFC 8949, section 4.2.1.
+// Package strictcbor reads and writes the CBOR of COSE messages (RFC 9052).
 //
-// It is not a COSE library: it only takes a COSE_Sign1 message apart.
+// It refuses duplicate keys, indefinite lengths and deep nesting, so that all
+// readers see the same message. It writes the deterministic encoding of RFC
+// 8949, section 4.2.1. It is not a COSE library: of a COSE_Sign1 message it
+// reads only the structure.
 package strictcbor
 
 import (
@@ -38,8 +38,7 @@ const sign1Tag = 18
 
 var errNotSign1 = errors.New("not a COSE_Sign1 message: an array of four with the CBOR tag 18")
 
-// A Sign1 is a COSE_Sign1 message taken apart. Its parts are CBOR, byte for
-// byte.
+// A Sign1 contains the parts of a COSE_Sign1 message, in CBOR, verbatim.
 type Sign1 struct {
 	_           struct{} `cbor:",toarray"`
 	Protected   cbor.RawMessage
@@ -48,7 +47,7 @@ type Sign1 struct {
 	Signature   cbor.RawMessage
 }
 
-// ParseSign1 takes a tagged message apart.
+// ParseSign1 splits a tagged message into its parts.
 func ParseSign1(data []byte) (*Sign1, error) {
 	var tagged cbor.RawTag
 	if err := Unmarshal(data, &tagged); err != nil || tagged.Number != sign1Tag {
@@ -61,12 +60,12 @@ func ParseSign1(data []byte) (*Sign1, error) {
 	return m, nil
 }
 
-// Marshal puts the message together again.
+// Marshal returns the tagged message.
 func (m *Sign1) Marshal() ([]byte, error) {
 	return Marshal(cbor.Tag{Number: sign1Tag, Content: m})
 }
 
-// Bytes reads an item that must be a byte string.
+// Bytes returns the content of a byte string.
 func Bytes(item cbor.RawMessage) ([]byte, error) {
 	if len(item) == 0 || item[0]>>5 != 2 { // the major type
 		return nil, errors.New("not a byte string")

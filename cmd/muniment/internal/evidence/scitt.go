@@ -280,7 +280,7 @@ func (c *scittVerifyCmd) Run(a *term.App) error {
 		// other logs'
 		proven, err := cosereceipt.Verify(st.Bytes, st.Subject, r, keys)
 		if err == nil && c.Tenant != "" && proven.Header.Tenant != c.Tenant {
-			err = fmt.Errorf("tenant: the entry is of %q, not of %q", proven.Header.Tenant, c.Tenant)
+			err = fmt.Errorf("tenant: the entry belongs to %q, not to %q", proven.Header.Tenant, c.Tenant)
 		}
 		if err != nil {
 			errs = append(errs, err)
