@@ -177,7 +177,7 @@ func TestDeltas(t *testing.T) {
 	// another history.
 	other := newTestLog(t, Config{})
 	mix(t, other, "other", 600)
-	refused("another key", replica, export(t, other, 918, acme), delta.ErrDamaged, "not one of the log")
+	refused("another key", replica, export(t, other, 918, acme), delta.ErrDamaged, "not by the log")
 	fork := newTestLog(t, Config{})
 	fork.Close()
 	fork.cfg.Signer = tl.cfg.Signer

@@ -1,9 +1,10 @@
-// Package anchor keeps the log's latest checkpoint in files that a restore of
-// the data folder does not bring back.
+// Package anchor keeps the log's latest checkpoint in files that restoring the
+// data folder does not roll back.
 //
-// An anchor file is the signed checkpoint as the log published it: origin, size
-// and root. It lags a little behind the log: checkpoints are written after they
-// are published, the newest at a time.
+// An anchor file contains a signed checkpoint that the log published. It lags
+// slightly behind the log, because a checkpoint is written after it is
+// published. If several were published in the meantime, only the newest is
+// written.
 package anchor
 
 import (
@@ -23,19 +24,18 @@ import (
 )
 
 var (
-	// ErrAhead says that an anchor was written for a larger tree than the log
-	// has.
+	// ErrAhead is the error of an anchor for a larger tree than the log's.
 	ErrAhead = errors.New("the anchor is for a larger tree than this log has")
-	// ErrInconsistent says that an anchor is for another tree than the log had
-	// at that size.
+	// ErrInconsistent is the error of an anchor whose root differs from the
+	// log's at that size.
 	ErrInconsistent = errors.New("the anchor is for another tree than this log's")
 )
 
-// interval is the shortest time between two writes of a file: each takes the
-// disk two syncs, which appends may wait for.
+// interval is the shortest time between two writes of a file. Each write costs
+// two syncs, which can delay appends.
 const interval = time.Second
 
-// maxSize bounds what is read as an anchor.
+// maxSize is the largest size of an anchor file, in bytes.
 const maxSize = receipt.MaxCheckpointSize
 
 // A State is a published state of the log.
@@ -49,8 +49,9 @@ type State struct {
 }
 
 // Check compares the anchor file with the state that the log was opened with.
-// It returns false if there is no file yet. Errors: ErrAhead, ErrInconsistent,
-// or one that says why the file can't be used.
+// It reports whether the file exists. The error wraps ErrAhead or
+// ErrInconsistent if the anchor contradicts the state, and is another one if
+// the file is not usable.
 func Check(ctx context.Context, path string, s State) (found bool, err error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -68,15 +69,14 @@ func Check(ctx context.Context, path string, s State) (found bool, err error) {
 	return true, Compare(ctx, path, signed, s)
 }
 
-// Compare compares a signed checkpoint with the state that the log was opened
-// with. The path names it in errors, which are those of Check.
+// Compare is Check for a signed checkpoint. The path is for errors.
 func Compare(ctx context.Context, path string, signed []byte, s State) error {
 	c, err := receipt.ParseCheckpointUnverified(signed)
 	if err != nil {
 		return fmt.Errorf("%s: not an anchor file: %w", path, err)
 	}
 	if c.Origin != s.Origin {
-		return fmt.Errorf("%s: the anchor of another log, %q", path, c.Origin)
+		return fmt.Errorf("%s: this is the anchor of another log, %q", path, c.Origin)
 	}
 	if c.Size > s.Size {
 		return fmt.Errorf("%s: %w: %d entries instead of %d", path, ErrAhead, c.Size, s.Size)
@@ -89,12 +89,12 @@ func Compare(ctx context.Context, path string, signed []byte, s State) error {
 		return err
 	}
 	if root != c.Root {
-		return fmt.Errorf("%s: %w at size %d: its root is %s, and the log's was %s", path, ErrInconsistent, c.Size, c.Root.Base64(), root.Base64())
+		return fmt.Errorf("%s: %w at size %d: the anchor's root is %s, the log's is %s", path, ErrInconsistent, c.Size, c.Root.Base64(), root.Base64())
 	}
 	return nil
 }
 
-// Write puts the checkpoint into the file, atomically and durably.
+// Write writes the checkpoint to the file, atomically and durably.
 func Write(path string, checkpoint []byte) error {
 	return wholefile.SaveState(path, checkpoint, 0o644)
 }
@@ -110,8 +110,8 @@ type Writer struct {
 	done     sync.WaitGroup
 }
 
-// NewWriter writes the file now, and starts to write it whenever the log has
-// grown. Close ends that.
+// NewWriter writes the file, and starts a goroutine that writes it again
+// whenever the log has grown. Close stops it.
 func NewWriter(path string, state func() State, log *slog.Logger) (*Writer, error) {
 	w := &Writer{path: path, state: state, log: log}
 	s := state()
@@ -147,22 +147,22 @@ func (w *Writer) run(ctx context.Context, s State) {
 func (w *Writer) write(s State) {
 	if err := Write(w.path, s.Checkpoint); err != nil {
 		w.failures.Add(1)
-		w.log.Error("the anchor can't be written; it is tried again when the log grows", "path", w.path, "written", w.size.Load(), "err", err)
+		w.log.Error("cannot write the anchor; trying again when the log grows", "path", w.path, "written", w.size.Load(), "err", err)
 		return
 	}
 	w.size.Store(s.Size)
 }
 
-// Path is the file's.
+// Path returns the path of the file.
 func (w *Writer) Path() string { return w.path }
 
-// Size is of the last checkpoint that was written.
+// Size returns the tree size of the last checkpoint that was written.
 func (w *Writer) Size() uint64 { return w.size.Load() }
 
-// Failures counts the writes that failed.
+// Failures returns the number of failed writes.
 func (w *Writer) Failures() uint64 { return w.failures.Load() }
 
-// Close writes the last state and ends the Writer.
+// Close writes the latest state and stops the Writer.
 func (w *Writer) Close() {
 	w.stop()
 	w.done.Wait()

@@ -1,7 +1,7 @@
-// Package cosereceipt makes COSE receipts for SCITT statements and verifies
-// them offline, by docs/spec/scitt.md.
+// Package cosereceipt signs and verifies COSE receipts for SCITT statements, as
+// specified in docs/spec/scitt.md.
 //
-// It does no I/O. Receipts of the native format are in package receipt.
+// It does no I/O. Package receipt implements the native format.
 package cosereceipt
 
 import (
@@ -27,7 +27,7 @@ import (
 // ErrNotVerified is wrapped by every error of Verify.
 var ErrNotVerified = errors.New("not verified")
 
-// Labels of headers, and the values of the verifiable data structure.
+// Header labels, and values of the verifiable data structure.
 const (
 	labelReceipts  = int64(394) // in a transparent statement
 	labelVDS       = int64(395)
@@ -44,14 +44,14 @@ const (
 	maxReceipt = entry.MaxHeaderSize + 64<<10
 )
 
-// StatementType is the media type of statements, in headers of their entries.
+// StatementType is the media type of statements in their entries' headers.
 const StatementType = "application/cose"
 
 // StatementKind is the kind of their entries.
 const StatementKind = kindname.Attestation
 
-// An opening is what the leaf is computed from, beside the statement. It is
-// encoded as an array.
+// An opening is the data from which, together with the statement, the leaf is
+// computed. It is encoded as an array.
 type opening struct {
 	_           struct{} `cbor:",toarray"`
 	Tag         []byte
@@ -79,7 +79,7 @@ type Key struct {
 // NewKey returns a key for ES256.
 func NewKey(private *ecdsa.PrivateKey) (*Key, error) {
 	if private.Curve != elliptic.P256() {
-		return nil, errors.New("COSE receipts are signed with ES256, whose keys are of the curve P-256")
+		return nil, errors.New("COSE receipts are signed with ES256: the key must be on the curve P-256")
 	}
 	s, err := gocose.NewSigner(gocose.AlgorithmES256, private)
 	if err != nil {
@@ -101,8 +101,7 @@ func keyID(k crypto.PublicKey) ([]byte, error) {
 	return sum[:], nil
 }
 
-// KeySet returns the public half of the keys as a COSE Key Set (RFC 9052,
-// section 7).
+// KeySet returns the public keys as a COSE Key Set (RFC 9052, section 7).
 func KeySet(keys ...*Key) ([]byte, error) {
 	set := make([]cbor.RawMessage, len(keys))
 	for i, k := range keys {
@@ -136,14 +135,14 @@ func ParseKeySet(data []byte) ([]*ecdsa.PublicKey, error) {
 		}
 		ec, ok := public.(*ecdsa.PublicKey)
 		if !ok || ec.Curve != elliptic.P256() {
-			return nil, fmt.Errorf("COSE Key Set: key %d: not a key of the curve P-256", i)
+			return nil, fmt.Errorf("COSE Key Set: key %d: not a key on the curve P-256", i)
 		}
 		out[i] = ec
 	}
 	return out, nil
 }
 
-// An Entry is an entry that a receipt is made for.
+// An Entry is an entry to issue a receipt for.
 type Entry struct {
 	Index       uint64
 	Tag         entry.Hash
@@ -153,8 +152,8 @@ type Entry struct {
 	PayloadSalt entry.Salt
 }
 
-// Sign makes a receipt for the entry in the tree of the root, which must be
-// published. Subject is the statement's sub.
+// Sign returns a receipt for the entry in the tree with the given root, which
+// must be published. The subject is the statement's sub.
 func (k *Key) Sign(origin, subject string, e *Entry, size uint64, path []entry.Hash, root entry.Hash) ([]byte, error) {
 	open, err := strictcbor.Marshal(&opening{Tag: e.Tag[:], Time: e.Time, LinkHash: e.LinkHash[:], HeaderSalt: e.Header.Salt[:], Header: e.Header.Content, PayloadSalt: e.PayloadSalt[:]})
 	if err != nil {
@@ -185,11 +184,11 @@ func (k *Key) Sign(origin, subject string, e *Entry, size uint64, path []entry.H
 	if err := m.Sign(rand.Reader, nil, k.signer); err != nil {
 		return nil, fmt.Errorf("sign a COSE receipt: %w", err)
 	}
-	m.Payload = nil // detached: the verifier computes it
+	m.Payload = nil // detached: verifiers compute it
 	return m.MarshalCBOR()
 }
 
-// A Statement is what a verified receipt has proven.
+// A Statement is the result of a verified receipt.
 type Statement struct {
 	Origin   string
 	Subject  string
@@ -197,13 +196,13 @@ type Statement struct {
 	Size     uint64
 	Root     entry.Hash
 	LeafHash entry.Hash
-	Time     uint64 // Unix milliseconds; the operator's claim
+	Time     uint64 // Unix milliseconds; a claim of the log's operator
 	Header   *entry.Header
 	KeyID    []byte
 }
 
-// Verify checks that a receipt is for the registered bytes of a statement whose
-// sub is subject, under one of the keys.
+// Verify checks that a receipt is for the registered bytes of a statement with
+// the given sub, and is signed by one of the keys.
 func Verify(statement []byte, subject string, data []byte, keys []*ecdsa.PublicKey) (*Statement, error) {
 	s, err := verify(statement, subject, data, keys)
 	if err != nil {
@@ -229,9 +228,10 @@ func verify(statement []byte, subject string, data []byte, keys []*ecdsa.PublicK
 		return nil, err
 	}
 	if in.Size != s.Size {
-		// the root does not bind the size: trees of several sizes can share a
-		// path
-		return nil, fmt.Errorf("inclusion proof: in a tree of %d entries, but the protected header says %d", in.Size, s.Size)
+		// The root does not bind the size: a path can be valid for
+		// trees of
+		// several sizes.
+		return nil, fmt.Errorf("inclusion proof: for a tree of %d entries, but the protected header has %d", in.Size, s.Size)
 	}
 	s.Index, s.Time = in.Index, open.Time
 	if s.Header, err = entry.ParseHeader(open.Header); err != nil {
@@ -239,13 +239,13 @@ func verify(statement []byte, subject string, data []byte, keys []*ecdsa.PublicK
 	}
 	switch h := s.Header; {
 	case h.Origin != s.Origin:
-		return nil, fmt.Errorf("header: origin %q, but the receipt is of %q", h.Origin, s.Origin)
+		return nil, fmt.Errorf("header: origin %q, but the receipt is from %q", h.Origin, s.Origin)
 	case h.Kind != StatementKind || h.MediaType != StatementType:
-		return nil, fmt.Errorf("header: kind %q, media type %q: not a SCITT statement's entry", h.Kind, h.MediaType)
+		return nil, fmt.Errorf("header: kind %q, media type %q: not the entry of a SCITT statement", h.Kind, h.MediaType)
 	case h.Payload.Size != uint64(len(statement)) || h.Payload.Commitment != entry.Commitment(entry.Salt(open.PayloadSalt), statement):
-		return nil, errors.New("it is the receipt of another statement (the commitment differs)")
+		return nil, errors.New("the receipt is for another statement (the commitment differs)")
 	case s.Subject != subject:
-		return nil, fmt.Errorf("sub: %q, but the statement says %q", s.Subject, subject)
+		return nil, fmt.Errorf("sub: %q, but the statement has %q", s.Subject, subject)
 	}
 	leaf := entry.LeafData(entry.Hash(open.Tag), entry.EntryHash(entry.HashOrigin(s.Origin), entry.Hash(open.LinkHash), open.Time, entry.HeaderHash(entry.Salt(open.HeaderSalt), open.Header)))
 	s.LeafHash = entry.LeafHash(leaf[:])
@@ -255,15 +255,15 @@ func verify(statement []byte, subject string, data []byte, keys []*ecdsa.PublicK
 	return s, s.verifySignature(m, keys)
 }
 
-// parse reads the message, and refuses what go-cose lets pass: indefinite
-// lengths, duplicate keys and a payload that is not detached.
+// parse reads the message. Unlike go-cose it refuses indefinite lengths,
+// duplicate keys and a payload that is not detached.
 func parse(data []byte) (*gocose.Sign1Message, error) {
 	parts, err := strictcbor.ParseSign1(data)
 	if err != nil {
 		return nil, err
 	}
 	if string(parts.Payload) != "\xf6" {
-		return nil, errors.New("payload: not nil; a receipt's payload is detached")
+		return nil, errors.New("payload: must be nil, since a receipt's payload is detached")
 	}
 	m := gocose.NewSign1Message()
 	if err := m.UnmarshalCBOR(data); err != nil {
@@ -277,7 +277,7 @@ func (s *Statement) readProtected(h gocose.ProtectedHeader) error {
 		return errors.New("protected header: alg (1): not ES256")
 	}
 	if _, ok := h[gocose.HeaderLabelCritical]; ok {
-		return errors.New("protected header: crit (2): there is nothing in a receipt that it could name")
+		return errors.New("protected header: crit (2): not allowed in a receipt")
 	}
 	if v, ok := h[labelVDS].(int64); !ok || v != vdsRFC9162 {
 		return errors.New("protected header: vds (395): not 1, which is RFC9162_SHA256")
@@ -325,19 +325,19 @@ func readUnprotected(h gocose.UnprotectedHeader) (*inclusion, *opening, error) {
 	}
 	for _, f := range [][]byte{open.Tag, open.LinkHash, open.HeaderSalt, open.PayloadSalt} {
 		if len(f) != entry.HashSize {
-			return nil, nil, fmt.Errorf("unprotected header: %s: a part of it has %d bytes instead of %d", labelOpening, len(f), entry.HashSize)
+			return nil, nil, fmt.Errorf("unprotected header: %s: a part has %d bytes instead of %d", labelOpening, len(f), entry.HashSize)
 		}
 	}
 	return in, open, nil
 }
 
-// rootOf computes the root that the path leads to, by RFC 9162, section
-// 2.1.3.2.
+// rootOf computes the root from the leaf and the path by the procedure of RFC
+// 9162, section 2.1.3.2.
 func rootOf(in *inclusion, leaf entry.Hash) (entry.Hash, error) {
 	fn, sn, r := in.Index, in.Size-1, leaf
 	for _, p := range in.Path {
 		if len(p) != entry.HashSize || sn == 0 {
-			return entry.Hash{}, errors.New("inclusion proof: the path has the wrong length, or an element that is no hash")
+			return entry.Hash{}, errors.New("inclusion proof: the path is too long, or contains an element that is not a hash")
 		}
 		h := entry.Hash(p)
 		if fn&1 == 1 || fn == sn {
@@ -368,11 +368,11 @@ func (s *Statement) verifySignature(m *gocose.Sign1Message, keys []*ecdsa.Public
 			return err
 		}
 		if err := m.Verify(nil, v); err != nil {
-			return fmt.Errorf("the signature is not good for the root %s, to which statement, opening and path lead", s.Root.Base64())
+			return fmt.Errorf("the signature does not verify for the root %s, which follows from statement, opening and path", s.Root.Base64())
 		}
 		return nil
 	}
-	return fmt.Errorf("it is signed with the key %x, which is none of those given", s.KeyID)
+	return fmt.Errorf("signed by the key %x, which is not among the given keys", s.KeyID)
 }
 
 // Attach returns the transparent statement: the registered bytes of a statement
@@ -388,8 +388,8 @@ func Attach(statement []byte, receipts ...[]byte) ([]byte, error) {
 	return m.Marshal()
 }
 
-// Receipts returns the receipts in a transparent statement's unprotected
-// header; there may be none.
+// Receipts returns the receipts in the unprotected header of a transparent
+// statement, if any.
 func Receipts(statement []byte) ([][]byte, error) {
 	m, err := strictcbor.ParseSign1(statement)
 	if err != nil {

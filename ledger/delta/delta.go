@@ -1,9 +1,9 @@
-// Package delta reads and writes delta files: what a log has grown by, and the
-// records of some of its streams, in one signed file that goes to a machine
-// without a network. The format is docs/spec/delta.md.
+// Package delta reads and writes delta files, which carry the growth of a log
+// and the records of some of its streams to a machine without a network. The
+// format is specified in docs/spec/delta.md.
 //
-// It knows the file and its frames. What they must say about a log is checked
-// by whoever has the log: package ledger.
+// The package checks the file and its frames. Package ledger checks their
+// content against a log.
 package delta
 
 import (
@@ -20,11 +20,12 @@ import (
 )
 
 var (
-	// ErrDamaged says that the file is not what its signer wrote: cut off,
-	// changed, or signed by another key.
+	// ErrDamaged is the error of a file that is truncated, changed, or
+	// signed by
+	// another key.
 	ErrDamaged = errors.New("the delta is damaged")
-	// ErrFormat says that the file is what its signer wrote, and is not a delta
-	// as the specification has it.
+	// ErrFormat is the error of a file that is intact, but violates the
+	// specification.
 	ErrFormat = errors.New("not a delta of this format")
 )
 
@@ -58,15 +59,15 @@ const (
 	endFrame         = 'Z'
 )
 
-// A Header says what is in a delta.
+// A Header describes the content of a delta.
 type Header struct {
 	Origin  string   `json:"origin"`
 	From    uint64   `json:"from"` // size of the log that the delta continues
-	To      uint64   `json:"to"`   // size that it brings the log to
+	To      uint64   `json:"to"`   // size of the log after the delta
 	Streams []Stream `json:"streams"`
 }
 
-// A Stream is one whose records are in the delta: those with First ≤ seq < End.
+// A Stream is a stream whose records with First ≤ seq < End are in the delta.
 type Stream struct {
 	ID    entry.Hash
 	First uint64
@@ -115,7 +116,7 @@ func (h *Header) check() error {
 	return nil
 }
 
-// A Record is the opening of an entry, without its tag, which is in the leaf.
+// A Record is the opening of an entry. Its tag is in the leaf.
 type Record struct {
 	Index      uint64
 	LinkSalt   entry.Salt
@@ -129,7 +130,7 @@ type Record struct {
 	Payload *Payload               // nil: erased
 }
 
-// A Payload is what a record says of the payload in the parts after it.
+// A Payload is the salt and size of the payload, whose parts follow the record.
 type Payload struct {
 	Salt entry.Salt
 	Size uint64 // bytes
@@ -213,7 +214,7 @@ func parseRecord(b []byte) (*Record, error) {
 	return r, nil
 }
 
-// noteText is what the log signs.
+// noteText returns the text that the log signs.
 func noteText(h *Header, length uint64, digest [entry.HashSize]byte) string {
 	return preamble + h.Origin + "\n" + strconv.FormatUint(h.From, 10) + " " + strconv.FormatUint(h.To, 10) + "\n" +
 		strconv.FormatUint(length, 10) + "\n" + base64.StdEncoding.EncodeToString(digest[:]) + "\n"

@@ -17,8 +17,8 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// A File is a delta whose every byte was checked. It can be read again and
-// again: each reading must find the blocks that the check found.
+// A File is a delta whose bytes were all checked. It can be read several times.
+// Each pass must find the blocks that the check found.
 type File struct {
 	r      io.ReaderAt
 	length uint64 // of preamble and blocks
@@ -26,12 +26,12 @@ type File struct {
 	from   uint64
 	to     uint64
 
-	Digest entry.Hash // of preamble and blocks; names the delta
+	Digest entry.Hash // of preamble and blocks; identifies the delta
 }
 
-// Check reads the file from end to end, and returns it if it is what the holder
-// of the key has signed. All errors but those of reading wrap ErrDamaged. It
-// needs 32 bytes of memory for each MiB of the content. progress may be nil.
+// Check reads the whole file and verifies its signature by the key. All errors
+// except read errors wrap ErrDamaged. Check needs 32 bytes of memory per MiB of
+// content. progress may be nil.
 func Check(r io.ReaderAt, size int64, key note.Verifier, progress func(done, total uint64)) (*File, error) {
 	f := &File{r: r}
 	in := &hashed{r: bufio.NewReaderSize(io.NewSectionReader(r, 0, size), 1<<20), sum: sha256.New()}
@@ -40,14 +40,14 @@ func Check(r io.ReaderAt, size int64, key note.Verifier, progress func(done, tot
 		return nil, damaged("the file has no first line", err)
 	}
 	if string(head) != preamble {
-		return nil, fmt.Errorf("%w: its first line is not that of a delta", ErrDamaged)
+		return nil, fmt.Errorf("%w: the first line is not that of a delta", ErrDamaged)
 	}
 	data := make([]byte, maxStored)
 	for {
 		f.length, f.Digest = in.n, entry.Hash(in.sum.Sum(nil))
 		var mark [1]byte
 		if err := in.full(mark[:]); err != nil {
-			return nil, damaged(fmt.Sprintf("it is cut off after block %d", len(f.blocks)), err)
+			return nil, damaged(fmt.Sprintf("it ends after block %d", len(f.blocks)), err)
 		}
 		if mark[0] == endMark {
 			break
@@ -57,7 +57,7 @@ func Check(r io.ReaderAt, size int64, key note.Verifier, progress func(done, tot
 			return nil, damaged(fmt.Sprintf("block %d, at byte %d", len(f.blocks), f.length), err)
 		}
 		if err := in.full(data[:stored]); err != nil {
-			return nil, damaged(fmt.Sprintf("block %d, at byte %d, is cut off", len(f.blocks), f.length), err)
+			return nil, damaged(fmt.Sprintf("block %d, at byte %d, is truncated", len(f.blocks), f.length), err)
 		}
 		if sha256.Sum256(data[:stored]) != want {
 			return nil, fmt.Errorf("%w: block %d, at byte %d, was changed; copy the file again", ErrDamaged, len(f.blocks), f.length)
@@ -71,7 +71,7 @@ func Check(r io.ReaderAt, size int64, key note.Verifier, progress func(done, tot
 		return nil, err
 	}
 	if n, err := in.r.Read(data[:1]); n > 0 || err != io.EOF {
-		return nil, fmt.Errorf("%w: something follows its signature", ErrDamaged)
+		return nil, fmt.Errorf("%w: data after the signature", ErrDamaged)
 	}
 	return f, nil
 }
@@ -85,7 +85,7 @@ func damaged(what string, err error) error {
 
 var errBlock = errors.New("malformed")
 
-// readBlockHead reads the head of a block after its mark.
+// readBlockHead reads the head of a block, after the mark.
 func readBlockHead(r interface{ full([]byte) error }, mark byte) (stored, raw int, sum entry.Hash, err error) {
 	var head [blockHead - 1]byte
 	if mark != blockMark {
@@ -101,43 +101,43 @@ func readBlockHead(r interface{ full([]byte) error }, mark byte) (stored, raw in
 	return int(s), int(n), entry.Hash(head[8:]), nil
 }
 
-// checkNote reads the trailer after its mark.
+// checkNote reads and checks the trailer, after the mark.
 func (f *File) checkNote(in *hashed, key note.Verifier) error {
 	var head [4]byte
 	if err := in.full(head[:]); err != nil {
-		return damaged("its signature is cut off", err)
+		return damaged("the signature is truncated", err)
 	}
 	length := binary.BigEndian.Uint32(head[:])
 	if length > maxNote {
-		return fmt.Errorf("%w: its signature is said to have %d bytes", ErrDamaged, length)
+		return fmt.Errorf("%w: the signature has a length of %d bytes", ErrDamaged, length)
 	}
 	signed := make([]byte, length)
 	if err := in.full(signed); err != nil {
-		return damaged("its signature is cut off", err)
+		return damaged("the signature is truncated", err)
 	}
 	n, err := note.Open(signed, note.VerifierList(key))
 	if err != nil {
-		return fmt.Errorf("%w: its signature is not one of the log %s (%v); check that the policy is this log's", ErrDamaged, key.Name(), err)
+		return fmt.Errorf("%w: the signature is not by the log %s (%v): check that the policy is for this log", ErrDamaged, key.Name(), err)
 	}
 	sig, err := base64.StdEncoding.DecodeString(n.Sigs[0].Base64)
 	if again := n.Text + "\n— " + key.Name() + " " + base64.StdEncoding.EncodeToString(sig) + "\n"; err != nil || again != string(signed) {
-		return fmt.Errorf("%w: its signature is not in the one form that there is", ErrDamaged)
+		return fmt.Errorf("%w: the signature is not in canonical form", ErrDamaged)
 	}
 	lines := strings.Split(n.Text, "\n")
 	if len(lines) != 6 || lines[0]+"\n" != preamble {
-		return fmt.Errorf("%w: its signature is for something else", ErrDamaged)
+		return fmt.Errorf("%w: the signature is not for a delta", ErrDamaged)
 	}
 	from, to, _ := strings.Cut(lines[2], " ")
 	if f.from, err = strconv.ParseUint(from, 10, 53); err == nil {
 		f.to, err = strconv.ParseUint(to, 10, 53)
 	}
 	if err != nil || n.Text != noteText(&Header{Origin: key.Name(), From: f.from, To: f.to}, f.length, f.Digest) {
-		return fmt.Errorf("%w: it is not the file that was signed", ErrDamaged)
+		return fmt.Errorf("%w: it is not the signed file", ErrDamaged)
 	}
 	return nil
 }
 
-// A hashed reader counts and hashes what is read.
+// A hashed reader counts and hashes the bytes that it reads.
 type hashed struct {
 	r   *bufio.Reader
 	sum hash.Hash

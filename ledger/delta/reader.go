@@ -15,9 +15,9 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// A Reader reads the content of a checked file, frame by frame. Errors that are
-// not those of reading wrap ErrFormat, or ErrDamaged if the file is no longer
-// the one that was checked.
+// A Reader reads the content of a checked file, frame by frame. All errors
+// except read errors wrap ErrFormat, or ErrDamaged if the file changed after it
+// was checked.
 type Reader struct {
 	Header     Header
 	Checkpoint []byte
@@ -26,16 +26,16 @@ type Reader struct {
 	file   *File
 	in     *blockReader
 	frame  []byte
-	peeked bool // kind and frame have been read and not been used
+	peeked bool // kind and frame were read, but not used
 	kind   byte
 
-	bundle *Bundle // the last one returned by Next
+	bundle *Bundle // last returned by Next
 	read   [3]uint64
 	next   uint64 // index of the next bundle
 }
 
-// A Bundle is the leaf data of up to 256 entries. It is valid until the next
-// one is read.
+// A Bundle contains the leaf data of up to 256 entries. It is valid until the
+// next one is read.
 type Bundle struct {
 	First  uint64
 	Leaves [][]byte
@@ -55,7 +55,7 @@ func (f *File) Open() (*Reader, error) {
 	return r, nil
 }
 
-// Close frees the memory of the decompressor.
+// Close releases the decompressor.
 func (r *Reader) Close() { r.in.zstd.Close() }
 
 func (r *Reader) open() error {
@@ -70,7 +70,7 @@ func (r *Reader) open() error {
 		return fmt.Errorf("%w: header: %w", ErrFormat, err)
 	}
 	if r.Header.From != r.file.from || r.Header.To != r.file.to {
-		return fmt.Errorf("%w: the header says %d to %d, the signature %d to %d", ErrFormat, r.Header.From, r.Header.To, r.file.from, r.file.to)
+		return fmt.Errorf("%w: the header is for %d to %d, the signature for %d to %d", ErrFormat, r.Header.From, r.Header.To, r.file.from, r.file.to)
 	}
 	if body, err = r.expect(checkpointFrame); err != nil {
 		return err
@@ -92,8 +92,8 @@ func (r *Reader) open() error {
 	return nil
 }
 
-// Next returns the next bundle. Its records must have been read. At the end,
-// where all numbers are right, it returns io.EOF.
+// Next returns the next bundle. The records of the previous one must have been
+// read. After the end frame, whose numbers it checks, Next returns io.EOF.
 func (r *Reader) Next() (*Bundle, error) {
 	if r.next == r.Header.To {
 		return nil, r.finish()
@@ -111,8 +111,9 @@ func (r *Reader) Next() (*Bundle, error) {
 	}
 	b := &Bundle{First: r.next, Leaves: r.bundle.Leaves[:0]}
 	for body = append([]byte(nil), body[8:]...); r.next < end; r.next++ {
-		// The parser of tlog-tiles bundles: a length of 16 bits that is added
-		// to an offset wraps around.
+		// Not parsed with torchwood, whose sum of a 16-bit length and
+		// an offset
+		// overflows.
 		leaf, rest, err := torchwood.ReadTileEntry(body)
 		if err != nil {
 			return nil, fmt.Errorf("%w: the bundle of entry %d ends too early", ErrFormat, b.First)
@@ -120,15 +121,15 @@ func (r *Reader) Next() (*Bundle, error) {
 		b.Leaves, body = append(b.Leaves, leaf), rest
 	}
 	if len(body) > 0 {
-		return nil, fmt.Errorf("%w: the bundle of entry %d has more than its entries", ErrFormat, b.First)
+		return nil, fmt.Errorf("%w: data after the entries of the bundle of entry %d", ErrFormat, b.First)
 	}
 	r.read[0] += uint64(len(b.Leaves))
 	r.bundle = b
 	return b, nil
 }
 
-// Record returns the next record of the last bundle, or nil if it has no more.
-// Its payload must be read before the next call.
+// Record returns the next record of the last bundle, or nil if there is none
+// left. Its payload must be read before the next call.
 func (r *Reader) Record() (*Record, error) {
 	if err := r.peek(); err != nil {
 		return nil, err
@@ -174,7 +175,7 @@ func (r *Reader) finish() error {
 		want = binary.BigEndian.AppendUint64(want, n)
 	}
 	if string(body) != string(want) {
-		return fmt.Errorf("%w: it holds %d entries, %d records and %d bytes of payload, and its end says otherwise", ErrFormat, r.read[0], r.read[1], r.read[2])
+		return fmt.Errorf("%w: %d entries, %d records and %d bytes of payload, which the end frame contradicts", ErrFormat, r.read[0], r.read[1], r.read[2])
 	}
 	if err := r.in.end(); err != nil {
 		return err
@@ -182,14 +183,14 @@ func (r *Reader) finish() error {
 	return io.EOF
 }
 
-// expect returns the body of the next frame, which must be of a kind. It is
-// valid until the next frame is read.
+// expect returns the body of the next frame, which must be of the given type.
+// The body is valid until the next frame is read.
 func (r *Reader) expect(kind byte) ([]byte, error) {
 	if err := r.peek(); err != nil {
 		return nil, err
 	}
 	if r.kind != kind {
-		return nil, fmt.Errorf("%w: a frame %q where %q belongs", ErrFormat, r.kind, kind)
+		return nil, fmt.Errorf("%w: a frame of type %q instead of %q", ErrFormat, r.kind, kind)
 	}
 	r.peeked = false
 	return r.frame, nil
@@ -218,7 +219,7 @@ func (r *Reader) peek() error {
 	return nil
 }
 
-// A blockReader decompresses the blocks one after the other.
+// A blockReader decompresses the blocks in order.
 type blockReader struct {
 	file *File
 	r    *bufio.Reader
@@ -247,20 +248,20 @@ func (b *blockReader) block() error {
 	if b.n == len(b.file.blocks) {
 		return fmt.Errorf("%w: the content ends within a frame", ErrFormat)
 	}
-	changed := fmt.Errorf("%w: block %d is not the one that was there when the file was checked", ErrDamaged, b.n)
+	changed := fmt.Errorf("%w: block %d changed after the file was checked", ErrDamaged, b.n)
 	mark, err := b.r.ReadByte()
 	if err != nil {
-		return damaged("it was cut off after it was checked", err)
+		return damaged("truncated after the check", err)
 	}
 	stored, raw, sum, err := readBlockHead(plain{b.r}, mark)
 	if err != nil {
-		return damaged("it was changed after it was checked", err)
+		return damaged("changed after the check", err)
 	}
 	if cap(b.data) < stored {
 		b.data = make([]byte, maxStored)
 	}
 	if _, err := io.ReadFull(b.r, b.data[:stored]); err != nil {
-		return damaged("it was cut off after it was checked", err)
+		return damaged("truncated after the check", err)
 	}
 	if sum != b.file.blocks[b.n] || sha256.Sum256(b.data[:stored]) != sum {
 		return changed
@@ -275,7 +276,7 @@ func (b *blockReader) block() error {
 
 func (b *blockReader) end() error {
 	if len(b.left) > 0 || b.n < len(b.file.blocks) {
-		return fmt.Errorf("%w: something follows the last frame", ErrFormat)
+		return fmt.Errorf("%w: data after the last frame", ErrFormat)
 	}
 	return nil
 }

@@ -14,14 +14,14 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// A Writer writes a delta. Its methods are called in the order of
-// docs/spec/delta.md, section 3; it does not check what they are given against
-// the log. The first error is kept, and returned by all that follows.
+// A Writer writes a delta. Its methods must be called in the order of
+// docs/spec/delta.md, section 3. It does not check the content against the log.
+// After an error all methods return that error.
 type Writer struct {
 	w       io.Writer
 	err     error
 	header  Header
-	digest  hash.Hash // of all that was written
+	digest  hash.Hash // of everything written
 	written uint64
 	zstd    *zstd.Encoder
 	content []byte // not yet in a block; less than maxRaw bytes
@@ -29,7 +29,7 @@ type Writer struct {
 	end     [3]uint64 // entries, records, bytes of payload
 }
 
-// NewWriter begins a delta with its first three frames.
+// NewWriter returns a Writer and writes the first three frames.
 func NewWriter(w io.Writer, h Header, checkpoint []byte, proof []entry.Hash) (*Writer, error) {
 	if err := h.check(); err != nil {
 		return nil, err
@@ -57,7 +57,8 @@ func NewWriter(w io.Writer, h Header, checkpoint []byte, proof []entry.Hash) (*W
 	return d, d.err
 }
 
-// Bundle writes the leaf data of the entries from an index on.
+// Bundle writes the leaf data of entries, the first of which has the index
+// first.
 func (d *Writer) Bundle(first uint64, leaves [][]byte) error {
 	b := binary.BigEndian.AppendUint64(d.scratch[:0], first)
 	for _, l := range leaves {
@@ -72,7 +73,7 @@ func (d *Writer) Bundle(first uint64, leaves [][]byte) error {
 	return d.err
 }
 
-// Record writes a record and, if it has a payload, that.
+// Record writes a record and its payload, if it has one.
 func (d *Writer) Record(r *Record, payload io.Reader) error {
 	d.scratch = r.append(d.scratch[:0])
 	d.end[1]++
@@ -96,7 +97,7 @@ func (d *Writer) Record(r *Record, payload io.Reader) error {
 	return d.err
 }
 
-// Close ends the delta with the note that sign makes of a text.
+// Close ends the delta with the note that sign returns for a text.
 func (d *Writer) Close(sign func(text string) ([]byte, error)) error {
 	var body []byte
 	for _, n := range d.end {
@@ -117,7 +118,7 @@ func (d *Writer) Close(sign func(text string) ([]byte, error)) error {
 
 func (d *Writer) frame(kind byte, body []byte) {
 	if len(body) > maxFrame && d.err == nil {
-		d.err = fmt.Errorf("a frame %c of %d bytes is larger than %d", kind, len(body), maxFrame)
+		d.err = fmt.Errorf("frame %c: %d bytes, more than %d", kind, len(body), maxFrame)
 	}
 	var head [frameHead]byte
 	head[0] = kind
@@ -136,7 +137,7 @@ func (d *Writer) add(b []byte) {
 	}
 }
 
-// flush writes what waits as a block.
+// flush writes the buffered content as a block.
 func (d *Writer) flush() {
 	if len(d.content) == 0 || d.err != nil {
 		return

@@ -15,9 +15,8 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
-// An agentSigner signs with a key in an SSH agent. An Ed25519 signature of an
-// agent is the plain one over the message (RFC 8709), which is what a signed
-// note needs.
+// An agentSigner signs with an Ed25519 key in an SSH agent. As in a signed
+// note, the agent signs the message itself (RFC 8709).
 type agentSigner struct {
 	name   string
 	hash   uint32
@@ -28,11 +27,10 @@ type agentSigner struct {
 	conn net.Conn // nil: not connected
 }
 
-// agentTimeout bounds one answer of the agent.
+// agentTimeout limits the time for one response of the agent.
 const agentTimeout = 10 * time.Second
 
-// openAgent finds the key with the fingerprint, and makes sure that it can
-// sign.
+// openAgent finds the key with the fingerprint, and checks that it can sign.
 func openAgent(socket, fingerprint, name string) (*Key, error) {
 	if socket == "" {
 		return nil, errors.New("SSH_AUTH_SOCK is not set: start an SSH agent and add the key to it")
@@ -60,7 +58,7 @@ func openAgent(socket, fingerprint, name string) (*Key, error) {
 				break
 			}
 			if public, ok = crypto.CryptoPublicKey().(ed25519.PublicKey); !ok {
-				return fmt.Errorf("the key %s is a %s key; a log needs Ed25519", fingerprint, k.Type())
+				return fmt.Errorf("the key %s is a %s key: a log requires Ed25519", fingerprint, k.Type())
 			}
 			s.key = parsed
 			return nil
@@ -79,7 +77,7 @@ func openAgent(socket, fingerprint, name string) (*Key, error) {
 		return nil, err
 	}
 	s.hash = v.KeyHash()
-	probe := []byte("muniment key probe\n") // no checkpoint: it has too few lines
+	probe := []byte("muniment key probe\n") // too few lines for a checkpoint
 	sig, err := s.Sign(probe)
 	if err != nil {
 		return nil, err
@@ -104,7 +102,7 @@ func (s *agentSigner) Sign(msg []byte) (sig []byte, err error) {
 			return err
 		}
 		if got.Format != ssh.KeyAlgoED25519 || len(got.Blob) != ed25519.SignatureSize {
-			return fmt.Errorf("it answered with a signature of type %q", got.Format)
+			return fmt.Errorf("it returned a signature of type %q", got.Format)
 		}
 		sig = got.Blob
 		return nil
@@ -112,8 +110,8 @@ func (s *agentSigner) Sign(msg []byte) (sig []byte, err error) {
 	return sig, err
 }
 
-// use works with the agent, and once more over a new connection if the old one
-// turns out to be broken.
+// use calls f with the agent. If an existing connection turns out to be broken,
+// it calls f again over a new one.
 func (s *agentSigner) use(f func(agent.Agent) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -127,8 +125,9 @@ func (s *agentSigner) use(f func(agent.Agent) error) error {
 			}
 		}
 		if err = s.conn.SetDeadline(time.Now().Add(agentTimeout)); err == nil {
-			// one call at a time: no reader in the background that a deadline
-			// would end
+			// Without a Close method, the agent client reads no
+			// responses in
+			// the background, where a deadline would end it.
 			err = f(agent.NewClient(struct{ io.ReadWriter }{s.conn}))
 		}
 		if err == nil {

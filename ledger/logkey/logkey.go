@@ -1,9 +1,8 @@
-// Package logkey opens the keys that sign a log's checkpoints, wherever they
-// are kept: in a file, in the environment, or in an SSH agent, which keeps the
-// key from the server.
+// Package logkey opens the keys that sign a log's checkpoints.
 //
-// The interface is note.Signer (https://c2sp.org/signed-note). The package is
-// not for verifier keys, nor for deciding which keys sign when.
+// A key is stored in a file, in an environment variable, or in an SSH agent,
+// which does not reveal it to the server. Keys implement note.Signer
+// (https://c2sp.org/signed-note).
 package logkey
 
 import (
@@ -26,10 +25,10 @@ type Key struct {
 	Verifier string // verifier key: NAME+HASH+KEY
 }
 
-// ID names the key in messages and files: NAME+HASH.
+// ID returns the key's ID in messages and files: NAME+HASH.
 func (k *Key) ID() string { return ID(k.Signer) }
 
-// ID names a key by NAME+HASH.
+// ID returns NAME+HASH of a signer or verifier.
 func ID(k interface {
 	Name() string
 	KeyHash() uint32
@@ -37,13 +36,14 @@ func ID(k interface {
 	return fmt.Sprintf("%s+%08x", k.Name(), k.KeyHash())
 }
 
-// Open opens the key of a log by its source, which is one of
+// Open opens a log's key. The source has one of these forms:
 //
 //	file:PATH              a note signing key; PATH is relative to dir
 //	env:NAME               the same, in an environment variable
-//	ssh-agent:SHA256:HASH  an Ed25519 key in the agent that SSH_AUTH_SOCK names, by its fingerprint
+//	ssh-agent:SHA256:HASH  the Ed25519 key with this fingerprint in the agent at SSH_AUTH_SOCK
 //
-// The key must be for the log's origin. No error holds a part of a secret.
+// The key's name must be the log's origin. Errors never contain a part of a
+// secret.
 func Open(source, dir, origin string) (*Key, error) {
 	where, what, ok := strings.Cut(source, ":")
 	if !ok || what == "" {
@@ -76,14 +76,14 @@ func Open(source, dir, origin string) (*Key, error) {
 		return nil, fmt.Errorf("key %s: %w", source, err)
 	}
 	if k.Name() != origin {
-		return nil, fmt.Errorf("key %s: it is for the origin %q, not %q", source, k.Name(), origin)
+		return nil, fmt.Errorf("key %s: for the origin %q instead of %q", source, k.Name(), origin)
 	}
 	return k, nil
 }
 
-// parse reads a note signing key: PRIVATE+KEY+NAME+HASH+DATA, the data being
-// the algorithm and the seed. The errors of package note could show parts of
-// it.
+// parse reads a note signing key: PRIVATE+KEY+NAME+HASH+DATA, where DATA is the
+// algorithm and the seed. It drops the errors of package note, which could
+// contain parts of the key.
 func parse(text string) (*Key, error) {
 	const algEd25519 = 1
 	text = strings.TrimSpace(text)

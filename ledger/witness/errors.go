@@ -2,28 +2,32 @@ package witness
 
 import "errors"
 
-// What a witness may have done wrong, or says that the log has.
+// Errors of an exchange with a witness.
 var (
-	// ErrAhead says that the witness has cosigned a larger tree than this log
-	// has: the log was rolled back, or another server signs with its key.
+	// ErrAhead means that the witness has cosigned a larger tree than the
+	// log
+	// has. The log was rolled back, or another server signs with its key.
 	ErrAhead = errors.New("it has cosigned a larger tree than this log has")
-	// ErrInconsistent says that the witness has cosigned a tree that this log's
-	// is no continuation of.
-	ErrInconsistent = errors.New("it has cosigned a tree that is not a beginning of this log's")
-	// ErrUnknownLog says that the witness doesn't know the log.
+	// ErrInconsistent means that the witness has cosigned a tree that the
+	// log's
+	// tree does not extend.
+	ErrInconsistent = errors.New("it has cosigned a tree that this log's tree does not extend")
+	// ErrUnknownLog means that the witness is not configured with the log.
 	ErrUnknownLog = errors.New("it does not know this log; give its operator the log's key")
-	// ErrKeyRefused says that the witness has another key for the log.
+	// ErrKeyRefused means that the witness is configured with another key
+	// for
+	// the log.
 	ErrKeyRefused = errors.New("it knows this log by another key; give its operator the log's key")
-	// ErrRequest says that the witness could not read the request.
-	ErrRequest = errors.New("it calls the request malformed")
-	// ErrAnswer says that the witness's answer is not one of the protocol.
-	ErrAnswer = errors.New("its answer is not one of C2SP tlog-witness")
-	// ErrCosignature says that the answer has no valid cosignature of this
-	// checkpoint by one of the witness's keys, or not by all of them.
-	ErrCosignature = errors.New("its answer does not have its cosignature of this checkpoint")
-	// ErrUnreachable says that there was no answer, none in time, or one that
-	// asks to come again.
-	ErrUnreachable = errors.New("no answer")
+	// ErrRequest means that the witness refused the request as malformed.
+	ErrRequest = errors.New("it refused the request as malformed")
+	// ErrAnswer means that the response does not follow the protocol.
+	ErrAnswer = errors.New("its response does not follow C2SP tlog-witness")
+	// ErrCosignature means that the response lacks a valid cosignature of the
+	// checkpoint by one or all of the witness's keys.
+	ErrCosignature = errors.New("its response lacks a valid cosignature of this checkpoint")
+	// ErrUnreachable means that there was no response in time, or one that asks
+	// for another attempt later.
+	ErrUnreachable = errors.New("no response")
 )
 
 // labels are the names of the errors in metrics.
@@ -47,5 +51,5 @@ func label(err error) string {
 			return l.label
 		}
 	}
-	return "log" // the log could not make a proof, or keep the cosignature
+	return "log" // the log could not prove consistency or store the cosignature
 }

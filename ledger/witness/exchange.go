@@ -21,17 +21,17 @@ import (
 
 const (
 	maxAnswer     = 64 << 10 // an ML-DSA-44 cosignature takes 3.3 KB
-	maxConflicts  = 3        // in a row, before the answer counts as wrong
+	maxConflicts  = 3        // in a row, before the response is an error
 	sizeMediaType = "text/x.tlog.size"
 )
 
-// An endpoint is one witness: a URL and the keys that cosign there. It belongs
-// to one goroutine, but for status.
+// An endpoint is a witness: a URL and the keys that cosign there. One goroutine
+// owns it, except for status.
 type endpoint struct {
 	name    string
 	url     string // with add-checkpoint
 	keys    []note.Verifier
-	known   uint64 // size of the tree that the witness has cosigned, as far as we know
+	known   uint64 // size of the witness's last cosigned tree that the log has seen
 	client  *http.Client
 	timeout time.Duration // for one checkpoint
 	status  status
@@ -59,15 +59,15 @@ func (e *endpoint) cosign(ctx context.Context, s State, signed []byte) (string, 
 		case known > s.Size:
 			return "", fmt.Errorf("%w: %d entries instead of %d", ErrAhead, known, s.Size)
 		case known == e.known:
-			return "", fmt.Errorf("%w: conflict with size %d, which is what was sent", ErrAnswer, known)
+			return "", fmt.Errorf("%w: a conflict with the size %d that was sent", ErrAnswer, known)
 		}
 		e.known = known
 	}
-	return "", fmt.Errorf("%w: it names another size each time", ErrAnswer)
+	return "", fmt.Errorf("%w: a conflict with another size each time", ErrAnswer)
 }
 
-// submit does one exchange. It returns the answer, or nil and the size that the
-// witness has instead of old.
+// submit performs one exchange. It returns the response, or nil and the
+// witness's size if that is not old.
 func (e *endpoint) submit(ctx context.Context, old uint64, proof []entry.Hash, signed []byte) (answer []byte, known uint64, err error) {
 	body := fmt.Appendf(nil, "old %d\n", old)
 	for i := range proof {
@@ -91,7 +91,7 @@ func (e *endpoint) submit(ctx context.Context, old uint64, proof []entry.Hash, s
 		return nil, 0, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	if len(answer) > maxAnswer {
-		return nil, 0, fmt.Errorf("%w: it is longer than %d bytes", ErrAnswer, maxAnswer)
+		return nil, 0, fmt.Errorf("%w: longer than %d bytes", ErrAnswer, maxAnswer)
 	}
 	switch res.StatusCode {
 	case http.StatusOK:
@@ -116,8 +116,8 @@ func (e *endpoint) submit(ctx context.Context, old uint64, proof []entry.Hash, s
 	return nil, 0, fmt.Errorf("%w: HTTP status %d", ErrAnswer, res.StatusCode)
 }
 
-// verify returns the lines of the answer that are the witness's cosignatures of
-// the checkpoint. With an error there may be some, too.
+// verify returns the lines of the answer that are valid cosignatures of the
+// checkpoint by the witness's keys. It can return lines together with an error.
 func (e *endpoint) verify(signed, answer []byte) (string, error) {
 	text, _, _ := bytes.Cut(signed, []byte("\n\n"))
 	n, err := note.Open(fmt.Appendf(nil, "%s\n\n%s", text, answer), note.VerifierList(e.keys...))
@@ -132,26 +132,27 @@ func (e *endpoint) verify(signed, answer []byte) (string, error) {
 		fmt.Fprintf(&lines, "— %s %s\n", s.Name, s.Base64)
 	}
 	if len(n.Sigs) < len(e.keys) {
-		return lines.String(), fmt.Errorf("%w: %d of the %d keys that the policy lists have signed", ErrCosignature, len(n.Sigs), len(e.keys))
+		return lines.String(), fmt.Errorf("%w: only %d of its %d keys in the policy have signed", ErrCosignature, len(n.Sigs), len(e.keys))
 	}
 	return lines.String(), nil
 }
 
-// withoutNote words an error of note.Open without what the witness has sent.
+// withoutNote describes an error of note.Open without repeating the witness's
+// text.
 func withoutNote(err error) error {
 	var unverified *note.UnverifiedNoteError
 	var invalid *note.InvalidSignatureError
 	switch {
 	case errors.As(err, &unverified):
-		return errors.New("no line is by a key that the policy lists")
+		return errors.New("no signature by one of its keys in the policy")
 	case errors.As(err, &invalid):
 		return fmt.Errorf("the signature by %s+%08x does not verify", invalid.Name, invalid.Hash)
 	}
 	return errors.New("malformed signature lines")
 }
 
-// checkTime checks the time of a cosignature, which a witness must give (C2SP
-// tlog-witness).
+// checkTime checks that a cosignature has a time, as C2SP tlog-witness
+// requires.
 func checkTime(s note.Signature) error {
 	b, err := base64.StdEncoding.DecodeString(s.Base64)
 	if err != nil || len(b) < 12 {

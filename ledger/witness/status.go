@@ -5,13 +5,13 @@ import (
 	"sync"
 )
 
-// A Status is how things stand with one witness.
+// A Status is the state of the exchange with one witness.
 type Status struct {
 	Name     string
-	Size     uint64            // of the largest checkpoint that it has cosigned since the start
-	Cosigned uint64            // checkpoints that it has cosigned since the start
-	Failures map[string]uint64 // attempts that failed since the start, by the reason
-	Last     error             // of the last attempt; nil: it succeeded, or there was none
+	Size     uint64            // of the largest checkpoint cosigned since the start
+	Cosigned uint64            // number of checkpoints cosigned since the start
+	Failures map[string]uint64 // number of failed attempts since the start, by reason
+	Last     error             // of the last attempt; nil if it succeeded, or there was none
 }
 
 type status struct {
@@ -34,7 +34,7 @@ func (s *status) record(size uint64, err error) {
 	s.Failures[label(err)]++
 }
 
-// Status returns how things stand with each witness.
+// Status returns the state of the exchange with each witness.
 func (c *Collector) Status() []Status {
 	out := make([]Status, 0, len(c.endpoints))
 	for _, e := range c.endpoints {

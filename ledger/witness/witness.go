@@ -1,9 +1,10 @@
-// Package witness gets a log's published checkpoints cosigned: by the witnesses
-// of its policies, over C2SP tlog-witness (https://c2sp.org/tlog-witness), and
-// by cosigner keys of the log's own (https://c2sp.org/tlog-cosignature).
+// Package witness collects cosignatures of a log's published checkpoints: from
+// the witnesses of its policies over C2SP tlog-witness
+// (https://c2sp.org/tlog-witness), and by the log's own cosigner keys
+// (https://c2sp.org/tlog-cosignature).
 //
-// It is not a witness: that is package ledger/witness/cosigner. What it knows
-// of the log comes through Log, and so never goes past the published state.
+// It sees the log only through the interface Log, and thus never beyond the
+// published state. Package ledger/witness/cosigner implements a witness.
 package witness
 
 import (
@@ -23,12 +24,12 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// A Log is what is cosigned.
+// A Log is the log whose checkpoints are cosigned.
 type Log interface {
 	// State returns the latest published state.
 	State() State
-	// Cosign takes a published checkpoint with all its verified cosignatures,
-	// once they meet the policies. It keeps and serves it.
+	// Cosign stores and serves a published checkpoint whose verified
+	// cosignatures meet the policies.
 	Cosign(ctx context.Context, signed []byte) error
 }
 
@@ -37,28 +38,33 @@ type State struct {
 	Size       uint64
 	Checkpoint []byte          // signed by the log
 	Superseded <-chan struct{} // closed when a larger state is published
-	// Prove returns the consistency proof from a smaller tree, or that of the
-	// same size.
+	// Prove returns the consistency proof from a tree of the same size or a
+	// smaller one.
 	Prove func(ctx context.Context, from uint64) ([]entry.Hash, error)
 }
 
-// A Config says who cosigns what.
+// A Config configures a Collector.
 type Config struct {
 	Log      Log
-	Policies []*receipt.TrustPolicy // all of which must be met; they name the witnesses
-	Signers  []note.Signer          // cosigner keys of the log's own
+	Policies []*receipt.TrustPolicy // list the witnesses; all must be met
+	Signers  []note.Signer          // the log's own cosigner keys
 	Logger   *slog.Logger
 
-	RequestTime time.Duration // how long a witness may take for an answer; 0: 10 s
-	// how long a checkpoint may wait for a quorum while there is a newer one;
-	// 0: 10 s
-	RoundTime  time.Duration
-	MinBackoff time.Duration // first delay after a failure; 0: 500 ms
-	MaxBackoff time.Duration // longest; 0: a minute
+	// RequestTime limits the time for one response of a witness. 0 means 10
+	// s.
+	RequestTime time.Duration
+	// RoundTime limits the time that a checkpoint waits for a quorum if there
+	// is a newer one. 0 means 10 s.
+	RoundTime time.Duration
+	// MinBackoff is the first delay after a failure. 0 means 500 ms.
+	MinBackoff time.Duration
+	// MaxBackoff is the longest delay after a failure. 0 means a minute.
+	MaxBackoff time.Duration
 }
 
-// Quorum returns a function that says whether a signed checkpoint meets all
-// policies, or nil if the log's own signature by its Ed25519 key does.
+// Quorum returns a function that returns an error if a signed checkpoint does
+// not meet all policies. It returns nil if the signature by the log's Ed25519
+// key is sufficient.
 func Quorum(policies []*receipt.TrustPolicy) func(signed []byte) error {
 	asks := false
 	for _, p := range policies {
@@ -79,14 +85,14 @@ func met(policies []*receipt.TrustPolicy, signed []byte) error {
 	return nil
 }
 
-// A Collector gets checkpoints cosigned, in rounds: all witnesses are asked to
-// cosign the same checkpoint, the newest when the round began, so that their
-// cosignatures come together even while the log grows. A round ends when the
-// policies are met, or nothing more is to be expected.
+// A Collector collects cosignatures in rounds. In a round all witnesses are
+// asked to cosign the same checkpoint, the newest at the start of the round, so
+// that a quorum for one checkpoint is possible while the log grows. A round
+// ends when the policies are met, or all witnesses have been tried.
 type Collector struct {
 	cfg       Config
 	endpoints []*endpoint
-	asks      bool // a policy asks for a witness
+	asks      bool // a policy requires a witness
 	stop      context.CancelFunc
 	done      sync.WaitGroup
 
@@ -94,29 +100,29 @@ type Collector struct {
 	answered    chan struct{}
 	contradicts chan error
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	current *round
 	renewed chan struct{} // closed when current changes
 }
 
-// A round is about one checkpoint.
+// A round collects the cosignatures of one checkpoint.
 type round struct {
 	State
-	submitted []byte        // the checkpoint that goes to witnesses: signed by the log's keys
-	first     bool          // it is the state that the log was opened with
-	over      chan struct{} // closed when it is met, or all have been tried
+	submitted []byte        // the checkpoint for the witnesses, signed by the log's keys
+	first     bool          // the checkpoint is the one that the log was opened with
+	over      chan struct{} // closed when the policies are met, or all witnesses have been tried
 
-	// guards what follows; held while the log keeps the checkpoint, so that it
-	// gets cosignatures in order
+	// mu guards the fields below. It is held while the log stores the
+	// checkpoint, so that the log receives cosignatures in order.
 	mu     sync.Mutex
-	signed []byte // with the cosignatures so far
+	signed []byte // the checkpoint with the cosignatures so far
 	lines  map[string]bool
 	tried  map[*endpoint]bool
 	met    bool
 }
 
-// New checks the configuration. A witness without URL can't be asked; that is
-// an error if the quorum can't do without it.
+// New returns a Collector. It returns an error if the quorum requires a witness
+// that has no URL.
 func New(cfg Config) (*Collector, error) {
 	if cfg.RequestTime == 0 {
 		cfg.RequestTime = 10 * time.Second
@@ -148,7 +154,7 @@ func New(cfg Config) (*Collector, error) {
 			}
 			e := urls[url]
 			if other := names[w.Name]; other != nil && other != e {
-				return nil, fmt.Errorf("policy %s: witness %s: another policy has this name for a witness at another URL", p.Name, w.Name)
+				return nil, fmt.Errorf("policy %s: witness %s: another policy uses this name for a witness with another URL", p.Name, w.Name)
 			}
 			if e == nil {
 				e = &endpoint{name: w.Name, url: url, client: client, timeout: cfg.RequestTime}
@@ -169,7 +175,7 @@ func New(cfg Config) (*Collector, error) {
 	return c, nil
 }
 
-// attainable returns an error if not even all witnesses with a URL make the
+// attainable returns an error if the witnesses that have a URL cannot meet the
 // policy's quorum.
 func attainable(p *receipt.TrustPolicy) error {
 	sigs := []note.Signature{{Name: p.LogKey().Name(), Hash: p.LogKey().KeyHash()}}
@@ -182,7 +188,7 @@ func attainable(p *receipt.TrustPolicy) error {
 		sigs = append(sigs, note.Signature{Name: w.Key.Name(), Hash: w.Key.KeyHash()})
 	}
 	if err := p.Torchwood().Check(p.Origin(), sigs); err != nil {
-		return fmt.Errorf("policy %s: its quorum can't be met, since these witnesses have no URL to ask them at: %s", p.Name, strings.Join(missing, ", "))
+		return fmt.Errorf("policy %s: the quorum cannot be met: add the URLs of these witnesses: %s", p.Name, strings.Join(missing, ", "))
 	}
 	return nil
 }
@@ -194,10 +200,10 @@ func submissionURL(prefix string) (string, error) {
 	return strings.TrimSuffix(prefix, "/") + "/add-checkpoint", nil
 }
 
-// Witnesses returns how many witnesses are asked.
+// Witnesses returns the number of witnesses that are asked.
 func (c *Collector) Witnesses() int { return len(c.endpoints) }
 
-// Start begins to collect. Close ends it.
+// Start starts the goroutines that collect. Close stops them.
 func (c *Collector) Start() {
 	ctx, stop := context.WithCancel(context.Background())
 	c.stop = stop
@@ -207,7 +213,7 @@ func (c *Collector) Start() {
 	}
 }
 
-// Close ends all that Start began, and waits for it.
+// Close stops the goroutines of Start and waits for them.
 func (c *Collector) Close() {
 	c.stop()
 	c.done.Wait()
@@ -217,16 +223,16 @@ func (c *Collector) Close() {
 // none, has cosigned the state that the log was opened with.
 func (c *Collector) Confirmed() <-chan struct{} { return c.confirmed }
 
-// Contradiction gets the first answer by which a witness says that the state
-// that the log was opened with is not its latest, or a fork. It wraps ErrAhead
-// or ErrInconsistent.
+// Contradiction receives the first response of a witness that shows that the
+// log was opened in a state that is not its latest, or is a fork. The error
+// wraps ErrAhead or ErrInconsistent.
 func (c *Collector) Contradiction() <-chan error { return c.contradicts }
 
-// AllAnswered is closed when each witness has been asked about the state that
-// the log was opened with, and has answered or failed to.
+// AllAnswered is closed when each witness has been tried with the state that
+// the log was opened with.
 func (c *Collector) AllAnswered() <-chan struct{} { return c.answered }
 
-// run makes the rounds.
+// run starts one round after another.
 func (c *Collector) run(ctx context.Context) {
 	for first := true; ; first = false {
 		r, err := c.begin(ctx, first)
@@ -273,8 +279,8 @@ func (c *Collector) begin(ctx context.Context, first bool) (*round, error) {
 	return r, nil
 }
 
-// next returns the current round, as soon as it is another than last, or nil
-// when the context has ended.
+// next waits for a round other than last and returns it. It returns nil when
+// the context has ended.
 func (c *Collector) next(ctx context.Context, last *round) *round {
 	for {
 		c.mu.Lock()
@@ -310,7 +316,7 @@ func (c *Collector) serve(ctx context.Context, e *endpoint) {
 			last, backoff = r, c.cfg.MinBackoff
 			continue
 		}
-		// so that logs that failed together don't come back together
+		// Jitter spreads the retries of logs that failed together.
 		delay := backoff/2 + rand.N(backoff/2)
 		backoff = min(2*backoff, c.cfg.MaxBackoff)
 		level := slog.LevelWarn
@@ -326,8 +332,8 @@ func (c *Collector) serve(ctx context.Context, e *endpoint) {
 	}
 }
 
-// add takes what a witness has said about the round's checkpoint, or, without
-// one, what the log's own keys have.
+// add adds a witness's response to the round. A nil endpoint stands for the
+// log's own keys.
 func (c *Collector) add(ctx context.Context, r *round, e *endpoint, lines string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -368,7 +374,7 @@ func (c *Collector) add(ctx context.Context, r *round, e *endpoint, lines string
 	}
 }
 
-// closeOnce closes the channel if it is open. Its callers hold the round's
+// closeOnce closes the channel if it is open. The caller holds the round's
 // mutex.
 func closeOnce(c chan struct{}) {
 	select {
@@ -384,5 +390,5 @@ func keyOf(line string) string {
 	if !ok || len(sig) < 6 {
 		return ""
 	}
-	return name + " " + sig[:6] // 4 bytes and a half
+	return name + " " + sig[:6] // 4.5 bytes, of which 4 are the key hash
 }

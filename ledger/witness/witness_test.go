@@ -274,11 +274,11 @@ func TestConfig(t *testing.T) {
 		policies []string
 		err      string
 	}{
-		"no URL":               {[]string{"witness w " + key + "\nquorum w\n"}, "these witnesses have no URL to ask them at: w"},
+		"no URL":               {[]string{"witness w " + key + "\nquorum w\n"}, "add the URLs of these witnesses: w"},
 		"no URL, not needed":   {[]string{"witness w " + key + "\n" + other.line(0) + "group g any w other\nquorum g\n"}, ""},
 		"URL of another kind":  {[]string{"witness w " + key + " ftp://w.example\nquorum w\n"}, `"ftp://w.example" is not an http or https URL`},
-		"name at two URLs":     {[]string{w.line(0) + "quorum none\n", strings.Replace(other.line(0), "witness other", "witness w", 1) + "quorum none\n"}, "another policy has this name"},
-		"above the limits":     {[]string{many(t, 100)}, "at most 100 and 258048 are possible"},
+		"name at two URLs":     {[]string{w.line(0) + "quorum none\n", strings.Replace(other.line(0), "witness other", "witness w", 1) + "quorum none\n"}, "another policy uses this name"},
+		"above the limits":     {[]string{many(t, 100)}, "the limits are 100 and 258048"},
 		"at the limits":        {[]string{many(t, 99)}, ""},
 		"one witness, one URL": {[]string{other.line(0) + "quorum none\n", other.line(0) + "quorum other\n"}, ""},
 	} {

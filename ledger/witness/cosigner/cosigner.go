@@ -1,10 +1,10 @@
-// Package cosigner is a witness: it cosigns checkpoints of the logs that it
-// knows, each consistent with all that it has cosigned before. It speaks C2SP
-// tlog-witness (https://c2sp.org/tlog-witness) and signs by C2SP
+// Package cosigner implements a witness. It cosigns checkpoints of configured
+// logs, each consistent with all that it has cosigned before. It speaks C2SP
+// tlog-witness (https://c2sp.org/tlog-witness) and signs as specified in C2SP
 // tlog-cosignature (https://c2sp.org/tlog-cosignature).
 //
-// It sees checkpoints only, never leaves. Its memory is bounded by the logs
-// that it is configured with.
+// It sees only checkpoints, never leaves. The number of configured logs bounds
+// its memory.
 package cosigner
 
 import (
@@ -29,15 +29,15 @@ import (
 	"muniment.dev/muniment/internal/wholefile"
 )
 
-// A Log is one whose checkpoints are cosigned.
+// A Log is a log whose checkpoints are cosigned.
 type Log struct {
 	Origin string
-	Keys   []note.Verifier // any of which may have signed
+	Keys   []note.Verifier // one of them must have signed
 }
 
-// A Config says who cosigns what, and where it is remembered.
+// A Config configures a Cosigner.
 type Config struct {
-	Dir    string // holds one file for each log; made if missing
+	Dir    string // contains one file per log; created if missing
 	Keys   []Key  // each signs every checkpoint
 	Logs   []Log
 	Logger *slog.Logger
@@ -53,16 +53,16 @@ var (
 	errMalformed    = errors.New("malformed request")
 	errUnknownLog   = errors.New("unknown log")
 	errNotSigned    = errors.New("no valid signature by a key of the log")
-	errInconsistent = errors.New("not consistent with what was cosigned before")
+	errInconsistent = errors.New("not consistent with the last cosigned checkpoint")
 )
 
-// A conflict says that the log's latest cosigned checkpoint has another size
-// than the request's old one.
+// A conflict is the error of a request whose old size is not that of the log's
+// latest cosigned checkpoint.
 type conflict struct{ size int64 }
 
 func (c conflict) Error() string { return fmt.Sprintf("the latest cosigned size is %d", c.size) }
 
-// A Cosigner is one witness.
+// A Cosigner is a witness.
 type Cosigner struct {
 	cfg   Config
 	logs  map[string]*logState // by origin; never changes
@@ -71,20 +71,20 @@ type Cosigner struct {
 	stats stats
 }
 
-// A logState is what the witness remembers of one log.
+// A logState is the witness's state for one log.
 type logState struct {
 	Log
 	path string
 
-	// held from the check to the end of the write, so that no two requests
-	// continue from the same state
+	// Held from the check to the end of the write, so that no two requests
+	// continue from the same state.
 	mu     sync.Mutex
 	tree   torchwood.Checkpoint
 	signed []byte // the latest cosigned checkpoint; nil if there is none
 }
 
-// Open loads what the folder remembers, and locks it. Errors: a file of the
-// folder is damaged; another process has the folder.
+// Open locks the folder and loads its state. It returns an error if a file is
+// damaged, or another process uses the folder.
 func Open(cfg Config) (*Cosigner, error) {
 	if err := owner.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
@@ -105,12 +105,12 @@ func Open(cfg Config) (*Cosigner, error) {
 	return c, nil
 }
 
-// Close frees the folder for another process. No request may be under way.
+// Close unlocks the folder. No request may be in progress.
 func (c *Cosigner) Close() error { return c.lock.Close() }
 
 func (c *Cosigner) load(l Log) error {
 	if c.logs[l.Origin] != nil {
-		return fmt.Errorf("log %s: it is there twice", l.Origin)
+		return fmt.Errorf("log %s: configured twice", l.Origin)
 	}
 	sum := sha256.Sum256([]byte(l.Origin))
 	id := hex.EncodeToString(sum[:])
@@ -118,23 +118,23 @@ func (c *Cosigner) load(l Log) error {
 	signed, err := bounded.ReadFile(s.path, bounded.Config)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		c.cfg.Logger.Warn("nothing of this log was cosigned before: its first checkpoint is taken as it comes", "log", l.Origin)
+		c.cfg.Logger.Warn("no checkpoint of this log was cosigned before: the first one is accepted without proof", "log", l.Origin)
 	case err != nil:
 		return fmt.Errorf("log %s: %w", l.Origin, err)
 	default:
 		if s.tree, err = c.checkState(l.Origin, signed); err != nil {
-			return fmt.Errorf("log %s: %s: %w; a witness that forgets what it has cosigned is worse than none: restore the file, or give the witness a new key", l.Origin, s.path, err)
+			return fmt.Errorf("log %s: %s: %w; a witness that lost its state could cosign a fork: give it a new name and new keys", l.Origin, s.path, err)
 		}
 		s.signed = signed
-		c.cfg.Logger.Info("the log is known", "log", l.Origin, "size", s.tree.N)
+		c.cfg.Logger.Info("loaded the state of a log", "log", l.Origin, "size", s.tree.N)
 	}
 	c.logs[l.Origin], c.byID[id] = s, s
 	c.stats.size.WithLabelValues(l.Origin).Set(float64(s.tree.N))
 	return nil
 }
 
-// checkState reads a file that the witness has written. Its own cosignature
-// shows that the file is whole.
+// checkState reads a file that the witness wrote. The witness's own cosignature
+// proves that the file is intact.
 func (c *Cosigner) checkState(origin string, signed []byte) (torchwood.Checkpoint, error) {
 	text, sigs, ok := strings.Cut(string(signed), "\n\n")
 	if !ok || !strings.HasSuffix(sigs, "\n") {
@@ -142,7 +142,7 @@ func (c *Cosigner) checkState(origin string, signed []byte) (torchwood.Checkpoin
 	}
 	tree, err := torchwood.ParseCheckpoint(text + "\n")
 	if err != nil || tree.Origin != origin {
-		return tree, errors.New("damaged: not a checkpoint of the log")
+		return tree, errors.New("damaged: not a checkpoint of this log")
 	}
 	var own []note.Verifier
 	for _, k := range c.cfg.Keys {
@@ -154,8 +154,8 @@ func (c *Cosigner) checkState(origin string, signed []byte) (torchwood.Checkpoin
 	return tree, nil
 }
 
-// add checks a request and returns the cosignatures, one line each. The
-// checkpoint is durable then.
+// add checks a request, stores the checkpoint durably, and returns the
+// cosignatures, one per line.
 func (c *Cosigner) add(r *request) ([]byte, error) {
 	l := c.logs[r.origin]
 	if l == nil {
@@ -183,7 +183,7 @@ func (c *Cosigner) add(r *request) ([]byte, error) {
 		return nil, conflict{l.tree.N}
 	}
 	if err := l.consistent(&tree, r.proof); err != nil {
-		c.cfg.Logger.Error("the log has signed a checkpoint that is inconsistent with what was cosigned before, or has sent a wrong proof", "log", l.Origin,
+		c.cfg.Logger.Error("the log has signed a checkpoint that is inconsistent with the last cosigned one, or has sent a wrong proof", "log", l.Origin,
 			"cosigned", string(l.signed), "signed", string(r.signed), "reason", err)
 		return nil, fmt.Errorf("%w: %w", errInconsistent, err)
 	}
@@ -204,8 +204,7 @@ func (c *Cosigner) add(r *request) ([]byte, error) {
 	return lines, nil
 }
 
-// consistent checks that the tree is a continuation of the one that was
-// cosigned last.
+// consistent checks that the tree extends the last cosigned one.
 func (l *logState) consistent(tree *torchwood.Checkpoint, path [][]byte) error {
 	if tree.N == 0 && string(tree.Hash[:]) != string(rfc6962.DefaultHasher.EmptyRoot()) {
 		return errors.New("the root of the empty tree is wrong")
@@ -219,7 +218,7 @@ func (l *logState) consistent(tree *torchwood.Checkpoint, path [][]byte) error {
 	return proof.VerifyConsistency(rfc6962.DefaultHasher, uint64(l.tree.N), uint64(tree.N), path, l.tree.Hash[:], tree.Hash[:])
 }
 
-// cosign returns the keys' lines over the note's text.
+// cosign returns a signature line over the note's text for each key.
 func cosign(n *note.Note, keys []Key) ([]byte, error) {
 	var signers []note.Signer
 	for _, k := range keys {

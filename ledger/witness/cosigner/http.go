@@ -16,11 +16,11 @@ import (
 )
 
 const (
-	maxRequest   = 32 << 10 // 63 hashes take 3 KB, an ML-DSA-44 signature as much
+	maxRequest   = 32 << 10 // 63 hashes take 3 KB, and so does an ML-DSA-44 signature
 	maxProofSize = 63
 )
 
-// A request is what add-checkpoint is called with.
+// A request is the body of add-checkpoint.
 type request struct {
 	old    int64
 	proof  [][]byte
@@ -46,7 +46,7 @@ func parseRequest(body []byte) (*request, error) {
 	for _, line := range lines[1:] {
 		h, err := base64.StdEncoding.Strict().DecodeString(line)
 		if err != nil || len(h) != 32 {
-			return nil, fmt.Errorf("%w: a line of the proof is not base64 of 32 bytes", errMalformed)
+			return nil, fmt.Errorf("%w: a line of the proof is not the base64 of 32 bytes", errMalformed)
 		}
 		r.proof = append(r.proof, h)
 	}
@@ -54,9 +54,8 @@ func parseRequest(body []byte) (*request, error) {
 	return r, nil
 }
 
-// Handler returns the handler of everything that the witness serves:
-// add-checkpoint, each log's latest cosigned checkpoint, /healthz, and /metrics
-// for callers on this machine.
+// Handler returns the witness's HTTP handler: add-checkpoint, each log's latest
+// cosigned checkpoint, /healthz, and /metrics for callers on this machine.
 func (c *Cosigner) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /add-checkpoint", c.addCheckpoint)
@@ -93,7 +92,7 @@ func (c *Cosigner) answer(w http.ResponseWriter, r *http.Request) int {
 	switch {
 	case err == nil:
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = w.Write(lines) // the log has gone; it may ask again
+		_, _ = w.Write(lines) // on an error the log asks again
 		return http.StatusOK
 	case errors.As(err, &known):
 		w.Header().Set("Content-Type", "text/x.tlog.size")
@@ -124,15 +123,15 @@ func (c *Cosigner) checkpoint(w http.ResponseWriter, r *http.Request) {
 	signed := l.signed
 	l.mu.Unlock()
 	if signed == nil {
-		http.Error(w, "no checkpoint of this log was cosigned yet", http.StatusNotFound)
+		http.Error(w, "no checkpoint of this log has been cosigned yet", http.StatusNotFound)
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "max-age=1")
-	_, _ = w.Write(signed) // the client has gone
+	_, _ = w.Write(signed) // an error means that the client has gone
 }
 
-// local lets callers on this machine in, unless they speak for others.
+// local refuses callers on other machines, and proxies.
 func local(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host, _, _ := net.SplitHostPort(r.RemoteAddr)
