@@ -138,9 +138,9 @@ func TestReceiptsVerifyInTreesOfEverySize(t *testing.T) {
 	}
 }
 
-// Every byte of a receipt is changed, in each of its bits: it fails, or says
-// the same.
-func TestNoChangeOfAReceiptMakesItSayAnythingElse(t *testing.T) {
+// Flipping any bit of a receipt makes it fail, or leaves the
+// statement unchanged.
+func TestNoChangeOfAReceiptChangesItsStatement(t *testing.T) {
 	w := newWorld(t, 5, 11)
 	good := w.sign()
 	want, err := Verify(w.statement, subject, good, w.public)

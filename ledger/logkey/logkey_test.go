@@ -61,7 +61,7 @@ func TestFileAndEnvironment(t *testing.T) {
 	}
 }
 
-// serveAgent runs an SSH agent on a socket, and says where.
+// serveAgent runs an SSH agent and returns the path of its socket.
 func serveAgent(t *testing.T, keys ...any) (a agent.Agent, stop func()) {
 	t.Helper()
 	a = agent.NewKeyring()

@@ -15,9 +15,8 @@ var (
 	// ErrUnknownLog means that the witness is not configured with the log.
 	ErrUnknownLog = errors.New("it does not know this log; give its operator the log's key")
 	// ErrKeyRefused means that the witness is configured with another key
-	// for
-	// the log.
-	ErrKeyRefused = errors.New("it knows this log by another key; give its operator the log's key")
+	// for the log.
+	ErrKeyRefused = errors.New("it is configured with another key for this log: give its operator the log's key")
 	// ErrRequest means that the witness refused the request as malformed.
 	ErrRequest = errors.New("it refused the request as malformed")
 	// ErrAnswer means that the response does not follow the protocol.
