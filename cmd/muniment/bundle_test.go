@@ -21,8 +21,8 @@ func verifyBundle(args ...string) (code int, out string) {
 	return code, b.String()
 }
 
-// want fails the test unless the command ends with the code and says all of
-// that.
+// want fails the test unless the command ends with the code and prints all of
+// the texts.
 func want(t *testing.T, what string, code int, args []string, says ...string) {
 	t.Helper()
 	got, out := verifyBundle(args...)

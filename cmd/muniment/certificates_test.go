@@ -19,7 +19,7 @@ import (
 
 // certificates DIR: writes an authority's ca.pem there, and certificates and
 // keys that it signed: server for 127.0.0.1, client for
-// spiffe://acme.example/ci, stranger for spiffe://acme.example/stranger.
+// spiffe://acme.example/ci, outsider for spiffe://acme.example/outsider.
 func certificatesScript(ts *testscript.TestScript, neg bool, args []string) {
 	dir := ts.MkAbs(args[0])
 	newKey := func() *ecdsa.PrivateKey {
@@ -39,7 +39,7 @@ func certificatesScript(ts *testscript.TestScript, neg bool, args []string) {
 	for name, c := range map[string]*x509.Certificate{
 		"server":   {IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}},
 		"client":   {URIs: []*url.URL{{Scheme: "spiffe", Host: "acme.example", Path: "/ci"}}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}},
-		"stranger": {URIs: []*url.URL{{Scheme: "spiffe", Host: "acme.example", Path: "/stranger"}}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}},
+		"outsider": {URIs: []*url.URL{{Scheme: "spiffe", Host: "acme.example", Path: "/outsider"}}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}},
 	} {
 		c.SerialNumber, c.NotAfter = big.NewInt(time.Now().UnixNano()), until
 		key := newKey()

@@ -415,8 +415,8 @@ func TestOutputLinks(t *testing.T) {
 
 var outputFlag = regexp.MustCompile(` (-o|--output|--transparent|--state) \S+`)
 
-// TestInterruptedFIFO gives every command a named pipe that nobody writes to
-// for each of its files, and interrupts it when it waits for the pipe.
+// TestInterruptedFIFO gives every command a named pipe without a writer for
+// each of its files, and interrupts it while it waits for the pipe.
 func TestInterruptedFIFO(t *testing.T) {
 	w := newWorkshop(t)
 	shared := map[string]bool{} // flags that all clients read by the same code

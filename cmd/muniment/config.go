@@ -49,14 +49,14 @@ var also = map[string][]string{"token-file": {"MUNIMENT_TOKEN"}}
 // A configResolver gets the values of flags from a file.
 type configResolver struct {
 	path     string
-	optional bool         // nobody has named the file
-	warn     func(string) // if optional
+	optional bool         // whether the file is the default one
+	warn     func(string) // set if optional
 
 	loaded bool
 	values map[string]any
 }
 
-// Validate implements kong.Resolver: it refuses keys that are no flags.
+// Validate implements kong.Resolver. It refuses keys that are not flags.
 func (r *configResolver) Validate(app *kong.Application) error {
 	flags, err := map[string]*kong.Flag{}, r.load()
 	if err != nil {
@@ -87,16 +87,16 @@ func (r *configResolver) Validate(app *kong.Application) error {
 	return nil
 }
 
-// load reads the file once. A file that is not there has no values.
+// load reads the file once. A default file that does not exist has no values.
 func (r *configResolver) load() error {
 	if r.loaded || r.path == "" {
 		return nil
 	}
 	data, err := bounded.ReadFile(r.path, bounded.Config)
 	if err != nil && r.optional {
-		// A service without a readable home has no configuration there.
+		// Services often have no readable home.
 		if _, missing := os.Lstat(r.path); missing == nil {
-			r.warn(fmt.Sprintf("%s is not readable, and not used: %v", r.path, term.Cause(err)))
+			r.warn(fmt.Sprintf("%s cannot be read and is not used: %v", r.path, term.Cause(err)))
 		} else if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.ENOTDIR) {
 			return err
 		}
@@ -117,8 +117,8 @@ func (r *configResolver) load() error {
 	return nil
 }
 
-// flagDefaults returns the values of a map as text or lists of text, which is
-// what a command line has, too.
+// flagDefaults returns the values of a map as text or lists of text, as on a
+// command line.
 func flagDefaults(root *yaml.Node) (map[string]any, error) {
 	if root == nil {
 		return nil, nil

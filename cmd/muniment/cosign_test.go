@@ -14,10 +14,10 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 )
 
-// What cosign signs and attests is taken under a policy that enforces, and its
-// header says by whom; what was changed since, what somebody else has signed
-// and what lacks a part is refused, and nothing of it is recorded. All but the
-// OIDC issuer is the real program.
+// TestCosignEvidence checks that evidence signed by cosign is accepted under an
+// enforcing policy and that its header names the signer. Evidence that was
+// changed, that has another signer or that is incomplete is refused and not
+// recorded. Everything except the OIDC issuer is the real program.
 func TestCosignEvidence(t *testing.T) {
 	r := sigstorerig.Start(t, sigstorerig.Fulcio(), sigstorerig.TSA(), sigstorerig.Rekor())
 	r.WriteFile(t, "app.tgz", "an artifact\n")
@@ -30,7 +30,7 @@ func TestCosignEvidence(t *testing.T) {
 	}
 	attest := []string{"attest-blob", "--predicate", "p.json", "--type", "slsaprovenance1"}
 	with := func(args []string, more ...string) []string { return append(append([]string{}, args...), more...) }
-	good := map[string]string{ // bundle → what the header says of its signer
+	good := map[string]string{ // bundle → the signer in its header
 		sign("blob-key.json", "sign-blob", "--key", private):                                                  "sha256:",
 		sign("attest-key.json", with(attest, "--key", private)...):                                            "sha256:",
 		sign("blob-person.json", "sign-blob", "--identity-token", r.Issuer.Email(t, "ci@acme.example")):       "ci@acme.example " + r.Issuer.URL,

@@ -434,7 +434,7 @@ func TestAnchors(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.startLog()
-	if !strings.Contains(c.log.log.String(), "there was no such anchor") {
+	if !strings.Contains(c.log.log.String(), "the anchor did not exist") {
 		t.Errorf("the log does not say that the anchor is new:\n%s", c.log.log)
 	}
 	for i := range 3 {

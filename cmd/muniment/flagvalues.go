@@ -16,9 +16,9 @@ import (
 	"muniment.dev/muniment/internal/kindname"
 )
 
-// flagValues returns how values of flags and arguments are read. Kong's own
+// flagValues returns the mappers for values of flags and arguments. Kong's own
 // mappers pass text through JSON, which alters file names that are not UTF-8,
-// and their errors show Go's types and time layouts.
+// and their errors contain Go types and time layouts.
 func flagValues() []kong.Option {
 	text := func(set func(reflect.Value, string) error) kong.Mapper {
 		return kong.MapperFunc(func(ctx *kong.DecodeContext, target reflect.Value) error {

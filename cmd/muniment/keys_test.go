@@ -138,7 +138,7 @@ func TestKeyLifeCycle(t *testing.T) {
 	// key B
 	tell(first)
 	keyA := c.keyID(0)
-	if out := c.must("keys", "retire", keyA, "--data", c.data); !strings.Contains(out, "stays good") {
+	if out := c.must("keys", "retire", keyA, "--data", c.data); !strings.Contains(out, "stays valid") {
 		t.Fatalf("retire a key whose policy asks for a witness: %s", out)
 	}
 	restart()
@@ -187,8 +187,8 @@ func TestKeyLifeCycle(t *testing.T) {
 	}
 	c.must("audit", c.log.url, "--policy", policyBoth)
 
-	// Whoever steals the retired key A signs a past that nobody accepts: its
-	// policy wants the witness's word.
+	// A thief of the retired key A signs a forged past. It is refused, because
+	// the key's policy requires the witness.
 	skey, err := os.ReadFile(filepath.Join(c.data, datadir.KeyFile))
 	if err != nil {
 		t.Fatal(err)

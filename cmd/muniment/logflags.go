@@ -8,8 +8,8 @@ import (
 
 const logFormatFlag = "log-format"
 
-// asksForJSON reports whether the arguments set --log-format json. It serves
-// messages that come before the flags are parsed, or because they can't be.
+// asksForJSON reports whether the arguments set --log-format json. It decides
+// for messages that are printed before the flags are parsed.
 func asksForJSON(args []string) bool {
 	if end := slices.Index(args, "--"); end >= 0 {
 		args = args[:end]

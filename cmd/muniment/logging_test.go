@@ -94,7 +94,7 @@ func TestJSONLog(t *testing.T) {
 		cmd := exec.CommandContext(t.Context(), bin, append(args, "--log-format", "json")...)
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
-		_ = cmd.Run() // the code tells
+		_ = cmd.Run() // the exit code is compared
 		lines := jsonLines(t, name, stderr.String())
 		if got := cmd.ProcessState.ExitCode(); got != code || !has(lines, "ERROR", says) {
 			t.Errorf("%s: exit code %d, want %d and an error with %q\n%s", name, got, code, says, stderr.String())

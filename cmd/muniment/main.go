@@ -1,5 +1,5 @@
 // Command muniment keeps evidence in an append-only Merkle log, and verifies
-// the receipts that the log hands out.
+// the log's receipts.
 //
 // The groups of commands are packages below internal, and each registers its
 // own: operate, evidence, prove and decide. They share term (output and exit
@@ -48,7 +48,7 @@ func main() {
 	os.Exit(code)
 }
 
-// run is the program without the process: it returns the exit code.
+// run runs a command line and returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -70,7 +70,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 // A kongExit unwinds the parser when it ends the program, as --help does.
 type kongExit int
 
-// usageError adds where the right usage is shown.
+// usageError adds the command that prints the usage.
 func usageError(err error, args []string) error {
 	command := ""
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
@@ -94,8 +94,8 @@ func (versionCmd) Run(a *term.App) error {
 // A versionFlag prints the version and ends the program.
 type versionFlag bool
 
-// BeforeReset implements kong's hook. It runs before required arguments are
-// missed.
+// BeforeReset implements kong's hook. It runs before kong checks for required
+// arguments.
 func (versionFlag) BeforeReset(app *kong.Kong) error {
 	fmt.Fprintln(app.Stdout, "muniment", programVersion())
 	app.Exit(term.ExitOK)
@@ -113,8 +113,7 @@ func (helpCmd) Help() string {
   muniment help exit-codes`
 }
 
-// Run is not reached: runCommand turns the arguments around before they are
-// parsed.
+// Run is never called: runCommand turns the command into COMMAND --help.
 func (helpCmd) Run(*term.App) error { return nil }
 
 type completionCmd struct {

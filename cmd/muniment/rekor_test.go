@@ -308,10 +308,10 @@ func (r *rekorRig) sigstoreGo(file, blob string) error {
 	return err
 }
 
-// forgeries returns bundles whose log entry does not prove what it says; other
-// is another good bundle. The proof's own root hash and the canonical body are
-// not changed: verifiers don't look at them, they take the root of the signed
-// checkpoint, and make the body anew from the bundle.
+// forgeries returns bundles whose log entry does not prove its claim. other is
+// another valid bundle. The proof's own root hash and the canonical body are
+// not changed: verifiers ignore them, and use the root of the signed checkpoint
+// and a body made from the bundle.
 func forgeries(t *testing.T, path, other string) map[string][]byte {
 	t.Helper()
 	data, err := os.ReadFile(path)

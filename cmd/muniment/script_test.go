@@ -34,8 +34,8 @@ import (
 // hundreds.
 var raceOptions = strings.TrimSpace(os.Getenv("GORACE") + " atexit_sleep_ms=0")
 
-// TestMain lets the test binary be the program, for the scripts and for the
-// tests that kill a real process.
+// TestMain makes the test binary the program for the scripts, and for the tests
+// that kill a real process.
 func TestMain(m *testing.M) {
 	os.Setenv("GORACE", raceOptions)
 	testscript.Main(m, map[string]func(){"muniment": main})

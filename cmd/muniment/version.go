@@ -2,10 +2,10 @@ package main
 
 import "runtime/debug"
 
-// Version is set when a release is linked.
+// version is set by the linker for releases.
 var version = ""
 
-// programVersion returns the version of the release, or that of the module.
+// programVersion returns the version of the release or the module.
 func programVersion() string {
 	if info, ok := debug.ReadBuildInfo(); ok && version == "" {
 		return info.Main.Version

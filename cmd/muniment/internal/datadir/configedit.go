@@ -9,15 +9,15 @@ import (
 	"muniment.dev/muniment/internal/wholefile"
 )
 
-// A ConfigEdit changes muniment.yaml in place. It writes nothing unless the
-// result, read as a whole, differs from the original in what was meant to
-// change, and in that alone.
+// A ConfigEdit edits muniment.yaml in place. It writes nothing unless the
+// result decodes to Want, which the caller changes together with the text.
 type ConfigEdit struct {
 	YamlEdit
 	path string
 	Want Config
 }
 
+// EditConfig begins to edit the configuration of a data folder.
 func EditConfig(dir string) (*ConfigEdit, error) {
 	path := filepath.Join(dir, ConfigFile)
 	text, err := bounded.ReadFile(path, bounded.Config)
@@ -32,13 +32,13 @@ func EditConfig(dir string) (*ConfigEdit, error) {
 	return e, nil
 }
 
-// DecodeConfig reads a configuration without its defaults.
+// DecodeConfig decodes a configuration, without defaults.
 func DecodeConfig(text []byte) (c Config, err error) {
 	err = DecodeYAML(text, &c)
 	return c, err
 }
 
-// Write replaces the file, if it now reads as want.
+// Write replaces the file if the text decodes to Want.
 func (e *ConfigEdit) Write() error {
 	got, err := DecodeConfig([]byte(e.Text()))
 	if err != nil || !reflect.DeepEqual(got, e.Want) {

@@ -22,7 +22,7 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// Names in a data folder.
+// Names of files and folders in a data folder.
 const (
 	ConfigFile   = "muniment.yaml"
 	KeyFile      = "log.key"
@@ -32,16 +32,16 @@ const (
 	StoreDir     = "store"
 	TokenDir     = "tokens"
 	StreamDir    = "streams"
-
-	OperatorDir = "operators"
+	OperatorDir  = "operators"
 )
 
-// A Config is muniment.yaml.
+// A Config is the content of muniment.yaml. docs/operator.md and the comments
+// of ConfigTemplate describe its settings.
 type Config struct {
 	Origin string `yaml:"origin"`
 	Listen string `yaml:"listen"`
-	// HealthListen is the address of a listener for health checks and metrics
-	// alone; "" is none.
+	// HealthListen is the address of a listener that serves health checks and
+	// metrics only, or "".
 	HealthListen string          `yaml:"health_listen"`
 	PublicTlog   bool            `yaml:"public_tlog"`
 	TLS          TLSConfig       `yaml:"tls"`
@@ -52,8 +52,8 @@ type Config struct {
 	LogLevel     string          `yaml:"log_level"`
 	Telemetry    telemetryConfig `yaml:"telemetry"`
 	Limits       LimitsConfig    `yaml:"limits"`
-	// names by which the server is reached on this machine, beside localhost
-	// and the origin's host
+	// Hosts are host names that requests on addresses of this machine may use,
+	// besides localhost and the origin's host.
 	Hosts     []string         `yaml:"hosts"`
 	Identity  identitySection  `yaml:"identity"`
 	Operators []OperatorConfig `yaml:"operators"`
@@ -64,11 +64,13 @@ type Config struct {
 	TrustedRoots  []rootConfig `yaml:"trusted_roots"`
 }
 
+// A TLSConfig names the PEM files of a server, relative to its folder. Without
+// a certificate the server speaks plain HTTP.
 type TLSConfig struct {
 	Cert string `yaml:"cert"`
 	Key  string `yaml:"key"`
-	// ClientCA is a file of certificates; clients may then show one that they
-	// have signed.
+	// ClientCA is a file with the certificates of authorities. Clients may
+	// authenticate with certificates that these have issued.
 	ClientCA string `yaml:"client_ca"`
 }
 
@@ -76,6 +78,8 @@ type rekorConfig struct {
 	Listen string `yaml:"listen"`
 }
 
+// A LimitsConfig limits the whole server, in bytes and in numbers of entries
+// and connections.
 type LimitsConfig struct {
 	PayloadBytes     int64      `yaml:"payload_bytes"`
 	StreamBytes      int64      `yaml:"stream_bytes"`
@@ -83,80 +87,82 @@ type LimitsConfig struct {
 	DiskReserveBytes uint64     `yaml:"disk_reserve_bytes"`
 	Connections      int        `yaml:"connections"`
 	Held             HeldConfig `yaml:"held"`
-	// Tenant is for each tenant that has no limits of its own.
+	// Tenant applies to each tenant without limits of its own.
 	Tenant TenantLimits `yaml:"tenant"`
 }
 
+// ConfigTemplate is the configuration that init writes. Its arguments are the
+// origin and the lines of the first operator.
 const ConfigTemplate = `# The configuration of a Muniment log. The server reads it when it starts, and again on: muniment reload --data .
 # (or SIGHUP). Tenants, operators, issuers, limits, log levels, the default policy, trusted roots and TLS certificates
-# change without a restart; the server names what it can't change.
+# change without a restart. The server names the settings that need one.
 
-# The log's name: the first line of every checkpoint, and in every receipt. It can never be changed.
+# The log's name. It is the first line of every checkpoint and part of every receipt, and can never be changed.
 origin: %q
 
-# Where to listen; --listen goes before it.
+# Address to listen on. --listen overrides it.
 listen: 127.0.0.1:7480
 
-# Serve /healthz, /readyz, /metrics and gRPC health checks on an address of their own, too. Clients of the other one may hold all of its
-# connections; health checks here are answered all the same. Let only the monitoring reach it. --health-listen goes before it.
+# Also serve /healthz, /readyz, /metrics and gRPC health checks on an address of their own. They are answered even if clients hold all
+# connections of the other address. Make it reachable for your monitoring only. --health-listen overrides it.
 # health_listen: 127.0.0.1:7482
 
-# On addresses of this machine the server takes requests for localhost and for the origin's host only, so that no web page can have a browser
-# here send it one. Further host names, such as one that a proxy here passes on without X-Forwarded-For:
+# On addresses of this machine the server accepts requests for localhost and for the origin's host only, so that no web page can make a
+# browser here send one. Further host names, such as one that a local proxy forwards without X-Forwarded-For:
 # hosts: [ledger.internal]
 
-# The public log under /tlog/ shows leaves that look random, and so nothing but how many entries there are, and when. Auditors
-# and witnesses need it. false asks for a token there, too.
+# The public log under /tlog/ contains leaves that look random. They reveal only how many entries there are, and when they were added.
+# Auditors and witnesses need it. With false, it requires a token.
 public_tlog: true
 
-# Serve HTTPS: files in PEM, relative to this folder.
+# Serve HTTPS: PEM files, relative to this folder.
 # tls:
 #   cert: server.crt
 #   key: server.key
-#   # Clients may show certificates that these have signed, in place of a token. A tenant's certificates, below, say who may do what.
+#   # Authorities whose client certificates are accepted in place of a token. A tenant's certificates, below, grant roles.
 #   client_ca: clients.pem
 
 # debug, info, warn or error.
 log_level: info
 
-# Where to write a line for each request: a file, relative to this folder, or stderr. Without it there is no access log.
+# File for a line about each request, relative to this folder, or stderr. Without it there is no access log.
 # access_log: access.log
 
-# Send traces by OTLP over HTTP. The sample is the share of requests, from 0 to 1, that have none of their own.
+# Send traces by OTLP over HTTP. The sample is the share, from 0 to 1, of requests that carry no sampling decision.
 # telemetry:
 #   traces: http://127.0.0.1:4318/v1/traces
 #   sample: 0.1
 
-# Where to write a line for each administrative act and each refused access: a file, relative to this folder, or stderr.
+# File for a line about each administrative act and each refused access, relative to this folder, or stderr.
 audit_log: audit.log
 
-# Serve the Rekor log (made with: muniment init . --rekor-origin HOST), with its timestamp authority if it has one. Its entries are public and
-# permanent, and whoever reaches the address may write. --rekor-listen goes before it.
+# Serve the Rekor log (made with: muniment init . --rekor-origin HOST), and its timestamp authority if it has one. Its entries are public
+# and permanent, and anyone who reaches the address can write. --rekor-listen overrides it.
 # rekor:
 #   listen: 127.0.0.1:7481
 
-# Files outside this folder, best on another machine's disk, where the server keeps its latest checkpoint. When it starts it compares them with the
-# log, and so notices a restored old copy of this folder. Witnesses (muniment trust add-witness) do that better.
+# Files outside this folder, best on another machine's disk, in which the server keeps its latest checkpoint. When it starts, it compares
+# them with the log and so detects a restored old copy of this folder. Witnesses (muniment trust add-witness) do that better.
 # anchors:
 #   - /mnt/elsewhere/ledger.anchor
 
 limits:
   # Largest payload of one message. Larger evidence is streamed.
   payload_bytes: 16777216
-  # Largest payload of one entry that is streamed to the disk.
+  # Largest streamed payload of an entry.
   stream_bytes: 1073741824
-  # Entries that may wait to be written; more are refused with a delay to retry after.
+  # Entries that can wait to be written. More are refused, with a delay after which to retry.
   pending_entries: 8192
-  # Appends are refused, and reads go on, when the disk has less than this left.
+  # Appends are refused, and reads continue, when the disk has less free space than this.
   disk_reserve_bytes: 536870912
-  # Open connections, at most half of them from one address. They are fewer where the process may not open as many files.
+  # Open connections, at most half of which come from one address. There are fewer if the process cannot open as many files.
   connections: 8192
-  # What callers hold at once: all of them (total), and one tenant, or one address without credentials (each). What is not here has the
-  # default of docs/access.md.
+  # What callers hold at once: all together (total), and one tenant or one address without credentials (each). The defaults are in
+  # docs/access.md.
   # held:
   #   bytes: {total: 536870912, each: 268435456}
   #   watchers: {total: 2048, each: 128}
-  # Of each tenant, unless it has limits of its own; what is not here is not limited.
+  # Limits of each tenant without limits of its own. What is not listed is not limited.
   # tenant:
   #   requests_per_second: 200
   #   entries_per_second: 500
@@ -164,19 +170,19 @@ limits:
   #   entries_per_day: 1000000
   #   bytes_per_day: 50000000000
 
-# The admission policy of tenants that have set none of their own (muniment policy set). Without it everything is kept, and its header says what its
-# signatures are worth. See docs/spec/policy.md.
+# The admission policy of tenants that have set none (muniment policy set). Without it everything is kept, and headers record how
+# signatures were verified. See docs/spec/policy.md.
 # default_policy: admission.yaml
 
-# The trusted roots that signatures are verified with are the files trusted-roots/NAME.json; replace and confirm them with: muniment trusted-root update
-# From these ages on, counted from the last time, the server warns, and nothing is verified with a root any more.
+# Signatures are verified with the trusted roots in trusted-roots/NAME.json. Replace or confirm them with: muniment trusted-root update
+# A root ages from its last update or confirmation. The server warns from one age on, and stops using the root at another.
 # trusted_roots:
 #   - name: public-good
 #     warn_after: 90d
 #     refuse_after: 365d
 
-# Whose OpenID Connect identity tokens may be exchanged for short-lived tokens, so that CI jobs need no stored secret. A tenant's identities, below,
-# say who may do what. Keys are fetched from the issuer, or read from a file. See docs/operator.md.
+# Issuers of OpenID Connect identity tokens that can be exchanged for short-lived tokens, so that CI jobs need no stored secret. A tenant's
+# identities, below, grant roles. Keys are fetched from the issuer, or read from a file. See docs/access.md.
 # identity:
 #   issuers:
 #     - issuer: https://token.actions.githubusercontent.com
@@ -184,12 +190,12 @@ limits:
 #       provider: gitlab
 #       jwks_file: gitlab.jwks.json
 
-# Who may read /metrics and the details of /readyz; operators read no evidence. Only the SHA-256 of a token is kept here. Add one with:
+# Operators can read /metrics and the details of /readyz, and no evidence. This file contains only the SHA-256 of a token. Add one with:
 # muniment operator add NAME --data .
 operators:
 %s
-# The tenants, and their first tokens, of which only the SHA-256 is kept here. Add a tenant with: muniment tenant add NAME --data .
-# Further tokens are made while the server runs, by an administrator of the tenant: muniment token issue
+# The tenants, and the SHA-256 of their first tokens. Add a tenant with: muniment tenant add NAME --data .
+# An administrator of the tenant issues further tokens while the server runs: muniment token issue
 tenants:
 `
 
@@ -197,19 +203,20 @@ tenants:
 type Dir struct {
 	Path       string
 	Config     Config
-	Signer     note.Signer          // the newest, whose policy is policy; nil in a replica
-	Overlap    []note.Signer        // older keys that sign, too, until they are retired
-	Keys       []KeyRecord          // all, oldest first
-	Replica    *receipt.TrustPolicy // of the log; nil unless the folder is a replica
+	Signer     note.Signer          // the newest key; nil in a replica
+	Overlap    []note.Signer        // older keys that also sign until they are retired
+	Keys       []KeyRecord          // of the log, including retired ones, oldest first
+	Replica    *receipt.TrustPolicy // of the log that this is a replica of; nil for a log
 	Tenants    []api.Tenant
 	Operators  []api.Operator
-	identities *oidc.Verifier   // nil: no identity tokens are taken
-	ClientCA   *x509.CertPool   // nil: clients show no certificates
-	Warnings   []string         // for the log, when the server starts
-	SCITT      *cosereceipt.Key // nil: no SCITT endpoint
+	identities *oidc.Verifier   // nil if no issuer is configured
+	ClientCA   *x509.CertPool   // nil if client certificates are not accepted
+	Warnings   []string         // to be logged when the server starts
+	SCITT      *cosereceipt.Key // nil if there is no SCITT endpoint
 }
 
-// Load reads and checks everything in the folder but the store.
+// Load reads and checks everything in the folder except the store. It changes
+// nothing: see Settle.
 func Load(path string) (*Dir, error) {
 	d := &Dir{Path: path}
 	data, err := bounded.ReadFile(filepath.Join(path, ConfigFile), bounded.Config)
@@ -254,7 +261,7 @@ func Load(path string) (*Dir, error) {
 	return d, nil
 }
 
-// loadSigner reads the log's key.
+// loadSigner opens the log's keys.
 func (d *Dir) loadSigner() error {
 	open, records, err := LoadKeys(d.Path, d.Config.Origin)
 	if err != nil {
@@ -267,15 +274,16 @@ func (d *Dir) loadSigner() error {
 	return nil
 }
 
-// parseSHA256 reads 64 hexadecimal digits.
+// parseSHA256 parses a digest in hexadecimal.
 func parseSHA256(s string) ([sha256.Size]byte, error) {
 	b, err := hex.DecodeString(s)
 	if err != nil || len(b) != sha256.Size {
-		return [sha256.Size]byte{}, errors.New("not 64 hexadecimal digits")
+		return [sha256.Size]byte{}, errors.New("must be 64 hexadecimal digits")
 	}
 	return [sha256.Size]byte(b), nil
 }
 
+// GrantID matches the ID of a token or operator.
 var GrantID = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`)
 
 func (c *Config) check() error {
@@ -283,22 +291,22 @@ func (c *Config) check() error {
 		return fmt.Errorf("origin: %w", err)
 	}
 	if c.Limits.PayloadBytes < 1 || c.Limits.PayloadBytes > 1<<30 {
-		return errors.New("limits.payload_bytes: not between 1 and 1 GiB")
+		return errors.New("limits.payload_bytes: must be between 1 and 1 GiB")
 	}
 	if c.Limits.StreamBytes < 1 || c.Limits.StreamBytes > 1<<40 {
-		return errors.New("limits.stream_bytes: not between 1 and 1 TiB")
+		return errors.New("limits.stream_bytes: must be between 1 and 1 TiB")
 	}
 	if c.Limits.PendingEntries < 1 {
-		return errors.New("limits.pending_entries: not at least 1")
+		return errors.New("limits.pending_entries: must be at least 1")
 	}
 	if c.Limits.Connections < 1 {
-		return errors.New("limits.connections: not at least 1")
+		return errors.New("limits.connections: must be at least 1")
 	}
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
-		return errors.New("tls: cert and key go together")
+		return errors.New("tls: set both cert and key, or neither")
 	}
 	if c.TLS.ClientCA != "" && c.TLS.Cert == "" {
-		return errors.New("tls.client_ca: clients can show certificates over TLS only: set cert and key")
+		return errors.New("tls.client_ca: client certificates require TLS: set cert and key")
 	}
 	if _, err := ParseLevel(c.LogLevel); err != nil {
 		return fmt.Errorf("log_level: %w", err)
@@ -318,14 +326,14 @@ func (c *Config) check() error {
 			return fmt.Errorf("tenants[%d].name: %w", i, err)
 		}
 		if seen[t.Name] {
-			return fmt.Errorf("tenants[%d].name: %q is there twice", i, t.Name)
+			return fmt.Errorf("tenants[%d].name: %q is listed twice", i, t.Name)
 		}
 		seen[t.Name] = true
 	}
 	return c.checkRoots()
 }
 
-// Rel makes a path in the configuration absolute; it is relative to the folder.
+// Rel resolves a path in the configuration, which is relative to the folder.
 func (d *Dir) Rel(path string) string {
 	if filepath.IsAbs(path) {
 		return path
@@ -333,6 +341,8 @@ func (d *Dir) Rel(path string) string {
 	return filepath.Join(d.Path, path)
 }
 
+// CheckOrigin returns an error unless the origin is a host name or a URL
+// without its scheme.
 func CheckOrigin(origin string) error {
 	if origin == "" || len(origin) > 255 {
 		return errors.New("must have 1 to 255 characters")
@@ -365,7 +375,7 @@ func ReadStreamKey(path string) (*entry.StreamKey, error) {
 	return k, nil
 }
 
-// ParseLevel reads the level of a log; none is info.
+// ParseLevel parses the level of a log. The default is info.
 func ParseLevel(s string) (slog.Level, error) {
 	switch s {
 	case "debug":
@@ -380,6 +390,8 @@ func ParseLevel(s string) (slog.Level, error) {
 	return 0, fmt.Errorf("%q: must be debug, info, warn or error", s)
 }
 
+// ConfigDigest returns the SHA-256 of the folder's configuration in
+// hexadecimal, or "" if it cannot be read.
 func ConfigDigest(dir string) string {
 	text, err := bounded.ReadFile(filepath.Join(dir, ConfigFile), bounded.Config)
 	if err != nil {
@@ -388,5 +400,5 @@ func ConfigDigest(dir string) string {
 	return fmt.Sprintf("%x", sha256.Sum256(text))
 }
 
-// OperatorPrefix begins the tokens of operators.
+// OperatorPrefix is the prefix of operators' tokens.
 const OperatorPrefix = "mno_"

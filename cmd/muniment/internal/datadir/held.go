@@ -6,8 +6,8 @@ import (
 	"muniment.dev/muniment/api/limit"
 )
 
-// A HeldConfig limits what callers hold of the server at once. Its keys are the
-// labels of the metric muniment_held.
+// A HeldConfig limits what callers hold at once. Its keys are the labels of the
+// metric muniment_held.
 type HeldConfig struct {
 	Bytes                 HeldLimit `yaml:"bytes"`
 	Calls                 HeldLimit `yaml:"calls"`
@@ -19,7 +19,7 @@ type HeldConfig struct {
 	Refusals              HeldLimit `yaml:"refusals"`
 }
 
-// A HeldLimit limits one resource. A zero is the default.
+// A HeldLimit limits one resource. Zero is the default.
 type HeldLimit struct {
 	Total int64 `yaml:"total"` // of all callers
 	Each  int64 `yaml:"each"`  // of one tenant or address
@@ -37,6 +37,7 @@ func (h *HeldConfig) Limits() limit.Limits {
 	return l
 }
 
+// Check returns an error unless the limits are valid.
 func (h *HeldConfig) Check() error {
 	for r, l := range h.Limits() {
 		name := limit.Resource(r).Label()

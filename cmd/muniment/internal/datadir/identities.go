@@ -18,20 +18,23 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// The part of muniment.yaml that says who may do what, and how much of it:
-// tenants with their tokens, certificates, rules for identity tokens and
-// limits, and the issuers of identity tokens.
+// This part of muniment.yaml grants access: tenants with their tokens,
+// certificates, rules for identity tokens and limits, and the issuers of
+// identity tokens.
 
+// A TenantConfig is a tenant in muniment.yaml.
 type TenantConfig struct {
 	Name         string              `yaml:"name"`
 	StreamKey    string              `yaml:"stream_key"`
 	Suspended    bool                `yaml:"suspended"`
-	Limits       *TenantLimits       `yaml:"limits"` // nil: limits.tenant
+	Limits       *TenantLimits       `yaml:"limits"` // nil for limits.tenant
 	Identities   []identityConfig    `yaml:"identities"`
 	Certificates []certificateConfig `yaml:"certificates"`
 	Tokens       []tokenConfig       `yaml:"tokens"`
 }
 
+// TenantLimits limit the calls of a tenant. Zero is no limit; the default of a
+// burst is ten seconds of its rate.
 type TenantLimits struct {
 	Requests     float64 `yaml:"requests_per_second"`
 	RequestBurst int     `yaml:"request_burst"`
@@ -44,8 +47,8 @@ type TenantLimits struct {
 	DailyBytes   int64   `yaml:"bytes_per_day"`
 }
 
-// An identitySection says whose identity tokens may be exchanged for tokens of
-// the ledger.
+// An identitySection lists the issuers whose identity tokens can be exchanged
+// for tokens of the ledger.
 type identitySection struct {
 	Issuers []issuerConfig `yaml:"issuers"`
 }
@@ -58,7 +61,7 @@ type OperatorConfig struct {
 }
 
 type tokenConfig struct {
-	ID      string    `yaml:"id"` // "": the tenant's name
+	ID      string    `yaml:"id"` // "" for the tenant's name
 	SHA256  string    `yaml:"sha256"`
 	Role    string    `yaml:"role"`
 	Kinds   []string  `yaml:"kinds"`
@@ -67,7 +70,7 @@ type tokenConfig struct {
 
 type issuerConfig struct {
 	Issuer     string        `yaml:"issuer"`
-	Audience   []string      `yaml:"audience"` // none: the origin, and https:// before it
+	Audience   []string      `yaml:"audience"` // default: the origin, also with https:// before it
 	JWKSFile   string        `yaml:"jwks_file"`
 	Algorithms []string      `yaml:"algorithms"`
 	Skew       time.Duration `yaml:"skew"`
@@ -75,7 +78,7 @@ type issuerConfig struct {
 }
 
 type identityConfig struct {
-	Name   string            `yaml:"name"` // "": its place in the list
+	Name   string            `yaml:"name"` // "" for its place in the list
 	Issuer string            `yaml:"issuer"`
 	Claims map[string]string `yaml:"claims"`
 	Role   string            `yaml:"role"`
@@ -91,8 +94,8 @@ type certificateConfig struct {
 	Kinds      []string `yaml:"kinds"`
 }
 
-// loadTenants checks the tenants and reads their stream keys. No two may share
-// a key, a token or a certificate's name.
+// loadTenants checks the tenants and reads their stream keys. Two tenants must
+// not share a key, a token or a certificate's name.
 func (d *Dir) loadTenants() error {
 	streams, tokens, certificates := map[entry.Hash]string{}, map[[sha256.Size]byte]string{}, map[string]string{}
 	for i := range d.Config.Tenants {
@@ -104,7 +107,7 @@ func (d *Dir) loadTenants() error {
 		}
 		tenant := api.Tenant{Name: t.Name, Stream: ledger.NewStream(*streamKey), Suspended: t.Suspended}
 		if other, ok := streams[tenant.Stream.ID]; ok { // they would read each other's entries
-			return fmt.Errorf("%s.stream_key: it is the key of tenant %s, too; each tenant needs its own", at, other)
+			return fmt.Errorf("%s.stream_key: tenant %s has the same key: each tenant needs its own", at, other)
 		}
 		streams[tenant.Stream.ID] = t.Name
 		for j := range t.Tokens {
@@ -117,7 +120,7 @@ func (d *Dir) loadTenants() error {
 			}
 			tokens[tok.Hash] = t.Name
 			if slices.ContainsFunc(tenant.Tokens, func(other api.Token) bool { return other.ID == tok.ID }) {
-				return fmt.Errorf("%s.tokens[%d].id: %q is there twice; each token needs its own", at, j, tok.ID)
+				return fmt.Errorf("%s.tokens[%d].id: %q is listed twice: each token needs its own", at, j, tok.ID)
 			}
 			tenant.Tokens = append(tenant.Tokens, tok)
 		}
@@ -134,7 +137,7 @@ func (d *Dir) loadTenants() error {
 				return fmt.Errorf("%s.certificates[%d]%w", at, j, err)
 			}
 			if other, ok := certificates[rule.String()]; ok {
-				return fmt.Errorf("%s.certificates[%d]: tenant %s has a rule for %s, too", at, j, other, &rule)
+				return fmt.Errorf("%s.certificates[%d]: tenant %s also has a rule for %s", at, j, other, &rule)
 			}
 			certificates[rule.String()] = t.Name
 			tenant.Certificates = append(tenant.Certificates, rule)
@@ -149,8 +152,8 @@ func (d *Dir) loadTenants() error {
 	return nil
 }
 
-// loadOperators checks the operators. None may share a token with another, or
-// with a tenant.
+// loadOperators checks the operators. An operator must not share a token with
+// another or with a tenant.
 func (d *Dir) loadOperators() error {
 	holders := map[[sha256.Size]byte]string{}
 	for _, t := range d.Tenants {
@@ -164,7 +167,7 @@ func (d *Dir) loadOperators() error {
 			return fmt.Errorf("operators[%d].id: %q is not 1 to 63 of a-z, 0-9, dot, _ and -, with a letter or digit at both ends", i, c.ID)
 		}
 		if ids[c.ID] {
-			return fmt.Errorf("operators[%d].id: %q is used twice; each operator needs its own", i, c.ID)
+			return fmt.Errorf("operators[%d].id: %q is listed twice: each operator needs its own", i, c.ID)
 		}
 		hash, err := parseSHA256(c.SHA256)
 		if err != nil {
@@ -201,27 +204,28 @@ func (l *TenantLimits) check() error {
 	} {
 		switch {
 		case !(x.rate >= 0) || math.IsInf(x.rate, 0):
-			return fmt.Errorf("%s: negative, or not a number", x.rateName)
+			return fmt.Errorf("%s: must be a number of at least 0", x.rateName)
 		case x.burst < 0:
-			return fmt.Errorf("%s: negative", x.burstName)
+			return fmt.Errorf("%s: must be at least 0", x.burstName)
 		case x.burst > 0 && x.rate == 0:
-			return fmt.Errorf("%s: it needs %s, too", x.burstName, x.rateName)
+			return fmt.Errorf("%s: requires %s", x.burstName, x.rateName)
 		}
 	}
 	if l.Concurrent < 0 {
-		return errors.New("concurrent_calls: negative")
+		return errors.New("concurrent_calls: must be at least 0")
 	}
 	if l.DailyEntries < 0 || l.DailyBytes < 0 {
-		return errors.New("entries_per_day, bytes_per_day: negative")
+		return errors.New("entries_per_day, bytes_per_day: must be at least 0")
 	}
 	return nil
 }
 
-// certificate checks a rule's lines.
+// certificate returns the rule for client certificates, or an error that
+// follows the rule's place in the file.
 func (d *Dir) certificate(c *certificateConfig) (api.CertificateRule, error) {
 	r := api.CertificateRule{URI: c.URI, DNS: c.DNS, CommonName: c.CommonName, Kinds: c.Kinds}
 	if d.Config.TLS.ClientCA == "" {
-		return r, errors.New(": nobody can show a certificate: set tls.client_ca")
+		return r, errors.New(": client certificates are not accepted: set tls.client_ca")
 	}
 	set := 0
 	for _, s := range []string{c.URI, c.DNS, c.CommonName} {
@@ -229,11 +233,11 @@ func (d *Dir) certificate(c *certificateConfig) (api.CertificateRule, error) {
 			set++
 		}
 		if strings.Contains(s, "*") {
-			return r, fmt.Errorf(": %q has a *; names of certificates are compared whole", s)
+			return r, fmt.Errorf(": %q contains a *: names of certificates have no wildcards", s)
 		}
 	}
 	if set != 1 {
-		return r, errors.New(": it has one of uri, dns and common_name")
+		return r, errors.New(": must have one of uri, dns and common_name")
 	}
 	var err error
 	if r.Role, err = parseRole(c.Role, c.Kinds); err != nil {
@@ -242,7 +246,7 @@ func (d *Dir) certificate(c *certificateConfig) (api.CertificateRule, error) {
 	return r, nil
 }
 
-// token checks a token's lines. An error begins with the name of the field.
+// token returns the token. An error begins with the name of the field.
 func (c *tokenConfig) token(tenant string) (api.Token, error) {
 	t := api.Token{ID: cmp.Or(c.ID, tenant), Kinds: c.Kinds, Expires: c.Expires}
 	if !GrantID.MatchString(t.ID) {
@@ -258,7 +262,7 @@ func (c *tokenConfig) token(tenant string) (api.Token, error) {
 
 func parseRole(role string, kinds []string) (api.Role, error) {
 	if role == "" {
-		return 0, fmt.Errorf("role: missing; it is one of appender, reader, approver, auditor, admin")
+		return 0, errors.New("role: missing: set it to appender, reader, approver, auditor or admin")
 	}
 	r, err := api.ParseRole(role)
 	if err != nil {
@@ -270,8 +274,8 @@ func parseRole(role string, kinds []string) (api.Role, error) {
 	return r, nil
 }
 
-// loadIssuers reads the issuers' key files and returns the verifier of their
-// tokens, or nil if there are none.
+// loadIssuers reads the issuers' key files and makes the verifier of their
+// tokens.
 func (d *Dir) loadIssuers() error {
 	if len(d.Config.Identity.Issuers) == 0 {
 		return nil
@@ -297,8 +301,8 @@ func (d *Dir) loadIssuers() error {
 	return nil
 }
 
-// rule checks a rule's lines. An error begins with the name of the field; a
-// warning is put with the data folder's.
+// rule returns the rule for identity tokens, and adds a warning about it to the
+// data folder's. An error begins with the name of the field.
 func (d *Dir) rule(c *identityConfig, tenant string, n int) (api.IdentityRule, error) {
 	r := api.IdentityRule{Name: cmp.Or(c.Name, fmt.Sprintf("identities[%d]", n)), Rule: oidc.Rule{Issuer: c.Issuer, Claims: c.Claims}, Kinds: c.Kinds, Life: c.Life}
 	provider, known := "", false
@@ -309,7 +313,7 @@ func (d *Dir) rule(c *identityConfig, tenant string, n int) (api.IdentityRule, e
 		return r, fmt.Errorf("issuer: %q is not in identity.issuers", c.Issuer)
 	}
 	if c.Life < 0 || c.Life > api.MaxSession {
-		return r, fmt.Errorf("life: %s is not between 0 and %s", c.Life, api.MaxSession)
+		return r, fmt.Errorf("life: %s: must be between 0 and %s", c.Life, api.MaxSession)
 	}
 	warning, err := r.Check(provider)
 	if err != nil {

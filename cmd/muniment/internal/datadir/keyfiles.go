@@ -14,37 +14,39 @@ import (
 	"muniment.dev/muniment/ledger/logkey"
 )
 
+// Names in a data folder whose keys were rotated.
 const (
 	KeysFile  = "keys.yaml"
-	KeysDir   = "keys"     // of the keys that rotations made
-	PolicyDir = "policies" // one file for each key that verifiers may trust
+	KeysDir   = "keys"     // key files that rotations made
+	PolicyDir = "policies" // a policy for each key that verifiers can trust
 )
 
 const keysHeader = `# The keys that sign this log, oldest first. Written by 'muniment keys'; the server reads it when it starts.
 `
 
-// A KeyRecord is a key in keys.yaml.
+// A KeyRecord is the record of a key in keys.yaml.
 type KeyRecord struct {
 	Key     string     `yaml:"key" json:"key"`       // verifier key
 	Source  string     `yaml:"source" json:"source"` // as in logkey.Open
 	From    *time.Time `yaml:"from,omitempty" json:"from,omitempty"`
-	Retired *time.Time `yaml:"retired,omitempty" json:"retired,omitempty"` // absent: it signs
+	Retired *time.Time `yaml:"retired,omitempty" json:"retired,omitempty"` // nil while it signs
 }
 
+// ID returns the key's ID, NAME+HASH.
 func (r *KeyRecord) ID() string {
 	name, rest, _ := strings.Cut(r.Key, "+")
 	hash, _, _ := strings.Cut(rest, "+")
 	return name + "+" + hash
 }
 
-// PolicyPath is where the key's policy is, relative to the data folder.
+// PolicyPath returns the path of the key's policy, relative to the data folder.
 func (r *KeyRecord) PolicyPath() string {
 	id := r.ID()
 	return filepath.Join(PolicyDir, id[strings.LastIndex(id, "+")+1:])
 }
 
-// LoadKeys opens the keys that sign, the newest first, and returns the records
-// of all.
+// LoadKeys opens the keys that sign, newest first, and returns the records of
+// all keys, oldest first.
 func LoadKeys(dir, origin string) (open []*logkey.Key, records []KeyRecord, err error) {
 	records, err = ReadKeyRecords(dir)
 	if err != nil {
@@ -68,12 +70,12 @@ func LoadKeys(dir, origin string) (open []*logkey.Key, records []KeyRecord, err 
 			return nil, nil, fmt.Errorf("%s: keys[%d]: %w", path, i, err)
 		}
 		if k.Verifier != r.Key {
-			return nil, nil, fmt.Errorf("%s: keys[%d]: %s holds the key %s, not %s", path, i, r.Source, k.ID(), r.ID())
+			return nil, nil, fmt.Errorf("%s: keys[%d]: %s contains the key %s, not %s", path, i, r.Source, k.ID(), r.ID())
 		}
 		open = append(open, k)
 	}
 	if len(open) == 0 {
-		return nil, nil, fmt.Errorf("%s: no key that signs", path)
+		return nil, nil, fmt.Errorf("%s: every key is retired", path)
 	}
 	return open, records, nil
 }
@@ -95,7 +97,7 @@ func ReadKeyRecords(dir string) ([]KeyRecord, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if len(file.Keys) == 0 {
-		return nil, fmt.Errorf("%s: no key that signs", path)
+		return nil, fmt.Errorf("%s: it lists no key", path)
 	}
 	return file.Keys, nil
 }
@@ -114,9 +116,9 @@ func Settle(dir string) error {
 	return SettlePolicies(dir, records)
 }
 
-// SettlePolicies finishes what a rotation or retirement that was interrupted
-// after keys.yaml was written has left: the policy is the newest key's, and no
-// retired key without a witness quorum has one that may be trusted.
+// SettlePolicies finishes a rotation or retirement that was interrupted after
+// keys.yaml was written. Afterwards the log's policy is the newest key's, and
+// no retired key without a witness quorum has a trusted policy.
 func SettlePolicies(dir string, records []KeyRecord) error {
 	newest := &records[len(records)-1] // never retired: see keysRetireCmd
 	policy := filepath.Join(dir, PolicyFile)
@@ -151,10 +153,11 @@ func SettlePolicies(dir string, records []KeyRecord) error {
 	return nil
 }
 
-// UntrustedSuffix is added to the policy of a retired key whose receipts nobody
-// should trust any more.
+// UntrustedSuffix is appended to the policy's name of a retired key whose
+// receipts must not be trusted any more.
 const UntrustedSuffix = ".untrusted"
 
+// WriteKeys replaces keys.yaml.
 func WriteKeys(dir string, records []KeyRecord) error {
 	text, err := yaml.Marshal(map[string][]KeyRecord{"keys": records})
 	if err != nil {

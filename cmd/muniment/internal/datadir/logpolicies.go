@@ -15,15 +15,15 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// LoadPolicies reads the log's policy files, policy and, if the log has a
-// post-quantum key, policy.pq, and the log's own cosigner keys.
+// LoadPolicies returns the log's policies, policy and, if there is one,
+// policy.pq, and its own cosigner keys.
 func (d *Dir) LoadPolicies() (policies []*receipt.TrustPolicy, signers []note.Signer, err error) {
 	p, err := d.loadPolicy(PolicyFile, d.Signer)
 	if err != nil {
 		return nil, nil, err
 	}
 	if p.PostQuantum() {
-		return nil, nil, fmt.Errorf("%s: post-quantum keys belong into %s", filepath.Join(d.Path, PolicyFile), PQPolicyFile)
+		return nil, nil, fmt.Errorf("%s: post-quantum keys belong in %s", filepath.Join(d.Path, PolicyFile), PQPolicyFile)
 	}
 	policies = append(policies, p)
 	if _, err := os.Stat(filepath.Join(d.Path, PQPolicyFile)); errors.Is(err, os.ErrNotExist) {
@@ -31,7 +31,7 @@ func (d *Dir) LoadPolicies() (policies []*receipt.TrustPolicy, signers []note.Si
 	}
 	key, err := bounded.ReadSecret(filepath.Join(d.Path, PQKeyFile))
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s asks for the log's cosignature: %w", PQPolicyFile, err)
+		return nil, nil, fmt.Errorf("%s requires the log's cosignature: %w", PQPolicyFile, err)
 	}
 	signer, err := fnote.NewMLDSASigner(strings.TrimSpace(string(key)))
 	if err != nil {
@@ -44,7 +44,7 @@ func (d *Dir) LoadPolicies() (policies []*receipt.TrustPolicy, signers []note.Si
 	return append(policies, p), []note.Signer{signer}, nil
 }
 
-// loadPolicy reads a policy file that must be for the key.
+// loadPolicy reads a policy file whose log key must be the given one.
 func (d *Dir) loadPolicy(name string, key note.Signer) (*receipt.TrustPolicy, error) {
 	path := filepath.Join(d.Path, name)
 	text, err := bounded.ReadFile(path, bounded.Config)
@@ -62,12 +62,12 @@ func (d *Dir) loadPolicy(name string, key note.Signer) (*receipt.TrustPolicy, er
 		}
 	}
 	if k := p.LogKey(); k.Name() != key.Name() || k.KeyHash() != key.KeyHash() {
-		return nil, fmt.Errorf("policy %s: it is for the log key %s+%08x, the log's own is %s+%08x", path, k.Name(), k.KeyHash(), key.Name(), key.KeyHash())
+		return nil, fmt.Errorf("policy %s: it is for the log key %s+%08x, but the log's key is %s+%08x", path, k.Name(), k.KeyHash(), key.Name(), key.KeyHash())
 	}
 	return p, nil
 }
 
-// Outside returns the path of a file that may not lie in the data folder.
+// Outside resolves the path of a file that must not lie in the data folder.
 func (d *Dir) Outside(path string) (string, error) {
 	path = d.Rel(path)
 	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
@@ -80,7 +80,7 @@ func (d *Dir) Outside(path string) (string, error) {
 	}
 	rel, err := filepath.Rel(folder, dir)
 	if err != nil || rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
-		return "", fmt.Errorf("%s is in the data folder, and would be restored with it; choose a place elsewhere", path)
+		return "", fmt.Errorf("%s is in the data folder and would be restored with it: choose a path elsewhere", path)
 	}
 	return filepath.Join(dir, filepath.Base(path)), nil
 }

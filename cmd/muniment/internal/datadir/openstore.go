@@ -15,19 +15,20 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// AnchorSuffix is that of the log's own anchor, beside its store and its
-// publish mark.
+// AnchorSuffix is the suffix of the log's own anchor, which lies beside its
+// store and publish mark.
 const AnchorSuffix = ".anchor"
 
-// A StoreKind is a store of the data folder.
+// A StoreKind describes a store of a data folder.
 type StoreKind struct {
-	Name    string // in the folder
-	Origin  string
+	Name    string // of its folder
+	Origin  string // of its log
 	Replica bool
-	Small   bool     // caches and tables, for commands
-	Anchors []string // paths, elsewhere
+	Small   bool     // use small caches and tables, as commands do
+	Anchors []string // paths of anchors outside the data folder
 }
 
+// LogStore returns the store of the log.
 func (d *Dir) LogStore() StoreKind {
 	k := StoreKind{Name: StoreDir, Origin: d.Config.Origin}
 	for _, a := range d.Config.Anchors {
@@ -38,6 +39,7 @@ func (d *Dir) LogStore() StoreKind {
 	return k
 }
 
+// ReplicaStore returns the store of a replica.
 func (d *Dir) ReplicaStore() StoreKind {
 	// Small tables keep an import of many gigabytes in little memory.
 	return StoreKind{Name: StoreDir, Origin: d.Config.Origin, Replica: true, Small: true}
@@ -47,9 +49,9 @@ func (d *Dir) ReplicaStore() StoreKind {
 // its key.
 func RekorStore(origin string) StoreKind { return StoreKind{Name: RekorStoreDir, Origin: origin} }
 
-// OpenStore is the only way for a command to open a store that exists. The
-// store is at least as new as its publish mark and its anchor, or nothing is
-// changed.
+// OpenStore opens a store, and is the only way for a command to do so. If the
+// store is older than its publish mark or an anchor, it changes nothing and
+// returns an error.
 func OpenStore(ctx context.Context, folder string, k StoreKind, log *slog.Logger) (*pebblestore.Store, error) {
 	o := k.Options(log)
 	dir := filepath.Join(folder, k.Name)
@@ -61,8 +63,8 @@ func OpenStore(ctx context.Context, folder string, k StoreKind, log *slog.Logger
 	return s, err
 }
 
-// OpenStoreReadOnly opens a store that its publish mark proves whole, and that
-// an anchor may be ahead of. It changes no file.
+// OpenStoreReadOnly opens a store that its publish mark proves whole. An anchor
+// may be ahead of it. It changes no file.
 func OpenStoreReadOnly(ctx context.Context, folder string, k StoreKind, log *slog.Logger) (s *pebblestore.Store, mark *pebblestore.Mark, err error) {
 	o := k.Options(log)
 	dir := filepath.Join(folder, k.Name)
@@ -84,8 +86,8 @@ func OpenStoreReadOnly(ctx context.Context, folder string, k StoreKind, log *slo
 	return s, mark, err
 }
 
-// AdviseStart adds the remedy to the error of a store that nothing proves whole
-// because its server never published, or could not keep its publish mark.
+// AdviseStart adds the remedy to the error of OpenStoreReadOnly for a store
+// without a usable publish mark.
 func AdviseStart(err error) error {
 	for _, is := range []error{pebblestore.ErrNoMark, pebblestore.ErrUnpublished, store.ErrNotFound} {
 		if errors.Is(err, is) {
@@ -95,7 +97,7 @@ func AdviseStart(err error) error {
 	return err
 }
 
-// Options returns the options of the store.
+// Options returns the options to open the store with.
 func (k StoreKind) Options(log *slog.Logger) pebblestore.Options {
 	o := pebblestore.Options{Logger: log, Raw: k.Replica || k.Name == RekorStoreDir}
 	if k.Small {
@@ -107,7 +109,7 @@ func (k StoreKind) Options(log *slog.Logger) pebblestore.Options {
 }
 
 // prove returns an error unless the store is at least as new as its publish
-// mark and its anchor.
+// mark and its anchors.
 func (k StoreKind) prove(ctx context.Context, dir string, s *pebblestore.Store, m *pebblestore.Mark) error {
 	state := anchor.State{Origin: k.Origin, Root: func(context.Context, uint64) (entry.Hash, error) {
 		return entry.Hash{}, errors.New("there is no store")
@@ -175,7 +177,7 @@ func (k StoreKind) Unpublished(folder string) bool {
 	return err == nil && m.Checkpoint == nil
 }
 
-// A RolledBackError is the error of a store that its publish mark proves whole,
+// A RolledBackError is the error for a store that its publish mark proves whole
 // and that is older than an anchor.
 type RolledBackError struct{ err error }
 

@@ -15,8 +15,8 @@ import (
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
-// ParsePolicy parses a policy file for verifiers. A secret that is given in its
-// place is named as what it is, and no part of it gets into the error.
+// ParsePolicy parses a trust policy. The error for a secret that was given in
+// its place names the kind of secret, and contains no part of it.
 func ParsePolicy(path string, text []byte) (*receipt.TrustPolicy, error) {
 	if kind := SecretKind(text); kind != "" {
 		return nil, fmt.Errorf("policy %s: it is %s: give the file with the log's public keys", path, kind)
@@ -28,7 +28,8 @@ func ParsePolicy(path string, text []byte) (*receipt.TrustPolicy, error) {
 	return p, err
 }
 
-// SecretKind names the secret that the text holds, or returns "".
+// SecretKind returns the kind of secret that the text is, such as "a token", or
+// "".
 func SecretKind(text []byte) string {
 	word := bytes.TrimSpace(text)
 	switch {
@@ -45,8 +46,8 @@ func SecretKind(text []byte) string {
 	return ""
 }
 
-// quotes reports whether a message has a word of the text that is long enough
-// for a secret.
+// quotes reports whether a message contains a word of the text that is long
+// enough to be a secret.
 func quotes(message, path string, text []byte) bool {
 	message = strings.ReplaceAll(message, path, "")
 	for word := range strings.FieldsSeq(string(text)) {
@@ -70,7 +71,7 @@ func ReadCertificates(path string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// LoadPolicies reads policy files.
+// LoadPolicies reads the policy files of the flag --policy.
 func LoadPolicies(paths []string) ([]*receipt.TrustPolicy, error) {
 	var out []*receipt.TrustPolicy
 	for _, path := range paths {
@@ -87,7 +88,8 @@ func LoadPolicies(paths []string) ([]*receipt.TrustPolicy, error) {
 	return out, nil
 }
 
-// OptionalPolicy reads a policy and a stream key, where given.
+// OptionalPolicy reads the files of the flags --policy and --stream-key. An
+// empty path gives nil.
 func OptionalPolicy(policy, streamKey string) (*receipt.TrustPolicy, *entry.StreamKey, error) {
 	var p *receipt.TrustPolicy
 	var k *entry.StreamKey
@@ -107,6 +109,7 @@ func OptionalPolicy(policy, streamKey string) (*receipt.TrustPolicy, *entry.Stre
 	return p, k, nil
 }
 
+// ReadPolicyFile reads a trust policy.
 func ReadPolicyFile(path string) (*receipt.TrustPolicy, error) {
 	text, err := bounded.ReadFile(path, bounded.Config)
 	if err != nil {
@@ -115,6 +118,7 @@ func ReadPolicyFile(path string) (*receipt.TrustPolicy, error) {
 	return ParsePolicy(path, text)
 }
 
+// ReadTrustedRoot reads a Sigstore trusted root.
 func ReadTrustedRoot(path string) (*sigstore.TrustedRoot, error) {
 	data, err := bounded.ReadFile(path, sigstore.MaxTrustedRootSize)
 	if err != nil {

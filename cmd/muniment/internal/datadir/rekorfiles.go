@@ -14,30 +14,33 @@ import (
 	"muniment.dev/muniment/internal/bounded"
 )
 
-// RekorKeyNew is the new key of a Rekor log while a rotation is under way.
+// RekorKeyNew is the new key of a Rekor log during a rotation.
 const RekorKeyNew = RekorKeyFile + ".new"
 
 // Names in a data folder that has a Rekor log.
 const (
-	RekorKeyFile  = "rekor.key"       // signs it
-	RekorKeysFile = "rekor.keys.json" // its public keys and the times for which they are trusted
+	RekorKeyFile  = "rekor.key"       // signs its checkpoints
+	RekorKeysFile = "rekor.keys.json" // its public keys and their periods of validity
 	RekorStoreDir = "rekor-store"
 	TSAKeyFile    = "tsa.key"
 	TSAChainFile  = "tsa-chain.pem"
 )
 
-// CheckRekorOrigin says whether the name can be a Rekor log's: Sigstore's
-// clients take it from the host of the log's URL.
+// CheckRekorOrigin returns an error unless the origin can be a Rekor log's:
+// Sigstore's clients derive it from the host of the log's URL.
 func CheckRekorOrigin(origin string) error {
 	if err := CheckOrigin(origin); err != nil {
 		return err
 	}
 	if strings.ContainsAny(origin, "/:") {
-		return fmt.Errorf("%q is not a host name: it must be the host of the log's URL, without port and path, since Sigstore's clients take the name from there", origin)
+		return fmt.Errorf("%q must be the host of the log's URL, without port and path: Sigstore's clients derive the name from it", origin)
 	}
 	return nil
 }
 
+// LoadRekorKeys returns the key that signs the Rekor log, and the public keys
+// of all times. A rotation that was interrupted after its list was written
+// counts as done.
 func LoadRekorKeys(dir string) (note.Signer, []rekor.Key, error) {
 	path := filepath.Join(dir, RekorKeyFile)
 	text, err := bounded.ReadSecret(path)
@@ -70,7 +73,7 @@ func LoadRekorKeys(dir string) (note.Signer, []rekor.Key, error) {
 }
 
 // newRekorKey returns the key of a rotation that was interrupted after its list
-// was written, or nil if there was none.
+// was written, or nil.
 func newRekorKey(dir string, keys []rekor.Key) note.Signer {
 	text, err := bounded.ReadSecret(filepath.Join(dir, RekorKeyNew))
 	if err != nil {
@@ -95,7 +98,7 @@ func settleRekorKey(dir string) error {
 		return err
 	}
 	if taken := newRekorKey(dir, keys); taken == nil || taken.KeyHash() != signer.KeyHash() {
-		return nil // the list does not name it
+		return nil // the list was not written
 	}
 	return os.Rename(fresh, filepath.Join(dir, RekorKeyFile))
 }

@@ -5,7 +5,8 @@ import (
 	"path/filepath"
 )
 
-// LoadReplicaPolicy reads the keys of the log that the folder is a replica of.
+// LoadReplicaPolicy reads the policy of the log that the folder is a replica
+// of.
 func (d *Dir) LoadReplicaPolicy() error {
 	path := filepath.Join(d.Path, PolicyFile)
 	var err error
@@ -13,7 +14,7 @@ func (d *Dir) LoadReplicaPolicy() error {
 		return err
 	}
 	if origin := d.Replica.Origin(); origin != d.Config.Origin {
-		return fmt.Errorf("%s: it is for the log %q, %s says %q", path, origin, ConfigFile, d.Config.Origin)
+		return fmt.Errorf("%s: it is for the log %q, but the origin in %s is %q", path, origin, ConfigFile, d.Config.Origin)
 	}
 	return nil
 }

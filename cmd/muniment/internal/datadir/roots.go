@@ -18,8 +18,8 @@ import (
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
-// Trusted roots are files of the data folder, trusted-roots/NAME.json. Those
-// that muniment.yaml says nothing about are in force for all tenants.
+// Trusted roots are files of the data folder, trusted-roots/NAME.json. A root
+// that muniment.yaml does not name is in force for all tenants.
 const (
 	RootsDir    = "trusted-roots"
 	RootSuffix  = ".json"
@@ -35,7 +35,7 @@ type rootConfig struct {
 	Tenants     []string `yaml:"tenants"`
 }
 
-// parseAge reads a duration in days or in what Go has for durations: 90d, 36h.
+// parseAge parses a duration in days or in Go's units, such as 90d or 36h.
 func parseAge(s string) (time.Duration, error) {
 	if n, ok := strings.CutSuffix(s, "d"); ok {
 		if days, err := strconv.Atoi(n); err == nil && days >= 0 && days <= 36525 {
@@ -47,8 +47,8 @@ func parseAge(s string) (time.Duration, error) {
 	return 0, fmt.Errorf("%q is not an age, such as 90d or 36h", s)
 }
 
-// ages returns from when on the log warns, and from when on nothing is verified
-// with the root; 0 is never.
+// ages returns the ages from which on the server warns about the root, and
+// stops using it. Zero is never.
 func (r *rootConfig) ages() (warn, refuse time.Duration, err error) {
 	if r.RefuseAfter != "" {
 		if refuse, err = parseAge(r.RefuseAfter); err != nil {
@@ -65,7 +65,7 @@ func (r *rootConfig) ages() (warn, refuse time.Duration, err error) {
 		return 0, 0, fmt.Errorf("warn_after: %w", err)
 	}
 	if refuse > 0 && warn > refuse {
-		return 0, 0, errors.New("warn_after: more than refuse_after")
+		return 0, 0, errors.New("warn_after: must be at most refuse_after")
 	}
 	return warn, refuse, nil
 }
@@ -77,7 +77,7 @@ func (c *Config) checkRoots() error {
 			return fmt.Errorf("trusted_roots[%d].name: %w", i, err)
 		}
 		if seen[r.Name] {
-			return fmt.Errorf("trusted_roots[%d].name: %q is there twice", i, r.Name)
+			return fmt.Errorf("trusted_roots[%d].name: %q is listed twice", i, r.Name)
 		}
 		seen[r.Name] = true
 		if _, _, err := r.ages(); err != nil {
@@ -92,7 +92,7 @@ func (c *Config) checkRoots() error {
 	return nil
 }
 
-// RootPath is where the trusted root of the name is.
+// RootPath returns the path of a trusted root.
 func (d *Dir) RootPath(name string) string {
 	for _, r := range d.Config.TrustedRoots {
 		if r.Name == name && r.File != "" {
@@ -156,9 +156,9 @@ func (d *Dir) loadRoot(name string) (*ingest.RootFile, error) {
 	return f, nil
 }
 
-// ConfirmedPath is the file that holds the time at which the root was last put
-// in force or confirmed. (The time of the root's own file says when this copy
-// of it was made, which may be by restoring a backup.)
+// ConfirmedPath returns the path of the file with the time at which the root
+// was last updated or confirmed. (The modification time of the root's own file
+// may be that of a restored backup.)
 func (d *Dir) ConfirmedPath(name string) string {
 	return filepath.Join(d.Path, RootsDir, name+".confirmed")
 }
@@ -166,19 +166,19 @@ func (d *Dir) ConfirmedPath(name string) string {
 func (d *Dir) confirmed(name string) (time.Time, error) {
 	text, err := bounded.ReadFile(d.ConfirmedPath(name), bounded.Config)
 	if errors.Is(err, os.ErrNotExist) {
-		return time.Time{}, nil // never since the log was made
+		return time.Time{}, nil // never since init
 	} else if err != nil {
 		return time.Time{}, err
 	}
 	t, err := time.Parse(time.RFC3339Nano, strings.TrimSpace(string(text)))
 	if err != nil {
-		return time.Time{}, fmt.Errorf("%s: not a time; confirm the root again with: muniment trusted-root update --confirm", d.ConfirmedPath(name))
+		return time.Time{}, fmt.Errorf("%s: not a time: confirm the root again with: muniment trusted-root update --confirm", d.ConfirmedPath(name))
 	}
-	return t.Truncate(time.Millisecond), nil // as entries have it
+	return t.Truncate(time.Millisecond), nil // the resolution of entries
 }
 
-// LoadDefaultPolicy reads the admission policy of tenants that have none of
-// their own; nil is the built-in one.
+// LoadDefaultPolicy reads the admission policy of tenants that have set none.
+// It returns nil if the configuration names no file.
 func (d *Dir) LoadDefaultPolicy() (*policy.AdmissionPolicy, error) {
 	if d.Config.DefaultPolicy == "" {
 		return nil, nil
@@ -195,8 +195,8 @@ func (d *Dir) LoadDefaultPolicy() (*policy.AdmissionPolicy, error) {
 	return p, nil
 }
 
-// NewAdmission returns the admission of a ledger, with the default policy and
-// the trusted roots of the data folder.
+// NewAdmission returns the admission of a ledger with the data folder's default
+// policy and trusted roots.
 func NewAdmission(d *Dir, l *ledger.Ledger, log *slog.Logger) (*ingest.Admission, error) {
 	files, err := d.LoadRoots()
 	if err != nil {
@@ -209,7 +209,7 @@ func NewAdmission(d *Dir, l *ledger.Ledger, log *slog.Logger) (*ingest.Admission
 	return ingest.NewAdmission(ingest.AdmissionConfig{Ledger: l, Roots: files, Default: fallback, Logger: log})
 }
 
-// RootsState changes when one of the files does.
+// RootsState returns a text that changes when the file of a trusted root does.
 func (d *Dir) RootsState() string {
 	paths, _ := filepath.Glob(filepath.Join(d.Path, RootsDir, "*.*"))
 	for _, r := range d.Config.TrustedRoots {

@@ -13,11 +13,12 @@ import (
 	"muniment.dev/muniment/ledger/cosereceipt"
 )
 
-// SCITTKeyFile signs COSE receipts, in a data folder. Where it is there, the
-// server has the SCITT endpoint.
+// SCITTKeyFile is the key that signs COSE receipts. The server has a SCITT
+// endpoint if its data folder has this file.
 const SCITTKeyFile = "scitt.key"
 
-// loadSCITTKey returns the key of COSE receipts, or nil if the folder has none.
+// loadSCITTKey returns the key that signs COSE receipts, or nil if the folder
+// has none.
 func loadSCITTKey(dir string) (*cosereceipt.Key, error) {
 	path := filepath.Join(dir, SCITTKeyFile)
 	signer, err := ReadPrivateKey(path)
@@ -37,8 +38,7 @@ func loadSCITTKey(dir string) (*cosereceipt.Key, error) {
 	return key, nil
 }
 
-// ReadPrivateKey reads a private key in PEM form. The error never holds a part
-// of it.
+// ReadPrivateKey reads a private key in PEM. Errors contain no part of it.
 func ReadPrivateKey(path string) (crypto.Signer, error) {
 	data, err := bounded.ReadSecret(path)
 	if err != nil {

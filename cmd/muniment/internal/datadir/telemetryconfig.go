@@ -5,10 +5,11 @@ import (
 	"net/url"
 )
 
-// A telemetryConfig switches traces on.
+// A telemetryConfig enables traces.
 type telemetryConfig struct {
-	Traces string `yaml:"traces"` // URL of an OTLP collector; "": off
-	// share of requests without a decision of their caller's; nil: 1
+	Traces string `yaml:"traces"` // URL of an OTLP collector; "" disables traces
+	// Sample is the share of requests to trace if the caller has not decided.
+	// nil is 1.
 	Sample *float64 `yaml:"sample"`
 }
 
@@ -24,7 +25,7 @@ func (c *telemetryConfig) check() error {
 		return errors.New("traces: must be an http or https URL, such as http://127.0.0.1:4318/v1/traces")
 	}
 	if u.User != nil {
-		return errors.New("traces: must not hold credentials; use the environment variable OTEL_EXPORTER_OTLP_HEADERS")
+		return errors.New("traces: must not contain credentials: use the environment variable OTEL_EXPORTER_OTLP_HEADERS")
 	}
 	return nil
 }

@@ -8,17 +8,17 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// A YamlEdit changes lists of a configuration file. It splices lines and leaves
-// the comments, the order and the spelling of everything else. Callers compare
-// the result, read as a whole, with what they mean to change.
+// A YamlEdit edits lists of a configuration file. It splices lines, and keeps
+// comments, order and spelling of the rest. Callers decode the result and
+// compare it with the intended one.
 type YamlEdit struct {
 	Lines []string // each with its line feed
 }
 
-// ErrEditByHand reports that a file has a shape that YamlEdit does not
-// splice.
-var ErrEditByHand = errors.New("the file has a form that only an editor can change")
+// ErrEditByHand is the error for a file whose form a YamlEdit cannot splice.
+var ErrEditByHand = errors.New("the file has a form that this command cannot edit")
 
+// SplitLines returns the lines of a text, each with its line feed.
 func SplitLines(text []byte) []string {
 	if len(text) > 0 && !bytes.HasSuffix(text, []byte("\n")) {
 		text = append(bytes.Clone(text), '\n')
@@ -27,18 +27,18 @@ func SplitLines(text []byte) []string {
 	return lines[:len(lines)-1] // SplitAfter leaves an empty one
 }
 
+// Text returns the edited file.
 func (e *YamlEdit) Text() string { return strings.Join(e.Lines, "") }
 
-// A block is a list of the configuration: lines from ≤ i < to, of which each
-// item begins at one of starts.
+// A block is the place of a list in the file, by indexes of lines.
 type block struct {
-	key    int // index of the line that has the list's name; -1: there is none
-	starts []int
-	to     int // the line after the last item
+	key    int   // of the list's name, or -1
+	starts []int // of the first line of each item
+	to     int   // after the last item
 	node   *yaml.Node
 }
 
-// list finds the top-level list of the name, in block style.
+// list finds a top-level list in block style.
 func (e *YamlEdit) list(name string) (block, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal([]byte(e.Text()), &doc); err != nil {
@@ -71,7 +71,7 @@ func (e *YamlEdit) list(name string) (block, error) {
 	return block{key: -1, to: len(e.Lines)}, nil
 }
 
-// lastLine returns the number of the last line that belongs to a node.
+// lastLine returns the number of a node's last line.
 func lastLine(n *yaml.Node) int {
 	last := n.Line
 	if n.Style&yaml.LiteralStyle != 0 { // its text begins on the next line
@@ -92,8 +92,8 @@ func (e *YamlEdit) splice(from, to int, lines string) {
 	e.Lines = append(append(append([]string{}, e.Lines[:from]...), added...), e.Lines[to:]...)
 }
 
-// Add appends an item, whose lines are indented by two spaces, to a list, and
-// makes the list if there is none. The item gets the indentation of the list.
+// Add appends an item, whose lines are indented by two spaces, to a list, which
+// it makes if necessary. The item gets the indentation of the list.
 func (e *YamlEdit) Add(list, lines string) error {
 	b, err := e.list(list)
 	if err != nil {
@@ -109,7 +109,7 @@ func (e *YamlEdit) Add(list, lines string) error {
 	return nil
 }
 
-// indent replaces the two spaces before each line.
+// indent replaces the indentation by two spaces of each line.
 func indent(lines string, columns int) string {
 	var out strings.Builder
 	for line := range strings.Lines(lines) {
@@ -118,7 +118,7 @@ func indent(lines string, columns int) string {
 	return out.String()
 }
 
-// item returns the lines of the item whose field has the value.
+// item returns the range of lines of the item whose field has the value.
 func (e *YamlEdit) item(list, field, value string) (from, to int, node *yaml.Node, err error) {
 	b, err := e.list(list)
 	if err != nil {
@@ -136,7 +136,7 @@ func (e *YamlEdit) item(list, field, value string) (from, to int, node *yaml.Nod
 	return 0, 0, nil, ErrEditByHand
 }
 
-// Remove deletes an item.
+// Remove deletes the item whose field has the value.
 func (e *YamlEdit) Remove(list, field, value string) error {
 	from, to, _, err := e.item(list, field, value)
 	if err != nil {
@@ -146,8 +146,8 @@ func (e *YamlEdit) Remove(list, field, value string) error {
 	return nil
 }
 
-// Set gives an item's field a value on one line, or removes the field where
-// the value is empty.
+// Set sets the field name of the item whose field has the value. An empty value
+// to removes the field.
 func (e *YamlEdit) Set(list, field, value, name, to string) error {
 	from, _, node, err := e.item(list, field, value)
 	if err != nil {

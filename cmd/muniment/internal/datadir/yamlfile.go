@@ -14,10 +14,10 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// DecodeYAML decodes a configuration file into a struct. An unknown key is an
-// error with the most similar known one, and a value of the wrong type is named
-// as what it must be. Errors contain no text of the file but keys: somebody may
-// have named a file of secrets.
+// DecodeYAML decodes a configuration file into a struct. The error for an
+// unknown key suggests the most similar key, and the one for a value of the
+// wrong type names the right one. Errors contain no text of the file except
+// keys, because the file may turn out to be a secret.
 func DecodeYAML(data []byte, into any) error {
 	root, err := ParseYAML(data)
 	if err != nil || root == nil {
@@ -26,13 +26,13 @@ func DecodeYAML(data []byte, into any) error {
 	if err := checkYAML(root, reflect.TypeOf(into).Elem(), ""); err != nil {
 		return err
 	}
-	if err := root.Decode(into); err != nil { // checkYAML has found all that can be wrong
+	if err := root.Decode(into); err != nil { // not reached: checkYAML has checked all types
 		return errors.New("a value is not of the type that its key requires")
 	}
 	return nil
 }
 
-// ParseYAML returns the one document of a file, or nil if it is empty.
+// ParseYAML returns the document of a file, or nil if the file is empty.
 func ParseYAML(data []byte) (*yaml.Node, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, more yaml.Node
@@ -54,7 +54,7 @@ func ParseYAML(data []byte) (*yaml.Node, error) {
 
 var yamlLine = regexp.MustCompile(`\bline (\d+)\b`)
 
-// checkYAML checks a node against the Go type that it will be decoded into.
+// checkYAML checks a node against the Go type that it is decoded into.
 func checkYAML(n *yaml.Node, t reflect.Type, field string) error {
 	wrong := func(what string) error {
 		if field == "" {
@@ -148,7 +148,7 @@ func checkYAMLMembers(n *yaml.Node, t reflect.Type, field string) error {
 			return fmt.Errorf("line %d: unknown key %s%s", key.Line, at, DidYouMean(key.Value, names))
 		}
 		if seen[key.Value] {
-			return fmt.Errorf("line %d: %s is there twice", key.Line, at)
+			return fmt.Errorf("line %d: %s is set twice", key.Line, at)
 		}
 		seen[key.Value] = true
 		if err := checkYAML(value, member, at); err != nil {
@@ -158,7 +158,7 @@ func checkYAMLMembers(n *yaml.Node, t reflect.Type, field string) error {
 	return nil
 }
 
-// ShownKey returns a key as an error may show it.
+// ShownKey returns the key for use in an error, unless it could be a secret.
 func ShownKey(key string) string {
 	if len(key) > 40 || !plainKey.MatchString(key) {
 		return "(not shown)"
@@ -168,7 +168,8 @@ func ShownKey(key string) string {
 
 var plainKey = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 
-// DidYouMean returns a suggestion, or nothing if no name is similar.
+// DidYouMean returns a suggestion to append to an error, or "" if no name is
+// similar.
 func DidYouMean(given string, names []string) string {
 	best, least := "", max(2, len(given)/3)+1
 	for _, name := range names {
@@ -182,7 +183,7 @@ func DidYouMean(given string, names []string) string {
 	return fmt.Sprintf(": did you mean %s?", best)
 }
 
-// distance is the number of edits, by Levenshtein, that lead from a to b.
+// distance returns the Levenshtein distance of a and b.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
@@ -203,7 +204,7 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// ParseTime reads a time in RFC 3339, or a date.
+// ParseTime parses a time in RFC 3339, or a date.
 func ParseTime(s string) (time.Time, error) {
 	for _, layout := range []string{time.RFC3339, time.DateOnly} {
 		if t, err := time.Parse(layout, s); err == nil {

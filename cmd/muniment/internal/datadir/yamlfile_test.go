@@ -30,7 +30,7 @@ func TestDecodeYAML(t *testing.T) {
 		"payload-bytes: 5":                  "line 1: unknown key payload-bytes: did you mean payload_bytes?",
 		"frobnicate: 5":                     "line 1: unknown key frobnicate",
 		"items:\n  - nome: a":               "line 2: unknown key items[0].nome: did you mean name?",
-		"listen: a\nlisten: b":              "line 2: listen is there twice",
+		"listen: a\nlisten: b":              "line 2: listen is set twice",
 		"payload_bytes: many":               "line 1: payload_bytes: must be a whole number",
 		"payload_bytes: 1.5":                "line 1: payload_bytes: must be a whole number",
 		"next: -1":                          "line 1: next: must be a whole number of at least 0",

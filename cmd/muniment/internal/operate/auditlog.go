@@ -11,17 +11,17 @@ import (
 	"muniment.dev/muniment/internal/bounded"
 )
 
-// An auditLog is where the server writes its audit log.
+// An auditLog is the destination of the audit log, or of the access log.
 type auditLog struct {
 	logger *slog.Logger
-	files  []*logFile // to reopen
+	files  []*logFile // to be reopened by a reload
 	io.Closer
 }
 
-// openAuditLog opens the file, at whose end each line is written in one piece.
-// Lines are not synced: what was done is in the log itself, as an entry, and a
-// power loss takes the newest refusals at the most. The first line of a run
-// says which configuration is in force.
+// openAuditLog opens the audit log, to which each line is appended by one
+// write. Lines are not synced: acts are also entries of the log, so a loss of
+// power loses at most the newest refusals. The first line of a run records the
+// digest of the configuration.
 func openAuditLog(d *datadir.Dir, log *slog.Logger, stderr io.Writer) (*auditLog, error) {
 	a := &auditLog{Closer: io.NopCloser(nil)}
 	out := stderr
@@ -36,27 +36,27 @@ func openAuditLog(d *datadir.Dir, log *slog.Logger, stderr io.Writer) (*auditLog
 	if err != nil {
 		return nil, err
 	}
-	a.logger = slog.New(slog.NewJSONHandler(&toldWriter{out, log}, nil))
+	a.logger = slog.New(slog.NewJSONHandler(&reportingWriter{out, log}, nil))
 	a.logger.Info("start", "origin", d.Config.Origin, "tenants", len(d.Tenants), "configuration_sha256", fmt.Sprintf("%x", sha256.Sum256(config)))
 	return a, nil
 }
 
-// A toldWriter tells the server's log when it can't write, which slog passes
-// over.
-type toldWriter struct {
+// A reportingWriter reports failed writes, which slog ignores, to the server's
+// log.
+type reportingWriter struct {
 	io.Writer
 	log *slog.Logger
 }
 
-func (w *toldWriter) Write(p []byte) (int, error) {
+func (w *reportingWriter) Write(p []byte) (int, error) {
 	n, err := w.Writer.Write(p)
 	if err != nil {
-		w.log.Error("the audit log can't be written", "err", err)
+		w.log.Error("the audit log cannot be written", "err", err)
 	}
 	return n, err
 }
 
-// openAccessLog opens the access log; its logger is nil where there is none.
+// openAccessLog opens the access log. Its logger is nil if there is none.
 func openAccessLog(d *datadir.Dir, stderr io.Writer) (*auditLog, error) {
 	a := &auditLog{Closer: io.NopCloser(nil)}
 	out := stderr

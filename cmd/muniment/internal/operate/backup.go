@@ -24,17 +24,17 @@ import (
 
 type backupCmd struct {
 	Data           string `help:"Data folder. Its server may be running." required:"" type:"path" env:"MUNIMENT_DATA"`
-	To             string `help:"Folder of backups; each is a folder in it. Made if it is missing." required:"" type:"path"`
-	WithoutSecrets bool   `help:"Leave out keys and tokens: back them up elsewhere, for the log can't go on without them. What is in the entries is evidence in clear, either way."`
-	Full           bool   `help:"Copy every file. Without it, files that the newest backup has are hard links to its files."`
+	To             string `help:"Folder of backups, in which each backup is a folder. It is made if it is missing." required:"" type:"path"`
+	WithoutSecrets bool   `help:"Leave out keys and tokens. Back them up elsewhere: the log cannot continue without them. The evidence in entries is in clear either way."`
+	Full           bool   `help:"Copy every file. By default, unchanged files are hard links to the newest backup's."`
 	JSON           bool   `help:"Print JSON."`
 }
 
 func (backupCmd) Help() string {
-	return `The backup holds the log as it was published at one moment, and the rest of the data folder. It is proven whole before it gets its name. An
-interrupted one is removed by the next. Keep the digest that is printed elsewhere: 'muniment restore --digest' compares it.
+	return `A backup contains the log as it was published at one moment, and the rest of the data folder. It is proven whole before it gets its name. The next
+backup removes an interrupted one. Keep the printed digest elsewhere, for 'muniment restore --digest'.
 
-Exit code: 0 done; 2 it could not be done.
+Exit code: 0 done; 2 failed.
 
 Examples:
   muniment backup --data ./data --to /mnt/backups
@@ -43,9 +43,9 @@ Examples:
 
 // A backupWriter writes one backup.
 type backupWriter struct {
-	dir     string // the files, in the partial backup
-	old     map[string]BackupFile
-	oldDir  string // the files of the backup before
+	dir     string                // of the files in the partial backup
+	old     map[string]BackupFile // of the previous backup, by path
+	oldDir  string                // of the files of the previous backup
 	index   BackupIndex
 	copied  int64 // bytes
 	linked  int64
@@ -104,15 +104,15 @@ func (c *backupCmd) print(a *term.App, w *backupWriter, path, digest string) err
 		return term.WriteJSON(a.Stdout, map[string]any{"backup": path, "origin": w.index.Origin, "size": w.index.Size, "root": w.index.Root, "digest": "sha256:" + digest,
 			"files": len(w.index.Files), "bytesCopied": w.copied, "bytesLinked": w.linked, "secrets": w.index.Secrets})
 	}
-	fmt.Fprintf(a.Stdout, "backup  %s\nlog     %s, size %d, root %s\nfiles   %d; %s copied, %s linked to the backup before\ndigest  sha256:%s\n",
+	fmt.Fprintf(a.Stdout, "backup  %s\nlog     %s, size %d, root %s\nfiles   %d; %s copied, %s linked to the previous backup\ndigest  sha256:%s\n",
 		path, w.index.Origin, w.index.Size, w.index.Root, len(w.index.Files), term.Count(w.copied, "byte"), term.Count(w.linked, "byte"), digest)
 	if !w.index.Secrets {
-		fmt.Fprintln(a.Stdout, "keys and tokens are not in it")
+		fmt.Fprintln(a.Stdout, "keys and tokens are not in the backup")
 	}
 	return nil
 }
 
-// removePartial removes what interrupted backups have left.
+// removePartial removes interrupted backups.
 func removePartial(dir string) error {
 	left, err := filepath.Glob(filepath.Join(dir, PartialPrefix+"*"))
 	for _, path := range left {
@@ -121,8 +121,7 @@ func removePartial(dir string) error {
 	return err
 }
 
-// useNewest takes the files of the newest backup of the same log. One that
-// can't be read is not used.
+// useNewest makes w link to the files of the newest readable backup of the log.
 func (w *backupWriter) useNewest(dir, origin string) {
 	names, _ := filepath.Glob(filepath.Join(dir, "[0-9]*Z"))
 	slices.Sort(names)
@@ -232,8 +231,8 @@ func (w *backupWriter) writeFreshMark(k datadir.StoreKind) error {
 	return w.addWritten(pebblestore.MarkPath(k.Name))
 }
 
-// proveRestored returns an error unless the store in the folder is whole, and
-// returns its mark's checkpoint.
+// proveRestored returns the checkpoint of the store's mark, or an error unless
+// the store in the folder is whole.
 func proveRestored(ctx context.Context, folder string, k datadir.StoreKind, log *slog.Logger) (checkpoint []byte, err error) {
 	s, m, err := datadir.OpenStoreReadOnly(ctx, folder, k, log)
 	if err != nil {
@@ -245,7 +244,8 @@ func proveRestored(ctx context.Context, folder string, k datadir.StoreKind, log 
 	return m.Checkpoint, nil
 }
 
-// add adds a file: as a link if the backup before has it, and else as a copy.
+// add adds a file, as a link if the previous backup contains it, else as a
+// copy.
 func (w *backupWriter) add(ctx context.Context, b BackupFile, r io.Reader, progress io.Writer) error {
 	path := filepath.Join(w.dir, b.Path)
 	if old, ok := w.old[b.Path]; ok && b.Modified != 0 && old.Modified == b.Modified && old.Size == b.Size {
@@ -267,7 +267,7 @@ func (w *backupWriter) add(ctx context.Context, b BackupFile, r io.Reader, progr
 	return nil
 }
 
-// addWritten lists a file that is in the backup already.
+// addWritten lists a file that was written into the backup.
 func (w *backupWriter) addWritten(name string) error {
 	text, digest, err := digestFile(filepath.Join(w.dir, name))
 	if err != nil {

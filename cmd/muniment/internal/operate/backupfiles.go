@@ -38,15 +38,17 @@ type BackupIndex struct {
 	Size       uint64       `json:"size"`
 	Root       string       `json:"root"`
 	Checkpoint string       `json:"checkpoint"`
-	Secrets    bool         `json:"secrets"` // whether keys and tokens are in it
+	Secrets    bool         `json:"secrets"` // whether it contains keys and tokens
 	Files      []BackupFile `json:"files"`
 }
 
+// A BackupFile is a file listed in a manifest.
 type BackupFile struct {
 	Path   string `json:"path"`
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
-	// of the source, in Unix nanoseconds, if that never changes
+	// Modified is the source's time of modification in Unix nanoseconds, or 0
+	// if the source may change.
 	Modified int64 `json:"modified,omitempty"`
 }
 
@@ -62,20 +64,20 @@ func (b *BackupIndex) Marshal() (text []byte, digest string, err error) {
 	return append(fmt.Appendf(nil, "%s %d %s\n", backupVersion, len(body), digest), body...), digest, nil
 }
 
-// newestBackup returns the name of the newest backup in a folder of backups;
-// "" if it holds none.
+// newestBackup returns the name of the newest backup in a folder of backups, or
+// "".
 func newestBackup(root *os.Root) string {
 	names, err := fs.Glob(root.FS(), "*/"+BackupManifest)
 	if err != nil || len(names) == 0 {
 		return ""
 	}
-	return path.Dir(slices.Max(names)) // they are named by their times
+	return path.Dir(slices.Max(names)) // names are times
 }
 
 func readBackupIndex(root *os.Root) (*BackupIndex, string, error) {
 	text, err := bounded.ReadFileIn(root, BackupManifest, bounded.Receipt)
 	if newest := newestBackup(root); errors.Is(err, fs.ErrNotExist) && newest != "" {
-		return nil, "", fmt.Errorf("this folder holds backups: name one, such as the newest, %s", filepath.Join(root.Name(), newest))
+		return nil, "", fmt.Errorf("this folder contains backups: name one, such as the newest, %s", filepath.Join(root.Name(), newest))
 	}
 	if err != nil {
 		return nil, "", fmt.Errorf("not a backup: %w", err)
@@ -87,7 +89,7 @@ func readBackupIndex(root *os.Root) (*BackupIndex, string, error) {
 	}
 	sum := sha256.Sum256(body)
 	if n, err := strconv.Atoi(f[1]); err != nil || n != len(body) || hex.EncodeToString(sum[:]) != f[2] {
-		return nil, "", fmt.Errorf("%s: damaged: it does not have its own digest", BackupManifest)
+		return nil, "", fmt.Errorf("%s: damaged: it does not match its own digest", BackupManifest)
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.DisallowUnknownFields()
@@ -106,11 +108,11 @@ func readBackupIndex(root *os.Root) (*BackupIndex, string, error) {
 }
 
 // inBackup reports whether a file outside the stores is backed up. Without
-// secrets that is a short list of files that hold none.
+// secrets, only listed files are.
 func inBackup(path string, secrets bool) bool {
 	for _, s := range []string{datadir.StoreDir, datadir.RekorStoreDir} {
 		if path == s || strings.HasPrefix(path, s+string(filepath.Separator)) || path == s+".mark" || path == s+datadir.AnchorSuffix {
-			return false // the store's own way
+			return false // see writeStore
 		}
 	}
 	if top, _, _ := strings.Cut(path, string(filepath.Separator)); strings.HasPrefix(top, "reindex-") || strings.HasPrefix(top, ".") {
@@ -126,8 +128,8 @@ func inBackup(path string, secrets bool) bool {
 	return false
 }
 
-// folderPaths returns the regular files of the data folder that are backed up
-// beside its stores.
+// folderPaths returns the regular files of the data folder, outside its stores,
+// that are backed up.
 func folderPaths(data string, secrets bool) (paths []string, err error) {
 	err = filepath.WalkDir(data, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
@@ -148,7 +150,7 @@ func folderPaths(data string, secrets bool) (paths []string, err error) {
 	return paths, err
 }
 
-// copySynced writes a new file and returns the SHA-256 of it.
+// copySynced writes a new file durably and returns its size and SHA-256.
 func copySynced(ctx context.Context, path string, r io.Reader, progress io.Writer) (size int64, digest string, err error) {
 	if err := owner.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return 0, "", err
@@ -177,7 +179,7 @@ func (c contextReader) Read(p []byte) (int, error) {
 	return c.r.Read(p)
 }
 
-// syncFolders syncs a folder and those in it.
+// syncFolders syncs a folder and all folders below it.
 func syncFolders(dir string) error {
 	return filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || !e.IsDir() {

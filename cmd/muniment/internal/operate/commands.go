@@ -1,8 +1,8 @@
-// Package operate has the commands that run a log and what stands beside it:
-// the server, witnesses, mirrors and monitors, and the care of their folders.
+// Package operate contains the commands that run servers, witnesses, mirrors
+// and monitors, and maintain their folders.
 package operate
 
-// Commands are the commands that run a log.
+// Commands is the group of commands that operate a log.
 type Commands struct {
 	Init     initCmd     `cmd:"" unix:"" group:"operate" help:"Create a data folder: configuration, log key, trust policy, and a tenant with token and stream key."`
 	Serve    serveCmd    `cmd:"" group:"operate" help:"Run the server on a data folder."`
@@ -15,8 +15,8 @@ type Commands struct {
 	Keys     keysCmd     `cmd:"" group:"operate" help:"Rotate and retire the keys that sign the log."`
 	Backup   backupCmd   `cmd:"" group:"operate" help:"Back up a data folder, also while its server runs."`
 	Restore  restoreCmd  `cmd:"" group:"operate" help:"Restore a data folder from a verified backup."`
-	Fsck     fsckCmd     `cmd:"" group:"operate" help:"Check the whole store, and list what is damaged."`
-	Reindex  reindexCmd  `cmd:"" group:"operate" help:"Rebuild search index and deduplication keys from the log, and compare them."`
+	Fsck     fsckCmd     `cmd:"" group:"operate" help:"Check the whole store, and list the damage."`
+	Reindex  reindexCmd  `cmd:"" group:"operate" help:"Compare search index and deduplication keys with the log, and rebuild them."`
 	Replica  replicaCmd  `cmd:"" unix:"" group:"operate" help:"Create the data folder of a replica, for a machine without a network."`
 	Witness  witnessCmd  `cmd:"" unix:"" group:"operate" help:"Run a witness, which cosigns the checkpoints of other logs."`
 	Mirror   mirrorCmd   `cmd:"" group:"operate" help:"Keep a verified copy of a log, and serve it."`

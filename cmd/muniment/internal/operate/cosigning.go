@@ -19,11 +19,10 @@ import (
 	"muniment.dev/muniment/ledger/witness"
 )
 
-// The server's policy files are those that it gives to verifiers: they name the
-// witnesses, and their URLs say where to ask them.
+// The server reads the policy files that it publishes for verifiers. They name
+// its witnesses and the URLs to ask them at.
 
-// cosignedLog shows a ledger to those who get its checkpoints cosigned or
-// anchored.
+// cosignedLog adapts a ledger to packages witness and anchor.
 type cosignedLog struct{ *ledger.Ledger }
 
 func (l cosignedLog) State() witness.State {
@@ -39,25 +38,25 @@ func (l cosignedLog) anchored() anchor.State {
 }
 
 const rollback = `%w
-This is an old copy of the log, or another one: to go on from it would fork the log, and nobody would trust its receipts again.
-Restore the newest copy of the data folder that there is. Only if nothing newer can ever be found: begin a new log, under a new origin`
+This is an old copy of the log, or another log: appending to it would fork the log, and its receipts would lose their value.
+Restore the newest copy of the data folder. Only if no newer copy can be found: begin a new log, under a new origin`
 
-// confirmTime is how long a start waits for the witnesses before it serves
+// confirmTime limits how long a start waits for the witnesses before it serves
 // reads without them.
 const confirmTime = 5 * time.Second
 
-// A watch keeps the log from going on from a state that is not its latest.
+// A watch prevents appends to a state of the log that is not the latest.
 type watch struct {
 	collector *witness.Collector
 	own       *anchor.Writer // beside the store
 	anchors   []*anchor.Writer
 	log       *slog.Logger
-	released  bool   // the log's appends, because the witnesses have confirmed it
+	released  bool   // whether the witnesses have confirmed the log
 	opened    uint64 // size of the log when it was opened
 }
 
 // startWatch compares the log with its anchors and begins to ask its witnesses.
-// Until these confirm the log, its appends are held.
+// Appends are held until the witnesses confirm the log.
 func (c *serveCmd) startWatch(a *term.App, d *datadir.Dir, l *ledger.Ledger, log *slog.Logger, policies []*receipt.TrustPolicy, signers []note.Signer) (*watch, error) {
 	w := &watch{log: log, opened: l.Published().Size}
 	var err error
@@ -96,7 +95,7 @@ func (c *serveCmd) startWatch(a *term.App, d *datadir.Dir, l *ledger.Ledger, log
 		return nil, term.ExitWith(term.ExitRollback, fmt.Errorf(rollback, err))
 	}
 	select {
-	case <-w.collector.Confirmed(): // mostly, before anybody is served
+	case <-w.collector.Confirmed(): // usually before the first request
 		w.release(l)
 	default:
 	}
@@ -109,7 +108,7 @@ func (w *watch) release(l *ledger.Ledger) {
 	w.released = true
 }
 
-// contradicted returns what a witness has said against the log, if one has.
+// contradicted returns the error of a witness that contradicts the log, or nil.
 func (w *watch) contradicted() error {
 	select {
 	case err := <-w.collector.Contradiction():
@@ -120,7 +119,7 @@ func (w *watch) contradicted() error {
 }
 
 // confirm releases the log's appends when its witnesses have confirmed it. It
-// returns an error if they contradict before, and nil if the context ends.
+// returns an error if one contradicts it first, and nil if the context ends.
 func (w *watch) confirm(ctx context.Context, l *ledger.Ledger) error {
 	if w.released || w.collector.Witnesses() == 0 {
 		return nil
@@ -129,7 +128,7 @@ func (w *watch) confirm(ctx context.Context, l *ledger.Ledger) error {
 	select {
 	case err = <-w.collector.Contradiction():
 	case <-w.collector.Confirmed():
-		err = w.contradicted() // goes before a confirmation by others
+		err = w.contradicted() // which outweighs confirmations
 	case <-ctx.Done():
 		return nil
 	}
@@ -159,7 +158,7 @@ func (w *watch) openAnchors(ctx context.Context, d *datadir.Dir, l *ledger.Ledge
 			return fmt.Errorf("anchors[%d]: %w", i, err)
 		}
 		if size := l.Published().Size; !found && size > 0 {
-			w.log.Warn("there was no such anchor, so that a rollback before now is not detectable by it; it is made now", "path", path, "size", size)
+			w.log.Warn("the anchor did not exist and is made now: it cannot detect a rollback before now", "path", path, "size", size)
 		}
 		wr, err := anchor.NewWriter(path, log.anchored, w.log)
 		if err != nil {
@@ -179,8 +178,8 @@ func (w *watch) closeAnchors() {
 	}
 }
 
-// close ends all that asks witnesses and writes anchors. The ledger must still
-// be open.
+// close stops asking witnesses and writing anchors. The ledger must still be
+// open.
 func (w *watch) close() {
 	w.collector.Close()
 	w.closeAnchors()

@@ -26,7 +26,7 @@ type fsckCmd struct {
 }
 
 func (fsckCmd) Help() string {
-	return `Reads the whole store, and compares every part of it with the log's tree. The server must be stopped. No file is changed.
+	return `Reads the whole store and compares every part with the log's tree. The server must be stopped. No file is changed.
 
 Each finding ends with its remedy: start the server, muniment reindex, or a backup.
 
@@ -38,19 +38,19 @@ Examples:
   muniment fsck --data ./data --rekor`
 }
 
-// remedies are what is printed after a finding, and in the summary.
+// remedies contains the texts that are printed after a finding, and in the
+// summary.
 var remedies = []struct {
 	remedy       ledger.Remedy
 	advice, each string
 }{
-	{ledger.Restart, "mended when the server starts", "by starting the server"},
-	{ledger.Rebuild, "can be rebuilt", "with: muniment reindex"},
-	{ledger.Restore, "must come from a backup", "from a backup only; without one they are lost"},
-	{ledger.Lost, "was recorded like this", "not at all: they were recorded like this"},
+	{ledger.Restart, "repaired when the server starts", "can be repaired by starting the server"},
+	{ledger.Rebuild, "can be rebuilt", "can be repaired with: muniment reindex"},
+	{ledger.Restore, "must be restored from a backup", "can be repaired only from a backup"},
+	{ledger.Lost, "was recorded like this", "cannot be repaired: they were recorded like this"},
 }
 
-// Kinds of findings about files. Those about entries are in
-// ledger.FindingKinds.
+// Kinds of findings about files. ledger.FindingKinds are those about entries.
 const (
 	kindFile    = "file"
 	kindJournal = "journal"
@@ -69,13 +69,12 @@ func (c *fsckCmd) Run(a *term.App) error {
 		err = r.finish(log)
 	}
 	if errors.Is(err, context.Canceled) {
-		return fmt.Errorf("interrupted after %s", counted(r.damaged, "finding", "findings"))
+		return fmt.Errorf("interrupted after %s", term.Count(r.damaged, "finding"))
 	}
 	return err
 }
 
-// check examines the files, what they hold, and the files again, block by
-// block.
+// check examines the journals, the rows, and then all files block by block.
 func (c *fsckCmd) check(ctx context.Context, log *checkedLog, r *fsckReport) (err error) {
 	dir := filepath.Join(c.Data, log.kind.Name)
 	o := log.kind.Options(slog.New(slog.DiscardHandler))
@@ -84,7 +83,7 @@ func (c *fsckCmd) check(ctx context.Context, log *checkedLog, r *fsckReport) (er
 	case errors.Is(err, pebblestore.ErrInUse):
 		return fmt.Errorf("%w: stop the server first", err)
 	case errors.Is(err, store.ErrNotFound):
-		return fmt.Errorf("%w: no entry was written to it yet", err)
+		return fmt.Errorf("%w: no entry was written yet", err)
 	case err != nil:
 		return err
 	}
@@ -98,7 +97,7 @@ func (c *fsckCmd) check(ctx context.Context, log *checkedLog, r *fsckReport) (er
 			return err
 		}
 	} else {
-		r.note("the store can't be opened, so that only its files are checked")
+		r.note("the store cannot be opened, so only its files are checked")
 	}
 	show, finish := r.app.ProgressFunc("files")
 	defer finish()
@@ -128,11 +127,11 @@ func (c *fsckCmd) checkRows(ctx context.Context, log *checkedLog, x *pebblestore
 	return nil
 }
 
-// published returns the checkpoints that were kept beside the store.
+// published returns the checkpoints of the mark and the anchors.
 func (l *checkedLog) published(data string, x *pebblestore.Examination, r *fsckReport) (out []ledger.PublishedCheckpoint) {
 	name := l.kind.Name
 	if x.Mark == nil {
-		r.note(fmt.Sprintf("%s can't be used, as after a loss of power: %v", pebblestore.MarkPath(name), x.MarkErr))
+		r.note(fmt.Sprintf("%s cannot be used, as after a loss of power: %v", pebblestore.MarkPath(name), x.MarkErr))
 	} else if x.Mark.Checkpoint != nil {
 		out = append(out, ledger.PublishedCheckpoint{File: pebblestore.MarkPath(name), Signed: x.Mark.Checkpoint})
 	}
@@ -149,14 +148,14 @@ func (l *checkedLog) published(data string, x *pebblestore.Examination, r *fsckR
 		case path == own && x.Mark == nil:
 			r.report(ledger.Finding{Kind: KindMark, File: shown, Problem: fmt.Sprintf("neither it nor the publish mark can be used: %v", err), Remedy: ledger.Restore})
 		case !errors.Is(err, os.ErrNotExist):
-			r.note(fmt.Sprintf("%s can't be read: %v", shown, err))
+			r.note(fmt.Sprintf("%s cannot be read: %v", shown, err))
 		}
 	}
 	return out
 }
 
-// An fsckReport prints findings as they come, neighbours with the same damage
-// as one.
+// An fsckReport prints findings as they come, and merges equal findings about
+// consecutive entries.
 type fsckReport struct {
 	app      *term.App
 	json     bool
@@ -196,7 +195,7 @@ func (r *fsckReport) report(f ledger.Finding) {
 	r.last = &f
 }
 
-// flush prints the finding that could have had neighbours.
+// flush prints the finding that waits for equal ones.
 func (r *fsckReport) flush() {
 	f := r.last
 	r.last = nil
@@ -288,26 +287,18 @@ func (r *fsckReport) finish(log *checkedLog) error {
 
 func (r *fsckReport) printSummary() {
 	if s := r.sum; s != nil {
-		r.print("checked %s in %s: %s, %s, %s of %s, %s\n", counted(s.Entries, "entry", "entries"), counted(uint64(s.Streams), "stream", "streams"),
-			counted(s.Tiles, "full tile", "full tiles"), counted(s.Checkpoints, "checkpoint", "checkpoints"),
-			counted(s.Payloads, "payload", "payloads"), counted(s.Bytes, "byte", "bytes"), counted(s.Keys+s.Postings, "index row", "index rows"))
+		r.print("checked %s in %s: %s, %s, %s of %s, %s\n", term.Count(s.Entries, "entry"), term.Count(uint64(s.Streams), "stream"),
+			term.Count(s.Tiles, "full tile"), term.Count(s.Checkpoints, "checkpoint"),
+			term.Count(s.Payloads, "payload"), term.Count(s.Bytes, "byte"), term.Count(s.Keys+s.Postings, "index row"))
 	}
 	if r.damaged == 0 {
 		r.print("the store is sound\n")
 		return
 	}
-	r.print("the store is damaged: %s\n", counted(r.damaged, "finding", "findings"))
+	r.print("the store is damaged: %s\n", term.Count(r.damaged, "finding"))
 	for _, m := range remedies {
 		if n := r.remedies[m.remedy]; n > 0 {
-			r.print("  %d can be mended %s\n", n, m.each)
+			r.print("  %d %s\n", n, m.each)
 		}
 	}
-}
-
-// counted returns a number with its noun.
-func counted(n uint64, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
 }

@@ -20,14 +20,14 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// A checkedLog is what a check needs of a data folder. Loading it, unlike
-// datadir.Load, opens no key that signs.
+// A checkedLog is the part of a data folder that fsck needs. Unlike
+// datadir.Load, loading it opens no private key of the log.
 type checkedLog struct {
 	kind    datadir.StoreKind
 	streams []ledger.KnownStream
-	anchors []string // further ones
-	keys    []note.Verifier
-	others  []note.Verifier      // of witnesses
+	anchors []string             // outside the data folder
+	keys    []note.Verifier      // of the log
+	others  []note.Verifier      // of witnesses, and the log's cosigner key
 	policy  *receipt.TrustPolicy // of a replica
 }
 
@@ -66,8 +66,8 @@ func (c *fsckCmd) loadLog() (*checkedLog, error) {
 	return l, l.loadKeys(c.Data)
 }
 
-// loadKeys reads the public keys of the log, past ones too, and of the
-// witnesses that its policies name.
+// loadKeys reads the public keys of the log, including retired ones, and of the
+// witnesses in its policies.
 func (l *checkedLog) loadKeys(dir string) error {
 	for _, name := range []string{datadir.PolicyFile, datadir.PQPolicyFile} {
 		p, err := datadir.ReadPolicyFile(filepath.Join(dir, name))
@@ -130,7 +130,7 @@ func loadCheckedRekor(dir string) (*checkedLog, error) {
 	return l, nil
 }
 
-// rekorVerifier returns the note verifier of a key.
+// rekorVerifier returns the note verifier of a key of the Rekor log.
 func rekorVerifier(name string, k *rekor.Key) (note.Verifier, error) {
 	pub, err := x509.ParsePKIXPublicKey(k.PublicKey)
 	if err != nil {
@@ -145,7 +145,7 @@ func rekorVerifier(name string, k *rekor.Key) (note.Verifier, error) {
 }
 
 // verify returns an error unless the log has signed the checkpoint, and every
-// signature by a known key is good.
+// signature by a known key is valid.
 func (l *checkedLog) verify(signed []byte, cosigned bool) error {
 	if l.policy != nil {
 		_, _, err := l.policy.VerifyCheckpoint(signed)
@@ -179,5 +179,5 @@ func (l *checkedLog) verify(signed []byte, cosigned bool) error {
 			return nil
 		}
 	}
-	return errors.New("the log's key has not signed it")
+	return errors.New("it is not signed by the log's key")
 }

@@ -11,10 +11,10 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 )
 
-// healthConnections is the limit of connections of the health listener.
+// healthConnections limits the connections of the health listener.
 const healthConnections = 64
 
-// listenForHealth serves health checks and metrics on an address of their own.
+// listenForHealth serves health checks and metrics on their own address.
 func listenForHealth(a *term.App, d *datadir.Dir, log *slog.Logger, s *api.Server, reload *reloader) (*listener, error) {
 	srv := &http.Server{
 		Handler: s.HealthHandler(), Protocols: allHTTP(), ErrorLog: HTTPErrors(log),

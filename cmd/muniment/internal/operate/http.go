@@ -21,7 +21,7 @@ import (
 	"muniment.dev/muniment/internal/pemfile"
 )
 
-// A listener is an HTTP server that listens.
+// A listener is an HTTP server and the address that it listens on.
 type listener struct {
 	url      string
 	srv      *http.Server
@@ -29,14 +29,14 @@ type listener struct {
 	failed   chan error // receives the error that ended it
 }
 
-// A certificate is a server's TLS configuration, which a reload replaces.
-// Without one there is no TLS.
+// A certificate is a server's TLS configuration, which a reload replaces. It is
+// empty if the server speaks plain HTTP.
 type certificate struct {
 	config atomic.Pointer[tls.Config]
 }
 
-// load reads the certificate of a configuration, whose files rel finds.
-// Clients may show certificates of the authorities, if there are any.
+// load reads the certificate of a configuration, whose paths rel resolves. If
+// there are authorities, their client certificates are accepted.
 func (c *certificate) load(config datadir.TLSConfig, rel func(string) string, authorities *x509.CertPool) error {
 	read, err := readTLS(config, rel, authorities)
 	if err == nil {
@@ -45,8 +45,8 @@ func (c *certificate) load(config datadir.TLSConfig, rel func(string) string, au
 	return err
 }
 
-// set replaces the configuration, unless it is nil: a reload does not switch
-// TLS off.
+// set replaces the configuration, unless it is nil: a reload does not disable
+// TLS.
 func (c *certificate) set(config *tls.Config) {
 	if config != nil {
 		c.config.Store(config)
@@ -77,8 +77,9 @@ func readTLS(config datadir.TLSConfig, rel func(string) string, authorities *x50
 	return c, nil
 }
 
-// listen serves on the address, over TLS if there is a certificate. On this
-// machine it is reached by its own names, and by hosts.
+// listen serves on the address, over TLS if there is a certificate. On
+// addresses of this machine, requests must be for localhost or one of the
+// hosts.
 func listen(address string, srv *http.Server, connections int, cert *certificate, hosts ...string) (*listener, error) {
 	edge.Harden(srv, hosts)
 	ln, err := net.Listen("tcp", address)
@@ -96,8 +97,7 @@ func listen(address string, srv *http.Server, connections int, cert *certificate
 	go func() { l.failed <- serve() }()
 	select {
 	case <-accepting.begun:
-		// a server that is shut down before it has begun would not know that it
-		// was
+		// Without waiting, a shutdown could come before Serve and be missed.
 		return l, nil
 	case err := <-l.failed:
 		return nil, errors.Join(fmt.Errorf("serve: %w", err), ln.Close())
@@ -113,7 +113,7 @@ func allHTTP() *http.Protocols {
 	return p
 }
 
-// A firstAccept says when its server has begun to accept connections.
+// A firstAccept signals that its server has begun to accept connections.
 type firstAccept struct {
 	net.Listener
 	once  sync.Once
@@ -126,8 +126,8 @@ func (f *firstAccept) Accept() (net.Conn, error) {
 	return f.Listener.Accept()
 }
 
-// shutdown finishes the requests under way, for as long as they may take after
-// a signal, and cuts the others off.
+// shutdown waits at most shutdownTime for the requests under way, and cuts off
+// the rest.
 func (l *listener) shutdown() (cut bool, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
@@ -144,8 +144,8 @@ func hostOf(origin string) string {
 	return host
 }
 
-// HTTPErrors returns what an http.Server reports to: a panic is an error, a
-// connection that can't be accepted a warning, and what callers do wrong is of
+// HTTPErrors returns the logger for an http.Server. Panics are logged as
+// errors, failures to accept a connection as warnings, and errors of callers at
 // level debug.
 func HTTPErrors(log *slog.Logger) *stdlog.Logger {
 	return stdlog.New(httpErrorWriter{log}, "", 0)

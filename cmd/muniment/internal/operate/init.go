@@ -20,19 +20,19 @@ import (
 )
 
 type initCmd struct {
-	Dir    string `arg:"" help:"Folder to make; it must not exist, or be empty."`
-	Origin string `help:"The log's name, for ever: a host name, or a URL without its scheme. Default: this machine's host name." placeholder:"HOST"`
+	Dir    string `arg:"" help:"Folder to make. It must not exist, or must be empty."`
+	Origin string `help:"The log's name, which can never be changed: a host name, or a URL without its scheme. Default: this machine's host name." placeholder:"HOST"`
 	Tenant string `help:"Name of the first tenant." default:"default"`
 
-	PostQuantum bool `help:"Also make an ML-DSA-44 cosigner key, and policy.pq for those who verify with it."`
+	PostQuantum bool `help:"Also make an ML-DSA-44 cosigner key, and policy.pq for verifiers that use it."`
 
-	RekorOrigin string `help:"Also make a log for Sigstore's clients, which 'serve --rekor-listen' serves: the host of its URL, without port. In a folder that is a log already, only this one is made." placeholder:"HOST"`
+	RekorOrigin string `help:"Also make a log for Sigstore's clients, which 'serve --rekor-listen' serves. HOST is the host of its URL, without port. In the folder of an existing log, only this log is added." placeholder:"HOST"`
 	TSA         bool   `name:"tsa" help:"With --rekor-origin: also make a timestamp authority (RFC 3161) beside it."`
 }
 
 func (initCmd) Help() string {
-	return `Makes DIR/muniment.yaml, DIR/log.key (signs the log), DIR/policy (what verifiers need), DIR/tokens/NAME.token and
-DIR/streams/NAME.key (the tenant's). Back up log.key: without it the log can't go on.
+	return `Makes DIR/muniment.yaml, DIR/log.key (signs the log), DIR/policy (for verifiers), and DIR/tokens/NAME.token and
+DIR/streams/NAME.key (for the tenant). Back up log.key: without it the log cannot continue.
 
 Examples:
   muniment init ./data --origin ledger.example.com --tenant acme
@@ -108,10 +108,10 @@ func (c *initCmd) Run(a *term.App) error {
 
   %-22s configuration
   %-22s signs the log: back it up, and keep it secret
-  %-22s give it to everybody who verifies receipts
-  %-22s tenant %s's first token, of the role admin
-  %-22s tenant %s's stream key: for auditors of its stream
-  %-22s your own token: for /metrics and the details of /readyz
+  %-22s for everyone who verifies receipts
+  %-22s tenant %s's first token, with the role admin
+  %-22s tenant %s's stream key, for auditors of its stream
+  %-22s your token for /metrics and the details of /readyz
   %-22s whose signatures on evidence are trusted
 
 %sNext:

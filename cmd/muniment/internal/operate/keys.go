@@ -21,15 +21,15 @@ import (
 	"muniment.dev/muniment/ledger/pebblestore"
 )
 
-// A log's keys change: a new key signs beside the old one for a while, so that
-// verifiers with either policy accept what is issued, and then the old one is
-// retired. keys.yaml says which keys there are. A log that never rotated has no
-// such file, and the one key log.key.
+// In a rotation, a new key signs beside the old one for a while, so that
+// verifiers with either policy accept new receipts. Then the old key is
+// retired. keys.yaml lists the keys. A log that never rotated has the key
+// log.key and no such file.
 
 type keysCmd struct {
-	List   keysListCmd   `cmd:"" help:"List the keys that sign the log, and those that did."`
-	Rotate keysRotateCmd `cmd:"" help:"Begin to sign with a new key, beside the old one."`
-	Retire keysRetireCmd `cmd:"" help:"End signing with the old key."`
+	List   keysListCmd   `cmd:"" help:"List the log's keys, including retired ones."`
+	Rotate keysRotateCmd `cmd:"" help:"Sign with a new key beside the old one."`
+	Retire keysRetireCmd `cmd:"" help:"Stop signing with the old key."`
 }
 
 type keysListCmd struct {
@@ -66,13 +66,13 @@ func (c *keysListCmd) Run(a *term.App) error {
 
 type keysRotateCmd struct {
 	Data   string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
-	Source string `help:"Where the new key is: file:PATH, env:NAME or ssh-agent:SHA256:HASH (Ed25519). Default: a new file." placeholder:"SOURCE"`
+	Source string `help:"The new Ed25519 key: file:PATH, env:NAME or ssh-agent:SHA256:HASH. Default: a new key in a new file." placeholder:"SOURCE"`
 	Rekor  bool   `help:"Rotate the key of the Rekor log instead."`
 }
 
 func (keysRotateCmd) Help() string {
-	return `From the restart on both keys sign every checkpoint, so that receipts verify under the old policy and under the new one. Hand out the new policy,
-tell the witnesses the new key, then end the overlap with 'muniment keys retire'.
+	return `After a restart both keys sign every checkpoint, so receipts verify under the old policy and under the new one. Distribute the new policy, give the
+witnesses the new key, and then end the overlap with 'muniment keys retire'.
 
 Examples:
   muniment keys rotate --data ./data
@@ -91,7 +91,7 @@ func (c *keysRotateCmd) Run(a *term.App) error {
 		return c.rotateRekor(a)
 	}
 	if n := 1 + len(d.Overlap); n > 1 {
-		return fmt.Errorf("%d keys sign already: end that first with: muniment keys retire %s --data %s", n, d.Keys[len(d.Keys)-n].ID(), c.Data)
+		return fmt.Errorf("%d keys already sign: first retire the old one with: muniment keys retire %s --data %s", n, d.Keys[len(d.Keys)-n].ID(), c.Data)
 	}
 	text, err := bounded.ReadFile(filepath.Join(c.Data, datadir.PolicyFile), bounded.Config)
 	if err != nil {
@@ -99,7 +99,6 @@ func (c *keysRotateCmd) Run(a *term.App) error {
 	}
 	old := d.Keys
 	if err := c.writePolicy(&old[len(old)-1], text); err != nil {
-		// as it is now, with the witnesses of today
 		return err
 	}
 	now := time.Now().UTC().Truncate(time.Second)
@@ -117,7 +116,7 @@ func (c *keysRotateCmd) Run(a *term.App) error {
 	}
 	for i := range old {
 		if old[i].Key == fresh.Key {
-			return fmt.Errorf("--source: %s is a key of this log already, and a key is never taken up again", fresh.ID())
+			return fmt.Errorf("--source: %s is or was a key of this log, and a key is never used again", fresh.ID())
 		}
 	}
 	if text, err = withLogKey(text, fresh.Key); err != nil {
@@ -127,25 +126,23 @@ func (c *keysRotateCmd) Run(a *term.App) error {
 		return err
 	}
 	if err := datadir.WriteKeys(c.Data, append(old, fresh)); err != nil {
-		// from here on the key counts
-		return err
+		return err // once it is written, the key is in use
 	}
 	if err := datadir.ReplaceOwned(filepath.Join(c.Data, datadir.PolicyFile), text); err != nil {
 		return err
 	}
 	fmt.Fprintf(a.Stdout, `The log has a new key: %s
-From the next start of the server both keys sign. Then:
+From the next start of the server on, both keys sign.
 
-  1. restart the server
-  2. hand out %s in place of the old policy (which stays good, as %s)
-  3. tell the new key to the witnesses: %s
-  4. when nobody needs the old key any more: muniment keys retire %s --data %s
+  1. Restart the server.
+  2. Distribute %s in place of the old policy, which stays valid as %s.
+  3. Give the witnesses the new key: %s
+  4. When the old key is no longer needed: muniment keys retire %s --data %s
 `, fresh.ID(), filepath.Join(c.Data, datadir.PolicyFile), filepath.Join(c.Data, old[len(old)-1].PolicyPath()), fresh.Key, old[len(old)-1].ID(), c.Data)
 	return nil
 }
 
-// writePolicy writes the key's own policy file. Nothing is overwritten but by
-// itself.
+// writePolicy writes the key's own policy file.
 func (c *keysRotateCmd) writePolicy(r *datadir.KeyRecord, text []byte) error {
 	path := filepath.Join(c.Data, r.PolicyPath())
 	if err := owner.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -183,14 +180,14 @@ func withLogKey(policy []byte, vkey string) ([]byte, error) {
 }
 
 type keysRetireCmd struct {
-	ID   string `arg:"" help:"The key, as 'muniment keys list' shows it."`
+	ID   string `arg:"" help:"ID of the key, as printed by 'muniment keys list'."`
 	Data string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
 }
 
 func (keysRetireCmd) Help() string {
-	return `Receipts issued under the old key alone verify under its policy file for ever, if that asks for witnesses: they saw what it signed, and a thief who
-signs another past with it has no cosignatures. Without a witness quorum the old key's policy must not be trusted any more, and is taken out of policies/: bring
-receipts under the new key first, with 'muniment receipt refresh'.
+	return `Receipts that only the old key signed still verify under its policy file if that requires witnesses: a thief of the key cannot get their cosignatures
+for a forged past. Without a witness quorum the old key's policy must not be trusted any more, and is removed from policies/. First move receipts to the new
+key with 'muniment receipt refresh'.
 
 Example:
   muniment keys retire ledger.example.com+1a2b3c4d --data ./data`
@@ -215,13 +212,13 @@ func (c *keysRetireCmd) Run(a *term.App) error {
 	}
 	switch {
 	case at < 0:
-		return fmt.Errorf("there is no key %s; see: muniment keys list --data %s", c.ID, c.Data)
+		return fmt.Errorf("there is no key %s: list the keys with: muniment keys list --data %s", c.ID, c.Data)
 	case d.Keys[at].Retired != nil:
-		return fmt.Errorf("%s is retired since %s", c.ID, d.Keys[at].Retired.Format(time.RFC3339))
+		return fmt.Errorf("%s was retired at %s", c.ID, d.Keys[at].Retired.Format(time.RFC3339))
 	case signing == 1:
-		return fmt.Errorf("%s is the only key that signs; make another one first: muniment keys rotate --data %s", c.ID, c.Data)
+		return fmt.Errorf("%s is the only key that signs: first make another one with: muniment keys rotate --data %s", c.ID, c.Data)
 	case logkey.ID(d.Signer) == c.ID:
-		return fmt.Errorf("%s is the newest key, and the log's policy is for it; retire the older one", c.ID)
+		return fmt.Errorf("%s is the newest key, which the log's policy names: retire the older one", c.ID)
 	}
 	now := time.Now().UTC().Truncate(time.Second)
 	d.Keys[at].Retired = &now
@@ -234,32 +231,32 @@ func (c *keysRetireCmd) Run(a *term.App) error {
 		return err
 	}
 	if p.RequiresWitness() {
-		fmt.Fprintf(a.Stdout, "%s signs no more, from the next start of the server on. Its policy, %s, asks for witnesses and stays good for receipts of its time.\n", c.ID, path)
+		fmt.Fprintf(a.Stdout, "From the next start of the server on, %s does not sign. Its policy, %s, requires witnesses and stays valid for receipts of its time.\n", c.ID, path)
 		return nil
 	}
 	if err := datadir.SettlePolicies(c.Data, d.Keys); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Stdout, `%s signs no more, from the next start of the server on.
-Its policy asks for no witness, so that whoever steals the old key could forge the past: it is now %s, and nobody should trust it.
-Receipts that only the old key signed verify no more; bring them under the new key: muniment receipt refresh FILE… --policy %s
+	fmt.Fprintf(a.Stdout, `From the next start of the server on, %s does not sign.
+Its policy requires no witness, so a thief of the old key could forge the past. The policy is now %s and must not be trusted.
+Receipts that only the old key signed no longer verify. Move them to the new key: muniment receipt refresh FILE… --policy %s
 `, c.ID, path+datadir.UntrustedSuffix, filepath.Join(c.Data, datadir.PolicyFile))
 	return nil
 }
 
-// rotateRekor gives the Rekor log a new key. Its clients know a key by the log
-// ID in each bundle, so there is no overlap to end: the trusted root lists
-// both, each with the time for which it is good.
+// rotateRekor gives the Rekor log a new key. Bundles name the key by its log
+// ID, so there is no overlap: the trusted root lists both keys, each with its
+// period of validity.
 func (c *keysRotateCmd) rotateRekor(a *term.App) error {
 	if c.Source != "" {
-		return errors.New("--source: the Rekor log's keys are files")
+		return errors.New("--source: the Rekor log's key is always a file: remove --source")
 	}
 	signer, keys, err := datadir.LoadRekorKeys(c.Data)
 	if err != nil {
 		return err
 	}
-	// A server that went on running would sign with the old key after the time
-	// until which the list calls it good.
+	// A running server would sign with the old key after the end of its period
+	// of validity.
 	store, err := datadir.OpenStore(a.Ctx, c.Data, datadir.RekorStore(signer.Name()), a.Logger("text"))
 	if errors.Is(err, pebblestore.ErrInUse) {
 		return fmt.Errorf("%w: stop the server, rotate, and start it again", err)
@@ -281,15 +278,15 @@ func (c *keysRotateCmd) rotateRekor(a *term.App) error {
 }
 
 // replaceRekorKey writes key and list so that an interruption leaves either the
-// old pair, or the new list and a key that LoadRekorKeys takes up.
+// old pair, or the new list and a new key that LoadRekorKeys uses.
 func replaceRekorKey(a *term.App, dir, oldID, skey string, keys []rekor.Key) error {
 	list, err := json.MarshalIndent(keys, "", "  ")
 	if err != nil {
 		return err
 	}
 	fresh := filepath.Join(dir, datadir.RekorKeyNew)
+	// An earlier rotation may have left a key that was never used.
 	if err := os.Remove(fresh); err != nil && !errors.Is(err, os.ErrNotExist) {
-		// of a rotation that never took effect
 		return err
 	}
 	if err := datadir.WriteNew(fresh, skey+"\n", 0o600); err != nil {
@@ -301,8 +298,8 @@ func replaceRekorKey(a *term.App, dir, oldID, skey string, keys []rekor.Key) err
 	if err := os.Rename(fresh, filepath.Join(dir, datadir.RekorKeyFile)); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Stdout, `The Rekor log has a new key, in place of %s. Start the server, and hand out the trusted root again: it lists both keys, the old one
-until now, so that older bundles go on verifying. (muniment trusted-root --server URL)
+	fmt.Fprintf(a.Stdout, `The Rekor log has a new key in place of %s. Start the server, and distribute the trusted root again (muniment trusted-root --server URL).
+It lists both keys, the old one with its end of validity, so older bundles still verify.
 `, oldID)
 	return nil
 }

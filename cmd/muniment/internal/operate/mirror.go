@@ -21,24 +21,24 @@ import (
 )
 
 type mirrorCmd struct {
-	Source      string        `arg:"" help:"The log: the server's URL, or that of any copy; /tlog/ is added where the path is empty. Or a folder."`
+	Source      string        `arg:"" help:"URL of the log's server or of a copy, or a folder. /tlog/ is added to a URL without a path."`
 	Data        string        `help:"Folder of the copy." required:"" type:"path" portable:""`
-	Policy      string        `help:"Policy file: the keys of the log and its witnesses." required:"" env:"MUNIMENT_POLICY" predictor:"file"`
-	TokenFile   string        `help:"Token, where the operator has closed /tlog/." placeholder:"FILE" type:"path"`
-	Listen      string        `help:"Serve the copy here, as C2SP tlog-tiles under /tlog/." placeholder:"HOST:PORT"`
+	Policy      string        `help:"Policy file, with the keys of the log and its witnesses." required:"" env:"MUNIMENT_POLICY" predictor:"file"`
+	TokenFile   string        `help:"File with a token, if /tlog/ requires one." placeholder:"FILE" type:"path"`
+	Listen      string        `help:"Serve the copy on this address, as C2SP tlog-tiles under /tlog/." placeholder:"HOST:PORT"`
 	Interval    time.Duration `help:"Time between two updates." default:"10s"`
-	Once        bool          `help:"Update once, and end."`
+	Once        bool          `help:"Update once and exit."`
 	LogFormat   string        `help:"text or json." enum:"text,json" default:"text"`
-	CosignerKey string        `help:"Cosign each copied checkpoint with this Ed25519 key (a note's, such as witness.key of 'muniment witness init', which nothing else may use)." placeholder:"FILE" predictor:"file"`
+	CosignerKey string        `help:"Cosign each copied checkpoint with this Ed25519 note key, such as witness.key of 'muniment witness init'. Use the key for nothing else." placeholder:"FILE" predictor:"file"`
 	JSON        bool          `help:"With --once: print JSON."`
 }
 
 func (mirrorCmd) Help() string {
-	return `Every tile and entry is proven by the log's signed checkpoint before it is stored. Whatever ends an update, the folder is the copy that it was or the new one.
-The folder can be audited as it is: muniment audit FOLDER.
+	return `Every tile and entry is verified against the log's signed checkpoint before it is stored. After an interrupted update the folder is the previous or the new
+copy. It can be audited as it is: muniment audit FOLDER.
 
-Exit code of --once, and of the first update otherwise: 0 up to date; 1 what the source serves does not verify; 4 it is shorter than the copy; 5 the log is forked;
-2 it could not be read. Later updates are tried again, but for a fork, which ends the program with 5; the copy is then evidence.
+Exit code of --once, or else of the first update: 0 up to date; 1 the source does not verify; 4 it is shorter than the copy; 5 the log has forked; 2 it could
+not be read. Later updates are retried, except that a fork ends the program with 5. The copy is then evidence.
 
 Examples:
   muniment mirror https://ledger.example.com --data ./mirror --policy policy --once
@@ -47,10 +47,10 @@ Examples:
 
 func (c *mirrorCmd) Run(a *term.App) error {
 	if c.Interval < time.Second {
-		return errors.New("--interval: less than a second")
+		return errors.New("--interval: must be at least 1s")
 	}
 	if c.Once && c.Listen != "" {
-		return errors.New("--once and --listen: choose one")
+		return errors.New("--once and --listen exclude each other: give one")
 	}
 	policies, err := datadir.LoadPolicies([]string{c.Policy})
 	if err != nil {
@@ -103,7 +103,7 @@ func (c *mirrorCmd) cosigner() (note.Signer, error) {
 	s, err := fnote.NewSignerForCosignatureV1(strings.TrimSpace(string(data)))
 	if err != nil {
 		// the cause could show parts of the key
-		return nil, fmt.Errorf("--cosigner-key: %s: not an Ed25519 key of a note", c.CosignerKey)
+		return nil, fmt.Errorf("--cosigner-key: %s: not an Ed25519 note key", c.CosignerKey)
 	}
 	return s, nil
 }
@@ -150,7 +150,7 @@ func (c *mirrorCmd) follow(a *term.App, src audit.Source, policy *receipt.TrustP
 func (c *mirrorCmd) printConflict(a *term.App, err error) {
 	var conflict *audit.Conflict
 	if errors.As(err, &conflict) {
-		fmt.Fprintf(a.Stdout, "The evidence. Of the copy:\n\n%s\nOffered now:\n\n%s\n", term.Escape(conflict.Kept), term.Escape(conflict.Offered))
+		fmt.Fprintf(a.Stdout, "Evidence. The copy's checkpoint:\n\n%s\nOffered now:\n\n%s\n", term.Escape(conflict.Kept), term.Escape(conflict.Offered))
 	}
 }
 

@@ -17,20 +17,20 @@ import (
 )
 
 type monitorCmd struct {
-	Config    string `arg:"" help:"YAML file: which logs, and what to look for. 'muniment monitor --example' prints one." predictor:"file" optional:""`
-	Once      bool   `help:"Look once, and end with a code that says what was found."`
-	Listen    string `help:"Serve Prometheus metrics here. Default: from the file." placeholder:"HOST:PORT"`
+	Config    string `arg:"" help:"YAML file with the logs to follow and what to look for. 'muniment monitor --example' prints one." predictor:"file" optional:""`
+	Once      bool   `help:"Check once and exit. The exit code reports the result."`
+	Listen    string `help:"Serve Prometheus metrics on this address. Default: listen in the file." placeholder:"HOST:PORT"`
 	LogFormat string `help:"text or json." enum:"text,json" default:"text"`
 	JSON      bool   `help:"With --once: print one JSON object for each log."`
-	Example   bool   `help:"Print an example of the file."`
+	Example   bool   `help:"Print an example file."`
 }
 
 func (monitorCmd) Help() string {
-	return `Checks in each round that every log only grew, keeping what it has seen in a folder, and looks for the listed identities and subjects in the new entries. An
-alert is a line in the log, a metric, a webhook, and with --once an exit code.
+	return `In each round, checks that every log only grew since the last one, and looks for the listed identities and subjects in new entries. The state is kept in
+a folder. An alert is a line in the log, a metric, a webhook call, and with --once an exit code.
 
-Exit code of --once: 0 all is well; 1 an alert: stalled, unsound, unread, an incomplete stream or an unexpected entry; 5 a log is forked or shorter than it was; 2 a log could not
-be read, or something else not be done, and there is no alert.
+Exit code of --once: 0 no alert; 1 an alert: stalled, unsound, unread, an incomplete stream or an unexpected entry; 5 a log has forked or is shorter than it
+was; 2 a log could not be read, or another failure, and there is no alert.
 
 Examples:
   muniment monitor --example > monitor.yaml
@@ -38,18 +38,18 @@ Examples:
   muniment monitor monitor.yaml --listen 127.0.0.1:9480`
 }
 
-const monitorExample = `# What 'muniment monitor' follows. Paths are relative to this file.
+const monitorExample = `# The logs that 'muniment monitor' follows. Paths are relative to this file.
 
-# What was seen of each log. Keep it: a fork is measured against it.
+# Folder for the state of each log. Keep it: forks are detected by comparison with it.
 state: monitor-state
 
 # Time between two rounds.
 interval: 1m
 
-# Serve Prometheus metrics here.
+# Serve Prometheus metrics on this address.
 # listen: 127.0.0.1:9480
 
-# Told of each alert, by POST of a JSON object.
+# Receives each alert as a JSON object by POST.
 # webhook:
 #   url: https://alerts.example.com/muniment
 #   token_file: webhook.token
@@ -58,24 +58,24 @@ logs:
   - name: ledger
     url: https://ledger.example.com
     policy: policy
-    # Alert if the log has not grown for so long.
+    # Alert if the log has not grown for this time.
     quiet: 24h
-    # Alert if the newest cosignature of a witness of the policy is older.
+    # Alert if the newest cosignature by a witness of the policy is older than this.
     # max_age: 10m
-    # Alert if the log could not be read for so long. Default: 15m.
+    # Alert if the log could not be read for this time. Default: 15m.
     # unread: 15m
-    # Longest time of a round. Default: 1h. Reading a large log for the first time may need more.
+    # Limit of a round. Default: 1h. The first reading of a large log may need more.
     # timeout: 1h
-    # A tenant: prove its stream complete, and read its entries over the API.
+    # For a tenant: prove its stream complete, and read its entries over the API.
     # stream_key: acme.key
     # token_file: acme.token
     # api: https://ledger.example.com
-    # Alert if an entry has one of these identities (signers and submitters; * stands for any text) or subjects, and none of the expected subjects.
+    # Alert if an entry has one of these identities (signers and submitters; * matches any text) or subjects, and none of the expected subjects.
     # identities: ["*@acme.example"]
     # subjects: ["sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"]
     # expected: []
 
-  # Any Rekor v2 log. It is too large to be read from its start.
+  # A Rekor v2 log. The public ones are too large to be read from the start.
   # - name: rekor
   #   url: https://log2025-1.rekor.sigstore.dev/api/v2/
   #   policy: rekor.policy
@@ -90,7 +90,7 @@ func (c *monitorCmd) Run(a *term.App) error {
 		return err
 	}
 	if c.Config == "" {
-		return errors.New("the configuration is missing; begin with: muniment monitor --example > monitor.yaml")
+		return errors.New("no configuration given: start with: muniment monitor --example > monitor.yaml")
 	}
 	log := a.ServiceLogger(c.LogFormat)
 	cfg, m, err := loadMonitor(c.Config)
@@ -109,7 +109,7 @@ func (c *monitorCmd) Run(a *term.App) error {
 	return c.follow(a, cfg, m, log)
 }
 
-// once looks once.
+// once checks all logs once.
 func (c *monitorCmd) once(a *term.App, m *monitor.Monitor, log *slog.Logger) error {
 	rounds := m.Rounds(a.Ctx)
 	code := term.ExitOK
@@ -137,7 +137,8 @@ func (c *monitorCmd) once(a *term.App, m *monitor.Monitor, log *slog.Logger) err
 	return term.ExitWith(code, nil)
 }
 
-// worse prefers a fork to an alert, and an alert to a failure.
+// worse returns the more severe exit code: a fork outranks an alert, and an
+// alert a failure.
 func worse(a, b int) int {
 	rank := map[int]int{term.ExitOK: 0, term.ExitFailed: 1, term.ExitNo: 2, term.ExitForked: 3}
 	if rank[a] >= rank[b] {
@@ -176,7 +177,7 @@ func (c *monitorCmd) print(a *term.App, r *monitor.Round) error {
 	return nil
 }
 
-// logRound writes what is new into the log.
+// logRound logs the new alerts and the error of a round.
 func logRound(log *slog.Logger, r *monitor.Round) {
 	for _, a := range r.Found {
 		args := []any{"log", a.Log, "kind", a.Kind, "message", term.Escape(a.Message)}
@@ -197,7 +198,7 @@ func logRound(log *slog.Logger, r *monitor.Round) {
 	}
 }
 
-// follow looks until the context ends.
+// follow checks the logs until the context ends.
 func (c *monitorCmd) follow(a *term.App, cfg *MonitorConfig, m *monitor.Monitor, log *slog.Logger) error {
 	metrics := monitor.NewMetrics()
 	var failed chan error

@@ -16,7 +16,8 @@ import (
 	"muniment.dev/muniment/internal/bounded"
 )
 
-// A MonitorConfig is monitor.yaml. Paths are relative to its folder.
+// A MonitorConfig is the content of monitor.yaml, whose paths are relative to
+// its folder. monitorExample describes the settings.
 type MonitorConfig struct {
 	State    string        `yaml:"state"`
 	Interval time.Duration `yaml:"interval"`
@@ -79,11 +80,11 @@ func loadMonitor(path string) (*MonitorConfig, *monitor.Monitor, error) {
 func (c *MonitorConfig) build(dir string) (*monitor.Monitor, error) {
 	switch {
 	case c.Interval < time.Second:
-		return nil, errors.New("interval: less than a second")
+		return nil, errors.New("interval: must be at least 1s")
 	case len(c.Logs) == 0 || len(c.Logs) > maxMonitoredLogs:
-		return nil, fmt.Errorf("logs: there must be 1 to %d", maxMonitoredLogs)
+		return nil, fmt.Errorf("logs: must list 1 to %d", maxMonitoredLogs)
 	case c.Webhook.URL == "" && c.Webhook.TokenFile != "":
-		return nil, errors.New("webhook.token_file: there is no webhook.url")
+		return nil, errors.New("webhook.token_file: requires webhook.url")
 	}
 	m := &monitor.Monitor{Dir: relTo(dir, c.State), Now: time.Now}
 	if c.Webhook.URL != "" {
@@ -107,7 +108,7 @@ func (c *MonitorConfig) build(dir string) (*monitor.Monitor, error) {
 			return nil, fmt.Errorf("logs[%d].%w", i, err)
 		}
 		if seen[l.Name] {
-			return nil, fmt.Errorf("logs[%d].name: %q is there twice", i, l.Name)
+			return nil, fmt.Errorf("logs[%d].name: %q is listed twice", i, l.Name)
 		}
 		seen[l.Name] = true
 		m.Logs = append(m.Logs, *l)
@@ -122,11 +123,11 @@ func relTo(dir, path string) string {
 	return filepath.Join(dir, path)
 }
 
-// build checks a log's lines. An error begins with the name of the field.
+// build returns the log to monitor. An error begins with the name of the field.
 func (c *monitoredLog) build(dir string) (*monitor.Log, error) {
 	l := &monitor.Log{Name: c.Name, ExpectNext: c.ExpectNext, Quiet: c.Quiet, MaxAge: c.MaxAge, Unread: cmp.Or(c.Unread, defaultUnread), Timeout: cmp.Or(c.Timeout, defaultTimeout), Watch: monitor.Watch{Identities: c.Identities, Subjects: c.Subjects, Expected: c.Expected}}
 	if !monitorName.MatchString(c.Name) {
-		return nil, errors.New("name: must be 1 to 63 of a-z, 0-9, dot, dash and underscore; it is the name of the state's file, too")
+		return nil, errors.New("name: must be 1 to 63 of a-z, 0-9, dot, dash and underscore, because it also names the state's file")
 	}
 	text, err := bounded.ReadFile(relTo(dir, c.Policy), bounded.Config)
 	if err != nil {
@@ -142,28 +143,28 @@ func (c *monitoredLog) build(dir string) (*monitor.Log, error) {
 	case "rekor-v2":
 		l.AnyLeaf, l.Rekor = true, true
 	default:
-		return nil, fmt.Errorf("format: %q is none of muniment, rekor-v2, tlog-tiles", c.Format)
+		return nil, fmt.Errorf("format: %q: must be muniment, rekor-v2 or tlog-tiles", c.Format)
 	}
 	switch c.From {
 	case "", "start":
 	case "now":
 		l.FromNow = true
 	default:
-		return nil, fmt.Errorf("from: %q is neither start nor now", c.From)
+		return nil, fmt.Errorf("from: %q: must be start or now", c.From)
 	}
 	if c.Quiet < 0 || c.MaxAge < 0 || c.Unread < 0 || c.Timeout < 0 {
-		return nil, errors.New("quiet, max_age, unread, timeout: must not be negative")
+		return nil, errors.New("quiet, max_age, unread, timeout: must be at least 0")
 	}
 	if c.MaxAge > 0 && len(l.Policy.Witnesses()) == 0 {
-		return nil, errors.New("max_age: the policy lists no witness, whose cosignature would say how old a checkpoint is; use quiet")
+		return nil, errors.New("max_age: requires a policy with witnesses, whose cosignatures date checkpoints: use quiet")
 	}
 	if len(c.Identities)+len(c.Subjects)+len(c.Expected) > maxWatched {
-		return nil, fmt.Errorf("identities: with subjects and expected more than %d", maxWatched)
+		return nil, fmt.Errorf("identities, subjects and expected: must be at most %d together", maxWatched)
 	}
 	for name, list := range map[string][]string{"subjects": c.Subjects, "expected": c.Expected} {
 		for j, s := range list {
 			if alg, v, ok := strings.Cut(s, ":"); !ok || alg == "" || v == "" {
-				return nil, fmt.Errorf("%s[%d]: %q is not algorithm:value, such as sha256:2cf2…", name, j, s)
+				return nil, fmt.Errorf("%s[%d]: %q: must be algorithm:value, such as sha256:2cf2…", name, j, s)
 			}
 		}
 	}
@@ -178,32 +179,32 @@ func (c *monitoredLog) build(dir string) (*monitor.Log, error) {
 		return nil, err
 	}
 	if len(c.Identities)+len(c.Subjects) > 0 && !l.Rekor && l.Entries == nil {
-		return nil, errors.New("identities: the leaves of this log show none; give token_file and api for a tenant's entries, or format: rekor-v2")
+		return nil, errors.New("identities: the leaves of this log contain none: give token_file and api to read a tenant's entries, or set format: rekor-v2")
 	}
 	return l, nil
 }
 
-// tenant sets what needs a tenant's secrets.
+// tenant sets the parts of the log that need a tenant's secrets.
 func (c *monitoredLog) tenant(dir string, l *monitor.Log) (err error) {
 	if (c.StreamKey != "" || c.API != "") && l.AnyLeaf {
-		return errors.New("stream_key, api: only for format: muniment")
+		return errors.New("stream_key, api: require format: muniment")
 	}
 	if c.StreamKey != "" {
 		if l.FromNow {
-			return errors.New("from: a stream can only be proven complete from the start")
+			return errors.New("from: must be start with stream_key, because a stream can only be proven complete from its start")
 		}
 		if l.StreamKey, err = datadir.ReadStreamKey(relTo(dir, c.StreamKey)); err != nil {
 			return fmt.Errorf("stream_key: %w", err)
 		}
 	}
 	if c.ExpectNext != nil && l.StreamKey == nil {
-		return errors.New("expect_next: needs stream_key")
+		return errors.New("expect_next: requires stream_key")
 	}
 	if c.API == "" {
 		return nil
 	}
 	if c.TokenFile == "" {
-		return errors.New("token_file: the API needs the tenant's token")
+		return errors.New("token_file: required by api")
 	}
 	token, err := remote.ReadLedgerToken(relTo(dir, c.TokenFile))
 	if err != nil {
@@ -214,7 +215,7 @@ func (c *monitoredLog) tenant(dir string, l *monitor.Log) (err error) {
 		return fmt.Errorf("api: %w", err)
 	}
 	if client.Tenant == "" {
-		return errors.New("tenant: the token does not say for which it is")
+		return errors.New("tenant: set it, because the token does not name its tenant")
 	}
 	l.Entries = monitor.TenantEntries(client)
 	return nil

@@ -19,7 +19,7 @@ func TestConnectionsWithin(t *testing.T) {
 		{8192, 1, 4096, 4096 - 1064 - 384 - 64, true, ""},
 		{8192, 2, 4096, (4096 - 2*1064 - 384 - 64) / 2, true, ""},
 		{100, 1, 4096, 100, false, ""},
-		{5000, 1, 4096, 0, false, "limits.connections: 5000"},
+		{5000, 1, 4096, 0, false, "limits.connections is 5000"},
 		{8192, 1, 1024, 0, false, "raise the limit with ulimit -n"},
 		{8192, 2, 2048, 0, false, "raise the limit with ulimit -n"},
 	} {

@@ -19,22 +19,22 @@ import (
 )
 
 type operatorCmd struct {
-	Add    operatorAddCmd    `cmd:"" help:"Add an operator: makes its token."`
+	Add    operatorAddCmd    `cmd:"" help:"Add an operator with a token."`
 	Remove operatorRemoveCmd `cmd:"" help:"Remove an operator and its token."`
 	List   operatorListCmd   `cmd:"" help:"List the operators."`
 }
 
-// FirstOperator is the operator that init makes.
+// FirstOperator is the ID of the operator that init makes.
 const FirstOperator = "operator"
 
-// OperatorToken is the file of an operator's token in the data folder.
+// OperatorToken returns the path of an operator's token in the data folder.
 func OperatorToken(id string) string { return filepath.Join(datadir.OperatorDir, id+".token") }
 
 // addOperator makes an operator's token and returns its lines for the
 // configuration.
 func addOperator(dir, id string) (string, error) {
 	if !datadir.GrantID.MatchString(id) {
-		return "", fmt.Errorf("operator %q: a name has 1 to 63 of a-z, 0-9, dot, _ and -, with a letter or digit at both ends", id)
+		return "", fmt.Errorf("operator %q: must be 1 to 63 of a-z, 0-9, dot, _ and -, with a letter or digit at both ends", id)
 	}
 	var secret [32]byte
 	rand.Read(secret[:])
@@ -50,14 +50,14 @@ func addOperator(dir, id string) (string, error) {
 
 type operatorAddCmd struct {
 	ID      string `arg:"" help:"1 to 63 of a-z, 0-9, dot, _ and -."`
-	Expires string `help:"When the token ends: a duration such as 90d, a date, a time in RFC 3339, or 'never'." default:"never"`
+	Expires string `help:"Expiry of the token: a duration such as 90d, a date, a time in RFC 3339, or 'never'." default:"never"`
 	Data    string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
 }
 
 func (operatorAddCmd) Help() string {
-	return `An operator's token opens /metrics and the details of /readyz. It reads no evidence and appends none.
+	return `An operator's token grants access to /metrics and the details of /readyz, and to no evidence.
 
-Exit code: 0 added; 1 there is such an operator; 2 failed.
+Exit code: 0 added; 1 the operator exists; 2 failed.
 
 Examples:
   muniment operator add prometheus --data ./data && muniment reload --data ./data
@@ -77,7 +77,7 @@ func (c *operatorAddCmd) Run(a *term.App) error {
 		return err
 	}
 	if slices.ContainsFunc(e.Want.Operators, func(o datadir.OperatorConfig) bool { return o.ID == c.ID }) {
-		return term.ExitWith(term.ExitNo, fmt.Errorf("there is an operator %q already", c.ID))
+		return term.ExitWith(term.ExitNo, fmt.Errorf("operator %q already exists", c.ID))
 	}
 	lines, err := addOperator(c.Data, c.ID)
 	if err != nil {
@@ -120,7 +120,7 @@ func (c *operatorRemoveCmd) Run(a *term.App) error {
 	}
 	i := slices.IndexFunc(e.Want.Operators, func(o datadir.OperatorConfig) bool { return o.ID == c.ID })
 	if i < 0 {
-		return term.ExitWith(term.ExitNo, fmt.Errorf("there is no operator %q", c.ID))
+		return term.ExitWith(term.ExitNo, fmt.Errorf("there is no operator %q: list the operators with: muniment operator list --data %s", c.ID, c.Data))
 	}
 	if e.Want.Operators = slices.Delete(e.Want.Operators, i, i+1); len(e.Want.Operators) == 0 {
 		e.Want.Operators = nil
@@ -171,7 +171,7 @@ func (c *operatorListCmd) Run(a *term.App) error {
 		fmt.Fprintf(a.Stdout, "%-24s %s\n", o.ID, expires)
 	}
 	if len(d.Operators) == 0 && !c.JSON {
-		fmt.Fprintln(a.Stdout, "no operators; add one with: muniment operator add NAME --data "+c.Data)
+		fmt.Fprintln(a.Stdout, "no operators: add one with: muniment operator add NAME --data "+c.Data)
 	}
 	return nil
 }

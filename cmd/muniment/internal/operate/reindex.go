@@ -17,16 +17,16 @@ import (
 
 type reindexCmd struct {
 	Data  string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
-	Rekor bool   `help:"The store of the Rekor log, which has deduplication keys only."`
-	Check bool   `help:"Only compare; write nothing."`
+	Rekor bool   `help:"Reindex the Rekor log, whose index contains only deduplication keys."`
+	Check bool   `help:"Compare only, and write nothing."`
 	JSON  bool   `help:"Print JSON."`
 }
 
-// differences returns what a reindex has found, for people.
+// differences describes the findings of a reindex.
 func differences(r *ledger.ReindexReport) string {
 	var parts []string
 	if r.Unreadable != "" {
-		parts = append(parts, "the index can't be read ("+r.Unreadable+")")
+		parts = append(parts, "the index cannot be read ("+r.Unreadable+")")
 	} else {
 		parts = append(parts, fmt.Sprintf("%d missing, %d wrong", r.Missing, r.Extra))
 	}
@@ -34,10 +34,10 @@ func differences(r *ledger.ReindexReport) string {
 }
 
 func (reindexCmd) Help() string {
-	return `The server must be stopped. Search index, deduplication keys, stream heads and full tiles are computed from the entries and compared with what is
-stored. What differs or can't be read is written again. It needs as much free disk as the index has.
+	return `The server must be stopped. Search index, deduplication keys, stream heads and full tiles are computed from the entries and compared with the stored
+ones. Rows that differ or cannot be read are replaced. This needs as much free disk space as the index takes.
 
-Exit code: 0 nothing differed, or it is mended; 1 with --check: something differs; 2 it could not be done.
+Exit code: 0 nothing differed, or everything was repaired; 1 with --check: something differs; 2 failed.
 
 Examples:
   muniment reindex --data ./data --check
@@ -50,7 +50,7 @@ func (c *reindexCmd) Run(a *term.App) (err error) {
 		return err
 	}
 	if d.Replica != nil {
-		return fmt.Errorf("%s is a replica: it has no index of its own to mend; import the log's deltas into a new folder instead", c.Data)
+		return fmt.Errorf("%s is a replica, whose index cannot be rebuilt: import the log's deltas into a new folder instead", c.Data)
 	}
 	log := slog.New(slog.NewTextHandler(a.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	kind := d.LogStore()
@@ -99,11 +99,11 @@ func (c *reindexCmd) Run(a *term.App) (err error) {
 		fmt.Fprintf(a.Stdout, "%s in %s: %s, %s\n", term.Count(r.Entries, "entry"), term.Count(r.Streams, "stream"), term.Count(r.Keys, "deduplication key"), term.Count(r.Terms, "search posting"))
 		switch {
 		case r.Same():
-			fmt.Fprintln(a.Stdout, "the store has exactly these")
+			fmt.Fprintln(a.Stdout, "the store matches")
 		case r.Written:
-			fmt.Fprintf(a.Stdout, "mended: %s\n", differences(r))
+			fmt.Fprintf(a.Stdout, "repaired: %s\n", differences(r))
 		default:
-			fmt.Fprintf(a.Stdout, "the store differs: %s; mend it without --check\n", differences(r))
+			fmt.Fprintf(a.Stdout, "the store differs: %s; run without --check to repair it\n", differences(r))
 		}
 	}
 	if !r.Same() && !r.Written {

@@ -30,11 +30,12 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// rekorFiles makes the files of the Rekor log, or none if it is not wanted.
+// rekorFiles returns the files of the Rekor log, or none without
+// --rekor-origin.
 func (c *initCmd) rekorFiles() ([]datadir.File, error) {
 	if c.RekorOrigin == "" {
 		if c.TSA {
-			return nil, errors.New("--tsa: the timestamp authority is served beside a Rekor log: give --rekor-origin HOST, too")
+			return nil, errors.New("--tsa: the timestamp authority is served beside a Rekor log: also give --rekor-origin HOST")
 		}
 		return nil, nil
 	}
@@ -44,13 +45,13 @@ func (c *initCmd) rekorFiles() ([]datadir.File, error) {
 	return newRekorFiles(c.RekorOrigin, c.TSA, time.Now())
 }
 
-// addRekor makes a Rekor log in a folder that is a log already.
+// addRekor adds a Rekor log to the folder of a log.
 func (c *initCmd) addRekor(a *term.App, files []datadir.File) error {
 	if _, err := datadir.Load(c.Dir); err != nil {
 		return err
 	}
 	if _, err := os.Stat(filepath.Join(c.Dir, datadir.RekorKeyFile)); err == nil {
-		return fmt.Errorf("%s has a Rekor log already, and init overwrites nothing", c.Dir)
+		return fmt.Errorf("%s already has a Rekor log, and init overwrites nothing", c.Dir)
 	}
 	if err := pebblestore.CreateMark(filepath.Join(c.Dir, datadir.RekorStoreDir)); err != nil {
 		return err
@@ -69,7 +70,7 @@ func (c *initCmd) rekorFlag() string {
 	return " --rekor-listen 127.0.0.1:7481"
 }
 
-// rekorSummary says what the files of the Rekor log are for.
+// rekorSummary describes the files of the Rekor log.
 func (c *initCmd) rekorSummary() string {
 	if c.RekorOrigin == "" {
 		return ""
@@ -81,8 +82,8 @@ func (c *initCmd) rekorSummary() string {
 	return s + "\n"
 }
 
-// newRekorFiles makes the keys of a Rekor log, and of a timestamp authority if
-// that is wanted. The last file makes the log complete.
+// newRekorFiles makes the keys of a Rekor log and, with withTSA, of a timestamp
+// authority. The last file completes the log.
 func newRekorFiles(origin string, withTSA bool, now time.Time) ([]datadir.File, error) {
 	skey, vkey, err := note.GenerateKey(rand.Reader, origin)
 	if err != nil {
@@ -114,7 +115,7 @@ func newRekorFiles(origin string, withTSA bool, now time.Time) ([]datadir.File, 
 	}, files...), nil
 }
 
-// A rekorLog is the second log of a data folder while it is open.
+// A rekorLog is an open Rekor log.
 type rekorLog struct {
 	ledger  *ledger.Ledger
 	store   *pebblestore.Store
@@ -122,8 +123,8 @@ type rekorLog struct {
 	handler http.Handler
 }
 
-// openRekor opens the folder's Rekor log. The configuration is that of the
-// first log; store, signer and observer are replaced.
+// openRekor opens the folder's Rekor log. cfg is the configuration of the main
+// log, whose store, signers and observer are replaced.
 func openRekor(ctx context.Context, d *datadir.Dir, cfg ledger.Config, metrics *api.Metrics) (_ *rekorLog, err error) {
 	signer, keys, err := datadir.LoadRekorKeys(d.Path)
 	if err != nil {
@@ -168,7 +169,7 @@ func (r *rekorLog) serve(keys []rekor.Key, stamps *tsa.Authority, log *slog.Logg
 }
 
 // openRolledBack opens the log as it was when its publish mark was written. It
-// takes no entries and issues no timestamps.
+// accepts no entries and issues no timestamps.
 func (r *rekorLog) openRolledBack(ctx context.Context, d *datadir.Dir, keys []rekor.Key, cfg ledger.Config, metrics *api.Metrics, cause error) error {
 	cfg.Logger.Error("the Rekor log is older than its newest checkpoint and is served read-only: see \"A log that was rolled back\" in docs/operator.md", "err", cause)
 	policy, err := loadRekorPolicy(d.Path)
@@ -186,7 +187,7 @@ func (r *rekorLog) openRolledBack(ctx context.Context, d *datadir.Dir, keys []re
 	return r.serve(keys, nil, cfg.Logger, metrics)
 }
 
-// loadRekorPolicy returns a policy of the Rekor log's key alone.
+// loadRekorPolicy returns a policy with the Rekor log's key and no witness.
 func loadRekorPolicy(dir string) (*receipt.TrustPolicy, error) {
 	signer, keys, err := datadir.LoadRekorKeys(dir)
 	if err != nil {
@@ -207,7 +208,7 @@ func loadRekorPolicy(dir string) (*receipt.TrustPolicy, error) {
 	return receipt.ParseTrustPolicy(datadir.RekorKeysFile, []byte(receipt.FormatTrustPolicy(vkey)))
 }
 
-// A rekorServer is a Rekor log that is served.
+// A rekorServer is an open Rekor log and its listener.
 type rekorServer struct {
 	*rekorLog
 	*listener
@@ -237,8 +238,8 @@ func startRekor(a *term.App, d *datadir.Dir, address string, cfg ledger.Config, 
 	return &rekorServer{r, l, cert}, nil
 }
 
-// rekorTimeout is how long a request may take to arrive, and its answer to
-// leave.
+// rekorTimeout limits the time to read a request, and the time to write its
+// answer.
 const rekorTimeout = time.Minute
 
 // stop finishes the requests under way and closes the log.
@@ -247,7 +248,7 @@ func (s *rekorServer) stop() error {
 	return errors.Join(err, s.Close())
 }
 
-// Close finishes what is waiting and closes the store.
+// Close finishes waiting appends and closes the store.
 func (r *rekorLog) Close() error {
 	if r.anchor != nil {
 		r.anchor.Close()
@@ -261,8 +262,8 @@ func (r *rekorLog) Close() error {
 	return r.store.Close()
 }
 
-// loadTSA returns the folder's timestamp authority, or nil if it has none. It
-// refuses timestamps when the log's clock can't be trusted.
+// loadTSA returns the folder's timestamp authority, or nil if there is none.
+// The authority issues no timestamps while the log distrusts the clock.
 func loadTSA(dir string, l *ledger.Ledger, log *slog.Logger) (*tsa.Authority, error) {
 	path := filepath.Join(dir, datadir.TSAKeyFile)
 	text, err := bounded.ReadSecret(path)

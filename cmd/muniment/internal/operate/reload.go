@@ -25,32 +25,31 @@ import (
 	"muniment.dev/muniment/ledger"
 )
 
-// A reloader brings a changed data folder in force while the server runs. It
-// belongs to the goroutine that runs follow.
+// A reloader applies a changed data folder while the server runs. It belongs to
+// the goroutine that runs follow.
 type reloader struct {
 	app       *term.App
 	log       *slog.Logger
-	inForce   *datadir.Dir // as it was last read
+	inForce   *datadir.Dir // as last applied
 	started   datadir.Config
 	pending   []string // settings whose change needs a restart
 	server    *api.Server
 	admission *ingest.Admission // nil in a replica
-	ledgers   []*ledger.Ledger  // that take appends
-	files     []*logFile        // reopened on a reload
+	ledgers   []*ledger.Ledger  // those that accept appends
+	files     []*logFile        // to be reopened
 	listeners []*edge.Listener
-	withRekor bool         // a Rekor log is served, too
-	health    string       // address of the health listener; "": there is none
+	withRekor bool         // whether a Rekor log is served
+	health    string       // address of the health listener, or ""
 	cert      *certificate // of the API
 	rekorCert *certificate // of the Rekor log; nil without one
-	level     string       // of --log-level; "": that of the configuration
+	level     string       // from --log-level; "" for that of the configuration
 }
 
-// rootsInterval is how often the server looks whether a trusted root was
-// replaced.
+// rootsInterval is the time between two checks for replaced trusted roots.
 const rootsInterval = 2 * time.Second
 
-// follow reloads on SIGHUP until the context ends. Trusted roots that were
-// replaced come in force by themselves. What can't be read changes nothing.
+// follow reloads on SIGHUP until the context ends. Replaced trusted roots are
+// applied without a signal. A folder that cannot be read changes nothing.
 func (r *reloader) follow(ctx context.Context) {
 	hup, stop := onReload()
 	defer stop()
@@ -89,7 +88,8 @@ func (r *reloader) logRoots(files []*ingest.RootFile) {
 	}
 }
 
-// reload reads the whole folder before it changes anything.
+// reload applies the data folder. It reads the whole folder before it changes
+// anything.
 func (r *reloader) reload(ctx context.Context) error {
 	d, err := datadir.Load(r.inForce.Path)
 	if err != nil {
@@ -141,7 +141,7 @@ func (r *reloader) reload(ctx context.Context) error {
 	r.setLevel(d)
 	for _, f := range r.files {
 		if err := f.reopen(); err != nil {
-			r.log.Error("log file not reopened: lines go to the old one", "err", err)
+			r.log.Error("log file not reopened: lines go to the old file", "err", err)
 		}
 	}
 	if r.pending = needRestart(&r.started, &d.Config); len(r.pending) > 0 {
@@ -154,7 +154,7 @@ func (r *reloader) reload(ctx context.Context) error {
 	return nil
 }
 
-// startLevel sets the level of the log; the flag goes before the configuration,
+// startLevel sets the level of the log. The flag overrides the configuration,
 // also after a reload.
 func (r *reloader) startLevel(flag string) {
 	r.level = flag
@@ -163,20 +163,20 @@ func (r *reloader) startLevel(flag string) {
 
 func (r *reloader) setLevel(d *datadir.Dir) {
 	if level, err := datadir.ParseLevel(cmp.Or(r.level, d.Config.LogLevel)); err == nil {
-		// both have been checked
+		// both are valid
 		r.app.Level.Set(level)
 	}
 }
 
-// reloadable are the settings that reload brings in force, by their names in
-// muniment.yaml. Of the others it reports that they need a restart.
+// reloadable contains the settings of muniment.yaml that a reload applies. A
+// change of the others needs a restart.
 var reloadable = map[string]bool{
 	"tenants": true, "operators": true, "identity": true, "default_policy": true, "trusted_roots": true, "log_level": true, "tls": true,
 	"public_tlog": true, "limits": true,
 }
 
-// needRestart returns the settings in which two configurations differ and that
-// reload does not bring in force.
+// needRestart returns the settings that differ between two configurations and
+// that a reload does not apply.
 func needRestart(was, is *datadir.Config) []string {
 	var names []string
 	a, b := reflect.ValueOf(*was), reflect.ValueOf(*is)
@@ -189,11 +189,11 @@ func needRestart(was, is *datadir.Config) []string {
 	return names
 }
 
-// A reloadOutcome is the content of the file that shows 'muniment reload' what
-// came of it.
+// A reloadOutcome is the content of the file in which the server reports to
+// 'muniment reload'.
 type reloadOutcome struct {
 	Time          time.Time `json:"time"`
-	Configuration string    `json:"configurationSha256"` // of the file as it was read
+	Configuration string    `json:"configurationSha256"` // of muniment.yaml
 	Error         string    `json:"error,omitempty"`
 	Tenants       int       `json:"tenants"`
 	NeedRestart   []string  `json:"needRestart,omitempty"` // settings
@@ -225,11 +225,11 @@ type reloadCmd struct {
 }
 
 func (reloadCmd) Help() string {
-	return `Checks muniment.yaml, asks the server that runs on the folder to read it again (SIGHUP), and waits for the outcome. Tenants, operators, issuers,
-all limits, the default policy, trusted roots, TLS certificates, public_tlog and the log level change without a restart. The server logs a warning for a change that
-needs one. Log files are reopened, so that they can be rotated. If anything is wrong, the old configuration stays in force.
+	return `Checks muniment.yaml, asks the folder's running server to read it again (SIGHUP), and waits for the outcome. Tenants, operators, issuers, limits, the
+default policy, trusted roots, TLS certificates, public_tlog and the log level change without a restart. The server logs a warning for a change that needs
+one. It reopens its log files, so that they can be rotated. If there is an error, the old configuration stays in force.
 
-Exit code: 0 in force; 1 no server runs on the folder; 2 refused, or no answer.
+Exit code: 0 in force; 1 no server is running; 2 refused, or no answer.
 
 Example:
   muniment tenant add globex --data ./data && muniment reload --data ./data`
@@ -251,10 +251,10 @@ func (c *reloadCmd) Run(a *term.App) error {
 		return err
 	}
 	if pid == 0 {
-		return term.ExitWith(term.ExitNo, fmt.Errorf("no server is running on %s; it will read the configuration when it starts", c.Data))
+		return term.ExitWith(term.ExitNo, fmt.Errorf("no server is running on %s: the configuration is read when one starts", c.Data))
 	}
 	path := filepath.Join(c.Data, reloadFile)
-	before, _ := bounded.ReadFile(path, bounded.Config) // there may be none
+	before, _ := bounded.ReadFile(path, bounded.Config) // it may not exist
 	if err := askToReload(pid); err != nil {
 		return fmt.Errorf("signal the server, process %d: %w", pid, err)
 	}
@@ -265,7 +265,7 @@ func (c *reloadCmd) Run(a *term.App) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the server, process %d, has not reloaded within %s; its log has the reason", pid, c.Timeout)
+			return fmt.Errorf("the server, process %d, has not reloaded within %s: see its log for the reason", pid, c.Timeout)
 		case <-tick.C:
 		}
 		after, err := bounded.ReadFile(path, bounded.Config)
@@ -300,7 +300,7 @@ func (l *logFile) reopen() error {
 	if err != nil {
 		return err
 	}
-	// A writer may still hold the old file: it is closed by the collector.
+	// A writer may still use the old file. The collector closes it.
 	l.file.Store(f)
 	return nil
 }

@@ -19,18 +19,18 @@ import (
 )
 
 type replicaCmd struct {
-	Init replicaInitCmd `cmd:"" help:"Make a data folder for imports."`
+	Init replicaInitCmd `cmd:"" help:"Make the data folder of a replica."`
 }
 
 type replicaInitCmd struct {
-	Dir     string            `arg:"" help:"Folder to make; it must not exist, or be empty."`
-	Policy  string            `help:"Policy file of the log: its keys, by which every import is judged." required:"" env:"MUNIMENT_POLICY" predictor:"file"`
-	Tenants map[string]string `name:"tenant" help:"Tenant whose evidence is to be read here, and its stream key, with which each import is checked to be complete. May be repeated." required:"" placeholder:"NAME=KEY-FILE"`
+	Dir     string            `arg:"" help:"Folder to make. It must not exist, or must be empty."`
+	Policy  string            `help:"Policy file of the log. Every import is verified with its keys." required:"" env:"MUNIMENT_POLICY" predictor:"file"`
+	Tenants map[string]string `name:"tenant" help:"Tenant whose evidence the replica contains, and its stream key, which proves that each import is complete. May be repeated." required:"" placeholder:"NAME=KEY-FILE"`
 }
 
 func (replicaInitCmd) Help() string {
-	return `A replica is a read-only copy of a log, with the evidence of some tenants, on a machine that can't reach the log. Deltas bring it forward. It makes a
-token of its own for each tenant, which reads here and nowhere else.
+	return `A replica is a read-only copy of a log, with the evidence of some tenants, on a machine that cannot reach the log. Imported deltas update it. Each tenant
+gets a token that is valid for this replica only.
 
 Examples:
   muniment replica init ./replica --policy policy --tenant acme=acme.key
@@ -40,30 +40,30 @@ Examples:
 
 const replicaTemplate = `# The configuration of a replica of a Muniment log. The server reads it when it starts.
 
-# The log that this is a copy of; its keys are in the file policy.
+# The log that this is a copy of. Its keys are in the file policy.
 origin: %q
 
-# It takes imports (muniment import FILE --data .) and serves reads.
+# A replica imports deltas (muniment import FILE --data .) and serves reads.
 replica: true
 
-# Where to listen; --listen goes before it.
+# Address to listen on. --listen overrides it.
 listen: 127.0.0.1:7480
 
-# Whether /tlog/ is served without a token.
+# Serve /tlog/ without a token.
 public_tlog: true
 
-# Serve HTTPS: files in PEM, relative to this folder.
+# Serve HTTPS: PEM files, relative to this folder.
 # tls:
 #   cert: server.crt
 #   key: server.key
 
 limits:
-  # An import writes nothing when the disk has less than this left.
+  # An import writes nothing when the disk has less free space than this.
   disk_reserve_bytes: 536870912
   # Open connections.
   connections: 8192
 
-# The tenants whose evidence may be read here, with the SHA-256 of their tokens.
+# The tenants whose evidence the replica contains, with the SHA-256 of their tokens.
 tenants:
 `
 
@@ -77,7 +77,7 @@ func (c *replicaInitCmd) Run(a *term.App) error {
 		return err
 	}
 	if policy.PostQuantum() {
-		return errors.New("--policy: give the policy with the log's Ed25519 key: deltas are signed with it")
+		return errors.New("--policy: give the policy with the log's Ed25519 key, which signs deltas")
 	}
 	names, keys := slices.Sorted(maps.Keys(c.Tenants)), map[string]*entry.StreamKey{}
 	for _, name := range names {
@@ -127,10 +127,10 @@ Next:
 	return nil
 }
 
-// serveReplica serves what was imported.
+// serveReplica serves the state of the last import.
 func (c *serveCmd) serveReplica(a *term.App, d *datadir.Dir, log *slog.Logger, reload *reloader) error {
 	if c.RekorListen != "" || d.Config.Rekor.Listen != "" {
-		return errors.New("a replica serves no Rekor log; remove --rekor-listen and rekor.listen")
+		return errors.New("a replica serves no Rekor log: remove --rekor-listen and rekor.listen")
 	}
 	store, err := datadir.OpenStore(a.Ctx, c.Data, d.ReplicaStore(), log)
 	if err != nil {
@@ -142,7 +142,7 @@ func (c *serveCmd) serveReplica(a *term.App, d *datadir.Dir, log *slog.Logger, r
 	}
 	metrics := api.NewMetrics(a.Version)
 	metrics.Watch(l, store.FreeBytes)
-	log.Info("this is a read-only replica: it shows the log as the last import brought it, and takes no appends")
+	log.Info("this is a read-only replica: it serves the state of the last import, and accepts no appends")
 	s, err := api.New(a.Ctx, api.Config{Ledger: l, Settings: d.Settings(), FreeBytes: store.FreeBytes, Version: a.Version, Logger: log, Metrics: metrics})
 	if err != nil {
 		l.Close()

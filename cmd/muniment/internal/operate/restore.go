@@ -28,21 +28,21 @@ import (
 )
 
 type restoreCmd struct {
-	Backup   string   `arg:"" help:"Backup: a folder that 'muniment backup' made." type:"existingdir"`
-	Data     string   `help:"Data folder to make; it must not exist, or be empty." required:"" type:"path"`
-	Policy   string   `help:"Policy file of the log, from elsewhere than the backup. Without it, the backup's own." predictor:"file"`
+	Backup   string   `arg:"" help:"Backup, a folder made by 'muniment backup'." type:"existingdir"`
+	Data     string   `help:"Data folder to make. It must not exist, or must be empty." required:"" type:"path"`
+	Policy   string   `help:"Policy file of the log, from another source than the backup. Default: the backup's own." predictor:"file"`
 	Digest   string   `help:"Digest of the backup, as 'muniment backup' printed it." placeholder:"sha256:HEX"`
-	Anchor   []string `help:"Newer signed checkpoint of the log, such as an anchor file, or store.anchor of the folder that is lost. May be repeated." placeholder:"FILE" type:"existingfile"`
+	Anchor   []string `help:"Newer signed checkpoint of the log, such as an anchor file, or store.anchor of the lost folder. May be repeated." placeholder:"FILE" type:"existingfile"`
 	Erasures []string `help:"Receipts of erasures that are newer than the backup, as 'muniment receipt get' prints them, one after another. May be repeated." placeholder:"FILE" type:"existingfile"`
 	JSON     bool     `help:"Print JSON."`
 }
 
 func (restoreCmd) Help() string {
-	return `Every file is compared with the manifest, and the store is proven whole and signed by the log's key, before the data folder is made. A backup that is
-older than an anchor is restored, and the server then serves it read-only. A backup contains evidence that was erased after it was
-made. Give the receipts of these erasures with --erasures, and the evidence is erased before the folder is made. Each receipt must verify by the policy.
+	return `Before the data folder is made, every file is compared with the manifest, and the store is proven whole and signed by the log's key. A backup that
+is older than an anchor is restored, and the server then serves it read-only. A backup contains evidence that was erased after it was made. Give the
+receipts of these erasures with --erasures, and the evidence is erased before the folder is made. Each receipt must verify under the policy.
 
-Exit code: 0 restored; 1 refused: damaged, of another log, or a fork; 2 it could not be done; 3 restored, but older than an anchor.
+Exit code: 0 restored; 1 refused: damaged, of another log, or a fork; 2 failed; 3 restored, but older than an anchor.
 
 Examples:
   muniment restore /mnt/backups/20261127T231500.000Z --data ./data --digest sha256:… --policy policy
@@ -65,7 +65,7 @@ func (c *restoreCmd) Run(a *term.App) (err error) {
 		return term.ExitWith(term.ExitNo, fmt.Errorf("%s: %w", c.Backup, err))
 	}
 	if c.Digest != "" && !strings.EqualFold(strings.TrimPrefix(c.Digest, "sha256:"), digest) {
-		return term.ExitWith(term.ExitNo, fmt.Errorf("%s: its digest is sha256:%s, not that of --digest", c.Backup, digest))
+		return term.ExitWith(term.ExitNo, fmt.Errorf("%s: its digest is sha256:%s, not the one given with --digest", c.Backup, digest))
 	}
 	if err := owner.MkdirAll(filepath.Dir(c.Data), 0o700); err != nil {
 		return err
@@ -103,7 +103,7 @@ func (c *restoreCmd) print(a *term.App, b *BackupIndex, behind error) error {
 	} else {
 		fmt.Fprintf(a.Stdout, "restored  %s\nlog       %s, size %d, root %s\n", c.Data, b.Origin, b.Size, b.Root)
 		if !b.Secrets {
-			fmt.Fprintln(a.Stdout, "keys and tokens are not in the backup: put them back before the server starts")
+			fmt.Fprintln(a.Stdout, "keys and tokens are not in the backup: put them back before you start the server")
 		}
 	}
 	if behind != nil {
@@ -112,7 +112,7 @@ func (c *restoreCmd) print(a *term.App, b *BackupIndex, behind error) error {
 	return nil
 }
 
-// copyFiles copies the files of the manifest, and compares their digests.
+// copyFiles copies the files of the manifest and compares their digests.
 func (c *restoreCmd) copyFiles(a *term.App, root *os.Root, b *BackupIndex, staging string) error {
 	var total int64
 	for _, f := range b.Files {
@@ -131,15 +131,15 @@ func (c *restoreCmd) copyFiles(a *term.App, root *os.Root, b *BackupIndex, stagi
 			return err
 		}
 		if size != f.Size || digest != f.SHA256 {
-			return term.ExitWith(term.ExitNo, fmt.Errorf("%s: damaged: %s is not what was written", c.Backup, f.Path))
+			return term.ExitWith(term.ExitNo, fmt.Errorf("%s: damaged: %s does not match the manifest", c.Backup, f.Path))
 		}
 	}
 	return nil
 }
 
 // prove returns an error unless the restored stores are whole, and the log's is
-// signed by the policy's key. It returns in what an anchor is ahead of it, and
-// keeps the newest anchor beside the store.
+// signed by the policy's key. behind is not nil if an anchor is ahead of the
+// log. The newest anchor is kept beside the store.
 func (c *restoreCmd) prove(ctx context.Context, b *BackupIndex, staging string, log *slog.Logger) (behind, err error) {
 	text, err := bounded.ReadFile(filepath.Join(staging, datadir.ConfigFile), bounded.Config)
 	if err != nil {
@@ -183,7 +183,7 @@ func (c *restoreCmd) prove(ctx context.Context, b *BackupIndex, staging string, 
 			return nil, fmt.Errorf("its checkpoint is not signed by the policy's log key: %w", err)
 		}
 		if string(signed) != b.Checkpoint {
-			return nil, errors.New("the manifest has another checkpoint than the store")
+			return nil, errors.New("the manifest and the store have different checkpoints")
 		}
 		if err := c.eraseLater(ctx, staging, k, policy, log); err != nil {
 			return nil, err
@@ -229,9 +229,9 @@ func (c *restoreCmd) checkAnchors(ctx context.Context, k datadir.StoreKind, stag
 	return behind, anchor.Write(own, newest)
 }
 
-// eraseLater makes the erasures that were recorded after the backup. Each is
-// proven by the receipt of the entry that records it, so that nothing is erased
-// that the log did not erase. It erases nothing if one of them is refused.
+// eraseLater repeats the erasures that were recorded after the backup. The
+// receipt of the entry that records an erasure proves it. If one receipt is
+// refused, nothing is erased.
 func (c *restoreCmd) eraseLater(ctx context.Context, staging string, k datadir.StoreKind, policy *receipt.TrustPolicy, log *slog.Logger) (err error) {
 	var erasures []ledger.LaterErasure
 	for _, path := range c.Erasures {
@@ -271,7 +271,8 @@ func (c *restoreCmd) eraseLater(ctx context.Context, staging string, k datadir.S
 	return nil
 }
 
-// provenErasure returns the erasure that the receipt's entry records.
+// provenErasure verifies a receipt and returns the erasure that its entry
+// records.
 func provenErasure(data []byte, policy *receipt.TrustPolicy) (e ledger.LaterErasure, err error) {
 	kind := ledger.ErasureKind
 	s, err := receipt.Verify(data, []*receipt.TrustPolicy{policy}, receipt.Options{HeaderOnly: true, Kind: &kind})

@@ -14,22 +14,22 @@ import (
 	"muniment.dev/muniment/ledger/witness"
 )
 
-// A log is rolled back if its store is whole and a newer checkpoint of it
-// exists elsewhere. It is served read-only, for its receipts are good. A fork,
-// or a store that nothing proves whole, is not served.
+// A log was rolled back if its store is whole and a newer checkpoint of it
+// exists elsewhere. It is served read-only, because its receipts are valid. A
+// fork, or a store that nothing proves whole, is not served.
 
 const (
 	rolledBackLine   = "the log is older than its newest checkpoint and is served read-only: see \"A log that was rolled back\" in docs/operator.md"
 	rolledBackRemedy = "%w: restore the newest copy of its data folder, or begin a new log under another origin"
 )
 
-// isRolledBack reports whether the log can be served read-only after the error.
+// isRolledBack reports whether a log that could not be opened because of the
+// error can be served read-only.
 func isRolledBack(err error) bool {
 	return errors.As(err, new(*datadir.RolledBackError)) || errors.Is(err, witness.ErrAhead)
 }
 
-// refuseFork returns the error of OpenStore with the exit code that it has in
-// serve.
+// refuseFork adds serve's exit code to an error of OpenStore that means a fork.
 func refuseFork(err error) error {
 	if errors.Is(err, anchor.ErrInconsistent) {
 		return term.ExitWith(term.ExitRollback, fmt.Errorf(rollback, err))
@@ -38,7 +38,7 @@ func refuseFork(err error) error {
 }
 
 // serveRolledBack serves the log as it was when its publish mark was written.
-// It starts nothing that signs or writes, and no Rekor log.
+// It neither signs nor writes, and serves no Rekor log.
 func (c *serveCmd) serveRolledBack(a *term.App, d *datadir.Dir, log *slog.Logger, reload *reloader, cause error) error {
 	log.Error(rolledBackLine, "err", cause)
 	policies, _, err := d.LoadPolicies()
@@ -84,9 +84,9 @@ func (c *serveCmd) serveReadOnly(a *term.App, d *datadir.Dir, log *slog.Logger, 
 	return c.serve(a, d, log, l, s, nil, nil, reload)
 }
 
-// heldBack holds the appends of a log that a witness calls rolled back after it
-// was opened. It reports false if entries were recorded meanwhile: then it has
-// forked.
+// heldBack holds the appends of a log that was opened before a witness reported
+// that it was rolled back. It returns false if entries were recorded meanwhile:
+// then the log has forked.
 func (w *watch) heldBack(l *ledger.Ledger, cause error) bool {
 	if !errors.Is(cause, witness.ErrAhead) || l.Published().Size != w.opened {
 		return false

@@ -22,23 +22,24 @@ import (
 
 type serveCmd struct {
 	Data              string `help:"Data folder, made by 'muniment init'." required:"" type:"path" env:"MUNIMENT_DATA"`
-	Listen            string `help:"Address to listen on; port 0 takes a free one. Default: from muniment.yaml." placeholder:"HOST:PORT" env:"MUNIMENT_LISTEN"`
-	HealthListen      string `help:"Also serve health checks and metrics on this address, which needs no connection of the others. Default: from muniment.yaml; without it they are on the address of the API alone." placeholder:"HOST:PORT" env:"MUNIMENT_HEALTH_LISTEN"`
-	RekorListen       string `help:"Also serve the Rekor log, made by 'muniment init --rekor-origin', on this address. Default: from muniment.yaml; without it the log is off." placeholder:"HOST:PORT" env:"MUNIMENT_REKOR_LISTEN"`
-	AcceptClock       bool   `help:"Append although the clock is far ahead of the last entry. Check that it is right first: times never decrease again."`
-	AcceptUnconfirmed bool   `help:"Append although the witnesses have not confirmed that this is the latest state of the log. If it is not, the log forks, and is lost."`
+	Listen            string `help:"Address to listen on. Port 0 takes a free one. Default: listen in muniment.yaml." placeholder:"HOST:PORT" env:"MUNIMENT_LISTEN"`
+	HealthListen      string `help:"Also serve health checks and metrics on this address, which has connections of its own. Default: health_listen in muniment.yaml. Without either they are served on the address of the API only." placeholder:"HOST:PORT" env:"MUNIMENT_HEALTH_LISTEN"`
+	RekorListen       string `help:"Also serve the Rekor log, made by 'muniment init --rekor-origin', on this address. Default: rekor.listen in muniment.yaml. Without either the log is off." placeholder:"HOST:PORT" env:"MUNIMENT_REKOR_LISTEN"`
+	AcceptClock       bool   `help:"Accept appends although the clock is far ahead of the last entry. Check the clock first: the times of entries never decrease."`
+	AcceptUnconfirmed bool   `help:"Accept appends although the witnesses have not confirmed that this is the latest state of the log. If it is not, the log forks and is lost."`
 	LogFormat         string `help:"text or json." enum:"text,json" default:"text"`
-	LogLevel          string `help:"debug, info, warn or error. Default: from muniment.yaml, or info." enum:",debug,info,warn,error" default:""`
+	LogLevel          string `help:"debug, info, warn or error. Default: log_level in muniment.yaml, or info." enum:",debug,info,warn,error" default:""`
 }
 
 func (serveCmd) Help() string {
-	return `The API, /tlog/, /healthz, /readyz and /metrics are all on one address; --health-listen serves the last three on an address of their own, too. On SIGTERM or SIGINT the appends under way are finished first.
+	return `The API, /tlog/, /healthz, /readyz and /metrics are served on one address. --health-listen also serves the last three on an address of their own.
+On SIGTERM or SIGINT the server finishes the calls under way.
 
-Before it takes appends, the server has its checkpoint cosigned by the witnesses of its policy file, and compares it with its anchor files: so it notices
-that the data folder is an old copy. While too few witnesses can be reached, it serves reads only; /readyz says so. It does the same, for good, if an
-anchor or a witness has a newer checkpoint than the data folder.
+Before it accepts appends, the server has its checkpoint cosigned by the witnesses in its policy file, and compares it with its anchor files. This detects
+a data folder that is an old copy. While too few witnesses answer, the server is read-only, and /readyz reports that. If an anchor or a witness has a newer
+checkpoint than the data folder, it stays read-only.
 
-Exit codes: 0 stopped by a signal; 1 a write failed; 2 could not start; 3 the log has forked, or was rolled back and can't be proven whole.
+Exit codes: 0 stopped by a signal; 1 a write failed; 2 could not start; 3 the log has forked, or was rolled back and cannot be proven whole.
 
 Examples:
   muniment serve --data ./data
@@ -46,15 +47,15 @@ Examples:
   muniment serve --data ./data --rekor-listen 127.0.0.1:7481`
 }
 
-// shutdownTime is how long calls under way may take after a signal.
+// shutdownTime limits the calls under way after a signal.
 const shutdownTime = 30 * time.Second
 
-// The collector runs less often than Go's default would have it, since most of
-// what an append makes is gone when it is answered, until memory gets near a
-// limit. The operator's GOGC and GOMEMLIMIT go before these.
+// The collector runs less often than by Go's default until the heap gets near
+// the limit, because most memory of an append is free again when it is
+// answered. The operator's GOGC and GOMEMLIMIT override these.
 const (
 	gcPercent   = 300
-	memoryLimit = 320 << 20 // of Go's heap; Pebble's caches lie beside it
+	memoryLimit = 320 << 20 // of Go's heap, without Pebble's caches
 )
 
 func tuneMemory() { datadir.TuneMemoryTo(gcPercent, memoryLimit) }
@@ -81,7 +82,7 @@ func (c *serveCmd) Run(a *term.App) error {
 	return err
 }
 
-// load reads the data folder, and prepares what a reload changes.
+// load reads the data folder and prepares the parts that a reload replaces.
 func (c *serveCmd) load(a *term.App, log *slog.Logger) (*datadir.Dir, *reloader, error) {
 	d, err := datadir.Load(c.Data)
 	if err != nil {
@@ -109,10 +110,10 @@ type logServer struct {
 	store   *pebblestore.Store
 	ledger  *ledger.Ledger
 	watch   *watch
-	closers []func() error // of what is open, in the order of opening
+	closers []func() error // in the order of opening
 }
 
-// close closes what is open, in the reverse order.
+// close closes all parts in the reverse order of opening.
 func (s *logServer) close() error {
 	var err error
 	for _, closer := range slices.Backward(s.closers) {
@@ -126,13 +127,14 @@ func (s *logServer) onClose(closer func()) {
 	s.closers = append(s.closers, func() error { closer(); return nil })
 }
 
-// closeLast closes a log file after everything else: calls that were cut off
-// may still write to it.
+// closeLast makes close close a log file after everything else: calls that were
+// cut off may still write to it.
 func (s *logServer) closeLast(l *auditLog) {
 	s.closers = slices.Insert(s.closers, 0, l.Close)
 }
 
-// open opens the log, and compares it with its anchors.
+// open opens the log, compares it with its anchors and begins to ask its
+// witnesses.
 func (s *logServer) open() error {
 	store, err := datadir.OpenStore(s.app.Ctx, s.dir.Path, s.dir.LogStore(), s.log)
 	if err != nil {
@@ -158,8 +160,8 @@ func (s *logServer) open() error {
 	return nil
 }
 
-// ledgerConfig returns the configuration of the log. The Rekor log replaces
-// store, signers and observer.
+// ledgerConfig returns the configuration of the log. For the Rekor log, store,
+// signers and observer are replaced.
 func (s *logServer) ledgerConfig() ledger.Config {
 	limits := s.dir.Config.Limits
 	cfg := ledger.Config{
@@ -176,7 +178,7 @@ func (s *logServer) ledgerConfig() ledger.Config {
 	return cfg
 }
 
-// serve serves the log, and its Rekor log if that is on, until a signal.
+// serve serves the log, and the Rekor log if it is on, until a signal.
 func (s *logServer) serve() error {
 	server, err := s.newAPI()
 	if err != nil {
@@ -196,7 +198,7 @@ func (s *logServer) serve() error {
 	return s.cmd.serve(s.app, s.dir, s.log, s.ledger, server, rekor, s.watch, s.reload)
 }
 
-// newAPI returns the server of the API, with its audit and access logs.
+// newAPI makes the API, with its audit log, access log and traces.
 func (s *logServer) newAPI() (*api.Server, error) {
 	audit, err := openAuditLog(s.dir, s.log, s.app.Stderr)
 	if err != nil {
@@ -225,7 +227,7 @@ func (s *logServer) newAPI() (*api.Server, error) {
 		SCITTKey: s.dir.SCITT, Access: access.logger, Traces: tracerProvider(traces)})
 }
 
-// startRekor serves the Rekor log, and returns nil if that is off.
+// startRekor serves the Rekor log, or returns nil if it is off.
 func (s *logServer) startRekor() (*rekorServer, error) {
 	address := cmp.Or(s.cmd.RekorListen, s.dir.Config.Rekor.Listen)
 	if address == "" {
@@ -235,7 +237,8 @@ func (s *logServer) startRekor() (*rekorServer, error) {
 }
 
 // serve answers requests until the context ends, then finishes those under way.
-// A replica has no watch, and only some logs have a Rekor log.
+// The watch is nil for logs that take no appends, and second is nil without a
+// Rekor log.
 func (c *serveCmd) serve(a *term.App, d *datadir.Dir, log *slog.Logger, l *ledger.Ledger, s *api.Server, second *rekorServer, w *watch, reload *reloader) error {
 	srv := &http.Server{
 		Handler: s.Handler(), Protocols: allHTTP(), ErrorLog: HTTPErrors(log),
@@ -252,8 +255,8 @@ func (c *serveCmd) serve(a *term.App, d *datadir.Dir, log *slog.Logger, l *ledge
 			_, stopped := first.shutdown()
 			return errors.Join(fmt.Errorf("--health-listen: %w", err), stopped)
 		}
-		// It serves until the calls under way have ended: its last answer is
-		// that the server is shutting down.
+		// It is closed last: until then it reports that the server is shutting
+		// down.
 		defer health.srv.Close()
 	}
 	p := l.Published()
@@ -274,9 +277,9 @@ func (c *serveCmd) serve(a *term.App, d *datadir.Dir, log *slog.Logger, l *ledge
 	return err
 }
 
-// waitForEnd reloads on request, and asks the witnesses to confirm the log. It
-// returns nil when the context ends, or the error that ended a listener or the
-// log.
+// waitForEnd reloads on request, and waits for the witnesses to confirm the
+// log. It returns nil when the context ends, or the error that ended a listener
+// or contradicts the log.
 func waitForEnd(ctx context.Context, l *ledger.Ledger, first *listener, second *rekorServer, w *watch, reload *reloader) error {
 	ctx, stop := context.WithCancel(ctx)
 	var running sync.WaitGroup

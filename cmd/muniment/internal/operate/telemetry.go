@@ -16,8 +16,8 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 )
 
-// startTraces returns what makes spans, or nil where traces are off. What the
-// collector does not accept in time is dropped.
+// startTraces returns the provider of tracers, or nil if traces are off. Spans
+// that the collector does not accept in time are dropped.
 func startTraces(ctx context.Context, d *datadir.Dir, version string, log *slog.Logger) (*sdktrace.TracerProvider, error) {
 	c := d.Config.Telemetry
 	if c.Traces == "" {
@@ -38,7 +38,7 @@ func startTraces(ctx context.Context, d *datadir.Dir, version string, log *slog.
 		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(sample)))), nil
 }
 
-// stopTraces sends what is left, for a bounded time.
+// stopTraces sends the remaining spans, for a bounded time.
 func stopTraces(p *sdktrace.TracerProvider, log *slog.Logger) {
 	if p == nil {
 		return
@@ -50,7 +50,7 @@ func stopTraces(p *sdktrace.TracerProvider, log *slog.Logger) {
 	}
 }
 
-// tracerProvider keeps an interface nil where there is no provider.
+// tracerProvider returns a nil interface for a nil provider.
 func tracerProvider(p *sdktrace.TracerProvider) trace.TracerProvider {
 	if p == nil {
 		return nil

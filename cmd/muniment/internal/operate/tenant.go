@@ -17,21 +17,20 @@ import (
 )
 
 type tenantCmd struct {
-	Add     tenantAddCmd     `cmd:"" help:"Add a tenant: makes its token and stream key."`
+	Add     tenantAddCmd     `cmd:"" help:"Add a tenant with a token and a stream key."`
 	Suspend tenantSuspendCmd `cmd:"" help:"Refuse all calls for a tenant until it is resumed."`
 	Resume  tenantResumeCmd  `cmd:"" help:"End a suspension."`
 	Remove  tenantRemoveCmd  `cmd:"" help:"Remove a tenant and its credentials. Its entries stay."`
 	List    tenantListCmd    `cmd:"" help:"List the tenants and their stream IDs."`
 }
 
-// A tenantFlag names a tenant of a data folder.
+// A tenantFlag is the flags of commands that change a tenant.
 type tenantFlag struct {
 	Name string `arg:"" help:"The tenant."`
 	Data string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
 }
 
-// edit checks that there is such a tenant, and begins to change the
-// configuration.
+// edit begins to edit the configuration, and returns the tenant's index in it.
 func (f *tenantFlag) edit() (*datadir.ConfigEdit, int, error) {
 	if _, err := datadir.Load(f.Data); err != nil {
 		return nil, 0, err
@@ -42,12 +41,12 @@ func (f *tenantFlag) edit() (*datadir.ConfigEdit, int, error) {
 	}
 	i := slices.IndexFunc(e.Want.Tenants, func(t datadir.TenantConfig) bool { return t.Name == f.Name })
 	if i < 0 {
-		return nil, 0, term.ExitWith(term.ExitNo, fmt.Errorf("there is no tenant %q; list them with: muniment tenant list --data %s", f.Name, f.Data))
+		return nil, 0, term.ExitWith(term.ExitNo, fmt.Errorf("there is no tenant %q: list the tenants with: muniment tenant list --data %s", f.Name, f.Data))
 	}
 	return e, i, nil
 }
 
-// toApply is how a change of the configuration comes in force.
+// toApply returns the advice how to apply a changed configuration.
 func toApply(dir string) string {
 	return "If a server is running: muniment reload --data " + dir
 }
@@ -58,9 +57,9 @@ type tenantAddCmd struct {
 }
 
 func (tenantAddCmd) Help() string {
-	return `A tenant that was removed gets its old stream back, and a new token. Tokens that it had issued are in force again.
+	return `A tenant that was removed before gets its old stream and a new token. Tokens that it had issued are in force again.
 
-Exit code: 0 added; 1 there is such a tenant; 2 failed.
+Exit code: 0 added; 1 the tenant exists; 2 failed.
 
 Example:
   muniment tenant add globex --data ./data
@@ -76,7 +75,7 @@ func (c *tenantAddCmd) Run(a *term.App) error {
 		return fmt.Errorf("--data: %s is a replica: add the tenant to the log itself", c.Data)
 	}
 	if slices.ContainsFunc(d.Config.Tenants, func(t datadir.TenantConfig) bool { return t.Name == c.Name }) {
-		return term.ExitWith(term.ExitNo, fmt.Errorf("there is a tenant %q already", c.Name))
+		return term.ExitWith(term.ExitNo, fmt.Errorf("tenant %q already exists", c.Name))
 	}
 	e, err := datadir.EditConfig(c.Data)
 	if err != nil {
@@ -103,14 +102,14 @@ func (c *tenantAddCmd) Run(a *term.App) error {
 	return nil
 }
 
-// addOrRestoreTenant makes the files of a tenant. One that was removed keeps
-// its stream: again is true then.
+// addOrRestoreTenant makes the files of a tenant. again reports that the tenant
+// was removed before, and gets its old stream.
 func addOrRestoreTenant(dir, name string) (lines string, again bool, err error) {
 	if err := entry.CheckTenantName(name); err != nil {
 		return "", false, fmt.Errorf("tenant %q: %w", name, err)
 	}
 	path := filepath.Join(dir, datadir.StreamDir, name+".key")
-	_, err = datadir.ReadStreamKey(path) // a damaged key is noticed now
+	_, err = datadir.ReadStreamKey(path) // refuse a damaged key
 	if errors.Is(err, fs.ErrNotExist) {
 		lines, err = addTenant(dir, name)
 		return lines, false, err
@@ -125,7 +124,7 @@ func addOrRestoreTenant(dir, name string) (lines string, again bool, err error) 
 type tenantSuspendCmd struct{ tenantFlag }
 
 func (tenantSuspendCmd) Help() string {
-	return `All calls with the tenant's credentials are refused, and its streams end. Nothing is deleted, and receipts verify as before.
+	return `All calls with the tenant's credentials are refused, and its open streams end. Nothing is deleted, and receipts still verify.
 
 Exit code: 0 suspended; 1 there is no such tenant; 2 failed.
 
@@ -156,7 +155,7 @@ func (f *tenantFlag) suspend(a *term.App, suspended bool) error {
 		state, value = "suspended", "true"
 	}
 	if e.Want.Tenants[i].Suspended == suspended {
-		fmt.Fprintf(a.Stdout, "Tenant %s is %s already.\n", f.Name, state)
+		fmt.Fprintf(a.Stdout, "Tenant %s is already %s.\n", f.Name, state)
 		return nil
 	}
 	e.Want.Tenants[i].Suspended = suspended
@@ -170,8 +169,8 @@ func (f *tenantFlag) suspend(a *term.App, suspended bool) error {
 type tenantRemoveCmd struct{ tenantFlag }
 
 func (tenantRemoveCmd) Help() string {
-	return `Removes the tenant from muniment.yaml and deletes its first token. Its entries stay in the log, which nothing can remove from it, and so does
-its stream key, which auditors need. To delete the evidence itself, erase it before: muniment erase.
+	return `Removes the tenant from muniment.yaml and deletes its first token. Its entries stay in the log, and its stream key stays in DIR/streams for auditors. To
+delete the evidence itself, first erase it: muniment erase.
 
 Exit code: 0 removed; 1 there is no such tenant; 2 failed.
 
@@ -233,7 +232,7 @@ func (c *tenantListCmd) Run(a *term.App) error {
 		fmt.Fprintf(a.Stdout, "%-24s stream %s  tokens %d%s\n", t.Name, t.Stream.ID, len(t.Tokens), state)
 	}
 	if len(d.Tenants) == 0 && !c.JSON {
-		fmt.Fprintln(a.Stdout, "no tenants; add one with: muniment tenant add NAME --data "+c.Data)
+		fmt.Fprintln(a.Stdout, "no tenants: add one with: muniment tenant add NAME --data "+c.Data)
 	}
 	return nil
 }
@@ -246,8 +245,7 @@ func addTenant(dir, name string) (string, error) {
 	return addTenantWith(dir, name, key, "admin")
 }
 
-// addTenantWith is addTenant for a stream that is there already, and a token of
-// a role.
+// addTenantWith is addTenant for a given stream key and role of the token.
 func addTenantWith(dir, name string, key entry.StreamKey, role string) (string, error) {
 	if err := entry.CheckTenantName(name); err != nil {
 		return "", fmt.Errorf("tenant %q: %w", name, err)
@@ -261,8 +259,8 @@ func addTenantWith(dir, name string, key entry.StreamKey, role string) (string, 
 	return issueFirstToken(dir, name, role)
 }
 
-// issueFirstToken makes a token of a tenant whose stream key is in place, and
-// returns the tenant's lines for the configuration.
+// issueFirstToken makes the first token of a tenant whose stream key exists,
+// and returns the tenant's lines for the configuration.
 func issueFirstToken(dir, name, role string) (string, error) {
 	token, hash := muniment.NewToken(name)
 	if err := owner.MkdirAll(filepath.Join(dir, datadir.TokenDir), 0o700); err != nil {

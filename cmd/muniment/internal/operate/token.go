@@ -23,26 +23,26 @@ import (
 
 type tokenCmd struct {
 	Issue  tokenIssueCmd  `cmd:"" help:"Make a token for the tenant."`
-	Revoke tokenRevokeCmd `cmd:"" help:"End a token, at once and for good."`
+	Revoke tokenRevokeCmd `cmd:"" help:"Revoke a token immediately and permanently."`
 	List   tokenListCmd   `cmd:"" help:"List the tokens in force."`
 }
 
 type tokenIssueCmd struct {
-	ID      string   `arg:"" help:"Name of the grant: 1 to 63 of a-z, 0-9, dot, _ and -. It is never used twice."`
+	ID      string   `arg:"" help:"ID of the grant: 1 to 63 of a-z, 0-9, dot, _ and -. An ID cannot be used again."`
 	Role    string   `help:"appender, reader, approver, auditor or admin." required:"" enum:"appender,reader,approver,auditor,admin"`
-	Kind    []string `help:"For appenders: a kind that may be appended, and no others; repeat it." placeholder:"KIND"`
-	Expires string   `help:"When it ends: a duration such as 90d or 12h, a date, a time in RFC 3339, or 'never'." default:"90d"`
+	Kind    []string `help:"For appenders: a kind that the token can append. Default: all kinds of the role. May be repeated." placeholder:"KIND"`
+	Expires string   `help:"Expiry of the token: a duration such as 90d or 12h, a date, a time in RFC 3339, or 'never'." default:"90d"`
 	Reason  string   `help:"Why; recorded."`
-	Output  string   `short:"o" help:"File for the token, made with mode 0600; default: standard output." placeholder:"FILE" type:"path"`
+	Output  string   `short:"o" help:"File for the token, made with mode 0600. Default: standard output." placeholder:"FILE" type:"path"`
 	JSON    bool     `help:"Print JSON."`
 	remote.Flags
 }
 
 func (tokenIssueCmd) Help() string {
-	return `Needs the credentials of an administrator of the tenant. The token is shown once, and never again: the ledger keeps its SHA-256.
-The grant is an entry of the tenant's stream.
+	return `Requires the credentials of an administrator of the tenant. The token is printed only once: the ledger keeps its SHA-256. The grant is an entry of the
+tenant's stream.
 
-Exit code: 0 it is made; 1 refused, such as an ID that was used before; 2 no answer.
+Exit code: 0 issued; 1 refused, for example because the ID was used before; 2 no answer.
 
 Examples:
   muniment token issue ci --role appender --kind attestation --expires 90d -o ci.token
@@ -66,8 +66,8 @@ func (c *tokenIssueCmd) Run(a *term.App) error {
 	if !expires.IsZero() {
 		g.Expires = timestamppb.New(expires)
 	}
-	// The token is stored first. A token that could not be stored is never in
-	// force, and its ID stays free.
+	// The token is stored first, so that one that could not be stored is never
+	// in force, and its ID stays free.
 	token, hash := muniment.NewToken(client.Tenant)
 	if err := c.store(a, token, g); err != nil {
 		return err
@@ -89,14 +89,14 @@ func (c *tokenIssueCmd) Run(a *term.App) error {
 	return nil
 }
 
-// store writes the token to its destination. In JSON it is the beginning of an
-// object, which Run or discard completes.
+// store writes the token to its destination. With --json it writes the
+// beginning of an object, which Run or discard completes.
 func (c *tokenIssueCmd) store(a *term.App, token string, g *munimentv1.Grant) error {
 	switch {
 	case c.Output != "":
 		err := wholefile.CreatePath(c.Output, []byte(token+"\n"), 0o600)
 		if errors.Is(err, wholefile.ErrExists) {
-			return fmt.Errorf("--output: %s exists and is not overwritten", c.Output)
+			return fmt.Errorf("--output: %s exists and is not overwritten: choose another file", c.Output)
 		} else if err != nil {
 			return fmt.Errorf("--output: %w", err)
 		}
@@ -115,8 +115,8 @@ func (c *tokenIssueCmd) store(a *term.App, token string, g *munimentv1.Grant) er
 	return err
 }
 
-// discard handles a token that was stored and then not issued. Without an
-// answer from the server the token may be in force, so its file is kept.
+// discard handles a stored token that was not issued. Without an answer from
+// the server the token may be in force, so its file is kept.
 func (c *tokenIssueCmd) discard(a *term.App, err error) error {
 	if c.Output == "" && c.JSON {
 		text, jerr := json.Marshal(remote.ErrorText(err))
@@ -153,16 +153,16 @@ func grantJSON(g *munimentv1.Grant) grantObject {
 }
 
 type tokenRevokeCmd struct {
-	ID     string `arg:"" help:"Name of the grant."`
+	ID     string `arg:"" help:"ID of the grant."`
 	Reason string `help:"Why; recorded."`
 	JSON   bool   `help:"Print JSON."`
 	remote.Flags
 }
 
 func (tokenRevokeCmd) Help() string {
-	return `Also for the tokens of the server's configuration. The revocation is an entry of the tenant's stream.
+	return `Tokens in the server's configuration can also be revoked. The revocation is an entry of the tenant's stream.
 
-Exit code: 0 it is revoked; 1 there is no such token in force; 2 no answer.
+Exit code: 0 revoked; 1 no such token is in force; 2 no answer.
 
 Example:
   muniment token revoke ci --reason "laptop lost"`
@@ -194,7 +194,7 @@ type tokenListCmd struct {
 }
 
 func (tokenListCmd) Help() string {
-	return `Shows those of the configuration, too. Nobody can show the tokens themselves.
+	return `Lists the grants, including those in the server's configuration. The tokens themselves cannot be shown.
 
 Exit code: 0 listed; 1 refused; 2 no answer.
 
@@ -229,7 +229,7 @@ type whoamiCmd struct {
 }
 
 func (whoamiCmd) Help() string {
-	return `Exit code: 0 the credentials are good; 1 they are not; 2 no answer.
+	return `Exit code: 0 the credentials are valid; 1 they are not; 2 no answer.
 
 Examples:
   muniment whoami --token-file acme.token

@@ -31,20 +31,20 @@ type trustAddWitnessCmd struct {
 	Key    string `arg:"" help:"Its verifier key, NAME+HASH+KEY: an Ed25519 cosignature key, or an ML-DSA-44 key for policy.pq."`
 	URL    string `arg:"" help:"Its submission prefix: the URL before /add-checkpoint."`
 	Data   string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
-	Quorum string `help:"How many of the witnesses must cosign: a number, any or all. Default: as before; all, if there was no quorum." placeholder:"N"`
+	Quorum string `help:"Number of witnesses that must cosign, or any or all. Default: unchanged, or all if there was no quorum." placeholder:"N"`
 }
 
 func (trustAddWitnessCmd) Help() string {
-	return `Adds the witness to DIR/policy, or, by its kind of key, to DIR/policy.pq, and to the quorum. Restart the server afterwards, and give the new file to
-everybody who verifies receipts: the receipts of before have no cosignatures, and verify under the file of before.
+	return `Adds the witness to DIR/policy, or to DIR/policy.pq if its key is post-quantum, and to the quorum. Afterwards restart the server, and distribute the new
+file to everyone who verifies receipts. Earlier receipts lack the witness's cosignature, and verify under the earlier file.
 
 Examples:
   muniment trust add-witness acme 'witness.acme.example+5ce1…+BL…' https://witness.acme.example --data ./data
   muniment trust add-witness globex 'witness.globex.example+91d0…+BK…' https://witness.globex.example --data ./data --quorum 2`
 }
 
-// managedGroup is the group that add-witness keeps. Policies of another shape
-// are edited by hand.
+// managedGroup is the group that add-witness maintains. Policies with other
+// groups are edited by hand.
 const managedGroup = "witnesses"
 
 func (c *trustAddWitnessCmd) Run(a *term.App) error {
@@ -55,15 +55,15 @@ func (c *trustAddWitnessCmd) Run(a *term.App) error {
 	if _, err := fnote.NewMLDSAVerifier(c.Key); err == nil {
 		name = datadir.PQPolicyFile
 	}
-	// A policy that a rotation left behind would be replaced, and the witness
-	// lost.
+	// An interrupted rotation would replace the policy later, without the
+	// witness.
 	if err := datadir.Settle(c.Data); err != nil {
 		return err
 	}
 	path := filepath.Join(c.Data, name)
 	text, err := bounded.ReadFile(path, bounded.Config)
 	if errors.Is(err, os.ErrNotExist) && name == datadir.PQPolicyFile {
-		return fmt.Errorf("this is an ML-DSA-44 key, and the log has no post-quantum policy; make one first: muniment trust post-quantum --data %s", c.Data)
+		return fmt.Errorf("this is an ML-DSA-44 key, and the log has no post-quantum policy: first make one with: muniment trust post-quantum --data %s", c.Data)
 	} else if err != nil {
 		return err
 	}
@@ -81,17 +81,17 @@ func (c *trustAddWitnessCmd) Run(a *term.App) error {
 		return err
 	}
 	if len(p.Witnesses()) != len(old.Witnesses())+1 {
-		return fmt.Errorf("%s: the new line is not read as a witness's; the name may hold no space", path)
+		return fmt.Errorf("%s: the witness's name must not contain spaces", path)
 	}
 	if err := datadir.ReplaceOwned(path, []byte(updated)); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Stdout, "%s is now:\n\n%s\nTell the witness's operator the log's key:\n\n  %s\n\nThen restart the server, and give the new file to everybody who verifies receipts.\n", path, updated, LogLine(updated))
+	fmt.Fprintf(a.Stdout, "%s is now:\n\n%s\nGive the witness's operator the log's key:\n\n  %s\n\nThen restart the server, and distribute the new file to everyone who verifies receipts.\n", path, updated, LogLine(updated))
 	return nil
 }
 
-// addWitness puts the witness's line into the policy and its name into the
-// managed group, which becomes the quorum.
+// addWitness adds the witness's line to the policy and its name to the managed
+// group, which becomes the quorum.
 func addWitness(text, witness, name, threshold string) (string, error) {
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	at := func(keyword string) int {
@@ -117,11 +117,12 @@ func addWitness(text, witness, name, threshold string) (string, error) {
 		}
 		lines[group] = strings.Join(f, " ")
 	default:
-		return "", fmt.Errorf("the policy's quorum is not none and not a group of the name %q, and is not changed here", managedGroup)
+		return "", fmt.Errorf("the policy's quorum is neither none nor a group named %q, and is edited only by hand", managedGroup)
 	}
 	return strings.Join(slices.Insert(lines, group, witness), "\n") + "\n", nil
 }
 
+// LogLine returns the log's verifier key in the text of a policy, or "".
 func LogLine(policy string) string {
 	for _, l := range strings.Split(policy, "\n") {
 		if f := strings.Fields(l); len(f) > 1 && f[0] == "log" {
@@ -136,8 +137,8 @@ type trustPostQuantumCmd struct {
 }
 
 func (trustPostQuantumCmd) Help() string {
-	return `Makes DIR/log.pq.key and DIR/policy.pq. The log goes on to be signed by its Ed25519 key; after a restart of the server its checkpoints are cosigned by the
-new key, too, and whoever verifies with policy.pq relies on no key that a quantum computer could break.
+	return `Makes DIR/log.pq.key and DIR/policy.pq. The log is still signed by its Ed25519 key. After a restart of the server the new key cosigns its checkpoints, and
+verifiers that use policy.pq rely on no key that a quantum computer could break.
 
 Example:
   muniment trust post-quantum --data ./data`
@@ -155,12 +156,12 @@ func (c *trustPostQuantumCmd) Run(a *term.App) error {
 	if err := datadir.WriteFiles(c.Data, files); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Stdout, "Made in %s:\n\n  %-22s cosigns the log: back it up, and keep it secret\n  %-22s for those who verify receipts with post-quantum keys\n\nRestart the server.\n", c.Data, datadir.PQKeyFile, datadir.PQPolicyFile)
+	fmt.Fprintf(a.Stdout, "Made in %s:\n\n  %-22s cosigns the log: back it up, and keep it secret\n  %-22s for verifiers that use post-quantum keys\n\nRestart the server.\n", c.Data, datadir.PQKeyFile, datadir.PQPolicyFile)
 	return nil
 }
 
-// postQuantumFiles makes a cosigner key of the log's and the policy that trusts
-// it alone.
+// postQuantumFiles makes a cosigner key for the log and the policy that trusts
+// only that key.
 func postQuantumFiles(origin string) ([]datadir.File, error) {
 	skey, vkey, err := fnote.GenerateMLDSAKey(origin)
 	if err != nil {
@@ -220,7 +221,7 @@ func (c *trustShowCmd) Run(a *term.App) error {
 	return nil
 }
 
-// verifierKey returns the verifier key of a cosigner key.
+// verifierKey returns the verifier key of a private cosigner key.
 func verifierKey(skey string) (string, error) {
 	f := strings.SplitN(skey, "+", 5)
 	if len(f) != 5 {

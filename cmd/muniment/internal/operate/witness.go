@@ -24,7 +24,7 @@ import (
 	"muniment.dev/muniment/ledger/witness/cosigner"
 )
 
-// Names in a witness's folder.
+// Names of files and folders in a witness's folder.
 const (
 	WitnessConfigFile = "witness.yaml"
 	witnessKeyFile    = "witness.key"
@@ -35,11 +35,11 @@ const (
 type witnessCmd struct {
 	Serve  witnessServeCmd  `cmd:"" default:"withargs" help:"Run a witness on its folder."`
 	Init   witnessInitCmd   `cmd:"" help:"Make a witness's folder: configuration and keys."`
-	AddLog witnessAddLogCmd `cmd:"" help:"Add a log whose checkpoints are to be cosigned."`
-	Show   witnessShowCmd   `cmd:"" help:"Print the witness's keys, and the logs that it knows."`
+	AddLog witnessAddLogCmd `cmd:"" help:"Add a log to cosign."`
+	Show   witnessShowCmd   `cmd:"" help:"Print the witness's keys and its logs."`
 }
 
-// A WitnessConfig is witness.yaml.
+// A WitnessConfig is the content of witness.yaml.
 type WitnessConfig struct {
 	Name        string            `yaml:"name"`
 	Listen      string            `yaml:"listen"`
@@ -54,20 +54,22 @@ func defaultWitnessConfig() WitnessConfig {
 }
 
 type witnessedLogs struct {
-	Origin string `yaml:"origin"` // "": the key's name
+	Origin string `yaml:"origin"` // "" for the key's name
 	Key    string `yaml:"key"`
 }
 
-const witnessTemplate = `# The configuration of a Muniment witness. It is read at the start.
+const witnessTemplate = `# The configuration of a Muniment witness. The witness reads it when it starts.
 
-# The witness's name, in each of its cosignatures. It can never be changed.
+# The witness's name, which is part of each cosignature. It can never be changed.
 name: %q
 
-# Where to listen; --listen goes before it. And the URL by which logs reach it, for what 'muniment witness show' prints.
+# Address to listen on. --listen overrides it.
 listen: 127.0.0.1:7490
+
+# URL at which logs reach the witness. 'muniment witness show' prints it.
 url: %q
 
-# Serve HTTPS: files in PEM, relative to this folder.
+# Serve HTTPS: PEM files, relative to this folder.
 # tls:
 #   cert: server.crt
 #   key: server.key
@@ -75,8 +77,8 @@ url: %q
 # Open connections.
 connections: 1024
 
-# The logs whose checkpoints are cosigned: the key that signs them, and the first line of the checkpoints, which is the key's name unless origin says
-# otherwise. A log with several keys is there several times. Add one with: muniment witness add-log KEY --data .
+# The logs whose checkpoints are cosigned, each by the key that signs them. Set origin if the first line of the checkpoints is not the key's name.
+# List a log with several keys once for each. Add one with: muniment witness add-log KEY --data .
 logs:
 `
 
@@ -89,6 +91,7 @@ type witnessDir struct {
 	logs         []cosigner.Log
 }
 
+// LoadWitnessDir reads and checks the folder of a witness.
 func LoadWitnessDir(path string) (*witnessDir, error) {
 	d := &witnessDir{path: path, config: defaultWitnessConfig()}
 	file := filepath.Join(path, WitnessConfigFile)
@@ -105,17 +108,17 @@ func LoadWitnessDir(path string) (*witnessDir, error) {
 		return nil, fmt.Errorf("%s: name: %w", file, err)
 	}
 	if d.config.Connections < 1 {
-		return nil, fmt.Errorf("%s: connections: not at least 1", file)
+		return nil, fmt.Errorf("%s: connections: must be at least 1", file)
 	}
 	if (d.config.TLS.Cert == "") != (d.config.TLS.Key == "") {
-		return nil, fmt.Errorf("%s: tls: cert and key go together", file)
+		return nil, fmt.Errorf("%s: tls: set both cert and key, or neither", file)
 	}
 	if d.logs, err = d.config.logs(); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	for _, name := range []string{witnessKeyFile, witnessPQKeyFile} {
 		if err := d.loadKey(name); errors.Is(err, os.ErrNotExist) && name == witnessPQKeyFile {
-			continue // a witness may have no such key
+			continue // this key is optional
 		} else if err != nil {
 			return nil, err
 		}
@@ -135,7 +138,7 @@ func (d *witnessDir) loadKey(name string) error {
 		return fmt.Errorf("%s: not a cosigner key", path) // the cause could show parts of the key
 	}
 	if s.Name() != d.config.Name {
-		return fmt.Errorf("%s: the key is for the name %q, %s says %q", path, s.Name(), WitnessConfigFile, d.config.Name)
+		return fmt.Errorf("%s: the key is for the name %q, but the name in %s is %q", path, s.Name(), WitnessConfigFile, d.config.Name)
 	}
 	vkey, err := verifierKey(skey)
 	if err != nil {
@@ -146,7 +149,7 @@ func (d *witnessDir) loadKey(name string) error {
 	return nil
 }
 
-// logs gathers the keys of each log.
+// logs returns the logs with the keys of each.
 func (c *WitnessConfig) logs() ([]cosigner.Log, error) {
 	var out []cosigner.Log
 	for i, l := range c.Logs {
@@ -163,14 +166,14 @@ func (c *WitnessConfig) logs() ([]cosigner.Log, error) {
 			out, at = append(out, cosigner.Log{Origin: origin}), len(out)
 		}
 		if slices.ContainsFunc(out[at].Keys, func(k note.Verifier) bool { return k.Name() == v.Name() && k.KeyHash() == v.KeyHash() }) {
-			return nil, fmt.Errorf("logs[%d].key: it is there twice", i)
+			return nil, fmt.Errorf("logs[%d].key: it is listed twice", i)
 		}
 		out[at].Keys = append(out[at].Keys, v)
 	}
 	return out, nil
 }
 
-// rel makes a path in the configuration absolute; it is relative to the folder.
+// rel resolves a path in the configuration, which is relative to the folder.
 func (d *witnessDir) rel(path string) string {
 	if filepath.IsAbs(path) {
 		return path
@@ -180,13 +183,13 @@ func (d *witnessDir) rel(path string) string {
 
 type witnessServeCmd struct {
 	Data      string `help:"The witness's folder, made by 'muniment witness init'." required:"" type:"path" env:"MUNIMENT_WITNESS_DATA"`
-	Listen    string `help:"Address to listen on; port 0 takes a free one. Default: from witness.yaml." placeholder:"HOST:PORT"`
+	Listen    string `help:"Address to listen on. Port 0 takes a free one. Default: listen in witness.yaml." placeholder:"HOST:PORT"`
 	LogFormat string `help:"text or json." enum:"text,json" default:"text"`
 }
 
 func (witnessServeCmd) Help() string {
-	return `Cosigns the checkpoints of other logs over C2SP tlog-witness, if each is consistent with all that it has cosigned before: it refuses a fork, and a
-rollback. It sees checkpoints only, never leaves. 'muniment witness' alone means 'muniment witness serve'.
+	return `Cosigns the checkpoints of other logs over C2SP tlog-witness, if each is consistent with the log's earlier checkpoints. Forks and rollbacks are refused.
+A witness receives checkpoints and never leaves. 'muniment witness' is short for 'muniment witness serve'.
 
 Exit codes: 0 stopped by a signal; 2 could not start, or the listener failed.
 
@@ -226,7 +229,7 @@ func (c *witnessServeCmd) serve(a *term.App, d *witnessDir, log *slog.Logger, w 
 		return err
 	}
 	if len(d.logs) == 0 {
-		log.Warn("no log is known; add one with: muniment witness add-log KEY --data " + c.Data)
+		log.Warn("there is no log to cosign: add one with: muniment witness add-log KEY --data " + c.Data)
 	}
 	fmt.Fprintf(a.Stdout, "witness %s listening on %s\n", d.config.Name, l.url)
 	select {
@@ -239,10 +242,10 @@ func (c *witnessServeCmd) serve(a *term.App, d *witnessDir, log *slog.Logger, w 
 }
 
 type witnessInitCmd struct {
-	Dir       string `arg:"" help:"Folder to make; it must not exist, or be empty."`
-	Name      string `help:"The witness's name, for ever: a host name, or a URL without its scheme." required:"" placeholder:"HOST"`
-	URL       string `help:"The URL by which logs will reach it." placeholder:"URL"`
-	NoQuantum bool   `name:"no-post-quantum" help:"Make an Ed25519 key only, and no ML-DSA-44 key beside it."`
+	Dir       string `arg:"" help:"Folder to make. It must not exist, or must be empty."`
+	Name      string `help:"The witness's name, which can never be changed: a host name, or a URL without its scheme." required:"" placeholder:"HOST"`
+	URL       string `help:"URL at which logs reach the witness." placeholder:"URL"`
+	NoQuantum bool   `name:"no-post-quantum" help:"Make only an Ed25519 key, and no ML-DSA-44 key."`
 }
 
 func (witnessInitCmd) Help() string {
@@ -257,7 +260,7 @@ func (c *witnessInitCmd) Run(a *term.App) error {
 		return fmt.Errorf("--name: %w", err)
 	}
 	if entries, err := os.ReadDir(c.Dir); err == nil && len(entries) > 0 {
-		return fmt.Errorf("%s is not empty, and init overwrites nothing; choose another folder", c.Dir)
+		return fmt.Errorf("%s is not empty, and init overwrites nothing: choose another folder", c.Dir)
 	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -279,7 +282,7 @@ func (c *witnessInitCmd) Run(a *term.App) error {
 		}
 		files = append(files, datadir.File{Name: witnessPQKeyFile, Content: pq + "\n", Mode: 0o600})
 	}
-	// last: with it the folder is complete
+	// The configuration is written last: it completes the folder.
 	files = append(files, datadir.File{Name: WitnessConfigFile, Content: fmt.Sprintf(witnessTemplate, c.Name, c.URL), Mode: 0o600})
 	if err := datadir.WriteFiles(c.Dir, files); err != nil {
 		return err
@@ -360,9 +363,13 @@ func (c *witnessShowCmd) Run(a *term.App) error {
 			Logs []string `json:"logs"`
 		}{d.config.Name, d.config.URL, d.VerifierKeys, origins})
 	}
-	fmt.Fprintln(a.Stdout, "Give this to the operators of logs, for 'muniment trust add-witness', or the policy file of another log:")
+	fmt.Fprintln(a.Stdout, "For the operators of logs, to use with 'muniment trust add-witness' or in a policy file:")
 	for _, k := range d.VerifierKeys {
 		fmt.Fprintf(a.Stdout, "\n  witness %s %s %s\n", d.config.Name, k, d.config.URL)
+	}
+	if len(origins) == 0 {
+		fmt.Fprintln(a.Stdout, "\nno logs: add one with: muniment witness add-log KEY --data "+c.Data)
+		return nil
 	}
 	fmt.Fprintf(a.Stdout, "\nLogs: %s\n", strings.Join(origins, ", "))
 	return nil

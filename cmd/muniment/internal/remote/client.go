@@ -18,24 +18,26 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// Flags say which ledger to speak to, and as whom.
+// Flags are the flags of commands that call a ledger: its address, and the
+// caller's credentials.
 type Flags struct {
 	Server        string `help:"URL of the ledger." placeholder:"URL" env:"MUNIMENT_SERVER" default:"http://127.0.0.1:7480"`
-	TokenFile     string `help:"File with the tenant's token. Or put the token itself into MUNIMENT_TOKEN." placeholder:"FILE" env:"MUNIMENT_TOKEN_FILE" predictor:"file"`
-	IdentityToken string `help:"Use no stored secret but an OIDC identity token: 'auto' in a GitHub Actions or GitLab CI job, 'env' for the one in MUNIMENT_ID_TOKEN, or a file. Needs --tenant." placeholder:"FILE|env|auto" env:"MUNIMENT_IDENTITY_TOKEN"`
-	Audience      string `help:"With --identity-token auto: whom the token is for. Default: the server's URL without its path." placeholder:"TEXT" env:"MUNIMENT_AUDIENCE"`
-	ClientCert    string `help:"Client certificate, in PEM, to show in place of a token. Needs --tenant." placeholder:"FILE" env:"MUNIMENT_CLIENT_CERT" predictor:"file"`
-	ClientKey     string `help:"Its key, in PEM." placeholder:"FILE" env:"MUNIMENT_CLIENT_KEY" predictor:"file"`
-	CA            string `help:"Certificates of the authorities that the server's own is checked against, in PEM. Default: the system's." name:"ca" placeholder:"FILE" env:"MUNIMENT_CA" predictor:"file"`
-	Tenant        string `help:"Tenant to act for. Default: the one that the token names." env:"MUNIMENT_TENANT"`
+	TokenFile     string `help:"File with the tenant's token. The token itself can be given in MUNIMENT_TOKEN." placeholder:"FILE" env:"MUNIMENT_TOKEN_FILE" predictor:"file"`
+	IdentityToken string `help:"Authenticate with an OIDC identity token instead of a stored secret: 'auto' in a GitHub Actions or GitLab CI job, 'env' for the token in MUNIMENT_ID_TOKEN, or a file. Requires --tenant." placeholder:"FILE|env|auto" env:"MUNIMENT_IDENTITY_TOKEN"`
+	Audience      string `help:"With --identity-token auto: the token's audience. Default: the server's URL without its path." placeholder:"TEXT" env:"MUNIMENT_AUDIENCE"`
+	ClientCert    string `help:"Client certificate in PEM, in place of a token. Requires --tenant." placeholder:"FILE" env:"MUNIMENT_CLIENT_CERT" predictor:"file"`
+	ClientKey     string `help:"Key of the client certificate, in PEM." placeholder:"FILE" env:"MUNIMENT_CLIENT_KEY" predictor:"file"`
+	CA            string `help:"Certificates of the authorities to verify the server's certificate with, in PEM. Default: the system's." name:"ca" placeholder:"FILE" env:"MUNIMENT_CA" predictor:"file"`
+	Tenant        string `help:"Tenant to act for. Default: the token's tenant." env:"MUNIMENT_TENANT"`
 }
 
-// Client connects with what the flags and the environment say. A flag goes
-// before MUNIMENT_TOKEN.
+// Client returns a client with the credentials in the flags, or else in
+// MUNIMENT_TOKEN. policy and key may be nil.
 func (f *Flags) Client(policy *receipt.TrustPolicy, key *entry.StreamKey) (*muniment.Client, error) {
 	return f.Connect(muniment.Options{Policy: policy, StreamKey: key})
 }
 
+// Connect is Client for further options.
 func (f *Flags) Connect(o muniment.Options) (*muniment.Client, error) {
 	o.Server, o.Tenant, o.UserAgent = f.Server, f.Tenant, "muniment-cli"
 	if err := f.UseTLS(&o); err != nil {
@@ -56,7 +58,7 @@ func (f *Flags) Connect(o muniment.Options) (*muniment.Client, error) {
 		return nil, err
 	}
 	if c.Tenant == "" {
-		return nil, errors.New("it is not clear for which tenant: give --tenant NAME, or set MUNIMENT_TENANT")
+		return nil, errors.New("no tenant specified: give --tenant NAME, or set MUNIMENT_TENANT")
 	}
 	return c, nil
 }
@@ -93,7 +95,8 @@ func (f *Flags) identity() (func(context.Context) (string, error), error) {
 			return "", fmt.Errorf("--identity-token env: %s is not set", muniment.IDTokenVariable)
 		}, nil
 	}
-	return func(context.Context) (string, error) { // read anew each time: clusters replace the file
+	// read each time, because clusters replace the file
+	return func(context.Context) (string, error) {
 		data, err := bounded.ReadSecret(f.IdentityToken)
 		if err != nil {
 			return "", fmt.Errorf("--identity-token: %w", err)
@@ -102,8 +105,8 @@ func (f *Flags) identity() (func(context.Context) (string, error), error) {
 	}, nil
 }
 
-// UseTLS sets a client that shows the certificate and trusts the authorities
-// that the flags name.
+// UseTLS sets an HTTP client with the client certificate and the authorities in
+// the flags.
 func (f *Flags) UseTLS(o *muniment.Options) error {
 	if f.ClientCert == "" && f.ClientKey == "" && f.CA == "" {
 		return nil
@@ -128,14 +131,14 @@ func (f *Flags) UseTLS(o *muniment.Options) error {
 	return nil
 }
 
-// clientCertificate reads the certificate that is shown in place of a token.
+// clientCertificate reads the client certificate and its key.
 func (f *Flags) clientCertificate() (tls.Certificate, error) {
 	var none tls.Certificate
 	switch {
 	case f.ClientCert == "":
-		return none, errors.New("--client-key: its certificate is missing: give --client-cert")
+		return none, errors.New("--client-key: requires --client-cert")
 	case f.ClientKey == "":
-		return none, errors.New("--client-cert: its key is missing: give --client-key")
+		return none, errors.New("--client-cert: requires --client-key")
 	}
 	cert, err := bounded.ReadFile(f.ClientCert, bounded.Config)
 	if err != nil {

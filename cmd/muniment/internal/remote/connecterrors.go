@@ -16,8 +16,8 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 )
 
-// connectionRemedy returns what is wrong with the connection to the ledger, and
-// what to do. It returns "" for an error that is no fault of a connection.
+// connectionRemedy returns the cause and remedy of a failed connection to the
+// ledger, or "" for other errors.
 func connectionRemedy(err error) string {
 	const address = "--server (or MUNIMENT_SERVER)"
 	if errors.Is(err, muniment.ErrTLSExpected) {
@@ -39,7 +39,7 @@ func connectionRemedy(err error) string {
 		return "The host refused the connection. Is the server running, and is " + address + " its address?"
 	}
 	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "remote error" {
-		// a TLS alert, whose type crypto/tls keeps to itself
+		// A TLS alert, whose type crypto/tls does not export.
 		return "The server ended the TLS handshake. If it requires a client certificate, check --client-cert and --client-key."
 	}
 	return ""
@@ -51,7 +51,7 @@ func certificateRemedy(err error) string {
 		return "The server's certificate is signed by an unknown authority: give the authority's certificate with --ca (or MUNIMENT_CA)."
 	}
 	if e, ok := errors.AsType[x509.HostnameError](err); ok {
-		return fmt.Sprintf("The server's certificate is not for %q: use a name that it has in --server (or MUNIMENT_SERVER), or add this one to the certificate.", e.Host)
+		return fmt.Sprintf("The server's certificate is not for %q: use a name that it contains in --server (or MUNIMENT_SERVER), or add this one to the certificate.", e.Host)
 	}
 	e, ok := errors.AsType[x509.CertificateInvalidError](err)
 	switch {
@@ -65,13 +65,13 @@ func certificateRemedy(err error) string {
 	return "The server's certificate has expired (valid until " + e.Cert.NotAfter.UTC().Format(time.RFC3339) + "): renew it, or check this machine's clock."
 }
 
-// ErrorText adds the remedy to errors that a person can mend.
+// ErrorText returns the text of an error, with a remedy if there is one.
 func ErrorText(err error) string {
 	var ce *connect.Error
 	if !errors.As(err, &ce) {
 		return err.Error()
 	}
-	msg := err.Error() // of a connect.Error that is wrapped, with what was said around it
+	msg := err.Error() // including the texts that wrap a connect.Error
 	if err == error(ce) {
 		msg = ce.Code().String() + ": " + ce.Message()
 	}
@@ -86,14 +86,14 @@ func ErrorText(err error) string {
 			msg += "\nIs the server running, and is --server (or MUNIMENT_SERVER) its address?"
 		}
 	case connect.CodeUnauthenticated:
-		if !strings.Contains(msg, "identity_token: ") { // which says itself what to do
+		if !strings.Contains(msg, "identity_token: ") { // whose text has a remedy
 			msg += "\nGive the tenant's token with --token-file, or in MUNIMENT_TOKEN; in a CI job, --identity-token auto."
 		}
 	}
 	return msg
 }
 
-// NotFound gives the exit code of a plain no to errors that are one.
+// NotFound adds the exit code for "no" to an error of a missing entry.
 func NotFound(err error) error {
 	switch connect.CodeOf(err) {
 	case connect.CodeNotFound, connect.CodeOutOfRange, connect.CodeFailedPrecondition:
@@ -117,7 +117,7 @@ func NotApplied(err error) bool {
 	return false
 }
 
-// Refusal gives the exit code of a plain no to what the server would not do.
+// Refusal adds the exit code for "no" to an error of a refused call.
 func Refusal(err error) error {
 	switch connect.CodeOf(err) {
 	case connect.CodeAlreadyExists, connect.CodePermissionDenied, connect.CodeInvalidArgument:

@@ -9,8 +9,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// ParseExpiry reads a duration (with days), a date or a time. "never" is the
-// zero time.
+// ParseExpiry parses a duration such as 90d or 12h, a date or a time. It
+// returns the zero time for "never".
 func ParseExpiry(s string, now time.Time) (time.Time, error) {
 	if s == "never" {
 		return time.Time{}, nil
@@ -31,6 +31,7 @@ func ParseExpiry(s string, now time.Time) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("--expires: %q is not a duration such as 90d or 12h, a date such as 2027-03-31, a time in RFC 3339, or never", s)
 }
 
+// Until describes the expiry of a token. nil is never.
 func Until(t *timestamppb.Timestamp) string {
 	if t == nil {
 		return "does not expire"

@@ -10,7 +10,7 @@ import (
 	"muniment.dev/muniment/clients/go/audit"
 )
 
-// OpenSource opens a log: a folder, or a server.
+// OpenSource returns the log in a folder or at a URL.
 func OpenSource(url, tokenFile string) (audit.Source, error) {
 	if info, err := os.Stat(url); err == nil && info.IsDir() {
 		return audit.NewFolderSource(url)
@@ -19,7 +19,7 @@ func OpenSource(url, tokenFile string) (audit.Source, error) {
 		url = strings.TrimSuffix(url, "/") + "/tlog/"
 	}
 	client := &http.Client{Timeout: time.Minute}
-	if tokenFile != "" { // never from the environment: the log may be a stranger's
+	if tokenFile != "" { // never from the environment: the log may not be the user's
 		token, err := ReadBearer(tokenFile)
 		if err != nil {
 			return nil, fmt.Errorf("--token-file: %w", err)

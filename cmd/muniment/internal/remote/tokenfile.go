@@ -12,8 +12,8 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// ReadLedgerToken reads the token of a tenant from a file. Errors name the
-// path, and never contain text of the file.
+// ReadLedgerToken reads a tenant's token from a file. Errors name the path and
+// contain no text of the file.
 func ReadLedgerToken(path string) (string, error) {
 	token, err := ReadBearer(path)
 	if err != nil {
@@ -22,8 +22,7 @@ func ReadLedgerToken(path string) (string, error) {
 	return token, in(path, checkLedgerToken(token))
 }
 
-// ReadBearer reads a token for a server of any sort, whose tokens have no
-// form that is known.
+// ReadBearer reads a token of any form from a file.
 func ReadBearer(path string) (string, error) {
 	data, err := bounded.ReadSecret(path)
 	if err != nil {
@@ -70,16 +69,16 @@ func parseBearer(text []byte) (string, error) {
 		return "", errors.New("not a token: it is a policy")
 	}
 	if strings.ContainsAny(token, " \t\r\n") {
-		return "", errors.New("not a token: white space is inside: the file must hold the token alone, on one line")
+		return "", errors.New("not a token: it contains white space: the file must contain only the token, on one line")
 	}
 	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", errors.New("not a token: it has characters outside of printable ASCII, such as a byte order mark")
+		return "", errors.New("not a token: it contains characters other than printable ASCII, such as a byte order mark")
 	}
 	return token, nil
 }
 
-// checkLedgerToken names the other secrets that are given in place of a
-// tenant's token.
+// checkLedgerToken returns an error unless the token is a tenant's. The error
+// names other kinds of secrets.
 func checkLedgerToken(token string) error {
 	kind := datadir.SecretKind([]byte(token))
 	switch {
@@ -90,5 +89,5 @@ func checkLedgerToken(token string) error {
 	case strings.HasPrefix(token, "eyJ"):
 		return errors.New("not a tenant's token: it is an identity token: give it with --identity-token")
 	}
-	return errors.New("not a tenant's token: those begin with " + muniment.TokenPrefix)
+	return errors.New("not a tenant's token: these begin with " + muniment.TokenPrefix)
 }

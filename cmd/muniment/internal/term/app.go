@@ -17,8 +17,8 @@ import (
 	"muniment.dev/muniment/internal/wholefile"
 )
 
-// An App is what commands work with besides their flags: streams, logger and
-// version of one run of the program.
+// An App is the environment of a command: context, standard streams, logger and
+// version.
 type App struct {
 	Ctx     context.Context
 	Stdin   io.Reader
@@ -27,7 +27,7 @@ type App struct {
 	Level   slog.LevelVar               // of the logger
 	log     atomic.Pointer[slog.Logger] // of a service; nil in other commands
 	Version string
-	JSON    bool // standard error is for lines of JSON
+	JSON    bool // whether standard error is lines of JSON
 }
 
 // WriteJSON writes v on one line.
@@ -37,8 +37,8 @@ func WriteJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// WriteOutput writes bytes that are the result of a command to the file, or to
-// standard output if path is "" or "-". On a terminal they are escaped.
+// WriteOutput writes the result of a command to a file, or to standard output
+// if path is "" or "-". On a terminal it is escaped.
 func (a *App) WriteOutput(path string, data []byte) error {
 	if path == "" || path == "-" {
 		_, err := a.RawOutput().Write(data)
@@ -50,7 +50,7 @@ func (a *App) WriteOutput(path string, data []byte) error {
 	})
 }
 
-// RawOutput returns standard output for bytes: as they are, unless it is a
+// RawOutput returns standard output for bytes, which are escaped only on a
 // terminal.
 func (a *App) RawOutput() io.Writer {
 	if a.Stdout.Terminal() {
@@ -62,7 +62,7 @@ func (a *App) RawOutput() io.Writer {
 // stderrFile returns the file that standard error is.
 func (a *App) stderrFile() (*os.File, bool) {
 	if a.JSON {
-		return nil, false // a bar is no line of JSON
+		return nil, false // a progress bar is not JSON
 	}
 	w := a.Stderr
 	if e, ok := w.(*Escaper); ok {
@@ -72,7 +72,7 @@ func (a *App) stderrFile() (*os.File, bool) {
 	return f, ok
 }
 
-// Quoted is Escape for one field: lines don't stay lines either.
+// Quoted is Escape for one field: it also escapes line feeds and tabs.
 func Quoted(s string) string {
 	if q := strconv.Quote(s); q[1:len(q)-1] != s {
 		return q
@@ -83,8 +83,8 @@ func Quoted(s string) string {
 // Buffered returns a buffered standard output, to be flushed by the caller.
 func (a *App) Buffered() *bufio.Writer { return bufio.NewWriter(a.Stdout) }
 
-// ServiceLogger returns the logger of a command that runs until a signal. It
-// also has the warnings, so that every line has the format.
+// ServiceLogger returns the logger of a command that runs until a signal.
+// Warnings then go to that logger, so that every line has its format.
 func (a *App) ServiceLogger(format string) *slog.Logger {
 	log := a.Logger(format)
 	a.log.Store(log)
@@ -101,7 +101,7 @@ func (a *App) WarnExposed(path string, mode fs.FileMode) {
 	a.Warn(fmt.Sprintf("other users can read %s, a secret (mode %04o): run: %s", path, mode, remedy))
 }
 
-// Cause returns the system's own words for an error of a file.
+// Cause returns the cause of an error about a file, without the path.
 func Cause(err error) error {
 	var pe *fs.PathError
 	if errors.As(err, &pe) {
@@ -119,7 +119,7 @@ func (a *App) Complain(msg string) {
 	fmt.Fprintln(a.Stderr, "muniment:", Escape(msg))
 }
 
-// Warn prints a warning of before the flags are parsed.
+// Warn prints a warning.
 func (a *App) Warn(msg string) {
 	if a.JSON {
 		a.NewLogger(true).Warn(msg)
@@ -135,7 +135,7 @@ func (a *App) ReadInput(path string, limit int64) ([]byte, error) {
 	}
 	data, err := io.ReadAll(io.LimitReader(a.Stdin, limit+1))
 	if err == nil && int64(len(data)) > limit {
-		err = fmt.Errorf("standard input has more than %d bytes", limit)
+		err = fmt.Errorf("standard input is larger than %d bytes", limit)
 	}
 	return data, err
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Count words a number of things.
+// Count returns a number with its noun, such as "1 entry" or "2 entries".
 func Count[N ~int | ~int64 | ~uint32 | ~uint64](n N, noun string) string {
 	if n == 1 {
 		return "1 " + noun

@@ -31,8 +31,8 @@ func Escape(s string) string {
 	return string(b)
 }
 
-// escape appends p to dst. Unless it is the end, it returns the first bytes of
-// a character at the end of p.
+// escape appends p to dst, escaped. Unless it is the end of the text, it
+// returns an incomplete character at the end of p as rest.
 func escape(dst, p []byte, end bool) (out, rest []byte) {
 	for len(p) > 0 {
 		if !end && !utf8.FullRune(p) {
@@ -60,7 +60,7 @@ func escape(dst, p []byte, end bool) (out, rest []byte) {
 type Escaper struct {
 	w  io.Writer
 	mu sync.Mutex
-	// rest has the first bytes of a character, until the others are written.
+	// rest contains the first bytes of an incomplete character.
 	rest []byte
 }
 
@@ -88,7 +88,7 @@ func (e *Escaper) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Flush writes what is left of an incomplete character.
+// Flush writes an incomplete character at the end.
 func (e *Escaper) Flush() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()

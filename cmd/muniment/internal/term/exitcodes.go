@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// The exit codes of all commands. exitCodes documents them.
+// The exit codes of all commands. The table exitCodes describes them.
 const (
 	ExitOK     = 0
 	ExitNo     = 1
@@ -22,11 +22,11 @@ const (
 	ExitPipe        = 141
 )
 
-// exitCodes is the table that 'muniment help exit-codes' prints. A command
-// ends with no other code.
+// exitCodes is the table that 'muniment help exit-codes' prints. Commands use
+// no other codes.
 var exitCodes = []struct {
 	code     int
-	commands string // "": all
+	commands string // separated by spaces; "" for all
 	meaning  string
 }{
 	{ExitOK, "", "the answer is yes: verified, recorded, sound, done"},
@@ -41,8 +41,8 @@ var exitCodes = []struct {
 	{ExitPipe, "", "the reader of standard output went away"},
 }
 
-// An ExitError ends the program with a code. Its message may be empty when
-// everything is printed already.
+// An ExitError ends the program with a code. Its message is empty if the result
+// was already printed.
 type ExitError struct {
 	Code int
 	err  error
@@ -57,6 +57,8 @@ func (e *ExitError) Error() string {
 
 func (e *ExitError) Unwrap() error { return e.err }
 
+// ExitWith returns an error that ends the program with the code. err may be
+// nil.
 func ExitWith(code int, err error) error { return &ExitError{code, err} }
 
 // PrintExitCodes writes the table.
