@@ -15,8 +15,7 @@ import (
 	rpc "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// A Role is a set of capabilities that a caller has in its tenant. The zero
-// value has none.
+// A Role is a set of capabilities within a tenant. The zero value has none.
 type Role = munimentv1.Role
 
 // ParseRole returns the role of a name, such as "appender".
@@ -30,7 +29,7 @@ func ParseRole(name string) (Role, error) {
 // RoleName returns the name of a role, such as "appender".
 func RoleName(r Role) string { return strings.ToLower(strings.TrimPrefix(r.String(), "ROLE_")) }
 
-// roles is a set of them.
+// roles is a set of roles.
 type roles []Role
 
 const (
@@ -49,7 +48,7 @@ var (
 	anybody   = roles{0} // needs no credentials
 )
 
-// A capability is something that a caller may do, by whatever protocol.
+// A capability is something that a caller may do, in any protocol.
 type capability int
 
 const (
@@ -67,8 +66,8 @@ const (
 	seeOperations
 )
 
-// access is the one table of who may do what. What is not in it is refused. The
-// tenant is that of the caller's credentials, which inTenant checks.
+// access is the one table of who may do what. Everything else is refused.
+// Callers act only in the tenant of their credentials, which inTenant checks.
 var access = map[capability]roles{
 	appendEntries:  {appender, approver, admin}, // see kindRoles for the kinds
 	readEntries:    {reader, approver, admin},
@@ -80,13 +79,13 @@ var access = map[capability]roles{
 	readPolicy:      {reader, approver, admin},
 	changePolicy:    {admin},
 	manageTokens:    {admin},
-	eraseEntries:    {admin}, // retention and legal holds, too
+	eraseEntries:    {admin}, // includes retention and legal holds
 	reflectServices: append(roles{operator}, everyRole...),
 	seeOperations:   {operator}, // metrics, and the details of readiness
 }
 
-// procedures are the capabilities that RPCs require, by their paths. Handlers
-// of other protocols name theirs where they are mounted.
+// procedures maps the paths of RPCs to the capability that they require.
+// Handlers of other protocols state theirs where they are mounted.
 var procedures = map[string]capability{
 	rpc.LedgerServiceAppendProcedure:       appendEntries,
 	rpc.LedgerServiceAppendBatchProcedure:  appendEntries,
@@ -137,7 +136,7 @@ func kindRoles(kind string) (may roles, ok bool) {
 	return roles{k.Author, admin}, true
 }
 
-// guard admits the callers of an RPC that have its capability.
+// guard admits callers that have the capability of the RPC.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, ok := procedures[r.URL.Path]
@@ -153,16 +152,16 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	})
 }
 
-// guardAs admits callers that have the capability, gives them a place, and lets
-// them wait for their turn.
+// guardAs admits callers that have the capability, gives them a place, and
+// makes them wait for their turn.
 func (s *Server) guardAs(c capability, next http.Handler) http.Handler {
 	return s.admit(c, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.limits.PlaceCall(s.limits.AfterDebt(s.limits.Turn(next))).ServeHTTP(w, r)
 	}))
 }
 
-// admit serves requests whose credentials have the capability. The identity of
-// a tenant's caller is in the request's context.
+// admit serves requests whose credentials have the capability. It puts the
+// identity of a tenant's caller into the context.
 func (s *Server) admit(c capability, next http.Handler) http.Handler {
 	tenants := s.authenticate(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := checkRole(caller(r.Context()).role, c); err != nil {
@@ -210,8 +209,7 @@ func (rs roles) String() string {
 	return strings.Join(names, " or ")
 }
 
-// A kindRefusal is the error of a caller that may not append entries of the
-// kind.
+// A kindRefusal means that the caller may not append entries of the kind.
 type kindRefusal struct{ error }
 
 // mayAppend returns nil if the caller may append entries of the kind, or a
@@ -223,8 +221,8 @@ func (id *identity) mayAppend(kind string) error {
 	return nil
 }
 
-// checkKind returns nil if the role, limited to the kinds where there are any,
-// may append entries of the kind.
+// checkKind returns nil if the role may append entries of the kind. If kinds is
+// not empty, the kind must be one of them.
 func checkKind(role Role, kinds []string, kind string) error {
 	may, ok := kindRoles(kind)
 	switch {

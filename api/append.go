@@ -7,9 +7,9 @@ import (
 	"muniment.dev/muniment/ledger"
 )
 
-// append is the way of all submissions that come over HTTP: which kinds the
-// caller may append, what the tenant's limits leave, and then ingest. The error
-// is for all of them; those of single submissions are in the results.
+// append records submissions of every HTTP protocol: it checks the kinds that
+// the caller may append, takes from the tenant's limits, and calls ingest. The
+// error is for all of them; those of single submissions are in the results.
 func (s *Server) append(ctx context.Context, id *identity, subs []ingest.Submission) ([]ledger.Result, error) {
 	entries, bytes := int64(0), int64(0)
 	for i := range subs {

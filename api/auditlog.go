@@ -20,11 +20,11 @@ import (
 	rpc "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// The audit log has a line for each administrative act, done or not, and for
-// each refused access: no or bad credentials, or a call that they are not for.
-// It contains no secrets. Lines about refusals, and about calls without
-// credentials, are limited in number, so that they cannot fill the disk; what
-// is left out is counted.
+// The audit log has a line for each administrative act, successful or not, and
+// for each refused access: missing or bad credentials, or credentials that do
+// not allow the call. It contains no secrets. Lines about refusals and about
+// calls without credentials are limited in number, so that they cannot fill the
+// disk. Omitted lines are counted.
 
 const (
 	maxAuditField  = 512 // characters
@@ -57,7 +57,7 @@ type request struct {
 
 type requestKey struct{}
 
-// identifyRequest gives each request an ID, which answers carry, too.
+// identifyRequest gives each request an ID, and puts it into the answer.
 func identifyRequest(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		req := &request{id: rand.Text()[:16], path: r.URL.Path, remote: r.RemoteAddr, forwarded: r.Header.Get("X-Forwarded-For")}
@@ -66,16 +66,15 @@ func identifyRequest(next http.Handler) http.Handler {
 	})
 }
 
-// refused writes a line about an error that is a refusal of access, and about
-// no other.
+// refused writes a line if the error is a refusal of access.
 func (a *auditLog) refused(ctx context.Context, now time.Time, err error, more ...slog.Attr) {
 	if isRefusal(err) {
 		a.bounded(ctx, now, "refused", err, more...)
 	}
 }
 
-// bounded writes a line about an error that outsiders can cause at will, within
-// the limit for such lines.
+// bounded writes a line about an error that outsiders can cause at will. The
+// number of such lines is limited.
 func (a *auditLog) bounded(ctx context.Context, now time.Time, msg string, err error, more ...slog.Attr) {
 	if !a.refusals.AllowN(now, 1) {
 		a.left.Add(1)
@@ -93,8 +92,8 @@ func isRefusal(err error) bool {
 	return err != nil && (code == connect.CodeUnauthenticated || code == connect.CodePermissionDenied)
 }
 
-// act writes a line about an administrative act. What it was about, the fields
-// of the request say that are safe to show.
+// act writes a line about an administrative act, with the fields of the request
+// that are safe to show.
 func (a *auditLog) act(ctx context.Context, req, res any, err error) {
 	attrs := append(about(ctx), fields(req)...)
 	if err != nil {
@@ -128,12 +127,11 @@ func about(ctx context.Context) []slog.Attr {
 	return attrs
 }
 
-// shown are the fields of requests that may be in the audit log: names, reasons
-// and numbers. No payload, token or document is among them.
+// shown are the fields of requests that the audit log may contain: names,
+// reasons and numbers, but no payloads, tokens or documents.
 var shown = map[protoreflect.Name]bool{"tenant": true, "id": true, "reason": true, "role": true, "kinds": true, "kind": true, "index": true, "scope": true, "days": true, "release": true, "dry_run": true}
 
-// fields returns the fields of a request that are shown, also those one level
-// down.
+// fields returns the shown fields of a request and of its direct submessages.
 func fields(m any) []slog.Attr {
 	pm, ok := m.(proto.Message)
 	if !ok {
@@ -170,8 +168,8 @@ func fieldsOf(prefix string, m protoreflect.Message, depth int) (attrs []slog.At
 	return attrs
 }
 
-// outcome names the entry that records the act, and whom an identity token was
-// of.
+// outcome returns the entry that records the act and the identity of an
+// exchanged token.
 func outcome(m any) (attrs []slog.Attr) {
 	if r, ok := m.(interface{ GetIdentity() string }); ok {
 		attrs = append(attrs, text("identity", r.GetIdentity()))
@@ -185,8 +183,8 @@ func outcome(m any) (attrs []slog.Attr) {
 	return attrs
 }
 
-// text bounds a field and makes it printable, so that a line shows what it is
-// on any terminal.
+// text returns a bounded, printable field, which shows the same on any
+// terminal.
 func text(name, value string) slog.Attr {
 	var b strings.Builder
 	for _, r := range value {
@@ -204,7 +202,7 @@ func text(name, value string) slog.Attr {
 	return slog.String(name, b.String())
 }
 
-// acts are the RPCs that the audit log has a line of, whatever comes of them.
+// acts are the RPCs that always have a line in the audit log.
 var acts = map[string]bool{
 	rpc.IdentityServiceExchangeTokenProcedure: true,
 	rpc.AdminServiceSetPolicyProcedure:        true,

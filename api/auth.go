@@ -17,7 +17,7 @@ import (
 	"muniment.dev/muniment/ledger"
 )
 
-// A Tenant is one whose entries the log takes.
+// A Tenant is a customer of the log, with a stream of its own.
 type Tenant struct {
 	Name         string
 	Stream       *ledger.Stream
@@ -25,8 +25,8 @@ type Tenant struct {
 	Rules        []IdentityRule    // the first one that matches decides
 	Certificates []CertificateRule // the first one that matches decides
 	Limits       limit.Quota
-	// Suspended tenants keep their entries and credentials, but all their calls
-	// are refused.
+	// Suspended tenants keep their entries and credentials, but their calls are
+	// refused.
 	Suspended bool
 }
 
@@ -35,11 +35,11 @@ type Token struct {
 	ID      string // unique in the tenant
 	Hash    [sha256.Size]byte
 	Role    Role
-	Kinds   []string  // the only ones that may be appended; empty: all that the role may
+	Kinds   []string  // the only kinds that may be appended; empty: all kinds of the role
 	Expires time.Time // zero: never
 }
 
-// An IdentityRule is what the holder of an OIDC identity token may do.
+// An IdentityRule grants a role to the holders of matching identity tokens.
 type IdentityRule struct {
 	Name string // recorded
 	oidc.Rule
@@ -48,16 +48,15 @@ type IdentityRule struct {
 	Life  time.Duration // of the ledger's token, at most MaxSession; 0: MaxSession
 }
 
-// MaxSession is the longest life of a token that an identity token is exchanged
-// for.
+// MaxSession is the longest lifetime of a token issued for an identity token.
 const MaxSession = 15 * time.Minute
 
-// An identity is who is calling.
+// An identity is an authenticated caller.
 type identity struct {
 	tenant  *Tenant
 	name    string // recorded in headers as the submitter
 	role    Role
-	kinds   []string  // the only ones that may be appended; empty: all that the role may
+	kinds   []string  // the only kinds that may be appended; empty: all kinds of the role
 	expires time.Time // zero: never
 	hash    tokenHash // of the token; zero for a certificate
 }
@@ -68,14 +67,14 @@ func (id *identity) submitter() ingest.Submitter {
 
 type identityKey struct{}
 
-// caller returns who is calling, or nil.
+// caller returns the identity of the caller, or nil.
 func caller(ctx context.Context) *identity {
 	id, _ := ctx.Value(identityKey{}).(*identity)
 	return id
 }
 
-// authenticate admits requests with valid credentials of any role, and puts the
-// identity into their context.
+// authenticate admits requests with valid credentials of any role and puts the
+// identity into the context.
 func (s *Server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id, err := s.identify(r)
@@ -101,8 +100,8 @@ func errExpired(what string, t time.Time) error {
 	return fmt.Errorf("authorization: the %s expired at %s; get a new one", what, t.UTC().Format(time.RFC3339))
 }
 
-// identify returns the holder of the request's token, or, where there is none,
-// of its client certificate.
+// identify returns the holder of the request's token, or of its client
+// certificate if there is no token.
 func (s *Server) identify(r *http.Request) (*identity, error) {
 	header := r.Header.Get("Authorization")
 	if header == "" {
@@ -119,8 +118,8 @@ func (s *Server) identify(r *http.Request) (*identity, error) {
 	if err := s.check(g); err != nil {
 		return nil, err
 	}
-	// A client may choose the hash of a token that it issues, so the hash of
-	// another tenant's token must not be enough.
+	// Clients choose the hashes of the tokens they issue, so a matching hash is
+	// not enough: another tenant could have registered it.
 	if !strings.HasPrefix(token, tokenPrefix(g.tenant.Name)) {
 		return nil, errWrongToken
 	}
@@ -142,8 +141,8 @@ func (s *Server) check(g *grant) error {
 	return nil
 }
 
-// checkAgain returns nil if the caller's credentials are still in force, which
-// a stream may outlive.
+// checkAgain returns nil if the caller's credentials are still in force. A
+// stream can outlive them.
 func (s *Server) checkAgain(id *identity) error {
 	var err error
 	switch {

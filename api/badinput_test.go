@@ -415,7 +415,7 @@ func TestBatchOfGoodAndBad(t *testing.T) {
 	}
 }
 
-// A refusal for a while says for how long, in a header or trailer.
+// A temporary refusal carries the time to retry after, in a header or trailer.
 func TestRetryAfter(t *testing.T) {
 	ts := newServer(t, func(lc *ledger.Config, _ *api.Config) { lc.MaxPendingEntries = 1 })
 	ctx := context.Background()

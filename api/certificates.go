@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// A CertificateRule is what the holder of a client certificate may do. One of
-// URI, DNS and CommonName is set; it is compared whole.
+// A CertificateRule grants a role to the holder of a client certificate.
+// Exactly one of URI, DNS and CommonName is set, and must be equal.
 type CertificateRule struct {
 	URI        string // subject alternative name, such as a SPIFFE ID
 	DNS        string // subject alternative name
@@ -17,7 +17,7 @@ type CertificateRule struct {
 	Kinds      []string
 }
 
-// String names the rule, and whoever it is for, such as
+// String returns the name of the rule and of its holder, such as
 // "uri:spiffe://acme.example/ci".
 func (r *CertificateRule) String() string {
 	switch {
@@ -49,9 +49,9 @@ var (
 	errCertificateTenants = errors.New("authorization: rules of several tenants are for this client certificate; make one that is for one tenant")
 )
 
-// identifyCertificate finds out who shows a client certificate, whose chain has
-// been verified. It returns nil if there is none. A connection may outlive its
-// certificate.
+// identifyCertificate returns the holder of the connection's client
+// certificate, whose chain has been verified, or nil if there is none. It
+// checks the expiry again, because a connection can outlive its certificate.
 func (s *Server) identifyCertificate(state *tls.ConnectionState) (*identity, error) {
 	if state == nil || len(state.VerifiedChains) == 0 {
 		return nil, nil

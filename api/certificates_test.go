@@ -84,7 +84,7 @@ func TestClientCertificates(t *testing.T) {
 	pool.AddCert(ca.cert)
 	hs := httptest.NewUnstartedServer(ts.api.Handler())
 	hs.TLS = &tls.Config{ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: pool}
-	// it is told of the handshakes that fail
+	// failed handshakes are logged here
 	hs.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	hs.StartTLS()
 	t.Cleanup(hs.Close)

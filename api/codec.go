@@ -12,8 +12,8 @@ import (
 	"muniment.dev/muniment/internal/plain"
 )
 
-// A strictProto codec refuses messages that the API does not have, and those
-// that would grow when they are decoded, before it decodes them.
+// A strictProto codec refuses unknown fields, and messages that would grow in
+// decoding, before it decodes them.
 type strictProto struct{}
 
 // Name implements connect.Codec.
@@ -28,7 +28,7 @@ func (strictProto) Marshal(m any) ([]byte, error) {
 	return proto.Marshal(pm)
 }
 
-// MarshalAppend appends to a buffer that is used again.
+// MarshalAppend appends to a buffer that Connect reuses.
 func (strictProto) MarshalAppend(dst []byte, m any) ([]byte, error) {
 	pm, err := message(m)
 	if err != nil {
@@ -62,9 +62,9 @@ func message(m any) (proto.Message, error) {
 	return pm, nil
 }
 
-// A strictJSON codec refuses members and enum values that the API does not
-// have. Connect's own lets them pass, so that a misspelt filter would silently
-// return everything. Like strictProto it does so before it decodes.
+// A strictJSON codec refuses unknown members and enum values before it decodes.
+// Connect's own codec accepts them, so a misspelled filter would silently
+// return everything.
 type strictJSON struct{ name string }
 
 // Name implements connect.Codec.

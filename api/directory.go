@@ -13,7 +13,7 @@ import (
 	"muniment.dev/muniment/api/oidc"
 )
 
-// A Directory lists who may call the server.
+// A Directory lists the tenants and operators of a server.
 type Directory struct {
 	Tenants []Tenant
 	// Identities verifies the identity tokens that may be exchanged; nil
@@ -39,8 +39,7 @@ type directory struct {
 	usages     *limit.Usages
 }
 
-// newDirectory indexes d. The quotas of tenants that old has go on, so that a
-// reload does not reset what was used today.
+// newDirectory indexes d and loads the usage of its tenants.
 func (s *Server) newDirectory(ctx context.Context, d Directory) (*directory, error) {
 	dir := &directory{tenants: d.Tenants, byName: map[string]*Tenant{}, identities: d.Identities, operators: map[tokenHash]*Operator{}}
 	accounts := make([]limit.Account, len(dir.tenants))
@@ -60,13 +59,13 @@ func (s *Server) newDirectory(ctx context.Context, d Directory) (*directory, err
 }
 
 // Reload replaces the tenants with their tokens, rules and limits, the issuers
-// of identity tokens, the operators, and the limits of all callers. Calls under
-// way end under the old limits; a caller that may no longer call is refused
-// from now on, and its streams end with their next message. After an error
-// nothing has changed.
+// of identity tokens, the operators, and the limits of all callers. Calls in
+// progress finish under the old limits. Callers whose credentials are gone are
+// refused from now on, and their streams end with the next message. After an
+// error nothing has changed.
 //
-// A tenant that disappears takes its credentials with it, also those that its
-// stream records. Its entries stay.
+// Removing a tenant removes all its credentials, including those recorded in
+// its stream. Its entries stay.
 func (s *Server) Reload(ctx context.Context, settings Settings) error {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
@@ -74,7 +73,7 @@ func (s *Server) Reload(ctx context.Context, settings Settings) error {
 	for i := range d.Tenants {
 		t := &d.Tenants[i]
 		if was := old.byName[t.Name]; was != nil && was.Stream.ID != t.Stream.ID {
-			return fmt.Errorf("tenant %s: its stream key has changed: a tenant's stream is for ever; restore the key", t.Name)
+			return fmt.Errorf("tenant %s: its stream key has changed: a tenant's stream is permanent: restore the key", t.Name)
 		}
 	}
 	dir, err := s.newDirectory(ctx, d)
@@ -97,7 +96,6 @@ func (s *Server) Reload(ctx context.Context, settings Settings) error {
 	return nil
 }
 
-// Suspended tenants keep their credentials, which do not work.
 var errSuspended = errors.New("authorization: this tenant is suspended; ask the operator of the ledger")
 
 // tenantInForce returns nil if callers may act for the tenant.
@@ -111,10 +109,9 @@ func (s *Server) tenantInForce(name string) error {
 	return nil
 }
 
-// replaceTenants brings the grants from one directory to another: those of
-// removed tenants go, those of added tenants come, and of the others the
-// tokens of the configuration are compared. A grant that the stream records
-// is left alone, and so is a revocation, which is for good.
+// replaceTenants moves from one directory to another: it drops the grants of
+// removed tenants, adds those of new ones, and updates the configured tokens of
+// the others. Grants and revocations recorded in a stream stay as they are.
 func (gs *grants) replaceTenants(old, dir *directory, added *grants) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -147,8 +144,8 @@ func (gs *grants) forgetTenant(name string) {
 	delete(gs.byID, name)
 }
 
-// replaceConfigured compares the tenant's tokens of the configuration with
-// those in force. gs.mu is held.
+// replaceConfigured updates the tenant's grants to the tokens of the
+// configuration. gs.mu is held.
 func (gs *grants) replaceConfigured(t *Tenant) {
 	ids := gs.byID[t.Name]
 	for id, g := range ids {
@@ -170,7 +167,7 @@ func (gs *grants) replaceConfigured(t *Tenant) {
 	}
 }
 
-// grant returns the grant of a token of the configuration.
+// grant returns the grant of a configured token.
 func (tok *Token) grant(t *Tenant) *grant {
 	return &grant{id: tok.ID, configured: true, identity: identity{
 		tenant: t, hash: tok.Hash, name: "token:" + tok.ID, role: tok.Role, kinds: tok.Kinds, expires: tok.Expires,

@@ -59,7 +59,7 @@ func TestErase(t *testing.T) {
 	if r.Scope != onlyPayload || r.Appended.Index != 3 {
 		t.Errorf("%v", r)
 	}
-	ts.verify("acme", first.Receipt, []byte("secret one"), 0) // whoever has it
+	ts.verify("acme", first.Receipt, []byte("secret one"), 0) // for every holder
 	if f := ts.receiptForm(0); f != receipt.PayloadErased {
 		t.Errorf("the receipt's form is %s", f)
 	}
@@ -70,8 +70,8 @@ func TestErase(t *testing.T) {
 	_, err = readPayload(c, "acme", 0)
 	wantCode(t, "its payload", err, connect.CodeFailedPrecondition, "index")
 
-	// The erasure is an entry that says what, why and who, and nothing of what
-	// was erased.
+	// The erasure is an entry that records what, why and by whom, and nothing
+	// of the erased content.
 	e, err = c.GetEntry(ctx, connect.NewRequest(&munimentv1.GetEntryRequest{Tenant: "acme", Index: 3, IncludePayload: true}))
 	if err != nil {
 		t.Fatal(err)

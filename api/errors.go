@@ -16,13 +16,13 @@ import (
 	"muniment.dev/muniment/ledger"
 )
 
-// codes is the one table from errors to codes. What is not in it is internal,
-// and not told to callers.
+// codes is the one table from errors to codes. Other errors are internal, and
+// their text is not sent to callers.
 var codes = []struct {
 	err   error
 	code  connect.Code
 	label string        // in metrics
-	retry time.Duration // 0: retrying is of no use
+	retry time.Duration // 0: retrying does not help
 }{
 	{ledger.ErrQueueFull, connect.CodeResourceExhausted, "queue_full", time.Second},
 	{ledger.ErrDiskFull, connect.CodeResourceExhausted, "disk_full", 30 * time.Second},
@@ -51,12 +51,12 @@ var codes = []struct {
 	{context.DeadlineExceeded, connect.CodeDeadlineExceeded, "deadline", 0},
 }
 
-// public returns the error of a call with one submission as its caller sees it.
-// Errors about a field name it in a detail, too.
+// public returns the error that the caller of a call with one submission sees.
+// Errors about a field name the field in a detail as well.
 func (s *Server) public(err error) *connect.Error { return s.publicOf(err, inSubmission) }
 
-// publicOf is public for a call whose request has the fields of a submission in
-// places of its own, which name returns.
+// publicOf is public for calls whose requests have the fields of a submission
+// elsewhere. name returns the path of a field.
 func (s *Server) publicOf(err error, name func(field string) string) *connect.Error {
 	var ce *connect.Error
 	if errors.As(err, &ce) {

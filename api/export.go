@@ -38,7 +38,7 @@ func (s *exportService) Export(ctx context.Context, req *connect.Request[munimen
 	return nil
 }
 
-// pieces sends what is written to it as messages.
+// pieces is a writer that sends messages.
 type pieces struct {
 	stream *connect.ServerStream[munimentv1.ExportResponse]
 }

@@ -49,8 +49,8 @@ func (ts *testServer) replica(file []byte) (*testServer, *ledger.ImportReport) {
 	return there, r
 }
 
-// Who is let into a replica, its own configuration says: it learns of
-// revocations too late, and IDs of tokens there are others than in the log's.
+// A replica admits callers by its own configuration only: revocations reach it
+// too late, and its token IDs differ from the log's.
 func TestTokensOfReplicas(t *testing.T) {
 	ts := newServer(t)
 	issued, err := ts.issue(&munimentv1.Grant{Id: "ci", Role: munimentv1.Role_ROLE_READER})

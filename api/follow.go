@@ -16,15 +16,15 @@ import (
 // watchPause is the time between two rounds of waking watchers.
 const watchPause = 10 * time.Millisecond
 
-// A follower wakes the watchers of streams that have grown. The ledger's
-// publish path wakes the follower only, however many watchers there are, and no
-// watcher is woken by entries of other streams.
+// A follower wakes the watchers of streams that have grown. Publishing wakes
+// only the follower, regardless of the number of watchers, and no watcher is
+// woken by entries of other streams.
 type follower struct {
 	ledger *ledger.Ledger
 	stop   <-chan struct{}
 	start  sync.Once
-	// reading is for watchers that look for entries: together they have no more
-	// than half of the processors.
+	// reading bounds the watchers that look for entries to half of the
+	// processors.
 	reading *semaphore.Weighted
 
 	mu      sync.Mutex // guards the rest
@@ -109,7 +109,8 @@ func (f *follower) wakes() uint64 {
 	return f.woken
 }
 
-// next is Next of the ledger, for a watcher: one of a tenant looks at a time.
+// next calls Next of the ledger for a watcher. One watcher of a tenant runs at
+// a time.
 func (f *follower) next(ctx context.Context, q *limit.Usage, p *ledger.Published, stream *ledger.Stream, filter ledger.Filter, from uint64) (*ledger.Entry, uint64, error) {
 	for _, turn := range []*semaphore.Weighted{q.Watching(), f.reading} {
 		if err := turn.Acquire(ctx, 1); err != nil {

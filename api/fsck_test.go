@@ -13,7 +13,7 @@ import (
 	"muniment.dev/muniment/bench/peers"
 )
 
-// fsck runs Tessera's fsck on what is under a URL, and returns what it says.
+// fsck runs Tessera's fsck on what is under a URL, and returns its output.
 // Its exit code is 0 whatever it finds.
 func fsck(t *testing.T, url, vkey string) string {
 	t.Helper()
@@ -44,7 +44,7 @@ func TestTesseraFindsTheLogSound(t *testing.T) {
 }
 
 // The test above can fail: fsck refuses the log when one byte of a bundle or of
-// the checkpoint is another. (With a changed tile it waits for ever.)
+// the checkpoint is another. (With a changed tile it never returns.)
 func TestTesseraFindsAChange(t *testing.T) {
 	ts := newServer(t)
 	ts.fill(600)

@@ -20,10 +20,11 @@ import (
 	"muniment.dev/muniment/ledger"
 )
 
-// A tokenHash is how tokens are kept: the SHA-256 of 256 random bits.
+// A tokenHash is the SHA-256 of a token, which has 256 random bits. Tokens are
+// stored only as hashes.
 type tokenHash = [sha256.Size]byte
 
-// A grant is an identity that the holder of a token has.
+// A grant is the identity of a token's holder.
 type grant struct {
 	identity
 	id         string // unique in the tenant; "" for one that an identity token was exchanged for
@@ -58,16 +59,15 @@ const (
 
 const (
 	maxGrants   = 10_000    // of one tenant, revoked ones included
-	maxSessions = 200_000   // tokens that were exchanged for, of all tenants
-	maxUsed     = 1_000_000 // identity tokens that are remembered
+	maxSessions = 200_000   // tokens issued for identity tokens, of all tenants
+	maxUsed     = 1_000_000 // remembered identity tokens
 )
 
 // grants are the tokens in force: a projection of the configuration and of the
 // grants that the tenants' streams record.
 //
-// Looking up a token takes a time that may depend on its SHA-256 and on the
-// map's own seed. From neither can anything be learnt about a token that one
-// does not have.
+// The time of a lookup can depend on the token's SHA-256 and on the seed of the
+// map. Neither reveals anything about unknown tokens.
 type grants struct {
 	mu     sync.RWMutex
 	byHash map[tokenHash]*grant
@@ -103,8 +103,8 @@ func (s *Server) loadTenantGrants(ctx context.Context, gs *grants, t *Tenant) er
 	return nil
 }
 
-// eachConfig calls f for the tenant's published entries of kind config that
-// pass the filter, oldest first.
+// eachConfig calls each for the tenant's published entries of kind config that
+// match the filter, oldest first.
 func (s *Server) eachConfig(ctx context.Context, t *Tenant, f ledger.Filter, each func(*ingest.Config)) error {
 	f.Kind = kindname.Config
 	for q := (ledger.Query{Filter: f, OldestFirst: true, Limit: 1000}); ; {
@@ -218,8 +218,8 @@ func (gs *grants) add(g *grant) {
 	gs.byHash[g.hash] = g
 }
 
-// revoke ends a grant. It is replaced rather than changed, because those who
-// have looked it up read it without a lock.
+// revoke ends a grant. It replaces the grant instead of changing it, because
+// callers read grants without a lock.
 func (gs *grants) revoke(g *grant) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -255,8 +255,8 @@ func (gs *grants) list(tenant string, now time.Time) (out []*grant) {
 }
 
 // reserve takes the ID and the token of a grant that is being recorded. Neither
-// is ever used twice. A token's hash is no secret: a tenant that could reuse
-// another's would receive what is sent with that token.
+// is ever reused. Hashes are not secret: a tenant that registered the hash of
+// another tenant's token would receive what is sent with that token.
 func (gs *grants) reserve(g *grant) error {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -292,7 +292,7 @@ var (
 	errBusyIdentity  = errors.New("too many identity tokens are remembered; retry later")
 )
 
-// useIdentity marks an identity token as used, whatever the tenant.
+// useIdentity marks an identity token as used, for all tenants.
 func (gs *grants) useIdentity(key [sha256.Size]byte, until, now time.Time) error {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -313,8 +313,8 @@ func (gs *grants) releaseIdentity(key [sha256.Size]byte) {
 	delete(gs.used, key)
 }
 
-// sweep drops what has expired, each time that there is twice as much as was
-// left the last time.
+// sweep drops what has expired. It runs each time the table has doubled since
+// the last sweep.
 func (gs *grants) sweep(now time.Time) {
 	if len(gs.used)+gs.sessions < gs.sweepAt {
 		return
@@ -336,7 +336,7 @@ func (gs *grants) sweep(now time.Time) {
 	}
 }
 
-// tokenPrefix is how a tenant's tokens begin.
+// tokenPrefix returns the prefix of a tenant's tokens.
 func tokenPrefix(tenant string) string { return "mnt_" + tenant + "_" }
 
 // newToken returns a token for the tenant.

@@ -30,9 +30,9 @@ type Health struct {
 	Version       string `json:"version"`
 }
 
-// HealthHandler returns the handler of a listener of its own for the state of
-// the server: health checks and metrics. Its requests need no place among those
-// of other callers, so that they are answered whatever these hold.
+// HealthHandler returns the handler of a separate listener for health checks
+// and metrics. Its requests need no place, so they are answered whatever other
+// callers hold.
 func (s *Server) HealthHandler() http.Handler {
 	mux := http.NewServeMux()
 	s.mountHealth(mux, func(h http.Handler) http.Handler { return h })
@@ -42,8 +42,8 @@ func (s *Server) HealthHandler() http.Handler {
 	return identifyRequest(s.logAccess(s.limits.Deadline(mux)))
 }
 
-// mountHealth serves the state of the server. What costs more than a line of
-// text takes the place that it is given.
+// mountHealth serves the state of the server. Handlers that cost more than a
+// line of text are wrapped in place.
 func (s *Server) mountHealth(mux *http.ServeMux, place func(http.Handler) http.Handler) {
 	path, health := grpchealth.NewHandler(healthChecker{s}, connect.WithReadMaxBytes(limit.MaxHealthBytes), limit.GzipUpTo(limit.Fixed(limit.MaxHealthBytes), connect.Spec{}), connect.WithInterceptors(rpcerr.Interceptor{}))
 	mux.Handle(path, place(health))
@@ -55,8 +55,8 @@ func (s *Server) mountHealth(mux *http.ServeMux, place func(http.Handler) http.H
 // healthz reports that the process is alive.
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
 
-// readyz reports whether appends are accepted, and if not, why. Operators get
-// the details.
+// readyz reports whether appends are accepted, or the reason why not. Operators
+// get the details.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	failure := s.ledger.Ready()
 	status := http.StatusOK

@@ -31,8 +31,8 @@ func (s *identityService) WhoAmI(ctx context.Context, _ *connect.Request[munimen
 	return connect.NewResponse(res), nil
 }
 
-// ExchangeToken implements IdentityService. That an identity token was used is
-// known from memory, and after a restart from the entries.
+// ExchangeToken implements IdentityService. Used identity tokens are remembered
+// in memory, and recovered from the entries after a restart.
 func (s *identityService) ExchangeToken(ctx context.Context, req *connect.Request[munimentv1.ExchangeTokenRequest]) (*connect.Response[munimentv1.ExchangeTokenResponse], error) {
 	dir := s.dir.Load()
 	if dir.identities == nil {
@@ -43,7 +43,7 @@ func (s *identityService) ExchangeToken(ctx context.Context, req *connect.Reques
 		return nil, s.refusedIdentity(err)
 	}
 	t, rule := dir.ruleFor(req.Msg.Tenant, tok)
-	if rule == nil { // the same, whether there is such a tenant or not
+	if rule == nil { // does not reveal whether the tenant exists
 		return nil, s.refusedIdentity(fmt.Errorf("%w: tenant %q has no rule for the subject %q of %s", oidc.ErrRefused, req.Msg.Tenant, tok.Subject, tok.Issuer))
 	}
 	done, err := s.limits.TakeRecord(ctx, req.Spec().Procedure, s.limits.Usage(t.Name), len(req.Msg.IdentityToken))
@@ -80,7 +80,7 @@ func (r *IdentityRule) life() time.Duration {
 	return MaxSession
 }
 
-// oidcIdentity is the name under which the holder of an identity token submits.
+// oidcIdentity returns the submitter name of an identity token's holder.
 func oidcIdentity(issuer, subject string) string { return "oidc:" + issuer + "#" + subject }
 
 // ruleFor returns the tenant's first rule that matches the token. A suspended

@@ -125,8 +125,8 @@ func methods() (all []protoreflect.MethodDescriptor) {
 	return all
 }
 
-// may says, beside the server's own table, who may call what. A new RPC needs a
-// line in both.
+// may lists who may call what, independently of the server's own table. A new
+// RPC needs a line in both.
 var may = map[protoreflect.FullName]string{
 	"muniment.v1.LedgerService.Append":              "appender approver admin",
 	"muniment.v1.LedgerService.AppendBatch":         "appender approver admin",

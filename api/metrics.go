@@ -20,7 +20,7 @@ import (
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// Metrics are what the server counts. No label holds a tenant, a token or
+// Metrics are the metrics of a server. No label contains a tenant, a token or
 // anything from a payload.
 type Metrics struct {
 	registry *prometheus.Registry
@@ -122,7 +122,7 @@ func (m *Metrics) initialize(version string) {
 	}
 }
 
-// Observer returns what the ledger reports to.
+// Observer returns the observer for the ledger.
 func (m *Metrics) Observer() ledger.Observer {
 	return ledger.Observer{
 		Committed: func(entries int, commit, sign time.Duration) {
@@ -166,7 +166,7 @@ func (m *Metrics) Watch(l *ledger.Ledger, freeBytes func() (uint64, error)) {
 	})
 }
 
-// RekorObserver returns what the Rekor log reports its answers to.
+// RekorObserver returns the function that counts answers of the Rekor log.
 func (m *Metrics) RekorObserver() func(code string) {
 	return func(code string) { m.rekor.WithLabelValues(code).Inc() }
 }

@@ -9,8 +9,8 @@ import (
 
 var errNotOperator = errors.New("authorization: this is for operators of the ledger; a tenant's credentials are not enough (muniment operator add)")
 
-// operator returns the operator whose token the request carries, or nil. An
-// expired token is an error.
+// operator returns the operator of the request's token, or nil. An expired
+// token is an error.
 func (s *Server) operator(r *http.Request) (*Operator, error) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {

@@ -17,7 +17,7 @@ import (
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// Every protocol says the same.
+// TestProtocols checks that every protocol gives the same answers.
 func TestProtocols(t *testing.T) {
 	ts := newServer(t)
 	for name, opts := range map[string][]connect.ClientOption{

@@ -17,7 +17,7 @@ import (
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// A steppedClock goes on when it is told to.
+// A steppedClock advances only by pass.
 type steppedClock struct {
 	mu sync.Mutex
 	at time.Time
@@ -49,8 +49,8 @@ func limited(t *testing.T, l limit.Quota, edits ...func(*ledger.Config, *api.Con
 	return newServer(t, edits...), c
 }
 
-// over fails the test unless the error says that the limit is reached, and when
-// to retry.
+// over fails the test unless the error names the limit and the time to retry
+// after.
 func over(t *testing.T, err error, limit string) {
 	t.Helper()
 	wantCode(t, limit, err, connect.CodeResourceExhausted, "")
@@ -236,7 +236,7 @@ func TestLimitsAreWaitedFor(t *testing.T) {
 	if len(turn) > 0 || len(refusal) > 0 {
 		t.Error("one of them did not wait")
 	}
-	ts.api.Drain() // nobody waits for a server that stops
+	ts.api.Drain() // calls do not wait for a server that shuts down
 	if err := <-turn; err != nil {
 		t.Errorf("the one who had a turn: %v", err)
 	}

@@ -21,8 +21,8 @@ import (
 )
 
 // The SCITT endpoint (docs/spec/scitt.md, section 5) is a dialect of Append and
-// GetReceipt: a statement goes the way of every submission, and the receipt is
-// the native one in other clothes, signed with a key of its own.
+// GetReceipt. A statement takes the path of every submission, and its COSE
+// receipt carries the same proof as the native one, signed with a separate key.
 
 const (
 	scittKeys   = "/.well-known/scitt-keys"
@@ -141,7 +141,7 @@ func (s *Server) writeCOSEReceipt(w http.ResponseWriter, r *http.Request, id *id
 	_, _ = w.Write(data) // the client has gone
 }
 
-// coseReceipt returns the COSE form of a native receipt of the form shared.
+// coseReceipt returns the COSE form of a native shared receipt.
 func (s *Server) coseReceipt(native []byte, subject string) ([]byte, error) {
 	n, err := receipt.Parse(native)
 	if err != nil {

@@ -1,7 +1,7 @@
 // Package api serves a log over HTTP. It authenticates, limits and validates
 // requests, passes them to ingest or ledger, and encodes the answers.
 //
-// It decides nothing about entries, and holds no state of the log.
+// It makes no decisions about entries and keeps no state of the log.
 package api
 
 import (
@@ -45,21 +45,20 @@ type Config struct {
 	// RequestTimeout bounds how long a request may take to arrive and an
 	// answer, or one message of a stream, to leave; 0: two minutes.
 	RequestTimeout time.Duration
-	// LimitWait is how long a call waits for its turn where a tenant's limit is
-	// reached, or for a refusal; 0: half a second. Negative: it is refused at
-	// once.
+	// LimitWait is how long a call waits at a limit of its tenant before it is
+	// refused. 0 means half a second; if negative, calls are refused at once.
 	LimitWait time.Duration
 	// FreeBytes returns how much space the store has left; nil: unknown.
 	FreeBytes func() (uint64, error)
 	Version   string // of the program, for operators
-	// Audit gets a line for each administrative act and each refused access;
-	// nil: none is written.
+	// Audit receives a line for each administrative act and each refused
+	// access. It may be nil.
 	Audit *slog.Logger
-	// Access gets a line for each request; nil: none is written.
+	// Access receives a line for each request. It may be nil.
 	Access *slog.Logger
-	// Traces makes a span for each call; nil: none are made.
+	// Traces creates a span for each call. It may be nil.
 	Traces trace.TracerProvider
-	// Now is the clock that credentials expire by; nil: time.Now.
+	// Now is the clock for the expiry of credentials; nil: time.Now.
 	Now func() time.Time
 }
 
@@ -124,7 +123,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 }
 
 // Drain ends the streams, which would otherwise keep the HTTP server from
-// shutting down. Calls under way are finished.
+// shutting down. Calls in progress finish.
 func (s *Server) Drain() { s.drainOnce.Do(func() { close(s.drain) }) }
 
 func (s *Server) draining() bool {
@@ -136,8 +135,7 @@ func (s *Server) draining() bool {
 	}
 }
 
-// Handler returns the handler of everything that the server serves, for
-// HTTP/1.1 and HTTP/2.
+// Handler returns the handler of the whole server, for HTTP/1.1 and HTTP/2.
 func (s *Server) Handler() http.Handler {
 	opts := []connect.HandlerOption{
 		connect.WithInterceptors(append(s.tracing(), limit.Endings{}, rpcerr.Interceptor{}, s.cfg.Metrics.interceptor(), auditing{s}, validate.NewInterceptor(validate.WithValidator(fieldrules.Validator{})), inTenant{s})...),
@@ -171,9 +169,9 @@ func (s *Server) Handler() http.Handler {
 	return identifyRequest(s.logAccess(s.limits.Deadline(mux)))
 }
 
-// tracing returns the interceptor that makes spans, if they are wanted. A span
-// is linked to the caller's, but whether it is sampled is decided here: callers
-// must not be able to force work.
+// tracing returns the interceptor that creates spans, if there is a provider. A
+// span is linked to the caller's, but sampling is decided here: callers must
+// not be able to force work.
 func (s *Server) tracing() []connect.Interceptor {
 	if s.cfg.Traces == nil {
 		return nil
@@ -224,7 +222,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err *connect.Err
 	http.Error(w, err.Message(), statusOf(err.Code()))
 }
 
-// statusOf is the HTTP status of a code, as the Connect protocol has it.
+// statusOf returns the HTTP status of a code, by the Connect protocol.
 func statusOf(c connect.Code) int {
 	switch c {
 	case connect.CodeInvalidArgument, connect.CodeFailedPrecondition, connect.CodeOutOfRange:

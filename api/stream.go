@@ -44,8 +44,8 @@ func (s *service) AppendStream(ctx context.Context, stream *connect.ClientStream
 	return connect.NewResponse(&munimentv1.AppendStreamResponse{Appended: appended(r)}), nil
 }
 
-// appendStream is append for one submission that is streamed. A size that was
-// not declared is taken from what the tenant has left bit by bit.
+// appendStream is append for one streamed submission. If its size is not
+// declared, its bytes are taken from the tenant's quota as they arrive.
 func (s *Server) appendStream(ctx context.Context, id *identity, st *ingest.Stream) (ledger.Result, error) {
 	if err := id.mayAppend(st.Kind); err != nil {
 		return ledger.Result{}, err

@@ -40,8 +40,7 @@ func sendChunk(u *upload, chunk []byte) error {
 	return u.Send(&munimentv1.AppendStreamRequest{Part: &munimentv1.AppendStreamRequest_Chunk{Chunk: chunk}})
 }
 
-// sendStream sends a whole stream. What it is answered tells of errors in
-// sending, too.
+// sendStream sends a whole stream. Its error includes errors in sending.
 func sendStream(c munimentv1connect.LedgerServiceClient, h *munimentv1.AppendStreamHeader, payload []byte) (*munimentv1.Appended, error) {
 	u := c.AppendStream(context.Background())
 	err := sendHeader(u, h)

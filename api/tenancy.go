@@ -11,8 +11,8 @@ import (
 	"muniment.dev/muniment/api/rpcerr"
 )
 
-// authorize returns the caller, if it may act for the tenant. Every handler of
-// an RPC that names a tenant begins with it.
+// authorize returns the caller if it may act for the tenant. The handler of
+// every RPC that names a tenant calls it first.
 func authorize(ctx context.Context, tenant string) (*identity, error) {
 	id := caller(ctx)
 	if id == nil {
@@ -24,9 +24,9 @@ func authorize(ctx context.Context, tenant string) (*identity, error) {
 	return id, nil
 }
 
-// inTenant is an interceptor that refuses requests for another tenant than the
-// caller's, also where a handler forgets to, and ends streams whose caller's
-// credentials have ended.
+// inTenant is an interceptor that refuses requests for a tenant other than the
+// caller's, even if a handler forgets to, and ends streams when the credentials
+// of their caller end.
 type inTenant struct{ s *Server }
 
 func (i inTenant) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
@@ -109,8 +109,8 @@ func checkTenant(ctx context.Context, procedure string, m any) error {
 	return nil
 }
 
-// tenantOf returns the tenant that a request names, in a field of its own or of
-// its header, as the first message of a stream has it.
+// tenantOf returns the tenant that a request names, in its own field or in its
+// header, which the first message of a stream has.
 func tenantOf(m protoreflect.Message) (string, bool) {
 	fields := m.Descriptor().Fields()
 	if f := fields.ByName("tenant"); f != nil && f.Kind() == protoreflect.StringKind {

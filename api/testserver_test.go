@@ -188,8 +188,7 @@ func httpClient(h2 bool) *http.Client {
 	return &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
-// client speaks as the holder of the token; gRPC over HTTP/2 unless options say
-// otherwise.
+// client returns a client with the token. It uses gRPC over HTTP/2 by default.
 func (ts *testServer) client(token string, opts ...connect.ClientOption) munimentv1connect.LedgerServiceClient {
 	if token != "" {
 		opts = append(opts, connect.WithInterceptors(bearer(token)))
@@ -231,7 +230,7 @@ func (ts *testServer) block() (release func()) {
 	return release
 }
 
-// gateTaken says whether a commit waits for release.
+// gateTaken reports whether a commit waits for release.
 func (ts *testServer) gateTaken() bool {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
@@ -250,7 +249,7 @@ func (ts *testServer) failCommits(err error) {
 	ts.failNext = err
 }
 
-// await waits until something is so, and fails the test if it never is.
+// await waits until f returns true, and fails the test after a minute.
 func await(t *testing.T, what string, f func() bool) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); !f(); runtime.Gosched() {

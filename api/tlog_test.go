@@ -219,7 +219,7 @@ func TestClosedTlog(t *testing.T) {
 }
 
 // A tile that is not read counts against its reader's address, and a reader
-// that holds too much is told to come back.
+// that holds too much is asked to retry later.
 func TestTilesAreAccounted(t *testing.T) {
 	ts := newServer(t)
 	for i := range 4 {

@@ -117,8 +117,8 @@ func TestTokensAtRunTime(t *testing.T) {
 	check(newServer(t, on(ts.store)))
 }
 
-// A grant is an entry that says what was granted, by whom and why, with the
-// token's hash and not the token.
+// A grant is an entry that records what was granted, by whom and why, with the
+// hash of the token but not the token.
 func TestGrantsAreEntries(t *testing.T) {
 	ts := newServer(t)
 	token, err := ts.issue(&munimentv1.Grant{Id: "ci", Role: munimentv1.Role_ROLE_APPENDER})

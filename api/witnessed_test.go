@@ -174,8 +174,8 @@ func TestNotWitnessed(t *testing.T) {
 	}
 }
 
-// Where there is no quorum, whoever asks for one is told so, and nothing is
-// recorded.
+// TestNoQuorum checks that requests for a quorum are refused if the policy
+// requires none, and that nothing is recorded.
 func TestNoQuorum(t *testing.T) {
 	ctx := context.Background()
 	ts := newServer(t)
@@ -213,7 +213,7 @@ func TestNoQuorum(t *testing.T) {
 	}
 }
 
-// While the log is held, it says why.
+// TestHeld checks that refusals of a held log state the reason.
 func TestHeld(t *testing.T) {
 	ts := newServer(t)
 	ts.append("acme", "one")

@@ -14,8 +14,8 @@ import (
 	"muniment.dev/muniment/ledger"
 )
 
-// Bound counts the bytes of a request, as they will be when it is decoded, and
-// refuses one that is too large for its call or for what is left.
+// Bound counts the bytes that a request will occupy once decoded, and refuses
+// one that is too large for its call or for the limits of its owner.
 func (l *Limiter) Bound(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := checkHeaders(r); err != nil {
@@ -54,10 +54,10 @@ func tooLarge(field string, size, limit int64) *connect.Error {
 	return connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("the request has %d bytes; one of this call may have %d", size, limit))
 }
 
-// boundBody counts the body as far as it is more than a small request: at once
-// where its size is known, or as it arrives. A compressed one is decompressed
-// here where it is compressed as a whole, and counted as the largest that there
-// can be where its messages are.
+// boundBody counts the part of the body above a small request: at once if its
+// size is known, or as it arrives. A body that is compressed as a whole is
+// decompressed here. If its messages are compressed, it counts as the largest
+// possible request.
 func (l *Limiter) boundBody(w http.ResponseWriter, r *http.Request, held *heldBytes, limit int64) error {
 	size := r.ContentLength
 	switch {
@@ -83,11 +83,11 @@ func (l *Limiter) boundBody(w http.ResponseWriter, r *http.Request, held *heldBy
 	return nil
 }
 
-// frameBytes are what protocols put around a message.
+// frameBytes bounds what protocols add to a message.
 const frameBytes = 1 << 10
 
-// protocolHeaders are those that errors of the protocols repeat. Their values
-// are short.
+// protocolHeaders are the headers that errors of the protocols repeat. Valid
+// values are short.
 var protocolHeaders = []string{"Content-Type", "Content-Encoding", "Connect-Content-Encoding", "Connect-Accept-Encoding", "Accept-Encoding", "Connect-Protocol-Version", "Connect-Timeout-Ms", "Grpc-Encoding", "Grpc-Accept-Encoding", "Grpc-Timeout"}
 
 func checkHeaders(r *http.Request) *connect.Error {
@@ -118,7 +118,7 @@ func isCompressed(r *http.Request) bool {
 	return r.Method == http.MethodGet && r.URL.Query().Get("compression") != ""
 }
 
-// heldBytes are bytes that a call holds, in the book's row for its sort of
+// heldBytes are the bytes that a call holds, of the resource for its kind of
 // caller.
 type heldBytes struct {
 	hold     *Hold

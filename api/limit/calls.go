@@ -10,16 +10,16 @@ import (
 	rpc "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// A Shape is how a call uses its connection, and what it holds of the server.
+// A Shape describes how a call uses its connection and what it holds.
 type Shape struct {
 	place Resource // Calls, Uploads, Answers, Watchers or Public
 	// request is the largest message of a request, decompressed. Nil means
 	// SmallRequest.
 	request func(*Sizes) int64
-	// field is what makes a request large.
+	// field is the field that makes a request large.
 	field string
-	// bytes are held as long as the call lasts: its buffers, and a small
-	// request. Zero means callBytes.
+	// bytes are held while the call lasts: its buffers and a small request.
+	// Zero means callBytes.
 	bytes int64
 	// compresses is set where answers may be compressed. Receipts and proofs
 	// are hashes, which don't compress.
@@ -30,13 +30,13 @@ type Shape struct {
 }
 
 const (
-	// SmallRequest is more than any request needs that carries no evidence.
+	// SmallRequest is larger than any request without evidence.
 	SmallRequest = 64 << 10
-	// callBytes are what a call with a small request holds: the request as it
+	// callBytes is what a call with a small request holds: the request as it
 	// arrives, and decoded.
 	callBytes = 2 * SmallRequest
-	// decodeFactor is what a byte of a request holds while it is decoded: its
-	// buffer, which grows by doubling, and the message.
+	// decodeFactor is the memory per byte of a request while it is decoded: a
+	// buffer that grows by doubling, and the message.
 	decodeFactor = 3
 	// maxBatchBytes bounds a call of AppendBatch, unless one payload may be
 	// larger.
@@ -44,7 +44,7 @@ const (
 	// maxChunkMessage bounds a message of AppendStream: a chunk, which base64
 	// in JSON makes a third larger.
 	maxChunkMessage = 3 << 19
-	// Health checks need no token, so that they may not cost anything.
+	// Health checks need no token, so they must cost next to nothing.
 	MaxHealthBytes     = 4 << 10
 	MaxReflectionBytes = 64 << 10
 )
@@ -65,8 +65,8 @@ var shapes = map[string]Shape{
 
 	rpc.IdentityServiceExchangeTokenProcedure: {place: Public, field: "identity_token", records: true},
 
-	// RevokeToken records an entry, too, and is never refused for it: a token
-	// that was lost is withdrawn also where its holder has used up the day.
+	// RevokeToken records an entry, too, but is never refused for it: a lost
+	// token can be revoked even if its holder has used up the day.
 	rpc.AdminServiceSetPolicyProcedure:      {place: Calls, request: func(*Sizes) int64 { return maxPolicyRequest }, field: "policy", records: true},
 	rpc.AdminServiceIssueTokenProcedure:     {place: Calls, records: true},
 	rpc.AdminServiceEraseProcedure:          {place: Calls, records: true},
@@ -76,7 +76,7 @@ var shapes = map[string]Shape{
 }
 
 const (
-	// listBytes are what a page holds as it is read; encoding takes the rest.
+	// listBytes is what a page holds as it is read; encoding takes the rest.
 	listBytes = 4 << 20
 	// ChunkBytes is how much of a payload is sent in one message.
 	ChunkBytes = 256 << 10
@@ -85,13 +85,13 @@ const (
 	// DefaultPageSize is the page size of ListEntries if the request has none.
 	// The largest one is a validation rule in ledger.proto.
 	DefaultPageSize = 100
-	// WatchBytes are what a watcher holds while it waits, and to send an entry
+	// WatchBytes is what a watcher holds while it waits, and to send an entry
 	// of usual size.
 	WatchBytes = 48 << 10
-	// maxPolicyRequest is the largest policy, in base64, and what else the
-	// request has.
+	// maxPolicyRequest is the largest policy in base64, and the rest of the
+	// request.
 	maxPolicyRequest = 3 << 19
-	// ResultBytes are what the result of one submission of a batch holds: its
+	// ResultBytes is what the result of one submission in a batch holds: its
 	// receipt, twice.
 	ResultBytes = 12 << 10
 )
@@ -132,7 +132,7 @@ func shapeOf(r *http.Request) Shape {
 	return ShapeOf(r.URL.Path)
 }
 
-// lasts reports whether the call's answer is a stream, which may have no end.
+// lasts reports whether the answer is a stream, which can be endless.
 func (sh Shape) lasts() bool { return sh.place == Answers || sh.place == Watchers }
 
 // Options returns the options of a Connect handler that apply the limits of the

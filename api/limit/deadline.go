@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Deadline bounds how long a request may trickle in, and how long its answer
-// may take to be read; of a stream, each message.
+// Deadline bounds the time for a request to arrive and for its answer to be
+// read. In a stream it bounds each message.
 func (l *Limiter) Deadline(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := http.NewResponseController(w)
@@ -30,20 +30,19 @@ func (l *Limiter) Deadline(next http.Handler) http.Handler {
 	})
 }
 
-// publicTimeout is RequestTimeout for calls without credentials, where that is
-// longer.
+// publicTimeout bounds RequestTimeout for calls without credentials.
 const publicTimeout = 20 * time.Second
 
-// A streamWriter gives each message of a stream its own deadline, so that a
-// stream may last, but a reader that has stopped does not hold it.
+// A streamWriter gives each message of a stream its own deadline. A stream can
+// last, but a reader that stops does not hold it open.
 type streamWriter struct {
 	http.ResponseWriter
 	control *http.ResponseController
 	timeout time.Duration
 }
 
-// timed runs a write under its own deadline, and none holds between two: over
-// HTTP/2 a deadline that passes ends even an idle stream.
+// timed runs a write under its own deadline and removes the deadline
+// afterwards: over HTTP/2 an expired deadline ends even an idle stream.
 func (w *streamWriter) timed(write func() error) error {
 	_ = w.control.SetReadDeadline(time.Time{}) // the request has been read when the answer begins
 	_ = w.control.SetWriteDeadline(time.Now().Add(w.timeout))
@@ -67,7 +66,7 @@ func (w *streamWriter) Flush() {
 	_ = w.timed(w.control.Flush) // the next write fails if the client has gone
 }
 
-// Unwrap serves http.ResponseController.
+// Unwrap returns the wrapped writer, for http.ResponseController.
 func (w *streamWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 type deadlinesKey struct{}
@@ -87,7 +86,7 @@ func withDeadlines(r *http.Request, c *http.ResponseController, timeout time.Dur
 }
 
 // MessageDeadline returns a function that gives the next message of a client's
-// stream the time that a whole request has else.
+// stream the time of a whole request.
 func MessageDeadline(ctx context.Context) func() {
 	if set, ok := ctx.Value(deadlinesKey{}).(func(lift bool)); ok {
 		return func() { set(false) }
@@ -95,8 +94,8 @@ func MessageDeadline(ctx context.Context) func() {
 	return func() {}
 }
 
-// LiftDeadlines is for a call that has been read, and may work for long before
-// it has something to say.
+// LiftDeadlines removes the deadlines of a call that has been read and can work
+// for long before it answers.
 func LiftDeadlines(ctx context.Context) {
 	if set, ok := ctx.Value(deadlinesKey{}).(func(lift bool)); ok {
 		set(true)

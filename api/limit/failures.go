@@ -12,9 +12,9 @@ import (
 	"muniment.dev/muniment/api/edge"
 )
 
-// isFailure reports whether a call that ends with the error counts as failed:
-// those that a correct client does not make over and over. A refusal with a
-// time to try again after is not one.
+// isFailure reports whether a call that ends with the error counts as failed.
+// Correct clients do not repeat such calls. A refusal with a time to retry
+// after does not count.
 func isFailure(err error) bool {
 	if err == nil {
 		return false
@@ -29,14 +29,14 @@ func isFailure(err error) bool {
 	return false
 }
 
-// payDebt waits as long as the owner of the request owes, at most LimitWait.
+// payDebt waits as long as the owner of the request owes, at most Wait.
 func (l *Limiter) payDebt(r *http.Request) {
 	if l.debts.Pay(r.Context(), ownerOf(r), l.cfg.Wait, l.cfg.Drain) {
 		l.cfg.Observer.Delayed()
 	}
 }
 
-// AfterDebt pays what the caller owes before anything of a request is read.
+// AfterDebt makes callers wait for their failures before a request is read.
 func (l *Limiter) AfterDebt(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		l.payDebt(r)
@@ -44,8 +44,8 @@ func (l *Limiter) AfterDebt(next http.Handler) http.Handler {
 	})
 }
 
-// ChargeRefusal counts a call that is refused before it has a place, and delays
-// the answer while the caller owes, as far as it may have answers delayed.
+// ChargeRefusal counts a call that is refused before it has a place. It delays
+// the answer if the caller owes and may hold another delayed answer.
 func (l *Limiter) ChargeRefusal(r *http.Request) {
 	owner := ownerOf(r)
 	l.debts.Charge(owner, time.Now(), 1)
@@ -61,8 +61,8 @@ type endingKey struct{}
 // An ending is how an RPC ended. It belongs to the request's goroutine.
 type ending struct{ good bool }
 
-// Priced charges the owner of an RPC that fails. One that does not reach the
-// interceptors has failed while it was decoded.
+// Priced charges the owner of an RPC that fails. An RPC that does not reach the
+// interceptors has failed in decoding.
 func (l *Limiter) Priced(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		o := &ending{}
@@ -77,11 +77,11 @@ func (l *Limiter) Priced(next http.Handler) http.Handler {
 	})
 }
 
-// priceOf returns how many failures a failed call counts for that has received
-// so many bytes: the larger a request is, the more work it was to refuse.
+// priceOf returns how many failures a failed call counts as. Larger requests
+// cost more work before they are refused.
 func priceOf(received int64) int { return 1 + int(min(received/SmallRequest, 1<<10)) }
 
-// A pricedBody counts what is received of a request.
+// A pricedBody counts the received bytes of a request.
 type pricedBody struct {
 	io.ReadCloser
 	n atomic.Int64
@@ -94,7 +94,7 @@ func (b *pricedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// PricedByStatus is Priced for calls that are no RPCs.
+// PricedByStatus is Priced for calls that are not RPCs.
 func (l *Limiter) PricedByStatus(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		counted := &edge.Answer{ResponseWriter: w}
@@ -106,7 +106,7 @@ func (l *Limiter) PricedByStatus(next http.Handler) http.Handler {
 	})
 }
 
-// Endings is the interceptor that notes which RPCs have not failed.
+// Endings is the interceptor that notes which RPCs succeeded.
 type Endings struct{}
 
 func note(ctx context.Context, err error) {

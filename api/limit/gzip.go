@@ -21,8 +21,8 @@ import (
 
 // GzipUpTo returns the option that decompresses messages of at most limit()
 // bytes for the method. Connect's own decompressor inflates the rest of a
-// larger message in order to discard it, which costs the server a thousand
-// times what it costs the sender.
+// larger message to discard it, which costs the server a thousand times what it
+// costs the sender.
 func GzipUpTo(limit func() int64, spec connect.Spec) connect.HandlerOption {
 	message := requestOf(spec.Schema)
 	return connect.WithCompression("gzip",
@@ -41,9 +41,8 @@ func requestOf(schema any) protoreflect.MessageDescriptor {
 	return nil
 }
 
-// An inflater decompresses one message after another. It stops with an error
-// where a message has more bytes than the limit, or more of anything else than
-// a request of its type may have.
+// An inflater decompresses one message after another. It fails if a message has
+// more bytes than the limit, or more elements than its type allows.
 type inflater struct {
 	gzip.Reader
 	limit   func() int64
@@ -88,14 +87,13 @@ func (d *inflater) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// tooMuch returns the error for a message with too much in it, as the codec
-// would have it.
+// tooMuch returns the error of the codec for a message with too many elements.
 func tooMuch(err error) *connect.Error {
 	return connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("unmarshal message: %w", err))
 }
 
-// A scannedBody is a body that is one message. Reading it ends with an error
-// where the message has more of anything than a request of its type may have.
+// A scannedBody is a body that is one message. Reading fails if the message has
+// more elements than its type allows.
 type scannedBody struct {
 	io.ReadCloser
 	scan *wire.Stream
@@ -110,8 +108,8 @@ func (b *scannedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// scanned returns the body of a request that may be large as one that is
-// checked while it arrives, unless it holds messages in frames.
+// scanned returns a body that is checked as it arrives, unless it contains
+// messages in frames.
 func scanned(r *http.Request, body io.ReadCloser) io.ReadCloser {
 	contentType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if contentType != "application/proto" && contentType != "application/json" {
@@ -139,9 +137,8 @@ func errInflated(limit int64) error {
 	return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("the message has more than %d bytes when it is decompressed", limit))
 }
 
-// A gunzip decompresses a body as it is read, in its owner's turns as soon as
-// more than a small request has come out of it. No turn is held while more of
-// the body is waited for.
+// A gunzip decompresses a body as it is read. Beyond a small request it takes
+// the turns of its owner. It holds no turn while it waits for more of the body.
 type gunzip struct {
 	body  io.ReadCloser
 	ctx   context.Context
@@ -207,9 +204,9 @@ type ReaderFunc func(p []byte) (int, error)
 // Read implements io.Reader.
 func (f ReaderFunc) Read(p []byte) (int, error) { return f(p) }
 
-// DecodeTurn waits for the turn to decode a message of so many bytes. Connect
-// does not pass the caller on to codecs, so all large messages have one owner.
-// What one caller has of them is bounded by its account.
+// DecodeTurn waits for the turn to decode a message of the size. Connect does
+// not pass the caller to codecs, so all large messages have one owner. The
+// bytes of each caller are bounded by its hold.
 func DecodeTurn(bytes int) (*turns.Turn, error) {
 	turn, err := turns.CPU.For(context.Background(), "messages", int64(bytes))
 	if err != nil {

@@ -89,8 +89,8 @@ func (l *Limiter) Book() *Book { return l.book }
 // Debts returns the debts of callers whose calls fail.
 func (l *Limiter) Debts() *Debts { return &l.debts }
 
-// DefaultHolds are the limits of what callers hold, where the configuration has
-// no others. With them the process stays below 1 GiB.
+// DefaultHolds returns the default limits of what callers hold. They keep the
+// process below 1 GiB.
 func DefaultHolds() Limits {
 	return Limits{
 		Bytes:       {Total: 512 << 20, Owner: 256 << 20},
@@ -104,8 +104,8 @@ func DefaultHolds() Limits {
 	}
 }
 
-// holds returns the limits of what callers hold, complete with the defaults.
-// The largest request always fits.
+// holds returns the limits of what callers hold, with defaults filled in. The
+// largest request always fits.
 func (c *Sizes) holds() Limits {
 	l := c.Holds
 	for r, d := range DefaultHolds() {
@@ -158,7 +158,7 @@ func (l *Limiter) Busy(err error) *connect.Error {
 
 type holdKey struct{}
 
-// HeldBy returns what the call holds, or nil.
+// HeldBy returns the hold of the call, or nil.
 func HeldBy(ctx context.Context) *Hold {
 	h, _ := ctx.Value(holdKey{}).(*Hold)
 	return h

@@ -34,16 +34,15 @@ type Quota struct {
 	DailyBytes   int64 // of their payloads
 }
 
-// defaultConcurrent keeps what one tenant has under way from holding up the
-// others by more than a few milliseconds, and is enough to fill a commit.
+// defaultConcurrent is enough to fill a commit, and low enough that one tenant
+// delays the others by no more than a few milliseconds.
 const defaultConcurrent = 64
 
-// MaxWait is how long a call waits for its turn where a tenant's limit is
-// reached. One that would wait longer is refused after that time: clients that
-// ask again at once then cost little.
+// MaxWait is the default of Config.Wait. A call that would have to wait longer
+// is refused after that time, so that clients that retry at once cost little.
 const MaxWait = time.Second / 2
 
-// burst returns a burst, ten seconds of the rate where none is given.
+// burst returns the given burst, or ten seconds of the rate.
 func burst(given int, perSecond float64) int {
 	if given > 0 {
 		return given
@@ -81,7 +80,7 @@ func newUsage(l Quota) *Usage {
 // Labels are the limits that a call can be refused for, in metrics.
 var Labels = []string{"requests", "entries", "bytes", "daily_entries", "daily_bytes"}
 
-// An Exceeded is a refusal because of a limit.
+// An Exceeded is the error of a limit that is reached.
 type Exceeded struct {
 	limit string // for metrics
 	what  string
@@ -92,16 +91,16 @@ func (e *Exceeded) Error() string {
 	return "the tenant's limit of " + e.what + " is reached; retry later"
 }
 
-// An ask is for n of what a limiter has.
+// An ask requests n from a limiter.
 type ask struct {
 	limiter *rate.Limiter
 	n       int64
 	refusal Exceeded
 }
 
-// take takes what is asked for, all or nothing, and returns how long to wait
-// until it is there; or a refusal, where that is longer than maxWait. What is
-// larger than a burst goes into debt.
+// take takes all of the asks or nothing. It returns the time to wait until they
+// are available, or a refusal if that is longer than maxWait. An ask larger
+// than the burst goes into debt.
 func take(now time.Time, maxWait time.Duration, asks ...ask) (time.Duration, *Exceeded) {
 	wait := time.Duration(0)
 	var held []*rate.Reservation
@@ -133,8 +132,8 @@ func (q *Usage) request(now time.Time, maxWait time.Duration) (time.Duration, *E
 	return take(now, maxWait, ask{q.requests, 1, Exceeded{limit: "requests", what: fmt.Sprintf("%g requests a second", q.quota.Requests)}})
 }
 
-// append takes entries and bytes for a call, until Release. Those that are
-// recorded count with recorded, when they are.
+// append takes entries and bytes for a call until Release. What is recorded is
+// counted by recorded.
 func (q *Usage) append(now time.Time, maxWait time.Duration, entries, bytes int64) (time.Duration, *Exceeded) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -164,8 +163,8 @@ func (q *Usage) Release(entries, bytes int64) {
 	q.heldBytes -= bytes
 }
 
-// recorded counts what was recorded in the tenant's stream, by whichever call,
-// and by the log itself.
+// recorded counts what was recorded in the tenant's stream, by calls and by the
+// log itself.
 func (q *Usage) recorded(now time.Time, entries, bytes int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -256,8 +255,8 @@ func (l *Limiter) Recorded(stream entry.Hash, entries int, bytes int64) {
 	}
 }
 
-// TakeRecord takes what the entry needs that the log itself writes for the
-// call, if it writes one. What is taken is given back with the function.
+// TakeRecord takes what the log's own entry for the call needs, if it writes
+// one. The function gives it back.
 func (l *Limiter) TakeRecord(ctx context.Context, procedure string, q *Usage, bytes int) (func(), error) {
 	if !ShapeOf(procedure).records {
 		return func() {}, nil
@@ -268,28 +267,28 @@ func (l *Limiter) TakeRecord(ctx context.Context, procedure string, q *Usage, by
 	return func() { q.Release(1, int64(bytes)) }, nil
 }
 
-// takeRequest takes a request from what the tenant has left, and waits for it.
+// takeRequest takes a request from the tenant's quota, and waits for it.
 func (l *Limiter) takeRequest(ctx context.Context, q *Usage) *connect.Error {
 	wait, over := q.request(l.cfg.Now(), max(0, l.cfg.Wait))
 	return l.settle(ctx, wait, over)
 }
 
-// TakeEntries takes entries and bytes from what the tenant has left, and waits
-// for them.
+// TakeEntries takes entries and bytes from the tenant's quota, and waits for
+// them.
 func (l *Limiter) TakeEntries(ctx context.Context, q *Usage, entries, bytes int64) error {
 	wait, over := q.append(l.cfg.Now(), max(0, l.cfg.Wait), entries, bytes)
 	return asError(l.settle(ctx, wait, over))
 }
 
-// TakeStreamed takes bytes that come in a stream, and slows it down where they
-// come faster than the tenant may send.
+// TakeStreamed takes the bytes of a stream, and slows it down to the rate of
+// its tenant.
 func (l *Limiter) TakeStreamed(ctx context.Context, q *Usage, bytes int64) error {
 	wait, over := q.append(l.cfg.Now(), time.Hour, 0, bytes)
 	return asError(l.settle(ctx, wait, over))
 }
 
-// settle waits for the turn of a call. A refusal is counted, and returned after
-// the longest time that a call waits.
+// settle waits for the turn of a call. It counts a refusal, and returns it
+// after the longest time that a call waits.
 func (l *Limiter) settle(ctx context.Context, wait time.Duration, over *Exceeded) *connect.Error {
 	if over != nil {
 		l.cfg.Observer.Limited(over.limit)

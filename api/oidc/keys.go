@@ -25,17 +25,17 @@ const (
 	maxDocument  = 1 << 20 // bytes of a discovery document or key set
 	maxKeys      = 100
 	minRSABits   = 2048
-	// refreshAfter is how old keys get before they are fetched again; until
-	// staleAfter the old ones do, while the issuer can't be reached. Longer
-	// than that a key that the issuer has withdrawn must not be trusted.
+	// refreshAfter is the age at which keys are fetched again. While the issuer
+	// can't be reached, keys are used until staleAfter. A key that the issuer
+	// has withdrawn must not be trusted for longer.
 	refreshAfter = time.Hour
 	staleAfter   = 24 * time.Hour
-	// retryAfter is the time between two fetches: tokens that name unknown keys
-	// must not make us flood the issuer.
+	// retryAfter is the least time between two fetches: tokens with unknown key
+	// IDs must not make us flood the issuer.
 	retryAfter = 10 * time.Second
 )
 
-// A keySet has the keys of one issuer. It is a KeySet of go-oidc.
+// A keySet holds the keys of one issuer. It implements KeySet of go-oidc.
 type keySet struct {
 	issuer string
 	client *http.Client
@@ -82,8 +82,8 @@ func (s *keySet) VerifySignature(ctx context.Context, raw string) ([]byte, error
 	return nil, refusef("its signature is wrong")
 }
 
-// current returns the keys, and fetches them where they are too old or lack the
-// one that is asked for.
+// current returns the keys. It fetches them first if they are too old or do not
+// include the key of the given ID.
 func (s *keySet) current(ctx context.Context, id string) ([]jose.JSONWebKey, error) {
 	keys, wait := s.cached(id)
 	if !wait {
@@ -192,8 +192,8 @@ func (s *keySet) get(ctx context.Context, address string) ([]byte, error) {
 	return data, nil
 }
 
-// parseKeys reads a JWK set (RFC 7517, section 5). Keys of sorts that are not
-// taken are passed over, as the RFC requires; one must be left.
+// parseKeys reads a JWK set (RFC 7517, section 5). It skips unsupported keys,
+// as the RFC requires. At least one key must be usable.
 func parseKeys(data []byte) ([]jose.JSONWebKey, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
@@ -218,8 +218,8 @@ func parseKeys(data []byte) ([]jose.JSONWebKey, error) {
 	return keys, nil
 }
 
-// usable takes public keys only: a symmetric one would let whoever can verify
-// sign, too.
+// usable reports whether a key may verify signatures. Symmetric keys may not,
+// because every verifier could sign with them.
 func usable(key any) bool {
 	switch k := key.(type) {
 	case *rsa.PublicKey:
@@ -230,8 +230,8 @@ func usable(key any) bool {
 	return false
 }
 
-// checkURL accepts an issuer: https, or http on this machine, with no query or
-// fragment (OpenID Connect Discovery 1.0, section 3).
+// checkURL checks the URL of an issuer: https, or http on this machine, without
+// query or fragment (OpenID Connect Discovery 1.0, section 3).
 func checkURL(address string) error {
 	u, err := url.Parse(address)
 	if err != nil || u.RawQuery != "" || u.ForceQuery {
@@ -240,8 +240,8 @@ func checkURL(address string) error {
 	return checkKeysURL(address)
 }
 
-// checkKeysURL accepts the URL of a key set. Azure AD B2C's, for one, has a
-// query.
+// checkKeysURL checks the URL of a key set, which may have a query. Azure AD
+// B2C's has one.
 func checkKeysURL(address string) error {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" {
@@ -258,7 +258,8 @@ func isLoopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// boundedClient follows few redirects, and none to where checkURL would not go.
+// boundedClient returns a client that follows at most three redirects, and only
+// to URLs that checkURL accepts.
 func boundedClient() *http.Client {
 	return &http.Client{
 		Timeout: fetchTimeout,

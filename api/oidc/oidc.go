@@ -1,8 +1,8 @@
 // Package oidc verifies identity tokens of CI systems and clusters (OpenID
 // Connect Core 1.0, section 2) and matches them with rules.
 //
-// It is not for logging people in: there are no redirects, codes or sessions,
-// and it does not remember which tokens it has seen.
+// It does not log people in: there are no redirects, codes or sessions. It does
+// not remember the tokens that it has verified.
 package oidc
 
 import (
@@ -23,20 +23,21 @@ import (
 )
 
 var (
-	// ErrRefused is the error of a token that is not valid, or not valid here.
+	// ErrRefused means that a token is not valid, or not valid here.
 	ErrRefused = errors.New("the identity token is refused")
-	// ErrUnavailable is the error of a token that can't be verified because its
-	// issuer's keys can't be fetched. Retry later.
+	// ErrUnavailable means that a token can't be verified because its issuer's
+	// keys can't be fetched. Retry later.
 	ErrUnavailable = errors.New("the issuer's keys can't be fetched")
 )
 
 const (
 	// MaxTokenBytes bounds a token.
 	MaxTokenBytes = 16 << 10
-	// MaxLife is the longest life that a token may have: what was used must be
-	// remembered for so long.
+	// MaxLife is the longest lifetime of a token. Used tokens are remembered
+	// that long.
 	MaxLife = 24 * time.Hour
-	// DefaultSkew and MaxSkew are how far the issuer's clock may be from ours.
+	// DefaultSkew and MaxSkew bound the difference between the issuer's clock
+	// and ours.
 	DefaultSkew = time.Minute
 	MaxSkew     = 5 * time.Minute
 	maxNameLen  = 1024 // characters of a subject or token ID
@@ -46,19 +47,19 @@ const (
 // with public keys (RFC 7518, RFC 8037).
 var Algorithms = []string{gooidc.RS256, gooidc.RS384, gooidc.RS512, gooidc.PS256, gooidc.PS384, gooidc.PS512, gooidc.ES256, gooidc.ES384, gooidc.ES512, gooidc.EdDSA}
 
-// An Issuer is one whose tokens are taken.
+// An Issuer is an identity provider whose tokens are accepted.
 type Issuer struct {
 	URL        string
-	Audiences  []string      // the tokens must be for these, and for no others
-	JWKS       []byte        // its keys, RFC 7517; nil: fetch them as its discovery document says
+	Audiences  []string      // every audience of a token must be one of these
+	JWKS       []byte        // its keys, RFC 7517; nil: fetched through its discovery document
 	Algorithms []string      // nil: all of Algorithms
 	Skew       time.Duration // 0: DefaultSkew
-	// "github", "gitlab" or "kubernetes", which claims mean what; "": known
-	// from the URL, or other
+	// Provider is "github", "gitlab" or "kubernetes", and decides which claims
+	// are immutable. "" derives it from the URL.
 	Provider string
 }
 
-// A Token is an identity token whose signature and times are good.
+// A Token is an identity token whose signature and times have been verified.
 type Token struct {
 	Issuer, Subject string
 	ID              string // jti, or the hash of its claims if it has none
@@ -78,7 +79,7 @@ type issuer struct {
 	keys *keySet
 }
 
-// Options are what a Verifier works with; the zero value will do.
+// Options configure a Verifier. The zero value is valid.
 type Options struct {
 	Client *http.Client     // for discovery; nil: one with bounds
 	Now    func() time.Time // nil: time.Now
@@ -144,8 +145,8 @@ func (is *issuer) check() error {
 	return nil
 }
 
-// Provider returns the provider of an issuer, and whether there is such an
-// issuer.
+// Provider returns the provider of an issuer and reports whether the issuer is
+// configured.
 func (v *Verifier) Provider(issuer string) (string, bool) {
 	is, ok := v.issuers[issuer]
 	if !ok {
@@ -158,9 +159,9 @@ func refusef(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrRefused, fmt.Sprintf(format, args...))
 }
 
-// Verify returns the token, if its issuer is known, its signature good, and it
-// is for us and for now. Errors wrap ErrRefused or ErrUnavailable; they show
-// nothing of the token but single claims.
+// Verify returns the token if its issuer is configured and its signature,
+// audience and times are valid. Errors wrap ErrRefused or ErrUnavailable, and
+// reveal nothing of the token but single claims.
 func (v *Verifier) Verify(ctx context.Context, raw string) (*Token, error) {
 	header, payload, err := split(raw)
 	if err != nil {
@@ -196,7 +197,7 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (*Token, error) {
 		return nil, refusef("its subject (sub) is missing, longer than %d bytes, or holds control characters", maxNameLen)
 	}
 	switch id := claims["jti"].(type) {
-	case nil: // the signature, which can have several forms, is no part of what identifies it
+	case nil: // without the signature, which can have several forms
 		t.ID = fmt.Sprintf("sha256:%x", sha256.Sum256(payload))
 	case string:
 		if t.ID = id; id == "" || len(id) > maxNameLen {
@@ -208,9 +209,9 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (*Token, error) {
 	return t, nil
 }
 
-// verify checks signature and issuer. Audience and times are left to
-// checkAudience and checkTimes, where several audiences and a bounded skew are
-// possible.
+// verify checks signature and issuer. Audience and times are checked by
+// checkAudience and checkTimes, which support several audiences and a bounded
+// skew.
 func (is *issuer) verify(ctx context.Context, raw string) error {
 	keys := &outcome{keySet: is.keys}
 	_, err := gooidc.NewVerifier(is.URL, keys, &gooidc.Config{SkipClientIDCheck: true, SkipExpiryCheck: true, SupportedSigningAlgs: is.Algorithms}).Verify(ctx, raw)
@@ -223,8 +224,8 @@ func (is *issuer) verify(ctx context.Context, raw string) error {
 	return nil
 }
 
-// An outcome keeps the error of a key set, of which go-oidc passes on the text
-// only.
+// An outcome keeps the error of a key set, because go-oidc passes on only its
+// text.
 type outcome struct {
 	*keySet
 	err error
@@ -255,12 +256,12 @@ func split(raw string) (header, payload []byte, err error) {
 	return []byte(parts[0]), []byte(parts[1]), nil
 }
 
-// registered are the claims that are read here. A name that differs from one of
-// them in case only could be taken for it elsewhere.
+// registered are the claims that this package reads. Another reader could
+// mistake a name that differs from one of them only in case.
 var registered = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "alg", "kid", "crit"}
 
-// object reads a JSON object that no two readers understand differently:
-// without duplicate names, invalid UTF-8 or misspelt claims.
+// object reads a JSON object. It refuses duplicate names, invalid UTF-8 and
+// misspelled claims, which two readers could interpret differently.
 func object(b []byte) (map[string]any, error) {
 	if !jsontext.Value(b).IsValid() {
 		return nil, errors.New("not JSON, or it has a member twice")
@@ -296,7 +297,7 @@ func (is *issuer) checkAudience(aud any) error {
 	}
 	for _, a := range all {
 		if !slices.Contains(is.Audiences, a) {
-			// also where it is for us and for others: each of them could use it
+			// even if it is also for us: each of the others could use it here
 			return refusef("it is for the audience %.300q; ask the issuer for a token for %s alone", a, want)
 		}
 	}

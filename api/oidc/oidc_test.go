@@ -385,7 +385,7 @@ func TestRules(t *testing.T) {
 		{"", claims{"sub": "*"}, "must be equal", false},
 		{"", claims{"email": "ci@acme.example"}, "", true},
 		{"", claims{"email": "*@acme.example"}, "every value has a *", false},
-		{"", claims{"aud": audience}, "says nothing about who", false},
+		{"", claims{"aud": audience}, "does not identify the holder", false},
 		{"", claims{"sub": ""}, "is empty", false},
 	} {
 		r := Rule{Claims: c.claims}

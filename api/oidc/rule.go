@@ -9,27 +9,27 @@ import (
 	"strings"
 )
 
-// A Rule says which tokens of an issuer it is for: those that have all of the
-// claims. A claim is named as in the token, or, where it lies deeper, by a JSON
-// pointer (RFC 6901), such as /kubernetes.io/serviceaccount/uid. Its value is
-// compared as text; a claim that is a list must hold it. In a value * stands
-// for any characters but /, except in claims that identify: those must be
-// equal.
+// A Rule matches the tokens of an issuer that have all of the claims. A claim
+// is named as in the token, or, if it is nested, by a JSON pointer (RFC 6901)
+// such as /kubernetes.io/serviceaccount/uid. Values are compared as text, and a
+// claim that is a list must contain the value. A * in a value matches any
+// characters but /. Claims that identify the holder must be equal.
 type Rule struct {
 	Issuer string
 	Claims map[string]string
 }
 
-// Claims that an issuer never gives to another owner, by provider. A name of a
-// repository, group or account can be taken over by somebody else when its
-// owner renames or deletes it; then the rule that trusts the name lets them in.
+// immutable lists, by provider, the claims that an issuer never gives to
+// another owner. Names of repositories, groups and accounts can be taken over
+// after their owner renames or deletes them, and a rule that trusts a name then
+// trusts its new owner.
 var immutable = map[string][]string{
 	"github":     {"repository_id", "repository_owner_id", "enterprise_id"},
 	"gitlab":     {"project_id", "namespace_id", "user_id"},
 	"kubernetes": {"/kubernetes.io/serviceaccount/uid", "/kubernetes.io/pod/uid"},
 }
 
-// providerOf knows the issuers of the public services.
+// providerOf returns the provider of a public service, or "".
 func providerOf(issuer string) string {
 	switch {
 	case issuer == "https://token.actions.githubusercontent.com" || strings.HasPrefix(issuer, "https://token.actions.githubusercontent.com/"):
@@ -40,8 +40,8 @@ func providerOf(issuer string) string {
 	return ""
 }
 
-// Check returns an error if the rule could let in others than it seems to, and
-// a warning if that can't be known. The provider is the issuer's.
+// Check returns an error if the rule could match tokens of unintended holders,
+// and a warning if that can't be determined. The provider is the issuer's.
 func (r *Rule) Check(provider string) (warning string, err error) {
 	if len(r.Claims) == 0 {
 		return "", errors.New("claims: missing; the rule would take every token of the issuer")
@@ -54,7 +54,7 @@ func (r *Rule) Check(provider string) (warning string, err error) {
 		case name == "" || value == "":
 			return "", fmt.Errorf("claims.%s: a name or value is empty", name)
 		case slices.Contains([]string{"iss", "aud", "exp", "nbf", "iat", "jti"}, name):
-			return "", fmt.Errorf("claims.%s: it says nothing about who holds the token", name)
+			return "", fmt.Errorf("claims.%s: it does not identify the holder of the token", name)
 		case strings.Contains(value, "*") && (slices.Contains(ids, name) || name == "sub"):
 			return "", fmt.Errorf("claims.%s: %q has a *; this claim identifies, and must be equal", name, value)
 		}
@@ -72,8 +72,8 @@ func (r *Rule) Check(provider string) (warning string, err error) {
 	return "no claim of the rule is known to stay with its owner; if one of them is a name that can be given to somebody else, they get in. Use sub, or an ID", nil
 }
 
-// Match reports whether the rule is for the token, and if not, which claim
-// differs.
+// Match reports whether the rule matches the token, and returns the claim that
+// differs if it does not.
 func (r *Rule) Match(t *Token) (bool, string) {
 	if r.Issuer != t.Issuer {
 		return false, "iss"
@@ -86,7 +86,7 @@ func (r *Rule) Match(t *Token) (bool, string) {
 	return true, ""
 }
 
-// Matched returns the token's values of the claims that the rule names.
+// Matched returns the values that the token has for the claims of the rule.
 func (r *Rule) Matched(t *Token) map[string]string {
 	out := map[string]string{}
 	for name, want := range r.Claims {
@@ -122,7 +122,7 @@ func (t *Token) claim(name string) any {
 	return at
 }
 
-// text returns a claim as it is written.
+// text returns a scalar claim as text.
 func text(v any) (string, bool) {
 	switch x := v.(type) {
 	case string:
@@ -135,8 +135,8 @@ func text(v any) (string, bool) {
 	return "", false
 }
 
-// glob reports whether the text matches the pattern, in which * stands for any
-// characters but /, so that both have the same parts between them.
+// glob reports whether the text matches the pattern, in which * matches any
+// characters but /.
 func glob(pattern, text string) bool {
 	patterns, parts := strings.Split(pattern, "/"), strings.Split(text, "/")
 	if len(patterns) != len(parts) {

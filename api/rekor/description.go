@@ -16,11 +16,11 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
-// DescriptionPath is where a listener serves what Sigstore's files need
-// about it.
+// DescriptionPath is the path of a listener's Description.
 const DescriptionPath = "/.well-known/muniment/sigstore.json"
 
-// A Description describes a listener.
+// A Description contains what the files of Sigstore clients need about a
+// listener.
 type Description struct {
 	Origin string `json:"origin"` // first line of the checkpoints
 	Keys   []Key  `json:"keys"`   // the one that signs is the last
@@ -59,8 +59,8 @@ func NewKey(vkey string, from time.Time) (Key, error) {
 
 const algEd25519 = 1 // https://c2sp.org/signed-note#signature-types
 
-// logID is the whole of the hash whose first four bytes are the key hash; data
-// is algorithm and key.
+// logID returns the whole hash whose first four bytes are the key hash of
+// signed notes. data is algorithm and key.
 func logID(name string, data []byte) []byte {
 	h := sha256.New()
 	h.Write([]byte(name + "\n"))
@@ -84,8 +84,8 @@ func (k *Key) check(origin string) error {
 	return nil
 }
 
-// CheckKeys says whether the keys are those of the log that the signer signs,
-// and the last one is the signer's.
+// CheckKeys returns nil if all keys are of the signer's log and the last one is
+// the signer's.
 func CheckKeys(keys []Key, signer note.Signer) error {
 	if len(keys) == 0 {
 		return errors.New("there are no keys")

@@ -45,8 +45,9 @@ type stalled struct {
 
 func (s stalled) Read(p []byte) (int, error) { return s.r.Read(p) }
 
-// Whoever sends slowly holds up nobody: more requests than may be at work have
-// come in half, and another one is answered.
+// TestSlowSendersHoldUpNobody checks that slow senders delay no other request:
+// while more requests than may be at work have half arrived, another is
+// answered.
 func TestSlowSendersHoldUpNobody(t *testing.T) {
 	l := newLog(t)
 	for range 300 {

@@ -31,7 +31,7 @@ const (
 	signingConfigType = "application/vnd.dev.sigstore.signingconfig.v0.2+json"
 )
 
-// A Service is another part of a Sigstore set-up, to be named in the files
+// A Service is another part of a Sigstore installation, listed in the files
 // beside the log.
 type Service struct {
 	URL   string // may be empty in a trusted root
@@ -39,15 +39,15 @@ type Service struct {
 	Key   []byte // of a certificate transparency log: public key in PEM or DER
 }
 
-// Services are all of them.
+// Services are the other parts of a Sigstore installation.
 type Services struct {
 	Fulcio, TSA, CTLog []Service
 	OIDC               []Service
 	Operator           string // of all the services; "" for the log's origin
 }
 
-// CheckURL says whether clients that are given the URL will know the log's
-// checkpoints: they take the origin from the host, without the port.
+// CheckURL returns nil if clients that are configured with the URL accept the
+// log's checkpoints. They take the origin from the host, without the port.
 func (d *Description) CheckURL(base string) error {
 	u, err := parseURL(base)
 	if err != nil {
@@ -142,8 +142,8 @@ func (d *Description) SigningConfig(base string, others Services) ([]byte, error
 	return write(c)
 }
 
-// write encodes a file for people, and the same one each time; protojson alone
-// varies its spaces.
+// write encodes a message as indented JSON. Its output is stable: protojson's
+// own spaces vary.
 func write(m proto.Message) ([]byte, error) {
 	data, err := protojson.Marshal(m)
 	if err != nil {
@@ -190,7 +190,8 @@ func authority(s Service) (*trustrootv1.CertificateAuthority, error) {
 	return a, nil
 }
 
-// ctLog describes a log of RFC 6962, whose ID is the hash of its key.
+// ctLog describes a certificate transparency log (RFC 6962). Its ID is the hash
+// of its key.
 func ctLog(s Service) (*trustrootv1.TransparencyLogInstance, error) {
 	der := s.Key
 	if pemfile.Is(s.Key) {

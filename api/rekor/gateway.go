@@ -19,22 +19,23 @@ import (
 )
 
 const (
-	// duplicateHeader holds the index of the entry that is there already.
+	// duplicateHeader contains the index of the existing entry.
 	duplicateHeader = "x-log-index"
-	// maxRequest is far more than the largest request whose canonical body fits
-	// into a leaf.
+	// maxRequest is far larger than any request whose canonical body fits into
+	// a leaf.
 	maxRequest = 256 << 10
-	// smallRequest is more than usual ones have: a certificate and a signature.
+	// smallRequest is larger than a usual request: a certificate and a
+	// signature.
 	smallRequest = 16 << 10
-	// maxInWork is how many requests are worked on at once, and maxLarge how
-	// many of those that are not small are held at once; the rest wait. With
-	// the server's limit of connections they bound the memory.
+	// maxInWork bounds the requests that are handled at once, and maxLarge the
+	// larger ones that are held at once. The rest wait. Together with the limit
+	// of connections they bound the memory.
 	maxInWork = 256
 	maxLarge  = 64
 )
 
-// holds are the limits of what callers hold, by their addresses: requests,
-// large ones among them, and tiles that they don't read.
+// holds limits what each address holds: requests, large requests, and the bytes
+// of tiles that are not read yet.
 var holds = limit.Limits{
 	limit.Public:      {Total: 2048, Owner: 512},
 	limit.Uploads:     {Owner: maxLarge / 2},
@@ -68,8 +69,8 @@ func created(_ context.Context, w http.ResponseWriter, _ proto.Message) error {
 }
 
 // A door bounds the memory of requests. A small request is read before it takes
-// a place at work, so that slow senders delay no other request. A large one
-// takes one of a few places before it is read.
+// a place, so that slow senders delay no other request. A large one takes one
+// of a few places before it is read.
 type door struct {
 	next    http.Handler
 	working chan struct{}
@@ -82,7 +83,7 @@ func newDoor(next http.Handler, arrival time.Duration, book *limit.Book) *door {
 	return &door{next, make(chan struct{}, maxInWork), make(chan struct{}, maxLarge), arrival, book}
 }
 
-// ownerOf returns the name of the caller's account.
+// ownerOf returns the owner of what the request holds.
 func ownerOf(r *http.Request) string { return "address " + edge.Address(r.RemoteAddr) }
 
 // take counts a request on its address's account, or refuses it.
@@ -95,8 +96,8 @@ func take(w http.ResponseWriter, hold *limit.Hold, r limit.Resource) bool {
 	return true
 }
 
-// enter waits for a place until the client has gone. The place is given back
-// with leave.
+// enter waits for a place and reports whether it got one before the client went
+// away. leave gives it back.
 func enter(w http.ResponseWriter, r *http.Request, places chan struct{}) bool {
 	select {
 	case places <- struct{}{}:
@@ -119,8 +120,8 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		defer leave(d.large)
 	}
-	// The server's own limit is for the whole request; if this one can't be
-	// set, that one holds.
+	// If this deadline can't be set, the server's own one for the whole request
+	// applies.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(d.arrival))
 	body, err := io.ReadAll(edge.MaxBytes(w, r.Body, maxRequest))
 	if large := (*http.MaxBytesError)(nil); err != nil && !errors.As(err, &large) {
@@ -135,7 +136,7 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.next.ServeHTTP(w, r)
 }
 
-// A failure is what comes after the part of a body that could be read.
+// A failure is the end of a body: EOF, or the error of reading it.
 type failure struct{ err error }
 
 func (f failure) Read([]byte) (int, error) {

@@ -1,11 +1,11 @@
 // Package rekor answers Sigstore clients as a Rekor v2 log does
 // (https://github.com/sigstore/rekor-tiles), from a raw log of the ledger.
 //
-// Requests are checked, and leaves are made, by Rekor's own code. Unlike Rekor,
-// which publishes at an interval, it answers as soon as the entry is durable
-// and published, and it knows every entry of the log as a duplicate, not only
-// recent ones. Its leaves are public and permanent: they hold signers'
-// certificates, and so their e-mail addresses.
+// Rekor's own code checks requests and makes leaves. Unlike Rekor, which
+// publishes at an interval, this server answers as soon as the entry is durable
+// and published, and recognizes every entry of the log as a duplicate, not only
+// recent ones. Leaves are public and permanent, and contain the certificates of
+// signers with their e-mail addresses.
 package rekor
 
 import (
@@ -35,8 +35,8 @@ import (
 	"muniment.dev/muniment/ledger"
 )
 
-// algorithms are the client signing algorithms that Rekor v2 takes unless told
-// otherwise.
+// algorithms are the client signing algorithms that Rekor v2 accepts by
+// default.
 var algorithms = []commonv1.PublicKeyDetails{
 	commonv1.PublicKeyDetails_PKIX_RSA_PKCS1V15_2048_SHA256,
 	commonv1.PublicKeyDetails_PKIX_RSA_PKCS1V15_3072_SHA256,
@@ -56,8 +56,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Arrival is how long a request's body may take to arrive. 0 means 10 s.
 	Arrival time.Duration
-	// Observe is called for each request for an entry, with the gRPC code of
-	// its answer. It may be nil.
+	// Observe is called with the gRPC code of each answer to a request for an
+	// entry. It may be nil.
 	Observe func(code string)
 	// Delayed is called for each request that waited because others of its
 	// address had failed. It may be nil.
@@ -66,8 +66,8 @@ type Config struct {
 
 const defaultArrival = 10 * time.Second
 
-// A server makes entries. It implements the service of rekor-tiles; tiles go
-// another way.
+// A server makes entries. It implements the service of rekor-tiles except for
+// tiles, which package tiles serves.
 type server struct {
 	pb.UnimplementedRekorServer
 	cfg        Config
@@ -115,9 +115,9 @@ func NewHandler(cfg Config) (*Handler, error) {
 		mux.Handle(timestampPath, counter.count(cfg.TSA))
 		mux.Handle("GET "+timestampPath+"/certchain", counter.count(http.HandlerFunc(cfg.TSA.ServeChain)))
 	}
-	// Entries, and whatever else there may be, of which the gateway says as
-	// Rekor does that there is no such path. Which path is which it alone
-	// decides: it knows more spellings of a path than the mux does.
+	// The gateway serves entries, and answers unknown paths as Rekor does. It
+	// decides which path is which, because it accepts more spellings of a path
+	// than the mux does.
 	mux.Handle("/", counter.count(newDoor(entries, arrival, book)))
 	return &Handler{mux, book}, nil
 }
@@ -127,8 +127,7 @@ func NewHandler(cfg Config) (*Handler, error) {
 func (s *server) CreateEntry(ctx context.Context, req *pb.CreateEntryRequest) (entry *rekorv1.TransparencyLogEntry, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			// a certificate or key may bring a parser below us to its knees;
-			// Rekor catches that, too
+			// a certificate or key can make a parser panic; Rekor recovers, too
 			s.cfg.Logger.Error("recovered from a panic while an entry was checked", "panic", r)
 			entry, err = nil, status.Error(codes.Internal, "internal server error")
 		}

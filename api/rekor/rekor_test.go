@@ -95,8 +95,7 @@ type answer struct {
 }
 
 func (a answer) String() string {
-	// protojson varies its spaces from one program to the next, so that nobody
-	// relies on them.
+	// protojson varies its spaces on purpose from one build to the next.
 	body := bytes.ReplaceAll(a.body, []byte("\u00a0"), []byte(" "))
 	var compact bytes.Buffer
 	if json.Compact(&compact, body) == nil {
@@ -401,7 +400,8 @@ func startPeer(t *testing.T) *rekorpeer.Server {
 	return s
 }
 
-// A log that takes nothing says so as a server that is down for a while.
+// TestRefusedAppends checks that a log that accepts nothing answers like a
+// server that is temporarily down.
 func TestRefusedAppends(t *testing.T) {
 	full := memstore.NewRaw()
 	full.Free = func() (uint64, error) { return 1, nil }

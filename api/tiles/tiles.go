@@ -1,8 +1,7 @@
 // Package tiles serves the checkpoint and the tiles of a log by C2SP tlog-tiles
 // (https://c2sp.org/tlog-tiles).
 //
-// It knows neither tokens nor paths above the log's own. The server that mounts
-// it strips the prefix and authorizes callers.
+// The server that mounts a Handler strips the prefix and authorizes callers.
 package tiles
 
 import (
@@ -19,17 +18,16 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// immutable is the cache header of tiles, of which each path has one content
-// for ever.
+// immutable is the cache header of tiles. The content of a path never changes.
 const immutable = "max-age=31536000, immutable"
 
 // A Handler serves one log: checkpoint, tile/L/N and tile/entries/N.
 type Handler struct {
 	Ledger *ledger.Ledger
 	Logger *slog.Logger
-	Public bool // shared caches may hand out what is served
-	// Book counts requests and what they hold until the answer has left, on the
-	// account of the caller's address. Nil: nothing is counted.
+	Public bool // shared caches may serve the answers
+	// Book counts requests and their bytes for the address of the caller, until
+	// the answer has been sent. Nil: nothing is counted.
 	Book *limit.Book
 }
 
@@ -40,7 +38,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "only GET and HEAD", http.StatusMethodNotAllowed)
 		return
 	}
-	w.Header().Set("Access-Control-Allow-Origin", "*") // so that a page from elsewhere can verify
+	w.Header().Set("Access-Control-Allow-Origin", "*") // so that pages of other origins can verify
 	hold := h.open(r)
 	defer hold.Release()
 	if err := hold.Take(limit.Public, 1); err != nil {
@@ -71,7 +69,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// open returns what the request holds, which is nothing yet.
+// open returns an empty hold for the request.
 func (h *Handler) open(r *http.Request) *limit.Hold {
 	book := h.Book
 	if book == nil {
@@ -87,7 +85,7 @@ func busy(w http.ResponseWriter, err error) {
 }
 
 // checkpoint serves the latest checkpoint that meets the quorum of the log's
-// policies. The tiles go on to the published size.
+// policies. Tiles are served up to the published size.
 func (h *Handler) checkpoint(w http.ResponseWriter) {
 	c := h.Ledger.Witnessed()
 	if c == nil {
@@ -101,7 +99,7 @@ func (h *Handler) checkpoint(w http.ResponseWriter) {
 	_, _ = w.Write(c.Checkpoint) // the client has gone
 }
 
-// cacheScope keeps shared caches from handing out what needs a token.
+// cacheScope keeps shared caches from serving answers that require a token.
 func (h *Handler) cacheScope() string {
 	if h.Public {
 		return "public, "

@@ -14,13 +14,13 @@ import (
 	tsax509 "github.com/sigstore/timestamp-authority/v2/pkg/x509"
 )
 
-// lifetime is how long a new chain is valid. A timestamp stays valid as long as
-// the chain that it was made under is trusted.
+// lifetime is the validity of a new chain. A timestamp stays valid as long as
+// its chain is trusted.
 const lifetime = 10 * 365 * 24 * time.Hour
 
-// NewChain draws a key and issues a certificate for it under a root that is
-// made for it alone. The root's key is discarded, so that no other
-// certificate can be issued under it.
+// NewChain generates a key and issues a certificate for it under a new root.
+// The key of the root is discarded, so no other certificate can be issued under
+// it.
 func NewChain(name string, now time.Time) (*ecdsa.PrivateKey, []*x509.Certificate, error) {
 	rootKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -39,7 +39,7 @@ func NewChain(name string, now time.Time) (*ecdsa.PrivateKey, []*x509.Certificat
 		return nil, nil, fmt.Errorf("root certificate: %w", err)
 	}
 	// RFC 3161, section 2.3: the one extended key usage must be critical, which
-	// a template's field does not say.
+	// the ExtKeyUsage field of a template can't express.
 	usage, err := asn1.Marshal([]asn1.ObjectIdentifier{tsax509.EKUTimestampingOID})
 	if err != nil {
 		return nil, nil, err
@@ -58,7 +58,7 @@ func subject(name, what string) pkix.Name {
 	return pkix.Name{Organization: []string{name}, CommonName: name + " " + what}
 }
 
-// issue signs the certificate; without a parent it is its own.
+// issue signs a certificate. Without a parent it is self-signed.
 func issue(c, parent *x509.Certificate, pub *ecdsa.PublicKey, signer *ecdsa.PrivateKey) (*x509.Certificate, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
 	if err != nil {

@@ -1,8 +1,8 @@
 // Package tsa answers timestamp requests of RFC 3161 with a key of the
 // operator, over HTTP as Sigstore's timestamp authority does.
 //
-// A timestamp is the operator's statement of the time. It lets a certificate
-// that lives for minutes be trusted for ever.
+// A timestamp is the operator's statement of the time. With it, signatures stay
+// verifiable after a short-lived certificate has expired.
 package tsa
 
 import (
@@ -28,8 +28,8 @@ import (
 	"muniment.dev/muniment/internal/pemfile"
 )
 
-// policy is the one that Sigstore's timestamp authority states unless told
-// otherwise: RFC 3161's requirements and no more.
+// policy is the default of Sigstore's timestamp authority: the requirements of
+// RFC 3161 and no more.
 var policy = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 2}
 
 // maxRequest is far more than a request needs: a digest, a nonce, and a few
@@ -45,8 +45,8 @@ type Authority struct {
 	log    *slog.Logger
 }
 
-// New returns the authority of the chain, leaf first, whose key the signer
-// holds. now returns the time, or an error if the clock can't be trusted.
+// New returns an authority that signs with the key of the chain's first
+// certificate. now returns the time, or an error if the clock can't be trusted.
 func New(signer crypto.Signer, chain []*x509.Certificate, now func() (time.Time, error), log *slog.Logger) (*Authority, error) {
 	if err := tsax509.VerifyCertChain(chain, signer, true); err != nil {
 		return nil, fmt.Errorf("the timestamp authority's certificate chain: %w", err)

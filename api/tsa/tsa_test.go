@@ -139,7 +139,7 @@ func TestRefusals(t *testing.T) {
 			if status != test.want || !strings.Contains(string(data), test.says) {
 				t.Errorf("got %d %.200q, want %d and %q", status, data, test.want, test.says)
 			}
-			// Whether the server says 200 or 201 is an option of its.
+			// Whether the server answers 200 or 201 is one of its options.
 			if theirs, data := post(t, peer.TSA, test.kind, test.body); theirs/100 != test.want/100 || theirs >= 400 && theirs != test.want {
 				t.Errorf("Sigstore's server answers %d %.200q, ours %d", theirs, data, status)
 			}
@@ -150,7 +150,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// When nobody knows what time it is, there are no timestamps.
+// TestNoTimestampWithoutAClock checks that an untrusted clock stops timestamps.
 func TestNoTimestampWithoutAClock(t *testing.T) {
 	ts := newTSA(t)
 	req, err := timestamp.CreateRequest(strings.NewReader("hello"), nil)

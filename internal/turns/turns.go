@@ -7,8 +7,8 @@
 // and owners are served round-robin: a call waits for one piece of the work of
 // each other owner, however many calls they have.
 //
-// A turn is for computing alone. It is not held while its holder waits for a
-// network, a disk or a lock, and no call takes a second one.
+// A turn is for computing only. No call holds one while it waits for a network,
+// a disk or a lock, and no call takes a second one.
 package turns
 
 import (
@@ -19,8 +19,8 @@ import (
 	"sync"
 )
 
-// Free is the size of a request, or of a piece of work, in bytes, up to which
-// no turn is needed.
+// Free is the size in bytes of a request, or of a piece of work, that needs no
+// turn.
 const Free = 64 << 10
 
 // CPU shares the processors of this process.
@@ -29,7 +29,7 @@ var CPU = New(max(1, runtime.GOMAXPROCS(0)-1))
 // maxWaiting bounds the calls of one owner that wait.
 const maxWaiting = 1024
 
-// ErrFull is the error of a call whose owner has too many calls that wait.
+// ErrFull means that too many calls of the owner wait already.
 var ErrFull = errors.New("too much of the caller's work waits for the processors; retry later")
 
 // Turns hands out turns. Its methods may be called from many goroutines.
@@ -46,14 +46,14 @@ type Turns struct {
 // An owner's calls that wait, the first one first; never empty.
 type owner struct{ waiting []chan struct{} }
 
-// New returns turns for so many calls at a time, at least one.
+// New returns turns for the given number of calls at a time, at least one.
 func New(slots int) *Turns { return &Turns{slots: slots, owners: map[string]*owner{}} }
 
 // Slots returns how many turns there are at a time.
 func (t *Turns) Slots() int { return t.slots }
 
 // A Turn is the right to compute. It belongs to one goroutine. The nil Turn is
-// that of work that needs none.
+// for work that needs none.
 type Turn struct {
 	turns *Turns
 	owner string
@@ -61,8 +61,8 @@ type Turn struct {
 	done  int // bytes of the piece under way
 }
 
-// For waits for a turn of the owner for work on so many bytes, until ctx ends.
-// If they are few, there is nothing to wait for, and the turn is nil.
+// For waits for a turn of the owner until ctx ends. Work on at most Free bytes
+// needs none: For returns nil at once.
 func (t *Turns) For(ctx context.Context, owner string, bytes int64) (*Turn, error) {
 	if bytes <= Free {
 		return nil, nil
@@ -92,9 +92,10 @@ func (t *Turns) Begin(ctx context.Context, owner string) (*Turn, error) {
 	return &Turn{turns: t, owner: owner, held: true}, nil
 }
 
-// Pass is called after each part of the work, with the number of bytes that the
-// part was on. Where they make up a piece, and another owner waits, that one
-// has its turn first. After an error, which is that of ctx, the turn has ended.
+// Pass is called after each part of the work with the number of bytes
+// processed. Once they make up a piece and another owner waits, it passes the
+// turn on and waits for the next. After an error, which is that of ctx, the
+// turn has ended.
 func (x *Turn) Pass(ctx context.Context, bytes int) error {
 	if x == nil || !x.held {
 		return ctx.Err()
@@ -195,7 +196,7 @@ func (t *Turns) free() {
 	t.passed++
 }
 
-// Held returns how many turns are held, and how many calls wait for one.
+// Held returns the number of turns that are held and of calls that wait.
 func (t *Turns) Held() (held, waiting int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
