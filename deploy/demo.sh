@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# The demo: a log with generated keys and a witness, real evidence whose signatures are checked, an admission policy, and receipts that verify with
-# everything stopped.
+# The demo: a log with generated keys and a witness, real evidence with verified
+# signatures, an admission policy, and receipts that verify with everything stopped.
 #
-# The evidence is what the sigstore-go module ships: attestations of npm packages, signed by real CI jobs.
-# KEEP=1 leaves the server up at the end. DEMO_DIR is where it works (default: demo-data, made anew each time).
+# The evidence comes from the sigstore-go module: attestations of npm packages, signed
+# by real CI jobs. KEEP=1 leaves the server running. DEMO_DIR is the working folder
+# (default: demo-data), which each run replaces.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=${DEMO_DIR:-demo-data}
@@ -14,7 +15,7 @@ step() { printf '\n%s%s%s\n' "$bold" "$*" "$off"; }
 show() { printf '%s$ %s%s\n' "$dim" "${*//$muniment/muniment}" "$off"; "$@"; }
 
 if [ -e "$dir" ] && [ ! -e "$dir/.muniment-demo" ]; then
-	echo "$dir is there and was not made by the demo; set DEMO_DIR to another folder" >&2
+	echo "$dir exists and was not made by the demo: set DEMO_DIR to another folder" >&2
 	exit 2
 fi
 rm -rf "$dir" && mkdir -p "$dir" && touch "$dir/.muniment-demo"
