@@ -335,9 +335,9 @@ func (im *importer) bundle(ctx context.Context, b *delta.Bundle, report *ImportR
 			owed[index] = s
 		}
 	}
-	entries := make([]store.Entry, len(b.Leaves))
-	for i := range entries {
-		entries[i].Leaf = b.Leaves[i]
+	leaves := make([]store.Leaf, len(b.Leaves))
+	for i := range leaves {
+		leaves[i].Data = b.Leaves[i]
 	}
 	var postings []store.PostingAt
 	for after := b.First; ; {
@@ -353,7 +353,7 @@ func (im *importer) bundle(ctx context.Context, b *delta.Bundle, report *ImportR
 			return fmt.Errorf("%w: the record of entry %d is not in its place", ErrDelta, rec.Index)
 		}
 		after = rec.Index + 1
-		terms, err := im.record(ctx, rec, &entries[at])
+		terms, err := im.record(ctx, rec, &leaves[at])
 		if err != nil {
 			return err
 		}
@@ -373,11 +373,11 @@ func (im *importer) bundle(ctx context.Context, b *delta.Bundle, report *ImportR
 		im.tree.takeFull()
 		return nil
 	}
-	return im.put(ctx, b.First, entries, postings)
+	return im.put(ctx, b.First, leaves, postings)
 }
 
-// record checks a record against its leaf, and fills in the entry.
-func (im *importer) record(ctx context.Context, rec *delta.Record, e *store.Entry) ([]store.Term, error) {
+// record checks a record against its leaf, and adds it to the leaf.
+func (im *importer) record(ctx context.Context, rec *delta.Record, leaf *store.Leaf) ([]store.Term, error) {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("%w: the record of entry %d: %s", ErrDelta, rec.Index, fmt.Sprintf(format, args...))
 	}
@@ -392,14 +392,16 @@ func (im *importer) record(ctx context.Context, rec *delta.Record, e *store.Entr
 	case rec.Prev != s.last:
 		return nil, bad("it does not follow the entry before it in the stream %s", rec.StreamID)
 	}
-	if err := entry.CheckLeaf(e.Leaf); err != nil {
+	if err := entry.CheckLeaf(leaf.Data); err != nil {
 		return nil, bad("%v", err)
 	}
-	e.Skeleton = entry.Skeleton{Tag: entry.Hash(e.Leaf[1:]), LinkSalt: rec.LinkSalt, StreamID: rec.StreamID, Seq: rec.Seq, Prev: rec.Prev, Time: rec.Time, HeaderHash: rec.HeaderHash}
-	if data := e.Skeleton.LeafData(im.origin()); !bytes.Equal(data[:], e.Leaf) {
+	r := &store.Record{Header: rec.Header}
+	r.Skeleton = entry.Skeleton{Tag: entry.Hash(leaf.Data[1:]), LinkSalt: rec.LinkSalt, StreamID: rec.StreamID, Seq: rec.Seq, Prev: rec.Prev, Time: rec.Time, HeaderHash: rec.HeaderHash}
+	if data := r.Skeleton.LeafData(im.origin()); !bytes.Equal(data[:], leaf.Data) {
 		return nil, bad("it does not open its leaf")
 	}
-	s.next, s.last = s.next+1, entry.LeafHash(e.Leaf)
+	leaf.Time, leaf.Record = rec.Time, r
+	s.next, s.last = s.next+1, entry.LeafHash(leaf.Data)
 	if rec.Header == nil {
 		return []store.Term{streamTerm(rec.StreamID)}, nil
 	}
@@ -413,7 +415,6 @@ func (im *importer) record(ctx context.Context, rec *delta.Record, e *store.Entr
 	if h.Origin != im.r.Header.Origin {
 		return nil, bad("its header is of the log %q", h.Origin)
 	}
-	e.Header = *rec.Header
 	terms := headerTerms(rec.StreamID, h)
 	if rec.Payload == nil {
 		return terms, nil
@@ -421,7 +422,7 @@ func (im *importer) record(ctx context.Context, rec *delta.Record, e *store.Entr
 	if rec.Payload.Salt == (entry.Salt{}) || rec.Payload.Size != h.Payload.Size {
 		return nil, bad("its payload has %d bytes, its header says %d", rec.Payload.Size, h.Payload.Size)
 	}
-	c, err := im.payload(ctx, rec, e)
+	c, err := im.payload(ctx, rec, r)
 	if err != nil {
 		return nil, err
 	}
@@ -433,16 +434,16 @@ func (im *importer) record(ctx context.Context, rec *delta.Record, e *store.Entr
 
 // payload reads the record's payload, and returns its commitment. A large one
 // goes to the store at once, so that it need not fit into memory.
-func (im *importer) payload(ctx context.Context, rec *delta.Record, e *store.Entry) (sum entry.Hash, err error) {
+func (im *importer) payload(ctx context.Context, rec *delta.Record, r *store.Record) (sum entry.Hash, err error) {
 	h := entry.NewCommitment(rec.Payload.Salt)
-	e.Payload.Salt = rec.Payload.Salt
+	r.Payload = &receipt.PayloadOpening{Salt: rec.Payload.Salt}
 	keep := func([]byte) error { return nil }
 	switch {
 	case !im.write || rec.Index < im.state.Size:
 	case rec.Payload.Size <= importLarge:
-		e.Payload.Content = make([]byte, 0, rec.Payload.Size)
+		r.Payload.Content = make([]byte, 0, rec.Payload.Size)
 		keep = func(part []byte) error {
-			e.Payload.Content = append(e.Payload.Content, part...)
+			r.Payload.Content = append(r.Payload.Content, part...)
 			return nil
 		}
 	default:
@@ -459,7 +460,7 @@ func (im *importer) payload(ctx context.Context, rec *delta.Record, e *store.Ent
 			if err == nil {
 				var l store.LargePayload
 				l, err = w.Finish()
-				e.Large = &l
+				r.Large = &l
 			}
 		}()
 	}
@@ -470,19 +471,19 @@ func (im *importer) payload(ctx context.Context, rec *delta.Record, e *store.Ent
 	return entry.Hash(h.Sum(nil)), err
 }
 
-// put adds entries to what is to be written next, less those that an
-// interrupted import has written.
-func (im *importer) put(ctx context.Context, first uint64, entries []store.Entry, postings []store.PostingAt) error {
+// put adds leaves to the next commit, without those that an interrupted import
+// has written.
+func (im *importer) put(ctx context.Context, first uint64, leaves []store.Leaf, postings []store.PostingAt) error {
 	if there := im.state.Size; first < there {
-		n := min(there-first, uint64(len(entries)))
-		if err := im.compare(ctx, first, entries[:n]); err != nil {
+		n := min(there-first, uint64(len(leaves)))
+		if err := im.compare(ctx, first, leaves[:n]); err != nil {
 			return err
 		}
-		if n == uint64(len(entries)) {
+		if n == uint64(len(leaves)) {
 			im.tree.takeFull() // written with these
 			return nil
 		}
-		first, entries = first+n, entries[n:]
+		first, leaves = first+n, leaves[n:]
 		for len(postings) > 0 && postings[0].Index < first {
 			postings = postings[1:]
 		}
@@ -491,11 +492,17 @@ func (im *importer) put(ctx context.Context, first uint64, entries []store.Entry
 		im.commit = &store.Commit{From: first}
 	}
 	c := im.commit
-	c.Entries, c.Postings = append(c.Entries, entries...), append(c.Postings, postings...)
-	for i := range entries {
-		im.bytes += len(entries[i].Leaf) + len(entries[i].Header.Content) + len(entries[i].Payload.Content)
+	c.Leaves, c.Postings = append(c.Leaves, leaves...), append(c.Postings, postings...)
+	for i := range leaves {
+		im.bytes += len(leaves[i].Data)
+		if r := leaves[i].Record; r != nil && r.Header != nil {
+			im.bytes += len(r.Header.Content)
+		}
+		if r := leaves[i].Record; r != nil && r.Payload != nil {
+			im.bytes += len(r.Payload.Content)
+		}
 	}
-	if first+uint64(len(entries)) < im.r.Header.To && (len(c.Entries) >= importEntries || im.bytes >= importBytes) {
+	if first+uint64(len(leaves)) < im.r.Header.To && (len(c.Leaves) >= importEntries || im.bytes >= importBytes) {
 		return im.flush(ctx)
 	}
 	return nil
@@ -503,14 +510,14 @@ func (im *importer) put(ctx context.Context, first uint64, entries []store.Entry
 
 // compare checks that what an interrupted import has written came from the same
 // delta.
-func (im *importer) compare(ctx context.Context, first uint64, entries []store.Entry) error {
-	leaves, err := im.store.Leaves(ctx, first, first+uint64(len(entries)))
+func (im *importer) compare(ctx context.Context, first uint64, leaves []store.Leaf) error {
+	written, err := im.store.Leaves(ctx, first, first+uint64(len(leaves)))
 	if err != nil {
 		return err
 	}
-	for i := range entries {
-		same := bytes.Equal(leaves[i], entries[i].Leaf)
-		if same && entries[i].IsRecord() {
+	for i := range leaves {
+		same := bytes.Equal(written[i], leaves[i].Data)
+		if same && leaves[i].Record != nil {
 			_, err := im.store.Header(ctx, first+uint64(i))
 			same = !errors.Is(err, store.ErrNotFound)
 		}
@@ -541,7 +548,7 @@ func (im *importer) flush(ctx context.Context) error {
 		}
 	}
 	if err := im.store.Commit(ctx, c); err != nil {
-		return fmt.Errorf("import entries %d to %d: %w", c.From, c.From+uint64(len(c.Entries))-1, err)
+		return fmt.Errorf("import entries %d to %d: %w", c.From, c.From+uint64(c.Len())-1, err)
 	}
 	im.commit, im.bytes, im.large = nil, 0, nil
 	if c.Checkpoint == nil {

@@ -336,7 +336,7 @@ func (l *Ledger) sequence(groups []*group) (*Published, error) {
 			l.place(c, p, h, now)
 		}
 	}
-	if len(c.Entries) == 0 {
+	if c.Len() == 0 {
 		return prev, nil
 	}
 	for _, h := range touched {
@@ -347,7 +347,7 @@ func (l *Ledger) sequence(groups []*group) (*Published, error) {
 	c.Root = l.tree.root()
 	start := time.Now()
 	if err := l.store.Commit(context.Background(), c); err != nil {
-		l.fail(fmt.Errorf("commit entries %d to %d: %w", c.From, c.From+uint64(len(c.Entries))-1, err))
+		l.fail(fmt.Errorf("commit entries %d to %d: %w", c.From, c.From+uint64(c.Len())-1, err))
 		return nil, ErrFailed
 	}
 	committed := time.Now()
@@ -364,7 +364,7 @@ func (l *Ledger) sequence(groups []*group) (*Published, error) {
 	}
 	l.observeRecorded(groups)
 	if l.cfg.Observe.Committed != nil {
-		l.cfg.Observe.Committed(len(c.Entries), committed.Sub(start), time.Since(committed))
+		l.cfg.Observe.Committed(c.Len(), committed.Sub(start), time.Since(committed))
 	}
 	return pub, nil
 }
@@ -447,7 +447,7 @@ func (l *Ledger) head(s *Stream) *head {
 
 // place puts the entry at the end of its stream and of the log.
 func (l *Ledger) place(c *store.Commit, p *pending, h *head, now uint64) {
-	p.index = c.From + uint64(len(c.Entries))
+	p.index = c.From + uint64(c.Len())
 	p.skeleton = entry.Skeleton{
 		Tag: h.tag.tag(h.Next), LinkSalt: p.draft.LinkSalt, StreamID: h.StreamID, Seq: h.Next, Prev: h.Last, Time: now, HeaderHash: p.headerHash,
 	}

@@ -88,10 +88,10 @@ func (l *Ledger) placeLeaf(c *store.Commit, p *pending, now uint64) {
 		// a bug: it could never be served
 		panic("ledger: a leaf got into the queue unchecked: " + err.Error())
 	}
-	p.index = c.From + uint64(len(c.Entries))
+	p.index = c.From + uint64(c.Len())
 	l.tree.append(entry.LeafHash(p.leaf))
 	l.recent.add(p.key, p.index)
 	l.keys.add(p.key)
-	c.Entries = append(c.Entries, store.Entry{Skeleton: entry.Skeleton{Time: now}, Leaf: p.leaf})
+	c.Leaves = append(c.Leaves, store.Leaf{Data: p.leaf, Time: now})
 	c.Keys = append(c.Keys, store.KeyAt{Key: p.key, Index: p.index})
 }

@@ -80,7 +80,7 @@ func (h *hooks) install(s *memstore.Store) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		if h.before == nil {
-			h.commits = append(h.commits, len(c.Entries))
+			h.commits = append(h.commits, c.Len())
 		}
 		return h.before
 	}

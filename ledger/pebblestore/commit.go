@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -31,7 +32,7 @@ func (s *Store) Commit(ctx context.Context, c *store.Commit) error {
 	}
 	defer s.uses.Done()
 	if err := s.commit(c); err != nil {
-		return fmt.Errorf("commit %d entries at %d: %w", len(c.Entries), c.From, err)
+		return fmt.Errorf("commit %d entries at %d: %w", c.Len(), c.From, err)
 	}
 	return nil
 }
@@ -58,9 +59,9 @@ func (s *Store) commit(c *store.Commit) error {
 	b := s.db.NewBatchWithSize(size, pebble.WithMaxRetainedSizeBytes(maxRetainedBytes))
 	defer b.Close()
 	head := treeHead{
-		size: c.From + uint64(len(c.Entries)),
+		size: c.From + uint64(c.Len()),
 		root: c.Root,
-		time: c.Entries[len(c.Entries)-1].Skeleton.Time,
+		time: c.Time(),
 	}
 	// first: a key that is forgotten here may be filed again below
 	erased, err := s.putErasures(b, c.Erase)
@@ -70,12 +71,13 @@ func (s *Store) commit(c *store.Commit) error {
 	if err := s.takeLarge(b, c); err != nil {
 		return err
 	}
-	if slices.ContainsFunc(c.Entries, func(e store.Entry) bool { return hasInfo(&e) }) {
+	if anyInfo(c) {
 		if err := s.raiseFormat(b, formatInfo); err != nil {
 			return err
 		}
 	}
-	s.putEntries(b, c.From, c.Entries)
+	putEntries(b, c.From, c.Entries)
+	putLeaves(b, c.From, c.Leaves)
 	putTiles(b, c.Tiles)
 	putHeads(b, c.Heads)
 	putKeys(b, c.Keys)
@@ -131,10 +133,10 @@ func (s *Store) KeepCosigned(ctx context.Context, c *store.Checkpoint, instead u
 // batchSize returns a little more than the bytes that the commit takes in a
 // batch, and refuses what could not be read back.
 func batchSize(c *store.Commit) (int, error) {
-	if len(c.Entries) == 0 {
+	if c.Len() == 0 {
 		return 0, fmt.Errorf("no entries")
 	}
-	end := c.From + uint64(len(c.Entries))
+	end := c.From + uint64(c.Len())
 	if end < c.From || end == math.MaxUint64 {
 		return 0, fmt.Errorf("the index overflows")
 	}
@@ -142,7 +144,16 @@ func batchSize(c *store.Commit) (int, error) {
 	n := 1024
 	for i := range c.Entries {
 		e := &c.Entries[i]
-		n += len(e.Leaf) + len(e.Header.Content) + len(e.Payload.Content) + 2*entry.HashSize + skeletonSize + entry.HashSize + 3*row
+		n += len(e.Header.Content) + len(e.Payload.Content) + 2*entry.HashSize + skeletonSize + entry.HashSize + 3*row
+	}
+	for i := range c.Leaves {
+		n += leafBytes(&c.Leaves[i]) + row
+		if r := c.Leaves[i].Record; r != nil {
+			n += 2*entry.HashSize + skeletonSize + entry.HashSize + 3*row
+			if r.Payload != nil {
+				n += len(r.Payload.Content)
+			}
+		}
 	}
 	for i := range c.Tiles {
 		if len(c.Tiles[i].Hashes) != store.TileWidth {
@@ -167,24 +178,20 @@ func batchSize(c *store.Commit) (int, error) {
 	return n, nil
 }
 
-func (s *Store) putEntries(b *pebble.Batch, from uint64, entries []store.Entry) {
-	put := putRun
-	if s.raw {
-		put = putRawRun
-	}
+func putEntries(b *pebble.Batch, from uint64, entries []store.Entry) {
 	for len(entries) > 0 {
-		n := runLength(entries)
-		put(b, from, entries[:n])
+		n := runLength(entries, func(e *store.Entry) int { return len(e.Header.Content) })
+		putRun(b, from, entries[:n])
 		from += uint64(n)
 		entries = entries[n:]
 	}
 }
 
 // runLength returns how many of the entries share a row.
-func runLength(entries []store.Entry) int {
+func runLength[E any](entries []E, size func(*E) int) int {
 	bytes := 0
 	for i := range entries {
-		bytes += len(entries[i].Header.Content) + len(entries[i].Leaf)
+		bytes += size(&entries[i])
 		if i == maxRun || i > 0 && bytes > maxRunBytes {
 			return i
 		}
@@ -204,32 +211,44 @@ func putRun(b *pebble.Batch, first uint64, entries []store.Entry) {
 	putSkeletonRun(op.Value, entries, streams)
 
 	for i := range entries {
-		putPayload(b, first+uint64(i), &entries[i])
+		putPayload(b, first+uint64(i), &entries[i].Payload, entries[i].Large)
 	}
 }
 
-func putPayload(b *pebble.Batch, index uint64, e *store.Entry) {
-	p := &e.Payload
-	if e.Large != nil {
+func putPayload(b *pebble.Batch, index uint64, p *receipt.PayloadOpening, large *store.LargePayload) {
+	if large != nil {
 		op := b.SetDeferred(indexKeySize, largeRowSize)
 		putIndexKey(op.Key, largeSpace, index)
-		putLargeRow(op.Value, p.Salt, e.Large)
+		putLargeRow(op.Value, p.Salt, large)
 		return
 	}
 	op := b.SetDeferred(indexKeySize, entry.HashSize+len(p.Content))
 	putIndexKey(op.Key, payloadSpace, index)
 	copy(op.Value, p.Salt[:])
 	copy(op.Value[entry.HashSize:], p.Content)
-	if hasInfo(e) {
+	if hasInfo(p) {
 		putInfo(b, index, p)
 	}
 }
 
-func putRawRun(b *pebble.Batch, first uint64, entries []store.Entry) {
-	op := b.SetDeferred(indexKeySize, leafRunSize(entries))
-	putIndexKey(op.Key, leafSpace, first)
-	putLeafRun(op.Value, entries)
-	putRecords(b, first, entries)
+func putLeaves(b *pebble.Batch, from uint64, leaves []store.Leaf) {
+	for len(leaves) > 0 {
+		n := runLength(leaves, leafBytes)
+		op := b.SetDeferred(indexKeySize, leafRunSize(leaves[:n]))
+		putIndexKey(op.Key, leafSpace, from)
+		putLeafRun(op.Value, leaves[:n])
+		putRecords(b, from, leaves[:n])
+		from += uint64(n)
+		leaves = leaves[n:]
+	}
+}
+
+// leafBytes returns the length of a leaf and its record's header.
+func leafBytes(l *store.Leaf) int {
+	if l.Record != nil && l.Record.Header != nil {
+		return len(l.Data) + len(l.Record.Header.Content)
+	}
+	return len(l.Data)
 }
 
 func distinctStreams(table *[maxRun]entry.Hash, entries []store.Entry) []entry.Hash {

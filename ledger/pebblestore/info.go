@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -28,7 +29,16 @@ const (
 
 const infoSize = entry.HashSize + 8
 
-func hasInfo(e *store.Entry) bool { return e.Large == nil && len(e.Payload.Content) >= infoBytes }
+// hasInfo reports whether a payload has such a row. The content of a large one
+// is elsewhere.
+func hasInfo(p *receipt.PayloadOpening) bool { return len(p.Content) >= infoBytes }
+
+func anyInfo(c *store.Commit) bool {
+	return slices.ContainsFunc(c.Entries, func(e store.Entry) bool { return hasInfo(&e.Payload) }) ||
+		slices.ContainsFunc(c.Leaves, func(l store.Leaf) bool {
+			return l.Record != nil && l.Record.Payload != nil && hasInfo(l.Record.Payload)
+		})
+}
 
 func putInfo(b *pebble.Batch, index uint64, p *receipt.PayloadOpening) {
 	op := b.SetDeferred(indexKeySize, infoSize)

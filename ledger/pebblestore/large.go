@@ -160,23 +160,17 @@ func (s *Store) takeLarge(b *pebble.Batch, c *store.Commit) error {
 	s.largeMu.Lock()
 	defer s.largeMu.Unlock()
 	any := false
-	for i := range c.Entries {
-		l := c.Entries[i].Large
-		if l == nil {
-			continue
-		}
+	for index, l := range c.LargePayloads() {
 		any = true
 		if w := s.large[l.ID]; w == nil || !w.finished || w.size != l.Size {
-			return fmt.Errorf("entry %d: its large payload %x of %d bytes was not finished", c.From+uint64(i), l.ID, l.Size)
+			return fmt.Errorf("entry %d: its large payload %x of %d bytes was not finished", index, l.ID, l.Size)
 		}
 	}
 	if !any {
 		return nil
 	}
-	for i := range c.Entries {
-		if l := c.Entries[i].Large; l != nil {
-			delete(s.large, l.ID)
-		}
+	for _, l := range c.LargePayloads() {
+		delete(s.large, l.ID)
 	}
 	return s.raiseFormat(b, formatLarge)
 }

@@ -14,35 +14,38 @@ import (
 // has no record, so that a reader who looks for one that is not there finds a
 // run that does not hold it.
 
-// putRecords writes the records of those entries that have one.
-func putRecords(b *pebble.Batch, first uint64, entries []store.Entry) {
-	for len(entries) > 0 {
+// putRecords writes the records of those leaves that have one.
+func putRecords(b *pebble.Batch, first uint64, leaves []store.Leaf) {
+	for len(leaves) > 0 {
 		n := 0
-		for n < len(entries) && entries[n].IsRecord() {
+		for n < len(leaves) && leaves[n].Record != nil {
 			n++
 		}
 		if n == 0 {
-			first, entries = first+1, entries[1:]
+			first, leaves = first+1, leaves[1:]
 			continue
 		}
-		putRecordRun(b, first, entries[:n])
-		first, entries = first+uint64(n), entries[n:]
+		putRecordRun(b, first, leaves[:n])
+		first, leaves = first+uint64(n), leaves[n:]
 	}
 }
 
-// putRecordRun is putRun for entries of which openings may have been erased
-// before they got here.
-func putRecordRun(b *pebble.Batch, first uint64, entries []store.Entry) {
+// putRecordRun is putRun for records, whose openings may be erased already.
+func putRecordRun(b *pebble.Batch, first uint64, leaves []store.Leaf) {
+	entries := make([]store.Entry, len(leaves))
+	for i := range leaves {
+		entries[i].Skeleton = leaves[i].Record.Skeleton
+	}
 	var table [maxRun]entry.Hash
 	streams := distinctStreams(&table, entries)
 	op := b.SetDeferred(indexKeySize, skeletonRunSize(len(entries), len(streams)))
 	putIndexKey(op.Key, skeletonSpace, first)
 	putSkeletonRun(op.Value, entries, streams)
 
-	lengths, salts, texts := []byte{byte(len(entries))}, []byte(nil), []byte(nil)
-	for i := range entries {
-		h := &entries[i].Header
-		if h.Salt == (entry.Salt{}) {
+	lengths, salts, texts := []byte{byte(len(leaves))}, []byte(nil), []byte(nil)
+	for i := range leaves {
+		h := leaves[i].Record.Header
+		if h == nil {
 			lengths = append(lengths, 0)
 			continue
 		}
@@ -53,9 +56,9 @@ func putRecordRun(b *pebble.Batch, first uint64, entries []store.Entry) {
 	putIndexKey(op.Key, headerSpace, first)
 	copy(op.Value[copy(op.Value, lengths):], append(salts, texts...))
 
-	for i := range entries {
-		if entries[i].Payload.Salt != (entry.Salt{}) {
-			putPayload(b, first+uint64(i), &entries[i])
+	for i := range leaves {
+		if r := leaves[i].Record; r.Payload != nil {
+			putPayload(b, first+uint64(i), r.Payload, r.Large)
 			continue
 		}
 		op = b.SetDeferred(indexKeySize, 0) // erased

@@ -362,22 +362,22 @@ func eraseHeaders(key, v []byte, indexes map[uint64]bool) ([]byte, error) {
 	return out, nil
 }
 
-func leafRunSize(entries []store.Entry) int {
+func leafRunSize(leaves []store.Leaf) int {
 	n := 1
-	for i := range entries {
-		n += uvarintSize(uint64(len(entries[i].Leaf))) + len(entries[i].Leaf)
+	for i := range leaves {
+		n += uvarintSize(uint64(len(leaves[i].Data))) + len(leaves[i].Data)
 	}
 	return n
 }
 
-func putLeafRun(v []byte, entries []store.Entry) {
-	v[0] = byte(len(entries))
+func putLeafRun(v []byte, leaves []store.Leaf) {
+	v[0] = byte(len(leaves))
 	v = v[1:]
-	for i := range entries {
-		v = v[binary.PutUvarint(v, uint64(len(entries[i].Leaf))):]
+	for i := range leaves {
+		v = v[binary.PutUvarint(v, uint64(len(leaves[i].Data))):]
 	}
-	for i := range entries {
-		v = v[copy(v, entries[i].Leaf):]
+	for i := range leaves {
+		v = v[copy(v, leaves[i].Data):]
 	}
 }
 

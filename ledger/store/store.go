@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
@@ -49,14 +50,17 @@ type State struct {
 
 // A Commit is all that one batch writes.
 type Commit struct {
-	From     uint64       // size of the log before; the first entry's index
-	Root     entry.Hash   // of the tree of size From + len(Entries): the unsigned tree head
-	Entries  []Entry      // at least one
-	Tiles    []Tile       // that became full with this commit
-	Heads    []StreamHead // of every stream in Entries
-	Keys     []KeyAt      // no key occurs twice, here or in the store
-	Postings []PostingAt  // of these Entries, in any order; the same pair does not occur twice
-	Erase    []Erasure    // of entries before From; done before Keys and Postings are written
+	From    uint64       // size of the log before; the first entry's index
+	Root    entry.Hash   // of the tree of size From + Len(): the unsigned tree head
+	Entries []Entry      // of a log of streams
+	Leaves  []Leaf       // of a raw log or a replica, in place of Entries
+	Tiles   []Tile       // that became full with this commit
+	Heads   []StreamHead // of every stream in the commit
+	Keys    []KeyAt      // no key occurs twice, here or in the store
+	// of entries in the commit, in any order; the same pair does not occur
+	// twice
+	Postings []PostingAt
+	Erase    []Erasure // of entries before From; done before Keys and Postings are written
 	// the last one published, signed after its own commit; nil if this is the
 	// first
 	Checkpoint *Checkpoint
@@ -71,19 +75,57 @@ type Erasure struct {
 	Terms  []Term // the entry is taken out of their lists
 }
 
-// An Entry is what is kept of one entry: for ever, and until erased. Of one in
-// a raw log that is Leaf, and of the last one of a commit the Skeleton's Time;
-// all else is set only in a replica, which keeps the records of some streams
-// beside the leaves of all: those of an entry whose Skeleton has a StreamID. In
-// such a record a salt of zeros stands for an erased opening.
+// Len returns the number of entries in the commit.
+func (c *Commit) Len() int { return len(c.Entries) + len(c.Leaves) }
+
+// Time returns the time of the commit's last entry.
+func (c *Commit) Time() uint64 {
+	if n := len(c.Leaves); n > 0 {
+		return c.Leaves[n-1].Time
+	}
+	return c.Entries[len(c.Entries)-1].Skeleton.Time
+}
+
+// LargePayloads returns the large payloads of the commit by entry.
+func (c *Commit) LargePayloads() iter.Seq2[uint64, *LargePayload] {
+	return func(yield func(uint64, *LargePayload) bool) {
+		for i := range c.Entries {
+			if l := c.Entries[i].Large; l != nil && !yield(c.From+uint64(i), l) {
+				return
+			}
+		}
+		for i := range c.Leaves {
+			if r := c.Leaves[i].Record; r != nil && r.Large != nil && !yield(c.From+uint64(i), r.Large) {
+				return
+			}
+		}
+	}
+}
+
+// An Entry is an entry of a stream: its permanent skeleton, and the openings
+// that can be erased later.
 type Entry struct {
 	Skeleton entry.Skeleton
 	Header   receipt.HeaderOpening
 	Payload  receipt.PayloadOpening
-	// holds the payload's content, which Payload then lacks; nil if it is not
-	// large
+	// Large is the payload's content, which Payload then lacks. Nil if the
+	// payload is not large.
 	Large *LargePayload
-	Leaf  []byte // 1 to MaxLeafSize bytes; nil in a log that is not raw
+}
+
+// A Leaf is an entry of a raw log or a replica.
+type Leaf struct {
+	Data   []byte  // 1 to MaxLeafSize bytes
+	Time   uint64  // Unix milliseconds; only that of a commit's last leaf is kept
+	Record *Record // nil except in a replica, for entries of its streams
+}
+
+// A Record is what a replica keeps of an entry of a stream, beside its leaf.
+type Record struct {
+	Skeleton entry.Skeleton
+	Header   *receipt.HeaderOpening  // nil: erased
+	Payload  *receipt.PayloadOpening // nil: erased
+	Large    *LargePayload           // as in Entry
 }
 
 // A LargePayload names a payload that a PayloadWriter has finished.
@@ -121,11 +163,14 @@ type PayloadReader struct {
 
 // CheckKind returns an error unless the entries are of a log's one kind.
 func (c *Commit) CheckKind(raw bool) error {
-	for i := range c.Entries {
-		switch n := len(c.Entries[i].Leaf); {
-		case !raw && n > 0:
-			return fmt.Errorf("entry %d is a raw leaf: this log has entries of streams", c.From+uint64(i))
-		case raw && (n == 0 || n > MaxLeafSize):
+	switch {
+	case !raw && len(c.Leaves) > 0:
+		return fmt.Errorf("entry %d is a raw leaf: this log has entries of streams", c.From)
+	case raw && len(c.Entries) > 0:
+		return fmt.Errorf("entry %d is an entry of a stream: this log has raw leaves", c.From)
+	}
+	for i := range c.Leaves {
+		if n := len(c.Leaves[i].Data); n == 0 || n > MaxLeafSize {
 			return fmt.Errorf("entry %d has %d bytes of leaf data: a raw leaf has 1 to %d", c.From+uint64(i), n, MaxLeafSize)
 		}
 	}
@@ -142,9 +187,6 @@ func CheckErasures(erasures []Erasure, size uint64) error {
 	}
 	return nil
 }
-
-// IsRecord reports whether an entry of a raw log has more than its leaf.
-func (e *Entry) IsRecord() bool { return e.Skeleton.StreamID != entry.Hash{} }
 
 // A Tile is a full tile of the Merkle tree, as C2SP tlog-tiles defines level
 // and index.

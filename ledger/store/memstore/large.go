@@ -82,19 +82,19 @@ func (w *payloadWriter) Discard() error {
 func (s *Store) takeLarge(c *store.Commit) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := range c.Entries {
-		if l := c.Entries[i].Large; l != nil {
-			w, ok := s.written[l.ID]
-			if !ok || !w.finished || uint64(len(w.content)) != l.Size {
-				return fmt.Errorf("entry %d: its large payload %x of %d bytes was not finished", c.From+uint64(i), l.ID, l.Size)
-			}
+	for index, l := range c.LargePayloads() {
+		w, ok := s.written[l.ID]
+		if !ok || !w.finished || uint64(len(w.content)) != l.Size {
+			return fmt.Errorf("entry %d: its large payload %x of %d bytes was not finished", index, l.ID, l.Size)
+		}
+		if i := index - c.From; len(c.Leaves) > 0 {
+			c.Leaves[i].Record.Payload.Content = w.content
+		} else {
 			c.Entries[i].Payload.Content = w.content
 		}
 	}
-	for i := range c.Entries {
-		if l := c.Entries[i].Large; l != nil {
-			delete(s.written, l.ID)
-		}
+	for _, l := range c.LargePayloads() {
+		delete(s.written, l.ID)
 	}
 	return nil
 }

@@ -107,7 +107,7 @@ func (s *Store) Commit(ctx context.Context, c *store.Commit) error {
 	if c.From != size {
 		return fmt.Errorf("commit at %d of a log of size %d: %w", c.From, size, store.ErrConflict)
 	}
-	if len(c.Entries) == 0 {
+	if c.Len() == 0 {
 		return fmt.Errorf("commit at %d: no entries", c.From)
 	}
 	if err := c.CheckKind(s.raw); err != nil {
@@ -125,7 +125,7 @@ func (s *Store) Commit(ctx context.Context, c *store.Commit) error {
 			return err
 		}
 	}
-	s.change(func(t *tables) { t.commit(kept, s.raw) })
+	s.change(func(t *tables) { t.commit(kept) })
 	if s.BeforeReturn != nil {
 		if err := s.BeforeReturn(c); err != nil {
 			return err

@@ -47,22 +47,21 @@ func newTables() *tables {
 	}
 }
 
-func (t *tables) commit(c *store.Commit, raw bool) {
+func (t *tables) commit(c *store.Commit) {
 	t.erase(c.Erase)
-	t.size += uint64(len(c.Entries))
+	for index := range c.LargePayloads() {
+		t.large[index] = true
+	}
+	t.size += uint64(c.Len())
 	t.root = c.Root
-	t.time = c.Entries[len(c.Entries)-1].Skeleton.Time
+	t.time = c.Time()
+	for i := range c.Leaves {
+		t.leaves = append(t.leaves, c.Leaves[i].Data)
+		t.record(c.Leaves[i].Record)
+	}
 	for i := range c.Entries {
-		if raw {
-			t.leaves = append(t.leaves, c.Entries[i].Leaf)
-			t.record(&c.Entries[i])
-			continue
-		}
 		t.skeletons = append(t.skeletons, c.Entries[i].Skeleton)
 		t.headers = append(t.headers, &c.Entries[i].Header)
-		if c.Entries[i].Large != nil {
-			t.large[uint64(len(t.payloads))] = true
-		}
 		t.payloads = append(t.payloads, &c.Entries[i].Payload)
 	}
 	for _, tile := range c.Tiles {
@@ -74,21 +73,12 @@ func (t *tables) commit(c *store.Commit, raw bool) {
 	t.project(c.Keys, c.Postings, c.Heads)
 }
 
-// record keeps what an entry of a raw log has beside its leaf, or that it has
-// nothing.
-func (t *tables) record(e *store.Entry) {
-	var header *receipt.HeaderOpening
-	var payload *receipt.PayloadOpening
-	if e.Header.Salt != (entry.Salt{}) {
-		header = &e.Header
+// record keeps the record of a leaf, or that it has none.
+func (t *tables) record(r *store.Record) {
+	if r == nil {
+		r = &store.Record{}
 	}
-	if e.Payload.Salt != (entry.Salt{}) {
-		payload = &e.Payload
-	}
-	if e.Large != nil {
-		t.large[uint64(len(t.payloads))] = true
-	}
-	t.skeletons, t.headers, t.payloads = append(t.skeletons, e.Skeleton), append(t.headers, header), append(t.payloads, payload)
+	t.skeletons, t.headers, t.payloads = append(t.skeletons, r.Skeleton), append(t.headers, r.Header), append(t.payloads, r.Payload)
 }
 
 // noRecord reports whether one of the entries of a raw log has nothing but its
@@ -153,7 +143,14 @@ func clone(c *store.Commit) *store.Commit {
 	for i := range k.Entries {
 		k.Entries[i].Header = *cloneHeader(&k.Entries[i].Header)
 		k.Entries[i].Payload = *clonePayload(&k.Entries[i].Payload)
-		k.Entries[i].Leaf = slices.Clone(k.Entries[i].Leaf)
+	}
+	k.Leaves = slices.Clone(c.Leaves)
+	for i := range k.Leaves {
+		l := &k.Leaves[i]
+		l.Data = slices.Clone(l.Data)
+		if r := l.Record; r != nil {
+			l.Record = &store.Record{Skeleton: r.Skeleton, Header: cloneHeader(r.Header), Payload: clonePayload(r.Payload), Large: r.Large}
+		}
 	}
 	k.Tiles = slices.Clone(c.Tiles)
 	for i := range k.Tiles {

@@ -19,6 +19,7 @@ import (
 type Model struct {
 	raw         bool
 	entries     []store.Entry
+	leaves      []store.Leaf
 	root        entry.Hash
 	tiles       map[tileID][]entry.Hash
 	heads       map[entry.Hash]store.StreamHead
@@ -61,12 +62,13 @@ func NewRawModel() *Model {
 }
 
 // Size returns how many entries the model has.
-func (m *Model) Size() uint64 { return uint64(len(m.entries)) }
+func (m *Model) Size() uint64 { return uint64(len(m.entries) + len(m.leaves)) }
 
 // Commit adds a commit.
 func (m *Model) Commit(c *store.Commit) {
 	m.Erase(c.Erase)
 	m.entries = append(m.entries, c.Entries...)
+	m.leaves = append(m.leaves, c.Leaves...)
 	m.root = c.Root
 	for _, t := range c.Tiles {
 		m.tiles[tileID{t.Level, t.Index}] = t.Hashes
@@ -310,12 +312,12 @@ func (m *Model) checkLeaves(ctx context.Context, s store.Store) error {
 	if err != nil {
 		return err
 	}
-	if len(leaves) != len(m.entries) {
-		return fmt.Errorf("leaves: got %d, want %d", len(leaves), len(m.entries))
+	if len(leaves) != len(m.leaves) {
+		return fmt.Errorf("leaves: got %d, want %d", len(leaves), len(m.leaves))
 	}
 	for i := range leaves {
-		if !bytes.Equal(leaves[i], m.entries[i].Leaf) {
-			return fmt.Errorf("leaf %d: got %x, want %x", i, leaves[i], m.entries[i].Leaf)
+		if !bytes.Equal(leaves[i], m.leaves[i].Data) {
+			return fmt.Errorf("leaf %d: got %x, want %x", i, leaves[i], m.leaves[i].Data)
 		}
 	}
 	if _, err := s.Skeletons(ctx, 0, 1); !errors.Is(err, store.ErrNotFound) {

@@ -71,7 +71,7 @@ func testRawSizes(t *testing.T, disk Disk) {
 	sizes := []int{1, 31, 32, 127, 128, 255, 256, 1023, 1024, 16383, 16384, store.MaxLeafSize, store.MaxLeafSize, store.MaxLeafSize}
 	c := src.Next(len(sizes))
 	for i, n := range sizes {
-		c.Entries[i].Leaf = src.bytes(n)
+		c.Leaves[i].Data = src.bytes(n)
 	}
 	commit(t, s, c)
 	m.Commit(c)
@@ -98,7 +98,7 @@ func testLeafRanges(t *testing.T, disk Disk) {
 				t.Fatalf("leaves %d to %d: got %d, %v", from, to, len(got), err)
 			}
 			for i := range got {
-				if !bytes.Equal(got[i], m.entries[from+uint64(i)].Leaf) {
+				if !bytes.Equal(got[i], m.leaves[from+uint64(i)].Data) {
 					t.Fatalf("leaves %d to %d: %d is wrong", from, to, from+uint64(i))
 				}
 			}
@@ -120,14 +120,20 @@ func testKinds(t *testing.T, disk Disk) {
 	commit(t, s, c)
 	m.Commit(c)
 	next := src.Next(3)
-	for name, leaf := range map[string][]byte{"an entry of a stream": nil, "a leaf that is too long": make([]byte, store.MaxLeafSize+1)} {
+	for name, leaf := range map[string][]byte{"an empty leaf": nil, "a leaf that is too long": make([]byte, store.MaxLeafSize+1)} {
 		bad := Clone(next)
-		bad.Entries[1].Leaf = leaf
+		bad.Leaves[1].Data = leaf
 		if err := s.Commit(context.Background(), bad); err == nil || errors.Is(err, store.ErrConflict) {
 			t.Fatalf("%s: got error %v", name, err)
 		}
 		check(t, m, s)
 	}
+	entries := NewSource(8).Next(3)
+	entries.From = next.From
+	if err := s.Commit(context.Background(), entries); err == nil || errors.Is(err, store.ErrConflict) {
+		t.Fatalf("entries of streams: got error %v", err)
+	}
+	check(t, m, s)
 	commit(t, s, next)
 	m.Commit(next)
 	check(t, m, s)

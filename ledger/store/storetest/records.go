@@ -6,8 +6,6 @@ import (
 	"reflect"
 	"testing"
 
-	"muniment.dev/muniment/ledger/entry"
-	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -17,21 +15,21 @@ func testRecords(t *testing.T, disk Disk) {
 	ctx := context.Background()
 	raw, full, m := NewRawSource(9), NewSource(10), NewRawModel()
 	s := open(t, disk)
-	want := map[uint64]store.Entry{}
+	want := map[uint64]*store.Record{}
 	for _, n := range []int{1, 2, 31, 32, 33, 70, 1} {
 		c, records := raw.Next(n), full.Next(n)
-		for i := range c.Entries {
+		for i := range c.Leaves {
 			index := c.From + uint64(i)
 			if index%7 == 3 || index%5 == 1 || n == 33 && i > 20 {
-				e := &c.Entries[i]
-				e.Skeleton, e.Header, e.Payload = records.Entries[i].Skeleton, records.Entries[i].Header, records.Entries[i].Payload
+				e := &records.Entries[i]
+				r := &store.Record{Skeleton: e.Skeleton, Header: &e.Header, Payload: &e.Payload}
 				if index%3 == 1 {
-					e.Payload = receipt.PayloadOpening{} // erased before it got here
+					r.Payload = nil // erased before it got here
 				}
 				if index%9 == 1 {
-					e.Header, e.Payload = receipt.HeaderOpening{}, receipt.PayloadOpening{}
+					r.Header, r.Payload = nil, nil
 				}
-				want[index] = *e
+				c.Leaves[i].Record, want[index] = r, r
 			}
 		}
 		commit(t, s, c)
@@ -58,10 +56,10 @@ func testRecords(t *testing.T, disk Disk) {
 			if err != nil || herr != nil || perr != nil || len(sk) != 1 || sk[0] != e.Skeleton {
 				t.Fatalf("record %d: %v, %v, %v", index, err, herr, perr)
 			}
-			if (h == nil) != (e.Header.Salt == entry.Salt{}) || h != nil && !reflect.DeepEqual(*h, e.Header) {
+			if !reflect.DeepEqual(h, e.Header) {
 				t.Fatalf("record %d: the header is %v, want %v", index, h, e.Header)
 			}
-			if (p == nil) != (e.Payload.Salt == entry.Salt{}) || p != nil && (p.Salt != e.Payload.Salt || string(p.Content) != string(e.Payload.Content)) {
+			if (p == nil) != (e.Payload == nil) || p != nil && (p.Salt != e.Payload.Salt || string(p.Content) != string(e.Payload.Content)) {
 				t.Fatalf("record %d: the payload is wrong", index)
 			}
 		}

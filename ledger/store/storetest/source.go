@@ -63,7 +63,11 @@ func (s *Source) Next(n int) *store.Commit {
 	c := &store.Commit{From: s.size, Root: s.hash()}
 	heads := map[entry.Hash]bool{}
 	for i := range n {
-		c.Entries = append(c.Entries, s.entry(heads))
+		if s.raw {
+			c.Leaves = append(c.Leaves, s.leaf())
+		} else {
+			c.Entries = append(c.Entries, s.entry(heads))
+		}
 		at := s.size + uint64(i)
 		if s.rng.IntN(4) > 0 {
 			c.Keys = append(c.Keys, store.KeyAt{Key: store.Key(s.bytes(16)), Index: at})
@@ -96,11 +100,12 @@ func (s *Source) Next(n int) *store.Commit {
 	return c
 }
 
+func (s *Source) leaf() store.Leaf {
+	s.time += s.rng.Uint64N(3)
+	return store.Leaf{Data: s.bytes(min(s.length(1), store.MaxLeafSize)), Time: s.time}
+}
+
 func (s *Source) entry(heads map[entry.Hash]bool) store.Entry {
-	if s.raw {
-		s.time += s.rng.Uint64N(3)
-		return store.Entry{Skeleton: entry.Skeleton{Time: s.time}, Leaf: s.bytes(min(s.length(1), store.MaxLeafSize))}
-	}
 	head := &s.streams[s.rng.IntN(len(s.streams))]
 	heads[head.StreamID] = true
 	s.time += s.rng.Uint64N(3)
@@ -159,7 +164,10 @@ func Clone(c *store.Commit) *store.Commit {
 		e := &k.Entries[i]
 		e.Header.Content = bytes.Clone(e.Header.Content)
 		e.Payload.Content = bytes.Clone(e.Payload.Content)
-		e.Leaf = bytes.Clone(e.Leaf)
+	}
+	k.Leaves = slices.Clone(c.Leaves)
+	for i := range k.Leaves {
+		k.Leaves[i].Data = bytes.Clone(k.Leaves[i].Data)
 	}
 	k.Tiles = slices.Clone(c.Tiles)
 	for i := range k.Tiles {
@@ -188,9 +196,12 @@ func scribble(c *store.Commit) {
 	for i := range c.Entries {
 		fill(c.Entries[i].Header.Content)
 		fill(c.Entries[i].Payload.Content)
-		fill(c.Entries[i].Leaf)
 	}
 	clear(c.Entries)
+	for i := range c.Leaves {
+		fill(c.Leaves[i].Data)
+	}
+	clear(c.Leaves)
 	for i := range c.Tiles {
 		clear(c.Tiles[i].Hashes)
 	}
