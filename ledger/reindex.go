@@ -14,19 +14,19 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// A ReindexReport compares the stored projections with those that are computed
-// from the log.
+// A ReindexReport compares the stored projections with those computed from the
+// log.
 type ReindexReport struct {
 	Entries uint64 `json:"entries"`
-	Keys    uint64 `json:"keys"`     // deduplication keys that the log gives
-	Terms   uint64 `json:"postings"` // search postings that the log gives
+	Keys    uint64 `json:"keys"`     // deduplication keys computed from the log
+	Terms   uint64 `json:"postings"` // search postings computed from the log
 	Streams int    `json:"streams"`
-	Missing uint64 `json:"missing"` // given by the log, not in the store
-	Extra   uint64 `json:"extra"`   // in the store, not given by the log
+	Missing uint64 `json:"missing"` // computed, but not in the store
+	Extra   uint64 `json:"extra"`   // in the store, but not computed
 	Heads   uint64 `json:"heads"`   // stream heads that differ
-	Tiles   uint64 `json:"tiles"`   // full tiles that differ or can't be read
-	// Unreadable is why the stored index can't be read to its end; Missing and
-	// Extra are not set then.
+	Tiles   uint64 `json:"tiles"`   // full tiles that differ or cannot be read
+	// Unreadable is why the stored index cannot be read to its end. Missing and
+	// Extra are then not set.
 	Unreadable string `json:"unreadable,omitempty"`
 	Written    bool   `json:"written"`
 }
@@ -36,12 +36,13 @@ func (r *ReindexReport) Same() bool {
 	return r.Missing+r.Extra+r.Heads+r.Tiles == 0 && r.Unreadable == ""
 }
 
-// Reindex rebuilds all projections from skeletons and the openings that are
-// left, and the full tiles from the leaves. It compares them with the stored
-// ones, and replaces those if write is set and they differ or can't be read.
-// The leaves must give the root of the tree head. The scratch store must be
-// empty and is filled. No ledger may be open on s. origin is the log's; a raw
-// log needs none.
+// Reindex rebuilds all projections from skeletons and the remaining openings,
+// and the full tiles from the leaves. It compares them with the stored ones. If
+// write is set, it replaces those that differ or cannot be read. The leaves
+// must lead to the root of the tree head. Reindex fills the scratch store,
+// which must be empty. No ledger may be open on s. A raw log needs no origin.
+//
+// progress is called with the number of entries read so far. It may be nil.
 func Reindex(ctx context.Context, s, scratch store.Store, origin string, write bool, progress func(done, total uint64)) (*ReindexReport, error) {
 	st, err := s.Load(ctx)
 	if err != nil {
@@ -51,7 +52,7 @@ func Reindex(ctx context.Context, s, scratch store.Store, origin string, write b
 		return nil, err
 	}
 	r := &ReindexReport{Entries: st.Size}
-	b := &rebuilder{store: s, state: st, origin: entry.HashOrigin(origin), ids: newIdentifier(&st.Secret), heads: map[entry.Hash]store.StreamHead{}, report: r, progress: progress}
+	b := &rebuilder{store: s, state: st, origin: entry.HashOrigin(origin), ids: newIdentifier(&st.Secret), heads: map[entry.Hash]store.StreamHead{}, report: r, show: progress}
 	if err := b.checkTiles(ctx); err != nil {
 		return nil, err
 	}
@@ -78,6 +79,7 @@ func Reindex(ctx context.Context, s, scratch store.Store, origin string, write b
 	if !write || r.Same() {
 		return r, nil
 	}
+	b.show = nil // the passes that it shows are over
 	if err := b.writeTiles(ctx); err != nil {
 		return nil, fmt.Errorf("write the tiles: %w (run it again)", err)
 	}
@@ -90,17 +92,25 @@ func Reindex(ctx context.Context, s, scratch store.Store, origin string, write b
 
 // A rebuilder computes projections from the log.
 type rebuilder struct {
-	store    store.Store
-	state    *store.State
-	origin   entry.OriginHash
-	ids      *identifier
-	heads    map[entry.Hash]store.StreamHead
-	report   *ReindexReport
-	progress func(done, total uint64)
+	store  store.Store
+	state  *store.State
+	origin entry.OriginHash
+	ids    *identifier
+	heads  map[entry.Hash]store.StreamHead
+	report *ReindexReport
+	show   func(done, total uint64) // may be nil
 }
 
-// checkTiles counts the stored tiles that are not those of the leaves. It
-// returns an error unless the leaves give the root of the tree head.
+// progress shows how many entries were read in two passes: one over the leaves,
+// for the tiles, and one over the openings.
+func (b *rebuilder) progress(done uint64) {
+	if b.show != nil {
+		b.show(done, 2*b.state.Size)
+	}
+}
+
+// checkTiles counts the stored tiles that do not match the leaves. It returns
+// an error unless the leaves lead to the root of the tree head.
 func (b *rebuilder) checkTiles(ctx context.Context) error {
 	t, err := b.eachBadTile(ctx, func(store.Tile) error {
 		b.report.Tiles++
@@ -110,7 +120,7 @@ func (b *rebuilder) checkTiles(ctx context.Context) error {
 		return err
 	}
 	if root := t.root(); b.state.Size > 0 && root != b.state.Root {
-		return fmt.Errorf("%w (or the origin is not the one that the log was made with)", wrongRoot(root, b.state.Root))
+		return fmt.Errorf("%w (or the origin differs from the one that the log was created with)", wrongRoot(root, b.state.Root))
 	}
 	return nil
 }
@@ -118,7 +128,7 @@ func (b *rebuilder) checkTiles(ctx context.Context) error {
 // maxTileBatch is how many tiles are written at once, 8 KiB each.
 const maxTileBatch = 64
 
-// writeTiles writes the tiles that are not those of the leaves.
+// writeTiles replaces the tiles that do not match the leaves.
 func (b *rebuilder) writeTiles(ctx context.Context) error {
 	if b.report.Tiles == 0 {
 		return nil
@@ -140,10 +150,13 @@ func (b *rebuilder) writeTiles(ctx context.Context) error {
 	return flush()
 }
 
-// eachBadTile computes the tree from the leaves, and calls f with the right
-// content of each full tile that the store lacks or has wrongly.
+// eachBadTile computes the tree from the leaves. It calls f with the correct
+// content of each full tile that is missing or wrong in the store.
 func (b *rebuilder) eachBadTile(ctx context.Context, f func(store.Tile) error) (*tree, error) {
 	return leafTree(ctx, b.store, b.state, b.origin, newTileCache(b.store, 64), func(t store.Tile) error {
+		if t.Level == 0 {
+			b.progress((t.Index + 1) * store.TileWidth)
+		}
 		stored, err := b.store.Tile(ctx, t.Level, t.Index)
 		switch {
 		case err == nil && slices.Equal(stored, t.Hashes):
@@ -177,15 +190,13 @@ func (b *rebuilder) projections(ctx context.Context) iter.Seq2[store.Projection,
 					return
 				}
 			}
-			if b.progress != nil {
-				b.progress(to, b.state.Size)
-			}
+			b.progress(b.state.Size + to)
 		}
 	}
 }
 
-// leaves yields the deduplication keys of raw leaves, which have no other
-// projection.
+// leaves yields the deduplication keys of raw leaves. They have no other
+// projections.
 func (b *rebuilder) leaves(ctx context.Context, from, to uint64, yield func(store.Projection, error) bool) bool {
 	leaves, err := b.store.Leaves(ctx, from, to)
 	if err != nil {
@@ -198,9 +209,7 @@ func (b *rebuilder) leaves(ctx context.Context, from, to uint64, yield func(stor
 			return false
 		}
 	}
-	if b.progress != nil {
-		b.progress(to, b.state.Size)
-	}
+	b.progress(b.state.Size + to)
 	return true
 }
 
@@ -227,7 +236,7 @@ func (b *rebuilder) entry(ctx context.Context, index uint64, sk *entry.Skeleton,
 		yield(store.Projection{}, err)
 		return false
 	}
-	if h == nil { // erased: only its place in the stream is known
+	if h == nil { // erased: only its place in the stream remains
 		return posting(streamTerm(sk.StreamID))
 	}
 	payload, err := b.store.OpenPayload(ctx, index)
@@ -253,7 +262,7 @@ func (b *rebuilder) entry(ctx context.Context, index uint64, sk *entry.Skeleton,
 	return true
 }
 
-// compare counts what only one of two sorted sequences has.
+// compare counts the elements that are in only one of two sorted sequences.
 func compare(want, have iter.Seq2[store.Projection, error]) (missing, extra uint64, err error) {
 	nextWant, stopWant := iter.Pull2(want)
 	defer stopWant()
@@ -289,8 +298,8 @@ func compare(want, have iter.Seq2[store.Projection, error]) (missing, extra uint
 	return missing, extra, nil
 }
 
-// order compares as Store.Projections sorts: keys first, then postings, by
-// bytes and index.
+// order compares in the order of Store.Projections: keys before postings, each
+// by bytes and then by index.
 func order(a, b *store.Projection) int {
 	if (a.Key != nil) != (b.Key != nil) {
 		if a.Key != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"testing"
 
 	"muniment.dev/muniment/ledger/entry"
@@ -32,6 +33,27 @@ func (tl *testLog) reindex(t *testing.T, s store.Store, write bool) *ReindexRepo
 		t.Fatal(err)
 	}
 	return r
+}
+
+// Reindex reports its progress through both of its passes.
+func TestReindexProgress(t *testing.T) {
+	tl := newTestLog(t, Config{})
+	tl.fill(t, "entry", 3*store.TileWidth+10)
+	tl.Close()
+	var steps []uint64
+	size := tl.Published().Size
+	progress := func(done, total uint64) {
+		if total != 2*size {
+			t.Errorf("the total is %d, want %d", total, 2*size)
+		}
+		steps = append(steps, done)
+	}
+	if _, err := Reindex(context.Background(), tl.store, memstore.New(), testOrigin, false, progress); err != nil {
+		t.Fatal(err)
+	}
+	if want := []uint64{256, 512, 768, 2 * size}; !slices.Equal(steps, want) {
+		t.Errorf("the steps are %d, want %d", steps, want)
+	}
 }
 
 // A wrong tile is not used in proofs. Reindex computes it from the leaves.

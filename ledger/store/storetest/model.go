@@ -21,6 +21,7 @@ type Model struct {
 	entries     []store.Entry
 	leaves      []store.Leaf
 	root        entry.Hash
+	time        uint64 // of the last entry
 	tiles       map[tileID][]entry.Hash
 	heads       map[entry.Hash]store.StreamHead
 	keys        map[store.Key]uint64
@@ -69,7 +70,7 @@ func (m *Model) Commit(c *store.Commit) {
 	m.Erase(c.Erase)
 	m.entries = append(m.entries, c.Entries...)
 	m.leaves = append(m.leaves, c.Leaves...)
-	m.root = c.Root
+	m.root, m.time = c.Root, c.Time()
 	for _, t := range c.Tiles {
 		m.tiles[tileID{t.Level, t.Index}] = t.Hashes
 	}
@@ -190,8 +191,8 @@ func (m *Model) CheckState(st *store.State) error {
 		return errors.New("state: the secret was not drawn")
 	}
 	if m.Size() > 0 {
-		if want := m.entries[m.Size()-1].Skeleton.Time; st.Time != want {
-			return fmt.Errorf("state: time %d, want %d", st.Time, want)
+		if st.Time != m.time {
+			return fmt.Errorf("state: time %d, want %d", st.Time, m.time)
 		}
 		if st.Root != m.root {
 			return fmt.Errorf("state: root %v, want %v", st.Root, m.root)
