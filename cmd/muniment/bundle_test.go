@@ -101,22 +101,22 @@ func TestBundlesOfCosign(t *testing.T) {
 		who := []string{"--certificate-identity", "ci@acme.example", "--certificate-oidc-issuer", r.Issuer.URL, "--insecure-ignore-sct", "--trusted-root", r.TrustedRoot}
 		att, sig := with(who, "--bundle", path("att.json")), with(who, "--bundle", path("sig.json"))
 
-		want(t, "attestation", 0, with(att, artifact, "--type", "https://example.com/p"), "✓ VERIFIED", "ci@acme.example", "by the timestamp authority "+r.TSA, "entry 0 of "+r.Log, digest, "no SCT was asked for")
+		want(t, "attestation", 0, with(att, artifact, "--type", "https://example.com/p"), "✓ VERIFIED", "ci@acme.example", "by the timestamp authority "+r.TSA, "entry 0 of "+r.Log, digest, "no SCT required")
 		want(t, "attestation, digest", 0, with(att, digest))
 		want(t, "attestation, signed timestamp asked for", 0, with(att, artifact, "--use-signed-timestamps"))
 		want(t, "signature", 0, with(sig, artifact), "✓ VERIFIED", "entry 1 of "+r.Log)
 		want(t, "signature, digest", 0, with(sig, digest))
 		want(t, "json", 0, with(sig, digest, "--json"), `"verified":true`, `"signer":{"identity":"ci@acme.example","issuer":"`+r.Issuer.URL+`"}`, `"source":"timestamp-authority"`, `"notRequired":["sct"]`)
 		want(t, "regexps", 0, []string{artifact, "--bundle", path("sig.json"), "--certificate-identity-regexp", `@acme\.example$`, "--certificate-oidc-issuer-regexp", "^http://127", "--insecure-ignore-sct", "--trusted-root", r.TrustedRoot})
-		want(t, "no log asked for, but a timestamp", 0, with(att, artifact, "--insecure-ignore-tlog", "--use-signed-timestamps"), "no log entry was asked for")
-		want(t, "no log asked for, within the certificate's life", 0, with(att, artifact, "--insecure-ignore-tlog"), "judged at the current time")
+		want(t, "no log asked for, but a timestamp", 0, with(att, artifact, "--insecure-ignore-tlog", "--use-signed-timestamps"), "no log entry required")
+		want(t, "no log asked for, within the certificate's life", 0, with(att, artifact, "--insecure-ignore-tlog"), "checked at the current time")
 
 		want(t, "no SCT", 1, with(without(att, "--insecure-ignore-sct"), artifact), "certificate timestamp")
 		want(t, "another artifact", 1, with(att, other), "none of the statement's 1 subjects")
 		want(t, "another artifact, signature", 1, with(sig, other), "over another one")
 		want(t, "another digest", 1, with(sig, "sha256:6"+strings.TrimPrefix(digest, "sha256:5")))
 		want(t, "another type", 1, with(att, artifact, "--type", "slsaprovenance1"), `the predicate type is "https://example.com/p", not "https://slsa.dev/provenance/v1"`)
-		want(t, "type of a signature", 1, with(sig, artifact, "--type", "spdx"), "no attestation")
+		want(t, "type of a signature", 1, with(sig, artifact, "--type", "spdx"), "not an attestation")
 		want(t, "another issuer", 1, with(replaced(att, r.Issuer.URL, r.Issuer.CI), artifact), "an identity of")
 		want(t, "another identity", 1, with(replaced(att, "ci@acme.example", "ci@evil.example"), artifact), `issued to "ci@acme.example"`)
 		want(t, "another root", 1, with(without(att, "--trusted-root", r.TrustedRoot), artifact), "not enough verified log entries")
@@ -148,7 +148,7 @@ func TestBundlesOfCosign(t *testing.T) {
 		cosign("sign-blob", "--key", private, "--bundle", "ksig.json", "a.txt")
 		for _, name := range []string{"katt.json", "ksig.json"} {
 			args := []string{"--bundle", path(name), "--key", public, "--trusted-root", r.TrustedRoot}
-			want(t, name, 0, with(args, artifact), "✓ VERIFIED", "the key "+public, "of "+r.Log)
+			want(t, name, 0, with(args, artifact), "✓ VERIFIED", "key "+public, "of "+r.Log)
 			want(t, name+", digest", 0, with(args, digest))
 			want(t, name+", timestamp", 0, with(args, artifact, "--use-signed-timestamps"), "timestamp authority")
 			want(t, name+", another key", 1, with(replaced(args, public, public2), artifact))
@@ -227,7 +227,7 @@ func TestBundlesWithoutALog(t *testing.T) {
 		r.Cosign(t, with(args, r.Services()...)...)
 		flags := []string{"--bundle", bundle, "--key", public, artifact}
 		want(t, args[0], 1, flags, "no log entry, and one is required")
-		want(t, args[0], 0, with(flags, "--insecure-ignore-tlog"), "✓ VERIFIED", "no log entry was asked for")
+		want(t, args[0], 0, with(flags, "--insecure-ignore-tlog"), "✓ VERIFIED", "no log entry required")
 		want(t, args[0], 1, with(flags, "--insecure-ignore-tlog", "--use-signed-timestamps"), "no RFC 3161 timestamp")
 	}
 }

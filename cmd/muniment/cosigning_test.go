@@ -266,7 +266,7 @@ func TestTwoCompanies(t *testing.T) {
 			t.Fatalf("append: %s", out)
 		}
 		for _, p := range []string{policy, pq} {
-			if out := c.must("verify", c.receipt, "--policy", p); !strings.Contains(out, "cosigned by the witnesses that the policy asks for") {
+			if out := c.must("verify", c.receipt, "--policy", p); !strings.Contains(out, "cosigned by the witnesses that the policy requires") {
 				t.Fatalf("verify with %s: %s", p, out)
 			}
 			c.must("checkpoint", "--witnessed", "--server", c.log.url, "--token-file", filepath.Join(c.data, "tokens", "acme.token"), "--policy", p)

@@ -110,7 +110,7 @@ func TestTrustedRootFromTUF(t *testing.T) {
 	second := append(bytes.Clone(first), '\n')
 
 	r.publish(1, first)
-	if out, code := c.run(update...); code != term.ExitFailed || !strings.Contains(out, "--tuf-root: give the repository's root.json the first time") {
+	if out, code := c.run(update...); code != term.ExitFailed || !strings.Contains(out, "--tuf-root: required the first time: specify the repository's root.json") {
 		t.Fatalf("without a trust anchor: exit code %d\n%s", code, out)
 	}
 	c.must(append(update, "--tuf-root", trustAnchor)...)

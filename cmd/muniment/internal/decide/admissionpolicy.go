@@ -31,13 +31,13 @@ type policyCmd struct {
 
 type policyLintCmd struct {
 	Policies []string `arg:"" help:"Admission policy files." predictor:"file"`
-	JSON     bool     `help:"Print one JSON object for each file."`
+	JSON     bool     `help:"Print one JSON object per file."`
 }
 
 func (policyLintCmd) Help() string {
-	return `Says what is wrong with admission policies, with line and field, and all of it at once. Needs no server.
+	return `Reports all mistakes in admission policies, with line and field. Needs no server.
 
-Exit code: 0 nothing is wrong; 1 something is; 2 a file could not be read.
+Exit code: 0 no mistakes; 1 mistakes found; 2 no answer.
 
 Examples:
   muniment policy lint admission.yaml
@@ -78,7 +78,7 @@ func (c *policyLintCmd) Run(a *term.App) error {
 				fmt.Fprintf(a.Stdout, "%s: %s\n", term.Quoted(path), term.Escape(problem.String()))
 			}
 		default:
-			fmt.Fprintf(a.Stdout, "%s: good, %s, mode %s, %s\n", term.Quoted(path), term.Count(len(p.Rules), "rule"), p.Mode, p.Digest())
+			fmt.Fprintf(a.Stdout, "%s: valid, %s, mode %s, %s\n", term.Quoted(path), term.Count(len(p.Rules), "rule"), p.Mode, p.Digest())
 		}
 	}
 	if bad > 0 {
@@ -90,14 +90,15 @@ func (c *policyLintCmd) Run(a *term.App) error {
 type policySetCmd struct {
 	Policy string `arg:"" help:"Admission policy file." predictor:"file"`
 	remote.Flags
-	Reason string `help:"Why it changes; recorded." required:""`
+	Reason string `help:"Reason for the change; recorded." required:""`
 	JSON   bool   `help:"Print one JSON object."`
 }
 
 func (policySetCmd) Help() string {
-	return `Puts an admission policy in force for the tenant, as an entry of kind config. Needs a token of the role admin. Try it before: muniment policy test.
+	return `Puts an admission policy in force for the tenant, and records it as an entry of kind config.
+Requires the role admin. Try the policy first with 'muniment policy test'.
 
-Exit code: 0 in force; 1 the policy is wrong, and the old one stays in force; 2 no answer.
+Exit code: 0 in force; 1 the policy is invalid, and the old one stays in force; 2 no answer.
 
 Example:
   muniment policy set admission.yaml --reason 'only the release workflow attests releases'`
@@ -109,7 +110,7 @@ func (c *policySetCmd) Run(a *term.App) error {
 		return err
 	}
 	if _, err := ingest.ParseAdmissionPolicy(text); err != nil {
-		return term.ExitWith(term.ExitNo, fmt.Errorf("%s: the policy in force stays as it is:\n%w", c.Policy, err))
+		return term.ExitWith(term.ExitNo, fmt.Errorf("%s: invalid, so the policy in force is unchanged:\n%w", c.Policy, err))
 	}
 	client, err := c.Client(nil, nil)
 	if err != nil {
@@ -124,7 +125,7 @@ func (c *policySetCmd) Run(a *term.App) error {
 	if c.JSON {
 		return term.WriteJSON(a.Stdout, policyJSON{res.Msg.Digest, res.Msg.Appended.GetIndex(), ""})
 	}
-	_, err = fmt.Fprintf(a.Stdout, "in force from entry %d on: %s\n", res.Msg.Appended.GetIndex(), res.Msg.Digest)
+	_, err = fmt.Fprintf(a.Stdout, "in force since entry %d: %s\n", res.Msg.Appended.GetIndex(), res.Msg.Digest)
 	return err
 }
 
@@ -136,12 +137,13 @@ type policyJSON struct {
 
 type policyGetCmd struct {
 	remote.Flags
-	Output string `short:"o" help:"Write the policy to this file; default: standard output." placeholder:"FILE" type:"path"`
+	Output string `short:"o" help:"File to write to. Default: standard output." placeholder:"FILE" type:"path"`
 	JSON   bool   `help:"Print one JSON object."`
 }
 
 func (policyGetCmd) Help() string {
-	return `Prints the admission policy that is in force for the tenant. Its digest, and the entry that put it in force, go to standard error.
+	return `Prints the tenant's admission policy in force. Its digest, and the entry that put it in force, go to
+standard error.
 
 Exit code: 0 printed; 2 no answer.
 
@@ -162,25 +164,26 @@ func (c *policyGetCmd) Run(a *term.App) error {
 	if c.JSON {
 		return term.WriteJSON(a.Stdout, policyJSON{res.Msg.Digest, res.Msg.Index, string(res.Msg.Policy)})
 	}
-	fmt.Fprintf(a.Stderr, "in force from entry %d on: %s\n", res.Msg.Index, res.Msg.Digest)
+	fmt.Fprintf(a.Stderr, "in force since entry %d: %s\n", res.Msg.Index, res.Msg.Digest)
 	return a.WriteOutput(c.Output, res.Msg.Policy)
 }
 
 type policyTestCmd struct {
 	Policy      string   `arg:"" help:"Admission policy file." predictor:"file"`
-	Evidence    []string `arg:"" help:"Evidence: files as they would be appended." predictor:"file"`
-	TrustedRoot []string `help:"A trusted root that the policy names. The Sigstore public-good instance is known." placeholder:"NAME=FILE" sep:"none"`
+	Evidence    []string `arg:"" help:"Evidence files, as they would be appended." predictor:"file"`
+	TrustedRoot []string `help:"Trusted root that the policy names. May be repeated. The Sigstore public-good instance is built in." placeholder:"NAME=FILE" sep:"none"`
 	Kind        string   `help:"Kind of the entries." default:"${kind}"`
-	MediaType   string   `help:"Media type of the evidence, where it needs one." placeholder:"TYPE"`
-	Tenant      string   `help:"Tenant that it would be appended for." default:"test"`
-	Submitter   string   `help:"Who would append it." default:"token:test"`
-	JSON        bool     `help:"Print one JSON object for each piece of evidence."`
+	MediaType   string   `help:"Media type of the evidence, if 'muniment append' requires one." placeholder:"TYPE"`
+	Tenant      string   `help:"Tenant to append for." default:"test"`
+	Submitter   string   `help:"Identity of the submitter." default:"token:test"`
+	JSON        bool     `help:"Print one JSON object per piece of evidence."`
 }
 
 func (policyTestCmd) Help() string {
-	return `Says what the policy would decide about evidence, and why, rule by rule. Needs no server and no network, and records nothing.
+	return `Shows the policy's decision on evidence, with the result of each rule. Needs no server and no network,
+and records nothing.
 
-Exit code: 0 all of it would be admitted; 1 some would not; 2 the policy or a file can't be read.
+Exit code: 0 all would be admitted; 1 some would not; 2 no answer.
 
 Examples:
   muniment policy test admission.yaml build/provenance.sigstore.json
@@ -215,7 +218,7 @@ func (c *policyTestCmd) Run(a *term.App) error {
 	return nil
 }
 
-// roots are those that are given, and the public-good one.
+// roots returns the trusted roots of the flags, and the public-good root.
 func (c *policyTestCmd) roots(p *policy.AdmissionPolicy) (policy.Roots, error) {
 	roots := policy.Roots{policy.DefaultRoot: {Name: policy.DefaultRoot, Trusted: sigstore.PublicGood()}}
 	for _, given := range c.TrustedRoot {
@@ -235,12 +238,12 @@ func (c *policyTestCmd) roots(p *policy.AdmissionPolicy) (policy.Roots, error) {
 	}
 	slices.Sort(names)
 	if err := p.CheckRoots(names); err != nil {
-		return nil, fmt.Errorf("%w\ngive it with --trusted-root NAME=FILE", err)
+		return nil, fmt.Errorf("%w\nspecify it with --trusted-root NAME=FILE", err)
 	}
 	return roots, nil
 }
 
-// try decides about one file, and says whether it would be admitted.
+// try decides on one file and reports whether it would be admitted.
 func (c *policyTestCmd) try(a *term.App, p *policy.AdmissionPolicy, roots policy.Roots, path string) (bool, error) {
 	payload, err := bounded.ReadFile(path, sigstore.MaxBundleSize)
 	if err != nil {
@@ -251,7 +254,7 @@ func (c *policyTestCmd) try(a *term.App, p *policy.AdmissionPolicy, roots policy
 		if err != nil {
 			return false, fmt.Errorf("%s: %w", path, err)
 		}
-		if lines != nil { // append would record each
+		if lines != nil { // append records each line
 			admitted := true
 			for i, line := range lines {
 				ok, err := c.decide(a, p, roots, term.LineName(path, i+1), line)
@@ -280,7 +283,7 @@ func (c *policyTestCmd) decide(a *term.App, p *policy.AdmissionPolicy, roots pol
 		return d != nil && d.Result == entry.Admitted, term.WriteJSON(a.Stdout, decisionJSON(path, p, d, err))
 	}
 	if err != nil {
-		fmt.Fprintf(a.Stdout, "✗ REFUSED  %s\n  before any policy: %s\n", term.Quoted(path), term.Escape(err.Error()))
+		fmt.Fprintf(a.Stdout, "✗ REFUSED  %s\n  regardless of policy: %s\n", term.Quoted(path), term.Escape(err.Error()))
 		return false, nil
 	}
 	fmt.Fprint(a.Stdout, decisionText(path, d))
@@ -313,7 +316,7 @@ func decisionJSON(path string, p *policy.AdmissionPolicy, d *policy.Decision, er
 	return o
 }
 
-// decisionText explains a decision to people.
+// decisionText returns an explanation of the decision for people.
 func decisionText(path string, d *policy.Decision) string {
 	var b strings.Builder
 	mark := "✗"

@@ -1,8 +1,8 @@
-// Package decide has the commands that decide from evidence.
+// Package decide implements the commands that decide from evidence.
 package decide
 
-// Commands are the commands that decide from evidence.
+// Commands are the commands of this group.
 type Commands struct {
-	Policy policyCmd `cmd:"" group:"decide" help:"Test, lint, set or print admission policies, which decide what is recorded."`
+	Policy policyCmd `cmd:"" group:"decide" help:"Test, lint, set or print admission policies, which decide what evidence is recorded."`
 	Trace  traceCmd  `cmd:"" group:"decide" help:"Show all evidence on an artifact as a tree."`
 }

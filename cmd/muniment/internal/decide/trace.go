@@ -83,8 +83,8 @@ func (s source) Entries(ctx context.Context, f *munimentv1.Filter, limit int) ([
 	return res.Msg.Entries, res.Msg.NextPageToken != "", nil
 }
 
-// A treePrinter draws a tree. On a terminal it uses colours and cuts lines at
-// the width.
+// A treePrinter draws a tree. On a terminal it uses colours and truncates lines
+// to the width.
 type treePrinter struct {
 	app    *term.App
 	width  int // 0: unlimited

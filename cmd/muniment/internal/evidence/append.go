@@ -30,37 +30,37 @@ import (
 )
 
 type appendCmd struct {
-	Files []string `arg:"" optional:"" help:"Files; folders, of which every file below is taken; or - for standard input." predictor:"file"`
+	Files []string `arg:"" optional:"" help:"Files, folders (searched recursively), or - for standard input." predictor:"file"`
 	remote.Flags
-	ReceiptDir     string        `help:"Folder for the receipts, written as <file name>.receipt.json." placeholder:"DIR" default:"."`
-	MediaType      string        `help:"Media type of the evidence. Needed for what is not a Sigstore bundle, DSSE envelope or in-toto statement." placeholder:"TYPE"`
+	ReceiptDir     string        `help:"Folder to write receipts to, as <file name>.receipt.json." placeholder:"DIR" default:"."`
+	MediaType      string        `help:"Media type of the evidence. Required unless the file is a Sigstore bundle, DSSE envelope or in-toto statement." placeholder:"TYPE"`
 	Kind           string        `help:"Kind of the entries." default:"${kind}"`
-	IdempotencyKey string        `help:"For kinds that record events: names the event, so that a rerun does not record it twice. Default: the SHA-256 of the file." placeholder:"KEY"`
-	Detached       bool          `help:"Leave the payload out of the receipts."`
-	NoReceipts     bool          `help:"Write no receipts; they can be fetched later."`
-	Policy         string        `help:"Verify each receipt against this policy before it is written." env:"MUNIMENT_POLICY" predictor:"file"`
-	StreamKey      string        `help:"With --policy: check each receipt's tag, too." env:"MUNIMENT_STREAM_KEY" predictor:"file"`
-	Wait           string        `help:"published: answer as soon as the evidence is recorded. witnessed: wait for the cosignatures that the log's policy asks for, and put them into the receipts; a --policy that asks for them implies it." enum:"published,witnessed" default:"published"`
+	IdempotencyKey string        `help:"For kinds that record events: identifies the event, so that a rerun does not record it twice. Default: the file's SHA-256." placeholder:"KEY"`
+	Detached       bool          `help:"Write receipts without the payload."`
+	NoReceipts     bool          `help:"Write no receipts. They can be fetched later."`
+	Policy         string        `help:"Trust policy to verify each receipt against before writing it." env:"MUNIMENT_POLICY" predictor:"file"`
+	StreamKey      string        `help:"With --policy: also check each receipt's stream tag." env:"MUNIMENT_STREAM_KEY" predictor:"file"`
+	Wait           string        `help:"published: return once the evidence is recorded. witnessed: wait for the cosignatures that the log's policy requires, and include them in the receipts. Implied by a --policy that requires cosignatures." enum:"published,witnessed" default:"published"`
 	WaitTime       time.Duration `help:"How long to wait for cosignatures." default:"1m" placeholder:"DURATION"`
-	ByReference    string        `help:"Record only the digest, size and place of evidence that stays elsewhere. With a FILE, which is then checked and not sent, its size is taken." placeholder:"sha256:…"`
-	Location       string        `help:"With --by-reference: where the evidence is." placeholder:"URI"`
-	Size           *uint64       `help:"With --by-reference and no FILE: how large the evidence is." placeholder:"BYTES"`
-	JSON           bool          `help:"Print one JSON object for each file."`
+	ByReference    string        `help:"Record only the digest, size and location of evidence kept elsewhere. A FILE is checked against the digest, but not sent." placeholder:"sha256:…"`
+	Location       string        `help:"With --by-reference: location of the evidence." placeholder:"URI"`
+	Size           *uint64       `help:"With --by-reference and no FILE: size of the evidence." placeholder:"BYTES"`
+	JSON           bool          `help:"Print one JSON object per file."`
 
-	receipts *os.Root // of ReceiptDir; receipts are not written through links
-	content  *os.File // of standard input, if it is large
+	receipts *os.Root // ReceiptDir, so that no link leads out of it
+	content  *os.File // large standard input, spooled to disk
 }
 
 func (appendCmd) Help() string {
-	return `Running it again is harmless: what is recorded already gives its receipt again.
+	return `Running it again is safe: evidence that is already recorded gets its receipt again.
 
-Files above 8 MiB are sent as streams, up to the server's limit of a GiB unless it is configured otherwise. Their receipts don't hold the payload: keep
-the file, and verify with --payload.
+Files over 8 MiB are streamed, up to the server's limit (1 GiB by default). Their receipts don't contain
+the payload: keep the file, and verify it with 'muniment verify --payload'.
 
-A file of JSON Lines, such as gh attestation download writes, whose lines are bundles, envelopes or statements is appended line by line.
-The receipt of the second line is <file name>.2.receipt.json.
+A JSON Lines file of bundles, envelopes or statements, such as 'gh attestation download' writes, is
+appended line by line. The receipt of line 2 is <file name>.2.receipt.json.
 
-Exit code: 0 all have receipts; 1 some don't; 2 nothing could be done, or the wait for witnesses was too long.
+Exit code: 0 all recorded, with receipts; 1 some failed; 2 no answer, or the witnesses did not cosign in time.
 
 Examples:
   muniment append provenance.sigstore.json --token-file acme.token --receipt-dir receipts
@@ -71,31 +71,32 @@ Examples:
   muniment append --by-reference sha256:2cf24dba… --location s3://scans/2026/11/scan.json --size 5368709120 --media-type application/json`
 }
 
-// A piece of evidence on its way to the server.
+// A piece is one document to append.
 type piece struct {
-	name    string // as given
+	name    string // as given on the command line
 	receipt string // path of its receipt
 	sub     muniment.Submission
-	root    *os.Root // of the folder given, if path is in one; links out of it are not followed
-	path    string   // below root; "" for standard input
-	err     error    // it can't be sent
+	root    *os.Root // the folder that contains path, or nil
+	path    string   // relative to root; "" for standard input
+	err     error    // why it can't be sent
 
-	large   bool     // it is sent as a stream
-	content *os.File // what was read of standard input, if it is large
-	// the document of a large file of JSON Lines that it is; nil: all of it
+	large   bool     // sent as a stream
+	content *os.File // large standard input, spooled to disk
+	// section is one document of a large file of JSON Lines, or nil for the
+	// whole file.
 	section *documents.Section
-	split   bool // it is one document, or was found to be no JSON Lines
+	split   bool // already checked for JSON Lines
 }
 
 const (
 	groupEntries = 200
 	groupBytes   = 16 << 20
-	streamBytes  = 8 << 20 // above, a file is sent as a stream
+	streamBytes  = 8 << 20 // larger files are sent as streams
 )
 
 func (c *appendCmd) Run(a *term.App) error {
 	if c.StreamKey != "" && c.Policy == "" {
-		return errors.New("--stream-key needs --policy")
+		return errors.New("--stream-key requires --policy")
 	}
 	policy, key, err := datadir.OptionalPolicy(c.Policy, c.StreamKey)
 	if err != nil {
@@ -114,7 +115,7 @@ func (c *appendCmd) Run(a *term.App) error {
 		return err
 	}
 	if c.IdempotencyKey != "" && len(pieces) > 1 {
-		return errors.New("--idempotency-key names one event: append one file at a time")
+		return errors.New("--idempotency-key identifies one event: append one file at a time")
 	}
 	if !c.NoReceipts {
 		if err := os.MkdirAll(c.ReceiptDir, 0o777); err != nil {
@@ -145,11 +146,10 @@ func (c *appendCmd) Run(a *term.App) error {
 	}
 	_ = t.bar.Finish()
 	if !c.JSON {
-		verified := ""
-		if policy == nil && t.recorded > 0 {
-			verified = "; not verified yet: give --policy, or run 'muniment verify'"
+		fmt.Fprintf(a.Stderr, "%d appended (%d already recorded), %d failed\n", t.recorded, t.duplicates, t.failed)
+		if policy == nil && t.recorded > 0 && !c.NoReceipts {
+			fmt.Fprintln(a.Stderr, "receipts not verified: use --policy, or run 'muniment verify'")
 		}
-		fmt.Fprintf(a.Stderr, "%d appended (%d already recorded), %d failed%s\n", t.recorded, t.duplicates, t.failed, verified)
 	}
 	if err != nil {
 		return err
@@ -160,7 +160,7 @@ func (c *appendCmd) Run(a *term.App) error {
 	return nil
 }
 
-// collect finds the files. It reads none of them.
+// collect lists the files to append, without reading them.
 func (c *appendCmd) collect() ([]piece, error) {
 	var out []piece
 	for _, f := range c.Files {
@@ -185,19 +185,20 @@ func (c *appendCmd) collect() ([]piece, error) {
 	seen := map[string]string{}
 	for _, p := range out {
 		if other, ok := seen[p.receipt]; ok && !c.NoReceipts {
-			return nil, fmt.Errorf("%s and %s would both have the receipt %s; append them one after the other with different --receipt-dir", other, p.name, p.receipt)
+			return nil, fmt.Errorf("%s and %s would both have the receipt %s: append them separately, each with its own --receipt-dir", other, p.name, p.receipt)
 		}
 		seen[p.receipt] = p.name
 	}
 	if len(out) == 0 && c.ByReference == "" {
-		return nil, errors.New("no files there")
+		return nil, errors.New("no files to append")
 	}
 	return out, nil
 }
 
-// walk returns the files below a folder. Links to files in the folder are
-// followed, as in one that a cluster mounts. A link that leads out of it is an
-// error of its own: following it would record files that are not evidence.
+// walk returns the files in a folder and its subfolders. It follows links
+// within the folder, which volumes mounted by Kubernetes consist of. A link
+// that leads out of the folder fails that file only: following it could record
+// files that are not evidence.
 func (c *appendCmd) walk(dir string) ([]piece, error) {
 	root, err := os.OpenRoot(dir) // open until the command ends
 	if err != nil {
@@ -209,14 +210,14 @@ func (c *appendCmd) walk(dir string) ([]piece, error) {
 			return err
 		}
 		rel := filepath.FromSlash(path)
-		// The folder's own structure keeps apart what has the same name in
-		// different places.
+		// Files of the same name in different subfolders need receipts of their
+		// own, so keep the folder's structure.
 		p := piece{name: filepath.Join(dir, rel), root: root, path: rel, receipt: filepath.Join(c.ReceiptDir, rel+".receipt.json")}
 		if info, err := root.Stat(rel); err != nil {
 			if d.Type()&fs.ModeSymlink == 0 {
 				return err
 			}
-			p.err = fmt.Errorf("a link that leads out of the folder or to nothing is not followed: give the file itself (%w)", err)
+			p.err = fmt.Errorf("link not followed, because it is broken or leads out of the folder: append its target instead (%w)", err)
 		} else if !info.Mode().IsRegular() {
 			return nil
 		}
@@ -226,7 +227,7 @@ func (c *appendCmd) walk(dir string) ([]piece, error) {
 	return out, err
 }
 
-// size returns how many bytes a piece has, if that is known before it is read.
+// size returns the size of a piece, if it is known before reading.
 func (p *piece) size() (int64, bool) {
 	switch {
 	case p.section != nil:
@@ -241,7 +242,7 @@ func (p *piece) size() (int64, bool) {
 	return info.Size(), true
 }
 
-// stat describes the file of a piece.
+// stat returns the file information of a piece.
 func (p *piece) stat() (fs.FileInfo, error) {
 	if p.root != nil {
 		return p.root.Stat(p.path)
@@ -249,8 +250,8 @@ func (p *piece) stat() (fs.FileInfo, error) {
 	return os.Stat(p.path)
 }
 
-// group reads as many pieces as go into one call, or returns one large piece. A
-// file that can't be read has an error instead of a payload.
+// group reads as many pieces as fit into one call, or returns one large piece.
+// A piece that can't be read has err set instead of a payload.
 func (c *appendCmd) group(a *term.App, pieces []piece) (group, rest []piece) {
 	size := int64(0)
 	for i := 0; i < len(pieces); i++ {
@@ -274,10 +275,10 @@ func (c *appendCmd) group(a *term.App, pieces []piece) (group, rest []piece) {
 			p.split = true
 			pieces = slices.Replace(pieces, i, i+1, c.lines(p)...)
 			if p = &pieces[i]; p.section != nil {
-				i-- // it may be small enough to be read
+				i-- // a single line may be small enough for a group
 				continue
 			}
-			p.large = p.large && p.err == nil // an error is reported, and nothing sent
+			p.large = p.large && p.err == nil // report the error, send nothing
 		}
 		size += int64(len(p.sub.Payload))
 		p.sub.Kind, p.sub.IdempotencyKey = c.Kind, c.IdempotencyKey
@@ -295,8 +296,8 @@ func (c *appendCmd) group(a *term.App, pieces []piece) (group, rest []piece) {
 	return group, nil
 }
 
-// lines returns the documents of a file of JSON Lines as pieces of their own,
-// if each is a bundle, envelope or statement, or else the piece as it is.
+// lines splits a file of JSON Lines into one piece per document if each is a
+// bundle, envelope or statement. Otherwise it returns the piece unchanged.
 func (c *appendCmd) lines(p *piece) []piece {
 	if c.MediaType != "" || c.ByReference != "" {
 		return []piece{*p}
@@ -312,11 +313,11 @@ func (c *appendCmd) lines(p *piece) []piece {
 	return c.split(p, len(several), func(one *piece, i int) { one.sub.Payload = several[i] })
 }
 
-// split returns a piece for each of n documents of a file, or the piece as it
-// is if there are none.
+// split returns one piece for each of a file's n documents, or the piece
+// unchanged if n is 0.
 func (c *appendCmd) split(p *piece, n int, set func(one *piece, i int)) []piece {
 	if n > 0 && c.IdempotencyKey != "" {
-		p.err = errors.New("--idempotency-key names one event, and the file holds several documents: give each a file of its own")
+		p.err = errors.New("--idempotency-key identifies one event, but the file contains several documents: split the file")
 		n = 0
 	}
 	if n == 0 {
@@ -332,7 +333,7 @@ func (c *appendCmd) split(p *piece, n int, set func(one *piece, i int)) []piece 
 	return out
 }
 
-// read reads the payload of a piece, or finds that it is large.
+// read reads the payload of a piece, or marks the piece as large.
 func (c *appendCmd) read(a *term.App, p *piece) (err error) {
 	if p.section != nil {
 		p.sub.Payload, err = p.readSection()
@@ -349,7 +350,7 @@ func (c *appendCmd) read(a *term.App, p *piece) (err error) {
 	done := make(chan error, 1)
 	var payload []byte
 	var content *os.File
-	go func() { // a terminal or pipe may never end
+	go func() { // reading a terminal or pipe may block indefinitely
 		var err error
 		payload, content, err = readInput(a.Stdin)
 		done <- err
@@ -364,8 +365,8 @@ func (c *appendCmd) read(a *term.App, p *piece) (err error) {
 	}
 }
 
-// send makes one call for the pieces that could be read, and reports on all.
-// What it returns ends the command.
+// send appends the readable pieces of a group in one call and reports the
+// results of all. An error ends the command.
 func (c *appendCmd) send(a *term.App, client *muniment.Client, group []piece, t *tally) error {
 	var subs []muniment.Submission
 	for i := range group {
@@ -386,7 +387,7 @@ func (c *appendCmd) send(a *term.App, client *muniment.Client, group []piece, t 
 		}
 		cancel()
 		if code := connect.CodeOf(err); err != nil && len(subs) == 1 && (code == connect.CodeInvalidArgument || code == connect.CodeResourceExhausted) {
-			results = []muniment.Result{{Err: err}} // this one is too large, others may not be
+			results = []muniment.Result{{Err: err}} // only this piece was refused
 		} else if err != nil {
 			return err
 		}
@@ -401,36 +402,36 @@ func (c *appendCmd) send(a *term.App, client *muniment.Client, group []piece, t 
 			r.Err = c.writeReceipt(p, r.Receipt)
 		}
 		t.add(&r)
-		if err := c.tell(a, p, &r); err != nil {
+		if err := c.print(a, p, &r); err != nil {
 			return err
 		}
 	}
 	return a.Ctx.Err()
 }
 
-// waited returns the error of a call whose wait for cosignatures has ended.
-// Only the end of the time means that the evidence was not witnessed. Any other
-// error, also one without a code, is the server's refusal.
+// waited explains the error of a call that ran out of time while waiting for
+// cosignatures. Only a timeout means that the evidence was not witnessed. Any
+// other error, with or without a code, is the server's refusal.
 func (c *appendCmd) waited(err error) error {
 	if err == nil {
 		return nil
 	}
 	code := connect.CodeOf(err)
 	if code == connect.CodeDeadlineExceeded || code == connect.CodeCanceled || errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("not witnessed after %v: the evidence may be recorded; run the same command again, or fetch the receipts later with 'muniment receipt --witnessed'", c.WaitTime)
+		return fmt.Errorf("not witnessed after %v: the evidence may be recorded; run the command again, or fetch receipts later with 'muniment receipt --witnessed'", c.WaitTime)
 	}
-	return fmt.Errorf("not recorded after %v, since the server refused: %w", c.WaitTime, err)
+	return fmt.Errorf("not recorded within %v, because the server refused: %w", c.WaitTime, err)
 }
 
-// A tally counts what became of the pieces.
+// A tally counts results.
 type tally struct {
-	witnessed                    bool // that is what is waited for
+	witnessed                    bool // wait for cosignatures
 	bar                          *progressbar.ProgressBar
 	recorded, duplicates, failed int
 }
 
 func (t *tally) add(r *muniment.Result) {
-	_ = t.bar.Add(1) // a bar that can't be drawn changes nothing
+	_ = t.bar.Add(1)
 	switch {
 	case r.Err != nil:
 		t.failed++
@@ -442,8 +443,8 @@ func (t *tally) add(r *muniment.Result) {
 	}
 }
 
-// writeReceipt writes the receipt of a piece, whole or not at all. One that is
-// there and is for the same evidence is replaced.
+// writeReceipt writes a piece's receipt atomically. It replaces an earlier
+// receipt of the same evidence, and nothing else.
 func (c *appendCmd) writeReceipt(p *piece, detached []byte) error {
 	out := detached
 	if !c.Detached && !p.large {
@@ -463,10 +464,9 @@ func (c *appendCmd) writeReceipt(p *piece, detached []byte) error {
 		return err
 	}
 	if err := c.receipts.MkdirAll(filepath.Dir(name), 0o777); err != nil {
-		// less what the umask takes away
 		return err
 	}
-	// Of two runs that write the same receipt, one creates it.
+	// If two runs write the same receipt, one of them creates it.
 	err = wholefile.Create(c.receipts, name, append(out, '\n'), 0o666)
 	if !errors.Is(err, fs.ErrExist) {
 		return err
@@ -481,7 +481,7 @@ func (c *appendCmd) replaceReceipt(p *piece, name string, out []byte) error {
 		return err
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("recorded, but %s is a link or no file, and is not written to: remove it, or choose another --receipt-dir", p.receipt)
+		return fmt.Errorf("recorded, but %s is not a regular file: remove it, or choose another --receipt-dir", p.receipt)
 	}
 	old, err := bounded.ReadFileIn(c.receipts, name, bounded.Receipt)
 	if err != nil {
@@ -492,17 +492,17 @@ func (c *appendCmd) replaceReceipt(p *piece, name string, out []byte) error {
 		return err
 	}
 	if !ours {
-		return fmt.Errorf("recorded, but %s is there and is not a receipt of this evidence; choose another --receipt-dir", p.receipt)
+		return fmt.Errorf("recorded, but %s exists and is not a receipt of this evidence: choose another --receipt-dir", p.receipt)
 	}
-	// The log may have erased since what the old receipt still opens.
+	// Keep the old receipt if the log has erased the header since.
 	if r, err := receipt.Parse(out); err != nil || r.Header == nil {
 		return err
 	}
 	return wholefile.Replace(c.receipts, name, append(out, '\n'), 0o666)
 }
 
-// hasReceipt says whether the file is a receipt for the piece, which may be
-// replaced by a newer one.
+// hasReceipt reports whether data is a receipt of the piece, so that a newer
+// receipt can replace it.
 func (p *piece) hasReceipt(data []byte) (bool, error) {
 	r, err := receipt.Parse(data)
 	if err != nil || r.Header == nil || r.Payload == nil {
@@ -527,7 +527,7 @@ func (p *piece) hasReceipt(data []byte) (bool, error) {
 	return h.Payload.Commitment == entry.Hash(c.Sum(nil)), nil
 }
 
-func (c *appendCmd) tell(a *term.App, p *piece, r *muniment.Result) error {
+func (c *appendCmd) print(a *term.App, p *piece, r *muniment.Result) error {
 	path := p.receipt
 	if c.NoReceipts {
 		path = ""

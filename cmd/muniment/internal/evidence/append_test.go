@@ -11,7 +11,7 @@ import (
 	"connectrpc.com/connect"
 )
 
-// A refusal is reported as what it is when the wait for witnesses ends.
+// A refusal is not mistaken for a timeout when the wait for witnesses ends.
 func TestWaited(t *testing.T) {
 	c := &appendCmd{WaitTime: time.Second}
 	if err := c.waited(nil); err != nil {

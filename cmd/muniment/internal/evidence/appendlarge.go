@@ -23,8 +23,8 @@ import (
 	"muniment.dev/muniment/verifiers/shape"
 )
 
-// readInput reads standard input into memory, or, if it is large, into a file
-// that is gone when it is closed.
+// readInput reads standard input into memory. Large input goes into a deleted
+// temporary file instead, whose space is freed when it is closed.
 func readInput(stdin io.Reader) (payload []byte, content *os.File, err error) {
 	payload, err = io.ReadAll(io.LimitReader(stdin, streamBytes+1))
 	if err != nil || len(payload) <= streamBytes {
@@ -41,8 +41,8 @@ func readInput(stdin io.Reader) (payload []byte, content *os.File, err error) {
 	return nil, f, nil
 }
 
-// largeLines returns the documents of a large file of JSON Lines as pieces of
-// their own, by the rule of lines. They are read one by one.
+// largeLines splits a large file of JSON Lines by the same rule as lines, one
+// document at a time.
 func (c *appendCmd) largeLines(p *piece) []piece {
 	f, err := p.openFile()
 	if err != nil {
@@ -60,7 +60,7 @@ func (c *appendCmd) largeLines(p *piece) []piece {
 	})
 }
 
-// readSection reads the document of a large file of JSON Lines.
+// readSection reads the piece's document from a large file of JSON Lines.
 func (p *piece) readSection() ([]byte, error) {
 	f, err := p.open()
 	if err != nil {
@@ -70,7 +70,7 @@ func (p *piece) readSection() ([]byte, error) {
 	return bounded.ReadAll(f, streamBytes)
 }
 
-// open opens the content of a large piece at its beginning.
+// open opens the content of a large piece at its start.
 func (p *piece) open() (io.ReadSeekCloser, error) {
 	f, err := p.openFile()
 	if err != nil || p.section == nil {
@@ -78,7 +78,7 @@ func (p *piece) open() (io.ReadSeekCloser, error) {
 	}
 	at, ok := f.(io.ReaderAt)
 	if !ok {
-		return nil, errors.Join(fmt.Errorf("%s: it cannot be read at a position", p.name), f.Close())
+		return nil, errors.Join(fmt.Errorf("%s does not support random access", p.name), f.Close())
 	}
 	return &sectionOfFile{io.NewSectionReader(at, p.section.Offset, p.section.Size), f}, nil
 }
@@ -102,14 +102,14 @@ func (p *piece) openFile() (io.ReadSeekCloser, error) {
 	return keptOpen{p.content}, nil
 }
 
-// keptOpen is a file that is read more than once, and would be gone if it were
-// closed.
+// keptOpen is a deleted file whose Close does nothing: it is read more than
+// once, and closing it would lose it.
 type keptOpen struct{ *os.File }
 
 func (keptOpen) Close() error { return nil }
 
-// sendLarge sends one piece as a stream, and reports on it. What it returns
-// ends the command.
+// sendLarge streams one piece and reports the result. An error ends the
+// command.
 func (c *appendCmd) sendLarge(a *term.App, client *muniment.Client, p *piece, t *tally) error {
 	r, err := c.stream(a, client, p, t)
 	if err != nil {
@@ -119,21 +119,21 @@ func (c *appendCmd) sendLarge(a *term.App, client *muniment.Client, p *piece, t 
 		r.Err = c.writeReceipt(p, r.Receipt)
 	}
 	t.add(&r)
-	if err := c.tell(a, p, &r); err != nil {
+	if err := c.print(a, p, &r); err != nil {
 		return err
 	}
 	if r.Err == nil && !c.NoReceipts && !c.Detached && !c.JSON {
 		keep := "keep the file"
 		if p.section != nil {
-			keep = "keep the line in a file of its own"
+			keep = "keep the line as a file of its own"
 		}
-		fmt.Fprintf(a.Stderr, "%s: its receipt does not hold the payload, which is too large; %s, and verify with --payload\n", term.Quoted(p.name), keep)
+		fmt.Fprintf(a.Stderr, "%s: the payload is too large for the receipt: %s, and verify it with --payload\n", term.Quoted(p.name), keep)
 	}
 	return a.Ctx.Err()
 }
 
-// stream returns what became of the piece, or an error that the next piece
-// would have, too.
+// stream returns the result for one piece, or an error that would affect the
+// following pieces as well.
 func (c *appendCmd) stream(a *term.App, client *muniment.Client, p *piece, t *tally) (muniment.Result, error) {
 	f, err := p.open()
 	if err != nil {
@@ -153,7 +153,6 @@ func (c *appendCmd) stream(a *term.App, client *muniment.Client, p *piece, t *ta
 		return muniment.Result{Err: err}, nil
 	}
 	bar := a.ByteProgress(size, "append "+filepath.Base(p.name))
-	// a bar that can't be drawn changes nothing
 	s.Progress = func(sent int64) { _ = bar.Set64(sent) }
 	ctx, cancel := a.Ctx, context.CancelFunc(func() {})
 	if t.witnessed {
@@ -167,7 +166,7 @@ func (c *appendCmd) stream(a *term.App, client *muniment.Client, p *piece, t *ta
 	}
 	switch connect.CodeOf(err) {
 	case connect.CodeInvalidArgument, connect.CodeResourceExhausted, connect.CodeFailedPrecondition, connect.CodePermissionDenied:
-		return muniment.Result{Err: err}, nil // this one is refused, others may not be
+		return muniment.Result{Err: err}, nil // only this piece was refused
 	}
 	if err != nil && r.Err == nil {
 		return r, err
@@ -183,15 +182,15 @@ func (c *appendCmd) reference(files []piece) ([]piece, error) {
 	case err != nil:
 		return nil, fmt.Errorf("--by-reference: %w", err)
 	case d.Algorithm() != "sha256":
-		return nil, fmt.Errorf("--by-reference: %q is not a digest of sha256", c.ByReference)
+		return nil, fmt.Errorf("--by-reference: %q is not a SHA-256 digest", c.ByReference)
 	case c.Location == "":
-		return nil, errors.New("--by-reference needs --location: say where the evidence is")
+		return nil, errors.New("--by-reference requires --location, the URI of the evidence")
 	case len(files) > 1 || len(files) == 1 && files[0].path == "":
-		return nil, errors.New("--by-reference is for one piece of evidence, and takes one FILE or none")
+		return nil, errors.New("--by-reference takes at most one FILE")
 	case len(files) == 1 && c.Size != nil:
-		return nil, errors.New("--size: not with a FILE, whose size is taken")
+		return nil, errors.New("--size and FILE exclude each other: the size of FILE is recorded")
 	case len(files) == 0 && c.Size == nil:
-		return nil, errors.New("--by-reference needs the size of the evidence: give --size, or the FILE itself, which is checked and not sent")
+		return nil, errors.New("--by-reference requires the size of the evidence: use --size, or specify FILE, which is checked but not sent")
 	}
 	if u, err := url.Parse(c.Location); err != nil || u.Scheme == "" {
 		return nil, fmt.Errorf("--location: %q is not a URI such as s3://bucket/key or https://…", c.Location)
@@ -207,16 +206,16 @@ func (c *appendCmd) reference(files []piece) ([]piece, error) {
 			return nil, err
 		}
 		if sum != digest {
-			return nil, term.ExitWith(term.ExitNo, fmt.Errorf("%s is not the evidence: its digest is sha256:%s", files[0].name, sum))
+			return nil, term.ExitWith(term.ExitNo, fmt.Errorf("%s does not match --by-reference: its digest is sha256:%s", files[0].name, sum))
 		}
 		ref.Size = size
 	}
-	p.root, p.path = nil, p.name // it is not read: the payload is here
+	p.root, p.path = nil, p.name // the payload is set, so no file is read
 	p.sub.Payload, p.sub.MediaType = ref.Document(), ingest.ReferenceMediaType
 	return []piece{p}, nil
 }
 
-// sumFile returns the SHA-256 in hexadecimal, and the size of a file.
+// sumFile returns a file's SHA-256, in hexadecimal, and its size.
 func sumFile(path string) (sum string, size uint64, err error) {
 	f, err := interrupt.Open(path)
 	if err != nil {

@@ -22,7 +22,7 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// erasureScopes are what can be erased of an entry, by name.
+// erasureScopes names the parts of an entry that can be erased.
 var erasureScopes = map[string]munimentv1.ErasureScope{
 	"payload":            munimentv1.ErasureScope_ERASURE_SCOPE_PAYLOAD,
 	"header-and-payload": munimentv1.ErasureScope_ERASURE_SCOPE_HEADER_AND_PAYLOAD,
@@ -40,19 +40,20 @@ func scopeName(s munimentv1.ErasureScope) string {
 type eraseCmd struct {
 	Index uint64 `arg:"" help:"Index of the entry in the log."`
 	remote.Flags
-	Scope  string `help:"payload, or header-and-payload. A header that holds a digest of the payload goes with it in any case." enum:"payload,header-and-payload" required:""`
-	Reason string `help:"Why; recorded for ever, so it must not repeat what is erased." required:""`
-	Yes    bool   `help:"Don't ask."`
+	Scope  string `help:"What to erase: payload or header-and-payload. A header that contains a digest of the payload is always erased with it." enum:"payload,header-and-payload" required:""`
+	Reason string `help:"Reason for the erasure. It is recorded permanently, so it must not repeat what is erased." required:""`
+	Yes    bool   `help:"Don't ask for confirmation."`
 	JSON   bool   `help:"Print JSON."`
 }
 
 func (eraseCmd) Help() string {
-	return `Deletes the evidence with its salts, for good: nobody can bring it back. The entry stays in the log, with its hash, and all proofs still verify; receipts that
-people already hold do, too. The erasure is itself an entry. Needs an administrator's credentials.
+	return `Deletes the evidence and its salts permanently. The entry and its hash stay in the log, so all proofs
+still verify, and so do receipts handed out earlier. The erasure is itself recorded as an entry.
+Requires the role admin.
 
-Copies that were handed out, and backups, are out of reach: see the section on erasure in docs/operator.md.
+Copies outside the log, such as backups, are not erased: see the section on erasure in docs/operator.md.
 
-Exit code: 0 erased; 1 refused (a legal hold, erased already, no such entry), or you said no; 2 no answer.
+Exit code: 0 erased; 1 refused (legal hold, already erased, no such entry) or not confirmed; 2 no answer.
 
 Examples:
   muniment erase 42 --scope payload --reason "GDPR request 88"
@@ -81,26 +82,26 @@ func (c *eraseCmd) Run(a *term.App) error {
 			RecordedAs uint64 `json:"recordedAs"`
 		}{c.Index, scope, entry})
 	}
-	fmt.Fprintf(a.Stdout, "erased the %s of entry %d; the erasure is entry %d\n", strings.ReplaceAll(scope, "-", " "), c.Index, entry)
+	fmt.Fprintf(a.Stdout, "erased the %s of entry %d; recorded as entry %d\n", strings.ReplaceAll(scope, "-", " "), c.Index, entry)
 	if scope != c.Scope {
-		fmt.Fprintln(a.Stdout, "the header held a digest of the payload, and had to go with it")
+		fmt.Fprintln(a.Stdout, "the header contained a digest of the payload, so it was erased as well")
 	}
 	return nil
 }
 
-// confirm shows what would be erased and asks.
+// confirm shows what would be erased and asks for confirmation.
 func (c *eraseCmd) confirm(a *term.App, client *muniment.Client) error {
 	f, ok := a.Stdin.(*os.File)
 	if !ok || !term.IsTerminal(f) {
-		return errors.New("erase asks before it erases, and there is no terminal to ask on: give --yes")
+		return errors.New("no terminal to ask for confirmation: use --yes")
 	}
 	res, err := client.GetEntry(a.Ctx, connect.NewRequest(&munimentv1.GetEntryRequest{Tenant: client.Tenant, Index: c.Index}))
 	if err != nil {
 		return remote.NotFound(err)
 	}
-	fmt.Fprintf(a.Stderr, "%s\nErase its %s for good? Type yes: ", entryText(res.Msg.Entry), strings.ReplaceAll(c.Scope, "-", " "))
+	fmt.Fprintf(a.Stderr, "%s\nErase its %s permanently? Type yes: ", entryText(res.Msg.Entry), strings.ReplaceAll(c.Scope, "-", " "))
 	answer := make(chan string, 1)
-	go func() { // a terminal may never answer
+	go func() { // reading a terminal may block indefinitely
 		line, _ := bufio.NewReader(f).ReadString('\n')
 		answer <- strings.TrimSpace(line)
 	}()
@@ -116,22 +117,23 @@ func (c *eraseCmd) confirm(a *term.App, client *muniment.Client) error {
 }
 
 type retentionCmd struct {
-	Set   retentionSetCmd   `cmd:"" help:"Put retention rules in force, in the place of all before."`
-	Show  retentionShowCmd  `cmd:"" help:"Show the rules in force."`
-	Apply retentionApplyCmd `cmd:"" help:"Erase what the rules say, or with --dry-run tell what that would be."`
+	Set   retentionSetCmd   `cmd:"" help:"Set the retention rules, replacing all earlier ones."`
+	Show  retentionShowCmd  `cmd:"" help:"Show the retention rules in force."`
+	Apply retentionApplyCmd `cmd:"" help:"Erase evidence whose retention period has ended."`
 }
 
 type retentionSetCmd struct {
-	Rule []string `help:"KIND=DAYS:SCOPE; may be given more than once. How many days payloads, or headers and payloads, are kept after the entry's time." placeholder:"KIND=DAYS:SCOPE"`
-	None bool     `help:"No rules: everything is kept."`
+	Rule []string `help:"How many days to keep the payloads, or headers and payloads, of a kind. May be repeated." placeholder:"KIND=DAYS:SCOPE"`
+	None bool     `help:"Remove all rules, so that everything is kept."`
 	remote.Flags
-	Reason string `help:"Why they change; recorded." required:""`
+	Reason string `help:"Reason for the change; recorded." required:""`
 	JSON   bool   `help:"Print JSON."`
 }
 
 func (retentionSetCmd) Help() string {
-	return `The rules are an entry of the tenant's stream. They erase nothing by themselves: run 'muniment retention apply', such as once a day. Kinds without
-a rule are kept. Needs an administrator's credentials.
+	return `The rules are recorded as an entry of the tenant's stream. They erase nothing by themselves: run
+'muniment retention apply' regularly, for example daily. Kinds without a rule are kept.
+Requires the role admin.
 
 Exit code: 0 in force; 1 refused; 2 no answer.
 
@@ -142,7 +144,7 @@ Examples:
 
 func (c *retentionSetCmd) Run(a *term.App) error {
 	if c.None == (len(c.Rule) > 0) {
-		return errors.New("give --rule, or --none for no rules")
+		return errors.New("specify --rule, or --none to remove all rules")
 	}
 	rules := make([]*munimentv1.RetentionRule, len(c.Rule))
 	for i, text := range c.Rule {
@@ -150,7 +152,7 @@ func (c *retentionSetCmd) Run(a *term.App) error {
 		days, scope, ok2 := strings.Cut(rest, ":")
 		n, err := strconv.ParseUint(days, 10, 32)
 		if !ok || !ok2 || err != nil || erasureScopes[scope] == 0 {
-			return fmt.Errorf("--rule: %q is not KIND=DAYS:SCOPE, such as attestation=730:payload; a scope is payload or header-and-payload", text)
+			return fmt.Errorf("--rule: %q is not KIND=DAYS:SCOPE, such as attestation=730:payload; SCOPE is payload or header-and-payload", text)
 		}
 		rules[i] = &munimentv1.RetentionRule{Kind: kind, Days: uint32(n), Scope: erasureScopes[scope]}
 	}
@@ -162,17 +164,17 @@ func (c *retentionSetCmd) Run(a *term.App) error {
 	if err != nil {
 		return remote.Refusal(err)
 	}
-	return tellRecorded(a, c.JSON, fmt.Sprintf("%d retention rules are in force", len(rules)), res.Msg.Appended)
+	return printRecorded(a, c.JSON, term.Count(len(rules), "retention rule")+" in force", res.Msg.Appended)
 }
 
-// tellRecorded says that an act was done, and which entry records it.
-func tellRecorded(a *term.App, asJSON bool, what string, r *munimentv1.Appended) error {
+// printRecorded prints the result of a call, and the entry that records it.
+func printRecorded(a *term.App, asJSON bool, what string, r *munimentv1.Appended) error {
 	if asJSON {
 		return term.WriteJSON(a.Stdout, struct {
 			RecordedAs uint64 `json:"recordedAs"`
 		}{r.GetIndex()})
 	}
-	fmt.Fprintf(a.Stdout, "%s; that is entry %d\n", what, r.GetIndex())
+	fmt.Fprintf(a.Stdout, "%s; recorded as entry %d\n", what, r.GetIndex())
 	return nil
 }
 
@@ -230,22 +232,22 @@ func (c *retentionShowCmd) Run(a *term.App) error {
 	}
 	fmt.Fprintf(a.Stdout, "since entry %d:\n", *o.Entry)
 	for _, r := range o.Rules {
-		fmt.Fprintf(a.Stdout, "%-24s %6d days  %s\n", r.Kind, r.Days, r.Scope)
+		fmt.Fprintf(a.Stdout, "%-24s %11s  %s\n", r.Kind, term.Count(r.Days, "day"), r.Scope)
 	}
 	return nil
 }
 
 type retentionApplyCmd struct {
 	remote.Flags
-	DryRun bool `help:"Only tell what would be erased, and what would be kept, and why."`
-	JSON   bool `help:"Print one JSON object for each entry whose time has come."`
+	DryRun bool `help:"List what would be erased, what would be kept, and why, without erasing anything."`
+	JSON   bool `help:"Print one JSON object per entry whose retention period has ended."`
 }
 
 func (retentionApplyCmd) Help() string {
-	return `Legal holds, and what is still relied upon, such as by an exception in force, keep an entry; the output says so. Running it again is harmless. Needs an
-administrator's credentials.
+	return `An entry is kept while a legal hold covers it, or while something relies on it, such as an exception in
+force. The output states the reason. Running it again is safe. Requires the role admin.
 
-Exit code: 0 done; 1 refused; 2 no answer, or it broke off (run it again).
+Exit code: 0 done; 1 refused; 2 no answer, or interrupted (run it again).
 
 Examples:
   muniment retention apply --dry-run
@@ -301,27 +303,27 @@ func (c *retentionApplyCmd) Run(a *term.App) error {
 }
 
 type holdCmd struct {
-	Place   holdPlaceCmd   `cmd:"" help:"Keep entries from being erased."`
-	Release holdReleaseCmd `cmd:"" help:"End a hold."`
+	Place   holdPlaceCmd   `cmd:"" help:"Protect entries from erasure."`
+	Release holdReleaseCmd `cmd:"" help:"Release a hold."`
 	List    holdListCmd    `cmd:"" help:"List the holds in force."`
 }
 
 type holdPlaceCmd struct {
-	ID string `arg:"" help:"Names the hold: 1 to 63 of A-Z, a-z, 0-9, ., _ and -."`
+	ID string `arg:"" help:"Name of the hold: 1 to 63 letters, digits, dots, underscores and hyphens."`
 	remote.Flags
 	filterFlags
-	From   time.Time `help:"Only entries from this time on." placeholder:"TIME"`
-	To     time.Time `help:"Only entries before this time." placeholder:"TIME"`
-	All    bool      `help:"The hold covers every entry."`
-	Reason string    `help:"Why; recorded." required:""`
+	From   time.Time `help:"Only entries recorded at or after this time." placeholder:"TIME"`
+	To     time.Time `help:"Only entries recorded before this time." placeholder:"TIME"`
+	All    bool      `help:"Cover every entry."`
+	Reason string    `help:"Reason; recorded." required:""`
 	JSON   bool      `help:"Print JSON."`
 }
 
 func (holdPlaceCmd) Help() string {
-	return `A legal hold stops 'muniment erase' and retention alike, for the entries that pass its filters, also ones that are yet to come. It is an entry of the
-tenant's stream. Needs an administrator's credentials.
+	return `A legal hold protects all entries that match its filters, including future ones, from 'muniment erase'
+and from retention. It is recorded as an entry of the tenant's stream. Requires the role admin.
 
-Exit code: 0 in force; 1 refused, such as a name that is in use; 2 no answer.
+Exit code: 0 in force; 1 refused (for example, the name is in use); 2 no answer.
 
 Examples:
   muniment hold place case-2041 --subject sha256:2cf24dba… --reason "court order 2041"
@@ -339,9 +341,9 @@ func (c *holdPlaceCmd) Run(a *term.App) error {
 	}
 	any := c.filterFlags == filterFlags{} && c.From.IsZero() && c.To.IsZero()
 	if any != c.All {
-		return errors.New("say which entries the hold covers, with filters, or with --all and no filters")
+		return errors.New("specify which entries the hold covers: use either filters or --all")
 	}
-	return setHold(a, &c.Flags, c.JSON, "the hold is in force", &munimentv1.SetLegalHoldRequest{Id: c.ID, Filter: f, Reason: c.Reason})
+	return setHold(a, &c.Flags, c.JSON, "hold in force", &munimentv1.SetLegalHoldRequest{Id: c.ID, Filter: f, Reason: c.Reason})
 }
 
 func setHold(a *term.App, flags *remote.Flags, asJSON bool, what string, req *munimentv1.SetLegalHoldRequest) error {
@@ -354,32 +356,32 @@ func setHold(a *term.App, flags *remote.Flags, asJSON bool, what string, req *mu
 	if err != nil {
 		return remote.Refusal(err)
 	}
-	return tellRecorded(a, asJSON, what, res.Msg.Appended)
+	return printRecorded(a, asJSON, what, res.Msg.Appended)
 }
 
 type holdReleaseCmd struct {
 	ID string `arg:"" help:"Name of the hold."`
 	remote.Flags
-	Reason string `help:"Why; recorded." required:""`
+	Reason string `help:"Reason; recorded." required:""`
 	JSON   bool   `help:"Print JSON."`
 }
 
 func (holdReleaseCmd) Help() string {
-	return `Erases nothing: what the hold kept may be erased from now on.
+	return `Erases nothing by itself. Entries that the hold protected can be erased from now on.
 
-Exit code: 0 released; 1 refused, such as a name that no hold has; 2 no answer.
+Exit code: 0 released; 1 refused (for example, no such hold); 2 no answer.
 
 Example:
   muniment hold release case-2041 --reason "case closed"`
 }
 
 func (c *holdReleaseCmd) Run(a *term.App) error {
-	return setHold(a, &c.Flags, c.JSON, "the hold is released", &munimentv1.SetLegalHoldRequest{Id: c.ID, Release: true, Reason: c.Reason})
+	return setHold(a, &c.Flags, c.JSON, "hold released", &munimentv1.SetLegalHoldRequest{Id: c.ID, Release: true, Reason: c.Reason})
 }
 
 type holdListCmd struct {
 	remote.Flags
-	JSON bool `help:"Print one JSON object for each hold."`
+	JSON bool `help:"Print one JSON object per hold."`
 }
 
 func (holdListCmd) Help() string {
@@ -419,7 +421,7 @@ func (c *holdListCmd) Run(a *term.App) error {
 	return nil
 }
 
-// filterFields returns what a filter asks for, by the names of its flags.
+// filterFields returns the conditions of a filter by flag name.
 func filterFields(f *munimentv1.Filter) map[string]string {
 	out := map[string]string{}
 	set := func(name, value string) {

@@ -24,19 +24,20 @@ import (
 
 type exportCmd struct {
 	remote.Flags
-	Since   uint64   `help:"Size of the log that the file continues: that of the replica, as 'muniment import' prints it. 0: from the beginning." required:"" placeholder:"SIZE"`
+	Since   uint64   `help:"Log size to export from: the size of the replica, as 'muniment import' prints it, or 0 for the whole log." required:"" placeholder:"SIZE"`
 	Output  string   `short:"o" help:"File to write." required:"" placeholder:"FILE.delta" type:"path"`
-	Policy  string   `help:"Policy file: check the file's signature and checkpoint once it is there." env:"MUNIMENT_POLICY" predictor:"file"`
-	Data    string   `help:"Export from this data folder instead of a server; the server must be stopped." type:"path" placeholder:"DIR"`
-	Tenants []string `help:"With --data: whose evidence to export. Default: that of all tenants." name:"only-tenant" placeholder:"NAME"`
+	Policy  string   `help:"Trust policy to check the file's signature and checkpoint against once it is written." env:"MUNIMENT_POLICY" predictor:"file"`
+	Data    string   `help:"Export from this data folder instead of a server. The server must be stopped." type:"path" placeholder:"DIR"`
+	Tenants []string `help:"With --data: export only this tenant's evidence. May be repeated. Default: all tenants." name:"only-tenant" placeholder:"NAME"`
 	JSON    bool     `help:"Print JSON."`
 }
 
 func (exportCmd) Help() string {
-	return `The file (docs/spec/delta.md) holds every leaf since then, the tenant's evidence, the signed checkpoint and a consistency proof, and is signed by the log. Carry
-it to the other machine, and there: muniment import FILE --data DIR
+	return `The file contains every leaf since that size, the tenant's evidence, the signed checkpoint and a
+consistency proof. It is signed by the log (docs/spec/delta.md). Copy it to the other machine, and run
+there: muniment import FILE --data DIR
 
-Exit code: 0 written; 1 the log has not grown since, or what came does not verify; 2 it could not be done.
+Exit code: 0 written; 1 the log has not grown, or the file does not verify; 2 no answer.
 
 Examples:
   muniment export --since 0 -o acme-0.delta --policy policy
@@ -46,14 +47,14 @@ Examples:
 
 func (c *exportCmd) Run(a *term.App) error {
 	if len(c.Tenants) > 0 && c.Data == "" {
-		return errors.New("--only-tenant is for --data; from a server, the token says which tenant's evidence comes")
+		return errors.New("--only-tenant requires --data: on a server, the token determines the tenant")
 	}
 	policy, _, err := datadir.OptionalPolicy(c.Policy, "")
 	if err != nil {
 		return err
 	}
 	if _, err := os.Lstat(c.Output); err == nil {
-		return fmt.Errorf("-o: %s is there already, and is not overwritten", c.Output)
+		return fmt.Errorf("-o: %s exists and is not overwritten: choose another name", c.Output)
 	}
 	var o *exported
 	err = wholefile.CreateFile(c.Output, 0o600, func(f *os.File) error {
@@ -81,7 +82,7 @@ func (c *exportCmd) Run(a *term.App) error {
 	if o.Checked {
 		fmt.Fprintf(a.Stdout, "  the log %s from size %d to %d, signed by the log\n", o.Origin, o.From, o.To)
 	} else {
-		fmt.Fprintln(a.Stdout, "  not checked: give --policy to see that it is whole and signed by the log")
+		fmt.Fprintln(a.Stdout, "  not checked: use --policy to verify that it is complete and signed by the log")
 	}
 	return nil
 }
@@ -96,28 +97,24 @@ func (c *exportCmd) fromServer(a *term.App, w io.Writer) error {
 	return client.Export(a.Ctx, io.MultiWriter(w, bar), c.Since)
 }
 
-// fromFolder opens the log itself. Its own policy will do to check the file.
+// fromFolder exports from a data folder. Without --policy, the folder's own is
+// used.
 func (c *exportCmd) fromFolder(a *term.App, w io.Writer, policy **receipt.TrustPolicy) (err error) {
-	datadir.TuneMemoryTo(100, 96<<20) // as an import does
+	datadir.TuneMemoryTo(100, 96<<20) // as in importCmd
 	d, err := datadir.Load(c.Data)
 	if err != nil {
 		return err
 	}
 	if d.Replica != nil {
-		return fmt.Errorf("--data: %w; export from the log itself", ledger.ErrReplica)
+		return fmt.Errorf("--data: %w: export from the log itself", ledger.ErrReplica)
 	}
 	policies, _, err := d.LoadPolicies()
 	if err != nil {
 		return err
 	}
-	var streams []*ledger.Stream
-	for _, t := range d.Tenants {
-		if len(c.Tenants) == 0 || slices.Contains(c.Tenants, t.Name) {
-			streams = append(streams, t.Stream)
-		}
-	}
-	if n := len(c.Tenants); n > 0 && len(streams) != n {
-		return fmt.Errorf("--only-tenant: %s has no such tenant; see: muniment tenant list --data %s", c.Data, c.Data)
+	streams, err := c.streams(d)
+	if err != nil {
+		return err
 	}
 	log := slog.New(slog.NewTextHandler(a.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	kind := d.LogStore()
@@ -135,7 +132,7 @@ func (c *exportCmd) fromFolder(a *term.App, w io.Writer, policy **receipt.TrustP
 		*policy = policies[0]
 	}
 	cfg := ledger.Config{Store: store, Signer: signer, Quorum: witness.Quorum(policies), Logger: log}
-	l, err := ledger.OpenReadOnly(a.Ctx, cfg, policies[0], mark.Checkpoint, errors.New("the log is open for reading only"))
+	l, err := ledger.OpenReadOnly(a.Ctx, cfg, policies[0], mark.Checkpoint, errors.New("the log is open read-only"))
 	if err != nil {
 		return err
 	}
@@ -149,8 +146,26 @@ func (c *exportCmd) fromFolder(a *term.App, w io.Writer, policy **receipt.TrustP
 	return err
 }
 
-// exportKey returns the newest key that has signed the checkpoint, with its
-// policy. Between a rotation and the restart of the server that is the old one.
+// streams returns the streams of the tenants to export.
+func (c *exportCmd) streams(d *datadir.Dir) ([]*ledger.Stream, error) {
+	known := map[string]bool{}
+	var streams []*ledger.Stream
+	for _, t := range d.Tenants {
+		known[t.Name] = true
+		if len(c.Tenants) == 0 || slices.Contains(c.Tenants, t.Name) {
+			streams = append(streams, t.Stream)
+		}
+	}
+	for _, name := range c.Tenants {
+		if !known[name] {
+			return nil, fmt.Errorf("--only-tenant: %s has no tenant %q: list them with 'muniment tenant list --data %s'", c.Data, name, c.Data)
+		}
+	}
+	return streams, nil
+}
+
+// exportKey returns the newest key that signed the checkpoint, and its policy.
+// Between a rotation and the server's restart, that is the old key.
 func exportKey(d *datadir.Dir, signed []byte, newest *receipt.TrustPolicy) (*receipt.TrustPolicy, note.Signer, error) {
 	for _, signer := range append([]note.Signer{d.Signer}, d.Overlap...) {
 		policy := newest
@@ -166,7 +181,7 @@ func exportKey(d *datadir.Dir, signed []byte, newest *receipt.TrustPolicy) (*rec
 			return policy, signer, nil
 		}
 	}
-	return nil, nil, errors.New("no key of the log that still signs has signed its newest checkpoint: start the server once")
+	return nil, nil, errors.New("no current key of the log has signed its newest checkpoint: start the server once")
 }
 
 type exported struct {
@@ -176,10 +191,10 @@ type exported struct {
 	Origin  string `json:"origin,omitempty"`
 	From    uint64 `json:"from"`
 	To      uint64 `json:"to,omitempty"`
-	Digest  string `json:"digest,omitempty"` // SHA-256 of all before the signature
+	Digest  string `json:"digest,omitempty"` // SHA-256 of everything before the signature
 }
 
-// check reads the file once more, if there is a policy to check it by.
+// check verifies the written file against the policy, if there is one.
 func (c *exportCmd) check(f *os.File, policy *receipt.TrustPolicy) (*exported, error) {
 	info, err := f.Stat()
 	if err != nil {
@@ -202,7 +217,7 @@ func (c *exportCmd) check(f *os.File, policy *receipt.TrustPolicy) (*exported, e
 		return nil, err
 	}
 	if r.Header.From != c.Since {
-		return nil, fmt.Errorf("the file begins at size %d, not at %d", r.Header.From, c.Since)
+		return nil, fmt.Errorf("the file starts at size %d, not at %d", r.Header.From, c.Since)
 	}
 	o.Checked, o.Origin, o.From, o.To, o.Digest = true, r.Header.Origin, r.Header.From, r.Header.To, d.Digest.String()
 	return o, nil

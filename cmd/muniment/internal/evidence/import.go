@@ -16,16 +16,18 @@ import (
 )
 
 type importCmd struct {
-	File string `arg:"" help:"Delta file, made by 'muniment export'." predictor:"file"`
-	Data string `help:"Data folder of the replica, made by 'muniment replica init'." required:"" type:"path" env:"MUNIMENT_DATA"`
+	File string `arg:"" help:"Delta file, written by 'muniment export'." predictor:"file"`
+	Data string `help:"Data folder of the replica, created by 'muniment replica init'." required:"" type:"path" env:"MUNIMENT_DATA"`
 	JSON bool   `help:"Print JSON."`
 }
 
 func (importCmd) Help() string {
-	return `The replica's server must be stopped. The whole file is verified before anything is written: its signature, that it continues this replica, every leaf, every
-piece of evidence, and that none is missing. An import that is interrupted leaves the replica as it was; the same command goes on with it.
+	return `The replica's server must be stopped. The whole file is verified before anything is written: its
+signature, that it extends this replica, every leaf, every piece of evidence, and that none is missing.
+An interrupted import leaves the replica unchanged. Run the same command again to resume it.
 
-Exit code: 0 imported; 1 refused: damaged, not the next one, imported before, or it does not verify; 5 the log was forked; 2 it could not be done.
+Exit code: 0 imported; 1 refused (damaged, out of order, already imported, or not verified); 2 no answer;
+5 the log has forked.
 
 Examples:
   muniment import acme-0.delta --data ./replica
@@ -33,14 +35,14 @@ Examples:
 }
 
 func (c *importCmd) Run(a *term.App) (err error) {
-	// the rest of 256 MiB is for what the store keeps outside of Go's heap
+	// leaves the rest of 256 MiB for what the store keeps outside Go's heap
 	datadir.TuneMemoryTo(100, 96<<20)
 	d, err := datadir.Load(c.Data)
 	if err != nil {
 		return err
 	}
 	if d.Replica == nil {
-		return fmt.Errorf("--data: %s is a log's own folder; make one for imports with: muniment replica init DIR", c.Data)
+		return fmt.Errorf("--data: %s is the data folder of a log, not of a replica: create a replica with 'muniment replica init DIR'", c.Data)
 	}
 	f, err := interrupt.Open(c.File)
 	if err != nil {
@@ -52,7 +54,7 @@ func (c *importCmd) Run(a *term.App) (err error) {
 		return err
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a file: it is read more than once", c.File)
+		return fmt.Errorf("%s is not a regular file: an import reads it more than once, so copy it to disk first", c.File)
 	}
 	store, err := datadir.OpenStore(a.Ctx, c.Data, d.ReplicaStore(), slog.New(slog.NewTextHandler(a.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	if err != nil {
@@ -79,12 +81,12 @@ func (c *importCmd) Run(a *term.App) (err error) {
 	}
 	var fork *ledger.Fork
 	if errors.As(err, &fork) {
-		fmt.Fprintf(a.Stdout, "The evidence. This replica's:\n\n%s\nThe delta's:\n\n%s\n", term.Escape(string(fork.Kept)), term.Escape(string(fork.Offered)))
+		fmt.Fprintf(a.Stdout, "Conflicting checkpoints. This replica's:\n\n%s\nThe delta's:\n\n%s\n", term.Escape(string(fork.Kept)), term.Escape(string(fork.Offered)))
 	}
 	return term.ExitWith(importCode(err), err)
 }
 
-// anchor puts the checkpoint that was imported into the replica's anchor.
+// anchor writes the imported checkpoint to the replica's anchor.
 func (c *importCmd) anchor() error {
 	dir := filepath.Join(c.Data, datadir.StoreDir)
 	m, err := pebblestore.ReadMark(dir)
@@ -106,12 +108,12 @@ func importCode(err error) int {
 
 func (c *importCmd) print(a *term.App, r *ledger.ImportReport) {
 	fmt.Fprintf(a.Stdout, "✓ IMPORTED  %s, from size %d to %d\n", r.Origin, r.From, r.To)
-	fmt.Fprintf(a.Stdout, "  root %s, as the log has signed it\n", r.Root.Base64())
-	fmt.Fprintf(a.Stdout, "  %s, the evidence of %d of them (%s), of %s\n", term.Count(r.To-r.From, "entry"), r.Records, term.Count(r.PayloadBytes, "byte"), term.Count(r.Streams, "tenant"))
+	fmt.Fprintf(a.Stdout, "  root %s, signed by the log\n", r.Root.Base64())
+	fmt.Fprintf(a.Stdout, "  %s, %d with evidence (%s) of %s\n", term.Count(r.To-r.From, "entry"), r.Records, term.Count(r.PayloadBytes, "byte"), term.Count(r.Streams, "tenant"))
 	if r.Resumed > 0 {
-		fmt.Fprintf(a.Stdout, "  written before, by an import that was interrupted: %s\n", term.Count(r.Resumed, "entry"))
+		fmt.Fprintf(a.Stdout, "  %s already written by an interrupted import\n", term.Count(r.Resumed, "entry"))
 	}
-	fmt.Fprintf(a.Stdout, "  the next one: muniment export --since %d\n", r.To)
+	fmt.Fprintf(a.Stdout, "  next: muniment export --since %d\n", r.To)
 }
 
 func (c *importCmd) printJSON(a *term.App, r *ledger.ImportReport, err error) error {
@@ -120,7 +122,7 @@ func (c *importCmd) printJSON(a *term.App, r *ledger.ImportReport, err error) er
 		Error    string               `json:"error,omitempty"`
 		Exit     int                  `json:"exitCode"`
 		Report   *ledger.ImportReport `json:"report,omitempty"`
-		// with the next, evidence of a fork
+		// the two checkpoints of a fork
 		Kept    string `json:"keptCheckpoint,omitempty"`
 		Offered string `json:"offeredCheckpoint,omitempty"`
 	}{Imported: err == nil, Report: r}

@@ -29,13 +29,15 @@ import (
 type getCmd struct {
 	Index uint64 `arg:"" help:"Index of the entry in the log."`
 	remote.Flags
-	Payload bool   `help:"Write the payload instead."`
-	Output  string `short:"o" help:"File to write to; default: standard output." placeholder:"FILE" type:"path"`
+	Payload bool   `help:"Write the payload instead of a description."`
+	Output  string `short:"o" help:"File to write to. Default: standard output." placeholder:"FILE" type:"path"`
 	JSON    bool   `help:"Print JSON."`
 }
 
 func (getCmd) Help() string {
-	return `Examples:
+	return `Exit code: 0 written; 1 no such entry, or its payload is erased; 2 no answer.
+
+Examples:
   muniment get 42
   muniment get 42 --payload -o provenance.json`
 }
@@ -68,7 +70,7 @@ func (c *getCmd) payload(a *term.App, client *muniment.Client, e *munimentv1.Ent
 		n, err := client.ReadPayload(a.Ctx, c.Index, io.MultiWriter(w, bar))
 		_ = bar.Finish()
 		if err == nil && uint64(n) != e.PayloadSize {
-			err = fmt.Errorf("the server sent %s of %d", term.Count(n, "byte"), e.PayloadSize)
+			err = fmt.Errorf("the server sent %d of %s", n, term.Count(e.PayloadSize, "byte"))
 		}
 		return err
 	}
@@ -81,8 +83,8 @@ func (c *getCmd) payload(a *term.App, client *muniment.Client, e *munimentv1.Ent
 	return remote.NotFound(err)
 }
 
-// entryJSON returns the entry on one line: its place, and its header as the log
-// has it.
+// entryJSON returns the entry as one line of JSON: its position in the log, and
+// its header verbatim.
 func entryJSON(e *munimentv1.Entry) []byte {
 	o := struct {
 		Index    uint64          `json:"index"`
@@ -92,7 +94,7 @@ func entryJSON(e *munimentv1.Entry) []byte {
 		Header   json.RawMessage `json:"header,omitempty"`
 	}{e.Index, e.Seq, e.Time.AsTime().Format(term.TimeFormat), hex.EncodeToString(e.LeafHash), e.Header}
 	var b bytes.Buffer
-	if err := term.WriteJSON(&b, o); err != nil { // the server sent something that is no header
+	if err := term.WriteJSON(&b, o); err != nil { // the header is not JSON
 		o.Header = nil
 		b.Reset()
 		_ = term.WriteJSON(&b, o)
@@ -100,7 +102,7 @@ func entryJSON(e *munimentv1.Entry) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// entryText describes an entry for people.
+// entryText returns a description of the entry for people.
 func entryText(e *munimentv1.Entry) string {
 	var b strings.Builder
 	line := func(name, value string) {
@@ -124,7 +126,7 @@ func entryText(e *munimentv1.Entry) string {
 	for _, s := range e.Materials {
 		line("material", strings.TrimSpace(s.Name+" "+digests(s)))
 	}
-	signer := "signer (claim)"
+	signer := "signer (claimed)"
 	if e.Verification == entry.Verified {
 		signer = "signer"
 	}
@@ -146,7 +148,7 @@ func entryText(e *munimentv1.Entry) string {
 	line("submitter", e.Submitter)
 	line("event", e.IdempotencyKey)
 	if e.PayloadErased {
-		line("payload", "erased; it had "+term.Count(e.PayloadSize, "byte"))
+		line("payload", "erased; its size was "+term.Count(e.PayloadSize, "byte"))
 	} else {
 		line("payload", term.Count(e.PayloadSize, "byte"))
 	}
@@ -166,16 +168,16 @@ func digests(s *munimentv1.Subject) string {
 	return strings.Join(all, " ")
 }
 
-// filterFlags choose entries.
+// filterFlags select entries.
 type filterFlags struct {
-	Kind          string `help:"Only this kind."`
+	Kind          string `help:"Only entries of this kind."`
 	Subject       string `help:"Only entries about this artifact." placeholder:"sha256:…"`
-	PredicateType string `help:"Only this in-toto predicate type." placeholder:"URI"`
-	Signer        string `help:"Only this signer: identity or key ID." placeholder:"ID"`
-	Submitter     string `help:"Only what this identity has submitted." placeholder:"ID"`
+	PredicateType string `help:"Only entries with this in-toto predicate type." placeholder:"URI"`
+	Signer        string `help:"Only entries signed by this identity or key ID." placeholder:"ID"`
+	Submitter     string `help:"Only entries submitted by this identity." placeholder:"ID"`
 	Control       string `help:"Only entries about this control." placeholder:"ID"`
 	Attribute     string `help:"Only entries with this attribute, such as incident=INC-2041." placeholder:"NAME=VALUE"`
-	Material      string `help:"Only what was made from this artifact, or contains it." placeholder:"sha256:…"`
+	Material      string `help:"Only entries on artifacts that were made from this artifact, or contain it." placeholder:"sha256:…"`
 }
 
 func (f *filterFlags) message() *munimentv1.Filter {
@@ -186,15 +188,17 @@ func (f *filterFlags) message() *munimentv1.Filter {
 type listCmd struct {
 	remote.Flags
 	filterFlags
-	From   time.Time `help:"Only entries from this time on." placeholder:"TIME"`
-	To     time.Time `help:"Only entries before this time." placeholder:"TIME"`
-	Oldest bool      `help:"Oldest first; default: newest first."`
-	Limit  int       `short:"n" help:"How many at most; 0: all." default:"50"`
-	JSON   bool      `help:"Print one JSON object for each entry."`
+	From   time.Time `help:"Only entries recorded at or after this time." placeholder:"TIME"`
+	To     time.Time `help:"Only entries recorded before this time." placeholder:"TIME"`
+	Oldest bool      `help:"Oldest first. Default: newest first."`
+	Limit  int       `short:"n" help:"Maximum number of entries; 0 for all." default:"50"`
+	JSON   bool      `help:"Print one JSON object per entry."`
 }
 
 func (listCmd) Help() string {
-	return `Filters are combined: an entry must pass all of them.
+	return `An entry must match every filter.
+
+Exit code: 0 listed, even if no entry matches; 2 no answer.
 
 Examples:
   muniment list
@@ -211,7 +215,7 @@ func (c *listCmd) Run(a *term.App) error {
 		return err
 	}
 	if c.Limit < 0 {
-		return errors.New("--limit: negative")
+		return errors.New("--limit: must be at least 0")
 	}
 	req := &munimentv1.ListEntriesRequest{Tenant: client.Tenant, Filter: c.message(), Order: munimentv1.Order_ORDER_NEWEST_FIRST}
 	if c.Oldest {
@@ -242,7 +246,7 @@ func (c *listCmd) Run(a *term.App) error {
 		if req.PageToken == "" || c.Limit > 0 && n >= c.Limit {
 			if !c.JSON && req.PageToken != "" {
 				out.Flush()
-				fmt.Fprintf(a.Stderr, "there are more; see them with --limit 0\n")
+				fmt.Fprintf(a.Stderr, "more entries match: use --limit 0 to list them all\n")
 			} else if !c.JSON && n == 0 {
 				fmt.Fprintln(a.Stderr, "no entries")
 			}
@@ -262,7 +266,7 @@ func (c *listCmd) print(w io.Writer, n int, e *munimentv1.Entry) {
 	fmt.Fprintln(w, entryLine(e))
 }
 
-// entryLine describes an entry on one line.
+// entryLine returns a description of the entry on one line.
 func entryLine(e *munimentv1.Entry) string {
 	about := "erased"
 	if len(e.Header) > 0 {
@@ -285,8 +289,8 @@ func entryLine(e *munimentv1.Entry) string {
 	return fmt.Sprintf("%8d  %-24s  %-20s  %s", e.Index, e.Time.AsTime().Format(term.TimeFormat), term.Quoted(e.Kind), term.Quoted(about))
 }
 
-// keyFacts returns the attributes of a typed kind, as far as they fit on a
-// line; the digests among them are for machines.
+// keyFacts returns the attributes of a typed kind that fit on a line. It skips
+// digests, which only machines read.
 func keyFacts(attributes map[string]string) string {
 	const width = 100
 	var facts []string
@@ -307,12 +311,12 @@ func keyFacts(attributes map[string]string) string {
 type watchCmd struct {
 	remote.Flags
 	filterFlags
-	FromIndex *uint64 `help:"Index to start from. Default: only what comes from now on." placeholder:"INDEX"`
-	JSON      bool    `help:"Print one JSON object for each entry."`
+	FromIndex *uint64 `help:"Index to start from. Default: only new entries." placeholder:"INDEX"`
+	JSON      bool    `help:"Print one JSON object per entry."`
 }
 
 func (watchCmd) Help() string {
-	return `Runs until it is interrupted.
+	return `Runs until interrupted.
 
 Examples:
   muniment watch
@@ -355,21 +359,23 @@ func (c *watchCmd) Run(a *term.App) error {
 	if a.Ctx.Err() != nil {
 		return nil
 	}
-	return fmt.Errorf("the stream ended: %w\nGo on with --from-index %d", stream.Err(), next)
+	return fmt.Errorf("the stream ended: %w\nresume with --from-index %d", stream.Err(), next)
 }
 
 type receiptCmd struct {
 	Index uint64 `arg:"" help:"Index of the entry in the log."`
 	remote.Flags
-	Size      uint64 `help:"Size of an earlier published checkpoint. Default: the latest."`
-	Witnessed bool   `help:"At a checkpoint with the cosignatures that the log's policy asks for: the latest such one, or that of --size."`
-	Shared    bool   `help:"For third parties: hides the stream and the entry's place in it."`
+	Size      uint64 `help:"Tree size of an earlier published checkpoint. Default: the latest."`
+	Witnessed bool   `help:"Use a checkpoint with the cosignatures that the log's policy requires: the latest one, or that of --size."`
+	Shared    bool   `help:"For third parties: hide the stream and the entry's position in it."`
 	Detached  bool   `help:"Leave the payload out."`
-	Output    string `short:"o" help:"File to write to; default: standard output." placeholder:"FILE" type:"path"`
+	Output    string `short:"o" help:"File to write to. Default: standard output." placeholder:"FILE" type:"path"`
 }
 
 func (receiptCmd) Help() string {
-	return `Examples:
+	return `Exit code: 0 written; 1 no such entry or checkpoint; 2 no answer.
+
+Examples:
   muniment receipt 42 -o provenance.receipt.json
   muniment receipt 42 --witnessed -o provenance.receipt.json
   muniment receipt 42 --shared -o for-customer.receipt.json`
@@ -393,13 +399,15 @@ func (c *receiptCmd) Run(a *term.App) error {
 
 type checkpointCmd struct {
 	remote.Flags
-	Witnessed bool   `help:"The latest one with the cosignatures that the log's policy asks for."`
-	Policy    string `help:"Verify it against this policy." env:"MUNIMENT_POLICY" predictor:"file"`
+	Witnessed bool   `help:"Print the latest checkpoint with the cosignatures that the log's policy requires."`
+	Policy    string `help:"Trust policy to verify the checkpoint against." env:"MUNIMENT_POLICY" predictor:"file"`
 	JSON      bool   `help:"Print JSON."`
 }
 
 func (checkpointCmd) Help() string {
-	return `Examples:
+	return `Exit code: 0 printed; 1 not verified; 2 no answer.
+
+Examples:
   muniment checkpoint --policy policy
   muniment checkpoint --witnessed --policy policy.pq`
 }

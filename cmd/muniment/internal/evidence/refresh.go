@@ -20,22 +20,23 @@ import (
 )
 
 type receiptGroup struct {
-	Get     receiptCmd        `cmd:"" default:"withargs" help:"Fetch the receipt of an entry (this is what 'muniment receipt N' does)."`
-	Refresh receiptRefreshCmd `cmd:"" help:"Bring receipts that you hold under the log's current checkpoint and key."`
+	Get     receiptCmd        `cmd:"" default:"withargs" help:"Fetch the receipt of an entry. 'muniment receipt N' is short for it."`
+	Refresh receiptRefreshCmd `cmd:"" help:"Renew receipts under the log's current checkpoint and key."`
 }
 
 type receiptRefreshCmd struct {
-	Files []string `arg:"" help:"Receipts; each is replaced." predictor:"file"`
+	Files []string `arg:"" help:"Receipts to replace." predictor:"file"`
 	remote.Flags
-	Policy []string `help:"What the new receipts must verify under; may be repeated." required:"" env:"MUNIMENT_POLICY" predictor:"file" sep:"none"`
-	JSON   bool     `help:"Print one JSON object for each file."`
+	Policy []string `help:"Trust policy that accepts the new receipts. May be repeated; one must accept." required:"" env:"MUNIMENT_POLICY" predictor:"file" sep:"none"`
+	JSON   bool     `help:"Print one JSON object per file."`
 }
 
 func (receiptRefreshCmd) Help() string {
-	return `A receipt is judged by the policy that it was issued under. When the log's key was changed, or its policy asks for other witnesses, this gives the same
-opening with a proof under a current checkpoint. A file is replaced only when the new receipt verifies, and the log is shown to continue the tree of the old one.
+	return `A receipt verifies under the policy it was issued under. After the log's key or witnesses have changed,
+refresh keeps the receipt's opening and fetches a proof under a current checkpoint. A file is replaced
+only if the new receipt verifies and the log proves that its tree extends the old one.
 
-Exit code: 0 all are refreshed; 1 some can't be, and are left as they were; 2 no answer.
+Exit code: 0 all refreshed; 1 some could not be, and are unchanged; 2 no answer.
 
 Example:
   muniment receipt refresh receipts/*.receipt.json --policy policy --token-file acme.token`
@@ -54,15 +55,15 @@ func (c *receiptRefreshCmd) Run(a *term.App) error {
 	failed := 0
 	for _, path := range c.Files {
 		from, to, err := c.refresh(a.Ctx, client, policies, path)
-		_ = bar.Add(1) // a bar that can't be drawn changes nothing
+		_ = bar.Add(1)
 		var ce *connect.Error
 		if errors.As(err, &ce) && (ce.Code() == connect.CodeUnauthenticated || ce.Code() == connect.CodeUnavailable) {
-			return err // so would be the others
+			return err // the other files would fail too
 		}
 		if err != nil {
 			failed++
 		}
-		if err := c.tell(a, path, from, to, err); err != nil {
+		if err := c.print(a, path, from, to, err); err != nil {
 			return err
 		}
 	}
@@ -73,7 +74,7 @@ func (c *receiptRefreshCmd) Run(a *term.App) error {
 	return nil
 }
 
-// refresh replaces one file, and returns the sizes of the old and the new tree.
+// refresh replaces one file. It returns the sizes of the old and the new tree.
 func (c *receiptRefreshCmd) refresh(ctx context.Context, client *muniment.Client, policies []*receipt.TrustPolicy, path string) (from, to uint64, err error) {
 	data, err := bounded.ReadFile(path, bounded.Receipt)
 	if err != nil {
@@ -91,7 +92,7 @@ func (c *receiptRefreshCmd) refresh(ctx context.Context, client *muniment.Client
 	if err != nil {
 		return 0, 0, err
 	}
-	// The latest checkpoint of all may not be cosigned yet.
+	// The latest checkpoint may not be cosigned yet.
 	witnessed := !slices.ContainsFunc(policies, func(p *receipt.TrustPolicy) bool { return !p.RequiresWitness() })
 	res, err := client.GetReceipt(ctx, connect.NewRequest(&munimentv1.GetReceiptRequest{Tenant: client.Tenant, Index: was.Index, Witnessed: witnessed}))
 	if err != nil {
@@ -101,7 +102,7 @@ func (c *receiptRefreshCmd) refresh(ctx context.Context, client *muniment.Client
 	if err != nil {
 		return old.Size, 0, fmt.Errorf("the log's answer: %w", err)
 	}
-	r.Proof = got.Proof // the opening stays the holder's own, whatever the log has erased since
+	r.Proof = got.Proof // keep the holder's opening: the log may have erased its own
 	fresh, err := r.AppendJSON(nil)
 	if err != nil {
 		return old.Size, 0, err
@@ -111,20 +112,20 @@ func (c *receiptRefreshCmd) refresh(ctx context.Context, client *muniment.Client
 		return old.Size, 0, fmt.Errorf("the new receipt: %w", err)
 	}
 	if s.Index != was.Index || s.Origin != old.Origin {
-		return old.Size, s.Size, fmt.Errorf("the new receipt is of entry %d of %s, not of entry %d of %s", s.Index, s.Origin, was.Index, old.Origin)
+		return old.Size, s.Size, fmt.Errorf("the new receipt is for entry %d of %s, not for entry %d of %s", s.Index, s.Origin, was.Index, old.Origin)
 	}
-	if err := checkContinues(ctx, client, old, s); err != nil {
+	if err := checkExtends(ctx, client, old, s); err != nil {
 		return old.Size, s.Size, err
 	}
-	// Receipts are often in folders of others: a link is replaced, not
-	// followed.
+	// Others may write to the receipt's folder, so replace a link instead of
+	// following it.
 	return old.Size, s.Size, wholefile.ReplacePath(path, append(fresh, '\n'), 0o666)
 }
 
-// checkContinues asks the log to prove that the new tree continues the old one.
-func checkContinues(ctx context.Context, client *muniment.Client, old receipt.Checkpoint, s *receipt.Statement) error {
+// checkExtends requires a proof that the new tree extends the old one.
+func checkExtends(ctx context.Context, client *muniment.Client, old receipt.Checkpoint, s *receipt.Statement) error {
 	if s.Size < old.Size {
-		return fmt.Errorf("the log has %s now, and had %d when the receipt was issued: it was rolled back, or this is an old copy of it", term.Count(s.Size, "entry"), old.Size)
+		return fmt.Errorf("the log has %s, but had %d when the receipt was issued: it was rolled back, or this is an old copy", term.Count(s.Size, "entry"), old.Size)
 	}
 	res, err := client.GetConsistencyProof(ctx, connect.NewRequest(&munimentv1.GetConsistencyProofRequest{FromSize: old.Size, ToSize: s.Size}))
 	if err != nil {
@@ -138,12 +139,12 @@ func checkContinues(ctx context.Context, client *muniment.Client, old receipt.Ch
 		path[i] = entry.Hash(h)
 	}
 	if err := receipt.VerifyConsistency(old.Size, s.Size, old.Root, s.Root, path); err != nil {
-		return fmt.Errorf("the log does not continue the tree of this receipt; keep the receipt, it may be the evidence of a fork: %w", err)
+		return fmt.Errorf("the log's tree does not extend that of the receipt (keep the receipt, it may be evidence of a fork): %w", err)
 	}
 	return nil
 }
 
-func (c *receiptRefreshCmd) tell(a *term.App, path string, from, to uint64, failure error) error {
+func (c *receiptRefreshCmd) print(a *term.App, path string, from, to uint64, failure error) error {
 	if c.JSON {
 		o := struct {
 			File  string `json:"file"`
@@ -160,6 +161,6 @@ func (c *receiptRefreshCmd) tell(a *term.App, path string, from, to uint64, fail
 		fmt.Fprintf(a.Stderr, "%s: %s\n", term.Quoted(path), term.Escape(failure.Error()))
 		return nil
 	}
-	fmt.Fprintf(a.Stdout, "%s\tfrom the tree of %s to that of %d\n", term.Quoted(path), term.Count(from, "entry"), to)
+	fmt.Fprintf(a.Stdout, "%s\trefreshed from tree size %d to %d\n", term.Quoted(path), from, to)
 	return nil
 }

@@ -28,10 +28,10 @@ import (
 )
 
 type scittCmd struct {
-	Init     scittInitCmd     `cmd:"" help:"Give a data folder the key that switches the SCITT endpoint on."`
-	Sign     scittSignCmd     `cmd:"" help:"Make a signed statement of a file."`
-	Register scittRegisterCmd `cmd:"" help:"Register a signed statement, and keep its COSE receipt."`
-	Keys     scittKeysCmd     `cmd:"" help:"Fetch the keys that COSE receipts are verified with."`
+	Init     scittInitCmd     `cmd:"" help:"Create the key that enables a data folder's SCITT endpoint."`
+	Sign     scittSignCmd     `cmd:"" help:"Make a signed statement about a file."`
+	Register scittRegisterCmd `cmd:"" help:"Register a signed statement and write its COSE receipt."`
+	Keys     scittKeysCmd     `cmd:"" help:"Fetch the keys that verify COSE receipts."`
 	Verify   scittVerifyCmd   `cmd:"" help:"Verify a statement's COSE receipt offline."`
 }
 
@@ -40,7 +40,7 @@ type scittInitCmd struct {
 }
 
 func (scittInitCmd) Help() string {
-	return `Restart the server afterwards.
+	return `Restart the server to enable the endpoint.
 
 Example:
   muniment scitt init --data ./data`
@@ -62,18 +62,18 @@ func (c *scittInitCmd) Run(a *term.App) error {
 	if err := datadir.WriteNew(path, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), 0o600); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Stdout, "Made %s: it signs COSE receipts. Back it up, keep it secret, and restart the server.\n", path)
+	fmt.Fprintf(a.Stdout, "Created %s, which signs COSE receipts. Back it up, keep it secret, and restart the server.\n", path)
 	return nil
 }
 
 type scittSignCmd struct {
-	File        string `arg:"" help:"File to make a statement of." predictor:"file"`
-	Key         string `help:"Private key that signs, in PEM form." required:"" placeholder:"FILE" predictor:"file"`
-	Issuer      string `help:"Who says it: iss." required:""`
-	Subject     string `help:"What it is about: sub, such as a package URL." required:""`
+	File        string `arg:"" help:"File to make a statement about." predictor:"file"`
+	Key         string `help:"Private key to sign with, in PEM." required:"" placeholder:"FILE" predictor:"file"`
+	Issuer      string `help:"Issuer of the statement (iss)." required:""`
+	Subject     string `help:"Subject of the statement (sub), such as a package URL." required:""`
 	ContentType string `help:"Media type of the file." placeholder:"TYPE"`
-	Hash        bool   `help:"Sign the file's SHA-256 instead of the file (a COSE hash envelope): for large files, and so that the statement can be found by digest."`
-	Output      string `short:"o" help:"File to write to; default: standard output." placeholder:"FILE" type:"path"`
+	Hash        bool   `help:"Sign the file's SHA-256 instead of its content (a COSE hash envelope). For large files, and to find the statement by digest."`
+	Output      string `short:"o" help:"File to write to. Default: standard output." placeholder:"FILE" type:"path"`
 }
 
 func (scittSignCmd) Help() string {
@@ -101,12 +101,12 @@ func (c *scittSignCmd) Run(a *term.App) error {
 type scittRegisterCmd struct {
 	Statement string `arg:"" help:"Signed statement." predictor:"file"`
 	remote.Flags
-	Output      string `short:"o" help:"File for the receipt; default: <statement>.receipt.cose." placeholder:"FILE" type:"path"`
-	Transparent string `help:"Also write the transparent statement: the statement with the receipt in it." placeholder:"FILE" type:"path"`
+	Output      string `short:"o" help:"File for the receipt. Default: <statement>.receipt.cose." placeholder:"FILE" type:"path"`
+	Transparent string `help:"Also write the transparent statement, which contains the receipt." placeholder:"FILE" type:"path"`
 }
 
 func (scittRegisterCmd) Help() string {
-	return `Registering the same statement again gives a receipt of the first entry.
+	return `Registering the same statement again returns a receipt of the first entry.
 
 Exit code: 0 registered; 1 refused; 2 no answer.
 
@@ -152,8 +152,7 @@ const (
 	scittTimeout   = 2 * time.Minute
 )
 
-// scittCall makes one call of the SCITT endpoint. A refusal has the exit code
-// of a plain no.
+// scittCall calls the SCITT endpoint. A refusal ends the program with ExitNo.
 func scittCall(ctx context.Context, client *muniment.Client, method, path string, body []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, scittTimeout)
 	defer cancel()
@@ -163,7 +162,7 @@ func scittCall(ctx context.Context, client *muniment.Client, method, path string
 	}
 	res, err := client.Do(ctx, method, path, contentType, body)
 	if err != nil {
-		if connect.CodeOf(err) == connect.CodeUnknown { // it has no code yet
+		if connect.CodeOf(err) == connect.CodeUnknown { // no answer
 			err = connect.NewError(connect.CodeUnavailable, err)
 		}
 		return nil, err
@@ -174,7 +173,7 @@ func scittCall(ctx context.Context, client *muniment.Client, method, path string
 		return nil, fmt.Errorf("read the answer: %w", err)
 	}
 	if len(data) > maxSCITTAnswer {
-		return nil, fmt.Errorf("the answer has more than %d bytes", maxSCITTAnswer)
+		return nil, fmt.Errorf("the answer exceeds %d bytes", maxSCITTAnswer)
 	}
 	if res.StatusCode/100 == 2 {
 		return data, nil
@@ -182,19 +181,22 @@ func scittCall(ctx context.Context, client *muniment.Client, method, path string
 	const detail = -2
 	problem := map[int]string{}
 	if strictcbor.Unmarshal(data, &problem) != nil || problem[detail] == "" {
-		return nil, term.ExitWith(term.ExitNo, fmt.Errorf("%s: has the server a SCITT endpoint? (muniment scitt init --data DIR)", res.Status))
+		return nil, term.ExitWith(term.ExitNo, fmt.Errorf("%s: the server may have no SCITT endpoint; enable it with 'muniment scitt init --data DIR'", res.Status))
 	}
 	return nil, term.ExitWith(term.ExitNo, fmt.Errorf("%s: %s", res.Status, problem[detail]))
 }
 
 type scittKeysCmd struct {
 	Server string `help:"URL of the ledger." placeholder:"URL" env:"MUNIMENT_SERVER" default:"http://127.0.0.1:7480"`
-	CA     string `help:"Certificates of the authorities that the server's own is checked against, in PEM. Default: the system's." name:"ca" placeholder:"FILE" env:"MUNIMENT_CA" predictor:"file"`
+	CA     string `help:"CA certificates, in PEM, to verify the server's certificate against. Default: the system's." name:"ca" placeholder:"FILE" env:"MUNIMENT_CA" predictor:"file"`
 	Output string `short:"o" help:"File to write to." required:"" placeholder:"FILE" type:"path"`
 }
 
 func (scittKeysCmd) Help() string {
-	return `What is fetched is only as good as the connection: pin the file, or compare it with what the operator gives you in another way.
+	return `The keys are only as trustworthy as the connection: compare the file with one that the operator gave you
+in another way, and keep it.
+
+Exit code: 0 written; 1 the server has no SCITT endpoint; 2 no answer.
 
 Example:
   muniment scitt keys --server https://ledger.example.com -o scitt-keys.cbor`
@@ -220,16 +222,16 @@ func (c *scittKeysCmd) Run(a *term.App) error {
 }
 
 type scittVerifyCmd struct {
-	Statement string `arg:"" help:"Signed statement, or transparent statement with its receipt in it." predictor:"file"`
-	Receipt   string `help:"The receipt, if it is not in the statement." placeholder:"FILE" predictor:"file"`
-	Keys      string `help:"COSE Key Set of the log: see muniment scitt keys." required:"" placeholder:"FILE" predictor:"file"`
-	Key       string `help:"The issuer's public key in PEM form: check the statement's own signature, too." placeholder:"FILE" predictor:"file"`
-	Tenant    string `help:"Expect the entry to be of this tenant."`
+	Statement string `arg:"" help:"Signed statement, or transparent statement, which contains its receipt." predictor:"file"`
+	Receipt   string `help:"The receipt, if the statement does not contain it." placeholder:"FILE" predictor:"file"`
+	Keys      string `help:"COSE Key Set of the log, from 'muniment scitt keys'." required:"" placeholder:"FILE" predictor:"file"`
+	Key       string `help:"Issuer's public key, in PEM: also verify the statement's own signature." placeholder:"FILE" predictor:"file"`
+	Tenant    string `help:"The entry must belong to this tenant."`
 	JSON      bool   `help:"Print JSON."`
 }
 
 func (scittVerifyCmd) Help() string {
-	return `Needs no network. Without --key only the log's word is checked: that it recorded this statement.
+	return `Needs no network. Without --key, only the receipt is verified: it proves that the log recorded this statement.
 
 Exit code: 0 verified; 1 not verified; 2 no answer.
 
@@ -276,8 +278,8 @@ func (c *scittVerifyCmd) Run(a *term.App) error {
 	}
 	var errs []error
 	for _, r := range receipts {
-		// of a transparent statement, one good receipt is enough: others may be
-		// other logs'
+		// One good receipt is enough: a transparent statement can contain
+		// receipts of other logs.
 		proven, err := cosereceipt.Verify(st.Bytes, st.Subject, r, keys)
 		if err == nil && c.Tenant != "" && proven.Header.Tenant != c.Tenant {
 			err = fmt.Errorf("tenant: the entry belongs to %q, not to %q", proven.Header.Tenant, c.Tenant)
@@ -286,7 +288,7 @@ func (c *scittVerifyCmd) Run(a *term.App) error {
 			errs = append(errs, err)
 			continue
 		}
-		return c.tell(a, st, proven, signer)
+		return c.print(a, st, proven, signer)
 	}
 	return term.ExitWith(term.ExitNo, errors.Join(errs...))
 }
@@ -301,12 +303,12 @@ func (c *scittVerifyCmd) receipts(statement []byte) ([][]byte, error) {
 		return nil, term.ExitWith(term.ExitNo, err)
 	}
 	if len(receipts) == 0 {
-		return nil, errors.New("the statement has no receipt in it: give one with --receipt")
+		return nil, errors.New("the statement contains no receipt: use --receipt")
 	}
 	return receipts, nil
 }
 
-func (c *scittVerifyCmd) tell(a *term.App, st *cose.Statement, p *cosereceipt.Statement, signer string) error {
+func (c *scittVerifyCmd) print(a *term.App, st *cose.Statement, p *cosereceipt.Statement, signer string) error {
 	when := time.UnixMilli(int64(p.Time)).UTC().Format(term.TimeFormat)
 	if c.JSON {
 		return term.WriteJSON(a.Stdout, struct {
@@ -324,9 +326,9 @@ func (c *scittVerifyCmd) tell(a *term.App, st *cose.Statement, p *cosereceipt.St
 			SignedBy  string `json:"signedBy,omitempty"`
 		}{true, false, p.Origin, p.Index, p.Size, p.Root.Base64(), p.LeafHash.String(), when, p.Header.Tenant, st.Issuer, st.Subject, signer})
 	}
-	own := "the statement's own signature was not checked: give --key"
+	own := "the statement's own signature was not checked: use --key"
 	if signer != "" {
-		own = "the statement is signed by the key " + signer
+		own = "the statement is signed by key " + signer
 	}
 	fmt.Fprintf(a.Stdout, `✓ VERIFIED  %s
   proven    statement of %s about %s
@@ -334,7 +336,7 @@ func (c *scittVerifyCmd) tell(a *term.App, st *cose.Statement, p *cosereceipt.St
             root %s
             %s
   claimed   by the log: recorded %s for tenant %s
-  witness   not witnessed: a COSE receipt carries no cosignatures; the native receipt of the same entry can
+  witness   not witnessed: COSE receipts carry no cosignatures; the entry's native receipt can
 `, c.Statement, term.Quoted(st.Issuer), term.Quoted(st.Subject), p.Index, term.Quoted(p.Origin), term.Count(p.Size, "entry"), p.Root.Base64(), own, when, p.Header.Tenant)
 	return nil
 }

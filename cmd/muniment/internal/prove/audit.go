@@ -12,20 +12,21 @@ import (
 )
 
 type auditCmd struct {
-	URL        string  `arg:"" help:"The log: the server's URL, or that of any copy; /tlog/ is added where the path is empty. Or a folder with a copy of what is under /tlog/."`
-	TokenFile  string  `help:"Token, where the operator has closed /tlog/." placeholder:"FILE" type:"path"`
-	Policy     string  `help:"Policy file: the keys of the log and its witnesses." required:"" env:"MUNIMENT_POLICY" predictor:"file"`
-	State      string  `help:"File that keeps what was audited, so that the next run needs only what is new and notices a fork. Without it every run starts anew." type:"path" predictor:"file"`
-	StreamKey  string  `help:"Prove this tenant's stream complete, too." env:"MUNIMENT_STREAM_KEY" predictor:"file"`
-	ExpectNext *uint64 `help:"With --stream-key: the stream must have at least this many entries, as a receipt shows that is known from elsewhere." placeholder:"N"`
+	URL        string  `arg:"" help:"Log to audit: the URL of the server or of a copy (an empty path becomes /tlog/), or a folder with a copy of /tlog/."`
+	TokenFile  string  `help:"Token file, if the operator has closed /tlog/ to the public." placeholder:"FILE" type:"path"`
+	Policy     string  `help:"Trust policy: the keys of the log and its witnesses." required:"" env:"MUNIMENT_POLICY" predictor:"file"`
+	State      string  `help:"File that records what was audited, so that the next run reads only what is new and detects a fork. Default: none, and every run reads the whole log." type:"path" predictor:"file"`
+	StreamKey  string  `help:"Also prove this tenant's stream complete." env:"MUNIMENT_STREAM_KEY" predictor:"file"`
+	ExpectNext *uint64 `help:"With --stream-key: the stream must have at least this many entries." placeholder:"N"`
 	JSON       bool    `help:"Print JSON."`
 }
 
 func (auditCmd) Help() string {
-	return `Reads every entry and tile that was not read before, and checks each leaf hash, every tile, the root, and that the log continues the one of the state file.
+	return `Reads every entry and tile not audited before, and checks each leaf hash, each tile, the root, and that
+the log extends the one recorded in the state file.
 
-Exit code: 0 sound; 3 an entry was changed; 4 the log was truncated; 5 the log was forked; 6 the stream is not complete;
-1 it does not verify in another way; 2 it could not be read.
+Exit code: 0 sound; 1 not verified; 2 no answer; 3 an entry was changed; 4 the log was truncated;
+5 the log has forked; 6 the stream is not complete.
 
 Examples:
   muniment audit https://ledger.example.com --policy policy --state audit.json
@@ -38,7 +39,7 @@ func (c *auditCmd) Run(a *term.App) error {
 		return err
 	}
 	if c.ExpectNext != nil && key == nil {
-		return errors.New("--expect-next needs --stream-key")
+		return errors.New("--expect-next requires --stream-key")
 	}
 	src, err := remote.OpenSource(c.URL, c.TokenFile)
 	if err != nil {
@@ -56,8 +57,8 @@ func (c *auditCmd) Run(a *term.App) error {
 	show, finish := a.ProgressFunc("audit")
 	report, next, err := audit.Run(a.Ctx, src, policy, prev, audit.Options{StreamKey: key, ExpectNext: c.ExpectNext, Progress: show})
 	finish()
-	// An incomplete stream is no reason to read the log again: the state says
-	// how far it is sound.
+	// The log is sound even if the stream is incomplete, so the next run need
+	// not read it again.
 	if next != nil && c.State != "" && (err == nil || errors.Is(err, audit.ErrStream)) {
 		if serr := next.Save(c.State); serr != nil {
 			return fmt.Errorf("--state: %w", serr)
@@ -77,7 +78,7 @@ func (c *auditCmd) Run(a *term.App) error {
 	}
 	var conflict *audit.Conflict
 	if errors.As(err, &conflict) {
-		fmt.Fprintf(a.Stdout, "The evidence. Kept from before:\n\n%s\nOffered now:\n\n%s\n", term.Escape(conflict.Kept), term.Escape(conflict.Offered))
+		fmt.Fprintf(a.Stdout, "Conflicting checkpoints. Seen before:\n\n%s\nOffered now:\n\n%s\n", term.Escape(conflict.Kept), term.Escape(conflict.Offered))
 	}
 	if err != nil {
 		return term.ExitWith(auditCode(err), err)
@@ -105,21 +106,25 @@ func (c *auditCmd) print(a *term.App, r *audit.Report, err error) {
 	if err != nil {
 		mark = "✗ NOT COMPLETE"
 	}
-	fmt.Fprintf(a.Stdout, "%s  %s, %s (%d read now)\n", mark, r.Origin, term.Count(r.Size, "entry"), r.Size-r.From)
-	fmt.Fprintf(a.Stdout, "  every leaf, tile and the root %s check out\n", r.Root.Base64())
+	fmt.Fprintf(a.Stdout, "%s  %s, %s (%d new)\n", mark, r.Origin, term.Count(r.Size, "entry"), r.Size-r.From)
+	fmt.Fprintf(a.Stdout, "  every leaf and tile matches the root %s\n", r.Root.Base64())
 	switch {
 	case r.From > 0:
-		fmt.Fprintf(a.Stdout, "  it continues the log of %s that was audited before\n", term.Count(r.From, "entry"))
+		fmt.Fprintf(a.Stdout, "  it extends the %s audited before\n", term.Count(r.From, "entry"))
 	case c.State == "":
-		fmt.Fprintf(a.Stdout, "  keep a state with --state FILE to notice a fork or rollback the next time\n")
+		fmt.Fprintf(a.Stdout, "  use --state FILE to detect a fork or rollback on the next run\n")
 	}
-	if s := r.Stream; s != nil && s.Complete() {
-		fmt.Fprintf(a.Stdout, "  the stream %s is complete: entries 0 to %d are each there once and in order, and no other\n", s.ID, int64(s.Next)-1)
+	switch s := r.Stream; {
+	case s == nil || !s.Complete():
+	case s.Next == 0:
+		fmt.Fprintf(a.Stdout, "  the stream %s is complete: it has no entries\n", s.ID)
+	default:
+		fmt.Fprintf(a.Stdout, "  the stream %s is complete: %s, each once and in order, and no others\n", s.ID, term.Count(s.Next, "entry"))
 	}
 	if r.Witnessed {
-		fmt.Fprintln(a.Stdout, "  cosigned by the witnesses that the policy asks for")
+		fmt.Fprintln(a.Stdout, "  cosigned by the witnesses that the policy requires")
 	} else {
-		fmt.Fprintln(a.Stdout, "  not witnessed: the policy asks for none, so the log could show others another history")
+		fmt.Fprintln(a.Stdout, "  not witnessed: the policy requires no witnesses, so the log could show others a different history")
 	}
 }
 
@@ -129,7 +134,7 @@ func (c *auditCmd) printJSON(a *term.App, r *audit.Report, err error) error {
 		Error  string        `json:"error,omitempty"`
 		Exit   int           `json:"exitCode"`
 		Report *audit.Report `json:"report,omitempty"`
-		// with the next, evidence of a fork or truncation
+		// the two checkpoints of a fork or truncation
 		Kept    string `json:"keptCheckpoint,omitempty"`
 		Offered string `json:"offeredCheckpoint,omitempty"`
 	}{Sound: err == nil, Report: r}

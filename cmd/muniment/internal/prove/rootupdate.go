@@ -21,21 +21,21 @@ import (
 
 type trustedRootUpdateCmd struct {
 	Data    string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
-	Name    string `help:"Which trusted root." default:"public-good"`
-	From    string `help:"Take it from this file." placeholder:"FILE" predictor:"file" xor:"source"`
-	TUF     string `name:"tuf" help:"Take it from this TUF repository, whose signatures are checked." placeholder:"URL" xor:"source"`
-	TUFRoot string `name:"tuf-root" help:"With --tuf: the repository's root.json, got in a trustworthy way. Needed the first time, but not for the Sigstore public-good instance." placeholder:"FILE" predictor:"file"`
-	Target  string `help:"With --tuf: name of the file in the repository." default:"trusted_root.json"`
-	Confirm bool   `help:"Change nothing, and confirm that the root is still right." xor:"source"`
+	Name    string `help:"Name of the trusted root." default:"public-good"`
+	From    string `help:"File with the new trusted root." placeholder:"FILE" predictor:"file" xor:"source"`
+	TUF     string `name:"tuf" help:"TUF repository to fetch the trusted root from. Its signatures are checked." placeholder:"URL" xor:"source"`
+	TUFRoot string `name:"tuf-root" help:"With --tuf: the repository's root.json, from a trustworthy source. Required the first time, except for the Sigstore public-good instance." placeholder:"FILE" predictor:"file"`
+	Target  string `help:"With --tuf: file name of the trusted root in the repository." default:"trusted_root.json"`
+	Confirm bool   `help:"Keep the trusted root, and confirm that it is still current." xor:"source"`
 	JSON    bool   `help:"Print one JSON object."`
 }
 
 func (trustedRootUpdateCmd) Help() string {
-	return `Checks the new trusted root, puts it into the data folder as a whole or not at all, and shows what it trusts. A running server takes it over within
-seconds, at once on SIGHUP, and records it in each tenant's stream before the next entry. Its age counts from then; with the same root again it is
-confirmed, and its age starts anew.
+	return `Checks the new trusted root, replaces the one in the data folder atomically, and prints its content. A
+running server uses it within seconds, or immediately after SIGHUP, and records it in each tenant's stream
+before the next entry. The age of the root starts at zero, also if the root is unchanged.
 
-Exit code: 0 in force; 1 it is no trusted root, and nothing was changed; 2 it could not be read or written.
+Exit code: 0 in force; 1 not a trusted root, and nothing was changed; 2 no answer.
 
 Examples:
   muniment trusted-root update --data ./data --tuf https://tuf-repo-cdn.sigstore.dev
@@ -63,11 +63,11 @@ func (c *trustedRootUpdateCmd) Run(a *term.App) error {
 	case c.TUF != "":
 		data, err = c.fetch(a)
 	case c.Confirm && old == nil:
-		return fmt.Errorf("there is no trusted root %s to confirm; give one with --from or --tuf", c.Name)
+		return fmt.Errorf("no trusted root %s to confirm: specify one with --from or --tuf", c.Name)
 	case c.Confirm:
 		data = old
 	default:
-		return errors.New("give --from FILE, --tuf URL or --confirm")
+		return errors.New("no source specified: use --from FILE, --tuf URL or --confirm")
 	}
 	if err != nil {
 		return err
@@ -108,11 +108,11 @@ func (c *trustedRootUpdateCmd) Run(a *term.App) error {
 	return err
 }
 
-// tufDir is where, below trusted-roots, the state of TUF repositories is kept:
-// with it, an older state than was seen before is refused.
+// tufDir is the subfolder of trusted-roots with the state of TUF repositories,
+// by which a rollback of a repository is detected.
 const tufDir = "tuf"
 
-// fetch gets the trusted root from a TUF repository.
+// fetch returns the trusted root of a TUF repository.
 func (c *trustedRootUpdateCmd) fetch(a *term.App) ([]byte, error) {
 	u, err := url.Parse(c.TUF)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
@@ -127,7 +127,7 @@ func (c *trustedRootUpdateCmd) fetch(a *term.App) ([]byte, error) {
 		opts.Root = tuf.DefaultRoot()
 	default:
 		if opts.Root, err = bounded.ReadFile(cached, bounded.Document); errors.Is(err, os.ErrNotExist) {
-			return nil, errors.New("--tuf-root: give the repository's root.json the first time")
+			return nil, errors.New("--tuf-root: required the first time: specify the repository's root.json")
 		}
 	}
 	if err != nil {

@@ -13,14 +13,13 @@ import (
 	"muniment.dev/muniment/internal/bounded"
 )
 
-// sigstoreFlags say which Rekor log a Sigstore file is for, and what else is to
-// be in it.
+// sigstoreFlags specify the Rekor log that a Sigstore file is for.
 type sigstoreFlags struct {
-	Server string `help:"URL of the Rekor log, as its clients will use it; its host is the log's origin." placeholder:"URL" env:"MUNIMENT_REKOR_SERVER" required:""`
-	Output string `short:"o" help:"Write to the file instead of standard output." placeholder:"FILE"`
+	Server string `help:"URL of the Rekor log, as clients use it. Its host is the log's origin." placeholder:"URL" env:"MUNIMENT_REKOR_SERVER" required:""`
+	Output string `short:"o" help:"File to write to. Default: standard output." placeholder:"FILE"`
 }
 
-// description asks the listener what it is.
+// description fetches the server's description of its Rekor log.
 func (f *sigstoreFlags) description(a *term.App) (*rekor.Description, error) {
 	ctx, cancel := context.WithTimeout(a.Ctx, 30*time.Second)
 	defer cancel()
@@ -31,7 +30,7 @@ func (f *sigstoreFlags) description(a *term.App) (*rekor.Description, error) {
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("%w. Does 'muniment serve --rekor-listen' run there?", err)
+		return nil, fmt.Errorf("%w: start the log with 'muniment serve --rekor-listen'", err)
 	}
 	defer res.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
@@ -39,7 +38,7 @@ func (f *sigstoreFlags) description(a *term.App) (*rekor.Description, error) {
 		return nil, fmt.Errorf("read %s: %w", url, err)
 	}
 	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %s: it is not the Rekor log of a muniment server; give the URL of 'muniment serve --rekor-listen'", url, res.Status)
+		return nil, fmt.Errorf("%s: %s: not a Rekor log of this program: use the URL of 'muniment serve --rekor-listen'", url, res.Status)
 	}
 	d, err := rekor.ParseDescription(data)
 	if err != nil {
@@ -50,19 +49,20 @@ func (f *sigstoreFlags) description(a *term.App) (*rekor.Description, error) {
 
 type trustedRootExportCmd struct {
 	sigstoreFlags
-	FulcioURL   string `help:"URL of a certificate authority to trust, too." placeholder:"URL"`
-	FulcioChain string `help:"Its certificates in PEM, the issuing one first." placeholder:"FILE" predictor:"file"`
+	FulcioURL   string `help:"URL of a certificate authority to trust as well." placeholder:"URL"`
+	FulcioChain string `help:"Certificates of the authority, in PEM, issuing certificate first." placeholder:"FILE" predictor:"file"`
 	TSAURL      string `name:"tsa-url" help:"URL of another timestamp authority to trust." placeholder:"URL"`
-	TSAChain    string `name:"tsa-chain" help:"Its certificates in PEM, the signing one first." placeholder:"FILE" predictor:"file"`
+	TSAChain    string `name:"tsa-chain" help:"Certificates of the timestamp authority, in PEM, signing certificate first." placeholder:"FILE" predictor:"file"`
 	CTLogURL    string `name:"ct-log-url" help:"URL of a certificate transparency log to trust." placeholder:"URL"`
-	CTLogKey    string `name:"ct-log-key" help:"Its public key in PEM or DER." placeholder:"FILE" predictor:"file"`
+	CTLogKey    string `name:"ct-log-key" help:"Public key of the certificate transparency log, in PEM or DER." placeholder:"FILE" predictor:"file"`
 }
 
 func (trustedRootExportCmd) Help() string {
-	return `The log's own keys come from the server, and so does its timestamp authority if it has one. Fetch the file once, over HTTPS or on the
-server's own machine, and hand it out like a policy: who verifies with it asks nobody again.
+	return `The file contains the log's keys and its timestamp authority, if any, as the server reports them. Fetch
+it once, over HTTPS or on the server's own machine, and distribute it like a policy. Verifying with it
+needs no further requests.
 
-Exit code: 0 written; 2 it could not be made.
+Exit code: 0 written; 2 no answer.
 
 Examples:
   muniment trusted-root --server https://rekor.example.com -o trusted-root.json
@@ -85,7 +85,7 @@ func (c *trustedRootExportCmd) Run(a *term.App) error {
 		case part.path == "" && part.url == "":
 			continue
 		case part.path == "":
-			return fmt.Errorf("%s is missing: a URL alone gives nothing to trust", part.flag)
+			return fmt.Errorf("%s is required: a URL has no keys to trust", part.flag)
 		}
 		data, err := bounded.ReadFile(part.path, bounded.Document)
 		if err != nil {
@@ -98,7 +98,7 @@ func (c *trustedRootExportCmd) Run(a *term.App) error {
 		return err
 	}
 	if len(others.Fulcio) > 0 && len(others.TSA) == 0 && d.TimestampChain == "" {
-		fmt.Fprintln(a.Stderr, "muniment: no timestamp authority is in the file: signatures by short-lived certificates can't be verified with it. Add one with --tsa-chain, or make the log's own with: muniment init --rekor-origin HOST --tsa")
+		fmt.Fprintln(a.Stderr, "muniment: warning: the file has no timestamp authority, so signatures by short-lived certificates can't be verified with it: add one with --tsa-chain, or create the log's own with 'muniment init --rekor-origin HOST --tsa'")
 	}
 	data, err := d.TrustedRoot(c.Server, others)
 	if err != nil {
@@ -109,16 +109,16 @@ func (c *trustedRootExportCmd) Run(a *term.App) error {
 
 type signingConfigCmd struct {
 	sigstoreFlags
-	FulcioURL []string `help:"URL of a certificate authority to get certificates from." placeholder:"URL"`
-	OIDCURL   []string `name:"oidc-url" help:"URL of an OpenID Connect issuer to log in at." placeholder:"URL"`
+	FulcioURL []string `help:"URL of a certificate authority that issues certificates." placeholder:"URL"`
+	OIDCURL   []string `name:"oidc-url" help:"URL of an OpenID Connect issuer for logins." placeholder:"URL"`
 	TSAURL    []string `name:"tsa-url" help:"URL of another timestamp authority, with its path." placeholder:"URL"`
-	Operator  string   `help:"Who runs the services. Default: the log's origin." placeholder:"NAME"`
+	Operator  string   `help:"Operator of the services. Default: the log's origin." placeholder:"NAME"`
 }
 
 func (signingConfigCmd) Help() string {
-	return `The log and, if it has one, its timestamp authority are in the file without being asked for.
+	return `The file always contains the log and, if it has one, its timestamp authority.
 
-Exit code: 0 written; 2 it could not be made.
+Exit code: 0 written; 2 no answer.
 
 Examples:
   muniment signing-config --server https://rekor.example.com -o signing-config.json

@@ -10,20 +10,20 @@ import (
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
-// trustedRootCmd is the group of commands about trusted root files.
+// trustedRootCmd groups the commands for trusted root files.
 type trustedRootCmd struct {
-	Inspect trustedRootInspectCmd `cmd:"" help:"Show what a trusted root file trusts, and when."`
-	Update  trustedRootUpdateCmd  `cmd:"" help:"Replace or confirm a trusted root of a data folder."`
-	Export  trustedRootExportCmd  `cmd:"" default:"withargs" help:"Write the trusted root of a Rekor log that this program serves."`
+	Inspect trustedRootInspectCmd `cmd:"" help:"Show the authorities and logs of a trusted root file, and their validity."`
+	Update  trustedRootUpdateCmd  `cmd:"" help:"Replace or confirm a trusted root in a data folder."`
+	Export  trustedRootExportCmd  `cmd:"" default:"withargs" help:"Write the trusted root of a Rekor log served by this program."`
 }
 
 type trustedRootInspectCmd struct {
-	File string `arg:"" optional:"" help:"Trusted root file. Without it: the Sigstore public-good instance, as known to this version." predictor:"file"`
-	JSON bool   `help:"Print one JSON object for each trusted root of the file."`
+	File string `arg:"" optional:"" help:"Trusted root file. Default: the built-in root of the Sigstore public-good instance." predictor:"file"`
+	JSON bool   `help:"Print one JSON object per trusted root in the file."`
 }
 
 func (trustedRootInspectCmd) Help() string {
-	return `Exit code: 0 it is a trusted root; 1 it is not; 2 it could not be read.
+	return `Exit code: 0 shown; 1 not a trusted root; 2 no answer.
 
 Examples:
   muniment trusted-root inspect
@@ -54,7 +54,7 @@ func (c *trustedRootInspectCmd) Run(a *term.App) error {
 	return err
 }
 
-// trustedRootsText describes each root of a file.
+// trustedRootsText returns a description of each root in a file.
 func trustedRootsText(name string, r *sigstore.TrustedRoot, now time.Time) string {
 	var b strings.Builder
 	for i, one := range r.Each() {
@@ -88,9 +88,9 @@ func trustedRootText(name string, d sigstore.Description, now time.Time) string 
 	return b.String()
 }
 
-// span says when something is valid, and what that means now.
+// span describes a period of validity, and how it relates to now.
 func span(v sigstore.Validity, now time.Time) string {
-	from, until := "since ever", "until further notice"
+	from, until := "from the beginning", "with no end"
 	if v.Start != nil {
 		from = "from " + v.Start.UTC().Format(time.RFC3339)
 	}
@@ -103,6 +103,6 @@ func span(v sigstore.Validity, now time.Time) string {
 	case v.Start != nil && now.Before(*v.Start):
 		return from + " " + until + " (not yet)"
 	default:
-		return from + " " + until + " (for what was signed then)"
+		return from + " " + until + " (ended; still valid for signatures of that time)"
 	}
 }

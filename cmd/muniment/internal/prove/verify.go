@@ -22,29 +22,30 @@ import (
 
 type verifyCmd struct {
 	Receipts        []string `arg:"" help:"Receipt files." predictor:"file"`
-	Policy          []string `help:"Policy file: the keys of the log and its witnesses. May be given more than once; one must accept." required:"" env:"MUNIMENT_POLICY" predictor:"file" sep:"none"`
-	Payload         string   `help:"The payload, for a receipt that does not hold it." type:"path" predictor:"file"`
-	External        string   `help:"The evidence that the entry refers to, for an entry made with --by-reference." type:"path" predictor:"file"`
-	HeaderOnly      bool     `help:"Verify without the payload."`
-	Tenant          *string  `help:"The entry must be of this tenant."`
-	Stream          *string  `help:"The entry must be of this stream (its ID in hexadecimal)." placeholder:"ID"`
-	StreamKey       string   `help:"The entry must be of this key's stream, and filed under the right tag." env:"MUNIMENT_STREAM_KEY" predictor:"file"`
+	Policy          []string `help:"Trust policy: the keys of the log and its witnesses. May be repeated; one must accept." required:"" env:"MUNIMENT_POLICY" predictor:"file" sep:"none"`
+	Payload         string   `help:"Payload of a receipt that does not contain it." type:"path" predictor:"file"`
+	External        string   `help:"Evidence that the entry refers to, if it was appended with --by-reference." type:"path" predictor:"file"`
+	HeaderOnly      bool     `help:"Verify the header only, without the payload."`
+	Tenant          *string  `help:"The entry must belong to this tenant."`
+	Stream          *string  `help:"The entry must belong to the stream with this ID, in hexadecimal." placeholder:"ID"`
+	StreamKey       string   `help:"The entry must belong to this key's stream, and have the right tag." env:"MUNIMENT_STREAM_KEY" predictor:"file"`
 	Kind            *string  `help:"The entry must be of this kind."`
 	Subject         *string  `help:"The entry must be about this artifact." placeholder:"sha256:…"`
 	PredicateType   *string  `help:"The entry must have this in-toto predicate type." placeholder:"URI"`
 	Control         *string  `help:"The entry must be about this control."`
-	RequireVerified bool     `help:"The log must have found the evidence's signatures good."`
-	Signer          *string  `help:"The log must have found a good signature by this identity or key ID." placeholder:"ID"`
-	Issuer          *string  `help:"The log must have found a good signature by an identity of this OIDC issuer." placeholder:"URL"`
+	RequireVerified bool     `help:"The log must have verified the evidence's signatures."`
+	Signer          *string  `help:"The log must have verified a signature by this identity or key ID." placeholder:"ID"`
+	Issuer          *string  `help:"The log must have verified a signature by an identity of this OIDC issuer." placeholder:"URL"`
 	Admitted        bool     `help:"The admission policy must have admitted the entry."`
-	JSON            bool     `help:"Print one JSON object for each receipt (docs/spec/receipt.md, section 5)."`
+	JSON            bool     `help:"Print one JSON object per receipt (docs/spec/receipt.md, section 5)."`
 }
 
 func (verifyCmd) Help() string {
-	return `Needs no server and no network. Scripts should give --tenant, --kind and --subject: without them any genuine receipt of the log verifies.
-Gates should give --require-verified, or --signer and --issuer, and --admitted, too.
+	return `Needs no server and no network. Scripts should set --tenant, --kind and --subject: without them, any
+genuine receipt of the log verifies. Gates should also set --admitted and either --require-verified or
+--signer and --issuer.
 
-Exit code: 0 all verified; 1 one is refused; 2 one could not be checked.
+Exit code: 0 all verified; 1 a receipt is refused; 2 a receipt could not be checked.
 
 Examples:
   muniment verify provenance.json.receipt.json --policy policy
@@ -89,7 +90,8 @@ func (c *verifyCmd) Run(a *term.App) error {
 	return nil
 }
 
-// verify verifies one receipt. Files that were given are read as streams.
+// verify verifies one receipt. The files of --payload and --external are
+// streamed.
 func (c *verifyCmd) verify(path string, policies []*receipt.TrustPolicy, opts receipt.Options) (*receipt.Statement, error) {
 	data, err := bounded.ReadFile(path, bounded.Receipt)
 	if err != nil {
@@ -120,7 +122,7 @@ func (c *verifyCmd) options() (receipt.Options, error) {
 		value *string
 	}{{"tenant", c.Tenant}, {"kind", c.Kind}, {"subject", c.Subject}, {"predicate-type", c.PredicateType}, {"control", c.Control}, {"signer", c.Signer}, {"issuer", c.Issuer}, {"stream", c.Stream}} {
 		if f.value != nil && *f.value == "" {
-			return o, fmt.Errorf("--%s: empty; leave the flag out if any will do", f.name)
+			return o, fmt.Errorf("--%s: must not be empty: omit the flag to accept any value", f.name)
 		}
 	}
 	if c.Subject != nil {
@@ -158,8 +160,8 @@ func (c *verifyCmd) options() (receipt.Options, error) {
 	return o, nil
 }
 
-// reportText is the report for people: what was proven, what is only claimed,
-// and whether it was witnessed.
+// reportText returns the report for people: what is proven, what is only
+// claimed, and whether the checkpoint was witnessed.
 func reportText(r *receipt.Report, s *receipt.Statement, policies []*receipt.TrustPolicy) string {
 	if e := r.Reason; e != nil {
 		verdict := "✗ NOT VERIFIED"
@@ -182,43 +184,43 @@ func statementText(path string, s *receipt.Statement, policies []*receipt.TrustP
 	line("", "signed by %s", strings.Join(s.Signers, ", "))
 	switch {
 	case s.Link != nil && s.TagChecked:
-		line("", "it is entry %d of the stream %s, under its right tag", s.Link.Seq, s.Link.StreamID)
+		line("", "entry %d of the stream %s, with the right tag", s.Link.Seq, s.Link.StreamID)
 	case s.Link != nil:
-		line("", "it is entry %d of the stream %s (give --stream-key to check its tag)", s.Link.Seq, s.Link.StreamID)
+		line("", "entry %d of the stream %s (use --stream-key to check its tag)", s.Link.Seq, s.Link.StreamID)
 	}
 	switch {
 	case s.Header == nil:
-		line("", "the hash of the header is %s; HEADER AND PAYLOAD WERE NOT CHECKED", s.HeaderHash)
+		line("", "header hash %s; HEADER AND PAYLOAD NOT CHECKED", s.HeaderHash)
 	case s.PayloadSHA256 != nil:
-		line("", "header and payload are what was recorded: %s, sha256:%s", term.Count(s.Header.Payload.Size, "byte"), s.PayloadSHA256)
+		line("", "header and payload are as recorded: %s, sha256:%s", term.Count(s.Header.Payload.Size, "byte"), s.PayloadSHA256)
 	default:
-		line("", "the header is what was recorded; the PAYLOAD WAS NOT CHECKED")
+		line("", "the header is as recorded; PAYLOAD NOT CHECKED")
 	}
 	if s.Header != nil && s.Header.External != nil {
 		switch x := s.Header.External; {
 		case s.ExternalSHA256 != nil:
-			line("", "the evidence kept elsewhere is the one referred to: %s, sha256:%s", term.Count(x.Size, "byte"), s.ExternalSHA256)
+			line("", "the evidence kept elsewhere matches: %s, sha256:%s", term.Count(x.Size, "byte"), s.ExternalSHA256)
 		default:
-			line("", "CONTENT NOT CHECKED: it refers to %s kept elsewhere (to check, use --external)%s", term.Count(x.Size, "byte"), term.Optional(": ", x.Location))
+			line("", "CONTENT NOT CHECKED: %s kept elsewhere (use --external to check)%s", term.Count(x.Size, "byte"), term.Optional(": ", x.Location))
 		}
 	}
 	line("claimed", "by the log: recorded %s", time.UnixMilli(int64(s.Time)).UTC().Format(term.TimeFormat))
 	if erased := s.Erased(); erased != nil {
-		line("", "by the receipt: %s erased by the log (any holder of the receipt could have cut it out)", strings.Join(erased, " and "))
+		line("", "by the receipt: %s erased by the log (any holder of the receipt could have removed it)", strings.Join(erased, " and "))
 	}
 	if h := s.Header; h != nil {
 		line("", "for tenant %s, from %s", term.Quoted(h.Tenant), term.Quoted(h.Submitter))
 		line("", "as %s, %s%s", h.Kind, term.Quoted(h.MediaType), term.Optional(", predicate ", h.PredicateType))
 		for i, sub := range h.Subjects {
 			if i == 5 {
-				line("", "and %d more subjects", len(h.Subjects)-i)
+				line("", "and %d more", len(h.Subjects)-i)
 				break
 			}
 			for alg, v := range sub.Digest {
 				line("", "about %s%s", term.Quoted(alg+":"+v), term.Optional(" ", sub.Name))
 			}
 		}
-		signed := "signed, it says, by %s%s"
+		signed := "signed (claimed) by %s%s"
 		if h.Verification.Result == entry.Verified {
 			signed = "signed by %s%s"
 		}
@@ -227,20 +229,20 @@ func statementText(path string, s *receipt.Statement, policies []*receipt.TrustP
 		}
 		switch why := term.Quoted(term.Optional(": ", h.Verification.Reason)); h.Verification.Result {
 		case entry.Verified:
-			line("", "the log found the signature good%s", why)
+			line("", "the log verified the signature%s", why)
 		case entry.Failed:
-			line("", "THE LOG FOUND THE SIGNATURE WRONG%s", why)
+			line("", "THE LOG FOUND THE SIGNATURE INVALID%s", why)
 		default:
 			line("", "the log did not verify a signature%s", why)
 		}
 		if a := h.Admission; a != nil && a.Result == entry.Recorded {
-			line("", "kept although the admission policy does not admit it%s", term.Quoted(term.Optional(": ", a.Reason)))
+			line("", "not admitted by the admission policy, but recorded%s", term.Quoted(term.Optional(": ", a.Reason)))
 		}
 	}
 	if s.Witnessed {
-		line("witness", "cosigned by the witnesses that the policy asks for")
+		line("witness", "cosigned by the witnesses that the policy requires")
 	} else {
-		line("witness", "not witnessed: the policy asks for none, so the log could show others another history")
+		line("witness", "not witnessed: the policy requires no witnesses, so the log could show others a different history")
 	}
 	if len(policies) > 1 {
 		line("policy", "%s", s.Policy)
@@ -251,13 +253,15 @@ func statementText(path string, s *receipt.Statement, policies []*receipt.TrustP
 type proveCmd struct {
 	Entry string `arg:"" help:"Receipt file, or index of an entry." predictor:"file"`
 	remote.Flags
-	Size   uint64 `help:"With an index: size of an earlier published checkpoint. Default: the latest."`
-	Output string `short:"o" help:"File to write to; default: standard output." placeholder:"FILE.tlog-proof" type:"path"`
+	Size   uint64 `help:"With an index: tree size of an earlier published checkpoint. Default: the latest."`
+	Output string `short:"o" help:"File to write to. Default: standard output." placeholder:"FILE.tlog-proof" type:"path"`
 }
 
 func (proveCmd) Help() string {
-	return `The proof shows that a leaf is in the log, and nothing about what is in the entry. Any tool for https://c2sp.org/tlog-proof checks it; it
-needs the leaf hash, which 'muniment verify --json' prints.
+	return `The proof shows that a leaf is in the log, but nothing about the entry's content. Any tool for
+https://c2sp.org/tlog-proof can verify it with the leaf hash, which 'muniment verify --json' prints.
+
+Exit code: 0 written; 1 no such entry, or not a receipt; 2 no answer.
 
 Examples:
   muniment prove provenance.json.receipt.json -o provenance.tlog-proof

@@ -23,38 +23,44 @@ import (
 )
 
 type verifyBundleCmd struct {
-	Artifact string `arg:"" help:"The artifact: a file, or sha256: and its digest." predictor:"file"`
-	Bundle   string `help:"The Sigstore bundle, v0.1 to v0.3." required:"" placeholder:"FILE" predictor:"file"`
+	Artifact string `arg:"" help:"The artifact: a file, or its digest as sha256:…." predictor:"file"`
+	Bundle   string `help:"Sigstore bundle, v0.1 to v0.3." required:"" placeholder:"FILE" predictor:"file"`
 
 	signerFlags
 	JSON bool `help:"Print one JSON object."`
 }
 
-// signerFlags say who must have signed a bundle, and what it must have besides.
-// They mean what they mean to cosign's verify commands.
+// signerFlags specify the required signer of a bundle, and further
+// requirements. They have the meaning of the same flags of cosign's verify
+// commands.
 type signerFlags struct {
-	CertificateIdentity         *string `help:"The certificate must be of this identity: an e-mail address or a URI." placeholder:"ID"`
-	CertificateIdentityRegexp   *string `help:"The same as a regular expression. It matches anywhere; anchor it with ^ and $." placeholder:"RE"`
-	CertificateOidcIssuer       *string `help:"The identity must be of this OIDC issuer." placeholder:"URL"`
-	CertificateOidcIssuerRegexp *string `help:"The same as a regular expression." placeholder:"RE"`
-	Key                         *string `help:"The signature must be by this public key (PEM); certificates will not do." placeholder:"FILE" predictor:"file"`
+	CertificateIdentity         *string `help:"The certificate must be issued to this identity: an e-mail address or a URI." placeholder:"ID"`
+	CertificateIdentityRegexp   *string `help:"Like --certificate-identity, but a regular expression. It matches anywhere in the identity: anchor it with ^ and $." placeholder:"RE"`
+	CertificateOidcIssuer       *string `help:"The identity must be vouched for by this OIDC issuer." placeholder:"URL"`
+	CertificateOidcIssuerRegexp *string `help:"Like --certificate-oidc-issuer, but a regular expression." placeholder:"RE"`
+	Key                         *string `help:"The bundle must be signed by this public key, in PEM. Certificates are not accepted." placeholder:"FILE" predictor:"file"`
 
-	TrustedRoot *string `help:"Trusted root file. Without it: the Sigstore public-good instance, as known to this version." placeholder:"FILE" predictor:"file"`
+	TrustedRoot *string `help:"Trusted root file. Default: the built-in root of the Sigstore public-good instance." placeholder:"FILE" predictor:"file"`
 	Type        *string `help:"The bundle must be an attestation with this predicate type: a URI or one of cosign's short names (slsaprovenance, slsaprovenance02, slsaprovenance1, spdx, spdxjson, cyclonedx, vuln, openvex, link, custom)." placeholder:"PREDICATE"`
 
-	InsecureIgnoreTlog  bool `help:"Ask for no log entry. A certificate is then judged at the current time, or at that of a signed timestamp."`
-	InsecureIgnoreSct   bool `help:"Ask for no SCT in the certificate."`
-	UseSignedTimestamps bool `help:"Ask for an RFC 3161 timestamp, also where the log tells the time."`
+	InsecureIgnoreTlog  bool `help:"Require no log entry. A certificate is then checked at the current time, or at that of a signed timestamp."`
+	InsecureIgnoreSct   bool `help:"Require no SCT in the certificate."`
+	UseSignedTimestamps bool `help:"Require an RFC 3161 timestamp, even if the log entry has a time."`
 }
 
 func (verifyBundleCmd) Help() string {
-	return `Needs no server and no network. The flags mean what they mean to cosign's verify commands.
+	return `Needs no server and no network. The flags have the same meaning as for cosign's verify commands.
 
-A certificate needs an entry in a transparency log of the trusted root, a time from that log or from a timestamp authority, and an SCT. A key needs a log entry. The --insecure flags do without; say them only where the signer has none, as in an air-gapped setting.
+A bundle with a certificate must have an entry in a transparency log of the trusted root, a time from
+that log or from a timestamp authority, and an SCT. A bundle signed with a key must have a log entry.
+The --insecure flags drop these requirements. Use them only for signers without a log, such as in an
+air-gapped network.
 
-A file of JSON Lines, such as gh attestation download writes, has a bundle on each line. Each is reported, and one that verifies is enough. A trusted root file may have several lines, too; a bundle must verify under one of them.
+A JSON Lines file, such as 'gh attestation download' writes, contains one bundle per line. Each is
+reported, and one that verifies is enough. A trusted root file can have several lines as well: a bundle
+must verify under one of them.
 
-Exit code: 0 verified; 1 not verified; 2 it could not be checked (usage, files).
+Exit code: 0 verified; 1 not verified; 2 no answer (usage, files).
 
 Examples:
   muniment verify-bundle --bundle app.sigstore.json --certificate-identity ci@acme.example --certificate-oidc-issuer https://accounts.acme.example app.tar.gz
@@ -100,8 +106,8 @@ func (c *verifyBundleCmd) Run(a *term.App) error {
 	return nil
 }
 
-// runLines verifies each bundle of a file of JSON Lines. One that verifies is
-// enough: the others may be about other artifacts, or by other signers.
+// runLines verifies each bundle of a JSON Lines file. One that verifies is
+// enough: the others may have other artifacts or signers.
 func (c *verifyBundleCmd) runLines(a *term.App, check *bundleCheck, lines [][]byte, artifact *sigstore.Artifact) error {
 	o := linesVerdict{Bundle: c.Bundle, Artifact: artifact.Digest()}
 	var text strings.Builder
@@ -117,7 +123,7 @@ func (c *verifyBundleCmd) runLines(a *term.App, check *bundleCheck, lines [][]by
 		o.Bundles = append(o.Bundles, check.verdict(name, artifact, v, err))
 		text.WriteString(check.result(name, artifact, v, err))
 	}
-	fmt.Fprintf(&text, "%d of %d bundles verified\n", o.Verified, len(lines))
+	fmt.Fprintf(&text, "%d of %s verified\n", o.Verified, term.Count(len(lines), "bundle"))
 	if c.JSON {
 		if err := term.WriteJSON(a.Stdout, o.object()); err != nil {
 			return err
@@ -131,7 +137,7 @@ func (c *verifyBundleCmd) runLines(a *term.App, check *bundleCheck, lines [][]by
 	return nil
 }
 
-// linesVerdict is the result for a file of several bundles.
+// linesVerdict is the result for a JSON Lines file.
 type linesVerdict struct {
 	Bundle, Artifact string
 	Verified         int
@@ -147,7 +153,7 @@ func (o *linesVerdict) object() any {
 	}{o.Bundle, o.Artifact, o.Verified > 0, o.Bundles}
 }
 
-// result is the text for one bundle.
+// result returns the report on one bundle for people.
 func (b *bundleCheck) result(path string, artifact *sigstore.Artifact, v *sigstore.Verified, err error) string {
 	if err == nil {
 		return b.text(path, artifact, v)
@@ -156,13 +162,13 @@ func (b *bundleCheck) result(path string, artifact *sigstore.Artifact, v *sigsto
 	return fmt.Sprintf("✗ NOT VERIFIED  %s\n  %s\n", term.Quoted(path), strings.ReplaceAll(term.Escape(text), "\n", "\n  "))
 }
 
-// A bundleCheck is what the flags ask for.
+// A bundleCheck is what the flags require of a bundle.
 type bundleCheck struct {
 	verifier  *sigstore.Verifier
 	need      sigstore.Requirements
-	identity  *sigstore.Identity // nil if a key is asked for
+	identity  *sigstore.Identity // nil if --key is set
 	predicate string
-	root      string // what the trusted root is called
+	root      string // name of the trusted root
 }
 
 func (b *bundleCheck) verify(data []byte, artifact *sigstore.Artifact) (*sigstore.Verified, error) {
@@ -183,13 +189,13 @@ func (b *bundleCheck) verify(data []byte, artifact *sigstore.Artifact) (*sigstor
 	case b.predicate == "" || b.predicate == v.PredicateType:
 		return v, nil
 	case v.PredicateType == "":
-		return nil, fmt.Errorf("%w: the bundle is no attestation, so it has no predicate of type %q", sigstore.ErrNotVerified, b.predicate)
+		return nil, fmt.Errorf("%w: the bundle is not an attestation, so it has no predicate of type %q", sigstore.ErrNotVerified, b.predicate)
 	default:
 		return nil, fmt.Errorf("%w: the predicate type is %q, not %q", sigstore.ErrNotVerified, v.PredicateType, b.predicate)
 	}
 }
 
-// predicateTypes are the short names that cosign's --type takes.
+// predicateTypes maps the short names of cosign's --type to predicate types.
 var predicateTypes = map[string]string{
 	"slsaprovenance":   "https://slsa.dev/provenance/v0.2",
 	"slsaprovenance02": "https://slsa.dev/provenance/v0.2",
@@ -203,13 +209,13 @@ var predicateTypes = map[string]string{
 	"custom":           "https://cosign.sigstore.dev/attestation/v1",
 }
 
-// expandType returns the predicate type that --type means.
+// expandType returns the predicate type for a value of --type.
 func expandType(name string) (string, error) {
 	if uri, ok := predicateTypes[name]; ok {
 		return uri, nil
 	}
 	if _, err := url.ParseRequestURI(name); err != nil {
-		return "", fmt.Errorf("--type: %q is neither a URI nor a short name that is known; see --help", name)
+		return "", fmt.Errorf("--type: %q is neither a URI nor a known short name: see --help", name)
 	}
 	return name, nil
 }
@@ -224,7 +230,7 @@ func (c *signerFlags) check() (*bundleCheck, error) {
 		{"key", c.Key}, {"trusted-root", c.TrustedRoot}, {"type", c.Type},
 	} {
 		if f.value != nil && *f.value == "" {
-			return nil, fmt.Errorf("--%s: empty; is a variable not set?", f.name)
+			return nil, fmt.Errorf("--%s: must not be empty: is a variable unset?", f.name)
 		}
 	}
 	b := &bundleCheck{root: "the Sigstore public-good instance"}
@@ -286,7 +292,7 @@ func (c *signerFlags) certificateRequirements() sigstore.Requirements {
 
 func (c *signerFlags) keyVerifier(trusted *sigstore.TrustedRoot, need sigstore.Requirements) (*sigstore.Verifier, error) {
 	if c.CertificateIdentity != nil || c.CertificateIdentityRegexp != nil || c.CertificateOidcIssuer != nil || c.CertificateOidcIssuerRegexp != nil {
-		return nil, errors.New("--key and the --certificate flags exclude each other: a bundle is signed with one or the other")
+		return nil, errors.New("--key and the --certificate flags exclude each other: a bundle is signed with a key or by a certificate")
 	}
 	text, err := bounded.ReadFile(*c.Key, 1<<20)
 	if err != nil {
@@ -302,9 +308,9 @@ func (c *signerFlags) keyVerifier(trusted *sigstore.TrustedRoot, need sigstore.R
 func (c *signerFlags) identity() (*sigstore.Identity, error) {
 	switch {
 	case c.CertificateIdentity == nil && c.CertificateIdentityRegexp == nil:
-		return nil, errors.New("say who must have signed: --certificate-identity (or --certificate-identity-regexp) with --certificate-oidc-issuer, or --key")
+		return nil, errors.New("no signer specified: use --certificate-identity (or --certificate-identity-regexp) with --certificate-oidc-issuer, or --key")
 	case c.CertificateOidcIssuer == nil && c.CertificateOidcIssuerRegexp == nil:
-		return nil, errors.New("say who vouches for the identity: --certificate-oidc-issuer or --certificate-oidc-issuer-regexp")
+		return nil, errors.New("no issuer specified: use --certificate-oidc-issuer or --certificate-oidc-issuer-regexp")
 	}
 	id := &sigstore.Identity{}
 	if c.CertificateIdentity != nil {
@@ -329,15 +335,15 @@ func (c *signerFlags) identity() (*sigstore.Identity, error) {
 	return id, nil
 }
 
-// openArtifact hashes a file, or takes a digest as it is. The file stays open
-// until done is called.
+// openArtifact hashes a file, or parses a digest. The file stays open until
+// done is called.
 func openArtifact(a *term.App, arg string) (artifact *sigstore.Artifact, done func(), err error) {
 	artifact, digestErr := sigstore.ArtifactDigest(arg)
 	f, err := interrupt.Open(arg)
 	switch {
 	case digestErr == nil && err == nil:
 		f.Close()
-		return nil, nil, fmt.Errorf("there is a file with the name %s, so it is not clear which one is meant; for the file write ./%s, for the digest run this from another folder", arg, arg)
+		return nil, nil, fmt.Errorf("%s is both a digest and the name of a file: for the file write ./%s, for the digest run the command in another folder", arg, arg)
 	case digestErr == nil && errors.Is(err, fs.ErrNotExist):
 		return artifact, func() {}, nil
 	case err != nil && strings.HasPrefix(arg, "sha256:"):
@@ -347,7 +353,7 @@ func openArtifact(a *term.App, arg string) (artifact *sigstore.Artifact, done fu
 	}
 	info, err := f.Stat()
 	if err == nil && info.IsDir() {
-		err = fmt.Errorf("%s is a folder; give a file", arg)
+		err = fmt.Errorf("%s is a folder, not a file", arg)
 	}
 	if err == nil {
 		bar := a.ByteProgress(info.Size(), "hashing "+term.Quoted(arg))
@@ -355,7 +361,7 @@ func openArtifact(a *term.App, arg string) (artifact *sigstore.Artifact, done fu
 			io.Reader
 			io.Seeker
 		}{io.TeeReader(f, bar), f})
-		_ = bar.Finish() // a bar that can't be drawn changes nothing
+		_ = bar.Finish()
 	}
 	if err != nil {
 		f.Close()
@@ -371,11 +377,11 @@ func (b *bundleCheck) text(path string, artifact *sigstore.Artifact, v *sigstore
 	}
 	fmt.Fprintf(&out, "✓ VERIFIED  %s\n", term.Quoted(path))
 	if b.identity == nil {
-		line("signed by", "the key %s", term.Quoted(v.KeyName))
+		line("signed by", "key %s", term.Quoted(v.KeyName))
 		line("", "%s", v.Signer.KeyID)
 	} else {
 		line("signed by", "%s", term.Quoted(v.Signer.Identity))
-		line("", "of the issuer %s", term.Quoted(v.Signer.Issuer))
+		line("", "issuer %s", term.Quoted(v.Signer.Issuer))
 	}
 	line("artifact", "%s", artifact.Digest())
 	if v.PredicateType != "" {
@@ -388,7 +394,7 @@ func (b *bundleCheck) text(path string, artifact *sigstore.Artifact, v *sigstore
 		at := t.Time.Format(time.RFC3339)
 		switch t.Source {
 		case sigstore.SourceClock:
-			line("time", "judged at the current time, %s; when it was signed is not known", at)
+			line("time", "checked at the current time, %s; the signing time is unknown", at)
 		default:
 			line("time", "%s, by the %s%s", at, strings.ReplaceAll(t.Source, "-", " "), term.Optional(" ", t.URI))
 		}
@@ -397,10 +403,10 @@ func (b *bundleCheck) text(path string, artifact *sigstore.Artifact, v *sigstore
 		line("logged", "entry %d of %s", e.Index, term.Quoted(e.Log))
 	}
 	if b.need.LogEntries == sigstore.None {
-		line("", "no log entry was asked for")
+		line("", "no log entry required")
 	}
 	if b.identity != nil && b.need.SCTs == sigstore.None {
-		line("", "no SCT was asked for: the certificate may be on no public list")
+		line("", "no SCT required: the certificate may not be publicly logged")
 	}
 	if v.TrustedRoot != "" {
 		line("trusting", "%s, %s", b.root, v.TrustedRoot)
@@ -408,8 +414,8 @@ func (b *bundleCheck) text(path string, artifact *sigstore.Artifact, v *sigstore
 	return out.String()
 }
 
-// deviationsOf returns where a verified statement is not as its definition
-// requires.
+// deviationsOf returns the deviations of a verified statement from the
+// definition of its type.
 func deviationsOf(v *sigstore.Verified) []string {
 	if v.Statement == nil {
 		return nil
@@ -419,7 +425,7 @@ func deviationsOf(v *sigstore.Verified) []string {
 	return v.Statement.Deviations.Strings()
 }
 
-// verdict is the JSON form of a verification.
+// verdict returns the JSON form of a verification.
 func (b *bundleCheck) verdict(path string, artifact *sigstore.Artifact, v *sigstore.Verified, err error) any {
 	type out struct {
 		Bundle        string               `json:"bundle"`

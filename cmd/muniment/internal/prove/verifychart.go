@@ -18,29 +18,32 @@ import (
 )
 
 type verifyChartCmd struct {
-	Chart string `arg:"" help:"The chart's archive (.tgz)." predictor:"file"`
+	Chart string `arg:"" help:"Chart archive (.tgz)." predictor:"file"`
 
-	Provenance string `help:"Provenance file, signed with PGP. Default, with --keyring: the chart's name with .prov." placeholder:"FILE.prov" predictor:"file"`
-	Keyring    string `help:"PGP keys that may have signed it: what 'gpg --export' writes, armored or not, or GnuPG's pubring." placeholder:"FILE" predictor:"file"`
+	Provenance string `help:"Provenance file, signed with PGP. Default with --keyring: the archive's name with .prov appended." placeholder:"FILE.prov" predictor:"file"`
+	Keyring    string `help:"Public PGP keys of accepted signers: output of 'gpg --export', armored or not, or GnuPG's pubring." placeholder:"FILE" predictor:"file"`
 
 	Index      string `help:"Index file (prov.yaml) that names a Sigstore bundle." placeholder:"FILE" predictor:"file"`
-	Bundles    string `help:"Folder with the bundle, and with the chart's manifest if the bundle is about that. File names don't matter." placeholder:"DIR" predictor:"file"`
-	Repository string `help:"The chart's repository, which has the bundle and the manifest." placeholder:"oci://HOST/NAME"`
+	Bundles    string `help:"Folder with the bundle, and with the chart's manifest if the bundle is about the manifest. File names don't matter." placeholder:"DIR" predictor:"file"`
+	Repository string `help:"Repository of the chart, to read the bundle and the manifest from." placeholder:"oci://HOST/NAME"`
 	signerFlags
 	registryFlags
 	JSON bool `help:"Print one JSON object."`
 }
 
 func (verifyChartCmd) Help() string {
-	return `A chart is verified in one of two ways. With --keyring, by the provenance file that 'helm package --sign' makes. With --index, by a file of three lines,
+	return `Verifies a chart in one of two ways. With --keyring, by the provenance file that 'helm package --sign'
+writes. With --index, by a file of three lines,
 
   chart: gateway-1.7.0
   provenance: slsa-v1
   signature: cosign:sha256:<digest of the bundle>
 
-which proves nothing by itself: the bundle is looked for in --bundles or --repository, verified like verify-bundle does, and must be about the archive or about the manifest that holds the archive in a registry (which is what 'cosign attest' signs). For a chart in a registry without either, use verify-image.
+which names a bundle in --bundles or --repository. The bundle is verified as verify-bundle does, and must
+be about the archive, or about the manifest that contains the archive in a registry (which is what
+'cosign attest' signs). For a chart in a registry without such files, use verify-image.
 
-Exit code: 0 verified; 1 not verified; 2 there is no answer (usage, files, the registry).
+Exit code: 0 verified; 1 not verified; 2 no answer (usage, files, the registry).
 
 Examples:
   muniment verify-chart gateway-1.7.0.tgz --keyring release.gpg
@@ -55,11 +58,11 @@ func (c *verifyChartCmd) Run(a *term.App) error {
 	case byIndex && (c.Keyring != "" || c.Provenance != ""):
 		return errors.New("--index and --keyring exclude each other: verify the chart twice if it has both")
 	case !byIndex && c.Keyring == "":
-		return errors.New("say how to verify it: --keyring for a signed .prov file, or --index for a file that names a bundle")
+		return errors.New("no method specified: use --keyring for a signed .prov file, or --index for a file that names a bundle")
 	case !byIndex && (c.Bundles != "" || c.Repository != ""):
-		return errors.New("--bundles and --repository go with --index")
+		return errors.New("--bundles and --repository require --index")
 	case !byIndex && c.signerFlags != (signerFlags{}):
-		return errors.New("--key, --certificate-identity and the like go with --index; a .prov file is signed with a PGP key, which is given with --keyring")
+		return errors.New("--key, --certificate-identity and the like require --index: for a .prov file, specify the PGP key with --keyring")
 	}
 	archive, err := readChart(a, c.Chart)
 	v := chartVerdict{Chart: c.Chart}
@@ -81,7 +84,7 @@ func (c *verifyChartCmd) Run(a *term.App) error {
 	return v.print(a, c.JSON)
 }
 
-// readChart hashes an archive.
+// readChart hashes a chart archive.
 func readChart(a *term.App, path string) (*helm.Archive, error) {
 	f, err := interrupt.Open(path)
 	if err != nil {
@@ -93,10 +96,10 @@ func readChart(a *term.App, path string) (*helm.Archive, error) {
 		return nil, err
 	}
 	if info.IsDir() {
-		return nil, fmt.Errorf("%s is a folder; give the .tgz that 'helm package' made of it", path)
+		return nil, fmt.Errorf("%s is a folder: specify the .tgz that 'helm package' makes of it", path)
 	}
 	bar := a.ByteProgress(info.Size(), "hashing "+term.Quoted(path))
-	defer func() { _ = bar.Finish() }() // a bar that can't be drawn changes nothing
+	defer func() { _ = bar.Finish() }()
 	return helm.ReadArchive(io.TeeReader(f, bar))
 }
 
@@ -147,7 +150,7 @@ func (c *verifyChartCmd) byIndex(a *term.App, archive *helm.Archive, v *chartVer
 		return err
 	}
 	if check.predicate != "" && check.predicate != x.PredicateType {
-		return fmt.Errorf("%w: the index file promises the predicate type %s, not %s", helm.ErrNotVerified, x.PredicateType, check.predicate)
+		return fmt.Errorf("%w: the index file names the predicate type %s, not %s", helm.ErrNotVerified, x.PredicateType, check.predicate)
 	}
 	r, err := x.Verify(a.Ctx, archive, resolve, oci.Policy{Verifier: check.verifier, Identity: check.identity}.Check)
 	if err != nil {
@@ -170,7 +173,7 @@ func (c *verifyChartCmd) resolver() (helm.Resolver, error) {
 		}
 		return helm.Repository(r), nil
 	default:
-		return nil, errors.New("say where the bundle is: --bundles or --repository")
+		return nil, errors.New("no location of the bundle specified: use --bundles or --repository")
 	}
 }
 
@@ -183,18 +186,18 @@ type chartVerdict struct {
 	Name          string        `json:"name,omitempty"`
 	Version       string        `json:"version,omitempty"`
 	Digest        string        `json:"digest,omitempty"`
-	By            string        `json:"by,omitempty"` // the file that proves it
+	By            string        `json:"by,omitempty"` // the provenance or index file
 	Signer        *entry.Signer `json:"signer,omitempty"`
 	KeyName       string        `json:"keyName,omitempty"`
-	SignedAt      *time.Time    `json:"signedAt,omitempty"` // as the signer says
+	SignedAt      *time.Time    `json:"signedAt,omitempty"` // claimed by the signer
 	PredicateType string        `json:"predicateType,omitempty"`
 	Bundle        string        `json:"bundle,omitempty"`
-	// what the bundle is about, if not the archive itself
+	// the bundle's subject, if it is not the archive
 	Manifest string `json:"manifest,omitempty"`
 }
 
 func (v *chartVerdict) print(a *term.App, asJSON bool) error {
-	return tellVerdict(a, asJSON, v.Verified, v, v.printText)
+	return printVerdict(a, asJSON, v.Verified, v, v.printText)
 }
 
 func (v *chartVerdict) printText(a *term.App) error {
@@ -206,7 +209,7 @@ func (v *chartVerdict) printText(a *term.App) error {
 	p.Line("", "%s", v.Digest)
 	by := v.Signer.Identity
 	if by == "" {
-		by = "the key " + v.KeyName
+		by = "key " + v.KeyName
 	}
 	p.Line("signed by", "%s%s", term.Quoted(by), term.Optional(" of ", v.Signer.Issuer))
 	if v.Signer.KeyID != "" {
@@ -214,14 +217,14 @@ func (v *chartVerdict) printText(a *term.App) error {
 	}
 	p.Line("by", "%s", term.Quoted(filepath.Clean(v.By)))
 	if v.SignedAt != nil {
-		p.Line("time", "%s, as the signer says", v.SignedAt.Format(time.RFC3339))
+		p.Line("time", "%s, claimed by the signer", v.SignedAt.Format(time.RFC3339))
 	}
 	if v.Bundle != "" {
 		p.Line("predicate", "%s", term.Quoted(v.PredicateType))
 		p.Line("bundle", "%s", v.Bundle)
 	}
 	if v.Manifest != "" {
-		p.Line("about", "the manifest %s, which holds the archive", v.Manifest)
+		p.Line("about", "the manifest %s, which contains the archive", v.Manifest)
 	}
 	_, err := io.Copy(a.Stdout, bytes.NewReader([]byte(strings.TrimRight(p.String(), "\n")+"\n")))
 	return err

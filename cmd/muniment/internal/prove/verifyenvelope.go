@@ -17,41 +17,43 @@ import (
 
 type verifyEnvelopeCmd struct {
 	Envelope  string   `arg:"" help:"DSSE envelope; - reads standard input." predictor:"file"`
-	Key       []string `help:"Public key that may have signed: PEM, as cosign.pub, or a certificate, of which only the key counts. May be given more than once." required:"" placeholder:"FILE" predictor:"file" sep:"none"`
-	Threshold int      `help:"How many different keys must have signed." default:"1" placeholder:"N"`
+	Key       []string `help:"Public key of an accepted signer, in PEM (such as cosign.pub), or a certificate, of which only the key counts. May be repeated." required:"" placeholder:"FILE" predictor:"file" sep:"none"`
+	Threshold int      `help:"Number of different keys that must have signed." default:"1" placeholder:"N"`
 	statementFlags
-	Output string `short:"o" help:"Write what was signed to this file, if it is verified; - for standard output." placeholder:"FILE" type:"path"`
+	Output string `short:"o" help:"Write the verified payload to this file, or to standard output for -." placeholder:"FILE" type:"path"`
 	JSON   bool   `help:"Print one JSON object."`
 }
 
 func (verifyEnvelopeCmd) Help() string {
-	return `Needs no server and no network. The type of each key decides the algorithm: Ed25519, ECDSA on P-256, P-384 or P-521, RSA in either padding, with SHA-256, SHA-384 or SHA-512. The same key counts once, however often it is given or has signed. For a Sigstore bundle use verify-bundle.
+	return `Needs no server and no network. The type of each key determines the algorithm: Ed25519; ECDSA on P-256,
+P-384 or P-521; or RSA with PKCS #1 v1.5 or PSS padding; with SHA-256, SHA-384 or SHA-512. A key counts
+once, however often it is specified or has signed. For a Sigstore bundle, use verify-bundle.
 
-A file of JSON Lines has an envelope on each line. Each is reported, and one that verifies is enough.
+A JSON Lines file contains one envelope per line. Each is reported, and one that verifies is enough.
 
-Scripts should give --subject and --type: without them anything that the keys have ever signed will do.
+Scripts should set --subject and --type: without them, anything that the keys ever signed verifies.
 
-Exit code: 0 verified; 1 not verified; 2 it could not be checked (usage, files).
+Exit code: 0 verified; 1 not verified; 2 no answer (usage, files).
 
 Examples:
   muniment verify-envelope app.intoto.json --key release.pub --subject sha256:2cf24dba… --type slsaprovenance1
   muniment verify-envelope layout.json --key alice.pub --key bob.pub --key carol.pub --threshold 2 -o layout.payload`
 }
 
-// statementFlags say what a statement must be about.
+// statementFlags specify the required subject and type of a statement.
 type statementFlags struct {
-	Subject *string `help:"It must be an in-toto statement about this artifact." placeholder:"sha256:…"`
-	Type    *string `help:"It must be an in-toto statement with this predicate type: a URI or one of cosign's short names (slsaprovenance1, spdxjson, cyclonedx, vuln, openvex, link, …)." placeholder:"PREDICATE"`
+	Subject *string `help:"The document must be an in-toto statement about this artifact." placeholder:"sha256:…"`
+	Type    *string `help:"The document must be an in-toto statement with this predicate type: a URI or one of cosign's short names (slsaprovenance1, spdxjson, cyclonedx, vuln, openvex, link, …)." placeholder:"PREDICATE"`
 }
 
-// An expectation is what a statement must be about. Its zero value is met by
-// any document.
+// An expectation is the required subject and type of a statement. Any document
+// meets the zero value.
 type expectation struct {
 	subject       entry.Digest
 	predicateType string
 }
 
-// expect returns what the flags ask for.
+// expect returns the expectation of the flags.
 func (f *statementFlags) expect() (e expectation, err error) {
 	if f.Subject != nil {
 		if e.subject, err = entry.ParseDigest(*f.Subject); err != nil {
@@ -64,16 +66,16 @@ func (f *statementFlags) expect() (e expectation, err error) {
 	return e, err
 }
 
-// check returns an error if the statement is not what is asked for; it is nil
-// if the document is none.
+// check returns an error if the statement does not meet the expectation. A
+// document that is not a statement is nil.
 func (e expectation) check(s *intoto.Statement) error {
 	switch {
 	case e == expectation{}:
 		return nil
 	case s == nil:
-		return errors.New("it is not an in-toto statement, so it is about no artifact")
+		return errors.New("not an in-toto statement, so it has no subjects")
 	case !e.subject.IsZero() && !s.HasSubject(e.subject):
-		return fmt.Errorf("none of the statement's %d subjects has the digest %s", len(s.Subjects), e.subject)
+		return fmt.Errorf("the statement has no subject with the digest %s", e.subject)
 	case e.predicateType != "" && e.predicateType != s.PredicateType:
 		return fmt.Errorf("the predicate type is %q, not %q", s.PredicateType, e.predicateType)
 	}
@@ -115,11 +117,11 @@ func (c *verifyEnvelopeCmd) Run(a *term.App) error {
 	return v.print(a, c.JSON)
 }
 
-// runLines verifies each envelope of a file of JSON Lines. One that verifies is
-// enough: the others may be about other artifacts, or by other signers.
+// runLines verifies each envelope of a JSON Lines file. One that verifies is
+// enough: the others may have other artifacts or signers.
 func (c *verifyEnvelopeCmd) runLines(a *term.App, envelopes [][]byte, keys []*dsse.Key, expected expectation) error {
 	if c.Output != "" {
-		return fmt.Errorf("--output takes one payload, and the file holds %d envelopes: give the envelope a file of its own", len(envelopes))
+		return fmt.Errorf("--output writes one payload, but the file contains %d envelopes: split the file", len(envelopes))
 	}
 	var all []*envelopeVerdict
 	verified := 0
@@ -138,19 +140,19 @@ func (c *verifyEnvelopeCmd) runLines(a *term.App, envelopes [][]byte, keys []*ds
 		Verified  bool               `json:"verified"`
 		Envelopes []*envelopeVerdict `json:"envelopes"`
 	}{c.Envelope, verified > 0, all}
-	return tellVerdict(a, c.JSON, verified > 0, report, func(a *term.App) error {
+	return printVerdict(a, c.JSON, verified > 0, report, func(a *term.App) error {
 		for _, v := range all {
 			if err := v.printText(a); err != nil {
 				return err
 			}
 		}
-		_, err := fmt.Fprintf(a.Stdout, "%d of %d envelopes verified\n", verified, len(all))
+		_, err := fmt.Fprintf(a.Stdout, "%d of %s verified\n", verified, term.Count(len(all), "envelope"))
 		return err
 	})
 }
 
-// verify returns the verdict about one envelope, with its payload if it is
-// verified. An error is about the flags.
+// verify returns the verdict on one envelope, and its payload if it is
+// verified. An error means that the flags are wrong.
 func (c *verifyEnvelopeCmd) verify(name string, data []byte, keys []*dsse.Key, expected expectation) (*envelopeVerdict, []byte, error) {
 	v := &envelopeVerdict{Envelope: name}
 	r, err := dsse.Verify(data, keys, c.Threshold)
@@ -218,12 +220,12 @@ type envelopeVerdict struct {
 	SignedBy    []signedBy     `json:"signedBy,omitempty"`
 	PayloadType string         `json:"payloadType,omitempty"`
 	Statement   *statementFact `json:"statement,omitempty"`
-	// of a payload that is no statement, though its type is that of statements
+	// why a payload that is declared to be a statement is not one
 	Deviations []string `json:"deviations,omitempty"`
 }
 
 func (v *envelopeVerdict) print(a *term.App, asJSON bool) error {
-	return tellVerdict(a, asJSON, v.Verified, v, v.printText)
+	return printVerdict(a, asJSON, v.Verified, v, v.printText)
 }
 
 func (v *envelopeVerdict) printText(a *term.App) error {
@@ -232,7 +234,7 @@ func (v *envelopeVerdict) printText(a *term.App) error {
 	}
 	p := term.NewPage("✓ VERIFIED  %s", term.Quoted(v.Envelope))
 	for i, k := range v.SignedBy {
-		p.Line([]string{"signed by", ""}[min(i, 1)], "the key %s", term.Quoted(k.Key))
+		p.Line([]string{"signed by", ""}[min(i, 1)], "key %s", term.Quoted(k.Key))
 		p.Line("", "%s", k.KeyID)
 	}
 	p.Line("payload", "%s", term.Quoted(v.PayloadType))
@@ -244,9 +246,9 @@ func (v *envelopeVerdict) printText(a *term.App) error {
 	return err
 }
 
-// tellVerdict prints a verdict as JSON or for people. If it is a no, the exit
-// code says so.
-func tellVerdict(a *term.App, asJSON, verified bool, verdict any, text func(*term.App) error) error {
+// printVerdict prints a verdict as JSON or for people. Unless it is positive,
+// the exit code is ExitNo.
+func printVerdict(a *term.App, asJSON, verified bool, verdict any, text func(*term.App) error) error {
 	var err error
 	if asJSON {
 		err = term.WriteJSON(a.Stdout, verdict)
@@ -259,7 +261,7 @@ func tellVerdict(a *term.App, asJSON, verified bool, verdict any, text func(*ter
 	return err
 }
 
-// notVerified prints the answer no.
+// notVerified prints a negative verdict for people.
 func notVerified(a *term.App, path, why string) error {
 	why = strings.Replace(why, dsse.ErrNotVerified.Error()+": ", "", 1)
 	_, err := fmt.Fprintf(a.Stdout, "✗ NOT VERIFIED  %s\n  %s\n", term.Quoted(path), strings.ReplaceAll(term.Escape(why), "\n", "\n  "))

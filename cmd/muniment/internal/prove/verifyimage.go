@@ -19,17 +19,17 @@ import (
 )
 
 type verifyImageCmd struct {
-	Reference string `arg:"" help:"Image or chart in a registry: HOST/NAME:TAG or HOST/NAME@sha256:…, with or without oci:// before it."`
+	Reference string `arg:"" help:"Image or chart in a registry: HOST/NAME:TAG or HOST/NAME@sha256:…, with or without an oci:// prefix."`
 	signerFlags
 	registryFlags
-	Save string `help:"Write the bundles of what is verified into this folder, named by their digests, for append and verify-chart." placeholder:"DIR" type:"path"`
+	Save string `help:"Write verified bundles to this folder, named by digest, for append and verify-chart." placeholder:"DIR" type:"path"`
 	JSON bool   `help:"Print one JSON object."`
 }
 
-// registryFlags say how to speak to a registry.
+// registryFlags configure the connection to a registry.
 type registryFlags struct {
-	AllowAddress []string `help:"Address or network, beside public ones, to which the registry may redirect, or where its token service is." placeholder:"IP|PREFIX"`
-	PlainHTTP    bool     `name:"plain-http" help:"Speak HTTP if the registry has no TLS. Registries on this machine need no such permission."`
+	AllowAddress []string `help:"Non-public address or network to which the registry may redirect, or where its token service runs. May be repeated." placeholder:"IP|PREFIX"`
+	PlainHTTP    bool     `name:"plain-http" help:"Use HTTP if the registry has no TLS. Not needed for registries on this machine."`
 }
 
 func (f *registryFlags) open(reference string) (*oci.Registry, error) {
@@ -41,13 +41,18 @@ func (f *registryFlags) open(reference string) (*oci.Registry, error) {
 }
 
 func (verifyImageCmd) Help() string {
-	return `Finds the attestations and signatures that are attached to an image or chart: as OCI referrers, under the tag that stands in for them, or under cosign's older tags (.att, .sig); and verifies them like verify-bundle. Credentials are those of docker login.
+	return `Finds the attestations and signatures attached to an image or chart, and verifies them as verify-bundle
+does. They can be OCI referrers, also under the fallback tag, or have cosign's older tags (.att, .sig).
+Credentials are those of 'docker login'.
 
-The answer is yes if one that is verified, and of the --type that is asked for, is attached to what the reference names; or, if that is an index of several platforms to which none is attached, to each platform's manifest. Attestations that BuildKit puts into an image's index are shown, but count for nothing: nobody has signed them.
+The image is verified if a verified attachment of the --type is attached to what the reference names. If
+that is an index of several platforms with no such attachment, each platform's manifest must have one.
+Attestations that BuildKit adds to an image's index are shown, but never count: they are not signed.
 
-A tag can be moved to something else at any time: deploy by the digest that is printed.
+Tags can be moved at any time: deploy by the printed digest.
 
-Exit code: 0 verified; 1 not verified; 2 there is no answer (usage, files, the registry, or not verified and an attachment cannot be read).
+Exit code: 0 verified; 1 not verified; 2 no answer (usage, files, the registry, or not verified and an
+attachment cannot be read).
 
 Examples:
   muniment verify-image registry.example.com/app:1.7.0 --key cosign.pub --insecure-ignore-tlog --type slsaprovenance1
@@ -83,19 +88,19 @@ func (c *verifyImageCmd) Run(a *term.App) error {
 	switch {
 	case err != nil || report.Verified:
 	case report.Unusable > 0:
-		return term.ExitWith(term.ExitFailed, fmt.Errorf("no answer: attachments that the registry lists but does not provide: %d", report.Unusable))
+		return term.ExitWith(term.ExitFailed, fmt.Errorf("no answer: the registry lists %s that it does not provide", term.Count(report.Unusable, "attachment")))
 	default:
 		return term.ExitWith(term.ExitNo, nil)
 	}
 	return err
 }
 
-// saveByDigest writes a file whose name is the digest of what is in it.
+// saveByDigest writes a file that is named by the digest of its content.
 func saveByDigest(dir string, data []byte) error {
 	sum := sha256.Sum256(data)
 	path := filepath.Join(dir, "sha256-"+hex.EncodeToString(sum[:])+".json")
 	if _, err := os.Lstat(path); err == nil {
-		return nil // or something else has its name, and append will see
+		return nil // append verifies the content
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("--save: %w", err)
 	}
@@ -131,19 +136,19 @@ func imageText(r *oci.Report, check *bundleCheck) string {
 		p.Line("wanted", "%s", wanted(check))
 	}
 	if check.need.LogEntries == sigstore.None {
-		p.Line("", "no log entry was asked for")
+		p.Line("", "no log entry required")
 	}
 	return p.String()
 }
 
-// wanted says in words what would have counted.
+// wanted describes what the flags require.
 func wanted(check *bundleCheck) string {
 	what := "an attestation or signature"
 	if check.predicate != "" {
-		what = "an attestation of the type " + check.predicate
+		what = "an attestation of type " + check.predicate
 	}
 	if check.identity != nil {
-		return what + " by the identity that the flags name"
+		return what + " by the identity of the --certificate flags"
 	}
 	return what + " by the key"
 }
@@ -157,12 +162,12 @@ func findingText(p *term.Page, f *oci.Finding) {
 	p.Line("", "%s  %s (%s)", mark, term.Quoted(what), f.Source)
 	more := func(format string, args ...any) { p.Line("", "    %s", fmt.Sprintf(format, args...)) }
 	if f.Result == oci.Verified && !f.Counts {
-		more("it does not count: another type is asked for")
+		more("does not count: --type requires another type")
 	}
 	if s := f.Signer; s != nil && f.Result == oci.Verified {
 		by := s.Identity
 		if by == "" {
-			by = "the key " + f.KeyName
+			by = "key " + f.KeyName
 		}
 		more("signed by %s%s", term.Quoted(by), term.Optional(" of ", s.Issuer))
 		more("bundle %s", f.Digest)

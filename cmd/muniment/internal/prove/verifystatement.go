@@ -18,19 +18,24 @@ import (
 )
 
 type verifyStatementCmd struct {
-	Statement string `arg:"" help:"In-toto statement, v0.1 or v1; - reads standard input." predictor:"file"`
+	Statement string `arg:"" help:"In-toto statement, v0.1 or v1, or - for standard input." predictor:"file"`
 	statementFlags
 	JSON bool `help:"Print one JSON object."`
 }
 
 func (verifyStatementCmd) Help() string {
-	return `Checks the structure of a statement that nobody has signed, and its predicate by the published definition of its type: SLSA provenance (v0.2, v1) and verification summaries, SPDX, CycloneDX, OpenVEX, test results, cosign's vulnerability records, in-toto links, and the documents of this program's own kinds (https://muniment.dev/predicate/<kind>/v1). Predicates of other types are not looked into.
+	return `Checks the structure of an unsigned statement, and its predicate against the published definition of its
+type: SLSA provenance (v0.2, v1) and verification summaries, SPDX, CycloneDX, OpenVEX, test results,
+cosign's vulnerability records, in-toto links, and the documents of this program's own kinds
+(https://muniment.dev/predicate/<kind>/v1). Predicates of other types are not checked.
 
-A file of JSON Lines has a statement on each line. All must be well-formed, and one must have the --subject and --type.
+A JSON Lines file contains one statement per line. All must be well-formed, and one must match --subject
+and --type.
 
-A good structure is no proof: anybody can have written it. Signed statements are for verify-bundle, verify-envelope and verify-image.
+A well-formed statement proves nothing: anyone can write one. For signed statements, use verify-bundle,
+verify-envelope or verify-image.
 
-Exit code: 0 well-formed; 1 not; 2 it could not be checked (usage, files).
+Exit code: 0 well-formed; 1 not well-formed, or not as required; 2 no answer (usage, files).
 
 Examples:
   muniment verify-statement provenance.json
@@ -54,41 +59,40 @@ func (c *verifyStatementCmd) Run(a *term.App) error {
 		return c.runLines(a, statements, expected)
 	}
 	v := checkStatement(c.Statement, data, expected)
-	return tellVerdict(a, c.JSON, v.WellFormed, v, v.printText)
+	return printVerdict(a, c.JSON, v.WellFormed, v, v.printText)
 }
 
-// runLines checks each statement of a file of JSON Lines. All must be
-// well-formed, and one must be what is asked for: the others may be about other
-// artifacts.
+// runLines checks each statement of a JSON Lines file. All must be well-formed,
+// and one must meet the expectation: the others may be about other artifacts.
 func (c *verifyStatementCmd) runLines(a *term.App, statements [][]byte, expected expectation) error {
 	var all []*statementVerdict
-	good, asked := 0, 0
+	good, matching := 0, 0
 	for i, data := range statements {
 		v := checkStatement(term.LineName(c.Statement, i+1), data, expectation{})
 		if v.WellFormed {
 			good++
 			if met := checkStatement(v.Path, data, expected); met.WellFormed {
-				asked++
+				matching++
 			} else if expected != (expectation{}) {
 				v = met
 			}
 		}
 		all = append(all, v)
 	}
-	ok := good == len(all) && asked > 0
+	ok := good == len(all) && matching > 0
 	report := struct {
 		Path       string              `json:"path"`
 		WellFormed bool                `json:"wellFormed"`
 		Signed     bool                `json:"signed"` // always false
 		Statements []*statementVerdict `json:"statements"`
 	}{c.Statement, ok, false, all}
-	return tellVerdict(a, c.JSON, ok, report, func(a *term.App) error {
+	return printVerdict(a, c.JSON, ok, report, func(a *term.App) error {
 		for _, v := range all {
 			if err := v.printText(a); err != nil {
 				return err
 			}
 		}
-		_, err := fmt.Fprintf(a.Stdout, "%d of %d statements as asked for\n", asked, len(all))
+		_, err := fmt.Fprintf(a.Stdout, "%d of %s as required\n", matching, term.Count(len(all), "statement"))
 		return err
 	})
 }
@@ -111,8 +115,8 @@ func checkStatement(name string, data []byte, expected expectation) *statementVe
 	return v
 }
 
-// readStatement reads a statement and compares it with the definitions, also of
-// this program's own types.
+// readStatement parses a statement and checks it against the definition of its
+// type, which can be one of this program's own.
 func readStatement(data []byte) (*intoto.Statement, error) {
 	s, err := intoto.Read(data)
 	if err != nil {
@@ -135,7 +139,7 @@ type statementVerdict struct {
 
 func (v *statementVerdict) printText(a *term.App) error {
 	if !v.WellFormed {
-		p := term.NewPage("✗ NOT AS IT SHOULD BE  %s", term.Quoted(v.Path))
+		p := term.NewPage("✗ NOT WELL-FORMED  %s", term.Quoted(v.Path))
 		for line := range strings.Lines(v.Error) {
 			p.WriteString("  " + term.Escape(strings.TrimSuffix(line, "\n")) + "\n")
 		}
@@ -144,7 +148,7 @@ func (v *statementVerdict) printText(a *term.App) error {
 	}
 	p := term.NewPage("✓ WELL-FORMED  %s", term.Quoted(v.Path))
 	v.Statement.print(p)
-	p.Line("signed", "by NOBODY: this says what is claimed, not who claims it")
+	p.Line("signed", "by NO ONE: anyone can have made these claims")
 	_, err := io.WriteString(a.Stdout, p.String())
 	return err
 }
@@ -153,12 +157,13 @@ func (v *statementVerdict) printText(a *term.App) error {
 type statementFact struct {
 	PredicateType string          `json:"predicateType"`
 	Category      intoto.Category `json:"category"`
-	// the predicate was compared with the definition of its type
-	Checked       bool              `json:"checked"`
-	Deviations    []string          `json:"deviations,omitempty"`
-	Subjects      []entry.Subject   `json:"subjects"`
-	Materials     []entry.Subject   `json:"materials,omitempty"`
-	MaterialCount int               `json:"materialCount,omitempty"` // may be more than are shown
+	// the predicate was checked against the definition of its type
+	Checked    bool            `json:"checked"`
+	Deviations []string        `json:"deviations,omitempty"`
+	Subjects   []entry.Subject `json:"subjects"`
+	Materials  []entry.Subject `json:"materials,omitempty"`
+	// can exceed the number in Materials
+	MaterialCount int               `json:"materialCount,omitempty"`
 	Facts         map[string]string `json:"facts,omitempty"`
 }
 
@@ -170,9 +175,9 @@ func (s *statementFact) print(p *term.Page) {
 	p.Line("predicate", "%s", term.Quoted(s.PredicateType))
 	switch {
 	case !s.Checked:
-		p.Line("", "the type has no definition here, so the predicate was not checked")
+		p.Line("", "not checked: this program has no definition of the type")
 	case len(s.Deviations) == 0:
-		p.Line("", "it is as that type is defined")
+		p.Line("", "conforms to the definition of its type")
 	}
 	printDeviations(p, s.Deviations)
 	for _, name := range slices.Sorted(maps.Keys(s.Facts)) {
@@ -188,7 +193,7 @@ func printDeviations(p *term.Page, deviations []string) {
 	}
 }
 
-// printSubjects shows the first few.
+// printSubjects prints the first five subjects.
 func printSubjects(p *term.Page, label string, subjects []entry.Subject, count int) {
 	for i, sub := range subjects {
 		if i == 5 {
