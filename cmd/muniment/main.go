@@ -13,7 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
+	"slices"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -71,10 +71,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 type kongExit int
 
 // usageError adds the command that prints the usage.
-func usageError(err error, args []string) error {
-	command := ""
-	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		command = args[0] + " "
+func usageError(app *kong.Application, err error, args []string) error {
+	command, node := "", app.Node
+	for _, arg := range args {
+		at := slices.IndexFunc(node.Children, func(n *kong.Node) bool { return n.Name == arg })
+		if at < 0 {
+			break
+		}
+		command, node = command+arg+" ", node.Children[at]
 	}
 	return fmt.Errorf("%w\nfor usage, run: muniment %s--help", err, command)
 }

@@ -40,6 +40,7 @@ func runCommand(a *term.App, args []string) (code int) {
 		a.Complain(err.Error())
 		return term.ExitFailed
 	}
+	setPlaceholders(parser.Model)
 	kongcompletion.Register(parser, kongcompletion.WithPredictor("file", complete.PredictFiles("*")))
 	if len(args) > 0 && args[0] == "help" {
 		if len(args) == 2 && args[1] == "exit-codes" {
@@ -51,7 +52,7 @@ func runCommand(a *term.App, args []string) (code int) {
 	defer bounded.OnExposed(a.WarnExposed)()
 	k, err := parser.Parse(args)
 	if err != nil {
-		return report(a, usageError(err, args))
+		return report(a, usageError(parser.Model, err, args))
 	}
 	a.JSON = wantsJSON(k)
 	if err := checkPlatform(k); err != nil {

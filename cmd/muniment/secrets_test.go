@@ -108,11 +108,19 @@ var secretParts = map[string]*regexp.Regexp{
 	"data/tokens/acme.token": regexp.MustCompile(`^mnt_acme_(\S+)`),
 }
 
+// goWords matches what messages must not show: Go's packages and types, and
+// errors that its libraries write for programmers.
+var goWords = regexp.MustCompile(`jsontext|strconv|cannot unmarshal|unmarshal|context (canceled|deadline)|asn1: |yaml: |proto: |x509: |\bjson: |<nil>|%!|\[\]uint8|\*?\b(json|fmt|os|fs|errors|time|url|net|http|x509|pem|note|tlog|receipt|entry|sigstore|dsse|cose)\.[A-Z]\w+`)
+
 // Every command is given secrets for each of its files. It may accept or
-// refuse them, and prints no part of them.
+// refuse them. It prints no part of them, and no words of Go.
 func TestSecretsNotPrinted(t *testing.T) {
 	w := newWorkshop(t)
 	pieces := map[string][]string{}
+	wrong := `{"payloadType":1,"mediaType":2,"_type":3,"version":"x"}`
+	if err := os.WriteFile("wrong.types", []byte(wrong), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for path, re := range secretParts {
 		text, err := os.ReadFile(path)
 		if err != nil {
@@ -129,7 +137,7 @@ func TestSecretsNotPrinted(t *testing.T) {
 	}
 	shared, tree, ran := map[string]bool{}, leaves(t), 0
 	for _, command := range slices.Sorted(maps.Keys(tree)) {
-		for _, path := range slices.Sorted(maps.Keys(secretParts)) {
+		for _, path := range append(slices.Sorted(maps.Keys(secretParts)), "wrong.types") {
 			lines := fileLines(commandLines[command].args, tree[command], path)
 			if command == "append" {
 				for _, kind := range ingest.Kinds() {
@@ -157,6 +165,9 @@ func TestSecretsNotPrinted(t *testing.T) {
 					}
 					code := run(ctx, args, strings.NewReader(""), stdout, stderr)
 					out := stdout.String() + stderr.String()
+					if words := goWords.FindString(out); words != "" {
+						t.Errorf("exit code %d, and %q is printed:\n%s", code, words, out)
+					}
 					for _, piece := range pieces[path] {
 						if strings.Contains(out, piece) {
 							t.Fatalf("exit code %d, and a part of %s is printed:\n%s", code, path, out)

@@ -12,6 +12,12 @@ var decodeErrors = []struct {
 	text    string
 }{
 	{regexp.MustCompile(`\bproto: `), ""},
+	{regexp.MustCompile(`failed to proto-json unmarshal [a-z ]+: `), ""},
+	{regexp.MustCompile(`\bjsontext: `), ""},
+	{regexp.MustCompile(`json: (?:cannot|unable to) unmarshal(?: JSON \w+)? into Go .*: unknown object member name`), "unknown member"},
+	{regexp.MustCompile(`json: (?:cannot|unable to) unmarshal(?: JSON \w+)? into Go [^"]* within ("[^"]*"): `), "$1: "},
+	{regexp.MustCompile(`json: (?:cannot|unable to) unmarshal(?: JSON \w+)? into Go [^"]* within ("[^"]*")`), "$1: wrong type"},
+	{regexp.MustCompile(`json: (?:cannot|unable to) unmarshal(?: JSON \w+)? into Go \S+`), "wrong type"},
 	{regexp.MustCompile(`invalid google\.protobuf\.Timestamp value `), "not a time such as \"2026-01-31T12:00:00Z\": "},
 	{regexp.MustCompile(`invalid google\.protobuf\.Duration value `), "not a duration such as \"3.5s\": "},
 	{regexp.MustCompile(`google\.protobuf\.(Timestamp|Duration) value out of range`), "the value is out of range"},
@@ -26,7 +32,7 @@ var decodeErrors = []struct {
 	{regexp.MustCompile(`cannot parse invalid wire-format data`), "not a protobuf message"},
 }
 
-// DecodeError words an error of decoding a protobuf message or its JSON form.
+// DecodeError words an error of decoding JSON or a protobuf message.
 func DecodeError(err error) error {
 	if err == nil {
 		return nil

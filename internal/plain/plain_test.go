@@ -2,8 +2,10 @@ package plain
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
+	"github.com/go-json-experiment/json"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
@@ -19,6 +21,24 @@ func TestDecodeError(t *testing.T) {
 		cause := protojson.Unmarshal([]byte(doc), &munimentv1.ListEntriesRequest{})
 		err := DecodeError(cause)
 		if err == nil || err.Error() != want || !errors.Is(err, cause) {
+			t.Errorf("%s: got %v, want %s", doc, err, want)
+		}
+	}
+	for doc, want := range map[string]string{
+		`{"a":1}`:      `"/a": wrong type`,
+		`{"a":"x`:      `unexpected EOF`,
+		`{"b":"x"}`:    `unknown member "b"`,
+		`{"a":"x"}{}`:  `invalid character '{' after top-level value`,
+		`[]`:           `wrong type`,
+		`{"list":{}}`:  `"/list": wrong type`,
+		`{"list":[0]}`: `"/list/0": wrong type`,
+	} {
+		var to struct {
+			A    string   `json:"a"`
+			List []string `json:"list"`
+		}
+		cause := json.Unmarshal([]byte(doc), &to, json.RejectUnknownMembers(true))
+		if err := DecodeError(cause); err == nil || !strings.HasPrefix(err.Error(), want) || !errors.Is(err, cause) {
 			t.Errorf("%s: got %v, want %s", doc, err, want)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	sslib "github.com/secure-systems-lab/go-securesystemslib/dsse"
 
+	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/boundedjson"
 	"muniment.dev/muniment/verifiers/sniff"
@@ -128,5 +129,5 @@ type malformedError struct {
 	cause error
 }
 
-func (e *malformedError) Error() string   { return e.what + ": " + e.cause.Error() }
+func (e *malformedError) Error() string   { return e.what + ": " + plain.DecodeError(e.cause).Error() }
 func (e *malformedError) Unwrap() []error { return []error{ErrMalformed, e.cause} }

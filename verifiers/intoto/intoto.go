@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/sniff"
 )
@@ -233,5 +234,7 @@ func (s *Statement) HasSubject(d entry.Digest) bool {
 // A malformedError reads like its cause, and is an ErrMalformed.
 type malformedError struct{ cause error }
 
-func (e *malformedError) Error() string   { return "in-toto statement: " + e.cause.Error() }
+func (e *malformedError) Error() string {
+	return "in-toto statement: " + plain.DecodeError(e.cause).Error()
+}
 func (e *malformedError) Unwrap() []error { return []error{ErrMalformed, e.cause} }

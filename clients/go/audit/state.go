@@ -10,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
@@ -140,7 +141,7 @@ func (s *State) UnmarshalJSON(data []byte) error {
 	const remedy = "; restore the file from a backup, or remove it to audit the log from its first entry (which can't tell whether it was forked before)"
 	var v stateJSON
 	if err := json.Unmarshal(data, &v, json.RejectUnknownMembers(true)); err != nil {
-		return fmt.Errorf("%w: %w%s", ErrState, err, remedy)
+		return fmt.Errorf("%w: %w%s", ErrState, plain.DecodeError(err), remedy)
 	}
 	if v.Version != stateVersion {
 		return fmt.Errorf("%w: it is of version %d, this program reads version %d%s", ErrState, v.Version, stateVersion, remedy)

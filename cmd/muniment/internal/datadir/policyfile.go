@@ -22,6 +22,9 @@ func ParsePolicy(path string, text []byte) (*receipt.TrustPolicy, error) {
 		return nil, fmt.Errorf("policy %s: it is %s: give the file with the log's public keys", path, kind)
 	}
 	p, err := receipt.ParseTrustPolicy(path, text)
+	if err != nil && bytes.Contains(text, []byte("\nrules:")) {
+		return nil, fmt.Errorf("policy %s: it is an admission policy: specify a trust policy, which contains the log's public keys", path)
+	}
 	if err != nil && quotes(err.Error(), path, text) {
 		return nil, fmt.Errorf("policy %s: not a policy: see https://c2sp.org/tlog-policy", path)
 	}

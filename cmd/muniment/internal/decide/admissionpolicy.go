@@ -17,6 +17,7 @@ import (
 	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/verifiers/shape"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -27,6 +28,23 @@ type policyCmd struct {
 	Lint policyLintCmd `cmd:"" help:"Report mistakes in admission policies."`
 	Set  policySetCmd  `cmd:"" help:"Put an admission policy in force for the tenant."`
 	Get  policyGetCmd  `cmd:"" help:"Print the admission policy in force for the tenant."`
+}
+
+// readPolicy reads an admission policy file. It names other files that users
+// mistake for one, since the errors of the parser would not.
+func readPolicy(path string) ([]byte, error) {
+	text, err := bounded.ReadFile(path, policy.MaxSize)
+	if err != nil {
+		return nil, err
+	}
+	kind := datadir.SecretKind(text)
+	if _, err := receipt.ParseTrustPolicy(path, text); err == nil {
+		kind = "a trust policy, which contains the log's public keys"
+	}
+	if kind != "" {
+		return nil, term.ExitWith(term.ExitNo, fmt.Errorf("%s: not an admission policy: it is %s", path, kind))
+	}
+	return text, nil
 }
 
 type policyLintCmd struct {
@@ -47,7 +65,7 @@ Examples:
 func (c *policyLintCmd) Run(a *term.App) error {
 	bad := 0
 	for _, path := range c.Policies {
-		text, err := bounded.ReadFile(path, policy.MaxSize)
+		text, err := readPolicy(path)
 		if err != nil {
 			return err
 		}
@@ -105,7 +123,7 @@ Example:
 }
 
 func (c *policySetCmd) Run(a *term.App) error {
-	text, err := bounded.ReadFile(c.Policy, policy.MaxSize)
+	text, err := readPolicy(c.Policy)
 	if err != nil {
 		return err
 	}
@@ -192,9 +210,9 @@ Examples:
 }
 
 func (c *policyTestCmd) Run(a *term.App) error {
-	text, err := bounded.ReadFile(c.Policy, policy.MaxSize)
+	text, err := readPolicy(c.Policy)
 	if err != nil {
-		return err
+		return term.ExitWith(term.ExitFailed, err) // no decision on the evidence
 	}
 	p, err := ingest.ParseAdmissionPolicy(text)
 	if err != nil {

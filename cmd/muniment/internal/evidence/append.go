@@ -135,6 +135,9 @@ func (c *appendCmd) Run(a *term.App) error {
 	for len(pieces) > 0 {
 		var group []piece
 		group, pieces = c.group(a, pieces)
+		if err = a.Ctx.Err(); err != nil {
+			break // the group may have an unread piece
+		}
 		if group[0].large {
 			err = c.sendLarge(a, client, &group[0], t)
 		} else {
@@ -145,7 +148,7 @@ func (c *appendCmd) Run(a *term.App) error {
 		}
 	}
 	_ = t.bar.Finish()
-	if !c.JSON {
+	if !c.JSON && (err == nil || t.recorded+t.failed > 0) {
 		fmt.Fprintf(a.Stderr, "%d appended (%d already recorded), %d failed\n", t.recorded, t.duplicates, t.failed)
 		if policy == nil && t.recorded > 0 && !c.NoReceipts {
 			fmt.Fprintln(a.Stderr, "receipts not verified: use --policy, or run 'muniment verify'")
@@ -267,6 +270,9 @@ func (c *appendCmd) group(a *term.App, pieces []piece) (group, rest []piece) {
 		}
 		if !p.large && p.sub.Payload == nil && p.err == nil {
 			p.err = c.read(a, p)
+			if p.err == nil && !p.large && len(p.sub.Payload) == 0 {
+				p.err = errors.New("evidence is empty: it must have at least one byte")
+			}
 		}
 		if p.large && len(group) > 0 {
 			return group, pieces[i:]

@@ -318,6 +318,8 @@ type watchCmd struct {
 func (watchCmd) Help() string {
 	return `Runs until interrupted.
 
+Exit code: 0 interrupted; 2 no answer, or the stream ended.
+
 Examples:
   muniment watch
   muniment watch --from-index 0 --kind attestation --json`

@@ -56,6 +56,9 @@ func (c *receiptRefreshCmd) Run(a *term.App) error {
 	for _, path := range c.Files {
 		from, to, err := c.refresh(a.Ctx, client, policies, path)
 		_ = bar.Add(1)
+		if a.Ctx.Err() != nil {
+			return a.Ctx.Err()
+		}
 		var ce *connect.Error
 		if errors.As(err, &ce) && (ce.Code() == connect.CodeUnauthenticated || ce.Code() == connect.CodeUnavailable) {
 			return err // the other files would fail too

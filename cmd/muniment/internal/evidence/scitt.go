@@ -42,6 +42,8 @@ type scittInitCmd struct {
 func (scittInitCmd) Help() string {
 	return `Restart the server to enable the endpoint.
 
+Exit code: 0 created; 2 no answer, for example because the key exists.
+
 Example:
   muniment scitt init --data ./data`
 }
@@ -77,7 +79,9 @@ type scittSignCmd struct {
 }
 
 func (scittSignCmd) Help() string {
-	return `Examples:
+	return `Exit code: 0 signed; 2 no answer (usage, files).
+
+Examples:
   openssl genpkey -algorithm ed25519 -out issuer.key
   muniment scitt sign sbom.spdx.json --key issuer.key --issuer acme.example --subject pkg:oci/app --content-type application/spdx+json -o sbom.cose`
 }

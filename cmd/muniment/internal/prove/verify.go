@@ -67,6 +67,9 @@ func (c *verifyCmd) Run(a *term.App) error {
 	worst := term.ExitOK
 	for _, path := range c.Receipts {
 		s, err := c.verify(path, policies, opts)
+		if a.Ctx.Err() != nil {
+			return a.Ctx.Err()
+		}
 		report := receipt.NewReport(path, s, err)
 		if c.JSON {
 			if err := term.WriteJSON(a.Stdout, report); err != nil {
