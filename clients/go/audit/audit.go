@@ -1,37 +1,34 @@
 // Package audit follows a log by its public files and checks that it never
 // rewrote, truncated or forked its history.
 //
-// A log served as C2SP [tlog-tiles] shows a signed checkpoint, tiles of hashes
-// and bundles of leaf data. Run reads a checkpoint and all that came after the
-// last audit, and checks, in this order:
+// A log served as C2SP [tlog-tiles] consists of a signed checkpoint, tiles of
+// hashes and bundles of leaf data. Run reads the checkpoint and everything
+// added since the last audit, and checks in this order:
 //
-//  1. The checkpoint is signed as the policy demands, for the policy's log.
-//  2. The tree of the last audit is the beginning of this one. The first tiles
-//     to be read are those that show it.
-//  3. Each new entry hashes to its leaf in the level-0 tile, and is an entry of
-//     docs/spec/entry.md, section 2.
-//  4. Each tile above holds the hashes of the full tiles below. Other clients
-//     make their proofs from these tiles.
-//  5. The leaves rebuild the checkpoint's root, together with the peaks that
-//     are left of the leaves audited before.
+//  1. The checkpoint is signed as the policy requires, for the policy's log.
+//  2. The tree extends the tree of the last audit. The first tiles that Run
+//     reads are those that prove it.
+//  3. Each new entry hashes to its leaf in the level-0 tile, and is an entry as
+//     specified in docs/spec/entry.md, section 2.
+//  4. Each tile above level 0 contains the hashes of the full tiles below it.
+//     Other clients build their proofs from these tiles.
+//  5. The leaves, together with the peaks of the leaves audited before, rebuild
+//     the checkpoint's root.
 //
 // A [State] carries the peaks (the roots of the perfect subtrees that make up
-// the tree, largest first) from one run to the next, so that a run reads what
-// is new and the unfinished tiles at the old edge, and nothing else.
+// the tree, largest first) from one run to the next. A run reads only the new
+// entries and tiles, and the partial tiles at the old edge.
 //
 // With a stream key, Run also checks that the tenant's stream is complete as
-// section 3 of docs/spec/entry.md defines it: it looks up every leaf among the
-// tags of all sequence numbers below the tree's size. That takes 11 to 22 bytes
-// of memory for each entry of the log, and about a second of one core for a
-// million, in the first run of a process.
+// defined in docs/spec/entry.md, section 3. It looks up every leaf among the
+// tags of all sequence numbers below the tree's size. This takes 11 to 22 bytes
+// of memory per entry of the log and, in the first run of a process, about one
+// second of one core per million entries.
 //
-// No audit can see two things. Entries held back at the end look like a stream
-// that is not yet longer; [Options.ExpectNext] states how long it must be. And
-// a log that shows the auditor another tree than everybody else is found only
-// by witnesses, or by auditors who compare their checkpoints.
-//
-// The package prints nothing. It is not for verifying receipts (package receipt
-// does that, offline), nor for logs whose leaves are of another format.
+// An audit cannot detect two things. If the last entries of a stream are held
+// back, it looks like a shorter stream, unless [Options.ExpectNext] states the
+// expected length. And if the log shows other clients a different tree, only
+// witnesses detect it, or auditors who compare their checkpoints.
 //
 // [tlog-tiles]: https://c2sp.org/tlog-tiles
 package audit
@@ -50,55 +47,65 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// What an audit can end with. Each error of Run, but for a contradiction in its
-// options, wraps exactly one of these, and its text says what was found and
-// what to do next.
+// The results of an audit. Every error of Run wraps exactly one of these,
+// except an error about contradictory options. Its text describes the finding
+// and the next step.
 var (
-	// ErrCheckpoint says that the checkpoint is malformed or not signed as the
-	// policy demands.
+	// ErrCheckpoint means that the checkpoint is malformed, or not signed
+	// as the
+	// policy requires.
 	ErrCheckpoint = errors.New("the checkpoint does not verify")
-	// ErrTruncated says that the checkpoint is of a smaller tree than one seen
+	// ErrTruncated means that the checkpoint is for a smaller tree than one
+	// seen
 	// before. The error is a *Conflict.
 	ErrTruncated = errors.New("the log is shorter than it was")
-	// ErrForked says that the checkpoint is of a tree that does not begin with
-	// the one seen before. The error is a *Conflict.
+	// ErrForked means that the checkpoint is for a tree that does not
+	// extend the
+	// one seen before. The error is a *Conflict.
 	ErrForked = errors.New("the log is forked")
-	// ErrMalformed says that what was served is not a tile or an entry bundle
-	// of its width.
+	// ErrMalformed means that a served file is not a tile or entry bundle
+	// of its
+	// width.
 	ErrMalformed = errors.New("malformed tile")
-	// ErrLeafMismatch says that an entry does not hash to its leaf in the
+	// ErrLeafMismatch means that an entry does not hash to its leaf in the
 	// level-0 tile.
 	ErrLeafMismatch = errors.New("an entry is not the one in the tree")
-	// ErrBadLeaf says that an entry is in the tree, but is not in the format of
+	// ErrBadLeaf means that an entry in the tree does not have the format
+	// of
 	// docs/spec/entry.md, section 2.
 	ErrBadLeaf = errors.New("malformed entry")
-	// ErrTileMismatch says that tiles do not belong together. The error is a
-	// *Conflict if they were to show that the tree extends the one seen before.
+	// ErrTileMismatch means that tiles contradict each other. The error is
+	// a
+	// *Conflict if they were read to prove that the tree extends the one seen
+	// before.
 	ErrTileMismatch = errors.New("the tiles contradict each other")
-	// ErrRootMismatch says that entries and tiles agree, but are not those of
-	// the tree in the checkpoint.
+	// ErrRootMismatch means that entries and tiles agree, but do not yield
+	// the
+	// root in the checkpoint.
 	ErrRootMismatch = errors.New("the entries do not rebuild the root")
-	// ErrStream says that the log is sound, but the tenant's stream in it is
-	// not complete.
+	// ErrStream means that the log is sound, but the tenant's stream is not
+	// complete.
 	ErrStream = errors.New("the stream is not complete")
-	// ErrUnavailable says that something could not be fetched, so that the
-	// audit could not be finished. It also stands for a context that ended.
+	// ErrUnavailable means that the audit could not be finished, because a
+	// file
+	// could not be fetched or the context ended.
 	ErrUnavailable = errors.New("the log could not be read")
-	// ErrState says that the kept state is damaged, or of another log or
-	// stream.
+	// ErrState means that the state of the earlier run is damaged, or
+	// belongs to
+	// another log or stream.
 	ErrState = errors.New("the kept state can't be used")
 )
 
-// A Conflict is the error of a checkpoint that can't be reconciled with the one
-// kept from an earlier run. Both are signed by the log, so that they are
-// evidence to others, too.
+// A Conflict is the error of a checkpoint that contradicts the one kept from an
+// earlier run. The log signed both, so they are evidence for third parties.
 type Conflict struct {
 	Kept    string // the signed checkpoint of the earlier run
 	Offered string // the signed checkpoint of this run
 
-	// OfferedPrefix is set if the tiles of the offered tree were served and
-	// rebuild its root: it is the root that they give for the size of the kept
-	// checkpoint.
+	// OfferedPrefix is the root that the tiles of the offered tree yield
+	// for
+	// the size of the kept checkpoint. It is nil if these tiles were not served
+	// or do not rebuild the offered root.
 	OfferedPrefix *entry.Hash
 
 	kind error
@@ -112,47 +119,48 @@ func (c *Conflict) Unwrap() error { return c.kind }
 
 const defaultConcurrency = 16
 
-// Options say how to run an audit. The zero value audits the log and no stream.
+// Options configure an audit. The zero value audits the log without a stream.
 type Options struct {
-	// StreamKey is the key of the stream to look for. A state that was made
-	// with a key goes on with this key only. If the state was made without one,
-	// the whole log is read again.
+	// StreamKey is the key of the stream to audit. A state that was created
+	// with a key can be continued only with the same key. If the state was
+	// created without one, the whole log is read again.
 	StreamKey *entry.StreamKey
 
-	// ExpectNext is how many entries the stream must have: one more than the
-	// largest sequence number that the caller knows to be in a tree of this
-	// size or a smaller one, for example from a receipt. It needs a StreamKey.
-	// nil expects nothing.
+	// ExpectNext is the least number of entries of the stream: one more
+	// than
+	// the largest sequence number that the caller has seen, for example in a
+	// receipt, in a tree of at most this size. It requires a StreamKey. nil
+	// expects nothing.
 	ExpectNext *uint64
 
-	// AnyLeaf accepts leaves of every format: the log is not one of Muniment's
-	// streams.
+	// AnyLeaf accepts leaves of any format, for logs other than Muniment's.
 	AnyLeaf bool
 
-	// Entry is called with each new entry, in order, by one goroutine. What it
-	// was told holds only if the run then returns no error, or ErrStream. Its
-	// error ends the run, as it is. If a run has to begin again at the first
-	// entry, so do the calls.
+	// Entry is called with each new entry, in order, by one goroutine. The
+	// entries are verified only if the run then returns no error, or ErrStream.
+	// An error of Entry ends the run and is returned unchanged. If a run has to
+	// restart at the first entry, so do the calls.
 	Entry func(index uint64, data []byte) error
 
-	// Progress is called from time to time, by one goroutine at a time, with
-	// the number of entries that were read and that are to be read in this run.
-	// nil means no calls.
+	// Progress is called periodically, by one goroutine at a time, with the
+	// number of entries read so far and the total of this run. nil means no
+	// calls.
 	Progress func(done, total uint64)
 
-	// Concurrency is how many files are fetched and hashed at a time. Memory
-	// grows with it. 0 means 16.
+	// Concurrency is the number of files that are fetched and hashed at a
+	// time.
+	// Memory grows with it. 0 means 16.
 	Concurrency int
 }
 
-// Run audits the log that src serves. prev is what the last successful run
-// returned, or nil for the first; only one run at a time may use it.
+// Run audits the log that src serves. prev is the state that the last run
+// returned, or nil in the first run. Only one run at a time may use it.
 //
-// It returns a report and the state for the next run. If the error wraps
-// ErrStream, both are there and the state is to be kept: the log was sound, and
-// what is wrong with the stream is in the report, and will be in that of each
-// later run. After any other error there is neither, and the next run should
-// start from prev again.
+// Run returns a report and the state for the next run. If the error wraps
+// ErrStream, it returns both as well: the log is sound, and the report and
+// those of all later runs describe what is wrong with the stream. Save the
+// state in this case, too. On any other error both are nil, and the next run
+// should start from prev again.
 func Run(ctx context.Context, src Source, policy *receipt.TrustPolicy, prev *State, opts Options) (*Report, *State, error) {
 	if opts.Concurrency <= 0 {
 		opts.Concurrency = defaultConcurrency
@@ -179,12 +187,13 @@ func Run(ctx context.Context, src Source, policy *receipt.TrustPolicy, prev *Sta
 	}
 	base := prev
 	if base != nil && opts.StreamKey != nil && base.Stream == nil {
-		base = nil // the stream was never looked for: do it from the first entry
+		base = nil // the earlier runs did not look for the stream
 	}
 	next, err := a.scan(ctx, base)
 	if err == errOldTag {
-		// A tag of an entry that an earlier run found came up again. Where the
-		// first one is was not kept; the evidence needs it.
+		// A new entry has a tag that an earlier run found. The evidence
+		// needs
+		// the index of the first entry, which the state does not contain.
 		base = nil
 		next, err = a.scan(ctx, nil)
 	}
@@ -237,12 +246,11 @@ func (a *auditor) readCheckpoint(ctx context.Context, policy *receipt.TrustPolic
 	return nil
 }
 
-// compare checks that the tree of the kept state is the beginning of the
-// offered one.
+// compare checks that the offered tree extends the tree of the kept state.
 //
-// A consistency proof would be made from the same tiles and say less: reading
-// the kept tree's peaks from tiles that rebuild the offered root shows, if they
-// differ, which root the log now claims for the kept size.
+// It reads the kept tree's peaks from tiles that rebuild the offered root. A
+// consistency proof would need the same tiles, but would not reveal which root
+// the log now claims for the kept size.
 func (a *auditor) compare(ctx context.Context, prev *State) error {
 	kept := prev.head
 	conflict := func(kind error, format string, args ...any) *Conflict {
@@ -274,10 +282,10 @@ func (a *auditor) compare(ctx context.Context, prev *State) error {
 	return nil
 }
 
-// Extends checks that the tree of one checkpoint of a log begins with that of
-// another, both of which the caller has verified, by the tiles that the source
-// has for the second. It returns a *Conflict if it does not, or an error that
-// wraps ErrMalformed or ErrUnavailable.
+// Extends checks that the tree of the offered checkpoint extends the tree of
+// the kept one, with tiles of the source. The caller must have verified both
+// checkpoints. Extends returns a *Conflict if the trees contradict each other,
+// or an error that wraps ErrMalformed or ErrUnavailable.
 func Extends(ctx context.Context, src Source, kept, offered []byte) error {
 	k, err := receipt.ParseCheckpointUnverified(kept)
 	if err != nil {
@@ -291,16 +299,16 @@ func Extends(ctx context.Context, src Source, kept, offered []byte) error {
 }
 
 // ReadCheckpoint reads the checkpoint and checks that it is signed as the
-// policy demands, for the policy's log.
+// policy requires, for the policy's log.
 func ReadCheckpoint(ctx context.Context, src Source, policy *receipt.TrustPolicy) (receipt.Checkpoint, []byte, error) {
 	a := &auditor{files: files{src: src}}
 	err := a.readCheckpoint(ctx, policy)
 	return a.head, a.signed, err
 }
 
-// Begin returns the state of the log as it is now, of which no entry was read:
-// what was there before is taken on trust, and all that comes later can be
-// audited. It is for logs that are too large to be read from the beginning.
+// Begin returns the current state of the log without reading its entries, for
+// logs that are too large to read from the beginning. Existing entries are
+// trusted. Later ones can be audited.
 func Begin(ctx context.Context, src Source, policy *receipt.TrustPolicy) (*State, error) {
 	a := &auditor{files: files{src: src}}
 	if err := a.readCheckpoint(ctx, policy); err != nil {
@@ -328,16 +336,15 @@ func Begin(ctx context.Context, src Source, policy *receipt.TrustPolicy) (*State
 	return st, st.check()
 }
 
-// ReadTile reads exactly t.W hashes of a tile, which prove nothing by
-// themselves: the first of a full tile, where the partial one is not there any
-// more.
+// ReadTile reads the first t.W hashes of a tile without verifying them. If a
+// partial tile no longer exists, it reads them from the full one.
 func ReadTile(ctx context.Context, src Source, t tlog.Tile) ([]byte, error) {
 	f := files{src: src}
 	return f.tile(ctx, t)
 }
 
 // ReadBundle reads the first t.W entries of a bundle (t.L is -1) and checks
-// that they hash to the leaves, which the caller has proven.
+// that they hash to the leaves, which the caller must have verified.
 func ReadBundle(ctx context.Context, src Source, t tlog.Tile, leaves []byte) ([][]byte, error) {
 	f := files{src: src}
 	data, served, err := f.read(ctx, t)

@@ -13,18 +13,17 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// A Report is what an audit has shown. In JSON, hashes and leaves are in
-// base64.
+// A Report is the result of an audit. In JSON, hashes and leaves are in base64.
 type Report struct {
 	Origin     string     `json:"origin"`
 	Size       uint64     `json:"size"` // all entries before it are sound
 	Root       entry.Hash `json:"root"`
 	Checkpoint string     `json:"checkpoint"` // signed note, verbatim
 	Signers    []string   `json:"signers"`    // keys of the policy that signed it, name+hash
-	Witnessed  bool       `json:"witnessed"`  // the policy asks for witnesses, and they signed
+	Witnessed  bool       `json:"witnessed"`  // the policy requires witnesses, and they signed
 
 	From   uint64        `json:"from"`            // the entries before it were read by earlier runs
-	Stream *StreamReport `json:"stream,omitzero"` // nil: no stream was looked for
+	Stream *StreamReport `json:"stream,omitzero"` // nil without a stream key
 }
 
 // MarshalJSON implements json.Marshaler.
@@ -33,37 +32,37 @@ func (r *Report) MarshalJSON() ([]byte, error) {
 	return json.Marshal((*plain)(r))
 }
 
-// A StreamReport is what was found of a stream in the whole log, by this run
-// and those before it.
+// A StreamReport describes a stream in the whole log, as found by this run and
+// earlier ones.
 //
-// If Complete, the entries 0 to Next-1 are there, each once and in order, and
-// no leaf has the tag of a sequence number from Next up to the log's size. No
-// verifier accepts an entry with a greater one.
+// If it is complete, the log contains the entries 0 to Next-1 once each and in
+// order, and no leaf has the tag of a sequence number from Next up to the log's
+// size. Verifiers refuse entries with greater sequence numbers.
 type StreamReport struct {
 	ID    entry.Hash `json:"id"`
 	Next  uint64     `json:"next"`  // one more than the largest sequence number found
-	Found uint64     `json:"found"` // how many sequence numbers were found
+	Found uint64     `json:"found"` // number of sequence numbers found
 
 	LastIndex uint64     `json:"lastIndex"` // of entry Next-1; 0 if there is none
 	LastLeaf  entry.Hash `json:"lastLeaf"`
 
 	Missing  []SeqRange `json:"missing"`           // gaps before Next
-	HeldBack *SeqRange  `json:"heldBack,omitzero"` // from Next to what Options.ExpectNext asked for
+	HeldBack *SeqRange  `json:"heldBack,omitzero"` // from Next up to Options.ExpectNext
 
 	Doubled    []DoubleEvidence `json:"doubled"`
 	OutOfOrder []OutOfOrder     `json:"outOfOrder"`
 
-	DoubledTotal    uint64 `json:"doubledTotal"` // with those beyond MaxFindings
+	DoubledTotal    uint64 `json:"doubledTotal"` // including those beyond MaxFindings
 	OutOfOrderTotal uint64 `json:"outOfOrderTotal"`
 }
 
-// Complete says whether nothing is wrong with the stream.
+// Complete reports whether the stream is complete.
 func (r *StreamReport) Complete() bool {
 	return len(r.Missing) == 0 && r.HeldBack == nil && r.DoubledTotal == 0 && r.OutOfOrderTotal == 0
 }
 
-// DoubleEvidence shows that two leaves have the same tag. A third party needs
-// nothing else, and no key, to see that the log forked a stream.
+// DoubleEvidence proves that two leaves have the same tag. It convinces a third
+// party, without the stream key, that the log forked a stream.
 type DoubleEvidence struct {
 	Seq    uint64     `json:"seq"`
 	Tag    entry.Hash `json:"tag"`
@@ -71,10 +70,10 @@ type DoubleEvidence struct {
 	Second Leaf       `json:"second"`
 }
 
-// A Leaf is an entry as the public sees it.
+// A Leaf is the public part of an entry.
 type Leaf struct {
 	Index uint64 `json:"index"`
-	Data  []byte `json:"data,omitzero"` // leaf data; nil if the log did not serve it a second time
+	Data  []byte `json:"data,omitzero"` // leaf data; nil if the log did not serve it again
 	// C2SP tlog-proof with the run's checkpoint; empty if Data is nil
 	Proof string `json:"proof,omitzero"`
 }
@@ -105,8 +104,8 @@ func (a *auditor) reportStream(ctx context.Context, s *StreamState) *StreamRepor
 	return r
 }
 
-// leaf fetches an entry that the scan has seen, and proves it. The finding
-// stands without the proof, so that a failure only leaves it out.
+// leaf fetches an entry that the scan has seen, with its proof. If that fails,
+// the finding is reported without them.
 func (a *auditor) leaf(ctx context.Context, index uint64) Leaf {
 	l := Leaf{Index: index}
 	data, path, err := a.prove(ctx, index)
@@ -141,7 +140,7 @@ func (a *auditor) prove(ctx context.Context, index uint64) ([]byte, tlog.RecordP
 	return data, path, tlog.CheckRecord(path, int64(a.head.Size), tlog.Hash(a.head.Root), int64(index), tlog.RecordHash(data))
 }
 
-// describe says what is wrong, the worst first.
+// describe lists the findings, the most severe first.
 func (r *StreamReport) describe() string {
 	var all []string
 	if r.DoubledTotal > 0 {

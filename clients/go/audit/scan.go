@@ -15,15 +15,15 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// errOldTag says that the scan must begin at the first entry, see tracker.
+// errOldTag means that the scan must restart at the first entry. See tracker.
 var errOldTag = errors.New("a tag that an earlier run found is in a new entry, too")
 
 // entrySize is the size of an entry of a stream in a bundle: its length and the
 // leaf data.
 const entrySize = 2 + entry.LeafSize
 
-// A job is one tile to fetch and hash; a level-0 tile comes with its entry
-// bundle. A worker fills in what is below done and then closes it.
+// A job is a tile to fetch and hash, at level 0 together with its entry bundle.
+// A worker sets the fields below done and then closes it.
 type job struct {
 	tile tlog.Tile
 	done chan struct{}
@@ -34,7 +34,7 @@ type job struct {
 	bundle []byte       // level 0: begins with the entries of the tile
 }
 
-// A row is what the scan knows of the last tile at one level.
+// A row is the scan's state of the last tile at one level.
 type row struct {
 	keptWidth int          // so many of the tile's hashes were audited by an earlier run,
 	kept      []entry.Hash // which left the peaks over them
@@ -43,7 +43,7 @@ type row struct {
 	last     []entry.Hash // the hashes of the tree's last, partial tile once it was checked
 }
 
-// A scanner takes in the results of jobs in the order in which they were made.
+// A scanner processes the results of jobs in the order of their creation.
 type scanner struct {
 	from  uint64 // entries before it were audited
 	size  uint64
@@ -52,8 +52,8 @@ type scanner struct {
 	entry func(index uint64, data []byte) error
 }
 
-// scan checks all entries and tiles that were not there when base was made; nil
-// stands for an empty tree. It returns the state at the size of the checkpoint.
+// scan checks all entries and tiles that were added after base, or all if base
+// is nil. It returns the state at the size of the checkpoint.
 func (a *auditor) scan(ctx context.Context, base *State) (*State, error) {
 	s := &scanner{from: base.Size(), size: a.head.Size, entry: a.opts.Entry, rows: make([]row, levels(a.head.Size))}
 	next := &State{Checkpoint: string(a.signed), head: a.head}
@@ -93,9 +93,9 @@ func (a *auditor) scan(ctx context.Context, base *State) (*State, error) {
 	return next, nil
 }
 
-// runJobs has the jobs done by workers, and their results taken in order.
-// Errors are taken in order, too, so that the same fault always gives the same
-// message. No more than twice as many jobs as there are workers are in memory.
+// runJobs runs the jobs in workers and processes their results in order. Errors
+// are processed in order as well, so that the same fault always causes the same
+// message. At most twice as many jobs as workers are in memory.
 func (a *auditor) runJobs(ctx context.Context, s *scanner) error {
 	todo := make(chan *job)
 	inOrder := make(chan *job, a.opts.Concurrency)
@@ -131,8 +131,9 @@ func (a *auditor) runJobs(ctx context.Context, s *scanner) error {
 			select {
 			case <-j.done:
 			case <-ctx.Done():
-				// The planner may have put the job in order, and then found no
-				// worker for it any more.
+				// The planner can have queued the result of a
+				// job that no
+				// worker accepted any more.
 				return unavailable(ctx, torchwood.TilePath(j.tile), ctx.Err())
 			}
 			if j.err != nil {
@@ -150,8 +151,7 @@ func (a *auditor) runJobs(ctx context.Context, s *scanner) error {
 	return g.Wait()
 }
 
-// plan calls add for each tile that has to be read, those below before those
-// above.
+// plan calls add for each tile to read, lower levels before higher ones.
 func (s *scanner) plan(add func(tlog.Tile) error) error {
 	tile := func(level int, n uint64, w int) error {
 		return add(tlog.Tile{H: torchwood.TileHeight, L: level, N: int64(n), W: w})
@@ -160,7 +160,7 @@ func (s *scanner) plan(add func(tlog.Tile) error) error {
 		if err := tile(0, n, tileWidth); err != nil {
 			return err
 		}
-		// The tile just read may be the last below one or more tiles.
+		// This tile can be the last one below one or more tiles.
 		for l, above := 1, n; above%tileWidth == tileWidth-1; l++ {
 			above /= tileWidth
 			if err := tile(l, above, tileWidth); err != nil {
@@ -178,7 +178,8 @@ func (s *scanner) plan(add func(tlog.Tile) error) error {
 	return nil
 }
 
-// work fetches a job's files and does what needs nothing but them.
+// work fetches a job's files and performs the checks that need only these
+// files.
 func (a *auditor) work(ctx context.Context, s *scanner, j *job) error {
 	tile, err := a.files.tile(ctx, j.tile)
 	if err != nil {
@@ -242,7 +243,8 @@ func checkBundle(data []byte, bundle tlog.Tile, n int, tile []byte, anyLeaf bool
 	return nil
 }
 
-// entries shows new entries of a checked bundle to those who look at them.
+// entries passes the new entries of a checked bundle to the tracker and the
+// caller.
 func (s *scanner) entries(first uint64, n int, bundle []byte) error {
 	for i := range uint64(n) {
 		size := int(binary.BigEndian.Uint16(bundle))
@@ -266,7 +268,7 @@ func (s *scanner) entries(first uint64, n int, bundle []byte) error {
 	return nil
 }
 
-// take takes in the next result.
+// take processes the next result.
 func (s *scanner) take(j *job) error {
 	r := &s.rows[j.tile.L]
 	if r.keptWidth > 0 && !slices.Equal(peaks(j.hashes[:r.keptWidth]), r.kept) {

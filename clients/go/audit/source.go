@@ -46,9 +46,9 @@ const (
 
 // An HTTPSource reads a log from a web server.
 //
-// torchwood.TileFetcher would do for a server that one trusts. It reads answers
-// of any length, does not tell a missing file from a refusal, and waits for as
-// long as a Retry-After says.
+// torchwood.TileFetcher is not suitable for an untrusted server: it reads
+// responses of any length, does not distinguish a missing file from a refusal,
+// and waits for as long as a Retry-After header demands.
 type HTTPSource struct {
 	prefix string
 	client *http.Client
@@ -56,9 +56,9 @@ type HTTPSource struct {
 }
 
 // NewHTTPSource returns a source that reads below a prefix such as
-// "https://ledger.example/tlog/". If client is nil, one is used that gives up a
-// request after 30 seconds. Refusals for the moment (429, 5xx) and failures of
-// the network are tried again, up to four times in all.
+// "https://ledger.example/tlog/". If client is nil, it uses one that limits a
+// request to 30 seconds. Temporary refusals (429, 5xx) and network failures are
+// retried, up to four attempts in all.
 func NewHTTPSource(prefix string, client *http.Client) (*HTTPSource, error) {
 	u, err := url.Parse(prefix)
 	if err != nil {
@@ -100,7 +100,7 @@ func (s *HTTPSource) ReadEndpoint(ctx context.Context, path string, limit int64)
 	}
 }
 
-// A refusal is an answer that another try would not change.
+// A refusal is a response that another attempt would not change.
 type refusal struct {
 	url    string
 	status string
@@ -121,8 +121,8 @@ func (r *refusal) Is(target error) bool {
 	return false
 }
 
-// get makes one request. wait is how long the server asked to wait before
-// another one; negative: it didn't.
+// get makes one request. wait is the delay that the server requested before
+// another one, or negative if it requested none.
 func (s *HTTPSource) get(ctx context.Context, path string, limit int64) (data []byte, wait time.Duration, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.prefix+path, nil)
 	if err != nil {
@@ -152,9 +152,9 @@ func (s *HTTPSource) get(ctx context.Context, path string, limit int64) (data []
 // A FolderSource reads a log from the files of a folder.
 type FolderSource struct{ root *os.Root }
 
-// NewFolderSource returns a source that reads a copy of a log, such as package
-// mirror keeps. Links that lead out of the folder are not followed, and only
-// regular files are read.
+// NewFolderSource returns a source that reads a copy of a log, such as one kept
+// by package mirror. It reads only regular files, and follows no links out of
+// the folder.
 func NewFolderSource(dir string) (*FolderSource, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -179,15 +179,15 @@ func (s *FolderSource) ReadEndpoint(ctx context.Context, path string, limit int6
 	return io.ReadAll(io.LimitReader(f, limit+1))
 }
 
-// files reads tiles and bundles of the widths that a checkpoint demands.
+// files reads tiles and bundles of the widths that a checkpoint requires.
 type files struct {
 	src Source
 
 	// streams is set for a log whose leaves all have entry.LeafSize bytes.
 	streams bool
 
-	// known has the tiles read for the comparison with the last audit, which
-	// the scan needs again. Nothing is added during the scan.
+	// known contains the tiles read for the comparison with the last audit,
+	// which the scan needs again. It does not change during the scan.
 	known map[tlog.Tile][]byte
 }
 
@@ -212,15 +212,16 @@ func (f *files) limit(t tlog.Tile) int64 {
 	case t.L >= 0:
 		return maxTileSize
 	case f.streams:
-		// With room for one entry of another format, so that the error names
+		// With room for one entry of another format, so that the error
+		// can name
 		// it.
 		return int64(t.W)*entrySize + 0xFFFF
 	}
 	return int64(t.W) * (2 + 0xFFFF)
 }
 
-// read returns what is served for t, and which tile that is: t, or the full one
-// in its place. A log may delete a partial tile as soon as there is a full one.
+// read returns the content of a tile, and which tile that is: t, or the full
+// one in its place. A log may delete a partial tile when the full one exists.
 func (f *files) read(ctx context.Context, t tlog.Tile) ([]byte, tlog.Tile, error) {
 	path := torchwood.TilePath(t)
 	data, err := f.src.ReadEndpoint(ctx, path, f.limit(t))
@@ -266,8 +267,8 @@ func length(n, limit int) string {
 	return strconv.Itoa(n)
 }
 
-// htmlHint helps with the usual accident: a proxy or a wrong URL that answers
-// everything with a page.
+// htmlHint returns a hint for a frequent mistake: a proxy or wrong URL that
+// responds to everything with a web page.
 func htmlHint(data []byte) string {
 	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("<")) {
 		return " (it looks like an HTML page)"
@@ -275,8 +276,8 @@ func htmlHint(data []byte) string {
 	return ""
 }
 
-// provenTiles hands tiles to tlog.TileHashReader, and remembers those that it
-// has proven.
+// provenTiles passes tiles to tlog.TileHashReader, and keeps those that it has
+// verified.
 type provenTiles struct {
 	ctx   context.Context // of the one call that it is made for
 	files *files

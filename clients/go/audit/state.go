@@ -16,14 +16,12 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// stateVersion 2 is of logs of entry format 2, whose streams were searched
-// without a window.
+// stateVersion 2 is for logs of entry format 2, with all tags checked.
 const stateVersion = 2
 
-// A State is what one run leaves for the next: the checkpoint, and enough to go
-// on from it. It is a few kilobytes, and grows with the gaps in the stream but
-// not with the log. It is as trustworthy as the place where it is kept: who can
-// change it can hide a fork.
+// A State is the result of a run from which the next run continues. It takes a
+// few kilobytes, and grows with the gaps in the stream but not with the log.
+// Keep it in a trusted place: anyone who can change it can hide a fork.
 type State struct {
 	// Checkpoint is the signed checkpoint of the last run, verbatim. It is the
 	// evidence if the log forks later.
@@ -31,15 +29,14 @@ type State struct {
 	// Peaks are the roots of the perfect subtrees that make up the tree, the
 	// largest first. They give the checkpoint's root.
 	Peaks []entry.Hash
-	// Stream is what was found of the stream; nil if the audit was run without
-	// a key.
+	// Stream describes the stream; nil if the audit was run without a key.
 	Stream *StreamState
 
 	head receipt.Checkpoint // of Checkpoint; set by check
 	tags *entry.TagTable    // of the stream; nil if the state was loaded. It only grows
 }
 
-// A StreamState is what an audit has found of a stream so far.
+// A StreamState describes a stream as found so far.
 type StreamState struct {
 	ID entry.Hash `json:"id"`
 	// one more than the largest sequence number found; 0 if there was none
@@ -56,8 +53,8 @@ type StreamState struct {
 	OutOfOrderTotal uint64 `json:"outOfOrderTotal,omitzero"`
 }
 
-// MaxFindings is how many findings of one sort are kept with their details. The
-// rest is counted.
+// MaxFindings is the number of findings of each kind that are kept with their
+// details. The others are only counted.
 const MaxFindings = 100
 
 // A SeqRange is a run of sequence numbers, both ends included.
@@ -66,15 +63,15 @@ type SeqRange struct {
 	Last  uint64 `json:"last"`
 }
 
-// Doubled says that two leaves have the tag of one sequence number: the
-// operator forked the stream.
+// Doubled is a sequence number whose tag two leaves have. The operator forked
+// the stream.
 type Doubled struct {
 	Seq    uint64 `json:"seq"`
 	First  uint64 `json:"first"` // indexes
 	Second uint64 `json:"second"`
 }
 
-// OutOfOrder says that an entry comes after one with a larger sequence number.
+// OutOfOrder is an entry after one with a larger sequence number.
 type OutOfOrder struct {
 	Seq        uint64 `json:"seq"`
 	Index      uint64 `json:"index"`
@@ -82,8 +79,7 @@ type OutOfOrder struct {
 	AfterIndex uint64 `json:"afterIndex"`
 }
 
-// Size returns the number of entries that were audited. That of a nil state is
-// 0.
+// Size returns the number of audited entries. It is 0 for a nil state.
 func (s *State) Size() uint64 {
 	if s == nil {
 		return 0
@@ -92,7 +88,7 @@ func (s *State) Size() uint64 {
 }
 
 // LoadState reads a state that Save wrote. The error wraps fs.ErrNotExist if
-// there is no such file, and ErrState if what is there is not a sound state.
+// the file does not exist, and ErrState if it is not a sound state.
 func LoadState(path string) (*State, error) {
 	data, err := bounded.ReadFile(path, bounded.Document)
 	if err != nil {
@@ -105,8 +101,8 @@ func LoadState(path string) (*State, error) {
 	return s, nil
 }
 
-// Save writes the state so that after a crash at any time the file is there as
-// it was or as it is now.
+// Save writes the state atomically: after a crash, the file contains the old
+// state or the new one.
 func (s *State) Save(path string) (err error) {
 	defer func() {
 		if err != nil {
@@ -117,7 +113,8 @@ func (s *State) Save(path string) (err error) {
 	if err != nil {
 		return err
 	}
-	// Readable by its owner only: the stream's ID and volume are confidential.
+	// Only the owner can read it: the stream's ID and volume are
+	// confidential.
 	return wholefile.SaveState(path, append(data, '\n'), 0o600)
 }
 
@@ -192,7 +189,7 @@ func (s *StreamState) check(size uint64) error {
 	return nil
 }
 
-// Found returns how many sequence numbers were found.
+// Found returns the number of sequence numbers found.
 func (s *StreamState) Found() uint64 {
 	n := s.Next
 	for _, m := range s.Missing {
@@ -201,8 +198,8 @@ func (s *StreamState) Found() uint64 {
 	return n
 }
 
-// gap returns where in Missing the sequence number is, or where it would have
-// to be put.
+// gap returns the position of the sequence number in Missing, or the position
+// where it would be inserted.
 func (s *StreamState) gap(seq uint64) (int, bool) {
 	return slices.BinarySearchFunc(s.Missing, seq, func(m SeqRange, seq uint64) int {
 		switch {
@@ -215,8 +212,8 @@ func (s *StreamState) gap(seq uint64) (int, bool) {
 	})
 }
 
-// usable returns an error if the state is not one to go on from with this log
-// and key.
+// usable returns an error if an audit of this log with this key cannot continue
+// from the state.
 func (s *State) usable(origin string, key *entry.StreamKey) error {
 	if err := s.check(); err != nil {
 		return fmt.Errorf("%w: %w", ErrState, err)

@@ -7,34 +7,35 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// A tracker finds the leaves of one stream among those that the scan passes to
-// it in order. It knows the tags of all sequence numbers that the tree has room
-// for: there is no window beyond which an entry could be hidden.
+// A tracker finds the leaves of one stream among all leaves, which the scan
+// passes to it in order. It has the tags of all sequence numbers below the
+// tree's size, so no entry can be hidden from it.
 type tracker struct {
 	StreamState
 	tags *entry.TagTable
 
-	// Where this run has found entries: those from first on in at, or notFound,
-	// and those of gaps that an earlier run left in late.
+	// The indexes of entries found by this run: in at for sequence numbers
+	// from
+	// first on (or notFound), and in late for those in gaps of earlier runs.
 	first uint64
 	at    []uint64
 	late  map[uint64]uint64
 
-	oldTag bool // an entry that an earlier run had found was found again
+	oldTag bool // an entry of an earlier run was found again
 }
 
 const notFound = ^uint64(0)
 
-// tagStep is how many tags are computed between two looks at the context.
+// tagStep is the number of tags computed between two checks of the context.
 const tagStep = 1 << 16
 
-// newTracker goes on from the stream of base, if there is one, in a tree of a
-// size.
+// newTracker returns a tracker for a tree of the given size. It continues from
+// the stream of base, if any.
 func newTracker(ctx context.Context, key *entry.StreamKey, size uint64, base *State) (*tracker, error) {
 	t := &tracker{StreamState: StreamState{ID: key.StreamID()}, late: map[uint64]uint64{}}
 	if base != nil {
 		t.StreamState, t.tags = *base.Stream, base.tags
-		t.Missing = slices.Clone(t.Missing) // base stays as it is
+		t.Missing = slices.Clone(t.Missing) // base must not change
 		t.Doubled = slices.Clone(t.Doubled)
 		t.OutOfOrder = slices.Clone(t.OutOfOrder)
 	}
@@ -52,7 +53,7 @@ func newTracker(ctx context.Context, key *entry.StreamKey, size uint64, base *St
 	return t, nil
 }
 
-// leaf takes in the next leaf of the log.
+// leaf processes the next leaf of the log.
 func (t *tracker) leaf(index uint64, data []byte) {
 	seq, ok := t.tags.Find(entry.Hash(data[1:]))
 	if !ok {
@@ -68,8 +69,8 @@ func (t *tracker) leaf(index uint64, data []byte) {
 	}
 }
 
-// where returns the index at which this run has found an entry, or notFound, or
-// reports that an earlier run has found it.
+// where returns the index at which this run found an entry, or notFound. It
+// reports whether an earlier run found the entry.
 func (t *tracker) where(seq uint64) (index uint64, earlier bool) {
 	if seq >= t.first {
 		if i := seq - t.first; i < uint64(len(t.at)) {
@@ -84,7 +85,7 @@ func (t *tracker) where(seq uint64) (index uint64, earlier bool) {
 	return notFound, !missing
 }
 
-// found notes that an entry is there that was not seen before.
+// found records an entry that was not seen before.
 func (t *tracker) found(seq, index uint64, data []byte) {
 	if seq < t.first {
 		t.late[seq] = index

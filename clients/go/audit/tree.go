@@ -6,21 +6,21 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// A tree of size n is a row of perfect subtrees, one for each bit that is set
-// in n, the largest first. Their roots are the tree's peaks: enough to compute
-// the root, and to go on from. A tile at level l holds eight of the tree's
-// levels, so byte l of n says how many hashes the last tile at level l holds,
-// and which peaks lie in it.
+// A tree of size n is a sequence of perfect subtrees, one for each bit set in
+// n, largest first. Their roots are the tree's peaks, which suffice to compute
+// the root and to extend the tree. A tile covers eight levels of the tree.
+// Therefore byte l of n is the number of hashes in the last tile at level l,
+// and its bits are the peaks in that tile.
 
-// width returns how many hashes the last, partial tile at the level holds in a
-// tree of the size.
+// width returns the number of hashes in the last, partial tile at the level in
+// a tree of the given size.
 func width(size uint64, level int) int { return int(size >> (8 * level) & 0xFF) }
 
-// levels returns how many levels of tiles a tree of the size has.
+// levels returns the number of tile levels in a tree of the given size.
 func levels(size uint64) int { return (bits.Len64(size) + 7) / 8 }
 
-// subtree returns the root of a perfect subtree whose lowest hashes are given;
-// their number is a power of two. It overwrites them.
+// subtree returns the root of the perfect subtree over the hashes, whose number
+// must be a power of two. It overwrites them.
 func subtree(hashes []entry.Hash) entry.Hash {
 	for n := len(hashes) / 2; n > 0; n /= 2 {
 		for i := range n {
@@ -43,7 +43,7 @@ func peaks(hashes []entry.Hash) []entry.Hash {
 	return out
 }
 
-// rootOf returns the root of the tree that has the peaks, of which there is at
+// rootOf returns the root of the tree with the given peaks. There must be at
 // least one.
 func rootOf(peaks []entry.Hash) entry.Hash {
 	root := peaks[len(peaks)-1]

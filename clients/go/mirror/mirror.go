@@ -1,14 +1,15 @@
 // Package mirror keeps a verified copy of a log in a folder, as the files of
 // C2SP tlog-tiles (https://c2sp.org/tlog-tiles).
 //
-// Nothing is stored before it is proven: a hash tile by the tiles above it up
-// to the root of the signed checkpoint, an entry bundle by its hash tile. The
-// checkpoint is stored last, when all that it needs is there. So whatever ends
-// an update, the folder is the copy that it was, or the new one, and what was
-// fetched is not fetched again. Of C2SP tlog-mirror
-// (https://c2sp.org/tlog-mirror) it has the reading side, and the cosignature,
-// which says that the mirror has it all; the log need not know of the mirror,
-// which fetches instead of being fed.
+// Every file is verified before it is stored: a hash tile by the tiles above
+// it, up to the root of the signed checkpoint, and an entry bundle by its hash
+// tile. The checkpoint is stored last. Therefore an interrupted update leaves
+// the old copy intact, and the next update does not fetch the new files again.
+//
+// The package implements the reading side of C2SP tlog-mirror
+// (https://c2sp.org/tlog-mirror) and the cosignature, by which a mirror asserts
+// that it has the whole log. It fetches from the log, so the log needs no
+// configuration.
 package mirror
 
 import (
@@ -44,33 +45,34 @@ const (
 	maxBundle     = tileWidth * (2 + 0xFFFF)
 )
 
-// batchTiles is the number of tiles that are proven together: the tiles above
-// are read once for them. Tests shorten it.
+// batchTiles is the number of tiles that are verified together, so that the
+// tiles above them are read once. Tests reduce it.
 var batchTiles uint64 = 64
 
-// ErrFolder is wrapped by the errors for a folder that holds something else
-// than a copy. Nothing in it was changed.
+// ErrFolder is wrapped by the errors for a folder that contains anything but a
+// copy. Nothing in it was changed.
 var ErrFolder = errors.New("not the folder of a copy")
 
-// Options say how to keep the copy. The zero value will do.
+// Options configure an update. The zero value is valid.
 type Options struct {
-	// Cosigner signs each checkpoint whose tree was copied; nil: nobody does.
+	// Cosigner signs each checkpoint whose tree was copied. nil means no
+	// cosignature.
 	Cosigner note.Signer
-	// Progress is called with the number of entries that are there and that
-	// there will be. nil means no calls.
+	// Progress is called with the number of copied entries and the total. nil
+	// means no calls.
 	Progress func(done, total uint64)
 }
 
-// A Report says what an update did.
+// A Report is the result of an update.
 type Report struct {
 	Origin string     `json:"origin"`
-	From   uint64     `json:"from"` // size of the copy before
+	From   uint64     `json:"from"` // size of the copy before the update
 	Size   uint64     `json:"size"`
 	Root   entry.Hash `json:"-"`
-	Files  int        `json:"files"` // that were written
+	Files  int        `json:"files"` // number of files written
 }
 
-// Update brings the copy in the folder to the source's checkpoint. Only one
+// Update extends the copy in the folder to the source's checkpoint. Only one
 // update of a folder may run at a time.
 //
 // Errors wrap those of package audit: ErrCheckpoint; ErrTruncated and
@@ -123,9 +125,8 @@ func Update(ctx context.Context, src audit.Source, policy *receipt.TrustPolicy, 
 	return u.report, nil
 }
 
-// open opens the folder of a copy. It refuses a folder that holds something
-// else: a mirror deletes and replaces files, and a live log's folder is not its
-// own.
+// open opens the folder of a copy. It refuses a folder with other content, such
+// as a live log's, because a mirror deletes and replaces files.
 func open(dir string) (*os.Root, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -138,8 +139,8 @@ func open(dir string) (*os.Root, error) {
 	return root, nil
 }
 
-// foreign are files of the data folders of servers, witnesses and mirrors of
-// other programs, beside which no copy is kept.
+// foreign are files in the data folders of servers, witnesses and other
+// programs' mirrors.
 var foreign = []string{"muniment.yaml", "witness.yaml", "log.key", "rekor.key", "store", "lock", "tokens", "streams"}
 
 func checkFolder(root *os.Root, dir string) error {
@@ -161,7 +162,7 @@ func checkFolder(root *os.Root, dir string) error {
 		return err
 	}
 	for _, name := range names {
-		// An update that was interrupted leaves tiles behind.
+		// An interrupted update leaves tiles behind.
 		if name != "tile" && name != "lost+found" && !wholefile.Temporary(name) {
 			return fmt.Errorf("%w: %s is no copy of a log, and holds %s: use an empty folder", ErrFolder, dir, name)
 		}
@@ -179,7 +180,7 @@ type update struct {
 	files  atomic.Int64 // written
 }
 
-// copy stores all tiles and bundles that a tree of the size does not have.
+// copy stores all tiles and bundles that a tree of the given size lacks.
 func (u *update) copy(ctx context.Context, size uint64) error {
 	if u.head.Size == size {
 		return nil
@@ -195,8 +196,8 @@ func (u *update) copy(ctx context.Context, size uint64) error {
 	return nil
 }
 
-// batch proves and stores the level-0 tiles n ≤ N < end, all above them, and
-// their bundles.
+// batch verifies and stores the level-0 tiles n ≤ N < end, all tiles above
+// them, and their bundles.
 func (u *update) batch(ctx context.Context, n, end uint64) error {
 	r := &reader{ctx: ctx, u: u, known: map[tlog.Tile][]byte{}}
 	var wanted []int64
@@ -228,7 +229,7 @@ func (u *update) batch(ctx context.Context, n, end uint64) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	for t, data := range r.known { // after the bundles: where a tile is, its bundle is
+	for t, data := range r.known { // after the bundles: a stored tile implies its bundle
 		path := torchwood.TilePath(t)
 		if !u.has(path) {
 			if err := u.write(path, data); err != nil {
@@ -258,8 +259,8 @@ func (u *update) bundle(ctx context.Context, t tlog.Tile, leaves []byte) error {
 	return u.write(torchwood.TilePath(t), data)
 }
 
-// dropPartial deletes the partial files of a tile and bundle that are full now.
-// A reader that has an older checkpoint is served from the full ones.
+// dropPartial deletes the partial files of a tile and bundle that have become
+// full. Readers with an older checkpoint are served from the full ones.
 func (u *update) dropPartial(n uint64) error {
 	if (n+1)*tileWidth > u.head.Size {
 		return nil
@@ -278,7 +279,7 @@ func (u *update) has(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// write writes a file whole and durably, or not at all.
+// write writes a file atomically and durably.
 func (u *update) write(path string, data []byte) error {
 	name := filepath.FromSlash(path)
 	if err := owner.MkdirAllIn(u.root, filepath.Dir(name), 0o755); err != nil {
@@ -294,8 +295,8 @@ func (u *update) write(path string, data []byte) error {
 	return nil
 }
 
-// A reader hands tiles to tlog.TileHashReader: those that are there, and else
-// the source's. What comes to SaveTiles is proven.
+// A reader passes tiles to tlog.TileHashReader, from the folder if they exist
+// there and otherwise from the source. SaveTiles receives verified tiles.
 type reader struct {
 	ctx   context.Context // of the one call that it is made for
 	u     *update
@@ -332,13 +333,13 @@ func isAudit(err error) bool {
 	return errors.Is(err, audit.ErrUnavailable) || errors.Is(err, audit.ErrMalformed)
 }
 
-// cosigned says whether a stored checkpoint has a line by the signer.
+// cosigned reports whether a stored checkpoint has a line by the signer.
 func cosigned(signed []byte, s note.Signer) bool {
 	return bytes.Contains(signed, []byte("\n— "+s.Name()+" "))
 }
 
-// cosign adds the mirror's cosignature: it says that the mirror has the whole
-// tree.
+// cosign adds the mirror's cosignature, by which it asserts that it has the
+// whole tree.
 func cosign(signed []byte, policy *receipt.TrustPolicy, s note.Signer) ([]byte, error) {
 	verifiers := []note.Verifier{policy.LogKey()}
 	n, err := note.Open(signed, note.VerifierList(verifiers...))

@@ -20,7 +20,7 @@ import (
 
 // Handler serves the copy in a folder under /tlog/, and under the path that
 // C2SP tlog-mirror gives it: the SHA-256 of the log's origin in hexadecimal. A
-// partial tile is served from the full one that has taken its place.
+// partial tile is served from the full one that has replaced it.
 func Handler(dir, origin string) http.Handler {
 	sum := sha256.Sum256([]byte(origin))
 	mux := http.NewServeMux()
@@ -56,7 +56,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(data)))
-	_, _ = w.Write(data) // the client has gone
+	_, _ = w.Write(data) // an error means that the client has gone
 }
 
 func (h *handler) read(path string) ([]byte, error) {

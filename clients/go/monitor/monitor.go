@@ -1,18 +1,16 @@
-// Package monitor follows logs for ever: it checks that each one only grows,
-// looks for what the user has listed in what is new, and raises alerts.
+// Package monitor follows logs continuously. It checks that each log only
+// grows, watches new entries for listed identities and subjects, and raises
+// alerts.
 //
-// A log is any that is served as C2SP tlog-tiles (https://c2sp.org/tlog-tiles).
-// Package audit checks it, and its state, kept with the alerts in one file for
-// each log, is what a fork is measured against. What new entries say is read
-// where they can be read: the leaves of a Rekor v2 log, and those of a Muniment
-// tenant over the API, with the tenant's token.
+// It follows any log served as C2SP tlog-tiles (https://c2sp.org/tlog-tiles).
+// Package audit checks the log. Its state, stored with the alerts in one file
+// per log, is the reference against which a fork is detected. The content of
+// new entries is read from the leaves of a Rekor v2 log, or for a Muniment
+// tenant over the API with the tenant's token.
 //
-// Each log has a loop and deadlines of its own, and its alerts are bounded in
-// number and size: whatever a log answers, the alerts of the others are raised.
-// A log that can't be read is an alert, too.
-//
-// It is not for repairing anything, and asks no witness: it is a view of its
-// own.
+// Each log has its own loop and deadlines, and its alerts are bounded in number
+// and size, so that no log can suppress the alerts for another. A log that
+// cannot be read raises an alert, too.
 package monitor
 
 import (
@@ -40,11 +38,11 @@ const (
 	Unread     = "unread"
 	Stalled    = "stalled"
 	Unexpected = "unexpected"
-	Recovered  = "recovered" // a notice, which never stands
+	Recovered  = "recovered" // a notice, not a standing alert
 )
 
-// kinds are all of them, the gravest first. In that order alerts are delivered
-// and kept.
+// kinds lists all kinds, the most severe first. Alerts are delivered and kept
+// in this order.
 var kinds = []struct{ name, help string }{
 	{Forked, "two signed checkpoints that can't both be true"},
 	{Truncated, "the log is shorter than it was"},
@@ -56,12 +54,12 @@ var kinds = []struct{ name, help string }{
 	{Unexpected, "an entry with a listed identity or subject"},
 }
 
-// rank returns the place of a kind among all.
+// rank returns the position of a kind in kinds.
 func rank(kind string) int {
 	return slices.IndexFunc(kinds, func(k struct{ name, help string }) bool { return k.name == kind })
 }
 
-// An Alert is something that a person should look at.
+// An Alert is a finding that needs a person's attention.
 type Alert struct {
 	Log     string    `json:"log"` // its name in the configuration
 	Origin  string    `json:"origin"`
@@ -71,63 +69,66 @@ type Alert struct {
 
 	Index   *uint64 `json:"index,omitempty"` // of an unexpected entry
 	Matched string  `json:"matched,omitempty"`
-	// of a summary: alerts of the kind that are left out
+	// In a summary: the number of omitted alerts of this kind.
 	More uint64 `json:"more,omitempty"`
-	// with the next, the evidence of a fork
+	// Kept and Offered are the evidence of a fork.
 	Kept    string              `json:"keptCheckpoint,omitempty"`
 	Offered string              `json:"offeredCheckpoint,omitempty"`
 	Stream  *audit.StreamReport `json:"stream,omitempty"`
 
-	Key       string `json:"key"` // the same alert found again has the same
+	Key       string `json:"key"` // equal for repeated findings of the same alert
 	Delivered bool   `json:"delivered"`
 }
 
-// A Log is one to follow.
+// A Log is a log to follow.
 type Log struct {
 	Name   string
 	Source audit.Source
 	Policy *receipt.TrustPolicy
-	// AnyLeaf says that it is not a Muniment log of streams. With Rekor, its
-	// leaves are read.
+	// AnyLeaf accepts leaves of any format. Rekor reads them as those of a
+	// Rekor
+	// v2 log.
 	AnyLeaf, Rekor bool
-	// FromNow begins at the size that the log has when it is first seen,
-	// instead of reading it from its first entry.
+	// FromNow begins at the log's size in the first round, instead of at
+	// its
+	// first entry.
 	FromNow bool
 
-	StreamKey  *entry.StreamKey // nil: no stream is proven complete
+	StreamKey  *entry.StreamKey // nil: no stream is audited
 	ExpectNext *uint64          // see audit.Options
-	Entries    Entries          // reads the tenant's new entries; nil: they can't be read
+	Entries    Entries          // reads the tenant's new entries; nil: they are not read
 
-	Quiet  time.Duration // longest time without growth; 0: any
-	Unread time.Duration // longest time in which the log can't be read; 0: any
-	// Timeout is the longest time that a round may take; 0: any. Single
-	// requests are bounded by the source.
+	Quiet  time.Duration // longest time without growth; 0: no limit
+	Unread time.Duration // longest time without reading the log; 0: no limit
+	// Timeout limits a round; 0: no limit. The source limits single requests.
 	Timeout time.Duration
-	// largest age of the newest cosignature of a witness of the policy; 0: any
+	// MaxAge is the largest age of the newest cosignature of a witness of the
+	// policy; 0: no limit.
 	MaxAge time.Duration
 
 	Watch Watch
 }
 
-// Entries reads entries that the tiles don't show. It calls f with each from an
-// index on, in order, and returns the index to go on from.
+// Entries reads the content of entries, which the tiles do not reveal. It calls
+// f with each entry from an index on, in order, and returns the index to
+// continue from.
 type Entries func(ctx context.Context, from uint64, f func(Entry) error) (next uint64, err error)
 
-// An Entry is what is known of an entry.
+// An Entry describes an entry of a log.
 type Entry struct {
 	Index      uint64
-	Seq        *uint64 // in its stream
+	Seq        *uint64 // in the tenant's stream
 	Identities []string
 	Subjects   []string // algorithm:value
 	What       string   // for the message
 }
 
-// A Watch says which entries are unexpected: those that have one of the
-// identities, or one of the subjects, and none of the expected subjects.
+// A Watch defines unexpected entries: those with one of the identities or
+// subjects, and none of the expected subjects.
 type Watch struct {
-	Identities []string // a * stands for any text
+	Identities []string // * matches any text
 	Subjects   []string // algorithm:value
-	Expected   []string // subjects that the user knows of
+	Expected   []string // subjects, algorithm:value
 }
 
 func (w *Watch) match(e *Entry) (string, bool) {
@@ -155,7 +156,7 @@ func (w *Watch) match(e *Entry) (string, bool) {
 	return "", false
 }
 
-// glob says whether the text is that of the pattern, in which * stands for any
+// glob reports whether the text matches the pattern, in which * matches any
 // text.
 func glob(pattern, text string) bool {
 	parts := strings.Split(pattern, "*")
@@ -176,7 +177,7 @@ func glob(pattern, text string) bool {
 	return strings.HasSuffix(rest, parts[len(parts)-1])
 }
 
-// A visit is one look at one log.
+// A visit is one round of one log.
 type visit struct {
 	log   *Log
 	state *state
@@ -184,11 +185,11 @@ type visit struct {
 	round *Round
 
 	alerts alerts
-	read   bool // the log was read; a checkpoint that shows a fork was read, too
+	read   bool // the log was read, even if its checkpoint shows a fork
 }
 
-// maxFetches is how many files of a log are held in memory at a time. A bundle
-// of another log's entries has up to 16 MiB.
+// maxFetches is the number of files of a log in memory at a time. A bundle of
+// another log's entries has up to 16 MiB.
 const maxFetches = 4
 
 // audit checks the log from where the last visit ended.
@@ -201,13 +202,13 @@ func (v *visit) audit(ctx context.Context) error {
 		}
 		st.Audit, st.Grown = begun, v.now
 	}
-	// What the entries are holds only if the audit succeeds.
+	// The entries are verified only if the audit succeeds.
 	found := visit{log: l, now: v.now}
 	o := audit.Options{AnyLeaf: l.AnyLeaf, StreamKey: l.StreamKey, ExpectNext: l.ExpectNext, Concurrency: maxFetches}
 	if l.Rekor {
 		o.Entry = func(index uint64, data []byte) error {
 			if index == 0 {
-				found.alerts = alerts{} // the audit began again
+				found.alerts = alerts{} // the audit restarted
 			}
 			e := rekorEntry(index, data)
 			if matched, ok := l.Watch.match(&e); ok {
@@ -268,8 +269,8 @@ func unexpected(e *Entry, matched string) Alert {
 	return Alert{Kind: Unexpected, Index: &e.Index, Matched: matched, Message: fmt.Sprintf("entry %d: %s", e.Index, e.What), Key: fmt.Sprintf("%s %d", Unexpected, e.Index)}
 }
 
-// entries looks at the tenant's entries that are new, and compares their number
-// with what the tiles show.
+// entries checks the tenant's new entries, and compares their number with the
+// stream in the tiles.
 func (v *visit) entries(ctx context.Context) error {
 	l, st := v.log, v.state
 	nextSeq := st.NextSeq
@@ -298,7 +299,8 @@ func (v *visit) entries(ctx context.Context) error {
 	return nil
 }
 
-// stalled looks at how old the newest that is known of the log is.
+// stalled raises alerts for a log that has not grown, or was not cosigned, for
+// too long.
 func (v *visit) stalled() {
 	l, st := v.log, v.state
 	if st.Grown.IsZero() { // it was never read
@@ -318,8 +320,8 @@ func (v *visit) stalled() {
 	}
 }
 
-// witnessTime returns when a witness of the policy has cosigned the checkpoint
-// last.
+// witnessTime returns the time of the newest cosignature of the checkpoint by a
+// witness of the policy.
 func witnessTime(policy *receipt.TrustPolicy, signed []byte) (newest time.Time, ok bool) {
 	for _, w := range policy.Witnesses() {
 		n, err := note.Open(signed, note.VerifierList(w.Key))

@@ -13,14 +13,14 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// maxIdle bounds the time between two messages of a server.
+// maxIdle limits the time between two messages of a server.
 const maxIdle = time.Minute
 
 // TenantEntries reads a tenant's entries of a Muniment log over its API.
 func TenantEntries(c *muniment.Client) Entries {
 	return func(ctx context.Context, from uint64, f func(Entry) error) (uint64, error) {
 		ctx, cancel := context.WithCancelCause(ctx)
-		defer cancel(nil) // ends the stream, which would go on for ever
+		defer cancel(nil) // ends the stream
 		idle := time.AfterFunc(maxIdle, func() { cancel(fmt.Errorf("the server sent nothing for %s", maxIdle)) })
 		defer idle.Stop()
 		stream, err := c.WatchEntries(ctx, connect.NewRequest(&munimentv1.WatchEntriesRequest{Tenant: c.Tenant, FromIndex: from}))
@@ -37,7 +37,7 @@ func TenantEntries(c *muniment.Client) Entries {
 				}
 			}
 			from = m.NextIndex
-			if m.Entry == nil { // all that there is has come
+			if m.Entry == nil { // no more entries for now
 				return from, nil
 			}
 		}

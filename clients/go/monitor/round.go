@@ -8,35 +8,35 @@ import (
 	"time"
 )
 
-// A Round is the result of one look at a log.
+// A Round is the result of one round of a log.
 type Round struct {
 	Log      string  `json:"log"`
 	Origin   string  `json:"origin"`
 	Size     uint64  `json:"size"`
-	New      uint64  `json:"new"`    // entries that were read
-	Standing []Alert `json:"alerts"` // all that hold now, and those of the entries of this round
-	Found    []Alert `json:"-"`      // alerts that were not known before, and a recovery
-	// alerts that the state had no room for, and that the webhook did not get
+	New      uint64  `json:"new"`    // number of entries read
+	Standing []Alert `json:"alerts"` // all current alerts, and those about entries of this round
+	Found    []Alert `json:"-"`      // new alerts, and a recovery
+	// Dropped is the number of alerts that were neither kept nor delivered.
 	Dropped   int `json:"-"`
-	Delivered int `json:"-"` // alerts that the webhook got
-	// the log could not be read, the state not be kept or the webhook not be
-	// reached
+	Delivered int `json:"-"` // number of alerts delivered to the webhook
+	// Err is set if the log could not be read, the state not be saved, or the
+	// webhook not be reached.
 	Err error `json:"-"`
 }
 
-// A Monitor follows logs, each with a state in the folder.
+// A Monitor follows logs. Dir contains a state file for each.
 type Monitor struct {
 	Dir     string
 	Logs    []Log
 	Now     func() time.Time
-	Deliver func(context.Context, *Alert) error // to the webhook; nil: nowhere
+	Deliver func(context.Context, *Alert) error // to the webhook; nil: no delivery
 }
 
-// deliveryTime bounds the deliveries after each round, so that a slow webhook
-// delays the next round of a log by no more.
+// deliveryTime limits the deliveries after a round, and thus the delay of the
+// next round by a slow webhook.
 const deliveryTime = 30 * time.Second
 
-// Rounds looks at every log once, at all of them at the same time.
+// Rounds performs one round of every log, all concurrently.
 func (m *Monitor) Rounds(ctx context.Context) []Round {
 	out := make([]Round, len(m.Logs))
 	var wg sync.WaitGroup
@@ -47,9 +47,9 @@ func (m *Monitor) Rounds(ctx context.Context) []Round {
 	return out
 }
 
-// Run looks at every log in each interval until the context ends. Each log has
-// a loop of its own, so that none waits for another. observe gets each round,
-// from the loop of its log.
+// Run performs a round of every log in each interval until the context ends.
+// Each log has its own loop, so that none waits for another. The loop of a log
+// calls observe with each of its rounds.
 func (m *Monitor) Run(ctx context.Context, interval time.Duration, observe func(*Round)) {
 	var wg sync.WaitGroup
 	for i := range m.Logs {
@@ -72,8 +72,8 @@ func (m *Monitor) Run(ctx context.Context, interval time.Duration, observe func(
 	wg.Wait()
 }
 
-// round looks at a log. The state with the findings is kept before they are
-// delivered, so that none is lost. One may be delivered twice.
+// round performs a round of a log. It saves the findings before it delivers
+// them, so that none is lost. One can be delivered twice.
 func (m *Monitor) round(ctx context.Context, l *Log) Round {
 	r := Round{Log: l.Name, Origin: l.Policy.Origin()}
 	st, err := loadState(m.Dir, l.Name)
@@ -84,7 +84,7 @@ func (m *Monitor) round(ctx context.Context, l *Log) Round {
 	v := &visit{log: l, state: st, now: m.Now(), round: &r}
 	r.Err = v.look(ctx)
 	if ctx.Err() != nil && r.Err != nil {
-		return r // the monitor was stopped, which is not the log's doing
+		return r // the monitor was stopped
 	}
 	v.now = m.Now()
 	v.stalled()
@@ -92,8 +92,9 @@ func (m *Monitor) round(ctx context.Context, l *Log) Round {
 	r.Standing = v.alerts.list(v)
 	r.Size = st.Audit.Size()
 	r.Found, r.Dropped = st.merge(append(recovered, r.Standing...))
-	// With a state that can't be kept, alerts are delivered in each round.
-	// That is better than never.
+	// If the state cannot be saved, alerts are delivered in every round.
+	// That is
+	// better than never.
 	err = st.save(m.Dir, l.Name)
 	if r.Err = errors.Join(r.Err, err); m.Deliver == nil {
 		return r
@@ -106,8 +107,8 @@ func (m *Monitor) round(ctx context.Context, l *Log) Round {
 	return r
 }
 
-// deliver sends what was not delivered yet, the gravest first. What is left is
-// tried again in the next round.
+// deliver sends the undelivered alerts, the most severe first. After a failure
+// the next round continues.
 func (m *Monitor) deliver(ctx context.Context, st *state) (delivered int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, deliveryTime)
 	defer cancel()
@@ -121,7 +122,7 @@ func (m *Monitor) deliver(ctx context.Context, st *state) (delivered int, err er
 	return delivered, nil
 }
 
-// look reads what is new, within the log's deadline.
+// look reads the new entries within the log's deadline.
 func (v *visit) look(ctx context.Context) error {
 	if v.log.Timeout > 0 {
 		var cancel context.CancelFunc
@@ -142,8 +143,8 @@ func (v *visit) look(ctx context.Context) error {
 	return err
 }
 
-// unread raises an alert if the log could not be read for too long, and
-// returns the notice that it can be read again.
+// unread raises an alert if the log could not be read for too long. If it can
+// be read again, unread returns a notice.
 func (v *visit) unread() (recovered []Alert) {
 	l, st := v.log, v.state
 	if v.read {
@@ -165,14 +166,14 @@ func (v *visit) unread() (recovered []Alert) {
 	return nil
 }
 
-// maxOfKind bounds the alerts of one kind in one round. The others are counted
-// in one more alert.
+// maxOfKind is the largest number of alerts of one kind in a round. One more
+// alert counts the rest.
 const maxOfKind = 10
 
-// maxAlertText bounds each text of an alert that a log can choose.
+// maxAlertText limits each text of an alert that a log controls, in bytes.
 const maxAlertText = 2 << 10
 
-// alerts are those of a round, bounded by kind.
+// alerts are the alerts of a round, limited by kind.
 type alerts struct {
 	kept  []Alert
 	count map[string]uint64
@@ -182,7 +183,7 @@ func (v *visit) alert(a Alert) {
 	v.alertFor(a.Kind, func() Alert { return a })
 }
 
-// alertFor raises an alert that is only made if there is room for it.
+// alertFor raises an alert. It calls made only if the limit is not reached.
 func (v *visit) alertFor(kind string, made func() Alert) {
 	if v.alerts.count == nil {
 		v.alerts.count = map[string]uint64{}
@@ -198,8 +199,7 @@ func (v *visit) stamp(a Alert) Alert {
 	return a.bounded()
 }
 
-// list returns the alerts, with one more for each kind of which there are too
-// many.
+// list returns the alerts, and one more for each kind above the limit.
 func (a *alerts) list(v *visit) []Alert {
 	for _, k := range kinds {
 		if n := a.count[k.name]; n > maxOfKind {
@@ -215,7 +215,7 @@ func cut(s string) string {
 		return s
 	}
 	n := maxAlertText
-	for n > 0 && s[n]&0xC0 == 0x80 { // not inside of a character
+	for n > 0 && s[n]&0xC0 == 0x80 { // do not split a character
 		n--
 	}
 	return s[:n] + "…"

@@ -17,14 +17,14 @@ import (
 	"muniment.dev/muniment/internal/wholefile"
 )
 
-// A state is what the monitor knows of one log. It is one file, so that it is
-// always of one moment.
+// A state is the monitor's state for one log. It is stored in one file, so that
+// its parts are always consistent.
 type state struct {
 	Version   int          `json:"version"`
 	Grown     time.Time    `json:"grown"` // when the log was first seen as large as it is
 	Audit     *audit.State `json:"audit,omitempty"`
 	Read      time.Time    `json:"read"`            // when the log was last read, or first tried
-	Unread    bool         `json:"unread,omitzero"` // an alert was raised since
+	Unread    bool         `json:"unread,omitzero"` // an alert has been raised since
 	NextIndex uint64       `json:"nextIndex"`       // of the tenant's entries, over the API
 	NextSeq   uint64       `json:"nextSeq"`
 	Alerts    []Alert      `json:"alerts"` // the newest maxAlerts
@@ -60,8 +60,7 @@ func loadState(dir, name string) (*state, error) {
 	return st, nil
 }
 
-// save writes the state so that after a crash the file is there as it was or as
-// it is now.
+// save writes the state atomically.
 func (st *state) save(dir, name string) error {
 	data, err := json.Marshal(st)
 	if err != nil {
@@ -76,8 +75,8 @@ func (st *state) save(dir, name string) error {
 	return nil
 }
 
-// merge adds the alerts that were not known, and returns them. It keeps as many
-// as there is room for, and returns how many it dropped undelivered.
+// merge adds new alerts and returns them. It also returns the number of
+// undelivered alerts that it dropped to keep within the limits.
 func (st *state) merge(alerts []Alert) (found []Alert, dropped int) {
 	known := map[string]bool{}
 	for _, a := range st.Alerts {
@@ -93,11 +92,11 @@ func (st *state) merge(alerts []Alert) (found []Alert, dropped int) {
 	return found, st.trim()
 }
 
-// trim drops alerts until both bounds hold: first those that were delivered,
-// then the least grave, and of these the oldest.
+// trim drops alerts until both limits hold: first delivered ones, then the
+// least severe, and of these the oldest.
 func (st *state) trim() (dropped int) {
 	sizes, sum := make([]int, len(st.Alerts)), 0
-	order := make([]int, len(st.Alerts)) // as they are dropped
+	order := make([]int, len(st.Alerts)) // the order in which to drop them
 	for i := range st.Alerts {
 		sizes[i] = st.Alerts[i].size()
 		sum += sizes[i]
@@ -137,8 +136,7 @@ func (st *state) trim() (dropped int) {
 	return dropped
 }
 
-// undelivered returns the alerts that the webhook did not get, the gravest
-// first.
+// undelivered returns the undelivered alerts, the most severe first.
 func (st *state) undelivered() (out []*Alert) {
 	for i := range st.Alerts {
 		if !st.Alerts[i].Delivered {
@@ -149,8 +147,8 @@ func (st *state) undelivered() (out []*Alert) {
 	return out
 }
 
-// bounded returns the alert with as much of its report as there is room for.
-// The report of an audit has all.
+// bounded returns the alert with its stream report shortened to the size limit.
+// An audit returns the whole report.
 func (a Alert) bounded() Alert {
 	if a.Stream == nil {
 		return a
@@ -167,7 +165,7 @@ func (a Alert) bounded() Alert {
 func (a *Alert) size() int {
 	data, err := json.Marshal(a)
 	if err != nil {
-		return maxAlertsSum // it could not be kept
+		return maxAlertsSum // cannot be stored
 	}
 	return len(data) + 1
 }
