@@ -290,8 +290,8 @@ func (k *checker) checkPayload(ctx context.Context, index uint64, sk *entry.Skel
 	} else {
 		defer payload.Close()
 		// receipts are made from it, without the payload
-		info, err := k.Store.PayloadInfo(ctx, index)
-		if want := (store.PayloadInfo{Salt: payload.Salt, Size: payload.Size}); err != nil || info != want {
+		info, err := payloadInfo(ctx, k.Store, index, sk)
+		if want := (store.PayloadInfo{Salt: payload.Salt, Size: payload.Size, Seal: info.Seal}); err != nil || info != want {
 			k.report("payload", index, &sk.StreamID, Restore, "its salt or size is not in its other row")
 		}
 	}

@@ -115,7 +115,11 @@ func (l *Ledger) compare(ctx context.Context, p *pending) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	payload, err := l.payloadInfo(ctx, p.index)
+	sk, err := l.store.Skeletons(ctx, p.index, p.index+1)
+	if err != nil {
+		return false, err
+	}
+	payload, err := payloadInfo(ctx, l.store, p.index, &sk[0])
 	if err != nil {
 		return false, err
 	}

@@ -129,14 +129,19 @@ func (l *Ledger) OpenPayload(ctx context.Context, e *Entry) (*PayloadReader, err
 
 // PayloadErased reports whether the payload of an entry was erased.
 func (l *Ledger) PayloadErased(ctx context.Context, e *Entry) (bool, error) {
-	info, err := l.payloadInfo(ctx, e.Index)
+	info, err := payloadInfo(ctx, l.store, e.Index, &e.Skeleton)
 	return info.Erased, err
 }
 
-func (l *Ledger) payloadInfo(ctx context.Context, index uint64) (store.PayloadInfo, error) {
-	info, err := l.store.PayloadInfo(ctx, index)
+// payloadInfo returns the salt and size of the payload of an entry with the
+// skeleton.
+func payloadInfo(ctx context.Context, s store.Openings, index uint64, sk *entry.Skeleton) (store.PayloadInfo, error) {
+	info, err := s.PayloadInfo(ctx, index)
 	if err != nil {
 		return info, fmt.Errorf("payload of entry %d: %w", index, notThere(err))
+	}
+	if info.Seal != (entry.Hash{}) && info.Seal != store.InfoSeal(sk.HeaderHash, info.Salt, info.Size) {
+		return info, fmt.Errorf("entry %d: the salt of its payload belongs to another entry: %w", index, ErrDamaged)
 	}
 	return info, nil
 }

@@ -62,3 +62,52 @@ func TestPayloadIsNotRead(t *testing.T) {
 		t.Errorf("a receipt with the payload: %v", err)
 	}
 }
+
+// A misplacedInfo answers for entry 1 with the row of entry 0.
+type misplacedInfo struct{ store.Store }
+
+func (m misplacedInfo) PayloadInfo(ctx context.Context, index uint64) (store.PayloadInfo, error) {
+	if index == 1 {
+		index = 0
+	}
+	return m.Store.PayloadInfo(ctx, index)
+}
+
+// The salt of another payload is not served, even if its row is intact.
+func TestMisplacedPayloadInfo(t *testing.T) {
+	ctx := context.Background()
+	tl := newTestLogOn(t, Config{}, sealedInfo{memstore.New()})
+	twin := func(name string) Draft { return acme.draft(name + strings.Repeat("x", 64<<10)) }
+	second := twin("b")
+	tl.mustAppend(t, twin("a"), second)
+	tl.form(t, acme, 1)
+	sound := tl.Ledger.store
+	tl.Ledger.store = misplacedInfo{sound}
+	defer func() { tl.Ledger.store = sound }()
+	_, err := tl.Receipt(ctx, acme.stream, 1, ReceiptOptions{})
+	wantErr(t, "a detached receipt", err, ErrDamaged)
+	_, err = payloadErased(ctx, tl.Ledger, acme.stream, 1)
+	wantErr(t, "whether the payload is erased", err, ErrDamaged)
+	results, err := tl.Append(ctx, []Draft{second})
+	if err == nil {
+		err = results[0].Err
+	}
+	wantErr(t, "a duplicate", err, ErrDamaged)
+}
+
+// A sealedInfo seals the infos of all payloads, as an engine does that keeps
+// them in rows of their own.
+type sealedInfo struct{ store.Store }
+
+func (s sealedInfo) PayloadInfo(ctx context.Context, index uint64) (store.PayloadInfo, error) {
+	info, err := s.Store.PayloadInfo(ctx, index)
+	if err != nil || info.Erased {
+		return info, err
+	}
+	sk, err := s.Skeletons(ctx, index, index+1)
+	if err != nil {
+		return info, err
+	}
+	info.Seal = store.InfoSeal(sk[0].HeaderHash, info.Salt, info.Size)
+	return info, nil
+}

@@ -164,7 +164,7 @@ func (l *Ledger) opening(ctx context.Context, e *Entry, o ReceiptOptions) (*rece
 // for, or nil if it was erased.
 func (l *Ledger) payloadOpening(ctx context.Context, e *Entry, content bool) (*receipt.PayloadOpening, error) {
 	if !content {
-		info, err := l.payloadInfo(ctx, e.Index)
+		info, err := payloadInfo(ctx, l.store, e.Index, &e.Skeleton)
 		if err != nil || info.Erased {
 			return nil, err
 		}

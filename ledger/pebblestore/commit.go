@@ -211,11 +211,11 @@ func putRun(b *pebble.Batch, first uint64, entries []store.Entry) {
 	putSkeletonRun(op.Value, entries, streams)
 
 	for i := range entries {
-		putPayload(b, first+uint64(i), &entries[i].Payload, entries[i].Large)
+		putPayload(b, first+uint64(i), entries[i].Skeleton.HeaderHash, &entries[i].Payload, entries[i].Large)
 	}
 }
 
-func putPayload(b *pebble.Batch, index uint64, p *receipt.PayloadOpening, large *store.LargePayload) {
+func putPayload(b *pebble.Batch, index uint64, header entry.Hash, p *receipt.PayloadOpening, large *store.LargePayload) {
 	if large != nil {
 		op := b.SetDeferred(indexKeySize, largeRowSize)
 		putIndexKey(op.Key, largeSpace, index)
@@ -227,7 +227,7 @@ func putPayload(b *pebble.Batch, index uint64, p *receipt.PayloadOpening, large 
 	copy(op.Value, p.Salt[:])
 	copy(op.Value[entry.HashSize:], p.Content)
 	if hasInfo(p) {
-		putInfo(b, index, p)
+		putInfo(b, index, header, p)
 	}
 }
 

@@ -27,7 +27,10 @@ const (
 	formatInfo = 7
 )
 
-const infoSize = entry.HashSize + 8
+const (
+	infoSize     = 2*entry.HashSize + 8
+	unsealedInfo = entry.HashSize + 8 // not used: the payload's own row is read
+)
 
 // hasInfo reports whether a payload has such a row. The content of a large one
 // is elsewhere.
@@ -40,19 +43,25 @@ func anyInfo(c *store.Commit) bool {
 		})
 }
 
-func putInfo(b *pebble.Batch, index uint64, p *receipt.PayloadOpening) {
+func putInfo(b *pebble.Batch, index uint64, header entry.Hash, p *receipt.PayloadOpening) {
 	op := b.SetDeferred(indexKeySize, infoSize)
 	putIndexKey(op.Key, infoSpace, index)
 	copy(op.Value, p.Salt[:])
 	binary.BigEndian.PutUint64(op.Value[entry.HashSize:], uint64(len(p.Content)))
+	seal := store.InfoSeal(header, p.Salt, uint64(len(p.Content)))
+	copy(op.Value[entry.HashSize+8:], seal[:])
 }
 
 func decodeInfo(key, v []byte) (info store.PayloadInfo, err error) {
+	if len(v) == unsealedInfo {
+		return info, store.ErrNotFound
+	}
 	if len(v) != infoSize {
 		return info, badRow(key, "the value has %d bytes, want %d", len(v), infoSize)
 	}
 	copy(info.Salt[:], v)
 	info.Size = binary.BigEndian.Uint64(v[entry.HashSize:])
+	copy(info.Seal[:], v[entry.HashSize+8:])
 	return info, nil
 }
 

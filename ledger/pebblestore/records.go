@@ -58,7 +58,7 @@ func putRecordRun(b *pebble.Batch, first uint64, leaves []store.Leaf) {
 
 	for i := range leaves {
 		if r := leaves[i].Record; r.Payload != nil {
-			putPayload(b, first+uint64(i), r.Payload, r.Large)
+			putPayload(b, first+uint64(i), r.Skeleton.HeaderHash, r.Payload, r.Large)
 			continue
 		}
 		op = b.SetDeferred(indexKeySize, 0) // erased

@@ -6,6 +6,8 @@
 package store
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -152,6 +154,22 @@ type PayloadInfo struct {
 	Salt   entry.Salt
 	Size   uint64 // bytes
 	Erased bool
+	// Seal is InfoSeal of the entry, if salt and size come from a row of their
+	// own. Zero if they come from the payload's row.
+	Seal entry.Hash
+}
+
+// InfoSeal returns the hash that binds a row with the salt and size of a
+// payload to its entry. A reader of the salt thereby detects another entry's
+// row without reading the payload.
+func InfoSeal(header entry.Hash, salt entry.Salt, size uint64) entry.Hash {
+	const prefix = "muniment/payload-info/v1\n"
+	b := make([]byte, 0, len(prefix)+2*entry.HashSize+8)
+	b = append(b, prefix...)
+	b = append(b, header[:]...)
+	b = append(b, salt[:]...)
+	b = binary.BigEndian.AppendUint64(b, size)
+	return sha256.Sum256(b)
 }
 
 // A PayloadReader is an open payload.

@@ -289,7 +289,11 @@ func (m *Model) checkPayload(ctx context.Context, s store.Store, i uint64) error
 		}
 		return nil
 	}
-	if wantInfo := (store.PayloadInfo{Salt: want.Payload.Salt, Size: uint64(len(want.Payload.Content))}); info != wantInfo {
+	wantInfo := store.PayloadInfo{Salt: want.Payload.Salt, Size: uint64(len(want.Payload.Content))}
+	if info.Seal != (entry.Hash{}) { // the store chooses which payloads have a row for it
+		wantInfo.Seal = store.InfoSeal(want.Skeleton.HeaderHash, wantInfo.Salt, wantInfo.Size)
+	}
+	if info != wantInfo {
 		return fmt.Errorf("payload %d: got %+v, want %+v", i, info, wantInfo)
 	}
 	if p == nil || r == nil || p.Salt != want.Payload.Salt || r.Salt != want.Payload.Salt || (p.Content == nil) != (want.Large != nil) {
