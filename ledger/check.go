@@ -12,14 +12,14 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// What is read from the store is checked against the published tree before it
-// is served. Pebble's checksums find damage on the disk; these checks also find
-// a wrong row.
+// Everything read from the store is checked against the published tree before
+// it is served. Pebble's checksums detect damage on the disk. These checks also
+// detect intact rows in the wrong place.
 
 // ErrDamaged is the error of a read whose data is damaged.
 var ErrDamaged = store.ErrDamaged
 
-// checkSkeleton returns an error unless the skeleton is that of the leaf.
+// checkSkeleton returns an error unless the skeleton matches its leaf.
 func (l *Ledger) checkSkeleton(ctx context.Context, p *Published, index uint64, sk *entry.Skeleton) error {
 	leaf, err := l.LeafHash(ctx, p, index)
 	if err != nil {
@@ -31,7 +31,7 @@ func (l *Ledger) checkSkeleton(ctx context.Context, p *Published, index uint64, 
 	return nil
 }
 
-// checkHeader returns an error unless the header is that of the skeleton. A nil
+// checkHeader returns an error unless the header matches its skeleton. A nil
 // header was erased.
 func checkHeader(index uint64, sk *entry.Skeleton, h *receipt.HeaderOpening) error {
 	if h != nil && entry.HeaderHash(h.Salt, h.Content) != sk.HeaderHash {
@@ -73,8 +73,8 @@ type payloadReader struct {
 	commitment hash.Hash
 }
 
-// Read returns the last bytes only if all bytes are right: a reader that knows
-// the size need not read to io.EOF.
+// Read returns the last bytes only if the whole payload is correct, because a
+// reader that knows the size may not read to io.EOF.
 func (r *payloadReader) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
 	r.commitment.Write(p[:n])
@@ -88,8 +88,8 @@ func (r *payloadReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// checkLeaves returns an error unless the data is that of the leaves from first
-// on, which are in one tile.
+// checkLeaves returns an error unless the data matches the leaves from first
+// on. All must be in one tile.
 func (p *Published) checkLeaves(ctx context.Context, first uint64, data [][]byte) error {
 	at := int(first % store.TileWidth)
 	hashes, err := p.Tile(ctx, 0, first/store.TileWidth, at+len(data))
@@ -104,7 +104,7 @@ func (p *Published) checkLeaves(ctx context.Context, first uint64, data [][]byte
 	return nil
 }
 
-// An Inspection is the state of a store that was read without changing it.
+// An Inspection is the state of a store that Inspect has read.
 type Inspection struct {
 	Size uint64 // of the log, or of the last checkpoint of a replica
 	Root entry.Hash
@@ -112,11 +112,11 @@ type Inspection struct {
 	RootAt func(ctx context.Context, size uint64) (entry.Hash, error)
 }
 
-// Inspect loads the log's tree from a store that may be open for reading only,
-// and checks it against the store's tree head, or against the last checkpoint
-// of a replica. If tiles are damaged, it computes the tree from all leaves. The
-// error is ErrDamaged if these do not give the root either. origin is that of
-// the log, or of any raw one.
+// Inspect loads the log's tree, without writing to the store. It checks the
+// tree against the store's tree head or, for a replica, its last checkpoint. If
+// tiles are damaged, it computes the tree from all leaves. The error is
+// ErrDamaged if these do not lead to the root either. A raw log needs no
+// origin.
 func Inspect(ctx context.Context, s store.Log, origin string, replica bool) (*Inspection, error) {
 	st, err := s.Load(ctx)
 	if err != nil {
@@ -148,7 +148,7 @@ func Inspect(ctx context.Context, s store.Log, origin string, replica bool) (*In
 }
 
 // inspectLeaves is Inspect without the tiles. It returns nil unless the leaves
-// give the root.
+// lead to the root.
 func inspectLeaves(ctx context.Context, s store.Log, st *store.State, log entry.OriginHash) *Inspection {
 	rootAt := func(ctx context.Context, size uint64) (entry.Hash, error) {
 		if size > st.Size {
@@ -178,7 +178,8 @@ func replicaHead(ctx context.Context, s store.Log) (entry.Hash, uint64, error) {
 	return c.Root, c.Size, nil
 }
 
-// notThere returns the error of a read for which there must be data.
+// notThere turns ErrNotFound into ErrDamaged, for reads of rows that must
+// exist.
 func notThere(err error) error {
 	if errors.Is(err, store.ErrNotFound) {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)

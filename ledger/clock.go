@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// clockTolerance is how far the wall clock may depart from monotonic time, or
-// lie behind the last entry.
+// clockTolerance is how far the wall clock may drift from monotonic time or lag
+// behind the last entry.
 const clockTolerance = time.Minute
 
-// A Clock tells the wall time and a monotonic time that no adjustment of the
-// wall clock moves.
+// A Clock returns the wall time, and a monotonic time that is independent of
+// adjustments to the wall clock.
 type Clock interface {
 	Now() (wall time.Time, monotonic time.Duration)
 }
@@ -32,7 +32,7 @@ type clockGuard struct {
 	clock     Clock
 	wall      time.Time // at start
 	monotonic time.Duration
-	refused   error // for good, from the look at start
+	refused   error // permanently, by the check at start
 }
 
 func newClockGuard(c Clock, hasEntries bool, last uint64, maxGap time.Duration) *clockGuard {

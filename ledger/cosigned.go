@@ -10,17 +10,16 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// Cosignatures come after a checkpoint is published, from witnesses and from
-// cosigner keys of the log's own. They are beside the published state and never
-// change it: a checkpoint becomes witnessed when its cosignatures meet the
-// quorum, and is then kept and served with them.
+// Cosignatures arrive after a checkpoint is published, from witnesses and from
+// the log's own cosigner keys. They never change the published state. When they
+// meet the quorum, the checkpoint is witnessed, and is kept and served with
+// them.
 
 var (
-	// ErrNoQuorum is returned if nothing is asked for beyond the log's own
-	// signature, so that no checkpoint is ever witnessed.
+	// ErrNoQuorum reports that the log's policies require no cosignatures, so
+	// no checkpoint is ever witnessed.
 	ErrNoQuorum = errors.New("the log's policy asks for no cosignature")
-	// ErrNotWitnessed means that no checkpoint that meets the quorum answers
-	// the request yet.
+	// ErrNotWitnessed reports that no suitable checkpoint meets the quorum yet.
 	ErrNotWitnessed = errors.New("not witnessed yet")
 	// ErrUnconfirmed is the error of an append until the log's state is
 	// confirmed to be its latest.
@@ -33,13 +32,13 @@ type Witnessed struct {
 	Size       uint64
 	Root       entry.Hash
 	Checkpoint []byte        // signed note, with cosignatures
-	Superseded chan struct{} // closed when another takes its place
+	Superseded chan struct{} // closed when another one replaces it
 
 	tail receipt.ProofTail
 }
 
 // Witnessed returns the latest witnessed checkpoint, or nil if there is none
-// yet. If there is no quorum, it is the latest published one, with what
+// yet. Without a quorum, it is the latest published checkpoint with any
 // cosignatures it has.
 func (l *Ledger) Witnessed() *Witnessed {
 	w := l.witnessed.Load()
@@ -56,10 +55,9 @@ func (l *Ledger) Witnessed() *Witnessed {
 // RequiresWitness reports whether the log has a quorum.
 func (l *Ledger) RequiresWitness() bool { return l.cfg.Quorum != nil }
 
-// Cosign takes a published checkpoint with verified cosignatures, all that
-// there are by now, which must meet the quorum. When it returns nil, the
-// checkpoint is durable and served. It may be called again for the same size,
-// with more cosignatures.
+// Cosign keeps and serves a published checkpoint with all verified cosignatures
+// so far, which must meet the quorum. When it returns nil, the checkpoint is
+// durable. It may be called again for the same size with more cosignatures.
 func (l *Ledger) Cosign(ctx context.Context, signed []byte) error {
 	if l.readOnly {
 		return l.held()
@@ -75,14 +73,14 @@ func (l *Ledger) Cosign(ctx context.Context, signed []byte) error {
 	switch w := l.witnessed.Load(); {
 	case w == nil:
 		l.keptAt = now
-	case c.Size < w.Size: // of a slow witness
+	case c.Size < w.Size: // by a slow witness
 		if tail, _, err := tailAt(ctx, l.store.Cosigned, c.Size); tail == nil {
 			return err
 		}
 	case c.Size > w.Size && now-l.keptAt < l.cfg.WitnessedEvery:
 		instead = w.Size
 	case c.Size > w.Size:
-		l.keptAt = now // and the one before stays
+		l.keptAt = now // the previous one stays
 	}
 	if err := l.store.KeepCosigned(ctx, &store.Checkpoint{Size: c.Size, Signed: signed}, instead); err != nil {
 		l.fail(err)
@@ -92,8 +90,7 @@ func (l *Ledger) Cosign(ctx context.Context, signed []byte) error {
 	return nil
 }
 
-// checkCosigned checks everything about a cosigned checkpoint but its
-// signatures beyond the quorum.
+// checkCosigned checks a cosigned checkpoint against the log and the quorum.
 func (l *Ledger) checkCosigned(ctx context.Context, p *Published, signed []byte) (receipt.Checkpoint, error) {
 	c, err := receipt.ParseCheckpointUnverified(signed)
 	if err != nil {
@@ -117,8 +114,8 @@ func (l *Ledger) checkCosigned(ctx context.Context, p *Published, signed []byte)
 	return c, nil
 }
 
-// serveWitnessed makes the checkpoint the latest witnessed one, if it is no
-// smaller.
+// serveWitnessed makes the checkpoint the latest witnessed one, unless it is
+// smaller than the current one.
 func (l *Ledger) serveWitnessed(c receipt.Checkpoint, signed []byte) {
 	old := l.witnessed.Load()
 	if old != nil && c.Size < old.Size {
@@ -132,8 +129,8 @@ func (l *Ledger) serveWitnessed(c receipt.Checkpoint, signed []byte) {
 	close(l.firstWitnessed)
 }
 
-// loadWitnessed takes up the last kept checkpoint, unless the policy has
-// changed and it no longer meets the quorum.
+// loadWitnessed serves the last kept checkpoint, unless the policy has changed
+// and the checkpoint no longer meets the quorum.
 func (l *Ledger) loadWitnessed(ctx context.Context) error {
 	last, err := l.store.LastCosigned(ctx)
 	if errors.Is(err, store.ErrNotFound) {
@@ -155,8 +152,8 @@ func (l *Ledger) loadWitnessed(ctx context.Context) error {
 	return nil
 }
 
-// AwaitWitnessed returns when the entry is in a witnessed checkpoint. Errors:
-// ErrNoQuorum; ErrNotWitnessed, when the context ends before.
+// AwaitWitnessed waits until the entry is in a witnessed checkpoint. Errors:
+// ErrNoQuorum; ErrNotWitnessed if the context ends first.
 func (l *Ledger) AwaitWitnessed(ctx context.Context, index uint64) error {
 	if l.cfg.Quorum == nil {
 		return ErrNoQuorum
@@ -177,11 +174,10 @@ func (l *Ledger) AwaitWitnessed(ctx context.Context, index uint64) error {
 	}
 }
 
-// Hold refuses appends that come from now on, for the reason, until Release is
-// called.
+// Hold makes new appends fail with the reason until Release is called.
 func (l *Ledger) Hold(reason error) { l.hold.Store(&reason) }
 
-// Release ends Hold, unless the log is open for reading only.
+// Release ends a Hold, unless the log is read-only.
 func (l *Ledger) Release() {
 	if !l.readOnly {
 		l.hold.Store(nil)

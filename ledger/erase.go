@@ -22,11 +22,10 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// An erasure deletes openings for good, and is an entry itself: the draft that
-// records it carries it, and one commit does both. The skeleton stays, so that
-// every proof still verifies. When the store is opened, the erasures that the
-// log has recorded are made again, should what they erased be there, as after
-// openings were restored from somewhere.
+// An erasure permanently deletes openings and is itself an entry. The draft of
+// that entry carries the erasure, and one commit does both. The skeleton stays,
+// so every proof still verifies. When the store is opened, recorded erasures
+// are repeated if the erased openings are back, such as after a restore.
 
 // ErasureKind is the kind of the entries that record an erasure. Their headers
 // have the attributes entry and scope.
@@ -38,15 +37,15 @@ const (
 	ScopeHeaderAndPayload = "header-and-payload"
 )
 
-// An Erasure is what is to be deleted of one entry. It is made by PlanErasure.
+// An Erasure specifies what to delete of one entry. PlanErasure returns it.
 type Erasure struct {
 	Index  uint64
-	Header bool // the header goes, too
+	Header bool // delete the header, too
 	erase  store.Erasure
 	sums   []sum
 }
 
-// Scope names what the erasure deletes.
+// Scope returns the scope of the erasure.
 func (e *Erasure) Scope() string {
 	if e.Header {
 		return ScopeHeaderAndPayload
@@ -54,14 +53,14 @@ func (e *Erasure) Scope() string {
 	return ScopePayload
 }
 
-// Betrays reports whether the text holds an unsalted digest of the payload that
-// is to be erased.
+// Betrays reports whether the text contains an unsalted digest of the payload
+// to be erased.
 func (e *Erasure) Betrays(text string) bool { return holds([]byte(text), e.sums) }
 
-// PlanErasure looks at an entry of the stream and returns what erasing it
-// takes. If the header holds an unsalted digest of the payload, it goes even if
-// that was not asked for: who can guess the payload could tell from it. Errors:
-// as Entry; ErrErased if nothing is left to erase.
+// PlanErasure returns the erasure of an entry of the stream. If the header
+// contains an unsalted digest of the payload, the erasure always includes the
+// header, because the digest would confirm a guess of the payload. Errors: as
+// Entry; ErrErased if nothing is left to erase.
 func (l *Ledger) PlanErasure(ctx context.Context, s *Stream, index uint64, header bool) (*Erasure, error) {
 	of, err := l.Entry(ctx, s, index)
 	if err != nil {
@@ -87,7 +86,7 @@ func planStored(ctx context.Context, st store.Store, ids *identifier, stream ent
 	return planErasure(ctx, st, ids, e, header)
 }
 
-// planErasure returns nil if nothing is left to erase.
+// planErasure returns the erasure, or nil if nothing is left to erase.
 func planErasure(ctx context.Context, st store.Store, ids *identifier, of *Entry, header bool) (*Erasure, error) {
 	index, stream := of.Index, of.Skeleton.StreamID
 	payload, err := st.OpenPayload(ctx, index)
@@ -109,7 +108,7 @@ func planErasure(ctx context.Context, st store.Store, ids *identifier, of *Entry
 				return nil, fmt.Errorf("payload of entry %d: %w", index, err)
 			}
 			if h.IdempotencyKey != "" {
-				// then the key is not made of the payload, which was not read
+				// the key does not depend on the payload, which is still unread
 				if _, err := io.Copy(digests, payload); err != nil {
 					return nil, fmt.Errorf("payload of entry %d: %w", index, err)
 				}
@@ -127,7 +126,7 @@ func planErasure(ctx context.Context, st store.Store, ids *identifier, of *Entry
 	return e, nil
 }
 
-// digests computes the digests by which a payload is commonly known.
+// digests computes the common digests of a payload.
 type digests struct {
 	io.Writer
 	all []hash.Hash
@@ -143,8 +142,8 @@ func newDigests() *digests {
 	return d
 }
 
-// A sum is a digest in the spellings in which a text may hold it: hexadecimal
-// in lower case, and base64 of both alphabets, without padding.
+// A sum is a digest in the spellings to search for: lower-case hexadecimal, and
+// base64 in both alphabets without padding.
 type sum struct{ hex, std, url []byte }
 
 func (d *digests) sums() []sum {
@@ -163,8 +162,7 @@ func holds(text []byte, sums []sum) bool {
 	})
 }
 
-// undoneErasures returns the erasures that the log has recorded, where what
-// they erased is there.
+// undoneErasures returns the recorded erasures whose openings are in the store.
 func (l *Ledger) undoneErasures(ctx context.Context, st *store.State) (again []store.Erasure, err error) {
 	for _, h := range st.Streams {
 		list, err := l.store.Postings(ctx, term(h.StreamID, kindField, ErasureKind))
@@ -179,8 +177,8 @@ func (l *Ledger) undoneErasures(ctx context.Context, st *store.State) (again []s
 	return again, nil
 }
 
-// reapplyErasures makes the erasures that the log has recorded, where what they
-// erased is there.
+// reapplyErasures repeats the recorded erasures whose openings are in the
+// store.
 func (l *Ledger) reapplyErasures(ctx context.Context, st *store.State) error {
 	again, err := l.undoneErasures(ctx, st)
 	if err != nil || len(again) == 0 {
@@ -190,8 +188,8 @@ func (l *Ledger) reapplyErasures(ctx context.Context, st *store.State) error {
 	return l.store.Erase(ctx, again)
 }
 
-// undone appends the erasures among the listed entries that are not what the
-// store shows.
+// undone appends the erasures recorded by the listed entries whose openings are
+// in the store.
 func (l *Ledger) undone(ctx context.Context, out []store.Erasure, stream entry.Hash, list store.Postings, size uint64) ([]store.Erasure, error) {
 	for at := uint64(0); ; at++ {
 		var ok bool
@@ -216,8 +214,8 @@ func (l *Ledger) undone(ctx context.Context, out []store.Erasure, stream entry.H
 	}
 }
 
-// erasureAt reads what an entry has erased. It returns false unless it is an
-// erasure of an earlier entry of its own stream.
+// erasureAt returns the target of a recorded erasure. ok is false unless the
+// entry records an erasure of an earlier entry of its own stream.
 func (l *Ledger) erasureAt(ctx context.Context, stream entry.Hash, index uint64) (target uint64, header, ok bool, err error) {
 	opening, err := l.store.Header(ctx, index)
 	if err != nil {
@@ -233,7 +231,7 @@ func (l *Ledger) erasureAt(ctx context.Context, stream entry.Hash, index uint64)
 	}
 	sk, err := l.store.Skeletons(ctx, index, index+1)
 	if err != nil || sk[0].StreamID != stream {
-		// a term is a truncated hash, and could be another stream's
+		// terms are truncated hashes, so the entry can be another stream's
 		return 0, false, false, err
 	}
 	if sk, err = l.store.Skeletons(ctx, target, target+1); err != nil || sk[0].StreamID != stream {
@@ -242,10 +240,10 @@ func (l *Ledger) erasureAt(ctx context.Context, stream entry.Hash, index uint64)
 	return target, h.Attributes["scope"] == ScopeHeaderAndPayload, true, nil
 }
 
-// purgeRetry is the time from a failed purge to the next.
+// purgeRetry is the delay after a failed purge.
 const purgeRetry = time.Minute
 
-// runPurge makes what was erased leave the disk, whenever there is something.
+// runPurge removes erased bytes from the disk after each erasure.
 func (l *Ledger) runPurge(ctx context.Context) {
 	defer close(l.purged)
 	for {
@@ -259,7 +257,7 @@ func (l *Ledger) runPurge(ctx context.Context) {
 			case err != nil:
 				l.log.Error("erased bytes may still lie on the disk", "entries", n, "err", err, "retry", purgeRetry)
 				again = time.After(purgeRetry)
-			case left > 0: // more was erased meanwhile
+			case left > 0: // erased during the purge
 				continue
 			default:
 				l.log.Info("erased bytes have left the store's files", "entries", n, "took", time.Since(start).Round(time.Millisecond))
@@ -274,11 +272,12 @@ func (l *Ledger) runPurge(ctx context.Context) {
 	}
 }
 
-// Unpurged returns how many erased entries may still have bytes on the disk.
+// Unpurged returns the number of erased entries that may still have bytes on
+// the disk.
 func (l *Ledger) Unpurged() int { return l.store.Unpurged() }
 
-// erasedMeanwhile is the error for a copy of an entry that was erased while the
-// copy was on its way.
+// erasedMeanwhile returns the error of a duplicate whose original was erased
+// after it was found.
 func erasedMeanwhile(index uint64) error {
 	return fmt.Errorf("entry %d had the same content and was %w just now; send it again", index, ErrErased)
 }

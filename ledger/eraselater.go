@@ -8,7 +8,7 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// A LaterErasure is one that a newer state of the log has recorded.
+// A LaterErasure is an erasure recorded by a newer state of the log.
 type LaterErasure struct {
 	Entry  uint64
 	Stream entry.Hash // of the erasure, and so of the entry

@@ -13,18 +13,18 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// ErrNothingNew says that a delta would be empty.
+// ErrNothingNew reports that a delta would be empty.
 var ErrNothingNew = errors.New("the log has not grown since")
 
-// Export writes a delta: what the log has grown by since it had a size, with
-// the records of the streams. It is signed with the log's key. Memory does not
-// grow with the delta. progress may be nil. Errors: ErrOutOfRange,
-// ErrNothingNew, ErrNotWitnessed, ErrReplica.
+// Export writes a delta with the log's growth since a size and the records of
+// the streams, signed with the log's key. Its memory does not grow with the
+// delta. progress may be nil. Errors: ErrOutOfRange, ErrNothingNew,
+// ErrNotWitnessed, ErrReplica.
 func (l *Ledger) Export(ctx context.Context, w io.Writer, since uint64, streams []*Stream, progress func(done, total uint64)) error {
 	if l.replica {
 		return ErrReplica
 	}
-	head := l.Witnessed() // whoever imports it verifies it by the log's policy
+	head := l.Witnessed() // the importer verifies it by the log's policy
 	if head == nil {
 		return fmt.Errorf("no checkpoint to export at: %w", ErrNotWitnessed)
 	}
@@ -70,8 +70,8 @@ func (l *Ledger) Export(ctx context.Context, w io.Writer, since uint64, streams 
 	return d.Close(func(text string) ([]byte, error) { return note.Sign(&note.Note{Text: text}, l.cfg.Signer) })
 }
 
-// streamEnd returns how many entries of the stream are in the tree of a size,
-// and the leaf hash of the last.
+// streamEnd returns the number of the stream's entries in the tree of the size,
+// and the leaf hash of the last one.
 func streamEnd(ctx context.Context, s store.Store, log entry.OriginHash, id entry.Hash, size uint64) (next uint64, last entry.Hash, err error) {
 	if size == 0 {
 		return 0, last, nil
@@ -92,8 +92,8 @@ func streamEnd(ctx context.Context, s store.Store, log entry.OriginHash, id entr
 	return sk[0].Seq + 1, sk[0].LeafHash(log), nil
 }
 
-// exportBundle writes the leaves of the entries from ≤ index < to, and the
-// records of those that are wanted.
+// exportBundle writes the leaves from ≤ index < to, and the records of the
+// wanted streams.
 func (l *Ledger) exportBundle(ctx context.Context, d *delta.Writer, from, to uint64, wanted map[entry.Hash]bool) error {
 	if l.raw {
 		leaves, err := l.store.Leaves(ctx, from, to)

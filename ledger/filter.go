@@ -9,14 +9,15 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// A keyFilter answers "is this submission new?" from memory, which it nearly
-// always is: without it, each append would search the store for a key that is
-// not there. It is a Bloom filter (doi:10.1145/362686.362692) in layers that
-// double, so that it grows with the log: 10 to 20 bits an entry, and one false
-// alarm in a hundred for each full layer, which costs one look into the store.
+// A keyFilter recognizes new submissions in memory. Nearly all are new, and
+// without the filter each append would search the store for a missing key. It
+// is a Bloom filter (doi:10.1145/362686.362692) whose layers double, so it
+// grows with the log. It takes 10 to 20 bits per entry. Each full layer has a
+// rate of false positives of 1 %, and each of those costs one look-up in the
+// store.
 //
-// The sequencer adds a key before it publishes the entry; anybody may ask
-// meanwhile.
+// The sequencer adds a key before it publishes the entry. Other goroutines may
+// query the filter at any time.
 type keyFilter struct {
 	layers atomic.Pointer[[]*filterLayer] // replaced by the sequencer when the last one is full
 }
@@ -33,7 +34,7 @@ const (
 )
 
 func newFilterLayer(keys int) *filterLayer {
-	// a power of two, so that a mask will do for modulo
+	// a power of two, so that a mask replaces the modulo
 	words := 1 << bits.Len(uint(max(keys, filterMinKeys)*filterBitsPerKey/64))
 	return &filterLayer{words: make([]atomic.Uint64, words), left: words * 64 / filterBitsPerKey}
 }
@@ -54,7 +55,7 @@ func loadKeyFilter(ctx context.Context, s store.Index, size uint64) (*keyFilter,
 	return f, nil
 }
 
-// add puts the key into the last layer. It belongs to the sequencer.
+// add adds the key to the last layer. Only the sequencer calls it.
 func (f *keyFilter) add(k store.Key) {
 	layers := *f.layers.Load()
 	last := layers[len(layers)-1]
@@ -70,7 +71,7 @@ func (f *keyFilter) add(k store.Key) {
 	})
 }
 
-// mayHave returns false only if the key was never added.
+// mayHave reports whether the key may have been added.
 func (f *keyFilter) mayHave(k store.Key) bool {
 	for _, l := range *f.layers.Load() {
 		if l.probe(k, func(w *atomic.Uint64, bit uint64) bool { return w.Load()&bit != 0 }) {
@@ -80,9 +81,9 @@ func (f *keyFilter) mayHave(k store.Key) bool {
 	return false
 }
 
-// probe calls f for each bit of the key until it returns false, and says
-// whether it never did. The key is an HMAC, so that its two halves do for all
-// hash functions (doi:10.1007/11841036_42).
+// probe calls f for each bit of the key until f returns false. It reports
+// whether f always returned true. The key is an HMAC, so its two halves are
+// enough for all hash functions (doi:10.1007/11841036_42).
 func (l *filterLayer) probe(k store.Key, f func(w *atomic.Uint64, bit uint64) bool) bool {
 	a, b := binary.LittleEndian.Uint64(k[:8]), binary.LittleEndian.Uint64(k[8:])|1
 	mask := uint64(len(l.words)*64 - 1)

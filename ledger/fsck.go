@@ -11,30 +11,29 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// A check reads everything that a store holds and compares it with the tree,
-// whose root the tree head has:
+// A check reads the whole store and compares it with the tree and its head:
 //
-//	leaves       skeletons, or raw leaves, give the tiles of all levels and the root
-//	checkpoints  signed by the log, with the roots that the tree had
-//	entries      header and payload are those of the skeleton; streams and times are in order
-//	erasures     what an entry records as erased is not there, and nothing else is missing
-//	projections  the index is the one that the entries give
+//	leaves       skeletons or raw leaves lead to the tiles of all levels and the root
+//	checkpoints  signed by the log, with the roots of the tree
+//	entries      header and payload match the skeleton; streams and times are in order
+//	erasures     exactly the openings recorded as erased are missing
+//	projections  the index matches the entries
 //
-// It goes on after damage, and reports each part that is damaged. It holds a
-// bit or so for each entry, and a head for each stream.
+// It continues after damage and reports every damaged part. In memory it keeps
+// about one bit per entry and one head per stream.
 
-// A Remedy is what can be done about damage.
+// A Remedy is a way to repair damage.
 type Remedy string
 
-// The remedies, from the easiest on.
+// The remedies, the easiest first.
 const (
-	Restart Remedy = "restart" // the server mends it when it starts
-	Rebuild Remedy = "rebuild" // muniment reindex computes it from the entries
-	Restore Remedy = "restore" // it is in a backup or lost
-	Lost    Remedy = "lost"    // it was written like this
+	Restart Remedy = "restart" // starting the server repairs it
+	Rebuild Remedy = "rebuild" // muniment reindex recomputes it from the entries
+	Restore Remedy = "restore" // only a backup has it
+	Lost    Remedy = "lost"    // it was recorded with the error
 )
 
-// A Finding is something that is damaged.
+// A Finding describes one damaged part.
 type Finding struct {
 	Kind    string  `json:"kind"`             // one of FindingKinds, or the caller's own
 	File    string  `json:"file,omitempty"`   // beside or in the store's folder
@@ -45,26 +44,25 @@ type Finding struct {
 	Remedy  Remedy  `json:"remedy"`           //
 }
 
-// FindingKinds are the kinds of findings that CheckStore reports.
+// FindingKinds lists the kinds of findings that CheckStore reports.
 var FindingKinds = []string{"state", "tree", "tile", "skeleton", "leaf", "stream", "time", "header", "payload", "erasure", "checkpoint", "cosignature", "index", "stream head"}
 
-// A KnownStream is one whose tenant is known.
+// A KnownStream is a stream with its tenant.
 type KnownStream struct {
 	Tenant string
 	*Stream
 }
 
-// A StoreCheck is a store to check, and what is known of it.
+// A StoreCheck configures CheckStore.
 type StoreCheck struct {
 	Store   store.Store
-	State   *store.State // as far as it can be read
+	State   *store.State // the readable part
 	Replica bool
 	Origin  string
 	// Verify returns an error unless the log's key has signed the checkpoint.
-	// With cosigned it must have good cosignatures where their keys are known.
+	// With cosigned, cosignatures by known keys must verify, too.
 	Verify func(signed []byte, cosigned bool) error
-	// Published are checkpoints from outside the store, each with the name of
-	// its file.
+	// Published are checkpoints from files outside the store.
 	Published []PublishedCheckpoint
 	Streams   []KnownStream
 	Report    func(Finding)
@@ -90,8 +88,8 @@ type StoreSummary struct {
 	Postings    uint64 `json:"postings"`
 }
 
-// CheckStore checks a store, which may be open for reading only. It returns an
-// error only if it can't go on.
+// CheckStore checks a store, which may be read-only. It returns an error only
+// if it cannot continue.
 func CheckStore(ctx context.Context, c StoreCheck) (*StoreSummary, error) {
 	k := &checker{StoreCheck: c, log: entry.HashOrigin(c.Origin), ids: newIdentifier(&c.State.Secret), heads: map[entry.Hash]*checkedStream{}, known: map[entry.Hash]KnownStream{}}
 	for _, s := range c.Streams {
@@ -110,7 +108,7 @@ func CheckStore(ctx context.Context, c StoreCheck) (*StoreSummary, error) {
 	return &k.sum, nil
 }
 
-// A checker is a check that is under way.
+// A checker is a check in progress.
 type checker struct {
 	StoreCheck
 	log   entry.OriginHash
@@ -120,30 +118,30 @@ type checker struct {
 
 	trust   trust
 	tree    *tree
-	broken  bool // a leaf is unknown, so that the tree can't be computed from there on
+	broken  bool // a leaf is unknown, so the tree cannot be computed from there on
 	tileErr map[tileID]bool
 	rows    [2]checkpointRows // of published and of cosigned checkpoints
 	outside []expectedRoot    // of Published
-	// The sizes of the last checkpoint that agreed with the tree, and of the
-	// first that did not since, and the findings since.
+	// Sizes of the last checkpoint that agreed with the tree and of the first
+	// later one that did not, and the findings since.
 	agreed, disagreed uint64
 	doubtful          []Finding
 
 	heads    map[entry.Hash]*checkedStream
 	time     uint64
-	suspects []Finding // skeletons that the next entry of their stream does not follow
+	suspects []Finding // skeletons not followed by the next entry of their stream
 	bad      bitset    // entries whose skeletons are damaged or unknown
-	opaque   bitset    // entries whose projections are not known
+	opaque   bitset    // entries with unknown projections
 	erased   erasedSets
 
 	want projectionSums
 }
 
-// A checkedStream is the end of a stream so far.
+// A checkedStream is the current end of a stream.
 type checkedStream struct {
 	store.StreamHead
 	index   uint64
-	pending *uint64 // an entry that the last one does not follow
+	pending *uint64 // an entry not followed by the last one
 	named   bool    // the last entry is a suspect
 	tagger  *tagger
 }
@@ -161,7 +159,8 @@ func (k *checker) finding(kind string, index uint64, stream *entry.Hash, remedy 
 	return f
 }
 
-// damageOnly returns an error that ends the check, and nil for damage.
+// damageOnly returns nil if the error is damage, and otherwise the error that
+// ends the check.
 func damageOnly(ctx context.Context, err error) error {
 	if cerr := ctx.Err(); cerr != nil {
 		return cerr
@@ -169,8 +168,8 @@ func damageOnly(ctx context.Context, err error) error {
 	return nil
 }
 
-// checkEntry checks an entry, or the record of one in a replica, whose skeleton
-// is not known to be wrong.
+// checkEntry checks an entry, or a replica's record of one, whose skeleton is
+// not known to be wrong.
 func (k *checker) checkEntry(ctx context.Context, index uint64, sk *entry.Skeleton) error {
 	s := k.checkStream(index, sk)
 	if sk.Time < k.time && !k.Replica {
@@ -189,7 +188,7 @@ func (k *checker) checkEntry(ctx context.Context, index uint64, sk *entry.Skelet
 	return nil
 }
 
-// checkStream checks that an entry follows the one before in its stream.
+// checkStream checks that an entry follows the previous one of its stream.
 func (k *checker) checkStream(index uint64, sk *entry.Skeleton) *checkedStream {
 	s := k.heads[sk.StreamID]
 	if s == nil {
@@ -207,7 +206,7 @@ func (k *checker) checkStream(index uint64, sk *entry.Skeleton) *checkedStream {
 	}
 	follows := sk.Seq == s.Next && sk.Prev == s.Last
 	switch {
-	case !follows && k.bad.any() && sk.Seq > s.Next: // those between are damaged
+	case !follows && k.bad.any() && sk.Seq > s.Next: // the entries between are damaged
 		s.pending = nil
 	case !follows && k.trust != trustNone:
 		k.report("stream", index, &sk.StreamID, Lost, "it does not follow the stream's entry before it: it has number %d, and %d is next", sk.Seq, s.Next)
@@ -221,12 +220,12 @@ func (k *checker) checkStream(index uint64, sk *entry.Skeleton) *checkedStream {
 }
 
 // link decides which of two entries is damaged if the second does not follow
-// the first: the second, if the third does not follow it either.
+// the first. It is the second if the third does not follow it either.
 func (k *checker) link(s *checkedStream, follows bool) {
 	named := s.named
 	s.named = false
 	switch {
-	case named: // the last one, which explains it
+	case named: // the last entry is reported already
 	case follows && s.pending != nil:
 		k.suspect(*s.pending, &s.StreamID)
 		s.pending = nil
@@ -239,17 +238,17 @@ func (k *checker) link(s *checkedStream, follows bool) {
 	}
 }
 
-// maxSuspects bounds what is kept until the root is known.
+// maxSuspects limits the findings kept until the root is known.
 const maxSuspects = 1000
 
-// suspect keeps a skeleton that is damaged if the tree turns out to be wrong.
+// suspect keeps a finding that is reported if the tree turns out to be wrong.
 func (k *checker) suspect(index uint64, stream *entry.Hash) {
 	if len(k.suspects) < maxSuspects {
 		k.suspects = append(k.suspects, k.finding("skeleton", index, stream, Restore, "the entries of its stream before and after it do not fit"))
 	}
 }
 
-// checkHeader returns the header, or nil if it was erased or is damaged.
+// checkHeader returns the header, or nil if it is erased or damaged.
 func (k *checker) checkHeader(ctx context.Context, index uint64, sk *entry.Skeleton) (*entry.Header, error) {
 	opening, err := k.Store.Header(ctx, index)
 	if err != nil {
@@ -275,8 +274,8 @@ func (k *checker) checkHeader(ctx context.Context, index uint64, sk *entry.Skele
 	return h, k.recordErasure(ctx, index, sk, h)
 }
 
-// checkPayload checks a payload by its header, which is nil if that was erased
-// or is damaged. It counts the entry's projections.
+// checkPayload checks a payload against its header, which is nil if it is
+// erased or damaged. It adds the entry's projections.
 func (k *checker) checkPayload(ctx context.Context, index uint64, sk *entry.Skeleton, h *entry.Header) error {
 	payload, err := k.Store.OpenPayload(ctx, index)
 	if err != nil {
@@ -289,7 +288,7 @@ func (k *checker) checkPayload(ctx context.Context, index uint64, sk *entry.Skel
 		k.erased.payload.set(index)
 	} else {
 		defer payload.Close()
-		// receipts are made from it, without the payload
+		// detached receipts use it instead of the payload
 		info, err := payloadInfo(ctx, k.Store, index, sk)
 		if want := (store.PayloadInfo{Salt: payload.Salt, Size: payload.Size, Seal: info.Seal}); err != nil || info != want {
 			k.report("payload", index, &sk.StreamID, Restore, "its salt or size is not in its other row")
@@ -321,15 +320,15 @@ func (k *checker) checkPayload(ctx context.Context, index uint64, sk *entry.Skel
 	return nil
 }
 
-// readPayload reads a payload to its end, and returns its deduplication key.
-// It returns false if the payload is damaged.
+// readPayload reads a whole payload and returns its deduplication key. ok is
+// false if the payload is damaged.
 func (k *checker) readPayload(index uint64, sk *entry.Skeleton, h *entry.Header, p *store.PayloadReader) (key store.Key, ok bool) {
 	k.sum.Payloads++
 	k.sum.Bytes += p.Size
 	commitment := entry.NewCommitment(p.Salt)
 	both := io.TeeReader(p, commitment)
 	key, err := k.ids.keyOf(sk.StreamID, h, p.Size, both)
-	if err == nil { // the key of an event is not made of the payload
+	if err == nil { // the key of an event does not depend on the payload
 		_, err = io.Copy(io.Discard, both)
 	}
 	switch {
@@ -345,10 +344,10 @@ func (k *checker) readPayload(index uint64, sk *entry.Skeleton, h *entry.Header,
 	return key, false
 }
 
-// erasedSets are which entries are erased, and which the log records as erased.
+// erasedSets are the entries that are erased and those recorded as erased.
 type erasedSets struct{ payload, header, payloadRecorded, headerRecorded bitset }
 
-// recordErasure takes note of what an entry records as erased.
+// recordErasure notes the erasure that an entry records.
 func (k *checker) recordErasure(ctx context.Context, index uint64, sk *entry.Skeleton, h *entry.Header) error {
 	target, err := strconv.ParseUint(h.Attributes["entry"], 10, 64)
 	if h.Kind != ErasureKind || err != nil || target >= index {
@@ -365,7 +364,7 @@ func (k *checker) recordErasure(ctx context.Context, index uint64, sk *entry.Ske
 	return nil
 }
 
-// checkErasures compares what is erased with what the log records.
+// checkErasures compares the missing openings with the recorded erasures.
 func (k *checker) checkErasures(ctx context.Context) error {
 	e := &k.erased
 	for _, c := range []struct {
@@ -389,8 +388,8 @@ func (k *checker) checkErasures(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// unreadableAfter reports whether an entry after the index could be the record
-// of an erasure that can't be read any more.
+// unreadableAfter reports whether an entry after the index cannot be read. It
+// could record an erasure.
 func (k *checker) unreadableAfter(index uint64) bool {
 	for _, b := range []*bitset{&k.bad, &k.opaque, &k.erased.header} {
 		if last, ok := b.last(); ok && last > index {

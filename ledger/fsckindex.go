@@ -14,15 +14,15 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// The projections that the entries give come in another order than those that
-// are stored. Both are summed up in buckets: equal sets have equal sums. Only
-// where sums differ are they looked up one by one.
+// Projections are computed in a different order than they are stored. Both are
+// summed in buckets, because equal sets have equal sums. Only projections in
+// buckets with different sums are looked up one by one.
 
 // projectionBuckets is the number of buckets of keys, and of postings.
 const projectionBuckets = 4096
 
-// projectionSums is a multiset hash of projections: for each bucket their
-// number, and two sums of keyed hashes.
+// projectionSums is a multiset hash of projections. Each bucket has their
+// number and two sums of keyed hashes.
 type projectionSums struct {
 	keys, postings uint64
 	seeds          [2]maphash.Seed
@@ -71,8 +71,8 @@ func projectionIndex(p *store.Projection) uint64 {
 	return p.Posting.Index
 }
 
-// checkProjections compares deduplication keys, postings and stream heads with
-// those that the entries give. Those of damaged entries are left out.
+// checkProjections compares the stored deduplication keys, postings and stream
+// heads with the computed ones. It skips those of damaged entries.
 func (k *checker) checkProjections(ctx context.Context) error {
 	k.sum.Keys, k.sum.Postings = k.want.keys, k.want.postings
 	if k.want.sums == nil {
@@ -110,7 +110,7 @@ func differing(a, b *projectionSums) map[int]bool {
 	return out
 }
 
-// A projectionFault counts projections of one sort that are wrong.
+// A projectionFault counts wrong projections of one sort.
 type projectionFault struct {
 	problem     string
 	n           uint64
@@ -129,8 +129,8 @@ func (f *projectionFault) add(index uint64, stream *entry.Hash) {
 	f.n++
 }
 
-// nameProjections reports how many projections in some buckets are missing or
-// wrong, and of which entries.
+// nameProjections reports the missing and wrong projections of some buckets and
+// their entries.
 func (k *checker) nameProjections(ctx context.Context, differ map[int]bool) error {
 	faults := [2][2]projectionFault{ // missing, and too many; keys, and postings
 		{{problem: "deduplication keys are missing"}, {problem: "search postings are missing"}},
@@ -156,7 +156,7 @@ func (k *checker) nameProjections(ctx context.Context, differ map[int]bool) erro
 	return nil
 }
 
-// findMissing looks for the projections that the entries give.
+// findMissing finds computed projections that are not stored.
 func (k *checker) findMissing(ctx context.Context, differ map[int]bool, faults *[2]projectionFault) error {
 	for index := range k.State.Size {
 		if k.opaque.has(index) {
@@ -185,7 +185,7 @@ func (k *checker) findMissing(ctx context.Context, differ map[int]bool, faults *
 	return nil
 }
 
-// findExtra looks for stored projections that the entries do not give.
+// findExtra finds stored projections that are not computed.
 func (k *checker) findExtra(ctx context.Context, differ map[int]bool, faults *[2]projectionFault) error {
 	for p, err := range k.Store.Projections(ctx) {
 		if err != nil {
@@ -218,7 +218,7 @@ func sortOf(p *store.Projection) int {
 	return 1
 }
 
-// given returns the projections that an entry gives, and its stream.
+// given returns the projections of an entry, and its stream.
 func (k *checker) given(ctx context.Context, index uint64) (out []store.Projection, stream *entry.Hash, err error) {
 	b := &rebuilder{store: k.Store, state: k.State, origin: k.log, ids: k.ids, heads: map[entry.Hash]store.StreamHead{}, report: &ReindexReport{}}
 	yield := func(p store.Projection, e error) bool {
@@ -263,8 +263,8 @@ func (k *checker) stored(ctx context.Context, p *store.Projection) (bool, error)
 	return ok && at == p.Posting.Index, errors.Join(err, list.Close())
 }
 
-// checkHeads compares the stored heads of streams with those of the entries.
-// With a damaged skeleton the end of its stream is not known.
+// checkHeads compares the stored stream heads with the computed ones. A damaged
+// skeleton makes the end of its stream unknown.
 func (k *checker) checkHeads() error {
 	if k.State.Raw && !k.Replica || k.bad.any() {
 		return nil
@@ -288,7 +288,7 @@ func (k *checker) checkHeads() error {
 	return nil
 }
 
-// A bitset is a set of indexes that grows as they are added.
+// A bitset is a growing set of indexes.
 type bitset struct{ words []uint64 }
 
 func (b *bitset) set(i uint64) {

@@ -10,21 +10,22 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// checkpointRows are the stored checkpoints of one sort, in order of size.
+// checkpointRows are the stored checkpoints of one sort, by size.
 type checkpointRows struct {
 	kind string
 	read func(ctx context.Context, minSize uint64) (*store.Checkpoint, error)
-	next *store.Checkpoint // nil: there are no more
+	next *store.Checkpoint // nil: no more
 	head receipt.Checkpoint
 }
 
-// An expectedRoot is the root that a checkpoint outside the store has.
+// An expectedRoot is a checkpoint from outside the store.
 type expectedRoot struct {
 	file string
 	receipt.Checkpoint
 }
 
-// readCheckpoints reads the first checkpoints, and those from outside.
+// readCheckpoints reads the first checkpoint of each sort, and those from
+// outside the store.
 func (k *checker) readCheckpoints(ctx context.Context) error {
 	k.rows = [2]checkpointRows{{kind: "checkpoint", read: k.Store.Checkpoint}, {kind: "cosignature", read: k.Store.Cosigned}}
 	for i := range k.rows {
@@ -51,7 +52,7 @@ func (k *checker) readCheckpoints(ctx context.Context) error {
 	return k.checkRoots(ctx, 0)
 }
 
-// advance moves to the next checkpoint that can be compared with the tree.
+// advance moves to the next valid checkpoint.
 func (k *checker) advance(ctx context.Context, r *checkpointRows, minSize uint64) error {
 	for {
 		cp, err := r.read(ctx, minSize)
@@ -86,8 +87,8 @@ func (k *checker) advance(ctx context.Context, r *checkpointRows, minSize uint64
 	}
 }
 
-// checkRoots compares the tree of the size with the checkpoints of that size.
-// It skips those of smaller sizes, whose tree is not known.
+// checkRoots compares the checkpoints of the size with the tree. It skips
+// checkpoints of smaller sizes, whose tree is unknown.
 func (k *checker) checkRoots(ctx context.Context, size uint64) error {
 	for i := range k.rows {
 		r := &k.rows[i]
@@ -108,9 +109,9 @@ func (k *checker) checkRoots(ctx context.Context, size uint64) error {
 	return nil
 }
 
-// compareRoot compares the root of the tree so far with that of a checkpoint.
-// As long as no leaf is proven, a difference may come from an entry, and then
-// no later checkpoint agrees with the tree.
+// compareRoot compares the root of the current tree with that of a checkpoint.
+// As long as no leaf is proven, a damaged entry can cause the difference. Then
+// no later checkpoint agrees with the tree either.
 func (k *checker) compareRoot(size uint64, root entry.Hash, f Finding) {
 	switch {
 	case k.broken:

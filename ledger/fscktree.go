@@ -9,17 +9,16 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// A trust is what is proven by the tree head, before single leaves are looked
-// at.
+// A trust is what the tree head proves before single leaves are checked.
 type trust int
 
 const (
-	trustNone   trust = iota // neither tiles nor leaves give the root
-	trustTiles               // the tiles at the edge and the last leaves give it
-	trustLeaves              // all leaves give it
+	trustNone   trust = iota // neither tiles nor leaves lead to the root
+	trustTiles               // the tiles at the edge and the last leaves lead to it
+	trustLeaves              // all leaves lead to it
 )
 
-// establishTrust decides whether tiles or leaves are right where they differ.
+// establishTrust decides whether to trust tiles or leaves where they differ.
 func (k *checker) establishTrust(ctx context.Context) error {
 	k.tileErr = map[tileID]bool{}
 	k.tree = &tree{cache: newTileCache(k.Store, 64)}
@@ -45,7 +44,7 @@ func (k *checker) establishTrust(ctx context.Context) error {
 	return nil
 }
 
-// checkEntries goes over the log, a tile of entries at a time.
+// checkEntries checks the log, one tile of entries at a time.
 func (k *checker) checkEntries(ctx context.Context) error {
 	size := k.State.Size
 	for from := uint64(0); from < size; from += store.TileWidth {
@@ -72,17 +71,17 @@ func (k *checker) checkEntries(ctx context.Context) error {
 	return k.finishTree(ctx)
 }
 
-// A leafChunk is the entries of a tile of level 0, or of its beginning.
+// A leafChunk is the entries of a full or partial tile of level 0.
 type leafChunk struct {
 	from      uint64
-	hashes    []*entry.Hash     // of leaves; nil: not known
+	hashes    []*entry.Hash     // of leaves; nil: unknown
 	wrong     []bool            // the leaf's row is damaged
-	skeletons []*entry.Skeleton // nil: there is none, or it can't be read
+	skeletons []*entry.Skeleton // nil: none, or unreadable
 	raw       [][]byte
 }
 
-// readLeaves reads the rows of the leaves, one by one where they can't be read
-// together.
+// readLeaves reads the rows of the leaves together, or one by one if that
+// fails.
 func (k *checker) readLeaves(ctx context.Context, c *leafChunk, to uint64) error {
 	n := int(to - c.from)
 	c.hashes, c.wrong, c.skeletons = make([]*entry.Hash, n), make([]bool, n), make([]*entry.Skeleton, n)
@@ -117,7 +116,7 @@ func (k *checker) readLeaves(ctx context.Context, c *leafChunk, to uint64) error
 	})
 }
 
-// each reads the rows together, or one by one if that is not possible.
+// each reads the rows together, or one by one if that fails.
 func each[T any](ctx context.Context, read func(ctx context.Context, from, to uint64) ([]T, error), from, to uint64, f func(i int, v *T, err error)) error {
 	if all, err := read(ctx, from, to); err == nil {
 		for i := range all {
@@ -144,8 +143,8 @@ func (k *checker) lostLeaf(c *leafChunk, i int, kind string, err error) {
 	k.report(kind, c.from+uint64(i), nil, Restore, "it can't be read: %s", reason(err))
 }
 
-// compareTile compares the leaves with their full tile, and decides which of
-// them is right where they differ.
+// compareTile compares the leaves with their full tile, and decides which is
+// correct where they differ.
 func (k *checker) compareTile(ctx context.Context, c *leafChunk) error {
 	if len(c.hashes) < store.TileWidth {
 		return nil
@@ -193,8 +192,7 @@ func (k *checker) compareTile(ctx context.Context, c *leafChunk) error {
 	return nil
 }
 
-// tileRemedy returns the remedy for a tile that is computed from leaves which
-// give the root.
+// tileRemedy returns the remedy for a damaged tile.
 func (k *checker) tileRemedy() Remedy {
 	if k.trust == trustNone || k.broken {
 		return Restore
@@ -216,14 +214,14 @@ func (k *checker) leafKind() string {
 	return "skeleton"
 }
 
-// tileRoot returns the root that a full tile must have, by the tiles above it.
+// tileRoot returns the root of a full tile according to the tiles above it.
 func (k *checker) tileRoot(ctx context.Context, level uint8, index uint64) (entry.Hash, bool) {
 	if k.trust != trustTiles {
 		return entry.Hash{}, false
 	}
 	parent := index / store.TileWidth
 	if parent >= k.State.Size>>(tileHeight*(int(level)+2)) {
-		// it has no full parent: the root was computed from it
+		// without a full parent, the tile was part of the root's computation
 		hashes, err := k.Store.Tile(ctx, level, index)
 		if err != nil {
 			return entry.Hash{}, false
@@ -252,7 +250,7 @@ func (k *checker) badTile(level uint8, index uint64, remedy Remedy, problem stri
 	}
 }
 
-// placeLeaf puts a leaf into the tree, and checks its entry.
+// placeLeaf adds a leaf to the tree and checks its entry.
 func (k *checker) placeLeaf(ctx context.Context, c *leafChunk, i int) error {
 	index := c.from + uint64(i)
 	switch {
@@ -280,7 +278,7 @@ func (k *checker) placeLeaf(ctx context.Context, c *leafChunk, i int) error {
 	return k.checkRoots(ctx, index+1)
 }
 
-// compareUpper compares the tiles above level 0 that the leaves have completed.
+// compareUpper compares the completed tiles above level 0.
 func (k *checker) compareUpper(ctx context.Context) error {
 	for _, t := range k.tree.takeFull() {
 		if t.Level == 0 {
@@ -321,7 +319,7 @@ func (k *checker) finishTree(ctx context.Context) error {
 	return nil
 }
 
-// finishStreams compares the ends of the streams with their heads.
+// finishStreams compares the ends of the streams with the stored heads.
 func (k *checker) finishStreams() {
 	for _, h := range k.State.Streams {
 		if s := k.heads[h.StreamID]; s != nil {

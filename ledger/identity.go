@@ -14,9 +14,9 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// An identifier computes the keys under which the same submission is found
-// again. It may be used from many goroutines. Between calls it keeps nothing of
-// a submission, which may be erased.
+// An identifier computes the deduplication keys of submissions. It may be used
+// from many goroutines. It keeps nothing of a submission between calls, because
+// the submission may be erased.
 type identifier struct {
 	macs sync.Pool // of *keyedMAC: setting up an HMAC costs more than a small payload
 }
@@ -31,10 +31,10 @@ func newIdentifier(secret *[32]byte) *identifier {
 	return &identifier{sync.Pool{New: func() any { return &keyedMAC{hmac.New(sha256.New, key[:]), make([]byte, 0, 512)} }}}
 }
 
-// key returns the key of a submission. Evidence is known by its content; an
-// event, which has an idempotency key, by that. The HMAC under the store's
-// secret keeps the key from saying anything about an erased payload. Every part
-// is framed by its length.
+// key returns the key of a submission. Evidence is identified by its content,
+// and an event by its idempotency key. The HMAC under the store's secret
+// prevents the key from revealing an erased payload. Every part is preceded by
+// its length.
 func (id *identifier) key(stream entry.Hash, h *entry.Header, payload []byte) store.Key {
 	m := id.macs.Get().(*keyedMAC)
 	defer id.macs.Put(m)
@@ -44,7 +44,8 @@ func (id *identifier) key(stream entry.Hash, h *entry.Header, payload []byte) st
 	return m.key()
 }
 
-// keyOf is key for a payload that is read, if the key depends on it.
+// keyOf is key for a payload from a reader. It reads the payload only if the
+// key depends on it.
 func (id *identifier) keyOf(stream entry.Hash, h *entry.Header, size uint64, payload io.Reader) (store.Key, error) {
 	m := id.macs.Get().(*keyedMAC)
 	defer id.macs.Put(m)
@@ -78,7 +79,7 @@ func (m *keyedMAC) begin(stream entry.Hash, h *entry.Header, size uint64) bool {
 	return evidence
 }
 
-// key returns the key of what was written, and clears that.
+// key returns the key of the bytes written, and clears them.
 func (m *keyedMAC) key() store.Key {
 	k := store.Key(m.Sum(m.scratch[:0]))
 	m.clear()
@@ -108,8 +109,8 @@ func appendFramed(b []byte, parts ...string) []byte {
 	return b
 }
 
-// compare reports whether a pending entry is the recorded one that has its key.
-// It returns ErrErased if that can't be said any more.
+// compare reports whether a pending entry equals the recorded entry with the
+// same key. Errors: ErrErased if that entry was erased.
 func (l *Ledger) compare(ctx context.Context, p *pending) (bool, error) {
 	opening, err := l.store.Header(ctx, p.index)
 	if err != nil {
@@ -144,10 +145,10 @@ func (l *Ledger) compare(ctx context.Context, p *pending) (bool, error) {
 	return was.Payload.Commitment == commitment, err
 }
 
-// recentKeys holds the keys of the latest entries, so that the sequencer seldom
-// asks the store. It belongs to the sequencer.
+// recentKeys holds the keys of the latest entries, which spares the sequencer
+// most look-ups in the store. It belongs to the sequencer.
 type recentKeys struct {
-	from     uint64 // every entry since is in new or old
+	from     uint64 // every later entry is in new or old
 	newFrom  uint64
 	new, old map[store.Key]uint64
 }
@@ -159,7 +160,7 @@ func (r *recentKeys) init(size uint64) {
 	r.new, r.old = map[store.Key]uint64{}, map[store.Key]uint64{}
 }
 
-// startBatch forgets the older half when the newer one is full.
+// startBatch drops the older half when the newer one is full.
 func (r *recentKeys) startBatch(size uint64) {
 	if len(r.new) >= recentGeneration {
 		r.old, r.from = r.new, r.newFrom
@@ -175,7 +176,7 @@ func (r *recentKeys) find(k store.Key) (uint64, bool) {
 	return i, ok
 }
 
-// remove forgets the key of an entry, unless it is a later entry's by now.
+// remove drops the key of an entry, unless a later entry has taken it.
 func (r *recentKeys) remove(k store.Key, index uint64) {
 	if i, ok := r.find(k); ok && i == index {
 		delete(r.new, k)

@@ -14,20 +14,19 @@ import (
 )
 
 var (
-	// ErrGap says that a delta begins after the replica's end.
+	// ErrGap reports that a delta begins after the replica's end.
 	ErrGap = errors.New("a delta is missing before this one")
-	// ErrReplay says that a delta brings what the replica has.
+	// ErrReplay reports that the replica already has the delta's entries.
 	ErrReplay = errors.New("the delta was imported before")
-	// ErrForked says that a delta continues another history than the replica's.
-	// The error is a *Fork.
+	// ErrForked reports that a delta continues a different history. The error
+	// is a *Fork.
 	ErrForked = errors.New("the log is forked")
-	// ErrDelta says that a delta does not hold what its checkpoint and its
-	// header say.
+	// ErrDelta reports that a delta's content does not match its checkpoint and
+	// header.
 	ErrDelta = errors.New("the delta does not verify")
 )
 
-// A Fork is two checkpoints that the log has signed and that can't both be
-// true.
+// A Fork is a pair of contradictory checkpoints, both signed by the log.
 type Fork struct {
 	Kept    []byte // signed note; the replica's
 	Offered []byte // the delta's
@@ -41,17 +40,17 @@ func (f *Fork) Error() string {
 // Unwrap returns ErrForked.
 func (f *Fork) Unwrap() error { return ErrForked }
 
-// ImportOptions say how to import a delta.
+// ImportOptions configures an import.
 type ImportOptions struct {
 	Policy       *receipt.TrustPolicy
-	Streams      []*Stream // those whose keys are known: their completeness is checked
-	ReserveBytes uint64    // nothing is written when less is free on the disk
-	// Progress is called with the bytes read in the first reading of the file;
-	// nil: it isn't.
+	Streams      []*Stream // streams with known keys, whose completeness is checked
+	ReserveBytes uint64    // free disk space below which nothing is written
+	// Progress is called with the bytes read in the first pass over the file.
+	// It may be nil.
 	Progress func(done, total uint64)
 }
 
-// An ImportReport says what a delta brought.
+// An ImportReport describes the content of an imported delta.
 type ImportReport struct {
 	Origin       string     `json:"origin"`
 	From         uint64     `json:"from"`
@@ -60,16 +59,15 @@ type ImportReport struct {
 	Records      uint64     `json:"records"`
 	PayloadBytes uint64     `json:"payloadBytes"`
 	Streams      int        `json:"streams"`
-	// entries that an interrupted import had written before
+	// entries that an interrupted import had already written
 	Resumed uint64     `json:"resumed"`
 	Digest  entry.Hash `json:"-"`
 }
 
-// Import brings a replica's store forward by a delta. Everything is verified,
-// by docs/spec/delta.md section 4, before the first write, and the new size is
-// published by the last one: after an interruption the replica is as it was,
-// and the same import goes on where it was. Memory grows with the file by 32
-// bytes for each MiB.
+// Import adds a delta to a replica's store. It verifies everything before the
+// first write, by docs/spec/delta.md section 4. The last write publishes the
+// new size. An interrupted import leaves the published state unchanged, and the
+// same import continues it. Memory grows by 32 bytes per MiB of the file.
 //
 // Errors: ErrDamaged and ErrFormat of package delta, ErrGap, ErrReplay,
 // ErrForked, ErrDelta; ErrDiskFull.
@@ -90,7 +88,7 @@ func Import(ctx context.Context, s store.Store, file io.ReaderAt, size int64, o 
 		return nil, err
 	}
 	defer func() {
-		for _, w := range im.large { // those that no commit has taken
+		for _, w := range im.large { // not in a commit
 			w.Discard()
 		}
 	}()
@@ -100,8 +98,8 @@ func Import(ctx context.Context, s store.Store, file io.ReaderAt, size int64, o 
 			return nil, err
 		}
 	}
-	// Erasures are made before the replica is opened, too; here their bytes
-	// leave the disk.
+	// Opening the replica repeats erasures, too. Here their bytes leave the
+	// disk.
 	imported := &store.State{Size: report.To, Secret: im.state.Secret}
 	for id := range im.streams {
 		imported.Streams = append(imported.Streams, store.StreamHead{StreamID: id})
@@ -112,12 +110,12 @@ func Import(ctx context.Context, s store.Store, file io.ReaderAt, size int64, o 
 	return report, nil
 }
 
-// An importer is one import. What is below the line belongs to one reading of
+// An importer is one import. The fields from write on belong to one pass over
 // the file.
 type importer struct {
 	store store.Store
 	o     ImportOptions
-	state *store.State // size may be beyond from: what an interrupted import has written
+	state *store.State // its size exceeds from after an interrupted import
 	kept  []byte       // the replica's checkpoint
 	from  uint64       // and its size
 
@@ -125,35 +123,35 @@ type importer struct {
 	r       *delta.Reader
 	tree    *tree
 	streams map[entry.Hash]*importedStream
-	keyed   []*importedStream // those whose key is known
+	keyed   []*importedStream // streams with known keys
 
-	commit *store.Commit // what is to be written next; nil: nothing
+	commit *store.Commit // the next commit; nil: empty
 	bytes  int
 	large  []store.PayloadWriter // of the commit
 
-	tables map[entry.Hash]*entry.TagTable // by stream; made by the first reading
+	tables map[entry.Hash]*entry.TagTable // by stream; made by the first pass
 }
 
-// An importedStream is how far one stream has come.
+// An importedStream is the progress of one stream.
 type importedStream struct {
 	id        entry.Hash
 	next, end uint64
 	last      entry.Hash // leaf hash of the entry before next
 
-	// of all sequence numbers below the new size; nil if the key is not known
+	// tags of all sequence numbers below the new size; nil without the key
 	tags *entry.TagTable
-	seen uint64 // sequence number of the next leaf with a tag of the stream
+	seen uint64 // sequence number of the next leaf of the stream
 }
 
 var importEntries = 4096 // of one commit; a variable for tests
 
 const (
 	importBytes = 16 << 20 // of one commit
-	importLarge = 1 << 20  // payloads that are larger don't go through memory
+	importLarge = 1 << 20  // largest payload that is held in memory
 )
 
-// read goes through the delta once: it checks everything, and if write is set,
-// it writes.
+// read makes one pass over the delta. It checks everything, and writes if write
+// is set.
 func (im *importer) read(ctx context.Context, f *delta.File, write bool, report *ImportReport) error {
 	r, err := f.Open()
 	if err != nil {
@@ -202,7 +200,8 @@ func (im *importer) read(ctx context.Context, f *delta.File, write bool, report 
 	return nil
 }
 
-// checkPlace checks that the delta is of the log, and continues what is here.
+// checkPlace checks that the delta belongs to the log and continues the
+// replica.
 func (im *importer) checkPlace() (receipt.Checkpoint, error) {
 	h, none := &im.r.Header, receipt.Checkpoint{}
 	if origin := im.o.Policy.Origin(); h.Origin != origin {
@@ -238,7 +237,7 @@ func (im *importer) checkPlace() (receipt.Checkpoint, error) {
 	return head, nil
 }
 
-// openStreams looks up where the replica's streams end.
+// openStreams looks up the ends of the replica's streams.
 func (im *importer) openStreams(ctx context.Context) error {
 	im.streams, im.keyed = map[entry.Hash]*importedStream{}, nil
 	for _, d := range im.r.Header.Streams {
@@ -272,8 +271,7 @@ func (im *importer) openStreams(ctx context.Context) error {
 	return nil
 }
 
-// table returns the tags of all sequence numbers that the new tree has room
-// for.
+// table returns the tags of all sequence numbers below the new size.
 func (im *importer) table(ctx context.Context, s *Stream) (*entry.TagTable, error) {
 	t := im.tables[s.ID]
 	if t == nil {
@@ -281,7 +279,7 @@ func (im *importer) table(ctx context.Context, s *Stream) (*entry.TagTable, erro
 		im.tables[s.ID] = t
 	}
 	t.Reserve(im.r.Header.To)
-	const step = 1 << 16 // interruptible in between
+	const step = 1 << 16 // between checks of the context
 	for t.Len() < im.r.Header.To {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("interrupted before anything was written; import the same file again: %w", err)
@@ -293,9 +291,9 @@ func (im *importer) table(ctx context.Context, s *Stream) (*entry.TagTable, erro
 
 func (im *importer) origin() entry.OriginHash { return entry.HashOrigin(im.r.Header.Origin) }
 
-// owner returns the stream of a leaf, of those whose key is known, or nil. The
-// leaf must be the stream's next: a second leaf with one tag, or a leaf with a
-// later one, would hide an entry from the reader of the stream.
+// owner returns the stream of a leaf among those with known keys, or nil. The
+// leaf must be the stream's next. A repeated or later tag would hide an entry
+// from readers of the stream.
 func (im *importer) owner(index uint64, leaf []byte) (*importedStream, error) {
 	if len(leaf) != entry.LeafSize {
 		return nil, nil
@@ -318,9 +316,9 @@ func (im *importer) owner(index uint64, leaf []byte) (*importedStream, error) {
 	return nil, nil
 }
 
-// bundle takes in leaves and their records.
+// bundle imports leaves and their records.
 func (im *importer) bundle(ctx context.Context, b *delta.Bundle, report *ImportReport) error {
-	// entries of which the key says that there must be a record
+	// entries that need a record, by the known keys
 	owed := map[uint64]*importedStream{}
 	for i, leaf := range b.Leaves {
 		index := b.First + uint64(i)
@@ -432,8 +430,8 @@ func (im *importer) record(ctx context.Context, rec *delta.Record, leaf *store.L
 	return terms, nil
 }
 
-// payload reads the record's payload, and returns its commitment. A large one
-// goes to the store at once, so that it need not fit into memory.
+// payload reads the record's payload and returns its commitment. A large
+// payload goes directly to the store, because it may not fit into memory.
 func (im *importer) payload(ctx context.Context, rec *delta.Record, r *store.Record) (sum entry.Hash, err error) {
 	h := entry.NewCommitment(rec.Payload.Salt)
 	r.Payload = &receipt.PayloadOpening{Salt: rec.Payload.Salt}
@@ -508,8 +506,7 @@ func (im *importer) put(ctx context.Context, first uint64, leaves []store.Leaf, 
 	return nil
 }
 
-// compare checks that what an interrupted import has written came from the same
-// delta.
+// compare checks that an interrupted import wrote entries of the same delta.
 func (im *importer) compare(ctx context.Context, first uint64, leaves []store.Leaf) error {
 	written, err := im.store.Leaves(ctx, first, first+uint64(len(leaves)))
 	if err != nil {
@@ -528,7 +525,7 @@ func (im *importer) compare(ctx context.Context, first uint64, leaves []store.Le
 	return nil
 }
 
-// flush writes what was put together.
+// flush writes the next commit.
 func (im *importer) flush(ctx context.Context) error {
 	c := im.commit
 	free, err := im.store.FreeBytes()

@@ -12,17 +12,17 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// ErrTooLarge means that a payload is too large to be held in memory. It can be
-// read as a stream.
+// ErrTooLarge reports that a payload is too large to be held in memory. It can
+// be read as a stream.
 var ErrTooLarge = errors.New("too large for one message")
 
 // MaxWhole is the largest payload, in bytes, that is read into memory, such as
 // for a receipt that embeds it.
 const MaxWhole = 16 << 20
 
-// A Spool is a large payload on its way into the log: its bytes lie in the
-// store, and no entry has them yet. It belongs to one goroutine, until Append
-// gets it with a draft.
+// A Spool is a large payload on its way into the log. Its bytes are in the
+// store, but no entry refers to them yet. It belongs to one goroutine until a
+// draft passes it to Append.
 type Spool struct {
 	ledger     *Ledger
 	w          store.PayloadWriter
@@ -32,9 +32,9 @@ type Spool struct {
 	finished   store.LargePayload
 }
 
-// NewSpool begins a large payload, of which as many bytes are expected; 0: it
-// is not known. Errors: as Append. The caller must Discard it, also after it
-// was appended.
+// NewSpool begins a large payload. expect is its size in bytes, or 0 if
+// unknown. Errors: as Append. The caller must discard the spool, also after
+// appending it.
 func (l *Ledger) NewSpool(ctx context.Context, expect uint64) (*Spool, error) {
 	if err := l.mayAppend(); err != nil {
 		return nil, err
@@ -52,8 +52,8 @@ func (l *Ledger) NewSpool(ctx context.Context, expect uint64) (*Spool, error) {
 	return s, nil
 }
 
-// Write adds to the payload. It returns ErrDiskFull when the disk's reserve is
-// reached.
+// Write adds to the payload. It returns ErrDiskFull rather than use the disk's
+// reserve.
 func (s *Spool) Write(p []byte) (int, error) {
 	if err := s.ledger.checkSpaceFor(uint64(len(p))); err != nil {
 		return 0, err
@@ -76,24 +76,24 @@ func (s *Spool) Finish() (err error) {
 // Open reads a finished payload from its beginning.
 func (s *Spool) Open() (io.ReadCloser, error) { return s.w.Open() }
 
-// Size returns how many bytes were written.
+// Size returns the number of bytes written.
 func (s *Spool) Size() uint64 { return s.size }
 
-// Opening returns the payload's salt, which was drawn for it, and the
-// commitment to what was written.
+// Opening returns the payload's random salt and the commitment to the bytes
+// written.
 func (s *Spool) Opening() (entry.Salt, entry.Hash) {
 	return s.salt, entry.Hash(s.commitment.Sum(nil))
 }
 
-// Discard deletes what no entry has. What is left over here would be deleted
-// when the store is opened.
+// Discard deletes the payload unless an entry refers to it. Opening the store
+// deletes payloads that were not discarded.
 func (s *Spool) Discard() {
 	if err := s.w.Discard(); err != nil {
 		s.ledger.log.Warn("a large payload that was not recorded could not be deleted; the next start does it", "err", err)
 	}
 }
 
-// commitTo returns the commitment to the payload with another salt.
+// commitTo returns the payload's commitment under another salt.
 func (s *Spool) commitTo(salt entry.Salt) (entry.Hash, error) {
 	r, err := s.Open()
 	if err != nil {
@@ -147,7 +147,7 @@ func payloadInfo(ctx context.Context, s store.Openings, index uint64, sk *entry.
 }
 
 // wholePayload returns the payload opening with its content, or nil if it was
-// erased, or ErrTooLarge.
+// erased. Errors: ErrTooLarge.
 func (l *Ledger) wholePayload(ctx context.Context, index uint64) (*receipt.PayloadOpening, error) {
 	p, err := l.store.Payload(ctx, index)
 	if err != nil || p == nil || p.Content != nil {

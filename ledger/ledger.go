@@ -1,5 +1,5 @@
 // Package ledger sequences entries into an append-only Merkle log and serves
-// what is published of it.
+// its published state.
 //
 // It handles streams, headers and payloads. Tenants, tokens and formats of
 // evidence belong to packages api and ingest.
@@ -10,17 +10,17 @@
 //
 //	Append      in the caller's goroutine: hash the header, look for the same
 //	            submission, join the queue
-//	queue       what waits; bounded
-//	sequence    in the one sequencer goroutine: take all that waits, assign
+//	queue       bounded, fair between streams
+//	sequence    in the one sequencer goroutine: take what is queued, assign
 //	            seq, prev and time, hash, extend the tree
 //	Commit      one atomic, durable commit of the store, with the unsigned tree head
 //	sign        the checkpoint of the new tree
 //	mark        record the checkpoint in the store, so that the store never
 //	            opens again without it
 //	publish     swap the published state in memory
-//	wake        the callers, who make their receipts in parallel
+//	wake        the callers, which make their receipts in parallel
 //
-// A batch is whatever waited while the one before was committed; there is no
+// A batch is everything that was queued during the previous commit. There is no
 // timer.
 //
 // # The published state
@@ -54,7 +54,7 @@ type Stream struct {
 // NewStream returns the stream of the key.
 func NewStream(key entry.StreamKey) *Stream { return &Stream{Key: key, ID: key.StreamID()} }
 
-// A Draft is an entry that lacks only its place in the log.
+// A Draft is an entry without its place in the log.
 type Draft struct {
 	Stream   *Stream
 	LinkSalt entry.Salt
@@ -64,9 +64,9 @@ type Draft struct {
 	// finished, and holds the payload's content, which Payload then lacks; nil
 	// if it is not large
 	Large *Spool
-	Erase *Erasure // of an earlier entry of the stream, which this entry records; nil for none
-	// Refused is why the caller refuses the draft, which has nothing else then.
-	// It becomes the error of its result. Nil: record it.
+	Erase *Erasure // erasure of an earlier entry of the stream, recorded by this entry; may be nil
+	// Refused is why the caller refuses the draft, and becomes the error of its
+	// result. The other fields are then not set. Nil: record the draft.
 	Refused error
 }
 
@@ -75,15 +75,15 @@ type Result struct {
 	Index     uint64
 	Duplicate bool   // recorded before; Index and Receipt are the first entry's
 	Receipt   []byte // JSON, in the form detached
-	// ErrKeyReused, and nothing was recorded; or the receipt could not be made,
-	// and can be asked for later
+	// ErrKeyReused if nothing was recorded. Other errors concern only the
+	// receipt, which can be requested later.
 	Err error
 }
 
-// Append records the drafts, in their order, in one batch, and returns when
-// they are durable and published. The error is for all of them: one of the
-// sentinels above, or the context's; with the latter nothing was recorded.
-// Doing the same again is harmless.
+// Append records the drafts in order, in one batch, and returns when they are
+// durable and published. The results are in the same order. The error concerns
+// all drafts. It is one of this package's sentinels, or the context's error, in
+// which case nothing was recorded. Repeating a call is harmless.
 func (l *Ledger) Append(ctx context.Context, drafts []Draft) ([]Result, error) {
 	g, err := l.appendGroup(ctx, drafts)
 	if err != nil {
@@ -134,7 +134,7 @@ func (l *Ledger) appendGroup(ctx context.Context, drafts []Draft) (*group, error
 	return g, l.record(ctx, g)
 }
 
-// mayAppend returns why a log takes no drafts at all.
+// mayAppend returns the reason if the log accepts no drafts at all.
 func (l *Ledger) mayAppend() error {
 	if f := l.failure.Load(); f != nil {
 		return *f
@@ -151,8 +151,8 @@ func (l *Ledger) mayAppend() error {
 	return nil
 }
 
-// record returns when the group's entries are published: those that are new,
-// and those that were before.
+// record returns when all of the group's entries are published, duplicates
+// included.
 func (l *Ledger) record(ctx context.Context, g *group) error {
 	fresh := 0
 	for i := range g.entries {
@@ -166,7 +166,7 @@ func (l *Ledger) record(ctx context.Context, g *group) error {
 			g.rows += len(p.terms) + 1
 		}
 	}
-	if fresh == 0 { // nothing to write, so it is answered even when appends are refused
+	if fresh == 0 { // duplicates are answered even when appends are refused
 		g.published = l.published.Load()
 	} else if err := l.held(); err != nil {
 		l.observeRefused(err, fresh)
@@ -189,7 +189,7 @@ func (l *Ledger) observeRefused(err error, n int) {
 // A pending entry is a draft, or a raw leaf, on its way through the queue.
 type pending struct {
 	draft      *Draft
-	leaf       []byte // of a raw log, which has no drafts
+	leaf       []byte // in a raw log, in place of a draft
 	headerHash entry.Hash
 	key        store.Key
 	terms      []store.Term
@@ -204,9 +204,9 @@ type pending struct {
 // A group is what one call of Append waits for.
 type group struct {
 	entries   []pending
-	order     uint64 // in which the queue got it
+	order     uint64 // of arrival in the queue
 	bytes     int64
-	rows      int // of the index and of deduplication keys
+	rows      int // of postings and deduplication keys
 	done      chan struct{}
 	published *Published // set before done is closed, if err is nil
 	err       error
@@ -240,12 +240,12 @@ func (p *pending) size() int64 {
 	return int64(len(p.draft.Opening.Content) + len(p.draft.Payload.Content))
 }
 
-// lookup looks for the same submission among the published entries, so that the
-// sequencer need only look at those since.
+// lookup looks for the same submission among the published entries. The
+// sequencer then needs to check only later ones.
 func (l *Ledger) lookup(ctx context.Context, p *pending) error {
 	pub := l.published.Load()
 	if !l.keys.mayHave(p.key) {
-		p.checked = pub.Size // whatever is published was put into the filter before
+		p.checked = pub.Size // the filter has the keys of all published entries
 		return nil
 	}
 	index, err := l.store.Lookup(ctx, p.key)
@@ -253,7 +253,7 @@ func (l *Ledger) lookup(ctx context.Context, p *pending) error {
 	case err == nil && index < pub.Size:
 		p.existing, p.index = true, index
 	case err == nil || errors.Is(err, store.ErrNotFound):
-		p.checked = pub.Size // an index beyond it may come from a commit that isn't durable yet
+		p.checked = pub.Size // a larger index may come from a commit that is not durable yet
 	default:
 		return fmt.Errorf("look for a duplicate: %w", err)
 	}
@@ -270,8 +270,8 @@ func (l *Ledger) await(ctx context.Context, g *group) error {
 		return g.err
 	case <-ctx.Done():
 	}
-	// It is recorded or it is not, and the caller gets to see which. One that
-	// is in a batch is waited for.
+	// The caller must learn whether the group is recorded. Once it is in a
+	// batch, wait for the result.
 	if l.queue.remove(g) {
 		return fmt.Errorf("wait for the commit: %w; nothing was recorded", ctx.Err())
 	}
@@ -297,8 +297,9 @@ func (l *Ledger) run() {
 	}
 }
 
-// sequence gives the groups' entries their places, commits them and publishes
-// the result. After an error nothing was recorded, or the ledger has failed.
+// sequence assigns the groups' entries their places, commits them and publishes
+// the result. After an error, either nothing was recorded or the ledger has
+// failed.
 func (l *Ledger) sequence(groups []*group) (*Published, error) {
 	if f := l.failure.Load(); f != nil {
 		return nil, *f
@@ -354,7 +355,7 @@ func (l *Ledger) sequence(groups []*group) (*Published, error) {
 	if len(c.Erase) > 0 {
 		select {
 		case l.purge <- struct{}{}:
-		default: // there is a signal already
+		default: // a signal is pending
 		}
 	}
 	pub, err := l.publish(c.Root, now, touched...)
@@ -409,11 +410,11 @@ func newCommit(from uint64, written *store.Checkpoint, groups []*group) *store.C
 	}
 }
 
-// resolve finds the entry that has the same key, if there is one: among those
-// of this and recent batches, or, if the pending entry waited long, in the
-// store, where all that is there is published by now.
+// resolve looks for an entry with the same key. It searches this batch and
+// recent ones. If the pending entry has waited for long, it also searches the
+// store, whose entries are all published by then.
 //
-// An entry that this very batch erases is not found.
+// It ignores entries that this batch erases.
 func (l *Ledger) resolve(p *pending, erasing []store.Erasure) error {
 	if p.existing {
 		return nil
@@ -445,7 +446,7 @@ func (l *Ledger) head(s *Stream) *head {
 	return h
 }
 
-// place puts the entry at the end of its stream and of the log.
+// place appends the entry to its stream and to the log.
 func (l *Ledger) place(c *store.Commit, p *pending, h *head, now uint64) {
 	p.index = c.From + uint64(c.Len())
 	p.skeleton = entry.Skeleton{
@@ -474,8 +475,8 @@ func (l *Ledger) place(c *store.Commit, p *pending, h *head, now uint64) {
 	}
 }
 
-// publish signs the tree as it is now, which must be durable, marks it, and
-// makes it the published state.
+// publish signs the current tree, which must be durable, marks it and makes it
+// the published state.
 func (l *Ledger) publish(root entry.Hash, time uint64, touched ...*head) (*Published, error) {
 	cp := receipt.Checkpoint{Origin: l.cfg.Signer.Name(), Size: l.tree.size, Root: root}
 	signed, err := cp.Sign(append([]note.Signer{l.cfg.Signer}, l.cfg.Overlap...)...)
@@ -486,7 +487,7 @@ func (l *Ledger) publish(root entry.Hash, time uint64, touched ...*head) (*Publi
 		return nil, fmt.Errorf("mark the checkpoint of size %d as published: %w", cp.Size, err)
 	}
 	p := &Published{Size: cp.Size, Root: root, Time: time, Checkpoint: signed, Superseded: make(chan struct{}), edges: l.tree.snapshot(), tiles: l.tiles, tail: receipt.NewProofTail(signed)}
-	for _, h := range touched { // before anything that waits for the new state wakes up
+	for _, h := range touched { // before waiters for the new state wake up
 		l.grown.Store(h.StreamID, p.Size)
 	}
 	old := l.published.Swap(p)
@@ -499,7 +500,7 @@ func (l *Ledger) publish(root entry.Hash, time uint64, touched ...*head) (*Publi
 	return p, nil
 }
 
-// answer makes the result of entry i of a published group.
+// answer fills in the result of entry i of a published group.
 func (l *Ledger) answer(ctx context.Context, g *group, i int, r *Result) {
 	p := &g.entries[i]
 	r.Index, r.Duplicate = p.index, p.existing

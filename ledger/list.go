@@ -30,23 +30,22 @@ type Filter struct {
 	From, To      time.Time
 }
 
-// A Query is a filter, an order and a place to go on from.
+// A Query is a filter, an order and a position.
 type Query struct {
 	Filter      Filter
 	OldestFirst bool
 	Limit       int
-	Token       string // of the page before; "" is the first page
+	Token       string // from the previous page; "": the first page
 }
 
-// A Page is a part of the answer to a query.
+// A Page is one page of the results of a query.
 type Page struct {
 	Entries []Entry
 	Next    string // token of the next page; "" if this is the last
 	Size    uint64 // of the published tree that it was read from
 }
 
-// The facts that can be searched for, as the first byte of what a term is the
-// hash of.
+// The searchable facts, as the first byte of a term's hash input.
 const (
 	anyField = iota
 	kindField
@@ -109,8 +108,7 @@ func headerTerms(stream entry.Hash, h *entry.Header) []store.Term {
 	return slices.Compact(terms)
 }
 
-// foldDigest brings a digest into the spelling under which it is indexed and
-// searched for.
+// foldDigest returns a digest in the spelling used in the index.
 func foldDigest(s string) string {
 	alg, v, ok := strings.Cut(s, ":")
 	if !ok {
@@ -126,7 +124,7 @@ type criterion struct {
 	has   func(h *entry.Header, value string) bool
 }
 
-// criteria returns what is set, the most telling first.
+// criteria returns the fields that are set, the most selective first.
 func (f *Filter) criteria() []criterion {
 	all := [...]criterion{
 		{subjectField, foldDigest(f.Subject), (*entry.Header).HasSubject},
@@ -228,9 +226,9 @@ func (l *Ledger) List(ctx context.Context, s *Stream, q Query) (*Page, error) {
 	return page, nil
 }
 
-// Next returns the first published entry of the stream from the index on that
-// passes the filter, or nil, and the index from which to look further. Time
-// bounds are not regarded.
+// Next returns the first published entry of the stream at or after the index
+// that passes the filter, or nil, and the index at which to continue. It
+// ignores the filter's times.
 func (l *Ledger) Next(ctx context.Context, p *Published, s *Stream, f Filter, from uint64) (*Entry, uint64, error) {
 	m, err := l.newMatcher(ctx, p, s, f, true)
 	if err != nil {
@@ -290,7 +288,7 @@ func (m *matcher) next(ctx context.Context, lo, hi uint64) (*Entry, error) {
 				return e, nil
 			}
 		} else if !errors.Is(err, ErrNotFound) {
-			// a term is a truncated hash, and could be another stream's
+			// terms are truncated hashes, so the entry can be another stream's
 			return nil, err
 		}
 		if m.ascending {
@@ -302,9 +300,9 @@ func (m *matcher) next(ctx context.Context, lo, hi uint64) (*Entry, error) {
 	return nil, nil
 }
 
-// intersect returns the first index, in the order, with lo ≤ index < hi that is
-// in all lists: each list in turn jumps to the candidate, and where it has
-// another, that is the next candidate.
+// intersect returns the first index, in the given order, with lo ≤ index < hi
+// that is in all lists. Each list in turn seeks the candidate. If it lacks the
+// candidate, its next index is the new one.
 func intersect(lists []store.Postings, ascending bool, lo, hi uint64) (uint64, bool, error) {
 	candidate := hi - 1
 	if ascending {
@@ -328,8 +326,8 @@ func intersect(lists []store.Postings, ascending bool, lo, hi uint64) (uint64, b
 	return candidate, true, nil
 }
 
-// bounds returns the range of indexes that the filter's times allow. Times
-// never decrease with the index, so that it is found by bisection.
+// bounds returns the range of indexes within the filter's times. It bisects,
+// because times never decrease with the index.
 func (l *Ledger) bounds(ctx context.Context, p *Published, s *Stream, f Filter) (lo, hi uint64, err error) {
 	lo, hi = 0, p.Size
 	first := func(t time.Time) uint64 { // index of the first entry not before t
@@ -354,9 +352,9 @@ func (l *Ledger) bounds(ctx context.Context, p *Published, s *Stream, f Filter) 
 	return lo, hi, err
 }
 
-// A page token holds the place and a hash of the query, so that a token of
-// another query is noticed. It gives no rights: whoever makes one up reads what
-// a query of their own would show.
+// A page token contains the position and a hash of the query, which detects
+// tokens of other queries. It grants no access: a forged token shows only what
+// a query of the same caller would.
 const tokenSize = 8 + 12
 
 func queryHash(q Query, s *Stream) []byte {

@@ -33,14 +33,14 @@ type Ledger struct {
 	grown     sync.Map
 	reserve   atomic.Uint64         // ReserveBytes in force
 	failure   atomic.Pointer[error] // set once, when a commit failed
-	hold      atomic.Pointer[error] // why appends are refused
+	hold      atomic.Pointer[error] // reason for refusing appends; nil: none
 	done      chan struct{}         // closed when the sequencer has ended
-	purge     chan struct{}         // capacity 1; gets a signal when something was erased
+	purge     chan struct{}         // capacity 1; signals an erasure
 	stopPurge context.CancelFunc    // ends runPurge
 	purged    chan struct{}         // closed when it has ended
 
 	cosigning sync.Mutex // held to keep a cosigned checkpoint; guards the next field
-	// monotonic time when the last witnessed checkpoint was kept that stays
+	// monotonic time of the last witnessed checkpoint that is kept permanently
 	keptAt         time.Duration
 	witnessed      atomic.Pointer[Witnessed]
 	firstWitnessed chan struct{} // closed when witnessed is set for the first time
@@ -56,7 +56,7 @@ type Ledger struct {
 type head struct {
 	store.StreamHead
 	tag   *tagger
-	dirty bool // in the batch being sequenced
+	dirty bool // has entries in the current batch
 }
 
 // Open loads the log from the store, signs its current state again and starts
@@ -103,8 +103,8 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	return l, nil
 }
 
-// Close finishes the appends that are waiting, takes no more, and ends the
-// sequencer. The store stays open.
+// Close completes the queued appends, refuses new ones and ends the sequencer.
+// The store stays open.
 func (l *Ledger) Close() {
 	l.queue.close()
 	<-l.done

@@ -7,26 +7,26 @@ import (
 )
 
 const (
-	// pacedRows are the rows of the index that a stream may have in one commit
-	// without waiting afterwards, while other streams append. One call may have
-	// more, but is then paced.
+	// pacedRows is the number of index rows that a stream may have in one
+	// commit without waiting afterwards, while other streams append. A call
+	// with more rows is accepted, but then paced.
 	pacedRows = 1024
-	// pacedRest is how much longer than its share of a commit such a stream
-	// waits. It is high because the others wait for the whole commit: with it,
-	// fewer than one of their appends in a hundred meets one.
+	// pacedRest is the factor by which such a stream waits longer than its
+	// share of a commit. It is high because other streams wait for the whole
+	// commit. With it, fewer than 1 % of their appends meet one.
 	pacedRest = 12
-	// maxRest bounds the wait after a commit that took long for other reasons.
+	// maxRest limits the wait after a commit that was slow for other reasons.
 	maxRest = 5 * time.Second
 	// activeFor is how long a stream counts as active after an append.
 	activeFor = time.Second
 )
 
-// A pace spreads commits that take long because of one stream, so that the
-// entries of others rarely wait for one. A stream that is alone has no pace.
-// The queue's mutex guards it.
+// A pace spreads commits that are slow because of one stream, so entries of
+// other streams rarely wait for one. A stream that is alone is not paced. The
+// queue's mutex guards it.
 type pace struct {
 	now   func() time.Time
-	until map[entry.Hash]time.Time // when a stream has its next turn
+	until map[entry.Hash]time.Time // next turn of a stream
 	// last is the newest append, and other the newest of another stream.
 	last, other arrival
 }
@@ -36,7 +36,7 @@ type arrival struct {
 	at     time.Time
 }
 
-// arrived notes an append.
+// arrived records an append.
 func (p *pace) arrived(stream entry.Hash) {
 	if p.last.stream != stream {
 		p.other = p.last
@@ -44,7 +44,8 @@ func (p *pace) arrived(stream entry.Hash) {
 	p.last = arrival{stream, p.now()}
 }
 
-// companyUntil returns when the stream will be alone, if no other one appends.
+// companyUntil returns when the stream will be alone if no other stream
+// appends.
 func (p *pace) companyUntil(stream entry.Hash) time.Time {
 	a := p.last
 	if a.stream == stream {
@@ -53,7 +54,7 @@ func (p *pace) companyUntil(stream entry.Hash) time.Time {
 	return a.at.Add(activeFor)
 }
 
-// wait returns how long the stream has to wait for its turn.
+// wait returns the time until the stream's next turn.
 func (p *pace) wait(stream entry.Hash) time.Duration {
 	until, ok := p.until[stream]
 	if !ok {
@@ -70,7 +71,7 @@ func (p *pace) wait(stream entry.Hash) time.Duration {
 	return until.Sub(now)
 }
 
-// committed notes how long the commit of a batch took.
+// committed records the duration of a batch's commit.
 func (p *pace) committed(batch []*group, took time.Duration) {
 	rows, all := map[entry.Hash]int{}, 0
 	for _, g := range batch {

@@ -83,8 +83,8 @@ func hashChildren(left, right []byte) []byte {
 	return h[:]
 }
 
-// receipt encodes r, which lacks only the proof, with the one for the entry in
-// the tree of the signed checkpoint.
+// receipt encodes r with the proof for the entry in the tree of the signed
+// checkpoint.
 func (p *Published) receipt(ctx context.Context, index, size uint64, tail *receipt.ProofTail, r *receipt.Receipt) ([]byte, error) {
 	n, err := proof.Inclusion(index, size)
 	if err != nil {

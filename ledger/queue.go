@@ -10,13 +10,13 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// A queue holds the groups that wait to be sequenced, fairly between streams.
-// Its bound is the ledger's protection against more work than the disk takes.
+// A queue holds the groups to be sequenced, fairly between streams. Its bound
+// protects the ledger from more work than the disk can take.
 //
-// A stream may have as much waiting as is still free, of twice what is
-// configured: alone it can fill half, two can fill a third each, and so on, so
-// that there is always room for one that comes (dynamic thresholds, Choudhury
-// and Hahne 1998).
+// The capacity is twice the configured limit, and a stream may queue as much as
+// is still free. One stream alone can fill a half, two can fill a third each,
+// and so on, which always leaves room for another (dynamic thresholds,
+// Choudhury and Hahne 1998).
 type queue struct {
 	maxEntries, batchEntries int
 	maxBytes, batchBytes     int64
@@ -33,25 +33,25 @@ type queue struct {
 	closed  bool
 }
 
-// A lane is what waits of one stream, oldest first; never empty.
+// A lane is the queue of one stream, oldest first. It is never empty.
 type lane struct {
 	stream  entry.Hash
 	groups  []*group
 	entries int
 	bytes   int64
 	rows    int
-	taken   int64 // cost of what the batch being taken has of it
-	inBatch int   // rows that it has of it
+	taken   int64 // cost of its groups in the current batch
+	inBatch int   // rows of its groups in the current batch
 }
 
 const (
-	entryCost = 1024 // what an entry costs beside its bytes and rows, in bytes
-	// what a row of the index costs, in bytes: a key, its place in an ordered
-	// table, and its compactions
+	entryCost = 1024 // cost of an entry in bytes, in addition to its bytes and rows
+	// cost of a row of the index in bytes: the key, its place in an ordered
+	// table and its compactions
 	rowCost = 128
 )
 
-// cost is what the group costs the sequencer and the store, in bytes.
+// cost returns the cost of the group for the sequencer and the store, in bytes.
 func (g *group) cost() int64 {
 	return g.bytes + int64(len(g.entries))*entryCost + int64(g.rows)*rowCost
 }
@@ -65,8 +65,8 @@ func (q *queue) init(c Config) {
 	q.pace = pace{now: time.Now, until: map[entry.Hash]time.Time{}}
 }
 
-// put adds the group to its stream's, or returns ErrQueueFull or ErrClosed. A
-// group that is larger than the queue is taken when the queue is empty.
+// put adds the group to its stream's lane. An empty queue accepts a group of
+// any size. Errors: ErrQueueFull, ErrClosed.
 func (q *queue) put(g *group) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -90,8 +90,7 @@ func (q *queue) put(g *group) error {
 	return nil
 }
 
-// stream is whose lane the group waits in; of raw leaves, which have no
-// streams, there is one.
+// stream returns the stream of the group's lane. Raw leaves share one lane.
 func (g *group) stream() entry.Hash {
 	if d := g.entries[0].draft; d != nil {
 		return d.Stream.ID
@@ -99,7 +98,7 @@ func (g *group) stream() entry.Hash {
 	return entry.Hash{}
 }
 
-// count adds the group to what waits, or takes it away.
+// count adds the group to the totals, or with sign -1 subtracts it.
 func (q *queue) count(l *lane, g *group, sign int) {
 	l.entries += sign * len(g.entries)
 	l.bytes += int64(sign) * g.bytes
@@ -109,8 +108,8 @@ func (q *queue) count(l *lane, g *group, sign int) {
 	q.rows += sign * g.rows
 }
 
-// remove takes the group out, unless it is in a batch already or was never put.
-// What is removed is never recorded.
+// remove removes the group and reports whether it was in the queue. A removed
+// group is never recorded.
 func (q *queue) remove(g *group) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -130,10 +129,10 @@ func (q *queue) remove(g *group) bool {
 	return true
 }
 
-// take waits for groups and removes those of one batch: all of them, within the
-// bounds of a batch, and then each time one of the stream that has the least in
-// the batch, the oldest where that is even. It returns nil when the queue is
-// closed and empty.
+// take waits for groups and removes those of the next batch. If not all fit, it
+// takes one group at a time from the stream with the least in the batch, and
+// the oldest group among equals. It returns nil when the queue is closed and
+// empty.
 func (q *queue) take() []*group {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -142,9 +141,8 @@ func (q *queue) take() []*group {
 		if !q.await() {
 			return nil
 		}
-		// Where the processors are busy, callers that are ready to run may add
-		// theirs first: fewer, larger commits. Where they are not, this is
-		// nothing.
+		// On a busy machine, runnable callers add their groups first, which
+		// makes fewer and larger commits. On an idle one this costs nothing.
 		q.mu.Unlock()
 		runtime.Gosched()
 		q.mu.Lock()
@@ -183,7 +181,7 @@ func (q *queue) take() []*group {
 	return batch
 }
 
-// await waits until a stream has its turn, and returns false when the queue is
+// await waits until a stream has its turn. It returns false when the queue is
 // closed and empty.
 func (q *queue) await() bool {
 	for {
@@ -207,8 +205,8 @@ func (q *queue) await() bool {
 	}
 }
 
-// ready returns the lanes that have their turn, or how long it is until one
-// has.
+// ready returns the lanes that have their turn, or the time until the first
+// one has.
 func (q *queue) ready() (turns, time.Duration) {
 	ready, first := make(turns, 0, len(q.lanes)), time.Duration(0)
 	for _, l := range q.lanes {
@@ -223,14 +221,14 @@ func (q *queue) ready() (turns, time.Duration) {
 	return ready, first
 }
 
-// committed notes how long the commit of a batch took.
+// committed records the duration of a batch's commit.
 func (q *queue) committed(batch []*group, took time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.pace.committed(batch, took)
 }
 
-// turns is a heap of the lanes, the one whose turn it is first.
+// turns is a heap of lanes. The lane whose turn it is comes first.
 type turns []*lane
 
 func (t turns) Len() int { return len(t) }
@@ -277,7 +275,7 @@ func (q *queue) pendingRows() int {
 	return q.rows
 }
 
-// setMaxEntries replaces how many entries one stream may have waiting.
+// setMaxEntries replaces the limit of queued entries of one stream.
 func (q *queue) setMaxEntries(n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -10,12 +10,12 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// A raw log holds leaves whose data others define, and no streams, headers or
-// payloads: what is appended is public as it is, for ever. It is a log in every
-// other respect, on the same write path, and its kind is that of its store.
+// A raw log has leaves in a format of others instead of streams, headers and
+// payloads. Its data is permanently public. Otherwise it is a log like any
+// other, with the same write path. The store determines which kind a log is.
 
 var (
-	// ErrLeafSize says that leaf data is empty, or too long for an entry
+	// ErrLeafSize reports that leaf data is empty or too long for an entry
 	// bundle.
 	ErrLeafSize = fmt.Errorf("leaf data must have 1 to %d bytes", store.MaxLeafSize)
 
@@ -23,11 +23,11 @@ var (
 	errNotRaw = errors.New("this log holds entries of streams, not raw leaves")
 )
 
-// A LeafResult is what became of a raw leaf.
+// A LeafResult is the result of appending a raw leaf.
 type LeafResult struct {
 	Index     uint64
 	Duplicate bool       // recorded before, at Index
-	Published *Published // a state that has the leaf
+	Published *Published // a state that contains the leaf
 }
 
 // AppendLeaf records a raw leaf and returns when it is durable and published.
@@ -60,7 +60,7 @@ func (l *Ledger) AppendLeaf(ctx context.Context, data []byte) (*LeafResult, erro
 			return nil, fmt.Errorf("compare with entry %d: %w", p.index, err)
 		}
 		if !same {
-			// by chance, once in 2⁶⁴ leaves
+			// a collision, expected once in 2⁶⁴ leaves
 			return nil, fmt.Errorf("entry %d has the deduplication key of other data", p.index)
 		}
 	}
@@ -82,7 +82,7 @@ func (l *Ledger) sameLeaf(ctx context.Context, p *pending) (bool, error) {
 	return bytes.Equal(leaves[0], p.leaf), nil
 }
 
-// placeLeaf puts a raw leaf at the end of the log.
+// placeLeaf appends a raw leaf to the log.
 func (l *Ledger) placeLeaf(c *store.Commit, p *pending, now uint64) {
 	if err := checkLeaf(p.leaf); err != nil {
 		// a bug: it could never be served

@@ -12,8 +12,8 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// ErrRolledBack is the reason for which a log that is older than its newest
-// checkpoint refuses appends: to go on from it would fork the log.
+// ErrRolledBack reports that the log is older than its newest checkpoint. It
+// refuses appends, which would fork the log.
 var ErrRolledBack = errors.New("the log is older than its newest checkpoint, and read-only")
 
 // OpenReadOnly opens the log as it was at a checkpoint that the policy's log
@@ -53,7 +53,7 @@ func OpenReadOnly(ctx context.Context, cfg Config, policy *receipt.TrustPolicy, 
 	if err := l.hideErased(ctx, st); err != nil {
 		return nil, fmt.Errorf("look for recorded erasures: %w", err)
 	}
-	st.Size = cp.Size // what is beyond was not published
+	st.Size = cp.Size // later entries were not published
 	l.tiles = newTileCache(l.store, cfg.TileCache)
 	if l.tree, err = loadTree(ctx, l.store, st, l.origin, l.tiles); err != nil {
 		return nil, fmt.Errorf("load the tree: %w", notThere(err))
@@ -76,8 +76,8 @@ func OpenReadOnly(ctx context.Context, cfg Config, policy *receipt.TrustPolicy, 
 	return l, nil
 }
 
-// hideErased hides the openings that an entry records as erased. They can't be
-// erased in a store that is not written.
+// hideErased hides the openings that are recorded as erased. A read-only store
+// cannot erase them.
 func (l *Ledger) hideErased(ctx context.Context, st *store.State) error {
 	if l.raw {
 		return nil
@@ -95,7 +95,7 @@ func (l *Ledger) hideErased(ctx context.Context, st *store.State) error {
 	return nil
 }
 
-// A hidingStore hides openings. It is for reading only.
+// A hidingStore is a store for reading that hides some openings.
 type hidingStore struct {
 	store.Store
 	headers map[uint64]bool // by entry whose payload is hidden: whether its header is, too

@@ -11,8 +11,8 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// Published returns the latest published state. Everything that one answer
-// needs must come from one such state.
+// Published returns the latest published state. All parts of one answer must
+// come from one such state.
 func (l *Ledger) Published() *Published { return l.published.Load() }
 
 // Origin returns the log's name, the first line of its checkpoints.
@@ -62,7 +62,7 @@ func parseHeader(index uint64, opening *receipt.HeaderOpening) (*entry.Header, e
 	return h, nil
 }
 
-// openingAt returns an entry whose header is not parsed, which takes as long as
+// openingAt is entryAt without parsing the header, which takes as long as
 // making a receipt.
 func (l *Ledger) openingAt(ctx context.Context, p *Published, s *Stream, index uint64) (*Entry, error) {
 	if index >= p.Size {
@@ -70,7 +70,7 @@ func (l *Ledger) openingAt(ctx context.Context, p *Published, s *Stream, index u
 	}
 	sk, err := l.store.Skeletons(ctx, index, index+1)
 	if err != nil && !(l.replica && errors.Is(err, store.ErrNotFound)) {
-		// a replica has the records of some streams only
+		// a replica has records of some streams only
 		return nil, fmt.Errorf("entry %d: %w", index, notThere(err))
 	}
 	if err != nil || sk[0].StreamID != s.ID {
@@ -105,10 +105,10 @@ type ReceiptOptions struct {
 }
 
 // Receipt returns a receipt for an entry of the stream. Errors: as Entry;
-// ErrNoCheckpoint, whose message names the next published size; ErrErased;
-// ErrNoQuorum and ErrNotWitnessed, if a witnessed checkpoint was asked for.
+// ErrNoCheckpoint, whose message names the next published size; ErrErased; and
+// for a witnessed checkpoint ErrNoQuorum and ErrNotWitnessed.
 func (l *Ledger) Receipt(ctx context.Context, s *Stream, index uint64, o ReceiptOptions) ([]byte, error) {
-	w := l.witnessed.Load() // before the published state, which is never behind it
+	w := l.witnessed.Load() // before the published state, which is never older
 	p := l.Published()
 	e, err := l.openingAt(ctx, p, s, index)
 	if err != nil {
@@ -160,8 +160,8 @@ func (l *Ledger) opening(ctx context.Context, e *Entry, o ReceiptOptions) (*rece
 	return r, nil
 }
 
-// payloadOpening returns the payload's salt, and its content if that is asked
-// for, or nil if it was erased.
+// payloadOpening returns the payload's salt, and if requested its content. It
+// returns nil if the payload was erased.
 func (l *Ledger) payloadOpening(ctx context.Context, e *Entry, content bool) (*receipt.PayloadOpening, error) {
 	if !content {
 		info, err := payloadInfo(ctx, l.store, e.Index, &e.Skeleton)
@@ -176,8 +176,8 @@ func (l *Ledger) payloadOpening(ctx context.Context, e *Entry, content bool) (*r
 	return l.Payload(ctx, e)
 }
 
-// checkpointAt returns the checkpoint that the options ask for. With
-// cosignatures that meet the quorum, if there are some.
+// checkpointAt returns the checkpoint that the options specify. If a version
+// with cosignatures that meet the quorum exists, it returns that one.
 func (l *Ledger) checkpointAt(ctx context.Context, p *Published, w *Witnessed, o ReceiptOptions) (uint64, *receipt.ProofTail, error) {
 	if o.Witnessed && l.cfg.Quorum == nil {
 		return 0, nil, WrongField(FieldWitnessed, "%w", ErrNoQuorum)
@@ -201,7 +201,7 @@ func (l *Ledger) checkpointAt(ctx context.Context, p *Published, w *Witnessed, o
 	}
 	find := l.store.Cosigned
 	if l.replica && o.Witnessed {
-		find = l.store.Checkpoint // each was imported with what the policy asks for
+		find = l.store.Checkpoint // imported with the required cosignatures
 	}
 	tail, next, err := tailAt(ctx, find, size)
 	if tail != nil || err != nil {
@@ -219,8 +219,8 @@ func (l *Ledger) checkpointAt(ctx context.Context, p *Published, w *Witnessed, o
 	return 0, nil, WrongField(FieldTreeSize, "%w (%d)%s", ErrNoCheckpoint, size, nextOne(min(next, p.Size)))
 }
 
-// tailAt returns the tail of a stored checkpoint if there is one of that size,
-// and else the next size that there is, or 0.
+// tailAt returns the tail of the stored checkpoint of the size. If there is
+// none, it returns the next larger size that is stored, or 0.
 func tailAt(ctx context.Context, find func(context.Context, uint64) (*store.Checkpoint, error), size uint64) (*receipt.ProofTail, uint64, error) {
 	cp, err := find(ctx, size)
 	switch {
@@ -256,8 +256,8 @@ func (l *Ledger) LeafHash(ctx context.Context, p *Published, index uint64) (entr
 }
 
 // EntryBundle returns the first width entries of a bundle in the encoding of
-// C2SP tlog-tiles, 1 ≤ width ≤ 256, or ErrOutOfRange if the published log
-// doesn't have that many.
+// C2SP tlog-tiles, 1 ≤ width ≤ 256. Errors: ErrOutOfRange if the published log
+// has fewer.
 func (l *Ledger) EntryBundle(ctx context.Context, index uint64, width int) ([]byte, error) {
 	p := l.Published()
 	if index > p.Size/store.TileWidth || index*store.TileWidth+uint64(width) > p.Size {
@@ -283,7 +283,7 @@ func (l *Ledger) EntryBundle(ctx context.Context, index uint64, width int) ([]by
 	return out, nil
 }
 
-// leafData returns what the tree holds for the entries from ≤ index < to.
+// leafData returns the data of the leaves from ≤ index < to.
 func leafData(ctx context.Context, s store.Log, raw bool, log entry.OriginHash, from, to uint64) ([][]byte, error) {
 	if raw {
 		return s.Leaves(ctx, from, to)

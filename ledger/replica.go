@@ -13,18 +13,17 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// A replica is a copy of a log on a machine that can't reach it: the leaves of
-// all, and the records of some streams, as deltas brought them. Its published
-// state is that of the last delta which was imported to its end, with the
-// checkpoint that the log has signed. It can't sign, so it takes no appends.
+// A replica is a copy of a log on a machine that cannot reach it. It has the
+// leaves of all entries and the records of some streams, imported from deltas.
+// Its published state is the checkpoint of the last completely imported delta.
+// It has no signing key and accepts no appends.
 
-// ErrReplica says that what was asked for can be done by the log only, not by a
-// replica of it.
+// ErrReplica reports that only the log itself, not a replica, can do what was
+// requested.
 var ErrReplica = errors.New("this is a read-only replica of the log; append to the log itself")
 
 // OpenReplica opens the published state of a replica. The checkpoint must
-// satisfy the policy. A replica into which nothing was imported yet is an
-// error.
+// satisfy the policy. An empty replica is an error.
 func OpenReplica(ctx context.Context, cfg Config, policy *receipt.TrustPolicy) (*Ledger, error) {
 	cfg.Signer = noSigner{policy.LogKey()}
 	cfg.setDefaults()
@@ -78,8 +77,8 @@ func OpenReplica(ctx context.Context, cfg Config, policy *receipt.TrustPolicy) (
 	return l, nil
 }
 
-// erase makes the erasures that the entries of the state's streams record, and
-// returns when what they erased has left the disk.
+// erase repeats the erasures recorded in the state's streams, and returns when
+// the erased bytes have left the disk.
 func erase(ctx context.Context, s store.Store, st *store.State) error {
 	l := &Ledger{store: s, ids: newIdentifier(&st.Secret), log: slog.New(slog.DiscardHandler)}
 	if err := l.reapplyErasures(ctx, st); err != nil {
@@ -91,11 +90,11 @@ func erase(ctx context.Context, s store.Store, st *store.State) error {
 	return s.Purge(ctx)
 }
 
-// IsReplica says whether the ledger is a replica.
+// IsReplica reports whether the ledger is a replica.
 func (l *Ledger) IsReplica() bool { return l.replica }
 
-// lastCheckpoint returns the latest checkpoint that is stored, and its size; 0
-// if there is none. A replica has one for each delta.
+// lastCheckpoint returns the latest stored checkpoint and its size, or size 0
+// if there is none. A replica has one checkpoint per delta.
 func lastCheckpoint(ctx context.Context, s store.Log) (signed []byte, size uint64, err error) {
 	for {
 		cp, err := s.Checkpoint(ctx, size+1)
@@ -109,15 +108,16 @@ func lastCheckpoint(ctx context.Context, s store.Log) (signed []byte, size uint6
 	}
 }
 
-// noSigner has the name of a log and not its key.
+// noSigner has the name of a log but not its private key.
 type noSigner struct{ key note.Verifier }
 
 func (s noSigner) Name() string                  { return s.key.Name() }
 func (s noSigner) KeyHash() uint32               { return s.key.KeyHash() }
 func (noSigner) Sign(msg []byte) ([]byte, error) { return nil, ErrReplica }
 
-// timeFrom returns the time of an entry. Of entries of other streams a replica
-// knows none: then it is that of the stream's next one, if there is one.
+// timeFrom returns the time of an entry. A replica lacks the times of other
+// streams' entries. For those it returns the time of the stream's next entry.
+// ok is false if there is none.
 func (l *Ledger) timeFrom(ctx context.Context, p *Published, s *Stream, index uint64) (time uint64, ok bool, err error) {
 	sk, err := l.store.Skeletons(ctx, index, index+1)
 	if l.replica && errors.Is(err, store.ErrNotFound) {

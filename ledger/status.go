@@ -7,7 +7,7 @@ import (
 )
 
 // SetLimits replaces MaxPendingEntries and ReserveBytes while the ledger is
-// open. What waits already stays in the queue.
+// open. Queued entries stay in the queue.
 func (l *Ledger) SetLimits(pendingEntries int, reserveBytes uint64) {
 	l.queue.setMaxEntries(pendingEntries)
 	l.reserve.Store(reserveBytes)
@@ -15,7 +15,7 @@ func (l *Ledger) SetLimits(pendingEntries int, reserveBytes uint64) {
 
 func (l *Ledger) checkSpace() error { return l.checkSpaceFor(0) }
 
-// checkSpaceFor returns nil if the reserve is left after that many more bytes.
+// checkSpaceFor returns an error if writing the bytes would use up the reserve.
 func (l *Ledger) checkSpaceFor(bytes uint64) error {
 	free, err := l.store.FreeBytes()
 	if err != nil {
@@ -29,8 +29,8 @@ func (l *Ledger) checkSpaceFor(bytes uint64) error {
 	return nil
 }
 
-// Ready returns nil if appends are accepted, and the reason if not. A replica,
-// which accepts none, is ready to be read.
+// Ready returns an error if the log does not accept appends. A replica is ready
+// if it can be read.
 func (l *Ledger) Ready() error {
 	if f := l.failure.Load(); f != nil {
 		return *f
@@ -51,16 +51,16 @@ func (l *Ledger) Ready() error {
 	return err
 }
 
-// Grown returns the size of the log when the stream last got entries since the
-// log was opened, and 0 if it got none.
+// Grown returns the size of the log at the stream's newest entry since the log
+// was opened, or 0 if there is none.
 func (l *Ledger) Grown(stream entry.Hash) uint64 {
 	size, _ := l.grown.Load(stream)
 	n, _ := size.(uint64)
 	return n
 }
 
-// Pending returns how many entries wait to be sequenced.
+// Pending returns the number of queued entries.
 func (l *Ledger) Pending() int { return l.queue.len() }
 
-// PendingRows returns how many rows of the index those entries will have.
+// PendingRows returns the number of index rows of the queued entries.
 func (l *Ledger) PendingRows() int { return l.queue.pendingRows() }

@@ -14,16 +14,16 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// The tree is kept as C2SP tlog-tiles: a tile at level L holds 256 nodes of
-// height 8·L, and is full or the last of its level. In memory each tile also
-// has the nodes between its own height and the next tile's, so that a proof is
-// made of look-ups alone.
+// The tree is stored as C2SP tlog-tiles. A tile at level L has 256 nodes of
+// height 8·L, unless it is the last of its level. In memory, each tile also has
+// the nodes between its own height and the next level's, so proofs need only
+// look-ups.
 
-// tileHeight is how many levels of the tree a tile spans.
+// tileHeight is the number of tree levels in a tile.
 const tileHeight = 8
 
-// tileNodes are the nodes of a tile: those at index h have the height 8·L + h,
-// and there are up to 256 >> h.
+// tileNodes are the nodes of a tile. Index h has those of height 8·L + h, up to
+// 256 >> h nodes.
 type tileNodes [tileHeight][]entry.Hash
 
 func newTileNodes() *tileNodes {
@@ -36,8 +36,8 @@ func newTileNodes() *tileNodes {
 	return &t
 }
 
-// push appends a node of the lowest height and all that it completes. It says
-// whether the tile is full now, and if so returns its root.
+// push appends a node of the lowest height and the nodes that it completes. If
+// the tile is now full, it returns the tile's root.
 func (t *tileNodes) push(n entry.Hash) (root entry.Hash, full bool) {
 	for h := range t {
 		t[h] = append(t[h], n)
@@ -49,7 +49,7 @@ func (t *tileNodes) push(n entry.Hash) (root entry.Hash, full bool) {
 	return n, true
 }
 
-// fullTile makes the nodes of a full tile from its hashes.
+// fullTile computes the nodes and the root of a full tile.
 func fullTile(hashes []entry.Hash) (*tileNodes, entry.Hash) {
 	t := newTileNodes()
 	var root entry.Hash
@@ -62,13 +62,13 @@ func fullTile(hashes []entry.Hash) (*tileNodes, entry.Hash) {
 // A tree is the growing right edge of the log. It belongs to the sequencer.
 type tree struct {
 	size  uint64
-	edges []edge // by tile level; the last, not full, tile of each
+	edges []edge // the last tile of each level, which is not full
 	full  []store.Tile
 	cache *tileCache
 }
 
-// An edge is the last tile of its level. Its slices only ever grow, so that a
-// copy of it stays as it is.
+// An edge is the last tile of its level. Its slices only grow, so a copy never
+// changes.
 type edge struct {
 	index uint64
 	tileNodes
@@ -101,7 +101,7 @@ func (t *tree) takeFull() []store.Tile {
 	return full
 }
 
-// snapshot returns a copy of the edges that later appends don't change.
+// snapshot returns an immutable copy of the edges.
 func (t *tree) snapshot() []edge { return append([]edge(nil), t.edges...) }
 
 // root returns the root of the tree.
@@ -109,15 +109,14 @@ func (t *tree) root() entry.Hash {
 	p := Published{Size: t.size, edges: t.edges, tiles: t.cache}
 	root, err := p.rootOf(context.Background(), t.size)
 	if err != nil {
-		// a bug: these nodes are all in edges
+		// a bug: all of these nodes are in edges
 		panic("ledger: the right edge of the tree is not in memory: " + err.Error())
 	}
 	return root
 }
 
-// loadTree rebuilds the edges from leaf hashes of skeletons or raw leaves, and
-// higher nodes of full tiles. It returns an error if the entries are those of
-// another log than log.
+// loadTree rebuilds the edges from the last leaves and the full tiles. It
+// returns an error if the entries belong to a log with another origin.
 func loadTree(ctx context.Context, s store.Log, st *store.State, log entry.OriginHash, cache *tileCache) (*tree, error) {
 	size := st.Size
 	if err := checkOrigin(ctx, s, st, log); err != nil {
@@ -151,8 +150,8 @@ func loadTree(ctx context.Context, s store.Log, st *store.State, log entry.Origi
 	return t, nil
 }
 
-// leafTree computes the tree from the leaves alone. It calls each, if that is
-// not nil, for every full tile.
+// leafTree computes the tree from the leaves only. It calls each, which may be
+// nil, for every full tile.
 func leafTree(ctx context.Context, s store.Log, st *store.State, log entry.OriginHash, cache *tileCache, each func(store.Tile) error) (*tree, error) {
 	t := &tree{cache: cache}
 	for from := uint64(0); from < st.Size; from += store.TileWidth {
@@ -179,9 +178,8 @@ func leafTree(ctx context.Context, s store.Log, st *store.State, log entry.Origi
 	return t, nil
 }
 
-// checkOrigin compares the leaf of the first entry, which the origin is a part
-// of, with the first full tile. Without a full tile the root depends on the
-// origin.
+// checkOrigin compares the first leaf, which depends on the origin, with the
+// first full tile. Without a full tile, the root itself depends on the origin.
 func checkOrigin(ctx context.Context, s store.Log, st *store.State, log entry.OriginHash) error {
 	if st.Raw || st.Size < store.TileWidth {
 		return nil
@@ -203,8 +201,7 @@ func checkOrigin(ctx context.Context, s store.Log, st *store.State, log entry.Or
 // A tileCache keeps full tiles with their inner nodes. They never change.
 type tileCache struct {
 	store store.Log
-	// otter: the cache that the design names, chosen for its hit rate under
-	// scans
+	// otter has a good hit rate under scans
 	tiles *otter.Cache[tileID, *tileNodes]
 }
 
@@ -221,8 +218,8 @@ func (c *tileCache) put(level uint8, index uint64, t *tileNodes) {
 	c.tiles.Set(tileID{level, index}, t)
 }
 
-// fullTile returns a full tile of the tree. One that is read from the store is
-// compared with the tile above it, up to the edge, which gives the root.
+// fullTile returns a full tile of the tree. A tile from the store is checked
+// against the tile above it, up to the edge, which leads to the root.
 func (p *Published) fullTile(ctx context.Context, level uint8, index uint64) (*tileNodes, error) {
 	id := tileID{level, index}
 	if t, ok := p.tiles.tiles.GetIfPresent(id); ok {
@@ -260,8 +257,7 @@ func (p *Published) tileRoot(ctx context.Context, level uint8, index uint64) (*e
 	return &t[0][at], nil
 }
 
-// A Published is a state of the log that may be shown to anybody. It never
-// changes.
+// A Published is a public state of the log. It never changes.
 type Published struct {
 	Size       uint64
 	Root       entry.Hash
@@ -300,7 +296,7 @@ func (p *Published) node(ctx context.Context, id compact.NodeID, last *lastTile)
 	return nil, fmt.Errorf("node %d of height %d is not in the tree of size %d", id.Index, id.Level, p.Size)
 }
 
-// A lastTile saves looking up a full tile for each of its nodes.
+// A lastTile avoids looking up a full tile for each of its nodes.
 type lastTile struct {
 	tileID
 	nodes *tileNodes
@@ -335,8 +331,8 @@ func (p *Published) rootOf(ctx context.Context, size uint64) (entry.Hash, error)
 	return root, nil
 }
 
-// Tile returns the first width hashes of a tile, 1 ≤ width ≤ 256, or
-// ErrOutOfRange if the published tree doesn't have that many.
+// Tile returns the first width hashes of a tile, 1 ≤ width ≤ 256. Errors:
+// ErrOutOfRange if the published tree has fewer.
 func (p *Published) Tile(ctx context.Context, level uint8, index uint64, width int) ([]entry.Hash, error) {
 	if int(level) < len(p.edges) {
 		e := &p.edges[level]
