@@ -22,11 +22,11 @@ import (
 	"muniment.dev/muniment/ingest"
 )
 
-// TestDocs runs every command of every page under docs/, and of the README, as
-// written. Each page runs in network and mount namespaces of its own, so that
-// it may listen on any port, name any host and write to /var/lib. What a page
-// takes for granted is in testdata/docs/PAGE.txt: the directives are at
-// parseRules. A page with commands and without such a file fails.
+// TestDocs runs every command in the pages under docs/ and in the README, as
+// written. Each page runs in its own network and mount namespaces, so it can
+// listen on any port, use any host name and write to /var/lib. The companion
+// file testdata/docs/PAGE.txt sets up what a page assumes, with the directives
+// of parseRules. A page with commands must have one.
 func TestDocs(t *testing.T) {
 	pages, err := filepath.Glob("../../docs/*.md")
 	if err != nil {
@@ -49,7 +49,7 @@ func TestDocs(t *testing.T) {
 			t.Parallel()
 			companion, err := txtar.ParseFile(filepath.Join("testdata", "docs", name+".txt"))
 			if err != nil {
-				t.Fatalf("the page has commands, and nothing to run them with: %v", err)
+				t.Fatalf("the page has commands but no companion file: %v", err)
 			}
 			runDocs(t, path, commands, companion)
 		})
@@ -63,11 +63,11 @@ func TestDocs(t *testing.T) {
 type docCommand struct {
 	line   int
 	text   string
-	output []string // as the page shows it
+	output []string // as shown on the page
 }
 
-// docCommands returns the commands of the blocks console and sh. In a console
-// block a command begins after "$ ". It goes on while a line ends in a
+// docCommands returns the commands in console and sh blocks. In a console
+// block, a command starts after "$ " and continues while a line ends in a
 // backslash or a pipe, or a here-document or quote is open.
 func docCommands(page string) (commands []docCommand) {
 	block, number := "", 0
@@ -109,7 +109,7 @@ func goesOn(command string) bool {
 	return m != nil && !strings.HasSuffix(command, "\n"+m[1])
 }
 
-// docRules are the directives of a companion file.
+// docRules holds the directives of a companion file.
 type docRules struct {
 	hosts  []string
 	peers  []string          // real programs that the page uses
@@ -117,16 +117,16 @@ type docRules struct {
 	skip   []string          // commands that cannot run here
 	serve  []string          // commands that run until the page ends
 	stop   []string          // commands that are interrupted after three seconds
-	exit   map[string]int    // expected exit code; 0 where there is none
+	exit   map[string]int    // expected exit code; 0 by default
 	before map[string]string // shell to run before a command
 	used   map[string]bool
 }
 
-// parseRules reads directives, one on each line: hosts NAME…; peers
-// PROGRAM…; skip COMMAND # REASON; serve COMMAND; stop COMMAND; exit N COMMAND;
-// before COMMAND => SHELL; other LINE # PROGRAM, for a YAML block of another
-// program that begins with that line. A command is named by its beginning; @2
-// before that means the second such command.
+// parseRules parses directives, one per line: hosts NAME…; peers PROGRAM…; skip
+// COMMAND # REASON; serve COMMAND; stop COMMAND; exit N COMMAND; before COMMAND
+// => SHELL; and other LINE # PROGRAM, for a YAML block of another program that
+// starts with that line. A command is named by a prefix. @2 before the prefix
+// selects the second match.
 func parseRules(t *testing.T, comment string) *docRules {
 	r := &docRules{exit: map[string]int{}, before: map[string]string{}, used: map[string]bool{}}
 	for line := range strings.SplitSeq(comment, "\n") {
@@ -179,7 +179,7 @@ func (r *docRules) match(list []string, commands []docCommand, i int) bool {
 	return at >= 0
 }
 
-// names reports whether a directive's name is that of command i.
+// names reports whether a directive names command i.
 func (r *docRules) names(name string, commands []docCommand, i int) bool {
 	prefix, which := name, 0
 	if n, rest, ok := strings.Cut(name, " "); ok && strings.HasPrefix(n, "@") {
@@ -202,8 +202,8 @@ func (r *docRules) names(name string, commands []docCommand, i int) bool {
 	return false
 }
 
-// script returns the shell script that runs the commands. Its output has a
-// line @@ INDEX EXIT after that of each command.
+// script returns the shell script that runs the commands. It prints a line
+// @@ INDEX EXIT after the output of each command.
 func (r *docRules) script(commands []docCommand) string {
 	var b strings.Builder
 	b.WriteString(". $PRELUDE\n")
@@ -271,7 +271,7 @@ func absolute(t *testing.T, path string) string {
 	return abs
 }
 
-// moduleFolder returns where the source of a module is.
+// moduleFolder returns the folder of a module's source.
 func moduleFolder(t *testing.T, module string) string {
 	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", module).Output()
 	if err != nil {
@@ -280,7 +280,7 @@ func moduleFolder(t *testing.T, module string) string {
 	return strings.TrimSpace(string(dir))
 }
 
-// checkDocs compares what the commands printed with the page.
+// checkDocs compares the output of the commands with the page.
 func checkDocs(t *testing.T, page string, commands []docCommand, rules *docRules, out string, err error) {
 	rest, done := out, 0
 	mark := regexp.MustCompile(`(?m)^@@ (-?\d+) (\w+)\n`)
@@ -335,8 +335,8 @@ func checkDocs(t *testing.T, page string, commands []docCommand, rules *docRules
 	}
 }
 
-// Values that are new in each run, and spaces in JSON, which protojson varies
-// from build to build. An ellipsis in a page stands for anything.
+// volatile replaces values that differ in each run, and spaces in JSON, which
+// protojson varies by build. An ellipsis on a page matches anything.
 var volatile = []struct {
 	re *regexp.Regexp
 	as string
@@ -355,7 +355,7 @@ func steady(line string) string {
 	return strings.TrimSpace(line)
 }
 
-// missingOutput returns the first line of a page that was not printed, or "".
+// missingOutput returns the first line shown that was not printed, or "".
 func missingOutput(shown []string, printed string) string {
 	var lines []string
 	for line := range strings.SplitSeq(printed, "\n") {
@@ -371,8 +371,8 @@ func missingOutput(shown []string, printed string) string {
 	return ""
 }
 
-// checkDocYAML requires that each YAML block of a page is a part of a file that
-// the program reads, without an unknown key or a value of the wrong type.
+// checkDocYAML requires each YAML block of a page to be part of a configuration
+// file of the program, without unknown keys or values of the wrong type.
 func checkDocYAML(t *testing.T, path, name, page string) {
 	rules := &docRules{}
 	if companion, err := txtar.ParseFile(filepath.Join("testdata", "docs", name+".txt")); err == nil {
@@ -395,7 +395,7 @@ func checkDocYAML(t *testing.T, path, name, page string) {
 			wrong = append(wrong, fmt.Sprintf("as %s: %v", kind, err))
 		}
 		if wrong != nil {
-			t.Errorf("%s: the block that begins with %q is of no configuration file:\n%s", path, first, strings.Join(wrong, "\n"))
+			t.Errorf("%s: the block that begins with %q is not part of a configuration file:\n%s", path, first, strings.Join(wrong, "\n"))
 		}
 	}
 	if len(rules.other) > 0 {
@@ -403,7 +403,7 @@ func checkDocYAML(t *testing.T, path, name, page string) {
 	}
 }
 
-// docYAML are the files that a YAML block may be of.
+// docYAML maps configuration files to their decoders.
 var docYAML = map[string]func([]byte) error{
 	"muniment.yaml": func(b []byte) error { return datadir.DecodeYAML(b, &datadir.Config{}) },
 	"monitor.yaml":  func(b []byte) error { return datadir.DecodeYAML(b, &operate.MonitorConfig{}) },

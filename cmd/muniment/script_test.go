@@ -29,9 +29,8 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// raceOptions are for the processes that tests start. Under the race detector
-// each of them would sleep for a second before it exits, and there are
-// hundreds.
+// raceOptions are set for the processes that tests start. By default, the race
+// detector makes each of the hundreds of processes sleep for a second at exit.
 var raceOptions = strings.TrimSpace(os.Getenv("GORACE") + " atexit_sleep_ms=0")
 
 // TestMain makes the test binary the program for the scripts, and for the tests
@@ -41,8 +40,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"muniment": main})
 }
 
-// TestScripts runs testdata/script: each file reads like what somebody types at
-// a shell, and what comes back.
+// TestScripts runs the shell-like scripts in testdata/script.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -76,12 +74,12 @@ func TestScripts(t *testing.T) {
 type process struct {
 	cmd    *exec.Cmd
 	url    string
-	rekor  string // URL of its Rekor log, if that is on
-	health string // URL of its health listener, if that is on
+	rekor  string // URL of its Rekor log, if enabled
+	health string // URL of its health listener, if enabled
 	log    *logBuffer
 }
 
-// A logBuffer is what a process has written to standard error so far.
+// A logBuffer collects the standard error of a process.
 type logBuffer struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -101,7 +99,7 @@ func (b *logBuffer) String() string {
 
 func (b *logBuffer) count(s string) int { return strings.Count(b.String(), s) }
 
-// startProcess starts the server and waits until it listens.
+// startProcess starts the server and waits until it is listening.
 func startProcess(ctx context.Context, bin string, args ...string) (*process, error) {
 	p := &process{cmd: exec.CommandContext(ctx, bin, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...), log: &logBuffer{}}
 	p.cmd.Cancel = func() error { return p.cmd.Process.Kill() }
@@ -137,7 +135,7 @@ func (p *process) stop(sig os.Signal) error {
 	return p.cmd.Wait()
 }
 
-// serve DIR [args]: starts the server and sets MUNIMENT_SERVER.
+// serve DIR [args]: starts the server, and sets MUNIMENT_SERVER.
 func serveScript(ts *testscript.TestScript, neg bool, args []string) {
 	bin, err := exec.LookPath(cmp.Or(ts.Getenv("PLAIN_PROGRAM"), "muniment"))
 	ts.Check(err)
@@ -157,7 +155,7 @@ func serveScript(ts *testscript.TestScript, neg bool, args []string) {
 	servers.Store(ts, p)
 	ts.Defer(func() {
 		if _, ok := servers.LoadAndDelete(ts); ok {
-			_ = p.stop(os.Interrupt) // the script failed before it stopped the server
+			_ = p.stop(os.Interrupt) // the script failed before stopserver
 		}
 		cancel()
 	})
@@ -165,7 +163,7 @@ func serveScript(ts *testscript.TestScript, neg bool, args []string) {
 
 var servers sync.Map // *testscript.TestScript → *process
 
-// stopserver ends it as an operator would, and expects exit code 0.
+// stopserver interrupts the server and expects exit code 0.
 func stopScript(ts *testscript.TestScript, neg bool, args []string) {
 	v, ok := servers.LoadAndDelete(ts)
 	if !ok {
@@ -176,7 +174,7 @@ func stopScript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Logf("%s", p.log)
 }
 
-// hup asks the running server to read its files anew, and waits until it has.
+// hup sends SIGHUP to the server and waits until it has reloaded its files.
 func hupScript(ts *testscript.TestScript, neg bool, args []string) {
 	v, ok := servers.Load(ts)
 	if !ok {
@@ -190,8 +188,8 @@ func hupScript(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// edit FILE REGEXP NEW: replaces the first match. \n in NEW is a line break,
-// and ISSUER the URL of the running issuer.
+// edit FILE REGEXP NEW: replaces the first match. In NEW, \n is a line break,
+// and ISSUER is the URL of the running issuer.
 func editScript(ts *testscript.TestScript, neg bool, args []string) {
 	re := regexp.MustCompile(args[1])
 	old := ts.ReadFile(args[0])
@@ -203,8 +201,8 @@ func editScript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(old[:at[0]]+text+old[at[1]:]), 0o600))
 }
 
-// witness DIR: runs the witness, and sets WITNESS_URL and WITNESS_KEY. It ends
-// with the script.
+// witness DIR: runs a witness until the script ends, and sets WITNESS_URL and
+// WITNESS_KEY.
 func witnessScript(ts *testscript.TestScript, neg bool, args []string) {
 	bin, err := exec.LookPath("muniment")
 	ts.Check(err)
@@ -228,7 +226,7 @@ func witnessScript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("the witness ended")
 }
 
-// flip FILE INDEX: changes one bit of a byte.
+// flip FILE INDEX: flips one bit of a byte.
 func flipScript(ts *testscript.TestScript, neg bool, args []string) {
 	data := []byte(ts.ReadFile(args[0]))
 	at, err := strconv.Atoi(args[1])
@@ -237,8 +235,8 @@ func flipScript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), data, 0o600))
 }
 
-// issuer ID: starts an issuer of identity tokens for the repository of this ID,
-// and sets ISSUER and REQUEST_TOKEN.
+// issuer ID: starts an issuer of identity tokens for the repository with this
+// ID, and sets ISSUER and REQUEST_TOKEN.
 func issuerScript(ts *testscript.TestScript, neg bool, args []string) {
 	i := oidctest.Start()
 	i.Job = map[string]any{"sub": "repo:acme/app:ref:refs/heads/main", "repository_id": args[0], "ref": "refs/heads/main", "aud": "ledger.test"}
@@ -269,7 +267,7 @@ func idTokenScript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(i.Token(claims)+"\n"), 0o600))
 }
 
-// code N command...: runs the program and expects the exit code.
+// code N COMMAND...: runs a command and expects the exit code N.
 func codeScript(ts *testscript.TestScript, neg bool, args []string) {
 	err := ts.Exec(args[1], args[2:]...)
 	got := "0"
@@ -283,8 +281,8 @@ func codeScript(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// torchwood-verify PROOF POLICY LEAFHASH: checks a bare proof with
-// filippo.io/torchwood, which this project did not write.
+// torchwood-verify PROOF POLICY LEAFHASH: verifies a bare proof with
+// filippo.io/torchwood, an independent implementation.
 func torchwoodScript(ts *testscript.TestScript, neg bool, args []string) {
 	policy, err := torchwood.ParsePolicy([]byte(ts.ReadFile(args[1])))
 	ts.Check(err)
@@ -296,8 +294,8 @@ func torchwoodScript(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// leafhash RECEIPT POLICY NAME: puts the leaf hash of a shared receipt into an
-// environment variable.
+// leafhash RECEIPT POLICY NAME: sets an environment variable to the leaf hash
+// of a shared receipt.
 func leafHashScript(ts *testscript.TestScript, neg bool, args []string) {
 	policy, err := receipt.ParseTrustPolicy(args[1], []byte(ts.ReadFile(args[1])))
 	ts.Check(err)
@@ -311,8 +309,7 @@ func sha256Script(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("SHA256", fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(ts.ReadFile(args[0])))))
 }
 
-// witnesskey NAME DIR: puts the keys of a witness into the environment as NAME
-// and NAME_PQ.
+// witnesskey NAME DIR: sets NAME and NAME_PQ to the keys of a witness.
 func witnessKeyScript(ts *testscript.TestScript, neg bool, args []string) {
 	d, err := operate.LoadWitnessDir(ts.MkAbs(args[1]))
 	ts.Check(err)
@@ -322,13 +319,13 @@ func witnessKeyScript(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// logkey NAME POLICY: puts the log's key of a policy into the environment.
+// logkey NAME POLICY: sets NAME to the log's key in a policy.
 func logKeyScript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], operate.LogLine(ts.ReadFile(args[1])))
 }
 
-// newest DATA: sets NEWEST and OLDEST to the IDs of the newest and oldest of a
-// log's keys.
+// newest DATA: sets NEWEST and OLDEST to the IDs of a log's newest and oldest
+// keys.
 func newestScript(ts *testscript.TestScript, neg bool, args []string) {
 	_, keys, err := datadir.LoadKeys(ts.MkAbs(args[0]), "ledger.example")
 	ts.Check(err)
