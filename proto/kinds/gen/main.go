@@ -97,10 +97,14 @@ func author(k *kinds.Kind) string {
 	return strings.ToLower(strings.TrimPrefix(k.Author.String(), "ROLE_"))
 }
 
-// single returns a TypeScript string literal in single quotes.
+// single returns a TypeScript string literal as Prettier writes it: in single
+// quotes, or in double quotes if the string contains an apostrophe.
 func single(s string) string {
 	quoted := strconv.Quote(s)
-	return "'" + strings.ReplaceAll(quoted[1:len(quoted)-1], "'", `\'`) + "'"
+	if strings.Contains(s, "'") && !strings.Contains(s, `"`) {
+		return quoted
+	}
+	return "'" + strings.ReplaceAll(strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`), "'", `\'`) + "'"
 }
 
 // double returns a Python string literal in double quotes.
