@@ -39,7 +39,7 @@ func newClockGuard(c Clock, hasEntries bool, last uint64, maxGap time.Duration) 
 	g := &clockGuard{clock: c}
 	g.wall, g.monotonic = c.Now()
 	if gap := g.wall.Sub(millis(last)); hasEntries && gap > maxGap {
-		g.refused = fmt.Errorf("%w: it says %s, %d days after the last entry (%s); set the clock, or start with --accept-clock if it is right",
+		g.refused = fmt.Errorf("%w: it shows %s, %d days after the last entry (%s): set the clock, or start with --accept-clock if it is right",
 			ErrClock, g.wall.UTC().Format(time.RFC3339), int(gap.Hours()/24), millis(last).Format(time.RFC3339))
 	}
 	return g
@@ -55,14 +55,14 @@ func (g *clockGuard) next(last uint64) (uint64, error) {
 	}
 	wall, monotonic := g.clock.Now()
 	if drift := wall.Sub(g.wall) - (monotonic - g.monotonic); drift.Abs() > clockTolerance {
-		return 0, fmt.Errorf("%w: it was moved by %s while the server ran, or the machine was suspended; see that it is right, then restart the server", ErrClock, drift.Round(time.Second))
+		return 0, fmt.Errorf("%w: it was moved by %s while the server was running, or the machine was suspended: check the clock, then restart the server", ErrClock, drift.Round(time.Second))
 	}
 	now := uint64(max(wall.UnixMilli(), 0))
 	if now >= last {
 		return now, nil
 	}
 	if behind := time.Duration(last-now) * time.Millisecond; behind > clockTolerance {
-		return 0, fmt.Errorf("%w: it says %s, which lies %s before the last entry; set it right", ErrClock, wall.UTC().Format(time.RFC3339), behind.Round(time.Second))
+		return 0, fmt.Errorf("%w: it shows %s, %s before the last entry: set the clock", ErrClock, wall.UTC().Format(time.RFC3339), behind.Round(time.Second))
 	}
 	return last, nil
 }

@@ -22,8 +22,8 @@ type witnessed struct {
 	*receipt.Statement
 }
 
-// A crashRecorder takes clones of the disk as a loss of power would leave it,
-// together with what callers and readers had been told until then.
+// A crashRecorder clones the disk as a loss of power would leave it, and
+// records the answers that callers and readers had received by then.
 type crashRecorder struct {
 	fs     *vfs.MemFS
 	rng    *rand.Rand

@@ -401,8 +401,8 @@ func hide(leaves [][]byte, seq uint64) {
 	panic("all leaves are acme's")
 }
 
-// A lying exporter signs a delta that lacks a record, has one twice, or changes
-// one. Its signature is good, and what it says is refused.
+// A dishonest exporter signs a delta in which a record is missing, repeated or
+// changed. Import refuses the delta although its signature is valid.
 func TestDeltaLies(t *testing.T) {
 	ctx := context.Background()
 	tl := newTestLog(t, Config{})

@@ -9,7 +9,7 @@ import (
 
 const module = "muniment.dev/muniment/"
 
-// rooms says what each package of the module may import of the module, by the
+// rooms lists what each package of the module may import of the module, by the
 // table in docs: imports point down only. A name stands for the package and for
 // all below it.
 var rooms = []struct {

@@ -30,7 +30,7 @@ func (tl *testLog) erase(t *testing.T, tt *testTenant, index uint64, header bool
 	return e
 }
 
-// erasure makes a draft that says that it erased an entry.
+// erasure returns a draft that records the erasure of an entry.
 func (tt *testTenant) erasure(index uint64, scope string) Draft {
 	return tt.draft("erased", func(h *entry.Header) {
 		h.Kind, h.IdempotencyKey = ErasureKind, fmt.Sprintf("%d %s", index, scope)
@@ -207,8 +207,8 @@ func TestEraseAndSameEvidenceInOneBatch(t *testing.T) {
 	}
 }
 
-// Openings that are there next to an entry which says that they were erased, as
-// after a restore, are erased before anything is served.
+// Openings that are recorded as erased but exist, such as after a restore, are
+// erased before anything is served.
 func TestRecordedErasuresAreMadeAgain(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	tl.mustAppend(t, acme.draft("a"), acme.draft("b"), acme.draft("c"), globex.draft("d"), globex.draft("e"))
@@ -395,7 +395,8 @@ func TestLargePayloadRefused(t *testing.T) {
 			t.Error("a discarded payload can be read")
 		}
 	}
-	// The caller goes away while it waits: the commit has it, or nobody.
+	// The caller goes away while it waits: either the commit has it, or it is
+	// lost.
 	free = 1 << 30
 	d := unspooled(tl.spool(t, acme, "large"))
 	cancelled, cancel := context.WithCancel(ctx)

@@ -12,8 +12,8 @@ import (
 
 var errTestDisk = errors.New("the disk is broken")
 
-// After a failed commit the ledger takes nothing more, tells why, and shows
-// what it showed before.
+// After a failed commit the ledger accepts no appends, reports the reason, and
+// still serves the state published before.
 func TestFailedCommit(t *testing.T) {
 	// Each makes the next commit fail.
 	breaks := map[string]func(*testing.T, *testLog) error{
@@ -89,7 +89,7 @@ func TestFailedCommit(t *testing.T) {
 	}
 }
 
-// Who waits in the queue when a commit fails is told so.
+// A failed commit fails all queued appends.
 func TestFailedCommitFailsTheQueue(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	visible, release := tl.hooks.block(t)

@@ -105,7 +105,7 @@ func Import(ctx context.Context, s store.Store, file io.ReaderAt, size int64, o 
 		imported.Streams = append(imported.Streams, store.StreamHead{StreamID: id})
 	}
 	if err := erase(ctx, s, imported); err != nil {
-		return nil, fmt.Errorf("the delta is imported, and openings that it says are erased are still on the disk: %w; starting the server erases them", err)
+		return nil, fmt.Errorf("the delta is imported, but openings that it records as erased are still on the disk: %w: start the server to erase them", err)
 	}
 	return report, nil
 }
@@ -222,7 +222,7 @@ func (im *importer) checkPlace() (receipt.Checkpoint, error) {
 		return none, fmt.Errorf("%w: %w", ErrDelta, err)
 	}
 	if head.Size != h.To {
-		return none, fmt.Errorf("%w: its checkpoint is of size %d, its header says %d", ErrDelta, head.Size, h.To)
+		return none, fmt.Errorf("%w: its checkpoint has size %d, but its header has %d", ErrDelta, head.Size, h.To)
 	}
 	if im.from == 0 {
 		return head, nil
@@ -418,7 +418,7 @@ func (im *importer) record(ctx context.Context, rec *delta.Record, leaf *store.L
 		return terms, nil
 	}
 	if rec.Payload.Salt == (entry.Salt{}) || rec.Payload.Size != h.Payload.Size {
-		return nil, bad("its payload has %d bytes, its header says %d", rec.Payload.Size, h.Payload.Size)
+		return nil, bad("its payload has %d bytes, but its header has %d", rec.Payload.Size, h.Payload.Size)
 	}
 	c, err := im.payload(ctx, rec, r)
 	if err != nil {

@@ -132,7 +132,7 @@ func TestListIsTheNaiveFilter(t *testing.T) {
 		if got := listIndexes(t, tl.Ledger, tt.stream, Query{Filter: f, Limit: limit}); !slices.Equal(got, newest) {
 			rt.Fatalf("newest first, pages of %d: got %v, want %v", limit, got, newest)
 		}
-		// Next knows no times.
+		// Next ignores times.
 		f.From, f.To = time.Time{}, time.Time{}
 		from := rapid.Uint64Range(0, n+2).Draw(rt, "from index")
 		want = slices.DeleteFunc(naiveList(t, tl, tt, f), func(i uint64) bool { return i < from })

@@ -141,8 +141,8 @@ func TestKindOfLog(t *testing.T) {
 	}
 }
 
-// What a commit shows before it is durable, nobody may see: not in tiles, and
-// not as a duplicate either.
+// Entries of a commit that is not yet durable are served neither in tiles nor
+// as duplicates.
 func TestRawLeafIsHiddenUntilDurable(t *testing.T) {
 	tl := newTestLogOn(t, Config{}, memstore.NewRaw())
 	mustAppendLeaf(t, tl, leafOf(0))

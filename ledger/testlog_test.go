@@ -49,7 +49,7 @@ func (c *testClock) Now() (time.Time, time.Duration) {
 	return c.wall, c.monotonic
 }
 
-// pass lets time pass.
+// pass advances the clock.
 func (c *testClock) pass(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
