@@ -261,10 +261,10 @@ func (b *bench) measureAttack(i int) {
 	client, rng := s.client(1), newRNG()
 	work := func(int) { appendOne(client, rng) }
 	times(200, work)
-	alone := times(2000, work)
+	alone := times(3000, work)
 	stop := attacking(s, way.name, strings.TrimSpace(string(token)))
 	times(50, work)
-	under := times(2000, work)
+	under := times(6000, work) // with the attack's first burst
 	peak := peakMemory(s.cmd.Process.Pid)
 	stop()
 	s.stop()

@@ -40,6 +40,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"muniment.dev/muniment/internal/turns"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
@@ -116,20 +117,13 @@ func (l *Ledger) appendGroup(ctx context.Context, drafts []Draft) (*group, error
 	if err := l.mayAppend(); err != nil {
 		return nil, err
 	}
-	next := 0
-	for i := range drafts {
-		if drafts[i].Refused != nil {
-			continue
-		}
-		if err := g.entries[next].prepare(l.ids, &drafts[i]); err != nil {
-			return nil, err
-		}
-		next++
-		if drafts[i].Large != nil {
-			// Its owner discards it when Append returns, which must not happen
-			// while it waits to be committed.
-			ctx = context.WithoutCancel(ctx)
-		}
+	if slices.ContainsFunc(drafts, func(d Draft) bool { return d.Refused == nil && d.Large != nil }) {
+		// Its owner discards it when Append returns, which must not happen
+		// while it waits to be committed.
+		ctx = context.WithoutCancel(ctx)
+	}
+	if err := l.prepare(ctx, g, drafts); err != nil {
+		return nil, err
 	}
 	return g, l.record(ctx, g)
 }
@@ -216,6 +210,45 @@ func newGroup(entries int) *group {
 	return &group{entries: make([]pending, entries), done: make(chan struct{})}
 }
 
+// prepare computes the hashes and index rows of the drafts that are not
+// refused. All are of one stream. If they are large, this takes a turn of that
+// stream.
+func (l *Ledger) prepare(ctx context.Context, g *group, drafts []Draft) error {
+	size, stream := 0, entry.Hash{}
+	for i := range drafts {
+		if drafts[i].Refused == nil {
+			size += drafts[i].contents()
+			stream = drafts[i].Stream.ID
+		}
+	}
+	turn, err := turns.CPU.For(ctx, string(stream[:]), int64(size))
+	if err != nil {
+		return err
+	}
+	defer turn.End()
+	next := 0
+	for i := range drafts {
+		if drafts[i].Refused != nil {
+			continue
+		}
+		if drafts[i].Large != nil {
+			turn.End() // a turn is not held while a disk is read
+		}
+		if err := g.entries[next].prepare(l.ids, &drafts[i]); err != nil {
+			return err
+		}
+		next++
+		if err := turn.Pass(ctx, drafts[i].contents()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// contents returns the size of the draft's header and payload in memory, in
+// bytes.
+func (d *Draft) contents() int { return len(d.Opening.Content) + len(d.Payload.Content) }
+
 func (p *pending) prepare(ids *identifier, d *Draft) error {
 	p.draft = d
 	p.headerHash = entry.HeaderHash(d.Opening.Salt, d.Opening.Content)
@@ -237,7 +270,7 @@ func (p *pending) size() int64 {
 	if p.draft == nil {
 		return int64(len(p.leaf))
 	}
-	return int64(len(p.draft.Opening.Content) + len(p.draft.Payload.Content))
+	return int64(p.draft.contents())
 }
 
 // lookup looks for the same submission among the published entries. The

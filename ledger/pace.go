@@ -13,8 +13,9 @@ const (
 	pacedRows = 1024
 	// pacedRest is the factor by which such a stream waits longer than its
 	// share of a commit. It is high because other streams wait for the whole
-	// commit. With it, fewer than 1 % of their appends meet one.
-	pacedRest = 12
+	// commit. With it, fewer than 1 % of their appends meet one, even if they
+	// append in a loop and the commit takes ten times as long as theirs.
+	pacedRest = 30
 	// maxRest limits the wait after a commit that was slow for other reasons.
 	maxRest = 5 * time.Second
 	// activeFor is how long a stream counts as active after an append.

@@ -17,7 +17,7 @@ func rowsOf(t *testing.T, q *queue, s *Stream, rows int) *group {
 }
 
 // A stream whose entries make commits long has one of them in a commit and then
-// waits twelve times as long, while others append. Alone, it does not wait.
+// waits thirty times as long, while others append. Alone, it does not wait.
 func TestHeavyStreamIsPaced(t *testing.T) {
 	var q queue
 	q.init(Config{MaxPendingEntries: 1 << 20, MaxPendingBytes: 1 << 40, MaxPendingRows: 1 << 30, MaxBatchEntries: 1 << 20, MaxBatchBytes: 1 << 40, MaxBatchRows: 1 << 20})
@@ -54,7 +54,7 @@ func TestHeavyStreamIsPaced(t *testing.T) {
 		rowsOf(t, &q, heavy, 16_384)
 	}
 	rowsOf(t, &q, light, 10)
-	q.committed(check("in company", 1, 1), 50*time.Millisecond)
+	q.committed(check("in company", 1, 1), 20*time.Millisecond)
 	for range 5 {
 		now = now.Add(100 * time.Millisecond)
 		rowsOf(t, &q, light, 10)

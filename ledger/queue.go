@@ -136,8 +136,8 @@ func (q *queue) remove(g *group) bool {
 func (q *queue) take() []*group {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	var turns turns
-	for len(turns) == 0 { // callers may go while others add theirs
+	var next laneHeap
+	for len(next) == 0 { // callers may go while others add theirs
 		if !q.await() {
 			return nil
 		}
@@ -146,15 +146,15 @@ func (q *queue) take() []*group {
 		q.mu.Unlock()
 		runtime.Gosched()
 		q.mu.Lock()
-		turns, _ = q.ready()
+		next, _ = q.ready()
 	}
-	heap.Init(&turns)
+	heap.Init(&next)
 	var batch []*group
-	for entries, bytes, rows := 0, int64(0), 0; len(turns) > 0; {
-		l := turns[0]
+	for entries, bytes, rows := 0, int64(0), 0; len(next) > 0; {
+		l := next[0]
 		g := l.groups[0]
 		if l.inBatch > 0 && l.inBatch+g.rows > pacedRows && !q.closed && q.pace.companyUntil(l.stream).After(q.pace.now()) {
-			heap.Pop(&turns)
+			heap.Pop(&next)
 			continue
 		}
 		entries += len(g.entries)
@@ -171,11 +171,11 @@ func (q *queue) take() []*group {
 		l.inBatch += g.rows
 		if len(l.groups) == 0 {
 			delete(q.lanes, l.stream)
-			turns[0] = turns[len(turns)-1]
-			turns = turns[:len(turns)-1]
+			next[0] = next[len(next)-1]
+			next = next[:len(next)-1]
 		}
-		if len(turns) > 0 {
-			heap.Fix(&turns, 0)
+		if len(next) > 0 {
+			heap.Fix(&next, 0)
 		}
 	}
 	return batch
@@ -185,9 +185,9 @@ func (q *queue) take() []*group {
 // closed and empty.
 func (q *queue) await() bool {
 	for {
-		turns, wait := q.ready()
+		next, wait := q.ready()
 		switch {
-		case len(turns) > 0:
+		case len(next) > 0:
 			return true
 		case len(q.lanes) == 0 && q.closed:
 			return false
@@ -207,8 +207,8 @@ func (q *queue) await() bool {
 
 // ready returns the lanes that have their turn, or the time until the first
 // one has.
-func (q *queue) ready() (turns, time.Duration) {
-	ready, first := make(turns, 0, len(q.lanes)), time.Duration(0)
+func (q *queue) ready() (laneHeap, time.Duration) {
+	ready, first := make(laneHeap, 0, len(q.lanes)), time.Duration(0)
 	for _, l := range q.lanes {
 		l.taken, l.inBatch = 0, 0
 		switch wait := q.pace.wait(l.stream); {
@@ -228,23 +228,23 @@ func (q *queue) committed(batch []*group, took time.Duration) {
 	q.pace.committed(batch, took)
 }
 
-// turns is a heap of lanes. The lane whose turn it is comes first.
-type turns []*lane
+// A laneHeap orders lanes by whose turn it is.
+type laneHeap []*lane
 
-func (t turns) Len() int { return len(t) }
+func (t laneHeap) Len() int { return len(t) }
 
-func (t turns) Less(i, j int) bool {
+func (t laneHeap) Less(i, j int) bool {
 	if t[i].taken != t[j].taken {
 		return t[i].taken < t[j].taken
 	}
 	return t[i].groups[0].order < t[j].groups[0].order
 }
 
-func (t turns) Swap(i, j int) { t[i], t[j] = t[j], t[i] }
+func (t laneHeap) Swap(i, j int) { t[i], t[j] = t[j], t[i] }
 
-func (t *turns) Push(x any) { *t = append(*t, x.(*lane)) }
+func (t *laneHeap) Push(x any) { *t = append(*t, x.(*lane)) }
 
-func (t *turns) Pop() any {
+func (t *laneHeap) Pop() any {
 	last := (*t)[len(*t)-1]
 	*t = (*t)[:len(*t)-1]
 	return last

@@ -15,6 +15,10 @@ const (
 	failureBurst = 200
 	// maxDebt bounds how long past failures slow an owner down.
 	maxDebt = 5 * time.Second
+	// releaseEvery is the interval at which the waiting calls of one owner
+	// continue. If all of them continued at once, they would occupy every
+	// processor for a while.
+	releaseEvery = 2 * time.Millisecond
 	// maxDebtors bounds the table of owners. Above it, those without debts are
 	// removed.
 	maxDebtors = 4096
@@ -27,7 +31,13 @@ const (
 // has no debts. Its methods may be called from many goroutines.
 type Debts struct {
 	mu     sync.Mutex // guards the rest
-	owners map[string]*rate.Limiter
+	owners map[string]*debtor
+}
+
+// A debtor is an owner with failed calls.
+type debtor struct {
+	failures *rate.Limiter
+	next     time.Time // when the next of its waiting calls may continue
 }
 
 // Charge counts a failed call as so many failures: more than one where much was
@@ -36,25 +46,25 @@ func (d *Debts) Charge(owner string, now time.Time, units int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.owners == nil {
-		d.owners = map[string]*rate.Limiter{}
+		d.owners = map[string]*debtor{}
 	}
-	l := d.owners[owner]
-	if l == nil {
+	o := d.owners[owner]
+	if o == nil {
 		if len(d.owners) >= maxDebtors {
-			for o, l := range d.owners {
-				if l.TokensAt(now) >= failureBurst/2 {
-					delete(d.owners, o)
+			for name, o := range d.owners {
+				if o.failures.TokensAt(now) >= failureBurst/2 {
+					delete(d.owners, name)
 				}
 			}
 			if len(d.owners) >= maxDebtors {
 				return
 			}
 		}
-		l = rate.NewLimiter(failuresPerSecond, failureBurst)
-		d.owners[owner] = l
+		o = &debtor{failures: rate.NewLimiter(failuresPerSecond, failureBurst)}
+		d.owners[owner] = o
 	}
-	if debt(l, now) < maxDebt {
-		l.ReserveN(now, min(units, failureBurst))
+	if o.debt(now) < maxDebt {
+		o.failures.ReserveN(now, min(units, failureBurst))
 	}
 }
 
@@ -62,16 +72,43 @@ func (d *Debts) Charge(owner string, now time.Time, units int) {
 func (d *Debts) Owed(owner string, now time.Time) time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if l := d.owners[owner]; l != nil {
-		return debt(l, now)
+	if o := d.owners[owner]; o != nil {
+		return o.debt(now)
 	}
 	return 0
 }
 
-// Pay waits as long as the owner owes, at most for the given time, and reports
-// whether it had to. It ends early with the context, or when stop is closed.
+// reserve returns how long a call of the owner has to wait: the debt, at most
+// for the given time, and then until it is the call's turn among those of the
+// owner that wait. Turns are not given back by calls that stop waiting, so they
+// delay a call by maxDebt at most.
+func (d *Debts) reserve(owner string, now time.Time, most time.Duration) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	o := d.owners[owner]
+	if o == nil {
+		return 0
+	}
+	owed := min(o.debt(now), most)
+	if owed <= 0 {
+		return 0
+	}
+	at := now.Add(owed)
+	if o.next.After(at) {
+		at = o.next
+	}
+	if latest := now.Add(owed + maxDebt); at.After(latest) {
+		return latest.Sub(now)
+	}
+	o.next = at.Add(releaseEvery)
+	return at.Sub(now)
+}
+
+// Pay waits as long as the owner owes, at most for the given time, and for the
+// owner's calls that began to wait before, and reports whether it had to. It
+// ends early with the context, or when stop is closed.
 func (d *Debts) Pay(ctx context.Context, owner string, most time.Duration, stop <-chan struct{}) bool {
-	wait := min(d.Owed(owner, time.Now()), most)
+	wait := d.reserve(owner, time.Now(), most)
 	if wait <= 0 {
 		return false
 	}
@@ -85,6 +122,6 @@ func (d *Debts) Pay(ctx context.Context, owner string, most time.Duration, stop 
 	return true
 }
 
-func debt(l *rate.Limiter, now time.Time) time.Duration {
-	return max(0, time.Duration(-l.TokensAt(now)*float64(time.Second)/failuresPerSecond))
+func (o *debtor) debt(now time.Time) time.Duration {
+	return max(0, time.Duration(-o.failures.TokensAt(now)*float64(time.Second)/failuresPerSecond))
 }

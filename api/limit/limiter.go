@@ -100,7 +100,7 @@ func DefaultHolds() Limits {
 		Watchers:    {Total: 2048, Owner: 128},
 		Public:      {Total: 1024, Owner: 128},
 		PublicBytes: {Total: 64 << 20, Owner: 20 << 20},
-		Refusals:    {Total: 2048, Owner: 512},
+		Refusals:    {Total: 4096, Owner: 2048},
 	}
 }
 
