@@ -67,7 +67,7 @@ show "$muniment" append "$dir/evidence" --receipt-dir "$dir/receipts" --stream-k
 step "3. The same again is harmless: each piece of evidence is recorded once"
 show "$muniment" append "$dir/evidence/bundle-provenance.json" --receipt-dir "$dir/receipts"
 
-step "4. All that is known of an artifact"
+step "4. Everything recorded about an artifact"
 digest=$(sed -n 's/.*"sha512": *"\([0-9a-f]*\)".*/\1/p' "$dir/evidence/statement-provenance-sigstorejs1.3.0.json" | head -n 1)
 show "$muniment" trace "sha512:$digest"
 
@@ -114,7 +114,7 @@ fi
 
 step "Done."
 cat <<EOF
-  $dir/receipts/    the receipts: keep them, they need nobody's trust
+  $dir/receipts/    the receipts: they verify without this server
   $dir/data/policy  what verifiers need
   Next: docs/quickstart.md (your own evidence), docs/ci.md, docs/policy.md, docs/tenant.md, docs/auditor.md, docs/operator.md
 EOF
