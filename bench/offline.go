@@ -121,7 +121,7 @@ func (b *bench) deltas() {
 	row("import it", fmt.Sprintf("%.0f MB/s", size/took.Seconds()), fmt.Sprintf("peak memory %d MiB; goal 256 MiB", memory>>20))
 }
 
-// fillFolder puts as much evidence into a data folder as the flag says, in
+// fillFolder puts as much evidence into a data folder as the flag requires, in
 // payloads of 16 KiB.
 func (b *bench) fillFolder(dir string) {
 	ctx := context.Background()

@@ -52,7 +52,7 @@ func (b *bench) rekorLog() {
 	}
 	dir := filepath.Join(b.dir, "rekor-peer")
 	check(os.MkdirAll(dir, 0o700))
-	// The shortest waits that it can be told, but for its own poll of once a
+	// The shortest waits that it accepts, apart from its own poll once a
 	// second.
 	p, err := rekorpeer.Start(context.Background(), dir, "--checkpoint-interval", "100ms", "--batch-max-age", "10ms")
 	check(err)

@@ -1,8 +1,7 @@
 // Package peers finds the real programs that tests and benchmarks run beside
 // ours: cosign, witnesses, registries.
 //
-// It is not for starting them: that is for whoever knows what they are started
-// for.
+// It does not start them. The packages that use them do.
 package peers
 
 import (

@@ -101,7 +101,7 @@ func (s *Server) Stop() error {
 	return s.log.Close()
 }
 
-// freePorts returns ports that nobody listened on a moment ago.
+// freePorts returns ports that were free a moment ago.
 func freePorts(n int) ([]int, error) {
 	var ports []int
 	for range n {

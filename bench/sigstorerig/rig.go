@@ -30,7 +30,7 @@ const startTimeout = time.Minute
 
 // A Rig is a running Sigstore. It ends with the test.
 type Rig struct {
-	Dir           string // for the files of whoever signs; cosign runs here
+	Dir           string // for the signer's files; cosign runs here
 	TrustedRoot   string // path
 	SigningConfig string // path
 
@@ -163,8 +163,8 @@ func (r *Rig) GenerateKey(t testing.TB, name string) (private, public string) {
 	return filepath.Join(r.Dir, name+".key"), filepath.Join(r.Dir, name+".pub")
 }
 
-// freePorts returns ports of 127.0.0.1 that nobody uses now. The programs can't
-// be told to choose one themselves and say which.
+// freePorts returns ports of 127.0.0.1 that are free now. The programs can't
+// choose one themselves and report it.
 func freePorts(t testing.TB, n int) []string {
 	t.Helper()
 	ports := make([]string, n)
@@ -272,7 +272,7 @@ func startFulcio(t testing.TB, dir, issuer, ci string) (base, chain string) {
 
 func startTSA(t testing.TB, dir string) (base, chain string) {
 	t.Helper()
-	// The server opens port 2112 for its metrics, and can't be told another:
+	// The server opens port 2112 for its metrics, which can't be changed:
 	// one of them at a time, whatever package's test it is for.
 	unlock, err := peers.Lock("timestamp-server.port")
 	if err != nil {

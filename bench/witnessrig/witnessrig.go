@@ -39,8 +39,8 @@ type Witness struct {
 	output bytes.Buffer
 }
 
-// Litewitness starts filippo.io/torchwood's witness in the folder. It knows the
-// logs by their verifier keys, and has an Ed25519 key in an ssh-agent.
+// Litewitness starts filippo.io/torchwood's witness in the folder, with
+// the logs of the given verifier keys. It has an Ed25519 key in an ssh-agent.
 func Litewitness(dir, name string, logs ...string) (*Witness, error) {
 	bin, err := peers.Find("litewitness")
 	if err != nil {
@@ -130,8 +130,8 @@ db.commit()
 	return nil
 }
 
-// Omniwitness starts transparency-dev's witness in the folder. It knows the
-// logs by their verifier keys, and has an Ed25519 key, or an ML-DSA-44 key.
+// Omniwitness starts transparency-dev's witness in the folder, with the logs of
+// the given verifier keys. It has an Ed25519 key, or an ML-DSA-44 key.
 func Omniwitness(dir, name string, mldsa bool, logs ...string) (*Witness, error) {
 	bin, err := peers.Find("omniwitness")
 	if err != nil {
@@ -171,7 +171,7 @@ func Omniwitness(dir, name string, mldsa bool, logs ...string) (*Witness, error)
 	return w, w.Start()
 }
 
-// freeAddress returns an address on loopback that nobody listens on. A witness
+// freeAddress returns a free address on loopback. A witness
 // that is started again needs the one that it had.
 func freeAddress() (string, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -34,7 +34,7 @@ const (
 	opensshKey
 )
 
-// kinds lists the types of blocks that are told apart.
+// kinds lists the types of blocks that are distinguished.
 var kinds = map[string]struct {
 	kind kind
 	name string

@@ -145,7 +145,7 @@ func (w *largeFile) Discard() error {
 	return errors.Join(err, w.s.fs.Remove(w.s.largePath(w.id)))
 }
 
-// forget says whether the payload was still nobody's.
+// forget reports whether the payload still had no owner.
 func (w *largeFile) forget() bool {
 	w.s.largeMu.Lock()
 	defer w.s.largeMu.Unlock()
@@ -286,7 +286,7 @@ func (s *Store) namedLarge(ctx context.Context) (map[string]bool, error) {
 	return named, it.Error()
 }
 
-// sweepLarge deletes the files that no row names and nobody is writing. No
+// sweepLarge deletes the files that no row names and no caller is writing. No
 // commit may run meanwhile.
 func (s *Store) sweepLarge() error {
 	dir := s.fs.PathJoin(s.dir, largeDir)

@@ -26,7 +26,7 @@ import (
 // Pebble treats the first invalid record of a MANIFEST, and of the last
 // write-ahead log, as its end. That is right for what was being written when
 // the power failed, and loses data for what was synced long ago. Only the mark
-// tells one from the other.
+// distinguishes the two.
 //
 // The format is specified in docs/spec/mark.md.
 const (

@@ -200,7 +200,7 @@ func (s *Store) takeLock() (err error) {
 	return err
 }
 
-// isLocked tells the failure to lock the folder from the failure to make the
+// isLocked distinguishes a failure to lock the folder from one to create the
 // lock file. Pebble has no sentinel for either.
 func isLocked(err error) bool {
 	if path := (*iofs.PathError)(nil); errors.As(err, &path) {

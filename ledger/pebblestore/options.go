@@ -79,7 +79,7 @@ func (s *Store) options(o Options) *pebble.Options {
 			MinimumSize: 1 << 10,
 			// Values lie in blob files in the order of their keys and are never
 			// overwritten. So references stay in order whatever Pebble's
-			// worst-case estimate says, and there is nothing to win by writing
+			// worst-case estimate, and there is nothing to gain by writing
 			// the values again.
 			MaxBlobReferenceDepth: math.MaxInt32,
 			// What is erased shall leave the disk at once when Purge asks for

@@ -48,7 +48,7 @@ const (
 )
 
 var (
-	// ErrInUse says that the folder can't be opened because it is open already.
+	// ErrInUse is returned if the folder is already open.
 	ErrInUse = errors.New("the data folder is in use by another process")
 
 	errClosed = errors.New("the store is closed")
@@ -70,7 +70,7 @@ type Options struct {
 	// write-ahead log to its place; 64 MiB if 0. There are up to four times as
 	// much when the disk can't keep up.
 	MemTableBytes uint64
-	// Raw says that the log has raw leaves. A store that exists and is of the
+	// Raw is set if the log has raw leaves. A store that exists and is of the
 	// other kind is refused.
 	Raw bool
 	// Prove decides whether the state is as new as everything that was
@@ -166,7 +166,7 @@ func (s *Store) loadMeta() error {
 	return err
 }
 
-// checkKind says whether the log has the kind of entries that it was opened
+// checkKind reports whether the log has the kind of entries that it was opened
 // for.
 func (s *Store) checkKind() error {
 	_, err := s.get(rawKey)
@@ -313,15 +313,15 @@ func (s *Store) load(ctx context.Context) (*store.State, error) {
 	return st, err
 }
 
-// checkEnd says whether the skeletons, or raw leaves, end where the tree head
-// does. They were written together.
+// checkEnd reports whether the skeletons, or raw leaves, end where the tree
+// head does. They were written together.
 func (s *Store) checkEnd(ctx context.Context, size uint64) error {
 	end, err := s.rowsEnd(ctx)
 	if err != nil {
 		return err
 	}
 	if end != size {
-		return badRow(headKey, "it says that the log has %d entries, but the rows are those of %d", size, end)
+		return badRow(headKey, "it records %d entries, but the rows are those of %d", size, end)
 	}
 	return nil
 }
@@ -410,7 +410,7 @@ func (s *Store) close() error {
 }
 
 // enter begins a use that Close waits for; uses.Done ends it. It is not a read
-// lock: whoever has a list of postings open may still begin other reads, and
+// lock: a caller with an open list of postings can still begin other reads, and
 // gets an error instead of a deadlock when Close waits for the list.
 func (s *Store) enter() error {
 	s.closing.RLock()

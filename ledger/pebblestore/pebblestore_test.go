@@ -240,8 +240,8 @@ func TestForeignDatabaseIsRefused(t *testing.T) {
 	}
 }
 
-// TestBadRows breaks one row at a time. Whoever reads it must learn which one
-// it is.
+// TestBadRows breaks one row at a time. The error of a read must name the
+// row.
 func TestBadRows(t *testing.T) {
 	ctx := context.Background()
 	src := storetest.NewSource(1)

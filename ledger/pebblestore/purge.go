@@ -163,7 +163,7 @@ func (s *Store) dropLogs() error {
 // awaitFiles waits until no blob file has values that no row refers to, and all
 // files that Pebble has replaced are deleted.
 func (s *Store) awaitFiles(ctx context.Context) error {
-	// Pebble tells of most, but not all that may change the answer
+	// Pebble reports most, but not all, changes to the answer
 	again := time.NewTicker(time.Second)
 	defer again.Stop()
 	for {

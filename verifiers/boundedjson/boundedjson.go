@@ -1,4 +1,4 @@
-// Package boundedjson reads JSON arrays whose length a stranger has chosen.
+// Package boundedjson reads JSON arrays of untrusted length.
 //
 // It is not for bounding a document's size or depth: who reads the document
 // does that.

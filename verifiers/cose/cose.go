@@ -28,7 +28,7 @@ const MediaType = "application/cose"
 const MaxSize = 16 << 20
 
 var (
-	// ErrMalformed is wrapped by every error that says that a document is no
+	// ErrMalformed is wrapped by every error stating that a document is no
 	// signed statement.
 	ErrMalformed = errors.New("malformed")
 	// ErrNotVerified is wrapped by every error that is a verdict about the

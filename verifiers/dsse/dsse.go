@@ -2,8 +2,8 @@
 // (https://github.com/secure-systems-lab/dsse/blob/master/envelope.md).
 //
 // It is not for certificates' identities, timestamps or log entries: that is
-// package sigstore. It knows no algorithm field: an envelope has none, and the
-// type of the key says which signatures are good.
+// package sigstore. An envelope has no algorithm field, so the
+// type of the key determines which signatures are accepted.
 package dsse
 
 import (
@@ -30,8 +30,8 @@ const MediaType = "application/vnd.dsse.envelope.v1+json"
 // against each key.
 const MaxSignatures = 64
 
-// ErrMalformed is wrapped by every error that says a document is no envelope,
-// or a key no key.
+// ErrMalformed is wrapped by every error stating that a document is no
+// envelope, or a key no key.
 var ErrMalformed = errors.New("malformed")
 
 // An Envelope is a parsed envelope.

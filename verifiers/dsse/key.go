@@ -75,7 +75,7 @@ func keyWord(name string) string {
 	return "public key " + name
 }
 
-// checkType says whether signatures by the key can be verified.
+// checkType reports whether signatures by the key can be verified.
 func checkType(public crypto.PublicKey) error {
 	switch k := public.(type) {
 	case ed25519.PublicKey:

@@ -55,7 +55,7 @@ func names(keys []*Key) string {
 	return strings.Join(s, ", ")
 }
 
-// A Result says what was signed, and by whom.
+// A Result contains what was signed, and by whom.
 type Result struct {
 	PayloadType string
 	Payload     []byte
@@ -73,9 +73,9 @@ func (r *Result) Signers() []entry.Signer {
 
 // Verify checks that at least threshold different keys of those given have
 // signed the envelope. The same key counts once, however often it is given or
-// has signed. What signatures call their key is not looked at: it is a hint
-// that nobody signed. An error wraps ErrMalformed, or ErrNotVerified, or says
-// that the keys and the threshold make no sense.
+// has signed. The key IDs of signatures are ignored: they are unsigned
+// hints. An error wraps ErrMalformed or ErrNotVerified, or reports keys and a
+// threshold that cannot be met.
 func Verify(data []byte, keys []*Key, threshold int) (*Result, error) {
 	e, err := Parse(data)
 	if err != nil {

@@ -48,8 +48,8 @@ type metadata struct {
 	Version string `yaml:"version"`
 }
 
-// ReadArchive reads an archive to its end, however large, and hashes it. What
-// it says of its name and version is as true as whoever made it.
+// ReadArchive reads an archive to its end, however large, and hashes it. Its
+// name and version are claims of its author.
 func ReadArchive(r io.Reader) (*Archive, error) {
 	h := sha256.New()
 	tee := io.TeeReader(r, h)

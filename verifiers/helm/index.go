@@ -95,10 +95,10 @@ var ErrNotFound = errors.New("not found")
 // digest.
 type Resolver func(ctx context.Context, digest string) ([]byte, error)
 
-// A Check verifies a bundle about an artifact, and says who signed it.
+// A Check verifies a bundle about an artifact, and returns who signed it.
 type Check func(*sigstore.Bundle, *sigstore.Artifact) (*sigstore.Verified, error)
 
-// An IndexResult says how an index file was proven.
+// An IndexResult describes how an index file was verified.
 type IndexResult struct {
 	Index    *Index
 	Verified *sigstore.Verified

@@ -6,9 +6,9 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 )
 
-// Knows says whether a provenance file says that it was signed with a key of
-// the keyring. Nobody signs that; a file that says so and does not verify was
-// changed.
+// Knows reports whether a provenance file claims a signature by a key of the
+// keyring. The claim is unsigned. A file with such a claim that does not verify
+// was changed.
 func (k *Keyring) Knows(prov []byte) bool {
 	_, block, err := parse(prov)
 	if err != nil {

@@ -73,7 +73,7 @@ func readArmored(data []byte) (openpgp.EntityList, error) {
 	}
 }
 
-// readOther reads what is not armored. Helm's library tells the forms apart,
+// readOther reads what is not armored. Helm's library distinguishes the forms,
 // and takes a file.
 func readOther(data []byte) (openpgp.EntityList, error) {
 	f, err := os.CreateTemp("", "keyring")
@@ -92,7 +92,7 @@ func readOther(data []byte) (openpgp.EntityList, error) {
 	return s.KeyRing, nil
 }
 
-// A Provenance is what a provenance file says.
+// A Provenance is the content of a provenance file.
 type Provenance struct {
 	Chart   string            // name by the Chart.yaml that is in the file
 	Version string            // likewise
@@ -101,7 +101,7 @@ type Provenance struct {
 	// verified
 	Fingerprint string
 	Identity    string    // user ID of that key in the keyring
-	SignedAt    time.Time // as the signer says
+	SignedAt    time.Time // claimed by the signer
 }
 
 // Subjects returns the files in the form of a header.
@@ -137,7 +137,7 @@ func parse(prov []byte) (*Provenance, *clearsign.Block, error) {
 		return nil, nil, errors.New("no PGP signed message in it; a .prov file begins with -----BEGIN PGP SIGNED MESSAGE-----")
 	}
 	if outside := prov[:bytes.Index(prov, []byte("-----BEGIN PGP SIGNED MESSAGE-----"))]; len(bytes.TrimSpace(outside)) > 0 || len(bytes.TrimSpace(rest)) > 0 {
-		return nil, nil, errors.New("there is text outside of the PGP signed message, which nobody has signed")
+		return nil, nil, errors.New("there is unsigned text outside of the PGP signed message")
 	}
 	var m metadata
 	var sums provenance.SumCollection
@@ -209,7 +209,7 @@ func (p *Provenance) Check(a *Archive) error {
 		return fail("the archive %s has the digest %s, but what was signed is %s", a, a.Digest, p.files())
 	}
 	if a.Name != p.Chart || a.Version != p.Version {
-		return fail("the archive is of the chart %s, but what was signed says %s-%s", a, p.Chart, p.Version)
+		return fail("the archive contains the chart %s, but the signed metadata names %s-%s", a, p.Chart, p.Version)
 	}
 	return nil
 }

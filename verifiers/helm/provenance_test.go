@@ -64,7 +64,7 @@ func TestProvenanceOfHelm(t *testing.T) {
 	}
 	renamed := *a
 	renamed.Version = "1.7.2"
-	if err := p.Check(&renamed); !errors.Is(err, ErrNotVerified) || !strings.Contains(err.Error(), "what was signed says gateway-1.7.0") {
+	if err := p.Check(&renamed); !errors.Is(err, ErrNotVerified) || !strings.Contains(err.Error(), "the signed metadata names gateway-1.7.0") {
 		t.Errorf("an archive that calls itself otherwise: %v", err)
 	}
 }

@@ -14,7 +14,8 @@ const (
 	MaxFact      = 1024
 )
 
-// A Category says in two words what a statement is to its subject, for display.
+// A Category is a statement's relation to its subject in two words, for
+// display.
 type Category string
 
 // The categories. PackagedIn is no statement's own: it is what a subject is to
@@ -32,8 +33,7 @@ const (
 	PackagedIn  Category = "packaged-in"
 )
 
-// Claims are what a predicate says about its subjects, as far as this package
-// reads it.
+// Claims are a predicate's claims about its subjects that this package reads.
 type Claims struct {
 	Category Category
 	// the predicate was compared with the definition of its type; false: there

@@ -11,8 +11,8 @@ import (
 	"muniment.dev/muniment/bench/peers"
 )
 
-// What cosign makes of each type that it knows by name is as the type is
-// defined.
+// What cosign makes of each type with a short name conforms to the type's
+// definition.
 func TestTypesOfCosign(t *testing.T) {
 	cosign, dir := peers.Path(t, "cosign"), t.TempDir()
 	run := func(args ...string) {

@@ -2,8 +2,8 @@
 // (https://github.com/in-toto/attestation/tree/main/spec), and checks their
 // predicates against the definitions that are published for their types.
 //
-// It says what a statement claims. Whether anybody signed it is for the
-// packages of the envelopes.
+// It reads a statement's claims. The packages of the envelopes verify who
+// signed them.
 package intoto
 
 import (
@@ -46,7 +46,7 @@ var ErrMalformed = errors.New("malformed")
 // Envelopes of the same payload type hold them.
 var ErrOtherType = errors.New("neither v0.1 nor v1")
 
-// A Statement is what an in-toto statement says.
+// A Statement is the content of an in-toto statement.
 type Statement struct {
 	Type string
 	// with digests in canonical form; a subject that deviates may have none

@@ -311,7 +311,8 @@ var spdx2 = object(
 	optional("files", list(anyObject)),
 )
 
-// spdx2Reference takes a package URL for the name of the package: it says more.
+// spdx2Reference prefers a package URL to the package's name: it is more
+// precise.
 func spdx2Reference(w *walker) error {
 	var kind, locator string
 	err := object(

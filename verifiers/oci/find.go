@@ -169,8 +169,8 @@ func chartOf(raw []byte) *Chart {
 	return &c
 }
 
-// ParseChart reads the manifest of a Helm chart, and says which archive it
-// holds. It returns nil if it is no such manifest.
+// ParseChart reads the manifest of a Helm chart, and returns the archive that
+// it lists, or nil if it is no such manifest.
 func ParseChart(manifest []byte) *Chart { return chartOf(manifest) }
 
 func (w *walk) attachedTo(ctx context.Context, a *Artifact) error {

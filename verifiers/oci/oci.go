@@ -8,7 +8,7 @@
 // (https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md), and
 // the attestation manifests that BuildKit puts into an image's index
 // (https://github.com/moby/buildkit/blob/master/docs/attestations/attestation-storage.md),
-// which nobody has signed.
+// which are unsigned.
 //
 // What a registry answers is not trusted: it is bounded in size and number, and
 // only signatures count.
@@ -35,7 +35,7 @@ const (
 	MaxAttestations = 1024      // in all
 )
 
-// ErrTooMuch is wrapped by errors that say that a registry answered with more
+// ErrTooMuch is wrapped by errors stating that a registry answered with more
 // than is read.
 var ErrTooMuch = errors.New("more than is read")
 
@@ -45,7 +45,7 @@ var ErrUnusable = errors.New("unusable")
 
 func unusable(err error) error { return fmt.Errorf("%w: %w", ErrUnusable, err) }
 
-// ErrNotFound is wrapped by errors that say that a registry does not have what
+// ErrNotFound is wrapped by errors stating that a registry does not have what
 // was asked for.
 var ErrNotFound = errors.New("the registry does not have it")
 
@@ -53,18 +53,18 @@ var ErrNotFound = errors.New("the registry does not have it")
 type Artifact struct {
 	Digest    string `json:"digest"`             // sha256:…
 	MediaType string `json:"mediaType"`          // of the manifest
-	Platform  string `json:"platform,omitempty"` // such as linux/arm64, if an index says so
+	Platform  string `json:"platform,omitempty"` // such as linux/arm64, if an index has it
 	Chart     *Chart `json:"chart,omitempty"`    // if it is a Helm chart
 }
 
-// A Chart is what a manifest says of the Helm chart that it holds
+// A Chart is a manifest's description of a Helm chart
 // (https://helm.sh/docs/topics/registries/).
 type Chart struct {
 	Archive    string `json:"archive"`              // digest of the .tgz
 	Provenance string `json:"provenance,omitempty"` // digest of the .prov, if there is one
 }
 
-// A Source says where an attestation was found.
+// A Source is where an attestation was found.
 type Source string
 
 const (
@@ -95,7 +95,7 @@ type Attachment struct {
 	annotations map[string]string // cosign's tags have the signature there
 }
 
-// readable says whether a layer is something that can be verified or parsed.
+// readable reports whether a layer is something that can be verified or parsed.
 func readable(mediaType string) bool {
 	switch mediaType {
 	case dsse.MediaType, intoto.MediaType, mediaTypeSimpleSigning:

@@ -21,7 +21,7 @@ import (
 	"muniment.dev/muniment/internal/bounded"
 )
 
-// Options say how a registry is spoken to.
+// Options configure the connection to a registry.
 type Options struct {
 	// speak HTTP if the registry has no TLS; loopback addresses need no such
 	// permission
@@ -29,7 +29,7 @@ type Options struct {
 	Keychain  authn.Keychain    // nil: that of docker login
 	Transport http.RoundTripper // nil: the usual one
 	Allowed   []netip.Prefix    // addresses beside public ones to which the registry may redirect
-	Silence   time.Duration     // after which a registry that says nothing is given up; 0: a minute
+	Silence   time.Duration     // after which a silent registry is given up; 0: a minute
 }
 
 // A Registry reads from the registry of one reference.

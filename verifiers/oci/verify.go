@@ -13,7 +13,7 @@ import (
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
-// A Policy says whose signatures count.
+// A Policy defines whose signatures count.
 type Policy struct {
 	Verifier      *sigstore.Verifier // of everything that is signed, also under cosign's older tags
 	Identity      *sigstore.Identity // whose certificates; nil if the verifier has keys
@@ -34,21 +34,21 @@ func (p Policy) Check(b *sigstore.Bundle, a *sigstore.Artifact) (*sigstore.Verif
 	return v, nil
 }
 
-// A Result is what became of one attachment.
+// A Result is the outcome for one attachment.
 type Result string
 
 const (
 	Verified    Result = "verified"
 	NotVerified Result = "not-verified" // it is signed, but not as the policy asks
-	Unsigned    Result = "unsigned"     // nobody has signed it
-	// it is not what it says it is, or the registry does not have it
+	Unsigned    Result = "unsigned"     // it has no signature
+	// it is not of its media type, or the registry does not have it
 	Malformed Result = "malformed"
 	Unusable  Result = "unusable" // the registry lists it and does not provide it
 	Unread    Result = "unread"   // of a type that is not known here
 )
 
-// A Finding is one attachment with what became of it. What Claims and
-// PredicateType say is proven to be the signer's only if Result is Verified.
+// A Finding is one attachment and its outcome. Claims and PredicateType are
+// proven to be the signer's only if Result is Verified.
 type Finding struct {
 	Source        Source            `json:"source"`
 	Manifest      string            `json:"manifest"`
@@ -160,7 +160,7 @@ func (f *Finding) unsigned(a *Attachment) error {
 	if err != nil {
 		return err
 	}
-	f.Result, f.Reason = Unsigned, "nobody has signed it"
+	f.Result, f.Reason = Unsigned, "it has no signature"
 	f.describe(s)
 	if d, err := entry.ParseDigest(a.Artifact.Digest); err != nil || !s.HasSubject(d) {
 		f.Reason += "; it is not about this artifact"

@@ -252,7 +252,7 @@ func TestBuildKit(t *testing.T) {
 				t.Fatalf("got %+v", report)
 			}
 			f := report.Artifacts[1].Findings[0]
-			if f.Result != Unsigned || f.Source != SourceBuildKit || f.PredicateType != intoto.SLSAProvenanceV1 || f.Signer != nil || f.Counts || f.Reason != "nobody has signed it" {
+			if f.Result != Unsigned || f.Source != SourceBuildKit || f.PredicateType != intoto.SLSAProvenanceV1 || f.Signer != nil || f.Counts || f.Reason != "it has no signature" {
 				t.Errorf("got %+v", f)
 			}
 			c.attest(ref)

@@ -53,8 +53,8 @@ func ArtifactDigest(s string) (*Artifact, error) {
 // Digest is the SHA-256 of the artifact, as sha256: and hexadecimal digits.
 func (a *Artifact) Digest() string { return "sha256:" + hex.EncodeToString(a.digests["sha256"]) }
 
-// isOneOf says whether the artifact is one of the subjects: one digest at least
-// is the same, and none that both have differs.
+// isOneOf reports whether the artifact is one of the subjects: one digest at
+// least is the same, and none that both have differs.
 func (a *Artifact) isOneOf(subjects []entry.Subject) bool {
 	for _, s := range subjects {
 		same, differs := 0, 0
@@ -74,7 +74,7 @@ func (a *Artifact) isOneOf(subjects []entry.Subject) bool {
 	return false
 }
 
-// errContent is wrapped by errors that say that the whole artifact would be
+// errContent is wrapped by errors stating that the whole artifact would be
 // needed.
 var errContent = errors.New("a pure Ed25519 signature can't be checked by a digest")
 

@@ -62,7 +62,7 @@ func (e *entity) withEntry(entry *tlog.Entry) *entity {
 
 // An envelope keeps sigstore-go from reading the payload. Package intoto reads
 // it instead, strictly and once, so that what is compared with the artifact and
-// what is told to the caller can't be two readings of the same bytes; and
+// what is returned to the caller can't be two readings of the same bytes; and
 // payloads that are no statements can be verified too.
 type envelope struct{ *bundle.Envelope }
 

@@ -201,7 +201,7 @@ func TestFormsOfSignatures(t *testing.T) {
 		t.Errorf("pure Ed25519, envelope: %v", err)
 	}
 
-	// The bundle says which hash it is over, and nobody signs that.
+	// The bundle states which hash it is over, unsigned.
 	digest := digestOf(t, crypto.SHA256, []byte(hello))
 	v = keys(t, nil, noneNeeded, signer(t, p256))
 	sig := sign(t, p256, digest, crypto.SHA256)

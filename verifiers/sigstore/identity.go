@@ -8,9 +8,9 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// An Identity says whose certificates will do. Of each pair one must be given;
-// if both are, both must match. Regular expressions match anywhere in the text,
-// as in cosign: anchor them with ^ and $.
+// An Identity defines whose certificates are accepted. Of each pair one must be
+// given; if both are, both must match. Regular expressions match anywhere in
+// the text, as in cosign: anchor them with ^ and $.
 type Identity struct {
 	// subject alternative name of the certificate, such as an e-mail address or
 	// the URI of a workflow

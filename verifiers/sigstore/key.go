@@ -25,7 +25,7 @@ import (
 var digestHashes = map[string]crypto.Hash{"sha256": crypto.SHA256, "sha384": crypto.SHA384, "sha512": crypto.SHA512}
 
 // check returns an error if a signature by the key does not prove such a
-// digest. Nobody signs which hash the digest is of. ECDSA cuts a digest that is
+// digest. The choice of hash is not signed. ECDSA cuts a digest that is
 // longer than the curve, and reads a shorter one as a number, so that what is
 // cut off, or zeros in front, would go unnoticed.
 func (d *messageDigest) check(public crypto.PublicKey) error {

@@ -29,7 +29,7 @@ func (r *TrustedRoot) Usual() Requirements {
 	return need
 }
 
-// Knows says whether an authority of the root has issued the bundle's
+// Knows reports whether an authority of the root has issued the bundle's
 // certificate. Nothing else about the bundle is checked by that.
 func (r *TrustedRoot) Knows(b *Bundle) bool {
 	return slices.ContainsFunc(r.all, func(one *TrustedRoot) bool { return one.knows(b) })
@@ -49,8 +49,8 @@ func (r *TrustedRoot) knows(b *Bundle) bool {
 	return false
 }
 
-// Missing returns an error that says what of the requirements the bundle does
-// not even claim to have, or nil.
+// Missing returns an error that names a requirement which the bundle does not
+// even claim to meet, or nil.
 func (b *Bundle) Missing(r Requirements) error {
 	if r.LogEntries != None && len(b.entity.entries) == 0 {
 		return errors.New("the bundle has no log entry")
@@ -59,22 +59,22 @@ func (b *Bundle) Missing(r Requirements) error {
 	if r.Timestamps == None || err != nil || len(stamps) > 0 || r.LogEntries != None && slices.ContainsFunc(b.entity.entries, (*tlog.Entry).HasInclusionPromise) {
 		return nil
 	}
-	return errors.New("nobody tells the time of the bundle's signature")
+	return errors.New("cannot establish the signing time of the bundle: it has no timestamp and no timed log entry")
 }
 
-// HasKey says whether the bundle was signed with a key, and not with a
+// HasKey reports whether the bundle was signed with a key, and not with a
 // certificate.
 func (b *Bundle) HasKey() bool { return b.hasKey() }
 
-// Hints says whether the bundle says that it was signed with the key. Nobody
-// signs that.
+// Hints reports whether the bundle claims to be signed with the key. The claim
+// is unsigned.
 func (b *Bundle) Hints(k *dsse.Key) bool { return b.hasKey() && meant(k, b.hint()) }
 
 // CheckOwn checks the signature with the bundle's own certificate, if it has
 // one and the artifact is not needed. A bundle whose signature is wrong was
-// changed or made up, whoever is trusted. The error wraps dsse.ErrUnsupported
-// if the signature is in a form or by a key that is not supported here: it may
-// be right.
+// changed or made up, under any trusted root. The error wraps
+// dsse.ErrUnsupported if the signature is in a form or by a key that is not
+// supported here: it may be right.
 func (b *Bundle) CheckOwn() error {
 	content, err := b.entity.VerificationContent()
 	if err != nil || content.Certificate() == nil {

@@ -19,7 +19,7 @@ import (
 const mutantBytes = 400
 
 // noMutantPasses fails the test if a changed bundle verifies as anything but
-// what the whole one says.
+// the original.
 func noMutantPasses(t *testing.T, v *Verifier, data []byte) {
 	t.Helper()
 	b, err := Parse(data)

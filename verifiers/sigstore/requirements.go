@@ -5,12 +5,12 @@ import (
 	"fmt"
 )
 
-// A Threshold is how many of something a bundle must have. Its zero value is no
-// answer and is refused, so that nobody does without by accident: who needs
-// none says None.
+// A Threshold is how many of something a bundle must have. Its zero value is
+// refused, so that no requirement is dropped by accident. To require none, use
+// None.
 type Threshold int
 
-// None says that none are needed.
+// None means that none are required.
 const None Threshold = -1
 
 // maxThreshold is what sigstore-go bounds the entries and timestamps of a
@@ -25,7 +25,7 @@ func AtLeast(n int) Threshold {
 	return Threshold(n)
 }
 
-// Requirements say what a bundle must have besides a signature.
+// Requirements define what a bundle must have besides a signature.
 type Requirements struct {
 	// LogEntries is how many transparency logs of the trusted root must have an
 	// entry of the signature. With None the entries of a bundle are not looked
@@ -86,6 +86,6 @@ func (r Requirements) check(keys bool) error {
 	return nil
 }
 
-// needsRoot says whether signatures with keys can't be verified without a
+// needsRoot reports whether signatures with keys can't be verified without a
 // trusted root.
 func (r Requirements) needsRoot() bool { return r.LogEntries != None || r.Timestamps != None }

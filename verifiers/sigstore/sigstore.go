@@ -1,9 +1,9 @@
 // Package sigstore verifies Sigstore bundles, v0.1 to v0.3
 // (https://github.com/sigstore/protobuf-specs), with no network.
 //
-// It says who signed a bundle and what about, as far as a trusted root or given
-// keys can show it. Whether that signer may say it is for the caller's policy
-// to judge.
+// It determines who signed a bundle and what about, under a trusted root or
+// given keys. Whether that signer is trusted for the claim is up to the
+// caller's policy.
 package sigstore
 
 import (
@@ -28,12 +28,11 @@ const MediaTypePrefix = "application/vnd.dev.sigstore.bundle"
 // holds the whole attestation, and scan reports of 130 MB are real.
 const MaxBundleSize = 256 << 20
 
-// ErrMalformed is wrapped by every error that says that a document is no
+// ErrMalformed is wrapped by every error stating that a document is no
 // bundle, or no trusted root.
 var ErrMalformed = errors.New("malformed")
 
-// A Bundle is what a bundle says. Nothing has checked it: that is for
-// Verifier.Verify.
+// A Bundle is a parsed bundle. It is not verified: use Verifier.Verify.
 type Bundle struct {
 	MediaType     string
 	Subjects      []entry.Subject
@@ -90,7 +89,7 @@ func (b *Bundle) readSigner() error {
 	if cert := vc.Certificate(); cert != nil {
 		sum, err := certificate.SummarizeCertificate(cert)
 		if err != nil {
-			return nil // a certificate without a subject alternative name is nobody's hint
+			return nil // a certificate without a subject alternative name is no hint
 		}
 		if s := (entry.Signer{Identity: sum.SubjectAlternativeName, Issuer: sum.Issuer}); s != (entry.Signer{}) {
 			b.Signers = append(b.Signers, s)
@@ -103,12 +102,12 @@ func (b *Bundle) readSigner() error {
 	return nil
 }
 
-// hint is what the bundle says of its key: by custom the base64 SHA-256 of the
-// key's DER form, but nothing holds anybody to it.
+// hint is the bundle's hint about its key: by custom the base64 SHA-256 of the
+// key's DER form, but no rule requires that.
 func (b *Bundle) hint() string { return b.entity.VerificationMaterial.GetPublicKey().GetHint() }
 
-// hasKey says whether the bundle was signed with a key, which it names, and not
-// with a certificate, which it holds.
+// hasKey reports whether the bundle was signed with a key, which it names, and
+// not with a certificate, which it holds.
 func (b *Bundle) hasKey() bool { return b.entity.VerificationMaterial.GetPublicKey() != nil }
 
 func (b *Bundle) readContent() error {
@@ -148,7 +147,7 @@ func (b *Bundle) readContent() error {
 // have in in-toto.
 var digestNames = map[string]string{"SHA2_256": "sha256", "SHA2_384": "sha384", "SHA2_512": "sha512"}
 
-// A messageDigest is what a bare signature says it is about.
+// A messageDigest is the digest that a bare signature claims to cover.
 type messageDigest struct {
 	algorithm string
 	value     []byte

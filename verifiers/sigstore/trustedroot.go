@@ -26,7 +26,7 @@ import (
 // in bytes.
 const MaxTrustedRootSize = 4 << 20
 
-// A TrustedRoot says which certificate authorities, transparency logs and
+// A TrustedRoot lists the certificate authorities, transparency logs and
 // timestamp authorities are trusted, and when.
 type TrustedRoot struct {
 	material *root.TrustedRoot
@@ -163,7 +163,7 @@ type Validity struct {
 	End   *time.Time `json:"end,omitempty"`
 }
 
-// Contains says whether t is in the span.
+// Contains reports whether t is in the span.
 func (v Validity) Contains(t time.Time) bool {
 	return (v.Start == nil || !t.Before(*v.Start)) && (v.End == nil || !t.After(*v.End))
 }

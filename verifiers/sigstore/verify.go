@@ -68,7 +68,7 @@ func NewKeyVerifier(keys []*dsse.Key, trusted *TrustedRoot, need Requirements) (
 	return &Verifier{root: trusted, keys: slices.Clone(keys), need: need}, nil
 }
 
-// Verified is what a verified bundle says, and who said it. All of it is
+// Verified is the content of a verified bundle, and its signer. All of it is
 // covered by the signature or by somebody whom the trusted root names.
 type Verified struct {
 	Signer  entry.Signer
@@ -90,7 +90,7 @@ type Verified struct {
 const (
 	SourceLog       = "log"
 	SourceAuthority = "timestamp-authority"
-	SourceClock     = "clock" // the time of the verification; nobody has witnessed it
+	SourceClock     = "clock" // the time of the verification, without a witness
 )
 
 // A Timestamp is a time at which the signature existed.
@@ -107,7 +107,7 @@ type LogEntry struct {
 	Index int64 `json:"index"`
 }
 
-// Verify says who signed the bundle and what about. If an artifact is given,
+// Verify returns who signed the bundle and what about. If an artifact is given,
 // the bundle must be about it; else a bare signature is verified over the
 // digest that stands in the bundle, and an envelope over its payload. An error
 // that wraps ErrNotVerified is a verdict. Any other means that the artifact
@@ -222,8 +222,8 @@ func (v *Verifier) withKey(out *Verified, b *Bundle, k *dsse.Key, material root.
 	return nil
 }
 
-// run lets sigstore-go verify the signature and what is beside it, and fills in
-// the times and log entries.
+// run verifies the signature and its accompanying material by sigstore-go, and
+// fills in the times and log entries.
 func (v *Verifier) run(out *Verified, b *Bundle, material root.TrustedMaterial, public crypto.PublicKey, more ...verify.PolicyOption) (*verify.VerificationResult, error) {
 	over := verify.WithoutArtifactUnsafe() // the statement's subjects have been compared
 	if b.digest != nil {
@@ -260,8 +260,8 @@ func (v *Verifier) run(out *Verified, b *Bundle, material root.TrustedMaterial, 
 	return result, nil
 }
 
-// precheck says what the bundle does not even claim to have, in better words
-// than sigstore-go's, and what sigstore-go does not look at.
+// precheck reports what the bundle does not even claim to have, with clearer
+// messages than sigstore-go's, and what sigstore-go does not check.
 func (r Requirements) precheck(e *entity) error {
 	if r.LogEntries != None && len(e.entries) == 0 {
 		return errors.New("the bundle has no log entry, and one is required")
@@ -281,7 +281,7 @@ func (r Requirements) precheck(e *entity) error {
 		return errors.New("the bundle has no RFC 3161 timestamp, and one is required")
 	}
 	if r.LogEntries == None || !slices.ContainsFunc(e.entries, (*tlog.Entry).HasInclusionPromise) {
-		return errors.New("nobody tells the time of the signature, and that is required: the bundle has no RFC 3161 timestamp and no entry of a log that signs its times; sign with a timestamp authority")
+		return errors.New("cannot establish the signing time, which is required: the bundle has no RFC 3161 timestamp and no log entry with a signed time; sign with a timestamp authority")
 	}
 	return nil
 }
@@ -307,7 +307,7 @@ func (r Requirements) options() []verify.VerifierOption {
 	return o
 }
 
-// verifiedEntries tells the log entries that hold from those that sigstore-go
+// verifiedEntries separates the valid log entries from those that sigstore-go
 // has passed over, as it does with logs that it does not know. It counts the
 // logs, too.
 func verifiedEntries(e *entity, material root.TrustedMaterial, times []Timestamp) (entries []LogEntry, logs int) {
@@ -331,8 +331,8 @@ func verifiedEntries(e *entity, material root.TrustedMaterial, times []Timestamp
 	return entries, len(seen)
 }
 
-// trustedAt says whether one of the times that somebody trusted has told lies
-// in the span of the log's key. With no such time it can't be known.
+// trustedAt reports whether one of the times that somebody trusted has told
+// lies in the span of the log's key. With no such time it can't be known.
 func trustedAt(log *root.TransparencyLog, times []Timestamp) bool {
 	told := false
 	for _, t := range times {

@@ -78,7 +78,7 @@ func keys(t testing.TB, r *TrustedRoot, need Requirements, k ...*dsse.Key) *Veri
 	return v
 }
 
-// wantRefused fails the test unless err is a verdict and says why.
+// wantRefused fails the test unless err is a verdict with the reason.
 func wantRefused(t *testing.T, what string, err error, says string) {
 	t.Helper()
 	if !errors.Is(err, ErrNotVerified) || errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), says) {

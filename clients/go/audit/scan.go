@@ -230,7 +230,7 @@ func checkBundle(data []byte, bundle tlog.Tile, n int, tile []byte, anyLeaf bool
 		if !bytes.Equal(h[:], leaf) {
 			t := bundle
 			t.L, t.W = 0, n
-			return fmt.Errorf("%w: entry %d: the entry bundle does not hash to the leaf in the tile (%s gives %s, %s says %s); keep both files and report them to the log's operator",
+			return fmt.Errorf("%w: entry %d: the entry bundle does not hash to the leaf in the tile (%s gives %s, %s contains %s); keep both files and report them to the log's operator",
 				ErrLeafMismatch, index, torchwood.TilePath(bundle), h.Base64(), torchwood.TilePath(t), entry.Hash(leaf).Base64())
 		}
 		if err := entry.CheckLeaf(leafData); err != nil && !anyLeaf {

@@ -168,7 +168,7 @@ func TestLogThatLies(t *testing.T) {
 	dir := t.TempDir()
 	look := func() monitor.Round {
 		t.Helper()
-		// Each round is another process: all that it knows is in the folder.
+		// Each round is another process: its whole state is in the folder.
 		m := &monitor.Monitor{Dir: dir, Now: func() time.Time { return now }, Deliver: webhook.Deliver,
 			Logs: []monitor.Log{{Name: "ours", Source: f.source(t), Policy: policy, StreamKey: &stream.Key, Quiet: time.Hour}}}
 		return m.Rounds(t.Context())[0]

@@ -49,8 +49,7 @@ type rekorVerifier struct {
 }
 
 // rekorEntry reads a leaf. One that can't be read is an entry without
-// identities: whoever may write to the log may write nonsense, if the log lets
-// them.
+// identities, because a log can accept arbitrary data.
 func rekorEntry(index uint64, data []byte) Entry {
 	e := Entry{Index: index, What: "a leaf of another format"}
 	var leaf rekorLeaf

@@ -13,7 +13,7 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// A Webhook is told of alerts by HTTP POST, one JSON object each. Any status
+// A Webhook receives alerts by HTTP POST, one JSON object each. Any status
 // 2xx means that it was taken.
 type Webhook struct {
 	url    string

@@ -37,7 +37,7 @@ export interface Header {
   mediaType: string;
   subjects?: Artifact[];
   predicateType?: string;
-  /** With `verification.result` other than `verified`: what the evidence says of itself. */
+  /** With `verification.result` other than `verified`: the evidence's own claim. */
   signers?: Signer[];
   materials?: Artifact[];
   controls?: string[];

@@ -1,6 +1,6 @@
 /**
  * Strict JSON (entry.md, section 7): bytes in, a tree out, in which each text has one meaning only. It is not for JSON
- * in general: the one form of number that it knows is the integer from 0 to 2⁵³ − 1.
+ * in general: the only numbers it accepts are integers from 0 to 2⁵³ − 1.
  */
 
 import { fromBase64, utf8Text } from './bytes.js';
@@ -325,7 +325,7 @@ export class Members {
     return strings;
   };
 
-  /** Throws if there is a member that nobody read. */
+  /** Throws if a member was not read. */
   end(): void {
     for (const member of this.left.keys())
       throw new FormatError(`${this.path === '' ? 'document' : this.path}: unknown member ${quote(member)}`);

@@ -47,7 +47,7 @@ describe.each([
       expect(asVector(statement), `byte ${at}`).toEqual(c.report);
       same++;
     }
-    // Only white space, escapes and lines by unknown keys say nothing.
+    // Only white space, escapes and lines by unknown keys have no meaning.
     expect(same).toBeLessThan(receipt.length / 4);
   });
 });

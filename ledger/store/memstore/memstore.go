@@ -321,7 +321,9 @@ func (s *Store) KeepCosigned(ctx context.Context, c *store.Checkpoint, instead u
 		return err
 	}
 	defer s.reads.Done()
-	s.writing.Lock() // sync makes all changes durable, and a commit's must not be before it says so
+	// sync makes all changes durable, and must not do so for a commit that has
+	// not returned
+	s.writing.Lock()
 	defer s.writing.Unlock()
 	kept := store.Checkpoint{Size: c.Size, Signed: slices.Clone(c.Signed)}
 	s.change(func(t *tables) {
@@ -454,8 +456,8 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// enter counts an operation that Close waits for. Whoever got nil must call
-// reads.Done.
+// enter counts an operation that Close waits for. A caller that got nil must
+// call reads.Done.
 func (s *Store) enter() error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
