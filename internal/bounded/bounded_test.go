@@ -143,7 +143,7 @@ func checkFile(t *testing.T, path, rel string) error {
 }
 
 // boundedOnTheSpot reports whether a call is io.ReadAll of io.LimitReader or
-// http.MaxBytesReader.
+// http.MaxBytesReader, or api/edge.MaxBytes, which calls it.
 func boundedOnTheSpot(call *ast.CallExpr) bool {
 	pkg, name := selector(call.Fun)
 	if pkg != "io" || name != "ReadAll" || len(call.Args) != 1 {
@@ -154,7 +154,7 @@ func boundedOnTheSpot(call *ast.CallExpr) bool {
 		return false
 	}
 	pkg, name = selector(inner.Fun)
-	return pkg == "io" && name == "LimitReader" || pkg == "http" && name == "MaxBytesReader"
+	return pkg == "io" && name == "LimitReader" || pkg == "http" && name == "MaxBytesReader" || pkg == "edge" && name == "MaxBytes"
 }
 
 func selector(n ast.Node) (pkg, name string) {
