@@ -93,56 +93,70 @@ type LimitsConfig struct {
 
 // ConfigTemplate is the configuration that init writes. Its arguments are the
 // origin and the lines of the first operator.
-const ConfigTemplate = `# The configuration of a Muniment log. The server reads it when it starts, and again on: muniment reload --data .
-# (or SIGHUP). Tenants, operators, issuers, limits, log levels, the default policy, trusted roots and TLS certificates
+const ConfigTemplate = `# The configuration of a Muniment log. The server reads it when it starts, and
+# again on: muniment reload --data . (or SIGHUP). Tenants, operators, issuers,
+# limits, log levels, the default policy, trusted roots and TLS certificates
 # change without a restart. The server names the settings that need one.
 
-# The log's name. It is the first line of every checkpoint and part of every receipt, and can never be changed.
+# The log's name. It is the first line of every checkpoint and part of every
+# receipt, and can never be changed.
 origin: %q
 
 # Address to listen on. --listen overrides it.
 listen: 127.0.0.1:7480
 
-# Also serve /healthz, /readyz, /metrics and gRPC health checks on an address of their own. They are answered even if clients hold all
-# connections of the other address. Make it reachable for your monitoring only. --health-listen overrides it.
+# Also serve /healthz, /readyz, /metrics and gRPC health checks on an address of
+# their own. They are answered even if clients hold all connections of the other
+# address. Make it reachable for your monitoring only. --health-listen overrides
+# it.
 # health_listen: 127.0.0.1:7482
 
-# On addresses of this machine the server accepts requests for localhost and for the origin's host only, so that no web page can make a
-# browser here send one. Further host names, such as one that a local proxy forwards without X-Forwarded-For:
+# On addresses of this machine the server accepts requests for localhost and for
+# the origin's host only, so that no web page can make a browser here send one.
+# Further host names, such as one that a local proxy forwards without
+# X-Forwarded-For:
 # hosts: [ledger.internal]
 
-# The public log under /tlog/ contains leaves that look random. They reveal only how many entries there are, and when they were added.
-# Auditors and witnesses need it. With false, it requires a token.
+# The public log under /tlog/ contains leaves that look random. They reveal only
+# how many entries there are, and when they were added. Auditors and witnesses
+# need it. With false, it requires a token.
 public_tlog: true
 
 # Serve HTTPS: PEM files, relative to this folder.
 # tls:
 #   cert: server.crt
 #   key: server.key
-#   # Authorities whose client certificates are accepted in place of a token. A tenant's certificates, below, grant roles.
+#   # Authorities whose client certificates are accepted in place of a token.
+#   # A tenant's certificates, below, grant roles.
 #   client_ca: clients.pem
 
 # debug, info, warn or error.
 log_level: info
 
-# File for a line about each request, relative to this folder, or stderr. Without it there is no access log.
+# File for a line about each request, relative to this folder, or stderr.
+# Without it there is no access log.
 # access_log: access.log
 
-# Send traces by OTLP over HTTP. The sample is the share, from 0 to 1, of requests that carry no sampling decision.
+# Send traces by OTLP over HTTP. The sample is the share, from 0 to 1, of
+# requests that carry no sampling decision.
 # telemetry:
 #   traces: http://127.0.0.1:4318/v1/traces
 #   sample: 0.1
 
-# File for a line about each administrative act and each refused access, relative to this folder, or stderr.
+# File for a line about each administrative act and each refused access,
+# relative to this folder, or stderr.
 audit_log: audit.log
 
-# Serve the Rekor log (made with: muniment init . --rekor-origin HOST), and its timestamp authority if it has one. Its entries are public
-# and permanent, and anyone who reaches the address can write. --rekor-listen overrides it.
+# Serve the Rekor log (made with: muniment init . --rekor-origin HOST), and its
+# timestamp authority if it has one. Its entries are public and permanent, and
+# anyone who reaches the address can write. --rekor-listen overrides it.
 # rekor:
 #   listen: 127.0.0.1:7481
 
-# Files outside this folder, best on another machine's disk, in which the server keeps its latest checkpoint. When it starts, it compares
-# them with the log and so detects a restored old copy of this folder. Witnesses (muniment trust add-witness) do that better.
+# Files outside this folder, best on another machine's disk, in which the server
+# keeps its latest checkpoint. When it starts, it compares them with the log and
+# so detects a restored old copy of this folder. Witnesses do that better:
+# muniment trust add-witness
 # anchors:
 #   - /mnt/elsewhere/ledger.anchor
 
@@ -151,18 +165,22 @@ limits:
   payload_bytes: 16777216
   # Largest streamed payload of an entry.
   stream_bytes: 1073741824
-  # Entries that can wait to be written. More are refused, with a delay after which to retry.
+  # Entries that can wait to be written. More are refused, with a delay after
+  # which to retry.
   pending_entries: 8192
-  # Appends are refused, and reads continue, when the disk has less free space than this.
+  # Appends are refused, and reads continue, when the disk has less free space
+  # than this.
   disk_reserve_bytes: 536870912
-  # Open connections, at most half of which come from one address. There are fewer if the process cannot open as many files.
+  # Open connections, at most half of which come from one address. There are
+  # fewer if the process cannot open as many files.
   connections: 8192
-  # What callers hold at once: all together (total), and one tenant or one address without credentials (each). The defaults are in
-  # docs/access.md.
+  # What callers hold at once: all together (total), and one tenant or one
+  # address without credentials (each). The defaults are in docs/access.md.
   # held:
   #   bytes: {total: 536870912, each: 268435456}
   #   watchers: {total: 2048, each: 128}
-  # Limits of each tenant without limits of its own. What is not listed is not limited.
+  # Limits of each tenant without limits of its own. What is not listed is not
+  # limited.
   # tenant:
   #   requests_per_second: 200
   #   entries_per_second: 500
@@ -170,19 +188,24 @@ limits:
   #   entries_per_day: 1000000
   #   bytes_per_day: 50000000000
 
-# The admission policy of tenants that have set none (muniment policy set). Without it everything is kept, and headers record how
-# signatures were verified. See docs/spec/policy.md.
+# The admission policy of tenants that have set none (muniment policy set).
+# Without it everything is kept, and headers record how signatures were
+# verified. See docs/spec/policy.md.
 # default_policy: admission.yaml
 
-# Signatures are verified with the trusted roots in trusted-roots/NAME.json. Replace or confirm them with: muniment trusted-root update
-# A root ages from its last update or confirmation. The server warns from one age on, and stops using the root at another.
+# Signatures are verified with the trusted roots in trusted-roots/NAME.json.
+# Replace or confirm them with: muniment trusted-root update
+# A root ages from its last update or confirmation. The server warns from one
+# age on, and stops using the root at another.
 # trusted_roots:
 #   - name: public-good
 #     warn_after: 90d
 #     refuse_after: 365d
 
-# Issuers of OpenID Connect identity tokens that can be exchanged for short-lived tokens, so that CI jobs need no stored secret. A tenant's
-# identities, below, grant roles. Keys are fetched from the issuer, or read from a file. See docs/access.md.
+# Issuers of OpenID Connect identity tokens that can be exchanged for
+# short-lived tokens, so that CI jobs need no stored secret. A tenant's
+# identities, below, grant roles. Keys are fetched from the issuer, or read from
+# a file. See docs/access.md.
 # identity:
 #   issuers:
 #     - issuer: https://token.actions.githubusercontent.com
@@ -190,12 +213,15 @@ limits:
 #       provider: gitlab
 #       jwks_file: gitlab.jwks.json
 
-# Operators can read /metrics and the details of /readyz, and no evidence. This file contains only the SHA-256 of a token. Add one with:
+# Operators can read /metrics and the details of /readyz, and no evidence. This
+# file contains only the SHA-256 of a token. Add one with:
 # muniment operator add NAME --data .
 operators:
 %s
-# The tenants, and the SHA-256 of their first tokens. Add a tenant with: muniment tenant add NAME --data .
-# An administrator of the tenant issues further tokens while the server runs: muniment token issue
+# The tenants, and the SHA-256 of their first tokens. Add a tenant with:
+# muniment tenant add NAME --data .
+# An administrator of the tenant issues further tokens while the server runs:
+# muniment token issue
 tenants:
 `
 

@@ -60,7 +60,8 @@ type witnessedLogs struct {
 
 const witnessTemplate = `# The configuration of a Muniment witness. The witness reads it when it starts.
 
-# The witness's name, which is part of each cosignature. It can never be changed.
+# The witness's name, which is part of each cosignature. It can never be
+# changed.
 name: %q
 
 # Address to listen on. --listen overrides it.
@@ -77,8 +78,10 @@ url: %q
 # Open connections.
 connections: 1024
 
-# The logs whose checkpoints are cosigned, each by the key that signs them. Set origin if the first line of the checkpoints is not the key's name.
-# List a log with several keys once for each. Add one with: muniment witness add-log KEY --data .
+# The logs whose checkpoints are cosigned, each by the key that signs them. Set
+# origin if the first line of the checkpoints is not the key's name. List a log
+# with several keys once for each. Add one with:
+# muniment witness add-log KEY --data .
 logs:
 `
 
