@@ -104,25 +104,25 @@ func (l *Ledger) Append(ctx context.Context, drafts []Draft) ([]Result, error) {
 
 // appendGroup records the drafts that are not refused, as one group.
 func (l *Ledger) appendGroup(ctx context.Context, drafts []Draft) (*group, error) {
-	accepted := 0
+	accepted := make([]*Draft, 0, len(drafts))
 	for i := range drafts {
 		if drafts[i].Refused == nil {
-			accepted++
+			accepted = append(accepted, &drafts[i])
 		}
 	}
-	g := newGroup(accepted)
-	if accepted == 0 && len(drafts) > 0 {
+	g := newGroup(len(accepted))
+	if len(accepted) == 0 && len(drafts) > 0 {
 		return g, nil
 	}
 	if err := l.mayAppend(); err != nil {
 		return nil, err
 	}
-	if slices.ContainsFunc(drafts, func(d Draft) bool { return d.Refused == nil && d.Large != nil }) {
+	if slices.ContainsFunc(accepted, func(d *Draft) bool { return d.Large != nil }) {
 		// Its owner discards it when Append returns, which must not happen
 		// while it waits to be committed.
 		ctx = context.WithoutCancel(ctx)
 	}
-	if err := l.prepare(ctx, g, drafts); err != nil {
+	if err := l.prepare(ctx, g, accepted); err != nil {
 		return nil, err
 	}
 	return g, l.record(ctx, g)
@@ -210,35 +210,29 @@ func newGroup(entries int) *group {
 	return &group{entries: make([]pending, entries), done: make(chan struct{})}
 }
 
-// prepare computes the hashes and index rows of the drafts that are not
-// refused. All are of one stream. If they are large, this takes a turn of that
-// stream.
-func (l *Ledger) prepare(ctx context.Context, g *group, drafts []Draft) error {
-	size, stream := 0, entry.Hash{}
-	for i := range drafts {
-		if drafts[i].Refused == nil {
-			size += drafts[i].contents()
-			stream = drafts[i].Stream.ID
-		}
+// prepare computes the hashes and index rows of the drafts, which are all of
+// one stream. If they are large, this takes a turn of that stream.
+func (l *Ledger) prepare(ctx context.Context, g *group, drafts []*Draft) error {
+	if len(drafts) == 0 {
+		return nil
 	}
-	turn, err := turns.CPU.For(ctx, string(stream[:]), int64(size))
+	size := 0
+	for _, d := range drafts {
+		size += d.contents()
+	}
+	turn, err := turns.CPU.For(ctx, string(drafts[0].Stream.ID[:]), int64(size))
 	if err != nil {
 		return err
 	}
 	defer turn.End()
-	next := 0
-	for i := range drafts {
-		if drafts[i].Refused != nil {
-			continue
-		}
-		if drafts[i].Large != nil {
+	for i, d := range drafts {
+		if d.Large != nil {
 			turn.End() // a turn is not held while a disk is read
 		}
-		if err := g.entries[next].prepare(l.ids, &drafts[i]); err != nil {
+		if err := g.entries[i].prepare(l.ids, d); err != nil {
 			return err
 		}
-		next++
-		if err := turn.Pass(ctx, drafts[i].contents()); err != nil {
+		if err := turn.Pass(ctx, d.contents()); err != nil {
 			return err
 		}
 	}

@@ -49,8 +49,8 @@ const (
 	MaxReflectionBytes = 64 << 10
 )
 
-// calls are those of the calls that are not as most are: one small request,
-// one answer.
+// shapes lists the calls that differ from most, which have one small request
+// and one answer.
 var shapes = map[string]Shape{
 	rpc.LedgerServiceAppendProcedure:       {place: Calls, request: (*Sizes).maxRequest, field: "submission.payload"},
 	rpc.LedgerServiceAppendBatchProcedure:  {place: Calls, request: (*Sizes).maxBatch, field: "submissions"},

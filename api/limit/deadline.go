@@ -16,10 +16,7 @@ func (l *Limiter) Deadline(next http.Handler) http.Handler {
 			timeout = min(timeout, publicTimeout)
 		}
 		until := time.Now().Add(timeout)
-		// A connection that can't have deadlines is bounded by the server's own
-		// timeouts.
-		_ = c.SetReadDeadline(until)
-		_ = c.SetWriteDeadline(until)
+		setDeadlines(c, until)
 		if sh.lasts() {
 			w = &streamWriter{ResponseWriter: w, control: c, timeout: timeout}
 		}
@@ -28,6 +25,13 @@ func (l *Limiter) Deadline(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// setDeadlines sets both deadlines of a connection. One that can't have them is
+// bounded by the server's own timeouts.
+func setDeadlines(c *http.ResponseController, until time.Time) {
+	_ = c.SetReadDeadline(until)
+	_ = c.SetWriteDeadline(until)
 }
 
 // publicTimeout bounds RequestTimeout for calls without credentials.
@@ -72,15 +76,14 @@ func (w *streamWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 type deadlinesKey struct{}
 
 // withDeadlines puts into the context what MessageDeadline and LiftDeadlines
-// need. Errors are as in Deadline.
+// need.
 func withDeadlines(r *http.Request, c *http.ResponseController, timeout time.Duration) *http.Request {
 	set := func(lift bool) {
 		until := time.Now().Add(timeout)
 		if lift {
 			until = time.Time{}
 		}
-		_ = c.SetReadDeadline(until)
-		_ = c.SetWriteDeadline(until)
+		setDeadlines(c, until)
 	}
 	return r.WithContext(context.WithValue(r.Context(), deadlinesKey{}, set))
 }

@@ -68,16 +68,6 @@ func (d *Debts) Charge(owner string, now time.Time, units int) {
 	}
 }
 
-// Owed returns how long the owner's next call has to wait.
-func (d *Debts) Owed(owner string, now time.Time) time.Duration {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if o := d.owners[owner]; o != nil {
-		return o.debt(now)
-	}
-	return 0
-}
-
 // reserve returns how long a call of the owner has to wait: the debt, at most
 // for the given time, and then until it is the call's turn among those of the
 // owner that wait. Turns are not given back by calls that stop waiting, so they

@@ -11,6 +11,8 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/api"
+	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
@@ -58,6 +60,16 @@ func Start() *Server {
 	s.http = httptest.NewServer(s.api.Handler())
 	s.URL = s.http.URL
 	return s
+}
+
+// Record appends an attestation for each payload.
+func (s *Server) Record(payloads ...string) {
+	client, err := muniment.New(muniment.Options{Server: s.URL, Token: s.Token})
+	check(err)
+	for _, p := range payloads {
+		_, err := client.Append(context.Background(), muniment.Submission{Kind: kindname.Attestation, MediaType: "text/plain", Payload: []byte(p)})
+		check(err)
+	}
 }
 
 // Close stops the server.

@@ -70,6 +70,21 @@ func writeFolder(t *testing.T, dir string, files map[string][]byte) {
 	}
 }
 
+// growRaw opens the raw log in the store and appends leaves to it.
+func growRaw(t *testing.T, s *pebblestore.Store, signer note.Signer, n int) *ledger.Ledger {
+	t.Helper()
+	l, err := ledger.Open(t.Context(), ledger.Config{Store: s, Signer: signer, Fatal: func(err error) { t.Error(err) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		if _, err := l.AppendLeaf(t.Context(), fmt.Appendf(nil, "leaf %d of %d", i, n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return l
+}
+
 // A store that may lack what was acknowledged is refused, and no file changes.
 // A missing or torn mark falls back to the anchor.
 func TestOpenStoreProves(t *testing.T) {
@@ -105,15 +120,7 @@ func TestOpenStoreProves(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l, err := ledger.Open(t.Context(), ledger.Config{Store: s, Signer: signer, Fatal: func(err error) { t.Error(err) }})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range n {
-			if _, err := l.AppendLeaf(t.Context(), fmt.Appendf(nil, "leaf %d of %d", i, n)); err != nil {
-				t.Fatal(err)
-			}
-		}
+		l := growRaw(t, s, signer, n)
 		if err := anchor.Write(anchored, l.Published().Checkpoint); err != nil {
 			t.Fatal(err)
 		}

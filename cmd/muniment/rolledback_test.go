@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -19,7 +18,6 @@ import (
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
-	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/pebblestore"
@@ -37,15 +35,7 @@ func growRekor(t *testing.T, dir string, n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := ledger.Open(t.Context(), ledger.Config{Store: s, Signer: signer, Fatal: func(err error) { t.Error(err) }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range n {
-		if _, err := l.AppendLeaf(t.Context(), fmt.Appendf(nil, "leaf %d of %d", i, n)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	l := growRaw(t, s, signer, n)
 	err = anchor.Write(filepath.Join(dir, datadir.RekorStoreDir)+datadir.AnchorSuffix, l.Published().Checkpoint)
 	l.Close()
 	if err := errors.Join(err, s.Close()); err != nil {

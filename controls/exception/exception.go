@@ -160,10 +160,24 @@ func (p *Projection) stream(s *ledger.Stream) *stream {
 // expired.
 func (p *Projection) refresh(ctx context.Context, s *ledger.Stream, st *stream) error {
 	published := p.Log.Published()
-	if err := p.add(ctx, published, s, st); err != nil {
+	err := p.each(ctx, published, s, kindname.Exception, &st.next, func(e *ledger.Entry) error {
+		x, err := read(e)
+		if err != nil {
+			return fmt.Errorf("exception in entry %d: %w", e.Index, err)
+		}
+		st.inForce = append(st.inForce, x)
+		return nil
+	})
+	if err != nil {
 		return err
 	}
-	if err := p.removeErased(ctx, published, s, st); err != nil {
+	// The entry of an erasure always follows the erased entry.
+	err = p.each(ctx, published, s, ledger.ErasureKind, &st.nextErased, func(e *ledger.Entry) error {
+		erased := e.Header.Attributes["entry"]
+		st.inForce = slices.DeleteFunc(st.inForce, func(x Exception) bool { return strconv.FormatUint(x.Index, 10) == erased })
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	now := p.Now()
@@ -171,20 +185,20 @@ func (p *Projection) refresh(ctx context.Context, s *ledger.Stream, st *stream) 
 	return nil
 }
 
-func (p *Projection) add(ctx context.Context, published *ledger.Published, s *ledger.Stream, st *stream) error {
-	for st.next < published.Size {
-		e, next, err := p.Log.Next(ctx, published, s, ledger.Filter{Kind: kindname.Exception}, st.next)
+// each calls visit with the published entries of a kind from the index at which
+// next points, and advances it.
+func (p *Projection) each(ctx context.Context, published *ledger.Published, s *ledger.Stream, kind string, next *uint64, visit func(*ledger.Entry) error) error {
+	for *next < published.Size {
+		e, after, err := p.Log.Next(ctx, published, s, ledger.Filter{Kind: kind}, *next)
 		if err != nil {
-			return fmt.Errorf("read exceptions: %w", err)
+			return fmt.Errorf("read %ss: %w", kind, err)
 		}
 		if e != nil {
-			x, err := read(e)
-			if err != nil {
-				return fmt.Errorf("exception in entry %d: %w", e.Index, err)
+			if err := visit(e); err != nil {
+				return err
 			}
-			st.inForce = append(st.inForce, x)
 		}
-		st.next = next
+		*next = after
 	}
 	return nil
 }
@@ -204,21 +218,4 @@ func read(e *ledger.Entry) (Exception, error) {
 	}
 	slices.Sort(x.Globs)
 	return x, nil
-}
-
-// removeErased removes erased exceptions. The entry of an erasure always
-// follows the erased entry.
-func (p *Projection) removeErased(ctx context.Context, published *ledger.Published, s *ledger.Stream, st *stream) error {
-	for st.nextErased < published.Size {
-		e, next, err := p.Log.Next(ctx, published, s, ledger.Filter{Kind: ledger.ErasureKind}, st.nextErased)
-		if err != nil {
-			return fmt.Errorf("read erasures: %w", err)
-		}
-		if e != nil {
-			erased := e.Header.Attributes["entry"]
-			st.inForce = slices.DeleteFunc(st.inForce, func(x Exception) bool { return strconv.FormatUint(x.Index, 10) == erased })
-		}
-		st.nextErased = next
-	}
-	return nil
 }

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 
 	"muniment.dev/muniment/bench/ledgerrig"
-	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/clients/go/audit"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -19,7 +18,7 @@ import (
 func ExampleRun() {
 	server := ledgerrig.Start()
 	defer server.Close()
-	record(server, "one", "two")
+	server.Record("one", "two")
 
 	policy, err := receipt.ParseTrustPolicy("policy", server.Policy)
 	if err != nil {
@@ -55,22 +54,9 @@ func ExampleRun() {
 		}
 		fmt.Printf("%s: %d entries, %d new, %d of the stream, complete: %t\n",
 			report.Origin, report.Size, report.Size-report.From, report.Stream.Found, report.Stream.Complete())
-		record(server, "three")
+		server.Record("three")
 	}
 	// Output:
 	// ledger.example: 2 entries, 2 new, 2 of the stream, complete: true
 	// ledger.example: 3 entries, 1 new, 3 of the stream, complete: true
-}
-
-// record appends one entry for each payload.
-func record(server *ledgerrig.Server, payloads ...string) {
-	client, err := muniment.New(muniment.Options{Server: server.URL, Token: server.Token})
-	if err != nil {
-		log.Fatal(err)
-	}
-	for _, p := range payloads {
-		if _, err := client.Append(context.Background(), muniment.Submission{Kind: "attestation", MediaType: "text/plain", Payload: []byte(p)}); err != nil {
-			log.Fatal(err)
-		}
-	}
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 
 	"muniment.dev/muniment/bench/ledgerrig"
-	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/clients/go/audit"
 	"muniment.dev/muniment/clients/go/mirror"
 	"muniment.dev/muniment/ledger/receipt"
@@ -19,16 +18,8 @@ import (
 func ExampleUpdate() {
 	server := ledgerrig.Start()
 	defer server.Close()
-	client, err := muniment.New(muniment.Options{Server: server.URL, Token: server.Token})
-	if err != nil {
-		log.Fatal(err)
-	}
+	server.Record("one", "two", "three")
 	ctx := context.Background()
-	for _, p := range []string{"one", "two", "three"} {
-		if _, err := client.Append(ctx, muniment.Submission{Kind: "attestation", MediaType: "text/plain", Payload: []byte(p)}); err != nil {
-			log.Fatal(err)
-		}
-	}
 
 	policy, err := receipt.ParseTrustPolicy("policy", server.Policy)
 	if err != nil {
