@@ -21,10 +21,11 @@ func TestNothingAnswersFromErased(t *testing.T) {
 	ts := newServer(t, func(_ *ledger.Config, c *api.Config) { c.Now = func() time.Time { return time.Now().Add(later) } })
 	ctx, c := context.Background(), ts.client(acmeToken)
 	digest := strings.Repeat("c", 64)
+	expires := time.Now().Add(100 * 24 * time.Hour).UTC().Format(time.RFC3339)
 	exception := func(id string) *connect.Request[munimentv1.AppendRequest] {
 		return connect.NewRequest(&munimentv1.AppendRequest{Tenant: "acme", Submission: &munimentv1.Submission{Kind: "exception", IdempotencyKey: "secret-key", Payload: fmt.Appendf(nil,
 			`{"id":%q,"control":"C","scope":{"subjects":[{"digest":{"sha256":%q}}]},"reason":"r","requester":"a@x","approver":"b@x","expires":%q}`,
-			id, digest, time.Now().Add(100*24*time.Hour).UTC().Format(time.RFC3339))}})
+			id, digest, expires)}})
 	}
 	found := func() int {
 		t.Helper()
