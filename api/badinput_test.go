@@ -20,6 +20,7 @@ import (
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
+	"muniment.dev/muniment/verifiers/external"
 )
 
 // unchanged fails the test if the log has another root than when it was called;
@@ -347,7 +348,7 @@ func TestBatchFields(t *testing.T) {
 
 // reference returns a submission of a reference to evidence stored elsewhere.
 func reference(document string) *munimentv1.Submission {
-	return &munimentv1.Submission{Kind: "attestation", MediaType: ingest.ReferenceMediaType, Payload: []byte(document)}
+	return &munimentv1.Submission{Kind: "attestation", MediaType: external.MediaType, Payload: []byte(document)}
 }
 
 // In a batch each submission is judged by itself.

@@ -28,6 +28,8 @@ import (
 	"muniment.dev/muniment/internal/kindname"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
+	"muniment.dev/muniment/verifiers/intoto"
+	"muniment.dev/muniment/verifiers/sigstore"
 )
 
 var attack = flag.String("attack", "", "attack the server of this URL in the way that MUNIMENT_ATTACK names, until standard input ends (a part of the attacks measurement)")
@@ -163,7 +165,7 @@ func (a *attacker) digests() func(ctx context.Context) {
 	}
 	b.WriteString("]}")
 	body, err := proto.Marshal(&munimentv1.AppendRequest{Tenant: a.client.Tenant,
-		Submission: &munimentv1.Submission{Kind: kindname.Attestation, MediaType: "application/vnd.in-toto+json", Payload: []byte(b.String())}})
+		Submission: &munimentv1.Submission{Kind: kindname.Attestation, MediaType: intoto.MediaType, Payload: []byte(b.String())}})
 	check(err)
 	at := bytes.Index(body, []byte(name))
 	var sent atomic.Uint64
@@ -185,7 +187,7 @@ func (a *attacker) bundle() func(ctx context.Context) {
 		return message(&munimentv1.AppendStreamRequest{Part: &munimentv1.AppendStreamRequest_Chunk{Chunk: b}})
 	}
 	first := append(message(&munimentv1.AppendStreamRequest{Part: &munimentv1.AppendStreamRequest_Header{Header: &munimentv1.AppendStreamHeader{Tenant: a.client.Tenant, Kind: kindname.Attestation,
-		MediaType: "application/vnd.dev.sigstore.bundle.v0.3+json"}}}),
+		MediaType: sigstore.MediaTypePrefix + ".v0.3+json"}}}),
 		chunk([]byte(`{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"tlogEntries":[{}`))...)
 	many, last := chunk(bytes.Repeat([]byte(",{}"), 300_000)), chunk([]byte("]}}"))
 	return func(ctx context.Context) {

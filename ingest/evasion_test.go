@@ -11,6 +11,7 @@ import (
 	"unicode/utf16"
 
 	"muniment.dev/muniment/verifiers/dsse"
+	"muniment.dev/muniment/verifiers/external"
 	"muniment.dev/muniment/verifiers/intoto"
 )
 
@@ -68,7 +69,7 @@ func TestHiddenStatements(t *testing.T) {
 	}
 	for what, document := range documents {
 		for _, mediaType := range []string{"", "application/json", "Application/JSON; charset=utf-8", "application/spdx+json", "text/plain", "text/plain;charset=UTF-8", "application/octet-stream",
-			intoto.MediaType, strings.ToUpper(intoto.MediaType), dsse.MediaType, "application/vnd.dev.sigstore.bundle.v0.3+json", ReferenceMediaType} {
+			intoto.MediaType, strings.ToUpper(intoto.MediaType), dsse.MediaType, "application/vnd.dev.sigstore.bundle.v0.3+json", external.MediaType} {
 			r := appendOne(t, in, who, Submission{Kind: "attestation", MediaType: mediaType, Payload: []byte(document)})
 			var field *FieldError
 			var refusal *Refusal

@@ -17,6 +17,7 @@ import (
 	"muniment.dev/muniment/internal/turns"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/verifiers/boundedjson"
+	"muniment.dev/muniment/verifiers/format"
 	"muniment.dev/muniment/verifiers/shape"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
@@ -153,7 +154,7 @@ func checkUnparsed(mediaType string) (string, error) {
 		return "", err
 	case is == "":
 		return "", fieldErrorf(FieldMediaType, "no media type specified: evidence above %d bytes is not parsed, so specify its type, such as application/spdx+json", maxParsed)
-	case isRead(is):
+	case format.Of(is) != nil:
 		return "", fieldErrorf(FieldPayload, "above the limit of %d bytes for %s, which is parsed", maxParsed, is)
 	}
 	return is, nil
@@ -162,7 +163,7 @@ func checkUnparsed(mediaType string) (string, error) {
 // checkHidden refuses a payload above maxParsed whose content is of a parsed
 // format. Otherwise padding could hide signed evidence from a policy's rules.
 func checkHidden(shown shape.Set) error {
-	is, err := mediaTypeOf(shown)
+	is, err := mediaTypeOf(format.OfShape(shown))
 	if err == nil && is != "" {
 		err = fieldErrorf(FieldPayload, "above the limit of %d bytes for %s, which is parsed", maxParsed, is)
 	}
@@ -228,7 +229,7 @@ func (s *scan) write(p []byte) error {
 
 // isBundle reports whether the payload will be read as a bundle.
 func (s *scan) isBundle() bool {
-	return strings.HasPrefix(s.is, sigstore.MediaTypePrefix) || !isRead(s.is) && s.shown.Set() == shape.Bundle
+	return format.Of(s.is) == format.Bundle || format.Of(s.is) == nil && s.shown.Set() == shape.Bundle
 }
 
 func (s *scan) end() error {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"muniment.dev/muniment/verifiers/external"
 	"muniment.dev/muniment/verifiers/helm"
 	"muniment.dev/muniment/verifiers/intoto"
 )
@@ -74,7 +75,7 @@ rules:
 // of parsed formats.
 func TestMediaTypeParameters(t *testing.T) {
 	in, who := withAdmission(t, AdmissionConfig{})
-	for _, mediaType := range []string{ReferenceMediaType, helm.MediaType, intoto.MediaType} {
+	for _, mediaType := range []string{external.MediaType, helm.MediaType, intoto.MediaType} {
 		r := appendOne(t, in, who, Submission{Kind: "attestation", MediaType: strings.ToUpper(mediaType) + "; v=1", Payload: []byte("{}")})
 		var field *FieldError
 		if !errors.As(r.Err, &field) || field.Field != "payload" {

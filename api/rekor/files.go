@@ -17,6 +17,7 @@ import (
 
 	commonv1 "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 	trustrootv1 "github.com/sigstore/protobuf-specs/gen/pb-go/trustroot/v1"
+	"github.com/sigstore/sigstore-go/pkg/root"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -27,8 +28,8 @@ import (
 
 // Media types of https://github.com/sigstore/protobuf-specs.
 const (
-	trustedRootType   = "application/vnd.dev.sigstore.trustedroot+json;version=0.1"
-	signingConfigType = "application/vnd.dev.sigstore.signingconfig.v0.2+json"
+	trustedRootType   = root.TrustedRootMediaType01
+	signingConfigType = root.SigningConfigMediaType02
 )
 
 // A Service is another part of a Sigstore installation, listed in the files

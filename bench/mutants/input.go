@@ -208,7 +208,7 @@ func (m *maker) receipt(e *recorded) []byte {
 		r["payload"] = p
 	}
 	if m.one(30) {
-		r["mediaType"] = pick(m, "application/vnd.muniment.receipt.v1+json", "", "x")
+		r["mediaType"] = pick(m, strings.Replace(receipt.MediaType, "v2", "v1", 1), "", "x")
 	}
 	if m.one(10) {
 		m.document(r, 1+m.IntN(2))

@@ -9,8 +9,8 @@ import (
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/proto/kinds"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+	"muniment.dev/muniment/verifiers/format"
 	"muniment.dev/muniment/verifiers/intoto"
-	"muniment.dev/muniment/verifiers/sigstore"
 )
 
 // Evidence is an entry about an artifact.
@@ -95,7 +95,7 @@ func relationOf(e *munimentv1.Entry) string {
 	switch {
 	case e.PredicateType != "":
 		return string(intoto.CategoryOf(e.PredicateType))
-	case strings.HasPrefix(e.MediaType, sigstore.MediaTypePrefix), len(e.Signers) > 0:
+	case format.Of(e.MediaType) == format.Bundle, len(e.Signers) > 0:
 		return string(intoto.SignedBy)
 	default:
 		return string(intoto.AttestedBy)

@@ -12,6 +12,7 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/cose"
 	"muniment.dev/muniment/verifiers/dsse"
+	"muniment.dev/muniment/verifiers/helm"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
@@ -46,6 +47,24 @@ type Signed interface {
 	// judge verifies the signatures independently of the policy's rules. It
 	// charges the meter first.
 	judge(m *meter, p *AdmissionPolicy, roots Roots) *proof
+}
+
+// SignedBy returns a document in the form that its package verifies, or nil for
+// nil.
+func SignedBy(document any) Signed {
+	switch d := document.(type) {
+	case *sigstore.Bundle:
+		return Bundle(d)
+	case *dsse.Envelope:
+		return Envelope(d)
+	case *cose.Statement:
+		return Statement(d)
+	case helm.Signed:
+		return Provenance(d)
+	case nil:
+		return nil
+	}
+	panic(fmt.Sprintf("no rules for signatures of a %T", document)) // a row of the registry without a counterpart here
 }
 
 // A proof is the result of verifying signatures.

@@ -30,6 +30,10 @@ const MediaType = "application/vnd.dsse.envelope.v1+json"
 // against each key.
 const MaxSignatures = 64
 
+// MaxSize is the size limit of an envelope in bytes. An envelope contains the
+// whole attestation.
+const MaxSize = 256 << 20
+
 // ErrMalformed is wrapped by every error stating that a document is no
 // envelope, or a key no key.
 var ErrMalformed = errors.New("malformed")
@@ -67,6 +71,9 @@ func Parse(data []byte) (*Envelope, error) {
 }
 
 func parse(data []byte) (*Envelope, error) {
+	if len(data) > MaxSize {
+		return nil, fmt.Errorf("%d bytes, more than %d", len(data), MaxSize)
+	}
 	var raw struct {
 		PayloadType string     `json:"payloadType"`
 		Payload     string     `json:"payload"`

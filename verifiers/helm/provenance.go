@@ -27,6 +27,12 @@ import (
 // MediaType is the media type of a provenance file in a registry.
 const MediaType = "application/vnd.cncf.helm.chart.provenance.v1.prov"
 
+// Begin is the first line of a provenance file.
+var Begin = []byte("-----BEGIN PGP SIGNED MESSAGE-----")
+
+// Signed is a provenance file, whose signature is verified by Keyring.Verify.
+type Signed []byte
+
 // A Keyring holds the PGP keys that may sign.
 type Keyring struct{ entities openpgp.EntityList }
 
@@ -136,7 +142,7 @@ func parse(prov []byte) (*Provenance, *clearsign.Block, error) {
 	if block == nil {
 		return nil, nil, errors.New("no PGP signed message in it; a .prov file begins with -----BEGIN PGP SIGNED MESSAGE-----")
 	}
-	if outside := prov[:bytes.Index(prov, []byte("-----BEGIN PGP SIGNED MESSAGE-----"))]; len(bytes.TrimSpace(outside)) > 0 || len(bytes.TrimSpace(rest)) > 0 {
+	if outside := prov[:bytes.Index(prov, Begin)]; len(bytes.TrimSpace(outside)) > 0 || len(bytes.TrimSpace(rest)) > 0 {
 		return nil, nil, errors.New("there is unsigned text outside of the PGP signed message")
 	}
 	var m metadata

@@ -29,6 +29,9 @@ const (
 	TypeV1  = "https://in-toto.io/Statement/v1"
 )
 
+// MaxSize is the size of the largest statement, in bytes.
+const MaxSize = 256 << 20
+
 // MaxSubjects is how many subjects a statement may have, MaxDigests how many
 // digests one of them, and MaxDepth how deep arrays and objects may be nested.
 const (
@@ -149,6 +152,9 @@ func Read(data []byte) (*Statement, error) {
 // checkText refuses what no part of a document may be, before anything else
 // looks at it.
 func checkText(data []byte) error {
+	if len(data) > MaxSize {
+		return fmt.Errorf("%d bytes, more than %d", len(data), MaxSize)
+	}
 	if err := sniff.Encoding(data); err != nil {
 		return err
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/intoto"
@@ -124,7 +126,7 @@ func Verify(ctx context.Context, r *Registry, p Policy, keep func(*Finding, []by
 }
 
 func isIndex(a *ArtifactReport) bool {
-	return a.MediaType == "application/vnd.oci.image.index.v1+json" || a.MediaType == "application/vnd.docker.distribution.manifest.list.v2+json"
+	return types.MediaType(a.MediaType).IsIndex()
 }
 
 func (p Policy) finding(a *Attachment, problem error) (f Finding, bundle []byte) {

@@ -14,6 +14,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
+// BundleMediaType begins the media type of every version of a Sigstore bundle.
+const BundleMediaType = "application/vnd.dev.sigstore.bundle"
+
 // A Set is the formats that a document shows itself to be.
 type Set uint8
 
@@ -141,7 +144,7 @@ func (s *Scanner) string(text string) {
 		switch {
 		case s.name == "type" && strings.Contains(text, "in-toto.io/statement"):
 			s.found |= Statement
-		case s.name == "mediatype" && strings.HasPrefix(strings.TrimSpace(text), "application/vnd.dev.sigstore.bundle"):
+		case s.name == "mediatype" && strings.HasPrefix(strings.TrimSpace(text), BundleMediaType):
 			s.found |= Bundle
 		}
 		return

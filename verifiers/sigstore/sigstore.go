@@ -22,7 +22,7 @@ import (
 )
 
 // MediaTypePrefix begins the media type of every version of a bundle.
-const MediaTypePrefix = "application/vnd.dev.sigstore.bundle"
+const MediaTypePrefix = shape.BundleMediaType
 
 // MaxBundleSize is the largest bundle that Parse takes, in bytes. A bundle
 // holds the whole attestation, and scan reports of 130 MB are real.

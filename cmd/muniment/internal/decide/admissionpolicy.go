@@ -19,6 +19,7 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+	"muniment.dev/muniment/verifiers/format"
 	"muniment.dev/muniment/verifiers/shape"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
@@ -263,7 +264,7 @@ func (c *policyTestCmd) roots(p *policy.AdmissionPolicy) (policy.Roots, error) {
 
 // try decides on one file and reports whether it would be admitted.
 func (c *policyTestCmd) try(a *term.App, p *policy.AdmissionPolicy, roots policy.Roots, path string) (bool, error) {
-	payload, err := bounded.ReadFile(path, sigstore.MaxBundleSize)
+	payload, err := bounded.ReadFile(path, int64(format.Bundle.MaxSize))
 	if err != nil {
 		return false, err
 	}

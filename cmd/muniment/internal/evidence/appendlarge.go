@@ -20,6 +20,7 @@ import (
 	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/documents"
+	"muniment.dev/muniment/verifiers/external"
 	"muniment.dev/muniment/verifiers/shape"
 )
 
@@ -196,7 +197,7 @@ func (c *appendCmd) reference(files []piece) ([]piece, error) {
 		return nil, fmt.Errorf("--location: %q is not a URI such as s3://bucket/key or https://…", c.Location)
 	}
 	p := piece{name: c.ByReference, receipt: filepath.Join(c.ReceiptDir, "sha256-"+digest[:16]+".receipt.json")}
-	ref := ingest.Reference{Digest: map[string]string{"sha256": digest}, Location: c.Location, MediaType: c.MediaType}
+	ref := external.Reference{Digest: map[string]string{"sha256": digest}, Location: c.Location, MediaType: c.MediaType}
 	if c.Size != nil {
 		ref.Size = *c.Size
 	} else {
@@ -211,7 +212,7 @@ func (c *appendCmd) reference(files []piece) ([]piece, error) {
 		ref.Size = size
 	}
 	p.root, p.path = nil, p.name // the payload is set, so no file is read
-	p.sub.Payload, p.sub.MediaType = ref.Document(), ingest.ReferenceMediaType
+	p.sub.Payload, p.sub.MediaType = ref.Document(), external.MediaType
 	return []piece{p}, nil
 }
 

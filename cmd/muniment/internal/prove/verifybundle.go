@@ -19,6 +19,7 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/documents"
 	"muniment.dev/muniment/verifiers/dsse"
+	"muniment.dev/muniment/verifiers/format"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
@@ -73,7 +74,7 @@ func (c *verifyBundleCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
-	data, err := bounded.ReadFile(c.Bundle, sigstore.MaxBundleSize)
+	data, err := bounded.ReadFile(c.Bundle, int64(format.Bundle.MaxSize))
 	if err != nil {
 		return fmt.Errorf("--bundle: %w", err)
 	}

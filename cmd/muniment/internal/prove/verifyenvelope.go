@@ -11,8 +11,8 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/documents"
 	"muniment.dev/muniment/verifiers/dsse"
+	"muniment.dev/muniment/verifiers/format"
 	"muniment.dev/muniment/verifiers/intoto"
-	"muniment.dev/muniment/verifiers/sigstore"
 )
 
 type verifyEnvelopeCmd struct {
@@ -91,7 +91,7 @@ func (c *verifyEnvelopeCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
-	data, err := a.ReadInput(c.Envelope, sigstore.MaxBundleSize)
+	data, err := a.ReadInput(c.Envelope, int64(format.Envelope.MaxSize))
 	if err != nil {
 		return err
 	}

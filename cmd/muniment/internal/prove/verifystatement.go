@@ -13,8 +13,8 @@ import (
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/documents"
+	"muniment.dev/muniment/verifiers/format"
 	"muniment.dev/muniment/verifiers/intoto"
-	"muniment.dev/muniment/verifiers/sigstore"
 )
 
 type verifyStatementCmd struct {
@@ -47,7 +47,7 @@ func (c *verifyStatementCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
-	data, err := a.ReadInput(c.Statement, sigstore.MaxBundleSize)
+	data, err := a.ReadInput(c.Statement, int64(format.Statement.MaxSize))
 	if err != nil {
 		return err
 	}

@@ -1,22 +1,20 @@
-package ingest
+package external
 
 import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestReference(t *testing.T) {
 	sum := strings.Repeat("0a", 32)
 	good := Reference{Digest: map[string]string{"sha256": sum}, Size: 1 << 40, Location: "s3://scans/<a>&b.json", MediaType: "application/json"}
-	c, err := readAttestation(ReferenceMediaType, good.Document(), time.Time{})
+	x, err := Parse(good.Document())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.external == nil || c.external.Size != good.Size || c.external.Location != good.Location || c.external.MediaType != good.MediaType || c.external.Digest["sha256"] != sum ||
-		len(c.subjects) != 1 || c.subjects[0].Digest["sha256"] != sum || c.mediaType != ReferenceMediaType {
-		t.Errorf("%+v", c)
+	if x.Size != good.Size || x.Location != good.Location || x.MediaType != good.MediaType || x.Digest["sha256"] != sum {
+		t.Errorf("%+v", x)
 	}
 	digest := fmt.Sprintf(`"digest":{"sha256":%q}`, sum)
 	for name, test := range map[string]struct{ doc, wantErr string }{
@@ -38,9 +36,9 @@ func TestReference(t *testing.T) {
 		"a long location":     {`{` + digest + `,"size":1,"location":"s3://` + strings.Repeat("x", 2048) + `"}`, "location"},
 		"no media type":       {`{` + digest + `,"size":1,"location":"s3://x","mediaType":"json"}`, "mediaType"},
 		"more behind it":      {`{` + digest + `,"size":1,"location":"s3://x"}{}`, ""},
-		"a large one":         {`{` + digest + `,"size":1,"location":"s3://x"}` + strings.Repeat(" ", maxReference), "reference"},
+		"a large one":         {`{` + digest + `,"size":1,"location":"s3://x"}` + strings.Repeat(" ", MaxSize), "reference"},
 	} {
-		_, err := readAttestation(ReferenceMediaType, []byte(test.doc), time.Time{})
+		_, err := Parse([]byte(test.doc))
 		if err == nil || !strings.Contains(err.Error(), test.wantErr) {
 			t.Errorf("%s: %v, want an error about %q", name, err, test.wantErr)
 		}

@@ -1,0 +1,147 @@
+// Package format is the registry of evidence formats: the name, media type,
+// size limit, recognition and parser of each.
+//
+// A new format is a package beside this one and a row of the table. Each
+// format's package verifies its signatures.
+package format
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"mime"
+	"strings"
+
+	"muniment.dev/muniment/verifiers/cose"
+	"muniment.dev/muniment/verifiers/dsse"
+	"muniment.dev/muniment/verifiers/external"
+	"muniment.dev/muniment/verifiers/helm"
+	"muniment.dev/muniment/verifiers/intoto"
+	"muniment.dev/muniment/verifiers/shape"
+	"muniment.dev/muniment/verifiers/sigstore"
+)
+
+// A Format is a row of the registry.
+type Format struct {
+	Name      string // for people
+	MediaType string // in headers; the common beginning of those of all versions if there are several
+	MaxSize   int    // bytes of a document
+
+	versions bool // MediaType is followed by a version
+	// the members by which a JSON document shows its format, whatever its
+	// claimed media type
+	shape shape.Set
+	// reports the same for documents that are not JSON; nil if no document shows it
+	recognize func(payload []byte, claimed string) bool
+	read      func(payload []byte) (*Document, error)
+}
+
+// The formats.
+var (
+	Bundle    = &Format{Name: "Sigstore bundle", MediaType: sigstore.MediaTypePrefix, MaxSize: sigstore.MaxBundleSize, versions: true, shape: shape.Bundle, read: readBundle}
+	Envelope  = &Format{Name: "DSSE envelope", MediaType: dsse.MediaType, MaxSize: dsse.MaxSize, shape: shape.Envelope, read: readEnvelope}
+	Statement = &Format{Name: "in-toto statement", MediaType: intoto.MediaType, MaxSize: intoto.MaxSize, shape: shape.Statement, read: readStatement}
+	COSE      = &Format{Name: "SCITT signed statement", MediaType: cose.MediaType, MaxSize: cose.MaxSize, recognize: isCOSE, read: readCOSE}
+	Chart     = &Format{Name: "chart provenance", MediaType: helm.MediaType, MaxSize: helm.MaxProvenance, recognize: isProvenance, read: readProvenance}
+	External  = &Format{Name: "reference", MediaType: external.MediaType, MaxSize: external.MaxSize, read: readExternal}
+)
+
+// all is the table. Documents are recognized in its order.
+var all = []*Format{Bundle, Envelope, Statement, Chart, COSE, External}
+
+// All returns the formats.
+func All() []*Format { return append([]*Format(nil), all...) }
+
+// Of returns the format with a media type in its canonical form, or nil if
+// documents of that type are not read.
+func Of(mediaType string) *Format {
+	for _, f := range all {
+		if mediaType == f.MediaType || f.versions && strings.HasPrefix(mediaType, f.MediaType) {
+			return f
+		}
+	}
+	return nil
+}
+
+// Canonical returns the canonical form of a media type: without it, a type that
+// differs in case or white space would be taken for another. The parameters of
+// formats without versions are dropped, since they mean nothing.
+func Canonical(mediaType string) (string, error) {
+	base, params, err := mime.ParseMediaType(mediaType)
+	if err != nil || !strings.Contains(base, "/") {
+		return "", fmt.Errorf("%q is not a media type", mediaType)
+	}
+	if f := Of(base); f != nil && !f.versions {
+		return base, nil
+	}
+	if is := mime.FormatMediaType(base, params); is != "" {
+		return is, nil
+	}
+	return "", fmt.Errorf("%q is not a media type", mediaType)
+}
+
+// Recognize returns the format that a document shows, whatever its claimed
+// media type, or nil if it shows none. An error means that rules could not
+// look into the document.
+func Recognize(payload []byte, claimed string) (*Format, error) {
+	f, err := OfShape(shape.Of(payload))
+	if f != nil || err != nil {
+		return f, err
+	}
+	for _, f := range all {
+		if f.recognize != nil && f.recognize(payload, claimed) {
+			return f, nil
+		}
+	}
+	return nil, nil
+}
+
+// OfShape returns the format of a document with a shape, or nil.
+func OfShape(s shape.Set) (*Format, error) {
+	for _, f := range all {
+		if s != shape.None && f.shape == s {
+			return f, nil
+		}
+	}
+	switch {
+	case s == shape.None:
+		return nil, nil
+	case s&shape.UTF16 != 0:
+		return nil, errors.New("JSON must be in UTF-8, not UTF-16: convert it")
+	}
+	return nil, errors.New("ambiguous format: it has members of more than one of statement, envelope and bundle")
+}
+
+// Read reads a document of the format. The signatures are not verified.
+func (f *Format) Read(payload []byte) (*Document, error) {
+	if len(payload) > f.MaxSize {
+		return nil, fmt.Errorf("%s: %d bytes, above the limit of %d", f.Name, len(payload), f.MaxSize)
+	}
+	d, err := f.read(payload)
+	if err != nil {
+		return nil, err
+	}
+	d.Format = f
+	if d.MediaType == "" {
+		d.MediaType = f.MediaType
+	}
+	return d, nil
+}
+
+// isProvenance looks for the message anywhere, since its readers skip what
+// precedes it.
+func isProvenance(payload []byte, claimed string) bool {
+	if !bytes.Contains(payload, helm.Begin) {
+		return false
+	}
+	_, err := helm.Parse(payload)
+	return err == nil || claimed == ""
+}
+
+func isCOSE(payload []byte, _ string) bool {
+	if len(payload) > cose.MaxSize {
+		return false
+	}
+	_, err := cose.Parse(payload)
+	return err == nil
+}

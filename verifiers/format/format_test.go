@@ -1,0 +1,47 @@
+package format
+
+import (
+	"testing"
+
+	"muniment.dev/muniment/verifiers/shape"
+)
+
+// TestRegistry checks the rows: each media type is canonical and names its own
+// row alone.
+func TestRegistry(t *testing.T) {
+	shapes, names := map[shape.Set]bool{}, map[string]bool{}
+	for _, f := range All() {
+		if f.Name == "" || names[f.Name] || f.MaxSize <= 0 || f.read == nil {
+			t.Errorf("row %+v", f)
+		}
+		names[f.Name] = true
+		if is, err := Canonical(f.MediaType); err != nil || is != f.MediaType || Of(is) != f {
+			t.Errorf("%s: media type %q, canonical %q, %v", f.Name, f.MediaType, is, err)
+		}
+		if f.shape != shape.None && (shapes[f.shape] || f.recognize != nil) {
+			t.Errorf("%s: recognized in two ways, or like another", f.Name)
+		}
+		shapes[f.shape] = true
+		if _, err := f.Read(make([]byte, f.MaxSize+1)); err == nil {
+			t.Errorf("%s: no bound of its size", f.Name)
+		}
+		if _, err := f.Read(nil); err == nil {
+			t.Errorf("%s: an empty document is read", f.Name)
+		}
+	}
+}
+
+func TestCanonical(t *testing.T) {
+	for given, want := range map[string]string{
+		"Application/VND.In-Toto+JSON; charset=utf-8":          Statement.MediaType,
+		"application/vnd.dev.sigstore.bundle.v0.3+json":        "application/vnd.dev.sigstore.bundle.v0.3+json",
+		"application/vnd.dev.sigstore.bundle+json;version=0.1": "application/vnd.dev.sigstore.bundle+json; version=0.1",
+		"Text/Plain; Charset=x":                                "text/plain; charset=x",
+		"json":                                                 "",
+		"":                                                     "",
+	} {
+		if got, err := Canonical(given); got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q, %v, want %q", given, got, err, want)
+		}
+	}
+}
