@@ -43,8 +43,15 @@ var exact = map[string]definition{
 	LinkV03:           {BuiltBy, linkV03, nil},
 	CosignVuln:        {ScannedBy, cosignVuln, nil},
 	CosignSign:        {SignedBy, nil, nil},
-	"https://in-toto.io/attestation/vulns/v0.1": {ScannedBy, nil, nil},
-	"https://in-toto.io/attestation/vulns/v0.2": {ScannedBy, nil, nil},
+	SLSAProvenanceV01: {BuiltBy, provenanceV01, nil},
+	SVR:               {VerifiedBy, simpleResult, nil},
+	SCAI:              {AttestedBy, attributeReport, nil},
+	Reference:         {AttestedBy, reference, nil},
+	RuntimeTrace:      {AttestedBy, runtimeTrace, nil},
+	ReleaseV01:        {AttestedBy, release, nil},
+	ReleaseV02:        {AttestedBy, release, nil},
+	VulnsV01:          {ScannedBy, vulnsV01, nil},
+	VulnsV02:          {ScannedBy, vulnsV02, nil},
 }
 
 var (

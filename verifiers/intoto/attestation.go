@@ -1,0 +1,146 @@
+package intoto
+
+// The predicates of the attestation framework beside provenance, links and test
+// results (https://github.com/in-toto/attestation/tree/main/spec/predicates).
+const (
+	SLSAProvenanceV01 = "https://slsa.dev/provenance/v0.1"
+	SVR               = "https://in-toto.io/attestation/svr/v0.1"
+	SCAI              = "https://in-toto.io/attestation/scai/v0.3"
+	Reference         = "https://in-toto.io/attestation/reference/v0.1"
+	RuntimeTrace      = "https://in-toto.io/attestation/runtime-trace/v0.1"
+	ReleaseV01        = "https://in-toto.io/attestation/release/v0.1"
+	ReleaseV02        = "https://in-toto.io/attestation/release/v0.2"
+	VulnsV01          = "https://in-toto.io/attestation/vulns/v0.1"
+	VulnsV02          = "https://in-toto.io/attestation/vulns/v0.2"
+)
+
+// provenanceV01 is https://slsa.dev/spec/v0.1/provenance.
+var provenanceV01 = object(
+	required("builder", object(required("id", uri(fact("builder.id"))))),
+	optional("recipe", object(
+		required("type", uri(fact("recipe.type"))),
+		optional("definedInMaterial", integer(0)),
+		optional("entryPoint", text(fact("recipe.entryPoint"))),
+		optional("arguments", anything),
+		optional("environment", anything),
+	)),
+	optional("metadata", object(
+		optional("buildInvocationId", text(nil)),
+		optional("buildStartedOn", timestamp(nil)),
+		optional("buildFinishedOn", timestamp(fact("metadata.buildFinishedOn"))),
+		optional("completeness", object(
+			optional("arguments", boolean),
+			optional("environment", boolean),
+			optional("materials", boolean),
+		)),
+		optional("reproducible", boolean),
+	)),
+	optional("materials", list(collected(object(
+		optional("uri", text(materialURI)),
+		optional("digest", digests(materialDigest)),
+	)))),
+)
+
+// simpleResult is svr.md.
+var simpleResult = object(
+	required("verifier", object(
+		required("id", uri(fact("verifier.id"))),
+		optional("policy", anyObject),
+	)),
+	required("timeCreated", timestamp(fact("timeCreated"))),
+	required("properties", list(filled(nil))),
+)
+
+// attributeReport is scai.md.
+var attributeReport = object(
+	required("attributes", list(object(
+		required("attribute", filled(nil)),
+		optional("target", descriptor()),
+		optional("conditions", anyObject),
+		optional("evidence", descriptor()),
+	))),
+	optional("producer", descriptor()),
+)
+
+// reference is reference.md.
+var reference = object(
+	required("attester", object(required("id", uri(fact("attester.id"))))),
+	required("references", list(descriptor())),
+)
+
+// release is release.md, which names the package's identifier differently in its
+// versions.
+var release = object(
+	required("purl", matching(fact("purl"), "pkg:")),
+	optional("packageId", text(fact("packageId"))),
+	optional("releaseId", text(fact("releaseId"))),
+)
+
+// runtimeTrace is runtime-trace.md. Its own example has an empty descriptor for
+// the configuration.
+var runtimeTrace = object(
+	required("monitor", object(
+		required("type", uri(fact("monitor.type"))),
+		optional("configSource", anyObject),
+		optional("tracePolicy", anyObject),
+	)),
+	required("monitoredProcess", object(
+		required("hostID", uri(fact("monitoredProcess.hostID"))),
+		required("type", uri(fact("monitoredProcess.type"))),
+		required("event", filled(fact("monitoredProcess.event"))),
+	)),
+	required("monitorLog", object(
+		optional("process", list(anyObject)),
+		optional("network", list(anyObject)),
+		optional("fileAccess", list(anyObject)),
+	)),
+	optional("metadata", object(
+		optional("buildStartedOn", timestamp(nil)),
+		optional("buildFinishedOn", timestamp(fact("metadata.buildFinishedOn"))),
+	)),
+)
+
+// severity is an object in the text of the definitions, and a list of them in
+// their messages.
+var severity = either('[', list(oneSeverity), '{', oneSeverity)
+
+var oneSeverity = object(
+	required("method", filled(nil)),
+	required("score", filled(nil)),
+)
+
+// vulnsV01 is vuln.md, and vulnsV02 vulns_02.md.
+var (
+	vulnsV01 = vulns(list(object(
+		optional("id", filled(nil)),
+		optional("vulnerability", object(
+			required("id", filled(nil)),
+			required("severity", severity),
+			optional("annotations", list(anyObject)),
+		)),
+	)))
+	vulnsV02 = vulns(list(object(
+		required("id", filled(nil)),
+		required("severity", severity),
+		optional("annotations", either('[', list(anyObject), '{', anyObject)),
+	)))
+)
+
+func vulns(result check) check {
+	return object(
+		required("scanner", object(
+			required("uri", text(fact("scanner.uri"))),
+			optional("version", text(fact("scanner.version"))),
+			required("db", object(
+				optional("uri", text(nil)),
+				optional("version", text(fact("scanner.db.version"))),
+				required("lastUpdate", timestamp(fact("scanner.db.lastUpdate"))),
+			)),
+			required("result", result),
+		)),
+		required("metadata", object(
+			required("scanStartedOn", timestamp(nil)),
+			required("scanFinishedOn", timestamp(fact("metadata.scanFinishedOn"))),
+		)),
+	)
+}
