@@ -64,7 +64,8 @@ func SignedBy(document any) Signed {
 	case nil:
 		return nil
 	}
-	panic(fmt.Sprintf("no rules for signatures of a %T", document)) // a row of the registry without a counterpart here
+	// a row of the registry of formats without a counterpart here
+	panic(fmt.Sprintf("no rules for signatures of a %T", document))
 }
 
 // A proof is the result of verifying signatures.

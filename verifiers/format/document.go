@@ -23,7 +23,8 @@ type Document struct {
 	Subjects   []entry.Subject
 	Signers    []entry.Signer
 	Attributes map[string]string
-	Statement  *intoto.Statement // nil: the document neither is nor holds one; its predicate is not checked
+	// nil: the document neither is nor holds one; its predicate is not checked
+	Statement *intoto.Statement
 	// why a signed payload whose type is that of statements is none; nil if it
 	// is one, or of another type
 	Unread   error
@@ -63,7 +64,8 @@ func readEnvelope(payload []byte) (*Document, error) {
 	d.Statement, err = intoto.Read(e.Payload)
 	switch {
 	case errors.Is(err, intoto.ErrOtherType):
-		d.Unread = fmt.Errorf("payload: %w", err) // such as a layout or a link: it is signed all the same
+		// such as a layout or a link: it is signed all the same
+		d.Unread = fmt.Errorf("payload: %w", err)
 	case err != nil:
 		return nil, fmt.Errorf("DSSE envelope: payload: %w", err)
 	}

@@ -23,15 +23,18 @@ import (
 
 // A Format is a row of the registry.
 type Format struct {
-	Name      string // for people
-	MediaType string // in headers; the common beginning of those of all versions if there are several
-	MaxSize   int    // bytes of a document
+	Name string // for people
+	// in headers; the common beginning of those of all versions if there are
+	// several
+	MediaType string
+	MaxSize   int // bytes of a document
 
 	versions bool // MediaType is followed by a version
 	// the members by which a JSON document shows its format, whatever its
 	// claimed media type
 	shape shape.Set
-	// reports the same for documents that are not JSON; nil if no document shows it
+	// reports the same for documents that are not JSON; nil if no document
+	// shows it
 	recognize func(payload []byte, claimed string) bool
 	read      func(payload []byte) (*Document, error)
 }

@@ -68,8 +68,8 @@ var reference = object(
 	required("references", list(descriptor())),
 )
 
-// release is release.md, which names the package's identifier differently in its
-// versions.
+// release is release.md, which names the package's identifier differently in
+// its versions.
 var release = object(
 	required("purl", matching(fact("purl"), "pkg:")),
 	optional("packageId", text(fact("packageId"))),
