@@ -68,8 +68,7 @@ var corpus = map[string]map[string]specimen{
 		"pkg/provenance/testdata/msgblock.yaml.asc":           {format: Chart, verify: keyring("pkg/provenance/testdata/helm-test-key.pub")},
 		"pkg/provenance/testdata/msgblock.yaml.tampered":      {format: Chart, verify: keyring("pkg/provenance/testdata/helm-test-key.pub"), refused: "signature"},
 	},
-	// The peer of other tests, at its version.
-	"github.com/sigstore/cosign/v3@v3.1.2": {
+	cosign: { // at the version of the peer in other tests
 		"pkg/cosign/testdata/oci-attestation.sigstore.json": {format: Bundle, predicate: cosignCustom, verify: under("pkg/cosign/testdata/trusted_root_pgi.json")},
 		"pkg/policy/testdata/malformed/custom":              {format: Envelope, predicate: strings.TrimPrefix(cosignCustom, "https://")},
 		"pkg/policy/testdata/malformed/vuln":                {format: Envelope, predicate: strings.TrimPrefix(intoto.CosignVuln, "https://")},
@@ -86,23 +85,30 @@ var corpus = map[string]map[string]specimen{
 	"github.com/veraison/go-cose":                       {},
 }
 
+const cosign = "github.com/sigstore/cosign/v3"
+
 const (
 	npmPublish   = "https://github.com/npm/attestation/tree/main/specs/publish/v0.1"
 	cosignCustom = "https://cosign.sigstore.dev/attestation/v1"
 )
 
 // A module is one whose files are read.
-type module struct{ Path, Version, Dir, Error string }
+type module struct{ Path, Dir, Error string }
 
 func (m module) read(path string) ([]byte, error) {
 	return os.ReadFile(filepath.Join(m.Dir, filepath.FromSlash(path)))
 }
 
-// modules returns the modules of the corpus, at the versions of go.mod.
+// modules returns the modules of the corpus at the versions of go.mod, and
+// cosign, which go.mod does not require, at the version of the peer. Like
+// .ci/peers, it downloads modules that are not in the module cache.
 func modules(t *testing.T) []module {
 	t.Helper()
 	args := []string{"mod", "download", "-json"}
 	for path := range corpus {
+		if path == cosign {
+			path += "@" + cosignVersion(t)
+		}
 		args = append(args, path)
 	}
 	out, err := exec.Command("go", args...).Output()
@@ -115,15 +121,27 @@ func modules(t *testing.T) []module {
 		if m.Error != "" {
 			t.Errorf("%s: %s", m.Path, m.Error)
 		}
-		if _, ok := corpus[m.Path]; !ok {
-			m.Path += "@" + m.Version
-		}
 		all = append(all, m)
 	}
 	if err != nil || len(all) != len(corpus) {
 		t.Fatalf("%d of %d modules: %v", len(all), len(corpus), err)
 	}
 	return all
+}
+
+// cosignVersion returns the version of cosign that .ci/peers builds.
+func cosignVersion(t *testing.T) string {
+	t.Helper()
+	list, err := os.ReadFile("../../.ci/peers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(list), " "+cosign+"/cmd/cosign@")
+	version, _, ok := strings.Cut(rest, "\n")
+	if !ok || version == "" {
+		t.Fatal(".ci/peers has no version of cosign")
+	}
+	return version
 }
 
 // TestCorpus reads the evidence that dependencies ship, all of it: a file that
