@@ -7,8 +7,8 @@ import (
 	"muniment.dev/muniment/verifiers/cose"
 )
 
-// The room of receipts cannot import the formats, so it names statements once
-// more.
+// TestStatementTypesAgree checks the second definition of the media type, which
+// ledger/cosereceipt needs because it cannot import verifiers.
 func TestStatementTypesAgree(t *testing.T) {
 	if cosereceipt.StatementType != cose.MediaType {
 		t.Errorf("%q and %q", cosereceipt.StatementType, cose.MediaType)

@@ -1,4 +1,4 @@
-// Package external reads references to evidence that is kept elsewhere. See
+// Package external reads references to evidence stored elsewhere. See
 // docs/spec/kinds.md.
 //
 // It does not fetch the evidence: a reference commits to its digest.
@@ -20,25 +20,25 @@ import (
 // MediaType is the media type of a reference.
 const MediaType = "application/vnd.muniment.external.v1+json"
 
-// MaxSize is the size of the largest reference, in bytes.
+// MaxSize is the size limit of a reference in bytes.
 const MaxSize = 64 << 10
 
 const maxLocation = 2048 // bytes
 
-// A Reference commits to evidence without holding it.
+// A Reference commits to evidence without containing it.
 type Reference struct {
-	Digest    map[string]string `json:"digest"` // sha256 → hexadecimal digits
+	Digest    map[string]string `json:"digest"` // by algorithm, in hexadecimal digits
 	Size      uint64            `json:"size"`   // bytes
 	Location  string            `json:"location"`
 	MediaType string            `json:"mediaType,omitempty"` // of the evidence
 }
 
-// Document returns the JSON form of the reference.
+// Document returns the payload of the reference.
 func (r *Reference) Document() []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(r) // strings and a number: nothing can fail
+	_ = enc.Encode(r) // strings and a number always encode
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
@@ -75,7 +75,7 @@ func Parse(payload []byte) (*entry.External, error) {
 		return nil, errors.New("location: must not have a user name or password, which would be recorded: remove them")
 	}
 	if x.MediaType != "" {
-		if base, _, err := mime.ParseMediaType(x.MediaType); err != nil || !strings.Contains(base, "/") {
+		if base, params, err := mime.ParseMediaType(x.MediaType); err != nil || !strings.Contains(base, "/") || mime.FormatMediaType(base, params) == "" {
 			return nil, fmt.Errorf("mediaType: %q is not a media type", x.MediaType)
 		}
 	}

@@ -22,11 +22,11 @@ type specimen struct {
 	format     *Format
 	predicate  string // type, if the document holds a statement
 	deviations int
-	unread     bool // signed, and neither a statement nor of another type
+	unread     bool // Document.Unread is set
 
-	// verify verifies the signatures; nil: no keys or roots are at hand
+	// verify verifies the signatures. It is nil without keys or roots.
 	verify func(m module, data []byte, d *Document) error
-	// what the error of verify contains; "": it is verified
+	// part of the error of verify; "" if the document verifies
 	refused string
 }
 
@@ -75,7 +75,7 @@ var corpus = map[string]map[string]specimen{
 		"pkg/policy/testdata/valid/custom":                  {format: Envelope, predicate: cosignCustom},
 		"pkg/policy/testdata/valid/vuln":                    {format: Envelope, predicate: intoto.CosignVuln, deviations: 1},
 	},
-	// Modules whose evidence is none of the formats: a new file of one is seen.
+	// Modules without evidence in these formats yet.
 	"github.com/google/go-containerregistry":            {},
 	"github.com/in-toto/attestation":                    {},
 	"github.com/secure-systems-lab/go-securesystemslib": {},
@@ -144,8 +144,8 @@ func cosignVersion(t *testing.T) string {
 	return version
 }
 
-// TestCorpus reads the evidence that dependencies ship, all of it: a file that
-// is missing or new fails the test.
+// TestCorpus reads all evidence that dependencies ship. A missing or new file
+// fails the test.
 func TestCorpus(t *testing.T) {
 	for _, m := range modules(t) {
 		t.Run(m.Path, func(t *testing.T) {

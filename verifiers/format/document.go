@@ -15,24 +15,25 @@ import (
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
-// A Document is a document that was read. Its contents are claims: no signature
-// was verified.
+// A Document is a parsed document. Its contents are claims, because no
+// signature was verified.
 type Document struct {
 	Format     *Format
 	MediaType  string // in headers
 	Subjects   []entry.Subject
 	Signers    []entry.Signer
 	Attributes map[string]string
-	// nil: the document neither is nor holds one; its predicate is not checked
+	// Statement is the in-toto statement that the document is or contains, or
+	// nil. Its predicate is not checked.
 	Statement *intoto.Statement
-	// why a signed payload whose type is that of statements is none; nil if it
-	// is one, or of another type
+	// Unread is the reason that a signed payload with the type of statements is
+	// not one.
 	Unread   error
-	External *entry.External // nil: the document is the evidence itself
+	External *entry.External // nil unless the evidence is stored elsewhere
 
-	// Signed is the document in the form in which its package verifies it, or
-	// nil if its format has no signatures: a *sigstore.Bundle, *dsse.Envelope,
-	// *cose.Statement or helm.Signed.
+	// Signed is the form in which the format's package verifies the document:
+	// a *sigstore.Bundle, *dsse.Envelope, *cose.Statement or helm.Signed. It is
+	// nil if the format has no signatures.
 	Signed any
 }
 
@@ -59,12 +60,13 @@ func readEnvelope(payload []byte) (*Document, error) {
 	case inner&^shape.Statement != 0:
 		return nil, errors.New("DSSE envelope: payload: must not be an envelope or bundle: submit the one that has the signatures")
 	case e.PayloadType != intoto.MediaType && inner == shape.None:
-		return d, nil // a claimed type does not hide a statement
+		return d, nil // the payload is not a statement, whatever its type claims
 	}
 	d.Statement, err = intoto.Read(e.Payload)
 	switch {
 	case errors.Is(err, intoto.ErrOtherType):
-		// such as a layout or a link: it is signed all the same
+		// such as a layout or a link, whose signatures are verified all the
+		// same
 		d.Unread = fmt.Errorf("payload: %w", err)
 	case err != nil:
 		return nil, fmt.Errorf("DSSE envelope: payload: %w", err)
@@ -85,7 +87,8 @@ func readStatement(payload []byte) (*Document, error) {
 	return &Document{Statement: s}, nil
 }
 
-// readCOSE reads a signed statement in the form in which it is registered.
+// readCOSE reads a signed statement, which must be in the form that is
+// registered.
 func readCOSE(payload []byte) (*Document, error) {
 	s, err := cose.Parse(payload)
 	if err != nil {

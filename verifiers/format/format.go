@@ -23,18 +23,18 @@ import (
 
 // A Format is a row of the registry.
 type Format struct {
-	Name string // for people
-	// in headers; the common beginning of those of all versions if there are
-	// several
+	Name string // in messages
+	// MediaType is the media type in headers, or its prefix if each version of
+	// the format has its own.
 	MediaType string
-	MaxSize   int // bytes of a document
+	MaxSize   int // of a document, in bytes
 
-	versions bool // MediaType is followed by a version
-	// the members by which a JSON document shows its format, whatever its
-	// claimed media type
+	versions bool // MediaType is a prefix
+	// shape identifies JSON documents of the format by their members, whatever
+	// media type is claimed for them.
 	shape shape.Set
-	// reports the same for documents that are not JSON; nil if no document
-	// shows it
+	// recognize does so for documents that are not JSON. It is nil for formats
+	// that only a media type identifies.
 	recognize func(payload []byte, claimed string) bool
 	read      func(payload []byte) (*Document, error)
 }
@@ -55,8 +55,8 @@ var all = []*Format{Bundle, Envelope, Statement, Chart, COSE, External}
 // All returns the formats.
 func All() []*Format { return append([]*Format(nil), all...) }
 
-// Of returns the format with a media type in its canonical form, or nil if
-// documents of that type are not read.
+// Of returns the format of a canonical media type, or nil if documents of that
+// type are not parsed.
 func Of(mediaType string) *Format {
 	for _, f := range all {
 		if mediaType == f.MediaType || f.versions && strings.HasPrefix(mediaType, f.MediaType) {
@@ -66,9 +66,9 @@ func Of(mediaType string) *Format {
 	return nil
 }
 
-// Canonical returns the canonical form of a media type: without it, a type that
-// differs in case or white space would be taken for another. The parameters of
-// formats without versions are dropped, since they mean nothing.
+// Canonical returns the canonical spelling of a media type, so that types which
+// differ only in case or white space are equal. It drops the parameters of
+// formats without versions, because they have no meaning.
 func Canonical(mediaType string) (string, error) {
 	base, params, err := mime.ParseMediaType(mediaType)
 	if err != nil || !strings.Contains(base, "/") {
@@ -83,9 +83,9 @@ func Canonical(mediaType string) (string, error) {
 	return "", fmt.Errorf("%q is not a media type", mediaType)
 }
 
-// Recognize returns the format that a document shows, whatever its claimed
-// media type, or nil if it shows none. An error means that rules could not
-// look into the document.
+// Recognize detects the format of a document by its content, whatever media
+// type is claimed for it. It returns nil for other documents, and an error if
+// rules could not examine the document.
 func Recognize(payload []byte, claimed string) (*Format, error) {
 	f, err := OfShape(shape.Of(payload))
 	if f != nil || err != nil {
@@ -115,7 +115,7 @@ func OfShape(s shape.Set) (*Format, error) {
 	return nil, errors.New("ambiguous format: it has members of more than one of statement, envelope and bundle")
 }
 
-// Read reads a document of the format. The signatures are not verified.
+// Read parses a document of the format. It does not verify signatures.
 func (f *Format) Read(payload []byte) (*Document, error) {
 	if len(payload) > f.MaxSize {
 		return nil, fmt.Errorf("%s: %d bytes, above the limit of %d", f.Name, len(payload), f.MaxSize)
@@ -131,8 +131,8 @@ func (f *Format) Read(payload []byte) (*Document, error) {
 	return d, nil
 }
 
-// isProvenance looks for the message anywhere, since its readers skip what
-// precedes it.
+// isProvenance looks for the PGP message at any offset, because its parsers
+// skip any text before it.
 func isProvenance(payload []byte, claimed string) bool {
 	if !bytes.Contains(payload, helm.Begin) {
 		return false

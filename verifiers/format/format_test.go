@@ -6,8 +6,8 @@ import (
 	"muniment.dev/muniment/verifiers/shape"
 )
 
-// TestRegistry checks the rows: each media type is canonical and names its own
-// row alone.
+// TestRegistry checks that each row is complete and bounded, and that its media
+// type is canonical and unique.
 func TestRegistry(t *testing.T) {
 	shapes, names := map[shape.Set]bool{}, map[string]bool{}
 	for _, f := range All() {
@@ -19,11 +19,11 @@ func TestRegistry(t *testing.T) {
 			t.Errorf("%s: media type %q, canonical %q, %v", f.Name, f.MediaType, is, err)
 		}
 		if f.shape != shape.None && (shapes[f.shape] || f.recognize != nil) {
-			t.Errorf("%s: recognized in two ways, or like another", f.Name)
+			t.Errorf("%s: recognized in two ways, or by the same shape as another format", f.Name)
 		}
 		shapes[f.shape] = true
 		if _, err := f.Read(make([]byte, f.MaxSize+1)); err == nil {
-			t.Errorf("%s: no bound of its size", f.Name)
+			t.Errorf("%s: a document above the size limit is read", f.Name)
 		}
 		if _, err := f.Read(nil); err == nil {
 			t.Errorf("%s: an empty document is read", f.Name)

@@ -14,12 +14,11 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// owners are the folders whose packages define media types, besides the
-// verifiers: those of receipts, and of statements with receipts.
+// owners are the folders whose packages define media types.
 var owners = []string{"verifiers", "ledger/receipt", "ledger/cosereceipt"}
 
-// TestMediaTypesHaveOneTable checks that no code outside of the formats' own
-// packages names a media type by a literal: the registry has them.
+// TestMediaTypesHaveOneTable checks that only the formats' packages have media
+// types as literals.
 func TestMediaTypesHaveOneTable(t *testing.T) {
 	const module = "../.."
 	files := 0

@@ -29,7 +29,7 @@ const (
 	TypeV1  = "https://in-toto.io/Statement/v1"
 )
 
-// MaxSize is the size of the largest statement, in bytes.
+// MaxSize is the size limit of a statement in bytes.
 const MaxSize = 256 << 20
 
 // MaxSubjects is how many subjects a statement may have, MaxDigests how many
