@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"muniment.dev/muniment/bench/peers"
+	"muniment.dev/muniment/internal/peers"
 )
 
 // fsck runs Tessera's fsck on what is under a URL, and returns its output.

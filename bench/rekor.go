@@ -28,7 +28,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"muniment.dev/muniment/api/rekor"
-	"muniment.dev/muniment/bench/rekorpeer"
+	"muniment.dev/muniment/internal/peers/rekorpeer"
 )
 
 // rekorLog measures one client of the Rekor endpoint, and of the real Rekor v2

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"muniment.dev/muniment/bench/witnessrig"
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/internal/peers/witnessrig"
 	"muniment.dev/muniment/ledger/receipt"
 )
 

@@ -35,7 +35,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"muniment.dev/muniment/api/rekor"
-	"muniment.dev/muniment/bench/rekorpeer"
+	"muniment.dev/muniment/internal/peers/rekorpeer"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/store/memstore"
 )

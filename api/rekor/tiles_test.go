@@ -15,7 +15,7 @@ import (
 	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/tlog"
 
-	"muniment.dev/muniment/bench/peers"
+	"muniment.dev/muniment/internal/peers"
 	"muniment.dev/muniment/ledger"
 )
 

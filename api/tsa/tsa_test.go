@@ -24,7 +24,7 @@ import (
 	"github.com/sigstore/timestamp-authority/v2/pkg/verification"
 
 	"muniment.dev/muniment/api/tsa"
-	"muniment.dev/muniment/bench/sigstorerig"
+	"muniment.dev/muniment/internal/peers/sigstorerig"
 )
 
 // A testTSA is an authority over HTTP whose clock is set by the test.

@@ -8,7 +8,7 @@ import (
 
 	muniment "muniment.dev/muniment/clients/go"
 
-	"muniment.dev/muniment/bench/ledgerrig"
+	"muniment.dev/muniment/internal/peers/ledgerrig"
 	"muniment.dev/muniment/ledger/receipt"
 )
 

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"muniment.dev/muniment/bench/sigstorerig"
+	"muniment.dev/muniment/internal/peers/sigstorerig"
 )
 
 // verifyBundle runs the command in-process.

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"muniment.dev/muniment/bench/sigstorerig"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/peers/sigstorerig"
 )
 
 // TestCosignEvidence checks that evidence signed by cosign is accepted under an

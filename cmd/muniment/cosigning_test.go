@@ -18,11 +18,11 @@ import (
 	"testing"
 	"time"
 
-	"muniment.dev/muniment/bench/witnessrig"
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/operate"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/peers/witnessrig"
 	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/receipt"
 )

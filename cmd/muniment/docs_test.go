@@ -16,10 +16,10 @@ import (
 
 	"golang.org/x/tools/txtar"
 
-	"muniment.dev/muniment/bench/peers"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/operate"
 	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/internal/peers"
 )
 
 // TestDocs runs every command in the pages under docs/ and in the README, as

@@ -27,7 +27,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	sslib "github.com/secure-systems-lab/go-securesystemslib/dsse"
 
-	"muniment.dev/muniment/bench/peers"
+	"muniment.dev/muniment/internal/peers"
 )
 
 // peer NAME args...: runs the real cosign or helm.

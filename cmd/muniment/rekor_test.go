@@ -23,8 +23,8 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 
-	"muniment.dev/muniment/bench/sigstorerig"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/peers/sigstorerig"
 )
 
 const predicateType = "https://example.com/p"

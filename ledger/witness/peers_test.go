@@ -8,7 +8,7 @@ import (
 
 	fnote "github.com/transparency-dev/formats/note"
 
-	"muniment.dev/muniment/bench/witnessrig"
+	"muniment.dev/muniment/internal/peers/witnessrig"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/witness"
 )

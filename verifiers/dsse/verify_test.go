@@ -27,7 +27,7 @@ import (
 
 	sslib "github.com/secure-systems-lab/go-securesystemslib/dsse"
 
-	"muniment.dev/muniment/bench/peers"
+	"muniment.dev/muniment/internal/peers"
 )
 
 // A signer signs by the library's interface, so that the envelopes are the

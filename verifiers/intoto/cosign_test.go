@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"muniment.dev/muniment/bench/peers"
+	"muniment.dev/muniment/internal/peers"
 )
 
 // What cosign makes of each type with a short name conforms to the type's

@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"muniment.dev/muniment/bench/sigstorerig"
+	"muniment.dev/muniment/internal/peers/sigstorerig"
 	"muniment.dev/muniment/verifiers/intoto"
 	"muniment.dev/muniment/verifiers/sigstore"
 )

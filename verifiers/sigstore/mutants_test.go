@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"muniment.dev/muniment/bench/sigstorerig"
+	"muniment.dev/muniment/internal/peers/sigstorerig"
 	"muniment.dev/muniment/verifiers/dsse"
 )
 

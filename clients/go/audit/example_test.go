@@ -8,8 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"muniment.dev/muniment/bench/ledgerrig"
 	"muniment.dev/muniment/clients/go/audit"
+	"muniment.dev/muniment/internal/peers/ledgerrig"
 	"muniment.dev/muniment/ledger/receipt"
 )
 

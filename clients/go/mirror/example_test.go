@@ -7,9 +7,9 @@ import (
 	"net/http/httptest"
 	"os"
 
-	"muniment.dev/muniment/bench/ledgerrig"
 	"muniment.dev/muniment/clients/go/audit"
 	"muniment.dev/muniment/clients/go/mirror"
+	"muniment.dev/muniment/internal/peers/ledgerrig"
 	"muniment.dev/muniment/ledger/receipt"
 )
 

@@ -23,9 +23,9 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/api/tiles"
-	"muniment.dev/muniment/bench/peers"
 	"muniment.dev/muniment/clients/go/audit"
 	"muniment.dev/muniment/clients/go/mirror"
+	"muniment.dev/muniment/internal/peers"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"

@@ -7,10 +7,10 @@ import (
 	"os"
 	"time"
 
-	"muniment.dev/muniment/bench/ledgerrig"
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/clients/go/audit"
 	"muniment.dev/muniment/clients/go/monitor"
+	"muniment.dev/muniment/internal/peers/ledgerrig"
 	"muniment.dev/muniment/ledger/receipt"
 )
 

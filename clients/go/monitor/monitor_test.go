@@ -32,9 +32,9 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/api/tiles"
-	"muniment.dev/muniment/bench/rekorpeer"
 	"muniment.dev/muniment/clients/go/audit"
 	"muniment.dev/muniment/clients/go/monitor"
+	"muniment.dev/muniment/internal/peers/rekorpeer"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"

@@ -20,7 +20,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
-	"muniment.dev/muniment/bench/witnessrig"
+	"muniment.dev/muniment/internal/peers/witnessrig"
 	"muniment.dev/muniment/ledger/witness/cosigner"
 )
 

@@ -17,7 +17,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"muniment.dev/muniment/bench/peers"
+	"muniment.dev/muniment/internal/peers"
 )
 
 // A Server is a running Rekor v2.

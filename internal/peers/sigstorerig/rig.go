@@ -22,7 +22,7 @@ import (
 	"testing"
 	"time"
 
-	"muniment.dev/muniment/bench/peers"
+	"muniment.dev/muniment/internal/peers"
 )
 
 // startTimeout is how long a program may take until it answers.

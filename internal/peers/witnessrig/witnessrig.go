@@ -25,7 +25,7 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 	"golang.org/x/mod/sumdb/note"
 
-	"muniment.dev/muniment/bench/peers"
+	"muniment.dev/muniment/internal/peers"
 )
 
 // A Witness is a process that can be stopped and started again.
