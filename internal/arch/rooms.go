@@ -1,0 +1,251 @@
+// Package arch defines the rooms of the repository and which room may import
+// which. Its tests hold every package to the table, test imports included, and
+// compare the table with docs/architecture.md.
+package arch
+
+import "slices"
+
+// A Room is a folder of Go packages under one import rule. It covers the
+// folders below it, except those that are rooms themselves.
+type Room struct {
+	Folder  string
+	Purpose string
+
+	// Imports lists the rooms that the room's packages may import, besides
+	// their own and those in everyone. An item covers the rooms below it,
+	// except those that are ByName.
+	Imports []string
+
+	// Tests lists what tests may import besides Imports and forTests.
+	Tests []string
+
+	// ByName protects the room from being covered by an item for a folder
+	// above it: an importer must list the room itself.
+	ByName bool
+
+	// Coming marks a room without a package yet.
+	Coming bool
+}
+
+// everyone lists leaf rooms that every package may import.
+var everyone = []string{"clients/go/adaptivecache"}
+
+// forTests lists rooms that the tests of every room may import.
+var forTests = []string{"internal/peers", "internal/soak", "ledger/store/memstore"}
+
+// server lists the rooms that make up the server and its clients.
+var server = []string{"api", "controls", "ingest", "verifiers", "ledger", "clients/go", "proto", "internal"}
+
+// shared lists the packages that all groups of commands share.
+var shared = []string{"cmd/muniment/internal/term", "cmd/muniment/internal/datadir", "cmd/muniment/internal/remote"}
+
+// commands lists what a group of commands may import. No group imports another.
+var commands = slices.Concat(shared, server)
+
+// engines lists the storage engines and what opens them.
+var engines = []string{"ledger/engine", "ledger/pebblestore"}
+
+// Rooms is the table. Imports point down it.
+var Rooms = []Room{
+	{
+		Folder: "cmd/muniment", Purpose: "the command line: the program and its table of commands",
+		Imports: []string{"cmd/muniment/internal", "internal"},
+		Tests:   slices.Concat(engines, server),
+	},
+	{
+		Folder: "cmd/muniment/internal/operate", Purpose: "commands that run servers, witnesses, mirrors and monitors",
+		Imports: slices.Concat(engines, commands),
+	},
+	{
+		Folder: "cmd/muniment/internal/evidence", Purpose: "commands that record, find, transfer and erase evidence",
+		Imports: slices.Concat(engines, commands),
+	},
+	{
+		Folder: "cmd/muniment/internal/prove", Purpose: "commands that verify evidence, receipts and logs",
+		Imports: commands,
+	},
+	{
+		Folder: "cmd/muniment/internal/decide", Purpose: "commands that decide from evidence",
+		Imports: commands,
+	},
+	{
+		Folder: "cmd/muniment/internal/remote", Purpose: "connections of commands to a server",
+		Imports: []string{"cmd/muniment/internal/term", "cmd/muniment/internal/datadir", "clients/go", "ledger", "proto", "internal"},
+	},
+	{
+		Folder: "cmd/muniment/internal/datadir", Purpose: "data folders: configuration, keys, stores",
+		Imports: slices.Concat(engines, []string{"api", "ingest", "verifiers", "ledger", "clients/go", "internal"}),
+	},
+	{
+		Folder: "cmd/muniment/internal/term", Purpose: "output, messages, progress and exit codes",
+		Imports: []string{"internal"},
+	},
+	{
+		Folder: "cmd/conductor", Purpose: "the command line of backfill and triage",
+		Imports: []string{"conductor", "clients/go", "proto", "internal"},
+		Coming:  true,
+	},
+	{
+		Folder: "conductor", Purpose: "backfill and triage, which are customers of the ledger",
+		Imports: []string{"clients/go", "proto"},
+		Coming:  true,
+	},
+	{
+		Folder: "bench", Purpose: "measurements, and the mutants on which the three verifiers must agree",
+		Imports: slices.Concat([]string{"internal/peers"}, engines, server),
+	},
+	{
+		Folder: "internal/peers", Purpose: "the real programs that tests and measurements run beside Muniment",
+		Imports: []string{"api", "clients/go", "ledger", "ledger/store/memstore", "proto", "internal"},
+		ByName:  true,
+	},
+	{
+		Folder: "api", Purpose: "the server's HTTP side: services, authentication, authorization, limits",
+		Imports: []string{"ingest", "controls", "ledger", "proto", "internal"},
+		Tests:   []string{"verifiers"},
+	},
+	{
+		Folder: "controls", Purpose: "projections of the ledger and decisions from them",
+		Imports: []string{"ledger", "verifiers", "proto", "internal"},
+	},
+	{
+		Folder: "ingest", Purpose: "from a submission to an entry: kinds, headers, admission policy, retention",
+		Imports: []string{"verifiers", "ledger", "proto", "internal"},
+	},
+	{
+		Folder: "clients/go", Purpose: "the Go client, with its auditor, mirror and monitor",
+		Imports: []string{"proto", "ledger/entry", "ledger/receipt", "internal"},
+		Tests:   []string{"api/tiles", "ledger"},
+	},
+	{
+		Folder: "clients/go/verify", Purpose: "offline checks of receipts and bundles",
+		Imports: []string{"verifiers", "proto", "ledger/entry", "ledger/receipt", "internal"},
+		Coming:  true,
+	},
+	{
+		Folder: "clients/go/adaptivecache", Purpose: "a cache that any room may use",
+		Coming: true,
+	},
+	{
+		Folder: "verifiers", Purpose: "one package per evidence format, and `format`, their registry",
+		Imports: []string{"ledger/entry", "ledger/receipt", "internal"},
+	},
+	{
+		Folder: "ledger", Purpose: "the sequencer, the tree, proofs, search, and the check of a whole store",
+		Imports: []string{"ledger/entry", "ledger/receipt", "ledger/store", "ledger/delta", "internal"},
+		Tests:   slices.Concat([]string{"ledger/store/storetest"}, engines),
+	},
+	{
+		Folder: "ledger/engine", Purpose: "opens a storage engine by its URL",
+		Imports: []string{"ledger/pebblestore", "ledger/store", "ledger/entry", "ledger/receipt", "internal"},
+		ByName:  true, Coming: true,
+	},
+	{
+		Folder: "ledger/pebblestore", Purpose: "the storage engine for one disk",
+		Imports: []string{"ledger/store", "ledger/entry", "ledger/receipt", "internal/owner"},
+		Tests:   []string{"ledger/store/storetest"},
+		ByName:  true,
+	},
+	{
+		Folder: "ledger/store/storetest", Purpose: "the contract of storage engines, as a program",
+		Imports: []string{"ledger/store", "ledger/entry", "ledger/receipt", "internal/soak"},
+		ByName:  true,
+	},
+	{
+		Folder: "ledger/store/memstore", Purpose: "a storage engine in memory, for tests",
+		Imports: []string{"ledger/store", "ledger/entry", "ledger/receipt"},
+		Tests:   []string{"ledger/store/storetest"},
+		ByName:  true,
+	},
+	{
+		Folder: "ledger/store", Purpose: "the contract of storage engines",
+		Imports: []string{"ledger/entry", "ledger/receipt"},
+	},
+	{
+		Folder: "ledger/witness", Purpose: "collects cosignatures, and cosigns the checkpoints of other logs",
+		Imports: []string{"ledger/entry", "ledger/receipt", "internal"},
+		Tests:   []string{"ledger"},
+	},
+	{
+		Folder: "ledger/anchor", Purpose: "copies of the latest checkpoint outside of the data folder",
+		Imports: []string{"ledger/entry", "ledger/receipt", "internal"},
+	},
+	{
+		Folder: "ledger/cosereceipt", Purpose: "COSE receipts for SCITT statements",
+		Imports: []string{"ledger/entry", "ledger/receipt", "internal"},
+	},
+	{
+		Folder: "ledger/delta", Purpose: "the file that carries a log to a machine without a network",
+		Imports: []string{"ledger/entry", "ledger/receipt"},
+	},
+	{
+		Folder: "ledger/logkey", Purpose: "opens the keys that sign checkpoints",
+		Imports: []string{"internal"},
+	},
+	{
+		Folder: "ledger/receipt", Purpose: "receipts, proofs and trust policies, and their offline verification",
+		Imports: []string{"ledger/entry"},
+	},
+	{
+		Folder: "ledger/entry", Purpose: "the vocabulary of entries: hashes, salts, headers, digests",
+	},
+	{
+		Folder: "proto", Purpose: "the API, the table of entry kinds, and code generated from both",
+	},
+	{
+		Folder: "internal", Purpose: "small pieces that several rooms share",
+		Tests: []string{"proto"},
+	},
+	{
+		Folder: "internal/soak", Purpose: "the length of seeded test campaigns",
+		ByName: true,
+	},
+}
+
+// otherFolders lists the folders at the root of the repository that contain no
+// room: those in git, then those in .gitignore. Names with a leading dot
+// are not checked.
+var otherFolders = []string{"deploy", "docs", "bin", "data", "demo-data", "receipts", "replica"}
+
+// A Restriction limits who may call a function.
+type Restriction struct {
+	Package, Func string
+	Callers       map[string]int // package to its largest number of references
+	Instead       string
+}
+
+// Restrictions is the table of functions with a closed list of callers. Tests
+// may call them.
+var Restrictions = []Restriction{{
+	Package: "ledger/entry", Func: "ParseHeader",
+	Callers: map[string]int{
+		"ledger":                         3, // reading an opening, fsck, import
+		"ledger/receipt":                 1,
+		"ledger/cosereceipt":             1,
+		"clients/go":                     1,
+		"cmd/muniment/internal/evidence": 1,
+	},
+	Instead: "use the parsed header of ledger.Entry or receipt.Verified",
+}}
+
+// A Weight keeps modules out of what a room's packages link, directly or not.
+type Weight struct {
+	Room  string
+	Never []string // prefixes of import paths
+}
+
+// servers lists modules of servers, storage engines, RPC and telemetry.
+var servers = []string{
+	"github.com/cockroachdb/", "connectrpc.com/", "go.opentelemetry.io/", "github.com/sigstore/",
+	"github.com/prometheus/", "google.golang.org/", "buf.build/", "github.com/maypok86/",
+	"github.com/in-toto/", "github.com/secure-systems-lab/", "cel.dev/", "github.com/google/cel-go",
+}
+
+// Weights is the table of what must stay small: a receipt is verified without
+// the code of a server.
+var Weights = []Weight{
+	{Room: "ledger/entry", Never: servers},
+	{Room: "ledger/receipt", Never: servers},
+	{Room: "ledger/store", Never: servers},
+	{Room: "clients/go/audit", Never: servers},
+}
