@@ -1,8 +1,8 @@
-"""Cases where the specification is likely to be misread: makes docs/spec/vectors/adversarial.json.
+"""Generates docs/spec/vectors/adversarial.json: cases where the specification is easily misread.
 
-Run it in this folder as `PYTHONPATH=src:tests python tests/adversarial.py`. Verdicts and codes are
-written here by hand, from the specification. The reports are those of this verifier, for the others
-to compare.
+Run `PYTHONPATH=src:tests python tests/adversarial.py` in clients/python. Verdicts and codes are
+written by hand, from the specification. The reports come from this verifier, and the other
+verifiers must reproduce them.
 """
 
 import base64
@@ -36,7 +36,7 @@ Document = dict[str, Any]
 
 
 def header(**changes: Any) -> Document:  # noqa: ANN401 - JSON
-    """Return a header; None removes a member."""
+    """Return a header whose members are overridden by `changes`. None removes a member."""
     members: Document = {
         "origin": ORIGIN,
         "tenant": "acme",
@@ -59,7 +59,7 @@ def receipt(
     time: int = 5,
     lines: Callable[[str], str] = LOG.line,
 ) -> Document:
-    """Return a full receipt of a log with one entry, or with two if `index` is 1."""
+    """Return a full receipt from a log with one entry, or with two if `index` is 1."""
     if not isinstance(content, str):
         content = json.dumps(header() if content is None else content, ensure_ascii=False)
     prev = (bytes(32) if seq == 0 else bytes([1]) * 32) if prev is None else prev
@@ -99,7 +99,11 @@ def case(
     policies: Any = ("log",),  # noqa: ANN401 - names
     **options: Any,  # noqa: ANN401 - JSON
 ) -> Document:
-    """Return a case. A verdict other than `verified` is a code; with a colon: not checked."""
+    """Return a case.
+
+    `verdict` is `verified`, or a reason code. A colon before the code means not checked rather than
+    refused.
+    """
     if isinstance(document, dict):
         document = json.dumps(document, ensure_ascii=False)
     data = document.encode() if isinstance(document, str) else document
@@ -118,7 +122,7 @@ def case(
 
 
 def report(data: bytes, made: Document) -> Document:
-    """Return the report of this verifier on a case."""
+    """Return this verifier's report on a case."""
     expect = made.get("expect", {})
     given: Document = {NAMES[name]: expect[name] for name in expect if name != "streamKey"}
     if "streamKey" in expect:
@@ -131,7 +135,7 @@ def report(data: bytes, made: Document) -> Document:
 
 
 def version_cases() -> Iterator[Document]:
-    """Return what ranks before, and what after, a media type of another version."""
+    """Yield faults that rank before or after a media type of another version."""
     other = receipt() | {"mediaType": "application/vnd.muniment.receipt.v1+json"}
     for name, member in (
         ("null", None),
@@ -191,7 +195,7 @@ def version_cases() -> Iterator[Document]:
 
 
 def proof_cases() -> Iterator[Document]:
-    """Return malformed proofs, and what ranks after them."""
+    """Yield malformed proofs, and faults that rank after them."""
     good = receipt()
     yield case("proof empty", good | {"proof": ""}, "proof-malformed")
     yield case("proof a number", good | {"proof": 1}, "receipt-malformed")
@@ -246,7 +250,7 @@ def proof_cases() -> Iterator[Document]:
 
 
 def checkpoint_cases() -> Iterator[Document]:
-    """Return signature lines, policies, and the order of the reasons of step 7."""
+    """Yield signature lines and policies, and combinations of the faults of step 7."""
     bad = LOG.raw_line(bytes(64))
     bad_witness = W[0].raw_line(bytes(72))
 
@@ -295,7 +299,7 @@ def checkpoint_cases() -> Iterator[Document]:
 
 
 def link_cases() -> Iterator[Document]:
-    """Return sequence numbers, and the order of steps 2 to 9."""
+    """Yield sequence numbers, and combinations of the faults of steps 2 to 9."""
     yield case("seq equal to the index", receipt(seq=1, index=1))
     yield case("seq 0 at the index 1", receipt(index=1, prev=bytes(32)))
     far = receipt(seq=2, index=1)
@@ -338,7 +342,7 @@ def link_cases() -> Iterator[Document]:
 
 
 def header_cases() -> Iterator[Document]:
-    """Return headers that are nearly well formed, and unusual ones that are."""
+    """Yield headers that are almost well formed, and well-formed headers that are unusual."""
     digest = "sha256:" + "ab" * 32
     for name, changes in (
         ("tenant with a line feed", {"tenant": "acme\n"}),
@@ -400,7 +404,7 @@ def header_cases() -> Iterator[Document]:
 
 
 def expectation_cases() -> Iterator[Document]:
-    """Return expectations that are nearly met."""
+    """Yield expectations that are almost met."""
     digest = "ab" * 32
     subjects = [{"digest": {"SHA256": digest.upper(), "other": "Xy", "hex": "AB"}}]
     signers = [
@@ -483,7 +487,7 @@ def expectation_cases() -> Iterator[Document]:
 
 
 def form_cases() -> Iterator[Document]:
-    """Return forms made of a full receipt, and evidence by reference."""
+    """Yield forms derived from a full receipt, and evidence by reference."""
     full = receipt()
     erased = {name: value for name, value in full.items() if name != "payload"}
     erased |= {"form": "payload-erased"}
@@ -544,7 +548,7 @@ def form_cases() -> Iterator[Document]:
 
 
 def vectors() -> Document:
-    """Return the vectors."""
+    """Return the content of the vector file."""
     makers = (
         version_cases,
         proof_cases,
@@ -565,7 +569,7 @@ def vectors() -> Document:
 
 
 def text() -> str:
-    """Return the file."""
+    """Return the text of the vector file."""
     return json.dumps(vectors(), indent=1) + "\n"
 
 

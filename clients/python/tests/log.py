@@ -1,4 +1,4 @@
-"""A log of one entry, for receipts that the vectors do not have."""
+"""A log with one entry, to generate receipts that are not in the vectors."""
 
 import base64
 import json
@@ -13,12 +13,12 @@ STREAM_KEY = bytes(32)
 
 
 def encode(data: bytes) -> str:
-    """Return base64."""
+    """Return the base64 of `data`."""
     return base64.b64encode(data).decode()
 
 
 def make_header(evidence: bytes = b"", **changes: object) -> str:
-    """Return a header, with changes to its members."""
+    """Return a header whose members are overridden by `changes`."""
     header: dict[str, object] = {
         "origin": ORIGIN,
         "tenant": "acme",
@@ -42,7 +42,7 @@ def make(
     time: int = 5,
     **changes: object,
 ) -> bytes:
-    """Return a full receipt of a log's only entry, with changes to its header's members."""
+    """Return a full receipt of the log's only entry. `changes` override members of its header."""
     content = make_header(evidence, **changes) if content is None else content
     tag = hashes.tag(STREAM_KEY, 0) if tag is None else tag
     stream = hashes.stream_id(STREAM_KEY)

@@ -1,4 +1,4 @@
-"""The command line."""
+"""The command `python -m muniment`."""
 
 import copy
 import json
@@ -28,7 +28,7 @@ def write(folder: Path, chosen: Case, name: str = "a.receipt.json") -> str:
 
 
 def policy(folder: Path, chosen: Case) -> list[str]:
-    """Write a case's policies to files; return the options that name them."""
+    """Write a case's policies to files and return the options that name them."""
     options = []
     for name in chosen.policy_names:
         file = folder / f"{name}.policy"
@@ -38,7 +38,7 @@ def policy(folder: Path, chosen: Case) -> list[str]:
 
 
 def made(folder: Path, **changes: Any) -> list[str]:  # noqa: ANN401 - members of a header
-    """Return the arguments that verify a receipt made here."""
+    """Write a generated receipt and its policy, and return the arguments that verify it."""
     (folder / "made").write_bytes(make(**changes))
     (folder / "made.policy").write_text(f"log {LOG.vkey}\nquorum none")
     return ["verify", str(folder / "made"), "--policy", str(folder / "made.policy")]
@@ -47,7 +47,7 @@ def made(folder: Path, **changes: Any) -> list[str]:  # noqa: ANN401 - members o
 def run(
     *arguments: str | bytes, stdout: int | IO[bytes] = subprocess.PIPE
 ) -> "subprocess.CompletedProcess[bytes]":
-    """Run the command in a process of its own."""
+    """Run the command in a separate process."""
     command = [sys.executable, "-B", "-m", "muniment", *arguments]
     env = {"PYTHONPATH": str(SOURCE), "PATH": os.environ["PATH"]}
     return subprocess.run(command, env=env, stdout=stdout, stderr=subprocess.PIPE, check=False)
@@ -68,17 +68,26 @@ def test_verified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert result == {"receipt": arguments[-1], "verdict": "verified", **report}
 
 
-def test_lists_and_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = case("one of two policies")
     receipt = write(tmp_path, chosen)
     _, first, _, second = policy(tmp_path, chosen)
-    assert main(["verify", receipt, "--policy", f"{first},{second}"]) == 0
-    monkeypatch.setenv("MUNIMENT_POLICY", f"{first},{second}")
+    monkeypatch.setenv("MUNIMENT_POLICY", second)
     assert main(["verify", receipt]) == 0
     assert main(["verify", receipt, "--policy", first]) == 1
     (tmp_path / "key").write_text("00" * 32)
     monkeypatch.setenv("MUNIMENT_STREAM_KEY", str(tmp_path / "key"))
     assert main(["verify", receipt]) == 1
+
+
+def test_commas_belong_to_file_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = made(tmp_path)
+    name = tmp_path / "made,2026.policy"
+    name.write_bytes(Path(base[3]).read_bytes())
+    assert main([*base[:2], "--policy", str(name)]) == 0
+    assert main([*base[:2], "--policy", f"{base[3]},{base[3]}"]) == 2
+    monkeypatch.setenv("MUNIMENT_POLICY", str(name))
+    assert main(base[:2]) == 0
 
 
 def test_expectations(tmp_path: Path) -> None:
@@ -121,13 +130,26 @@ def test_evidence_by_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main([*base, "--external", str(tmp_path / "none")]) == 2
 
 
+@pytest.mark.parametrize("flag", ["--payload", "--external"])
+def test_unreadable_inputs_rank_before_the_receipt(
+    flag: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = made(tmp_path)
+    Path(base[1]).write_text("not a receipt")
+    for path in (tmp_path / "none", tmp_path):
+        assert main([*base, flag, str(path), "--json"]) == 2
+        report = json.loads(capsys.readouterr().out)
+        assert report["verdict"] == "not-checked"
+        assert report["reason"]["code"] == "unreadable"
+
+
 def test_stream_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = made(tmp_path)
     key = tmp_path / "stream.key"
     for text in ("00" * 32, "00" * 32 + "\n"):
         key.write_text(text)
         assert main([*base, "--stream-key", str(key)]) == 0
-        assert "under its right tag" in capsys.readouterr().out
+        assert "with the right tag" in capsys.readouterr().out
     key.write_text("01" * 32)
     assert main([*base, "--stream-key", str(key)]) == 1
     key.write_text("0G" * 32)
@@ -232,7 +254,7 @@ def test_output_is_safe_for_terminals(tmp_path: Path, capsys: pytest.CaptureFixt
             assert line.isprintable()
 
 
-def test_receipt_that_is_no_receipt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_malformed_receipt_is_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     chosen = case("full")
     text = chosen.receipt.replace(b'"mediaType"', b'"\\u001b[31m\\u009b\\u202e"')
     file = tmp_path / "\x1b[31m"

@@ -1,4 +1,4 @@
-"""The runner for inputs in JSON Lines (receipt.md, section 6)."""
+"""The runner for files of mutants (receipt.md, section 6)."""
 
 import base64
 import json
@@ -9,7 +9,7 @@ from vectors import ADVERSARIAL, CASES, Case
 
 
 def line(number: int, chosen: Case) -> str:
-    """Return a case of receipts.json as a line for the runner."""
+    """Return a case of the vectors as a line for the runner."""
 
     def encode(data: bytes | None) -> str | None:
         return None if data is None else base64.b64encode(data).decode()
@@ -39,7 +39,7 @@ def test_the_vectors(tmp_path: Path) -> None:
             assert rest == chosen.reason
 
 
-def test_fingerprint_is_of_every_member() -> None:
+def test_fingerprint_covers_every_member() -> None:
     verified = [c for c in CASES if c.verdict == "verified"]
     by_report: dict[str, set[str]] = {}
     for chosen in verified:
@@ -47,7 +47,7 @@ def test_fingerprint_is_of_every_member() -> None:
     assert all(len(reports) == 1 for reports in by_report.values())
 
 
-def test_a_broken_policy_ranks_before_a_broken_stream_key(tmp_path: Path) -> None:
+def test_policies_are_checked_before_the_stream_key(tmp_path: Path) -> None:
     file = tmp_path / "mutants"
     mutant: dict[str, object] = {"id": 7, "receipt": "", "policies": ["eA=="], "streamKey": ""}
     file.write_text(json.dumps(mutant) + "\n" + json.dumps(mutant | {"policies": []}))

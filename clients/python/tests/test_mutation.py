@@ -1,4 +1,4 @@
-"""Changed and cut-off receipts: they fail, or prove exactly the same."""
+"""Altered and truncated receipts: each fails, or proves exactly the same statement."""
 
 import json
 import random
@@ -10,7 +10,7 @@ from muniment import NotVerified, verify
 from muniment.strictjson import MAX_DEPTH
 from vectors import Case, case
 
-# Accepted cases of every form; with and without payload from elsewhere, witness and other lines.
+# Accepted cases of every form, with and without a given payload, witnesses and other lines.
 NAMES = [
     "full",
     "full, with the same payload from elsewhere",

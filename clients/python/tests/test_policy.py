@@ -1,4 +1,4 @@
-"""Policies, signatures and cosignatures, with keys made here."""
+"""Policies, signatures and cosignatures, with generated keys."""
 
 import base64
 import hashlib
@@ -20,7 +20,7 @@ TEXT = f"{ORIGIN}\n7\n{ROOT}\n"
 
 @dataclass(frozen=True)
 class Signer:
-    """A key for tests, derived from its name."""
+    """A test key, derived from its name."""
 
     name: str
     algorithm: int
@@ -39,18 +39,18 @@ class Signer:
 
     @property
     def key_id(self) -> str:
-        """Key name and key hash, as in a statement."""
+        """The key as `<key name>+<key hash>`."""
         return "+".join(self.vkey.split("+", 2)[:2])
 
     def line(self, text: str = TEXT, time: int = 1760000000) -> str:
-        """Return a signature line."""
+        """Sign a checkpoint and return the signature line."""
         if self.algorithm == 1:
             return self.raw_line(self.private.sign(text.encode()))
         message = f"cosignature/v1\ntime {time}\n{text}".encode()
         return self.raw_line(time.to_bytes(8, "big") + self.private.sign(message))
 
     def raw_line(self, signature: bytes) -> str:
-        """Return a signature line with this signature, good or bad."""
+        """Return a signature line with the given signature, valid or not."""
         key_hash = bytes.fromhex(self.key_id[-8:])
         encoded = base64.b64encode(key_hash + signature).decode()
         return f"\N{EM DASH} {self.name} {encoded}\n"
@@ -62,13 +62,13 @@ WITNESSES = "".join(f"witness W{number} {signer.vkey}\n" for number, signer in e
 
 
 def signers(policy: str, *lines: str) -> tuple[str, ...]:
-    """Return the signers of a checkpoint with these lines, or raise PolicyRefusal."""
+    """Return the signers of a checkpoint with these signature lines, or raise PolicyRefusal."""
     checkpoint = parse_checkpoint(TEXT + "\n" + "".join(lines))
     return Policy.parse(policy.encode()).check(checkpoint.note, checkpoint.origin)
 
 
 def met(quorum: str, *signed: int) -> bool:
-    """Report whether the witnesses of these numbers meet the quorum that these lines define."""
+    """Report whether cosignatures of the witnesses with these numbers meet the quorum."""
     try:
         found = signers(
             f"log {LOG.vkey}\n{WITNESSES}{quorum}",
@@ -116,18 +116,18 @@ def test_signers() -> None:
     policy = f"log {LOG.vkey}\n{WITNESSES}group g any W0 W1\ngroup unused any W2\nquorum g\n"
     lines = [W[2].line(), W[1].line(), W[0].line(), LOG.line()]
     assert signers(policy, *lines) == (LOG.key_id, W[0].key_id, W[1].key_id)
-    # A cosignature that the quorum can spare may be left out: fewer signers, nothing else.
+    # Dropping a cosignature beyond the quorum changes only the list of signers.
     assert signers(policy, *lines[:2], LOG.line()) == (LOG.key_id, W[1].key_id)
 
 
 def test_lines_that_count() -> None:
     policy = f"log {LOG.vkey}\n{WITNESSES}quorum W0\n"
     good, bad = W[0].line(), W[0].raw_line(bytes(72))
-    assert signers(policy, LOG.line(), good, bad)  # the first line of a key counts
-    # The quorum does not depend on W1, so its line is ignored like one by an unknown key.
+    assert signers(policy, LOG.line(), good, bad)  # only the first line of a key counts
+    # The quorum does not depend on W1, so its line is ignored, as for an unknown key.
     assert signers(policy, LOG.line(), good, W[1].raw_line(bytes(72))) == (LOG.key_id, W[0].key_id)
     for lines in (
-        [good],  # the log has not signed
+        [good],  # not signed by the log
         [LOG.line(), bad, good],
         [LOG.line(), W[0].raw_line(bytes(1))],
         [LOG.raw_line(bytes(65)), good],
@@ -145,7 +145,7 @@ def test_origin_is_the_key_name() -> None:
         signers(f"log {other.vkey}\nquorum none\n", other.line())
 
 
-def test_far_future_is_no_fault() -> None:
+def test_times_in_the_far_future_are_valid() -> None:
     assert signers(f"log {LOG.vkey}\n{WITNESSES}quorum W0\n", LOG.line(), W[0].line(time=2**63 - 1))
 
 
@@ -250,11 +250,11 @@ def test_policy_layout() -> None:
     assert Policy.parse(raw).quorum == b"\xff"
 
 
-def test_any_octets_in_a_policy() -> None:
+def test_arbitrary_bytes_in_a_policy() -> None:
     text = policy_text("one-of")
     for position in range(len(text)):
-        for octet in (0, 9, 10, 13, 32, 43, 48, 255):
-            changed = text[:position] + bytes([octet]) + text[position + 1 :]
+        for byte in (0, 9, 10, 13, 32, 43, 48, 255):
+            changed = text[:position] + bytes([byte]) + text[position + 1 :]
             try:
                 Policy.parse(changed)
             except PolicyError:
@@ -291,7 +291,7 @@ def test_malformed_verifier_keys(text: str) -> None:
 
 
 def test_many_keys() -> None:
-    # A policy of the largest size: each key is looked up, not compared with all others.
+    # The largest policy stays fast: keys are looked up, not compared with all others.
     def witness(number: int) -> str:
         key = b"\4" + number.to_bytes(32, "big")
         key_hash = hashlib.sha256(b"w\n" + key).hexdigest()[:8]

@@ -1,4 +1,4 @@
-"""Inclusion proofs against trees built by the definition of RFC 6962, and the proof's text."""
+"""Inclusion proofs, against trees built by the definition in RFC 6962, and their text form."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,12 @@ from vectors import case
 
 
 def split(size: int) -> int:
-    """Return the largest power of two smaller than `size`, which is 2 or more."""
+    """Return the largest power of two smaller than `size`, which is at least 2."""
     return 1 << ((size - 1).bit_length() - 1)
 
 
 def tree_hash(leaves: Sequence[bytes]) -> bytes:
-    """Return the root over leaf hashes, RFC 6962 §2.1."""
+    """Return the root of the tree with these leaf hashes (RFC 6962 §2.1)."""
     if len(leaves) == 1:
         return leaves[0]
     k = split(len(leaves))
@@ -25,7 +25,7 @@ def tree_hash(leaves: Sequence[bytes]) -> bytes:
 
 
 def path(index: int, leaves: Sequence[bytes]) -> list[bytes]:
-    """Return the audit path of a leaf, RFC 6962 §2.1.1."""
+    """Return the audit path of a leaf (RFC 6962 §2.1.1)."""
     if len(leaves) == 1:
         return []
     k = split(len(leaves))
@@ -50,7 +50,7 @@ def test_inclusion(size: int) -> None:
 
 
 def gives(leaf: bytes, index: int, size: int, hashes: Sequence[bytes]) -> bytes | None:
-    """Return the root that a proof leads to, or None if it does not fit the tree."""
+    """Return the root that a proof yields, or None if it has the wrong length."""
     try:
         return root_from_inclusion(leaf, index, size, hashes)
     except FormatError:
@@ -115,7 +115,7 @@ def test_largest_checkpoint() -> None:
     room = 258_048 - len(f"{start} AAAAAAA=\n".encode())
     for name in ("x" * room, "é" * (room // 2) + "x" * (room % 2)):
         assert parse_proof(f"{HEAD}index 0\n\n{start}{name} AAAAAAA=\n").index == 0
-        with pytest.raises(FormatError, match="checkpoint is longer"):
+        with pytest.raises(FormatError, match="checkpoint exceeds"):
             parse_proof(f"{HEAD}index 0\n\n{start}{name}x AAAAAAA=\n")
 
 

@@ -1,4 +1,4 @@
-"""All the test vectors of the specification."""
+"""The test vectors of the specification."""
 
 import base64
 import re
@@ -112,7 +112,7 @@ def test_digest(raw: dict[str, Any]) -> None:
         equal = parse_digest(raw["expected"]).is_among(raw["digest"].items())
         verdict = "equal" if equal else "different"
     except CallerError as error:
-        assert error.code == "expectation-malformed"  # noqa: PT017 - there may be none
+        assert error.code == "expectation-malformed"  # noqa: PT017 - not every case raises
         verdict = "malformed"
     assert verdict == raw["verdict"]
 

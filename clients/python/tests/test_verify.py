@@ -1,4 +1,4 @@
-"""What the vectors do not cover: receipts made here, and the caller's side of `verify`."""
+"""Tests beyond the vectors: generated receipts, and wrong calls of `verify`."""
 
 import json
 import pickle
@@ -31,13 +31,13 @@ def test_empty_payload() -> None:
 
 
 def code(receipt: bytes, **options: Any) -> str:  # noqa: ANN401 - options of verify
-    """Return the code with which a receipt is not verified."""
+    """Return the reason code with which `verify` fails."""
     with pytest.raises(MunimentError) as caught:
         verify(receipt, [POLICY], **options)
     return caught.value.code
 
 
-def test_steps_that_the_log_could_break() -> None:
+def test_receipts_that_only_the_log_can_forge() -> None:
     good = make(b"x")
     assert verify(good, [POLICY], stream_key=STREAM_KEY).signers == (LOG.key_id,)
     assert code(make(b"x", origin="other.example")) == "origin-mismatch"
@@ -72,7 +72,7 @@ def test_external_in_pieces() -> None:
     assert code(make(), external=b"") == "external-unexpected"
 
 
-def test_expectations_are_never_passed_over() -> None:
+def test_no_expectation_is_ignored() -> None:
     receipt = make(subjects=[{"digest": {"x": "ab", "git:x": "c"}, "name": "n"}])
     verify(receipt, [POLICY], subject="x:AB")
     for subject in ("y:ab", "x:abc", "name:n", "git:x:c", "git:x"):
@@ -85,19 +85,19 @@ def test_expectations_are_never_passed_over() -> None:
 
 
 def test_tag_of_another_number() -> None:
-    # A log that gives an entry a wrong tag is noticed with the stream key only.
+    # Only the stream key reveals a wrong tag.
     changed = make(tag=hashes.tag(STREAM_KEY, 1))
     verify(changed, [POLICY], stream=hashes.stream_id(STREAM_KEY).hex())
     assert code(changed, stream_key=STREAM_KEY) == "tag-mismatch"
 
 
-def test_errors_of_the_caller() -> None:
+def test_wrong_calls() -> None:
     for length in (0, 31, 33):
         assert code(make(), stream_key=bytes(length)) == "stream-key-malformed"
     with pytest.raises(CallerError) as caught:
         verify(b"", [], tenant="")
     assert caught.value.code == "policy-missing"
-    # The stream key ranks before the expectations, and these before the receipt.
+    # The stream key is checked before the expectations, and both before the receipt.
     assert code(b"", stream_key=b"", tenant="") == "stream-key-malformed"
     assert code(b"", tenant="") == "expectation-malformed"
 
@@ -139,7 +139,7 @@ PEM = (
 
 
 @pytest.mark.parametrize("text", [PRIVATE, PEM, PEM.replace(b"\n", b"\r\n"), b"log " + PRIVATE])
-def test_private_keys_are_never_repeated(text: bytes) -> None:
+def test_private_keys_are_never_quoted(text: bytes) -> None:
     secret = max(text.replace(b"+", b" ").split(), key=len).decode()
     with pytest.raises(PolicyError, match="private key") as policy_error:
         Policy.parse(text)

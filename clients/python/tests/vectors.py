@@ -1,4 +1,4 @@
-"""Access to the test vectors of docs/spec/vectors."""
+"""Loads the test vectors in docs/spec/vectors."""
 
 import base64
 import json
@@ -11,8 +11,8 @@ from muniment import Policy, Statement, parse_stream_key, verify
 FOLDER = Path(__file__).resolve().parents[3] / "docs" / "spec" / "vectors"
 
 
-def load(name: str) -> Any:  # noqa: ANN401 - whatever the file holds
-    """Return a parsed vector file."""
+def load(name: str) -> Any:  # noqa: ANN401 - JSON
+    """Load a vector file."""
     return json.loads((FOLDER / name).read_bytes())
 
 
@@ -32,12 +32,12 @@ NAMES = {
     "admitted": "admitted",
     "stream": "stream",
 }
-"""Expectations in the vectors, and as arguments of `verify`."""
+"""Maps the expectations in the vectors to arguments of `verify`."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One case of receipts.json."""
+    """A case of receipts.json or adversarial.json."""
 
     name: str
     receipt: bytes
@@ -54,12 +54,12 @@ class Case:
 
     @property
     def policies(self) -> tuple[Policy, ...]:
-        """The policies to give."""
+        """The policies, parsed."""
         named = zip(self.policy_texts, self.policy_names, strict=True)
         return tuple(Policy.parse(text, name) for text, name in named)
 
     def verify(self, receipt: bytes | None = None) -> Statement:
-        """Verify the case's receipt, or another one in its place."""
+        """Verify the case's receipt, or `receipt` in its place."""
         expected = {NAMES[name]: value for name, value in self.expect.items()}
         if self.stream_key_text is not None:
             expected["stream_key"] = parse_stream_key(self.stream_key_text)
@@ -110,6 +110,6 @@ ADVERSARIAL = tuple(_case(_ADVERSARIAL, raw) for raw in _ADVERSARIAL["cases"])
 
 
 def case(name: str) -> Case:
-    """Return the one case of this name."""
+    """Return the case of receipts.json with this name."""
     (found,) = (c for c in CASES if c.name == name)
     return found

@@ -37,14 +37,14 @@ Usage: python -m muniment verify RECEIPT... --policy FILE... [flags]
 
 Commands:
   verify     Verify receipts offline.
-  help       Show this text; `verify --help` lists the flags.
+  help       Show this help. `help verify` lists the flags of verify.
 
   --version  Show the version.
 """
 
 _EXAMPLES = """\
-exit code: 0 all verified; 1 one is refused; 2 none is refused, but one could
-not be checked, or the call itself is wrong
+exit code: 0 all verified; 1 a receipt was refused; 2 none was refused, but one
+could not be checked, or the call is wrong
 
 examples:
   python -m muniment verify build.receipt.json --policy policy
@@ -53,9 +53,9 @@ examples:
       --tenant acme --kind attestation --subject sha256:2cf24dba…
   python -m muniment verify app.receipt.json --policy policy --require-verified \\
       --signer release@acme.example --issuer https://issuer.example --admitted
-  python -m muniment verify receipts/*.receipt.json --policy policy,policy.2025 --json
+  python -m muniment verify receipts/*.receipt.json --policy policy --policy policy.2025 --json
 
-Scripts should give --tenant, --kind and --subject: without them any genuine
+Scripts should set --tenant, --kind and --subject: without them, any genuine
 receipt of the log verifies.
 """
 
@@ -65,11 +65,11 @@ class UsageError(Exception):
 
 
 class OutputError(Exception):
-    """Standard output cannot be written."""
+    """Writing to standard output failed."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser that leaves output and exit codes to `main`."""
+    """An argument parser that leaves errors and exit codes to `main`."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
@@ -86,49 +86,58 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("receipts", nargs="*", metavar="RECEIPT", help="receipt file")
-    add("-h", "--help", action="store_true", help="show this text")
+    add("-h", "--help", action="store_true", help="show this help")
     add(
         "--policy",
         action="append",
-        metavar="FILE,...",
-        help="policy file: the keys of the log and its witnesses. May be given more than once; "
-        "one must accept ($MUNIMENT_POLICY)",
+        metavar="FILE",
+        help="trust policy: the keys of the log and its witnesses. May be repeated; one must "
+        "accept ($MUNIMENT_POLICY)",
     )
-    add("--payload", metavar="FILE", help="the payload, for a receipt that does not hold it")
-    add("--external", metavar="FILE", help="the evidence that an entry by reference refers to")
-    add("--header-only", action="store_true", help="verify without the payload")
-    add("--tenant", metavar="TENANT", help="the entry must be of this tenant")
+    add("--payload", metavar="FILE", help="payload of a receipt that does not contain it")
+    add("--external", metavar="FILE", help="evidence that an entry by reference refers to")
+    add("--header-only", action="store_true", help="verify the header only, without the payload")
+    add("--tenant", metavar="TENANT", help="the entry must belong to this tenant")
     add("--kind", metavar="KIND", help="the entry must be of this kind")
     add("--subject", metavar="DIGEST", help="the entry must be about this artifact: sha256:…")
-    add("--predicate-type", metavar="URI", help="the entry must have this predicate type")
+    add("--predicate-type", metavar="URI", help="the entry must have this in-toto predicate type")
     add("--control", metavar="CONTROL", help="the entry must be about this control")
     add(
         "--require-verified",
         action="store_true",
-        help="the log must have verified the signatures of the evidence",
+        help="the log must have verified the evidence's signatures",
     )
-    add("--signer", metavar="ID", help="this identity or key ID must have signed, verified")
-    add("--issuer", metavar="URL", help="the signer's identity must be by this issuer, verified")
+    add(
+        "--signer",
+        metavar="ID",
+        help="the log must have verified a signature by this identity or key ID",
+    )
+    add(
+        "--issuer",
+        metavar="URL",
+        help="the log must have verified a signature by an identity of this OIDC issuer",
+    )
     add("--admitted", action="store_true", help="an admission policy must have admitted the entry")
-    add("--stream", metavar="ID", help="the entry must be of the stream with this ID")
+    add("--stream", metavar="ID", help="the entry must belong to the stream with this ID")
     add(
         "--stream-key",
         metavar="FILE",
-        help="the entry must be of this key's stream, under its right tag ($MUNIMENT_STREAM_KEY)",
+        help="the entry must belong to this key's stream, and have the right tag "
+        "($MUNIMENT_STREAM_KEY)",
     )
-    add("--json", action="store_true", help="print one JSON object for each receipt")
+    add("--json", action="store_true", help="print one JSON object per receipt")
     return parser
 
 
 def _options(arguments: Sequence[str], environment: Mapping[str, str]) -> argparse.Namespace:
-    """Read the arguments of `verify`; the policies become a list of paths."""
+    """Parse the arguments of `verify`, with defaults from the environment."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     options = _parser().parse_intermixed_args(arguments[:end])
     if options.help:
         return options
     options.receipts += arguments[end + 1 :]
-    lists = options.policy or [environment.get("MUNIMENT_POLICY", "")]
-    options.policy = [path for item in lists for path in item.split(",") if path]
+    policies = options.policy or [environment.get("MUNIMENT_POLICY", "")]
+    options.policy = [path for path in policies if path]
     if options.stream_key is None:
         options.stream_key = environment.get("MUNIMENT_STREAM_KEY") or None
     if not options.receipts:
@@ -137,7 +146,7 @@ def _options(arguments: Sequence[str], environment: Mapping[str, str]) -> argpar
         raise UsageError("no policy specified: use --policy")
     for name in ("payload", "external", "stream_key"):
         if getattr(options, name) == "":
-            raise UsageError(f"--{name.replace('_', '-')} is empty")
+            raise UsageError(f"--{name.replace('_', '-')}: must not be empty")
     for name in ("payload", "external"):
         path = getattr(options, name)
         if path is not None and len(options.receipts) > 1:
@@ -145,21 +154,32 @@ def _options(arguments: Sequence[str], environment: Mapping[str, str]) -> argpar
     return options
 
 
-def _pieces(path: str) -> Iterator[bytes]:
-    """Return the content of a file in pieces, or raise CallerError."""
+def _open(path: str) -> Iterator[bytes]:
+    """Open a file and return an iterator over its content. Both raise CallerError."""
     try:
-        with Path(path).open("rb", buffering=0) as file:
+        file = Path(path).open("rb", buffering=0)  # noqa: SIM115 - _pieces closes it
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    return _pieces(path, file)
+
+
+def _pieces(path: str, file: io.RawIOBase) -> Iterator[bytes]:
+    with file:
+        try:
             while piece := file.read(_PIECE):
                 yield piece
-    except OSError as error:
-        reason = f"{printable(path)}: {error.strerror or 'read failed'}"
-        raise CallerError("unreadable", reason) from None
+        except OSError as error:
+            raise _unreadable(path, error) from None
+
+
+def _unreadable(path: str, error: OSError) -> CallerError:
+    return CallerError("unreadable", f"{printable(path)}: {error.strerror or 'read failed'}")
 
 
 def _read(path: str, limit: int) -> bytes:
-    """Return the content of a file, at most one byte more than `limit`, or raise CallerError."""
+    """Return the content of a file, up to `limit` + 1 bytes of it. Raises CallerError."""
     content = bytearray()
-    for piece in _pieces(path):
+    for piece in _open(path):
         content += piece
         if len(content) > limit:
             break
@@ -181,11 +201,22 @@ def _read_stream_key(path: str) -> bytes:
         raise CallerError(error.code, f"{printable(path)}: {error}") from None
 
 
-def _check(path: str, policies: Sequence[Policy], expected: dict[str, Any]) -> dict[str, Any]:
-    """Return the report on one receipt; `text` in it is the report for people."""
+def _check(
+    path: str,
+    policies: Sequence[Policy],
+    sources: Mapping[str, str | None],
+    expected: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Verify one receipt and return its report.
+
+    `sources` are the files of the payload and the external evidence. The member `text` of the
+    report is the human-readable form.
+    """
     report: dict[str, Any] = {"receipt": unicode_name(path)}
     try:
-        statement = verify(_read(path, MAX_RECEIPT_SIZE), policies, **expected)
+        receipt = _read(path, MAX_RECEIPT_SIZE)
+        opened = {name: _open(file) for name, file in sources.items() if file is not None}
+        statement = verify(receipt, policies, **{**expected, **opened})
     except (NotVerified, CallerError) as error:
         refused = isinstance(error, NotVerified)
         mark = "✗ REFUSED" if refused else "? NOT CHECKED"
@@ -202,21 +233,19 @@ def _check(path: str, policies: Sequence[Policy], expected: dict[str, Any]) -> d
 
 
 def _verify(options: argparse.Namespace) -> int:
-    """Verify the receipts of the command line, print the reports, return the exit code."""
+    """Verify the receipts, print the reports, and return the exit code."""
     policies = [_read_policy(path) for path in options.policy]
     expected: dict[str, Any] = {name: getattr(options, name) for name in _TEXTS}
     expected["require_verified"] = options.require_verified
     expected["admitted"] = options.admitted
     if options.stream_key is not None:
         expected["stream_key"] = _read_stream_key(options.stream_key)
-    parse_expectations(**expected)  # an error ends the command before the first receipt
+    parse_expectations(**expected)  # report a wrong call before the first receipt
     expected["header_only"] = options.header_only
+    sources = {"payload": options.payload, "external": options.external}
     verdicts = set()
     for path in options.receipts:
-        for name in ("payload", "external"):
-            source = getattr(options, name)
-            expected[name] = None if source is None else _pieces(source)
-        report = _check(path, policies, expected)
+        report = _check(path, policies, sources, expected)
         verdicts.add(report["verdict"])
         text = report.pop("text")
         _print(json.dumps(report) if options.json else text)
@@ -257,9 +286,9 @@ def _run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command with `arguments` (default: those of the process); return the exit code.
+    """Run the command and return its exit code. `arguments` defaults to those of the process.
 
-    A fault of the program never looks like a verdict: it ends with exit code 2.
+    An internal error never looks like a verdict: its exit code is 2.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -267,7 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(sys.argv[1:] if arguments is None else arguments, os.environ)
     except BrokenPipeError:
-        # The reader has left, as `| head -1` does.
+        # The reader closed the pipe, as in `| head -1`.
         _discard_output()
         return BROKEN_PIPE
     except KeyboardInterrupt:
@@ -286,11 +315,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 BROKEN_PIPE, INTERRUPTED = 141, 130
-"""The exit codes that shells report for a program ended by SIGPIPE and SIGINT."""
+"""The exit codes that shells report for programs ended by SIGPIPE and SIGINT."""
 
 
 def _discard_output() -> None:
-    """Keep the interpreter from writing the rest of the output when it ends."""
+    """Keep the interpreter from flushing the remaining output at exit."""
     if sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -300,4 +329,4 @@ def _complain(message: str) -> None:
     try:
         print(f"muniment: {lines}", file=sys.stderr, flush=True)
     except OSError:
-        return  # there is no other place for it
+        return  # there is nowhere else to report it

@@ -1,4 +1,4 @@
-"""Digests that a caller expects, and when two digests are equal (receipt.md, section 4)."""
+"""Expected digests, and equality of digests (receipt.md, section 4)."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -32,23 +32,23 @@ _DIGITS: Mapping[str, tuple[int, ...]] = {
     "gitblob": (40, 64),
     "gittag": (40, 64),
 }
-"""Hexadecimal digits that the values of well-known algorithms have."""
+"""The number of hexadecimal digits in a value of each well-known algorithm."""
 
 
 def fold(text: str) -> str:
-    """Return `text` with the ASCII letters in lower case, and no others changed."""
+    """Return `text` with its ASCII letters, and only those, in lower case."""
     return text.translate(_UPPER)
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """A digest: algorithm and value as they were written."""
+    """A digest, with algorithm and value as written."""
 
     algorithm: str
     value: str
 
     def is_among(self, digests: Iterable[tuple[str, str]]) -> bool:
-        """Report whether one of these (algorithm, value) pairs equals this digest."""
+        """Report whether this digest equals one of the (algorithm, value) pairs."""
         mine = _comparable(self.algorithm, self.value)
         return any(_comparable(algorithm, value) == mine for algorithm, value in digests)
 
@@ -58,13 +58,13 @@ def _comparable(algorithm: str, value: str) -> tuple[str, str]:
 
 
 def parse_digest(text: str) -> Digest:
-    """Return the digest `<algorithm>:<value>`, or raise CallerError."""
+    """Parse the digest `<algorithm>:<value>`. Raises CallerError if it is malformed."""
     algorithm, _, value = text.partition(":")
     well_formed = _ALGORITHM.fullmatch(algorithm) and _VALUE.fullmatch(value)
     digits = _DIGITS.get(fold(algorithm))
     if well_formed and digits is not None:
         well_formed = _HEX.fullmatch(value) if len(value) in digits else None
     if not well_formed:
-        reason = "subject must be a digest such as sha256: and 64 hexadecimal digits"
+        reason = "subject: must be a digest, such as sha256: and 64 hexadecimal digits"
         raise CallerError("expectation-malformed", reason)
     return Digest(algorithm, value)

@@ -25,14 +25,14 @@ STEPS: Mapping[str, int] = {
     )
     for code in codes.split()
 }
-"""Every code, and the step of receipt.md, section 4, that it belongs to."""
+"""Maps each reason code to its step in receipt.md, section 4."""
 
 
 class MunimentError(Exception):
     """The base of all errors of this package.
 
-    `code` is one of STEPS. `message` states the reason, in printable ASCII where it quotes a
-    document. It is for people and may change.
+    `code` is a key of STEPS. `message` is for people and may change between versions. Text that it
+    quotes from a document is escaped to printable ASCII.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -42,30 +42,30 @@ class MunimentError(Exception):
 
     @property
     def step(self) -> int:
-        """The number of the failing step in receipt.md, section 4."""
+        """The number of the step in receipt.md, section 4, that failed."""
         return STEPS[self.code]
 
     def __reduce__(self) -> tuple[type["MunimentError"], tuple[str, ...]]:
-        """Make the error survive pickling, which test runners and process pools use."""
+        """Support pickling, which test runners and process pools rely on."""
         return type(self), (self.code, self.message)
 
 
-class NotVerified(MunimentError):  # noqa: N818 - a verdict, not a fault of the program
-    """A receipt is refused."""
+class NotVerified(MunimentError):  # noqa: N818 - a verdict, not a programming error
+    """The receipt was refused."""
 
 
 class CallerError(MunimentError, ValueError):
-    """The call itself is wrong (step 0), so that there is no verdict about the receipt."""
+    """The call itself was wrong (step 0), so there is no verdict on the receipt."""
 
 
 class PolicyError(CallerError):
-    """A policy file is malformed. The message never repeats text of the file."""
+    """A policy file is malformed. The message never quotes the file."""
 
     def __init__(self, message: str) -> None:
         super().__init__("policy-malformed", message)
 
     def __reduce__(self) -> tuple[type["PolicyError"], tuple[str]]:
-        """Make the error survive pickling."""
+        """Support pickling."""
         return type(self), (self.message,)
 
 
@@ -76,5 +76,5 @@ class FormatError(MunimentError, ValueError):
         super().__init__(code, message)
 
     def __reduce__(self) -> tuple[type["FormatError"], tuple[str, str]]:
-        """Make the error survive pickling."""
+        """Support pickling."""
         return type(self), (self.message, self.code)

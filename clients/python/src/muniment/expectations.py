@@ -1,4 +1,4 @@
-"""What the caller expects of an entry (receipt.md, section 4, step 10)."""
+"""The caller's expectations (receipt.md, section 4, step 10)."""
 
 import hashlib
 import re
@@ -16,7 +16,7 @@ from .strictjson import quote
 _STREAM_ID = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
 
 ByteSource = bytes | bytearray | memoryview | Iterable[bytes]
-"""Bytes, or pieces of them that are read once, so that a large file need not be in memory."""
+"""Bytes, or an iterable of their pieces, which need not fit in memory. It is read once."""
 
 
 def pieces(source: ByteSource) -> Iterable[bytes]:
@@ -26,7 +26,7 @@ def pieces(source: ByteSource) -> Iterable[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Expectations:
-    """Expectations, None or False where absent. See `verify` for their meaning."""
+    """Expectations. None and False expect nothing. `verify` documents their meaning."""
 
     tenant: str | None
     kind: str | None
@@ -42,11 +42,14 @@ class Expectations:
     external: ByteSource | None
 
     def check(self, receipt: Receipt, header: Header | None) -> bytes | None:
-        """Raise NotVerified if one is not met; return the SHA-256 of `external` if it is given."""
+        """Raise NotVerified if an expectation is not met.
+
+        Returns the SHA-256 of `external`, or None if that was not given.
+        """
         if header is not None:
             self._check_header(header)
         elif self._concern_header():
-            _refuse("header-erased", "the header, of which something is expected, is erased")
+            _refuse("header-erased", "the header is erased, so expectations cannot be checked")
         self._check_stream(receipt)
         if self.external is None or header is None:
             return None
@@ -63,22 +66,21 @@ class Expectations:
 
     def _check_header(self, header: Header) -> None:
         if self.tenant is not None and header.tenant != self.tenant:
-            _refuse("tenant-mismatch", f"the tenant is {header.tenant}")
+            _refuse("tenant-mismatch", f"the entry belongs to the tenant {header.tenant}")
         if self.kind is not None and header.kind != self.kind:
-            _refuse("kind-mismatch", f"the kind is {header.kind}")
+            _refuse("kind-mismatch", f"the entry is of kind {header.kind}")
         if self.subject is not None and not self.subject.is_among(header.digests):
-            _refuse("subject-mismatch", "the expected subject is not among the header's")
+            _refuse("subject-mismatch", "the expected subject is not among the entry's subjects")
         if self.predicate_type is not None and header.predicate_type != self.predicate_type:
             found = header.predicate_type
-            reason = "there is no predicate type" if found is None else f"it is {quote(found)}"
-            _refuse("predicate-type-mismatch", reason)
+            has = "no predicate type" if found is None else f"the predicate type {quote(found)}"
+            _refuse("predicate-type-mismatch", f"the entry has {has}")
         if self.control is not None and self.control not in header.controls:
-            _refuse("control-mismatch", "the expected control is not among the header's")
+            _refuse("control-mismatch", "the expected control is not among the entry's controls")
         who = self.signer is not None or self.issuer is not None
         if (self.require_verified or who) and header.result != "verified":
-            _refuse(
-                "signature-unverified", f"the log's verification has the result {header.result}"
-            )
+            reason = f"the log did not verify the signatures: its result is {header.result}"
+            _refuse("signature-unverified", reason)
         if who and not self._has_signer(header):
             _refuse("signer-mismatch", "no signer has the expected identity, key or issuer")
         if self.admitted and header.admission != "admitted":
@@ -96,14 +98,15 @@ class Expectations:
             return
         link = receipt.link
         if link is None:
-            _refuse("link-hidden", "a stream is expected, and the receipt hides its stream")
+            _refuse("link-hidden", "a shared receipt hides the stream, so it cannot be checked")
         if self.stream is not None and link.stream_id != self.stream:
-            _refuse("stream-mismatch", "the entry is of another stream")
+            _refuse("stream-mismatch", "the entry belongs to another stream")
         if self.stream_key is not None:
             if link.stream_id != hashes.stream_id(self.stream_key):
-                _refuse("stream-mismatch", "the entry is of another stream than the key's")
+                _refuse("stream-mismatch", "the entry does not belong to the key's stream")
             if receipt.tag != hashes.tag(self.stream_key, link.seq):
-                _refuse("tag-mismatch", "the tag is not that of the key and the sequence number")
+                reason = f"the tag is not the one of entry {link.seq} of the stream"
+                _refuse("tag-mismatch", reason)
 
 
 def parse_expectations(
@@ -123,7 +126,7 @@ def parse_expectations(
 ) -> Expectations:
     """Return the expectations, or raise CallerError if one of them is malformed."""
     if stream_key is not None and len(stream_key) != HASH_SIZE:
-        raise CallerError("stream-key-malformed", f"stream_key is not {HASH_SIZE} bytes long")
+        raise CallerError("stream-key-malformed", f"stream_key: must be {HASH_SIZE} bytes long")
     texts = {
         "tenant": tenant,
         "kind": kind,
@@ -136,10 +139,10 @@ def parse_expectations(
     }
     for name, text in texts.items():
         if text == "":
-            reason = f"{name} is empty: leave it out if any will do"
+            reason = f"{name}: must not be empty; omit it to accept any value"
             raise CallerError("expectation-malformed", reason)
     if stream is not None and _STREAM_ID.fullmatch(stream) is None:
-        raise CallerError("expectation-malformed", "stream must be 64 hexadecimal digits")
+        raise CallerError("expectation-malformed", "stream: must be 64 hexadecimal digits")
     return Expectations(
         tenant=tenant,
         kind=kind,
@@ -162,16 +165,17 @@ def _refuse(code: str, message: str) -> NoReturn:
 
 def _check_external(header: Header, evidence: ByteSource) -> bytes:
     if header.external_digests is None:
-        _refuse(
-            "external-unexpected", "the entry refers to no evidence: its payload is the evidence"
-        )
+        reason = "the entry's payload is the evidence itself, not a reference to it"
+        _refuse("external-unexpected", reason)
     digest = hashlib.sha256()
     size = 0
     for piece in pieces(evidence):
         digest.update(piece)
         size += len(piece)
     if size != header.external_size:
-        _refuse("external-mismatch", f"the evidence has {size} bytes, not {header.external_size}")
+        reason = f"the evidence has {size} bytes; the header records {header.external_size}"
+        _refuse("external-mismatch", reason)
     if not Digest("sha256", digest.hexdigest()).is_among(header.external_digests):
-        _refuse("external-mismatch", f"the evidence has the digest sha256:{digest.hexdigest()}")
+        reason = f"the header does not record the evidence's digest sha256:{digest.hexdigest()}"
+        _refuse("external-mismatch", reason)
     return digest.digest()

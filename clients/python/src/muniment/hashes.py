@@ -1,7 +1,7 @@
 """The hashes of an entry (entry.md, section 2).
 
-Hashes, salts and keys are 32 bytes long. Numbers are unsigned 64-bit integers. One that does not
-fit raises OverflowError.
+Hashes, salts and keys are 32 bytes long. Integers must fit in 64 bits unsigned; others raise
+OverflowError.
 """
 
 import hashlib
@@ -21,12 +21,12 @@ def u64(number: int) -> bytes:
 
 
 def sha256(data: bytes) -> bytes:
-    """Return the plain SHA-256 of `data`."""
+    """Return the SHA-256 of `data`, without a prefix."""
     return _sha256(data)
 
 
 def stream_id(stream_key: bytes) -> bytes:
-    """Return streamID, which names the stream of `stream_key`."""
+    """Return the ID of the stream of `stream_key`."""
     return _sha256(b"muniment/stream/v1\n", stream_key)
 
 
@@ -36,42 +36,42 @@ def tag(stream_key: bytes, seq: int) -> bytes:
 
 
 def link_hash(link_salt: bytes, stream: bytes, seq: int, prev: bytes) -> bytes:
-    """Return L. `stream` is streamID, `prev` the leaf hash of the stream's previous entry."""
+    """Return L. `stream` is the stream's ID, and `prev` the leaf hash of its previous entry."""
     return _sha256(b"muniment/link/v1\n", link_salt, stream, u64(seq), prev)
 
 
 def header_hash(header_salt: bytes, header: bytes) -> bytes:
-    """Return H of a header, given byte for byte."""
+    """Return H, the salted hash of the header's bytes."""
     return _sha256(b"muniment/header/v1\n", header_salt, header)
 
 
 def payload_commitment(payload_salt: bytes, payload: bytes) -> bytes:
-    """Return C of a payload, given byte for byte."""
+    """Return C, the salted hash of the payload's bytes."""
     return start_commitment(payload_salt, payload).digest()
 
 
 def start_commitment(payload_salt: bytes, payload: bytes = b"") -> "hashlib._Hash":
-    """Return the hash of C, to be updated with the rest of the payload."""
+    """Return a hash object for C. Update it with the rest of the payload."""
     return hashlib.sha256(b"muniment/payload/v1\n" + payload_salt + payload)
 
 
 def origin_hash(origin: str) -> bytes:
-    """Return O of a log's origin, the first line of its checkpoints."""
+    """Return O, the hash of a log's origin."""
     return _sha256(b"muniment/origin/v1\n", origin.encode("utf-8"))
 
 
 def entry_hash(origin: bytes, link: bytes, time: int, header: bytes) -> bytes:
-    """Return entryHash of O, L, the time in Unix milliseconds, and H."""
+    """Return entryHash, from O, L, the time in Unix milliseconds, and H."""
     return _sha256(b"muniment/entry/v2\n", origin, link, u64(time), header)
 
 
 def leaf_data(entry_tag: bytes, entry: bytes) -> bytes:
-    """Return the 65 bytes that the public tree holds for an entry, given tag and entryHash."""
+    """Return the 65 bytes of an entry's leaf, from its tag and entryHash."""
     return b"\x02" + entry_tag + entry
 
 
 def leaf_hash(data: bytes) -> bytes:
-    """Return the RFC 6962 hash of a leaf with this leaf data."""
+    """Return the RFC 6962 hash of a leaf with this data."""
     return _sha256(b"\x00", data)
 
 

@@ -1,4 +1,4 @@
-"""Verdicts about many inputs: `python -m muniment.mutants FILE` (receipt.md, section 6)."""
+"""Verdicts on a file of inputs: `python -m muniment.mutants FILE` (receipt.md, section 6)."""
 
 import base64
 import hashlib
@@ -26,7 +26,7 @@ _NAMES = {
     "admitted": "admitted",
     "stream": "stream",
 }
-"""Expectations in the file, and as arguments of `verify`."""
+"""Maps the expectations in the file to arguments of `verify`."""
 
 _PROVEN = [
     "origin",
@@ -66,7 +66,7 @@ def _text(value: str | int | bool | list[str]) -> str:
 
 
 def judge(mutant: dict[str, Any]) -> str:
-    """Return verdict, and fingerprint or code, of one input."""
+    """Return the verdict on one input, followed by the fingerprint or the reason code."""
     decode = base64.b64decode
     expected = {_NAMES[name]: value for name, value in mutant.get("expect", {}).items()}
     try:
@@ -90,7 +90,7 @@ def judge(mutant: dict[str, Any]) -> str:
 
 
 def run(path: str) -> Iterator[str]:
-    """Return the line of output for each line of the file."""
+    """Yield a line of output for each line of the file."""
     with Path(path).open("rb") as file:
         for line in file:
             mutant = json.loads(line)

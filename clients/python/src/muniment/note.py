@@ -1,4 +1,4 @@
-"""Signed notes and verifier keys of three algorithms (C2SP signed-note and tlog-cosignature)."""
+"""Signed notes and verifier keys (C2SP signed-note and tlog-cosignature)."""
 
 import hashlib
 import re
@@ -12,29 +12,29 @@ from .encoding import decode_base64
 from .errors import FormatError
 
 ED25519 = 0x01
-"""Algorithm byte of Ed25519 signatures over the note's text."""
+"""Algorithm byte of Ed25519 signatures of the note's text."""
 
 COSIGNATURE_V1 = 0x04
-"""Algorithm byte of Ed25519 cosignatures with a time stamp."""
+"""Algorithm byte of timestamped Ed25519 cosignatures."""
 
 ML_DSA_44 = 0x06
-"""Algorithm byte of ML-DSA-44 cosignatures with a time stamp."""
+"""Algorithm byte of timestamped ML-DSA-44 cosignatures."""
 
 _KEY_SIZES = {ED25519: 32, COSIGNATURE_V1: 32, ML_DSA_44: 1312}
 _SIGNATURE_SIZES = {ED25519: 64, COSIGNATURE_V1: 8 + 64, ML_DSA_44: 8 + 2420}
 
 MAX_SIGNATURES = 100
-"""Signature lines allowed in a note."""
+"""Limit on the number of signature lines in a note."""
 
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
-# What the Unicode property White_Space holds.
+# The characters with the Unicode property White_Space. Python's \s and str.isspace differ from it.
 _UNICODE_SPACE = re.compile("[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
 _KEY_HASH = re.compile(r"[0-9a-f]{8}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """One signature line: key name, 4 bytes of key hash, 1 or more bytes of signature."""
+    """A signature line: the key's name, its 4-byte hash, and a signature of at least 1 byte."""
 
     name: str
     key_hash: bytes
@@ -43,25 +43,25 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A signed note: its text, final newline included, and its signature lines in order."""
+    """A signed note: its text with the final newline, and its signature lines in order."""
 
     text: bytes
     signatures: tuple[Signature, ...]
 
 
 def parse_note(note: str) -> Note:
-    """Split a signed note with 1 to 100 signature lines, or raise FormatError.
+    """Parse a signed note with 1 to 100 signature lines, without verifying them.
 
-    Nothing is verified.
+    Raises FormatError.
     """
     if _CONTROL.search(note):
-        raise FormatError("control character in the note")
+        raise FormatError("the note contains a control character")
     text, separator, lines = note.rpartition("\n\n")
     if not separator or not lines.endswith("\n"):
-        raise FormatError("no empty line before the signatures, or the last line is not ended")
+        raise FormatError("no empty line before the signatures, or no newline at the end")
     signature_lines = lines[:-1].split("\n")
     if len(signature_lines) > MAX_SIGNATURES:
-        raise FormatError(f"more than {MAX_SIGNATURES} signature lines")
+        raise FormatError(f"the note has more than {MAX_SIGNATURES} signature lines")
     signatures = tuple(_parse_line(line) for line in signature_lines)
     return Note(text=(text + "\n").encode("utf-8"), signatures=signatures)
 
@@ -69,22 +69,22 @@ def parse_note(note: str) -> Note:
 def _parse_line(line: str) -> Signature:
     fields = line.split(" ")
     if len(fields) != 3 or fields[0] != "\N{EM DASH}":
-        raise FormatError("not a signature line")
+        raise FormatError("malformed signature line")
     _check_name(fields[1])
     data = decode_base64(fields[2])
     if len(data) < 5:
-        raise FormatError("signature line with fewer than 5 bytes")
+        raise FormatError("a signature line must encode at least 5 bytes")
     return Signature(name=fields[1], key_hash=data[:4], signature=data[4:])
 
 
 def _check_name(name: str) -> None:
     if not name or "+" in name or _UNICODE_SPACE.search(name) or _CONTROL.search(name):
-        raise FormatError("key name empty, or with a space or plus")
+        raise FormatError("a key name must not be empty or contain a space or plus")
 
 
 @dataclass(frozen=True, slots=True)
 class VerifierKey:
-    """A verifier key: name, 4 bytes of key hash, algorithm byte, and the key itself."""
+    """A verifier key: its name, its 4-byte hash, the algorithm byte, and the raw public key."""
 
     name: str
     key_hash: bytes
@@ -92,11 +92,14 @@ class VerifierKey:
     key: bytes
 
     def __str__(self) -> str:
-        """Return the key name, a plus and the key hash in hexadecimal."""
+        """Return `<key name>+<key hash>`, with the hash in hexadecimal."""
         return f"{self.name}+{self.key_hash.hex()}"
 
     def verifies(self, text: bytes, signature: bytes) -> bool:
-        """Report whether `signature`, of any length, is this key's over the note `text`."""
+        """Report whether `signature` is this key's signature of the note `text`.
+
+        A signature of the wrong length does not verify.
+        """
         if len(signature) != _SIGNATURE_SIZES[self.algorithm]:
             return False
         try:
@@ -117,45 +120,48 @@ class VerifierKey:
         return True
 
     def _subtree_message(self, time: int, text: bytes) -> bytes:
-        """Return what an ML-DSA-44 cosignature over a checkpoint signs, or raise ValueError."""
+        """Return the message that an ML-DSA-44 cosignature of a checkpoint signs.
+
+        Raises ValueError if `text` is not a checkpoint, or its origin is longer than 255 bytes.
+        """
         origin, size, root, rest = text.split(b"\n")
         name = self.name.encode("utf-8")
         if rest or len(origin) > 255:
-            raise ValueError("not a checkpoint, or its origin is too long")
+            raise ValueError("not a checkpoint, or the origin is too long")
         head = b"subtree/v1\n\0" + bytes([len(name)]) + name + time.to_bytes(8, "big")
         tree = bytes([len(origin)]) + origin + bytes(8) + int(size).to_bytes(8, "big")
         return head + tree + decode_base64(root.decode("ascii"))
 
 
 def parse_verifier_key(text: str) -> VerifierKey:
-    """Read `<name>+<key hash>+<base64>` of one of the three algorithms, or raise FormatError.
+    """Parse a verifier key, `<name>+<key hash>+<base64>`.
 
-    The key hash must be the one that the name and the key give.
+    Raises FormatError if it is malformed, its algorithm is not supported, or its hash is wrong.
     """
-    fields = text.split("+", 2)  # base64 may hold a plus too
+    fields = text.split("+", 2)  # base64 can contain a plus
     if len(fields) != 3:
-        raise FormatError("not <name>+<key hash>+<base64>")
+        raise FormatError("a key must have the form <name>+<key hash>+<base64>")
     name, key_hash, encoded = fields
     _check_name(name)
     if _KEY_HASH.fullmatch(key_hash) is None:
-        raise FormatError("key hash is not 8 lowercase hexadecimal digits")
+        raise FormatError("the key hash must be 8 lowercase hexadecimal digits")
     data = decode_base64(encoded)
     if not data or data[0] not in _KEY_SIZES:
-        raise FormatError("key of an algorithm that is not known")
+        raise FormatError("unsupported key algorithm")
     if len(data) != 1 + _KEY_SIZES[data[0]]:
-        raise FormatError("key is not as long as its algorithm's keys are")
+        raise FormatError("the key has the wrong length for its algorithm")
     if data[0] == ML_DSA_44 and len(name.encode("utf-8")) > 255:
-        raise FormatError("key name is longer than 255 bytes")
+        raise FormatError("the name of an ML-DSA-44 key must not exceed 255 bytes")
     if data[0] == ML_DSA_44 and not _has_ml_dsa(data[1:]):
-        raise FormatError("ML-DSA-44 is not available in this build of cryptography")
+        raise FormatError("this build of the cryptography package does not support ML-DSA-44")
     expected = hashlib.sha256(name.encode("utf-8") + b"\n" + data).digest()[:4]
     if expected.hex() != key_hash:
-        raise FormatError("key hash is not that of the key")
+        raise FormatError("the key hash does not match the name and key")
     return VerifierKey(name=name, key_hash=expected, algorithm=data[0], key=data[1:])
 
 
 def _has_ml_dsa(key: bytes) -> bool:
-    """Report whether OpenSSL, as cryptography was built with it, implements ML-DSA-44."""
+    """Report whether the OpenSSL that cryptography is linked with implements ML-DSA-44."""
     try:
         MLDSA44PublicKey.from_public_bytes(key)
     except UnsupportedAlgorithm:

@@ -1,7 +1,7 @@
-"""Policies: which log to trust and which witnesses to ask for (receipt.md, section 3).
+"""Trust policies: the log's key, its witnesses and the quorum (receipt.md, section 3).
 
-The format is C2SP tlog-policy with exactly one log. The keys are Ed25519 keys (witnesses have
-Ed25519 cosignature keys), or all of them are ML-DSA-44 keys.
+The format is C2SP tlog-policy, with exactly one log. Either all keys are ML-DSA-44 keys, or the log
+has an Ed25519 key and the witnesses have Ed25519 cosignature keys.
 """
 
 import re
@@ -20,7 +20,7 @@ from .note import (
 )
 
 MAX_POLICY_SIZE = 1 << 20
-"""Largest policy file, in bytes."""
+"""Size limit of policy files, in bytes."""
 
 _NONE = b"none"
 _THRESHOLD = re.compile(rb"[1-9][0-9]{0,8}")
@@ -28,8 +28,8 @@ _BAD_OCTET = re.compile(rb"[^\t\n\x20-\x7e\x80-\xff]")
 _PRIVATE = re.compile(rb"PRIVATE[ +]KEY")
 
 
-class PolicyRefusal(Exception):  # noqa: N818 - a verdict, not a fault of the program
-    """A policy does not accept a checkpoint. `code` is one of step 7."""
+class PolicyRefusal(Exception):  # noqa: N818 - a verdict, not a programming error
+    """A policy does not accept a checkpoint. `code` is one of the codes of step 7."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class PolicyRefusal(Exception):  # noqa: N818 - a verdict, not a fault of the pr
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """At least `threshold` of the `members` (names of witnesses or groups) must have signed."""
+    """A group: at least `threshold` of its `members` (witnesses or groups) must have signed."""
 
     threshold: int
     members: tuple[bytes, ...]
@@ -46,10 +46,13 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy. `name` is for reports. Names of witnesses and groups are octets as in the file.
+    """A trust policy. Create one with `Policy.parse`.
 
-    `groups` is in the order of definition: each member of a group is a witness or an earlier
-    group. `quorum` names a witness or a group, or is `none`.
+    - `name`: identifies the policy in reports.
+    - `log`: the log's key. Its name is the log's origin.
+    - `witnesses`, `groups`: by name. Names are bytes, because the format does not require UTF-8.
+      Groups are in order of definition, so members come before their group.
+    - `quorum`: the name of a witness or group, or `none`.
     """
 
     name: str
@@ -60,7 +63,10 @@ class Policy:
 
     @staticmethod
     def parse(data: bytes, name: str = "policy") -> "Policy":
-        """Read a policy file, or raise PolicyError with the number of the faulty line."""
+        """Parse a policy file of at most 1 MiB.
+
+        `name` identifies the policy in reports. Raises PolicyError, which names the faulty line.
+        """
         try:
             return _Parser(name).parse(data)
         except PolicyError:
@@ -75,17 +81,20 @@ class Policy:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The keys of the policy, each `<key name>+<key hash>`, sorted by code point."""
+        """The log's key and those of the witnesses that the quorum depends on.
+
+        Each is `<key name>+<key hash>`. They are sorted by code point.
+        """
         return tuple(sorted(str(key) for key in self._keys().values()))
 
     def check(self, note: Note, origin: str) -> tuple[str, ...]:
-        """Check a checkpoint, given as a note and its first line, against this policy (step 7).
+        """Check the signatures of a checkpoint (step 7). `origin` is the note's first line.
 
-        Returns the signers, each `<key name>+<key hash>`, sorted by code point: the log, and those
-        witnesses with a good cosignature on which the quorum depends. Raises PolicyRefusal.
+        Returns the keys of the policy that signed, each `<key name>+<key hash>`, sorted by code
+        point. Raises PolicyRefusal.
         """
         if origin != self.log.name:
-            raise PolicyRefusal("checkpoint-origin", "the checkpoint is of another log")
+            raise PolicyRefusal("checkpoint-origin", "the checkpoint is from another log")
         keys = self._keys()
         first: dict[tuple[str, bytes], Signature] = {}
         for line in note.signatures:
@@ -98,17 +107,17 @@ class Policy:
                 reason = f"the signature by {str(key)!a} does not verify"
                 raise PolicyRefusal("checkpoint-signature", reason)
         if not met[None]:
-            raise PolicyRefusal("checkpoint-unsigned", "the log has not signed the checkpoint")
+            raise PolicyRefusal("checkpoint-unsigned", "the log did not sign the checkpoint")
         signers = sorted(str(key) for name, key in keys.items() if met[name])
         for name, group in self.groups.items():
             met[name] = sum(met.get(member, False) for member in group.members) >= group.threshold
         if self.asks_for_witness and not met[self.quorum]:
-            reason = "too few witnesses have cosigned the checkpoint"
+            reason = "too few witnesses cosigned the checkpoint"
             raise PolicyRefusal("checkpoint-quorum", reason)
         return tuple(signers)
 
     def _keys(self) -> Mapping[bytes | None, VerifierKey]:
-        """Return the log's key, under None, and those of the witnesses that the quorum needs."""
+        """Return the log's key, under None, and those of the witnesses the quorum depends on."""
         reached = {self.quorum}
         for name in reversed(list(self.groups)):
             if name in reached:
@@ -132,14 +141,14 @@ class _Parser:
 
     def parse(self, data: bytes) -> Policy:
         if len(data) > MAX_POLICY_SIZE:
-            raise PolicyError(f"policy has more than {MAX_POLICY_SIZE} bytes")
+            raise PolicyError(f"policy exceeds {MAX_POLICY_SIZE} bytes")
         for number, line in enumerate(data.split(b"\n"), 1):
             try:
                 self._line(line)
             except (FormatError, PolicyError) as error:
                 raise PolicyError(f"line {number}: {error}") from None
         if self._log is None or self._quorum is None:
-            raise PolicyError("a log line and a quorum line are required")
+            raise PolicyError("no log line, or no quorum line")
         return Policy(self._name, self._log, self._witnesses, self._groups, self._quorum)
 
     def _line(self, line: bytes) -> None:
@@ -157,11 +166,11 @@ class _Parser:
         elif keyword == b"quorum" and len(items) == 1:
             self._set_quorum(items[0])
         else:
-            raise PolicyError("unknown keyword, or too few or too many items")
+            raise PolicyError("unknown keyword, or wrong number of items")
 
     def _add_log(self, vkey: bytes) -> None:
         if self._log is not None:
-            raise PolicyError("more than one log")
+            raise PolicyError("a second log: use one policy file for each log key")
         self._log = self._key(vkey, (ED25519, ML_DSA_44))
 
     def _add_witness(self, name: bytes, vkey: bytes) -> None:
@@ -172,9 +181,9 @@ class _Parser:
         self._new_name(name)
         for member in members:
             if member not in self._witnesses and member not in self._groups:
-                raise PolicyError("group member not defined on an earlier line")
+                raise PolicyError("a group member is not defined on an earlier line")
             if member in self._members:
-                raise PolicyError("name listed as a group member more than once")
+                raise PolicyError("a group member is already in a group")
             self._members.add(member)
         if threshold == b"any":
             count = 1
@@ -183,36 +192,36 @@ class _Parser:
         elif _THRESHOLD.fullmatch(threshold):
             count = int(threshold)
         else:
-            raise PolicyError("threshold is not all, any or a number")
+            raise PolicyError("the threshold must be any, all or a number")
         if count > len(members):
-            raise PolicyError("threshold greater than the number of members")
+            raise PolicyError("the threshold exceeds the number of members")
         self._groups[name] = Group(count, tuple(members))
 
     def _set_quorum(self, name: bytes) -> None:
         if self._quorum is not None:
-            raise PolicyError("more than one quorum")
+            raise PolicyError("a second quorum")
         if name != _NONE and name not in self._witnesses and name not in self._groups:
-            raise PolicyError("quorum not defined on an earlier line")
+            raise PolicyError("the quorum is not defined on an earlier line")
         self._quorum = name
 
     def _new_name(self, name: bytes) -> None:
         if name == _NONE or name in self._witnesses or name in self._groups:
-            raise PolicyError("name defined before")
+            raise PolicyError("the name is reserved, or defined on an earlier line")
 
     def _key(self, vkey: bytes, algorithms: tuple[int, int]) -> VerifierKey:
         try:
             key = parse_verifier_key(vkey.decode("utf-8"))
         except UnicodeDecodeError:
-            raise FormatError("verifier key is not valid UTF-8") from None
+            raise FormatError("the key is not valid UTF-8") from None
         if key.algorithm not in algorithms:
             allowed = " or ".join(f"0x{algorithm:02x}" for algorithm in algorithms)
             raise PolicyError(f"the key's algorithm byte must be {allowed}")
         if key.key in self._public_keys:
-            raise PolicyError("the same public key as on an earlier line")
+            raise PolicyError("an earlier line has the same public key")
         if str(key) in self._key_ids:
-            raise PolicyError("name and hash of a key as on an earlier line")
+            raise PolicyError("an earlier line has a key with the same name and hash")
         if self._post_quantum not in (None, key.algorithm == ML_DSA_44):
-            raise PolicyError("ML-DSA-44 keys beside keys of another algorithm")
+            raise PolicyError("ML-DSA-44 keys cannot be mixed with other keys")
         self._post_quantum = key.algorithm == ML_DSA_44
         self._public_keys.add(key.key)
         self._key_ids.add(str(key))

@@ -1,4 +1,4 @@
-"""Untrusted text for terminals and JSON."""
+"""Escaping of untrusted text for terminals and JSON."""
 
 import re
 
@@ -6,10 +6,10 @@ _OCTET = re.compile("[\udc80-\udcff]")
 
 
 def printable(text: str) -> str:
-    """Return `text` with every character escaped that could disturb or deceive on a terminal.
+    """Return `text` with the characters escaped that could garble or spoof terminal output.
 
-    These are control characters, format characters such as those that change the direction of
-    writing, line separators, and octets of file names that are not UTF-8.
+    These include control characters, format characters such as bidirectional overrides, line
+    separators, and bytes of file names that are not UTF-8.
     """
     return "".join(c if c.isprintable() else _escape(c) for c in text)
 
@@ -21,5 +21,5 @@ def _escape(character: str) -> str:
 
 
 def unicode_name(path: str) -> str:
-    """Return a file's name for JSON: octets that are not UTF-8 are U+FFFD."""
+    """Return a file name for JSON, with U+FFFD in place of each byte that is not valid UTF-8."""
     return _OCTET.sub("\ufffd", path)

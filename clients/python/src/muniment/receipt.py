@@ -1,6 +1,6 @@
-"""Reading of receipts and headers (receipt.md, section 1; entry.md, section 4).
+"""Parsers for receipts and headers (receipt.md, section 1; entry.md, section 4).
 
-Nothing is hashed or verified here.
+They neither hash nor verify anything.
 """
 
 import re
@@ -23,10 +23,10 @@ from .strictjson import (
 )
 
 MEDIA_TYPE = "application/vnd.muniment.receipt.v2+json"
-"""Media type of receipts."""
+"""The media type of receipts."""
 
 MAX_HEADER_SIZE = 1 << 20
-"""Largest header, in bytes."""
+"""Size limit of headers, in bytes."""
 
 _COMMON = frozenset({"mediaType", "form", "tag", "time", "proof"})
 _FORMS: Mapping[str, frozenset[str]] = {
@@ -44,7 +44,11 @@ _POLICY_DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Place in the stream: 32 bytes each of salt, stream ID and previous leaf hash, and seq."""
+    """An entry's place in its stream.
+
+    `seq` counts from 0. `prev` is the leaf hash of the stream's previous entry, or zeros. Salt,
+    stream ID and `prev` are 32 bytes long.
+    """
 
     salt: bytes
     stream_id: bytes
@@ -54,7 +58,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class SaltedHeader:
-    """A header, byte for byte and not yet parsed, with its 32-byte salt."""
+    """The unparsed bytes of a header, with its 32-byte salt."""
 
     salt: bytes
     content: bytes
@@ -62,7 +66,7 @@ class SaltedHeader:
 
 @dataclass(frozen=True, slots=True)
 class SaltedPayload:
-    """A payload's 32-byte salt, and the payload if the receipt carries it."""
+    """A payload's 32-byte salt, and the payload if the receipt contains it."""
 
     salt: bytes
     content: bytes | None
@@ -70,9 +74,9 @@ class SaltedPayload:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A parsed receipt. Time is in Unix milliseconds; parts that the form lacks are None.
+    """A parsed receipt. `proof` is not parsed yet.
 
-    `proof` is not parsed yet.
+    `time` is in Unix milliseconds. Parts that the form does not have are None.
     """
 
     form: str
@@ -87,17 +91,21 @@ class Receipt:
 
     @property
     def erased(self) -> tuple[str, ...]:
-        """The parts that the form claims to be erased."""
+        """The parts that the receipt claims were erased."""
         parts = {"payload": self.payload, "header": self.header}
         return tuple(name for name in ("header", "payload") if parts[name] is None)
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A header: all its members, and those that verification looks at.
+    """A parsed header (entry.md, section 4).
 
-    `commitment` is C, 32 bytes, and `payload_size` in bytes. `digests` has an (algorithm, value)
-    pair for each digest of each subject.
+    `members` is the whole JSON object. The other fields are the ones that verification needs:
+
+    - `digests`: the digests of all subjects, as (algorithm, value) pairs.
+    - `result`, `admission`: the results of the log's verification and of its admission policy.
+    - `external_digests`, `external_size`: the evidence kept elsewhere. Size in bytes.
+    - `commitment`, `payload_size`: the payload's commitment C (32 bytes) and its size in bytes.
     """
 
     members: Object
@@ -117,14 +125,17 @@ class Header:
 
 
 def parse_receipt(data: bytes) -> Receipt:
-    """Read a receipt, except its proof and header's content (step 1), or raise FormatError."""
+    """Parse a receipt, but not the contents of its header and proof (step 1).
+
+    Raises FormatError with the code `receipt-malformed` or `receipt-version`.
+    """
     members = parse_object(data)
     media_type = members.get("mediaType")
     if isinstance(media_type, str) and media_type != MEDIA_TYPE:
         raise FormatError(f"mediaType {quote(media_type)} is not {MEDIA_TYPE}", "receipt-version")
     form = members.get("form")
     if not isinstance(form, str) or form not in _FORMS:
-        raise FormatError("receipt: form missing or unknown")
+        raise FormatError("receipt: member form is missing or unknown")
     as_members(members, "receipt", _COMMON | _FORMS[form])
     as_string(members["mediaType"], "mediaType")
     payload = _payload(members["payload"], form) if "payload" in members else None
@@ -164,15 +175,18 @@ def _header(value: Json) -> SaltedHeader:
 def _payload(value: Json, form: str) -> SaltedPayload:
     members = as_members(value, "payload", {"salt"}, {"content"})
     if form == "full" and "content" not in members:
-        raise FormatError("payload: member content missing in the form full")
+        raise FormatError("payload: member content is required in the form full")
     if form == "detached" and "content" in members:
-        raise FormatError("payload: member content in the form detached")
+        raise FormatError("payload: member content is not allowed in the form detached")
     content = as_base64(members["content"], "payload.content") if "content" in members else None
     return SaltedPayload(salt=as_hash(members["salt"], "payload.salt"), content=content)
 
 
 def parse_header(data: bytes) -> Header:
-    """Read a header, or raise FormatError. Unknown kinds are accepted."""
+    """Parse a header. Unknown kinds are accepted.
+
+    Raises FormatError with the code `header-malformed`.
+    """
     try:
         return _parse_header(data)
     except FormatError as error:
@@ -200,7 +214,7 @@ _HEADER_OPTIONAL = frozenset(
 
 def _parse_header(data: bytes) -> Header:
     if len(data) > MAX_HEADER_SIZE:
-        raise FormatError(f"header is longer than {MAX_HEADER_SIZE} bytes")
+        raise FormatError(f"header exceeds {MAX_HEADER_SIZE} bytes")
     members = as_members(parse_object(data), "header", _HEADER_REQUIRED, _HEADER_OPTIONAL)
     for name in ("mediaType", "submitter", "predicateType", "idempotencyKey"):
         if name in members:
@@ -234,24 +248,24 @@ def _parse_header(data: bytes) -> Header:
 def _match(value: Json, where: str, pattern: re.Pattern[str]) -> str:
     text = as_string(value, where)
     if pattern.fullmatch(text) is None:
-        raise FormatError(f"{where}: not of the required form")
+        raise FormatError(f"{where}: malformed value")
     return text
 
 
 def _optional_array(members: Object, name: str) -> list[Json]:
-    """Return the elements of an array that is not empty; none if it is not there."""
+    """Return the elements of a non-empty array, or none if the member is absent."""
     return as_array(members[name], name) if name in members else []
 
 
 def _signer(value: Json) -> Mapping[str, str]:
     members = as_members(value, "signers", frozenset(), {"identity", "issuer", "keyId"})
     if not members:
-        raise FormatError("signers: empty object")
+        raise FormatError("signers: an element must not be empty")
     return {name: as_string(text, f"signers.{name}") for name, text in members.items()}
 
 
 def _verification(value: Json) -> str:
-    """Return the result."""
+    """Check the member `verification` and return its result."""
     optional = {"format", "trustedRoot", "reason"}
     members = as_members(value, "verification", {"result"}, optional)
     for name, text in members.items():
@@ -262,7 +276,7 @@ def _verification(value: Json) -> str:
 
 
 def _admission(value: Json) -> str:
-    """Return the result."""
+    """Check the member `admission` and return its result."""
     members = as_members(value, "admission", {"result"}, {"rule", "reason"})
     for name, text in members.items():
         as_string(text, f"admission.{name}")
@@ -277,7 +291,7 @@ def _one_of(value: Json, where: str, choices: tuple[str, ...]) -> str:
 
 
 def _external(value: Json) -> tuple[frozenset[tuple[str, str]], int]:
-    """Return digests and size of evidence that is kept elsewhere."""
+    """Check the member `external` and return the evidence's digests and its size in bytes."""
     members = as_members(value, "external", {"digest", "size"}, {"location", "mediaType"})
     for name in ("location", "mediaType"):
         if name in members:
@@ -298,10 +312,10 @@ def _artifacts(members: Object, name: str) -> frozenset[tuple[str, str]]:
 
 
 def _strings(value: Json, where: str) -> dict[str, str]:
-    """Check an object of strings; neither it nor a name nor a string in it may be empty."""
+    """Check a non-empty object of non-empty names and strings, and return it."""
     members = as_object(value, where)
     if not members:
-        raise FormatError(f"{where}: empty object")
+        raise FormatError(f"{where}: must not be empty")
     if "" in members:
-        raise FormatError(f"{where}: a member without a name")
+        raise FormatError(f"{where}: a member has an empty name")
     return {name: as_string(text, where) for name, text in members.items()}

@@ -1,4 +1,4 @@
-"""What a verified receipt proves and claims, and its report (receipt.md, section 5)."""
+"""The result of a verification, and its report (receipt.md, section 5)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,17 +9,25 @@ from .receipt import Header
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a verified receipt proves, and what the log claims.
+    """What a verified receipt proves, and what the log claims. Hashes are 32 bytes long.
 
-    Proven: `index` counts from 0 and `size` is the number of leaves. Hashes are 32 bytes.
-    `stream_id`, `seq` and `prev` are None for the form shared; `header`, the header's bytes, is
-    None if it is erased; `payload_sha256` and `external_sha256` are None if payload and evidence
-    kept elsewhere were not checked. `tag_checked` reports whether a stream key was given. `signers`
-    are `<key name>+<key hash>`, sorted. `policy` is the name of the first accepting policy, and
-    `witnessed` whether its quorum requires a witness.
+    Proven:
 
-    Claimed: `time`, in Unix milliseconds, `claims`, the parsed header, and `erased`, the names of
-    the parts that the receipt claims to be erased.
+    - `origin`, `size`, `root`: the log's origin, its number of leaves and the root hash.
+    - `index`, `leaf_hash`, `tag`: the entry's index from 0, its leaf hash and its tag.
+    - `stream_id`, `seq`, `prev`: its place in the stream. None in the form `shared`.
+    - `header_hash`, `header`: the header's salted hash, and its bytes, or None if erased.
+    - `payload_sha256`, `external_sha256`: None if the payload, or the external evidence, was not
+      checked.
+    - `tag_checked`: whether the tag was checked with a stream key.
+    - `signers`: the keys of the policy that signed, as `<key name>+<key hash>`, sorted.
+    - `policy`, `witnessed`: the name of the accepting policy, and whether it requires a witness.
+
+    Claimed:
+
+    - `time`: when the log recorded the entry, in Unix milliseconds.
+    - `claims`: the parsed header. None if erased.
+    - `erased`: the parts that the receipt claims were erased.
     """
 
     origin: str
@@ -45,7 +53,7 @@ class Statement:
 
     @property
     def content_checked(self) -> bool:
-        """Whether the bytes of the evidence itself were checked."""
+        """Whether the evidence itself was checked, and not only a reference to it."""
         if self.external_sha256 is not None:
             return True
         by_reference = self.claims is not None and self.claims.external_size is not None
@@ -53,7 +61,7 @@ class Statement:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The warnings of receipt.md, section 5, in their order."""
+        """The warnings of the report, in the order of receipt.md, section 5."""
         found = {
             "not-witnessed": not self.witnessed,
             "content-not-checked": not self.content_checked,
@@ -66,7 +74,7 @@ class Statement:
         return tuple(warning for warning, applies in found.items() if applies)
 
     def to_json(self) -> dict[str, Any]:
-        """Return `proven`, `claimed`, `content` and `warnings` of the report, as JSON values."""
+        """Return the members `proven`, `claimed`, `content` and `warnings` of the JSON report."""
         proven: dict[str, object] = {
             "origin": self.origin,
             "index": self.index,
@@ -100,7 +108,7 @@ class Statement:
 
 
 def _present(members: dict[str, object]) -> dict[str, object]:
-    """Return the members that are not None, byte strings in hexadecimal."""
+    """Return the members that are not None, with bytes in hexadecimal."""
     return {
         name: value.hex() if isinstance(value, bytes) else value
         for name, value in members.items()

@@ -1,4 +1,4 @@
-"""The file of a tenant's stream key (receipt.md, section 3)."""
+"""Stream key files (receipt.md, section 3)."""
 
 import re
 
@@ -7,15 +7,15 @@ from .errors import CallerError
 _FILE = re.compile(rb"[0-9a-f]{64}\n?")
 
 MAX_STREAM_KEY_SIZE = 65
-"""Largest stream key file, in bytes."""
+"""Size limit of stream key files, in bytes."""
 
 
 def parse_stream_key(data: bytes) -> bytes:
-    """Return the 32 bytes of the stream key in a file with this content.
+    """Parse the content of a stream key file, and return the 32-byte key.
 
-    Raises CallerError with a message that never repeats the content.
+    Raises CallerError. Its message never quotes the file.
     """
     if _FILE.fullmatch(data) is None:
-        reason = "a stream key file has 64 lowercase hexadecimal digits and nothing else"
+        reason = "a stream key file must contain 64 lowercase hexadecimal digits and nothing else"
         raise CallerError("stream-key-malformed", reason)
     return bytes.fromhex(data[:64].decode("ascii"))

@@ -1,7 +1,7 @@
-"""A JSON reader under the strict rules of entry.md, section 7.
+"""A JSON parser with the strict rules of entry.md, section 7.
 
-Numbers are integers from 0 to 2**53 - 1. No member of the formats is null or a boolean, but the
-reader accepts them: they are errors of type, which rank after the errors of syntax.
+The only numbers are integers from 0 to 2**53 - 1. The formats have no null or boolean members, but
+the parser accepts both: a wrong type ranks after every error of syntax.
 """
 
 import re
@@ -20,13 +20,13 @@ _TYPE_NAMES = {
 }
 
 Json = str | int | bool | None | list["Json"] | dict[str, "Json"]
-"""A value."""
+"""A JSON value."""
 
 Object = dict[str, Json]
-"""The members of an object."""
+"""The members of a JSON object."""
 
 MAX_DEPTH = 16
-"""Levels of nesting allowed; the outermost object is level 1."""
+"""Limit on nesting. The outermost object is level 1."""
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _PLAIN = re.compile(r'[^"\\\x00-\x1f]*')
@@ -46,25 +46,26 @@ _WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 _MAX_DIGITS = len(str(MAX_INTEGER))
 
 MAX_VALUES = 1 << 19
-"""Values and members in a document that this reader takes; a receipt has fewer than 50."""
+"""This parser's limit on the number of values in a document. A receipt has fewer than 50."""
 
 
 def parse_object(data: bytes) -> Object:
-    """Read the one JSON object that `data` is, or raise FormatError.
+    """Parse a document that consists of one JSON object.
 
-    Raises CallerError if the document has more than MAX_VALUES values.
+    Raises FormatError if it violates the rules, and CallerError if it has more than MAX_VALUES
+    values.
     """
     if data.startswith(b"\xef\xbb\xbf"):
-        raise FormatError("begins with a byte order mark")
+        raise FormatError("the document starts with a byte order mark")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise FormatError(f"not valid UTF-8 at byte {error.start}") from None
+        raise FormatError(f"invalid UTF-8 at byte {error.start}") from None
     return _Reader(text).document()
 
 
 class _Reader:
-    """Recursive-descent reader over `text`; the recursion is bounded by MAX_DEPTH."""
+    """A recursive-descent parser of `text`. MAX_DEPTH bounds the recursion."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -94,7 +95,7 @@ class _Reader:
             self._at = match.end()
 
     def _take(self, character: str) -> bool:
-        """Go past white space and then `character`, and report whether it was there."""
+        """Skip white space, then `character` if it follows. Report whether it did."""
         self._space()
         if self._peek() != character:
             return False
@@ -102,10 +103,10 @@ class _Reader:
         return True
 
     def _value(self, depth: int) -> Json:
-        """Read a value, at nesting level `depth` if it is an object or array."""
+        """Parse a value. An object or array is at nesting level `depth`."""
         self._values += 1
         if self._values > MAX_VALUES:
-            raise CallerError("unreadable", f"more than {MAX_VALUES} values in a document")
+            raise CallerError("unreadable", f"the document has more than {MAX_VALUES} values")
         self._space()
         first = self._peek()
         if first == '"':
@@ -133,17 +134,17 @@ class _Reader:
         while True:
             self._space()
             if self._peek() != '"':
-                raise self._error("a member's name is missing")
+                raise self._error("expected a member name")
             name = self._string()
             if name in members:
-                raise self._error(f"two members named {quote(name)}")
+                raise self._error(f"duplicate member {quote(name)}")
             if not self._take(":"):
-                raise self._error("colon missing")
+                raise self._error("expected a colon")
             members[name] = self._value(depth + 1)
             if self._take("}"):
                 return members
             if not self._take(","):
-                raise self._error("comma or closing brace missing")
+                raise self._error("expected a comma or closing brace")
 
     def _array(self, depth: int) -> list[Json]:
         self._open(depth)
@@ -155,16 +156,16 @@ class _Reader:
             if self._take("]"):
                 return elements
             if not self._take(","):
-                raise self._error("comma or closing bracket missing")
+                raise self._error("expected a comma or closing bracket")
 
     def _integer(self) -> int:
-        # The caller requires a comma or an end after it, and so refuses leading zeros, fractions
-        # and exponents.
+        # The caller requires a comma or closing bracket next, which rejects leading zeros,
+        # fractions and exponents.
         match = _INTEGER.match(self._text, self._at)
         if match is None:
-            raise self._error("no JSON value, or a number that is no integer without sign")
+            raise self._error("expected a value; numbers must be integers without a sign")
         if match.end() - match.start() > _MAX_DIGITS or int(match[0]) > MAX_INTEGER:
-            raise self._error("integer greater than 2^53-1")
+            raise self._error("integer exceeds 2^53-1")
         self._at = match.end()
         return int(match[0])
 
@@ -181,11 +182,11 @@ class _Reader:
                 self._at += 1
                 return "".join(parts)
             if character != "\\":
-                raise self._error("string with a control character, or not ended")
+                raise self._error("control character in a string, or unterminated string")
             parts.append(self._escape())
 
     def _escape(self) -> str:
-        """Read one escape, or a pair of them for a surrogate pair."""
+        """Parse an escape sequence, or the two of a surrogate pair."""
         letter = self._text[self._at + 1 : self._at + 2]
         if letter != "u":
             if letter not in _ESCAPES:
@@ -198,50 +199,56 @@ class _Reader:
             if 0xDC00 <= low <= 0xDFFF:
                 return chr(0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00))
         if 0xD800 <= unit <= 0xDFFF:
-            raise self._error("surrogate without its pair")
+            raise self._error("unpaired surrogate")
         return chr(unit)
 
     def _unit(self) -> int:
-        """Read a backslash, a `u` and four hexadecimal digits; return the UTF-16 code unit."""
+        """Parse an escape of the form backslash, `u`, four hexadecimal digits.
+
+        Returns the UTF-16 code unit.
+        """
         match = _HEX4.match(self._text, self._at + 2)
         if match is None:
-            raise self._error("escape without four hexadecimal digits")
+            raise self._error("expected four hexadecimal digits")
         self._at = match.end()
         return int(match[0], 16)
 
 
 def quote(text: str) -> str:
-    """Return `text` for a message: printable ASCII in quotes, cut to some 60 characters."""
+    """Quote untrusted text for a message: in printable ASCII, truncated to 60 characters."""
     return ascii(text if len(text) <= 60 else text[:60] + "…")
 
 
 def as_string(value: Json, where: str, *, empty: bool = False) -> str:
-    """Return `value` if it is a string, and not an empty one unless `empty`; else FormatError."""
+    """Return `value` if it is a string, which may be empty only with `empty`.
+
+    Raises FormatError otherwise.
+    """
     if not isinstance(value, str):
         raise _wrong_type(value, where, str)
     if not value and not empty:
-        raise FormatError(f"{where}: empty string")
+        raise FormatError(f"{where}: must not be empty")
     return value
 
 
 def as_integer(value: Json, where: str) -> int:
-    """Return `value` if it is an integer; else raise FormatError."""
+    """Return `value` if it is an integer. Raises FormatError otherwise."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise _wrong_type(value, where, int)
     return value
 
 
 def as_array(value: Json, where: str) -> list[Json]:
-    """Return `value` if it is an array with at least one element; else raise FormatError."""
+    """Return `value` if it is a non-empty array. Raises FormatError otherwise."""
     if not isinstance(value, list):
         raise _wrong_type(value, where, list)
     if not value:
-        raise FormatError(f"{where}: empty array")
+        raise FormatError(f"{where}: must not be empty")
     return value
 
 
 def as_object(value: Json, where: str) -> Object:
-    """Return `value` if it is an object; else raise FormatError."""
+    """Return `value` if it is an object. Raises FormatError otherwise."""
     if not isinstance(value, dict):
         raise _wrong_type(value, where, dict)
     return value
@@ -250,19 +257,22 @@ def as_object(value: Json, where: str) -> Object:
 def as_members(
     value: Json, where: str, required: Set[str], optional: Set[str] = frozenset()
 ) -> Object:
-    """Return `value` if it is an object with all `required` members and only known ones."""
+    """Return `value` if it is an object with all `required` members, and no unknown ones.
+
+    Raises FormatError otherwise.
+    """
     members = as_object(value, where)
     for name in members:
         if name not in required and name not in optional:
             raise FormatError(f"{where}: unknown member {quote(name)}")
     for name in sorted(required):
         if name not in members:
-            raise FormatError(f"{where}: member {name} missing")
+            raise FormatError(f"{where}: member {name} is missing")
     return members
 
 
 def as_base64(value: Json, where: str) -> bytes:
-    """Return the bytes of a base64 string, which may be empty; else raise FormatError."""
+    """Return the bytes of a base64 string, which can be empty. Raises FormatError otherwise."""
     text = as_string(value, where, empty=True)
     try:
         return decode_base64(text)
@@ -271,7 +281,7 @@ def as_base64(value: Json, where: str) -> bytes:
 
 
 def as_hash(value: Json, where: str) -> bytes:
-    """Return the 32 bytes of a base64 string; else raise FormatError."""
+    """Return the bytes of a base64 string if they are 32. Raises FormatError otherwise."""
     text = as_string(value, where, empty=True)
     try:
         return decode_base64_hash(text)

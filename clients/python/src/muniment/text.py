@@ -1,4 +1,4 @@
-"""The report for people."""
+"""The human-readable report."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -10,12 +10,12 @@ from .statement import Statement
 _SIGNATURES = {
     "verified": "the log verified the signatures",
     "unverified": "the log did not verify the signatures",
-    "failed": "the log found the signatures wrong",
+    "failed": "the log found the signatures invalid",
 }
 
 
 def describe(path: str, statement: Statement) -> str:
-    """Return the lines about a verified receipt, in parts as in receipt.md, section 5."""
+    """Return the report on a verified receipt, in the parts of receipt.md, section 5."""
     lines = [f"✓ VERIFIED  {printable(path)}"]
     lines += _part("proven", _proven(statement))
     lines += _part("claimed", _claimed(statement))
@@ -37,19 +37,19 @@ def _proven(s: Statement) -> list[str]:
         f"signed by {', '.join(printable(signer) for signer in s.signers)}",
     ]
     if s.stream_id is not None:
-        tag = "under its right tag" if s.tag_checked else "tag not checked: use --stream-key"
+        tag = "with the right tag" if s.tag_checked else "tag not checked: use --stream-key"
         lines.append(f"entry {s.seq} of the stream {s.stream_id.hex()} ({tag})")
     if s.claims is None:
         lines.append(f"header hash {s.header_hash.hex()}")
     elif s.payload_sha256 is None:
-        lines.append("the header is the recorded one; the payload was not checked")
+        lines.append("the header is as recorded; the payload was not checked")
     else:
         size = _count(s.claims.payload_size, "byte", "bytes")
         digest = f"sha256:{s.payload_sha256.hex()}"
-        lines.append(f"header and payload are the recorded ones: {size}, {digest}")
+        lines.append(f"header and payload are as recorded: {size}, {digest}")
     if s.external_sha256 is not None:
         digest = f"sha256:{s.external_sha256.hex()}"
-        lines.append(f"the evidence kept elsewhere is the recorded one: {digest}")
+        lines.append(f"the external evidence is as recorded: {digest}")
     return lines
 
 
@@ -97,13 +97,13 @@ def _content(s: Statement) -> str:
     if s.content_checked:
         return "checked"
     if s.claims is not None and s.claims.external_size is not None:
-        return "content not checked: the evidence is kept elsewhere, use --external"
+        return "content not checked: the evidence is kept elsewhere (use --external)"
     return "content not checked"
 
 
 def _witness(s: Statement) -> str:
     if s.witnessed:
-        return f"witnessed: the quorum of the policy {printable(s.policy)} is met"
+        return f"cosigned by the witnesses that the policy {printable(s.policy)} requires"
     return f"not witnessed: the policy {printable(s.policy)} requires no witness"
 
 
@@ -112,7 +112,7 @@ def _count(number: int, one: str, many: str) -> str:
 
 
 def _time(milliseconds: int) -> str:
-    """Return a time in UTC, or the bare number where the calendar ends."""
+    """Format Unix milliseconds in UTC. Times beyond the year 9999 stay a number."""
     seconds, rest = divmod(milliseconds, 1000)
     try:
         moment = datetime.fromtimestamp(seconds, UTC)

@@ -1,4 +1,4 @@
-"""Verification of a receipt, step by step as in receipt.md, section 4."""
+"""Verification of a receipt, in the steps of receipt.md, section 4."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from .receipt import Header, Receipt, SaltedPayload, parse_header, parse_receipt
 from .statement import Statement
 
 MAX_RECEIPT_SIZE = 256 << 20
-"""Largest receipt that is read, in bytes: room for an embedded payload of about 190 MiB."""
+"""Size limit of receipts, in bytes. A full receipt of this size embeds about 190 MiB of payload."""
 
 _POLICY_CODES = (
     "checkpoint-origin",
@@ -45,24 +45,31 @@ def verify(
 ) -> Statement:
     """Verify a receipt and return what it proves and what it claims.
 
-    The receipt must satisfy one of `policies`. The first one that accepts counts. `payload` is the
-    payload from elsewhere. With `header_only` a receipt without any payload verifies too; a
-    payload that is there is checked all the same. `external` is the evidence that an entry by
-    reference refers to.
+    The receipt must satisfy at least one of `policies`. They are tried in order, and the first one
+    that accepts is reported.
 
-    The rest are expectations, not checked where None or False. The header must have `tenant`,
-    `kind` and `predicate_type`, `subject` (as `algorithm:value`) among the digests of its subjects,
-    and `control` among its controls. With `require_verified` the log must have verified the
-    evidence's signatures; one signer must have `signer` as identity or key ID, and `issuer`. With
-    `admitted` an admission policy must have admitted the entry. The entry must be of the `stream`
-    with this ID (64 hexadecimal digits), and of the stream of `stream_key` (32 bytes) under its
-    right tag. Without tenant, kind and subject any genuine receipt of the log verifies.
+    `payload` supplies the payload of a receipt that does not contain it. If the receipt does, the
+    two must be equal. With `header_only`, a receipt without a payload also verifies. A payload that
+    is present is still checked. `external` is the evidence to which an entry by reference refers.
 
-    Raises NotVerified if the receipt is refused, and CallerError if the call is wrong: without a
-    policy, with a malformed or empty expectation, or with a receipt of more than 256 MiB.
+    The other arguments are expectations. One that is None or False is not checked. Gates and
+    scripts should always set `tenant`, `kind` and `subject`: without them, any genuine receipt of
+    the log verifies.
+
+    - `tenant`, `kind`, `predicate_type`: the header has this value.
+    - `subject`: `algorithm:value`, the digest of one of the header's subjects.
+    - `control`: one of the header's controls.
+    - `require_verified`: the log verified the signatures of the evidence.
+    - `signer`, `issuer`: one verified signer has this identity or key ID, and this issuer.
+    - `admitted`: an admission policy admitted the entry.
+    - `stream`: the ID of the entry's stream, as 64 hexadecimal digits.
+    - `stream_key`: 32 bytes. The entry belongs to the key's stream and carries the right tag.
+
+    Raises NotVerified if the receipt is refused. Raises CallerError if the call is wrong: no
+    policy, a malformed or empty expectation, or a receipt of more than 256 MiB.
     """
     if not policies:
-        raise CallerError("policy-missing", "no policy was given")
+        raise CallerError("policy-missing", "no policy specified")
     expectations = parse_expectations(
         tenant=tenant,
         kind=kind,
@@ -78,7 +85,7 @@ def verify(
         external=external,
     )
     if len(receipt) > MAX_RECEIPT_SIZE:
-        reason = f"receipt has more than {MAX_RECEIPT_SIZE} bytes: use a detached one"
+        reason = f"receipt exceeds {MAX_RECEIPT_SIZE} bytes: use a detached receipt"
         raise CallerError("unreadable", reason)
 
     try:  # step 1
@@ -101,7 +108,8 @@ def verify(
     if root != checkpoint.root:
         raise NotVerified("inclusion", "the proof does not lead to the checkpoint's root")
     if header is not None and header.origin != checkpoint.origin:  # step 9
-        raise NotVerified("origin-mismatch", "the header's origin is not the checkpoint's")
+        reason = "the header and the checkpoint name different origins"
+        raise NotVerified("origin-mismatch", reason)
     external_sha256 = expectations.check(parsed, header)  # step 10
 
     link = parsed.link
@@ -131,7 +139,7 @@ def verify(
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """What of a payload is compared and reported: C', its length, its SHA-256."""
+    """The facts about a payload: its commitment C', its size in bytes, and its SHA-256."""
 
     commitment: bytes
     size: int
@@ -139,13 +147,14 @@ class _Content:
 
 
 def _read_payload(receipt: Receipt, given: ByteSource | None, header_only: bool) -> _Content | None:
-    """Return the payload to check, or None if there is none and only the header is required."""
+    """Return the facts about the payload, or None if there is no payload to check."""
     salted = receipt.payload
     if salted is None:
         if given is not None:
-            raise NotVerified("payload-unexpected", f"the form {receipt.form} has no payload")
+            reason = f"a {receipt.form} receipt takes no payload"
+            raise NotVerified("payload-unexpected", reason)
         if not header_only:
-            reason = f"the form {receipt.form} verifies for the header only"
+            reason = f"a {receipt.form} receipt verifies only with header_only"
             raise NotVerified("payload-erased", reason)
         return None
     if given is not None:
@@ -153,12 +162,13 @@ def _read_payload(receipt: Receipt, given: ByteSource | None, header_only: bool)
     if salted.content is not None:
         return _hash_payload(salted, salted.content)
     if not header_only:
-        raise NotVerified("payload-missing", "the payload is neither in the receipt nor given")
+        reason = "the receipt does not contain the payload, and none was given"
+        raise NotVerified("payload-missing", reason)
     return None
 
 
 def _hash_payload(salted: SaltedPayload, source: ByteSource) -> _Content:
-    """Hash a payload, and compare it with the one in the receipt, if any."""
+    """Hash the payload, and compare it with the embedded one if there is one."""
     embedded = None if salted.content is None else memoryview(salted.content)
     commitment = hashes.start_commitment(salted.salt)
     plain = hashlib.sha256()
@@ -172,11 +182,11 @@ def _hash_payload(salted: SaltedPayload, source: ByteSource) -> _Content:
     else:
         if embedded is None or len(embedded) == size:
             return _Content(commitment.digest(), size, plain.digest())
-    raise NotVerified("payload-differs", "the payload given is not the one in the receipt")
+    raise NotVerified("payload-differs", "the payload differs from the one in the receipt")
 
 
 def _open_header(receipt: Receipt, content: _Content | None) -> tuple[Header | None, bytes]:
-    """Check the payload against the header (step 4); return the header, if any, and H."""
+    """Check the payload against the header (step 4). Return the header, if present, and H."""
     if receipt.header is None:
         if receipt.header_hash is None:
             raise AssertionError("the form has neither header nor headerHash")
@@ -187,7 +197,8 @@ def _open_header(receipt: Receipt, content: _Content | None) -> tuple[Header | N
         raise NotVerified(error.code, error.message) from None
     if content is not None:
         if header.payload_size != content.size:
-            reason = f"the payload has {content.size} bytes, not {header.payload_size}"
+            size = header.payload_size
+            reason = f"the payload has {content.size} bytes; the header records {size}"
             raise NotVerified("payload-mismatch", reason)
         if header.commitment != content.commitment:
             raise NotVerified("payload-mismatch", "the header commits to another payload")
@@ -204,7 +215,7 @@ def _open_link(receipt: Receipt, index: int) -> bytes:
     if (link.seq == 0) != (link.prev == bytes(HASH_SIZE)):
         raise NotVerified("link-prev", "prev must be 32 zero bytes if and only if seq is 0")
     if link.seq > index:
-        reason = f"sequence number {link.seq} is greater than the index {index}"
+        reason = f"sequence number {link.seq} exceeds the index {index}"
         raise NotVerified("link-seq", reason)
     return hashes.link_hash(link.salt, link.stream_id, link.seq, link.prev)
 
@@ -212,7 +223,7 @@ def _open_link(receipt: Receipt, index: int) -> bytes:
 def _find_policy(
     checkpoint: Checkpoint, policies: Sequence[Policy]
 ) -> tuple[Policy, tuple[str, ...]]:
-    """Return the first policy that accepts, and the signers (step 7)."""
+    """Return the first policy that accepts the checkpoint, and the signers (step 7)."""
     refusals: list[PolicyRefusal] = []
     for policy in policies:
         try:
@@ -220,4 +231,4 @@ def _find_policy(
         except PolicyRefusal as refusal:
             refusals.append(refusal)
     nearest = max(refusals, key=lambda refusal: _POLICY_CODES.index(refusal.code))
-    raise NotVerified(nearest.code, f"no policy accepts: {nearest}")
+    raise NotVerified(nearest.code, f"no policy accepts the checkpoint: {nearest}")
