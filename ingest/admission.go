@@ -12,6 +12,7 @@ import (
 	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/verifiers/evidence"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
@@ -319,7 +320,7 @@ func (a *Admission) inForce(r *rules) policy.Roots {
 	now := a.now()
 	roots := make(policy.Roots, len(r.roots))
 	for _, f := range r.roots {
-		in := &policy.Root{Name: f.Name, Trusted: f.Trusted}
+		in := &evidence.Root{Name: f.Name, Trusted: f.Trusted}
 		age := now.Sub(f.since)
 		switch {
 		case f.RefuseAfter > 0 && age > f.RefuseAfter:

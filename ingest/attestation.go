@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/format"
@@ -66,7 +65,7 @@ func readFormat(f *format.Format, mediaType, is string, payload []byte) (content
 	}
 	return contents{
 		mediaType: d.MediaType, subjects: d.Subjects, signers: d.Signers, attributes: d.Attributes,
-		external: d.External, statement: d.Statement, opaque: d.Unread, signed: policy.SignedBy(d.Signed),
+		external: d.External, statement: d.Statement, opaque: d.Unread, signed: d.Signed,
 	}, nil
 }
 

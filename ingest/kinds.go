@@ -5,9 +5,9 @@ import (
 	"slices"
 	"time"
 
-	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/proto/kinds"
+	"muniment.dev/muniment/verifiers/evidence"
 	"muniment.dev/muniment/verifiers/intoto"
 )
 
@@ -87,7 +87,7 @@ type contents struct {
 	// be read. Nil: it can.
 	opaque error
 
-	signed   policy.Signed // nil: the payload has no signatures
-	document []byte        // the payload, if it is JSON
-	unread   bool          // the payload is too large to be parsed
+	signed   evidence.Signed // nil: the payload has no signatures
+	document []byte          // the payload, if it is JSON
+	unread   bool            // the payload is too large to be parsed
 }

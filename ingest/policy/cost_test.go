@@ -13,6 +13,7 @@ import (
 
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/dsse"
+	"muniment.dev/muniment/verifiers/format"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
@@ -193,17 +194,14 @@ func TestManySignatures(t *testing.T) {
 	p.Signers = signers
 	p.Rules = append([]*Rule{{Name: "signed", Signers: signers}}, p.Rules...)
 	text := `{"payloadType":"x","payload":"e30=","signatures":[` + strings.TrimSuffix(strings.Repeat(`{"keyid":"k","sig":"`+base64.StdEncoding.EncodeToString(one)+`"},`, dsse.MaxSignatures), ",") + `]}`
-	e, err := dsse.Parse([]byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := signed(t, format.Envelope, []byte(text))
 	m := newMeter(context.Background(), decisionCost/8)
-	d := p.decide(m, &Evidence{Tenant: "acme", Signed: Envelope(e)}, nil)
+	d := p.decide(m, &Evidence{Tenant: "acme", Signed: e}, nil)
 	if d.Result != Refused || m.spent > decisionCost/8 || !strings.Contains(d.Verification.Reason, "not verified") {
 		t.Errorf("%d units: %+v", m.spent, d)
 	}
 	ctx := &ended{Context: context.Background(), after: 2}
-	if d := p.decide(newMeter(ctx, decisionCost), &Evidence{Tenant: "acme", Signed: Envelope(e)}, nil); d.Result != Refused || ctx.looks > 6 {
+	if d := p.decide(newMeter(ctx, decisionCost), &Evidence{Tenant: "acme", Signed: e}, nil); d.Result != Refused || ctx.looks > 6 {
 		t.Errorf("interrupted after %d looks: %+v", ctx.looks, d)
 	}
 }

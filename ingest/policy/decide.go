@@ -183,7 +183,7 @@ func (c *court) judgement() *proof {
 	case c.ev.Signed == nil:
 		c.judged = &proof{Verification: entry.Verification{Result: entry.Unverified}}
 	default:
-		c.judged = c.ev.Signed.judge(c.meter, c.policy, c.roots)
+		c.judged = c.judge()
 	}
 	return c.judged
 }
@@ -362,7 +362,7 @@ func (c *court) signedBy(r *Rule) (*proof, error) {
 		v := c.proofs[s]
 		if v == nil {
 			v = &verdict{}
-			v.proof, v.err = c.ev.Signed.verify(c.meter, s, c.roots)
+			v.proof, v.err = c.verify(s)
 			c.proofs[s] = v
 		}
 		if v.err == nil {

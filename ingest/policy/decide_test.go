@@ -15,6 +15,8 @@ import (
 
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/dsse"
+	"muniment.dev/muniment/verifiers/evidence"
+	"muniment.dev/muniment/verifiers/format"
 )
 
 // keyPair returns a deterministic private key, its public key in PEM, and the
@@ -35,7 +37,7 @@ func keyPair(t *testing.T, seed byte) (ed25519.PrivateKey, string, string) {
 
 // sign returns an envelope signed with the keys. The key ID is the one that its
 // signatures claim.
-func sign(t *testing.T, payload, keyID string, keys ...ed25519.PrivateKey) *dsse.Envelope {
+func sign(t *testing.T, payload, keyID string, keys ...ed25519.PrivateKey) evidence.Signed {
 	t.Helper()
 	const payloadType = "application/vnd.in-toto+json"
 	env := map[string]any{"payloadType": payloadType, "payload": base64.StdEncoding.EncodeToString([]byte(payload))}
@@ -48,11 +50,17 @@ func sign(t *testing.T, payload, keyID string, keys ...ed25519.PrivateKey) *dsse
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := dsse.Parse(text)
+	return signed(t, format.Envelope, text)
+}
+
+// signed returns a document with signatures.
+func signed(t *testing.T, f *format.Format, text []byte) evidence.Signed {
+	t.Helper()
+	d, err := f.Read(text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return e
+	return d.Signed
 }
 
 func mustParse(t *testing.T, text string) *AdmissionPolicy {
@@ -95,14 +103,14 @@ signers:
 	nameless := entry.Subject{Digest: map[string]string{"sha512": "cc"}}
 	evidence := func(change ...func(*Evidence)) *Evidence {
 		ev := &Evidence{Tenant: "acme", Submitter: "token:ci", Kind: "attestation", MediaType: "application/vnd.dsse.envelope.v1+json", PredicateType: "https://slsa.dev/provenance/v1",
-			Subjects: []entry.Subject{app}, Predicate: []byte(`{"builder":"b1","n":3,"list":[1,2,3]}`), Signed: Envelope(sign(t, "{}", "", ours))}
+			Subjects: []entry.Subject{app}, Predicate: []byte(`{"builder":"b1","n":3,"list":[1,2,3]}`), Signed: sign(t, "{}", "", ours)}
 		for _, c := range change {
 			c(ev)
 		}
 		return ev
 	}
 	signedBy := func(keyID string, keys ...ed25519.PrivateKey) func(*Evidence) {
-		return func(ev *Evidence) { ev.Signed = Envelope(sign(t, "{}", keyID, keys...)) }
+		return func(ev *Evidence) { ev.Signed = sign(t, "{}", keyID, keys...) }
 	}
 	about := func(s ...entry.Subject) func(*Evidence) { return func(ev *Evidence) { ev.Subjects = s } }
 	const admitted, recorded, refused = entry.Admitted, entry.Recorded, Refused

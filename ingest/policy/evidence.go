@@ -9,6 +9,7 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 
 	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/verifiers/evidence"
 )
 
 // Evidence is a parsed submission for a policy to decide about.
@@ -40,7 +41,7 @@ type Evidence struct {
 	// read. It is always set if Opaque is.
 	Incomplete bool
 
-	Signed Signed // nil: no signatures
+	Signed evidence.Signed // nil: no signatures
 }
 
 // maxParsed is the size limit in bytes of JSON that conditions can read.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/verifiers/format"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
@@ -67,14 +68,11 @@ func TestUnsupportedSignatures(t *testing.T) {
 		"of an unknown form": {[]byte{1, 2, 3}, entry.Unverified, "unsupported signature"},
 		"wrong":              {wrong, entry.Failed, "does not match the bundle's certificate"},
 	} {
-		b, err := sigstore.Parse(document(object{"mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+		b := signed(t, format.Bundle, document(object{"mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
 			"verificationMaterial": object{"certificate": object{"rawBytes": leaf.Raw}, "timestampVerificationData": object{"rfc3161Timestamps": []object{{"signedTimestamp": []byte("a")}}}},
 			"dsseEnvelope":         object{"payloadType": "text/plain", "payload": []byte("hello"), "signatures": []object{{"sig": c.sig}}}}))
-		if err != nil {
-			t.Fatal(err)
-		}
 		for roots, r := range map[string]Roots{"no root": nil, "a root that knows the certificate": {"ours": {Trusted: trusted}}} {
-			p := Bundle(b).judge(newMeter(context.Background(), decisionCost), nil, r)
+			p := newCourt(newMeter(context.Background(), decisionCost), &AdmissionPolicy{}, &Evidence{Signed: b}, r).judge()
 			if p.Result != c.want || !strings.Contains(p.Reason, c.reason) && (roots != "no root" || c.want == entry.Failed) {
 				t.Errorf("%s, %s: %s: %s", name, roots, p.Result, p.Reason)
 			}

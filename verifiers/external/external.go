@@ -15,6 +15,7 @@ import (
 
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/entry/strictjson"
+	"muniment.dev/muniment/verifiers/evidence"
 )
 
 // MediaType is the media type of a reference.
@@ -80,4 +81,13 @@ func Parse(payload []byte) (*entry.External, error) {
 		}
 	}
 	return x, nil
+}
+
+// Read reads a reference as evidence about what it refers to.
+func Read(payload []byte) (*evidence.Document, error) {
+	x, err := Parse(payload)
+	if err != nil {
+		return nil, err
+	}
+	return &evidence.Document{Subjects: []entry.Subject{{Digest: x.Digest}}, External: x}, nil
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"muniment.dev/muniment/verifiers/dsse"
+	"muniment.dev/muniment/verifiers/evidence"
 	"muniment.dev/muniment/verifiers/helm"
 	"muniment.dev/muniment/verifiers/intoto"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -25,7 +26,7 @@ type specimen struct {
 	unread     bool // Document.Unread is set
 
 	// verify verifies the signatures. It is nil without keys or roots.
-	verify func(m module, data []byte, d *Document) error
+	verify func(m module, data []byte, d *evidence.Document) error
 	// part of the error of verify; "" if the document verifies
 	refused string
 }
@@ -230,13 +231,13 @@ func (want specimen) check(t *testing.T, m module, path string, data []byte) {
 }
 
 // publicGood verifies a bundle under the root of the public-good instance.
-func publicGood(_ module, _ []byte, d *Document) error {
+func publicGood(_ module, _ []byte, d *evidence.Document) error {
 	return bundleUnder(sigstore.PublicGood(), d)
 }
 
 // under verifies a bundle under a trusted root file of the module.
-func under(path string) func(module, []byte, *Document) error {
-	return func(m module, _ []byte, d *Document) error {
+func under(path string) func(module, []byte, *evidence.Document) error {
+	return func(m module, _ []byte, d *evidence.Document) error {
 		data, err := m.read(path)
 		if err != nil {
 			return err
@@ -249,19 +250,19 @@ func under(path string) func(module, []byte, *Document) error {
 	}
 }
 
-func bundleUnder(root *sigstore.TrustedRoot, d *Document) error {
+func bundleUnder(root *sigstore.TrustedRoot, d *evidence.Document) error {
 	v, err := sigstore.NewCertificateVerifier(root, root.Usual())
 	if err != nil {
 		return err
 	}
-	_, err = v.Verify(d.Signed.(*sigstore.Bundle), nil)
+	_, err = v.Verify(d.Signed.(bundle).b, nil)
 	return err
 }
 
 // keys verifies an envelope with keys of the module, all of which must have
 // signed.
-func keys(paths ...string) func(module, []byte, *Document) error {
-	return func(m module, _ []byte, d *Document) error {
+func keys(paths ...string) func(module, []byte, *evidence.Document) error {
+	return func(m module, _ []byte, d *evidence.Document) error {
 		var all []*dsse.Key
 		for _, path := range paths {
 			text, err := m.read(path)
@@ -274,14 +275,14 @@ func keys(paths ...string) func(module, []byte, *Document) error {
 			}
 			all = append(all, key)
 		}
-		_, err := d.Signed.(*dsse.Envelope).Verify(all, len(all))
+		_, err := d.Signed.(envelope).e.Verify(all, len(all))
 		return err
 	}
 }
 
 // layoutKey verifies an envelope with a key that the layout of its steps holds.
-func layoutKey(id string) func(module, []byte, *Document) error {
-	return func(m module, _ []byte, d *Document) error {
+func layoutKey(id string) func(module, []byte, *evidence.Document) error {
+	return func(m module, _ []byte, d *evidence.Document) error {
 		data, err := m.read("test/data/dsse-only.root.layout")
 		if err != nil {
 			return err
@@ -308,7 +309,7 @@ func layoutKey(id string) func(module, []byte, *Document) error {
 			if err != nil {
 				return err
 			}
-			_, err = d.Signed.(*dsse.Envelope).Verify([]*dsse.Key{key}, 1)
+			_, err = d.Signed.(envelope).e.Verify([]*dsse.Key{key}, 1)
 			return err
 		}
 		return fmt.Errorf("the layout has no key %s", id)
@@ -316,8 +317,8 @@ func layoutKey(id string) func(module, []byte, *Document) error {
 }
 
 // keyring verifies a provenance file with a keyring of the module.
-func keyring(path string) func(module, []byte, *Document) error {
-	return func(m module, _ []byte, d *Document) error {
+func keyring(path string) func(module, []byte, *evidence.Document) error {
+	return func(m module, _ []byte, d *evidence.Document) error {
 		data, err := m.read(path)
 		if err != nil {
 			return err
@@ -326,7 +327,7 @@ func keyring(path string) func(module, []byte, *Document) error {
 		if err != nil {
 			return err
 		}
-		_, err = ring.Verify(d.Signed.(helm.Signed))
+		_, err = ring.Verify(d.Signed.(provenance))
 		return err
 	}
 }

@@ -1,12 +1,11 @@
 // Package format is the registry of evidence formats: the name, media type,
 // size limit, recognition and parser of each.
 //
-// A new format is a package beside this one and a row of the table. Each
-// format's package verifies its signatures.
+// A new format is a package beside this one and a row of the table. Its package
+// reads documents, and verifies their signatures, as package evidence defines.
 package format
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"mime"
@@ -14,6 +13,7 @@ import (
 
 	"muniment.dev/muniment/verifiers/cose"
 	"muniment.dev/muniment/verifiers/dsse"
+	"muniment.dev/muniment/verifiers/evidence"
 	"muniment.dev/muniment/verifiers/external"
 	"muniment.dev/muniment/verifiers/helm"
 	"muniment.dev/muniment/verifiers/intoto"
@@ -36,7 +36,7 @@ type Format struct {
 	// recognize does so for documents that are not JSON. It is nil for formats
 	// that only a media type identifies.
 	recognize func(payload []byte, claimed string) bool
-	read      func(payload []byte) (*Document, error)
+	read      func(payload []byte) (*evidence.Document, error)
 }
 
 // The formats.
@@ -44,9 +44,9 @@ var (
 	Bundle    = &Format{Name: "Sigstore bundle", MediaType: sigstore.MediaTypePrefix, MaxSize: sigstore.MaxBundleSize, versions: true, shape: shape.Bundle, read: readBundle}
 	Envelope  = &Format{Name: "DSSE envelope", MediaType: dsse.MediaType, MaxSize: dsse.MaxSize, shape: shape.Envelope, read: readEnvelope}
 	Statement = &Format{Name: "in-toto statement", MediaType: intoto.MediaType, MaxSize: intoto.MaxSize, shape: shape.Statement, read: readStatement}
-	COSE      = &Format{Name: "SCITT signed statement", MediaType: cose.MediaType, MaxSize: cose.MaxSize, recognize: isCOSE, read: readCOSE}
+	COSE      = &Format{Name: "SCITT signed statement", MediaType: cose.MediaType, MaxSize: cose.MaxSize, recognize: cose.Recognize, read: cose.Read}
 	Chart     = &Format{Name: "chart provenance", MediaType: helm.MediaType, MaxSize: helm.MaxProvenance, recognize: isProvenance, read: readProvenance}
-	External  = &Format{Name: "reference", MediaType: external.MediaType, MaxSize: external.MaxSize, read: readExternal}
+	External  = &Format{Name: "reference", MediaType: external.MediaType, MaxSize: external.MaxSize, read: external.Read}
 )
 
 // all is the table. Documents are recognized in its order.
@@ -116,7 +116,7 @@ func OfShape(s shape.Set) (*Format, error) {
 }
 
 // Read parses a document of the format. It does not verify signatures.
-func (f *Format) Read(payload []byte) (*Document, error) {
+func (f *Format) Read(payload []byte) (*evidence.Document, error) {
 	if len(payload) > f.MaxSize {
 		return nil, fmt.Errorf("%s: %d bytes, above the limit of %d", f.Name, len(payload), f.MaxSize)
 	}
@@ -124,27 +124,8 @@ func (f *Format) Read(payload []byte) (*Document, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.Format = f
 	if d.MediaType == "" {
 		d.MediaType = f.MediaType
 	}
 	return d, nil
-}
-
-// isProvenance looks for the PGP message at any offset, because its parsers
-// skip any text before it.
-func isProvenance(payload []byte, claimed string) bool {
-	if !bytes.Contains(payload, helm.Begin) {
-		return false
-	}
-	_, err := helm.Parse(payload)
-	return err == nil || claimed == ""
-}
-
-func isCOSE(payload []byte, _ string) bool {
-	if len(payload) > cose.MaxSize {
-		return false
-	}
-	_, err := cose.Parse(payload)
-	return err == nil
 }

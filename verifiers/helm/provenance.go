@@ -30,9 +30,6 @@ const MediaType = "application/vnd.cncf.helm.chart.provenance.v1.prov"
 // Begin is the first line of a provenance file.
 var Begin = []byte("-----BEGIN PGP SIGNED MESSAGE-----")
 
-// Signed is a provenance file, whose signature is verified by Keyring.Verify.
-type Signed []byte
-
 // A Keyring holds the PGP keys that may sign.
 type Keyring struct{ entities openpgp.EntityList }
 

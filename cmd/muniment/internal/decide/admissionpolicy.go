@@ -19,6 +19,7 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+	"muniment.dev/muniment/verifiers/evidence"
 	"muniment.dev/muniment/verifiers/format"
 	"muniment.dev/muniment/verifiers/shape"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -249,7 +250,7 @@ func (c *policyTestCmd) roots(p *policy.AdmissionPolicy) (policy.Roots, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--trusted-root: %s: %w", path, err)
 		}
-		roots[name] = &policy.Root{Name: name, Trusted: trusted}
+		roots[name] = &evidence.Root{Name: name, Trusted: trusted}
 	}
 	var names []string
 	for name := range roots {

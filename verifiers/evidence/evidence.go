@@ -1,0 +1,173 @@
+// Package evidence defines what the packages of evidence formats have in
+// common: parsed documents, their signatures, and the keys and trusted roots
+// that signatures are verified with.
+//
+// The registry of formats is package format.
+package evidence
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/verifiers/dsse"
+	"muniment.dev/muniment/verifiers/helm"
+	"muniment.dev/muniment/verifiers/intoto"
+	"muniment.dev/muniment/verifiers/sigstore"
+)
+
+// A Document is a parsed document. Its contents are claims, because no
+// signature was verified.
+type Document struct {
+	MediaType  string // in headers
+	Subjects   []entry.Subject
+	Signers    []entry.Signer
+	Attributes map[string]string
+	// Statement is the in-toto statement that the document is or contains, or
+	// nil. Its predicate is not checked.
+	Statement *intoto.Statement
+	// Unread is the reason that a signed payload with the type of statements is
+	// not one.
+	Unread   error
+	External *entry.External // nil unless the evidence is stored elsewhere
+	Signed   Signed          // nil if the format has no signatures
+}
+
+// Signed is a document with signatures. Implementations do not retain the
+// arguments of their methods.
+type Signed interface {
+	// Format returns the name of the signature format in headers.
+	Format() string
+	// Verify verifies the signatures of one signer. The error is the reason
+	// that they do not meet its requirements.
+	Verify(by *Signer, charge Charge) (*Proof, error)
+	// Judge verifies the signatures with everything that a policy trusts,
+	// independently of its rules.
+	Judge(t *Trust, charge Charge) *Proof
+}
+
+// A Charge pays for work that is about to be done, in microseconds. After an
+// error the work must not be done: Verify returns the error, and the result of
+// Judge is discarded.
+type Charge = dsse.Charge
+
+// HashedPerMicrosecond is the number of bytes that are hashed in a microsecond.
+const HashedPerMicrosecond = 320
+
+// A Signer is a required signer. Exactly one of Identity, Keys and PGP is set.
+type Signer struct {
+	Identity sigstore.Identity // of a certificate
+	// Weight is the cost of comparing a byte with the identity, where 1 is the
+	// cost of a plain comparison.
+	Weight int
+	Keys   []*dsse.Key
+	PGP    *helm.Keyring
+
+	Threshold int  // number of keys that must have signed
+	Root      Root // for certificates, log entries and timestamps
+	Need      sigstore.Requirements
+}
+
+// A Root is a trusted root in force.
+type Root struct {
+	Name    string
+	Trusted *sigstore.TrustedRoot // nil: not in force
+	Expired error                 // why the root is too old to be used; nil: usable
+}
+
+// Use returns the trusted root, or an error if the root is expired or not in
+// force.
+func (r *Root) Use() (*sigstore.TrustedRoot, error) {
+	switch {
+	case r.Trusted == nil:
+		return nil, fmt.Errorf("trusted root %s is not in force", r.Name)
+	case r.Expired != nil:
+		return nil, r.Expired
+	}
+	return r.Trusted, nil
+}
+
+// Trust contains everything that a policy trusts.
+type Trust struct {
+	Keys  []*dsse.Key // distinct, at most sigstore.MaxKeys
+	PGP   []*helm.Keyring
+	Roots []Root
+}
+
+// A Proof is the result of verifying signatures.
+type Proof struct {
+	Result      string // entry.Verified, entry.Unverified or entry.Failed
+	Signers     []entry.Signer
+	Claims      map[string]string // of the certificate
+	TrustedRoot string            // digest of the root; "" if none was used
+	Reason      string
+}
+
+// Verified returns the proof that the signers have signed.
+func Verified(reason string, by ...entry.Signer) *Proof {
+	return &Proof{Result: entry.Verified, Signers: by, Reason: reason}
+}
+
+// Unverified returns the proof for signatures that could not be verified, but
+// can be valid.
+func Unverified(format string, args ...any) *Proof {
+	return &Proof{Result: entry.Unverified, Reason: fmt.Sprintf(format, args...)}
+}
+
+// Failed returns the proof for invalid signatures.
+func Failed(format string, args ...any) *Proof {
+	return &Proof{Result: entry.Failed, Reason: fmt.Sprintf(format, args...)}
+}
+
+// NoEvidence returns an error if the signer requires log entries or timestamps,
+// which documents of a format never have. What names such a document, such as
+// "a COSE statement".
+func (s *Signer) NoEvidence(what string) error {
+	switch {
+	case s.Need.LogEntries != sigstore.None:
+		return fmt.Errorf("%s has no log entry, which the signer requires: allow it with require: {log_entries: 0}", what)
+	case s.Need.Timestamps != sigstore.None:
+		return fmt.Errorf("%s has no timestamp, which the signer requires", what)
+	}
+	return nil
+}
+
+// JudgeKeys judges signatures made with raw keys. A signature by an unknown key
+// can be valid. It is invalid if it claims to be made with one of the keys. Try
+// verifies it with the keys, and claims reports whether it claims to be made
+// with a key.
+func JudgeKeys(t *Trust, try func([]*dsse.Key) ([]entry.Signer, error), claims func(*dsse.Key) bool) *Proof {
+	if len(t.Keys) == 0 {
+		return Unverified("signed with a key, but the policy has no keys")
+	}
+	by, err := try(t.Keys)
+	switch {
+	case err == nil:
+		return Verified("only the signature was verified", by...)
+	case errors.Is(err, dsse.ErrUnsupported):
+		return Unverified("%s", err)
+	}
+	for _, k := range t.Keys {
+		if claims(k) {
+			return Failed("claims to be signed with key %s, which does not verify it: %s", k, err)
+		}
+	}
+	return Unverified("not signed with any of the policy's keys")
+}
+
+// CostOfKeys returns the cost of trying one signature of a payload with each
+// key, in microseconds.
+func CostOfKeys(keys []*dsse.Key, payload []byte) int {
+	return 1000 + dsse.Cost(keys) + len(payload)/HashedPerMicrosecond
+}
+
+// ClaimsKey reports whether one of the unsigned claims names the key.
+func ClaimsKey(claimed []entry.Signer, k *dsse.Key) bool {
+	for _, s := range claimed {
+		if s.KeyID == k.ID || s.KeyID == strings.TrimPrefix(k.ID, "sha256:") {
+			return true
+		}
+	}
+	return false
+}
