@@ -83,17 +83,22 @@ func usageError(app *kong.Application, err error, args []string) error {
 	return fmt.Errorf("%w\nfor usage, run: muniment %s--help", err, command)
 }
 
-type versionCmd struct{}
+type versionCmd struct{ term.ResultFlags }
 
 func (versionCmd) Help() string {
-	return `Example:
+	return `Exit code: 0 printed; 2 failed.
+
+Example:
   muniment version`
 }
 
-func (versionCmd) Run(a *term.App) error {
-	_, err := fmt.Fprintln(a.Stdout, "muniment", programVersion())
-	return err
+func (c *versionCmd) Run(a *term.App) error { return c.Print(a, versionResult{programVersion()}) }
+
+type versionResult struct {
+	Version string `json:"version"`
 }
+
+func (r versionResult) Text() string { return "muniment " + r.Version + "\n" }
 
 // A versionFlag prints the version and ends the program.
 type versionFlag bool
@@ -111,7 +116,9 @@ type helpCmd struct {
 }
 
 func (helpCmd) Help() string {
-	return `Examples:
+	return `Exit code: 0 printed; 2 there is no such command.
+
+Examples:
   muniment help verify
   muniment help token issue
   muniment help exit-codes`
@@ -119,30 +126,3 @@ func (helpCmd) Help() string {
 
 // Run is never called: runCommand turns the command into COMMAND --help.
 func (helpCmd) Run(*term.App) error { return nil }
-
-type completionCmd struct {
-	Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
-}
-
-func (completionCmd) Help() string {
-	return `Examples:
-  muniment completion bash >> ~/.bashrc
-  muniment completion zsh  >> ~/.zshrc
-  muniment completion fish > ~/.config/fish/completions/muniment.fish`
-}
-
-func (c completionCmd) Run(a *term.App) error {
-	bin, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	switch c.Shell {
-	case "zsh":
-		fmt.Fprintf(a.Stdout, "autoload -U +X bashcompinit && bashcompinit\ncomplete -o default -C %q muniment\n", bin)
-	case "fish":
-		fmt.Fprintf(a.Stdout, "function __complete_muniment\n    set -lx COMP_LINE (commandline -cp)\n    test -z (commandline -ct); and set COMP_LINE \"$COMP_LINE \"\n    %q\nend\ncomplete -f -c muniment -a \"(__complete_muniment)\"\n", bin)
-	default:
-		fmt.Fprintf(a.Stdout, "complete -o default -C %q muniment\n", bin)
-	}
-	return nil
-}

@@ -5,8 +5,6 @@ import (
 	"slices"
 
 	"github.com/alecthomas/kong"
-	kongcompletion "github.com/jotaen/kong-completion"
-	"github.com/posener/complete"
 
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
@@ -41,7 +39,7 @@ func runCommand(a *term.App, args []string) (code int) {
 		return term.ExitFailed
 	}
 	setPlaceholders(parser.Model)
-	kongcompletion.Register(parser, kongcompletion.WithPredictor("file", complete.PredictFiles("*")))
+	completeLine(parser, args)
 	if len(args) > 0 && args[0] == "help" {
 		if len(args) == 2 && args[1] == "exit-codes" {
 			term.PrintExitCodes(a.Stdout)

@@ -383,9 +383,21 @@ func CheckOrigin(origin string) error {
 		return fmt.Errorf("%q has a scheme: use %q", origin, strings.TrimRight(origin[strings.Index(origin, "://")+3:], "/"))
 	case strings.HasSuffix(origin, "/") || strings.HasPrefix(origin, "/"):
 		return fmt.Errorf("%q begins or ends with a slash: use %q", origin, strings.Trim(origin, "/"))
+	case strings.ContainsAny(origin, "?#@\\\""):
+		return fmt.Errorf("%q is not the name of a log: use a host name, and a path if there are several logs, such as ledger.example.com/east", origin)
+	}
+	host, path, _ := strings.Cut(origin, "/")
+	if !originHost.MatchString(host) {
+		return fmt.Errorf("%q does not begin with a host name: use one such as ledger.example.com", origin)
+	}
+	if strings.Contains("/"+path, "//") {
+		return fmt.Errorf("%q has an empty part between two slashes", origin)
 	}
 	return nil
 }
+
+// originHost matches a host name or an IP address, with an optional port.
+var originHost = regexp.MustCompile(`^(?:[0-9A-Za-z_-]+(?:\.[0-9A-Za-z_-]+)*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?$`)
 
 // ReadStreamKey reads the file of a stream key (docs/spec/receipt.md, section
 // 3).

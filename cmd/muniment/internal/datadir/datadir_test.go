@@ -18,6 +18,16 @@ func TestCheckOrigin(t *testing.T) {
 		"a b":                         "use a host name",
 		"a+b":                         "use a host name",
 		"é.example":                   "use a host name",
+		"ledger.example.com:7480":     "",
+		"192.0.2.1":                   "",
+		"[2001:db8::1]:7480/a":        "",
+		".example.com":                "does not begin with a host name",
+		"ledger..example":             "does not begin with a host name",
+		"ledger.example.com.":         "does not begin with a host name",
+		"ledger.example.com:":         "does not begin with a host name",
+		"ledger.example.com//a":       "two slashes",
+		"ledger.example.com?x":        "use a host name",
+		"me@ledger.example.com":       "use a host name",
 	} {
 		err := CheckOrigin(origin)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {

@@ -37,6 +37,7 @@ type scittCmd struct {
 
 type scittInitCmd struct {
 	Data string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+	term.ResultFlags
 }
 
 func (scittInitCmd) Help() string {
@@ -64,8 +65,16 @@ func (c *scittInitCmd) Run(a *term.App) error {
 	if err := datadir.WriteNew(path, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), 0o600); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Stdout, "Created %s, which signs COSE receipts. Back it up, keep it secret, and restart the server.\n", path)
-	return nil
+	return c.Print(a, &scittKeyMade{path})
+}
+
+// A scittKeyMade is the result of scitt init.
+type scittKeyMade struct {
+	File string `json:"file"`
+}
+
+func (m *scittKeyMade) Text() string {
+	return fmt.Sprintf("Created %s, which signs COSE receipts. Back it up, keep it secret, and restart the server.\n", m.File)
 }
 
 type scittSignCmd struct {

@@ -28,11 +28,15 @@ type initCmd struct {
 
 	RekorOrigin string `help:"Also make a log for Sigstore's clients, which 'serve --rekor-listen' serves. HOST is the host of its URL, without port. In the folder of an existing log, only this log is added." placeholder:"HOST"`
 	TSA         bool   `name:"tsa" help:"With --rekor-origin: also make a timestamp authority (RFC 3161) beside it."`
+
+	term.ResultFlags
 }
 
 func (initCmd) Help() string {
 	return `Makes DIR/muniment.yaml, DIR/log.key (signs the log), DIR/policy (for verifiers), and DIR/tokens/NAME.token and
 DIR/streams/NAME.key (for the tenant). Back up log.key: without it the log cannot continue.
+
+Exit code: 0 made; 2 failed, and an existing folder is unchanged.
 
 Examples:
   muniment init ./data --origin ledger.example.com --tenant acme
@@ -104,20 +108,30 @@ func (c *initCmd) Run(a *term.App) error {
 	}...)); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Stdout, `Made the log %s in %s:
+	return c.Print(a, &term.Made{Title: fmt.Sprintf("Made the log %s in %s", c.Origin, c.Dir), Origin: c.Origin, Folder: c.Dir, Files: append(c.madeFiles(), c.madeRekorFiles()...), Next: c.next()})
+}
 
-  %-22s configuration
-  %-22s signs the log: back it up, and keep it secret
-  %-22s for everyone who verifies receipts
-  %-22s tenant %s's first token, with the role admin
-  %-22s tenant %s's stream key, for auditors of its stream
-  %-22s your token for /metrics and the details of /readyz
-  %-22s whose signatures on evidence are trusted
+// madeFiles describes the files that users need.
+func (c *initCmd) madeFiles() []term.MadeFile {
+	files := []term.MadeFile{
+		{File: datadir.ConfigFile, Purpose: "configuration"},
+		{File: datadir.KeyFile, Purpose: "signs the log: back it up, and keep it secret"},
+		{File: datadir.PolicyFile, Purpose: "for everyone who verifies receipts"},
+		{File: tenantToken(c.Tenant), Purpose: fmt.Sprintf("tenant %s's first token, with the role admin", c.Tenant)},
+		{File: tenantStreamKey(c.Tenant), Purpose: fmt.Sprintf("tenant %s's stream key, for auditors of its stream", c.Tenant)},
+		{File: OperatorToken(FirstOperator), Purpose: "your token for /metrics and the details of /readyz"},
+		{File: datadir.RootsDir + "/", Purpose: "whose signatures on evidence are trusted"},
+	}
+	if c.PostQuantum {
+		files = append(files, postQuantumMade()...)
+	}
+	return files
+}
 
-%sNext:
-  muniment serve --data %s%s
-`, c.Origin, c.Dir, datadir.ConfigFile, datadir.KeyFile, datadir.PolicyFile, filepath.Join(datadir.TokenDir, c.Tenant+".token"), c.Tenant, filepath.Join(datadir.StreamDir, c.Tenant+".key"), c.Tenant,
-		OperatorToken(FirstOperator),
-		datadir.RootsDir+"/", c.rekorSummary(), c.Dir, c.rekorFlag())
-	return nil
+func (c *initCmd) next() []string {
+	command := "muniment serve --data " + c.Dir
+	if c.RekorOrigin != "" {
+		command += " --rekor-listen 127.0.0.1:7481"
+	}
+	return []string{command}
 }

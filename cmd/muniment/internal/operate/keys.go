@@ -33,12 +33,14 @@ type keysCmd struct {
 }
 
 type keysListCmd struct {
-	Data string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
-	JSON bool   `help:"Print one JSON object for each key."`
+	Data             string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+	term.ResultFlags `set:"json=Print one JSON object for each key."`
 }
 
 func (keysListCmd) Help() string {
-	return `Example:
+	return `Exit code: 0 listed; 2 failed.
+
+Example:
   muniment keys list --data ./data`
 }
 
@@ -47,32 +49,35 @@ func (c *keysListCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
+	var rows []keyRow
 	for i := range d.Keys {
-		r := &d.Keys[i]
-		if c.JSON {
-			if err := term.WriteJSON(a.Stdout, r); err != nil {
-				return err
-			}
-			continue
-		}
-		state := "signs"
-		if r.Retired != nil {
-			state = "retired " + r.Retired.Format(time.DateOnly)
-		}
-		fmt.Fprintf(a.Stdout, "%-40s %-18s %s\n", r.ID(), state, r.Source)
+		rows = append(rows, keyRow{&d.Keys[i]})
 	}
-	return nil
+	return term.PrintRows(a, c.ResultFlags, rows, "")
+}
+
+type keyRow struct{ *datadir.KeyRecord }
+
+func (r keyRow) Text() string {
+	state := "signs"
+	if r.Retired != nil {
+		state = "retired " + r.Retired.Format(time.DateOnly)
+	}
+	return fmt.Sprintf("%-40s %-18s %s\n", r.ID(), state, r.Source)
 }
 
 type keysRotateCmd struct {
 	Data   string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
 	Source string `help:"The new Ed25519 key: file:PATH, env:NAME or ssh-agent:SHA256:HASH. Default: a new key in a new file." placeholder:"SOURCE"`
 	Rekor  bool   `help:"Rotate the key of the Rekor log instead."`
+	term.ResultFlags
 }
 
 func (keysRotateCmd) Help() string {
 	return `After a restart both keys sign every checkpoint, so receipts verify under the old policy and under the new one. Distribute the new policy, give the
 witnesses the new key, and then end the overlap with 'muniment keys retire'.
+
+Exit code: 0 rotated; 2 failed.
 
 Examples:
   muniment keys rotate --data ./data
@@ -131,15 +136,29 @@ func (c *keysRotateCmd) Run(a *term.App) error {
 	if err := datadir.ReplaceOwned(filepath.Join(c.Data, datadir.PolicyFile), text); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Stdout, `The log has a new key: %s
+	last := &old[len(old)-1]
+	return c.Print(a, &rotation{data: c.Data, Key: fresh.ID(), VerifierKey: fresh.Key, Policy: filepath.Join(c.Data, datadir.PolicyFile), OldKey: last.ID(), OldPolicy: filepath.Join(c.Data, last.PolicyPath())})
+}
+
+// A rotation is the result of keys rotate.
+type rotation struct {
+	data        string
+	Key         string `json:"key"`
+	VerifierKey string `json:"verifierKey"`
+	Policy      string `json:"policy"`
+	OldKey      string `json:"oldKey"`
+	OldPolicy   string `json:"oldPolicy"`
+}
+
+func (r *rotation) Text() string {
+	return fmt.Sprintf(`The log has a new key: %s
 From the next start of the server on, both keys sign.
 
   1. Restart the server.
   2. Distribute %s in place of the old policy, which stays valid as %s.
   3. Give the witnesses the new key: %s
   4. When the old key is no longer needed: muniment keys retire %s --data %s
-`, fresh.ID(), filepath.Join(c.Data, datadir.PolicyFile), filepath.Join(c.Data, old[len(old)-1].PolicyPath()), fresh.Key, old[len(old)-1].ID(), c.Data)
-	return nil
+`, r.Key, r.Policy, r.OldPolicy, r.VerifierKey, r.OldKey, r.data)
 }
 
 // writePolicy writes the key's own policy file.
@@ -180,14 +199,17 @@ func withLogKey(policy []byte, vkey string) ([]byte, error) {
 }
 
 type keysRetireCmd struct {
-	ID   string `arg:"" help:"ID of the key, as printed by 'muniment keys list'."`
+	ID   string `arg:"" help:"ID of the key, as printed by 'muniment keys list'." predictor:"key"`
 	Data string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+	term.ResultFlags
 }
 
 func (keysRetireCmd) Help() string {
 	return `Receipts that only the old key signed still verify under its policy file if that requires witnesses: a thief of the key cannot get their cosignatures
 for a forged past. Without a witness quorum the old key's policy must not be trusted any more, and is removed from policies/. First move receipts to the new
 key with 'muniment receipt refresh'.
+
+Exit code: 0 retired; 2 failed.
 
 Example:
   muniment keys retire ledger.example.com+1a2b3c4d --data ./data`
@@ -230,18 +252,32 @@ func (c *keysRetireCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
-	if p.RequiresWitness() {
-		fmt.Fprintf(a.Stdout, "From the next start of the server on, %s does not sign. Its policy, %s, requires witnesses and stays valid for receipts of its time.\n", c.ID, path)
-		return nil
+	r := &retirement{data: c.Data, Key: c.ID, Policy: path, Trusted: p.RequiresWitness()}
+	if !r.Trusted {
+		if err := datadir.SettlePolicies(c.Data, d.Keys); err != nil {
+			return err
+		}
+		r.Policy += datadir.UntrustedSuffix
 	}
-	if err := datadir.SettlePolicies(c.Data, d.Keys); err != nil {
-		return err
+	return c.Print(a, r)
+}
+
+// A retirement is the result of keys retire.
+type retirement struct {
+	data    string
+	Key     string `json:"key"`
+	Policy  string `json:"policy"`  // of the retired key
+	Trusted bool   `json:"trusted"` // whether receipts still verify under it
+}
+
+func (r *retirement) Text() string {
+	if r.Trusted {
+		return fmt.Sprintf("From the next start of the server on, %s does not sign. Its policy, %s, requires witnesses and stays valid for receipts of its time.\n", r.Key, r.Policy)
 	}
-	fmt.Fprintf(a.Stdout, `From the next start of the server on, %s does not sign.
+	return fmt.Sprintf(`From the next start of the server on, %s does not sign.
 Its policy requires no witness, so a thief of the old key could forge the past. The policy is now %s and must not be trusted.
 Receipts that only the old key signed no longer verify. Move them to the new key: muniment receipt refresh FILE… --policy %s
-`, c.ID, path+datadir.UntrustedSuffix, filepath.Join(c.Data, datadir.PolicyFile))
-	return nil
+`, r.Key, r.Policy, filepath.Join(r.data, datadir.PolicyFile))
 }
 
 // rotateRekor gives the Rekor log a new key. Bundles name the key by its log
@@ -274,12 +310,27 @@ func (c *keysRotateCmd) rotateRekor(a *term.App) error {
 		return err
 	}
 	keys[len(keys)-1].ValidUntil = &now
-	return replaceRekorKey(a, c.Data, logkey.ID(signer), skey, append(keys, fresh))
+	if err := replaceRekorKey(c.Data, skey, append(keys, fresh)); err != nil {
+		return err
+	}
+	return c.Print(a, &rekorRotation{VerifierKey: vkey, OldKey: logkey.ID(signer)})
+}
+
+// A rekorRotation is the result of keys rotate --rekor.
+type rekorRotation struct {
+	VerifierKey string `json:"verifierKey"`
+	OldKey      string `json:"oldKey"`
+}
+
+func (r *rekorRotation) Text() string {
+	return fmt.Sprintf(`The Rekor log has a new key in place of %s. Start the server, and distribute the trusted root again (muniment trusted-root --server URL).
+It lists both keys, the old one with its end of validity, so older bundles still verify.
+`, r.OldKey)
 }
 
 // replaceRekorKey writes key and list so that an interruption leaves either the
 // old pair, or the new list and a new key that LoadRekorKeys uses.
-func replaceRekorKey(a *term.App, dir, oldID, skey string, keys []rekor.Key) error {
+func replaceRekorKey(dir, skey string, keys []rekor.Key) error {
 	list, err := json.MarshalIndent(keys, "", "  ")
 	if err != nil {
 		return err
@@ -295,11 +346,5 @@ func replaceRekorKey(a *term.App, dir, oldID, skey string, keys []rekor.Key) err
 	if err := datadir.ReplaceOwned(filepath.Join(dir, datadir.RekorKeysFile), append(list, '\n')); err != nil {
 		return err
 	}
-	if err := os.Rename(fresh, filepath.Join(dir, datadir.RekorKeyFile)); err != nil {
-		return err
-	}
-	fmt.Fprintf(a.Stdout, `The Rekor log has a new key in place of %s. Start the server, and distribute the trusted root again (muniment trusted-root --server URL).
-It lists both keys, the old one with its end of validity, so older bundles still verify.
-`, oldID)
-	return nil
+	return os.Rename(fresh, filepath.Join(dir, datadir.RekorKeyFile))
 }

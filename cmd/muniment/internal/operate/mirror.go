@@ -37,8 +37,8 @@ func (mirrorCmd) Help() string {
 	return `Every tile and entry is verified against the log's signed checkpoint before it is stored. After an interrupted update the folder is the previous or the new
 copy. It can be audited as it is: muniment audit FOLDER.
 
-Exit code of --once, or else of the first update: 0 up to date; 1 the source does not verify; 4 it is shorter than the copy; 5 the log has forked; 2 it could
-not be read. Later updates are retried, except that a fork ends the program with 5. The copy is then evidence.
+Exit code of --once, or else of the first update: 0 up to date; 1 the source does not verify; 2 it could not be read; 3 an entry was changed; 4 the source
+is shorter than the copy; 5 the log has forked. Later updates are retried, except that a fork ends the program with 5. The copy is then evidence.
 
 Examples:
   muniment mirror https://ledger.example.com --data ./mirror --policy policy --once
@@ -149,7 +149,14 @@ func (c *mirrorCmd) follow(a *term.App, src audit.Source, policy *receipt.TrustP
 
 func (c *mirrorCmd) printConflict(a *term.App, err error) {
 	var conflict *audit.Conflict
-	if errors.As(err, &conflict) {
+	switch {
+	case !errors.As(err, &conflict):
+	case c.JSON:
+		_ = term.WriteJSON(a.Stdout, struct { // the output keeps the error
+			Kept    string `json:"kept"`
+			Offered string `json:"offered"`
+		}{conflict.Kept, conflict.Offered})
+	default:
 		fmt.Fprintf(a.Stdout, "Evidence. The copy's checkpoint:\n\n%s\nOffered now:\n\n%s\n", term.Escape(conflict.Kept), term.Escape(conflict.Offered))
 	}
 }

@@ -4,12 +4,8 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
@@ -52,6 +48,7 @@ type operatorAddCmd struct {
 	ID      string `arg:"" help:"1 to 63 of a-z, 0-9, dot, _ and -."`
 	Expires string `help:"Expiry of the token: a duration such as 90d, a date, a time in RFC 3339, or 'never'." default:"never"`
 	Data    string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+	term.ResultFlags
 }
 
 func (operatorAddCmd) Help() string {
@@ -69,38 +66,25 @@ func (c *operatorAddCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
-	if _, err := datadir.Load(c.Data); err != nil {
-		return err
-	}
-	e, err := datadir.EditConfig(c.Data)
+	err = operators.add(c.Data, c.ID, func() (string, error) {
+		lines, err := addOperator(c.Data, c.ID)
+		if err == nil && !expires.IsZero() {
+			lines += "    expires: " + expires.UTC().Format(time.RFC3339) + "\n"
+		}
+		return lines, err
+	})
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(e.Want.Operators, func(o datadir.OperatorConfig) bool { return o.ID == c.ID }) {
-		return term.ExitWith(term.ExitNo, fmt.Errorf("operator %q already exists", c.ID))
-	}
-	lines, err := addOperator(c.Data, c.ID)
-	if err != nil {
-		return err
-	}
-	if !expires.IsZero() {
-		lines += "    expires: " + expires.UTC().Format(time.RFC3339) + "\n"
-	}
-	added, err := datadir.DecodeConfig([]byte("operators:\n" + lines))
-	if err != nil {
-		return err
-	}
-	e.Want.Operators = append(e.Want.Operators, added.Operators...)
-	if err := errors.Join(e.Add("operators", lines), e.Write()); err != nil {
-		return fmt.Errorf("%w\nadd this to the operators in %s by hand:\n\n%s", err, datadir.ConfigFile, lines)
-	}
-	fmt.Fprintf(a.Stdout, "Added operator %s:\n  %s\n%s\n", c.ID, filepath.Join(c.Data, OperatorToken(c.ID)), toApply(c.Data))
-	return nil
+	res := &memberResult{Operator: c.ID, State: "added", TokenFile: filepath.Join(c.Data, OperatorToken(c.ID))}
+	res.text = fmt.Sprintf("Added operator %s:\n  %s\n%s\n", c.ID, res.TokenFile, toApply(c.Data))
+	return c.Print(a, res)
 }
 
 type operatorRemoveCmd struct {
-	ID   string `arg:"" help:"The operator."`
+	ID   string `arg:"" help:"The operator." predictor:"operator"`
 	Data string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+	term.ResultFlags
 }
 
 func (operatorRemoveCmd) Help() string {
@@ -111,37 +95,23 @@ Example:
 }
 
 func (c *operatorRemoveCmd) Run(a *term.App) error {
-	if _, err := datadir.Load(c.Data); err != nil {
+	if err := operators.remove(c.Data, c.ID); err != nil {
 		return err
 	}
-	e, err := datadir.EditConfig(c.Data)
-	if err != nil {
-		return err
-	}
-	i := slices.IndexFunc(e.Want.Operators, func(o datadir.OperatorConfig) bool { return o.ID == c.ID })
-	if i < 0 {
-		return term.ExitWith(term.ExitNo, fmt.Errorf("there is no operator %q: list the operators with: muniment operator list --data %s", c.ID, c.Data))
-	}
-	if e.Want.Operators = slices.Delete(e.Want.Operators, i, i+1); len(e.Want.Operators) == 0 {
-		e.Want.Operators = nil
-	}
-	if err := errors.Join(e.Remove("operators", "id", c.ID), e.Write()); err != nil {
-		return err
-	}
-	if err := os.Remove(filepath.Join(c.Data, OperatorToken(c.ID))); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	fmt.Fprintf(a.Stdout, "Removed operator %s.\n%s\n", c.ID, toApply(c.Data))
-	return nil
+	res := &memberResult{Operator: c.ID, State: "removed"}
+	res.text = fmt.Sprintf("Removed operator %s.\n%s\n", c.ID, toApply(c.Data))
+	return c.Print(a, res)
 }
 
 type operatorListCmd struct {
-	Data string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
-	JSON bool   `help:"Print one JSON object for each operator."`
+	Data             string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+	term.ResultFlags `set:"json=Print one JSON object for each operator."`
 }
 
 func (operatorListCmd) Help() string {
-	return `Example:
+	return `Exit code: 0 listed; 2 failed.
+
+Example:
   muniment operator list --data ./data`
 }
 
@@ -150,28 +120,22 @@ func (c *operatorListCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
+	var rows []operatorRow
 	for _, o := range d.Operators {
-		expires := "does not expire"
-		if !o.Expires.IsZero() {
-			expires = "expires " + o.Expires.UTC().Format(time.RFC3339)
-		}
-		if c.JSON {
-			row := struct {
-				ID      string     `json:"id"`
-				Expires *time.Time `json:"expires,omitempty"`
-			}{ID: o.ID}
-			if !o.Expires.IsZero() {
-				row.Expires = &o.Expires
-			}
-			if err := term.WriteJSON(a.Stdout, row); err != nil {
-				return err
-			}
-			continue
-		}
-		fmt.Fprintf(a.Stdout, "%-24s %s\n", o.ID, expires)
+		rows = append(rows, operatorRow{o.ID, o.Expires.UTC()})
 	}
-	if len(d.Operators) == 0 && !c.JSON {
-		fmt.Fprintln(a.Stdout, "no operators: add one with: muniment operator add NAME --data "+c.Data)
+	return term.PrintRows(a, c.ResultFlags, rows, operators.none(c.Data))
+}
+
+type operatorRow struct {
+	ID      string    `json:"id"`
+	Expires time.Time `json:"expires,omitzero"`
+}
+
+func (r operatorRow) Text() string {
+	expires := "does not expire"
+	if !r.Expires.IsZero() {
+		expires = "expires " + r.Expires.Format(time.RFC3339)
 	}
-	return nil
+	return fmt.Sprintf("%-24s %s\n", r.ID, expires)
 }

@@ -59,27 +59,22 @@ func (c *initCmd) addRekor(a *term.App, files []datadir.File) error {
 	if err := datadir.WriteFiles(c.Dir, files); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Stdout, "Added to %s:\n\n%sNext:\n  muniment serve --data %s%s\n", c.Dir, c.rekorSummary(), c.Dir, c.rekorFlag())
-	return nil
+	return c.Print(a, &term.Made{Title: "Added to " + c.Dir, Origin: c.RekorOrigin, Folder: c.Dir, Files: c.madeRekorFiles(), Next: c.next()})
 }
 
-func (c *initCmd) rekorFlag() string {
+// madeRekorFiles describes the files of the Rekor log.
+func (c *initCmd) madeRekorFiles() []term.MadeFile {
 	if c.RekorOrigin == "" {
-		return ""
+		return nil
 	}
-	return " --rekor-listen 127.0.0.1:7481"
-}
-
-// rekorSummary describes the files of the Rekor log.
-func (c *initCmd) rekorSummary() string {
-	if c.RekorOrigin == "" {
-		return ""
+	files := []term.MadeFile{
+		{File: datadir.RekorKeyFile, Purpose: fmt.Sprintf("signs the Rekor log %s: back it up, and keep it secret", c.RekorOrigin)},
+		{File: datadir.RekorKeysFile, Purpose: "its public keys"},
 	}
-	s := fmt.Sprintf("  %-22s signs the Rekor log %s: back it up, and keep it secret\n  %-22s its public keys\n", datadir.RekorKeyFile, c.RekorOrigin, datadir.RekorKeysFile)
 	if c.TSA {
-		s += fmt.Sprintf("  %-22s signs timestamps: keep it secret\n  %-22s its certificates\n", datadir.TSAKeyFile, datadir.TSAChainFile)
+		files = append(files, term.MadeFile{File: datadir.TSAKeyFile, Purpose: "signs timestamps: keep it secret"}, term.MadeFile{File: datadir.TSAChainFile, Purpose: "its certificates"})
 	}
-	return s + "\n"
+	return files
 }
 
 // newRekorFiles makes the keys of a Rekor log and, with withTSA, of a timestamp

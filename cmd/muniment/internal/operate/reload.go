@@ -199,6 +199,15 @@ type reloadOutcome struct {
 	NeedRestart   []string  `json:"needRestart,omitempty"` // settings
 }
 
+// Text implements term.Result.
+func (o *reloadOutcome) Text() string {
+	text := fmt.Sprintf("Reloaded: %s in force.\n", term.Count(o.Tenants, "tenant"))
+	if len(o.NeedRestart) > 0 {
+		text += fmt.Sprintf("Changed, and in force after a restart: %s.\n", strings.Join(o.NeedRestart, ", "))
+	}
+	return text
+}
+
 const reloadFile = "reload.json"
 
 // report logs the outcome of a reload and leaves it in the data folder.
@@ -222,6 +231,7 @@ func (r *reloader) report(err error) {
 type reloadCmd struct {
 	Data    string        `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
 	Timeout time.Duration `help:"How long to wait for the server." default:"30s"`
+	term.ResultFlags
 }
 
 func (reloadCmd) Help() string {
@@ -276,11 +286,7 @@ func (c *reloadCmd) Run(a *term.App) error {
 		if o.Error != "" {
 			return fmt.Errorf("the server refused the configuration, and the old one stays in force: %s", o.Error)
 		}
-		fmt.Fprintf(a.Stdout, "Reloaded: %s in force.\n", term.Count(o.Tenants, "tenant"))
-		if len(o.NeedRestart) > 0 {
-			fmt.Fprintf(a.Stdout, "Changed, and in force after a restart: %s.\n", strings.Join(o.NeedRestart, ", "))
-		}
-		return nil
+		return c.Print(a, &o)
 	}
 }
 

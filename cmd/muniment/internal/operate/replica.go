@@ -26,11 +26,14 @@ type replicaInitCmd struct {
 	Dir     string            `arg:"" help:"Folder to make. It must not exist, or must be empty."`
 	Policy  string            `help:"Policy file of the log. Every import is verified with its keys." required:"" env:"MUNIMENT_POLICY" predictor:"file"`
 	Tenants map[string]string `name:"tenant" help:"Tenant whose evidence the replica contains, and its stream key, which proves that each import is complete. May be repeated." required:"" placeholder:"NAME=KEY-FILE"`
+	term.ResultFlags
 }
 
 func (replicaInitCmd) Help() string {
 	return `A replica is a read-only copy of a log, with the evidence of some tenants, on a machine that cannot reach the log. Imported deltas update it. Each tenant
 gets a token that is valid for this replica only.
+
+Exit code: 0 made; 2 failed.
 
 Examples:
   muniment replica init ./replica --policy policy --tenant acme=acme.key
@@ -114,17 +117,14 @@ func (c *replicaInitCmd) Run(a *term.App) error {
 			return err
 		}
 	}
-	fmt.Fprintf(a.Stdout, `Made a replica of the log %s in %s:
-
-  %-22s configuration
-  %-22s the log's keys
-  %-22s the tenants' tokens for this replica
-
-Next:
-  muniment import FILE.delta --data %s
-  muniment serve --data %s
-`, policy.Origin(), c.Dir, datadir.ConfigFile, datadir.PolicyFile, datadir.TokenDir+"/", c.Dir, c.Dir)
-	return nil
+	made := &term.Made{Title: fmt.Sprintf("Made a replica of the log %s in %s", policy.Origin(), c.Dir), Origin: policy.Origin(), Folder: c.Dir, Files: []term.MadeFile{
+		{File: datadir.ConfigFile, Purpose: "configuration"},
+		{File: datadir.PolicyFile, Purpose: "the log's keys"},
+	}, Next: []string{"muniment import FILE.delta --data " + c.Dir, "muniment serve --data " + c.Dir}}
+	for _, name := range names {
+		made.Files = append(made.Files, term.MadeFile{File: tenantToken(name), Purpose: fmt.Sprintf("tenant %s's token for this replica", name)})
+	}
+	return c.Print(a, made)
 }
 
 // serveReplica serves the state of the last import.

@@ -28,12 +28,12 @@ import (
 )
 
 type restoreCmd struct {
-	Backup   string   `arg:"" help:"Backup, a folder made by 'muniment backup'." type:"existingdir"`
+	Backup   string   `arg:"" help:"Backup, a folder made by 'muniment backup'." type:"path" predictor:"dir"`
 	Data     string   `help:"Data folder to make. It must not exist, or must be empty." required:"" type:"path"`
 	Policy   string   `help:"Policy file of the log, from another source than the backup. Default: the backup's own." predictor:"file"`
 	Digest   string   `help:"Digest of the backup, as 'muniment backup' printed it." placeholder:"sha256:HEX"`
-	Anchor   []string `help:"Newer signed checkpoint of the log, such as an anchor file, or store.anchor of the lost folder. May be repeated." placeholder:"FILE" type:"existingfile"`
-	Erasures []string `help:"Receipts of erasures that are newer than the backup, as 'muniment receipt get' prints them, one after another. May be repeated." placeholder:"FILE" type:"existingfile"`
+	Anchor   []string `help:"Newer signed checkpoint of the log, such as an anchor file, or store.anchor of the lost folder. May be repeated." placeholder:"FILE" type:"path"`
+	Erasures []string `help:"Receipts of erasures that are newer than the backup, as 'muniment receipt get' prints them, one after another. May be repeated." placeholder:"FILE" type:"path"`
 	JSON     bool     `help:"Print JSON."`
 }
 

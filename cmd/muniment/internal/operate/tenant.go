@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"slices"
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
@@ -24,36 +22,23 @@ type tenantCmd struct {
 	List    tenantListCmd    `cmd:"" help:"List the tenants and their stream IDs."`
 }
 
+// tenantToken returns the path of a tenant's first token in the data folder.
+func tenantToken(name string) string { return filepath.Join(datadir.TokenDir, name+".token") }
+
+// tenantStreamKey returns the path of a tenant's stream key in the data folder.
+func tenantStreamKey(name string) string { return filepath.Join(datadir.StreamDir, name+".key") }
+
 // A tenantFlag is the flags of commands that change a tenant.
 type tenantFlag struct {
-	Name string `arg:"" help:"The tenant."`
+	Name string `arg:"" help:"The tenant." predictor:"tenant"`
 	Data string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
-}
-
-// edit begins to edit the configuration, and returns the tenant's index in it.
-func (f *tenantFlag) edit() (*datadir.ConfigEdit, int, error) {
-	if _, err := datadir.Load(f.Data); err != nil {
-		return nil, 0, err
-	}
-	e, err := datadir.EditConfig(f.Data)
-	if err != nil {
-		return nil, 0, err
-	}
-	i := slices.IndexFunc(e.Want.Tenants, func(t datadir.TenantConfig) bool { return t.Name == f.Name })
-	if i < 0 {
-		return nil, 0, term.ExitWith(term.ExitNo, fmt.Errorf("there is no tenant %q: list the tenants with: muniment tenant list --data %s", f.Name, f.Data))
-	}
-	return e, i, nil
-}
-
-// toApply returns the advice how to apply a changed configuration.
-func toApply(dir string) string {
-	return "If a server is running: muniment reload --data " + dir
+	term.ResultFlags
 }
 
 type tenantAddCmd struct {
 	Name string `arg:"" help:"1 to 63 of a-z, 0-9 and -."`
 	Data string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+	term.ResultFlags
 }
 
 func (tenantAddCmd) Help() string {
@@ -74,32 +59,19 @@ func (c *tenantAddCmd) Run(a *term.App) error {
 	if d.Replica != nil {
 		return fmt.Errorf("--data: %s is a replica: add the tenant to the log itself", c.Data)
 	}
-	if slices.ContainsFunc(d.Config.Tenants, func(t datadir.TenantConfig) bool { return t.Name == c.Name }) {
-		return term.ExitWith(term.ExitNo, fmt.Errorf("tenant %q already exists", c.Name))
-	}
-	e, err := datadir.EditConfig(c.Data)
-	if err != nil {
-		return err
-	}
-	lines, again, err := addOrRestoreTenant(c.Data, c.Name)
-	if err != nil {
-		return err
-	}
-	added, err := datadir.DecodeConfig([]byte("tenants:\n" + lines))
-	if err != nil {
-		return err
-	}
-	e.Want.Tenants = append(e.Want.Tenants, added.Tenants...)
-	if err := errors.Join(e.Add("tenants", lines), e.Write()); err != nil {
-		return fmt.Errorf("%w\nadd this to the tenants in %s by hand:\n\n%s", err, datadir.ConfigFile, lines)
-	}
+	res := &memberResult{Tenant: c.Name, State: "added", TokenFile: filepath.Join(c.Data, tenantToken(c.Name)), StreamKey: filepath.Join(c.Data, tenantStreamKey(c.Name))}
 	verb := "Added"
-	if again {
-		verb = "Restored"
+	if err := tenants.add(c.Data, c.Name, func() (string, error) {
+		lines, again, err := addOrRestoreTenant(c.Data, c.Name)
+		if again {
+			verb, res.State = "Restored", "restored"
+		}
+		return lines, err
+	}); err != nil {
+		return err
 	}
-	fmt.Fprintf(a.Stdout, "%s tenant %s:\n  %s\n  %s\n%s\n", verb, c.Name,
-		filepath.Join(c.Data, datadir.TokenDir, c.Name+".token"), filepath.Join(c.Data, datadir.StreamDir, c.Name+".key"), toApply(c.Data))
-	return nil
+	res.text = fmt.Sprintf("%s tenant %s:\n  %s\n  %s\n%s\n", verb, c.Name, res.TokenFile, res.StreamKey, toApply(c.Data))
+	return c.Print(a, res)
 }
 
 // addOrRestoreTenant makes the files of a tenant. again reports that the tenant
@@ -108,7 +80,7 @@ func addOrRestoreTenant(dir, name string) (lines string, again bool, err error) 
 	if err := entry.CheckTenantName(name); err != nil {
 		return "", false, fmt.Errorf("tenant %q: %w", name, err)
 	}
-	path := filepath.Join(dir, datadir.StreamDir, name+".key")
+	path := filepath.Join(dir, tenantStreamKey(name))
 	_, err = datadir.ReadStreamKey(path) // refuse a damaged key
 	if errors.Is(err, fs.ErrNotExist) {
 		lines, err = addTenant(dir, name)
@@ -146,24 +118,24 @@ Example:
 func (c *tenantResumeCmd) Run(a *term.App) error { return c.suspend(a, false) }
 
 func (f *tenantFlag) suspend(a *term.App, suspended bool) error {
-	e, i, err := f.edit()
+	e, t, err := tenants.existing(f.Data, f.Name)
 	if err != nil {
 		return err
 	}
-	state, value := "in force", ""
+	res, value := &memberResult{Tenant: f.Name, State: "in force"}, ""
 	if suspended {
-		state, value = "suspended", "true"
+		res.State, value = "suspended", "true"
 	}
-	if e.Want.Tenants[i].Suspended == suspended {
-		fmt.Fprintf(a.Stdout, "Tenant %s is already %s.\n", f.Name, state)
-		return nil
+	if t.Suspended == suspended {
+		res.text = fmt.Sprintf("Tenant %s is already %s.\n", f.Name, res.State)
+		return f.Print(a, res)
 	}
-	e.Want.Tenants[i].Suspended = suspended
-	if err := errors.Join(e.Set("tenants", "name", f.Name, "suspended", value), e.Write()); err != nil {
+	t.Suspended = suspended
+	if err := errors.Join(e.Set(tenants.section(), tenants.field, f.Name, "suspended", value), e.Write()); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Stdout, "Tenant %s is %s.\n%s\n", f.Name, state, toApply(f.Data))
-	return nil
+	res.text = fmt.Sprintf("Tenant %s is %s.\n%s\n", f.Name, res.State, toApply(f.Data))
+	return f.Print(a, res)
 }
 
 type tenantRemoveCmd struct{ tenantFlag }
@@ -179,31 +151,23 @@ Example:
 }
 
 func (c *tenantRemoveCmd) Run(a *term.App) error {
-	e, i, err := c.edit()
-	if err != nil {
+	if err := tenants.remove(c.Data, c.Name); err != nil {
 		return err
 	}
-	e.Want.Tenants = slices.Delete(e.Want.Tenants, i, i+1)
-	if len(e.Want.Tenants) == 0 {
-		e.Want.Tenants = nil
-	}
-	if err := errors.Join(e.Remove("tenants", "name", c.Name), e.Write()); err != nil {
-		return err
-	}
-	if err := os.Remove(filepath.Join(c.Data, datadir.TokenDir, c.Name+".token")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	fmt.Fprintf(a.Stdout, "Removed tenant %s. Its stream key stays in %s.\n%s\n", c.Name, filepath.Join(c.Data, datadir.StreamDir, c.Name+".key"), toApply(c.Data))
-	return nil
+	res := &memberResult{Tenant: c.Name, State: "removed", StreamKey: filepath.Join(c.Data, tenantStreamKey(c.Name))}
+	res.text = fmt.Sprintf("Removed tenant %s. Its stream key stays in %s.\n%s\n", c.Name, res.StreamKey, toApply(c.Data))
+	return c.Print(a, res)
 }
 
 type tenantListCmd struct {
-	Data string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
-	JSON bool   `help:"Print one JSON object for each tenant."`
+	Data             string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+	term.ResultFlags `set:"json=Print one JSON object for each tenant."`
 }
 
 func (tenantListCmd) Help() string {
-	return `Example:
+	return `Exit code: 0 listed; 2 failed.
+
+Example:
   muniment tenant list --data ./data`
 }
 
@@ -212,29 +176,26 @@ func (c *tenantListCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
+	var rows []tenantRow
 	for _, t := range d.Tenants {
-		if c.JSON {
-			o := struct {
-				Name      string `json:"name"`
-				StreamID  string `json:"streamId"`
-				Tokens    int    `json:"tokens"`
-				Suspended bool   `json:"suspended"`
-			}{t.Name, t.Stream.ID.String(), len(t.Tokens), t.Suspended}
-			if err := term.WriteJSON(a.Stdout, o); err != nil {
-				return err
-			}
-			continue
-		}
-		state := ""
-		if t.Suspended {
-			state = "  suspended"
-		}
-		fmt.Fprintf(a.Stdout, "%-24s stream %s  tokens %d%s\n", t.Name, t.Stream.ID, len(t.Tokens), state)
+		rows = append(rows, tenantRow{t.Name, t.Stream.ID.String(), len(t.Tokens), t.Suspended})
 	}
-	if len(d.Tenants) == 0 && !c.JSON {
-		fmt.Fprintln(a.Stdout, "no tenants: add one with: muniment tenant add NAME --data "+c.Data)
+	return term.PrintRows(a, c.ResultFlags, rows, tenants.none(c.Data))
+}
+
+type tenantRow struct {
+	Name      string `json:"name"`
+	StreamID  string `json:"streamId"`
+	Tokens    int    `json:"tokens"`
+	Suspended bool   `json:"suspended"`
+}
+
+func (r tenantRow) Text() string {
+	state := ""
+	if r.Suspended {
+		state = "  suspended"
 	}
-	return nil
+	return fmt.Sprintf("%-24s stream %s  tokens %d%s\n", r.Name, r.StreamID, r.Tokens, state)
 }
 
 // addTenant makes the keys of a new tenant and returns its lines for the
@@ -253,7 +214,7 @@ func addTenantWith(dir, name string, key entry.StreamKey, role string) (string, 
 	if err := owner.MkdirAll(filepath.Join(dir, datadir.StreamDir), 0o700); err != nil {
 		return "", err
 	}
-	if err := datadir.WriteNew(filepath.Join(dir, datadir.StreamDir, name+".key"), string(key.File()), 0o600); err != nil {
+	if err := datadir.WriteNew(filepath.Join(dir, tenantStreamKey(name)), string(key.File()), 0o600); err != nil {
 		return "", err
 	}
 	return issueFirstToken(dir, name, role)
@@ -266,7 +227,7 @@ func issueFirstToken(dir, name, role string) (string, error) {
 	if err := owner.MkdirAll(filepath.Join(dir, datadir.TokenDir), 0o700); err != nil {
 		return "", err
 	}
-	if err := datadir.WriteNew(filepath.Join(dir, datadir.TokenDir, name+".token"), token+"\n", 0o600); err != nil {
+	if err := datadir.WriteNew(filepath.Join(dir, tenantToken(name)), token+"\n", 0o600); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("  - name: %s\n    stream_key: %s/%s.key\n    tokens:\n      - id: %s\n        role: %s\n        sha256: %x\n", name, datadir.StreamDir, name, name, role, hash), nil

@@ -32,11 +32,14 @@ type trustAddWitnessCmd struct {
 	URL    string `arg:"" help:"Its submission prefix: the URL before /add-checkpoint."`
 	Data   string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
 	Quorum string `help:"Number of witnesses that must cosign, or any or all. Default: unchanged, or all if there was no quorum." placeholder:"N"`
+	term.ResultFlags
 }
 
 func (trustAddWitnessCmd) Help() string {
 	return `Adds the witness to DIR/policy, or to DIR/policy.pq if its key is post-quantum, and to the quorum. Afterwards restart the server, and distribute the new
 file to everyone who verifies receipts. Earlier receipts lack the witness's cosignature, and verify under the earlier file.
+
+Exit code: 0 added; 2 failed.
 
 Examples:
   muniment trust add-witness acme 'witness.acme.example+5ce1…+BL…' https://witness.acme.example --data ./data
@@ -86,8 +89,14 @@ func (c *trustAddWitnessCmd) Run(a *term.App) error {
 	if err := datadir.ReplaceOwned(path, []byte(updated)); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Stdout, "%s is now:\n\n%s\nGive the witness's operator the log's key:\n\n  %s\n\nThen restart the server, and distribute the new file to everyone who verifies receipts.\n", path, updated, LogLine(updated))
-	return nil
+	return c.Print(a, &addedWitness{newPolicyRow(p, updated)})
+}
+
+// An addedWitness is the result of trust add-witness: the new policy.
+type addedWitness struct{ policyRow }
+
+func (r *addedWitness) Text() string {
+	return fmt.Sprintf("%s is now:\n\n%s\nGive the witness's operator the log's key:\n\n  %s\n\nThen restart the server, and distribute the new file to everyone who verifies receipts.\n", r.File, r.text, r.Log)
 }
 
 // addWitness adds the witness's line to the policy and its name to the managed
@@ -134,11 +143,14 @@ func LogLine(policy string) string {
 
 type trustPostQuantumCmd struct {
 	Data string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+	term.ResultFlags
 }
 
 func (trustPostQuantumCmd) Help() string {
 	return `Makes DIR/log.pq.key and DIR/policy.pq. The log is still signed by its Ed25519 key. After a restart of the server the new key cosigns its checkpoints, and
 verifiers that use policy.pq rely on no key that a quantum computer could break.
+
+Exit code: 0 made; 2 failed, for example because the files exist.
 
 Example:
   muniment trust post-quantum --data ./data`
@@ -156,8 +168,14 @@ func (c *trustPostQuantumCmd) Run(a *term.App) error {
 	if err := datadir.WriteFiles(c.Data, files); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Stdout, "Made in %s:\n\n  %-22s cosigns the log: back it up, and keep it secret\n  %-22s for verifiers that use post-quantum keys\n\nRestart the server.\n", c.Data, datadir.PQKeyFile, datadir.PQPolicyFile)
-	return nil
+	return c.Print(a, &term.Made{Title: "Made in " + c.Data, Origin: d.Config.Origin, Folder: c.Data, Files: postQuantumMade(), Next: []string{"restart the server"}})
+}
+
+func postQuantumMade() []term.MadeFile {
+	return []term.MadeFile{
+		{File: datadir.PQKeyFile, Purpose: "cosigns the log: back it up, and keep it secret"},
+		{File: datadir.PQPolicyFile, Purpose: "for verifiers that use post-quantum keys"},
+	}
 }
 
 // postQuantumFiles makes a cosigner key for the log and the policy that trusts
@@ -171,12 +189,14 @@ func postQuantumFiles(origin string) ([]datadir.File, error) {
 }
 
 type trustShowCmd struct {
-	Data string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
-	JSON bool   `help:"Print one JSON object for each policy."`
+	Data             string `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+	term.ResultFlags `set:"json=Print one JSON object for each policy."`
 }
 
 func (trustShowCmd) Help() string {
-	return `Example:
+	return `Exit code: 0 shown; 2 failed.
+
+Example:
   muniment trust show --data ./data`
 }
 
@@ -189,37 +209,43 @@ func (c *trustShowCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
+	var rows []policyRow
 	for _, p := range policies {
 		text, err := bounded.ReadFile(p.Name, bounded.Config)
 		if err != nil {
 			return err
 		}
-		if c.JSON {
-			type w struct {
-				Name string `json:"name"`
-				Key  string `json:"key"`
-				URL  string `json:"url,omitempty"`
-			}
-			o := struct {
-				File        string `json:"file"`
-				Origin      string `json:"origin"`
-				Log         string `json:"log"`
-				PostQuantum bool   `json:"postQuantum"`
-				Witnessed   bool   `json:"witnessed"`
-				Witnesses   []w    `json:"witnesses"`
-			}{p.Name, p.Origin(), LogLine(string(text)), p.PostQuantum(), p.RequiresWitness(), []w{}}
-			for _, x := range p.Witnesses() {
-				o.Witnesses = append(o.Witnesses, w{x.Name, fmt.Sprintf("%s+%08x", x.Key.Name(), x.Key.KeyHash()), x.URL})
-			}
-			if err := term.WriteJSON(a.Stdout, o); err != nil {
-				return err
-			}
-			continue
-		}
-		fmt.Fprintf(a.Stdout, "# %s\n%s", p.Name, text)
+		rows = append(rows, newPolicyRow(p, string(text)))
 	}
-	return nil
+	return term.PrintRows(a, c.ResultFlags, rows, "")
 }
+
+// A policyRow describes a trust policy.
+type policyRow struct {
+	text        string
+	File        string       `json:"file"`
+	Origin      string       `json:"origin"`
+	Log         string       `json:"log"`
+	PostQuantum bool         `json:"postQuantum"`
+	Witnessed   bool         `json:"witnessed"`
+	Witnesses   []witnessRow `json:"witnesses"`
+}
+
+type witnessRow struct {
+	Name string `json:"name"`
+	Key  string `json:"key"`
+	URL  string `json:"url,omitempty"`
+}
+
+func newPolicyRow(p *receipt.TrustPolicy, text string) policyRow {
+	r := policyRow{text, p.Name, p.Origin(), LogLine(text), p.PostQuantum(), p.RequiresWitness(), []witnessRow{}}
+	for _, x := range p.Witnesses() {
+		r.Witnesses = append(r.Witnesses, witnessRow{x.Name, fmt.Sprintf("%s+%08x", x.Key.Name(), x.Key.KeyHash()), x.URL})
+	}
+	return r
+}
+
+func (r policyRow) Text() string { return fmt.Sprintf("# %s\n%s", r.File, r.text) }
 
 // verifierKey returns the verifier key of a private cosigner key.
 func verifierKey(skey string) (string, error) {

@@ -19,7 +19,6 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
-	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/witness/cosigner"
 )
@@ -249,10 +248,13 @@ type witnessInitCmd struct {
 	Name      string `help:"The witness's name, which can never be changed: a host name, or a URL without its scheme." required:"" placeholder:"HOST"`
 	URL       string `help:"URL at which logs reach the witness." placeholder:"URL"`
 	NoQuantum bool   `name:"no-post-quantum" help:"Make only an Ed25519 key, and no ML-DSA-44 key."`
+	term.ResultFlags
 }
 
 func (witnessInitCmd) Help() string {
 	return `Makes DIR/witness.yaml, DIR/witness.key (Ed25519) and DIR/witness.pq.key (ML-DSA-44).
+
+Exit code: 0 made; 2 failed.
 
 Example:
   muniment witness init ./witness --name witness.example.com --url https://witness.example.com`
@@ -262,15 +264,7 @@ func (c *witnessInitCmd) Run(a *term.App) error {
 	if err := datadir.CheckOrigin(c.Name); err != nil {
 		return fmt.Errorf("--name: %w", err)
 	}
-	if entries, err := os.ReadDir(c.Dir); err == nil && len(entries) > 0 {
-		return fmt.Errorf("%s is not empty, and init overwrites nothing: choose another folder", c.Dir)
-	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if err := owner.MkdirAll(c.Dir, 0o700); err != nil {
-		return err
-	}
-	if err := os.Chmod(c.Dir, 0o700); err != nil {
+	if err := datadir.MakeFolder(c.Dir); err != nil {
 		return err
 	}
 	skey, _, err := note.GenerateKey(rand.Reader, c.Name)
@@ -290,18 +284,34 @@ func (c *witnessInitCmd) Run(a *term.App) error {
 	if err := datadir.WriteFiles(c.Dir, files); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Stdout, "Made the witness %s in %s. Keep its keys secret, and never run it from a restored copy of the folder.\n\n", c.Name, c.Dir)
-	return (&witnessShowCmd{Data: c.Dir}).Run(a)
+	d, err := LoadWitnessDir(c.Dir)
+	if err != nil {
+		return err
+	}
+	return c.Print(a, &madeWitness{c.Dir, d.info()})
+}
+
+// A madeWitness is the result of witness init.
+type madeWitness struct {
+	Folder string `json:"folder"`
+	witnessInfo
+}
+
+func (m *madeWitness) Text() string {
+	return fmt.Sprintf("Made the witness %s in %s. Keep its keys secret, and never run it from a restored copy of the folder.\n\n%s", m.Name, m.Folder, m.witnessInfo.Text())
 }
 
 type witnessAddLogCmd struct {
 	Key    string `arg:"" help:"The log's verifier key, NAME+HASH+KEY, as in its policy file."`
 	Data   string `help:"The witness's folder." required:"" type:"path" env:"MUNIMENT_WITNESS_DATA"`
 	Origin string `help:"First line of the log's checkpoints, if it is not the key's name."`
+	term.ResultFlags
 }
 
 func (witnessAddLogCmd) Help() string {
 	return `Restart the witness afterwards.
+
+Exit code: 0 added; 2 failed, for example because the key is listed.
 
 Example:
   muniment witness add-log 'ledger.example.com+7a2f9d10+AX…' --data ./witness`
@@ -318,7 +328,8 @@ func (c *witnessAddLogCmd) Run(a *term.App) error {
 	}
 	want := d.config
 	want.Logs = append(slices.Clone(want.Logs), witnessedLogs{Origin: c.Origin, Key: c.Key})
-	if _, err := want.logs(); err != nil {
+	logs, err := want.logs()
+	if err != nil {
 		return err
 	}
 	path := filepath.Join(c.Data, WitnessConfigFile)
@@ -335,17 +346,25 @@ func (c *witnessAddLogCmd) Run(a *term.App) error {
 	if err := wholefile.ReplaceOwnedPath(path, []byte(edit.Text()), 0o600); err != nil {
 		return err
 	}
-	fmt.Fprintln(a.Stdout, "Added. Restart the witness.")
-	return nil
+	return c.Print(a, &addedLog{origins(logs)})
 }
+
+// An addedLog is the result of witness add-log.
+type addedLog struct {
+	Logs []string `json:"logs"` // all origins
+}
+
+func (*addedLog) Text() string { return "Added. Restart the witness.\n" }
 
 type witnessShowCmd struct {
 	Data string `help:"The witness's folder." required:"" type:"path" env:"MUNIMENT_WITNESS_DATA"`
-	JSON bool   `help:"Print JSON."`
+	term.ResultFlags
 }
 
 func (witnessShowCmd) Help() string {
-	return `Example:
+	return `Exit code: 0 shown; 2 failed.
+
+Example:
   muniment witness show --data ./witness`
 }
 
@@ -354,26 +373,40 @@ func (c *witnessShowCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
-	origins := []string{}
-	for _, l := range d.logs {
-		origins = append(origins, l.Origin)
+	return c.Print(a, d.info())
+}
+
+// A witnessInfo describes a witness for the operators of logs.
+type witnessInfo struct {
+	folder string
+	Name   string   `json:"name"`
+	URL    string   `json:"url,omitempty"`
+	Keys   []string `json:"keys"`
+	Logs   []string `json:"logs"` // origins
+}
+
+func (d *witnessDir) info() witnessInfo {
+	return witnessInfo{d.path, d.config.Name, d.config.URL, d.VerifierKeys, origins(d.logs)}
+}
+
+func origins(logs []cosigner.Log) []string {
+	names := []string{}
+	for _, l := range logs {
+		names = append(names, l.Origin)
 	}
-	if c.JSON {
-		return term.WriteJSON(a.Stdout, struct {
-			Name string   `json:"name"`
-			URL  string   `json:"url,omitempty"`
-			Keys []string `json:"keys"`
-			Logs []string `json:"logs"`
-		}{d.config.Name, d.config.URL, d.VerifierKeys, origins})
+	return names
+}
+
+func (w witnessInfo) Text() string {
+	var b strings.Builder
+	b.WriteString("For the operators of logs, to use with 'muniment trust add-witness' or in a policy file:\n")
+	for _, k := range w.Keys {
+		fmt.Fprintf(&b, "\n  witness %s %s %s\n", w.Name, k, w.URL)
 	}
-	fmt.Fprintln(a.Stdout, "For the operators of logs, to use with 'muniment trust add-witness' or in a policy file:")
-	for _, k := range d.VerifierKeys {
-		fmt.Fprintf(a.Stdout, "\n  witness %s %s %s\n", d.config.Name, k, d.config.URL)
+	if len(w.Logs) == 0 {
+		fmt.Fprintf(&b, "\nno logs: add one with: muniment witness add-log KEY --data %s\n", w.folder)
+	} else {
+		fmt.Fprintf(&b, "\nLogs: %s\n", strings.Join(w.Logs, ", "))
 	}
-	if len(origins) == 0 {
-		fmt.Fprintln(a.Stdout, "\nno logs: add one with: muniment witness add-log KEY --data "+c.Data)
-		return nil
-	}
-	fmt.Fprintf(a.Stdout, "\nLogs: %s\n", strings.Join(origins, ", "))
-	return nil
+	return b.String()
 }

@@ -3,6 +3,7 @@ package term
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -33,6 +34,7 @@ var exitCodes = []struct {
 	{ExitNo, "", "the answer is no: not verified, not recorded, refused, not the same"},
 	{ExitFailed, "", "there is no answer: wrong usage, or a file, server or output failed"},
 	{ExitRollback, "serve", "the log was rolled back, or has forked; a restart does not help"},
+	{ExitRollback, "restore", "restored, but the log was newer"},
 	{ExitLeaf, "audit mirror", "an entry was changed"},
 	{ExitTruncated, "audit mirror", "the log is shorter than it was"},
 	{ExitForked, "audit mirror import monitor", "the log has forked"},
@@ -60,6 +62,17 @@ func (e *ExitError) Unwrap() error { return e.err }
 // ExitWith returns an error that ends the program with the code. err may be
 // nil.
 func ExitWith(code int, err error) error { return &ExitError{code, err} }
+
+// ExitCodes returns the codes of a command that depend on its answer.
+func ExitCodes(command string) []int {
+	var codes []int
+	for _, row := range exitCodes {
+		if row.code < ExitInterrupted && (row.commands == "" || slices.Contains(strings.Fields(row.commands), command)) {
+			codes = append(codes, row.code)
+		}
+	}
+	return codes
+}
 
 // PrintExitCodes writes the table.
 func PrintExitCodes(w io.Writer) {
