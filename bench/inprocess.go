@@ -20,30 +20,31 @@ import (
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/engine"
 	"muniment.dev/muniment/ledger/entry"
-	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
 )
 
 // A log is a ledger on a Pebble store, with one tenant.
 type log struct {
 	ledger *ledger.Ledger
-	store  *pebblestore.Store
+	store  store.Store
 	ingest *ingest.Ingester
 	who    ingest.Submitter
 	policy *receipt.TrustPolicy
 	dir    string
 }
 
-func (b *bench) open(name string) *log { return b.openWith(name, pebblestore.Options{}) }
+func (b *bench) open(name string) *log { return b.openWith(name, store.Options{}) }
 
-func (b *bench) openWith(name string, o pebblestore.Options) *log {
+func (b *bench) openWith(name string, o store.Options) *log {
 	skey, vkey, err := note.GenerateKey(rand.Reader, "bench.example")
 	check(err)
 	signer, err := note.NewSigner(skey)
 	check(err)
 	l := &log{dir: filepath.Join(b.dir, name)}
-	l.store, err = pebblestore.Open(l.dir, o)
+	l.store, err = engine.Open(context.Background(), engine.InFolder(l.dir), o)
 	check(err)
 	l.ledger, err = ledger.Open(context.Background(), ledger.Config{Store: l.store, Signer: signer, Fatal: check})
 	check(err)

@@ -11,13 +11,13 @@ import (
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
-	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/store"
 )
 
 // markCost measures what the publish mark and the default anchor cost one
 // appender. The three logs take turns, so that the machine is the same for all.
 func (b *bench) markCost() {
-	plain := b.openWith("no-mark", pebblestore.Options{Scratch: true})
+	plain := b.openWith("no-mark", store.Options{Scratch: true})
 	marked, anchored := b.open("mark"), b.open("anchor")
 	w, err := anchor.NewWriter(anchored.dir+".anchor", func() anchor.State {
 		p := anchored.ledger.Published()

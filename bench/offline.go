@@ -21,9 +21,10 @@ import (
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/engine"
 	"muniment.dev/muniment/ledger/entry"
-	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
 )
 
 // audits measures a full audit of a large log from files, as 'muniment audit
@@ -133,9 +134,9 @@ func (b *bench) fillFolder(dir string) {
 	check(err)
 	key, err := hex.DecodeString(strings.TrimSpace(string(text)))
 	check(err)
-	store, err := pebblestore.Open(filepath.Join(dir, "store"), pebblestore.Options{})
+	s, err := engine.Open(ctx, engine.InFolder(filepath.Join(dir, "store")), store.Options{})
 	check(err)
-	l, err := ledger.Open(ctx, ledger.Config{Store: store, Signer: signer, Fatal: check})
+	l, err := ledger.Open(ctx, ledger.Config{Store: s, Signer: signer, Fatal: check})
 	check(err)
 	in := &ingest.Ingester{Ledger: l, MaxPayload: 16 << 20}
 	who := ingest.Submitter{Tenant: "bench", Identity: "token:bench", Stream: ledger.NewStream(entry.StreamKey(key))}
@@ -155,7 +156,7 @@ func (b *bench) fillFolder(dir string) {
 	}
 	wg.Wait()
 	l.Close()
-	check(store.Close())
+	check(s.Close())
 }
 
 // program runs the program, and returns how long it took and how much memory at

@@ -14,6 +14,7 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
 )
 
 // A witnessed receipt was given to a caller, who has verified it.
@@ -69,7 +70,7 @@ func (r *crashRecorder) before(op errorfs.Op) error {
 // every tree that anybody was shown.
 func TestCrash(t *testing.T) {
 	r := &crashRecorder{fs: memDisk(true), rng: rand.New(rand.NewPCG(1, 2)), chance: 0.15}
-	engine, err := pebblestore.Open("data", pebblestore.Options{FS: errorfs.Wrap(r.fs, errorfs.InjectorFunc(r.before)), MemTableBytes: 64 << 10, CacheBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler)})
+	engine, err := pebblestore.OpenFS(errorfs.Wrap(r.fs, errorfs.InjectorFunc(r.before)), "data", store.Options{BufferBytes: 64 << 10, CacheBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

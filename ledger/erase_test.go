@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"muniment.dev/muniment/ledger/entry"
-	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store/memstore"
 )
@@ -280,11 +279,7 @@ func unspooled(d Draft) Draft {
 
 func TestLargePayload(t *testing.T) {
 	ctx := context.Background()
-	store, err := pebblestore.Open(t.TempDir(), pebblestore.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { store.Close() })
+	store := openFolder(t)
 	tl := newTestLogOn(t, Config{}, store)
 	large := strings.Repeat("evidence ", 1000)
 	add := func(d Draft) Result {
@@ -360,12 +355,7 @@ func TestLargePayload(t *testing.T) {
 	if r := add(tl.spool(t, acme, large)); r.Duplicate {
 		t.Errorf("the erased payload again: %+v", r)
 	}
-	scratch, err := pebblestore.Open(t.TempDir(), pebblestore.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer scratch.Close()
-	report, err := Reindex(ctx, store, scratch, testOrigin, false, nil)
+	report, err := Reindex(ctx, store, openFolder(t), testOrigin, false, nil)
 	if err != nil || !report.Same() {
 		t.Errorf("reindex: %+v, %v", report, err)
 	}

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/engine"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -41,8 +41,9 @@ func TestOpenReadOnly(t *testing.T) {
 	ctx := context.Background()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "store")
-	options := pebblestore.Options{Logger: slog.New(slog.DiscardHandler), CacheBytes: 1 << 20, MemTableBytes: 1 << 20}
-	s, err := pebblestore.Open(path, options)
+	url := engine.InFolder(path)
+	options := store.Options{Logger: slog.New(slog.DiscardHandler), CacheBytes: 1 << 20, BufferBytes: 1 << 20}
+	s, err := engine.Open(ctx, url, options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,9 +58,9 @@ func TestOpenReadOnly(t *testing.T) {
 	}
 	before := folder(t, dir)
 
-	mark := pebblestore.Mark{}
-	options.Prove = func(_ *pebblestore.Store, m *pebblestore.Mark) error { mark = *m; return nil }
-	r, err := pebblestore.OpenReadOnly(path, options)
+	mark := store.Mark{}
+	options.Prove = func(_ store.Store, m *store.Mark) error { mark = *m; return nil }
+	r, err := engine.OpenReadOnly(ctx, url, options)
 	if err != nil {
 		t.Fatal(err)
 	}

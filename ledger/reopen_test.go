@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"pgregory.net/rapid"
 
+	"muniment.dev/muniment/ledger/engine"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/receipt"
@@ -124,10 +125,21 @@ func memDisk(crashable bool) *vfs.MemFS {
 
 func openPebble(t testing.TB, fs vfs.FS) *pebblestore.Store {
 	t.Helper()
-	s, err := pebblestore.Open("data", pebblestore.Options{FS: fs, MemTableBytes: 256 << 10, CacheBytes: 4 << 20})
+	s, err := pebblestore.OpenFS(fs, "data", store.Options{BufferBytes: 256 << 10, CacheBytes: 4 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return s
+}
+
+// openFolder opens a new store in a folder of the disk.
+func openFolder(t testing.TB) store.Store {
+	t.Helper()
+	s, err := engine.Open(t.Context(), engine.InFolder(filepath.Join(t.TempDir(), "data")), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
 	return s
 }
 
@@ -142,12 +154,7 @@ func TestSameSubmissionsOtherBatches(t *testing.T) {
 			return s
 		},
 		"pebblestore on disk": func(t *testing.T) store.Store {
-			s, err := pebblestore.Open(filepath.Join(t.TempDir(), "data"), pebblestore.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { s.Close() })
-			return s
+			return openFolder(t)
 		},
 	}
 	tenants := []*testTenant{acme, globex, newTestTenant("initech")}

@@ -23,7 +23,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/operate"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/peers/witnessrig"
-	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/mark"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -421,7 +421,7 @@ func TestAnchors(t *testing.T) {
 		t.Fatal("opening the old copy changed files of the store")
 	}
 	// Without the mark nothing proves that the store is whole.
-	if err := os.Remove(pebblestore.MarkPath(filepath.Join(c.data, datadir.StoreDir))); err != nil {
+	if err := os.Remove(mark.Path(filepath.Join(c.data, datadir.StoreDir))); err != nil {
 		t.Fatal(err)
 	}
 	c.refused(term.ExitFailed, "the anchor is for a larger tree than this log has: 6 entries instead of 5")

@@ -26,7 +26,7 @@ import (
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
 	"muniment.dev/muniment/ledger/entry"
-	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/mark"
 )
 
 // An fsckRig is a data folder with something of everything in its store.
@@ -417,7 +417,7 @@ func (r *fsckRig) edit(t *testing.T, f func(*testing.T, *rowEditor)) {
 	}
 	e := &rowEditor{t: t, db: db}
 	f(t, e)
-	if err := errors.Join(db.Close(), os.Remove(pebblestore.MarkPath(dir))); err != nil {
+	if err := errors.Join(db.Close(), os.Remove(mark.Path(dir))); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
-	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/mark"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -35,7 +35,7 @@ func TestOneWayToOpenAStore(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, line := range strings.Split(string(text), "\n") {
-			if strings.Contains(line, "pebblestore.Open") && !strings.HasSuffix(name, "_test.go") && name != "internal/datadir/openstore.go" && !strings.Contains(line, "Scratch: true") {
+			if strings.Contains(line, "engine.Open") && !strings.HasSuffix(name, "_test.go") && name != "internal/datadir/openstore.go" && !strings.Contains(line, "Scratch: true") {
 				t.Errorf("%s: open the store by datadir.OpenStore: %s", name, line)
 			}
 		}
@@ -71,7 +71,7 @@ func writeFolder(t *testing.T, dir string, files map[string][]byte) {
 }
 
 // growRaw opens the raw log in the store and appends leaves to it.
-func growRaw(t *testing.T, s *pebblestore.Store, signer note.Signer, n int) *ledger.Ledger {
+func growRaw(t *testing.T, s store.Store, signer note.Signer, n int) *ledger.Ledger {
 	t.Helper()
 	l, err := ledger.Open(t.Context(), ledger.Config{Store: s, Signer: signer, Fatal: func(err error) { t.Error(err) }})
 	if err != nil {
@@ -99,8 +99,8 @@ func TestOpenStoreProves(t *testing.T) {
 	}
 	kind := datadir.RekorStore("log.example")
 	path := filepath.Join(dir, datadir.RekorStoreDir)
-	mark, anchored := pebblestore.MarkPath(path), path+datadir.AnchorSuffix
-	open := func() (*pebblestore.Store, error) {
+	marked, anchored := mark.Path(path), path+datadir.AnchorSuffix
+	open := func() (store.Store, error) {
 		return datadir.OpenStore(t.Context(), dir, kind, slog.New(slog.DiscardHandler))
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -109,7 +109,7 @@ func TestOpenStoreProves(t *testing.T) {
 	if _, err := open(); err == nil || !strings.Contains(err.Error(), "missing or torn") {
 		t.Fatalf("a folder without mark and anchor: %v", err)
 	}
-	if err := pebblestore.CreateMark(path); err != nil {
+	if err := mark.Create(path); err != nil {
 		t.Fatal(err)
 	}
 	// grow appends leaves, writes the anchor, and returns the files as kill -9
@@ -150,7 +150,7 @@ func TestOpenStoreProves(t *testing.T) {
 		}
 		return files
 	}
-	gone := map[string][]byte{mark: last[mark], anchored: last[anchored]}
+	gone := map[string][]byte{marked: last[marked], anchored: last[anchored]}
 	copied := maps.Clone(old)
 	copied[anchored] = last[anchored]
 	for _, c := range []struct {
@@ -159,17 +159,17 @@ func TestOpenStoreProves(t *testing.T) {
 		want  error // nil: it opens
 	}{
 		{"as killed", last, nil},
-		{"no mark", without(last, mark), nil},
+		{"no mark", without(last, marked), nil},
 		{"no anchor", without(last, anchored), nil},
 		{"torn mark", flipped(last, ".mark"), nil},
-		{"neither mark nor anchor", without(last, mark, anchored), errors.ErrUnsupported},
+		{"neither mark nor anchor", without(last, marked, anchored), errors.ErrUnsupported},
 		{"no store", gone, store.ErrDamaged},
-		{"no store and no mark", without(gone, mark), anchor.ErrAhead},
+		{"no store and no mark", without(gone, marked), anchor.ErrAhead},
 		{"an older copy, with its mark", copied, anchor.ErrAhead},
-		{"an older copy, without mark", without(copied, mark), anchor.ErrAhead},
+		{"an older copy, without mark", without(copied, marked), anchor.ErrAhead},
 		{"damaged MANIFEST", flipped(last, "MANIFEST-0"), store.ErrDamaged},
 		{"damaged log", flipped(last, ".log"), store.ErrDamaged},
-		{"damaged log, no mark", without(flipped(last, ".log"), mark), errors.ErrUnsupported},
+		{"damaged log, no mark", without(flipped(last, ".log"), marked), errors.ErrUnsupported},
 	} {
 		writeFolder(t, dir, c.files)
 		s, err := open()

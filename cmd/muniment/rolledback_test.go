@@ -20,7 +20,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ledger/anchor"
 	"muniment.dev/muniment/ledger/entry"
-	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/mark"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -141,7 +141,7 @@ func TestForkExitCode(t *testing.T) {
 			if err := anchor.Write(path+datadir.AnchorSuffix, forked); err != nil {
 				t.Fatal(err)
 			}
-			before, _ := os.ReadFile(pebblestore.MarkPath(path))
+			before, _ := os.ReadFile(mark.Path(path))
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			out := &cancelWhen{cancel: cancel, text: "listening on"}
@@ -150,7 +150,7 @@ func TestForkExitCode(t *testing.T) {
 			if code != term.ExitRollback || !strings.Contains(stderr.String(), "another tree") {
 				t.Errorf("exit code %d, want %d: %s", code, term.ExitRollback, &stderr)
 			}
-			if after, _ := os.ReadFile(pebblestore.MarkPath(path)); !bytes.Equal(before, after) {
+			if after, _ := os.ReadFile(mark.Path(path)); !bytes.Equal(before, after) {
 				t.Error("the publish mark changed")
 			}
 		})

@@ -15,7 +15,6 @@ var groups = []struct {
 }{
 	{"*server*", "the rooms of the server and its clients", server},
 	{"*shared*", "the packages that all groups of commands share", shared},
-	{"*engines*", "the storage engines and what opens them", engines},
 }
 
 // Markdown returns the table of rooms for docs/architecture.md.

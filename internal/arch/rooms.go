@@ -42,23 +42,20 @@ var shared = []string{"cmd/muniment/internal/term", "cmd/muniment/internal/datad
 // commands lists what a group of commands may import. No group imports another.
 var commands = slices.Concat(shared, server)
 
-// engines lists the storage engines and what opens them.
-var engines = []string{"ledger/engine", "ledger/pebblestore"}
-
 // Rooms is the table. Imports point down it.
 var Rooms = []Room{
 	{
 		Folder: "cmd/muniment", Purpose: "the command line: the program and its table of commands",
 		Imports: []string{"cmd/muniment/internal", "internal"},
-		Tests:   slices.Concat(engines, server),
+		Tests:   slices.Concat([]string{"ledger/engine"}, server),
 	},
 	{
 		Folder: "cmd/muniment/internal/operate", Purpose: "commands that run servers, witnesses, mirrors and monitors",
-		Imports: slices.Concat(engines, commands),
+		Imports: slices.Concat([]string{"ledger/engine"}, commands),
 	},
 	{
 		Folder: "cmd/muniment/internal/evidence", Purpose: "commands that record, find, transfer and erase evidence",
-		Imports: slices.Concat(engines, commands),
+		Imports: commands,
 	},
 	{
 		Folder: "cmd/muniment/internal/prove", Purpose: "commands that verify evidence, receipts and logs",
@@ -74,7 +71,7 @@ var Rooms = []Room{
 	},
 	{
 		Folder: "cmd/muniment/internal/datadir", Purpose: "data folders: configuration, keys, stores",
-		Imports: slices.Concat(engines, []string{"api", "ingest", "verifiers", "ledger", "clients/go", "internal"}),
+		Imports: []string{"ledger/engine", "api", "ingest", "verifiers", "ledger", "clients/go", "internal"},
 	},
 	{
 		Folder: "cmd/muniment/internal/term", Purpose: "output, messages, progress and exit codes",
@@ -92,7 +89,7 @@ var Rooms = []Room{
 	},
 	{
 		Folder: "bench", Purpose: "measurements, and the mutants on which the three verifiers must agree",
-		Imports: slices.Concat([]string{"internal/peers"}, engines, server),
+		Imports: slices.Concat([]string{"internal/peers", "ledger/engine"}, server),
 	},
 	{
 		Folder: "internal/peers", Purpose: "the real programs that tests and measurements run beside Muniment",
@@ -133,18 +130,23 @@ var Rooms = []Room{
 	{
 		Folder: "ledger", Purpose: "the sequencer, the tree, proofs, search, and the check of a whole store",
 		Imports: []string{"ledger/entry", "ledger/receipt", "ledger/store", "ledger/delta", "internal"},
-		Tests:   slices.Concat([]string{"ledger/store/storetest"}, engines),
+		Tests:   []string{"ledger/store/storetest", "ledger/pebblestore", "ledger/engine"},
 	},
 	{
-		Folder: "ledger/engine", Purpose: "opens a storage engine by its URL",
-		Imports: []string{"ledger/pebblestore", "ledger/store", "ledger/entry", "ledger/receipt", "internal"},
-		ByName:  true, Coming: true,
+		Folder: "ledger/engine", Purpose: "opens stores by URL, through the only list of storage engines",
+		Imports: []string{"ledger/pebblestore", "ledger/store/memstore", "ledger/store", "ledger/entry", "ledger/receipt", "internal"},
+		Tests:   []string{"ledger/store/storetest"},
+		ByName:  true,
 	},
 	{
 		Folder: "ledger/pebblestore", Purpose: "the storage engine for one disk",
-		Imports: []string{"ledger/store", "ledger/entry", "ledger/receipt", "internal/owner"},
+		Imports: []string{"ledger/store", "ledger/mark", "ledger/entry", "ledger/receipt", "internal/owner"},
 		Tests:   []string{"ledger/store/storetest"},
 		ByName:  true,
+	},
+	{
+		Folder: "ledger/mark", Purpose: "the file of the publish mark, for every engine",
+		Imports: []string{"ledger/store", "internal"},
 	},
 	{
 		Folder: "ledger/store/storetest", Purpose: "the contract of storage engines, as a program",

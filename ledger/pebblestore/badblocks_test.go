@@ -38,7 +38,7 @@ func TestDamagedBlocksAreReadOnce(t *testing.T) {
 				}
 				return nil
 			}))
-			s, err := Open("data", damageOptions(fs))
+			s, err := OpenFS(fs, "data", damageOptions)
 			if err != nil {
 				if !errors.Is(err, store.ErrDamaged) {
 					t.Fatal(err)

@@ -107,7 +107,7 @@ func (w *workload) term(what string, of uint64) store.Term {
 
 func benchOpen(b testing.TB, dir string) *Store {
 	b.Helper()
-	s, err := Open(dir, Options{Logger: slog.New(slog.DiscardHandler)})
+	s, err := Open(dir, store.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -42,7 +42,7 @@ func testCrash(t *testing.T, raw bool, src *storetest.Source, newModel func() *s
 		all = append(all, src.Next(n))
 	}
 	p := newPlug(t, 3)
-	s, err := Open("data", Options{FS: p.fs, MemTableBytes: 32 << 10, Raw: raw, Logger: slog.New(slog.DiscardHandler)})
+	s, err := OpenFS(p.fs, "data", store.Options{BufferBytes: 32 << 10, Raw: raw, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func testCrash(t *testing.T, raw bool, src *storetest.Source, newModel func() *s
 func TestCrashWhileReplacing(t *testing.T) {
 	ctx := context.Background()
 	p := newPlug(t, 2)
-	s, err := Open("data", Options{FS: p.fs, MemTableBytes: 32 << 10, Logger: slog.New(slog.DiscardHandler)})
+	s, err := OpenFS(p.fs, "data", store.Options{BufferBytes: 32 << 10, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func TestCrashWhileErasing(t *testing.T) {
 	ctx := context.Background()
 	const commits = 24
 	p := newPlug(t, 3)
-	s, err := Open("data", Options{FS: p.fs, MemTableBytes: 32 << 10, Logger: slog.New(slog.DiscardHandler)})
+	s, err := OpenFS(p.fs, "data", store.Options{BufferBytes: 32 << 10, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,7 +237,7 @@ func TestCrashWhileErasing(t *testing.T) {
 
 // checkCrashed opens what a crash left.
 func checkCrashed(fs vfs.FS, raw bool, check func(*store.State, *Store) error) error {
-	s, err := Open("data", Options{FS: fs, Raw: raw, MemTableBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler)})
+	s, err := OpenFS(fs, "data", store.Options{Raw: raw, BufferBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"muniment.dev/muniment/internal/soak"
+	"muniment.dev/muniment/ledger/mark"
 	"muniment.dev/muniment/ledger/store"
 	"muniment.dev/muniment/ledger/store/storetest"
 )
@@ -123,7 +124,7 @@ func newDamageRig(t testing.TB, killed bool) *damageRig {
 	t.Helper()
 	ctx := context.Background()
 	fs := memFS()
-	s, err := Open("data", damageOptions(fs))
+	s, err := OpenFS(fs, "data", damageOptions)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,14 +169,12 @@ func newDamageRig(t testing.TB, killed bool) *damageRig {
 	return rig
 }
 
-func damageOptions(fs vfs.FS) Options {
-	return Options{FS: fs, MemTableBytes: 64 << 10, CacheBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler)}
-}
+var damageOptions = store.Options{BufferBytes: 64 << 10, CacheBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler)}
 
 // needs returns how many bytes of the file the publish mark vouches for. What
 // follows is of an older file that Pebble writes over.
 func (r *damageRig) needs(path string) int {
-	m, err := parseMark(r.files["data.mark"])
+	m, err := mark.Parse(r.files["data.mark"])
 	if err != nil {
 		return 0
 	}
@@ -207,12 +206,12 @@ func (r *damageRig) check(t *testing.T, what, path string, damaged []byte) (open
 	}
 	r.cases++
 	var writes atomic.Int64
-	s, err := Open("data", damageOptions(errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	s, err := OpenFS(errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if op.Kind != errorfs.OpLock && op.Kind != errorfs.OpFileClose && op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
 			writes.Add(1)
 		}
 		return nil
-	}))))
+	})), "data", damageOptions)
 	if err != nil {
 		if n := writes.Load(); n > 0 {
 			t.Errorf("%s: it was refused (%v) after %d writes", what, err, n)
@@ -299,7 +298,7 @@ func TestDamagedTables(t *testing.T) {
 			each(fmt.Sprint("skeleton ", i), fmt.Sprintf("%+v", sk), err)
 		}
 	}
-	s, err := Open("data", damageOptions(rig.files.disk(t)))
+	s, err := OpenFS(rig.files.disk(t), "data", damageOptions)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,7 +318,7 @@ func TestDamagedTables(t *testing.T) {
 		if now[path] = data; data == nil {
 			delete(now, path)
 		}
-		s, err := Open("data", damageOptions(now.disk(t)))
+		s, err := OpenFS(now.disk(t), "data", damageOptions)
 		if err != nil {
 			refused++
 			if !errors.Is(err, store.ErrDamaged) {
@@ -391,17 +390,17 @@ func TestOlderCopyIsRefused(t *testing.T) {
 	}
 	mustClose(t, s)
 	old["data.mark"] = readFiles(t, fs)["data.mark"]
-	if _, err := Open("data", damageOptions(old.disk(t))); !errors.Is(err, ErrStale) {
+	if _, err := OpenFS(old.disk(t), "data", damageOptions); !errors.Is(err, store.ErrStale) {
 		t.Fatalf("got the error %v", err)
 	}
 	delete(old, "data.mark")
-	s, err := Open("data", damageOptions(old.disk(t)))
+	s, err := OpenFS(old.disk(t), "data", damageOptions)
 	if err != nil {
 		t.Fatalf("without a mark, which is for Options.Prove to judge: %v", err)
 	}
 	mustClose(t, s)
 	only := files{"data.mark": readFiles(t, fs)["data.mark"]}
-	if _, err := Open("data", damageOptions(only.disk(t))); !errors.Is(err, store.ErrDamaged) {
+	if _, err := OpenFS(only.disk(t), "data", damageOptions); !errors.Is(err, store.ErrDamaged) {
 		t.Fatalf("the folder is gone: got the error %v", err)
 	}
 }
@@ -411,14 +410,14 @@ func TestOpenReadOnly(t *testing.T) {
 	ctx := context.Background()
 	rig := newDamageRig(t, true)
 	fs := rig.files.disk(t)
-	if _, err := OpenReadOnly("none", damageOptions(fs)); !errors.Is(err, store.ErrNotFound) {
+	if _, err := OpenReadOnlyFS(fs, "none", damageOptions); !errors.Is(err, store.ErrNotFound) {
 		t.Fatalf("a store that is not there: got the error %v", err)
 	}
-	s, err := OpenReadOnly("data", damageOptions(fs))
+	s, err := OpenReadOnlyFS(fs, "data", damageOptions)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open("data", damageOptions(fs)); !errors.Is(err, ErrInUse) {
+	if _, err := OpenFS(fs, "data", damageOptions); !errors.Is(err, store.ErrInUse) {
 		t.Errorf("a second Open: %v", err)
 	}
 	if rows, err := dump(s); err != nil || rows != rig.rows {
@@ -450,14 +449,14 @@ func TestProveRefuses(t *testing.T) {
 	rig := newDamageRig(t, true)
 	fs := rig.files.disk(t)
 	refusal := errors.New("no")
-	o := damageOptions(fs)
-	o.Prove = func(s *Store, m *Mark) error {
+	o := damageOptions
+	o.Prove = func(s store.Store, m *store.Mark) error {
 		if st, err := s.Load(context.Background()); err != nil || st.Size != 21 || m == nil || len(m.Checkpoint) == 0 {
 			t.Errorf("it is given a state of %+v, the mark %+v and the error %v", st, m, err)
 		}
 		return refusal
 	}
-	if _, err := Open("data", o); !errors.Is(err, refusal) {
+	if _, err := OpenFS(fs, "data", o); !errors.Is(err, refusal) {
 		t.Fatalf("got the error %v", err)
 	}
 	if after := readFiles(t, fs); !maps.EqualFunc(rig.files, after, bytes.Equal) {

@@ -15,39 +15,26 @@ import (
 	"github.com/cockroachdb/pebble/v2/sstable/colblk"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"muniment.dev/muniment/ledger/mark"
 	"muniment.dev/muniment/ledger/store"
 )
 
-// An examination opens a store that may be damaged, for reading, and goes on
-// where Open refuses. It changes no file.
-
-// A FileDamage is damage to a file of the store.
-type FileDamage struct {
-	Name string // in the store's folder; empty if it is not known
-	Err  error
-}
-
-// An Examination is a store that is open for reading although it may be
-// damaged.
-type Examination struct {
-	Mark    *Mark // nil if it is missing or torn
-	MarkErr error // why Mark is nil
-	Damage  []FileDamage
-	Store   *Store // nil if the damage is too great for that
-
+// An examination is an open store that may be damaged. It changes no file. It
+// implements store.Examination.
+type examination struct {
 	s      *Store
 	opened *openedFS
+
+	mark    *store.Mark
+	markErr error // why mark is nil
+	damage  []store.FileDamage
+	usable  bool // s can be read
 }
 
-// Examine opens the store in dir for reading. Damage that Open refuses is in
-// the result. The error is ErrInUse, store.ErrNotFound, or one of the disk.
-func Examine(dir string, opts Options) (*Examination, error) {
-	x := &Examination{opened: &openedFS{FS: opts.FS, names: map[string]bool{}}}
-	if opts.FS == nil {
-		x.opened.FS = vfs.Default
-	}
-	opts.FS = x.opened
-	x.s = newStore(dir, opts)
+// Examine opens the store in dir for reading, as Engine.Examine does.
+func Examine(dir string, opts store.Options) (store.Examination, error) {
+	x := &examination{opened: &openedFS{FS: vfs.Default, names: map[string]bool{}}}
+	x.s = newStore(x.opened, dir, opts)
 	x.s.lenient = true
 	if err := x.open(opts); err != nil {
 		return nil, fmt.Errorf("examine data folder %s: %w", dir, err)
@@ -55,10 +42,10 @@ func Examine(dir string, opts Options) (*Examination, error) {
 	return x, nil
 }
 
-func (x *Examination) open(opts Options) error {
+func (x *examination) open(opts store.Options) error {
 	s := x.s
-	x.Mark, x.MarkErr = readMark(s.fs, MarkPath(s.dir))
-	exists, err := s.exists(x.Mark)
+	x.mark, x.markErr = readMark(s.fs, mark.Path(s.dir))
+	exists, err := s.exists(x.mark)
 	if err != nil {
 		x.damaged("", err)
 	} else if !exists {
@@ -70,11 +57,11 @@ func (x *Examination) open(opts Options) error {
 	if err := s.takeLock(); err != nil {
 		return err
 	}
-	journals, err := x.Mark.journalDamage(s.fs, s.dir)
+	journals, err := journalDamage(x.mark, s.fs, s.dir)
 	if err != nil {
 		return errors.Join(err, s.lock.Close())
 	}
-	x.Damage = append(x.Damage, journals...)
+	x.damage = append(x.damage, journals...)
 	if !exists {
 		return nil
 	}
@@ -85,24 +72,37 @@ func (x *Examination) open(opts Options) error {
 	for _, err := range s.tolerated {
 		x.damaged("", err)
 	}
-	x.Store = s
+	x.usable = true
 	return nil
 }
 
-func (x *Examination) damaged(name string, err error) {
-	x.Damage = append(x.Damage, FileDamage{name, err})
+func (x *examination) damaged(name string, err error) {
+	x.damage = append(x.damage, store.FileDamage{Name: name, Err: err})
 }
 
-// Close closes the store.
-func (x *Examination) Close() error {
+// Mark implements store.Examination.
+func (x *examination) Mark() (*store.Mark, error) { return x.mark, x.markErr }
+
+// Damage implements store.Examination.
+func (x *examination) Damage() []store.FileDamage { return x.damage }
+
+// Store implements store.Examination.
+func (x *examination) Store() store.DamagedStore {
+	if !x.usable {
+		return nil
+	}
+	return x.s
+}
+
+// Close implements store.Examination.
+func (x *examination) Close() error {
 	if x.s.lock == nil {
 		return nil
 	}
 	return x.s.Close()
 }
 
-// Salvage returns the state of the store as far as it can be read, and what is
-// wrong with it. Its size is that of the rows that are there.
+// Salvage implements store.DamagedStore.
 func (s *Store) Salvage(ctx context.Context) (*store.State, []error) {
 	if err := s.enter(); err != nil {
 		return nil, []error{err}
@@ -124,9 +124,8 @@ func (s *Store) Salvage(ctx context.Context) (*store.State, []error) {
 	return st, errs
 }
 
-// UnusedLarge returns the files of large payloads that no row names. A crash
-// may leave some, and the next start deletes them.
-func (s *Store) UnusedLarge(ctx context.Context) ([]string, error) {
+// UnusedFiles implements store.DamagedStore. The files are large payloads.
+func (s *Store) UnusedFiles(ctx context.Context) ([]string, error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
@@ -152,10 +151,9 @@ func (s *Store) UnusedLarge(ctx context.Context) ([]string, error) {
 	return out, nil
 }
 
-// CheckFiles reads every table and blob file of the store, and calls report for
-// each that is damaged. Blob files that no row refers to, which a crash may
-// leave cut off, are not reported: the rows must have been read before.
-func (x *Examination) CheckFiles(ctx context.Context, progress func(done, total uint64), report func(FileDamage)) error {
+// CheckFiles implements store.Examination. It reads every table and blob file.
+// A crash may leave a blob file that is cut off and that no row refers to.
+func (x *examination) CheckFiles(ctx context.Context, progress func(done, total uint64), report func(store.FileDamage)) error {
 	s := x.s
 	names, err := s.fs.List(s.dir)
 	if isMissing(err) {
@@ -166,7 +164,7 @@ func (x *Examination) CheckFiles(ctx context.Context, progress func(done, total 
 	}
 	tables, err := x.liveTables()
 	if err != nil {
-		report(FileDamage{Err: err})
+		report(store.FileDamage{Err: err})
 	}
 	var files []string
 	var done, total uint64
@@ -201,7 +199,7 @@ func (x *Examination) CheckFiles(ctx context.Context, progress func(done, total 
 			return ctx.Err()
 		}
 		if err != nil && (isTable(name) || broken || used) {
-			report(FileDamage{name, err})
+			report(store.FileDamage{Name: name, Err: err})
 			broken = true
 		}
 		done += sizes[name]
@@ -214,12 +212,12 @@ func (x *Examination) CheckFiles(ctx context.Context, progress func(done, total 
 
 // liveTables returns the tables that the store consists of, or nil if that is
 // not certain.
-func (x *Examination) liveTables() (live map[string]bool, err error) {
-	if x.Store == nil || len(x.Damage) > 0 { // it may be an old state
+func (x *examination) liveTables() (live map[string]bool, err error) {
+	if !x.usable || len(x.damage) > 0 { // it may be an old state
 		return nil, nil
 	}
 	defer recoverDamage(&err)
-	levels, err := x.Store.db.SSTables()
+	levels, err := x.s.db.SSTables()
 	if err != nil {
 		return nil, err
 	}

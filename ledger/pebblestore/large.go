@@ -321,3 +321,31 @@ func (s *Store) sweepLarge() error {
 	}
 	return nil
 }
+
+// CheckLarge implements store.Store.
+func (s *Store) CheckLarge(ctx context.Context) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.uses.Done()
+	it, err := s.iterator(ctx, largeSpace)
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return err
+		}
+		r, err := decodeLargeRow(it.Key(), v)
+		if err != nil {
+			return err
+		}
+		info, err := s.fs.Stat(s.largePath(r.id))
+		if err != nil || uint64(info.Size()) != r.size {
+			return fmt.Errorf("%w: the file %x of a large payload is missing, or has not %d bytes", store.ErrDamaged, r.id, r.size)
+		}
+	}
+	return it.Error()
+}

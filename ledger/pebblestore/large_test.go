@@ -7,6 +7,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"muniment.dev/muniment/ledger/store"
 	"muniment.dev/muniment/ledger/store/storetest"
 )
 
@@ -17,7 +18,7 @@ func TestFirstLargePayloadRaisesVersion(t *testing.T) {
 	ctx := context.Background()
 	mem := vfs.NewMem()
 	open := func() *Store {
-		s, err := Open("data", Options{FS: mem, Logger: slog.New(slog.DiscardHandler)})
+		s, err := OpenFS(mem, "data", store.Options{Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -142,7 +142,7 @@ func (f *journalFile) SyncData() error { return f.sync(f.File.SyncData) }
 
 func (f *journalFile) sync(sync func() error) error {
 	f.mu.Lock()
-	j := Journal{f.name, f.length, f.hash.Sum64()}
+	j := store.Journal{Name: f.name, Length: f.length, Hash: f.hash.Sum64()}
 	f.mu.Unlock()
 	if err := sync(); err != nil {
 		return err

@@ -3,16 +3,14 @@ package pebblestore
 import (
 	"errors"
 	"fmt"
-	"io"
 	iofs "io/fs"
-	"slices"
 	"strings"
 	"syscall"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"muniment.dev/muniment/ledger/mark"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -28,48 +26,46 @@ import (
 // An error before the step write leaves every file as it was. One after it
 // leaves every file that was there.
 
-// ErrStale is the error of a store that is older than its publish mark. Nothing
-// in it was changed.
-var ErrStale = errors.New("the store is older than its publish mark")
+// Open opens the store in dir, as Engine.Open does.
+func Open(dir string, opts store.Options) (*Store, error) { return OpenFS(nil, dir, opts) }
 
-// Open opens the store in dir, and makes folder and store if they don't exist.
-// The error is ErrInUse if the folder is open already, store.ErrDamaged or
-// ErrStale if the store lacks something that was written, or that of
-// Options.Prove.
-func Open(dir string, opts Options) (*Store, error) {
-	s, err := newStore(dir, opts).open(opts)
+// OpenFS opens the store in a folder of the file system, which is the operating
+// system's if it is nil.
+func OpenFS(fs vfs.FS, dir string, opts store.Options) (*Store, error) {
+	s, err := newStore(fs, dir, opts).open(opts)
 	if err != nil {
 		return nil, fmt.Errorf("open data folder %s: %w", dir, err)
 	}
 	return s, nil
 }
 
-// OpenReadOnly opens a store that exists, and changes no file. Its writes
-// return store.ErrReadOnly. Otherwise it is as Open.
-func OpenReadOnly(dir string, opts Options) (*Store, error) {
-	s, err := newStore(dir, opts).openReadOnly(opts)
+// OpenReadOnly opens the store in dir, as Engine.OpenReadOnly does.
+func OpenReadOnly(dir string, opts store.Options) (*Store, error) {
+	return OpenReadOnlyFS(nil, dir, opts)
+}
+
+// OpenReadOnlyFS opens the store in a folder of the file system, which is the
+// operating system's if it is nil.
+func OpenReadOnlyFS(fs vfs.FS, dir string, opts store.Options) (*Store, error) {
+	s, err := newStore(fs, dir, opts).openReadOnly(opts)
 	if err != nil {
 		return nil, fmt.Errorf("open data folder %s for reading: %w", dir, err)
 	}
 	return s, nil
 }
 
-// ReadMark returns the publish mark of the store in dir, or nil if it is
-// missing or torn.
-func ReadMark(dir string) (*Mark, error) { return readMark(vfs.Default, MarkPath(dir)) }
-
-func newStore(dir string, opts Options) *Store {
-	s := &Store{dir: dir, fs: opts.FS, raw: opts.Raw, log: newLogger(opts.Logger).to, large: map[largeID]*largeFile{}, changed: make(chan struct{}, 1)}
+func newStore(fs vfs.FS, dir string, opts store.Options) *Store {
+	s := &Store{dir: dir, fs: fs, disk: fs == nil, raw: opts.Raw, log: newLogger(opts.Logger).to, large: map[largeID]*largeFile{}, changed: make(chan struct{}, 1)}
 	if s.fs == nil {
 		s.fs = ownerFS{vfs.Default}
 	}
 	return s
 }
 
-func (s *Store) open(opts Options) (_ *Store, err error) {
-	var m *Mark
+func (s *Store) open(opts store.Options) (_ *Store, err error) {
+	var m *store.Mark
 	if !opts.Scratch {
-		if m, err = readMark(s.fs, MarkPath(s.dir)); err != nil {
+		if m, err = readMark(s.fs, mark.Path(s.dir)); err != nil {
 			s.logMark(err)
 		}
 	}
@@ -110,8 +106,8 @@ func (s *Store) open(opts Options) (_ *Store, err error) {
 	return s, nil
 }
 
-func (s *Store) openReadOnly(opts Options) (_ *Store, err error) {
-	m, err := readMark(s.fs, MarkPath(s.dir))
+func (s *Store) openReadOnly(opts store.Options) (_ *Store, err error) {
+	m, err := readMark(s.fs, mark.Path(s.dir))
 	if err != nil {
 		s.logMark(err)
 	}
@@ -130,7 +126,7 @@ func (s *Store) openReadOnly(opts Options) (_ *Store, err error) {
 			err = errors.Join(err, s.close())
 		}
 	}()
-	if err := m.checkJournals(s.fs, s.dir); err != nil {
+	if err := checkJournals(m, s.fs, s.dir); err != nil {
 		return nil, err
 	}
 	if err := s.openPebbleReadOnly(opts); err != nil {
@@ -144,11 +140,12 @@ func (s *Store) openReadOnly(opts Options) (_ *Store, err error) {
 
 // prove returns the state of the folder when it is proven to be whole, and
 // changes nothing.
-func (s *Store) prove(opts Options, m *Mark) (treeHead, error) {
-	if err := m.checkJournals(s.fs, s.dir); err != nil {
+func (s *Store) prove(opts store.Options, m *store.Mark) (treeHead, error) {
+	if err := checkJournals(m, s.fs, s.dir); err != nil {
 		return treeHead{}, err
 	}
-	r := newStore(s.dir, opts)
+	r := newStore(s.fs, s.dir, opts)
+	r.disk = s.disk
 	r.lock = s.lock
 	if err := r.openPebbleReadOnly(opts); err != nil {
 		return treeHead{}, err
@@ -170,7 +167,7 @@ func (s *Store) logMark(err error) {
 
 // exists reports whether the folder holds a store. Traces of one that is not
 // there are an error.
-func (s *Store) exists(m *Mark) (bool, error) {
+func (s *Store) exists(m *store.Mark) (bool, error) {
 	names, err := s.fs.List(s.dir)
 	if err != nil && !isMissing(err) {
 		return false, err
@@ -188,14 +185,14 @@ func (s *Store) exists(m *Mark) (bool, error) {
 		return false, fmt.Errorf("%w: it holds %s, but its file marker.manifest.* is missing", store.ErrDamaged, traces)
 	}
 	if m != nil && (len(m.Checkpoint) > 0 || len(m.Journals) > 0) {
-		return false, fmt.Errorf("%w: the folder is empty or missing, and %s is the mark of a store", store.ErrDamaged, MarkPath(s.dir))
+		return false, fmt.Errorf("%w: the folder is empty or missing, and %s is the mark of a store", store.ErrDamaged, mark.Path(s.dir))
 	}
 	return false, nil
 }
 
 func (s *Store) takeLock() (err error) {
 	if s.lock, err = pebble.LockDirectory(s.dir, s.fs); err != nil && isLocked(err) {
-		return ErrInUse
+		return store.ErrInUse
 	}
 	return err
 }
@@ -210,7 +207,7 @@ func isLocked(err error) bool {
 }
 
 // openPebbleReadOnly opens the database on a file system that refuses to write.
-func (s *Store) openPebbleReadOnly(opts Options) error {
+func (s *Store) openPebbleReadOnly(opts store.Options) error {
 	s.readOnly = true
 	p := s.options(opts)
 	p.FS = readOnlyFS{p.FS}
@@ -257,12 +254,12 @@ func (s *Store) checkBlobs() error {
 
 // openWritable opens the database, and goes on only if it shows the proven
 // state.
-func (s *Store) openWritable(opts Options, m *Mark, exists bool, proven treeHead) (err error) {
+func (s *Store) openWritable(opts store.Options, m *store.Mark, exists bool, proven treeHead) (err error) {
 	p := s.options(opts)
 	p.Lock = s.lock
 	tracked := &markFS{FS: p.FS, held: exists}
 	if !opts.Scratch {
-		if s.marker, err = openMarker(s.fs, MarkPath(s.dir), s.firstMark(m)); err != nil {
+		if s.marker, err = openMarker(s.fs, mark.Path(s.dir), s.firstMark(m)); err != nil {
 			return err
 		}
 		tracked.marker = s.marker
@@ -313,100 +310,4 @@ func (s *Store) closePebble() error {
 	db := s.db
 	s.db = nil
 	return s.readError(db.Close())
-}
-
-// firstMark returns the mark to begin with. Without one, the MANIFEST in use is
-// listed with nothing that it must hold: until Pebble has moved to a new one,
-// it is the right one.
-func (s *Store) firstMark(m *Mark) *Mark {
-	if m != nil {
-		return m
-	}
-	m = &Mark{}
-	if names, err := s.fs.List(s.dir); err == nil {
-		if name, ok := currentManifest(names); ok {
-			m.Journals = append(m.Journals, Journal{Name: name, Hash: xxhash.New().Sum64()})
-		}
-	}
-	return m
-}
-
-// currentManifest returns the MANIFEST that the newest marker names.
-func currentManifest(names []string) (string, bool) {
-	var best, manifest string
-	for _, name := range names {
-		rest, ok := strings.CutPrefix(name, "marker.manifest.")
-		if !ok {
-			continue
-		}
-		if iter, m, ok := strings.Cut(rest, "."); ok && (best == "" || newer(iter, best)) {
-			best, manifest = iter, m
-		}
-	}
-	return manifest, best != ""
-}
-
-// checkJournals returns an error unless the files in the folder hold every byte
-// that the mark vouches for. A nil mark vouches for none.
-func (m *Mark) checkJournals(fs vfs.FS, dir string) error {
-	damage, err := m.journalDamage(fs, dir)
-	if err == nil && len(damage) > 0 {
-		err = damage[0].Err
-	}
-	return err
-}
-
-// journalDamage returns all that the journals lack.
-func (m *Mark) journalDamage(fs vfs.FS, dir string) (damage []FileDamage, err error) {
-	if m == nil {
-		return nil, nil
-	}
-	names, err := fs.List(dir)
-	if err != nil {
-		return nil, err
-	}
-	current, _ := currentManifest(names)
-	listed, newest := false, ""
-	for _, j := range m.Journals {
-		if isManifest(j.Name) {
-			listed = listed || j.Name == current
-			if newer(j.Name, newest) {
-				newest = j.Name
-			}
-			if j.Name != current {
-				continue // Pebble was moving from one to the other
-			}
-		}
-		err := fmt.Errorf("%w: %w: %s is missing", ErrStale, store.ErrDamaged, j.Name)
-		if slices.Contains(names, j.Name) {
-			err = j.check(fs, fs.PathJoin(dir, j.Name))
-		}
-		if err != nil {
-			damage = append(damage, FileDamage{j.Name, err})
-		}
-	}
-	if newest != "" && !listed && newer(newest, current) {
-		damage = append(damage, FileDamage{newest, fmt.Errorf("%w: %w: its MANIFEST is %q, and was %q before", ErrStale, store.ErrDamaged, current, newest)})
-	}
-	return damage, nil
-}
-
-func (j *Journal) check(fs vfs.FS, path string) error {
-	f, err := fs.Open(path, vfs.SequentialReadsOption)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	hash := xxhash.New()
-	n, err := io.Copy(hash, io.LimitReader(f, int64(j.Length)))
-	if err != nil {
-		return fmt.Errorf("%w: %s: %w", store.ErrDamaged, j.Name, err)
-	}
-	if uint64(n) < j.Length {
-		return fmt.Errorf("%w: %s has %d bytes, and %d were written", store.ErrDamaged, j.Name, n, j.Length)
-	}
-	if hash.Sum64() != j.Hash {
-		return fmt.Errorf("%w: the first %d bytes of %s are not those that were written", store.ErrDamaged, j.Length, j.Name)
-	}
-	return nil
 }

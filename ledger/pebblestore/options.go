@@ -10,6 +10,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/sstable/block"
+
+	"muniment.dev/muniment/ledger/store"
 )
 
 // compression is zstd for blob files, whose blocks are not written again:
@@ -32,13 +34,13 @@ var lastCompression = func() *block.CompressionProfile {
 }()
 
 // options translates the options.
-func (s *Store) options(o Options) *pebble.Options {
+func (s *Store) options(o store.Options) *pebble.Options {
 	p := &pebble.Options{
 		FS:                 s.fs,
 		Logger:             s.pebbleLogger(o.Logger),
 		FormatMajorVersion: pebble.FormatValueSeparation,
 		CacheSize:          o.CacheBytes,
-		MemTableSize:       o.MemTableBytes,
+		MemTableSize:       o.BufferBytes,
 		// A flush must not stop the writer, and a burst of commits may outrun
 		// the disk for a moment.
 		MemTableStopWritesThreshold: 4,
@@ -108,7 +110,7 @@ func (s *Store) options(o Options) *pebble.Options {
 		},
 	}
 	p.EnsureDefaults()
-	if o.FS == nil {
+	if s.disk {
 		p.WithFSDefaults() // watches for slow disks
 	}
 	p.FS = badBlockFS{blobFS{p.FS}, &s.bad}

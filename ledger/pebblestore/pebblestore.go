@@ -48,46 +48,16 @@ const (
 )
 
 var (
-	// ErrInUse is returned if the folder is already open.
-	ErrInUse = errors.New("the data folder is in use by another process")
-
 	errClosed = errors.New("the store is closed")
 	errFailed = errors.New("an earlier write failed, and the state on disk is unknown: restart the process")
 )
-
-// Options of a store. The zero value is fit for production.
-type Options struct {
-	// FS holds the folder. Without it the operating system's file system does,
-	// and slow disks are logged.
-	FS vfs.FS
-	// Logger gets what Pebble has to say: its routine at level debug, what went
-	// wrong at level error. Without it slog.Default does.
-	Logger *slog.Logger
-	// CacheBytes is the size of the cache of blocks that were read; 64 MiB if
-	// 0.
-	CacheBytes int64
-	// MemTableBytes is how much is kept in memory before it is moved from the
-	// write-ahead log to its place; 64 MiB if 0. There are up to four times as
-	// much when the disk can't keep up.
-	MemTableBytes uint64
-	// Raw is set if the log has raw leaves. A store that exists and is of the
-	// other kind is refused.
-	Raw bool
-	// Prove decides whether the state is as new as everything that was
-	// acknowledged. It is called before any file is changed, with the store
-	// open for reading, or nil if there is none yet, and with the publish mark,
-	// or nil if that is missing or torn.
-	Prove func(s *Store, m *Mark) error
-	// Scratch makes a store without a publish mark, for data that may be lost.
-	// The folder must be empty or missing.
-	Scratch bool
-}
 
 // A Store is an open folder. It implements store.Store.
 type Store struct {
 	db     *pebble.DB
 	dir    string
 	fs     vfs.FS
+	disk   bool // fs is the operating system's
 	log    *slog.Logger
 	secret [32]byte
 	raw    bool

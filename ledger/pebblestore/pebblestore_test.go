@@ -31,14 +31,14 @@ func memFS() *vfs.MemFS {
 func TestContract(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Disk {
 		fs := memFS()
-		return func() (store.Store, error) { return Open("data", Options{FS: fs, MemTableBytes: 64 << 10}) }
+		return func() (store.Store, error) { return OpenFS(fs, "data", store.Options{BufferBytes: 64 << 10}) }
 	})
 }
 
 func TestContractOnDisk(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Disk {
 		dir := filepath.Join(t.TempDir(), "new", "data")
-		return func() (store.Store, error) { return Open(dir, Options{}) }
+		return func() (store.Store, error) { return Open(dir, store.Options{}) }
 	})
 }
 
@@ -46,7 +46,7 @@ func TestRawContract(t *testing.T) {
 	storetest.RunRaw(t, func(t *testing.T) storetest.Disk {
 		fs := memFS()
 		return func() (store.Store, error) {
-			return Open("data", Options{FS: fs, MemTableBytes: 64 << 10, Raw: true})
+			return OpenFS(fs, "data", store.Options{BufferBytes: 64 << 10, Raw: true})
 		}
 	})
 }
@@ -57,7 +57,7 @@ func TestRawContract(t *testing.T) {
 func TestKindOfStore(t *testing.T) {
 	for _, raw := range []bool{false, true} {
 		fs := memFS()
-		s, err := Open("data", Options{FS: fs, Raw: raw})
+		s, err := OpenFS(fs, "data", store.Options{Raw: raw})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -66,10 +66,10 @@ func TestKindOfStore(t *testing.T) {
 			t.Errorf("raw %t: version %x, %v, want %d", raw, version, err, want)
 		}
 		mustClose(t, s)
-		if _, err := Open("data", Options{FS: fs, Raw: !raw}); err == nil || !strings.Contains(err.Error(), "raw") {
+		if _, err := OpenFS(fs, "data", store.Options{Raw: !raw}); err == nil || !strings.Contains(err.Error(), "raw") {
 			t.Errorf("raw %t opened as the other: got error %v", raw, err)
 		}
-		if s, err = Open("data", Options{FS: fs, Raw: raw}); err != nil {
+		if s, err = OpenFS(fs, "data", store.Options{Raw: raw}); err != nil {
 			t.Fatal(err)
 		}
 		mustClose(t, s)
@@ -78,7 +78,7 @@ func TestKindOfStore(t *testing.T) {
 
 func mustOpen(t testing.TB, fs vfs.FS) *Store {
 	t.Helper()
-	s, err := Open("data", Options{FS: fs})
+	s, err := OpenFS(fs, "data", store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,11 +94,11 @@ func mustClose(t testing.TB, s *Store) {
 
 func TestInUse(t *testing.T) {
 	dir := t.TempDir()
-	s, err := Open(dir, Options{})
+	s, err := Open(dir, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(dir, Options{}); !errors.Is(err, ErrInUse) {
+	if _, err := Open(dir, store.Options{}); !errors.Is(err, store.ErrInUse) {
 		t.Errorf("opened twice by one process: got error %v", err)
 	}
 	out, err := child(t, "open", dir)
@@ -112,8 +112,8 @@ func TestInUse(t *testing.T) {
 }
 
 func TestMissingPermission(t *testing.T) {
-	_, err := Open("/proc/no/such/folder", Options{})
-	if err == nil || errors.Is(err, ErrInUse) {
+	_, err := Open("/proc/no/such/folder", store.Options{})
+	if err == nil || errors.Is(err, store.ErrInUse) {
 		t.Errorf("got error %v", err)
 	}
 }
@@ -152,14 +152,15 @@ func exitCode(err error) int {
 func TestChild(t *testing.T) {
 	what, dir := os.Getenv("PEBBLESTORE_CHILD"), os.Getenv("PEBBLESTORE_DIR")
 	fail := &failing{}
-	opts := Options{Logger: slog.New(slog.DiscardHandler)}
+	opts := store.Options{Logger: slog.New(slog.DiscardHandler)}
+	var fs vfs.FS
 	switch what {
 	case "":
 		t.Skip("run by other tests")
 	case "fail-sync", "fail-write":
-		opts.FS = errorfs.Wrap(vfs.Default, fail)
+		fs = errorfs.Wrap(vfs.Default, fail)
 	}
-	s, err := Open(dir, opts)
+	s, err := OpenFS(fs, dir, opts)
 	if err != nil {
 		os.Stderr.WriteString(err.Error())
 		os.Exit(3)
@@ -206,7 +207,7 @@ func TestNewerFormatIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustClose(t, s)
-	if _, err := Open("data", Options{FS: fs}); err == nil || !strings.Contains(err.Error(), "newer program") {
+	if _, err := OpenFS(fs, "data", store.Options{}); err == nil || !strings.Contains(err.Error(), "newer program") {
 		t.Fatalf("got error %v", err)
 	}
 }
@@ -220,7 +221,7 @@ func TestOlderFormatIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		mustClose(t, s)
-		if _, err := Open("data", Options{FS: fs}); err == nil || !strings.Contains(err.Error(), "version 2 only") {
+		if _, err := OpenFS(fs, "data", store.Options{}); err == nil || !strings.Contains(err.Error(), "version 2 only") {
 			t.Fatalf("version %d: got error %v", v, err)
 		}
 	}
@@ -235,7 +236,7 @@ func TestForeignDatabaseIsRefused(t *testing.T) {
 	if err := errors.Join(db.Set([]byte("key"), nil, pebble.Sync), db.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open("data", Options{FS: fs}); err == nil || !strings.Contains(err.Error(), "not a Muniment store") {
+	if _, err := OpenFS(fs, "data", store.Options{}); err == nil || !strings.Contains(err.Error(), "not a Muniment store") {
 		t.Fatalf("got error %v", err)
 	}
 }
@@ -288,7 +289,7 @@ func TestBadRows(t *testing.T) {
 				t.Fatal(err)
 			}
 			mustClose(t, s)
-			s, err := Open("data", Options{FS: fs})
+			s, err := OpenFS(fs, "data", store.Options{})
 			if test.read != nil {
 				if err != nil {
 					t.Fatal(err)
@@ -398,7 +399,7 @@ func TestLargeCommit(t *testing.T) {
 	fs := memFS()
 	src, m := storetest.NewSource(1), storetest.NewModel()
 	for range 3 {
-		s, err := Open("data", Options{FS: fs, MemTableBytes: 256 << 10})
+		s, err := OpenFS(fs, "data", store.Options{BufferBytes: 256 << 10})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -36,7 +36,7 @@ func TestPurge(t *testing.T) {
 			ctx := context.Background()
 			dir := t.TempDir()
 			open := func() *Store {
-				s, err := Open(dir, Options{MemTableBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler)})
+				s, err := Open(dir, store.Options{BufferBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler)})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -9,12 +9,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/cespare/xxhash/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/ledger/mark"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -33,42 +32,19 @@ import (
 //
 // If anything changed in between, all of it is done again.
 
-// ErrNoMark is the error of a store without a usable publish mark.
-var ErrNoMark = errors.New("the store has no usable publish mark")
-
-// ErrUnpublished is the error of a store whose publish mark contains no
-// checkpoint: none was published, so no entry was acknowledged.
-var ErrUnpublished = errors.New("the store has no published checkpoint")
-
 // snapshotAttempts bounds how often a snapshot of a store that is being written
 // is begun again.
 const snapshotAttempts = 50
 
-// A Snapshot is a state of a store that a mark vouches for. Its files are open
-// until Close.
-type Snapshot struct {
-	Mark  *Mark
-	Files []SnapshotFile
-	open  []*os.File
-}
-
-// A SnapshotFile is a file that does not change, or a copy of one that does.
-type SnapshotFile struct {
-	Name     string    // path in the store's folder
-	Size     int64     // bytes
-	Modified time.Time // zero if the file may change
-	Content  io.ReaderAt
-}
-
-// TakeSnapshot takes a snapshot of the store in dir, which another process may
-// have open. Copies of journals are kept in the folder scratch.
-func TakeSnapshot(ctx context.Context, dir, scratch string) (*Snapshot, error) {
+// TakeSnapshot takes a snapshot of the store in dir, as Engine.Snapshot does.
+// Copies of journals are kept in the folder scratch.
+func TakeSnapshot(ctx context.Context, dir, scratch string) (*store.Snapshot, error) {
 	var err error
 	for range snapshotAttempts {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		var s *Snapshot
+		var s *store.Snapshot
 		if s, err = snapshot(dir, scratch); err == nil {
 			return s, nil
 		}
@@ -81,7 +57,7 @@ func TakeSnapshot(ctx context.Context, dir, scratch string) (*Snapshot, error) {
 
 var errMoved = errors.New("the store changed while it was read")
 
-func snapshot(dir, scratch string) (_ *Snapshot, err error) {
+func snapshot(dir, scratch string) (_ *store.Snapshot, err error) {
 	before, err := listNames(filepath.Join(dir, largeDir))
 	if err != nil {
 		return nil, err
@@ -90,7 +66,7 @@ func snapshot(dir, scratch string) (_ *Snapshot, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Snapshot{Mark: m}
+	s := &store.Snapshot{Mark: m}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -104,11 +80,11 @@ func snapshot(dir, scratch string) (_ *Snapshot, err error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: there is no store", store.ErrNotFound)
 	}
-	if s.Mark, err = m.only(manifest); err != nil {
+	if s.Mark, err = onlyManifest(m, manifest); err != nil {
 		return nil, err
 	}
 	for _, j := range s.Mark.Journals {
-		if err := s.copyJournal(dir, scratch, j); err != nil {
+		if err := copyJournal(s, dir, scratch, j); err != nil {
 			return nil, err
 		}
 	}
@@ -128,7 +104,7 @@ func snapshot(dir, scratch string) (_ *Snapshot, err error) {
 		if !inSnapshot(name) {
 			continue
 		}
-		if err := s.openFile(dir, name); err != nil {
+		if err := openFile(s, dir, name); err != nil {
 			return nil, err
 		}
 	}
@@ -136,7 +112,7 @@ func snapshot(dir, scratch string) (_ *Snapshot, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if i := slices.IndexFunc(after.Journals, func(j Journal) bool { return j.Name == manifest }); i < 0 || !slices.Contains(s.Mark.Journals, after.Journals[i]) {
+	if i := slices.IndexFunc(after.Journals, func(j store.Journal) bool { return j.Name == manifest }); i < 0 || !slices.Contains(s.Mark.Journals, after.Journals[i]) {
 		return nil, errMoved
 	}
 	return s, nil
@@ -164,26 +140,26 @@ func listNames(dir string) ([]string, error) {
 
 // snapshotMark reads the mark. It is written in place, so one that is torn may
 // be whole a moment later.
-func snapshotMark(dir string) (*Mark, error) {
-	m, err := readMark(vfs.Default, MarkPath(dir))
+func snapshotMark(dir string) (*store.Mark, error) {
+	m, err := mark.Read(dir)
 	for range 100 {
-		if err == nil || !errors.Is(err, errTornMark) {
+		if err == nil || !errors.Is(err, mark.ErrTorn) {
 			break
 		}
-		m, err = readMark(vfs.Default, MarkPath(dir))
+		m, err = mark.Read(dir)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNoMark, err)
+		return nil, fmt.Errorf("%w: %w", store.ErrNoMark, err)
 	}
 	if m.Checkpoint == nil {
-		return nil, ErrUnpublished
+		return nil, store.ErrUnpublished
 	}
 	return m, nil
 }
 
-// only returns the mark without the MANIFESTs that are not in use.
-func (m *Mark) only(manifest string) (*Mark, error) {
-	out := &Mark{Checkpoint: m.Checkpoint}
+// onlyManifest returns the mark without the MANIFESTs that are not in use.
+func onlyManifest(m *store.Mark, manifest string) (*store.Mark, error) {
+	out := &store.Mark{Checkpoint: m.Checkpoint}
 	found := false
 	for _, j := range m.Journals {
 		if isManifest(j.Name) && j.Name != manifest {
@@ -198,7 +174,7 @@ func (m *Mark) only(manifest string) (*Mark, error) {
 	return out, nil
 }
 
-func (s *Snapshot) copyJournal(dir, scratch string, j Journal) error {
+func copyJournal(s *store.Snapshot, dir, scratch string, j store.Journal) error {
 	src, err := os.Open(filepath.Join(dir, j.Name))
 	if errors.Is(err, os.ErrNotExist) {
 		return errMoved
@@ -211,7 +187,7 @@ func (s *Snapshot) copyJournal(dir, scratch string, j Journal) error {
 	if err != nil {
 		return err
 	}
-	s.open = append(s.open, dst)
+	s.Open = append(s.Open, dst)
 	hash := xxhash.New()
 	n, err := io.Copy(io.MultiWriter(dst, hash), io.LimitReader(src, int64(j.Length)))
 	if err != nil {
@@ -220,11 +196,11 @@ func (s *Snapshot) copyJournal(dir, scratch string, j Journal) error {
 	if uint64(n) != j.Length || hash.Sum64() != j.Hash {
 		return fmt.Errorf("%w: %w: %s is not what was written", errMoved, store.ErrDamaged, j.Name)
 	}
-	s.Files = append(s.Files, SnapshotFile{Name: j.Name, Size: n, Content: dst})
+	s.Files = append(s.Files, store.SnapshotFile{Name: j.Name, Size: n, Content: dst})
 	return nil
 }
 
-func (s *Snapshot) openFile(dir, name string) error {
+func openFile(s *store.Snapshot, dir, name string) error {
 	f, err := os.Open(filepath.Join(dir, name))
 	if errors.Is(err, os.ErrNotExist) {
 		return errMoved
@@ -232,57 +208,11 @@ func (s *Snapshot) openFile(dir, name string) error {
 	if err != nil {
 		return err
 	}
-	s.open = append(s.open, f)
+	s.Open = append(s.Open, f)
 	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
-	s.Files = append(s.Files, SnapshotFile{Name: name, Size: info.Size(), Modified: info.ModTime(), Content: f})
+	s.Files = append(s.Files, store.SnapshotFile{Name: name, Size: info.Size(), Modified: info.ModTime(), Content: f})
 	return nil
-}
-
-// Close closes the files.
-func (s *Snapshot) Close() {
-	for _, f := range s.open {
-		f.Close()
-	}
-	s.open = nil
-}
-
-// WriteMark writes a mark for the store in dir that vouches for the snapshot.
-func (m *Mark) WriteMark(dir string) error {
-	k, err := openMarker(vfs.Default, MarkPath(dir), m)
-	if err != nil {
-		return err
-	}
-	return k.close()
-}
-
-// CheckLarge returns an error unless the file of every large payload is there
-// and has its size.
-func (s *Store) CheckLarge(ctx context.Context) error {
-	if err := s.enter(); err != nil {
-		return err
-	}
-	defer s.uses.Done()
-	it, err := s.iterator(ctx, largeSpace)
-	if err != nil {
-		return err
-	}
-	defer it.Close()
-	for ok := it.First(); ok; ok = it.Next() {
-		v, err := it.ValueAndErr()
-		if err != nil {
-			return err
-		}
-		r, err := decodeLargeRow(it.Key(), v)
-		if err != nil {
-			return err
-		}
-		info, err := s.fs.Stat(s.largePath(r.id))
-		if err != nil || uint64(info.Size()) != r.size {
-			return fmt.Errorf("%w: the file %x of a large payload is missing, or has not %d bytes", store.ErrDamaged, r.id, r.size)
-		}
-	}
-	return it.Error()
 }

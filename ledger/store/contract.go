@@ -98,6 +98,10 @@ type Openings interface {
 	// erased meanwhile.
 	OpenPayload(ctx context.Context, index uint64) (*PayloadReader, error)
 
+	// CheckLarge returns an error unless the content of every large payload is
+	// there in its full size. It does not read the content.
+	CheckLarge(ctx context.Context) error
+
 	// CreatePayload begins to write a large payload. If the process ends before
 	// a commit names it, it is gone when the store is opened again.
 	CreatePayload(ctx context.Context) (PayloadWriter, error)

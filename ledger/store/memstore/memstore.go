@@ -37,6 +37,9 @@ type Store struct {
 	// Free is what FreeBytes returns. Without it a disk is never full.
 	Free func() (uint64, error)
 
+	readOnly bool
+	disk     *disk // of an Engine, or nil
+
 	writing sync.Mutex     // held by Commit and ReplaceProjections
 	reads   sync.WaitGroup // reads and writes under way
 
@@ -95,7 +98,7 @@ func (s *Store) Load(ctx context.Context) (*store.State, error) {
 
 // Commit implements store.Store.
 func (s *Store) Commit(ctx context.Context, c *store.Commit) error {
-	if err := s.enter(); err != nil {
+	if err := s.enterWrite(); err != nil {
 		return err
 	}
 	defer s.reads.Done()
@@ -137,7 +140,7 @@ func (s *Store) Commit(ctx context.Context, c *store.Commit) error {
 
 // ReplaceProjections implements store.Store.
 func (s *Store) ReplaceProjections(ctx context.Context, p iter.Seq2[store.Projection, error], heads []store.StreamHead) error {
-	if err := s.enter(); err != nil {
+	if err := s.enterWrite(); err != nil {
 		return err
 	}
 	defer s.reads.Done()
@@ -168,7 +171,7 @@ func (s *Store) ReplaceProjections(ctx context.Context, p iter.Seq2[store.Projec
 
 // ReplaceTiles implements store.Store.
 func (s *Store) ReplaceTiles(ctx context.Context, tiles []store.Tile) error {
-	if err := s.enter(); err != nil {
+	if err := s.enterWrite(); err != nil {
 		return err
 	}
 	defer s.reads.Done()
@@ -317,7 +320,7 @@ func (s *Store) Checkpoint(ctx context.Context, minSize uint64) (*store.Checkpoi
 
 // KeepCosigned implements store.Store.
 func (s *Store) KeepCosigned(ctx context.Context, c *store.Checkpoint, instead uint64) error {
-	if err := s.enter(); err != nil {
+	if err := s.enterWrite(); err != nil {
 		return err
 	}
 	defer s.reads.Done()
@@ -437,7 +440,16 @@ func (s *Store) projections() []store.Projection {
 
 // Mark implements store.Store. What is marked is durable: the store loses
 // nothing.
-func (s *Store) Mark(*store.Checkpoint) error { return nil }
+func (s *Store) Mark(c *store.Checkpoint) error {
+	if err := s.enterWrite(); err != nil {
+		return err
+	}
+	defer s.reads.Done()
+	if s.disk != nil {
+		s.disk.publish(c.Signed)
+	}
+	return nil
+}
 
 // FreeBytes implements store.Store.
 func (s *Store) FreeBytes() (uint64, error) {
@@ -450,9 +462,13 @@ func (s *Store) FreeBytes() (uint64, error) {
 // Close implements store.Store.
 func (s *Store) Close() error {
 	s.mu.Lock()
+	first := !s.closed
 	s.closed = true
 	s.mu.Unlock()
 	s.reads.Wait()
+	if first && s.disk != nil {
+		s.disk.release()
+	}
 	return nil
 }
 
@@ -466,4 +482,12 @@ func (s *Store) enter() error {
 	}
 	s.reads.Add(1)
 	return nil
+}
+
+// enterWrite is enter for a write.
+func (s *Store) enterWrite() error {
+	if s.readOnly {
+		return store.ErrReadOnly
+	}
+	return s.enter()
 }

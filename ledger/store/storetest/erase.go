@@ -111,6 +111,9 @@ func testLarge(t *testing.T, disk Disk) {
 		s = reopen(t, disk, s)
 		checkState(t, m, s)
 		check(t, m, s)
+		if err := s.CheckLarge(ctx); err != nil {
+			t.Fatal(err)
+		}
 	}
 
 	// What no commit has named is gone after a restart, and what is discarded

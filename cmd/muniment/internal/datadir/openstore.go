@@ -10,8 +10,9 @@ import (
 
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
+	"muniment.dev/muniment/ledger/engine"
 	"muniment.dev/muniment/ledger/entry"
-	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/mark"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -52,12 +53,12 @@ func RekorStore(origin string) StoreKind { return StoreKind{Name: RekorStoreDir,
 // OpenStore opens a store, and is the only way for a command to do so. If the
 // store is older than its publish mark or an anchor, it changes nothing and
 // returns an error.
-func OpenStore(ctx context.Context, folder string, k StoreKind, log *slog.Logger) (*pebblestore.Store, error) {
+func OpenStore(ctx context.Context, folder string, k StoreKind, log *slog.Logger) (store.Store, error) {
 	o := k.Options(log)
 	dir := filepath.Join(folder, k.Name)
-	o.Prove = func(s *pebblestore.Store, m *pebblestore.Mark) error { return k.prove(ctx, dir, s, m) }
-	s, err := pebblestore.Open(dir, o)
-	if err != nil && !errors.Is(err, pebblestore.ErrInUse) {
+	o.Prove = func(s store.Store, m *store.Mark) error { return k.prove(ctx, dir, s, m) }
+	s, err := engine.Open(ctx, k.URL(folder), o)
+	if err != nil && !errors.Is(err, store.ErrInUse) {
 		return nil, fmt.Errorf("%w\nNo file was changed by a refusal. Restore the newest backup of the data folder: see \"A store that is refused\" in docs/operator.md", err)
 	}
 	return s, err
@@ -65,31 +66,31 @@ func OpenStore(ctx context.Context, folder string, k StoreKind, log *slog.Logger
 
 // OpenStoreReadOnly opens a store that its publish mark proves whole. An anchor
 // may be ahead of it. It changes no file.
-func OpenStoreReadOnly(ctx context.Context, folder string, k StoreKind, log *slog.Logger) (s *pebblestore.Store, mark *pebblestore.Mark, err error) {
+func OpenStoreReadOnly(ctx context.Context, folder string, k StoreKind, log *slog.Logger) (s store.Store, published *store.Mark, err error) {
 	o := k.Options(log)
 	dir := filepath.Join(folder, k.Name)
-	o.Prove = func(s *pebblestore.Store, m *pebblestore.Mark) error {
+	o.Prove = func(s store.Store, m *store.Mark) error {
 		if m == nil {
-			return fmt.Errorf("%w: %s is missing or torn", pebblestore.ErrNoMark, pebblestore.MarkPath(dir))
+			return fmt.Errorf("%w: %s is missing or torn", store.ErrNoMark, mark.Path(dir))
 		}
 		if m.Checkpoint == nil {
-			return pebblestore.ErrUnpublished
+			return store.ErrUnpublished
 		}
-		mark = m
+		published = m
 		err := k.prove(ctx, dir, s, m)
 		if errors.As(err, new(*RolledBackError)) {
 			return nil
 		}
 		return err
 	}
-	s, err = pebblestore.OpenReadOnly(dir, o)
-	return s, mark, err
+	s, err = engine.OpenReadOnly(ctx, k.URL(folder), o)
+	return s, published, err
 }
 
 // AdviseStart adds the remedy to the error of OpenStoreReadOnly for a store
 // without a usable publish mark.
 func AdviseStart(err error) error {
-	for _, is := range []error{pebblestore.ErrNoMark, pebblestore.ErrUnpublished, store.ErrNotFound} {
+	for _, is := range []error{store.ErrNoMark, store.ErrUnpublished, store.ErrNotFound} {
 		if errors.Is(err, is) {
 			return fmt.Errorf("%w: start the server once, which writes it", err)
 		}
@@ -97,20 +98,25 @@ func AdviseStart(err error) error {
 	return err
 }
 
+// URL returns the URL of the store in a data folder.
+func (k StoreKind) URL(folder string) string {
+	return engine.InFolder(filepath.Join(folder, k.Name))
+}
+
 // Options returns the options to open the store with.
-func (k StoreKind) Options(log *slog.Logger) pebblestore.Options {
-	o := pebblestore.Options{Logger: log, Raw: k.Replica || k.Name == RekorStoreDir}
+func (k StoreKind) Options(log *slog.Logger) store.Options {
+	o := store.Options{Logger: log, Raw: k.Replica || k.Name == RekorStoreDir}
 	if k.Small {
-		o.CacheBytes, o.MemTableBytes = 16<<20, 8<<20
+		o.CacheBytes, o.BufferBytes = 16<<20, 8<<20
 	} else if k.Name == RekorStoreDir {
-		o.CacheBytes, o.MemTableBytes = 16<<20, 16<<20
+		o.CacheBytes, o.BufferBytes = 16<<20, 16<<20
 	}
 	return o
 }
 
 // prove returns an error unless the store is at least as new as its publish
 // mark and its anchors.
-func (k StoreKind) prove(ctx context.Context, dir string, s *pebblestore.Store, m *pebblestore.Mark) error {
+func (k StoreKind) prove(ctx context.Context, dir string, s store.Store, m *store.Mark) error {
 	state := anchor.State{Origin: k.Origin, Root: func(context.Context, uint64) (entry.Hash, error) {
 		return entry.Hash{}, errors.New("there is no store")
 	}}
@@ -122,8 +128,8 @@ func (k StoreKind) prove(ctx context.Context, dir string, s *pebblestore.Store, 
 		state.Size, state.Root = i.Size, i.RootAt
 	}
 	if m != nil && m.Checkpoint != nil {
-		if err := anchor.Compare(ctx, pebblestore.MarkPath(dir), m.Checkpoint, state); err != nil {
-			return fmt.Errorf("%w: %w", pebblestore.ErrStale, err)
+		if err := anchor.Compare(ctx, mark.Path(dir), m.Checkpoint, state); err != nil {
+			return fmt.Errorf("%w: %w", store.ErrStale, err)
 		}
 	}
 	found, err := k.checkAnchors(ctx, dir, state)
@@ -135,7 +141,7 @@ func (k StoreKind) prove(ctx context.Context, dir string, s *pebblestore.Store, 
 	}
 	if m == nil && !found {
 		return fmt.Errorf("cannot establish that the store is the newest: %s and %s are missing or torn: write the log's latest signed checkpoint to the latter",
-			pebblestore.MarkPath(dir), dir+AnchorSuffix)
+			mark.Path(dir), dir+AnchorSuffix)
 	}
 	return nil
 }
@@ -173,7 +179,7 @@ func (d *Dir) StoreKinds() []StoreKind {
 // Unpublished reports whether the store's publish mark proves that no
 // checkpoint of it was published.
 func (k StoreKind) Unpublished(folder string) bool {
-	m, err := pebblestore.ReadMark(filepath.Join(folder, k.Name))
+	m, err := mark.Read(filepath.Join(folder, k.Name))
 	return err == nil && m.Checkpoint == nil
 }
 

@@ -12,7 +12,7 @@ import (
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
 	"muniment.dev/muniment/ledger/delta"
-	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/mark"
 )
 
 type importCmd struct {
@@ -89,7 +89,7 @@ func (c *importCmd) Run(a *term.App) (err error) {
 // anchor writes the imported checkpoint to the replica's anchor.
 func (c *importCmd) anchor() error {
 	dir := filepath.Join(c.Data, datadir.StoreDir)
-	m, err := pebblestore.ReadMark(dir)
+	m, err := mark.Read(dir)
 	if err != nil {
 		return err
 	}

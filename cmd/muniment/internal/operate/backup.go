@@ -18,8 +18,10 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/ledger/anchor"
-	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/engine"
+	"muniment.dev/muniment/ledger/mark"
 	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
 )
 
 type backupCmd struct {
@@ -174,8 +176,8 @@ func (w *backupWriter) writeStore(a *term.App, d *datadir.Dir, k datadir.StoreKi
 	if err := owner.MkdirAll(scratch, 0o700); err != nil {
 		return err
 	}
-	s, err := pebblestore.TakeSnapshot(a.Ctx, filepath.Join(d.Path, k.Name), scratch)
-	if errors.Is(err, pebblestore.ErrUnpublished) && k.Name == datadir.RekorStoreDir {
+	s, err := engine.Snapshot(a.Ctx, k.URL(d.Path), scratch)
+	if errors.Is(err, store.ErrUnpublished) && k.Name == datadir.RekorStoreDir {
 		return w.writeFreshMark(k)
 	}
 	if err != nil {
@@ -205,11 +207,11 @@ func (w *backupWriter) writeStore(a *term.App, d *datadir.Dir, k datadir.StoreKi
 		w.index.Size, w.index.Root, w.index.Checkpoint = c.Size, c.Root.Base64(), string(s.Mark.Checkpoint)
 	}
 	path := filepath.Join(w.dir, k.Name)
-	if err := errors.Join(s.Mark.WriteMark(path), anchor.Write(path+datadir.AnchorSuffix, s.Mark.Checkpoint),
-		os.Chmod(pebblestore.MarkPath(path), 0o600), os.Chmod(path+datadir.AnchorSuffix, 0o600)); err != nil {
+	if err := errors.Join(mark.Write(path, s.Mark), anchor.Write(path+datadir.AnchorSuffix, s.Mark.Checkpoint),
+		os.Chmod(path+datadir.AnchorSuffix, 0o600)); err != nil {
 		return err
 	}
-	for _, name := range []string{pebblestore.MarkPath(k.Name), k.Name + datadir.AnchorSuffix} {
+	for _, name := range []string{mark.Path(k.Name), k.Name + datadir.AnchorSuffix} {
 		if err := w.addWritten(name); err != nil {
 			return err
 		}
@@ -225,10 +227,10 @@ func (w *backupWriter) writeStore(a *term.App, d *datadir.Dir, k datadir.StoreKi
 // without which the server would take the store for a lost one.
 func (w *backupWriter) writeFreshMark(k datadir.StoreKind) error {
 	path := filepath.Join(w.dir, k.Name)
-	if err := errors.Join(pebblestore.CreateMark(path), os.Chmod(pebblestore.MarkPath(path), 0o600)); err != nil {
+	if err := mark.Create(path); err != nil {
 		return err
 	}
-	return w.addWritten(pebblestore.MarkPath(k.Name))
+	return w.addWritten(mark.Path(k.Name))
 }
 
 // proveRestored returns the checkpoint of the store's mark, or an error unless

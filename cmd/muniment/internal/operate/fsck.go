@@ -15,7 +15,8 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/engine"
+	"muniment.dev/muniment/ledger/mark"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -76,11 +77,9 @@ func (c *fsckCmd) Run(a *term.App) error {
 
 // check examines the journals, the rows, and then all files block by block.
 func (c *fsckCmd) check(ctx context.Context, log *checkedLog, r *fsckReport) (err error) {
-	dir := filepath.Join(c.Data, log.kind.Name)
-	o := log.kind.Options(slog.New(slog.DiscardHandler))
-	x, err := pebblestore.Examine(dir, o)
+	x, err := engine.Examine(ctx, log.kind.URL(c.Data), log.kind.Options(slog.New(slog.DiscardHandler)))
 	switch {
-	case errors.Is(err, pebblestore.ErrInUse):
+	case errors.Is(err, store.ErrInUse):
 		return fmt.Errorf("%w: stop the server first", err)
 	case errors.Is(err, store.ErrNotFound):
 		return fmt.Errorf("%w: no entry was written yet", err)
@@ -88,12 +87,12 @@ func (c *fsckCmd) check(ctx context.Context, log *checkedLog, r *fsckReport) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, x.Close()) }()
-	for _, d := range x.Damage {
+	for _, d := range x.Damage() {
 		r.file(log.kind.Name, kindJournal, d)
 	}
 	published := log.published(c.Data, x, r)
-	if x.Store != nil {
-		if err := c.checkRows(ctx, log, x, published, r); err != nil {
+	if rows := x.Store(); rows != nil {
+		if err := c.checkRows(ctx, log, rows, published, r); err != nil {
 			return err
 		}
 	} else {
@@ -101,23 +100,23 @@ func (c *fsckCmd) check(ctx context.Context, log *checkedLog, r *fsckReport) (er
 	}
 	show, finish := r.app.ProgressFunc("files")
 	defer finish()
-	return x.CheckFiles(ctx, show, func(d pebblestore.FileDamage) { r.file(log.kind.Name, kindFile, d) })
+	return x.CheckFiles(ctx, show, func(d store.FileDamage) { r.file(log.kind.Name, kindFile, d) })
 }
 
-func (c *fsckCmd) checkRows(ctx context.Context, log *checkedLog, x *pebblestore.Examination, published []ledger.PublishedCheckpoint, r *fsckReport) error {
-	state, errs := x.Store.Salvage(ctx)
+func (c *fsckCmd) checkRows(ctx context.Context, log *checkedLog, rows store.DamagedStore, published []ledger.PublishedCheckpoint, r *fsckReport) error {
+	state, errs := rows.Salvage(ctx)
 	for _, err := range errs {
 		r.report(ledger.Finding{Kind: "state", Problem: err.Error(), Remedy: ledger.Restore})
 	}
 	show, finish := r.app.ProgressFunc("entries")
-	sum, err := ledger.CheckStore(ctx, ledger.StoreCheck{Store: x.Store, State: state, Replica: log.kind.Replica, Origin: log.kind.Origin,
+	sum, err := ledger.CheckStore(ctx, ledger.StoreCheck{Store: rows, State: state, Replica: log.kind.Replica, Origin: log.kind.Origin,
 		Verify: log.verify, Published: published, Streams: log.streams, Report: r.report, Progress: show})
 	finish()
 	if err != nil {
 		return err
 	}
 	r.sum = sum
-	unused, err := x.Store.UnusedLarge(ctx)
+	unused, err := rows.UnusedFiles(ctx)
 	if err != nil {
 		r.report(ledger.Finding{Kind: kindFile, File: log.kind.Name + "/large", Problem: err.Error(), Remedy: ledger.Restore})
 	}
@@ -128,12 +127,13 @@ func (c *fsckCmd) checkRows(ctx context.Context, log *checkedLog, x *pebblestore
 }
 
 // published returns the checkpoints of the mark and the anchors.
-func (l *checkedLog) published(data string, x *pebblestore.Examination, r *fsckReport) (out []ledger.PublishedCheckpoint) {
+func (l *checkedLog) published(data string, x store.Examination, r *fsckReport) (out []ledger.PublishedCheckpoint) {
 	name := l.kind.Name
-	if x.Mark == nil {
-		r.note(fmt.Sprintf("%s cannot be used, as after a loss of power: %v", pebblestore.MarkPath(name), x.MarkErr))
-	} else if x.Mark.Checkpoint != nil {
-		out = append(out, ledger.PublishedCheckpoint{File: pebblestore.MarkPath(name), Signed: x.Mark.Checkpoint})
+	m, err := x.Mark()
+	if m == nil {
+		r.note(fmt.Sprintf("%s cannot be used, as after a loss of power: %v", mark.Path(name), err))
+	} else if m.Checkpoint != nil {
+		out = append(out, ledger.PublishedCheckpoint{File: mark.Path(name), Signed: m.Checkpoint})
 	}
 	own := filepath.Join(data, name+datadir.AnchorSuffix)
 	for _, path := range append([]string{own}, l.anchors...) {
@@ -145,7 +145,7 @@ func (l *checkedLog) published(data string, x *pebblestore.Examination, r *fsckR
 		switch {
 		case err == nil:
 			out = append(out, ledger.PublishedCheckpoint{File: shown, Signed: signed})
-		case path == own && x.Mark == nil:
+		case path == own && m == nil:
 			r.report(ledger.Finding{Kind: KindMark, File: shown, Problem: fmt.Sprintf("neither it nor the publish mark can be used: %v", err), Remedy: ledger.Restore})
 		case !errors.Is(err, os.ErrNotExist):
 			r.note(fmt.Sprintf("%s cannot be read: %v", shown, err))
@@ -166,7 +166,7 @@ type fsckReport struct {
 	err      error // of standard output
 }
 
-func (r *fsckReport) file(folder, kind string, d pebblestore.FileDamage) {
+func (r *fsckReport) file(folder, kind string, d store.FileDamage) {
 	f := ledger.Finding{Kind: kind, File: folder, Problem: d.Err.Error(), Remedy: ledger.Restore}
 	if d.Name != "" {
 		f.File = folder + "/" + d.Name

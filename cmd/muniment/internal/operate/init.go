@@ -14,7 +14,7 @@ import (
 	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/ledger/entry"
-	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/mark"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
@@ -91,11 +91,11 @@ func (c *initCmd) Run(a *term.App) error {
 	if err := owner.MkdirAll(filepath.Join(c.Dir, datadir.RootsDir), 0o700); err != nil {
 		return err
 	}
-	if err := pebblestore.CreateMark(filepath.Join(c.Dir, datadir.StoreDir)); err != nil {
+	if err := mark.Create(filepath.Join(c.Dir, datadir.StoreDir)); err != nil {
 		return err
 	}
 	if c.RekorOrigin != "" {
-		if err := pebblestore.CreateMark(filepath.Join(c.Dir, datadir.RekorStoreDir)); err != nil {
+		if err := mark.Create(filepath.Join(c.Dir, datadir.RekorStoreDir)); err != nil {
 			return err
 		}
 	}

@@ -18,7 +18,7 @@ import (
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/ledger/logkey"
-	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/store"
 )
 
 // In a rotation, a new key signs beside the old one for a while, so that
@@ -293,13 +293,13 @@ func (c *keysRotateCmd) rotateRekor(a *term.App) error {
 	}
 	// A running server would sign with the old key after the end of its period
 	// of validity.
-	store, err := datadir.OpenStore(a.Ctx, c.Data, datadir.RekorStore(signer.Name()), a.Logger("text"))
-	if errors.Is(err, pebblestore.ErrInUse) {
+	s, err := datadir.OpenStore(a.Ctx, c.Data, datadir.RekorStore(signer.Name()), a.Logger("text"))
+	if errors.Is(err, store.ErrInUse) {
 		return fmt.Errorf("%w: stop the server, rotate, and start it again", err)
 	} else if err != nil {
 		return err
 	}
-	defer store.Close()
+	defer s.Close()
 	skey, vkey, err := note.GenerateKey(rand.Reader, signer.Name())
 	if err != nil {
 		return err

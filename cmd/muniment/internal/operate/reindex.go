@@ -12,7 +12,8 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/engine"
+	"muniment.dev/muniment/ledger/store"
 )
 
 type reindexCmd struct {
@@ -64,29 +65,29 @@ func (c *reindexCmd) Run(a *term.App) (err error) {
 		}
 		kind = datadir.RekorStore(signer.Name())
 	}
-	var store *pebblestore.Store
+	var s store.Store
 	if c.Check {
-		store, _, err = datadir.OpenStoreReadOnly(a.Ctx, c.Data, kind, log)
+		s, _, err = datadir.OpenStoreReadOnly(a.Ctx, c.Data, kind, log)
 		err = datadir.AdviseStart(err)
 	} else {
-		store, err = datadir.OpenStore(a.Ctx, c.Data, kind, log)
+		s, err = datadir.OpenStore(a.Ctx, c.Data, kind, log)
 	}
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
+	defer func() { err = errors.Join(err, s.Close()) }()
 	dir, err := owner.MkdirTemp(c.Data, "reindex-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	scratch, err := pebblestore.Open(dir, pebblestore.Options{Logger: log, Raw: c.Rekor, Scratch: true})
+	scratch, err := engine.Open(a.Ctx, engine.InFolder(dir), store.Options{Logger: log, Raw: c.Rekor, Scratch: true})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, scratch.Close()) }()
 	show, finish := a.ProgressFunc("reindex")
-	r, err := ledger.Reindex(a.Ctx, store, scratch, d.Config.Origin, !c.Check, show)
+	r, err := ledger.Reindex(a.Ctx, s, scratch, d.Config.Origin, !c.Check, show)
 	finish()
 	if err != nil {
 		return err

@@ -26,8 +26,9 @@ import (
 	"muniment.dev/muniment/internal/pemfile"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
-	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/mark"
 	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
 )
 
 // rekorFiles returns the files of the Rekor log, or none without
@@ -53,7 +54,7 @@ func (c *initCmd) addRekor(a *term.App, files []datadir.File) error {
 	if _, err := os.Stat(filepath.Join(c.Dir, datadir.RekorKeyFile)); err == nil {
 		return fmt.Errorf("%s already has a Rekor log, and init overwrites nothing", c.Dir)
 	}
-	if err := pebblestore.CreateMark(filepath.Join(c.Dir, datadir.RekorStoreDir)); err != nil {
+	if err := mark.Create(filepath.Join(c.Dir, datadir.RekorStoreDir)); err != nil {
 		return err
 	}
 	if err := datadir.WriteFiles(c.Dir, files); err != nil {
@@ -113,7 +114,7 @@ func newRekorFiles(origin string, withTSA bool, now time.Time) ([]datadir.File, 
 // A rekorLog is an open Rekor log.
 type rekorLog struct {
 	ledger  *ledger.Ledger
-	store   *pebblestore.Store
+	store   store.Store
 	anchor  *anchor.Writer
 	handler http.Handler
 }
@@ -171,12 +172,12 @@ func (r *rekorLog) openRolledBack(ctx context.Context, d *datadir.Dir, keys []re
 	if err != nil {
 		return err
 	}
-	var mark *pebblestore.Mark
-	if r.store, mark, err = datadir.OpenStoreReadOnly(ctx, d.Path, datadir.RekorStore(policy.Origin()), cfg.Logger); err != nil {
+	var published *store.Mark
+	if r.store, published, err = datadir.OpenStoreReadOnly(ctx, d.Path, datadir.RekorStore(policy.Origin()), cfg.Logger); err != nil {
 		return err
 	}
 	cfg.Store, cfg.Signer, cfg.Observe = r.store, nil, ledger.Observer{}
-	if r.ledger, err = ledger.OpenReadOnly(ctx, cfg, policy, mark.Checkpoint, fmt.Errorf(rolledBackRemedy, ledger.ErrRolledBack)); err != nil {
+	if r.ledger, err = ledger.OpenReadOnly(ctx, cfg, policy, published.Checkpoint, fmt.Errorf(rolledBackRemedy, ledger.ErrRolledBack)); err != nil {
 		return fmt.Errorf("the Rekor log: %w", err)
 	}
 	return r.serve(keys, nil, cfg.Logger, metrics)

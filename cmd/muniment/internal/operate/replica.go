@@ -15,7 +15,7 @@ import (
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
-	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/mark"
 )
 
 type replicaCmd struct {
@@ -94,7 +94,7 @@ func (c *replicaInitCmd) Run(a *term.App) error {
 	if err := datadir.MakeFolder(c.Dir); err != nil {
 		return err
 	}
-	if err := pebblestore.CreateMark(filepath.Join(c.Dir, datadir.StoreDir)); err != nil {
+	if err := mark.Create(filepath.Join(c.Dir, datadir.StoreDir)); err != nil {
 		return err
 	}
 	var tenants string

@@ -10,7 +10,6 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
-	"muniment.dev/muniment/ledger/pebblestore"
 	"muniment.dev/muniment/ledger/witness"
 )
 
@@ -45,23 +44,23 @@ func (c *serveCmd) serveRolledBack(a *term.App, d *datadir.Dir, log *slog.Logger
 	if err != nil {
 		return err
 	}
-	store, mark, err := datadir.OpenStoreReadOnly(a.Ctx, c.Data, d.LogStore(), log)
+	s, mark, err := datadir.OpenStoreReadOnly(a.Ctx, c.Data, d.LogStore(), log)
 	if err != nil {
 		return term.ExitWith(term.ExitRollback, errors.Join(fmt.Errorf(rollback, cause), err))
 	}
 	reason := fmt.Errorf(rolledBackRemedy, ledger.ErrRolledBack)
-	cfg := ledger.Config{Store: store, Logger: log, Quorum: witness.Quorum(policies)}
+	cfg := ledger.Config{Store: s, Logger: log, Quorum: witness.Quorum(policies)}
 	l, err := ledger.OpenReadOnly(a.Ctx, cfg, policies[0], mark.Checkpoint, reason)
 	if err != nil {
-		return term.ExitWith(term.ExitRollback, errors.Join(fmt.Errorf(rollback, cause), err, store.Close()))
+		return term.ExitWith(term.ExitRollback, errors.Join(fmt.Errorf(rollback, cause), err, s.Close()))
 	}
-	return errors.Join(c.serveReadOnly(a, d, log, l, store, reload), store.Close())
+	return errors.Join(c.serveReadOnly(a, d, log, l, s.FreeBytes, reload), s.Close())
 }
 
-func (c *serveCmd) serveReadOnly(a *term.App, d *datadir.Dir, log *slog.Logger, l *ledger.Ledger, store *pebblestore.Store, reload *reloader) error {
+func (c *serveCmd) serveReadOnly(a *term.App, d *datadir.Dir, log *slog.Logger, l *ledger.Ledger, freeBytes func() (uint64, error), reload *reloader) error {
 	defer l.Close()
 	metrics := api.NewMetrics(a.Version)
-	metrics.Watch(l, store.FreeBytes)
+	metrics.Watch(l, freeBytes)
 	audit, err := openAuditLog(d, log, a.Stderr)
 	if err != nil {
 		return err
@@ -76,7 +75,7 @@ func (c *serveCmd) serveReadOnly(a *term.App, d *datadir.Dir, log *slog.Logger, 
 	if err != nil {
 		return err
 	}
-	s, err := api.New(a.Ctx, api.Config{Ledger: l, Admission: admission, Settings: d.Settings(), FreeBytes: store.FreeBytes, Version: a.Version, Logger: log, Audit: audit.logger, Metrics: metrics, Access: access.logger})
+	s, err := api.New(a.Ctx, api.Config{Ledger: l, Admission: admission, Settings: d.Settings(), FreeBytes: freeBytes, Version: a.Version, Logger: log, Audit: audit.logger, Metrics: metrics, Access: access.logger})
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/store"
 	"muniment.dev/muniment/ledger/witness"
 )
 
@@ -107,7 +107,7 @@ type logServer struct {
 	log     *slog.Logger
 	reload  *reloader
 	metrics *api.Metrics
-	store   *pebblestore.Store
+	store   store.Store
 	ledger  *ledger.Ledger
 	watch   *watch
 	closers []func() error // in the order of opening
@@ -136,11 +136,11 @@ func (s *logServer) closeLast(l *auditLog) {
 // open opens the log, compares it with its anchors and begins to ask its
 // witnesses.
 func (s *logServer) open() error {
-	store, err := datadir.OpenStore(s.app.Ctx, s.dir.Path, s.dir.LogStore(), s.log)
+	opened, err := datadir.OpenStore(s.app.Ctx, s.dir.Path, s.dir.LogStore(), s.log)
 	if err != nil {
 		return refuseFork(err)
 	}
-	s.store, s.closers = store, append(s.closers, store.Close)
+	s.store, s.closers = opened, append(s.closers, opened.Close)
 	policies, signers, err := s.dir.LoadPolicies()
 	if err != nil {
 		return err
@@ -155,7 +155,7 @@ func (s *logServer) open() error {
 		return err
 	}
 	s.onClose(s.watch.close)
-	s.metrics.Watch(s.ledger, store.FreeBytes)
+	s.metrics.Watch(s.ledger, opened.FreeBytes)
 	s.metrics.WatchWitnesses(s.ledger, s.watch.collector, s.watch.anchors)
 	return nil
 }
