@@ -6,8 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"connectrpc.com/connect"
-
+	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/proto/kinds"
@@ -15,37 +14,18 @@ import (
 	rpc "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// A Role is a set of capabilities within a tenant. The zero value has none.
-type Role = munimentv1.Role
-
-// ParseRole returns the role of a name, such as "appender".
-func ParseRole(name string) (Role, error) {
-	if r := Role(munimentv1.Role_value["ROLE_"+strings.ToUpper(name)]); r != 0 && RoleName(r) == name {
-		return r, nil
-	}
-	return 0, fmt.Errorf("%q is not a role; it is one of appender, reader, approver, auditor, admin", name)
-}
-
-// RoleName returns the name of a role, such as "appender".
-func RoleName(r Role) string { return strings.ToLower(strings.TrimPrefix(r.String(), "ROLE_")) }
-
-// roles is a set of roles.
-type roles []Role
-
 const (
 	appender = munimentv1.Role_ROLE_APPENDER
 	reader   = munimentv1.Role_ROLE_READER
 	approver = munimentv1.Role_ROLE_APPROVER
 	auditor  = munimentv1.Role_ROLE_AUDITOR
 	admin    = munimentv1.Role_ROLE_ADMIN
+	operator = auth.OperatorRole
 )
 
-// operator is the role of operators, who belong to no tenant.
-const operator Role = -1
-
 var (
-	everyRole = roles{appender, reader, approver, auditor, admin}
-	anybody   = roles{0} // needs no credentials
+	everyRole = auth.Roles{appender, reader, approver, auditor, admin}
+	anybody   = auth.Roles{0} // needs no credentials
 )
 
 // A capability is something that a caller may do, in any protocol.
@@ -68,7 +48,7 @@ const (
 
 // access is the one table of who may do what. Everything else is refused.
 // Callers act only in the tenant of their credentials, which inTenant checks.
-var access = map[capability]roles{
+var access = map[capability]auth.Roles{
 	appendEntries:  {appender, approver, admin}, // see kindRoles for the kinds
 	readEntries:    {reader, approver, admin},
 	readStreamHead: {reader, approver, auditor, admin}, // hashes and a count
@@ -80,7 +60,7 @@ var access = map[capability]roles{
 	changePolicy:    {admin},
 	manageTokens:    {admin},
 	eraseEntries:    {admin}, // includes retention and legal holds
-	reflectServices: append(roles{operator}, everyRole...),
+	reflectServices: append(auth.Roles{operator}, everyRole...),
 	seeOperations:   {operator}, // metrics, and the details of readiness
 }
 
@@ -120,21 +100,11 @@ var procedures = map[string]capability{
 }
 
 // may reports whether the role has the capability.
-func may(role Role, c capability) bool { return slices.Contains(access[c], role) }
+func may(role auth.Role, c capability) bool { return access[c].Has(role) }
 
 // needsNoCredentials reports whether callers without credentials have the
 // capability.
 func needsNoCredentials(c capability) bool { return may(0, c) }
-
-// kindRoles returns the roles that may append entries of the kind, by the table
-// of kinds. They are empty if only the server records such entries.
-func kindRoles(kind string) (may roles, ok bool) {
-	k, ok := kinds.Lookup(kind)
-	if !ok || k.ByServer() {
-		return nil, ok
-	}
-	return roles{k.Author, admin}, true
-}
 
 // guard admits callers that have the capability of the RPC.
 func (s *Server) guard(next http.Handler) http.Handler {
@@ -155,58 +125,22 @@ func (s *Server) guard(next http.Handler) http.Handler {
 // guardAs admits callers that have the capability, gives them a place, and
 // makes them wait for their turn.
 func (s *Server) guardAs(c capability, next http.Handler) http.Handler {
-	return s.admit(c, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.limits.PlaceCall(s.limits.AfterDebt(s.limits.Turn(next))).ServeHTTP(w, r)
-	}))
+	return s.admit(c, s.limits.PlaceCall(s.limits.AfterDebt(s.limits.Turn(next))))
 }
 
-// admit serves requests whose credentials have the capability. It puts the
-// identity of a tenant's caller into the context.
+// admit serves requests whose credentials have the capability.
 func (s *Server) admit(c capability, next http.Handler) http.Handler {
-	tenants := s.authenticate(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := checkRole(caller(r.Context()).role, c); err != nil {
-			s.limits.ChargeRefusal(r)
-			s.refuse(w, r, connect.NewError(connect.CodePermissionDenied, err))
-			return
-		}
-		next.ServeHTTP(w, r)
-	}))
-	if !may(operator, c) {
-		return tenants
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch o, err := s.operator(r); {
-		case err != nil:
-			s.limits.ChargeRefusal(r)
-			s.refuse(w, r, connect.NewError(connect.CodeUnauthenticated, err))
-		case o != nil:
-			next.ServeHTTP(w, r)
-		default:
-			tenants.ServeHTTP(w, r)
-		}
-	})
+	return s.auth.Admit(access[c], next)
 }
 
-// checkRole returns nil if the role of a tenant's caller has the capability.
-func checkRole(role Role, c capability) error {
-	switch {
-	case may(role, c):
-		return nil
-	case len(access[c]) == 1 && may(operator, c):
-		return errNotOperator
+// kindRoles returns the roles that may append entries of the kind, by the table
+// of kinds. They are empty if only the server records such entries.
+func kindRoles(kind string) (may auth.Roles, ok bool) {
+	k, ok := kinds.Lookup(kind)
+	if !ok || k.ByServer() {
+		return nil, ok
 	}
-	return fmt.Errorf("this call is not for the role %s; it takes %s", RoleName(role), access[c])
-}
-
-// String returns the names of the tenants' roles.
-func (rs roles) String() string {
-	var names []string
-	for _, r := range rs {
-		if r != operator {
-			names = append(names, RoleName(r))
-		}
-	}
-	return strings.Join(names, " or ")
+	return auth.Roles{k.Author, admin}, true
 }
 
 // A kindRefusal means that the caller may not append entries of the kind.
@@ -214,8 +148,8 @@ type kindRefusal struct{ error }
 
 // mayAppend returns nil if the caller may append entries of the kind, or a
 // *kindRefusal.
-func (id *identity) mayAppend(kind string) error {
-	if err := checkKind(id.role, id.kinds, kind); err != nil {
+func mayAppend(id *auth.Identity, kind string) error {
+	if err := checkKind(id.Role, id.Kinds, kind); err != nil {
 		return &kindRefusal{err}
 	}
 	return nil
@@ -223,13 +157,13 @@ func (id *identity) mayAppend(kind string) error {
 
 // checkKind returns nil if the role may append entries of the kind. If kinds is
 // not empty, the kind must be one of them.
-func checkKind(role Role, kinds []string, kind string) error {
+func checkKind(role auth.Role, kinds []string, kind string) error {
 	may, ok := kindRoles(kind)
 	switch {
 	case ok && len(may) == 0:
 		return fmt.Errorf("only the server records entries of kind %s", kind)
-	case ok && !slices.Contains(may, role): // ingest refuses unknown kinds and lists the valid ones
-		return fmt.Errorf("kind %s requires role %s; you have role %s", kind, may, RoleName(role))
+	case ok && !may.Has(role): // ingest refuses unknown kinds and lists the valid ones
+		return fmt.Errorf("kind %s requires role %s; you have role %s", kind, may, auth.RoleName(role))
 	case len(kinds) > 0 && !slices.Contains(kinds, kind):
 		return fmt.Errorf("these credentials may append entries of kind %s, not %s", strings.Join(kinds, " or "), kind)
 	}
@@ -237,19 +171,19 @@ func checkKind(role Role, kinds []string, kind string) error {
 }
 
 // CheckKinds returns nil if a grant of the role can be limited to the kinds.
-func CheckKinds(role Role, kinds []string) error {
+func CheckKinds(role auth.Role, kinds []string) error {
 	if len(kinds) > 0 && role != appender {
-		return fmt.Errorf("only the role appender can be limited to kinds, not %s", RoleName(role))
+		return fmt.Errorf("role %s can't be limited to kinds: only appender can", auth.RoleName(role))
 	}
 	for i, k := range kinds {
 		if slices.Contains(kinds[:i], k) {
-			return fmt.Errorf("%q is there twice", k)
+			return fmt.Errorf("%q is listed twice", k)
 		}
 		if err := checkKind(role, nil, k); err != nil {
 			return err
 		}
 		if !slices.Contains(ingest.Kinds(), k) {
-			return fmt.Errorf("%q is not a kind; it is one of %s", k, strings.Join(ingest.Kinds(), ", "))
+			return fmt.Errorf("unknown kind %q: use one of %s", k, strings.Join(ingest.Kinds(), ", "))
 		}
 	}
 	return nil

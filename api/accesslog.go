@@ -23,7 +23,7 @@ func (s *Server) logAccess(next http.Handler) http.Handler {
 			if req != nil {
 				attrs = append(attrs, slog.String("request", req.id))
 				if id := req.caller.Load(); id != nil {
-					attrs = append(attrs, text("tenant", id.tenant.Name), text("identity", id.name))
+					attrs = append(attrs, text("tenant", id.Tenant.Name), text("identity", id.Name))
 				}
 			}
 			s.cfg.Access.LogAttrs(r.Context(), slog.LevelInfo, "request", attrs...)

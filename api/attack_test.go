@@ -109,7 +109,7 @@ func TestInflatedRequests(t *testing.T) {
 		}
 	})
 	for _, r := range limit.All() {
-		await(t, r.String()+" are given back", func() bool { return ts.api.Holds().Total(r) == 0 })
+		await(t, r.String()+" are given back", func() bool { return ts.api.Book().Total(r) == 0 })
 	}
 }
 
@@ -164,7 +164,7 @@ func TestEmptySubmissions(t *testing.T) {
 // tenant may have, and nothing afterwards.
 func TestUnreadStreams(t *testing.T) {
 	ts := newServer(t)
-	ts.api.Holds().SetLimits(limit.Limits{limit.Answers: {Total: 12, Owner: 8}, limit.Bytes: {Owner: 256 << 20}})
+	ts.api.Book().SetLimits(limit.HeldLimits{limit.Answers: {Total: 12, Owner: 8}, limit.Bytes: {Owner: 256 << 20}})
 	payload := bytes.Repeat([]byte("x"), 8<<20) // more than any window holds
 	appended, err := sendStream(ts.client(acmeToken), streamHeader(), payload)
 	if err != nil {
@@ -201,7 +201,7 @@ func TestUnreadStreams(t *testing.T) {
 	if !strings.Contains(string(body), connect.CodeResourceExhausted.String()) {
 		t.Errorf("a ninth answer: %.200q", body)
 	}
-	book := ts.api.Holds()
+	book := ts.api.Book()
 	if places, held := book.Held("acme", limit.Answers), book.Held("acme", limit.Bytes); places != 8 || held < 8<<20 || held > 16<<20 {
 		t.Errorf("%d answers hold %d bytes", places, held)
 	}
@@ -279,7 +279,7 @@ func TestErrorsAreShort(t *testing.T) {
 // is refused where that is full. Nothing is left of it then.
 func TestParsedStreamIsAccounted(t *testing.T) {
 	ts := newServer(t)
-	ts.api.Holds().SetLimits(limit.Limits{limit.Bytes: {Owner: 8 << 20}}) // 5 are the upload's
+	ts.api.Book().SetLimits(limit.HeldLimits{limit.Bytes: {Owner: 8 << 20}}) // 5 are the upload's
 	_, err := sendStream(ts.client(acmeToken), streamHeader(), bytes.Repeat([]byte("x"), 2<<20))
 	wantCode(t, "a payload with no room to parse it", err, connect.CodeResourceExhausted, "")
 	if _, err := sendStream(ts.client(acmeToken), streamHeader(), bytes.Repeat([]byte("y"), 3<<19-1)); err != nil {
@@ -288,5 +288,5 @@ func TestParsedStreamIsAccounted(t *testing.T) {
 	if n := ts.store.Unnamed(); n != 0 {
 		t.Errorf("%d payloads are left over", n)
 	}
-	await(t, "everything to be given back", func() bool { return ts.api.Holds().Total(limit.Bytes) == 0 })
+	await(t, "everything to be given back", func() bool { return ts.api.Book().Total(limit.Bytes) == 0 })
 }

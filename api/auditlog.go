@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"muniment.dev/muniment/api/auth"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	rpc "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
@@ -52,10 +53,17 @@ type request struct {
 	remote    string
 	forwarded string // as set by a proxy, or by the client
 
-	caller atomic.Pointer[identity] // nil until authenticated
+	caller atomic.Pointer[auth.Identity] // nil until authenticated
 }
 
 type requestKey struct{}
+
+// noteCaller notes the caller of a request for the access log.
+func noteCaller(ctx context.Context, id *auth.Identity) {
+	if req, ok := ctx.Value(requestKey{}).(*request); ok {
+		req.caller.Store(id)
+	}
+}
 
 // identifyRequest gives each request an ID, and puts it into the answer.
 func identifyRequest(next http.Handler) http.Handler {
@@ -121,8 +129,8 @@ func about(ctx context.Context) []slog.Attr {
 			attrs = append(attrs, text("forwarded_for", r.forwarded))
 		}
 	}
-	if id := caller(ctx); id != nil {
-		attrs = append(attrs, text("tenant", id.tenant.Name), text("identity", id.name), slog.String("role", RoleName(id.role)))
+	if id := auth.Caller(ctx); id != nil {
+		attrs = append(attrs, text("tenant", id.Tenant.Name), text("identity", id.Name), slog.String("role", auth.RoleName(id.Role)))
 	}
 	return attrs
 }
@@ -235,7 +243,7 @@ func (i auditing) tell(ctx context.Context, procedure string, req, res any, err 
 		i.s.audit.refused(ctx, i.s.now(), err)
 	case isRefusal(err): // invalid identity tokens must not fill the disk
 		i.s.audit.refused(ctx, i.s.now(), err, fields(req)...)
-	case err != nil && caller(ctx) == nil: // nor must calls without credentials
+	case err != nil && auth.Caller(ctx) == nil: // nor must calls without credentials
 		i.s.audit.bounded(ctx, i.s.now(), "act", err, fields(req)...)
 	default:
 		i.s.audit.act(ctx, req, res, err)

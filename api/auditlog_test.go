@@ -75,7 +75,7 @@ func TestAuditLog(t *testing.T) {
 	if _, err := ts.issue(&munimentv1.Grant{Id: "ci", Role: munimentv1.Role_ROLE_READER}); err == nil {
 		t.Fatal("issued twice")
 	}
-	next("an act that failed", map[string]string{"msg": "act", "code": "already_exists", "request.grant.id": "ci", "reason": "grant.id: there is, or was, a grant of this ID; choose another"})
+	next("an act that failed", map[string]string{"msg": "act", "code": "already_exists", "request.grant.id": "ci", "reason": "grant.id: a grant with this ID exists or has existed: choose another"})
 	if err := ts.revoke("ci"); err != nil {
 		t.Fatal(err)
 	}

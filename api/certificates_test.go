@@ -20,6 +20,7 @@ import (
 	"connectrpc.com/connect"
 
 	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
@@ -73,12 +74,12 @@ func (ca *certificateAuthority) client(edit func(*x509.Certificate)) tls.Certifi
 func TestClientCertificates(t *testing.T) {
 	ca, foreign := newCA(t), newCA(t)
 	ts := newServer(t, func(_ *ledger.Config, c *api.Config) {
-		c.Tenants[0].Certificates = []api.CertificateRule{
+		c.Tenants[0].Certificates = []auth.CertificateRule{
 			{URI: "spiffe://acme.example/ci", Role: munimentv1.Role_ROLE_APPENDER, Kinds: []string{"attestation"}},
 			{DNS: "auditor.acme.example", Role: munimentv1.Role_ROLE_AUDITOR},
 			{CommonName: "robot", Role: munimentv1.Role_ROLE_READER},
 		}
-		c.Tenants[1].Certificates = []api.CertificateRule{{DNS: "ci.globex.example", Role: munimentv1.Role_ROLE_READER}}
+		c.Tenants[1].Certificates = []auth.CertificateRule{{DNS: "ci.globex.example", Role: munimentv1.Role_ROLE_READER}}
 	})
 	pool := x509.NewCertPool()
 	pool.AddCert(ca.cert)
@@ -130,11 +131,11 @@ func TestClientCertificates(t *testing.T) {
 		cert tls.Certificate
 		want string
 	}{
-		"a longer URI":     {ca.client(uri("spiffe://acme.example/ci/x")), "no rule is for this client certificate"},
-		"a subdomain":      {ca.client(func(c *x509.Certificate) { c.DNSNames = []string{"x.auditor.acme.example"} }), "no rule is for this client certificate"},
-		"a name elsewhere": {ca.client(func(c *x509.Certificate) { c.Subject.CommonName = "auditor.acme.example" }), "no rule is for this client certificate"},
+		"a longer URI":     {ca.client(uri("spiffe://acme.example/ci/x")), "no rule matches this client certificate"},
+		"a subdomain":      {ca.client(func(c *x509.Certificate) { c.DNSNames = []string{"x.auditor.acme.example"} }), "no rule matches this client certificate"},
+		"a name elsewhere": {ca.client(func(c *x509.Certificate) { c.Subject.CommonName = "auditor.acme.example" }), "no rule matches this client certificate"},
 		"of two tenants": {ca.client(func(c *x509.Certificate) { c.DNSNames = []string{"auditor.acme.example", "ci.globex.example"} }),
-			"rules of several tenants are for this client certificate"},
+			"rules of several tenants match this client certificate"},
 		"another CA": {foreign.client(uri("spiffe://acme.example/ci")), "tls:"},
 		"expired": {ca.client(func(c *x509.Certificate) {
 			uri("spiffe://acme.example/ci")(c)

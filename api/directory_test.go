@@ -12,6 +12,7 @@ import (
 	"connectrpc.com/connect"
 
 	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
@@ -69,8 +70,8 @@ func TestReloadTenants(t *testing.T) {
 		}
 	}
 	const initechToken = "mnt_initech_staplers"
-	initech := api.Tenant{Name: "initech", Stream: ledger.NewStream(entry.StreamKey(sha256.Sum256([]byte("initech")))),
-		Tokens: []api.Token{{ID: "initech", Hash: sha256.Sum256([]byte(initechToken)), Role: munimentv1.Role_ROLE_ADMIN}}}
+	initech := auth.Tenant{Name: "initech", Stream: ledger.NewStream(entry.StreamKey(sha256.Sum256([]byte("initech")))),
+		Tokens: []auth.Token{{ID: "initech", Hash: sha256.Sum256([]byte(initechToken)), Role: munimentv1.Role_ROLE_ADMIN}}}
 
 	check("before", initechToken, "initech", "unauthenticated")
 	ts.reload(func(d *api.Settings) { d.Tenants = append(d.Tenants, initech) })
@@ -103,7 +104,7 @@ func TestReloadTokens(t *testing.T) {
 	const fresh = "mnt_acme_fresh"
 	hash := sha256.Sum256([]byte(fresh))
 	ts.reload(func(d *api.Settings) {
-		d.Tenants[0].Tokens = append(d.Tenants[0].Tokens, api.Token{ID: "fresh", Hash: hash, Role: munimentv1.Role_ROLE_APPENDER})
+		d.Tenants[0].Tokens = append(d.Tenants[0].Tokens, auth.Token{ID: "fresh", Hash: hash, Role: munimentv1.Role_ROLE_APPENDER})
 	})
 	if got := ts.code(fresh, "acme", "a"); got != "ok" {
 		t.Errorf("a token that was added: %s", got)
@@ -183,7 +184,7 @@ func TestReloadEndsStreams(t *testing.T) {
 	ts.reload(func(d *api.Settings) { d.Tenants[0].Suspended = false; d.Tenants[0].Tokens = nil })
 	// The token is gone now; an entry by another way in must not reach it.
 	ts.reload(func(d *api.Settings) {
-		d.Tenants[0].Tokens = []api.Token{{ID: "new", Hash: sha256.Sum256([]byte("mnt_acme_new")), Role: munimentv1.Role_ROLE_ADMIN}}
+		d.Tenants[0].Tokens = []auth.Token{{ID: "new", Hash: sha256.Sum256([]byte("mnt_acme_new")), Role: munimentv1.Role_ROLE_ADMIN}}
 	})
 	if got := ts.code("mnt_acme_new", "acme", "two"); got != "ok" {
 		t.Fatalf("append: %s", got)

@@ -8,6 +8,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/ingest"
@@ -41,21 +42,21 @@ func (s *adminService) publicAdmin(err error) *connect.Error {
 }
 
 func (s *adminService) Erase(ctx context.Context, req *connect.Request[munimentv1.EraseRequest]) (*connect.Response[munimentv1.EraseResponse], error) {
-	id, err := authorize(ctx, req.Msg.Tenant)
+	id, err := auth.CallerOf(ctx, req.Msg.Tenant)
 	if err != nil {
 		return nil, err
 	}
 	header := req.Msg.Scope == munimentv1.ErasureScope_ERASURE_SCOPE_HEADER_AND_PAYLOAD
-	scope, r, err := s.keeper.Erase(ctx, id.submitter(), req.Msg.Index, header, req.Msg.Reason)
+	scope, r, err := s.keeper.Erase(ctx, id.Submitter(), req.Msg.Index, header, req.Msg.Reason)
 	if err != nil {
 		return nil, s.publicAdmin(err)
 	}
-	s.log.Info("erased", "tenant", id.tenant.Name, "by", id.name, "entry", req.Msg.Index, "scope", scope, "recorded as", r.Index)
+	s.log.Info("erased", "tenant", id.Tenant.Name, "by", id.Name, "entry", req.Msg.Index, "scope", scope, "recorded as", r.Index)
 	return connect.NewResponse(&munimentv1.EraseResponse{Scope: scopeOf(scope), Appended: appended(r)}), nil
 }
 
 func (s *adminService) SetRetention(ctx context.Context, req *connect.Request[munimentv1.SetRetentionRequest]) (*connect.Response[munimentv1.SetRetentionResponse], error) {
-	id, err := authorize(ctx, req.Msg.Tenant)
+	id, err := auth.CallerOf(ctx, req.Msg.Tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -63,22 +64,22 @@ func (s *adminService) SetRetention(ctx context.Context, req *connect.Request[mu
 	for i, r := range req.Msg.Rules {
 		rules[i] = retention.Rule{Kind: r.Kind, Days: r.Days, Scope: scopes[r.Scope]}
 	}
-	r, err := s.keeper.SetRules(ctx, id.submitter(), rules, req.Msg.Reason)
+	r, err := s.keeper.SetRules(ctx, id.Submitter(), rules, req.Msg.Reason)
 	if err != nil {
 		return nil, s.publicAdmin(err)
 	}
-	s.log.Info("retention rules changed", "tenant", id.tenant.Name, "by", id.name, "rules", len(rules), "entry", r.Index)
+	s.log.Info("retention rules changed", "tenant", id.Tenant.Name, "by", id.Name, "rules", len(rules), "entry", r.Index)
 	return connect.NewResponse(&munimentv1.SetRetentionResponse{Appended: appended(r)}), nil
 }
 
 func (s *adminService) ApplyRetention(ctx context.Context, req *connect.Request[munimentv1.ApplyRetentionRequest], stream *connect.ServerStream[munimentv1.ApplyRetentionResponse]) error {
-	id, err := authorize(ctx, req.Msg.Tenant)
+	id, err := auth.CallerOf(ctx, req.Msg.Tenant)
 	if err != nil {
 		return err
 	}
 	limit.LiftDeadlines(ctx)
 	erased, kept := 0, 0
-	err = s.keeper.Apply(ctx, id.submitter(), req.Msg.DryRun, func(o *retention.Outcome) error {
+	err = s.keeper.Apply(ctx, id.Submitter(), req.Msg.DryRun, func(o *retention.Outcome) error {
 		if o.Kept == "" {
 			erased++
 		} else {
@@ -89,7 +90,7 @@ func (s *adminService) ApplyRetention(ctx context.Context, req *connect.Request[
 		})
 	})
 	if !req.Msg.DryRun {
-		s.log.Info("retention applied", "tenant", id.tenant.Name, "by", id.name, "erased", erased, "kept", kept, "err", err)
+		s.log.Info("retention applied", "tenant", id.Tenant.Name, "by", id.Name, "erased", erased, "kept", kept, "err", err)
 	}
 	if err != nil {
 		return s.publicAdmin(err)
@@ -98,7 +99,7 @@ func (s *adminService) ApplyRetention(ctx context.Context, req *connect.Request[
 }
 
 func (s *adminService) SetLegalHold(ctx context.Context, req *connect.Request[munimentv1.SetLegalHoldRequest]) (*connect.Response[munimentv1.SetLegalHoldResponse], error) {
-	id, err := authorize(ctx, req.Msg.Tenant)
+	id, err := auth.CallerOf(ctx, req.Msg.Tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -107,23 +108,23 @@ func (s *adminService) SetLegalHold(ctx context.Context, req *connect.Request[mu
 	}
 	var r ledger.Result
 	if req.Msg.Release {
-		r, err = s.keeper.Release(ctx, id.submitter(), req.Msg.Id, req.Msg.Reason)
+		r, err = s.keeper.Release(ctx, id.Submitter(), req.Msg.Id, req.Msg.Reason)
 	} else {
-		r, err = s.keeper.Place(ctx, id.submitter(), req.Msg.Id, req.Msg.Filter, req.Msg.Reason)
+		r, err = s.keeper.Place(ctx, id.Submitter(), req.Msg.Id, req.Msg.Filter, req.Msg.Reason)
 	}
 	if err != nil {
 		return nil, s.publicAdmin(err)
 	}
-	s.log.Info("legal hold changed", "tenant", id.tenant.Name, "by", id.name, "hold", req.Msg.Id, "released", req.Msg.Release, "entry", r.Index)
+	s.log.Info("legal hold changed", "tenant", id.Tenant.Name, "by", id.Name, "hold", req.Msg.Id, "released", req.Msg.Release, "entry", r.Index)
 	return connect.NewResponse(&munimentv1.SetLegalHoldResponse{Appended: appended(r)}), nil
 }
 
 func (s *adminService) ListLegalHolds(ctx context.Context, req *connect.Request[munimentv1.ListLegalHoldsRequest]) (*connect.Response[munimentv1.ListLegalHoldsResponse], error) {
-	id, err := authorize(ctx, req.Msg.Tenant)
+	id, err := auth.CallerOf(ctx, req.Msg.Tenant)
 	if err != nil {
 		return nil, err
 	}
-	holds, err := s.keeper.Holds(ctx, id.tenant.Stream)
+	holds, err := s.keeper.Holds(ctx, id.Tenant.Stream)
 	if err != nil {
 		return nil, s.publicAdmin(err)
 	}

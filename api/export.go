@@ -6,6 +6,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
@@ -25,7 +26,7 @@ func (s *exportService) Export(ctx context.Context, req *connect.Request[munimen
 		}
 	}()
 	w := bufio.NewWriterSize(pieces{stream}, limit.ExportPiece)
-	err := s.ledger.Export(ctx, w, req.Msg.Since, []*ledger.Stream{caller(ctx).tenant.Stream}, nil)
+	err := s.ledger.Export(ctx, w, req.Msg.Since, []*ledger.Stream{auth.Caller(ctx).Tenant.Stream}, nil)
 	if err == nil {
 		err = w.Flush()
 	}

@@ -63,7 +63,7 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	if failure != nil {
 		status = http.StatusServiceUnavailable
 	}
-	if o, _ := s.operator(r); o != nil {
+	if o, _ := s.auth.Operator(r); o != nil {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
 		_ = json.NewEncoder(w).Encode(s.health(failure)) // the client may be gone
@@ -80,19 +80,14 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) health(failure error) Health {
-	dir := s.dir.Load()
+	tenants, suspended := s.auth.Count()
 	h := Health{Ready: failure == nil, Origin: s.ledger.Origin(), Size: s.ledger.Published().Size, Pending: s.ledger.Pending(),
-		Unpurged: s.ledger.Unpurged(), Tenants: len(dir.tenants), Version: s.cfg.Version}
+		Unpurged: s.ledger.Unpurged(), Tenants: tenants, Suspended: suspended, Version: s.cfg.Version}
 	if failure != nil {
 		h.Reason = failure.Error()
 	}
 	if w := s.ledger.Witnessed(); w != nil {
 		h.WitnessedSize = w.Size
-	}
-	for i := range dir.tenants {
-		if dir.tenants[i].Suspended {
-			h.Suspended++
-		}
 	}
 	if s.cfg.FreeBytes != nil {
 		if n, err := s.cfg.FreeBytes(); err == nil {

@@ -37,9 +37,9 @@ func TestHealthListener(t *testing.T) {
 	hs := httptest.NewServer(ts.api.HealthHandler())
 	defer hs.Close()
 	for _, owner := range []string{"address 127.0.0.1", "acme"} {
-		hold := ts.api.Holds().Open(owner)
+		hold := ts.api.Book().Open(owner)
 		defer hold.Release()
-		for r, l := range ts.api.Holds().Limits() {
+		for r, l := range ts.api.Book().Limits() {
 			if err := hold.Take(limit.Resource(r), l.Owner); err != nil {
 				t.Fatal(err)
 			}

@@ -13,6 +13,7 @@ import (
 	"connectrpc.com/connect"
 
 	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/oidc"
 	"muniment.dev/muniment/api/oidc/oidctest"
 	"muniment.dev/muniment/ledger"
@@ -32,15 +33,15 @@ func takes(t *testing.T, i *oidctest.Issuer) func(*ledger.Config, *api.Config) {
 			t.Fatal(err)
 		}
 		c.Identities = v
-		rule := func(name, repository string, role munimentv1.Role, kinds ...string) api.IdentityRule {
-			return api.IdentityRule{Name: name, Rule: oidc.Rule{Issuer: i.URL, Claims: map[string]string{"repository_id": repository}}, Role: role, Kinds: kinds}
+		rule := func(name, repository string, role munimentv1.Role, kinds ...string) auth.IdentityRule {
+			return auth.IdentityRule{Name: name, Rule: oidc.Rule{Issuer: i.URL, Claims: map[string]string{"repository_id": repository}}, Role: role, Kinds: kinds}
 		}
 		release := rule("release", "74", munimentv1.Role_ROLE_APPENDER)
 		release.Claims["ref"] = "refs/tags/*"
 		short := rule("short", "76", munimentv1.Role_ROLE_READER)
 		short.Life = time.Minute
-		c.Tenants[0].Rules = []api.IdentityRule{release, rule("ci", "74", munimentv1.Role_ROLE_APPENDER, "attestation"), short}
-		c.Tenants[1].Rules = []api.IdentityRule{rule("ci", "75", munimentv1.Role_ROLE_READER), rule("both", "74", munimentv1.Role_ROLE_READER)}
+		c.Tenants[0].Rules = []auth.IdentityRule{release, rule("ci", "74", munimentv1.Role_ROLE_APPENDER, "attestation"), short}
+		c.Tenants[1].Rules = []auth.IdentityRule{rule("ci", "75", munimentv1.Role_ROLE_READER), rule("both", "74", munimentv1.Role_ROLE_READER)}
 	}
 }
 
@@ -79,7 +80,7 @@ func TestExchange(t *testing.T) {
 	}
 	identity := "oidc:" + i.URL + "#repo:acme/app:ref:refs/heads/main"
 	life := time.Until(res.Expires.AsTime())
-	if res.Role != munimentv1.Role_ROLE_APPENDER || fmt.Sprint(res.Kinds) != "[attestation]" || res.Identity != identity || life > api.MaxSession || life < api.MaxSession-time.Minute {
+	if res.Role != munimentv1.Role_ROLE_APPENDER || fmt.Sprint(res.Kinds) != "[attestation]" || res.Identity != identity || life > auth.MaxSession || life < auth.MaxSession-time.Minute {
 		t.Errorf("%v", res)
 	}
 	appended, err := ts.client(res.Token).Append(ctx, request("acme", "from a job"))

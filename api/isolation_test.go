@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -244,7 +245,7 @@ func TestEveryRPCNamesItsTenant(t *testing.T) {
 // exists yet or not.
 func TestKindsByRole(t *testing.T) {
 	only := "mnt_acme_only-checkpoints"
-	ts := newServer(t, withToken(only, api.Token{ID: "only-checkpoints", Role: munimentv1.Role_ROLE_APPENDER, Kinds: []string{"backfill-checkpoint"}}))
+	ts := newServer(t, withToken(only, auth.Token{ID: "only-checkpoints", Role: munimentv1.Role_ROLE_APPENDER, Kinds: []string{"backfill-checkpoint"}}))
 	for _, c := range []struct {
 		who, kind string
 		refused   string
@@ -301,7 +302,7 @@ func TestKindsByRole(t *testing.T) {
 // Tokens end: at their time, and when they are wrong.
 func TestTokensExpire(t *testing.T) {
 	now, token := longAgo, "mnt_acme_short"
-	ts := newServer(t, withToken(token, api.Token{ID: "short", Role: munimentv1.Role_ROLE_READER, Expires: longAgo.Add(time.Minute)}),
+	ts := newServer(t, withToken(token, auth.Token{ID: "short", Role: munimentv1.Role_ROLE_READER, Expires: longAgo.Add(time.Minute)}),
 		func(_ *ledger.Config, c *api.Config) { c.Now = func() time.Time { return now } })
 	if a := ts.post("GetCheckpoint", token, "{}"); a.status != 200 {
 		t.Fatalf("before it expires: status %d, %s", a.status, a.body)

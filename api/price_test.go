@@ -112,7 +112,7 @@ func TestFailedCallsAreSlowed(t *testing.T) {
 				t.Error("another tenant's call has waited")
 			}
 			for _, r := range limit.All() {
-				await(t, r.String()+" are given back", func() bool { return ts.api.Holds().Total(r) == 0 })
+				await(t, r.String()+" are given back", func() bool { return ts.api.Book().Total(r) == 0 })
 			}
 		})
 	}
@@ -121,7 +121,7 @@ func TestFailedCallsAreSlowed(t *testing.T) {
 // What callers hold is in the metrics, by resource, from the start.
 func TestHeldGauges(t *testing.T) {
 	ts := newServer(t)
-	hold := ts.api.Holds().Open("acme")
+	hold := ts.api.Book().Open("acme")
 	if err := hold.Take(limit.Watchers, 7); err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +136,7 @@ func TestHeldGauges(t *testing.T) {
 			t.Errorf("the metrics don't have %s", line)
 		}
 	}
-	rekor := limit.NewBook(limit.Limits{})
+	rekor := limit.NewBook(limit.HeldLimits{})
 	ts.watchRekor(rekor)
 	public := rekor.Open("address 192.0.2.1")
 	if err := public.Take(limit.Public, 3); err != nil {

@@ -61,7 +61,7 @@ func TestRapidReset(t *testing.T) {
 			t.Errorf("%s: %d handlers at once for %d streams", path, n, resets)
 		}
 		for _, r := range limit.All() {
-			if n := ts.api.Holds().Total(r); n != 0 {
+			if n := ts.api.Book().Total(r); n != 0 {
 				t.Errorf("%s: %d %s stay held", path, n, r)
 			}
 		}

@@ -11,6 +11,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/ingest"
@@ -53,8 +54,8 @@ func isSCITT(r *http.Request) bool {
 
 // registerStatement is Append for a signed statement.
 func (s *Server) registerStatement(w http.ResponseWriter, r *http.Request) {
-	id := caller(r.Context())
-	if err := id.mayAppend(cosereceipt.StatementKind); err != nil { // before the body is read
+	id := auth.Caller(r.Context())
+	if err := mayAppend(id, cosereceipt.StatementKind); err != nil { // before the body is read
 		s.refuse(w, r, s.public(err))
 		return
 	}
@@ -95,13 +96,13 @@ func (s *Server) registerStatement(w http.ResponseWriter, r *http.Request) {
 
 // resolveReceipt is GetReceipt for a registered statement.
 func (s *Server) resolveReceipt(w http.ResponseWriter, r *http.Request) {
-	id := caller(r.Context())
+	id := auth.Caller(r.Context())
 	index, err := strconv.ParseUint(r.PathValue("index"), 10, 64)
 	if err != nil || index > math.MaxInt64 {
 		s.problem(w, rpcerr.Field(connect.CodeInvalidArgument, "index", "%q is not the index of an entry", r.PathValue("index")))
 		return
 	}
-	e, err := s.ledger.Entry(r.Context(), id.tenant.Stream, index)
+	e, err := s.ledger.Entry(r.Context(), id.Tenant.Stream, index)
 	if err == nil {
 		err = s.limits.HoldPayload(r.Context(), s.ledger, e)
 	}
@@ -125,8 +126,8 @@ func (s *Server) resolveReceipt(w http.ResponseWriter, r *http.Request) {
 	s.writeCOSEReceipt(w, r, id, index, subject, http.StatusOK)
 }
 
-func (s *Server) writeCOSEReceipt(w http.ResponseWriter, r *http.Request, id *identity, index uint64, subject string, status int) {
-	native, err := s.ledger.Receipt(r.Context(), id.tenant.Stream, index, ledger.ReceiptOptions{Shared: true})
+func (s *Server) writeCOSEReceipt(w http.ResponseWriter, r *http.Request, id *auth.Identity, index uint64, subject string, status int) {
+	native, err := s.ledger.Receipt(r.Context(), id.Tenant.Stream, index, ledger.ReceiptOptions{Shared: true})
 	if err != nil {
 		s.problem(w, s.public(err))
 		return

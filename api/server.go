@@ -20,6 +20,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
+	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/controls/exception"
@@ -70,8 +71,7 @@ type Server struct {
 	ledger   *ledger.Ledger
 	ingest   *ingest.Ingester
 	keeper   *retention.Keeper
-	grants   *grants
-	dir      atomic.Pointer[directory]
+	auth     *auth.Authenticator
 	settings atomic.Pointer[Settings] // complete with defaults
 	audit    *auditLog
 	limits   *limit.Limiter
@@ -104,18 +104,11 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	s.apply(cfg.Settings)
 	s.keeper = &retention.Keeper{Ingester: s.ingest, Reliance: &exception.Projection{Log: cfg.Ledger, Now: cfg.Now}, Now: cfg.Now}
 	s.follower = newFollower(cfg.Ledger, s.drain)
-	dir, err := s.newDirectory(ctx, cfg.Directory)
+	var err error
+	s.auth, err = auth.New(ctx, auth.Config{Ledger: cfg.Ledger, Ingest: s.ingest, Limits: s.limits, Log: cfg.Logger, Now: cfg.Now, Refuse: s.refuse, Identified: noteCaller}, cfg.Directory)
 	if err != nil {
 		return nil, err
 	}
-	s.grants = newGrants()
-	for i := range dir.tenants {
-		if err := s.loadTenantGrants(ctx, s.grants, &dir.tenants[i]); err != nil {
-			return nil, err
-		}
-	}
-	s.limits.SetUsages(dir.usages)
-	s.dir.Store(dir)
 	cfg.Metrics.book.Store(s.limits.Book())
 	recorded := s.limits.Recorded
 	cfg.Metrics.recorded.Store(&recorded)
@@ -197,8 +190,8 @@ func (s *Server) limiting() limit.Config {
 	}
 }
 
-// Holds returns the book of what callers hold.
-func (s *Server) Holds() *limit.Book { return s.limits.Book() }
+// Book returns the book of what callers hold.
+func (s *Server) Book() *limit.Book { return s.limits.Book() }
 
 // refuse writes the error in the protocol of the request.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err *connect.Error) {

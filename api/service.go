@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/ingest"
@@ -27,7 +28,7 @@ import (
 type service struct{ *Server }
 
 func (s *service) Append(ctx context.Context, req *connect.Request[munimentv1.AppendRequest]) (*connect.Response[munimentv1.AppendResponse], error) {
-	id, err := authorize(ctx, req.Msg.Tenant)
+	id, err := auth.CallerOf(ctx, req.Msg.Tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +37,7 @@ func (s *service) Append(ctx context.Context, req *connect.Request[munimentv1.Ap
 	}
 	results, err := s.append(ctx, id, []ingest.Submission{submission(req.Msg.Submission)})
 	if err == nil {
-		err = s.await(ctx, id.tenant.Stream, req.Msg.Wait, results)
+		err = s.await(ctx, id.Tenant.Stream, req.Msg.Wait, results)
 	}
 	if err == nil {
 		err = results[0].Err
@@ -48,7 +49,7 @@ func (s *service) Append(ctx context.Context, req *connect.Request[munimentv1.Ap
 }
 
 func (s *service) AppendBatch(ctx context.Context, req *connect.Request[munimentv1.AppendBatchRequest]) (*connect.Response[munimentv1.AppendBatchResponse], error) {
-	id, err := authorize(ctx, req.Msg.Tenant)
+	id, err := auth.CallerOf(ctx, req.Msg.Tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +69,7 @@ func (s *service) AppendBatch(ctx context.Context, req *connect.Request[muniment
 	}
 	results, err := s.append(ctx, id, subs)
 	if err == nil {
-		err = s.await(ctx, id.tenant.Stream, req.Msg.Wait, results)
+		err = s.await(ctx, id.Tenant.Stream, req.Msg.Wait, results)
 	}
 	if err != nil {
 		return nil, s.public(err)
@@ -115,11 +116,11 @@ func appendError(e *connect.Error, field string) *munimentv1.AppendResult {
 }
 
 func (s *service) GetEntry(ctx context.Context, req *connect.Request[munimentv1.GetEntryRequest]) (*connect.Response[munimentv1.GetEntryResponse], error) {
-	id, err := authorize(ctx, req.Msg.Tenant)
+	id, err := auth.CallerOf(ctx, req.Msg.Tenant)
 	if err != nil {
 		return nil, err
 	}
-	e, err := s.ledger.Entry(ctx, id.tenant.Stream, req.Msg.Index)
+	e, err := s.ledger.Entry(ctx, id.Tenant.Stream, req.Msg.Index)
 	if err != nil {
 		return nil, s.public(err)
 	}
@@ -144,7 +145,7 @@ func (s *service) GetEntry(ctx context.Context, req *connect.Request[munimentv1.
 }
 
 func (s *service) ListEntries(ctx context.Context, req *connect.Request[munimentv1.ListEntriesRequest]) (*connect.Response[munimentv1.ListEntriesResponse], error) {
-	id, err := authorize(ctx, req.Msg.Tenant)
+	id, err := auth.CallerOf(ctx, req.Msg.Tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +157,7 @@ func (s *service) ListEntries(ctx context.Context, req *connect.Request[muniment
 	if q.Limit == 0 {
 		q.Limit = limit.DefaultPageSize
 	}
-	page, err := s.ledger.List(ctx, id.tenant.Stream, q)
+	page, err := s.ledger.List(ctx, id.Tenant.Stream, q)
 	if err != nil {
 		return nil, s.public(err)
 	}
@@ -240,12 +241,12 @@ func subjectMessages(all []entry.Subject) []*munimentv1.Subject {
 }
 
 func (s *service) GetReceipt(ctx context.Context, req *connect.Request[munimentv1.GetReceiptRequest]) (*connect.Response[munimentv1.GetReceiptResponse], error) {
-	id, err := authorize(ctx, req.Msg.Tenant)
+	id, err := auth.CallerOf(ctx, req.Msg.Tenant)
 	if err != nil {
 		return nil, err
 	}
 	if req.Msg.IncludePayload {
-		e, err := s.ledger.Entry(ctx, id.tenant.Stream, req.Msg.Index)
+		e, err := s.ledger.Entry(ctx, id.Tenant.Stream, req.Msg.Index)
 		if err == nil {
 			err = s.limits.HoldPayload(ctx, s.ledger, e)
 		}
@@ -253,7 +254,7 @@ func (s *service) GetReceipt(ctx context.Context, req *connect.Request[munimentv
 			return nil, s.public(err)
 		}
 	}
-	r, err := s.ledger.Receipt(ctx, id.tenant.Stream, req.Msg.Index, ledger.ReceiptOptions{
+	r, err := s.ledger.Receipt(ctx, id.Tenant.Stream, req.Msg.Index, ledger.ReceiptOptions{
 		Size: req.Msg.TreeSize, Witnessed: req.Msg.Witnessed, Shared: req.Msg.Form == munimentv1.ReceiptForm_RECEIPT_FORM_SHARED, EmbedPayload: req.Msg.IncludePayload,
 	})
 	if err != nil {
@@ -315,16 +316,16 @@ func (s *service) GetCheckpoint(_ context.Context, req *connect.Request[muniment
 }
 
 func (s *service) GetStreamHead(ctx context.Context, req *connect.Request[munimentv1.GetStreamHeadRequest]) (*connect.Response[munimentv1.GetStreamHeadResponse], error) {
-	id, err := authorize(ctx, req.Msg.Tenant)
+	id, err := auth.CallerOf(ctx, req.Msg.Tenant)
 	if err != nil {
 		return nil, err
 	}
 	p := s.ledger.Published()
-	h, err := s.ledger.StreamHead(ctx, p, id.tenant.Stream)
+	h, err := s.ledger.StreamHead(ctx, p, id.Tenant.Stream)
 	if err != nil {
 		return nil, s.public(err)
 	}
-	res := &munimentv1.GetStreamHeadResponse{StreamId: id.tenant.Stream.ID[:], Entries: h.Entries, Checkpoint: p.Checkpoint}
+	res := &munimentv1.GetStreamHeadResponse{StreamId: id.Tenant.Stream.ID[:], Entries: h.Entries, Checkpoint: p.Checkpoint}
 	if h.Entries > 0 {
 		res.LastIndex, res.LastLeafHash = &h.LastIndex, h.LastLeaf[:]
 	}
@@ -348,7 +349,7 @@ func (s *service) sendWatched(ctx context.Context, stream *connect.ServerStream[
 }
 
 func (s *service) WatchEntries(ctx context.Context, req *connect.Request[munimentv1.WatchEntriesRequest], stream *connect.ServerStream[munimentv1.WatchEntriesResponse]) error {
-	id, err := authorize(ctx, req.Msg.Tenant)
+	id, err := auth.CallerOf(ctx, req.Msg.Tenant)
 	if err != nil {
 		return err
 	}
@@ -368,7 +369,7 @@ func (s *service) WatchEntries(ctx context.Context, req *connect.Request[munimen
 		p := s.ledger.Published()
 		for next < p.Size && !s.draining() {
 			var e *ledger.Entry
-			if e, next, err = s.follower.next(ctx, s.limits.Usage(id.tenant.Name), p, id.tenant.Stream, filter, next); err != nil {
+			if e, next, err = s.follower.next(ctx, s.limits.Usage(id.Tenant.Name), p, id.Tenant.Stream, filter, next); err != nil {
 				return s.public(err)
 			}
 			if e == nil {
@@ -385,7 +386,7 @@ func (s *service) WatchEntries(ctx context.Context, req *connect.Request[munimen
 			told = true
 		}
 		select {
-		case <-s.follower.await(id.tenant.Stream.ID, p.Size):
+		case <-s.follower.await(id.Tenant.Stream.ID, p.Size):
 		case <-beat.C:
 			told = false
 		case <-ctx.Done():

@@ -1,22 +1,45 @@
 package api
 
-import "muniment.dev/muniment/api/limit"
+import (
+	"context"
+
+	"muniment.dev/muniment/api/auth"
+	"muniment.dev/muniment/api/limit"
+)
 
 // Settings are the part of a Config that [Server.Reload] replaces while the
 // server runs.
 type Settings struct {
-	Directory
+	auth.Directory
 	MaxPayload int64 // bytes of the payload of one submission, at most LargestPayload
 	MaxStream  int64 // bytes of one payload that is streamed; 0 means 1 GiB
-	// Holds limits what callers hold at once, such as bytes, calls and streams.
+	// Held limits what callers hold at once, such as bytes, calls and streams.
 	// A zero is the default.
-	Holds      limit.Limits
+	Held       limit.HeldLimits
 	PublicTlog bool // serve /tlog/ without credentials
 }
 
 // sizes returns the limits of all callers.
 func (s *Settings) sizes() limit.Sizes {
-	return limit.Sizes{MaxPayload: s.MaxPayload, MaxStream: s.MaxStream, Holds: s.Holds}
+	return limit.Sizes{MaxPayload: s.MaxPayload, MaxStream: s.MaxStream, Held: s.Held}
+}
+
+// Reload replaces the tenants with their tokens, rules and limits, the issuers
+// of identity tokens, the operators, and the limits of all callers. Calls in
+// progress finish under the old limits. Callers whose credentials are gone are
+// refused from now on, and their streams end with the next message. After an
+// error nothing has changed.
+//
+// Removing a tenant removes all its credentials, including those recorded in
+// its stream. Its entries stay.
+func (s *Server) Reload(ctx context.Context, settings Settings) error {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	if err := s.auth.Reload(ctx, settings.Directory); err != nil {
+		return err
+	}
+	s.apply(settings)
+	return nil
 }
 
 // apply brings the settings into force, except for the directory.

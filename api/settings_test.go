@@ -75,7 +75,7 @@ func TestReloadHolds(t *testing.T) {
 		}
 		return connect.CodeOf(err)
 	}
-	hold := ts.api.Holds().Open("acme")
+	hold := ts.api.Book().Open("acme")
 	defer hold.Release()
 	if err := hold.Take(limit.Calls, 10); err != nil {
 		t.Fatal(err)
@@ -83,14 +83,14 @@ func TestReloadHolds(t *testing.T) {
 	if got := read(); got != 0 {
 		t.Errorf("with the default limits: %s", got)
 	}
-	ts.reload(func(s *api.Settings) { s.Holds[limit.Calls] = limit.Limit{Total: 100, Owner: 10} })
+	ts.reload(func(s *api.Settings) { s.Held[limit.Calls] = limit.HeldLimit{Total: 100, Owner: 10} })
 	if got := read(); got != connect.CodeResourceExhausted {
 		t.Errorf("with a lower limit: %s", got)
 	}
-	if got, want := ts.api.Holds().Limits()[limit.Watchers], limit.DefaultHolds()[limit.Watchers]; got != want {
+	if got, want := ts.api.Book().Limits()[limit.Watchers], limit.DefaultHeld()[limit.Watchers]; got != want {
 		t.Errorf("a limit that is not set is %v, want %v", got, want)
 	}
-	ts.reload(func(s *api.Settings) { s.Holds = limit.Limits{} })
+	ts.reload(func(s *api.Settings) { s.Held = limit.HeldLimits{} })
 	if got := read(); got != 0 {
 		t.Errorf("with the default limits again: %s", got)
 	}

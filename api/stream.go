@@ -9,6 +9,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/ingest"
@@ -22,7 +23,7 @@ func (s *service) AppendStream(ctx context.Context, stream *connect.ClientStream
 	if err != nil {
 		return nil, err
 	}
-	id, err := authorize(ctx, h.Tenant)
+	id, err := auth.CallerOf(ctx, h.Tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +36,7 @@ func (s *service) AppendStream(ctx context.Context, stream *connect.ClientStream
 	in.extend() // the answer has its time, too
 	if err == nil {
 		results := []ledger.Result{r}
-		err = s.await(ctx, id.tenant.Stream, h.Wait, results)
+		err = s.await(ctx, id.Tenant.Stream, h.Wait, results)
 		r = results[0]
 	}
 	if err != nil {
@@ -45,12 +46,12 @@ func (s *service) AppendStream(ctx context.Context, stream *connect.ClientStream
 }
 
 // appendStream is append for one streamed submission. If its size is not
-// declared, its bytes are taken from the tenant's quota as they arrive.
-func (s *Server) appendStream(ctx context.Context, id *identity, st *ingest.Stream) (ledger.Result, error) {
-	if err := id.mayAppend(st.Kind); err != nil {
+// declared, its bytes count against the tenant's limits as they arrive.
+func (s *Server) appendStream(ctx context.Context, id *auth.Identity, st *ingest.Stream) (ledger.Result, error) {
+	if err := mayAppend(id, st.Kind); err != nil {
 		return ledger.Result{}, err
 	}
-	q, bytes := s.limits.Usage(id.tenant.Name), int64(0)
+	q, bytes := s.limits.Usage(id.Tenant.Name), int64(0)
 	if st.Size != nil {
 		bytes = int64(min(*st.Size, uint64(s.limits.Sizes().MaxStream))) // ingest refuses more
 	}
@@ -70,7 +71,7 @@ func (s *Server) appendStream(ctx context.Context, id *identity, st *ingest.Stre
 		})
 	}
 	st.Hold = func(n int64) error { return s.limits.Take(ctx, n) }
-	return s.ingest.AppendStream(ctx, id.submitter(), st)
+	return s.ingest.AppendStream(ctx, id.Submitter(), st)
 }
 
 // chunks reads the payload of a stream.
@@ -132,11 +133,11 @@ func (c *chunks) receive() (*munimentv1.AppendStreamRequest, error) {
 }
 
 func (s *service) GetPayload(ctx context.Context, req *connect.Request[munimentv1.GetPayloadRequest], stream *connect.ServerStream[munimentv1.GetPayloadResponse]) error {
-	id, err := authorize(ctx, req.Msg.Tenant)
+	id, err := auth.CallerOf(ctx, req.Msg.Tenant)
 	if err != nil {
 		return err
 	}
-	e, err := s.ledger.Entry(ctx, id.tenant.Stream, req.Msg.Index)
+	e, err := s.ledger.Entry(ctx, id.Tenant.Stream, req.Msg.Index)
 	if err != nil {
 		return s.public(err)
 	}

@@ -226,8 +226,8 @@ func TestAbortedStream(t *testing.T) {
 
 // A stream counts against the tenant's day, whether its size was declared or
 // not, and not if it was recorded before.
-func TestStreamQuota(t *testing.T) {
-	ts := newServer(t, func(_ *ledger.Config, c *api.Config) { c.Tenants[0].Limits = limit.Quota{DailyBytes: 5 << 20} })
+func TestStreamCountsAgainstTheDay(t *testing.T) {
+	ts := newServer(t, func(_ *ledger.Config, c *api.Config) { c.Tenants[0].Limits = limit.TenantLimits{DailyBytes: 5 << 20} })
 	c := ts.client(acmeToken)
 	size := uint64(2 << 20)
 	payload := func(s string) []byte { return bytes.Repeat([]byte(s), int(size)) }
@@ -253,7 +253,7 @@ func TestStreamQuota(t *testing.T) {
 // share of the bytes at work.
 func TestUnreadPayloads(t *testing.T) {
 	ts := newServer(t)
-	ts.api.Holds().SetLimits(limit.Limits{limit.Bytes: {Owner: 84 << 20}})
+	ts.api.Book().SetLimits(limit.HeldLimits{limit.Bytes: {Owner: 84 << 20}})
 	payload := bytes.Repeat([]byte("x"), 14<<20)
 	a, err := sendStream(ts.client(acmeToken), streamHeader(), payload)
 	if err != nil {

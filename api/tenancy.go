@@ -7,22 +7,9 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/limit"
-	"muniment.dev/muniment/api/rpcerr"
 )
-
-// authorize returns the caller if it may act for the tenant. The handler of
-// every RPC that names a tenant calls it first.
-func authorize(ctx context.Context, tenant string) (*identity, error) {
-	id := caller(ctx)
-	if id == nil {
-		return nil, connect.NewError(connect.CodeUnauthenticated, errNoToken)
-	}
-	if id.tenant.Name != tenant {
-		return nil, rpcerr.Field(connect.CodePermissionDenied, "tenant", "this token is not for tenant %q", tenant)
-	}
-	return id, nil
-}
 
 // inTenant is an interceptor that refuses requests for a tenant other than the
 // caller's, even if a handler forgets to, and ends streams when the credentials
@@ -35,8 +22,8 @@ func (i inTenant) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 			return nil, err
 		}
 		i.s.limits.Decoded(ctx, req)
-		if id := caller(ctx); id != nil {
-			done, err := i.s.limits.TakeRecord(ctx, req.Spec().Procedure, i.s.limits.Usage(id.tenant.Name), limit.SizeOf(req.Any()))
+		if id := auth.Caller(ctx); id != nil {
+			done, err := i.s.limits.TakeRecord(ctx, req.Spec().Procedure, i.s.limits.Usage(id.Tenant.Name), limit.SizeOf(req.Any()))
 			if err != nil {
 				return nil, err
 			}
@@ -59,8 +46,8 @@ func (inTenant) WrapStreamingClient(next connect.StreamingClientFunc) connect.St
 
 func (i inTenant) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
-		if id := caller(ctx); id != nil {
-			done, err := i.s.limits.TakeRecord(ctx, conn.Spec().Procedure, i.s.limits.Usage(id.tenant.Name), 0)
+		if id := auth.Caller(ctx); id != nil {
+			done, err := i.s.limits.TakeRecord(ctx, conn.Spec().Procedure, i.s.limits.Usage(id.Tenant.Name), 0)
 			if err != nil {
 				return err
 			}
@@ -78,7 +65,7 @@ type tenantConn struct {
 }
 
 func (c *tenantConn) Send(m any) error {
-	if err := c.s.checkAgain(caller(c.ctx)); err != nil {
+	if err := c.s.auth.CheckAgain(auth.Caller(c.ctx)); err != nil {
 		return err
 	}
 	return c.StreamingHandlerConn.Send(m)
@@ -88,7 +75,7 @@ func (c *tenantConn) Receive(m any) error {
 	if err := c.StreamingHandlerConn.Receive(m); err != nil {
 		return err
 	}
-	if err := c.s.checkAgain(caller(c.ctx)); err != nil {
+	if err := c.s.auth.CheckAgain(auth.Caller(c.ctx)); err != nil {
 		return err
 	}
 	return checkTenant(c.ctx, c.Spec().Procedure, m)
@@ -103,7 +90,7 @@ func checkTenant(ctx context.Context, procedure string, m any) error {
 		return nil
 	}
 	if tenant, ok := tenantOf(pm.ProtoReflect()); ok {
-		_, err := authorize(ctx, tenant)
+		_, err := auth.CallerOf(ctx, tenant)
 		return err
 	}
 	return nil

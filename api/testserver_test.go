@@ -26,6 +26,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
@@ -51,7 +52,7 @@ var roleNames = []string{"appender", "reader", "approver", "auditor", "admin"}
 func roleToken(tenant, role string) string { return "mnt_" + tenant + "_i-am-" + role }
 
 // withToken gives the tenant acme another token.
-func withToken(token string, t api.Token) func(*ledger.Config, *api.Config) {
+func withToken(token string, t auth.Token) func(*ledger.Config, *api.Config) {
 	t.Hash = sha256.Sum256([]byte(token))
 	return func(_ *ledger.Config, c *api.Config) { c.Tenants[0].Tokens = append(c.Tenants[0].Tokens, t) }
 }
@@ -136,17 +137,17 @@ func newServer(t *testing.T, edits ...func(*ledger.Config, *api.Config)) *testSe
 	for _, x := range []struct{ name, token string }{{"acme", acmeToken}, {"globex", globexToken}} {
 		key := entry.StreamKey(sha256.Sum256([]byte("stream key of " + x.name)))
 		ts.keys[x.name] = key
-		ac.Tenants = append(ac.Tenants, api.Tenant{Name: x.name, Stream: ledger.NewStream(key), Tokens: []api.Token{{ID: x.name, Hash: sha256.Sum256([]byte(x.token)), Role: munimentv1.Role_ROLE_ADMIN}}})
+		ac.Tenants = append(ac.Tenants, auth.Tenant{Name: x.name, Stream: ledger.NewStream(key), Tokens: []auth.Token{{ID: x.name, Hash: sha256.Sum256([]byte(x.token)), Role: munimentv1.Role_ROLE_ADMIN}}})
 		for _, name := range roleNames {
-			role, err := api.ParseRole(name)
+			role, err := auth.ParseRole(name)
 			if err != nil {
 				t.Fatal(err)
 			}
 			t := &ac.Tenants[len(ac.Tenants)-1]
-			t.Tokens = append(t.Tokens, api.Token{ID: name, Hash: sha256.Sum256([]byte(roleToken(x.name, name))), Role: role})
+			t.Tokens = append(t.Tokens, auth.Token{ID: name, Hash: sha256.Sum256([]byte(roleToken(x.name, name))), Role: role})
 		}
 	}
-	ac.Operators = []api.Operator{{ID: "operator", Hash: sha256.Sum256([]byte(operatorToken))}}
+	ac.Operators = []auth.Operator{{ID: "operator", Hash: sha256.Sum256([]byte(operatorToken))}}
 	for _, edit := range edits {
 		edit(&lc, &ac)
 	}

@@ -228,12 +228,12 @@ func TestTilesAreAccounted(t *testing.T) {
 	if a := ts.get("/tlog/tile/entries/000.p/4"); a.status != http.StatusOK {
 		t.Fatalf("status %d", a.status)
 	}
-	ts.api.Holds().SetLimits(limit.Limits{limit.PublicBytes: {Owner: 100}})
+	ts.api.Book().SetLimits(limit.HeldLimits{limit.PublicBytes: {Owner: 100}})
 	if a := ts.get("/tlog/tile/entries/000.p/4"); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" || a.header.Get("Cache-Control") != "no-store" {
 		t.Errorf("status %d, %v", a.status, a.header)
 	}
 	for _, r := range limit.All() {
-		if n := ts.api.Holds().Total(r); n != 0 {
+		if n := ts.api.Book().Total(r); n != 0 {
 			t.Errorf("%d %s stay held", n, r)
 		}
 	}

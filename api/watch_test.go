@@ -117,8 +117,8 @@ func TestWatch(t *testing.T) {
 // none that other tenants need.
 func TestManyWatchers(t *testing.T) {
 	ts := newServer(t, func(_ *ledger.Config, ac *api.Config) {
-		ac.Holds[limit.Bytes].Total = 1 // as much as the largest request, then
-		ac.Holds[limit.Watchers] = limit.Limit{Total: 60, Owner: 40}
+		ac.Held[limit.Bytes].Total = 1 // as much as the largest request, then
+		ac.Held[limit.Watchers] = limit.HeldLimit{Total: 60, Owner: 40}
 	})
 	c := munimentv1connect.NewLedgerServiceClient(&http.Client{Transport: unknownLength{ts.h2.Transport}}, ts.url, connect.WithGRPC(), connect.WithInterceptors(bearer(acmeToken)))
 	for range 40 {
@@ -127,7 +127,7 @@ func TestManyWatchers(t *testing.T) {
 	err := watch(&munimentv1.WatchEntriesRequest{})(context.Background(), ts.client(acmeToken))
 	wantCode(t, "one watcher more", err, connect.CodeResourceExhausted, "")
 	startWatch(t, ts.client(globexToken), "globex", nil, 0)
-	if n := ts.api.Holds().Total(limit.Bytes); n > 41<<16 {
+	if n := ts.api.Book().Total(limit.Bytes); n > 41<<16 {
 		t.Errorf("41 watchers hold %d bytes", n)
 	}
 	if _, err := c.Append(context.Background(), request("acme", "still taken")); err != nil {

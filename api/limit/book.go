@@ -51,14 +51,14 @@ func All() []Resource {
 	return all
 }
 
-// A Limit bounds one resource. A zero is no bound.
-type Limit struct {
+// A HeldLimit limits how much of a resource is held. Zero means no limit.
+type HeldLimit struct {
 	Total int64 // of all owners
 	Owner int64 // of one
 }
 
-// Limits bound all resources.
-type Limits [resources]Limit
+// HeldLimits limit what callers hold, by resource.
+type HeldLimits [resources]HeldLimit
 
 // A Full is the error of a resource whose limit is reached.
 type Full struct {
@@ -77,23 +77,23 @@ func (f *Full) Error() string {
 // A Book counts what is held. Its methods may be called from many goroutines.
 type Book struct {
 	mu     sync.Mutex // guards the rest
-	limits Limits
+	limits HeldLimits
 	total  [resources]int64
 	owners map[string]*[resources]int64 // those that hold anything
 }
 
 // NewBook returns a book in which nothing is held.
-func NewBook(l Limits) *Book { return &Book{limits: l, owners: map[string]*[resources]int64{}} }
+func NewBook(l HeldLimits) *Book { return &Book{limits: l, owners: map[string]*[resources]int64{}} }
 
 // SetLimits replaces the limits. What is held stays held.
-func (b *Book) SetLimits(l Limits) {
+func (b *Book) SetLimits(l HeldLimits) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.limits = l
 }
 
 // Limits returns the limits in force.
-func (b *Book) Limits() Limits {
+func (b *Book) Limits() HeldLimits {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.limits

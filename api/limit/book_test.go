@@ -8,7 +8,7 @@ import (
 )
 
 func TestBook(t *testing.T) {
-	b := NewBook(Limits{Bytes: {Total: 10, Owner: 6}})
+	b := NewBook(HeldLimits{Bytes: {Total: 10, Owner: 6}})
 	acme, globex := b.Open("acme"), b.Open("globex")
 	for _, c := range []struct {
 		h    *Hold
@@ -27,7 +27,7 @@ func TestBook(t *testing.T) {
 	if b.Held("acme", Bytes) != 2 || b.Total(Bytes) != 6 {
 		t.Errorf("acme holds %d of %d", b.Held("acme", Bytes), b.Total(Bytes))
 	}
-	b.SetLimits(Limits{})
+	b.SetLimits(HeldLimits{})
 	if err := acme.Take(Bytes, 1000); err != nil {
 		t.Errorf("without limits: %v", err)
 	}
@@ -45,7 +45,7 @@ func TestBook(t *testing.T) {
 // Whatever is taken and given back, by many at once, the limits hold and
 // nothing is left over.
 func TestManyHolds(t *testing.T) {
-	b := NewBook(Limits{Bytes: {Total: 100, Owner: 60}, Calls: {Owner: 3}})
+	b := NewBook(HeldLimits{Bytes: {Total: 100, Owner: 60}, Calls: {Owner: 3}})
 	var wg sync.WaitGroup
 	for i := range 16 {
 		wg.Add(1)

@@ -17,8 +17,8 @@ import (
 type Sizes struct {
 	MaxPayload int64 // bytes of the payload of one submission, at most LargestPayload
 	MaxStream  int64 // bytes of one payload that is streamed; 0 means 1 GiB
-	// Holds limits what callers hold at once. A zero is the default.
-	Holds Limits
+	// Held limits what callers hold at once. A zero is the default.
+	Held HeldLimits
 }
 
 const (
@@ -65,7 +65,7 @@ type Limiter struct {
 
 // New returns a Limiter that limits no tenant until SetUsages is called.
 func New(cfg Config, sizes Sizes) *Limiter {
-	l := &Limiter{cfg: cfg, book: NewBook(Limits{})}
+	l := &Limiter{cfg: cfg, book: NewBook(HeldLimits{})}
 	l.SetSizes(sizes)
 	l.usages.Store(&Usages{})
 	return l
@@ -89,10 +89,10 @@ func (l *Limiter) Book() *Book { return l.book }
 // Debts returns the debts of callers whose calls fail.
 func (l *Limiter) Debts() *Debts { return &l.debts }
 
-// DefaultHolds returns the default limits of what callers hold. They keep the
+// DefaultHeld returns the default limits of what callers hold. They keep the
 // process below 1 GiB.
-func DefaultHolds() Limits {
-	return Limits{
+func DefaultHeld() HeldLimits {
+	return HeldLimits{
 		Bytes:       {Total: 512 << 20, Owner: 256 << 20},
 		Calls:       {Total: 8192, Owner: 1024},
 		Uploads:     {Total: 128, Owner: 32},
@@ -106,9 +106,9 @@ func DefaultHolds() Limits {
 
 // holds returns the limits of what callers hold, with defaults filled in. The
 // largest request always fits.
-func (c *Sizes) holds() Limits {
-	l := c.Holds
-	for r, d := range DefaultHolds() {
+func (c *Sizes) holds() HeldLimits {
+	l := c.Held
+	for r, d := range DefaultHeld() {
 		if l[r].Total == 0 {
 			l[r].Total = d.Total
 		}

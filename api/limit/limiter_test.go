@@ -21,12 +21,12 @@ import (
 )
 
 // newLimiter returns a Limiter that writes refusals as Connect does.
-func newLimiter(holds Limits) *Limiter {
+func newLimiter(holds HeldLimits) *Limiter {
 	refuse := func(w http.ResponseWriter, r *http.Request, err *connect.Error) {
 		_ = connect.NewErrorWriter().Write(w, r, err)
 	}
 	return New(Config{Now: time.Now, Refuse: refuse, Observer: Observer{Limited: func(string) {}, Waiting: func(int) {}, Delayed: func() {}}},
-		Sizes{MaxPayload: 1 << 20, Holds: holds})
+		Sizes{MaxPayload: 1 << 20, Held: holds})
 }
 
 // as makes the request one of the tenant's.
@@ -103,7 +103,7 @@ func TestBytesAtWork(t *testing.T) {
 		}, callBytes + 3*mebibyte - 3*SmallRequest},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := newLimiter(Limits{})
+			s := newLimiter(HeldLimits{})
 			called := false
 			serve := func(w http.ResponseWriter, h http.HandlerFunc) {
 				r := as("acme", c.request())
@@ -125,7 +125,7 @@ func TestBytesAtWork(t *testing.T) {
 				t.Fatal("something stays held")
 			}
 			// it is refused, before or while it is read
-			s.book.SetLimits(Limits{Bytes: {Owner: c.want - 1}})
+			s.book.SetLimits(HeldLimits{Bytes: {Owner: c.want - 1}})
 			w := httptest.NewRecorder()
 			serve(w, func(w http.ResponseWriter, r *http.Request) {
 				if _, err := io.Copy(io.Discard, r.Body); err != nil {
@@ -161,7 +161,7 @@ func TestEveryCallIsAccounted(t *testing.T) {
 	n := 0
 	check := func(path, method string, place Resource) {
 		n++
-		s := newLimiter(Limits{})
+		s := newLimiter(HeldLimits{})
 		bytesOf, owner := Bytes, "acme"
 		r := as("acme", httptest.NewRequest(method, path, strings.NewReader("x")))
 		if place == Public {
@@ -193,7 +193,7 @@ func TestEveryCallIsAccounted(t *testing.T) {
 			}
 		}
 		for _, full := range []Resource{place, bytesOf} {
-			var l Limits
+			var l HeldLimits
 			l[full].Owner = 1
 			s.book.SetLimits(l)
 			hold := s.book.Open(owner)
@@ -250,7 +250,7 @@ func TestBytesWithoutCredentials(t *testing.T) {
 			}
 			r := post(rpc.IdentityServiceExchangeTokenProcedure, body)
 			r.Header.Set("Content-Encoding", encoding)
-			s, read := newLimiter(Limits{}), false
+			s, read := newLimiter(HeldLimits{}), false
 			s.Place(Public, s.Bound(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 				_, err := io.Copy(io.Discard, r.Body)
 				read = err == nil
@@ -270,7 +270,7 @@ func TestBytesWithoutCredentials(t *testing.T) {
 func TestOneTenantLeavesRoom(t *testing.T) {
 	for _, path := range []string{rpc.LedgerServiceAppendProcedure, rpc.LedgerServiceAppendStreamProcedure, rpc.LedgerServiceGetPayloadProcedure, rpc.LedgerServiceWatchEntriesProcedure,
 		rpc.LedgerServiceListEntriesProcedure, rpc.ExportServiceExportProcedure} {
-		s := newLimiter(Limits{})
+		s := newLimiter(HeldLimits{})
 		status := func(tenant string, while func()) int {
 			r := post(path, bytes.NewReader(make([]byte, 60<<10)))
 			if path == rpc.LedgerServiceAppendProcedure {
@@ -300,9 +300,9 @@ func TestOneTenantLeavesRoom(t *testing.T) {
 // TestEveryRefusalIsCounted checks that each way in which a call can hold too
 // much is an error with a time to retry after, and is counted.
 func TestEveryRefusalIsCounted(t *testing.T) {
-	small := func(bytes int64) Limits {
-		var l Limits
-		l[Bytes] = Limit{Owner: bytes}
+	small := func(bytes int64) HeldLimits {
+		var l HeldLimits
+		l[Bytes] = HeldLimit{Owner: bytes}
 		return l
 	}
 	for name, refused := range map[string]func(l *Limiter, h *Hold) error{
@@ -316,7 +316,7 @@ func TestEveryRefusalIsCounted(t *testing.T) {
 			return l.Encoding(ctx, connect.NewResponse(&munimentv1.GetReceiptResponse{Receipt: make([]byte, 1<<10)}))
 		},
 	} {
-		l, counted := newLimiter(Limits{}), ""
+		l, counted := newLimiter(HeldLimits{}), ""
 		l.cfg.Observer.Limited = func(label string) { counted += label }
 		l.book.SetLimits(small(1))
 		h := l.book.Open("acme")

@@ -47,7 +47,7 @@ func serveAll(t *testing.T, delayed func()) (*rekor.Handler, string) {
 func TestEveryRequestIsCounted(t *testing.T) {
 	h, url := serveAll(t, nil)
 	for path, kind := range map[string]string{"/api/v1/timestamp": "application/timestamp-query", "/api/v2/log/entries": "application/json"} {
-		h.Holds().SetLimits(limit.Limits{limit.Public: {Owner: 3}})
+		h.Book().SetLimits(limit.HeldLimits{limit.Public: {Owner: 3}})
 		var stalled []net.Conn
 		for range 3 {
 			c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
@@ -76,9 +76,9 @@ func TestEveryRequestIsCounted(t *testing.T) {
 		for _, c := range stalled {
 			c.Close()
 		}
-		for end := time.Now().Add(time.Minute); h.Holds().Total(limit.Public) != 0; runtime.Gosched() {
+		for end := time.Now().Add(time.Minute); h.Book().Total(limit.Public) != 0; runtime.Gosched() {
 			if time.Now().After(end) {
-				t.Fatalf("%s: %d places are still held", path, h.Holds().Total(limit.Public))
+				t.Fatalf("%s: %d places are still held", path, h.Book().Total(limit.Public))
 			}
 		}
 	}

@@ -36,7 +36,7 @@ const (
 
 // holds limits what each address holds: requests, large requests, and the bytes
 // of tiles that are not read yet.
-var holds = limit.Limits{
+var holds = limit.HeldLimits{
 	limit.Public:      {Total: 2048, Owner: 512},
 	limit.Uploads:     {Owner: maxLarge / 2},
 	limit.PublicBytes: {Total: 128 << 20, Owner: 20 << 20},

@@ -82,8 +82,8 @@ type Handler struct {
 	book *limit.Book
 }
 
-// Holds returns the book of what callers hold.
-func (h *Handler) Holds() *limit.Book { return h.book }
+// Book returns the book of what callers hold.
+func (h *Handler) Book() *limit.Book { return h.book }
 
 // NewHandler returns the handler of the log.
 func NewHandler(cfg Config) (*Handler, error) {

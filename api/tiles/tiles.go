@@ -73,7 +73,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) open(r *http.Request) *limit.Hold {
 	book := h.Book
 	if book == nil {
-		book = limit.NewBook(limit.Limits{})
+		book = limit.NewBook(limit.HeldLimits{})
 	}
 	return book.Open("address " + edge.Address(r.RemoteAddr))
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"golang.org/x/mod/sumdb/note"
 
-	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/operate"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
@@ -46,7 +46,7 @@ const (
 )
 
 // draftOf returns evidence of a tenant.
-func draftOf(tenant *api.Tenant, payload []byte, edits ...func(*entry.Header)) ledger.Draft {
+func draftOf(tenant *auth.Tenant, payload []byte, edits ...func(*entry.Header)) ledger.Draft {
 	d := ledger.Draft{Stream: tenant.Stream}
 	d.LinkSalt, d.Opening.Salt, d.Payload.Salt = entry.NewSalts()
 	d.Payload.Content = payload

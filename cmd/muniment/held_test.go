@@ -23,7 +23,7 @@ func TestHeldConfig(t *testing.T) {
 		v.Field(i).Set(reflect.ValueOf(datadir.HeldLimit{Total: int64(2*i + 2), Each: int64(i + 1)}))
 	}
 	for r, l := range h.Limits() {
-		if want := (limit.Limit{Total: int64(2*r + 2), Owner: int64(r + 1)}); l != want {
+		if want := (limit.HeldLimit{Total: int64(2*r + 2), Owner: int64(r + 1)}); l != want {
 			t.Errorf("%s: %v, want %v", limit.Resource(r), l, want)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/auth"
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
@@ -49,9 +50,9 @@ func Start() *Server {
 	s.ledger, err = ledger.Open(context.Background(), ledger.Config{Store: memstore.New(), Signer: signer, Fatal: check, Logger: logger})
 	check(err)
 	settings := api.Settings{MaxPayload: 16 << 20, PublicTlog: true}
-	settings.Tenants = []api.Tenant{{
+	settings.Tenants = []auth.Tenant{{
 		Name: "acme", Stream: ledger.NewStream(key),
-		Tokens: []api.Token{{ID: "admin", Hash: sha256.Sum256([]byte(s.Token)), Role: munimentv1.Role_ROLE_ADMIN}},
+		Tokens: []auth.Token{{ID: "admin", Hash: sha256.Sum256([]byte(s.Token)), Role: munimentv1.Role_ROLE_ADMIN}},
 	}}
 	s.api, err = api.New(context.Background(), api.Config{
 		Settings: settings, Ledger: s.ledger, Logger: logger, Metrics: api.NewMetrics("v0.0.0-example"),

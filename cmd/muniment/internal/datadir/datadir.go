@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
-	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/oidc"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/cosereceipt"
@@ -233,8 +233,8 @@ type Dir struct {
 	Overlap    []note.Signer        // older keys that also sign until they are retired
 	Keys       []KeyRecord          // of the log, including retired ones, oldest first
 	Replica    *receipt.TrustPolicy // of the log that this is a replica of; nil for a log
-	Tenants    []api.Tenant
-	Operators  []api.Operator
+	Tenants    []auth.Tenant
+	Operators  []auth.Operator
 	identities *oidc.Verifier   // nil if no issuer is configured
 	ClientCA   *x509.CertPool   // nil if client certificates are not accepted
 	Warnings   []string         // to be logged when the server starts

@@ -26,13 +26,13 @@ type HeldLimit struct {
 }
 
 // Limits returns the limits for the server.
-func (h *HeldConfig) Limits() limit.Limits {
-	var l limit.Limits
+func (h *HeldConfig) Limits() limit.HeldLimits {
+	var l limit.HeldLimits
 	for r, c := range map[limit.Resource]HeldLimit{
 		limit.Bytes: h.Bytes, limit.Calls: h.Calls, limit.Uploads: h.Uploads, limit.Answers: h.AnswerStreams, limit.Watchers: h.Watchers,
 		limit.Public: h.PublicRequests, limit.PublicBytes: h.BytesOfPublicRequests, limit.Refusals: h.Refusals,
 	} {
-		l[r] = limit.Limit{Total: c.Total, Owner: c.Each}
+		l[r] = limit.HeldLimit{Total: c.Total, Owner: c.Each}
 	}
 	return l
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/api/oidc"
 	"muniment.dev/muniment/internal/bounded"
@@ -105,7 +106,7 @@ func (d *Dir) loadTenants() error {
 		if err != nil {
 			return fmt.Errorf("%s.stream_key: %w", at, err)
 		}
-		tenant := api.Tenant{Name: t.Name, Stream: ledger.NewStream(*streamKey), Suspended: t.Suspended}
+		tenant := auth.Tenant{Name: t.Name, Stream: ledger.NewStream(*streamKey), Suspended: t.Suspended}
 		if other, ok := streams[tenant.Stream.ID]; ok { // they would read each other's entries
 			return fmt.Errorf("%s.stream_key: tenant %s has the same key: each tenant needs its own", at, other)
 		}
@@ -119,7 +120,7 @@ func (d *Dir) loadTenants() error {
 				return fmt.Errorf("%s.tokens[%d].sha256: tenant %s has the same token", at, j, other)
 			}
 			tokens[tok.Hash] = t.Name
-			if slices.ContainsFunc(tenant.Tokens, func(other api.Token) bool { return other.ID == tok.ID }) {
+			if slices.ContainsFunc(tenant.Tokens, func(other auth.Token) bool { return other.ID == tok.ID }) {
 				return fmt.Errorf("%s.tokens[%d].id: %q is listed twice: each token needs its own", at, j, tok.ID)
 			}
 			tenant.Tokens = append(tenant.Tokens, tok)
@@ -146,7 +147,7 @@ func (d *Dir) loadTenants() error {
 		if err := limits.check(); err != nil {
 			return fmt.Errorf("%s.limits.%w", at, err)
 		}
-		tenant.Limits = limit.Quota(*limits)
+		tenant.Limits = limit.TenantLimits(*limits)
 		d.Tenants = append(d.Tenants, tenant)
 	}
 	return nil
@@ -177,7 +178,7 @@ func (d *Dir) loadOperators() error {
 			return fmt.Errorf("operators[%d].sha256: %s has the same token", i, other)
 		}
 		ids[c.ID], holders[hash] = true, "operator "+c.ID
-		d.Operators = append(d.Operators, api.Operator{ID: c.ID, Hash: hash, Expires: c.Expires})
+		d.Operators = append(d.Operators, auth.Operator{ID: c.ID, Hash: hash, Expires: c.Expires})
 	}
 	return nil
 }
@@ -186,9 +187,9 @@ func (d *Dir) loadOperators() error {
 // replaces.
 func (d *Dir) Settings() api.Settings {
 	return api.Settings{
-		Directory:  api.Directory{Tenants: d.Tenants, Identities: d.identities, Operators: d.Operators},
+		Directory:  auth.Directory{Tenants: d.Tenants, Identities: d.identities, Operators: d.Operators},
 		MaxPayload: d.Config.Limits.PayloadBytes, MaxStream: d.Config.Limits.StreamBytes, PublicTlog: d.Config.PublicTlog,
-		Holds: d.Config.Limits.Held.Limits(),
+		Held: d.Config.Limits.Held.Limits(),
 	}
 }
 
@@ -222,8 +223,8 @@ func (l *TenantLimits) check() error {
 
 // certificate returns the rule for client certificates, or an error that
 // follows the rule's place in the file.
-func (d *Dir) certificate(c *certificateConfig) (api.CertificateRule, error) {
-	r := api.CertificateRule{URI: c.URI, DNS: c.DNS, CommonName: c.CommonName, Kinds: c.Kinds}
+func (d *Dir) certificate(c *certificateConfig) (auth.CertificateRule, error) {
+	r := auth.CertificateRule{URI: c.URI, DNS: c.DNS, CommonName: c.CommonName, Kinds: c.Kinds}
 	if d.Config.TLS.ClientCA == "" {
 		return r, errors.New(": client certificates are not accepted: set tls.client_ca")
 	}
@@ -247,8 +248,8 @@ func (d *Dir) certificate(c *certificateConfig) (api.CertificateRule, error) {
 }
 
 // token returns the token. An error begins with the name of the field.
-func (c *tokenConfig) token(tenant string) (api.Token, error) {
-	t := api.Token{ID: cmp.Or(c.ID, tenant), Kinds: c.Kinds, Expires: c.Expires}
+func (c *tokenConfig) token(tenant string) (auth.Token, error) {
+	t := auth.Token{ID: cmp.Or(c.ID, tenant), Kinds: c.Kinds, Expires: c.Expires}
 	if !GrantID.MatchString(t.ID) {
 		return t, fmt.Errorf("id: %q is not 1 to 63 of a-z, 0-9, dot, _ and -, with a letter or digit at both ends", t.ID)
 	}
@@ -260,11 +261,11 @@ func (c *tokenConfig) token(tenant string) (api.Token, error) {
 	return t, err
 }
 
-func parseRole(role string, kinds []string) (api.Role, error) {
+func parseRole(role string, kinds []string) (auth.Role, error) {
 	if role == "" {
 		return 0, errors.New("role: missing: set it to appender, reader, approver, auditor or admin")
 	}
-	r, err := api.ParseRole(role)
+	r, err := auth.ParseRole(role)
 	if err != nil {
 		return 0, fmt.Errorf("role: %w", err)
 	}
@@ -303,8 +304,8 @@ func (d *Dir) loadIssuers() error {
 
 // rule returns the rule for identity tokens, and adds a warning about it to the
 // data folder's. An error begins with the name of the field.
-func (d *Dir) rule(c *identityConfig, tenant string, n int) (api.IdentityRule, error) {
-	r := api.IdentityRule{Name: cmp.Or(c.Name, fmt.Sprintf("identities[%d]", n)), Rule: oidc.Rule{Issuer: c.Issuer, Claims: c.Claims}, Kinds: c.Kinds, Life: c.Life}
+func (d *Dir) rule(c *identityConfig, tenant string, n int) (auth.IdentityRule, error) {
+	r := auth.IdentityRule{Name: cmp.Or(c.Name, fmt.Sprintf("identities[%d]", n)), Rule: oidc.Rule{Issuer: c.Issuer, Claims: c.Claims}, Kinds: c.Kinds, Life: c.Life}
 	provider, known := "", false
 	if d.identities != nil {
 		provider, known = d.identities.Provider(c.Issuer)
@@ -312,8 +313,8 @@ func (d *Dir) rule(c *identityConfig, tenant string, n int) (api.IdentityRule, e
 	if !known {
 		return r, fmt.Errorf("issuer: %q is not in identity.issuers", c.Issuer)
 	}
-	if c.Life < 0 || c.Life > api.MaxSession {
-		return r, fmt.Errorf("life: %s: must be between 0 and %s", c.Life, api.MaxSession)
+	if c.Life < 0 || c.Life > auth.MaxSession {
+		return r, fmt.Errorf("life: %s: must be between 0 and %s", c.Life, auth.MaxSession)
 	}
 	warning, err := r.Check(provider)
 	if err != nil {

@@ -159,7 +159,7 @@ func (r *rekorLog) serve(keys []rekor.Key, stamps *tsa.Authority, log *slog.Logg
 	if err != nil {
 		return err
 	}
-	metrics.WatchRekor(r.ledger, h.Holds())
+	metrics.WatchRekor(r.ledger, h.Book())
 	r.handler = h
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/auth"
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
@@ -54,7 +54,7 @@ func (c *tokenIssueCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
-	role, err := api.ParseRole(c.Role)
+	role, err := auth.ParseRole(c.Role)
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ type grantObject struct {
 }
 
 func grantJSON(g *munimentv1.Grant) grantObject {
-	o := grantObject{ID: g.Id, Role: api.RoleName(g.Role), Kinds: g.Kinds}
+	o := grantObject{ID: g.Id, Role: auth.RoleName(g.Role), Kinds: g.Kinds}
 	if g.Expires != nil {
 		o.Expires = g.Expires.AsTime().Format(time.RFC3339)
 	}
@@ -218,7 +218,7 @@ func (c *tokenListCmd) Run(a *term.App) error {
 			}
 			continue
 		}
-		fmt.Fprintf(a.Stdout, "%-24s %-9s %-28s %s\n", term.Quoted(g.Id), api.RoleName(g.Role), remote.Until(g.Expires), cmp.Or(strings.Join(g.Kinds, " "), "all kinds of the role"))
+		fmt.Fprintf(a.Stdout, "%-24s %-9s %-28s %s\n", term.Quoted(g.Id), auth.RoleName(g.Role), remote.Until(g.Expires), cmp.Or(strings.Join(g.Kinds, " "), "all kinds of the role"))
 	}
 	return nil
 }

@@ -19,10 +19,11 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// A Quota limits one tenant. What is zero is not limited. Rates are per second;
-// a burst is what may come at once after a pause. A request larger than the
-// burst passes when the whole burst is free, and is then waited off.
-type Quota struct {
+// TenantLimits limit the calls of one tenant. Zero means no limit. Rates are
+// per second. A burst is what a tenant may send at once after a pause. A
+// request larger than the burst passes when the whole burst is free, and later
+// requests wait longer for it.
+type TenantLimits struct {
 	Requests     float64
 	RequestBurst int
 	Entries      float64
@@ -50,9 +51,9 @@ func burst(given int, perSecond float64) int {
 	return max(1, int(min(math.Ceil(perSecond*10), math.MaxInt32)))
 }
 
-// A Usage is what a tenant has used of its quota.
+// A Usage is what a tenant has used of its limits.
 type Usage struct {
-	quota                    Quota
+	limits                   TenantLimits
 	requests, entries, bytes *rate.Limiter
 	working                  *semaphore.Weighted // calls that are worked on, streams excepted
 	watching                 *semaphore.Weighted // watchers that look for entries
@@ -63,7 +64,7 @@ type Usage struct {
 	heldEntries, heldBytes int64 // of calls that may record them yet
 }
 
-func newUsage(l Quota) *Usage {
+func newUsage(l TenantLimits) *Usage {
 	limiter := func(perSecond float64, b int) *rate.Limiter {
 		if perSecond == 0 {
 			return rate.NewLimiter(rate.Inf, 0)
@@ -74,7 +75,7 @@ func newUsage(l Quota) *Usage {
 	if atWork == 0 {
 		atWork = defaultConcurrent
 	}
-	return &Usage{quota: l, working: semaphore.NewWeighted(atWork), watching: semaphore.NewWeighted(1), requests: limiter(l.Requests, l.RequestBurst), entries: limiter(l.Entries, l.EntryBurst), bytes: limiter(l.Bytes, l.ByteBurst)}
+	return &Usage{limits: l, working: semaphore.NewWeighted(atWork), watching: semaphore.NewWeighted(1), requests: limiter(l.Requests, l.RequestBurst), entries: limiter(l.Entries, l.EntryBurst), bytes: limiter(l.Bytes, l.ByteBurst)}
 }
 
 // Labels are the limits that a call can be refused for, in metrics.
@@ -129,7 +130,7 @@ func take(now time.Time, maxWait time.Duration, asks ...ask) (time.Duration, *Ex
 
 // request takes one request.
 func (q *Usage) request(now time.Time, maxWait time.Duration) (time.Duration, *Exceeded) {
-	return take(now, maxWait, ask{q.requests, 1, Exceeded{limit: "requests", what: fmt.Sprintf("%g requests a second", q.quota.Requests)}})
+	return take(now, maxWait, ask{q.requests, 1, Exceeded{limit: "requests", what: fmt.Sprintf("%g requests a second", q.limits.Requests)}})
 }
 
 // append takes entries and bytes for a call until Release. What is recorded is
@@ -139,15 +140,15 @@ func (q *Usage) append(now time.Time, maxWait time.Duration, entries, bytes int6
 	defer q.mu.Unlock()
 	q.startDay(now)
 	left := q.day.AddDate(0, 0, 1).Sub(now)
-	if l := q.quota.DailyEntries; l > 0 && q.dayEntries+q.heldEntries+entries > l {
+	if l := q.limits.DailyEntries; l > 0 && q.dayEntries+q.heldEntries+entries > l {
 		return 0, &Exceeded{"daily_entries", fmt.Sprintf("%d entries a day", l), left}
 	}
-	if l := q.quota.DailyBytes; l > 0 && q.dayBytes+q.heldBytes+bytes > l {
+	if l := q.limits.DailyBytes; l > 0 && q.dayBytes+q.heldBytes+bytes > l {
 		return 0, &Exceeded{"daily_bytes", fmt.Sprintf("%d bytes a day", l), left}
 	}
 	wait, over := take(now, maxWait,
-		ask{q.entries, entries, Exceeded{limit: "entries", what: fmt.Sprintf("%g entries a second", q.quota.Entries)}},
-		ask{q.bytes, bytes, Exceeded{limit: "bytes", what: fmt.Sprintf("%g bytes a second", q.quota.Bytes)}})
+		ask{q.entries, entries, Exceeded{limit: "entries", what: fmt.Sprintf("%g entries a second", q.limits.Entries)}},
+		ask{q.bytes, bytes, Exceeded{limit: "bytes", what: fmt.Sprintf("%g bytes a second", q.limits.Bytes)}})
 	if over == nil {
 		q.heldEntries += entries
 		q.heldBytes += bytes
@@ -183,11 +184,11 @@ func (q *Usage) startDay(now time.Time) {
 // entries.
 func (q *Usage) Watching() *semaphore.Weighted { return q.watching }
 
-// An Account is a tenant with its stream and its quota.
+// An Account is a tenant with its stream and its limits.
 type Account struct {
 	Name   string
 	Stream *ledger.Stream
-	Quota  Quota
+	Limits TenantLimits
 }
 
 // Usages are those of all tenants.
@@ -196,8 +197,8 @@ type Usages struct {
 	byStream map[entry.Hash]*Usage
 }
 
-// Load returns the usages of the accounts. Those in force go on where the quota
-// is the same, so that a reload does not reset what was used today.
+// Load returns the usages of the accounts. Those in force go on if the limits
+// are the same, so that a reload does not reset what was used today.
 func (l *Limiter) Load(ctx context.Context, log *ledger.Ledger, accounts []Account) (*Usages, error) {
 	us := &Usages{byName: maps.Clone(l.usages.Load().byName), byStream: map[entry.Hash]*Usage{}}
 	if us.byName == nil {
@@ -206,7 +207,7 @@ func (l *Limiter) Load(ctx context.Context, log *ledger.Ledger, accounts []Accou
 	for i := range accounts {
 		a := &accounts[i]
 		u := us.byName[a.Name]
-		if u == nil || u.quota != a.Quota {
+		if u == nil || u.limits != a.Limits {
 			var err error
 			if u, err = a.load(ctx, log, l.cfg.Now()); err != nil {
 				return nil, err
@@ -226,9 +227,9 @@ func (l *Limiter) Usage(tenant string) *Usage { return l.usages.Load().byName[te
 // load returns the usage of the account. If it has daily limits, what was
 // appended today is counted.
 func (a *Account) load(ctx context.Context, log *ledger.Ledger, now time.Time) (*Usage, error) {
-	u := newUsage(a.Quota)
+	u := newUsage(a.Limits)
 	u.startDay(now)
-	if a.Quota.DailyEntries == 0 && a.Quota.DailyBytes == 0 {
+	if a.Limits.DailyEntries == 0 && a.Limits.DailyBytes == 0 {
 		return u, nil
 	}
 	for query := (ledger.Query{Filter: ledger.Filter{From: u.day}, OldestFirst: true, Limit: 1000}); ; {
@@ -267,13 +268,13 @@ func (l *Limiter) TakeRecord(ctx context.Context, procedure string, q *Usage, by
 	return func() { q.Release(1, int64(bytes)) }, nil
 }
 
-// takeRequest takes a request from the tenant's quota, and waits for it.
+// takeRequest takes a request within the tenant's limits, and waits for it.
 func (l *Limiter) takeRequest(ctx context.Context, q *Usage) *connect.Error {
 	wait, over := q.request(l.cfg.Now(), max(0, l.cfg.Wait))
 	return l.settle(ctx, wait, over)
 }
 
-// TakeEntries takes entries and bytes from the tenant's quota, and waits for
+// TakeEntries takes entries and bytes within the tenant's limits, and waits for
 // them.
 func (l *Limiter) TakeEntries(ctx context.Context, q *Usage, entries, bytes int64) error {
 	wait, over := q.append(l.cfg.Now(), max(0, l.cfg.Wait), entries, bytes)

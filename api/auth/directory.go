@@ -1,34 +1,15 @@
-package api
+package auth
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/api/oidc"
 )
-
-// A Directory lists the tenants and operators of a server.
-type Directory struct {
-	Tenants []Tenant
-	// Identities verifies the identity tokens that may be exchanged; nil
-	// accepts none.
-	Identities *oidc.Verifier
-	Operators  []Operator
-}
-
-// An Operator may read /metrics and the details of /readyz. It belongs to no
-// tenant and reads no evidence.
-type Operator struct {
-	ID      string
-	Hash    [sha256.Size]byte // of its token
-	Expires time.Time         // zero: never
-}
 
 // A directory is a Directory in force. It is never changed, only replaced.
 type directory struct {
@@ -40,16 +21,16 @@ type directory struct {
 }
 
 // newDirectory indexes d and loads the usage of its tenants.
-func (s *Server) newDirectory(ctx context.Context, d Directory) (*directory, error) {
+func (a *Authenticator) newDirectory(ctx context.Context, d Directory) (*directory, error) {
 	dir := &directory{tenants: d.Tenants, byName: map[string]*Tenant{}, identities: d.Identities, operators: map[tokenHash]*Operator{}}
 	accounts := make([]limit.Account, len(dir.tenants))
 	for i := range dir.tenants {
 		t := &dir.tenants[i]
 		dir.byName[t.Name] = t
-		accounts[i] = limit.Account{Name: t.Name, Stream: t.Stream, Quota: t.Limits}
+		accounts[i] = limit.Account{Name: t.Name, Stream: t.Stream, Limits: t.Limits}
 	}
 	var err error
-	if dir.usages, err = s.limits.Load(ctx, s.ledger, accounts); err != nil {
+	if dir.usages, err = a.cfg.Limits.Load(ctx, a.cfg.Ledger, accounts); err != nil {
 		return nil, err
 	}
 	for i := range d.Operators {
@@ -58,25 +39,30 @@ func (s *Server) newDirectory(ctx context.Context, d Directory) (*directory, err
 	return dir, nil
 }
 
-// Reload replaces the tenants with their tokens, rules and limits, the issuers
-// of identity tokens, the operators, and the limits of all callers. Calls in
-// progress finish under the old limits. Callers whose credentials are gone are
-// refused from now on, and their streams end with the next message. After an
-// error nothing has changed.
-//
-// Removing a tenant removes all its credentials, including those recorded in
-// its stream. Its entries stay.
-func (s *Server) Reload(ctx context.Context, settings Settings) error {
-	s.reloading.Lock()
-	defer s.reloading.Unlock()
-	old, d := s.dir.Load(), settings.Directory
+// Count returns how many tenants there are, and how many of them are suspended.
+func (a *Authenticator) Count() (tenants, suspended int) {
+	dir := a.dir.Load()
+	for i := range dir.tenants {
+		if dir.tenants[i].Suspended {
+			suspended++
+		}
+	}
+	return len(dir.tenants), suspended
+}
+
+// Reload replaces the directory. Callers whose credentials are gone are refused
+// from now on, and their streams end with the next message. Removing a tenant
+// removes all its credentials, including those recorded in its stream. After an
+// error nothing has changed. Only one call may run at a time.
+func (a *Authenticator) Reload(ctx context.Context, d Directory) error {
+	old := a.dir.Load()
 	for i := range d.Tenants {
 		t := &d.Tenants[i]
 		if was := old.byName[t.Name]; was != nil && was.Stream.ID != t.Stream.ID {
 			return fmt.Errorf("tenant %s: its stream key has changed: a tenant's stream is permanent: restore the key", t.Name)
 		}
 	}
-	dir, err := s.newDirectory(ctx, d)
+	dir, err := a.newDirectory(ctx, d)
 	if err != nil {
 		return err
 	}
@@ -84,23 +70,22 @@ func (s *Server) Reload(ctx context.Context, settings Settings) error {
 	added := newGrants()
 	for i := range dir.tenants {
 		if t := &dir.tenants[i]; old.byName[t.Name] == nil {
-			if err := s.loadTenantGrants(ctx, added, t); err != nil {
+			if err := a.loadTenantGrants(ctx, added, t); err != nil {
 				return err
 			}
 		}
 	}
-	s.limits.SetUsages(dir.usages)
-	s.grants.replaceTenants(old, dir, added)
-	s.dir.Store(dir)
-	s.apply(settings)
+	a.cfg.Limits.SetUsages(dir.usages)
+	a.grants.replaceTenants(old, dir, added)
+	a.dir.Store(dir)
 	return nil
 }
 
 var errSuspended = errors.New("authorization: this tenant is suspended; ask the operator of the ledger")
 
 // tenantInForce returns nil if callers may act for the tenant.
-func (s *Server) tenantInForce(name string) error {
-	switch t := s.dir.Load().byName[name]; {
+func (a *Authenticator) tenantInForce(name string) error {
+	switch t := a.dir.Load().byName[name]; {
 	case t == nil:
 		return errWrongToken
 	case t.Suspended:
@@ -134,7 +119,7 @@ func (gs *grants) replaceTenants(old, dir *directory, added *grants) {
 // forgetTenant drops all grants of the tenant. gs.mu is held.
 func (gs *grants) forgetTenant(name string) {
 	for hash, g := range gs.byHash {
-		if g.tenant.Name == name {
+		if g.Tenant.Name == name {
 			delete(gs.byHash, hash)
 			if g.id == "" {
 				gs.sessions--
@@ -169,7 +154,7 @@ func (gs *grants) replaceConfigured(t *Tenant) {
 
 // grant returns the grant of a configured token.
 func (tok *Token) grant(t *Tenant) *grant {
-	return &grant{id: tok.ID, configured: true, identity: identity{
-		tenant: t, hash: tok.Hash, name: "token:" + tok.ID, role: tok.Role, kinds: tok.Kinds, expires: tok.Expires,
+	return &grant{id: tok.ID, configured: true, Identity: Identity{
+		Tenant: t, hash: tok.Hash, Name: tokenName(tok.ID), Role: tok.Role, Kinds: tok.Kinds, Expires: tok.Expires,
 	}}
 }

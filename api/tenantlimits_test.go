@@ -36,7 +36,7 @@ func (c *steppedClock) pass(d time.Duration) {
 }
 
 // limited returns a server whose tenant acme has limits, and its clock.
-func limited(t *testing.T, l limit.Quota, edits ...func(*ledger.Config, *api.Config)) (*testServer, *steppedClock) {
+func limited(t *testing.T, l limit.TenantLimits, edits ...func(*ledger.Config, *api.Config)) (*testServer, *steppedClock) {
 	t.Helper()
 	c := &steppedClock{at: time.Now()}
 	edits = append(edits, func(_ *ledger.Config, ac *api.Config) {
@@ -64,7 +64,7 @@ func over(t *testing.T, err error, limit string) {
 }
 
 func TestRequestLimit(t *testing.T) {
-	ts, c := limited(t, limit.Quota{Requests: 2, RequestBurst: 3})
+	ts, c := limited(t, limit.TenantLimits{Requests: 2, RequestBurst: 3})
 	ctx := context.Background()
 	get := func(token string) error {
 		_, err := ts.client(token).GetCheckpoint(ctx, connect.NewRequest(&munimentv1.GetCheckpointRequest{}))
@@ -94,7 +94,7 @@ func TestRequestLimit(t *testing.T) {
 }
 
 func TestEntryAndByteLimits(t *testing.T) {
-	ts, c := limited(t, limit.Quota{Entries: 1, EntryBurst: 3, Bytes: 100, ByteBurst: 1000})
+	ts, c := limited(t, limit.TenantLimits{Entries: 1, EntryBurst: 3, Bytes: 100, ByteBurst: 1000})
 	ctx := context.Background()
 	n := 0
 	send := func(size, count int) error {
@@ -141,9 +141,9 @@ func TestEntryAndByteLimits(t *testing.T) {
 
 // What counts against a day is what became an entry; a restart does not forget
 // it.
-func TestDailyQuota(t *testing.T) {
+func TestDailyLimits(t *testing.T) {
 	day := time.Now().UTC().Truncate(24 * time.Hour)
-	ts, _ := limited(t, limit.Quota{DailyEntries: 3, DailyBytes: 100})
+	ts, _ := limited(t, limit.TenantLimits{DailyEntries: 3, DailyBytes: 100})
 	ctx := context.Background()
 	send := func(ts *testServer, text string) error {
 		_, err := ts.client(acmeToken).Append(ctx, request("acme", text))
@@ -163,7 +163,7 @@ func TestDailyQuota(t *testing.T) {
 	}
 	over(t, send(ts, "four"), "3 entries a day")
 	ts.ledger.Close()
-	again, c2 := limited(t, limit.Quota{DailyEntries: 3, DailyBytes: 100}, on(ts.store))
+	again, c2 := limited(t, limit.TenantLimits{DailyEntries: 3, DailyBytes: 100}, on(ts.store))
 	if c2.now().UTC().Truncate(24 * time.Hour).Equal(day) { // unless midnight has passed
 		over(t, send(again, "four"), "3 entries a day")
 	}
@@ -176,7 +176,7 @@ func TestDailyQuota(t *testing.T) {
 // More calls of one tenant than may be worked on at once wait, and another
 // tenant's do not wait with them.
 func TestConcurrentCalls(t *testing.T) {
-	ts, _ := limited(t, limit.Quota{Concurrent: 2})
+	ts, _ := limited(t, limit.TenantLimits{Concurrent: 2})
 	release := ts.block()
 	var wg sync.WaitGroup
 	send := func(i int) {
@@ -215,7 +215,7 @@ func TestConcurrentCalls(t *testing.T) {
 // Where a limit is reached, a call waits for its turn, or for a refusal if that
 // would take too long, so that clients that don't wait cost little.
 func TestLimitsAreWaitedFor(t *testing.T) {
-	ts, _ := limited(t, limit.Quota{Requests: 0.1, RequestBurst: 1}, func(_ *ledger.Config, c *api.Config) { c.LimitWait = 15 * time.Second })
+	ts, _ := limited(t, limit.TenantLimits{Requests: 0.1, RequestBurst: 1}, func(_ *ledger.Config, c *api.Config) { c.LimitWait = 15 * time.Second })
 	if _, err := ts.whoami(acmeToken); err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +255,7 @@ func (ts *testServer) atLimit() int {
 // What the log itself writes for a tenant counts against its day like any other
 // entry; a token can be revoked all the same.
 func TestConfigCountsAgainstTheDay(t *testing.T) {
-	ts, c := limited(t, limit.Quota{DailyEntries: 3})
+	ts, c := limited(t, limit.TenantLimits{DailyEntries: 3})
 	admin := munimentv1connect.NewAdminServiceClient(ts.h2, ts.url, connect.WithInterceptors(bearer(acmeToken)))
 	ctx := context.Background()
 	issue := func(id string) error {
@@ -284,7 +284,7 @@ func TestConfigCountsAgainstTheDay(t *testing.T) {
 // An append whose caller goes away counts if it is recorded, and its place at
 // work is held until then.
 func TestCancelledAppendCounts(t *testing.T) {
-	ts, _ := limited(t, limit.Quota{DailyEntries: 2})
+	ts, _ := limited(t, limit.TenantLimits{DailyEntries: 2})
 	for i := range 2 {
 		size := ts.ledger.Published().Size
 		release := ts.block()
@@ -297,12 +297,12 @@ func TestCancelledAppendCounts(t *testing.T) {
 		await(t, "the commit to begin", ts.gateTaken)
 		cancel()
 		<-done
-		if n := ts.api.Holds().Held("acme", limit.Calls); n != 1 {
+		if n := ts.api.Book().Held("acme", limit.Calls); n != 1 {
 			t.Errorf("%d calls are held", n)
 		}
 		release()
 		await(t, "the entry to be recorded", func() bool { return ts.ledger.Published().Size == size+1 })
-		await(t, "the call to end", func() bool { return ts.api.Holds().Total(limit.Calls) == 0 })
+		await(t, "the call to end", func() bool { return ts.api.Book().Total(limit.Calls) == 0 })
 	}
 	_, err := ts.client(acmeToken).Append(context.Background(), request("acme", "a third"))
 	over(t, err, "2 entries a day")

@@ -1,0 +1,207 @@
+// Package auth identifies the callers of a server: by tokens, by client
+// certificates, and by identity tokens that they exchange for tokens.
+//
+// It does not decide who may do what. Handlers are admitted with the set of
+// roles that the caller of [Authenticator.Admit] requires.
+package auth
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/api/rpcerr"
+	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/ledger"
+)
+
+// Config configures an Authenticator.
+type Config struct {
+	Ledger *ledger.Ledger
+	Ingest *ingest.Ingester // records grants and exchanges
+	Limits *limit.Limiter
+	Log    *slog.Logger
+	Now    func() time.Time
+	// Refuse answers a request with an error.
+	Refuse func(http.ResponseWriter, *http.Request, *connect.Error)
+	// Identified is called for each request of a tenant's caller.
+	Identified func(context.Context, *Identity)
+}
+
+// An Authenticator identifies callers. Its methods may be called from many
+// goroutines, except for Reload.
+type Authenticator struct {
+	cfg    Config
+	grants *grants
+	dir    atomic.Pointer[directory]
+}
+
+// New returns an authenticator for the directory. It reads the grants in force
+// from the ledger, and brings the limits of the tenants into force.
+func New(ctx context.Context, cfg Config, d Directory) (*Authenticator, error) {
+	a := &Authenticator{cfg: cfg, grants: newGrants()}
+	dir, err := a.newDirectory(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	for i := range dir.tenants {
+		if err := a.loadTenantGrants(ctx, a.grants, &dir.tenants[i]); err != nil {
+			return nil, err
+		}
+	}
+	cfg.Limits.SetUsages(dir.usages)
+	a.dir.Store(dir)
+	return a, nil
+}
+
+// An Identity is an authenticated caller of a tenant.
+type Identity struct {
+	Tenant  *Tenant
+	Name    string // recorded in headers as the submitter
+	Role    Role
+	Kinds   []string  // limits the kinds of entries; empty: all kinds of the role
+	Expires time.Time // zero: never
+
+	hash tokenHash // of the token; zero for a certificate
+}
+
+// Submitter returns the identity as ingest records it.
+func (id *Identity) Submitter() ingest.Submitter {
+	return ingest.Submitter{Tenant: id.Tenant.Name, Identity: id.Name, Stream: id.Tenant.Stream}
+}
+
+type identityKey struct{}
+
+// Caller returns the identity of the caller, or nil.
+func Caller(ctx context.Context) *Identity {
+	id, _ := ctx.Value(identityKey{}).(*Identity)
+	return id
+}
+
+// CallerOf returns the caller if it may act for the tenant. The handler of
+// every RPC that names a tenant calls it first.
+func CallerOf(ctx context.Context, tenant string) (*Identity, error) {
+	id := Caller(ctx)
+	if id == nil {
+		return nil, connect.NewError(connect.CodeUnauthenticated, errNoToken)
+	}
+	if id.Tenant.Name != tenant {
+		return nil, rpcerr.Field(connect.CodePermissionDenied, "tenant", "this token is not for tenant %q", tenant)
+	}
+	return id, nil
+}
+
+// Admit serves requests of callers with one of the roles. It puts the identity
+// of a tenant's caller into the context.
+func (a *Authenticator) Admit(roles Roles, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if roles.Has(OperatorRole) {
+			o, err := a.Operator(r)
+			if err != nil {
+				a.refuse(w, r, connect.CodeUnauthenticated, err)
+				return
+			}
+			if o != nil {
+				next.ServeHTTP(w, r)
+				return
+			}
+		}
+		id, err := a.identify(r)
+		if err != nil {
+			a.refuse(w, r, connect.CodeUnauthenticated, err)
+			return
+		}
+		ctx := context.WithValue(limit.WithTenant(r.Context(), id.Tenant.Name), identityKey{}, id)
+		a.cfg.Identified(ctx, id)
+		r = r.WithContext(ctx)
+		if err := roles.check(id.Role); err != nil {
+			a.refuse(w, r, connect.CodePermissionDenied, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (a *Authenticator) refuse(w http.ResponseWriter, r *http.Request, code connect.Code, err error) {
+	a.cfg.Limits.ChargeRefusal(r)
+	a.cfg.Refuse(w, r, connect.NewError(code, err))
+}
+
+var (
+	errNoToken      = errors.New("authorization: no token; send the header \"Authorization: Bearer TOKEN\"")
+	errWrongToken   = errors.New("authorization: the token is not valid here")
+	errRevokedToken = errors.New("authorization: the token was revoked; ask the tenant's administrator for another")
+)
+
+func errExpired(what string, t time.Time) error {
+	return fmt.Errorf("authorization: the %s expired at %s; get a new one", what, t.UTC().Format(time.RFC3339))
+}
+
+// identify returns the holder of the request's token, or of its client
+// certificate if there is no token.
+func (a *Authenticator) identify(r *http.Request) (*Identity, error) {
+	header := r.Header.Get("Authorization")
+	if header == "" {
+		if id, err := a.identifyCertificate(r.TLS); id != nil || err != nil {
+			return id, err
+		}
+	}
+	scheme, token, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return nil, errNoToken
+	}
+	token = strings.TrimSpace(token)
+	g := a.grants.find(sha256.Sum256([]byte(token)))
+	if err := a.check(g); err != nil {
+		return nil, err
+	}
+	// Clients choose the hashes of the tokens they issue, so a matching hash is
+	// not enough: another tenant could have registered it.
+	if !strings.HasPrefix(token, tokenPrefix(g.Tenant.Name)) {
+		return nil, errWrongToken
+	}
+	return &g.Identity, nil
+}
+
+// check returns nil if the grant is in force.
+func (a *Authenticator) check(g *grant) error {
+	switch {
+	case g == nil:
+		return errWrongToken
+	case a.tenantInForce(g.Tenant.Name) != nil:
+		return a.tenantInForce(g.Tenant.Name)
+	case g.revoked:
+		return errRevokedToken
+	case !g.Expires.IsZero() && !a.cfg.Now().Before(g.Expires):
+		return errExpired("token", g.Expires)
+	}
+	return nil
+}
+
+// CheckAgain returns nil if the caller's credentials are still in force. A
+// stream can outlive them.
+func (a *Authenticator) CheckAgain(id *Identity) error {
+	var err error
+	switch {
+	case id == nil: // the call needs no credentials
+	case id.hash != tokenHash{}:
+		err = a.check(a.grants.find(id.hash))
+	case !a.cfg.Now().Before(id.Expires):
+		err = errExpired("client certificate", id.Expires)
+	default:
+		err = a.certificateInForce(id)
+	}
+	if err != nil {
+		return connect.NewError(connect.CodeUnauthenticated, err)
+	}
+	return nil
+}
