@@ -149,6 +149,11 @@ var Rooms = []Room{
 		Imports: []string{"ledger/store", "internal"},
 	},
 	{
+		Folder:  "ledger/commitmodel",
+		Purpose: "a model of servers that commit to one engine, whose tests visit every state",
+		ByName:  true,
+	},
+	{
 		Folder: "ledger/store/storetest", Purpose: "the contract of storage engines, as a program",
 		Imports: []string{"ledger/store", "ledger/entry", "ledger/receipt", "internal/soak"},
 		ByName:  true,
