@@ -16,8 +16,9 @@ func rowsOf(t *testing.T, q *queue, s *Stream, rows int) *group {
 	return g
 }
 
-// A stream whose entries make commits long has one of them in a commit and then
-// waits thirty times as long, while others append. Alone, it does not wait.
+// A stream whose entries make commits long has one of them in a commit. While
+// others append, it then waits sixty times as long as its excess rows took.
+// Alone, it does not wait.
 func TestHeavyStreamIsPaced(t *testing.T) {
 	var q queue
 	q.init(Config{MaxPendingEntries: 1 << 20, MaxPendingBytes: 1 << 40, MaxPendingRows: 1 << 30, MaxBatchEntries: 1 << 20, MaxBatchBytes: 1 << 40, MaxBatchRows: 1 << 20})
@@ -55,7 +56,7 @@ func TestHeavyStreamIsPaced(t *testing.T) {
 	}
 	rowsOf(t, &q, light, 10)
 	q.committed(check("in company", 1, 1), 20*time.Millisecond)
-	for range 5 {
+	for range 11 { // 60 × 20 ms × 15,360 of 16,394 rows: 1.12 s
 		now = now.Add(100 * time.Millisecond)
 		rowsOf(t, &q, light, 10)
 		q.committed(check("while it waits", 0, 1), time.Millisecond)
@@ -76,6 +77,32 @@ func TestHeavyStreamIsPaced(t *testing.T) {
 	check("closed", 1, 0)
 	if q.take() != nil || q.rows != 0 || len(q.pace.until) > 1 {
 		t.Errorf("%d rows and %d waits are left over", q.rows, len(q.pace.until))
+	}
+}
+
+// The wait grows with the rows above those that every stream can have.
+func TestPaceIsGradual(t *testing.T) {
+	const took = 10 * time.Millisecond
+	for _, c := range []struct {
+		rows int
+		want time.Duration
+	}{
+		{pacedRows, 0},
+		{pacedRows * 5 / 4, pacedRest * took / 5}, // a batch of 256 entries with 5 rows each
+		{pacedRows * 2, pacedRest * took / 2},
+		{pacedRows * 16, pacedRest * took * 15 / 16},
+	} {
+		var q queue
+		q.init(Config{MaxPendingEntries: 1 << 20, MaxPendingBytes: 1 << 40, MaxPendingRows: 1 << 30, MaxBatchEntries: 1 << 20, MaxBatchBytes: 1 << 40, MaxBatchRows: 1 << 20})
+		now := time.Unix(1_800_000_000, 0)
+		q.pace.now = func() time.Time { return now }
+		heavy, light := NewStream([32]byte{1}), NewStream([32]byte{2})
+		g := rowsOf(t, &q, heavy, c.rows)
+		rowsOf(t, &q, light, 1)
+		q.committed([]*group{g}, took)
+		if got := q.pace.wait(heavy.ID); got != c.want {
+			t.Errorf("after %d rows in %s: the stream waits %s, want %s", c.rows, took, got, c.want)
+		}
 	}
 }
 
