@@ -70,6 +70,9 @@ func Of(mediaType string) *Format {
 // differ only in case or white space are equal. It drops the parameters of
 // formats without versions, because they have no meaning.
 func Canonical(mediaType string) (string, error) {
+	if isCanonical(mediaType) {
+		return mediaType, nil
+	}
 	base, params, err := mime.ParseMediaType(mediaType)
 	if err != nil || !strings.Contains(base, "/") {
 		return "", fmt.Errorf("%q is not a media type", mediaType)
@@ -81,6 +84,24 @@ func Canonical(mediaType string) (string, error) {
 		return is, nil
 	}
 	return "", fmt.Errorf("%q is not a media type", mediaType)
+}
+
+// isCanonical reports whether a media type without parameters is in canonical
+// spelling. Nearly all are, and parsing them takes 3 % of an append's time.
+func isCanonical(mediaType string) bool {
+	kind, subtype, ok := strings.Cut(mediaType, "/")
+	return ok && isLowerToken(kind) && isLowerToken(subtype)
+}
+
+// isLowerToken reports whether s is a token of lower-case letters, digits, and
+// the other characters of RFC 6838, section 4.2.
+func isLowerToken(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && !strings.ContainsRune("!#$&-^_.+", rune(c)) {
+			return false
+		}
+	}
+	return s != ""
 }
 
 // Recognize detects the format of a document by its content, whatever media

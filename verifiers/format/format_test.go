@@ -1,6 +1,7 @@
 package format
 
 import (
+	"mime"
 	"testing"
 
 	"muniment.dev/muniment/verifiers/shape"
@@ -43,5 +44,26 @@ func TestCanonical(t *testing.T) {
 		if got, err := Canonical(given); got != want || (err == nil) != (want != "") {
 			t.Errorf("%q: %q, %v, want %q", given, got, err, want)
 		}
+	}
+}
+
+// TestCanonicalUnparsed checks that media types that are not parsed, because
+// they look canonical, are the same as after parsing.
+func TestCanonicalUnparsed(t *testing.T) {
+	skipped := 0
+	for c := range 256 {
+		for _, s := range []string{"a" + string([]byte{byte(c)}) + "b/c", "a/b" + string([]byte{byte(c)}), string([]byte{byte(c)}) + "/c", "a/" + string([]byte{byte(c)}), "a/b/" + string([]byte{byte(c)})} {
+			if !isCanonical(s) {
+				continue
+			}
+			skipped++
+			base, params, err := mime.ParseMediaType(s)
+			if is := mime.FormatMediaType(base, params); err != nil || is != s {
+				t.Errorf("%q is taken for canonical; parsed: %q, %v", s, is, err)
+			}
+		}
+	}
+	if want := 4 * (26 + 10 + 9); skipped != want {
+		t.Errorf("%d media types look canonical, want %d", skipped, want)
 	}
 }
