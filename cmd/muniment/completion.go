@@ -12,8 +12,8 @@ import (
 	"github.com/posener/complete"
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/evidence"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
-	"muniment.dev/muniment/ingest"
 )
 
 type completionCmd struct {
@@ -49,7 +49,7 @@ func (c completionCmd) Run(a *term.App) error {
 var predictors = map[string]complete.Predictor{
 	"file":     complete.PredictFiles("*"),
 	"dir":      complete.PredictDirs("*"),
-	"kind":     complete.PredictSet(ingest.Kinds()...),
+	"kind":     complete.PredictSet(evidence.KindNames()...),
 	"tenant":   fromData(tenantNames),
 	"operator": fromData(operatorNames),
 	"key":      fromData(keyNames),

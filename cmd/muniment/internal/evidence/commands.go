@@ -2,6 +2,8 @@
 // erase evidence.
 package evidence
 
+import "muniment.dev/muniment/ingest"
+
 // Commands are the commands of this group.
 type Commands struct {
 	Append     appendCmd     `cmd:"" group:"evidence" help:"Record evidence and keep its receipts."`
@@ -17,3 +19,6 @@ type Commands struct {
 	Import     importCmd     `cmd:"" group:"evidence" help:"Verify an exported file and import it into a replica."`
 	SCITT      scittCmd      `cmd:"" name:"scitt" group:"evidence" help:"Sign, register and verify SCITT statements with COSE receipts."`
 }
+
+// KindNames returns the names of the kinds of evidence.
+func KindNames() []string { return ingest.Kinds() }
