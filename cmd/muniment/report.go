@@ -48,6 +48,9 @@ func runCommand(a *term.App, args []string) (code int) {
 		args = append(slices.Clone(args[1:]), "--help")
 	}
 	defer bounded.OnExposed(a.WarnExposed)()
+	if err := checkEmptyFlags(parser.Model, args); err != nil {
+		return report(a, usageError(parser.Model, err, args))
+	}
 	k, err := parser.Parse(args)
 	if err != nil {
 		return report(a, usageError(parser.Model, err, args))

@@ -22,7 +22,7 @@ import (
 const (
 	Config   = 4 << 20   // a configuration, policy or list of keys
 	Document = 16 << 20  // a signed document, bundle or state
-	Receipt  = 192 << 20 // a receipt with a payload in base64
+	Receipt  = 256 << 20 // a receipt, which can contain its payload in base64
 )
 
 // ErrTooLarge is wrapped by the errors for input over its limit.

@@ -1,18 +1,18 @@
-/** Encodings of byte strings, as strict as entry.md asks for. */
+/** Encodings of byte strings, as strict as entry.md requires. */
 
 const encoder = new TextEncoder();
 
-/** The UTF-8 bytes of a text. */
+/** Encodes text in UTF-8. */
 export function utf8(text: string): Uint8Array {
   return encoder.encode(text);
 }
 
-/** The text of UTF-8 bytes, a byte order mark included; throws TypeError if they are not valid UTF-8. */
+/** Decodes UTF-8, and keeps a byte order mark. Throws TypeError if the bytes are not valid UTF-8. */
 export function utf8Text(bytes: Uint8Array): string {
   return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
 }
 
-/** a ‖ b ‖ … */
+/** Concatenates byte strings. */
 export function concat(...parts: Uint8Array[]): Uint8Array {
   const joined = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
@@ -23,16 +23,16 @@ export function concat(...parts: Uint8Array[]): Uint8Array {
   return joined;
 }
 
-/** n as 8 bytes, big-endian. Throws RangeError outside of 0 … 2⁶⁴ − 1 and for fractions. */
+/** Encodes an integer from 0 to 2⁶⁴ − 1 in 8 bytes, big-endian. Throws RangeError for any other number. */
 export function u64(n: number | bigint): Uint8Array {
   const value = BigInt(n);
-  if (value < 0n || value >= 1n << 64n) throw new RangeError(`${value} is no unsigned 64-bit integer`);
+  if (value < 0n || value >= 1n << 64n) throw new RangeError(`${value} is not an unsigned 64-bit integer`);
   const bytes = new Uint8Array(8);
   new DataView(bytes.buffer).setBigUint64(0, value);
   return bytes;
 }
 
-/** Whether two byte strings are equal, in time that depends on their lengths only. */
+/** Reports whether two byte strings are equal. The time it takes depends only on their lengths. */
 export function equal(a: Uint8Array, b: Uint8Array): boolean {
   if (a.length !== b.length) return false;
   let difference = 0;
@@ -40,7 +40,7 @@ export function equal(a: Uint8Array, b: Uint8Array): boolean {
   return difference === 0;
 }
 
-/** Orders byte strings as UTF-8 text is ordered. */
+/** Compares byte strings lexicographically, for use with sort. */
 export function compare(a: Uint8Array, b: Uint8Array): number {
   for (let i = 0; i < a.length && i < b.length; i++) {
     const difference = (a[i] ?? 0) - (b[i] ?? 0);
@@ -49,14 +49,14 @@ export function compare(a: Uint8Array, b: Uint8Array): number {
   return a.length - b.length;
 }
 
-/** Lowercase hexadecimal. */
+/** Encodes bytes in lowercase hexadecimal. */
 export function hex(bytes: Uint8Array): string {
   let text = '';
   for (const byte of bytes) text += byte.toString(16).padStart(2, '0');
   return text;
 }
 
-/** The bytes of lowercase hexadecimal; undefined for anything else. */
+/** Decodes lowercase hexadecimal. Returns undefined if the text is malformed. */
 export function fromHex(text: string): Uint8Array | undefined {
   if (text.length % 2 !== 0 || !/^[0-9a-f]*$/.test(text)) return undefined;
   return Uint8Array.from({ length: text.length / 2 }, (_, i) => parseInt(text.slice(2 * i, 2 * i + 2), 16));
@@ -67,7 +67,7 @@ const none = 0xff;
 const digits = new Uint8Array(128).fill(none);
 for (let i = 0; i < alphabet.length; i++) digits[alphabet.charCodeAt(i)] = i;
 
-/** The bytes of base64 under the rules of entry.md, section 7, number 8; undefined for anything else. */
+/** Decodes base64 by rule 8 of entry.md, section 7. Returns undefined if the text is malformed. */
 export function fromBase64(text: string): Uint8Array | undefined {
   if (text.length % 4 !== 0) return undefined;
   const padding = text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0;
@@ -90,7 +90,7 @@ export function fromBase64(text: string): Uint8Array | undefined {
   return bits === 0 ? bytes : undefined;
 }
 
-/** Base64 in the standard alphabet, padded. */
+/** Encodes bytes in standard base64 with padding. */
 export function base64(bytes: Uint8Array): string {
   let text = '';
   for (let i = 0; i < bytes.length; i += 3) {

@@ -5,10 +5,10 @@ import { reason } from './command/files.js';
 import { write } from './command/output.js';
 import { run } from './command/run.js';
 
-/** What shells report for a program that SIGPIPE ended: its reader has left, as `| head -1` does. */
+/** The exit code that shells report for programs ended by SIGPIPE, as in `| head -1`. */
 const brokenPipe = 141;
 
-/** Complains on standard error. There is no other place if that fails. */
+/** Writes to standard error. If that fails, there is nowhere else to report it. */
 function complain(line: string): void {
   try {
     write(2, `${line}\n`);
@@ -30,7 +30,7 @@ function out(line: string): void {
 try {
   process.exitCode = run(process.argv.slice(2), process.env, { out, err: complain });
 } catch (error) {
-  // A fault of the program must not look like a verdict.
+  // An internal error must not look like a verdict.
   complain(`muniment-verify: internal error: ${error instanceof Error ? error.name : 'unknown'}`);
   process.exitCode = 2;
 }

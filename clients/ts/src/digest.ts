@@ -1,12 +1,12 @@
-/** Digests that a caller expects, and when two digests are equal (receipt.md, section 4). */
+/** Expected digests, and equality of digests (receipt.md, section 4). */
 
-/** A digest, as it was written. */
+/** A digest, with algorithm and value as written. */
 export interface Digest {
   algorithm: string;
   value: string;
 }
 
-/** Hexadecimal digits that the values of well-known algorithms have. */
+/** The numbers of hexadecimal digits in a value of each well-known algorithm. */
 const digits = new Map<string, readonly number[]>([
   ['md5', [32]],
   ['sha1', [40]],
@@ -29,7 +29,7 @@ const digits = new Map<string, readonly number[]>([
   ['gittag', [40, 64]],
 ]);
 
-/** Parses `<algorithm>:<value>`. Undefined for anything that is not a digest. */
+/** Parses `<algorithm>:<value>`. Returns undefined if it is malformed. */
 export function parseDigest(text: string): Digest | undefined {
   const colon = text.indexOf(':');
   if (colon < 0) return undefined;
@@ -41,7 +41,7 @@ export function parseDigest(text: string): Digest | undefined {
   return { algorithm, value };
 }
 
-/** Reports whether one of the digests, algorithm → value, equals the one given. */
+/** Reports whether the digest equals one of `digests`, which maps algorithms to values. */
 export function isAmong(digest: Digest, digests: Readonly<Record<string, string>>): boolean {
   const algorithm = fold(digest.algorithm);
   const value = comparable(digest.value);
@@ -56,7 +56,7 @@ function isHex(value: string): boolean {
   return /^[0-9A-Fa-f]+$/.test(value);
 }
 
-/** The text with its ASCII letters in lower case. (toLowerCase also turns U+212A into k.) */
+/** Converts ASCII letters to lower case. (toLowerCase also converts others, such as U+212A to k.) */
 function fold(text: string): string {
   return text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
 }

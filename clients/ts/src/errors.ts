@@ -1,6 +1,6 @@
-/** The errors of this library, each with a code (receipt.md, section 5). */
+/** The errors of this package, each with a code (receipt.md, section 5). */
 
-/** Every code, and the step of receipt.md, section 4, that it belongs to. */
+/** Maps each reason code to its step in receipt.md, section 4. */
 export const STEPS = {
   'policy-missing': 0,
   'policy-malformed': 0,
@@ -40,10 +40,10 @@ export const STEPS = {
   'external-mismatch': 10,
 } as const;
 
-/** The reason for which a receipt is refused or not checked. */
+/** The reason why a receipt was refused or not checked. */
 export type Code = keyof typeof STEPS;
 
-/** The base of every error that this library throws on purpose. */
+/** The base of all errors of this package. `message` is for people and may change between versions. */
 export class MunimentError extends Error {
   override name = 'MunimentError';
   constructor(
@@ -54,18 +54,18 @@ export class MunimentError extends Error {
     super(message, options);
   }
 
-  /** The number of the failing step in receipt.md, section 4. */
+  /** The number of the step in receipt.md, section 4, that failed. */
   get step(): number {
     return STEPS[this.code];
   }
 }
 
-/** A receipt is refused. */
+/** The receipt was refused. */
 export class NotVerifiedError extends MunimentError {
   override name = 'NotVerifiedError';
 }
 
-/** A document violates its format: a receipt (receipt.md, sections 1 and 2) or a header (entry.md, section 4). */
+/** A receipt (receipt.md, sections 1 and 2) or a header (entry.md, section 4) is malformed. */
 export class FormatError extends MunimentError {
   override name = 'FormatError';
   constructor(message: string, code: Code = 'receipt-malformed') {
@@ -73,19 +73,19 @@ export class FormatError extends MunimentError {
   }
 }
 
-/** The call itself is wrong (step 0), so that there is no verdict about the receipt. */
+/** The call was wrong (step 0), so there is no verdict on the receipt. */
 export class CallerError extends MunimentError {
   override name = 'CallerError';
 }
 
-/** A policy is malformed (receipt.md, section 3). The message never repeats text of the file. */
+/** A policy is malformed (receipt.md, section 3). The message never quotes the file. */
 export class PolicyError extends CallerError {
   override name = 'PolicyError';
   constructor(
-    /** Name of the policy, as the caller gave it. */
+    /** The name that the caller gave the policy. */
     readonly policy: string,
     problem: string,
-    /** Line of the text, from 1; undefined if the error concerns the whole file. */
+    /** The number of the faulty line, from 1. Undefined if the fault is not in one line. */
     readonly line?: number,
   ) {
     super(
@@ -95,11 +95,11 @@ export class PolicyError extends CallerError {
   }
 }
 
-/** An option of a call is malformed, or not an option. */
+/** An option is malformed or unknown. */
 export class OptionError extends CallerError {
   override name = 'OptionError';
   constructor(
-    /** Name of the option. */
+    /** The name of the option. */
     readonly option: string,
     problem: string,
     code: Code = 'expectation-malformed',

@@ -1,4 +1,4 @@
-/** What the caller expects of an entry (receipt.md, section 4, step 10). */
+/** The caller's inputs and expectations (receipt.md, section 4, step 10). */
 
 import { sha256 } from '@noble/hashes/sha2.js';
 import { equal, fromHex, hex } from './bytes.js';
@@ -10,18 +10,18 @@ import { quote } from './json.js';
 import type { Receipt } from './receipt.js';
 
 /**
- * What to verify beside the receipt itself. Gates and scripts should always give the tenant, the kind and a subject:
- * without them any genuine receipt of the log verifies. A member with the value undefined, and an empty string, is an
- * OptionError, so that an unset variable does not disable a check.
+ * The optional inputs of {@link verify}. Gates and scripts should always set `tenant`, `kind` and `subject`: without
+ * them, any genuine receipt of the log verifies. A member that is undefined or an empty string is an OptionError, so
+ * that an unset variable does not disable a check.
  */
 export interface Options {
-  /** The payload, for a receipt that does not hold it. Pieces are read once. */
+  /** The payload of a receipt that does not contain it. An iterable is read once. */
   payload?: entry.ByteSource;
-  /** Verify without the payload if it is not there. Receipts of erased payloads need this. */
+  /** Do not require the payload. Receipts of erased payloads verify only with this option. */
   headerOnly?: boolean;
-  /** The evidence that an entry by reference refers to. Pieces are read once. */
+  /** The evidence to which an entry by reference refers. An iterable is read once. */
   external?: entry.ByteSource;
-  /** The entry must be of this tenant. */
+  /** The entry must belong to this tenant. */
   tenant?: string;
   /** The entry must be of this kind. */
   kind?: string;
@@ -35,13 +35,13 @@ export interface Options {
   requireVerified?: boolean;
   /** A verified signer must have this identity or key ID. */
   signer?: string;
-  /** The same verified signer's identity must be by this issuer. */
+  /** The same verified signer's identity must come from this OIDC issuer. */
   issuer?: string;
   /** An admission policy must have admitted the entry. */
   admitted?: boolean;
-  /** The entry must be of the stream with this ID: 64 hexadecimal digits. */
+  /** The entry must belong to the stream with this ID, 64 hexadecimal digits. */
   stream?: string;
-  /** The entry must be of the stream of this key (32 bytes), under its right tag. */
+  /** The entry must belong to the stream of this key (32 bytes), and have the right tag. */
   streamKey?: Uint8Array;
 }
 
@@ -50,7 +50,7 @@ const isText = (value: unknown): boolean => typeof value === 'string' && value !
 const isByteSource = (value: unknown): boolean =>
   value instanceof Uint8Array || (typeof value === 'object' && value !== null && Symbol.iterator in value);
 
-/** Checks the values of {@link Options}, also for callers without a type checker. */
+/** The checks of {@link Options}, which also serve callers without a type checker. */
 const checks: Record<keyof Options, (value: unknown) => boolean> = {
   payload: isByteSource,
   headerOnly: isBoolean,
@@ -68,18 +68,18 @@ const checks: Record<keyof Options, (value: unknown) => boolean> = {
   streamKey: (value) => value instanceof Uint8Array && value.length === 32,
 };
 
-/** Throws OptionError if an option is malformed or unknown; a malformed stream key ranks first. */
+/** Throws OptionError if an option is malformed or unknown. The stream key is checked first. */
 export function checkOptions(options: Options): void {
   if (Object.hasOwn(options, 'streamKey') && !checks.streamKey(options.streamKey))
     throw new OptionError('streamKey', 'must be 32 bytes', 'stream-key-malformed');
   for (const [name, value] of Object.entries(options)) {
-    if (!Object.hasOwn(checks, name)) throw new OptionError(name, 'there is no such option');
+    if (!Object.hasOwn(checks, name)) throw new OptionError(name, 'unknown option');
     if (!checks[name as keyof Options](value))
-      throw new OptionError(name, 'empty, or of the wrong form: leave it out if any will do');
+      throw new OptionError(name, 'empty or malformed: omit it to accept any value');
   }
 }
 
-/** Throws NotVerifiedError if an expectation is not met. Returns the SHA-256 of `external`, if that is given. */
+/** Throws NotVerifiedError if an expectation is not met. Returns the SHA-256 of `external`, if given. */
 export function checkExpectations(
   receipt: Receipt,
   header: Header | undefined,
@@ -87,7 +87,7 @@ export function checkExpectations(
 ): Uint8Array | undefined {
   if (header !== undefined) checkHeader(header, options);
   else if (concernsHeader(options))
-    throw new NotVerifiedError('header-erased', 'the header, of which something is expected, is erased');
+    throw new NotVerifiedError('header-erased', 'the header is erased, so expectations cannot be checked');
   checkStream(receipt, options);
   return options.external === undefined || header === undefined ? undefined : checkExternal(header, options.external);
 }
@@ -106,33 +106,38 @@ function expect(met: boolean, code: Code, message: string): void {
 }
 
 function checkHeader(header: Header, o: Options): void {
-  if (o.tenant !== undefined) expect(header.tenant === o.tenant, 'tenant-mismatch', `the tenant is ${header.tenant}`);
-  if (o.kind !== undefined) expect(header.kind === o.kind, 'kind-mismatch', `the kind is ${header.kind}`);
+  if (o.tenant !== undefined)
+    expect(header.tenant === o.tenant, 'tenant-mismatch', `the entry belongs to the tenant ${header.tenant}`);
+  if (o.kind !== undefined) expect(header.kind === o.kind, 'kind-mismatch', `the entry is of kind ${header.kind}`);
   const subject = o.subject === undefined ? undefined : parseDigest(o.subject);
   if (subject !== undefined)
     expect(
       (header.subjects ?? []).some((artifact) => isAmong(subject, artifact.digest)),
       'subject-mismatch',
-      'the expected subject is not among those of the header',
+      "the expected subject is not among the entry's subjects",
     );
   if (o.predicateType !== undefined)
     expect(
       header.predicateType === o.predicateType,
       'predicate-type-mismatch',
       header.predicateType === undefined
-        ? 'there is no predicate type'
-        : `the predicate type is ${quote(header.predicateType)}`,
+        ? 'the entry has no predicate type'
+        : `the entry has the predicate type ${quote(header.predicateType)}`,
     );
   if (o.control !== undefined)
     expect(
       (header.controls ?? []).includes(o.control),
       'control-mismatch',
-      'the expected control is not among those of the header',
+      "the expected control is not among the entry's controls",
     );
   const who = o.signer !== undefined || o.issuer !== undefined;
   const { result } = header.verification;
   if (o.requireVerified === true || who)
-    expect(result === 'verified', 'signature-unverified', `the log's verification has the result ${result}`);
+    expect(
+      result === 'verified',
+      'signature-unverified',
+      `the log did not verify the signatures: its result is ${result}`,
+    );
   if (who)
     expect(
       (header.signers ?? []).some(
@@ -150,8 +155,8 @@ function checkHeader(header: Header, o: Options): void {
 function checkStream({ link, tag }: Receipt, { stream, streamKey }: Options): void {
   if (stream === undefined && streamKey === undefined) return;
   if (link === undefined)
-    throw new NotVerifiedError('link-hidden', 'a stream is expected, and the receipt hides its stream');
-  const other = `the entry is of the stream ${hex(link.streamId)}`;
+    throw new NotVerifiedError('link-hidden', 'a shared receipt hides the stream, so it cannot be checked');
+  const other = `the entry belongs to the stream ${hex(link.streamId)}`;
   if (stream !== undefined)
     expect(equal(fromHex(stream.toLowerCase()) ?? new Uint8Array(), link.streamId), 'stream-mismatch', other);
   if (streamKey !== undefined) {
@@ -159,7 +164,7 @@ function checkStream({ link, tag }: Receipt, { stream, streamKey }: Options): vo
     expect(
       equal(entry.tag(streamKey, link.seq), tag),
       'tag-mismatch',
-      'the tag is not that of the key and the sequence number',
+      `the tag is not the one of entry ${link.seq} of the stream`,
     );
   }
 }
@@ -168,7 +173,7 @@ function checkExternal({ external }: Header, evidence: entry.ByteSource): Uint8A
   if (external === undefined)
     throw new NotVerifiedError(
       'external-unexpected',
-      'the entry refers to no evidence elsewhere: its payload is the evidence',
+      "the entry's payload is the evidence itself, not a reference to it",
     );
   const hash = sha256.create();
   let size = 0;
@@ -177,11 +182,15 @@ function checkExternal({ external }: Header, evidence: entry.ByteSource): Uint8A
     size += piece.length;
   }
   const digest = hash.digest();
-  expect(size === external.size, 'external-mismatch', `the evidence has ${size} bytes, not ${external.size}`);
+  expect(
+    size === external.size,
+    'external-mismatch',
+    `the evidence has ${size} bytes; the header records ${external.size}`,
+  );
   expect(
     isAmong({ algorithm: 'sha256', value: hex(digest) }, external.digest),
     'external-mismatch',
-    `the evidence has the digest sha256:${hex(digest)}`,
+    `the header does not record the evidence's digest sha256:${hex(digest)}`,
   );
   return digest;
 }

@@ -7,11 +7,11 @@ import { Members, parseObject, type Json } from './json.js';
 /** An artifact, as in an in-toto ResourceDescriptor. */
 export interface Artifact {
   name?: string;
-  /** Algorithm → value, at least one. No member is inherited. */
+  /** Maps algorithms to values. Has at least one member, and no prototype. */
   digest: Record<string, string>;
 }
 
-/** Who signed the evidence. At least one member is there. */
+/** A signer of the evidence. At least one member is present. */
 export interface Signer {
   /** The certificate's subject alternative name. */
   identity?: string;
@@ -20,16 +20,20 @@ export interface Signer {
   keyId?: string;
 }
 
-/** Evidence that is kept elsewhere; the payload is a reference to it. */
+/** A reference to evidence that is kept elsewhere. */
 export interface External {
+  /** Maps algorithms to values. Has at least one member, and no prototype. */
   digest: Record<string, string>;
-  /** Length of the evidence in bytes. */
+  /** Size of the evidence, in bytes. */
   size: number;
   location?: string;
   mediaType?: string;
 }
 
-/** As in the document, member by member. Everything in it but `payload` is the log's claim, and nothing that a receipt proves. */
+/**
+ * A parsed header, with the members of the JSON document. A receipt proves that the log recorded the header. Its
+ * content is the log's claim, except `payload`.
+ */
 export interface Header {
   origin: string;
   tenant: string;
@@ -37,7 +41,7 @@ export interface Header {
   mediaType: string;
   subjects?: Artifact[];
   predicateType?: string;
-  /** With `verification.result` other than `verified`: the evidence's own claim. */
+  /** Only the evidence's own claim, unless `verification.result` is `verified`. */
   signers?: Signer[];
   materials?: Artifact[];
   controls?: string[];
@@ -55,17 +59,17 @@ export interface Header {
     trustedRoot?: string;
     reason?: string;
   };
-  /** The payload's commitment C (base64 of 32 bytes), and its length in bytes. */
+  /** The payload's commitment C (base64 of 32 bytes), and its size in bytes. */
   payload: { commitment: string; size: number };
 }
 
-/** Largest header, in bytes (entry.md, section 2). */
+/** Size limit of headers, in bytes (entry.md, section 2). */
 export const MAX_HEADER_BYTES = 1_048_576;
 
 /** Parses a header. Throws FormatError with the code `header-malformed`. */
 export function parseHeader(bytes: Uint8Array): Header {
   try {
-    if (bytes.length > MAX_HEADER_BYTES) throw new FormatError(`more than ${MAX_HEADER_BYTES} bytes`);
+    if (bytes.length > MAX_HEADER_BYTES) throw new FormatError(`exceeds ${MAX_HEADER_BYTES} bytes`);
     return parse(bytes);
   } catch (error) {
     if (error instanceof FormatError) throw new FormatError(`header: ${error.message}`, 'header-malformed');
@@ -79,8 +83,8 @@ function parse(bytes: Uint8Array): Header {
     of.pattern(member, /^sha256:[0-9a-f]{64}$/, 'sha256: and 64 lowercase hexadecimal digits');
   const header = compact<Header>({
     origin: members.string('origin'),
-    tenant: members.pattern('tenant', /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'the name of a tenant'),
-    kind: members.pattern('kind', /^[a-z][a-z0-9-]{0,62}$/, 'the name of a kind'),
+    tenant: members.pattern('tenant', /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'a tenant name'),
+    kind: members.pattern('kind', /^[a-z][a-z0-9-]{0,62}$/, 'a kind'),
     mediaType: members.string('mediaType'),
     subjects: members.optional('subjects', (member) => members.array(member, artifact)),
     predicateType: members.optional('predicateType', members.string),
@@ -115,12 +119,12 @@ function signer(value: Json, path: string): Signer {
     issuer: members.optional('issuer', members.string),
     keyId: members.optional('keyId', members.string),
   });
-  if (Object.keys(read).length === 0) throw new FormatError(`${path}: one of identity, issuer, keyId must be there`);
+  if (Object.keys(read).length === 0) throw new FormatError(`${path}: must not be empty`);
   return read;
 }
 
 function control(value: Json, path: string): string {
-  if (typeof value !== 'string' || value === '') throw new FormatError(`${path}: a string that is not empty is needed`);
+  if (typeof value !== 'string' || value === '') throw new FormatError(`${path}: must be a non-empty string`);
   return value;
 }
 
@@ -157,15 +161,15 @@ function payload(members: Members): Header['payload'] {
   return closed(members, { commitment: base64(members.hash('commitment')), size: members.integer('size') });
 }
 
-/** An object whose absent members are undefined. */
+/** T, with undefined in place of absent members. */
 type Loose<T> = { [K in keyof T]-?: object extends Pick<T, K> ? T[K] | undefined : T[K] };
 
-/** Drops the members that are not there. */
+/** Removes undefined members. */
 function compact<T extends object>(loose: Loose<T>): T {
   return Object.fromEntries(Object.entries(loose).filter(([, value]) => value !== undefined)) as T;
 }
 
-/** Like {@link compact}, once it is certain that the format has all members that the document has. */
+/** Like {@link compact}, and throws FormatError if the object has unknown members. */
 function closed<T extends object>(members: Members, loose: Loose<T>): T {
   members.end();
   return compact(loose);

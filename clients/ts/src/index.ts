@@ -1,6 +1,6 @@
 /**
- * Offline verifier for Muniment receipts, by docs/spec/entry.md and docs/spec/receipt.md alone. Runs in browsers and in
- * Node, needs nothing from the log: a receipt and a policy are enough.
+ * An offline verifier for Muniment receipts (docs/spec/entry.md, docs/spec/receipt.md), for browsers and Node. It needs
+ * a receipt and a trust policy, and no access to the log.
  */
 
 export {

@@ -1,24 +1,24 @@
 /**
- * Strict JSON (entry.md, section 7): bytes in, a tree out, in which each text has one meaning only. It is not for JSON
- * in general: the only numbers it accepts are integers from 0 to 2⁵³ − 1.
+ * A parser for the strict JSON of entry.md, section 7. It is not for JSON in general: the only numbers it accepts are
+ * integers from 0 to 2⁵³ − 1.
  */
 
 import { fromBase64, utf8Text } from './bytes.js';
 import { CallerError, FormatError } from './errors.js';
 
-/** A value. Objects are maps, so that no member's name (`__proto__`) has a meaning of its own. */
+/** A JSON value. Objects are maps, so that member names such as `__proto__` are not special. */
 export type Json = null | boolean | number | string | Json[] | Map<string, Json>;
 
-/** Levels of nesting; the outermost object is the first. */
+/** Limit on nesting. The outermost object is level 1. */
 const maxDepth = 16;
 
-/** Values in a document that this reader takes; a receipt has fewer than 50. */
+/** This parser's limit on the number of values in a document. A receipt has fewer than 50. */
 const maxValues = 1 << 19;
 
 /**
- * Parses exactly one JSON object. Members are not yet checked: see {@link Members}.
+ * Parses a document that consists of one JSON object. {@link Members} checks its members.
  *
- * @throws FormatError
+ * @throws FormatError if the document violates the rules
  * @throws CallerError if the document has more than 2¹⁹ values
  */
 export function parseObject(bytes: Uint8Array): Map<string, Json> {
@@ -26,7 +26,7 @@ export function parseObject(bytes: Uint8Array): Map<string, Json> {
   try {
     text = utf8Text(bytes);
   } catch {
-    throw new FormatError('not valid UTF-8');
+    throw new FormatError('invalid UTF-8');
   }
   return new Parser(text).document();
 }
@@ -39,10 +39,10 @@ class Parser {
 
   document(): Map<string, Json> {
     this.space();
-    if (this.text[this.at] !== '{') throw this.wrong('a JSON object must begin here');
+    if (this.text[this.at] !== '{') throw this.wrong('expected a JSON object');
     const object = this.object(1);
     this.space();
-    if (this.at !== this.text.length) throw this.wrong('nothing may follow the JSON object');
+    if (this.at !== this.text.length) throw this.wrong('unexpected data after the JSON object');
     return object;
   }
 
@@ -58,7 +58,7 @@ class Parser {
     }
   }
 
-  /** Whether the next character is the given one, which is then behind us. */
+  /** Skips the character if it comes next, and reports whether it did. */
   private take(character: string): boolean {
     if (this.text[this.at] !== character) return false;
     this.at++;
@@ -66,7 +66,8 @@ class Parser {
   }
 
   private value(depth: number): Json {
-    if (++this.values > maxValues) throw new CallerError('unreadable', `a document has more than ${maxValues} values`);
+    if (++this.values > maxValues)
+      throw new CallerError('unreadable', `the document has more than ${maxValues} values`);
     switch (this.text[this.at]) {
       case '{':
         return this.object(depth);
@@ -97,16 +98,16 @@ class Parser {
     if (this.take('}')) return members;
     for (;;) {
       this.space();
-      if (this.text[this.at] !== '"') throw this.wrong("a member's name in double quotes must stand here");
+      if (this.text[this.at] !== '"') throw this.wrong('expected a member name');
       const name = this.string();
-      if (members.has(name)) throw this.wrong(`the member ${quote(name)} is there twice`);
+      if (members.has(name)) throw this.wrong(`duplicate member ${quote(name)}`);
       this.space();
-      if (!this.take(':')) throw this.wrong('a colon must stand here');
+      if (!this.take(':')) throw this.wrong('expected a colon');
       this.space();
       members.set(name, this.value(depth + 1));
       this.space();
       if (this.take('}')) return members;
-      if (!this.take(',')) throw this.wrong('a comma or } must stand here');
+      if (!this.take(',')) throw this.wrong('expected a comma or }');
     }
   }
 
@@ -120,12 +121,12 @@ class Parser {
       values.push(this.value(depth + 1));
       this.space();
       if (this.take(']')) return values;
-      if (!this.take(',')) throw this.wrong('a comma or ] must stand here');
+      if (!this.take(',')) throw this.wrong('expected a comma or ]');
     }
   }
 
   private word(word: string, value: Json): Json {
-    if (!this.text.startsWith(word, this.at)) throw this.wrong('no JSON value');
+    if (!this.text.startsWith(word, this.at)) throw this.wrong('expected a value');
     this.at += word.length;
     return value;
   }
@@ -135,8 +136,7 @@ class Parser {
     match.lastIndex = this.at;
     const literal = match.exec(this.text)?.[0] ?? '';
     const value = parseInteger(literal);
-    if (value === undefined)
-      throw this.wrong('no JSON value; numbers must be integers from 0 to 2^53-1, in digits alone');
+    if (value === undefined) throw this.wrong('expected a value; numbers must be integers from 0 to 2^53-1');
     this.at += literal.length;
     return value;
   }
@@ -150,8 +150,8 @@ class Parser {
         value += this.text.slice(from, this.at++);
         return value;
       }
-      if (Number.isNaN(unit)) throw this.wrong('the string has no end');
-      if (unit < 0x20) throw this.wrong('an unescaped control character');
+      if (Number.isNaN(unit)) throw this.wrong('unterminated string');
+      if (unit < 0x20) throw this.wrong('control character in a string');
       if (unit === 0x5c) {
         value += this.text.slice(from, this.at) + this.escape();
         from = this.at;
@@ -169,16 +169,16 @@ class Parser {
     }
     const unit = this.unit();
     if (unit < 0xd800 || unit > 0xdfff) return String.fromCharCode(unit);
-    if (unit > 0xdbff) throw this.wrong('an escaped low surrogate without the high one');
+    if (unit > 0xdbff) throw this.wrong('unpaired low surrogate');
     const low = this.unit();
-    if (low < 0xdc00 || low > 0xdfff) throw this.wrong('an escaped high surrogate without the low one');
+    if (low < 0xdc00 || low > 0xdfff) throw this.wrong('unpaired high surrogate');
     return String.fromCharCode(unit, low);
   }
 
-  /** \uXXXX */
+  /** Parses an escape of the form \uXXXX. Returns the UTF-16 code unit. */
   private unit(): number {
     const literal = this.text.slice(this.at, this.at + 6);
-    if (!/^\\u[0-9a-fA-F]{4}$/.test(literal)) throw this.wrong('an unknown escape, or half of a surrogate pair');
+    if (!/^\\u[0-9a-fA-F]{4}$/.test(literal)) throw this.wrong('unknown escape, or unpaired surrogate');
     this.at += 6;
     return parseInt(literal.slice(2), 16);
   }
@@ -195,7 +195,7 @@ const escapes = new Map([
   ['t', '\t'],
 ]);
 
-/** A text of an untrusted document for a message: in quotes, in printable ASCII, cut to some 60 characters. */
+/** Quotes untrusted text for a message: in printable ASCII, truncated to 60 characters. */
 export function quote(text: string): string {
   const cut = text.length > 60 ? `${text.slice(0, 60)}…` : text;
   return JSON.stringify(cut).replace(
@@ -204,7 +204,7 @@ export function quote(text: string): string {
   );
 }
 
-/** `0`, or a digit 1–9 followed by digits, up to 2⁵³ − 1; undefined for anything else. */
+/** Parses a decimal from 0 to 2⁵³ − 1 without sign or leading zeros. Returns undefined if it is malformed. */
 export function parseInteger(literal: string): number | undefined {
   if (!/^(0|[1-9][0-9]{0,15})$/.test(literal)) return undefined;
   const value = Number(literal);
@@ -212,8 +212,8 @@ export function parseInteger(literal: string): number | undefined {
 }
 
 /**
- * Reads the members of one object by name and type. What was not read when {@link Members.end} is called is a member
- * that the format does not define. Every method throws FormatError, which names the member by its path.
+ * Reads the members of an object by name and type. Members not read when {@link Members.end} is called are unknown.
+ * Every method throws FormatError, with the member's path in the message.
  */
 export class Members {
   private readonly left: Map<string, Json>;
@@ -226,7 +226,7 @@ export class Members {
   }
 
   static of(value: Json, path: string): Members {
-    if (!(value instanceof Map)) throw new FormatError(`${path}: an object is needed`);
+    if (!(value instanceof Map)) throw new FormatError(`${path}: must be an object`);
     return new Members(value, path);
   }
 
@@ -238,7 +238,7 @@ export class Members {
     return this.left.has(member);
   }
 
-  /** The member's value, whatever its type. */
+  /** Reads a member of any type. */
   private take(member: string): Json {
     const value = this.left.get(member);
     if (value === undefined) throw new FormatError(`${this.name(member)}: missing`);
@@ -246,44 +246,44 @@ export class Members {
     return value;
   }
 
-  /** Reads the member with the method given if it is there. */
+  /** Reads a member with the given method, or returns undefined if it is absent. */
   optional<T>(member: string, read: (member: string) => T): T | undefined {
     return this.left.has(member) ? read(member) : undefined;
   }
 
-  /** Any string, the empty one included. */
+  /** Reads a string, which can be empty. */
   text = (member: string): string => {
     const value = this.take(member);
-    if (typeof value !== 'string') throw new FormatError(`${this.name(member)}: a string is needed`);
+    if (typeof value !== 'string') throw new FormatError(`${this.name(member)}: must be a string`);
     return value;
   };
 
-  /** A string that is not empty. */
+  /** Reads a non-empty string. */
   string = (member: string): string => {
     const value = this.text(member);
-    if (value === '') throw new FormatError(`${this.name(member)}: the empty string is not allowed`);
+    if (value === '') throw new FormatError(`${this.name(member)}: must not be empty`);
     return value;
   };
 
-  /** A string that matches. */
+  /** Reads a string that matches the pattern. `meaning` describes it in the error. */
   pattern(member: string, pattern: RegExp, meaning: string): string {
     const value = this.text(member);
     if (!pattern.test(value)) throw new FormatError(`${this.name(member)}: not ${meaning}`);
     return value;
   }
 
-  /** One of some strings. */
+  /** Reads one of the given strings. */
   choice<T extends string>(member: string, choices: readonly T[]): T {
     const value = this.text(member);
     const choice = choices.find((candidate) => candidate === value);
     if (choice === undefined)
-      throw new FormatError(`${this.name(member)}: ${quote(value)} is none of ${choices.join(', ')}`);
+      throw new FormatError(`${this.name(member)}: must be one of ${choices.join(', ')}, not ${quote(value)}`);
     return choice;
   }
 
   integer = (member: string): number => {
     const value = this.take(member);
-    if (typeof value !== 'number') throw new FormatError(`${this.name(member)}: an integer is needed`);
+    if (typeof value !== 'number') throw new FormatError(`${this.name(member)}: must be an integer`);
     return value;
   };
 
@@ -294,38 +294,38 @@ export class Members {
     return bytes;
   };
 
-  /** Base64 of 32 bytes, decoded. */
+  /** Reads the base64 of 32 bytes, and decodes it. */
   hash = (member: string): Uint8Array => {
     const bytes = this.base64(member);
-    if (bytes.length !== 32) throw new FormatError(`${this.name(member)}: ${bytes.length} bytes, not 32`);
+    if (bytes.length !== 32) throw new FormatError(`${this.name(member)}: must be 32 bytes long, not ${bytes.length}`);
     return bytes;
   };
 
   object = (member: string): Members => Members.of(this.take(member), this.name(member));
 
-  /** An array of at least one value, each read by the function given, with its path. */
+  /** Reads a non-empty array. The function reads each element, and receives its path. */
   array<T>(member: string, read: (value: Json, path: string) => T): T[] {
     const value = this.take(member);
-    if (!Array.isArray(value)) throw new FormatError(`${this.name(member)}: an array is needed`);
-    if (value.length === 0) throw new FormatError(`${this.name(member)}: the empty array is not allowed`);
+    if (!Array.isArray(value)) throw new FormatError(`${this.name(member)}: must be an array`);
+    if (value.length === 0) throw new FormatError(`${this.name(member)}: must not be empty`);
     return value.map((element, i) => read(element, `${this.name(member)}[${i}]`));
   }
 
-  /** An object of at least one member, names and string values not empty. The result has no prototype. */
+  /** Reads a non-empty object of non-empty names and strings. The result has no prototype. */
   strings = (member: string): Record<string, string> => {
     const value = this.take(member);
     if (!(value instanceof Map) || value.size === 0)
-      throw new FormatError(`${this.name(member)}: an object with at least one member is needed`);
+      throw new FormatError(`${this.name(member)}: must be an object with at least one member`);
     const strings = Object.create(null) as Record<string, string>;
     for (const [name, text] of value) {
       if (name === '' || typeof text !== 'string' || text === '')
-        throw new FormatError(`${this.name(member)}: each member must have a name and a string, neither of them empty`);
+        throw new FormatError(`${this.name(member)}: member names and values must be non-empty strings`);
       strings[name] = text;
     }
     return strings;
   };
 
-  /** Throws if a member was not read. */
+  /** Throws FormatError if there is an unknown member. */
   end(): void {
     for (const member of this.left.keys())
       throw new FormatError(`${this.path === '' ? 'document' : this.path}: unknown member ${quote(member)}`);

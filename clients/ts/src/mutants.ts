@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** Verdicts about many inputs: `node dist/mutants.js FILE` (receipt.md, section 6). */
+/** Verdicts on a file of inputs: `node dist/mutants.js FILE` (receipt.md, section 6). */
 
 import { sha256 } from '@noble/hashes/sha2.js';
 import { closeSync, openSync, readSync } from 'node:fs';
@@ -13,10 +13,9 @@ import { reportOf, type Statement } from './statement.js';
 import { parseStreamKey } from './streamkey.js';
 import { verify } from './verify.js';
 
-/** A line of the file. */
+/** A line of the file. Receipts, policies, keys and payloads are in base64. */
 export interface Mutant {
   id: number;
-  /** This and all others but `expect`: base64. */
   receipt: string;
   policies: string[];
   streamKey?: string;
@@ -46,7 +45,7 @@ const provenMembers = [
   'witnessed',
 ] as const;
 
-/** The fingerprint of a statement, in hexadecimal. */
+/** Returns the fingerprint of a statement, in hexadecimal. */
 export function fingerprint(statement: Statement): string {
   const { proven, claimed, content, warnings } = reportOf(statement);
   const members: [string, string | number | boolean | string[] | undefined][] = [
@@ -60,7 +59,7 @@ export function fingerprint(statement: Statement): string {
   return hex(sha256(utf8(lines.join(''))));
 }
 
-/** Verdict, and fingerprint or code, of one input. */
+/** Returns the verdict on one input, followed by the fingerprint or the reason code. */
 export function judge(mutant: Mutant): string {
   const decode = (text: string) => Uint8Array.from(Buffer.from(text, 'base64'));
   try {
@@ -79,7 +78,7 @@ export function judge(mutant: Mutant): string {
   }
 }
 
-/** The lines of a file, which may be larger than memory. */
+/** Yields the lines of a file, which need not fit in memory. */
 function* linesOf(path: string): Iterable<string> {
   const file = openSync(path, 'r');
   const piece = Buffer.alloc(1 << 20);

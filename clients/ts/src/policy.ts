@@ -1,4 +1,4 @@
-/** Policies: whose signatures make a checkpoint count (C2SP tlog-policy, restricted by receipt.md, section 3). */
+/** Trust policies: the log's key, its witnesses and the quorum (C2SP tlog-policy, restricted by receipt.md, section 3). */
 
 import { compare, utf8, utf8Text } from './bytes.js';
 import { NotVerifiedError, PolicyError } from './errors.js';
@@ -6,26 +6,26 @@ import { quote } from './json.js';
 import type { Checkpoint, SignatureLine } from './proof.js';
 import { keyId, parseKey, verifies, type Key } from './signatures.js';
 
-/** A witness, or a group of which so many members must have witnessed. */
+/** A witness, or a group of which at least `threshold` members must have cosigned. */
 type Party = { key: Key } | { threshold: number; members: string[] };
 
-/** Largest policy that {@link parsePolicy} reads, in bytes. */
+/** Size limit of policies, in bytes. */
 export const MAX_POLICY_BYTES = 1 << 20;
 
-/** A parsed policy. Make one with {@link parsePolicy}. */
+/** A trust policy. Create one with {@link parsePolicy}. */
 export class Policy {
   /** @internal */
   constructor(
-    /** As the caller named it; for messages and statements. */
+    /** Identifies the policy in messages and statements. */
     readonly name: string,
     /** The log's key. Its name is the log's origin. */
     readonly log: Key,
-    /** Witnesses and groups by name, each after those that it refers to. */
+    /** Witnesses and groups by name. Members come before their group. */
     private readonly parties: ReadonlyMap<string, Party>,
     private readonly quorum: string | undefined,
   ) {}
 
-  /** Name of the log, the first line of its checkpoints. */
+  /** The name of the log, which is the first line of its checkpoints. */
   get origin(): string {
     return this.log.name;
   }
@@ -35,7 +35,7 @@ export class Policy {
     return this.quorum !== undefined;
   }
 
-  /** The keys of the policy: the log's, and those of the witnesses on which the quorum depends. */
+  /** Returns the log's key and those of the witnesses that the quorum depends on. */
   keys(): Key[] {
     const keys = [this.log];
     const pending = this.quorum === undefined ? [] : [this.quorum];
@@ -49,14 +49,16 @@ export class Policy {
   }
 
   /**
-   * Verifies the signatures of a checkpoint (receipt.md, section 4, step 7). Returns the signers, sorted by UTF-8
-   * bytes. Throws NotVerifiedError if the policy refuses.
+   * Verifies the signatures of a checkpoint (receipt.md, section 4, step 7). Returns the keys of the policy that signed,
+   * as `<key name>+<key hash>`, sorted by UTF-8 bytes.
+   *
+   * @throws NotVerifiedError if the policy does not accept the checkpoint
    */
   accept(checkpoint: Checkpoint): string[] {
     if (checkpoint.origin !== this.origin)
       throw new NotVerifiedError(
         'checkpoint-origin',
-        `the checkpoint is of the log ${quote(checkpoint.origin)}, the policy of ${quote(this.origin)}`,
+        `the checkpoint is from the log ${quote(checkpoint.origin)}, but the policy is for ${quote(this.origin)}`,
       );
     const first = new Map<string, SignatureLine>();
     for (const line of checkpoint.signatures) {
@@ -73,9 +75,9 @@ export class Policy {
       signers.add(id);
     }
     if (!signers.has(keyId(this.log)))
-      throw new NotVerifiedError('checkpoint-unsigned', `the log's key ${quote(keyId(this.log))} has not signed`);
+      throw new NotVerifiedError('checkpoint-unsigned', `not signed by the log's key ${quote(keyId(this.log))}`);
     if (!this.isWitnessed(signers))
-      throw new NotVerifiedError('checkpoint-quorum', 'the cosignatures do not meet the quorum');
+      throw new NotVerifiedError('checkpoint-quorum', 'too few witnesses cosigned the checkpoint');
     return [...signers].sort((a, b) => compare(utf8(a), utf8(b)));
   }
 
@@ -96,13 +98,13 @@ export class Policy {
 /**
  * Parses a policy file.
  *
- * @param name for messages and statements, such as the file's name
- * @param text the file's content, of at most {@link MAX_POLICY_BYTES} bytes
- * @throws PolicyError if it is malformed; the message never repeats text of the file
+ * @param name identifies the policy in messages and statements, such as by its file name
+ * @param text the file's content, at most {@link MAX_POLICY_BYTES} bytes
+ * @throws PolicyError if it is malformed; the message never quotes the file
  */
 export function parsePolicy(name: string, text: string | Uint8Array): Policy {
   const bytes = typeof text === 'string' ? utf8(text) : text;
-  if (bytes.length > MAX_POLICY_BYTES) throw new PolicyError(name, `more than ${MAX_POLICY_BYTES} bytes`);
+  if (bytes.length > MAX_POLICY_BYTES) throw new PolicyError(name, `exceeds ${MAX_POLICY_BYTES} bytes`);
   try {
     return parse(name, bytes);
   } catch (error) {
@@ -115,13 +117,13 @@ export function parsePolicy(name: string, text: string | Uint8Array): Policy {
 function parse(name: string, bytes: Uint8Array): Policy {
   const builder = new Builder(name);
   for (const line of octetText(bytes).split('\n')) {
-    if (/[\x00-\x08\x0b-\x1f\x7f]/.test(line)) throw builder.wrong('a control character');
+    if (/[\x00-\x08\x0b-\x1f\x7f]/.test(line)) throw builder.wrong('control character');
     builder.line(line);
   }
   return builder.policy();
 }
 
-/** One character for each byte: what is not ASCII has no meaning to the format. */
+/** Decodes bytes as Latin-1, because names in a policy need not be valid UTF-8. */
 function octetText(bytes: Uint8Array): string {
   const pieces: string[] = [];
   for (let at = 0; at < bytes.length; at += 4096) pieces.push(String.fromCharCode(...bytes.subarray(at, at + 4096)));
@@ -153,13 +155,12 @@ class Builder {
   private statement(keyword: string, items: string[]): void {
     const [first = '', second = ''] = items;
     if (keyword === 'log' && (items.length === 1 || items.length === 2)) {
-      if (this.log !== undefined)
-        throw this.wrong('a second log; a policy for receipts has one, give several policies');
+      if (this.log !== undefined) throw this.wrong('a second log: use one policy file for each log key');
       this.log = this.key(first);
-      if (this.log.algorithm === 'cosignature') throw this.wrong("a witness's key where the log's must be");
+      if (this.log.algorithm === 'cosignature') throw this.wrong('log: this is the key of a witness');
     } else if (keyword === 'witness' && (items.length === 2 || items.length === 3)) {
       const key = this.key(second);
-      if (key.algorithm === 'note') throw this.wrong("a log's key where a witness's must be");
+      if (key.algorithm === 'note') throw this.wrong('witness: this is the key of a log');
       this.define(first, { key });
     } else if (keyword === 'group' && items.length >= 3) {
       this.group(first, second, items.slice(2));
@@ -169,18 +170,18 @@ class Builder {
         throw this.wrong('the quorum is not defined on an earlier line');
       this.quorum = first;
     } else {
-      throw this.wrong('an unknown keyword, or too few or too many items');
+      throw this.wrong('unknown keyword, or wrong number of items');
     }
   }
 
   private key(item: string): Key {
     const key = this.parseKey(item);
     const publicKey = key.publicKey.join();
-    if (this.publicKeys.has(publicKey)) throw this.wrong('the same public key as on an earlier line');
-    if (this.ids.has(keyId(key))) throw this.wrong('name and hash of a key as on an earlier line');
+    if (this.publicKeys.has(publicKey)) throw this.wrong('an earlier line has the same public key');
+    if (this.ids.has(keyId(key))) throw this.wrong('an earlier line has a key with the same name and hash');
     this.postQuantum ??= key.algorithm === 'mlDsa';
     if ((key.algorithm === 'mlDsa') !== this.postQuantum)
-      throw this.wrong('ML-DSA-44 keys beside keys of another algorithm');
+      throw this.wrong('ML-DSA-44 keys cannot be mixed with other keys');
     this.publicKeys.add(publicKey);
     this.ids.add(keyId(key));
     return key;
@@ -202,22 +203,22 @@ class Builder {
 
   private group(name: string, rule: string, members: string[]): void {
     for (const member of members) {
-      if (!this.parties.has(member)) throw this.wrong('a member is not defined on an earlier line');
-      if (this.grouped.has(member)) throw this.wrong('a member is a member of a group already');
+      if (!this.parties.has(member)) throw this.wrong('a group member is not defined on an earlier line');
+      if (this.grouped.has(member)) throw this.wrong('a group member is already in a group');
       this.grouped.add(member);
     }
     const threshold =
       rule === 'all' ? members.length : rule === 'any' ? 1 : /^[1-9][0-9]{0,8}$/.test(rule) ? Number(rule) : 0;
     if (threshold < 1 || threshold > members.length)
-      throw this.wrong('the threshold is not all, any, or a number from 1 to that of the members');
+      throw this.wrong(`the threshold must be any, all or a number from 1 to ${members.length}`);
     this.define(name, { threshold, members });
   }
 
-  /** What concerns the file as a whole. */
+  /** Checks the file as a whole, and returns the policy. */
   policy(): Policy {
     const { log, quorum } = this;
-    if (log === undefined) throw new PolicyError(this.name, 'there is no log');
-    if (quorum === undefined) throw new PolicyError(this.name, 'there is no quorum');
+    if (log === undefined) throw new PolicyError(this.name, 'no log line');
+    if (quorum === undefined) throw new PolicyError(this.name, 'no quorum line');
     return new Policy(this.name, log, this.parties, quorum === 'none' ? undefined : quorum);
   }
 }

@@ -1,14 +1,14 @@
-/** Untrusted text for terminals and JSON. */
+/** Escaping of untrusted text for terminals and JSON. */
 
-/** Control and format characters, line separators, lone surrogates: what moves the cursor or turns the writing around. */
+/** Characters that can garble or spoof terminal output: controls, format characters, line separators, surrogates. */
 const unsafe = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
 
-/** The text for a terminal, with every character escaped that could disturb or deceive. */
+/** Escapes unsafe characters in text for a terminal. */
 export function printable(text: string): string {
   return text.replace(unsafe, (c) => `\\u{${(c.codePointAt(0) ?? 0).toString(16)}}`);
 }
 
-/** The JSON of a value, in one line and with the same characters escaped, so that it can be shown on a terminal. */
+/** Encodes a value as JSON on one line, with unsafe characters escaped. */
 export function printableJson(value: unknown): string {
   return JSON.stringify(value).replace(unsafe, (c) =>
     Array.from({ length: c.length }, (_, i) => `\\u${c.charCodeAt(i).toString(16).padStart(4, '0')}`).join(''),

@@ -1,4 +1,4 @@
-/** A C2SP tlog-proof and the signed checkpoint in it, in the shape of receipt.md, section 2. */
+/** The proof in a receipt: a C2SP tlog-proof with a signed checkpoint (receipt.md, section 2). */
 
 import { sha256 } from '@noble/hashes/sha2.js';
 import { concat, equal, fromBase64, hex, utf8 } from './bytes.js';
@@ -14,35 +14,36 @@ export interface SignatureLine {
   signature: Uint8Array;
 }
 
-/** A signed checkpoint, as it was parsed: nothing about it is verified. */
+/** A parsed signed checkpoint. Nothing in it is verified. */
 export interface Checkpoint {
-  /** The three lines that are signed, the last line break included. */
+  /** The three signed lines, with the final newline. */
   text: string;
+  /** The name of the log. */
   origin: string;
-  /** Entries in the tree. */
+  /** The number of entries in the tree. */
   size: number;
   /** 32 bytes. */
   root: Uint8Array;
-  /** 1 to 100. */
+  /** 1 to 100 lines. */
   signatures: SignatureLine[];
 }
 
-/** An inclusion proof, as it was parsed. */
+/** A parsed inclusion proof. Nothing in it is verified. */
 export interface Proof {
-  /** The entry's place in the log, from 0. */
+  /** The entry's index in the log, from 0. */
   index: number;
   /** 0 to 63 hashes of 32 bytes, from the leaf's sibling to the root's child. */
   hashes: Uint8Array[];
   checkpoint: Checkpoint;
 }
 
-/** Largest proof and largest checkpoint, in bytes. */
+/** Size limits of proofs and checkpoints, in bytes. */
 const maxProof = 262_144;
 const maxCheckpoint = 258_048;
 const maxHashes = 63;
 const maxSignatures = 100;
 
-/** Parses the value of a receipt's member `proof`. Throws FormatError with the code `proof-malformed`. */
+/** Parses the member `proof` of a receipt. Throws FormatError with the code `proof-malformed`. */
 export function parseProof(text: string): Proof {
   try {
     return parse(text);
@@ -53,13 +54,12 @@ export function parseProof(text: string): Proof {
 }
 
 function parse(text: string): Proof {
-  if (text.length > maxProof || utf8(text).length > maxProof)
-    throw new FormatError(`proof: more than ${maxProof} bytes`);
+  if (text.length > maxProof || utf8(text).length > maxProof) throw new FormatError(`proof: exceeds ${maxProof} bytes`);
   const lines = new Lines(text, 'proof');
   if (lines.next('the first line') !== 'c2sp.org/tlog-proof@v1')
-    throw new FormatError('proof: the first line is not c2sp.org/tlog-proof@v1');
+    throw new FormatError('proof: the first line must be c2sp.org/tlog-proof@v1');
   const index = /^index (.*)$/.exec(lines.next('the index line'))?.[1];
-  const proof = { index: count(index, 'proof: the index'), hashes: [] as Uint8Array[] };
+  const proof = { index: count(index, 'proof: index'), hashes: [] as Uint8Array[] };
   for (let line = lines.next('a hash'); line !== ''; line = lines.next('the empty line after the hashes')) {
     if (proof.hashes.length === maxHashes) throw new FormatError(`proof: more than ${maxHashes} hashes`);
     proof.hashes.push(hash(line, `proof: hash ${proof.hashes.length}`));
@@ -68,22 +68,23 @@ function parse(text: string): Proof {
 }
 
 function parseCheckpoint(text: string): Checkpoint {
-  if (utf8(text).length > maxCheckpoint) throw new FormatError(`checkpoint: more than ${maxCheckpoint} bytes`);
-  if (/[\x00-\x09\x0b-\x1f]/.test(text)) throw new FormatError('checkpoint: a control character');
+  if (utf8(text).length > maxCheckpoint) throw new FormatError(`checkpoint: exceeds ${maxCheckpoint} bytes`);
+  if (/[\x00-\x09\x0b-\x1f]/.test(text)) throw new FormatError('checkpoint: contains a control character');
   const lines = new Lines(text, 'checkpoint');
   const origin = lines.next('the origin');
-  if (origin === '') throw new FormatError('checkpoint: the origin is empty');
-  const size = count(lines.next('the tree size'), 'checkpoint: the tree size');
-  const root = hash(lines.next('the root hash'), 'checkpoint: the root hash');
+  if (origin === '') throw new FormatError('checkpoint: the origin must not be empty');
+  const size = count(lines.next('the tree size'), 'checkpoint: tree size');
+  const root = hash(lines.next('the root hash'), 'checkpoint: root hash');
   const signed = text.slice(0, text.length - lines.rest().length);
   if (lines.next('the empty line after the root hash') !== '')
-    throw new FormatError('checkpoint: an extension line; receipts have none');
+    throw new FormatError('checkpoint: extension lines are not allowed');
   const signatures: SignatureLine[] = [];
   while (!lines.done()) {
-    if (signatures.length === maxSignatures) throw new FormatError(`checkpoint: more than ${maxSignatures} signatures`);
+    if (signatures.length === maxSignatures)
+      throw new FormatError(`checkpoint: more than ${maxSignatures} signature lines`);
     signatures.push(signatureLine(lines.next('a signature'), signatures.length));
   }
-  if (signatures.length === 0) throw new FormatError('checkpoint: no signature line');
+  if (signatures.length === 0) throw new FormatError('checkpoint: no signature lines');
   return { text: signed, origin, size, root, signatures };
 }
 
@@ -92,28 +93,28 @@ function signatureLine(line: string, i: number): SignatureLine {
   const keyName = parts?.[1] ?? '';
   const bytes = fromBase64(parts?.[2] ?? '');
   if (!isKeyName(keyName) || bytes === undefined || bytes.length < 5)
-    throw new FormatError(`checkpoint: signature line ${i + 1} is not "— <key name> <base64 of 5 or more bytes>"`);
+    throw new FormatError(`checkpoint: signature line ${i + 1}: must be "— <key name> <base64 of 5 or more bytes>"`);
   return { keyName, keyHash: hex(bytes.subarray(0, 4)), signature: bytes.subarray(4) };
 }
 
-/** Whether a text can be a key name: not empty, without + and without any Unicode white space. */
+/** Reports whether the text is a key name: not empty, and without a plus or Unicode white space. */
 export function isKeyName(text: string): boolean {
   return /^[^+\p{White_Space}]+$/u.test(text);
 }
 
 function count(literal: string | undefined, what: string): number {
   const value = parseInteger(literal ?? '');
-  if (value === undefined) throw new FormatError(`${what} is not a decimal of at most 2^53-1 without leading zeros`);
+  if (value === undefined) throw new FormatError(`${what}: must be a decimal from 0 to 2^53-1 without leading zeros`);
   return value;
 }
 
 function hash(line: string, what: string): Uint8Array {
   const bytes = fromBase64(line);
-  if (bytes?.length !== 32) throw new FormatError(`${what} is not the base64 of 32 bytes`);
+  if (bytes?.length !== 32) throw new FormatError(`${what}: must be the base64 of 32 bytes`);
   return bytes;
 }
 
-/** Takes lines, each ended by 0x0A, off the front of a text. */
+/** Reads lines, each ending with 0x0A, from the start of a text. */
 class Lines {
   private at = 0;
 
@@ -124,7 +125,7 @@ class Lines {
 
   next(expected: string): string {
     const end = this.text.indexOf('\n', this.at);
-    if (end < 0) throw new FormatError(`${this.what}: ends before ${expected} has ended with a line break`);
+    if (end < 0) throw new FormatError(`${this.what}: ends before the newline after ${expected}`);
     const line = this.text.slice(this.at, end);
     this.at = end + 1;
     return line;
@@ -139,13 +140,11 @@ class Lines {
   }
 }
 
-/**
- * Whether the proof leads from the leaf's hash to the root that its checkpoint states (RFC 9162, section 2.1.3.2).
- */
+/** Reports whether the proof leads from the leaf hash to the checkpoint's root (RFC 9162, section 2.1.3.2). */
 export function includes(proof: Proof, leafHash: Uint8Array): boolean {
   const { size, root } = proof.checkpoint;
   if (proof.index >= size) return false;
-  // Numbers, and not bits: both may exceed 32 of these.
+  // Arithmetic instead of bit operations, which are limited to 32 bits.
   let node = proof.index;
   let last = size - 1;
   let hash = leafHash;

@@ -1,42 +1,43 @@
-/** The receipt as a document (receipt.md, sections 1 and 2). */
+/** The JSON document of a receipt (receipt.md, section 1). */
 
 import type { Link } from './entry.js';
 import { CallerError, FormatError } from './errors.js';
 import { Members, parseObject, quote } from './json.js';
 
-/** Media type of a receipt. */
+/** The media type of receipts. */
 export const MEDIA_TYPE = 'application/vnd.muniment.receipt.v2+json';
 
-/** Largest receipt that is read, in bytes: room for an embedded payload of about 190 MiB. */
+/** Size limit of receipts, in bytes. A full receipt of this size embeds about 190 MiB of payload. */
 export const MAX_RECEIPT_BYTES = 256 << 20;
 
 const forms = ['full', 'detached', 'shared', 'payload-erased', 'header-erased'] as const;
 
+/** The form of a receipt (receipt.md, section 1). */
 export type Form = (typeof forms)[number];
 
-/** A receipt, as it was parsed: nothing in it is verified. */
+/** A parsed receipt. Nothing in it is verified. */
 export interface Receipt {
   form: Form;
   /** 32 bytes. */
   tag: Uint8Array;
-  /** Milliseconds since 1970, by the operator's claim. */
+  /** Unix milliseconds, as claimed by the log. */
   time: number;
-  /** In every form but `shared`. */
+  /** Absent in the form `shared`. */
   link?: Link & { seq: number };
-  /** L (32 bytes), in the form `shared`. */
+  /** L, 32 bytes. Only in the form `shared`. */
   linkHash?: Uint8Array;
-  /** In every form but `header-erased`: the salt (32 bytes), and the header's text, not yet looked into. */
+  /** The salt (32 bytes) and the unparsed text of the header. Absent in the form `header-erased`. */
   header?: { salt: Uint8Array; content: string };
-  /** H (32 bytes), in the form `header-erased`. */
+  /** H, 32 bytes. Only in the form `header-erased`. */
   headerHash?: Uint8Array;
-  /** In the forms `full` and `detached` (without content) and `shared` (with or without). */
+  /** The salt (32 bytes) and the payload, if contained. Absent in the erased forms. */
   payload?: { salt: Uint8Array; content?: Uint8Array };
-  /** The tlog-proof, not yet looked into. */
+  /** The unparsed tlog-proof. */
   proof: string;
 }
 
 /**
- * Parses a receipt (step 1 of receipt.md, section 4, without the content of header and proof).
+ * Parses a receipt, but not the contents of its header and proof (receipt.md, section 4, step 1).
  *
  * @param bytes at most {@link MAX_RECEIPT_BYTES}
  * @throws FormatError with the code `receipt-malformed` or `receipt-version`
@@ -44,7 +45,7 @@ export interface Receipt {
  */
 export function parseReceipt(bytes: Uint8Array): Receipt {
   if (bytes.length > MAX_RECEIPT_BYTES)
-    throw new CallerError('unreadable', `the receipt has more than ${MAX_RECEIPT_BYTES} bytes: use a detached one`);
+    throw new CallerError('unreadable', `the receipt exceeds ${MAX_RECEIPT_BYTES} bytes: use a detached receipt`);
   const document = parseObject(bytes);
   const mediaType = document.get('mediaType');
   if (typeof mediaType === 'string' && mediaType !== MEDIA_TYPE)

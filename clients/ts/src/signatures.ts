@@ -1,4 +1,4 @@
-/** Who signed a checkpoint: the keys of policies, and the lines that they sign (receipt.md, sections 3 and 4). */
+/** Keys of policies, and their signatures of checkpoints (receipt.md, sections 3 and 4). */
 
 import { ed25519 } from '@noble/curves/ed25519.js';
 import { sha256, sha512 } from '@noble/hashes/sha2.js';
@@ -6,16 +6,17 @@ import { ml_dsa44 } from '@noble/post-quantum/ml-dsa.js';
 import { concat, equal, fromBase64, hex, u64, utf8 } from './bytes.js';
 import { isKeyName, type Checkpoint } from './proof.js';
 
-/** Algorithm bytes of signed-note keys. */
+/** The algorithm bytes of signed-note keys (C2SP signed-note). */
 const algorithms = {
-  /** The note's text, signed by Ed25519. */
+  /** Ed25519 signatures of the note's text. */
   note: 0x01,
-  /** An Ed25519 cosignature. */
+  /** Timestamped Ed25519 cosignatures. */
   cosignature: 0x04,
-  /** An ML-DSA-44 cosignature. */
+  /** Timestamped ML-DSA-44 cosignatures. */
   mlDsa: 0x06,
 } as const;
 
+/** The algorithm of a key. */
 export type Algorithm = keyof typeof algorithms;
 
 /** A signed-note key. */
@@ -28,7 +29,7 @@ export interface Key {
   publicKey: Uint8Array;
 }
 
-/** `<key name>+<key hash>`, as statements name signers. */
+/** Returns `<key name>+<key hash>`, which identifies signers in statements. */
 export function keyId(key: Key): string {
   return `${key.name}+${key.hash}`;
 }
@@ -36,26 +37,26 @@ export function keyId(key: Key): string {
 /**
  * Parses `<name>+<hash>+<base64 of algorithm byte and public key>`.
  *
- * @throws Error with the reason, which never repeats the text
+ * @throws Error if it is malformed; the message never quotes the key
  */
 export function parseKey(text: string): Key {
   const [, name = '', hash = '', encoded = ''] = /^([^+]*)\+([^+]*)\+(.*)$/s.exec(text) ?? [];
   const bytes = fromBase64(encoded);
   if (!isKeyName(name) || !/^[0-9a-f]{8}$/.test(hash) || bytes === undefined)
-    throw new Error('the key is not <name>+<hash, 8 lowercase hexadecimal digits>+<base64>');
+    throw new Error('a key must have the form <name>+<hash, 8 lowercase hexadecimal digits>+<base64>');
   const publicKey = bytes.subarray(1);
   const algorithm = (Object.keys(algorithms) as Algorithm[]).find((a) => algorithms[a] === bytes[0]);
-  if (algorithm === undefined) throw new Error('the key is of an unknown algorithm');
+  if (algorithm === undefined) throw new Error('unsupported key algorithm');
   const size = algorithm === 'mlDsa' ? 1312 : 32;
-  if (publicKey.length !== size) throw new Error(`the key has ${publicKey.length} bytes, not ${size}`);
+  if (publicKey.length !== size) throw new Error(`the key must be ${size} bytes long, not ${publicKey.length}`);
   if (algorithm === 'mlDsa' && utf8(name).length > 255)
-    throw new Error('the name of an ML-DSA-44 key has over 255 bytes');
+    throw new Error('the name of an ML-DSA-44 key must not exceed 255 bytes');
   const computed = hex(sha256(concat(utf8(`${name}\n`), bytes)).subarray(0, 4));
-  if (computed !== hash) throw new Error('the key hash is not that of name and key');
+  if (computed !== hash) throw new Error('the key hash does not match the name and key');
   return { name, hash, algorithm, publicKey };
 }
 
-/** Whether the signature, of a line with the key's name and hash, is the key's on the checkpoint. */
+/** Reports whether the key signed the checkpoint. A signature of the wrong length does not verify. */
 export function verifies(key: Key, signature: Uint8Array, checkpoint: Checkpoint): boolean {
   if (key.algorithm === 'note') return verifyEd25519(key.publicKey, utf8(checkpoint.text), signature);
   if (signature.length < 8) return false;
@@ -78,8 +79,8 @@ export function verifies(key: Key, signature: Uint8Array, checkpoint: Checkpoint
 }
 
 /**
- * Ed25519 without the cofactor: R must be the encoding of [S]B − [k]A, byte for byte. (The verification of the curve's
- * library multiplies by the cofactor, and so accepts what other programs don't.)
+ * Verifies Ed25519 without the cofactor: R must be the encoding of [S]B − [k]A, byte for byte. The library's own
+ * verification multiplies by the cofactor, and so accepts signatures that other verifiers reject.
  */
 function verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
   if (signature.length !== 64) return false;
@@ -92,7 +93,7 @@ function verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signature: Ui
   try {
     a = Point.fromBytes(publicKey, true);
   } catch {
-    return false; // no point of the curve
+    return false; // not a point on the curve
   }
   const k = littleEndian(sha512(concat(r, publicKey, message))) % order;
   return equal(Point.BASE.multiplyUnsafe(s).subtract(a.multiplyUnsafe(k)).toBytes(), r);

@@ -1,4 +1,4 @@
-/** What a verified receipt proves and claims, and its report (receipt.md, section 5). */
+/** The result of a verification, and its report (receipt.md, section 5). */
 
 import type { Header } from './header.js';
 
@@ -6,52 +6,57 @@ import type { Header } from './header.js';
 export type Warning =
   'not-witnessed' | 'content-not-checked' | 'erased' | 'signature-unverified' | 'signature-failed' | 'not-admitted';
 
-/** What was proven, and what is claimed. Hashes are lowercase hexadecimal, of 32 bytes. */
+/**
+ * What a verified receipt proves, and what the log claims. Hashes are 32 bytes in lowercase hexadecimal. Everything is
+ * proven, except the members that are documented as claims.
+ */
 export interface Statement {
-  /** Name of the log. */
+  /** The name of the log. */
   origin: string;
-  /** The entry's place in the log, from 0. */
+  /** The entry's index in the log, from 0. */
   index: number;
-  /** Entries in the tree of the checkpoint. */
+  /** The number of entries in the checkpoint's tree. */
   size: number;
   root: string;
   leafHash: string;
   tag: string;
-  /** With `seq` and `prev`: absent where the receipt hides them (form `shared`). */
+  /** The ID of the stream. Absent in the form `shared`. */
   streamId?: string;
-  /** The entry's place in its stream, from 0. */
+  /** The entry's sequence number in the stream, from 0. Absent in the form `shared`. */
   seq?: number;
+  /** The leaf hash of the stream's previous entry. Absent in the form `shared`. */
   prev?: string;
   headerHash: string;
-  /** SHA-256 of the header's bytes. With `header` and `headerBytes`: absent where the header is erased. */
+  /** The SHA-256 of the header's bytes. Absent if the header is erased. */
   headerSha256?: string;
+  /** The header's bytes. Absent if the header is erased. */
   headerBytes?: Uint8Array;
-  /** SHA-256 of the payload; absent if the payload was not checked. */
+  /** The SHA-256 of the payload. Absent if the payload was not checked. */
   payloadSha256?: string;
-  /** SHA-256 of the evidence kept elsewhere; absent if that was not given. */
+  /** The SHA-256 of the external evidence. Absent if it was not checked. */
   externalSha256?: string;
-  /** Whether a stream key showed that the tag is the right one for the entry's place in its stream. */
+  /** Whether the tag was checked with a stream key. */
   tagChecked: boolean;
-  /** Keys of the accepting policy whose signatures verified, as `<key name>+<key hash>`, sorted. */
+  /** The keys of the accepting policy that signed, as `<key name>+<key hash>`, sorted. */
   signers: string[];
-  /** Name of the policy that accepted. */
+  /** The name of the accepting policy. */
   policy: string;
-  /** False: that policy requires no witness, so the log could show others another history. */
+  /** Whether the policy requires a witness. If not, the log could show others a different history. */
   witnessed: boolean;
-  /** Claimed: milliseconds since 1970, when the log recorded the entry. */
+  /** Claimed by the log: when it recorded the entry, in Unix milliseconds. */
   time: number;
-  /** Claimed: what the receipt declares to be erased. Absent if it declares nothing. */
+  /** Claimed by the receipt: the parts that were erased. Absent if there are none. */
   erased?: ('header' | 'payload')[];
-  /** Claimed: what the log recorded of the entry. Only its `payload` is proven. */
+  /** Claimed by the log, except its member `payload`. Absent if erased. */
   header?: Header;
 }
 
-/** Reports whether the bytes of the evidence itself were checked. */
+/** Reports whether the evidence itself was checked, and not only a reference to it. */
 export function isContentChecked(s: Statement): boolean {
   return s.externalSha256 !== undefined || (s.payloadSha256 !== undefined && s.header?.external === undefined);
 }
 
-/** The warnings about a statement, in the order of the specification. */
+/** Returns the warnings of the report, in the order of the specification. */
 export function warningsOf(s: Statement): Warning[] {
   const warnings: [Warning, boolean][] = [
     ['not-witnessed', !s.witnessed],
@@ -64,7 +69,7 @@ export function warningsOf(s: Statement): Warning[] {
   return warnings.filter(([, applies]) => applies).map(([warning]) => warning);
 }
 
-/** The members of the report on a verified receipt, beside `receipt` and `verdict`. */
+/** The report on a verified receipt, without its members `receipt` and `verdict`. */
 export interface Report {
   proven: Omit<Statement, 'time' | 'erased' | 'header' | 'headerBytes'>;
   claimed: Pick<Statement, 'time' | 'erased' | 'header'>;
@@ -72,7 +77,7 @@ export interface Report {
   warnings: Warning[];
 }
 
-/** The report on a statement, for JSON. */
+/** Returns the report on a statement, ready for JSON.stringify. */
 export function reportOf(statement: Statement): Report {
   const { time, erased, header, ...proven } = statement;
   delete proven.headerBytes;

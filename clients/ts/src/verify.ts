@@ -1,4 +1,4 @@
-/** The offline verification of a receipt (receipt.md, section 4). Bytes in, statement out; no network, no clock. */
+/** Offline verification of a receipt (receipt.md, section 4). It uses no network and no clock. */
 
 import { sha256 } from '@noble/hashes/sha2.js';
 import { base64, equal, hex, utf8 } from './bytes.js';
@@ -13,12 +13,12 @@ import { parseReceipt, type Receipt } from './receipt.js';
 import type { Statement } from './statement.js';
 
 /**
- * Verifies a receipt.
+ * Verifies a receipt. Returns what it proves, and what the log claims.
  *
- * @param receipt the receipt's bytes
- * @param policies of which one must accept: the first that does, in this order, counts
- * @throws NotVerifiedError if the receipt is refused: `code` and `step` give the reason
- * @throws CallerError if the call is wrong, so that there is no verdict
+ * @param receipt the receipt's bytes, at most 256 MiB
+ * @param policies tried in order; the first one that accepts is reported
+ * @throws NotVerifiedError if the receipt is refused; `code` and `step` give the reason
+ * @throws CallerError if the call is wrong, so there is no verdict
  */
 export function verify(receipt: Uint8Array, policies: readonly Policy[], options: Options = {}): Statement {
   checkPolicies(policies);
@@ -40,7 +40,7 @@ export function verify(receipt: Uint8Array, policies: readonly Policy[], options
   if (header.parsed !== undefined && header.parsed.origin !== checkpoint.origin)
     throw new NotVerifiedError(
       'origin-mismatch',
-      `the header's origin ${quote(header.parsed.origin)} is another log's`,
+      `the header names the origin ${quote(header.parsed.origin)}, the checkpoint ${quote(checkpoint.origin)}`,
     );
   const external = checkExpectations(parsed, header.parsed, options);
 
@@ -71,11 +71,11 @@ export function verify(receipt: Uint8Array, policies: readonly Policy[], options
 
 function checkPolicies(policies: readonly unknown[]): void {
   if (!Array.isArray(policies) || !policies.every((policy) => policy instanceof Policy))
-    throw new OptionError('policies', 'must be an array of what parsePolicy returns', 'policy-malformed');
-  if (policies.length === 0) throw new CallerError('policy-missing', 'no policy was given');
+    throw new OptionError('policies', 'must be an array of results of parsePolicy', 'policy-malformed');
+  if (policies.length === 0) throw new CallerError('policy-missing', 'no policy specified');
 }
 
-/** Runs a step; a malformed document is a refusal. */
+/** Runs a step, and turns FormatError into NotVerifiedError. */
 function refuseMalformed<T>(run: () => T): T {
   try {
     return run();
@@ -85,7 +85,7 @@ function refuseMalformed<T>(run: () => T): T {
   }
 }
 
-/** Step 1. */
+/** Performs step 1. */
 function parse(receipt: Uint8Array): { parsed: Receipt; proof: Proof } {
   return refuseMalformed(() => {
     const parsed = parseReceipt(receipt);
@@ -93,29 +93,30 @@ function parse(receipt: Uint8Array): { parsed: Receipt; proof: Proof } {
   });
 }
 
-/** What of a payload is compared with the header. */
+/** The facts about a payload that verification needs. */
 interface PayloadFacts {
-  /** C′. */
+  /** C′, 32 bytes. */
   commitment: Uint8Array;
+  /** In bytes. */
   size: number;
   sha256: Uint8Array;
 }
 
-/** Steps 2 and 3. Undefined: there is no payload, and the caller does not require one. */
+/** Performs steps 2 and 3. Returns undefined if there is no payload to check. */
 function readPayload(receipt: Receipt, options: Options): PayloadFacts | undefined {
   const { payload } = receipt;
   const given = options.payload;
   if (payload === undefined) {
     if (given !== undefined)
-      throw new NotVerifiedError('payload-unexpected', `the form ${receipt.form} has no payload, and one was given`);
+      throw new NotVerifiedError('payload-unexpected', `a ${receipt.form} receipt takes no payload`);
     if (options.headerOnly !== true)
-      throw new NotVerifiedError('payload-erased', `the form ${receipt.form} verifies for the header only`);
+      throw new NotVerifiedError('payload-erased', `a ${receipt.form} receipt verifies only with headerOnly`);
     return undefined;
   }
   const source = given ?? payload.content;
   if (source === undefined) {
     if (options.headerOnly !== true)
-      throw new NotVerifiedError('payload-missing', 'the payload is neither in the receipt nor given');
+      throw new NotVerifiedError('payload-missing', 'the receipt does not contain the payload, and none was given');
     return undefined;
   }
   const plain = sha256.create();
@@ -135,35 +136,35 @@ function readPayload(receipt: Receipt, options: Options): PayloadFacts | undefin
 }
 
 function differs(): NotVerifiedError {
-  return new NotVerifiedError('payload-differs', 'the payload given is not the one in the receipt');
+  return new NotVerifiedError('payload-differs', 'the payload differs from the one in the receipt');
 }
 
-/** Step 4. */
+/** Performs step 4. */
 function readHeader(
   receipt: Receipt,
   payload: PayloadFacts | undefined,
 ): { hash: Uint8Array; bytes: Uint8Array; parsed?: Header } {
   if (receipt.header === undefined) return { hash: receipt.headerHash ?? new Uint8Array(), bytes: new Uint8Array() };
   const { salt, content } = receipt.header;
-  // No text is shorter in UTF-8 than in UTF-16 units, so that one that is far too long is not encoded.
+  // UTF-8 has at least one byte per UTF-16 unit, so the rest of an overlong text need not be encoded.
   const bytes = utf8(content.length > MAX_HEADER_BYTES ? content.slice(0, MAX_HEADER_BYTES + 1) : content);
   const parsed = refuseMalformed(() => parseHeader(bytes));
   if (payload !== undefined) {
     const mismatch = (problem: string) => new NotVerifiedError('payload-mismatch', `the payload ${problem}`);
     if (parsed.payload.size !== payload.size)
-      throw mismatch(`has ${payload.size} bytes, not ${parsed.payload.size} as in the header`);
-    if (parsed.payload.commitment !== base64(payload.commitment)) throw mismatch('is not the one of the header');
+      throw mismatch(`has ${payload.size} bytes; the header records ${parsed.payload.size}`);
+    if (parsed.payload.commitment !== base64(payload.commitment)) throw mismatch('is not the recorded one');
   }
   return { hash: entry.headerHash(salt, bytes), bytes, parsed };
 }
 
-/** Step 5: L. */
+/** Performs step 5. Returns L. */
 function readLink({ link, linkHash }: Receipt, proof: Proof): Uint8Array {
   if (link === undefined) return linkHash ?? new Uint8Array();
   if ((link.seq === 0) !== link.prev.every((byte) => byte === 0))
     throw new NotVerifiedError('link-prev', 'prev must be 32 zero bytes if and only if seq is 0');
   if (link.seq > proof.index)
-    throw new NotVerifiedError('link-seq', `sequence number ${link.seq} is greater than the index ${proof.index}`);
+    throw new NotVerifiedError('link-seq', `sequence number ${link.seq} exceeds the index ${proof.index}`);
   return entry.linkHash(link);
 }
 
@@ -174,7 +175,7 @@ const policyCodes: readonly Code[] = [
   'checkpoint-quorum',
 ];
 
-/** Step 7. If all policies refuse, the reason is that of the one that came furthest. */
+/** Performs step 7. If all policies refuse, the reason is that of the policy that got furthest. */
 function acceptCheckpoint(
   checkpoint: Checkpoint,
   policies: readonly Policy[],
@@ -191,6 +192,6 @@ function acceptCheckpoint(
   const order = (refusal: NotVerifiedError) => policyCodes.indexOf(refusal.code);
   const furthest = refusals.sort((a, b) => order(b) - order(a))[0];
   throw furthest === undefined
-    ? new CallerError('policy-missing', 'no policy was given')
-    : new NotVerifiedError(furthest.code, `no policy accepts: ${furthest.message}`);
+    ? new CallerError('policy-missing', 'no policy specified')
+    : new NotVerifiedError(furthest.code, `no policy accepts the checkpoint: ${furthest.message}`);
 }

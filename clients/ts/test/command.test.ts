@@ -1,4 +1,4 @@
-/** The command, as it is built: its verdicts, exit codes and words. */
+/** The built command: its verdicts, exit codes and messages. */
 
 import { spawnSync } from 'node:child_process';
 import { closeSync, copyFileSync, existsSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
@@ -34,6 +34,7 @@ beforeAll(() => {
   save('witnessed.json', 'witnessed, quorum asks for it');
   save('pq.json', 'post-quantum, witnessed');
   write('broken.json', '{"form":"full","form":"full"}');
+  write('log,2026.policy', receipts.policies['log'] ?? '');
   write('broken.policy', 'log x\n');
   write('short.key', 'abcd\n');
   write('private.key', privateKey);
@@ -66,18 +67,18 @@ describe('verdicts', () => {
       /✓ VERIFIED {2}full\.json\n {2}proven {4}entry 4 of the log ledger\.example\/demo/,
     ],
     ['flags first', '--policy=log.policy --kind=attestation full.json', 0, /✓ VERIFIED/],
-    ['expectations', 'full.json --policy log.policy --tenant globex --stream-key globex.key', 0, /under its right tag/],
+    ['expectations', 'full.json --policy log.policy --tenant globex --stream-key globex.key', 0, /with the right tag/],
     [
-      'payload from elsewhere',
+      'payload given',
       'detached.json --policy log.policy --payload p4',
       0,
-      /header and payload are the recorded ones: 46 bytes/,
+      /header and payload are as recorded: 46 bytes/,
     ],
     [
       'another payload',
       'detached.json --policy log.policy --payload p5',
       1,
-      /payload-mismatch: the payload is not the one of the header/,
+      /payload-mismatch: the payload is not the recorded one/,
     ],
     ['no payload', 'detached.json --policy log.policy', 1, /payload-missing: /],
     ['header only', 'detached.json --policy log.policy --header-only', 0, /the payload was not checked/],
@@ -87,20 +88,25 @@ describe('verdicts', () => {
       0,
       /claimed {3}recorded .*\n {12}header and payload erased by the log/,
     ],
-    ['another tenant', 'full.json --policy log.policy --tenant acme', 1, /tenant-mismatch: the tenant is globex/],
+    [
+      'another tenant',
+      'full.json --policy log.policy --tenant acme',
+      1,
+      /tenant-mismatch: the entry belongs to the tenant globex/,
+    ],
     ['forged', 'forged.json --policy log.policy', 1, /✗ REFUSED {2}forged\.json\n {2}inclusion: /],
-    ['not a receipt', 'broken.json --policy log.policy', 1, /receipt-malformed: .*"form" is there twice/],
+    ['not a receipt', 'broken.json --policy log.policy', 1, /receipt-malformed: .*duplicate member "form"/],
     ['not witnessed', 'full.json --policy log.policy', 0, /not witnessed: the policy log.policy requires no witness/],
     [
       'witnessed',
       'witnessed.json --policy witnessed.policy',
       0,
-      /witnessed: the quorum of the policy witnessed.policy is met/,
+      /cosigned by the witnesses that the policy witnessed.policy requires/,
     ],
     ['witness missing', 'full.json --policy witnessed.policy', 1, /checkpoint-quorum: /],
-    ['post-quantum', 'pq.json --policy pq-witnessed.policy', 0, /witnessed: the quorum of/],
-    ['one of two policies', 'full.json --policy other-key.policy,log.policy', 0, /✓ VERIFIED/],
-    ['policies given one by one', 'full.json --policy other-key.policy --policy log.policy', 0, /✓ VERIFIED/],
+    ['post-quantum', 'pq.json --policy pq-witnessed.policy', 0, /cosigned by the witnesses/],
+    ['one of two policies', 'full.json --policy other-key.policy --policy log.policy', 0, /✓ VERIFIED/],
+    ['a comma in the name of a policy', 'full.json --policy log,2026.policy', 0, /✓ VERIFIED/],
     ['wrong policy', 'full.json --policy other-key.policy', 1, /checkpoint-unsigned: /],
     [
       'no such receipt',
@@ -109,11 +115,14 @@ describe('verdicts', () => {
       /\? NOT CHECKED {2}none\.json\n {2}unreadable: none\.json: no such file/,
     ],
     ['no such payload', 'detached.json --policy log.policy --payload none', 2, /unreadable: none: no such file/],
+    ['no such payload, malformed receipt', 'broken.json --policy log.policy --payload none', 2, /unreadable: none: /],
+    ['a folder as payload', 'broken.json --policy log.policy --payload .', 2, /unreadable: \.: is a directory/],
+    ['no such evidence, malformed receipt', 'broken.json --policy log.policy --external none', 2, /unreadable: none: /],
     ['one of several is forged', 'full.json forged.json --policy log.policy', 1, /✓ VERIFIED(.|\n)*✗ REFUSED/],
     ['one of several is missing', 'none.json full.json --policy log.policy', 2, /NOT CHECKED(.|\n)*✓ VERIFIED/],
     ['one is missing, one forged', 'none.json forged.json full.json --policy log.policy', 1, /✓ VERIFIED/],
     ['external, of an entry without', 'full.json --policy log.policy --external p4', 1, /external-unexpected: /],
-    ['by reference', 'reference.json --policy log.policy', 0, /content not checked: .* use --external/],
+    ['by reference', 'reference.json --policy log.policy', 0, /content not checked: .* \(use --external\)/],
     [
       'by reference, with the evidence',
       'reference.json --policy log.policy --external evidence',
@@ -136,12 +145,12 @@ describe('verdicts', () => {
 
   test('policy and stream key from the environment', () => {
     const result = run('full.json', { MUNIMENT_POLICY: 'log.policy', MUNIMENT_STREAM_KEY: 'globex.key' });
-    expect(result.stdout).toMatch(/under its right tag/);
+    expect(result.stdout).toMatch(/with the right tag/);
     expect(run('full.json', { MUNIMENT_POLICY: 'log.policy', MUNIMENT_STREAM_KEY: 'acme.key' }).status).toBe(1);
   });
 });
 
-describe('wrong calls end with 2, and print nothing on standard output', () => {
+describe('wrong calls exit with 2 and print nothing to standard output', () => {
   test.each<[string, string, RegExp]>([
     ['no receipt', '--policy log.policy', /no receipt specified\nRun 'muniment-verify --help'/],
     ['no policy', 'full.json', /no policy specified: use --policy/],
@@ -152,7 +161,7 @@ describe('wrong calls end with 2, and print nothing on standard output', () => {
     ['malformed subject', 'full.json --policy log.policy --subject sha256:ab', /option subject: /],
     ['payload of two', 'full.json detached.json --policy log.policy --payload p4', /one receipt at a time/],
     ['no such policy', 'full.json --policy none', /none: no such file/],
-    ['broken policy', 'full.json --policy broken.policy', /policy broken\.policy: line 1: the key is not/],
+    ['broken policy', 'full.json --policy broken.policy', /policy broken\.policy: line 1: a key must have the form/],
     ['no such key', 'full.json --policy log.policy --stream-key none', /none: no such file/],
     ['short key', 'full.json --policy log.policy --stream-key short.key', /64 lowercase hexadecimal digits/],
   ])('%s', (_, args, message) => {
@@ -174,7 +183,7 @@ describe('wrong calls end with 2, and print nothing on standard output', () => {
     expect(stdout + stderr).not.toContain(secret);
   });
 
-  test('a private key for a policy is named as what it is', () => {
+  test('a private key given as a policy is recognized', () => {
     expect(run('full.json --policy private.key').stderr).toMatch(/this is a private key/);
   });
 
@@ -264,14 +273,14 @@ test('a closed pipe is quiet', () => {
   const script = `"${process.execPath}" "${program}" ${receipts} --policy log.policy | head -1 >/dev/null; echo \${PIPESTATUS[0]}`;
   const { stdout, stderr } = spawnSync('bash', ['-c', script], { cwd: folder, encoding: 'utf8' });
   expect(stderr).toBe('');
-  expect(['0\n', '141\n']).toContain(stdout); // 0 if all of it went into the pipe before its reader left
+  expect(['0\n', '141\n']).toContain(stdout); // 0 if the pipe took all output before its reader closed it
 });
 
 test.runIf(process.platform === 'linux')('file names that are not UTF-8', () => {
   const copy = (from: string, to: Buffer) => {
     copyFileSync(join(folder, from), Buffer.concat([Buffer.from(`${folder}/`), to]));
   };
-  // Names that are equal once decoded, and differ in octets.
+  // These names differ in their bytes, and are equal once decoded.
   copy('full.json', Buffer.from([0xff, 0xe2, 0x82, 0xe9]));
   copy('forged.json', Buffer.from([0xfe, 0xe2, 0x82, 0xe9]));
   copy('log.policy', Buffer.from([0xc0]));

@@ -1,4 +1,4 @@
-/** A log of one entry, made on the spot: for receipts that the vectors have none of. */
+/** A log with one entry, to generate receipts that are not in the vectors. */
 
 import { generateKeyPairSync, sign } from 'node:crypto';
 import { base64, concat, fromHex, utf8 } from '../src/bytes.js';
@@ -14,7 +14,7 @@ export const policyText = `log ${key}\nquorum none\n`;
 
 const salt = new Uint8Array(32).fill(9);
 
-/** A header with the members given beside those that must be there. */
+/** Returns the text of a header. `members` are added to the required ones, and override them. */
 export function headerText(payload: Uint8Array, members: Record<string, unknown> = {}): string {
   return JSON.stringify({
     origin,
@@ -28,7 +28,7 @@ export function headerText(payload: Uint8Array, members: Record<string, unknown>
   });
 }
 
-/** A genuine receipt of the header and the payload, whatever they are. */
+/** Returns a full receipt from the log, for any header and payload. */
 export function receipt(header: string, payload: Uint8Array, time = 0): Uint8Array {
   const streamId = new Uint8Array(32).fill(3);
   const prev = new Uint8Array(32);

@@ -1,4 +1,4 @@
-/** What only receipts that are made for it can show. */
+/** Tests with generated receipts, for what the vectors do not contain. */
 
 import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
@@ -10,7 +10,7 @@ import { headerText, policyText, receipt } from './log.js';
 const policies = [parsePolicy('made', policyText)];
 const payload = utf8('a payload');
 
-/** The error that a receipt is refused with. */
+/** Returns the error with which a receipt is refused. */
 function refusal(bytes: Uint8Array, options?: Options): NotVerifiedError {
   try {
     verify(bytes, policies, options);
@@ -21,7 +21,7 @@ function refusal(bytes: Uint8Array, options?: Options): NotVerifiedError {
   throw new Error('it verifies');
 }
 
-describe('evidence that is kept elsewhere', () => {
+describe('external evidence', () => {
   const evidence = utf8('evidence');
   const sha256 = createHash('sha256').update(evidence).digest('hex');
   const reference = (digest: Record<string, string>, size = evidence.length) =>
@@ -46,7 +46,7 @@ describe('evidence that is kept elsewhere', () => {
   });
 });
 
-describe('a genuine receipt of a header', () => {
+describe('a genuine receipt with a header', () => {
   test('of 1 MiB', () => {
     const size = (text: string) => utf8(text).length;
     const fill = (n: number) => headerText(payload, { controls: ['é'.repeat(n)] });
@@ -62,7 +62,7 @@ describe('a genuine receipt of a header', () => {
     expect(refusal(receipt(headerText(payload, { origin: 'other.example' }), payload)).step).toBe(9);
   });
 
-  test('that says another size or commitment', () => {
+  test('that records another size or commitment', () => {
     const other = utf8('b payload');
     expect(refusal(receipt(headerText(other), payload)).step).toBe(4);
     expect(refusal(receipt(headerText(utf8('a payload and more')), payload)).step).toBe(4);
@@ -72,7 +72,7 @@ describe('a genuine receipt of a header', () => {
     expect(refusal(receipt(headerText(payload, { approved: 'yes' }), payload)).step).toBe(4);
   });
 
-  test('with subjects named as what every object inherits', () => {
+  test('with subjects named like inherited members', () => {
     const digest = { other: 'aa' };
     const bytes = receipt(headerText(payload, { subjects: [{ digest }] }), payload);
     for (const subject of ['other:aa', 'OTHER:Aa']) expect(verify(bytes, policies, { subject }).index).toBe(0);
@@ -85,7 +85,7 @@ test('a hostile receipt is bounded', () => {
   expect(() => verify(text, policies)).toThrow(CallerError);
 });
 
-describe('what is printed', () => {
+describe('the report', () => {
   const evil = 'x\n✓ VERIFIED  other\u001b[2K\u007f\u009b\u200e\u202e\u2066\u2028\u2029\ufeff';
   const statement = verify(
     receipt(
@@ -106,7 +106,7 @@ describe('what is printed', () => {
     policies,
   );
 
-  test('to people has no control characters of others, and no line that they made', () => {
+  test('as text has no control characters or lines from the receipt', () => {
     const text = human({ receipt: evil, statement });
     const lines = text.split('\n');
     expect(lines.filter((line) => line.startsWith('✓'))).toHaveLength(1);
@@ -117,7 +117,7 @@ describe('what is printed', () => {
     expect(human({ receipt: evil, error, refused: true }).split('\n')).toHaveLength(2);
   });
 
-  test('to programs is one line', () => {
+  test('as JSON is one line', () => {
     const line = json({ receipt: evil, statement });
     expect(line).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u);
     expect(JSON.parse(line)).toMatchObject({

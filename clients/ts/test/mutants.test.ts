@@ -1,4 +1,4 @@
-/** Every byte of real receipts changed: the receipt fails to verify, or states the identical thing (receipt.md, §4). */
+/** Receipts with any byte changed: each fails to verify, or proves the same statement (receipt.md, section 4). */
 
 import { describe, expect, test } from 'vitest';
 import { NotVerifiedError, verify } from '../src/index.js';
@@ -47,7 +47,7 @@ describe.each([
       expect(asVector(statement), `byte ${at}`).toEqual(c.report);
       same++;
     }
-    // Only white space, escapes and lines by unknown keys have no meaning.
+    // Only white space, escapes and lines of unknown keys can change freely.
     expect(same).toBeLessThan(receipt.length / 4);
   });
 });

@@ -15,7 +15,7 @@ test('dependencies are pinned', () => {
     expect(version).toMatch(/^\d+\.\d+\.\d+$/);
 });
 
-test('the lock file names no registry, and a digest for each package', () => {
+test('the lock file has no registry, and a digest for each package', () => {
   const { packages } = load('package-lock.json') as {
     packages: Record<string, { resolved?: string; integrity?: string }>;
   };
@@ -25,13 +25,13 @@ test('the lock file names no registry, and a digest for each package', () => {
   }
 });
 
-test('the license is that of the repository', () => {
+test('the license matches the repository', () => {
   const text = (path: string) => readFileSync(new URL(path, import.meta.url), 'utf8');
   expect(load('package.json')).toMatchObject({ license: 'Apache-2.0' });
   expect(load('package-lock.json')).toMatchObject({ packages: { '': { license: 'Apache-2.0' } } });
   expect(text('../LICENSE')).toBe(text('../../../LICENSE'));
 });
 
-test('the version is that of the package', () => {
+test('the version matches package.json', () => {
   expect(load('package.json')).toMatchObject({ version: VERSION });
 });

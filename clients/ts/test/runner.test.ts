@@ -1,4 +1,4 @@
-/** The runner for inputs in JSON Lines, as it is built (receipt.md, section 6). */
+/** The built runner for files of mutants (receipt.md, section 6). */
 
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { fingerprint, judge, type Mutant } from '../src/mutants.js';
 import { parsePolicy, verify } from '../src/index.js';
 import { optionsOf, policiesOf, receiptOf, receipts, type ReceiptCase } from './vectors.js';
 
-/** A case of receipts.json as a line for the runner. */
+/** Returns a case of receipts.json as a line for the runner. */
 function mutant(c: ReceiptCase, id: number): Mutant {
   const base64 = (text: string) => Buffer.from(text).toString('base64');
   const { streamKey, ...expect } = c.expect ?? {};
@@ -50,7 +50,7 @@ test('the vectors', () => {
   }
 });
 
-/** A policy with the name that the runner gives it. */
+/** Returns policy `i` of a case, with the name that the runner gives it. */
 function policy(c: ReceiptCase, i: number) {
   return parsePolicy(String(i), receipts.policies[c.policies[i] ?? ''] ?? '');
 }

@@ -32,7 +32,7 @@ import {
   strictCases,
 } from './vectors.js';
 
-test('there are vectors', () => {
+test('the vector files are not empty', () => {
   expect([entryCases.length > 4, strictCases.length > 100, receipts.cases.length > 80]).toEqual([true, true, true]);
 });
 
@@ -139,11 +139,11 @@ describe('limits.json', () => {
   });
 });
 
-test('codes and steps are those of the specification', () => {
+test('codes and steps match the specification', () => {
   expect(STEPS).toEqual(specifiedSteps());
 });
 
-/** What a function throws. */
+/** Returns what a function throws. */
 function thrown(run: () => unknown): unknown {
   try {
     run();

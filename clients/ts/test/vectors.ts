@@ -1,4 +1,4 @@
-/** The test vectors of the specification. */
+/** Loads the test vectors of the specification. */
 
 import { readFileSync } from 'node:fs';
 import { fromHex } from '../src/bytes.js';
@@ -65,10 +65,10 @@ interface ReceiptFile {
 
 export const receipts = load('receipts.json') as ReceiptFile;
 
-/** Cases where the specification is likely to be misread. */
+/** Cases where the specification is easily misread. */
 export const adversarial = load('adversarial.json') as ReceiptFile;
 
-/** An input that is too long to be stored: `fill` is repeated between prefix and suffix. */
+/** An input too long to store: `fill`, repeated `count` times between prefix and suffix. */
 export interface LimitCase {
   name: string;
   target: 'policy' | 'receipt';
@@ -82,14 +82,14 @@ export interface LimitCase {
 
 export const limits = load('limits.json') as { policy: string; cases: LimitCase[] };
 
-/** The bytes of hexadecimal that must be right. */
+/** Decodes hexadecimal, which must be well formed. */
 export function bytes(text: string | undefined): Uint8Array {
   const read = fromHex(text ?? '?');
   if (read === undefined) throw new Error(`not hexadecimal: ${text ?? '(missing)'}`);
   return read;
 }
 
-/** The case of receipts.json with this name. */
+/** Returns the case of receipts.json with this name. */
 export function receiptCase(name: string): ReceiptCase {
   const found = receipts.cases.find((c) => c.name === name);
   if (found === undefined) throw new Error(`receipts.json has no case ${JSON.stringify(name)}`);
@@ -111,12 +111,12 @@ export function optionsOf(c: ReceiptCase, file = receipts): Options {
   return options;
 }
 
-/** The bytes of a case's receipt. */
+/** Returns the bytes of a case's receipt. */
 export function receiptOf(c: ReceiptCase): Uint8Array {
   return Uint8Array.from(Buffer.from(c.receiptBase64, 'base64'));
 }
 
-/** The report on a statement, as it is in JSON. */
+/** Returns the report on a statement, as parsed from its JSON. */
 export function asVector(statement: Statement): unknown {
   return JSON.parse(JSON.stringify(reportOf(statement)));
 }
@@ -151,7 +151,7 @@ export interface DigestCase {
 
 export const digestCases = load('digests.json') as DigestCase[];
 
-/** The table of codes and steps in the specification. */
+/** Returns the table of codes and steps in the specification. */
 export function specifiedSteps(): Record<string, number> {
   const text = readFileSync(new URL('../../../docs/spec/receipt.md', import.meta.url), 'utf8');
   const table = text.split('| step | codes |')[1]?.split('\n\n')[0] ?? '';

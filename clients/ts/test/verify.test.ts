@@ -28,7 +28,7 @@ describe('options', () => {
     expect(() => verify(receiptOf(full), policiesOf(full), options)).toThrow(OptionError);
   });
 
-  test('what is no policy is refused', () => {
+  test('anything but a policy is refused', () => {
     const policies = [receipts.policies['log']] as unknown as ReturnType<typeof policiesOf>;
     expect(() => verify(receiptOf(full), policies)).toThrow(OptionError);
   });
@@ -45,7 +45,7 @@ describe('options', () => {
     expect(() => verify(receiptOf(full), policiesOf(full), { subject })).toThrow(NotVerifiedError);
   });
 
-  test('an absent policy ranks before a malformed stream key, and that before an expectation', () => {
+  test('a missing policy ranks before a malformed stream key, which ranks before an expectation', () => {
     const options = { streamKey: new Uint8Array(31), tenant: '' };
     expect(() => verify(receiptOf(full), [], options)).toThrow(expect.objectContaining({ code: 'policy-missing' }));
     expect(() => verify(receiptOf(full), policiesOf(full), options)).toThrow(
@@ -61,7 +61,7 @@ describe('a payload in pieces', () => {
     for (let at = 0; at < bytes.length; at += size) {
       const part = bytes.subarray(at, at + size);
       piece.set(part);
-      yield piece.subarray(0, part.length); // the same memory each time
+      yield piece.subarray(0, part.length); // the same buffer each time
     }
   };
 
@@ -83,7 +83,7 @@ describe('a payload in pieces', () => {
   });
 });
 
-test('the statement carries the header', () => {
+test('the statement contains the header', () => {
   const statement = verify(receiptOf(full), policiesOf(full));
   expect(statement.header?.tenant).toBe('globex');
   expect(JSON.parse(new TextDecoder().decode(statement.headerBytes))).toEqual(
@@ -99,7 +99,7 @@ describe('Ed25519', () => {
   const key = parseKey(encodeKey('log.example', 0x01, raw));
   const signature = Uint8Array.from(sign(null, utf8(text), privateKey));
 
-  test('agrees with Node about a good signature, and about each of its bytes changed', () => {
+  test('agrees with Node on a good signature, and on it with any byte changed', () => {
     expect(verifies(key, signature, checkpoint)).toBe(true);
     for (let at = 0; at < signature.length; at++) {
       const other = signature.map((byte, i) => (i === at ? byte ^ 1 : byte));
@@ -114,8 +114,8 @@ describe('Ed25519', () => {
     expect(verifies(key, concat(signature.slice(0, 32), large), checkpoint)).toBe(false);
   });
 
-  test('a key of small order, good with the cofactor only, is refused', () => {
-    // A of order 8, R of order 8 and S = 0: [8]([S]B − R − [k]A) is zero whatever k is; without the 8 it rarely is.
+  test('a signature that verifies only with the cofactor is refused', () => {
+    // With A and R of order 8 and S = 0, [8]([S]B − R − [k]A) is always zero. Without the factor 8 it rarely is.
     const a = Uint8Array.from(Buffer.from('c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a', 'hex'));
     const small = parseKey(encodeKey('log.example', 0x01, a));
     const cofactored = Array.from({ length: 32 }, (_, i) =>
@@ -128,7 +128,7 @@ describe('Ed25519', () => {
     expect(verdicts.filter((good) => good).length).toBeLessThan(16);
   });
 
-  test('a witness signs the time, and none above 2^63-1', () => {
+  test('the time of a cosignature is signed, and at most 2^63-1', () => {
     const witness = parseKey(encodeKey('w.example', 0x04, raw));
     const line = (time: bigint) =>
       concat(u64(time), Uint8Array.from(sign(null, utf8(`cosignature/v1\ntime ${time}\n${text}`), privateKey)));
@@ -144,7 +144,7 @@ describe('Ed25519', () => {
 });
 
 test('an inclusion proof beyond 32 bits', () => {
-  // The last entry of a tree of 2^52 + 1 entries has one sibling: the root of the 2^52 before it.
+  // The last of 2^52 + 1 entries has one sibling: the root of the first 2^52 entries.
   const c = receiptCase('entry 1 at size 2');
   const sibling = Uint8Array.from(Buffer.from(hashOf(c), 'hex'));
   const leaf = new Uint8Array(32).fill(7);

@@ -1,4 +1,4 @@
-/** Arguments that are names of files, in the octets that the user gave. */
+/** File names in arguments, in the bytes that the user passed. */
 
 import { readFileSync } from 'node:fs';
 import type { File } from './files.js';
@@ -6,8 +6,8 @@ import type { File } from './files.js';
 const replacement = '\ufffd';
 
 /**
- * The octets of arguments. Node decodes arguments as UTF-8, and so loses names that are not UTF-8. Linux keeps the
- * octets; other systems of today have no such names.
+ * The bytes of arguments. Node decodes arguments as UTF-8, which loses file names that are not UTF-8. On Linux, /proc
+ * has the original bytes. Other systems do not have such names.
  */
 export class Octets {
   private readonly items: Buffer[];
@@ -16,19 +16,19 @@ export class Octets {
     this.items = args.some((arg) => arg.includes(replacement)) ? commandLine().slice(-args.length) : [];
   }
 
-  /** The file that an argument, or its end after `--flag=`, names. */
+  /** Returns the file that an argument, or the value after `--flag=`, names. */
   file(index: number, value: string): File {
     const arg = this.args[index] ?? '';
     const item = this.items[index];
     if (!value.includes(replacement) || item?.toString() !== arg || !arg.endsWith(value))
       return { name: value, path: value };
-    // What is in front of the value is ASCII: as many octets as characters.
+    // The text before the value is ASCII, with one byte per character.
     const path = item.subarray(arg.length - value.length);
     return { name: decode(path), path };
   }
 }
 
-/** The arguments of this process in octets; none where the system does not provide them. */
+/** Returns the arguments of this process as bytes, or none if the system does not provide them. */
 function commandLine(): Buffer[] {
   try {
     return split(readFileSync('/proc/self/cmdline'));
@@ -37,7 +37,7 @@ function commandLine(): Buffer[] {
   }
 }
 
-/** The items of a command line, each ended by a zero octet. */
+/** Splits a command line whose items end with a zero byte. */
 function split(raw: Buffer): Buffer[] {
   const items: Buffer[] = [];
   for (let at = 0; at < raw.length;) {
@@ -48,7 +48,7 @@ function split(raw: Buffer): Buffer[] {
   return items;
 }
 
-/** The text of a name, with U+FFFD for each octet that is not part of valid UTF-8. */
+/** Decodes a name, with U+FFFD in place of each byte that is not part of valid UTF-8. */
 function decode(octets: Buffer): string {
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
   const characterAt = (at: number): [string, number] => {

@@ -2,7 +2,7 @@
 
 import { writeSync } from 'node:fs';
 
-/** Writes all of the text, also into pipes that do not block. Throws the error of the system. */
+/** Writes all of the text, even to a non-blocking pipe. Throws the system's error. */
 export function write(descriptor: 1 | 2, text: string): void {
   let rest = Buffer.from(text);
   while (rest.length > 0) {

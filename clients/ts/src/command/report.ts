@@ -1,14 +1,14 @@
-/** The report on one receipt, for programs and for people. */
+/** The report on a receipt, as JSON and as text. */
 
 import type { MunimentError } from '../errors.js';
 import type { Artifact, Header, Signer } from '../header.js';
 import { printable, printableJson } from '../printable.js';
 import { isContentChecked, reportOf, type Statement } from '../statement.js';
 
-/** The result for one receipt: a statement, or the error that it was not verified with. */
+/** The result for a receipt: a statement, or an error. */
 export type Outcome = { receipt: string } & ({ statement: Statement } | { error: MunimentError; refused: boolean });
 
-/** One line of JSON (receipt.md, section 5). */
+/** Returns the report as one line of JSON (receipt.md, section 5). */
 export function json(outcome: Outcome): string {
   const { receipt } = outcome;
   if ('statement' in outcome) return printableJson({ receipt, verdict: 'verified', ...reportOf(outcome.statement) });
@@ -20,7 +20,7 @@ export function json(outcome: Outcome): string {
   });
 }
 
-/** Lines for people. */
+/** Returns the human-readable report. */
 export function human(outcome: Outcome): string {
   if (!('statement' in outcome)) {
     const verdict = outcome.refused ? '✗ REFUSED' : '? NOT CHECKED';
@@ -48,17 +48,16 @@ function proven(s: Statement): string[] {
     `signed by ${s.signers.join(', ')}`,
   ];
   if (s.streamId !== undefined) {
-    const tag = s.tagChecked ? 'under its right tag' : 'tag not checked: use --stream-key';
+    const tag = s.tagChecked ? 'with the right tag' : 'tag not checked: use --stream-key';
     lines.push(`entry ${s.seq ?? 0} of the stream ${s.streamId} (${tag})`);
   }
   if (s.header === undefined) lines.push(`header hash ${s.headerHash}`);
-  else if (s.payloadSha256 === undefined) lines.push('the header is the recorded one; the payload was not checked');
+  else if (s.payloadSha256 === undefined) lines.push('the header is as recorded; the payload was not checked');
   else {
     const size = count(s.header.payload.size, 'byte', 'bytes');
-    lines.push(`header and payload are the recorded ones: ${size}, sha256:${s.payloadSha256}`);
+    lines.push(`header and payload are as recorded: ${size}, sha256:${s.payloadSha256}`);
   }
-  if (s.externalSha256 !== undefined)
-    lines.push(`the evidence kept elsewhere is the recorded one: sha256:${s.externalSha256}`);
+  if (s.externalSha256 !== undefined) lines.push(`the external evidence is as recorded: sha256:${s.externalSha256}`);
   return lines;
 }
 
@@ -96,7 +95,7 @@ function verification({ result, format, reason }: Header['verification']): strin
   const what = {
     verified: 'the log verified the signatures',
     unverified: 'the log did not verify the signatures',
-    failed: 'the log found the signatures wrong',
+    failed: 'the log found the signatures invalid',
   }[result];
   const detail = [format, reason].filter((text) => text !== undefined).join(': ');
   return detail === '' ? what : `${what} (${detail})`;
@@ -111,12 +110,12 @@ function content(s: Statement): string {
   if (isContentChecked(s)) return 'checked';
   return s.header?.external === undefined
     ? 'content not checked'
-    : 'content not checked: the evidence is kept elsewhere, use --external';
+    : 'content not checked: the evidence is kept elsewhere (use --external)';
 }
 
 function witness(s: Statement): string {
   return s.witnessed
-    ? `witnessed: the quorum of the policy ${s.policy} is met`
+    ? `cosigned by the witnesses that the policy ${s.policy} requires`
     : `not witnessed: the policy ${s.policy} requires no witness`;
 }
 
@@ -124,7 +123,7 @@ function count(n: number, one: string, many: string): string {
   return `${n} ${n === 1 ? one : many}`;
 }
 
-/** A time in milliseconds since 1970, in RFC 3339 up to the year 9999. */
+/** Formats Unix milliseconds in RFC 3339. Times beyond the year 9999 stay a number. */
 function time(milliseconds: number): string {
   const date = new Date(milliseconds);
   const inCalendar = !Number.isNaN(date.getTime()) && date.getUTCFullYear() <= 9999;

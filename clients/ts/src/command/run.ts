@@ -1,4 +1,4 @@
-/** Receipts in files, one report for each, one exit code for all. */
+/** The command line: verifies receipts in files, and prints a report on each. */
 
 import { parseArgs } from 'node:util';
 import { CallerError, NotVerifiedError } from '../errors.js';
@@ -10,22 +10,23 @@ import { MAX_STREAM_KEY_BYTES, parseStreamKey } from '../streamkey.js';
 import { verify } from '../verify.js';
 import { VERSION } from '../version.js';
 import { Octets } from './arguments.js';
-import { filePieces, readFile, type File } from './files.js';
+import { openPieces, readFile, type File } from './files.js';
 import { help } from './help.js';
 import { human, json, type Outcome } from './report.js';
 
-/** Where lines of text go. */
+/** The outputs of the command, by line. */
 export interface Streams {
   out(line: string): void;
   err(line: string): void;
 }
 
-/** 0: all verified; 1: one is refused; 2: one could not be checked, or the call is wrong. */
+/** 0 if all verified, 1 if one was refused, 2 if one could not be checked or the call is wrong. */
 export type ExitCode = 0 | 1 | 2;
 
-/** The arguments are wrong: exit code 2, nothing is verified. */
+/** The arguments are wrong. The exit code is 2, and no receipt is verified. */
 class UsageError extends Error {}
 
+/** Runs the command with the given arguments and environment, and returns its exit code. */
 export function run(args: string[], environment: NodeJS.ProcessEnv, streams: Streams): ExitCode {
   try {
     const call = parseCall(args, environment);
@@ -36,7 +37,7 @@ export function run(args: string[], environment: NodeJS.ProcessEnv, streams: Str
     const { policies, options } = load(call);
     let exitCode: ExitCode = 0;
     for (const receipt of call.receipts) {
-      const outcome = check(receipt, policies, { ...options, ...sources(call) });
+      const outcome = check(receipt, policies, call, options);
       streams.out(call.json ? json(outcome) : human(outcome));
       if ('statement' in outcome) continue;
       exitCode = exitCode === 1 || outcome.refused ? 1 : 2;
@@ -50,7 +51,7 @@ export function run(args: string[], environment: NodeJS.ProcessEnv, streams: Str
   }
 }
 
-/** The command line, as it is written. */
+/** The parsed command line. */
 interface Call {
   receipts: File[];
   policies: File[];
@@ -61,7 +62,7 @@ interface Call {
   options: Options;
 }
 
-/** Expectations that are strings, by their flags. */
+/** Maps flags to the expectations that are strings. */
 const texts = {
   tenant: 'tenant',
   kind: 'kind',
@@ -73,7 +74,7 @@ const texts = {
   stream: 'stream',
 } as const;
 
-/** A text: help or version is asked for. */
+/** Parses the arguments. Returns the text to print if they ask for help or the version. */
 function parseCall(args: string[], environment: NodeJS.ProcessEnv): Call | string {
   const { values, positionals, tokens } = parse(args);
   if (values.help === true || (positionals[0] === 'help' && positionals.length === 1)) return help;
@@ -90,7 +91,7 @@ function parseCall(args: string[], environment: NodeJS.ProcessEnv): Call | strin
     const value = environment[name] ?? '';
     return value === '' ? [] : [{ name: value, path: value }];
   };
-  const policies = (files['policy'] ?? variable('MUNIMENT_POLICY')).flatMap(list);
+  const policies = files['policy'] ?? variable('MUNIMENT_POLICY');
   const call: Call = {
     receipts,
     policies: policies.filter(({ name }) => name !== ''),
@@ -110,17 +111,12 @@ function parseCall(args: string[], environment: NodeJS.ProcessEnv): Call | strin
     if (values[flag] !== undefined && call.receipts.length > 1)
       throw new UsageError(`--${flag} is for one receipt at a time`);
   for (const flag of ['payload', 'external', 'stream-key'] as const)
-    if (values[flag] === '') throw new UsageError(`--${flag} is empty`);
+    if (values[flag] === '') throw new UsageError(`--${flag}: must not be empty`);
   for (const [flag, option] of Object.entries(texts)) {
     const value = values[flag as keyof typeof texts];
     if (value !== undefined) call.options[option] = value;
   }
   return call;
-}
-
-/** The files of a list with commas. A name that is not UTF-8 stands alone. */
-function list(file: File): File[] {
-  return typeof file.path === 'string' ? file.path.split(',').map((path) => ({ name: path, path })) : [file];
 }
 
 function parse(args: string[]) {
@@ -159,22 +155,17 @@ function load(call: Call): { policies: Policy[]; options: Options } {
   const policies = call.policies.map((file) => parsePolicy(file.name, readFile(file, MAX_POLICY_BYTES)));
   const options: Options = { ...call.options };
   if (call.streamKey !== undefined) options.streamKey = parseStreamKey(readFile(call.streamKey, MAX_STREAM_KEY_BYTES));
-  checkOptions(options); // an error ends the command before the first receipt
+  checkOptions(options); // report a wrong call before the first receipt
   return { policies, options };
 }
 
-/** Files that are read in pieces, while a receipt is verified. */
-function sources(call: Call): Options {
-  const options: Options = {};
-  if (call.payload !== undefined) options.payload = filePieces(call.payload);
-  if (call.external !== undefined) options.external = filePieces(call.external);
-  return options;
-}
-
-function check(receipt: File, policies: readonly Policy[], options: Options): Outcome {
+function check(receipt: File, policies: readonly Policy[], call: Call, options: Options): Outcome {
   try {
     const bytes = readFile(receipt, MAX_RECEIPT_BYTES);
-    return { receipt: receipt.name, statement: verify(bytes, policies, options) };
+    const inputs: Options = { ...options };
+    if (call.payload !== undefined) inputs.payload = openPieces(call.payload);
+    if (call.external !== undefined) inputs.external = openPieces(call.external);
+    return { receipt: receipt.name, statement: verify(bytes, policies, inputs) };
   } catch (error) {
     if (error instanceof NotVerifiedError || error instanceof CallerError)
       return { receipt: receipt.name, error, refused: error instanceof NotVerifiedError };

@@ -3,7 +3,6 @@ package prove
 import (
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -94,7 +93,8 @@ func (c *verifyCmd) Run(a *term.App) error {
 }
 
 // verify verifies one receipt. The files of --payload and --external are
-// streamed.
+// streamed. They are opened first, because an unreadable input ranks before
+// every fault of the receipt.
 func (c *verifyCmd) verify(path string, policies []*receipt.TrustPolicy, opts receipt.Options) (*receipt.Statement, error) {
 	data, err := bounded.ReadFile(path, bounded.Receipt)
 	if err != nil {
@@ -112,6 +112,9 @@ func (c *verifyCmd) verify(path string, policies []*receipt.TrustPolicy, opts re
 			return nil, fmt.Errorf("%s: %w", f.flag, err)
 		}
 		defer file.Close()
+		if info, err := file.Stat(); err == nil && info.IsDir() {
+			return nil, fmt.Errorf("%s: %s is a folder", f.flag, f.path)
+		}
 		*f.to = file
 	}
 	return receipt.Verify(data, policies, opts)
@@ -120,30 +123,14 @@ func (c *verifyCmd) verify(path string, policies []*receipt.TrustPolicy, opts re
 func (c *verifyCmd) options() (receipt.Options, error) {
 	o := receipt.Options{HeaderOnly: c.HeaderOnly, Tenant: c.Tenant, Kind: c.Kind, Subject: c.Subject, PredicateType: c.PredicateType, Control: c.Control,
 		RequireVerified: c.RequireVerified, Signer: c.Signer, Issuer: c.Issuer, Admitted: c.Admitted}
-	for _, f := range []struct {
-		name  string
-		value *string
-	}{{"tenant", c.Tenant}, {"kind", c.Kind}, {"subject", c.Subject}, {"predicate-type", c.PredicateType}, {"control", c.Control}, {"signer", c.Signer}, {"issuer", c.Issuer}, {"stream", c.Stream}} {
-		if f.value != nil && *f.value == "" {
-			return o, fmt.Errorf("--%s: must not be empty: omit the flag to accept any value", f.name)
-		}
-	}
 	if c.Subject != nil {
 		if _, err := entry.ParseDigest(*c.Subject); err != nil {
 			return o, fmt.Errorf("--subject: %w", err)
 		}
 	}
 	for _, f := range []struct{ flag, path string }{{"--payload", c.Payload}, {"--external", c.External}} {
-		if f.path == "" {
-			continue
-		}
-		if len(c.Receipts) > 1 {
+		if f.path != "" && len(c.Receipts) > 1 {
 			return o, fmt.Errorf("%s is for one receipt at a time", f.flag)
-		}
-		if info, err := os.Stat(f.path); err != nil {
-			return o, fmt.Errorf("%s: %w", f.flag, err)
-		} else if info.IsDir() {
-			return o, fmt.Errorf("%s: %s is a folder", f.flag, f.path)
 		}
 	}
 	if c.Stream != nil {
