@@ -169,26 +169,6 @@ func checkProto(file string, data []byte) []finding {
 	return findings
 }
 
-// checkComments looks for phrases in the lines of TypeScript and Python that
-// are comments. Their formatters hold the widths.
-func checkComments(file string, data []byte) []finding {
-	var comments []comment
-	for i, line := range strings.Split(string(data), "\n") {
-		line = strings.TrimSpace(line)
-		for _, mark := range []string{"//", "/**", "/*", "*", "#"} {
-			if text, ok := strings.CutPrefix(line, mark); ok {
-				comments = append(comments, comment{i + 1, "//" + text, true})
-				break
-			}
-		}
-	}
-	var findings []finding
-	for _, p := range paragraphs(comments) {
-		findings = append(findings, checkPhrases(file, p.line, p.text)...)
-	}
-	return findings
-}
-
 var fence = regexp.MustCompile("^\\s*(?:>\\s*)*(```+|~~~+)")
 
 // checkMarkdown checks prose. Code blocks, tables, headings and lines with

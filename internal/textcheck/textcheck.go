@@ -132,8 +132,10 @@ func checkerOf(name string) func(string, []byte) []finding {
 		return checkProto
 	case ".md":
 		return checkMarkdown
-	case ".ts", ".tsx", ".py":
-		return checkComments
+	case ".ts", ".tsx":
+		return checkTypeScript
+	case ".py":
+		return checkPython
 	}
 	return nil
 }
