@@ -56,7 +56,7 @@ func (b *bench) rekorLog() {
 	// second.
 	p, err := rekorpeer.Start(context.Background(), dir, "--checkpoint-interval", "100ms", "--batch-max-age", "10ms")
 	check(err)
-	defer func() { check(p.Stop()) }()
+	defer p.Stop()
 	theirs := rekorClient{url: p.URL, http: pool(1), verifier: noteVerifier(p.Key)}
 	theirs.add(2)
 	them := theirs.add(12)

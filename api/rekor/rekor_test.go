@@ -392,11 +392,7 @@ func startPeer(t *testing.T) *rekorpeer.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(s.Stop)
 	return s
 }
 

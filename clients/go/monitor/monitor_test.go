@@ -278,7 +278,7 @@ func TestRekor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = peer.Stop() })
+	t.Cleanup(peer.Stop)
 	vkey, err := note.NewEd25519VerifierKey("127.0.0.1", peer.Key)
 	if err != nil {
 		t.Fatal(err)

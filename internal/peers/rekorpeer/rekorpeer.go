@@ -8,109 +8,82 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
-	"fmt"
-	"net"
-	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"time"
 
 	"muniment.dev/muniment/internal/peers"
 )
 
-// A Server is a running Rekor v2.
-type Server struct {
-	URL    string // of its API
-	Key    ed25519.PublicKey
-	Folder string // of its tiles: checkpoint, tile/…
+// Files in the folder of a server.
+const (
+	keyFile       = "log.pem"
+	publicKeyFile = "log.pub"
+	tiles         = "log"
+)
 
-	cmd *exec.Cmd
-	log *os.File
+// A Server is a running Rekor v2. The origin of its log is 127.0.0.1.
+type Server struct {
+	URL           string // of its API
+	Key           ed25519.PublicKey
+	PublicKeyFile string // Key, in PEM
+	Folder        string // of its tiles: checkpoint, tile/…
+
+	process *peers.Process
 }
 
-// Start runs the server on files below dir, with the flags added, and waits
-// until it answers. The origin of its log is 127.0.0.1.
+// Start runs a server on files in dir, with additional flags, and waits until
+// it is ready.
 func Start(ctx context.Context, dir string, flags ...string) (*Server, error) {
-	bin, err := peers.Find("rekor-server")
+	public, err := writeKeys(dir)
 	if err != nil {
 		return nil, err
 	}
-	pub, key, err := ed25519.GenerateKey(rand.Reader)
+	ports, err := peers.FreePorts(3)
 	if err != nil {
 		return nil, err
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
+	s := &Server{
+		URL: "http://127.0.0.1:" + ports[0], Key: public,
+		PublicKeyFile: filepath.Join(dir, publicKeyFile), Folder: filepath.Join(dir, tiles),
+	}
+	program := peers.Program{
+		Name: "rekor-server", Dir: dir, Probe: s.URL + "/healthz",
+		Args: append([]string{
+			"serve", "--hostname", "127.0.0.1", "--http-address", "127.0.0.1", "--grpc-address", "127.0.0.1",
+			"--http-port", ports[0], "--grpc-port", ports[1], "--http-metrics-port", ports[2],
+			"--signer-filepath", filepath.Join(dir, keyFile), "--storage-dir", s.Folder,
+		}, flags...),
+	}
+	if s.process, err = program.Start(ctx); err != nil {
 		return nil, err
-	}
-	keyFile := filepath.Join(dir, "log.pem")
-	if err := os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
-		return nil, err
-	}
-	ports, err := freePorts(3)
-	if err != nil {
-		return nil, err
-	}
-	s := &Server{URL: fmt.Sprintf("http://127.0.0.1:%d", ports[0]), Key: pub, Folder: filepath.Join(dir, "log")}
-	if s.log, err = os.Create(filepath.Join(dir, "rekor.log")); err != nil {
-		return nil, err
-	}
-	s.cmd = exec.CommandContext(ctx, bin, append([]string{"serve", "--hostname", "127.0.0.1", "--http-address", "127.0.0.1", "--grpc-address", "127.0.0.1",
-		"--http-port", fmt.Sprint(ports[0]), "--grpc-port", fmt.Sprint(ports[1]), "--http-metrics-port", fmt.Sprint(ports[2]),
-		"--signer-filepath", keyFile, "--storage-dir", s.Folder}, flags...)...)
-	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
-	if err := s.cmd.Start(); err != nil {
-		return nil, errors.Join(err, s.log.Close())
-	}
-	if err := s.await(ctx); err != nil {
-		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
 }
 
-// await waits until the server answers, for at most a minute.
-func (s *Server) await(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/healthz", nil)
-		if err != nil {
-			return err
-		}
-		if res, err := http.DefaultClient.Do(req); err == nil {
-			res.Body.Close()
-			if res.StatusCode == http.StatusOK {
-				return nil
-			}
-		}
-		select {
-		case <-ctx.Done():
-			text, _ := os.ReadFile(s.log.Name())
-			return fmt.Errorf("the Rekor server does not answer: %w\n%s", ctx.Err(), text)
-		case <-time.After(20 * time.Millisecond):
-		}
+// Stop kills the server.
+func (s *Server) Stop() { s.process.Stop() }
+
+// writeKeys makes the log's key and writes both halves into dir.
+func writeKeys(dir string) (ed25519.PublicKey, error) {
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
 	}
-}
-
-// Stop ends the server.
-func (s *Server) Stop() error {
-	_ = s.cmd.Process.Kill() // it may have ended
-	_ = s.cmd.Wait()
-	return s.log.Close()
-}
-
-// freePorts returns ports that were free a moment ago.
-func freePorts(n int) ([]int, error) {
-	var ports []int
-	for range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+	privateDER, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return nil, err
+	}
+	publicDER, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		return nil, err
+	}
+	for name, block := range map[string]*pem.Block{
+		keyFile:       {Type: "PRIVATE KEY", Bytes: privateDER},
+		publicKeyFile: {Type: "PUBLIC KEY", Bytes: publicDER},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
 			return nil, err
 		}
-		defer ln.Close()
-		ports = append(ports, ln.Addr().(*net.TCPAddr).Port)
 	}
-	return ports, nil
+	return public, nil
 }

@@ -2,20 +2,15 @@ package sigstorerig
 
 import (
 	"crypto"
-	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"maps"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 )
@@ -109,28 +104,3 @@ func (i *Issuer) Token(t testing.TB, claims map[string]any) string {
 }
 
 func segment(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
-
-// writeLogKey makes an Ed25519 key and writes it as rekor-server and cosign
-// want the two halves.
-func writeLogKey(t testing.TB, dir string) (private, public string) {
-	t.Helper()
-	pub, priv, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, public = filepath.Join(dir, "log.pem"), filepath.Join(dir, "log.pub")
-	der, err := x509.MarshalPKCS8PrivateKey(priv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pubDER, err := x509.MarshalPKIXPublicKey(pub)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for path, b := range map[string]*pem.Block{private: {Type: "PRIVATE KEY", Bytes: der}, public: {Type: "PUBLIC KEY", Bytes: pubDER}} {
-		if err := os.WriteFile(path, pem.EncodeToMemory(b), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return private, public
-}

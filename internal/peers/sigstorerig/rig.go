@@ -10,23 +10,16 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"muniment.dev/muniment/internal/peers"
+	"muniment.dev/muniment/internal/peers/rekorpeer"
 )
-
-// startTimeout is how long a program may take until it answers.
-const startTimeout = time.Minute
 
 // A Rig is a running Sigstore. It ends with the test.
 type Rig struct {
@@ -163,82 +156,26 @@ func (r *Rig) GenerateKey(t testing.TB, name string) (private, public string) {
 	return filepath.Join(r.Dir, name+".key"), filepath.Join(r.Dir, name+".pub")
 }
 
-// freePorts returns ports of 127.0.0.1 that are free now. The programs can't
-// choose one themselves and report it.
+// freePorts is peers.FreePorts in a test.
 func freePorts(t testing.TB, n int) []string {
 	t.Helper()
-	ports := make([]string, n)
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		_, ports[i], _ = net.SplitHostPort(l.Addr().String())
+	ports, err := peers.FreePorts(n)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return ports
 }
 
-// start runs a program until the test ends, and waits until it answers at the
-// URL with 200. It returns the answer.
+// start runs a program until the test ends, and returns its answer to the
+// probe.
 func start(t testing.TB, dir, name, probe string, args ...string) []byte {
 	t.Helper()
-	log, err := os.Create(filepath.Join(dir, name+".log"))
+	process, err := peers.Program{Name: name, Dir: dir, Probe: probe, Args: args}.Start(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(peers.Path(t, name), args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
-		select {
-		case <-ended:
-		case <-time.After(5 * time.Second):
-			_ = cmd.Process.Kill()
-			<-ended
-		}
-		log.Close()
-	})
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-	defer cancel()
-	again := time.NewTicker(20 * time.Millisecond)
-	defer again.Stop()
-	for {
-		if body, err := get(ctx, probe); err == nil {
-			return body
-		}
-		select {
-		case err := <-ended:
-			ended <- err
-			said, _ := os.ReadFile(log.Name())
-			t.Fatalf("%s ended: %v\n%s", name, err, said)
-		case <-ctx.Done():
-			said, _ := os.ReadFile(log.Name())
-			t.Fatalf("%s does not answer at %s\n%s", name, probe, said)
-		case <-again.C:
-		}
-	}
-}
-
-func get(ctx context.Context, url string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %s", url, res.Status)
-	}
-	return io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	t.Cleanup(process.Stop)
+	return process.Answer
 }
 
 func startFulcio(t testing.TB, dir, issuer, ci string) (base, chain string) {
@@ -248,11 +185,12 @@ func startFulcio(t testing.TB, dir, issuer, ci string) (base, chain string) {
   %[1]s: {issuer-url: %[1]s, client-id: sigstore, type: email}
   %[2]s: {issuer-url: %[2]s, client-id: sigstore, type: github-workflow}
 `, issuer, ci)
-	if err := os.WriteFile(filepath.Join(dir, "fulcio.yaml"), []byte(conf), 0o600); err != nil {
+	confFile := filepath.Join(dir, "fulcio.yaml")
+	if err := os.WriteFile(confFile, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	base = "http://127.0.0.1:" + p[0]
-	answer := start(t, dir, "fulcio", base+"/api/v2/trustBundle", "serve", "--ca", "ephemeralca", "--ct-log-url=", "--config-path", "fulcio.yaml",
+	answer := start(t, dir, "fulcio", base+"/api/v2/trustBundle", "serve", "--ca", "ephemeralca", "--ct-log-url=", "--config-path", confFile,
 		"--host", "127.0.0.1", "--port", p[0], "--grpc-host", "127.0.0.1", "--grpc-port", p[1], "--metrics-port", p[2],
 		"--legacy-unix-domain-socket", "@sigstorerig-"+p[0])
 	var bundle struct {
@@ -292,10 +230,10 @@ func startTSA(t testing.TB, dir string) (base, chain string) {
 
 func startRekor(t testing.TB, dir string) *Log {
 	t.Helper()
-	private, public := writeLogKey(t, dir)
-	p := freePorts(t, 3)
-	base := "http://127.0.0.1:" + p[0]
-	start(t, dir, "rekor-server", base+"/healthz", "serve", "--hostname", "127.0.0.1", "--http-port", p[0], "--grpc-port", p[1],
-		"--http-metrics-port", p[2], "--signer-filepath", private, "--storage-dir", filepath.Join(dir, "log"), "--checkpoint-interval", "1s")
-	return &Log{URL: base, PublicKey: public}
+	server, err := rekorpeer.Start(context.Background(), dir, "--checkpoint-interval", "1s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	return &Log{URL: server.URL, PublicKey: server.PublicKeyFile}
 }

@@ -8,16 +8,13 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
-	"time"
 
 	"filippo.io/torchwood"
 	fnote "github.com/transparency-dev/formats/note"
@@ -33,20 +30,14 @@ type Witness struct {
 	URL  string
 	VKey string
 
-	start  func() *exec.Cmd
-	stops  []func()
-	cmd    *exec.Cmd
-	output bytes.Buffer
+	program    peers.Program
+	process    *peers.Process // nil while it is stopped
+	closeAgent func()         // nil without an ssh-agent
 }
 
-// Litewitness starts filippo.io/torchwood's witness in the folder, with
-// the logs of the given verifier keys. It has an Ed25519 key in an ssh-agent.
+// Litewitness starts filippo.io/torchwood's witness in the folder, for the logs
+// with the given verifier keys. Its key is Ed25519, in an ssh-agent.
 func Litewitness(dir, name string, logs ...string) (*Witness, error) {
-	bin, err := peers.Find("litewitness")
-	if err != nil {
-		return nil, err
-	}
-	w := &Witness{}
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, err
@@ -55,31 +46,6 @@ func Litewitness(dir, name string, logs ...string) (*Witness, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.VKey = signer.Verifier().String()
-	ring := agent.NewKeyring()
-	if err := ring.Add(agent.AddedKey{PrivateKey: private}); err != nil {
-		return nil, err
-	}
-	sockets, err := os.MkdirTemp("", "agent") // the path of a socket may not be long
-	if err != nil {
-		return nil, err
-	}
-	socket := filepath.Join(sockets, "s")
-	ln, err := net.Listen("unix", socket)
-	if err != nil {
-		return nil, err
-	}
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			// ends with the connection
-			go func() { _ = agent.ServeAgent(ring, conn); conn.Close() }()
-		}
-	}()
-	w.stops = append(w.stops, func() { ln.Close(); os.RemoveAll(sockets) })
 	key, err := ssh.NewPublicKey(public)
 	if err != nil {
 		return nil, err
@@ -92,15 +58,46 @@ func Litewitness(dir, name string, logs ...string) (*Witness, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.URL = "http://" + address
-	w.start = func() *exec.Cmd {
-		return exec.Command(bin, "-ssh-agent", socket, "-key", ssh.FingerprintSHA256(key), "-name", name, "-db", db, "-listen", address)
+	socket, closeAgent, err := serveAgent(private)
+	if err != nil {
+		return nil, err
 	}
-	return w, w.Start()
+	w := &Witness{VKey: signer.Verifier().String(), closeAgent: closeAgent}
+	return w.run(address, peers.Program{Name: "litewitness", Dir: dir, Args: []string{
+		"-ssh-agent", socket, "-key", ssh.FingerprintSHA256(key), "-name", name, "-db", db, "-listen", address,
+	}})
 }
 
-// litewitnessLogs makes the database with the logs. Its own tool for this,
-// witnessctl, needs a module that is not at hand everywhere.
+// serveAgent serves an ssh-agent that has the key, and returns its socket.
+func serveAgent(key ed25519.PrivateKey) (socket string, stop func(), err error) {
+	ring := agent.NewKeyring()
+	if err := ring.Add(agent.AddedKey{PrivateKey: key}); err != nil {
+		return "", nil, err
+	}
+	dir, err := os.MkdirTemp("", "agent") // the path of a socket must be short
+	if err != nil {
+		return "", nil, err
+	}
+	socket = filepath.Join(dir, "s")
+	ln, err := net.Listen("unix", socket)
+	if err != nil {
+		return "", nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			// It ends with the connection, which the witness holds.
+			go func() { _ = agent.ServeAgent(ring, conn); conn.Close() }()
+		}
+	}()
+	return socket, func() { ln.Close(); os.RemoveAll(dir) }, nil
+}
+
+// litewitnessLogs makes the database with the logs. witnessctl, which is meant
+// for this, needs a module that some proxies lack.
 func litewitnessLogs(db string, logs []string) error {
 	in := make([][2]string, 0, len(logs))
 	for _, vkey := range logs {
@@ -130,14 +127,9 @@ db.commit()
 	return nil
 }
 
-// Omniwitness starts transparency-dev's witness in the folder, with the logs of
-// the given verifier keys. It has an Ed25519 key, or an ML-DSA-44 key.
+// Omniwitness starts transparency-dev's witness in the folder, for the logs with
+// the given verifier keys. Its key is Ed25519 or ML-DSA-44.
 func Omniwitness(dir, name string, mldsa bool, logs ...string) (*Witness, error) {
-	bin, err := peers.Find("omniwitness")
-	if err != nil {
-		return nil, err
-	}
-	w := &Witness{}
 	skey, vkey, err := note.GenerateKey(rand.Reader, name)
 	if err == nil && !mldsa {
 		vkey, err = fnote.VKeyToCosignatureV1(vkey)
@@ -147,7 +139,6 @@ func Omniwitness(dir, name string, mldsa bool, logs ...string) (*Witness, error)
 	if err != nil {
 		return nil, err
 	}
-	w.VKey = vkey
 	config := "Logs:\n"
 	for _, l := range logs {
 		origin, _, _ := strings.Cut(l, "+")
@@ -164,89 +155,53 @@ func Omniwitness(dir, name string, mldsa bool, logs ...string) (*Witness, error)
 	if err != nil {
 		return nil, err
 	}
-	w.URL = "http://" + address
-	w.start = func() *exec.Cmd {
-		return exec.Command(bin, "--listen", address, "--metrics_listen", "", "--private_key_path", keyFile, "--additional_logs", logFile, "--db_file", filepath.Join(dir, "omniwitness.db"))
-	}
-	return w, w.Start()
+	w := &Witness{VKey: vkey}
+	return w.run(address, peers.Program{Name: "omniwitness", Dir: dir, Args: []string{
+		"--listen", address, "--metrics_listen", "", "--private_key_path", keyFile,
+		"--additional_logs", logFile, "--db_file", filepath.Join(dir, "omniwitness.db"),
+	}})
 }
 
-// freeAddress returns a free address on loopback. A witness
-// that is started again needs the one that it had.
+// run starts the program, which listens at the address.
+func (w *Witness) run(address string, program peers.Program) (*Witness, error) {
+	w.URL = "http://" + address
+	w.program = program
+	w.program.Probe, w.program.AnyStatus = w.URL+"/", true
+	if err := w.Start(); err != nil {
+		w.Close()
+		return nil, err
+	}
+	return w, nil
+}
+
+// freeAddress returns a free address on loopback. A witness keeps its address
+// when it is started again.
 func freeAddress() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := peers.FreePorts(1)
 	if err != nil {
 		return "", err
 	}
-	defer ln.Close()
-	return ln.Addr().String(), nil
+	return "127.0.0.1:" + ports[0], nil
 }
 
-// startTime is how long a witness may take until it listens.
-const startTime = 30 * time.Second
-
 // Start starts the witness after Stop.
-func (w *Witness) Start() error {
-	w.cmd = w.start()
-	w.output.Reset()
-	out := &lockedWriter{w: &w.output}
-	w.cmd.Stdout, w.cmd.Stderr = out, out
-	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := w.cmd.Start(); err != nil {
-		return err
-	}
-	exited := make(chan struct{})
-	go func() { _ = w.cmd.Wait(); close(exited) }() // killed
-	w.stops = append(w.stops, func() { _ = w.cmd.Process.Kill(); <-exited })
-	ctx, cancel := context.WithTimeout(context.Background(), startTime)
-	defer cancel()
-	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.URL+"/", nil)
-		if err != nil {
-			return err
-		}
-		res, err := http.DefaultClient.Do(req)
-		if err == nil {
-			return res.Body.Close()
-		}
-		select {
-		case <-exited:
-			return fmt.Errorf("the witness ended:\n%s", out)
-		case <-ctx.Done():
-			return fmt.Errorf("the witness does not listen: %w\n%s", err, out)
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
+func (w *Witness) Start() (err error) {
+	w.process, err = w.program.Start(context.Background())
+	return err
 }
 
 // Stop kills the witness.
 func (w *Witness) Stop() {
-	last := len(w.stops) - 1
-	w.stops[last]()
-	w.stops = w.stops[:last]
-}
-
-// Close ends all that belongs to the witness.
-func (w *Witness) Close() {
-	for len(w.stops) > 0 {
-		w.Stop()
+	if w.process != nil {
+		w.process.Stop()
+		w.process = nil
 	}
 }
 
-// A lockedWriter may be read while a process writes.
-type lockedWriter struct {
-	mu sync.Mutex
-	w  *bytes.Buffer
-}
-
-func (l *lockedWriter) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.Write(b)
-}
-
-func (l *lockedWriter) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.String()
+// Close kills the witness, and ends its agent.
+func (w *Witness) Close() {
+	w.Stop()
+	if w.closeAgent != nil {
+		w.closeAgent()
+	}
 }

@@ -1,0 +1,138 @@
+package peers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// startTime bounds the time until a program answers.
+const startTime = time.Minute
+
+// maxAnswer bounds the answer to a probe.
+const maxAnswer = 1 << 20
+
+// A Program is a peer and how to run it.
+type Program struct {
+	Name  string // in .ci/peers
+	Args  []string
+	Dir   string // for its output, in NAME.log
+	Probe string // URL that answers once the program is ready
+
+	// AnyStatus accepts an answer of any status. Otherwise it must be 200.
+	AnyStatus bool
+}
+
+// A Process is a running peer.
+type Process struct {
+	Answer []byte // to the probe
+
+	program Program
+	cmd     *exec.Cmd
+	log     *os.File
+	ended   chan struct{} // closed after Wait has returned
+}
+
+// Start runs a program and waits until it is ready. The caller must stop it.
+func (p Program) Start(ctx context.Context) (*Process, error) {
+	bin, err := Find(p.Name)
+	if err != nil {
+		return nil, err
+	}
+	log, err := os.Create(filepath.Join(p.Dir, p.Name+".log"))
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(bin, p.Args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
+	run := &Process{program: p, cmd: cmd, log: log, ended: make(chan struct{})}
+	go func() { _ = cmd.Wait(); close(run.ended) }()
+	if err := run.await(ctx); err != nil {
+		run.Stop()
+		return nil, err
+	}
+	return run, nil
+}
+
+// await probes the program until it is ready.
+func (r *Process) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for {
+		err := r.probe(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-r.ended:
+			return fmt.Errorf("%s ended: %s\n%s", r.program.Name, r.cmd.ProcessState, r.output())
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not ready: %w\n%s", r.program.Name, err, r.output())
+		case <-again.C:
+		}
+	}
+}
+
+func (r *Process) probe(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.program.Probe, nil)
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK && !r.program.AnyStatus {
+		return fmt.Errorf("%s: %s", r.program.Probe, res.Status)
+	}
+	r.Answer, err = io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	return err
+}
+
+// output returns what the program has printed.
+func (r *Process) output() []byte {
+	text, err := os.ReadFile(r.log.Name())
+	if err != nil {
+		return []byte(err.Error())
+	}
+	return text
+}
+
+// Stop kills the program and waits until it has ended.
+func (r *Process) Stop() {
+	_ = r.cmd.Process.Kill() // an error means that it has ended
+	<-r.ended
+	r.log.Close()
+}
+
+// FreePorts returns n ports of 127.0.0.1 that no program listens at. Most peers
+// cannot choose a port themselves and report it.
+func FreePorts(n int) ([]string, error) {
+	ports := make([]string, n)
+	for i := range ports {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer ln.Close()
+		if _, ports[i], err = net.SplitHostPort(ln.Addr().String()); err != nil {
+			return nil, err
+		}
+	}
+	return ports, nil
+}
