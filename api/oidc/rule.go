@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"muniment.dev/muniment/internal/glob"
 )
 
 // A Rule matches the tokens of an issuer that have all of the claims. A claim
@@ -104,7 +106,7 @@ func (t *Token) has(name, want string) bool {
 		return slices.ContainsFunc(list, func(x any) bool { s, ok := text(x); return ok && s == want })
 	}
 	s, ok := text(v)
-	return ok && glob(want, s)
+	return ok && glob.MatchParts(want, s)
 }
 
 func (t *Token) claim(name string) any {
@@ -133,39 +135,4 @@ func text(v any) (string, bool) {
 		return fmt.Sprint(x), true
 	}
 	return "", false
-}
-
-// glob reports whether the text matches the pattern, in which * matches any
-// characters but /.
-func glob(pattern, text string) bool {
-	patterns, parts := strings.Split(pattern, "/"), strings.Split(text, "/")
-	if len(patterns) != len(parts) {
-		return false
-	}
-	for i := range parts {
-		if !globPart(patterns[i], parts[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-func globPart(pattern, text string) bool {
-	pieces := strings.Split(pattern, "*")
-	first, last := pieces[0], pieces[len(pieces)-1]
-	if len(pieces) == 1 {
-		return pattern == text
-	}
-	if len(text) < len(first)+len(last) || !strings.HasPrefix(text, first) || !strings.HasSuffix(text, last) {
-		return false
-	}
-	text = text[len(first) : len(text)-len(last)]
-	for _, piece := range pieces[1 : len(pieces)-1] {
-		_, after, ok := strings.Cut(text, piece)
-		if !ok {
-			return false
-		}
-		text = after
-	}
-	return true
 }

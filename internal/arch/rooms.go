@@ -45,8 +45,8 @@ var commands = slices.Concat(shared, server)
 // Rooms is the table. Imports point down it.
 var Rooms = []Room{
 	{
-		Folder: "cmd/muniment", Purpose: "the command line: the program and its table of commands",
-		Imports: []string{"cmd/muniment/internal", "internal"},
+		Folder: "cmd/muniment", Purpose: "the command line: the program, its table of commands, and completion",
+		Imports: []string{"cmd/muniment/internal", "ingest", "internal"},
 		Tests:   slices.Concat([]string{"ledger/engine"}, server),
 	},
 	{

@@ -1,5 +1,5 @@
-// Package glob matches names against patterns. * matches any characters except
-// /, ** matches any characters, and every other character matches itself.
+// Package glob matches names against patterns, in which every character but *
+// matches itself. Match, MatchParts and MatchText differ in what a * matches.
 package glob
 
 import (
@@ -27,10 +27,12 @@ func Check(glob string) error {
 	return nil
 }
 
-// Match reports whether a name matches a glob. It does not backtrack. Its time
-// is proportional to the product of two lengths: of the glob between its first
-// and last star, and of the part of the name that this part of the glob must
-// match.
+// Match reports whether a name matches a glob, in which * matches any
+// characters except /, and ** matches any characters.
+//
+// It does not backtrack. Its time is proportional to the product of two
+// lengths: of the glob between its first and last star, and of the part of the
+// name that this part of the glob must match.
 func Match(glob, name string) bool {
 	glob, name, ok := trim(glob, name)
 	if !ok || glob == "" {
@@ -80,4 +82,41 @@ func trim(glob, name string) (string, string, bool) {
 		return "", "", false
 	}
 	return glob[first:last], name[len(head) : len(name)-len(tail)], true
+}
+
+// MatchParts reports whether a text matches a pattern in which * matches any
+// characters except /. A ** is two of them.
+func MatchParts(pattern, text string) bool {
+	patterns, parts := strings.Split(pattern, "/"), strings.Split(text, "/")
+	if len(patterns) != len(parts) {
+		return false
+	}
+	for i := range parts {
+		if !MatchText(patterns[i], parts[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// MatchText reports whether a text matches a pattern in which * matches any
+// characters.
+func MatchText(pattern, text string) bool {
+	pieces := strings.Split(pattern, "*")
+	if len(pieces) == 1 {
+		return pattern == text
+	}
+	first, last := pieces[0], pieces[len(pieces)-1]
+	if len(text) < len(first)+len(last) || !strings.HasPrefix(text, first) || !strings.HasSuffix(text, last) {
+		return false
+	}
+	text = text[len(first) : len(text)-len(last)]
+	for _, piece := range pieces[1 : len(pieces)-1] {
+		_, after, found := strings.Cut(text, piece)
+		if !found {
+			return false
+		}
+		text = after
+	}
+	return true
 }

@@ -18,13 +18,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/clients/go/audit"
+	"muniment.dev/muniment/internal/glob"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -141,7 +141,7 @@ func (w *Watch) match(e *Entry) (string, bool) {
 	}
 	for _, id := range e.Identities {
 		for _, x := range w.Identities {
-			if glob(x, id) {
+			if glob.MatchText(x, id) {
 				return id, true
 			}
 		}
@@ -154,27 +154,6 @@ func (w *Watch) match(e *Entry) (string, bool) {
 		}
 	}
 	return "", false
-}
-
-// glob reports whether the text matches the pattern, in which * matches any
-// text.
-func glob(pattern, text string) bool {
-	parts := strings.Split(pattern, "*")
-	if len(parts) == 1 {
-		return pattern == text
-	}
-	rest, ok := strings.CutPrefix(text, parts[0])
-	if !ok {
-		return false
-	}
-	for _, p := range parts[1 : len(parts)-1] {
-		at := strings.Index(rest, p)
-		if at < 0 {
-			return false
-		}
-		rest = rest[at+len(p):]
-	}
-	return strings.HasSuffix(rest, parts[len(parts)-1])
 }
 
 // A visit is one round of one log.

@@ -127,8 +127,8 @@ db.commit()
 	return nil
 }
 
-// Omniwitness starts transparency-dev's witness in the folder, for the logs with
-// the given verifier keys. Its key is Ed25519 or ML-DSA-44.
+// Omniwitness starts transparency-dev's witness in the folder, for the logs
+// with the given verifier keys. Its key is Ed25519 or ML-DSA-44.
 func Omniwitness(dir, name string, mldsa bool, logs ...string) (*Witness, error) {
 	skey, vkey, err := note.GenerateKey(rand.Reader, name)
 	if err == nil && !mldsa {
