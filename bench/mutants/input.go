@@ -17,14 +17,14 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// A maker makes one input. Faults are rare enough that most inputs have one or
-// two, and some none.
+// A maker makes one input. Faults are so rare that most inputs have one or two,
+// and some have none.
 type maker struct {
 	*rand.Rand
 	w *world
 }
 
-// input returns input i of a seed.
+// input returns the i-th input of a seed.
 func (w *world) input(seed uint64, i int) *input {
 	m := &maker{rand.New(rand.NewPCG(seed, uint64(i))), w}
 	in := m.make()
@@ -32,7 +32,7 @@ func (w *world) input(seed uint64, i int) *input {
 	return in
 }
 
-// one reports true once in n times.
+// one returns true once in n calls on average.
 func (m *maker) one(n int) bool { return m.IntN(n) == 0 }
 
 func pick[T any](m *maker, all ...T) T { return all[m.IntN(len(all))] }
@@ -44,7 +44,7 @@ func (m *maker) hash() (h entry.Hash) {
 	return h
 }
 
-// A recorded entry is what is in the log, and what its receipt is made of.
+// A recorded entry has what the log records, and the parts of its receipt.
 type recorded struct {
 	tenant   int
 	seq      uint64
@@ -166,13 +166,13 @@ func (m *maker) header(e *recorded) {
 
 func subjectDigest() string { return digest[entry.Hash]("subject").String() }
 
-// encode writes JSON without escaping more than it must.
+// encode returns JSON with the fewest possible escapes.
 func encode(v any) []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
-		panic(err) // maps, slices, strings and numbers only
+		panic(err) // impossible: maps, slices, strings and numbers only
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
@@ -237,7 +237,7 @@ func (m *maker) proof(e *recorded, leaf entry.Hash) string {
 		}
 		hashes, err := tlog.StoredHashesForRecordHash(int64(i), h, read)
 		if err != nil {
-			panic(err) // the reader has all hashes
+			panic(err) // impossible: the reader has all hashes
 		}
 		stored = append(stored, hashes...)
 	}

@@ -1,11 +1,11 @@
-// Command mutants makes inputs for verifiers of receipts, and runs the one in
-// Go.
+// Command mutants generates inputs for receipt verifiers, and runs the Go
+// verifier.
 //
 // The file format and the other runners are specified in docs/spec/receipt.md,
-// section 6. The inputs are the same for the same seed and number: receipts of
-// all forms with keys of both families, policies, stream keys and expectations,
-// most of them with a fault. Faults are put in before hashing and signing as
-// well as after it, so that all steps are reached.
+// section 6. A seed and a number determine an input: a receipt of any form,
+// with keys of both families, policies, stream keys and expectations. Most
+// inputs have a fault. Faults are inserted before hashing and signing as well
+// as after, so that all steps are reached.
 package main
 
 import (
@@ -48,7 +48,7 @@ func run(seed uint64, n int, out, verify string) error {
 	return errors.New("specify either -out FILE or -verify FILE")
 }
 
-// generate writes the inputs 0 to n−1 of a seed.
+// generate writes inputs 0 to n−1 of a seed.
 func generate(w io.Writer, seed uint64, n int) error {
 	world, err := newWorld()
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// The generator makes the same inputs for a seed, and they reach every check.
+// A seed determines the inputs, and they reach every check.
 func TestGenerate(t *testing.T) {
 	var files [2]bytes.Buffer
 	for i := range files {
@@ -15,7 +15,7 @@ func TestGenerate(t *testing.T) {
 		}
 	}
 	if !bytes.Equal(files[0].Bytes(), files[1].Bytes()) {
-		t.Error("a seed gives two files")
+		t.Error("two runs with one seed give different files")
 	}
 	var file, out bytes.Buffer
 	if err := generate(&file, 7, 1500); err != nil {

@@ -25,7 +25,7 @@ func (m *maker) signature(line string) string {
 		b = b[:len(b)-1]
 	case 2:
 		b = append(b, 0)
-	case 3: // S plus the order of the group, or a time
+	case 3: // S plus the group order, or a time
 		b[len(b)-1] |= 0xe0
 	}
 	return line[:i] + base64.StdEncoding.EncodeToString(b) + "\n"
@@ -79,7 +79,7 @@ func (m *maker) value() any {
 	return pick[any](m, nil, true, false, 0, 1, -1, 1.5, uint64(1<<53-1), uint64(1<<53), "", "x", []any{}, map[string]any{}, []any{""}, map[string]any{"": "x"}, map[string]any{"a": "b"}, deep)
 }
 
-// text changes JSON text in ways that an encoder does not write.
+// text changes JSON text in ways that no encoder does.
 func (m *maker) text(b []byte) []byte {
 	s := string(b)
 	at := func(sub string) int { // a random place of a substring
@@ -235,7 +235,7 @@ func (m *maker) policyText(text []byte) []byte {
 	return m.lines(text)
 }
 
-// inputs gives the input what comes with the receipt.
+// inputs gives the input the files beside the receipt.
 func (m *maker) inputs(in *input, e *recorded) {
 	bound := func(data []byte) *[]byte {
 		data = append([]byte{}, data...) // never nil, as above
@@ -271,7 +271,7 @@ func (m *maker) inputs(in *input, e *recorded) {
 }
 
 // expect gives the input expectations. Malformed ones are rare, since they hide
-// everything else.
+// every other fault.
 func (m *maker) expect(in *input, e *recorded) {
 	x := &expect{}
 	in.Expect = x

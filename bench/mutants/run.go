@@ -44,7 +44,7 @@ func (in *input) write(w io.Writer) error {
 	return enc.Encode(in)
 }
 
-// verifyAll prints the verdict about each input.
+// verifyAll prints a verdict for each input.
 func verifyAll(r io.Reader, w io.Writer) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 64<<20)
@@ -62,7 +62,7 @@ func verifyAll(r io.Reader, w io.Writer) error {
 	return out.Flush()
 }
 
-// verdict returns the line of the output for the input.
+// verdict returns the output line for an input.
 func (in *input) verdict() string {
 	s, err := in.verify()
 	r := receipt.NewReport("", s, err)
@@ -88,7 +88,7 @@ func (in *input) verify() (*receipt.Statement, error) {
 	if in.External != nil {
 		o.External = bytes.NewReader(*in.External)
 	}
-	if len(policies) > 0 && in.StreamKey != nil { // without a policy that is the error
+	if len(policies) > 0 && in.StreamKey != nil { // without a policy, its absence is the error
 		var err error
 		if o.StreamKey, err = receipt.ParseStreamKey(*in.StreamKey); err != nil {
 			return nil, err
@@ -108,8 +108,8 @@ func (in *input) verify() (*receipt.Statement, error) {
 	return receipt.Verify(in.Receipt, policies, o)
 }
 
-// fingerprint covers all of a report but the header's text, which its hash
-// covers.
+// fingerprint covers all of a report except the header's text, whose hash it
+// includes.
 func fingerprint(r *receipt.Report) string {
 	h := sha256.New()
 	line := func(name, value string) { fmt.Fprintf(h, "%s=%s\n", name, value) }

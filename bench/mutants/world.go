@@ -32,7 +32,7 @@ const (
 	algMLDSA44       = 0x06
 )
 
-// digest returns 32 bytes that depend on the label only.
+// digest returns 32 bytes that depend only on the label.
 func digest[T ~[32]byte](label string) T {
 	return T(sha256.Sum256([]byte("muniment mutants " + label)))
 }
@@ -53,7 +53,7 @@ func newParty(name string, witness bool) (*party, error) {
 	return p, nil
 }
 
-// verifierKey returns a key as signed-note writes it, and its hash.
+// verifierKey returns a key in the format of signed-note, and its hash.
 func verifierKey(name string, alg byte, public []byte) (string, [4]byte) {
 	key := append([]byte{alg}, public...)
 	sum := sha256.Sum256(append([]byte(name+"\n"), key...))
@@ -79,7 +79,7 @@ func (p *party) sign(pq bool, text string, at uint64) string {
 		if message := subtree(p.name, at, lines); message != nil {
 			s, err := p.pq.SignDeterministic(message, nil)
 			if err != nil {
-				panic(err) // the message has no limit
+				panic(err) // impossible: messages have no size limit
 			}
 			sig = append(sig, s...)
 		} else {
@@ -94,8 +94,8 @@ func (p *party) sign(pq bool, text string, at uint64) string {
 	return "— " + p.name + " " + base64.StdEncoding.EncodeToString(append(hash[:], sig...)) + "\n"
 }
 
-// subtree returns what an ML-DSA-44 cosignature covers, or nil if the text is
-// not that of a checkpoint.
+// subtree returns the message of an ML-DSA-44 cosignature, or nil if the text
+// is not a checkpoint.
 func subtree(name string, at uint64, lines []string) []byte {
 	if len(lines) < 3 || len(lines[0]) > 255 {
 		return nil

@@ -82,8 +82,8 @@ func StrayFolders(rooms []Room, folders []string) []string {
 	return faults
 }
 
-// allows reports whether a package in from may import the folder to under the
-// items.
+// allows reports whether the items permit a package of room from to import the
+// folder to.
 func allows(rooms []Room, from Room, to string, items []string) bool {
 	target := roomOf(rooms, to)
 	if target == nil {

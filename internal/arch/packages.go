@@ -111,7 +111,7 @@ func (p *Package) add(name string, data []byte) error {
 	return nil
 }
 
-// count counts the references of a file to restricted functions.
+// count counts a file's references to restricted functions.
 func (p *Package) count(file *ast.File, locals map[string]string) {
 	ast.Inspect(file, func(n ast.Node) bool {
 		sel, ok := n.(*ast.SelectorExpr)

@@ -1,6 +1,6 @@
 // Package arch defines the rooms of the repository and which room may import
-// which. Its tests hold every package to the table, test imports included, and
-// compare the table with docs/architecture.md.
+// which. Its tests check every package against the table, test imports
+// included, and compare the table with docs/architecture.md.
 package arch
 
 import "slices"
@@ -12,15 +12,15 @@ type Room struct {
 	Purpose string
 
 	// Imports lists the rooms that the room's packages may import, besides
-	// their own and those in everyone. An item covers the rooms below it,
+	// their own room and those in everyone. An item covers the rooms below it,
 	// except those that are ByName.
 	Imports []string
 
 	// Tests lists what tests may import besides Imports and forTests.
 	Tests []string
 
-	// ByName protects the room from being covered by an item for a folder
-	// above it: an importer must list the room itself.
+	// ByName requires importers to list the room itself. An item for a folder
+	// above it does not cover it.
 	ByName bool
 
 	// Coming marks a room without a package yet.
@@ -217,7 +217,7 @@ var otherFolders = []string{"deploy", "docs", "bin", "data", "demo-data", "recei
 // A Restriction limits who may call a function.
 type Restriction struct {
 	Package, Func string
-	Callers       map[string]int // package to its largest number of references
+	Callers       map[string]int // package to its maximum number of references
 	Instead       string
 }
 
@@ -235,7 +235,7 @@ var Restrictions = []Restriction{{
 	Instead: "use the parsed header of ledger.Entry or receipt.Verified",
 }}
 
-// A Weight keeps modules out of what a room's packages link, directly or not.
+// A Weight lists modules that a room must not link, directly or indirectly.
 type Weight struct {
 	Room  string
 	Never []string // prefixes of import paths
@@ -248,8 +248,8 @@ var servers = []string{
 	"github.com/in-toto/", "github.com/secure-systems-lab/", "cel.dev/", "github.com/google/cel-go",
 }
 
-// Weights is the table of what must stay small: a receipt is verified without
-// the code of a server.
+// Weights keeps the offline verifier small: verifying a receipt needs no server
+// code.
 var Weights = []Weight{
 	{Room: "ledger/entry", Never: servers},
 	{Room: "ledger/receipt", Never: servers},

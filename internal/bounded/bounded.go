@@ -1,9 +1,8 @@
 // Package bounded reads files and streams of untrusted length into memory.
 //
-// Nothing else in the module reads one whole, which a test enforces. A caller
-// names the largest size that the format allows, and a longer input is an
-// error, whatever its metadata claim: a sparse file of terabytes costs no more
-// than one byte over the limit.
+// No other package reads whole inputs; a test enforces this. Callers pass the
+// largest size that the format allows. A longer input is an error, whatever
+// size its metadata claims, and costs no more than one byte over the limit.
 package bounded
 
 import (
@@ -18,7 +17,7 @@ import (
 	"muniment.dev/muniment/internal/interrupt"
 )
 
-// Limits of files that have no format of their own, in bytes.
+// Limits in bytes of files whose format has no limit of its own.
 const (
 	Config   = 4 << 20   // a configuration, policy or list of keys
 	Document = 16 << 20  // a signed document, bundle or state
@@ -28,7 +27,7 @@ const (
 // ErrTooLarge is wrapped by the errors for input over its limit.
 var ErrTooLarge = errors.New("too large")
 
-// ErrNotRegular is wrapped by the errors for what is no regular file.
+// ErrNotRegular is wrapped by the errors for anything but regular files.
 var ErrNotRegular = errors.New("not a regular file")
 
 // ReadAll reads at most limit bytes, up to the end of r.
@@ -51,8 +50,8 @@ func read(r io.Reader, limit, hint int64) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// ReadFile reads a file of at most limit bytes. The name is the user's: it may
-// be that of a pipe or device. An interrupt ends the reading.
+// ReadFile reads a file of at most limit bytes. The path is given by the user
+// and can be a pipe or device. An interrupt ends the read.
 func ReadFile(path string, limit int64) ([]byte, error) {
 	f, err := interrupt.Open(path)
 	if err != nil {
@@ -62,7 +61,7 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 	return readNamed(f, path, limit)
 }
 
-// readNamed reads a file that interrupt has opened.
+// readNamed reads a file opened by package interrupt.
 func readNamed(f *os.File, path string, limit int64) ([]byte, error) {
 	data, err := readFile(f, path, limit)
 	if cause := interrupt.Err(); err != nil && cause != nil {
@@ -71,9 +70,9 @@ func readNamed(f *os.File, path string, limit int64) ([]byte, error) {
 	return data, err
 }
 
-// ReadFileIn reads a regular file of at most limit bytes in a folder of
-// others. Links that lead out of the folder are not followed, and pipes and
-// devices are not opened.
+// ReadFileIn reads a regular file of at most limit bytes in a folder that other
+// users can write to. It neither follows links out of the folder nor opens
+// pipes and devices.
 func ReadFileIn(root *os.Root, name string, limit int64) ([]byte, error) {
 	f, err := OpenIn(root, name)
 	if err != nil {
@@ -83,8 +82,7 @@ func ReadFileIn(root *os.Root, name string, limit int64) ([]byte, error) {
 	return readFile(f, name, limit)
 }
 
-// OpenIn opens a regular file in a folder of others for reading, as ReadFileIn
-// does.
+// OpenIn opens a regular file for reading, under the rules of ReadFileIn.
 func OpenIn(root *os.Root, name string) (*os.File, error) {
 	// A pipe without a writer would block the open.
 	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)

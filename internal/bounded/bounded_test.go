@@ -29,7 +29,7 @@ func TestReadFile(t *testing.T) {
 	if _, err := ReadFile(filepath.Join(dir, "none"), 7); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
-	// The size in the metadata is no promise.
+	// The size in the metadata can be wrong.
 	if _, err := ReadFile("/dev/zero", 1<<20); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("an endless device: %v", err)
 	}
@@ -83,8 +83,8 @@ func TestReadFileIn(t *testing.T) {
 	}
 }
 
-// unbounded are the functions that read all there is. io.ReadAll is allowed
-// where its argument is bounded in the same expression.
+// unbounded lists functions that read to the end. io.ReadAll is allowed if its
+// argument is bounded in the same expression.
 var unbounded = map[string][]string{
 	"os":     {"ReadFile"},
 	"io":     {"ReadAll"},
@@ -93,7 +93,8 @@ var unbounded = map[string][]string{
 	"bufio":  {"NewScanner"},
 }
 
-// Only this package reads input of untrusted length whole.
+// TestNoUnboundedReads checks that no other package reads input of untrusted
+// length whole.
 func TestNoUnboundedReads(t *testing.T) {
 	module := filepath.Join("..", "..")
 	files := 0
@@ -120,7 +121,7 @@ func TestNoUnboundedReads(t *testing.T) {
 		t.Fatal(err)
 	}
 	if files < 100 {
-		t.Fatalf("only %d files were looked at", files)
+		t.Fatalf("found only %d files", files)
 	}
 }
 

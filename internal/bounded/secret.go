@@ -9,8 +9,8 @@ import (
 	"muniment.dev/muniment/internal/interrupt"
 )
 
-// maxSecret limits the file of a key or token, in bytes. It is not exported,
-// so that secrets are read by ReadSecret alone.
+// maxSecret is the size limit of key and token files in bytes. It is not
+// exported, so that only ReadSecret reads secrets.
 const maxSecret = 64 << 10
 
 // An exposure reports each exposed file once.
@@ -21,17 +21,17 @@ type exposure struct {
 
 var exposed atomic.Pointer[exposure]
 
-// OnExposed makes ReadSecret report the files that other users can read, each
-// path once, until reset is called. Permissions of files are of the machine,
-// and so the program has one report, as it has one interrupt.
+// OnExposed makes ReadSecret report each file that other users can read once,
+// until reset is called. The report is global to the process, like the context
+// of package interrupt.
 func OnExposed(report func(path string, mode fs.FileMode)) (reset func()) {
 	e := &exposure{report: report}
 	exposed.Store(e)
 	return func() { exposed.CompareAndSwap(e, nil) }
 }
 
-// ReadSecret reads the file of a key or token as ReadFile does. A file that
-// its group or others can read is reported, and read.
+// ReadSecret reads a key or token file as ReadFile does. If its group or others
+// can read the file, ReadSecret reports that and reads it anyway.
 func ReadSecret(path string) ([]byte, error) {
 	f, err := interrupt.Open(path)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// sentences has the messages for violations of a rule with a value, by the
-// rule's ID. Other rules keep the message of protovalidate or their own.
+// sentences maps the IDs of rules with a value to messages for their violation.
+// Other rules keep their own message or that of protovalidate.
 var sentences = map[string]func(value protoreflect.Value) string{
 	"required":           func(protoreflect.Value) string { return "is required" },
 	"string.pattern":     func(v protoreflect.Value) string { return patterns[v.String()] },
@@ -48,7 +48,7 @@ func oneOf(values protoreflect.List) string {
 	return "must be one of " + strings.Join(names, ", ")
 }
 
-// patterns has the message for each regular expression of the API's rules.
+// patterns maps each regular expression in the API's rules to a message.
 var patterns = map[string]string{
 	`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`:                "must be 1 to 63 lowercase letters, digits and hyphens, with no hyphen at either end",
 	`^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`:              "must be 1 to 63 lowercase letters, digits, dots, underscores and hyphens, with a letter or digit at both ends",
@@ -85,7 +85,7 @@ func (Validator) Validate(m proto.Message, options ...protovalidate.ValidationOp
 			continue
 		}
 		message := sentence(x.RuleValue)
-		if message == "" { // of an unknown pattern, which a test rules out
+		if message == "" { // an unknown pattern, which a test rules out
 			message = "is malformed"
 		}
 		x.Proto.Message = &message

@@ -1,8 +1,8 @@
-// Package interrupt lets a signal end the opening and reading of files.
+// Package interrupt ends the opening and reading of files on a signal.
 //
-// Opening a named pipe blocks in a system call until somebody opens its other
-// end. Signals are of the process, and so is what they end: the program sets
-// one context, and files that users name are opened here.
+// Opening a named pipe blocks in a system call until another process opens its
+// other end. Signals concern the whole process, so the program sets one context
+// for it. Files that users name are opened here.
 package interrupt
 
 import (
@@ -16,7 +16,7 @@ import (
 
 var current atomic.Pointer[context.Context]
 
-// Set makes the end of the context end the opening and reading of files, until
+// Set makes the end of ctx interrupt the opening and reading of files, until
 // reset is called.
 func Set(ctx context.Context) (reset func()) {
 	current.Store(&ctx)
@@ -30,14 +30,14 @@ func get() context.Context {
 	return context.Background()
 }
 
-// Err returns why files are not read any more, or nil.
+// Err returns the reason that reading has ended, or nil.
 func Err() error { return get().Err() }
 
-// Open opens a file for reading. Neither opening a named pipe nor reading from
-// it outlasts an interrupt.
+// Open opens a file for reading. An interrupt ends the opening of a named pipe
+// and reads from it.
 func Open(path string) (*os.File, error) { return OpenFile(path, os.O_RDONLY, 0) }
 
-// OpenFile is Open for any use of the file.
+// OpenFile is Open with the flags and permissions of os.OpenFile.
 func OpenFile(path string, flag int, perm fs.FileMode) (*os.File, error) {
 	type result struct {
 		f   *os.File
@@ -53,7 +53,7 @@ func OpenFile(path string, flag int, perm fs.FileMode) (*os.File, error) {
 		if r.err != nil {
 			return nil, r.err
 		}
-		// Files that cannot be waited for have no deadlines, and need none.
+		// Files that never block have no deadlines, and need none.
 		context.AfterFunc(ctx, func() { _ = r.f.SetDeadline(time.Unix(1, 0)) })
 		return r.f, nil
 	case <-ctx.Done():

@@ -1,10 +1,10 @@
-// Package owner makes the files and folders of data folders, so that they stay
-// the property of the account that the service runs as.
+// Package owner creates files and folders in data folders and keeps them owned
+// by the service's account.
 //
-// An administrator who runs a command as root would otherwise leave files that
-// the service can't read. A process that is not root makes its files as always.
-// Owners are set on open files that this process has made, and never by path:
-// the account could put a link to another file there.
+// Otherwise, an administrator who runs a command as root would leave files that
+// the service can't read. Processes that are not root create files as usual.
+// The owner is set only on open files that this process has created, never by
+// path: the account could have put a link to another file there.
 package owner
 
 import (
@@ -15,13 +15,13 @@ import (
 	"path/filepath"
 )
 
-// Root reports whether owners are kept: the process is root.
+// Root reports whether the process is root, and so keeps owners.
 func Root() bool { return os.Geteuid() == 0 }
 
-// Keep gives a file that the process has just made the owner of its folder.
+// Keep sets the owner of a newly created file to that of its folder.
 func Keep(f *os.File) error { return KeepLike(f, filepath.Dir(f.Name())) }
 
-// KeepLike gives a file that the process has just made the owner of a folder.
+// KeepLike sets the owner of a newly created file to that of a folder.
 func KeepLike(f *os.File, folder string) error {
 	if !Root() {
 		return nil
@@ -33,7 +33,7 @@ func KeepLike(f *os.File, folder string) error {
 	return KeepInfo(f, info)
 }
 
-// KeepInfo is KeepLike for a folder that was looked at.
+// KeepInfo is KeepLike with the result of Stat for the folder.
 func KeepInfo(f *os.File, folder fs.FileInfo) error {
 	if !Root() {
 		return nil
@@ -49,14 +49,14 @@ func KeepFd(fd uintptr, folder fs.FileInfo) error {
 	return chownLike(fd, folder)
 }
 
-// OpenFile is os.OpenFile. A file that it makes gets the owner of its folder.
+// OpenFile is os.OpenFile. A file that it creates gets the owner of its folder.
 func OpenFile(path string, flag int, perm fs.FileMode) (*os.File, error) {
 	if flag&os.O_CREATE == 0 || !Root() {
 		return os.OpenFile(path, flag, perm)
 	}
 	f, err := os.OpenFile(path, flag|os.O_EXCL, perm)
 	if errors.Is(err, fs.ErrExist) && flag&os.O_EXCL == 0 {
-		return os.OpenFile(path, flag, perm) // which has an owner, or is a link
+		return os.OpenFile(path, flag, perm) // it has an owner, or is a link
 	}
 	return keep(f, err)
 }
@@ -64,8 +64,7 @@ func OpenFile(path string, flag int, perm fs.FileMode) (*os.File, error) {
 // CreateTemp is os.CreateTemp. The file gets the owner of its folder.
 func CreateTemp(dir, pattern string) (*os.File, error) { return keep(os.CreateTemp(dir, pattern)) }
 
-// MkdirTemp is os.MkdirTemp. The folder gets the owner of the one that it is
-// made in.
+// MkdirTemp is os.MkdirTemp. The folder gets the owner of its parent.
 func MkdirTemp(dir, pattern string) (string, error) { return mkdirTemp(dir, pattern, dir) }
 
 func mkdirTemp(dir, pattern, like string) (string, error) {
@@ -83,9 +82,8 @@ func mkdirTemp(dir, pattern, like string) (string, error) {
 	return path, nil
 }
 
-// MkdirTempLike makes a temporary folder that is to take the place of another,
-// beside it. It gets the owner of that, or, if that is missing, of the folder
-// around both.
+// MkdirTempLike creates a temporary folder beside one that it will replace. It
+// gets the owner of that folder or, if that is missing, of the parent.
 func MkdirTempLike(path, pattern string) (string, error) {
 	like, dir := path, filepath.Dir(path)
 	if _, err := os.Stat(path); err != nil {
@@ -94,8 +92,9 @@ func MkdirTempLike(path, pattern string) (string, error) {
 	return mkdirTemp(dir, pattern, like)
 }
 
-// Touch makes an empty file for others to open, unless it exists. It does
-// nothing unless the process is root.
+// Touch creates an empty file, so that code outside of this package opens one
+// with the right owner. It does nothing if the file exists or the process is
+// not root.
 func Touch(path string) error {
 	if !Root() {
 		return nil
@@ -119,8 +118,8 @@ func keep(f *os.File, err error) (*os.File, error) {
 	return f, nil
 }
 
-// MkdirAll is os.MkdirAll. The folders that it makes get the owner of the
-// folder that they are made in.
+// MkdirAll is os.MkdirAll. Each folder that it creates gets the owner of its
+// parent.
 func MkdirAll(path string, perm fs.FileMode) error {
 	path = filepath.Clean(path)
 	if _, err := os.Stat(path); err == nil || !Root() || !errors.Is(err, fs.ErrNotExist) {
@@ -150,14 +149,14 @@ func MkdirAllIn(root *os.Root, path string, perm fs.FileMode) error {
 	return mkdirIn(root, path, perm)
 }
 
-// mkdirIn makes a folder, unless it exists, in one that exists. It gets the
-// owner of the latter.
+// mkdirIn creates a folder, unless it exists, in an existing one, whose owner
+// it gets.
 func mkdirIn(root *os.Root, name string, perm fs.FileMode) error {
 	parent, err := root.Stat(filepath.Dir(name))
 	if err != nil {
 		return err
 	}
-	// Under a name that is not to be guessed, nothing takes its place.
+	// No one can replace the folder under a name that can't be guessed.
 	tmp := filepath.Join(filepath.Dir(name), ".muniment-"+rand.Text()+".part")
 	if err := root.Mkdir(tmp, perm); err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// The numbers of an account that exists on no machine.
+// The IDs of an account that exists on no machine.
 const uid, gid = 54321, 54322
 
 func TestKeep(t *testing.T) {
@@ -71,11 +71,11 @@ func TestKeep(t *testing.T) {
 	}
 }
 
-// makers are the functions that make files and folders with the owner of the
-// process.
+// makers lists functions whose files and folders belong to the process's
+// account.
 var makers = []string{"OpenFile", "Create", "CreateTemp", "WriteFile", "Mkdir", "MkdirAll", "MkdirTemp"}
 
-// elsewhere are the places that make files outside of data folders.
+// elsewhere lists sources that create files outside of data folders.
 var elsewhere = map[string]string{
 	"cmd/muniment/internal/evidence/append.go":      "receipts, in the user's folder",
 	"cmd/muniment/internal/evidence/appendlarge.go": "the system's temporary folder",
@@ -88,8 +88,8 @@ var elsewhere = map[string]string{
 	"proto/kinds/gen/main.go":                       "generated code",
 }
 
-// TestNoOtherMakers fails where a file or folder is made by other means, so
-// that data folders have no files of root.
+// TestNoOtherMakers checks that files and folders in data folders are created
+// by this package only, so that root owns none of them.
 func TestNoOtherMakers(t *testing.T) {
 	module, files := filepath.Join("..", ".."), 0
 	err := filepath.WalkDir(module, func(path string, d fs.DirEntry, err error) error {
@@ -129,6 +129,6 @@ func TestNoOtherMakers(t *testing.T) {
 		t.Fatal(err)
 	}
 	if files < 100 {
-		t.Fatalf("only %d files were looked at", files)
+		t.Fatalf("found only %d files", files)
 	}
 }

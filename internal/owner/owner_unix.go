@@ -8,10 +8,10 @@ import (
 	"syscall"
 )
 
-// openFolder opens a folder, and nothing that was put in its place.
+// openFolder opens a folder. It fails if a link or file has replaced it.
 const openFolder = os.O_RDONLY | syscall.O_DIRECTORY | syscall.O_NOFOLLOW
 
-// chownLike gives an open file the owner and group of a folder.
+// chownLike sets the owner and group of an open file to those of a folder.
 func chownLike(fd uintptr, folder fs.FileInfo) error {
 	like, ok := folder.Sys().(*syscall.Stat_t)
 	if !ok {

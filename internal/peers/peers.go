@@ -1,7 +1,5 @@
-// Package peers finds the real programs that tests and benchmarks run beside
-// ours: cosign, witnesses, registries.
-//
-// It does not start them. The packages that use them do.
+// Package peers builds, finds and starts the real programs that tests and
+// benchmarks run beside Muniment: cosign, witnesses, registries and others.
 package peers
 
 import (
@@ -34,13 +32,13 @@ func Find(name string) (string, error) {
 	defer unlock()
 	root := root()
 	if out, err := exec.Command(filepath.Join(root, ".ci", "peers"), name).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("the peer %s can't be built: %w\n%s", name, err, out)
+		return "", fmt.Errorf("build the peer %s: %w\n%s", name, err, out)
 	}
 	return filepath.Join(root, cacheDir, name), nil
 }
 
-// Lock waits until it is alone in having the named lock: tests of several
-// packages run at once.
+// Lock waits for the named lock, which one process holds at a time. The tests
+// of several packages run in parallel.
 func Lock(name string) (unlock func(), err error) {
 	dir := filepath.Join(root(), cacheDir)
 	if err := os.MkdirAll(dir, 0o777); err != nil {
@@ -54,13 +52,13 @@ func Lock(name string) (unlock func(), err error) {
 		f.Close()
 		return nil, err
 	}
-	return func() { f.Close() }, nil // and with it the lock
+	return func() { f.Close() }, nil // closing it releases the lock
 }
 
 const cacheDir = ".cache/peers"
 
-// repository is the root of the module that the program was started in. It is
-// found at start, before a test changes the working folder.
+// repository is the root of the module that the process was started in. It is
+// determined at startup, before a test changes the working folder.
 var repository = findRepository()
 
 func root() string { return repository }

@@ -1,10 +1,10 @@
 // Package pemfile reads keys and certificates in PEM (RFC 7468).
 //
-// Nothing else in the module decodes PEM, which a test enforces, so that every
-// file of keys is read by the same rules. Text around the blocks, byte order
-// marks, any line ending and the parameters that openssl writes before a key
-// are skipped. Errors describe what the file is. They never contain its text,
-// which may be a secret.
+// No other package decodes PEM, which a test enforces, so that the same rules
+// apply to every key file. Text around the blocks, byte order marks and the
+// parameters that openssl writes before a key are skipped, and any line ending
+// is accepted. Errors name the type of the file. They never contain its text,
+// which can be a secret.
 package pemfile
 
 import (
@@ -21,7 +21,7 @@ import (
 // MaxBlocks is the largest number of blocks in a file.
 const MaxBlocks = 4096
 
-// A kind is what a block holds.
+// A kind is the type of a block's contents.
 type kind int
 
 const (
@@ -34,7 +34,7 @@ const (
 	opensshKey
 )
 
-// kinds lists the types of blocks that are distinguished.
+// kinds maps the labels of blocks to their kinds.
 var kinds = map[string]struct {
 	kind kind
 	name string
@@ -72,13 +72,13 @@ type block struct {
 	contents []byte
 }
 
-// Is reports whether the data has a PEM block, readable or not.
+// Is reports whether the data contains a PEM block, valid or not.
 func Is(data []byte) bool {
 	data = bytes.TrimPrefix(data, bom)
 	return bytes.HasPrefix(data, begin) || bytes.Contains(data, append([]byte{'\n'}, begin...))
 }
 
-// read returns the blocks of a file, without parameters.
+// read returns the blocks of a file, without those of parameters.
 func read(data []byte) ([]block, error) {
 	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
 		return nil, errors.New("it is encoded in UTF-16: convert it to UTF-8")
@@ -114,7 +114,7 @@ func read(data []byte) ([]block, error) {
 	case read < begun:
 		return nil, errors.New("a PEM block is damaged or not complete")
 	case len(blocks) == 0 && read > 0:
-		return nil, errors.New("it holds the parameters of a key, and no key")
+		return nil, errors.New("it contains the parameters of a key, but no key")
 	case len(blocks) == 0:
 		return nil, errors.New("not PEM: it has no line that begins with -----BEGIN")
 	}
@@ -133,7 +133,7 @@ func PrivateKey(data []byte) (crypto.Signer, error) {
 		switch b := &blocks[i]; {
 		case b.kind == certificate:
 		case key != nil:
-			return nil, errors.New("it holds more than one key: give each a file of its own")
+			return nil, errors.New("it contains more than one key: give each a file of its own")
 		default:
 			key = b
 		}
@@ -151,7 +151,8 @@ func PrivateKey(data []byte) (crypto.Signer, error) {
 	return parsePrivate(key)
 }
 
-// parsePrivate drops the causes of errors, which could show parts of the key.
+// parsePrivate drops the causes of errors, which could contain parts of the
+// key.
 func parsePrivate(b *block) (crypto.Signer, error) {
 	var key any
 	var err error
@@ -187,8 +188,8 @@ func PublicKey(data []byte) (crypto.PublicKey, error) {
 	return parsePublic(b)
 }
 
-// PublicKeyOrCertificate reads a public key, as PublicKey does, or that of one
-// certificate. Neither the dates nor the issuer of the certificate are checked.
+// PublicKeyOrCertificate reads a public key, as PublicKey does, or the key of
+// one certificate, whose dates and issuer it does not check.
 func PublicKeyOrCertificate(data []byte) (crypto.PublicKey, error) {
 	b, err := one(data)
 	if err != nil {
@@ -204,7 +205,7 @@ func PublicKeyOrCertificate(data []byte) (crypto.PublicKey, error) {
 	return parsePublic(b)
 }
 
-// SubjectPublicKeyInfo returns the DER of one public key, as its file has it.
+// SubjectPublicKeyInfo returns the DER of one public key, unchanged.
 func SubjectPublicKeyInfo(data []byte) ([]byte, error) {
 	if _, err := PublicKey(data); err != nil {
 		return nil, err
@@ -247,8 +248,8 @@ func parsePublic(b *block) (key crypto.PublicKey, err error) {
 	return key, nil
 }
 
-// Certificates reads a chain of one or more certificates. Behind the last one
-// there must be no text, which may be the rest of a chain that was cut.
+// Certificates reads a chain of one or more certificates. It refuses text after
+// the last one, which could be the rest of a truncated chain.
 func Certificates(data []byte) ([]*x509.Certificate, error) {
 	certs, err := certificates(data)
 	if err != nil {
@@ -256,7 +257,7 @@ func Certificates(data []byte) ([]*x509.Certificate, error) {
 	}
 	last := bytes.LastIndex(data, []byte("-----END "))
 	if _, rest, _ := bytes.Cut(data[last:], []byte("\n")); last >= 0 && len(bytes.TrimSpace(rest)) > 0 {
-		return nil, errors.New("there is text behind the last certificate: remove it")
+		return nil, errors.New("text after the last certificate: remove it")
 	}
 	return certs, nil
 }
@@ -269,7 +270,7 @@ func certificates(data []byte) ([]*x509.Certificate, error) {
 	certs := make([]*x509.Certificate, len(blocks))
 	for i, b := range blocks {
 		if b.kind != certificate {
-			return nil, fmt.Errorf("it holds %s: give certificates only", b.name)
+			return nil, fmt.Errorf("it contains %s: give certificates only", b.name)
 		}
 		if certs[i], err = x509.ParseCertificate(b.contents); err != nil {
 			return nil, fmt.Errorf("certificate %d cannot be parsed: %w", i, err)
@@ -291,8 +292,8 @@ func Pool(data []byte) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// KeyPair reads a certificate with its chain, which may be beside other blocks,
-// and its private key.
+// KeyPair reads a private key and its certificate with the chain. The file of
+// the certificates can contain other blocks.
 func KeyPair(cert, key []byte) (tls.Certificate, error) {
 	var none tls.Certificate
 	blocks, err := read(cert)
@@ -316,7 +317,7 @@ func KeyPair(cert, key []byte) (tls.Certificate, error) {
 		return none, fmt.Errorf("private key: %w", err)
 	}
 	if p, ok := signer.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !p.Equal(pair.Leaf.PublicKey) {
-		return none, errors.New("the private key is not that of the certificate, which must be the first of its file")
+		return none, errors.New("the private key does not belong to the certificate, which must be the first in its file")
 	}
 	pair.PrivateKey = signer
 	return pair, nil

@@ -25,7 +25,7 @@ import (
 	"time"
 )
 
-// secret is what no error may contain.
+// secret must not appear in errors.
 var secret = []byte("contents of a file that is a secret")
 
 func must[T any](v T, err error) T {
@@ -79,7 +79,7 @@ func TestRead(t *testing.T) {
 		name string
 		read func([]byte) error
 		text string
-		want string // "" if it is read
+		want string // part of the error; "" for none
 	}{
 		{"SEC 1", private, f.sec1, ""},
 		{"PKCS 8", private, f.pkcs8, ""},
@@ -100,14 +100,14 @@ func TestRead(t *testing.T) {
 		{"certificate as a public key", either, f.cert, ""},
 		{"SubjectPublicKeyInfo", spki, f.public, ""},
 		{"text behind a pool", pool, f.cert + "text\n", ""},
-		{"text behind a chain", certs, f.cert + "text\n", "text behind the last certificate"},
+		{"text after a chain", certs, f.cert + "text\n", "text after the last certificate"},
 		{"pool", pool, f.cert + f.cert, ""},
 		{"key pair", pair, f.parameters + f.cert + f.sec1, ""},
 
 		{"nothing", private, "", "not PEM"},
 		{"DER", public, "0Y0", "not PEM"},
 		{"UTF-16", private, "\xff\xfe-\x00", "UTF-16"},
-		{"parameters alone", private, f.parameters, "parameters of a key, and no key"},
+		{"parameters alone", private, f.parameters, "parameters of a key, but no key"},
 		{"two private keys", private, f.pkcs8 + f.rsa, "more than one key"},
 		{"two public keys", public, f.public + f.rsaPublic, "more than one PEM block"},
 		{"certificate for a private key", private, f.cert + f.cert, "it is a certificate: give the private key"},
@@ -116,7 +116,7 @@ func TestRead(t *testing.T) {
 		{"certificate for a SubjectPublicKeyInfo", spki, f.cert, "it is a certificate"},
 		{"PKCS 1 for a SubjectPublicKeyInfo", spki, f.rsaPublic, "not a SubjectPublicKeyInfo"},
 		{"private key for a public key", either, f.pkcs8, "it is a private key: give the public one"},
-		{"private key for certificates", certs, f.cert + f.pkcs8, "it holds a private key"},
+		{"private key for certificates", certs, f.cert + f.pkcs8, "it contains a private key"},
 		{"encrypted", private, encode("ENCRYPTED PRIVATE KEY", secret), "encrypted private key: decrypt it"},
 		{"encrypted, with headers", private, headers, "encrypted private key: decrypt it"},
 		{"encrypted by cosign", private, encode("ENCRYPTED SIGSTORE PRIVATE KEY", secret), "encrypted private key"},
@@ -129,7 +129,7 @@ func TestRead(t *testing.T) {
 		{"a block of an unknown type", public, encode("X", secret), "a PEM block of an unknown type"},
 		{"too many blocks", certs, strings.Repeat(f.parameters, MaxBlocks+1), "more than 4096"},
 		{"certificate without its key", pair, f.cert, "private key: it is a certificate"},
-		{"key of another certificate", func(data []byte) error { _, err := KeyPair(data, []byte(f.rsa)); return err }, f.cert, "not that of the certificate"},
+		{"key of another certificate", func(data []byte) error { _, err := KeyPair(data, []byte(f.rsa)); return err }, f.cert, "does not belong to the certificate"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			err := test.read([]byte(test.text))
@@ -144,11 +144,11 @@ func TestRead(t *testing.T) {
 			}
 			for line := range strings.Lines(test.text) {
 				if line = strings.TrimSpace(line); len(line) > 40 && strings.Contains(err.Error(), line) {
-					t.Error("the error has a line of the file")
+					t.Error("the error contains a line of the file")
 				}
 			}
 			if strings.Contains(err.Error(), base64.StdEncoding.EncodeToString(secret)) || strings.Contains(err.Error(), string(secret)) {
-				t.Error("the error has text of the file")
+				t.Error("the error contains text of the file")
 			}
 		})
 	}
@@ -183,8 +183,7 @@ func TestValues(t *testing.T) {
 
 func must2[A, B any](_ A, v B, err error) B { return must(v, err) }
 
-// A key with the parameters of its curve in front, as openssl ecparam writes
-// it.
+// openssl ecparam writes the parameters of the curve before the key.
 func TestParameters(t *testing.T) {
 	text, err := os.ReadFile("../../verifiers/testdata/ec-parameters/test-only.key")
 	if err != nil {
@@ -195,10 +194,10 @@ func TestParameters(t *testing.T) {
 	}
 }
 
-// elsewhere are the functions that only this package may call.
+// elsewhere lists functions that only this package may call.
 var elsewhere = map[string][]string{"pem": {"Decode"}, "tls": {"X509KeyPair", "LoadX509KeyPair"}}
 
-// Only this package decodes PEM.
+// No other package decodes PEM.
 func TestOneReader(t *testing.T) {
 	module := filepath.Join("..", "..")
 	files := 0
@@ -239,6 +238,6 @@ func TestOneReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	if files < 100 {
-		t.Fatalf("only %d files were looked at", files)
+		t.Fatalf("found only %d files", files)
 	}
 }

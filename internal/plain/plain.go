@@ -1,5 +1,5 @@
-// Package plain words errors of libraries for people: without types of a
-// programming language and names of modules.
+// Package plain rewords the errors of libraries for people. It removes Go types
+// and names of modules.
 package plain
 
 import (
@@ -32,7 +32,7 @@ var decodeErrors = []struct {
 	{regexp.MustCompile(`cannot parse invalid wire-format data`), "not a protobuf message"},
 }
 
-// DecodeError words an error of decoding JSON or a protobuf message.
+// DecodeError rewords an error from decoding JSON or a protobuf message.
 func DecodeError(err error) error {
 	if err == nil {
 		return nil

@@ -1,5 +1,5 @@
-// Package soak sets the length of seeded test campaigns. make test runs a
-// sample of each and prints which; make soak SEED=… runs them in full.
+// Package soak sets the length of seeded test campaigns. make test runs and
+// logs a sample of each; make soak SEED=… runs them in full.
 package soak
 
 import (
@@ -8,14 +8,14 @@ import (
 	"testing"
 )
 
-// Variable names the environment variable that turns full campaigns on. Its
-// value is the seed, a decimal number.
+// Variable is the environment variable that enables full campaigns. Its value
+// is the seed, a decimal number.
 const Variable = "MUNIMENT_SOAK"
 
 // Full reports whether campaigns run in full.
 func Full() bool { return os.Getenv(Variable) != "" }
 
-// Seed returns the seed of a campaign, 0 for the sample.
+// Seed returns the seed of a campaign, or 0 for the sample.
 func Seed(t testing.TB) uint64 {
 	t.Helper()
 	if !Full() {

@@ -14,7 +14,7 @@ import (
 const (
 	maxComment  = 80  // a line that is a comment
 	maxVerbatim = 100 // a line of a table or listing in a doc comment
-	maxTrailing = 100 // a line of code with a comment behind it
+	maxTrailing = 100 // a line of code followed by a comment
 	maxMarkdown = 100 // a line of prose
 	tabWidth    = 4
 )
@@ -49,11 +49,11 @@ var directive = regexp.MustCompile(`^//(?:go:|line |export |[a-z]+:\S)|^// \+bui
 type comment struct {
 	line int
 	text string
-	full bool // nothing but blanks before it on its line
+	full bool // only blanks precede it on its line
 }
 
-// checkGo checks the comments of Go code, and the string literals of programs.
-// Strings of tests quote the input of others.
+// checkGo checks the comments of Go code, and its string literals outside of
+// tests. Strings in tests quote other texts.
 func checkGo(file string, data []byte) []finding {
 	lines := strings.Split(string(data), "\n")
 	fset := token.NewFileSet()
@@ -130,7 +130,7 @@ func checkWidth(file string, lines []string, c comment) []finding {
 // wrapped is found too. The text has one line for each line of the file.
 func paragraphs(comments []comment) []comment {
 	var out []comment
-	next := -1 // the line that goes on with the last paragraph
+	next := -1 // the line that would continue the last paragraph
 	for _, c := range comments {
 		text := strings.TrimPrefix(strings.TrimPrefix(c.text, "//"), "/*")
 		text = strings.TrimPrefix(text, " ")
@@ -147,7 +147,8 @@ func paragraphs(comments []comment) []comment {
 	return out
 }
 
-// lineComment matches a comment to the end of the line, behind code or not.
+// lineComment matches a comment to the end of the line, with or without code
+// before it.
 var lineComment = regexp.MustCompile(`^((?:[^"'/]|/[^/*]|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')*)//(.*)$`)
 
 // checkProto checks the comments of protobuf definitions.
@@ -175,7 +176,7 @@ var fence = regexp.MustCompile("^\\s*(?:>\\s*)*(```+|~~~+)")
 // links may be longer; code blocks may contain any phrase.
 func checkMarkdown(file string, data []byte) []finding {
 	var findings []finding
-	var text strings.Builder // the prose, with an empty line for each other one
+	var text strings.Builder // the prose; other lines are empty in it
 	open := ""
 	for i, line := range strings.Split(string(data), "\n") {
 		prose := open == "" && !strings.HasPrefix(line, "    ")

@@ -6,9 +6,8 @@ import (
 	"strings"
 )
 
-// phrases are what this project does not write, each with what to write
-// instead. A row must have no false positives: leave a phrase out rather than
-// list one that good prose needs.
+// phrases lists phrases to avoid, each with its replacement. A row must have no
+// false positives: omit a phrase that good prose needs.
 var phrases = []struct {
 	pattern *regexp.Regexp
 	instead string
@@ -30,7 +29,7 @@ var phrases = []struct {
 	{words(`by the look of (?:it|them)`), "by its content"},
 }
 
-// declared matches a doc comment whose subject is the thing declared.
+// declared matches a doc comment whose subject is the declared identifier.
 var declared = regexp.MustCompile(`^[A-Z]?[A-Za-z0-9]+ (?:says?|tells?|knows?|wants?|is told|lets?) `)
 
 // words returns a pattern for whole words, in any case.
@@ -38,10 +37,10 @@ func words(pattern string) *regexp.Regexp {
 	return regexp.MustCompile(`(?i)(?:^|[^\w-])(` + strings.ReplaceAll(pattern, " ", `\s+`) + `)(?:$|[^\w-])`)
 }
 
-// quoted is what prose quotes rather than says: code and quotations.
+// quoted matches code in prose.
 var quoted = regexp.MustCompile("`[^`]*`")
 
-// checkPhrases returns the phrases in text, which starts at the given line.
+// checkPhrases returns the findings in a text that starts at the given line.
 func checkPhrases(file string, line int, text string) []finding {
 	text = quoted.ReplaceAllStringFunc(text, func(code string) string {
 		return "`" + strings.Repeat("\n", strings.Count(code, "\n")) + "`"

@@ -19,22 +19,22 @@ import (
 	"muniment.dev/muniment/internal/bounded"
 )
 
-// maxFile bounds a file that is read. Sources and documents are far smaller;
-// larger files are test data.
+// maxFile is the size limit of files to check, in bytes. Larger files are test
+// data.
 const maxFile = 4 << 20
 
-// exempt lists folders that are not yet held to the phrases, one per line. A
-// row covers the files of the folder, and not the folders below it.
+// exempt lists folders whose phrases are not checked yet, one per line. A row
+// covers the files of the folder, not the folders below it.
 //
 //go:embed exempt.txt
 var exempt string
 
-// A finding is one line that breaks a rule.
+// A finding is a line that breaks a rule.
 type finding struct {
 	file    string
 	line    int
 	message string
-	phrase  bool // found by the list of phrases, and not by its length
+	phrase  bool // by the list of phrases, not by width
 }
 
 func (f finding) String() string { return fmt.Sprintf("%s:%d: %s", f.file, f.line, f.message) }
@@ -56,8 +56,8 @@ func main() {
 	}
 }
 
-// report prints the findings that count, and the rows of the exemptions that
-// are no longer needed. It returns how many findings count.
+// report prints the findings outside of exempted folders, and the exemptions
+// that are no longer needed. It returns the number of these findings.
 func report(findings []finding, exempted []string) int {
 	failed := 0
 	needed := map[string]bool{}
@@ -78,7 +78,7 @@ func report(findings []finding, exempted []string) int {
 	return failed
 }
 
-// rows returns the lines of text without comments and empty lines.
+// rows returns the lines of text, without comments and empty lines.
 func rows(text string) []string {
 	var out []string
 	for line := range strings.Lines(text) {
@@ -123,7 +123,7 @@ func checkTree(root string) ([]finding, error) {
 // checkerOf returns the check for files of this name, or nil if there is none.
 func checkerOf(name string) func(string, []byte) []finding {
 	if strings.HasPrefix(name, "internal/textcheck/") || strings.Contains("/"+name, "/testdata/") {
-		return nil // these quote what they look for, or what others wrote
+		return nil // these quote the phrases, or texts of others
 	}
 	switch path.Ext(name) {
 	case ".go":
@@ -140,8 +140,8 @@ func checkerOf(name string) func(string, []byte) []finding {
 	return nil
 }
 
-// isGenerated reports whether a line before the first code is the mark of
-// generated files that the Go project defines.
+// isGenerated reports whether a line before the first code marks the file as
+// generated: https://go.dev/s/generatedcode.
 func isGenerated(data []byte) bool {
 	for line := range bytes.Lines(data) {
 		line = bytes.TrimSpace(line)

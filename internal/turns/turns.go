@@ -1,14 +1,14 @@
 // Package turns shares the processors between the owners of expensive work.
 //
 // Work on untrusted bytes, such as decompressing, parsing and checking
-// signatures, is done in turns. There are fewer turns at a time than
-// processors, so that cheap work always finds one that is free. An expensive
-// call passes its turn on after each piece of its work if another owner waits,
-// and owners are served round-robin: a call waits for one piece of the work of
-// each other owner, however many calls they have.
+// signatures, is done in turns. There are fewer turns than processors, so that
+// cheap work always finds a free one. After each piece of work, an expensive
+// call hands its turn on if another owner is waiting. Owners are served
+// round-robin, so a call waits for one piece of work of each other owner,
+// however many calls they have.
 //
-// A turn is for computing only. No call holds one while it waits for a network,
-// a disk or a lock, and no call takes a second one.
+// A turn is for computing only. No call holds one while it waits for the
+// network, a disk or a lock, and no call takes two.
 package turns
 
 import (
@@ -19,17 +19,17 @@ import (
 	"sync"
 )
 
-// Free is the size in bytes of a request, or of a piece of work, that needs no
-// turn.
+// Free is the maximum size in bytes of a request that needs no turn, and of a
+// piece of work.
 const Free = 64 << 10
 
 // CPU shares the processors of this process.
 var CPU = New(max(1, runtime.GOMAXPROCS(0)-1))
 
-// maxWaiting bounds the calls of one owner that wait.
+// maxWaiting bounds the waiting calls of one owner.
 const maxWaiting = 1024
 
-// ErrFull means that too many calls of the owner wait already.
+// ErrFull means that too many calls of the owner are waiting.
 var ErrFull = errors.New("too much of the caller's work waits for the processors; retry later")
 
 // Turns hands out turns. Its methods may be called from many goroutines.
@@ -38,31 +38,31 @@ type Turns struct {
 
 	mu     sync.Mutex // guards the rest
 	used   int
-	owners map[string]*owner // those that wait
-	round  []string          // owners that wait, the next one first
-	passed uint64            // turns that were ever handed on
+	owners map[string]*owner // those with waiting calls
+	round  []string          // waiting owners, the next one first
+	passed uint64            // turns handed on so far
 }
 
-// An owner's calls that wait, the first one first; never empty.
+// An owner's waiting calls in order. It is never empty.
 type owner struct{ waiting []chan struct{} }
 
-// New returns turns for the given number of calls at a time, at least one.
+// New returns turns for n concurrent calls, but at least one.
 func New(slots int) *Turns { return &Turns{slots: slots, owners: map[string]*owner{}} }
 
-// Slots returns how many turns there are at a time.
+// Slots returns the number of concurrent turns.
 func (t *Turns) Slots() int { return t.slots }
 
-// A Turn is the right to compute. It belongs to one goroutine. The nil Turn is
-// for work that needs none.
+// A Turn is the right to compute. It belongs to one goroutine. Work that needs
+// no turn has a nil Turn.
 type Turn struct {
 	turns *Turns
 	owner string
 	held  bool
-	done  int // bytes of the piece under way
+	done  int // bytes of the current piece
 }
 
-// For waits for a turn of the owner until ctx ends. Work on at most Free bytes
-// needs none: For returns nil at once.
+// For is Begin for work on a number of bytes. Up to Free bytes, it returns a
+// nil Turn at once.
 func (t *Turns) For(ctx context.Context, owner string, bytes int64) (*Turn, error) {
 	if bytes <= Free {
 		return nil, nil
@@ -70,7 +70,7 @@ func (t *Turns) For(ctx context.Context, owner string, bytes int64) (*Turn, erro
 	return t.Begin(ctx, owner)
 }
 
-// Begin waits for a turn of the owner, until ctx ends. The caller must End it.
+// Begin waits for a turn for the owner, until ctx ends. The caller must End it.
 func (t *Turns) Begin(ctx context.Context, owner string) (*Turn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -93,9 +93,9 @@ func (t *Turns) Begin(ctx context.Context, owner string) (*Turn, error) {
 }
 
 // Pass is called after each part of the work with the number of bytes
-// processed. Once they make up a piece and another owner waits, it passes the
-// turn on and waits for the next. After an error, which is that of ctx, the
-// turn has ended.
+// processed. Once these make up a piece, and another owner is waiting, Pass
+// hands the turn on and waits for the next one. Its only error is that of ctx,
+// after which the turn has ended.
 func (x *Turn) Pass(ctx context.Context, bytes int) error {
 	if x == nil || !x.held {
 		return ctx.Err()
@@ -117,7 +117,7 @@ func (x *Turn) Pass(ctx context.Context, bytes int) error {
 	given, err := t.enqueue(x.owner)
 	if err != nil {
 		t.mu.Unlock()
-		return nil // its owner has enough calls that wait; this one goes on
+		return nil // the owner has too many waiting calls: this one continues
 	}
 	t.round = append(slices.DeleteFunc(t.round, func(name string) bool { return name == x.owner }), x.owner)
 	t.free()
@@ -127,7 +127,7 @@ func (x *Turn) Pass(ctx context.Context, bytes int) error {
 	return err
 }
 
-// End gives the turn back. It may be called more than once.
+// End gives the turn back. It can be called more than once.
 func (x *Turn) End() {
 	if x == nil || !x.held {
 		return
@@ -138,7 +138,7 @@ func (x *Turn) End() {
 	x.turns.free()
 }
 
-// enqueue adds a call that waits. mu is held.
+// enqueue adds a waiting call. t.mu is held.
 func (t *Turns) enqueue(name string) (chan struct{}, error) {
 	o := t.owners[name]
 	if o == nil {
@@ -154,7 +154,7 @@ func (t *Turns) enqueue(name string) (chan struct{}, error) {
 	return given, nil
 }
 
-// wait returns when the turn was given, or ctx has ended.
+// wait returns when the call has been given its turn, or ctx has ended.
 func (t *Turns) wait(ctx context.Context, name string, given chan struct{}) error {
 	select {
 	case <-given:
@@ -164,7 +164,7 @@ func (t *Turns) wait(ctx context.Context, name string, given chan struct{}) erro
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	select {
-	case <-given: // meanwhile
+	case <-given: // in the meantime
 		t.free()
 		return ctx.Err()
 	default:
@@ -178,7 +178,7 @@ func (t *Turns) wait(ctx context.Context, name string, given chan struct{}) erro
 	return ctx.Err()
 }
 
-// free hands a turn on to the next owner, or puts it back. mu is held.
+// free hands a turn on to the next owner, or puts it back. t.mu is held.
 func (t *Turns) free() {
 	if len(t.round) == 0 {
 		t.used--
@@ -196,7 +196,7 @@ func (t *Turns) free() {
 	t.passed++
 }
 
-// Held returns the number of turns that are held and of calls that wait.
+// Held returns the number of turns held and of waiting calls.
 func (t *Turns) Held() (held, waiting int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -206,7 +206,7 @@ func (t *Turns) Held() (held, waiting int) {
 	return t.used, waiting
 }
 
-// Passed returns how many turns were handed from one call to another.
+// Passed returns the number of turns that one call handed to another.
 func (t *Turns) Passed() uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()

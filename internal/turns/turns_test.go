@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// queued returns when n calls wait.
+// queued returns once n calls are waiting.
 func queued(t *Turns, n int) {
 	for {
 		if _, waiting := t.Held(); waiting == n {
@@ -120,8 +120,8 @@ func TestInterruption(t *testing.T) {
 	}
 }
 
-// However calls begin, pass, end and are interrupted, no more compute at a time
-// than there are turns, and each of them gets its own.
+// Whatever the order in which calls begin, pass, end and are interrupted, no
+// more of them compute at a time than there are turns.
 func TestNoTurnIsLost(t *testing.T) {
 	const slots = 3
 	turns := New(slots)
@@ -163,7 +163,8 @@ func TestNoTurnIsLost(t *testing.T) {
 	}
 }
 
-// What one owner has waiting is bounded, and does not keep others from waiting.
+// The waiting calls of one owner are bounded, and do not keep others from
+// waiting.
 func TestQueueIsBounded(t *testing.T) {
 	turns := New(1)
 	first := begin(t, turns, "noisy")

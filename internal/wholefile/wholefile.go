@@ -1,9 +1,9 @@
-// Package wholefile writes files whole or not at all, into folders that others
-// may write to as well.
+// Package wholefile writes files whole or not at all, in folders that other
+// users can write to.
 //
-// A file is written under a name of its own and then renamed. Parallel writers
-// and leftovers of a killed one do not get in the way, links are replaced and
-// not written through, and links to elsewhere are not followed.
+// A file is written under a unique name and then renamed. Neither parallel
+// writers nor the leftovers of a killed one interfere. Links are replaced, not
+// written through, and links out of the folder are not followed.
 package wholefile
 
 import (
@@ -24,7 +24,7 @@ import (
 
 const prefix, suffix = ".muniment-", ".part"
 
-// Temporary reports whether a file name is that of an unfinished file.
+// Temporary reports whether a file name marks an unfinished file.
 func Temporary(name string) bool {
 	return strings.HasPrefix(name, prefix) && strings.HasSuffix(name, suffix)
 }
@@ -32,7 +32,7 @@ func Temporary(name string) bool {
 // ErrExists is wrapped by the errors of Create for a name that is taken.
 var ErrExists = fs.ErrExist
 
-// Replace writes a file, in place of what has the name.
+// Replace writes a file, and replaces an existing one.
 func Replace(root *os.Root, name string, data []byte, perm fs.FileMode) error {
 	return ReplaceWith(root, name, perm, func(w io.Writer) error {
 		_, err := w.Write(data)
@@ -40,13 +40,13 @@ func Replace(root *os.Root, name string, data []byte, perm fs.FileMode) error {
 	})
 }
 
-// ReplaceWith is Replace with the content that write writes.
+// ReplaceWith is Replace with content written by a function.
 func ReplaceWith(root *os.Root, name string, perm fs.FileMode, write func(io.Writer) error) error {
 	return whole(root, name, perm, func(f *os.File) error { return write(f) }, root.Rename, nil)
 }
 
-// ReplaceOwned is Replace in a data folder: written by root, the file gets the
-// owner of its folder.
+// ReplaceOwned is Replace in a data folder: if root writes the file, it gets
+// the owner of the folder.
 func ReplaceOwned(root *os.Root, name string, data []byte, perm fs.FileMode) error {
 	folder, err := root.Stat(filepath.Dir(name))
 	if err != nil {
@@ -58,8 +58,8 @@ func ReplaceOwned(root *os.Root, name string, data []byte, perm fs.FileMode) err
 	}, root.Rename, folder)
 }
 
-// Create writes a file that does not exist yet. If two writers create the same
-// one, one of them gets an error that wraps ErrExists.
+// Create writes a new file. If it exists, or another writer creates it first,
+// the error wraps ErrExists.
 func Create(root *os.Root, name string, data []byte, perm fs.FileMode) error {
 	return create(root, name, perm, func(f *os.File) error {
 		_, err := f.Write(data)
@@ -84,8 +84,8 @@ func create(root *os.Root, name string, perm fs.FileMode, write func(*os.File) e
 	}, folder)
 }
 
-// whole writes a temporary file beside the name, durably, and then finishes it.
-// Where a folder is given, the file gets its owner.
+// whole writes and syncs a temporary file beside the name, and then finishes
+// it. If a folder is given, the file gets its owner.
 func whole(root *os.Root, name string, perm fs.FileMode, write func(*os.File) error, finish func(tmp, name string) error, folder fs.FileInfo) error {
 	tmp := filepath.Join(filepath.Dir(name), prefix+rand.Text()+suffix)
 	f, err := root.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm) // less the umask
@@ -116,7 +116,7 @@ func whole(root *os.Root, name string, perm fs.FileMode, write func(*os.File) er
 // SyncDir makes the names in a folder durable.
 func SyncDir(root *os.Root, name string) error {
 	if runtime.GOOS == "windows" {
-		return nil // it has no sync of folders
+		return nil // folders cannot be synced there
 	}
 	d, err := root.Open(name)
 	if err != nil {
@@ -143,8 +143,8 @@ func in(path string, do func(root *os.Root, name string) error) error {
 	return nil
 }
 
-// A contentError is the error of a function that writes a file's content. It
-// is returned as it is: the path of the file is not its cause.
+// A contentError is the error of a function that writes content. It is returned
+// unwrapped: the path of the file is not its cause.
 type contentError struct{ error }
 
 func content(err error) error {
@@ -164,8 +164,8 @@ func CreatePath(path string, data []byte, perm fs.FileMode) error {
 	return in(path, func(root *os.Root, name string) error { return Create(root, name, data, perm) })
 }
 
-// CreateOwnedPath is CreatePath in a data folder: written by root, the file
-// gets the owner of its folder.
+// CreateOwnedPath is CreatePath in a data folder: if root writes the file, it
+// gets the owner of the folder.
 func CreateOwnedPath(path string, data []byte, perm fs.FileMode) error {
 	return in(path, func(root *os.Root, name string) error {
 		folder, err := root.Stat(".")
@@ -179,8 +179,8 @@ func CreateOwnedPath(path string, data []byte, perm fs.FileMode) error {
 	})
 }
 
-// CreateFile is CreatePath for content that write writes, and may read again.
-// If it fails, no file is made.
+// CreateFile is CreatePath with content written by a function, which can also
+// read the file. If it fails, no file is created.
 func CreateFile(path string, perm fs.FileMode, write func(*os.File) error) error {
 	return in(path, func(root *os.Root, name string) error {
 		return create(root, name, perm, func(f *os.File) error { return content(write(f)) }, nil)
@@ -192,8 +192,8 @@ func ReplaceOwnedPath(path string, data []byte, perm fs.FileMode) error {
 	return in(path, func(root *os.Root, name string) error { return ReplaceOwned(root, name, data, perm) })
 }
 
-// SaveState is ReplaceOwnedPath for a file that a later run relies on: its
-// name is durable, too.
+// SaveState is ReplaceOwnedPath for a file that a later run relies on: it also
+// syncs the folder.
 func SaveState(path string, data []byte, perm fs.FileMode) error {
 	return in(path, func(root *os.Root, name string) error {
 		if err := ReplaceOwned(root, name, data, perm); err != nil {
@@ -203,9 +203,9 @@ func SaveState(path string, data []byte, perm fs.FileMode) error {
 	})
 }
 
-// Output writes a result to the path that the user has named for it. A file or
-// a link is replaced. A device, a named pipe, or a path in /dev or /proc, such
-// as /dev/stdout, can't be replaced and is written to.
+// Output writes a result to a path given by the user. It replaces a file or
+// link. It writes to a device, a named pipe, or a path in /dev or /proc such as
+// /dev/stdout, because these can't be replaced.
 func Output(path string, perm fs.FileMode, write func(io.Writer) error) error {
 	special, err := isSpecial(path)
 	if err != nil {
@@ -223,8 +223,8 @@ func Output(path string, perm fs.FileMode, write func(io.Writer) error) error {
 	return errors.Join(write(f), f.Close())
 }
 
-// isSpecial reports whether a path can only be written to. A link in another
-// folder can always be replaced, wherever it points.
+// isSpecial reports whether a path can be written to but not replaced. A link
+// outside of /dev and /proc can always be replaced, whatever its target.
 func isSpecial(path string) (bool, error) {
 	folder, err := filepath.Abs(filepath.Dir(path))
 	if err == nil {

@@ -64,8 +64,8 @@ func TestReplace(t *testing.T) {
 	checkClean(t, dir)
 }
 
-// Links are replaced, not written through, and folders that are links to
-// elsewhere are not entered.
+// Links are replaced, not written through, and linked folders elsewhere are not
+// entered.
 func TestLinks(t *testing.T) {
 	outside, dir := t.TempDir(), t.TempDir()
 	victim := filepath.Join(outside, "victim")
@@ -92,11 +92,11 @@ func TestLinks(t *testing.T) {
 	checkClean(t, outside)
 }
 
-// Of many who create the same file one succeeds, and the file is whole.
+// One of many writers creates a file, and the file is whole.
 func TestCreateInParallel(t *testing.T) {
 	dir := t.TempDir()
 	root := openRoot(t, dir)
-	// What a killed writer leaves.
+	// The leftover of a killed writer.
 	if err := os.WriteFile(filepath.Join(dir, "f.part"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -119,8 +119,8 @@ func TestCreateInParallel(t *testing.T) {
 	checkClean(t, dir)
 }
 
-// A result goes to the path that the user has named, and never through a link
-// that another user has put there.
+// A result is written to the path given by the user, but not through a link
+// planted by another user.
 func TestOutput(t *testing.T) {
 	outside, dir := t.TempDir(), t.TempDir()
 	victim := filepath.Join(outside, "victim")
@@ -165,7 +165,7 @@ func TestOutput(t *testing.T) {
 	}
 }
 
-// State is replaced whole, whatever stands in the way.
+// State is replaced whole, whatever is in its place.
 func TestSaveState(t *testing.T) {
 	outside, dir := t.TempDir(), t.TempDir()
 	victim, path := filepath.Join(outside, "victim"), filepath.Join(dir, "state")

@@ -1,5 +1,5 @@
-// Package ledgerrig runs a ledger server inside the process, for the examples
-// and tests of clients.
+// Package ledgerrig runs a Muniment server in the process, for the examples and
+// tests of clients.
 package ledgerrig
 
 import (

@@ -1,5 +1,5 @@
 // Package rekorpeer starts the real Rekor v2 server, on POSIX files, for tests
-// and benchmarks that compare our log for Sigstore's clients with it.
+// and benchmarks that compare Muniment's log for Sigstore's clients with it.
 package rekorpeer
 
 import (

@@ -15,11 +15,11 @@ import (
 	"time"
 )
 
-// An Issuer is an OIDC issuer that gives anybody any token. It is two issuers
-// in one: people have e-mail addresses, CI jobs have workflows.
+// An Issuer is an OIDC issuer that issues any token on request. It is two
+// issuers in one: one for people with e-mail addresses, one for CI jobs.
 type Issuer struct {
 	URL string // of people
-	CI  string // of CI jobs; Fulcio reads its tokens as GitHub's
+	CI  string // of CI jobs; Fulcio reads its tokens as those of GitHub
 
 	key *rsa.PrivateKey
 }
@@ -52,18 +52,18 @@ func newIssuer(t testing.TB) *Issuer {
 func answer(mux *http.ServeMux, path string, document any) {
 	mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(document) // the client is gone
+		_ = json.NewEncoder(w).Encode(document) // an error means that the client is gone
 	})
 }
 
-// Email returns a token for the person with the e-mail address.
+// Email returns a token for a person with the e-mail address.
 func (i *Issuer) Email(t testing.TB, address string) string {
 	t.Helper()
 	return i.Token(t, map[string]any{"iss": i.URL, "sub": address, "email": address, "email_verified": true})
 }
 
-// Job returns a token for a CI job of the repository, which is owner/name, as
-// GitHub gives them. The certificate's identity is
+// Job returns a token like those of GitHub for a CI job of the repository, in
+// the form owner/name. The identity in its certificate is
 // https://github.com/REPOSITORY/.github/workflows/release.yml@refs/heads/main.
 func (i *Issuer) Job(t testing.TB, repository string) string {
 	t.Helper()
@@ -77,9 +77,8 @@ func (i *Issuer) Job(t testing.TB, repository string) string {
 	})
 }
 
-// Token returns a token with the claims; those that every token has are added
-// where they are missing: it is for sigstore, from now, for ten minutes, and
-// has an ID of its own.
+// Token returns a token with the claims. By default its audience is sigstore,
+// it has a random ID, and it is valid for ten minutes from now.
 func (i *Issuer) Token(t testing.TB, claims map[string]any) string {
 	t.Helper()
 	now, id := time.Now(), make([]byte, 16)

@@ -3,7 +3,7 @@
 // transparency log (Rekor v2, or any log that speaks its protocol), and cosign
 // to sign with. All but the issuer are the real programs.
 //
-// It has no certificate transparency log, so that certificates have no SCTs.
+// There is no certificate transparency log, so certificates have no SCTs.
 package sigstorerig
 
 import (
@@ -27,15 +27,15 @@ type Rig struct {
 	TrustedRoot   string // path
 	SigningConfig string // path
 
-	Issuer *Issuer // nil unless Fulcio was asked for
-	Fulcio string  // URLs; "" of what was not asked for
+	Issuer *Issuer // nil without Fulcio
+	Fulcio string  // URLs; "" for missing parts
 	TSA    string
 	Log    string
 
 	cosign string
 }
 
-// A Part is something that a Rig may have.
+// A Part is an optional part of a Rig.
 type Part func(*config)
 
 type config struct {
@@ -43,7 +43,7 @@ type config struct {
 	log                *Log
 }
 
-// Fulcio adds the certificate authority, and the OIDC issuer that it believes.
+// Fulcio adds the certificate authority, and the OIDC issuer that it trusts.
 func Fulcio() Part { return func(c *config) { c.fulcio = true } }
 
 // TSA adds the timestamp authority.
@@ -52,17 +52,17 @@ func TSA() Part { return func(c *config) { c.tsa = true } }
 // Rekor adds the Rekor v2 server as the transparency log.
 func Rekor() Part { return func(c *config) { c.rekor = true } }
 
-// A Log is a transparency log that runs already.
+// A Log is a running transparency log.
 type Log struct {
 	URL       string // base URL; its host is the checkpoint's origin
 	PublicKey string // path of the PEM file
 }
 
-// WithLog takes a log that runs already.
+// WithLog uses a running log.
 func WithLog(l Log) Part { return func(c *config) { c.log = &l } }
 
-// Start starts the parts, and makes the files with which cosign uses and trusts
-// them.
+// Start starts the parts, and writes the signing config and trusted root for
+// cosign.
 func Start(t testing.TB, parts ...Part) *Rig {
 	t.Helper()
 	var c config
@@ -123,7 +123,7 @@ func (r *Rig) Cosign(t testing.TB, args ...string) string {
 	return out
 }
 
-// TryCosign is Cosign for what may fail.
+// TryCosign is Cosign for commands that can fail.
 func (r *Rig) TryCosign(args ...string) (string, error) {
 	cmd := exec.Command(r.cosign, args...)
 	cmd.Dir = r.Dir
@@ -132,8 +132,8 @@ func (r *Rig) TryCosign(args ...string) (string, error) {
 	return string(out), err
 }
 
-// Services are the flags with which cosign signs by the rig: its signing config
-// and trusted root.
+// Services returns the flags that make cosign sign with the rig: its signing
+// config and trusted root.
 func (r *Rig) Services() []string {
 	return []string{"--signing-config", r.SigningConfig, "--trusted-root", r.TrustedRoot, "--yes"}
 }
@@ -210,13 +210,13 @@ func startFulcio(t testing.TB, dir, issuer, ci string) (base, chain string) {
 
 func startTSA(t testing.TB, dir string) (base, chain string) {
 	t.Helper()
-	// The server opens port 2112 for its metrics, which can't be changed:
-	// one of them at a time, whatever package's test it is for.
+	// The server opens port 2112 for its metrics, which can't be changed, so
+	// only one can run at a time on the machine.
 	unlock, err := peers.Lock("timestamp-server.port")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(unlock) // after the server has been stopped: clean-ups run in reverse
+	t.Cleanup(unlock) // runs after the server has been stopped
 	p := freePorts(t, 1)
 	base = "http://127.0.0.1:" + p[0]
 	certs := start(t, dir, "timestamp-server", base+"/api/v1/timestamp/certchain", "serve", "--host", "127.0.0.1", "--port", p[0],

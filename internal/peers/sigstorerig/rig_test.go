@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// The whole rig works as cosign sees it.
+// TestRig signs and verifies with all parts.
 func TestRig(t *testing.T) {
 	r := Start(t, Fulcio(), TSA(), Rekor())
 	r.WriteFile(t, "a.txt", "hello\n")
@@ -24,7 +24,7 @@ func TestRig(t *testing.T) {
 	}
 }
 
-// Keys need no authority.
+// TestKeyOnly signs with a key, which needs no authority.
 func TestKeyOnly(t *testing.T) {
 	r := Start(t)
 	r.WriteFile(t, "a.txt", "hello\n")

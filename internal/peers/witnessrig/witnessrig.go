@@ -1,5 +1,5 @@
-// Package witnessrig runs real witnesses, which this project did not write, on
-// loopback for tests and benchmarks: litewitness and omniwitness.
+// Package witnessrig runs two independent witnesses on loopback, for tests and
+// benchmarks: litewitness and omniwitness.
 package witnessrig
 
 import (
