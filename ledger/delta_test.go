@@ -164,8 +164,8 @@ func TestDeltas(t *testing.T) {
 	refused("replay of an old one", replica, deltas[0], ErrReplay, "ends at size 2")
 	refused("overlap", replica, func() []byte { mix(t, tl, "more", 5); return export(t, tl, 100, acme) }(), ErrReplay, "--since 918")
 	refused("gap", memstore.NewRaw(), deltas[1], ErrGap, "--since 0")
-	refused("other tenant", replica, export(t, tl, 918, globex), ErrDelta, "begin at 459, and this replica has 0")
-	refused("without the tenant", replica, export(t, tl, 918), ErrDelta, "the delta has not")
+	refused("other tenant", replica, export(t, tl, 918, globex), ErrDelta, "begin at 459, but this replica has 0")
+	refused("without the tenant", replica, export(t, tl, 918), ErrDelta, "which this replica has")
 	if err := tl.Export(ctx, &bytes.Buffer{}, tl.Published().Size, nil, nil); !errors.Is(err, ErrNothingNew) {
 		t.Errorf("export of nothing: %v", err)
 	}
@@ -412,27 +412,27 @@ func TestDeltaLies(t *testing.T) {
 		name  string
 		edit  func(h *delta.Header, rs []*delta.Record) []*delta.Record
 		leaf  func([][]byte)
-		says  string
-		blind bool // noticed without the stream key, too
+		want  string
+		blind bool // refused without the stream key as well
 	}{
 		{name: "the truth"},
-		{name: "one record is left out", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { return slices.Delete(rs, 2, 3) }, says: "entry 3 of the stream", blind: true},
-		{name: "the last is left out", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { return rs[:5] }, says: "its record is not there", blind: true},
-		{name: "the last is left out, and the header says so", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { h.Streams[0].End = 5; return rs[:5] }, says: "which ends before"},
-		{name: "the stream is said to be longer", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { h.Streams[0].End = 7; return rs }, says: "from 6 on", blind: true},
-		{name: "twice", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { return slices.Insert(rs, 1, rs[0]) }, says: "not in its place", blind: true},
-		{name: "reordered", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { rs[0], rs[1] = rs[1], rs[0]; return rs }, says: "belongs", blind: true},
-		{name: "another time", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { rs[3].Time++; return rs }, says: "does not open its leaf", blind: true},
-		{name: "another payload salt", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { rs[3].Payload.Salt[0]++; return rs }, says: "its payload is another", blind: true},
-		{name: "another header", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { rs[3].Header.Salt[0]++; return rs }, says: "its header is another", blind: true},
-		{name: "another stream", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { rs[3].StreamID[0]++; return rs }, says: "does not name", blind: true},
-		{name: "another predecessor", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { rs[3].Prev[0]++; return rs }, says: "does not follow", blind: true},
+		{name: "one record is left out", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { return slices.Delete(rs, 2, 3) }, want: "entry 3 of the stream", blind: true},
+		{name: "the last is left out", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { return rs[:5] }, want: "its record is missing", blind: true},
+		{name: "the last is left out, and the header says so", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { h.Streams[0].End = 5; return rs[:5] }, want: "ends the stream before it"},
+		{name: "the stream is said to be longer", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { h.Streams[0].End = 7; return rs }, want: "end before entry 6, want 7", blind: true},
+		{name: "twice", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { return slices.Insert(rs, 1, rs[0]) }, want: "not in its place", blind: true},
+		{name: "reordered", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { rs[0], rs[1] = rs[1], rs[0]; return rs }, want: "want entry", blind: true},
+		{name: "another time", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { rs[3].Time++; return rs }, want: "does not open its leaf", blind: true},
+		{name: "another payload salt", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { rs[3].Payload.Salt[0]++; return rs }, want: "its payload does not match", blind: true},
+		{name: "another header", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { rs[3].Header.Salt[0]++; return rs }, want: "its header does not match", blind: true},
+		{name: "another stream", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { rs[3].StreamID[0]++; return rs }, want: "does not list", blind: true},
+		{name: "another predecessor", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { rs[3].Prev[0]++; return rs }, want: "does not follow", blind: true},
 		// Leaves that are not records of the stream, and hide entries of it.
-		{name: "an entry far ahead", leaf: func(l [][]byte) { hide(l, 9) }, says: "is entry 9 of the stream", blind: true},
-		{name: "an entry just behind the end", leaf: func(l [][]byte) { hide(l, 7) }, says: "is entry 7 of the stream", blind: true},
-		{name: "a second leaf of an earlier entry", leaf: func(l [][]byte) { hide(l, 0) }, says: "has the tag of entry 0", blind: true},
-		{name: "the stream is not in it", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { h.Streams = nil; return nil }, says: "is not in it, and its key was given"},
-		{name: "another leaf", leaf: func(l [][]byte) { l[1][40]++ }, says: "its leaves give the root", blind: true},
+		{name: "an entry far ahead", leaf: func(l [][]byte) { hide(l, 9) }, want: "has the tag of entry 9 of the stream", blind: true},
+		{name: "an entry just behind the end", leaf: func(l [][]byte) { hide(l, 7) }, want: "has the tag of entry 7 of the stream", blind: true},
+		{name: "a second leaf of an earlier entry", leaf: func(l [][]byte) { hide(l, 0) }, want: "repeats the tag of entry 0", blind: true},
+		{name: "the stream is not in it", edit: func(h *delta.Header, rs []*delta.Record) []*delta.Record { h.Streams = nil; return nil }, want: "whose key was given"},
+		{name: "another leaf", leaf: func(l [][]byte) { l[1][40]++ }, want: "its leaves have the root", blind: true},
 	} {
 		for _, key := range []bool{true, false} {
 			h := delta.Header{Origin: testOrigin, To: p.Size, Streams: []delta.Stream{{ID: acme.stream.ID, End: 6}}}
@@ -479,13 +479,13 @@ func TestDeltaLies(t *testing.T) {
 				tenants = append(tenants, acme)
 			}
 			_, err = importDelta(tl, s, b.Bytes(), tenants...)
-			if lie.says == "" || !key && !lie.blind {
+			if lie.want == "" || !key && !lie.blind {
 				if err != nil {
 					t.Errorf("%s: %v", lie.name, err)
 				}
 				continue
 			}
-			if !errors.Is(err, ErrDelta) || key && !strings.Contains(err.Error(), lie.says) {
+			if !errors.Is(err, ErrDelta) || key && !strings.Contains(err.Error(), lie.want) {
 				t.Errorf("%s (key %t): %v", lie.name, key, err)
 			}
 			if st, _ := s.Load(ctx); st.Size != 0 {
