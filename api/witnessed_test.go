@@ -200,7 +200,7 @@ func TestNoQuorum(t *testing.T) {
 			return err
 		},
 	} {
-		if err := call(); connect.CodeOf(err) != connect.CodeFailedPrecondition || !strings.Contains(err.Error(), "the log's policy asks for no cosignature") {
+		if err := call(); connect.CodeOf(err) != connect.CodeFailedPrecondition || !strings.Contains(err.Error(), "the log's policy requires no cosignature") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

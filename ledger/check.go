@@ -26,7 +26,7 @@ func (l *Ledger) checkSkeleton(ctx context.Context, p *Published, index uint64, 
 		return err
 	}
 	if sk.LeafHash(l.origin) != leaf {
-		return fmt.Errorf("entry %d: its skeleton is not that of its leaf: %w", index, ErrDamaged)
+		return fmt.Errorf("entry %d: its skeleton does not match its leaf: %w", index, ErrDamaged)
 	}
 	return nil
 }
@@ -35,7 +35,7 @@ func (l *Ledger) checkSkeleton(ctx context.Context, p *Published, index uint64, 
 // header was erased.
 func checkHeader(index uint64, sk *entry.Skeleton, h *receipt.HeaderOpening) error {
 	if h != nil && entry.HeaderHash(h.Salt, h.Content) != sk.HeaderHash {
-		return fmt.Errorf("entry %d: its header is not that of its skeleton: %w", index, ErrDamaged)
+		return fmt.Errorf("entry %d: its header does not match its skeleton: %w", index, ErrDamaged)
 	}
 	return nil
 }
@@ -53,7 +53,7 @@ func checkPayload(e *Entry, p *receipt.PayloadOpening) error {
 }
 
 func damagedPayload(index uint64) error {
-	return fmt.Errorf("entry %d: its payload is not that of its header: %w", index, ErrDamaged)
+	return fmt.Errorf("entry %d: its payload does not match its header: %w", index, ErrDamaged)
 }
 
 // checkedPayload returns a reader of the payload that ends with an error unless
@@ -98,7 +98,7 @@ func (p *Published) checkLeaves(ctx context.Context, first uint64, data [][]byte
 	}
 	for i := range data {
 		if entry.LeafHash(data[i]) != hashes[at+i] {
-			return fmt.Errorf("entry %d: its data is not that of its leaf: %w", first+uint64(i), ErrDamaged)
+			return fmt.Errorf("entry %d: its data does not match its leaf: %w", first+uint64(i), ErrDamaged)
 		}
 	}
 	return nil

@@ -18,7 +18,7 @@ import (
 var (
 	// ErrNoQuorum reports that the log's policies require no cosignatures, so
 	// no checkpoint is ever witnessed.
-	ErrNoQuorum = errors.New("the log's policy asks for no cosignature")
+	ErrNoQuorum = errors.New("the log's policy requires no cosignature")
 	// ErrNotWitnessed reports that no suitable checkpoint meets the quorum yet.
 	ErrNotWitnessed = errors.New("not witnessed yet")
 	// ErrUnconfirmed is the error of an append until the log's state is
@@ -104,7 +104,7 @@ func (l *Ledger) checkCosigned(ctx context.Context, p *Published, signed []byte)
 		return c, fmt.Errorf("cosigned checkpoint of size %d: %w", c.Size, err)
 	}
 	if c.Origin != l.Origin() || c.Root != root {
-		return c, fmt.Errorf("cosigned checkpoint of %q, size %d: its root is %s; this log's was %s", c.Origin, c.Size, c.Root.Base64(), root.Base64())
+		return c, fmt.Errorf("cosigned checkpoint of %q, size %d: its root is %s, want %s", c.Origin, c.Size, c.Root.Base64(), root.Base64())
 	}
 	if l.cfg.Quorum != nil {
 		if err := l.cfg.Quorum(signed); err != nil {
@@ -141,7 +141,7 @@ func (l *Ledger) loadWitnessed(ctx context.Context) error {
 	}
 	switch c, err := l.checkCosigned(ctx, l.published.Load(), last.Signed); {
 	case errors.Is(err, ErrNotWitnessed):
-		l.log.Warn("the last checkpoint that was witnessed does not meet the policy any more", "size", last.Size, "reason", err)
+		l.log.Warn("the last witnessed checkpoint no longer meets the policy", "size", last.Size, "reason", err)
 	case err != nil:
 		return fmt.Errorf("%w: the store is damaged", err)
 	default:

@@ -184,7 +184,7 @@ func (l *Ledger) reapplyErasures(ctx context.Context, st *store.State) error {
 	if err != nil || len(again) == 0 {
 		return err
 	}
-	l.log.Warn("openings that the log has recorded as erased were there; they are erased again", "entries", len(again))
+	l.log.Warn("openings recorded as erased are in the store; erasing them again", "entries", len(again))
 	return l.store.Erase(ctx, again)
 }
 
@@ -255,12 +255,12 @@ func (l *Ledger) runPurge(ctx context.Context) {
 			case ctx.Err() != nil:
 				return
 			case err != nil:
-				l.log.Error("erased bytes may still lie on the disk", "entries", n, "err", err, "retry", purgeRetry)
+				l.log.Error("erased bytes may still be on disk", "entries", n, "err", err, "retry", purgeRetry)
 				again = time.After(purgeRetry)
 			case left > 0: // erased during the purge
 				continue
 			default:
-				l.log.Info("erased bytes have left the store's files", "entries", n, "took", time.Since(start).Round(time.Millisecond))
+				l.log.Info("erased bytes removed from disk", "entries", n, "took", time.Since(start).Round(time.Millisecond))
 			}
 		}
 		select {
@@ -273,11 +273,11 @@ func (l *Ledger) runPurge(ctx context.Context) {
 }
 
 // Unpurged returns the number of erased entries that may still have bytes on
-// the disk.
+// disk.
 func (l *Ledger) Unpurged() int { return l.store.Unpurged() }
 
 // erasedMeanwhile returns the error of a duplicate whose original was erased
 // after it was found.
 func erasedMeanwhile(index uint64) error {
-	return fmt.Errorf("entry %d had the same content and was %w just now; send it again", index, ErrErased)
+	return fmt.Errorf("entry %d had the same content, but was just %w: send it again", index, ErrErased)
 }

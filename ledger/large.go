@@ -159,7 +159,7 @@ func (l *Ledger) wholePayload(ctx context.Context, index uint64) (*receipt.Paylo
 	}
 	defer r.Close()
 	if r.Size > MaxWhole {
-		return nil, fmt.Errorf("%d bytes are %w; leave it out, and read it as a stream", r.Size, ErrTooLarge)
+		return nil, fmt.Errorf("%d bytes are %w: omit the payload, and read it as a stream", r.Size, ErrTooLarge)
 	}
 	p.Content = make([]byte, r.Size)
 	if _, err := io.ReadFull(r, p.Content); err != nil {

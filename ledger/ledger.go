@@ -40,7 +40,6 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
-	"muniment.dev/muniment/internal/turns"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
@@ -180,93 +179,6 @@ func (l *Ledger) observeRefused(err error, n int) {
 	}
 }
 
-// A pending entry is a draft, or a raw leaf, on its way through the queue.
-type pending struct {
-	draft      *Draft
-	leaf       []byte // in a raw log, in place of a draft
-	headerHash entry.Hash
-	key        store.Key
-	terms      []store.Term
-	checked    uint64 // no entry below this index has the key
-
-	// Written by the sequencer before it closes the group's done.
-	existing bool
-	index    uint64
-	skeleton entry.Skeleton // not set if existing
-}
-
-// A group is what one call of Append waits for.
-type group struct {
-	entries   []pending
-	order     uint64 // of arrival in the queue
-	bytes     int64
-	rows      int // of postings and deduplication keys
-	done      chan struct{}
-	published *Published // set before done is closed, if err is nil
-	err       error
-}
-
-func newGroup(entries int) *group {
-	return &group{entries: make([]pending, entries), done: make(chan struct{})}
-}
-
-// prepare computes the hashes and index rows of the drafts, which are all of
-// one stream. If they are large, this takes a turn of that stream.
-func (l *Ledger) prepare(ctx context.Context, g *group, drafts []*Draft) error {
-	if len(drafts) == 0 {
-		return nil
-	}
-	size := 0
-	for _, d := range drafts {
-		size += d.contents()
-	}
-	turn, err := turns.CPU.For(ctx, string(drafts[0].Stream.ID[:]), int64(size))
-	if err != nil {
-		return err
-	}
-	defer turn.End()
-	for i, d := range drafts {
-		if d.Large != nil {
-			turn.End() // a turn is not held while a disk is read
-		}
-		if err := g.entries[i].prepare(l.ids, d); err != nil {
-			return err
-		}
-		if err := turn.Pass(ctx, d.contents()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// contents returns the size of the draft's header and payload in memory, in
-// bytes.
-func (d *Draft) contents() int { return len(d.Opening.Content) + len(d.Payload.Content) }
-
-func (p *pending) prepare(ids *identifier, d *Draft) error {
-	p.draft = d
-	p.headerHash = entry.HeaderHash(d.Opening.Salt, d.Opening.Content)
-	p.terms = headerTerms(d.Stream.ID, d.Header)
-	if d.Large == nil {
-		p.key = ids.key(d.Stream.ID, d.Header, d.Payload.Content)
-		return nil
-	}
-	r, err := d.Large.Open()
-	if err != nil {
-		return fmt.Errorf("read a large payload: %w", err)
-	}
-	defer r.Close()
-	p.key, err = ids.keyOf(d.Stream.ID, d.Header, d.Large.size, r)
-	return err
-}
-
-func (p *pending) size() int64 {
-	if p.draft == nil {
-		return int64(len(p.leaf))
-	}
-	return int64(p.draft.contents())
-}
-
 // lookup looks for the same submission among the published entries. The
 // sequencer then needs to check only later ones.
 func (l *Ledger) lookup(ctx context.Context, p *pending) error {
@@ -340,39 +252,14 @@ func (l *Ledger) sequence(groups []*group) (*Published, error) {
 		return nil, err
 	}
 	c := newCommit(prev.Size, l.written, groups)
-	l.recent.startBatch(prev.Size)
-	var touched []*head
-	for _, g := range groups {
-		for i := range g.entries {
-			p := &g.entries[i]
-			if err := l.resolve(p, c.Erase); err != nil {
-				l.fail(fmt.Errorf("look for a duplicate: %w", err))
-				return nil, ErrFailed
-			}
-			if p.existing {
-				continue
-			}
-			if l.raw {
-				l.placeLeaf(c, p, now)
-				continue
-			}
-			h := l.head(p.draft.Stream)
-			if !h.dirty {
-				h.dirty = true
-				touched = append(touched, h)
-			}
-			l.place(c, p, h, now)
-		}
+	touched, err := l.placeAll(c, groups, now)
+	if err != nil {
+		l.fail(fmt.Errorf("look for a duplicate: %w", err))
+		return nil, ErrFailed
 	}
 	if c.Len() == 0 {
 		return prev, nil
 	}
-	for _, h := range touched {
-		h.dirty = false
-		c.Heads = append(c.Heads, h.StreamHead)
-	}
-	c.Tiles = l.tree.takeFull()
-	c.Root = l.tree.root()
 	start := time.Now()
 	if err := l.store.Commit(context.Background(), c); err != nil {
 		l.fail(fmt.Errorf("commit entries %d to %d: %w", c.From, c.From+uint64(c.Len())-1, err))
@@ -395,6 +282,43 @@ func (l *Ledger) sequence(groups []*group) (*Published, error) {
 		l.cfg.Observe.Committed(c.Len(), committed.Sub(start), time.Since(committed))
 	}
 	return pub, nil
+}
+
+// placeAll fills the commit with the groups' entries that are not duplicates,
+// and returns the heads of their streams.
+func (l *Ledger) placeAll(c *store.Commit, groups []*group, now uint64) ([]*head, error) {
+	l.recent.startBatch(c.From)
+	var touched []*head
+	for _, g := range groups {
+		for i := range g.entries {
+			p := &g.entries[i]
+			if err := l.resolve(p, c.Erase); err != nil {
+				return nil, err
+			}
+			if p.existing {
+				continue
+			}
+			if l.raw {
+				l.placeLeaf(c, p, now)
+				continue
+			}
+			h := l.head(p.draft.Stream)
+			if !h.dirty {
+				h.dirty = true
+				touched = append(touched, h)
+			}
+			l.place(c, p, h, now)
+		}
+	}
+	if c.Len() == 0 {
+		return nil, nil
+	}
+	for _, h := range touched {
+		h.dirty = false
+		c.Heads = append(c.Heads, h.StreamHead)
+	}
+	c.Tiles, c.Root = l.tree.takeFull(), l.tree.root()
+	return touched, nil
 }
 
 // observeRecorded reports the new entries of the groups.

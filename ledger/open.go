@@ -78,7 +78,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 		l.heads[h.StreamID] = &head{StreamHead: h}
 	}
 	if err := l.reapplyErasures(ctx, st); err != nil {
-		return nil, fmt.Errorf("make recorded erasures again: %w", err)
+		return nil, fmt.Errorf("repeat recorded erasures: %w", err)
 	}
 	if l.keys, err = loadKeyFilter(ctx, cfg.Store, st.Size); err != nil {
 		return nil, fmt.Errorf("load the deduplication keys: %w", err)

@@ -41,7 +41,7 @@ func OpenReadOnly(ctx context.Context, cfg Config, policy *receipt.TrustPolicy, 
 		return nil, fmt.Errorf("load the log: %w", err)
 	}
 	if cp.Size > st.Size || cp.Origin != cfg.Signer.Name() {
-		return nil, fmt.Errorf("the checkpoint to serve is of %q, size %d; the store has %d entries", cp.Origin, cp.Size, st.Size)
+		return nil, fmt.Errorf("the checkpoint to serve has the origin %q and size %d, but the store has %d entries", cp.Origin, cp.Size, st.Size)
 	}
 	l := &Ledger{cfg: cfg, store: cfg.Store, raw: st.Raw, readOnly: true, origin: entry.HashOrigin(cfg.Signer.Name()), ids: newIdentifier(&st.Secret), log: cfg.Logger,
 		done: make(chan struct{}), purged: make(chan struct{}), firstWitnessed: make(chan struct{}), stopPurge: func() {}}
@@ -91,7 +91,7 @@ func (l *Ledger) hideErased(ctx context.Context, st *store.State) error {
 		h.headers[e.Index] = h.headers[e.Index] || e.Header
 	}
 	l.store = h
-	l.log.Warn("openings that the log has recorded as erased are in the store; they are not served, and are erased when the log is opened for writing", "entries", len(h.headers))
+	l.log.Warn("openings recorded as erased are in the store; not serving them, and erasing them when the log is next opened for writing", "entries", len(h.headers))
 	return nil
 }
 

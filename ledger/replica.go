@@ -20,7 +20,7 @@ import (
 
 // ErrReplica reports that only the log itself, not a replica, can do what was
 // requested.
-var ErrReplica = errors.New("this is a read-only replica of the log; append to the log itself")
+var ErrReplica = errors.New("this is a read-only replica of the log: append to the log itself")
 
 // OpenReplica opens the published state of a replica. The checkpoint must
 // satisfy the policy. An empty replica is an error.
@@ -32,14 +32,14 @@ func OpenReplica(ctx context.Context, cfg Config, policy *receipt.TrustPolicy) (
 		return nil, fmt.Errorf("load the replica: %w", err)
 	}
 	if !st.Raw {
-		return nil, errors.New("load the replica: the store is a log's own")
+		return nil, errors.New("load the replica: not the store of a replica")
 	}
 	signed, size, err := lastCheckpoint(ctx, cfg.Store)
 	if err != nil {
 		return nil, fmt.Errorf("load the replica: %w", err)
 	}
 	if size == 0 {
-		return nil, errors.New("load the replica: no delta was imported to its end yet; do it with: muniment import FILE --data FOLDER")
+		return nil, errors.New("load the replica: no import has completed yet: run muniment import FILE --data FOLDER")
 	}
 	head, _, err := policy.VerifyCheckpoint(signed)
 	if err != nil {
@@ -51,7 +51,7 @@ func OpenReplica(ctx context.Context, cfg Config, policy *receipt.TrustPolicy) (
 	l.reserve.Store(cfg.ReserveBytes)
 	close(l.done) // there is no sequencer
 	if err := l.reapplyErasures(ctx, &store.State{Streams: st.Streams, Size: size}); err != nil {
-		return nil, fmt.Errorf("make recorded erasures: %w", err)
+		return nil, fmt.Errorf("repeat recorded erasures: %w", err)
 	}
 	l.tiles = newTileCache(cfg.Store, cfg.TileCache)
 	if l.tree, err = loadTree(ctx, cfg.Store, &store.State{Raw: true, Size: size}, l.origin, l.tiles); err != nil {
@@ -82,7 +82,7 @@ func OpenReplica(ctx context.Context, cfg Config, policy *receipt.TrustPolicy) (
 func erase(ctx context.Context, s store.Store, st *store.State) error {
 	l := &Ledger{store: s, ids: newIdentifier(&st.Secret), log: slog.New(slog.DiscardHandler)}
 	if err := l.reapplyErasures(ctx, st); err != nil {
-		return fmt.Errorf("make recorded erasures: %w", err)
+		return fmt.Errorf("repeat recorded erasures: %w", err)
 	}
 	if s.Unpurged() == 0 {
 		return nil

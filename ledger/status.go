@@ -23,7 +23,7 @@ func (l *Ledger) checkSpaceFor(bytes uint64) error {
 	}
 	reserve := l.reserve.Load()
 	if free < reserve || free-reserve < bytes {
-		return fmt.Errorf("%w: %d MiB are free, of which %d MiB are kept in reserve, and %d MiB more are needed; make room, appends then go on by themselves",
+		return fmt.Errorf("%w: %d MiB are free, %d MiB are reserved, and %d MiB are needed: make room, and appends resume",
 			ErrDiskFull, free>>20, reserve>>20, bytes>>20)
 	}
 	return nil

@@ -238,7 +238,7 @@ func (p *Published) fullTile(ctx context.Context, level uint8, index uint64) (*t
 		return nil, err
 	}
 	if root != *want {
-		return nil, fmt.Errorf("tile %d of level %d: %w: its hashes do not give that in the tile above", index, level, ErrDamaged)
+		return nil, fmt.Errorf("tile %d of level %d: %w: its root is not in the tile above", index, level, ErrDamaged)
 	}
 	p.tiles.tiles.Set(id, t)
 	return t, nil

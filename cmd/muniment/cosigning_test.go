@@ -337,7 +337,7 @@ func TestUnconfirmed(t *testing.T) {
 	if !strings.Contains(c.log.log.String(), "rollback is not detectable") {
 		t.Errorf("the log does not say that a rollback is not detectable:\n%s", c.log.log)
 	}
-	if out, code := c.appendFile("x", "--wait", "witnessed"); code == 0 || !strings.Contains(out, "the log's policy asks for no cosignature") {
+	if out, code := c.appendFile("x", "--wait", "witnessed"); code == 0 || !strings.Contains(out, "the log's policy requires no cosignature") {
 		t.Fatalf("waiting for witnesses that there are not: exit code %d\n%s", code, out)
 	}
 	c.stopLog()

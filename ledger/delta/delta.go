@@ -13,16 +13,14 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/go-json-experiment/json"
-
 	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/entry/strictjson"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
 var (
-	// ErrDamaged is the error of a file that is truncated, changed, or
-	// signed by
-	// another key.
+	// ErrDamaged is the error of a file that is truncated, changed, or signed
+	// by another key.
 	ErrDamaged = errors.New("the delta is damaged")
 	// ErrFormat is the error of a file that is intact, but violates the
 	// specification.
@@ -61,10 +59,10 @@ const (
 
 // A Header describes the content of a delta.
 type Header struct {
-	Origin  string   `json:"origin"`
-	From    uint64   `json:"from"` // size of the log that the delta continues
-	To      uint64   `json:"to"`   // size of the log after the delta
-	Streams []Stream `json:"streams"`
+	Origin  string
+	From    uint64 // size of the log that the delta continues
+	To      uint64 // size of the log after the delta
+	Streams []Stream
 }
 
 // A Stream is a stream whose records with First ≤ seq < End are in the delta.
@@ -74,28 +72,41 @@ type Stream struct {
 	End   uint64
 }
 
-type streamJSON struct {
-	ID    string `json:"id"`
-	First uint64 `json:"first"`
-	End   uint64 `json:"end"`
+func (h *Header) marshal() ([]byte, error) {
+	w := strictjson.Writer{Text: []byte{'{'}}
+	w.Member("origin", h.Origin)
+	w.Integer("from", h.From)
+	w.Integer("to", h.To)
+	if len(h.Streams) > 0 {
+		w.Name("streams")
+		w.Open('[')
+		for i := range h.Streams {
+			s := &h.Streams[i]
+			w.Open('{')
+			w.Member("id", s.ID.String())
+			w.Integer("first", s.First)
+			w.Integer("end", s.End)
+			w.Close('}')
+		}
+		w.Close(']')
+	}
+	w.Close('}')
+	return w.Text, w.Err
 }
 
-// MarshalJSON implements json.Marshaler.
-func (s Stream) MarshalJSON() ([]byte, error) {
-	return json.Marshal(streamJSON{s.ID.String(), s.First, s.End})
-}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (s *Stream) UnmarshalJSON(data []byte) error {
-	var v streamJSON
-	if err := json.Unmarshal(data, &v, json.RejectUnknownMembers(true)); err != nil {
+func (h *Header) read(o *strictjson.Object) error {
+	h.Origin = o.String("origin")
+	h.From = o.Integer("from")
+	h.To = o.Integer("to")
+	o.Objects("streams", func(o *strictjson.Object) error {
+		s := Stream{First: o.Integer("first"), End: o.Integer("end")}
+		var err error
+		if id := o.String("id"); o.Err() == nil {
+			s.ID, err = entry.ParseHash(id)
+		}
+		h.Streams = append(h.Streams, s)
 		return err
-	}
-	id, err := entry.ParseHash(v.ID)
-	if err != nil {
-		return fmt.Errorf("id: %w", err)
-	}
-	*s = Stream{id, v.First, v.End}
+	})
 	return nil
 }
 
@@ -116,7 +127,7 @@ func (h *Header) check() error {
 	return nil
 }
 
-// A Record is the opening of an entry. Its tag is in the leaf.
+// A Record is an entry without its tag, which is in the leaf.
 type Record struct {
 	Index      uint64
 	LinkSalt   entry.Salt

@@ -315,3 +315,38 @@ func TestChangedMeanwhile(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// The header of a delta is strict JSON: no member is missing, null, unknown or
+// of another form, even if the log has signed it.
+func TestStrictHeader(t *testing.T) {
+	signer, key := newKey(t)
+	id := strings.Repeat("ab", 32)
+	for _, tc := range []struct{ header, want string }{
+		// Good headers, after which a frame is missing.
+		{`{"origin":"ledger.test/log","from":3,"to":9}`, "frame has the type"},
+		{`{"origin":"ledger.test/log","from":3,"to":9,"streams":[{"id":"` + id + `","first":0,"end":6}]}`, "frame has the type"},
+
+		{`{"origin":"ledger.test/log","from":3}`, "to: missing"},
+		{`{"origin":"ledger.test/log","from":null,"to":9}`, "from"},
+		{`{"origin":"ledger.test/log","from":3,"to":9,"streams":null}`, "streams"},
+		{`{"origin":"ledger.test/log","from":3,"to":9,"streams":[]}`, "streams"},
+		{`{"origin":"ledger.test/log","from":3,"to":9,"streams":[null]}`, "streams[0]"},
+		{`{"origin":"ledger.test/log","from":3,"to":9,"streams":[{"id":"` + id + `","first":0}]}`, "streams[0].end"},
+		{`{"origin":"ledger.test/log","from":3,"to":9,"streams":[{"id":null,"first":0,"end":6}]}`, "streams[0].id"},
+		{`{"origin":"ledger.test/log","from":3,"to":9,"streams":[{"id":"` + id + `","first":0,"end":7}]}`, "streams[0]"},
+		{`{"origin":"ledger.test/log","from":3,"to":9,"streams":[{"id":"` + id + `","first":2,"end":1}]}`, "streams[0]"},
+		{`{"origin":"ledger.test/log","From":3,"to":9}`, "from: missing"},
+		{`{"origin":"ledger.test/log","from":3,"to":9,"more":1}`, "more"},
+		{`{"origin":"ledger.test/log","from":3.0,"to":9}`, "from"},
+		{`{"origin":"ledger.test/log","from":3,"from":3,"to":9}`, "from"},
+		{`{"origin":"","from":3,"to":9}`, "origin"},
+		{"\ufeff" + `{"origin":"ledger.test/log","from":3,"to":9}`, "JSON"},
+	} {
+		frame := binary.BigEndian.AppendUint32([]byte{headerFrame}, uint32(len(tc.header)))
+		frame = append(append(frame, tc.header...), endFrame, 0, 0, 0, 0)
+		_, err := read(seal(t, signer, 3, 9, frame, nil), key)
+		if !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v, want an error with %q", tc.header, err, tc.want)
+		}
+	}
+}

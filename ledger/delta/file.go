@@ -40,7 +40,7 @@ func Check(r io.ReaderAt, size int64, key note.Verifier, progress func(done, tot
 		return nil, damaged("the file has no first line", err)
 	}
 	if string(head) != preamble {
-		return nil, fmt.Errorf("%w: the first line is not that of a delta", ErrDamaged)
+		return nil, fmt.Errorf("%w: the first line is not a delta's", ErrDamaged)
 	}
 	data := make([]byte, maxStored)
 	for {

@@ -8,10 +8,10 @@ import (
 	"io"
 
 	"filippo.io/torchwood"
-	"github.com/go-json-experiment/json"
 	"github.com/klauspost/compress/zstd"
 
 	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/entry/strictjson"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -63,7 +63,7 @@ func (r *Reader) open() error {
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(body, &r.Header, json.RejectUnknownMembers(true)); err != nil {
+	if err := strictjson.Parse(body, r.Header.read); err != nil {
 		return fmt.Errorf("%w: header: %w", ErrFormat, err)
 	}
 	if err := r.Header.check(); err != nil {
@@ -76,14 +76,14 @@ func (r *Reader) open() error {
 		return err
 	}
 	if len(body) > receipt.MaxCheckpointSize {
-		return fmt.Errorf("%w: a checkpoint of %d bytes", ErrFormat, len(body))
+		return fmt.Errorf("%w: the checkpoint has %d bytes", ErrFormat, len(body))
 	}
 	r.Checkpoint = append([]byte(nil), body...)
 	if body, err = r.expect(consistencyFrame); err != nil {
 		return err
 	}
 	if len(body)%entry.HashSize != 0 || len(body) > maxProof*entry.HashSize {
-		return fmt.Errorf("%w: a consistency proof of %d bytes", ErrFormat, len(body))
+		return fmt.Errorf("%w: the consistency proof has %d bytes", ErrFormat, len(body))
 	}
 	for ; len(body) > 0; body = body[entry.HashSize:] {
 		r.Proof = append(r.Proof, entry.Hash(body[:entry.HashSize]))
@@ -103,7 +103,7 @@ func (r *Reader) Next() (*Bundle, error) {
 		return nil, err
 	}
 	if len(body) < 8 || binary.BigEndian.Uint64(body) != r.next {
-		return nil, fmt.Errorf("%w: a bundle is not that of entry %d", ErrFormat, r.next)
+		return nil, fmt.Errorf("%w: a bundle does not begin at entry %d", ErrFormat, r.next)
 	}
 	end := min(r.next|255+1, r.Header.To)
 	if r.bundle == nil {
@@ -111,9 +111,6 @@ func (r *Reader) Next() (*Bundle, error) {
 	}
 	b := &Bundle{First: r.next, Leaves: r.bundle.Leaves[:0]}
 	for body = append([]byte(nil), body[8:]...); r.next < end; r.next++ {
-		// Not parsed with torchwood, whose sum of a 16-bit length and
-		// an offset
-		// overflows.
 		leaf, rest, err := torchwood.ReadTileEntry(body)
 		if err != nil {
 			return nil, fmt.Errorf("%w: the bundle of entry %d ends too early", ErrFormat, b.First)
@@ -175,7 +172,7 @@ func (r *Reader) finish() error {
 		want = binary.BigEndian.AppendUint64(want, n)
 	}
 	if string(body) != string(want) {
-		return fmt.Errorf("%w: %d entries, %d records and %d bytes of payload, which the end frame contradicts", ErrFormat, r.read[0], r.read[1], r.read[2])
+		return fmt.Errorf("%w: the end frame does not match the %d entries, %d records and %d bytes of payload", ErrFormat, r.read[0], r.read[1], r.read[2])
 	}
 	if err := r.in.end(); err != nil {
 		return err
@@ -190,7 +187,7 @@ func (r *Reader) expect(kind byte) ([]byte, error) {
 		return nil, err
 	}
 	if r.kind != kind {
-		return nil, fmt.Errorf("%w: a frame of type %q instead of %q", ErrFormat, r.kind, kind)
+		return nil, fmt.Errorf("%w: a frame has the type %q, want %q", ErrFormat, r.kind, kind)
 	}
 	r.peeked = false
 	return r.frame, nil
@@ -206,7 +203,7 @@ func (r *Reader) peek() error {
 	}
 	n := binary.BigEndian.Uint32(head[1:])
 	if n > maxFrame {
-		return fmt.Errorf("%w: a frame of %d bytes", ErrFormat, n)
+		return fmt.Errorf("%w: a frame has %d bytes", ErrFormat, n)
 	}
 	if uint32(cap(r.frame)) < n {
 		r.frame = make([]byte, n)
@@ -226,8 +223,8 @@ type blockReader struct {
 	zstd *zstd.Decoder
 	n    int // blocks read
 	data []byte
-	raw  []byte
-	left []byte // of raw
+	raw  []byte // the last block, decompressed
+	left []byte // its unread part
 }
 
 // full fills b from the content.

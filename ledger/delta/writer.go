@@ -8,7 +8,6 @@ import (
 	"io"
 
 	"filippo.io/torchwood"
-	"github.com/go-json-experiment/json"
 	"github.com/klauspost/compress/zstd"
 
 	"muniment.dev/muniment/ledger/entry"
@@ -34,16 +33,13 @@ func NewWriter(w io.Writer, h Header, checkpoint []byte, proof []entry.Hash) (*W
 	if err := h.check(); err != nil {
 		return nil, err
 	}
-	if h.Streams == nil {
-		h.Streams = []Stream{}
-	}
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(maxRaw), zstd.WithEncoderCRC(false))
 	if err != nil {
 		return nil, err
 	}
 	d := &Writer{w: w, header: h, digest: sha256.New(), zstd: enc, content: make([]byte, 0, maxRaw)}
 	d.write([]byte(preamble))
-	body, err := json.Marshal(&h)
+	body, err := h.marshal()
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,97 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+
+	"muniment.dev/muniment/internal/turns"
+	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/store"
+)
+
+// A pending entry is a draft, or a raw leaf, on its way through the queue.
+type pending struct {
+	draft      *Draft
+	leaf       []byte // in a raw log, in place of a draft
+	headerHash entry.Hash
+	key        store.Key
+	terms      []store.Term
+	checked    uint64 // no entry below this index has the key
+
+	// Written by the sequencer before it closes the group's done.
+	existing bool
+	index    uint64
+	skeleton entry.Skeleton // not set if existing
+}
+
+// A group is what one call of Append waits for.
+type group struct {
+	entries   []pending
+	order     uint64 // of arrival in the queue
+	bytes     int64
+	rows      int // of postings and deduplication keys
+	done      chan struct{}
+	published *Published // set before done is closed, if err is nil
+	err       error
+}
+
+func newGroup(entries int) *group {
+	return &group{entries: make([]pending, entries), done: make(chan struct{})}
+}
+
+// prepare computes the hashes and index rows of the drafts, which are all of
+// one stream. If they are large, this takes a turn of that stream.
+func (l *Ledger) prepare(ctx context.Context, g *group, drafts []*Draft) error {
+	if len(drafts) == 0 {
+		return nil
+	}
+	size := 0
+	for _, d := range drafts {
+		size += d.contents()
+	}
+	turn, err := turns.CPU.For(ctx, string(drafts[0].Stream.ID[:]), int64(size))
+	if err != nil {
+		return err
+	}
+	defer turn.End()
+	for i, d := range drafts {
+		if d.Large != nil {
+			turn.End() // a turn is not held while a disk is read
+		}
+		if err := g.entries[i].prepare(l.ids, d); err != nil {
+			return err
+		}
+		if err := turn.Pass(ctx, d.contents()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// contents returns the size of the draft's header and payload in memory, in
+// bytes.
+func (d *Draft) contents() int { return len(d.Opening.Content) + len(d.Payload.Content) }
+
+func (p *pending) prepare(ids *identifier, d *Draft) error {
+	p.draft = d
+	p.headerHash = entry.HeaderHash(d.Opening.Salt, d.Opening.Content)
+	p.terms = headerTerms(d.Stream.ID, d.Header)
+	if d.Large == nil {
+		p.key = ids.key(d.Stream.ID, d.Header, d.Payload.Content)
+		return nil
+	}
+	r, err := d.Large.Open()
+	if err != nil {
+		return fmt.Errorf("read a large payload: %w", err)
+	}
+	defer r.Close()
+	p.key, err = ids.keyOf(d.Stream.ID, d.Header, d.Large.size, r)
+	return err
+}
+
+func (p *pending) size() int64 {
+	if p.draft == nil {
+		return int64(len(p.leaf))
+	}
+	return int64(p.draft.contents())
+}
