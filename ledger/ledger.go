@@ -89,7 +89,9 @@ func (l *Ledger) Append(ctx context.Context, drafts []Draft) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx = context.WithoutCancel(ctx) // recorded entries are always answered
+	if ctx.Done() != nil {
+		ctx = context.WithoutCancel(ctx) // recorded entries are always answered
+	}
 	results, next := make([]Result, len(drafts)), 0
 	for i := range results {
 		if results[i].Err = drafts[i].Refused; results[i].Err != nil {

@@ -266,18 +266,7 @@ func (h *Header) AppendJSON(b []byte) ([]byte, error) {
 	w.Member("mediaType", h.MediaType)
 	writeSubjects(w, "subjects", h.Subjects)
 	w.Optional("predicateType", h.PredicateType)
-	if len(h.Signers) > 0 {
-		w.Name("signers")
-		w.Open('[')
-		for _, s := range h.Signers {
-			w.Open('{')
-			w.Optional("identity", s.Identity)
-			w.Optional("issuer", s.Issuer)
-			w.Optional("keyId", s.KeyID)
-			w.Close('}')
-		}
-		w.Close(']')
-	}
+	h.writeSigners(w)
 	writeSubjects(w, "materials", h.Materials)
 	if len(h.Controls) > 0 {
 		w.Name("controls")
@@ -300,6 +289,25 @@ func (h *Header) AppendJSON(b []byte) ([]byte, error) {
 		w.Optional("mediaType", e.MediaType)
 		w.Close('}')
 	}
+	h.writeDecisions(w)
+	w.Name("payload")
+	w.Open('{')
+	w.Member("commitment", h.Payload.Commitment.Base64())
+	w.Integer("size", h.Payload.Size)
+	w.Close('}')
+	w.Close('}')
+	if w.Err != nil {
+		return nil, fmt.Errorf("header: %w", w.Err)
+	}
+	if n := len(w.Text) - start; n > MaxHeaderSize {
+		return nil, fmt.Errorf("header: %d bytes, more than %d", n, MaxHeaderSize)
+	}
+	return w.Text, nil
+}
+
+// writeDecisions writes the submitter, and the results of admission and
+// verification.
+func (h *Header) writeDecisions(w *strictjson.Writer) {
 	w.Member("submitter", h.Submitter)
 	w.Optional("idempotencyKey", h.IdempotencyKey)
 	w.Optional("admissionPolicy", h.AdmissionPolicy)
@@ -318,19 +326,22 @@ func (h *Header) AppendJSON(b []byte) ([]byte, error) {
 	w.Optional("trustedRoot", h.Verification.TrustedRoot)
 	w.Optional("reason", h.Verification.Reason)
 	w.Close('}')
-	w.Name("payload")
-	w.Open('{')
-	w.Member("commitment", h.Payload.Commitment.Base64())
-	w.Integer("size", h.Payload.Size)
-	w.Close('}')
-	w.Close('}')
-	if w.Err != nil {
-		return nil, fmt.Errorf("header: %w", w.Err)
+}
+
+func (h *Header) writeSigners(w *strictjson.Writer) {
+	if len(h.Signers) == 0 {
+		return
 	}
-	if n := len(w.Text) - start; n > MaxHeaderSize {
-		return nil, fmt.Errorf("header: %d bytes, more than %d", n, MaxHeaderSize)
+	w.Name("signers")
+	w.Open('[')
+	for _, s := range h.Signers {
+		w.Open('{')
+		w.Optional("identity", s.Identity)
+		w.Optional("issuer", s.Issuer)
+		w.Optional("keyId", s.KeyID)
+		w.Close('}')
 	}
-	return w.Text, nil
+	w.Close(']')
 }
 
 // writeSubjects writes a member for the artifacts, unless there are none.

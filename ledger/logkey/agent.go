@@ -40,30 +40,9 @@ func openAgent(socket, fingerprint, name string) (*Key, error) {
 	}
 	s := &agentSigner{name: name, socket: socket}
 	var public ed25519.PublicKey
-	err := s.use(func(a agent.Agent) error {
-		keys, err := a.List()
-		if err != nil {
-			return err
-		}
-		for _, k := range keys {
-			if ssh.FingerprintSHA256(k) != fingerprint {
-				continue
-			}
-			parsed, err := ssh.ParsePublicKey(k.Blob)
-			if err != nil {
-				return err
-			}
-			crypto, ok := parsed.(ssh.CryptoPublicKey)
-			if !ok {
-				break
-			}
-			if public, ok = crypto.CryptoPublicKey().(ed25519.PublicKey); !ok {
-				return fmt.Errorf("the key %s is a %s key: a log requires Ed25519", fingerprint, k.Type())
-			}
-			s.key = parsed
-			return nil
-		}
-		return fmt.Errorf("the agent has no key %s; see ssh-add -l", fingerprint)
+	err := s.use(func(a agent.Agent) (err error) {
+		s.key, public, err = findKey(a, fingerprint)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -86,6 +65,33 @@ func openAgent(socket, fingerprint, name string) (*Key, error) {
 		return nil, errors.New("the agent's signature does not verify")
 	}
 	return &Key{s, verifier}, nil
+}
+
+// findKey returns the agent's Ed25519 key with the fingerprint.
+func findKey(a agent.Agent, fingerprint string) (ssh.PublicKey, ed25519.PublicKey, error) {
+	keys, err := a.List()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, k := range keys {
+		if ssh.FingerprintSHA256(k) != fingerprint {
+			continue
+		}
+		parsed, err := ssh.ParsePublicKey(k.Blob)
+		if err != nil {
+			return nil, nil, err
+		}
+		crypto, ok := parsed.(ssh.CryptoPublicKey)
+		if !ok {
+			break
+		}
+		public, ok := crypto.CryptoPublicKey().(ed25519.PublicKey)
+		if !ok {
+			return nil, nil, fmt.Errorf("the key %s is a %s key: a log requires Ed25519", fingerprint, k.Type())
+		}
+		return parsed, public, nil
+	}
+	return nil, nil, fmt.Errorf("the agent has no key %s; see ssh-add -l", fingerprint)
 }
 
 // Name implements note.Signer.
@@ -126,8 +132,8 @@ func (s *agentSigner) use(f func(agent.Agent) error) error {
 		}
 		if err = s.conn.SetDeadline(time.Now().Add(agentTimeout)); err == nil {
 			// Without a Close method, the agent client reads no
-			// responses in
-			// the background, where a deadline would end it.
+			// responses in the background, where a deadline would
+			// end it.
 			err = f(agent.NewClient(struct{ io.ReadWriter }{s.conn}))
 		}
 		if err == nil {

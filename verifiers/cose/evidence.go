@@ -12,7 +12,9 @@ import (
 
 // Recognize reports whether a document is a signed statement.
 func Recognize(data []byte, _ string) bool {
-	if len(data) > MaxSize {
+	// A statement is a tagged item (RFC 8949, section 3.1). Most other evidence
+	// is refused here, without making an error.
+	if len(data) == 0 || data[0]>>5 != 6 || len(data) > MaxSize {
 		return false
 	}
 	_, err := Parse(data)

@@ -49,9 +49,6 @@ type Sign1 struct {
 
 // ParseSign1 splits a tagged message into its parts.
 func ParseSign1(data []byte) (*Sign1, error) {
-	if len(data) == 0 || data[0]>>5 != 6 { // the major type: most evidence is not CBOR
-		return nil, errNotSign1
-	}
 	var tagged cbor.RawTag
 	if err := Unmarshal(data, &tagged); err != nil || tagged.Number != sign1Tag {
 		return nil, errNotSign1
