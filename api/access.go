@@ -8,6 +8,7 @@ import (
 
 	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/api/scitt"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/proto/kinds"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
@@ -36,6 +37,12 @@ const (
 	readEntries
 	readStreamHead
 	readLog
+	readPublicLog
+	readKeys
+	addToRekorLog
+	stampTime
+	seeHealth
+	seeNothing
 	exchangeTokens
 	identifyItself
 	readPolicy
@@ -53,7 +60,14 @@ var access = map[capability]auth.Roles{
 	readEntries:    {reader, approver, admin},
 	readStreamHead: {reader, approver, auditor, admin}, // hashes and a count
 	// proofs, checkpoints, and the public log where it is not public
-	readLog:         everyRole,
+	readLog: everyRole,
+	// public by design, or by the setting public_tlog
+	readPublicLog:   anybody,
+	readKeys:        anybody, // public keys and certificates
+	addToRekorLog:   anybody, // the Rekor log is for every client of Sigstore
+	stampTime:       anybody,
+	seeHealth:       anybody, // one line; see seeOperations for the details
+	seeNothing:      anybody, // that a path does not exist
 	exchangeTokens:  anybody,
 	identifyItself:  everyRole,
 	readPolicy:      {reader, approver, admin},
@@ -64,9 +78,9 @@ var access = map[capability]auth.Roles{
 	seeOperations:   {operator}, // metrics, and the details of readiness
 }
 
-// procedures maps the paths of RPCs to the capability that they require.
-// Handlers of other protocols state theirs where they are mounted.
-var procedures = map[string]capability{
+// apiRoutes maps the routes of the API's listeners, in the form of
+// http.ServeMux, to the capability that they require.
+var apiRoutes = map[string]capability{
 	rpc.LedgerServiceAppendProcedure:       appendEntries,
 	rpc.LedgerServiceAppendBatchProcedure:  appendEntries,
 	rpc.LedgerServiceAppendStreamProcedure: appendEntries,
@@ -97,6 +111,53 @@ var procedures = map[string]capability{
 	rpc.AdminServiceApplyRetentionProcedure: eraseEntries,
 	rpc.AdminServiceSetLegalHoldProcedure:   eraseEntries,
 	rpc.AdminServiceListLegalHoldsProcedure: eraseEntries,
+
+	"POST " + limit.SCITTEntries:             appendEntries,
+	"GET " + limit.SCITTEntries + "/{index}": readEntries,
+	"GET " + scitt.KeysPath:                  readKeys,
+
+	"/tlog/": readLog, // readPublicLog where it is public
+
+	"GET /healthz":                               seeHealth,
+	"GET /readyz":                                seeHealth,
+	"/grpc.health.v1.Health/":                    seeHealth,
+	"GET /metrics":                               seeOperations,
+	"/grpc.reflection.v1.ServerReflection/":      reflectServices,
+	"/grpc.reflection.v1alpha.ServerReflection/": reflectServices,
+
+	"/": seeNothing,
+}
+
+// rekorRoutes are the routes of the Rekor log's listener.
+var rekorRoutes = map[string]capability{
+	"/": addToRekorLog, // and unknown paths, which Rekor's own code recognizes
+
+	"/api/v2/checkpoint":                      readPublicLog,
+	"/api/v2/tile/":                           readPublicLog,
+	"GET /.well-known/muniment/sigstore.json": readKeys,
+	"GET /healthz":                            seeHealth,
+	"/api/v1/timestamp":                       stampTime,
+	"GET /api/v1/timestamp/certchain":         readKeys,
+}
+
+// capabilityOf returns the capability that a table requires for a route. A
+// route without a row is a mistake in the program, and must not be served.
+func capabilityOf(table map[string]capability, pattern string) capability {
+	c, ok := table[pattern]
+	if !ok {
+		panic("api: access.go has no row for the route " + pattern)
+	}
+	return c
+}
+
+// AdmitToRekor returns a handler that admits callers to a route of the Rekor
+// log. Its clients have no credentials, so a route that requires any is never
+// served.
+func AdmitToRekor(pattern string, next http.Handler) http.Handler {
+	if !needsNoCredentials(capabilityOf(rekorRoutes, pattern)) {
+		return http.NotFoundHandler()
+	}
+	return next
 }
 
 // may reports whether the role has the capability.
@@ -106,30 +167,20 @@ func may(role auth.Role, c capability) bool { return access[c].Has(role) }
 // capability.
 func needsNoCredentials(c capability) bool { return may(0, c) }
 
-// guard admits callers that have the capability of the RPC.
-func (s *Server) guard(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c, ok := procedures[r.URL.Path]
-		if !ok {
-			http.NotFound(w, r)
-			return
-		}
-		if needsNoCredentials(c) {
-			s.limits.Place(limit.Public, s.limits.AfterDebt(next)).ServeHTTP(w, r)
-			return
-		}
-		s.guardAs(c, next).ServeHTTP(w, r)
-	})
-}
-
-// guardAs admits callers that have the capability, gives them a place, and
+// admitCall admits callers that have the capability, gives them a place, and
 // makes them wait for their turn.
-func (s *Server) guardAs(c capability, next http.Handler) http.Handler {
+func (s *Server) admitCall(c capability, next http.Handler) http.Handler {
+	if needsNoCredentials(c) {
+		return s.limits.Place(limit.Public, s.limits.AfterDebt(next))
+	}
 	return s.admit(c, s.limits.PlaceCall(s.limits.AfterDebt(s.limits.Turn(next))))
 }
 
-// admit serves requests whose credentials have the capability.
+// admit admits callers that have the capability.
 func (s *Server) admit(c capability, next http.Handler) http.Handler {
+	if needsNoCredentials(c) {
+		return next
+	}
 	return s.auth.Admit(access[c], next)
 }
 

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"muniment.dev/muniment/api/auth"
+	"muniment.dev/muniment/api/rpcerr"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	rpc "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
@@ -76,7 +77,7 @@ func identifyRequest(next http.Handler) http.Handler {
 
 // refused writes a line if the error is a refusal of access.
 func (a *auditLog) refused(ctx context.Context, now time.Time, err error, more ...slog.Attr) {
-	if isRefusal(err) {
+	if rpcerr.IsRefusal(err) {
 		a.bounded(ctx, now, "refused", err, more...)
 	}
 }
@@ -93,11 +94,6 @@ func (a *auditLog) bounded(ctx context.Context, now time.Time, msg string, err e
 		attrs = append(attrs, slog.Int64("refusals_left_out", n))
 	}
 	a.log.LogAttrs(ctx, slog.LevelWarn, msg, attrs...)
-}
-
-func isRefusal(err error) bool {
-	code := connect.CodeOf(err)
-	return err != nil && (code == connect.CodeUnauthenticated || code == connect.CodePermissionDenied)
 }
 
 // act writes a line about an administrative act, with the fields of the request
@@ -241,7 +237,7 @@ func (i auditing) tell(ctx context.Context, procedure string, req, res any, err 
 	switch {
 	case !acts[procedure]:
 		i.s.audit.refused(ctx, i.s.now(), err)
-	case isRefusal(err): // invalid identity tokens must not fill the disk
+	case rpcerr.IsRefusal(err): // invalid identity tokens must not fill the disk
 		i.s.audit.refused(ctx, i.s.now(), err, fields(req)...)
 	case err != nil && auth.Caller(ctx) == nil: // nor must calls without credentials
 		i.s.audit.bounded(ctx, i.s.now(), "act", err, fields(req)...)

@@ -10,6 +10,7 @@ import (
 	"connectrpc.com/connect"
 
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/api/rpc"
 	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/retention"
@@ -53,7 +54,7 @@ var codes = []struct {
 
 // public returns the error that the caller of a call with one submission sees.
 // Errors about a field name the field in a detail as well.
-func (s *Server) public(err error) *connect.Error { return s.publicOf(err, inSubmission) }
+func (s *Server) public(err error) *connect.Error { return s.publicOf(err, rpc.InSubmission) }
 
 // publicOf is public for calls whose requests have the fields of a submission
 // elsewhere. name returns the path of a field.
@@ -115,20 +116,6 @@ func wrongSubmission(err error) (wrong, bool) {
 	}
 	return wrong{}, false
 }
-
-// inSubmission names a field of a submission in a request of Append.
-func inSubmission(field string) string { return "submission." + field }
-
-// inStream names a field of a submission in the messages of AppendStream.
-func inStream(field string) string {
-	if field == "payload" {
-		return "chunk"
-	}
-	return "header." + field
-}
-
-// inBatch names a field of a submission in a result of AppendBatch.
-func inBatch(field string) string { return field }
 
 // Reasons for refusing an entry that are not in the table.
 const (

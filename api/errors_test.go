@@ -7,6 +7,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"muniment.dev/muniment/api/rpc"
 	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/policy"
@@ -16,7 +17,7 @@ import (
 // wrong field where the call has it.
 func TestRefusalsNameTheirField(t *testing.T) {
 	s := &Server{cfg: Config{Metrics: NewMetrics("test")}}
-	calls := map[string]func(string) string{"Append": inSubmission, "AppendBatch": inBatch, "AppendStream": inStream}
+	calls := map[string]func(string) string{"Append": rpc.InSubmission, "AppendBatch": rpc.InBatch, "AppendStream": rpc.InStream}
 	for _, c := range []struct {
 		err    error
 		code   connect.Code
@@ -33,7 +34,7 @@ func TestRefusalsNameTheirField(t *testing.T) {
 	} {
 		for call, name := range calls {
 			e := s.publicOf(fmt.Errorf("append: %w", c.err), name)
-			if e.Code() != c.code || rpcerr.FieldOf(e) != c.fields[call] || !isRefusal(e) && c.code == connect.CodePermissionDenied {
+			if e.Code() != c.code || rpcerr.FieldOf(e) != c.fields[call] || !rpcerr.IsRefusal(e) && c.code == connect.CodePermissionDenied {
 				t.Errorf("%s: %T: code %s, field %q, want %s, %q", call, c.err, e.Code(), rpcerr.FieldOf(e), c.code, c.fields[call])
 			}
 		}

@@ -30,26 +30,15 @@ type Health struct {
 	Version       string `json:"version"`
 }
 
-// HealthHandler returns the handler of a separate listener for health checks
-// and metrics. Its requests need no place, so they are answered whatever other
-// callers hold.
-func (s *Server) HealthHandler() http.Handler {
-	mux := http.NewServeMux()
-	s.mountHealth(mux, func(h http.Handler) http.Handler { return h })
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		http.Error(w, "no such path; this listener serves /healthz, /readyz and /metrics", http.StatusNotFound)
-	})
-	return identifyRequest(s.logAccess(s.limits.Deadline(mux)))
-}
-
 // mountHealth serves the state of the server. Handlers that cost more than a
 // line of text are wrapped in place.
-func (s *Server) mountHealth(mux *http.ServeMux, place func(http.Handler) http.Handler) {
+func (s *Server) mountHealth(rs *routes, place func(http.Handler) http.Handler) {
+	placed := func(c capability, h http.Handler) http.Handler { return place(s.admit(c, h)) }
 	path, health := grpchealth.NewHandler(healthChecker{s}, connect.WithReadMaxBytes(limit.MaxHealthBytes), limit.GzipUpTo(limit.Fixed(limit.MaxHealthBytes), connect.Spec{}), connect.WithInterceptors(rpcerr.Interceptor{}))
-	mux.Handle(path, place(health))
-	mux.Handle("GET /metrics", place(s.admit(seeOperations, s.cfg.Metrics.handler())))
-	mux.HandleFunc("GET /healthz", s.healthz)
-	mux.HandleFunc("GET /readyz", s.readyz)
+	rs.mount(path, placed, health)
+	rs.mount("GET /metrics", placed, s.cfg.Metrics.handler())
+	rs.mount("GET /healthz", s.admit, http.HandlerFunc(s.healthz))
+	rs.mount("GET /readyz", s.admit, http.HandlerFunc(s.readyz))
 }
 
 // healthz reports that the process is alive.

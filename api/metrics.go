@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -104,9 +105,11 @@ func (m *Metrics) initialize(version string) {
 	build.WithLabelValues(version, runtime.Version()).Set(1)
 	m.registry.MustRegister(build)
 	m.watchHolds()
-	for procedure := range procedures {
-		m.calls.WithLabelValues(procedure, codeLabel(nil))
-		m.seconds.WithLabelValues(procedure)
+	for route := range apiRoutes {
+		if strings.HasPrefix(route, "/muniment.v1.") {
+			m.calls.WithLabelValues(route, codeLabel(nil))
+			m.seconds.WithLabelValues(route)
+		}
 	}
 	for _, reason := range refusalReasons() {
 		m.refused.WithLabelValues(reason)

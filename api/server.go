@@ -13,23 +13,20 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"connectrpc.com/grpchealth"
-	"connectrpc.com/grpcreflect"
 	"connectrpc.com/otelconnect"
-	"connectrpc.com/validate"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
 	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/api/rpc"
 	"muniment.dev/muniment/api/rpcerr"
+	"muniment.dev/muniment/api/scitt"
 	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/retention"
-	"muniment.dev/muniment/internal/fieldrules"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/cosereceipt"
-	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
 // A Config configures a Server.
@@ -75,7 +72,8 @@ type Server struct {
 	settings atomic.Pointer[Settings] // complete with defaults
 	audit    *auditLog
 	limits   *limit.Limiter
-	follower *follower
+	appends  *rpc.Appends
+	watches  *rpc.Watches
 	errors   *connect.ErrorWriter
 
 	reloading sync.Mutex // held by Reload
@@ -103,7 +101,9 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	s.limits = limit.New(s.limiting(), cfg.Settings.sizes())
 	s.apply(cfg.Settings)
 	s.keeper = &retention.Keeper{Ingester: s.ingest, Reliance: &exception.Projection{Log: cfg.Ledger, Now: cfg.Now}, Now: cfg.Now}
-	s.follower = newFollower(cfg.Ledger, s.drain)
+	s.appends = &rpc.Appends{Ledger: cfg.Ledger, Ingest: s.ingest, Limits: s.limits, Drain: s.drain, MayAppend: mayAppend, Public: s.publicOf,
+		Refused: func(ctx context.Context, err error) { s.audit.refused(ctx, s.now(), err) }}
+	s.watches = rpc.NewWatches(cfg.Ledger, s.limits, s.drain, s.public)
 	var err error
 	s.auth, err = auth.New(ctx, auth.Config{Ledger: cfg.Ledger, Ingest: s.ingest, Limits: s.limits, Log: cfg.Logger, Now: cfg.Now, Refuse: s.refuse, Identified: noteCaller}, cfg.Directory)
 	if err != nil {
@@ -118,49 +118,6 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 // Drain ends the streams, which would otherwise keep the HTTP server from
 // shutting down. Calls in progress finish.
 func (s *Server) Drain() { s.drainOnce.Do(func() { close(s.drain) }) }
-
-func (s *Server) draining() bool {
-	select {
-	case <-s.drain:
-		return true
-	default:
-		return false
-	}
-}
-
-// Handler returns the handler of the whole server, for HTTP/1.1 and HTTP/2.
-func (s *Server) Handler() http.Handler {
-	opts := []connect.HandlerOption{
-		connect.WithInterceptors(append(s.tracing(), limit.Endings{}, rpcerr.Interceptor{}, s.cfg.Metrics.interceptor(), auditing{s}, validate.NewInterceptor(validate.WithValidator(fieldrules.Validator{})), inTenant{s})...),
-		connect.WithRecover(s.recover),
-		connect.WithCodec(strictProto{}),
-		connect.WithCodec(strictJSON{"json"}),
-		connect.WithCodec(strictJSON{"json; charset=utf-8"}),
-		connect.WithConditionalHandlerOptions(func(spec connect.Spec) []connect.HandlerOption {
-			return s.limits.Options(spec)
-		}),
-	}
-	mux := http.NewServeMux()
-	mount := func(path string, h http.Handler) { mux.Handle(path, s.guard(s.limits.Priced(s.limits.Bound(h)))) }
-	mount(munimentv1connect.NewLedgerServiceHandler(&service{Server: s}, opts...))
-	mount(munimentv1connect.NewIdentityServiceHandler(&identityService{Server: s}, opts...))
-	mount(munimentv1connect.NewAdminServiceHandler(&adminService{Server: s}, opts...))
-	mount(munimentv1connect.NewExportServiceHandler(&exportService{s}, opts...))
-
-	s.mountSCITT(mux)
-
-	s.mountHealth(mux, func(h http.Handler) http.Handler { return s.limits.Place(limit.Public, h) })
-	reflector := grpcreflect.NewStaticReflector(munimentv1connect.LedgerServiceName, munimentv1connect.IdentityServiceName, munimentv1connect.AdminServiceName, munimentv1connect.ExportServiceName, grpchealth.HealthV1ServiceName)
-	for _, mount := range []func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler){grpcreflect.NewHandlerV1, grpcreflect.NewHandlerV1Alpha} {
-		path, h := mount(reflector, connect.WithReadMaxBytes(limit.MaxReflectionBytes), limit.GzipUpTo(limit.Fixed(limit.MaxReflectionBytes), connect.Spec{}), connect.WithInterceptors(rpcerr.Interceptor{}))
-		mux.Handle(path, s.limits.Place(limit.Public, s.admit(reflectServices, h)))
-	}
-	mux.Handle("/tlog/", s.tlog())
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		http.Error(w, "no such path; the API is at /"+munimentv1connect.LedgerServiceName+"/, the public log at /tlog/checkpoint", http.StatusNotFound)
-	})
-	return identifyRequest(s.logAccess(s.limits.Deadline(mux)))
-}
 
 // tracing returns the interceptor that creates spans, if there is a provider. A
 // span is linked to the caller's, but sampling is decided here: callers must
@@ -201,8 +158,8 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err *connect.Err
 	if err.Code() == connect.CodeUnauthenticated {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
-	if isSCITT(r) {
-		s.problem(w, err)
+	if scitt.Is(r) {
+		scitt.Problem(w, err)
 		return
 	}
 	if s.errors.IsSupported(r) {
@@ -212,24 +169,5 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err *connect.Err
 	for k, v := range err.Meta() {
 		w.Header()[k] = v
 	}
-	http.Error(w, err.Message(), statusOf(err.Code()))
-}
-
-// statusOf returns the HTTP status of a code, by the Connect protocol.
-func statusOf(c connect.Code) int {
-	switch c {
-	case connect.CodeInvalidArgument, connect.CodeFailedPrecondition, connect.CodeOutOfRange:
-		return http.StatusBadRequest
-	case connect.CodeUnauthenticated:
-		return http.StatusUnauthorized
-	case connect.CodePermissionDenied:
-		return http.StatusForbidden
-	case connect.CodeNotFound:
-		return http.StatusNotFound
-	case connect.CodeResourceExhausted:
-		return http.StatusTooManyRequests
-	case connect.CodeUnavailable:
-		return http.StatusServiceUnavailable
-	}
-	return http.StatusInternalServerError
+	http.Error(w, err.Message(), rpcerr.Status(err.Code()))
 }

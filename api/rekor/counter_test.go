@@ -33,7 +33,7 @@ func serveAll(t *testing.T, delayed func()) (*rekor.Handler, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := rekor.NewHandler(rekor.Config{Ledger: l.ledger, Keys: describe(t, l).Keys, TSA: stamps, Logger: slog.New(slog.DiscardHandler), Delayed: delayed})
+	h, err := rekor.NewHandler(rekor.Config{Ledger: l.ledger, Keys: describe(t, l).Keys, TSA: stamps, Logger: slog.New(slog.DiscardHandler), Delayed: delayed, Admit: everybody})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,7 +60,7 @@ func TestSlowSendersHoldUpNobody(t *testing.T) {
 // taken.
 func TestSlowSendersAreCutOff(t *testing.T) {
 	l := newLog(t)
-	h, err := rekor.NewHandler(rekor.Config{Ledger: l.ledger, Keys: describe(t, l).Keys, Logger: slog.New(slog.DiscardHandler), Arrival: time.Millisecond})
+	h, err := rekor.NewHandler(rekor.Config{Ledger: l.ledger, Keys: describe(t, l).Keys, Logger: slog.New(slog.DiscardHandler), Arrival: time.Millisecond, Admit: everybody})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -107,7 +107,11 @@ func (d *Description) TrustedRoot(base string, others Services) ([]byte, error) 
 	return write(root)
 }
 
-const timestampPath = "/api/v1/timestamp"
+// Paths of the timestamp authority.
+const (
+	timestampPath    = "/api/v1/timestamp"
+	certificatesPath = timestampPath + "/certchain"
+)
 
 // SigningConfig returns Sigstore's signing configuration: what clients sign
 // with this log and the other services.

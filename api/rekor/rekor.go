@@ -62,6 +62,9 @@ type Config struct {
 	// Delayed is called for each request that waited because others of its
 	// address had failed. It may be nil.
 	Delayed func()
+	// Admit returns the handler of a route, in the form of http.ServeMux, for
+	// callers that may use it.
+	Admit func(pattern string, next http.Handler) http.Handler
 }
 
 const defaultArrival = 10 * time.Second
@@ -106,19 +109,20 @@ func NewHandler(cfg Config) (*Handler, error) {
 	book := limit.NewBook(holds)
 	counter := &counter{book: book, delayed: cfg.Delayed}
 	mux := http.NewServeMux()
+	mount := func(pattern string, h http.Handler) { mux.Handle(pattern, cfg.Admit(pattern, h)) }
 	files := http.StripPrefix("/api/v2/", &tiles.Handler{Ledger: cfg.Ledger, Logger: cfg.Logger, Public: true, Book: book})
-	mux.Handle("/api/v2/checkpoint", files)
-	mux.Handle("/api/v2/tile/", files)
-	mux.Handle("GET "+DescriptionPath, counter.count(http.HandlerFunc(s.description)))
-	mux.HandleFunc("GET /healthz", s.healthz)
+	mount("/api/v2/checkpoint", files)
+	mount("/api/v2/tile/", files)
+	mount("GET "+DescriptionPath, counter.count(http.HandlerFunc(s.description)))
+	mount("GET /healthz", http.HandlerFunc(s.healthz))
 	if cfg.TSA != nil {
-		mux.Handle(timestampPath, counter.count(cfg.TSA))
-		mux.Handle("GET "+timestampPath+"/certchain", counter.count(http.HandlerFunc(cfg.TSA.ServeChain)))
+		mount(timestampPath, counter.count(cfg.TSA))
+		mount("GET "+certificatesPath, counter.count(http.HandlerFunc(cfg.TSA.ServeChain)))
 	}
 	// The gateway serves entries, and answers unknown paths as Rekor does. It
 	// decides which path is which, because it accepts more spellings of a path
 	// than the mux does.
-	mux.Handle("/", counter.count(newDoor(entries, arrival, book)))
+	mount("/", counter.count(newDoor(entries, arrival, book)))
 	return &Handler{mux, book}, nil
 }
 

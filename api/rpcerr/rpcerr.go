@@ -55,3 +55,9 @@ func FieldOf(e *connect.Error) string {
 	}
 	return ""
 }
+
+// IsRefusal reports whether the error is a refusal of access.
+func IsRefusal(err error) bool {
+	code := connect.CodeOf(err)
+	return err != nil && (code == connect.CodeUnauthenticated || code == connect.CodePermissionDenied)
+}

@@ -155,7 +155,7 @@ func openRekor(ctx context.Context, d *datadir.Dir, cfg ledger.Config, metrics *
 
 // serve makes the handler of the log. stamps may be nil.
 func (r *rekorLog) serve(keys []rekor.Key, stamps *tsa.Authority, log *slog.Logger, metrics *api.Metrics) error {
-	h, err := rekor.NewHandler(rekor.Config{Ledger: r.ledger, Keys: keys, TSA: stamps, Logger: log, Observe: metrics.RekorObserver(), Delayed: metrics.Delayed})
+	h, err := rekor.NewHandler(rekor.Config{Ledger: r.ledger, Keys: keys, TSA: stamps, Logger: log, Observe: metrics.RekorObserver(), Delayed: metrics.Delayed, Admit: api.AdmitToRekor})
 	if err != nil {
 		return err
 	}

@@ -1,62 +1,12 @@
 package api
 
 import (
-	"context"
-	"fmt"
-	"time"
-
-	"connectrpc.com/connect"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
 	"muniment.dev/muniment/ledger/witness"
-	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
-
-// maxWitnessWait is how long an append may wait for witnesses. Callers that
-// gave a deadline may wait for less.
-const maxWitnessWait = time.Minute
-
-// mayWait refuses, before anything is recorded, to wait for what never comes.
-func (s *service) mayWait(wait munimentv1.AppendWait) *connect.Error {
-	if wait == munimentv1.AppendWait_APPEND_WAIT_WITNESSED && !s.ledger.RequiresWitness() {
-		return s.public(ledger.WrongField(ledger.FieldWait, "%w", ledger.ErrNoQuorum))
-	}
-	return nil
-}
-
-// await returns when the recorded entries are what the caller waits for, and
-// replaces their receipts by ones that show it.
-func (s *service) await(ctx context.Context, stream *ledger.Stream, wait munimentv1.AppendWait, results []ledger.Result) error {
-	if wait != munimentv1.AppendWait_APPEND_WAIT_WITNESSED {
-		return nil
-	}
-	call := ctx
-	ctx, cancel := context.WithTimeout(ctx, maxWitnessWait)
-	defer cancel()
-	go func() { // a server that shuts down does not wait
-		select {
-		case <-s.drain:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	for i := range results {
-		r := &results[i]
-		if r.Err != nil {
-			continue
-		}
-		if err := s.ledger.AwaitWitnessed(ctx, r.Index); err != nil {
-			if call.Err() != nil { // the caller's own time is up: the log is not unavailable
-				return fmt.Errorf("entry %d is recorded, but not witnessed yet: %w", r.Index, call.Err())
-			}
-			return err
-		}
-		r.Receipt, r.Err = s.ledger.Receipt(ctx, stream, r.Index, ledger.ReceiptOptions{Witnessed: true})
-	}
-	return nil
-}
 
 // WatchWitnesses adds metrics about the witnesses and the anchors.
 func (m *Metrics) WatchWitnesses(l *ledger.Ledger, c *witness.Collector, anchors []*anchor.Writer) {

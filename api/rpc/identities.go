@@ -1,8 +1,9 @@
-package api
+package rpc
 
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"connectrpc.com/connect"
@@ -14,10 +15,14 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// An identityService implements IdentityService.
-type identityService struct{ *Server }
+// Identities implements IdentityService.
+type Identities struct {
+	Auth   *auth.Authenticator
+	Log    *slog.Logger
+	Public Public
+}
 
-func (s *identityService) WhoAmI(ctx context.Context, _ *connect.Request[munimentv1.WhoAmIRequest]) (*connect.Response[munimentv1.WhoAmIResponse], error) {
+func (s *Identities) WhoAmI(ctx context.Context, _ *connect.Request[munimentv1.WhoAmIRequest]) (*connect.Response[munimentv1.WhoAmIResponse], error) {
 	id := auth.Caller(ctx)
 	res := &munimentv1.WhoAmIResponse{Tenant: id.Tenant.Name, Identity: id.Name, Role: id.Role, Kinds: id.Kinds}
 	if !id.Expires.IsZero() {
@@ -26,8 +31,8 @@ func (s *identityService) WhoAmI(ctx context.Context, _ *connect.Request[munimen
 	return connect.NewResponse(res), nil
 }
 
-func (s *identityService) ExchangeToken(ctx context.Context, req *connect.Request[munimentv1.ExchangeTokenRequest]) (*connect.Response[munimentv1.ExchangeTokenResponse], error) {
-	t, err := s.auth.Exchange(ctx, req.Spec().Procedure, req.Msg.Tenant, req.Msg.IdentityToken)
+func (s *Identities) ExchangeToken(ctx context.Context, req *connect.Request[munimentv1.ExchangeTokenRequest]) (*connect.Response[munimentv1.ExchangeTokenResponse], error) {
+	t, err := s.Auth.Exchange(ctx, req.Spec().Procedure, req.Msg.Tenant, req.Msg.IdentityToken)
 	if err != nil {
 		return nil, s.refusedIdentity(err)
 	}
@@ -36,15 +41,15 @@ func (s *identityService) ExchangeToken(ctx context.Context, req *connect.Reques
 	}), nil
 }
 
-func (s *identityService) refusedIdentity(err error) error {
+func (s *Identities) refusedIdentity(err error) error {
 	switch {
 	case errors.Is(err, oidc.ErrRefused), errors.Is(err, auth.ErrNoIssuers):
 		return rpcerr.Field(connect.CodeUnauthenticated, "identity_token", "%s", err)
 	case errors.Is(err, oidc.ErrUnavailable):
-		s.log.Warn("identity tokens can't be verified", "err", err)
+		s.Log.Warn("identity tokens can't be verified", "err", err)
 		return rpcerr.Retry(connect.CodeUnavailable, errors.New("identity_token: the keys of its issuer can't be fetched now; the server's log has the cause"), 10*time.Second)
 	case errors.Is(err, auth.ErrBusy):
 		return rpcerr.Retry(connect.CodeResourceExhausted, err, 30*time.Second)
 	}
-	return s.public(err)
+	return s.Public(err)
 }

@@ -1,8 +1,9 @@
-package api
+package rpc
 
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"connectrpc.com/connect"
@@ -16,6 +17,13 @@ import (
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
+
+// Erasures erases entries, and sets the rules for that.
+type Erasures struct {
+	Keeper *retention.Keeper
+	Log    *slog.Logger
+	Public Public
+}
 
 // scopes are the names of what is erased.
 var scopes = map[munimentv1.ErasureScope]string{
@@ -32,30 +40,30 @@ func scopeOf(name string) munimentv1.ErasureScope {
 	return munimentv1.ErasureScope_ERASURE_SCOPE_UNSPECIFIED
 }
 
-// publicAdmin is public for calls whose fields are not a submission's.
-func (s *adminService) publicAdmin(err error) *connect.Error {
+// public is Public for calls whose fields are not a submission's.
+func (s *Erasures) public(err error) *connect.Error {
 	var fe *ingest.FieldError
 	if errors.As(err, &fe) {
 		return rpcerr.Field(connect.CodeInvalidArgument, string(fe.Field), "%s", fe.Message())
 	}
-	return s.public(err)
+	return s.Public(err)
 }
 
-func (s *adminService) Erase(ctx context.Context, req *connect.Request[munimentv1.EraseRequest]) (*connect.Response[munimentv1.EraseResponse], error) {
+func (s *Erasures) Erase(ctx context.Context, req *connect.Request[munimentv1.EraseRequest]) (*connect.Response[munimentv1.EraseResponse], error) {
 	id, err := auth.CallerOf(ctx, req.Msg.Tenant)
 	if err != nil {
 		return nil, err
 	}
 	header := req.Msg.Scope == munimentv1.ErasureScope_ERASURE_SCOPE_HEADER_AND_PAYLOAD
-	scope, r, err := s.keeper.Erase(ctx, id.Submitter(), req.Msg.Index, header, req.Msg.Reason)
+	scope, r, err := s.Keeper.Erase(ctx, id.Submitter(), req.Msg.Index, header, req.Msg.Reason)
 	if err != nil {
-		return nil, s.publicAdmin(err)
+		return nil, s.public(err)
 	}
-	s.log.Info("erased", "tenant", id.Tenant.Name, "by", id.Name, "entry", req.Msg.Index, "scope", scope, "recorded as", r.Index)
+	s.Log.Info("erased", "tenant", id.Tenant.Name, "by", id.Name, "entry", req.Msg.Index, "scope", scope, "recorded as", r.Index)
 	return connect.NewResponse(&munimentv1.EraseResponse{Scope: scopeOf(scope), Appended: appended(r)}), nil
 }
 
-func (s *adminService) SetRetention(ctx context.Context, req *connect.Request[munimentv1.SetRetentionRequest]) (*connect.Response[munimentv1.SetRetentionResponse], error) {
+func (s *Erasures) SetRetention(ctx context.Context, req *connect.Request[munimentv1.SetRetentionRequest]) (*connect.Response[munimentv1.SetRetentionResponse], error) {
 	id, err := auth.CallerOf(ctx, req.Msg.Tenant)
 	if err != nil {
 		return nil, err
@@ -64,22 +72,22 @@ func (s *adminService) SetRetention(ctx context.Context, req *connect.Request[mu
 	for i, r := range req.Msg.Rules {
 		rules[i] = retention.Rule{Kind: r.Kind, Days: r.Days, Scope: scopes[r.Scope]}
 	}
-	r, err := s.keeper.SetRules(ctx, id.Submitter(), rules, req.Msg.Reason)
+	r, err := s.Keeper.SetRules(ctx, id.Submitter(), rules, req.Msg.Reason)
 	if err != nil {
-		return nil, s.publicAdmin(err)
+		return nil, s.public(err)
 	}
-	s.log.Info("retention rules changed", "tenant", id.Tenant.Name, "by", id.Name, "rules", len(rules), "entry", r.Index)
+	s.Log.Info("retention rules changed", "tenant", id.Tenant.Name, "by", id.Name, "rules", len(rules), "entry", r.Index)
 	return connect.NewResponse(&munimentv1.SetRetentionResponse{Appended: appended(r)}), nil
 }
 
-func (s *adminService) ApplyRetention(ctx context.Context, req *connect.Request[munimentv1.ApplyRetentionRequest], stream *connect.ServerStream[munimentv1.ApplyRetentionResponse]) error {
+func (s *Erasures) ApplyRetention(ctx context.Context, req *connect.Request[munimentv1.ApplyRetentionRequest], stream *connect.ServerStream[munimentv1.ApplyRetentionResponse]) error {
 	id, err := auth.CallerOf(ctx, req.Msg.Tenant)
 	if err != nil {
 		return err
 	}
 	limit.LiftDeadlines(ctx)
 	erased, kept := 0, 0
-	err = s.keeper.Apply(ctx, id.Submitter(), req.Msg.DryRun, func(o *retention.Outcome) error {
+	err = s.Keeper.Apply(ctx, id.Submitter(), req.Msg.DryRun, func(o *retention.Outcome) error {
 		if o.Kept == "" {
 			erased++
 		} else {
@@ -90,15 +98,15 @@ func (s *adminService) ApplyRetention(ctx context.Context, req *connect.Request[
 		})
 	})
 	if !req.Msg.DryRun {
-		s.log.Info("retention applied", "tenant", id.Tenant.Name, "by", id.Name, "erased", erased, "kept", kept, "err", err)
+		s.Log.Info("retention applied", "tenant", id.Tenant.Name, "by", id.Name, "erased", erased, "kept", kept, "err", err)
 	}
 	if err != nil {
-		return s.publicAdmin(err)
+		return s.public(err)
 	}
 	return nil
 }
 
-func (s *adminService) SetLegalHold(ctx context.Context, req *connect.Request[munimentv1.SetLegalHoldRequest]) (*connect.Response[munimentv1.SetLegalHoldResponse], error) {
+func (s *Erasures) SetLegalHold(ctx context.Context, req *connect.Request[munimentv1.SetLegalHoldRequest]) (*connect.Response[munimentv1.SetLegalHoldResponse], error) {
 	id, err := auth.CallerOf(ctx, req.Msg.Tenant)
 	if err != nil {
 		return nil, err
@@ -108,25 +116,25 @@ func (s *adminService) SetLegalHold(ctx context.Context, req *connect.Request[mu
 	}
 	var r ledger.Result
 	if req.Msg.Release {
-		r, err = s.keeper.Release(ctx, id.Submitter(), req.Msg.Id, req.Msg.Reason)
+		r, err = s.Keeper.Release(ctx, id.Submitter(), req.Msg.Id, req.Msg.Reason)
 	} else {
-		r, err = s.keeper.Place(ctx, id.Submitter(), req.Msg.Id, req.Msg.Filter, req.Msg.Reason)
+		r, err = s.Keeper.Place(ctx, id.Submitter(), req.Msg.Id, req.Msg.Filter, req.Msg.Reason)
 	}
 	if err != nil {
-		return nil, s.publicAdmin(err)
+		return nil, s.public(err)
 	}
-	s.log.Info("legal hold changed", "tenant", id.Tenant.Name, "by", id.Name, "hold", req.Msg.Id, "released", req.Msg.Release, "entry", r.Index)
+	s.Log.Info("legal hold changed", "tenant", id.Tenant.Name, "by", id.Name, "hold", req.Msg.Id, "released", req.Msg.Release, "entry", r.Index)
 	return connect.NewResponse(&munimentv1.SetLegalHoldResponse{Appended: appended(r)}), nil
 }
 
-func (s *adminService) ListLegalHolds(ctx context.Context, req *connect.Request[munimentv1.ListLegalHoldsRequest]) (*connect.Response[munimentv1.ListLegalHoldsResponse], error) {
+func (s *Erasures) ListLegalHolds(ctx context.Context, req *connect.Request[munimentv1.ListLegalHoldsRequest]) (*connect.Response[munimentv1.ListLegalHoldsResponse], error) {
 	id, err := auth.CallerOf(ctx, req.Msg.Tenant)
 	if err != nil {
 		return nil, err
 	}
-	holds, err := s.keeper.Holds(ctx, id.Tenant.Stream)
+	holds, err := s.Keeper.Holds(ctx, id.Tenant.Stream)
 	if err != nil {
-		return nil, s.publicAdmin(err)
+		return nil, s.public(err)
 	}
 	res := &munimentv1.ListLegalHoldsResponse{}
 	for _, h := range holds {

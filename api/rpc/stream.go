@@ -1,9 +1,8 @@
-package api
+package rpc
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 
@@ -17,7 +16,7 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-func (s *service) AppendStream(ctx context.Context, stream *connect.ClientStream[munimentv1.AppendStreamRequest]) (*connect.Response[munimentv1.AppendStreamResponse], error) {
+func (s *Appends) AppendStream(ctx context.Context, stream *connect.ClientStream[munimentv1.AppendStreamRequest]) (*connect.Response[munimentv1.AppendStreamResponse], error) {
 	in := &chunks{stream: stream, extend: limit.MessageDeadline(ctx)}
 	h, err := in.header()
 	if err != nil {
@@ -40,22 +39,22 @@ func (s *service) AppendStream(ctx context.Context, stream *connect.ClientStream
 		r = results[0]
 	}
 	if err != nil {
-		return nil, s.publicOf(err, inStream)
+		return nil, s.Public(err, InStream)
 	}
 	return connect.NewResponse(&munimentv1.AppendStreamResponse{Appended: appended(r)}), nil
 }
 
 // appendStream is append for one streamed submission. If its size is not
 // declared, its bytes count against the tenant's limits as they arrive.
-func (s *Server) appendStream(ctx context.Context, id *auth.Identity, st *ingest.Stream) (ledger.Result, error) {
-	if err := mayAppend(id, st.Kind); err != nil {
+func (s *Appends) appendStream(ctx context.Context, id *auth.Identity, st *ingest.Stream) (ledger.Result, error) {
+	if err := s.MayAppend(id, st.Kind); err != nil {
 		return ledger.Result{}, err
 	}
-	q, bytes := s.limits.Usage(id.Tenant.Name), int64(0)
+	q, bytes := s.Limits.Usage(id.Tenant.Name), int64(0)
 	if st.Size != nil {
-		bytes = int64(min(*st.Size, uint64(s.limits.Sizes().MaxStream))) // ingest refuses more
+		bytes = int64(min(*st.Size, uint64(s.Limits.Sizes().MaxStream))) // ingest refuses more
 	}
-	if err := s.limits.TakeEntries(ctx, q, 1, bytes); err != nil {
+	if err := s.Limits.TakeEntries(ctx, q, 1, bytes); err != nil {
 		return ledger.Result{}, err
 	}
 	defer func() { q.Release(1, bytes) }()
@@ -63,15 +62,15 @@ func (s *Server) appendStream(ctx context.Context, id *auth.Identity, st *ingest
 		from := st.Payload
 		st.Payload = limit.ReaderFunc(func(p []byte) (int, error) {
 			n, err := from.Read(p)
-			if err := s.limits.TakeStreamed(ctx, q, int64(n)); err != nil {
+			if err := s.Limits.TakeStreamed(ctx, q, int64(n)); err != nil {
 				return 0, err
 			}
 			bytes += int64(n)
 			return n, err
 		})
 	}
-	st.Hold = func(n int64) error { return s.limits.Take(ctx, n) }
-	return s.ingest.AppendStream(ctx, id.Submitter(), st)
+	st.Hold = func(n int64) error { return s.Limits.Take(ctx, n) }
+	return s.Ingest.AppendStream(ctx, id.Submitter(), st)
 }
 
 // chunks reads the payload of a stream.
@@ -130,38 +129,4 @@ func (c *chunks) receive() (*munimentv1.AppendStreamRequest, error) {
 		return nil, connect.NewError(connect.CodeCanceled, errors.New("the stream broke off; nothing was recorded"))
 	}
 	return nil, err // with its code
-}
-
-func (s *service) GetPayload(ctx context.Context, req *connect.Request[munimentv1.GetPayloadRequest], stream *connect.ServerStream[munimentv1.GetPayloadResponse]) error {
-	id, err := auth.CallerOf(ctx, req.Msg.Tenant)
-	if err != nil {
-		return err
-	}
-	e, err := s.ledger.Entry(ctx, id.Tenant.Stream, req.Msg.Index)
-	if err != nil {
-		return s.public(err)
-	}
-	p, err := s.ledger.OpenPayload(ctx, e)
-	if err != nil {
-		return s.public(err)
-	}
-	if p == nil {
-		return s.public(ledger.WrongField(ledger.FieldIndex, "the payload of entry %d is %w", req.Msg.Index, ledger.ErrErased))
-	}
-	defer p.Close()
-	chunk := make([]byte, min(limit.ChunkBytes, p.Size))
-	for left := p.Size; left > 0; {
-		n, err := io.ReadFull(p, chunk[:min(left, uint64(len(chunk)))])
-		if err != nil {
-			return s.public(fmt.Errorf("payload of entry %d: %w", req.Msg.Index, err))
-		}
-		left -= uint64(n)
-		if err := stream.Send(&munimentv1.GetPayloadResponse{Chunk: chunk[:n]}); err != nil {
-			return err
-		}
-		if s.draining() {
-			return s.public(ledger.ErrClosed)
-		}
-	}
-	return nil
 }

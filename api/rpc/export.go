@@ -1,4 +1,4 @@
-package api
+package rpc
 
 import (
 	"bufio"
@@ -12,21 +12,25 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// An exportService implements ExportService.
-type exportService struct{ *Server }
+// Exports implements ExportService.
+type Exports struct {
+	Ledger *ledger.Ledger
+	Drain  Drain
+	Public Public
+}
 
-func (s *exportService) Export(ctx context.Context, req *connect.Request[munimentv1.ExportRequest], stream *connect.ServerStream[munimentv1.ExportResponse]) error {
+func (s *Exports) Export(ctx context.Context, req *connect.Request[munimentv1.ExportRequest], stream *connect.ServerStream[munimentv1.ExportResponse]) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() { // a server that shuts down does not wait for gigabytes
 		select {
-		case <-s.drain:
+		case <-s.Drain:
 			cancel(ledger.ErrClosed)
 		case <-ctx.Done():
 		}
 	}()
 	w := bufio.NewWriterSize(pieces{stream}, limit.ExportPiece)
-	err := s.ledger.Export(ctx, w, req.Msg.Since, []*ledger.Stream{auth.Caller(ctx).Tenant.Stream}, nil)
+	err := s.Ledger.Export(ctx, w, req.Msg.Since, []*ledger.Stream{auth.Caller(ctx).Tenant.Stream}, nil)
 	if err == nil {
 		err = w.Flush()
 	}
@@ -34,7 +38,7 @@ func (s *exportService) Export(ctx context.Context, req *connect.Request[munimen
 		err = cause
 	}
 	if err != nil {
-		return s.public(err)
+		return s.Public(err)
 	}
 	return nil
 }
