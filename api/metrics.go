@@ -14,8 +14,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	grpccodes "google.golang.org/grpc/codes"
 
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
@@ -32,6 +34,7 @@ type Metrics struct {
 	commit   prometheus.Histogram
 	sign     prometheus.Histogram
 	refused  *prometheus.CounterVec
+	decided  *prometheus.CounterVec // by admission policies
 	turned   *prometheus.CounterVec // away
 	limited  *prometheus.CounterVec
 	waiting  prometheus.Gauge
@@ -66,6 +69,8 @@ func NewMetrics(version string) *Metrics {
 			Help: "Duration of signing and publishing a checkpoint.", Buckets: prometheus.ExponentialBuckets(0.00001, 2.5, 10)}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_refused_entries_total",
 			Help: "Entries that were refused, by reason."}, []string{"reason"}),
+		decided: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_admission_decisions_total",
+			Help: "Decisions of admission policies, by result and class of reason."}, []string{"result", "reason"}),
 		turned: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_refused_requests_total",
 			Help: "Requests that were refused before they reached a procedure, by code."}, []string{"code"}),
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_limited_calls_total",
@@ -78,7 +83,7 @@ func NewMetrics(version string) *Metrics {
 			Help: "Requests for an entry of the Rekor log, by code."}, []string{"code"}),
 	}
 	m.initialize(version)
-	r.MustRegister(m.calls, m.seconds, m.entries, m.batch, m.commit, m.sign, m.refused, m.turned, m.limited, m.waiting, m.delayed, m.rekor,
+	r.MustRegister(m.calls, m.seconds, m.entries, m.batch, m.commit, m.sign, m.refused, m.decided, m.turned, m.limited, m.waiting, m.delayed, m.rekor,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -114,8 +119,18 @@ func (m *Metrics) initialize(version string) {
 	for _, reason := range refusalReasons() {
 		m.refused.WithLabelValues(reason)
 	}
+	for _, result := range policy.Results {
+		for _, class := range policy.Classes {
+			if admitted := result == entry.Admitted; admitted == (class == policy.ByRule) {
+				m.decided.WithLabelValues(result, class)
+			}
+		}
+	}
 	for code := connect.CodeCanceled; code <= connect.CodeUnauthenticated; code++ {
 		m.turned.WithLabelValues(code.String())
+	}
+	for code := grpccodes.OK; code <= grpccodes.Unauthenticated; code++ {
+		m.rekor.WithLabelValues(code.String())
 	}
 	for _, label := range limit.Labels {
 		m.limited.WithLabelValues(label)
@@ -144,6 +159,9 @@ func (m *Metrics) Observer() ledger.Observer {
 		},
 	}
 }
+
+// decision counts a decision of an admission policy.
+func (m *Metrics) decision(d *policy.Decision) { m.decided.WithLabelValues(d.Result, d.Class()).Inc() }
 
 // Watch adds gauges that are read from the ledger.
 func (m *Metrics) Watch(l *ledger.Ledger, freeBytes func() (uint64, error)) {

@@ -362,17 +362,17 @@ func (r *Refusal) Error() string {
 
 // decide applies a policy and adds the result to the header. The error is a
 // *Refusal.
-func decide(ctx context.Context, h *entry.Header, c *contents, p *policy.AdmissionPolicy, roots policy.Roots) error {
+func decide(ctx context.Context, h *entry.Header, c *contents, p *policy.AdmissionPolicy, roots policy.Roots) (*policy.Decision, error) {
 	d := p.Decide(ctx, evidenceOf(h, c), roots)
 	if d.Result == policy.Refused {
-		return &Refusal{p.Digest(), d}
+		return d, &Refusal{p.Digest(), d}
 	}
 	h.AdmissionPolicy, h.Verification = p.Digest(), d.Verification
 	h.Admission = &entry.Admission{Result: d.Result, Rule: d.Rule, Reason: d.Reason}
 	if d.Verification.Result == entry.Verified {
 		h.Signers = d.Signers
 	}
-	return nil
+	return d, nil
 }
 
 func evidenceOf(h *entry.Header, c *contents) *policy.Evidence {

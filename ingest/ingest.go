@@ -58,6 +58,8 @@ type Ingester struct {
 	// streamed payloads. SetLimits overrides it.
 	MaxStream int64
 	Now       func() time.Time // nil: time.Now
+	// Decided is called for each decision of an admission policy, if it is set.
+	Decided func(*policy.Decision)
 
 	parsing parseBudget
 	limits  atomic.Pointer[limits] // set by SetLimits; nil: MaxPayload and MaxStream
@@ -169,7 +171,11 @@ func errWrittenByLog(kind string) error {
 func (in *Ingester) draft(ctx context.Context, who Submitter, s *Submission, c *contents, r *rules, roots policy.Roots) (ledger.Draft, error) {
 	h := c.header(who, s)
 	if r != nil {
-		if err := decide(ctx, h, c, r.policy, roots); err != nil {
+		d, err := decide(ctx, h, c, r.policy, roots)
+		if in.Decided != nil {
+			in.Decided(d)
+		}
+		if err != nil {
 			return ledger.Draft{}, err
 		}
 	}

@@ -43,6 +43,8 @@ type Decision struct {
 	Signers      []entry.Signer // verified signers; nil if none
 	Verification entry.Verification
 	Steps        []Step // the result of each rule, in order
+
+	interrupted bool
 }
 
 // Decide decides whether the policy admits the evidence. The first rule that
@@ -55,7 +57,7 @@ func (p *AdmissionPolicy) Decide(ctx context.Context, ev *Evidence, roots Roots)
 func (p *AdmissionPolicy) decide(m *meter, ev *Evidence, roots Roots) *Decision {
 	release, err := p.hold(m.ctx, ev)
 	if err != nil {
-		return &Decision{Result: Refused, Reason: shorten(fmt.Sprintf("the decision was interrupted: %s", err)), Verification: entry.Verification{Result: entry.Unverified}}
+		return &Decision{Result: Refused, interrupted: true, Reason: shorten(fmt.Sprintf("the decision was interrupted: %s", err)), Verification: entry.Verification{Result: entry.Unverified}}
 	}
 	defer release()
 	m.tenant = ev.Tenant
@@ -95,7 +97,7 @@ func (p *AdmissionPolicy) decide(m *meter, ev *Evidence, roots Roots) *Decision 
 		break
 	}
 	if d.Rule == "" {
-		d.Reason = c.because(d.Steps)
+		d.Reason, d.interrupted = c.because(d.Steps), m.ctx.Err() != nil
 	}
 	if d.Result == Refused && p.Mode == Record && m.ctx.Err() == nil {
 		d.Result = entry.Recorded
