@@ -51,27 +51,22 @@ import (
 // except an error about contradictory options. Its text describes the finding
 // and the next step.
 var (
-	// ErrCheckpoint means that the checkpoint is malformed, or not signed
-	// as the
-	// policy requires.
+	// ErrCheckpoint means that the checkpoint is malformed, or not signed as
+	// the policy requires.
 	ErrCheckpoint = errors.New("the checkpoint does not verify")
 	// ErrTruncated means that the checkpoint is for a smaller tree than one
-	// seen
-	// before. The error is a *Conflict.
+	// seen before. The error is a *Conflict.
 	ErrTruncated = errors.New("the log is shorter than it was")
-	// ErrForked means that the checkpoint is for a tree that does not
-	// extend the
-	// one seen before. The error is a *Conflict.
+	// ErrForked means that the checkpoint is for a tree that does not extend
+	// the one seen before. The error is a *Conflict.
 	ErrForked = errors.New("the log is forked")
-	// ErrMalformed means that a served file is not a tile or entry bundle
-	// of its
-	// width.
+	// ErrMalformed means that a served file is not a tile or entry bundle of
+	// its width.
 	ErrMalformed = errors.New("malformed tile")
 	// ErrLeafMismatch means that an entry does not hash to its leaf in the
 	// level-0 tile.
 	ErrLeafMismatch = errors.New("an entry is not the one in the tree")
-	// ErrBadLeaf means that an entry in the tree does not have the format
-	// of
+	// ErrBadLeaf means that an entry in the tree does not have the format of
 	// docs/spec/entry.md, section 2.
 	ErrBadLeaf = errors.New("malformed entry")
 	// ErrTileMismatch means that tiles contradict each other. The error is
@@ -79,21 +74,18 @@ var (
 	// *Conflict if they were read to prove that the tree extends the one seen
 	// before.
 	ErrTileMismatch = errors.New("the tiles contradict each other")
-	// ErrRootMismatch means that entries and tiles agree, but do not yield
-	// the
+	// ErrRootMismatch means that entries and tiles agree, but do not yield the
 	// root in the checkpoint.
 	ErrRootMismatch = errors.New("the entries do not rebuild the root")
 	// ErrStream means that the log is sound, but the tenant's stream is not
 	// complete.
 	ErrStream = errors.New("the stream is not complete")
-	// ErrUnavailable means that the audit could not be finished, because a
-	// file
+	// ErrUnavailable means that the audit could not be finished, because a file
 	// could not be fetched or the context ended.
 	ErrUnavailable = errors.New("the log could not be read")
-	// ErrState means that the state of the earlier run is damaged, or
-	// belongs to
-	// another log or stream.
-	ErrState = errors.New("the kept state can't be used")
+	// ErrState means that the state of an earlier run is damaged, or belongs
+	// to another log or stream.
+	ErrState = errors.New("the state of the last audit cannot be used")
 )
 
 // A Conflict is the error of a checkpoint that contradicts the one kept from an
@@ -102,8 +94,7 @@ type Conflict struct {
 	Kept    string // the signed checkpoint of the earlier run
 	Offered string // the signed checkpoint of this run
 
-	// OfferedPrefix is the root that the tiles of the offered tree yield
-	// for
+	// OfferedPrefix is the root that the tiles of the offered tree yield for
 	// the size of the kept checkpoint. It is nil if these tiles were not served
 	// or do not rebuild the offered root.
 	OfferedPrefix *entry.Hash
@@ -126,8 +117,7 @@ type Options struct {
 	// created without one, the whole log is read again.
 	StreamKey *entry.StreamKey
 
-	// ExpectNext is the least number of entries of the stream: one more
-	// than
+	// ExpectNext is the least number of entries of the stream: one more than
 	// the largest sequence number that the caller has seen, for example in a
 	// receipt, in a tree of at most this size. It requires a StreamKey. nil
 	// expects nothing.
@@ -147,8 +137,7 @@ type Options struct {
 	// calls.
 	Progress func(done, total uint64)
 
-	// Concurrency is the number of files that are fetched and hashed at a
-	// time.
+	// Concurrency is the number of files that are fetched and hashed at a time.
 	// Memory grows with it. 0 means 16.
 	Concurrency int
 }
@@ -169,7 +158,7 @@ func Run(ctx context.Context, src Source, policy *receipt.TrustPolicy, prev *Sta
 		opts.Progress = func(done, total uint64) {}
 	}
 	if opts.ExpectNext != nil && opts.StreamKey == nil {
-		return nil, nil, errors.New("audit: ExpectNext needs a StreamKey")
+		return nil, nil, errors.New("audit: ExpectNext requires a StreamKey")
 	}
 	if prev != nil {
 		if err := prev.usable(policy.Origin(), opts.StreamKey); err != nil {
@@ -191,8 +180,7 @@ func Run(ctx context.Context, src Source, policy *receipt.TrustPolicy, prev *Sta
 	}
 	next, err := a.scan(ctx, base)
 	if err == errOldTag {
-		// A new entry has a tag that an earlier run found. The evidence
-		// needs
+		// A new entry has a tag that an earlier run found. The evidence needs
 		// the index of the first entry, which the state does not contain.
 		base = nil
 		next, err = a.scan(ctx, nil)
@@ -235,13 +223,13 @@ func (a *auditor) readCheckpoint(ctx context.Context, policy *receipt.TrustPolic
 	}
 	a.head, a.signers, err = policy.VerifyCheckpoint(a.signed)
 	if err != nil {
-		return fmt.Errorf("%w: %w%s; check that the policy file is the one of this log, and that its keys were not replaced", ErrCheckpoint, err, htmlHint(a.signed))
+		return fmt.Errorf("%w: %w%s; check that the policy file belongs to this log and lists its current keys", ErrCheckpoint, err, htmlHint(a.signed))
 	}
-	if a.head.Origin != policy.Origin() { // VerifyCheckpoint has seen to it
-		return fmt.Errorf("%w: it is of the log %q, the policy of %q", ErrCheckpoint, a.head.Origin, policy.Origin())
+	if a.head.Origin != policy.Origin() { // VerifyCheckpoint checks it, too
+		return fmt.Errorf("%w: it is from the log %q, but the policy is for %q", ErrCheckpoint, a.head.Origin, policy.Origin())
 	}
 	if empty := entry.Hash(sha256.Sum256(nil)); a.head.Size == 0 && a.head.Root != empty {
-		return fmt.Errorf("%w: the checkpoint is of an empty tree, but its root is %s; report the checkpoint to the log's operator", ErrRootMismatch, a.head.Root.Base64())
+		return fmt.Errorf("%w: the checkpoint is for an empty tree, but its root is %s; report it to the log's operator", ErrRootMismatch, a.head.Root.Base64())
 	}
 	return nil
 }
@@ -256,10 +244,10 @@ func (a *auditor) compare(ctx context.Context, prev *State) error {
 	conflict := func(kind error, format string, args ...any) *Conflict {
 		return &Conflict{Kept: prev.Checkpoint, Offered: string(a.signed), kind: kind, text: fmt.Sprintf(format, args...)}
 	}
-	const keep = "keep both signed checkpoints (they are in this error): together they show it to others"
+	const keep = "keep both signed checkpoints, which this error contains: together they prove it to others"
 	switch {
 	case a.head.Size < kept.Size:
-		return conflict(ErrTruncated, "it has %d entries, and had %d at the last audit. A stale cache or mirror looks like this, too: ask the log itself once more; if it persists, the log lost or hid entries. Then %s",
+		return conflict(ErrTruncated, "it has %d entries, and had %d at the last audit. A stale cache or mirror can cause this: audit the log itself again. If the error persists, the log lost or hid entries: %s",
 			a.head.Size, kept.Size, keep)
 	case a.head.Size == kept.Size && a.head.Root != kept.Root:
 		return conflict(ErrForked, "it signed two trees of size %d, with the roots %s and %s; %s", kept.Size, kept.Root.Base64(), a.head.Root.Base64(), keep)
@@ -270,7 +258,7 @@ func (a *auditor) compare(ctx context.Context, prev *State) error {
 	if errors.Is(err, ErrUnavailable) || errors.Is(err, ErrMalformed) {
 		return err
 	} else if err != nil {
-		return conflict(ErrTileMismatch, "those at the edges of the trees of sizes %d and %d do not rebuild the root of the second (%v), so the log does not show that it extends what was audited; run again, and if it persists, %s",
+		return conflict(ErrTileMismatch, "at the edges of the trees of sizes %d and %d, they do not rebuild the root of the second (%v), so the log does not prove that it extends the audited tree; run the audit again, and if the error persists, %s",
 			kept.Size, a.head.Size, err, keep)
 	}
 	if prefix := entry.Hash(root); prefix != kept.Root {
@@ -328,7 +316,7 @@ func Begin(ctx context.Context, src Source, policy *receipt.TrustPolicy) (*State
 	if errors.Is(err, ErrUnavailable) || errors.Is(err, ErrMalformed) {
 		return nil, err
 	} else if err != nil {
-		return nil, fmt.Errorf("%w: those at the edge of the tree of size %d do not rebuild its root (%v); run again, and if it persists, report it to the log's operator", ErrTileMismatch, a.head.Size, err)
+		return nil, fmt.Errorf("%w: at the edge of the tree of size %d, they do not rebuild its root (%v); run the audit again, and if the error persists, report it to the log's operator", ErrTileMismatch, a.head.Size, err)
 	}
 	for _, h := range hashes {
 		st.Peaks = append(st.Peaks, entry.Hash(h))

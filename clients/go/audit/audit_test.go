@@ -282,15 +282,15 @@ func TestHostile(t *testing.T) {
 			for _, p := range s.paths() {
 				s.change[p] = func([]byte) []byte { return shared.tile(1300, p) }
 			}
-		}, want: ErrTileMismatch, text: "does not show that it extends"},
+		}, want: ErrTileMismatch, text: "does not prove that it extends"},
 		{name: "rewritten, tiles missing", log: edit(short, 5, "other"), kept: 1000, with: func(s *testServer) { s.change["tile/1/000.p/5"] = missing },
 			want: ErrUnavailable, text: "needs tile/1/000.p/5"},
 		{name: "rewritten, new bundles shown", kept: 1000, with: func(s *testServer) { s.change["tile/entries/003"] = flip(e3) },
 			want: ErrLeafMismatch, text: "entry 771"},
 		{name: "changed inside the tile at the old edge", kept: 258, size: 600, with: func(s *testServer) { s.change["tile/0/001"] = flip(0) },
-			want: ErrTileMismatch, text: "does not show that it extends"},
+			want: ErrTileMismatch, text: "does not prove that it extends"},
 		{name: "changed old hash in the level-1 tile", kept: 1024, size: 66_000, with: func(s *testServer) { s.change["tile/1/000"] = flip(0) },
-			want: ErrTileMismatch, text: "does not show that it extends"},
+			want: ErrTileMismatch, text: "does not prove that it extends"},
 
 		{name: "wrong key", with: func(s *testServer) { s.signer, _ = testKey(s.t, testOrigin, "other") }, want: ErrCheckpoint, text: "check that the policy file"},
 		{name: "wrong key name", with: func(s *testServer) { s.signer, _ = testKey(s.t, "other.example/log", "log") }, want: ErrCheckpoint},
@@ -316,13 +316,13 @@ func TestHostile(t *testing.T) {
 		{name: "HTML instead of a tile", with: func(s *testServer) { s.change["tile/0/001"] = func([]byte) []byte { return []byte(html) } }, want: ErrMalformed, text: "HTML page"},
 		{name: "HTML instead of a bundle", with: func(s *testServer) { s.change["tile/entries/001"] = func([]byte) []byte { return []byte(html) } }, want: ErrMalformed, text: "HTML page"},
 		{name: "tile too short", with: func(s *testServer) { s.change["tile/0/001"] = func(b []byte) []byte { return b[:len(b)-1] } },
-			want: ErrMalformed, text: "tile/0/001: it is not 8192 bytes long but 8191"},
+			want: ErrMalformed, text: "tile/0/001: it must be 8192 bytes long, not 8191"},
 		{name: "tile too long", with: func(s *testServer) { s.change["tile/0/001"] = func(b []byte) []byte { return append(b, 0) } }, want: ErrMalformed, text: "more than 8192"},
 		{name: "partial tile too long", with: func(s *testServer) {
 			s.change["tile/0/005.p/20"] = func(b []byte) []byte { return append(b, b[:32]...) }
 		},
-			want: ErrMalformed, text: "not 640 bytes long but 672"},
-		{name: "empty tile", with: func(s *testServer) { s.change["tile/1/000.p/5"] = func(b []byte) []byte { return b[:0] } }, want: ErrMalformed, text: "long but 0"},
+			want: ErrMalformed, text: "must be 640 bytes long, not 672"},
+		{name: "empty tile", with: func(s *testServer) { s.change["tile/1/000.p/5"] = func(b []byte) []byte { return b[:0] } }, want: ErrMalformed, text: "long, not 0"},
 		{name: "bundle with trailing bytes", with: func(s *testServer) {
 			s.change["tile/entries/001"] = func(b []byte) []byte { return append(b, 0, 0, 0) }
 		},
@@ -418,7 +418,7 @@ func TestScanContinuesPeaks(t *testing.T) {
 		st := keptState(t, kept)
 		forked := &testLog{}
 		forked.noise(kept+10, "fork")
-		for name, log := range map[string]*testLog{"": shared, "are not those that were audited": forked} {
+		for name, log := range map[string]*testLog{"": shared, "differ from those audited": forked} {
 			s, policy := newServer(t, log, kept+10)
 			a := &auditor{files: files{src: s}, opts: Options{Concurrency: 2, Progress: func(_, _ uint64) {}}}
 			if err := a.readCheckpoint(t.Context(), policy); err != nil {
@@ -450,7 +450,7 @@ func TestPartialTilesDeleted(t *testing.T) {
 
 		s.change["tile/0/005"] = func(b []byte) []byte { return b[:20*32] }
 		_, _, err = Run(t.Context(), s, policy, nil, Options{})
-		checkErr(t, err, ErrMalformed, "tile/0/005: it is not 8192 bytes long but 640")
+		checkErr(t, err, ErrMalformed, "tile/0/005: it must be 8192 bytes long, not 640")
 		s.change["tile/0/005"] = nil
 		s.change["tile/entries/005"] = func(b []byte) []byte { return b[:100*entrySize] }
 		_, _, err = Run(t.Context(), s, policy, nil, Options{})
@@ -639,7 +639,7 @@ func TestHTTPRetries(t *testing.T) {
 	server.Close()
 	src.pause = func(int) time.Duration { return 0 }
 	_, _, err = Run(t.Context(), src, policy, nil, Options{})
-	checkErr(t, err, ErrUnavailable, "when the log can be reached")
+	checkErr(t, err, ErrUnavailable, "when the log is reachable")
 
 	for _, bad := range []string{"", "ledger.example", "ftp://ledger.example/", "https:///tlog", "https://ledger.example/?x", "\x00"} {
 		if _, err := NewHTTPSource(bad, nil); err == nil {
@@ -729,9 +729,9 @@ func TestState(t *testing.T) {
 		key    *entry.StreamKey
 		text   string
 	}{
-		{"other log", otherPolicy, st, &tenantKey, "use another state file for each log"},
-		{"other stream", policy, st, &other, "use another state file for each stream"},
-		{"no key", policy, st, nil, "give the stream's key"},
+		{"other log", otherPolicy, st, &tenantKey, "use a separate state file for each log"},
+		{"other stream", policy, st, &other, "use a separate state file for each stream"},
+		{"no key", policy, st, nil, "use the stream's key"},
 		{"damaged", policy, &changed, &tenantKey, "peaks"},
 		{"zero", policy, &State{}, nil, "checkpoint"},
 	} {

@@ -150,12 +150,12 @@ func (r *StreamReport) describe() string {
 		}))
 	}
 	if len(r.Missing) > 0 {
-		all = append(all, "missing, though later ones are there: "+list(r.Missing, uint64(len(r.Missing)), SeqRange.String))
+		all = append(all, "missing, although later ones exist: "+list(r.Missing, uint64(len(r.Missing)), SeqRange.String))
 	}
 	if r.HeldBack != nil {
-		there := "there is none of the stream"
+		there := "the log has no entry of the stream"
 		if r.Next > 0 {
-			there = fmt.Sprintf("the last one there is entry %d", r.Next-1)
+			there = fmt.Sprintf("the last one in the log is entry %d", r.Next-1)
 		}
 		all = append(all, fmt.Sprintf("expected but held back: %s (%s)", r.HeldBack, there))
 	}
@@ -164,7 +164,7 @@ func (r *StreamReport) describe() string {
 			return fmt.Sprintf("entry %d is at index %d, after entry %d at index %d", o.Seq, o.Index, o.After, o.AfterIndex)
 		}))
 	}
-	return strings.Join(all, "; ") + ". Keep the report, and show it to the log's operator together with the receipts of these entries"
+	return strings.Join(all, "; ") + ". Keep the report, and show it to the log's operator with the receipts of these entries"
 }
 
 // String returns "entry 5" or "entries 5 to 7".

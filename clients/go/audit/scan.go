@@ -16,7 +16,7 @@ import (
 )
 
 // errOldTag means that the scan must restart at the first entry. See tracker.
-var errOldTag = errors.New("a tag that an earlier run found is in a new entry, too")
+var errOldTag = errors.New("a new entry has a tag that an earlier run found")
 
 // entrySize is the size of an entry of a stream in a bundle: its length and the
 // leaf data.
@@ -87,7 +87,7 @@ func (a *auditor) scan(ctx context.Context, base *State) (*State, error) {
 		next.Peaks = append(next.Peaks, peaks(s.rows[l].last)...)
 	}
 	if root := rootOf(next.Peaks); root != a.head.Root {
-		return nil, fmt.Errorf("%w: entries and tiles agree and give the root %s for size %d, but the log signed %s; keep the checkpoint and report it to the log's operator",
+		return nil, fmt.Errorf("%w: entries and tiles agree and yield the root %s for size %d, but the log signed %s; keep the checkpoint and report it to the log's operator",
 			ErrRootMismatch, root.Base64(), s.size, a.head.Root.Base64())
 	}
 	return next, nil
@@ -131,8 +131,7 @@ func (a *auditor) runJobs(ctx context.Context, s *scanner) error {
 			select {
 			case <-j.done:
 			case <-ctx.Done():
-				// The planner can have queued the result of a
-				// job that no
+				// The planner can have queued the result of a job that no
 				// worker accepted any more.
 				return unavailable(ctx, torchwood.TilePath(j.tile), ctx.Err())
 			}
@@ -213,7 +212,7 @@ func (a *auditor) work(ctx context.Context, s *scanner, j *job) error {
 
 // checkBundle checks that a bundle is well formed, that its first n entries
 // hash to the leaves in the tile, and that these are entries of the format,
-// unless any is right. Entries behind them are of a later tree.
+// unless any format is allowed. Further entries belong to a later tree.
 func checkBundle(data []byte, bundle tlog.Tile, n int, tile []byte, anyLeaf bool) error {
 	rest := data
 	for i := range bundle.W {
@@ -234,7 +233,7 @@ func checkBundle(data []byte, bundle tlog.Tile, n int, tile []byte, anyLeaf bool
 				ErrLeafMismatch, index, torchwood.TilePath(bundle), h.Base64(), torchwood.TilePath(t), entry.Hash(leaf).Base64())
 		}
 		if err := entry.CheckLeaf(leafData); err != nil && !anyLeaf {
-			return fmt.Errorf("%w: entry %d: %w; the log is not of this format, or of another version of it: use an auditor of that version", ErrBadLeaf, index, err)
+			return fmt.Errorf("%w: entry %d: %w; the log has another format, or another version of this one: use an auditor for that version", ErrBadLeaf, index, err)
 		}
 	}
 	if len(rest) > 0 {
@@ -272,7 +271,7 @@ func (s *scanner) entries(first uint64, n int, bundle []byte) error {
 func (s *scanner) take(j *job) error {
 	r := &s.rows[j.tile.L]
 	if r.keptWidth > 0 && !slices.Equal(peaks(j.hashes[:r.keptWidth]), r.kept) {
-		return fmt.Errorf("%w: %s: its first %d hashes are not those that were audited at size %d; run again, and if it persists, keep the file and report it to the log's operator",
+		return fmt.Errorf("%w: %s: its first %d hashes differ from those audited at size %d; run the audit again, and if the error persists, keep the file and report it to the log's operator",
 			ErrTileMismatch, torchwood.TilePath(j.tile), r.keptWidth, s.from)
 	}
 	if j.tile.L > 0 {

@@ -65,7 +65,7 @@ func NewHTTPSource(prefix string, client *http.Client) (*HTTPSource, error) {
 		return nil, fmt.Errorf("the log's URL: %w", err)
 	}
 	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
-		return nil, fmt.Errorf("the log's URL %q is not like https://ledger.example/tlog/", prefix)
+		return nil, fmt.Errorf("the log's URL %q must have the form https://ledger.example/tlog/", prefix)
 	}
 	if client == nil {
 		transport := http.DefaultTransport.(*http.Transport).Clone()
@@ -201,7 +201,7 @@ func (f *files) tile(ctx context.Context, t tlog.Tile) ([]byte, error) {
 		return nil, err
 	}
 	if want := served.W * entry.HashSize; len(data) != want {
-		return nil, malformed(served, data, fmt.Sprintf("it is not %d bytes long but %s", want, length(len(data), maxTileSize)))
+		return nil, malformed(served, data, fmt.Sprintf("it must be %d bytes long, not %s", want, length(len(data), maxTileSize)))
 	}
 	return data[:t.W*entry.HashSize], nil
 }
@@ -212,8 +212,7 @@ func (f *files) limit(t tlog.Tile) int64 {
 	case t.L >= 0:
 		return maxTileSize
 	case f.streams:
-		// With room for one entry of another format, so that the error
-		// can name
+		// With room for one entry of another format, so that the error can name
 		// it.
 		return int64(t.W)*entrySize + 0xFFFF
 	}
@@ -245,19 +244,19 @@ func (f *files) read(ctx context.Context, t tlog.Tile) ([]byte, tlog.Tile, error
 func unavailable(ctx context.Context, path string, err error) error {
 	switch {
 	case ctx.Err() != nil:
-		return fmt.Errorf("%w: %s: the audit was stopped (%w); run it again, with more time", ErrUnavailable, path, context.Cause(ctx))
+		return fmt.Errorf("%w: %s: the audit was stopped (%w); run it again with more time", ErrUnavailable, path, context.Cause(ctx))
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: %s: %w; it is missing, or access to the log is restricted: check the log's URL and the token", ErrUnavailable, path, err)
 	case !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: %s: %w; run the audit again when the log can be reached", ErrUnavailable, path, err)
+		return fmt.Errorf("%w: %s: %w; run the audit again when the log is reachable", ErrUnavailable, path, err)
 	case path == "checkpoint":
 		return fmt.Errorf("%w: there is no checkpoint (%w); check the log's URL", ErrUnavailable, err)
 	}
-	return fmt.Errorf("%w: the log signed a checkpoint that needs %s, but does not serve it (%w); run the audit again, and if it persists, ask the log's operator why", ErrUnavailable, path, err)
+	return fmt.Errorf("%w: the log signed a checkpoint that needs %s, but does not serve it (%w); run the audit again, and if the error persists, ask the log's operator", ErrUnavailable, path, err)
 }
 
 func malformed(t tlog.Tile, data []byte, what string) error {
-	return fmt.Errorf("%w: %s: %s%s; check that the URL is the log's, and report the file to its operator", ErrMalformed, torchwood.TilePath(t), what, htmlHint(data))
+	return fmt.Errorf("%w: %s: %s%s; check the log's URL, and report the file to the log's operator", ErrMalformed, torchwood.TilePath(t), what, htmlHint(data))
 }
 
 func length(n, limit int) string {

@@ -27,7 +27,7 @@ type State struct {
 	// evidence if the log forks later.
 	Checkpoint string
 	// Peaks are the roots of the perfect subtrees that make up the tree, the
-	// largest first. They give the checkpoint's root.
+	// largest first. They yield the checkpoint's root.
 	Peaks []entry.Hash
 	// Stream describes the stream; nil if the audit was run without a key.
 	Stream *StreamState
@@ -63,8 +63,8 @@ type SeqRange struct {
 	Last  uint64 `json:"last"`
 }
 
-// Doubled is a sequence number whose tag two leaves have. The operator forked
-// the stream.
+// Doubled is a sequence number whose tag occurs in two leaves, which proves
+// that the operator forked the stream.
 type Doubled struct {
 	Seq    uint64 `json:"seq"`
 	First  uint64 `json:"first"` // indexes
@@ -135,13 +135,13 @@ func (s *State) MarshalJSON() ([]byte, error) {
 // members, other versions, and a state whose parts contradict each other. The
 // error wraps ErrState.
 func (s *State) UnmarshalJSON(data []byte) error {
-	const remedy = "; restore the file from a backup, or remove it to audit the log from its first entry (which can't tell whether it was forked before)"
+	const remedy = "; restore the file from a backup, or remove it to audit the log from its first entry, which cannot detect an earlier fork"
 	var v stateJSON
 	if err := json.Unmarshal(data, &v, json.RejectUnknownMembers(true)); err != nil {
 		return fmt.Errorf("%w: %w%s", ErrState, plain.DecodeError(err), remedy)
 	}
 	if v.Version != stateVersion {
-		return fmt.Errorf("%w: it is of version %d, this program reads version %d%s", ErrState, v.Version, stateVersion, remedy)
+		return fmt.Errorf("%w: it has version %d, but this program reads version %d%s", ErrState, v.Version, stateVersion, remedy)
 	}
 	n := State{Checkpoint: v.Checkpoint, Peaks: v.Peaks, Stream: v.Stream}
 	if err := n.check(); err != nil {
@@ -158,14 +158,14 @@ func (s *State) check() error {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
 	if got, want := len(s.Peaks), bits.OnesCount64(s.head.Size); got != want {
-		return fmt.Errorf("%d peaks, not the %d of a tree of size %d", got, want, s.head.Size)
+		return fmt.Errorf("%d peaks instead of %d for a tree of size %d", got, want, s.head.Size)
 	}
 	root := entry.Hash(sha256.Sum256(nil))
 	if len(s.Peaks) > 0 {
 		root = rootOf(s.Peaks)
 	}
 	if root != s.head.Root {
-		return errors.New("the peaks do not give the root in the checkpoint")
+		return errors.New("the peaks do not yield the root in the checkpoint")
 	}
 	if s.Stream != nil {
 		if err := s.Stream.check(s.head.Size); err != nil {
@@ -219,14 +219,14 @@ func (s *State) usable(origin string, key *entry.StreamKey) error {
 		return fmt.Errorf("%w: %w", ErrState, err)
 	}
 	if s.head.Origin != origin {
-		return fmt.Errorf("%w: it is of the log %q, the policy of %q; use another state file for each log", ErrState, s.head.Origin, origin)
+		return fmt.Errorf("%w: it is for the log %q, but the policy is for %q; use a separate state file for each log", ErrState, s.head.Origin, origin)
 	}
 	switch {
 	case s.Stream == nil:
 	case key == nil:
-		return fmt.Errorf("%w: it follows the stream %s; give the stream's key, or use another state file", ErrState, s.Stream.ID)
+		return fmt.Errorf("%w: it follows the stream %s; use the stream's key, or another state file", ErrState, s.Stream.ID)
 	case key.StreamID() != s.Stream.ID:
-		return fmt.Errorf("%w: it follows the stream %s, the key is of the stream %s; use another state file for each stream", ErrState, s.Stream.ID, key.StreamID())
+		return fmt.Errorf("%w: it follows the stream %s, but the key is for the stream %s; use a separate state file for each stream", ErrState, s.Stream.ID, key.StreamID())
 	}
 	return nil
 }

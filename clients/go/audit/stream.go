@@ -14,8 +14,7 @@ type tracker struct {
 	StreamState
 	tags *entry.TagTable
 
-	// The indexes of entries found by this run: in at for sequence numbers
-	// from
+	// The indexes of entries found by this run: in at for sequence numbers from
 	// first on (or notFound), and in late for those in gaps of earlier runs.
 	first uint64
 	at    []uint64

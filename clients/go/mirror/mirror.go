@@ -51,7 +51,7 @@ var batchTiles uint64 = 64
 
 // ErrFolder is wrapped by the errors for a folder that contains anything but a
 // copy. Nothing in it was changed.
-var ErrFolder = errors.New("not the folder of a copy")
+var ErrFolder = errors.New("not the folder of a mirror")
 
 // Options configure an update. The zero value is valid.
 type Options struct {
@@ -77,8 +77,8 @@ type Report struct {
 //
 // Errors wrap those of package audit: ErrCheckpoint; ErrTruncated and
 // ErrForked, as a *audit.Conflict with both checkpoints; ErrTileMismatch,
-// ErrMalformed and ErrLeafMismatch for what the source serves; ErrUnavailable;
-// and ErrState if the folder itself is damaged.
+// ErrMalformed and ErrLeafMismatch for wrong files of the source;
+// ErrUnavailable; and ErrState if the folder itself is damaged.
 func Update(ctx context.Context, src audit.Source, policy *receipt.TrustPolicy, dir string, o Options) (*Report, error) {
 	if o.Progress == nil {
 		o.Progress = func(done, total uint64) {}
@@ -95,7 +95,7 @@ func Update(ctx context.Context, src audit.Source, policy *receipt.TrustPolicy, 
 	var from receipt.Checkpoint
 	if kept != nil {
 		if from, _, err = policy.VerifyCheckpoint(kept); err != nil {
-			return nil, fmt.Errorf("%w: %s: %w; use one folder for each log, and the log's policy", audit.ErrState, filepath.Join(dir, checkpoint), err)
+			return nil, fmt.Errorf("%w: %s: %w; use a separate folder for each log, and the log's own policy", audit.ErrState, filepath.Join(dir, checkpoint), err)
 		}
 	}
 	head, signed, err := audit.ReadCheckpoint(ctx, src, policy)
@@ -146,7 +146,7 @@ var foreign = []string{"muniment.yaml", "witness.yaml", "log.key", "rekor.key", 
 func checkFolder(root *os.Root, dir string) error {
 	for _, name := range foreign {
 		if _, err := root.Lstat(name); err == nil {
-			return fmt.Errorf("%w: %s has the file %s of a log's data folder: use an empty folder for the copy", ErrFolder, dir, name)
+			return fmt.Errorf("%w: %s contains %s, which belongs to the data folder of a log or witness: use an empty folder", ErrFolder, dir, name)
 		}
 	}
 	if _, err := root.Lstat(checkpoint); err == nil {
@@ -164,7 +164,7 @@ func checkFolder(root *os.Root, dir string) error {
 	for _, name := range names {
 		// An interrupted update leaves tiles behind.
 		if name != "tile" && name != "lost+found" && !wholefile.Temporary(name) {
-			return fmt.Errorf("%w: %s is no copy of a log, and holds %s: use an empty folder", ErrFolder, dir, name)
+			return fmt.Errorf("%w: %s contains %s and is not a copy of a log: use an empty folder", ErrFolder, dir, name)
 		}
 	}
 	return nil
@@ -207,7 +207,7 @@ func (u *update) batch(ctx context.Context, n, end uint64) error {
 	tree := tlog.Tree{N: int64(u.head.Size), Hash: tlog.Hash(u.head.Root)}
 	_, err := tlog.TileHashReader(tree, r).ReadHashes(wanted)
 	if err != nil && !isAudit(err) {
-		return fmt.Errorf("%w: the tiles above the entries %d to %d do not rebuild the root of the checkpoint of size %d (%v); nothing of them was stored. If it persists, report it to the log's operator",
+		return fmt.Errorf("%w: the tiles above the entries %d to %d do not rebuild the root of the checkpoint of size %d (%v); none of them were stored. If the error persists, report it to the log's operator",
 			audit.ErrTileMismatch, n*tileWidth, min(end*tileWidth, u.head.Size)-1, u.head.Size, err)
 	} else if err != nil {
 		return err
@@ -298,7 +298,7 @@ func (u *update) write(path string, data []byte) error {
 // A reader passes tiles to tlog.TileHashReader, from the folder if they exist
 // there and otherwise from the source. SaveTiles receives verified tiles.
 type reader struct {
-	ctx   context.Context // of the one call that it is made for
+	ctx   context.Context // of the call that the reader serves
 	u     *update
 	known map[tlog.Tile][]byte
 }

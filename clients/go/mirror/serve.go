@@ -18,8 +18,8 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// Handler serves the copy in a folder under /tlog/, and under the path that
-// C2SP tlog-mirror gives it: the SHA-256 of the log's origin in hexadecimal. A
+// Handler serves the copy in a folder under /tlog/, and under the path in
+// C2SP tlog-mirror, the SHA-256 of the log's origin in hexadecimal. A
 // partial tile is served from the full one that has replaced it.
 func Handler(dir, origin string) http.Handler {
 	sum := sha256.Sum256([]byte(origin))
@@ -35,7 +35,7 @@ type handler struct{ dir string }
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
-		http.Error(w, "only GET and HEAD", http.StatusMethodNotAllowed)
+		http.Error(w, "method not allowed: use GET or HEAD", http.StatusMethodNotAllowed)
 		return
 	}
 	w.Header().Set("Access-Control-Allow-Origin", "*")
@@ -56,7 +56,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(data)))
-	_, _ = w.Write(data) // an error means that the client has gone
+	_, _ = w.Write(data) // an error means that the client disconnected
 }
 
 func (h *handler) read(path string) ([]byte, error) {
@@ -82,7 +82,7 @@ func (h *handler) read(path string) ([]byte, error) {
 	}
 	if t.L >= 0 {
 		if len(data) < t.W*entry.HashSize {
-			return nil, fmt.Errorf("%s: cut off", full)
+			return nil, fmt.Errorf("%s: truncated", full)
 		}
 		return data[:t.W*entry.HashSize], nil
 	}

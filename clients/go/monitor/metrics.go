@@ -20,23 +20,23 @@ type Metrics struct {
 	sent     *prometheus.CounterVec
 }
 
-// NewMetrics returns metrics of no round.
+// NewMetrics returns metrics without samples.
 func NewMetrics() *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
-		size:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "muniment_monitor_entries", Help: "Entries of the log that were checked."}, []string{"log"}),
+		size:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "muniment_monitor_entries", Help: "Entries of the log that have been checked."}, []string{"log"}),
 		checked:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "muniment_monitor_checked_timestamp_seconds", Help: "When the log was last read."}, []string{"log"}),
-		standing: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "muniment_monitor_alerts", Help: "Alerts that hold, by kind; of unexpected entries, those of the last round."}, []string{"log", "kind"}),
-		found:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_monitor_alerts_total", Help: "Alerts that were raised, by kind."}, []string{"log", "kind"}),
-		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_monitor_failures_total", Help: "Rounds in which the log could not be read, the state not be kept or the webhook not be reached."}, []string{"log"}),
+		standing: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "muniment_monitor_alerts", Help: "Current alerts, by kind. Alerts about unexpected entries are those of the last round."}, []string{"log", "kind"}),
+		found:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_monitor_alerts_total", Help: "Alerts raised, by kind."}, []string{"log", "kind"}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_monitor_failures_total", Help: "Rounds in which reading the log, saving the state or reaching the webhook failed."}, []string{"log"}),
 	}
-	m.dropped = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_monitor_alerts_dropped_total", Help: "Alerts that were dropped before the webhook got them, for lack of room in the state."}, []string{"log"})
-	m.sent = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_monitor_alerts_delivered_total", Help: "Alerts that the webhook got."}, []string{"log"})
+	m.dropped = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_monitor_alerts_dropped_total", Help: "Alerts dropped before delivery to the webhook, because the state was full."}, []string{"log"})
+	m.sent = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_monitor_alerts_delivered_total", Help: "Alerts delivered to the webhook."}, []string{"log"})
 	m.registry.MustRegister(m.size, m.checked, m.standing, m.found, m.failures, m.dropped, m.sent)
 	return m
 }
 
-// Observe takes in a round.
+// Observe records a round.
 func (m *Metrics) Observe(r *Round, now time.Time) {
 	m.failures.WithLabelValues(r.Log)
 	if r.Err != nil {

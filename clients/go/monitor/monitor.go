@@ -44,10 +44,10 @@ const (
 // kinds lists all kinds, the most severe first. Alerts are delivered and kept
 // in this order.
 var kinds = []struct{ name, help string }{
-	{Forked, "two signed checkpoints that can't both be true"},
+	{Forked, "two signed checkpoints that contradict each other"},
 	{Truncated, "the log is shorter than it was"},
-	{Unsound, "what is served does not verify"},
-	{Incomplete, "the tenant's stream lacks entries, has some twice, or out of order"},
+	{Unsound, "a signature, tile, entry or root does not verify"},
+	{Incomplete, "entries of the tenant's stream are missing, repeated or out of order"},
 	{Unread, "the log could not be read for too long"},
 	{Recovered, "the log can be read again"},
 	{Stalled, "no newer checkpoint for too long"},
@@ -65,7 +65,7 @@ type Alert struct {
 	Origin  string    `json:"origin"`
 	Kind    string    `json:"kind"`
 	Message string    `json:"message"`
-	Time    time.Time `json:"time"` // when it was found first
+	Time    time.Time `json:"time"` // when it was first found
 
 	Index   *uint64 `json:"index,omitempty"` // of an unexpected entry
 	Matched string  `json:"matched,omitempty"`
@@ -86,11 +86,9 @@ type Log struct {
 	Source audit.Source
 	Policy *receipt.TrustPolicy
 	// AnyLeaf accepts leaves of any format. Rekor reads them as those of a
-	// Rekor
-	// v2 log.
+	// Rekor v2 log.
 	AnyLeaf, Rekor bool
-	// FromNow begins at the log's size in the first round, instead of at
-	// its
+	// FromNow begins at the log's size in the first round, instead of at its
 	// first entry.
 	FromNow bool
 

@@ -68,6 +68,6 @@ func tenantEntry(m *munimentv1.Entry) Entry {
 			e.Subjects = append(e.Subjects, alg+":"+s.Digest[alg])
 		}
 	}
-	e.What = fmt.Sprintf("%s by %q, of %q", m.Kind, e.Identities, e.Subjects[:min(5, len(e.Subjects))])
+	e.What = fmt.Sprintf("%s by %q, about %q", m.Kind, e.Identities, e.Subjects[:min(5, len(e.Subjects))])
 	return e
 }

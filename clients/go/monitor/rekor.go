@@ -13,8 +13,8 @@ import (
 )
 
 // A leaf of a Rekor v2 log is the canonical JSON of one of its entry types
-// (https://github.com/sigstore/rekor-tiles). Of these the monitor reads who
-// signed, and what.
+// (https://github.com/sigstore/rekor-tiles). The monitor reads the signers
+// and the signed artifacts.
 type rekorLeaf struct {
 	Kind string `json:"kind"`
 	Spec struct {
@@ -48,10 +48,10 @@ type rekorVerifier struct {
 	} `json:"publicKey"`
 }
 
-// rekorEntry reads a leaf. One that can't be read is an entry without
-// identities, because a log can accept arbitrary data.
+// rekorEntry reads a leaf. A log can accept arbitrary data, so a leaf that
+// cannot be read is an entry without identities.
 func rekorEntry(index uint64, data []byte) Entry {
-	e := Entry{Index: index, What: "a leaf of another format"}
+	e := Entry{Index: index, What: "a leaf in another format"}
 	var leaf rekorLeaf
 	if json.Unmarshal(data, &leaf) != nil {
 		return e
@@ -76,7 +76,7 @@ func rekorEntry(index uint64, data []byte) Entry {
 	default:
 		return e
 	}
-	e.What = fmt.Sprintf("%q by %q, of %q", leaf.Kind, e.Identities, e.Subjects)
+	e.What = fmt.Sprintf("%q by %q, about %q", leaf.Kind, e.Identities, e.Subjects)
 	return e
 }
 
@@ -100,7 +100,7 @@ func (v *rekorVerifier) identities() []string {
 	for _, u := range cert.URIs {
 		out = append(out, u.String())
 	}
-	for _, ext := range cert.Extensions { // Fulcio's user names are of the type otherName
+	for _, ext := range cert.Extensions { // Fulcio encodes user names as otherName
 		if ext.Id.Equal(oidOtherName) {
 			out = append(out, otherNames(ext.Value)...)
 		}

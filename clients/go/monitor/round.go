@@ -92,9 +92,8 @@ func (m *Monitor) round(ctx context.Context, l *Log) Round {
 	r.Standing = v.alerts.list(v)
 	r.Size = st.Audit.Size()
 	r.Found, r.Dropped = st.merge(append(recovered, r.Standing...))
-	// If the state cannot be saved, alerts are delivered in every round.
-	// That is
-	// better than never.
+	// If the state cannot be saved, alerts are delivered in every round. That
+	// is better than never.
 	err = st.save(m.Dir, l.Name)
 	if r.Err = errors.Join(r.Err, err); m.Deliver == nil {
 		return r
@@ -114,7 +113,7 @@ func (m *Monitor) deliver(ctx context.Context, st *state) (delivered int, err er
 	defer cancel()
 	for _, a := range st.undelivered() {
 		if err := m.Deliver(ctx, a); err != nil {
-			return delivered, fmt.Errorf("webhook: %w; it is tried again in the next round", err)
+			return delivered, fmt.Errorf("webhook: %w; the next round retries it", err)
 		}
 		a.Delivered = true
 		delivered++
@@ -122,7 +121,7 @@ func (m *Monitor) deliver(ctx context.Context, st *state) (delivered int, err er
 	return delivered, nil
 }
 
-// look reads the new entries within the log's deadline.
+// look performs a visit within the log's deadline.
 func (v *visit) look(ctx context.Context) error {
 	if v.log.Timeout > 0 {
 		var cancel context.CancelFunc
@@ -149,7 +148,7 @@ func (v *visit) unread() (recovered []Alert) {
 	l, st := v.log, v.state
 	if v.read {
 		if st.Unread {
-			a := Alert{Kind: Recovered, Message: fmt.Sprintf("log %s can be read again: it could not be since %s", l.Name, st.Read.UTC().Format(time.RFC3339)), Key: fmt.Sprintf("%s %d", Recovered, v.now.UnixNano())}
+			a := Alert{Kind: Recovered, Message: fmt.Sprintf("log %s can be read again, after being unreadable since %s", l.Name, st.Read.UTC().Format(time.RFC3339)), Key: fmt.Sprintf("%s %d", Recovered, v.now.UnixNano())}
 			recovered = []Alert{v.stamp(a)}
 		}
 		st.Read, st.Unread = v.now, false

@@ -15,7 +15,7 @@ import (
 	"muniment.dev/muniment/clients/go/monitor"
 )
 
-// silent answers headers and never a body.
+// silent sends response headers and never a body.
 var silent = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusOK)
 	_ = http.NewResponseController(w).Flush()
@@ -48,7 +48,7 @@ func run(t *testing.T, m *monitor.Monitor) {
 	t.Cleanup(func() { stop(); <-done })
 }
 
-// A log that answers headers only delays no alert of another log.
+// A log that sends only headers does not delay the alerts for another log.
 func TestSilentLog(t *testing.T) {
 	signer, policy := newSigner(t)
 	stuck, other := newFront(t), newFront(t)
@@ -68,7 +68,8 @@ func TestSilentLog(t *testing.T) {
 	await(t, got, "other", monitor.Forked)
 }
 
-// A log that can't be read for long is an alert, and so is its recovery.
+// A log that cannot be read for too long raises an alert, and so does its
+// recovery.
 func TestUnread(t *testing.T) {
 	signer, policy := newSigner(t)
 	f := newFront(t)
@@ -95,7 +96,8 @@ func TestUnread(t *testing.T) {
 	}
 }
 
-// A webhook that takes its time over one log's alerts delays no other's.
+// A webhook that is slow with one log's alerts does not delay those of another
+// log.
 func TestSlowWebhook(t *testing.T) {
 	_, policy := newSigner(t)
 	f := newFront(t)
@@ -114,8 +116,7 @@ func TestSlowWebhook(t *testing.T) {
 	await(t, got, "fast", monitor.Unsound)
 }
 
-// Alerts, and what is kept of them, do not grow with the number of wrong
-// entries.
+// Neither the alerts nor the state grow with the number of wrong entries.
 func TestManyWrongEntries(t *testing.T) {
 	const n = 200_000
 	signer, policy := newSigner(t)

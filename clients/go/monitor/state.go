@@ -21,7 +21,7 @@ import (
 // its parts are always consistent.
 type state struct {
 	Version   int          `json:"version"`
-	Grown     time.Time    `json:"grown"` // when the log was first seen as large as it is
+	Grown     time.Time    `json:"grown"` // when the log reached its current size
 	Audit     *audit.State `json:"audit,omitempty"`
 	Read      time.Time    `json:"read"`            // when the log was last read, or first tried
 	Unread    bool         `json:"unread,omitzero"` // an alert has been raised since
@@ -52,10 +52,10 @@ func loadState(dir, name string) (*state, error) {
 	}
 	st := &state{}
 	if err := json.Unmarshal(data, st, json.RejectUnknownMembers(true)); err != nil {
-		return nil, fmt.Errorf("%s: %w; restore it from a backup, or remove it to begin anew (a fork before then is not noticed)", path, err)
+		return nil, fmt.Errorf("%s: %w; restore it from a backup, or remove it to start over, which cannot detect an earlier fork", path, err)
 	}
 	if st.Version != stateVersion {
-		return nil, fmt.Errorf("%w: %s is of version %d, this program reads version %d", audit.ErrState, path, st.Version, stateVersion)
+		return nil, fmt.Errorf("%w: %s has version %d, but this program reads version %d", audit.ErrState, path, st.Version, stateVersion)
 	}
 	return st, nil
 }
@@ -67,10 +67,10 @@ func (st *state) save(dir, name string) error {
 		return err
 	}
 	if len(data) >= maxStateSize {
-		return fmt.Errorf("keep the state of %s: it has %d bytes, and may have %d", name, len(data), maxStateSize)
+		return fmt.Errorf("save the state of %s: %d bytes exceed the limit of %d", name, len(data), maxStateSize)
 	}
 	if err := wholefile.SaveState(statePath(dir, name), append(data, '\n'), 0o600); err != nil {
-		return fmt.Errorf("keep the state of %s: %w", name, err)
+		return fmt.Errorf("save the state of %s: %w", name, err)
 	}
 	return nil
 }

@@ -13,16 +13,16 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// A Webhook receives alerts by HTTP POST, one JSON object each. Any status
-// 2xx means that it was taken.
+// A Webhook receives alerts by HTTP POST, one JSON object each. Any 2xx
+// status confirms delivery.
 type Webhook struct {
 	url    string
 	token  string
 	client *http.Client
 }
 
-// NewWebhook returns a webhook. The token is sent as a bearer token; "" sends
-// none.
+// NewWebhook returns a webhook. The token is sent as a bearer token; It is
+// omitted if empty.
 func NewWebhook(address, token string) (*Webhook, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -58,10 +58,10 @@ func (w *Webhook) Deliver(ctx context.Context, a *Alert) error {
 		return err
 	}
 	defer res.Body.Close()
-	// so that the connection can be used again
+	// so that the connection can be reused
 	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 64<<10))
 	if res.StatusCode/100 != 2 {
-		return fmt.Errorf("webhook of %s: it answered %s", req.URL.Host, res.Status)
+		return fmt.Errorf("webhook of %s: the response was %s", req.URL.Host, res.Status)
 	}
 	return nil
 }
