@@ -46,7 +46,7 @@ var commands = slices.Concat(shared, server)
 var Rooms = []Room{
 	{
 		Folder: "cmd/muniment", Purpose: "the command line: the program, its table of commands, and completion",
-		Imports: []string{"cmd/muniment/internal", "ingest", "internal"},
+		Imports: []string{"cmd/muniment/internal", "internal"},
 		Tests:   slices.Concat([]string{"ledger/engine"}, server),
 	},
 	{
