@@ -424,7 +424,7 @@ func TestInterruptedFIFO(t *testing.T) {
 	tree := leaves(t)
 	for _, command := range slices.Sorted(maps.Keys(tree)) {
 		for _, line := range fileLines(commandLines[command].args, tree[command], "fifo") {
-			flag := regexp.MustCompile(`--(config|token-file|client-cert|client-key|ca) fifo`).FindString(line)
+			flag := clientFile.FindString(line)
 			if shared[flag] && flag != "" {
 				continue
 			}
@@ -477,6 +477,10 @@ func TestInterruptedFIFO(t *testing.T) {
 	}
 }
 
+// clientFile matches the flags of clients that all commands read by the same
+// code.
+var clientFile = regexp.MustCompile(`--(config|token-file|client-cert|client-key|ca) \S+`)
+
 // openForReader opens a named pipe for writing once somebody opens it for
 // reading, and writes nothing. It gives up when the reader has ended.
 func openForReader(path string, ended <-chan struct{}) (*os.File, error) {
@@ -499,10 +503,13 @@ func fileLines(line string, n *kong.Node, path string) []string {
 	var out []string
 	for _, group := range n.AllFlags(false) {
 		for _, f := range group {
-			if f.Tag.Get("predictor") != "file" && f.PlaceHolder != "FILE" || f.Name == "output" || f.Name == "transparent" {
+			if predictorName(f.Value, f.PlaceHolder) != "file" || f.Name == "output" || f.Name == "transparent" {
 				continue
 			}
-			flag := "--" + f.Name
+			flag, path := "--"+f.Name, path
+			if strings.HasPrefix(f.PlaceHolder, "NAME=") {
+				path = "acme=" + path
+			}
 			words := strings.Fields(line)
 			if at := slices.Index(words, flag); at >= 0 {
 				words[at+1] = path
@@ -523,7 +530,7 @@ func fileLines(line string, n *kong.Node, path string) []string {
 	words := strings.Fields(line)
 	at := len(strings.Split(strings.TrimSpace(n.FullPath()), " ")) - 1
 	for _, p := range n.Positional {
-		if p.Tag.Get("predictor") == "file" && at < len(words) {
+		if predictorName(p, "") == "file" && at < len(words) {
 			out = append(out, strings.Join(slices.Replace(slices.Clone(words), at, at+1, path), " "))
 		}
 		at++

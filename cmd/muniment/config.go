@@ -56,12 +56,22 @@ type configResolver struct {
 	values map[string]any
 }
 
+// A configError is an error in the configuration file, not on the command line.
+type configError struct{ error }
+
 // Validate implements kong.Resolver. It refuses keys that are not flags.
 func (r *configResolver) Validate(app *kong.Application) error {
-	flags, err := map[string]*kong.Flag{}, r.load()
-	if err != nil {
+	if err := r.load(); err != nil {
 		return err
 	}
+	if err := r.checkKeys(app); err != nil {
+		return configError{err}
+	}
+	return nil
+}
+
+func (r *configResolver) checkKeys(app *kong.Application) error {
+	flags := map[string]*kong.Flag{}
 	_ = kong.Visit(app, func(n kong.Visitable, next kong.Next) error {
 		if f, ok := n.(*kong.Flag); ok {
 			if old := flags[f.Name]; old == nil || f.IsSlice() {
@@ -92,6 +102,13 @@ func (r *configResolver) load() error {
 	if r.loaded || r.path == "" {
 		return nil
 	}
+	if err := r.read(); err != nil {
+		return configError{err}
+	}
+	return nil
+}
+
+func (r *configResolver) read() error {
 	data, err := bounded.ReadFile(r.path, bounded.Config)
 	if err != nil && r.optional {
 		// Services often have no readable home.

@@ -22,13 +22,12 @@ import (
 func flagValues() []kong.Option {
 	text := func(set func(reflect.Value, string) error) kong.Mapper {
 		return kong.MapperFunc(func(ctx *kong.DecodeContext, target reflect.Value) error {
-			t, err := ctx.Scan.PopValue("value")
-			if err != nil {
-				return errors.New("a value is missing")
+			if target.Kind() == reflect.Slice { // a list with a type of its own, such as path
+				return decodeList(ctx, target, set)
 			}
-			s, ok := t.Value.(string)
-			if !ok {
-				return errors.New("must be one value")
+			s, err := popText(ctx)
+			if err != nil {
+				return err
 			}
 			return set(target, s)
 		})
@@ -43,6 +42,13 @@ func flagValues() []kong.Option {
 			v.SetString(expandPath(s))
 			return nil
 		})),
+		kong.TypeMapper(reflect.TypeFor[[]string](), kong.MapperFunc(func(ctx *kong.DecodeContext, target reflect.Value) error {
+			return decodeList(ctx, target, func(v reflect.Value, s string) error {
+				v.SetString(s)
+				return nil
+			})
+		})),
+		kong.TypeMapper(reflect.TypeFor[map[string]string](), kong.MapperFunc(decodePairs)),
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), text(setDuration)),
 		kong.TypeMapper(reflect.TypeFor[time.Time](), text(setTime)),
 	}
@@ -53,6 +59,78 @@ func flagValues() []kong.Option {
 		options = append(options, kong.KindMapper(kind, text(setUint)))
 	}
 	return options
+}
+
+// popText returns the next value, which must be one.
+func popText(ctx *kong.DecodeContext) (string, error) {
+	t, err := ctx.Scan.PopValue("value")
+	if err != nil {
+		return "", errors.New("a value is missing")
+	}
+	s, ok := t.Value.(string)
+	if !ok {
+		return "", errors.New("must be one value")
+	}
+	return s, nil
+}
+
+// decodeList appends the values of a flag or of the remaining arguments to a
+// slice. The value of a flag can be a list that is separated by commas, unless
+// it is a file.
+func decodeList(ctx *kong.DecodeContext, target reflect.Value, set func(reflect.Value, string) error) error {
+	var values []string
+	if ctx.Value.Flag == nil {
+		for _, t := range ctx.Scan.PopWhile(func(t kong.Token) bool { return t.IsValue() }) {
+			values = append(values, t.String())
+		}
+	} else if list, ok := ctx.Scan.Peek().Value.([]any); ok { // of a configuration file
+		ctx.Scan.Pop()
+		for _, v := range list {
+			values = append(values, fmt.Sprint(v))
+		}
+	} else {
+		s, err := popText(ctx)
+		if err != nil {
+			return err
+		}
+		values = []string{s}
+		if sep := ctx.Value.Tag.Sep; sep != -1 && predictorName(ctx.Value, ctx.Value.Flag.PlaceHolder) != "file" {
+			values = strings.Split(s, string(sep))
+		}
+	}
+	for _, s := range values {
+		v := reflect.New(target.Type().Elem()).Elem()
+		if err := set(v, s); err != nil {
+			return err
+		}
+		target.Set(reflect.Append(target, v))
+	}
+	return nil
+}
+
+// decodePairs adds a value NAME=VALUE to a map.
+func decodePairs(ctx *kong.DecodeContext, target reflect.Value) error {
+	pairs, ok := ctx.Scan.Peek().Value.([]any) // of a configuration file
+	if ok {
+		ctx.Scan.Pop()
+	} else {
+		s, err := popText(ctx)
+		if err != nil {
+			return err
+		}
+		pairs = []any{s}
+	}
+	if target.IsNil() {
+		target.Set(reflect.MakeMap(target.Type()))
+	}
+	for _, pair := range pairs {
+		name, value, found := strings.Cut(fmt.Sprint(pair), "=")
+		if !found || name == "" {
+			return fmt.Errorf("%q is not %s", fmt.Sprint(pair), ctx.Value.Flag.PlaceHolder)
+		}
+		target.SetMapIndex(reflect.ValueOf(name), reflect.ValueOf(value))
+	}
+	return nil
 }
 
 // expandPath makes a path absolute. "-" stays as it is.

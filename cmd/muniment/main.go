@@ -9,11 +9,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -70,8 +72,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 // A kongExit unwinds the parser when it ends the program, as --help does.
 type kongExit int
 
-// usageError adds the command that prints the usage.
+// usageError adds the command that prints the usage to an error on the command
+// line.
 func usageError(app *kong.Application, err error, args []string) error {
+	var config configError
+	if errors.As(err, &config) {
+		return config.error // kong names the flag that is resolved first
+	}
 	command, node := "", app.Node
 	for _, arg := range args {
 		at := slices.IndexFunc(node.Children, func(n *kong.Node) bool { return n.Name == arg })
@@ -80,7 +87,9 @@ func usageError(app *kong.Application, err error, args []string) error {
 		}
 		command, node = command+arg+" ", node.Children[at]
 	}
-	return fmt.Errorf("%w\nfor usage, run: muniment %s--help", err, command)
+	// The empty value of an optional flag is no choice.
+	message := strings.Replace(err.Error(), ` must be one of "",`, " must be one of ", 1)
+	return fmt.Errorf("%s\nfor usage, run: muniment %s--help", message, command)
 }
 
 type versionCmd struct{ term.ResultFlags }

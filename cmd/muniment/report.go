@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"slices"
 
 	"github.com/alecthomas/kong"
@@ -19,7 +21,8 @@ func runCommand(a *term.App, args []string) (code int) {
 		if r := recover(); r != nil {
 			exit, ok := r.(kongExit)
 			if !ok {
-				panic(r)
+				a.Complain(fmt.Sprintf("internal error, please report it: %v\n%s", r, debug.Stack()))
+				exit = term.ExitFailed
 			}
 			code = int(exit)
 		}

@@ -1,6 +1,10 @@
-"""The library example of the README runs as written."""
+"""The library example and the commands of the README run as written."""
 
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,3 +29,38 @@ def test_library_example(
     Path("build.receipt.json").write_bytes(case("full").receipt)
     exec(code, {})
     assert capsys.readouterr().out.startswith("tenant-mismatch ")
+
+
+# What makes the environment of this test, and runs it.
+TOOLS = re.compile(r"(python3 -m venv|\. \.venv|cd|pip install|python -m (pytest|ruff|mypy))\b")
+
+
+def commands() -> list[str]:
+    """Return the commands of the README's console blocks."""
+    text = README.read_text(encoding="utf-8")
+    blocks = "".join(re.findall(r"```console\n(.*?)```", text, re.DOTALL))
+    return re.findall(r"^\$ ((?:.*\\\n)*.*)$", blocks, re.MULTILINE)
+
+
+def test_commands(tmp_path: Path) -> None:
+    (tmp_path / "policy").write_bytes(policy_text("log"))
+    receipt = case("all expectations of a verified entry met").receipt
+    (tmp_path / "app.receipt.json").write_bytes(receipt)
+    env = os.environ | {"PYTHONPATH": str(README.parent / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    ran = 0
+    for command in commands():
+        if TOOLS.match(command):
+            continue
+        words = shlex.split(command.replace("\\\n", " ").replace("sha256:2cf24dba…", SUBJECT))
+        assert words[:3] == ["python", "-m", "muniment"], f"no test runs {command}"
+        got = subprocess.run(
+            [sys.executable, *words[1:]],
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert got.returncode == 0, f"{command}\n{got.stdout}{got.stderr}"
+        ran += 1
+    assert ran > 0

@@ -1,13 +1,18 @@
-import { readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { NotVerifiedError, parsePolicy, verify } from '../src/index.js';
 import { receiptCase, receiptOf, receipts } from './vectors.js';
 
+const folder = fileURLToPath(new URL('..', import.meta.url));
+const readme = readFileSync(join(folder, 'README.md'), 'utf8');
 const subject = 'sha256:b05486c7957763e5781e7271d3d4eff1ec8ccb2ae7e246b0c50d4dc4051e74a3';
 
 /** Runs the library example of the README and returns what it prints. */
 function run(receiptBytes: Uint8Array): string {
-  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
   const example = /```ts\n(.*?)```/s.exec(readme)?.[1] ?? '';
   const body = example.replace(/^import .*$/m, '').replace('sha256:2cf24dba…', subject);
   const printed: unknown[] = [];
@@ -23,4 +28,32 @@ test('the library example of the README', () => {
   const verified = receiptOf(receiptCase('all expectations of a verified entry met'));
   expect(run(verified)).toBe('entry 6 of ledger.example/demo');
   expect(run(receiptOf(receiptCase('full')))).toMatch(/^tenant-mismatch: /);
+});
+
+/** Returns the commands of the README's console blocks. */
+function commands(): string[] {
+  const blocks = [...readme.matchAll(/```console\n(.*?)```/gs)].map((m) => m[1]).join('');
+  return [...blocks.matchAll(/^\$ ((?:.*\\\n)*.*)$/gm)].map((m) => m[1] ?? '');
+}
+
+test('the commands of the README', { timeout: 60_000 }, () => {
+  const dir = mkdtempSync(join(tmpdir(), 'muniment-readme-'));
+  symlinkSync(join(folder, 'dist'), join(dir, 'dist'));
+  writeFileSync(join(dir, 'policy'), receipts.policies['log'] ?? '');
+  writeFileSync(join(dir, 'app.receipt.json'), receiptOf(receiptCase('all expectations of a verified entry met')));
+  let ran = 0;
+  for (const command of commands()) {
+    if (command === 'cd clients/ts' || command === 'npm ci') {
+      continue; // done before this test could run
+    }
+    const words = command.replaceAll('\\\n', ' ').replaceAll('sha256:2cf24dba…', subject).split(/\s+/);
+    const pack = command === 'npm pack';
+    expect(pack || words.slice(0, 2).join(' ') === 'node dist/cli.js', `no test runs ${command}`).toBe(true);
+    const args = pack ? ['pack', '--ignore-scripts', '--pack-destination', dir] : words.slice(1);
+    const got = spawnSync(words[0] ?? '', args, { cwd: pack ? folder : dir, encoding: 'utf8' });
+    expect(got.status, `${command}\n${got.stdout}${got.stderr}`).toBe(0);
+    ran++;
+  }
+  expect(ran).toBeGreaterThan(0);
+  expect(readdirSync(dir).some((name) => readme.includes(`\`${name}\``) && name.endsWith('.tgz'))).toBe(true);
 });

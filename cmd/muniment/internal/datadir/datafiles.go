@@ -30,6 +30,9 @@ func MakeFolder(dir string) error {
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	if err := CheckForeign(dir); err != nil {
+		return err
+	}
 	if err := owner.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}

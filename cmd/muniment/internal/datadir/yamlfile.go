@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 )
@@ -34,6 +35,9 @@ func DecodeYAML(data []byte, into any) error {
 
 // ParseYAML returns the document of a file, or nil if the file is empty.
 func ParseYAML(data []byte) (*yaml.Node, error) {
+	if !utf8.Valid(data) {
+		return nil, errors.New("not YAML: not UTF-8 text")
+	}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, more yaml.Node
 	err := dec.Decode(&doc)

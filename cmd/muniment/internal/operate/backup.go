@@ -59,6 +59,9 @@ func (c *backupCmd) Run(a *term.App) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := datadir.CheckForeign(c.To); err != nil {
+		return fmt.Errorf("--to: %w", err)
+	}
 	if err := owner.MkdirAll(c.To, 0o700); err != nil {
 		return err
 	}

@@ -68,6 +68,9 @@ func (c *mirrorCmd) Run(a *term.App) error {
 	if o.Cosigner, err = c.cosigner(); err != nil {
 		return err
 	}
+	if err := datadir.CheckForeign(c.Data); err != nil {
+		return fmt.Errorf("--data: %w", err)
+	}
 	if err := owner.MkdirAll(c.Data, 0o755); err != nil {
 		return err
 	}

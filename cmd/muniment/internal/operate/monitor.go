@@ -12,6 +12,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"muniment.dev/muniment/clients/go/monitor"
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/owner"
 )
@@ -96,6 +97,9 @@ func (c *monitorCmd) Run(a *term.App) error {
 	cfg, m, err := loadMonitor(c.Config)
 	if err != nil {
 		return err
+	}
+	if err := datadir.CheckForeign(m.Dir); err != nil {
+		return fmt.Errorf("%s: state: %w", c.Config, err)
 	}
 	if err := owner.MkdirAll(m.Dir, 0o700); err != nil {
 		return err

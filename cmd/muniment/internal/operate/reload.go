@@ -195,13 +195,18 @@ type reloadOutcome struct {
 	Time          time.Time `json:"time"`
 	Configuration string    `json:"configurationSha256"` // of muniment.yaml
 	Error         string    `json:"error,omitempty"`
-	Tenants       int       `json:"tenants"`
+	Tenants       int       `json:"tenants"`               // including suspended ones
+	Suspended     int       `json:"suspended,omitempty"`   // tenants
 	NeedRestart   []string  `json:"needRestart,omitempty"` // settings
 }
 
 // Text implements term.Result.
 func (o *reloadOutcome) Text() string {
-	text := fmt.Sprintf("Reloaded: %s in force.\n", term.Count(o.Tenants, "tenant"))
+	text := fmt.Sprintf("Reloaded: %s in force", term.Count(o.Tenants-o.Suspended, "tenant"))
+	if o.Suspended > 0 {
+		text += fmt.Sprintf(", %d suspended", o.Suspended)
+	}
+	text += ".\n"
 	if len(o.NeedRestart) > 0 {
 		text += fmt.Sprintf("Changed, and in force after a restart: %s.\n", strings.Join(o.NeedRestart, ", "))
 	}
@@ -213,6 +218,11 @@ const reloadFile = "reload.json"
 // report logs the outcome of a reload and leaves it in the data folder.
 func (r *reloader) report(err error) {
 	o := reloadOutcome{Time: time.Now().UTC(), Configuration: datadir.ConfigDigest(r.inForce.Path), Tenants: len(r.inForce.Tenants), NeedRestart: r.pending}
+	for _, t := range r.inForce.Tenants {
+		if t.Suspended {
+			o.Suspended++
+		}
+	}
 	if err != nil {
 		o.Error = err.Error()
 		r.log.Error("configuration not reloaded; the old one stays in force", "err", err)

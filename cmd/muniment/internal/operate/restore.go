@@ -55,6 +55,9 @@ func (c *restoreCmd) Run(a *term.App) (err error) {
 	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
+	if err := datadir.CheckForeign(c.Data); err != nil {
+		return fmt.Errorf("--data: %w", err)
+	}
 	root, err := os.OpenRoot(c.Backup)
 	if err != nil {
 		return err
