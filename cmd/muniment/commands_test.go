@@ -34,9 +34,8 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 )
 
-// commandLines has a line for each command of the tree that does what the
-// command is for, and prints. {n} is a new number in each run. TestCommandLines
-// fails when a command has no line.
+// commandLines has a typical line for each command of the tree. {n} is a new
+// number in each run. TestCommandLines fails if a command has no line.
 var commandLines = map[string]struct {
 	args string
 	runs bool // it ends by a signal only
@@ -224,7 +223,8 @@ func (w *workshop) must(line string, code ...int) string {
 	return stdout.String()
 }
 
-// args returns the arguments of a line, with what stands for {…} made.
+// args returns the arguments of a line, and makes what its placeholders stand
+// for.
 func (w *workshop) args(line string) []string {
 	w.t.Helper()
 	w.n++
@@ -300,7 +300,7 @@ func (w *workshop) args(line string) []string {
 	return strings.Fields(line)
 }
 
-// lastBackup backs the data folder up and returns the folder of the backup.
+// lastBackup backs up the data folder and returns the folder of the backup.
 func lastBackup(w *workshop, to string) string {
 	w.t.Helper()
 	w.must("backup --data data --to " + to)
@@ -312,7 +312,7 @@ func lastBackup(w *workshop, to string) string {
 }
 
 // TestFullOutput runs every command with its standard output on a full disk.
-// What it could not print must not be lost without an error.
+// Lost output is an error.
 func TestFullOutput(t *testing.T) {
 	w := newWorkshop(t)
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)

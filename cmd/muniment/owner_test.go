@@ -36,7 +36,7 @@ func asRoot(t *testing.T) {
 	}
 }
 
-// giveAway gives a folder and all that is in it to the service's account.
+// giveAway gives a folder and its content to the service's account.
 func giveAway(t *testing.T, dir string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
@@ -53,7 +53,7 @@ func giveAway(t *testing.T, dir string) {
 	}
 }
 
-// checkOwner checks that the service owns all that is in a folder.
+// checkOwner checks that the service owns a folder and its content.
 func checkOwner(t *testing.T, dir string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -74,8 +74,8 @@ func checkOwner(t *testing.T, dir string) {
 	}
 }
 
-// TestOwner runs as root, on data folders of the service's account, each
-// command that has such a folder. The service keeps what is in them.
+// TestOwner runs each command that has a data folder as root, on folders of the
+// service's account. The service still owns everything in them.
 func TestOwner(t *testing.T) {
 	asRoot(t)
 	w := newWorkshop(t)
@@ -98,8 +98,8 @@ func TestOwner(t *testing.T) {
 	checkOwner(t, "witness")
 }
 
-// A serviceAccount runs the program as another account, whose home it can't
-// read, as under ProtectHome of systemd.
+// A serviceAccount runs the program as an account that cannot read its home, as
+// under systemd's ProtectHome.
 type serviceAccount struct {
 	dir, bin string
 	env      []string
@@ -165,8 +165,8 @@ func (s *serviceAccount) must(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// A normal service account can run the server and the witness though it can't
-// read its home, also after root ran commands on its folder.
+// A service account without a readable home can run the server and the witness,
+// even after root ran commands on its folder.
 func TestServiceAccount(t *testing.T) {
 	s := newServiceAccount(t)
 	s.must(t, "init", "data", "--origin", "ledger.example", "--rekor-origin", "rekor.example")
@@ -214,7 +214,7 @@ func TestServiceAccount(t *testing.T) {
 			t.Errorf("muniment %q: %s", args, &stderr)
 		}
 	}
-	// An image's attachments are looked at without ~/.docker/config.json.
+	// verify-image works without ~/.docker/config.json.
 	image := registryImage(t)
 	key := filepath.Join(s.dir, "key.pub")
 	public, _, err := ed25519.GenerateKey(rand.Reader)
@@ -263,7 +263,7 @@ func TestUnits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The program need not be installed here, nor its account.
+		// Neither the program nor its account needs to exist here.
 		checked := strings.NewReplacer("/usr/local/bin/muniment", self).Replace(string(text))
 		checked = regexp.MustCompile(`(?m)^User=.*$`).ReplaceAllString(checked, "User=root")
 		path := filepath.Join(t.TempDir(), filepath.Base(unit))

@@ -99,8 +99,8 @@ func (w *cancelWriter) Write(p []byte) (int, error) {
 	return w.Buffer.Write(p)
 }
 
-// secretParts are what must not be printed of the secrets in the workshop: by
-// file, an expression for the words that are secret.
+// secretParts matches, for each file of the workshop that has a secret, the
+// words that must not be printed.
 var secretParts = map[string]*regexp.Regexp{
 	"issuer.key":             regexp.MustCompile(`(?m)^([A-Za-z0-9+/=]{20,})$`),
 	"data/log.key":           regexp.MustCompile(`^PRIVATE\+KEY\+[^+]+\+[0-9a-f]+\+(\S+)`),
@@ -108,7 +108,7 @@ var secretParts = map[string]*regexp.Regexp{
 	"data/tokens/acme.token": regexp.MustCompile(`^mnt_acme_(\S+)`),
 }
 
-// goWords matches what messages must not show: Go's packages and types, and
+// goWords matches what messages must not contain: packages and types of Go, and
 // errors that its libraries write for programmers.
 var goWords = regexp.MustCompile(`jsontext|strconv|cannot unmarshal|unmarshal|context (canceled|deadline)|asn1: |yaml: |proto: |x509: |\bjson: |<nil>|%!|\[\]uint8|\*?\b(json|fmt|os|fs|errors|time|url|net|http|x509|pem|note|tlog|receipt|entry|sigstore|dsse|cose)\.[A-Z]\w+`)
 

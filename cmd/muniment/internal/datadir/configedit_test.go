@@ -100,7 +100,7 @@ log_level: info
 	}
 }
 
-// Files in a form that is not spliced are left alone.
+// Files that cannot be spliced are left alone.
 func TestConfigEditRefuses(t *testing.T) {
 	for _, config := range []string{
 		"{origin: ledger.test, tenants: [{name: acme, stream_key: k}]}\n",

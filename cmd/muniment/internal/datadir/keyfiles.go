@@ -153,8 +153,8 @@ func SettlePolicies(dir string, records []KeyRecord) error {
 	return nil
 }
 
-// UntrustedSuffix is appended to the policy's name of a retired key whose
-// receipts must not be trusted any more.
+// UntrustedSuffix is appended to the name of a retired key's policy if its
+// receipts must no longer be trusted.
 const UntrustedSuffix = ".untrusted"
 
 // WriteKeys replaces keys.yaml.

@@ -42,7 +42,7 @@ func (d *Dir) LogStore() StoreKind {
 
 // ReplicaStore returns the store of a replica.
 func (d *Dir) ReplicaStore() StoreKind {
-	// Small tables keep an import of many gigabytes in little memory.
+	// Small tables bound the memory of an import of many gigabytes.
 	return StoreKind{Name: StoreDir, Origin: d.Config.Origin, Replica: true, Small: true}
 }
 
@@ -50,7 +50,7 @@ func (d *Dir) ReplicaStore() StoreKind {
 // its key.
 func RekorStore(origin string) StoreKind { return StoreKind{Name: RekorStoreDir, Origin: origin} }
 
-// OpenStore opens a store, and is the only way for a command to do so. If the
+// OpenStore opens a store. Commands open stores in no other way. If the
 // store is older than its publish mark or an anchor, it changes nothing and
 // returns an error.
 func OpenStore(ctx context.Context, folder string, k StoreKind, log *slog.Logger) (store.Store, error) {

@@ -38,8 +38,8 @@ func CheckRekorOrigin(origin string) error {
 	return nil
 }
 
-// LoadRekorKeys returns the key that signs the Rekor log, and the public keys
-// of all times. A rotation that was interrupted after its list was written
+// LoadRekorKeys returns the key that signs the Rekor log, and all public keys,
+// past and present. A rotation that was interrupted after its list was written
 // counts as done.
 func LoadRekorKeys(dir string) (note.Signer, []rekor.Key, error) {
 	path := filepath.Join(dir, RekorKeyFile)

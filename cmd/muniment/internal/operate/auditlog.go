@@ -18,10 +18,10 @@ type auditLog struct {
 	io.Closer
 }
 
-// openAuditLog opens the audit log, to which each line is appended by one
-// write. Lines are not synced: acts are also entries of the log, so a loss of
-// power loses at most the newest refusals. The first line of a run records the
-// digest of the configuration.
+// openAuditLog opens the audit log. Each line is appended by one write. Lines
+// are not synced: administrative acts are also entries of the log, so a power
+// failure loses at most the newest refusals. The first line of a run records
+// the digest of the configuration.
 func openAuditLog(d *datadir.Dir, log *slog.Logger, stderr io.Writer) (*auditLog, error) {
 	a := &auditLog{Closer: io.NopCloser(nil)}
 	out := stderr

@@ -20,7 +20,7 @@ import (
 )
 
 // The server reads the policy files that it publishes for verifiers. They name
-// its witnesses and the URLs to ask them at.
+// its witnesses and their URLs.
 
 // cosignedLog adapts a ledger to packages witness and anchor.
 type cosignedLog struct{ *ledger.Ledger }

@@ -41,8 +41,8 @@ func connectionsWithin(configured, listeners int, files uint64) (connections int
 	return configured, "", nil
 }
 
-// limitConnections lowers the configured connections to what the process can
-// open.
+// limitConnections lowers the configured number of connections if the process
+// cannot open enough files.
 func limitConnections(d *datadir.Dir, withRekor, withHealth bool) error {
 	listeners, reserved := 1, 0
 	if withRekor {

@@ -140,9 +140,9 @@ func (c *restoreCmd) copyFiles(a *term.App, root *os.Root, b *BackupIndex, stagi
 	return nil
 }
 
-// prove returns an error unless the restored stores are whole, and the log's is
-// signed by the policy's key. behind is not nil if an anchor is ahead of the
-// log. The newest anchor is kept beside the store.
+// prove returns an error unless the restored stores are whole and the policy's
+// key signed the log's checkpoint. behind is not nil if an anchor is ahead of
+// the log. The newest anchor is kept beside the store.
 func (c *restoreCmd) prove(ctx context.Context, b *BackupIndex, staging string, log *slog.Logger) (behind, err error) {
 	text, err := bounded.ReadFile(filepath.Join(staging, datadir.ConfigFile), bounded.Config)
 	if err != nil {
@@ -164,7 +164,7 @@ func (c *restoreCmd) prove(ctx context.Context, b *BackupIndex, staging string, 
 		return nil, err
 	}
 	if config.Origin != b.Origin || policy.Origin() != b.Origin {
-		return nil, fmt.Errorf("the manifest is of the log %q, %s of %q, and the policy of %q", b.Origin, datadir.ConfigFile, config.Origin, policy.Origin())
+		return nil, fmt.Errorf("the manifest is for the log %q, %s for %q, and the policy for %q", b.Origin, datadir.ConfigFile, config.Origin, policy.Origin())
 	}
 	d := &datadir.Dir{Path: staging, Config: datadir.Config{Origin: config.Origin}}
 	if config.Replica {

@@ -131,7 +131,7 @@ type memberResult struct {
 // Text implements term.Result.
 func (r *memberResult) Text() string { return r.text }
 
-// toApply returns the advice how to apply a changed configuration.
+// toApply returns how to apply a changed configuration.
 func toApply(dir string) string {
 	return "If a server is running: muniment reload --data " + dir
 }

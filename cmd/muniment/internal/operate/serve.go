@@ -50,9 +50,9 @@ Examples:
 // shutdownTime limits the calls under way after a signal.
 const shutdownTime = 30 * time.Second
 
-// The collector runs less often than by Go's default until the heap gets near
-// the limit, because most memory of an append is free again when it is
-// answered. The operator's GOGC and GOMEMLIMIT override these.
+// Until the heap nears the limit, the collector runs less often than by
+// default: most memory of an append is free once it is answered. The operator's
+// GOGC and GOMEMLIMIT override these.
 const (
 	gcPercent   = 300
 	memoryLimit = 320 << 20 // of Go's heap, without Pebble's caches

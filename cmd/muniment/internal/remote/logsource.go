@@ -14,6 +14,8 @@ import (
 func OpenSource(url, tokenFile string) (audit.Source, error) {
 	if info, err := os.Stat(url); err == nil && info.IsDir() {
 		return audit.NewFolderSource(url)
+	} else if !strings.Contains(url, "://") {
+		return nil, fmt.Errorf("%s is neither a folder nor a URL such as https://ledger.example", url)
 	}
 	if rest := url[strings.Index(url, "://")+1:]; strings.Count(strings.TrimSuffix(rest, "/"), "/") == 2 {
 		url = strings.TrimSuffix(url, "/") + "/tlog/"

@@ -59,7 +59,7 @@ func (a *App) RawOutput() io.Writer {
 	return a.Stdout.Raw()
 }
 
-// stderrFile returns the file that standard error is.
+// stderrFile returns standard error if it is a file.
 func (a *App) stderrFile() (*os.File, bool) {
 	if a.JSON {
 		return nil, false // a progress bar is not JSON
@@ -80,7 +80,7 @@ func Quoted(s string) string {
 	return s
 }
 
-// Buffered returns a buffered standard output, to be flushed by the caller.
+// Buffered returns buffered standard output. The caller flushes it.
 func (a *App) Buffered() *bufio.Writer { return bufio.NewWriter(a.Stdout) }
 
 // ServiceLogger returns the logger of a command that runs until a signal.

@@ -15,7 +15,7 @@ func TestCount(t *testing.T) {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}
-	// What is printed counts by that function alone.
+	// Commands print counts with no other function.
 	files, err := filepath.Glob("../*/*.go")
 	if err != nil || len(files) < 50 {
 		t.Fatal(files, err)

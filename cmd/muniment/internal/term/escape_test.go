@@ -36,7 +36,7 @@ func TestEscape(t *testing.T) {
 		}
 		for _, r := range want {
 			if Unsafe(r) || !utf8.ValidString(want) {
-				t.Errorf("%U leaves in %q", r, want)
+				t.Errorf("%U remains in %q", r, want)
 			}
 		}
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // Logger returns the logger of a server: to standard error, as text or json.
-// It becomes that of the libraries, too.
+// It also becomes the logger of the libraries.
 func (a *App) Logger(format string) *slog.Logger {
 	log := a.NewLogger(format == "json")
 	slog.SetDefault(log) // and that of package log

@@ -26,17 +26,17 @@ type Output struct {
 }
 
 // NewOutput returns an output that writes to w. It calls failed once, when a
-// write fails, which ends commands that would go on printing into the void.
+// write fails, to end commands that would keep printing.
 func NewOutput(w io.Writer, failed func()) *Output {
 	o := &Output{w: w, failed: failed}
 	o.text = NewEscaper(raw{o})
 	return o
 }
 
-// Write implements io.Writer. After an error nothing is written any more.
+// Write implements io.Writer. After an error it writes nothing.
 func (o *Output) Write(p []byte) (int, error) { return o.text.Write(p) }
 
-// Flush writes what is left of an incomplete character.
+// Flush writes the rest of an incomplete character.
 func (o *Output) Flush() error { return o.text.Flush() }
 
 // Raw returns the output without escapes.
@@ -62,13 +62,13 @@ func (o *Output) write(p []byte) (int, error) {
 	return n, err
 }
 
-// Terminal reports whether people see the output.
+// Terminal reports whether the output is a terminal.
 func (o *Output) Terminal() bool {
 	f, ok := o.w.(*os.File)
 	return ok && IsTerminal(f)
 }
 
-// Width returns the columns of the terminal that the output is, or 0.
+// Width returns the columns of the terminal, or 0 if the output is none.
 func (o *Output) Width() int {
 	f, ok := o.w.(*os.File)
 	if !ok || !IsTerminal(f) {
@@ -88,11 +88,11 @@ func (o *Output) Err() error {
 	return o.err
 }
 
-// Closed reports whether the reader of the output went away, as head does
-// when it has its lines. That is no failure.
+// Closed reports whether the reader of the output went away, as head does after
+// its lines. That is not a failure.
 func (o *Output) Closed() bool {
 	return isClosedPipe(o.Err()) || errors.Is(o.Err(), io.ErrClosedPipe)
 }
 
-// IsTerminal reports whether people see what is written to the file.
+// IsTerminal reports whether the file is a terminal.
 func IsTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }

@@ -23,10 +23,10 @@ func Optional(prefix, s string) string {
 	return prefix + Quoted(s)
 }
 
-// LineName names a document of a file of JSON Lines, counted from 1.
+// LineName names a document in a JSON Lines file, counted from 1.
 func LineName(file string, n int) string { return fmt.Sprintf("%s:%d", file, n) }
 
-// A Page is an answer for people: a heading, and lines with labels.
+// A Page is output for people: a heading and labeled lines.
 type Page struct{ strings.Builder }
 
 func NewPage(format string, args ...any) *Page {

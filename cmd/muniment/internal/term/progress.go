@@ -4,8 +4,8 @@ import (
 	"github.com/schollz/progressbar/v3"
 )
 
-// Progress shows a bar on standard error, where that is a terminal and there is
-// enough to do.
+// Progress shows a bar on standard error if that is a terminal and the total is
+// large enough.
 func (a *App) Progress(total int64, what string) *progressbar.ProgressBar {
 	f, ok := a.stderrFile()
 	if !ok || !IsTerminal(f) || total < 10 {
@@ -15,7 +15,7 @@ func (a *App) Progress(total int64, what string) *progressbar.ProgressBar {
 		progressbar.OptionShowIts(), progressbar.OptionSetItsString("entries"), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
 }
 
-// ByteProgress is progress for bytes.
+// ByteProgress is Progress for bytes.
 func (a *App) ByteProgress(total int64, what string) *progressbar.ProgressBar {
 	f, ok := a.stderrFile()
 	if !ok || !IsTerminal(f) || total < 64<<20 {
@@ -25,8 +25,7 @@ func (a *App) ByteProgress(total int64, what string) *progressbar.ProgressBar {
 		progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
 }
 
-// ProgressBytes shows how many bytes have come, where their number is not
-// known.
+// ProgressBytes shows the number of bytes so far, for an unknown total.
 func (a *App) ProgressBytes(what string) *progressbar.ProgressBar {
 	f, ok := a.stderrFile()
 	if !ok || !IsTerminal(f) {
@@ -35,8 +34,8 @@ func (a *App) ProgressBytes(what string) *progressbar.ProgressBar {
 	return progressbar.NewOptions64(-1, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription(what), progressbar.OptionShowBytes(true), progressbar.OptionClearOnFinish())
 }
 
-// ProgressFunc returns a function that shows how far work has come whose total
-// it learns on the way, and one that ends the show.
+// ProgressFunc returns a function that shows progress towards a total known
+// only later, and one that removes the bar.
 func (a *App) ProgressFunc(what string) (show func(done, total uint64), finish func()) {
 	var bar *progressbar.ProgressBar
 	show = func(done, total uint64) {

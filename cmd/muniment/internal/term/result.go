@@ -25,8 +25,8 @@ func (f ResultFlags) Print(a *App, r Result) error {
 	return err
 }
 
-// PrintRows prints a list: an object for each row with --json, and otherwise
-// their texts, or none if there are no rows.
+// PrintRows prints a list: with --json an object for each row, and otherwise
+// the texts of the rows, or the text none if there are no rows.
 func PrintRows[R Result](a *App, f ResultFlags, rows []R, none string) error {
 	for _, r := range rows {
 		if err := f.Print(a, r); err != nil {
