@@ -86,7 +86,8 @@ func ErrorText(err error) string {
 			msg += "\nIs the server running, and is --server (or MUNIMENT_SERVER) its address?"
 		}
 	case connect.CodeUnauthenticated:
-		if !strings.Contains(msg, "identity_token: ") && !strings.Contains(msg, "tenant is suspended") { // these have a remedy
+		if !strings.Contains(msg, "identity_token: ") && !strings.Contains(msg, "tenant is suspended") {
+			// these have a remedy
 			msg += "\nGive the tenant's token with --token-file, or in MUNIMENT_TOKEN; in a CI job, --identity-token auto."
 		}
 	}
