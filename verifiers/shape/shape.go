@@ -8,7 +8,6 @@
 package shape
 
 import (
-	"bytes"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -51,7 +50,8 @@ type Scanner struct {
 	value   bool // what follows at depth 1 is a member's value, not a name
 	text    []byte
 	name    string
-	head    []byte // up to the first brace
+	first   bool // the next byte follows the first brace
+	wide    bool // that byte was zero: the document may be UTF-16 or UTF-32
 
 	found   Set
 	members map[string]bool
@@ -74,25 +74,36 @@ func (s *Scanner) start(p []byte) []byte {
 	for i, c := range p {
 		switch {
 		case c == '{':
-			s.started, s.depth = true, 1
-			if bytes.IndexByte(s.head, 0) >= 0 || i+1 < len(p) && p[i+1] == 0 || bytes.HasPrefix(s.head, []byte{0xFE, 0xFF}) || bytes.HasPrefix(s.head, []byte{0xFF, 0xFE}) {
-				s.found, s.done = UTF16, true
-			}
+			s.started, s.depth, s.first = true, 1, true
 			return p[i+1:]
 		case strings.IndexByte("\x00 \t\r\n\v\f\xEF\xBB\xBF\xFE\xFF", c) < 0:
 			s.started, s.done = true, true
 			return nil
-		case len(s.head) < 4:
-			s.head = append(s.head, c)
-		case c == 0:
-			s.head[3] = 0
 		}
 	}
 	return nil
 }
 
-func (s *Scanner) step(c byte) {
+// widen scans a document in which a zero byte follows the first brace. It is
+// JSON only if the next character begins a member or ends the object. Binary
+// documents, which may begin with the same two bytes, are not JSON.
+func (s *Scanner) widen(c byte) {
 	switch {
+	case strings.IndexByte("\x00 \t\r\n\v\f", c) >= 0:
+	case c == '"' || c == '}':
+		s.found, s.done = UTF16, true
+	default:
+		s.done = true
+	}
+}
+
+func (s *Scanner) step(c byte) {
+	if s.first {
+		s.first, s.wide = false, c == 0
+	}
+	switch {
+	case s.wide:
+		s.widen(c)
 	case s.quoted && s.escaped:
 		s.escaped = false
 		s.keep(c)
@@ -104,8 +115,6 @@ func (s *Scanner) step(c byte) {
 	case s.quoted:
 		s.escaped = c == '\\'
 		s.keep(c)
-	case c == 0:
-		s.found, s.done = UTF16, true
 	case c == '"':
 		s.quoted, s.text = true, s.text[:0]
 	case c == '{' || c == '[':

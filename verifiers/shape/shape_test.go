@@ -1,6 +1,7 @@
 package shape
 
 import (
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"unicode/utf16"
@@ -37,6 +38,16 @@ func TestOf(t *testing.T) {
 		{`{"verification_material":{},"dsse_envelope":{}}`, Bundle},
 		{statement[:len(statement)-1] + "," + envelope[1:], Statement | Envelope},
 		{string(utf16le(statement)), UTF16},
+		{string(utf16le(statement)[2:]), UTF16},          // no byte order mark
+		{"\x00" + string(utf16le(statement)[2:]), UTF16}, // big-endian
+		{"{\x00\x00\x00 \x00\x00\x00\"\x00\x00\x00a\x00\x00\x00", UTF16},
+		{"\x00{\x00\r\x00\n\x00}", UTF16},
+		// binary
+		{"{\x00\x17\x00\"", None},
+		{"{\x17\x92 : , \x00\x00\xff", None},
+		{"\xFE\xFF{\x17", None},
+		{"\x00\x00{\x17\x00", None},
+		{`{"a":1` + "\x00," + statement[1:], Statement},
 		{`{"predicate":` + statement + `}`, None}, // not outermost
 		{`{"note":"https://in-toto.io/Statement/v1"}`, None},
 		{`{"payload":"x","signatures":[]}`, None}, // a JWS
@@ -53,7 +64,7 @@ func TestOf(t *testing.T) {
 		for i := range len(c.text) {
 			s.Write([]byte(c.text[i : i+1]))
 		}
-		if got := s.Set(); got != c.want && c.want != UTF16 {
+		if got := s.Set(); got != c.want {
 			t.Errorf("%q, byte by byte: %b, want %b", c.text, got, c.want)
 		}
 	}
@@ -74,5 +85,19 @@ func TestScannerHolds(t *testing.T) {
 	s.Write([]byte(`","x":[` + strings.Repeat("[", 1<<20)))
 	if cap(s.text) > 4*maxText || len(s.members) > 6 || s.depth != 1<<20+2 {
 		t.Errorf("it holds %d bytes and %d members at depth %d", cap(s.text), len(s.members), s.depth)
+	}
+}
+
+// Noise is no JSON in another encoding, whatever its first byte.
+func TestNoise(t *testing.T) {
+	rng := rand.NewChaCha8([32]byte{1})
+	noise := make([]byte, 4096)
+	for i := range 20_000 {
+		rng.Read(noise)
+		noise[0] = "{\x00 \xFE\xFF"[i%5]
+		noise[1] = "{{{\x17"[i%4]
+		if got := Of(noise); got != None {
+			t.Fatalf("%d, %q…: %b", i, noise[:20], got)
+		}
 	}
 }
