@@ -32,6 +32,7 @@ import (
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/soak"
 )
 
 // commandLines has a typical line for each command of the tree. {n} is a new
@@ -382,6 +383,7 @@ func TestLostToken(t *testing.T) {
 // TestOutputLinks gives every command with a flag for a result a link in its
 // place. The link may be replaced or refused; what it points to is not touched.
 func TestOutputLinks(t *testing.T) {
+	soak.WithoutRace(t)
 	w := newWorkshop(t)
 	ran := 0
 	tree := leaves(t)

@@ -20,6 +20,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/operate"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/peers"
+	"muniment.dev/muniment/internal/soak"
 )
 
 // TestDocs runs every command in the pages under docs/ and in the README, as
@@ -28,6 +29,7 @@ import (
 // file testdata/docs/PAGE.txt sets up what a page assumes, with the directives
 // of parseRules. A page with commands must have one.
 func TestDocs(t *testing.T) {
+	soak.WithoutRace(t)
 	pages, err := filepath.Glob("../../docs/*.md")
 	if err != nil {
 		t.Fatal(err)

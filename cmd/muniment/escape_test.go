@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/soak"
 )
 
 // hostile has characters of each kind that must not reach a terminal.
@@ -46,6 +47,7 @@ func (w firstWrite) Write(p []byte) (int, error) {
 // Whatever names, evidence and servers contain, no command prints a character
 // that controls a terminal or reorders text.
 func TestNothingUnsafeIsPrinted(t *testing.T) {
+	soak.WithoutRace(t)
 	w := newWorkshop(t)
 	output := func(t *testing.T, runs bool, args ...string) string {
 		t.Helper()

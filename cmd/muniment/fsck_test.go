@@ -23,6 +23,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/operate"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
 	"muniment.dev/muniment/ledger/entry"
@@ -264,6 +265,7 @@ func (r *fsckRig) find(t *testing.T, part string) (paths []string) {
 
 // A flipped bit in any file of the store is found, and the file is named.
 func TestFsckFlippedBits(t *testing.T) {
+	soak.WithoutRace(t)
 	r := newFsckRig(t)
 	if res := r.fsck(t); res.code != 0 {
 		t.Fatalf("the sound store: exit code %d\n%s", res.code, res.text)
@@ -307,6 +309,7 @@ func TestFsckFlippedBits(t *testing.T) {
 // Every kind of damage that is written through the engine, so that no checksum
 // is wrong, is found, named, and has a remedy.
 func TestFsckKinds(t *testing.T) {
+	soak.WithoutRace(t)
 	r := newFsckRig(t)
 	key := func(space byte, index uint64) []byte { return binary.BigEndian.AppendUint64([]byte{space}, index) }
 	large := r.find(t, "/large/")[0]

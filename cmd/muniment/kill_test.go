@@ -37,6 +37,7 @@ const (
 // in the log at its index, and the log must continue the one that the receipts
 // were issued from.
 func TestKill(t *testing.T) {
+	soak.WithoutRace(t)
 	bin := plainProgram(t)
 	data := filepath.Join(t.TempDir(), "data")
 	if code := run(t.Context(), []string{"init", data, "--origin", "kill.example", "--tenant", "acme"}, nil, io.Discard, os.Stderr); code != 0 {

@@ -15,6 +15,7 @@ import (
 
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/internal/soak"
 )
 
 // Secrets that other users can read are warned about once, by every reader.
@@ -115,6 +116,7 @@ var goWords = regexp.MustCompile(`jsontext|strconv|cannot unmarshal|unmarshal|co
 // Every command is given secrets for each of its files. It may accept or
 // refuse them. It prints no part of them, and no words of Go.
 func TestSecretsNotPrinted(t *testing.T) {
+	soak.WithoutRace(t)
 	w := newWorkshop(t)
 	pieces := map[string][]string{}
 	wrong := `{"payloadType":1,"mediaType":2,"_type":3,"version":"x"}`

@@ -1,8 +1,10 @@
-// Package soak sets the length of seeded test campaigns. make test runs and
-// logs a sample of each; make soak SEED=… runs them in full.
+// Package soak sets how tests run in each tier. make test runs and logs a sample
+// of each seeded campaign; make soak SEED=… runs them in full. Tests without
+// concurrency run without the race detector.
 package soak
 
 import (
+	"math/rand/v2"
 	"os"
 	"strconv"
 	"testing"
@@ -38,4 +40,51 @@ func Length(t testing.TB, what string, sample, full int) int {
 	}
 	t.Logf("%d %s of seed %d; in full: %d", n, what, Seed(t), full)
 	return n
+}
+
+// A Sample selects the cases of a campaign that run: one in several in make
+// test, at random, and all in make soak.
+type Sample struct {
+	every, cases, taken int
+	rng                 *rand.Rand
+}
+
+// NewSample returns a sample of one case in every. At the end of the test, it
+// logs how many of the cases ran.
+func NewSample(t testing.TB, what string, every int) *Sample {
+	t.Helper()
+	seed := Seed(t)
+	s := &Sample{every: every, rng: rand.New(rand.NewPCG(seed, uint64(every)))}
+	if Full() {
+		s.every = 1
+	}
+	t.Cleanup(func() {
+		t.Helper()
+		t.Logf("%d %s of seed %d; in full: %d", s.taken, what, seed, s.cases)
+	})
+	return s
+}
+
+// Take reports whether the next case runs.
+func (s *Sample) Take() bool {
+	s.cases++
+	if s.rng.IntN(s.every) > 0 {
+		return false
+	}
+	s.taken++
+	return true
+}
+
+// Taken returns the number of cases that ran.
+func (s *Sample) Taken() int { return s.taken }
+
+// WithoutRace skips the test under the race detector, which slows it down
+// tenfold. It is for tests whose code runs in one goroutine, or in processes
+// built without the detector. .ci/gotest without-race runs the tests that call
+// it.
+func WithoutRace(t *testing.T) {
+	t.Helper()
+	if raceDetector {
+		t.Skip("runs without the race detector")
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger/store"
 	"muniment.dev/muniment/ledger/store/storetest"
 )
@@ -21,9 +22,13 @@ import (
 // flushes and compacts, keeps none, half or all of what was not synced, and
 // opens what is left. Every commit that had returned must be there in full; the
 // one that had not may be there, also in full.
-func TestCrash(t *testing.T) { testCrash(t, false, storetest.NewSource(1), storetest.NewModel) }
+func TestCrash(t *testing.T) {
+	soak.WithoutRace(t)
+	testCrash(t, false, storetest.NewSource(1), storetest.NewModel)
+}
 
 func TestCrashOfRawLog(t *testing.T) {
+	soak.WithoutRace(t)
 	testCrash(t, true, storetest.NewRawSource(1), storetest.NewRawModel)
 }
 
@@ -82,15 +87,13 @@ func testCrash(t *testing.T, raw bool, src *storetest.Source, newModel func() *s
 	}
 	p.finish()
 	mustClose(t, s)
-	if p.crashes < 200 && !storetest.RaceDetector {
-		t.Errorf("only %d crashes", p.crashes)
-	}
-	t.Logf("%d crashes at %d places", p.crashes, p.places)
+	p.report(200)
 }
 
 // TestCrashWhileReplacing checks that a crash leaves either the old projections
 // or the new ones.
 func TestCrashWhileReplacing(t *testing.T) {
+	soak.WithoutRace(t)
 	ctx := context.Background()
 	p := newPlug(t, 2)
 	s, err := OpenFS(p.fs, "data", store.Options{BufferBytes: 32 << 10, Logger: slog.New(slog.DiscardHandler)})
@@ -145,10 +148,7 @@ func TestCrashWhileReplacing(t *testing.T) {
 	}
 	p.finish()
 	mustClose(t, s)
-	if p.crashes < 20 && !storetest.RaceDetector {
-		t.Errorf("only %d crashes", p.crashes)
-	}
-	t.Logf("%d crashes at %d places", p.crashes, p.places)
+	p.report(20)
 }
 
 // TestCrashWhileErasing pulls the plug while large payloads are written,
@@ -157,6 +157,7 @@ func TestCrashWhileReplacing(t *testing.T) {
 // all; no file may be left over; and the purge that was cut off can be made
 // again.
 func TestCrashWhileErasing(t *testing.T) {
+	soak.WithoutRace(t)
 	ctx := context.Background()
 	const commits = 24
 	p := newPlug(t, 3)
@@ -229,10 +230,7 @@ func TestCrashWhileErasing(t *testing.T) {
 	}
 	p.finish()
 	mustClose(t, s)
-	if p.crashes < 100 && !storetest.RaceDetector {
-		t.Errorf("only %d crashes", p.crashes)
-	}
-	t.Logf("%d crashes at %d places", p.crashes, p.places)
+	p.report(100)
 }
 
 // checkCrashed opens what a crash left.
@@ -275,9 +273,13 @@ type plug struct {
 }
 
 func newPlug(t *testing.T, every int) *plug {
-	p := &plug{t: t, mem: vfs.NewCrashableMem(), every: every, rng: rand.New(rand.NewPCG(1, 2)), clones: make(chan func() error, 4)}
+	seed := soak.Seed(t)
+	p := &plug{t: t, mem: vfs.NewCrashableMem(), every: every, rng: rand.New(rand.NewPCG(1+seed, 2)), clones: make(chan func() error, 4)}
 	if storetest.RaceDetector {
-		p.every *= 6
+		p.every *= 18
+	}
+	if soak.Full() {
+		p.every = 1
 	}
 	p.fs = syncHookFS{p.mem, p.pull, &p.reuse}
 	return p
@@ -294,6 +296,16 @@ func (p *plug) arm() {
 		})
 	}
 	p.armed.Store(true)
+}
+
+// report logs how many crashes were checked. Fewer than the given number are a
+// failure, except under the race detector.
+func (p *plug) report(least int) {
+	p.t.Helper()
+	if p.crashes == 0 || p.crashes < least && !storetest.RaceDetector {
+		p.t.Errorf("only %d crashes", p.crashes)
+	}
+	p.t.Logf("%d crashes at %d places of seed %d; in full: %d", p.crashes, p.places, soak.Seed(p.t), 3*p.places)
 }
 
 // finish waits for the checks of all clones.

@@ -241,12 +241,19 @@ func (r *damageRig) check(t *testing.T, what, path string, damaged []byte) (open
 // Whatever happens to one of the files from which the state is read, the store
 // opens in the identical state, or refuses and changes nothing.
 func TestDamagedFiles(t *testing.T) {
+	soak.WithoutRace(t)
 	for _, killed := range []bool{false, true} {
 		rig := newDamageRig(t, killed)
 		if !rig.check(t, "nothing", "data.mark", rig.files["data.mark"]) {
 			t.Fatal("the sound store was refused")
 		}
 		cases, opened := 0, 0
+		every := 1
+		if storetest.RaceDetector {
+			every = 13
+		}
+		flips := soak.NewSample(t, fmt.Sprintf("flipped bytes (killed %v)", killed), every)
+		unneeded := soak.NewSample(t, fmt.Sprintf("flipped bytes that no checkpoint needs (killed %v)", killed), 29*every)
 		check := func(what, path string, damaged []byte) {
 			t.Helper()
 			cases++
@@ -262,8 +269,8 @@ func TestDamagedFiles(t *testing.T) {
 			for _, path := range paths {
 				data := rig.files[path]
 				for i := 0; i < len(data); i++ {
-					if !soak.Full() && (i >= rig.needs(path) && i%29 > 0 || storetest.RaceDetector && i%13 > 0) {
-						continue // where the store opens, a sample will do
+					if i >= rig.needs(path) && !unneeded.Take() || i < rig.needs(path) && !flips.Take() {
+						continue
 					}
 					bad := bytes.Clone(data)
 					bad[i] ^= 1 << (i % 8)
@@ -285,6 +292,7 @@ func TestDamagedFiles(t *testing.T) {
 // A store with a damaged table or blob file is refused, or opens, and then a
 // read returns what was written, or ErrDamaged.
 func TestDamagedTables(t *testing.T) {
+	soak.WithoutRace(t)
 	rig := newDamageRig(t, false)
 	want := map[string]string{}
 	read := func(s *Store, each func(what, got string, err error)) {
@@ -363,6 +371,7 @@ func TestDamagedTables(t *testing.T) {
 // A version edit that is lost would hide a flushed log that is deleted, while a
 // later one holds the newest entries.
 func TestOlderManifestIsRefused(t *testing.T) {
+	soak.WithoutRace(t)
 	rig := newDamageRig(t, false)
 	path := rig.files.find("/MANIFEST-")[0]
 	for n := range len(rig.files[path]) {

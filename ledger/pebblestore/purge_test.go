@@ -12,6 +12,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/sstable/block"
 
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger/store"
 	"muniment.dev/muniment/ledger/store/storetest"
 )
@@ -21,6 +22,7 @@ import (
 // the neighbours are. All is noise, and compression is off, so that no encoding
 // can hide anything.
 func TestPurge(t *testing.T) {
+	soak.WithoutRace(t)
 	old, oldLast := compression, lastCompression
 	compression, lastCompression = block.NoCompression, block.NoCompression
 	t.Cleanup(func() { compression, lastCompression = old, oldLast })

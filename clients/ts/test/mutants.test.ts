@@ -2,7 +2,10 @@
 
 import { describe, expect, test } from 'vitest';
 import { NotVerifiedError, verify } from '../src/index.js';
+import { sample } from './campaign.js';
 import { asVector, optionsOf, policiesOf, receiptCase, receiptOf } from './vectors.js';
+
+const taken = sample('changed bytes', 16);
 
 const flips = (mask: number) => (receipt: Uint8Array, at: number) => {
   const mutant = receipt.slice();
@@ -34,9 +37,11 @@ describe.each([
   const policies = policiesOf(c);
   const options = optionsOf(c);
 
-  test.each(mutations.map((mutate, i) => [`change ${i + 1}`, mutate] as const))('%s', (_, mutate) => {
-    let same = 0;
+  test.each(mutations.map((mutate, i) => [i + 1, mutate] as const))('change %d', (i, mutate) => {
+    let [cases, same] = [0, 0];
     for (let at = 0; at < receipt.length; at++) {
+      if (!taken(at + i)) continue;
+      cases++;
       let statement;
       try {
         statement = verify(mutate(receipt, at), policies, options);
@@ -48,6 +53,6 @@ describe.each([
       same++;
     }
     // Only white space, escapes and lines of unknown keys can change freely.
-    expect(same).toBeLessThan(receipt.length / 4);
+    expect(same).toBeLessThan(cases / 4);
   });
 });
