@@ -39,6 +39,10 @@ func flagValues() []kong.Option {
 			return nil
 		})),
 		kong.NamedMapper("path", text(func(v reflect.Value, s string) error {
+			if v.Kind() == reflect.Slice { // a flag that may be repeated
+				v.Set(reflect.Append(v, reflect.ValueOf(expandPath(s))))
+				return nil
+			}
 			v.SetString(expandPath(s))
 			return nil
 		})),
