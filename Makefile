@@ -8,7 +8,7 @@ TOOLS   := bin/tools
 PYTHON  ?= python3
 VENV    := .cache/python
 
-.PHONY: help build demo check test soak peers generate lint test-go test-python test-ts mutants tools bench clean
+.PHONY: other-systems help build demo check test soak peers generate lint test-go test-python test-ts mutants tools bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -35,16 +35,22 @@ generate: $(TOOLS)/buf ## write the generated code anew
 lint: $(TOOLS)/buf $(TOOLS)/staticcheck ## formats, vet, staticcheck, prose, proto rules, generated code
 	@echo "== gofmt"; out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not formatted:"; echo "$$out"; exit 1; }
 	@echo "== go vet"; go vet ./...
-	@echo "== other systems"; for os in darwin windows; do for arch in amd64 arm64; do \
-	  GOOS=$$os GOARCH=$$arch go build ./cmd/muniment/... || { echo "$$os/$$arch does not build"; exit 1; }; done; done
+	@$(MAKE) --no-print-directory other-systems SYSTEMS="darwin/arm64 windows/amd64"
 	@echo "== staticcheck"; $(TOOLS)/staticcheck ./...
 	@echo "== prose"; go run ./internal/textcheck
 	@echo "== buf lint, breaking"; .ci/generate lint; .ci/generate breaking
 	@echo "== generated code is current"; .ci/generate check
 	@echo "== go.mod is tidy"; go mod tidy -diff
 
-test-go: ## Go tests with the race detector
-	@echo "== go test -race"; GORACE=atexit_sleep_ms=0 go test -race -timeout 40m ./...
+SYSTEMS ?= darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+other-systems: ## build the command for systems other than Linux (SYSTEMS=…)
+	@echo "== other systems"; for s in $(SYSTEMS); do \
+	  GOOS=$${s%/*} GOARCH=$${s#*/} go build ./cmd/muniment/... || { echo "$$s does not build"; exit 1; }; done
+
+test-go: ## Go tests: with the race detector, and without it those that have no concurrency
+	@echo "== go test -race"; GORACE=atexit_sleep_ms=0 .ci/gotest -race -vet=off -timeout 40m ./...
+	@echo "== go test, without concurrency"; .ci/gotest without-race -vet=off -timeout 40m
 
 peers: ## build the real programs that tests run beside ours (once)
 	@.ci/peers
@@ -69,11 +75,13 @@ mutants: $(VENV)/ok clients/ts/node_modules/.installed ## compare the three veri
 	@cd clients/ts; npm run --silent build
 	@PYTHON=$(VENV)/bin/python .ci/mutants $(SEED) $(N)
 
-soak: ## the seeded campaigns in full: mutants, damage, kills, random operations (SEED=…)
+soak: clients/ts/node_modules/.installed ## the seeded campaigns in full: mutants, damage, kills, random operations (SEED=…)
 	@echo "== campaigns of seed $(SEED) (again: make soak SEED=$(SEED))"
-	@MUNIMENT_SOAK=$(SEED) go test -v -count=1 -timeout 3h ./ledger/store/... ./ledger/pebblestore ./ledger/receipt ./cmd/muniment \
-	  -run 'Metamorphic|Contract|Store|Crash|Damage|Mutants|Kill' | grep -E '^(ok|FAIL|---|panic)|in full|crashes' 
+	@MUNIMENT_SOAK=$(SEED) .ci/gotest -count=1 -timeout 3h ./ledger/store/... ./ledger/pebblestore ./ledger/receipt ./cmd/muniment \
+	  -run 'Metamorphic|Contract|Store|Crash|Damage|Mutants|Kill'
+	@cd clients/ts; MUNIMENT_SOAK=$(SEED) npx vitest run test/mutants.test.ts
 	@$(MAKE) --no-print-directory mutants N=100000 SEED=$(SEED)
+	@$(MAKE) --no-print-directory other-systems
 
 clients/ts/node_modules/.installed: clients/ts/package.json clients/ts/package-lock.json clients/ts/.npmrc
 	@command -v npm >/dev/null || { echo "npm is missing: install Node 20.19 or later, https://nodejs.org"; exit 1; }

@@ -1,6 +1,6 @@
-// Package soak sets how tests run in each tier. make test runs and logs a sample
-// of each seeded campaign; make soak SEED=… runs them in full. Tests without
-// concurrency run without the race detector.
+// Package soak sets how tests run in each tier. make test runs and logs a
+// sample of each seeded campaign; make soak SEED=… runs them in full. Tests
+// without concurrency run without the race detector.
 package soak
 
 import (

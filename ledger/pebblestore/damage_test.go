@@ -248,12 +248,8 @@ func TestDamagedFiles(t *testing.T) {
 			t.Fatal("the sound store was refused")
 		}
 		cases, opened := 0, 0
-		every := 1
-		if storetest.RaceDetector {
-			every = 13
-		}
-		flips := soak.NewSample(t, fmt.Sprintf("flipped bytes (killed %v)", killed), every)
-		unneeded := soak.NewSample(t, fmt.Sprintf("flipped bytes that no checkpoint needs (killed %v)", killed), 29*every)
+		flips := soak.NewSample(t, fmt.Sprintf("flipped bytes (killed %v)", killed), 5)
+		unneeded := soak.NewSample(t, fmt.Sprintf("flipped bytes that no checkpoint needs (killed %v)", killed), 29)
 		check := func(what, path string, damaged []byte) {
 			t.Helper()
 			cases++
