@@ -75,12 +75,15 @@ func report(a *term.App, err error) int {
 	if errors.As(err, &ee) {
 		code = ee.Code
 	}
-	msg := remote.ErrorText(err)
+	msg, attrs := remote.ErrorText(err), []any(nil)
+	if c := remote.Code(err); c != "" {
+		attrs = []any{"code", c}
+	}
 	if a.Ctx.Err() != nil && code <= term.ExitFailed {
-		code, msg = term.ExitInterrupted, "interrupted"
+		code, msg, attrs = term.ExitInterrupted, "interrupted", nil
 	}
 	if msg != "" && a.Stdout.Err() == nil { // run reports that
-		a.Complain(msg)
+		a.Complain(msg, attrs...)
 	}
 	return code
 }

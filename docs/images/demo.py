@@ -49,7 +49,7 @@ def style(line: str) -> Text:
     elif line.startswith("$ "):
         text.stylize("blue")
     text.highlight_regex(r"✓( VERIFIED)?", "bold green")
-    text.highlight_regex(r"✗( NOT VERIFIED)?|permission_denied.*", "bold red")
+    text.highlight_regex(r"✗( NOT VERIFIED)?|payload: the admission policy refuses.*", "bold red")
     text.highlight_regex(r"^  (proven|claimed|witness) ", "bold")
     return text
 

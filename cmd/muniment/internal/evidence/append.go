@@ -545,9 +545,10 @@ func (c *appendCmd) print(a *term.App, p *piece, r *muniment.Result) error {
 			Duplicate bool    `json:"duplicate,omitempty"`
 			Receipt   string  `json:"receipt,omitempty"`
 			Error     string  `json:"error,omitempty"`
+			Code      string  `json:"code,omitempty"`
 		}{File: p.name}
 		if r.Err != nil {
-			o.Error = r.Err.Error()
+			o.Error, o.Code = remote.Reason(r.Err), remote.Code(r.Err)
 		} else {
 			o.Index, o.Duplicate, o.Receipt = &r.Index, r.Duplicate, path
 		}
@@ -555,7 +556,7 @@ func (c *appendCmd) print(a *term.App, p *piece, r *muniment.Result) error {
 	}
 	switch {
 	case r.Err != nil:
-		fmt.Fprintf(a.Stderr, "%s: %s\n", term.Quoted(p.name), term.Escape(r.Err.Error()))
+		fmt.Fprintf(a.Stderr, "%s: %s\n", term.Quoted(p.name), term.Escape(remote.Reason(r.Err)))
 	case r.Duplicate:
 		fmt.Fprintf(a.Stdout, "%d\t%s\t%s (already recorded)\n", r.Index, term.Quoted(p.name), term.Quoted(path))
 	default:

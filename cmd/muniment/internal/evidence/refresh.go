@@ -154,14 +154,15 @@ func (c *receiptRefreshCmd) print(a *term.App, path string, from, to uint64, fai
 			From  uint64 `json:"fromSize,omitempty"`
 			To    uint64 `json:"toSize,omitempty"`
 			Error string `json:"error,omitempty"`
+			Code  string `json:"code,omitempty"`
 		}{File: path, From: from, To: to}
 		if failure != nil {
-			o.Error = failure.Error()
+			o.Error, o.Code = remote.Reason(failure), remote.Code(failure)
 		}
 		return term.WriteJSON(a.Stdout, o)
 	}
 	if failure != nil {
-		fmt.Fprintf(a.Stderr, "%s: %s\n", term.Quoted(path), term.Escape(failure.Error()))
+		fmt.Fprintf(a.Stderr, "%s: %s\n", term.Quoted(path), term.Escape(remote.Reason(failure)))
 		return nil
 	}
 	fmt.Fprintf(a.Stdout, "%s\trefreshed from tree size %d to %d\n", term.Quoted(path), from, to)

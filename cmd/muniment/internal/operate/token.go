@@ -123,7 +123,11 @@ func (c *tokenIssueCmd) discard(a *term.App, err error) error {
 		if jerr != nil {
 			return errors.Join(err, jerr)
 		}
-		fmt.Fprintf(a.Stdout, `,"error":%s}`+"\n", text)
+		code := ""
+		if c := remote.Code(err); c != "" {
+			code = `,"code":"` + c + `"`
+		}
+		fmt.Fprintf(a.Stdout, `,"error":%s%s}`+"\n", text, code)
 	}
 	switch {
 	case !remote.NotApplied(err):

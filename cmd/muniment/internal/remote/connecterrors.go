@@ -65,15 +65,32 @@ func certificateRemedy(err error) string {
 	return "The server's certificate has expired (valid until " + e.Cert.NotAfter.UTC().Format(time.RFC3339) + "): renew it, or check this machine's clock."
 }
 
-// ErrorText returns the text of an error, with a remedy if there is one.
-func ErrorText(err error) string {
+// Reason returns the text of an error for people. The code of a failed call is
+// for programs: see Code.
+func Reason(err error) string {
 	var ce *connect.Error
-	if !errors.As(err, &ce) {
+	if !errors.As(err, &ce) || ce.Message() == "" {
 		return err.Error()
 	}
-	msg := err.Error() // including the texts that wrap a connect.Error
-	if err == error(ce) {
-		msg = ce.Code().String() + ": " + ce.Message()
+	return strings.Replace(err.Error(), ce.Error(), ce.Message(), 1)
+}
+
+// Code returns the code of a failed call, such as "permission_denied", or "" if
+// the error is none of a call.
+func Code(err error) string {
+	var ce *connect.Error
+	if !errors.As(err, &ce) {
+		return ""
+	}
+	return ce.Code().String()
+}
+
+// ErrorText returns the reason of an error, with a remedy if there is one.
+func ErrorText(err error) string {
+	msg := Reason(err)
+	var ce *connect.Error
+	if !errors.As(err, &ce) {
+		return msg
 	}
 	if !connect.IsWireError(ce) {
 		if remedy := connectionRemedy(ce); remedy != "" {

@@ -110,10 +110,10 @@ func Cause(err error) error {
 	return err
 }
 
-// Complain prints why the program ends.
-func (a *App) Complain(msg string) {
+// Complain prints why the program ends. The attributes are for JSON only.
+func (a *App) Complain(msg string, attrs ...any) {
 	if a.JSON {
-		a.NewLogger(true).Error(msg)
+		a.NewLogger(true).Error(msg, attrs...)
 		return
 	}
 	fmt.Fprintln(a.Stderr, "muniment:", Escape(msg))
