@@ -19,6 +19,10 @@ import (
 // ErrDamaged is the error of a read whose data is damaged.
 var ErrDamaged = store.ErrDamaged
 
+// ErrIndexDamaged is the error of opening a log whose index cannot be read. The
+// entries are not affected.
+var ErrIndexDamaged = errors.New("the index is damaged")
+
 // checkSkeleton returns an error unless the skeleton matches its leaf.
 func (l *Ledger) checkSkeleton(ctx context.Context, p *Published, index uint64, sk *entry.Skeleton) error {
 	leaf, err := l.LeafHash(ctx, p, index)
@@ -185,6 +189,48 @@ func notThere(err error) error {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return err
+}
+
+// CheckIndex returns an error with the remedy unless the rows of the index that
+// opening a log writes by can be read: stream heads, and the postings of
+// erasures. It writes nothing. Opening reads the deduplication keys only once,
+// because there is one for each entry.
+func CheckIndex(ctx context.Context, s store.Index, replica bool) error {
+	streams, err := s.StreamHeads(ctx)
+	if err != nil {
+		return indexDamage(err, replica)
+	}
+	for _, h := range streams {
+		if err := readPostings(ctx, s, term(h.StreamID, kindField, ErasureKind)); err != nil {
+			return indexDamage(err, replica)
+		}
+	}
+	return nil
+}
+
+func readPostings(ctx context.Context, s store.Index, t store.Term) error {
+	list, err := s.Postings(ctx, t)
+	if err != nil {
+		return err
+	}
+	ok := true
+	for at := uint64(0); ok && err == nil; at++ {
+		at, ok, err = list.SeekGE(at)
+	}
+	return errors.Join(err, list.Close())
+}
+
+// indexDamage adds the remedy to the error of an index row that cannot be read.
+// The index of a replica cannot be rebuilt, because its deduplication keys
+// depend on a secret of the log.
+func indexDamage(err error, replica bool) error {
+	switch {
+	case !errors.Is(err, ErrDamaged):
+		return err
+	case replica:
+		return fmt.Errorf("%w: %w: import the log's deltas into a new folder", ErrIndexDamaged, err)
+	}
+	return fmt.Errorf("%w: %w: rebuild it with muniment reindex", ErrIndexDamaged, err)
 }
 
 func wrongRoot(entries, head entry.Hash) error {

@@ -163,13 +163,13 @@ func holds(text []byte, sums []sum) bool {
 }
 
 // undoneErasures returns the recorded erasures whose openings are in the store.
-func (l *Ledger) undoneErasures(ctx context.Context, st *store.State) (again []store.Erasure, err error) {
-	for _, h := range st.Streams {
+func (l *Ledger) undoneErasures(ctx context.Context, streams []store.StreamHead, size uint64) (again []store.Erasure, err error) {
+	for _, h := range streams {
 		list, err := l.store.Postings(ctx, term(h.StreamID, kindField, ErasureKind))
 		if err != nil {
-			return nil, err
+			return nil, indexDamage(err, l.replica)
 		}
-		again, err = l.undone(ctx, again, h.StreamID, list, st.Size)
+		again, err = l.undone(ctx, again, h.StreamID, list, size)
 		if err := errors.Join(err, list.Close()); err != nil {
 			return nil, err
 		}
@@ -179,8 +179,8 @@ func (l *Ledger) undoneErasures(ctx context.Context, st *store.State) (again []s
 
 // reapplyErasures repeats the recorded erasures whose openings are in the
 // store.
-func (l *Ledger) reapplyErasures(ctx context.Context, st *store.State) error {
-	again, err := l.undoneErasures(ctx, st)
+func (l *Ledger) reapplyErasures(ctx context.Context, streams []store.StreamHead, size uint64) error {
+	again, err := l.undoneErasures(ctx, streams, size)
 	if err != nil || len(again) == 0 {
 		return err
 	}
@@ -195,7 +195,7 @@ func (l *Ledger) undone(ctx context.Context, out []store.Erasure, stream entry.H
 		var ok bool
 		var err error
 		if at, ok, err = list.SeekGE(at); err != nil || !ok || at >= size {
-			return out, err
+			return out, indexDamage(err, l.replica)
 		}
 		target, header, ok, err := l.erasureAt(ctx, stream, at)
 		if err != nil {

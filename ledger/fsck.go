@@ -96,6 +96,9 @@ func CheckStore(ctx context.Context, c StoreCheck) (*StoreSummary, error) {
 		k.known[s.ID] = s
 	}
 	k.sum.Entries = c.State.Size
+	if err := k.readHeads(ctx); err != nil {
+		return nil, err
+	}
 	for _, step := range []func(context.Context) error{k.establishTrust, k.readCheckpoints, k.checkEntries, k.checkErasures, k.checkProjections} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -106,6 +109,17 @@ func CheckStore(ctx context.Context, c StoreCheck) (*StoreSummary, error) {
 	}
 	k.sum.Streams = len(k.heads)
 	return &k.sum, nil
+}
+
+// readHeads reads the stored stream heads.
+func (k *checker) readHeads(ctx context.Context) (err error) {
+	k.storedHeads, err = k.Store.StreamHeads(ctx)
+	if !errors.Is(err, ErrDamaged) {
+		return err
+	}
+	k.unreadableHeads = true
+	k.Report(Finding{Kind: "stream head", Problem: err.Error(), Remedy: Rebuild})
+	return nil
 }
 
 // A checker is a check in progress.
@@ -126,6 +140,9 @@ type checker struct {
 	// later one that did not, and the findings since.
 	agreed, disagreed uint64
 	doubtful          []Finding
+
+	storedHeads     []store.StreamHead // the readable ones
+	unreadableHeads bool               // there are others
 
 	heads    map[entry.Hash]*checkedStream
 	time     uint64

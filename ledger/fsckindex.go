@@ -85,7 +85,7 @@ func (k *checker) checkProjections(ctx context.Context) error {
 			if cerr := ctx.Err(); cerr != nil {
 				return cerr
 			}
-			k.Report(Finding{Kind: "index", Remedy: Restore, Problem: "it can't be read: " + reason(err)})
+			k.Report(Finding{Kind: "index", Remedy: Rebuild, Problem: "it can't be read: " + reason(err)})
 			return k.checkHeads()
 		}
 		if !k.opaque.has(projectionIndex(&p)) {
@@ -270,7 +270,7 @@ func (k *checker) checkHeads() error {
 		return nil
 	}
 	stored := map[entry.Hash]bool{}
-	for _, h := range k.State.Streams {
+	for _, h := range k.storedHeads {
 		stored[h.StreamID] = true
 		s := k.heads[h.StreamID]
 		switch {
@@ -281,7 +281,7 @@ func (k *checker) checkHeads() error {
 		}
 	}
 	for id, s := range k.heads {
-		if !stored[id] {
+		if !stored[id] && !k.unreadableHeads {
 			k.report("stream head", s.index, &id, Rebuild, "it is missing")
 		}
 	}

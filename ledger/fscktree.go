@@ -321,7 +321,7 @@ func (k *checker) finishTree(ctx context.Context) error {
 
 // finishStreams compares the ends of the streams with the stored heads.
 func (k *checker) finishStreams() {
-	for _, h := range k.State.Streams {
+	for _, h := range k.storedHeads {
 		if s := k.heads[h.StreamID]; s != nil {
 			if k.link(s, h == s.StreamHead); s.pending != nil {
 				k.suspect(*s.pending, &h.StreamID)

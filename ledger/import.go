@@ -79,6 +79,9 @@ func Import(ctx context.Context, s store.Store, file io.ReaderAt, size int64, o 
 	if !im.state.Raw {
 		return nil, errors.New("not the store of a replica: deltas are imported into a folder made by muniment replica init")
 	}
+	if im.heads, err = s.StreamHeads(ctx); err != nil {
+		return nil, indexDamage(err, true)
+	}
 	if im.kept, im.from, err = lastCheckpoint(ctx, s); err != nil {
 		return nil, err
 	}
@@ -100,10 +103,11 @@ func Import(ctx context.Context, s store.Store, file io.ReaderAt, size int64, o 
 	// Opening the replica repeats erasures as well, but only this removes their
 	// bytes from the disk.
 	imported := &store.State{Size: report.To, Secret: im.state.Secret}
+	var streams []store.StreamHead
 	for id := range im.streams {
-		imported.Streams = append(imported.Streams, store.StreamHead{StreamID: id})
+		streams = append(streams, store.StreamHead{StreamID: id})
 	}
-	if err := erase(ctx, s, imported); err != nil {
+	if err := erase(ctx, s, imported, streams); err != nil {
 		return nil, fmt.Errorf("the delta is imported, but openings that it records as erased are still on disk: %w; start the server to erase them", err)
 	}
 	return report, nil
@@ -115,8 +119,9 @@ type importer struct {
 	store store.Store
 	o     ImportOptions
 	state *store.State // its size exceeds from after an interrupted import
-	kept  []byte       // the replica's checkpoint
-	from  uint64       // and its size
+	heads []store.StreamHead
+	kept  []byte // the replica's checkpoint
+	from  uint64 // and its size
 
 	write   bool
 	r       *delta.Reader
@@ -258,7 +263,7 @@ func (im *importer) openStreams(ctx context.Context) error {
 		}
 		im.streams[d.ID] = s
 	}
-	for _, h := range im.state.Streams {
+	for _, h := range im.heads {
 		if im.streams[h.StreamID] == nil {
 			return fmt.Errorf("%w: it lacks the stream %s, which this replica has: export it for that tenant, too", ErrDelta, h.StreamID)
 		}

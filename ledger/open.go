@@ -68,20 +68,24 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load the log: %w", err)
 	}
-	l := &Ledger{cfg: cfg, store: cfg.Store, raw: st.Raw, origin: entry.HashOrigin(cfg.Signer.Name()), ids: newIdentifier(&st.Secret), log: cfg.Logger, done: make(chan struct{}), purge: make(chan struct{}, 1), purged: make(chan struct{}), firstWitnessed: make(chan struct{}), heads: make(map[entry.Hash]*head, len(st.Streams))}
+	streams, err := cfg.Store.StreamHeads(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load the log: %w", indexDamage(err, false))
+	}
+	l := &Ledger{cfg: cfg, store: cfg.Store, raw: st.Raw, origin: entry.HashOrigin(cfg.Signer.Name()), ids: newIdentifier(&st.Secret), log: cfg.Logger, done: make(chan struct{}), purge: make(chan struct{}, 1), purged: make(chan struct{}), firstWitnessed: make(chan struct{}), heads: make(map[entry.Hash]*head, len(streams))}
 	l.tiles = newTileCache(cfg.Store, cfg.TileCache)
 	l.clock = newClockGuard(cfg.Clock, st.Size > 0, st.Time, cfg.MaxClockGap)
 	l.queue.init(cfg)
 	l.reserve.Store(cfg.ReserveBytes)
 	l.recent.init(st.Size)
-	for _, h := range st.Streams {
+	for _, h := range streams {
 		l.heads[h.StreamID] = &head{StreamHead: h}
 	}
-	if err := l.reapplyErasures(ctx, st); err != nil {
+	if err := l.reapplyErasures(ctx, streams, st.Size); err != nil {
 		return nil, fmt.Errorf("repeat recorded erasures: %w", err)
 	}
 	if l.keys, err = loadKeyFilter(ctx, cfg.Store, st.Size); err != nil {
-		return nil, fmt.Errorf("load the deduplication keys: %w", err)
+		return nil, fmt.Errorf("load the deduplication keys: %w", indexDamage(err, false))
 	}
 	if l.tree, err = loadTree(ctx, cfg.Store, st, l.origin, l.tiles); err != nil {
 		return nil, fmt.Errorf("load the tree: %w", err)

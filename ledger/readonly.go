@@ -82,7 +82,11 @@ func (l *Ledger) hideErased(ctx context.Context, st *store.State) error {
 	if l.raw {
 		return nil
 	}
-	undone, err := l.undoneErasures(ctx, st)
+	streams, err := l.store.StreamHeads(ctx)
+	if err != nil {
+		return indexDamage(err, false)
+	}
+	undone, err := l.undoneErasures(ctx, streams, st.Size)
 	if err != nil || len(undone) == 0 {
 		return err
 	}

@@ -25,8 +25,8 @@ type ReindexReport struct {
 	Extra   uint64 `json:"extra"`   // in the store, but not computed
 	Heads   uint64 `json:"heads"`   // stream heads that differ
 	Tiles   uint64 `json:"tiles"`   // full tiles that differ or cannot be read
-	// Unreadable is why the stored index cannot be read to its end. Missing and
-	// Extra are then not set.
+	// Unreadable is why the stored index, or the stream heads, cannot be read
+	// to the end. What cannot be read is not counted.
 	Unreadable string `json:"unreadable,omitempty"`
 	Written    bool   `json:"written"`
 }
@@ -34,6 +34,13 @@ type ReindexReport struct {
 // Same reports whether nothing differs.
 func (r *ReindexReport) Same() bool {
 	return r.Missing+r.Extra+r.Heads+r.Tiles == 0 && r.Unreadable == ""
+}
+
+func (r *ReindexReport) unreadable(err error) {
+	if r.Unreadable != "" {
+		r.Unreadable += "; "
+	}
+	r.Unreadable += err.Error()
 }
 
 // Reindex rebuilds all projections from skeletons and the remaining openings,
@@ -59,20 +66,13 @@ func Reindex(ctx context.Context, s, scratch store.Store, origin string, write b
 	if err := scratch.ReplaceProjections(ctx, b.projections(ctx), nil); err != nil {
 		return nil, err
 	}
-	r.Streams = len(b.heads)
-	for _, h := range st.Streams {
-		if b.heads[h.StreamID] != h {
-			r.Heads++
-		}
-	}
-	for id := range b.heads {
-		if !slices.ContainsFunc(st.Streams, func(h store.StreamHead) bool { return h.StreamID == id }) {
-			r.Heads++
-		}
+	if err := b.compareHeads(ctx); err != nil {
+		return nil, err
 	}
 	r.Missing, r.Extra, err = compare(scratch.Projections(ctx), s.Projections(ctx))
 	if errors.Is(err, ErrDamaged) {
-		r.Missing, r.Extra, r.Unreadable = 0, 0, err.Error()
+		r.Missing, r.Extra = 0, 0
+		r.unreadable(err)
 	} else if err != nil {
 		return nil, err
 	}
@@ -121,6 +121,32 @@ func (b *rebuilder) checkTiles(ctx context.Context) error {
 	}
 	if root := t.root(); b.state.Size > 0 && root != b.state.Root {
 		return fmt.Errorf("%w (or the origin differs from the one that the log was created with)", wrongRoot(root, b.state.Root))
+	}
+	return nil
+}
+
+// compareHeads counts the stored stream heads that differ from the computed
+// ones.
+func (b *rebuilder) compareHeads(ctx context.Context) error {
+	b.report.Streams = len(b.heads)
+	stored, err := b.store.StreamHeads(ctx)
+	if errors.Is(err, ErrDamaged) {
+		b.report.unreadable(err)
+		return nil
+	} else if err != nil {
+		return err
+	}
+	found := map[entry.Hash]bool{}
+	for _, h := range stored {
+		found[h.StreamID] = true
+		if b.heads[h.StreamID] != h {
+			b.report.Heads++
+		}
+	}
+	for id := range b.heads {
+		if !found[id] {
+			b.report.Heads++
+		}
 	}
 	return nil
 }

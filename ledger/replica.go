@@ -50,7 +50,11 @@ func OpenReplica(ctx context.Context, cfg Config, policy *receipt.TrustPolicy) (
 	l.queue.init(cfg)
 	l.reserve.Store(cfg.ReserveBytes)
 	close(l.done) // there is no sequencer
-	if err := l.reapplyErasures(ctx, &store.State{Streams: st.Streams, Size: size}); err != nil {
+	streams, err := cfg.Store.StreamHeads(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load the replica: %w", indexDamage(err, true))
+	}
+	if err := l.reapplyErasures(ctx, streams, size); err != nil {
 		return nil, fmt.Errorf("repeat recorded erasures: %w", err)
 	}
 	l.tiles = newTileCache(cfg.Store, cfg.TileCache)
@@ -77,11 +81,11 @@ func OpenReplica(ctx context.Context, cfg Config, policy *receipt.TrustPolicy) (
 	return l, nil
 }
 
-// erase repeats the erasures recorded in the state's streams, and returns when
-// the erased bytes have left the disk.
-func erase(ctx context.Context, s store.Store, st *store.State) error {
-	l := &Ledger{store: s, ids: newIdentifier(&st.Secret), log: slog.New(slog.DiscardHandler)}
-	if err := l.reapplyErasures(ctx, st); err != nil {
+// erase repeats the erasures recorded in the streams, and returns when the
+// erased bytes have left the disk.
+func erase(ctx context.Context, s store.Store, st *store.State, streams []store.StreamHead) error {
+	l := &Ledger{store: s, replica: true, ids: newIdentifier(&st.Secret), log: slog.New(slog.DiscardHandler)}
+	if err := l.reapplyErasures(ctx, streams, st.Size); err != nil {
 		return fmt.Errorf("repeat recorded erasures: %w", err)
 	}
 	if s.Unpurged() == 0 {

@@ -118,9 +118,6 @@ func (s *Store) Salvage(ctx context.Context) (*store.State, []error) {
 	if err != nil {
 		errs = append(errs, err)
 	}
-	if st.Streams, err = s.streamHeads(ctx); err != nil {
-		errs = append(errs, fmt.Errorf("stream heads: %w", err))
-	}
 	return st, errs
 }
 

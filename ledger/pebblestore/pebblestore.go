@@ -275,12 +275,7 @@ func (s *Store) load(ctx context.Context) (*store.State, error) {
 		return &store.State{Raw: s.raw}, nil
 	}
 	st := &store.State{Raw: s.raw, Size: s.head.size, Root: s.head.root, Time: s.head.time, Secret: s.secret}
-	if err := s.checkEnd(ctx, st.Size); err != nil {
-		return nil, err
-	}
-	var err error
-	st.Streams, err = s.streamHeads(ctx)
-	return st, err
+	return st, s.checkEnd(ctx, st.Size)
 }
 
 // checkEnd reports whether the skeletons, or raw leaves, end where the tree
@@ -296,8 +291,20 @@ func (s *Store) checkEnd(ctx context.Context, size uint64) error {
 	return nil
 }
 
-// streamHeads returns the heads of all streams, or those before the first that
-// can't be read.
+// StreamHeads implements store.Store. It ends at the first row that can't be
+// read.
+func (s *Store) StreamHeads(ctx context.Context) ([]store.StreamHead, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.uses.Done()
+	heads, err := s.streamHeads(ctx)
+	if err != nil {
+		return heads, fmt.Errorf("stream heads: %w", err)
+	}
+	return heads, nil
+}
+
 func (s *Store) streamHeads(ctx context.Context) (heads []store.StreamHead, err error) {
 	it, err := s.iterator(ctx, headSpace)
 	if err != nil {

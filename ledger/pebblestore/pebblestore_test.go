@@ -255,7 +255,6 @@ func TestBadRows(t *testing.T) {
 	var head [headKeySize]byte
 	putHeadKey(head[:], &c.Heads[0].StreamID)
 
-	loads := func(s *Store) error { _, err := s.Load(ctx); return err }
 	for _, test := range []struct {
 		name string
 		key  []byte
@@ -264,7 +263,7 @@ func TestBadRows(t *testing.T) {
 		{"format", formatKey, nil},
 		{"secret", secretKey, nil},
 		{"tree head", headKey, nil},
-		{"stream head", head[:], loads},
+		{"stream head", head[:], func(s *Store) error { _, err := s.StreamHeads(ctx); return err }},
 		{"skeletons", skeletons[:], func(s *Store) error { _, err := s.Skeletons(ctx, 3, 5); return err }},
 		{"headers", headers[:], func(s *Store) error { _, err := s.Header(ctx, 33); return err }},
 		{"payload", payload[:], func(s *Store) error { _, err := s.Payload(ctx, 7); return err }},

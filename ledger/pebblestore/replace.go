@@ -15,6 +15,9 @@ import (
 // chunkBytes is the size of the batches in which projections are replaced.
 var chunkBytes = 1 << 20 // a variable for tests
 
+// projectionSpaces are the keyspaces of projections.
+var projectionSpaces = []byte{headSpace, keySpace, postingSpace}
+
 // Projections implements store.Store. It shows the projections as they are when
 // the loop begins.
 func (s *Store) Projections(ctx context.Context) iter.Seq2[store.Projection, error] {
@@ -91,25 +94,98 @@ func decodeKeyRow(it iterator) (k store.KeyAt, err error) {
 // from p, and after a crash, the projections are all the old ones or all the
 // new ones.
 //
-// The new ones are first staged: written under keys that no reader looks at,
-// one row for each posting, which sorts them. Then a marker is synced, and from
-// there on the replacement is finished even if a crash comes between, by the
-// next Open.
+// The new ones are first staged under keys that no reader uses, with one row
+// for each posting, which sorts them. Then a marker is synced. From then on,
+// the next Open finishes the replacement after a crash.
 func (s *Store) ReplaceProjections(ctx context.Context, p iter.Seq2[store.Projection, error], heads []store.StreamHead) error {
 	end, err := s.beginWrite()
 	if err != nil {
 		return err
 	}
 	defer end()
+	damaged, err := s.unreadableSpaces(ctx)
+	if err != nil {
+		return fmt.Errorf("replace projections: %w", err)
+	}
 	if err := s.stage(ctx, p, heads); err != nil {
 		err = errors.Join(err, s.dropStaged())
 		return fmt.Errorf("replace projections: %w", err)
 	}
-	if err := s.finishReplacement(); err != nil {
+	err = s.excise(ctx, damaged)
+	if err == nil {
+		err = s.finishReplacement()
+	}
+	if err == nil && len(damaged) > 0 { // rewrites the remains of the tables
+		err = s.db.Compact(ctx, []byte{0}, []byte{stagingSpace + 1}, false)
+	}
+	if err != nil {
 		s.failed = true
 		return fmt.Errorf("replace projections: %w", err)
 	}
 	return s.mark()
+}
+
+// unreadableSpaces returns the keyspaces of projections that cannot be read. It
+// returns ErrDamaged if the damage extends to other rows, which cannot be
+// rebuilt.
+func (s *Store) unreadableSpaces(ctx context.Context) (damaged []pebble.KeyRange, err error) {
+	for _, space := range projectionSpaces {
+		err := s.readSpace(ctx, space)
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, store.ErrDamaged) {
+			return nil, err
+		}
+		span := pebble.KeyRange{Start: []byte{space}, End: []byte{space + 1}}
+		if err := s.canExcise(ctx, span); err != nil {
+			return nil, fmt.Errorf("%w: rows other than the index are damaged too: restore a backup", err)
+		}
+		damaged = append(damaged, span)
+	}
+	return damaged, nil
+}
+
+// excise cuts the spans out of their tables. Pebble cannot compact a table with
+// a damaged block, and would stop all writes in the end.
+func (s *Store) excise(ctx context.Context, spans []pebble.KeyRange) error {
+	for _, span := range spans {
+		if err := s.readError(s.db.Excise(ctx, span)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// canExcise returns an error unless the rows on both sides of the span can be
+// read. Excise ignores such an error, and drops the rest of the table.
+func (s *Store) canExcise(ctx context.Context, span pebble.KeyRange) error {
+	it, err := s.iteratorOn(ctx, nil, nil)
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	it.SeekLT(span.Start)
+	if err := it.Error(); err != nil {
+		return err
+	}
+	it.SeekGE(span.End)
+	return it.Error()
+}
+
+// readSpace reads all rows of a keyspace.
+func (s *Store) readSpace(ctx context.Context, space byte) error {
+	it, err := s.iterator(ctx, space)
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	for ok := it.First(); ok; ok = it.Next() {
+		if _, err := it.ValueAndErr(); err != nil {
+			return err
+		}
+	}
+	return it.Error()
 }
 
 // ReplaceTiles implements store.Store.
@@ -192,9 +268,9 @@ func (s *Store) finishReplacement() error {
 	defer it.Close()
 	w := writer{db: s.db}
 	defer w.close()
-	w.deleteSpace(headSpace)
-	w.deleteSpace(keySpace)
-	w.deleteSpace(postingSpace)
+	for _, space := range projectionSpaces {
+		w.deleteSpace(space)
+	}
 	var row []store.PostingAt // the row of postings that is being gathered
 	for ok := it.First(); ok; ok = it.Next() {
 		v, err := it.ValueAndErr()

@@ -36,8 +36,8 @@ type Store interface {
 // row of it ever changes, and each must survive.
 type Log interface {
 	// Load returns the state of the last durable commit. It is called once,
-	// before anything else. The state of a new store has size 0, no streams and
-	// a Secret drawn at random.
+	// before anything else. The state of a new store has size 0 and a Secret
+	// drawn at random.
 	Load(ctx context.Context) (*State, error)
 
 	// Commit writes c atomically. When it returns nil, all of c is durable: it
@@ -123,6 +123,10 @@ type Openings interface {
 // An Index holds projections. They are written with the commits, and can be
 // rebuilt from the log and its openings if they are lost.
 type Index interface {
+	// StreamHeads returns the ends of all streams that have an entry. With
+	// ErrDamaged, it returns some of those that can be read.
+	StreamHeads(ctx context.Context) ([]StreamHead, error)
+
 	// Lookup returns the index under which a commit filed the key, or
 	// ErrNotFound.
 	Lookup(ctx context.Context, k Key) (uint64, error)

@@ -40,11 +40,10 @@ var (
 
 // A State is what the sequencer needs to go on.
 type State struct {
-	Raw     bool         // the entries are raw leaves
-	Size    uint64       // entries in the log
-	Root    entry.Hash   // root of the tree of that size; not set when Size is 0
-	Time    uint64       // of the last entry, Unix milliseconds
-	Streams []StreamHead // of every stream that has an entry
+	Raw  bool       // the entries are raw leaves
+	Size uint64     // entries in the log
+	Root entry.Hash // root of the tree of that size; not set when Size is 0
+	Time uint64     // of the last entry, Unix milliseconds
 	// key of the deduplication HMAC; drawn when the store was made, never
 	// leaves it
 	Secret [32]byte

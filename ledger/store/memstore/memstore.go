@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -90,10 +91,18 @@ func (s *Store) Load(ctx context.Context) (*store.State, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	st := &store.State{Raw: s.raw, Size: s.t.size, Root: s.t.root, Time: s.t.time, Secret: s.secret}
-	for _, h := range s.t.heads {
-		st.Streams = append(st.Streams, h)
-	}
 	return st, nil
+}
+
+// StreamHeads implements store.Store.
+func (s *Store) StreamHeads(ctx context.Context) ([]store.StreamHead, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.reads.Done()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Collect(maps.Values(s.t.heads)), nil
 }
 
 // Commit implements store.Store.

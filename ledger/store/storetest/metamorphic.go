@@ -134,7 +134,7 @@ func (q *sequence) reopen() error {
 	if err != nil {
 		return err
 	}
-	return q.model.CheckState(st)
+	return errors.Join(q.model.CheckState(st), q.model.checkHeads(context.Background(), q.s))
 }
 
 func (q *sequence) erase() error {

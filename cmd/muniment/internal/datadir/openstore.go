@@ -26,6 +26,7 @@ type StoreKind struct {
 	Origin  string // of its log
 	Replica bool
 	Small   bool     // use small caches and tables, as commands do
+	Reindex bool     // the index may be damaged, because it will be rebuilt
 	Anchors []string // paths of anchors outside the data folder
 }
 
@@ -50,15 +51,20 @@ func (d *Dir) ReplicaStore() StoreKind {
 // its key.
 func RekorStore(origin string) StoreKind { return StoreKind{Name: RekorStoreDir, Origin: origin} }
 
-// OpenStore opens a store. Commands open stores in no other way. If the
-// store is older than its publish mark or an anchor, it changes nothing and
-// returns an error.
+// OpenStore opens a store. Commands open stores in no other way. If the store
+// is older than its publish mark or an anchor, or its index is damaged, it
+// changes nothing and returns an error.
 func OpenStore(ctx context.Context, folder string, k StoreKind, log *slog.Logger) (store.Store, error) {
 	o := k.Options(log)
 	dir := filepath.Join(folder, k.Name)
-	o.Prove = func(s store.Store, m *store.Mark) error { return k.prove(ctx, dir, s, m) }
+	o.Prove = func(s store.Store, m *store.Mark) error {
+		if err := k.prove(ctx, dir, s, m); err != nil || s == nil || k.Reindex {
+			return err
+		}
+		return ledger.CheckIndex(ctx, s, k.Replica)
+	}
 	s, err := engine.Open(ctx, k.URL(folder), o)
-	if err != nil && !errors.Is(err, store.ErrInUse) {
+	if err != nil && !errors.Is(err, store.ErrInUse) && !errors.Is(err, ledger.ErrIndexDamaged) {
 		return nil, fmt.Errorf("%w\nNo file was changed by a refusal. Restore the newest backup of the data folder: see \"A store that is refused\" in docs/operator.md", err)
 	}
 	return s, err

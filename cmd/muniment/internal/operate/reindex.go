@@ -65,6 +65,7 @@ func (c *reindexCmd) Run(a *term.App) (err error) {
 		}
 		kind = datadir.RekorStore(signer.Name())
 	}
+	kind.Reindex = true
 	var s store.Store
 	if c.Check {
 		s, _, err = datadir.OpenStoreReadOnly(a.Ctx, c.Data, kind, log)
