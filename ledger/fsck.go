@@ -30,7 +30,10 @@ const (
 	Restart Remedy = "restart" // starting the server repairs it
 	Rebuild Remedy = "rebuild" // muniment reindex recomputes it from the entries
 	Restore Remedy = "restore" // only a backup has it
-	Lost    Remedy = "lost"    // it was recorded with the error
+	// Reimport is the remedy for all damage to a replica: importing the log's
+	// deltas into a new folder.
+	Reimport Remedy = "reimport"
+	Lost     Remedy = "lost" // it was recorded with the error
 )
 
 // A Finding describes one damaged part.

@@ -200,6 +200,13 @@ func (k *checker) tileRemedy() Remedy {
 	return Rebuild
 }
 
+func areDamaged(first, last uint64) string {
+	if first == last {
+		return fmt.Sprintf("entry %d is damaged", first)
+	}
+	return fmt.Sprintf("entries %d to %d are damaged", first, last)
+}
+
 func hashesAre(n int) string {
 	if n == 1 {
 		return "1 hash is"
@@ -309,7 +316,10 @@ func (k *checker) finishTree(ctx context.Context) error {
 	}
 	f := Finding{Kind: "tree", Remedy: Restore, Problem: fmt.Sprintf("the entries have the root %s, and the tree head has %s", root.Base64(), k.State.Root.Base64())}
 	if len(k.doubtful) > 0 {
-		f.Problem += fmt.Sprintf("; by the checkpoints, entries %d to %d are damaged", k.agreed, k.disagreed-1)
+		f.Problem += fmt.Sprintf("; by the checkpoints, %s", areDamaged(k.agreed, k.disagreed-1))
+		for i := k.agreed; i < k.disagreed; i++ {
+			k.opaque.set(i) // wrong entries have wrong projections
+		}
 	}
 	k.Report(f)
 	k.finishStreams()

@@ -410,10 +410,15 @@ type rowEditor struct {
 	db *pebble.DB
 }
 
-// edit changes rows. The publish mark goes, since Pebble writes new journals.
 func (r *fsckRig) edit(t *testing.T, f func(*testing.T, *rowEditor)) {
 	t.Helper()
-	dir := filepath.Join(r.dir, datadir.StoreDir)
+	editRows(t, filepath.Join(r.dir, datadir.StoreDir), f)
+}
+
+// editRows changes rows of a store. It removes the publish mark, because Pebble
+// writes new journals.
+func editRows(t *testing.T, dir string, f func(*testing.T, *rowEditor)) {
+	t.Helper()
 	db, err := pebble.Open(dir, &pebble.Options{FormatMajorVersion: pebble.FormatValueSeparation, Logger: quietLogger{}})
 	if err != nil {
 		t.Fatal(err)

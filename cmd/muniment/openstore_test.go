@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/sync/errgroup"
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/ledger"
@@ -77,10 +78,20 @@ func growRaw(t *testing.T, s store.Store, signer note.Signer, n int) *ledger.Led
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range n {
-		if _, err := l.AppendLeaf(t.Context(), fmt.Appendf(nil, "leaf %d of %d", i, n)); err != nil {
-			t.Fatal(err)
-		}
+	add := func(i int) error {
+		_, err := l.AppendLeaf(t.Context(), fmt.Appendf(nil, "leaf %d of %d", i, n))
+		return err
+	}
+	var together errgroup.Group // most of many leaves share a few commits
+	for i := range max(0, n-10) {
+		together.Go(func() error { return add(i) })
+	}
+	err = together.Wait()
+	for i := max(0, n-10); i < n; i++ {
+		err = errors.Join(err, add(i))
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	return l
 }

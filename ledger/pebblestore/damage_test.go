@@ -8,6 +8,8 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -466,5 +468,41 @@ func TestProveRefuses(t *testing.T) {
 	}
 	if after := readFiles(t, fs); !maps.EqualFunc(rig.files, after, bytes.Equal) {
 		t.Errorf("files changed: before %q, now %q", slices.Sorted(maps.Keys(rig.files)), slices.Sorted(maps.Keys(after)))
+	}
+}
+
+// An examination of a store with any damaged MANIFEST ends without a panic,
+// changes nothing, and reports the damage.
+func TestExamineDamagedManifest(t *testing.T) {
+	rig := newDamageRig(t, true)
+	dir := t.TempDir()
+	for path, data := range rig.files {
+		path = filepath.Join(dir, path)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, data, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	manifest := rig.files.find("/MANIFEST-")[0]
+	data := rig.files[manifest]
+	for at := range data {
+		if !soak.Full() && at%3 > 0 {
+			continue
+		}
+		bad := bytes.Clone(data)
+		bad[at] ^= 1 << (at % 8)
+		if err := os.WriteFile(filepath.Join(dir, manifest), bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		x, err := Examine(filepath.Join(dir, "data"), damageOptions)
+		if err != nil {
+			t.Fatalf("byte %d: %v", at, err)
+		}
+		if len(x.Damage()) == 0 && at < rig.needs(manifest) {
+			t.Errorf("byte %d: no damage is reported", at)
+		}
+		err = x.CheckFiles(t.Context(), nil, func(store.FileDamage) {})
+		if err := errors.Join(err, x.Close()); err != nil {
+			t.Errorf("byte %d: %v", at, err)
+		}
 	}
 }

@@ -94,12 +94,16 @@ func (x *examination) Store() store.DamagedStore {
 	return x.s
 }
 
-// Close implements store.Examination.
+// Close implements store.Examination. Damage that prevents a clean close was
+// reported before.
 func (x *examination) Close() error {
 	if x.s.lock == nil {
 		return nil
 	}
-	return x.s.Close()
+	if err := x.s.Close(); !errors.Is(err, store.ErrDamaged) {
+		return err
+	}
+	return nil
 }
 
 // Salvage implements store.DamagedStore.

@@ -155,7 +155,7 @@ func (s *Store) prove(opts store.Options, m *store.Mark) (treeHead, error) {
 		err = opts.Prove(r, m)
 	}
 	r.uses.Wait()
-	return r.head, errors.Join(err, s.readError(r.db.Close()))
+	return r.head, errors.Join(err, r.closeDB())
 }
 
 func (s *Store) logMark(err error) {
@@ -307,7 +307,13 @@ func (s *Store) openPebble(p *pebble.Options) (err error) {
 }
 
 func (s *Store) closePebble() error {
-	db := s.db
+	err := s.closeDB()
 	s.db = nil
-	return s.readError(db.Close())
+	return err
+}
+
+// closeDB closes the database. What panics on damaged files is an error.
+func (s *Store) closeDB() (err error) {
+	defer recoverDamage(&err)
+	return s.readError(s.db.Close())
 }

@@ -378,7 +378,7 @@ func (s *Store) Close() error {
 func (s *Store) close() error {
 	var errs []error
 	if s.db != nil {
-		errs = append(errs, s.readError(s.db.Close()))
+		errs = append(errs, s.closeDB())
 	}
 	if s.marker != nil {
 		errs = append(errs, s.marker.close())

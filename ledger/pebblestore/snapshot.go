@@ -78,7 +78,7 @@ func snapshot(dir, scratch string) (_ *store.Snapshot, err error) {
 	}
 	manifest, ok := currentManifest(names)
 	if !ok {
-		return nil, fmt.Errorf("%w: there is no store", store.ErrNotFound)
+		return nil, fmt.Errorf("%w: %w: the file marker.manifest.* is missing", errMoved, store.ErrDamaged)
 	}
 	if s.Mark, err = onlyManifest(m, manifest); err != nil {
 		return nil, err
@@ -177,7 +177,7 @@ func onlyManifest(m *store.Mark, manifest string) (*store.Mark, error) {
 func copyJournal(s *store.Snapshot, dir, scratch string, j store.Journal) error {
 	src, err := os.Open(filepath.Join(dir, j.Name))
 	if errors.Is(err, os.ErrNotExist) {
-		return errMoved
+		return fmt.Errorf("%w: %w: %s is missing", errMoved, store.ErrDamaged, j.Name)
 	}
 	if err != nil {
 		return err

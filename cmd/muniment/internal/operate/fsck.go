@@ -29,7 +29,7 @@ type fsckCmd struct {
 func (fsckCmd) Help() string {
 	return `Reads the whole store and compares every part with the log's tree. The server must be stopped. No file is changed.
 
-Each finding ends with its remedy: start the server, muniment reindex, or a backup.
+Each finding ends with its remedy: start the server, muniment reindex, a backup or, for a replica, another import.
 
 Exit code: 0 the store is sound; 1 it is damaged; 2 it could not be checked.
 
@@ -48,6 +48,7 @@ var remedies = []struct {
 	{ledger.Restart, "repaired when the server starts", "can be repaired by starting the server"},
 	{ledger.Rebuild, "can be rebuilt", "can be repaired with: muniment reindex"},
 	{ledger.Restore, "must be restored from a backup", "can be repaired only from a backup"},
+	{ledger.Reimport, "must be imported again", "can be repaired by importing the log's deltas into a new folder"},
 	{ledger.Lost, "was recorded like this", "cannot be repaired: they were recorded like this"},
 }
 
@@ -63,7 +64,7 @@ func (c *fsckCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
-	r := &fsckReport{app: a, json: c.JSON, remedies: map[ledger.Remedy]uint64{}}
+	r := &fsckReport{app: a, json: c.JSON, replica: log.kind.Replica, remedies: map[ledger.Remedy]uint64{}}
 	err = c.check(a.Ctx, log, r)
 	r.flush()
 	if err == nil {
@@ -159,6 +160,7 @@ func (l *checkedLog) published(data string, x store.Examination, r *fsckReport) 
 type fsckReport struct {
 	app      *term.App
 	json     bool
+	replica  bool
 	last     *ledger.Finding
 	sum      *ledger.StoreSummary
 	damaged  uint64
@@ -176,6 +178,9 @@ func (r *fsckReport) file(folder, kind string, d store.FileDamage) {
 
 // report prints a finding.
 func (r *fsckReport) report(f ledger.Finding) {
+	if r.replica && (f.Remedy == ledger.Rebuild || f.Remedy == ledger.Restore) {
+		f.Remedy = ledger.Reimport
+	}
 	r.damaged++
 	r.remedies[f.Remedy]++
 	if l := r.last; l != nil && l.Entry != nil && f.Entry != nil && l.Kind == f.Kind && l.Problem == f.Problem && l.File == f.File {
