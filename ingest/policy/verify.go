@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -62,7 +63,7 @@ func (c *court) verify(s *Signer) (*proof, error) {
 		return nil, spent
 	}
 	if err != nil {
-		return nil, err
+		return nil, errors.New(strings.TrimPrefix(err.Error(), sigstore.ErrNotVerified.Error()+": "))
 	}
 	by := newProof(c.ev.Signed.Format(), p)
 	by.signer = s

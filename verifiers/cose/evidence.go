@@ -58,26 +58,29 @@ func (c signed) Verify(by *evidence.Signer, charge evidence.Charge) (*evidence.P
 	if by.Threshold > 1 {
 		return nil, fmt.Errorf("a COSE statement has one signature, but the signer requires %d", by.Threshold)
 	}
-	signers, err := c.try(by.Keys, charge)
+	k, err := c.try(by.Keys, charge)
 	if err != nil {
 		return nil, err
 	}
-	return evidence.Verified("", signers...), nil
+	p := evidence.Verified("", entry.Signer{KeyID: k.ID})
+	p.KeyName = k.Name
+	return p, nil
 }
 
 func (c signed) Judge(t *evidence.Trust, charge evidence.Charge) *evidence.Proof {
-	return evidence.JudgeKeys(t, func(keys []*dsse.Key) ([]entry.Signer, error) { return c.try(keys, charge) },
-		func(*dsse.Key) bool { return false })
+	return evidence.JudgeKeys(t, func(keys []*dsse.Key) ([]entry.Signer, error) {
+		k, err := c.try(keys, charge)
+		if err != nil {
+			return nil, err
+		}
+		return []entry.Signer{{KeyID: k.ID}}, nil
+	}, func(*dsse.Key) bool { return false })
 }
 
-// try verifies the signature with each key.
-func (c signed) try(keys []*dsse.Key, charge evidence.Charge) ([]entry.Signer, error) {
+// try verifies the signature with each key, and returns the one that made it.
+func (c signed) try(keys []*dsse.Key, charge evidence.Charge) (*dsse.Key, error) {
 	if err := charge(evidence.CostOfKeys(keys, c.s.Bytes)); err != nil {
 		return nil, err
 	}
-	k, err := c.s.Verify(keys)
-	if err != nil {
-		return nil, err
-	}
-	return []entry.Signer{{KeyID: k.ID}}, nil
+	return c.s.Verify(keys)
 }

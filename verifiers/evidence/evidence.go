@@ -34,6 +34,26 @@ type Document struct {
 	Signed   Signed          // nil if the format has no signatures
 }
 
+// Verify verifies the signatures of one signer, and that the document is about
+// the signer's Artifact.
+func (d *Document) Verify(by *Signer, charge Charge) (*Proof, error) {
+	if d.Signed == nil {
+		return nil, errors.New("the document has no signatures")
+	}
+	p, err := d.Signed.Verify(by, charge)
+	if err != nil || by.Artifact == nil {
+		return p, err
+	}
+	subjects := d.Subjects
+	if d.Statement != nil {
+		subjects = d.Statement.Subjects
+	}
+	if !by.Artifact.IsOneOf(subjects) {
+		return nil, fmt.Errorf("the document is not about the artifact %s", by.Artifact.Digest())
+	}
+	return p, nil
+}
+
 // Signed is a document with signatures. Implementations do not retain the
 // arguments of their methods.
 type Signed interface {
@@ -52,6 +72,9 @@ type Signed interface {
 // Judge is discarded.
 type Charge = dsse.Charge
 
+// Free is the charge of callers without a budget.
+func Free(int) error { return nil }
+
 // HashedPerMicrosecond is the number of bytes that are hashed in a microsecond.
 const HashedPerMicrosecond = 320
 
@@ -67,6 +90,9 @@ type Signer struct {
 	Threshold int  // number of keys that must have signed
 	Root      Root // for certificates, log entries and timestamps
 	Need      sigstore.Requirements
+
+	// Artifact is what the document must be about. Nil: anything.
+	Artifact *sigstore.Artifact
 }
 
 // A Root is a trusted root in force.
@@ -102,6 +128,9 @@ type Proof struct {
 	Claims      map[string]string // of the certificate
 	TrustedRoot string            // digest of the root; "" if none was used
 	Reason      string
+
+	KeyName string             // of the first key that signed; "": a certificate
+	Bundle  *sigstore.Verified // further details; nil for other formats
 }
 
 // Verified returns the proof that the signers have signed.

@@ -39,28 +39,37 @@ func (s bundle) certificateCost() int {
 }
 
 func (s bundle) Verify(by *evidence.Signer, charge evidence.Charge) (*evidence.Proof, error) {
-	switch {
-	case by.PGP != nil:
-		return nil, errors.New("a Sigstore bundle is not signed with PGP")
-	case s.b.HasKey() && len(by.Keys) == 0:
-		return nil, errors.New("the bundle was signed with a key, not with a certificate")
-	case !s.b.HasKey() && len(by.Keys) > 0:
-		return nil, errors.New("the bundle was signed with a certificate, not with a key")
-	case by.Threshold > 1:
-		return nil, fmt.Errorf("a bundle has one signature, but the signer requires %d", by.Threshold)
+	if err := s.suits(by); err != nil {
+		return nil, fmt.Errorf("%w: %w", sigstore.ErrNotVerified, err)
 	}
 	v, err := s.verifier(by, charge)
 	if err != nil {
 		return nil, err
 	}
-	out, err := v.Verify(s.b, nil)
+	out, err := v.Verify(s.b, by.Artifact)
 	if err == nil && len(by.Keys) == 0 {
 		err = by.Identity.Check(out.Signer)
 	}
 	if err != nil {
-		return nil, plain(err)
+		return nil, err
 	}
 	return proofOf(out), nil
+}
+
+// suits returns an error if signatures of the bundle's kind cannot be the
+// signer's.
+func (s bundle) suits(by *evidence.Signer) error {
+	switch {
+	case by.PGP != nil:
+		return errors.New("a Sigstore bundle is not signed with PGP")
+	case s.b.HasKey() && len(by.Keys) == 0:
+		return errors.New("the bundle was signed with a key, not with a certificate: give the public key")
+	case !s.b.HasKey() && len(by.Keys) > 0:
+		return errors.New("the bundle was signed with a certificate, not with a key")
+	case by.Threshold > 1:
+		return fmt.Errorf("a bundle has one signature, but the signer requires %d", by.Threshold)
+	}
+	return nil
 }
 
 // verifier returns the verifier for a signer, and pays for its use.
@@ -88,7 +97,7 @@ func (s bundle) verifier(by *evidence.Signer, charge evidence.Charge) (*sigstore
 		if len(s.b.Signers) > 0 {
 			claimed = s.b.Signers[0]
 		}
-		return nil, plain(by.Identity.Check(claimed))
+		return nil, by.Identity.Check(claimed)
 	}
 	v, err := sigstore.NewCertificateVerifier(trusted, by.Need)
 	if err != nil {
@@ -183,7 +192,7 @@ func (s bundle) judgeKey(t *evidence.Trust, charge evidence.Charge) *evidence.Pr
 
 func proofOf(v *sigstore.Verified) *evidence.Proof {
 	p := evidence.Verified(logEntriesOf(v), v.Signer)
-	p.TrustedRoot, p.Claims = v.TrustedRoot, v.Claims
+	p.TrustedRoot, p.Claims, p.KeyName, p.Bundle = v.TrustedRoot, v.Claims, v.KeyName, v
 	return p
 }
 

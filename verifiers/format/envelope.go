@@ -52,7 +52,9 @@ func (s envelope) Verify(by *evidence.Signer, charge evidence.Charge) (*evidence
 	if err != nil {
 		return nil, err
 	}
-	return evidence.Verified("", r.Signers()...), nil
+	p := evidence.Verified("", r.Signers()...)
+	p.KeyName = r.SignedBy[0].Name
+	return p, nil
 }
 
 func (s envelope) Judge(t *evidence.Trust, charge evidence.Charge) *evidence.Proof {

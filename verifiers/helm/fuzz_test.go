@@ -6,10 +6,12 @@ import (
 	"testing"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
+
+	"muniment.dev/muniment/verifiers/helm/helmtest"
 )
 
 func FuzzParse(f *testing.F) {
-	e := newEntity(f, "A", "a@acme.example", nil)
+	e := helmtest.NewEntity(f, "A", "a@acme.example", nil)
 	f.Add(clearSigned(f, e, nil))
 	f.Add([]byte("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nname: a\n...\nfiles: &a [*a]\n-----BEGIN PGP SIGNATURE-----\n\n-----END PGP SIGNATURE-----\n"))
 	k := &Keyring{entities: openpgp.EntityList{e}}
@@ -31,22 +33,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-func FuzzParseIndex(f *testing.F) {
-	f.Add("chart: gateway-1.7.0\nprovenance: slsa-v1\nsignature: cosign:" + strings.Repeat("0a", 32) + "\n")
-	f.Add("chart: &a [*a]\n")
-	f.Fuzz(func(t *testing.T, text string) {
-		x, err := ParseIndex([]byte(text))
-		if err != nil && !errors.Is(err, ErrMalformed) {
-			t.Errorf("%v is no ErrMalformed", err)
-		}
-		if err == nil && (x.Chart == "" || x.PredicateType == "" || len(x.Bundle) != len("sha256:")+64) {
-			t.Errorf("got %+v", x)
-		}
-	})
-}
-
 func FuzzParseKeyring(f *testing.F) {
-	e := newEntity(f, "A", "a@acme.example", nil)
+	e := helmtest.NewEntity(f, "A", "a@acme.example", nil)
 	f.Add(serialised(f, e))
 	f.Add(armored(f, e))
 	f.Add([]byte("\x00\x00\x00\x20\x01\x01\x00\x02KBXf\x00\x00\x00\x00"))

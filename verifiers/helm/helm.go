@@ -15,8 +15,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-
-	"gopkg.in/yaml.v3"
 )
 
 // Bounds of what is read.
@@ -111,10 +109,11 @@ func readMetadata(text []byte) (*metadata, error) {
 	if len(text) > MaxProvenance {
 		return nil, fmt.Errorf("more than %d bytes", MaxProvenance)
 	}
-	var m metadata
-	if err := yaml.Unmarshal(text, &m); err != nil {
+	texts, err := Texts(text, "name", "version")
+	if err != nil {
 		return nil, err
 	}
+	m := metadata{texts["name"], texts["version"]}
 	if m.Name == "" {
 		return nil, errors.New("name: missing")
 	}

@@ -17,15 +17,17 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
+
+	"muniment.dev/muniment/verifiers/helm/helmtest"
 )
 
 func TestProvenanceOfHelm(t *testing.T) {
-	w := newWorkshop(t)
-	w.pack("gateway", "1.7.0", "one")
-	prov, a := w.read("gateway-1.7.0.tgz.prov"), w.archive("gateway-1.7.0.tgz")
-	other := newEntity(t, "Other", "other@acme.example", nil)
+	w := helmtest.New(t)
+	w.Pack("gateway", "1.7.0", "one")
+	prov, a := w.Read("gateway-1.7.0.tgz.prov"), archive(t, w.Read("gateway-1.7.0.tgz"))
+	other := helmtest.NewEntity(t, "Other", "other@acme.example", nil)
 	for name, data := range map[string][]byte{
-		"binary": serialised(t, other, w.signer), "armored": armored(t, w.signer), "armored, one after the other": armored(t, other, w.signer), "the secret one": w.read("secring.gpg"),
+		"binary": serialised(t, other, w.Signer), "armored": armored(t, w.Signer), "armored, one after the other": armored(t, other, w.Signer), "the secret one": w.Read("secring.gpg"),
 	} {
 		p, err := keyring(t, data).Verify(prov)
 		if err != nil {
@@ -38,7 +40,7 @@ func TestProvenanceOfHelm(t *testing.T) {
 		if p.Chart != "gateway" || p.Version != "1.7.0" || p.Files["gateway-1.7.0.tgz"] != a.Digest || p.SignedAt.IsZero() {
 			t.Errorf("keyring %s: %+v", name, p)
 		}
-		if want := hex.EncodeToString(w.signer.PrimaryKey.Fingerprint); p.Fingerprint != want || p.Identity != "Release <release@acme.example>" || p.Signer().KeyID != "pgp:"+want {
+		if want := hex.EncodeToString(w.Signer.PrimaryKey.Fingerprint); p.Fingerprint != want || p.Identity != "Release <release@acme.example>" || p.Signer().KeyID != "pgp:"+want {
 			t.Errorf("keyring %s: signed by %+v, want %s", name, p.Signer(), want)
 		}
 		if s := p.Subjects(); len(s) != 1 || s[0].Name != "gateway-1.7.0.tgz" || "sha256:"+s[0].Digest["sha256"] != a.Digest {
@@ -54,12 +56,12 @@ func TestProvenanceOfHelm(t *testing.T) {
 	}
 
 	// The same chart, packed again with something changed.
-	w.pack("gateway", "1.7.0", "two")
-	if err := p.Check(w.archive("gateway-1.7.0.tgz")); !errors.Is(err, ErrNotVerified) || !strings.Contains(err.Error(), "but what was signed is gateway-1.7.0.tgz sha256:") {
+	w.Pack("gateway", "1.7.0", "two")
+	if err := p.Check(archive(t, w.Read("gateway-1.7.0.tgz"))); !errors.Is(err, ErrNotVerified) || !strings.Contains(err.Error(), "but what was signed is gateway-1.7.0.tgz sha256:") {
 		t.Errorf("another archive: %v", err)
 	}
-	w.pack("gateway", "1.7.1", "one")
-	if err := p.Check(w.archive("gateway-1.7.1.tgz")); !errors.Is(err, ErrNotVerified) {
+	w.Pack("gateway", "1.7.1", "one")
+	if err := p.Check(archive(t, w.Read("gateway-1.7.1.tgz"))); !errors.Is(err, ErrNotVerified) {
 		t.Errorf("another version: %v", err)
 	}
 	renamed := *a
@@ -70,10 +72,10 @@ func TestProvenanceOfHelm(t *testing.T) {
 }
 
 func TestChangedProvenance(t *testing.T) {
-	w := newWorkshop(t)
-	w.pack("gateway", "1.7.0", "one")
-	prov := string(w.read("gateway-1.7.0.tgz.prov"))
-	k := keyring(t, serialised(t, w.signer))
+	w := helmtest.New(t)
+	w.Pack("gateway", "1.7.0", "one")
+	prov := string(w.Read("gateway-1.7.0.tgz.prov"))
+	k := keyring(t, serialised(t, w.Signer))
 	for _, test := range []struct {
 		name, prov string
 		is         error
@@ -152,7 +154,7 @@ func signedWith(t *testing.T, by *openpgp.Entity, hash crypto.Hash, prov []byte)
 }
 
 func TestWeakSignatures(t *testing.T) {
-	fresh, old := newEntity(t, "Fresh", "a@acme.example", nil), newEntity(t, "Old", "b@acme.example", longAgo)
+	fresh, old := helmtest.NewEntity(t, "Fresh", "a@acme.example", nil), helmtest.NewEntity(t, "Old", "b@acme.example", longAgo)
 	k := keyring(t, serialised(t, fresh, old))
 	if _, err := k.Verify(clearSigned(t, fresh, nil)); err != nil {
 		t.Errorf("as it should be: %v", err)
@@ -169,7 +171,7 @@ func TestWeakSignatures(t *testing.T) {
 }
 
 func TestBadKeyrings(t *testing.T) {
-	good := newEntity(t, "A", "a@acme.example", nil)
+	good := helmtest.NewEntity(t, "A", "a@acme.example", nil)
 	for name, data := range map[string][]byte{"empty": nil, "text": []byte("no keys"), "cut short": serialised(t, good)[:40], "an armored signature": []byte("-----BEGIN PGP SIGNATURE-----\n\nwsA=\n-----END PGP SIGNATURE-----\n")} {
 		if k, err := ParseKeyring(data); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), "keyring: ") || strings.Contains(err.Error(), "/tmp") {
 			t.Errorf("%s: %v, %v", name, k, err)

@@ -94,7 +94,7 @@ func (l *liar) ask(t *testing.T) (*Report, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Verify(t.Context(), r, keyPolicy(t, k), nil)
+	return Verify(t.Context(), r, keyCriteria(t, k), nil)
 }
 
 func answer(mediaType, text string) http.HandlerFunc {
@@ -187,7 +187,7 @@ func TestSilentRegistry(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if report, err := Verify(t.Context(), r, Policy{}, nil); err == nil || !strings.Contains(err.Error(), "the registry has said nothing for 100ms") {
+			if report, err := Verify(t.Context(), r, Criteria{}, nil); err == nil || !strings.Contains(err.Error(), "the registry has said nothing for 100ms") {
 				t.Errorf("got %+v, %v", report, err)
 			}
 		})

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"muniment.dev/muniment/internal/peers/sigstorerig"
+	"muniment.dev/muniment/verifiers/evidence"
 	"muniment.dev/muniment/verifiers/intoto"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
@@ -24,18 +25,16 @@ func TestKeyless(t *testing.T) {
 	}
 	need := sigstore.ForCertificates
 	need.SCTs = sigstore.None
-	v, err := sigstore.NewCertificateVerifier(root, need)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for name, reg := range registries {
 		t.Run(name, func(t *testing.T) {
 			ref := pushImage(t, reg.start(t), "app")
 			token := rig.Issuer.Email(t, "ci@acme.example")
 			rig.Cosign(t, append([]string{"attest", "--identity-token", token, "--type", "slsaprovenance1", "--predicate", "prov.json", ref}, rig.Services()...)...)
 			rig.Cosign(t, append([]string{"sign", "--identity-token", rig.Issuer.Email(t, "ci@acme.example"), ref}, rig.Services()...)...)
-			policy := Policy{Verifier: v, Identity: &sigstore.Identity{Name: "ci@acme.example", Issuer: rig.Issuer.URL}}
-			report := verify(t, ref, policy)
+			criteria := Criteria{Signer: &evidence.Signer{
+				Identity: sigstore.Identity{Name: "ci@acme.example", Issuer: rig.Issuer.URL}, Root: evidence.Root{Trusted: root}, Need: need,
+			}}
+			report := verify(t, ref, criteria)
 			found := map[intoto.Category]bool{}
 			for _, f := range counting(report) {
 				found[f.Category] = f.Source == reg.source && f.Signer.Identity == "ci@acme.example" && f.TrustedRoot == root.Digest()
@@ -43,11 +42,11 @@ func TestKeyless(t *testing.T) {
 			if !report.Verified || !found[intoto.BuiltBy] || !found[intoto.SignedBy] {
 				t.Errorf("got %+v", report.Artifacts[0].Findings)
 			}
-			policy.Identity = &sigstore.Identity{Name: "ci@evil.example", Issuer: rig.Issuer.URL}
-			if report := verify(t, ref, policy); report.Verified {
+			criteria.Signer.Identity = sigstore.Identity{Name: "ci@evil.example", Issuer: rig.Issuer.URL}
+			if report := verify(t, ref, criteria); report.Verified {
 				t.Error("verified as somebody else's")
 			}
-			if report := verify(t, ref, newCosigner(t).policy()); report.Verified {
+			if report := verify(t, ref, newCosigner(t).criteria()); report.Verified {
 				t.Error("verified with a key")
 			}
 		})

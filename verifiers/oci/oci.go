@@ -18,9 +18,8 @@ import (
 	"errors"
 	"fmt"
 
-	"muniment.dev/muniment/verifiers/dsse"
-	"muniment.dev/muniment/verifiers/intoto"
-	"muniment.dev/muniment/verifiers/sigstore"
+	"muniment.dev/muniment/verifiers/format"
+	"muniment.dev/muniment/verifiers/helm"
 )
 
 // Bounds of what is read for one reference.
@@ -80,7 +79,7 @@ const (
 	mediaTypeSimpleSigning = "application/vnd.dev.cosign.simplesigning.v1+json"
 	mediaTypeChartConfig   = "application/vnd.cncf.helm.config.v1+json"
 	mediaTypeChart         = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
-	mediaTypeProvenance    = "application/vnd.cncf.helm.chart.provenance.v1.prov"
+	mediaTypeProvenance    = helm.MediaType
 )
 
 // An Attachment is something that is attached to an artifact.
@@ -95,15 +94,7 @@ type Attachment struct {
 	annotations map[string]string // cosign's tags have the signature there
 }
 
-// readable reports whether a layer is something that can be verified or parsed.
+// readable reports whether a layer can be verified or parsed.
 func readable(mediaType string) bool {
-	switch mediaType {
-	case dsse.MediaType, intoto.MediaType, mediaTypeSimpleSigning:
-		return true
-	}
-	return isBundle(mediaType)
-}
-
-func isBundle(mediaType string) bool {
-	return len(mediaType) > len(sigstore.MediaTypePrefix) && mediaType[:len(sigstore.MediaTypePrefix)] == sigstore.MediaTypePrefix
+	return mediaType == mediaTypeSimpleSigning || format.Of(mediaType) != nil
 }

@@ -22,6 +22,7 @@ import (
 
 	"muniment.dev/muniment/internal/peers"
 	"muniment.dev/muniment/verifiers/dsse"
+	"muniment.dev/muniment/verifiers/evidence"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
@@ -183,8 +184,8 @@ func (c *cosigner) signOld(ref string) {
 	c.run("sign", "--yes", "--key", "cosign.key", "--use-signing-config=false", "--new-bundle-format=false", "--tlog-upload=false", ref)
 }
 
-// policy accepts signatures by the cosigner's key, without a log.
-func (c *cosigner) policy() Policy {
+// criteria accept signatures by the cosigner's key, without a log.
+func (c *cosigner) criteria() Criteria {
 	c.t.Helper()
 	text, err := os.ReadFile(filepath.Join(c.dir, "cosign.pub"))
 	if err != nil {
@@ -194,25 +195,22 @@ func (c *cosigner) policy() Policy {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	return keyPolicy(c.t, k)
+	return keyCriteria(c.t, k)
 }
 
-func keyPolicy(t *testing.T, k *dsse.Key) Policy {
+func keyCriteria(t *testing.T, k *dsse.Key) Criteria {
 	t.Helper()
-	v, err := sigstore.NewKeyVerifier([]*dsse.Key{k}, nil, sigstore.Requirements{LogEntries: sigstore.None, Timestamps: sigstore.None, SCTs: sigstore.None})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return Policy{Verifier: v}
+	need := sigstore.Requirements{LogEntries: sigstore.None, Timestamps: sigstore.None, SCTs: sigstore.None}
+	return Criteria{Signer: &evidence.Signer{Keys: []*dsse.Key{k}, Threshold: 1, Need: need}}
 }
 
-func verify(t *testing.T, ref string, p Policy) *Report {
+func verify(t *testing.T, ref string, c Criteria) *Report {
 	t.Helper()
 	r, err := Open(ref, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := Verify(t.Context(), r, p, nil)
+	report, err := Verify(t.Context(), r, c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,36 +4,21 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"muniment.dev/muniment/ledger/entry"
-	"muniment.dev/muniment/verifiers/dsse"
+	"muniment.dev/muniment/verifiers/evidence"
+	"muniment.dev/muniment/verifiers/format"
 	"muniment.dev/muniment/verifiers/intoto"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
-// A Policy defines whose signatures count.
-type Policy struct {
-	Verifier      *sigstore.Verifier // of everything that is signed, also under cosign's older tags
-	Identity      *sigstore.Identity // whose certificates; nil if the verifier has keys
-	PredicateType string             // only statements of this type count; "": any signature does
-}
-
-// Check verifies a bundle about an artifact, and whose certificate it is.
-func (p Policy) Check(b *sigstore.Bundle, a *sigstore.Artifact) (*sigstore.Verified, error) {
-	v, err := p.Verifier.Verify(b, a)
-	if err != nil {
-		return nil, err
-	}
-	if p.Identity != nil {
-		if err := p.Identity.Check(v.Signer); err != nil {
-			return nil, err
-		}
-	}
-	return v, nil
+// Criteria select the signatures that count.
+type Criteria struct {
+	Signer        *evidence.Signer
+	PredicateType string // only statements of this type count; "": any signature does
 }
 
 // A Result is the outcome for one attachment.
@@ -41,7 +26,7 @@ type Result string
 
 const (
 	Verified    Result = "verified"
-	NotVerified Result = "not-verified" // it is signed, but not as the policy asks
+	NotVerified Result = "not-verified" // signed, but not as the criteria require
 	Unsigned    Result = "unsigned"     // it has no signature
 	// it is not of its media type, or the registry does not have it
 	Malformed Result = "malformed"
@@ -92,11 +77,11 @@ type Report struct {
 // nothing of the kind is attached, to each of its platforms' manifests. An
 // error means that there is no answer. Keep, if it is not nil, gets everything
 // that counts as a bundle; what cosign's older tags hold is made one.
-func Verify(ctx context.Context, r *Registry, p Policy, keep func(*Finding, []byte) error) (*Report, error) {
+func Verify(ctx context.Context, r *Registry, c Criteria, keep func(*Finding, []byte) error) (*Report, error) {
 	report := &Report{Reference: r.ref.String()}
 	byArtifact := map[*Artifact][]Finding{}
 	artifacts, err := r.Each(ctx, func(a *Attachment, problem error) error {
-		f, bundle := p.finding(a, problem)
+		f, bundle := c.finding(a, problem)
 		if f.Counts && keep != nil {
 			if err := keep(&f, bundle); err != nil {
 				return err
@@ -129,7 +114,7 @@ func isIndex(a *ArtifactReport) bool {
 	return types.MediaType(a.MediaType).IsIndex()
 }
 
-func (p Policy) finding(a *Attachment, problem error) (f Finding, bundle []byte) {
+func (c Criteria) finding(a *Attachment, problem error) (f Finding, bundle []byte) {
 	f = Finding{Source: a.Source, Manifest: a.Manifest, Digest: a.Digest, MediaType: a.MediaType}
 	err := problem
 	switch {
@@ -140,103 +125,96 @@ func (p Policy) finding(a *Attachment, problem error) (f Finding, bundle []byte)
 		f.Result = Malformed
 	case a.Data == nil:
 		f.Result, f.Reason = Unread, "not a bundle, envelope or statement"
-	case a.MediaType == intoto.MediaType:
-		err = f.unsigned(a)
 	default:
-		bundle, err = p.signed(&f, a)
+		bundle, err = c.signed(&f, a)
 	}
+	var verdict *notVerifiedError
 	switch {
 	case err == nil:
-	case errors.Is(err, sigstore.ErrNotVerified):
+	case errors.As(err, &verdict):
 		f.Result, f.Reason = NotVerified, err.Error()
 	default:
 		f.Result, f.Reason = Malformed, err.Error()
 	}
-	f.Counts = f.Result == Verified && (p.PredicateType == "" || p.PredicateType == f.PredicateType)
+	f.Counts = f.Result == Verified && (c.PredicateType == "" || c.PredicateType == f.PredicateType)
 	return f, bundle
 }
 
-// unsigned reads a bare statement.
-func (f *Finding) unsigned(a *Attachment) error {
-	s, err := intoto.Read(a.Data)
-	if err != nil {
-		return err
-	}
-	f.Result, f.Reason = Unsigned, "it has no signature"
-	f.describe(s)
-	if d, err := entry.ParseDigest(a.Artifact.Digest); err != nil || !s.HasSubject(d) {
-		f.Reason += "; it is not about this artifact"
-	}
-	return nil
-}
-
-// describe notes what a statement claims. That it deviates from its definition
-// does not make its signature worse.
+// describe adds the claims of a statement. Deviations from its definition do
+// not affect the signature.
 func (f *Finding) describe(s *intoto.Statement) {
 	s.Check()
 	f.PredicateType, f.Category, f.Facts, f.Deviations = s.PredicateType, s.Category, s.Facts, s.Deviations.Strings()
 }
 
-// signed verifies a bundle, or what cosign wrote before there were bundles, and
-// returns it as a bundle.
-func (p Policy) signed(f *Finding, a *Attachment) ([]byte, error) {
-	if a.MediaType == mediaTypeSimpleSigning {
-		return p.simplySigned(f, a)
-	}
-	data := a.Data
-	if a.MediaType == dsse.MediaType {
+// signed verifies an attachment of a registered format, or with a signature
+// that cosign wrote before bundles existed, which it returns as a bundle.
+func (c Criteria) signed(f *Finding, a *Attachment) ([]byte, error) {
+	data, of := a.Data, format.Of(a.MediaType)
+	if a.MediaType == mediaTypeSimpleSigning || of == format.Envelope {
 		var err error
 		if data, err = toBundle(a); err != nil {
 			return nil, err
 		}
+		of = format.Bundle
 	}
-	artifact, err := sigstore.ArtifactDigest(a.Artifact.Digest)
+	about, err := sigstore.ArtifactDigest(a.Artifact.Digest)
 	if err != nil {
 		return nil, err
 	}
-	b, err := p.bundle(f, data, artifact)
+	if a.MediaType == mediaTypeSimpleSigning {
+		// The signature is over a small document, which names the artifact.
+		if about, err = sigstore.ReadArtifact(bytes.NewReader(a.Data)); err != nil {
+			return nil, err
+		}
+	}
+	d, err := of.Read(data)
 	if err != nil {
 		return nil, err
 	}
-	if b.Statement != nil {
-		f.describe(b.Statement)
+	if d.Signed == nil {
+		f.unsigned(d, about)
+		return nil, nil
 	}
-	f.Result = Verified
+	if d.Statement != nil {
+		f.PredicateType = d.Statement.PredicateType
+	}
+	by := *c.Signer
+	by.Artifact = about
+	proof, err := d.Verify(&by, evidence.Free)
+	if err == nil && a.MediaType == mediaTypeSimpleSigning {
+		err = checkSimpleSigning(a.Data, a.Artifact.Digest)
+	}
+	if err != nil {
+		return nil, &notVerifiedError{err}
+	}
+	f.Result, f.KeyName, f.TrustedRoot = Verified, proof.KeyName, proof.TrustedRoot
+	if len(proof.Signers) > 0 {
+		f.Signer = &proof.Signers[0]
+	}
+	switch {
+	case a.MediaType == mediaTypeSimpleSigning:
+		f.Category = intoto.SignedBy
+	case d.Statement != nil:
+		f.describe(d.Statement)
+	}
 	return data, nil
 }
 
-// simplySigned verifies a signature that is over a small document, which names
-// the artifact.
-func (p Policy) simplySigned(f *Finding, a *Attachment) ([]byte, error) {
-	data, err := toBundle(a)
-	if err != nil {
-		return nil, err
+// unsigned describes a document without signatures.
+func (f *Finding) unsigned(d *evidence.Document, about *sigstore.Artifact) {
+	f.Result, f.Reason = Unsigned, "it has no signature"
+	subjects := d.Subjects
+	if d.Statement != nil {
+		f.describe(d.Statement)
+		subjects = d.Statement.Subjects
 	}
-	document, err := sigstore.ReadArtifact(bytes.NewReader(a.Data))
-	if err != nil {
-		return nil, err
+	if !about.IsOneOf(subjects) {
+		f.Reason += "; it is not about this artifact"
 	}
-	if _, err := p.bundle(f, data, document); err != nil {
-		return nil, err
-	}
-	if err := checkSimpleSigning(a.Data, a.Artifact.Digest); err != nil {
-		return nil, fmt.Errorf("%w: %w", sigstore.ErrNotVerified, err)
-	}
-	f.Result, f.Category = Verified, intoto.SignedBy
-	return data, nil
 }
 
-// bundle verifies a bundle, and notes who signed it.
-func (p Policy) bundle(f *Finding, data []byte, artifact *sigstore.Artifact) (*sigstore.Bundle, error) {
-	b, err := sigstore.Parse(data)
-	if err != nil {
-		return nil, err
-	}
-	f.PredicateType = b.PredicateType
-	v, err := p.Check(b, artifact)
-	if err != nil {
-		return nil, err
-	}
-	f.Signer, f.KeyName, f.TrustedRoot = &v.Signer, v.KeyName, v.TrustedRoot
-	return b, nil
-}
+// A notVerifiedError is a verdict about signatures.
+type notVerifiedError struct{ error }
+
+func (e *notVerifiedError) Unwrap() error { return e.error }

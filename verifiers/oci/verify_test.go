@@ -12,8 +12,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"muniment.dev/muniment/verifiers/evidence"
+	"muniment.dev/muniment/verifiers/format"
 	"muniment.dev/muniment/verifiers/intoto"
-	"muniment.dev/muniment/verifiers/sigstore"
 )
 
 func emptyIndex() v1.ImageIndex { return empty.Index }
@@ -27,22 +28,22 @@ func TestAttestedImage(t *testing.T) {
 			host := reg.start(t)
 			ref := pushImage(t, host, "app")
 			c.t, stranger.t = t, t
-			if report := verify(t, ref, c.policy()); report.Verified || len(report.Artifacts[0].Findings) != 0 {
+			if report := verify(t, ref, c.criteria()); report.Verified || len(report.Artifacts[0].Findings) != 0 {
 				t.Errorf("before anything is attached: %+v", report)
 			}
 			stranger.attest(ref)
-			if report := verify(t, ref, c.policy()); report.Verified || len(report.Artifacts[0].Findings) != 1 || report.Artifacts[0].Findings[0].Result != NotVerified {
+			if report := verify(t, ref, c.criteria()); report.Verified || len(report.Artifacts[0].Findings) != 1 || report.Artifacts[0].Findings[0].Result != NotVerified {
 				t.Errorf("attested by a stranger: %+v", report.Artifacts[0].Findings)
 			}
 			c.attest(ref)
-			p := c.policy()
-			p.PredicateType = intoto.SLSAProvenanceV1
+			criteria := c.criteria()
+			criteria.PredicateType = intoto.SLSAProvenanceV1
 			r, err := Open("oci://"+host+"/app:latest", Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			var kept [][]byte
-			report, err := Verify(t.Context(), r, p, func(f *Finding, data []byte) error {
+			report, err := Verify(t.Context(), r, criteria, func(f *Finding, data []byte) error {
 				if !strings.HasPrefix(f.MediaType, "application/vnd.dev.sigstore.bundle") {
 					t.Errorf("media type %s", f.MediaType)
 				}
@@ -66,11 +67,11 @@ func TestAttestedImage(t *testing.T) {
 			if data, err := r.Blob(t.Context(), counting(report)[0].Digest); err != nil || !bytes.Equal(data, kept[0]) {
 				t.Errorf("the bundle by its digest: %v", err)
 			}
-			p.PredicateType = "https://example.com/other"
-			if report := verify(t, ref, p); report.Verified {
+			criteria.PredicateType = "https://example.com/other"
+			if report := verify(t, ref, criteria); report.Verified {
 				t.Error("verified with another predicate type")
 			}
-			if report := verify(t, pushImage(t, host, "other"), c.policy()); report.Verified {
+			if report := verify(t, pushImage(t, host, "other"), c.criteria()); report.Verified {
 				t.Error("another image is verified")
 			}
 		})
@@ -99,15 +100,15 @@ func TestCosignTags(t *testing.T) {
 			c.attestOld(attested)
 			c.signOld(signed)
 			for ref, category := range map[string]intoto.Category{attested: intoto.BuiltBy, signed: intoto.SignedBy} {
-				report := verify(t, ref, c.policy())
+				report := verify(t, ref, c.criteria())
 				if !report.Verified || len(counting(report)) != 1 {
 					t.Fatalf("%s: %+v", ref, report.Artifacts[0].Findings)
 				}
 				if f := counting(report)[0]; f.Source != SourceCosignTag || f.Category != category || f.KeyName != "cosign.pub" {
 					t.Errorf("%s: %+v", ref, f)
 				}
-				checkKept(t, ref, c.policy())
-				if report := verify(t, ref, newCosigner(t).policy()); report.Verified || report.Artifacts[0].Findings[0].Result != NotVerified {
+				checkKept(t, ref, c.criteria())
+				if report := verify(t, ref, newCosigner(t).criteria()); report.Verified || report.Artifacts[0].Findings[0].Result != NotVerified {
 					t.Errorf("%s with another key: %+v", ref, report.Artifacts[0].Findings)
 				}
 			}
@@ -117,18 +118,18 @@ func TestCosignTags(t *testing.T) {
 
 // checkKept makes sure that what is kept of cosign's tags is a bundle that
 // verifies by itself, if not about the image: signatures are over a document.
-func checkKept(t *testing.T, ref string, p Policy) {
+func checkKept(t *testing.T, ref string, c Criteria) {
 	t.Helper()
 	r, err := Open(ref, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Verify(t.Context(), r, p, func(_ *Finding, data []byte) error {
-		b, err := sigstore.Parse(data)
+	if _, err := Verify(t.Context(), r, c, func(_ *Finding, data []byte) error {
+		d, err := format.Bundle.Read(data)
 		if err != nil {
 			return err
 		}
-		_, err = p.Check(b, nil)
+		_, err = d.Verify(c.Signer, evidence.Free)
 		return err
 	}); err != nil {
 		t.Errorf("%s: what is kept: %v", ref, err)
@@ -145,7 +146,7 @@ func TestSignatureMovedToAnotherImage(t *testing.T) {
 	for _, suffix := range []string{".sig", ".att"} {
 		move(t, host, "app:"+strings.Replace(digestIn(signed), ":", "-", 1)+suffix, "app:"+strings.Replace(digestIn(other), ":", "-", 1)+suffix)
 	}
-	report := verify(t, other, c.policy())
+	report := verify(t, other, c.criteria())
 	if report.Verified || len(report.Artifacts[0].Findings) != 2 {
 		t.Fatalf("got %+v", report.Artifacts[0].Findings)
 	}
@@ -164,7 +165,7 @@ func TestPlatforms(t *testing.T) {
 			c.t = t
 			index, images := pushIndex(t, host, "app", "linux/amd64", "linux/arm64")
 			c.attest(images[0])
-			report := verify(t, index, c.policy())
+			report := verify(t, index, c.criteria())
 			if report.Verified || len(report.Artifacts) != 3 || !report.Artifacts[1].Attested || report.Artifacts[2].Attested {
 				t.Fatalf("one platform of two: %+v", report)
 			}
@@ -172,12 +173,12 @@ func TestPlatforms(t *testing.T) {
 				t.Errorf("platforms %q, %q", report.Artifacts[1].Platform, report.Artifacts[2].Platform)
 			}
 			c.attest(images[1])
-			if report := verify(t, index, c.policy()); !report.Verified || report.Artifacts[0].Attested {
+			if report := verify(t, index, c.criteria()); !report.Verified || report.Artifacts[0].Attested {
 				t.Errorf("both platforms: %+v", report)
 			}
 			second, _ := pushIndex(t, host, "second", "linux/amd64", "linux/arm64")
 			c.attest(second)
-			if report := verify(t, second, c.policy()); !report.Verified || !report.Artifacts[0].Attested {
+			if report := verify(t, second, c.criteria()); !report.Verified || !report.Artifacts[0].Attested {
 				t.Errorf("the index: %+v", report)
 			}
 		})
@@ -229,13 +230,13 @@ func TestUnknownPlatform(t *testing.T) {
 	host := startReferrers(t)
 	ref, image := buildKitIndexWith(t, host, `{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"_","digest":{"sha256":"DIGEST"}}],"predicateType":"`+intoto.SLSAProvenanceV1+`","predicate":`+provenance+`}`, false)
 	c.attest(image)
-	report := verify(t, ref, c.policy())
+	report := verify(t, ref, c.criteria())
 	if !report.Verified || len(report.Artifacts) != 2 || len(report.Artifacts[0].Findings) != 1 || report.Artifacts[0].Findings[0].Source != SourceBuildKit {
 		t.Errorf("got %+v", report)
 	}
 	ref, images := pushIndex(t, host, "unknown", "linux/amd64", "unknown/unknown")
 	c.attest(images[0])
-	if report := verify(t, ref, c.policy()); report.Verified || len(report.Artifacts) != 3 {
+	if report := verify(t, ref, c.criteria()); report.Verified || len(report.Artifacts) != 3 {
 		t.Errorf("an image that nobody has attested passes: %+v", report)
 	}
 }
@@ -247,7 +248,7 @@ func TestBuildKit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c.t = t
 			ref := buildKitIndex(t, reg.start(t), statement)
-			report := verify(t, ref, c.policy())
+			report := verify(t, ref, c.criteria())
 			if report.Verified || len(report.Artifacts) != 2 || len(report.Artifacts[1].Findings) != 1 {
 				t.Fatalf("got %+v", report)
 			}
@@ -256,7 +257,7 @@ func TestBuildKit(t *testing.T) {
 				t.Errorf("got %+v", f)
 			}
 			c.attest(ref)
-			if report := verify(t, ref, c.policy()); !report.Verified {
+			if report := verify(t, ref, c.criteria()); !report.Verified {
 				t.Error("the signed index is not verified")
 			}
 		})
@@ -267,7 +268,7 @@ func TestBuildKit(t *testing.T) {
 		{strings.Replace(statement, `"id":"https://example.com/ci"`, `"id":""`, 1), "predicate.runDetails.builder.id"},
 		{`{}`, "_type: missing"},
 	} {
-		report := verify(t, buildKitIndex(t, host, test.statement), c.policy())
+		report := verify(t, buildKitIndex(t, host, test.statement), c.criteria())
 		if f := report.Artifacts[1].Findings[0]; report.Verified || !strings.Contains(f.Reason+strings.Join(f.Deviations, " "), test.want) {
 			t.Errorf("%s: %+v", test.statement, f)
 		}
@@ -278,7 +279,7 @@ func TestReportAsJSON(t *testing.T) {
 	c := newCosigner(t)
 	ref := pushImage(t, startReferrers(t), "app")
 	c.attest(ref)
-	data, err := json.Marshal(verify(t, ref, c.policy()))
+	data, err := json.Marshal(verify(t, ref, c.criteria()))
 	if err != nil {
 		t.Fatal(err)
 	}

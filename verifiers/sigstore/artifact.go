@@ -53,9 +53,9 @@ func ArtifactDigest(s string) (*Artifact, error) {
 // Digest is the SHA-256 of the artifact, as sha256: and hexadecimal digits.
 func (a *Artifact) Digest() string { return "sha256:" + hex.EncodeToString(a.digests["sha256"]) }
 
-// isOneOf reports whether the artifact is one of the subjects: one digest at
-// least is the same, and none that both have differs.
-func (a *Artifact) isOneOf(subjects []entry.Subject) bool {
+// IsOneOf reports whether the artifact is one of the subjects: at least one
+// digest is the same, and none that both have differs.
+func (a *Artifact) IsOneOf(subjects []entry.Subject) bool {
 	for _, s := range subjects {
 		same, differs := 0, 0
 		for name, want := range a.digests {

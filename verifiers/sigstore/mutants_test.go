@@ -11,12 +11,13 @@ import (
 	"testing"
 
 	"muniment.dev/muniment/internal/peers/sigstorerig"
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/verifiers/dsse"
 )
 
-// mutantBytes is how many single bytes of a bundle are changed, spread evenly
-// over it.
-const mutantBytes = 400
+// The numbers of single bytes of a bundle that are changed, spread evenly over
+// it.
+const sampleBytes, allBytes = 100, 400
 
 // noMutantPasses fails the test if a changed bundle verifies as anything but
 // the original.
@@ -43,25 +44,26 @@ func noMutantPasses(t *testing.T, v *Verifier, data []byte) {
 		case err != nil:
 			refused++
 		case !reflect.DeepEqual(got, want):
-			t.Errorf("with %s the bundle says %+v, but it says %+v", what, got, want)
+			t.Errorf("with %s: got %+v, want %+v", what, got, want)
 		}
 	}
-	for i := range mutantBytes {
-		at := i * len(data) / mutantBytes
+	n := soak.Length(t, "changed bytes", sampleBytes, allBytes)
+	for i := range n {
+		at := i * len(data) / n
 		mutant := append([]byte(nil), data...)
 		mutant[at] ^= 1
 		try(fmt.Sprintf("byte %d changed", at), mutant)
 	}
 	fields(t, data, try)
-	if tried < mutantBytes+50 || refused < tried/2 {
-		t.Errorf("of %d mutants only %d were refused: they change too little", tried, refused)
+	if tried < n+50 || refused < tried/2 {
+		t.Errorf("only %[2]d of %[1]d mutants were refused: they change too little", tried, refused)
 	}
 }
 
-// fields tries each member of the document without it, empty, and with its
-// first and last decoded bytes changed, and each list without its first element
-// and with it doubled. JSON that stands in a member as base64 is gone into in
-// the same way.
+// fields tries the document without each member, with each member empty, and
+// with its first and last decoded bytes changed. It tries each list without its
+// first element and with that element doubled. It does the same to JSON that a
+// member contains in base64.
 func fields(t *testing.T, data []byte, try func(string, []byte)) {
 	t.Helper()
 	var document any

@@ -129,12 +129,12 @@ type readError struct{ error }
 
 func (v *Verifier) verify(b *Bundle, a *Artifact) (*Verified, error) {
 	if len(v.keys) == 0 && b.hasKey() {
-		return nil, errors.New("the bundle was signed with a key; give the public key")
+		return nil, errors.New("the bundle was signed with a key, not with a certificate: give the public key")
 	}
 	if len(v.keys) > 0 && !b.hasKey() {
 		return nil, errors.New("the bundle was signed with a certificate, not with a key")
 	}
-	if a != nil && !a.isOneOf(b.Subjects) {
+	if a != nil && !a.IsOneOf(b.Subjects) {
 		return nil, b.wrongArtifact(a)
 	}
 	if err := v.need.precheck(b.entity); err != nil {

@@ -19,6 +19,7 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/documents"
 	"muniment.dev/muniment/verifiers/dsse"
+	"muniment.dev/muniment/verifiers/evidence"
 	"muniment.dev/muniment/verifiers/format"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
@@ -165,27 +166,26 @@ func (b *bundleCheck) result(path string, artifact *sigstore.Artifact, v *sigsto
 
 // A bundleCheck is what the flags require of a bundle.
 type bundleCheck struct {
-	verifier  *sigstore.Verifier
-	need      sigstore.Requirements
-	identity  *sigstore.Identity // nil if --key is set
+	signer    *evidence.Signer
 	predicate string
 	root      string // name of the trusted root
 }
 
+// byKey reports whether --key is set.
+func (b *bundleCheck) byKey() bool { return len(b.signer.Keys) > 0 }
+
 func (b *bundleCheck) verify(data []byte, artifact *sigstore.Artifact) (*sigstore.Verified, error) {
-	bundle, err := sigstore.Parse(data)
+	d, err := format.Bundle.Read(data)
 	if err != nil {
 		return nil, err
 	}
-	v, err := b.verifier.Verify(bundle, artifact)
+	by := *b.signer
+	by.Artifact = artifact
+	proof, err := d.Verify(&by, evidence.Free)
 	if err != nil {
 		return nil, err
 	}
-	if b.identity != nil {
-		if err := b.identity.Check(v.Signer); err != nil {
-			return nil, err
-		}
-	}
+	v := proof.Bundle
 	switch {
 	case b.predicate == "" || b.predicate == v.PredicateType:
 		return v, nil
@@ -250,17 +250,18 @@ func (c *signerFlags) check() (*bundleCheck, error) {
 		}
 	}
 	var err error
+	b.signer = &evidence.Signer{Threshold: 1, Root: evidence.Root{Trusted: trusted}}
 	if c.Key != nil {
-		b.need = c.keyRequirements()
-		b.verifier, err = c.keyVerifier(trusted, b.need)
-		return b, err
+		b.signer.Need = c.keyRequirements()
+		b.signer.Keys, err = c.keys()
+	} else {
+		b.signer.Need = c.certificateRequirements()
+		b.signer.Identity, err = c.identity()
 	}
-	if b.identity, err = c.identity(); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	b.need = c.certificateRequirements()
-	b.verifier, err = sigstore.NewCertificateVerifier(trusted, b.need)
-	return b, err
+	return b, b.signer.Need.Check(b.byKey())
 }
 
 func (c *signerFlags) keyRequirements() sigstore.Requirements {
@@ -291,29 +292,20 @@ func (c *signerFlags) certificateRequirements() sigstore.Requirements {
 	return r
 }
 
-func (c *signerFlags) keyVerifier(trusted *sigstore.TrustedRoot, need sigstore.Requirements) (*sigstore.Verifier, error) {
+func (c *signerFlags) keys() ([]*dsse.Key, error) {
 	if c.CertificateIdentity != nil || c.CertificateIdentityRegexp != nil || c.CertificateOidcIssuer != nil || c.CertificateOidcIssuerRegexp != nil {
 		return nil, errors.New("--key and the --certificate flags exclude each other: a bundle is signed with a key or by a certificate")
 	}
-	text, err := bounded.ReadFile(*c.Key, 1<<20)
-	if err != nil {
-		return nil, fmt.Errorf("--key: %w", err)
-	}
-	key, err := dsse.ParseKey(*c.Key, text)
-	if err != nil {
-		return nil, fmt.Errorf("--key: %w", err)
-	}
-	return sigstore.NewKeyVerifier([]*dsse.Key{key}, trusted, need)
+	return readKeys([]string{*c.Key})
 }
 
-func (c *signerFlags) identity() (*sigstore.Identity, error) {
+func (c *signerFlags) identity() (id sigstore.Identity, err error) {
 	switch {
 	case c.CertificateIdentity == nil && c.CertificateIdentityRegexp == nil:
-		return nil, errors.New("no signer specified: use --certificate-identity (or --certificate-identity-regexp) with --certificate-oidc-issuer, or --key")
+		return id, errors.New("no signer specified: use --certificate-identity (or --certificate-identity-regexp) with --certificate-oidc-issuer, or --key")
 	case c.CertificateOidcIssuer == nil && c.CertificateOidcIssuerRegexp == nil:
-		return nil, errors.New("no issuer specified: use --certificate-oidc-issuer or --certificate-oidc-issuer-regexp")
+		return id, errors.New("no issuer specified: use --certificate-oidc-issuer or --certificate-oidc-issuer-regexp")
 	}
-	id := &sigstore.Identity{}
 	if c.CertificateIdentity != nil {
 		id.Name = *c.CertificateIdentity
 	}
@@ -328,9 +320,8 @@ func (c *signerFlags) identity() (*sigstore.Identity, error) {
 		if f.from == nil {
 			continue
 		}
-		var err error
 		if *f.to, err = regexp.Compile(*f.from); err != nil {
-			return nil, fmt.Errorf("--%s: %w", f.name, err)
+			return id, fmt.Errorf("--%s: %w", f.name, err)
 		}
 	}
 	return id, nil
@@ -377,7 +368,7 @@ func (b *bundleCheck) text(path string, artifact *sigstore.Artifact, v *sigstore
 		fmt.Fprintf(&out, "  %-10s%s\n", label, fmt.Sprintf(format, args...))
 	}
 	fmt.Fprintf(&out, "✓ VERIFIED  %s\n", term.Quoted(path))
-	if b.identity == nil {
+	if b.byKey() {
 		line("signed by", "key %s", term.Quoted(v.KeyName))
 		line("", "%s", v.Signer.KeyID)
 	} else {
@@ -403,10 +394,10 @@ func (b *bundleCheck) text(path string, artifact *sigstore.Artifact, v *sigstore
 	for _, e := range v.LogEntries {
 		line("logged", "entry %d of %s", e.Index, term.Quoted(e.Log))
 	}
-	if b.need.LogEntries == sigstore.None {
+	if b.signer.Need.LogEntries == sigstore.None {
 		line("", "no log entry required")
 	}
-	if b.identity != nil && b.need.SCTs == sigstore.None {
+	if !b.byKey() && b.signer.Need.SCTs == sigstore.None {
 		line("", "no SCT required: the certificate may not be publicly logged")
 	}
 	if v.TrustedRoot != "" {
@@ -452,7 +443,7 @@ func (b *bundleCheck) verdict(path string, artifact *sigstore.Artifact, v *sigst
 	o.Verified, o.Signer, o.Claims = true, &v.Signer, v.Claims
 	o.PredicateType, o.Subjects, o.Deviations = v.PredicateType, v.Subjects, deviationsOf(v)
 	o.Timestamps, o.LogEntries, o.TrustedRoot = v.Timestamps, v.LogEntries, v.TrustedRoot
-	for what, n := range map[string]sigstore.Threshold{"log-entry": b.need.LogEntries, "timestamp": b.need.Timestamps, "sct": b.need.SCTs} {
+	for what, n := range map[string]sigstore.Threshold{"log-entry": b.signer.Need.LogEntries, "timestamp": b.signer.Need.Timestamps, "sct": b.signer.Need.SCTs} {
 		if n == sigstore.None {
 			o.NotRequired = append(o.NotRequired, what)
 		}

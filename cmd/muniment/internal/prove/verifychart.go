@@ -13,8 +13,8 @@ import (
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/verifiers/chartindex"
 	"muniment.dev/muniment/verifiers/helm"
-	"muniment.dev/muniment/verifiers/oci"
 )
 
 type verifyChartCmd struct {
@@ -141,37 +141,37 @@ func (c *verifyChartCmd) byIndex(a *term.App, archive *helm.Archive, v *chartVer
 	if err != nil {
 		return err
 	}
-	text, err := bounded.ReadFile(c.Index, helm.MaxProvenance)
+	text, err := bounded.ReadFile(c.Index, chartindex.MaxSize)
 	if err != nil {
 		return fmt.Errorf("--index: %w", err)
 	}
-	x, err := helm.ParseIndex(text)
+	x, err := chartindex.Parse(text)
 	if err != nil {
 		return err
 	}
 	if check.predicate != "" && check.predicate != x.PredicateType {
 		return fmt.Errorf("%w: the index file names the predicate type %s, not %s", helm.ErrNotVerified, x.PredicateType, check.predicate)
 	}
-	r, err := x.Verify(a.Ctx, archive, resolve, oci.Policy{Verifier: check.verifier, Identity: check.identity}.Check)
+	r, err := x.Verify(a.Ctx, archive, resolve, check.signer)
 	if err != nil {
 		return err
 	}
-	v.By, v.Signer, v.KeyName, v.PredicateType, v.Bundle, v.Manifest = c.Index, &r.Verified.Signer, r.Verified.KeyName, x.PredicateType, x.Bundle, r.Manifest
+	v.By, v.Signer, v.KeyName, v.PredicateType, v.Bundle, v.Manifest = c.Index, &r.Proof.Signers[0], r.Proof.KeyName, x.PredicateType, x.Bundle, r.Manifest
 	return nil
 }
 
-func (c *verifyChartCmd) resolver() (helm.Resolver, error) {
+func (c *verifyChartCmd) resolver() (chartindex.Resolver, error) {
 	switch {
 	case c.Bundles != "" && c.Repository != "":
 		return nil, errors.New("--bundles and --repository exclude each other")
 	case c.Bundles != "":
-		return helm.Folder(c.Bundles), nil
+		return chartindex.Folder(c.Bundles), nil
 	case c.Repository != "":
 		r, err := c.open(c.Repository)
 		if err != nil {
 			return nil, fmt.Errorf("--repository: %w", err)
 		}
-		return helm.Repository(r), nil
+		return chartindex.Repository(r), nil
 	default:
 		return nil, errors.New("no location of the bundle specified: use --bundles or --repository")
 	}

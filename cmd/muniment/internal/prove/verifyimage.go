@@ -76,7 +76,7 @@ func (c *verifyImageCmd) Run(a *term.App) error {
 		}
 		keep = func(_ *oci.Finding, data []byte) error { return saveByDigest(c.Save, data) }
 	}
-	report, err := oci.Verify(a.Ctx, r, oci.Policy{Verifier: check.verifier, Identity: check.identity, PredicateType: check.predicate}, keep)
+	report, err := oci.Verify(a.Ctx, r, oci.Criteria{Signer: check.signer, PredicateType: check.predicate}, keep)
 	if err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func imageText(r *oci.Report, check *bundleCheck) string {
 	if !r.Verified {
 		p.Line("wanted", "%s", wanted(check))
 	}
-	if check.need.LogEntries == sigstore.None {
+	if check.signer.Need.LogEntries == sigstore.None {
 		p.Line("", "no log entry required")
 	}
 	return p.String()
@@ -147,7 +147,7 @@ func wanted(check *bundleCheck) string {
 	if check.predicate != "" {
 		what = "an attestation of type " + check.predicate
 	}
-	if check.identity != nil {
+	if !check.byKey() {
 		return what + " by the identity of the --certificate flags"
 	}
 	return what + " by the key"

@@ -1,4 +1,4 @@
-package helm
+package chartindex
 
 import (
 	"context"
@@ -9,15 +9,17 @@ import (
 	"strings"
 	"testing"
 
+	"muniment.dev/muniment/verifiers/evidence"
+	"muniment.dev/muniment/verifiers/helm"
 	"muniment.dev/muniment/verifiers/intoto"
 	"muniment.dev/muniment/verifiers/oci"
 )
 
-func TestParseIndex(t *testing.T) {
+func TestParse(t *testing.T) {
 	digest := strings.Repeat("0a", 32)
 	good := "chart: gateway-1.7.0\nprovenance: slsa-v1\nsignature: cosign:" + digest + "\n"
 	for _, text := range []string{good, strings.Replace(good, "cosign:", "cosign:sha256:", 1)} {
-		x, err := ParseIndex([]byte(text))
+		x, err := Parse([]byte(text))
 		if err != nil || x.Chart != "gateway-1.7.0" || x.PredicateType != intoto.SLSAProvenanceV1 || x.Bundle != "sha256:"+digest {
 			t.Errorf("%s: %+v, %v", text, x, err)
 		}
@@ -26,17 +28,21 @@ func TestParseIndex(t *testing.T) {
 		{good, "", "empty"},
 		{"chart: gateway-1.7.0\n", "", "chart: missing"},
 		{"provenance: slsa-v1\n", "", "provenance: missing"},
-		{"slsa-v1", "slsa-v9", `provenance: "slsa-v9" is not known; it is one of slsa-v0.2, slsa-v1`},
+		{"slsa-v1", "slsa-v9", `provenance: must be one of slsa-v0.2, slsa-v1, not "slsa-v9"`},
 		{"signature: cosign:" + digest, "", "signature: missing"},
 		{"cosign:", "gpg:", "signature: "},
 		{"cosign:" + digest, "cosign:latest", "signature: "},
 		{digest, digest[1:], "signature: "},
-		{"chart:", "charts:", "field charts not found"},
-		{"chart: gateway-1.7.0", "chart: [a]", "cannot unmarshal"},
+		{"chart:", "charts:", `line 1: unknown member "charts": must be one of chart, provenance, signature`},
+		{"chart: gateway-1.7.0", "chart: [a]", "line 1: chart: must be text, not a list"},
+		{"chart: gateway-1.7.0", "chart: {a: b}", "line 1: chart: must be text, not a map"},
+		{good, "- a\n", "line 1: must be a map, not a list"},
+		{good, good + "chart: again\n", `line 4: duplicate member "chart"`},
+		{good, good + ": : \x00", "not YAML"},
 		{good, good + "---\n" + good, "more than one document"},
-		{good, good + "#" + strings.Repeat("x", MaxProvenance), "more than 1048576 bytes"},
+		{good, good + "#" + strings.Repeat("x", MaxSize), "more than 1048576 bytes"},
 	} {
-		if x, err := ParseIndex([]byte(strings.Replace(good, test.old, test.new, 1))); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), test.want) {
+		if x, err := Parse([]byte(strings.Replace(good, test.old, test.new, 1))); !errors.Is(err, helm.ErrMalformed) || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%.80q instead of %q: %+v, %v, want %q", test.new, test.old, x, err, test.want)
 		}
 	}
@@ -47,10 +53,10 @@ func TestParseIndex(t *testing.T) {
 func TestIndexOfAttestedChart(t *testing.T) {
 	w := newWorkshop(t)
 	check := w.cosignKey()
-	w.pack("gateway", "1.7.0", "one")
+	w.Pack("gateway", "1.7.0", "one")
 	a, host := w.archive("gateway-1.7.0.tgz"), startRegistry(t)
 	ref := w.push(host, "gateway-1.7.0.tgz", "gateway")
-	w.run("cosign", "attest", "--yes", "--key", "cosign.key", "--signing-config", "sc.json", "--type", "slsaprovenance1", "--predicate", "prov.json", ref)
+	w.Run("cosign", "attest", "--yes", "--key", "cosign.key", "--signing-config", "sc.json", "--type", "slsaprovenance1", "--predicate", "prov.json", ref)
 	r, err := oci.Open(ref, oci.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -62,14 +68,14 @@ func TestIndexOfAttestedChart(t *testing.T) {
 	var bundle string
 	if _, err := r.Each(t.Context(), func(found *oci.Attachment, problem error) error {
 		bundle = found.Digest
-		w.write("bundles/some.name", found.Data)
+		w.Write("bundles/some.name", found.Data)
 		return problem
 	}); err != nil {
 		t.Fatal(err)
 	}
 	index := func(text string) *Index {
 		t.Helper()
-		x, err := ParseIndex([]byte(text))
+		x, err := Parse([]byte(text))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,52 +86,53 @@ func TestIndexOfAttestedChart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Manifest != artifacts[0].Digest || got.Verified.KeyName != "cosign.pub" {
+	if got.Manifest != artifacts[0].Digest || got.Proof.KeyName != "cosign.pub" {
 		t.Errorf("got %+v", got)
 	}
 
-	folder := Folder(filepath.Join(w.dir, "bundles"))
-	if _, err := index(text).Verify(t.Context(), a, folder, check); !errors.Is(err, ErrNotVerified) || !strings.Contains(err.Error(), "neither the archive") {
+	folder := Folder(filepath.Join(w.Dir, "bundles"))
+	if _, err := index(text).Verify(t.Context(), a, folder, check); !errors.Is(err, helm.ErrNotVerified) || !strings.Contains(err.Error(), "neither the archive") {
 		t.Errorf("a bundle about a manifest that is not at hand: %v", err)
 	}
 	manifest, err := r.Manifest(t.Context(), artifacts[0].Digest)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.write("bundles/manifest.json", manifest)
+	w.Write("bundles/manifest.json", manifest)
 	if _, err := index(text).Verify(t.Context(), a, folder, check); err != nil {
 		t.Errorf("with the manifest at hand: %v", err)
 	}
 
-	w.pack("gateway", "1.7.0", "two")
+	w.Pack("gateway", "1.7.0", "two")
 	changed := w.archive("gateway-1.7.0.tgz")
-	w.pack("gateway", "1.8.0", "one")
+	w.Pack("gateway", "1.8.0", "one")
 	stranger := newWorkshop(t).cosignKey()
 	none := strings.Repeat("0", 64)
 	for _, test := range []struct {
 		name, text string
-		archive    *Archive
-		check      Check
+		archive    *helm.Archive
+		check      *evidence.Signer
 		want       string
 	}{
 		{"another archive", text, changed, check, "neither the archive"},
-		{"another chart", text, w.archive("gateway-1.8.0.tgz"), check, "the archive is of the chart gateway-1.8.0"},
-		{"another kind of provenance", strings.Replace(text, "slsa-v1", "slsa-v0.2", 1), a, check, "the index file promises"},
-		{"a bundle that is missing", strings.Replace(text, bundle, none, 1), a, check, "nowhere to be found"},
+		{"another chart", text, w.archive("gateway-1.8.0.tgz"), check, "the archive contains the chart gateway-1.8.0"},
+		{"another kind of provenance", strings.Replace(text, "slsa-v1", "slsa-v0.2", 1), a, check, "the index file requires"},
+		{"a bundle that is missing", strings.Replace(text, bundle, none, 1), a, check, "cannot find the bundle"},
 		{"a bundle that is something else", strings.Replace(text, bundle, artifacts[0].Digest, 1), a, check, "sigstore bundle"},
 		{"another key", text, a, stranger, "not verified"},
 	} {
 		for name, resolve := range map[string]Resolver{"folder": folder, "repository": Repository(r)} {
-			if _, err := index(test.text).Verify(t.Context(), test.archive, resolve, test.check); !errors.Is(err, ErrNotVerified) || !strings.Contains(err.Error(), test.want) {
+			if _, err := index(test.text).Verify(t.Context(), test.archive, resolve, test.check); !errors.Is(err, helm.ErrNotVerified) || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%s, %s: %v, want %q", test.name, name, err, test.want)
 			}
 		}
 	}
-	broken := func(context.Context, string) ([]byte, error) { return nil, errDisk }
-	if _, err := index(text).Verify(t.Context(), a, broken, check); !errors.Is(err, errDisk) || errors.Is(err, ErrNotVerified) {
+	errBroken := errors.New("the disk is broken")
+	broken := func(context.Context, string) ([]byte, error) { return nil, errBroken }
+	if _, err := index(text).Verify(t.Context(), a, broken, check); !errors.Is(err, errBroken) || errors.Is(err, helm.ErrNotVerified) {
 		t.Errorf("a resolver that fails: %v", err)
 	}
-	if _, err := index(text).Verify(t.Context(), a, Folder(filepath.Join(w.dir, "missing")), check); !errors.Is(err, os.ErrNotExist) || errors.Is(err, ErrNotVerified) {
+	if _, err := index(text).Verify(t.Context(), a, Folder(filepath.Join(w.Dir, "missing")), check); !errors.Is(err, os.ErrNotExist) || errors.Is(err, helm.ErrNotVerified) {
 		t.Errorf("a folder that is missing: %v", err)
 	}
 }
@@ -134,17 +141,17 @@ func TestIndexOfAttestedChart(t *testing.T) {
 func TestIndexOfAttestedArchive(t *testing.T) {
 	w := newWorkshop(t)
 	check := w.cosignKey()
-	w.pack("gateway", "1.7.0", "one")
-	if err := os.Mkdir(filepath.Join(w.dir, "bundles"), 0o700); err != nil {
+	w.Pack("gateway", "1.7.0", "one")
+	if err := os.Mkdir(filepath.Join(w.Dir, "bundles"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	w.run("cosign", "attest-blob", "--yes", "--key", "cosign.key", "--signing-config", "sc.json", "--type", "slsaprovenance1", "--predicate", "prov.json", "--bundle", "bundles/b.json", "gateway-1.7.0.tgz")
-	x, err := ParseIndex(fmt.Appendf(nil, "chart: gateway-1.7.0\nprovenance: slsa-v1\nsignature: cosign:%s\n", digestOf(w.read("bundles/b.json"))))
+	w.Run("cosign", "attest-blob", "--yes", "--key", "cosign.key", "--signing-config", "sc.json", "--type", "slsaprovenance1", "--predicate", "prov.json", "--bundle", "bundles/b.json", "gateway-1.7.0.tgz")
+	x, err := Parse(fmt.Appendf(nil, "chart: gateway-1.7.0\nprovenance: slsa-v1\nsignature: cosign:%s\n", digestOf(w.Read("bundles/b.json"))))
 	if err != nil {
 		t.Fatal(err)
 	}
 	a := w.archive("gateway-1.7.0.tgz")
-	r, err := x.Verify(t.Context(), a, Folder(filepath.Join(w.dir, "bundles")), check)
+	r, err := x.Verify(t.Context(), a, Folder(filepath.Join(w.Dir, "bundles")), check)
 	if err != nil || r.Subject != a.Digest || r.Manifest != "" {
 		t.Errorf("got %+v, %v", r, err)
 	}

@@ -1,4 +1,4 @@
-package helm
+package chartindex
 
 import (
 	"crypto/sha256"
