@@ -91,10 +91,12 @@ type Resolver func(ctx context.Context, digest string) ([]byte, error)
 
 // A Result describes how a chart was verified.
 type Result struct {
-	Index    *Index
-	Proof    *evidence.Proof
-	Subject  string // digest of the bundle's subject: the archive or Manifest
-	Manifest string // digest of the manifest that contains the archive; "" if the archive is the subject
+	Index   *Index
+	Proof   *evidence.Proof
+	Subject string // digest of the bundle's subject: the archive or Manifest
+	// digest of the manifest that contains the archive; "" if the archive is
+	// the subject
+	Manifest string
 }
 
 // Verify resolves and verifies the bundle, and checks that it is about the

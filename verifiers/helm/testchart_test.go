@@ -20,7 +20,8 @@ func archive(t *testing.T, data []byte) *Archive {
 	return a
 }
 
-// serialised returns the public keys of the entities, as gpg --export writes them.
+// serialised returns the public keys of the entities, as gpg --export writes
+// them.
 func serialised(t testing.TB, entities ...*openpgp.Entity) []byte {
 	t.Helper()
 	var b bytes.Buffer
