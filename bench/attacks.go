@@ -188,7 +188,7 @@ func (a *attacker) bundle() func(ctx context.Context) {
 	}
 	first := append(message(&munimentv1.AppendStreamRequest{Part: &munimentv1.AppendStreamRequest_Header{Header: &munimentv1.AppendStreamHeader{Tenant: a.client.Tenant, Kind: kindname.Attestation,
 		MediaType: sigstore.MediaTypePrefix + ".v0.3+json"}}}),
-		chunk([]byte(`{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"tlogEntries":[{}`))...)
+		chunk([]byte(`{"mediaType":"`+sigstore.MediaTypePrefix+`.v0.3+json","verificationMaterial":{"tlogEntries":[{}`))...)
 	many, last := chunk(bytes.Repeat([]byte(",{}"), 300_000)), chunk([]byte("]}}"))
 	return func(ctx context.Context) {
 		parts := []io.Reader{bytes.NewReader(first)}

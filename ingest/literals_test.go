@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"muniment.dev/muniment/internal/kindname"
 )
 
 // TestKindsHaveOneTable checks that no code names a kind by a literal. Package
@@ -123,6 +125,8 @@ func TestKindLiterals(t *testing.T) {
 	for code, want := range map[string]int{
 		`var x = "attestation"`:                                            1,
 		`var x = "gate-decision"`:                                          1,
+		`var x = "gate" + "-decision"`:                                     1,
+		`var x = "attes" + ("ta" + "tion")`:                                1,
 		`const help = "default:\"attestation\""`:                           0,
 		`var x = "control"`:                                                0,
 		`const ConfigKind = "config"`:                                      1,
@@ -175,6 +179,11 @@ func kindLiterals(file *ast.File) []*ast.BasicLit {
 			if ofKind(n.X) || ofKind(n.Y) {
 				add(n.X, n.Y)
 			}
+			if first, name := joined(n); strings.Contains(name, "-") || name == kindname.Attestation {
+				if _, ok := table[name]; ok {
+					found = append(found, first)
+				}
+			}
 		case *ast.SwitchStmt:
 			if n.Tag != nil && ofKind(n.Tag) {
 				for _, c := range n.Body.List {
@@ -197,6 +206,26 @@ func kindLiterals(file *ast.File) []*ast.BasicLit {
 		return true
 	})
 	return found
+}
+
+// joined returns the text of literals joined by +, and the first of them, or
+// nil.
+func joined(e ast.Expr) (first *ast.BasicLit, text string) {
+	switch e := e.(type) {
+	case *ast.BasicLit:
+		if s, err := strconv.Unquote(e.Value); err == nil && e.Kind == token.STRING {
+			return e, s
+		}
+	case *ast.ParenExpr:
+		return joined(e.X)
+	case *ast.BinaryExpr:
+		x, head := joined(e.X)
+		y, tail := joined(e.Y)
+		if e.Op == token.ADD && x != nil && y != nil {
+			return x, head + tail
+		}
+	}
+	return nil, ""
 }
 
 // elements returns the keys or elements of a literal that are names of kinds.

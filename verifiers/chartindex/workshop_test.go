@@ -11,17 +11,17 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/registry"
 
+	"muniment.dev/muniment/internal/peers/helmrig"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/evidence"
 	"muniment.dev/muniment/verifiers/helm"
-	"muniment.dev/muniment/verifiers/helm/helmtest"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
 // A workshop also signs with cosign, and pushes charts to a registry.
-type workshop struct{ *helmtest.Workshop }
+type workshop struct{ *helmrig.Workshop }
 
-func newWorkshop(t *testing.T) *workshop { return &workshop{helmtest.New(t)} }
+func newWorkshop(t *testing.T) *workshop { return &workshop{helmrig.New(t)} }
 
 func (w *workshop) archive(name string) *helm.Archive {
 	w.T.Helper()

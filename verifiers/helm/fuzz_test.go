@@ -7,11 +7,11 @@ import (
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 
-	"muniment.dev/muniment/verifiers/helm/helmtest"
+	"muniment.dev/muniment/internal/peers/helmrig"
 )
 
 func FuzzParse(f *testing.F) {
-	e := helmtest.NewEntity(f, "A", "a@acme.example", nil)
+	e := helmrig.NewEntity(f, "A", "a@acme.example", nil)
 	f.Add(clearSigned(f, e, nil))
 	f.Add([]byte("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nname: a\n...\nfiles: &a [*a]\n-----BEGIN PGP SIGNATURE-----\n\n-----END PGP SIGNATURE-----\n"))
 	k := &Keyring{entities: openpgp.EntityList{e}}
@@ -34,7 +34,7 @@ func FuzzParse(f *testing.F) {
 }
 
 func FuzzParseKeyring(f *testing.F) {
-	e := helmtest.NewEntity(f, "A", "a@acme.example", nil)
+	e := helmrig.NewEntity(f, "A", "a@acme.example", nil)
 	f.Add(serialised(f, e))
 	f.Add(armored(f, e))
 	f.Add([]byte("\x00\x00\x00\x20\x01\x01\x00\x02KBXf\x00\x00\x00\x00"))

@@ -18,14 +18,14 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 
-	"muniment.dev/muniment/verifiers/helm/helmtest"
+	"muniment.dev/muniment/internal/peers/helmrig"
 )
 
 func TestProvenanceOfHelm(t *testing.T) {
-	w := helmtest.New(t)
+	w := helmrig.New(t)
 	w.Pack("gateway", "1.7.0", "one")
 	prov, a := w.Read("gateway-1.7.0.tgz.prov"), archive(t, w.Read("gateway-1.7.0.tgz"))
-	other := helmtest.NewEntity(t, "Other", "other@acme.example", nil)
+	other := helmrig.NewEntity(t, "Other", "other@acme.example", nil)
 	for name, data := range map[string][]byte{
 		"binary": serialised(t, other, w.Signer), "armored": armored(t, w.Signer), "armored, one after the other": armored(t, other, w.Signer), "the secret one": w.Read("secring.gpg"),
 	} {
@@ -72,7 +72,7 @@ func TestProvenanceOfHelm(t *testing.T) {
 }
 
 func TestChangedProvenance(t *testing.T) {
-	w := helmtest.New(t)
+	w := helmrig.New(t)
 	w.Pack("gateway", "1.7.0", "one")
 	prov := string(w.Read("gateway-1.7.0.tgz.prov"))
 	k := keyring(t, serialised(t, w.Signer))
@@ -154,7 +154,7 @@ func signedWith(t *testing.T, by *openpgp.Entity, hash crypto.Hash, prov []byte)
 }
 
 func TestWeakSignatures(t *testing.T) {
-	fresh, old := helmtest.NewEntity(t, "Fresh", "a@acme.example", nil), helmtest.NewEntity(t, "Old", "b@acme.example", longAgo)
+	fresh, old := helmrig.NewEntity(t, "Fresh", "a@acme.example", nil), helmrig.NewEntity(t, "Old", "b@acme.example", longAgo)
 	k := keyring(t, serialised(t, fresh, old))
 	if _, err := k.Verify(clearSigned(t, fresh, nil)); err != nil {
 		t.Errorf("as it should be: %v", err)
@@ -171,7 +171,7 @@ func TestWeakSignatures(t *testing.T) {
 }
 
 func TestBadKeyrings(t *testing.T) {
-	good := helmtest.NewEntity(t, "A", "a@acme.example", nil)
+	good := helmrig.NewEntity(t, "A", "a@acme.example", nil)
 	for name, data := range map[string][]byte{"empty": nil, "text": []byte("no keys"), "cut short": serialised(t, good)[:40], "an armored signature": []byte("-----BEGIN PGP SIGNATURE-----\n\nwsA=\n-----END PGP SIGNATURE-----\n")} {
 		if k, err := ParseKeyring(data); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), "keyring: ") || strings.Contains(err.Error(), "/tmp") {
 			t.Errorf("%s: %v, %v", name, k, err)

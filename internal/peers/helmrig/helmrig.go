@@ -1,5 +1,5 @@
-// Package helmtest makes signed charts with the real helm, for tests.
-package helmtest
+// Package helmrig makes signed charts with the real helm, for tests.
+package helmrig
 
 import (
 	"bytes"
