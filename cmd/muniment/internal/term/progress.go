@@ -1,6 +1,8 @@
 package term
 
 import (
+	"io"
+
 	"github.com/schollz/progressbar/v3"
 )
 
@@ -29,9 +31,18 @@ func (a *App) ByteProgress(total int64, what string) *progressbar.ProgressBar {
 func (a *App) ProgressBytes(what string) *progressbar.ProgressBar {
 	f, ok := a.stderrFile()
 	if !ok || !IsTerminal(f) {
-		return progressbar.DefaultBytesSilent(-1)
+		return bytesBar(io.Discard, what, progressbar.OptionSetVisibility(false))
 	}
-	return progressbar.NewOptions64(-1, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription(what), progressbar.OptionShowBytes(true), progressbar.OptionClearOnFinish())
+	return bytesBar(f, what)
+}
+
+// bytesBar returns a bar without an end. It has no goroutine that turns its
+// spinner: that of the library races with writes.
+func bytesBar(w io.Writer, what string, more ...progressbar.Option) *progressbar.ProgressBar {
+	return progressbar.NewOptions64(-1, append([]progressbar.Option{
+		progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what), progressbar.OptionShowBytes(true),
+		progressbar.OptionClearOnFinish(), progressbar.OptionSetSpinnerChangeInterval(0),
+	}, more...)...)
 }
 
 // ProgressFunc returns a function that shows progress towards a total known
