@@ -49,12 +49,15 @@ type Sample struct {
 	rng                 *rand.Rand
 }
 
-// NewSample returns a sample of one case in every. At the end of the test, it
-// logs how many of the cases ran.
+// NewSample returns a sample of one case in every, and fewer in make check. At
+// the end of the test, it logs how many of the cases ran.
 func NewSample(t testing.TB, what string, every int) *Sample {
 	t.Helper()
 	seed := Seed(t)
 	s := &Sample{every: every, rng: rand.New(rand.NewPCG(seed, uint64(every)))}
+	if testing.Short() {
+		s.every *= 5
+	}
 	if Full() {
 		s.every = 1
 	}

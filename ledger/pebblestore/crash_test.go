@@ -276,8 +276,8 @@ type plug struct {
 func newPlug(t *testing.T, every int) *plug {
 	seed := soak.Seed(t)
 	p := &plug{t: t, mem: vfs.NewCrashableMem(), every: every, rng: rand.New(rand.NewPCG(1+seed, 2)), clones: make(chan func() error, 4)}
-	if storetest.RaceDetector {
-		p.every *= 18
+	if testing.Short() {
+		p.every *= 12
 	}
 	if soak.Full() {
 		p.every = 1
@@ -300,10 +300,10 @@ func (p *plug) arm() {
 }
 
 // report logs how many crashes were checked. Fewer than the given number are a
-// failure, except under the race detector.
+// failure, except in make check.
 func (p *plug) report(least int) {
 	p.t.Helper()
-	if p.crashes == 0 || p.crashes < least && !storetest.RaceDetector {
+	if p.crashes == 0 || p.crashes < least && !testing.Short() {
 		p.t.Errorf("only %d crashes", p.crashes)
 	}
 	p.t.Logf("%d crashes at %d places of seed %d; in full: %d", p.crashes, p.places, soak.Seed(p.t), 3*p.places)

@@ -96,7 +96,7 @@ func TestMutants(t *testing.T) {
 					same++
 				}
 			})
-			if refused < sample.Taken()*3/4 || mayVerify && same == 0 {
+			if refused < sample.Taken()*3/4 || mayVerify && same == 0 && !testing.Short() {
 				t.Errorf("of the changed receipts %d are refused, %d state the same", refused, same)
 			}
 		})
