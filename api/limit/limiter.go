@@ -59,6 +59,7 @@ type Limiter struct {
 	cfg    Config
 	book   *Book // of what callers hold
 	debts  Debts // of callers whose calls fail
+	active company
 	sizes  atomic.Pointer[Sizes]
 	usages atomic.Pointer[Usages]
 }
@@ -208,6 +209,12 @@ func (l *Limiter) Turn(next http.Handler) http.Handler {
 			if err := HeldBy(r.Context()).Take(Bytes, callBytes); err != nil {
 				l.cfg.Refuse(w, r, l.Busy(err))
 				return
+			}
+			tenant := tenantOf(r.Context())
+			if l.active.join(tenant, l.cfg.Now()) && l.book.Held(tenant, Calls) > besideFree {
+				if err := l.settle(r.Context(), u.beside.Reserve().Delay(), nil); err != nil {
+					return // the client has gone
+				}
 			}
 			if u.working.Acquire(r.Context(), 1) != nil {
 				return // the client has gone

@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,7 +31,11 @@ type TenantLimits struct {
 	EntryBurst   int
 	Bytes        float64
 	ByteBurst    int
-	Concurrent   int   // calls that are worked on at once; more wait. 0: 64
+	Concurrent   int // calls that are worked on at once; more wait. 0: 64
+	// Beside is the rate of calls while other tenants are active, for a tenant
+	// with more than two calls under way, streams excepted; calls beyond it
+	// wait. 0: 500.
+	Beside       float64
 	DailyEntries int64 // new ones, in a day of UTC
 	DailyBytes   int64 // of their payloads
 }
@@ -55,6 +60,7 @@ func burst(given int, perSecond float64) int {
 type Usage struct {
 	limits                   TenantLimits
 	requests, entries, bytes *rate.Limiter
+	beside                   *rate.Limiter       // applies while other tenants are active
 	working                  *semaphore.Weighted // calls that are worked on, streams excepted
 	watching                 *semaphore.Weighted // watchers that look for entries
 
@@ -75,7 +81,8 @@ func newUsage(l TenantLimits) *Usage {
 	if atWork == 0 {
 		atWork = defaultConcurrent
 	}
-	return &Usage{limits: l, working: semaphore.NewWeighted(atWork), watching: semaphore.NewWeighted(1), requests: limiter(l.Requests, l.RequestBurst), entries: limiter(l.Entries, l.EntryBurst), bytes: limiter(l.Bytes, l.ByteBurst)}
+	beside := rate.NewLimiter(rate.Limit(cmp.Or(l.Beside, defaultBeside)), besideBurst)
+	return &Usage{limits: l, beside: beside, working: semaphore.NewWeighted(atWork), watching: semaphore.NewWeighted(1), requests: limiter(l.Requests, l.RequestBurst), entries: limiter(l.Entries, l.EntryBurst), bytes: limiter(l.Bytes, l.ByteBurst)}
 }
 
 // Labels are the limits that a call can be refused for, in metrics.

@@ -44,6 +44,7 @@ type TenantLimits struct {
 	Bytes        float64 `yaml:"bytes_per_second"`
 	ByteBurst    int     `yaml:"byte_burst"`
 	Concurrent   int     `yaml:"concurrent_calls"`
+	Beside       float64 `yaml:"calls_per_second_beside_others"`
 	DailyEntries int64   `yaml:"entries_per_day"`
 	DailyBytes   int64   `yaml:"bytes_per_day"`
 }
@@ -211,6 +212,9 @@ func (l *TenantLimits) check() error {
 		case x.burst > 0 && x.rate == 0:
 			return fmt.Errorf("%s: requires %s", x.burstName, x.rateName)
 		}
+	}
+	if !(l.Beside >= 0) || math.IsInf(l.Beside, 0) {
+		return errors.New("calls_per_second_beside_others: must be a number of at least 0")
 	}
 	if l.Concurrent < 0 {
 		return errors.New("concurrent_calls: must be at least 0")
