@@ -229,7 +229,7 @@ func (c *Client) AppendBatch(ctx context.Context, subs []Submission) ([]Result, 
 			case *munimentv1.AppendResult_Appended:
 				out[i] = c.check(&subs[i], r.Appended)
 			case *munimentv1.AppendResult_Error:
-				out[i].Err = fmt.Errorf("%s: %s", r.Error.Code, r.Error.Message)
+				out[i].Err = refusal(r.Error)
 			default:
 				out[i].Err = errors.New("the server returned no result")
 			}
@@ -237,6 +237,16 @@ func (c *Client) AppendBatch(ctx context.Context, subs []Submission) ([]Result, 
 		return nil
 	})
 	return out, err
+}
+
+// refusal returns the error of one submission of a batch as a *connect.Error,
+// like that of a call of its own.
+func refusal(e *munimentv1.AppendError) error {
+	code := connect.CodeUnknown
+	if code.UnmarshalText([]byte(e.Code)) != nil {
+		code = connect.CodeUnknown
+	}
+	return connect.NewError(code, errors.New(e.Message))
 }
 
 func (s *Submission) message() *munimentv1.Submission {
