@@ -97,8 +97,8 @@ func (d *Debts) reserve(owner string, now time.Time, most time.Duration) time.Du
 // Pay waits as long as the owner owes, at most for the given time, and for the
 // owner's calls that began to wait before, and reports whether it had to. It
 // ends early with the context, or when stop is closed.
-func (d *Debts) Pay(ctx context.Context, owner string, most time.Duration, stop <-chan struct{}) bool {
-	wait := d.reserve(owner, time.Now(), most)
+func (d *Debts) Pay(ctx context.Context, owner string, now time.Time, most time.Duration, stop <-chan struct{}) bool {
+	wait := d.reserve(owner, now, most)
 	if wait <= 0 {
 		return false
 	}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"sync/atomic"
-	"time"
 
 	"connectrpc.com/connect"
 	"muniment.dev/muniment/api/edge"
@@ -31,7 +30,7 @@ func isFailure(err error) bool {
 
 // payDebt waits as long as the owner of the request owes, at most Wait.
 func (l *Limiter) payDebt(r *http.Request) {
-	if l.debts.Pay(r.Context(), ownerOf(r), l.cfg.Wait, l.cfg.Drain) {
+	if l.debts.Pay(r.Context(), ownerOf(r), l.cfg.Now(), l.cfg.Wait, l.cfg.Drain) {
 		l.cfg.Observer.Delayed()
 	}
 }
@@ -48,7 +47,7 @@ func (l *Limiter) AfterDebt(next http.Handler) http.Handler {
 // the answer if the caller owes and may hold another delayed answer.
 func (l *Limiter) ChargeRefusal(r *http.Request) {
 	owner := ownerOf(r)
-	l.debts.Charge(owner, time.Now(), 1)
+	l.debts.Charge(owner, l.cfg.Now(), 1)
 	h := l.book.Open(owner)
 	defer h.Release()
 	if h.Take(Refusals, 1) == nil {
@@ -70,7 +69,7 @@ func (l *Limiter) Priced(next http.Handler) http.Handler {
 		r.Body = body
 		defer func() {
 			if !o.good && r.Context().Err() == nil {
-				l.debts.Charge(ownerOf(r), time.Now(), priceOf(body.n.Load()))
+				l.debts.Charge(ownerOf(r), l.cfg.Now(), priceOf(body.n.Load()))
 			}
 		}()
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), endingKey{}, o)))
@@ -101,7 +100,7 @@ func (l *Limiter) PricedByStatus(next http.Handler) http.Handler {
 		next.ServeHTTP(counted, r)
 		switch counted.Status() {
 		case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType:
-			l.debts.Charge(ownerOf(r), time.Now(), 1)
+			l.debts.Charge(ownerOf(r), l.cfg.Now(), 1)
 		}
 	})
 }

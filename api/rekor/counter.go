@@ -28,7 +28,7 @@ func (c *counter) count(next http.Handler) http.Handler {
 			c.debts.Charge(owner, time.Now(), 1)
 			return
 		}
-		if c.debts.Pay(r.Context(), owner, maxDelay, nil) && c.delayed != nil {
+		if c.debts.Pay(r.Context(), owner, time.Now(), maxDelay, nil) && c.delayed != nil {
 			c.delayed()
 		}
 		noted := &edge.Answer{ResponseWriter: w}
