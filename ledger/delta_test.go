@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger/delta"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
@@ -239,6 +240,7 @@ func TestDeltaEveryByte(t *testing.T) {
 // An import that ends at any of its commits leaves the replica as it was, and
 // the same file finishes it.
 func TestDeltaInterrupted(t *testing.T) {
+	soak.WithoutRace(t)
 	tl := newTestLog(t, Config{})
 	mix(t, tl, "first", 50)
 	first := export(t, tl, 0, acme)

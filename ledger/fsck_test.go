@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
 	"muniment.dev/muniment/ledger/store/memstore"
@@ -76,6 +77,7 @@ func (s *faultyStore) Leaves(ctx context.Context, from, to uint64) ([][]byte, er
 // Damage to one tile of any level, or to one leaf, is found and attributed to
 // it alone, because the tiles above and below prove the rest.
 func TestCheckStoreFindsTilesAndLeaves(t *testing.T) {
+	soak.WithoutRace(t)
 	s, st := tallStore(t)
 	const last = store.TileWidth*store.TileWidth + 299 // in a partial tile
 	for _, c := range []struct {

@@ -1,11 +1,16 @@
 package ledger
 
-import "testing"
+import (
+	"testing"
+
+	"muniment.dev/muniment/internal/soak"
+)
 
 // The third level of tiles begins at 65,536 entries, and about then the
 // sequencer forgets the first keys. One log serves for both, since it takes a
 // while to fill.
 func TestLargeLog(t *testing.T) {
+	soak.WithoutRace(t)
 	tl := newTestLog(t, Config{TileCache: 16}) // small, so that tiles are read again from the store
 	first := tl.mustAppend(t, acme.draft("evidence"))[0]
 	tl.fill(t, "entry", 65531)

@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"pgregory.net/rapid"
 
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger/engine"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/pebblestore"
@@ -21,6 +22,7 @@ import (
 // At any size a log can be closed and opened again: it is the same log, and
 // goes on as one that was never closed.
 func TestReopenAtAnySize(t *testing.T) {
+	soak.WithoutRace(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		tl := newTestLog(t, Config{})
 		defer tl.Close()

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
 	"muniment.dev/muniment/ledger/store/memstore"
@@ -58,6 +59,7 @@ func TestReindexProgress(t *testing.T) {
 
 // A wrong tile is not used in proofs. Reindex computes it from the leaves.
 func TestWrongTile(t *testing.T) {
+	soak.WithoutRace(t)
 	ctx := context.Background()
 	tl := newTestLog(t, Config{})
 	tl.fill(t, "entry", 3*store.TileWidth+10)
