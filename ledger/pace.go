@@ -3,6 +3,7 @@ package ledger
 import (
 	"time"
 
+	"muniment.dev/muniment/internal/company"
 	"muniment.dev/muniment/ledger/entry"
 )
 
@@ -19,41 +20,15 @@ const (
 	pacedRest = 60
 	// maxRest limits the wait after a commit that was slow for other reasons.
 	maxRest = 5 * time.Second
-	// activeFor is how long a stream counts as active after an append.
-	activeFor = time.Second
 )
 
 // A pace spreads commits that are slow because of one stream, so entries of
 // other streams rarely wait for one. A stream that is alone is not paced. The
 // queue's mutex guards it.
 type pace struct {
-	now   func() time.Time
-	until map[entry.Hash]time.Time // next turn of a stream
-	// last is the newest append, and other the newest of another stream.
-	last, other arrival
-}
-
-type arrival struct {
-	stream entry.Hash
-	at     time.Time
-}
-
-// arrived records an append.
-func (p *pace) arrived(stream entry.Hash) {
-	if p.last.stream != stream {
-		p.other = p.last
-	}
-	p.last = arrival{stream, p.now()}
-}
-
-// companyUntil returns when the stream will be alone if no other stream
-// appends.
-func (p *pace) companyUntil(stream entry.Hash) time.Time {
-	a := p.last
-	if a.stream == stream {
-		a = p.other
-	}
-	return a.at.Add(activeFor)
+	now     func() time.Time
+	until   map[entry.Hash]time.Time    // next turn of a stream
+	appends company.Tracker[entry.Hash] // by stream
 }
 
 // wait returns the time until the stream's next turn.
@@ -63,8 +38,8 @@ func (p *pace) wait(stream entry.Hash) time.Duration {
 		return 0
 	}
 	now := p.now()
-	if company := p.companyUntil(stream); company.Before(until) {
-		until = company
+	if alone := p.appends.Until(stream); alone.Before(until) {
+		until = alone
 	}
 	if !until.After(now) {
 		delete(p.until, stream)
@@ -82,7 +57,7 @@ func (p *pace) committed(batch []*group, took time.Duration) {
 	}
 	now := p.now()
 	for stream, n := range rows {
-		if n > pacedRows && p.companyUntil(stream).After(now) {
+		if n > pacedRows && p.appends.Until(stream).After(now) {
 			excess := took * time.Duration(n-pacedRows) / time.Duration(all)
 			p.until[stream] = now.Add(min(maxRest, pacedRest*excess))
 		}

@@ -3,6 +3,8 @@ package ledger
 import (
 	"testing"
 	"time"
+
+	"muniment.dev/muniment/internal/company"
 )
 
 // rowsOf puts a group with as many rows of the index.
@@ -65,7 +67,7 @@ func TestHeavyStreamIsPaced(t *testing.T) {
 	rowsOf(t, &q, light, 10)
 	q.committed(check("after its wait", 1, 1), 50*time.Millisecond)
 
-	now = now.Add(activeFor)
+	now = now.Add(company.ActiveFor)
 	check("when the other stream has stopped", 4, 0)
 
 	// What is closed is recorded without delay.

@@ -85,7 +85,7 @@ func (q *queue) put(g *group) error {
 	q.lanes[l.stream] = l
 	l.groups = append(l.groups, g)
 	q.count(l, g, 1)
-	q.pace.arrived(l.stream)
+	q.pace.appends.Arrived(l.stream, q.pace.now())
 	q.filled.Signal()
 	return nil
 }
@@ -153,7 +153,7 @@ func (q *queue) take() []*group {
 	for entries, bytes, rows := 0, int64(0), 0; len(next) > 0; {
 		l := next[0]
 		g := l.groups[0]
-		if l.inBatch > 0 && l.inBatch+g.rows > pacedRows && !q.closed && q.pace.companyUntil(l.stream).After(q.pace.now()) {
+		if l.inBatch > 0 && l.inBatch+g.rows > pacedRows && !q.closed && q.pace.appends.Until(l.stream).After(q.pace.now()) {
 			heap.Pop(&next)
 			continue
 		}

@@ -7,31 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"muniment.dev/muniment/internal/company"
 	rpc "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
-
-func TestCompany(t *testing.T) {
-	var c company
-	start := time.Now()
-	for _, step := range []struct {
-		tenant string
-		after  time.Duration
-		want   bool
-	}{
-		{"acme", 0, false},
-		{"acme", 0, false},
-		{"globex", 0, true},
-		{"acme", 0, true},
-		{"acme", activeFor - 1, true},
-		{"acme", activeFor, false},
-		{"globex", activeFor, true},
-		{"globex", 3 * activeFor, false},
-	} {
-		if got := c.join(step.tenant, start.Add(step.after)); got != step.want {
-			t.Errorf("%s after %v: in company %t, want %t", step.tenant, step.after, got, step.want)
-		}
-	}
-}
 
 // TestFloodWaits checks that the calls of a tenant beyond its rate wait while
 // another tenant is active, and only then.
@@ -80,7 +58,7 @@ func TestFloodWaits(t *testing.T) {
 	if !call("quiet") || waiting != besideBurst {
 		t.Error("a call of the quiet tenant waited")
 	}
-	now = now.Add(2 * activeFor)
+	now = now.Add(2 * company.ActiveFor)
 	others = l.Book().Open("flood")
 	if err := others.Take(Calls, besideFree); err != nil {
 		t.Fatal(err)

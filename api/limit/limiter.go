@@ -59,7 +59,7 @@ type Limiter struct {
 	cfg    Config
 	book   *Book // of what callers hold
 	debts  Debts // of callers whose calls fail
-	active company
+	active activeTenants
 	sizes  atomic.Pointer[Sizes]
 	usages atomic.Pointer[Usages]
 }
@@ -198,7 +198,8 @@ func (l *Limiter) Take(ctx context.Context, n int64) error {
 // Turn waits until the tenant of the request may make a call.
 func (l *Limiter) Turn(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		u, sh := l.Usage(tenantOf(r.Context())), shapeOf(r)
+		tenant, sh := tenantOf(r.Context()), shapeOf(r)
+		u := l.Usage(tenant)
 		if err := l.takeRequest(r.Context(), u); err != nil {
 			l.cfg.Refuse(w, r, err)
 			return
@@ -210,9 +211,8 @@ func (l *Limiter) Turn(next http.Handler) http.Handler {
 				l.cfg.Refuse(w, r, l.Busy(err))
 				return
 			}
-			tenant := tenantOf(r.Context())
-			if l.active.join(tenant, l.cfg.Now()) && l.book.Held(tenant, Calls) > besideFree {
-				if err := l.settle(r.Context(), u.beside.Reserve().Delay(), nil); err != nil {
+			if now := l.cfg.Now(); l.active.join(tenant, now) && l.book.Held(tenant, Calls) > besideFree {
+				if l.settle(r.Context(), u.beside.ReserveN(now, 1).DelayFrom(now), nil) != nil {
 					return // the client has gone
 				}
 			}

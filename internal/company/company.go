@@ -1,0 +1,37 @@
+// Package company tracks whether the owner of a call is alone, so that owners
+// are slowed down only while others are active.
+package company
+
+import "time"
+
+// ActiveFor is how long an owner counts as active after a call.
+const ActiveFor = time.Second
+
+// A Tracker records the newest calls. The caller synchronizes its use. The zero
+// value has no calls.
+type Tracker[K comparable] struct {
+	// last is the newest call, and other the newest one of another owner.
+	last, other call[K]
+}
+
+type call[K comparable] struct {
+	owner K
+	at    time.Time
+}
+
+// Arrived records a call.
+func (t *Tracker[K]) Arrived(owner K, now time.Time) {
+	if t.last.owner != owner {
+		t.other = t.last
+	}
+	t.last = call[K]{owner, now}
+}
+
+// Until returns when the owner will be alone if no other owner calls.
+func (t *Tracker[K]) Until(owner K) time.Time {
+	c := t.last
+	if c.owner == owner {
+		c = t.other
+	}
+	return c.at.Add(ActiveFor)
+}
