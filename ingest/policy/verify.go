@@ -63,7 +63,7 @@ func (c *court) verify(s *Signer) (*proof, error) {
 		return nil, spent
 	}
 	if err != nil {
-		return nil, errors.New(strings.TrimPrefix(err.Error(), sigstore.ErrNotVerified.Error()+": "))
+		return nil, errors.New(sigstore.Reason(err))
 	}
 	by := newProof(c.ev.Signed.Format(), p)
 	by.signer = s

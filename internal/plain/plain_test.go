@@ -46,3 +46,11 @@ func TestDecodeError(t *testing.T) {
 		t.Error("an error without such words changes")
 	}
 }
+
+func TestMalformed(t *testing.T) {
+	sentinel, cause := errors.New("malformed"), errors.New("jsontext: unexpected EOF")
+	err := Malformed(sentinel, "bundle", cause)
+	if !errors.Is(err, sentinel) || !errors.Is(err, cause) || err.Error() != "bundle: unexpected EOF" {
+		t.Errorf("got %v", err)
+	}
+}

@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/documents"
 	"muniment.dev/muniment/verifiers/evidence"
@@ -48,7 +49,7 @@ var predicateTypes = map[string]string{"slsa-v1": intoto.SLSAProvenanceV1, "slsa
 func Parse(text []byte) (*Index, error) {
 	x, err := parse(text)
 	if err != nil {
-		return nil, &malformedError{err}
+		return nil, plain.Malformed(helm.ErrMalformed, "index file", err)
 	}
 	return x, nil
 }
@@ -243,9 +244,3 @@ func Repository(r *oci.Registry) Resolver {
 		return data, err
 	}
 }
-
-// A malformedError wraps helm.ErrMalformed without its text.
-type malformedError struct{ cause error }
-
-func (e *malformedError) Error() string   { return "index file: " + e.cause.Error() }
-func (e *malformedError) Unwrap() []error { return []error{helm.ErrMalformed, e.cause} }

@@ -49,10 +49,7 @@ type signed struct{ s *Statement }
 func (signed) Format() string { return "cose" }
 
 func (c signed) Verify(by *evidence.Signer, charge evidence.Charge) (*evidence.Proof, error) {
-	if len(by.Keys) == 0 {
-		return nil, errors.New("a COSE statement is signed with a key, but the signer has none")
-	}
-	if err := by.NoEvidence("a COSE statement"); err != nil {
+	if err := by.KeysOnly("a COSE statement"); err != nil {
 		return nil, err
 	}
 	if by.Threshold > 1 {

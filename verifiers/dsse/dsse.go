@@ -65,7 +65,7 @@ func Parse(data []byte) (*Envelope, error) {
 		if other := sniff.Explain(data); other != nil {
 			err = other
 		}
-		return nil, &malformedError{"DSSE envelope", err}
+		return nil, plain.Malformed(ErrMalformed, "DSSE envelope", err)
 	}
 	return e, nil
 }
@@ -129,12 +129,3 @@ func decodeBase64(s string) ([]byte, error) {
 	}
 	return base64.RawURLEncoding.DecodeString(s)
 }
-
-// A malformedError reads like its cause, and is an ErrMalformed.
-type malformedError struct {
-	what  string
-	cause error
-}
-
-func (e *malformedError) Error() string   { return e.what + ": " + plain.DecodeError(e.cause).Error() }
-func (e *malformedError) Unwrap() []error { return []error{ErrMalformed, e.cause} }

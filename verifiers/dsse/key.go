@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"muniment.dev/muniment/internal/pemfile"
+	"muniment.dev/muniment/internal/plain"
 )
 
 // Sizes of RSA keys in bits: below the first they are weak, above the second
@@ -49,7 +50,7 @@ func (k *Key) Public() crypto.PublicKey { return k.public }
 func ParseKey(name string, text []byte) (*Key, error) {
 	public, err := pemfile.PublicKeyOrCertificate(text)
 	if err != nil {
-		return nil, &malformedError{keyWord(name), err}
+		return nil, plain.Malformed(ErrMalformed, keyWord(name), err)
 	}
 	return NewKey(name, public)
 }
@@ -58,11 +59,11 @@ func ParseKey(name string, text []byte) (*Key, error) {
 // ErrMalformed.
 func NewKey(name string, public crypto.PublicKey) (*Key, error) {
 	if err := checkType(public); err != nil {
-		return nil, &malformedError{keyWord(name), err}
+		return nil, plain.Malformed(ErrMalformed, keyWord(name), err)
 	}
 	der, err := x509.MarshalPKIXPublicKey(public)
 	if err != nil {
-		return nil, &malformedError{keyWord(name), err}
+		return nil, plain.Malformed(ErrMalformed, keyWord(name), err)
 	}
 	sum := sha256.Sum256(der)
 	return &Key{ID: "sha256:" + hex.EncodeToString(sum[:]), Name: name, public: public}, nil

@@ -8,6 +8,7 @@ package evidence
 import (
 	"errors"
 	"fmt"
+	"mime"
 	"strings"
 
 	"muniment.dev/muniment/ledger/entry"
@@ -16,6 +17,20 @@ import (
 	"muniment.dev/muniment/verifiers/intoto"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
+
+// CanonicalType returns the canonical spelling of a media type, unless its
+// parameters have no meaning, and then the one without parameters.
+func CanonicalType(mediaType string, noParameters func(base string) bool) (string, error) {
+	base, params, err := mime.ParseMediaType(mediaType)
+	switch is := mime.FormatMediaType(base, params); {
+	case err != nil || !strings.Contains(base, "/"):
+	case noParameters(base):
+		return base, nil
+	case is != "":
+		return is, nil
+	}
+	return "", fmt.Errorf("%q is not a media type", mediaType)
+}
 
 // A Document is a parsed document. Its contents are claims, because no
 // signature was verified.
@@ -149,11 +164,13 @@ func Failed(format string, args ...any) *Proof {
 	return &Proof{Result: entry.Failed, Reason: fmt.Sprintf(format, args...)}
 }
 
-// NoEvidence returns an error if the signer requires log entries or timestamps,
-// which documents of a format never have. What names such a document, such as
-// "a COSE statement".
-func (s *Signer) NoEvidence(what string) error {
+// KeysOnly returns an error unless the signer is one for documents that are
+// signed with keys, and never have log entries or timestamps. What names such a
+// document, such as "a COSE statement".
+func (s *Signer) KeysOnly(what string) error {
 	switch {
+	case len(s.Keys) == 0:
+		return fmt.Errorf("%s is signed with a key, but the signer has none", what)
 	case s.Need.LogEntries != sigstore.None:
 		return fmt.Errorf("%s has no log entry, which the signer requires: allow it with require: {log_entries: 0}", what)
 	case s.Need.Timestamps != sigstore.None:

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"mime"
 	"net/url"
 	"strings"
 
@@ -76,8 +75,8 @@ func Parse(payload []byte) (*entry.External, error) {
 		return nil, errors.New("location: must not have a user name or password, which would be recorded: remove them")
 	}
 	if x.MediaType != "" {
-		if base, params, err := mime.ParseMediaType(x.MediaType); err != nil || !strings.Contains(base, "/") || mime.FormatMediaType(base, params) == "" {
-			return nil, fmt.Errorf("mediaType: %q is not a media type", x.MediaType)
+		if _, err := evidence.CanonicalType(x.MediaType, func(string) bool { return false }); err != nil {
+			return nil, fmt.Errorf("mediaType: %w", err)
 		}
 	}
 	return x, nil

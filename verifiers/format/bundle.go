@@ -59,14 +59,13 @@ func (s bundle) Verify(by *evidence.Signer, charge evidence.Charge) (*evidence.P
 // suits returns an error if signatures of the bundle's kind cannot be the
 // signer's.
 func (s bundle) suits(by *evidence.Signer) error {
-	switch {
-	case by.PGP != nil:
+	if by.PGP != nil {
 		return errors.New("a Sigstore bundle is not signed with PGP")
-	case s.b.HasKey() && len(by.Keys) == 0:
-		return errors.New("the bundle was signed with a key, not with a certificate: give the public key")
-	case !s.b.HasKey() && len(by.Keys) > 0:
-		return errors.New("the bundle was signed with a certificate, not with a key")
-	case by.Threshold > 1:
+	}
+	if err := s.b.CheckMaterial(len(by.Keys) > 0); err != nil {
+		return err
+	}
+	if by.Threshold > 1 {
 		return fmt.Errorf("a bundle has one signature, but the signer requires %d", by.Threshold)
 	}
 	return nil
@@ -156,7 +155,7 @@ func (s bundle) Judge(t *evidence.Trust, charge evidence.Charge) *evidence.Proof
 			case unsupported:
 				why = evidence.Unverified("%s", own)
 			default:
-				why = evidence.Failed("trusted root %s: %s", file.Name, plain(err))
+				why = evidence.Failed("trusted root %s: %s", file.Name, sigstore.Reason(err))
 				why.TrustedRoot = trusted.Digest()
 			}
 		}
@@ -184,7 +183,7 @@ func (s bundle) judgeKey(t *evidence.Trust, charge evidence.Charge) *evidence.Pr
 		}
 		out, err := v.Verify(s.b, nil)
 		if err != nil {
-			return nil, plain(err)
+			return nil, verdictError{err}
 		}
 		return []entry.Signer{out.Signer}, nil
 	}, s.b.Hints)
@@ -215,19 +214,8 @@ func logEntriesOf(v *sigstore.Verified) string {
 	return strings.Join(parts, ", ")
 }
 
-// plain removes the prefix that all verification errors of bundles share.
-func plain(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &verdictError{strings.TrimPrefix(err.Error(), sigstore.ErrNotVerified.Error()+": "), err}
-}
+// A verdictError is a verification error that reads like its reason.
+type verdictError struct{ error }
 
-// A verdictError wraps its cause with a shorter text.
-type verdictError struct {
-	text  string
-	cause error
-}
-
-func (e *verdictError) Error() string { return e.text }
-func (e *verdictError) Unwrap() error { return e.cause }
+func (e verdictError) Error() string { return sigstore.Reason(e.error) }
+func (e verdictError) Unwrap() error { return e.error }

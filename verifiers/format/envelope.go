@@ -42,10 +42,7 @@ type envelope struct{ e *dsse.Envelope }
 func (envelope) Format() string { return "dsse" }
 
 func (s envelope) Verify(by *evidence.Signer, charge evidence.Charge) (*evidence.Proof, error) {
-	if len(by.Keys) == 0 {
-		return nil, errors.New("a bare DSSE envelope is signed with a key, but the signer has none")
-	}
-	if err := by.NoEvidence("a bare DSSE envelope"); err != nil {
+	if err := by.KeysOnly("a bare DSSE envelope"); err != nil {
 		return nil, err
 	}
 	r, err := s.e.VerifyWithin(charge, by.Keys, by.Threshold)

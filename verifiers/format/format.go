@@ -8,7 +8,6 @@ package format
 import (
 	"errors"
 	"fmt"
-	"mime"
 	"strings"
 
 	"muniment.dev/muniment/verifiers/cose"
@@ -73,17 +72,10 @@ func Canonical(mediaType string) (string, error) {
 	if isCanonical(mediaType) {
 		return mediaType, nil
 	}
-	base, params, err := mime.ParseMediaType(mediaType)
-	if err != nil || !strings.Contains(base, "/") {
-		return "", fmt.Errorf("%q is not a media type", mediaType)
-	}
-	if f := Of(base); f != nil && !f.versions {
-		return base, nil
-	}
-	if is := mime.FormatMediaType(base, params); is != "" {
-		return is, nil
-	}
-	return "", fmt.Errorf("%q is not a media type", mediaType)
+	return evidence.CanonicalType(mediaType, func(base string) bool {
+		f := Of(base)
+		return f != nil && !f.versions
+	})
 }
 
 // isCanonical reports whether a media type without parameters is in canonical

@@ -15,6 +15,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"muniment.dev/muniment/internal/plain"
 )
 
 // Bounds of what is read.
@@ -52,8 +54,7 @@ func ReadArchive(r io.Reader) (*Archive, error) {
 	h := sha256.New()
 	tee := io.TeeReader(r, h)
 	m, err := chartYAML(tee)
-	var malformed *malformedError
-	if err != nil && !errors.As(err, &malformed) {
+	if err != nil && !errors.Is(err, ErrMalformed) {
 		return nil, err
 	}
 	if _, rerr := io.Copy(io.Discard, tee); rerr != nil {
@@ -72,7 +73,7 @@ func chartYAML(r io.Reader) (*metadata, error) {
 		if reader.err != nil {
 			return reader.err // not the archive's fault
 		}
-		return &malformedError{"chart archive", fmt.Errorf(format, args...)}
+		return plain.Malformed(ErrMalformed, "chart archive", fmt.Errorf(format, args...))
 	}
 	unzipped, err := gzip.NewReader(reader)
 	if err != nil {
@@ -136,12 +137,3 @@ func (n *noting) Read(p []byte) (int, error) {
 	}
 	return k, err
 }
-
-// A malformedError reads like its cause, and is an ErrMalformed.
-type malformedError struct {
-	what  string
-	cause error
-}
-
-func (e *malformedError) Error() string   { return e.what + ": " + e.cause.Error() }
-func (e *malformedError) Unwrap() []error { return []error{ErrMalformed, e.cause} }

@@ -21,6 +21,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	"helm.sh/helm/v4/pkg/provenance"
 
+	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger/entry"
 )
 
@@ -37,7 +38,7 @@ type Keyring struct{ entities openpgp.EntityList }
 // own pubring.gpg or pubring.kbx. The error wraps ErrMalformed.
 func ParseKeyring(data []byte) (*Keyring, error) {
 	if len(data) > MaxKeyring {
-		return nil, &malformedError{"keyring", fmt.Errorf("more than %d bytes", MaxKeyring)}
+		return nil, plain.Malformed(ErrMalformed, "keyring", fmt.Errorf("more than %d bytes", MaxKeyring))
 	}
 	read := readOther
 	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("-----BEGIN PGP")) {
@@ -48,7 +49,7 @@ func ParseKeyring(data []byte) (*Keyring, error) {
 		err = errors.New("there is no key in it")
 	}
 	if err != nil {
-		return nil, &malformedError{"keyring", err}
+		return nil, plain.Malformed(ErrMalformed, "keyring", err)
 	}
 	return &Keyring{entities}, nil
 }
@@ -126,7 +127,7 @@ func (p *Provenance) Signer() entry.Signer {
 func Parse(prov []byte) (*Provenance, error) {
 	p, _, err := parse(prov)
 	if err != nil {
-		return nil, &malformedError{"chart provenance", err}
+		return nil, plain.Malformed(ErrMalformed, "chart provenance", err)
 	}
 	return p, nil
 }
@@ -182,7 +183,7 @@ var signatureHashes = []crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512}
 func (k *Keyring) Verify(prov []byte) (*Provenance, error) {
 	p, block, err := parse(prov)
 	if err != nil {
-		return nil, &malformedError{"chart provenance", err}
+		return nil, plain.Malformed(ErrMalformed, "chart provenance", err)
 	}
 	sig, by, err := openpgp.VerifyDetachedSignature(k.entities, bytes.NewReader(block.Bytes), block.ArmoredSignature.Body, &packet.Config{})
 	if err == nil && !slices.Contains(signatureHashes, sig.Hash) {

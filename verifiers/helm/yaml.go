@@ -13,64 +13,75 @@ import (
 )
 
 // Texts returns the members of a YAML map that have one of the names and are
-// text. It ignores other members. Errors name the expected type and contain no
-// words of the YAML library.
+// text. It ignores other members, and documents after the first. Errors name
+// the expected type and contain no words of the YAML library.
 func Texts(text []byte, names ...string) (map[string]string, error) {
-	all, err := members(text)
+	all, err := members(yaml.NewDecoder(bytes.NewReader(text)))
 	if err != nil {
 		return nil, err
 	}
+	return all.texts(names)
+}
+
+// OnlyTexts is Texts for files with one document, whose map has no other
+// members.
+func OnlyTexts(text []byte, names ...string) (map[string]string, error) {
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	all, err := members(dec)
+	if err != nil {
+		return nil, err
+	}
+	if dec.Decode(new(yaml.Node)) != io.EOF {
+		return nil, errors.New("more than one document: split the file")
+	}
+	for _, m := range all {
+		if !slices.Contains(names, m.name.Value) {
+			return nil, fmt.Errorf("line %d: unknown member %.40q: must be one of %s", m.name.Line, m.name.Value, strings.Join(names, ", "))
+		}
+	}
+	return all.texts(names)
+}
+
+// A yamlMap is the members of a map, in the order of the file.
+type yamlMap []struct{ name, value *yaml.Node }
+
+func (all yamlMap) texts(names []string) (map[string]string, error) {
 	out := map[string]string{}
-	for key, value := range all {
+	for _, m := range all {
 		switch {
-		case !slices.Contains(names, key.Value):
-		case value.Kind != yaml.ScalarNode:
-			return nil, fmt.Errorf("line %d: %s: must be text, not %s", value.Line, key.Value, yamlKinds[value.Kind])
-		case value.ShortTag() != "!!null":
-			out[key.Value] = value.Value
+		case !slices.Contains(names, m.name.Value):
+		case m.value.Kind != yaml.ScalarNode:
+			return nil, fmt.Errorf("line %d: %s: must be text, not %s", m.value.Line, m.name.Value, yamlKinds[m.value.Kind])
+		case m.value.ShortTag() != "!!null":
+			out[m.name.Value] = m.value.Value
 		}
 	}
 	return out, nil
 }
 
-// OnlyTexts is Texts for maps that have no other members.
-func OnlyTexts(text []byte, names ...string) (map[string]string, error) {
-	all, err := members(text)
-	if err != nil {
-		return nil, err
-	}
-	for key := range all {
-		if !slices.Contains(names, key.Value) {
-			return nil, fmt.Errorf("line %d: unknown member %.40q: must be one of %s", key.Line, key.Value, strings.Join(names, ", "))
-		}
-	}
-	return Texts(text, names...)
-}
-
-// members returns the members of the one document in text, which is a map
-// without duplicate names.
-func members(text []byte) (map[*yaml.Node]*yaml.Node, error) {
-	dec := yaml.NewDecoder(bytes.NewReader(text))
+// members returns the members of the next document, which is a map without
+// duplicate names.
+func members(dec *yaml.Decoder) (yamlMap, error) {
 	var doc yaml.Node
 	switch err := dec.Decode(&doc); {
 	case err == io.EOF:
 		return nil, errors.New("empty")
 	case err != nil:
 		return nil, notYAML(err)
-	case dec.Decode(new(yaml.Node)) != io.EOF:
-		return nil, errors.New("more than one document: split the file")
 	}
 	root := doc.Content[0]
 	if root.Kind != yaml.MappingNode {
 		return nil, fmt.Errorf("line %d: must be a map, not %s", root.Line, yamlKinds[root.Kind])
 	}
-	all, seen := map[*yaml.Node]*yaml.Node{}, map[string]bool{}
+	var all yamlMap
+	seen := map[string]bool{}
 	for i := 0; i+1 < len(root.Content); i += 2 {
-		key := root.Content[i]
-		if seen[key.Value] {
-			return nil, fmt.Errorf("line %d: duplicate member %.40q", key.Line, key.Value)
+		name, value := root.Content[i], root.Content[i+1]
+		if seen[name.Value] {
+			return nil, fmt.Errorf("line %d: duplicate member %.40q", name.Line, name.Value)
 		}
-		seen[key.Value], all[key] = true, root.Content[i+1]
+		seen[name.Value] = true
+		all = append(all, struct{ name, value *yaml.Node }{name, value})
 	}
 	return all, nil
 }

@@ -24,21 +24,8 @@ var provenanceV01 = object(
 		optional("arguments", anything),
 		optional("environment", anything),
 	)),
-	optional("metadata", object(
-		optional("buildInvocationId", text(nil)),
-		optional("buildStartedOn", timestamp(nil)),
-		optional("buildFinishedOn", timestamp(fact("metadata.buildFinishedOn"))),
-		optional("completeness", object(
-			optional("arguments", boolean),
-			optional("environment", boolean),
-			optional("materials", boolean),
-		)),
-		optional("reproducible", boolean),
-	)),
-	optional("materials", list(collected(object(
-		optional("uri", text(materialURI)),
-		optional("digest", digests(materialDigest)),
-	)))),
+	optional("metadata", buildMetadata("arguments")),
+	optional("materials", buildMaterials),
 )
 
 // simpleResult is svr.md.

@@ -124,7 +124,7 @@ func Parse(data []byte) (*Statement, error) {
 		return nil, err
 	}
 	if s.Check(); s.Deviations.Count > 0 {
-		return nil, &malformedError{errors.New(s.Deviations.List[0].String())}
+		return nil, plain.Malformed(ErrMalformed, "in-toto statement", errors.New(s.Deviations.List[0].String()))
 	}
 	return s, nil
 }
@@ -140,10 +140,10 @@ func Read(data []byte) (*Statement, error) {
 		err = walk(data, "", nil, &s.Deviations, s.check())
 	}
 	if err != nil {
-		return nil, &malformedError{err}
+		return nil, plain.Malformed(ErrMalformed, "in-toto statement", err)
 	}
 	if s.Type == "" { // which has been noted, or it is no object
-		return nil, &malformedError{fmt.Errorf("%w: %s", ErrOtherType, s.Deviations.List[0])}
+		return nil, plain.Malformed(ErrMalformed, "in-toto statement", fmt.Errorf("%w: %s", ErrOtherType, s.Deviations.List[0]))
 	}
 	s.Incomplete = s.Deviations.Count > 0
 	return s, nil
@@ -236,11 +236,3 @@ func (s *Statement) Conforms() bool { return s.Checked && s.Deviations.Count == 
 func (s *Statement) HasSubject(d entry.Digest) bool {
 	return slices.ContainsFunc(s.Subjects, func(sub entry.Subject) bool { return sub.Has(d) })
 }
-
-// A malformedError reads like its cause, and is an ErrMalformed.
-type malformedError struct{ cause error }
-
-func (e *malformedError) Error() string {
-	return "in-toto statement: " + plain.DecodeError(e.cause).Error()
-}
-func (e *malformedError) Unwrap() []error { return []error{ErrMalformed, e.cause} }

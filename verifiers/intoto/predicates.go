@@ -159,22 +159,30 @@ var provenanceV02 = object(
 		optional("environment", anything),
 	)),
 	optional("buildConfig", anything),
-	optional("metadata", object(
+	optional("metadata", buildMetadata("parameters")),
+	optional("materials", buildMaterials),
+)
+
+// buildMetadata and buildMaterials are in all provenance before version 1. The
+// member of completeness for the inputs has a name of its own in each version.
+func buildMetadata(inputs string) check {
+	return object(
 		optional("buildInvocationId", text(nil)),
 		optional("buildStartedOn", timestamp(nil)),
 		optional("buildFinishedOn", timestamp(fact("metadata.buildFinishedOn"))),
 		optional("completeness", object(
-			optional("parameters", boolean),
+			optional(inputs, boolean),
 			optional("environment", boolean),
 			optional("materials", boolean),
 		)),
 		optional("reproducible", boolean),
-	)),
-	optional("materials", list(collected(object(
-		optional("uri", text(materialURI)),
-		optional("digest", digests(materialDigest)),
-	)))),
-)
+	)
+}
+
+var buildMaterials = list(collected(object(
+	optional("uri", text(materialURI)),
+	optional("digest", digests(materialDigest)),
+)))
 
 // summaryV1 is https://slsa.dev/spec/v1.1/verification_summary.
 var summaryV1 = object(

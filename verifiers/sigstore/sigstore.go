@@ -58,7 +58,7 @@ func Parse(data []byte) (*Bundle, error) {
 		if other := sniff.Explain(data); other != nil {
 			err = other
 		}
-		return nil, &malformedError{"sigstore bundle", err}
+		return nil, plain.Malformed(ErrMalformed, "sigstore bundle", err)
 	}
 	return b, nil
 }
@@ -152,12 +152,3 @@ type messageDigest struct {
 	algorithm string
 	value     []byte
 }
-
-// A malformedError reads like its cause, and is an ErrMalformed.
-type malformedError struct {
-	what  string
-	cause error
-}
-
-func (e *malformedError) Error() string   { return e.what + ": " + plain.DecodeError(e.cause).Error() }
-func (e *malformedError) Unwrap() []error { return []error{ErrMalformed, e.cause} }

@@ -18,6 +18,7 @@ import (
 	prototrustroot "github.com/sigstore/protobuf-specs/gen/pb-go/trustroot/v1"
 	"github.com/sigstore/sigstore-go/pkg/root"
 
+	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/verifiers/documents"
 	"muniment.dev/muniment/verifiers/sniff"
 )
@@ -48,7 +49,7 @@ const MaxTrustedRoots = 16
 func ParseTrustedRoot(data []byte) (*TrustedRoot, error) {
 	r, err := parseTrustedRoot(data)
 	if err != nil {
-		return nil, &malformedError{"trusted root", err}
+		return nil, plain.Malformed(ErrMalformed, "trusted root", err)
 	}
 	return r, nil
 }

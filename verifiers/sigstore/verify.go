@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/fulcio/certificate"
@@ -127,12 +128,25 @@ func (v *Verifier) Verify(b *Bundle, a *Artifact) (*Verified, error) {
 // A readError is no verdict.
 type readError struct{ error }
 
-func (v *Verifier) verify(b *Bundle, a *Artifact) (*Verified, error) {
-	if len(v.keys) == 0 && b.hasKey() {
-		return nil, errors.New("the bundle was signed with a key, not with a certificate: give the public key")
+// Reason returns the text of a verification error without the prefix that all
+// of them share.
+func Reason(err error) string { return strings.TrimPrefix(err.Error(), ErrNotVerified.Error()+": ") }
+
+// CheckMaterial returns an error unless the bundle was signed with a key, if
+// that is required, and otherwise with a certificate.
+func (b *Bundle) CheckMaterial(key bool) error {
+	switch {
+	case !key && b.hasKey():
+		return errors.New("the bundle was signed with a key, not with a certificate: give the public key")
+	case key && !b.hasKey():
+		return errors.New("the bundle was signed with a certificate, not with a key")
 	}
-	if len(v.keys) > 0 && !b.hasKey() {
-		return nil, errors.New("the bundle was signed with a certificate, not with a key")
+	return nil
+}
+
+func (v *Verifier) verify(b *Bundle, a *Artifact) (*Verified, error) {
+	if err := b.CheckMaterial(len(v.keys) > 0); err != nil {
+		return nil, err
 	}
 	if a != nil && !a.IsOneOf(b.Subjects) {
 		return nil, b.wrongArtifact(a)
