@@ -89,9 +89,7 @@ func (l *Ledger) Append(ctx context.Context, drafts []Draft) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if ctx.Done() != nil {
-		ctx = context.WithoutCancel(ctx) // recorded entries are always answered
-	}
+	ctx = context.WithoutCancel(ctx) // recorded entries are always answered
 	results, next := make([]Result, len(drafts)), 0
 	for i := range results {
 		if results[i].Err = drafts[i].Refused; results[i].Err != nil {

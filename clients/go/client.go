@@ -243,9 +243,7 @@ func (c *Client) AppendBatch(ctx context.Context, subs []Submission) ([]Result, 
 // like that of a call of its own.
 func refusal(e *munimentv1.AppendError) error {
 	code := connect.CodeUnknown
-	if code.UnmarshalText([]byte(e.Code)) != nil {
-		code = connect.CodeUnknown
-	}
+	_ = code.UnmarshalText([]byte(e.Code)) // leaves an unknown code as it is
 	return connect.NewError(code, errors.New(e.Message))
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"io/fs"
@@ -12,13 +11,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 )
 
-// TestFileNames gives every command files whose names are not UTF-8, contain
-// separators or look like flags of lists. Each is opened under its name.
+// TestFileNames gives every command files whose names are not UTF-8 or contain
+// the separators of lists and pairs. Each is opened under its name.
 func TestFileNames(t *testing.T) {
 	w := newWorkshop(t)
 	ran := 0
@@ -37,16 +35,8 @@ func TestFileNames(t *testing.T) {
 				shared[flag] = true
 				ran++
 				t.Run(line, func(t *testing.T) {
-					w.t = t
-					args := w.args(line)
-					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-					defer cancel()
-					stdout, stderr := &cancelWriter{cancel: func() {}}, &bytes.Buffer{}
-					if commandLines[command].runs {
-						stdout.cancel = cancel
-					}
-					code := run(ctx, args, strings.NewReader(""), stdout, stderr)
-					if strings.Contains(stderr.String(), "no such file") {
+					code, _, stderr := w.runLine(t, command, line)
+					if strings.Contains(stderr, "no such file") {
 						t.Errorf("exit code %d\n%s", code, stderr)
 					}
 				})

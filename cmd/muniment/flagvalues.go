@@ -22,7 +22,7 @@ import (
 func flagValues() []kong.Option {
 	text := func(set func(reflect.Value, string) error) kong.Mapper {
 		return kong.MapperFunc(func(ctx *kong.DecodeContext, target reflect.Value) error {
-			if target.Kind() == reflect.Slice { // a list with a type of its own, such as path
+			if target.Kind() == reflect.Slice {
 				return decodeList(ctx, target, set)
 			}
 			s, err := popText(ctx)
@@ -34,24 +34,9 @@ func flagValues() []kong.Option {
 	}
 	options := []kong.Option{
 		kong.Vars{"kind": kindname.Attestation}, // defaults of flags
-		kong.KindMapper(reflect.String, text(func(v reflect.Value, s string) error {
-			v.SetString(s)
-			return nil
-		})),
-		kong.NamedMapper("path", text(func(v reflect.Value, s string) error {
-			if v.Kind() == reflect.Slice { // a flag that may be repeated
-				v.Set(reflect.Append(v, reflect.ValueOf(expandPath(s))))
-				return nil
-			}
-			v.SetString(expandPath(s))
-			return nil
-		})),
-		kong.TypeMapper(reflect.TypeFor[[]string](), kong.MapperFunc(func(ctx *kong.DecodeContext, target reflect.Value) error {
-			return decodeList(ctx, target, func(v reflect.Value, s string) error {
-				v.SetString(s)
-				return nil
-			})
-		})),
+		kong.KindMapper(reflect.String, text(setString)),
+		kong.NamedMapper("path", text(func(v reflect.Value, s string) error { return setString(v, expandPath(s)) })),
+		kong.TypeMapper(reflect.TypeFor[[]string](), text(setString)),
 		kong.TypeMapper(reflect.TypeFor[map[string]string](), kong.MapperFunc(decodePairs)),
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), text(setDuration)),
 		kong.TypeMapper(reflect.TypeFor[time.Time](), text(setTime)),
@@ -151,6 +136,11 @@ func expandPath(path string) string {
 		return abs
 	}
 	return path
+}
+
+func setString(v reflect.Value, s string) error {
+	v.SetString(s)
+	return nil
 }
 
 func setDuration(v reflect.Value, s string) error {

@@ -100,6 +100,21 @@ func (w *cancelWriter) Write(p []byte) (int, error) {
 	return w.Buffer.Write(p)
 }
 
+// runLine runs a line of a command for at most a minute. A command that runs
+// until a signal is stopped when it prints.
+func (w *workshop) runLine(t *testing.T, command, line string) (code int, stdout, stderr string) {
+	t.Helper()
+	w.t = t
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	out, errs := &cancelWriter{cancel: func() {}}, &bytes.Buffer{}
+	if commandLines[command].runs {
+		out.cancel = cancel
+	}
+	code = run(ctx, w.args(line), strings.NewReader(""), out, errs)
+	return code, out.String(), errs.String()
+}
+
 // secretParts matches, for each file of the workshop that has a secret, the
 // words that must not be printed.
 var secretParts = map[string]*regexp.Regexp{
@@ -157,16 +172,8 @@ func TestSecretsNotPrinted(t *testing.T) {
 				}
 				ran++
 				t.Run(line, func(t *testing.T) {
-					w.t = t
-					args := w.args(line)
-					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-					defer cancel()
-					stdout, stderr := &cancelWriter{cancel: func() {}}, &bytes.Buffer{}
-					if commandLines[command].runs {
-						stdout.cancel = cancel
-					}
-					code := run(ctx, args, strings.NewReader(""), stdout, stderr)
-					out := stdout.String() + stderr.String()
+					code, stdout, stderr := w.runLine(t, command, line)
+					out := stdout + stderr
 					if words := goWords.FindString(out); words != "" {
 						t.Errorf("exit code %d, and %q is printed:\n%s", code, words, out)
 					}

@@ -14,13 +14,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
 	"muniment.dev/muniment/internal/bounded"
-	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -109,22 +107,8 @@ func Create(dir string) error { return Write(dir, &store.Mark{}) }
 // Write writes the publish mark of the store in dir, durably. No process may
 // have the store open.
 func Write(dir string, m *store.Mark) error {
-	path := Path(dir)
-	f, err := owner.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("write the publish mark: %w", err)
-	}
-	_, err = f.Write(Marshal(m))
-	if err := errors.Join(err, f.Sync(), f.Close(), syncFolder(filepath.Dir(path))); err != nil {
-		return fmt.Errorf("write the publish mark %s: %w", path, err)
+	if err := wholefile.SaveState(Path(dir), Marshal(m), 0o600); err != nil {
+		return fmt.Errorf("publish mark: %w", err)
 	}
 	return nil
-}
-
-func syncFolder(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -42,19 +42,12 @@ func (e *Engine) disk(name string) *disk {
 // Open implements store.Engine.
 func (e *Engine) Open(_ context.Context, name string, o store.Options) (store.Store, error) {
 	d := e.disk(name)
-	last, mark, err := d.take()
-	if err == nil {
-		err = checkOptions(last, o)
-		if err == nil && o.Scratch && last != nil {
-			err = errors.New("it is not empty")
+	last, err := d.prove(o, func(last *Store) error {
+		if o.Scratch && last != nil {
+			return errors.New("it is not empty")
 		}
-		if err == nil {
-			err = prove(last, mark, o)
-		}
-		if err != nil {
-			d.release()
-		}
-	}
+		return nil
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open store %s in memory: %w", name, err)
 	}
@@ -70,18 +63,12 @@ func (e *Engine) Open(_ context.Context, name string, o store.Options) (store.St
 // OpenReadOnly implements store.Engine.
 func (e *Engine) OpenReadOnly(_ context.Context, name string, o store.Options) (store.Store, error) {
 	d := e.disk(name)
-	last, mark, err := d.take()
-	if err == nil {
-		if err = checkOptions(last, o); last == nil {
-			err = fmt.Errorf("there is no store: %w", store.ErrNotFound)
+	last, err := d.prove(o, func(last *Store) error {
+		if last == nil {
+			return fmt.Errorf("there is no store: %w", store.ErrNotFound)
 		}
-		if err == nil {
-			err = prove(last, mark, o)
-		}
-		if err != nil {
-			d.release()
-		}
-	}
+		return nil
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open store %s in memory for reading: %w", name, err)
 	}
@@ -100,14 +87,28 @@ func (e *Engine) Snapshot(context.Context, string, string) (*store.Snapshot, err
 	return nil, fmt.Errorf("snapshot of a store in memory: %w", errors.ErrUnsupported)
 }
 
-func checkOptions(last *Store, o store.Options) error {
-	if last != nil && last.raw != o.Raw {
-		return errors.New("it holds a log of the other kind, raw or of streams")
+// prove takes the disk and returns its last store, or nil. It gives the disk
+// back if the check, or one of the options, refuses the store.
+func (d *disk) prove(o store.Options, check func(last *Store) error) (_ *Store, err error) {
+	last, mark, err := d.take()
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	defer func() {
+		if err != nil {
+			d.release()
+		}
+	}()
+	if last != nil && last.raw != o.Raw {
+		return nil, errors.New("it holds a log of the other kind, raw or of streams")
+	}
+	if err := check(last); err != nil {
+		return nil, err
+	}
+	return last, proveOptions(last, mark, o)
 }
 
-func prove(last *Store, m *store.Mark, o store.Options) error {
+func proveOptions(last *Store, m *store.Mark, o store.Options) error {
 	switch {
 	case o.Prove == nil:
 		return nil
