@@ -119,7 +119,7 @@ func checkWidth(file string, lines []string, c comment) []finding {
 		if !c.full {
 			text = c.text
 		}
-		if n := columns(line); n > limit && breakable(strings.TrimLeft(text, "/* \t")) {
+		if n := columns(line); n > limit && breakable(strings.TrimLeft(text, "#/* \t")) {
 			findings = append(findings, tooLong(file, c.line+i, n, limit))
 		}
 	}

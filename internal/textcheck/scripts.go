@@ -14,23 +14,30 @@ type piece struct {
 }
 
 // checkPython checks the comments and docstrings of Python, and the string
-// literals of programs. The formatter checks the widths.
+// literals of programs. The formatter checks the widths of code.
 func checkPython(file string, data []byte) []finding {
-	return checkPieces(file, scan(string(data), pythonToken))
+	return checkPieces(file, data, scan(string(data), pythonToken))
 }
 
 // checkTypeScript is checkPython for TypeScript.
 func checkTypeScript(file string, data []byte) []finding {
-	return checkPieces(file, scan(string(data), typeScriptToken))
+	return checkPieces(file, data, scan(string(data), typeScriptToken))
 }
 
-func checkPieces(file string, pieces []piece) []finding {
+// toolComment matches comments that are instructions to tools.
+var toolComment = regexp.MustCompile(`^\s*(?:eslint|prettier|@ts-|noqa|type:)`)
+
+func checkPieces(file string, data []byte, pieces []piece) []finding {
+	lines := strings.Split(string(data), "\n")
 	var findings []finding
 	var comments []comment
 	for _, p := range pieces {
 		switch {
 		case !p.literal:
 			comments = append(comments, p.comment)
+			if p.full && !toolComment.MatchString(p.text) {
+				findings = append(findings, checkWidth(file, lines, p.comment)...)
+			}
 		case strings.Contains(p.text, " ") && (p.full || !inTests.MatchString(file)):
 			findings = append(findings, checkPhrases(file, p.line, p.text)...)
 		}

@@ -148,7 +148,8 @@ func isGenerated(data []byte) bool {
 		if len(line) > 0 && !bytes.HasPrefix(line, []byte("//")) && line[0] != '#' {
 			return false
 		}
-		if bytes.HasPrefix(line, []byte("// Code generated ")) && bytes.HasSuffix(line, []byte(" DO NOT EDIT.")) {
+		text := bytes.TrimLeft(line, "/# ") // of Go, TypeScript and Python
+		if bytes.HasPrefix(text, []byte("Code generated ")) && bytes.HasSuffix(line, []byte(" DO NOT EDIT.")) {
 			return true
 		}
 	}

@@ -10,7 +10,8 @@ from muniment import NotVerified, verify
 from muniment.strictjson import MAX_DEPTH
 from vectors import Case, case
 
-# Accepted cases of every form, with and without a given payload, witnesses and other lines.
+# Accepted cases of every form, with and without a given payload, witnesses and
+# other lines.
 NAMES = [
     "full",
     "full, with the same payload from elsewhere",

@@ -124,7 +124,8 @@ def test_lines_that_count() -> None:
     policy = f"log {LOG.vkey}\n{WITNESSES}quorum W0\n"
     good, bad = W[0].line(), W[0].raw_line(bytes(72))
     assert signers(policy, LOG.line(), good, bad)  # only the first line of a key counts
-    # The quorum does not depend on W1, so its line is ignored, as for an unknown key.
+    # The quorum does not depend on W1, so its line is ignored, as for an
+    # unknown key.
     assert signers(policy, LOG.line(), good, W[1].raw_line(bytes(72))) == (LOG.key_id, W[0].key_id)
     for lines in (
         [good],  # not signed by the log
@@ -291,7 +292,8 @@ def test_malformed_verifier_keys(text: str) -> None:
 
 
 def test_many_keys() -> None:
-    # The largest policy stays fast: keys are looked up, not compared with all others.
+    # The largest policy stays fast: keys are looked up, not compared with all
+    # others.
     def witness(number: int) -> str:
         key = b"\4" + number.to_bytes(32, "big")
         key_hash = hashlib.sha256(b"w\n" + key).hexdigest()[:8]

@@ -97,7 +97,8 @@ def test_wrong_calls() -> None:
     with pytest.raises(CallerError) as caught:
         verify(b"", [], tenant="")
     assert caught.value.code == "policy-missing"
-    # The stream key is checked before the expectations, and both before the receipt.
+    # The stream key is checked before the expectations, and both before the
+    # receipt.
     assert code(b"", stream_key=b"", tenant="") == "stream-key-malformed"
     assert code(b"", tenant="") == "expectation-malformed"
 

@@ -7,7 +7,10 @@ export function utf8(text: string): Uint8Array {
   return encoder.encode(text);
 }
 
-/** Decodes UTF-8, and keeps a byte order mark. Throws TypeError if the bytes are not valid UTF-8. */
+/**
+ * Decodes UTF-8, and keeps a byte order mark. Throws TypeError if the bytes are
+ * not valid UTF-8.
+ */
 export function utf8Text(bytes: Uint8Array): string {
   return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
 }
@@ -23,7 +26,10 @@ export function concat(...parts: Uint8Array[]): Uint8Array {
   return joined;
 }
 
-/** Encodes an integer from 0 to 2⁶⁴ − 1 in 8 bytes, big-endian. Throws RangeError for any other number. */
+/**
+ * Encodes an integer from 0 to 2⁶⁴ − 1 in 8 bytes, big-endian. Throws
+ * RangeError for any other number.
+ */
 export function u64(n: number | bigint): Uint8Array {
   const value = BigInt(n);
   if (value < 0n || value >= 1n << 64n) throw new RangeError(`${value} is not an unsigned 64-bit integer`);
@@ -32,7 +38,10 @@ export function u64(n: number | bigint): Uint8Array {
   return bytes;
 }
 
-/** Reports whether two byte strings are equal. The time it takes depends only on their lengths. */
+/**
+ * Reports whether two byte strings are equal. The time it takes depends only on
+ * their lengths.
+ */
 export function equal(a: Uint8Array, b: Uint8Array): boolean {
   if (a.length !== b.length) return false;
   let difference = 0;
@@ -56,7 +65,9 @@ export function hex(bytes: Uint8Array): string {
   return text;
 }
 
-/** Decodes lowercase hexadecimal. Returns undefined if the text is malformed. */
+/**
+ * Decodes lowercase hexadecimal. Returns undefined if the text is malformed.
+ */
 export function fromHex(text: string): Uint8Array | undefined {
   if (text.length % 2 !== 0 || !/^[0-9a-f]*$/.test(text)) return undefined;
   return Uint8Array.from({ length: text.length / 2 }, (_, i) => parseInt(text.slice(2 * i, 2 * i + 2), 16));
@@ -67,7 +78,10 @@ const none = 0xff;
 const digits = new Uint8Array(128).fill(none);
 for (let i = 0; i < alphabet.length; i++) digits[alphabet.charCodeAt(i)] = i;
 
-/** Decodes base64 by rule 8 of entry.md, section 7. Returns undefined if the text is malformed. */
+/**
+ * Decodes base64 by rule 8 of entry.md, section 7. Returns undefined if the
+ * text is malformed.
+ */
 export function fromBase64(text: string): Uint8Array | undefined {
   if (text.length % 4 !== 0) return undefined;
   const padding = text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0;

@@ -1,14 +1,22 @@
 #!/usr/bin/env node
-/** The command muniment-verify: flags, reports and exit codes of receipt.md, section 5. */
+/**
+ * The command muniment-verify: flags, reports and exit codes of receipt.md,
+ * section 5.
+ */
 
 import { reason } from './command/files.js';
 import { write } from './command/output.js';
 import { run } from './command/run.js';
 
-/** The exit code that shells report for programs ended by SIGPIPE, as in `| head -1`. */
+/**
+ * The exit code that shells report for programs ended by SIGPIPE, as in
+ * `| head -1`.
+ */
 const brokenPipe = 141;
 
-/** Writes to standard error. If that fails, there is nowhere else to report it. */
+/**
+ * Writes to standard error. If that fails, there is nowhere else to report it.
+ */
 function complain(line: string): void {
   try {
     write(2, `${line}\n`);

@@ -6,7 +6,9 @@ export interface Digest {
   value: string;
 }
 
-/** The numbers of hexadecimal digits in a value of each well-known algorithm. */
+/**
+ * The numbers of hexadecimal digits in a value of each well-known algorithm.
+ */
 const digits = new Map<string, readonly number[]>([
   ['md5', [32]],
   ['sha1', [40]],
@@ -41,7 +43,10 @@ export function parseDigest(text: string): Digest | undefined {
   return { algorithm, value };
 }
 
-/** Reports whether the digest equals one of `digests`, which maps algorithms to values. */
+/**
+ * Reports whether the digest equals one of `digests`, which maps algorithms to
+ * values.
+ */
 export function isAmong(digest: Digest, digests: Readonly<Record<string, string>>): boolean {
   const algorithm = fold(digest.algorithm);
   const value = comparable(digest.value);
@@ -56,7 +61,10 @@ function isHex(value: string): boolean {
   return /^[0-9A-Fa-f]+$/.test(value);
 }
 
-/** Converts ASCII letters to lower case. (toLowerCase also converts others, such as U+212A to k.) */
+/**
+ * Converts ASCII letters to lower case. (toLowerCase also converts others, such
+ * as U+212A to k.)
+ */
 function fold(text: string): string {
   return text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
 }

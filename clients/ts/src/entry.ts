@@ -61,7 +61,10 @@ export function originHash(origin: string): Uint8Array {
   return sha256(concat(prefix.origin, utf8(origin)));
 }
 
-/** Returns entryHash (32 bytes), from O, L, the time in Unix milliseconds, and H. */
+/**
+ * Returns entryHash (32 bytes), from O, L, the time in Unix milliseconds, and
+ * H.
+ */
 export function entryHash(origin: Uint8Array, link: Uint8Array, time: number | bigint, header: Uint8Array): Uint8Array {
   return sha256(concat(prefix.entry, origin, link, u64(time), header));
 }

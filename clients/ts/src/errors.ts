@@ -43,7 +43,10 @@ export const STEPS = {
 /** The reason why a receipt was refused or not checked. */
 export type Code = keyof typeof STEPS;
 
-/** The base of all errors of this package. `message` is for people and may change between versions. */
+/**
+ * The base of all errors of this package. `message` is for people and may
+ * change between versions.
+ */
 export class MunimentError extends Error {
   override name = 'MunimentError';
   constructor(
@@ -65,7 +68,10 @@ export class NotVerifiedError extends MunimentError {
   override name = 'NotVerifiedError';
 }
 
-/** A receipt (receipt.md, sections 1 and 2) or a header (entry.md, section 4) is malformed. */
+/**
+ * A receipt (receipt.md, sections 1 and 2) or a header (entry.md, section 4) is
+ * malformed.
+ */
 export class FormatError extends MunimentError {
   override name = 'FormatError';
   constructor(message: string, code: Code = 'receipt-malformed') {
@@ -78,14 +84,20 @@ export class CallerError extends MunimentError {
   override name = 'CallerError';
 }
 
-/** A policy is malformed (receipt.md, section 3). The message never quotes the file. */
+/**
+ * A policy is malformed (receipt.md, section 3). The message never quotes the
+ * file.
+ */
 export class PolicyError extends CallerError {
   override name = 'PolicyError';
   constructor(
     /** The name that the caller gave the policy. */
     readonly policy: string,
     problem: string,
-    /** The number of the faulty line, from 1. Undefined if the fault is not in one line. */
+    /**
+     * The number of the faulty line, from 1. Undefined if the fault is not in
+     * one line.
+     */
     readonly line?: number,
   ) {
     super(

@@ -10,22 +10,35 @@ import { quote } from './json.js';
 import type { Receipt } from './receipt.js';
 
 /**
- * The optional inputs of {@link verify}. Gates and scripts should always set `tenant`, `kind` and `subject`: without
- * them, any genuine receipt of the log verifies. A member that is undefined or an empty string is an OptionError, so
+ * The optional inputs of {@link verify}. Gates and scripts should always set
+ * `tenant`, `kind` and `subject`: without them, any genuine receipt of the log
+ * verifies. A member that is undefined or an empty string is an OptionError, so
  * that an unset variable does not disable a check.
  */
 export interface Options {
-  /** The payload of a receipt that does not contain it. An iterable is read once. */
+  /**
+   * The payload of a receipt that does not contain it. An iterable is read
+   * once.
+   */
   payload?: entry.ByteSource;
-  /** Do not require the payload. Receipts of erased payloads verify only with this option. */
+  /**
+   * Do not require the payload. Receipts of erased payloads verify only with
+   * this option.
+   */
   headerOnly?: boolean;
-  /** The evidence to which an entry by reference refers. An iterable is read once. */
+  /**
+   * The evidence to which an entry by reference refers. An iterable is read
+   * once.
+   */
   external?: entry.ByteSource;
   /** The entry must belong to this tenant. */
   tenant?: string;
   /** The entry must be of this kind. */
   kind?: string;
-  /** The entry must be about this artifact: `algorithm:value`, such as `sha256:2cf24dba…`. */
+  /**
+   * The entry must be about this artifact: `algorithm:value`, such as
+   * `sha256:2cf24dba…`.
+   */
   subject?: string;
   /** The entry must have this in-toto predicate type. */
   predicateType?: string;
@@ -39,9 +52,14 @@ export interface Options {
   issuer?: string;
   /** An admission policy must have admitted the entry. */
   admitted?: boolean;
-  /** The entry must belong to the stream with this ID, 64 hexadecimal digits. */
+  /**
+   * The entry must belong to the stream with this ID, 64 hexadecimal digits.
+   */
   stream?: string;
-  /** The entry must belong to the stream of this key (32 bytes), and have the right tag. */
+  /**
+   * The entry must belong to the stream of this key (32 bytes), and have the
+   * right tag.
+   */
   streamKey?: Uint8Array;
 }
 
@@ -50,7 +68,10 @@ const isText = (value: unknown): boolean => typeof value === 'string' && value !
 const isByteSource = (value: unknown): boolean =>
   value instanceof Uint8Array || (typeof value === 'object' && value !== null && Symbol.iterator in value);
 
-/** The checks of {@link Options}, which also serve callers without a type checker. */
+/**
+ * The checks of {@link Options}, which also serve callers without a type
+ * checker.
+ */
 const checks: Record<keyof Options, (value: unknown) => boolean> = {
   payload: isByteSource,
   headerOnly: isBoolean,
@@ -68,7 +89,10 @@ const checks: Record<keyof Options, (value: unknown) => boolean> = {
   streamKey: (value) => value instanceof Uint8Array && value.length === 32,
 };
 
-/** Throws OptionError if an option is malformed or unknown. The stream key is checked first. */
+/**
+ * Throws OptionError if an option is malformed or unknown. The stream key is
+ * checked first.
+ */
 export function checkOptions(options: Options): void {
   if (Object.hasOwn(options, 'streamKey') && !checks.streamKey(options.streamKey))
     throw new OptionError('streamKey', 'must be 32 bytes', 'stream-key-malformed');
@@ -79,7 +103,10 @@ export function checkOptions(options: Options): void {
   }
 }
 
-/** Throws NotVerifiedError if an expectation is not met. Returns the SHA-256 of `external`, if given. */
+/**
+ * Throws NotVerifiedError if an expectation is not met. Returns the SHA-256 of
+ * `external`, if given.
+ */
 export function checkExpectations(
   receipt: Receipt,
   header: Header | undefined,

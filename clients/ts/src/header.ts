@@ -31,8 +31,9 @@ export interface External {
 }
 
 /**
- * A parsed header, with the members of the JSON document. A receipt proves that the log recorded the header. Its
- * content is the log's claim, except `payload`.
+ * A parsed header, with the members of the JSON document. A receipt proves that
+ * the log recorded the header. Its content is the log's claim, except
+ * `payload`.
  */
 export interface Header {
   origin: string;
@@ -41,7 +42,9 @@ export interface Header {
   mediaType: string;
   subjects?: Artifact[];
   predicateType?: string;
-  /** Only the evidence's own claim, unless `verification.result` is `verified`. */
+  /**
+   * Only the evidence's own claim, unless `verification.result` is `verified`.
+   */
   signers?: Signer[];
   materials?: Artifact[];
   controls?: string[];
@@ -169,7 +172,10 @@ function compact<T extends object>(loose: Loose<T>): T {
   return Object.fromEntries(Object.entries(loose).filter(([, value]) => value !== undefined)) as T;
 }
 
-/** Like {@link compact}, and throws FormatError if the object has unknown members. */
+/**
+ * Like {@link compact}, and throws FormatError if the object has unknown
+ * members.
+ */
 function closed<T extends object>(members: Members, loose: Loose<T>): T {
   members.end();
   return compact(loose);

@@ -1,6 +1,7 @@
 /**
- * An offline verifier for Muniment receipts (docs/spec/entry.md, docs/spec/receipt.md), for browsers and Node. It needs
- * a receipt and a trust policy, and no access to the log.
+ * An offline verifier for Muniment receipts (docs/spec/entry.md,
+ * docs/spec/receipt.md), for browsers and Node. It needs a receipt and a trust
+ * policy, and no access to the log.
  */
 
 export {

@@ -1,22 +1,29 @@
 /**
- * A parser for the strict JSON of entry.md, section 7. It is not for JSON in general: the only numbers it accepts are
- * integers from 0 to 2⁵³ − 1.
+ * A parser for the strict JSON of entry.md, section 7. It is not for JSON in
+ * general: the only numbers it accepts are integers from 0 to 2⁵³ − 1.
  */
 
 import { fromBase64, utf8Text } from './bytes.js';
 import { CallerError, FormatError } from './errors.js';
 
-/** A JSON value. Objects are maps, so that member names such as `__proto__` are not special. */
+/**
+ * A JSON value. Objects are maps, so that member names such as `__proto__` are
+ * not special.
+ */
 export type Json = null | boolean | number | string | Json[] | Map<string, Json>;
 
 /** Limit on nesting. The outermost object is level 1. */
 const maxDepth = 16;
 
-/** This parser's limit on the number of values in a document. A receipt has fewer than 50. */
+/**
+ * This parser's limit on the number of values in a document. A receipt has
+ * fewer than 50.
+ */
 const maxValues = 1 << 19;
 
 /**
- * Parses a document that consists of one JSON object. {@link Members} checks its members.
+ * Parses a document that consists of one JSON object. {@link Members} checks
+ * its members.
  *
  * @throws FormatError if the document violates the rules
  * @throws CallerError if the document has more than 2¹⁹ values
@@ -195,7 +202,10 @@ const escapes = new Map([
   ['t', '\t'],
 ]);
 
-/** Quotes untrusted text for a message: in printable ASCII, truncated to 60 characters. */
+/**
+ * Quotes untrusted text for a message: in printable ASCII, truncated to 60
+ * characters.
+ */
 export function quote(text: string): string {
   const cut = text.length > 60 ? `${text.slice(0, 60)}…` : text;
   return JSON.stringify(cut).replace(
@@ -204,7 +214,10 @@ export function quote(text: string): string {
   );
 }
 
-/** Parses a decimal from 0 to 2⁵³ − 1 without sign or leading zeros. Returns undefined if it is malformed. */
+/**
+ * Parses a decimal from 0 to 2⁵³ − 1 without sign or leading zeros. Returns
+ * undefined if it is malformed.
+ */
 export function parseInteger(literal: string): number | undefined {
   if (!/^(0|[1-9][0-9]{0,15})$/.test(literal)) return undefined;
   const value = Number(literal);
@@ -212,8 +225,9 @@ export function parseInteger(literal: string): number | undefined {
 }
 
 /**
- * Reads the members of an object by name and type. Members not read when {@link Members.end} is called are unknown.
- * Every method throws FormatError, with the member's path in the message.
+ * Reads the members of an object by name and type. Members not read when {@link
+ * Members.end} is called are unknown. Every method throws FormatError, with the
+ * member's path in the message.
  */
 export class Members {
   private readonly left: Map<string, Json>;
@@ -246,7 +260,9 @@ export class Members {
     return value;
   }
 
-  /** Reads a member with the given method, or returns undefined if it is absent. */
+  /**
+   * Reads a member with the given method, or returns undefined if it is absent.
+   */
   optional<T>(member: string, read: (member: string) => T): T | undefined {
     return this.left.has(member) ? read(member) : undefined;
   }
@@ -265,7 +281,10 @@ export class Members {
     return value;
   };
 
-  /** Reads a string that matches the pattern. `meaning` describes it in the error. */
+  /**
+   * Reads a string that matches the pattern. `meaning` describes it in the
+   * error.
+   */
   pattern(member: string, pattern: RegExp, meaning: string): string {
     const value = this.text(member);
     if (!pattern.test(value)) throw new FormatError(`${this.name(member)}: not ${meaning}`);
@@ -303,7 +322,10 @@ export class Members {
 
   object = (member: string): Members => Members.of(this.take(member), this.name(member));
 
-  /** Reads a non-empty array. The function reads each element, and receives its path. */
+  /**
+   * Reads a non-empty array. The function reads each element, and receives its
+   * path.
+   */
   array<T>(member: string, read: (value: Json, path: string) => T): T[] {
     const value = this.take(member);
     if (!Array.isArray(value)) throw new FormatError(`${this.name(member)}: must be an array`);
@@ -311,7 +333,10 @@ export class Members {
     return value.map((element, i) => read(element, `${this.name(member)}[${i}]`));
   }
 
-  /** Reads a non-empty object of non-empty names and strings. The result has no prototype. */
+  /**
+   * Reads a non-empty object of non-empty names and strings. The result has no
+   * prototype.
+   */
   strings = (member: string): Record<string, string> => {
     const value = this.take(member);
     if (!(value instanceof Map) || value.size === 0)

@@ -1,5 +1,8 @@
 #!/usr/bin/env node
-/** Verdicts on a file of inputs: `node dist/mutants.js FILE` (receipt.md, section 6). */
+/**
+ * Verdicts on a file of inputs: `node dist/mutants.js FILE` (receipt.md,
+ * section 6).
+ */
 
 import { sha256 } from '@noble/hashes/sha2.js';
 import { closeSync, openSync, readSync } from 'node:fs';
@@ -59,7 +62,10 @@ export function fingerprint(statement: Statement): string {
   return hex(sha256(utf8(lines.join(''))));
 }
 
-/** Returns the verdict on one input, followed by the fingerprint or the reason code. */
+/**
+ * Returns the verdict on one input, followed by the fingerprint or the reason
+ * code.
+ */
 export function judge(mutant: Mutant): string {
   const decode = (text: string) => Uint8Array.from(Buffer.from(text, 'base64'));
   try {

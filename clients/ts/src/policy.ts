@@ -1,4 +1,7 @@
-/** Trust policies: the log's key, its witnesses and the quorum (C2SP tlog-policy, restricted by receipt.md, section 3). */
+/**
+ * Trust policies: the log's key, its witnesses and the quorum (C2SP
+ * tlog-policy, restricted by receipt.md, section 3).
+ */
 
 import { compare, utf8, utf8Text } from './bytes.js';
 import { NotVerifiedError, PolicyError } from './errors.js';
@@ -6,7 +9,10 @@ import { quote } from './json.js';
 import type { Checkpoint, SignatureLine } from './proof.js';
 import { keyId, parseKey, verifies, type Key } from './signatures.js';
 
-/** A witness, or a group of which at least `threshold` members must have cosigned. */
+/**
+ * A witness, or a group of which at least `threshold` members must have
+ * cosigned.
+ */
 type Party = { key: Key } | { threshold: number; members: string[] };
 
 /** Size limit of policies, in bytes. */
@@ -35,7 +41,10 @@ export class Policy {
     return this.quorum !== undefined;
   }
 
-  /** Returns the log's key and those of the witnesses that the quorum depends on. */
+  /**
+   * Returns the log's key and those of the witnesses that the quorum depends
+   * on.
+   */
   keys(): Key[] {
     const keys = [this.log];
     const pending = this.quorum === undefined ? [] : [this.quorum];
@@ -49,8 +58,9 @@ export class Policy {
   }
 
   /**
-   * Verifies the signatures of a checkpoint (receipt.md, section 4, step 7). Returns the keys of the policy that signed,
-   * as `<key name>+<key hash>`, sorted by UTF-8 bytes.
+   * Verifies the signatures of a checkpoint (receipt.md, section 4, step 7).
+   * Returns the keys of the policy that signed, as `<key name>+<key hash>`,
+   * sorted by UTF-8 bytes.
    *
    * @throws NotVerifiedError if the policy does not accept the checkpoint
    */
@@ -98,7 +108,8 @@ export class Policy {
 /**
  * Parses a policy file.
  *
- * @param name identifies the policy in messages and statements, such as by its file name
+ * @param name identifies the policy in messages and statements, such as by its
+ *   file name
  * @param text the file's content, at most {@link MAX_POLICY_BYTES} bytes
  * @throws PolicyError if it is malformed; the message never quotes the file
  */
@@ -123,7 +134,9 @@ function parse(name: string, bytes: Uint8Array): Policy {
   return builder.policy();
 }
 
-/** Decodes bytes as Latin-1, because names in a policy need not be valid UTF-8. */
+/**
+ * Decodes bytes as Latin-1, because names in a policy need not be valid UTF-8.
+ */
 function octetText(bytes: Uint8Array): string {
   const pieces: string[] = [];
   for (let at = 0; at < bytes.length; at += 4096) pieces.push(String.fromCharCode(...bytes.subarray(at, at + 4096)));

@@ -1,6 +1,9 @@
 /** Escaping of untrusted text for terminals and JSON. */
 
-/** Characters that can garble or spoof terminal output: controls, format characters, line separators, surrogates. */
+/**
+ * Characters that can garble or spoof terminal output: controls, format
+ * characters, line separators, surrogates.
+ */
 const unsafe = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
 
 /** Escapes unsafe characters in text for a terminal. */

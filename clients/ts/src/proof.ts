@@ -1,4 +1,7 @@
-/** The proof in a receipt: a C2SP tlog-proof with a signed checkpoint (receipt.md, section 2). */
+/**
+ * The proof in a receipt: a C2SP tlog-proof with a signed checkpoint
+ * (receipt.md, section 2).
+ */
 
 import { sha256 } from '@noble/hashes/sha2.js';
 import { concat, equal, fromBase64, hex, utf8 } from './bytes.js';
@@ -32,7 +35,9 @@ export interface Checkpoint {
 export interface Proof {
   /** The entry's index in the log, from 0. */
   index: number;
-  /** 0 to 63 hashes of 32 bytes, from the leaf's sibling to the root's child. */
+  /**
+   * 0 to 63 hashes of 32 bytes, from the leaf's sibling to the root's child.
+   */
   hashes: Uint8Array[];
   checkpoint: Checkpoint;
 }
@@ -43,7 +48,10 @@ const maxCheckpoint = 258_048;
 const maxHashes = 63;
 const maxSignatures = 100;
 
-/** Parses the member `proof` of a receipt. Throws FormatError with the code `proof-malformed`. */
+/**
+ * Parses the member `proof` of a receipt. Throws FormatError with the code
+ * `proof-malformed`.
+ */
 export function parseProof(text: string): Proof {
   try {
     return parse(text);
@@ -97,7 +105,10 @@ function signatureLine(line: string, i: number): SignatureLine {
   return { keyName, keyHash: hex(bytes.subarray(0, 4)), signature: bytes.subarray(4) };
 }
 
-/** Reports whether the text is a key name: not empty, and without a plus or Unicode white space. */
+/**
+ * Reports whether the text is a key name: not empty, and without a plus or
+ * Unicode white space.
+ */
 export function isKeyName(text: string): boolean {
   return /^[^+\p{White_Space}]+$/u.test(text);
 }
@@ -140,7 +151,10 @@ class Lines {
   }
 }
 
-/** Reports whether the proof leads from the leaf hash to the checkpoint's root (RFC 9162, section 2.1.3.2). */
+/**
+ * Reports whether the proof leads from the leaf hash to the checkpoint's root
+ * (RFC 9162, section 2.1.3.2).
+ */
 export function includes(proof: Proof, leafHash: Uint8Array): boolean {
   const { size, root } = proof.checkpoint;
   if (proof.index >= size) return false;

@@ -7,7 +7,10 @@ import { Members, parseObject, quote } from './json.js';
 /** The media type of receipts. */
 export const MEDIA_TYPE = 'application/vnd.muniment.receipt.v2+json';
 
-/** Size limit of receipts, in bytes. A full receipt of this size embeds about 190 MiB of payload. */
+/**
+ * Size limit of receipts, in bytes. A full receipt of this size embeds about
+ * 190 MiB of payload.
+ */
 export const MAX_RECEIPT_BYTES = 256 << 20;
 
 const forms = ['full', 'detached', 'shared', 'payload-erased', 'header-erased'] as const;
@@ -26,18 +29,25 @@ export interface Receipt {
   link?: Link & { seq: number };
   /** L, 32 bytes. Only in the form `shared`. */
   linkHash?: Uint8Array;
-  /** The salt (32 bytes) and the unparsed text of the header. Absent in the form `header-erased`. */
+  /**
+   * The salt (32 bytes) and the unparsed text of the header. Absent in the form
+   * `header-erased`.
+   */
   header?: { salt: Uint8Array; content: string };
   /** H, 32 bytes. Only in the form `header-erased`. */
   headerHash?: Uint8Array;
-  /** The salt (32 bytes) and the payload, if contained. Absent in the erased forms. */
+  /**
+   * The salt (32 bytes) and the payload, if contained. Absent in the erased
+   * forms.
+   */
   payload?: { salt: Uint8Array; content?: Uint8Array };
   /** The unparsed tlog-proof. */
   proof: string;
 }
 
 /**
- * Parses a receipt, but not the contents of its header and proof (receipt.md, section 4, step 1).
+ * Parses a receipt, but not the contents of its header and proof (receipt.md,
+ * section 4, step 1).
  *
  * @param bytes at most {@link MAX_RECEIPT_BYTES}
  * @throws FormatError with the code `receipt-malformed` or `receipt-version`

@@ -1,4 +1,7 @@
-/** Keys of policies, and their signatures of checkpoints (receipt.md, sections 3 and 4). */
+/**
+ * Keys of policies, and their signatures of checkpoints (receipt.md, sections 3
+ * and 4).
+ */
 
 import { ed25519 } from '@noble/curves/ed25519.js';
 import { sha256, sha512 } from '@noble/hashes/sha2.js';
@@ -56,7 +59,10 @@ export function parseKey(text: string): Key {
   return { name, hash, algorithm, publicKey };
 }
 
-/** Reports whether the key signed the checkpoint. A signature of the wrong length does not verify. */
+/**
+ * Reports whether the key signed the checkpoint. A signature of the wrong
+ * length does not verify.
+ */
 export function verifies(key: Key, signature: Uint8Array, checkpoint: Checkpoint): boolean {
   if (key.algorithm === 'note') return verifyEd25519(key.publicKey, utf8(checkpoint.text), signature);
   if (signature.length < 8) return false;
@@ -79,8 +85,9 @@ export function verifies(key: Key, signature: Uint8Array, checkpoint: Checkpoint
 }
 
 /**
- * Verifies Ed25519 without the cofactor: R must be the encoding of [S]B − [k]A, byte for byte. The library's own
- * verification multiplies by the cofactor, and so accepts signatures that other verifiers reject.
+ * Verifies Ed25519 without the cofactor: R must be the encoding of [S]B − [k]A,
+ * byte for byte. The library's own verification multiplies by the cofactor, and
+ * so accepts signatures that other verifiers reject.
  */
 function verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
   if (signature.length !== 64) return false;

@@ -7,8 +7,9 @@ export type Warning =
   'not-witnessed' | 'content-not-checked' | 'erased' | 'signature-unverified' | 'signature-failed' | 'not-admitted';
 
 /**
- * What a verified receipt proves, and what the log claims. Hashes are 32 bytes in lowercase hexadecimal. Everything is
- * proven, except the members that are documented as claims.
+ * What a verified receipt proves, and what the log claims. Hashes are 32 bytes
+ * in lowercase hexadecimal. Everything is proven, except the members that are
+ * documented as claims.
  */
 export interface Statement {
   /** The name of the log. */
@@ -22,9 +23,14 @@ export interface Statement {
   tag: string;
   /** The ID of the stream. Absent in the form `shared`. */
   streamId?: string;
-  /** The entry's sequence number in the stream, from 0. Absent in the form `shared`. */
+  /**
+   * The entry's sequence number in the stream, from 0. Absent in the form
+   * `shared`.
+   */
   seq?: number;
-  /** The leaf hash of the stream's previous entry. Absent in the form `shared`. */
+  /**
+   * The leaf hash of the stream's previous entry. Absent in the form `shared`.
+   */
   prev?: string;
   headerHash: string;
   /** The SHA-256 of the header's bytes. Absent if the header is erased. */
@@ -37,21 +43,33 @@ export interface Statement {
   externalSha256?: string;
   /** Whether the tag was checked with a stream key. */
   tagChecked: boolean;
-  /** The keys of the accepting policy that signed, as `<key name>+<key hash>`, sorted. */
+  /**
+   * The keys of the accepting policy that signed, as `<key name>+<key hash>`,
+   * sorted.
+   */
   signers: string[];
   /** The name of the accepting policy. */
   policy: string;
-  /** Whether the policy requires a witness. If not, the log could show others a different history. */
+  /**
+   * Whether the policy requires a witness. If not, the log could show others a
+   * different history.
+   */
   witnessed: boolean;
   /** Claimed by the log: when it recorded the entry, in Unix milliseconds. */
   time: number;
-  /** Claimed by the receipt: the parts that were erased. Absent if there are none. */
+  /**
+   * Claimed by the receipt: the parts that were erased. Absent if there are
+   * none.
+   */
   erased?: ('header' | 'payload')[];
   /** Claimed by the log, except its member `payload`. Absent if erased. */
   header?: Header;
 }
 
-/** Reports whether the evidence itself was checked, and not only a reference to it. */
+/**
+ * Reports whether the evidence itself was checked, and not only a reference to
+ * it.
+ */
 export function isContentChecked(s: Statement): boolean {
   return s.externalSha256 !== undefined || (s.payloadSha256 !== undefined && s.header?.external === undefined);
 }
@@ -69,7 +87,10 @@ export function warningsOf(s: Statement): Warning[] {
   return warnings.filter(([, applies]) => applies).map(([warning]) => warning);
 }
 
-/** The report on a verified receipt, without its members `receipt` and `verdict`. */
+/**
+ * The report on a verified receipt, without its members `receipt` and
+ * `verdict`.
+ */
 export interface Report {
   proven: Omit<Statement, 'time' | 'erased' | 'header' | 'headerBytes'>;
   claimed: Pick<Statement, 'time' | 'erased' | 'header'>;

@@ -9,7 +9,8 @@ export const MAX_STREAM_KEY_BYTES = 65;
 /**
  * Parses the content of a stream key file. Returns the key, 32 bytes.
  *
- * @throws OptionError with the code `stream-key-malformed`; the message never quotes the file
+ * @throws OptionError with the code `stream-key-malformed`; the message never
+ *   quotes the file
  */
 export function parseStreamKey(text: string | Uint8Array): Uint8Array {
   const characters = typeof text === 'string' ? text : Array.from(text, (byte) => String.fromCharCode(byte)).join('');

@@ -1,4 +1,7 @@
-/** Offline verification of a receipt (receipt.md, section 4). It uses no network and no clock. */
+/**
+ * Offline verification of a receipt (receipt.md, section 4). It uses no network
+ * and no clock.
+ */
 
 import { sha256 } from '@noble/hashes/sha2.js';
 import { base64, equal, hex, utf8 } from './bytes.js';
@@ -17,7 +20,8 @@ import type { Statement } from './statement.js';
  *
  * @param receipt the receipt's bytes, at most 256 MiB
  * @param policies tried in order; the first one that accepts is reported
- * @throws NotVerifiedError if the receipt is refused; `code` and `step` give the reason
+ * @throws NotVerifiedError if the receipt is refused; `code` and `step` give
+ *   the reason
  * @throws CallerError if the call is wrong, so there is no verdict
  */
 export function verify(receipt: Uint8Array, policies: readonly Policy[], options: Options = {}): Statement {
@@ -102,7 +106,9 @@ interface PayloadFacts {
   sha256: Uint8Array;
 }
 
-/** Performs steps 2 and 3. Returns undefined if there is no payload to check. */
+/**
+ * Performs steps 2 and 3. Returns undefined if there is no payload to check.
+ */
 function readPayload(receipt: Receipt, options: Options): PayloadFacts | undefined {
   const { payload } = receipt;
   const given = options.payload;
@@ -146,7 +152,8 @@ function readHeader(
 ): { hash: Uint8Array; bytes: Uint8Array; parsed?: Header } {
   if (receipt.header === undefined) return { hash: receipt.headerHash ?? new Uint8Array(), bytes: new Uint8Array() };
   const { salt, content } = receipt.header;
-  // UTF-8 has at least one byte per UTF-16 unit, so the rest of an overlong text need not be encoded.
+  // UTF-8 has at least one byte per UTF-16 unit, so the rest of an overlong
+  // text need not be encoded.
   const bytes = utf8(content.length > MAX_HEADER_BYTES ? content.slice(0, MAX_HEADER_BYTES + 1) : content);
   const parsed = refuseMalformed(() => parseHeader(bytes));
   if (payload !== undefined) {
@@ -175,7 +182,10 @@ const policyCodes: readonly Code[] = [
   'checkpoint-quorum',
 ];
 
-/** Performs step 7. If all policies refuse, the reason is that of the policy that got furthest. */
+/**
+ * Performs step 7. If all policies refuse, the reason is that of the policy
+ * that got furthest.
+ */
 function acceptCheckpoint(
   checkpoint: Checkpoint,
   policies: readonly Policy[],

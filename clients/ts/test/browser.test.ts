@@ -1,4 +1,7 @@
-/** The library as one script, in a realm with only the language, TextEncoder and TextDecoder. */
+/**
+ * The library as one script, in a realm with only the language, TextEncoder and
+ * TextDecoder.
+ */
 
 import { runInNewContext } from 'node:vm';
 import { fileURLToPath } from 'node:url';

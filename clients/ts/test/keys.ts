@@ -3,7 +3,10 @@
 import { sha256 } from '@noble/hashes/sha2.js';
 import { base64, concat, hex, utf8 } from '../src/bytes.js';
 
-/** Returns a signed-note key whose public key is `length` bytes of the value `fill`. */
+/**
+ * Returns a signed-note key whose public key is `length` bytes of the value
+ * `fill`.
+ */
 export function vkey(name: string, algorithm: number, fill: number, length = algorithm === 0x06 ? 1312 : 32): string {
   return encodeKey(name, algorithm, new Uint8Array(length).fill(fill));
 }

@@ -14,7 +14,10 @@ export const policyText = `log ${key}\nquorum none\n`;
 
 const salt = new Uint8Array(32).fill(9);
 
-/** Returns the text of a header. `members` are added to the required ones, and override them. */
+/**
+ * Returns the text of a header. `members` are added to the required ones, and
+ * override them.
+ */
 export function headerText(payload: Uint8Array, members: Record<string, unknown> = {}): string {
   return JSON.stringify({
     origin,

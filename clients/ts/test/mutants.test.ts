@@ -1,4 +1,7 @@
-/** Receipts with any byte changed: each fails to verify, or proves the same statement (receipt.md, section 4). */
+/**
+ * Receipts with any byte changed: each fails to verify, or proves the same
+ * statement (receipt.md, section 4).
+ */
 
 import { describe, expect, test } from 'vitest';
 import { NotVerifiedError, verify } from '../src/index.js';

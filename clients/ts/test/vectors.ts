@@ -68,7 +68,10 @@ export const receipts = load('receipts.json') as ReceiptFile;
 /** Cases where the specification is easily misread. */
 export const adversarial = load('adversarial.json') as ReceiptFile;
 
-/** An input too long to store: `fill`, repeated `count` times between prefix and suffix. */
+/**
+ * An input too long to store: `fill`, repeated `count` times between prefix and
+ * suffix.
+ */
 export interface LimitCase {
   name: string;
   target: 'policy' | 'receipt';

@@ -115,7 +115,8 @@ describe('Ed25519', () => {
   });
 
   test('a signature that verifies only with the cofactor is refused', () => {
-    // With A and R of order 8 and S = 0, [8]([S]B − R − [k]A) is always zero. Without the factor 8 it rarely is.
+    // With A and R of order 8 and S = 0, [8]([S]B − R − [k]A) is always zero.
+    // Without the factor 8 it rarely is.
     const a = Uint8Array.from(Buffer.from('c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a', 'hex'));
     const small = parseKey(encodeKey('log.example', 0x01, a));
     const cofactored = Array.from({ length: 32 }, (_, i) =>
@@ -144,7 +145,8 @@ describe('Ed25519', () => {
 });
 
 test('an inclusion proof beyond 32 bits', () => {
-  // The last of 2^52 + 1 entries has one sibling: the root of the first 2^52 entries.
+  // The last of 2^52 + 1 entries has one sibling: the root of the first 2^52
+  // entries.
   const c = receiptCase('entry 1 at size 2');
   const sibling = Uint8Array.from(Buffer.from(hashOf(c), 'hex'));
   const leaf = new Uint8Array(32).fill(7);

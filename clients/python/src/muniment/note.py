@@ -27,7 +27,8 @@ MAX_SIGNATURES = 100
 """Limit on the number of signature lines in a note."""
 
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
-# The characters with the Unicode property White_Space. Python's \s and str.isspace differ from it.
+# The characters with the Unicode property White_Space. Python's \s and
+# str.isspace differ from it.
 _UNICODE_SPACE = re.compile("[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
 _KEY_HASH = re.compile(r"[0-9a-f]{8}", re.ASCII)
 

@@ -98,7 +98,8 @@ def root_from_inclusion(leaf: bytes, index: int, size: int, hashes: Sequence[byt
             raise FormatError("the proof has too many hashes")
         if node & 1 or node == last:
             root = node_hash(sibling, root)
-            # A rightmost node without a sibling moves up unchanged until it is a right child.
+            # A rightmost node without a sibling moves up unchanged until it is
+            # a right child.
             while not node & 1 and node:
                 node >>= 1
                 last >>= 1

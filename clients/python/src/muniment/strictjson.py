@@ -159,8 +159,8 @@ class _Reader:
                 raise self._error("expected a comma or closing bracket")
 
     def _integer(self) -> int:
-        # The caller requires a comma or closing bracket next, which rejects leading zeros,
-        # fractions and exponents.
+        # The caller requires a comma or closing bracket next, which rejects
+        # leading zeros, fractions and exponents.
         match = _INTEGER.match(self._text, self._at)
         if match is None:
             raise self._error("expected a value; numbers must be integers without a sign")

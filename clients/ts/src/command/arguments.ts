@@ -6,8 +6,9 @@ import type { File } from './files.js';
 const replacement = '\ufffd';
 
 /**
- * The bytes of arguments. Node decodes arguments as UTF-8, which loses file names that are not UTF-8. On Linux, /proc
- * has the original bytes. Other systems do not have such names.
+ * The bytes of arguments. Node decodes arguments as UTF-8, which loses file
+ * names that are not UTF-8. On Linux, /proc has the original bytes. Other
+ * systems do not have such names.
  */
 export class Octets {
   private readonly items: Buffer[];
@@ -28,7 +29,10 @@ export class Octets {
   }
 }
 
-/** Returns the arguments of this process as bytes, or none if the system does not provide them. */
+/**
+ * Returns the arguments of this process as bytes, or none if the system does
+ * not provide them.
+ */
 function commandLine(): Buffer[] {
   try {
     return split(readFileSync('/proc/self/cmdline'));
@@ -48,7 +52,10 @@ function split(raw: Buffer): Buffer[] {
   return items;
 }
 
-/** Decodes a name, with U+FFFD in place of each byte that is not part of valid UTF-8. */
+/**
+ * Decodes a name, with U+FFFD in place of each byte that is not part of valid
+ * UTF-8.
+ */
 function decode(octets: Buffer): string {
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
   const characterAt = (at: number): [string, number] => {

@@ -12,7 +12,10 @@ export interface File {
 /** Size of a piece, in bytes. */
 const pieceSize = 1 << 20;
 
-/** Opens a file and returns its content in pieces. A piece is valid until the next one. Both throw CallerError. */
+/**
+ * Opens a file and returns its content in pieces. A piece is valid until the
+ * next one. Both throw CallerError.
+ */
 export function openPieces(file: File): Iterable<Uint8Array> {
   const descriptor = attempt(file, () => {
     const opened = openSync(file.path, 'r');
@@ -44,7 +47,10 @@ function attempt<T>(file: File, action: () => T): T {
   }
 }
 
-/** Returns the message of a system error, without the code and path that Node adds. */
+/**
+ * Returns the message of a system error, without the code and path that Node
+ * adds.
+ */
 export function reason(error: unknown): string {
   return /^[A-Z0-9]+: ([^,]*)/.exec((error as Error).message)?.[1] ?? 'read failed';
 }

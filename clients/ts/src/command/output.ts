@@ -2,7 +2,10 @@
 
 import { writeSync } from 'node:fs';
 
-/** Writes all of the text, even to a non-blocking pipe. Throws the system's error. */
+/**
+ * Writes all of the text, even to a non-blocking pipe. Throws the system's
+ * error.
+ */
 export function write(descriptor: 1 | 2, text: string): void {
   let rest = Buffer.from(text);
   while (rest.length > 0) {

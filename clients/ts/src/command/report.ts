@@ -123,7 +123,10 @@ function count(n: number, one: string, many: string): string {
   return `${n} ${n === 1 ? one : many}`;
 }
 
-/** Formats Unix milliseconds in RFC 3339. Times beyond the year 9999 stay a number. */
+/**
+ * Formats Unix milliseconds in RFC 3339. Times beyond the year 9999 stay a
+ * number.
+ */
 function time(milliseconds: number): string {
   const date = new Date(milliseconds);
   const inCalendar = !Number.isNaN(date.getTime()) && date.getUTCFullYear() <= 9999;

@@ -1,4 +1,6 @@
-/** The command line: verifies receipts in files, and prints a report on each. */
+/**
+ * The command line: verifies receipts in files, and prints a report on each.
+ */
 
 import { parseArgs } from 'node:util';
 import { CallerError, NotVerifiedError } from '../errors.js';
@@ -20,13 +22,19 @@ export interface Streams {
   err(line: string): void;
 }
 
-/** 0 if all verified, 1 if one was refused, 2 if one could not be checked or the call is wrong. */
+/**
+ * 0 if all verified, 1 if one was refused, 2 if one could not be checked or the
+ * call is wrong.
+ */
 export type ExitCode = 0 | 1 | 2;
 
 /** The arguments are wrong. The exit code is 2, and no receipt is verified. */
 class UsageError extends Error {}
 
-/** Runs the command with the given arguments and environment, and returns its exit code. */
+/**
+ * Runs the command with the given arguments and environment, and returns its
+ * exit code.
+ */
 export function run(args: string[], environment: NodeJS.ProcessEnv, streams: Streams): ExitCode {
   try {
     const call = parseCall(args, environment);
@@ -74,7 +82,10 @@ const texts = {
   stream: 'stream',
 } as const;
 
-/** Parses the arguments. Returns the text to print if they ask for help or the version. */
+/**
+ * Parses the arguments. Returns the text to print if they ask for help or the
+ * version.
+ */
 function parseCall(args: string[], environment: NodeJS.ProcessEnv): Call | string {
   const { values, positionals, tokens } = parse(args);
   if (values.help === true || (positionals[0] === 'help' && positionals.length === 1)) return help;
