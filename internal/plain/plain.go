@@ -30,9 +30,21 @@ var decodeErrors = []struct {
 	{regexp.MustCompile(`invalid value for enum (field|key)`), "not one of the values of the $1"},
 	{regexp.MustCompile(`string field contains invalid UTF-8`), "a text is not UTF-8"},
 	{regexp.MustCompile(`cannot parse invalid wire-format data`), "not a protobuf message"},
+	{regexp.MustCompile(`json: (?:cannot|unable to) unmarshal .*`), "wrong type"},
+	{regexp.MustCompile(`\bjson: `), ""},
+	{regexp.MustCompile(`asn1: (?:structure|syntax) error: .*`), "not valid DER"},
+	{regexp.MustCompile(`\basn1: `), ""},
+	{regexp.MustCompile(`(?:error )?unmarshal+ing (DER-encoded|public key|canonicali[sz]ed body)`), "decoding $1"},
+	{regexp.MustCompile(`cbor: cannot unmarshal .*`), "wrong type"},
+	{regexp.MustCompile(`\bcbor: `), ""},
+	{regexp.MustCompile(`\bx509: `), ""},
+	{regexp.MustCompile(`illegal base64 data at input byte (\d+)`), "not base64 from byte $1"},
+	{regexp.MustCompile(`encoding/hex: .*`), "not hexadecimal"},
+	{regexp.MustCompile(`strconv\.\w+: parsing (".*"): (?:invalid syntax|value out of range)`), "not a number in range: $1"},
 }
 
-// DecodeError rewords an error from decoding JSON or a protobuf message.
+// DecodeError rewords an error from a library that decodes a document, a key or
+// a certificate.
 func DecodeError(err error) error {
 	if err == nil {
 		return nil

@@ -47,6 +47,23 @@ func TestDecodeError(t *testing.T) {
 	}
 }
 
+func TestOtherLibraries(t *testing.T) {
+	for text, want := range map[string]string{
+		"asn1: structure error: tags don't match (16 vs {class:0 tag:13 length:45 isCompound:true}) {optional:false} publicKeyInfo @2": "not valid DER",
+		"leaf: x509: certificate signed by unknown authority":                                                                          "leaf: certificate signed by unknown authority",
+		"cbor: cannot unmarshal byte string into Go value of type string":                                                              "wrong type",
+		"a: cbor: invalid length": "a: invalid length",
+		"json: cannot unmarshal string into Go struct field .SignedEntryTimestamp of type []uint8": "wrong type",
+		"body: illegal base64 data at input byte 4":                                                "body: not base64 from byte 4",
+		"encoding/hex: invalid byte: U+0078 'x'":                                                   "not hexadecimal",
+		`strconv.ParseInt: parsing "x": invalid syntax`:                                            `not a number in range: "x"`,
+	} {
+		if got := DecodeError(errors.New(text)).Error(); got != want {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+}
+
 func TestMalformed(t *testing.T) {
 	sentinel, cause := errors.New("malformed"), errors.New("jsontext: unexpected EOF")
 	err := Malformed(sentinel, "bundle", cause)

@@ -16,6 +16,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 	gocose "github.com/veraison/go-cose"
 
+	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt/strictcbor"
 	"muniment.dev/muniment/verifiers/dsse"
@@ -94,7 +95,7 @@ func Parse(data []byte) (*Statement, error) {
 		return nil, malformed("%s", err)
 	}
 	if err := s.message.UnmarshalCBOR(s.Bytes); err != nil {
-		return nil, malformed("%s", err)
+		return nil, malformed("%s", plain.DecodeError(err))
 	}
 	if err := s.readProtected(); err != nil {
 		return nil, err
@@ -109,7 +110,7 @@ func (s *Statement) readProtected() error {
 	h := s.message.Headers.Protected
 	alg, err := h.Algorithm()
 	if err != nil {
-		return malformed("protected header: alg: %s", err)
+		return malformed("protected header: alg: %s", plain.DecodeError(err))
 	}
 	if !slices.Contains(algorithms, alg) {
 		return malformed("protected header: alg (1): %d is none of ES256, ES384, EdDSA and PS256", int64(alg))
@@ -159,7 +160,7 @@ var understood = []any{
 func checkCritical(h gocose.ProtectedHeader) error {
 	labels, err := h.Critical()
 	if err != nil {
-		return malformed("protected header: crit (2): %s", err)
+		return malformed("protected header: crit (2): %s", plain.DecodeError(err))
 	}
 	for _, l := range labels {
 		if !slices.Contains(understood, l) {
@@ -197,7 +198,7 @@ func (s *Statement) readKey() error {
 		der, _ := c.([]byte)
 		cert, err := x509.ParseCertificate(der)
 		if err != nil {
-			return malformed("protected header: x5chain[%d]: %s", i, err)
+			return malformed("protected header: x5chain[%d]: %s", i, plain.DecodeError(err))
 		}
 		s.chain = append(s.chain, cert)
 	}

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -95,7 +96,7 @@ func checkType(public crypto.PublicKey) error {
 		}
 		return nil
 	default:
-		return fmt.Errorf("keys of type %T are not supported; use Ed25519, ECDSA P-256, P-384 or P-521, or RSA", public)
+		return errors.New("keys of this type are not supported: use Ed25519, ECDSA P-256, P-384 or P-521, or RSA")
 	}
 }
 

@@ -65,7 +65,7 @@ func CheckSignature(public crypto.PublicKey, m *Message, sig []byte) error {
 	case *rsa.PublicKey:
 		return checkRSA(k, m, sig)
 	default:
-		return fmt.Errorf("%w: keys of type %T", ErrUnsupported, public)
+		return fmt.Errorf("%w: a key of another type than Ed25519, ECDSA and RSA", ErrUnsupported)
 	}
 }
 

@@ -52,7 +52,7 @@ var corpus = map[string]map[string]specimen{
 		"cmd/rekor-cli/app/tests/intoto_dsse.json":       {format: Envelope, predicate: intoto.SLSAProvenanceV02, deviations: 2, verify: keys("cmd/rekor-cli/app/tests/intoto_dsse.pem")},
 		"cmd/rekor-cli/app/tests/intoto_multi_dsse.json": {format: Envelope, predicate: intoto.SLSAProvenanceV02, deviations: 2, verify: keys("cmd/rekor-cli/app/tests/intoto_multi_pub2.pem", "cmd/rekor-cli/app/tests/intoto_dsse.pem")},
 		"cmd/rekor-server/tests/envelope.sha512":         {format: Envelope, predicate: intoto.SLSAProvenanceV02, verify: keys("cmd/rekor-server/tests/test_sha512.pub")},
-		"pkg/types/helm/tests/test-0.1.0.tgz.prov":       {format: Chart, verify: keyring("pkg/types/helm/tests/test_helm_armor.pub"), refused: "key expired"},
+		"pkg/types/helm/tests/test-0.1.0.tgz.prov":       {format: Chart, verify: keyring("pkg/types/helm/tests/test_helm_armor.pub"), refused: "the key has expired"},
 		"tests/intoto_dsse.json":                         {format: Envelope, predicate: intoto.SLSAProvenanceV02, deviations: 2, verify: keys("tests/intoto_dsse.pem")},
 	},
 	"github.com/in-toto/in-toto-golang": {

@@ -77,7 +77,7 @@ func chartYAML(r io.Reader) (*metadata, error) {
 	}
 	unzipped, err := gzip.NewReader(reader)
 	if err != nil {
-		return nil, bad("not a .tgz: %w", err)
+		return nil, bad("not a .tgz, or damaged")
 	}
 	limited := &io.LimitedReader{R: unzipped, N: maxUnpacked}
 	for files := tar.NewReader(limited); ; {
@@ -86,9 +86,9 @@ func chartYAML(r io.Reader) (*metadata, error) {
 		case limited.N <= 0:
 			return nil, bad("no Chart.yaml in its first %d bytes", maxUnpacked)
 		case err == io.EOF:
-			return nil, bad("there is no Chart.yaml in it")
+			return nil, bad("no Chart.yaml in it")
 		case err != nil:
-			return nil, bad("not a .tgz: %w", err)
+			return nil, bad("not a .tgz, or damaged")
 		}
 		name := strings.TrimPrefix(f.Name, "./")
 		if folder, file, _ := strings.Cut(name, "/"); f.Typeflag != tar.TypeReg || folder == "" || file != "Chart.yaml" {
@@ -96,11 +96,11 @@ func chartYAML(r io.Reader) (*metadata, error) {
 		}
 		text, err := io.ReadAll(io.LimitReader(files, MaxProvenance+1))
 		if err != nil {
-			return nil, bad("%s: %w", name, err)
+			return nil, bad("%s: not complete", quoted(name))
 		}
 		m, err := readMetadata(text)
 		if err != nil {
-			return nil, bad("%s: %w", name, err)
+			return nil, bad("%s: %w", quoted(name), err)
 		}
 		return m, nil
 	}

@@ -46,7 +46,7 @@ func ParseKeyring(data []byte) (*Keyring, error) {
 	}
 	entities, err := read(data)
 	if err == nil && len(entities) == 0 {
-		err = errors.New("there is no key in it")
+		err = errors.New("no key found")
 	}
 	if err != nil {
 		return nil, plain.Malformed(ErrMalformed, "keyring", err)
@@ -64,14 +64,14 @@ func readArmored(data []byte) (openpgp.EntityList, error) {
 			return all, nil
 		}
 		if err != nil {
-			return nil, err
+			return nil, pgpReason(err)
 		}
 		if block.Type != openpgp.PublicKeyType && block.Type != openpgp.PrivateKeyType {
-			return nil, fmt.Errorf("a %s, not a key", block.Type)
+			return nil, fmt.Errorf("not a PGP key: the file contains a block %q", block.Type)
 		}
 		entities, err := openpgp.ReadKeyRing(block.Body)
 		if err != nil {
-			return nil, err
+			return nil, pgpReason(err)
 		}
 		all = append(all, entities...)
 	}
@@ -91,7 +91,7 @@ func readOther(data []byte) (openpgp.EntityList, error) {
 	}
 	s, err := provenance.NewFromKeyring(f.Name(), "")
 	if err != nil {
-		return nil, errors.New(strings.ReplaceAll(err.Error(), f.Name(), "it"))
+		return nil, pgpReason(err)
 	}
 	return s.KeyRing, nil
 }
@@ -143,23 +143,40 @@ func parse(prov []byte) (*Provenance, *clearsign.Block, error) {
 	if outside := prov[:bytes.Index(prov, Begin)]; len(bytes.TrimSpace(outside)) > 0 || len(bytes.TrimSpace(rest)) > 0 {
 		return nil, nil, errors.New("there is unsigned text outside of the PGP signed message")
 	}
-	var m metadata
-	var sums provenance.SumCollection
-	if err := provenance.ParseMessageBlock(block.Plaintext, &m, &sums); err != nil {
+	p, err := readMessage(block.Plaintext)
+	if err != nil {
 		return nil, nil, err
 	}
-	if m.Name == "" || m.Version == "" {
-		return nil, nil, errors.New("the chart's name or version is missing")
+	return p, block, nil
+}
+
+// messageEnd separates the YAML documents of a signed message.
+var messageEnd = []byte("\n...\n")
+
+// readMessage reads the signed message: the chart's metadata, and a map of file
+// names to digests. Like Helm, it ignores what follows them.
+func readMessage(text []byte) (*Provenance, error) {
+	documents := bytes.SplitN(text, messageEnd, 3)
+	if len(documents) < 2 {
+		return nil, errors.New("the message contains no digests of files after the chart's metadata")
 	}
-	if len(sums.Files) == 0 {
-		return nil, nil, errors.New("files: missing")
+	m, err := readMetadata(documents[0])
+	if err != nil {
+		return nil, fmt.Errorf("metadata: %w", err)
 	}
-	for name, sum := range sums.Files {
-		if d, err := hex.DecodeString(strings.TrimPrefix(sum, "sha256:")); err != nil || len(d) != 32 || !strings.HasPrefix(sum, "sha256:") || strings.ToLower(sum) != sum {
-			return nil, nil, fmt.Errorf("files: %s: not sha256: and 64 lowercase hexadecimal digits", name)
+	digests, err := TextMap(documents[1], "files")
+	if err != nil {
+		return nil, err
+	}
+	p := &Provenance{Chart: m.Name, Version: m.Version, Files: map[string]string{}}
+	for name, text := range digests {
+		d, err := entry.ParseDigest(text)
+		if err != nil || !strings.HasPrefix(d.String(), "sha256:") {
+			return nil, fmt.Errorf("files: %q: must be sha256: and 64 hexadecimal digits", name)
 		}
+		p.Files[name] = d.String()
 	}
-	return &Provenance{Chart: m.Name, Version: m.Version, Files: sums.Files}, block, nil
+	return p, nil
 }
 
 // decode is clearsign.Decode, which panics at some messages that are not whole,
@@ -186,11 +203,13 @@ func (k *Keyring) Verify(prov []byte) (*Provenance, error) {
 		return nil, plain.Malformed(ErrMalformed, "chart provenance", err)
 	}
 	sig, by, err := openpgp.VerifyDetachedSignature(k.entities, bytes.NewReader(block.Bytes), block.ArmoredSignature.Body, &packet.Config{})
-	if err == nil && !slices.Contains(signatureHashes, sig.Hash) {
-		err = fmt.Errorf("it is over a %s hash, which is not safe", sig.Hash)
-	}
-	if errors.Is(err, pgperrors.ErrUnknownIssuer) {
+	switch {
+	case errors.Is(err, pgperrors.ErrUnknownIssuer):
 		err = fmt.Errorf("it is by a key that is not among the %d of the keyring", len(k.entities))
+	case err != nil:
+		err = pgpReason(err)
+	case !slices.Contains(signatureHashes, sig.Hash):
+		err = fmt.Errorf("it is over a %s hash, which is not safe", sig.Hash)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("chart provenance: %w: signature: %w", ErrNotVerified, err)

@@ -90,9 +90,9 @@ func TestChangedProvenance(t *testing.T) {
 		{"text before it", "files:\n  a.tgz: sha256:00\n...\n" + prov, ErrMalformed, "outside"},
 		{"text behind it", prov + "\n...\nfiles: {}\n", ErrMalformed, "outside"},
 		{"no file", strings.Replace(prov, "files:", "sums:", 1), ErrMalformed, "files: missing"},
-		{"a digest that is none", strings.Replace(prov, "sha256:", "sha1:", 1), ErrMalformed, "files: gateway-1.7.0.tgz"},
-		{"no name", strings.Replace(prov, "name: gateway", "title: gateway", 1), ErrMalformed, "name or version"},
-		{"no checksums", strings.Replace(prov, "\n...\n", "\n", 1), ErrMalformed, "at least two parts"},
+		{"a digest that is none", strings.Replace(prov, "sha256:", "sha1:", 1), ErrMalformed, `files: "gateway-1.7.0.tgz": must be sha256:`},
+		{"no name", strings.Replace(prov, "name: gateway", "title: gateway", 1), ErrMalformed, "name: missing"},
+		{"no checksums", strings.Replace(prov, "\n...\n", "\n", 1), ErrMalformed, "no digests of files"},
 		{"large", prov + strings.Repeat("\n", MaxProvenance), ErrMalformed, "more than 1048576 bytes"},
 	} {
 		_, err := k.Verify([]byte(test.prov))
@@ -243,3 +243,60 @@ var errDisk = errors.New("the disk is broken")
 type failed struct{}
 
 func (failed) Read([]byte) (int, error) { return 0, errDisk }
+
+// message returns a provenance file with any text.
+func message(t testing.TB, by *openpgp.Entity, text string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	s, err := clearsign.Encode(&b, by.PrivateKey, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.WriteString(s, text)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// Reasons are in this program's words, whatever the signed YAML contains.
+func TestReasonsOfProvenance(t *testing.T) {
+	e := helmrig.NewEntity(t, "A", "a@acme.example", nil)
+	k := keyring(t, serialised(t, e))
+	zeros := strings.Repeat("0", 64)
+	for text, want := range map[string]string{
+		"name: [a]\nversion: 1\n\n...\nfiles: {a.tgz: sha256:" + zeros + "}\n":   "metadata: line 1: name: must be text, not a list",
+		"- a\n\n...\nfiles: {a.tgz: sha256:" + zeros + "}\n":                     "metadata: line 1: must be a map, not a list",
+		"name: \"\\q\"\n\n...\nfiles: {a.tgz: sha256:" + zeros + "}\n":           "metadata: not YAML",
+		"name: a\nversion: 1\n\n...\nfiles: a.tgz\n":                             "files: line 1: must be a map, not text",
+		"name: a\nversion: 1\n\n...\nfiles: {a.tgz: {sha256: x}}\n":              "files: line 1: a.tgz: must be text, not a map",
+		"name: a\nversion: 1\n\n...\nfiles: {\"a\\u202e\": []}\n":                `files: line 1: "a\u202e": must be text, not a list`,
+		"name: a\nversion: 1\n\n...\nfiles: {a.tgz: ~}\n":                        "files: a value is missing",
+		"name: a\nversion: 1\n\n...\nfiles: {}\n":                                "files: empty",
+		"name: a\nversion: 1\n\n...\nfiles: {a: \"sha256:" + zeros + "\", a: b}": `files: line 1: duplicate member "a"`,
+		"name: a\nversion: 1\n\n...\n\tfiles\n":                                  "not YAML",
+	} {
+		if _, err := k.Verify(message(t, e, text)); !errors.Is(err, ErrMalformed) || err.Error() != "chart provenance: "+want {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+	changed := bytes.Replace(clearSigned(t, e, nil), []byte("version: 1.7.0"), []byte("version: 1.7.1"), 1)
+	if _, err := k.Verify(changed); err == nil || err.Error() != "chart provenance: not verified: signature: the key did not sign the text, or the text was changed" {
+		t.Errorf("a changed text: %v", err)
+	}
+	if _, err := ParseKeyring([]byte("no keys")); err == nil || err.Error() != "keyring: it is damaged, or not in OpenPGP's format" {
+		t.Errorf("a keyring that is text: %v", err)
+	}
+}
+
+// A digest in upper case, as PowerShell prints it, is the same digest.
+func TestUpperCaseDigest(t *testing.T) {
+	e := helmrig.NewEntity(t, "A", "a@acme.example", nil)
+	p, err := keyring(t, serialised(t, e)).Verify(message(t, e, "name: a\nversion: 1\n\n...\nfiles: {a.tgz: sha256:"+strings.Repeat("AB", 32)+"}\n"))
+	if err != nil || p.Files["a.tgz"] != "sha256:"+strings.Repeat("ab", 32) {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	if err := p.Check(&Archive{"a", "1", "sha256:" + strings.Repeat("ab", 32)}); err != nil {
+		t.Error(err)
+	}
+}

@@ -23,6 +23,38 @@ func Texts(text []byte, names ...string) (map[string]string, error) {
 	return all.texts(names)
 }
 
+// TextMap returns a member of a YAML map that is itself a map of names to text,
+// with at least one name. It ignores other members and documents, as Texts
+// does.
+func TextMap(text []byte, name string) (map[string]string, error) {
+	all, err := members(yaml.NewDecoder(bytes.NewReader(text)))
+	if err != nil {
+		return nil, err
+	}
+	at := slices.IndexFunc(all, func(m yamlMember) bool { return m.name.Value == name })
+	if at < 0 {
+		return nil, fmt.Errorf("%s: missing", name)
+	}
+	inner, err := membersOf(all[at].value)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	var names []string
+	for _, m := range inner {
+		names = append(names, m.name.Value)
+	}
+	out, err := inner.texts(names)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", name, err)
+	case len(out) < len(inner):
+		return nil, fmt.Errorf("%s: a value is missing", name)
+	case len(out) == 0:
+		return nil, fmt.Errorf("%s: empty", name)
+	}
+	return out, nil
+}
+
 // OnlyTexts is Texts for files with one document, whose map has no other
 // members.
 func OnlyTexts(text []byte, names ...string) (map[string]string, error) {
@@ -43,7 +75,9 @@ func OnlyTexts(text []byte, names ...string) (map[string]string, error) {
 }
 
 // A yamlMap is the members of a map, in the order of the file.
-type yamlMap []struct{ name, value *yaml.Node }
+type yamlMap []yamlMember
+
+type yamlMember struct{ name, value *yaml.Node }
 
 func (all yamlMap) texts(names []string) (map[string]string, error) {
 	out := map[string]string{}
@@ -51,7 +85,7 @@ func (all yamlMap) texts(names []string) (map[string]string, error) {
 		switch {
 		case !slices.Contains(names, m.name.Value):
 		case m.value.Kind != yaml.ScalarNode:
-			return nil, fmt.Errorf("line %d: %s: must be text, not %s", m.value.Line, m.name.Value, yamlKinds[m.value.Kind])
+			return nil, fmt.Errorf("line %d: %s: must be text, not %s", m.value.Line, quoted(m.name.Value), yamlKinds[m.value.Kind])
 		case m.value.ShortTag() != "!!null":
 			out[m.name.Value] = m.value.Value
 		}
@@ -69,7 +103,10 @@ func members(dec *yaml.Decoder) (yamlMap, error) {
 	case err != nil:
 		return nil, notYAML(err)
 	}
-	root := doc.Content[0]
+	return membersOf(doc.Content[0])
+}
+
+func membersOf(root *yaml.Node) (yamlMap, error) {
 	if root.Kind != yaml.MappingNode {
 		return nil, fmt.Errorf("line %d: must be a map, not %s", root.Line, yamlKinds[root.Kind])
 	}
@@ -81,7 +118,7 @@ func members(dec *yaml.Decoder) (yamlMap, error) {
 			return nil, fmt.Errorf("line %d: duplicate member %.40q", name.Line, name.Value)
 		}
 		seen[name.Value] = true
-		all = append(all, struct{ name, value *yaml.Node }{name, value})
+		all = append(all, yamlMember{name, value})
 	}
 	return all, nil
 }
@@ -96,4 +133,12 @@ func notYAML(err error) error {
 		return fmt.Errorf("line %s: not YAML", m[1])
 	}
 	return errors.New("not YAML")
+}
+
+// quoted quotes names that are not printable.
+func quoted(s string) string {
+	if q := fmt.Sprintf("%.100q", s); q != `"`+s+`"` {
+		return q
+	}
+	return s
 }

@@ -265,6 +265,13 @@ func TestUnusableReferrers(t *testing.T) {
 	}{
 		{"a digest that is a path", referrer("sha256:../../../x"), nil, nil, "malformed digest"},
 		{"no digest", "{}", nil, nil, "malformed digest"},
+		{"not an object", "7", nil, nil, "malformed digest"},
+		{"annotations that are a list", `{"digest":"sha256:` + strings.Repeat("1", 64) + `","annotations":["x"]}`, answer(manifestType, "{}"), nil, "digest"},
+		{"a size that is text", `{"digest":"sha256:` + strings.Repeat("1", 64) + `","size":"1"}`, answer(manifestType, "{}"), nil, "digest"},
+		{"a platform that is text, and no digest", `{"platform":"linux"}`, nil, nil, "malformed digest"},
+		{"a repeated member", `{"mediaType":"x","mediaType":"y"}`, nil, nil, "malformed digest"},
+		{"half a surrogate pair", `{"annotations":{"a":"\udce9"}}`, nil, nil, "malformed digest"},
+		{"text that is not UTF-8", "{\"annotations\":{\"a\":\"\xff\"}}", nil, nil, "malformed digest"},
 		{"a manifest that is not what was asked for", referrer("sha256:" + strings.Repeat("1", 64)), answer(manifestType, "{}"), nil, "digest"},
 		{"a manifest that is forbidden", referrer("sha256:" + strings.Repeat("1", 64)), func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) }, nil, "403"},
 		{"an endless manifest", referrer("sha256:" + strings.Repeat("1", 64)), endless(manifestType, `{"x":"`, "x"), nil, "more than 4194304 bytes"},

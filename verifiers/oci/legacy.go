@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"muniment.dev/muniment/internal/pemfile"
+	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
@@ -92,18 +93,18 @@ func addLogEntry(material map[string]any, annotations map[string]string) error {
 		}
 	}
 	if err := json.Unmarshal([]byte(text), &entry); err != nil {
-		return fmt.Errorf("the annotation %s: %w", annotationLogEntry, err)
+		return fmt.Errorf("the annotation %s: %w", annotationLogEntry, plain.DecodeError(err))
 	}
 	id, err := hex.DecodeString(entry.Payload.LogID)
 	if err != nil {
-		return fmt.Errorf("the annotation %s: logID: %w", annotationLogEntry, err)
+		return fmt.Errorf("the annotation %s: logID: %w", annotationLogEntry, plain.DecodeError(err))
 	}
 	var kind struct {
 		Kind       string `json:"kind"`
 		APIVersion string `json:"apiVersion"`
 	}
 	if err := json.Unmarshal(entry.Payload.Body, &kind); err != nil {
-		return fmt.Errorf("the annotation %s: body: %w", annotationLogEntry, err)
+		return fmt.Errorf("the annotation %s: body: %w", annotationLogEntry, plain.DecodeError(err))
 	}
 	material["tlogEntries"] = []any{map[string]any{
 		"logIndex":          strconv.FormatInt(entry.Payload.LogIndex, 10),
@@ -123,7 +124,7 @@ func addTimestamp(material map[string]any, annotations map[string]string) error 
 	}
 	var timestamp struct{ SignedRFC3161Timestamp []byte }
 	if err := json.Unmarshal([]byte(text), &timestamp); err != nil {
-		return fmt.Errorf("the annotation %s: %w", annotationTimestamp, err)
+		return fmt.Errorf("the annotation %s: %w", annotationTimestamp, plain.DecodeError(err))
 	}
 	material["timestampVerificationData"] = map[string]any{"rfc3161Timestamps": []any{map[string]any{"signedTimestamp": base64.StdEncoding.EncodeToString(timestamp.SignedRFC3161Timestamp)}}}
 	return nil
@@ -141,7 +142,7 @@ func checkSimpleSigning(payload []byte, digest string) error {
 		} `json:"critical"`
 	}
 	if err := json.Unmarshal(payload, &p); err != nil {
-		return fmt.Errorf("what was signed is no document of simple signing: %w", err)
+		return fmt.Errorf("what was signed is no document of simple signing: %w", plain.DecodeError(err))
 	}
 	if p.Critical.Type != "cosign container image signature" && p.Critical.Type != "https://sigstore.dev/cosign/sign/v1" {
 		return errors.New("what was signed is no image signature")

@@ -4,25 +4,27 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
-// nextPage returns the target of the first link of a relation "next" in the
-// Link headers (RFC 8288), or nil. It stays on the host: the request carries a
-// token.
+// nextPage returns the target of the first link with the relation type "next"
+// in the Link headers (RFC 8288), or nil. It must be on the same host, because
+// the request contains a token.
 func nextPage(page *url.URL, h http.Header) (*url.URL, error) {
 	for _, value := range h.Values("Link") {
 		for _, l := range parseLinks(value) {
-			if !l.isNext() {
+			if !l.isNext(page) {
 				continue
 			}
 			next, err := page.Parse(l.target)
 			if err != nil {
-				return nil, fmt.Errorf("next page: %w", err)
+				return nil, fmt.Errorf("the next page is not a URL: %q", l.target)
 			}
-			if next.Host != page.Host || next.Scheme != page.Scheme {
+			if !sameOrigin(next, page) {
 				return nil, fmt.Errorf("the next page is on another host, %s", next.Host)
 			}
+			next.Host = page.Host // in one spelling
 			return next, nil
 		}
 	}
@@ -34,20 +36,42 @@ type link struct {
 	target string
 	rel    string // its relation types, separated by spaces
 	hasRel bool
-	anchor bool // it has another context than the page
+	// the context of the link, if that is not the page
+	anchor    string
+	hasAnchor bool
 }
 
-func (l *link) isNext() bool {
-	for _, rel := range strings.Fields(l.rel) {
-		if strings.EqualFold(rel, "next") {
-			return !l.anchor
-		}
+// isNext reports whether the link leads to the page after this one.
+func (l *link) isNext(page *url.URL) bool {
+	if !slices.ContainsFunc(strings.Fields(l.rel), func(rel string) bool { return strings.EqualFold(rel, "next") }) {
+		return false
 	}
-	return false
+	if !l.hasAnchor {
+		return true
+	}
+	context, err := page.Parse(l.anchor)
+	if err != nil {
+		return false
+	}
+	context.Fragment, context.RawFragment = "", ""
+	return context.String() == page.String()
+}
+
+// sameOrigin reports whether two URLs have the same scheme, host and port
+// (RFC 3986, section 6.2).
+func sameOrigin(a, b *url.URL) bool {
+	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
+}
+
+func port(u *url.URL) string {
+	if p := u.Port(); p != "" {
+		return p
+	}
+	return map[string]string{"http": "80", "https": "443"}[u.Scheme]
 }
 
 // parseLinks reads a Link header by the algorithm of RFC 8288, appendix B.2. It
-// ends at the first link that is not well formed.
+// stops at the first link that is not well-formed.
 func parseLinks(s string) (links []link) {
 	for {
 		s = strings.TrimLeft(s, " \t,")
@@ -64,14 +88,14 @@ func parseLinks(s string) (links []link) {
 	}
 }
 
-// params reads the parameters of a link, and returns what follows them. Of a
-// parameter that is there twice the first counts.
+// params reads the parameters of a link, and returns the rest of the header. If
+// a parameter is repeated, the first one counts.
 func (l *link) params(s string) string {
 	for {
 		s = strings.TrimLeft(s, " \t")
 		rest, ok := strings.CutPrefix(s, ";")
 		if !ok {
-			// Skip to the next link, past anything that is not understood.
+			// Skip to the next link.
 			if i := strings.IndexByte(s, ','); i >= 0 {
 				return s[i:]
 			}
@@ -91,13 +115,14 @@ func (l *link) params(s string) string {
 		switch {
 		case name == "rel" && !l.hasRel:
 			l.rel, l.hasRel = value, true
-		case name == "anchor":
-			l.anchor = true
+		case name == "anchor" && !l.hasAnchor:
+			l.anchor, l.hasAnchor = value, true
 		}
 	}
 }
 
-// paramValue reads a token or quoted string, and returns what follows it.
+// paramValue reads a token or quoted string, and returns the rest of the
+// header.
 func paramValue(s string) (value, rest string) {
 	quoted, ok := strings.CutPrefix(s, `"`)
 	if !ok {

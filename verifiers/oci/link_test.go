@@ -24,6 +24,10 @@ func TestNextPage(t *testing.T) {
 		`</prev>; rel=prev,</v2/app/referrers/sha256:1?last=x>;rel=next`,
 		`</a,b>; title="\"<x>\""; rel="last" , </v2/app/referrers/sha256:1?last=x>; foo; rel=next`,
 		"</prev>; rel=prev\n</v2/app/referrers/sha256:1?last=x>; rel=next",
+		`<https://REGISTRY.example:443/v2/app/referrers/sha256:1?last=x>; rel="next"`,
+		`<?last=x>; rel="next"; anchor=""`,
+		`<?last=x>; rel="next"; anchor="#list"`,
+		`<?last=x>; anchor="https://registry.example/v2/app/referrers/sha256:1?n=10"; rel="next"`,
 		`</other>; rel=next; anchor="/elsewhere", </v2/app/referrers/sha256:1?last=x>; rel=next`,
 	} {
 		h := http.Header{"Link": strings.Split(header, "\n")}
@@ -39,7 +43,7 @@ func TestNextPage(t *testing.T) {
 			t.Errorf("%q: %v, %v", header, next, err)
 		}
 	}
-	for _, header := range []string{`<https://other.example/x>; rel=next`, `<http://registry.example/x>; rel=next`, `<//other.example/x>; rel=next`} {
+	for _, header := range []string{`<https://other.example/x>; rel=next`, `<http://registry.example/x>; rel=next`, `<//other.example/x>; rel=next`, `<https://registry.example:444/x>; rel=next`, `<:>; rel=next`} {
 		if next, err := nextPage(page, http.Header{"Link": {header}}); err == nil {
 			t.Errorf("%q: %v", header, next)
 		}

@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -12,10 +13,9 @@ import (
 	"muniment.dev/muniment/verifiers/boundedjson"
 )
 
-// A document is a manifest or an index, as far as it is read
+// A document contains the members of a manifest or index that are used here
 // (https://github.com/opencontainers/image-spec/blob/main/manifest.md). The
-// library's own types would hold all that a registry cares to put into an
-// array.
+// library's own types have no bound on the length of arrays.
 type document struct {
 	ArtifactType string      `json:"artifactType"`
 	Config       descriptor  `json:"config"`
@@ -31,9 +31,35 @@ type descriptor struct {
 	Platform    *v1.Platform      `json:"platform"`
 }
 
-// A digest is an algorithm and hexadecimal digits, so that it can be put into a
-// URL. A malformed one reads as the empty digest: one bad descriptor in a list
-// must not hide the others.
+// UnmarshalJSONFrom reads a descriptor. One that is malformed is the zero value
+// or has its digest only, because it must not hide the others in its list.
+func (d *descriptor) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	text, err := dec.ReadValue()
+	if err != nil {
+		return err
+	}
+	type plain descriptor // without this method
+	var whole plain
+	if json.Unmarshal(text, &whole, anyText) == nil {
+		*d = descriptor(whole)
+		return nil
+	}
+	var part struct {
+		Digest digest `json:"digest"`
+	}
+	if json.Unmarshal(text, &part, anyText) == nil {
+		d.Digest = part.Digest
+	}
+	return nil
+}
+
+// anyText are options for JSON in which a member is repeated or a string is not
+// UTF-8, as registries may return. Only signatures count, so it is not evidence
+// itself.
+var anyText = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+
+// A digest is an algorithm and hexadecimal digits, and can be part of a URL. A
+// malformed one is read as the empty digest.
 type digest string
 
 func (d *digest) UnmarshalText(text []byte) error {
@@ -46,15 +72,14 @@ func (d *digest) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// descriptors are read one by one, up to one more than MaxAttestations, which
-// is enough to see that there are too many.
+// descriptors are read one by one, up to one more than MaxAttestations.
 type descriptors []descriptor
 
 func (list *descriptors) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return boundedjson.ReadArray(dec, MaxAttestations, (*[]descriptor)(list))
 }
 
-// parse reads a manifest or index, all of whose descriptors have a digest.
+// parse reads a manifest or index whose descriptors must all have a digest.
 func parse(raw []byte) (*document, error) {
 	d, err := parseLoosely(raw)
 	if err != nil {
@@ -68,12 +93,12 @@ func parse(raw []byte) (*document, error) {
 	return d, nil
 }
 
-// parseLoosely reads a manifest or index of which some descriptors may have no
-// digest.
+// parseLoosely reads a manifest or index in which descriptors without a digest
+// are allowed.
 func parseLoosely(raw []byte) (*document, error) {
 	var d document
-	if err := json.Unmarshal(raw, &d); err != nil {
-		return nil, err
+	if err := json.Unmarshal(raw, &d, anyText); err != nil {
+		return nil, errors.New("it is not a JSON object of a manifest or index")
 	}
 	for name, list := range map[string]descriptors{"manifests": d.Manifests, "layers": d.Layers} {
 		if len(list) > MaxAttestations {

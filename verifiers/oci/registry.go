@@ -89,7 +89,7 @@ func (r *Registry) manifest(ctx context.Context, ref name.Reference) (*manifest,
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", ref, err)
+		return nil, fmt.Errorf("read %s: %w", ref, answered(err))
 	}
 	if d.Digest.Algorithm != "sha256" {
 		return nil, fmt.Errorf("read %s: its digest is of %s, and only sha256 is known", ref, d.Digest.Algorithm)
@@ -122,7 +122,7 @@ func (r *Registry) Blob(ctx context.Context, digest string) ([]byte, error) {
 	ref := r.ref.Context().Digest(digest)
 	l, err := r.puller.Layer(withBound(ctx, MaxBlob), ref)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read blob %s: %w", ref, answered(err))
 	}
 	// as it is stored, which is what the digest is of; reading checks it
 	body, err := l.Compressed()
@@ -139,7 +139,7 @@ func (r *Registry) Blob(ctx context.Context, digest string) ([]byte, error) {
 	if isStatus(err, http.StatusNotFound) {
 		err = fmt.Errorf("%w: %w", ErrNotFound, err)
 	}
-	return nil, fmt.Errorf("read blob %s: %w", ref, err)
+	return nil, fmt.Errorf("read blob %s: %w", ref, answered(err))
 }
 
 // referrers lists what refers to a manifest, by the registry's own list or else
@@ -176,7 +176,7 @@ func (r *Registry) listReferrers(ctx context.Context, digest string) ([]descript
 	}
 	rt, err := transport.NewWithContext(ctx, repo.Registry, auth, r.transport, []string{repo.Scope(transport.PullScope)})
 	if err != nil {
-		return nil, false, err
+		return nil, false, fmt.Errorf("referrers of %s: %w", digest, answered(err))
 	}
 	client := &http.Client{Transport: rt}
 	next := &url.URL{Scheme: repo.Scheme(), Host: repo.RegistryStr(), Path: fmt.Sprintf("/v2/%s/referrers/%s", repo.RepositoryStr(), digest)}
@@ -187,7 +187,7 @@ func (r *Registry) listReferrers(ctx context.Context, digest string) ([]descript
 		}
 		list, following, ok, err := referrersPage(withBound(ctx, MaxManifest), client, next)
 		if err != nil {
-			return nil, false, fmt.Errorf("referrers of %s: %w", digest, err)
+			return nil, false, fmt.Errorf("referrers of %s: %w", digest, answered(err))
 		}
 		if !ok && page == 0 {
 			return nil, false, nil
@@ -217,7 +217,7 @@ func referrersPage(ctx context.Context, client *http.Client, page *url.URL) (lis
 		return nil, nil, false, err
 	}
 	mediaType, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
-	if resp.StatusCode != http.StatusOK || mediaType != string(types.OCIImageIndex) {
+	if resp.StatusCode != http.StatusOK || !strings.EqualFold(strings.TrimSpace(mediaType), string(types.OCIImageIndex)) {
 		return nil, nil, false, nil
 	}
 	body, err := bounded.ReadAll(resp.Body, MaxManifest)
@@ -235,6 +235,37 @@ func isStatus(err error, status int) bool {
 	var t *transport.Error
 	return errors.As(err, &t) && t.StatusCode == status
 }
+
+// answered rewords an error that a registry answered with. It quotes the
+// registry's own text, up to a limit.
+func answered(err error) error {
+	var t *transport.Error
+	if !errors.As(err, &t) {
+		return err
+	}
+	text := fmt.Sprintf("the registry answered %d %s", t.StatusCode, http.StatusText(t.StatusCode))
+	for i, d := range t.Errors {
+		if i == maxQuotedErrors {
+			break
+		}
+		text += fmt.Sprintf(", %.100q", d.Code)
+		if d.Message != "" {
+			text += fmt.Sprintf(": %.200q", d.Message)
+		}
+	}
+	return &answerError{text, err}
+}
+
+// maxQuotedErrors is the number of a registry's errors in a message.
+const maxQuotedErrors = 3
+
+type answerError struct {
+	text  string
+	cause error
+}
+
+func (e *answerError) Error() string { return e.text }
+func (e *answerError) Unwrap() error { return e.cause }
 
 var errSilent = errors.New("the registry has said nothing")
 

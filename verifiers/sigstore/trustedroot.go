@@ -228,7 +228,7 @@ func keyType(public crypto.PublicKey) string {
 	case *rsa.PublicKey:
 		return fmt.Sprintf("RSA %d", k.N.BitLen())
 	default:
-		return fmt.Sprintf("%T", public)
+		return "unsupported type"
 	}
 }
 

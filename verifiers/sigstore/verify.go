@@ -15,6 +15,7 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 
+	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/intoto"
@@ -120,7 +121,7 @@ func (v *Verifier) Verify(b *Bundle, a *Artifact) (*Verified, error) {
 		return nil, failed.error
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotVerified, err)
+		return nil, fmt.Errorf("%w: %w", ErrNotVerified, plain.DecodeError(err))
 	}
 	return out, nil
 }
