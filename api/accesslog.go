@@ -22,7 +22,7 @@ func (s *Server) logAccess(next http.Handler) http.Handler {
 				slog.Int("status", counted.Status()), slog.Int64("bytes", counted.Bytes()), slog.Duration("duration", s.now().Sub(begun)), slog.String("remote", r.RemoteAddr)}
 			if req != nil {
 				attrs = append(attrs, slog.String("request", req.id))
-				if id := req.caller.Load(); id != nil {
+				if id := req.slot.Caller(); id != nil {
 					attrs = append(attrs, text("tenant", id.Tenant.Name), text("identity", id.Name))
 				}
 			}

@@ -2,8 +2,8 @@ package api
 
 import (
 	"context"
-	"crypto/rand"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"strings"
@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"muniment.dev/muniment/api/auth"
+	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/api/rpcerr"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	rpc "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
@@ -47,32 +48,55 @@ func newAuditLog(l *slog.Logger) *auditLog {
 	return &auditLog{log: l, refusals: rate.NewLimiter(refusalsSecond, 20*refusalsSecond)}
 }
 
-// A request is the part of a request that the audit log records.
+// A request is the context of a request, with everything that the server keeps
+// about it: one allocation, found in one step.
 type request struct {
+	context.Context
 	id        string
 	path      string
 	remote    string
 	forwarded string // as set by a proxy, or by the client
 
-	caller atomic.Pointer[auth.Identity] // nil until authenticated
+	slot auth.Slot
+	call limit.Call
 }
 
 type requestKey struct{}
 
-// noteCaller notes the caller of a request for the access log.
-func noteCaller(ctx context.Context, id *auth.Identity) {
-	if req, ok := ctx.Value(requestKey{}).(*request); ok {
-		req.caller.Store(id)
+// Value implements context.Context.
+func (r *request) Value(key any) any {
+	switch key {
+	case requestKey{}:
+		return r
+	case auth.SlotKey{}:
+		return &r.slot
+	case limit.CallKey{}:
+		return &r.call
 	}
+	return r.Context.Value(key)
 }
 
 // identifyRequest gives each request an ID, and puts it into the answer.
 func identifyRequest(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		req := &request{id: rand.Text()[:16], path: r.URL.Path, remote: r.RemoteAddr, forwarded: r.Header.Get("X-Forwarded-For")}
-		w.Header().Set("X-Request-Id", req.id)
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestKey{}, req)))
+		req := &request{Context: r.Context(), id: requestID(), path: r.URL.Path, remote: r.RemoteAddr, forwarded: r.Header.Get("X-Forwarded-For")}
+		w.Header()["X-Request-Id"] = []string{req.id}
+		next.ServeHTTP(w, r.WithContext(req))
 	})
+}
+
+// requestID returns 80 random bits in base32. They are not secret, so the
+// runtime's generator will do.
+func requestID() string {
+	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+	var id [16]byte
+	for half := range 2 {
+		n := rand.Uint64()
+		for i := range 8 {
+			id[8*half+i] = digits[n>>(5*i)&31]
+		}
+	}
+	return string(id[:])
 }
 
 // refused writes a line if the error is a refusal of access.

@@ -103,6 +103,15 @@ func (m *Metrics) watchHolds() {
 	}
 }
 
+// procedures yields the RPCs of the API.
+func procedures(yield func(string) bool) {
+	for route := range apiRoutes {
+		if strings.HasPrefix(route, "/muniment.v1.") && !yield(route) {
+			return
+		}
+	}
+}
+
 // initialize creates the series whose labels are known beforehand.
 func (m *Metrics) initialize(version string) {
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "muniment_build_info",
@@ -110,11 +119,9 @@ func (m *Metrics) initialize(version string) {
 	build.WithLabelValues(version, runtime.Version()).Set(1)
 	m.registry.MustRegister(build)
 	m.watchHolds()
-	for route := range apiRoutes {
-		if strings.HasPrefix(route, "/muniment.v1.") {
-			m.calls.WithLabelValues(route, codeLabel(nil))
-			m.seconds.WithLabelValues(route)
-		}
+	for procedure := range procedures {
+		m.calls.WithLabelValues(procedure, codeLabel(nil))
+		m.seconds.WithLabelValues(procedure)
 	}
 	for _, reason := range refusalReasons() {
 		m.refused.WithLabelValues(reason)
@@ -206,16 +213,35 @@ func (m *Metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
-func (m *Metrics) interceptor() connect.Interceptor { return &metricsInterceptor{m} }
+func (m *Metrics) interceptor() connect.Interceptor {
+	i := &metricsInterceptor{m: m, ok: map[string]succeeded{}}
+	for procedure := range procedures {
+		i.ok[procedure] = succeeded{m.calls.WithLabelValues(procedure, codeLabel(nil)), m.seconds.WithLabelValues(procedure)}
+	}
+	return i
+}
 
-type metricsInterceptor struct{ m *Metrics }
+type metricsInterceptor struct {
+	m  *Metrics
+	ok map[string]succeeded // by procedure
+}
+
+// succeeded are the series of a procedure's successful calls, which are most.
+type succeeded struct {
+	calls   prometheus.Counter
+	seconds prometheus.Observer
+}
 
 func (i *metricsInterceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
 		start := time.Now()
 		res, err := next(ctx, req)
-		i.m.calls.WithLabelValues(req.Spec().Procedure, codeLabel(err)).Inc()
-		i.m.seconds.WithLabelValues(req.Spec().Procedure).Observe(time.Since(start).Seconds())
+		series := i.ok[req.Spec().Procedure]
+		if series.seconds.Observe(time.Since(start).Seconds()); err == nil {
+			series.calls.Inc()
+		} else {
+			i.m.calls.WithLabelValues(req.Spec().Procedure, codeLabel(err)).Inc()
+		}
 		return res, err
 	}
 }

@@ -105,7 +105,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		Refused: func(ctx context.Context, err error) { s.audit.refused(ctx, s.now(), err) }}
 	s.watches = rpc.NewWatches(cfg.Ledger, s.limits, s.drain, s.public)
 	var err error
-	s.auth, err = auth.New(ctx, auth.Config{Ledger: cfg.Ledger, Ingest: s.ingest, Limits: s.limits, Log: cfg.Logger, Now: cfg.Now, Refuse: s.refuse, Identified: noteCaller}, cfg.Directory)
+	s.auth, err = auth.New(ctx, auth.Config{Ledger: cfg.Ledger, Ingest: s.ingest, Limits: s.limits, Log: cfg.Logger, Now: cfg.Now, Refuse: s.refuse}, cfg.Directory)
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,6 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"muniment.dev/muniment/api/auth"
-	"muniment.dev/muniment/api/limit"
 )
 
 // inTenant is an interceptor that refuses requests for a tenant other than the
@@ -23,7 +22,7 @@ func (i inTenant) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		}
 		i.s.limits.Decoded(ctx, req)
 		if id := auth.Caller(ctx); id != nil {
-			done, err := i.s.limits.TakeRecord(ctx, req.Spec().Procedure, i.s.limits.Usage(id.Tenant.Name), limit.SizeOf(req.Any()))
+			done, err := i.s.limits.TakeRecord(ctx, req.Spec().Procedure, i.s.limits.Usage(id.Tenant.Name), req.Any())
 			if err != nil {
 				return nil, err
 			}
@@ -47,7 +46,7 @@ func (inTenant) WrapStreamingClient(next connect.StreamingClientFunc) connect.St
 func (i inTenant) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
 		if id := auth.Caller(ctx); id != nil {
-			done, err := i.s.limits.TakeRecord(ctx, conn.Spec().Procedure, i.s.limits.Usage(id.Tenant.Name), 0)
+			done, err := i.s.limits.TakeRecord(ctx, conn.Spec().Procedure, i.s.limits.Usage(id.Tenant.Name), nil)
 			if err != nil {
 				return err
 			}
@@ -85,11 +84,14 @@ func checkTenant(ctx context.Context, procedure string, m any) error {
 	if needsNoCredentials(apiRoutes[procedure]) {
 		return nil
 	}
-	pm, ok := m.(proto.Message)
-	if !ok {
-		return nil
+	tenant, ok := "", false
+	switch m := m.(type) {
+	case interface{ GetTenant() string }:
+		tenant, ok = m.GetTenant(), true
+	case proto.Message:
+		tenant, ok = tenantOf(m.ProtoReflect())
 	}
-	if tenant, ok := tenantOf(pm.ProtoReflect()); ok {
+	if ok {
 		_, err := auth.CallerOf(ctx, tenant)
 		return err
 	}

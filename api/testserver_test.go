@@ -60,7 +60,7 @@ func withToken(token string, t auth.Token) func(*ledger.Config, *api.Config) {
 // A testServer is a real HTTP server, over HTTP/1.1 and unencrypted HTTP/2, of
 // a log on a store in memory.
 type testServer struct {
-	t      *testing.T
+	t      testing.TB
 	url    string
 	api    *api.Server
 	ledger *ledger.Ledger
@@ -100,7 +100,7 @@ func (l *logBuffer) String() string {
 
 // newServer starts a server with the tenants acme and globex. Edits change the
 // configurations before.
-func newServer(t *testing.T, edits ...func(*ledger.Config, *api.Config)) *testServer {
+func newServer(t testing.TB, edits ...func(*ledger.Config, *api.Config)) *testServer {
 	t.Helper()
 	ts := &testServer{t: t, store: memstore.New(), logs: &logBuffer{}, free: 1 << 40, keys: map[string]entry.StreamKey{}}
 	ts.store.Free = func() (uint64, error) {
@@ -350,7 +350,7 @@ func (ts *testServer) post(method, token, body string) httpAnswer {
 
 // connectError reads an error of the Connect protocol, with the fields that its
 // details name.
-func (a httpAnswer) connectError(t *testing.T) (code, message string, fields []string) {
+func (a httpAnswer) connectError(t testing.TB) (code, message string, fields []string) {
 	t.Helper()
 	var e struct {
 		Code    string
@@ -378,7 +378,7 @@ func (a httpAnswer) connectError(t *testing.T) (code, message string, fields []s
 	return e.Code, e.Message, fields
 }
 
-func violated(t *testing.T, v *validate.Violations) []string {
+func violated(t testing.TB, v *validate.Violations) []string {
 	var fields []string
 	for _, x := range v.Violations {
 		wantPlain(t, x.GetMessage())
@@ -415,7 +415,7 @@ func asConnect(err error, ce **connect.Error) bool {
 
 // wantPlain expects a message for people: without regular expressions, types
 // and time layouts.
-func wantPlain(t *testing.T, message string) {
+func wantPlain(t testing.TB, message string) {
 	t.Helper()
 	for _, shape := range []string{"regex", "Go ", "strconv.", "2006-", "cannot unmarshal", "proto:", "proto.", "!!str", "uint64", "int32"} {
 		if strings.Contains(message, shape) {

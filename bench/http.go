@@ -17,11 +17,13 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
 // A server is a real process on a data folder of its own.
@@ -132,14 +134,8 @@ func (b *bench) connections() {
 		check(err)
 	})
 	row("HTTP, 512 connections: GetCheckpoint, which only reads memory", rate(empty), "")
-	r := during(512, d, func(_ int, rng *mrand.ChaCha8) {
-		res, err := c.LedgerServiceClient.Append(ctx, connect.NewRequest(&munimentv1.AppendRequest{Tenant: "bench",
-			Submission: &munimentv1.Submission{Kind: kindname.Attestation, MediaType: opaque, Payload: evidence(rng)}}))
-		check(err)
-		if !bytes.Contains(res.Msg.Appended.Receipt, []byte("c2sp.org/tlog-proof@v1")) {
-			check(fmt.Errorf("not a receipt: %s", res.Msg.Appended.Receipt))
-		}
-	})
+	plain := s.plain(pool(512))
+	r := during(512, d, func(_ int, rng *mrand.ChaCha8) { check(plain.append(evidence(rng))) })
 	b.limits["appends"] = r
 	row("HTTP, 512 connections: single appends of 1 KiB, full receipts", rate(r), fmt.Sprintf("goal 19,000: %.2f×; %.2f× an empty call", r/19_000, r/empty))
 
@@ -158,6 +154,52 @@ func (b *bench) connections() {
 		}
 	})
 	row("HTTP, 8 connections: AppendBatch of 256, full receipts", rate(calls*batch), fmt.Sprintf("goal 60,000: %.2f×", calls*batch/60_000))
+}
+
+// A plainClient appends over HTTP without an RPC library, as the peer's clients
+// do.
+type plainClient struct {
+	http       *http.Client
+	url, token string
+}
+
+func (s *server) plain(c *http.Client) *plainClient {
+	return &plainClient{c, s.url + munimentv1connect.LedgerServiceAppendProcedure, "Bearer " + s.token}
+}
+
+// append appends a payload, and checks that the answer contains a receipt.
+func (c *plainClient) append(payload []byte) error {
+	body, err := proto.Marshal(&munimentv1.AppendRequest{Tenant: "bench", Submission: &munimentv1.Submission{Kind: kindname.Attestation, MediaType: opaque, Payload: payload}})
+	if err != nil {
+		return err
+	}
+	answer, err := post(c.http, c.url, "application/proto", c.token, body)
+	if err == nil && !bytes.Contains(answer, []byte("c2sp.org/tlog-proof@v1")) {
+		err = fmt.Errorf("not a receipt: %q", answer)
+	}
+	return err
+}
+
+// post sends a request of either server, and returns the body of a 200.
+func post(c *http.Client, url, contentType, authorization string, body []byte) ([]byte, error) {
+	req, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", contentType)
+	if authorization != "" {
+		req.Header.Set("Authorization", authorization)
+	}
+	res, err := c.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	answer, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s %s", url, res.Status, answer)
+	}
+	return answer, err
 }
 
 // tessera measures the peer: Tessera's POSIX conformance server, which returns
@@ -188,21 +230,13 @@ func (b *bench) tessera() {
 		_ = cmd.Wait()
 	}()
 	hc := pool(512)
-	post := func(payload []byte) error {
-		res, err := hc.Post("http://"+addr+"/add", opaque, bytes.NewReader(payload))
-		if err != nil {
-			return err
-		}
-		defer res.Body.Close()
-		body, err := io.ReadAll(res.Body)
-		if err == nil && res.StatusCode != http.StatusOK {
-			err = fmt.Errorf("the peer: %s %s", res.Status, body)
-		}
+	send := func(payload []byte) error {
+		_, err := post(hc, "http://"+addr+"/add", opaque, "", payload)
 		return err
 	}
 	rng := newRNG()
 	for try := 0; ; try++ {
-		if err = post(evidence(rng)); err == nil {
+		if err = send(evidence(rng)); err == nil {
 			break
 		}
 		if try == 100 {
@@ -213,7 +247,7 @@ func (b *bench) tessera() {
 	d := time.Duration(*seconds) * time.Second
 	var refused atomic.Int64 // it pushes back when it has too much to do
 	r := during(512, d, func(_ int, rng *mrand.ChaCha8) {
-		if err := post(evidence(rng)); err != nil {
+		if err := send(evidence(rng)); err != nil {
 			refused.Add(1)
 		}
 	})

@@ -33,8 +33,6 @@ type Config struct {
 	Now    func() time.Time
 	// Refuse answers a request with an error.
 	Refuse func(http.ResponseWriter, *http.Request, *connect.Error)
-	// Identified is called for each request of a tenant's caller.
-	Identified func(context.Context, *Identity)
 }
 
 // An Authenticator identifies callers. Its methods may be called from many
@@ -79,12 +77,37 @@ func (id *Identity) Submitter() ingest.Submitter {
 	return ingest.Submitter{Tenant: id.Tenant.Name, Identity: id.Name, Stream: id.Tenant.Stream}
 }
 
-type identityKey struct{}
+// A Slot holds the identity of a request's caller once it is authenticated.
+type Slot struct{ id atomic.Pointer[Identity] }
+
+// Caller returns the identity, or nil.
+func (s *Slot) Caller() *Identity { return s.id.Load() }
+
+// SlotKey is the key of the *Slot in a request's context.
+type SlotKey struct{}
 
 // Caller returns the identity of the caller, or nil.
 func Caller(ctx context.Context) *Identity {
-	id, _ := ctx.Value(identityKey{}).(*Identity)
-	return id
+	if s, ok := ctx.Value(SlotKey{}).(*Slot); ok {
+		return s.Caller()
+	}
+	return nil
+}
+
+// identified notes the caller in the request's slot, and makes one if it has
+// none.
+func identified(r *http.Request, id *Identity) *http.Request {
+	s, ok := r.Context().Value(SlotKey{}).(*Slot)
+	ctx := limit.WithTenant(r.Context(), id.Tenant.Name)
+	if !ok {
+		s = &Slot{}
+		ctx = context.WithValue(ctx, SlotKey{}, s)
+	}
+	s.id.Store(id)
+	if ctx == r.Context() {
+		return r
+	}
+	return r.WithContext(ctx)
 }
 
 // CallerOf returns the caller if it may act for the tenant. The handler of
@@ -120,9 +143,7 @@ func (a *Authenticator) Admit(roles Roles, next http.Handler) http.Handler {
 			a.refuse(w, r, connect.CodeUnauthenticated, err)
 			return
 		}
-		ctx := context.WithValue(limit.WithTenant(r.Context(), id.Tenant.Name), identityKey{}, id)
-		a.cfg.Identified(ctx, id)
-		r = r.WithContext(ctx)
+		r = identified(r, id)
 		if err := roles.check(id.Role); err != nil {
 			a.refuse(w, r, connect.CodePermissionDenied, err)
 			return

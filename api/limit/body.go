@@ -22,8 +22,10 @@ func (l *Limiter) Bound(next http.Handler) http.Handler {
 			l.cfg.Refuse(w, r, err)
 			return
 		}
-		sh := shapeOf(r)
-		largest, held := l.Sizes().limitOf(sh), &heldBytes{hold: HeldBy(r.Context()), resource: Bytes, busy: l.Busy}
+		c, r := begun(r)
+		sh := c.shapeFor(r)
+		c.held = heldBytes{hold: &c.hold, resource: Bytes, limiter: l}
+		largest, held := l.Sizes().limitOf(sh), &c.held
 		if sh.place == Public {
 			held.resource = PublicBytes
 		}
@@ -68,16 +70,17 @@ func (l *Limiter) boundBody(w http.ResponseWriter, r *http.Request, held *heldBy
 		return held.take(decodeFactor * limit)
 	}
 	r.ContentLength = size
-	switch {
-	case size > SmallRequest:
-		if err := held.take(decodeFactor * size); err != nil {
-			return err
+	if size >= 0 {
+		// net/http reads no more than the size, which is within the limit.
+		if size <= SmallRequest {
+			return nil
 		}
-	case size < 0:
-		r.Body = &countedBody{ReadCloser: r.Body, free: SmallRequest, held: held}
+		r.Body = scanned(r, r.Body)
+		return held.take(decodeFactor * size)
 	}
+	r.Body = &countedBody{ReadCloser: r.Body, free: SmallRequest, held: held}
 	r.Body = edge.MaxBytes(w, r.Body, limit+frameBytes)
-	if limit > SmallRequest && (size < 0 || size > SmallRequest) {
+	if limit > SmallRequest {
 		r.Body = scanned(r, r.Body)
 	}
 	return nil
@@ -123,7 +126,7 @@ func isCompressed(r *http.Request) bool {
 type heldBytes struct {
 	hold     *Hold
 	resource Resource
-	busy     func(error) *connect.Error
+	limiter  *Limiter
 }
 
 func (h *heldBytes) take(n int64) error { return h.hold.Take(h.resource, n) }
@@ -139,7 +142,7 @@ func (b *countedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	for b.free -= int64(n); b.free < 0; b.free += SmallRequest {
 		if err := b.held.take(decodeFactor * SmallRequest); err != nil {
-			return n, b.held.busy(err)
+			return n, b.held.limiter.Busy(err)
 		}
 	}
 	return n, err

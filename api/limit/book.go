@@ -80,6 +80,7 @@ type Book struct {
 	limits HeldLimits
 	total  [resources]int64
 	owners map[string]*[resources]int64 // those that hold anything
+	spare  *[resources]int64            // for the next owner, or nil
 }
 
 // NewBook returns a book in which nothing is held.
@@ -117,31 +118,47 @@ func (b *Book) Total(r Resource) int64 {
 }
 
 // Open returns an empty hold of the owner.
-func (b *Book) Open(owner string) *Hold { return &Hold{book: b, owner: owner} }
+func (b *Book) Open(owner string) *Hold {
+	h := &Hold{}
+	h.open(b, owner)
+	return h
+}
 
 // take counts n more, or less if n is negative, and returns a *Full where that
 // is above a limit.
 func (b *Book) take(owner string, r Resource, n int64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	o := b.owners[owner]
-	if o == nil {
-		o = &[resources]int64{}
-	}
-	if n > 0 {
-		switch l := b.limits[r]; {
-		case l.Owner > 0 && o[r]+n > l.Owner:
-			return &Full{r, true}
-		case l.Total > 0 && b.total[r]+n > l.Total:
-			return &Full{r, false}
+	o, known := b.owners[owner]
+	if !known {
+		if o = b.spare; o == nil {
+			o = &[resources]int64{}
 		}
+		b.spare = nil
 	}
-	o[r] += n
-	b.total[r] += n
-	if *o == ([resources]int64{}) {
+	err := b.check(o, r, n)
+	if err == nil {
+		o[r] += n
+		b.total[r] += n
+	}
+	switch empty := *o == [resources]int64{}; {
+	case empty:
+		b.spare = o
 		delete(b.owners, owner)
-	} else {
+	case !known:
 		b.owners[owner] = o
+	}
+	return err
+}
+
+// check returns a *Full if n more of the resource is above a limit.
+func (b *Book) check(o *[resources]int64, r Resource, n int64) error {
+	switch l := b.limits[r]; {
+	case n <= 0:
+	case l.Owner > 0 && o[r]+n > l.Owner:
+		return &Full{r, true}
+	case l.Total > 0 && b.total[r]+n > l.Total:
+		return &Full{r, false}
 	}
 	return nil
 }
@@ -155,6 +172,13 @@ type Hold struct {
 	mu       sync.Mutex // guards the rest
 	held     [resources]int64
 	released bool
+}
+
+// open begins an empty hold of the owner.
+func (h *Hold) open(b *Book, owner string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.book, h.owner, h.held, h.released = b, owner, [resources]int64{}, false
 }
 
 // Take holds n more of the resource. The error is a *Full, and nothing more is

@@ -104,28 +104,39 @@ func (c *Sizes) maxRequest() int64 { return c.MaxPayload*3/2 + 64<<10 }
 func (c *Sizes) maxBatch() int64 { return max(c.maxRequest(), maxBatchBytes) }
 
 // limitOf is the largest message of a request of the shape.
-func (c *Sizes) limitOf(sh Shape) int64 {
+func (c *Sizes) limitOf(sh *Shape) int64 {
 	if sh.request == nil {
 		return SmallRequest
 	}
 	return sh.request(c)
 }
 
-// ShapeOf returns the shape of an RPC.
-func ShapeOf(procedure string) Shape {
-	sh, ok := shapes[procedure]
-	if !ok {
-		sh.place = Calls
+// usual is the shape of calls that are not in the table.
+var usual = Shape{place: Calls, bytes: callBytes}
+
+// shapeRows is the table with defaults filled in.
+var shapeRows = func() map[string]*Shape {
+	rows := map[string]*Shape{}
+	for procedure, sh := range shapes {
+		sh.bytes = cmp.Or(sh.bytes, callBytes)
+		rows[procedure] = &sh
 	}
-	sh.bytes = cmp.Or(sh.bytes, callBytes)
-	return sh
+	return rows
+}()
+
+// ShapeOf returns the shape of an RPC.
+func ShapeOf(procedure string) *Shape {
+	if sh := shapeRows[procedure]; sh != nil {
+		return sh
+	}
+	return &usual
 }
 
 // SCITTEntries is the path of the SCITT endpoint, whose POST is an Append.
 const SCITTEntries = "/entries"
 
 // shapeOf returns the shape of the request's call.
-func shapeOf(r *http.Request) Shape {
+func shapeOf(r *http.Request) *Shape {
 	if r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, SCITTEntries) {
 		return ShapeOf(rpc.LedgerServiceAppendProcedure)
 	}
@@ -133,7 +144,7 @@ func shapeOf(r *http.Request) Shape {
 }
 
 // lasts reports whether the answer is a stream, which can be endless.
-func (sh Shape) lasts() bool { return sh.place == Answers || sh.place == Watchers }
+func (sh *Shape) lasts() bool { return sh.place == Answers || sh.place == Watchers }
 
 // Options returns the options of a Connect handler that apply the limits of the
 // RPC to its messages.

@@ -11,7 +11,8 @@ import (
 func (l *Limiter) Deadline(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := http.NewResponseController(w)
-		sh, timeout := shapeOf(r), l.cfg.RequestTimeout
+		call, r := begun(r)
+		sh, timeout := call.shapeFor(r), l.cfg.RequestTimeout
 		if sh.place == Public {
 			timeout = min(timeout, publicTimeout)
 		}

@@ -55,24 +55,19 @@ func (l *Limiter) ChargeRefusal(r *http.Request) {
 	}
 }
 
-type endingKey struct{}
-
-// An ending is how an RPC ended. It belongs to the request's goroutine.
-type ending struct{ good bool }
-
 // Priced charges the owner of an RPC that fails. An RPC that does not reach the
 // interceptors has failed in decoding.
 func (l *Limiter) Priced(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		o := &ending{}
-		body := &pricedBody{ReadCloser: r.Body}
-		r.Body = body
+		c, r := begun(r)
+		c.body.ReadCloser = r.Body
+		r.Body = &c.body
 		defer func() {
-			if !o.good && r.Context().Err() == nil {
-				l.debts.Charge(ownerOf(r), l.cfg.Now(), priceOf(body.n.Load()))
+			if !c.good && r.Context().Err() == nil {
+				l.debts.Charge(c.owner(r), l.cfg.Now(), priceOf(c.body.n.Load()))
 			}
 		}()
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), endingKey{}, o)))
+		next.ServeHTTP(w, r)
 	})
 }
 
@@ -109,8 +104,8 @@ func (l *Limiter) PricedByStatus(next http.Handler) http.Handler {
 type Endings struct{}
 
 func note(ctx context.Context, err error) {
-	if o, ok := ctx.Value(endingKey{}).(*ending); ok {
-		o.good = !isFailure(err)
+	if c := callOf(ctx); c != nil {
+		c.good = !isFailure(err)
 	}
 }
 

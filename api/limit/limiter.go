@@ -9,7 +9,6 @@ import (
 
 	"connectrpc.com/connect"
 
-	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/api/rpcerr"
 )
 
@@ -123,27 +122,13 @@ func (c *Sizes) holds() HeldLimits {
 	return l
 }
 
-type tenantKey struct{}
-
-// WithTenant puts the tenant of an authenticated caller into the context. What
-// the call holds is on its account.
-func WithTenant(ctx context.Context, name string) context.Context {
-	return context.WithValue(ctx, tenantKey{}, name)
-}
-
-// tenantOf returns the caller's tenant, or "".
-func tenantOf(ctx context.Context) string {
-	name, _ := ctx.Value(tenantKey{}).(string)
-	return name
-}
-
-// ownerOf returns the owner of what the request holds: the caller's tenant, or
-// an address.
+// ownerOf returns the owner of what the request holds.
 func ownerOf(r *http.Request) string {
-	if name := tenantOf(r.Context()); name != "" {
-		return name
+	c := callOf(r.Context())
+	if c == nil {
+		c = &Call{}
 	}
-	return "address " + edge.Address(r.RemoteAddr) // no tenant has such a name
+	return c.owner(r)
 }
 
 // Busy returns the error of a call that is refused because too much is held,
@@ -157,32 +142,27 @@ func (l *Limiter) Busy(err error) *connect.Error {
 	return rpcerr.Retry(connect.CodeResourceExhausted, err, time.Second)
 }
 
-type holdKey struct{}
-
-// HeldBy returns the hold of the call, or nil.
-func HeldBy(ctx context.Context) *Hold {
-	h, _ := ctx.Value(holdKey{}).(*Hold)
-	return h
-}
-
 // Place gives the request a place while it lasts, or refuses it.
 func (l *Limiter) Place(place Resource, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := l.book.Open(ownerOf(r))
-		defer h.Release()
-		if err := h.Take(place, 1); err != nil {
-			l.ChargeRefusal(r)
-			l.cfg.Refuse(w, r, l.Busy(err))
-			return
-		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), holdKey{}, h)))
-	})
+	return l.placed(func(*Call, *http.Request) Resource { return place }, next)
 }
 
 // PlaceCall gives the request the place that the table of shapes has for it.
 func (l *Limiter) PlaceCall(next http.Handler) http.Handler {
+	return l.placed(func(c *Call, r *http.Request) Resource { return c.shapeFor(r).place }, next)
+}
+
+func (l *Limiter) placed(place func(*Call, *http.Request) Resource, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		l.Place(shapeOf(r).place, next).ServeHTTP(w, r)
+		c, r := begun(r)
+		c.hold.open(l.book, c.owner(r))
+		defer c.hold.Release()
+		if err := c.hold.Take(place(c, r), 1); err != nil {
+			l.ChargeRefusal(r)
+			l.cfg.Refuse(w, r, l.Busy(err))
+			return
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 
@@ -198,7 +178,8 @@ func (l *Limiter) Take(ctx context.Context, n int64) error {
 // Turn waits until the tenant of the request may make a call.
 func (l *Limiter) Turn(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		tenant, sh := tenantOf(r.Context()), shapeOf(r)
+		c, r := begun(r)
+		tenant, sh := c.tenant, c.shapeFor(r)
 		u := l.Usage(tenant)
 		if err := l.takeRequest(r.Context(), u); err != nil {
 			l.cfg.Refuse(w, r, err)
@@ -207,7 +188,7 @@ func (l *Limiter) Turn(next http.Handler) http.Handler {
 		if sh.place == Calls {
 			// While it waits, what has arrived of its request lies in the
 			// connection's buffers.
-			if err := HeldBy(r.Context()).Take(Bytes, callBytes); err != nil {
+			if err := c.hold.Take(Bytes, callBytes); err != nil {
 				l.cfg.Refuse(w, r, l.Busy(err))
 				return
 			}

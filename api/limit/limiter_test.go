@@ -307,12 +307,14 @@ func TestEveryRefusalIsCounted(t *testing.T) {
 	}
 	for name, refused := range map[string]func(l *Limiter, h *Hold) error{
 		"a body as it is read": func(l *Limiter, h *Hold) error {
-			held := &heldBytes{hold: h, resource: Bytes, busy: l.Busy}
+			held := &heldBytes{hold: h, resource: Bytes, limiter: l}
 			_, err := io.Copy(io.Discard, &countedBody{ReadCloser: io.NopCloser(strings.NewReader("more than nothing")), held: held})
 			return err
 		},
 		"an answer as it is encoded": func(l *Limiter, h *Hold) error {
-			ctx := context.WithValue(context.Background(), holdKey{}, h)
+			c := &Call{}
+			c.hold.open(l.book, "acme")
+			ctx := context.WithValue(context.Background(), CallKey{}, c)
 			return l.Encoding(ctx, connect.NewResponse(&munimentv1.GetReceiptResponse{Receipt: make([]byte, 1<<10)}))
 		},
 	} {

@@ -11,8 +11,9 @@ import (
 
 // Decoded gives back what the request held only while it was decoded.
 func (l *Limiter) Decoded(ctx context.Context, req connect.AnyRequest) {
-	if h, ok := HeldBy(ctx), isMessage(req.Any()); h != nil && ok {
-		h.Keep(Bytes, max(ShapeOf(req.Spec().Procedure).bytes, int64(SizeOf(req.Any()))+callBytes))
+	h, own := HeldBy(ctx), ShapeOf(req.Spec().Procedure).bytes
+	if h != nil && h.Held(Bytes) > own && isMessage(req.Any()) {
+		h.Keep(Bytes, max(own, int64(SizeOf(req.Any()))+callBytes))
 	}
 }
 

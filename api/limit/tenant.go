@@ -137,6 +137,9 @@ func take(now time.Time, maxWait time.Duration, asks ...ask) (time.Duration, *Ex
 
 // request takes one request.
 func (q *Usage) request(now time.Time, maxWait time.Duration) (time.Duration, *Exceeded) {
+	if q.requests.Limit() == rate.Inf {
+		return 0, nil
+	}
 	return take(now, maxWait, ask{q.requests, 1, Exceeded{limit: "requests", what: fmt.Sprintf("%g requests a second", q.limits.Requests)}})
 }
 
@@ -152,6 +155,11 @@ func (q *Usage) append(now time.Time, maxWait time.Duration, entries, bytes int6
 	}
 	if l := q.limits.DailyBytes; l > 0 && q.dayBytes+q.heldBytes+bytes > l {
 		return 0, &Exceeded{"daily_bytes", fmt.Sprintf("%d bytes a day", l), left}
+	}
+	if q.entries.Limit() == rate.Inf && q.bytes.Limit() == rate.Inf {
+		q.heldEntries += entries
+		q.heldBytes += bytes
+		return 0, nil
 	}
 	wait, over := take(now, maxWait,
 		ask{q.entries, entries, Exceeded{limit: "entries", what: fmt.Sprintf("%g entries a second", q.limits.Entries)}},
@@ -265,10 +273,11 @@ func (l *Limiter) Recorded(stream entry.Hash, entries int, bytes int64) {
 
 // TakeRecord takes what the log's own entry for the call needs, if it writes
 // one. The function gives it back.
-func (l *Limiter) TakeRecord(ctx context.Context, procedure string, q *Usage, bytes int) (func(), error) {
+func (l *Limiter) TakeRecord(ctx context.Context, procedure string, q *Usage, m any) (func(), error) {
 	if !ShapeOf(procedure).records {
 		return func() {}, nil
 	}
+	bytes := SizeOf(m)
 	if err := l.TakeEntries(ctx, q, 1, int64(bytes)); err != nil {
 		return nil, err
 	}

@@ -41,6 +41,15 @@ type frame struct {
 	count counter
 }
 
+// reset makes the scanner begin a message. Inner frames are set when they are
+// entered.
+func (s *scanner) reset(message *rules) {
+	s.message, s.outer = message, frame{}
+	s.depth, s.at = 0, 0
+	s.state, s.field, s.wire = inTag, nil, 0
+	s.skip, s.number, s.bits = 0, 0, 0
+}
+
 func (s *scanner) top() *frame {
 	if s.depth == 0 {
 		return &s.outer

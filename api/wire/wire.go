@@ -159,9 +159,15 @@ func (c *counter) add(f *field) error {
 // Check returns nil if the message may be decoded. Its errors name fields of
 // the API, and repeat nothing else of the message.
 func Check(data []byte, md protoreflect.MessageDescriptor) error {
-	s := scanner{message: rulesOf(md)}
+	s := scanners.Get().(*scanner)
+	defer scanners.Put(s)
+	s.reset(rulesOf(md))
 	if err := s.scan(data); err != nil {
 		return err
 	}
 	return s.end()
 }
+
+// scanners are reused because they are large: on the stack of a request they
+// would make it grow.
+var scanners = sync.Pool{New: func() any { return &scanner{} }}

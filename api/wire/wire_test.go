@@ -232,3 +232,19 @@ func TestStream(t *testing.T) {
 		}
 	}
 }
+
+// TestMessagesFollowEachOther checks a message after parts of another, which
+// end a scanner in each of its states. Scanners are reused.
+func TestMessagesFollowEachOther(t *testing.T) {
+	md := (&munimentv1.AppendRequest{}).ProtoReflect().Descriptor()
+	good, err := proto.Marshal(&munimentv1.AppendRequest{Tenant: "acme", Submission: &munimentv1.Submission{Kind: "attestation", Payload: []byte("evidence")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range good {
+		_ = wire.Check(good[:n], md) // a part of a message can be valid
+		if err := wire.Check(good, md); err != nil {
+			t.Fatalf("a message after %d bytes of another: %v", n, err)
+		}
+	}
+}

@@ -75,6 +75,9 @@ type Validator struct{}
 // Validate implements protovalidate.Validator.
 func (Validator) Validate(m proto.Message, options ...protovalidate.ValidationOption) error {
 	err := protovalidate.Validate(m, options...)
+	if err == nil {
+		return nil
+	}
 	var v *protovalidate.ValidationError
 	if !errors.As(err, &v) {
 		return err
