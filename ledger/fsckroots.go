@@ -44,6 +44,7 @@ func (k *checker) readCheckpoints(ctx context.Context) error {
 		case c.Origin != k.Origin:
 			k.Report(Finding{Kind: "checkpoint", File: p.File, Remedy: Restore, Problem: fmt.Sprintf("it is of another log, %q", c.Origin)})
 		case c.Size > k.State.Size:
+			k.older = true
 			k.Report(Finding{Kind: "checkpoint", File: p.File, Remedy: Restore, Problem: fmt.Sprintf("the store is older: it has %d entries, and a checkpoint of %d was published", k.State.Size, c.Size)})
 		default:
 			k.outside = append(k.outside, expectedRoot{p.File, c})

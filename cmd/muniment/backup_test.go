@@ -163,6 +163,60 @@ func TestBackupIncrementsAndSecrets(t *testing.T) {
 	}
 }
 
+// Damage to a backup does not spread to the next one that could share its
+// files.
+func TestBackupAfterDamagedBackup(t *testing.T) {
+	c := newCompany(t, "east")
+	c.startLog()
+	if out, code := c.appendFile("evidence"); code != 0 {
+		t.Fatal(out)
+	}
+	c.stopLog()
+	c.startLog() // the first entries are in tables now
+	c.stopLog()
+	to := t.TempDir()
+	first := c.backup(to)
+	tables, err := filepath.Glob(filepath.Join(first.Backup, "files", datadir.StoreDir, "*.sst"))
+	if err != nil || len(tables) == 0 {
+		t.Fatalf("no tables in %s: %v", first.Backup, err)
+	}
+	for _, damage := range []func(path string, data []byte) error{
+		func(path string, data []byte) error {
+			data[len(data)/2] ^= 1
+			return os.WriteFile(path, data, 0o600)
+		},
+		func(path string, data []byte) error { return os.Truncate(path, int64(len(data)/2)) },
+		func(path string, _ []byte) error { return os.Remove(path) },
+	} {
+		for _, path := range tables {
+			data, err := os.ReadFile(path)
+			if err == nil {
+				err = damage(path, data)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if out, code := c.run("restore", first.Backup, "--data", filepath.Join(t.TempDir(), "data")); code != term.ExitNo {
+			t.Fatalf("the damaged backup: exit code %d\n%s", code, out)
+		}
+		out, code := c.run("backup", "--data", c.data, "--to", to, "--json")
+		warning, result, _ := strings.Cut(out, "{")
+		var next backupResult
+		if err := json.Unmarshal([]byte("{"+result), &next); err != nil || code != 0 {
+			t.Fatalf("exit code %d, %v\n%s", code, err, out)
+		}
+		if _, err := os.Stat(tables[0]); err == nil && !strings.Contains(warning, "is damaged, in every backup that shares it") {
+			t.Errorf("no warning: %s", out)
+		}
+		c.must("restore", next.Backup, "--data", filepath.Join(t.TempDir(), "data"))
+		if tables, err = filepath.Glob(filepath.Join(next.Backup, "files", datadir.StoreDir, "*.sst")); err != nil {
+			t.Fatal(err)
+		}
+		first = next
+	}
+}
+
 // A damaged or foreign backup is refused, and leaves nothing behind.
 func TestDamagedBackups(t *testing.T) {
 	c := newCompany(t, "east")

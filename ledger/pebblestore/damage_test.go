@@ -225,6 +225,7 @@ func (r *damageRig) check(t *testing.T, what, path string, damaged []byte) (open
 		if !errors.Is(err, store.ErrDamaged) && !strings.Contains(err.Error(), "newer program") {
 			t.Errorf("%s: refused with %v, which is not ErrDamaged", what, err)
 		}
+		checkReadable(t, what, err)
 		put(t, fs, path, r.files[path])
 		return false
 	}
@@ -238,6 +239,14 @@ func (r *damageRig) check(t *testing.T, what, path string, damaged []byte) (open
 	}
 	mustClose(t, s)
 	return true
+}
+
+// checkReadable checks that the error of damaged files is a line for people.
+func checkReadable(t *testing.T, what string, err error) {
+	t.Helper()
+	if text := err.Error(); strings.ContainsAny(text, "\n") || strings.Contains(text, "carrier>") || strings.Contains(text, ".go:") {
+		t.Errorf("%s: the error is not one readable line: %q", what, text)
+	}
 }
 
 // Whatever happens to one of the files from which the state is read, the store
@@ -330,12 +339,14 @@ func TestDamagedTables(t *testing.T) {
 			if !errors.Is(err, store.ErrDamaged) {
 				t.Errorf("%s %s: %v", path, what, err)
 			}
+			checkReadable(t, path+" "+what, err)
 			return
 		}
 		defer s.Close() // a compaction may have failed
 		read(s, func(row, got string, err error) {
 			switch {
 			case errors.Is(err, store.ErrDamaged):
+				checkReadable(t, path+" "+what, err)
 				damaged++
 			case err != nil:
 				t.Errorf("%s %s: %s: %v is not ErrDamaged", path, what, row, err)

@@ -94,6 +94,11 @@ func recoverDamage(err *error) {
 // readError returns the error of a read: one that is store.ErrDamaged if a file
 // is damaged or missing.
 func (s *Store) readError(err error) error {
+	// Pebble joins the error with one that carries details, whose text is for
+	// programs.
+	if info := pebble.ExtractDataCorruptionInfo(err); info != nil {
+		err = info.Details
+	}
 	if err == nil || errors.Is(err, store.ErrDamaged) {
 		return err
 	}

@@ -28,6 +28,15 @@ type StoreKind struct {
 	Small   bool     // use small caches and tables, as commands do
 	Reindex bool     // the index may be damaged, because it will be rebuilt
 	Anchors []string // paths of anchors outside the data folder
+	// Checkpoints are further checkpoints that the store is compared with, as
+	// with anchors.
+	Checkpoints []Checkpoint
+}
+
+// A Checkpoint is a signed checkpoint from outside the data folder.
+type Checkpoint struct {
+	Source string // for errors
+	Signed []byte
 }
 
 // LogStore returns the store of the log.
@@ -159,6 +168,9 @@ func (k StoreKind) checkAnchors(ctx context.Context, dir string, state anchor.St
 	for _, path := range k.Anchors {
 		_, e := anchor.Check(ctx, path, state)
 		err = errors.Join(err, e)
+	}
+	for _, c := range k.Checkpoints {
+		err = errors.Join(err, anchor.Compare(ctx, c.Source, c.Signed, state))
 	}
 	return found, err
 }

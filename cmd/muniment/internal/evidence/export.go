@@ -116,7 +116,7 @@ func (c *exportCmd) fromFolder(a *term.App, w io.Writer, policy **receipt.TrustP
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(a.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := a.StoreLogger(slog.LevelWarn)
 	kind := d.LogStore()
 	kind.Small = true
 	store, mark, err := datadir.OpenStoreReadOnly(a.Ctx, c.Data, kind, log)

@@ -56,7 +56,7 @@ func (c *importCmd) Run(a *term.App) (err error) {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("%s is not a regular file: an import reads it more than once, so copy it to disk first", c.File)
 	}
-	store, err := datadir.OpenStore(a.Ctx, c.Data, d.ReplicaStore(), slog.New(slog.NewTextHandler(a.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	store, err := datadir.OpenStore(a.Ctx, c.Data, d.ReplicaStore(), a.StoreLogger(slog.LevelWarn))
 	if err != nil {
 		return err
 	}

@@ -52,6 +52,7 @@ type backupWriter struct {
 	copied  int64 // bytes
 	linked  int64
 	scratch string
+	warn    func(string)
 }
 
 func (c *backupCmd) Run(a *term.App) (err error) {
@@ -81,12 +82,12 @@ func (c *backupCmd) Run(a *term.App) (err error) {
 		return err
 	}
 	defer os.RemoveAll(partial)
-	w := &backupWriter{dir: filepath.Join(partial, backupFiles), scratch: filepath.Join(partial, "scratch")}
+	w := &backupWriter{dir: filepath.Join(partial, backupFiles), scratch: filepath.Join(partial, "scratch"), warn: a.Warn}
 	w.index.Origin, w.index.Created, w.index.Secrets = d.Config.Origin, time.Now().UTC(), !c.WithoutSecrets
 	if !c.Full {
 		w.useNewest(c.To, d.Config.Origin)
 	}
-	log := slog.New(slog.NewTextHandler(a.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	log := a.StoreLogger(slog.LevelError)
 	if err := w.write(a, d, log); err != nil {
 		return err
 	}
@@ -181,7 +182,7 @@ func (w *backupWriter) writeStore(a *term.App, d *datadir.Dir, k datadir.StoreKi
 	}
 	s, err := engine.Snapshot(a.Ctx, k.URL(d.Path), scratch)
 	if errors.Is(err, store.ErrUnpublished) && k.Name == datadir.RekorStoreDir {
-		return w.writeFreshMark(k)
+		return w.writeFreshMark(a.Ctx, k)
 	}
 	if err != nil {
 		return datadir.AdviseStart(err)
@@ -215,25 +216,25 @@ func (w *backupWriter) writeStore(a *term.App, d *datadir.Dir, k datadir.StoreKi
 		return err
 	}
 	for _, name := range []string{mark.Path(k.Name), k.Name + datadir.AnchorSuffix} {
-		if err := w.addWritten(name); err != nil {
+		if err := w.addWritten(a.Ctx, name); err != nil {
 			return err
 		}
 	}
 	k.Small = true
 	if _, err = proveRestored(a.Ctx, w.dir, k, log); err != nil {
-		return err
+		return fmt.Errorf("the copy is not whole, so no backup is kept: %w: check the data folder with 'muniment fsck'", err)
 	}
 	return os.Remove(filepath.Join(path, "LOCK")) // of the proof
 }
 
 // writeFreshMark backs up a store to which nothing was published: its mark,
 // without which the server would take the store for a lost one.
-func (w *backupWriter) writeFreshMark(k datadir.StoreKind) error {
+func (w *backupWriter) writeFreshMark(ctx context.Context, k datadir.StoreKind) error {
 	path := filepath.Join(w.dir, k.Name)
 	if err := mark.Create(path); err != nil {
 		return err
 	}
-	return w.addWritten(mark.Path(k.Name))
+	return w.addWritten(ctx, mark.Path(k.Name))
 }
 
 // proveRestored returns the checkpoint of the store's mark, or an error unless
@@ -249,8 +250,8 @@ func proveRestored(ctx context.Context, folder string, k datadir.StoreKind, log 
 	return m.Checkpoint, nil
 }
 
-// add adds a file, as a link if the previous backup contains it, else as a
-// copy.
+// add adds a file, as a link if the previous backup contains it undamaged, else
+// as a copy.
 func (w *backupWriter) add(ctx context.Context, b BackupFile, r io.Reader, progress io.Writer) error {
 	path := filepath.Join(w.dir, b.Path)
 	if old, ok := w.old[b.Path]; ok && b.Modified != 0 && old.Modified == b.Modified && old.Size == b.Size {
@@ -258,9 +259,16 @@ func (w *backupWriter) add(ctx context.Context, b BackupFile, r io.Reader, progr
 			return err
 		}
 		if os.Link(filepath.Join(w.oldDir, b.Path), path) == nil { // else it is copied
-			w.linked += b.Size
-			w.index.Files = append(w.index.Files, old)
-			return nil
+			whole, err := w.checkLink(ctx, path, old, progress)
+			if err != nil {
+				return fmt.Errorf("back up %s: %w", b.Path, err)
+			}
+			if whole {
+				w.linked += b.Size
+				w.index.Files = append(w.index.Files, old)
+				return nil
+			}
+			progress = io.Discard // the file is counted already
 		}
 	}
 	var err error
@@ -272,12 +280,27 @@ func (w *backupWriter) add(ctx context.Context, b BackupFile, r io.Reader, progr
 	return nil
 }
 
+// checkLink reports whether a file linked to the previous backup's is the one
+// that the previous backup lists. Otherwise it removes the link: damage must
+// not spread from one backup to the next.
+func (w *backupWriter) checkLink(ctx context.Context, path string, old BackupFile, progress io.Writer) (bool, error) {
+	size, digest, err := digestFile(ctx, path, progress)
+	if cerr := ctx.Err(); cerr != nil {
+		return false, cerr
+	}
+	if err == nil && size == old.Size && digest == old.SHA256 {
+		return true, nil
+	}
+	w.warn(fmt.Sprintf("%s is damaged, in every backup that shares it. This backup gets a new copy", filepath.Join(w.oldDir, old.Path)))
+	return false, os.Remove(path)
+}
+
 // addWritten lists a file that was written into the backup.
-func (w *backupWriter) addWritten(name string) error {
-	text, digest, err := digestFile(filepath.Join(w.dir, name))
+func (w *backupWriter) addWritten(ctx context.Context, name string) error {
+	size, digest, err := digestFile(ctx, filepath.Join(w.dir, name), io.Discard)
 	if err != nil {
 		return err
 	}
-	w.index.Files = append(w.index.Files, BackupFile{Path: strings.TrimPrefix(name, "/"), Size: text, SHA256: digest})
+	w.index.Files = append(w.index.Files, BackupFile{Path: strings.TrimPrefix(name, "/"), Size: size, SHA256: digest})
 	return nil
 }

@@ -167,6 +167,18 @@ func copySynced(ctx context.Context, path string, r io.Reader, progress io.Write
 	return size, hex.EncodeToString(hash.Sum(nil)), nil
 }
 
+// digestFile returns a file's size and SHA-256.
+func digestFile(ctx context.Context, path string, progress io.Writer) (size int64, digest string, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, "", err
+	}
+	defer f.Close()
+	hash := sha256.New()
+	size, err = io.Copy(io.MultiWriter(hash, progress), contextReader{ctx, f})
+	return size, hex.EncodeToString(hash.Sum(nil)), err
+}
+
 type contextReader struct {
 	ctx context.Context
 	r   io.Reader

@@ -53,7 +53,7 @@ func (c *reindexCmd) Run(a *term.App) (err error) {
 	if d.Replica != nil {
 		return fmt.Errorf("%s is a replica, whose index cannot be rebuilt: import the log's deltas into a new folder instead", c.Data)
 	}
-	log := slog.New(slog.NewTextHandler(a.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := a.StoreLogger(slog.LevelWarn)
 	kind := d.LogStore()
 	if c.Rekor {
 		if _, err := os.Stat(filepath.Join(c.Data, datadir.RekorStoreDir)); err != nil {

@@ -3,8 +3,6 @@ package operate
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -40,7 +38,8 @@ type restoreCmd struct {
 func (restoreCmd) Help() string {
 	return `Before the data folder is made, every file is compared with the manifest, and the store is proven whole and signed by the log's key. A backup that
 is older than an anchor is restored, and the server then serves it read-only. A backup contains evidence that was erased after it was made. Give the
-receipts of these erasures with --erasures, and the evidence is erased before the folder is made. Each receipt must verify under the policy.
+receipts of these erasures with --erasures, and the evidence is erased before the folder is made. Each receipt must verify under the policy, and its
+checkpoint is an anchor as well.
 
 Exit code: 0 restored; 1 refused: damaged, of another log, or a fork; 2 failed; 3 restored, but older than an anchor.
 
@@ -81,7 +80,7 @@ func (c *restoreCmd) Run(a *term.App) (err error) {
 	if err := c.copyFiles(a, root, b, staging); err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(a.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	log := a.StoreLogger(slog.LevelError)
 	behind, err := c.prove(a.Ctx, b, staging, log)
 	if err != nil {
 		return term.ExitWith(term.ExitNo, fmt.Errorf("%s is not restored: %w", c.Backup, err))
@@ -188,23 +187,30 @@ func (c *restoreCmd) prove(ctx context.Context, b *BackupIndex, staging string, 
 		if string(signed) != b.Checkpoint {
 			return nil, errors.New("the manifest and the store have different checkpoints")
 		}
-		if err := c.eraseLater(ctx, staging, k, policy, log); err != nil {
+		anchors, err := readAnchors(c.Anchor, policy)
+		if err != nil {
 			return nil, err
 		}
-		if behind, err = c.checkAnchors(ctx, k, staging, policy, log); err != nil {
+		erasures, err := readErasures(c.Erasures, policy)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range erasures { // each proves that the log had this tree
+			anchors = append(anchors, e.checkpoint)
+		}
+		if err := eraseLater(ctx, staging, k, erasures, log); err != nil {
+			return nil, err
+		}
+		if behind, err = checkAnchors(ctx, k, staging, anchors, log); err != nil {
 			return nil, err
 		}
 	}
 	return behind, nil
 }
 
-func (c *restoreCmd) checkAnchors(ctx context.Context, k datadir.StoreKind, staging string, policy *receipt.TrustPolicy, log *slog.Logger) (behind, err error) {
-	own := filepath.Join(staging, k.Name) + datadir.AnchorSuffix
-	newest, err := bounded.ReadFile(own, bounded.Config)
-	if err != nil {
-		return nil, err
-	}
-	for _, path := range c.Anchor {
+// readAnchors reads checkpoints that the log's key must have signed.
+func readAnchors(paths []string, policy *receipt.TrustPolicy) (anchors []datadir.Checkpoint, err error) {
+	for _, path := range paths {
 		signed, err := bounded.ReadFile(path, bounded.Config)
 		if err != nil {
 			return nil, err
@@ -212,71 +218,78 @@ func (c *restoreCmd) checkAnchors(ctx context.Context, k datadir.StoreKind, stag
 		if _, err := note.Open(signed, note.VerifierList(policy.LogKey())); err != nil {
 			return nil, fmt.Errorf("--anchor %s: not signed by the policy's log key: %w", path, err)
 		}
-		at, err := receipt.ParseCheckpointUnverified(signed)
+		anchors = append(anchors, datadir.Checkpoint{Source: "--anchor " + path, Signed: signed})
+	}
+	return anchors, nil
+}
+
+// checkAnchors returns an error if an anchor contradicts the store. behind is
+// not nil if one is ahead of it. The newest is kept beside the store.
+func checkAnchors(ctx context.Context, k datadir.StoreKind, staging string, anchors []datadir.Checkpoint, log *slog.Logger) (behind, err error) {
+	own := filepath.Join(staging, k.Name) + datadir.AnchorSuffix
+	newest, err := bounded.ReadFile(own, bounded.Config)
+	if err != nil {
+		return nil, err
+	}
+	before, err := receipt.ParseCheckpointUnverified(newest)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range anchors {
+		at, err := receipt.ParseCheckpointUnverified(c.Signed)
 		if err != nil {
-			return nil, fmt.Errorf("--anchor %s: %w", path, err)
+			return nil, fmt.Errorf("%s: %w", c.Source, err)
 		}
-		before, err := receipt.ParseCheckpointUnverified(newest)
-		if err != nil {
-			return nil, err
-		}
-		k.Anchors = append(k.Anchors, path)
 		if at.Size > before.Size {
-			newest = signed
-			behind = fmt.Errorf("%s: %w: %d entries", path, anchor.ErrAhead, at.Size)
+			newest, before = c.Signed, at
+			behind = fmt.Errorf("%s: %w: %d entries", c.Source, anchor.ErrAhead, at.Size)
 		}
 	}
+	k.Checkpoints = anchors
 	if _, err := proveRestored(ctx, filepath.Clean(staging), k, log); err != nil {
 		return nil, err
 	}
 	return behind, anchor.Write(own, newest)
 }
 
-// eraseLater repeats the erasures that were recorded after the backup. The
-// receipt of the entry that records an erasure proves it. If one receipt is
-// refused, nothing is erased.
-func (c *restoreCmd) eraseLater(ctx context.Context, staging string, k datadir.StoreKind, policy *receipt.TrustPolicy, log *slog.Logger) (err error) {
-	var erasures []ledger.LaterErasure
-	for _, path := range c.Erasures {
+// A provenErasure is an erasure and the checkpoint under which its receipt
+// verifies.
+type provenErasure struct {
+	ledger.LaterErasure
+	checkpoint datadir.Checkpoint
+}
+
+// readErasures reads the receipts of the entries that record erasures, which
+// must all verify.
+func readErasures(paths []string, policy *receipt.TrustPolicy) (erasures []provenErasure, err error) {
+	for _, path := range paths {
 		text, err := bounded.ReadFile(path, bounded.Document)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		dec := json.NewDecoder(bytes.NewReader(text))
 		for n := 1; ; n++ {
+			source := fmt.Sprintf("--erasures %s: document %d", path, n)
 			var one json.RawMessage
 			if err := dec.Decode(&one); err == io.EOF {
 				break
 			} else if err != nil {
-				return fmt.Errorf("--erasures %s: document %d: %w", path, n, err)
+				return nil, fmt.Errorf("%s: %w", source, err)
 			}
-			e, err := provenErasure(one, policy)
+			e, err := proveErasure(one, policy)
 			if err != nil {
-				return fmt.Errorf("--erasures %s: document %d: %w", path, n, err)
+				return nil, fmt.Errorf("%s: %w", source, err)
 			}
+			e.checkpoint.Source = source
 			erasures = append(erasures, e)
 		}
 	}
-	if len(erasures) == 0 {
-		return nil
-	}
-	if k.Replica {
-		return errors.New("--erasures: the folder is a replica: import the log's next delta, which has them")
-	}
-	s, err := datadir.OpenStore(ctx, staging, k, log)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	if _, err = ledger.EraseLater(ctx, s, erasures); err != nil {
-		return fmt.Errorf("--erasures: %w", err)
-	}
-	return nil
+	return erasures, nil
 }
 
-// provenErasure verifies a receipt and returns the erasure that its entry
+// proveErasure verifies a receipt and returns the erasure that its entry
 // records.
-func provenErasure(data []byte, policy *receipt.TrustPolicy) (e ledger.LaterErasure, err error) {
+func proveErasure(data []byte, policy *receipt.TrustPolicy) (e provenErasure, err error) {
 	kind := ledger.ErasureKind
 	s, err := receipt.Verify(data, []*receipt.TrustPolicy{policy}, receipt.Options{HeaderOnly: true, Kind: &kind})
 	if err != nil {
@@ -290,16 +303,42 @@ func provenErasure(data []byte, policy *receipt.TrustPolicy) (e ledger.LaterEras
 		return e, fmt.Errorf("the erasure names no earlier entry: %q", attributes["entry"])
 	}
 	e.Stream, e.Header = s.Link.StreamID, attributes["scope"] == ledger.ScopeHeaderAndPayload
-	return e, nil
+	e.checkpoint.Signed, err = receiptCheckpoint(data)
+	return e, err
 }
 
-func digestFile(path string) (int64, string, error) {
-	f, err := os.Open(path)
+// receiptCheckpoint returns the checkpoint in a receipt, with its signatures.
+func receiptCheckpoint(data []byte) ([]byte, error) {
+	r, err := receipt.Parse(data)
 	if err != nil {
-		return 0, "", err
+		return nil, err
 	}
-	defer f.Close()
-	hash := sha256.New()
-	n, err := io.Copy(hash, f)
-	return n, hex.EncodeToString(hash.Sum(nil)), err
+	p, err := receipt.ParseProof(string(r.Proof))
+	if err != nil {
+		return nil, err
+	}
+	return p.Checkpoint, nil
+}
+
+// eraseLater repeats erasures that were recorded after the backup.
+func eraseLater(ctx context.Context, staging string, k datadir.StoreKind, proven []provenErasure, log *slog.Logger) (err error) {
+	if len(proven) == 0 {
+		return nil
+	}
+	if k.Replica {
+		return errors.New("--erasures: the folder is a replica: import the log's next delta, which has them")
+	}
+	s, err := datadir.OpenStore(ctx, staging, k, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	erasures := make([]ledger.LaterErasure, len(proven))
+	for i, e := range proven {
+		erasures[i] = e.LaterErasure
+	}
+	if _, err = ledger.EraseLater(ctx, s, erasures); err != nil {
+		return fmt.Errorf("--erasures: %w", err)
+	}
+	return nil
 }

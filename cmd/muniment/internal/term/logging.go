@@ -1,6 +1,7 @@
 package term
 
 import (
+	"io"
 	"log/slog"
 
 	"github.com/go-logr/logr"
@@ -16,10 +17,26 @@ func (a *App) Logger(format string) *slog.Logger {
 	return log
 }
 
-func (a *App) NewLogger(json bool) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: &a.Level}
+// NewLogger returns a logger to standard error, with the level of the program.
+func (a *App) NewLogger(json bool) *slog.Logger { return newLogger(a.Stderr, &a.Level, json) }
+
+// StoreLogger returns the logger for the store that a command opens. It writes
+// text from the given level on.
+func (a *App) StoreLogger(level slog.Level) *slog.Logger { return newLogger(a.Stderr, level, false) }
+
+func newLogger(w io.Writer, level slog.Leveler, json bool) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: errorText}
 	if json {
-		return slog.New(slog.NewJSONHandler(a.Stderr, opts))
+		return slog.New(slog.NewJSONHandler(w, opts))
 	}
-	return slog.New(slog.NewTextHandler(a.Stderr, opts))
+	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// errorText replaces an error by its text. The text handler would format it
+// with %+v, for which some libraries print a stack trace.
+func errorText(_ []string, a slog.Attr) slog.Attr {
+	if err, ok := a.Value.Any().(error); ok {
+		a.Value = slog.StringValue(err.Error())
+	}
+	return a
 }
