@@ -3,66 +3,101 @@ package ledger
 import (
 	"context"
 	"encoding/binary"
-	"math/bits"
+	"log/slog"
+	"sync"
 	"sync/atomic"
 
 	"muniment.dev/muniment/ledger/store"
 )
 
 // A keyFilter recognizes new submissions in memory. Nearly all are new, and
-// without the filter each append would search the store for a missing key. It
-// is a Bloom filter (doi:10.1145/362686.362692) whose layers double, so it
-// grows with the log. It takes 10 to 20 bits per entry. Each full layer has a
-// rate of false positives of 1 %, and each of those costs one look-up in the
-// store.
+// without the filter each append would search the store for a missing key.
+//
+// It consists of the store's filter and of layers with the keys that were added
+// since. When a layer is full, the filter takes the store's filter again and
+// drops the layers that this contains, so its memory does not grow with the
+// log. While the store's filter is being loaded, every key is searched for in
+// the store.
 //
 // The sequencer adds a key before it publishes the entry. Other goroutines may
 // query the filter at any time.
 type keyFilter struct {
-	layers atomic.Pointer[[]*filterLayer] // replaced by the sequencer when the last one is full
+	index     store.Index
+	log       *slog.Logger
+	layerKeys int
+	full      chan struct{} // capacity 1; signals that a layer is full
+
+	changing sync.Mutex                  // held to replace parts
+	parts    atomic.Pointer[filterParts] // never nil
 }
 
+// filterParts do not change, except that the sequencer adds keys to the last
+// layer.
+type filterParts struct {
+	stored store.KeyFilter // nil: not loaded
+	layers []*filterLayer  // oldest first
+}
+
+// A filterLayer is a Bloom filter (doi:10.1145/362686.362692).
 type filterLayer struct {
 	words []atomic.Uint64
 	left  int // keys that may still be added; for the sequencer only
 }
 
 const (
-	filterMinKeys    = 1 << 18
-	filterBitsPerKey = 10
-	filterProbes     = 7 // 10·ln 2
+	// filterLayerKeys is the number of keys in a full layer. It is far above
+	// the number of entries in commits that are under way. A power of two, so
+	// that a mask replaces the modulo.
+	filterLayerKeys = 1 << 20
+	// filterBitsPerKey and filterProbes give 0.1 % false positives.
+	filterBitsPerKey = 16
+	filterProbes     = 7
 )
 
-func newFilterLayer(keys int) *filterLayer {
-	// a power of two, so that a mask replaces the modulo
-	words := 1 << bits.Len(uint(max(keys, filterMinKeys)*filterBitsPerKey/64))
-	return &filterLayer{words: make([]atomic.Uint64, words), left: words * 64 / filterBitsPerKey}
+func newKeyFilter(s store.Index, layerKeys int, log *slog.Logger) *keyFilter {
+	f := &keyFilter{index: s, layerKeys: layerKeys, full: make(chan struct{}, 1), log: log}
+	f.parts.Store(&filterParts{layers: []*filterLayer{f.newLayer()}})
+	return f
 }
 
-// loadKeyFilter reads all keys of the store.
-func loadKeyFilter(ctx context.Context, s store.Index, size uint64) (*keyFilter, error) {
-	f := &keyFilter{}
-	f.layers.Store(&[]*filterLayer{newFilterLayer(int(size + size/2))})
-	for p, err := range s.Projections(ctx) {
-		if err != nil {
-			return nil, err
+func (f *keyFilter) newLayer() *filterLayer {
+	return &filterLayer{words: make([]atomic.Uint64, f.layerKeys*filterBitsPerKey/64), left: f.layerKeys}
+}
+
+// run takes the store's filter now, and whenever a layer is full.
+func (f *keyFilter) run(ctx context.Context) {
+	for {
+		f.load(ctx)
+		select {
+		case <-f.full:
+		case <-ctx.Done():
+			return
 		}
-		if p.Key == nil {
-			break // postings follow
-		}
-		f.add(p.Key.Key)
 	}
-	return f, nil
+}
+
+// load takes the store's filter. All layers but the last two were full before
+// the commits that are under way, so their keys are in the store.
+func (f *keyFilter) load(ctx context.Context) {
+	old := len(f.parts.Load().layers) - 2
+	stored, err := f.index.KeyFilter(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			f.log.Warn("cannot filter new submissions in memory; searching the store for each", "err", err)
+		}
+		stored = nil
+	}
+	f.changing.Lock()
+	defer f.changing.Unlock()
+	f.parts.Store(&filterParts{stored, f.parts.Load().layers[max(old, 0):]})
 }
 
 // add adds the key to the last layer. Only the sequencer calls it.
 func (f *keyFilter) add(k store.Key) {
-	layers := *f.layers.Load()
+	layers := f.parts.Load().layers
 	last := layers[len(layers)-1]
 	if last.left == 0 {
-		last = newFilterLayer(2 * len(last.words) * 64 / filterBitsPerKey)
-		grown := append(append([]*filterLayer(nil), layers...), last)
-		f.layers.Store(&grown)
+		last = f.addLayer()
 	}
 	last.left--
 	last.probe(k, func(w *atomic.Uint64, bit uint64) bool {
@@ -71,14 +106,27 @@ func (f *keyFilter) add(k store.Key) {
 	})
 }
 
-// mayHave reports whether the key may have been added.
+func (f *keyFilter) addLayer() *filterLayer {
+	f.changing.Lock()
+	defer f.changing.Unlock()
+	p, l := f.parts.Load(), f.newLayer()
+	f.parts.Store(&filterParts{p.stored, append(p.layers[:len(p.layers):len(p.layers)], l)})
+	select {
+	case f.full <- struct{}{}:
+	default: // a signal is pending
+	}
+	return l
+}
+
+// mayHave reports whether the key may have been added, or may be in the store.
 func (f *keyFilter) mayHave(k store.Key) bool {
-	for _, l := range *f.layers.Load() {
+	p := f.parts.Load()
+	for _, l := range p.layers {
 		if l.probe(k, func(w *atomic.Uint64, bit uint64) bool { return w.Load()&bit != 0 }) {
 			return true
 		}
 	}
-	return false
+	return p.stored == nil || p.stored.MayHave(&k)
 }
 
 // probe calls f for each bit of the key until f returns false. It reports

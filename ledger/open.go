@@ -36,8 +36,9 @@ type Ledger struct {
 	hold      atomic.Pointer[error] // reason for refusing appends; nil: none
 	done      chan struct{}         // closed when the sequencer has ended
 	purge     chan struct{}         // capacity 1; signals an erasure
-	stopPurge context.CancelFunc    // ends runPurge
-	purged    chan struct{}         // closed when it has ended
+	stopPurge context.CancelFunc    // ends runPurge and keys.run
+	purged    chan struct{}         // closed when runPurge has ended
+	filtering sync.WaitGroup        // keys.run
 
 	cosigning sync.Mutex // held to keep a cosigned checkpoint; guards the next field
 	// monotonic time of the last witnessed checkpoint that is kept permanently
@@ -74,6 +75,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	}
 	l := &Ledger{cfg: cfg, store: cfg.Store, raw: st.Raw, origin: entry.HashOrigin(cfg.Signer.Name()), ids: newIdentifier(&st.Secret), log: cfg.Logger, done: make(chan struct{}), purge: make(chan struct{}, 1), purged: make(chan struct{}), firstWitnessed: make(chan struct{}), heads: make(map[entry.Hash]*head, len(streams))}
 	l.tiles = newTileCache(cfg.Store, cfg.TileCache)
+	l.keys = newKeyFilter(cfg.Store, filterLayerKeys, cfg.Logger)
 	l.clock = newClockGuard(cfg.Clock, st.Size > 0, st.Time, cfg.MaxClockGap)
 	l.queue.init(cfg)
 	l.reserve.Store(cfg.ReserveBytes)
@@ -83,9 +85,6 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	}
 	if err := l.reapplyErasures(ctx, streams, st.Size); err != nil {
 		return nil, fmt.Errorf("repeat recorded erasures: %w", err)
-	}
-	if l.keys, err = loadKeyFilter(ctx, cfg.Store, st.Size); err != nil {
-		return nil, fmt.Errorf("load the deduplication keys: %w", indexDamage(err, false))
 	}
 	if l.tree, err = loadTree(ctx, cfg.Store, st, l.origin, l.tiles); err != nil {
 		return nil, fmt.Errorf("load the tree: %w", err)
@@ -101,9 +100,10 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 		return nil, err
 	}
 	go l.run()
-	purging, stop := context.WithCancel(context.WithoutCancel(ctx))
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	l.stopPurge = stop
-	go l.runPurge(purging)
+	go l.runPurge(background)
+	l.filtering.Go(func() { l.keys.run(background) })
 	return l, nil
 }
 
@@ -114,4 +114,5 @@ func (l *Ledger) Close() {
 	<-l.done
 	l.stopPurge()
 	<-l.purged
+	l.filtering.Wait()
 }

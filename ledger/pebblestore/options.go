@@ -8,7 +8,6 @@ import (
 	"os"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/sstable/block"
 
 	"muniment.dev/muniment/ledger/store"
@@ -71,7 +70,7 @@ func (s *Store) options(o store.Options) *pebble.Options {
 		l.IndexBlockSize = 64 << 10
 		// Nearly every Lookup is for a key that isn't there: what has been seen
 		// before is the exception.
-		l.FilterPolicy = bloom.FilterPolicy(10)
+		l.FilterPolicy = filterPolicy
 		l.Compression = func() *block.CompressionProfile { return compression }
 	}
 	p.Levels[len(p.Levels)-1].Compression = func() *block.CompressionProfile { return lastCompression }

@@ -131,6 +131,10 @@ type Index interface {
 	// ErrNotFound.
 	Lookup(ctx context.Context, k Key) (uint64, error)
 
+	// KeyFilter returns a filter of the keys that are filed when it is called.
+	// Keys that are filed later need not be in it. It may take a second.
+	KeyFilter(ctx context.Context) (KeyFilter, error)
+
 	// Postings opens the list of entries that a term was given for. The list
 	// need not show what is committed after it was opened. The caller must
 	// Close it.
@@ -148,6 +152,15 @@ type Index interface {
 	// ReplaceTiles writes full tiles again that were lost or damaged. When it
 	// returns nil, that is durable. No Commit may run meanwhile.
 	ReplaceTiles(ctx context.Context, tiles []Tile) error
+}
+
+// A KeyFilter recognizes keys without reading from the disk. Its size is
+// bounded, whatever the size of the log. It may be used from many goroutines,
+// also when the store is closed.
+type KeyFilter interface {
+	// MayHave returns true for every key in the filter, and false for nearly
+	// all others, as far as the filter's size allows.
+	MayHave(k *Key) bool
 }
 
 // Cosignatures are published checkpoints with the cosignatures of witnesses.

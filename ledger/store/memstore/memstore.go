@@ -394,6 +394,25 @@ func (s *Store) Lookup(ctx context.Context, k store.Key) (uint64, error) {
 	return i, nil
 }
 
+// KeyFilter implements store.Store. The filter is exact.
+func (s *Store) KeyFilter(ctx context.Context) (store.KeyFilter, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.reads.Done()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return keyFilter(maps.Clone(s.t.keys)), nil
+}
+
+type keyFilter map[store.Key]uint64
+
+// MayHave implements store.KeyFilter.
+func (f keyFilter) MayHave(k *store.Key) bool {
+	_, ok := f[*k]
+	return ok
+}
+
 // Postings implements store.Store. The list does not show commits made after it
 // was opened.
 func (s *Store) Postings(ctx context.Context, t store.Term) (store.Postings, error) {

@@ -37,6 +37,8 @@ func Run(t *testing.T, newDisk func(t *testing.T) Disk) {
 		{"Checkpoints", testCheckpoints},
 		{"Cosigned", testCosigned},
 		{"PostingsBoundaries", testPostingsBoundaries},
+		{"KeyFilter", testKeyFilter},
+		{"KeyFilterRaces", testKeyFilterRaces},
 		{"ProjectionsStop", testProjectionsStop},
 		{"ReplaceProjections", testReplaceProjections},
 		{"ReplaceProjectionsFails", testReplaceProjectionsFails},
