@@ -5,6 +5,8 @@
 //	go run ./bench -only http      those whose name contains "http"
 //	go run ./bench -profile DIR    with processor profiles of the in-process ones
 //	go run ./bench -entries N      size of the log for "a million entries"
+//	go run ./bench -only curve     at sizes up to ten million entries; -curve-dir
+//	                               keeps the logs
 //
 // It asserts nothing. The goals it prints are those the project set itself; see
 // docs/performance.md.
@@ -50,6 +52,10 @@ func main() {
 	}
 	debug.SetGCPercent(300) // as the server does
 	debug.SetMemoryLimit(320 << 20)
+	if *curveStep != "" {
+		measureCurveStep()
+		return
+	}
 	dir, err := os.MkdirTemp("", "muniment-bench-")
 	check(err)
 	b := &bench{dir: dir, limits: map[string]float64{}}
@@ -74,6 +80,7 @@ func main() {
 		{"rekor", b.rekorLog},
 		{"large log", b.largeLog},
 		{"search", b.search},
+		{"curve", b.curve},
 	}
 	for i := range attacks {
 		measurements = append(measurements, measurement{"http attacks: " + attacks[i].name, func() { b.measureAttack(i) }})
