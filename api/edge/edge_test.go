@@ -77,21 +77,18 @@ func TestSetMax(t *testing.T) {
 // Connections that send nothing, half a header or half a body are all counted,
 // and health checks of another address are answered.
 func TestHeldConnections(t *testing.T) {
-	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	srv, err := Listen("127.0.0.1:0", Site{Connections: 40, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // it was cut off
+		fmt.Fprint(w, "ok")
+	})})
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := Bound(inner, 40)
-	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) // it was cut off
-		fmt.Fprint(w, "ok")
-	})}
-	Harden(srv, nil)
-	go func() { _ = srv.Serve(l) }() // until it is closed
 	defer srv.Close()
+	l := srv.Connections
 	from := func(address string) (net.Conn, error) {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
-		return d.DialContext(context.Background(), "tcp", inner.Addr().String())
+		return d.DialContext(context.Background(), "tcp", strings.TrimPrefix(srv.URL, "http://"))
 	}
 	for i := range 60 {
 		c, err := from("127.0.0.2")

@@ -1,18 +1,49 @@
 package edge
 
 import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log"
 	"net"
 	"net/http"
-	"net/netip"
-	"slices"
-	"strings"
+	"sync"
 	"time"
 )
 
-// Harden completes a server's limits, and puts Guard before its handler.
-func Harden(srv *http.Server, hosts []string) {
-	if srv.ReadHeaderTimeout == 0 {
-		srv.ReadHeaderTimeout = 10 * time.Second
+// A Site is what a listener serves, and what its connections may cost. Each
+// listener of every program is made from one.
+type Site struct {
+	Handler http.Handler
+	// Hosts are further names, without ports, under which a server on this
+	// machine is reached.
+	Hosts       []string
+	Connections int // open at a time
+	// Read and Write bound how long a whole request and its answer may take. 0:
+	// the handler sets the deadlines of each request.
+	Read, Write time.Duration
+	Idle        time.Duration // between two requests; 0: two minutes
+	HeaderBytes int           // 0: 64 KiB
+	// PlainHTTP2 accepts HTTP/2 without TLS, too.
+	PlainHTTP2 bool
+	Errors     *log.Logger // of connections
+	// TLS returns the configuration for a new connection. Nil: plain HTTP.
+	TLS func() *tls.Config
+}
+
+// headerTime bounds how long the header of a request may take to arrive.
+const headerTime = 10 * time.Second
+
+// server returns the HTTP server of the site.
+func (s *Site) server() *http.Server {
+	srv := &http.Server{
+		Handler: Guard(s.Handler, s.Hosts), ErrorLog: s.Errors, Protocols: new(http.Protocols),
+		ReadHeaderTimeout: headerTime, ReadTimeout: s.Read, WriteTimeout: s.Write, IdleTimeout: s.Idle, MaxHeaderBytes: s.HeaderBytes,
+		// What a connection may send before it is read, and how many requests
+		// may wait on it.
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 128, MaxReceiveBufferPerConnection: 256 << 10, MaxReceiveBufferPerStream: 128 << 10, MaxReadFrameSize: 16 << 10,
+			SendPingTimeout: time.Minute, PingTimeout: 15 * time.Second},
 	}
 	if srv.IdleTimeout == 0 {
 		srv.IdleTimeout = 2 * time.Minute
@@ -20,57 +51,70 @@ func Harden(srv *http.Server, hosts []string) {
 	if srv.MaxHeaderBytes == 0 {
 		srv.MaxHeaderBytes = 64 << 10
 	}
-	if srv.HTTP2 == nil {
-		// What a connection may send before it is read, and how many
-		// requests may wait on it.
-		srv.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: 128, MaxReceiveBufferPerConnection: 256 << 10, MaxReceiveBufferPerStream: 128 << 10, MaxReadFrameSize: 16 << 10,
-			SendPingTimeout: time.Minute, PingTimeout: 15 * time.Second}
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetHTTP2(true)
+	srv.Protocols.SetUnencryptedHTTP2(s.PlainHTTP2)
+	if s.TLS != nil {
+		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.TLS(), nil }}
 	}
-	srv.Handler = Guard(srv.Handler, hosts)
+	return srv
 }
 
-// Guard refuses requests that a page of another origin has a browser send. On
-// connections of this machine it refuses names of other hosts, too: a page
-// whose name is made to resolve to this machine (DNS rebinding) would else have
-// what callers on this machine have. hosts are further names, without ports,
-// under which a server on this machine is reached. A proxy marks what it
-// forwards, and such requests have no privileges here.
-func Guard(next http.Handler, hosts []string) http.Handler {
-	next = http.NewCrossOriginProtection().Handler(next)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if onLoopback(r) && !Forwarded(r) && !isLocal(r.Host, hosts) {
-			http.Error(w, "this name is not served here: use localhost, or add it to hosts in the server's configuration", http.StatusMisdirectedRequest)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
+// A Server serves a site until it is closed.
+type Server struct {
+	URL         string     // with the address that it listens on
+	Connections *Listener  // of its clients
+	Failed      chan error // receives the error that ended it
+
+	http *http.Server
 }
 
-// Forwarded reports whether a proxy marks the request as one that it forwards.
-func Forwarded(r *http.Request) bool {
-	return r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != ""
+// Listen serves the site on the address. It is the only way to serve HTTP.
+func Listen(address string, site Site) (*Server, error) {
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	s := &Server{URL: "http://" + ln.Addr().String(), Connections: Bound(ln, site.Connections), Failed: make(chan error, 1), http: site.server()}
+	accepting := &firstAccept{Listener: s.Connections, begun: make(chan struct{})}
+	serve := func() error { return s.http.Serve(accepting) }
+	if site.TLS != nil {
+		s.URL = "https://" + ln.Addr().String()
+		serve = func() error { return s.http.ServeTLS(accepting, "", "") }
+	}
+	go func() { s.Failed <- serve() }()
+	select {
+	case <-accepting.begun:
+		// Without waiting, a shutdown could come before Serve and be missed.
+		return s, nil
+	case err := <-s.Failed:
+		return nil, errors.Join(fmt.Errorf("serve: %w", err), ln.Close())
+	}
 }
 
-// onLoopback reports whether the connection ends at an address that this
-// machine only can reach.
-func onLoopback(r *http.Request) bool {
-	a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	if !ok {
-		return false
-	}
-	p, err := netip.ParseAddrPort(a.String())
-	return err == nil && p.Addr().Unmap().IsLoopback()
+// A firstAccept signals that its server has begun to accept connections.
+type firstAccept struct {
+	net.Listener
+	once  sync.Once
+	begun chan struct{}
 }
 
-// isLocal reports whether the name of a Host header is of this machine, or one
-// of hosts.
-func isLocal(host string, hosts []string) bool {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return ip.Unmap().IsLoopback()
-	}
-	return host == "localhost" || strings.HasSuffix(host, ".localhost") || slices.ContainsFunc(hosts, func(h string) bool { return strings.EqualFold(h, host) })
+// Accept implements net.Listener.
+func (f *firstAccept) Accept() (net.Conn, error) {
+	f.once.Do(func() { close(f.begun) })
+	return f.Listener.Accept()
 }
+
+// Shutdown waits at most the given time for the requests under way, and cuts
+// off the rest.
+func (s *Server) Shutdown(most time.Duration) (cut bool, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), most)
+	defer cancel()
+	if s.http.Shutdown(ctx) == nil {
+		return false, nil
+	}
+	return true, s.http.Close()
+}
+
+// Close cuts off all requests.
+func (s *Server) Close() error { return s.http.Close() }

@@ -90,15 +90,19 @@ func TestLoad(t *testing.T) {
 		".cache/ignored.go":         file("not Go"),
 		"h/h.go": file("package h\nimport e \"" + module + "ledger/entry\"\n" +
 			"func f() { e.ParseHeader(nil); g := e.ParseHeader; g(nil) }\n"),
+		"s/s.go":      file("package s\nimport (\n\"net\"\nweb \"net/http\"\n)\nvar srv = &web.Server{}\nfunc f() { net.Listen(\"tcp\", \"\") }\n"),
 		"h/h_test.go": file("package h\nimport \"" + module + "ledger/entry\"\nvar _ = entry.ParseHeader\n"),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(packages) != 2 {
-		t.Fatalf("Load returned %d packages, want a and h: %+v", len(packages), packages)
+	if len(packages) != 3 {
+		t.Fatalf("Load returned %d packages, want a, h and s: %+v", len(packages), packages)
 	}
-	a, h := packages[0], packages[1]
+	a, h, s := packages[0], packages[1], packages[2]
+	if s.References["net/http.Server"] != 1 || s.References["net.Listen"] != 1 {
+		t.Errorf("s refers to %v, want a server and a listener", s.References)
+	}
 	if a.Folder != "a" || !slices.Equal(a.Imports, []string{"b", "c"}) || !slices.Equal(a.Tests, []string{"d", "e"}) {
 		t.Errorf("package a was read as %+v", a)
 	}

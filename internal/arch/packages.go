@@ -24,8 +24,8 @@ type Package struct {
 	Imports []string
 	Tests   []string // of its test files
 
-	// References counts the uses of each restricted function outside of tests,
-	// by the function's package and name: "ledger/entry.ParseHeader".
+	// References counts the uses of each restricted function or type outside of
+	// tests, by its package and name: "ledger/entry.ParseHeader", "net.Listen".
 	References map[string]int
 }
 
@@ -81,19 +81,20 @@ func (p *Package) add(name string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	locals := map[string]string{} // name in this file to folder
+	locals := map[string]string{} // name in this file to folder, or to import path
 	for _, spec := range file.Imports {
 		imported, err := strconv.Unquote(spec.Path.Value)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		to, ours := strings.CutPrefix(imported, module)
-		if !ours {
-			continue
-		}
 		local := path.Base(to)
 		if spec.Name != nil {
 			local = spec.Name.Name
+		}
+		if !ours {
+			locals[local] = imported
+			continue
 		}
 		if local == "." {
 			return fmt.Errorf("%s: dot import of %s: import it under its name", name, to)

@@ -216,6 +216,8 @@ var otherFolders = []string{"deploy", "docs", "bin", "data", "demo-data", "recei
 
 // A Restriction limits who may call a function.
 type Restriction struct {
+	// a folder of the module, or a package of the standard library, and a
+	// function or type in it
 	Package, Func string
 	Callers       map[string]int // package to its maximum number of references
 	Instead       string
@@ -233,7 +235,29 @@ var Restrictions = []Restriction{{
 		"cmd/muniment/internal/evidence": 1,
 	},
 	Instead: "use the parsed header of ledger.Entry or receipt.Verified",
+}, {
+	Package: "net/http", Func: "Server",
+	Callers: map[string]int{"api/edge": 3},
+	Instead: listeners,
+}, {
+	Package: "net", Func: "Listen",
+	Callers: map[string]int{"api/edge": 1, "bench": 1, "internal/peers": 1, "internal/peers/witnessrig": 1},
+	Instead: listeners,
+}, {
+	Package: "net", Func: "ListenTCP", Instead: listeners,
+}, {
+	Package: "net", Func: "ListenConfig", Instead: listeners,
+}, {
+	Package: "net/http", Func: "Serve", Instead: listeners,
+}, {
+	Package: "net/http", Func: "ServeTLS", Instead: listeners,
+}, {
+	Package: "net/http", Func: "ListenAndServe", Instead: listeners,
+}, {
+	Package: "net/http", Func: "ListenAndServeTLS", Instead: listeners,
 }}
+
+const listeners = "edge.Listen is the only way to serve HTTP: it bounds connections, headers and times, and checks hosts and origins"
 
 // A Weight lists modules that a room must not link, directly or indirectly.
 type Weight struct {

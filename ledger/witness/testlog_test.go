@@ -219,7 +219,7 @@ func (w *testWitness) start(t *testing.T) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.w, w.handler = c, c.Handler()
+	w.w, w.handler = c, c.Handler(func(_ string, h http.Handler) http.Handler { return h })
 }
 
 // stop ends the witness; its address answers 502, as a proxy before it would.

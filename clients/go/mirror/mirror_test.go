@@ -449,3 +449,40 @@ func TestCosigns(t *testing.T) {
 	}
 	checkCopy(t, l, dir, 300)
 }
+
+// A pieceWriter notes the largest piece of an answer.
+type pieceWriter struct {
+	header  http.Header
+	largest int
+	total   int
+}
+
+func (w *pieceWriter) Header() http.Header { return w.header }
+func (w *pieceWriter) WriteHeader(int)     {}
+func (w *pieceWriter) Write(p []byte) (int, error) {
+	w.largest, w.total = max(w.largest, len(p)), w.total+len(p)
+	return len(p), nil
+}
+
+// TestServesInPieces checks that an answer holds a piece of a bundle, which can
+// have 16 MiB, and not all of it: clients that read slowly cost no memory.
+func TestServesInPieces(t *testing.T) {
+	dir := t.TempDir()
+	var bundle []byte
+	for range 256 {
+		bundle = append(append(bundle, 0x4e, 0x20), make([]byte, 20_000)...)
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "tile", "entries"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "tile", "entries", "000"), bundle, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]int{"000": len(bundle), "000.p/255": 255 * 20_002} {
+		w := &pieceWriter{header: http.Header{}}
+		mirror.Handler(dir, origin).ServeHTTP(w, httptest.NewRequest("GET", "/tlog/tile/entries/"+path, nil))
+		if w.total != want || w.largest > 64<<10 {
+			t.Errorf("%s: %d bytes, want %d, in pieces of up to %d", path, w.total, want, w.largest)
+		}
+	}
+}

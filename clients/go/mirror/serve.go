@@ -1,10 +1,13 @@
 package mirror
 
 import (
+	"bufio"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -39,7 +42,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Access-Control-Allow-Origin", "*")
-	data, err := h.read(r.URL.Path)
+	f, size, err := h.open(r.URL.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		w.Header().Set("Cache-Control", "no-store")
@@ -48,51 +51,92 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		http.Error(w, "internal error", http.StatusInternalServerError)
 		return
-	case r.URL.Path == "checkpoint":
+	}
+	defer f.Close()
+	if r.URL.Path == checkpoint {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("Cache-Control", "public, max-age=1")
-	default:
+	} else {
 		w.Header().Set("Content-Type", "application/octet-stream")
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
-	w.Header().Set("Content-Length", strconv.Itoa(len(data)))
-	_, _ = w.Write(data) // an error means that the client disconnected
+	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
+	if r.Method == http.MethodHead {
+		return
+	}
+	// In pieces: a bundle has up to 16 MiB, and many clients can read slowly.
+	// An error means that the client disconnected.
+	_, _ = io.CopyN(w, f, size)
 }
 
-func (h *handler) read(path string) ([]byte, error) {
+// open opens the file of a path, and returns how much of it is the answer.
+func (h *handler) open(path string) (*os.File, int64, error) {
 	root, err := os.OpenRoot(h.dir)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer root.Close()
 	if path == checkpoint {
-		return bounded.ReadFileIn(root, path, maxCheckpoint)
+		return openFile(root, path, maxCheckpoint)
 	}
 	t, err := torchwood.ParseTilePath(path)
 	if err != nil || torchwood.TilePath(t) != path {
-		return nil, fs.ErrNotExist
+		return nil, 0, fs.ErrNotExist
 	}
-	data, err := bounded.ReadFileIn(root, filepath.FromSlash(path), maxFile(t.L))
+	f, size, err := openFile(root, path, maxFile(t.L))
 	if err == nil || t.W == tileWidth || !errors.Is(err, fs.ErrNotExist) {
-		return data, err
+		return f, size, err
 	}
 	full, _, _ := strings.Cut(path, ".p/")
-	if data, err = bounded.ReadFileIn(root, filepath.FromSlash(full), maxFile(t.L)); err != nil {
-		return nil, err
+	if f, size, err = openFile(root, full, maxFile(t.L)); err != nil {
+		return nil, 0, err
 	}
-	if t.L >= 0 {
-		if len(data) < t.W*entry.HashSize {
-			return nil, fmt.Errorf("%s: truncated", full)
+	part := int64(t.W * entry.HashSize)
+	if t.L < 0 {
+		part, err = sizeOfEntries(f, t.W)
+	}
+	if err == nil && part > size {
+		err = errors.New("truncated")
+	}
+	if err != nil {
+		return nil, 0, errors.Join(fmt.Errorf("%s: %w", full, err), f.Close())
+	}
+	return f, part, nil
+}
+
+// openFile opens a regular file of at most limit bytes.
+func openFile(root *os.Root, path string, limit int64) (*os.File, int64, error) {
+	f, err := bounded.OpenIn(root, filepath.FromSlash(path))
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size() > limit {
+		err = fmt.Errorf("%s: larger than %d bytes", path, limit)
+	}
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, info.Size(), nil
+}
+
+// sizeOfEntries returns the size of the first n entries of a bundle, each of
+// which follows its length in two bytes. The file is at its start afterwards.
+func sizeOfEntries(f *os.File, n int) (int64, error) {
+	r, size := bufio.NewReader(f), int64(0)
+	for range n {
+		var length [2]byte
+		if _, err := io.ReadFull(r, length[:]); err != nil {
+			return 0, err
 		}
-		return data[:t.W*entry.HashSize], nil
-	}
-	rest := data
-	for range t.W {
-		if _, rest, err = torchwood.ReadTileEntry(rest); err != nil {
-			return nil, err
+		skip := int(binary.BigEndian.Uint16(length[:]))
+		if _, err := r.Discard(skip); err != nil {
+			return 0, err
 		}
+		size += int64(len(length) + skip)
 	}
-	return data[:len(data)-len(rest)], nil
+	_, err := f.Seek(0, io.SeekStart)
+	return size, err
 }
 
 // maxFile returns the size of the largest tile or bundle.

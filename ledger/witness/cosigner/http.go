@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -55,13 +54,18 @@ func parseRequest(body []byte) (*request, error) {
 }
 
 // Handler returns the witness's HTTP handler: add-checkpoint, each log's latest
-// cosigned checkpoint, /healthz, and /metrics for callers on this machine.
-func (c *Cosigner) Handler() http.Handler {
+// cosigned checkpoint, /healthz and /metrics. admit returns the handler of a
+// route, in the form of http.ServeMux, for callers that may use it.
+func (c *Cosigner) Handler(admit func(pattern string, next http.Handler) http.Handler) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /add-checkpoint", c.addCheckpoint)
-	mux.HandleFunc("GET /{id}/checkpoint", c.checkpoint)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.Handle("GET /metrics", local(promhttp.HandlerFor(c.stats.registry, promhttp.HandlerOpts{})))
+	for pattern, h := range map[string]http.HandlerFunc{
+		"POST /add-checkpoint": c.addCheckpoint,
+		"GET /{id}/checkpoint": c.checkpoint,
+		"GET /healthz":         func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") },
+		"GET /metrics":         promhttp.HandlerFor(c.stats.registry, promhttp.HandlerOpts{}).ServeHTTP,
+	} {
+		mux.Handle(pattern, admit(pattern, h))
+	}
 	return mux
 }
 
@@ -129,19 +133,6 @@ func (c *Cosigner) checkpoint(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "max-age=1")
 	_, _ = w.Write(signed) // an error means that the client has gone
-}
-
-// local refuses callers on other machines, and proxies.
-func local(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host, _, _ := net.SplitHostPort(r.RemoteAddr)
-		ip := net.ParseIP(host)
-		if ip == nil || !ip.IsLoopback() || r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "" {
-			http.Error(w, "only for callers on this machine", http.StatusForbidden)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 // stats are the witness's metrics.

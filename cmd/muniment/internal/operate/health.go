@@ -3,10 +3,10 @@ package operate
 import (
 	"fmt"
 	"log/slog"
-	"net/http"
 	"time"
 
 	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 )
@@ -15,15 +15,14 @@ import (
 const healthConnections = 64
 
 // listenForHealth serves health checks and metrics on their own address.
-func listenForHealth(a *term.App, d *datadir.Dir, log *slog.Logger, s *api.Server, reload *reloader) (*listener, error) {
-	srv := &http.Server{
-		Handler: s.HealthHandler(), Protocols: allHTTP(), ErrorLog: HTTPErrors(log),
-		ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
-	}
-	l, err := listen(reload.health, srv, healthConnections, reload.cert, append(d.Config.Hosts, hostOf(d.Config.Origin))...)
+func listenForHealth(a *term.App, d *datadir.Dir, log *slog.Logger, s *api.Server, reload *reloader) (*edge.Server, error) {
+	l, err := edge.Listen(reload.health, edge.Site{
+		Handler: s.HealthHandler(), Hosts: append(d.Config.Hosts, hostOf(d.Config.Origin)), Connections: healthConnections, TLS: reload.cert.source(),
+		Read: 10 * time.Second, Write: 30 * time.Second, Idle: 30 * time.Second, HeaderBytes: 16 << 10, PlainHTTP2: true, Errors: HTTPErrors(log),
+	})
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(a.Stdout, "health checks on %s\n", l.url)
+	fmt.Fprintf(a.Stdout, "health checks on %s\n", l.URL)
 	return l, nil
 }

@@ -2,32 +2,18 @@ package operate
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	stdlog "log"
 	"log/slog"
-	"net"
-	"net/http"
 	"strings"
-	"sync"
 	"sync/atomic"
 
-	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/pemfile"
 )
-
-// A listener is an HTTP server and the address that it listens on.
-type listener struct {
-	url      string
-	srv      *http.Server
-	accepted *edge.Listener
-	failed   chan error // receives the error that ended it
-}
 
 // A certificate is a server's TLS configuration, which a reload replaces. It is
 // empty if the server speaks plain HTTP.
@@ -77,64 +63,13 @@ func readTLS(config datadir.TLSConfig, rel func(string) string, authorities *x50
 	return c, nil
 }
 
-// listen serves on the address, over TLS if there is a certificate. On
-// addresses of this machine, requests must be for localhost or one of the
-// hosts.
-func listen(address string, srv *http.Server, connections int, cert *certificate, hosts ...string) (*listener, error) {
-	edge.Harden(srv, hosts)
-	ln, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
+// source returns the source of TLS configurations for a listener, or nil if the
+// server speaks plain HTTP.
+func (c *certificate) source() func() *tls.Config {
+	if c.config.Load() == nil {
+		return nil
 	}
-	l := &listener{url: "http://" + ln.Addr().String(), srv: srv, accepted: edge.Bound(ln, connections), failed: make(chan error, 1)}
-	accepting := &firstAccept{Listener: l.accepted, begun: make(chan struct{})}
-	serve := func() error { return srv.Serve(accepting) }
-	if cert != nil && cert.config.Load() != nil {
-		l.url = "https://" + ln.Addr().String()
-		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return cert.config.Load(), nil }}
-		serve = func() error { return srv.ServeTLS(accepting, "", "") }
-	}
-	go func() { l.failed <- serve() }()
-	select {
-	case <-accepting.begun:
-		// Without waiting, a shutdown could come before Serve and be missed.
-		return l, nil
-	case err := <-l.failed:
-		return nil, errors.Join(fmt.Errorf("serve: %w", err), ln.Close())
-	}
-}
-
-// allHTTP returns HTTP/1.1 and HTTP/2, the latter also without TLS.
-func allHTTP() *http.Protocols {
-	p := new(http.Protocols)
-	p.SetHTTP1(true)
-	p.SetHTTP2(true)
-	p.SetUnencryptedHTTP2(true)
-	return p
-}
-
-// A firstAccept signals that its server has begun to accept connections.
-type firstAccept struct {
-	net.Listener
-	once  sync.Once
-	begun chan struct{}
-}
-
-// Accept implements net.Listener.
-func (f *firstAccept) Accept() (net.Conn, error) {
-	f.once.Do(func() { close(f.begun) })
-	return f.Listener.Accept()
-}
-
-// shutdown waits at most shutdownTime for the requests under way, and cuts off
-// the rest.
-func (l *listener) shutdown() (cut bool, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
-	defer cancel()
-	if l.srv.Shutdown(ctx) == nil {
-		return false, nil
-	}
-	return true, l.srv.Close()
+	return c.config.Load
 }
 
 // hostOf returns the host of an origin, without port and path.

@@ -3,13 +3,13 @@ package operate
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
 	fnote "github.com/transparency-dev/formats/note"
 	"golang.org/x/mod/sumdb/note"
 
+	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/clients/go/audit"
 	"muniment.dev/muniment/clients/go/mirror"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
@@ -117,13 +117,14 @@ func (c *mirrorCmd) follow(a *term.App, src audit.Source, policy *receipt.TrustP
 	log.Info("the copy is up to date", "origin", r.Origin, "size", r.Size)
 	var failed chan error
 	if c.Listen != "" {
-		l, err := listen(c.Listen, &http.Server{Handler: mirror.Handler(c.Data, policy.Origin()), ErrorLog: HTTPErrors(log), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10}, 4096, nil)
+		l, err := edge.Listen(c.Listen, edge.Site{Handler: doors("mirror")("/", mirror.Handler(c.Data, policy.Origin())), Connections: 4096,
+			Read: time.Minute, Write: 2 * time.Minute, HeaderBytes: 16 << 10, Errors: HTTPErrors(log)})
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(a.Stdout, "listening on", l.url)
-		failed = l.failed
-		defer l.shutdown()
+		fmt.Fprintln(a.Stdout, "listening on", l.URL)
+		failed = l.Failed
+		defer l.Shutdown(shutdownTime)
 	}
 	tick := time.NewTicker(c.Interval)
 	defer tick.Stop()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/clients/go/monitor"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
@@ -207,15 +208,15 @@ func (c *monitorCmd) follow(a *term.App, cfg *MonitorConfig, m *monitor.Monitor,
 	metrics := monitor.NewMetrics()
 	var failed chan error
 	if cfg.Listen != "" {
-		mux := http.NewServeMux()
-		mux.Handle("GET /metrics", metrics.Handler())
-		l, err := listen(cfg.Listen, &http.Server{Handler: mux, ErrorLog: HTTPErrors(log), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}, 64, nil)
+		mux, metricsRoute := http.NewServeMux(), "GET /metrics"
+		mux.Handle(metricsRoute, doors("monitor")(metricsRoute, metrics.Handler()))
+		l, err := edge.Listen(cfg.Listen, edge.Site{Handler: mux, Connections: 64, Read: time.Minute, Write: time.Minute, Idle: time.Minute, HeaderBytes: 16 << 10, Errors: HTTPErrors(log)})
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(a.Stdout, "listening on", l.url)
-		failed = l.failed
-		defer l.srv.Close()
+		fmt.Fprintln(a.Stdout, "listening on", l.URL)
+		failed = l.Failed
+		defer l.Close()
 	}
 	ctx, stop := context.WithCancel(a.Ctx)
 	defer stop()

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/api/rekor"
 	"muniment.dev/muniment/api/tsa"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
@@ -207,8 +208,8 @@ func loadRekorPolicy(dir string) (*receipt.TrustPolicy, error) {
 // A rekorServer is an open Rekor log and its listener.
 type rekorServer struct {
 	*rekorLog
-	*listener
-	cert *certificate
+	server *edge.Server
+	cert   *certificate
 }
 
 // startRekor opens the folder's Rekor log and serves it on the address.
@@ -221,16 +222,16 @@ func startRekor(a *term.App, d *datadir.Dir, address string, cfg ledger.Config, 
 	if err := cert.load(d.Config.TLS, d.Rel, nil); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
-	l, err := listen(address, &http.Server{
-		Handler: r.handler, ErrorLog: HTTPErrors(cfg.Logger),
-		ReadTimeout: rekorTimeout, WriteTimeout: rekorTimeout, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-	}, d.Config.Limits.Connections, cert, append(d.Config.Hosts, r.ledger.Origin())...)
+	l, err := edge.Listen(address, edge.Site{
+		Handler: r.handler, Hosts: append(d.Config.Hosts, r.ledger.Origin()), Connections: d.Config.Limits.Connections, TLS: cert.source(),
+		Read: rekorTimeout, Write: rekorTimeout, Errors: HTTPErrors(cfg.Logger),
+	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("--rekor-listen: %w", err), r.Close())
 	}
 	p := r.ledger.Published()
 	cfg.Logger.Info("the Rekor log is open: its entries are public and permanent", "origin", r.ledger.Origin(), "size", p.Size, "root", p.Root.Base64())
-	fmt.Fprintf(a.Stdout, "Rekor log %s listening on %s\n", r.ledger.Origin(), l.url)
+	fmt.Fprintf(a.Stdout, "Rekor log %s listening on %s\n", r.ledger.Origin(), l.URL)
 	return &rekorServer{r, l, cert}, nil
 }
 
@@ -240,7 +241,7 @@ const rekorTimeout = time.Minute
 
 // stop finishes the requests under way and closes the log.
 func (s *rekorServer) stop() error {
-	_, err := s.shutdown()
+	_, err := s.server.Shutdown(shutdownTime)
 	return errors.Join(err, s.Close())
 }
 

@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"slices"
 	"sync"
 	"time"
 
 	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ledger"
@@ -192,7 +192,7 @@ func (s *logServer) serve() error {
 	if rekor != nil {
 		s.closers = append(s.closers, rekor.stop)
 		s.reload.ledgers = append(s.reload.ledgers, rekor.ledger)
-		s.reload.listeners = append(s.reload.listeners, rekor.accepted)
+		s.reload.listeners = append(s.reload.listeners, rekor.server.Connections)
 		s.reload.rekorCert = rekor.cert
 	}
 	return s.cmd.serve(s.app, s.dir, s.log, s.ledger, server, rekor, s.watch, s.reload)
@@ -240,37 +240,36 @@ func (s *logServer) startRekor() (*rekorServer, error) {
 // The watch is nil for logs that take no appends, and second is nil without a
 // Rekor log.
 func (c *serveCmd) serve(a *term.App, d *datadir.Dir, log *slog.Logger, l *ledger.Ledger, s *api.Server, second *rekorServer, w *watch, reload *reloader) error {
-	srv := &http.Server{
-		Handler: s.Handler(), Protocols: allHTTP(), ErrorLog: HTTPErrors(log),
-		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-	}
-	first, err := listen(cmp.Or(c.Listen, d.Config.Listen), srv, d.Config.Limits.Connections, reload.cert, append(d.Config.Hosts, hostOf(d.Config.Origin))...)
+	first, err := edge.Listen(cmp.Or(c.Listen, d.Config.Listen), edge.Site{
+		Handler: s.Handler(), Hosts: append(d.Config.Hosts, hostOf(d.Config.Origin)), Connections: d.Config.Limits.Connections, TLS: reload.cert.source(),
+		PlainHTTP2: true, Errors: HTTPErrors(log), // the handler sets the deadlines
+	})
 	if err != nil {
 		return err
 	}
-	reload.listeners = append(reload.listeners, first.accepted)
+	reload.listeners = append(reload.listeners, first.Connections)
 	if reload.health != "" {
 		health, err := listenForHealth(a, d, log, s, reload)
 		if err != nil {
-			_, stopped := first.shutdown()
+			_, stopped := first.Shutdown(shutdownTime)
 			return errors.Join(fmt.Errorf("--health-listen: %w", err), stopped)
 		}
 		// It is closed last: until then it reports that the server is shutting
 		// down.
-		defer health.srv.Close()
+		defer health.Close()
 	}
 	p := l.Published()
 	log.Info("the log is open", "origin", l.Origin(), "size", p.Size, "root", p.Root.Base64(), "tenants", len(d.Tenants))
 	if err := l.Ready(); err != nil {
 		log.Warn("appends are refused", "reason", err)
 	}
-	fmt.Fprintf(a.Stdout, "listening on %s\n", first.url)
+	fmt.Fprintf(a.Stdout, "listening on %s\n", first.URL)
 	if err := waitForEnd(a.Ctx, l, first, second, w, reload); err != nil {
 		return err
 	}
 	log.Info("shutting down: finishing the calls under way")
 	s.Drain()
-	cut, err := first.shutdown()
+	cut, err := first.Shutdown(shutdownTime)
 	if cut {
 		log.Warn("some calls did not end in time and were cut off", "after", shutdownTime)
 	}
@@ -280,7 +279,7 @@ func (c *serveCmd) serve(a *term.App, d *datadir.Dir, log *slog.Logger, l *ledge
 // waitForEnd reloads on request, and waits for the witnesses to confirm the
 // log. It returns nil when the context ends, or the error that ended a listener
 // or contradicts the log.
-func waitForEnd(ctx context.Context, l *ledger.Ledger, first *listener, second *rekorServer, w *watch, reload *reloader) error {
+func waitForEnd(ctx context.Context, l *ledger.Ledger, first *edge.Server, second *rekorServer, w *watch, reload *reloader) error {
 	ctx, stop := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -296,13 +295,13 @@ func waitForEnd(ctx context.Context, l *ledger.Ledger, first *listener, second *
 	}
 	var secondFailed chan error
 	if second != nil {
-		secondFailed = second.failed
+		secondFailed = second.server.Failed
 	}
 	select {
-	case err := <-first.failed:
+	case err := <-first.Failed:
 		return fmt.Errorf("serve: %w", err)
 	case err := <-refused:
-		return errors.Join(err, first.srv.Close())
+		return errors.Join(err, first.Close())
 	case err := <-secondFailed:
 		return fmt.Errorf("serve the Rekor log: %w", err)
 	case <-ctx.Done():

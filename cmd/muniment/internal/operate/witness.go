@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -16,6 +15,7 @@ import (
 	fnote "github.com/transparency-dev/formats/note"
 	"golang.org/x/mod/sumdb/note"
 
+	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
@@ -223,23 +223,24 @@ func (c *witnessServeCmd) serve(a *term.App, d *witnessDir, log *slog.Logger, w 
 	if err := cert.load(d.config.TLS, d.rel, nil); err != nil {
 		return err
 	}
-	l, err := listen(address, &http.Server{
-		Handler: w.Handler(), ErrorLog: HTTPErrors(log),
-		ReadTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: 5 * time.Minute, MaxHeaderBytes: 16 << 10,
-	}, d.config.Connections, cert, hostOf(d.config.Name), hostOf(strings.TrimPrefix(strings.TrimPrefix(d.config.URL, "https://"), "http://")))
+	l, err := edge.Listen(address, edge.Site{
+		Handler: w.Handler(doors("witness")), Connections: d.config.Connections, TLS: cert.source(),
+		Hosts: []string{hostOf(d.config.Name), hostOf(strings.TrimPrefix(strings.TrimPrefix(d.config.URL, "https://"), "http://"))},
+		Read:  10 * time.Second, Write: 20 * time.Second, Idle: 5 * time.Minute, HeaderBytes: 16 << 10, Errors: HTTPErrors(log),
+	})
 	if err != nil {
 		return err
 	}
 	if len(d.logs) == 0 {
 		log.Warn("there is no log to cosign: add one with: muniment witness add-log KEY --data " + c.Data)
 	}
-	fmt.Fprintf(a.Stdout, "witness %s listening on %s\n", d.config.Name, l.url)
+	fmt.Fprintf(a.Stdout, "witness %s listening on %s\n", d.config.Name, l.URL)
 	select {
-	case err := <-l.failed:
+	case err := <-l.Failed:
 		return fmt.Errorf("serve: %w", err)
 	case <-a.Ctx.Done():
 	}
-	_, err = l.shutdown()
+	_, err = l.Shutdown(shutdownTime)
 	return err
 }
 
