@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -28,18 +27,17 @@ func TestRapidReset(t *testing.T) {
 	ts := newServer(t)
 	handler := ts.api.Handler()
 	var running, most atomic.Int64
-	hs := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv, err := edge.Listen("127.0.0.1:0", edge.Site{Connections: 8, PlainHTTP2: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n := running.Add(1)
 		defer running.Add(-1)
 		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
 		}
 		handler.ServeHTTP(w, r)
-	}))
-	hs.Config.Protocols = new(http.Protocols)
-	hs.Config.Protocols.SetUnencryptedHTTP2(true)
-	edge.Harden(hs.Config, nil)
-	hs.Start()
-	defer hs.Close()
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Close()
 
 	goroutines := runtime.NumGoroutine()
 	for _, path := range []string{
@@ -49,7 +47,7 @@ func TestRapidReset(t *testing.T) {
 		munimentv1connect.IdentityServiceExchangeTokenProcedure,
 	} {
 		most.Store(0)
-		resets := resetStreams(t, hs.Listener.Addr().String(), path, acmeToken, 2000)
+		resets := resetStreams(t, strings.TrimPrefix(srv.URL, "http://"), path, acmeToken, 2000)
 		if _, err := ts.client(globexToken).Append(context.Background(), request("globex", "meanwhile")); err != nil {
 			t.Errorf("%s: another tenant's append: %v", path, err)
 		}
@@ -57,7 +55,7 @@ func TestRapidReset(t *testing.T) {
 			t.Errorf("%s: no stream was opened", path)
 		}
 		await(t, path+": every handler to end", func() bool { return running.Load() == 0 })
-		if n := most.Load(); n > int64(hs.Config.HTTP2.MaxConcurrentStreams) {
+		if n := most.Load(); n > edge.MaxStreams {
 			t.Errorf("%s: %d handlers at once for %d streams", path, n, resets)
 		}
 		for _, r := range limit.All() {

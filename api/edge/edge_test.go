@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -71,6 +72,33 @@ func TestSetMax(t *testing.T) {
 	}
 	if l.Open() != 11 {
 		t.Errorf("%d are open, want 11", l.Open())
+	}
+}
+
+// TestProviderLeavesConnections checks that one IPv6 provider has half of the
+// connections at most, from however many networks.
+func TestProviderLeavesConnections(t *testing.T) {
+	l := Bound(nil, 100)
+	for n := range 1000 {
+		l.enter(fmt.Sprintf("2001:db8:%x:%x::/64", n>>4, n))
+	}
+	if l.Open() != 50 {
+		t.Errorf("one provider has %d of 100 connections, want 50", l.Open())
+	}
+	for _, other := range []string{"2001:db9:1:1::/64", "192.0.2.1"} {
+		if !l.enter(other) {
+			t.Errorf("no room for %s", other)
+		}
+	}
+	for address, n := range maps.Clone(l.of) {
+		for range n {
+			if strings.HasSuffix(address, "/64") || !strings.Contains(address, "/") {
+				l.leave(address)
+			}
+		}
+	}
+	if l.Open() != 0 || len(l.of) != 0 {
+		t.Errorf("%d connections and %d rows are left over", l.Open(), len(l.of))
 	}
 }
 

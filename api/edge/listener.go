@@ -10,15 +10,17 @@ import (
 
 // A Listener accepts a bounded number of connections. An address may have at
 // most as many as are still free: half if it is alone, a third each if there
-// are two, and so on. So a new address always finds a free connection.
-// Connections above the limit are closed at once.
+// are two, and so on. So a new address always finds a free connection. The same
+// holds for the networks around an IPv6 address, or else the holder of many
+// networks would have all connections. Connections above the limit are closed
+// at once.
 type Listener struct {
 	net.Listener
 
 	mu      sync.Mutex // guards the rest
 	max     int
 	open    int
-	of      map[string]int // address to its open connections
+	of      map[string]int // address, or network around it, to its open connections
 	refused uint64
 }
 
@@ -54,12 +56,17 @@ func (l *Listener) Accept() (net.Conn, error) {
 func (l *Listener) enter(address string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if own := l.of[address]; l.open >= l.max || own > 0 && own+1 > l.max-l.open {
-		l.refused++
-		return false
+	networks := append(Wider(address), address)
+	for _, n := range networks {
+		if own := l.of[n]; l.open >= l.max || own > 0 && own+1 > l.max-l.open {
+			l.refused++
+			return false
+		}
 	}
 	l.open++
-	l.of[address]++
+	for _, n := range networks {
+		l.of[n]++
+	}
 	return true
 }
 
@@ -67,8 +74,10 @@ func (l *Listener) leave(address string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open--
-	if l.of[address]--; l.of[address] == 0 {
-		delete(l.of, address)
+	for _, n := range append(Wider(address), address) {
+		if l.of[n]--; l.of[n] == 0 {
+			delete(l.of, n)
+		}
 	}
 }
 
@@ -115,4 +124,21 @@ func Address(remote string) string {
 		}
 	}
 	return ip.String()
+}
+
+// Wider returns the networks around an Address, the narrowest first. One host
+// can have as many IPv6 networks as it likes: customers get a /48, and their
+// providers have a /32. IPv4 addresses are scarce, and stand for themselves.
+func Wider(address string) []string {
+	p, err := netip.ParsePrefix(address)
+	if err != nil {
+		return nil
+	}
+	var networks []string
+	for _, bits := range []int{48, 32} {
+		if wider, err := p.Addr().Prefix(bits); err == nil && bits < p.Bits() {
+			networks = append(networks, wider.String())
+		}
+	}
+	return networks
 }

@@ -32,8 +32,13 @@ type Site struct {
 	TLS func() *tls.Config
 }
 
-// headerTime bounds how long the header of a request may take to arrive.
-const headerTime = 10 * time.Second
+const (
+	// MaxStreams is how many requests may be under way on a connection of
+	// HTTP/2.
+	MaxStreams = 128
+	// headerTime bounds how long the header of a request may take to arrive.
+	headerTime = 10 * time.Second
+)
 
 // server returns the HTTP server of the site.
 func (s *Site) server() *http.Server {
@@ -42,7 +47,7 @@ func (s *Site) server() *http.Server {
 		ReadHeaderTimeout: headerTime, ReadTimeout: s.Read, WriteTimeout: s.Write, IdleTimeout: s.Idle, MaxHeaderBytes: s.HeaderBytes,
 		// What a connection may send before it is read, and how many requests
 		// may wait on it.
-		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 128, MaxReceiveBufferPerConnection: 256 << 10, MaxReceiveBufferPerStream: 128 << 10, MaxReadFrameSize: 16 << 10,
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: MaxStreams, MaxReceiveBufferPerConnection: 256 << 10, MaxReceiveBufferPerStream: 128 << 10, MaxReadFrameSize: 16 << 10,
 			SendPingTimeout: time.Minute, PingTimeout: 15 * time.Second},
 	}
 	if srv.IdleTimeout == 0 {

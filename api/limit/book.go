@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+
+	"muniment.dev/muniment/api/edge"
 )
 
 // A Resource is what is counted.
@@ -55,6 +57,24 @@ func All() []Resource {
 type HeldLimit struct {
 	Total int64 // of all owners
 	Owner int64 // of one
+}
+
+// network returns the limit of all IPv6 addresses of a provider.
+func (l HeldLimit) network() int64 { return max(l.Owner, l.Total/2) }
+
+// addressOwner begins the names of owners without credentials. No tenant has
+// such a name.
+const addressOwner = "address "
+
+// providerOf returns the owner that stands for all addresses of the provider of
+// an IPv6 address, or "".
+func providerOf(owner string) string {
+	if address, ok := strings.CutPrefix(owner, addressOwner); ok {
+		if wider := edge.Wider(address); len(wider) > 0 {
+			return addressOwner + wider[len(wider)-1]
+		}
+	}
+	return ""
 }
 
 // HeldLimits limit what callers hold, by resource.
@@ -125,37 +145,34 @@ func (b *Book) Open(owner string) *Hold {
 }
 
 // take counts n more, or less if n is negative, and returns a *Full where that
-// is above a limit.
-func (b *Book) take(owner string, r Resource, n int64) error {
+// is above a limit. The provider is that of the owner, or "".
+func (b *Book) take(owner, provider string, r Resource, n int64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	o, known := b.owners[owner]
-	if !known {
-		if o = b.spare; o == nil {
-			o = &[resources]int64{}
+	if n > 0 {
+		if err := b.check(owner, provider, r, n); err != nil {
+			return err
 		}
-		b.spare = nil
 	}
-	err := b.check(o, r, n)
-	if err == nil {
-		o[r] += n
-		b.total[r] += n
+	b.total[r] += n
+	b.add(owner, r, n)
+	if provider != "" {
+		b.add(provider, r, n)
 	}
-	switch empty := *o == [resources]int64{}; {
-	case empty:
-		b.spare = o
-		delete(b.owners, owner)
-	case !known:
-		b.owners[owner] = o
-	}
-	return err
+	return nil
 }
 
 // check returns a *Full if n more of the resource is above a limit.
-func (b *Book) check(o *[resources]int64, r Resource, n int64) error {
-	switch l := b.limits[r]; {
-	case n <= 0:
-	case l.Owner > 0 && o[r]+n > l.Owner:
+func (b *Book) check(owner, provider string, r Resource, n int64) error {
+	l := b.limits[r]
+	held := func(name string) int64 {
+		if o := b.owners[name]; o != nil {
+			return o[r]
+		}
+		return 0
+	}
+	switch {
+	case l.Owner > 0 && held(owner)+n > l.Owner, provider != "" && l.Total > 0 && held(provider)+n > l.network():
 		return &Full{r, true}
 	case l.Total > 0 && b.total[r]+n > l.Total:
 		return &Full{r, false}
@@ -163,11 +180,26 @@ func (b *Book) check(o *[resources]int64, r Resource, n int64) error {
 	return nil
 }
 
+// add counts n more, or less, of an owner.
+func (b *Book) add(owner string, r Resource, n int64) {
+	o := b.owners[owner]
+	if o == nil {
+		if o = b.spare; o == nil {
+			o = &[resources]int64{}
+		}
+		b.spare, b.owners[owner] = nil, o
+	}
+	if o[r] += n; *o == ([resources]int64{}) {
+		b.spare = o
+		delete(b.owners, owner)
+	}
+}
+
 // A Hold is what one call holds. It is for one goroutine at a time, except that
 // Release may be called at any time, and more than once.
 type Hold struct {
-	book  *Book
-	owner string
+	book            *Book
+	owner, provider string
 
 	mu       sync.Mutex // guards the rest
 	held     [resources]int64
@@ -178,7 +210,7 @@ type Hold struct {
 func (h *Hold) open(b *Book, owner string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.book, h.owner, h.held, h.released = b, owner, [resources]int64{}, false
+	h.book, h.owner, h.provider, h.held, h.released = b, owner, providerOf(owner), [resources]int64{}, false
 }
 
 // Take holds n more of the resource. The error is a *Full, and nothing more is
@@ -189,7 +221,7 @@ func (h *Hold) Take(r Resource, n int64) error {
 	if h.released {
 		return nil
 	}
-	if err := h.book.take(h.owner, r, n); err != nil {
+	if err := h.book.take(h.owner, h.provider, r, n); err != nil {
 		return err
 	}
 	h.held[r] += n
@@ -201,7 +233,7 @@ func (h *Hold) Keep(r Resource, n int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if over := h.held[r] - n; over > 0 && !h.released {
-		_ = h.book.take(h.owner, r, -over) // giving back is not refused
+		_ = h.book.take(h.owner, h.provider, r, -over) // giving back is not refused
 		h.held[r] = n
 	}
 }
@@ -223,7 +255,7 @@ func (h *Hold) Release() {
 	h.released = true
 	for r, n := range h.held {
 		if n != 0 {
-			_ = h.book.take(h.owner, Resource(r), -n)
+			_ = h.book.take(h.owner, h.provider, Resource(r), -n)
 		}
 	}
 	h.held = [resources]int64{}

@@ -70,3 +70,34 @@ func TestManyHolds(t *testing.T) {
 		}
 	}
 }
+
+// TestProviderLeavesRoom checks that the networks of one IPv6 provider hold
+// half of a resource at most, however many they are.
+func TestProviderLeavesRoom(t *testing.T) {
+	b := NewBook(HeldLimits{Public: {Total: 100, Owner: 10}})
+	held := 0
+	var holds []*Hold
+	for n := range 200 {
+		h := b.Open(ipv6(0xbad, n<<12))
+		if h.Take(Public, 1) == nil {
+			held++
+		}
+		holds = append(holds, h)
+	}
+	if held != 50 {
+		t.Errorf("one provider holds %d of 100, want 50", held)
+	}
+	for _, owner := range []string{ipv6(0xbeef, 1), "address 192.0.2.1"} {
+		h := b.Open(owner)
+		if err := h.Take(Public, 10); err != nil {
+			t.Errorf("%s: %v", owner, err)
+		}
+		holds = append(holds, h)
+	}
+	for _, h := range holds {
+		h.Release()
+	}
+	if len(b.owners) != 0 || b.Total(Public) != 0 {
+		t.Errorf("%d owners and %d places are left over", len(b.owners), b.Total(Public))
+	}
+}

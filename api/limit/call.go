@@ -51,7 +51,7 @@ func (c *Call) owner(r *http.Request) string {
 	if c.tenant != "" {
 		return c.tenant
 	}
-	return "address " + edge.Address(r.RemoteAddr) // no tenant has such a name
+	return addressOwner + edge.Address(r.RemoteAddr)
 }
 
 // WithTenant notes the tenant of an authenticated caller. What the call holds

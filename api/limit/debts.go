@@ -2,10 +2,14 @@ package limit
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"muniment.dev/muniment/api/edge"
 )
 
 const (
@@ -20,24 +24,47 @@ const (
 	// processor for a while.
 	releaseEvery = 2 * time.Millisecond
 	// maxDebtors bounds the table of owners. Above it, those without debts are
-	// removed.
+	// removed, and those in a network with debts of its own.
 	maxDebtors = 4096
+	// widerShare is how many times as much as an IPv6 address the network
+	// around it may fail, and as that the network around that.
+	widerShare = 4
 )
 
 // Debts counts the failed calls of each owner. A failed call costs the server
 // about as much as a good one, but records nothing and counts against no limit
 // of entries or bytes. So each owner has a bucket of failures, and while it is
-// empty, the owner's calls wait before anything of them is read. The zero value
-// has no debts. Its methods may be called from many goroutines.
+// empty, the owner's calls wait before anything of them is read. The networks
+// around an IPv6 address have buckets, too, or else a provider's 2³² networks
+// would fill the table, and real debtors be forgotten. The zero value has no
+// debts. Its methods may be called from many goroutines.
 type Debts struct {
 	mu     sync.Mutex // guards the rest
 	owners map[string]*debtor
+	full   time.Time // until then the table is not searched for rows to remove
 }
 
-// A debtor is an owner with failed calls.
+// A debtor is an owner with failed calls, or a network of owners.
 type debtor struct {
 	failures *rate.Limiter
+	networks []string  // around it
 	next     time.Time // when the next of its waiting calls may continue
+}
+
+// owes reports whether the debtor's bucket is at most half full.
+func (o *debtor) owes(now time.Time) bool {
+	return o.failures.TokensAt(now) < float64(o.failures.Burst())/2
+}
+
+// debtorsOf returns the owner and the networks around it, the narrowest first.
+func debtorsOf(owner string) []string {
+	names := []string{owner}
+	if address, ok := strings.CutPrefix(owner, addressOwner); ok {
+		for _, network := range edge.Wider(address) {
+			names = append(names, addressOwner+network)
+		}
+	}
+	return names
 }
 
 // Charge counts a failed call as so many failures: more than one where much was
@@ -48,23 +75,51 @@ func (d *Debts) Charge(owner string, now time.Time, units int) {
 	if d.owners == nil {
 		d.owners = map[string]*debtor{}
 	}
-	o := d.owners[owner]
-	if o == nil {
-		if len(d.owners) >= maxDebtors {
-			for name, o := range d.owners {
-				if o.failures.TokensAt(now) >= failureBurst/2 {
-					delete(d.owners, name)
-				}
-			}
-			if len(d.owners) >= maxDebtors {
-				return
+	names, share := debtorsOf(owner), 1
+	for range names[1:] {
+		share *= widerShare
+	}
+	for _, name := range slices.Backward(names) { // the widest first
+		o := d.owners[name]
+		if o == nil && len(d.owners) >= maxDebtors {
+			d.forget(now)
+		}
+		if o == nil && len(d.owners) < maxDebtors {
+			o = &debtor{networks: debtorsOf(name)[1:], failures: rate.NewLimiter(rate.Limit(failuresPerSecond*share), failureBurst*share)}
+			d.owners[name] = o
+		}
+		if o != nil && o.debt(now) < maxDebt {
+			o.failures.ReserveN(now, min(units, failureBurst))
+		}
+		share /= widerShare
+	}
+}
+
+// forget removes those that owe nothing to speak of, and those whose network
+// owes for them. A search of a table of real debtors is not repeated for each
+// newcomer.
+func (d *Debts) forget(now time.Time) {
+	if now.Before(d.full) {
+		return
+	}
+	var covered []string
+	for name, o := range d.owners {
+		if !o.owes(now) {
+			delete(d.owners, name)
+			continue
+		}
+		for _, network := range o.networks {
+			if n := d.owners[network]; n != nil && n.debt(now) > 0 {
+				covered = append(covered, name)
+				break
 			}
 		}
-		o = &debtor{failures: rate.NewLimiter(failuresPerSecond, failureBurst)}
-		d.owners[owner] = o
 	}
-	if o.debt(now) < maxDebt {
-		o.failures.ReserveN(now, min(units, failureBurst))
+	for _, name := range covered {
+		delete(d.owners, name)
+	}
+	if len(d.owners) >= maxDebtors {
+		d.full = now.Add(releaseEvery * 50)
 	}
 }
 
@@ -75,7 +130,15 @@ func (d *Debts) Charge(owner string, now time.Time, units int) {
 func (d *Debts) reserve(owner string, now time.Time, most time.Duration) time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	o := d.owners[owner]
+	if len(d.owners) == 0 {
+		return 0
+	}
+	var o *debtor // that owes most
+	for _, name := range debtorsOf(owner) {
+		if x := d.owners[name]; x != nil && (o == nil || x.debt(now) > o.debt(now)) {
+			o = x
+		}
+	}
 	if o == nil {
 		return 0
 	}
@@ -113,5 +176,5 @@ func (d *Debts) Pay(ctx context.Context, owner string, now time.Time, most time.
 }
 
 func (o *debtor) debt(now time.Time) time.Duration {
-	return max(0, time.Duration(-o.failures.TokensAt(now)*float64(time.Second)/failuresPerSecond))
+	return max(0, time.Duration(-o.failures.TokensAt(now)*float64(time.Second)/float64(o.failures.Limit())))
 }

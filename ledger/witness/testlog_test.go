@@ -219,7 +219,7 @@ func (w *testWitness) start(t *testing.T) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.w, w.handler = c, c.Handler(func(_ string, h http.Handler) http.Handler { return h })
+	w.w, w.handler = c, c.Handler(anybody)
 }
 
 // stop ends the witness; its address answers 502, as a proxy before it would.
@@ -264,3 +264,6 @@ func (w *testWitness) requests() [][]byte {
 	defer w.mu.Unlock()
 	return append([][]byte(nil), w.asked...)
 }
+
+// anybody admits all callers of a witness.
+func anybody(_ string, next http.Handler) http.Handler { return next }
