@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/internal/ownfolder"
 	"muniment.dev/muniment/internal/wholefile"
 )
 
@@ -30,7 +31,7 @@ func MakeFolder(dir string) error {
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := CheckForeign(dir); err != nil {
+	if err := ownfolder.CheckFolder(dir); err != nil {
 		return err
 	}
 	if err := owner.MkdirAll(dir, 0o700); err != nil {

@@ -22,6 +22,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/ownfolder"
 	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
@@ -118,6 +119,9 @@ func (c *appendCmd) Run(a *term.App) error {
 		return errors.New("--idempotency-key identifies one event: append one file at a time")
 	}
 	if !c.NoReceipts {
+		if err := ownfolder.CheckFolder(c.ReceiptDir); err != nil {
+			return fmt.Errorf("--receipt-dir: %w", err)
+		}
 		if err := os.MkdirAll(c.ReceiptDir, 0o777); err != nil {
 			return fmt.Errorf("--receipt-dir: %w", err)
 		}

@@ -14,7 +14,6 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
-	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/delta"
 	"muniment.dev/muniment/ledger/logkey"
@@ -57,7 +56,7 @@ func (c *exportCmd) Run(a *term.App) error {
 		return fmt.Errorf("-o: %s exists and is not overwritten: choose another name", c.Output)
 	}
 	var o *exported
-	err = wholefile.CreateFile(c.Output, 0o600, func(f *os.File) error {
+	err = a.CreateOutput(c.Output, func(f *os.File) error {
 		var err error
 		if c.Data != "" {
 			err = c.fromFolder(a, f, &policy)

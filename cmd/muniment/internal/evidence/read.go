@@ -20,7 +20,6 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
-	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
@@ -74,13 +73,7 @@ func (c *getCmd) payload(a *term.App, client *muniment.Client, e *munimentv1.Ent
 		}
 		return err
 	}
-	var err error
-	if c.Output == "" || c.Output == "-" {
-		err = write(a.RawOutput())
-	} else {
-		err = wholefile.Output(c.Output, 0o666, write)
-	}
-	return remote.NotFound(err)
+	return remote.NotFound(a.StreamOutput(c.Output, write))
 }
 
 // entryJSON returns the entry as one line of JSON: its position in the log, and

@@ -21,6 +21,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/ownfolder"
 	"muniment.dev/muniment/ledger/cosereceipt"
 	"muniment.dev/muniment/ledger/receipt/strictcbor"
 	"muniment.dev/muniment/verifiers/cose"
@@ -136,6 +137,17 @@ func (c *scittRegisterCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
+	if c.Output == "" {
+		c.Output = c.Statement + ".receipt.cose"
+	}
+	for _, path := range []string{c.Output, c.Transparent} { // before the statement is recorded
+		if path == "" || path == "-" {
+			continue
+		}
+		if err := ownfolder.CheckFile(path); err != nil {
+			return err
+		}
+	}
 	client, err := c.Client(nil, nil)
 	if err != nil {
 		return err
@@ -143,9 +155,6 @@ func (c *scittRegisterCmd) Run(a *term.App) error {
 	got, err := scittCall(a.Ctx, client, http.MethodPost, "/entries", st.Bytes)
 	if err != nil {
 		return err
-	}
-	if c.Output == "" {
-		c.Output = c.Statement + ".receipt.cose"
 	}
 	if err := a.WriteOutput(c.Output, got); err != nil {
 		return err

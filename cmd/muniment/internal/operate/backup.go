@@ -17,6 +17,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/internal/ownfolder"
 	"muniment.dev/muniment/ledger/anchor"
 	"muniment.dev/muniment/ledger/engine"
 	"muniment.dev/muniment/ledger/mark"
@@ -60,7 +61,7 @@ func (c *backupCmd) Run(a *term.App) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := datadir.CheckForeign(c.To); err != nil {
+	if err := ownfolder.CheckFolder(c.To); err != nil {
 		return fmt.Errorf("--to: %w", err)
 	}
 	if err := owner.MkdirAll(c.To, 0o700); err != nil {

@@ -17,6 +17,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/internal/ownfolder"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -68,7 +69,7 @@ func (c *mirrorCmd) Run(a *term.App) error {
 	if o.Cosigner, err = c.cosigner(); err != nil {
 		return err
 	}
-	if err := datadir.CheckForeign(c.Data); err != nil {
+	if err := ownfolder.CheckFolder(c.Data); err != nil {
 		return fmt.Errorf("--data: %w", err)
 	}
 	if err := owner.MkdirAll(c.Data, 0o755); err != nil {

@@ -13,9 +13,9 @@ import (
 
 	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/clients/go/monitor"
-	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/internal/ownfolder"
 )
 
 type monitorCmd struct {
@@ -99,7 +99,7 @@ func (c *monitorCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
-	if err := datadir.CheckForeign(m.Dir); err != nil {
+	if err := ownfolder.CheckFolder(m.Dir); err != nil {
 		return fmt.Errorf("%s: state: %w", c.Config, err)
 	}
 	if err := owner.MkdirAll(m.Dir, 0o700); err != nil {

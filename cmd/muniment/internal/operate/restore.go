@@ -20,6 +20,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/internal/ownfolder"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
 	"muniment.dev/muniment/ledger/receipt"
@@ -54,7 +55,7 @@ func (c *restoreCmd) Run(a *term.App) (err error) {
 	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if err := datadir.CheckForeign(c.Data); err != nil {
+	if err := ownfolder.CheckFolder(c.Data); err != nil {
 		return fmt.Errorf("--data: %w", err)
 	}
 	root, err := os.OpenRoot(c.Backup)

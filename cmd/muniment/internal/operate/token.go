@@ -94,7 +94,10 @@ func (c *tokenIssueCmd) Run(a *term.App) error {
 func (c *tokenIssueCmd) store(a *term.App, token string, g *munimentv1.Grant) error {
 	switch {
 	case c.Output != "":
-		err := wholefile.CreatePath(c.Output, []byte(token+"\n"), 0o600)
+		err := a.CreateOutput(c.Output, func(f *os.File) error {
+			_, err := f.WriteString(token + "\n")
+			return err
+		})
 		if errors.Is(err, wholefile.ErrExists) {
 			return fmt.Errorf("--output: %s exists and is not overwritten: choose another file", c.Output)
 		} else if err != nil {

@@ -9,6 +9,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/ownfolder"
 )
 
 type auditCmd struct {
@@ -47,6 +48,9 @@ func (c *auditCmd) Run(a *term.App) error {
 	}
 	var prev *audit.State
 	if c.State != "" {
+		if err := ownfolder.CheckFile(c.State); err != nil {
+			return fmt.Errorf("--state: %w", err)
+		}
 		if prev, err = audit.LoadState(c.State); errors.Is(err, fs.ErrNotExist) {
 			prev, err = nil, nil
 		}

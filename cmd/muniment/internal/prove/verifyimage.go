@@ -13,7 +13,7 @@ import (
 	"strings"
 
 	"muniment.dev/muniment/cmd/muniment/internal/term"
-	"muniment.dev/muniment/internal/wholefile"
+	"muniment.dev/muniment/internal/ownfolder"
 	"muniment.dev/muniment/verifiers/oci"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
@@ -71,10 +71,13 @@ func (c *verifyImageCmd) Run(a *term.App) error {
 	}
 	var keep func(*oci.Finding, []byte) error
 	if c.Save != "" {
+		if err := ownfolder.CheckFolder(c.Save); err != nil {
+			return fmt.Errorf("--save: %w", err)
+		}
 		if err := os.MkdirAll(c.Save, 0o777); err != nil {
 			return fmt.Errorf("--save: %w", err)
 		}
-		keep = func(_ *oci.Finding, data []byte) error { return saveByDigest(c.Save, data) }
+		keep = func(_ *oci.Finding, data []byte) error { return saveByDigest(a, c.Save, data) }
 	}
 	report, err := oci.Verify(a.Ctx, r, oci.Criteria{Signer: check.signer, PredicateType: check.predicate}, keep)
 	if err != nil {
@@ -96,7 +99,7 @@ func (c *verifyImageCmd) Run(a *term.App) error {
 }
 
 // saveByDigest writes a file that is named by the digest of its content.
-func saveByDigest(dir string, data []byte) error {
+func saveByDigest(a *term.App, dir string, data []byte) error {
 	sum := sha256.Sum256(data)
 	path := filepath.Join(dir, "sha256-"+hex.EncodeToString(sum[:])+".json")
 	if _, err := os.Lstat(path); err == nil {
@@ -104,7 +107,7 @@ func saveByDigest(dir string, data []byte) error {
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("--save: %w", err)
 	}
-	if err := wholefile.ReplacePath(path, data, 0o666); err != nil {
+	if err := a.WriteOutput(path, data); err != nil {
 		return fmt.Errorf("--save: %w", err)
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/ownfolder"
 	"muniment.dev/muniment/internal/wholefile"
 )
 
@@ -40,14 +41,32 @@ func WriteJSON(w io.Writer, v any) error {
 // WriteOutput writes the result of a command to a file, or to standard output
 // if path is "" or "-". On a terminal it is escaped.
 func (a *App) WriteOutput(path string, data []byte) error {
-	if path == "" || path == "-" {
-		_, err := a.RawOutput().Write(data)
-		return err
-	}
-	return wholefile.Output(path, 0o666, func(w io.Writer) error {
+	return a.StreamOutput(path, func(w io.Writer) error {
 		_, err := w.Write(data)
 		return err
 	})
+}
+
+// StreamOutput is WriteOutput with content written by a function. Commands
+// write results to files only by these methods and CreateOutput, which spare
+// the folders of logs and witnesses.
+func (a *App) StreamOutput(path string, write func(io.Writer) error) error {
+	if path == "" || path == "-" {
+		return write(a.RawOutput())
+	}
+	if err := ownfolder.CheckFile(path); err != nil {
+		return err
+	}
+	return wholefile.Output(path, 0o666, write)
+}
+
+// CreateOutput writes a result to a new file, with mode 0600. The function can
+// also read the file. If it fails, no file is created.
+func (a *App) CreateOutput(path string, write func(*os.File) error) error {
+	if err := ownfolder.CheckFile(path); err != nil {
+		return err
+	}
+	return wholefile.CreateFile(path, 0o600, write)
 }
 
 // RawOutput returns standard output for bytes, which are escaped only on a
