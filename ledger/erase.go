@@ -73,11 +73,26 @@ func (l *Ledger) PlanErasure(ctx context.Context, s *Stream, index uint64, heade
 	return e, err
 }
 
-// planStored is planErasure for an entry that is read from the store.
-func planStored(ctx context.Context, st store.Store, ids *identifier, stream entry.Hash, index uint64, header bool) (*Erasure, error) {
-	e := &Entry{Index: index, Skeleton: entry.Skeleton{StreamID: stream}}
-	var err error
-	if e.Opening, err = st.Header(ctx, index); err != nil {
+// planStored is planErasure for an entry that is read from the store. It does
+// not look for damage if nothing is left to erase.
+func planStored(ctx context.Context, st store.Store, ids *identifier, index uint64, header bool) (*Erasure, error) {
+	opening, err := st.Header(ctx, index)
+	if err != nil {
+		return nil, notThere(err)
+	}
+	info, err := st.PayloadInfo(ctx, index)
+	if err != nil {
+		return nil, notThere(err)
+	}
+	if info.Erased && (opening == nil || !header) {
+		return nil, nil
+	}
+	sk, err := st.Skeletons(ctx, index, index+1)
+	if err != nil {
+		return nil, notThere(err)
+	}
+	e := &Entry{Index: index, Skeleton: sk[0], Opening: opening}
+	if err := checkHeader(index, &e.Skeleton, opening); err != nil {
 		return nil, err
 	}
 	if err := e.parse(); err != nil {
@@ -86,12 +101,13 @@ func planStored(ctx context.Context, st store.Store, ids *identifier, stream ent
 	return planErasure(ctx, st, ids, e, header)
 }
 
-// planErasure returns the erasure, or nil if nothing is left to erase.
+// planErasure returns the erasure, or nil if nothing is left to erase. A
+// damaged payload is an error, because the rows to delete are derived from it.
 func planErasure(ctx context.Context, st store.Store, ids *identifier, of *Entry, header bool) (*Erasure, error) {
 	index, stream := of.Index, of.Skeleton.StreamID
 	payload, err := st.OpenPayload(ctx, index)
 	if err != nil {
-		return nil, err
+		return nil, notThere(err)
 	}
 	if payload != nil {
 		defer payload.Close()
@@ -102,14 +118,14 @@ func planErasure(ctx context.Context, st store.Store, ids *identifier, of *Entry
 	e := &Erasure{Index: index, Header: header, erase: store.Erasure{Index: index}}
 	if h := of.Header; h != nil {
 		if payload != nil {
-			digests := newDigests()
-			key, err := ids.keyOf(stream, h, payload.Size, io.TeeReader(payload, digests))
+			digests, content := newDigests(), checkedPayload(index, h, payload)
+			key, err := ids.keyOf(stream, h, payload.Size, io.TeeReader(content, digests))
 			if err != nil {
 				return nil, fmt.Errorf("payload of entry %d: %w", index, err)
 			}
 			if h.IdempotencyKey != "" {
 				// the key does not depend on the payload, which is still unread
-				if _, err := io.Copy(digests, payload); err != nil {
+				if _, err := io.Copy(digests, content); err != nil {
 					return nil, fmt.Errorf("payload of entry %d: %w", index, err)
 				}
 			}
@@ -204,7 +220,7 @@ func (l *Ledger) undone(ctx context.Context, out []store.Erasure, stream entry.H
 		if !ok {
 			continue
 		}
-		e, err := planStored(ctx, l.store, l.ids, stream, target, header)
+		e, err := planStored(ctx, l.store, l.ids, target, header)
 		if err != nil {
 			return nil, fmt.Errorf("entry %d, erased by entry %d: %w", target, at, err)
 		}

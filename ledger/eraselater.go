@@ -38,7 +38,7 @@ func EraseLater(ctx context.Context, s store.Store, erasures []LaterErasure) (in
 		if sk[0].StreamID != e.Stream {
 			return 0, fmt.Errorf("entry %d is not of the stream that recorded its erasure", e.Entry)
 		}
-		plan, err := planStored(ctx, s, ids, sk[0].StreamID, e.Entry, e.Header)
+		plan, err := planStored(ctx, s, ids, e.Entry, e.Header)
 		if err != nil {
 			return 0, fmt.Errorf("entry %d: %w", e.Entry, err)
 		}
