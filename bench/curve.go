@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	mrand "math/rand/v2"
@@ -22,6 +23,7 @@ import (
 
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/ledger/mark"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -69,7 +71,7 @@ func (b *bench) curve() {
 	for size := uint64(10_000); size <= *curveMax; size *= 10 {
 		log := filepath.Join(dir, strconv.FormatUint(size, 10))
 		if built := runCurveStep(log, stepBuild, size); built.Size > 2*size { // by earlier runs
-			check(os.RemoveAll(log))
+			check(errors.Join(os.RemoveAll(log), os.RemoveAll(mark.Path(log))))
 			runCurveStep(log, stepBuild, size)
 		}
 		p := point{size: size}

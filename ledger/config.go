@@ -43,7 +43,7 @@ type Config struct {
 	ReserveBytes      uint64 // free disk space below which appends are refused
 	// largest plausible time since the last entry, at start; 0: 366 days
 	MaxClockGap time.Duration
-	TileCache   int // full tiles kept in memory, 16 KiB each; 0: 4,096
+	TileCache   int // full tiles kept in memory, 9 to 17 KiB each; 0: 4,096
 
 	Observe Observer // may be zero
 }

@@ -44,6 +44,7 @@ func tallStore(t *testing.T) (*memstore.Store, *store.State) {
 type faultyStore struct {
 	store.Store
 	tiles  map[tileID]error // nil: a hash is wrong
+	above  int              // added to the place of the wrong hash
 	leaves map[uint64]error // nil: a byte is wrong
 }
 
@@ -54,7 +55,7 @@ func (s *faultyStore) Tile(ctx context.Context, level uint8, index uint64) ([]en
 			return nil, fault
 		}
 		hashes = slices.Clone(hashes)
-		hashes[77][3] ^= 1
+		hashes[77+s.above][3] ^= 1
 	}
 	return hashes, err
 }
@@ -83,6 +84,7 @@ func TestCheckStoreFindsTilesAndLeaves(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		tiles  map[tileID]error
+		above  int
 		leaves map[uint64]error
 		kind   string // "": sound
 		entry  uint64
@@ -92,6 +94,8 @@ func TestCheckStoreFindsTilesAndLeaves(t *testing.T) {
 		{name: "sound"},
 		{name: "wrong tile of level 0", tiles: map[tileID]error{{0, 5}: nil}, kind: "tile", entry: 5 * 256, remedy: Rebuild, text: "tile 5 of level 0"},
 		{name: "wrong tile of level 1", tiles: map[tileID]error{{1, 0}: nil}, kind: "tile", entry: 0, remedy: Rebuild, text: "tile 0 of level 1"},
+		{name: "wrong node in a tile of level 0", tiles: map[tileID]error{{0, 5}: nil}, above: 180, kind: "tile", entry: 5 * 256, remedy: Rebuild, text: "tile 5 of level 0"},
+		{name: "wrong node in a tile of level 1", tiles: map[tileID]error{{1, 0}: nil}, above: 180, kind: "tile", entry: 0, remedy: Rebuild, text: "tile 0 of level 1"},
 		{name: "unreadable tile of level 1", tiles: map[tileID]error{{1, 0}: ErrDamaged}, kind: "tile", entry: 0, remedy: Rebuild, text: "tile 0 of level 1"},
 		{name: "missing tile of level 1", tiles: map[tileID]error{{1, 0}: store.ErrNotFound}, kind: "tile", entry: 0, remedy: Rebuild, text: "tile 0 of level 1"},
 		{name: "wrong last full tile", tiles: map[tileID]error{{0, 256}: nil}, kind: "tile", entry: 256 * 256, remedy: Rebuild, text: "tile 256 of level 0"},
@@ -102,7 +106,7 @@ func TestCheckStoreFindsTilesAndLeaves(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var found []Finding
-			sum, err := CheckStore(t.Context(), StoreCheck{Store: &faultyStore{s, c.tiles, c.leaves}, State: st, Origin: testOrigin, Report: func(f Finding) { found = append(found, f) }})
+			sum, err := CheckStore(t.Context(), StoreCheck{Store: &faultyStore{s, c.tiles, c.above, c.leaves}, State: st, Origin: testOrigin, Report: func(f Finding) { found = append(found, f) }})
 			if err != nil {
 				t.Fatal(err)
 			}

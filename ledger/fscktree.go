@@ -158,7 +158,7 @@ func (k *checker) compareTile(ctx context.Context, c *leafChunk) error {
 	}
 	var differ []int
 	complete := true
-	computed := make([]entry.Hash, store.TileWidth)
+	computed := make([]entry.Hash, store.TileWidth, store.TileHashes)
 	for i, h := range c.hashes {
 		if h == nil {
 			complete = false
@@ -166,12 +166,15 @@ func (k *checker) compareTile(ctx context.Context, c *leafChunk) error {
 			differ = append(differ, i)
 		}
 	}
+	storedRoot, consistent := fullRoot(stored)
 	if complete && len(differ) == 0 {
+		if !consistent {
+			k.badTile(0, index, k.tileRemedy(), "its nodes are not those of its hashes")
+		}
 		return nil
 	}
 	want, known := k.tileRoot(ctx, 0, index)
-	_, storedRoot := fullTile(stored)
-	_, computedRoot := fullTile(computed)
+	computedRoot, _ := fullRoot(store.TileNodes(computed))
 	switch {
 	case known && storedRoot == want, !complete && len(differ) == 0:
 		for _, i := range differ {
@@ -233,7 +236,7 @@ func (k *checker) tileRoot(ctx context.Context, level uint8, index uint64) (entr
 		if err != nil {
 			return entry.Hash{}, false
 		}
-		_, root := fullTile(hashes)
+		root, _ := fullRoot(hashes)
 		return root, true
 	}
 	want, ok := k.tileRoot(ctx, level+1, parent)
@@ -244,7 +247,7 @@ func (k *checker) tileRoot(ctx context.Context, level uint8, index uint64) (entr
 	if err != nil {
 		return entry.Hash{}, false
 	}
-	_, root := fullTile(hashes)
+	root, _ := fullRoot(hashes)
 	return hashes[index%store.TileWidth], root == want
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
+	"sync/atomic"
 
 	"github.com/maypok86/otter/v2"
 	"github.com/transparency-dev/merkle/compact"
@@ -15,9 +17,9 @@ import (
 )
 
 // The tree is stored as C2SP tlog-tiles. A tile at level L has 256 nodes of
-// height 8·L, unless it is the last of its level. In memory, each tile also has
-// the nodes between its own height and the next level's, so proofs need only
-// look-ups.
+// height 8·L, unless it is the last of its level. Full tiles are stored with
+// their nodes of height 8·L + 4. In memory, tiles also have the other nodes
+// below the next level's, so proofs need only look-ups.
 
 // tileHeight is the number of tree levels in a tile.
 const tileHeight = 8
@@ -49,14 +51,14 @@ func (t *tileNodes) push(n entry.Hash) (root entry.Hash, full bool) {
 	return n, true
 }
 
-// fullTile computes the nodes and the root of a full tile.
-func fullTile(hashes []entry.Hash) (*tileNodes, entry.Hash) {
+// fullRoot computes the root of a full tile from all its hashes. ok is false if
+// the other nodes stored with them are not theirs.
+func fullRoot(hashes []entry.Hash) (root entry.Hash, ok bool) {
 	t := newTileNodes()
-	var root entry.Hash
-	for _, h := range hashes {
+	for _, h := range hashes[:store.TileWidth] {
 		root, _ = t.push(h)
 	}
-	return t, root
+	return root, slices.Equal(t[groupHeight], hashes[store.TileWidth:])
 }
 
 // A tree is the growing right edge of the log. It belongs to the sequencer.
@@ -86,9 +88,10 @@ func (t *tree) append(leaf entry.Hash) {
 		if !full {
 			return
 		}
-		done := e.tileNodes
-		t.full = append(t.full, store.Tile{Level: uint8(level), Index: e.index, Hashes: done[0]})
-		t.cache.put(uint8(level), e.index, &done)
+		hashes := append(append(make([]entry.Hash, 0, store.TileHashes), e.tileNodes[0]...), e.tileNodes[groupHeight]...)
+		t.full = append(t.full, store.Tile{Level: uint8(level), Index: e.index, Hashes: hashes})
+		cached, _ := newTile(hashes)
+		t.cache.put(uint8(level), e.index, cached)
 		*e = edge{index: e.index + 1, tileNodes: *newTileNodes()}
 		leaf = root
 	}
@@ -141,7 +144,10 @@ func loadTree(ctx context.Context, s store.Log, st *store.State, log entry.Origi
 				if err != nil {
 					return nil, fmt.Errorf("tile %d of level %d: %w", i, level-1, err)
 				}
-				_, root := fullTile(hashes)
+				root, ok := fullRoot(hashes)
+				if !ok {
+					return nil, damagedTile(uint8(level-1), i)
+				}
 				e.push(root)
 			}
 		}
@@ -198,11 +204,79 @@ func checkOrigin(ctx context.Context, s store.Log, st *store.State, log entry.Or
 	return nil
 }
 
-// A tileCache keeps full tiles with their inner nodes. They never change.
+// groupHeight is the height of the nodes that are stored with a tile.
+const groupHeight = 4
+
+// A tile is a full tile whose upper nodes, from groupHeight on, are proven by
+// the tile above it. The nodes of a group of hashes are computed and compared
+// with the group's root when the first of them is needed, because few proofs
+// need all.
+type tile struct {
+	hashes []entry.Hash     // store.TileHashes
+	upper  store.GroupNodes // above the group's roots
+	groups [store.TileWidth / store.TileGroup]atomic.Pointer[store.GroupNodes]
+}
+
+// newTile returns the tile with the hashes, and its root.
+func newTile(hashes []entry.Hash) (*tile, entry.Hash) {
+	t := &tile{hashes: hashes}
+	return t, t.upper.Compute(hashes[store.TileWidth:])
+}
+
+// node returns node at of height h, or nil if the tile's hashes are not those
+// of its group's root.
+func (t *tile) node(h uint, at uint64) *entry.Hash {
+	switch {
+	case h > groupHeight:
+		return &t.upper[groupNode(h-groupHeight, at)]
+	case h == groupHeight:
+		return &t.hashes[store.TileWidth+at]
+	}
+	per := uint64(store.TileGroup >> h) // nodes of a group
+	nodes := t.group(at / per)
+	switch {
+	case nodes == nil:
+		return nil
+	case h == 0:
+		return &t.hashes[at]
+	}
+	return &nodes[groupNode(h, at%per)]
+}
+
+// groupNode returns the place of node at of height h > 0 in GroupNodes.
+func groupNode(h uint, at uint64) uint64 {
+	return store.TileGroup - store.TileGroup>>(h-1) + at
+}
+
+// group returns the nodes of a group, or nil if the hashes are not those of its
+// root.
+func (t *tile) group(i uint64) *store.GroupNodes {
+	if nodes := t.groups[i].Load(); nodes != nil {
+		return nodes
+	}
+	nodes := new(store.GroupNodes)
+	if nodes.Compute(t.hashes[i*store.TileGroup:][:store.TileGroup]) != t.hashes[store.TileWidth+i] {
+		return nil
+	}
+	t.groups[i].Store(nodes)
+	return nodes
+}
+
+// all returns the 256 hashes of the tile, or nil if one is wrong.
+func (t *tile) all() []entry.Hash {
+	for i := range t.groups {
+		if t.group(uint64(i)) == nil {
+			return nil
+		}
+	}
+	return t.hashes[:store.TileWidth]
+}
+
+// A tileCache keeps full tiles. They never change.
 type tileCache struct {
 	store store.Log
 	// otter has a good hit rate under scans
-	tiles *otter.Cache[tileID, *tileNodes]
+	tiles *otter.Cache[tileID, *tile]
 }
 
 type tileID struct {
@@ -211,16 +285,17 @@ type tileID struct {
 }
 
 func newTileCache(s store.Log, size int) *tileCache {
-	return &tileCache{s, otter.Must(&otter.Options[tileID, *tileNodes]{MaximumSize: size})}
+	return &tileCache{s, otter.Must(&otter.Options[tileID, *tile]{MaximumSize: size})}
 }
 
-func (c *tileCache) put(level uint8, index uint64, t *tileNodes) {
+func (c *tileCache) put(level uint8, index uint64, t *tile) {
 	c.tiles.Set(tileID{level, index}, t)
 }
 
-// fullTile returns a full tile of the tree. A tile from the store is checked
-// against the tile above it, up to the edge, which leads to the root.
-func (p *Published) fullTile(ctx context.Context, level uint8, index uint64) (*tileNodes, error) {
+// fullTile returns a full tile of the tree. The upper nodes of a tile from the
+// store are checked against the tile above it, up to the edge, which leads to
+// the root.
+func (p *Published) fullTile(ctx context.Context, level uint8, index uint64) (*tile, error) {
 	id := tileID{level, index}
 	if t, ok := p.tiles.tiles.GetIfPresent(id); ok {
 		return t, nil
@@ -229,10 +304,10 @@ func (p *Published) fullTile(ctx context.Context, level uint8, index uint64) (*t
 	if err != nil {
 		return nil, fmt.Errorf("tile %d of level %d: %w", index, level, err)
 	}
-	if len(hashes) != store.TileWidth {
+	if len(hashes) != store.TileHashes {
 		return nil, fmt.Errorf("tile %d of level %d: %w: it has %d hashes", index, level, ErrDamaged, len(hashes))
 	}
-	t, root := fullTile(hashes)
+	t, root := newTile(hashes)
 	want, err := p.tileRoot(ctx, level, index)
 	if err != nil {
 		return nil, err
@@ -242,6 +317,10 @@ func (p *Published) fullTile(ctx context.Context, level uint8, index uint64) (*t
 	}
 	p.tiles.tiles.Set(id, t)
 	return t, nil
+}
+
+func damagedTile(level uint8, index uint64) error {
+	return fmt.Errorf("tile %d of level %d: %w: its hashes are not those of its nodes", index, level, ErrDamaged)
 }
 
 // tileRoot returns the hash of a full tile in the tile above it.
@@ -254,7 +333,10 @@ func (p *Published) tileRoot(ctx context.Context, level uint8, index uint64) (*e
 	if err != nil {
 		return nil, err
 	}
-	return &t[0][at], nil
+	if root := t.node(0, at); root != nil {
+		return root, nil
+	}
+	return nil, damagedTile(level+1, above)
 }
 
 // A Published is a public state of the log. It never changes.
@@ -273,33 +355,37 @@ type Published struct {
 // node returns a complete node of the tree.
 func (p *Published) node(ctx context.Context, id compact.NodeID, last *lastTile) (*entry.Hash, error) {
 	level, h := id.Level/tileHeight, id.Level%tileHeight
-	tile := id.Index >> (tileHeight - h)
+	in := id.Index >> (tileHeight - h)
 	at := id.Index & (1<<(tileHeight-h) - 1)
 	if int(level) < len(p.edges) {
-		var nodes *tileNodes
-		if e := &p.edges[level]; tile == e.index {
-			nodes = &e.tileNodes
-		} else if tile < e.index {
-			if want := (tileID{uint8(level), tile}); last.nodes == nil || last.tileID != want {
-				t, err := p.fullTile(ctx, want.level, want.index)
-				if err != nil {
-					return nil, err
-				}
-				*last = lastTile{want, t}
-			}
-			nodes = last.nodes
-		}
-		if nodes != nil && at < uint64(len(nodes[h])) {
-			return &nodes[h][at], nil
+		if e := &p.edges[level]; in < e.index {
+			return p.tileNode(ctx, tileID{uint8(level), in}, h, at, last)
+		} else if in == e.index && at < uint64(len(e.tileNodes[h])) {
+			return &e.tileNodes[h][at], nil
 		}
 	}
 	return nil, fmt.Errorf("node %d of height %d is not in the tree of size %d", id.Index, id.Level, p.Size)
 }
 
+// tileNode returns a node of a full tile.
+func (p *Published) tileNode(ctx context.Context, id tileID, h uint, at uint64, last *lastTile) (*entry.Hash, error) {
+	if last.tile == nil || last.tileID != id {
+		t, err := p.fullTile(ctx, id.level, id.index)
+		if err != nil {
+			return nil, err
+		}
+		*last = lastTile{id, t}
+	}
+	if n := last.tile.node(h, at); n != nil {
+		return n, nil
+	}
+	return nil, damagedTile(id.level, id.index)
+}
+
 // A lastTile avoids looking up a full tile for each of its nodes.
 type lastTile struct {
 	tileID
-	nodes *tileNodes
+	tile *tile
 }
 
 func (p *Published) nodes(ctx context.Context, ids []compact.NodeID) ([][]byte, error) {
@@ -344,7 +430,9 @@ func (p *Published) Tile(ctx context.Context, level uint8, index uint64, width i
 			if err != nil {
 				return nil, err
 			}
-			hashes = t[0]
+			if hashes = t.all(); hashes == nil {
+				return nil, damagedTile(level, index)
+			}
 		}
 		if width <= len(hashes) {
 			return hashes[:width], nil

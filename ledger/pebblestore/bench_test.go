@@ -88,7 +88,7 @@ func (w *workload) next() *store.Commit {
 			store.PostingAt{Term: w.term("repository", 500), Index: at}, store.PostingAt{Term: store.Term(e.Header.Salt[:16]), Index: at})
 		w.leaves = append(w.leaves, w.stream.Last)
 		if len(w.leaves) == store.TileWidth {
-			c.Tiles = append(c.Tiles, store.Tile{Index: at / store.TileWidth, Hashes: w.leaves})
+			c.Tiles = append(c.Tiles, store.Tile{Index: at / store.TileWidth, Hashes: store.TileNodes(w.leaves)})
 			w.leaves = make([]entry.Hash, 0, store.TileWidth)
 		}
 	}
@@ -164,7 +164,7 @@ func renumber(c *store.Commit, from uint64, w *workload) {
 	c.From = from
 }
 
-var fullTile = make([]entry.Hash, store.TileWidth)
+var fullTile = make([]entry.Hash, store.TileHashes)
 
 // BenchmarkRead reads from a log of 200,000 entries.
 func BenchmarkRead(b *testing.B) {

@@ -76,6 +76,11 @@ func (s *Store) commit(c *store.Commit) error {
 			return err
 		}
 	}
+	if len(c.Tiles) > 0 {
+		if err := s.raiseFormat(b, formatTiles); err != nil {
+			return err
+		}
+	}
 	putEntries(b, c.From, c.Entries)
 	putLeaves(b, c.From, c.Leaves)
 	putTiles(b, c.Tiles)
@@ -156,10 +161,10 @@ func batchSize(c *store.Commit) (int, error) {
 		}
 	}
 	for i := range c.Tiles {
-		if len(c.Tiles[i].Hashes) != store.TileWidth {
+		if len(c.Tiles[i].Hashes) != store.TileHashes {
 			return 0, fmt.Errorf("tile %d of level %d has %d hashes", c.Tiles[i].Index, c.Tiles[i].Level, len(c.Tiles[i].Hashes))
 		}
-		n += store.TileWidth*entry.HashSize + row
+		n += tileRowSize + row
 	}
 	for i := range c.Postings {
 		if at := c.Postings[i].Index; at < c.From || at >= end {
@@ -263,7 +268,7 @@ func distinctStreams(table *[maxRun]entry.Hash, entries []store.Entry) []entry.H
 
 func putTiles(b *pebble.Batch, tiles []store.Tile) {
 	for i := range tiles {
-		op := b.SetDeferred(tileKeySize, store.TileWidth*entry.HashSize)
+		op := b.SetDeferred(tileKeySize, tileRowSize)
 		putTileKey(op.Key, tiles[i].Level, tiles[i].Index)
 		for j := range tiles[i].Hashes {
 			copy(op.Value[j*entry.HashSize:], tiles[i].Hashes[j][:])

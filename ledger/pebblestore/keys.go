@@ -21,7 +21,7 @@ import (
 //	p ‖ u64 index            payload opening         → salt ‖ payload, or empty; large: f
 //	q ‖ u64 index            payload info            → salt ‖ u64 size; from 32 KiB on, see info.go
 //	s ‖ u64 first index      skeletons               → run, see rows.go
-//	t ‖ u8 level ‖ u64 index full tile               → 256 hashes
+//	t ‖ u8 level ‖ u64 index full tile               → 256 hashes ‖ 16 nodes above them
 //	w ‖ u64 size             cosigned checkpoint     → signed note
 //	x ‖ term ‖ u64 index     postings                → up to 1023 distances, uvarints
 //	y ‖ key of g, k or x     to replace projections  → see replace.go

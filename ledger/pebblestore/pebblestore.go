@@ -36,14 +36,16 @@ import (
 //	5  the same, or with rawKey a raw log
 //	6  the same, and large payloads
 //	7  the same, and payload infos
+//	8  the same, and full tiles with the nodes four levels above their hashes
 //
-// Versions 1 to 3 were those of entry format 1, which was never released. What
-// can be written in an older version is, so that a program that knows only that
-// one reads it; an empty raw log it must not take for its own. The first large
-// payload makes the store one of version 6, and the first payload info one of
-// version 7.
+// Versions 1 to 3 were those of entry format 1, which was never released. A
+// store has the oldest version that can describe its rows, so that older
+// programs read it. The first large payload raises it to 6, the first payload
+// info to 7, and the first full tile to 8. An empty raw log has version 5,
+// because an older program would take it for its own.
 const (
-	formatVersion = 7
+	formatVersion = 8
+	formatTiles   = 8
 	formatOldest  = 4
 )
 

@@ -196,12 +196,15 @@ func (s *Store) ReplaceTiles(ctx context.Context, tiles []store.Tile) error {
 	}
 	defer end()
 	for i := range tiles {
-		if n := len(tiles[i].Hashes); n != store.TileWidth {
+		if n := len(tiles[i].Hashes); n != store.TileHashes {
 			return fmt.Errorf("replace tiles: tile %d of level %d has %d hashes", tiles[i].Index, tiles[i].Level, n)
 		}
 	}
 	b := s.db.NewBatch()
 	defer b.Close()
+	if err := s.raiseFormat(b, formatTiles); err != nil {
+		return fmt.Errorf("replace tiles: %w", err)
+	}
 	putTiles(b, tiles)
 	if err := s.apply(b); err != nil {
 		s.failed = true

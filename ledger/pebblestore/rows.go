@@ -108,13 +108,22 @@ func decodeStreamHead(key, v []byte) (h store.StreamHead, err error) {
 	return h, nil
 }
 
+const (
+	tileRowSize = store.TileHashes * entry.HashSize
+	// before formatTiles
+	oldTileRowSize = store.TileWidth * entry.HashSize
+)
+
 func decodeTile(key, v []byte) ([]entry.Hash, error) {
-	if len(v) != store.TileWidth*entry.HashSize {
-		return nil, badRow(key, "the value has %d bytes, want %d", len(v), store.TileWidth*entry.HashSize)
+	if len(v) != tileRowSize && len(v) != oldTileRowSize {
+		return nil, badRow(key, "the value has %d bytes, want %d", len(v), tileRowSize)
 	}
-	hashes := make([]entry.Hash, store.TileWidth)
+	hashes := make([]entry.Hash, len(v)/entry.HashSize)
 	for i := range hashes {
 		copy(hashes[i][:], v[i*entry.HashSize:])
+	}
+	if len(v) == oldTileRowSize {
+		return store.TileNodes(hashes), nil
 	}
 	return hashes, nil
 }

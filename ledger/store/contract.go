@@ -53,7 +53,7 @@ type Log interface {
 	// lacks what was marked.
 	Mark(c *Checkpoint) error
 
-	// Tile returns the 256 hashes of a full tile that a commit wrote, or
+	// Tile returns the TileHashes hashes of a full tile that a commit wrote, or
 	// ErrNotFound.
 	Tile(ctx context.Context, level uint8, index uint64) ([]entry.Hash, error)
 

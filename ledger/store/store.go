@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
@@ -19,6 +20,14 @@ import (
 
 // TileWidth is the number of hashes in a full tile (C2SP tlog-tiles).
 const TileWidth = 256
+
+// TileHashes is the number of hashes that are stored of a full tile: its own
+// and the nodes four levels above them. With these, a proof computes 30 nodes
+// of a tile and not 255.
+const TileHashes = TileWidth + TileWidth/TileGroup
+
+// TileGroup is the number of hashes of a tile below one of those nodes.
+const TileGroup = 16
 
 // MaxLeafSize is the largest leaf that an entry bundle can hold (C2SP
 // tlog-tiles).
@@ -210,7 +219,33 @@ func CheckErasures(erasures []Erasure, size uint64) error {
 type Tile struct {
 	Level  uint8
 	Index  uint64
-	Hashes []entry.Hash // 256
+	Hashes []entry.Hash // TileHashes, as TileNodes returns them
+}
+
+// TileNodes returns the hashes of a full tile, followed by the nodes four
+// levels above them.
+func TileNodes(hashes []entry.Hash) []entry.Hash {
+	nodes := append(make([]entry.Hash, 0, TileHashes), hashes[:TileWidth]...)
+	for group := range slices.Chunk(hashes[:TileWidth], TileGroup) {
+		var lower GroupNodes
+		nodes = append(nodes, lower.Compute(group))
+	}
+	return nodes
+}
+
+// GroupNodes are the nodes between the hashes of a group and its root: 8, 4 and
+// 2.
+type GroupNodes [TileGroup - 2]entry.Hash
+
+// Compute sets the nodes of a group of hashes and returns its root.
+func (n *GroupNodes) Compute(hashes []entry.Hash) entry.Hash {
+	below := hashes
+	for above := n[:]; len(below) > 2; below, above = above[:len(below)/2], above[len(below)/2:] {
+		for i := range len(below) / 2 {
+			above[i] = entry.NodeHash(&below[2*i], &below[2*i+1])
+		}
+	}
+	return entry.NodeHash(&below[0], &below[1])
 }
 
 // A StreamHead is the end of a tenant's stream.

@@ -139,7 +139,7 @@ func (s *Source) length(least int) int {
 }
 
 func (s *Source) tile(level uint8, index uint64) store.Tile {
-	t := store.Tile{Level: level, Index: index, Hashes: make([]entry.Hash, store.TileWidth)}
+	t := store.Tile{Level: level, Index: index, Hashes: make([]entry.Hash, store.TileHashes)}
 	for i := range t.Hashes {
 		t.Hashes[i] = s.hash()
 	}
