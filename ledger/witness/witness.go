@@ -311,8 +311,10 @@ func (c *Collector) serve(ctx context.Context, e *endpoint) {
 		if ctx.Err() != nil {
 			return
 		}
-		c.add(ctx, r, e, lines, err)
-		if e.status.record(r.Size, err); err == nil {
+		// The status comes first, so that it is never older than the witnessed
+		// checkpoint.
+		e.status.record(r.Size, err)
+		if c.add(ctx, r, e, lines, err); err == nil {
 			last, backoff = r, c.cfg.MinBackoff
 			continue
 		}
