@@ -13,8 +13,9 @@ import (
 )
 
 // A strictProto codec refuses unknown fields, and messages that would grow in
-// decoding, before it decodes them.
-type strictProto struct{}
+// decoding, before it decodes them. It decodes large ones in turns of its
+// owner.
+type strictProto struct{ owner string }
 
 // Name implements connect.Codec.
 func (strictProto) Name() string { return "proto" }
@@ -38,12 +39,12 @@ func (strictProto) MarshalAppend(dst []byte, m any) ([]byte, error) {
 }
 
 // Unmarshal implements connect.Codec.
-func (strictProto) Unmarshal(data []byte, m any) error {
+func (c strictProto) Unmarshal(data []byte, m any) error {
 	pm, err := message(m)
 	if err != nil {
 		return err
 	}
-	turn, err := limit.DecodeTurn(len(data))
+	turn, err := limit.DecodeTurn(c.owner, len(data))
 	if err != nil {
 		return err
 	}
@@ -65,7 +66,7 @@ func message(m any) (proto.Message, error) {
 // A strictJSON codec refuses unknown members and enum values before it decodes.
 // Connect's own codec accepts them, so a misspelled filter would silently
 // return everything.
-type strictJSON struct{ name string }
+type strictJSON struct{ name, owner string }
 
 // Name implements connect.Codec.
 func (c strictJSON) Name() string { return c.name }
@@ -88,7 +89,7 @@ func (c strictJSON) Unmarshal(data []byte, m any) error {
 	if len(data) == 0 {
 		data = []byte("{}") // a request without parameters may be empty
 	}
-	turn, err := limit.DecodeTurn(len(data))
+	turn, err := limit.DecodeTurn(c.owner, len(data))
 	if err != nil {
 		return err
 	}

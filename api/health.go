@@ -34,7 +34,7 @@ type Health struct {
 // line of text are wrapped in place.
 func (s *Server) mountHealth(rs *routes, place func(http.Handler) http.Handler) {
 	placed := func(c capability, h http.Handler) http.Handler { return place(s.admit(c, h)) }
-	path, health := grpchealth.NewHandler(healthChecker{s}, connect.WithReadMaxBytes(limit.MaxHealthBytes), limit.GzipUpTo(limit.Fixed(limit.MaxHealthBytes), connect.Spec{}), connect.WithInterceptors(rpcerr.Interceptor{}))
+	path, health := grpchealth.NewHandler(healthChecker{s}, connect.WithReadMaxBytes(limit.MaxHealthBytes), limit.GzipUpTo(withoutCredentials, limit.Fixed(limit.MaxHealthBytes), connect.Spec{}), connect.WithInterceptors(rpcerr.Interceptor{}))
 	rs.mount(path, placed, health)
 	rs.mount("GET /metrics", placed, s.cfg.Metrics.handler())
 	rs.mount("GET /healthz", s.admit, http.HandlerFunc(s.healthz))

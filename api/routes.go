@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 
 	"connectrpc.com/connect"
 	"connectrpc.com/grpchealth"
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/api/rpc"
 	"muniment.dev/muniment/api/rpcerr"
@@ -82,36 +84,77 @@ func (s *Server) routes() *routes {
 	return rs
 }
 
+// withoutCredentials owns the turns of callers that no tenant has. Their
+// requests are small and need none.
+const withoutCredentials = "without credentials" // no tenant has such a name
+
+// A tenantHandler is the key of a service's handler for a tenant.
+type tenantHandler struct{ service, tenant string }
+
+// perTenant serves each tenant with a handler of its own. Codecs and
+// decompressors take turns that belong to a tenant, but Connect does not pass
+// them the caller.
+func (s *Server) perTenant(service string, build func(owner string) http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		owner := withoutCredentials
+		if id := auth.Caller(r.Context()); id != nil {
+			owner = id.Tenant.Name
+		}
+		key := tenantHandler{service, owner}
+		h, ok := s.handlers.Load(key)
+		if !ok {
+			h, _ = s.handlers.LoadOrStore(key, build(owner))
+		}
+		h.(http.Handler).ServeHTTP(w, r)
+	})
+}
+
 func (s *Server) mountServices(rs *routes) {
-	opts := []connect.HandlerOption{
+	shared := []connect.HandlerOption{
 		connect.WithInterceptors(append(s.tracing(), limit.Endings{}, rpcerr.Interceptor{}, s.cfg.Metrics.interceptor(), auditing{s}, validate.NewInterceptor(validate.WithValidator(fieldrules.Validator{})), inTenant{s})...),
 		connect.WithRecover(s.recover),
-		connect.WithCodec(strictProto{}),
-		connect.WithCodec(strictJSON{"json"}),
-		connect.WithCodec(strictJSON{"json; charset=utf-8"}),
-		connect.WithConditionalHandlerOptions(func(spec connect.Spec) []connect.HandlerOption {
-			return s.limits.Options(spec)
-		}),
+	}
+	options := func(owner string) connect.HandlerOption {
+		return connect.WithHandlerOptions(slices.Concat(shared, []connect.HandlerOption{
+			connect.WithCodec(strictProto{owner}),
+			connect.WithCodec(strictJSON{"json", owner}),
+			connect.WithCodec(strictJSON{"json; charset=utf-8", owner}),
+			connect.WithConditionalHandlerOptions(func(spec connect.Spec) []connect.HandlerOption { return s.limits.Options(owner, spec) }),
+		})...)
 	}
 	public, log, drain := rpc.Public(s.public), s.log, rpc.Drain(s.drain)
-	mount := func(name string) func(string, http.Handler) {
-		return func(_ string, h http.Handler) {
-			rs.service(name, s.admitCall, s.limits.Priced(s.limits.Bound(h)))
-		}
+	mount := func(name string, build func(connect.HandlerOption) (string, http.Handler)) {
+		h := s.perTenant(name, func(owner string) http.Handler {
+			_, h := build(options(owner))
+			return h
+		})
+		rs.service(name, s.admitCall, s.limits.Priced(s.limits.Bound(h)))
 	}
-	mount(munimentv1connect.LedgerServiceName)(munimentv1connect.NewLedgerServiceHandler(&rpc.Ledger{
+	entries := &rpc.Ledger{
 		Appends: s.appends,
 		Entries: &rpc.Entries{Ledger: s.ledger, Limits: s.limits, Drain: drain, Public: public},
 		Watches: s.watches,
 		Proofs:  &rpc.Proofs{Ledger: s.ledger, Public: public},
-	}, opts...))
-	mount(munimentv1connect.IdentityServiceName)(munimentv1connect.NewIdentityServiceHandler(&rpc.Identities{Auth: s.auth, Log: log, Public: public}, opts...))
-	mount(munimentv1connect.AdminServiceName)(munimentv1connect.NewAdminServiceHandler(&rpc.Admin{
+	}
+	identities := &rpc.Identities{Auth: s.auth, Log: log, Public: public}
+	administration := &rpc.Admin{
 		Tokens:   &rpc.Tokens{Auth: s.auth, CheckKinds: CheckKinds, Now: s.now, Public: public},
 		Policies: &rpc.Policies{Admission: s.cfg.Admission, Log: log, Public: public},
 		Erasures: &rpc.Erasures{Keeper: s.keeper, Log: log, Public: public},
-	}, opts...))
-	mount(munimentv1connect.ExportServiceName)(munimentv1connect.NewExportServiceHandler(&rpc.Exports{Ledger: s.ledger, Drain: drain, Public: public}, opts...))
+	}
+	exports := &rpc.Exports{Ledger: s.ledger, Drain: drain, Public: public}
+	mount(munimentv1connect.LedgerServiceName, func(o connect.HandlerOption) (string, http.Handler) {
+		return munimentv1connect.NewLedgerServiceHandler(entries, o)
+	})
+	mount(munimentv1connect.IdentityServiceName, func(o connect.HandlerOption) (string, http.Handler) {
+		return munimentv1connect.NewIdentityServiceHandler(identities, o)
+	})
+	mount(munimentv1connect.AdminServiceName, func(o connect.HandlerOption) (string, http.Handler) {
+		return munimentv1connect.NewAdminServiceHandler(administration, o)
+	})
+	mount(munimentv1connect.ExportServiceName, func(o connect.HandlerOption) (string, http.Handler) {
+		return munimentv1connect.NewExportServiceHandler(exports, o)
+	})
 }
 
 // mountSCITT mounts the SCITT endpoint, if it has a key.
@@ -130,7 +173,7 @@ func (s *Server) mountSCITT(rs *routes) {
 func (s *Server) mountReflection(rs *routes) {
 	reflector := grpcreflect.NewStaticReflector(munimentv1connect.LedgerServiceName, munimentv1connect.IdentityServiceName, munimentv1connect.AdminServiceName, munimentv1connect.ExportServiceName, grpchealth.HealthV1ServiceName)
 	for _, handler := range []func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler){grpcreflect.NewHandlerV1, grpcreflect.NewHandlerV1Alpha} {
-		path, h := handler(reflector, connect.WithReadMaxBytes(limit.MaxReflectionBytes), limit.GzipUpTo(limit.Fixed(limit.MaxReflectionBytes), connect.Spec{}), connect.WithInterceptors(rpcerr.Interceptor{}))
+		path, h := handler(reflector, connect.WithReadMaxBytes(limit.MaxReflectionBytes), limit.GzipUpTo(withoutCredentials, limit.Fixed(limit.MaxReflectionBytes), connect.Spec{}), connect.WithInterceptors(rpcerr.Interceptor{}))
 		rs.mount(path, func(c capability, h http.Handler) http.Handler { return s.limits.Place(limit.Public, s.admit(c, h)) }, h)
 	}
 }

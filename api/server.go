@@ -75,6 +75,7 @@ type Server struct {
 	appends  *rpc.Appends
 	watches  *rpc.Watches
 	errors   *connect.ErrorWriter
+	handlers sync.Map // tenantHandler to http.Handler
 
 	reloading sync.Mutex // held by Reload
 

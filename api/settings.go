@@ -39,6 +39,7 @@ func (s *Server) Reload(ctx context.Context, settings Settings) error {
 		return err
 	}
 	s.apply(settings)
+	s.handlers.Clear() // those of removed tenants among them
 	return nil
 }
 

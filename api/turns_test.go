@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	"muniment.dev/muniment/internal/turns"
@@ -48,6 +51,100 @@ func TestLargeRequestsTakeTurns(t *testing.T) {
 		if a := <-done; a.status != http.StatusOK || strings.Contains(a.body, "error") {
 			t.Errorf("%s: %d %.200q", name, a.status, a.body)
 		}
+	}
+	await(t, "all turns are given back", func() bool { held, waiting := turns.CPU.Held(); return held == 0 && waiting == 0 })
+}
+
+// TestEachTenantHasItsTurn checks that one tenant's large messages, however
+// many and in whichever form, leave the next turn but one to another tenant.
+func TestEachTenantHasItsTurn(t *testing.T) {
+	ts := newServer(t)
+	evidence := func(tenant string) *munimentv1.Submission {
+		return &munimentv1.Submission{Kind: "attestation", MediaType: "text/plain", Payload: bytes.Repeat([]byte(tenant), 256<<10/len(tenant))}
+	}
+	single := func(tenant string) proto.Message {
+		return &munimentv1.AppendRequest{Tenant: tenant, Submission: evidence(tenant)}
+	}
+	batch := func(tenant string) proto.Message {
+		return &munimentv1.AppendBatchRequest{Tenant: tenant, Submissions: []*munimentv1.Submission{evidence(tenant)}}
+	}
+	chunk := func(string) proto.Message {
+		return &munimentv1.AppendStreamRequest{Part: &munimentv1.AppendStreamRequest_Chunk{Chunk: make([]byte, 256<<10)}}
+	}
+	policy := func(tenant string) proto.Message {
+		return &munimentv1.SetPolicyRequest{Tenant: tenant, Reason: "large", Policy: bytes.Repeat([]byte("#"), 256<<10)}
+	}
+	binary := func(m proto.Message) []byte {
+		b, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	text := func(m proto.Message) []byte {
+		b, err := protojson.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	for _, c := range []struct {
+		name, path  string
+		message     func(tenant string) proto.Message
+		encode      func(proto.Message) []byte
+		contentType string
+		frame, zip  bool
+	}{
+		{"append", munimentv1connect.LedgerServiceAppendProcedure, single, binary, "application/proto", false, false},
+		{"append in JSON", munimentv1connect.LedgerServiceAppendProcedure, single, text, "application/json", false, false},
+		{"compressed", munimentv1connect.LedgerServiceAppendProcedure, single, binary, "application/proto", false, true},
+		{"gRPC", munimentv1connect.LedgerServiceAppendProcedure, single, binary, "application/grpc", true, false},
+		{"gRPC, compressed", munimentv1connect.LedgerServiceAppendProcedure, single, binary, "application/grpc", true, true},
+		{"gRPC-Web", munimentv1connect.LedgerServiceAppendProcedure, single, binary, "application/grpc-web", true, false},
+		{"batch", munimentv1connect.LedgerServiceAppendBatchProcedure, batch, binary, "application/proto", false, false},
+		{"batch in gRPC, compressed", munimentv1connect.LedgerServiceAppendBatchProcedure, batch, binary, "application/grpc", true, true},
+		{"stream", munimentv1connect.LedgerServiceAppendStreamProcedure, chunk, binary, "application/connect+proto", true, false},
+		{"stream, compressed", munimentv1connect.LedgerServiceAppendStreamProcedure, chunk, binary, "application/connect+proto", true, true},
+		{"policy", munimentv1connect.AdminServiceSetPolicyProcedure, policy, binary, "application/proto", false, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			release := holdEveryTurn(t)
+			defer release()
+			var calls sync.WaitGroup
+			send := func(tenant, token string) {
+				body, header := c.encode(c.message(tenant)), map[string]string{"Content-Type": c.contentType, "Te": "trailers"}
+				if c.zip {
+					body = gzipped(t, body)
+					for _, name := range []string{"Content-Encoding", "Connect-Content-Encoding", "Grpc-Encoding"} {
+						if c.frame != (name == "Content-Encoding") {
+							header[name] = "gzip"
+						}
+					}
+				}
+				if c.frame {
+					body = envelope(c.zip, body)
+				}
+				// Whether it is in order does not matter once it is decoded.
+				calls.Go(func() { ts.do(ts.h2, "POST", c.path, token, header, bytes.NewReader(body)) })
+			}
+			hostile := 8
+			if c.frame && c.zip && c.path == munimentv1connect.LedgerServiceAppendBatchProcedure {
+				// it counts as the largest batch, which is most of what a
+				// tenant may hold
+				hostile = 1
+			}
+			for range hostile {
+				send("acme", acmeToken)
+			}
+			await(t, "the hostile tenant's messages wait", func() bool { _, waiting := turns.CPU.Held(); return waiting == hostile })
+			send("globex", globexToken)
+			await(t, "the other's message waits", func() bool { _, waiting := turns.CPU.Held(); return waiting == hostile+1 })
+			if round := turns.CPU.Round(); !slices.Equal(round, []string{"acme", "globex"}) {
+				t.Errorf("the next turns are for %q, want one for each tenant", round)
+			}
+			release()
+			calls.Wait()
+		})
 	}
 	await(t, "all turns are given back", func() bool { held, waiting := turns.CPU.Held(); return held == 0 && waiting == 0 })
 }

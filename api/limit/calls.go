@@ -147,8 +147,8 @@ func shapeOf(r *http.Request) *Shape {
 func (sh *Shape) lasts() bool { return sh.place == Answers || sh.place == Watchers }
 
 // Options returns the options of a Connect handler that apply the limits of the
-// RPC to its messages.
-func (l *Limiter) Options(spec connect.Spec) []connect.HandlerOption {
+// RPC to the messages of an owner.
+func (l *Limiter) Options(owner string, spec connect.Spec) []connect.HandlerOption {
 	sh, compressFrom := ShapeOf(spec.Procedure), math.MaxInt32
 	if sh.compresses {
 		compressFrom = 1024
@@ -157,5 +157,5 @@ func (l *Limiter) Options(spec connect.Spec) []connect.HandlerOption {
 	// is applied by Bound and by the decompressor.
 	most := min(largest.limitOf(sh), math.MaxInt32)
 	inForce := func() int64 { return l.Sizes().limitOf(sh) }
-	return []connect.HandlerOption{connect.WithCompressMinBytes(compressFrom), connect.WithReadMaxBytes(int(most)), GzipUpTo(inForce, spec)}
+	return []connect.HandlerOption{connect.WithCompressMinBytes(compressFrom), connect.WithReadMaxBytes(int(most)), GzipUpTo(owner, inForce, spec)}
 }

@@ -20,13 +20,13 @@ import (
 )
 
 // GzipUpTo returns the option that decompresses messages of at most limit()
-// bytes for the method. Connect's own decompressor inflates the rest of a
-// larger message to discard it, which costs the server a thousand times what it
-// costs the sender.
-func GzipUpTo(limit func() int64, spec connect.Spec) connect.HandlerOption {
+// bytes for the method, in turns of the owner. Connect's own decompressor
+// inflates the rest of a larger message to discard it, which costs the server a
+// thousand times what it costs the sender.
+func GzipUpTo(owner string, limit func() int64, spec connect.Spec) connect.HandlerOption {
 	message := requestOf(spec.Schema)
 	return connect.WithCompression("gzip",
-		func() connect.Decompressor { return &inflater{limit: limit, message: message} },
+		func() connect.Decompressor { return &inflater{owner: owner, limit: limit, message: message} },
 		func() connect.Compressor { return gzip.NewWriter(io.Discard) })
 }
 
@@ -45,6 +45,7 @@ func requestOf(schema any) protoreflect.MessageDescriptor {
 // more bytes than the limit, or more elements than its type allows.
 type inflater struct {
 	gzip.Reader
+	owner   string
 	limit   func() int64
 	message protoreflect.MessageDescriptor // nil: unknown
 	max     int64                          // limit() when the message began
@@ -70,7 +71,7 @@ func (d *inflater) Read(p []byte) (int, error) {
 	if d.left < 0 {
 		return 0, errInflated(d.max)
 	}
-	turn, err := DecodeTurn(int(d.max - d.left)) // of what was decompressed so far
+	turn, err := DecodeTurn(d.owner, int(d.max-d.left)) // of what was decompressed so far
 	if err != nil {
 		return 0, err
 	}
@@ -204,11 +205,11 @@ type ReaderFunc func(p []byte) (int, error)
 // Read implements io.Reader.
 func (f ReaderFunc) Read(p []byte) (int, error) { return f(p) }
 
-// DecodeTurn waits for the turn to decode a message of the size. Connect does
-// not pass the caller to codecs, so all large messages have one owner. The
-// bytes of each caller are bounded by its hold.
-func DecodeTurn(bytes int) (*turns.Turn, error) {
-	turn, err := turns.CPU.For(context.Background(), "messages", int64(bytes))
+// DecodeTurn waits for the owner's turn to decode a message of the size.
+// Connect passes no context to codecs and decompressors, so the wait does not
+// end with the request. What waits is bounded by the owner's hold.
+func DecodeTurn(owner string, bytes int) (*turns.Turn, error) {
+	turn, err := turns.CPU.For(context.Background(), owner, int64(bytes))
 	if err != nil {
 		return nil, connect.NewError(connect.CodeResourceExhausted, err)
 	}

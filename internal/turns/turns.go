@@ -206,6 +206,13 @@ func (t *Turns) Held() (held, waiting int) {
 	return t.used, waiting
 }
 
+// Round returns the owners with waiting calls, the next one first.
+func (t *Turns) Round() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.round)
+}
+
 // Passed returns the number of turns that one call handed to another.
 func (t *Turns) Passed() uint64 {
 	t.mu.Lock()
