@@ -190,3 +190,26 @@ func TestAddress(t *testing.T) {
 		}
 	}
 }
+
+// A deadlineWriter notes the deadline for reading.
+type deadlineWriter struct {
+	http.ResponseWriter
+	until time.Time
+}
+
+func (w *deadlineWriter) SetReadDeadline(t time.Time) error { w.until = t; return nil }
+
+// TestArrivedBodyHasNoDeadline checks that the deadline of a body is set before
+// it is read and lifted afterwards, so that it does not end the work on it.
+func TestArrivedBodyHasNoDeadline(t *testing.T) {
+	h := arriving(time.Hour, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		d := w.(*deadlineWriter)
+		if d.until.IsZero() {
+			t.Error("no deadline while the body arrives")
+		}
+		if _, err := io.Copy(io.Discard, r.Body); err != nil || !d.until.IsZero() {
+			t.Errorf("after the body: deadline %s, %v", d.until, err)
+		}
+	}))
+	h.ServeHTTP(&deadlineWriter{ResponseWriter: httptest.NewRecorder()}, httptest.NewRequest("POST", "/", strings.NewReader("whole")))
+}

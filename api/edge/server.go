@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/http"
@@ -20,11 +21,12 @@ type Site struct {
 	// machine is reached.
 	Hosts       []string
 	Connections int // open at a time
-	// Read and Write bound how long a whole request and its answer may take. 0:
-	// the handler sets the deadlines of each request.
-	Read, Write time.Duration
-	Idle        time.Duration // between two requests; 0: two minutes
-	HeaderBytes int           // 0: 64 KiB
+	// Body bounds how long the body of a request may take to arrive, Read a
+	// whole request, and Write its answer. 0: the handler sets the deadlines of
+	// each request.
+	Body, Read, Write time.Duration
+	Idle              time.Duration // between two requests; 0: two minutes
+	HeaderBytes       int           // 0: 64 KiB
 	// PlainHTTP2 accepts HTTP/2 without TLS, too.
 	PlainHTTP2 bool
 	Errors     *log.Logger // of connections
@@ -43,7 +45,7 @@ const (
 // server returns the HTTP server of the site.
 func (s *Site) server() *http.Server {
 	srv := &http.Server{
-		Handler: Guard(s.Handler, s.Hosts), ErrorLog: s.Errors, Protocols: new(http.Protocols),
+		Handler: Guard(arriving(s.Body, s.Handler), s.Hosts), ErrorLog: s.Errors, Protocols: new(http.Protocols),
 		ReadHeaderTimeout: headerTime, ReadTimeout: s.Read, WriteTimeout: s.Write, IdleTimeout: s.Idle, MaxHeaderBytes: s.HeaderBytes,
 		// What a connection may send before it is read, and how many requests
 		// may wait on it.
@@ -63,6 +65,39 @@ func (s *Site) server() *http.Server {
 		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.TLS(), nil }}
 	}
 	return srv
+}
+
+// arriving cuts off bodies that do not arrive in time. Reading them then fails
+// with os.ErrDeadlineExceeded.
+func arriving(within time.Duration, next http.Handler) http.Handler {
+	if within == 0 {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			c := http.NewResponseController(w)
+			// A connection that can't have this deadline has that of Read.
+			_ = c.SetReadDeadline(time.Now().Add(within))
+			r.Body = &arrivingBody{r.Body, c}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// An arrivingBody lifts its deadline when it has been read, because an expired
+// one would end the work on the request.
+type arrivingBody struct {
+	io.ReadCloser
+	control *http.ResponseController
+}
+
+// Read implements io.Reader.
+func (b *arrivingBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		_ = b.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
 }
 
 // A Server serves a site until it is closed.

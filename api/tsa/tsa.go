@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -100,7 +101,9 @@ func (a *Authority) answer(w http.ResponseWriter, r *http.Request) ([]byte, erro
 		return nil, &refusal{http.StatusUnsupportedMediaType, "the Content-Type must be application/timestamp-query"}
 	}
 	data, err := io.ReadAll(edge.MaxBytes(w, r.Body, maxRequest))
-	if err != nil {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, &refusal{http.StatusRequestTimeout, "the request did not arrive whole in time"}
+	} else if err != nil {
 		return nil, &refusal{http.StatusBadRequest, "the request can't be read, or has more than 16 KiB"}
 	}
 	if len(data) == 0 {

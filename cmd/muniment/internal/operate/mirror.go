@@ -118,8 +118,9 @@ func (c *mirrorCmd) follow(a *term.App, src audit.Source, policy *receipt.TrustP
 	log.Info("the copy is up to date", "origin", r.Origin, "size", r.Size)
 	var failed chan error
 	if c.Listen != "" {
-		l, err := edge.Listen(c.Listen, edge.Site{Handler: doors("mirror")("/", mirror.Handler(c.Data, policy.Origin())), Connections: 4096,
-			Read: time.Minute, Write: 2 * time.Minute, HeaderBytes: 16 << 10, Errors: HTTPErrors(log)})
+		site := sites["mirror"]
+		site.Handler, site.Errors = doors("mirror")("/", mirror.Handler(c.Data, policy.Origin())), HTTPErrors(log)
+		l, err := edge.Listen(c.Listen, site)
 		if err != nil {
 			return err
 		}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"time"
 
 	"github.com/go-json-experiment/json"
 
@@ -210,7 +209,9 @@ func (c *monitorCmd) follow(a *term.App, cfg *MonitorConfig, m *monitor.Monitor,
 	if cfg.Listen != "" {
 		mux, metricsRoute := http.NewServeMux(), "GET /metrics"
 		mux.Handle(metricsRoute, doors("monitor")(metricsRoute, metrics.Handler()))
-		l, err := edge.Listen(cfg.Listen, edge.Site{Handler: mux, Connections: 64, Read: time.Minute, Write: time.Minute, Idle: time.Minute, HeaderBytes: 16 << 10, Errors: HTTPErrors(log)})
+		site := sites["monitor"]
+		site.Handler, site.Errors = mux, HTTPErrors(log)
+		l, err := edge.Listen(cfg.Listen, site)
 		if err != nil {
 			return err
 		}

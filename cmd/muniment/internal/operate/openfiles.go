@@ -49,7 +49,7 @@ func limitConnections(d *datadir.Dir, withRekor, withHealth bool) error {
 		listeners = 2
 	}
 	if withHealth {
-		reserved = healthConnections
+		reserved = sites["health"].Connections
 	}
 	connections, warning, err := connectionLimit(d.Config.Limits.Connections, listeners, reserved)
 	if err != nil {

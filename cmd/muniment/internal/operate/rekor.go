@@ -222,10 +222,10 @@ func startRekor(a *term.App, d *datadir.Dir, address string, cfg ledger.Config, 
 	if err := cert.load(d.Config.TLS, d.Rel, nil); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
-	l, err := edge.Listen(address, edge.Site{
-		Handler: r.handler, Hosts: append(d.Config.Hosts, r.ledger.Origin()), Connections: d.Config.Limits.Connections, TLS: cert.source(),
-		Read: rekorTimeout, Write: rekorTimeout, Errors: HTTPErrors(cfg.Logger),
-	})
+	site := sites["rekor"]
+	site.Handler, site.Hosts, site.TLS, site.Errors = r.handler, append(d.Config.Hosts, r.ledger.Origin()), cert.source(), HTTPErrors(cfg.Logger)
+	site.Connections = d.Config.Limits.Connections
+	l, err := edge.Listen(address, site)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("--rekor-listen: %w", err), r.Close())
 	}
@@ -234,10 +234,6 @@ func startRekor(a *term.App, d *datadir.Dir, address string, cfg ledger.Config, 
 	fmt.Fprintf(a.Stdout, "Rekor log %s listening on %s\n", r.ledger.Origin(), l.URL)
 	return &rekorServer{r, l, cert}, nil
 }
-
-// rekorTimeout limits the time to read a request, and the time to write its
-// answer.
-const rekorTimeout = time.Minute
 
 // stop finishes the requests under way and closes the log.
 func (s *rekorServer) stop() error {

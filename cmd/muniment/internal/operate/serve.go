@@ -240,10 +240,10 @@ func (s *logServer) startRekor() (*rekorServer, error) {
 // The watch is nil for logs that take no appends, and second is nil without a
 // Rekor log.
 func (c *serveCmd) serve(a *term.App, d *datadir.Dir, log *slog.Logger, l *ledger.Ledger, s *api.Server, second *rekorServer, w *watch, reload *reloader) error {
-	first, err := edge.Listen(cmp.Or(c.Listen, d.Config.Listen), edge.Site{
-		Handler: s.Handler(), Hosts: append(d.Config.Hosts, hostOf(d.Config.Origin)), Connections: d.Config.Limits.Connections, TLS: reload.cert.source(),
-		PlainHTTP2: true, Errors: HTTPErrors(log), // the handler sets the deadlines
-	})
+	site := sites["api"]
+	site.Handler, site.Hosts, site.TLS, site.Errors = s.Handler(), append(d.Config.Hosts, hostOf(d.Config.Origin)), reload.cert.source(), HTTPErrors(log)
+	site.Connections = d.Config.Limits.Connections
+	first, err := edge.Listen(cmp.Or(c.Listen, d.Config.Listen), site)
 	if err != nil {
 		return err
 	}

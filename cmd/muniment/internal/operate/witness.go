@@ -10,7 +10,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"time"
 
 	fnote "github.com/transparency-dev/formats/note"
 	"golang.org/x/mod/sumdb/note"
@@ -223,11 +222,11 @@ func (c *witnessServeCmd) serve(a *term.App, d *witnessDir, log *slog.Logger, w 
 	if err := cert.load(d.config.TLS, d.rel, nil); err != nil {
 		return err
 	}
-	l, err := edge.Listen(address, edge.Site{
-		Handler: w.Handler(doors("witness")), Connections: d.config.Connections, TLS: cert.source(),
-		Hosts: []string{hostOf(d.config.Name), hostOf(strings.TrimPrefix(strings.TrimPrefix(d.config.URL, "https://"), "http://"))},
-		Read:  10 * time.Second, Write: 20 * time.Second, Idle: 5 * time.Minute, HeaderBytes: 16 << 10, Errors: HTTPErrors(log),
-	})
+	site := sites["witness"]
+	site.Handler, site.TLS, site.Errors = w.Handler(doors("witness")), cert.source(), HTTPErrors(log)
+	site.Hosts = []string{hostOf(d.config.Name), hostOf(strings.TrimPrefix(strings.TrimPrefix(d.config.URL, "https://"), "http://"))}
+	site.Connections = d.config.Connections
+	l, err := edge.Listen(address, site)
 	if err != nil {
 		return err
 	}

@@ -3,10 +3,22 @@ package operate
 import (
 	"net"
 	"net/http"
+	"time"
 
 	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/api/limit"
 )
+
+// sites lists the listeners of all commands with their limits. What the
+// configuration decides is added to a row: connections, names and certificates.
+var sites = map[string]edge.Site{
+	"api":     {PlainHTTP2: true}, // its handler sets the deadlines of each request
+	"health":  {Body: 5 * time.Second, Read: 10 * time.Second, Write: 30 * time.Second, Idle: 30 * time.Second, HeaderBytes: 16 << 10, Connections: 64, PlainHTTP2: true},
+	"rekor":   {Body: 10 * time.Second, Read: time.Minute, Write: time.Minute},
+	"witness": {Body: 5 * time.Second, Read: 10 * time.Second, Write: 20 * time.Second, Idle: 5 * time.Minute, HeaderBytes: 16 << 10},
+	"mirror":  {Body: 5 * time.Second, Read: time.Minute, Write: 2 * time.Minute, HeaderBytes: 16 << 10, Connections: 4096},
+	"monitor": {Body: 5 * time.Second, Read: time.Minute, Write: time.Minute, Idle: time.Minute, HeaderBytes: 16 << 10, Connections: 64},
+}
 
 // A route is a row of the table of a listener. Everybody may call it.
 type route struct {
@@ -44,7 +56,7 @@ func doors(listener string) func(pattern string, next http.Handler) http.Handler
 	return func(pattern string, next http.Handler) http.Handler {
 		rt, ok := routes[listener][pattern]
 		if !ok {
-			panic("operate: routes.go has no row for the route " + pattern + " of a " + listener)
+			panic("operate: listeners.go has no row for the route " + pattern + " of a " + listener)
 		}
 		return rt.door(book, next)
 	}

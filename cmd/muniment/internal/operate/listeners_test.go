@@ -8,9 +8,12 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
+	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/clients/go/monitor"
 	"muniment.dev/muniment/ledger/witness/cosigner"
@@ -66,7 +69,7 @@ func TestEveryRouteHasARow(t *testing.T) {
 	}
 	doors("monitor")("GET /metrics", monitor.NewMetrics().Handler())
 	defer func() {
-		if p, _ := recover().(string); !strings.Contains(p, "routes.go has no row") {
+		if p, _ := recover().(string); !strings.Contains(p, "listeners.go has no row") {
 			t.Errorf("a route without a row: %q", p)
 		}
 	}()
@@ -105,6 +108,57 @@ func TestDoors(t *testing.T) {
 			if !maps.Equal(served, want) {
 				t.Errorf("%s %s: served at once: %v, want %v", listener, pattern, served, want)
 			}
+		}
+	}
+}
+
+// TestSlowSendersAreCutOff checks on every listener, over both versions of
+// HTTP, that a body that does not arrive is not waited for.
+func TestSlowSendersAreCutOff(t *testing.T) {
+	const within = 50 * time.Millisecond
+	for name, site := range sites {
+		ends := make(chan error, 1)
+		site.Connections, site.PlainHTTP2 = 8, true
+		site.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			_, err := io.Copy(io.Discard, r.Body)
+			ends <- err
+		})
+		switch {
+		case site.Body > 0:
+			site.Body = within
+		case name == "api": // the limits of its handler
+			l := limit.New(limit.Config{RequestTimeout: within, Now: time.Now}, limit.Sizes{})
+			site.Handler = l.Deadline(site.Handler)
+		default:
+			t.Errorf("%s: nothing bounds how long a body may take", name)
+			continue
+		}
+		srv, err := edge.Listen("127.0.0.1:0", site)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer srv.Close()
+		for _, h2 := range []bool{false, true} {
+			tr := &http.Transport{Protocols: new(http.Protocols)}
+			tr.Protocols.SetHTTP1(!h2)
+			tr.Protocols.SetUnencryptedHTTP2(h2)
+			r, w := io.Pipe()
+			answered := make(chan struct{})
+			go func() {
+				defer close(answered)
+				if res, err := (&http.Client{Transport: tr}).Post(srv.URL, "text/plain", r); err == nil {
+					res.Body.Close()
+				}
+			}()
+			_, _ = w.Write([]byte("half")) // the server may have closed the connection
+			// Over HTTP/2, the deadline of the API's answers also ends the
+			// stream.
+			if err := <-ends; err == nil || name != "api" && !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("%s: HTTP/2 is %v: a body that does not arrive ends with %v", name, h2, err)
+			}
+			w.Close()
+			<-answered
+			tr.CloseIdleConnections()
 		}
 	}
 }
