@@ -379,11 +379,11 @@ func evidenceOf(h *entry.Header, c *contents) *policy.Evidence {
 	ev := &policy.Evidence{
 		Tenant: h.Tenant, Submitter: h.Submitter, Kind: h.Kind, MediaType: h.MediaType, PredicateType: h.PredicateType, Size: int(h.Payload.Size),
 		Subjects: c.subjects, Materials: h.Materials, Controls: h.Controls, Attributes: h.Attributes, Document: c.document, Unread: c.unread, Signed: c.signed,
-		Deviations: c.deviations(), Opaque: c.opaque, Incomplete: c.opaque != nil,
+		Deviations: c.deviations(), Opaque: c.opaque, Incomplete: c.opaque != nil, MaterialsIncomplete: c.opaque != nil,
 	}
 	if c.statement != nil {
 		ev.Predicate, ev.Conforms = c.statement.Predicate, c.statement.Conforms()
-		ev.Incomplete = c.statement.Incomplete
+		ev.Incomplete, ev.MaterialsIncomplete = c.statement.Incomplete, c.statement.PartialClaims || c.statement.MaterialCount > len(c.statement.Materials)
 	}
 	return ev
 }

@@ -21,6 +21,11 @@ func field(t *testing.T, name string) string {
 	return string(data)
 }
 
+// withMaterials returns an envelope of provenance with a list of materials.
+func withMaterials(list string) string {
+	return envelope(intoto.MediaType, []byte(strings.Replace(build, `"externalParameters":{}`, `"externalParameters":{},`+list, 1)), "k")
+}
+
 func tektonPolicy(t *testing.T, rest string) string {
 	return "version: 1\nmode: enforce\nsigners:\n  chains:\n    keys:\n      - |\n        " + strings.ReplaceAll(strings.TrimSpace(field(t, "uri-tekton/key.pub")), "\n", "\n        ") +
 		"\n    require: {log_entries: 0}\nrules:\n" + rest
@@ -32,12 +37,16 @@ func tektonPolicy(t *testing.T, rest string) string {
 func TestConformance(t *testing.T) {
 	const layout = `{"_type":"layout","steps":[]}`
 	const incomplete = `{"_type":"` + intoto.TypeV1 + `","predicateType":"https://example.com/p","subject":[{"name":"registry.globex.example/app"}]}`
+	const repeated = `{"_type":"` + intoto.TypeV1 + `","predicateType":"https://example.com/harmless","predicateType":"https://example.com/p","subject":[{"digest":{"a":"b"}}]}`
 	const kept = "  - {name: chains, kinds: [attestation], signers: [chains]}\n"
 	const strict = "  - {name: chains, kinds: [attestation], signers: [chains], conformance: required}\n"
 	const anything = "  - {name: anything, unsigned: true}\n"
 	envelopes := map[string]string{"envelope": field(t, "uri-tekton/envelope.json"), "bundle": field(t, "uri-tekton/bundle.json"),
 		"layout": envelope(intoto.MediaType, []byte(layout), "k"), "incomplete": envelope(intoto.MediaType, []byte(incomplete), "k"),
-		"conforming": field(t, "vsa-uint64/statement.json"), "surrogate": field(t, "lone-surrogate/statement.json")}
+		"repeated": envelope(intoto.MediaType, []byte(repeated), "k"), "garbage": envelope(intoto.MediaType, []byte("garbage"), "k"),
+		"many materials": withMaterials(`"resolvedDependencies":[` + strings.Repeat(`{"name":"a","digest":{"sha256":"`+strings.Repeat("ab", 32)+`"}},`, intoto.MaxMaterials) + `{"name":"last","digest":{"sha256":"` + strings.Repeat("cd", 32) + `"}}]`),
+		"material twice": withMaterials(`"resolvedDependencies":[{"name":"last","digest":{"sha256":"` + strings.Repeat("cd", 32) + `"}}],"resolvedDependencies":[]`),
+		"conforming":     field(t, "vsa-uint64/statement.json"), "surrogate": field(t, "lone-surrogate/statement.json")}
 	for _, test := range []struct{ evidence, rules, refused, deviation string }{
 		{"envelope", kept, "", "predicate.buildType: "},
 		{"bundle", kept, "", "predicate.buildType: "},
@@ -49,6 +58,17 @@ func TestConformance(t *testing.T) {
 		{"surrogate", "  - {name: a, unsigned: true, conformance: required}\n", "", ""},
 		{"layout", anything, "", "payload: in-toto statement: neither v0.1 nor v1"},
 		{"layout", "  - {name: a, unsigned: true, conformance: required}\n", "conformance is required", ""},
+		{"repeated", anything, "", "payload: in-toto statement: "},
+		{"repeated", "  - {name: a, unsigned: true, conformance: required}\n", "conformance is required", ""},
+		{"repeated", "  - {name: harmless, unsigned: true, predicate_types: ['https://example.com/**']}\n", "no rule", ""},
+		{"repeated", "  - {name: no p, deny: true, predicate_types: ['https://example.com/p']}\n" + anything, "denies", ""},
+		{"repeated", "  - {name: not these, deny: true, condition: 'predicate_type == \"https://example.com/p\"'}\n" + anything, "denies", ""},
+		{"repeated", "  - {name: not there, deny: true, condition: 'subjects.exists(s, s.name == \"x\")'}\n" + anything, "denies", ""},
+		{"garbage", anything, "", "payload: in-toto statement: "},
+		{"many materials", anything, "", ""},
+		{"many materials", "  - {name: not this, deny: true, condition: 'materials.exists(m, m.name == \"last\")'}\n" + anything, "denies", ""},
+		{"many materials", "  - {name: only these, unsigned: true, condition: 'materials.all(m, m.name != \"last\")'}\n", "no rule", ""},
+		{"material twice", "  - {name: not this, deny: true, condition: 'materials.exists(m, m.name == \"last\")'}\n" + anything, "denies", ""},
 		// Rules that deny apply in doubt, because other programs could read a
 		// subject or a predicate type here.
 		{"layout", "  - {name: no provenance, deny: true, predicate_types: ['https://slsa.dev/**']}\n" + anything, "denies", ""},

@@ -18,19 +18,28 @@ import (
 	"muniment.dev/muniment/internal/soak"
 )
 
-// hostile has characters of each kind that must not reach a terminal.
-const hostile = "x\x1b]0;t\x07\u0085\u061c\u200b\u200f\u202e\u2028\u2029\u2066\ufeff\U000e0041\r\xffy"
+// hostile has characters of each kind that must not reach a terminal, and a
+// line that a reader could take for one of the program's own.
+const hostile = "x\x1b]0;t\x07\u0085\u061c\u200b\u200f\u202e\u2028\u2029\u2066\ufeff\U000e0041\r\xffy\n✓ FORGED"
 
 // byteResults are the commands whose result is bytes and not text.
 var byteResults = map[string]bool{"scitt keys": true, "scitt register": true, "scitt sign": true}
 
-// checkSafe reports the unsafe characters in what a command printed.
+// checkSafe checks that a command printed neither unsafe characters, nor lines
+// that it was given, nor words of Go.
 func checkSafe(t *testing.T, args []string, out string) {
 	t.Helper()
-	if !strings.Contains(strings.ToValidUTF8(out, "\x00"), "\x00") && !strings.ContainsFunc(out, term.Unsafe) {
-		return
+	if strings.Contains(strings.ToValidUTF8(out, "\x00"), "\x00") || strings.ContainsFunc(out, term.Unsafe) {
+		t.Errorf("muniment %q prints unsafe characters:\n%q", args, out)
 	}
-	t.Errorf("muniment %q prints unsafe characters:\n%q", args, out)
+	for line := range strings.Lines(out) {
+		if strings.HasPrefix(line, "✓ FORGED") {
+			t.Errorf("muniment %q prints a line that it was given:\n%s", args, out)
+		}
+	}
+	if words := goWords.FindString(out); words != "" {
+		t.Errorf("muniment %q prints %q:\n%s", args, words, out)
+	}
 }
 
 // firstWrite cancels a command that runs until a signal, once it has printed.

@@ -40,6 +40,9 @@ type Evidence struct {
 	// Incomplete is set if the predicate type or some of the subjects cannot be
 	// read. It is always set if Opaque is.
 	Incomplete bool
+	// MaterialsIncomplete is set if Materials lacks some, because there are too
+	// many or because the predicate cannot be read.
+	MaterialsIncomplete bool
 
 	Signed evidence.Signed // nil: no signatures
 }
@@ -109,12 +112,21 @@ func (c *court) variables(by *proof) func(name string) ref.Val {
 		case "media_type":
 			return types.String(ev.MediaType)
 		case "predicate_type":
+			if ev.Incomplete {
+				return errIncomplete(name)
+			}
 			return types.String(ev.PredicateType)
 		case "size":
 			return types.Int(ev.Size)
 		case "subjects":
+			if ev.Incomplete {
+				return errIncomplete(name)
+			}
 			return c.once(name, func() any { return artifacts(ev.Subjects) })
 		case "materials":
+			if ev.Incomplete || ev.MaterialsIncomplete {
+				return errIncomplete(name)
+			}
 			return c.once(name, func() any { return artifacts(ev.Materials) })
 		case "controls":
 			return c.once(name, func() any { return nonNil(ev.Controls) })
@@ -133,6 +145,13 @@ func (c *court) variables(by *proof) func(name string) ref.Val {
 		}
 		return nil
 	}
+}
+
+// errIncomplete is the value of a variable that other programs could read
+// differently. It keeps rules that deny from being evaded, because an error
+// counts as met in them.
+func errIncomplete(name string) ref.Val {
+	return types.NewErr("%s cannot be read completely", name)
 }
 
 // once computes a variable's value on first use.

@@ -42,8 +42,8 @@ type Document struct {
 	// Statement is the in-toto statement that the document is or contains, or
 	// nil. Its predicate is not checked.
 	Statement *intoto.Statement
-	// Unread is the reason that a signed payload with the type of statements is
-	// not one.
+	// Unread is the reason that a signed payload, which is or is declared to be
+	// a statement, cannot be read as one.
 	Unread   error
 	External *entry.External // nil unless the evidence is stored elsewhere
 	Signed   Signed          // nil if the format has no signatures
@@ -144,8 +144,12 @@ type Proof struct {
 	TrustedRoot string            // digest of the root; "" if none was used
 	Reason      string
 
-	KeyName string             // of the first key that signed; "": a certificate
-	Bundle  *sigstore.Verified // further details; nil for other formats
+	KeyName string // of the first key that signed; "": a certificate
+
+	// Further details, nil for other formats.
+	Bundle   *sigstore.Verified
+	Envelope *dsse.Result
+	Chart    *helm.Provenance
 }
 
 // Verified returns the proof that the signers have signed.

@@ -20,7 +20,7 @@ func readBundle(payload []byte) (*evidence.Document, error) {
 	}
 	d := &evidence.Document{MediaType: b.MediaType, Subjects: b.Subjects, Signers: b.Signers, Statement: b.Statement, Signed: bundle{b}}
 	if b.Unread != nil {
-		d.Unread = fmt.Errorf("dsseEnvelope.payload: %w", b.Unread)
+		d.Unread = fmt.Errorf("dsseEnvelope.%w", b.Unread)
 	}
 	return d, nil
 }

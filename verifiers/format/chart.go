@@ -46,7 +46,9 @@ func (s provenance) Verify(by *evidence.Signer, charge evidence.Charge) (*eviden
 	if err != nil {
 		return nil, err
 	}
-	return evidence.Verified("signed "+p.SignedAt.Format(time.RFC3339)+" by the signer's clock", p.Signer()), nil
+	proof := evidence.Verified("signed "+p.SignedAt.Format(time.RFC3339)+" by the signer's clock", p.Signer())
+	proof.Chart = p
+	return proof, nil
 }
 
 func (s provenance) Judge(t *evidence.Trust, charge evidence.Charge) *evidence.Proof {

@@ -1,14 +1,11 @@
 package format
 
 import (
-	"errors"
-	"fmt"
-
+	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/evidence"
 	"muniment.dev/muniment/verifiers/intoto"
-	"muniment.dev/muniment/verifiers/shape"
 )
 
 func readEnvelope(payload []byte) (*evidence.Document, error) {
@@ -17,21 +14,8 @@ func readEnvelope(payload []byte) (*evidence.Document, error) {
 		return nil, err
 	}
 	d := &evidence.Document{Signers: e.Signers, Signed: envelope{e}}
-	inner := shape.Of(e.Payload)
-	switch {
-	case inner&^shape.Statement != 0:
-		return nil, errors.New("DSSE envelope: payload: must not be an envelope or bundle: submit the one that has the signatures")
-	case e.PayloadType != intoto.MediaType && inner == shape.None:
-		return d, nil // the payload is not a statement, whatever its type claims
-	}
-	d.Statement, err = intoto.Read(e.Payload)
-	switch {
-	case errors.Is(err, intoto.ErrOtherType):
-		// such as a layout or a link, whose signatures are verified all the
-		// same
-		d.Unread = fmt.Errorf("payload: %w", err)
-	case err != nil:
-		return nil, fmt.Errorf("DSSE envelope: payload: %w", err)
+	if d.Statement, d.Unread, err = intoto.ReadSigned(e.PayloadType, e.Payload); err != nil {
+		return nil, plain.Malformed(dsse.ErrMalformed, "DSSE envelope", err)
 	}
 	return d, nil
 }
@@ -50,7 +34,7 @@ func (s envelope) Verify(by *evidence.Signer, charge evidence.Charge) (*evidence
 		return nil, err
 	}
 	p := evidence.Verified("", r.Signers()...)
-	p.KeyName = r.SignedBy[0].Name
+	p.KeyName, p.Envelope = r.SignedBy[0].Name, r
 	return p, nil
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/verifiers/shape"
 	"muniment.dev/muniment/verifiers/sniff"
 )
 
@@ -62,6 +63,10 @@ type Statement struct {
 	// the statement itself deviates: there may be subjects, or a predicate
 	// type, that another reader sees
 	Incomplete bool
+
+	// PartialClaims is set by Check if the predicate could not be read to its
+	// end, or in more than one way. Claims then has no materials and facts.
+	PartialClaims bool
 
 	Claims // filled in by Check
 }
@@ -129,10 +134,10 @@ func Parse(data []byte) (*Statement, error) {
 	return s, nil
 }
 
-// Read reads a statement, notes where it deviates, and leaves its predicate
-// alone. The error wraps ErrMalformed: the document is not JSON, no statement,
-// too large in some dimension, or has the same member twice, so that its
-// meaning depends on the reader.
+// Read reads a statement and notes its deviations. It does not read the
+// predicate. The error wraps ErrMalformed: the document is not JSON, is not a
+// statement, exceeds a limit, or repeats a member, so that its meaning depends
+// on the reader.
 func Read(data []byte) (*Statement, error) {
 	s := &Statement{}
 	err := checkText(data)
@@ -147,6 +152,26 @@ func Read(data []byte) (*Statement, error) {
 	}
 	s.Incomplete = s.Deviations.Count > 0
 	return s, nil
+}
+
+// ReadSigned reads the payload of a signed envelope. It returns no statement if
+// neither the payload type nor the payload's own members show one. A signature
+// can be valid although the payload cannot be read, or in more than one way:
+// the error unread is then a deviation, and another reader could find any
+// subjects and predicate type in the payload. The error err is for envelopes
+// that must not be signed again, because their own signatures would be hidden.
+func ReadSigned(payloadType string, payload []byte) (s *Statement, unread, err error) {
+	inner := shape.Of(payload)
+	switch {
+	case inner&(shape.Envelope|shape.Bundle) != 0:
+		return nil, nil, errors.New("payload: must not be an envelope or bundle: submit the one that has the signatures")
+	case inner == shape.None && payloadType != MediaType:
+		return nil, nil, nil
+	}
+	if s, err = Read(payload); err != nil {
+		return nil, fmt.Errorf("payload: %w", err), nil
+	}
+	return s, nil, nil
 }
 
 // checkText refuses what no part of a document may be, before anything else
@@ -221,7 +246,7 @@ func (s *Statement) Check() {
 	}
 	s.Checked = true
 	if err := walk(predicate, "predicate", &s.Claims, &s.Deviations, c); err != nil {
-		// Read on, it could mean something else to another reader.
+		s.PartialClaims = true
 		s.Claims = Claims{Category: d.category, Checked: true}
 		s.Deviations.Add("", err.Error())
 	}

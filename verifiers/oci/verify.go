@@ -197,6 +197,8 @@ func (c Criteria) signed(f *Finding, a *Attachment) ([]byte, error) {
 		f.Category = intoto.SignedBy
 	case d.Statement != nil:
 		f.describe(d.Statement)
+	case d.Unread != nil:
+		f.Deviations = []string{d.Unread.Error()}
 	}
 	return data, nil
 }

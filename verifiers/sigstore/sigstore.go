@@ -42,8 +42,8 @@ type Bundle struct {
 	PayloadType string            // of the DSSE envelope, "" if the bundle has a bare signature
 	Payload     []byte            // of the DSSE envelope
 	Statement   *intoto.Statement // nil unless the payload is one; its predicate is not checked
-	// why the payload is no statement, though its type is that of statements;
-	// nil if it is one, or of another type
+	// why the payload, which is or is declared to be a statement, cannot be
+	// read as one; nil for other payloads
 	Unread error
 
 	entity *entity
@@ -124,22 +124,13 @@ func (b *Bundle) readContent() error {
 	}
 	env := b.entity.GetDsseEnvelope()
 	b.PayloadType, b.Payload = env.GetPayloadType(), env.GetPayload()
-	inner := shape.Of(b.Payload)
-	switch {
-	case inner&^shape.Statement != 0:
-		return errors.New("dsseEnvelope.payload: it is an envelope or bundle itself; submit that one")
-	case b.PayloadType != intoto.MediaType && inner == shape.None:
-		return nil // some other signed document; it has no subjects that we could read
+	var err error
+	if b.Statement, b.Unread, err = intoto.ReadSigned(b.PayloadType, b.Payload); err != nil {
+		return fmt.Errorf("dsseEnvelope.%w", err)
 	}
-	st, err := intoto.Read(b.Payload)
-	if errors.Is(err, intoto.ErrOtherType) {
-		b.Unread = err // such as a layout or a link: it is signed all the same
-		return nil
+	if b.Statement != nil {
+		b.Subjects, b.PredicateType = b.Statement.Subjects, b.Statement.PredicateType
 	}
-	if err != nil {
-		return fmt.Errorf("dsseEnvelope.payload: %w", err)
-	}
-	b.Statement, b.Subjects, b.PredicateType = st, st.Subjects, st.PredicateType
 	return nil
 }
 

@@ -83,6 +83,7 @@ type Verified struct {
 	PayloadType   string            // of the DSSE envelope, "" if the signature is a bare one
 	Payload       []byte            // of the DSSE envelope
 	Statement     *intoto.Statement // nil unless the payload is one; its predicate is not checked
+	Unread        error             // as in Bundle
 	Timestamps    []Timestamp
 	LogEntries    []LogEntry // the verified ones; none are looked at if none are required
 	TrustedRoot   string     // digest of the trusted root that was used; "" if none was
@@ -176,7 +177,7 @@ func (v *Verifier) verify(b *Bundle, a *Artifact) (*Verified, error) {
 
 // verifyWith verifies with one trusted root, or with none.
 func (v *Verifier) verifyWith(b *Bundle, a *Artifact, trusted *TrustedRoot) (*Verified, error) {
-	out := &Verified{Subjects: b.Subjects, PredicateType: b.PredicateType, PayloadType: b.PayloadType, Payload: b.Payload, Statement: b.Statement}
+	out := &Verified{Subjects: b.Subjects, PredicateType: b.PredicateType, PayloadType: b.PayloadType, Payload: b.Payload, Statement: b.Statement, Unread: b.Unread}
 	var material root.TrustedMaterial = &root.BaseTrustedMaterial{}
 	if trusted != nil {
 		material, out.TrustedRoot = trusted.material, trusted.digest

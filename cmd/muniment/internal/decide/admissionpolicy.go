@@ -95,7 +95,7 @@ func (c *policyLintCmd) Run(a *term.App) error {
 			}
 		case wrong != nil:
 			for _, problem := range wrong.Problems {
-				fmt.Fprintf(a.Stdout, "%s: %s\n", term.Quoted(path), term.Escape(problem.String()))
+				fmt.Fprintf(a.Stdout, "%s: %s\n", term.Quoted(path), term.Indented(problem.String()))
 			}
 		default:
 			fmt.Fprintf(a.Stdout, "%s: valid, %s, mode %s, %s\n", term.Quoted(path), term.Count(len(p.Rules), "rule"), p.Mode, p.Digest())
@@ -303,7 +303,7 @@ func (c *policyTestCmd) decide(a *term.App, p *policy.AdmissionPolicy, roots pol
 		return d != nil && d.Result == entry.Admitted, term.WriteJSON(a.Stdout, decisionJSON(path, p, d, err))
 	}
 	if err != nil {
-		fmt.Fprintf(a.Stdout, "✗ REFUSED  %s\n  regardless of policy: %s\n", term.Quoted(path), term.Escape(err.Error()))
+		fmt.Fprintf(a.Stdout, "✗ REFUSED  %s\n  regardless of policy: %s\n", term.Quoted(path), term.Indented(err.Error()))
 		return false, nil
 	}
 	fmt.Fprint(a.Stdout, decisionText(path, d))
@@ -346,7 +346,7 @@ func decisionText(path string, d *policy.Decision) string {
 	fmt.Fprintf(&b, "%s %s  %s\n", mark, strings.ToUpper(d.Result), term.Quoted(path))
 	line := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(&b, "  %-10s%s\n", name, term.Escape(value))
+			fmt.Fprintf(&b, "  %-10s%s\n", name, term.Indented(value))
 		}
 	}
 	line("rule", d.Rule)
@@ -359,7 +359,7 @@ func decisionText(path string, d *policy.Decision) string {
 	b.WriteString("  rules, in order:\n")
 	for _, s := range d.Steps {
 		word := map[string]string{policy.Applies: "applies", policy.NotApplicable: "does not apply", policy.NotMet: "not met", policy.NotReached: "not reached", policy.SignatureFailed: "not met"}[s.Result]
-		fmt.Fprintf(&b, "    %-30s %s\n", term.Quoted(s.Rule), term.Escape(term.Because(word, s.Why)))
+		fmt.Fprintf(&b, "    %-30s %s\n", term.Quoted(s.Rule), term.Indented(term.Because(word, s.Why)))
 	}
 	return b.String()
 }

@@ -560,7 +560,7 @@ func (c *appendCmd) print(a *term.App, p *piece, r *muniment.Result) error {
 	}
 	switch {
 	case r.Err != nil:
-		fmt.Fprintf(a.Stderr, "%s: %s\n", term.Quoted(p.name), term.Escape(remote.Reason(r.Err)))
+		fmt.Fprintf(a.Stderr, "%s: %s\n", term.Quoted(p.name), term.Indented(remote.Reason(r.Err)))
 	case r.Duplicate:
 		fmt.Fprintf(a.Stdout, "%d\t%s\t%s (already recorded)\n", r.Index, term.Quoted(p.name), term.Quoted(path))
 	default:

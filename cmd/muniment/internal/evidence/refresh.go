@@ -162,7 +162,7 @@ func (c *receiptRefreshCmd) print(a *term.App, path string, from, to uint64, fai
 		return term.WriteJSON(a.Stdout, o)
 	}
 	if failure != nil {
-		fmt.Fprintf(a.Stderr, "%s: %s\n", term.Quoted(path), term.Escape(remote.Reason(failure)))
+		fmt.Fprintf(a.Stderr, "%s: %s\n", term.Quoted(path), term.Indented(remote.Reason(failure)))
 		return nil
 	}
 	fmt.Fprintf(a.Stdout, "%s\trefreshed from tree size %d to %d\n", term.Quoted(path), from, to)

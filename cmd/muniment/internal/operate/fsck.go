@@ -211,7 +211,7 @@ func (r *fsckReport) flush() {
 			Finding *ledger.Finding `json:"finding"`
 		}{f})
 	default:
-		r.print("✗ %s: %s (%s)\n", findingSubject(f), term.Escape(f.Problem), adviceOf(f.Remedy))
+		r.print("✗ %s: %s (%s)\n", findingSubject(f), term.Indented(f.Problem), adviceOf(f.Remedy))
 	}
 }
 
@@ -223,7 +223,7 @@ func (r *fsckReport) note(text string) {
 		}{text})
 		return
 	}
-	r.print("note: %s\n", term.Escape(text))
+	r.print("note: %s\n", term.Indented(text))
 }
 
 func (r *fsckReport) line(v any) {

@@ -363,53 +363,52 @@ func openArtifact(a *term.App, arg string) (artifact *sigstore.Artifact, done fu
 }
 
 func (b *bundleCheck) text(path string, artifact *sigstore.Artifact, v *sigstore.Verified) string {
-	var out strings.Builder
-	line := func(label, format string, args ...any) {
-		fmt.Fprintf(&out, "  %-10s%s\n", label, fmt.Sprintf(format, args...))
-	}
-	fmt.Fprintf(&out, "✓ VERIFIED  %s\n", term.Quoted(path))
+	p := term.NewPage("✓ VERIFIED  %s", term.Quoted(path))
 	if b.byKey() {
-		line("signed by", "key %s", term.Quoted(v.KeyName))
-		line("", "%s", v.Signer.KeyID)
+		p.Line("signed by", "key %s", term.Quoted(v.KeyName))
+		p.Line("", "%s", v.Signer.KeyID)
 	} else {
-		line("signed by", "%s", term.Quoted(v.Signer.Identity))
-		line("", "issuer %s", term.Quoted(v.Signer.Issuer))
+		p.Line("signed by", "%s", term.Quoted(v.Signer.Identity))
+		p.Line("", "issuer %s", term.Quoted(v.Signer.Issuer))
 	}
-	line("artifact", "%s", artifact.Digest())
+	p.Line("artifact", "%s", artifact.Digest())
 	if v.PredicateType != "" {
-		line("predicate", "%s", term.Quoted(v.PredicateType))
+		p.Line("predicate", "%s", term.Quoted(v.PredicateType))
 	}
 	for i, d := range deviationsOf(v) {
-		line([]string{"deviates", ""}[min(i, 1)], "%s", term.Escape(d))
+		p.Line([]string{"deviates", ""}[min(i, 1)], "%s", term.Escape(d))
 	}
 	for _, t := range v.Timestamps {
 		at := t.Time.Format(time.RFC3339)
 		switch t.Source {
 		case sigstore.SourceClock:
-			line("time", "checked at the current time, %s; the signing time is unknown", at)
+			p.Line("time", "checked at the current time, %s; the signing time is unknown", at)
 		default:
-			line("time", "%s, by the %s%s", at, strings.ReplaceAll(t.Source, "-", " "), term.Optional(" ", t.URI))
+			p.Line("time", "%s, by the %s%s", at, strings.ReplaceAll(t.Source, "-", " "), term.Optional(" ", t.URI))
 		}
 	}
 	for _, e := range v.LogEntries {
-		line("logged", "entry %d of %s", e.Index, term.Quoted(e.Log))
+		p.Line("logged", "entry %d of %s", e.Index, term.Quoted(e.Log))
 	}
 	if b.signer.Need.LogEntries == sigstore.None {
-		line("", "no log entry required")
+		p.Line("", "no log entry required")
 	}
 	if !b.byKey() && b.signer.Need.SCTs == sigstore.None {
-		line("", "no SCT required: the certificate may not be publicly logged")
+		p.Line("", "no SCT required: the certificate may not be publicly logged")
 	}
 	if v.TrustedRoot != "" {
-		line("trusting", "%s, %s", b.root, v.TrustedRoot)
+		p.Line("trusting", "%s, %s", b.root, v.TrustedRoot)
 	}
-	return out.String()
+	return p.String()
 }
 
 // deviationsOf returns the deviations of a verified statement from the
 // definition of its type.
 func deviationsOf(v *sigstore.Verified) []string {
-	if v.Statement == nil {
+	switch {
+	case v.Unread != nil:
+		return []string{"dsseEnvelope." + v.Unread.Error()}
+	case v.Statement == nil:
 		return nil
 	}
 	v.Statement.Check()

@@ -14,6 +14,8 @@ import (
 	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/chartindex"
+	"muniment.dev/muniment/verifiers/evidence"
+	"muniment.dev/muniment/verifiers/format"
 	"muniment.dev/muniment/verifiers/helm"
 )
 
@@ -120,15 +122,18 @@ func (c *verifyChartCmd) byProvenance(archive *helm.Archive, v *chartVerdict) er
 	if err != nil {
 		return fmt.Errorf("--keyring: %s", err) // not a verdict about the chart
 	}
-	p, err := keyring.Verify(prov)
+	d, err := format.Chart.Read(prov)
+	if err != nil {
+		return err
+	}
+	proof, err := d.Verify(&evidence.Signer{PGP: keyring}, evidence.Free)
 	if err == nil {
-		err = p.Check(archive)
+		err = proof.Chart.Check(archive)
 	}
 	if err != nil {
 		return err
 	}
-	signer := p.Signer()
-	v.By, v.Signer, v.SignedAt = path, &signer, &p.SignedAt
+	v.By, v.Signer, v.SignedAt = path, &proof.Signers[0], &proof.Chart.SignedAt
 	return nil
 }
 

@@ -11,8 +11,10 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/documents"
 	"muniment.dev/muniment/verifiers/dsse"
+	"muniment.dev/muniment/verifiers/evidence"
 	"muniment.dev/muniment/verifiers/format"
 	"muniment.dev/muniment/verifiers/intoto"
+	"muniment.dev/muniment/verifiers/sigstore"
 )
 
 type verifyEnvelopeCmd struct {
@@ -155,9 +157,11 @@ func (c *verifyEnvelopeCmd) runLines(a *term.App, envelopes [][]byte, keys []*ds
 // verified. An error means that the flags are wrong.
 func (c *verifyEnvelopeCmd) verify(name string, data []byte, keys []*dsse.Key, expected expectation) (*envelopeVerdict, []byte, error) {
 	v := &envelopeVerdict{Envelope: name}
-	r, err := dsse.Verify(data, keys, c.Threshold)
-	var s *intoto.Statement
-	var unread error
+	d, err := format.Envelope.Read(data)
+	var proof *evidence.Proof
+	if err == nil {
+		proof, err = d.Verify(&evidence.Signer{Keys: keys, Threshold: c.Threshold, Need: noneNeeded}, evidence.Free)
+	}
 	switch {
 	case errors.Is(err, dsse.ErrMalformed):
 		v.Malformed = true
@@ -165,29 +169,31 @@ func (c *verifyEnvelopeCmd) verify(name string, data []byte, keys []*dsse.Key, e
 	case err != nil:
 		return nil, nil, fmt.Errorf("--threshold: %w", err)
 	default:
-		if r.PayloadType == intoto.MediaType {
-			s, unread = readStatement(r.Payload)
-		}
-		if err = expected.check(s); err != nil && unread != nil {
-			err = fmt.Errorf("%w: %w", err, unread)
+		if err = expected.check(d.Statement); err != nil && d.Unread != nil {
+			err = fmt.Errorf("%w: %w", err, d.Unread)
 		}
 	}
 	if err != nil {
 		v.Error = err.Error()
 		return v, nil, nil
 	}
+	r := proof.Envelope
 	v.Verified, v.PayloadType = true, r.PayloadType
 	for _, k := range r.SignedBy {
 		v.SignedBy = append(v.SignedBy, signedBy{k.Name, k.ID})
 	}
-	if s != nil {
-		v.Statement = describeStatement(s)
+	if d.Statement != nil {
+		checkPredicate(d.Statement)
+		v.Statement = describeStatement(d.Statement)
 	}
-	if unread != nil {
-		v.Deviations = []string{"payload: " + unread.Error()}
+	if d.Unread != nil {
+		v.Deviations = []string{d.Unread.Error()}
 	}
 	return v, r.Payload, nil
 }
+
+// noneNeeded are the requirements for signatures by keys without a log.
+var noneNeeded = sigstore.Requirements{LogEntries: sigstore.None, Timestamps: sigstore.None, SCTs: sigstore.None}
 
 // readKeys reads public keys, each from its own file.
 func readKeys(paths []string) ([]*dsse.Key, error) {

@@ -122,9 +122,14 @@ func readStatement(data []byte) (*intoto.Statement, error) {
 	if err != nil {
 		return nil, err
 	}
+	checkPredicate(s)
+	return s, nil
+}
+
+// checkPredicate checks a predicate against the definition of its type.
+func checkPredicate(s *intoto.Statement) {
 	s.Check()
 	ingest.CheckPredicate(s, time.Now())
-	return s, nil
 }
 
 // statementVerdict is the JSON form of a check.

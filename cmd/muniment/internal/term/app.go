@@ -10,7 +10,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"regexp"
 	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"muniment.dev/muniment/internal/bounded"
@@ -99,6 +101,20 @@ func Quoted(s string) string {
 	return s
 }
 
+// Indented is Escape for messages of several lines. It indents all lines but
+// the first, so that text from outside can't be taken for a line of this
+// program.
+func Indented(s string) string {
+	first, rest, more := strings.Cut(Escape(s), "\n")
+	if !more {
+		return first
+	}
+	return first + "\n" + indented.ReplaceAllString(rest, "  $0")
+}
+
+// indented matches the beginnings of lines that are not empty.
+var indented = regexp.MustCompile(`(?m)^.`)
+
 // Buffered returns buffered standard output. The caller flushes it.
 func (a *App) Buffered() *bufio.Writer { return bufio.NewWriter(a.Stdout) }
 
@@ -135,7 +151,7 @@ func (a *App) Complain(msg string, attrs ...any) {
 		a.NewLogger(true).Error(msg, attrs...)
 		return
 	}
-	fmt.Fprintln(a.Stderr, "muniment:", Escape(msg))
+	fmt.Fprintln(a.Stderr, "muniment:", Indented(msg))
 }
 
 // Warn prints a warning.
@@ -144,7 +160,7 @@ func (a *App) Warn(msg string) {
 		a.NewLogger(true).Warn(msg)
 		return
 	}
-	fmt.Fprintln(a.Stderr, "muniment: warning:", Escape(msg))
+	fmt.Fprintln(a.Stderr, "muniment: warning:", Indented(msg))
 }
 
 // ReadInput reads a file, or standard input for "-".

@@ -16,6 +16,7 @@ func Because(what, reason string) string {
 	return what + ": " + reason
 }
 
+// Optional returns a text with a prefix, or nothing for the empty text.
 func Optional(prefix, s string) string {
 	if s == "" {
 		return ""
@@ -29,12 +30,14 @@ func LineName(file string, n int) string { return fmt.Sprintf("%s:%d", file, n) 
 // A Page is output for people: a heading and labeled lines.
 type Page struct{ strings.Builder }
 
+// NewPage returns a page with a heading.
 func NewPage(format string, args ...any) *Page {
 	p := &Page{}
-	fmt.Fprintf(p, format+"\n", args...)
+	p.WriteString(strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", `\n`) + "\n")
 	return p
 }
 
+// Line adds a line. Line feeds in its text are escaped.
 func (p *Page) Line(label, format string, args ...any) {
-	fmt.Fprintf(p, "  %-10s%s\n", label, fmt.Sprintf(format, args...))
+	fmt.Fprintf(p, "  %-10s%s\n", label, strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", `\n`))
 }
