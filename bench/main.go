@@ -51,7 +51,7 @@ func main() {
 		return
 	}
 	debug.SetGCPercent(300) // as the server does
-	debug.SetMemoryLimit(320 << 20)
+	debug.SetMemoryLimit(256 << 20)
 	if *curveStep != "" {
 		measureCurveStep()
 		return

@@ -51,7 +51,7 @@ func (s *Store) options(o store.Options) *pebble.Options {
 		LBaseMaxBytes:         256 << 20,
 	}
 	if p.CacheSize == 0 {
-		p.CacheSize = 64 << 20
+		p.CacheSize = 48 << 20
 	}
 	if p.MemTableSize == 0 {
 		p.MemTableSize = 48 << 20

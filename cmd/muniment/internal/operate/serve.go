@@ -55,7 +55,7 @@ const shutdownTime = 30 * time.Second
 // GOGC and GOMEMLIMIT override these.
 const (
 	gcPercent   = 300
-	memoryLimit = 320 << 20 // of Go's heap, without Pebble's caches
+	memoryLimit = 256 << 20 // of Go's heap, without Pebble's caches
 )
 
 func tuneMemory() { datadir.TuneMemoryTo(gcPercent, memoryLimit) }
