@@ -122,7 +122,7 @@ type Inspection struct {
 // ErrDamaged if these do not lead to the root either. A raw log needs no
 // origin.
 func Inspect(ctx context.Context, s store.Log, origin string, replica bool) (*Inspection, error) {
-	st, err := s.Load(ctx)
+	st, err := s.Follow(ctx, 0)
 	if err != nil {
 		return nil, fmt.Errorf("load the log: %w", err)
 	}
@@ -132,7 +132,7 @@ func Inspect(ctx context.Context, s store.Log, origin string, replica bool) (*In
 		}
 	}
 	log := entry.HashOrigin(origin)
-	t, err := loadTree(ctx, s, st, log, newTileCache(s, 64))
+	t, err := loadTree(ctx, s, st, log)
 	if st.Size > 0 && (err != nil || t.root() != st.Root) {
 		if in := inspectLeaves(ctx, s, st, log); in != nil {
 			return in, nil
@@ -141,7 +141,7 @@ func Inspect(ctx context.Context, s store.Log, origin string, replica bool) (*In
 	if err != nil {
 		return nil, fmt.Errorf("load the tree: %w", notThere(err))
 	}
-	p := &Published{Size: st.Size, Root: t.root(), edges: t.edges, tiles: t.cache}
+	p := &Published{Size: st.Size, Root: t.root(), edges: t.edges, tiles: newTileCache(s, 64)}
 	if st.Size > 0 && p.Root != st.Root {
 		return nil, wrongRoot(p.Root, st.Root)
 	}
@@ -158,7 +158,7 @@ func inspectLeaves(ctx context.Context, s store.Log, st *store.State, log entry.
 		if size > st.Size {
 			return entry.Hash{}, fmt.Errorf("size %d is %w, which has %d entries", size, ErrOutOfRange, st.Size)
 		}
-		t, err := leafTree(ctx, s, &store.State{Raw: st.Raw, Size: size}, log, newTileCache(s, 64), nil)
+		t, err := leafTree(ctx, s, &store.State{Raw: st.Raw, Size: size}, log, nil)
 		if err != nil {
 			return entry.Hash{}, notThere(err)
 		}

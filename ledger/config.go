@@ -43,6 +43,12 @@ type Config struct {
 	ReserveBytes      uint64 // free disk space below which appends are refused
 	// largest plausible time since the last entry, at start; 0: 366 days
 	MaxClockGap time.Duration
+	// MaxUndecided is how long the store may leave a commit undecided before
+	// the ledger fails; 0: 30 seconds.
+	MaxUndecided time.Duration
+	// FollowEvery is the interval at which a store that other servers share is
+	// asked for their commits; 0: only when one of this server's is lost.
+	FollowEvery time.Duration
 	TileCache   int // full tiles kept in memory, 9 to 17 KiB each; 0: 4,096
 
 	Observe Observer // may be zero
@@ -71,6 +77,7 @@ func (c *Config) setDefaults() {
 	def(&c.MaxBatchRows, 16<<10)
 	def(&c.MaxBatchBytes, 64<<20)
 	def(&c.MaxClockGap, 366*24*time.Hour)
+	def(&c.MaxUndecided, 30*time.Second)
 	def(&c.TileCache, 4096)
 	def(&c.WitnessedEvery, 10*time.Second)
 	if c.Logger == nil {

@@ -154,10 +154,10 @@ func TestDeltas(t *testing.T) {
 
 	refused := func(what string, s *memstore.Store, file []byte, want error, says string, tenants ...*testTenant) {
 		t.Helper()
-		before, _ := s.Load(ctx)
+		before, _ := s.Follow(ctx, 0)
 		_, err := importDelta(tl, s, file, tenants...)
 		wantErr(t, what, err, want, says)
-		if after, _ := s.Load(ctx); after.Size != before.Size || after.Root != before.Root {
+		if after, _ := s.Follow(ctx, 0); after.Size != before.Size || after.Root != before.Root {
 			t.Errorf("%s: the store went from %d to %d entries", what, before.Size, after.Size)
 		}
 	}
@@ -490,7 +490,7 @@ func TestDeltaLies(t *testing.T) {
 			if !errors.Is(err, ErrDelta) || key && !strings.Contains(err.Error(), lie.want) {
 				t.Errorf("%s (key %t): %v", lie.name, key, err)
 			}
-			if st, _ := s.Load(ctx); st.Size != 0 {
+			if st, _ := s.Follow(ctx, 0); st.Size != 0 {
 				t.Errorf("%s: something was written", lie.name)
 			}
 		}

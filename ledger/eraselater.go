@@ -21,7 +21,7 @@ type LaterErasure struct {
 // the store does not have are left out. It erases nothing if an entry is of
 // another stream than its erasure.
 func EraseLater(ctx context.Context, s store.Store, erasures []LaterErasure) (int, error) {
-	st, err := s.Load(ctx)
+	st, err := s.Follow(ctx, 0)
 	if err != nil {
 		return 0, fmt.Errorf("load the log: %w", err)
 	}

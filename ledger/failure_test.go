@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"muniment.dev/muniment/ledger/store"
 	"muniment.dev/muniment/ledger/store/memstore"
 )
 
@@ -19,18 +18,6 @@ func TestFailedCommit(t *testing.T) {
 	breaks := map[string]func(*testing.T, *testLog) error{
 		"before it shows": func(_ *testing.T, tl *testLog) error { tl.hooks.fail(errTestDisk, nil); return errTestDisk },
 		"after it shows":  func(_ *testing.T, tl *testLog) error { tl.hooks.fail(nil, errTestDisk); return errTestDisk },
-		"another writer was first": func(t *testing.T, tl *testLog) error {
-			cfg := tl.cfg
-			other, err := Open(context.Background(), cfg)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer other.Close()
-			if _, err := other.Append(context.Background(), []Draft{acme.draft("the other writer's", provenance)}); err != nil {
-				t.Fatal(err)
-			}
-			return store.ErrConflict
-		},
 	}
 	for name, breakIt := range breaks {
 		t.Run(name, func(t *testing.T) {

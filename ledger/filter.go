@@ -29,6 +29,9 @@ type keyFilter struct {
 
 	changing sync.Mutex                  // held to replace parts
 	parts    atomic.Pointer[filterParts] // never nil
+	// shared is set when other servers write to the log, too: the filter then
+	// lacks keys, and every submission is searched for in the store
+	shared atomic.Bool
 }
 
 // filterParts do not change, except that the sequencer adds keys to the last
@@ -120,6 +123,9 @@ func (f *keyFilter) addLayer() *filterLayer {
 
 // mayHave reports whether the key may have been added, or may be in the store.
 func (f *keyFilter) mayHave(k store.Key) bool {
+	if f.shared.Load() {
+		return true
+	}
 	p := f.parts.Load()
 	for _, l := range p.layers {
 		if l.probe(k, func(w *atomic.Uint64, bit uint64) bool { return w.Load()&bit != 0 }) {

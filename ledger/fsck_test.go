@@ -19,12 +19,12 @@ func tallStore(t *testing.T) (*memstore.Store, *store.State) {
 	t.Helper()
 	ctx := context.Background()
 	s := memstore.NewRaw()
-	st, err := s.Load(ctx)
+	st, err := s.Follow(ctx, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ids := newIdentifier(&st.Secret)
-	tr := &tree{cache: newTileCache(s, 64)}
+	tr := &tree{}
 	c := &store.Commit{}
 	for i := range uint64(store.TileWidth*store.TileWidth + 300) {
 		data := binary.BigEndian.AppendUint64(nil, i)

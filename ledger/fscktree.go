@@ -21,20 +21,20 @@ const (
 // establishTrust decides whether to trust tiles or leaves where they differ.
 func (k *checker) establishTrust(ctx context.Context) error {
 	k.tileErr = map[tileID]bool{}
-	k.tree = &tree{cache: newTileCache(k.Store, 64)}
+	k.tree = &tree{}
 	st := k.State
 	if st.Size == 0 {
 		k.trust = trustLeaves
 		return nil
 	}
-	if t, err := loadTree(ctx, k.Store, st, k.log, newTileCache(k.Store, 64)); err == nil && t.root() == st.Root {
+	if t, err := loadTree(ctx, k.Store, st, k.log); err == nil && t.root() == st.Root {
 		k.trust = trustTiles
 		return nil
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	t, err := leafTree(ctx, k.Store, st, k.log, newTileCache(k.Store, 64), nil)
+	t, err := leafTree(ctx, k.Store, st, k.log, nil)
 	if err != nil {
 		return damageOnly(ctx, err)
 	}

@@ -176,12 +176,16 @@ func (r *recentKeys) find(k store.Key) (uint64, bool) {
 	return i, ok
 }
 
-// remove drops the key of an entry, unless a later entry has taken it.
-func (r *recentKeys) remove(k store.Key, index uint64) {
-	if i, ok := r.find(k); ok && i == index {
-		delete(r.new, k)
-		delete(r.old, k)
+// remove drops the key of an entry, unless a later entry has taken it. It
+// reports whether the key was there.
+func (r *recentKeys) remove(k store.Key, index uint64) bool {
+	i, ok := r.find(k)
+	if !ok || i != index {
+		return false
 	}
+	delete(r.new, k)
+	delete(r.old, k)
+	return true
 }
 
 func (r *recentKeys) add(k store.Key, index uint64) { r.new[k] = index }

@@ -73,7 +73,7 @@ type ImportReport struct {
 func Import(ctx context.Context, s store.Store, file io.ReaderAt, size int64, o ImportOptions) (*ImportReport, error) {
 	im := &importer{store: s, o: o, tables: map[entry.Hash]*entry.TagTable{}}
 	var err error
-	if im.state, err = s.Load(ctx); err != nil {
+	if im.state, err = s.Follow(ctx, 0); err != nil {
 		return nil, err
 	}
 	if !im.state.Raw {
@@ -167,7 +167,7 @@ func (im *importer) read(ctx context.Context, f *delta.File, write bool, report 
 	if err != nil {
 		return err
 	}
-	if im.tree, err = loadTree(ctx, im.store, &store.State{Raw: true, Size: im.from}, im.origin(), newTileCache(im.store, 256)); err != nil {
+	if im.tree, err = loadTree(ctx, im.store, &store.State{Raw: true, Size: im.from}, im.origin()); err != nil {
 		return fmt.Errorf("load the tree: %w", err)
 	}
 	if err := im.openStreams(ctx); err != nil {

@@ -43,10 +43,10 @@ func checkCopiesBeyondTheRecentKeys(t *testing.T, tl *testLog, first Result) {
 	p := &pending{}
 	d := acme.draft("evidence")
 	p.prepare(tl.ids, &d)
-	if _, ok := tl.recent.find(p.key); ok || tl.recent.from <= first.Index {
-		t.Fatalf("the key is remembered; those from %d on are", tl.recent.from)
+	if _, ok := tl.tip.recent.find(p.key); ok || tl.tip.recent.from <= first.Index {
+		t.Fatalf("the key is remembered; those from %d on are", tl.tip.recent.from)
 	}
-	if n := len(tl.recent.old) + len(tl.recent.new); n > 3*recentGeneration {
+	if n := len(tl.tip.recent.old) + len(tl.tip.recent.new); n > 3*recentGeneration {
 		t.Fatalf("%d keys are remembered", n)
 	}
 	if err := tl.resolve(p, nil); err != nil || !p.existing || p.index != first.Index {

@@ -11,17 +11,27 @@
 //	Append      in the caller's goroutine: hash the header, look for the same
 //	            submission, join the queue
 //	queue       bounded, fair between streams
-//	sequence    in the one sequencer goroutine: take what is queued, assign
-//	            seq, prev and time, hash, extend the tree
-//	Commit      one atomic, durable commit of the store, with the unsigned tree head
+//	place       in the sequencer goroutine: assign seq, prev and time, hash,
+//	            extend the tree of the open batch (sequence.go, tip.go)
+//	Commit      in the committer goroutine (commit.go): one atomic, durable
+//	            commit of the store, with the unsigned tree head
 //	sign        the checkpoint of the new tree
 //	mark        record the checkpoint in the store, so that the store never
 //	            opens again without it
 //	publish     swap the published state in memory
 //	wake        the callers, which make their receipts in parallel
 //
-// A batch is everything that was queued during the previous commit. There is no
-// timer.
+// A batch is everything that was queued during the previous commit. It is
+// hashed while that commit syncs. There is no timer.
+//
+// # Speculation
+//
+// The open batch is computed on a commit whose outcome is not known yet.
+// Another server can win that commit's place. Then all that was computed on it
+// is dropped, the winner's entries are followed, and the groups are placed
+// again. Nothing is sent to the store before the commit that it was computed on
+// is won, and nothing is signed, published or answered from a commit before it
+// is won. docs/decisions/11-speculative-commits.md has the rules.
 //
 // # The published state
 //
@@ -36,9 +46,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
-
-	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
@@ -64,6 +71,9 @@ type Draft struct {
 	// finished, and holds the payload's content, which Payload then lacks; nil
 	// if it is not large
 	Large *Spool
+	// Rules are those that the draft was decided under; the zero value if under
+	// none. Append returns ErrOvertaken if they are no longer in force.
+	Rules Rules
 	Erase *Erasure // erasure of an earlier entry of the stream, recorded by this entry; may be nil
 	// Refused is why the caller refuses the draft, and becomes the error of its
 	// result. The other fields are then not set. Nil: record the draft.
@@ -216,239 +226,6 @@ func (l *Ledger) await(ctx context.Context, g *group) error {
 	}
 	<-g.done
 	return g.err
-}
-
-// run is the sequencer.
-func (l *Ledger) run() {
-	defer close(l.done)
-	for {
-		groups := l.queue.take()
-		if groups == nil {
-			return
-		}
-		begun := time.Now()
-		pub, err := l.sequence(groups)
-		l.queue.committed(groups, time.Since(begun))
-		for _, g := range groups {
-			g.published, g.err = pub, err
-			close(g.done)
-		}
-	}
-}
-
-// sequence assigns the groups' entries their places, commits them and publishes
-// the result. After an error, either nothing was recorded or the ledger has
-// failed.
-func (l *Ledger) sequence(groups []*group) (*Published, error) {
-	if f := l.failure.Load(); f != nil {
-		return nil, *f
-	}
-	if err := l.checkSpace(); err != nil {
-		return nil, err
-	}
-	prev := l.published.Load()
-	now, err := l.clock.next(prev.Time)
-	if err != nil {
-		return nil, err
-	}
-	c := newCommit(prev.Size, l.written, groups)
-	touched, err := l.placeAll(c, groups, now)
-	if err != nil {
-		l.fail(fmt.Errorf("look for a duplicate: %w", err))
-		return nil, ErrFailed
-	}
-	if c.Len() == 0 {
-		return prev, nil
-	}
-	start := time.Now()
-	if err := l.store.Commit(context.Background(), c); err != nil {
-		l.fail(fmt.Errorf("commit entries %d to %d: %w", c.From, c.From+uint64(c.Len())-1, err))
-		return nil, ErrFailed
-	}
-	committed := time.Now()
-	if len(c.Erase) > 0 {
-		select {
-		case l.purge <- struct{}{}:
-		default: // a signal is pending
-		}
-	}
-	pub, err := l.publish(c.Root, now, touched...)
-	if err != nil {
-		l.fail(err)
-		return nil, ErrFailed
-	}
-	l.observeRecorded(groups)
-	if l.cfg.Observe.Committed != nil {
-		l.cfg.Observe.Committed(c.Len(), committed.Sub(start), time.Since(committed))
-	}
-	return pub, nil
-}
-
-// placeAll fills the commit with the groups' entries that are not duplicates,
-// and returns the heads of their streams.
-func (l *Ledger) placeAll(c *store.Commit, groups []*group, now uint64) ([]*head, error) {
-	l.recent.startBatch(c.From)
-	var touched []*head
-	for _, g := range groups {
-		for i := range g.entries {
-			p := &g.entries[i]
-			if err := l.resolve(p, c.Erase); err != nil {
-				return nil, err
-			}
-			if p.existing {
-				continue
-			}
-			if l.raw {
-				l.placeLeaf(c, p, now)
-				continue
-			}
-			h := l.head(p.draft.Stream)
-			if !h.dirty {
-				h.dirty = true
-				touched = append(touched, h)
-			}
-			l.place(c, p, h, now)
-		}
-	}
-	if c.Len() == 0 {
-		return nil, nil
-	}
-	for _, h := range touched {
-		h.dirty = false
-		c.Heads = append(c.Heads, h.StreamHead)
-	}
-	c.Tiles, c.Root = l.tree.takeFull(), l.tree.root()
-	return touched, nil
-}
-
-// observeRecorded reports the new entries of the groups.
-func (l *Ledger) observeRecorded(groups []*group) {
-	if l.cfg.Observe.Recorded == nil || l.raw {
-		return
-	}
-	type sum struct {
-		entries int
-		bytes   int64
-	}
-	sums := map[entry.Hash]sum{}
-	for _, g := range groups {
-		for i := range g.entries {
-			if p := &g.entries[i]; !p.existing {
-				s := sums[p.draft.Stream.ID]
-				s.entries++
-				s.bytes += int64(p.draft.Header.Payload.Size)
-				sums[p.draft.Stream.ID] = s
-			}
-		}
-	}
-	for stream, s := range sums {
-		l.cfg.Observe.Recorded(stream, s.entries, s.bytes)
-	}
-}
-
-// newCommit returns an empty commit with room for the groups' entries.
-func newCommit(from uint64, written *store.Checkpoint, groups []*group) *store.Commit {
-	entries, terms := 0, 0
-	for _, g := range groups {
-		entries += len(g.entries)
-		for i := range g.entries {
-			terms += len(g.entries[i].terms)
-		}
-	}
-	return &store.Commit{
-		From: from, Checkpoint: written,
-		Entries: make([]store.Entry, 0, entries), Keys: make([]store.KeyAt, 0, entries), Postings: make([]store.PostingAt, 0, terms),
-	}
-}
-
-// resolve looks for an entry with the same key. It searches this batch and
-// recent ones. If the pending entry has waited for long, it also searches the
-// store, whose entries are all published by then.
-//
-// It ignores entries that this batch erases.
-func (l *Ledger) resolve(p *pending, erasing []store.Erasure) error {
-	if p.existing {
-		return nil
-	}
-	index, found := l.recent.find(p.key)
-	if !found && p.checked < l.recent.from && l.keys.mayHave(p.key) {
-		var err error
-		index, err = l.store.Lookup(context.Background(), p.key)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return err
-		}
-		found = err == nil
-	}
-	if found && !slices.ContainsFunc(erasing, func(e store.Erasure) bool { return e.Index == index }) {
-		p.index, p.existing = index, true
-	}
-	return nil
-}
-
-func (l *Ledger) head(s *Stream) *head {
-	h := l.heads[s.ID]
-	if h == nil {
-		h = &head{StreamHead: store.StreamHead{StreamID: s.ID}}
-		l.heads[s.ID] = h
-	}
-	if h.tag == nil {
-		h.tag = newTagger(&s.Key)
-	}
-	return h
-}
-
-// place appends the entry to its stream and to the log.
-func (l *Ledger) place(c *store.Commit, p *pending, h *head, now uint64) {
-	p.index = c.From + uint64(c.Len())
-	p.skeleton = entry.Skeleton{
-		Tag: h.tag.tag(h.Next), LinkSalt: p.draft.LinkSalt, StreamID: h.StreamID, Seq: h.Next, Prev: h.Last, Time: now, HeaderHash: p.headerHash,
-	}
-	leaf := p.skeleton.LeafHash(l.origin)
-	h.Next++
-	h.Last = leaf
-	l.tree.append(leaf)
-	l.recent.add(p.key, p.index)
-	l.keys.add(p.key)
-	e := store.Entry{Skeleton: p.skeleton, Header: p.draft.Opening, Payload: p.draft.Payload}
-	if p.draft.Large != nil {
-		e.Large = &p.draft.Large.finished
-	}
-	c.Entries = append(c.Entries, e)
-	if p.draft.Erase != nil {
-		c.Erase = append(c.Erase, p.draft.Erase.erase)
-		for _, k := range p.draft.Erase.erase.Keys {
-			l.recent.remove(k, p.draft.Erase.Index)
-		}
-	}
-	c.Keys = append(c.Keys, store.KeyAt{Key: p.key, Index: p.index})
-	for _, t := range p.terms {
-		c.Postings = append(c.Postings, store.PostingAt{Term: t, Index: p.index})
-	}
-}
-
-// publish signs the current tree, which must be durable, marks it and makes it
-// the published state.
-func (l *Ledger) publish(root entry.Hash, time uint64, touched ...*head) (*Published, error) {
-	cp := receipt.Checkpoint{Origin: l.cfg.Signer.Name(), Size: l.tree.size, Root: root}
-	signed, err := cp.Sign(append([]note.Signer{l.cfg.Signer}, l.cfg.Overlap...)...)
-	if err != nil {
-		return nil, fmt.Errorf("sign the checkpoint of size %d: %w", cp.Size, err)
-	}
-	if err := l.store.Mark(&store.Checkpoint{Size: cp.Size, Signed: signed}); err != nil {
-		return nil, fmt.Errorf("mark the checkpoint of size %d as published: %w", cp.Size, err)
-	}
-	p := &Published{Size: cp.Size, Root: root, Time: time, Checkpoint: signed, Superseded: make(chan struct{}), edges: l.tree.snapshot(), tiles: l.tiles, tail: receipt.NewProofTail(signed)}
-	for _, h := range touched { // before waiters for the new state wake up
-		l.grown.Store(h.StreamID, p.Size)
-	}
-	old := l.published.Swap(p)
-	if cp.Size > 0 {
-		l.written = &store.Checkpoint{Size: cp.Size, Signed: signed}
-	}
-	if old != nil {
-		close(old.Superseded)
-	}
-	return p, nil
 }
 
 // answer fills in the result of entry i of a published group.

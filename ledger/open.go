@@ -27,14 +27,14 @@ type Ledger struct {
 	queue    queue
 	clock    *clockGuard
 
-	published atomic.Pointer[Published] // swapped by the sequencer only
-	// entry.Hash of a stream → uint64, see Grown; written by the sequencer
+	published atomic.Pointer[Published] // swapped by the committer only
+	// entry.Hash of a stream → uint64, see Grown; written by the committer
 	// only
 	grown     sync.Map
 	reserve   atomic.Uint64         // ReserveBytes in force
 	failure   atomic.Pointer[error] // set once, when a commit failed
 	hold      atomic.Pointer[error] // reason for refusing appends; nil: none
-	done      chan struct{}         // closed when the sequencer has ended
+	done      chan struct{}         // closed when the committer has ended, after the sequencer
 	purge     chan struct{}         // capacity 1; signals an erasure
 	stopPurge context.CancelFunc    // ends runPurge and keys.run
 	purged    chan struct{}         // closed when runPurge has ended
@@ -46,18 +46,14 @@ type Ledger struct {
 	witnessed      atomic.Pointer[Witnessed]
 	firstWitnessed chan struct{} // closed when witnessed is set for the first time
 
-	// The rest belongs to the sequencer goroutine.
-	tree    *tree
-	heads   map[entry.Hash]*head
-	recent  recentKeys
-	written *store.Checkpoint // published and not yet in the store
-}
+	rules   sync.Map      // entry.Hash of a stream → rulesAt, see Rules
+	free    chan struct{} // sent by the committer before it waits for a batch
+	commits chan *batch   // to the committer
+	lost    chan *batch   // back from it
+	follow  chan struct{} // capacity 1; asks for the commits of other servers
 
-// A head is the end of a stream.
-type head struct {
-	store.StreamHead
-	tag   *tagger
-	dirty bool // has entries in the current batch
+	tip     tip               // belongs to the sequencer
+	written *store.Checkpoint // published and not yet in the store; belongs to the committer
 }
 
 // Open loads the log from the store, signs its current state again and starts
@@ -65,7 +61,7 @@ type head struct {
 // disagree.
 func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	cfg.setDefaults()
-	st, err := cfg.Store.Load(ctx)
+	st, err := cfg.Store.Follow(ctx, 0)
 	if err != nil {
 		return nil, fmt.Errorf("load the log: %w", err)
 	}
@@ -73,33 +69,33 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load the log: %w", indexDamage(err, false))
 	}
-	l := &Ledger{cfg: cfg, store: cfg.Store, raw: st.Raw, origin: entry.HashOrigin(cfg.Signer.Name()), ids: newIdentifier(&st.Secret), log: cfg.Logger, done: make(chan struct{}), purge: make(chan struct{}, 1), purged: make(chan struct{}), firstWitnessed: make(chan struct{}), heads: make(map[entry.Hash]*head, len(streams))}
+	l := &Ledger{cfg: cfg, store: cfg.Store, raw: st.Raw, origin: entry.HashOrigin(cfg.Signer.Name()), ids: newIdentifier(&st.Secret), log: cfg.Logger, done: make(chan struct{}), purge: make(chan struct{}, 1), purged: make(chan struct{}), firstWitnessed: make(chan struct{}),
+		free: make(chan struct{}), commits: make(chan *batch), lost: make(chan *batch), follow: make(chan struct{}, 1)}
 	l.tiles = newTileCache(cfg.Store, cfg.TileCache)
 	l.keys = newKeyFilter(cfg.Store, filterLayerKeys, cfg.Logger)
 	l.clock = newClockGuard(cfg.Clock, st.Size > 0, st.Time, cfg.MaxClockGap)
 	l.queue.init(cfg)
 	l.reserve.Store(cfg.ReserveBytes)
-	l.recent.init(st.Size)
-	for _, h := range streams {
-		l.heads[h.StreamID] = &head{StreamHead: h}
-	}
 	if err := l.reapplyErasures(ctx, streams, st.Size); err != nil {
 		return nil, fmt.Errorf("repeat recorded erasures: %w", err)
 	}
-	if l.tree, err = loadTree(ctx, cfg.Store, st, l.origin, l.tiles); err != nil {
+	t, err := loadTree(ctx, cfg.Store, st, l.origin)
+	if err != nil {
 		return nil, fmt.Errorf("load the tree: %w", err)
 	}
-	root := l.tree.root()
+	root := t.root()
 	if st.Size > 0 && root != st.Root {
 		return nil, wrongRoot(root, st.Root)
 	}
-	if _, err := l.publish(root, st.Time); err != nil {
+	l.tip = newTip(t, st, streams)
+	if _, err := l.publish(&batch{size: st.Size, root: root, time: st.Time, edges: t.snapshot()}); err != nil {
 		return nil, err
 	}
 	if err := l.loadWitnessed(ctx); err != nil {
 		return nil, err
 	}
-	go l.run()
+	go l.sequence()
+	go l.commit()
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	l.stopPurge = stop
 	go l.runPurge(background)

@@ -39,7 +39,7 @@ func TestHeavyStreamIsPaced(t *testing.T) {
 	}
 	check := func(what string, wantHeavy, wantLight int) []*group {
 		t.Helper()
-		batch := q.take()
+		batch := takeBatch(&q)
 		if h, l := in(batch); h != wantHeavy || l != wantLight {
 			t.Fatalf("%s: %d heavy and %d light entries in the commit, want %d and %d", what, h, l, wantHeavy, wantLight)
 		}
@@ -77,8 +77,8 @@ func TestHeavyStreamIsPaced(t *testing.T) {
 	rowsOf(t, &q, heavy, 16_384)
 	q.close()
 	check("closed", 1, 0)
-	if q.take() != nil || q.rows != 0 || len(q.pace.until) > 1 {
-		t.Errorf("%d rows and %d waits are left over", q.rows, len(q.pace.until))
+	if takeBatch(&q) != nil || q.total.rows != 0 || len(q.pace.until) > 1 {
+		t.Errorf("%d rows and %d waits are left over", q.total.rows, len(q.pace.until))
 	}
 }
 
@@ -116,9 +116,9 @@ func TestPacedStreamWakes(t *testing.T) {
 	heavy, light := NewStream([32]byte{1}), NewStream([32]byte{2})
 	rowsOf(t, &q, light, 1)
 	rowsOf(t, &q, heavy, 5000)
-	q.committed(q.take(), time.Millisecond)
+	q.committed(takeBatch(&q), time.Millisecond)
 	g := rowsOf(t, &q, heavy, 5000)
-	if batch := q.take(); len(batch) != 1 || batch[0] != g {
+	if batch := takeBatch(&q); len(batch) != 1 || batch[0] != g {
 		t.Errorf("%d groups were taken", len(batch))
 	}
 }
@@ -131,7 +131,7 @@ func TestCallersThatLeave(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		for q.take() != nil {
+		for takeBatch(&q) != nil {
 		}
 	}()
 	for range 20_000 {

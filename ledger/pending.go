@@ -28,12 +28,24 @@ type pending struct {
 type group struct {
 	entries   []pending
 	order     uint64 // of arrival in the queue
+	state     groupState
 	bytes     int64
-	rows      int // of postings and deduplication keys
+	rows      int   // of postings and deduplication keys
+	refused   error // by the sequencer; nothing of the group is recorded
 	done      chan struct{}
 	published *Published // set before done is closed, if err is nil
 	err       error
 }
+
+// A groupState is where a group is. The queue's mutex guards it.
+type groupState uint8
+
+const (
+	groupQueued  groupState = iota
+	groupOpen               // in the open batch
+	groupLeft               // in the open batch, to be taken out again
+	groupSettled            // in a batch that can be committed, or refused
+)
 
 func newGroup(entries int) *group {
 	return &group{entries: make([]pending, entries), done: make(chan struct{})}

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"container/heap"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -22,26 +21,42 @@ type queue struct {
 	maxBytes, batchBytes     int64
 	maxRows, batchRows       int
 
-	mu      sync.Mutex // guards the rest
-	filled  *sync.Cond // signalled when lanes stops being empty, or closed is set
-	lanes   map[entry.Hash]*lane
-	entries int
-	bytes   int64
-	rows    int
-	groups  uint64 // groups that were ever put
-	pace    pace
-	closed  bool
+	filled chan struct{} // receives after put and close; capacity 1
+
+	mu     sync.Mutex // guards the rest
+	lanes  map[entry.Hash]*lane
+	total  load   // of queued groups and the open batch
+	batch  load   // of the open batch
+	groups uint64 // groups that were ever put
+	pace   pace
+	closed bool
 }
 
-// A lane is the queue of one stream, oldest first. It is never empty.
-type lane struct {
-	stream  entry.Hash
-	groups  []*group
+// A load measures groups.
+type load struct {
 	entries int
 	bytes   int64
 	rows    int
-	taken   int64 // cost of its groups in the current batch
-	inBatch int   // rows of its groups in the current batch
+}
+
+// add adds the group, or with sign -1 subtracts it.
+func (l *load) add(g *group, sign int) {
+	l.entries += sign * len(g.entries)
+	l.bytes += int64(sign) * g.bytes
+	l.rows += sign * g.rows
+}
+
+// cost returns the cost for the sequencer and the store, in bytes.
+func (l *load) cost() int64 {
+	return l.bytes + int64(l.entries)*entryCost + int64(l.rows)*rowCost
+}
+
+// A lane is the queue of one stream. It has groups here or in the open batch.
+type lane struct {
+	stream entry.Hash
+	groups []*group // oldest first
+	total  load     // of groups and batch
+	batch  load     // of its groups in the open batch
 }
 
 const (
@@ -51,17 +66,12 @@ const (
 	rowCost = 128
 )
 
-// cost returns the cost of the group for the sequencer and the store, in bytes.
-func (g *group) cost() int64 {
-	return g.bytes + int64(len(g.entries))*entryCost + int64(g.rows)*rowCost
-}
-
 func (q *queue) init(c Config) {
 	q.maxEntries, q.batchEntries = 2*c.MaxPendingEntries, c.MaxBatchEntries
 	q.maxBytes, q.batchBytes = 2*c.MaxPendingBytes, c.MaxBatchBytes
 	q.maxRows, q.batchRows = 2*c.MaxPendingRows, c.MaxBatchRows
 	q.lanes = map[entry.Hash]*lane{}
-	q.filled = sync.NewCond(&q.mu)
+	q.filled = make(chan struct{}, 1)
 	q.pace = pace{now: time.Now, until: map[entry.Hash]time.Time{}}
 }
 
@@ -77,7 +87,7 @@ func (q *queue) put(g *group) error {
 	if l == nil {
 		l = &lane{stream: g.stream()}
 	}
-	if len(q.lanes) > 0 && (l.entries+len(g.entries) > q.maxEntries-q.entries || l.bytes+g.bytes > q.maxBytes-q.bytes || l.rows+g.rows > q.maxRows-q.rows) {
+	if len(q.lanes) > 0 && (l.total.entries+len(g.entries) > q.maxEntries-q.total.entries || l.total.bytes+g.bytes > q.maxBytes-q.total.bytes || l.total.rows+g.rows > q.maxRows-q.total.rows) {
 		return ErrQueueFull
 	}
 	q.groups++
@@ -86,8 +96,15 @@ func (q *queue) put(g *group) error {
 	l.groups = append(l.groups, g)
 	q.count(l, g, 1)
 	q.pace.appends.Arrived(l.stream, q.pace.now())
-	q.filled.Signal()
+	q.signal()
 	return nil
+}
+
+func (q *queue) signal() {
+	select {
+	case q.filled <- struct{}{}:
+	default: // a signal is pending
+	}
 }
 
 // stream returns the stream of the group's lane. Raw leaves share one lane.
@@ -100,109 +117,84 @@ func (g *group) stream() entry.Hash {
 
 // count adds the group to the totals, or with sign -1 subtracts it.
 func (q *queue) count(l *lane, g *group, sign int) {
-	l.entries += sign * len(g.entries)
-	l.bytes += int64(sign) * g.bytes
-	q.entries += sign * len(g.entries)
-	q.bytes += int64(sign) * g.bytes
-	l.rows += sign * g.rows
-	q.rows += sign * g.rows
+	l.total.add(g, sign)
+	q.total.add(g, sign)
+	if l.total.entries == 0 {
+		delete(q.lanes, l.stream)
+	}
 }
 
-// remove removes the group and reports whether it was in the queue. A removed
-// group is never recorded.
+// remove removes the group and reports whether it could. A removed group is
+// never recorded. One that is in the open batch is only marked, and seal finds
+// the mark.
 func (q *queue) remove(g *group) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if g.state == groupOpen {
+		g.state = groupLeft
+		return true
+	}
+	if g.state != groupQueued {
+		return false
+	}
 	l := q.lanes[g.stream()]
-	if l == nil {
-		return false
-	}
 	i := slices.Index(l.groups, g)
-	if i < 0 {
-		return false
-	}
 	l.groups = slices.Delete(l.groups, i, i+1)
 	q.count(l, g, -1)
-	if len(l.groups) == 0 {
-		delete(q.lanes, l.stream)
-	}
 	return true
 }
 
-// take waits for groups and removes those of the next batch. If not all fit, it
-// takes one group at a time from the stream with the least in the batch, and
-// the oldest group among equals. It returns nil when the queue is closed and
-// empty.
-func (q *queue) take() []*group {
+// take moves groups from the queue to the open batch and returns them: as many
+// as make up at least min entries, or all that there are. It takes one group at
+// a time from the stream with the least in the batch, and the oldest group
+// among equals. A full batch takes only groups of streams that have nothing in
+// it yet, up to twice its limits, so that a stream which floods never delays
+// the others' groups to another batch. If nothing can be taken until a stream's
+// wait ends, take returns the time until then.
+func (q *queue) take(min int) (groups []*group, wait time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	var next laneHeap
-	for len(next) == 0 { // callers may go while others add theirs
-		if !q.await() {
-			return nil
-		}
-		// On a busy machine, runnable callers add their groups first, which
-		// makes fewer and larger commits. On an idle one this costs nothing.
-		q.mu.Unlock()
-		runtime.Gosched()
-		q.mu.Lock()
-		next, _ = q.ready()
-	}
+	next, wait := q.ready()
 	heap.Init(&next)
-	var batch []*group
-	for entries, bytes, rows := 0, int64(0), 0; len(next) > 0; {
+	for taken := 0; taken < min && len(next) > 0; {
 		l := next[0]
 		g := l.groups[0]
-		if l.inBatch > 0 && l.inBatch+g.rows > pacedRows && !q.closed && q.pace.appends.Until(l.stream).After(q.pace.now()) {
+		if l.batch.rows > 0 && l.batch.rows+g.rows > pacedRows && !q.closed && q.pace.appends.Until(l.stream).After(q.pace.now()) {
 			heap.Pop(&next)
 			continue
 		}
-		entries += len(g.entries)
-		bytes += g.bytes
-		rows += g.rows
-		if len(batch) > 0 && (entries > q.batchEntries || bytes > q.batchBytes || rows > q.batchRows) {
+		if !q.fits(l, g) {
 			break
 		}
-		batch = append(batch, g)
+		taken += len(g.entries)
+		g.state = groupOpen
+		groups = append(groups, g)
 		l.groups[0] = nil
 		l.groups = l.groups[1:]
-		q.count(l, g, -1)
-		l.taken += g.cost()
-		l.inBatch += g.rows
+		l.batch.add(g, 1)
+		q.batch.add(g, 1)
 		if len(l.groups) == 0 {
-			delete(q.lanes, l.stream)
-			next[0] = next[len(next)-1]
-			next = next[:len(next)-1]
-		}
-		if len(next) > 0 {
+			heap.Pop(&next)
+		} else {
 			heap.Fix(&next, 0)
 		}
 	}
-	return batch
+	if len(groups) > 0 {
+		wait = 0
+		q.signal() // there may be more
+	}
+	return groups, wait
 }
 
-// await waits until a stream has its turn. It returns false when the queue is
-// closed and empty.
-func (q *queue) await() bool {
-	for {
-		next, wait := q.ready()
-		switch {
-		case len(next) > 0:
-			return true
-		case len(q.lanes) == 0 && q.closed:
-			return false
-		case len(q.lanes) == 0:
-			q.filled.Wait()
-		default: // all that wait are paced
-			t := time.AfterFunc(wait, func() {
-				q.mu.Lock() // which this goroutine holds until it waits
-				defer q.mu.Unlock()
-				q.filled.Broadcast()
-			})
-			q.filled.Wait()
-			t.Stop()
-		}
+// fits reports whether the open batch has room for the lane's group.
+func (q *queue) fits(l *lane, g *group) bool {
+	times := 1
+	if l.batch.entries == 0 {
+		times = 2
 	}
+	sum := q.batch
+	sum.add(g, 1)
+	return q.batch.entries == 0 || sum.entries <= times*q.batchEntries && sum.bytes <= int64(times)*q.batchBytes && sum.rows <= times*q.batchRows
 }
 
 // ready returns the lanes that have their turn, or the time until the first
@@ -210,7 +202,9 @@ func (q *queue) await() bool {
 func (q *queue) ready() (laneHeap, time.Duration) {
 	ready, first := make(laneHeap, 0, len(q.lanes)), time.Duration(0)
 	for _, l := range q.lanes {
-		l.taken, l.inBatch = 0, 0
+		if len(l.groups) == 0 {
+			continue
+		}
 		switch wait := q.pace.wait(l.stream); {
 		case wait == 0 || q.closed:
 			ready = append(ready, l)
@@ -219,6 +213,62 @@ func (q *queue) ready() (laneHeap, time.Duration) {
 		}
 	}
 	return ready, first
+}
+
+// seal closes the open batch, whose groups can't be removed from now on. If
+// some were removed before, it does nothing and returns false.
+func (q *queue) seal(batch []*group) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if slices.ContainsFunc(batch, func(g *group) bool { return g.state == groupLeft }) {
+		return false
+	}
+	for _, g := range batch {
+		q.settle(g)
+	}
+	return true
+}
+
+// settle takes the group out of the open batch and the totals.
+func (q *queue) settle(g *group) {
+	if g.state == groupSettled {
+		return
+	}
+	g.state = groupSettled
+	l := q.lanes[g.stream()]
+	l.batch.add(g, -1)
+	q.batch.add(g, -1)
+	q.count(l, g, -1)
+}
+
+// refuse takes groups out of the open batch.
+func (q *queue) refuse(groups []*group) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, g := range groups {
+		q.settle(g)
+	}
+}
+
+// stay takes the groups that were removed by their callers out of the open
+// batch, and returns the others.
+func (q *queue) stay(groups []*group) []*group {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.DeleteFunc(groups, func(g *group) bool {
+		left := g.state == groupLeft
+		if left {
+			q.settle(g)
+		}
+		return left
+	})
+}
+
+// ended reports whether the queue is closed and has no more groups.
+func (q *queue) ended() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.closed && q.total.entries == q.batch.entries
 }
 
 // committed records the duration of a batch's commit.
@@ -234,8 +284,8 @@ type laneHeap []*lane
 func (t laneHeap) Len() int { return len(t) }
 
 func (t laneHeap) Less(i, j int) bool {
-	if t[i].taken != t[j].taken {
-		return t[i].taken < t[j].taken
+	if a, b := t[i].batch.cost(), t[j].batch.cost(); a != b {
+		return a < b
 	}
 	return t[i].groups[0].order < t[j].groups[0].order
 }
@@ -254,7 +304,7 @@ func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
-	q.filled.Broadcast()
+	q.signal()
 }
 
 func (q *queue) isClosed() bool {
@@ -266,13 +316,13 @@ func (q *queue) isClosed() bool {
 func (q *queue) len() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.entries
+	return q.total.entries
 }
 
 func (q *queue) pendingRows() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.rows
+	return q.total.rows
 }
 
 // setMaxEntries replaces the limit of queued entries of one stream.

@@ -6,11 +6,41 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
 	"muniment.dev/muniment/ledger/entry"
 )
+
+// takeBatch waits for groups and takes all that fit in one batch. It returns nil
+// when the queue is closed and empty.
+func takeBatch(q *queue) (batch []*group) {
+	for {
+		groups, wait := q.take(3)
+		if len(groups) > 0 {
+			batch = append(batch, groups...)
+			continue
+		}
+		if len(batch) > 0 {
+			if batch = q.stay(batch); q.seal(batch) && len(batch) > 0 {
+				return batch
+			}
+			continue
+		}
+		if q.ended() {
+			return nil
+		}
+		var turn <-chan time.Time
+		if wait > 0 {
+			turn = time.After(wait)
+		}
+		select {
+		case <-q.filled:
+		case <-turn:
+		}
+	}
+}
 
 // A quiet stream's entry is in the next batch, however much another has
 // waiting, and finds room in the queue.
@@ -28,7 +58,7 @@ func TestQuietStreamGoesNext(t *testing.T) {
 	release()
 	<-blocker
 	a := <-quiet
-	if a.err != nil || a.results[0].Index > 10 {
+	if a.err != nil || a.results[0].Index > 11 {
 		t.Errorf("the quiet stream's entry is %+v, %v, behind more than one batch", a.results, a.err)
 	}
 	for _, c := range noisy {
@@ -73,7 +103,7 @@ func TestQueueModel(t *testing.T) {
 				if total == 0 {
 					return
 				}
-				batch := q.take()
+				batch := takeBatch(&q)
 				got, largest, entries := map[*Stream]int{}, 0, 0
 				for _, g := range batch {
 					s := g.entries[0].draft.Stream
@@ -86,8 +116,13 @@ func TestQueueModel(t *testing.T) {
 					entries += len(g.entries)
 				}
 				total -= entries
-				if entries > q.batchEntries && len(batch) > 1 {
+				if entries > 2*q.batchEntries && len(batch) > 1 {
 					t.Fatalf("%d entries in a batch", entries)
+				}
+				for s, n := range got {
+					if others := entries - n; others > 0 && n > q.batchEntries && n > largest {
+						t.Fatalf("%d of the %d entries in a batch are of stream %v", n, entries, s.ID)
+					}
 				}
 				for _, s := range streams {
 					for _, other := range streams {
@@ -104,7 +139,7 @@ func TestQueueModel(t *testing.T) {
 			},
 		})
 		for total > 0 {
-			for _, g := range q.take() {
+			for _, g := range takeBatch(&q) {
 				s := g.entries[0].draft.Stream
 				i := slices.Index(waiting[s], g)
 				if i != 0 {
@@ -132,8 +167,8 @@ func TestRowsAreCounted(t *testing.T) {
 	n := 0
 	for ; put(heavy, 5000) == nil; n++ {
 	}
-	if n != 20 || q.rows != 100_000 {
-		t.Fatalf("%d entries with %d rows wait", n, q.rows)
+	if n != 20 || q.total.rows != 100_000 {
+		t.Fatalf("%d entries with %d rows wait", n, q.total.rows)
 	}
 	for range 8 {
 		if err := put(light, 10); err != nil {
@@ -141,7 +176,7 @@ func TestRowsAreCounted(t *testing.T) {
 		}
 	}
 	rows, lights := 0, 0
-	batch := q.take()
+	batch := takeBatch(&q)
 	for _, g := range batch {
 		rows += g.rows
 		if g.stream() == light.ID {
@@ -152,10 +187,10 @@ func TestRowsAreCounted(t *testing.T) {
 		t.Errorf("a batch of %d groups has %d rows and %d of the 8 light entries", len(batch), rows, lights)
 	}
 	for len(q.lanes) > 0 {
-		q.take()
+		takeBatch(&q)
 	}
-	if q.rows != 0 || q.bytes != 0 || q.entries != 0 {
-		t.Errorf("%d rows are left over", q.rows)
+	if q.total != (load{}) || q.batch != (load{}) {
+		t.Errorf("%+v is left over", q.total)
 	}
 }
 

@@ -89,9 +89,7 @@ func (l *Ledger) placeLeaf(c *store.Commit, p *pending, now uint64) {
 		panic("ledger: a leaf got into the queue unchecked: " + err.Error())
 	}
 	p.index = c.From + uint64(c.Len())
-	l.tree.append(entry.LeafHash(p.leaf))
-	l.recent.add(p.key, p.index)
-	l.keys.add(p.key)
+	l.tip.append(entry.LeafHash(p.leaf), now)
 	c.Leaves = append(c.Leaves, store.Leaf{Data: p.leaf, Time: now})
-	c.Keys = append(c.Keys, store.KeyAt{Key: p.key, Index: p.index})
+	l.fileKey(c, p)
 }

@@ -36,7 +36,7 @@ func OpenReadOnly(ctx context.Context, cfg Config, policy *receipt.TrustPolicy, 
 	if err != nil {
 		return nil, fmt.Errorf("the checkpoint to serve: %w", err)
 	}
-	st, err := cfg.Store.Load(ctx)
+	st, err := cfg.Store.Follow(ctx, 0)
 	if err != nil {
 		return nil, fmt.Errorf("load the log: %w", err)
 	}
@@ -55,10 +55,11 @@ func OpenReadOnly(ctx context.Context, cfg Config, policy *receipt.TrustPolicy, 
 	}
 	st.Size = cp.Size // later entries were not published
 	l.tiles = newTileCache(l.store, cfg.TileCache)
-	if l.tree, err = loadTree(ctx, l.store, st, l.origin, l.tiles); err != nil {
+	t, err := loadTree(ctx, l.store, st, l.origin)
+	if err != nil {
 		return nil, fmt.Errorf("load the tree: %w", notThere(err))
 	}
-	if root := l.tree.root(); root != cp.Root {
+	if root := t.root(); root != cp.Root {
 		return nil, wrongRoot(root, cp.Root)
 	}
 	if !l.raw && cp.Size > 0 {
@@ -69,7 +70,7 @@ func OpenReadOnly(ctx context.Context, cfg Config, policy *receipt.TrustPolicy, 
 		st.Time = sk[0].Time
 	}
 	l.published.Store(&Published{Size: cp.Size, Root: cp.Root, Time: st.Time, Checkpoint: signed, Superseded: make(chan struct{}),
-		edges: l.tree.snapshot(), tiles: l.tiles, tail: receipt.NewProofTail(signed)})
+		edges: t.snapshot(), tiles: l.tiles, tail: receipt.NewProofTail(signed)})
 	if err := l.loadWitnessed(ctx); err != nil {
 		return nil, err
 	}

@@ -51,11 +51,11 @@ func (r *ReindexReport) unreadable(err error) {
 //
 // progress is called with the number of entries read so far. It may be nil.
 func Reindex(ctx context.Context, s, scratch store.Store, origin string, write bool, progress func(done, total uint64)) (*ReindexReport, error) {
-	st, err := s.Load(ctx)
+	st, err := s.Follow(ctx, 0)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := scratch.Load(ctx); err != nil {
+	if _, err := scratch.Follow(ctx, 0); err != nil {
 		return nil, err
 	}
 	r := &ReindexReport{Entries: st.Size}
@@ -179,7 +179,7 @@ func (b *rebuilder) writeTiles(ctx context.Context) error {
 // eachBadTile computes the tree from the leaves. It calls f with the correct
 // content of each full tile that is missing or wrong in the store.
 func (b *rebuilder) eachBadTile(ctx context.Context, f func(store.Tile) error) (*tree, error) {
-	return leafTree(ctx, b.store, b.state, b.origin, newTileCache(b.store, 64), func(t store.Tile) error {
+	return leafTree(ctx, b.store, b.state, b.origin, func(t store.Tile) error {
 		if t.Level == 0 {
 			b.progress((t.Index + 1) * store.TileWidth)
 		}

@@ -64,8 +64,8 @@ type damagedStore struct {
 	root     bool
 }
 
-func (s *damagedStore) Load(ctx context.Context) (*store.State, error) {
-	st, err := s.Store.Load(ctx)
+func (s *damagedStore) Follow(ctx context.Context, from uint64) (*store.State, error) {
+	st, err := s.Store.Follow(ctx, 0)
 	if err == nil && s.root {
 		st.Root[7] ^= 1
 	}

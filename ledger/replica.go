@@ -27,7 +27,7 @@ var ErrReplica = errors.New("this is a read-only replica of the log: append to t
 func OpenReplica(ctx context.Context, cfg Config, policy *receipt.TrustPolicy) (*Ledger, error) {
 	cfg.Signer = noSigner{policy.LogKey()}
 	cfg.setDefaults()
-	st, err := cfg.Store.Load(ctx)
+	st, err := cfg.Store.Follow(ctx, 0)
 	if err != nil {
 		return nil, fmt.Errorf("load the replica: %w", err)
 	}
@@ -58,16 +58,17 @@ func OpenReplica(ctx context.Context, cfg Config, policy *receipt.TrustPolicy) (
 		return nil, fmt.Errorf("repeat recorded erasures: %w", err)
 	}
 	l.tiles = newTileCache(cfg.Store, cfg.TileCache)
-	if l.tree, err = loadTree(ctx, cfg.Store, &store.State{Raw: true, Size: size}, l.origin, l.tiles); err != nil {
+	t, err := loadTree(ctx, cfg.Store, &store.State{Raw: true, Size: size}, l.origin)
+	if err != nil {
 		return nil, fmt.Errorf("load the tree: %w", err)
 	}
-	if root := l.tree.root(); root != head.Root {
+	if root := t.root(); root != head.Root {
 		return nil, wrongRoot(root, head.Root)
 	}
 	if err := l.store.Mark(&store.Checkpoint{Size: size, Signed: signed}); err != nil {
 		return nil, fmt.Errorf("mark the checkpoint of size %d as published: %w", size, err)
 	}
-	l.published.Store(&Published{Size: size, Root: head.Root, Checkpoint: signed, Superseded: make(chan struct{}), edges: l.tree.snapshot(), tiles: l.tiles, tail: receipt.NewProofTail(signed)})
+	l.published.Store(&Published{Size: size, Root: head.Root, Checkpoint: signed, Superseded: make(chan struct{}), edges: t.snapshot(), tiles: l.tiles, tail: receipt.NewProofTail(signed)})
 	if policy.RequiresWitness() {
 		l.cfg.Quorum = func(signed []byte) error {
 			_, _, err := policy.VerifyCheckpoint(signed)

@@ -66,7 +66,6 @@ type tree struct {
 	size  uint64
 	edges []edge // the last tile of each level, which is not full
 	full  []store.Tile
-	cache *tileCache
 }
 
 // An edge is the last tile of its level. Its slices only grow, so a copy never
@@ -90,8 +89,6 @@ func (t *tree) append(leaf entry.Hash) {
 		}
 		hashes := append(append(make([]entry.Hash, 0, store.TileHashes), e.tileNodes[0]...), e.tileNodes[groupHeight]...)
 		t.full = append(t.full, store.Tile{Level: uint8(level), Index: e.index, Hashes: hashes})
-		cached, _ := newTile(hashes)
-		t.cache.put(uint8(level), e.index, cached)
 		*e = edge{index: e.index + 1, tileNodes: *newTileNodes()}
 		leaf = root
 	}
@@ -109,7 +106,7 @@ func (t *tree) snapshot() []edge { return append([]edge(nil), t.edges...) }
 
 // root returns the root of the tree.
 func (t *tree) root() entry.Hash {
-	p := Published{Size: t.size, edges: t.edges, tiles: t.cache}
+	p := Published{Size: t.size, edges: t.edges}
 	root, err := p.rootOf(context.Background(), t.size)
 	if err != nil {
 		// a bug: all of these nodes are in edges
@@ -120,12 +117,12 @@ func (t *tree) root() entry.Hash {
 
 // loadTree rebuilds the edges from the last leaves and the full tiles. It
 // returns an error if the entries belong to a log with another origin.
-func loadTree(ctx context.Context, s store.Log, st *store.State, log entry.OriginHash, cache *tileCache) (*tree, error) {
+func loadTree(ctx context.Context, s store.Log, st *store.State, log entry.OriginHash) (*tree, error) {
 	size := st.Size
 	if err := checkOrigin(ctx, s, st, log); err != nil {
 		return nil, err
 	}
-	t := &tree{size: size, cache: cache}
+	t := &tree{size: size}
 	for level := 0; size>>(tileHeight*level) > 0; level++ {
 		count := size >> (tileHeight * level) // nodes of this height
 		e := edge{index: count / store.TileWidth, tileNodes: *newTileNodes()}
@@ -158,8 +155,8 @@ func loadTree(ctx context.Context, s store.Log, st *store.State, log entry.Origi
 
 // leafTree computes the tree from the leaves only. It calls each, which may be
 // nil, for every full tile.
-func leafTree(ctx context.Context, s store.Log, st *store.State, log entry.OriginHash, cache *tileCache, each func(store.Tile) error) (*tree, error) {
-	t := &tree{cache: cache}
+func leafTree(ctx context.Context, s store.Log, st *store.State, log entry.OriginHash, each func(store.Tile) error) (*tree, error) {
+	t := &tree{}
 	for from := uint64(0); from < st.Size; from += store.TileWidth {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -288,8 +285,10 @@ func newTileCache(s store.Log, size int) *tileCache {
 	return &tileCache{s, otter.Must(&otter.Options[tileID, *tile]{MaximumSize: size})}
 }
 
-func (c *tileCache) put(level uint8, index uint64, t *tile) {
-	c.tiles.Set(tileID{level, index}, t)
+// put adds a tile that became full.
+func (c *tileCache) put(full *store.Tile) {
+	t, _ := newTile(full.Hashes)
+	c.tiles.Set(tileID{full.Level, full.Index}, t)
 }
 
 // fullTile returns a full tile of the tree. The upper nodes of a tile from the

@@ -189,7 +189,7 @@ func TestOpenStoreProves(t *testing.T) {
 				t.Errorf("%s: %v", c.name, err)
 				continue
 			}
-			if st, err := s.Load(t.Context()); err != nil || st.Size != 10 {
+			if st, err := s.Follow(t.Context(), 0); err != nil || st.Size != 10 {
 				t.Errorf("%s: the state %+v, error %v", c.name, st, err)
 			}
 			if err := s.Close(); err != nil {

@@ -44,7 +44,7 @@ func (s *Store) commit(c *store.Commit) error {
 		return err
 	}
 	if c.From != s.head.size {
-		return fmt.Errorf("the log has size %d: %w", s.head.size, store.ErrConflict)
+		return fmt.Errorf("the log has size %d: %w", s.head.size, store.ErrLost)
 	}
 	if err := c.CheckKind(s.raw); err != nil {
 		return err

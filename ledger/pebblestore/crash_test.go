@@ -242,7 +242,7 @@ func checkCrashed(fs vfs.FS, raw bool, check func(*store.State, *Store) error) e
 		return err
 	}
 	defer s.Close()
-	st, err := s.Load(context.Background())
+	st, err := s.Follow(context.Background(), 0)
 	if err != nil {
 		return err
 	}

@@ -441,7 +441,7 @@ func TestOpenReadOnly(t *testing.T) {
 	if rows, err := dump(s); err != nil || rows != rig.rows {
 		t.Errorf("it shows other rows, or the error %v", err)
 	}
-	if _, err := s.Load(ctx); err != nil {
+	if _, err := s.Follow(ctx, 0); err != nil {
 		t.Error(err)
 	}
 	for what, err := range map[string]error{
@@ -469,7 +469,7 @@ func TestProveRefuses(t *testing.T) {
 	refusal := errors.New("no")
 	o := damageOptions
 	o.Prove = func(s store.Store, m *store.Mark) error {
-		if st, err := s.Load(context.Background()); err != nil || st.Size != 21 || m == nil || len(m.Checkpoint) == 0 {
+		if st, err := s.Follow(context.Background(), 0); err != nil || st.Size != 21 || m == nil || len(m.Checkpoint) == 0 {
 			t.Errorf("it is given a state of %+v, the mark %+v and the error %v", st, m, err)
 		}
 		return refusal

@@ -254,20 +254,21 @@ func (s *Store) mayWrite() error {
 	return nil
 }
 
-// Load implements store.Store.
-func (s *Store) Load(ctx context.Context) (*store.State, error) {
+// Follow implements store.Store. A store has one writer, so nothing is
+// committed that the caller does not know after the first call.
+func (s *Store) Follow(ctx context.Context, from uint64) (*store.State, error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
 	defer s.uses.Done()
-	st, err := s.load(ctx)
+	st, err := s.state(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("load the state of %s: %w", s.dir, err)
 	}
-	return st, nil
+	return st, st.CheckFrom(from)
 }
 
-func (s *Store) load(ctx context.Context) (*store.State, error) {
+func (s *Store) state(ctx context.Context) (*store.State, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	if s.failed {

@@ -317,7 +317,7 @@ func TestTreeHeadBeyondSkeletons(t *testing.T) {
 	mustClose(t, s)
 	s = mustOpen(t, fs)
 	defer mustClose(t, s)
-	if _, err := s.Load(context.Background()); err == nil || !strings.Contains(err.Error(), "41") {
+	if _, err := s.Follow(context.Background(), 0); err == nil || !strings.Contains(err.Error(), "41") {
 		t.Errorf("got error %v", err)
 	}
 }

@@ -10,9 +10,11 @@ import (
 
 // A Store keeps the log. A log has one kind of entry, which is chosen when its
 // store is made: entries of streams, with skeletons and openings, or raw
-// leaves, whose data is public as it is. It has one writer, the sequencer, and
-// any number of readers. All methods may be called from many goroutines, but
-// only one of Commit, ReplaceProjections and ReplaceTiles may run at a time.
+// leaves, whose data is public as it is. A server has one writer, its
+// sequencer, and any number of readers. Some engines can be shared by several
+// servers, each with a Store of its own. All methods may be called from many
+// goroutines, but only one of Commit, ReplaceProjections and ReplaceTiles may
+// run at a time.
 //
 // Reads may show a commit before it is durable, and even one that then fails.
 // Only the ledger knows what is published. It asks for nothing beyond, except
@@ -35,16 +37,27 @@ type Store interface {
 // A Log keeps what is permanent: commits, and the state that they lead to. No
 // row of it ever changes, and each must survive.
 type Log interface {
-	// Load returns the state of the last durable commit. It is called once,
-	// before anything else. The state of a new store has size 0 and a Secret
-	// drawn at random.
-	Load(ctx context.Context) (*State, error)
+	// Follow returns the state after the last durable commit, whoever made it.
+	// The caller knows the first from entries: a log that has fewer has lost
+	// some, which is ErrDamaged. What was committed after them can be read. The
+	// state of a new store has size 0 and a Secret drawn at random. Follow comes
+	// before anything else.
+	Follow(ctx context.Context, from uint64) (*State, error)
 
-	// Commit writes c atomically. When it returns nil, all of c is durable: it
-	// survives the end of the process and a loss of power. ErrConflict means
-	// that nothing was written, because another writer was first. After any
-	// other error the state of the store is unknown, and the caller must end
-	// the process. Slices in c are not kept after Commit returns.
+	// Commit proposes c as the commit that follows the first From entries, and
+	// returns one of three outcomes:
+	//
+	//	nil           won: all of c is durable, and survives the end of the
+	//	              process and a loss of power.
+	//	ErrLost       lost: another commit has the place of c, and nothing of c
+	//	              was written or ever will be. Its large payloads remain.
+	//	ErrUndecided  undecided: c is written as a whole, or will be, or never
+	//	              will be. The caller calls Commit again with the same c,
+	//	              for as long as it needs the answer.
+	//
+	// After any other error the outcome stays unknown, and the caller must end
+	// the process. Slices in c are not kept after a commit is decided. An
+	// engine with one writer has no undecided commits.
 	Commit(ctx context.Context, c *Commit) error
 
 	// Mark records that a checkpoint is published, before anyone sees it. What

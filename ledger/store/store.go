@@ -36,9 +36,11 @@ const MaxLeafSize = 65535
 var (
 	// ErrNotFound is the error of a read of something that the store lacks.
 	ErrNotFound = errors.New("not in the store")
-	// ErrConflict is the error of a commit that another writer was ahead of:
-	// the store's size is not Commit.From. Nothing was written.
-	ErrConflict = errors.New("another writer committed first")
+	// ErrLost is the outcome of a commit whose place another commit has.
+	ErrLost = errors.New("another writer committed first")
+	// ErrUndecided is the outcome of a commit that may or may not have been
+	// written.
+	ErrUndecided = errors.New("the outcome of the commit is not known yet")
 	// ErrDamaged is the error of a read whose data is damaged: it can't be
 	// read, or is not what was written.
 	ErrDamaged = errors.New("the store is damaged")
@@ -58,8 +60,20 @@ type State struct {
 	Secret [32]byte
 }
 
+// CheckFrom returns an error if the log is smaller than the caller knows it to
+// be.
+func (s *State) CheckFrom(from uint64) error {
+	if s.Size < from {
+		return fmt.Errorf("%w: the log has %d entries, and had %d before", ErrDamaged, s.Size, from)
+	}
+	return nil
+}
+
 // A Commit is all that one batch writes.
 type Commit struct {
+	// ID names these bytes: it is drawn for each commit, and is the same when
+	// the commit is proposed again. Engines with one writer ignore it.
+	ID      [16]byte
 	From    uint64       // size of the log before; the first entry's index
 	Root    entry.Hash   // of the tree of size From + Len(): the unsigned tree head
 	Entries []Entry      // of a log of streams

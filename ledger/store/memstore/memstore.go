@@ -29,7 +29,7 @@ var errClosed = errors.New("the store is closed")
 type Store struct {
 	// BeforeCommit is called before a commit's data shows. If it returns an
 	// error, nothing is written and Commit returns the error. It is not called
-	// for a commit that is refused with ErrConflict.
+	// for a commit that is refused with ErrLost.
 	BeforeCommit func(*store.Commit) error
 	// BeforeReturn is called when a commit's data shows to readers, but is not
 	// durable yet. If it blocks, Commit does; if it returns an error, so does
@@ -49,6 +49,7 @@ type Store struct {
 	t       *tables
 	changes []func(*tables) // that made t, in order; the first durable ones survive Restart
 	durable int
+	synced  store.State // after the durable changes
 	secret  [32]byte
 	raw     bool                        // never changes
 	written map[[16]byte]*payloadWriter // large payloads that no commit has named yet
@@ -79,19 +80,21 @@ func (s *Store) Restart() *Store {
 	for _, change := range r.changes {
 		change(r.t)
 	}
+	r.synced = r.t.state()
 	return r
 }
 
-// Load implements store.Store.
-func (s *Store) Load(ctx context.Context) (*store.State, error) {
+// Follow implements store.Store.
+func (s *Store) Follow(ctx context.Context, from uint64) (*store.State, error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
 	defer s.reads.Done()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	st := &store.State{Raw: s.raw, Size: s.t.size, Root: s.t.root, Time: s.t.time, Secret: s.secret}
-	return st, nil
+	st := s.synced
+	st.Raw, st.Secret = s.raw, s.secret
+	return &st, st.CheckFrom(from)
 }
 
 // StreamHeads implements store.Store.
@@ -114,10 +117,14 @@ func (s *Store) Commit(ctx context.Context, c *store.Commit) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	s.mu.RLock()
-	size := s.t.size
+	size, there := s.t.size, s.t.ids[c.From]
 	s.mu.RUnlock()
+	if c.From < size && there == c.ID && c.ID != [16]byte{} { // proposed again
+		s.sync()
+		return nil
+	}
 	if c.From != size {
-		return fmt.Errorf("commit at %d of a log of size %d: %w", c.From, size, store.ErrConflict)
+		return fmt.Errorf("commit at %d of a log of size %d: %w", c.From, size, store.ErrLost)
 	}
 	if c.Len() == 0 {
 		return fmt.Errorf("commit at %d: no entries", c.From)
@@ -229,6 +236,7 @@ func (s *Store) sync() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.durable = len(s.changes)
+	s.synced = s.t.state()
 }
 
 // Tile implements store.Store.

@@ -27,6 +27,7 @@ type tables struct {
 	postings    map[store.Term][]uint64 // increasing
 	checkpoints []store.Checkpoint      // by size
 	cosigned    []store.Checkpoint      // by size
+	ids         map[uint64][16]byte     // of commits, by their first entry
 	large       map[uint64]bool         // the entry's payload was written with CreatePayload
 	unpurged    map[uint64]bool
 }
@@ -42,12 +43,19 @@ func newTables() *tables {
 		heads:    map[entry.Hash]store.StreamHead{},
 		keys:     map[store.Key]uint64{},
 		postings: map[store.Term][]uint64{},
+		ids:      map[uint64][16]byte{},
 		large:    map[uint64]bool{},
 		unpurged: map[uint64]bool{},
 	}
 }
 
+// state returns the tree head and the last entry's time.
+func (t *tables) state() store.State {
+	return store.State{Size: t.size, Root: t.root, Time: t.time}
+}
+
 func (t *tables) commit(c *store.Commit) {
+	t.ids[c.From] = c.ID
 	t.erase(c.Erase)
 	for index := range c.LargePayloads() {
 		t.large[index] = true

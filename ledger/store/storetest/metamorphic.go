@@ -115,7 +115,7 @@ func (q *sequence) conflict() error {
 		c.From = q.rng.Uint64N(q.model.Size() + 10)
 	}
 	q.trace = append(q.trace, fmt.Sprintf("conflict at %d of %d", c.From, q.model.Size()))
-	if err := q.s.Commit(context.Background(), c); !errors.Is(err, store.ErrConflict) {
+	if err := q.s.Commit(context.Background(), c); !errors.Is(err, store.ErrLost) {
 		return fmt.Errorf("got error %v, want a conflict", err)
 	}
 	return nil
@@ -130,7 +130,7 @@ func (q *sequence) reopen() error {
 	if q.s, err = q.disk(); err != nil {
 		return err
 	}
-	st, err := q.s.Load(context.Background())
+	st, err := q.s.Follow(context.Background(), 0)
 	if err != nil {
 		return err
 	}

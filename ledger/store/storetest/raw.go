@@ -123,14 +123,14 @@ func testKinds(t *testing.T, disk Disk) {
 	for name, leaf := range map[string][]byte{"an empty leaf": nil, "a leaf that is too long": make([]byte, store.MaxLeafSize+1)} {
 		bad := Clone(next)
 		bad.Leaves[1].Data = leaf
-		if err := s.Commit(context.Background(), bad); err == nil || errors.Is(err, store.ErrConflict) {
+		if err := s.Commit(context.Background(), bad); err == nil || errors.Is(err, store.ErrLost) {
 			t.Fatalf("%s: got error %v", name, err)
 		}
 		check(t, m, s)
 	}
 	entries := NewSource(8).Next(3)
 	entries.From = next.From
-	if err := s.Commit(context.Background(), entries); err == nil || errors.Is(err, store.ErrConflict) {
+	if err := s.Commit(context.Background(), entries); err == nil || errors.Is(err, store.ErrLost) {
 		t.Fatalf("entries of streams: got error %v", err)
 	}
 	check(t, m, s)

@@ -79,7 +79,7 @@ func reopen(t *testing.T, disk Disk, s store.Store) store.Store {
 
 func load(t *testing.T, s store.Store) *store.State {
 	t.Helper()
-	st, err := s.Load(context.Background())
+	st, err := s.Follow(context.Background(), 0)
 	if err != nil {
 		t.Fatalf("load: %v", err)
 	}
@@ -154,7 +154,7 @@ func testConflict(t *testing.T, disk Disk) {
 	s := open(t, disk)
 	refused := func(c *store.Commit) {
 		t.Helper()
-		if err := s.Commit(context.Background(), c); !errors.Is(err, store.ErrConflict) {
+		if err := s.Commit(context.Background(), c); !errors.Is(err, store.ErrLost) {
 			t.Fatalf("commit at %d of a log of size %d: got error %v, want a conflict", c.From, m.Size(), err)
 		}
 		for _, k := range c.Keys {
@@ -181,7 +181,7 @@ func testConflict(t *testing.T, disk Disk) {
 	checkState(t, m, s)
 	raw := NewRawSource(4).Next(1)
 	raw.From = m.Size()
-	if err := s.Commit(context.Background(), raw); err == nil || errors.Is(err, store.ErrConflict) {
+	if err := s.Commit(context.Background(), raw); err == nil || errors.Is(err, store.ErrLost) {
 		t.Fatalf("a raw leaf in a log of streams: got error %v", err)
 	}
 	c := other.Next(5)

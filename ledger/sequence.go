@@ -1,0 +1,327 @@
+package ledger
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+
+	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/store"
+)
+
+// A batch is a commit on its way from the queue to the published state. The
+// sequencer fills it and hands it to the committer.
+type batch struct {
+	groups []*group
+	commit *store.Commit // without entries if all were recorded before
+	speculation
+	size  uint64 // of the log after it
+	root  entry.Hash
+	time  uint64 // of the last entry, Unix milliseconds
+	edges []edge
+	grown []grownStream
+	took  time.Duration
+	// followed is set if other servers committed its entries: it is published
+	// and not committed.
+	followed bool
+	err      error // of the groups, instead of a commit
+}
+
+// A grownStream is a stream with new entries.
+type grownStream struct {
+	id    entry.Hash
+	rules Rules // after the batch
+}
+
+// placedAtOnce is the number of entries after which the sequencer looks whether
+// the committer is free.
+const placedAtOnce = 256
+
+// sequence is the sequencer: it places queued groups in the open batch, and
+// hands that over when the committer is free.
+func (l *Ledger) sequence() {
+	defer close(l.commits)
+	var open *batch
+	for {
+		groups, wait := l.take(open)
+		if len(groups) > 0 {
+			open = l.place(open, groups)
+		}
+		if len(groups) > 0 || open != nil || !l.queue.ended() {
+			open = l.hand(open, len(groups) == 0, wait)
+			continue
+		}
+		select {
+		case <-l.free:
+			return
+		case lost := <-l.lost:
+			open = l.redo(lost, nil)
+		}
+	}
+}
+
+// take returns groups to be placed, if there are any.
+func (l *Ledger) take(open *batch) ([]*group, time.Duration) {
+	if open == nil && l.queue.len() > 0 {
+		// On a busy machine, runnable callers add their groups first, which
+		// makes fewer and larger commits. On an idle one this costs nothing.
+		runtime.Gosched()
+	}
+	return l.queue.take(placedAtOnce)
+}
+
+// hand gives the open batch to the committer if that is free, and returns what
+// is open afterwards. If block is set, it waits for that, or for groups, or for
+// the time when a group that waits has its turn.
+func (l *Ledger) hand(open *batch, block bool, turn time.Duration) *batch {
+	var free chan struct{} // nil: never
+	if open != nil {
+		free = l.free
+	}
+	select { // first: a batch that can be committed does not wait for more
+	case <-free:
+		return l.send(open)
+	case lost := <-l.lost:
+		return l.redo(lost, open)
+	default:
+	}
+	if !block {
+		return open
+	}
+	var timer <-chan time.Time
+	if turn > 0 {
+		timer = time.After(turn)
+	}
+	select {
+	case <-free:
+		return l.send(open)
+	case lost := <-l.lost:
+		return l.redo(lost, open)
+	case <-l.follow:
+		return l.catchUp(open)
+	case <-l.queue.filled:
+	case <-timer:
+	}
+	return open
+}
+
+// send completes the open batch and gives it to the committer, which waits for
+// it.
+func (l *Ledger) send(b *batch) *batch {
+	for !l.queue.seal(b.groups) {
+		l.tip.revert(b)
+		if b = l.again(l.queue.stay(b.groups)); b == nil {
+			b = &batch{commit: &store.Commit{}} // the committer waits for one
+		}
+	}
+	l.complete(b)
+	l.commits <- b
+	return nil
+}
+
+// complete adds what can be computed only when all entries are placed.
+func (l *Ledger) complete(b *batch) {
+	t := l.tip.tree
+	b.size, b.time = t.size, l.tip.time
+	if b.commit.Len() == 0 && !b.followed {
+		return
+	}
+	rand.Read(b.commit.ID[:]) // never fails: see crypto/rand
+	b.root, b.edges = t.root(), t.snapshot()
+	b.commit.Root, b.commit.Tiles = b.root, t.takeFull()
+	for _, before := range b.heads {
+		h := l.tip.heads[before.StreamID]
+		b.commit.Heads = append(b.commit.Heads, h.StreamHead)
+		b.grown = append(b.grown, grownStream{h.StreamID, h.rules})
+	}
+}
+
+// place gives the groups' entries their places in the open batch, which it
+// begins if there is none. Groups that can't be recorded now are answered.
+func (l *Ledger) place(b *batch, groups []*group) *batch {
+	begun := time.Now()
+	now, err := l.clock.next(l.tip.time)
+	if err == nil {
+		err = l.checkSpace()
+	}
+	if err != nil {
+		l.queue.refuse(groups)
+		l.finish(groups, nil, err)
+		return b
+	}
+	if b == nil {
+		b = l.newBatch(groups)
+	}
+	b.groups = append(b.groups, groups...)
+	for _, g := range groups {
+		if err := l.placeGroup(b, g, now); err != nil && b.err == nil {
+			b.err = err
+		}
+	}
+	b.took += time.Since(begun)
+	return b
+}
+
+// newBatch returns an empty batch with room for the groups' entries.
+func (l *Ledger) newBatch(groups []*group) *batch {
+	entries, terms := 0, 0
+	for _, g := range groups {
+		entries += len(g.entries)
+		for i := range g.entries {
+			terms += len(g.entries[i].terms)
+		}
+	}
+	from := l.tip.tree.size
+	l.tip.recent.startBatch(from)
+	return &batch{
+		speculation: l.tip.speculate(),
+		commit: &store.Commit{From: from, Entries: make([]store.Entry, 0, entries),
+			Keys: make([]store.KeyAt, 0, entries), Postings: make([]store.PostingAt, 0, terms)},
+	}
+}
+
+// placeGroup places the group's entries that are not duplicates.
+func (l *Ledger) placeGroup(b *batch, g *group, now uint64) error {
+	if g.refused = l.checkRules(g); g.refused != nil {
+		return nil
+	}
+	for i := range g.entries {
+		p := &g.entries[i]
+		if err := l.resolve(p, b.commit.Erase); err != nil {
+			return fmt.Errorf("look for a duplicate: %w", err)
+		}
+		switch {
+		case p.existing:
+		case l.raw:
+			l.placeLeaf(b.commit, p, now)
+		default:
+			l.placeEntry(b, p, now)
+		}
+	}
+	return nil
+}
+
+// resolve looks for an entry with the same key. It searches this batch and
+// recent ones. If the pending entry has waited for long, it also searches the
+// store, whose entries are all published by then.
+//
+// It ignores entries that this batch erases.
+func (l *Ledger) resolve(p *pending, erasing []store.Erasure) error {
+	if p.existing {
+		return nil
+	}
+	index, found := l.tip.recent.find(p.key)
+	if !found && p.checked < l.tip.recent.from && l.keys.mayHave(p.key) {
+		var err error
+		index, err = l.store.Lookup(context.Background(), p.key)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		// An entry of another server that is not followed yet has the place of
+		// this batch, which will be lost.
+		found = err == nil && index < l.tip.tree.size
+	}
+	if found && !slices.ContainsFunc(erasing, func(e store.Erasure) bool { return e.Index == index }) {
+		p.index, p.existing = index, true
+	}
+	return nil
+}
+
+// placeEntry appends the entry to its stream and to the log.
+func (l *Ledger) placeEntry(b *batch, p *pending, now uint64) {
+	c, h := b.commit, l.tip.head(p.draft.Stream)
+	b.touch(h)
+	p.index = c.From + uint64(c.Len())
+	p.skeleton = entry.Skeleton{
+		Tag: h.tag.tag(h.Next), LinkSalt: p.draft.LinkSalt, StreamID: h.StreamID, Seq: h.Next, Prev: h.Last, Time: now, HeaderHash: p.headerHash,
+	}
+	leaf := p.skeleton.LeafHash(l.origin)
+	h.Next++
+	h.Last = leaf
+	h.govern(p.draft.Header.Kind, p.index)
+	l.tip.append(leaf, now)
+	e := store.Entry{Skeleton: p.skeleton, Header: p.draft.Opening, Payload: p.draft.Payload}
+	if p.draft.Large != nil {
+		e.Large = &p.draft.Large.finished
+	}
+	c.Entries = append(c.Entries, e)
+	if p.draft.Erase != nil {
+		c.Erase = append(c.Erase, p.draft.Erase.erase)
+		for _, k := range p.draft.Erase.erase.Keys {
+			if l.tip.recent.remove(k, p.draft.Erase.Index) {
+				b.forgot = append(b.forgot, store.KeyAt{Key: k, Index: p.draft.Erase.Index})
+			}
+		}
+	}
+	l.fileKey(c, p)
+	for _, t := range p.terms {
+		c.Postings = append(c.Postings, store.PostingAt{Term: t, Index: p.index})
+	}
+}
+
+// fileKey files the entry under its deduplication key.
+func (l *Ledger) fileKey(c *store.Commit, p *pending) {
+	l.tip.recent.add(p.key, p.index)
+	l.keys.add(p.key)
+	c.Keys = append(c.Keys, store.KeyAt{Key: p.key, Index: p.index})
+}
+
+// redo follows the log after a lost commit, and places its groups and those of
+// the open batch again.
+func (l *Ledger) redo(lost, open *batch) *batch {
+	groups := lost.groups
+	if open != nil {
+		l.tip.revert(open)
+		groups = append(groups, l.queue.stay(open.groups)...)
+	}
+	l.tip.revert(lost)
+	<-l.free // the committer has nothing else to do
+	l.publishFollowed()
+	return l.again(groups)
+}
+
+// catchUp follows commits of other servers, unless one of this server is under
+// way, whose outcome will show them.
+func (l *Ledger) catchUp(open *batch) *batch {
+	select {
+	case <-l.free:
+	default:
+		return open
+	}
+	var groups []*group
+	if open != nil {
+		l.tip.revert(open)
+		groups = l.queue.stay(open.groups)
+	}
+	l.publishFollowed()
+	return l.again(groups)
+}
+
+// publishFollowed applies commits of other servers to the tip, and gives them
+// to the committer, which waits for a batch, to be published.
+func (l *Ledger) publishFollowed() {
+	b := &batch{commit: &store.Commit{From: l.tip.tree.size}, followed: true}
+	if err := l.followOthers(b); err != nil {
+		b.err = fmt.Errorf("follow the commits of other servers: %w", err)
+	}
+	l.commits <- b
+}
+
+// again places groups once more.
+func (l *Ledger) again(groups []*group) *batch {
+	if len(groups) == 0 {
+		return nil
+	}
+	for _, g := range groups {
+		for i := range g.entries {
+			if p := &g.entries[i]; p.existing && p.index >= l.tip.tree.size {
+				p.existing = false // it was a duplicate of an entry that was dropped
+			}
+		}
+	}
+	return l.place(nil, groups)
+}
