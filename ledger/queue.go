@@ -22,6 +22,7 @@ type queue struct {
 	maxRows, batchRows       int
 
 	filled chan struct{} // receives after put and close; capacity 1
+	plenty chan struct{} // receives when placedAhead entries are queued; capacity 1
 
 	mu     sync.Mutex // guards the rest
 	lanes  map[entry.Hash]*lane
@@ -71,7 +72,7 @@ func (q *queue) init(c Config) {
 	q.maxBytes, q.batchBytes = 2*c.MaxPendingBytes, c.MaxBatchBytes
 	q.maxRows, q.batchRows = 2*c.MaxPendingRows, c.MaxBatchRows
 	q.lanes = map[entry.Hash]*lane{}
-	q.filled = make(chan struct{}, 1)
+	q.filled, q.plenty = make(chan struct{}, 1), make(chan struct{}, 1)
 	q.pace = pace{now: time.Now, until: map[entry.Hash]time.Time{}}
 }
 
@@ -96,13 +97,20 @@ func (q *queue) put(g *group) error {
 	l.groups = append(l.groups, g)
 	q.count(l, g, 1)
 	q.pace.appends.Arrived(l.stream, q.pace.now())
-	q.signal()
+	signal(q.filled)
+	q.signalPlenty()
 	return nil
 }
 
-func (q *queue) signal() {
+func (q *queue) signalPlenty() {
+	if q.total.entries-q.batch.entries >= placedAhead {
+		signal(q.plenty)
+	}
+}
+
+func signal(c chan struct{}) {
 	select {
-	case q.filled <- struct{}{}:
+	case c <- struct{}{}:
 	default: // a signal is pending
 	}
 }
@@ -181,7 +189,7 @@ func (q *queue) take(min int) (groups []*group, wait time.Duration) {
 	}
 	if len(groups) > 0 {
 		wait = 0
-		q.signal() // there may be more
+		q.signalPlenty() // there may be more
 	}
 	return groups, wait
 }
@@ -304,7 +312,7 @@ func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
-	q.signal()
+	signal(q.filled)
 }
 
 func (q *queue) isClosed() bool {

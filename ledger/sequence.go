@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"time"
@@ -37,96 +38,96 @@ type grownStream struct {
 	rules Rules // after the batch
 }
 
-// placedAtOnce is the number of entries after which the sequencer looks whether
-// the committer is free.
-const placedAtOnce = 256
+// placedAhead is the number of entries that are placed at once while the
+// committer is busy. Fewer would cost more in switches between goroutines than
+// hashing them early saves.
+const placedAhead = 256
 
-// sequence is the sequencer: it places queued groups in the open batch, and
-// hands that over when the committer is free.
+// sequence is the sequencer. While the committer is busy, it places groups
+// ahead in the open batch. When the committer is free, it adds the rest of the
+// queue and hands the batch over.
 func (l *Ledger) sequence() {
 	defer close(l.commits)
 	var open *batch
 	for {
-		groups, wait := l.take(open)
+		open = l.placeAhead(open)
+		var ended bool
+		if open, ended = l.gather(open); ended {
+			return
+		}
+		if open != nil {
+			l.commits <- open
+			open = nil
+		}
+	}
+}
+
+// placeAhead places groups until the committer is free.
+func (l *Ledger) placeAhead(open *batch) *batch {
+	plenty := l.queue.plenty
+	for {
+		select {
+		case <-l.free:
+			return open
+		case lost := <-l.lost:
+			open = l.redo(lost, open)
+		case <-plenty:
+			groups, _ := l.queue.take(placedAhead)
+			if len(groups) == 0 { // the batch is full, or streams wait
+				plenty = nil
+			} else {
+				open = l.place(open, groups)
+			}
+		}
+	}
+}
+
+// gather completes the open batch with what is queued. If nothing is, it waits.
+// The committer is free, and waits for the batch. No batch means that it has
+// got one already; ended means that there will be none any more.
+func (l *Ledger) gather(open *batch) (_ *batch, ended bool) {
+	for {
+		if l.queue.len() > 0 {
+			// On a busy machine, runnable callers add their groups first, which
+			// makes fewer and larger commits. On an idle one this costs
+			// nothing.
+			runtime.Gosched()
+		}
+		groups, wait := l.queue.take(math.MaxInt)
 		if len(groups) > 0 {
 			open = l.place(open, groups)
 		}
-		if len(groups) > 0 || open != nil || !l.queue.ended() {
-			open = l.hand(open, len(groups) == 0, wait)
+		if open != nil {
+			if l.queue.seal(open.groups) {
+				l.complete(open)
+				return open, false
+			}
+			l.tip.revert(open)
+			open = l.again(l.queue.stay(open.groups))
 			continue
 		}
+		if l.queue.ended() {
+			return nil, true
+		}
+		var turn <-chan time.Time
+		if wait > 0 {
+			turn = time.After(wait)
+		}
 		select {
-		case <-l.free:
-			return
-		case lost := <-l.lost:
-			open = l.redo(lost, nil)
+		case <-l.queue.filled:
+		case <-turn:
+		case <-l.follow:
+			l.publishFollowed()
+			return nil, false
 		}
 	}
-}
-
-// take returns groups to be placed, if there are any.
-func (l *Ledger) take(open *batch) ([]*group, time.Duration) {
-	if open == nil && l.queue.len() > 0 {
-		// On a busy machine, runnable callers add their groups first, which
-		// makes fewer and larger commits. On an idle one this costs nothing.
-		runtime.Gosched()
-	}
-	return l.queue.take(placedAtOnce)
-}
-
-// hand gives the open batch to the committer if that is free, and returns what
-// is open afterwards. If block is set, it waits for that, or for groups, or for
-// the time when a group that waits has its turn.
-func (l *Ledger) hand(open *batch, block bool, turn time.Duration) *batch {
-	var free chan struct{} // nil: never
-	if open != nil {
-		free = l.free
-	}
-	select { // first: a batch that can be committed does not wait for more
-	case <-free:
-		return l.send(open)
-	case lost := <-l.lost:
-		return l.redo(lost, open)
-	default:
-	}
-	if !block {
-		return open
-	}
-	var timer <-chan time.Time
-	if turn > 0 {
-		timer = time.After(turn)
-	}
-	select {
-	case <-free:
-		return l.send(open)
-	case lost := <-l.lost:
-		return l.redo(lost, open)
-	case <-l.follow:
-		return l.catchUp(open)
-	case <-l.queue.filled:
-	case <-timer:
-	}
-	return open
-}
-
-// send completes the open batch and gives it to the committer, which waits for
-// it.
-func (l *Ledger) send(b *batch) *batch {
-	for !l.queue.seal(b.groups) {
-		l.tip.revert(b)
-		if b = l.again(l.queue.stay(b.groups)); b == nil {
-			b = &batch{commit: &store.Commit{}} // the committer waits for one
-		}
-	}
-	l.complete(b)
-	l.commits <- b
-	return nil
 }
 
 // complete adds what can be computed only when all entries are placed.
 func (l *Ledger) complete(b *batch) {
 	t := l.tip.tree
 	b.size, b.time = t.size, l.tip.time
+	l.tip.lastEntries, l.tip.lastTerms = b.commit.Len(), len(b.commit.Postings)
 	if b.commit.Len() == 0 && !b.followed {
 		return
 	}
@@ -154,7 +155,7 @@ func (l *Ledger) place(b *batch, groups []*group) *batch {
 		return b
 	}
 	if b == nil {
-		b = l.newBatch(groups)
+		b = l.newBatch()
 	}
 	b.groups = append(b.groups, groups...)
 	for _, g := range groups {
@@ -166,15 +167,9 @@ func (l *Ledger) place(b *batch, groups []*group) *batch {
 	return b
 }
 
-// newBatch returns an empty batch with room for the groups' entries.
-func (l *Ledger) newBatch(groups []*group) *batch {
-	entries, terms := 0, 0
-	for _, g := range groups {
-		entries += len(g.entries)
-		for i := range g.entries {
-			terms += len(g.entries[i].terms)
-		}
-	}
+// newBatch returns an empty batch with room for as much as the last one had.
+func (l *Ledger) newBatch() *batch {
+	entries, terms := l.tip.lastEntries, l.tip.lastTerms
 	from := l.tip.tree.size
 	l.tip.recent.startBatch(from)
 	return &batch{
@@ -284,27 +279,10 @@ func (l *Ledger) redo(lost, open *batch) *batch {
 	return l.again(groups)
 }
 
-// catchUp follows commits of other servers, unless one of this server is under
-// way, whose outcome will show them.
-func (l *Ledger) catchUp(open *batch) *batch {
-	select {
-	case <-l.free:
-	default:
-		return open
-	}
-	var groups []*group
-	if open != nil {
-		l.tip.revert(open)
-		groups = l.queue.stay(open.groups)
-	}
-	l.publishFollowed()
-	return l.again(groups)
-}
-
 // publishFollowed applies commits of other servers to the tip, and gives them
 // to the committer, which waits for a batch, to be published.
 func (l *Ledger) publishFollowed() {
-	b := &batch{commit: &store.Commit{From: l.tip.tree.size}, followed: true}
+	b := &batch{speculation: l.tip.speculate(), commit: &store.Commit{From: l.tip.tree.size}, followed: true}
 	if err := l.followOthers(b); err != nil {
 		b.err = fmt.Errorf("follow the commits of other servers: %w", err)
 	}

@@ -11,10 +11,13 @@ import (
 // A tip is the end of the log after everything that was placed, whether its
 // commit is won or not. It belongs to the sequencer.
 type tip struct {
-	tree   *tree
-	time   uint64 // of the last entry, Unix milliseconds
-	heads  map[entry.Hash]*head
-	recent recentKeys
+	tree    *tree
+	time    uint64 // of the last entry, Unix milliseconds
+	heads   map[entry.Hash]*head
+	recent  recentKeys
+	batches uint64 // begun
+	// of the last batch
+	lastEntries, lastTerms int
 }
 
 // A head is the end of a stream.
@@ -22,11 +25,12 @@ type head struct {
 	store.StreamHead
 	tag   *tagger
 	rules Rules  // zero if not known
-	batch *batch // the newest one that has an entry of the stream
+	batch uint64 // number of the newest one that has an entry of the stream
 }
 
 // A speculation is what must be restored to take a batch back.
 type speculation struct {
+	number     uint64 // of the batch, from 1
 	from       uint64
 	timeBefore uint64
 	before     []edge
@@ -68,16 +72,17 @@ func (tp *tip) headOf(stream entry.Hash) *head {
 	return h
 }
 
-// speculate returns the present state.
+// speculate begins a batch, and returns the present state.
 func (tp *tip) speculate() speculation {
-	return speculation{from: tp.tree.size, timeBefore: tp.time, before: tp.tree.snapshot()}
+	tp.batches++
+	return speculation{number: tp.batches, from: tp.tree.size, timeBefore: tp.time, before: tp.tree.snapshot()}
 }
 
 // touch keeps the head as it is before its first entry in the batch.
 func (b *batch) touch(h *head) {
-	if h.batch != b {
+	if h.batch != b.number {
 		b.heads = append(b.heads, *h)
-		h.batch = b
+		h.batch = b.number
 	}
 }
 
@@ -87,7 +92,7 @@ func (tp *tip) revert(b *batch) {
 	tp.time = b.timeBefore
 	for _, h := range b.heads {
 		now := tp.heads[h.StreamID]
-		now.StreamHead, now.rules, now.batch = h.StreamHead, h.rules, nil
+		now.StreamHead, now.rules, now.batch = h.StreamHead, h.rules, h.batch
 	}
 	for _, k := range b.commit.Keys {
 		tp.recent.remove(k.Key, k.Index)
@@ -143,8 +148,8 @@ func (l *Ledger) followTo(ctx context.Context, b *batch, from, to, last uint64) 
 		leaf := sk.LeafHash(l.origin)
 		h.Next, h.Last, h.rules = sk.Seq+1, leaf, Rules{} // read again if needed
 		l.tip.append(leaf, sk.Time)
-		if h.batch != b {
-			h.batch = b
+		if h.batch != b.number {
+			h.batch = b.number
 			b.grown = append(b.grown, grownStream{id: sk.StreamID})
 		}
 	}
