@@ -94,7 +94,7 @@ func (l *Ledger) settle(b *batch) (*Published, error) {
 
 const (
 	firstAsk = time.Millisecond // the wait before an undecided commit is proposed again
-	lastAsk  = time.Second
+	lastAsk  = 100 * time.Millisecond
 )
 
 // decide proposes the commit until it is decided, and gives up after
@@ -109,7 +109,9 @@ func (l *Ledger) decide(c *store.Commit) error {
 		if time.Now().After(end) {
 			return fmt.Errorf("not decided after %s: %w", l.cfg.MaxUndecided, err)
 		}
-		l.log.Warn("the store has not decided a commit; asking again", "from", c.From, "entries", c.Len(), "err", err)
+		if wait == firstAsk {
+			l.log.Warn("the store has not decided a commit; asking again", "from", c.From, "entries", c.Len(), "err", err)
+		}
 		time.Sleep(wait)
 	}
 }

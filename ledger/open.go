@@ -96,6 +96,9 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	}
 	go l.sequence()
 	go l.commit()
+	if cfg.FollowEvery > 0 {
+		go l.followEvery(cfg.FollowEvery)
+	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	l.stopPurge = stop
 	go l.runPurge(background)

@@ -102,8 +102,7 @@ func (l *Ledger) gather(open *batch) (_ *batch, ended bool) {
 				l.complete(open)
 				return open, false
 			}
-			l.tip.revert(open)
-			open = l.again(l.queue.stay(open.groups))
+			open = l.again(l.takeBack(open, open.from))
 			continue
 		}
 		if l.queue.ended() {
@@ -268,15 +267,45 @@ func (l *Ledger) fileKey(c *store.Commit, p *pending) {
 // redo follows the log after a lost commit, and places its groups and those of
 // the open batch again.
 func (l *Ledger) redo(lost, open *batch) *batch {
-	groups := lost.groups
+	var ahead []*group
 	if open != nil {
-		l.tip.revert(open)
-		groups = append(groups, l.queue.stay(open.groups)...)
+		ahead = l.takeBack(open, lost.from)
 	}
-	l.tip.revert(lost)
+	groups := append(l.takeBack(lost, lost.from), ahead...)
 	<-l.free // the committer has nothing else to do
 	l.publishFollowed()
 	return l.again(groups)
+}
+
+// takeBack takes the newest batch out of the tip, and returns its groups but
+// those that their callers have removed. What was placed from index from on is
+// void, so duplicates of it are none.
+func (l *Ledger) takeBack(b *batch, from uint64) []*group {
+	l.tip.revert(b)
+	groups := l.queue.stay(b.groups)
+	for _, g := range groups {
+		for i := range g.entries {
+			if p := &g.entries[i]; p.existing && p.index >= from {
+				p.existing = false
+			}
+		}
+	}
+	return groups
+}
+
+// followEvery asks the sequencer at intervals to follow other servers. It ends
+// with the committer.
+func (l *Ledger) followEvery(interval time.Duration) {
+	t := time.NewTicker(interval)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			signal(l.follow)
+		case <-l.done:
+			return
+		}
+	}
 }
 
 // publishFollowed applies commits of other servers to the tip, and gives them
@@ -293,13 +322,6 @@ func (l *Ledger) publishFollowed() {
 func (l *Ledger) again(groups []*group) *batch {
 	if len(groups) == 0 {
 		return nil
-	}
-	for _, g := range groups {
-		for i := range g.entries {
-			if p := &g.entries[i]; p.existing && p.index >= l.tip.tree.size {
-				p.existing = false // it was a duplicate of an entry that was dropped
-			}
-		}
 	}
 	return l.place(nil, groups)
 }

@@ -142,11 +142,15 @@ func (l *Ledger) followTo(ctx context.Context, b *batch, from, to, last uint64) 
 	for i := range skeletons {
 		sk := &skeletons[i]
 		h := l.tip.headOf(sk.StreamID)
-		if sk.Seq != h.Next || sk.Prev != h.Last {
+		leaf := sk.LeafHash(l.origin)
+		switch {
+		case sk.Seq < h.Next: // read with the heads when the log was opened
+		case sk.Seq == h.Next && sk.Prev == h.Last:
+			h.Next, h.Last = sk.Seq+1, leaf
+		default:
 			return fmt.Errorf("entry %d: %w: it does not follow its stream's last entry", from+uint64(i), ErrDamaged)
 		}
-		leaf := sk.LeafHash(l.origin)
-		h.Next, h.Last, h.rules = sk.Seq+1, leaf, Rules{} // read again if needed
+		h.rules = Rules{} // read again if needed
 		l.tip.append(leaf, sk.Time)
 		if h.batch != b.number {
 			h.batch = b.number

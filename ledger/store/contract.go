@@ -137,7 +137,9 @@ type Openings interface {
 // rebuilt from the log and its openings if they are lost.
 type Index interface {
 	// StreamHeads returns the ends of all streams that have an entry. With
-	// ErrDamaged, it returns some of those that can be read.
+	// ErrDamaged, it returns some of those that can be read. A store that is
+	// shared shows those of durable commits only, which may be newer than the
+	// last that Follow returned.
 	StreamHeads(ctx context.Context) ([]StreamHead, error)
 
 	// Lookup returns the index under which a commit filed the key, or

@@ -2,6 +2,7 @@ package memstore_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"testing"
 
@@ -34,6 +35,38 @@ func TestRawContract(t *testing.T) {
 				last = last.Restart()
 			}
 			return last, nil
+		}
+	})
+}
+
+// A decided store asks for the outcome of each commit until it is decided.
+type decided struct{ *memstore.Member }
+
+func (d decided) Commit(ctx context.Context, c *store.Commit) error {
+	named := *c
+	rand.Read(named.ID[:])
+	for {
+		if err := d.Member.Commit(ctx, &named); !errors.Is(err, store.ErrUndecided) {
+			return err
+		}
+	}
+}
+
+func (d decided) Close() error { return d.Member.Store.Close() }
+
+// A shared store keeps the contract, whatever the network does to its commits.
+func TestClusterContract(t *testing.T) {
+	seed := uint64(0)
+	storetest.Run(t, func(t *testing.T) storetest.Disk {
+		seed++
+		var last *memstore.Cluster
+		return func() (store.Store, error) {
+			if last == nil {
+				last = memstore.NewCluster(seed, 0.5)
+			} else {
+				last = last.Restart()
+			}
+			return decided{last.Join()}, nil
 		}
 	})
 }

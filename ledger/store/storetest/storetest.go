@@ -145,6 +145,9 @@ func testState(t *testing.T, disk Disk) {
 		s = reopen(t, disk, s)
 		checkState(t, m, s)
 		check(t, m, s)
+		if _, err := s.Follow(context.Background(), m.Size()+1); !errors.Is(err, store.ErrDamaged) {
+			t.Fatalf("follow a log of size %d from entry %d: got error %v", m.Size(), m.Size()+1, err)
+		}
 	}
 	closeStore(t, s)
 }
