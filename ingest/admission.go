@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"muniment.dev/muniment/ingest/policy"
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/evidence"
@@ -23,6 +25,16 @@ const (
 	DefaultPolicyConfig = "admission-policy/default" // the operator's policy, for other tenants
 	RootConfigPrefix    = "trusted-root/"            // followed by the root's name
 )
+
+// ExchangeType is the type of the config entries that record the exchange of
+// an identity token. They change nothing for anybody else.
+const ExchangeType = "exchange"
+
+// Governs reports whether an entry with the header changes the rules of its
+// stream: it is for ledger.Config.
+func Governs(h *entry.Header) bool {
+	return h.Kind == kindname.Config && h.Attributes["type"] != ExchangeType
+}
 
 // A RootFile is a trusted root configured by the operator.
 type RootFile struct {
@@ -54,11 +66,10 @@ type AdmissionConfig struct {
 // # Order
 //
 // Each entry names the policy that admitted it, which must be the newest policy
-// before it in the stream. Therefore entries are appended under a read lock,
-// and the rules change under the write lock. Because the ledger's queue keeps
-// the order, entries admitted under the old rules precede the new rules, and
-// entries admitted under the new rules follow them. A change of the rules waits
-// for its entry even if the caller's context ends.
+// before it in the stream. Therefore drafts carry the version of the rules that
+// they were decided under. If the rules have changed by the time that the
+// sequencer places them, nothing is recorded, and they are decided again. That
+// holds for changes by other servers, too.
 type Admission struct {
 	ledger *ledger.Ledger
 	log    *slog.Logger
@@ -66,13 +77,13 @@ type Admission struct {
 	given  atomic.Pointer[given]
 
 	mu      sync.Mutex
-	streams map[entry.Hash]*regime
-	warned  map[string]time.Time // last warning about each root's age
+	streams map[entry.Hash]*atomic.Pointer[rules] // the latest that were read
+	warned  map[string]time.Time                  // last warning about each root's age
 }
 
 // NewAdmission returns an Admission for a ledger.
 func NewAdmission(cfg AdmissionConfig) (*Admission, error) {
-	a := &Admission{ledger: cfg.Ledger, log: cfg.Logger, now: cfg.Now, streams: map[entry.Hash]*regime{}, warned: map[string]time.Time{}}
+	a := &Admission{ledger: cfg.Ledger, log: cfg.Logger, now: cfg.Now, streams: map[entry.Hash]*atomic.Pointer[rules]{}, warned: map[string]time.Time{}}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
@@ -112,20 +123,15 @@ func (a *Admission) SetRoots(roots []*RootFile) {
 	a.given.Store(&given{slices.Clone(roots), a.given.Load().fallback})
 }
 
-// A regime holds the rules in force in one stream.
-type regime struct {
-	mu    sync.RWMutex // see Order
-	rules atomic.Pointer[rules]
-}
-
 // rules are a policy and the trusted roots in force with it. They are
 // immutable.
 type rules struct {
-	policy *policy.AdmissionPolicy
-	own    bool   // the policy is the tenant's own, not the default
-	index  uint64 // of the policy's entry
-	given  *given
-	roots  []root
+	version ledger.Rules
+	policy  *policy.AdmissionPolicy
+	own     bool   // the policy is the tenant's own, not the default
+	index   uint64 // of the policy's entry
+	given   *given
+	roots   []root
 }
 
 // A root is a trusted root in force, with the time of its entry.
@@ -134,110 +140,120 @@ type root struct {
 	since time.Time
 }
 
-func (a *Admission) regime(s *ledger.Stream) *regime {
+func (a *Admission) latest(s *ledger.Stream) *atomic.Pointer[rules] {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	g := a.streams[s.ID]
-	if g == nil {
-		g = &regime{}
-		a.streams[s.ID] = g
+	r := a.streams[s.ID]
+	if r == nil {
+		r = &atomic.Pointer[rules]{}
+		a.streams[s.ID] = r
 	}
-	return g
+	return r
 }
 
-// append calls draft with the rules in force and then do, which appends the
-// drafts. If the rules change in between, it calls draft again.
-func (a *Admission) append(ctx context.Context, who Submitter, draft func(*rules) error, do func() error) error {
-	g := a.regime(who.Stream)
+// append calls draft with the rules in force, and then do, which appends the
+// drafts under their version. If the rules have changed meanwhile, it begins
+// again.
+func (a *Admission) append(ctx context.Context, who Submitter, draft func(*rules) error, do func(ledger.Rules) error) error {
 	for {
-		r, err := a.current(ctx, who, g)
+		r, err := a.current(ctx, who)
+		if err == nil {
+			err = who.check()
+		}
 		if err != nil {
 			return err
 		}
 		if err := draft(r); err != nil {
 			return err
 		}
-		g.mu.RLock()
-		if g.rules.Load() == r {
-			defer g.mu.RUnlock()
-			return do()
+		if err := do(r.version); !errors.Is(err, ledger.ErrOvertaken) {
+			return err
 		}
-		g.mu.RUnlock()
 	}
 }
 
 // current returns the rules in force in the stream. It first records missing
 // ones.
-func (a *Admission) current(ctx context.Context, who Submitter, g *regime) (*rules, error) {
-	if r := g.rules.Load(); r != nil && r.given == a.given.Load() {
-		return r, nil
+func (a *Admission) current(ctx context.Context, who Submitter) (*rules, error) {
+	latest, confirmed := a.latest(who.Stream), map[string]bool{}
+	for {
+		version, given := a.ledger.Rules(who.Stream), a.given.Load()
+		old := latest.Load()
+		if old != nil && old.version == version && old.given == given {
+			return old, nil
+		}
+		r := &rules{version: version, given: given}
+		recorded, err := a.load(ctx, who, r, old, confirmed)
+		switch {
+		case errors.Is(err, ledger.ErrOvertaken) || recorded:
+			// read them again, with what was recorded
+		case err != nil:
+			return nil, err
+		default:
+			latest.Store(r)
+			return r, nil
+		}
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return a.refresh(ctx, who, g)
 }
 
-// refresh is current for callers that hold the lock.
-func (a *Admission) refresh(ctx context.Context, who Submitter, g *regime) (*rules, error) {
-	now := a.given.Load()
-	old := g.rules.Load()
-	if old != nil && old.given == now {
-		return old, nil
+// load reads the rules in force. If the default policy or a trusted root is
+// missing, it records that and reports so. confirmed has the names of roots that
+// were recorded for this call, whatever the clocks show.
+func (a *Admission) load(ctx context.Context, who Submitter, r, old *rules, confirmed map[string]bool) (recorded bool, err error) {
+	if recorded, err = a.loadPolicy(ctx, who, r, old); err != nil || recorded {
+		return recorded, err
 	}
-	r := &rules{given: now}
-	if old != nil && (old.own || old.policy.Digest() == now.fallback.Digest()) {
-		r.policy, r.index, r.own = old.policy, old.index, old.own
-	} else if err := a.loadPolicy(ctx, who, r); err != nil {
-		return nil, err
-	}
-	for _, f := range now.roots {
+	for _, f := range r.given.roots {
 		if len(f.Tenants) > 0 && !slices.Contains(f.Tenants, who.Tenant) {
 			continue
 		}
-		since, err := a.putRoot(ctx, who, r, f)
+		since, err := a.putRoot(ctx, who, r, f, confirmed[f.Name])
 		if err != nil {
-			return nil, fmt.Errorf("put the trusted root %s in force: %w", f.Name, err)
+			return false, fmt.Errorf("put the trusted root %s in force: %w", f.Name, err)
+		}
+		if since.IsZero() {
+			confirmed[f.Name] = true
+			return true, nil
 		}
 		r.roots = append(r.roots, root{f, since})
 	}
-	g.rules.Store(r)
-	return r, nil
+	return false, nil
 }
 
 // loadPolicy sets the policy in force in the stream. If that is the default
 // policy, it records it unless it is recorded already.
-func (a *Admission) loadPolicy(ctx context.Context, who Submitter, r *rules) error {
+func (a *Admission) loadPolicy(ctx context.Context, who Submitter, r, old *rules) (recorded bool, err error) {
 	c, err := NewestConfig(ctx, a.ledger, who.Stream, PolicyConfig)
 	if err != nil {
-		return fmt.Errorf("read the admission policy: %w", err)
+		return false, fmt.Errorf("read the admission policy: %w", err)
 	}
 	if c != nil {
-		if r.policy, err = ParseAdmissionPolicy(c.Document); err != nil {
-			return fmt.Errorf("this version cannot read the admission policy in force (entry %d): %w", c.Index, err)
-		}
 		r.index, r.own = c.Index, true
-		return nil
+		if old != nil && old.own && old.index == c.Index {
+			r.policy = old.policy
+		} else if r.policy, err = ParseAdmissionPolicy(c.Document); err != nil {
+			return false, fmt.Errorf("this version cannot read the admission policy in force (entry %d): %w", c.Index, err)
+		}
+		return false, nil
 	}
 	r.policy = r.given.fallback
 	c, err = NewestConfig(ctx, a.ledger, who.Stream, DefaultPolicyConfig)
 	if err != nil {
-		return fmt.Errorf("read the admission policy: %w", err)
+		return false, fmt.Errorf("read the admission policy: %w", err)
 	}
 	if c != nil && c.Digest == r.policy.Digest() {
 		r.index = c.Index
-		return nil
+		return false, nil
 	}
-	res, err := a.record(ctx, who, DefaultPolicyConfig, r.policy.Text(), "the default of this server", r.policy.Digest())
-	if err != nil {
-		return fmt.Errorf("put the default policy in force: %w", err)
+	if err := a.record(ctx, who, r, DefaultPolicyConfig, r.policy.Text(), "the default of this server"); err != nil {
+		return false, fmt.Errorf("put the default policy in force: %w", err)
 	}
-	r.index = res.Index
-	return nil
+	return true, nil
 }
 
-// putRoot records the root unless its entry is current, and returns the entry's
-// time.
-func (a *Admission) putRoot(ctx context.Context, who Submitter, r *rules, f *RootFile) (time.Time, error) {
+// putRoot returns the time of the root's entry. If that is missing or older
+// than the operator's confirmation, it records one and returns no time.
+func (a *Admission) putRoot(ctx context.Context, who Submitter, r *rules, f *RootFile, confirmed bool) (time.Time, error) {
 	name := RootConfigPrefix + f.Name
 	c, err := NewestConfig(ctx, a.ledger, who.Stream, name)
 	if err != nil {
@@ -245,29 +261,22 @@ func (a *Admission) putRoot(ctx context.Context, who Submitter, r *rules, f *Roo
 	}
 	reason := "put in force"
 	if c != nil && c.Digest == f.Trusted.Digest() {
-		if since := time.UnixMilli(int64(c.Time)); !f.Confirmed.After(since) {
+		if since := time.UnixMilli(int64(c.Time)); confirmed || !f.Confirmed.After(since) {
 			return since, nil
 		}
 		reason = "confirmed"
 	}
-	res, err := a.record(ctx, who, name, f.Document, reason, r.policy.Digest())
-	if err != nil {
-		return time.Time{}, err
-	}
-	e, err := a.ledger.Entry(ctx, who.Stream, res.Index)
-	if err != nil {
-		return time.Time{}, err
-	}
-	return time.UnixMilli(int64(e.Skeleton.Time)), nil
+	return time.Time{}, a.record(ctx, who, r, name, f.Document, reason)
 }
 
 // ServerIdentity is the submitter of entries that the server records on its own
 // behalf.
 const ServerIdentity = "server"
 
-func (a *Admission) record(ctx context.Context, who Submitter, name string, document []byte, reason, policyDigest string) (ledger.Result, error) {
+func (a *Admission) record(ctx context.Context, who Submitter, r *rules, name string, document []byte, reason string) error {
 	who.Identity = ServerIdentity
-	return recordConfig(context.WithoutCancel(ctx), a.ledger, who, name, document, reason, policyDigest)
+	_, err := recordConfig(context.WithoutCancel(ctx), a.ledger, who, name, document, reason, r.policy.Digest(), r.version)
+	return err
 }
 
 // SetPolicy puts a policy in force in the submitter's stream and records it as
@@ -278,28 +287,18 @@ func (a *Admission) SetPolicy(ctx context.Context, who Submitter, text []byte, r
 	if err != nil {
 		return ledger.Result{}, err
 	}
-	g := a.regime(who.Stream)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	old, err := a.refresh(ctx, who, g)
-	if err != nil {
-		return ledger.Result{}, err
-	}
-	if err := p.CheckRoots(old.names()); err != nil {
-		return ledger.Result{}, err
-	}
-	res, err := recordConfig(context.WithoutCancel(ctx), a.ledger, who, PolicyConfig, text, reason, p.Digest())
-	if err != nil {
-		return ledger.Result{}, err
-	}
-	g.rules.Store(&rules{policy: p, own: true, index: res.Index, given: old.given, roots: old.roots})
-	return res, nil
+	var res ledger.Result
+	err = a.append(ctx, who, func(r *rules) error { return p.CheckRoots(r.names()) }, func(version ledger.Rules) (err error) {
+		res, err = recordConfig(context.WithoutCancel(ctx), a.ledger, who, PolicyConfig, text, reason, p.Digest(), version)
+		return err
+	})
+	return res, err
 }
 
 // Policy returns the policy in force in the submitter's stream, and the index
 // of its entry.
 func (a *Admission) Policy(ctx context.Context, who Submitter) (*policy.AdmissionPolicy, uint64, error) {
-	r, err := a.current(ctx, who, a.regime(who.Stream))
+	r, err := a.current(ctx, who)
 	if err != nil {
 		return nil, 0, err
 	}

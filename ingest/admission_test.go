@@ -178,7 +178,7 @@ func TestRulesRace(t *testing.T) {
 			}
 			cancel()
 			in.Admission.SetRoots([]*RootFile{publicGood(func(f *RootFile) { f.Confirmed = time.Now() })})
-			if _, err := in.RecordConfig(context.Background(), who, "grant/x", []byte("{}"), ""); err != nil {
+			if _, err := in.RecordConfig(context.Background(), who, ledger.Rules{}, "grant/x", []byte("{}"), ""); err != nil {
 				t.Error(err)
 			}
 		}
@@ -284,5 +284,73 @@ func TestHostileEvidence(t *testing.T) {
 	}
 	if after := len(headers(t, in, who)); after != before {
 		t.Errorf("%d entries were recorded", after-before)
+	}
+}
+
+// What was decided before a change of the rules, and arrives after it, is
+// decided again. The change comes between the two: the observer of decisions
+// makes it.
+func TestDecidedAgain(t *testing.T) {
+	in, who := withAdmission(t, AdmissionConfig{})
+	ctx := context.Background()
+	appendOne(t, in, who, Submission{Kind: "attestation", MediaType: "text/plain", Payload: []byte("before")})
+	decisions := 0
+	in.Decided = func(*policy.Decision) {
+		if decisions++; decisions > 1 {
+			return
+		}
+		if _, err := in.Admission.SetPolicy(ctx, who, []byte(enforceNothing), "in between"); err != nil {
+			t.Error(err)
+		}
+	}
+	r := appendOne(t, in, who, Submission{Kind: "attestation", MediaType: "text/plain", Payload: []byte("late")})
+	var refusal *Refusal
+	if !errors.As(r.Err, &refusal) || decisions != 2 {
+		t.Errorf("evidence that the new policy refuses: %+v after %d decisions", r, decisions)
+	}
+	checkRules(t, in, who)
+}
+
+// A submitter whose credentials end between decision and entry records nothing.
+func TestCredentialsEndInBetween(t *testing.T) {
+	in, who := withAdmission(t, AdmissionConfig{})
+	ctx := context.Background()
+	ended := errors.New("revoked")
+	var gone error
+	who.Valid = func() error { return gone }
+	in.Decided = func(*policy.Decision) {
+		gone = ended
+		other := who
+		other.Valid = nil
+		if _, err := in.RecordConfig(ctx, other, ledger.Rules{}, "grant/x", nil, "revoke it"); err != nil {
+			t.Error(err)
+		}
+	}
+	size := in.Ledger.Published().Size
+	_, err := in.Append(ctx, who, []Submission{{Kind: "attestation", MediaType: "text/plain", Payload: []byte("late")}})
+	if !errors.Is(err, ended) {
+		t.Errorf("got error %v", err)
+	}
+	for _, h := range headers(t, in, who) {
+		if h.Kind == "attestation" {
+			t.Error("the evidence was recorded")
+		}
+	}
+	if in.Ledger.Published().Size == size {
+		t.Error("nothing was recorded, so nothing was tested")
+	}
+}
+
+// Exchanges of identity tokens change nothing for drafts that are under way.
+func TestExchangesOvertakeNothing(t *testing.T) {
+	for name, want := range map[string]bool{PolicyConfig: true, "trusted-root/a": true, "legal-hold/x": true, "grant/ci": true, "retention": true, ExchangeType + "/00": false} {
+		h := &entry.Header{Kind: "config", Attributes: map[string]string{"name": name}}
+		h.Attributes["type"], _, _ = strings.Cut(name, "/")
+		if Governs(h) != want {
+			t.Errorf("%s governs: %t", name, !want)
+		}
+	}
+	if Governs(&entry.Header{Kind: "attestation", Attributes: map[string]string{"type": "grant"}}) {
+		t.Error("an attestation governs")
 	}
 }

@@ -9,32 +9,22 @@ import (
 )
 
 // Erase performs the erasures and records an entry for each, in one commit. It
-// does not check whether they are permitted. Package retention does.
-func (in *Ingester) Erase(ctx context.Context, who Submitter, erasures []*ledger.Erasure, reason string) ([]ledger.Result, error) {
+// does not check whether they are permitted. Package retention does, under the
+// version of the rules that it passes. Errors: ledger.ErrOvertaken if that is
+// not in force any more.
+func (in *Ingester) Erase(ctx context.Context, who Submitter, decided ledger.Rules, erasures []*ledger.Erasure, reason string) (results []ledger.Result, err error) {
 	drafts := make([]ledger.Draft, len(erasures))
-	var results []ledger.Result
-	draft := func(policyDigest string) (err error) {
+	err = in.under(ctx, who, decided, func(policyDigest string, version ledger.Rules) error {
 		for i, e := range erasures {
 			index := e.Index
 			m := &munimentv1.Erasure{Index: &index, Scope: e.Scope(), Reason: reason, Actor: who.Identity}
 			if drafts[i], err = recordDraft(in.Ledger, who, ledger.ErasureKind, rand.Text(), m, policyDigest); err != nil {
 				return err
 			}
-			drafts[i].Erase = e
+			drafts[i].Erase, drafts[i].Rules = e, version
 		}
-		return nil
-	}
-	appendAll := func() (err error) {
 		results, err = in.Ledger.Append(ctx, drafts)
 		return err
-	}
-	if in.Admission != nil {
-		err := in.Admission.append(ctx, who, func(r *rules) error { return draft(r.policy.Digest()) }, appendAll)
-		return results, err
-	}
-	if err := draft(""); err != nil {
-		return nil, err
-	}
-	err := appendAll()
+	})
 	return results, err
 }

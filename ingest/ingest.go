@@ -45,6 +45,16 @@ type Submitter struct {
 	Tenant   string
 	Identity string // such as "token:acme"; recorded in the header
 	Stream   *ledger.Stream
+	// Valid returns an error if the submitter's credentials are not in force
+	// any more. It is called each time that something is decided. Nil: they are.
+	Valid func() error
+}
+
+func (who *Submitter) check() error {
+	if who.Valid == nil {
+		return nil
+	}
+	return who.Valid()
 }
 
 // An Ingester appends submissions to one log.
@@ -134,7 +144,10 @@ func (in *Ingester) appendRead(ctx context.Context, who Submitter, subs []Submis
 		}
 		return ctx.Err()
 	}
-	appendAll := func() (err error) {
+	appendAll := func(version ledger.Rules) (err error) {
+		for i := range drafts {
+			drafts[i].Rules = version
+		}
 		results, err = in.Ledger.Append(ctx, drafts)
 		return err
 	}
@@ -142,7 +155,7 @@ func (in *Ingester) appendRead(ctx context.Context, who Submitter, subs []Submis
 	if in.Admission != nil && slices.Contains(wrong, nil) { // something to decide
 		err = in.Admission.append(ctx, who, draft, appendAll)
 	} else if err = draft(nil); err == nil {
-		err = appendAll()
+		err = appendAll(ledger.Rules{})
 	}
 	if err != nil {
 		return nil, err

@@ -130,8 +130,8 @@ func (l *Ledger) publish(b *batch) (*Published, error) {
 	p := &Published{Size: cp.Size, Root: b.root, Time: b.time, Checkpoint: signed, Superseded: make(chan struct{}), edges: b.edges, tiles: l.tiles, tail: receipt.NewProofTail(signed)}
 	for _, g := range b.grown { // before waiters for the new state wake up
 		l.grown.Store(g.id, p.Size)
-		if g.rules.known {
-			l.rules.Store(g.id, rulesAt{g.rules, p.Size})
+		if g.changed {
+			l.rules.Store(g.id, g.rules)
 		}
 	}
 	old := l.published.Swap(p)

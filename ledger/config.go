@@ -49,7 +49,10 @@ type Config struct {
 	// FollowEvery is the interval at which a store that other servers share is
 	// asked for their commits; 0: only when one of this server's is lost.
 	FollowEvery time.Duration
-	TileCache   int // full tiles kept in memory, 9 to 17 KiB each; 0: 4,096
+	// Governs reports whether an entry with the header changes its stream's
+	// rules; nil: every entry of kind config does.
+	Governs   func(*entry.Header) bool
+	TileCache int // full tiles kept in memory, 9 to 17 KiB each; 0: 4,096
 
 	Observe Observer // may be zero
 }
@@ -77,6 +80,9 @@ func (c *Config) setDefaults() {
 	def(&c.MaxBatchRows, 16<<10)
 	def(&c.MaxBatchBytes, 64<<20)
 	def(&c.MaxClockGap, 366*24*time.Hour)
+	if c.Governs == nil {
+		c.Governs = Governs
+	}
 	def(&c.MaxUndecided, 30*time.Second)
 	def(&c.TileCache, 4096)
 	def(&c.WitnessedEvery, 10*time.Second)

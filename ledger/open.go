@@ -46,7 +46,7 @@ type Ledger struct {
 	witnessed      atomic.Pointer[Witnessed]
 	firstWitnessed chan struct{} // closed when witnessed is set for the first time
 
-	rules   sync.Map      // entry.Hash of a stream → rulesAt, see Rules
+	rules   sync.Map      // entry.Hash of a stream → Rules, written by the committer only
 	free    chan struct{} // sent by the committer before it waits for a batch
 	commits chan *batch   // to the committer
 	lost    chan *batch   // back from it

@@ -9,97 +9,67 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// A stream's rules are its entries of kind config: the admission policy,
-// trusted roots, grants, retention rules and legal holds. A draft that was
-// decided under rules names them, and is recorded only if they are still in
-// force at its place, whoever has changed them in between.
+// A stream's rules are its config entries: the admission policy, trusted roots,
+// grants, retention rules and legal holds. A draft that was decided under rules
+// names their version, and is recorded only if that is in force at its place,
+// whoever has changed the rules in between.
 
-// Rules are a version of a stream's rules. Versions of the same stream can be
-// compared. The zero value is no version: a draft that names it was decided
-// under no rules.
+// Rules are a version of a stream's rules, for this process. The zero value is
+// no version: a draft that names it was decided under no rules.
 type Rules struct {
 	known bool
-	next  uint64 // index of the newest config entry plus 1; 0 if there is none
-}
-
-// rulesAt are the rules in force in the published state of a size.
-type rulesAt struct {
-	Rules
-	size uint64
+	next  uint64 // index of the newest change since the log was opened, plus 1; 0 if there is none
 }
 
 // ErrOvertaken is the error of an append whose drafts were decided under rules
-// that are no longer in force. Nothing was recorded. The drafts must be decided
-// again.
+// that are not in force at their place. Nothing was recorded. The drafts must
+// be decided again.
 var ErrOvertaken = errors.New("the rules changed before the entry was recorded")
 
-// Rules returns the rules in force in the stream, in a published state that is
-// at least as new as any that was published before the call.
-func (l *Ledger) Rules(ctx context.Context, s *Stream) (Rules, error) {
-	if v, ok := l.rules.Load(s.ID); ok && v.(rulesAt).size >= l.Grown(s.ID) {
-		return v.(rulesAt).Rules, nil
+// Rules returns the version in force in the stream. What is published contains
+// all that this version has changed.
+func (l *Ledger) Rules(s *Stream) Rules {
+	if v, ok := l.rules.Load(s.ID); ok {
+		return v.(Rules)
 	}
-	size := l.published.Load().Size
-	r, err := l.rulesBelow(ctx, s.ID, size)
-	if err != nil {
-		return Rules{}, err
-	}
-	now := rulesAt{r, size}
-	for {
-		old, there := l.rules.LoadOrStore(s.ID, now)
-		if !there || old.(rulesAt).size >= size || l.rules.CompareAndSwap(s.ID, old, now) {
-			return r, nil
-		}
-	}
+	return Rules{known: true}
 }
 
-// rulesBelow returns the rules that the first size entries of the log contain.
-func (l *Ledger) rulesBelow(ctx context.Context, stream entry.Hash, size uint64) (Rules, error) {
-	if size == 0 {
-		return Rules{known: true}, nil
-	}
-	list, err := l.store.Postings(ctx, term(stream, kindField, kindname.Config))
-	if err != nil {
-		return Rules{}, indexDamage(err, l.replica)
-	}
-	index, ok, err := list.SeekLE(size - 1)
-	if err = errors.Join(err, list.Close()); err != nil {
-		return Rules{}, indexDamage(err, l.replica)
-	}
-	r := Rules{known: true}
-	if ok {
-		r.next = index + 1
-	}
-	return r, nil
-}
+// Governs reports whether an entry with the header changes the rules of its
+// stream. It is the default of Config.Governs.
+func Governs(h *entry.Header) bool { return h.Kind == kindname.Config }
 
 // checkRules returns ErrOvertaken if a draft of the group was decided under
 // other rules than those at its place.
 func (l *Ledger) checkRules(g *group) error {
 	for i := range g.entries {
-		d := g.entries[i].draft
-		if d == nil || !d.Rules.known {
-			continue
-		}
-		h := l.tip.head(d.Stream)
-		if !h.rules.known {
-			var err error
-			// All config entries of the stream that are not published yet were
-			// placed by this sequencer, which then knows the rules.
-			if h.rules, err = l.rulesBelow(context.Background(), d.Stream.ID, l.tip.tree.size); err != nil {
-				return fmt.Errorf("read the rules in force: %w", err)
-			}
-		}
-		if d.Rules != h.rules {
+		if d := g.entries[i].draft; d != nil && d.Rules.known && d.Rules != l.tip.head(d.Stream).version() {
 			return ErrOvertaken
 		}
 	}
 	return nil
 }
 
-// govern takes note of an entry of the stream that changes its rules.
-func (h *head) govern(kind string, index uint64) {
-	if kind == kindname.Config {
-		h.rules = Rules{known: true, next: index + 1}
+// version returns the version of the stream's rules at the tip.
+func (h *head) version() Rules { return Rules{known: true, next: h.ruled} }
+
+// govern takes note of an entry of the stream.
+func (l *Ledger) govern(h *head, header *entry.Header, index uint64) {
+	if l.cfg.Governs(header) {
+		h.ruled = index + 1
 	}
+}
+
+// governStored is govern for an entry that another server has recorded.
+func (l *Ledger) governStored(ctx context.Context, h *head, index uint64) error {
+	opening, err := l.store.Header(ctx, index)
+	if err != nil {
+		return fmt.Errorf("entry %d: %w", index, notThere(err))
+	}
+	header, err := parseHeader(index, opening)
+	if err != nil || header == nil { // erased, which the log's own entries can't be
+		return err
+	}
+	l.govern(h, header, index)
+	return nil
 }

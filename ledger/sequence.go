@@ -34,8 +34,9 @@ type batch struct {
 
 // A grownStream is a stream with new entries.
 type grownStream struct {
-	id    entry.Hash
-	rules Rules // after the batch
+	id      entry.Hash
+	rules   Rules // after the batch
+	changed bool  // the batch changes the rules
 }
 
 // placedAhead is the number of entries that are placed at once while the
@@ -133,10 +134,11 @@ func (l *Ledger) complete(b *batch) {
 	rand.Read(b.commit.ID[:]) // never fails: see crypto/rand
 	b.root, b.edges = t.root(), t.snapshot()
 	b.commit.Root, b.commit.Tiles = b.root, t.takeFull()
-	for _, before := range b.heads {
+	for i := range b.heads {
+		before := &b.heads[i]
 		h := l.tip.heads[before.StreamID]
 		b.commit.Heads = append(b.commit.Heads, h.StreamHead)
-		b.grown = append(b.grown, grownStream{h.StreamID, h.rules})
+		b.grown = append(b.grown, grownStream{h.StreamID, h.version(), h.ruled > before.ruled})
 	}
 }
 
@@ -236,7 +238,7 @@ func (l *Ledger) placeEntry(b *batch, p *pending, now uint64) {
 	leaf := p.skeleton.LeafHash(l.origin)
 	h.Next++
 	h.Last = leaf
-	h.govern(p.draft.Header.Kind, p.index)
+	l.govern(h, p.draft.Header, p.index)
 	l.tip.append(leaf, now)
 	e := store.Entry{Skeleton: p.skeleton, Header: p.draft.Opening, Payload: p.draft.Payload}
 	if p.draft.Large != nil {

@@ -203,8 +203,7 @@ func TestTileCacheIsBounded(t *testing.T) {
 	c := newTileCache(nil, most)
 	hashes := store.TileNodes(make([]entry.Hash, store.TileWidth))
 	for i := range uint64(10 * most) {
-		cached, _ := newTile(hashes)
-		c.put(0, i, cached)
+		c.put(&store.Tile{Index: i, Hashes: hashes})
 	}
 	c.tiles.CleanUp()
 	if n := c.tiles.EstimatedSize(); n > most {

@@ -24,7 +24,7 @@ type tip struct {
 type head struct {
 	store.StreamHead
 	tag   *tagger
-	rules Rules  // zero if not known
+	ruled uint64 // index of the newest change of its rules since the log was opened, plus 1
 	batch uint64 // number of the newest one that has an entry of the stream
 }
 
@@ -92,7 +92,7 @@ func (tp *tip) revert(b *batch) {
 	tp.time = b.timeBefore
 	for _, h := range b.heads {
 		now := tp.heads[h.StreamID]
-		now.StreamHead, now.rules, now.batch = h.StreamHead, h.rules, h.batch
+		now.StreamHead, now.ruled, now.batch = h.StreamHead, h.ruled, h.batch
 	}
 	for _, k := range b.commit.Keys {
 		tp.recent.remove(k.Key, k.Index)
@@ -143,6 +143,7 @@ func (l *Ledger) followTo(ctx context.Context, b *batch, from, to, last uint64) 
 		sk := &skeletons[i]
 		h := l.tip.headOf(sk.StreamID)
 		leaf := sk.LeafHash(l.origin)
+		b.touch(h)
 		switch {
 		case sk.Seq < h.Next: // read with the heads when the log was opened
 		case sk.Seq == h.Next && sk.Prev == h.Last:
@@ -150,12 +151,10 @@ func (l *Ledger) followTo(ctx context.Context, b *batch, from, to, last uint64) 
 		default:
 			return fmt.Errorf("entry %d: %w: it does not follow its stream's last entry", from+uint64(i), ErrDamaged)
 		}
-		h.rules = Rules{} // read again if needed
-		l.tip.append(leaf, sk.Time)
-		if h.batch != b.number {
-			h.batch = b.number
-			b.grown = append(b.grown, grownStream{id: sk.StreamID})
+		if err := l.governStored(ctx, h, from+uint64(i)); err != nil {
+			return err
 		}
+		l.tip.append(leaf, sk.Time)
 	}
 	return nil
 }

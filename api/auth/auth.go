@@ -46,7 +46,8 @@ type Authenticator struct {
 // New returns an authenticator for the directory. It reads the grants in force
 // from the ledger, and brings the limits of the tenants into force.
 func New(ctx context.Context, cfg Config, d Directory) (*Authenticator, error) {
-	a := &Authenticator{cfg: cfg, grants: newGrants()}
+	a := &Authenticator{cfg: cfg}
+	a.grants = newGrants(a.inForce)
 	dir, err := a.newDirectory(ctx, d)
 	if err != nil {
 		return nil, err
@@ -69,12 +70,21 @@ type Identity struct {
 	Kinds   []string  // limits the kinds of entries; empty: all kinds of the role
 	Expires time.Time // zero: never
 
-	hash tokenHash // of the token; zero for a certificate
+	hash  tokenHash // of the token; zero for a certificate
+	again func(*Identity) error
 }
 
 // Submitter returns the identity as ingest records it.
 func (id *Identity) Submitter() ingest.Submitter {
-	return ingest.Submitter{Tenant: id.Tenant.Name, Identity: id.Name, Stream: id.Tenant.Stream}
+	return ingest.Submitter{Tenant: id.Tenant.Name, Identity: id.Name, Stream: id.Tenant.Stream, Valid: id.valid}
+}
+
+// valid returns an error if the credentials are not in force any more.
+func (id *Identity) valid() error {
+	if id.again == nil {
+		return nil
+	}
+	return id.again(id)
 }
 
 // A Slot holds the identity of a request's caller once it is authenticated.
@@ -211,9 +221,15 @@ func (a *Authenticator) check(g *grant) error {
 // CheckAgain returns nil if the caller's credentials are still in force. A
 // stream can outlive them.
 func (a *Authenticator) CheckAgain(id *Identity) error {
+	if id == nil { // the call needs no credentials
+		return nil
+	}
+	return a.inForce(id)
+}
+
+func (a *Authenticator) inForce(id *Identity) error {
 	var err error
 	switch {
-	case id == nil: // the call needs no credentials
 	case id.hash != tokenHash{}:
 		err = a.check(a.grants.find(id.hash))
 	case !a.cfg.Now().Before(id.Expires):

@@ -34,7 +34,7 @@ func (a *Authenticator) identifyCertificate(state *tls.ConnectionState) (*Identi
 			return nil, errCertificateTenants
 		}
 		r := &t.Certificates[j]
-		found = &Identity{Tenant: t, Name: "cert:" + r.String(), Role: r.Role, Kinds: r.Kinds, Expires: cert.NotAfter}
+		found = &Identity{Tenant: t, Name: "cert:" + r.String(), Role: r.Role, Kinds: r.Kinds, Expires: cert.NotAfter, again: a.inForce}
 	}
 	if found == nil {
 		return nil, errNoCertificateRule

@@ -67,7 +67,7 @@ func (a *Authenticator) Reload(ctx context.Context, d Directory) error {
 		return err
 	}
 	// The grants of new tenants are read before they are in force.
-	added := newGrants()
+	added := newGrants(a.inForce)
 	for i := range dir.tenants {
 		if t := &dir.tenants[i]; old.byName[t.Name] == nil {
 			if err := a.loadTenantGrants(ctx, added, t); err != nil {
@@ -148,6 +148,7 @@ func (gs *grants) replaceConfigured(t *Tenant) {
 			delete(gs.byHash, g.hash)
 		}
 		g = tok.grant(t)
+		g.again = gs.again
 		ids[tok.ID], gs.byHash[g.hash] = g, g
 	}
 }

@@ -32,6 +32,7 @@ const (
 // The time of a lookup can depend on the token's SHA-256 and on the seed of the
 // map. Neither reveals anything about unknown tokens.
 type grants struct {
+	again  func(*Identity) error // checks a grant once more
 	mu     sync.RWMutex
 	byHash map[tokenHash]*grant
 	// of each tenant; the value is nil while the grant is being recorded
@@ -42,8 +43,8 @@ type grants struct {
 	sweepAt  int // sessions and used at which the expired ones are dropped
 }
 
-func newGrants() *grants {
-	return &grants{byHash: map[tokenHash]*grant{}, byID: map[string]map[string]*grant{}, reserved: map[tokenHash]bool{}, used: map[[sha256.Size]byte]time.Time{}, sweepAt: 1024}
+func newGrants(again func(*Identity) error) *grants {
+	return &grants{again: again, byHash: map[tokenHash]*grant{}, byID: map[string]map[string]*grant{}, reserved: map[tokenHash]bool{}, used: map[[sha256.Size]byte]time.Time{}, sweepAt: 1024}
 }
 
 // add puts a grant in force.
@@ -58,6 +59,7 @@ func (gs *grants) add(g *grant) {
 		}
 		gs.byID[g.Tenant.Name][g.id] = g
 	}
+	g.again = gs.again
 	gs.byHash[g.hash] = g
 }
 
@@ -70,6 +72,16 @@ func (gs *grants) revoke(g *grant) {
 	revoked.revoked = true
 	gs.byID[g.Tenant.Name][g.id] = &revoked
 	gs.byHash[g.hash] = &revoked
+}
+
+// restore takes back the revocation of a grant that could not be recorded.
+func (gs *grants) restore(g *grant) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	if now := gs.byHash[g.hash]; now != nil && now.revoked {
+		gs.byID[g.Tenant.Name][g.id] = g
+		gs.byHash[g.hash] = g
+	}
 }
 
 func (gs *grants) find(hash tokenHash) *grant {

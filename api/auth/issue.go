@@ -45,7 +45,7 @@ func (a *Authenticator) Issue(ctx context.Context, who *Identity, m Grant, hash 
 		return "", r, err
 	}
 	// A recorded grant must be in force, even if the caller has gone meanwhile.
-	r, err = a.cfg.Ingest.RecordConfig(context.WithoutCancel(ctx), who.Submitter(), grantType+"/"+g.id, document, reason)
+	r, err = a.cfg.Ingest.RecordConfig(context.WithoutCancel(ctx), who.Submitter(), ledger.Rules{}, grantType+"/"+g.id, document, reason)
 	if err != nil {
 		return "", r, err
 	}
@@ -59,12 +59,16 @@ func (a *Authenticator) Revoke(ctx context.Context, who *Identity, id, reason st
 	if g == nil || g.revoked {
 		return ledger.Result{}, ErrNoGrant
 	}
-	r, err := a.cfg.Ingest.RecordConfig(context.WithoutCancel(ctx), who.Submitter(), grantType+"/"+g.id, nil, reason)
-	if err != nil {
-		return r, err
-	}
+	// The grant ends first, so that what is decided after the revocation is
+	// recorded is not decided by it.
 	a.grants.revoke(g)
-	return r, nil
+	by := who.Submitter()
+	by.Valid = nil // a holder can revoke its own grant
+	r, err := a.cfg.Ingest.RecordConfig(context.WithoutCancel(ctx), by, ledger.Rules{}, grantType+"/"+g.id, nil, reason)
+	if err != nil {
+		a.grants.restore(g)
+	}
+	return r, err
 }
 
 // Grants returns the tenant's grants that are neither revoked nor expired.

@@ -38,8 +38,8 @@ type identityDocument struct {
 
 // Names of entries of kind config begin with their type and a slash.
 const (
-	grantType    = "grant"    // grant/ID; withdrawn: revoked
-	exchangeType = "exchange" // exchange/HASH of the identity token's issuer and ID
+	grantType    = "grant"             // grant/ID; withdrawn: revoked
+	exchangeType = ingest.ExchangeType // exchange/HASH of the identity token's issuer and ID
 )
 
 // loadTenantGrants reads the tenant's grants in force from the configuration

@@ -61,8 +61,16 @@ func (k *Keeper) applyRule(ctx context.Context, who ingest.Submitter, r Rule, re
 }
 
 // applyBatch erases those entries that can be erased, in one commit.
-func (k *Keeper) applyBatch(ctx context.Context, who ingest.Submitter, r Rule, entries []ledger.Entry, reason string, dryRun bool) ([]Outcome, error) {
-	defer k.lock(who.Stream)()
+func (k *Keeper) applyBatch(ctx context.Context, who ingest.Submitter, r Rule, entries []ledger.Entry, reason string, dryRun bool) (outcomes []Outcome, err error) {
+	err = k.Ingester.Decide(ctx, who, func(version ledger.Rules) error {
+		outcomes, err = k.tryBatch(ctx, who, version, r, entries, reason, dryRun)
+		return err
+	})
+	return outcomes, err
+}
+
+// tryBatch is applyBatch under a version of the rules.
+func (k *Keeper) tryBatch(ctx context.Context, who ingest.Submitter, version ledger.Rules, r Rule, entries []ledger.Entry, reason string, dryRun bool) ([]Outcome, error) {
 	holds, err := k.Holds(ctx, who.Stream)
 	if err != nil {
 		return nil, err
@@ -95,7 +103,7 @@ func (k *Keeper) applyBatch(ctx context.Context, who ingest.Submitter, r Rule, e
 	if dryRun || len(plans) == 0 {
 		return outcomes, nil
 	}
-	_, err = k.Ingester.Erase(ctx, who, plans, reason)
+	_, err = k.Ingester.Erase(ctx, who, version, plans, reason)
 	return outcomes, err
 }
 

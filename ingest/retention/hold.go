@@ -33,42 +33,45 @@ const holdPrefix = "legal-hold/"
 
 // Place places a hold on the entries that match the filter. A nil filter
 // matches all entries. Errors: ErrHoldExists.
-func (k *Keeper) Place(ctx context.Context, who ingest.Submitter, id string, shown *munimentv1.Filter, reason string) (ledger.Result, error) {
-	defer k.lock(who.Stream)()
-	if h, err := k.hold(ctx, who.Stream, id); err != nil || h != nil {
-		if err == nil {
-			err = ledger.WrongField(ledger.FieldHold, "%w (entry %d): release it first, or choose another name", ErrHoldExists, h.Index)
-		}
-		return ledger.Result{}, err
-	}
+func (k *Keeper) Place(ctx context.Context, who ingest.Submitter, id string, shown *munimentv1.Filter, reason string) (r ledger.Result, err error) {
 	if shown == nil {
 		shown = &munimentv1.Filter{}
 	}
 	loose, err := protojson.Marshal(shown)
 	if err != nil {
-		return ledger.Result{}, err
+		return r, err
 	}
 	// The white space that protojson writes differs between builds.
 	var document bytes.Buffer
 	if err := json.Compact(&document, loose); err != nil {
-		return ledger.Result{}, err
+		return r, err
 	}
-	// Keep the lock until the hold is in force, even if the caller's context
-	// ends.
-	return k.Ingester.RecordConfig(context.WithoutCancel(ctx), who, holdPrefix+id, document.Bytes(), reason)
+	err = k.Ingester.Decide(ctx, who, func(version ledger.Rules) error {
+		switch h, err := k.hold(ctx, who.Stream, id); {
+		case err != nil:
+			return err
+		case h != nil:
+			return ledger.WrongField(ledger.FieldHold, "%w (entry %d): release it first, or choose another name", ErrHoldExists, h.Index)
+		}
+		r, err = k.Ingester.RecordConfig(ctx, who, version, holdPrefix+id, document.Bytes(), reason)
+		return err
+	})
+	return r, err
 }
 
 // Release releases a hold. Errors: ErrNoHold.
-func (k *Keeper) Release(ctx context.Context, who ingest.Submitter, id, reason string) (ledger.Result, error) {
-	defer k.lock(who.Stream)()
-	h, err := k.hold(ctx, who.Stream, id)
-	if err != nil {
-		return ledger.Result{}, err
-	}
-	if h == nil {
-		return ledger.Result{}, ledger.WrongField(ledger.FieldHold, "%w as %q", ErrNoHold, id)
-	}
-	return k.Ingester.RecordConfig(context.WithoutCancel(ctx), who, holdPrefix+id, nil, reason)
+func (k *Keeper) Release(ctx context.Context, who ingest.Submitter, id, reason string) (r ledger.Result, err error) {
+	err = k.Ingester.Decide(ctx, who, func(version ledger.Rules) error {
+		switch h, err := k.hold(ctx, who.Stream, id); {
+		case err != nil:
+			return err
+		case h == nil:
+			return ledger.WrongField(ledger.FieldHold, "%w as %q", ErrNoHold, id)
+		}
+		r, err = k.Ingester.RecordConfig(ctx, who, version, holdPrefix+id, nil, reason)
+		return err
+	})
+	return r, err
 }
 
 // hold returns the hold with the ID, or nil if it is not in force.

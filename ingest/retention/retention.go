@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"muniment.dev/muniment/ingest"
@@ -43,17 +42,6 @@ type Keeper struct {
 	Ingester *ingest.Ingester
 	Reliance Reliance // nil: nothing is relied upon
 	Now      func() time.Time
-
-	locks sync.Map // entry.Hash of the stream → *sync.Mutex
-}
-
-// lock excludes placing a hold in a stream from checking its holds and erasing.
-// Once a hold is recorded, nothing that it covers is erased.
-func (k *Keeper) lock(s *ledger.Stream) (unlock func()) {
-	v, _ := k.locks.LoadOrStore(s.ID, &sync.Mutex{})
-	mu := v.(*sync.Mutex)
-	mu.Lock()
-	return mu.Unlock
 }
 
 // A Rule is the retention period of entries of a kind.
@@ -88,7 +76,7 @@ func (k *Keeper) SetRules(ctx context.Context, who ingest.Submitter, rules []Rul
 	if err != nil {
 		return ledger.Result{}, err
 	}
-	return k.Ingester.RecordConfig(ctx, who, rulesName, document, reason)
+	return k.Ingester.RecordConfig(ctx, who, ledger.Rules{}, rulesName, document, reason)
 }
 
 // Rules returns the rules in force and the config entry that contains them,
@@ -108,31 +96,39 @@ func (k *Keeper) Rules(ctx context.Context, s *ledger.Stream) ([]Rule, *ingest.C
 // Erase erases an entry of the submitter's stream and returns the scope that
 // was erased. Errors: as ledger.PlanErasure; ErrHeld; ErrKept; an
 // *ingest.FieldError if the reason contains a digest of the erased content.
-func (k *Keeper) Erase(ctx context.Context, who ingest.Submitter, index uint64, header bool, reason string) (scope string, _ ledger.Result, _ error) {
-	defer k.lock(who.Stream)()
+func (k *Keeper) Erase(ctx context.Context, who ingest.Submitter, index uint64, header bool, reason string) (scope string, r ledger.Result, err error) {
+	err = k.Ingester.Decide(ctx, who, func(version ledger.Rules) error {
+		plan, err := k.plan(ctx, who, index, header)
+		if err != nil {
+			return err
+		}
+		if plan.Betrays(reason) {
+			return &ingest.FieldError{Field: "reason", Reason: "must not contain a digest of the payload to be erased: the reason is recorded permanently"}
+		}
+		results, err := k.Ingester.Erase(ctx, who, version, []*ledger.Erasure{plan}, reason)
+		if err != nil {
+			return err
+		}
+		scope, r = plan.Scope(), results[0]
+		return r.Err
+	})
+	return scope, r, err
+}
+
+// plan returns the erasure of an entry that may be erased.
+func (k *Keeper) plan(ctx context.Context, who ingest.Submitter, index uint64, header bool) (*ledger.Erasure, error) {
 	e, err := k.Ingester.Ledger.Entry(ctx, who.Stream, index)
 	if err != nil {
-		return "", ledger.Result{}, err
+		return nil, err
 	}
 	holds, err := k.Holds(ctx, who.Stream)
 	if err != nil {
-		return "", ledger.Result{}, err
+		return nil, err
 	}
 	if err := mayErase(e, holds); err != nil {
-		return "", ledger.Result{}, err
+		return nil, err
 	}
-	plan, err := k.Ingester.Ledger.PlanErasure(ctx, who.Stream, index, header)
-	if err != nil {
-		return "", ledger.Result{}, err
-	}
-	if plan.Betrays(reason) {
-		return "", ledger.Result{}, &ingest.FieldError{Field: "reason", Reason: "must not contain a digest of the payload to be erased: the reason is recorded permanently"}
-	}
-	results, err := k.Ingester.Erase(ctx, who, []*ledger.Erasure{plan}, reason)
-	if err != nil {
-		return "", ledger.Result{}, err
-	}
-	return plan.Scope(), results[0], results[0].Err
+	return k.Ingester.Ledger.PlanErasure(ctx, who.Stream, index, header)
 }
 
 // mayErase returns an error if the entry cannot be erased: ErrKept or ErrHeld.

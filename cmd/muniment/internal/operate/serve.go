@@ -15,6 +15,7 @@ import (
 	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/store"
 	"muniment.dev/muniment/ledger/witness"
@@ -167,6 +168,7 @@ func (s *logServer) ledgerConfig() ledger.Config {
 	cfg := ledger.Config{
 		Store: s.store, Signer: s.dir.Signer, Overlap: s.dir.Overlap, Logger: s.log, Observe: s.metrics.Observer(),
 		MaxPendingEntries: limits.PendingEntries, ReserveBytes: limits.DiskReserveBytes,
+		Governs: ingest.Governs,
 		Fatal: func(err error) {
 			s.log.Error("ending the process: restart it to reopen what is on disk", "err", err)
 			os.Exit(term.ExitNo)
