@@ -42,10 +42,16 @@ func Governs(h *entry.Header) bool { return h.Kind == kindname.Config }
 // checkRules returns ErrOvertaken if a draft of the group was decided under
 // other rules than those at its place.
 func (l *Ledger) checkRules(g *group) error {
+	var last *Draft
 	for i := range g.entries {
-		if d := g.entries[i].draft; d != nil && d.Rules.known && d.Rules != l.tip.head(d.Stream).version() {
+		d := g.entries[i].draft
+		if d == nil || !d.Rules.known || last != nil && d.Stream == last.Stream && d.Rules == last.Rules {
+			continue
+		}
+		if d.Rules != l.tip.head(d.Stream).version() {
 			return ErrOvertaken
 		}
+		last = d
 	}
 	return nil
 }
