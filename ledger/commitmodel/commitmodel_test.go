@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger/commitmodel"
 )
 
@@ -13,6 +14,7 @@ const limit = 2_000_000 // states
 // TestProtocol visits every state of the protocol. That each kind of step
 // occurs shows that the invariants were put to the test.
 func TestProtocol(t *testing.T) {
+	soak.WithoutRace(t)
 	t.Parallel()
 	r, err := commitmodel.Explore(commitmodel.Protocol{Crashes: 1, Outages: 1}, limit)
 	if err != nil {
@@ -29,6 +31,7 @@ func TestProtocol(t *testing.T) {
 // TestFaults leaves out one rule at a time, each of which must break the
 // invariant that it is there for.
 func TestFaults(t *testing.T) {
+	soak.WithoutRace(t)
 	t.Parallel()
 	for fault, invariant := range commitmodel.Faults {
 		t.Run(string(fault), func(t *testing.T) {
