@@ -197,8 +197,8 @@ func (a *Admission) current(ctx context.Context, who Submitter) (*rules, error) 
 }
 
 // load reads the rules in force. If the default policy or a trusted root is
-// missing, it records that and reports so. confirmed has the names of roots that
-// were recorded for this call, whatever the clocks show.
+// missing, it records that and reports so. confirmed has the names of roots
+// that were recorded for this call, whatever the clocks show.
 func (a *Admission) load(ctx context.Context, who Submitter, r, old *rules, confirmed map[string]bool) (recorded bool, err error) {
 	if recorded, err = a.loadPolicy(ctx, who, r, old); err != nil || recorded {
 		return recorded, err

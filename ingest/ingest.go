@@ -46,7 +46,8 @@ type Submitter struct {
 	Identity string // such as "token:acme"; recorded in the header
 	Stream   *ledger.Stream
 	// Valid returns an error if the submitter's credentials are not in force
-	// any more. It is called each time that something is decided. Nil: they are.
+	// any more. It is called each time that something is decided. Nil: they
+	// are.
 	Valid func() error
 }
 

@@ -42,9 +42,9 @@ func (in *Ingester) recordUnder(ctx context.Context, who Submitter, decided ledg
 	return res, err
 }
 
-// under calls do with the digest of the policy in force, or "" if there is none,
-// and the version of the rules to append under. If the rules change meanwhile,
-// it calls do again, unless the action was decided under others.
+// under calls do with the digest of the policy in force, or "" if there is
+// none, and the version of the rules to append under. If the rules change
+// meanwhile, it calls do again, unless the action was decided under others.
 func (in *Ingester) under(ctx context.Context, who Submitter, decided ledger.Rules, do func(policyDigest string, version ledger.Rules) error) error {
 	if in.Admission == nil {
 		return do("", decided)

@@ -13,8 +13,8 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// takeBatch waits for groups and takes all that fit in one batch. It returns nil
-// when the queue is closed and empty.
+// takeBatch waits for groups and takes all that fit in one batch. It returns
+// nil when the queue is closed and empty.
 func takeBatch(q *queue) (batch []*group) {
 	for {
 		groups, wait := q.take(3)

@@ -11,8 +11,8 @@ import (
 
 // A stream's rules are its config entries: the admission policy, trusted roots,
 // grants, retention rules and legal holds. A draft that was decided under rules
-// names their version, and is recorded only if that is in force at its place,
-// whoever has changed the rules in between.
+// names their version, and is recorded only if that is in force at its place.
+// Any server can have changed them in between.
 
 // Rules are a version of a stream's rules, for this process. The zero value is
 // no version: a draft that names it was decided under no rules.

@@ -37,11 +37,11 @@ type Store interface {
 // A Log keeps what is permanent: commits, and the state that they lead to. No
 // row of it ever changes, and each must survive.
 type Log interface {
-	// Follow returns the state after the last durable commit, whoever made it.
+	// Follow returns the state after the last durable commit of any server.
 	// The caller knows the first from entries: a log that has fewer has lost
 	// some, which is ErrDamaged. What was committed after them can be read. The
-	// state of a new store has size 0 and a Secret drawn at random. Follow comes
-	// before anything else.
+	// state of a new store has size 0 and a Secret drawn at random. Follow
+	// comes before anything else.
 	Follow(ctx context.Context, from uint64) (*State, error)
 
 	// Commit proposes c as the commit that follows the first From entries, and
