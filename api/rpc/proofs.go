@@ -32,7 +32,7 @@ func (s *Proofs) GetInclusionProof(ctx context.Context, req *connect.Request[mun
 	if err != nil {
 		return nil, s.Public(err)
 	}
-	return connect.NewResponse(&munimentv1.GetInclusionProofResponse{TreeSize: size, LeafHash: leaf[:], Hashes: byteSlices(path)}), nil
+	return connect.NewResponse(&munimentv1.GetInclusionProofResponse{TreeSize: size, LeafHash: leaf[:], Hashes: entry.ByteSlices(path)}), nil
 }
 
 func (s *Proofs) GetConsistencyProof(ctx context.Context, req *connect.Request[munimentv1.GetConsistencyProofRequest]) (*connect.Response[munimentv1.GetConsistencyProofResponse], error) {
@@ -45,15 +45,7 @@ func (s *Proofs) GetConsistencyProof(ctx context.Context, req *connect.Request[m
 	if err != nil {
 		return nil, s.Public(err)
 	}
-	return connect.NewResponse(&munimentv1.GetConsistencyProofResponse{ToSize: to, Hashes: byteSlices(path)}), nil
-}
-
-func byteSlices(path []entry.Hash) [][]byte {
-	out := make([][]byte, len(path))
-	for i := range path {
-		out[i] = path[i][:]
-	}
-	return out
+	return connect.NewResponse(&munimentv1.GetConsistencyProofResponse{ToSize: to, Hashes: entry.ByteSlices(path)}), nil
 }
 
 func (s *Proofs) GetCheckpoint(_ context.Context, req *connect.Request[munimentv1.GetCheckpointRequest]) (*connect.Response[munimentv1.GetCheckpointResponse], error) {

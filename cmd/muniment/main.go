@@ -89,6 +89,12 @@ func usageError(app *kong.Application, err error, args []string) error {
 	}
 	// The empty value of an optional flag is no choice.
 	message := strings.Replace(err.Error(), ` must be one of "",`, " must be one of ", 1)
+	if missing, ok := strings.CutPrefix(message, "expected "); ok {
+		message = "missing argument: " + missing
+		if strings.HasPrefix(missing, "one of ") {
+			message = "missing command: " + missing
+		}
+	}
 	return fmt.Errorf("%s\nfor usage, run: muniment %s--help", message, command)
 }
 

@@ -125,6 +125,15 @@ func SyncDir(root *os.Root, name string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
+// SyncPath is SyncDir for a path.
+func SyncPath(path string) error {
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(SyncDir(root, "."), root.Close())
+}
+
 // in calls do with the folder of a path, which may be reached through links,
 // and the name in it.
 func in(path string, do func(root *os.Root, name string) error) error {

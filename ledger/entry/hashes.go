@@ -31,6 +31,15 @@ func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 // Base64 returns the hash in padded standard base64.
 func (h Hash) Base64() string { return base64.StdEncoding.EncodeToString(h[:]) }
 
+// ByteSlices returns the hashes as slices of bytes, which share their memory.
+func ByteSlices(hashes []Hash) [][]byte {
+	out := make([][]byte, len(hashes))
+	for i := range hashes {
+		out[i] = hashes[i][:]
+	}
+	return out
+}
+
 // A Salt hides the data that it is hashed with. Each salt is used for one part
 // of one entry.
 type Salt [HashSize]byte

@@ -1,6 +1,10 @@
 package receipt
 
-import "testing"
+import (
+	"testing"
+
+	"muniment.dev/muniment/ledger/entry"
+)
 
 // TestAppendJSONWithProof checks that both ways of writing a receipt give the
 // same bytes.
@@ -17,7 +21,7 @@ func TestAppendJSONWithProof(t *testing.T) {
 			t.Fatal(err)
 		}
 		tail := NewProofTail(p.Checkpoint)
-		got, err := r.AppendJSONWithProof(nil, p.Index, byteSlices(p.Path), &tail)
+		got, err := r.AppendJSONWithProof(nil, p.Index, entry.ByteSlices(p.Path), &tail)
 		if err != nil || string(got)+"\n" != string(data) {
 			t.Errorf("%s: %v\n%s\nwant\n%s", form, err, got, data)
 		}

@@ -255,7 +255,7 @@ func (s *Statement) accept(signed *signedCheckpoint, policies []*TrustPolicy) er
 
 // VerifyInclusion checks an RFC 6962 inclusion proof.
 func VerifyInclusion(index, size uint64, leaf entry.Hash, path []entry.Hash, root entry.Hash) error {
-	err := proof.VerifyInclusion(rfc6962.DefaultHasher, index, size, leaf[:], byteSlices(path), root[:])
+	err := proof.VerifyInclusion(rfc6962.DefaultHasher, index, size, leaf[:], entry.ByteSlices(path), root[:])
 	if err != nil {
 		return fmt.Errorf("inclusion proof of entry %d in the tree of size %d: %w", index, size, rootMismatch(err))
 	}
@@ -265,7 +265,7 @@ func VerifyInclusion(index, size uint64, leaf entry.Hash, path []entry.Hash, roo
 // VerifyConsistency checks an RFC 6962 consistency proof between two trees of
 // the same log.
 func VerifyConsistency(size1, size2 uint64, root1, root2 entry.Hash, path []entry.Hash) error {
-	err := proof.VerifyConsistency(rfc6962.DefaultHasher, size1, size2, byteSlices(path), root1[:], root2[:])
+	err := proof.VerifyConsistency(rfc6962.DefaultHasher, size1, size2, entry.ByteSlices(path), root1[:], root2[:])
 	if err != nil {
 		return fmt.Errorf("consistency proof from size %d to %d: %w", size1, size2, rootMismatch(err))
 	}
@@ -280,12 +280,4 @@ func rootMismatch(err error) error {
 			base64.StdEncoding.EncodeToString(m.CalculatedRoot), base64.StdEncoding.EncodeToString(m.ExpectedRoot))
 	}
 	return err
-}
-
-func byteSlices(path []entry.Hash) [][]byte {
-	out := make([][]byte, len(path))
-	for i := range path {
-		out[i] = path[i][:]
-	}
-	return out
 }

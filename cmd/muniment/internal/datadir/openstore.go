@@ -73,7 +73,10 @@ func OpenStore(ctx context.Context, folder string, k StoreKind, log *slog.Logger
 		return ledger.CheckIndex(ctx, s, k.Replica)
 	}
 	s, err := engine.Open(ctx, k.URL(folder), o)
-	if err != nil && !errors.Is(err, store.ErrInUse) && !errors.Is(err, ledger.ErrIndexDamaged) {
+	if errors.Is(err, store.ErrInUse) {
+		return nil, fmt.Errorf("%w: stop the server that runs on it", err)
+	}
+	if err != nil && !errors.Is(err, ledger.ErrIndexDamaged) {
 		return nil, fmt.Errorf("%w\nNo file was changed by a refusal. Restore the newest backup of the data folder: see \"A store that is refused\" in docs/operator.md", err)
 	}
 	return s, err

@@ -197,9 +197,17 @@ func (c *appendCmd) collect() ([]piece, error) {
 		seen[p.receipt] = p.name
 	}
 	if len(out) == 0 && c.ByReference == "" {
-		return nil, errors.New("no files to append")
+		if slices.ContainsFunc(c.Files, isFolder) {
+			return nil, errors.New("no files to append: receipts in folders (*.receipt.json) are left out")
+		}
+		return nil, errors.New("no files to append: name files or folders, or - for standard input")
 	}
 	return out, nil
+}
+
+func isFolder(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // walk returns the files in a folder and its subfolders. It follows links

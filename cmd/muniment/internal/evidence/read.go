@@ -178,6 +178,9 @@ func (f *filterFlags) message() *munimentv1.Filter {
 		Submitter: f.Submitter, Control: f.Control, Attribute: f.Attribute, Material: f.Material}
 }
 
+// largestPage is the largest page that the API allows, in entries.
+const largestPage = 1000
+
 type listCmd struct {
 	remote.Flags
 	filterFlags
@@ -223,9 +226,9 @@ func (c *listCmd) Run(a *term.App) error {
 	out := a.Buffered()
 	defer out.Flush()
 	for n := 0; ; {
-		req.PageSize = 1000
+		req.PageSize = largestPage
 		if c.Limit > 0 {
-			req.PageSize = uint32(min(1000, c.Limit-n))
+			req.PageSize = uint32(min(largestPage, c.Limit-n))
 		}
 		res, err := client.ListEntries(a.Ctx, connect.NewRequest(req))
 		if err != nil {

@@ -18,6 +18,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/internal/ownfolder"
+	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/anchor"
 	"muniment.dev/muniment/ledger/engine"
 	"muniment.dev/muniment/ledger/mark"
@@ -27,7 +28,7 @@ import (
 
 type backupCmd struct {
 	Data           string `help:"Data folder. Its server may be running." required:"" type:"path" env:"MUNIMENT_DATA"`
-	To             string `help:"Folder of backups, in which each backup is a folder. It is made if it is missing." required:"" type:"path"`
+	To             string `help:"Folder of backups, in which each backup is a folder. It is made if it is missing." required:"" type:"path" placeholder:"DIR"`
 	WithoutSecrets bool   `help:"Leave out keys and tokens. Back them up elsewhere: the log cannot continue without them. The evidence in entries is in clear either way."`
 	Full           bool   `help:"Copy every file. By default, unchanged files are hard links to the newest backup's."`
 	JSON           bool   `help:"Print JSON."`
@@ -100,7 +101,7 @@ func (c *backupCmd) Run(a *term.App) (err error) {
 		return err
 	}
 	name := w.index.Created.Format("20060102T150405.000Z")
-	if err := errors.Join(os.Rename(partial, filepath.Join(c.To, name)), syncFolder(c.To)); err != nil {
+	if err := errors.Join(os.Rename(partial, filepath.Join(c.To, name)), wholefile.SyncPath(c.To)); err != nil {
 		return err
 	}
 	return c.print(a, w, filepath.Join(c.To, name), digest)

@@ -295,7 +295,7 @@ func (c *keysRotateCmd) rotateRekor(a *term.App) error {
 	// of validity.
 	s, err := datadir.OpenStore(a.Ctx, c.Data, datadir.RekorStore(signer.Name()), a.Logger("text"))
 	if errors.Is(err, store.ErrInUse) {
-		return fmt.Errorf("%w: stop the server, rotate, and start it again", err)
+		return fmt.Errorf("%w, rotate, and start it again", err)
 	} else if err != nil {
 		return err
 	}

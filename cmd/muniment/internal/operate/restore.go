@@ -21,6 +21,7 @@ import (
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/internal/ownfolder"
+	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
 	"muniment.dev/muniment/ledger/receipt"
@@ -92,7 +93,7 @@ func (c *restoreCmd) Run(a *term.App) (err error) {
 	if err := os.Remove(c.Data); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if err := errors.Join(os.Rename(staging, c.Data), syncFolder(filepath.Dir(c.Data))); err != nil {
+	if err := errors.Join(os.Rename(staging, c.Data), wholefile.SyncPath(filepath.Dir(c.Data))); err != nil {
 		return err
 	}
 	return c.print(a, b, behind)
