@@ -74,8 +74,8 @@ var tlsAnswers = [][]byte{
 	[]byte("speaking plain HTTP to an SSL-enabled server port"),
 }
 
-// tlsExpected reports whether the response to an http request is that of a TLS
-// port. The body can still be read from its start.
+// tlsExpected reports whether a TLS port answered an http request. The body can
+// still be read from its start.
 func tlsExpected(req *http.Request, res *http.Response, err error) bool {
 	if req.URL.Scheme != "http" {
 		return false

@@ -239,8 +239,8 @@ func (c *Client) AppendBatch(ctx context.Context, subs []Submission) ([]Result, 
 	return out, err
 }
 
-// refusal returns the error of one submission of a batch as a *connect.Error,
-// like that of a call of its own.
+// refusal returns the error of one submission of a batch as the *connect.Error
+// that a separate call would have returned.
 func refusal(e *munimentv1.AppendError) error {
 	code := connect.CodeUnknown
 	_ = code.UnmarshalText([]byte(e.Code)) // leaves an unknown code as it is

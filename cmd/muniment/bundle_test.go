@@ -213,7 +213,7 @@ func TestBundlesOfCosign(t *testing.T) {
 	})
 }
 
-// Keys alone are the air-gapped norm, on purpose only.
+// Without a transparency log, a key is enough only if the caller asks for it.
 func TestBundlesWithoutALog(t *testing.T) {
 	r := sigstorerig.Start(t)
 	artifact := r.WriteFile(t, "a.txt", "hello\n")

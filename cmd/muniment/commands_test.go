@@ -213,8 +213,8 @@ func newWorkshop(t *testing.T) *workshop {
 	return w
 }
 
-// must runs a command line that has to end with the code, 0 by default, and
-// returns its output.
+// must runs a command line and returns its output. The exit code must be the
+// given one, by default 0.
 func (w *workshop) must(line string, code ...int) string {
 	w.t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -224,8 +224,8 @@ func (w *workshop) must(line string, code ...int) string {
 	return stdout.String()
 }
 
-// args returns the arguments of a line, and makes what its placeholders stand
-// for.
+// args returns the arguments of a line. It replaces placeholders by new
+// tenants, folders, holds and so on, which it makes.
 func (w *workshop) args(line string) []string {
 	w.t.Helper()
 	w.n++

@@ -150,8 +150,8 @@ func TestConnectionErrors(t *testing.T) {
 	}
 }
 
-// A file that holds no token is named as what it is. Line ends around a token
-// are not part of it.
+// The error for a file without a token names what the file is. Line ends around
+// a token are not part of it.
 func TestTokenFiles(t *testing.T) {
 	clearEnvironment(t)
 	dir := t.TempDir()

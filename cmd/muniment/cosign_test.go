@@ -123,7 +123,7 @@ rules:
 	}
 }
 
-// changes are what may happen to a bundle on its way. Each leaves a bundle that
+// changes are ways to damage a bundle in transit. Each leaves a bundle that
 // can be read.
 var changes = []change{
 	{"another subject", func(b map[string]any) bool {

@@ -119,7 +119,7 @@ func program(t *testing.T) string {
 	return bin
 }
 
-// startLog starts the company's log, and expects that it can.
+// startLog starts the company's log, which must succeed.
 func (c *company) startLog(args ...string) {
 	c.t.Helper()
 	p, err := startProcess(context.WithoutCancel(c.t.Context()), program(c.t), append([]string{"--data", c.data}, args...)...)
@@ -137,7 +137,7 @@ func (c *company) stopLog() {
 	}
 }
 
-// refused starts the log, and expects that it does not serve, with the exit
+// refused starts the log, which must not serve, with the exit
 // code.
 func (c *company) refused(code int, says string, args ...string) {
 	c.t.Helper()
@@ -278,7 +278,7 @@ func TestTwoCompanies(t *testing.T) {
 		c.must("audit", c.log.url, "--policy", pq)
 	}
 
-	// A witness that is killed and started again goes on where it was.
+	// A killed witness continues from its state when it is started again.
 	address := strings.TrimPrefix(west.cosign.url, "http://")
 	_ = west.cosign.cmd.Process.Kill()
 	_ = west.cosign.cmd.Wait()

@@ -17,8 +17,8 @@ import (
 )
 
 // TestHealthUnderAttack holds every connection of the API from several
-// addresses, of which one is that of the monitoring, and expects answers of the
-// health listener.
+// addresses, one of which is the address of the monitoring. The health listener
+// must still answer.
 func TestHealthUnderAttack(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()

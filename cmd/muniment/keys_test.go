@@ -19,8 +19,8 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// serveSSHAgent runs an SSH agent that holds one key, for this process and
-// those that it starts, and returns the key's fingerprint.
+// serveSSHAgent runs an SSH agent with one key, for this process and its
+// children, and returns the key's fingerprint.
 func serveSSHAgent(t *testing.T) string {
 	t.Helper()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
@@ -80,8 +80,8 @@ func (c *company) wantVerdicts(what, receipt string, verdicts map[string]bool) {
 	}
 }
 
-// Old receipts are replayed through two rotations, the second of them to a key
-// in an SSH agent, and two changes of the quorum.
+// Old receipts are verified after each of two rotations, the second to a key in
+// an SSH agent, and after two changes of the quorum.
 func TestKeyLifeCycle(t *testing.T) {
 	fingerprint := serveSSHAgent(t)
 	c, first, second := newCompany(t, "east"), newCompany(t, "west"), newCompany(t, "north")

@@ -81,7 +81,7 @@ func peakMemoryScript(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// files DIR N: waits until there are so many.
+// files DIR N: waits until the folder contains N files.
 func filesScript(ts *testscript.TestScript, neg bool, args []string) {
 	want, err := strconv.Atoi(args[1])
 	ts.Check(err)

@@ -128,8 +128,8 @@ var secretParts = map[string]*regexp.Regexp{
 // errors that its libraries write for programmers.
 var goWords = regexp.MustCompile(`jsontext|strconv|cannot unmarshal|unmarshal|context (canceled|deadline)|asn1: |(?:^|[^.\w])(?:yaml|json): |proto: |x509: |openpgp: |cbor: |gzip: |encoding/|illegal base64|<nil>|%!|\[\]uint8|\*?\b(json|fmt|os|fs|errors|time|url|net|http|x509|pem|note|tlog|receipt|entry|sigstore|dsse|cose)\.[A-Z]\w+`)
 
-// Every command is given secrets for each of its files. It may accept or
-// refuse them. It prints no part of them, and no words of Go.
+// Every command is given secrets for each of its files. It may accept or refuse
+// them. It must print no part of them, and no type names or errors of Go.
 func TestSecretsNotPrinted(t *testing.T) {
 	soak.WithoutRace(t)
 	w := newWorkshop(t)

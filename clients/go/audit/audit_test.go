@@ -411,8 +411,8 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// The scan goes on from the kept peaks, and does not rely on the comparison
-// before it.
+// The scan continues from the stored peaks, whether or not a comparison came
+// first.
 func TestScanContinuesPeaks(t *testing.T) {
 	for _, kept := range []int{1, 255, 300, 1000, 1024, 65_600} {
 		st := keptState(t, kept)
@@ -776,7 +776,8 @@ func TestPeaks(t *testing.T) {
 	}
 }
 
-// A state that begins in the middle goes on as one that has read everything.
+// An audit that begins in the middle of a log continues like one that read all
+// of it.
 func TestBegin(t *testing.T) {
 	for _, size := range []int{0, 1, 2, 255, 256, 257, 1000, 65_535, 65_536, 65_537, 66_000} {
 		s, policy := newServer(t, shared, size)

@@ -16,10 +16,14 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// layout makes a log from words: "." is an entry of another tenant, "*N" are N
-// of them, a number that entry of the tenant, a number with a letter behind it
-// another entry with that tag, "x" the tenant's entry under a wrong tag, and h
-// with a number an entry whose tag begins like that number's.
+// layout makes a log from words:
+//
+//	.    an entry of another tenant
+//	*N   N entries of another tenant
+//	N    the tenant's entry N
+//	Na   another entry with the tag of entry N
+//	x    an entry of the tenant under a wrong tag
+//	hN   an entry whose tag has the same first bytes as that of entry N
 func layout(words string) *testLog {
 	l := &testLog{}
 	for _, w := range strings.Fields(words) {

@@ -314,7 +314,7 @@ func checkpointAt(t *testing.T, l *testLog, size uint64) []byte {
 	return signed
 }
 
-// An update that is interrupted anywhere goes on where it was.
+// An interrupted update resumes where it stopped.
 func TestInterrupted(t *testing.T) {
 	defer mirror.ShortBatches()()
 	l := newLog(t, newKeys(t))
@@ -340,7 +340,7 @@ func TestInterrupted(t *testing.T) {
 	if _, err := mirror.Update(t.Context(), l.source(), l.policy, dir, mirror.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	// Requests of the interrupted update may still arrive, all of them for its
+	// Requests of the interrupted update can still arrive, but only for its
 	// second batch.
 	if l.requests("tile/entries/003") != 0 || l.requests("tile/0/003") != 0 || l.requests("tile/entries/009") == 0 {
 		t.Error("it began at the beginning")

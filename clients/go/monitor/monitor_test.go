@@ -362,8 +362,8 @@ func sign(t *testing.T, server, content, identity string) {
 	}
 }
 
-// The age of a checkpoint is that of its newest cosignature by a witness of the
-// policy.
+// The age of a checkpoint is the age of its newest cosignature by a witness of
+// the policy.
 func TestWitnessAge(t *testing.T) {
 	skey, vkey, err := note.GenerateKey(nil, origin)
 	if err != nil {

@@ -158,7 +158,7 @@ func (d *Dir) loadRoot(name string) (*ingest.RootFile, error) {
 
 // ConfirmedPath returns the path of the file with the time at which the root
 // was last updated or confirmed. (The modification time of the root's own file
-// may be that of a restored backup.)
+// can come from a restored backup.)
 func (d *Dir) ConfirmedPath(name string) string {
 	return filepath.Join(d.Path, RootsDir, name+".confirmed")
 }
