@@ -101,12 +101,12 @@ func TestProblems(t *testing.T) {
 		{head + "signers:\n  a: {identity_regexp: 'a)|(b', issuer: y}\n" + rules, "line 4: signers.a.identity_regexp: "},
 		{head + "signers:\n  a: {identity: x, issuer: y, threshold: 2}\n" + rules, "signers.a.threshold: only allowed with keys"},
 		{head + "signers:\n  a: {identity: x, issuer: y, trusted_root: ../etc}\n" + rules, "signers.a.trusted_root: "},
-		{head + "signers:\n  a: {identity: x, issuer: y, require: {timestamps: 0}}\n" + rules, "signers.a.require: a certificate must be judged at some time"},
+		{head + "signers:\n  a: {identity: x, issuer: y, require: {timestamps: 0}}\n" + rules, "signers.a.require: a certificate must be checked at some time"},
 		{head + "signers:\n  a: {identity: x, issuer: y, require: {log_entries: 99}}\n" + rules, "signers.a.require.log_entries: must be a whole number from 0 to 32"},
 		{head + "signers:\n  a: {keys: [x]}\n" + rules, "line 4: signers.a.keys[0]: public key a: not PEM"},
 		{head + "signers:\n  a:\n    identity: x\n    issuer: y\n    keys:\n" + key + rules, "line 5: signers.a: must be identified by only one"},
 		{head + "signers:\n  a:\n    threshold: 2\n    keys:\n" + key + rules, "line 5: signers.a.threshold: 2 exceeds the number of keys, 1"},
-		{head + "signers:\n  a:\n    require: {scts: 1}\n    keys:\n" + key + rules, "line 5: signers.a.require: SCTs are of certificates"},
+		{head + "signers:\n  a:\n    require: {scts: 1}\n    keys:\n" + key + rules, "line 5: signers.a.require: signatures with keys have no SCTs"},
 		{head + "signers:\n  a: {pgp_keys: x}\n" + rules, "line 4: signers.a.pgp_keys: "},
 	} {
 		_, err := Parse([]byte(c.text), kindNames)

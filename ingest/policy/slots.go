@@ -6,8 +6,12 @@ import (
 	"sync"
 )
 
-// slots limits concurrent work in total and for each tenant. Waiting tenants
-// are served in turns.
+// slots limits concurrent decisions in total and for each tenant. Waiting
+// tenants are served round-robin.
+//
+// A slot bounds memory: it is held for a whole decision with its parsed
+// documents, and no tenant gets more than half of them. Package internal/turns
+// shares processors instead, and a turn is handed on in the middle of the work.
 type slots struct {
 	total, each int
 

@@ -1,7 +1,6 @@
 // Package boundedjson reads JSON arrays of untrusted length.
 //
-// It is not for bounding a document's size or depth: who reads the document
-// does that.
+// The reader of a document bounds its size and depth.
 package boundedjson
 
 import (
@@ -9,9 +8,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// ReadArray reads an array's elements one by one and appends them to list, and
-// keeps no more of them than show that there are more than limit: the others
-// are skipped.
+// ReadArray reads an array's elements one by one and appends them to list. It
+// skips all after the first limit+1, which show that there are too many.
 func ReadArray[T any](dec *jsontext.Decoder, limit int, list *[]T) error {
 	if dec.PeekKind() != '[' {
 		var none []struct{}

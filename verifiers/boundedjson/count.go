@@ -7,10 +7,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Check returns an error if a document has more values than it may, or goes
-// deeper. Member names count as values. It is for documents that a decoder
-// makes structs of, which can take a hundred times the bytes of an empty
-// object. A document that is no JSON passes, and is left to the decoder.
+// Check returns an error if a document has too many values or is nested too
+// deeply. Member names count as values. It is for documents that are decoded
+// into structs, which can take a hundred times the bytes of an empty object. It
+// accepts a document that is not JSON, which the decoder then refuses.
 func Check(document []byte, values, depth int) error {
 	dec := jsontext.NewDecoder(bytes.NewBuffer(document), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	for n := 0; ; n++ {
@@ -23,13 +23,13 @@ func Check(document []byte, values, depth int) error {
 	}
 }
 
-// check returns an error if so many tokens, or levels, are too many.
+// check returns an error if the number of tokens or levels exceeds its limit.
 func check(tokens, open, values, depth int) error {
 	if tokens > 2*values { // the ends of objects and arrays are tokens, too
 		return fmt.Errorf("more than %d values", values)
 	}
 	if open > depth {
-		return fmt.Errorf("values lie more than %d deep in each other", depth)
+		return fmt.Errorf("values are nested more than %d levels deep", depth)
 	}
 	return nil
 }

@@ -1,8 +1,6 @@
 // Package cose reads and verifies SCITT signed statements: COSE_Sign1 messages
-// (RFC 9052) with CWT claims in the protected header (RFC 9597), as
-// docs/spec/scitt.md, section 1, wants them.
-//
-// It is not for receipts: that is package ledger/cosereceipt.
+// (RFC 9052) with CWT claims in the protected header (RFC 9597), as specified
+// in docs/spec/scitt.md, section 1. Receipts are in package ledger/cosereceipt.
 package cose
 
 import (
@@ -25,14 +23,14 @@ import (
 // MediaType is the media type of a statement.
 const MediaType = "application/cose"
 
-// MaxSize is the size of the largest statement, in bytes.
+// MaxSize is the size limit of a statement in bytes.
 const MaxSize = 16 << 20
 
 var (
-	// ErrMalformed is wrapped by every error stating that a document is no
-	// signed statement.
+	// ErrMalformed is wrapped by errors about documents that are not signed
+	// statements.
 	ErrMalformed = errors.New("malformed")
-	// ErrNotVerified is wrapped by every error that is a verdict about the
+	// ErrNotVerified is wrapped by errors that are a verdict about the
 	// signature.
 	ErrNotVerified = errors.New("not verified")
 )
@@ -52,15 +50,15 @@ const (
 
 // A Statement is a parsed signed statement.
 type Statement struct {
-	Bytes   []byte // what is registered: without the unprotected header
+	Bytes   []byte // the registered form, without an unprotected header
 	Issuer  string
 	Subject string
-	// of the payload, or of what a hash envelope stands for; "" if it is not
-	// said
+	// of the payload, or of the content that a hash envelope hashes; "" if
+	// absent
 	ContentType string
 	KeyID       string // hexadecimal; "" if the statement has a certificate chain instead
 	Payload     []byte
-	Digest      *entry.Subject // of a hash envelope; nil if the payload is the thing itself
+	Digest      *entry.Subject // of a hash envelope; nil if the payload is the content itself
 
 	message *gocose.Sign1Message
 	chain   []*x509.Certificate
@@ -70,8 +68,8 @@ func malformed(format string, args ...any) error {
 	return fmt.Errorf("signed statement: %w: %s", ErrMalformed, fmt.Sprintf(format, args...))
 }
 
-// Parse reads a statement. The unprotected header is dropped. The error wraps
-// ErrMalformed and names the member that is wrong.
+// Parse reads a statement and drops its unprotected header. The error wraps
+// ErrMalformed and names the wrong member.
 func Parse(data []byte) (*Statement, error) {
 	if len(data) > MaxSize {
 		return nil, malformed("%d bytes, more than %d", len(data), MaxSize)
@@ -154,9 +152,9 @@ var understood = []any{
 	labelPayloadHashAlg, labelPayloadPreimage,
 }
 
-// checkCritical refuses a statement that must not be taken by those who do not
-// understand a member of its (RFC 9052, section 3.1). go-cose has made sure
-// that the members are there.
+// checkCritical refuses a statement with a critical member that is not
+// supported (RFC 9052, section 3.1). go-cose has checked that the critical
+// members exist.
 func checkCritical(h gocose.ProtectedHeader) error {
 	labels, err := h.Critical()
 	if err != nil {
@@ -205,8 +203,8 @@ func (s *Statement) readKey() error {
 	return nil
 }
 
-// readHashEnvelope reads the headers of COSE hash envelopes: the payload is
-// then the hash of what is signed.
+// readHashEnvelope reads the headers of COSE hash envelopes, whose payload is
+// the hash of the signed content.
 func (s *Statement) readHashEnvelope() error {
 	h := s.message.Headers.Protected
 	v, ok := h[labelPayloadHashAlg]
@@ -232,10 +230,10 @@ func (s *Statement) readHashEnvelope() error {
 	return nil
 }
 
-// Verify checks the statement's signature against the keys, and returns the one
-// that made it. A statement with a certificate chain verifies if the key of its
-// first certificate is one of them: the chain is not followed. The error wraps
-// ErrNotVerified.
+// Verify checks the statement's signature and returns the key that made it. A
+// statement with a certificate chain verifies if the key of its first
+// certificate is one of the keys. The chain itself is not verified. The error
+// wraps ErrNotVerified.
 func (s *Statement) Verify(keys []*dsse.Key) (*dsse.Key, error) {
 	alg, err := s.message.Headers.Protected.Algorithm()
 	if err != nil {

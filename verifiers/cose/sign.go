@@ -18,7 +18,7 @@ import (
 	"muniment.dev/muniment/verifiers/dsse"
 )
 
-// A Draft is what a statement shall say.
+// A Draft is the content of a statement to be signed.
 type Draft struct {
 	Issuer, Subject string
 	ContentType     string // of Payload
@@ -26,8 +26,8 @@ type Draft struct {
 	Hash            bool // sign a hash envelope: SHA-256 of the payload in its place
 }
 
-// Sign makes a signed statement. The key is Ed25519, ECDSA P-256 or P-384, or
-// RSA (PS256); its ID, as package dsse has it, becomes the kid.
+// Sign returns a signed statement. The key is Ed25519, ECDSA P-256 or P-384, or
+// RSA (PS256). The kid is its ID as in package dsse.
 func Sign(key crypto.Signer, d Draft) ([]byte, error) {
 	alg, err := algorithm(key.Public())
 	if err != nil {
@@ -63,7 +63,7 @@ func Sign(key crypto.Signer, d Draft) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sign the statement: %w", err)
 	}
-	s, err := Parse(data) // what we make, we accept
+	s, err := Parse(data) // a statement made here must be accepted
 	if err != nil {
 		return nil, err
 	}

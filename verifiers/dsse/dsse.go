@@ -57,8 +57,8 @@ func (e *Envelope) message() *Message {
 	return e.signed
 }
 
-// Parse reads an envelope. The error wraps ErrMalformed and names the member
-// that is wrong.
+// Parse reads an envelope. The error wraps ErrMalformed and names the wrong
+// member.
 func Parse(data []byte) (*Envelope, error) {
 	e, err := parse(data)
 	if err != nil {
@@ -112,16 +112,15 @@ func parse(data []byte) (*Envelope, error) {
 	return e, nil
 }
 
-// signatures are read one by one, and no more of them are kept than show that
-// there are too many.
+// signatures are read one by one, up to one more than the limit.
 type signatures []sslib.Signature
 
 func (list *signatures) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return boundedjson.ReadArray(dec, MaxSignatures, (*[]sslib.Signature)(list))
 }
 
-// decodeBase64 takes both alphabets, as the specification asks, with padding or
-// without.
+// decodeBase64 accepts both alphabets, as the specification requires, with or
+// without padding.
 func decodeBase64(s string) ([]byte, error) {
 	s = strings.TrimRight(s, "=")
 	if b, err := base64.RawStdEncoding.DecodeString(s); err == nil {

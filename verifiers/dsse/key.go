@@ -17,22 +17,21 @@ import (
 	"muniment.dev/muniment/internal/plain"
 )
 
-// Sizes of RSA keys in bits: below the first they are weak, above the second
-// only slow.
+// Accepted sizes of RSA keys in bits. Smaller keys are weak, larger ones slow.
 const (
 	minRSABits = 2048
 	maxRSABits = 8192
 )
 
-// A Key is a public key that may sign envelopes.
+// A Key is the public key of a signer.
 type Key struct {
 	ID   string // "sha256:" and the hexadecimal hash of the DER form of its SubjectPublicKeyInfo
-	Name string // what the caller calls it; may be empty
+	Name string // chosen by the caller; can be empty
 
 	public crypto.PublicKey
 }
 
-// String returns the name with the ID, for messages.
+// String returns the name and the ID, for messages.
 func (k *Key) String() string {
 	if k.Name == "" {
 		return k.ID
@@ -40,14 +39,13 @@ func (k *Key) String() string {
 	return k.Name + " (" + k.ID + ")"
 }
 
-// Public returns the key as the standard library has it: ed25519.PublicKey,
-// *ecdsa.PublicKey or *rsa.PublicKey.
+// Public returns the key as an ed25519.PublicKey, *ecdsa.PublicKey or
+// *rsa.PublicKey.
 func (k *Key) Public() crypto.PublicKey { return k.public }
 
-// ParseKey reads one public key in PEM form: a SubjectPublicKeyInfo (which is
-// what cosign.pub holds), a PKCS #1 RSA key, or an X.509 certificate, of which
-// only the key counts: neither its dates nor its issuer are checked. The error
-// wraps ErrMalformed.
+// ParseKey reads one public key in PEM: a SubjectPublicKeyInfo (such as
+// cosign.pub), a PKCS #1 RSA key, or an X.509 certificate. Only the key of a
+// certificate counts, not its dates or issuer. The error wraps ErrMalformed.
 func ParseKey(name string, text []byte) (*Key, error) {
 	public, err := pemfile.PublicKeyOrCertificate(text)
 	if err != nil {
@@ -56,8 +54,8 @@ func ParseKey(name string, text []byte) (*Key, error) {
 	return NewKey(name, public)
 }
 
-// NewKey makes a key of one of the standard library's. The error wraps
-// ErrMalformed.
+// NewKey returns the Key for a public key of the standard library. The error
+// wraps ErrMalformed.
 func NewKey(name string, public crypto.PublicKey) (*Key, error) {
 	if err := checkType(public); err != nil {
 		return nil, plain.Malformed(ErrMalformed, keyWord(name), err)
@@ -100,13 +98,13 @@ func checkType(public crypto.PublicKey) error {
 	}
 }
 
-// named reports whether a signature's key ID names the key. It is a hint that
-// decides about the order of attempts alone.
+// named reports whether a signature's key ID names the key. The ID is an
+// unsigned hint, which only determines the order of attempts.
 func (k *Key) named(id string) bool {
 	return id != "" && (id == k.ID || id == strings.TrimPrefix(k.ID, "sha256:"))
 }
 
-// plausible reports whether a signature by the key can have the length.
+// plausible reports whether the signature has a possible length for the key.
 func (k *Key) plausible(sig []byte) bool {
 	switch public := k.public.(type) {
 	case ed25519.PublicKey:
@@ -120,8 +118,8 @@ func (k *Key) plausible(sig []byte) bool {
 	return false
 }
 
-// cost is about how many microseconds an attempt to verify a signature takes,
-// which tries three hashes.
+// cost returns the approximate time of an attempt to verify a signature with
+// three hashes, in microseconds.
 func (k *Key) cost() int {
 	switch public := k.public.(type) {
 	case *ecdsa.PublicKey:
@@ -140,8 +138,8 @@ func (k *Key) cost() int {
 	return 2 * 80
 }
 
-// Cost is about how many microseconds it takes to try one signature with each
-// of the keys.
+// Cost returns the approximate time to try one signature with each key, in
+// microseconds.
 func Cost(keys []*Key) (microseconds int) {
 	for _, k := range keys {
 		microseconds += k.cost()

@@ -16,22 +16,21 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// ErrUnsupported is wrapped by errors about signatures in a form, or by an
-// algorithm, that is not read here. Such a signature may be good: it is not
-// called wrong.
+// ErrUnsupported is wrapped by errors about signatures whose form or algorithm
+// is not supported. Such a signature can be valid.
 var ErrUnsupported = errors.New("unsupported signature")
 
-// ErrWrongSignature is the verdict about a signature that was checked.
+// ErrWrongSignature means that the key did not make the signature.
 var ErrWrongSignature = errors.New("the signature is not by the key")
 
-// A Message is what a signature is over. Nothing in a bare signature states its
-// hash, and signers differ: of P-384 keys Sigstore's registry
+// A Message is a signed message. A bare signature does not name its hash, and
+// signers differ. For P-384 keys, Sigstore's registry
 // (https://github.com/sigstore/architecture-docs/blob/main/algorithm-registry.md)
-// has SHA-384, cosign uses SHA-256 with keys of its own, and key management
-// services offer all three. So each is tried.
+// specifies SHA-384, cosign uses SHA-256 with its own keys, and key management
+// services offer all three. Therefore each is tried.
 type Message struct {
 	Text    []byte                 // nil if only a digest is known
-	Digests map[crypto.Hash][]byte // of SHA-256, SHA-384 and SHA-512 those that are known
+	Digests map[crypto.Hash][]byte // the known ones of SHA-256, SHA-384 and SHA-512
 }
 
 // NewMessage returns a message with all its digests.
@@ -40,8 +39,7 @@ func NewMessage(text []byte) *Message {
 	return &Message{text, map[crypto.Hash][]byte{crypto.SHA256: s256[:], crypto.SHA384: s384[:], crypto.SHA512: s512[:]}}
 }
 
-// hashes are those that signatures may be over, the usual one for the key
-// first.
+// hashes returns the hashes to try, the usual one for the key first.
 func hashes(public crypto.PublicKey) []crypto.Hash {
 	if k, ok := public.(*ecdsa.PublicKey); ok {
 		switch k.Curve {
@@ -55,7 +53,7 @@ func hashes(public crypto.PublicKey) []crypto.Hash {
 }
 
 // CheckSignature returns nil if sig is a signature of the message by the key.
-// An error that wraps ErrUnsupported is no verdict.
+// An error that wraps ErrUnsupported is not a verdict.
 func CheckSignature(public crypto.PublicKey, m *Message, sig []byte) error {
 	switch k := public.(type) {
 	case ed25519.PublicKey:
@@ -82,7 +80,7 @@ func checkEd25519(k ed25519.PublicKey, m *Message, sig []byte) error {
 	return ErrWrongSignature
 }
 
-// checkECDSA takes signatures in ASN.1 and as raw r‖s (IEEE P1363), which
+// checkECDSA accepts signatures in ASN.1 and as raw r‖s (IEEE P1363), which
 // WebCrypto, Java's P1363 formats and PKCS #11 write.
 func checkECDSA(k *ecdsa.PublicKey, m *Message, sig []byte) error {
 	size := (k.Curve.Params().BitSize + 7) / 8
@@ -106,8 +104,8 @@ func checkECDSA(k *ecdsa.PublicKey, m *Message, sig []byte) error {
 	return ErrWrongSignature
 }
 
-// isDER reports whether the signature is an ASN.1 sequence. What is damaged
-// within it is a wrong signature, not one in another form.
+// isDER reports whether the signature is an ASN.1 sequence. If its content is
+// damaged, the signature is wrong rather than unsupported.
 func isDER(sig []byte) bool {
 	s := cryptobyte.String(sig)
 	var inner cryptobyte.String
@@ -123,7 +121,7 @@ func derOf(r, s []byte) []byte {
 	return b.BytesOrPanic() // two integers always fit
 }
 
-// checkRSA takes both paddings. The salt of PSS may have any length.
+// checkRSA accepts both paddings. The salt of PSS can have any length.
 func checkRSA(k *rsa.PublicKey, m *Message, sig []byte) error {
 	if len(sig) != k.Size() {
 		return fmt.Errorf("%w: %d bytes; a signature by this RSA key has %d", ErrUnsupported, len(sig), k.Size())

@@ -9,18 +9,18 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// ErrNotVerified is wrapped by every error that is a verdict: the envelope is
-// well-formed, and not signed by enough of the keys.
+// ErrNotVerified is wrapped by errors that are a verdict: the envelope is
+// well-formed, but not signed with enough of the keys.
 var ErrNotVerified = errors.New("not verified")
 
 // A ThresholdError is the verdict that too few of the keys have signed. It
 // wraps ErrNotVerified.
 type ThresholdError struct {
 	Threshold int
-	Keys      []*Key // that were asked for
-	SignedBy  []*Key // those of them that did sign
+	Keys      []*Key // the accepted keys
+	SignedBy  []*Key // the keys that signed
 
-	unsupported error // about a signature that none of the keys could be tried with
+	unsupported error // about a signature that could not be tried with any key
 }
 
 func (e *ThresholdError) Error() string {
@@ -55,14 +55,14 @@ func names(keys []*Key) string {
 	return strings.Join(s, ", ")
 }
 
-// A Result contains what was signed, and by whom.
+// A Result contains the verified payload and its signers.
 type Result struct {
 	PayloadType string
 	Payload     []byte
-	SignedBy    []*Key // in the order in which the keys were given, each once
+	SignedBy    []*Key // in the order of the given keys, each once
 }
 
-// Signers returns the keys that signed in the form of a header.
+// Signers returns the keys that signed, for a header.
 func (r *Result) Signers() []entry.Signer {
 	s := make([]entry.Signer, len(r.SignedBy))
 	for i, k := range r.SignedBy {
@@ -71,11 +71,11 @@ func (r *Result) Signers() []entry.Signer {
 	return s
 }
 
-// Verify checks that at least threshold different keys of those given have
-// signed the envelope. The same key counts once, however often it is given or
-// has signed. The key IDs of signatures are ignored: they are unsigned
-// hints. An error wraps ErrMalformed or ErrNotVerified, or reports keys and a
-// threshold that cannot be met.
+// Verify checks that at least threshold different keys have signed the
+// envelope. A key counts once, even if it is given twice or has signed twice.
+// The key IDs of signatures are unsigned hints and do not count. The error
+// wraps ErrMalformed or ErrNotVerified, unless the threshold cannot be met by
+// the number of keys.
 func Verify(data []byte, keys []*Key, threshold int) (*Result, error) {
 	e, err := Parse(data)
 	if err != nil {
@@ -84,28 +84,28 @@ func Verify(data []byte, keys []*Key, threshold int) (*Result, error) {
 	return e.Verify(keys, threshold)
 }
 
-// Verify is the function Verify of a parsed envelope.
+// Verify is like the function Verify, for a parsed envelope.
 func (e *Envelope) Verify(keys []*Key, threshold int) (*Result, error) {
 	return e.VerifyWithin(nil, keys, threshold)
 }
 
-// A Charge takes the cost of work that is about to be done, in microseconds,
-// and returns an error if it must not be done.
+// A Charge pays for work that is about to be done, in microseconds. After an
+// error the work must not be done.
 type Charge func(microseconds int) error
 
-// VerifyWithin is Verify for callers with a budget: each hash and each attempt
+// VerifyWithin is Verify for callers with a budget. Each hash and each attempt
 // to verify a signature is charged before it is made. The error of charge is
-// returned as it is. Those that name the key come first, so an honest envelope
-// takes one attempt for each key that has signed.
+// returned unchanged. Signatures that name the key are tried first, so a
+// genuine envelope takes one attempt for each key that has signed.
 func (e *Envelope) VerifyWithin(charge Charge, keys []*Key, threshold int) (*Result, error) {
 	keys = distinct(keys)
 	switch {
 	case len(keys) == 0:
-		return nil, errors.New("no key to verify with")
+		return nil, errors.New("no key specified")
 	case threshold < 1:
-		return nil, fmt.Errorf("a threshold of %d; at least one key must sign", threshold)
+		return nil, fmt.Errorf("threshold %d: must be at least 1", threshold)
 	case threshold > len(keys):
-		return nil, fmt.Errorf("a threshold of %d, but there are only %d different keys", threshold, len(keys))
+		return nil, fmt.Errorf("threshold %d: exceeds the number of different keys, which is %d", threshold, len(keys))
 	}
 	if charge == nil {
 		charge = func(int) error { return nil }
@@ -134,16 +134,16 @@ func (e *Envelope) VerifyWithin(charge Charge, keys []*Key, threshold int) (*Res
 	return r, nil
 }
 
-// hashedPerMicrosecond is how many bytes are hashed in a microsecond, with all
-// hashes.
+// hashedPerMicrosecond is the number of bytes that are hashed with all hashes
+// in a microsecond.
 const hashedPerMicrosecond = 128
 
-// attempts are those to verify one envelope.
+// attempts is the state of verifying one envelope.
 type attempts struct {
 	e           *Envelope
 	m           *Message
 	charge      Charge
-	checked     []bool // the signatures whose form one of the keys has
+	checked     []bool // whether the signature could be tried with a key
 	unsupported error
 }
 
@@ -175,7 +175,7 @@ func (a *attempts) signedBy(k *Key) (bool, error) {
 	return false, nil
 }
 
-// distinct leaves of equal keys the first one.
+// distinct removes repeated keys.
 func distinct(keys []*Key) []*Key {
 	seen := make(map[string]bool, len(keys))
 	var out []*Key

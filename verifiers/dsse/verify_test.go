@@ -222,9 +222,9 @@ func TestThreshold(t *testing.T) {
 		want      string
 	}{
 		{nil, 1, "no key"},
-		{[]*Key{a}, 0, "a threshold of 0"},
-		{[]*Key{a}, -1, "a threshold of -1"},
-		{[]*Key{a, again}, 2, "only 1 different keys"},
+		{[]*Key{a}, 0, "threshold 0: must be at least 1"},
+		{[]*Key{a}, -1, "threshold -1: must be at least 1"},
+		{[]*Key{a, again}, 2, "exceeds the number of different keys, which is 1"},
 	} {
 		_, err := Verify(both, test.keys, test.threshold)
 		if err == nil || errors.Is(err, ErrNotVerified) || errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), test.want) {

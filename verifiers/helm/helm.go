@@ -1,9 +1,8 @@
-// Package helm verifies where Helm charts come from: by a provenance file that
-// was signed with PGP (https://helm.sh/docs/topics/provenance/), or by an index
-// file that names a Sigstore bundle.
+// Package helm reads Helm charts and verifies their provenance files, which are
+// signed with PGP (https://helm.sh/docs/topics/provenance/).
 //
-// The third way, an attestation that is attached to a chart in an OCI registry,
-// is package oci's.
+// Package chartindex verifies charts by index files, and package oci by
+// attestations that are attached to them in a registry.
 package helm
 
 import (
@@ -19,18 +18,17 @@ import (
 	"muniment.dev/muniment/internal/plain"
 )
 
-// Bounds of what is read.
+// Size limits.
 const (
 	MaxProvenance = 1 << 20   // bytes of a provenance or index file, and of a Chart.yaml
 	MaxKeyring    = 32 << 20  // bytes
 	maxUnpacked   = 256 << 20 // bytes of an archive, on the way to its Chart.yaml
 )
 
-// Errors of this package wrap one of these, unless something could not be read.
+// Errors of this package wrap one of these, except for errors of reading.
 var (
-	ErrMalformed = errors.New("malformed") // a document is not what it should be
-	// a verdict: the chart is not what was signed, or not by whom it must be
-	ErrNotVerified = errors.New("not verified")
+	ErrMalformed   = errors.New("malformed")    // a document does not have its format
+	ErrNotVerified = errors.New("not verified") // a verdict about a well-formed document
 )
 
 // An Archive is a chart as a .tgz.
@@ -39,17 +37,17 @@ type Archive struct {
 	Digest        string // sha256:…
 }
 
-// String is the name by which index files and registries know a chart.
+// String returns the chart's name in index files and registries.
 func (a *Archive) String() string { return a.Name + "-" + a.Version }
 
-// metadata is what of a Chart.yaml is looked at.
+// metadata contains the members of a Chart.yaml that are used here.
 type metadata struct {
 	Name    string `yaml:"name"`
 	Version string `yaml:"version"`
 }
 
-// ReadArchive reads an archive to its end, however large, and hashes it. Its
-// name and version are claims of its author.
+// ReadArchive reads and hashes an archive of any size. The name and version are
+// claims of its author.
 func ReadArchive(r io.Reader) (*Archive, error) {
 	h := sha256.New()
 	tee := io.TeeReader(r, h)
@@ -71,7 +69,7 @@ func chartYAML(r io.Reader) (*metadata, error) {
 	reader := &noting{r: r}
 	bad := func(format string, args ...any) error {
 		if reader.err != nil {
-			return reader.err // not the archive's fault
+			return reader.err // the archive could not be read
 		}
 		return plain.Malformed(ErrMalformed, "chart archive", fmt.Errorf(format, args...))
 	}
@@ -124,7 +122,7 @@ func readMetadata(text []byte) (*metadata, error) {
 	return &m, nil
 }
 
-// A noting reader remembers the error of the reader below, other than the end.
+// A noting reader keeps the last error of its reader, except for io.EOF.
 type noting struct {
 	r   io.Reader
 	err error

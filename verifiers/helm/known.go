@@ -6,7 +6,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 )
 
-// Knows reports whether a provenance file claims a signature by a key of the
+// Knows reports whether a provenance file claims to be signed with a key of the
 // keyring. The claim is unsigned. A file with such a claim that does not verify
 // was changed.
 func (k *Keyring) Knows(prov []byte) bool {
@@ -25,7 +25,7 @@ func (k *Keyring) Knows(prov []byte) bool {
 	return slices.Contains(k.keyIDs(), *sig.IssuerKeyId)
 }
 
-// keyIDs are those of the keys and their subkeys.
+// keyIDs returns the IDs of the keys and their subkeys.
 func (k *Keyring) keyIDs() []uint64 {
 	var ids []uint64
 	for _, e := range k.entities {

@@ -31,11 +31,11 @@ const MediaType = "application/vnd.cncf.helm.chart.provenance.v1.prov"
 // Begin is the first line of a provenance file.
 var Begin = []byte("-----BEGIN PGP SIGNED MESSAGE-----")
 
-// A Keyring holds the PGP keys that may sign.
+// A Keyring contains the PGP keys of accepted signers.
 type Keyring struct{ entities openpgp.EntityList }
 
-// ParseKeyring reads a keyring: what gpg exports, armored or not, or GnuPG's
-// own pubring.gpg or pubring.kbx. The error wraps ErrMalformed.
+// ParseKeyring reads a keyring: the output of gpg --export, armored or not, or
+// GnuPG's own pubring.gpg or pubring.kbx. The error wraps ErrMalformed.
 func ParseKeyring(data []byte) (*Keyring, error) {
 	if len(data) > MaxKeyring {
 		return nil, plain.Malformed(ErrMalformed, "keyring", fmt.Errorf("more than %d bytes", MaxKeyring))
@@ -54,11 +54,12 @@ func ParseKeyring(data []byte) (*Keyring, error) {
 	return &Keyring{entities}, nil
 }
 
-// readArmored reads the keys of all blocks. (The function of Helm's library
-// loses those behind the first.)
+// readArmored reads the keys of all blocks. (The function of the OpenPGP
+// library ignores all but the first.)
 func readArmored(data []byte) (openpgp.EntityList, error) {
 	var all openpgp.EntityList
-	for r := bufio.NewReader(bytes.NewReader(data)); ; { // armor.Decode reads on from the same one
+	for r := bufio.NewReader(bytes.NewReader(data)); ; {
+		// armor.Decode continues with the same reader
 		block, err := armor.Decode(r)
 		if err == io.EOF {
 			return all, nil
@@ -77,8 +78,8 @@ func readArmored(data []byte) (openpgp.EntityList, error) {
 	}
 }
 
-// readOther reads what is not armored. Helm's library distinguishes the forms,
-// and takes a file.
+// readOther reads a keyring that is not armored. Helm's library distinguishes
+// the forms, and accepts only files.
 func readOther(data []byte) (openpgp.EntityList, error) {
 	f, err := os.CreateTemp("", "keyring")
 	if err != nil {
@@ -98,17 +99,17 @@ func readOther(data []byte) (openpgp.EntityList, error) {
 
 // A Provenance is the content of a provenance file.
 type Provenance struct {
-	Chart   string            // name by the Chart.yaml that is in the file
+	Chart   string            // name in the chart's metadata
 	Version string            // likewise
 	Files   map[string]string // name of a file, such as gateway-1.7.0.tgz, to sha256:…
-	// of the primary key of who signed, in hexadecimal; "" if that was not
-	// verified
+	// Fingerprint is that of the signer's primary key, in hexadecimal. It is
+	// empty unless the signature was verified.
 	Fingerprint string
 	Identity    string    // user ID of that key in the keyring
 	SignedAt    time.Time // claimed by the signer
 }
 
-// Subjects returns the files in the form of a header.
+// Subjects returns the files as subjects of a header.
 func (p *Provenance) Subjects() []entry.Subject {
 	var out []entry.Subject
 	for _, name := range slices.Sorted(maps.Keys(p.Files)) {
@@ -117,13 +118,13 @@ func (p *Provenance) Subjects() []entry.Subject {
 	return out
 }
 
-// Signer returns who signed in the form of a header.
+// Signer returns the signer for a header.
 func (p *Provenance) Signer() entry.Signer {
 	return entry.Signer{Identity: p.Identity, KeyID: "pgp:" + p.Fingerprint}
 }
 
-// Parse reads a provenance file and leaves its signature alone. The error wraps
-// ErrMalformed.
+// Parse reads a provenance file without verifying its signature. The error
+// wraps ErrMalformed.
 func Parse(prov []byte) (*Provenance, error) {
 	p, _, err := parse(prov)
 	if err != nil {
@@ -179,8 +180,8 @@ func readMessage(text []byte) (*Provenance, error) {
 	return p, nil
 }
 
-// decode is clearsign.Decode, which panics at some messages that are not whole,
-// such as one without a line.
+// decode calls clearsign.Decode, which panics on some incomplete messages, such
+// as one without a line.
 func decode(prov []byte) (block *clearsign.Block, rest []byte) {
 	defer func() {
 		if recover() != nil {
@@ -190,13 +191,12 @@ func decode(prov []byte) (block *clearsign.Block, rest []byte) {
 	return clearsign.Decode(prov)
 }
 
-// signatureHashes are the hashes that signatures may be over: SHA-1 and below
-// are broken.
+// signatureHashes are the accepted hashes. SHA-1 and older ones are broken.
 var signatureHashes = []crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512}
 
 // Verify checks that a provenance file was signed with a key of the keyring.
-// Expired and revoked keys don't count. The error wraps ErrMalformed or
-// ErrNotVerified. Which archive the file is about is for Check.
+// Expired and revoked keys do not count. The error wraps ErrMalformed or
+// ErrNotVerified. Check compares the file with an archive.
 func (k *Keyring) Verify(prov []byte) (*Provenance, error) {
 	p, block, err := parse(prov)
 	if err != nil {
@@ -209,7 +209,7 @@ func (k *Keyring) Verify(prov []byte) (*Provenance, error) {
 	case err != nil:
 		err = pgpReason(err)
 	case !slices.Contains(signatureHashes, sig.Hash):
-		err = fmt.Errorf("it is over a %s hash, which is not safe", sig.Hash)
+		err = fmt.Errorf("its hash %s is not secure", sig.Hash)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("chart provenance: %w: signature: %w", ErrNotVerified, err)
@@ -221,15 +221,15 @@ func (k *Keyring) Verify(prov []byte) (*Provenance, error) {
 	return p, nil
 }
 
-// Check makes sure that the provenance is about the archive: by its digest, and
-// its name and version. What the archive's file is called does not matter. The
-// error wraps ErrNotVerified.
+// Check returns an error unless the provenance is about the archive: it must
+// have the same digest, name and version. The file name of the archive does not
+// matter. The error wraps ErrNotVerified.
 func (p *Provenance) Check(a *Archive) error {
 	fail := func(format string, args ...any) error {
 		return fmt.Errorf("chart provenance: %w: %s", ErrNotVerified, fmt.Sprintf(format, args...))
 	}
 	if !slices.Contains(slices.Collect(maps.Values(p.Files)), a.Digest) {
-		return fail("the archive %s has the digest %s, but what was signed is %s", a, a.Digest, p.files())
+		return fail("the archive %s has the digest %s, but the signed digest is that of %s", a, a.Digest, p.files())
 	}
 	if a.Name != p.Chart || a.Version != p.Version {
 		return fail("the archive contains the chart %s, but the signed metadata names %s-%s", a, p.Chart, p.Version)

@@ -57,7 +57,7 @@ func TestProvenanceOfHelm(t *testing.T) {
 
 	// The same chart, packed again with something changed.
 	w.Pack("gateway", "1.7.0", "two")
-	if err := p.Check(archive(t, w.Read("gateway-1.7.0.tgz"))); !errors.Is(err, ErrNotVerified) || !strings.Contains(err.Error(), "but what was signed is gateway-1.7.0.tgz sha256:") {
+	if err := p.Check(archive(t, w.Read("gateway-1.7.0.tgz"))); !errors.Is(err, ErrNotVerified) || !strings.Contains(err.Error(), "but the signed digest is that of gateway-1.7.0.tgz sha256:") {
 		t.Errorf("another archive: %v", err)
 	}
 	w.Pack("gateway", "1.7.1", "one")

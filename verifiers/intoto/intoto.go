@@ -33,21 +33,20 @@ const (
 // MaxSize is the size limit of a statement in bytes.
 const MaxSize = 256 << 20
 
-// MaxSubjects is how many subjects a statement may have, MaxDigests how many
-// digests one of them, and MaxDepth how deep arrays and objects may be nested.
+// Limits of a statement.
 const (
 	MaxSubjects = 1024
-	MaxDigests  = 16
-	MaxDepth    = 256
+	MaxDigests  = 16  // of a subject
+	MaxDepth    = 256 // of nested arrays and objects
 )
 
-// ErrMalformed is wrapped by every error of this package: a document is no
-// statement, or it can't be read one way only.
+// ErrMalformed is wrapped by every error of this package: a document is not a
+// statement, or can be read in more than one way.
 var ErrMalformed = errors.New("malformed")
 
-// ErrOtherType is wrapped, with ErrMalformed, by errors about an object whose
-// member _type is not that of a statement, such as in-toto's layouts and links.
-// Envelopes of the same payload type hold them.
+// ErrOtherType is wrapped, together with ErrMalformed, by errors about objects
+// with another _type, such as in-toto's layouts and links. Their envelopes have
+// the payload type of statements.
 var ErrOtherType = errors.New("neither v0.1 nor v1")
 
 // A Statement is the content of an in-toto statement.
@@ -56,12 +55,11 @@ type Statement struct {
 	// with digests in canonical form; a subject that deviates may have none
 	Subjects      []entry.Subject
 	PredicateType string // "" if it deviates
-	// as it stands in the document, whose memory it shares; nil if there is
-	// none
+	// unchanged, in the memory of the document; nil if absent
 	Predicate  jsontext.Value
 	Deviations Deviations // of the statement and, after Check, of its predicate
-	// the statement itself deviates: there may be subjects, or a predicate
-	// type, that another reader sees
+	// the statement itself deviates: another reader could find other subjects
+	// or another predicate type
 	Incomplete bool
 
 	// PartialClaims is set by Check if the predicate could not be read to its
@@ -71,22 +69,22 @@ type Statement struct {
 	Claims // filled in by Check
 }
 
-// MaxDeviations is how many deviations are kept.
+// MaxDeviations is the number of deviations that are listed.
 const MaxDeviations = 16
 
 const (
-	maxCounted   = 1000 // the reading ends at so many deviations
+	maxCounted   = 1000 // deviations, after which reading ends
 	maxDeviation = 256  // bytes of a path and of a problem
 )
 
-// Deviations are where a document is not as the definition of its type
-// requires. That is no reason to doubt its signature.
+// Deviations lists the places where a document deviates from the definition of
+// its type. They do not affect its signature.
 type Deviations struct {
 	List  []Deviation // the first MaxDeviations
-	Count int         // how many were found in all
+	Count int         // of all
 }
 
-// A Deviation is one place where a document deviates.
+// A Deviation is a place where a document deviates.
 type Deviation struct {
 	Path    string `json:"path"` // such as predicate.builder.id
 	Problem string `json:"problem"`
@@ -100,15 +98,15 @@ func (d Deviation) String() string {
 	return d.Path + ": " + d.Problem
 }
 
-// Add adds a deviation that a caller has found.
+// Add adds a deviation.
 func (d *Deviations) Add(path, problem string) {
 	if d.Count++; d.Count <= MaxDeviations {
 		d.List = append(d.List, Deviation{clip(path), clip(problem)})
 	}
 }
 
-// Strings returns the deviations in a line each, with a last line about those
-// that are not listed.
+// Strings returns one line for each listed deviation, and a last line with the
+// number of the others.
 func (d Deviations) Strings() []string {
 	var lines []string
 	for _, one := range d.List {
@@ -121,8 +119,8 @@ func (d Deviations) Strings() []string {
 }
 
 // Parse reads a statement that must conform to the definitions of statements
-// and of its predicate's type, if that is known. The error wraps ErrMalformed
-// and names the member that is wrong.
+// and of its predicate's type, if that has one. The error wraps ErrMalformed
+// and names the wrong member.
 func Parse(data []byte) (*Statement, error) {
 	s, err := Read(data)
 	if err != nil {
@@ -174,8 +172,8 @@ func ReadSigned(payloadType string, payload []byte) (s *Statement, unread, err e
 	return s, nil, nil
 }
 
-// checkText refuses what no part of a document may be, before anything else
-// looks at it.
+// checkText checks the size, encoding and depth of a document before it is
+// read.
 func checkText(data []byte) error {
 	if len(data) > MaxSize {
 		return fmt.Errorf("%d bytes, more than %d", len(data), MaxSize)
@@ -189,7 +187,7 @@ func checkText(data []byte) error {
 	return checkDepth(data)
 }
 
-// check is the definition of a statement, and fills s in.
+// check returns the definition of a statement, which fills in s.
 func (s *Statement) check() check {
 	var subject entry.Subject
 	one := object(
@@ -220,9 +218,9 @@ func (s *Statement) check() check {
 	)
 }
 
-// Check checks the predicate against the definition of its type, notes where it
-// deviates, and fills in the claims. A predicate of a type that has no
-// definition here is left unread. Check is idempotent.
+// Check checks the predicate against the definition of its type, records its
+// deviations and fills in the claims. It ignores a predicate whose type has no
+// definition here. Check is idempotent.
 func (s *Statement) Check() {
 	if s.Category != "" {
 		return
@@ -252,9 +250,9 @@ func (s *Statement) Check() {
 	}
 }
 
-// Conforms reports whether the statement is as the definitions of statements
-// and of its predicate's type require. A type without a definition here is not
-// shown to conform.
+// Conforms reports whether the statement conforms to the definitions of
+// statements and of its predicate's type. It returns false for a type without a
+// definition here.
 func (s *Statement) Conforms() bool { return s.Checked && s.Deviations.Count == 0 }
 
 // HasSubject reports whether the digest is one of a subject's.

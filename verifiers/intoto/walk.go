@@ -16,22 +16,22 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// A check reads exactly one JSON value, and returns what is wrong with it.
-// Definitions are made of checks, and walked through while the document is
-// read: nothing of it is held, so an array of a million objects costs no more
-// than its bytes.
+// A check reads exactly one JSON value and returns an error if it deviates. A
+// definition is a tree of checks that are applied while the document is read.
+// The document is not kept in memory, so an array of a million objects costs no
+// more than its bytes.
 type check func(*walker) error
 
 // A walker is the state of one reading.
 type walker struct {
 	dec      *jsontext.Decoder
 	claims   *Claims
-	material material // the one that is being read
-	last     string   // the string that was read last
+	material material // being read
+	last     string   // the last string read
 
-	bad   error       // a fatal one that was found in a digest set
-	found *Deviations // where deviations are noted, so that the reading goes on after them
-	path  []step      // to the value that is being read
+	bad   error       // fatal, from a digest set
+	found *Deviations // collects deviations, after which reading continues
+	path  []step      // to the current value
 }
 
 // A step of a path is a member's name, or an element's index.
@@ -50,32 +50,30 @@ func (s step) String() string {
 	return shorten(s.name)
 }
 
-// A fatalError is about a document that can't be read one way only, or that is
-// too large to be read. It is never noted as a deviation.
+// A fatalError is about a document that can be read in more than one way, or
+// that exceeds a limit. It is never recorded as a deviation.
 type fatalError struct {
 	error
-	located bool // the message has the path
+	located bool // the message contains the path
 }
 
 func (e *fatalError) Unwrap() error { return e.error }
 
 func fatalf(format string, args ...any) error { return &fatalError{fmt.Errorf(format, args...), false} }
 
-// errTooMany ends a reading that has found so many deviations that the rest is
-// not worth its time.
+// errTooMany ends the reading of a document with too many deviations.
 var errTooMany error = &fatalError{errors.New("too many deviations"), true}
 
-// decode returns a decoder of any JSON that RFC 8259 allows. Halves of
-// surrogate pairs, which Python writes for file names that are not UTF-8, are
-// read as U+FFFD. The text itself must be UTF-8: the caller has checked that.
-// Members that are there twice are found by the checks.
+// decode returns a decoder of all JSON that RFC 8259 allows. Lone surrogates,
+// which Python writes for file names that are not UTF-8, are read as U+FFFD.
+// The caller has checked that the text is UTF-8. The checks detect repeated
+// members.
 func decode(data []byte) *jsontext.Decoder {
 	return jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
 }
 
-// walk applies a check to a whole document, which has a name in its
-// surroundings or none, and notes its deviations. An error is syntactic or
-// fatal.
+// walk applies a check to a whole document and records its deviations. The
+// name, if any, begins their paths. The error is syntactic or fatal.
 func walk(data []byte, name string, claims *Claims, found *Deviations, c check) error {
 	w := &walker{dec: decode(data), claims: claims, found: found}
 	if name != "" {
@@ -104,9 +102,9 @@ func syntactic(err error) bool {
 	return errors.As(err, &syntax) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
 }
 
-// visit applies a check to the next value, which is a member or an element of
-// what is being read. What the check finds wrong is noted, and the rest of the
-// value skipped. The error is errUnset, syntactic or fatal.
+// visit applies a check to the next value, which is a member or element of the
+// current one. If the value deviates, visit records that and skips the rest of
+// the value. The error is errUnset, syntactic or fatal.
 func (w *walker) visit(at step, c check) error {
 	depth := w.dec.StackDepth()
 	_, before := w.dec.StackIndex(depth)
@@ -133,7 +131,7 @@ func (w *walker) visit(at step, c check) error {
 	return nil
 }
 
-// part is visit of a value that may not be unset.
+// part is visit for a value that must not be unset.
 func (w *walker) part(at step, c check) error {
 	return w.visit(at, func(w *walker) error {
 		err := c(w)

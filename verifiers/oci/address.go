@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// ErrAddress is wrapped by errors for connections that a registry asks for, by
-// a redirect or a token service, to an address that is not public.
+// ErrAddress is wrapped by errors about redirects and token services whose
+// address is not public.
 var ErrAddress = errors.New("refused to connect")
 
-// A guarded transport connects to the registry that the user has named
-// wherever it is, and elsewhere to public and allowed addresses only: a
-// registry must not send the verifier to services of its own network. The
-// check is of the address that is dialed, after the name was resolved.
+// A guarded transport connects to the registry that the user named, at any
+// address, and otherwise only to public and allowed addresses. A registry must
+// not direct the verifier to services in the verifier's network. The check
+// applies to the dialed address, after the name was resolved.
 type guarded struct {
 	registry string // host of the reference
 	named    http.RoundTripper
@@ -35,7 +35,7 @@ func newGuarded(registry string, base http.RoundTripper, allowed []netip.Prefix)
 	if !ok {
 		return nil, fmt.Errorf("a transport of the type %T cannot be restricted to public addresses", base)
 	}
-	if isLoopbackHost(registry) { // this machine's registry may have its storage there, too
+	if isLoopbackHost(registry) { // a registry on this machine can have its storage there
 		allowed = append(allowed, netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"))
 	}
 	others := t.Clone()
@@ -60,8 +60,8 @@ func (g *guarded) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil || via == nil {
 		return g.others.RoundTrip(req)
 	}
-	// The proxy resolves the name, and has rules of its own. Of addresses the
-	// rules here are applied, too.
+	// The proxy resolves names and has its own rules. Addresses are checked
+	// here as well.
 	if ip, err := netip.ParseAddr(req.URL.Hostname()); err == nil {
 		if err := checkAddress(netip.AddrPortFrom(ip, 0).String(), g.allowed); err != nil {
 			return nil, err
@@ -86,12 +86,13 @@ func checkAddress(address string, allowed []netip.Prefix) error {
 	if isPublic(ip) {
 		return nil
 	}
-	return fmt.Errorf("%w to %s, where the registry sends us: it is not a public address; allow it with --allow-address if it belongs to the registry", ErrAddress, ip)
+	return fmt.Errorf("%w to %s, to which the registry redirects: it is not a public address; allow it with --allow-address if it belongs to the registry", ErrAddress, ip)
 }
 
-// special are the blocks that are neither public nor recognized by netip
+// special contains the blocks that are not public and that netip does not
+// recognize
 // (https://www.iana.org/assignments/iana-ipv4-special-registry and its sibling
-// for IPv6). Those that embed an IPv4 address could lead to a private one.
+// for IPv6). Addresses that embed an IPv4 address could lead to a private one.
 var special = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),
 	netip.MustParsePrefix("100.64.0.0/10"),
@@ -152,7 +153,7 @@ func ParseAddresses(texts []string) ([]netip.Prefix, error) {
 }
 
 // ended reports whether an error ends a walk: the context ended, or the
-// registry went silent and would do so for every other manifest.
+// registry stalled and would do so for every other manifest.
 func ended(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.Is(err, errSilent)
 }

@@ -187,7 +187,7 @@ func TestSilentRegistry(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if report, err := Verify(t.Context(), r, Criteria{}, nil); err == nil || !strings.Contains(err.Error(), "the registry has said nothing for 100ms") {
+			if report, err := Verify(t.Context(), r, Criteria{}, nil); err == nil || !strings.Contains(err.Error(), "the registry sent nothing for 100ms") {
 				t.Errorf("got %+v, %v", report, err)
 			}
 		})

@@ -21,8 +21,8 @@ const (
 	attestationManifest       = "attestation-manifest"
 )
 
-// Artifacts returns what the reference names, and after it the manifests of the
-// platforms if that is an index.
+// Artifacts returns the artifact that the reference names. If that is an index,
+// the manifests of its platforms follow.
 func (r *Registry) Artifacts(ctx context.Context) ([]*Artifact, error) {
 	w := &walk{r: r}
 	if err := w.start(ctx); err != nil {
@@ -31,11 +31,10 @@ func (r *Registry) Artifacts(ctx context.Context) ([]*Artifact, error) {
 	return w.artifacts, nil
 }
 
-// Each calls f with everything that is attached to the artifacts, one at a
-// time: the data of an Attachment need not be kept. One that cannot be read
-// comes without data and with the error, which wraps ErrUnusable if the
-// registry did not provide it, and the walk goes on. Errors of the registry
-// before there is a list of attachments end it all.
+// Each calls f for each attachment of the artifacts, one at a time. For an
+// attachment that cannot be read it passes no data and an error, which wraps
+// ErrUnusable if the registry did not provide it. Each returns an error if the
+// attachments cannot be listed.
 func (r *Registry) Each(ctx context.Context, f func(*Attachment, error) error) ([]*Artifact, error) {
 	w := &walk{r: r, f: f, seen: map[string]bool{}}
 	if err := w.start(ctx); err != nil {
@@ -49,14 +48,14 @@ func (r *Registry) Each(ctx context.Context, f func(*Attachment, error) error) (
 	return w.artifacts, nil
 }
 
-// A walk is one run through what a reference leads to.
+// A walk visits everything that a reference leads to.
 type walk struct {
 	r         *Registry
 	f         func(*Attachment, error) error
 	artifacts []*Artifact
 	buildkit  []descriptor
 	bytes     int64 // of blobs
-	// artifact and manifest: the same referrer may be found in several ways
+	// digests of artifact and manifest: a referrer can be found in several ways
 	seen  map[string]bool
 	count int
 }
@@ -72,7 +71,7 @@ func (w *walk) start(ctx context.Context) error {
 	return w.artifact(ctx, m, "", 0)
 }
 
-// artifact notes a manifest, and those below it if it is an index.
+// artifact records a manifest and, if it is an index, the manifests below it.
 func (w *walk) artifact(ctx context.Context, m *manifest, platform string, depth int) error {
 	if slices.ContainsFunc(w.artifacts, func(a *Artifact) bool { return a.Digest == m.Digest }) {
 		return nil
@@ -91,7 +90,7 @@ func (w *walk) artifact(ctx context.Context, m *manifest, platform string, depth
 		return fmt.Errorf("index %s: %w", m.Digest, err)
 	}
 	if depth > 2 {
-		return fmt.Errorf("index %s: %w: indexes in indexes in indexes", m.Digest, ErrTooMuch)
+		return fmt.Errorf("index %s: %w: indexes are nested too deeply", m.Digest, ErrTooMuch)
 	}
 	for _, d := range index.Manifests {
 		if d.Annotations[annotationReferenceType] == attestationManifest {
@@ -99,9 +98,9 @@ func (w *walk) artifact(ctx context.Context, m *manifest, platform string, depth
 			continue
 		}
 		if d.Platform != nil && d.Platform.OS == "unknown" && d.Platform.Architecture == "unknown" {
-			// BuildKit's attestations, whose annotations a copy may have lost.
-			// Only its content shows that it is no image: one that is must be
-			// attested like the others.
+			// Possibly BuildKit's attestations without annotations, which
+			// copying can lose. Only the content shows that it is not an
+			// image. An image must be attested like the others.
 			if loose, err := w.looseAttestations(ctx, d, a.Digest); err != nil {
 				return err
 			} else if loose {
@@ -125,8 +124,8 @@ func (w *walk) artifact(ctx context.Context, m *manifest, platform string, depth
 	return nil
 }
 
-// looseAttestations reports whether a manifest of an index holds nothing but
-// statements, and if so notes it as attached to the index.
+// looseAttestations reports whether a manifest of an index contains only
+// statements, and if so records it as attached to the index.
 func (w *walk) looseAttestations(ctx context.Context, d descriptor, index string) (bool, error) {
 	m, err := w.r.manifest(ctx, w.r.ref.Context().Digest(string(d.Digest)))
 	if err != nil || m == nil || m.MediaType.IsIndex() {
@@ -148,7 +147,8 @@ func platformOf(p *v1.Platform) string {
 	return p.String()
 }
 
-// chartOf reads the manifest of a Helm chart; it returns nil if it is none.
+// chartOf reads the manifest of a Helm chart. It returns nil for other
+// manifests.
 func chartOf(raw []byte) *Chart {
 	m, err := parse(raw)
 	if err != nil || m.Config.MediaType != mediaTypeChartConfig {
@@ -169,8 +169,8 @@ func chartOf(raw []byte) *Chart {
 	return &c
 }
 
-// ParseChart reads the manifest of a Helm chart, and returns the archive that
-// it lists, or nil if it is no such manifest.
+// ParseChart reads the manifest of a Helm chart. It returns nil for other
+// manifests.
 func ParseChart(manifest []byte) *Chart { return chartOf(manifest) }
 
 func (w *walk) attachedTo(ctx context.Context, a *Artifact) error {
@@ -205,7 +205,7 @@ func (w *walk) attachedTo(ctx context.Context, a *Artifact) error {
 	return nil
 }
 
-// manifest reads a manifest that holds attestations.
+// manifest reads a manifest that contains attestations.
 func (w *walk) manifest(ctx context.Context, a *Artifact, ref name.Reference, source Source) error {
 	m, err := w.r.manifest(ctx, ref)
 	if err != nil {

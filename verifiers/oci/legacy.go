@@ -15,8 +15,8 @@ import (
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
-// Annotations of layers under cosign's older tags. What a bundle has in one
-// document is spread over them.
+// Annotations of layers under cosign's older tags. Together they have the
+// content of a bundle.
 const (
 	annotationSignature   = "dev.cosignproject.cosign/signature"
 	annotationCertificate = "dev.sigstore.cosign/certificate"
@@ -25,10 +25,9 @@ const (
 	annotationTimestamp   = "dev.sigstore.cosign/rfc3161timestamp"
 )
 
-// toBundle makes a bundle of an envelope or signature with cosign's
-// annotations, so that there is one way to verify all. The bundle is of the
-// first version, which has the certificates' chain and the log's promise of
-// inclusion.
+// toBundle converts an envelope or signature with cosign's annotations to a
+// bundle, so that there is one way to verify all. It uses version 0.1, which
+// has the certificate chain and the log's promise of inclusion.
 func toBundle(a *Attachment) ([]byte, error) {
 	material := map[string]any{}
 	if err := addKey(material, a.annotations); err != nil {
@@ -77,7 +76,7 @@ func addKey(material map[string]any, annotations map[string]string) error {
 	return nil
 }
 
-// addLogEntry adds the entry of a Rekor v1 log, as cosign writes it down.
+// addLogEntry adds the entry of a Rekor v1 log, in cosign's form.
 func addLogEntry(material map[string]any, annotations map[string]string) error {
 	text := annotations[annotationLogEntry]
 	if text == "" {
@@ -130,7 +129,8 @@ func addTimestamp(material map[string]any, annotations map[string]string) error 
 	return nil
 }
 
-// checkSimpleSigning makes sure that what was signed is about the artifact
+// checkSimpleSigning returns an error unless the signed document names the
+// artifact
 // (https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md#simple-signing).
 func checkSimpleSigning(payload []byte, digest string) error {
 	var p struct {
@@ -142,13 +142,13 @@ func checkSimpleSigning(payload []byte, digest string) error {
 		} `json:"critical"`
 	}
 	if err := json.Unmarshal(payload, &p); err != nil {
-		return fmt.Errorf("what was signed is no document of simple signing: %w", plain.DecodeError(err))
+		return fmt.Errorf("the signed document does not have the simple signing format: %w", plain.DecodeError(err))
 	}
 	if p.Critical.Type != "cosign container image signature" && p.Critical.Type != "https://sigstore.dev/cosign/sign/v1" {
-		return errors.New("what was signed is no image signature")
+		return errors.New("the signed document is not an image signature")
 	}
 	if p.Critical.Image.Digest != digest {
-		return fmt.Errorf("what was signed is about %q", p.Critical.Image.Digest)
+		return fmt.Errorf("the signed document is about %q", p.Critical.Image.Digest)
 	}
 	return nil
 }

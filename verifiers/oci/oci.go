@@ -1,17 +1,17 @@
-// Package oci finds what is attached to an image or chart in an OCI registry,
-// and verifies it.
+// Package oci finds and verifies the attachments of images and charts in OCI
+// registries.
 //
-// Three places are looked at: the referrers of the distribution specification
-// (its API, or the tag that stands in for it,
+// It searches three places: the referrers of the distribution specification
+// (its API, or the fallback tag,
 // https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-referrers),
-// the tags that cosign used before
+// cosign's older tags
 // (https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md), and
 // the attestation manifests that BuildKit puts into an image's index
 // (https://github.com/moby/buildkit/blob/master/docs/attestations/attestation-storage.md),
 // which are unsigned.
 //
-// What a registry answers is not trusted: it is bounded in size and number, and
-// only signatures count.
+// The answers of a registry are not trusted: their size and number are bounded,
+// and only signatures count.
 package oci
 
 import (
@@ -22,10 +22,10 @@ import (
 	"muniment.dev/muniment/verifiers/helm"
 )
 
-// Bounds of what is read for one reference.
+// Limits for one reference.
 const (
-	// bytes of a manifest, index or list of referrers; registries need not take
-	// larger ones
+	// bytes of a manifest, index or list of referrers; registries need not
+	// accept larger ones
 	MaxManifest     = 4 << 20
 	MaxBlob         = 128 << 20 // bytes of a bundle, envelope or statement
 	MaxTotal        = 2 << 30   // bytes of all of them
@@ -34,21 +34,19 @@ const (
 	MaxAttestations = 1024      // in all
 )
 
-// ErrTooMuch is wrapped by errors stating that a registry answered with more
-// than is read.
-var ErrTooMuch = errors.New("more than is read")
+// ErrTooMuch is wrapped by errors about answers that exceed a limit.
+var ErrTooMuch = errors.New("above the limit")
 
-// ErrUnusable is wrapped by the errors for attachments that the registry lists
-// and does not provide.
+// ErrUnusable is wrapped by errors about attachments that the registry lists
+// but does not provide.
 var ErrUnusable = errors.New("unusable")
 
 func unusable(err error) error { return fmt.Errorf("%w: %w", ErrUnusable, err) }
 
-// ErrNotFound is wrapped by errors stating that a registry does not have what
-// was asked for.
+// ErrNotFound is wrapped by errors about content that a registry does not have.
 var ErrNotFound = errors.New("the registry does not have it")
 
-// An Artifact is a manifest or index that things are attached to.
+// An Artifact is a manifest or index that can have attachments.
 type Artifact struct {
 	Digest    string `json:"digest"`             // sha256:…
 	MediaType string `json:"mediaType"`          // of the manifest
@@ -63,17 +61,17 @@ type Chart struct {
 	Provenance string `json:"provenance,omitempty"` // digest of the .prov, if there is one
 }
 
-// A Source is where an attestation was found.
+// A Source is the place where an attestation was found.
 type Source string
 
 const (
 	SourceReferrers    Source = "referrers"     // the registry's list
-	SourceReferrersTag Source = "referrers-tag" // the tag that stands in for the list
+	SourceReferrersTag Source = "referrers-tag" // the fallback tag
 	SourceCosignTag    Source = "cosign-tag"    // a tag of cosign's older scheme
 	SourceBuildKit     Source = "buildkit"      // the image's own index
 )
 
-// Media types of what is attached, besides those of bundles, envelopes and
+// Media types of attachments, besides those of bundles, envelopes and
 // statements.
 const (
 	mediaTypeSimpleSigning = "application/vnd.dev.cosign.simplesigning.v1+json"
@@ -82,16 +80,16 @@ const (
 	mediaTypeProvenance    = helm.MediaType
 )
 
-// An Attachment is something that is attached to an artifact.
+// An Attachment is a document that is attached to an artifact.
 type Attachment struct {
 	Artifact  *Artifact
 	Source    Source
-	Manifest  string // digest of the manifest that holds it
-	Digest    string // of Data, or of the manifest if nothing in it can be read
+	Manifest  string // digest of the manifest that contains it
+	Digest    string // of Data, or of the manifest if it has no readable layer
 	MediaType string // of Data, or the manifest's artifact type
-	Data      []byte // nil if it is of a type that this package does not read
+	Data      []byte // nil if its type is not supported
 
-	annotations map[string]string // cosign's tags have the signature there
+	annotations map[string]string // with cosign's tags, they contain the signature
 }
 
 // readable reports whether a layer can be verified or parsed.

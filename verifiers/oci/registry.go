@@ -23,13 +23,13 @@ import (
 
 // Options configure the connection to a registry.
 type Options struct {
-	// speak HTTP if the registry has no TLS; loopback addresses need no such
-	// permission
+	// use HTTP if the registry has no TLS; always allowed for loopback
+	// addresses
 	PlainHTTP bool
 	Keychain  authn.Keychain    // nil: that of docker login
-	Transport http.RoundTripper // nil: the usual one
+	Transport http.RoundTripper // nil: the default
 	Allowed   []netip.Prefix    // addresses beside public ones to which the registry may redirect
-	Silence   time.Duration     // after which a silent registry is given up; 0: a minute
+	Silence   time.Duration     // time without an answer after which to give up; 0: a minute
 }
 
 // A Registry reads from the registry of one reference.
@@ -41,7 +41,7 @@ type Registry struct {
 }
 
 // Open parses a reference such as registry.example.com/app:1.7 or …@sha256:…,
-// with or without oci:// before it. It does not connect yet.
+// with or without the prefix oci://. It does not connect.
 func Open(reference string, o Options) (*Registry, error) {
 	reference = strings.TrimPrefix(reference, "oci://")
 	if scheme, _, ok := strings.Cut(reference, "://"); ok {
@@ -75,14 +75,14 @@ func Open(reference string, o Options) (*Registry, error) {
 	return r, nil
 }
 
-// A manifest is one that was read, whose digest was checked.
+// A manifest is a manifest or index whose digest was checked.
 type manifest struct {
 	Digest    string
 	MediaType types.MediaType
 	Raw       []byte
 }
 
-// manifest reads a manifest or index. If there is none, it returns nil.
+// manifest reads a manifest or index. It returns nil if there is none.
 func (r *Registry) manifest(ctx context.Context, ref name.Reference) (*manifest, error) {
 	d, err := r.puller.Get(withBound(ctx, MaxManifest), ref)
 	if isStatus(err, http.StatusNotFound) {
@@ -124,7 +124,7 @@ func (r *Registry) Blob(ctx context.Context, digest string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read blob %s: %w", ref, answered(err))
 	}
-	// as it is stored, which is what the digest is of; reading checks it
+	// The digest is that of the stored form. Reading checks it.
 	body, err := l.Compressed()
 	if err == nil {
 		defer body.Close()
@@ -142,8 +142,8 @@ func (r *Registry) Blob(ctx context.Context, digest string) ([]byte, error) {
 	return nil, fmt.Errorf("read blob %s: %w", ref, answered(err))
 }
 
-// referrers lists what refers to a manifest, by the registry's own list or else
-// by the tag that stands in for it.
+// referrers lists the referrers of a manifest, from the registry's API or else
+// from the fallback tag.
 func (r *Registry) referrers(ctx context.Context, digest string) ([]descriptor, Source, error) {
 	list, ok, err := r.listReferrers(ctx, digest)
 	if err != nil || ok {
@@ -166,8 +166,8 @@ func readIndex(data []byte) ([]descriptor, error) {
 	return index.Manifests, nil
 }
 
-// listReferrers asks the referrers API, page by page. It returns false if the
-// registry has none.
+// listReferrers reads all pages of the referrers API. It returns false if the
+// registry does not have that API.
 func (r *Registry) listReferrers(ctx context.Context, digest string) ([]descriptor, bool, error) {
 	repo := r.ref.Context()
 	auth, err := authn.Resolve(ctx, r.keychain, repo)
@@ -211,8 +211,7 @@ func referrersPage(ctx context.Context, client *http.Client, page *url.URL) (lis
 		return nil, nil, false, err
 	}
 	defer resp.Body.Close()
-	// Which answers mean that there is no such API differs from registry to
-	// registry.
+	// Registries without this API answer with different codes.
 	if err := transport.CheckError(resp, http.StatusOK, http.StatusNotFound, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable); err != nil {
 		return nil, nil, false, err
 	}
@@ -267,11 +266,11 @@ type answerError struct {
 func (e *answerError) Error() string { return e.text }
 func (e *answerError) Unwrap() error { return e.cause }
 
-var errSilent = errors.New("the registry has said nothing")
+var errSilent = errors.New("the registry sent nothing")
 
-// A capped transport ends answers that are larger than the request allows, or
-// that come to a halt. The bound travels in the context, so that it holds
-// across redirects.
+// A capped transport cuts off answers that are larger than the request allows,
+// or that stall. The limit is in the context, so that it applies to redirects
+// as well.
 type capped struct {
 	http.RoundTripper
 	silence time.Duration

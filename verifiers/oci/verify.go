@@ -28,14 +28,14 @@ const (
 	Verified    Result = "verified"
 	NotVerified Result = "not-verified" // signed, but not as the criteria require
 	Unsigned    Result = "unsigned"     // it has no signature
-	// it is not of its media type, or the registry does not have it
+	// its content does not match its media type, or the registry lacks it
 	Malformed Result = "malformed"
-	Unusable  Result = "unusable" // the registry lists it and does not provide it
-	Unread    Result = "unread"   // of a type that is not known here
+	Unusable  Result = "unusable" // the registry lists it but does not provide it
+	Unread    Result = "unread"   // its type is not supported
 )
 
-// A Finding is one attachment and its outcome. Claims and PredicateType are
-// proven to be the signer's only if Result is Verified.
+// A Finding is an attachment with its result. PredicateType, Category and Facts
+// are proven to be the signer's only if Result is Verified.
 type Finding struct {
 	Source        Source            `json:"source"`
 	Manifest      string            `json:"manifest"`
@@ -51,32 +51,32 @@ type Finding struct {
 	// from the definitions of statements and of the predicate's type
 	Deviations  []string `json:"deviations,omitempty"`
 	TrustedRoot string   `json:"trustedRoot,omitempty"`
-	// it is verified, and of the type that was asked for
+	// it is verified, and has the required predicate type
 	Counts bool `json:"counts"`
 }
 
-// An ArtifactReport is an artifact with all that is attached to it.
+// An ArtifactReport is an artifact with its attachments.
 type ArtifactReport struct {
 	*Artifact
-	Attested bool      `json:"attested"` // something attached to it counts
+	Attested bool      `json:"attested"` // an attachment counts
 	Findings []Finding `json:"attestations"`
 }
 
-// A Report is the answer about a reference.
+// A Report is the result for a reference.
 type Report struct {
 	Reference string `json:"reference"`
 	Verified  bool   `json:"verified"`
-	// attachments that the registry did not provide: a negative answer is not
-	// final
+	// number of attachments that the registry did not provide; one of them
+	// could turn a negative result into a positive one
 	Unusable  int               `json:"unusable,omitempty"`
 	Artifacts []*ArtifactReport `json:"artifacts"` // the first is what the reference names
 }
 
-// Verify verifies what is attached to what the reference names. The answer is
-// yes if something that counts is attached to it or, if it is an index to which
-// nothing of the kind is attached, to each of its platforms' manifests. An
-// error means that there is no answer. Keep, if it is not nil, gets everything
-// that counts as a bundle; what cosign's older tags hold is made one.
+// Verify verifies the attachments of the artifact that the reference names. It
+// is verified if one of its attachments counts. An index is also verified if
+// one counts for each of its platforms' manifests. An error means that there is
+// no result. Keep, if not nil, is called with each bundle that counts.
+// Signatures under cosign's older tags are converted to bundles.
 func Verify(ctx context.Context, r *Registry, c Criteria, keep func(*Finding, []byte) error) (*Report, error) {
 	report := &Report{Reference: r.ref.String()}
 	byArtifact := map[*Artifact][]Finding{}

@@ -2,9 +2,9 @@
 // members, whatever media type is claimed for them.
 //
 // It recognizes more than the readers of these formats accept: other spellings
-// of the members, duplicate members, broken JSON. A document that some other
-// reader might take for a statement must not pass as an unknown one. The
-// readers refuse it then.
+// of members, duplicate members and broken JSON. A document that another
+// program could read as a statement must not pass as an unknown one. The
+// readers then refuse it.
 package shape
 
 import (
@@ -16,7 +16,7 @@ import (
 // BundleMediaType begins the media type of every version of a Sigstore bundle.
 const BundleMediaType = "application/vnd.dev.sigstore.bundle"
 
-// A Set is the formats that a document shows itself to be.
+// A Set is the set of formats whose members a document has.
 type Set uint8
 
 // The formats.
@@ -24,7 +24,7 @@ const (
 	Statement Set = 1 << iota // in-toto
 	Envelope                  // DSSE
 	Bundle                    // Sigstore
-	UTF16                     // JSON, but not in UTF-8; what it holds is not known
+	UTF16                     // JSON that is not in UTF-8, whose content is unknown
 
 	None Set = 0
 )
@@ -36,18 +36,19 @@ func Of(document []byte) Set {
 	return s.Set()
 }
 
-// maxText is the longest member name or value that is kept, in bytes. Those of
-// the formats are shorter.
+// maxText is the length limit of names and values that are compared, in bytes.
+// Those of the formats are shorter.
 const maxText = 256
 
-// A Scanner recognizes a document of any size that is written to it in pieces.
+// A Scanner recognizes a document of any size, which is written to it in
+// pieces.
 type Scanner struct {
 	started bool
-	done    bool // of the outermost object nothing follows, or the document is none
+	done    bool // the outermost object has ended, or there is none
 	depth   int
 	quoted  bool
 	escaped bool
-	value   bool // what follows at depth 1 is a member's value, not a name
+	value   bool // a member's value follows at depth 1, not a name
 	text    []byte
 	name    string
 	first   bool // the next byte follows the first brace
@@ -146,7 +147,7 @@ func unquote(raw []byte) string {
 	return string(text)
 }
 
-// string takes a string of the outermost object.
+// string evaluates a string of the outermost object.
 func (s *Scanner) string(text string) {
 	text = strings.ToLower(text)
 	if s.value {

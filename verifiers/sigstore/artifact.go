@@ -14,18 +14,17 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// An Artifact is what a bundle is expected to be about: a file, or a digest of
-// one.
+// An Artifact is the expected subject of a bundle: a file or its digest.
 type Artifact struct {
-	digests map[string][]byte // by the names that they have in in-toto
+	digests map[string][]byte // by in-toto's names of the algorithms
 	content io.ReadSeeker     // nil if only a digest is known
 }
 
-// maxSignedContent is the largest artifact that is read into memory. Only pure
-// Ed25519 needs the whole of it.
+// maxSignedContent is the size limit of artifacts that are read into memory,
+// which only pure Ed25519 requires.
 const maxSignedContent = 256 << 20
 
-// ReadArtifact hashes an artifact, however large. Verify may read it again: r
+// ReadArtifact hashes an artifact of any size. Verify can read it again, so r
 // must stay open until then.
 func ReadArtifact(r io.ReadSeeker) (*Artifact, error) {
 	hashes := map[string]hash.Hash{"sha256": sha256.New(), "sha384": sha512.New384(), "sha512": sha512.New()}
@@ -39,8 +38,8 @@ func ReadArtifact(r io.ReadSeeker) (*Artifact, error) {
 	return a, nil
 }
 
-// ArtifactDigest is an artifact of which only the digest is known: sha256: and
-// 64 hexadecimal digits.
+// ArtifactDigest returns the artifact with a digest, which is sha256: and 64
+// hexadecimal digits.
 func ArtifactDigest(s string) (*Artifact, error) {
 	digits, ok := strings.CutPrefix(s, "sha256:")
 	d, err := hex.DecodeString(digits)
@@ -53,8 +52,8 @@ func ArtifactDigest(s string) (*Artifact, error) {
 // Digest is the SHA-256 of the artifact, as sha256: and hexadecimal digits.
 func (a *Artifact) Digest() string { return "sha256:" + hex.EncodeToString(a.digests["sha256"]) }
 
-// IsOneOf reports whether the artifact is one of the subjects: at least one
-// digest is the same, and none that both have differs.
+// IsOneOf reports whether the artifact is one of the subjects: they have at
+// least one digest in common, and no digests by the same algorithm that differ.
 func (a *Artifact) IsOneOf(subjects []entry.Subject) bool {
 	for _, s := range subjects {
 		same, differs := 0, 0
@@ -74,12 +73,12 @@ func (a *Artifact) IsOneOf(subjects []entry.Subject) bool {
 	return false
 }
 
-// errContent is wrapped by errors stating that the whole artifact would be
-// needed.
+// errContent is wrapped by errors about signatures that cannot be checked
+// without the whole artifact.
 var errContent = errors.New("a pure Ed25519 signature can't be checked by a digest")
 
-// message reads the artifact once more, into memory, and makes sure that it is
-// still the same.
+// message reads the artifact again, into memory, and checks that it has not
+// changed.
 func (a *Artifact) message() ([]byte, error) {
 	if a == nil || a.content == nil {
 		return nil, fmt.Errorf("it was not signed with the key by Ed25519ph, and %w; give the artifact itself", errContent)

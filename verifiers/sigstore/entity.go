@@ -11,23 +11,23 @@ import (
 	"muniment.dev/muniment/verifiers/sniff"
 )
 
-// An entity is a bundle as sigstore-go's verifier sees it. It is parsed once
-// and then only read, so that goroutines may share it.
+// An entity is a bundle in the form that sigstore-go's verifier needs. It is
+// parsed once and then only read, so goroutines can share it.
 type entity struct {
 	*bundle.Bundle
 	content verify.SignatureContent
 	entries []*tlog.Entry
 }
 
-// Bounds of a bundle, far above what its parts need: 32 log entries with
-// inclusion proofs, chains of certificates and timestamps.
+// Limits of a bundle. Genuine ones with 32 log entries, inclusion proofs,
+// certificate chains and timestamps are far smaller.
 const (
 	maxValues = 20_000
 	maxDepth  = 32
 )
 
-// NewCounter returns a counter for the values of a bundle. Its errors are those
-// of a document that Parse refuses before it reads it.
+// NewCounter returns a counter for the values of a bundle, with the limits of
+// Parse.
 func NewCounter() *boundedjson.Counter { return boundedjson.NewCounter(maxValues, maxDepth) }
 
 func newEntity(data []byte) (*entity, error) {
@@ -55,15 +55,15 @@ func newEntity(data []byte) (*entity, error) {
 func (e *entity) SignatureContent() (verify.SignatureContent, error) { return e.content, nil }
 func (e *entity) TlogEntries() ([]*tlog.Entry, error)                { return e.entries, nil }
 
-// withEntry is the same bundle with one of its log entries alone.
+// withEntry returns the bundle with only one of its log entries.
 func (e *entity) withEntry(entry *tlog.Entry) *entity {
 	return &entity{Bundle: e.Bundle, content: e.content, entries: []*tlog.Entry{entry}}
 }
 
 // An envelope keeps sigstore-go from reading the payload. Package intoto reads
-// it instead, strictly and once, so that what is compared with the artifact and
-// what is returned to the caller can't be two readings of the same bytes; and
-// payloads that are no statements can be verified too.
+// it instead, strictly and once, so that the same reading is compared with the
+// artifact and returned to the caller. Payloads other than statements can be
+// verified as well.
 type envelope struct{ *bundle.Envelope }
 
 func (e *envelope) EnvelopeContent() verify.EnvelopeContent { return e }

@@ -335,9 +335,9 @@ func TestCertificatesAtTheCurrentTime(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	_, err = v.Verify(a.sign(t, now.AddDate(-1, 0, 0), now.Add(-time.Second), x509.ExtKeyUsageCodeSigning), nil)
-	wantRefused(t, "expired", err, "that is not now")
+	wantRefused(t, "expired", err, "not valid now")
 	_, err = v.Verify(a.sign(t, now.Add(time.Hour), now.AddDate(1, 0, 0), x509.ExtKeyUsageCodeSigning), nil)
-	wantRefused(t, "not yet valid", err, "that is not now")
+	wantRefused(t, "not yet valid", err, "not valid now")
 	_, err = v.Verify(a.sign(t, now.Add(-time.Hour), now.AddDate(1, 0, 0), x509.ExtKeyUsageServerAuth), nil)
 	wantRefused(t, "a server's certificate", err, "certificate verification failed")
 	_, err = v.Verify(newAuthority(t).sign(t, now.Add(-time.Hour), now.AddDate(1, 0, 0), x509.ExtKeyUsageCodeSigning), nil)

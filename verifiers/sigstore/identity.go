@@ -8,9 +8,9 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// An Identity defines whose certificates are accepted. Of each pair one must be
-// given; if both are, both must match. Regular expressions match anywhere in
-// the text, as in cosign: anchor them with ^ and $.
+// An Identity defines the accepted certificates. At least one field of each
+// pair must be set. If both are, both must match. Regular expressions match
+// anywhere in the text, as in cosign: anchor them with ^ and $.
 type Identity struct {
 	// subject alternative name of the certificate, such as an e-mail address or
 	// the URI of a workflow
@@ -20,7 +20,7 @@ type Identity struct {
 	IssuerRegexp *regexp.Regexp
 }
 
-// Check returns an error, which wraps ErrNotVerified, unless it is the signer's
+// Check returns an error that wraps ErrNotVerified unless the signer has the
 // identity.
 func (id Identity) Check(s entry.Signer) error {
 	if err := id.match(s); err != nil {
@@ -32,7 +32,7 @@ func (id Identity) Check(s entry.Signer) error {
 func (id Identity) match(s entry.Signer) error {
 	switch {
 	case id.Name == "" && id.NameRegexp == nil, id.Issuer == "" && id.IssuerRegexp == nil:
-		return errors.New("no identity is expected")
+		return errors.New("no identity specified")
 	case s.Identity == "" || s.Issuer == "":
 		return errors.New("the signer has no identity of an issuer")
 	case id.Issuer != "" && id.Issuer != s.Issuer:

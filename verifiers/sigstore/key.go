@@ -24,10 +24,10 @@ import (
 
 var digestHashes = map[string]crypto.Hash{"sha256": crypto.SHA256, "sha384": crypto.SHA384, "sha512": crypto.SHA512}
 
-// check returns an error if a signature by the key does not prove such a
-// digest. The choice of hash is not signed. ECDSA cuts a digest that is
-// longer than the curve, and reads a shorter one as a number, so that what is
-// cut off, or zeros in front, would go unnoticed.
+// check returns an error if a signature by the key cannot prove the digest. The
+// choice of hash is not signed. ECDSA truncates a digest that is longer than
+// the curve and reads a shorter one as a number, so the truncated part and
+// leading zeros would not be checked.
 func (d *messageDigest) check(public crypto.PublicKey) error {
 	h, known := digestHashes[d.algorithm]
 	k, ec := public.(*ecdsa.PublicKey)
@@ -44,13 +44,14 @@ func (d *messageDigest) check(public crypto.PublicKey) error {
 	return nil
 }
 
-// message returns the digest as what is signed.
+// message returns the digest as the signed message.
 func (d *messageDigest) message() *dsse.Message {
 	return &dsse.Message{Digests: map[crypto.Hash][]byte{digestHashes[d.algorithm]: d.value}}
 }
 
-// signedBy finds the key that the bundle was signed with: the bundle need not
-// say so truly. Only that one is worth the rest of the work.
+// signedBy returns the key that the bundle was signed with. The bundle's hint
+// is unsigned, so each key is tried. The rest of the verification is needed for
+// that key only.
 func (b *Bundle) signedBy(keys []*dsse.Key, a *Artifact) (*dsse.Key, error) {
 	var message *dsse.Message
 	if b.digest == nil {
@@ -97,7 +98,7 @@ func (b *Bundle) signedBy(keys []*dsse.Key, a *Artifact) (*dsse.Key, error) {
 	}
 }
 
-// hinted moves the key that the bundle's hint may mean to the front.
+// hinted moves the key that the bundle's hint names to the front.
 func hinted(keys []*dsse.Key, hint string) []*dsse.Key {
 	keys = slices.Clone(keys)
 	slices.SortStableFunc(keys, func(a, b *dsse.Key) int {
@@ -119,7 +120,7 @@ func meant(k *dsse.Key, hint string) bool {
 	return err == nil && (hint == base64.StdEncoding.EncodeToString(sum) || hint == digits || hint == k.ID)
 }
 
-// trusting is the trusted material of which only the key counts for signatures.
+// trusting returns trusted material in which only the key verifies signatures.
 func trusting(k *dsse.Key, material root.TrustedMaterial, content func() ([]byte, error)) root.TrustedMaterial {
 	always := root.NewExpiringKey(&keyVerifier{k.Public(), content}, time.Time{}, time.Time{})
 	key := root.NewTrustedPublicKeyMaterial(func(string) (root.TimeConstrainedVerifier, error) { return always, nil })
@@ -135,8 +136,8 @@ func (m *keyMaterial) PublicKeyVerifier(id string) (root.TimeConstrainedVerifier
 	return m.key.PublicKeyVerifier(id)
 }
 
-// A keyVerifier checks signatures by a key whose signatures may have more than
-// one form: a key does not say whether RSA is PSS, or Ed25519 is ph.
+// A keyVerifier checks signatures in every form that a key can make. A key does
+// not determine whether RSA uses PSS, or Ed25519 is Ed25519ph.
 type keyVerifier struct {
 	public  crypto.PublicKey
 	content func() ([]byte, error) // of the artifact of a bare signature
@@ -147,7 +148,7 @@ func (v *keyVerifier) PublicKey(...signature.PublicKeyOption) (crypto.PublicKey,
 }
 
 // VerifySignature is called with the message, which is an envelope's
-// pre-authentication encoding, or with the option of a digest.
+// pre-authentication encoding, or with a digest among the options.
 func (v *keyVerifier) VerifySignature(sig, message io.Reader, opts ...signature.VerifyOption) error {
 	s, err := bounded.ReadAll(sig, MaxBundleSize)
 	if err != nil {
@@ -178,8 +179,8 @@ func messageOf(digest []byte) *dsse.Message {
 	return &dsse.Message{}
 }
 
-// overDigest checks a bare signature. One by pure Ed25519 is over the artifact
-// itself, and the digest is only beside it.
+// overDigest checks a bare signature over a digest. Pure Ed25519 signs the
+// artifact itself.
 func (v *keyVerifier) overDigest(sig []byte, m *dsse.Message) error {
 	err := dsse.CheckSignature(v.public, m, sig)
 	if _, ok := v.public.(ed25519.PublicKey); err == nil || !ok || errors.Is(err, dsse.ErrUnsupported) {

@@ -11,13 +11,13 @@ import (
 	"muniment.dev/muniment/verifiers/dsse"
 )
 
-// Check returns an error if the requirements are incomplete, or can't be met by
-// signatures with keys, or else with certificates.
+// Check returns an error if the requirements are incomplete, or cannot be met
+// by signatures with keys or, if keys is false, with certificates.
 func (r Requirements) Check(keys bool) error { return r.check(keys) }
 
-// Usual is, for one root of Each, what certificates have of the services that
-// the root trusts: an entry where there are logs, an SCT where there are logs
-// of certificates, and the time in any case.
+// Usual returns the usual requirements for certificates under one root of Each:
+// a time, a log entry if the root has logs, and an SCT if it has certificate
+// transparency logs.
 func (r *TrustedRoot) Usual() Requirements {
 	need := Requirements{LogEntries: None, Timestamps: 1, SCTs: None}
 	if len(r.material.RekorLogs()) > 0 {
@@ -30,7 +30,7 @@ func (r *TrustedRoot) Usual() Requirements {
 }
 
 // Knows reports whether an authority of the root has issued the bundle's
-// certificate. Nothing else about the bundle is checked by that.
+// certificate. It checks nothing else.
 func (r *TrustedRoot) Knows(b *Bundle) bool {
 	return slices.ContainsFunc(r.all, func(one *TrustedRoot) bool { return one.knows(b) })
 }
@@ -49,8 +49,8 @@ func (r *TrustedRoot) knows(b *Bundle) bool {
 	return false
 }
 
-// Missing returns an error that names a requirement which the bundle does not
-// even claim to meet, or nil.
+// Missing returns an error if the bundle does not even claim to meet one of the
+// requirements.
 func (b *Bundle) Missing(r Requirements) error {
 	if r.LogEntries != None && len(b.entity.entries) == 0 {
 		return errors.New("the bundle has no log entry")
@@ -62,7 +62,7 @@ func (b *Bundle) Missing(r Requirements) error {
 	return errors.New("cannot establish the signing time of the bundle: it has no timestamp and no timed log entry")
 }
 
-// HasKey reports whether the bundle was signed with a key, and not with a
+// HasKey reports whether the bundle was signed with a raw key instead of a
 // certificate.
 func (b *Bundle) HasKey() bool { return b.hasKey() }
 
@@ -71,10 +71,10 @@ func (b *Bundle) HasKey() bool { return b.hasKey() }
 func (b *Bundle) Hints(k *dsse.Key) bool { return b.hasKey() && meant(k, b.hint()) }
 
 // CheckOwn checks the signature with the bundle's own certificate, if it has
-// one and the artifact is not needed. A bundle whose signature is wrong was
-// changed or made up, under any trusted root. The error wraps
-// dsse.ErrUnsupported if the signature is in a form or by a key that is not
-// supported here: it may be right.
+// one and the artifact is not needed. A bundle with a wrong signature was
+// changed or forged, whatever the trusted root. The error wraps
+// dsse.ErrUnsupported if the form of the signature or the type of the key is
+// not supported: the signature can be valid.
 func (b *Bundle) CheckOwn() error {
 	content, err := b.entity.VerificationContent()
 	if err != nil || content.Certificate() == nil {

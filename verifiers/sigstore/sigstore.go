@@ -1,9 +1,8 @@
 // Package sigstore verifies Sigstore bundles, v0.1 to v0.3
 // (https://github.com/sigstore/protobuf-specs), with no network.
 //
-// It determines who signed a bundle and what about, under a trusted root or
-// given keys. Whether that signer is trusted for the claim is up to the
-// caller's policy.
+// It determines the signer and the subjects of a bundle, under a trusted root
+// or given keys. The caller's policy decides whether to trust that signer.
 package sigstore
 
 import (
@@ -24,15 +23,15 @@ import (
 // MediaTypePrefix begins the media type of every version of a bundle.
 const MediaTypePrefix = shape.BundleMediaType
 
-// MaxBundleSize is the largest bundle that Parse takes, in bytes. A bundle
-// holds the whole attestation, and scan reports of 130 MB are real.
+// MaxBundleSize is the size limit of a bundle in bytes. A bundle contains the
+// whole attestation, and scan reports of 130 MB exist.
 const MaxBundleSize = 256 << 20
 
-// ErrMalformed is wrapped by every error stating that a document is no
-// bundle, or no trusted root.
+// ErrMalformed is wrapped by errors about documents that are not bundles, or
+// not trusted roots.
 var ErrMalformed = errors.New("malformed")
 
-// A Bundle is a parsed bundle. It is not verified: use Verifier.Verify.
+// A Bundle is a parsed bundle. Parsing verifies nothing: use Verifier.Verify.
 type Bundle struct {
 	MediaType     string
 	Subjects      []entry.Subject
@@ -102,12 +101,12 @@ func (b *Bundle) readSigner() error {
 	return nil
 }
 
-// hint is the bundle's hint about its key: by custom the base64 SHA-256 of the
-// key's DER form, but no rule requires that.
+// hint returns the bundle's hint about its key. By convention it is the base64
+// SHA-256 of the key's DER form.
 func (b *Bundle) hint() string { return b.entity.VerificationMaterial.GetPublicKey().GetHint() }
 
-// hasKey reports whether the bundle was signed with a key, which it names, and
-// not with a certificate, which it holds.
+// hasKey reports whether the bundle was signed with a raw key instead of a
+// certificate.
 func (b *Bundle) hasKey() bool { return b.entity.VerificationMaterial.GetPublicKey() != nil }
 
 func (b *Bundle) readContent() error {
@@ -134,11 +133,10 @@ func (b *Bundle) readContent() error {
 	return nil
 }
 
-// digestNames gives the hashes that a signature may be over the names that they
-// have in in-toto.
+// digestNames maps Sigstore's names of hashes to in-toto's.
 var digestNames = map[string]string{"SHA2_256": "sha256", "SHA2_384": "sha384", "SHA2_512": "sha512"}
 
-// A messageDigest is the digest that a bare signature claims to cover.
+// A messageDigest is the digest that a bare signature claims to sign.
 type messageDigest struct {
 	algorithm string
 	value     []byte

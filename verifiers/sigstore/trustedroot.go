@@ -23,12 +23,11 @@ import (
 	"muniment.dev/muniment/verifiers/sniff"
 )
 
-// MaxTrustedRootSize is the largest trusted root that ParseTrustedRoot takes,
-// in bytes.
+// MaxTrustedRootSize is the size limit of a trusted root file in bytes.
 const MaxTrustedRootSize = 4 << 20
 
-// A TrustedRoot lists the certificate authorities, transparency logs and
-// timestamp authorities are trusted, and when.
+// A TrustedRoot lists the trusted certificate authorities, transparency logs
+// and timestamp authorities, with their periods of validity.
 type TrustedRoot struct {
 	material *root.TrustedRoot
 	proto    *prototrustroot.TrustedRoot
@@ -37,15 +36,14 @@ type TrustedRoot struct {
 	all      []*TrustedRoot
 }
 
-// MaxTrustedRoots is how many roots a trusted root file of JSON Lines may have.
-// Each costs a verification.
+// MaxTrustedRoots is the maximum number of roots in a file. Each costs a
+// verification.
 const MaxTrustedRoots = 16
 
 // ParseTrustedRoot reads a trusted root file (JSON, media type
 // application/vnd.dev.sigstore.trustedroot+json;version=0.1). The error wraps
 // ErrMalformed. A file of JSON Lines, such as gh attestation trusted-root
-// writes, has several roots. Each is one to verify with: what a bundle requires
-// must all be trusted by the same one.
+// writes, has several roots. A bundle must verify under one of them alone.
 func ParseTrustedRoot(data []byte) (*TrustedRoot, error) {
 	r, err := parseTrustedRoot(data)
 	if err != nil {
@@ -102,21 +100,20 @@ func parseRoot(data []byte, file string) (*TrustedRoot, error) {
 	return &TrustedRoot{material: material, proto: pb, digest: file, own: digestOfFile(data)}, nil
 }
 
-// Each returns the roots of the file, which are several if it has several
-// lines. All have the digest of the file.
+// Each returns the roots of the file. All have the digest of the file.
 func (r *TrustedRoot) Each() []*TrustedRoot { return r.all }
 
-// Digest is the SHA-256 of the file's bytes, as sha256: and hexadecimal digits.
+// Digest returns the SHA-256 of the file, as sha256: and hexadecimal digits.
 func (r *TrustedRoot) Digest() string { return r.digest }
 
 //go:embed public-good.json
 var publicGood []byte
 
-// PublicGoodJSON is the trusted root of the Sigstore public-good instance, as
-// this version of the program knows it.
+// PublicGoodJSON returns the built-in trusted root of the Sigstore public-good
+// instance.
 func PublicGoodJSON() []byte { return append([]byte(nil), publicGood...) }
 
-// PublicGood is PublicGoodJSON, parsed.
+// PublicGood returns the parsed PublicGoodJSON.
 var PublicGood = sync.OnceValue(func() *TrustedRoot {
 	r, err := ParseTrustedRoot(publicGood)
 	if err != nil {
@@ -125,7 +122,7 @@ var PublicGood = sync.OnceValue(func() *TrustedRoot {
 	return r
 })
 
-// A Description is what a trusted root trusts, for people to read.
+// A Description lists the content of a trusted root for people.
 type Description struct {
 	MediaType              string      `json:"mediaType"`
 	Digest                 string      `json:"digest"`
@@ -143,7 +140,7 @@ type Authority struct {
 	Fingerprint string `json:"fingerprint"` // SHA-256 of the chain's root certificate
 	Chain       int    `json:"chain"`       // certificates of the chain
 	Validity    `json:"validity"`
-	// of the chain as a whole: when all its certificates are valid
+	// the period in which all certificates of the chain are valid
 	Certificate Validity `json:"certificateValidity"`
 }
 
@@ -157,20 +154,20 @@ type Log struct {
 	Validity `json:"validity"`
 }
 
-// Validity is a span of time, its ends included. A nil Start is since ever, a
-// nil End is until further notice.
+// Validity is a period of time that includes its ends. A nil Start or End means
+// no limit.
 type Validity struct {
 	Start *time.Time `json:"start,omitempty"`
 	End   *time.Time `json:"end,omitempty"`
 }
 
-// Contains reports whether t is in the span.
+// Contains reports whether t is in the period.
 func (v Validity) Contains(t time.Time) bool {
 	return (v.Start == nil || !t.Before(*v.Start)) && (v.End == nil || !t.After(*v.End))
 }
 
-// Describe returns what the root trusts. Of a file with several roots it
-// describes the first, so call it for Each.
+// Describe returns the content of the root. For a file with several roots, call
+// it for each root of Each.
 func (r *TrustedRoot) Describe() Description {
 	d := Description{MediaType: r.proto.GetMediaType(), Digest: r.own}
 	for _, a := range r.proto.GetCertificateAuthorities() {

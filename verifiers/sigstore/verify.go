@@ -21,17 +21,16 @@ import (
 	"muniment.dev/muniment/verifiers/intoto"
 )
 
-// ErrNotVerified is wrapped by every error of Verify that is a verdict about
-// the bundle.
+// ErrNotVerified is wrapped by errors that are a verdict about the bundle.
 var ErrNotVerified = errors.New("not verified")
 
-// MaxKeys is how many keys a verifier may have. A bundle need not say truly
-// which one it was signed with, and each try costs.
+// MaxKeys is the limit of keys of a verifier. A bundle's hint about its key is
+// unsigned, so all keys can have to be tried.
 const MaxKeys = 64
 
-// A Verifier verifies bundles under one rule: signed either with certificates
-// or with one of some keys, and having what is required. It may be used by
-// several goroutines.
+// A Verifier verifies bundles that are signed either with certificates or with
+// one of its keys, and that meet its requirements. It can be used by several
+// goroutines.
 type Verifier struct {
 	root *TrustedRoot
 	keys []*dsse.Key
@@ -39,8 +38,8 @@ type Verifier struct {
 }
 
 // NewCertificateVerifier returns a verifier of bundles that were signed with a
-// certificate that chains up to an authority of the trusted root. Whose
-// certificate it is, is for Identity to check.
+// certificate of an authority of the trusted root. Identity.Check compares the
+// identity in the certificate.
 func NewCertificateVerifier(trusted *TrustedRoot, need Requirements) (*Verifier, error) {
 	if trusted == nil {
 		return nil, errors.New("certificates can't be verified without a trusted root")
@@ -52,7 +51,7 @@ func NewCertificateVerifier(trusted *TrustedRoot, need Requirements) (*Verifier,
 }
 
 // NewKeyVerifier returns a verifier of bundles that were signed with one of the
-// keys. The trusted root may be nil if neither log entries nor timestamps are
+// keys. The trusted root can be nil if neither log entries nor timestamps are
 // required.
 func NewKeyVerifier(keys []*dsse.Key, trusted *TrustedRoot, need Requirements) (*Verifier, error) {
 	switch {
@@ -70,11 +69,11 @@ func NewKeyVerifier(keys []*dsse.Key, trusted *TrustedRoot, need Requirements) (
 	return &Verifier{root: trusted, keys: slices.Clone(keys), need: need}, nil
 }
 
-// Verified is the content of a verified bundle, and its signer. All of it is
-// covered by the signature or by somebody whom the trusted root names.
+// Verified contains the signer and the content of a verified bundle. The
+// signature, or a service of the trusted root, vouches for each field.
 type Verified struct {
 	Signer  entry.Signer
-	KeyName string // the name that was given with the key
+	KeyName string // as in dsse.Key
 	// Fulcio's extensions of the certificate, by the names of sigstore-go's
 	// verification result
 	Claims        map[string]string
@@ -85,15 +84,15 @@ type Verified struct {
 	Statement     *intoto.Statement // nil unless the payload is one; its predicate is not checked
 	Unread        error             // as in Bundle
 	Timestamps    []Timestamp
-	LogEntries    []LogEntry // the verified ones; none are looked at if none are required
-	TrustedRoot   string     // digest of the trusted root that was used; "" if none was
+	LogEntries    []LogEntry // the verified ones; empty if none are required
+	TrustedRoot   string     // digest of the trusted root; "" if none was used
 }
 
 // Sources of a Timestamp.
 const (
 	SourceLog       = "log"
 	SourceAuthority = "timestamp-authority"
-	SourceClock     = "clock" // the time of the verification, without a witness
+	SourceClock     = "clock" // the time of the verification
 )
 
 // A Timestamp is a time at which the signature existed.
@@ -103,18 +102,18 @@ type Timestamp struct {
 	URI    string    `json:"uri,omitempty"` // of the log or authority, from the trusted root
 }
 
-// A LogEntry is a place in a transparency log.
+// A LogEntry is an entry of a transparency log.
 type LogEntry struct {
 	Log string `json:"log"` // URL, from the trusted root
-	// in Rekor v1 with an inclusion promise, across the shards of the log
+	// for Rekor v1 with an inclusion promise: across the shards of the log
 	Index int64 `json:"index"`
 }
 
-// Verify returns who signed the bundle and what about. If an artifact is given,
-// the bundle must be about it; else a bare signature is verified over the
-// digest that stands in the bundle, and an envelope over its payload. An error
-// that wraps ErrNotVerified is a verdict. Any other means that the artifact
-// could not be read.
+// Verify returns the signer and the content of the bundle. If an artifact is
+// given, the bundle must be about it. Otherwise a bare signature is verified
+// over the digest in the bundle, and an envelope over its payload. An error
+// that wraps ErrNotVerified is a verdict. Any other error means that the
+// artifact could not be read.
 func (v *Verifier) Verify(b *Bundle, a *Artifact) (*Verified, error) {
 	out, err := v.verify(b, a)
 	var failed *readError
@@ -127,11 +126,10 @@ func (v *Verifier) Verify(b *Bundle, a *Artifact) (*Verified, error) {
 	return out, nil
 }
 
-// A readError is no verdict.
+// A readError is an error of reading the artifact, not a verdict.
 type readError struct{ error }
 
-// Reason returns the text of a verification error without the prefix that all
-// of them share.
+// Reason returns the text of a verification error without its common prefix.
 func Reason(err error) string { return strings.TrimPrefix(err.Error(), ErrNotVerified.Error()+": ") }
 
 // CheckMaterial returns an error unless the bundle was signed with a key, if
@@ -166,8 +164,7 @@ func (v *Verifier) verify(b *Bundle, a *Artifact) (*Verified, error) {
 		if err == nil || errors.As(err, &unread) {
 			return out, err
 		}
-		// The reason of a root that knows the certificate is the one that
-		// helps.
+		// The reason of a root that knows the certificate is more helpful.
 		if failed == nil || trusted.knows(b) {
 			failed = err
 		}
@@ -207,7 +204,7 @@ func (b *Bundle) wrongArtifact(a *Artifact) error {
 	case len(b.Subjects) == 0:
 		return fmt.Errorf("the bundle signs a document of type %q, which names no artifact", b.PayloadType)
 	default:
-		return fmt.Errorf("the artifact %s is none of the statement's %d subjects", a.Digest(), len(b.Subjects))
+		return fmt.Errorf("the artifact %s is not a subject of the statement", a.Digest())
 	}
 }
 
@@ -218,7 +215,7 @@ func (v *Verifier) withCertificate(out *Verified, b *Bundle, material root.Trust
 	}
 	cert := content.Certificate()
 	if now := time.Now(); v.need.CurrentTime && (now.Before(cert.NotBefore) || now.After(cert.NotAfter)) {
-		return fmt.Errorf("the certificate is valid from %s to %s, and that is not now", cert.NotBefore.Format(time.RFC3339), cert.NotAfter.Format(time.RFC3339))
+		return fmt.Errorf("the certificate is not valid now, only from %s to %s", cert.NotBefore.Format(time.RFC3339), cert.NotAfter.Format(time.RFC3339))
 	}
 	result, err := v.run(out, b, material, cert.PublicKey)
 	if err != nil {
@@ -276,8 +273,9 @@ func (v *Verifier) run(out *Verified, b *Bundle, material root.TrustedMaterial, 
 	return result, nil
 }
 
-// precheck reports what the bundle does not even claim to have, with clearer
-// messages than sigstore-go's, and what sigstore-go does not check.
+// precheck returns an error if the bundle lacks a required part, with a clearer
+// message than sigstore-go's, or violates a rule that sigstore-go does not
+// check.
 func (r Requirements) precheck(e *entity) error {
 	if r.LogEntries != None && len(e.entries) == 0 {
 		return errors.New("the bundle has no log entry, and one is required")
@@ -285,7 +283,7 @@ func (r Requirements) precheck(e *entity) error {
 	for i, entry := range e.entries {
 		pb := entry.TransparencyLogEntry()
 		if r.LogEntries != None && entry.IsRekorV2() && pb.GetLogIndex() != pb.GetInclusionProof().GetLogIndex() {
-			// sigstore-go looks at one of them only
+			// sigstore-go uses only one of them
 			return fmt.Errorf("tlogEntries[%d]: the entry and its inclusion proof have different indexes", i)
 		}
 	}
@@ -323,9 +321,8 @@ func (r Requirements) options() []verify.VerifierOption {
 	return o
 }
 
-// verifiedEntries separates the valid log entries from those that sigstore-go
-// has passed over, as it does with logs that it does not know. It counts the
-// logs, too.
+// verifiedEntries returns the valid log entries and the number of their logs.
+// sigstore-go skips some entries, such as those of unknown logs.
 func verifiedEntries(e *entity, material root.TrustedMaterial, times []Timestamp) (entries []LogEntry, logs int) {
 	seen := map[string]bool{}
 	for _, entry := range e.entries {
@@ -334,9 +331,9 @@ func verifiedEntries(e *entity, material root.TrustedMaterial, times []Timestamp
 		}
 		log, index := material.RekorLogs()[hex.EncodeToString([]byte(entry.LogKeyID()))], entry.LogIndex()
 		if !entry.HasInclusionPromise() {
-			// Only a promise holds a time, at which sigstore-go looks whether
-			// the log's key is trusted, and the index across the shards of
-			// Rekor v1.
+			// Only a promise contains the index across the shards of Rekor v1,
+			// and a time at which sigstore-go checks that the log's key is
+			// trusted.
 			if !trustedAt(log, times) {
 				continue
 			}
@@ -347,20 +344,20 @@ func verifiedEntries(e *entity, material root.TrustedMaterial, times []Timestamp
 	return entries, len(seen)
 }
 
-// trustedAt reports whether one of the times that somebody trusted has told
-// lies in the span of the log's key. With no such time it can't be known.
+// trustedAt reports whether the log's key was valid at one of the trusted
+// times. It returns true if there is none.
 func trustedAt(log *root.TransparencyLog, times []Timestamp) bool {
-	told := false
+	timed := false
 	for _, t := range times {
 		if t.Source == SourceClock {
 			continue
 		}
-		told = true
+		timed = true
 		if (Validity{&log.ValidityPeriodStart, optionalTime(log.ValidityPeriodEnd)}).Contains(t.Time) {
 			return true
 		}
 	}
-	return !told
+	return !timed
 }
 
 func optionalTime(t time.Time) *time.Time {
@@ -370,9 +367,9 @@ func optionalTime(t time.Time) *time.Time {
 	return &t
 }
 
-// claims are Fulcio's extensions
-// (https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md) under their
-// JSON names.
+// claims returns Fulcio's extensions
+// (https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md) by their JSON
+// names.
 func claims(e certificate.Extensions) (map[string]string, error) {
 	data, err := json.Marshal(e)
 	if err != nil {

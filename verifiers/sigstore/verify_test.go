@@ -166,7 +166,7 @@ func TestArtifact(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = v.Verify(b, other)
-	wantRefused(t, "another artifact", err, "none of the statement's 1 subjects")
+	wantRefused(t, "another artifact", err, "is not a subject of the statement")
 }
 
 func TestManagedKey(t *testing.T) {
@@ -282,15 +282,15 @@ func TestRequirementsAreSaid(t *testing.T) {
 		need Requirements
 		says string
 	}{
-		{true, Requirements{}, "how many log entries"},
-		{true, Requirements{LogEntries: 1, SCTs: None}, "how many timestamps"},
-		{true, Requirements{LogEntries: 1, Timestamps: None}, "how many SCTs"},
+		{true, Requirements{}, "number of log entries not specified"},
+		{true, Requirements{LogEntries: 1, SCTs: None}, "number of timestamps not specified"},
+		{true, Requirements{LogEntries: 1, Timestamps: None}, "number of SCTs not specified"},
 		{true, Requirements{LogEntries: -2, Timestamps: None, SCTs: None}, "-2 log entries"},
 		{true, Requirements{LogEntries: 33, Timestamps: None, SCTs: None}, "at most 32"},
-		{true, Requirements{LogEntries: 1, Timestamps: None, SCTs: 1}, "made with keys"},
-		{true, Requirements{LogEntries: 1, Timestamps: None, SCTs: None, CurrentTime: true}, "made with keys"},
-		{true, Requirements{LogEntries: 1, Timestamps: None, SCTs: None, SignedTimestamps: true}, "none of them"},
-		{false, Requirements{LogEntries: 1, Timestamps: None, SCTs: 1}, "judged at some time"},
+		{true, Requirements{LogEntries: 1, Timestamps: None, SCTs: 1}, "signatures with keys have no SCTs"},
+		{true, Requirements{LogEntries: 1, Timestamps: None, SCTs: None, CurrentTime: true}, "not to keys"},
+		{true, Requirements{LogEntries: 1, Timestamps: None, SCTs: None, SignedTimestamps: true}, "signed timestamps are required"},
+		{false, Requirements{LogEntries: 1, Timestamps: None, SCTs: 1}, "checked at some time"},
 		{false, Requirements{LogEntries: 1, Timestamps: 1, SCTs: 1, CurrentTime: true}, "not both"},
 	} {
 		var err error
@@ -321,7 +321,7 @@ func TestBadBundles(t *testing.T) {
 	_, err = certificates(t, trusted(t, roots+"scaffolding.json"), ForCertificates).Verify(parsed(t, "examples/bundle-provenance.json"), nil)
 	wantRefused(t, "another root", err, "")
 	_, err = certificates(t, PublicGood(), Requirements{LogEntries: 1, Timestamps: None, SCTs: 1, CurrentTime: true}).Verify(parsed(t, "examples/bundle-provenance.json"), nil)
-	wantRefused(t, "expired by now", err, "that is not now")
+	wantRefused(t, "expired by now", err, "not valid now")
 	_, err = certificates(t, PublicGood(), Requirements{LogEntries: 1, Timestamps: 1, SignedTimestamps: true, SCTs: 1}).Verify(parsed(t, "examples/bundle-provenance.json"), nil)
 	wantRefused(t, "no signed timestamp", err, "no RFC 3161 timestamp")
 

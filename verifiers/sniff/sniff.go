@@ -1,5 +1,5 @@
-// Package sniff names files that are in another form than the one that is read:
-// in another encoding, of an older format, or several documents in one.
+// Package sniff explains why a file cannot be read as one JSON document: it has
+// another encoding, an older format or several documents.
 package sniff
 
 import (
@@ -33,12 +33,12 @@ func Encoding(data []byte) error {
 	return nil
 }
 
-// maxDepth is how deep JSON looks. Decoders refuse what goes deeper.
+// maxDepth is the depth to which JSON checks. Decoders refuse deeper documents.
 const maxDepth = 1000
 
-// JSON returns an error if the text is not one JSON value. Decoders of protocol
-// buffers quote what they cannot read, which may be a key or token that was
-// given by mistake; this error has no part of the text.
+// JSON returns an error if the text is not one JSON value. The error contains
+// no part of the text, which could be a key or token given by mistake. Decoders
+// of protocol buffers quote it.
 func JSON(data []byte) error {
 	if err := Encoding(data); err != nil {
 		return err
@@ -62,8 +62,8 @@ func JSON(data []byte) error {
 	}
 }
 
-// Explain returns an error that names what the file is if a reader of one JSON
-// document could not read it, and nil if it has nothing to add.
+// Explain returns an error that names the form of a file which could not be
+// read as one JSON document, or nil if it finds none.
 func Explain(data []byte) error {
 	if err := Encoding(data); err != nil {
 		return err
@@ -78,8 +78,8 @@ func Explain(data []byte) error {
 	return nil
 }
 
-// Members returns the names of the members of an object, as far as it can be
-// read. Of anything else there are none.
+// Members returns the names of the members of an object, up to the first error.
+// Other values have none.
 func Members(data []byte) map[string]bool {
 	names := map[string]bool{}
 	dec := Decoder(data)
@@ -99,11 +99,11 @@ func Members(data []byte) map[string]bool {
 	return names
 }
 
-// maxMembers bounds the names that are kept.
+// maxMembers limits the names that Members returns.
 const maxMembers = 1024
 
-// Decoder returns a decoder of all JSON that RFC 8259 allows, and of text that
-// is not UTF-8: the caller checks that.
+// Decoder returns a decoder of all JSON that RFC 8259 allows. It also accepts
+// text that is not UTF-8, which the caller must check.
 func Decoder(data []byte) *jsontext.Decoder {
 	return jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
