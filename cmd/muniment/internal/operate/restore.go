@@ -24,6 +24,7 @@ import (
 	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
+	"muniment.dev/muniment/ledger/logkey"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -184,7 +185,7 @@ func (c *restoreCmd) prove(ctx context.Context, b *BackupIndex, staging string, 
 			continue
 		}
 		if _, err := note.Open(signed, note.VerifierList(policy.LogKey())); err != nil {
-			return nil, fmt.Errorf("its checkpoint is not signed by the policy's log key: %w", err)
+			return nil, fmt.Errorf("its checkpoint is not signed by the policy's log key, %s: if the key was rotated after the backup, give the policy with the older key", logkey.ID(policy.LogKey()))
 		}
 		if string(signed) != b.Checkpoint {
 			return nil, errors.New("the manifest and the store have different checkpoints")
