@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"muniment.dev/muniment/internal/crash"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -94,15 +95,30 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	if err := l.loadWitnessed(ctx); err != nil {
 		return nil, err
 	}
-	go l.sequence()
-	go l.commit()
+	go func() {
+		defer crash.Report()
+		l.sequence()
+	}()
+	go func() {
+		defer crash.Report()
+		l.commit()
+	}()
 	if cfg.FollowEvery > 0 {
-		go l.followEvery(cfg.FollowEvery)
+		go func() {
+			defer crash.Report()
+			l.followEvery(cfg.FollowEvery)
+		}()
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	l.stopPurge = stop
-	go l.runPurge(background)
-	l.filtering.Go(func() { l.keys.run(background) })
+	go func() {
+		defer crash.Report()
+		l.runPurge(background)
+	}()
+	l.filtering.Go(func() {
+		defer crash.Report()
+		l.keys.run(background)
+	})
 	return l, nil
 }
 

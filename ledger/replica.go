@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"muniment.dev/muniment/internal/crash"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
@@ -78,7 +79,10 @@ func OpenReplica(ctx context.Context, cfg Config, policy *receipt.TrustPolicy) (
 	}
 	purging, stop := context.WithCancel(context.WithoutCancel(ctx))
 	l.stopPurge = stop
-	go l.runPurge(purging)
+	go func() {
+		defer crash.Report()
+		l.runPurge(purging)
+	}()
 	return l, nil
 }
 

@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"muniment.dev/muniment/internal/crash"
 )
 
 // A Site is what a listener serves, and what its connections may cost. Each
@@ -122,7 +124,10 @@ func Listen(address string, site Site) (*Server, error) {
 		s.URL = "https://" + ln.Addr().String()
 		serve = func() error { return s.http.ServeTLS(accepting, "", "") }
 	}
-	go func() { s.Failed <- serve() }()
+	go func() {
+		defer crash.Report()
+		s.Failed <- serve()
+	}()
 	select {
 	case <-accepting.begun:
 		// Without waiting, a shutdown could come before Serve and be missed.

@@ -8,6 +8,7 @@ import (
 
 	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/internal/crash"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -23,6 +24,7 @@ func (s *Exports) Export(ctx context.Context, req *connect.Request[munimentv1.Ex
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() { // a server that shuts down does not wait for gigabytes
+		defer crash.Report()
 		select {
 		case <-s.Drain:
 			cancel(ledger.ErrClosed)

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/internal/crash"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 )
@@ -52,7 +53,12 @@ var rung = func() chan struct{} {
 // await returns a channel that is closed when the stream has entries at the
 // size or beyond it.
 func (f *follower) await(stream entry.Hash, size uint64) <-chan struct{} {
-	f.start.Do(func() { go f.run() })
+	f.start.Do(func() {
+		go func() {
+			defer crash.Report()
+			f.run()
+		}()
+	})
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	seen := f.ledger.Grown(stream)

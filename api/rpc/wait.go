@@ -7,6 +7,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"muniment.dev/muniment/internal/crash"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -33,6 +34,7 @@ func (s *Appends) await(ctx context.Context, stream *ledger.Stream, wait munimen
 	ctx, cancel := context.WithTimeout(ctx, maxWitnessWait)
 	defer cancel()
 	go func() { // a server that shuts down does not wait
+		defer crash.Report()
 		select {
 		case <-s.Drain:
 			cancel()

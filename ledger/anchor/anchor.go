@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/crash"
 	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
@@ -121,7 +122,10 @@ func NewWriter(path string, state func() State, log *slog.Logger) (*Writer, erro
 	w.size.Store(s.Size)
 	ctx, stop := context.WithCancel(context.Background())
 	w.stop = stop
-	w.done.Go(func() { w.run(ctx, s) })
+	w.done.Go(func() {
+		defer crash.Report()
+		w.run(ctx, s)
+	})
 	return w, nil
 }
 

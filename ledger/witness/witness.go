@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"muniment.dev/muniment/internal/crash"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -207,9 +208,15 @@ func (c *Collector) Witnesses() int { return len(c.endpoints) }
 func (c *Collector) Start() {
 	ctx, stop := context.WithCancel(context.Background())
 	c.stop = stop
-	c.done.Go(func() { c.run(ctx) })
+	c.done.Go(func() {
+		defer crash.Report()
+		c.run(ctx)
+	})
 	for _, e := range c.endpoints {
-		c.done.Go(func() { c.serve(ctx, e) })
+		c.done.Go(func() {
+			defer crash.Report()
+			c.serve(ctx, e)
+		})
 	}
 }
 

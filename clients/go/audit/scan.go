@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 	"golang.org/x/sync/errgroup"
 
+	"muniment.dev/muniment/internal/crash"
 	"muniment.dev/muniment/ledger/entry"
 )
 
@@ -101,6 +102,7 @@ func (a *auditor) runJobs(ctx context.Context, s *scanner) error {
 	inOrder := make(chan *job, a.opts.Concurrency)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
+		defer crash.Report()
 		defer close(todo)
 		defer close(inOrder)
 		return s.plan(func(t tlog.Tile) error {
@@ -117,6 +119,7 @@ func (a *auditor) runJobs(ctx context.Context, s *scanner) error {
 	})
 	for range a.opts.Concurrency {
 		g.Go(func() error {
+			defer crash.Report()
 			for j := range todo {
 				j.err = a.work(ctx, s, j)
 				close(j.done)
@@ -125,6 +128,7 @@ func (a *auditor) runJobs(ctx context.Context, s *scanner) error {
 		})
 	}
 	g.Go(func() error {
+		defer crash.Report()
 		total := s.size - s.from
 		a.opts.Progress(0, total)
 		for j := range inOrder {

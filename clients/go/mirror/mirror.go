@@ -30,6 +30,7 @@ import (
 
 	"muniment.dev/muniment/clients/go/audit"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/crash"
 	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/entry"
@@ -224,7 +225,10 @@ func (u *update) batch(ctx context.Context, n, end uint64) error {
 		if u.has(torchwood.TilePath(t)) {
 			continue
 		}
-		g.Go(func() error { return u.bundle(gctx, t, leaves) })
+		g.Go(func() error {
+			defer crash.Report()
+			return u.bundle(gctx, t, leaves)
+		})
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -316,6 +320,7 @@ func (r *reader) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 			continue
 		}
 		g.Go(func() (err error) {
+			defer crash.Report()
 			out[i], err = audit.ReadTile(ctx, r.u.src, t)
 			return err
 		})

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"muniment.dev/muniment/internal/crash"
 )
 
 // A Round is the result of one round of a log.
@@ -41,7 +43,10 @@ func (m *Monitor) Rounds(ctx context.Context) []Round {
 	out := make([]Round, len(m.Logs))
 	var wg sync.WaitGroup
 	for i := range m.Logs {
-		wg.Go(func() { out[i] = m.round(ctx, &m.Logs[i]) })
+		wg.Go(func() {
+			defer crash.Report()
+			out[i] = m.round(ctx, &m.Logs[i])
+		})
 	}
 	wg.Wait()
 	return out
@@ -54,6 +59,7 @@ func (m *Monitor) Run(ctx context.Context, interval time.Duration, observe func(
 	var wg sync.WaitGroup
 	for i := range m.Logs {
 		wg.Go(func() {
+			defer crash.Report()
 			tick := time.NewTicker(interval)
 			defer tick.Stop()
 			for {

@@ -13,6 +13,7 @@ import (
 	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/clients/go/monitor"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/crash"
 	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/internal/ownfolder"
 )
@@ -223,6 +224,7 @@ func (c *monitorCmd) follow(a *term.App, cfg *MonitorConfig, m *monitor.Monitor,
 	defer stop()
 	done := make(chan struct{})
 	go func() {
+		defer crash.Report()
 		defer close(done)
 		m.Run(ctx, cfg.Interval, func(r *monitor.Round) {
 			logRound(log, r)

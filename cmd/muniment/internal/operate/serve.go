@@ -16,6 +16,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/internal/crash"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/store"
 	"muniment.dev/muniment/ledger/witness"
@@ -286,10 +287,14 @@ func waitForEnd(ctx context.Context, l *ledger.Ledger, first *edge.Server, secon
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer stop()
-	running.Go(func() { reload.follow(ctx) })
+	running.Go(func() {
+		defer crash.Report()
+		reload.follow(ctx)
+	})
 	refused := make(chan error, 1)
 	if w != nil {
 		running.Go(func() {
+			defer crash.Report()
 			if err := w.confirm(ctx, l); err != nil && !w.heldBack(l, err) {
 				refused <- err
 			}

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/crash"
 	"muniment.dev/muniment/internal/ownfolder"
 	"muniment.dev/muniment/internal/wholefile"
 )
@@ -119,10 +120,15 @@ var indented = regexp.MustCompile(`(?m)^.`)
 func (a *App) Buffered() *bufio.Writer { return bufio.NewWriter(a.Stdout) }
 
 // ServiceLogger returns the logger of a command that runs until a signal.
-// Warnings then go to that logger, so that every line has its format.
+// Warnings and panics of goroutines then go to that logger, so that every line
+// has its format.
 func (a *App) ServiceLogger(format string) *slog.Logger {
 	log := a.Logger(format)
 	a.log.Store(log)
+	crash.OnPanic(func(value any, stack []byte) {
+		log.Error("internal error, please report it", "panic", fmt.Sprint(value), "stack", string(stack))
+		os.Exit(ExitFailed)
+	})
 	return log
 }
 
