@@ -300,3 +300,33 @@ func (w *unreadAnswer) Write(b []byte) (int, error) {
 	}
 	return w.ResponseRecorder.Write(b)
 }
+
+// TestTinyChunks checks that a stream of tiny chunks, each of which costs as
+// much as a large one, is refused early, and that a moderate number of them is
+// recorded.
+func TestTinyChunks(t *testing.T) {
+	ts := newServer(t)
+	c := ts.client(acmeToken)
+	for _, tc := range []struct {
+		chunks, size int
+		refused      bool
+	}{{4000, 1, false}, {100_000, 1, true}, {5000, 512, false}} {
+		u := c.AppendStream(context.Background())
+		err := sendHeader(u, streamHeader())
+		sent := 0
+		for chunk := make([]byte, tc.size); sent < tc.chunks && err == nil; sent++ {
+			err = sendChunk(u, chunk)
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+		_, err = u.CloseAndReceive()
+		if !tc.refused {
+			if err != nil {
+				t.Errorf("%d chunks of %d bytes: %v", tc.chunks, tc.size, err)
+			}
+			continue
+		}
+		wantCode(t, "tiny chunks", err, connect.CodeInvalidArgument, "chunk")
+	}
+}

@@ -64,6 +64,7 @@ func (l *Limiter) boundBody(w http.ResponseWriter, r *http.Request, held *heldBy
 	size := r.ContentLength
 	switch {
 	case r.Header.Get("Content-Encoding") == "gzip":
+		r.Body = edge.MaxBytes(w, r.Body, limit+frameBytes) // before and after it is decompressed
 		r.Body, size = newGunzip(r, l.Busy), -1
 		r.Header.Del("Content-Encoding")
 	case isCompressed(r) && limit > SmallRequest:

@@ -50,17 +50,27 @@ type inflater struct {
 	message protoreflect.MessageDescriptor // nil: unknown
 	max     int64                          // limit() when the message began
 	left    int64                          // bytes of the message
+	in      int                            // bytes of it before it is decompressed
+	turn    *turns.Turn                    // held during a Read
 	scan    *wire.Stream                   // nil: the message is small, or unknown
 }
 
 // Reset implements connect.Decompressor.
 func (d *inflater) Reset(r io.Reader) error {
 	d.max = d.limit()
-	d.left, d.scan = d.max, nil
+	d.left, d.in, d.scan = d.max, 0, nil
+	if sized, ok := r.(interface{ Len() int }); ok { // Connect's buffer
+		d.in = sized.Len()
+	}
 	if d.message != nil && d.max > SmallRequest {
 		d.scan = wire.NewStream(d.message)
 	}
-	return d.Reader.Reset(r)
+	return d.Reader.Reset(ReaderFunc(func(p []byte) (int, error) {
+		n, err := r.Read(p)
+		// Much of a message can decompress to nothing. The context never ends.
+		_ = d.turn.Pass(context.Background(), n)
+		return n, err
+	}))
 }
 
 // Read implements io.Reader.
@@ -71,10 +81,11 @@ func (d *inflater) Read(p []byte) (int, error) {
 	if d.left < 0 {
 		return 0, errInflated(d.max)
 	}
-	turn, err := DecodeTurn(d.owner, int(d.max-d.left)) // of what was decompressed so far
+	turn, err := DecodeTurn(d.owner, max(d.in, int(d.max-d.left)))
 	if err != nil {
 		return 0, err
 	}
+	d.turn = turn
 	defer turn.End()
 	n, err := d.Reader.Read(p[:min(int64(len(p)), d.left+1)])
 	if d.left -= int64(n); d.left < 0 {
@@ -139,13 +150,15 @@ func errInflated(limit int64) error {
 }
 
 // A gunzip decompresses a body as it is read. Beyond a small request it takes
-// the turns of its owner. It holds no turn while it waits for more of the body.
+// the turns of its owner, also for bytes that decompress to nothing. It holds
+// no turn while it waits for more of the body.
 type gunzip struct {
 	body  io.ReadCloser
 	ctx   context.Context
 	owner string
 	busy  func(error) *connect.Error
 	r     *gzip.Reader // nil: nothing was read
+	in    int64        // bytes received
 	out   int64        // bytes decompressed
 	turn  *turns.Turn  // held during a Read
 }
@@ -173,7 +186,7 @@ func (g *gunzip) Read(p []byte) (int, error) {
 }
 
 func (g *gunzip) begin() (err error) {
-	if g.turn, err = turns.CPU.For(g.ctx, g.owner, g.out); errors.Is(err, turns.ErrFull) {
+	if g.turn, err = turns.CPU.For(g.ctx, g.owner, max(g.in, g.out)); errors.Is(err, turns.ErrFull) {
 		return g.busy(err)
 	}
 	return err
@@ -183,6 +196,7 @@ func (g *gunzip) begin() (err error) {
 func (g *gunzip) receive(p []byte) (int, error) {
 	g.turn.End()
 	n, err := g.body.Read(p)
+	g.in += int64(n)
 	if err == nil {
 		err = g.begin()
 	}

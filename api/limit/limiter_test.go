@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	"muniment.dev/muniment/internal/turns"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	rpc "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
@@ -332,4 +334,76 @@ func TestEveryRefusalIsCounted(t *testing.T) {
 		}
 		h.Release()
 	}
+}
+
+// emptyMembers is a gzip stream that decompresses to nothing.
+func emptyMembers(t *testing.T, bytesOfIt int) []byte {
+	t.Helper()
+	member, err := io.ReadAll(zipped(t, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Repeat(member, bytesOfIt/len(member))
+}
+
+// A countingBody counts what is read of it.
+type countingBody struct {
+	io.Reader
+	n int64
+}
+
+func (b *countingBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	b.n += int64(n)
+	return n, err
+}
+
+// TestNothingIsBounded checks that bytes that decompress to nothing are bounded
+// like the bytes of a message, and take turns like them.
+func TestNothingIsBounded(t *testing.T) {
+	l := newLimiter(HeldLimits{})
+	largest := l.Sizes().limitOf(ShapeOf(rpc.LedgerServiceAppendProcedure))
+	endless := &countingBody{Reader: io.MultiReader(bytes.NewReader(emptyMembers(t, int(2*largest))))}
+	r := as("acme", post(rpc.LedgerServiceAppendProcedure, endless))
+	r.Header.Set("Content-Encoding", "gzip")
+	var failure error
+	l.Place(Calls, l.Bound(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, failure = io.Copy(io.Discard, r.Body)
+	}))).ServeHTTP(httptest.NewRecorder(), r)
+	if failure == nil || endless.n > largest+128<<10 {
+		t.Errorf("%d bytes are read of a message of at most %d: %v", endless.n, largest, failure)
+	}
+
+	var held []*turns.Turn
+	for range turns.CPU.Slots() {
+		x, err := turns.CPU.Begin(t.Context(), "the test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, x)
+	}
+	nothing := emptyMembers(t, 256<<10)
+	r = as("acme", post(rpc.LedgerServiceAppendProcedure, bytes.NewReader(nothing)))
+	frame := &inflater{owner: "globex", limit: Fixed(1 << 20)}
+	done := make(chan struct{}, 2)
+	go func() {
+		_, _ = io.Copy(io.Discard, newGunzip(r, l.Busy)) // only its turns count
+		done <- struct{}{}
+	}()
+	go func() {
+		if err := frame.Reset(bytes.NewBuffer(nothing)); err == nil {
+			_, _ = io.Copy(io.Discard, frame) // only its turns count
+		}
+		done <- struct{}{}
+	}()
+	for end := time.Now().Add(time.Minute); len(turns.CPU.Round()) < 2; runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatalf("only %q wait for a turn", turns.CPU.Round())
+		}
+	}
+	for _, x := range held {
+		x.End()
+	}
+	<-done
+	<-done
 }

@@ -78,7 +78,16 @@ type chunks struct {
 	stream *connect.ClientStream[munimentv1.AppendStreamRequest]
 	extend func() // gives the next message its time
 	rest   []byte
+
+	messages, bytes int64 // received
 }
+
+// A message costs about as much as a kilobyte, however little it contains.
+// Beyond the first smallChunks, chunks must have minChunk bytes on average.
+const (
+	smallChunks = 4096
+	minChunk    = 256
+)
 
 func (c *chunks) header() (*munimentv1.AppendStreamHeader, error) {
 	m, err := c.receive()
@@ -106,6 +115,11 @@ func (c *chunks) Read(p []byte) (int, error) {
 			return 0, rpcerr.Field(connect.CodeInvalidArgument, "header", "there is one already; after the first message come chunks only")
 		}
 		c.rest = m.GetChunk()
+		c.messages++
+		c.bytes += int64(len(c.rest))
+		if c.messages > smallChunks+c.bytes/minChunk {
+			return 0, rpcerr.Field(connect.CodeInvalidArgument, "chunk", "%d chunks have only %d bytes in total; send at least %d bytes in each", c.messages, c.bytes, minChunk)
+		}
 	}
 	n := copy(p, c.rest)
 	c.rest = c.rest[n:]
