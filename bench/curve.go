@@ -57,57 +57,68 @@ const (
 	curveProofs = 3_000
 )
 
+// A curvePoint holds the figures at one size.
+type curvePoint struct {
+	size                       uint64
+	clean, cold, write, killed curveFigures // by step
+}
+
+// curveLines are the lines that are drawn.
+var curveLines = []struct {
+	what, goal string
+	figure     func(*curvePoint) any // time.Duration, or int64 in bytes
+}{
+	{"open after a clean stop", "goal 1s", func(p *curvePoint) any { return p.clean.Open }},
+	{"open after kill -9", "goal 1s", func(p *curvePoint) any { return p.killed.Open }},
+	{"open, nothing in the system's cache", "", func(p *curvePoint) any { return p.cold.Open }},
+	{"inclusion proof, first 3,000, p50", "goal 50µs", func(p *curvePoint) any { return p.clean.First }},
+	{"the same, nothing in the system's cache", "", func(p *curvePoint) any { return p.cold.First }},
+	{"inclusion proof, next 30,000, p50", "goal 50µs", func(p *curvePoint) any { return p.clean.Warm }},
+	{"one appender, p50", "", func(p *curvePoint) any { return p.write.AppendP50 }},
+	{"one appender, p99", "goal 1.5× the first", func(p *curvePoint) any { return p.write.AppendP99 }},
+	{"resident memory at most, appending", "goal 512 MiB", func(p *curvePoint) any { return p.write.Resident }},
+	{"resident memory at most, proving", "goal 512 MiB", func(p *curvePoint) any { return p.clean.Resident }},
+}
+
 // curve measures at several sizes what should not depend on the size.
 func (b *bench) curve() {
 	dir := *curveDir
 	if dir == "" {
 		dir = filepath.Join(b.dir, "curve")
 	}
-	type point struct {
-		size                       uint64
-		killed, clean, write, cold curveFigures
-	}
-	var points []point
+	var points []curvePoint
 	for size := uint64(10_000); size <= *curveMax; size *= 10 {
-		log := filepath.Join(dir, strconv.FormatUint(size, 10))
-		if built := runCurveStep(log, stepBuild, size); built.Size > 2*size { // by earlier runs
-			check(errors.Join(os.RemoveAll(log), os.RemoveAll(mark.Path(log))))
-			runCurveStep(log, stepBuild, size)
-		}
-		p := point{size: size}
-		p.clean = runCurveStep(log, stepRead, size)
-		p.cold = runCurveStep(log, stepCold, size)
-		p.write = runCurveStep(log, stepWrite, size)
-		p.killed = runCurveStep(log, stepOpen, size)
-		points = append(points, p)
+		points = append(points, measureCurvePoint(filepath.Join(dir, strconv.FormatUint(size, 10)), size))
 	}
 	last := len(points) - 1
-	line := func(what, goal string, figure func(p *point) float64, format func(v float64) string) {
-		values := make([]float64, len(points))
+	for _, l := range curveLines {
+		values, cells := make([]float64, len(points)), make([]string, len(points))
 		for i := range points {
-			values[i] = figure(&points[i])
+			switch v := l.figure(&points[i]).(type) {
+			case time.Duration:
+				values[i], cells[i] = v.Seconds(), round(v).String()
+			case int64:
+				values[i], cells[i] = float64(v), fmt.Sprintf("%d MiB", v>>20)
+			}
 		}
-		cells := make([]string, len(values))
-		for i, v := range values {
-			cells[i] = format(v)
-		}
-		row(what, cells[last], fmt.Sprintf("%s at %s; %s", strings.Join(cells, ", "), sparkline(values), goal))
+		row(fmt.Sprintf("%s, at %d entries", l.what, points[last].size), cells[last],
+			strings.Join(append(cells, sparkline(values)), " ")+"  "+l.goal)
 	}
-	seconds := func(d time.Duration) float64 { return d.Seconds() }
-	duration := func(v float64) string { return round(time.Duration(v * float64(time.Second))).String() }
-	mib := func(v float64) string { return fmt.Sprintf("%.0f MiB", v) }
-	row("curve: sizes of the logs", fmt.Sprint(points[last].size), "")
-	line("curve: open after a clean stop", "goal 1s", func(p *point) float64 { return seconds(p.clean.Open) }, duration)
-	line("curve: open after kill -9", "goal 1s", func(p *point) float64 { return seconds(p.killed.Open) }, duration)
-	line("curve: open, nothing in the system's cache", "", func(p *point) float64 { return seconds(p.cold.Open) }, duration)
-	line("curve: inclusion proof after opening, p50", "goal 50µs", func(p *point) float64 { return seconds(p.clean.First) }, duration)
-	line("curve: the same, nothing in the system's cache", "", func(p *point) float64 { return seconds(p.cold.First) }, duration)
-	line("curve: inclusion proof later, p50", "goal 50µs", func(p *point) float64 { return seconds(p.clean.Warm) }, duration)
-	line("curve: one appender, p50", "", func(p *point) float64 { return seconds(p.write.AppendP50) }, duration)
-	line("curve: one appender, p99", "goal 1.5× the first", func(p *point) float64 { return seconds(p.write.AppendP99) }, duration)
-	line("curve: resident memory at most, appending", "goal 512 MiB", func(p *point) float64 { return float64(p.write.Resident >> 20) }, mib)
-	line("curve: resident memory at most, proving", "goal 512 MiB", func(p *point) float64 { return float64(p.clean.Resident >> 20) }, mib)
-	line("curve: Go heap in use after appending", "", func(p *point) float64 { return float64(p.write.Heap >> 20) }, mib)
+}
+
+// measureCurvePoint measures the log of a size, which it builds if necessary.
+func measureCurvePoint(log string, size uint64) curvePoint {
+	if built := runCurveStep(log, stepBuild, size); built.Size > 2*size { // by earlier runs
+		check(errors.Join(os.RemoveAll(log), os.RemoveAll(mark.Path(log))))
+		runCurveStep(log, stepBuild, size)
+	}
+	return curvePoint{
+		size:   size,
+		clean:  runCurveStep(log, stepRead, size),
+		cold:   runCurveStep(log, stepCold, size),
+		write:  runCurveStep(log, stepWrite, size),
+		killed: runCurveStep(log, stepOpen, size),
+	}
 }
 
 // sparkline draws the values as bars, from 0 to the largest.
