@@ -73,6 +73,7 @@ func (c *serveCmd) Run(a *term.App) error {
 		return c.serveReplica(a, d, log, reload)
 	}
 	s := &logServer{cmd: c, app: a, dir: d, log: log, reload: reload, metrics: api.NewMetrics(a.Version)}
+	defer func() { _ = s.close() }() // after a panic; otherwise it is closed already
 	err = s.open()
 	if err == nil {
 		err = s.serve()
