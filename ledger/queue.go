@@ -223,18 +223,39 @@ func (q *queue) ready() (laneHeap, time.Duration) {
 	return ready, first
 }
 
-// seal closes the open batch, whose groups can't be removed from now on. If
-// some were removed before, it does nothing and returns false.
+// seal closes the open batch, whose groups can't be removed from now on. It
+// returns false if some were removed before.
 func (q *queue) seal(batch []*group) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if slices.ContainsFunc(batch, func(g *group) bool { return g.state == groupLeft }) {
-		return false
-	}
+	complete := true
 	for _, g := range batch {
-		q.settle(g)
+		if g.state == groupLeft {
+			complete = false
+		} else {
+			q.settle(g)
+		}
 	}
-	return true
+	return complete
+}
+
+// reopen puts the groups of a batch that was sealed back into the open batch,
+// so that they count against its limits and those of the queue, and can be
+// removed again.
+func (q *queue) reopen(batch []*group) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, g := range batch {
+		l := q.lanes[g.stream()]
+		if l == nil {
+			l = &lane{stream: g.stream()}
+			q.lanes[l.stream] = l
+		}
+		g.state = groupOpen
+		l.batch.add(g, 1)
+		q.batch.add(g, 1)
+		q.count(l, g, 1)
+	}
 }
 
 // settle takes the group out of the open batch and the totals.

@@ -99,12 +99,15 @@ func (l *Ledger) gather(open *batch) (_ *batch, ended bool) {
 			open = l.place(open, groups)
 		}
 		if open != nil {
-			if l.queue.seal(open.groups) {
-				l.complete(open)
-				return open, false
+			if !l.queue.seal(open.groups) {
+				// The others are sealed, so this happens once per batch.
+				open = l.again(l.takeBack(open, open.from))
 			}
-			open = l.again(l.takeBack(open, open.from))
-			continue
+			if open == nil {
+				continue
+			}
+			l.complete(open)
+			return open, false
 		}
 		if l.queue.ended() {
 			return nil, true
@@ -273,6 +276,7 @@ func (l *Ledger) redo(lost, open *batch) *batch {
 	if open != nil {
 		ahead = l.takeBack(open, lost.from)
 	}
+	l.queue.reopen(lost.groups)
 	groups := append(l.takeBack(lost, lost.from), ahead...)
 	<-l.free // the committer has nothing else to do
 	l.publishFollowed()
