@@ -9,6 +9,8 @@ import (
 
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+	"muniment.dev/muniment/ledger/store/memstore"
 )
 
 func TestSameEvidence(t *testing.T) {
@@ -290,4 +292,37 @@ func TestAppendNothing(t *testing.T) {
 		t.Fatalf("got %v, %v", r, err)
 	}
 	checkLog(t, tl)
+}
+
+// blindStore can't read its deduplication keys.
+type blindStore struct{ *memstore.Store }
+
+func (blindStore) Lookup(context.Context, store.Key) (uint64, error) { return 0, store.ErrDamaged }
+
+// A damaged deduplication row refuses the call that meets it in the sequencer,
+// as it does in the caller, and does not end the log.
+func TestUnreadableKeyRefusesOneGroup(t *testing.T) {
+	tl := newTestLog(t, Config{})
+	tl.mustAppend(t, acme.draft("recorded"))
+	tl.Close() // so that the test has the tip to itself
+	tl.Ledger.store = blindStore{tl.store}
+	tl.keys.shared.Store(true)
+	tl.tip.recent.init(1)
+	b := tl.newBatch()
+	old, late := newGroup(1), newGroup(2)
+	for i, g := range []*group{old, late} {
+		for j := range g.entries {
+			d := acme.draft(fmt.Sprint("new ", i, j))
+			if err := g.entries[j].prepare(tl.ids, &d); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	old.entries[0].checked = 1
+	tl.placeGroup(b, late, 1)
+	tl.placeGroup(b, old, 1)
+	wantErr(t, "a group that must be looked up", late.refused, ErrDamaged)
+	if old.refused != nil || b.commit.Len() != 1 || b.err != nil {
+		t.Errorf("another group: %v, %d entries, %v", old.refused, b.commit.Len(), b.err)
+	}
 }

@@ -19,6 +19,8 @@ type pending struct {
 	checked    uint64 // no entry below this index has the key
 
 	// Written by the sequencer before it closes the group's done.
+	inStore  bool   // an entry with the key was found in the store
+	stored   uint64 // its index
 	existing bool
 	index    uint64
 	skeleton entry.Skeleton // not set if existing

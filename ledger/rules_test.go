@@ -8,8 +8,8 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// Whoever decides reads the version of the rules first, and then the rules. So
-// a version is in force only when what it has changed is published.
+// Callers read the version of the rules first, and then the rules. So a version
+// is in force only when what it has changed is published.
 func TestRulesAreNotAhead(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	var drafts []Draft // of many streams, to take long

@@ -163,9 +163,7 @@ func (l *Ledger) place(b *batch, groups []*group) *batch {
 	}
 	b.groups = append(b.groups, groups...)
 	for _, g := range groups {
-		if err := l.placeGroup(b, g, now); err != nil && b.err == nil {
-			b.err = err
-		}
+		l.placeGroup(b, g, now)
 	}
 	b.took += time.Since(begun)
 	return b
@@ -183,16 +181,18 @@ func (l *Ledger) newBatch() *batch {
 	}
 }
 
-// placeGroup places the group's entries that are not duplicates.
-func (l *Ledger) placeGroup(b *batch, g *group, now uint64) error {
-	if g.refused = l.checkRules(g); g.refused != nil {
-		return nil
+// placeGroup places the group's entries that are not duplicates, or refuses the
+// group as a whole.
+func (l *Ledger) placeGroup(b *batch, g *group, now uint64) {
+	if g.refused = l.checkRules(g); g.refused == nil {
+		g.refused = l.searchStore(g)
+	}
+	if g.refused != nil {
+		return
 	}
 	for i := range g.entries {
 		p := &g.entries[i]
-		if err := l.resolve(p, b.commit.Erase); err != nil {
-			return fmt.Errorf("look for a duplicate: %w", err)
-		}
+		l.resolve(p, b.commit.Erase)
 		switch {
 		case p.existing:
 		case l.raw:
@@ -201,33 +201,45 @@ func (l *Ledger) placeGroup(b *batch, g *group, now uint64) error {
 			l.placeEntry(b, p, now)
 		}
 	}
-	return nil
 }
 
-// resolve looks for an entry with the same key. It searches this batch and
-// recent ones. If the pending entry has waited for long, it also searches the
-// store, whose entries are all published by then.
-//
-// It ignores entries that this batch erases.
-func (l *Ledger) resolve(p *pending, erasing []store.Erasure) error {
-	if p.existing {
-		return nil
-	}
-	index, found := l.tip.recent.find(p.key)
-	if !found && p.checked < l.tip.recent.from && l.keys.mayHave(p.key) {
-		var err error
-		index, err = l.store.Lookup(context.Background(), p.key)
+// searchStore looks in the store for entries with the keys of those that have
+// waited for so long that the recent keys do not go back to their last look-up.
+// All such entries are published by now.
+func (l *Ledger) searchStore(g *group) error {
+	for i := range g.entries {
+		p := &g.entries[i]
+		if p.existing || p.checked >= l.tip.recent.from {
+			continue
+		}
+		p.inStore = false
+		if !l.keys.mayHave(p.key) {
+			continue
+		}
+		index, err := l.store.Lookup(context.Background(), p.key)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return err
+			return fmt.Errorf("look for a duplicate: %w", err)
 		}
 		// An entry of another server that is not followed yet has the place of
 		// this batch, which will be lost.
-		found = err == nil && index < l.tip.tree.size
+		p.stored, p.inStore = index, err == nil && index < l.tip.tree.size
+	}
+	return nil
+}
+
+// resolve looks for an entry with the same key: in this batch, in recent ones,
+// and in what searchStore has found. It ignores entries that this batch erases.
+func (l *Ledger) resolve(p *pending, erasing []store.Erasure) {
+	if p.existing {
+		return
+	}
+	index, found := l.tip.recent.find(p.key)
+	if !found && p.inStore {
+		index, found = p.stored, true
 	}
 	if found && !slices.ContainsFunc(erasing, func(e store.Erasure) bool { return e.Index == index }) {
 		p.index, p.existing = index, true
 	}
-	return nil
 }
 
 // placeEntry appends the entry to its stream and to the log.
