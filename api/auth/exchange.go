@@ -62,7 +62,7 @@ func (a *Authenticator) Exchange(ctx context.Context, procedure, tenant, identit
 	}}
 	r, err := a.recordExchange(ctx, g, tok, rule, key)
 	if err != nil {
-		if !errors.Is(err, errUsedBefore) {
+		if !errors.Is(err, errUsedBefore) && r.Err == nil { // not recorded
 			a.grants.releaseIdentity(key)
 		}
 		return nil, err

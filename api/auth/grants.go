@@ -63,15 +63,19 @@ func (gs *grants) add(g *grant) {
 	gs.byHash[g.hash] = g
 }
 
-// revoke ends a grant. It replaces the grant instead of changing it, because
-// callers read grants without a lock.
-func (gs *grants) revoke(g *grant) {
+// revoke ends a grant, and reports whether it was in force. It replaces the
+// grant instead of changing it, because callers read grants without a lock.
+func (gs *grants) revoke(g *grant) bool {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
+	if now := gs.byID[g.Tenant.Name][g.id]; now != nil && now.revoked {
+		return false
+	}
 	revoked := *g
 	revoked.revoked = true
 	gs.byID[g.Tenant.Name][g.id] = &revoked
 	gs.byHash[g.hash] = &revoked
+	return true
 }
 
 // restore takes back the revocation of a grant that could not be recorded.

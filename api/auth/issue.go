@@ -46,11 +46,11 @@ func (a *Authenticator) Issue(ctx context.Context, who *Identity, m Grant, hash 
 	}
 	// A recorded grant must be in force, even if the caller has gone meanwhile.
 	r, err = a.cfg.Ingest.RecordConfig(context.WithoutCancel(ctx), who.Submitter(), ledger.Rules{}, grantType+"/"+g.id, document, reason)
-	if err != nil {
+	if err != nil && r.Err == nil { // not recorded; r.Err concerns a receipt
 		return "", r, err
 	}
 	a.grants.add(g)
-	return token, r, nil
+	return token, r, err
 }
 
 // Revoke ends a grant of the caller's tenant for good.
@@ -61,11 +61,13 @@ func (a *Authenticator) Revoke(ctx context.Context, who *Identity, id, reason st
 	}
 	// The grant ends first, so that what is decided after the revocation is
 	// recorded is not decided by it.
-	a.grants.revoke(g)
+	if !a.grants.revoke(g) { // another caller was first
+		return ledger.Result{}, ErrNoGrant
+	}
 	by := who.Submitter()
 	by.Valid = nil // a holder can revoke its own grant
 	r, err := a.cfg.Ingest.RecordConfig(context.WithoutCancel(ctx), by, ledger.Rules{}, grantType+"/"+g.id, nil, reason)
-	if err != nil {
+	if err != nil && r.Err == nil { // not recorded; r.Err concerns a receipt
 		a.grants.restore(g)
 	}
 	return r, err
