@@ -71,10 +71,7 @@ func (l *Ledger) settle(b *batch) (*Published, error) {
 	}
 	committed := time.Now()
 	if len(c.Erase) > 0 {
-		select {
-		case l.purge <- struct{}{}:
-		default: // a signal is pending
-		}
+		signal(l.purge)
 	}
 	for i := range c.Tiles {
 		l.tiles.put(&c.Tiles[i])

@@ -114,10 +114,7 @@ func (f *keyFilter) addLayer() *filterLayer {
 	defer f.changing.Unlock()
 	p, l := f.parts.Load(), f.newLayer()
 	f.parts.Store(&filterParts{p.stored, append(p.layers[:len(p.layers):len(p.layers)], l)})
-	select {
-	case f.full <- struct{}{}:
-	default: // a signal is pending
-	}
+	signal(f.full)
 	return l
 }
 

@@ -84,16 +84,12 @@ func (q *queue) put(g *group) error {
 	if q.closed {
 		return ErrClosed
 	}
-	l := q.lanes[g.stream()]
-	if l == nil {
-		l = &lane{stream: g.stream()}
-	}
+	l := q.lane(g)
 	if len(q.lanes) > 0 && (l.total.entries+len(g.entries) > q.maxEntries-q.total.entries || l.total.bytes+g.bytes > q.maxBytes-q.total.bytes || l.total.rows+g.rows > q.maxRows-q.total.rows) {
 		return ErrQueueFull
 	}
 	q.groups++
 	g.order = q.groups
-	q.lanes[l.stream] = l
 	l.groups = append(l.groups, g)
 	q.count(l, g, 1)
 	q.pace.appends.Arrived(l.stream, q.pace.now())
@@ -123,12 +119,23 @@ func (g *group) stream() entry.Hash {
 	return entry.Hash{}
 }
 
-// count adds the group to the totals, or with sign -1 subtracts it.
+// lane returns the lane of the group's stream, or a new one.
+func (q *queue) lane(g *group) *lane {
+	if l := q.lanes[g.stream()]; l != nil {
+		return l
+	}
+	return &lane{stream: g.stream()}
+}
+
+// count adds the group to the totals, or with sign -1 subtracts it. The queue
+// has the lane as long as that has groups.
 func (q *queue) count(l *lane, g *group, sign int) {
 	l.total.add(g, sign)
 	q.total.add(g, sign)
 	if l.total.entries == 0 {
 		delete(q.lanes, l.stream)
+	} else {
+		q.lanes[l.stream] = l
 	}
 }
 
@@ -246,11 +253,7 @@ func (q *queue) reopen(batch []*group) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, g := range batch {
-		l := q.lanes[g.stream()]
-		if l == nil {
-			l = &lane{stream: g.stream()}
-			q.lanes[l.stream] = l
-		}
+		l := q.lane(g)
 		g.state = groupOpen
 		l.batch.add(g, 1)
 		q.batch.add(g, 1)

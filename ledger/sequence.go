@@ -101,7 +101,7 @@ func (l *Ledger) gather(open *batch) (_ *batch, ended bool) {
 		if open != nil {
 			if !l.queue.seal(open.groups) {
 				// The others are sealed, so this happens once per batch.
-				open = l.again(l.takeBack(open, open.from))
+				open = l.again(l.takeBack(open, open.commit.From))
 			}
 			if open == nil {
 				continue
@@ -286,10 +286,10 @@ func (l *Ledger) fileKey(c *store.Commit, p *pending) {
 func (l *Ledger) redo(lost, open *batch) *batch {
 	var ahead []*group
 	if open != nil {
-		ahead = l.takeBack(open, lost.from)
+		ahead = l.takeBack(open, lost.commit.From)
 	}
 	l.queue.reopen(lost.groups)
-	groups := append(l.takeBack(lost, lost.from), ahead...)
+	groups := append(l.takeBack(lost, lost.commit.From), ahead...)
 	<-l.free // the committer has nothing else to do
 	l.publishFollowed()
 	return l.again(groups)

@@ -31,7 +31,6 @@ type head struct {
 // A speculation is what must be restored to take a batch back.
 type speculation struct {
 	number     uint64 // of the batch, from 1
-	from       uint64
 	timeBefore uint64
 	before     []edge
 	heads      []head // of the streams with entries in the batch, as they were before
@@ -75,7 +74,7 @@ func (tp *tip) headOf(stream entry.Hash) *head {
 // speculate begins a batch, and returns the present state.
 func (tp *tip) speculate() speculation {
 	tp.batches++
-	return speculation{number: tp.batches, from: tp.tree.size, timeBefore: tp.time, before: tp.tree.snapshot()}
+	return speculation{number: tp.batches, timeBefore: tp.time, before: tp.tree.snapshot()}
 }
 
 // touch keeps the head as it is before its first entry in the batch.
@@ -88,7 +87,7 @@ func (b *batch) touch(h *head) {
 
 // revert takes back the newest batch.
 func (tp *tip) revert(b *batch) {
-	tp.tree.size, tp.tree.edges, tp.tree.full = b.from, b.before, nil
+	tp.tree.size, tp.tree.edges, tp.tree.full = b.commit.From, b.before, nil
 	tp.time = b.timeBefore
 	for _, h := range b.heads {
 		now := tp.heads[h.StreamID]

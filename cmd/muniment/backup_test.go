@@ -111,16 +111,23 @@ func TestBackupWhileAppending(t *testing.T) {
 	c.stopLog()
 }
 
-// A second backup of the same tables links to the first; one without secrets
-// has none; every file is private.
-func TestBackupIncrementsAndSecrets(t *testing.T) {
+// withTables returns a company whose log is open and has entries in tables.
+func withTables(t *testing.T) *company {
+	t.Helper()
 	c := newCompany(t, "east")
 	c.startLog()
 	if out, code := c.appendFile("evidence"); code != 0 {
 		t.Fatal(out)
 	}
 	c.stopLog()
-	c.startLog() // the first entries are in tables now
+	c.startLog()
+	return c
+}
+
+// A second backup of the same tables links to the first; one without secrets
+// has none; every file is private.
+func TestBackupIncrementsAndSecrets(t *testing.T) {
+	c := withTables(t)
 	to := t.TempDir()
 	first := c.backup(to)
 	second := c.backup(to)
@@ -166,13 +173,7 @@ func TestBackupIncrementsAndSecrets(t *testing.T) {
 // Damage to a backup does not spread to the next one that could share its
 // files.
 func TestBackupAfterDamagedBackup(t *testing.T) {
-	c := newCompany(t, "east")
-	c.startLog()
-	if out, code := c.appendFile("evidence"); code != 0 {
-		t.Fatal(out)
-	}
-	c.stopLog()
-	c.startLog() // the first entries are in tables now
+	c := withTables(t)
 	c.stopLog()
 	to := t.TempDir()
 	first := c.backup(to)
