@@ -11,6 +11,7 @@ import (
 
 	"cel.dev/cel-go/common/types/ref"
 
+	"muniment.dev/muniment/internal/condition"
 	"muniment.dev/muniment/internal/glob"
 	"muniment.dev/muniment/ledger/entry"
 )
@@ -51,17 +52,17 @@ type Decision struct {
 // applies decides. The work is bounded and stops when ctx ends. Evidence is not
 // admitted without a complete evaluation.
 func (p *AdmissionPolicy) Decide(ctx context.Context, ev *Evidence, roots Roots) *Decision {
-	return p.decide(newMeter(ctx, decisionCost), ev, roots)
+	return p.decide(condition.NewMeter(ctx, condition.DecisionCost), ev, roots)
 }
 
-func (p *AdmissionPolicy) decide(m *meter, ev *Evidence, roots Roots) *Decision {
-	release, err := p.hold(m.ctx, ev)
+func (p *AdmissionPolicy) decide(m *condition.Meter, ev *Evidence, roots Roots) *Decision {
+	release, err := p.hold(m.Context(), ev)
 	if err != nil {
-		return &Decision{Result: Refused, interrupted: true, Reason: shorten(fmt.Sprintf("the decision was interrupted: %s", err)), Verification: entry.Verification{Result: entry.Unverified}}
+		return &Decision{Result: Refused, interrupted: true, Reason: condition.Shorten(fmt.Sprintf("the decision was interrupted: %s", err)), Verification: entry.Verification{Result: entry.Unverified}}
 	}
 	defer release()
-	m.tenant = ev.Tenant
-	defer m.end()
+	m.TakeTurns(ev.Tenant)
+	defer m.End()
 	c := newCourt(m, p, ev, roots)
 	d := &Decision{Result: Refused}
 	var by *proof
@@ -76,7 +77,7 @@ func (p *AdmissionPolicy) decide(m *meter, ev *Evidence, roots Roots) *Decision 
 			step.Result, why = c.suspect(step.Result)
 		}
 		if why != nil {
-			step.Why = shorten(why.Error())
+			step.Why = condition.Shorten(why.Error())
 			d.Steps = append(d.Steps, step)
 			continue
 		}
@@ -97,9 +98,9 @@ func (p *AdmissionPolicy) decide(m *meter, ev *Evidence, roots Roots) *Decision 
 		break
 	}
 	if d.Rule == "" {
-		d.Reason, d.interrupted = c.because(d.Steps), m.ctx.Err() != nil
+		d.Reason, d.interrupted = c.because(d.Steps), m.Context().Err() != nil
 	}
-	if d.Result == Refused && p.Mode == Record && m.ctx.Err() == nil {
+	if d.Result == Refused && p.Mode == Record && m.Context().Err() == nil {
 		d.Result = entry.Recorded
 	}
 	if by == nil {
@@ -143,11 +144,11 @@ func (c *court) because(steps []Step) string {
 	}
 	switch {
 	case len(near) > 0:
-		return shorten("no rule admits it; " + strings.Join(near, "; "))
+		return condition.Shorten("no rule admits it; " + strings.Join(near, "; "))
 	case c.judgement().Result == entry.Failed:
-		return shorten("invalid signatures: " + c.judgement().Reason)
+		return condition.Shorten("invalid signatures: " + c.judgement().Reason)
 	case len(steps) == 1:
-		return shorten(fmt.Sprintf("no rule matches it; rule %s: %s", steps[0].Rule, steps[0].Why))
+		return condition.Shorten(fmt.Sprintf("no rule matches it; rule %s: %s", steps[0].Rule, steps[0].Why))
 	default:
 		return "no rule matches it"
 	}
@@ -155,21 +156,18 @@ func (c *court) because(steps []Step) string {
 
 // A court is the state of one decision.
 type court struct {
-	meter  *meter
+	meter  *condition.Meter
 	policy *AdmissionPolicy
 	ev     *Evidence
 	roots  Roots
 	proofs map[*Signer]*verdict
 	judged *proof
 
-	predicate, document func() ref.Val
-	values              map[string]ref.Val // variables computed so far
+	values map[string]ref.Val // variables computed so far
 }
 
-func newCourt(m *meter, p *AdmissionPolicy, ev *Evidence, roots Roots) *court {
-	c := &court{meter: m, policy: p, ev: ev, roots: roots, proofs: map[*Signer]*verdict{}, values: map[string]ref.Val{}}
-	c.predicate, c.document = c.lazyJSON("predicate", ev.Predicate), c.lazyJSON("document", ev.Document)
-	return c
+func newCourt(m *condition.Meter, p *AdmissionPolicy, ev *Evidence, roots Roots) *court {
+	return &court{meter: m, policy: p, ev: ev, roots: roots, proofs: map[*Signer]*verdict{}, values: map[string]ref.Val{}}
 }
 
 type verdict struct {
@@ -194,10 +192,10 @@ func (c *court) judgement() *proof {
 // If the comparison exceeds the budget, a rule that denies matches.
 func (c *court) isFor(r *Rule) error {
 	err := c.compare(r)
-	if c.meter.err != nil && !r.Deny {
-		return c.meter.err
+	if c.meter.Err() != nil && !r.Deny {
+		return c.meter.Err()
 	}
-	if c.meter.err != nil {
+	if c.meter.Err() != nil {
 		return nil
 	}
 	return err
@@ -221,7 +219,7 @@ func (c *court) compare(r *Rule) error {
 	case len(r.PredicateTypes) > 0 && ev.PredicateType == "":
 		return errors.New("the evidence has no predicate type")
 	case len(r.PredicateTypes) > 0 && !c.anyMatch(r.PredicateTypes, ev.PredicateType):
-		return fmt.Errorf("predicate type %s matches none of its predicate types", shorten(ev.PredicateType))
+		return fmt.Errorf("predicate type %s matches none of its predicate types", condition.Shorten(ev.PredicateType))
 	}
 	return c.areFor(r)
 }
@@ -233,7 +231,7 @@ const stepsPerUnit = 64
 // budget is spent, which the caller must check.
 func (c *court) anyMatch(globs []string, s string) bool {
 	for _, g := range globs {
-		if c.meter.charge(1+glob.Steps(g, s)/stepsPerUnit) != nil {
+		if c.meter.Charge(1+glob.Steps(g, s)/stepsPerUnit) != nil {
 			return true
 		}
 		if glob.Match(g, s) {
@@ -256,8 +254,8 @@ func (c *court) areFor(r *Rule) error {
 	for _, s := range c.ev.Subjects {
 		err := c.isAbout(r, s)
 		switch {
-		case c.meter.err != nil:
-			return c.meter.err
+		case c.meter.Err() != nil:
+			return c.meter.Err()
 		case r.Deny && err == nil:
 			return nil
 		case !r.Deny && err != nil:
@@ -301,7 +299,7 @@ func (c *court) isNamed(r *Rule, name string) error {
 	case name == "":
 		return errors.New("a subject has no name")
 	}
-	if err := c.meter.charge(4 * text(len(name))); err != nil {
+	if err := c.meter.Charge(4 * condition.Text(len(name))); err != nil {
 		return err
 	}
 	switch {
@@ -312,11 +310,11 @@ func (c *court) isNamed(r *Rule, name string) error {
 			return nil
 		}
 	case !isPlain(name):
-		return fmt.Errorf("ambiguous subject name: %s", shorten(strconv.QuoteToASCII(name)))
+		return fmt.Errorf("ambiguous subject name: %s", condition.Shorten(strconv.QuoteToASCII(name)))
 	case c.anyMatch(r.SubjectNames, name):
 		return nil
 	}
-	return fmt.Errorf("subject %s matches none of its subjects", shorten(name))
+	return fmt.Errorf("subject %s matches none of its subjects", condition.Shorten(name))
 }
 
 // meets returns the proof of the rule's signer, if the rule requires one, or an
@@ -336,8 +334,8 @@ func (c *court) meets(r *Rule) (*proof, error) {
 	if seen == nil {
 		seen = c.judgement()
 	}
-	err = r.Condition.holds(c.meter, c.variables(seen))
-	if err != nil && r.Deny && !errors.Is(err, errFalse) {
+	err = r.Condition.Holds(c.meter, view{c, seen})
+	if err != nil && r.Deny && !errors.Is(err, condition.ErrFalse) {
 		return by, nil // deny in doubt
 	}
 	return by, err
@@ -370,8 +368,8 @@ func (c *court) signedBy(r *Rule) (*proof, error) {
 		if v.err == nil {
 			return v.proof, nil
 		}
-		if c.meter.err != nil {
-			return nil, c.meter.err
+		if c.meter.Err() != nil {
+			return nil, c.meter.Err()
 		}
 		whys = append(whys, fmt.Sprintf("not signed by %s: %s", s.Name, v.err))
 	}

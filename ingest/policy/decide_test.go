@@ -13,6 +13,7 @@ import (
 
 	sslib "github.com/secure-systems-lab/go-securesystemslib/dsse"
 
+	"muniment.dev/muniment/internal/condition"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/evidence"
@@ -163,9 +164,9 @@ signers:
 		{"a condition that costs too much", "  - {name: r, unsigned: true, condition: \"predicate.list.all(a, predicate.list.all(b, predicate.list.all(c, a + b + c > 0)))\"}\n",
 			evidence(func(ev *Evidence) { ev.Predicate = []byte(`{"list":[` + strings.Repeat("1,", 2000) + `1]}`) }), refused, "", verified, "the condition "},
 		{"a predicate that is too large", "  - {name: r, unsigned: true, condition: has(predicate.x)}\n",
-			evidence(func(ev *Evidence) { ev.Predicate = []byte(`{"x":"` + strings.Repeat("x", maxParsed) + `"}`) }), refused, "", verified, "above the limit"},
+			evidence(func(ev *Evidence) { ev.Predicate = []byte(`{"x":"` + strings.Repeat("x", condition.MaxJSON) + `"}`) }), refused, "", verified, "above the limit"},
 		{"a predicate that is too large, and not used", "  - {name: r, unsigned: true, condition: kind == 'attestation'}\n",
-			evidence(func(ev *Evidence) { ev.Predicate = []byte(`{"x":"` + strings.Repeat("x", maxParsed) + `"}`) }), admitted, "r", verified, ""},
+			evidence(func(ev *Evidence) { ev.Predicate = []byte(`{"x":"` + strings.Repeat("x", condition.MaxJSON) + `"}`) }), admitted, "r", verified, ""},
 		{"a denial in doubt denies", "  - {name: d, deny: true, condition: predicate.nothing == 1}\n  - {name: r, unsigned: true}\n", evidence(), refused, "d", verified, "denies"},
 		{"a denial with a false condition", "  - {name: d, deny: true, condition: has(predicate.nothing)}\n  - {name: r, unsigned: true}\n", evidence(), admitted, "r", verified, ""},
 	} {

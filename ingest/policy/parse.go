@@ -10,6 +10,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"muniment.dev/muniment/internal/condition"
 	"muniment.dev/muniment/internal/glob"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/helm"
@@ -113,7 +114,7 @@ func (r *parser) signer(name string, key, n *yaml.Node, field string) {
 		return func(n *yaml.Node, f string) {
 			given[f] = n
 			if source := r.text(n, f); source != "" {
-				re, weight, err := anchored(source)
+				re, weight, err := condition.Anchored(source)
 				if err != nil {
 					r.wrong(n, f, "%s", err)
 				}
@@ -253,9 +254,32 @@ func (r *parser) signer(name string, key, n *yaml.Node, field string) {
 // total once.
 func (r *parser) weighed(n *yaml.Node, field string, weight int) {
 	before := r.weight
-	if r.weight += weight; r.weight > maxWeights && before <= maxWeights {
+	if r.weight += weight; r.weight > condition.MaxWeights && before <= condition.MaxWeights {
 		r.wrong(n, field, "the policy's regular expressions are too large in total: use fewer repetitions")
 	}
+}
+
+func (r *parser) condition(n *yaml.Node, field, source string) *condition.Condition[view] {
+	env, err := environment()
+	if err != nil {
+		r.wrong(n, field, "%s", err)
+		return nil
+	}
+	c, err := env.Compile(source)
+	if err != nil {
+		var at *condition.Error
+		if errors.As(err, &at) {
+			line := n.Line + at.Line
+			if n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) == 0 {
+				line-- // a plain scalar starts on the line of its name
+			}
+			n = &yaml.Node{Line: max(line, n.Line)}
+		}
+		r.wrong(n, field, "%s", err)
+		return nil
+	}
+	r.weighed(n, field, c.Weight())
+	return c
 }
 
 func (r *parser) rule(n *yaml.Node, field string) {
@@ -325,20 +349,7 @@ func (r *parser) rule(n *yaml.Node, field string) {
 		},
 		"condition": func(n *yaml.Node, f string) {
 			if source := r.text(n, f); source != "" {
-				c, err := compile(source)
-				if err != nil {
-					var at *conditionError
-					if errors.As(err, &at) && n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) == 0 {
-						at.line-- // a plain scalar starts on the line of its name
-					}
-					if at != nil {
-						n = &yaml.Node{Line: n.Line + max(at.line, 0)}
-					}
-					r.wrong(n, f, "%s", err)
-				}
-				if rule.Condition = c; c != nil {
-					r.weighed(n, f, c.weight)
-				}
+				rule.Condition = r.condition(n, f, source)
 			}
 		},
 	})

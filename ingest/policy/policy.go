@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"muniment.dev/muniment/internal/condition"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/helm"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -92,7 +93,7 @@ type Rule struct {
 	Signers      []*Signer
 	Unsigned     bool // no signature is required
 	Conforming   bool // the evidence must conform to the definition of its type
-	Condition    *condition
+	Condition    *condition.Condition[view]
 
 	line        int
 	foldedNames []string // SubjectNames after foldGlob, in rules that deny

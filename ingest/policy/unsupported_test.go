@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"muniment.dev/muniment/internal/condition"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/format"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -72,7 +73,7 @@ func TestUnsupportedSignatures(t *testing.T) {
 			"verificationMaterial": object{"certificate": object{"rawBytes": leaf.Raw}, "timestampVerificationData": object{"rfc3161Timestamps": []object{{"signedTimestamp": []byte("a")}}}},
 			"dsseEnvelope":         object{"payloadType": "text/plain", "payload": []byte("hello"), "signatures": []object{{"sig": c.sig}}}}))
 		for roots, r := range map[string]Roots{"no root": nil, "a root that knows the certificate": {"ours": {Trusted: trusted}}} {
-			p := newCourt(newMeter(context.Background(), decisionCost), &AdmissionPolicy{}, &Evidence{Signed: b}, r).judge()
+			p := newCourt(condition.NewMeter(context.Background(), condition.DecisionCost), &AdmissionPolicy{}, &Evidence{Signed: b}, r).judge()
 			if p.Result != c.want || !strings.Contains(p.Reason, c.reason) && (roots != "no root" || c.want == entry.Failed) {
 				t.Errorf("%s, %s: %s: %s", name, roots, p.Result, p.Reason)
 			}

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strings"
 
+	"muniment.dev/muniment/internal/condition"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/evidence"
@@ -36,7 +36,7 @@ type proof struct {
 func newProof(format string, p *evidence.Proof) *proof {
 	return &proof{
 		signers: p.Signers, claims: p.Claims,
-		Verification: entry.Verification{Result: p.Result, Format: format, TrustedRoot: p.TrustedRoot, Reason: shorten(p.Reason)},
+		Verification: entry.Verification{Result: p.Result, Format: format, TrustedRoot: p.TrustedRoot, Reason: condition.Shorten(p.Reason)},
 	}
 }
 
@@ -45,9 +45,9 @@ const microsecond = 10
 
 // spend returns the function by which formats pay for their work. Its first
 // error is kept in spent.
-func (m *meter) spend(spent *error) evidence.Charge {
+func (c *court) spend(spent *error) evidence.Charge {
 	return func(us int) error {
-		err := m.charge(product(us, microsecond))
+		err := c.meter.Charge(condition.Product(us, microsecond))
 		if err != nil && *spent == nil {
 			*spent = err
 		}
@@ -58,7 +58,7 @@ func (m *meter) spend(spent *error) evidence.Charge {
 // verify checks the signatures against a signer of the policy.
 func (c *court) verify(s *Signer) (*proof, error) {
 	var spent error
-	p, err := c.ev.Signed.Verify(s.required(c.roots), c.meter.spend(&spent))
+	p, err := c.ev.Signed.Verify(s.required(c.roots), c.spend(&spent))
 	if spent != nil {
 		return nil, spent
 	}
@@ -74,7 +74,7 @@ func (c *court) verify(s *Signer) (*proof, error) {
 func (c *court) judge() *proof {
 	var spent error
 	signed := c.ev.Signed
-	p := signed.Judge(c.policy.trust(c.roots), c.meter.spend(&spent))
+	p := signed.Judge(c.policy.trust(c.roots), c.spend(&spent))
 	if spent != nil {
 		p = evidence.Unverified("the signatures were not verified: %s", spent)
 	}
@@ -108,15 +108,4 @@ func (p *AdmissionPolicy) trust(roots Roots) *evidence.Trust {
 		t.Roots = append(t.Roots, *roots[name])
 	}
 	return t
-}
-
-// maxReason is the size limit of a reason in a header, in bytes.
-const maxReason = 512
-
-func shorten(s string) string {
-	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "�")), " ")
-	if len(s) > maxReason {
-		s = strings.ToValidUTF8(s[:maxReason], "") + "…"
-	}
-	return s
 }

@@ -1,4 +1,4 @@
-package policy
+package condition
 
 import (
 	"context"
@@ -13,8 +13,8 @@ import (
 // stays within its budget. The budget does not depend on time, so the same
 // evidence gets the same decision on a fast and on a loaded machine.
 const (
-	decisionCost  = 8_000_000 // budget of a decision
-	conditionCost = 1_000_000 // budget of one evaluation of a condition
+	DecisionCost = 8_000_000 // budget of a decision
+	Cost         = 1_000_000 // budget of one evaluation of a condition
 
 	// bytesPerUnit is the number of bytes of text that one unit pays to read,
 	// copy or compare.
@@ -29,12 +29,12 @@ const (
 	bytesOfUnit = turns.Free / (2 * checkEvery)
 )
 
-// errBudget is wrapped by errors about work that exceeds a budget.
-var errBudget = errors.New("costs too much")
+// ErrBudget is wrapped by errors about work that exceeds a budget.
+var ErrBudget = errors.New("costs too much")
 
-// A meter counts the work of one decision. Once its budget is spent or its
+// A Meter counts the work of one decision. Once its budget is spent or its
 // context ends, it refuses all further work.
-type meter struct {
+type Meter struct {
 	ctx       context.Context
 	budget    int
 	spent     int
@@ -45,16 +45,31 @@ type meter struct {
 	turn   *turns.Turn // nil until the decision has spent more than cheap
 }
 
-func newMeter(ctx context.Context, budget int) *meter { return &meter{ctx: ctx, budget: budget} }
+// NewMeter returns a meter with a budget in units.
+func NewMeter(ctx context.Context, budget int) *Meter { return &Meter{ctx: ctx, budget: budget} }
 
-// charge takes units from the budget for work that is about to be done.
-func (m *meter) charge(units int) error {
+// TakeTurns makes the decision wait for turns of the tenant once it has spent
+// more than most decisions need. Call it before the first charge, and End after
+// the last one.
+func (m *Meter) TakeTurns(tenant string) { m.tenant = tenant }
+
+// Spent returns the units charged so far.
+func (m *Meter) Spent() int { return m.spent }
+
+// Err returns the error that every further charge returns, or nil.
+func (m *Meter) Err() error { return m.err }
+
+// Context returns the context of the decision.
+func (m *Meter) Context() context.Context { return m.ctx }
+
+// Charge takes units from the budget for work that is about to be done.
+func (m *Meter) Charge(units int) error {
 	if m.err != nil {
 		return m.err
 	}
 	if units < 0 || units > m.budget-m.spent {
 		m.spent = m.budget
-		m.err = fmt.Errorf("the decision %w: it needs more than %d units of work", errBudget, m.budget)
+		m.err = fmt.Errorf("the decision %w: it needs more than %d units of work", ErrBudget, m.budget)
 		return m.err
 	}
 	m.spent += units
@@ -68,7 +83,7 @@ func (m *meter) charge(units int) error {
 }
 
 // pass gives other tenants their turns before the work continues.
-func (m *meter) pass(units int) (err error) {
+func (m *Meter) pass(units int) (err error) {
 	switch {
 	case m.spent <= cheap || m.tenant == "":
 		return m.ctx.Err()
@@ -76,18 +91,18 @@ func (m *meter) pass(units int) (err error) {
 		m.turn, err = turns.CPU.Begin(m.ctx, m.tenant)
 		return err
 	}
-	return m.turn.Pass(m.ctx, product(units, bytesOfUnit))
+	return m.turn.Pass(m.ctx, Product(units, bytesOfUnit))
 }
 
-// end ends the decision's turn.
-func (m *meter) end() { m.turn.End() }
+// End ends the decision's turn.
+func (m *Meter) End() { m.turn.End() }
 
-// text returns the cost of reading the given number of bytes.
-func text(bytes int) int { return 1 + bytes/bytesPerUnit }
+// Text returns the cost of reading the given number of bytes.
+func Text(bytes int) int { return 1 + bytes/bytesPerUnit }
 
-// product returns a times b without overflow. A large product is replaced by a
+// Product returns a times b without overflow. A large product is replaced by a
 // number that exceeds every budget even after a division by bytesPerUnit.
-func product(a, b int) int {
+func Product(a, b int) int {
 	const huge = 1 << 52
 	if a > 0 && b > huge/a {
 		return huge

@@ -1,9 +1,8 @@
-package policy
+package condition
 
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"math"
 	"math/big"
@@ -15,9 +14,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// parseJSON returns a document as a CEL value (docs/spec/policy.md, section 2).
-// A JSON value without an exact counterpart becomes an error value, and a
-// condition that uses it cannot be evaluated.
+// parseJSON returns a document as a CEL value, as specified in
+// docs/spec/policy.md. A JSON value without an exact counterpart becomes an
+// error value, and a condition that uses it cannot be evaluated.
 func parseJSON(data []byte) (ref.Val, error) {
 	dec := jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowInvalidUTF8(true))
 	v, err := parseValue(dec)
@@ -133,37 +132,4 @@ func parseNumber(s string) ref.Val {
 		}
 	}
 	return types.Double(f)
-}
-
-// lazyJSON returns a function that parses JSON on first use and charges the
-// decision for it. Absent JSON is null.
-func (c *court) lazyJSON(what string, data []byte) func() ref.Val {
-	var parsed ref.Val
-	return func() ref.Val {
-		if parsed == nil {
-			parsed = c.parse(what, data)
-		}
-		return parsed
-	}
-}
-
-func (c *court) parse(what string, data []byte) ref.Val {
-	switch {
-	case what == "predicate" && c.ev.Opaque != nil:
-		return types.NewErr("the predicate cannot be read: %v", c.ev.Opaque)
-	case c.ev.Unread:
-		return types.NewErr("the payload is too large for its %s to be parsed", what)
-	case data == nil:
-		return types.NullValue
-	case len(data) > maxParsed:
-		return types.NewErr("the %s has %d bytes, above the limit of %d for conditions", what, len(data), maxParsed)
-	}
-	if err := c.meter.charge(len(data)/8 + 1); err != nil {
-		return types.WrapErr(err)
-	}
-	v, err := parseJSON(data)
-	if err != nil {
-		return types.WrapErr(fmt.Errorf("cannot parse the %s: %w", what, err))
-	}
-	return v
 }

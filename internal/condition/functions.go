@@ -1,4 +1,4 @@
-package policy
+package condition
 
 import (
 	"strings"
@@ -8,8 +8,8 @@ import (
 	"cel.dev/cel-go/common/types/traits"
 )
 
-// A function is a row of the table of functions for conditions. Exactly one of
-// cost, own, builtin and refused is set.
+// A function is a row of the table of functions. Exactly one of cost, own,
+// builtin and refused is set.
 type function struct {
 	overloads []string
 
@@ -19,7 +19,7 @@ type function struct {
 	own     func(e *evaluation, id int64, args []ref.Val) ref.Val
 	builtin bool   // part of the evaluator
 	refused string // why conditions cannot call it
-	rule    string // cost, for docs/spec/policy.md
+	rule    string // cost, for the documentation
 }
 
 const noBound = "the size of its result has no bound: compare the parts"
@@ -122,12 +122,12 @@ func linear(args []ref.Val) int {
 	for _, a := range args {
 		n += length(a)
 	}
-	return text(n)
+	return Text(n)
 }
 
 // naive is the cost of a search that compares at every position.
 func naive(args []ref.Val) int {
-	return linear(args) + product(length(args[0]), length(args[1])+1)/bytesPerUnit
+	return linear(args) + Product(length(args[0]), length(args[1])+1)/bytesPerUnit
 }
 
 // splitting is the cost of split, which can return a string for each character.
@@ -175,7 +175,7 @@ func ordered(holds func(types.Int) bool) func(*evaluation, int64, []ref.Val) ref
 func ownIn(e *evaluation, _ int64, args []ref.Val) ref.Val {
 	switch in := args[1].(type) {
 	case traits.Mapper:
-		if err := e.charge(text(length(args[0]))); err != nil {
+		if err := e.charge(Text(length(args[0]))); err != nil {
 			return err
 		}
 		_, found := in.Find(args[0])
@@ -248,14 +248,14 @@ func ownAdd(e *evaluation, _ int64, args []ref.Val) ref.Val {
 	return types.NewRefValList(types.DefaultTypeAdapter, all)
 }
 
-// ownMatches uses the regular expression that was compiled with the policy.
+// ownMatches uses the regular expression that was compiled with the condition.
 func ownMatches(e *evaluation, id int64, args []ref.Val) ref.Val {
 	p := e.of.patterns[id]
 	s, ok := args[0].(types.String)
 	if p == nil || !ok {
 		return types.MaybeNoSuchOverloadErr(args[0])
 	}
-	if err := e.charge(text(product(len(s)+1, p.weight))); err != nil {
+	if err := e.charge(Text(Product(len(s)+1, p.weight))); err != nil {
 		return err
 	}
 	return types.Bool(p.MatchString(string(s)))

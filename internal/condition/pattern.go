@@ -1,4 +1,4 @@
-package policy
+package condition
 
 import (
 	"fmt"
@@ -11,13 +11,14 @@ import (
 // text, are proportional to its weight. The weight is roughly the expression's
 // length after expansion of counted repetitions: "x{1000}" weighs a thousand.
 const (
-	maxWeight  = 4_000   // of one expression
-	maxWeights = 200_000 // of all expressions of a policy
+	maxWeight = 4_000 // of one expression
+	// MaxWeights is the limit for all expressions of a document together.
+	MaxWeights = 200_000
 )
 
-// anchored returns a regular expression that must match the whole text, and its
+// Anchored returns a regular expression that must match the whole text, and its
 // weight.
-func anchored(pattern string) (*regexp.Regexp, int, error) {
+func Anchored(pattern string) (*regexp.Regexp, int, error) {
 	weight, err := weigh(pattern) // also ensures that the pattern cannot close the group
 	if err != nil {
 		return nil, 0, err

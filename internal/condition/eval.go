@@ -1,7 +1,6 @@
-package policy
+package condition
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"math/big"
@@ -14,17 +13,16 @@ import (
 	"cel.dev/cel-go/common/types/traits"
 )
 
-// An evaluation evaluates one condition over one submission. The expression is
-// parsed and type-checked when the policy is read.
+// An evaluation evaluates one condition with one set of values.
 //
 // cel-go's own interpreter counts the cost of a call after the call and checks
 // its context only in comprehensions, so one call could take hours. An
 // evaluation charges each node and each call to the decision's meter before it
 // evaluates it. Values, conversions and most functions are those of cel-go.
 type evaluation struct {
-	of    *condition
-	names func(name string) ref.Val // the variables
-	meter *meter
+	of    *program
+	names func(name string) ref.Val // nil if there is no such variable
+	meter *Meter
 	left  int   // remaining units of this evaluation
 	err   error // budget spent or context ended; overrides any result
 }
@@ -42,10 +40,10 @@ type scope struct {
 func (e *evaluation) charge(units int) ref.Val {
 	if e.err == nil {
 		if units > e.left {
-			e.err = fmt.Errorf("the condition %w on this evidence: it needs more than %d units of work", errBudget, conditionCost)
+			e.err = fmt.Errorf("the condition %w on this evidence: it needs more than %d units of work", ErrBudget, Cost)
 		} else {
 			e.left -= units
-			e.err = e.meter.charge(units)
+			e.err = e.meter.Charge(units)
 		}
 	}
 	if e.err != nil {
@@ -208,7 +206,7 @@ func (e *evaluation) conditional(args []ast.Expr, s *scope) ref.Val {
 }
 
 func (e *evaluation) index(operand, key ref.Val) ref.Val {
-	if err := e.charge(text(length(key))); err != nil {
+	if err := e.charge(Text(length(key))); err != nil {
 		return err
 	}
 	switch of := operand.(type) {
@@ -251,7 +249,7 @@ func (e *evaluation) mapping(x ast.MapExpr, s *scope) ref.Val {
 		default:
 			return types.NewErr("a %s cannot be a key", k.Type().TypeName())
 		}
-		if err := e.charge(text(length(k))); err != nil {
+		if err := e.charge(Text(length(k))); err != nil {
 			return err
 		}
 		if _, twice := m[k]; twice {
@@ -396,7 +394,7 @@ func (e *evaluation) equalMaps(a, b traits.Mapper) ref.Val {
 	}
 	for it := a.Iterator(); it.HasNext() == types.True; {
 		k := it.Next()
-		if err := e.charge(text(length(k))); err != nil {
+		if err := e.charge(Text(length(k))); err != nil {
 			return err
 		}
 		other, ok := b.Find(k)
@@ -413,7 +411,7 @@ func (e *evaluation) equalMaps(a, b traits.Mapper) ref.Val {
 
 // compare returns -1, 0 or 1, or an error.
 func (e *evaluation) compare(a, b ref.Val) ref.Val {
-	if err := e.charge(text(min(length(a), length(b)))); err != nil {
+	if err := e.charge(Text(min(length(a), length(b)))); err != nil {
 		return err
 	}
 	if isNumber(a) && isNumber(b) {
@@ -462,7 +460,3 @@ func exact(v ref.Val) (*big.Float, bool) {
 	}
 	return nil, false
 }
-
-// errFalse reports that a condition is false. Any other error reports that it
-// cannot be evaluated.
-var errFalse = errors.New("the condition does not hold")
