@@ -2,7 +2,7 @@
 // bounds.
 //
 // A condition is a CEL expression (https://cel.dev). The functions, their costs
-// and the values are those of docs/spec/policy.md. Packages that have
+// and the values are those of docs/conditions.md. Packages that have
 // conditions declare the variables.
 package condition
 
@@ -29,7 +29,7 @@ type Variable[T any] struct {
 	Name string
 	Type *cel.Type
 
-	// Cost is what the first use costs, for docs/spec/policy.md. "" means
+	// Cost is what the first use costs, for docs/conditions.md. "" means
 	// nothing besides the unit of the node. Value charges it.
 	Cost string
 	// Value is called for each use, so it keeps what is costly to compute.

@@ -15,7 +15,7 @@ import (
 )
 
 // parseJSON returns a document as a CEL value, as specified in
-// docs/spec/policy.md. A JSON value without an exact counterpart becomes an
+// docs/conditions.md. A JSON value without an exact counterpart becomes an
 // error value, and a condition that uses it cannot be evaluated.
 func parseJSON(data []byte) (ref.Val, error) {
 	dec := jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowInvalidUTF8(true))
