@@ -5,6 +5,7 @@ package intoto
 const (
 	SLSAProvenanceV01 = "https://slsa.dev/provenance/v0.1"
 	SVR               = "https://in-toto.io/attestation/svr/v0.1"
+	Deployment        = "https://in-toto.io/attestation/deployment/v1"
 	SCAI              = "https://in-toto.io/attestation/scai/v0.3"
 	Reference         = "https://in-toto.io/attestation/reference/v0.1"
 	RuntimeTrace      = "https://in-toto.io/attestation/runtime-trace/v0.1"
@@ -36,6 +37,16 @@ var simpleResult = object(
 	)),
 	required("timeCreated", timestamp(fact("timeCreated"))),
 	required("properties", list(filled(nil))),
+)
+
+// deployment is deployment.md.
+var deployment = object(
+	required("creationTime", timestamp(fact("creationTime"))),
+	optional("decisionDetails", object(
+		optional("evidence", list(descriptor())),
+		optional("policy", list(descriptor())),
+	)),
+	optional("scopes", anyObject),
 )
 
 // attributeReport is scai.md.

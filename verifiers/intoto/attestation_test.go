@@ -26,6 +26,7 @@ func TestAttestationPredicates(t *testing.T) {
 		{SLSAProvenanceV01, BuiltBy, `{"builder":{"id":"https://example.com/b"}}`, `https://example.com/b`, `b`, "predicate.builder.id"},
 		{SVR, VerifiedBy, `{"verifier":{"id":"https://example.com/v","policy":{}},"timeCreated":"2021-08-06T17:45:50Z","properties":["FEDRAMP_HIGH"]}`, `"FEDRAMP_HIGH"`, `7`, "predicate.properties[0]"},
 		{SVR, VerifiedBy, `{"verifier":{"id":"https://example.com/v"},"timeCreated":"2021-08-06T17:45:50Z","properties":[]}`, `"timeCreated":"2021-08-06T17:45:50Z",`, ``, "predicate.timeCreated: missing"},
+		{Deployment, VerifiedBy, `{"creationTime":"2021-08-06T17:45:50Z","decisionDetails":{"policy":[` + descriptor + `]},"scopes":{"https://example.com/environment/v1":"production"}}`, `"scopes":{"https://example.com/environment/v1":"production"}`, `"scopes":7`, "predicate.scopes"},
 		{SCAI, AttestedBy, `{"attributes":[{"attribute":"WITH_STACK_PROTECTION","target":` + descriptor + `,"conditions":{"flags":"-fstack-protector"},"evidence":` + descriptor + `}],"producer":` + descriptor + `}`, `"attribute":`, `"attributes":`, "predicate.attributes[0].attribute: missing"},
 		{Reference, AttestedBy, `{"attester":{"id":"https://example.com/a"},"references":[` + descriptor + `]}`, `"references"`, `"reference"`, "predicate.references: missing"},
 		{ReleaseV01, AttestedBy, `{"purl":"pkg:npm/@angular/http@7.2.16","packageId":"1234567890"}`, `pkg:`, `npm:`, "predicate.purl"},

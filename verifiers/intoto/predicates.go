@@ -45,6 +45,7 @@ var exact = map[string]definition{
 	CosignSign:        {SignedBy, nil, nil},
 	SLSAProvenanceV01: {BuiltBy, provenanceV01, nil},
 	SVR:               {VerifiedBy, simpleResult, nil},
+	Deployment:        {VerifiedBy, deployment, nil},
 	SCAI:              {AttestedBy, attributeReport, nil},
 	Reference:         {AttestedBy, reference, nil},
 	RuntimeTrace:      {AttestedBy, runtimeTrace, nil},
