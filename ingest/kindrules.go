@@ -10,8 +10,8 @@ import (
 	"github.com/github/go-spdx/v2/spdxexp"
 	"google.golang.org/protobuf/proto"
 
-	"muniment.dev/muniment/ingest/identity"
 	"muniment.dev/muniment/internal/glob"
+	"muniment.dev/muniment/internal/identity"
 	"muniment.dev/muniment/internal/kindname"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/text/unicode/norm"
 
-	"muniment.dev/muniment/ingest/identity"
+	"muniment.dev/muniment/internal/identity"
 )
 
 // isPlain reports whether a subject's name is unambiguous. Such a name is in
