@@ -45,6 +45,7 @@ var codes = []struct {
 	{retention.ErrHeld, connect.CodeFailedPrecondition, "held", 0},
 	{retention.ErrKept, connect.CodeFailedPrecondition, "kept", 0},
 	{retention.ErrHoldExists, connect.CodeFailedPrecondition, "hold_exists", 0},
+	{retention.ErrRulesChanged, connect.CodeFailedPrecondition, "rules_changed", 0},
 	{retention.ErrNoHold, connect.CodeNotFound, "no_hold", 0},
 	{ledger.ErrTooLarge, connect.CodeFailedPrecondition, "too_large", 0},
 	{ledger.ErrPageToken, connect.CodeInvalidArgument, "page_token", 0},

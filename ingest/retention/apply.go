@@ -23,29 +23,38 @@ const batchEntries = 100
 
 // Apply erases the entries whose retention period has ended, oldest first. With
 // dryRun it only reports them. It reports each entry after its erasure, and
-// stops when report returns an error.
+// stops when report returns an error. Errors: ErrRulesChanged if other rules
+// are put in force meanwhile. What was reported before is erased.
 func (k *Keeper) Apply(ctx context.Context, who ingest.Submitter, dryRun bool, report func(*Outcome) error) error {
 	rules, config, err := k.Rules(ctx, who.Stream)
 	if err != nil {
 		return err
 	}
 	for _, r := range rules {
-		reason := fmt.Sprintf("retention: %s after %d days (entry %d)", r.Kind, r.Days, config.Index)
-		if err := k.applyRule(ctx, who, r, reason, dryRun, report); err != nil {
+		in := &application{Rule: r, who: who, config: config.Index, dryRun: dryRun}
+		if err := k.applyRule(ctx, in, report); err != nil {
 			return fmt.Errorf("retention of %s: %w", r.Kind, err)
 		}
 	}
 	return nil
 }
 
-func (k *Keeper) applyRule(ctx context.Context, who ingest.Submitter, r Rule, reason string, dryRun bool, report func(*Outcome) error) error {
+// An application applies a rule.
+type application struct {
+	Rule
+	who    ingest.Submitter
+	config uint64 // index of the entry that contains the rule
+	dryRun bool
+}
+
+func (k *Keeper) applyRule(ctx context.Context, r *application, report func(*Outcome) error) error {
 	before := k.Now().Add(-time.Duration(r.Days) * 24 * time.Hour)
 	for q := (ledger.Query{Filter: ledger.Filter{Kind: r.Kind, To: before}, OldestFirst: true, Limit: batchEntries}); ; {
-		page, err := k.Ingester.Ledger.List(ctx, who.Stream, q)
+		page, err := k.Ingester.Ledger.List(ctx, r.who.Stream, q)
 		if err != nil {
 			return err
 		}
-		outcomes, err := k.applyBatch(ctx, who, r, page.Entries, reason, dryRun)
+		outcomes, err := k.applyBatch(ctx, r, page.Entries)
 		if err != nil {
 			return err
 		}
@@ -61,17 +70,23 @@ func (k *Keeper) applyRule(ctx context.Context, who ingest.Submitter, r Rule, re
 }
 
 // applyBatch erases those entries that can be erased, in one commit.
-func (k *Keeper) applyBatch(ctx context.Context, who ingest.Submitter, r Rule, entries []ledger.Entry, reason string, dryRun bool) (outcomes []Outcome, err error) {
-	err = k.Ingester.Decide(ctx, who, func(version ledger.Rules) error {
-		outcomes, err = k.tryBatch(ctx, who, version, r, entries, reason, dryRun)
+func (k *Keeper) applyBatch(ctx context.Context, r *application, entries []ledger.Entry) (outcomes []Outcome, err error) {
+	err = k.Ingester.Decide(ctx, r.who, func(version ledger.Rules) error {
+		outcomes, err = k.tryBatch(ctx, r, version, entries)
 		return err
 	})
 	return outcomes, err
 }
 
-// tryBatch is applyBatch under a version of the rules.
-func (k *Keeper) tryBatch(ctx context.Context, who ingest.Submitter, version ledger.Rules, r Rule, entries []ledger.Entry, reason string, dryRun bool) ([]Outcome, error) {
-	holds, err := k.Holds(ctx, who.Stream)
+// tryBatch is applyBatch under a version of the stream's rules.
+func (k *Keeper) tryBatch(ctx context.Context, r *application, version ledger.Rules, entries []ledger.Entry) ([]Outcome, error) {
+	stream := r.who.Stream
+	if _, now, err := k.Rules(ctx, stream); err != nil {
+		return nil, err
+	} else if now == nil || now.Index != r.config {
+		return nil, fmt.Errorf("%w: apply them again", ErrRulesChanged)
+	}
+	holds, err := k.Holds(ctx, stream)
 	if err != nil {
 		return nil, err
 	}
@@ -87,11 +102,11 @@ func (k *Keeper) tryBatch(ctx context.Context, who ingest.Submitter, version led
 		if erased && (r.Scope == ledger.ScopePayload || e.Header == nil) {
 			continue // erased earlier
 		}
-		if o.Kept, err = k.keptBecause(ctx, who.Stream, e, holds); err != nil {
+		if o.Kept, err = k.keptBecause(ctx, stream, e, holds); err != nil {
 			return nil, err
 		}
 		if o.Kept == "" {
-			plan, err := k.Ingester.Ledger.PlanErasure(ctx, who.Stream, e.Index, r.Scope == ledger.ScopeHeaderAndPayload)
+			plan, err := k.Ingester.Ledger.PlanErasure(ctx, stream, e.Index, r.Scope == ledger.ScopeHeaderAndPayload)
 			if err != nil {
 				return nil, err
 			}
@@ -100,10 +115,11 @@ func (k *Keeper) tryBatch(ctx context.Context, who ingest.Submitter, version led
 		}
 		outcomes = append(outcomes, o)
 	}
-	if dryRun || len(plans) == 0 {
+	if r.dryRun || len(plans) == 0 {
 		return outcomes, nil
 	}
-	_, err = k.Ingester.Erase(ctx, who, version, plans, reason)
+	reason := fmt.Sprintf("retention: %s after %d days (entry %d)", r.Kind, r.Days, r.config)
+	_, err = k.Ingester.Erase(ctx, r.who, version, plans, reason)
 	return outcomes, err
 }
 

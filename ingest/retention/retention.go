@@ -27,6 +27,9 @@ var (
 	ErrNoHold = errors.New("no such legal hold")
 	// ErrHoldExists reports that a hold of the name is in force.
 	ErrHoldExists = errors.New("a legal hold of this name is in force")
+	// ErrRulesChanged reports that other retention rules were put in force
+	// while some were applied.
+	ErrRulesChanged = errors.New("the retention rules changed while they were applied")
 )
 
 // Reliance determines whether an entry is still needed after its retention

@@ -21,10 +21,10 @@ func (f relianceFunc) ReliedUpon(context.Context, *ledger.Stream, *ledger.Entry)
 	return f(), nil
 }
 
-// A hold that is placed after an erasure was decided, and before it is
-// recorded, is obeyed: the erasure is decided again. Reliance is asked in
-// between, so the test places the hold there.
-func TestHoldComesBetween(t *testing.T) {
+// newKeeper returns a keeper in 30 days' time, whose log has evidence that a
+// rule erases after a day, and the index of that evidence.
+func newKeeper(t *testing.T) (*Keeper, ingest.Submitter, uint64) {
+	t.Helper()
 	ctx := context.Background()
 	skey, _, err := note.GenerateKey(nil, "retention.test/log")
 	if err != nil {
@@ -38,7 +38,7 @@ func TestHoldComesBetween(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	t.Cleanup(l.Close)
 	in := &ingest.Ingester{Ledger: l, MaxPayload: 1 << 20}
 	if in.Admission, err = ingest.NewAdmission(ingest.AdmissionConfig{Ledger: l}); err != nil {
 		t.Fatal(err)
@@ -49,9 +49,60 @@ func TestHoldComesBetween(t *testing.T) {
 	if err != nil || results[0].Err != nil {
 		t.Fatal(err, results)
 	}
-	if _, err := k.SetRules(ctx, who, []Rule{{Kind: "attestation", Days: 1, Scope: ledger.ScopePayload}}, "as agreed"); err != nil {
+	setDays(t, k, who, 1)
+	return k, who, results[0].Index
+}
+
+// setDays sets the retention period of attestations.
+func setDays(t *testing.T, k *Keeper, who ingest.Submitter, days uint32) {
+	t.Helper()
+	if _, err := k.SetRules(context.Background(), who, []Rule{{Kind: "attestation", Days: days, Scope: ledger.ScopePayload}}, "as agreed"); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func wantKept(t *testing.T, k *Keeper, who ingest.Submitter, index uint64) {
+	t.Helper()
+	l := k.Ingester.Ledger
+	e, err := l.Entry(context.Background(), who.Stream, index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if erased, err := l.PayloadErased(context.Background(), e); err != nil || erased {
+		t.Errorf("entry %d is erased: %t, error %v", index, erased, err)
+	}
+}
+
+// Rules that are replaced after they were read, and before an erasure by them
+// is recorded, erase nothing any more. Reliance is asked in between, so the
+// test replaces them there.
+func TestRulesComeBetween(t *testing.T) {
+	k, who, index := newKeeper(t)
+	asked := 0
+	k.Reliance = relianceFunc(func() string {
+		if asked++; asked == 1 {
+			setDays(t, k, who, 1000)
+		}
+		return ""
+	})
+	reported := 0
+	report := func(*Outcome) error { reported++; return nil }
+	if err := k.Apply(context.Background(), who, false, report); !errors.Is(err, ErrRulesChanged) || reported != 0 {
+		t.Errorf("rules that were replaced: error %v, %d outcomes", err, reported)
+	}
+	wantKept(t, k, who, index)
+	if err := k.Apply(context.Background(), who, false, report); err != nil || reported != 0 {
+		t.Errorf("rules of 1000 days: error %v, %d outcomes", err, reported)
+	}
+	wantKept(t, k, who, index)
+}
+
+// A hold that is placed after an erasure was decided, and before it is
+// recorded, is obeyed: the erasure is decided again. Reliance is asked in
+// between, so the test places the hold there.
+func TestHoldComesBetween(t *testing.T) {
+	ctx := context.Background()
+	k, who, index := newKeeper(t)
 	asked := 0
 	k.Reliance = relianceFunc(func() string {
 		if asked++; asked == 1 {
@@ -68,14 +119,8 @@ func TestHoldComesBetween(t *testing.T) {
 	if len(kept) != 1 || kept[0] == "" || asked == 0 {
 		t.Errorf("the outcomes are %q", kept)
 	}
-	e, err := l.Entry(ctx, who.Stream, results[0].Index)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if erased, err := l.PayloadErased(ctx, e); err != nil || erased {
-		t.Errorf("what is held was erased: %t, %v", erased, err)
-	}
-	if _, _, err := k.Erase(ctx, who, results[0].Index, false, "again"); !errors.Is(err, ErrHeld) {
+	wantKept(t, k, who, index)
+	if _, _, err := k.Erase(ctx, who, index, false, "again"); !errors.Is(err, ErrHeld) {
 		t.Errorf("an erasure of what is held: %v", err)
 	}
 }
