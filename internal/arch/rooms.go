@@ -66,8 +66,8 @@ var Rooms = []Room{
 		Imports: commands,
 	},
 	{
-		Folder: "cmd/muniment/internal/remote", Purpose: "connections of commands to a server",
-		Imports: []string{"cmd/muniment/internal/term", "cmd/muniment/internal/datadir", "clients/go", "ledger", "proto", "internal"},
+		Folder: "cmd/muniment/internal/remote", Purpose: "connections of commands to servers and registries",
+		Imports: []string{"cmd/muniment/internal/term", "cmd/muniment/internal/datadir", "clients/go", "verifiers", "ledger", "proto", "internal"},
 	},
 	{
 		Folder: "cmd/muniment/internal/datadir", Purpose: "data folders: configuration, keys, stores",

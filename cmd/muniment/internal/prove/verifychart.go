@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/interrupt"
@@ -29,7 +30,7 @@ type verifyChartCmd struct {
 	Bundles    string `help:"Folder with the bundle, and with the chart's manifest if the bundle is about the manifest. File names don't matter." placeholder:"DIR" predictor:"file"`
 	Repository string `help:"Repository of the chart, to read the bundle and the manifest from." placeholder:"oci://HOST/NAME"`
 	signerFlags
-	registryFlags
+	remote.RegistryFlags
 	JSON bool `help:"Print one JSON object."`
 }
 
@@ -172,7 +173,7 @@ func (c *verifyChartCmd) resolver() (chartindex.Resolver, error) {
 	case c.Bundles != "":
 		return chartindex.Folder(c.Bundles), nil
 	case c.Repository != "":
-		r, err := c.open(c.Repository)
+		r, err := c.Open(c.Repository)
 		if err != nil {
 			return nil, fmt.Errorf("--repository: %w", err)
 		}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/ownfolder"
 	"muniment.dev/muniment/verifiers/oci"
@@ -21,23 +22,9 @@ import (
 type verifyImageCmd struct {
 	Reference string `arg:"" help:"Image or chart in a registry: HOST/NAME:TAG or HOST/NAME@sha256:…, with or without an oci:// prefix."`
 	signerFlags
-	registryFlags
+	remote.RegistryFlags
 	Save string `help:"Write verified bundles to this folder, named by digest, for append and verify-chart." placeholder:"DIR" type:"path"`
 	JSON bool   `help:"Print one JSON object."`
-}
-
-// registryFlags configure the connection to a registry.
-type registryFlags struct {
-	AllowAddress []string `help:"Non-public address or network to which the registry may redirect, or where its token service runs. May be repeated." placeholder:"IP|PREFIX"`
-	PlainHTTP    bool     `name:"plain-http" help:"Use HTTP if the registry has no TLS. Not needed for registries on this machine."`
-}
-
-func (f *registryFlags) open(reference string) (*oci.Registry, error) {
-	allowed, err := oci.ParseAddresses(f.AllowAddress)
-	if err != nil {
-		return nil, fmt.Errorf("--allow-address: %w", err)
-	}
-	return oci.Open(reference, oci.Options{PlainHTTP: f.PlainHTTP, Allowed: allowed})
 }
 
 func (verifyImageCmd) Help() string {
@@ -65,7 +52,7 @@ func (c *verifyImageCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
-	r, err := c.open(c.Reference)
+	r, err := c.Open(c.Reference)
 	if err != nil {
 		return err
 	}

@@ -1,3 +1,4 @@
-// Package remote connects commands to a server: flags, credentials, and the
+// Package remote connects commands to servers and registries: flags,
+// credentials, and the
 // remedies for failures to reach it.
 package remote
