@@ -29,6 +29,7 @@ func (l *Ledger) commit() {
 			l.lost <- b
 			continue
 		}
+		l.queue.committed(b.groups, b.took)
 		l.finish(b.groups, pub, err)
 	}
 }
@@ -57,6 +58,7 @@ func (l *Ledger) settle(b *batch) (*Published, error) {
 		l.fail(b.err)
 		return nil, ErrFailed
 	case b.followed && b.edges == nil, !b.followed && c.Len() == 0: // all duplicates
+		b.took = 0
 		return l.published.Load(), nil
 	}
 	start := time.Now()
@@ -81,7 +83,7 @@ func (l *Ledger) settle(b *batch) (*Published, error) {
 		l.fail(err)
 		return nil, ErrFailed
 	}
-	l.queue.committed(b.groups, b.took+time.Since(start))
+	b.took += time.Since(start)
 	l.observeRecorded(b.groups)
 	if l.cfg.Observe.Committed != nil && !b.followed {
 		l.cfg.Observe.Committed(c.Len(), committed.Sub(start), time.Since(committed))

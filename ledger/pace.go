@@ -23,8 +23,9 @@ const (
 )
 
 // A pace spreads commits that are slow because of one stream, so entries of
-// other streams rarely wait for one. A stream that is alone is not paced. The
-// queue's mutex guards it.
+// other streams rarely wait for one. A stream that is alone is not paced. A
+// wait begins when the commit does, since the next batch is filled meanwhile.
+// The queue's mutex guards it.
 type pace struct {
 	now     func() time.Time
 	until   map[entry.Hash]time.Time    // next turn of a stream
@@ -48,18 +49,51 @@ func (p *pace) wait(stream entry.Hash) time.Duration {
 	return until.Sub(now)
 }
 
-// committed records the duration of a batch's commit.
-func (p *pace) committed(batch []*group, took time.Duration) {
-	rows, all := map[entry.Hash]int{}, 0
+// sealed begins the wait of the streams that the batch is slow because of. Its
+// length is provisional until the batch is committed.
+func (p *pace) sealed(batch []*group) {
+	now := p.now()
+	for stream := range p.heavy(batch, now) {
+		p.until[stream] = now.Add(maxRest)
+	}
+}
+
+// reopened ends the waits that sealed began.
+func (p *pace) reopened(batch []*group) {
 	for _, g := range batch {
-		rows[g.stream()] += g.rows
+		delete(p.until, g.stream())
+	}
+}
+
+// committed sets the waits by the duration of the batch's commit.
+func (p *pace) committed(batch []*group, took time.Duration) {
+	p.reopened(batch)
+	now := p.now()
+	for stream, share := range p.heavy(batch, now) {
+		excess := time.Duration(share * float64(took))
+		p.until[stream] = now.Add(min(maxRest, pacedRest*excess))
+	}
+}
+
+// heavy returns the streams that must wait after the batch. The value is the
+// share of the batch's rows that a stream has above pacedRows.
+func (p *pace) heavy(batch []*group, now time.Time) map[entry.Hash]float64 {
+	all := 0
+	for _, g := range batch {
 		all += g.rows
 	}
-	now := p.now()
+	if all <= pacedRows {
+		return nil
+	}
+	shares := map[entry.Hash]float64{}
+	rows := map[entry.Hash]int{}
+	for _, g := range batch {
+		rows[g.stream()] += g.rows
+	}
 	for stream, n := range rows {
 		if n > pacedRows && p.appends.Until(stream).After(now) {
-			excess := took * time.Duration(n-pacedRows) / time.Duration(all)
-			p.until[stream] = now.Add(min(maxRest, pacedRest*excess))
+			shares[stream] = float64(n-pacedRows) / float64(all)
 		}
 	}
+	return shares
 }

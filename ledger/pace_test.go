@@ -82,6 +82,59 @@ func TestHeavyStreamIsPaced(t *testing.T) {
 	}
 }
 
+// The wait of a heavy stream begins with its commit, not after it: the batch
+// that is filled meanwhile has none of its groups. A commit that is lost ends
+// the wait, and so does one that has nothing to write.
+func TestPaceBeginsWithTheCommit(t *testing.T) {
+	var q queue
+	q.init(Config{MaxPendingEntries: 1 << 20, MaxPendingBytes: 1 << 40, MaxPendingRows: 1 << 30, MaxBatchEntries: 1 << 20, MaxBatchBytes: 1 << 40, MaxBatchRows: 1 << 20})
+	now := time.Unix(1_800_000_000, 0)
+	q.pace.now = func() time.Time { return now }
+	heavy, light := NewStream([32]byte{1}), NewStream([32]byte{2})
+	queued := func(what string, want int) []*group {
+		t.Helper()
+		rowsOf(t, &q, light, 10)
+		batch, _ := q.take(1 << 20)
+		heavies := 0
+		for _, g := range batch {
+			if g.stream() == heavy.ID {
+				heavies++
+			}
+		}
+		if heavies != want {
+			t.Fatalf("%s: %d heavy groups in the batch, want %d", what, heavies, want)
+		}
+		return batch
+	}
+	for range 8 {
+		rowsOf(t, &q, heavy, 16_384)
+	}
+	first := queued("first", 1)
+	q.seal(first)
+	ahead := queued("during the commit", 0)
+	q.reopen(first)
+	again := queued("after the commit was lost", 0) // its group is in the batch already
+	q.seal(append(append(first, ahead...), again...))
+	q.committed(first, 0)
+	batch := queued("after a batch of duplicates", 1)
+	q.seal(batch)
+	q.committed(batch, 20*time.Millisecond)
+	queued("after a commit of 20 ms", 0)
+	if _, wait := q.take(1); wait != 0 && wait > 60*20*time.Millisecond {
+		t.Errorf("the wait is %s", wait)
+	}
+
+	// A group that its caller has removed leaves no wait.
+	now = now.Add(2 * time.Second)
+	batch = queued("after the wait", 1)
+	for _, g := range batch {
+		q.remove(g)
+	}
+	q.seal(batch)
+	q.stay(batch)
+	queued("after the caller has left", 1)
+}
+
 // The wait grows with the rows above those that every stream can have.
 func TestPaceIsGradual(t *testing.T) {
 	const took = 10 * time.Millisecond

@@ -235,15 +235,15 @@ func (q *queue) ready() (laneHeap, time.Duration) {
 func (q *queue) seal(batch []*group) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	complete := true
+	sealed := make([]*group, 0, len(batch))
 	for _, g := range batch {
-		if g.state == groupLeft {
-			complete = false
-		} else {
+		if g.state != groupLeft {
 			q.settle(g)
+			sealed = append(sealed, g)
 		}
 	}
-	return complete
+	q.pace.sealed(sealed)
+	return len(sealed) == len(batch)
 }
 
 // reopen puts the groups of a batch that was sealed back into the open batch,
@@ -252,6 +252,7 @@ func (q *queue) seal(batch []*group) bool {
 func (q *queue) reopen(batch []*group) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.pace.reopened(batch)
 	for _, g := range batch {
 		l := q.lane(g)
 		g.state = groupOpen
@@ -303,7 +304,8 @@ func (q *queue) ended() bool {
 	return q.closed && q.total.entries == q.batch.entries
 }
 
-// committed records the duration of a batch's commit.
+// committed records the duration of the commit of a batch that was sealed. It
+// is 0 if there was nothing to commit.
 func (q *queue) committed(batch []*group, took time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -25,7 +25,7 @@ type batch struct {
 	time  uint64 // of the last entry, Unix milliseconds
 	edges []edge
 	grown []grownStream
-	took  time.Duration
+	took  time.Duration // of its places and its commit
 	// followed is set if other servers committed its entries: it is published
 	// and not committed.
 	followed bool
