@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -48,7 +49,12 @@ func TestHiddenStatements(t *testing.T) {
 	for _, u := range utf16.Encode([]rune(build)) {
 		utf16le = append(utf16le, byte(u), byte(u>>8))
 	}
+	var utf32be []byte
+	for _, r := range build {
+		utf32be = binary.BigEndian.AppendUint32(utf32be, uint32(r))
+	}
 	documents := map[string]string{
+		"statement in UTF-32":          string(utf32be),
 		"statement":                    build,
 		"statement v0.1":               strings.Replace(build, "/v1\",\"subject", "/v0.1\",\"subject", 1),
 		"statement of no version":      strings.Replace(build, "Statement/v1", "Statement/v9", 1),
@@ -106,6 +112,11 @@ func TestClaimedTypes(t *testing.T) {
 		{"Application/JSON", `{"payload":"x","signatures":[]}`, "application/json"},
 		{"text/plain", "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nsums\n-----BEGIN PGP SIGNATURE-----\n", "text/plain"},
 		{"application/octet-stream", "\xd2\x84\x40", "application/octet-stream"},
+		// begins like JSON in UTF-16
+		{"application/octet-stream", "{\x00\"\x00\x17\x92", "application/octet-stream"},
+		{"application/pdf", "\x00{\x00}\x17\x92", "application/pdf"},
+		// JSON in UTF-16, but no evidence
+		{"text/plain", "{\x00\"\x00a\x00\"\x00:\x001\x00}\x00", "text/plain"},
 	} {
 		got, err := readAttestation(c.claimed, []byte(c.document), exampleTime)
 		if err != nil || got.mediaType != c.want {

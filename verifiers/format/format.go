@@ -123,7 +123,7 @@ func OfShape(s shape.Set) (*Format, error) {
 	case s == shape.None:
 		return nil, nil
 	case s&shape.UTF16 != 0:
-		return nil, errors.New("JSON must be in UTF-8, not UTF-16: convert it")
+		return nil, errors.New("JSON must be in UTF-8, not UTF-16 or UTF-32: convert it")
 	}
 	return nil, errors.New("ambiguous format: it has members of more than one of statement, envelope and bundle")
 }

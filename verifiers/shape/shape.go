@@ -24,7 +24,7 @@ const (
 	Statement Set = 1 << iota // in-toto
 	Envelope                  // DSSE
 	Bundle                    // Sigstore
-	UTF16                     // JSON that is not in UTF-8, whose content is unknown
+	UTF16                     // or UTF-32, beside the format of a document in it
 
 	None Set = 0
 )
@@ -51,8 +51,9 @@ type Scanner struct {
 	value   bool // a member's value follows at depth 1, not a name
 	text    []byte
 	name    string
-	first   bool // the next byte follows the first brace
-	wide    bool // that byte was zero: the document may be UTF-16 or UTF-32
+	offset  int   // of the first brace
+	first   bool  // the next byte follows the first brace
+	wide    *wide // the document may be UTF-16 or UTF-32
 
 	found   Set
 	members map[string]bool
@@ -76,35 +77,36 @@ func (s *Scanner) start(p []byte) []byte {
 		switch {
 		case c == '{':
 			s.started, s.depth, s.first = true, 1, true
+			s.offset += i
 			return p[i+1:]
 		case strings.IndexByte("\x00 \t\r\n\v\f\xEF\xBB\xBF\xFE\xFF", c) < 0:
 			s.started, s.done = true, true
 			return nil
 		}
 	}
+	s.offset += len(p)
 	return nil
-}
-
-// widen scans a document in which a zero byte follows the first brace. It is
-// JSON only if the next character begins a member or ends the object. Binary
-// documents, which may begin with the same two bytes, are not JSON.
-func (s *Scanner) widen(c byte) {
-	switch {
-	case strings.IndexByte("\x00 \t\r\n\v\f", c) >= 0:
-	case c == '"' || c == '}':
-		s.found, s.done = UTF16, true
-	default:
-		s.done = true
-	}
 }
 
 func (s *Scanner) step(c byte) {
 	if s.first {
-		s.first, s.wide = false, c == 0
+		s.first = false
+		if c == 0 {
+			s.wide = &wide{brace: s.offset}
+		}
 	}
+	if s.wide == nil {
+		s.narrow(c)
+		return
+	}
+	if err := s.wide.decode(c, s.narrow); err != nil {
+		s.done = true
+	}
+}
+
+// narrow scans the next byte of a document in UTF-8.
+func (s *Scanner) narrow(c byte) {
 	switch {
-	case s.wide:
-		s.widen(c)
 	case s.quoted && s.escaped:
 		s.escaped = false
 		s.keep(c)
@@ -178,6 +180,9 @@ func (s *Scanner) Set() Set {
 	}
 	if s.members["verificationmaterial"] && (s.members["dsseenvelope"] || s.members["messagesignature"]) {
 		found |= Bundle
+	}
+	if s.wide != nil && found != None {
+		found |= UTF16
 	}
 	return found
 }

@@ -1,6 +1,7 @@
 package shape
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -37,12 +38,27 @@ func TestOf(t *testing.T) {
 		{strings.Replace(bundle, "mediaType", "media_type", 1), Bundle},
 		{`{"verification_material":{},"dsse_envelope":{}}`, Bundle},
 		{statement[:len(statement)-1] + "," + envelope[1:], Statement | Envelope},
-		{string(utf16le(statement)), UTF16},
-		{string(utf16le(statement)[2:]), UTF16},          // no byte order mark
-		{"\x00" + string(utf16le(statement)[2:]), UTF16}, // big-endian
-		{"{\x00\x00\x00 \x00\x00\x00\"\x00\x00\x00a\x00\x00\x00", UTF16},
-		{"\x00{\x00\r\x00\n\x00}", UTF16},
+		{encode(utf16LE, statement), Statement | UTF16},
+		{encode(utf16BE, statement), Statement | UTF16},
+		{"\xFF\xFE" + encode(utf16LE, statement), Statement | UTF16},
+		{"\xFE\xFF" + encode(utf16BE, statement), Statement | UTF16},
+		{encode(utf16LE, " \r\n{ \n"+envelope[1:]), Envelope | UTF16},
+		{encode(utf16BE, bundle), Bundle | UTF16},
+		{encode(utf32LE, "\ufeff"+statement), Statement | UTF16},
+		{encode(utf32BE, statement), Statement | UTF16},
+		// bytes of quotes and braces
+		{encode(utf16LE, `{"a":"\u2222`+"\u2222\u225c\u0122\u7b7d\U0001f600"+`",`+statement[1:]), Statement | UTF16},
+		{encode(utf16LE, strings.Replace(statement, "_type", `_t\u0079pe`, 1)), Statement | UTF16},
+		{encode(utf16LE, statement[:len(statement)-1]+","+envelope[1:]), Statement | Envelope | UTF16},
+		{encode(utf16LE, `{"spdxVersion":"SPDX-2.3"}`), None},
+		{encode(utf16LE, `{"predicate":`+statement+`}`), None},
 		// binary
+		{"{\x00\"\x00\x17\x92", None},
+		{"{\x00}\x00\x17\x92", None},
+		{"\x00{\x00\r\x00\n\x00}", None},
+		{"{\x00\x00\"\x00", None},
+		{"{\x00\x00\x00\x00\"", None},
+		{"{\x00\x00\x00\xff\xff\xff\xff" + encode(utf32LE, statement[1:]), None},
 		{"{\x00\x17\x00\"", None},
 		{"{\x17\x92 : , \x00\x00\xff", None},
 		{"\xFE\xFF{\x17", None},
@@ -70,12 +86,27 @@ func TestOf(t *testing.T) {
 	}
 }
 
-func utf16le(s string) []byte {
-	out := []byte{0xFF, 0xFE}
-	for _, u := range utf16.Encode([]rune(s)) {
-		out = append(out, byte(u), byte(u>>8))
+var (
+	utf16LE = func(b []byte, r rune) []byte { return units(b, r, binary.LittleEndian) }
+	utf16BE = func(b []byte, r rune) []byte { return units(b, r, binary.BigEndian) }
+	utf32LE = func(b []byte, r rune) []byte { return binary.LittleEndian.AppendUint32(b, uint32(r)) }
+	utf32BE = func(b []byte, r rune) []byte { return binary.BigEndian.AppendUint32(b, uint32(r)) }
+)
+
+func units(b []byte, r rune, order binary.AppendByteOrder) []byte {
+	for _, u := range utf16.AppendRune(nil, r) {
+		b = order.AppendUint16(b, u)
 	}
-	return out
+	return b
+}
+
+// encode returns a text in another encoding.
+func encode(to func([]byte, rune) []byte, text string) string {
+	var b []byte
+	for _, r := range text {
+		b = to(b, r)
+	}
+	return string(b)
 }
 
 // A scanner keeps a few hundred bytes of a document, however large.
@@ -96,6 +127,9 @@ func TestNoise(t *testing.T) {
 		rng.Read(noise)
 		noise[0] = "{\x00 \xFE\xFF"[i%5]
 		noise[1] = "{{{\x17"[i%4]
+		if i%7 == 0 {
+			copy(noise, []string{"{\x00\"\x00", "\x00{\x00\"\x00", "{\x00\x00\x00\"\x00\x00\x00"}[i%3])
+		}
 		if got := Of(noise); got != None {
 			t.Fatalf("%d, %q…: %b", i, noise[:20], got)
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -14,21 +15,46 @@ import (
 )
 
 var (
-	errUTF8BOM  = errors.New("it begins with a UTF-8 byte order mark, which JSON forbids: save it as UTF-8 without BOM")
-	errUTF16    = errors.New("it is encoded in UTF-16, as older versions of PowerShell write it: convert it to UTF-8 without BOM, and check that its signature was made over the result")
-	errLines    = errors.New("it is JSON Lines, several documents in one file: give each a file of its own")
-	errOldTerms = errors.New("it is cosign's bundle format of before Sigstore bundles (base64Signature, cert, rekorBundle): convert it with 'cosign bundle create', or sign with cosign's --new-bundle-format")
+	errUTF8BOM = errors.New("it begins with a UTF-8 byte order mark, which JSON forbids: save it as UTF-8 without BOM")
+	errUTF16   = errors.New("it is encoded in UTF-16, as older versions of PowerShell write it: convert it to UTF-8 without BOM, and check that its signature was made over the result")
+	errUTF32   = errors.New("it is encoded in UTF-32: convert it to UTF-8 without BOM, and check that its signature was made over the result")
+	errLines   = errors.New("it is JSON Lines, several documents in one file: give each a file of its own")
 )
 
+// others lists the files that cosign writes and that are easily taken for
+// bundles, by members that they have.
+var others = []struct {
+	members []string
+	err     error
+}{
+	{[]string{"base64Signature", "cert"}, errOldBundle},
+	{[]string{"base64Signature", "rekorBundle"}, errOldBundle},
+	{[]string{"Base64Signature", "Payload"}, errors.New("it is a signature as 'cosign download signature' prints it, without the artifact's bundle: use muniment verify-image, which also reads signatures under cosign's older tags")},
+	{[]string{"SignedEntryTimestamp", "Payload"}, errors.New("it is only the log entry of a signature in cosign's format of before Sigstore bundles, without the signature: convert both with 'cosign bundle create'")},
+}
+
+var errOldBundle = errors.New("it is cosign's bundle format of before Sigstore bundles (base64Signature, cert, rekorBundle): convert it with 'cosign bundle create', or sign with cosign's --new-bundle-format")
+
+// encodings lists how text in other encodings begins: with a byte order mark,
+// or with a brace. UTF-32 precedes UTF-16, whose mark is a prefix.
+var encodings = []struct {
+	starts []string
+	err    error
+}{
+	{[]string{"\xef\xbb\xbf"}, errUTF8BOM},
+	{[]string{"\xff\xfe\x00\x00", "\x00\x00\xfe\xff", "{\x00\x00\x00", "\x00\x00\x00{"}, errUTF32},
+	{[]string{"\xff\xfe", "\xfe\xff", "{\x00", "\x00{"}, errUTF16},
+}
+
 // Encoding returns an error if the text begins with a byte order mark or is
-// encoded in UTF-16.
+// encoded in UTF-16 or UTF-32.
 func Encoding(data []byte) error {
-	switch {
-	case bytes.HasPrefix(data, []byte("\xef\xbb\xbf")):
-		return errUTF8BOM
-	case bytes.HasPrefix(data, []byte("\xff\xfe")), bytes.HasPrefix(data, []byte("\xfe\xff")),
-		len(data) >= 2 && (data[0] == '{' && data[1] == 0 || data[0] == 0 && data[1] == '{'):
-		return errUTF16
+	for _, e := range encodings {
+		for _, start := range e.starts {
+			if bytes.HasPrefix(data, []byte(start)) {
+				return e.err
+			}
+		}
 	}
 	return nil
 }
@@ -72,8 +98,10 @@ func Explain(data []byte) error {
 		return errLines
 	}
 	names := Members(data)
-	if names["base64Signature"] && (names["cert"] || names["rekorBundle"]) {
-		return errOldTerms
+	for _, o := range others {
+		if !slices.ContainsFunc(o.members, func(name string) bool { return !names[name] }) {
+			return o.err
+		}
 	}
 	return nil
 }

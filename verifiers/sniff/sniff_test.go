@@ -16,9 +16,13 @@ func TestExplain(t *testing.T) {
 		{"UTF-16, little endian", "\xff\xfe{\x00}\x00", "UTF-16"},
 		{"UTF-16, big endian", "\xfe\xff\x00{\x00}", "UTF-16"},
 		{"UTF-16 without a mark", "{\x00}\x00", "UTF-16"},
+		{"UTF-32", "\xff\xfe\x00\x00{\x00\x00\x00", "UTF-32"},
+		{"UTF-32, big endian, without a mark", "\x00\x00\x00{\x00\x00\x00}", "UTF-32"},
 		{"JSON Lines", "{\"a\":1}\n\n{\"a\":2}\r\n", "JSON Lines, several documents"},
 		{"cosign's old bundle", `{"base64Signature":"eA==","cert":"eA==","rekorBundle":{}}`, "cosign's bundle format"},
 		{"cosign's old bundle with a key", `{"base64Signature":"eA==","rekorBundle":{}}`, "cosign's bundle format"},
+		{"cosign's signature of an image", `{"Base64Signature":"eA==","Payload":"eA==","Cert":null,"Bundle":{}}`, "cosign download signature"},
+		{"cosign's log entry", `{"SignedEntryTimestamp":"eA==","Payload":{"body":"eA==","logIndex":1}}`, "only the log entry"},
 	} {
 		got := ""
 		if err := Explain([]byte(test.data)); err != nil {
