@@ -16,6 +16,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/similar"
 )
 
 // A client's configuration file has defaults for flags: a YAML map from a
@@ -88,7 +89,7 @@ func (r *configResolver) checkKeys(app *kong.Application) error {
 	for key, value := range r.values {
 		f := flags[strings.ReplaceAll(key, "_", "-")]
 		if f == nil || key == "config" || key == "help" || key == "version" {
-			return fmt.Errorf("%s: unknown key %s%s", r.path, datadir.ShownKey(key), datadir.DidYouMean(key, names))
+			return fmt.Errorf("%s: unknown key %s%s", r.path, datadir.ShownKey(key), similar.DidYouMean(key, names))
 		}
 		if _, list := value.([]any); list && !f.IsSlice() {
 			return fmt.Errorf("%s: %s: must be one value", r.path, key)

@@ -12,6 +12,7 @@ import (
 
 	"muniment.dev/muniment/internal/condition"
 	"muniment.dev/muniment/internal/glob"
+	"muniment.dev/muniment/internal/strictyaml"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/helm"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -34,6 +35,14 @@ var (
 	digestPattern   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$`)
 )
 
+// A Problem is an error at one place of a policy.
+type Problem = strictyaml.Problem
+
+// An Error lists all problems of a policy.
+type Error = strictyaml.Error
+
+var errEmptyPolicy = errors.New("missing: a policy without rules admits nothing, so add one, such as {name: everything, unsigned: true}")
+
 // CheckRootName returns an error if the name is not valid for a trusted root.
 func CheckRootName(name string) error {
 	if !rootNamePattern.MatchString(name) {
@@ -46,25 +55,25 @@ func CheckRootName(name string) error {
 // an *Error with all problems of the policy.
 func Parse(text []byte, kinds []string) (*AdmissionPolicy, error) {
 	p := &AdmissionPolicy{text: slices.Clone(text), digest: Digest(text)}
-	r := &parser{policy: p, kinds: kinds, signers: map[string]*Signer{}}
+	r := &parser{Document: strictyaml.Document{Noun: "policy"}, policy: p, kinds: kinds, signers: map[string]*Signer{}}
 	switch {
 	case len(text) > MaxSize:
-		r.wrong(nil, "", "%d bytes, above the limit of %d", len(text), MaxSize)
+		r.Wrong(nil, "", "%d bytes, above the limit of %d", len(text), MaxSize)
 	case !utf8.Valid(text):
-		r.wrong(nil, "", "not UTF-8")
+		r.Wrong(nil, "", "not UTF-8")
 	default:
-		if root := r.parse(text); root != nil {
+		if root := r.Parse(text); root != nil {
 			r.read(root)
 		}
 	}
-	if err := r.err(); err != nil {
+	if err := r.Err(); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
 type parser struct {
-	document
+	strictyaml.Document
 	policy  *AdmissionPolicy
 	kinds   []string
 	signers map[string]*Signer
@@ -74,49 +83,49 @@ type parser struct {
 
 func (r *parser) read(root *yaml.Node) {
 	var rules *yaml.Node // read after the signers, which can follow them
-	r.members(root, "", map[string]func(*yaml.Node, string){
-		"version": func(n *yaml.Node, f string) { r.version = r.number(n, f, 1, 1) },
+	r.Members(root, "", map[string]func(*yaml.Node, string){
+		"version": func(n *yaml.Node, f string) { r.version = r.Number(n, f, 1, 1) },
 		"mode": func(n *yaml.Node, f string) {
-			if r.policy.Mode = r.text(n, f); r.policy.Mode != "" && r.policy.Mode != Enforce && r.policy.Mode != Record {
-				r.wrong(n, f, "unknown mode %q: use enforce or record", r.policy.Mode)
+			if r.policy.Mode = r.Text(n, f); r.policy.Mode != "" && r.policy.Mode != Enforce && r.policy.Mode != Record {
+				r.Wrong(n, f, "unknown mode %q: use enforce or record", r.policy.Mode)
 			}
 		},
-		"signers": func(n *yaml.Node, f string) { r.each(n, f, maxSigners, r.signer) },
+		"signers": func(n *yaml.Node, f string) { r.Each(n, f, maxSigners, r.signer) },
 		"rules":   func(n *yaml.Node, _ string) { rules = n },
 	})
 	if root.Kind != yaml.MappingNode {
 		return
 	}
 	if r.version == 0 {
-		r.wrong(root, "version", "missing: must be 1")
+		r.Wrong(root, "version", "missing: must be 1")
 	}
-	if r.policy.Mode == "" && !slices.ContainsFunc(r.problems, func(p Problem) bool { return p.Field == "mode" }) {
-		r.wrong(root, "mode", "missing: must be enforce or record")
+	if r.policy.Mode == "" && !slices.ContainsFunc(r.Problems, func(p Problem) bool { return p.Field == "mode" }) {
+		r.Wrong(root, "mode", "missing: must be enforce or record")
 	}
 	if rules == nil {
-		r.wrong(root, "rules", "%s", errEmptyPolicy)
+		r.Wrong(root, "rules", "%s", errEmptyPolicy)
 		return
 	}
-	r.list(rules, "rules", maxRules, r.rule)
+	r.List(rules, "rules", maxRules, r.rule)
 }
 
 func (r *parser) signer(name string, key, n *yaml.Node, field string) {
 	s := &Signer{Name: name, Threshold: 1, line: key.Line}
 	if !namePattern.MatchString(name) {
-		r.wrong(key, field, "invalid name: use 1 to 128 letters, digits, spaces and ._-, with a letter or digit at both ends")
+		r.Wrong(key, field, "invalid name: use 1 to 128 letters, digits, spaces and ._-, with a letter or digit at both ends")
 	}
-	before := len(r.problems)
+	before := len(r.Problems)
 	given := map[string]*yaml.Node{}
 	text := func(to *string) func(*yaml.Node, string) {
-		return func(n *yaml.Node, f string) { given[f] = n; *to = r.text(n, f) }
+		return func(n *yaml.Node, f string) { given[f] = n; *to = r.Text(n, f) }
 	}
 	pattern := func(to **regexp.Regexp) func(*yaml.Node, string) {
 		return func(n *yaml.Node, f string) {
 			given[f] = n
-			if source := r.text(n, f); source != "" {
+			if source := r.Text(n, f); source != "" {
 				re, weight, err := condition.Anchored(source)
 				if err != nil {
-					r.wrong(n, f, "%s", err)
+					r.Wrong(n, f, "%s", err)
 				}
 				*to = re
 				s.weight += weight
@@ -127,51 +136,51 @@ func (r *parser) signer(name string, key, n *yaml.Node, field string) {
 	need := map[string]int{}
 	var signedStamps, currentTime bool
 	var require *yaml.Node
-	r.members(n, field, map[string]func(*yaml.Node, string){
+	r.Members(n, field, map[string]func(*yaml.Node, string){
 		"identity":        text(&s.Identity.Name),
 		"identity_regexp": pattern(&s.Identity.NameRegexp),
 		"issuer":          text(&s.Identity.Issuer),
 		"issuer_regexp":   pattern(&s.Identity.IssuerRegexp),
 		"keys": func(n *yaml.Node, f string) {
 			given[f] = n
-			r.list(n, f, sigstore.MaxKeys, func(n *yaml.Node, f string) {
-				if pem := r.text(n, f); pem != "" {
+			r.List(n, f, sigstore.MaxKeys, func(n *yaml.Node, f string) {
+				if pem := r.Text(n, f); pem != "" {
 					k, err := dsse.ParseKey(name, []byte(pem))
 					if err != nil {
-						r.wrong(n, f, "%s", err)
+						r.Wrong(n, f, "%s", err)
 						return
 					}
 					s.Keys = append(s.Keys, k)
 				}
 			})
 		},
-		"threshold": func(n *yaml.Node, f string) { given[f] = n; s.Threshold = r.number(n, f, 1, sigstore.MaxKeys) },
+		"threshold": func(n *yaml.Node, f string) { given[f] = n; s.Threshold = r.Number(n, f, 1, sigstore.MaxKeys) },
 		"pgp_keys": func(n *yaml.Node, f string) {
 			given[f] = n
-			if ring := r.text(n, f); ring != "" {
+			if ring := r.Text(n, f); ring != "" {
 				var err error
 				if s.PGP, err = helm.ParseKeyring([]byte(ring)); err != nil {
-					r.wrong(n, f, "%s", err)
+					r.Wrong(n, f, "%s", err)
 				}
 			}
 		},
 		"trusted_root": func(n *yaml.Node, f string) {
 			given[f] = n
-			if s.Root = r.text(n, f); s.Root != "" {
+			if s.Root = r.Text(n, f); s.Root != "" {
 				if err := CheckRootName(s.Root); err != nil {
-					r.wrong(n, f, "%s", err)
+					r.Wrong(n, f, "%s", err)
 				}
 			}
 		},
 		"require": func(n *yaml.Node, f string) {
 			given[f], require = n, n
 			count := func(name string) func(*yaml.Node, string) {
-				return func(n *yaml.Node, f string) { need[name] = r.number(n, f, 0, 32) }
+				return func(n *yaml.Node, f string) { need[name] = r.Number(n, f, 0, 32) }
 			}
-			r.members(n, f, map[string]func(*yaml.Node, string){
+			r.Members(n, f, map[string]func(*yaml.Node, string){
 				"log_entries": count("log_entries"), "timestamps": count("timestamps"), "scts": count("scts"),
-				"signed_timestamps": func(n *yaml.Node, f string) { signedStamps = r.boolean(n, f) },
-				"current_time":      func(n *yaml.Node, f string) { currentTime = r.boolean(n, f) },
+				"signed_timestamps": func(n *yaml.Node, f string) { signedStamps = r.Boolean(n, f) },
+				"current_time":      func(n *yaml.Node, f string) { currentTime = r.Boolean(n, f) },
 			})
 		},
 	})
@@ -179,12 +188,12 @@ func (r *parser) signer(name string, key, n *yaml.Node, field string) {
 	// further problems.
 	r.signers[name] = s
 	r.policy.Signers = append(r.policy.Signers, s)
-	if len(r.problems) > before {
+	if len(r.Problems) > before {
 		return
 	}
 	has := func(names ...string) string {
 		for _, name := range names {
-			if given[join(field, name)] != nil {
+			if given[strictyaml.Join(field, name)] != nil {
 				return name
 			}
 		}
@@ -193,35 +202,35 @@ func (r *parser) signer(name string, key, n *yaml.Node, field string) {
 	certificate, keys, pgp := has("identity", "identity_regexp", "issuer", "issuer_regexp"), has("keys"), has("pgp_keys")
 	switch {
 	case certificate == "" && keys == "" && pgp == "":
-		r.wrong(n, field, "not identified: specify identity and issuer of a certificate, keys, or pgp_keys")
+		r.Wrong(n, field, "not identified: specify identity and issuer of a certificate, keys, or pgp_keys")
 		return
 	case certificate != "" && keys+pgp != "", keys != "" && pgp != "":
-		r.wrong(n, field, "must be identified by only one of a certificate, keys and pgp_keys: define two signers and list both in the rule")
+		r.Wrong(n, field, "must be identified by only one of a certificate, keys and pgp_keys: define two signers and list both in the rule")
 		return
 	}
 	switch {
 	case pgp != "":
 		if other := has("threshold", "trusted_root", "require"); other != "" {
-			r.wrong(given[join(field, other)], join(field, other), "not allowed with pgp_keys")
+			r.Wrong(given[strictyaml.Join(field, other)], strictyaml.Join(field, other), "not allowed with pgp_keys")
 		}
 	case keys != "":
 		s.Need = sigstore.ForKeys
 		if s.Threshold > len(s.Keys) {
-			r.wrong(given[join(field, "threshold")], join(field, "threshold"), "%d exceeds the number of keys, %d", s.Threshold, len(s.Keys))
+			r.Wrong(given[strictyaml.Join(field, "threshold")], strictyaml.Join(field, "threshold"), "%d exceeds the number of keys, %d", s.Threshold, len(s.Keys))
 		}
 	default:
 		s.Need = sigstore.ForCertificates
 		switch {
 		case s.Identity.Name != "" && s.Identity.NameRegexp != nil:
-			r.wrong(n, join(field, "identity_regexp"), "not allowed together with identity")
+			r.Wrong(n, strictyaml.Join(field, "identity_regexp"), "not allowed together with identity")
 		case s.Identity.Issuer != "" && s.Identity.IssuerRegexp != nil:
-			r.wrong(n, join(field, "issuer_regexp"), "not allowed together with issuer")
+			r.Wrong(n, strictyaml.Join(field, "issuer_regexp"), "not allowed together with issuer")
 		case has("identity", "identity_regexp") == "":
-			r.wrong(n, join(field, "identity"), "missing: an issuer without an identity matches every account there")
+			r.Wrong(n, strictyaml.Join(field, "identity"), "missing: an issuer without an identity matches every account there")
 		case has("issuer", "issuer_regexp") == "":
-			r.wrong(n, join(field, "issuer"), "missing: another issuer could assign the same identity to someone else")
+			r.Wrong(n, strictyaml.Join(field, "issuer"), "missing: another issuer could assign the same identity to someone else")
 		case has("threshold") != "":
-			r.wrong(given[join(field, "threshold")], join(field, "threshold"), "only allowed with keys")
+			r.Wrong(given[strictyaml.Join(field, "threshold")], strictyaml.Join(field, "threshold"), "only allowed with keys")
 		}
 	}
 	if pgp != "" {
@@ -243,7 +252,7 @@ func (r *parser) signer(name string, key, n *yaml.Node, field string) {
 		}
 	}
 	if err := s.Need.Check(len(s.Keys) > 0); err != nil {
-		r.wrong(require, join(field, "require"), "%s", strings.TrimPrefix(err.Error(), "requirements: "))
+		r.Wrong(require, strictyaml.Join(field, "require"), "%s", strings.TrimPrefix(err.Error(), "requirements: "))
 	}
 	if s.Root == "" {
 		s.Root = DefaultRoot
@@ -255,14 +264,14 @@ func (r *parser) signer(name string, key, n *yaml.Node, field string) {
 func (r *parser) weighed(n *yaml.Node, field string, weight int) {
 	before := r.weight
 	if r.weight += weight; r.weight > condition.MaxWeights && before <= condition.MaxWeights {
-		r.wrong(n, field, "the policy's regular expressions are too large in total: use fewer repetitions")
+		r.Wrong(n, field, "the policy's regular expressions are too large in total: use fewer repetitions")
 	}
 }
 
 func (r *parser) condition(n *yaml.Node, field, source string) *condition.Condition[view] {
 	env, err := environment()
 	if err != nil {
-		r.wrong(n, field, "%s", err)
+		r.Wrong(n, field, "%s", err)
 		return nil
 	}
 	c, err := env.Compile(source)
@@ -275,7 +284,7 @@ func (r *parser) condition(n *yaml.Node, field, source string) *condition.Condit
 			}
 			n = &yaml.Node{Line: max(line, n.Line)}
 		}
-		r.wrong(n, field, "%s", err)
+		r.Wrong(n, field, "%s", err)
 		return nil
 	}
 	r.weighed(n, field, c.Weight())
@@ -285,25 +294,25 @@ func (r *parser) condition(n *yaml.Node, field, source string) *condition.Condit
 func (r *parser) rule(n *yaml.Node, field string) {
 	rule := &Rule{line: n.Line}
 	var unsigned, deny, conformance *yaml.Node
-	before := len(r.problems)
+	before := len(r.Problems)
 	globs := func(to *[]string) func(*yaml.Node, string) {
-		return func(n *yaml.Node, f string) { *to = r.texts(n, f, maxItems, glob.Check) }
+		return func(n *yaml.Node, f string) { *to = r.Texts(n, f, maxItems, glob.Check) }
 	}
-	r.members(n, field, map[string]func(*yaml.Node, string){
+	r.Members(n, field, map[string]func(*yaml.Node, string){
 		"name": func(n *yaml.Node, f string) {
-			if rule.Name = r.text(n, f); rule.Name == "" {
+			if rule.Name = r.Text(n, f); rule.Name == "" {
 				return
 			}
 			if !namePattern.MatchString(rule.Name) {
-				r.wrong(n, f, "invalid name: use 1 to 128 letters, digits, spaces and ._-, with a letter or digit at both ends")
+				r.Wrong(n, f, "invalid name: use 1 to 128 letters, digits, spaces and ._-, with a letter or digit at both ends")
 			}
 			if slices.ContainsFunc(r.policy.Rules, func(o *Rule) bool { return o.Name == rule.Name }) {
-				r.wrong(n, f, "duplicate rule name %q", rule.Name)
+				r.Wrong(n, f, "duplicate rule name %q", rule.Name)
 			}
 		},
-		"deny": func(n *yaml.Node, f string) { deny = n; rule.Deny = r.boolean(n, f) },
+		"deny": func(n *yaml.Node, f string) { deny = n; rule.Deny = r.Boolean(n, f) },
 		"kinds": func(n *yaml.Node, f string) {
-			rule.Kinds = r.texts(n, f, maxItems, func(k string) error {
+			rule.Kinds = r.Texts(n, f, maxItems, func(k string) error {
 				if !slices.Contains(r.kinds, k) {
 					return fmt.Errorf("%q is not a kind: use one of %s", k, strings.Join(r.kinds, ", "))
 				}
@@ -314,10 +323,10 @@ func (r *parser) rule(n *yaml.Node, field string) {
 		"predicate_types": globs(&rule.PredicateTypes),
 		"submitters":      globs(&rule.Submitters),
 		"subjects": func(n *yaml.Node, f string) {
-			r.members(n, f, map[string]func(*yaml.Node, string){
+			r.Members(n, f, map[string]func(*yaml.Node, string){
 				"names": globs(&rule.SubjectNames),
 				"digests": func(n *yaml.Node, f string) {
-					rule.DigestTypes = r.texts(n, f, maxItems, func(alg string) error {
+					rule.DigestTypes = r.Texts(n, f, maxItems, func(alg string) error {
 						if !digestPattern.MatchString(alg) {
 							return fmt.Errorf("%q is not the name of a digest algorithm, such as sha256", alg)
 						}
@@ -327,7 +336,7 @@ func (r *parser) rule(n *yaml.Node, field string) {
 			})
 		},
 		"signers": func(n *yaml.Node, f string) {
-			for _, name := range r.texts(n, f, maxItems, func(name string) error {
+			for _, name := range r.Texts(n, f, maxItems, func(name string) error {
 				if r.signers[name] == nil {
 					return fmt.Errorf("%q is not a signer of this policy", name)
 				}
@@ -336,19 +345,19 @@ func (r *parser) rule(n *yaml.Node, field string) {
 				rule.Signers = append(rule.Signers, r.signers[name])
 			}
 		},
-		"unsigned": func(n *yaml.Node, f string) { unsigned = n; rule.Unsigned = r.boolean(n, f) },
+		"unsigned": func(n *yaml.Node, f string) { unsigned = n; rule.Unsigned = r.Boolean(n, f) },
 		"conformance": func(n *yaml.Node, f string) {
 			conformance = n
-			switch v := r.text(n, f); v {
+			switch v := r.Text(n, f); v {
 			case "", "any":
 			case "required":
 				rule.Conforming = true
 			default:
-				r.wrong(n, f, "invalid value %q: use required or any", v)
+				r.Wrong(n, f, "invalid value %q: use required or any", v)
 			}
 		},
 		"condition": func(n *yaml.Node, f string) {
-			if source := r.text(n, f); source != "" {
+			if source := r.Text(n, f); source != "" {
 				rule.Condition = r.condition(n, f, source)
 			}
 		},
@@ -357,23 +366,23 @@ func (r *parser) rule(n *yaml.Node, field string) {
 		return
 	}
 	r.policy.Rules = append(r.policy.Rules, rule)
-	if len(r.problems) > before {
+	if len(r.Problems) > before {
 		return
 	}
 	switch {
 	case rule.Name == "":
-		r.wrong(n, join(field, "name"), "missing: every rule must have a name")
+		r.Wrong(n, strictyaml.Join(field, "name"), "missing: every rule must have a name")
 	case rule.Deny && (rule.Unsigned || len(rule.Signers) > 0):
-		r.wrong(deny, join(field, "deny"), "not allowed together with signers or unsigned: a rule that denies requires no signatures")
+		r.Wrong(deny, strictyaml.Join(field, "deny"), "not allowed together with signers or unsigned: a rule that denies requires no signatures")
 	case rule.Deny && rule.Conforming:
-		r.wrong(conformance, join(field, "conformance"), "a rule that denies cannot require conformance: use condition: size(deviations) > 0")
+		r.Wrong(conformance, strictyaml.Join(field, "conformance"), "a rule that denies cannot require conformance: use condition: size(deviations) > 0")
 	case rule.Unsigned && len(rule.Signers) > 0:
-		r.wrong(unsigned, join(field, "unsigned"), "not allowed together with signers")
+		r.Wrong(unsigned, strictyaml.Join(field, "unsigned"), "not allowed together with signers")
 	case rule.Deny:
 		for _, g := range rule.SubjectNames {
 			rule.foldedNames = append(rule.foldedNames, foldGlob(g))
 		}
 	case !rule.Unsigned && len(rule.Signers) == 0:
-		r.wrong(n, join(field, "signers"), "missing: list the required signers, or set unsigned: true")
+		r.Wrong(n, strictyaml.Join(field, "signers"), "missing: list the required signers, or set unsigned: true")
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
+
+	"muniment.dev/muniment/internal/similar"
 )
 
 // DecodeYAML decodes a configuration file into a struct. The error for an
@@ -149,7 +151,7 @@ func checkYAMLMembers(n *yaml.Node, t reflect.Type, field string) error {
 		at := strings.TrimPrefix(field+"."+ShownKey(key.Value), ".")
 		member, ok := members[key.Value]
 		if !ok {
-			return fmt.Errorf("line %d: unknown key %s%s", key.Line, at, DidYouMean(key.Value, names))
+			return fmt.Errorf("line %d: unknown key %s%s", key.Line, at, similar.DidYouMean(key.Value, names))
 		}
 		if seen[key.Value] {
 			return fmt.Errorf("line %d: %s is set twice", key.Line, at)
@@ -171,42 +173,6 @@ func ShownKey(key string) string {
 }
 
 var plainKey = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
-
-// DidYouMean returns a suggestion to append to an error, or "" if no name is
-// similar.
-func DidYouMean(given string, names []string) string {
-	best, least := "", max(2, len(given)/3)+1
-	for _, name := range names {
-		if d := distance(strings.ReplaceAll(given, "-", "_"), strings.ReplaceAll(name, "-", "_")); d < least {
-			best, least = name, d
-		}
-	}
-	if best == "" || len(given) > 40 {
-		return ""
-	}
-	return fmt.Sprintf(": did you mean %s?", best)
-}
-
-// distance returns the Levenshtein distance of a and b.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
-}
 
 // ParseTime parses a time in RFC 3339, or a date.
 func ParseTime(s string) (time.Time, error) {
