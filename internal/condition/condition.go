@@ -214,7 +214,12 @@ func (c *Condition[T]) Holds(m *Meter, of T) error {
 
 func (c *program) holds(m *Meter, names func(string) ref.Val) error {
 	e := &evaluation{of: c, names: names, meter: m, left: Cost}
-	out := e.eval(c.ast.Expr(), nil)
+	return e.result(c.ast.Expr())
+}
+
+// result evaluates the whole condition.
+func (e *evaluation) result(x ast.Expr) error {
+	out := e.eval(x, nil)
 	switch {
 	case e.err != nil:
 		return e.err

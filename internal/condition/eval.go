@@ -23,8 +23,11 @@ type evaluation struct {
 	of    *program
 	names func(name string) ref.Val // nil if there is no such variable
 	meter *Meter
-	left  int   // remaining units of this evaluation
-	err   error // budget spent or context ended; overrides any result
+	left  int // remaining units of this evaluation
+	// unknown is the value of variables that Never does not know. It is an
+	// error value, because their rules are those of unknown operands.
+	unknown ref.Val
+	err     error // budget spent or context ended; overrides any result
 }
 
 // A scope holds the variable of a macro. Its outer scopes are those of the
@@ -263,6 +266,9 @@ func (e *evaluation) mapping(x ast.MapExpr, s *scope) ref.Val {
 // fold evaluates the comprehension that a macro was expanded to.
 func (e *evaluation) fold(x ast.ComprehensionExpr, s *scope) ref.Val {
 	over := e.eval(x.IterRange(), s)
+	if e.unknown != nil && over == e.unknown {
+		return e.anyOf(x, s)
+	}
 	if types.IsError(over) {
 		return over
 	}

@@ -58,7 +58,18 @@ type Document struct {
 
 	Problems []Problem
 
-	lines []string
+	lines  []string
+	places map[string]*yaml.Node // of the values, by field
+}
+
+// At returns the node of a field, or of the closest field that contains it.
+func (d *Document) At(field string) *yaml.Node {
+	for ; field != ""; field = field[:max(0, strings.LastIndexAny(field, ".["))] {
+		if n := d.places[field]; n != nil {
+			return n
+		}
+	}
+	return d.places[""]
 }
 
 // Wrong adds a problem at a node, which can be nil.
@@ -203,6 +214,12 @@ func (d *Document) List(n *yaml.Node, field string, limit int, read func(n *yaml
 }
 
 func (d *Document) Is(n *yaml.Node, field string, kind yaml.Kind, what string) bool {
+	if d.places == nil {
+		d.places = map[string]*yaml.Node{}
+	}
+	if d.places[field] == nil {
+		d.places[field] = n
+	}
 	switch {
 	case n.Kind == yaml.AliasNode || n.Anchor != "":
 		d.Wrong(n, field, "anchors and aliases are not allowed")
