@@ -185,13 +185,17 @@ func (s *Server) admit(c capability, next http.Handler) http.Handler {
 }
 
 // kindRoles returns the roles that may append entries of the kind, by the table
-// of kinds. They are empty if only the server records such entries.
-func kindRoles(kind string) (may auth.Roles, ok bool) {
+// of kinds, and those that may if their grant names the kind. They are empty if
+// only the server records such entries.
+func kindRoles(kind string) (may, named auth.Roles, ok bool) {
 	k, ok := kinds.Lookup(kind)
 	if !ok || k.ByServer() {
-		return nil, ok
+		return nil, nil, ok
 	}
-	return auth.Roles{k.Author, admin}, true
+	if k.NamedAppender {
+		named = auth.Roles{appender}
+	}
+	return auth.Roles{k.Author, admin}, named, true
 }
 
 // A kindRefusal means that the caller may not append entries of the kind.
@@ -209,10 +213,14 @@ func mayAppend(id *auth.Identity, kind string) error {
 // checkKind returns nil if the role may append entries of the kind. If kinds is
 // not empty, the kind must be one of them.
 func checkKind(role auth.Role, kinds []string, kind string) error {
-	may, ok := kindRoles(kind)
+	may, named, ok := kindRoles(kind)
 	switch {
 	case ok && len(may) == 0:
 		return fmt.Errorf("only the server records entries of kind %s", kind)
+	case named.Has(role) && slices.Contains(kinds, kind):
+		return nil
+	case len(named) > 0 && !may.Has(role):
+		return fmt.Errorf("kind %s requires role %s, or an %s whose grant names the kind; you have role %s", kind, may, named, auth.RoleName(role))
 	case ok && !may.Has(role): // ingest refuses unknown kinds and lists the valid ones
 		return fmt.Errorf("kind %s requires role %s; you have role %s", kind, may, auth.RoleName(role))
 	case len(kinds) > 0 && !slices.Contains(kinds, kind):
@@ -230,7 +238,7 @@ func CheckKinds(role auth.Role, kinds []string) error {
 		if slices.Contains(kinds[:i], k) {
 			return fmt.Errorf("%q is listed twice", k)
 		}
-		if err := checkKind(role, nil, k); err != nil {
+		if err := checkKind(role, kinds, k); err != nil {
 			return err
 		}
 		if !slices.Contains(ingest.Kinds(), k) {

@@ -18,14 +18,13 @@ import (
 // could remember, erases it, and checks that no answer comes from it.
 func TestNothingAnswersFromErased(t *testing.T) {
 	later := time.Duration(0)
-	ts := newServer(t, func(_ *ledger.Config, c *api.Config) { c.Now = func() time.Time { return time.Now().Add(later) } })
+	people := newCompany(t)
+	ts := newServer(t, func(_ *ledger.Config, c *api.Config) { c.Now = func() time.Time { return time.Now().Add(later) } }, people.employs())
 	ctx, c := context.Background(), ts.client(acmeToken)
 	digest := strings.Repeat("c", 64)
-	expires := time.Now().Add(100 * 24 * time.Hour).UTC().Format(time.RFC3339)
-	exception := func(id string) *connect.Request[munimentv1.AppendRequest] {
-		return connect.NewRequest(&munimentv1.AppendRequest{Tenant: "acme", Submission: &munimentv1.Submission{Kind: "exception", IdempotencyKey: "secret-key", Payload: fmt.Appendf(nil,
-			`{"id":%q,"control":"C","scope":{"subjects":[{"digest":{"sha256":%q}}]},"reason":"r","requester":"a@x","approver":"b@x","expires":%q}`,
-			id, digest, expires)}})
+	expires := time.Now().Add(100 * 24 * time.Hour)
+	exception := func(id string) (*munimentv1.Appended, error) {
+		return ts.event(people.token(ts, "dana", "appender"), "exception-request", "secret-key", exceptionRequest(id, digest, "none", expires))
 	}
 	found := func() int {
 		t.Helper()
@@ -41,12 +40,16 @@ func TestNothingAnswersFromErased(t *testing.T) {
 	if _, err := c.Append(ctx, connect.NewRequest(&munimentv1.AppendRequest{Tenant: "acme", Submission: &munimentv1.Submission{Kind: "attestation", Payload: []byte(payload)}})); err != nil {
 		t.Fatal(err)
 	}
-	first, err := c.Append(ctx, exception("EXC-SECRET"))
+	first, err := exception("EXC-SECRET")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := c.Append(ctx, exception("EXC-SECRET")); err != nil || !again.Msg.Appended.Duplicate {
-		t.Fatalf("the same exception again: %v, %v", again, err)
+	if again, err := exception("EXC-SECRET"); err != nil || !again.Duplicate {
+		t.Fatalf("the same request again: %v, %v", again, err)
+	}
+	approval, err := ts.event(people.token(ts, "kim", "approver"), "exception-decision", "k", exceptionApproval("EXC-SECRET", first.Index))
+	if err != nil {
+		t.Fatal(err)
 	}
 	if _, err := ts.admin(acmeToken).SetRetention(ctx, connect.NewRequest(&munimentv1.SetRetentionRequest{Tenant: "acme", Reason: "x",
 		Rules: []*munimentv1.RetentionRule{{Kind: "attestation", Days: 30, Scope: onlyPayload}}})); err != nil {
@@ -57,7 +60,7 @@ func TestNothingAnswersFromErased(t *testing.T) {
 		t.Fatalf("before: %d entries about the artifact, relied upon: %t", n, relied())
 	}
 
-	if _, err := ts.erase(first.Msg.Appended.Index, allOfIt, "request 88"); err != nil {
+	if _, err := ts.erase(first.Index, allOfIt, "request 88"); err != nil {
 		t.Fatal(err)
 	}
 	if n := found(); n != 1 {
@@ -66,12 +69,16 @@ func TestNothingAnswersFromErased(t *testing.T) {
 	if relied() {
 		t.Error("the erased exception still steers retention")
 	}
+	if _, err := ts.erase(approval.Index, allOfIt, "request 88"); err != nil {
+		// it names the exception
+		t.Fatal(err)
+	}
 	if file, err := ts.export(acmeToken, "acme", 0); err != nil || strings.Contains(string(file), "EXC-SECRET") || strings.Contains(string(file), "secret-key") {
 		t.Errorf("an export has what was erased, or %v", err)
 	}
-	other, err := c.Append(ctx, exception("EXC-OTHER"))
-	if err != nil || other.Msg.Appended.Duplicate {
-		t.Errorf("another exception under the key of the erased one: %v, %v", other, err)
+	other, err := exception("EXC-OTHER")
+	if err != nil || other.Duplicate {
+		t.Errorf("another request under the key of the erased one: %v, %v", other, err)
 	}
 	for _, secret := range []string{"EXC-SECRET", "secret-key"} {
 		if strings.Contains(ts.logs.String(), secret) || strings.Contains(ts.metrics(), secret) {

@@ -144,9 +144,10 @@ func scopeName(s munimentv1.ErasureScope) string {
 
 func TestRetentionAndHolds(t *testing.T) {
 	later := time.Duration(0)
+	people := newCompany(t)
 	ts := newServer(t, func(_ *ledger.Config, c *api.Config) {
 		c.Now = func() time.Time { return time.Now().Add(later) }
-	})
+	}, people.employs())
 	ctx := context.Background()
 	admin := ts.admin(acmeToken)
 	statement := func(name, digest string) *munimentv1.Appended {
@@ -158,15 +159,26 @@ func TestRetentionAndHolds(t *testing.T) {
 		}
 		return res.Msg.Appended
 	}
-	ts.append("acme", "plain")                        // 0
-	statement("held", "a")                            // 1
-	statement("registry.example/excepted:1.7.0", "b") // 2
-	statement("excepted by digest", "c")              // 3
-	ts.append("globex", "another tenant's")           // 4
-	exception := fmt.Sprintf(`{"id":"EXC-1","control":"C","scope":{"subjects":[{"digest":{"sha256":%q}}],"globs":["registry.example/excepted:1.7.*"]},"reason":"r","requester":"a@x","approver":"b@x","expires":%q}`,
-		strings.Repeat("c", 64), time.Now().Add(100*24*time.Hour).UTC().Format(time.RFC3339))
-	if _, err := ts.client(acmeToken).Append(ctx, connect.NewRequest(&munimentv1.AppendRequest{Tenant: "acme", Submission: &munimentv1.Submission{Kind: "exception", Payload: []byte(exception), IdempotencyKey: "e"}})); err != nil {
-		t.Fatal(err) // 5
+	// 0
+	ts.append("acme", "plain")
+	// 1
+	statement("held", "a")
+	// 2
+	statement("registry.example/excepted:1.7.0", "b")
+	// 3
+	statement("excepted by digest", "c")
+	// 4
+	ts.append("globex", "another tenant's")
+	// 5, 6
+	requester, approver := people.token(ts, "dana", "appender"), people.token(ts, "kim", "approver")
+	// 7
+	x, err := ts.event(requester, "exception-request", "e", exceptionRequest("EXC-1", strings.Repeat("c", 64), "registry.example/excepted:1.7.*", time.Now().Add(100*24*time.Hour)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ts.event(approver, "exception-decision", "d", exceptionApproval("EXC-1", x.Index)); err != nil {
+		// 8
+		t.Fatal(err)
 	}
 
 	setRules := func(rules ...*munimentv1.RetentionRule) error {
@@ -182,8 +194,8 @@ func TestRetentionAndHolds(t *testing.T) {
 	wantCode(t, "a rule for the log's own record", setRules(rule("erasure", 1, allOfIt)), connect.CodeInvalidArgument, "rules[0].kind")
 	wantCode(t, "a rule for no kind", setRules(rule("attestation", 1, allOfIt), rule("nonsense", 1, allOfIt)), connect.CodeInvalidArgument, "rules[1].kind")
 	wantCode(t, "two rules for a kind", setRules(rule("attestation", 1, allOfIt), rule("attestation", 2, allOfIt)), connect.CodeInvalidArgument, "rules[1].kind")
-	if err := setRules(rule("attestation", 30, onlyPayload), rule("exception", 30, allOfIt)); err != nil {
-		// 6
+	if err := setRules(rule("attestation", 30, onlyPayload), rule("exception-request", 30, allOfIt), rule("exception-decision", 30, allOfIt)); err != nil {
+		// 9
 		t.Fatal(err)
 	}
 
@@ -192,7 +204,7 @@ func TestRetentionAndHolds(t *testing.T) {
 		return err
 	}
 	if err := hold("case-1", false, &munimentv1.Filter{Subject: "sha256:" + strings.Repeat("a", 64)}); err != nil {
-		// 7
+		// 10
 		t.Fatal(err)
 	}
 	wantCode(t, "a hold that is there", hold("case-1", false, nil), connect.CodeFailedPrecondition, "id")
@@ -223,8 +235,8 @@ func TestRetentionAndHolds(t *testing.T) {
 			}
 		}
 	}
-	kept := []string{"1 payload: index: entry 1 is under a legal hold, \"case-1\" (entry 7)", "2 payload: the exception EXC-1 (entry 5), in force until", "3 payload: the exception EXC-1 (entry 5)"}
-	want := slices.Concat([]string{"0 payload: "}, kept, []string{"5 all: the exception EXC-1 is in force until"})
+	kept := []string{"1 payload: index: entry 1 is under a legal hold, \"case-1\" (entry 10)", "2 payload: the exception EXC-1 (entry 7), in force until", "3 payload: the exception EXC-1 (entry 7)"}
+	want := slices.Concat([]string{"0 payload: "}, kept, []string{"7 all: the exception EXC-1 is in force until", "8 all: the exception EXC-1 is in force until"})
 	size := ts.ledger.Published().Size
 	like("a dry run", ts.applyRetention(true), want...)
 	if ts.ledger.Published().Size != size || ts.receiptForm(0) != receipt.Detached {
@@ -238,16 +250,16 @@ func TestRetentionAndHolds(t *testing.T) {
 	if err := hold("case-1", true, nil); err != nil {
 		t.Fatal(err)
 	}
-	like("without the hold", ts.applyRetention(false), "1 payload: ", want[2], want[3], want[4])
+	like("without the hold", ts.applyRetention(false), "1 payload: ", want[2], want[3], want[4], want[5])
 	if err := hold("all", false, nil); err != nil { // everything
 		t.Fatal(err)
 	}
 	later = 101 * 24 * time.Hour
-	like("after the exception, under another hold", ts.applyRetention(false), `2 payload: index: entry 2 is under a legal hold, "all"`, "3 payload: index", "5 all: index")
+	like("after the exception, under another hold", ts.applyRetention(false), `2 payload: index: entry 2 is under a legal hold, "all"`, "3 payload: index", "7 all: index", "8 all: index")
 	if err := hold("all", true, nil); err != nil {
 		t.Fatal(err)
 	}
-	like("after all", ts.applyRetention(false), "2 payload: ", "3 payload: ", "5 all: ")
+	like("after all", ts.applyRetention(false), "2 payload: ", "3 payload: ", "7 all: ", "8 all: ")
 	like("at the end", ts.applyRetention(false))
 	if err := setRules(); err != nil {
 		t.Fatal(err)

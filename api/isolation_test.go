@@ -19,6 +19,7 @@ import (
 
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/api/auth"
+	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -241,31 +242,65 @@ func TestEveryRPCNamesItsTenant(t *testing.T) {
 	}
 }
 
-// Which kinds a role may append; single, in a batch, and whether the kind
-// exists yet or not.
+// appenders lists who may append entries of each kind, besides admin and
+// independently of the server's own table. A + marks an appender whose grant
+// names the kind. A new kind needs a line in both.
+var appenders = map[string]string{
+	"attestation":         "appender appender+",
+	"backfill-checkpoint": "appender appender+",
+	"config":              "the server",
+	"control":             "approver",
+	"control-set":         "approver",
+	"erasure":             "the server",
+	"exception-decision":  "approver",
+	"exception-request":   "appender appender+",
+	"export-manifest":     "appender appender+",
+	"finding":             "approver appender+",
+	"gate-decision":       "the server",
+	"inventory":           "approver appender+",
+	"key-event":           "approver",
+	"metric-snapshot":     "appender appender+",
+	"triage-action":       "appender appender+",
+	"verification-report": "approver appender+",
+}
+
+// Which kinds a role may append; single, in a batch, and as a stream: every
+// role, kind, and grant that names the kind, another kind or none.
 func TestKindsByRole(t *testing.T) {
-	only := "mnt_acme_only-checkpoints"
-	ts := newServer(t, withToken(only, auth.Token{ID: "only-checkpoints", Role: munimentv1.Role_ROLE_APPENDER, Kinds: []string{"backfill-checkpoint"}}))
-	for _, c := range []struct {
-		who, kind string
-		refused   string
-	}{
-		{roleToken("acme", "appender"), "attestation", ""},
-		{roleToken("acme", "appender"), "exception", "kind exception requires role approver or admin; you have role appender"},
-		{roleToken("acme", "appender"), "control", "kind control requires role approver or admin; you have role appender"},
-		{roleToken("acme", "appender"), "config", "only the server records entries of kind config"},
-		{roleToken("acme", "approver"), "attestation", "kind attestation requires role appender or admin; you have role approver"},
-		{roleToken("acme", "approver"), "exception", ""},
-		{roleToken("acme", "approver"), "control", ""},
-		{roleToken("acme", "approver"), "erasure", "only the server records entries of kind erasure"},
-		{roleToken("acme", "admin"), "exception", ""},
-		{roleToken("acme", "admin"), "attestation", ""},
-		{roleToken("acme", "admin"), "config", "only the server records entries of kind config"},
-		{roleToken("acme", "admin"), "erasure", "only the server records entries of kind erasure"},
-		{only, "backfill-checkpoint", ""},
-		{only, "attestation", "these credentials may append entries of kind backfill-checkpoint, not attestation"},
-		{only, "exception", "kind exception requires role approver or admin; you have role appender"},
-	} {
+	type attempt struct{ who, kind, refused string }
+	var attempts []attempt
+	var named []func(*ledger.Config, *api.Config)
+	if len(appenders) != len(ingest.Kinds()) {
+		t.Errorf("%d kinds, and who may append %d of them", len(ingest.Kinds()), len(appenders))
+	}
+	for kind, who := range appenders {
+		token := "mnt_acme_named-" + kind
+		named = append(named, withToken(token, auth.Token{ID: "named-" + kind, Role: munimentv1.Role_ROLE_APPENDER, Kinds: []string{kind}}))
+		other := "mnt_acme_named-attestation"
+		if kind == "attestation" {
+			other = "mnt_acme_named-finding"
+		}
+		for name, token := range map[string]string{
+			"appender": roleToken("acme", "appender"), "approver": roleToken("acme", "approver"), "admin": roleToken("acme", "admin"), "appender+": token, "appender of another": other,
+		} {
+			role, _, _ := strings.Cut(strings.TrimSuffix(name, "+"), " ")
+			refused := ""
+			switch {
+			case who == "the server":
+				refused = "only the server records entries of kind " + kind
+			case name == "admin" || slices.Contains(strings.Fields(who), name):
+			case who == "approver appender+":
+				refused = fmt.Sprintf("kind %s requires role approver or admin, or an appender whose grant names the kind; you have role %s", kind, role)
+			case name == "appender of another" && who != "approver":
+				refused = "these credentials may append entries of kind"
+			default:
+				refused = fmt.Sprintf("kind %s requires role %s or admin; you have role %s", kind, strings.Fields(who)[0], role)
+			}
+			attempts = append(attempts, attempt{token, kind, refused})
+		}
+	}
+	ts := newServer(t, named...)
+	for _, c := range attempts {
 		what := fmt.Sprintf("%s with %s", c.kind, c.who)
 		sub := &munimentv1.Submission{Kind: c.kind, MediaType: "text/plain", Payload: []byte("text")}
 		ctx, client := context.Background(), ts.client(c.who)

@@ -154,7 +154,7 @@ func TestBadGrants(t *testing.T) {
 		"grant.id":      {Id: "CI!", Role: appender},
 		"grant.role":    {Id: "ci"},
 		"grant.kinds":   {Id: "ci", Role: munimentv1.Role_ROLE_READER, Kinds: []string{"attestation"}},
-		"grant.kinds ":  {Id: "ci", Role: appender, Kinds: []string{"exception"}},
+		"grant.kinds ":  {Id: "ci", Role: appender, Kinds: []string{"control"}},
 		"grant.kinds  ": {Id: "ci", Role: appender, Kinds: []string{"config"}},
 		"grant.kinds .": {Id: "ci", Role: appender, Kinds: []string{"no-such-kind"}},
 		"grant.expires": {Id: "ci", Role: appender, Expires: timestamppb.New(longAgo)},

@@ -28,7 +28,7 @@ const (
 )
 
 var (
-	searchKinds      = []string{kindname.Attestation, kindname.Attestation, kindname.Attestation, kindname.Finding, kindname.Exception, kindname.GateDecision, kindname.MetricSnapshot, kindname.TriageAction}
+	searchKinds      = []string{kindname.Attestation, kindname.Attestation, kindname.Attestation, kindname.Finding, kindname.ExceptionRequest, kindname.GateDecision, kindname.MetricSnapshot, kindname.TriageAction}
 	searchPredicates = []string{"https://slsa.dev/provenance/v1", "https://spdx.dev/Document", "https://cosign.sigstore.dev/attestation/vuln/v1", "https://openvex.dev/ns/v0.2.0"}
 	searchSeverities = []string{"critical", "high", "medium", "low", "info"}
 )

@@ -10,8 +10,6 @@ import (
 	"github.com/github/go-spdx/v2/spdxexp"
 	"google.golang.org/protobuf/proto"
 
-	"muniment.dev/muniment/internal/glob"
-	"muniment.dev/muniment/internal/identity"
 	"muniment.dev/muniment/internal/kindname"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -24,9 +22,13 @@ type kindRule func(m proto.Message, now time.Time, c *contents) error
 var kindRules = map[string]kindRule{
 	kindname.BackfillCheckpoint: ruleOf(checkBackfill),
 	kindname.Config:             ruleOf(checkConfig),
-	kindname.Exception:          ruleOf(checkException),
+	kindname.Control:            ruleOf(checkControl),
+	kindname.ControlSet:         ruleOf(checkControlSet),
+	kindname.ExceptionDecision:  ruleOf(checkExceptionDecision),
+	kindname.ExceptionRequest:   ruleOf(checkExceptionRequest),
 	kindname.ExportManifest:     ruleOf(checkExport),
 	kindname.GateDecision:       ruleOf(checkGateDecision),
+	kindname.KeyEvent:           ruleOf(checkKeyEvent),
 	kindname.MetricSnapshot:     ruleOf(checkMetrics),
 }
 
@@ -56,28 +58,6 @@ func checkConfig(m *munimentv1.Config, _ time.Time, c *contents) error {
 // DocumentDigest returns the SHA-256 of a document as "sha256:" and hexadecimal
 // digits, as headers and entries of kind config contain it.
 func DocumentDigest(document []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(document)) }
-
-// checkException refuses exceptions that have expired and exceptions whose
-// approver is the requester under another spelling of the name.
-func checkException(m *munimentv1.Exception, now time.Time, _ *contents) error {
-	for _, p := range []struct{ field, name string }{{"requester", m.Requester}, {"approver", m.Approver}} {
-		if identity.Fold(p.name) == "" {
-			return payloadErrorf(p.field, "%q has no visible character", p.name)
-		}
-	}
-	if identity.Same(m.Approver, m.Requester) {
-		return payloadErrorf("approver", "approver and requester must be different people")
-	}
-	if end := m.Expires.AsTime(); !end.After(now) {
-		return payloadErrorf("expires", "%s is in the past: an exception must end in the future", end.Format(time.RFC3339))
-	}
-	for i, g := range m.Scope.Globs {
-		if err := glob.Check(g); err != nil {
-			return payloadErrorf(fmt.Sprintf("scope.globs[%d]", i), "%s", err)
-		}
-	}
-	return nil
-}
 
 // checkExport refuses invalid licence expressions and duplicate paths.
 func checkExport(m *munimentv1.ExportManifest, _ time.Time, _ *contents) error {

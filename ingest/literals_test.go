@@ -103,16 +103,16 @@ func clientLiterals(text string) []string {
 // TestClientLiterals checks that clientLiterals finds the literals of kinds.
 func TestClientLiterals(t *testing.T) {
 	for code, want := range map[string]int{
-		`if (e.kind === 'finding') {`:           1,
-		`if header.kind == "exception":`:        1,
-		`const x = {kind: "control"}`:           1,
-		`x = {"kind": 'config'}`:                1,
-		`const all = ['gate-decision', "a"]`:    1,
-		"`attestation`":                         1,
-		`"control": control,`:                   0,
-		`const help = "--kind gate-decision"`:   0,
-		`const config = parse('config')`:        0,
-		`if (e.kind !== other) return "config"`: 0,
+		`if (e.kind === 'finding') {`:            1,
+		`if header.kind == "exception-request":`: 1,
+		`const x = {kind: "control"}`:            1,
+		`x = {"kind": 'config'}`:                 1,
+		`const all = ['gate-decision', "a"]`:     1,
+		"`attestation`":                          1,
+		`"control": control,`:                    0,
+		`const help = "--kind gate-decision"`:    0,
+		`const config = parse('config')`:         0,
+		`if (e.kind !== other) return "config"`:  0,
 	} {
 		if got := clientLiterals(code); len(got) != want {
 			t.Errorf("%s: found %q, want %d", code, got, want)
@@ -123,23 +123,23 @@ func TestClientLiterals(t *testing.T) {
 // TestKindLiterals checks that kindLiterals finds the literals of kinds.
 func TestKindLiterals(t *testing.T) {
 	for code, want := range map[string]int{
-		`var x = "attestation"`:                                            1,
-		`var x = "gate-decision"`:                                          1,
-		`var x = "gate" + "-decision"`:                                     1,
-		`var x = "attes" + ("ta" + "tion")`:                                1,
-		`const help = "default:\"attestation\""`:                           0,
-		`var x = "control"`:                                                0,
-		`const ConfigKind = "config"`:                                      1,
-		`var x = Filter{Kind: "config"}`:                                   1,
-		`var x = Filter{Name: "config"}`:                                   0,
-		`func f(kind string) bool { return kind == "finding" }`:            1,
-		`func f(e E) bool { return e.Kind != "finding" }`:                  1,
-		`func f(s string) bool { return s == "finding" }`:                  0,
-		`func f(e E) { switch e.Kind { case "exception", "inventory": } }`: 2,
-		`func f(s string) { switch s { case "exception": } }`:              0,
-		`var may = map[string]bool{"exception": true, "control": true}`:    2,
-		`func f(f F) { f.Kind = "erasure" }`:                               1,
-		"type T struct { Kind string `default:\"attestation\"` }":          1,
+		`var x = "attestation"`:                                                    1,
+		`var x = "gate-decision"`:                                                  1,
+		`var x = "gate" + "-decision"`:                                             1,
+		`var x = "attes" + ("ta" + "tion")`:                                        1,
+		`const help = "default:\"attestation\""`:                                   0,
+		`var x = "control"`:                                                        0,
+		`const ConfigKind = "config"`:                                              1,
+		`var x = Filter{Kind: "config"}`:                                           1,
+		`var x = Filter{Name: "config"}`:                                           0,
+		`func f(kind string) bool { return kind == "finding" }`:                    1,
+		`func f(e E) bool { return e.Kind != "finding" }`:                          1,
+		`func f(s string) bool { return s == "finding" }`:                          0,
+		`func f(e E) { switch e.Kind { case "exception-request", "inventory": } }`: 2,
+		`func f(s string) { switch s { case "inventory": } }`:                      0,
+		`var may = map[string]bool{"exception-request": true, "control": true}`:    2,
+		`func f(f F) { f.Kind = "erasure" }`:                                       1,
+		"type T struct { Kind string `default:\"attestation\"` }":                  1,
 	} {
 		file, err := parser.ParseFile(token.NewFileSet(), "", "package p\n"+code, 0)
 		if err != nil {

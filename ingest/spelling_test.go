@@ -16,7 +16,8 @@ import (
 // messages are the messages of the typed kinds.
 var messages = map[string]proto.Message{
 	"backfill-checkpoint": &munimentv1.BackfillCheckpoint{}, "config": &munimentv1.Config{}, "control": &munimentv1.Control{}, "erasure": &munimentv1.Erasure{},
-	"exception": &munimentv1.Exception{}, "export-manifest": &munimentv1.ExportManifest{}, "finding": &munimentv1.Finding{}, "gate-decision": &munimentv1.GateDecision{},
+	"control-set": &munimentv1.ControlSet{}, "exception-decision": &munimentv1.ExceptionDecision{}, "exception-request": &munimentv1.ExceptionRequest{}, "key-event": &munimentv1.KeyEvent{},
+	"export-manifest": &munimentv1.ExportManifest{}, "finding": &munimentv1.Finding{}, "gate-decision": &munimentv1.GateDecision{},
 	"inventory": &munimentv1.Inventory{}, "metric-snapshot": &munimentv1.MetricSnapshot{}, "triage-action": &munimentv1.TriageAction{},
 	"verification-report": &munimentv1.VerificationReport{},
 }
@@ -178,6 +179,12 @@ func TestSpellingRefusals(t *testing.T) {
 		{"export-manifest", `"created": "2026-07-01T06:00:00Z"`, `"created": "2026-07-01T08:00:00+02:00"`, "created: must be in UTC, such as 2026-07-01T06:00:00Z"},
 		{"inventory", `"replicas": 6`, `"replicas": 6.0`, "items[0].replicas: must be spelled 6"},
 		{"inventory", `"replicas": 6`, `"replicas": "6"`, "items[0].replicas: must be spelled 6"},
+		{"control", `"maxDays": 14`, `"maxDays": "14"`, "exceptions.maxDays: must be spelled 14"},
+		{"control", `"maxAgeSeconds": "86400"`, `"maxAgeSeconds": 86400`, `check.require[0].maxAgeSeconds: must be spelled "86400"`},
+		{"control", `"modes": [`, `"include": null, "modes": [`, "include"},
+		{"exception-decision", `"request": "31"`, `"request": 31`, `request: must be spelled "31"`},
+		{"exception-request", `"reason"`, `"breakGlass": false, "reason"`, "breakGlass: must be omitted if empty"},
+		{"finding", `"12", `, `12, `, `evidence[0]: must be spelled "12"`},
 		{"finding", `"location"`, `"description": "", "location"`, "description: must be omitted if empty"},
 		{"finding", `"location"`, `"title": "again", "location"`, "duplicate"},
 		{"finding", `"name": "registry`, `"name": "x", "name": "registry`, "duplicate"},

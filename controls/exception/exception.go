@@ -1,18 +1,17 @@
-// Package exception keeps the exceptions in force of each stream, as a
-// projection of the stream's entries. See docs/spec/kinds.md.
+// Package exception keeps the exceptions of each stream and the decisions of
+// people about them, as a projection of the stream's entries. See
+// docs/spec/controls.md.
 package exception
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"muniment.dev/muniment/internal/glob"
-	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/internal/identity"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 )
@@ -20,8 +19,8 @@ import (
 // An Exception exempts the artifacts in its scope from controls until it
 // expires.
 type Exception struct {
-	Index    uint64 // of its entry
-	ID       string // can be empty
+	Index    uint64 // of its request
+	ID       string
 	Controls []string
 	Expires  time.Time
 	Subjects []entry.Subject // in scope
@@ -34,15 +33,6 @@ func (x *Exception) Covers(subjects []entry.Subject) bool {
 		named := s.Name != "" && slices.ContainsFunc(x.Globs, func(g string) bool { return glob.Match(g, s.Name) })
 		return named || slices.ContainsFunc(x.Subjects, func(in entry.Subject) bool { return sharesDigest(in, s) })
 	})
-}
-
-// name returns the ID with a space before it, or "" for an exception without
-// ID.
-func (x *Exception) name() string {
-	if x.ID == "" {
-		return ""
-	}
-	return " " + x.ID
 }
 
 func sharesDigest(a, b entry.Subject) bool {
@@ -64,151 +54,131 @@ func Expiry(attributes map[string]string) (time.Time, error) {
 	return t, nil
 }
 
-// A Log has the published entries of streams. A *ledger.Ledger is a Log.
-type Log interface {
-	// Published returns the published state.
-	Published() *ledger.Published
-	// Next returns the first entry of the stream at or above an index that
-	// matches the filter, or nil, and the index at which to continue.
-	Next(ctx context.Context, p *ledger.Published, s *ledger.Stream, f ledger.Filter, from uint64) (*ledger.Entry, uint64, error)
+// IsPerson reports whether a submitter is a person: the subject of an OIDC
+// issuer. Tokens and certificates can be shared.
+func IsPerson(submitter string) bool {
+	rest, ok := strings.CutPrefix(submitter, "oidc:")
+	issuer, subject, hasSubject := strings.Cut(rest, "#")
+	return ok && hasSubject && issuer != "" && identity.Fold(subject) != ""
 }
 
-// A Projection has the exceptions in force of each stream. It reads new entries
-// when it is used, and goroutines can share it.
-type Projection struct {
-	Log Log
-	Now func() time.Time
-
-	mu      sync.Mutex
-	streams map[entry.Hash]*stream
+// A request is an exception as its entry describes it, with the decisions about
+// it in the order of their entries.
+type request struct {
+	Exception
+	requester string
+	key       string // idempotency key
+	decisions []decision
+	state     state // after the decisions
+	// repeated reports that an older request has the ID, so that this one has
+	// no effect.
+	repeated bool
 }
 
-// A stream has those exceptions of one stream that had neither expired nor been
-// erased when they were last used.
-type stream struct {
-	mu         sync.Mutex // guards the fields below; held while entries are read
-	next       uint64     // first index not yet searched for exceptions
-	nextErased uint64     // first index not yet searched for erasures
-	inForce    []Exception
+// A decision is one person's decision about a request.
+type decision struct {
+	index   uint64 // of its entry
+	by      string
+	key     string // idempotency key
+	verdict string
+	expires time.Time // of renew
 }
 
-// InForce returns the exceptions in force in the stream, in the order of their
-// entries.
-func (p *Projection) InForce(ctx context.Context, s *ledger.Stream) ([]Exception, error) {
-	st, err := p.current(ctx, s)
-	if err != nil {
-		return nil, err
-	}
-	defer st.mu.Unlock()
-	return slices.Clone(st.inForce), nil
+// The values of the member decision of an exception-decision.
+const (
+	approve = "approve"
+	reject  = "reject"
+	revoke  = "revoke"
+	renew   = "renew"
+)
+
+// A state is what the decisions about a request amount to.
+type state struct {
+	approvers []string
+	ended     string // reject or revoke; "": neither
+	expires   time.Time
 }
 
-// ReliedUpon returns why an entry of the stream must be kept, or "". An
-// exception in force relies on its own entry and on the evidence about the
-// artifacts in its scope. It implements retention.Reliance.
-func (p *Projection) ReliedUpon(ctx context.Context, s *ledger.Stream, e *ledger.Entry) (string, error) {
-	if e.Header == nil {
-		return "", nil
-	}
-	st, err := p.current(ctx, s)
-	if err != nil {
-		return "", err
-	}
-	defer st.mu.Unlock()
-	for i := range st.inForce {
-		if err := ctx.Err(); err != nil {
-			return "", err
+// inForce reports whether an exception in this state is in force at a time.
+func (s *state) inForce(now time.Time) bool {
+	return len(s.approvers) > 0 && s.ended == "" && s.expires.After(now)
+}
+
+// decide applies the decisions. Those without effect are skipped.
+func (r *request) decide() {
+	s := state{expires: r.Expires}
+	for _, d := range r.decisions {
+		if s.ended != "" {
+			break
 		}
-		x := &st.inForce[i]
-		if x.Index == e.Index {
-			return fmt.Sprintf("the exception%s is in force until %s", x.name(), x.Expires.Format(time.RFC3339)), nil
-		}
-		if x.Covers(e.Header.Subjects) {
-			return fmt.Sprintf("the exception%s (entry %d), in force until %s, covers the same artifact", x.name(), x.Index, x.Expires.Format(time.RFC3339)), nil
+		if s.refuse(r, d.by, d.verdict) == nil {
+			s.apply(d)
 		}
 	}
-	return "", nil
+	r.state = s
 }
 
-// current returns the stream, locked and up to date. The lock is for one
-// stream, so that tenants do not wait for each other.
-func (p *Projection) current(ctx context.Context, s *ledger.Stream) (*stream, error) {
-	st := p.stream(s)
-	st.mu.Lock()
-	if err := p.refresh(ctx, s, st); err != nil {
-		st.mu.Unlock()
-		return nil, err
+func (s *state) apply(d decision) {
+	switch d.verdict {
+	case approve:
+		s.approvers = append(s.approvers, d.by)
+	case reject, revoke:
+		s.ended = d.verdict
+	case renew:
+		s.expires = d.expires
+	default: // a verdict of a later version
 	}
-	return st, nil
 }
 
-func (p *Projection) stream(s *ledger.Stream) *stream {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	st := p.streams[s.ID]
-	if st == nil {
-		st = &stream{}
-		if p.streams == nil {
-			p.streams = map[entry.Hash]*stream{}
-		}
-		p.streams[s.ID] = st
-	}
-	return st
-}
-
-// refresh adds new exceptions and removes those that were erased or have
-// expired.
-func (p *Projection) refresh(ctx context.Context, s *ledger.Stream, st *stream) error {
-	published := p.Log.Published()
-	err := p.each(ctx, published, s, kindname.Exception, &st.next, func(e *ledger.Entry) error {
-		x, err := read(e)
-		if err != nil {
-			return fmt.Errorf("exception in entry %d: %w", e.Index, err)
-		}
-		st.inForce = append(st.inForce, x)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	// The entry of an erasure always follows the erased entry.
-	err = p.each(ctx, published, s, ledger.ErasureKind, &st.nextErased, func(e *ledger.Entry) error {
-		erased := e.Header.Attributes["entry"]
-		st.inForce = slices.DeleteFunc(st.inForce, func(x Exception) bool { return strconv.FormatUint(x.Index, 10) == erased })
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	now := p.Now()
-	st.inForce = slices.DeleteFunc(st.inForce, func(x Exception) bool { return !x.Expires.After(now) })
-	return nil
-}
-
-// each calls visit with the published entries of a kind from the index at which
-// next points, and advances it.
-func (p *Projection) each(ctx context.Context, published *ledger.Published, s *ledger.Stream, kind string, next *uint64, visit func(*ledger.Entry) error) error {
-	for *next < published.Size {
-		e, after, err := p.Log.Next(ctx, published, s, ledger.Filter{Kind: kind}, *next)
-		if err != nil {
-			return fmt.Errorf("read %ss: %w", kind, err)
-		}
-		if e != nil {
-			if err := visit(e); err != nil {
-				return err
-			}
-		}
-		*next = after
+// refuse returns why a decision about the request has no effect in this state,
+// or nil.
+func (s *state) refuse(r *request, by, verdict string) error {
+	approved := slices.ContainsFunc(s.approvers, func(a string) bool { return identity.Same(a, by) })
+	requester := identity.Same(r.requester, by)
+	switch {
+	case !IsPerson(by) || !IsPerson(r.requester):
+		return refusalf("exception", "only people can request exceptions and decide about them: use an identity token (oidc:ISSUER#SUBJECT), not %s", kindOf(by))
+	case s.ended != "":
+		return refusalf("decision", "exception %s was %s: request another", r.ID, past[s.ended])
+	case requester && verdict != revoke:
+		return refusalf("decision", "%s requested exception %s: another person must %s it", by, r.ID, verdict)
+	case verdict == approve && approved:
+		return refusalf("decision", "%s has approved exception %s before: another person must approve it", by, r.ID)
+	case verdict == renew && len(s.approvers) == 0:
+		return refusalf("decision", "exception %s is not approved: approve it first", r.ID)
+	case verdict == reject && len(s.approvers) > 0:
+		return refusalf("decision", "exception %s is approved: revoke it", r.ID)
 	}
 	return nil
 }
 
-// read returns the exception that an entry's header describes.
-func read(e *ledger.Entry) (Exception, error) {
+// past is the participle of each verdict that ends an exception.
+var past = map[string]string{reject: "rejected", revoke: "revoked"}
+
+// kindOf returns the sort of credentials of a submitter, such as "token".
+func kindOf(submitter string) string {
+	kind, _, _ := strings.Cut(submitter, ":")
+	return kind
+}
+
+// A Refusal reports that an entry about an exception cannot be appended.
+type Refusal struct {
+	Path   string // the member of the document
+	Reason string
+}
+
+func (r *Refusal) Error() string { return r.Path + ": " + r.Reason }
+
+func refusalf(path, format string, args ...any) error {
+	return &Refusal{path, fmt.Sprintf(format, args...)}
+}
+
+// readRequest returns the exception that the header of its request describes.
+func readRequest(e *ledger.Entry) (*request, error) {
 	h := e.Header
 	expires, err := Expiry(h.Attributes)
 	if err != nil {
-		return Exception{}, err
+		return nil, err
 	}
 	x := Exception{Index: e.Index, ID: h.Attributes["exception"], Controls: h.Controls, Expires: expires, Subjects: h.Subjects}
 	for name, v := range h.Attributes {
@@ -217,5 +187,19 @@ func read(e *ledger.Entry) (Exception, error) {
 		}
 	}
 	slices.Sort(x.Globs)
-	return x, nil
+	return &request{Exception: x, requester: h.Submitter, key: h.IdempotencyKey}, nil
+}
+
+// readDecision returns a decision, and the index and ID of the request that it
+// is about.
+func readDecision(e *ledger.Entry) (d decision, request uint64, id string, err error) {
+	h := e.Header
+	d = decision{index: e.Index, by: h.Submitter, key: h.IdempotencyKey, verdict: h.Attributes["decision"]}
+	if request, err = strconv.ParseUint(h.Attributes["request"], 10, 64); err != nil {
+		return decision{}, 0, "", fmt.Errorf("invalid request %q", h.Attributes["request"])
+	}
+	if d.verdict == renew {
+		d.expires, err = Expiry(h.Attributes)
+	}
+	return d, request, h.Attributes["exception"], err
 }

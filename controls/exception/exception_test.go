@@ -49,7 +49,10 @@ func (l *testLog) append(h *entry.Header, erasure *ledger.Erasure) *ledger.Entry
 	content := fmt.Appendf(nil, "{\"n\":%d}", l.count)
 	d := ledger.Draft{Stream: l.stream, Header: h, Payload: receipt.PayloadOpening{Content: content}, Erase: erasure}
 	d.LinkSalt, d.Opening.Salt, d.Payload.Salt = entry.NewSalts()
-	h.Origin, h.Tenant, h.MediaType, h.Submitter = l.ledger.Origin(), "acme", "application/json", "token:acme"
+	h.Origin, h.Tenant, h.MediaType = l.ledger.Origin(), "acme", "application/json"
+	if h.Submitter == "" {
+		h.Submitter = "token:acme"
+	}
 	h.IdempotencyKey = fmt.Sprint(l.count)
 	h.Verification = entry.Verification{Result: entry.Unverified}
 	h.Payload = entry.PayloadRef{Size: uint64(len(content)), Commitment: entry.Commitment(d.Payload.Salt, content)}
@@ -75,15 +78,33 @@ func artifact(name, hex string) []entry.Subject {
 	return []entry.Subject{{Name: name, Digest: map[string]string{"sha256": strings.Repeat(hex, 64)}}}
 }
 
-func exception(id string, expires time.Time, subjects []entry.Subject, globs ...string) *entry.Header {
-	a := map[string]string{"expires": expires.UTC().Format(time.RFC3339Nano)}
-	if id != "" {
-		a["exception"] = id
-	}
+const (
+	dana = "oidc:https://login.acme.example#dana"
+	kim  = "oidc:https://login.acme.example#kim"
+)
+
+// asked returns the header of a request by dana.
+func asked(id string, expires time.Time, subjects []entry.Subject, globs ...string) *entry.Header {
+	a := map[string]string{"exception": id, "expires": expires.UTC().Format(time.RFC3339Nano)}
 	for i, g := range globs {
 		a[fmt.Sprintf("glob.%d", i+1)] = g
 	}
-	return &entry.Header{Kind: kindname.Exception, Subjects: subjects, Controls: []string{"C-1"}, Attributes: a}
+	return &entry.Header{Kind: kindname.ExceptionRequest, Subjects: subjects, Controls: []string{"C-1"}, Attributes: a, Submitter: dana}
+}
+
+// decide returns the header of a decision about the exception in the entry.
+func decide(e *ledger.Entry, by, verdict string) *entry.Header {
+	a := map[string]string{"exception": e.Header.Attributes["exception"], "request": fmt.Sprint(e.Index), "decision": verdict}
+	return &entry.Header{Kind: kindname.ExceptionDecision, Attributes: a, Submitter: by}
+}
+
+// approved appends a request by dana and its approval by kim, and returns the
+// request.
+func (l *testLog) approved(h *entry.Header) *ledger.Entry {
+	l.t.Helper()
+	e := l.append(h, nil)
+	l.append(decide(e, kim, approve), nil)
+	return e
 }
 
 func finding(subjects []entry.Subject) *entry.Header {
@@ -112,9 +133,13 @@ func TestProjection(t *testing.T) {
 	if got := inForce(); got != "" {
 		t.Errorf("in an empty stream: %q", got)
 	}
-	byDigest := l.append(exception("E-1", now.Add(time.Hour), artifact("", "a")), nil)
-	l.append(exception("E-2", now.Add(2*time.Hour), nil, "registry.example/app:1.*"), nil)
-	l.append(exception("E-3", now, artifact("", "a")), nil)
+	byDigest := l.append(asked("E-1", now.Add(time.Hour), artifact("", "a")), nil) // 0
+	if got := inForce(); got != "" {
+		t.Errorf("a request is in force: %q", got)
+	}
+	approval := l.append(decide(byDigest, kim, approve), nil)                       // 1
+	l.approved(asked("E-2", now.Add(2*time.Hour), nil, "registry.example/app:1.*")) // 2
+	l.approved(asked("E-3", now, artifact("", "a")))                                // 4
 	if got := inForce(); got != "E-1 E-2" {
 		t.Errorf("in force: %q", got)
 	}
@@ -125,8 +150,8 @@ func TestProjection(t *testing.T) {
 	}{
 		{"the exception itself", byDigest, "the exception E-1 is in force until 2026-06-01T01:00:00Z"},
 		{"the same digest", l.append(finding(artifact("other", "a")), nil), "the exception E-1 (entry 0), in force until 2026-06-01T01:00:00Z, covers"},
-		{"a matching name", l.append(finding(artifact("registry.example/app:1.7", "b")), nil), "the exception E-2 (entry 1)"},
-		{"an exception without ID", l.append(exception("", now.Add(time.Hour), artifact("", "d")), nil), "the exception is in force until"},
+		{"a matching name", l.append(finding(artifact("registry.example/app:1.7", "b")), nil), "the exception E-2 (entry 2)"},
+		{"its approval", approval, "the exception E-1 is in force until 2026-06-01T01:00:00Z"},
 		{"another artifact", l.append(finding(artifact("registry.example/app:2.0", "b")), nil), ""},
 		{"no subjects", l.append(finding(nil), nil), ""},
 	} {
@@ -135,7 +160,7 @@ func TestProjection(t *testing.T) {
 			t.Errorf("%s: %q, %v", c.name, why, err)
 		}
 	}
-	now = now.Add(time.Hour) // two exceptions expire
+	now = now.Add(time.Hour) // E-1 expires
 	if got := inForce(); got != "E-2" {
 		t.Errorf("after an hour: %q", got)
 	}
@@ -149,7 +174,7 @@ func TestProjection(t *testing.T) {
 func TestErasedException(t *testing.T) {
 	ctx := context.Background()
 	l := newTestLog(t)
-	secret := l.append(exception("EXC-SECRET", time.Now().Add(time.Hour), artifact("", "e")), nil)
+	secret := l.approved(asked("EXC-SECRET", time.Now().Add(time.Hour), artifact("", "e")))
 	evidence := l.append(finding(artifact("", "e")), nil)
 	p := &Projection{Log: l.ledger, Now: time.Now}
 	if why, err := p.ReliedUpon(ctx, l.stream, evidence); err != nil || !strings.Contains(why, "EXC-SECRET") {
@@ -164,8 +189,91 @@ func TestErasedException(t *testing.T) {
 		if why, err := p.ReliedUpon(ctx, l.stream, evidence); err != nil || why != "" {
 			t.Errorf("%s: %q, %v", name, why, err)
 		}
-		if all := p.streams[l.stream.ID].inForce; len(all) != 0 {
-			t.Errorf("%s: in memory: %+v", name, all)
+		if st := p.streams[l.stream.ID]; len(st.requests)+len(st.byID)+len(st.decisionAbout) != 0 {
+			t.Errorf("%s: in memory: %+v", name, st)
+		}
+	}
+}
+
+// TestDecisions applies decisions in turn to an exception that dana requested,
+// and checks whether it is in force afterwards, and until when.
+func TestDecisions(t *testing.T) {
+	ctx := context.Background()
+	now := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
+	const lee = "oidc:https://login.acme.example#lee"
+	for _, c := range []struct {
+		name string
+		acts []string // a person and a verdict each
+		want string   // the hour of the expiry, or "" if it is not in force
+	}{
+		{"an approval", []string{kim, approve}, "1"},
+		{"by the requester", []string{dana, approve}, ""},
+		{"by the requester in capitals", []string{strings.ToUpper(dana[:4]) + dana[4:], approve, "oidc:https://LOGIN.acme.example#Dana", approve}, ""},
+		{"by the requester with invisible and wide characters", []string{dana + "\u200b", approve, "oidc:https://login.acme.example#\uff44ana", approve}, ""},
+		{"by a token", []string{"token:kim", approve}, ""},
+		{"by a certificate", []string{"cert:uri:spiffe://acme.example/kim", approve}, ""},
+		{"by nobody", []string{"oidc:https://login.acme.example#", approve, "oidc:#kim", approve, "oidc:kim", approve, "OIDC:https://login.acme.example#kim", approve}, ""},
+		{"a rejection", []string{kim, reject, lee, approve}, ""},
+		{"a rejection by the requester", []string{dana, reject, kim, approve}, "1"},
+		{"a late rejection", []string{kim, approve, lee, reject}, "1"},
+		{"a revocation", []string{kim, approve, lee, revoke, lee, approve}, ""},
+		{"a revocation by the requester", []string{kim, approve, dana, revoke}, ""},
+		{"a revocation by a token", []string{kim, approve, "token:kim", revoke}, "1"},
+		{"a renewal", []string{kim, approve, kim, renew}, "9"},
+		{"a renewal by the requester", []string{kim, approve, dana, renew}, "1"},
+		{"a renewal before an approval", []string{kim, renew, kim, approve}, "1"},
+		{"a renewal after a revocation", []string{kim, approve, kim, revoke, kim, renew}, ""},
+		{"an unknown verdict", []string{kim, "allow"}, ""},
+	} {
+		l := newTestLog(t)
+		e := l.append(asked("E-1", now.Add(time.Hour), artifact("", "a")), nil)
+		for i := 0; i < len(c.acts); i += 2 {
+			h := decide(e, c.acts[i], c.acts[i+1])
+			h.Attributes["expires"] = now.Add(9 * time.Hour).Format(time.RFC3339Nano)
+			l.append(h, nil)
+		}
+		p := &Projection{Log: l.ledger, Now: func() time.Time { return now }}
+		all, err := p.InForce(ctx, l.stream)
+		got := ""
+		for _, x := range all {
+			got += fmt.Sprint(x.Expires.Hour())
+		}
+		if err != nil || got != c.want {
+			t.Errorf("%s: in force until %q, want %q; %v", c.name, got, c.want, err)
+		}
+	}
+}
+
+// TestMisdirectedDecisions checks that a decision counts for the request that
+// it names by index and ID, and that only the oldest request with an ID counts.
+func TestMisdirectedDecisions(t *testing.T) {
+	ctx := context.Background()
+	l := newTestLog(t)
+	p := &Projection{Log: l.ledger, Now: time.Now}
+	first := l.append(asked("E-1", time.Now().Add(time.Hour), artifact("", "a")), nil)
+	again := l.append(asked("e-1", time.Now().Add(time.Hour), artifact("", "b")), nil)
+	other := l.append(asked("E-2", time.Now().Add(time.Hour), artifact("", "c")), nil)
+	l.append(decide(again, kim, approve), nil)
+	wrong := decide(first, kim, approve)
+	wrong.Attributes["exception"] = "E-2"
+	l.append(wrong, nil)
+	early := decide(other, kim, approve)
+	early.Attributes["request"] = "6"
+	early.Attributes["exception"] = "E-3"
+	l.append(early, nil)
+	l.append(asked("E-3", time.Now().Add(time.Hour), artifact("", "d")), nil) // 6
+	if all, err := p.InForce(ctx, l.stream); err != nil || len(all) != 0 {
+		t.Errorf("in force: %+v, %v", all, err)
+	}
+	// When the oldest is erased, the next one with the ID counts.
+	plan, err := l.ledger.PlanErasure(ctx, l.stream, first.Index, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.append(&entry.Header{Kind: ledger.ErasureKind, Attributes: map[string]string{"entry": fmt.Sprint(first.Index), "scope": plan.Scope()}}, plan)
+	for name, p := range map[string]*Projection{"after the erasure": p, "after a restart": {Log: l.ledger, Now: time.Now}} {
+		if all, err := p.InForce(ctx, l.stream); err != nil || len(all) != 1 || all[0].Index != again.Index {
+			t.Errorf("%s: in force: %+v, %v", name, all, err)
 		}
 	}
 }

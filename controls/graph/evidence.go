@@ -67,9 +67,10 @@ func (e *Evidence) Summary() string {
 	return by + ", " + what
 }
 
-// Expired reports whether the evidence is an exception that has expired.
+// Expired reports whether the evidence is a request for an exception whose
+// expiry is past.
 func (e *Evidence) Expired(now time.Time) bool {
-	if e.Kind != kindname.Exception {
+	if e.Kind != kindname.ExceptionRequest {
 		return false
 	}
 	expires, err := exception.Expiry(e.Attributes)

@@ -159,16 +159,16 @@ func TestTraceBounds(t *testing.T) {
 // TestEvidence checks the summary, expiry and JSON form of evidence.
 func TestEvidence(t *testing.T) {
 	src := &fakeSource{}
-	e := src.add(kindname.Exception, "", subject("image", 1))
+	e := src.add(kindname.ExceptionRequest, "", subject("image", 1))
 	e.Controls = []string{"C-1"}
-	e.Attributes = map[string]string{"exception": "E-1", "approver": "kim", "expires": "2026-06-01T00:00:00Z"}
+	e.Attributes = map[string]string{"exception": "E-1", "expires": "2026-06-01T00:00:00Z"}
 	x := newEvidence(e)
-	if got, want := x.Summary(), "exception E-1 from C-1, approved by kim, until 2026-06-01"; got != want {
+	if got, want := x.Summary(), "exception E-1 from C-1, requested until 2026-06-01"; got != want {
 		t.Errorf("summary %q, want %q", got, want)
 	}
 	end := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
 	if x.Expired(end.Add(-time.Second)) || !x.Expired(end) {
-		t.Error("an exception expires at another time than its expiry")
+		t.Error("a request expires at another time than its expiry")
 	}
 	signed := src.add(kindname.Attestation, provenance, subject("image", 1))
 	signed.Signers = []*munimentv1.Signer{{Identity: "a"}, {KeyId: "b"}}

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-var kindNames = []string{"attestation", "exception", "finding"}
+var kindNames = []string{"attestation", "exception-request", "finding"}
 
 const pubKey = `-----BEGIN PUBLIC KEY-----
 MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=

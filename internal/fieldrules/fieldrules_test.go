@@ -23,11 +23,11 @@ func TestSentences(t *testing.T) {
 		message proto.Message
 		want    string
 	}{
-		{&munimentv1.Control{}, "is required"},
-		{&munimentv1.Control{Id: long}, "must have at most 256 characters"},
-		{&munimentv1.Control{Id: "x", Title: "x", State: "idle"}, "must be one of active, retired"},
-		{&munimentv1.Control{Id: "x", Title: "x", State: "active", Frameworks: []string{"a", "a"}}, "must not contain duplicates"},
-		{&munimentv1.Control{Id: "x", Title: "x", State: "active", Frameworks: []string{""}}, "must not be empty"},
+		{&munimentv1.ImagePath{}, "is required"},
+		{&munimentv1.ImagePath{ApiVersion: long}, "must have at most 256 characters"},
+		{&munimentv1.ControlMode{Stage: "x", Mode: "idle"}, "must be one of enforce, warn, audit"},
+		{&munimentv1.ExceptionScope{Globs: []string{"a", "a"}}, "must not contain duplicates"},
+		{&munimentv1.ExceptionScope{Globs: []string{""}}, "must not be empty"},
 		{&munimentv1.Artifact{}, "must not be empty"},
 		{&munimentv1.Artifact{Digest: map[string]string{"a b": "x"}}, "must be 1 to 63 letters, digits, underscores, dots, slashes and hyphens, and begin with a letter or digit"},
 		{&munimentv1.ExportManifest{Name: "x", Created: timestamppb.Now(), Files: []*munimentv1.ExportFile{{Path: "x", Digest: digest}}, Licenses: []string{"MIT"}, ResidencyRegions: make([]string, 65)}, "must have at most 64 items"},

@@ -22,8 +22,8 @@ func walk(fields []field, visit func(field)) {
 // TestTable checks that the options of the messages are complete and
 // consistent.
 func TestTable(t *testing.T) {
-	if len(All()) != 13 {
-		t.Errorf("%d kinds, want 13", len(All()))
+	if len(All()) != 16 {
+		t.Errorf("%d kinds, want 16", len(All()))
 	}
 	placeholder := regexp.MustCompile(`\{(\w+)(\|day)?\}`)
 	orders := map[uint32]string{}
@@ -39,6 +39,9 @@ func TestTable(t *testing.T) {
 		}
 		if !slices.Contains([]munimentv1.Role{0, munimentv1.Role_ROLE_APPENDER, munimentv1.Role_ROLE_APPROVER}, k.Author) {
 			t.Errorf("%s: entries cannot be appended by %s", k.Name, k.Author)
+		}
+		if k.NamedAppender && k.Author != munimentv1.Role_ROLE_APPROVER {
+			t.Errorf("%s: naming the kind in a grant changes nothing for %s", k.Name, k.Author)
 		}
 		if k.Typed() && k.MediaType != "application/vnd.muniment."+k.Name+".v1+json" {
 			t.Errorf("%s: media type %s", k.Name, k.MediaType)
@@ -103,10 +106,12 @@ func TestSummary(t *testing.T) {
 		attributes map[string]string
 		want       string
 	}{
-		{"exception", map[string]string{"exception": "EXC-17", "approver": "kim", "expires": "2099-01-01T00:00:00Z"}, "exception EXC-17 from C-1, C-2, approved by kim, until 2099-01-01"},
-		{"exception", map[string]string{"approver": "{kim}[", "expires": "x"}, "exception from C-1, C-2, approved by {kim}[, until x"},
-		{"gate-decision", map[string]string{"gate": "prod", "decision": "deny"}, "prod: deny"},
-		{"gate-decision", map[string]string{"gate": "prod", "decision": "deny", "environment": "eu"}, "prod: deny in eu"},
+		{"exception-request", map[string]string{"exception": "EXC-17", "expires": "2099-01-01T00:00:00Z"}, "exception EXC-17 from C-1, C-2, requested until 2099-01-01"},
+		{"exception-decision", map[string]string{"exception": "{kim}[", "decision": "renew", "expires": "x"}, "exception {kim}[: renew until x"},
+		{"gate-decision", map[string]string{"stage": "prod", "decision": "blocked"}, "prod: blocked"},
+		{"gate-decision", map[string]string{"stage": "prod", "decision": "blocked", "environment": "eu"}, "prod: blocked in eu"},
+		{"key-event", map[string]string{"keyId": "K", "event": "retired", "from": "2026-01-02T00:00:00Z"}, "key K retired from 2026-01-02"},
+		{"key-event", map[string]string{"identity": "me", "event": "retired", "from": "2026-01-02T00:00:00Z"}, "me retired from 2026-01-02"},
 		{"attestation", nil, ""},
 	} {
 		k, ok := Lookup(c.kind)
@@ -120,7 +125,7 @@ func TestSummary(t *testing.T) {
 }
 
 func TestRelations(t *testing.T) {
-	want := []string{"found-by", "excepted-by", "gated-by", "measured-by", "acted-on-by", "exported-in", "running-in", "reported-by"}
+	want := []string{"found-by", "excepted-by", "gated-by", "measured-by", "acted-on-by", "exported-in", "listed-in", "reported-by"}
 	if got := Relations(); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -214,7 +214,7 @@ func TestUnknownTypes(t *testing.T) {
 		CosignSign:                               SignedBy,
 		"https://slsa.dev/provenance/v9":         AttestedBy,
 		"https://spdx.dev/Document/v9":           AttestedBy,
-		KindType("exception"):                    RecordedBy,
+		KindType("exception-request"):            RecordedBy,
 		"https://muniment.dev/predicate/X/v1":    AttestedBy,
 		"https://in-toto.io/attestation/scai/v0": AttestedBy,
 	} {

@@ -36,7 +36,7 @@ const (
 	Role_ROLE_APPENDER Role = 1
 	// Reads entries, payloads and receipts.
 	Role_ROLE_READER Role = 2
-	// Appends exceptions and controls, and reads.
+	// Decides about exceptions, appends controls, and reads.
 	Role_ROLE_APPROVER Role = 3
 	// Reads checkpoints, tiles and proofs, but no content.
 	Role_ROLE_AUDITOR Role = 4
@@ -372,7 +372,7 @@ type Grant struct {
 	Id   string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Role Role   `protobuf:"varint,2,opt,name=role,proto3,enum=muniment.v1.Role" json:"role,omitempty"`
 	// Restricts an appender to these kinds. Empty: all kinds that the role may
-	// append.
+	// append, except those that a grant must name.
 	Kinds []string `protobuf:"bytes,3,rep,name=kinds,proto3" json:"kinds,omitempty"`
 	// When the grant expires. Absent: never.
 	Expires       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expires,proto3" json:"expires,omitempty"`

@@ -151,8 +151,10 @@ type Kind struct {
 	MaxBytes uint64 `protobuf:"varint,5,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
 	// The attributes of the header that summarize an entry, most important
 	// first.
-	KeyFacts      []string     `protobuf:"bytes,6,rep,name=key_facts,json=keyFacts,proto3" json:"key_facts,omitempty"`
-	Display       *KindDisplay `protobuf:"bytes,7,opt,name=display,proto3" json:"display,omitempty"`
+	KeyFacts []string     `protobuf:"bytes,6,rep,name=key_facts,json=keyFacts,proto3" json:"key_facts,omitempty"`
+	Display  *KindDisplay `protobuf:"bytes,7,opt,name=display,proto3" json:"display,omitempty"`
+	// An appender may append the kind, too, if its grant names the kind.
+	NamedAppender bool `protobuf:"varint,8,opt,name=named_appender,json=namedAppender,proto3" json:"named_appender,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -234,6 +236,13 @@ func (x *Kind) GetDisplay() *KindDisplay {
 		return x.Display
 	}
 	return nil
+}
+
+func (x *Kind) GetNamedAppender() bool {
+	if x != nil {
+		return x.NamedAppender
+	}
+	return false
 }
 
 // How programs present entries of a kind.
@@ -416,7 +425,7 @@ var File_muniment_v1_kind_options_proto protoreflect.FileDescriptor
 
 const file_muniment_v1_kind_options_proto_rawDesc = "" +
 	"\n" +
-	"\x1emuniment/v1/kind_options.proto\x12\vmuniment.v1\x1a google/protobuf/descriptor.proto\x1a\x17muniment/v1/admin.proto\"\x80\x02\n" +
+	"\x1emuniment/v1/kind_options.proto\x12\vmuniment.v1\x1a google/protobuf/descriptor.proto\x1a\x17muniment/v1/admin.proto\"\xa7\x02\n" +
 	"\x04Kind\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12,\n" +
 	"\x05class\x18\x02 \x01(\x0e2\x16.muniment.v1.KindClassR\x05class\x12)\n" +
@@ -425,7 +434,8 @@ const file_muniment_v1_kind_options_proto_rawDesc = "" +
 	"media_type\x18\x04 \x01(\tR\tmediaType\x12\x1b\n" +
 	"\tmax_bytes\x18\x05 \x01(\x04R\bmaxBytes\x12\x1b\n" +
 	"\tkey_facts\x18\x06 \x03(\tR\bkeyFacts\x122\n" +
-	"\adisplay\x18\a \x01(\v2\x18.muniment.v1.KindDisplayR\adisplay\"\x91\x01\n" +
+	"\adisplay\x18\a \x01(\v2\x18.muniment.v1.KindDisplayR\adisplay\x12%\n" +
+	"\x0enamed_appender\x18\b \x01(\bR\rnamedAppender\"\x91\x01\n" +
 	"\vKindDisplay\x12\x14\n" +
 	"\x05title\x18\x01 \x01(\tR\x05title\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x1a\n" +

@@ -711,37 +711,42 @@ func (x *Correlation) GetAlerts() []string {
 	return nil
 }
 
-// A temporary exemption of artifacts from a control.
-type Exception struct {
+// A request for a temporary exemption of artifacts from a control. The entry's
+// submitter is the person who requests it.
+type ExceptionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Identifies the exception.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// The control that does not apply.
-	Control   string          `protobuf:"bytes,2,opt,name=control,proto3" json:"control,omitempty"`
-	Scope     *ExceptionScope `protobuf:"bytes,3,opt,name=scope,proto3" json:"scope,omitempty"`
-	Reason    string          `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
-	Requester string          `protobuf:"bytes,5,opt,name=requester,proto3" json:"requester,omitempty"`
-	Approver  string          `protobuf:"bytes,6,opt,name=approver,proto3" json:"approver,omitempty"`
+	// The control that would not apply.
+	Control string `protobuf:"bytes,2,opt,name=control,proto3" json:"control,omitempty"`
+	// IDs of the findings that are excepted, such as CVE IDs. Empty: every reason
+	// for which the control is not satisfied.
+	Findings []string        `protobuf:"bytes,3,rep,name=findings,proto3" json:"findings,omitempty"`
+	Scope    *ExceptionScope `protobuf:"bytes,4,opt,name=scope,proto3" json:"scope,omitempty"`
+	Reason   string          `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
 	// When the exception ends. Must be in the future on submission.
-	Expires       *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=expires,proto3" json:"expires,omitempty"`
+	Expires *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expires,proto3" json:"expires,omitempty"`
+	// The exception is in force at once, and a second person confirms or rejects
+	// it afterwards.
+	BreakGlass    bool `protobuf:"varint,7,opt,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Exception) Reset() {
-	*x = Exception{}
+func (x *ExceptionRequest) Reset() {
+	*x = ExceptionRequest{}
 	mi := &file_muniment_v1_kinds_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Exception) String() string {
+func (x *ExceptionRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Exception) ProtoMessage() {}
+func (*ExceptionRequest) ProtoMessage() {}
 
-func (x *Exception) ProtoReflect() protoreflect.Message {
+func (x *ExceptionRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_muniment_v1_kinds_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -753,67 +758,69 @@ func (x *Exception) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Exception.ProtoReflect.Descriptor instead.
-func (*Exception) Descriptor() ([]byte, []int) {
+// Deprecated: Use ExceptionRequest.ProtoReflect.Descriptor instead.
+func (*ExceptionRequest) Descriptor() ([]byte, []int) {
 	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{9}
 }
 
-func (x *Exception) GetId() string {
+func (x *ExceptionRequest) GetId() string {
 	if x != nil {
 		return x.Id
 	}
 	return ""
 }
 
-func (x *Exception) GetControl() string {
+func (x *ExceptionRequest) GetControl() string {
 	if x != nil {
 		return x.Control
 	}
 	return ""
 }
 
-func (x *Exception) GetScope() *ExceptionScope {
+func (x *ExceptionRequest) GetFindings() []string {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+func (x *ExceptionRequest) GetScope() *ExceptionScope {
 	if x != nil {
 		return x.Scope
 	}
 	return nil
 }
 
-func (x *Exception) GetReason() string {
+func (x *ExceptionRequest) GetReason() string {
 	if x != nil {
 		return x.Reason
 	}
 	return ""
 }
 
-func (x *Exception) GetRequester() string {
-	if x != nil {
-		return x.Requester
-	}
-	return ""
-}
-
-func (x *Exception) GetApprover() string {
-	if x != nil {
-		return x.Approver
-	}
-	return ""
-}
-
-func (x *Exception) GetExpires() *timestamppb.Timestamp {
+func (x *ExceptionRequest) GetExpires() *timestamppb.Timestamp {
 	if x != nil {
 		return x.Expires
 	}
 	return nil
 }
 
-// The artifacts an exception covers.
+func (x *ExceptionRequest) GetBreakGlass() bool {
+	if x != nil {
+		return x.BreakGlass
+	}
+	return false
+}
+
+// The artifacts and environments an exception covers.
 type ExceptionScope struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Subjects []*Artifact            `protobuf:"bytes,1,rep,name=subjects,proto3" json:"subjects,omitempty"`
 	// Patterns of artifact names. * matches any characters except /, ** matches
 	// any characters.
-	Globs         []string `protobuf:"bytes,2,rep,name=globs,proto3" json:"globs,omitempty"`
+	Globs []string `protobuf:"bytes,2,rep,name=globs,proto3" json:"globs,omitempty"`
+	// Patterns of environments. Empty: all.
+	Environments  []string `protobuf:"bytes,3,rep,name=environments,proto3" json:"environments,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -862,7 +869,96 @@ func (x *ExceptionScope) GetGlobs() []string {
 	return nil
 }
 
-// A problem with an artifact, open or resolved.
+func (x *ExceptionScope) GetEnvironments() []string {
+	if x != nil {
+		return x.Environments
+	}
+	return nil
+}
+
+// A person's decision about an exception request, or about the exception that
+// was approved. The entry's submitter is the person who decides.
+type ExceptionDecision struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ID of the exception.
+	Exception string `protobuf:"bytes,1,opt,name=exception,proto3" json:"exception,omitempty"`
+	// Index of the entry that requests the exception.
+	Request  *uint64 `protobuf:"varint,2,opt,name=request,proto3,oneof" json:"request,omitempty"`
+	Decision string  `protobuf:"bytes,3,opt,name=decision,proto3" json:"decision,omitempty"`
+	Reason   string  `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The new end of a renewed exception. Must be in the future on submission.
+	Expires       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expires,proto3" json:"expires,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExceptionDecision) Reset() {
+	*x = ExceptionDecision{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExceptionDecision) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExceptionDecision) ProtoMessage() {}
+
+func (x *ExceptionDecision) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExceptionDecision.ProtoReflect.Descriptor instead.
+func (*ExceptionDecision) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ExceptionDecision) GetException() string {
+	if x != nil {
+		return x.Exception
+	}
+	return ""
+}
+
+func (x *ExceptionDecision) GetRequest() uint64 {
+	if x != nil && x.Request != nil {
+		return *x.Request
+	}
+	return 0
+}
+
+func (x *ExceptionDecision) GetDecision() string {
+	if x != nil {
+		return x.Decision
+	}
+	return ""
+}
+
+func (x *ExceptionDecision) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ExceptionDecision) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
+// A problem with an artifact or with how a control is met. Each change of its
+// status is a new entry.
 type Finding struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Identifies the finding, such as a vulnerability ID or the ID of a scanner's
@@ -874,7 +970,8 @@ type Finding struct {
 	// The scanner or process that reported it.
 	Source   string                 `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
 	Detected *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=detected,proto3" json:"detected,omitempty"`
-	Subjects []*Artifact            `protobuf:"bytes,7,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	// Empty: the finding is about the controls.
+	Subjects []*Artifact `protobuf:"bytes,7,rep,name=subjects,proto3" json:"subjects,omitempty"`
 	// Controls the finding violates.
 	Controls []string `protobuf:"bytes,8,rep,name=controls,proto3" json:"controls,omitempty"`
 	// Location in the artifact: a package URL, a file or a line.
@@ -883,14 +980,18 @@ type Finding struct {
 	// CVSS base score.
 	Score *float64 `protobuf:"fixed64,11,opt,name=score,proto3,oneof" json:"score,omitempty"`
 	// Other identifiers of the same problem.
-	Aliases       []string `protobuf:"bytes,12,rep,name=aliases,proto3" json:"aliases,omitempty"`
+	Aliases []string `protobuf:"bytes,12,rep,name=aliases,proto3" json:"aliases,omitempty"`
+	// Indexes of the entries that show that the finding is resolved.
+	Evidence []uint64 `protobuf:"varint,13,rep,packed,name=evidence,proto3" json:"evidence,omitempty"`
+	// When the finding must be resolved. Absent: by the SLA of its controls.
+	Due           *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=due,proto3" json:"due,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[11]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -902,7 +1003,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[11]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -915,7 +1016,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{11}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Finding) GetId() string {
@@ -1002,6 +1103,20 @@ func (x *Finding) GetAliases() []string {
 	return nil
 }
 
+func (x *Finding) GetEvidence() []uint64 {
+	if x != nil {
+		return x.Evidence
+	}
+	return nil
+}
+
+func (x *Finding) GetDue() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Due
+	}
+	return nil
+}
+
 // A rule that the company has committed to.
 type Control struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -1011,15 +1126,30 @@ type Control struct {
 	Description string                 `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
 	Owner       string                 `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
 	// Framework requirements it satisfies, such as "NIST SP 800-53: SI-2".
-	Frameworks    []string         `protobuf:"bytes,6,rep,name=frameworks,proto3" json:"frameworks,omitempty"`
-	Parameters    *structpb.Struct `protobuf:"bytes,7,opt,name=parameters,proto3" json:"parameters,omitempty"`
+	Frameworks []string         `protobuf:"bytes,6,rep,name=frameworks,proto3" json:"frameworks,omitempty"`
+	Parameters *structpb.Struct `protobuf:"bytes,7,opt,name=parameters,proto3" json:"parameters,omitempty"`
+	// Of a violation.
+	Severity string `protobuf:"bytes,8,opt,name=severity,proto3" json:"severity,omitempty"`
+	// How long findings against the control can stay open. Absent: without limit.
+	SlaDays *SlaDays `protobuf:"bytes,9,opt,name=sla_days,json=slaDays,proto3" json:"sla_days,omitempty"`
+	// The artifacts that the control applies to. Absent: all.
+	AppliesTo *ControlTarget `protobuf:"bytes,10,opt,name=applies_to,json=appliesTo,proto3" json:"applies_to,omitempty"`
+	// What is required of an artifact, besides the included controls.
+	Check *ControlCheck `protobuf:"bytes,11,opt,name=check,proto3" json:"check,omitempty"`
+	// IDs of controls that must be satisfied, too.
+	Includes []string `protobuf:"bytes,12,rep,name=includes,proto3" json:"includes,omitempty"`
+	// How the control counts at each stage. The first mode that matches applies.
+	// Where none matches, the control is not evaluated.
+	Modes []*ControlMode `protobuf:"bytes,13,rep,name=modes,proto3" json:"modes,omitempty"`
+	// Absent: exceptions of at most 30 days with one approver and no wildcard.
+	Exceptions    *ExceptionRules `protobuf:"bytes,14,opt,name=exceptions,proto3" json:"exceptions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Control) Reset() {
 	*x = Control{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[12]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1031,7 +1161,7 @@ func (x *Control) String() string {
 func (*Control) ProtoMessage() {}
 
 func (x *Control) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[12]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1044,7 +1174,7 @@ func (x *Control) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Control.ProtoReflect.Descriptor instead.
 func (*Control) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{12}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Control) GetId() string {
@@ -1096,25 +1226,938 @@ func (x *Control) GetParameters() *structpb.Struct {
 	return nil
 }
 
-// A gate's decision about artifacts.
+func (x *Control) GetSeverity() string {
+	if x != nil {
+		return x.Severity
+	}
+	return ""
+}
+
+func (x *Control) GetSlaDays() *SlaDays {
+	if x != nil {
+		return x.SlaDays
+	}
+	return nil
+}
+
+func (x *Control) GetAppliesTo() *ControlTarget {
+	if x != nil {
+		return x.AppliesTo
+	}
+	return nil
+}
+
+func (x *Control) GetCheck() *ControlCheck {
+	if x != nil {
+		return x.Check
+	}
+	return nil
+}
+
+func (x *Control) GetIncludes() []string {
+	if x != nil {
+		return x.Includes
+	}
+	return nil
+}
+
+func (x *Control) GetModes() []*ControlMode {
+	if x != nil {
+		return x.Modes
+	}
+	return nil
+}
+
+func (x *Control) GetExceptions() *ExceptionRules {
+	if x != nil {
+		return x.Exceptions
+	}
+	return nil
+}
+
+// Days within which a finding of each severity must be resolved. Absent: no
+// limit.
+type SlaDays struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Critical      *uint32                `protobuf:"varint,1,opt,name=critical,proto3,oneof" json:"critical,omitempty"`
+	High          *uint32                `protobuf:"varint,2,opt,name=high,proto3,oneof" json:"high,omitempty"`
+	Medium        *uint32                `protobuf:"varint,3,opt,name=medium,proto3,oneof" json:"medium,omitempty"`
+	Low           *uint32                `protobuf:"varint,4,opt,name=low,proto3,oneof" json:"low,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SlaDays) Reset() {
+	*x = SlaDays{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SlaDays) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SlaDays) ProtoMessage() {}
+
+func (x *SlaDays) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SlaDays.ProtoReflect.Descriptor instead.
+func (*SlaDays) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *SlaDays) GetCritical() uint32 {
+	if x != nil && x.Critical != nil {
+		return *x.Critical
+	}
+	return 0
+}
+
+func (x *SlaDays) GetHigh() uint32 {
+	if x != nil && x.High != nil {
+		return *x.High
+	}
+	return 0
+}
+
+func (x *SlaDays) GetMedium() uint32 {
+	if x != nil && x.Medium != nil {
+		return *x.Medium
+	}
+	return 0
+}
+
+func (x *SlaDays) GetLow() uint32 {
+	if x != nil && x.Low != nil {
+		return *x.Low
+	}
+	return 0
+}
+
+// The artifacts a control applies to: those of one of the types, if there are
+// types, and with a name that matches one of the names, if there are names.
+type ControlTarget struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Types []string               `protobuf:"bytes,1,rep,name=types,proto3" json:"types,omitempty"`
+	// Patterns of artifact names. * matches any characters except /, ** matches
+	// any characters.
+	Names         []string `protobuf:"bytes,2,rep,name=names,proto3" json:"names,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ControlTarget) Reset() {
+	*x = ControlTarget{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ControlTarget) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ControlTarget) ProtoMessage() {}
+
+func (x *ControlTarget) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ControlTarget.ProtoReflect.Descriptor instead.
+func (*ControlTarget) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ControlTarget) GetTypes() []string {
+	if x != nil {
+		return x.Types
+	}
+	return nil
+}
+
+func (x *ControlTarget) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+// What is required of an artifact: all requirements and the condition.
+type ControlCheck struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Require []*Requirement         `protobuf:"bytes,1,rep,name=require,proto3" json:"require,omitempty"`
+	// A CEL expression over the facts of the verified evidence.
+	Condition     string `protobuf:"bytes,2,opt,name=condition,proto3" json:"condition,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ControlCheck) Reset() {
+	*x = ControlCheck{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ControlCheck) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ControlCheck) ProtoMessage() {}
+
+func (x *ControlCheck) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ControlCheck.ProtoReflect.Descriptor instead.
+func (*ControlCheck) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ControlCheck) GetRequire() []*Requirement {
+	if x != nil {
+		return x.Require
+	}
+	return nil
+}
+
+func (x *ControlCheck) GetCondition() string {
+	if x != nil {
+		return x.Condition
+	}
+	return ""
+}
+
+// Evidence that must exist on an artifact.
+type Requirement struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unique in the control.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Empty: attestation.
+	Kinds []string `protobuf:"bytes,2,rep,name=kinds,proto3" json:"kinds,omitempty"`
+	// Patterns. Empty: any.
+	PredicateTypes []string `protobuf:"bytes,3,rep,name=predicate_types,json=predicateTypes,proto3" json:"predicate_types,omitempty"`
+	// Names of signers in the control set. Evidence counts if it is of one of
+	// them.
+	Signers []string `protobuf:"bytes,4,rep,name=signers,proto3" json:"signers,omitempty"`
+	// Patterns of submitters. Empty: any.
+	Submitters []string `protobuf:"bytes,5,rep,name=submitters,proto3" json:"submitters,omitempty"`
+	// How many different signers or submitters must stand behind such evidence.
+	// Absent: 1.
+	MinSigners *uint32 `protobuf:"varint,6,opt,name=min_signers,json=minSigners,proto3,oneof" json:"min_signers,omitempty"`
+	// Absent: evidence of any age counts.
+	MaxAgeSeconds *uint64 `protobuf:"varint,7,opt,name=max_age_seconds,json=maxAgeSeconds,proto3,oneof" json:"max_age_seconds,omitempty"`
+	// Evidence of any submitter counts, signed or not.
+	Unsigned bool `protobuf:"varint,8,opt,name=unsigned,proto3" json:"unsigned,omitempty"`
+	// The requirement is met without evidence, too.
+	Optional      bool `protobuf:"varint,9,opt,name=optional,proto3" json:"optional,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Requirement) Reset() {
+	*x = Requirement{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Requirement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Requirement) ProtoMessage() {}
+
+func (x *Requirement) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Requirement.ProtoReflect.Descriptor instead.
+func (*Requirement) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Requirement) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Requirement) GetKinds() []string {
+	if x != nil {
+		return x.Kinds
+	}
+	return nil
+}
+
+func (x *Requirement) GetPredicateTypes() []string {
+	if x != nil {
+		return x.PredicateTypes
+	}
+	return nil
+}
+
+func (x *Requirement) GetSigners() []string {
+	if x != nil {
+		return x.Signers
+	}
+	return nil
+}
+
+func (x *Requirement) GetSubmitters() []string {
+	if x != nil {
+		return x.Submitters
+	}
+	return nil
+}
+
+func (x *Requirement) GetMinSigners() uint32 {
+	if x != nil && x.MinSigners != nil {
+		return *x.MinSigners
+	}
+	return 0
+}
+
+func (x *Requirement) GetMaxAgeSeconds() uint64 {
+	if x != nil && x.MaxAgeSeconds != nil {
+		return *x.MaxAgeSeconds
+	}
+	return 0
+}
+
+func (x *Requirement) GetUnsigned() bool {
+	if x != nil {
+		return x.Unsigned
+	}
+	return false
+}
+
+func (x *Requirement) GetOptional() bool {
+	if x != nil {
+		return x.Optional
+	}
+	return false
+}
+
+// How a control counts at a stage.
+type ControlMode struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Stage string                 `protobuf:"bytes,1,opt,name=stage,proto3" json:"stage,omitempty"`
+	// Patterns of environments. Empty: all, and decisions without environment.
+	Environments  []string `protobuf:"bytes,2,rep,name=environments,proto3" json:"environments,omitempty"`
+	Mode          string   `protobuf:"bytes,3,opt,name=mode,proto3" json:"mode,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ControlMode) Reset() {
+	*x = ControlMode{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ControlMode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ControlMode) ProtoMessage() {}
+
+func (x *ControlMode) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ControlMode.ProtoReflect.Descriptor instead.
+func (*ControlMode) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ControlMode) GetStage() string {
+	if x != nil {
+		return x.Stage
+	}
+	return ""
+}
+
+func (x *ControlMode) GetEnvironments() []string {
+	if x != nil {
+		return x.Environments
+	}
+	return nil
+}
+
+func (x *ControlMode) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+// Limits of exceptions from a control.
+type ExceptionRules struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Longest time from the entry that sets the expiry to the expiry. 0 forbids
+	// exceptions. Absent: 30.
+	MaxDays *uint32 `protobuf:"varint,1,opt,name=max_days,json=maxDays,proto3,oneof" json:"max_days,omitempty"`
+	// How many people must approve, besides the requester. Absent: 1.
+	Approvers *uint32 `protobuf:"varint,2,opt,name=approvers,proto3,oneof" json:"approvers,omitempty"`
+	// The scope of an exception can be all artifacts.
+	Wildcard      bool `protobuf:"varint,3,opt,name=wildcard,proto3" json:"wildcard,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExceptionRules) Reset() {
+	*x = ExceptionRules{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExceptionRules) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExceptionRules) ProtoMessage() {}
+
+func (x *ExceptionRules) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExceptionRules.ProtoReflect.Descriptor instead.
+func (*ExceptionRules) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ExceptionRules) GetMaxDays() uint32 {
+	if x != nil && x.MaxDays != nil {
+		return *x.MaxDays
+	}
+	return 0
+}
+
+func (x *ExceptionRules) GetApprovers() uint32 {
+	if x != nil && x.Approvers != nil {
+		return *x.Approvers
+	}
+	return 0
+}
+
+func (x *ExceptionRules) GetWildcard() bool {
+	if x != nil {
+		return x.Wildcard
+	}
+	return false
+}
+
+// The controls in force, and the names that they use. The newest entry is in
+// force.
+type ControlSet struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Version string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// Names of the stages that gates can stand at.
+	Stages []string `protobuf:"bytes,2,rep,name=stages,proto3" json:"stages,omitempty"`
+	// The signers that controls refer to by name.
+	Signers  []*NamedSigner      `protobuf:"bytes,3,rep,name=signers,proto3" json:"signers,omitempty"`
+	Controls []*ControlReference `protobuf:"bytes,4,rep,name=controls,proto3" json:"controls,omitempty"`
+	// Longest validity of a decision in seconds. Absent: 86,400.
+	ValidSeconds *uint64 `protobuf:"varint,5,opt,name=valid_seconds,json=validSeconds,proto3,oneof" json:"valid_seconds,omitempty"`
+	// What an unknown field of a manifest that looks like an image makes of the
+	// decision. Empty: undecided.
+	UnknownImageFields string `protobuf:"bytes,6,opt,name=unknown_image_fields,json=unknownImageFields,proto3" json:"unknown_image_fields,omitempty"`
+	// Where custom resources name images.
+	ImagePaths    []*ImagePath `protobuf:"bytes,7,rep,name=image_paths,json=imagePaths,proto3" json:"image_paths,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ControlSet) Reset() {
+	*x = ControlSet{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ControlSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ControlSet) ProtoMessage() {}
+
+func (x *ControlSet) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ControlSet.ProtoReflect.Descriptor instead.
+func (*ControlSet) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ControlSet) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *ControlSet) GetStages() []string {
+	if x != nil {
+		return x.Stages
+	}
+	return nil
+}
+
+func (x *ControlSet) GetSigners() []*NamedSigner {
+	if x != nil {
+		return x.Signers
+	}
+	return nil
+}
+
+func (x *ControlSet) GetControls() []*ControlReference {
+	if x != nil {
+		return x.Controls
+	}
+	return nil
+}
+
+func (x *ControlSet) GetValidSeconds() uint64 {
+	if x != nil && x.ValidSeconds != nil {
+		return *x.ValidSeconds
+	}
+	return 0
+}
+
+func (x *ControlSet) GetUnknownImageFields() string {
+	if x != nil {
+		return x.UnknownImageFields
+	}
+	return ""
+}
+
+func (x *ControlSet) GetImagePaths() []*ImagePath {
+	if x != nil {
+		return x.ImagePaths
+	}
+	return nil
+}
+
+// A signer with a name: either an identity and its issuer, or key IDs, or
+// submitters.
+type NamedSigner struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unique in the control set.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Subject alternative name of the certificate.
+	Identity string `protobuf:"bytes,2,opt,name=identity,proto3" json:"identity,omitempty"`
+	// Regular expression (RE2) for the whole identity.
+	IdentityRegexp string `protobuf:"bytes,3,opt,name=identity_regexp,json=identityRegexp,proto3" json:"identity_regexp,omitempty"`
+	// OIDC issuer of the certificate.
+	Issuer string `protobuf:"bytes,4,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	// Regular expression (RE2) for the whole issuer.
+	IssuerRegexp string   `protobuf:"bytes,5,opt,name=issuer_regexp,json=issuerRegexp,proto3" json:"issuer_regexp,omitempty"`
+	KeyIds       []string `protobuf:"bytes,6,rep,name=key_ids,json=keyIds,proto3" json:"key_ids,omitempty"`
+	// Patterns of submitters, for evidence without signatures.
+	Submitters    []string `protobuf:"bytes,7,rep,name=submitters,proto3" json:"submitters,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NamedSigner) Reset() {
+	*x = NamedSigner{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NamedSigner) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NamedSigner) ProtoMessage() {}
+
+func (x *NamedSigner) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NamedSigner.ProtoReflect.Descriptor instead.
+func (*NamedSigner) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *NamedSigner) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NamedSigner) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
+func (x *NamedSigner) GetIdentityRegexp() string {
+	if x != nil {
+		return x.IdentityRegexp
+	}
+	return ""
+}
+
+func (x *NamedSigner) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *NamedSigner) GetIssuerRegexp() string {
+	if x != nil {
+		return x.IssuerRegexp
+	}
+	return ""
+}
+
+func (x *NamedSigner) GetKeyIds() []string {
+	if x != nil {
+		return x.KeyIds
+	}
+	return nil
+}
+
+func (x *NamedSigner) GetSubmitters() []string {
+	if x != nil {
+		return x.Submitters
+	}
+	return nil
+}
+
+// A control as it is in force.
+type ControlReference struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// SHA-256 of the payload of the entry that contains the control.
+	Digest        string `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ControlReference) Reset() {
+	*x = ControlReference{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ControlReference) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ControlReference) ProtoMessage() {}
+
+func (x *ControlReference) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ControlReference.ProtoReflect.Descriptor instead.
+func (*ControlReference) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ControlReference) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ControlReference) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+// Where the objects of a kind name an image.
+type ImagePath struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	ApiVersion string                 `protobuf:"bytes,1,opt,name=api_version,json=apiVersion,proto3" json:"api_version,omitempty"`
+	Kind       string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Such as "spec.template.image". [] stands for each element of an array.
+	Path          string `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImagePath) Reset() {
+	*x = ImagePath{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImagePath) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImagePath) ProtoMessage() {}
+
+func (x *ImagePath) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImagePath.ProtoReflect.Descriptor instead.
+func (*ImagePath) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ImagePath) GetApiVersion() string {
+	if x != nil {
+		return x.ApiVersion
+	}
+	return ""
+}
+
+func (x *ImagePath) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *ImagePath) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+// The registration, retirement or compromise of a signing key or identity.
+type KeyEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	KeyId string                 `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// Subject alternative name of certificates.
+	Identity string `protobuf:"bytes,2,opt,name=identity,proto3" json:"identity,omitempty"`
+	// OIDC issuer of the identity.
+	Issuer string `protobuf:"bytes,3,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	Event  string `protobuf:"bytes,4,opt,name=event,proto3" json:"event,omitempty"`
+	// Ledger time from which the event holds.
+	From *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=from,proto3" json:"from,omitempty"`
+	// The person whose key it is, as a submitter: "oidc:", the issuer, "#" and
+	// the subject.
+	Person string `protobuf:"bytes,6,opt,name=person,proto3" json:"person,omitempty"`
+	// The key in PEM (PKIX).
+	PublicKey     string `protobuf:"bytes,7,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	Reason        string `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyEvent) Reset() {
+	*x = KeyEvent{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyEvent) ProtoMessage() {}
+
+func (x *KeyEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyEvent.ProtoReflect.Descriptor instead.
+func (*KeyEvent) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *KeyEvent) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *KeyEvent) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
+func (x *KeyEvent) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *KeyEvent) GetEvent() string {
+	if x != nil {
+		return x.Event
+	}
+	return ""
+}
+
+func (x *KeyEvent) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *KeyEvent) GetPerson() string {
+	if x != nil {
+		return x.Person
+	}
+	return ""
+}
+
+func (x *KeyEvent) GetPublicKey() string {
+	if x != nil {
+		return x.PublicKey
+	}
+	return ""
+}
+
+func (x *KeyEvent) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// A gate's decision about artifacts. Only the server records it.
 type GateDecision struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Gate     string                 `protobuf:"bytes,1,opt,name=gate,proto3" json:"gate,omitempty"`
-	Decision string                 `protobuf:"bytes,2,opt,name=decision,proto3" json:"decision,omitempty"`
-	Subjects []*Artifact            `protobuf:"bytes,3,rep,name=subjects,proto3" json:"subjects,omitempty"`
-	Decided  *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=decided,proto3" json:"decided,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Stage       string                 `protobuf:"bytes,1,opt,name=stage,proto3" json:"stage,omitempty"`
+	Environment string                 `protobuf:"bytes,2,opt,name=environment,proto3" json:"environment,omitempty"`
+	Decision    string                 `protobuf:"bytes,3,opt,name=decision,proto3" json:"decision,omitempty"`
+	Subjects    []*Artifact            `protobuf:"bytes,4,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	// The time that the decision was made for.
+	Decided *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=decided,proto3" json:"decided,omitempty"`
+	// Size of the published tree that the decision was based on.
+	TreeSize *uint64 `protobuf:"varint,6,opt,name=tree_size,json=treeSize,proto3,oneof" json:"tree_size,omitempty"`
+	// SHA-256 of the payload of the control set. Empty: no control set is in
+	// force, and the decision is undecided.
+	ControlSet string `protobuf:"bytes,7,opt,name=control_set,json=controlSet,proto3" json:"control_set,omitempty"`
 	// One result for each control evaluated.
-	Results []*ControlResult `protobuf:"bytes,5,rep,name=results,proto3" json:"results,omitempty"`
-	// Size of the published tree the decision was based on.
-	TreeSize      *uint64 `protobuf:"varint,6,opt,name=tree_size,json=treeSize,proto3,oneof" json:"tree_size,omitempty"`
-	Environment   string  `protobuf:"bytes,7,opt,name=environment,proto3" json:"environment,omitempty"`
+	Results []*ControlResult `protobuf:"bytes,8,rep,name=results,proto3" json:"results,omitempty"`
+	// Digest of what the decision depends on besides the time.
+	Inputs string `protobuf:"bytes,9,opt,name=inputs,proto3" json:"inputs,omitempty"`
+	// The earliest time at which the decision may change without a new entry.
+	ValidUntil *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=valid_until,json=validUntil,proto3" json:"valid_until,omitempty"`
+	// The decision was made without the ledger and appended later.
+	Offline bool `protobuf:"varint,11,opt,name=offline,proto3" json:"offline,omitempty"`
+	// Type of the subjects. Empty: unknown.
+	Type string `protobuf:"bytes,12,opt,name=type,proto3" json:"type,omitempty"`
+	// The code of a decision without results, such as "no-control-set".
+	Reason        string `protobuf:"bytes,13,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GateDecision) Reset() {
 	*x = GateDecision{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[13]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1126,7 +2169,7 @@ func (x *GateDecision) String() string {
 func (*GateDecision) ProtoMessage() {}
 
 func (x *GateDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[13]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1139,12 +2182,19 @@ func (x *GateDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GateDecision.ProtoReflect.Descriptor instead.
 func (*GateDecision) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{13}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{25}
 }
 
-func (x *GateDecision) GetGate() string {
+func (x *GateDecision) GetStage() string {
 	if x != nil {
-		return x.Gate
+		return x.Stage
+	}
+	return ""
+}
+
+func (x *GateDecision) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
 	}
 	return ""
 }
@@ -1170,13 +2220,6 @@ func (x *GateDecision) GetDecided() *timestamppb.Timestamp {
 	return nil
 }
 
-func (x *GateDecision) GetResults() []*ControlResult {
-	if x != nil {
-		return x.Results
-	}
-	return nil
-}
-
 func (x *GateDecision) GetTreeSize() uint64 {
 	if x != nil && x.TreeSize != nil {
 		return *x.TreeSize
@@ -1184,9 +2227,51 @@ func (x *GateDecision) GetTreeSize() uint64 {
 	return 0
 }
 
-func (x *GateDecision) GetEnvironment() string {
+func (x *GateDecision) GetControlSet() string {
 	if x != nil {
-		return x.Environment
+		return x.ControlSet
+	}
+	return ""
+}
+
+func (x *GateDecision) GetResults() []*ControlResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *GateDecision) GetInputs() string {
+	if x != nil {
+		return x.Inputs
+	}
+	return ""
+}
+
+func (x *GateDecision) GetValidUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ValidUntil
+	}
+	return nil
+}
+
+func (x *GateDecision) GetOffline() bool {
+	if x != nil {
+		return x.Offline
+	}
+	return false
+}
+
+func (x *GateDecision) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *GateDecision) GetReason() string {
+	if x != nil {
+		return x.Reason
 	}
 	return ""
 }
@@ -1195,17 +2280,22 @@ func (x *GateDecision) GetEnvironment() string {
 type ControlResult struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Control string                 `protobuf:"bytes,1,opt,name=control,proto3" json:"control,omitempty"`
-	Result  string                 `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"`
-	Reason  string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Mode    string                 `protobuf:"bytes,2,opt,name=mode,proto3" json:"mode,omitempty"`
+	Result  string                 `protobuf:"bytes,3,opt,name=result,proto3" json:"result,omitempty"`
+	Reason  string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What would be needed.
+	Missing []string `protobuf:"bytes,5,rep,name=missing,proto3" json:"missing,omitempty"`
 	// Indexes of the entries that support the result.
-	Entries       []uint64 `protobuf:"varint,4,rep,packed,name=entries,proto3" json:"entries,omitempty"`
+	Entries []uint64 `protobuf:"varint,6,rep,packed,name=entries,proto3" json:"entries,omitempty"`
+	// IDs of the exceptions that were used.
+	Exceptions    []string `protobuf:"bytes,7,rep,name=exceptions,proto3" json:"exceptions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ControlResult) Reset() {
 	*x = ControlResult{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[14]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1217,7 +2307,7 @@ func (x *ControlResult) String() string {
 func (*ControlResult) ProtoMessage() {}
 
 func (x *ControlResult) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[14]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1230,12 +2320,19 @@ func (x *ControlResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlResult.ProtoReflect.Descriptor instead.
 func (*ControlResult) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{14}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ControlResult) GetControl() string {
 	if x != nil {
 		return x.Control
+	}
+	return ""
+}
+
+func (x *ControlResult) GetMode() string {
+	if x != nil {
+		return x.Mode
 	}
 	return ""
 }
@@ -1254,6 +2351,13 @@ func (x *ControlResult) GetReason() string {
 	return ""
 }
 
+func (x *ControlResult) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
 func (x *ControlResult) GetEntries() []uint64 {
 	if x != nil {
 		return x.Entries
@@ -1261,22 +2365,32 @@ func (x *ControlResult) GetEntries() []uint64 {
 	return nil
 }
 
-// The artifacts that run in an environment.
+func (x *ControlResult) GetExceptions() []string {
+	if x != nil {
+		return x.Exceptions
+	}
+	return nil
+}
+
+// The artifacts that exist or run in an environment.
 type Inventory struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Such as "production/eu-central-1".
 	Environment string                 `protobuf:"bytes,1,opt,name=environment,proto3" json:"environment,omitempty"`
 	Observed    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=observed,proto3" json:"observed,omitempty"`
 	// The system that observed it.
-	Source        string           `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
-	Items         []*InventoryItem `protobuf:"bytes,4,rep,name=items,proto3" json:"items,omitempty"`
+	Source string           `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	Items  []*InventoryItem `protobuf:"bytes,4,rep,name=items,proto3" json:"items,omitempty"`
+	// exists: all artifacts that there are, which shares are computed of. runs:
+	// the artifacts that run.
+	Scope         string `protobuf:"bytes,5,opt,name=scope,proto3" json:"scope,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Inventory) Reset() {
 	*x = Inventory{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[15]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1288,7 +2402,7 @@ func (x *Inventory) String() string {
 func (*Inventory) ProtoMessage() {}
 
 func (x *Inventory) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[15]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1301,7 +2415,7 @@ func (x *Inventory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Inventory.ProtoReflect.Descriptor instead.
 func (*Inventory) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{15}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Inventory) GetEnvironment() string {
@@ -1332,6 +2446,13 @@ func (x *Inventory) GetItems() []*InventoryItem {
 	return nil
 }
 
+func (x *Inventory) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
 type InventoryItem struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Artifact *Artifact              `protobuf:"bytes,1,opt,name=artifact,proto3" json:"artifact,omitempty"`
@@ -1344,7 +2465,7 @@ type InventoryItem struct {
 
 func (x *InventoryItem) Reset() {
 	*x = InventoryItem{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[16]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1356,7 +2477,7 @@ func (x *InventoryItem) String() string {
 func (*InventoryItem) ProtoMessage() {}
 
 func (x *InventoryItem) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[16]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1369,7 +2490,7 @@ func (x *InventoryItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryItem.ProtoReflect.Descriptor instead.
 func (*InventoryItem) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{16}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *InventoryItem) GetArtifact() *Artifact {
@@ -1409,7 +2530,7 @@ type MetricSnapshot struct {
 
 func (x *MetricSnapshot) Reset() {
 	*x = MetricSnapshot{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[17]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1421,7 +2542,7 @@ func (x *MetricSnapshot) String() string {
 func (*MetricSnapshot) ProtoMessage() {}
 
 func (x *MetricSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[17]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1434,7 +2555,7 @@ func (x *MetricSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetricSnapshot.ProtoReflect.Descriptor instead.
 func (*MetricSnapshot) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{17}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *MetricSnapshot) GetService() string {
@@ -1482,7 +2603,7 @@ type MetricWindow struct {
 
 func (x *MetricWindow) Reset() {
 	*x = MetricWindow{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[18]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1494,7 +2615,7 @@ func (x *MetricWindow) String() string {
 func (*MetricWindow) ProtoMessage() {}
 
 func (x *MetricWindow) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[18]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1507,7 +2628,7 @@ func (x *MetricWindow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetricWindow.ProtoReflect.Descriptor instead.
 func (*MetricWindow) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{18}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *MetricWindow) GetFrom() *timestamppb.Timestamp {
@@ -1539,7 +2660,7 @@ type Metric struct {
 
 func (x *Metric) Reset() {
 	*x = Metric{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[19]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1551,7 +2672,7 @@ func (x *Metric) String() string {
 func (*Metric) ProtoMessage() {}
 
 func (x *Metric) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[19]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1564,7 +2685,7 @@ func (x *Metric) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metric.ProtoReflect.Descriptor instead.
 func (*Metric) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{19}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Metric) GetName() string {
@@ -1617,7 +2738,7 @@ type VerificationReport struct {
 
 func (x *VerificationReport) Reset() {
 	*x = VerificationReport{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[20]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1629,7 +2750,7 @@ func (x *VerificationReport) String() string {
 func (*VerificationReport) ProtoMessage() {}
 
 func (x *VerificationReport) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[20]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1642,7 +2763,7 @@ func (x *VerificationReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerificationReport.ProtoReflect.Descriptor instead.
 func (*VerificationReport) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{20}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *VerificationReport) GetVerdict() string {
@@ -1717,7 +2838,7 @@ type Erasure struct {
 
 func (x *Erasure) Reset() {
 	*x = Erasure{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[21]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1729,7 +2850,7 @@ func (x *Erasure) String() string {
 func (*Erasure) ProtoMessage() {}
 
 func (x *Erasure) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[21]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1742,7 +2863,7 @@ func (x *Erasure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Erasure.ProtoReflect.Descriptor instead.
 func (*Erasure) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{21}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Erasure) GetIndex() uint64 {
@@ -1794,7 +2915,7 @@ type Config struct {
 
 func (x *Config) Reset() {
 	*x = Config{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[22]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1806,7 +2927,7 @@ func (x *Config) String() string {
 func (*Config) ProtoMessage() {}
 
 func (x *Config) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[22]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1819,7 +2940,7 @@ func (x *Config) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Config.ProtoReflect.Descriptor instead.
 func (*Config) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{22}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Config) GetName() string {
@@ -1988,43 +3109,64 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\x06traces\x18\x01 \x03(\tB*\xbaH\x1c\x92\x01\x19\x10\x80\x02\x18\x01\"\x12r\x102\x0e^[0-9a-f]{32}$\xb2\xed\x18\a\n" +
 	"\x05traceR\x06traces\x127\n" +
 	"\x06alerts\x18\x02 \x03(\tB\x1f\xbaH\x11\x92\x01\x0e\x10\x80\x02\x18\x01\"\ar\x05\x10\x01\x18\x80\x04\xb2\xed\x18\a\n" +
-	"\x05alertR\x06alerts\"\xb0\x06\n" +
-	"\tException\x12Y\n" +
-	"\x02id\x18\x01 \x01(\tBI\xbaH7r523^$|^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$\xb2\xed\x18\v\n" +
+	"\x05alertR\x06alerts\"\xd5\x05\n" +
+	"\x10ExceptionRequest\x12\\\n" +
+	"\x02id\x18\x01 \x01(\tBL\xbaH:\xc8\x01\x01r523^$|^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$\xb2\xed\x18\v\n" +
 	"\texceptionR\x02id\x12+\n" +
-	"\acontrol\x18\x02 \x01(\tB\x11\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02\xb2\xed\x18\x02\x10\x03R\acontrol\x129\n" +
-	"\x05scope\x18\x03 \x01(\v2\x1b.muniment.v1.ExceptionScopeB\x06\xbaH\x03\xc8\x01\x01R\x05scope\x12#\n" +
-	"\x06reason\x18\x04 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80@R\x06reason\x128\n" +
-	"\trequester\x18\x05 \x01(\tB\x1a\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02\xb2\xed\x18\v\n" +
-	"\trequesterR\trequester\x125\n" +
-	"\bapprover\x18\x06 \x01(\tB\x19\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02\xb2\xed\x18\n" +
+	"\acontrol\x18\x02 \x01(\tB\x11\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02\xb2\xed\x18\x02\x10\x03R\acontrol\x12=\n" +
+	"\bfindings\x18\x03 \x03(\tB!\xbaH\x11\x92\x01\x0e\x10\x80\x02\x18\x01\"\ar\x05\x10\x01\x18\x80\x02\xb2\xed\x18\t\n" +
+	"\afindingR\bfindings\x129\n" +
+	"\x05scope\x18\x04 \x01(\v2\x1b.muniment.v1.ExceptionScopeB\x06\xbaH\x03\xc8\x01\x01R\x05scope\x12#\n" +
+	"\x06reason\x18\x05 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80@R\x06reason\x12I\n" +
+	"\aexpires\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x13\xbaH\x03\xc8\x01\x01\xb2\xed\x18\t\n" +
+	"\aexpiresR\aexpires\x121\n" +
+	"\vbreak_glass\x18\a \x01(\bB\x10\xb2\xed\x18\f\n" +
 	"\n" +
-	"\bapproverR\bapprover\x12I\n" +
-	"\aexpires\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x13\xbaH\x03\xc8\x01\x01\xb2\xed\x18\t\n" +
-	"\aexpiresR\aexpires:\xfe\x02\xbaHh\x1af\n" +
-	"\x12exception.approver\x12/approver and requester must be different people\x1a\x1fthis.approver != this.requester\xaa\xed\x18\x8e\x02\n" +
-	"\texception\x10\x02\x18\x03\"*application/vnd.muniment.exception.v1+json(\x80\x80@2\texception2\bapprover2\trequester2\aexpires:\xa3\x01\n" +
-	"\tException\x121a temporary exemption of artifacts from a control\x1a\vexcepted-by \x02*Texception[ {exception}] from {controls}, approved by {approver}, until {expires|day}\"\x82\x02\n" +
+	"breakGlassR\n" +
+	"breakGlass:\x98\x02\xaa\xed\x18\x93\x02\n" +
+	"\x11exception-request\x10\x02\x18\x01\"2application/vnd.muniment.exception-request.v1+json(\x80\x80@2\texception2\aexpires2\n" +
+	"breakGlass:\xa1\x01\n" +
+	"\x11Exception request\x127a request to exempt artifacts from a control for a time\x1a\vexcepted-by \x02*Dexception {exception} from {controls}, requested until {expires|day}\"\xcc\x02\n" +
 	"\x0eExceptionScope\x12B\n" +
 	"\bsubjects\x18\x01 \x03(\v2\x15.muniment.v1.ArtifactB\x0f\xbaH\x06\x92\x01\x03\x10\x80\b\xb2\xed\x18\x02\x10\x01R\bsubjects\x124\n" +
 	"\x05globs\x18\x02 \x03(\tB\x1e\xbaH\x11\x92\x01\x0e\x10\x80\x02\x18\x01\"\ar\x05\x10\x01\x18\x80\b\xb2\xed\x18\x06\n" +
-	"\x04globR\x05globs:v\xbaHs\x1aq\n" +
-	"\x15exception_scope.empty\x12,must have at least one of subjects and globs\x1a*size(this.subjects) + size(this.globs) > 0\"\xa3\a\n" +
+	"\x04globR\x05globs\x12H\n" +
+	"\fenvironments\x18\x03 \x03(\tB$\xbaH\x10\x92\x01\r\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80\x02\xb2\xed\x18\r\n" +
+	"\venvironmentR\fenvironments:v\xbaHs\x1aq\n" +
+	"\x15exception_scope.empty\x12,must have at least one of subjects and globs\x1a*size(this.subjects) + size(this.globs) > 0\"\xf8\x06\n" +
+	"\x11ExceptionDecision\x12j\n" +
+	"\texception\x18\x01 \x01(\tBL\xbaH:\xc8\x01\x01r523^$|^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$\xb2\xed\x18\v\n" +
+	"\texceptionR\texception\x122\n" +
+	"\arequest\x18\x02 \x01(\x04B\x13\xbaH\x03\xc8\x01\x01\xb2\xed\x18\t\n" +
+	"\arequestH\x00R\arequest\x88\x01\x01\x12R\n" +
+	"\bdecision\x18\x03 \x01(\tB6\xbaH%\xc8\x01\x01r R\aapproveR\x06rejectR\x06revokeR\x05renew\xb2\xed\x18\n" +
+	"\n" +
+	"\bdecisionR\bdecision\x12 \n" +
+	"\x06reason\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\x06reason\x12C\n" +
+	"\aexpires\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampB\r\xb2\xed\x18\t\n" +
+	"\aexpiresR\aexpires:\xfb\x03\xbaH\x8c\x02\x1a~\n" +
+	"\x19exception_decision.reason\x120a decision other than approve must have a reason\x1a/this.decision == 'approve' || this.reason != ''\x1a\x89\x01\n" +
+	"\x1aexception_decision.expires\x12:renew must have expires, and no other decision can have it\x1a/has(this.expires) == (this.decision == 'renew')\xaa\xed\x18\xe6\x01\n" +
+	"\x12exception-decision\x10\x02\x18\x03\"3application/vnd.muniment.exception-decision.v1+json(\x80\x80@2\texception2\bdecision2\arequest2\aexpires:l\n" +
+	"\x12Exception decision\x12\x1da decision about an exception*7exception {exception}: {decision}[ until {expires|day}]B\n" +
+	"\n" +
+	"\b_request\"\xb7\n" +
+	"\n" +
 	"\aFinding\x12(\n" +
 	"\x02id\x18\x01 \x01(\tB\x18\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02\xb2\xed\x18\t\n" +
 	"\afindingR\x02id\x12!\n" +
 	"\x05title\x18\x02 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\bR\x05title\x12^\n" +
 	"\bseverity\x18\x03 \x01(\tBB\xbaH1\xc8\x01\x01r,R\bcriticalR\x04highR\x06mediumR\x03lowR\x04infoR\aunknown\xb2\xed\x18\n" +
 	"\n" +
-	"\bseverityR\bseverity\x12G\n" +
-	"\x06status\x18\x04 \x01(\tB/\xbaH \xc8\x01\x01r\x1bR\x04openR\bresolvedR\tdismissed\xb2\xed\x18\b\n" +
+	"\bseverityR\bseverity\x12S\n" +
+	"\x06status\x18\x04 \x01(\tB;\xbaH,\xc8\x01\x01r'R\x04openR\vin-progressR\bresolvedR\breopened\xb2\xed\x18\b\n" +
 	"\x06statusR\x06status\x12/\n" +
 	"\x06source\x18\x05 \x01(\tB\x17\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02\xb2\xed\x18\b\n" +
 	"\x06sourceR\x06source\x12L\n" +
 	"\bdetected\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x14\xbaH\x03\xc8\x01\x01\xb2\xed\x18\n" +
 	"\n" +
-	"\bdetectedR\bdetected\x12D\n" +
-	"\bsubjects\x18\a \x03(\v2\x15.muniment.v1.ArtifactB\x11\xbaH\b\x92\x01\x05\b\x01\x10\x80\b\xb2\xed\x18\x02\x10\x01R\bsubjects\x125\n" +
+	"\bdetectedR\bdetected\x12B\n" +
+	"\bsubjects\x18\a \x03(\v2\x15.muniment.v1.ArtifactB\x0f\xbaH\x06\x92\x01\x03\x10\x80\b\xb2\xed\x18\x02\x10\x01R\bsubjects\x125\n" +
 	"\bcontrols\x18\b \x03(\tB\x19\xbaH\x10\x92\x01\r\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80\x02\xb2\xed\x18\x02\x10\x03R\bcontrols\x122\n" +
 	"\blocation\x18\t \x01(\tB\x16\xbaH\x05r\x03\x18\x80\x10\xb2\xed\x18\n" +
 	"\n" +
@@ -2034,50 +3176,196 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\x05score\x18\v \x01(\x01B\"\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00$@)\x00\x00\x00\x00\x00\x00\x00\x00\xb2\xed\x18\a\n" +
 	"\x05scoreH\x00R\x05score\x88\x01\x01\x128\n" +
 	"\aaliases\x18\f \x03(\tB\x1e\xbaH\x10\x92\x01\r\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80\x02\xb2\xed\x18\a\n" +
-	"\x05aliasR\aaliases:\xc1\x01\xaa\xed\x18\xbc\x01\n" +
-	"\afinding\x10\x02\x18\x01\"(application/vnd.muniment.finding.v1+json(\x80\x80@2\afinding2\bseverity2\x06status2\x06source:\\\n" +
-	"\aFinding\x12\x1aa problem with an artifact\x1a\bfound-by \x01*){source}: {finding}, {severity}, {status}B\b\n" +
-	"\x06_score\"\x8c\x04\n" +
-	"\aControl\x12!\n" +
-	"\x02id\x18\x01 \x01(\tB\x11\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02\xb2\xed\x18\x02\x10\x03R\x02id\x12,\n" +
+	"\x05aliasR\aaliases\x122\n" +
+	"\bevidence\x18\r \x03(\x04B\x16\xbaH\b\x92\x01\x05\x10\x80\b\x18\x01\xb2\xed\x18\a\n" +
+	"\x05entryR\bevidence\x127\n" +
+	"\x03due\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampB\t\xb2\xed\x18\x05\n" +
+	"\x03dueR\x03due:\xde\x03\xbaH\x8a\x02\x1am\n" +
+	"\rfinding.about\x12-a finding without subjects must have controls\x1a-size(this.subjects) + size(this.controls) > 0\x1a\x98\x01\n" +
+	"\x10finding.evidence\x12Na resolved finding must have evidence: the indexes of the entries that show it\x1a4this.status != 'resolved' || size(this.evidence) > 0\xaa\xed\x18\xcb\x01\n" +
+	"\afinding\x10\x02\x18\x03\"(application/vnd.muniment.finding.v1+json(\x80\x80@2\afinding2\bseverity2\x06status2\x06source:i\n" +
+	"\aFinding\x12'a problem with an artifact or a control\x1a\bfound-by \x01*){source}: {finding}, {severity}, {status}@\x01B\b\n" +
+	"\x06_score\"\xf5\t\n" +
+	"\aControl\x12S\n" +
+	"\x02id\x18\x01 \x01(\tBC\xbaH:\xc8\x01\x01r523^$|^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$\xb2\xed\x18\x02\x10\x03R\x02id\x12,\n" +
 	"\x05title\x18\x02 \x01(\tB\x16\xbaH\b\xc8\x01\x01r\x03\x18\x80\b\xb2\xed\x18\a\n" +
 	"\x05titleR\x05title\x12:\n" +
 	"\x05state\x18\x03 \x01(\tB$\xbaH\x16\xc8\x01\x01r\x11R\x06activeR\aretired\xb2\xed\x18\a\n" +
 	"\x05stateR\x05state\x12+\n" +
 	"\vdescription\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01R\vdescription\x12)\n" +
 	"\x05owner\x18\x05 \x01(\tB\x13\xbaH\x05r\x03\x18\x80\x02\xb2\xed\x18\a\n" +
-	"\x05ownerR\x05owner\x12C\n" +
+	"\x05ownerR\x05owner\x12W\n" +
 	"\n" +
-	"frameworks\x18\x06 \x03(\tB#\xbaH\x11\x92\x01\x0e\x10\x80\x02\x18\x01\"\ar\x05\x10\x01\x18\x80\x02\xb2\xed\x18\v\n" +
+	"frameworks\x18\x06 \x03(\tB7\xbaH%\x92\x01\"\x10\x80\x02\x18\x01\"\x1br\x192\x17^[^:]{1,127}: .{1,127}$\xb2\xed\x18\v\n" +
 	"\tframeworkR\n" +
 	"frameworks\x127\n" +
 	"\n" +
 	"parameters\x18\a \x01(\v2\x17.google.protobuf.StructR\n" +
-	"parameters:\x9d\x01\xaa\xed\x18\x98\x01\n" +
-	"\acontrol\x10\x02\x18\x03\"(application/vnd.muniment.control.v1+json(\x80\x80@2\x05title2\x05state2\x05owner:F\n" +
-	"\aControl\x12(a rule that the company has committed to*\x11{title} ({state})\"\x95\x05\n" +
-	"\fGateDecision\x12)\n" +
-	"\x04gate\x18\x01 \x01(\tB\x15\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02\xb2\xed\x18\x06\n" +
-	"\x04gateR\x04gate\x12?\n" +
-	"\bdecision\x18\x02 \x01(\tB#\xbaH\x12\xc8\x01\x01r\rR\x05allowR\x04deny\xb2\xed\x18\n" +
+	"parameters\x12O\n" +
+	"\bseverity\x18\b \x01(\tB3\xbaH\"\xc8\x01\x01r\x1dR\bcriticalR\x04highR\x06mediumR\x03low\xb2\xed\x18\n" +
+	"\n" +
+	"\bseverityR\bseverity\x12/\n" +
+	"\bsla_days\x18\t \x01(\v2\x14.muniment.v1.SlaDaysR\aslaDays\x129\n" +
+	"\n" +
+	"applies_to\x18\n" +
+	" \x01(\v2\x1a.muniment.v1.ControlTargetR\tappliesTo\x12/\n" +
+	"\x05check\x18\v \x01(\v2\x19.muniment.v1.ControlCheckR\x05check\x12/\n" +
+	"\bincludes\x18\f \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80\x02R\bincludes\x12:\n" +
+	"\x05modes\x18\r \x03(\v2\x18.muniment.v1.ControlModeB\n" +
+	"\xbaH\a\x92\x01\x04\b\x01\x10@R\x05modes\x12;\n" +
+	"\n" +
+	"exceptions\x18\x0e \x01(\v2\x1b.muniment.v1.ExceptionRulesR\n" +
+	"exceptions:\xa8\x03\xbaH\xfd\x01\x1aX\n" +
+	"\rcontrol.check\x12\x1bmust have check or includes\x1a*has(this.check) || size(this.includes) > 0\x1a\xa0\x01\n" +
+	"\x10control.wildcard\x129exceptions from a critical control cannot have a wildcard\x1aQthis.severity != 'critical' || !has(this.exceptions) || !this.exceptions.wildcard\xaa\xed\x18\xa2\x01\n" +
+	"\acontrol\x10\x02\x18\x03\"(application/vnd.muniment.control.v1+json(\x80\x80@2\x05title2\x05state2\bseverity2\x05owner:F\n" +
+	"\aControl\x12(a rule that the company has committed to*\x11{title} ({state})\"\xc8\x01\n" +
+	"\aSlaDays\x12)\n" +
+	"\bcritical\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\xc2\x1cH\x00R\bcritical\x88\x01\x01\x12!\n" +
+	"\x04high\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xc2\x1cH\x01R\x04high\x88\x01\x01\x12%\n" +
+	"\x06medium\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\xc2\x1cH\x02R\x06medium\x88\x01\x01\x12\x1f\n" +
+	"\x03low\x18\x04 \x01(\rB\b\xbaH\x05*\x03\x18\xc2\x1cH\x03R\x03low\x88\x01\x01B\v\n" +
+	"\t_criticalB\a\n" +
+	"\x05_highB\t\n" +
+	"\a_mediumB\x06\n" +
+	"\x04_low\"\x8d\x01\n" +
+	"\rControlTarget\x12P\n" +
+	"\x05types\x18\x01 \x03(\tB:\xbaH7\x92\x014\x10\x05\x18\x01\".r,R\x05imageR\x05chartR\x05deltaR\x0fexport-manifestR\x04fileR\x05types\x12*\n" +
+	"\x05names\x18\x02 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\x10\x80\x02\x18\x01\"\ar\x05\x10\x01\x18\x80\bR\x05names\"\xe0\x01\n" +
+	"\fControlCheck\x12<\n" +
+	"\arequire\x18\x01 \x03(\v2\x18.muniment.v1.RequirementB\b\xbaH\x05\x92\x01\x02\x10 R\arequire\x12&\n" +
+	"\tcondition\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tcondition:j\xbaHg\x1ae\n" +
+	"\x13control_check.empty\x12\x1emust have require or condition\x1a.size(this.require) > 0 || this.condition != ''\"\xff\x04\n" +
+	"\vRequirement\x122\n" +
+	"\x04name\x18\x01 \x01(\tB\x1e\xbaH\x1b\xc8\x01\x01r\x162\x14^$|^[a-z0-9-]{1,64}$R\x04name\x12<\n" +
+	"\x05kinds\x18\x02 \x03(\tB&\xbaH#\x92\x01 \x10@\x18\x01\"\x1ar\x182\x16^[a-z][a-z0-9-]{0,62}$R\x05kinds\x12<\n" +
+	"\x0fpredicate_types\x18\x03 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80\bR\x0epredicateTypes\x12-\n" +
+	"\asigners\x18\x04 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80\x02R\asigners\x123\n" +
+	"\n" +
+	"submitters\x18\x05 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80\x10R\n" +
+	"submitters\x12/\n" +
+	"\vmin_signers\x18\x06 \x01(\rB\t\xbaH\x06*\x04\x18\x10(\x01H\x00R\n" +
+	"minSigners\x88\x01\x01\x12:\n" +
+	"\x0fmax_age_seconds\x18\a \x01(\x04B\r\xbaH\n" +
+	"2\b\x18\x80\xe8\xef\xe3\v(\x01H\x01R\rmaxAgeSeconds\x88\x01\x01\x12\x1a\n" +
+	"\bunsigned\x18\b \x01(\bR\bunsigned\x12\x1a\n" +
+	"\boptional\x18\t \x01(\bR\boptional:\x92\x01\xbaH\x8e\x01\x1a\x8b\x01\n" +
+	"\x13requirement.signers\x12Imust have either signers, or unsigned: true for evidence of any submitter\x1a)(size(this.signers) > 0) != this.unsignedB\x0e\n" +
+	"\f_min_signersB\x12\n" +
+	"\x10_max_age_seconds\"\xb0\x01\n" +
+	"\vControlMode\x124\n" +
+	"\x05stage\x18\x01 \x01(\tB\x1e\xbaH\x1b\xc8\x01\x01r\x162\x14^$|^[a-z0-9-]{1,64}$R\x05stage\x127\n" +
+	"\fenvironments\x18\x02 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80\x02R\fenvironments\x122\n" +
+	"\x04mode\x18\x03 \x01(\tB\x1e\xbaH\x1b\xc8\x01\x01r\x16R\aenforceR\x04warnR\x05auditR\x04mode\"\x9f\x01\n" +
+	"\x0eExceptionRules\x12(\n" +
+	"\bmax_days\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\xee\x02H\x00R\amaxDays\x88\x01\x01\x12,\n" +
+	"\tapprovers\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x18\b(\x01H\x01R\tapprovers\x88\x01\x01\x12\x1a\n" +
+	"\bwildcard\x18\x03 \x01(\bR\bwildcardB\v\n" +
+	"\t_max_daysB\f\n" +
+	"\n" +
+	"_approvers\"\x86\x05\n" +
+	"\n" +
+	"ControlSet\x122\n" +
+	"\aversion\x18\x01 \x01(\tB\x18\xbaH\b\xc8\x01\x01r\x03\x18\x80\x01\xb2\xed\x18\t\n" +
+	"\aversionR\aversion\x12;\n" +
+	"\x06stages\x18\x02 \x03(\tB#\xbaH \x92\x01\x1d\b\x01\x10 \x18\x01\"\x15r\x132\x11^[a-z0-9-]{1,64}$R\x06stages\x12=\n" +
+	"\asigners\x18\x03 \x03(\v2\x18.muniment.v1.NamedSignerB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\asigners\x12T\n" +
+	"\bcontrols\x18\x04 \x03(\v2\x1d.muniment.v1.ControlReferenceB\x19\xbaH\b\x92\x01\x05\b\x01\x10\x80\b\xb2\xed\x18\n" +
+	"\n" +
+	"\bcontrolsR\bcontrols\x126\n" +
+	"\rvalid_seconds\x18\x05 \x01(\x04B\f\xbaH\t2\a\x18\x80\x9a\x9e\x01(<H\x00R\fvalidSeconds\x88\x01\x01\x12K\n" +
+	"\x14unknown_image_fields\x18\x06 \x01(\tB\x19\xbaH\x16\xd8\x01\x01r\x11R\tundecidedR\x04warnR\x12unknownImageFields\x12B\n" +
+	"\vimage_paths\x18\a \x03(\v2\x16.muniment.v1.ImagePathB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\n" +
+	"imagePaths:\x96\x01\xaa\xed\x18\x91\x01\n" +
+	"\vcontrol-set\x10\x02\x18\x03\",application/vnd.muniment.control-set.v1+json(\x80\x80@2\aversion2\bcontrols:9\n" +
+	"\vControl set\x12\x1fthe controls that gates enforce*\t{version}B\x10\n" +
+	"\x0e_valid_seconds\"\xbb\x02\n" +
+	"\vNamedSigner\x12\x1f\n" +
+	"\x04name\x18\x01 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02R\x04name\x12$\n" +
+	"\bidentity\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\bidentity\x121\n" +
+	"\x0fidentity_regexp\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\x0eidentityRegexp\x12 \n" +
+	"\x06issuer\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\x06issuer\x12-\n" +
+	"\rissuer_regexp\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\fissuerRegexp\x12,\n" +
+	"\akey_ids\x18\x06 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80\x04R\x06keyIds\x123\n" +
+	"\n" +
+	"submitters\x18\a \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80\x10R\n" +
+	"submitters\"\xa0\x01\n" +
+	"\x10ControlReference\x12S\n" +
+	"\x02id\x18\x01 \x01(\tBC\xbaH:\xc8\x01\x01r523^$|^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$\xb2\xed\x18\x02\x10\x03R\x02id\x127\n" +
+	"\x06digest\x18\x02 \x01(\tB\x1f\xbaH\x1c\xc8\x01\x01r\x172\x15^sha256:[0-9a-f]{64}$R\x06digest\"{\n" +
+	"\tImagePath\x12,\n" +
+	"\vapi_version\x18\x01 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02R\n" +
+	"apiVersion\x12\x1f\n" +
+	"\x04kind\x18\x02 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02R\x04kind\x12\x1f\n" +
+	"\x04path\x18\x03 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\bR\x04path\"\xec\t\n" +
+	"\bKeyEvent\x12*\n" +
+	"\x06key_id\x18\x01 \x01(\tB\x13\xbaH\x05r\x03\x18\x80\x04\xb2\xed\x18\a\n" +
+	"\x05keyIdR\x05keyId\x122\n" +
+	"\bidentity\x18\x02 \x01(\tB\x16\xbaH\x05r\x03\x18\x80\x10\xb2\xed\x18\n" +
+	"\n" +
+	"\bidentityR\bidentity\x12,\n" +
+	"\x06issuer\x18\x03 \x01(\tB\x14\xbaH\x05r\x03\x18\x80\x10\xb2\xed\x18\b\n" +
+	"\x06issuerR\x06issuer\x12K\n" +
+	"\x05event\x18\x04 \x01(\tB5\xbaH'\xc8\x01\x01r\"R\n" +
+	"registeredR\aretiredR\vcompromised\xb2\xed\x18\a\n" +
+	"\x05eventR\x05event\x12@\n" +
+	"\x04from\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampB\x10\xbaH\x03\xc8\x01\x01\xb2\xed\x18\x06\n" +
+	"\x04fromR\x04from\x12@\n" +
+	"\x06person\x18\x06 \x01(\tB(\xbaH\x19\xd8\x01\x01r\x14\x18\x80 2\x0f^oidc:[^#]+#.+$\xb2\xed\x18\b\n" +
+	"\x06personR\x06person\x12(\n" +
+	"\n" +
+	"public_key\x18\a \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01R\tpublicKey\x12 \n" +
+	"\x06reason\x18\b \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\x06reason:\xb4\x06\xbaH\xd0\x04\x1a\x9d\x01\n" +
+	"\rkey_event.key\x12.must have either keyId, or identity and issuer\x1a\\(this.key_id != '') != (this.identity != '') && (this.identity != '') == (this.issuer != '')\x1a\x84\x01\n" +
+	"\x10key_event.person\x12;registered must have person, and no other event can have it\x1a3(this.person != '') == (this.event == 'registered')\x1a\xb5\x01\n" +
+	"\x14key_event.public_key\x12Othe registration of a keyId must have publicKey, and no other event can have it\x1aL(this.public_key != '') == (this.event == 'registered' && this.key_id != '')\x1ao\n" +
+	"\x10key_event.reason\x12*retired and compromised must have a reason\x1a/this.event == 'registered' || this.reason != ''\xaa\xed\x18\xdb\x01\n" +
+	"\tkey-event\x10\x02\x18\x03\"*application/vnd.muniment.key-event.v1+json(\x80\x80@2\x05event2\x05keyId2\bidentity2\x04from:|\n" +
+	"\tKey event\x12<the registration, retirement or compromise of a signer's key*1[key {keyId}][{identity}] {event} from {from|day}\"\xcf\t\n" +
+	"\fGateDecision\x12?\n" +
+	"\x05stage\x18\x01 \x01(\tB)\xbaH\x1b\xc8\x01\x01r\x162\x14^$|^[a-z0-9-]{1,64}$\xb2\xed\x18\a\n" +
+	"\x05stageR\x05stage\x12;\n" +
+	"\venvironment\x18\x02 \x01(\tB\x19\xbaH\x05r\x03\x18\x80\x02\xb2\xed\x18\r\n" +
+	"\venvironmentR\venvironment\x12L\n" +
+	"\bdecision\x18\x03 \x01(\tB0\xbaH\x1f\xc8\x01\x01r\x1aR\x04passR\ablockedR\tundecided\xb2\xed\x18\n" +
 	"\n" +
 	"\bdecisionR\bdecision\x12D\n" +
-	"\bsubjects\x18\x03 \x03(\v2\x15.muniment.v1.ArtifactB\x11\xbaH\b\x92\x01\x05\b\x01\x10\x80\b\xb2\xed\x18\x02\x10\x01R\bsubjects\x12I\n" +
-	"\adecided\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x13\xbaH\x03\xc8\x01\x01\xb2\xed\x18\t\n" +
-	"\adecidedR\adecided\x12?\n" +
-	"\aresults\x18\x05 \x03(\v2\x1a.muniment.v1.ControlResultB\t\xbaH\x06\x92\x01\x03\x10\x80\bR\aresults\x12 \n" +
-	"\ttree_size\x18\x06 \x01(\x04H\x00R\btreeSize\x88\x01\x01\x12;\n" +
-	"\venvironment\x18\a \x01(\tB\x19\xbaH\x05r\x03\x18\x80\x02\xb2\xed\x18\r\n" +
-	"\venvironmentR\venvironment:\xd9\x01\xaa\xed\x18\xd4\x01\n" +
-	"\rgate-decision\x10\x02\x18\x01\".application/vnd.muniment.gate-decision.v1+json(\x80\x80@2\x04gate2\bdecision2\venvironment2\adecided:e\n" +
-	"\rGate decision\x12!a gate's decision about artifacts\x1a\bgated-by \x03*%{gate}: {decision}[ in {environment}]B\f\n" +
+	"\bsubjects\x18\x04 \x03(\v2\x15.muniment.v1.ArtifactB\x11\xbaH\b\x92\x01\x05\b\x01\x10\x80\b\xb2\xed\x18\x02\x10\x01R\bsubjects\x12I\n" +
+	"\adecided\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampB\x13\xbaH\x03\xc8\x01\x01\xb2\xed\x18\t\n" +
+	"\adecidedR\adecided\x12(\n" +
+	"\ttree_size\x18\x06 \x01(\x04B\x06\xbaH\x03\xc8\x01\x01H\x00R\btreeSize\x88\x01\x01\x12P\n" +
+	"\vcontrol_set\x18\a \x01(\tB/\xbaH\x1cr\x1a2\x18^$|^sha256:[0-9a-f]{64}$\xb2\xed\x18\f\n" +
 	"\n" +
-	"_tree_size\"\xd9\x01\n" +
+	"controlSetR\n" +
+	"controlSet\x12?\n" +
+	"\aresults\x18\b \x03(\v2\x1a.muniment.v1.ControlResultB\t\xbaH\x06\x92\x01\x03\x10\x80\bR\aresults\x12C\n" +
+	"\x06inputs\x18\t \x01(\tB+\xbaH\x1c\xc8\x01\x01r\x172\x15^sha256:[0-9a-f]{64}$\xb2\xed\x18\b\n" +
+	"\x06inputsR\x06inputs\x12S\n" +
+	"\vvalid_until\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampB\x16\xbaH\x03\xc8\x01\x01\xb2\xed\x18\f\n" +
+	"\n" +
+	"validUntilR\n" +
+	"validUntil\x12\x18\n" +
+	"\aoffline\x18\v \x01(\bR\aoffline\x12R\n" +
+	"\x04type\x18\f \x01(\tB>\xbaH1\xd8\x01\x01r,R\x05imageR\x05chartR\x05deltaR\x0fexport-manifestR\x04file\xb2\xed\x18\x06\n" +
+	"\x04typeR\x04type\x12,\n" +
+	"\x06reason\x18\r \x01(\tB\x14\xbaH\x05r\x03\x18\x80@\xb2\xed\x18\b\n" +
+	"\x06reasonR\x06reason:\xe0\x02\xbaH\x87\x01\x1a\x84\x01\n" +
+	"\x19gate_decision.control_set\x12/a decision without controlSet must be undecided\x1a6this.control_set != '' || this.decision == 'undecided'\xaa\xed\x18\xd0\x01\n" +
+	"\rgate-decision\x10\x02\".application/vnd.muniment.gate-decision.v1+json2\x05stage2\bdecision2\venvironment2\adecided:f\n" +
+	"\rGate decision\x12!a gate's decision about artifacts\x1a\bgated-by \x03*&{stage}: {decision}[ in {environment}]B\f\n" +
+	"\n" +
+	"_tree_size\"\xfa\x02\n" +
 	"\rControlResult\x12+\n" +
-	"\acontrol\x18\x01 \x01(\tB\x11\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02\xb2\xed\x18\x02\x10\x03R\acontrol\x12T\n" +
-	"\x06result\x18\x02 \x01(\tB<\xbaH9\xc8\x01\x01r4R\tsatisfiedR\rnot-satisfiedR\bexceptedR\x0enot-applicableR\x06result\x12 \n" +
-	"\x06reason\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\x06reason\x12#\n" +
-	"\aentries\x18\x04 \x03(\x04B\t\xbaH\x06\x92\x01\x03\x10\x80\bR\aentries\"\xdd\x03\n" +
+	"\acontrol\x18\x01 \x01(\tB\x11\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02\xb2\xed\x18\x02\x10\x03R\acontrol\x122\n" +
+	"\x04mode\x18\x02 \x01(\tB\x1e\xbaH\x1b\xc8\x01\x01r\x16R\aenforceR\x04warnR\x05auditR\x04mode\x12_\n" +
+	"\x06result\x18\x03 \x01(\tBG\xbaHD\xc8\x01\x01r?R\tsatisfiedR\rnot-satisfiedR\bexceptedR\tundecidedR\x0enot-applicableR\x06result\x12 \n" +
+	"\x06reason\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\x06reason\x12+\n" +
+	"\amissing\x18\x05 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10@\"\ar\x05\x10\x01\x18\x80\bR\amissing\x12#\n" +
+	"\aentries\x18\x06 \x03(\x04B\t\xbaH\x06\x92\x01\x03\x10\x80\bR\aentries\x123\n" +
+	"\n" +
+	"exceptions\x18\a \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80\x01R\n" +
+	"exceptions\"\xb2\x04\n" +
 	"\tInventory\x12>\n" +
 	"\venvironment\x18\x01 \x01(\tB\x1c\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02\xb2\xed\x18\r\n" +
 	"\venvironmentR\venvironment\x12L\n" +
@@ -2087,10 +3375,11 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\x06source\x18\x03 \x01(\tB\x14\xbaH\x05r\x03\x18\x80\x02\xb2\xed\x18\b\n" +
 	"\x06sourceR\x06source\x12F\n" +
 	"\x05items\x18\x04 \x03(\v2\x1a.muniment.v1.InventoryItemB\x14\xbaH\x06\x92\x01\x03\x10\x80 \xb2\xed\x18\a\n" +
-	"\x05itemsR\x05items:\xcb\x01\xaa\xed\x18\xc6\x01\n" +
-	"\tinventory\x10\x02\x18\x01\"*application/vnd.muniment.inventory.v1+json(\x80\x80@2\venvironment2\bobserved2\x05items:g\n" +
-	"\tInventory\x12(the artifacts that run in an environment\x1a\n" +
-	"running-in \a*\"{environment}, seen {observed|day}\"\xa4\x01\n" +
+	"\x05itemsR\x05items\x127\n" +
+	"\x05scope\x18\x05 \x01(\tB!\xbaH\x13\xc8\x01\x01r\x0eR\x06existsR\x04runs\xb2\xed\x18\a\n" +
+	"\x05scopeR\x05scope:\xe7\x01\xaa\xed\x18\xe2\x01\n" +
+	"\tinventory\x10\x02\x18\x03\"*application/vnd.muniment.inventory.v1+json(\x80\x80@2\x05scope2\venvironment2\bobserved2\x05items:z\n" +
+	"\tInventory\x121the artifacts that exist or run in an environment\x1a\tlisted-in \a*-{scope} in {environment}, seen {observed|day}@\x01\"\xa4\x01\n" +
 	"\rInventoryItem\x12?\n" +
 	"\bartifact\x18\x01 \x01(\v2\x15.muniment.v1.ArtifactB\f\xbaH\x03\xc8\x01\x01\xb2\xed\x18\x02\x10\x01R\bartifact\x12$\n" +
 	"\bworkload\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\bworkload\x12\x1f\n" +
@@ -2121,7 +3410,7 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\fmetric.ratio\x12\x1fa ratio must be between 0 and 1\x1a@this.unit != 'ratio' || (this.value >= 0.0 && this.value <= 1.0)B\b\n" +
 	"\x06_valueB\n" +
 	"\n" +
-	"\b_samples\"\xf8\x05\n" +
+	"\b_samples\"\xfa\x05\n" +
 	"\x12VerificationReport\x12N\n" +
 	"\averdict\x18\x01 \x01(\tB4\xbaH$\xc8\x01\x01r\x1fR\bverifiedR\fnot-verifiedR\x05error\xb2\xed\x18\t\n" +
 	"\averdictR\averdict\x12Z\n" +
@@ -2141,10 +3430,10 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\x05index\x18\x06 \x01(\x04B\v\xb2\xed\x18\a\n" +
 	"\x05entryH\x00R\x05index\x88\x01\x01\x12 \n" +
 	"\x06detail\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\x06detail\x12B\n" +
-	"\bsubjects\x18\b \x03(\v2\x15.muniment.v1.ArtifactB\x0f\xbaH\x06\x92\x01\x03\x10\x80\b\xb2\xed\x18\x02\x10\x01R\bsubjects:\xe6\x01\xaa\xed\x18\xe1\x01\n" +
-	"\x13verification-report\x10\x02\x18\x01\"4application/vnd.muniment.verification-report.v1+json(\x80\x80@2\averdict2\n" +
+	"\bsubjects\x18\b \x03(\v2\x15.muniment.v1.ArtifactB\x0f\xbaH\x06\x92\x01\x03\x10\x80\b\xb2\xed\x18\x02\x10\x01R\bsubjects:\xe8\x01\xaa\xed\x18\xe3\x01\n" +
+	"\x13verification-report\x10\x02\x18\x03\"4application/vnd.muniment.verification-report.v1+json(\x80\x80@2\averdict2\n" +
 	"reasonCode2\bverifier:m\n" +
-	"\x13Verification report\x12!the result of verifying a receipt\x1a\vreported-by \b*${verifier}: {verdict} ({reasonCode})B\b\n" +
+	"\x13Verification report\x12!the result of verifying a receipt\x1a\vreported-by \b*${verifier}: {verdict} ({reasonCode})@\x01B\b\n" +
 	"\x06_index\"\x9e\x03\n" +
 	"\aErasure\x12,\n" +
 	"\x05index\x18\x01 \x01(\x04B\x11\xbaH\x03\xc8\x01\x01\xb2\xed\x18\a\n" +
@@ -2183,7 +3472,7 @@ func file_muniment_v1_kinds_proto_rawDescGZIP() []byte {
 	return file_muniment_v1_kinds_proto_rawDescData
 }
 
-var file_muniment_v1_kinds_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_muniment_v1_kinds_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_muniment_v1_kinds_proto_goTypes = []any{
 	(*Attestation)(nil),           // 0: muniment.v1.Attestation
 	(*BackfillCheckpoint)(nil),    // 1: muniment.v1.BackfillCheckpoint
@@ -2194,63 +3483,88 @@ var file_muniment_v1_kinds_proto_goTypes = []any{
 	(*TriageAction)(nil),          // 6: muniment.v1.TriageAction
 	(*UndoAction)(nil),            // 7: muniment.v1.UndoAction
 	(*Correlation)(nil),           // 8: muniment.v1.Correlation
-	(*Exception)(nil),             // 9: muniment.v1.Exception
+	(*ExceptionRequest)(nil),      // 9: muniment.v1.ExceptionRequest
 	(*ExceptionScope)(nil),        // 10: muniment.v1.ExceptionScope
-	(*Finding)(nil),               // 11: muniment.v1.Finding
-	(*Control)(nil),               // 12: muniment.v1.Control
-	(*GateDecision)(nil),          // 13: muniment.v1.GateDecision
-	(*ControlResult)(nil),         // 14: muniment.v1.ControlResult
-	(*Inventory)(nil),             // 15: muniment.v1.Inventory
-	(*InventoryItem)(nil),         // 16: muniment.v1.InventoryItem
-	(*MetricSnapshot)(nil),        // 17: muniment.v1.MetricSnapshot
-	(*MetricWindow)(nil),          // 18: muniment.v1.MetricWindow
-	(*Metric)(nil),                // 19: muniment.v1.Metric
-	(*VerificationReport)(nil),    // 20: muniment.v1.VerificationReport
-	(*Erasure)(nil),               // 21: muniment.v1.Erasure
-	(*Config)(nil),                // 22: muniment.v1.Config
-	nil,                           // 23: muniment.v1.Artifact.DigestEntry
-	nil,                           // 24: muniment.v1.ExportFile.DigestEntry
-	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 26: google.protobuf.Struct
+	(*ExceptionDecision)(nil),     // 11: muniment.v1.ExceptionDecision
+	(*Finding)(nil),               // 12: muniment.v1.Finding
+	(*Control)(nil),               // 13: muniment.v1.Control
+	(*SlaDays)(nil),               // 14: muniment.v1.SlaDays
+	(*ControlTarget)(nil),         // 15: muniment.v1.ControlTarget
+	(*ControlCheck)(nil),          // 16: muniment.v1.ControlCheck
+	(*Requirement)(nil),           // 17: muniment.v1.Requirement
+	(*ControlMode)(nil),           // 18: muniment.v1.ControlMode
+	(*ExceptionRules)(nil),        // 19: muniment.v1.ExceptionRules
+	(*ControlSet)(nil),            // 20: muniment.v1.ControlSet
+	(*NamedSigner)(nil),           // 21: muniment.v1.NamedSigner
+	(*ControlReference)(nil),      // 22: muniment.v1.ControlReference
+	(*ImagePath)(nil),             // 23: muniment.v1.ImagePath
+	(*KeyEvent)(nil),              // 24: muniment.v1.KeyEvent
+	(*GateDecision)(nil),          // 25: muniment.v1.GateDecision
+	(*ControlResult)(nil),         // 26: muniment.v1.ControlResult
+	(*Inventory)(nil),             // 27: muniment.v1.Inventory
+	(*InventoryItem)(nil),         // 28: muniment.v1.InventoryItem
+	(*MetricSnapshot)(nil),        // 29: muniment.v1.MetricSnapshot
+	(*MetricWindow)(nil),          // 30: muniment.v1.MetricWindow
+	(*Metric)(nil),                // 31: muniment.v1.Metric
+	(*VerificationReport)(nil),    // 32: muniment.v1.VerificationReport
+	(*Erasure)(nil),               // 33: muniment.v1.Erasure
+	(*Config)(nil),                // 34: muniment.v1.Config
+	nil,                           // 35: muniment.v1.Artifact.DigestEntry
+	nil,                           // 36: muniment.v1.ExportFile.DigestEntry
+	(*timestamppb.Timestamp)(nil), // 37: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 38: google.protobuf.Struct
 }
 var file_muniment_v1_kinds_proto_depIdxs = []int32{
-	23, // 0: muniment.v1.Artifact.digest:type_name -> muniment.v1.Artifact.DigestEntry
-	25, // 1: muniment.v1.ExportManifest.created:type_name -> google.protobuf.Timestamp
+	35, // 0: muniment.v1.Artifact.digest:type_name -> muniment.v1.Artifact.DigestEntry
+	37, // 1: muniment.v1.ExportManifest.created:type_name -> google.protobuf.Timestamp
 	4,  // 2: muniment.v1.ExportManifest.files:type_name -> muniment.v1.ExportFile
 	5,  // 3: muniment.v1.ExportManifest.privacy_budget:type_name -> muniment.v1.PrivacyBudget
 	2,  // 4: muniment.v1.ExportManifest.sources:type_name -> muniment.v1.Artifact
-	24, // 5: muniment.v1.ExportFile.digest:type_name -> muniment.v1.ExportFile.DigestEntry
-	26, // 6: muniment.v1.TriageAction.parameters:type_name -> google.protobuf.Struct
+	36, // 5: muniment.v1.ExportFile.digest:type_name -> muniment.v1.ExportFile.DigestEntry
+	38, // 6: muniment.v1.TriageAction.parameters:type_name -> google.protobuf.Struct
 	7,  // 7: muniment.v1.TriageAction.undo:type_name -> muniment.v1.UndoAction
 	8,  // 8: muniment.v1.TriageAction.correlation:type_name -> muniment.v1.Correlation
-	25, // 9: muniment.v1.TriageAction.started:type_name -> google.protobuf.Timestamp
-	25, // 10: muniment.v1.TriageAction.finished:type_name -> google.protobuf.Timestamp
+	37, // 9: muniment.v1.TriageAction.started:type_name -> google.protobuf.Timestamp
+	37, // 10: muniment.v1.TriageAction.finished:type_name -> google.protobuf.Timestamp
 	2,  // 11: muniment.v1.TriageAction.subjects:type_name -> muniment.v1.Artifact
-	26, // 12: muniment.v1.UndoAction.parameters:type_name -> google.protobuf.Struct
-	10, // 13: muniment.v1.Exception.scope:type_name -> muniment.v1.ExceptionScope
-	25, // 14: muniment.v1.Exception.expires:type_name -> google.protobuf.Timestamp
+	38, // 12: muniment.v1.UndoAction.parameters:type_name -> google.protobuf.Struct
+	10, // 13: muniment.v1.ExceptionRequest.scope:type_name -> muniment.v1.ExceptionScope
+	37, // 14: muniment.v1.ExceptionRequest.expires:type_name -> google.protobuf.Timestamp
 	2,  // 15: muniment.v1.ExceptionScope.subjects:type_name -> muniment.v1.Artifact
-	25, // 16: muniment.v1.Finding.detected:type_name -> google.protobuf.Timestamp
-	2,  // 17: muniment.v1.Finding.subjects:type_name -> muniment.v1.Artifact
-	26, // 18: muniment.v1.Control.parameters:type_name -> google.protobuf.Struct
-	2,  // 19: muniment.v1.GateDecision.subjects:type_name -> muniment.v1.Artifact
-	25, // 20: muniment.v1.GateDecision.decided:type_name -> google.protobuf.Timestamp
-	14, // 21: muniment.v1.GateDecision.results:type_name -> muniment.v1.ControlResult
-	25, // 22: muniment.v1.Inventory.observed:type_name -> google.protobuf.Timestamp
-	16, // 23: muniment.v1.Inventory.items:type_name -> muniment.v1.InventoryItem
-	2,  // 24: muniment.v1.InventoryItem.artifact:type_name -> muniment.v1.Artifact
-	18, // 25: muniment.v1.MetricSnapshot.window:type_name -> muniment.v1.MetricWindow
-	19, // 26: muniment.v1.MetricSnapshot.metrics:type_name -> muniment.v1.Metric
-	2,  // 27: muniment.v1.MetricSnapshot.subjects:type_name -> muniment.v1.Artifact
-	25, // 28: muniment.v1.MetricWindow.from:type_name -> google.protobuf.Timestamp
-	25, // 29: muniment.v1.MetricWindow.to:type_name -> google.protobuf.Timestamp
-	25, // 30: muniment.v1.VerificationReport.verified_at:type_name -> google.protobuf.Timestamp
-	2,  // 31: muniment.v1.VerificationReport.subjects:type_name -> muniment.v1.Artifact
-	32, // [32:32] is the sub-list for method output_type
-	32, // [32:32] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	37, // 16: muniment.v1.ExceptionDecision.expires:type_name -> google.protobuf.Timestamp
+	37, // 17: muniment.v1.Finding.detected:type_name -> google.protobuf.Timestamp
+	2,  // 18: muniment.v1.Finding.subjects:type_name -> muniment.v1.Artifact
+	37, // 19: muniment.v1.Finding.due:type_name -> google.protobuf.Timestamp
+	38, // 20: muniment.v1.Control.parameters:type_name -> google.protobuf.Struct
+	14, // 21: muniment.v1.Control.sla_days:type_name -> muniment.v1.SlaDays
+	15, // 22: muniment.v1.Control.applies_to:type_name -> muniment.v1.ControlTarget
+	16, // 23: muniment.v1.Control.check:type_name -> muniment.v1.ControlCheck
+	18, // 24: muniment.v1.Control.modes:type_name -> muniment.v1.ControlMode
+	19, // 25: muniment.v1.Control.exceptions:type_name -> muniment.v1.ExceptionRules
+	17, // 26: muniment.v1.ControlCheck.require:type_name -> muniment.v1.Requirement
+	21, // 27: muniment.v1.ControlSet.signers:type_name -> muniment.v1.NamedSigner
+	22, // 28: muniment.v1.ControlSet.controls:type_name -> muniment.v1.ControlReference
+	23, // 29: muniment.v1.ControlSet.image_paths:type_name -> muniment.v1.ImagePath
+	37, // 30: muniment.v1.KeyEvent.from:type_name -> google.protobuf.Timestamp
+	2,  // 31: muniment.v1.GateDecision.subjects:type_name -> muniment.v1.Artifact
+	37, // 32: muniment.v1.GateDecision.decided:type_name -> google.protobuf.Timestamp
+	26, // 33: muniment.v1.GateDecision.results:type_name -> muniment.v1.ControlResult
+	37, // 34: muniment.v1.GateDecision.valid_until:type_name -> google.protobuf.Timestamp
+	37, // 35: muniment.v1.Inventory.observed:type_name -> google.protobuf.Timestamp
+	28, // 36: muniment.v1.Inventory.items:type_name -> muniment.v1.InventoryItem
+	2,  // 37: muniment.v1.InventoryItem.artifact:type_name -> muniment.v1.Artifact
+	30, // 38: muniment.v1.MetricSnapshot.window:type_name -> muniment.v1.MetricWindow
+	31, // 39: muniment.v1.MetricSnapshot.metrics:type_name -> muniment.v1.Metric
+	2,  // 40: muniment.v1.MetricSnapshot.subjects:type_name -> muniment.v1.Artifact
+	37, // 41: muniment.v1.MetricWindow.from:type_name -> google.protobuf.Timestamp
+	37, // 42: muniment.v1.MetricWindow.to:type_name -> google.protobuf.Timestamp
+	37, // 43: muniment.v1.VerificationReport.verified_at:type_name -> google.protobuf.Timestamp
+	2,  // 44: muniment.v1.VerificationReport.subjects:type_name -> muniment.v1.Artifact
+	45, // [45:45] is the sub-list for method output_type
+	45, // [45:45] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_muniment_v1_kinds_proto_init() }
@@ -2263,18 +3577,23 @@ func file_muniment_v1_kinds_proto_init() {
 	file_muniment_v1_kinds_proto_msgTypes[4].OneofWrappers = []any{}
 	file_muniment_v1_kinds_proto_msgTypes[5].OneofWrappers = []any{}
 	file_muniment_v1_kinds_proto_msgTypes[11].OneofWrappers = []any{}
-	file_muniment_v1_kinds_proto_msgTypes[13].OneofWrappers = []any{}
-	file_muniment_v1_kinds_proto_msgTypes[16].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[12].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[14].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[17].OneofWrappers = []any{}
 	file_muniment_v1_kinds_proto_msgTypes[19].OneofWrappers = []any{}
 	file_muniment_v1_kinds_proto_msgTypes[20].OneofWrappers = []any{}
-	file_muniment_v1_kinds_proto_msgTypes[21].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[25].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[28].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[31].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[32].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[33].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_muniment_v1_kinds_proto_rawDesc), len(file_muniment_v1_kinds_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

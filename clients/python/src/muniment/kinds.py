@@ -11,17 +11,19 @@ class Kind:
     """One kind of entry.
 
     Repeated evidence is recognized by its content, a repeated event by its idempotency key.
-    `author` is the role that may append entries of the kind, besides admin. `media_type` is the
-    media type of the payload, or empty if the payload is any document. `max_bytes` is the size
-    limit of a submitted payload, and 0 is the server's own limit. `key_facts` are the attributes
-    of the header that summarize an entry, most important first. `relation` is the relation of an
-    artifact to the entry, or empty if that depends on the predicate type. `summary` is a one-line
-    template over the header's attributes, as kind_options.proto specifies.
+    `author` is the role that may append entries of the kind, besides admin. If `named_appender`, so
+    may an appender whose grant names the kind. `media_type` is the media type of the payload, or
+    empty if the payload is any document. `max_bytes` is the size limit of a submitted payload, and
+    0 is the server's own limit. `key_facts` are the attributes of the header that summarize an
+    entry, most important first. `relation` is the relation of an artifact to the entry, or empty if
+    that depends on the predicate type. `summary` is a one-line template over the header's
+    attributes, as kind_options.proto specifies.
     """
 
     name: str
     record_class: Literal["evidence", "event"]
     author: Literal["appender", "approver", "server"]
+    named_appender: bool
     media_type: str
     max_bytes: int
     key_facts: tuple[str, ...]
@@ -36,6 +38,7 @@ KINDS: tuple[Kind, ...] = (
         name="attestation",
         record_class="evidence",
         author="appender",
+        named_appender=False,
         media_type="",
         max_bytes=0,
         key_facts=(),
@@ -48,6 +51,7 @@ KINDS: tuple[Kind, ...] = (
         name="backfill-checkpoint",
         record_class="event",
         author="appender",
+        named_appender=False,
         media_type="application/vnd.muniment.backfill-checkpoint.v1+json",
         max_bytes=1048576,
         key_facts=("entity", "checkpoint", "acaScore", "rollbackReady"),
@@ -60,6 +64,7 @@ KINDS: tuple[Kind, ...] = (
         name="config",
         record_class="event",
         author="server",
+        named_appender=False,
         media_type="application/vnd.muniment.config.v1+json",
         max_bytes=0,
         key_facts=("name", "digest", "actor"),
@@ -72,18 +77,33 @@ KINDS: tuple[Kind, ...] = (
         name="control",
         record_class="event",
         author="approver",
+        named_appender=False,
         media_type="application/vnd.muniment.control.v1+json",
         max_bytes=1048576,
-        key_facts=("title", "state", "owner"),
+        key_facts=("title", "state", "severity", "owner"),
         title="Control",
         description="a rule that the company has committed to",
         relation="",
         summary="{title} ({state})",
     ),
     Kind(
+        name="control-set",
+        record_class="event",
+        author="approver",
+        named_appender=False,
+        media_type="application/vnd.muniment.control-set.v1+json",
+        max_bytes=1048576,
+        key_facts=("version", "controls"),
+        title="Control set",
+        description="the controls that gates enforce",
+        relation="",
+        summary="{version}",
+    ),
+    Kind(
         name="erasure",
         record_class="event",
         author="server",
+        named_appender=False,
         media_type="application/vnd.muniment.erasure.v1+json",
         max_bytes=0,
         key_facts=("entry", "scope", "reason", "actor"),
@@ -93,21 +113,36 @@ KINDS: tuple[Kind, ...] = (
         summary="entry {entry}: {scope}, by {actor}",
     ),
     Kind(
-        name="exception",
+        name="exception-decision",
         record_class="event",
         author="approver",
-        media_type="application/vnd.muniment.exception.v1+json",
+        named_appender=False,
+        media_type="application/vnd.muniment.exception-decision.v1+json",
         max_bytes=1048576,
-        key_facts=("exception", "approver", "requester", "expires"),
-        title="Exception",
-        description="a temporary exemption of artifacts from a control",
+        key_facts=("exception", "decision", "request", "expires"),
+        title="Exception decision",
+        description="a decision about an exception",
+        relation="",
+        summary="exception {exception}: {decision}[ until {expires|day}]",
+    ),
+    Kind(
+        name="exception-request",
+        record_class="event",
+        author="appender",
+        named_appender=False,
+        media_type="application/vnd.muniment.exception-request.v1+json",
+        max_bytes=1048576,
+        key_facts=("exception", "expires", "breakGlass"),
+        title="Exception request",
+        description="a request to exempt artifacts from a control for a time",
         relation="excepted-by",
-        summary="exception[ {exception}] from {controls}, approved by {approver}, until {expires|day}",
+        summary="exception {exception} from {controls}, requested until {expires|day}",
     ),
     Kind(
         name="export-manifest",
         record_class="evidence",
         author="appender",
+        named_appender=False,
         media_type="application/vnd.muniment.export-manifest.v1+json",
         max_bytes=1048576,
         key_facts=("name", "created", "files"),
@@ -119,43 +154,60 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         name="finding",
         record_class="event",
-        author="appender",
+        author="approver",
+        named_appender=True,
         media_type="application/vnd.muniment.finding.v1+json",
         max_bytes=1048576,
         key_facts=("finding", "severity", "status", "source"),
         title="Finding",
-        description="a problem with an artifact",
+        description="a problem with an artifact or a control",
         relation="found-by",
         summary="{source}: {finding}, {severity}, {status}",
     ),
     Kind(
         name="gate-decision",
         record_class="event",
-        author="appender",
+        author="server",
+        named_appender=False,
         media_type="application/vnd.muniment.gate-decision.v1+json",
-        max_bytes=1048576,
-        key_facts=("gate", "decision", "environment", "decided"),
+        max_bytes=0,
+        key_facts=("stage", "decision", "environment", "decided"),
         title="Gate decision",
         description="a gate's decision about artifacts",
         relation="gated-by",
-        summary="{gate}: {decision}[ in {environment}]",
+        summary="{stage}: {decision}[ in {environment}]",
     ),
     Kind(
         name="inventory",
         record_class="event",
-        author="appender",
+        author="approver",
+        named_appender=True,
         media_type="application/vnd.muniment.inventory.v1+json",
         max_bytes=1048576,
-        key_facts=("environment", "observed", "items"),
+        key_facts=("scope", "environment", "observed", "items"),
         title="Inventory",
-        description="the artifacts that run in an environment",
-        relation="running-in",
-        summary="{environment}, seen {observed|day}",
+        description="the artifacts that exist or run in an environment",
+        relation="listed-in",
+        summary="{scope} in {environment}, seen {observed|day}",
+    ),
+    Kind(
+        name="key-event",
+        record_class="event",
+        author="approver",
+        named_appender=False,
+        media_type="application/vnd.muniment.key-event.v1+json",
+        max_bytes=1048576,
+        key_facts=("event", "keyId", "identity", "from"),
+        title="Key event",
+        description="the registration, retirement or compromise of a signer's key",
+        relation="",
+        summary="[key {keyId}][{identity}] {event} from {from|day}",
     ),
     Kind(
         name="metric-snapshot",
         record_class="event",
         author="appender",
+        named_appender=False,
         media_type="application/vnd.muniment.metric-snapshot.v1+json",
         max_bytes=1048576,
         key_facts=("service", "from", "to"),
@@ -168,6 +220,7 @@ KINDS: tuple[Kind, ...] = (
         name="triage-action",
         record_class="event",
         author="appender",
+        named_appender=False,
         media_type="application/vnd.muniment.triage-action.v1+json",
         max_bytes=1048576,
         key_facts=("incident", "playbook", "action", "result", "actor"),
@@ -179,7 +232,8 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         name="verification-report",
         record_class="event",
-        author="appender",
+        author="approver",
+        named_appender=True,
         media_type="application/vnd.muniment.verification-report.v1+json",
         max_bytes=1048576,
         key_facts=("verdict", "reasonCode", "verifier"),

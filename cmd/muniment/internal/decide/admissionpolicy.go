@@ -208,7 +208,7 @@ Exit code: 0 all would be admitted; 1 some would not; 2 no answer.
 Examples:
   muniment policy test admission.yaml build/provenance.sigstore.json
   muniment policy test admission.yaml *.json --trusted-root ours=trusted-root.json
-  muniment policy test admission.yaml exception.json --kind exception --submitter token:kim --json`
+  muniment policy test admission.yaml exception.json --kind exception-request --submitter oidc:https://login.acme.example#kim --json`
 }
 
 func (c *policyTestCmd) Run(a *term.App) error {

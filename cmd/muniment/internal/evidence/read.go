@@ -199,7 +199,7 @@ Exit code: 0 listed, even if no entry matches; 2 no answer.
 Examples:
   muniment list
   muniment list --subject sha256:2cf24dba… --predicate-type https://slsa.dev/provenance/v1
-  muniment list --kind exception --control VULN-CRITICAL-0
+  muniment list --kind exception-request --control VULN-CRITICAL-0
   muniment list --attribute incident=INC-2041
   muniment list --material sha256:2cf24dba…
   muniment list --signer ci@acme.example --from 2026-11-01T00:00:00Z --oldest --limit 0 --json`

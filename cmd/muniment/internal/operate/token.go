@@ -18,6 +18,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/wholefile"
+	"muniment.dev/muniment/proto/kinds"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
@@ -30,7 +31,7 @@ type tokenCmd struct {
 type tokenIssueCmd struct {
 	ID      string   `arg:"" help:"ID of the grant: 1 to 63 of a-z, 0-9, dot, _ and -. An ID cannot be used again."`
 	Role    string   `help:"appender, reader, approver, auditor or admin." required:"" enum:"appender,reader,approver,auditor,admin"`
-	Kind    []string `help:"For appenders: a kind that the token can append. Default: all kinds of the role. May be repeated." placeholder:"KIND"`
+	Kind    []string `help:"For appenders: a kind that the token can append. Default: all kinds of the role except finding, inventory and verification-report. May be repeated." placeholder:"KIND"`
 	Expires string   `help:"Expiry of the token: a duration such as 90d or 12h, a date, a time in RFC 3339, or 'never'." default:"90d"`
 	Reason  string   `help:"Why; recorded."`
 	Output  string   `short:"o" help:"File for the token, made with mode 0600. Default: standard output." placeholder:"FILE" type:"path"`
@@ -265,6 +266,21 @@ func (c *whoamiCmd) Run(a *term.App) error {
 		}{m.Tenant, m.Identity, o})
 	}
 	fmt.Fprintf(a.Stdout, "tenant    %s\nidentity  %s\nrole      %s\nkinds     %s\nexpires   %s\n", term.Quoted(m.Tenant), term.Quoted(m.Identity), o.Role,
-		cmp.Or(strings.Join(o.Kinds, " "), "all of the role"), cmp.Or(o.Expires, "never"))
+		cmp.Or(strings.Join(o.Kinds, " "), "all of the role"+notNamed(m.Role)), cmp.Or(o.Expires, "never"))
 	return nil
+}
+
+// notNamed returns a phrase about the kinds that credentials of the role
+// without kinds exclude, or "".
+func notNamed(role munimentv1.Role) string {
+	if role != munimentv1.Role_ROLE_APPENDER {
+		return ""
+	}
+	var names []string
+	for _, k := range kinds.All() {
+		if k.NamedAppender {
+			names = append(names, k.Name)
+		}
+	}
+	return " except " + strings.Join(names, ", ") + ", which the grant must name"
 }

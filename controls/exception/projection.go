@@ -1,0 +1,243 @@
+package exception
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
+)
+
+// A Log has the published entries of streams. A *ledger.Ledger is a Log.
+type Log interface {
+	// Published returns the published state.
+	Published() *ledger.Published
+	// Next returns the first entry of the stream at or above an index that
+	// matches the filter, or nil, and the index at which to continue.
+	Next(ctx context.Context, p *ledger.Published, s *ledger.Stream, f ledger.Filter, from uint64) (*ledger.Entry, uint64, error)
+}
+
+// A Projection has the exceptions of each stream. It reads new entries when it
+// is used, and goroutines can share it.
+type Projection struct {
+	Log Log
+	Now func() time.Time
+
+	mu      sync.Mutex
+	streams map[entry.Hash]*stream
+}
+
+// A stream has the exceptions of one stream that are not erased.
+type stream struct {
+	mu            sync.Mutex          // guards the fields below; held while entries are read
+	nextRequest   uint64              // first index not yet searched for requests
+	nextDecision  uint64              // first index not yet searched for decisions
+	nextErased    uint64              // first index not yet searched for erasures
+	requests      []*request          // in the order of their entries
+	byID          map[string]*request // the oldest request, by folded ID
+	decisionAbout map[uint64]*request // by the index of the decision
+}
+
+// InForce returns the exceptions in force in the stream, in the order of their
+// entries.
+func (p *Projection) InForce(ctx context.Context, s *ledger.Stream) ([]Exception, error) {
+	st, err := p.current(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	defer st.mu.Unlock()
+	var all []Exception
+	for r := range st.inForce(p.Now()) {
+		x := r.Exception
+		x.Expires = r.state.expires
+		all = append(all, x)
+	}
+	return all, nil
+}
+
+// ReliedUpon returns why an entry of the stream must be kept, or "". An
+// exception in force relies on its request, on the decisions about it, and on
+// the evidence about the artifacts in its scope. It implements
+// retention.Reliance.
+func (p *Projection) ReliedUpon(ctx context.Context, s *ledger.Stream, e *ledger.Entry) (string, error) {
+	if e.Header == nil {
+		return "", nil
+	}
+	st, err := p.current(ctx, s)
+	if err != nil {
+		return "", err
+	}
+	defer st.mu.Unlock()
+	about := st.decisionAbout[e.Index]
+	for r := range st.inForce(p.Now()) {
+		if err := ctx.Err(); err != nil {
+			return "", err
+		}
+		until := r.state.expires.Format(time.RFC3339)
+		switch {
+		case r.Index == e.Index, r == about:
+			return fmt.Sprintf("the exception %s is in force until %s", r.ID, until), nil
+		case r.Covers(e.Header.Subjects):
+			return fmt.Sprintf("the exception %s (entry %d), in force until %s, covers the same artifact", r.ID, r.Index, until), nil
+		}
+	}
+	return "", nil
+}
+
+// inForce returns the requests that are in force at a time, in the order of
+// their entries.
+func (st *stream) inForce(now time.Time) iter.Seq[*request] {
+	return func(yield func(*request) bool) {
+		for _, r := range st.requests {
+			if !r.repeated && r.state.inForce(now) && !yield(r) {
+				return
+			}
+		}
+	}
+}
+
+// request returns the request in the entry with the index, or nil.
+func (st *stream) request(index uint64) *request {
+	i, ok := slices.BinarySearchFunc(st.requests, index, func(r *request, index uint64) int { return cmp.Compare(r.Index, index) })
+	if !ok {
+		return nil
+	}
+	return st.requests[i]
+}
+
+// current returns the stream, locked and up to date. The lock is for one
+// stream, so that tenants do not wait for each other.
+func (p *Projection) current(ctx context.Context, s *ledger.Stream) (*stream, error) {
+	st := p.stream(s)
+	st.mu.Lock()
+	if err := p.refresh(ctx, s, st); err != nil {
+		st.mu.Unlock()
+		return nil, err
+	}
+	return st, nil
+}
+
+func (p *Projection) stream(s *ledger.Stream) *stream {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	st := p.streams[s.ID]
+	if st == nil {
+		st = &stream{byID: map[string]*request{}, decisionAbout: map[uint64]*request{}}
+		if p.streams == nil {
+			p.streams = map[entry.Hash]*stream{}
+		}
+		p.streams[s.ID] = st
+	}
+	return st
+}
+
+// refresh adds new requests and decisions, and removes those that were erased.
+func (p *Projection) refresh(ctx context.Context, s *ledger.Stream, st *stream) error {
+	published := p.Log.Published()
+	for _, kind := range []struct {
+		name  string
+		next  *uint64
+		visit func(*ledger.Entry) error
+	}{
+		{kindname.ExceptionRequest, &st.nextRequest, st.addRequest},
+		// always follows its request
+		{kindname.ExceptionDecision, &st.nextDecision, st.addDecision},
+		// always follows the erased entry
+		{ledger.ErasureKind, &st.nextErased, st.erase},
+	} {
+		if err := p.each(ctx, published, s, kind.name, kind.next, kind.visit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (st *stream) addRequest(e *ledger.Entry) error {
+	r, err := readRequest(e)
+	if err != nil {
+		return fmt.Errorf("entry %d: %w", e.Index, err)
+	}
+	st.requests = append(st.requests, r)
+	if st.byID[foldID(r.ID)] != nil {
+		r.repeated = true
+	} else {
+		st.byID[foldID(r.ID)] = r
+	}
+	return nil
+}
+
+// foldID returns the form of an ID that is compared, so that two exceptions
+// cannot be mistaken for each other.
+func foldID(id string) string { return strings.ToLower(id) }
+
+// addDecision adds a decision to the request that it names by index and ID.
+func (st *stream) addDecision(e *ledger.Entry) error {
+	d, about, id, err := readDecision(e)
+	if err != nil {
+		return fmt.Errorf("entry %d: %w", e.Index, err)
+	}
+	if r := st.request(about); r != nil && r.ID == id && r.Index < d.index {
+		r.decisions = append(r.decisions, d)
+		r.decide()
+		st.decisionAbout[d.index] = r
+	}
+	return nil
+}
+
+// erase removes an erased request or decision, as if it had never existed.
+func (st *stream) erase(e *ledger.Entry) error {
+	index, err := strconv.ParseUint(e.Header.Attributes["entry"], 10, 64)
+	if err != nil {
+		return fmt.Errorf("entry %d: invalid entry %q", e.Index, e.Header.Attributes["entry"])
+	}
+	if r := st.decisionAbout[index]; r != nil {
+		r.decisions = slices.DeleteFunc(r.decisions, func(d decision) bool { return d.index == index })
+		r.decide()
+		delete(st.decisionAbout, index)
+	}
+	if r := st.request(index); r != nil {
+		st.eraseRequest(r)
+	}
+	return nil
+}
+
+func (st *stream) eraseRequest(r *request) {
+	for _, d := range r.decisions {
+		delete(st.decisionAbout, d.index)
+	}
+	st.requests = slices.DeleteFunc(st.requests, func(other *request) bool { return other == r })
+	if r.repeated {
+		return
+	}
+	id := foldID(r.ID)
+	delete(st.byID, id)
+	if i := slices.IndexFunc(st.requests, func(other *request) bool { return foldID(other.ID) == id }); i >= 0 {
+		st.byID[id], st.requests[i].repeated = st.requests[i], false
+	}
+}
+
+// each calls visit with the published entries of a kind from the index at which
+// next points, and advances it.
+func (p *Projection) each(ctx context.Context, published *ledger.Published, s *ledger.Stream, kind string, next *uint64, visit func(*ledger.Entry) error) error {
+	for *next < published.Size {
+		e, after, err := p.Log.Next(ctx, published, s, ledger.Filter{Kind: kind}, *next)
+		if err != nil {
+			return fmt.Errorf("read %ss: %w", kind, err)
+		}
+		if e != nil {
+			if err := visit(e); err != nil {
+				return err
+			}
+		}
+		*next = after
+	}
+	return nil
+}
