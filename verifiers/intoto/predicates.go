@@ -2,7 +2,9 @@ package intoto
 
 import (
 	"errors"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -14,6 +16,7 @@ const (
 	SLSASummaryV02    = "https://slsa.dev/verification_summary/v0.2"
 	SLSASummaryV1     = "https://slsa.dev/verification_summary/v1"
 	SPDX              = "https://spdx.dev/Document"
+	SPDX3             = "https://spdx.dev/Document/v3"
 	CycloneDX         = "https://cyclonedx.org/bom"
 	OpenVEX           = "https://openvex.dev/ns"
 	TestResult        = "https://in-toto.io/attestation/test-result/v0.1"
@@ -55,32 +58,59 @@ var exact = map[string]definition{
 	VulnsV02:          {ScannedBy, vulnsV02, nil},
 }
 
-var (
-	spdx2Type     = regexp.MustCompile(`^https://spdx\.dev/Document(/v2(\.\d+)?)?$`)
-	spdx3Type     = regexp.MustCompile(`^https://spdx\.dev/Document/v3(\.\d+)*$`)
-	cycloneDXType = regexp.MustCompile(`^https://cyclonedx\.org/bom(/v?\d+(\.\d+)?)?$`)
-	openVEXType   = regexp.MustCompile(`^https://openvex\.dev/ns(/v\d+(\.\d+)*)?$`)
-	ownType       = regexp.MustCompile(`^https://muniment\.dev/predicate/([a-z][a-z0-9-]{0,62})/v1$`)
-)
+// families are the predicate types that are one definition under several names.
+// The names of a family match a pattern.
+var families = []struct {
+	name    string // without a version
+	pattern *regexp.Regexp
+	definition
+}{
+	{SPDX, regexp.MustCompile(`^https://spdx\.dev/Document(/v2(\.\d+)?)?$`), definition{DescribedBy, spdx2, spdxText}},
+	{SPDX3, regexp.MustCompile(`^https://spdx\.dev/Document/v3(\.\d+)*$`), definition{DescribedBy, spdx3, nil}},
+	{CycloneDX, regexp.MustCompile(`^https://cyclonedx\.org/bom(/v?\d+(\.\d+)?)?$`), definition{DescribedBy, cycloneDX, nil}},
+	{OpenVEX, regexp.MustCompile(`^https://openvex\.dev/ns(/v\d+(\.\d+)*)?$`), definition{AssessedBy, openVEX, nil}},
+}
+
+var ownType = regexp.MustCompile(`^https://muniment\.dev/predicate/([a-z][a-z0-9-]{0,62})/v1$`)
 
 // definitionOf returns what is known of a predicate type.
 func definitionOf(predicateType string) definition {
 	if d, ok := exact[predicateType]; ok {
 		return d
 	}
-	switch {
-	case spdx2Type.MatchString(predicateType):
-		return definition{DescribedBy, spdx2, spdxText}
-	case spdx3Type.MatchString(predicateType):
-		return definition{DescribedBy, spdx3, nil}
-	case cycloneDXType.MatchString(predicateType):
-		return definition{DescribedBy, cycloneDX, nil}
-	case openVEXType.MatchString(predicateType):
-		return definition{AssessedBy, openVEX, nil}
-	case KindOf(predicateType) != "":
+	for _, f := range families {
+		if f.pattern.MatchString(predicateType) {
+			return f.definition
+		}
+	}
+	if KindOf(predicateType) != "" {
 		return definition{RecordedBy, nil, nil}
 	}
 	return definition{category: AttestedBy}
+}
+
+// FamilyOf returns the predicate type without the version that SPDX, CycloneDX
+// and OpenVEX append to theirs. It returns other types unchanged.
+func FamilyOf(predicateType string) string {
+	if _, ok := exact[predicateType]; ok {
+		return predicateType
+	}
+	for _, f := range families {
+		if f.pattern.MatchString(predicateType) {
+			return f.name
+		}
+	}
+	return predicateType
+}
+
+// Families returns the predicate types with a definition, as FamilyOf returns
+// them, in any order.
+func Families() []string {
+	all := slices.Collect(maps.Keys(exact))
+	for _, f := range families {
+		all = append(all, f.name)
+	}
+	return all
 }
 
 // CategoryOf returns the category that goes with a predicate type.

@@ -1,0 +1,131 @@
+package facts
+
+import "strings"
+
+// backfillCheckpoint reads a document of kind backfill-checkpoint
+// (docs/spec/kinds.md).
+func (r *reader) backfillCheckpoint() error {
+	c := &Checkpoint{}
+	var score, ready bool
+	err := r.object(func(name string) error {
+		switch name {
+		case "entity":
+			return r.text(&c.Entity)
+		case "checkpoint":
+			return r.text(&c.Checkpoint)
+		case "acaScore":
+			return r.number(&c.ACAScore, &score, 0, 1)
+		case "ts":
+			return r.text(&c.Time)
+		case "rollbackReady":
+			return r.boolean(&c.RollbackReady, &ready)
+		}
+		return errUnknown
+	})
+	switch {
+	case err != nil:
+		return err
+	case c.Entity == "":
+		return r.missing("entity")
+	case c.Checkpoint == "":
+		return r.missing("checkpoint")
+	case !isPercentage(c.Checkpoint):
+		r.out.problem(r.place("checkpoint"), WrongValue)
+		return errBad
+	case !score:
+		return r.missing("acaScore")
+	case c.Time == "":
+		return r.missing("ts")
+	case !ready:
+		return r.missing("rollbackReady")
+	}
+	r.out.Checkpoint = c
+	return nil
+}
+
+// isPercentage reports whether s is a percentage from 0% to 100% with at most
+// two decimals.
+func isPercentage(s string) bool {
+	s, ok := strings.CutSuffix(s, "%")
+	whole, fraction, dot := strings.Cut(s, ".")
+	switch {
+	case !ok || !isDigits(whole) || dot && (!isDigits(fraction) || len(fraction) > 2):
+		return false
+	case whole == "100":
+		return strings.Trim(fraction, "0") == ""
+	}
+	return len(whole) <= 2
+}
+
+// exportManifest reads a document of kind export-manifest.
+func (r *reader) exportManifest() error {
+	e := &Export{}
+	err := r.object(func(name string) error {
+		switch name {
+		case "name":
+			return r.text(&e.Name)
+		case "created":
+			return r.time(&e.Created)
+		case "residencyRegions":
+			return r.texts(&e.Regions)
+		case "licenses":
+			return r.texts(&e.Licenses)
+		case "files":
+			return r.array(func(int) error {
+				e.Files++
+				ok, err := r.begin('{')
+				if !ok {
+					return err
+				}
+				return r.skip()
+			})
+		case "privacyBudget":
+			return r.privacy(e)
+		}
+		return errUnknown
+	})
+	switch {
+	case err != nil:
+		return err
+	case e.Name == "":
+		return r.missing("name")
+	case e.Created == 0:
+		return r.missing("created")
+	case e.Files == 0:
+		return r.missing("files")
+	}
+	r.out.Export = e
+	return nil
+}
+
+func (r *reader) privacy(e *Export) error {
+	const most = 1e308
+	p := &Privacy{}
+	var epsilon, spent, budget bool
+	present := r.dec.PeekKind() == '{'
+	err := r.object(func(name string) error {
+		switch name {
+		case "epsilon":
+			return r.number(&p.Epsilon, &epsilon, 0, most)
+		case "spent":
+			return r.number(&p.Spent, &spent, 0, most)
+		case "budget":
+			return r.number(&p.Budget, &budget, 0, most)
+		case "delta":
+			return r.number(&p.Delta, nil, 0, 1)
+		}
+		return errUnknown
+	})
+	switch {
+	case err != nil || !present:
+		return err
+	case !epsilon:
+		return r.missing("epsilon")
+	case !spent:
+		return r.missing("spent")
+	case !budget:
+		return r.missing("budget")
+	}
+	e.Privacy = p
+	return nil
+}
