@@ -42,6 +42,7 @@ var codes = []struct {
 	{ledger.ErrReplica, connect.CodeFailedPrecondition, "replica", 0},
 	{ledger.ErrRolledBack, connect.CodeFailedPrecondition, "rolled_back", 0},
 	{ledger.ErrErased, connect.CodeFailedPrecondition, "erased", 0},
+	{ingest.ErrContended, connect.CodeUnavailable, "rules_contended", 5 * time.Second},
 	{retention.ErrHeld, connect.CodeFailedPrecondition, "held", 0},
 	{retention.ErrKept, connect.CodeFailedPrecondition, "kept", 0},
 	{retention.ErrHoldExists, connect.CodeFailedPrecondition, "hold_exists", 0},

@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -151,109 +150,77 @@ func (a *Admission) latest(s *ledger.Stream) *atomic.Pointer[rules] {
 	return r
 }
 
-// append calls draft with the rules in force, and then do, which appends the
-// drafts under their version. If the rules have changed meanwhile, it begins
-// again.
-func (a *Admission) append(ctx context.Context, who Submitter, draft func(*rules) error, do func(ledger.Rules) error) error {
-	for {
-		r, err := a.current(ctx, who)
-		if err == nil {
-			err = who.check()
-		}
-		if err != nil {
-			return err
-		}
-		if err := draft(r); err != nil {
-			return err
-		}
-		if err := do(r.version); !errors.Is(err, ledger.ErrOvertaken) {
-			return err
-		}
-	}
-}
-
 // current returns the rules in force in the stream. It first records missing
-// ones.
-func (a *Admission) current(ctx context.Context, who Submitter) (*rules, error) {
-	latest, confirmed := a.latest(who.Stream), map[string]bool{}
-	for {
-		version, given := a.ledger.Rules(who.Stream), a.given.Load()
-		old := latest.Load()
-		if old != nil && old.version == version && old.given == given {
-			return old, nil
-		}
-		r := &rules{version: version, given: given}
-		recorded, err := a.load(ctx, who, r, old, confirmed)
-		switch {
-		case errors.Is(err, ledger.ErrOvertaken) || recorded:
-			// read them again, with what was recorded
-		case err != nil:
-			return nil, err
-		default:
-			latest.Store(r)
-			return r, nil
-		}
+// ones, and counts them by name. Errors: errRecorded and ledger.ErrOvertaken if
+// the rules must be read again.
+func (a *Admission) current(ctx context.Context, who Submitter, recorded map[string]int) (*rules, error) {
+	latest, version, given := a.latest(who.Stream), a.ledger.Rules(who.Stream), a.given.Load()
+	old := latest.Load()
+	if old != nil && old.version == version && old.given == given {
+		return old, nil
 	}
+	r := &rules{version: version, given: given}
+	if err := a.load(ctx, who, r, old, recorded); err != nil {
+		return nil, err
+	}
+	latest.Store(r)
+	return r, nil
 }
 
 // load reads the rules in force. If the default policy or a trusted root is
-// missing, it records that and reports so. confirmed has the names of roots
-// that were recorded for this call, whatever the clocks show.
-func (a *Admission) load(ctx context.Context, who Submitter, r, old *rules, confirmed map[string]bool) (recorded bool, err error) {
-	if recorded, err = a.loadPolicy(ctx, who, r, old); err != nil || recorded {
-		return recorded, err
+// missing, it records that and returns errRecorded.
+func (a *Admission) load(ctx context.Context, who Submitter, r, old *rules, recorded map[string]int) error {
+	if err := a.loadPolicy(ctx, who, r, old, recorded); err != nil {
+		return err
 	}
 	for _, f := range r.given.roots {
 		if len(f.Tenants) > 0 && !slices.Contains(f.Tenants, who.Tenant) {
 			continue
 		}
-		since, err := a.putRoot(ctx, who, r, f, confirmed[f.Name])
+		since, err := a.putRoot(ctx, who, r, f, recorded)
 		if err != nil {
-			return false, fmt.Errorf("put the trusted root %s in force: %w", f.Name, err)
-		}
-		if since.IsZero() {
-			confirmed[f.Name] = true
-			return true, nil
+			return fmt.Errorf("put the trusted root %s in force: %w", f.Name, err)
 		}
 		r.roots = append(r.roots, root{f, since})
 	}
-	return false, nil
+	return nil
 }
 
 // loadPolicy sets the policy in force in the stream. If that is the default
 // policy, it records it unless it is recorded already.
-func (a *Admission) loadPolicy(ctx context.Context, who Submitter, r, old *rules) (recorded bool, err error) {
+func (a *Admission) loadPolicy(ctx context.Context, who Submitter, r, old *rules, recorded map[string]int) error {
 	c, err := NewestConfig(ctx, a.ledger, who.Stream, PolicyConfig)
 	if err != nil {
-		return false, fmt.Errorf("read the admission policy: %w", err)
+		return fmt.Errorf("read the admission policy: %w", err)
 	}
 	if c != nil {
 		r.index, r.own = c.Index, true
 		if old != nil && old.own && old.index == c.Index {
 			r.policy = old.policy
 		} else if r.policy, err = ParseAdmissionPolicy(c.Document); err != nil {
-			return false, fmt.Errorf("this version cannot read the admission policy in force (entry %d): %w", c.Index, err)
+			return fmt.Errorf("this version cannot read the admission policy in force (entry %d): %w", c.Index, err)
 		}
-		return false, nil
+		return nil
 	}
 	r.policy = r.given.fallback
 	c, err = NewestConfig(ctx, a.ledger, who.Stream, DefaultPolicyConfig)
 	if err != nil {
-		return false, fmt.Errorf("read the admission policy: %w", err)
+		return fmt.Errorf("read the admission policy: %w", err)
 	}
 	if c != nil && c.Digest == r.policy.Digest() {
 		r.index = c.Index
-		return false, nil
+		return nil
 	}
-	if err := a.record(ctx, who, r, DefaultPolicyConfig, r.policy.Text(), "the default of this server"); err != nil {
-		return false, fmt.Errorf("put the default policy in force: %w", err)
+	if err := a.record(ctx, who, r, DefaultPolicyConfig, r.policy.Text(), "the default of this server", recorded); err != nil {
+		return fmt.Errorf("put the default policy in force: %w", err)
 	}
-	return true, nil
+	return nil
 }
 
 // putRoot returns the time of the root's entry. If that is missing or older
-// than the operator's confirmation, it records one and returns no time.
-func (a *Admission) putRoot(ctx context.Context, who Submitter, r *rules, f *RootFile, confirmed bool) (time.Time, error) {
+// than the operator's confirmation, it records one and returns errRecorded. One
+// that was recorded for this call is new, whatever the clocks show.
+func (a *Admission) putRoot(ctx context.Context, who Submitter, r *rules, f *RootFile, recorded map[string]int) (time.Time, error) {
 	name := RootConfigPrefix + f.Name
 	c, err := NewestConfig(ctx, a.ledger, who.Stream, name)
 	if err != nil {
@@ -261,22 +228,30 @@ func (a *Admission) putRoot(ctx context.Context, who Submitter, r *rules, f *Roo
 	}
 	reason := "put in force"
 	if c != nil && c.Digest == f.Trusted.Digest() {
-		if since := time.UnixMilli(int64(c.Time)); confirmed || !f.Confirmed.After(since) {
+		if since := time.UnixMilli(int64(c.Time)); recorded[name] > 0 || !f.Confirmed.After(since) {
 			return since, nil
 		}
 		reason = "confirmed"
 	}
-	return time.Time{}, a.record(ctx, who, r, name, f.Document, reason)
+	return time.Time{}, a.record(ctx, who, r, name, f.Document, reason, recorded)
 }
 
 // ServerIdentity is the submitter of entries that the server records on its own
 // behalf.
 const ServerIdentity = "server"
 
-func (a *Admission) record(ctx context.Context, who Submitter, r *rules, name string, document []byte, reason string) error {
+// record records a rule of the server, which is then to be read. It returns
+// errRecorded, or ErrContended if the rule was recorded too often.
+func (a *Admission) record(ctx context.Context, who Submitter, r *rules, name string, document []byte, reason string, recorded map[string]int) error {
+	if recorded[name] == maxRecorded {
+		return fmt.Errorf("recorded %d times, and replaced by another server: %w", maxRecorded, ErrContended)
+	}
 	who.Identity = ServerIdentity
-	_, err := recordConfig(context.WithoutCancel(ctx), a.ledger, who, name, document, reason, r.policy.Digest(), r.version)
-	return err
+	if _, err := recordConfig(context.WithoutCancel(ctx), a.ledger, who, name, document, reason, r.basis()); err != nil {
+		return err
+	}
+	recorded[name]++
+	return errRecorded
 }
 
 // SetPolicy puts a policy in force in the submitter's stream and records it as
@@ -288,8 +263,12 @@ func (a *Admission) SetPolicy(ctx context.Context, who Submitter, text []byte, r
 		return ledger.Result{}, err
 	}
 	var res ledger.Result
-	err = a.append(ctx, who, func(r *rules) error { return p.CheckRoots(r.names()) }, func(version ledger.Rules) (err error) {
-		res, err = recordConfig(context.WithoutCancel(ctx), a.ledger, who, PolicyConfig, text, reason, p.Digest(), version)
+	err = a.decideUnder(ctx, who, func(r *rules) error {
+		if err := p.CheckRoots(r.names()); err != nil {
+			return err
+		}
+		// The entry names the policy that it contains.
+		res, err = recordConfig(context.WithoutCancel(ctx), a.ledger, who, PolicyConfig, text, reason, Basis{r.version, p.Digest()})
 		return err
 	})
 	return res, err
@@ -298,11 +277,13 @@ func (a *Admission) SetPolicy(ctx context.Context, who Submitter, text []byte, r
 // Policy returns the policy in force in the submitter's stream, and the index
 // of its entry.
 func (a *Admission) Policy(ctx context.Context, who Submitter) (*policy.AdmissionPolicy, uint64, error) {
-	r, err := a.current(ctx, who)
-	if err != nil {
-		return nil, 0, err
-	}
-	return r.policy, r.index, nil
+	var p *policy.AdmissionPolicy
+	var index uint64
+	err := a.decideUnder(ctx, who, func(r *rules) error {
+		p, index = r.policy, r.index
+		return nil
+	})
+	return p, index, err
 }
 
 func (r *rules) names() []string {

@@ -178,7 +178,7 @@ func TestRulesRace(t *testing.T) {
 			}
 			cancel()
 			in.Admission.SetRoots([]*RootFile{publicGood(func(f *RootFile) { f.Confirmed = time.Now() })})
-			if _, err := in.RecordConfig(context.Background(), who, ledger.Rules{}, "grant/x", []byte("{}"), ""); err != nil {
+			if _, err := in.RecordConfig(context.Background(), who, Basis{}, "grant/x", []byte("{}"), ""); err != nil {
 				t.Error(err)
 			}
 		}
@@ -322,7 +322,7 @@ func TestCredentialsEndInBetween(t *testing.T) {
 		gone = ended
 		other := who
 		other.Valid = nil
-		if _, err := in.RecordConfig(ctx, other, ledger.Rules{}, "grant/x", nil, "revoke it"); err != nil {
+		if _, err := in.RecordConfig(ctx, other, Basis{}, "grant/x", nil, "revoke it"); err != nil {
 			t.Error(err)
 		}
 	}
@@ -353,4 +353,67 @@ func TestExchangesOvertakeNothing(t *testing.T) {
 	if Governs(&entry.Header{Kind: "attestation", Attributes: map[string]string{"type": "grant"}}) {
 		t.Error("an attestation governs")
 	}
+}
+
+// Two servers with different default policies or trusted roots do not go on
+// replacing each other's. The other server acts each time that this one has
+// decided.
+func TestServersWithDifferentRules(t *testing.T) {
+	defaults, err := ParseAdmissionPolicy([]byte(enforceNothing))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, other := range map[string]AdmissionConfig{
+		"default policy": {Default: defaults, Roots: []*RootFile{publicGood()}},
+		"trusted root":   {Roots: []*RootFile{publicGood(func(f *RootFile) { f.Trusted, f.Document = anotherRoot(t) })}},
+		"neither":        {Roots: []*RootFile{publicGood()}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx := context.Background()
+			in, who := withAdmission(t, AdmissionConfig{Roots: []*RootFile{publicGood()}})
+			other.Ledger = in.Ledger
+			there := &Ingester{Ledger: in.Ledger, MaxPayload: in.MaxPayload}
+			if there.Admission, err = NewAdmission(other); err != nil {
+				t.Fatal(err)
+			}
+			decisions := 0
+			in.Decided = func(*policy.Decision) {
+				if decisions++; decisions > 2*maxOvertaken {
+					return
+				}
+				_, _, err := there.Admission.Policy(ctx, who)
+				if err == nil && name == "neither" { // but its administrator is busy
+					_, err = there.RecordConfig(ctx, who, Basis{}, "grant/x", []byte("{}"), "")
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			evidence := []Submission{{Kind: "attestation", MediaType: "text/plain", Payload: []byte("evidence")}}
+			if _, err := in.Append(ctx, who, evidence); !errors.Is(err, ErrContended) {
+				t.Errorf("got error %v after %d decisions", err, decisions)
+			}
+			for _, h := range headers(t, in, who) {
+				if h.Kind == "attestation" {
+					t.Error("the evidence was recorded")
+				}
+			}
+			in.Decided = nil
+			if r := appendOne(t, in, who, evidence[0]); r.Err != nil {
+				t.Error(r.Err)
+			}
+			checkRules(t, in, who)
+		})
+	}
+}
+
+// anotherRoot returns a trusted root that is not the public-good one.
+func anotherRoot(t *testing.T) (*sigstore.TrustedRoot, []byte) {
+	t.Helper()
+	document := append(bytes.TrimSpace(sigstore.PublicGoodJSON()), '\n', '\n')
+	root, err := sigstore.ParseTrustedRoot(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root, document
 }

@@ -9,19 +9,19 @@ import (
 )
 
 // Erase performs the erasures and records an entry for each, in one commit. It
-// does not check whether they are permitted. Package retention does, under the
-// version of the rules that it passes. Errors: ledger.ErrOvertaken if that is
-// not in force any more.
-func (in *Ingester) Erase(ctx context.Context, who Submitter, decided ledger.Rules, erasures []*ledger.Erasure, reason string) (results []ledger.Result, err error) {
+// does not check whether they are permitted. Package retention does, on the
+// basis that it passes. Errors: ledger.ErrOvertaken if that is not in force any
+// more.
+func (in *Ingester) Erase(ctx context.Context, who Submitter, decided Basis, erasures []*ledger.Erasure, reason string) (results []ledger.Result, err error) {
 	drafts := make([]ledger.Draft, len(erasures))
-	err = in.under(ctx, who, decided, func(policyDigest string, version ledger.Rules) error {
+	err = in.on(ctx, who, decided, func(b Basis) error {
 		for i, e := range erasures {
 			index := e.Index
 			m := &munimentv1.Erasure{Index: &index, Scope: e.Scope(), Reason: reason, Actor: who.Identity}
-			if drafts[i], err = recordDraft(in.Ledger, who, ledger.ErasureKind, rand.Text(), m, policyDigest); err != nil {
+			if drafts[i], err = recordDraft(in.Ledger, who, ledger.ErasureKind, rand.Text(), m, b); err != nil {
 				return err
 			}
-			drafts[i].Erase, drafts[i].Rules = e, version
+			drafts[i].Erase = e
 		}
 		results, err = in.Ledger.Append(ctx, drafts)
 		return err

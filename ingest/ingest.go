@@ -154,7 +154,12 @@ func (in *Ingester) appendRead(ctx context.Context, who Submitter, subs []Submis
 	}
 	var err error
 	if in.Admission != nil && slices.Contains(wrong, nil) { // something to decide
-		err = in.Admission.append(ctx, who, draft, appendAll)
+		err = in.decideUnder(ctx, who, func(r *rules) error {
+			if err := draft(r); err != nil {
+				return err
+			}
+			return appendAll(r.version)
+		})
 	} else if err = draft(nil); err == nil {
 		err = appendAll(ledger.Rules{})
 	}

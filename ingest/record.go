@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -29,74 +28,42 @@ func (in *Ingester) Record(ctx context.Context, who Submitter, kind string, m pr
 // key before, the result is a duplicate, or the error is ledger.ErrKeyReused if
 // the earlier event differs.
 func (in *Ingester) RecordOnce(ctx context.Context, who Submitter, kind, key string, m proto.Message) (ledger.Result, error) {
-	return in.recordUnder(ctx, who, ledger.Rules{}, kind, key, m)
+	return in.recordOn(ctx, who, Basis{}, kind, key, m)
 }
 
-// recordUnder is RecordOnce for an action that was decided under rules. With
-// the zero value it was decided under none, and those in force do not matter.
-func (in *Ingester) recordUnder(ctx context.Context, who Submitter, decided ledger.Rules, kind, key string, m proto.Message) (res ledger.Result, err error) {
-	err = in.under(ctx, who, decided, func(policyDigest string, version ledger.Rules) error {
-		res, err = record(ctx, in.Ledger, who, kind, key, m, policyDigest, version)
+// recordOn is RecordOnce for an action that was decided on a basis. If that is
+// zero, it was decided on none, and the rules in force do not matter.
+func (in *Ingester) recordOn(ctx context.Context, who Submitter, decided Basis, kind, key string, m proto.Message) (res ledger.Result, err error) {
+	err = in.on(ctx, who, decided, func(b Basis) error {
+		res, err = record(ctx, in.Ledger, who, kind, key, m, b)
 		return err
 	})
 	return res, err
 }
 
-// under calls do with the digest of the policy in force, or "" if there is
-// none, and the version of the rules to append under. If the rules change
-// meanwhile, it calls do again, unless the action was decided under others.
-func (in *Ingester) under(ctx context.Context, who Submitter, decided ledger.Rules, do func(policyDigest string, version ledger.Rules) error) error {
-	if in.Admission == nil {
-		return do("", decided)
-	}
-	var digest string
-	return in.Admission.append(ctx, who, func(r *rules) error {
-		if digest = r.policy.Digest(); decided != (ledger.Rules{}) && decided != r.version {
-			return ledger.ErrOvertaken
-		}
-		return nil
-	}, func(version ledger.Rules) error { return do(digest, version) })
-}
-
-// Decide calls f with the version of the rules in force, under which f decides
-// and records. If the rules change before what it records, it is called again.
-func (in *Ingester) Decide(ctx context.Context, who Submitter, f func(ledger.Rules) error) error {
-	for {
-		if in.Admission != nil { // first: it may record missing rules
-			if _, err := in.Admission.current(ctx, who); err != nil {
-				return err
-			}
-		}
-		if err := f(in.Ledger.Rules(who.Stream)); !errors.Is(err, ledger.ErrOvertaken) {
-			return err
-		}
-	}
-}
-
 // RecordConfig appends a config entry, which puts a document in force in the
 // submitter's stream. An empty document withdraws the name. decided is the
-// version of the rules that it was decided under, or zero. Errors:
-// ledger.ErrOvertaken if that is not in force any more.
-func (in *Ingester) RecordConfig(ctx context.Context, who Submitter, decided ledger.Rules, name string, document []byte, reason string) (ledger.Result, error) {
-	return in.recordUnder(ctx, who, decided, kindname.Config, rand.Text(), configMessage(who, name, document, reason))
+// basis that it was decided on, or zero. Errors: ledger.ErrOvertaken if that is
+// not in force any more.
+func (in *Ingester) RecordConfig(ctx context.Context, who Submitter, decided Basis, name string, document []byte, reason string) (ledger.Result, error) {
+	return in.recordOn(ctx, who, decided, kindname.Config, rand.Text(), configMessage(who, name, document, reason))
 }
 
-func recordConfig(ctx context.Context, l *ledger.Ledger, who Submitter, name string, document []byte, reason, policyDigest string, version ledger.Rules) (ledger.Result, error) {
-	return record(ctx, l, who, kindname.Config, rand.Text(), configMessage(who, name, document, reason), policyDigest, version)
+func recordConfig(ctx context.Context, l *ledger.Ledger, who Submitter, name string, document []byte, reason string, decided Basis) (ledger.Result, error) {
+	return record(ctx, l, who, kindname.Config, rand.Text(), configMessage(who, name, document, reason), decided)
 }
 
 func configMessage(who Submitter, name string, document []byte, reason string) *munimentv1.Config {
 	return &munimentv1.Config{Name: name, Document: string(document), Digest: DocumentDigest(document), Reason: reason, Actor: who.Identity}
 }
 
-// record appends an entry that names the policy of the digest, which can be "".
-// The policy does not decide about entries of the server.
-func record(ctx context.Context, l *ledger.Ledger, who Submitter, kind, key string, m proto.Message, policyDigest string, version ledger.Rules) (ledger.Result, error) {
-	d, err := recordDraft(l, who, kind, key, m, policyDigest)
+// record appends an entry that names the basis's policy. The policy does not
+// decide about entries of the server.
+func record(ctx context.Context, l *ledger.Ledger, who Submitter, kind, key string, m proto.Message, decided Basis) (ledger.Result, error) {
+	d, err := recordDraft(l, who, kind, key, m, decided)
 	if err != nil {
 		return ledger.Result{}, err
 	}
-	d.Rules = version
 	results, err := l.Append(ctx, []ledger.Draft{d})
 	if err != nil {
 		return ledger.Result{}, err
@@ -105,7 +72,7 @@ func record(ctx context.Context, l *ledger.Ledger, who Submitter, kind, key stri
 }
 
 // recordDraft returns the entry that record appends.
-func recordDraft(l *ledger.Ledger, who Submitter, kind, key string, m proto.Message, policyDigest string) (ledger.Draft, error) {
+func recordDraft(l *ledger.Ledger, who Submitter, kind, key string, m proto.Message, decided Basis) (ledger.Draft, error) {
 	if !WrittenByLog(kind) {
 		return ledger.Draft{}, fmt.Errorf("record %s: clients submit entries of this kind", kind)
 	}
@@ -124,11 +91,12 @@ func recordDraft(l *ledger.Ledger, who Submitter, kind, key string, m proto.Mess
 	}
 	s := &Submission{Kind: kind, Payload: payload.Bytes(), IdempotencyKey: key}
 	h := c.header(who, s)
-	h.AdmissionPolicy = policyDigest
+	h.AdmissionPolicy = decided.policy
 	d, err := seal(l, who, h, s.Payload)
 	if err != nil {
 		return ledger.Draft{}, fmt.Errorf("record %s: %w", kind, err)
 	}
+	d.Rules = decided.version
 	return d, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ledger"
 )
 
@@ -45,7 +46,7 @@ func (a *Authenticator) Issue(ctx context.Context, who *Identity, m Grant, hash 
 		return "", r, err
 	}
 	// A recorded grant must be in force, even if the caller has gone meanwhile.
-	r, err = a.cfg.Ingest.RecordConfig(context.WithoutCancel(ctx), who.Submitter(), ledger.Rules{}, grantType+"/"+g.id, document, reason)
+	r, err = a.cfg.Ingest.RecordConfig(context.WithoutCancel(ctx), who.Submitter(), ingest.Basis{}, grantType+"/"+g.id, document, reason)
 	if err != nil && r.Err == nil { // not recorded; r.Err concerns a receipt
 		return "", r, err
 	}
@@ -66,7 +67,7 @@ func (a *Authenticator) Revoke(ctx context.Context, who *Identity, id, reason st
 	}
 	by := who.Submitter()
 	by.Valid = nil // a holder can revoke its own grant
-	r, err := a.cfg.Ingest.RecordConfig(context.WithoutCancel(ctx), by, ledger.Rules{}, grantType+"/"+g.id, nil, reason)
+	r, err := a.cfg.Ingest.RecordConfig(context.WithoutCancel(ctx), by, ingest.Basis{}, grantType+"/"+g.id, nil, reason)
 	if err != nil && r.Err == nil { // not recorded; r.Err concerns a receipt
 		a.grants.restore(g)
 	}

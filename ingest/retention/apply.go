@@ -71,15 +71,15 @@ func (k *Keeper) applyRule(ctx context.Context, r *application, report func(*Out
 
 // applyBatch erases those entries that can be erased, in one commit.
 func (k *Keeper) applyBatch(ctx context.Context, r *application, entries []ledger.Entry) (outcomes []Outcome, err error) {
-	err = k.Ingester.Decide(ctx, r.who, func(version ledger.Rules) error {
-		outcomes, err = k.tryBatch(ctx, r, version, entries)
+	err = k.Ingester.Decide(ctx, r.who, func(b ingest.Basis) error {
+		outcomes, err = k.tryBatch(ctx, r, b, entries)
 		return err
 	})
 	return outcomes, err
 }
 
-// tryBatch is applyBatch under a version of the stream's rules.
-func (k *Keeper) tryBatch(ctx context.Context, r *application, version ledger.Rules, entries []ledger.Entry) ([]Outcome, error) {
+// tryBatch is applyBatch on a basis.
+func (k *Keeper) tryBatch(ctx context.Context, r *application, b ingest.Basis, entries []ledger.Entry) ([]Outcome, error) {
 	stream := r.who.Stream
 	if _, now, err := k.Rules(ctx, stream); err != nil {
 		return nil, err
@@ -119,7 +119,7 @@ func (k *Keeper) tryBatch(ctx context.Context, r *application, version ledger.Ru
 		return outcomes, nil
 	}
 	reason := fmt.Sprintf("retention: %s after %d days (entry %d)", r.Kind, r.Days, r.config)
-	_, err = k.Ingester.Erase(ctx, r.who, version, plans, reason)
+	_, err = k.Ingester.Erase(ctx, r.who, b, plans, reason)
 	return outcomes, err
 }
 

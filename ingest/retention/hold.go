@@ -46,14 +46,14 @@ func (k *Keeper) Place(ctx context.Context, who ingest.Submitter, id string, sho
 	if err := json.Compact(&document, loose); err != nil {
 		return r, err
 	}
-	err = k.Ingester.Decide(ctx, who, func(version ledger.Rules) error {
+	err = k.Ingester.Decide(ctx, who, func(b ingest.Basis) error {
 		switch h, err := k.hold(ctx, who.Stream, id); {
 		case err != nil:
 			return err
 		case h != nil:
 			return ledger.WrongField(ledger.FieldHold, "%w (entry %d): release it first, or choose another name", ErrHoldExists, h.Index)
 		}
-		r, err = k.Ingester.RecordConfig(ctx, who, version, holdPrefix+id, document.Bytes(), reason)
+		r, err = k.Ingester.RecordConfig(ctx, who, b, holdPrefix+id, document.Bytes(), reason)
 		return err
 	})
 	return r, err
@@ -61,14 +61,14 @@ func (k *Keeper) Place(ctx context.Context, who ingest.Submitter, id string, sho
 
 // Release releases a hold. Errors: ErrNoHold.
 func (k *Keeper) Release(ctx context.Context, who ingest.Submitter, id, reason string) (r ledger.Result, err error) {
-	err = k.Ingester.Decide(ctx, who, func(version ledger.Rules) error {
+	err = k.Ingester.Decide(ctx, who, func(b ingest.Basis) error {
 		switch h, err := k.hold(ctx, who.Stream, id); {
 		case err != nil:
 			return err
 		case h == nil:
 			return ledger.WrongField(ledger.FieldHold, "%w as %q", ErrNoHold, id)
 		}
-		r, err = k.Ingester.RecordConfig(ctx, who, version, holdPrefix+id, nil, reason)
+		r, err = k.Ingester.RecordConfig(ctx, who, b, holdPrefix+id, nil, reason)
 		return err
 	})
 	return r, err

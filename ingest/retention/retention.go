@@ -79,7 +79,7 @@ func (k *Keeper) SetRules(ctx context.Context, who ingest.Submitter, rules []Rul
 	if err != nil {
 		return ledger.Result{}, err
 	}
-	return k.Ingester.RecordConfig(ctx, who, ledger.Rules{}, rulesName, document, reason)
+	return k.Ingester.RecordConfig(ctx, who, ingest.Basis{}, rulesName, document, reason)
 }
 
 // Rules returns the rules in force and the config entry that contains them,
@@ -100,7 +100,7 @@ func (k *Keeper) Rules(ctx context.Context, s *ledger.Stream) ([]Rule, *ingest.C
 // was erased. Errors: as ledger.PlanErasure; ErrHeld; ErrKept; an
 // *ingest.FieldError if the reason contains a digest of the erased content.
 func (k *Keeper) Erase(ctx context.Context, who ingest.Submitter, index uint64, header bool, reason string) (scope string, r ledger.Result, err error) {
-	err = k.Ingester.Decide(ctx, who, func(version ledger.Rules) error {
+	err = k.Ingester.Decide(ctx, who, func(b ingest.Basis) error {
 		plan, err := k.plan(ctx, who, index, header)
 		if err != nil {
 			return err
@@ -108,7 +108,7 @@ func (k *Keeper) Erase(ctx context.Context, who ingest.Submitter, index uint64, 
 		if plan.Betrays(reason) {
 			return &ingest.FieldError{Field: "reason", Reason: "must not contain a digest of the payload to be erased: the reason is recorded permanently"}
 		}
-		results, err := k.Ingester.Erase(ctx, who, version, []*ledger.Erasure{plan}, reason)
+		results, err := k.Ingester.Erase(ctx, who, b, []*ledger.Erasure{plan}, reason)
 		if err != nil {
 			return err
 		}
