@@ -1,0 +1,309 @@
+package catalog
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/types/known/structpb"
+	"gopkg.in/yaml.v3"
+
+	"muniment.dev/muniment/internal/strictyaml"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+// Bounds of a file. Those of the entries apply, too.
+const (
+	maxSigners    = 256
+	maxControls   = 1024
+	maxItems      = 1024     // in one list
+	maxDepth      = 32       // of parameters
+	maxParameters = 16 << 10 // values in the parameters of a control
+)
+
+// Parse parses a file. The error is an *Error with the problems of the file.
+func Parse(text []byte) (*Set, error) {
+	r := &parser{Document: strictyaml.Document{Noun: "control set", Columns: true}, set: &Set{}}
+	switch {
+	case len(text) > MaxSize:
+		r.Wrong(nil, "", "%d bytes, above the limit of %d", len(text), MaxSize)
+	case !utf8.Valid(text):
+		r.Wrong(nil, "", "not UTF-8")
+	default:
+		if root := r.Document.Parse(text); root != nil {
+			r.read(root)
+		}
+	}
+	if err := r.Err(); err != nil {
+		return nil, err
+	}
+	for _, p := range check(r.set) {
+		at := r.At(p.field)
+		if p.line > 0 {
+			at = r.Place(at, p.line, p.column)
+		}
+		r.Wrong(at, p.field, "%s", p.message)
+	}
+	if err := r.Err(); err != nil {
+		return nil, err
+	}
+	return r.set, nil
+}
+
+type parser struct {
+	strictyaml.Document
+	set *Set
+}
+
+type reader = func(n *yaml.Node, field string)
+
+func (r *parser) read(root *yaml.Node) {
+	s := r.set
+	r.Members(root, "", map[string]reader{
+		"version":  r.into(&s.Version),
+		"stages":   r.all(&s.Stages),
+		"signers":  func(n *yaml.Node, f string) { r.Each(n, f, maxSigners, r.signer) },
+		"controls": func(n *yaml.Node, f string) { r.List(n, f, maxControls, r.control) },
+		"valid_for": func(n *yaml.Node, f string) {
+			s.ValidSeconds = r.seconds(n, f, time.Minute, 720*time.Hour)
+		},
+		"unknown_image_fields": r.into(&s.UnknownImageFields),
+		"image_paths": func(n *yaml.Node, f string) {
+			r.List(n, f, maxItems, func(n *yaml.Node, f string) {
+				p := &ImagePath{}
+				r.Members(n, f, map[string]reader{"api_version": r.into(&p.ApiVersion), "kind": r.into(&p.Kind), "path": r.into(&p.Path)})
+				s.ImagePaths = append(s.ImagePaths, p)
+			})
+		},
+	})
+}
+
+func (r *parser) signer(name string, _, n *yaml.Node, field string) {
+	s := &Signer{Name: name}
+	r.Members(n, field, map[string]reader{
+		"identity":        r.into(&s.Identity),
+		"identity_regexp": r.into(&s.IdentityRegexp),
+		"issuer":          r.into(&s.Issuer),
+		"issuer_regexp":   r.into(&s.IssuerRegexp),
+		"keys":            r.all(&s.KeyIds),
+		"submitters":      r.all(&s.Submitters),
+	})
+	r.set.Signers = append(r.set.Signers, s)
+}
+
+func (r *parser) control(n *yaml.Node, field string) {
+	c := &Control{State: active}
+	r.Members(n, field, map[string]reader{
+		"id":         r.into(&c.Id),
+		"title":      r.into(&c.Title),
+		"text":       r.into(&c.Description),
+		"frameworks": r.all(&c.Frameworks),
+		"owner":      r.into(&c.Owner),
+		"severity":   r.into(&c.Severity),
+		"sla_days": func(n *yaml.Node, f string) {
+			c.SlaDays = &munimentv1.SlaDays{}
+			days := func(to **uint32) reader { return r.number(to, 0, 3650) }
+			r.Members(n, f, map[string]reader{
+				"critical": days(&c.SlaDays.Critical), "high": days(&c.SlaDays.High),
+				"medium": days(&c.SlaDays.Medium), "low": days(&c.SlaDays.Low),
+			})
+		},
+		"applies_to": func(n *yaml.Node, f string) {
+			c.AppliesTo = &munimentv1.ControlTarget{}
+			r.Members(n, f, map[string]reader{"types": r.all(&c.AppliesTo.Types), "names": r.all(&c.AppliesTo.Names)})
+		},
+		"check": func(n *yaml.Node, f string) {
+			c.Check = &Check{}
+			r.Members(n, f, map[string]reader{
+				"require":   func(n *yaml.Node, f string) { r.List(n, f, maxItems, r.requirement(c.Check)) },
+				"condition": r.into(&c.Check.Condition),
+			})
+		},
+		"includes": r.all(&c.Includes),
+		"modes":    func(n *yaml.Node, f string) { r.List(n, f, maxItems, r.mode(c)) },
+		"exceptions": func(n *yaml.Node, f string) {
+			c.Exceptions = &munimentv1.ExceptionRules{}
+			r.Members(n, f, map[string]reader{
+				"max_days":  r.number(&c.Exceptions.MaxDays, 0, 366),
+				"approvers": r.number(&c.Exceptions.Approvers, 1, 8),
+				"wildcard":  r.boolean(&c.Exceptions.Wildcard),
+			})
+		},
+		"parameters": func(n *yaml.Node, f string) { c.Parameters = r.parameters(n, f) },
+	})
+	r.set.Controls = append(r.set.Controls, c)
+}
+
+func (r *parser) requirement(of *Check) reader {
+	return func(n *yaml.Node, field string) {
+		q := &Requirement{}
+		r.Members(n, field, map[string]reader{
+			"name":            r.into(&q.Name),
+			"kinds":           r.all(&q.Kinds),
+			"predicate_types": r.all(&q.PredicateTypes),
+			"signers":         r.all(&q.Signers),
+			"unsigned":        r.boolean(&q.Unsigned),
+			"min_signers":     r.number(&q.MinSigners, 1, 16),
+			"max_age": func(n *yaml.Node, f string) {
+				age := r.seconds(n, f, time.Second, 366*24*time.Hour)
+				q.MaxAgeSeconds = &age
+			},
+			"optional": r.boolean(&q.Optional),
+		})
+		of.Require = append(of.Require, q)
+	}
+}
+
+func (r *parser) mode(of *Control) reader {
+	return func(n *yaml.Node, field string) {
+		m := &Mode{}
+		r.Members(n, field, map[string]reader{"stage": r.into(&m.Stage), "environments": r.all(&m.Environments), "mode": r.into(&m.Mode)})
+		of.Modes = append(of.Modes, m)
+	}
+}
+
+func (r *parser) into(to *string) reader {
+	return func(n *yaml.Node, f string) { *to = r.Text(n, f) }
+}
+
+func (r *parser) all(to *[]string) reader {
+	return func(n *yaml.Node, f string) {
+		*to = r.Texts(n, f, maxItems, func(string) error { return nil })
+	}
+}
+
+func (r *parser) boolean(to *bool) reader {
+	return func(n *yaml.Node, f string) { *to = r.Boolean(n, f) }
+}
+
+func (r *parser) number(to **uint32, low, high int) reader {
+	return func(n *yaml.Node, f string) {
+		v := uint32(r.Number(n, f, low, high))
+		*to = &v
+	}
+}
+
+// seconds reads a duration.
+func (r *parser) seconds(n *yaml.Node, field string, low, high time.Duration) uint64 {
+	text := r.Text(n, field)
+	if text == "" {
+		return 0
+	}
+	d, ok := duration(text)
+	if !ok || d < low || d > high {
+		r.Wrong(n, field, "must be a duration from %s to %s, such as 90s, 30m or 24h", written(low), written(high))
+		return 0
+	}
+	return uint64(d / time.Second)
+}
+
+var durationPattern = regexp.MustCompile(`^([0-9]{1,9})([smh])$`)
+
+func duration(text string) (time.Duration, bool) {
+	m := durationPattern.FindStringSubmatch(text)
+	if m == nil {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(m[1], 10, 64)
+	unit := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[m[2]]
+	return time.Duration(n) * unit, err == nil && n <= math.MaxInt64/int64(unit)
+}
+
+// written returns a duration as a file has it.
+func written(d time.Duration) string {
+	for _, unit := range []struct {
+		of   time.Duration
+		name string
+	}{{time.Hour, "h"}, {time.Minute, "m"}} {
+		if d >= unit.of && d%unit.of == 0 {
+			return fmt.Sprintf("%d%s", d/unit.of, unit.name)
+		}
+	}
+	return fmt.Sprintf("%ds", d/time.Second)
+}
+
+// parameters reads a map of any values.
+func (r *parser) parameters(n *yaml.Node, field string) *structpb.Struct {
+	if !r.Is(n, field, yaml.MappingNode, "a map") {
+		return nil
+	}
+	left := maxParameters
+	v := r.value(n, field, maxDepth, &left)
+	return v.GetStructValue()
+}
+
+func (r *parser) value(n *yaml.Node, field string, depth int, left *int) *structpb.Value {
+	if *left--; *left < 0 || depth == 0 {
+		if *left == -1 || depth == 0 {
+			r.Wrong(n, field, "the parameters are too large: use at most %d values, nested at most %d deep", maxParameters, maxDepth)
+		}
+		return structpb.NewNullValue()
+	}
+	switch n.Kind {
+	case yaml.MappingNode:
+		fields := map[string]*structpb.Value{}
+		r.Each(n, field, maxItems, func(name string, _, n *yaml.Node, f string) { fields[name] = r.value(n, f, depth-1, left) })
+		return structpb.NewStructValue(&structpb.Struct{Fields: fields})
+	case yaml.SequenceNode:
+		list := &structpb.ListValue{}
+		if !r.Is(n, field, yaml.SequenceNode, "a list") {
+			return structpb.NewNullValue()
+		}
+		for i, c := range n.Content {
+			list.Values = append(list.Values, r.value(c, fmt.Sprintf("%s[%d]", field, i), depth-1, left))
+		}
+		return structpb.NewListValue(list)
+	}
+	if !r.Is(n, field, yaml.ScalarNode, "a value") {
+		return structpb.NewNullValue()
+	}
+	return r.scalar(n, field)
+}
+
+// scalar reads a value. JSON has only doubles, so numbers that are not exact
+// doubles are refused.
+func (r *parser) scalar(n *yaml.Node, field string) *structpb.Value {
+	var flag bool
+	var number float64
+	switch tag := n.ShortTag(); {
+	case tag == "!!null":
+		return structpb.NewNullValue()
+	case tag == "!!bool" && n.Decode(&flag) == nil:
+		return structpb.NewBoolValue(flag)
+	case (tag == "!!int" || tag == "!!float") && n.Decode(&number) == nil:
+		if math.IsInf(number, 0) || math.IsNaN(number) || tag == "!!int" && math.Abs(number) >= 1<<53 {
+			r.Wrong(n, field, "JSON cannot represent the number exactly: put it in quotes")
+		}
+		return structpb.NewNumberValue(number)
+	case tag == "!!str" || tag == "!!timestamp":
+		return structpb.NewStringValue(n.Value)
+	}
+	r.Wrong(n, field, "must be a string, a number, true, false or null")
+	return structpb.NewNullValue()
+}
+
+// fieldOf returns the field of a file for a path in an entry.
+func fieldOf(path string) string {
+	parts := strings.Split(path, ".")
+	for i, p := range parts {
+		name, index, _ := strings.Cut(p, "[")
+		if i := slices.IndexFunc(renamed, func(r [2]string) bool { return r[0] == name }); i >= 0 {
+			name = renamed[i][1]
+		}
+		if index != "" {
+			name += "[" + index
+		}
+		parts[i] = name
+	}
+	return strings.Join(parts, ".")
+}
+
+// renamed has the names of members that differ between entries and files.
+var renamed = [][2]string{
+	{"description", "text"}, {"key_ids", "keys"}, {"max_age_seconds", "max_age"}, {"valid_seconds", "valid_for"},
+}
