@@ -27,8 +27,10 @@ var (
 	ErrFormat = errors.New("not a delta of this format")
 )
 
+// Preamble is the first line of every delta.
+const Preamble = "muniment.dev/delta/v2\n"
+
 const (
-	preamble  = "muniment.dev/delta/v2\n"
 	blockMark = 0x01
 	endMark   = 0x02
 
@@ -227,6 +229,6 @@ func parseRecord(b []byte) (*Record, error) {
 
 // noteText returns the text that the log signs.
 func noteText(h *Header, length uint64, digest [entry.HashSize]byte) string {
-	return preamble + h.Origin + "\n" + strconv.FormatUint(h.From, 10) + " " + strconv.FormatUint(h.To, 10) + "\n" +
+	return Preamble + h.Origin + "\n" + strconv.FormatUint(h.From, 10) + " " + strconv.FormatUint(h.To, 10) + "\n" +
 		strconv.FormatUint(length, 10) + "\n" + base64.StdEncoding.EncodeToString(digest[:]) + "\n"
 }

@@ -170,7 +170,7 @@ func seal(t testing.TB, signer note.Signer, from, to uint64, content []byte, edi
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := []byte(preamble)
+	out := []byte(Preamble)
 	for len(content) > 0 {
 		n := min(len(content), maxRaw)
 		data := enc.EncodeAll(content[:n], nil)
@@ -204,7 +204,7 @@ func contentOf(t testing.TB, file []byte, key note.Verifier) []byte {
 	dec, _ := zstd.NewReader(nil)
 	defer dec.Close()
 	var content []byte
-	for rest := file[len(preamble):f.length]; len(rest) > 0; {
+	for rest := file[len(Preamble):f.length]; len(rest) > 0; {
 		n := binary.BigEndian.Uint32(rest[1:])
 		if content, err = dec.DecodeAll(rest[blockHead:blockHead+n], content); err != nil {
 			t.Fatal(err)

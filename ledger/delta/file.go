@@ -21,12 +21,12 @@ import (
 // Each pass must find the blocks that the check found.
 type File struct {
 	r      io.ReaderAt
-	length uint64 // of preamble and blocks
+	length uint64 // of Preamble and blocks
 	blocks []entry.Hash
 	from   uint64
 	to     uint64
 
-	Digest entry.Hash // of preamble and blocks; identifies the delta
+	Digest entry.Hash // of Preamble and blocks; identifies the delta
 }
 
 // Check reads the whole file and verifies its signature by the key. All errors
@@ -35,11 +35,11 @@ type File struct {
 func Check(r io.ReaderAt, size int64, key note.Verifier, progress func(done, total uint64)) (*File, error) {
 	f := &File{r: r}
 	in := &hashed{r: bufio.NewReaderSize(io.NewSectionReader(r, 0, size), 1<<20), sum: sha256.New()}
-	head := make([]byte, len(preamble))
+	head := make([]byte, len(Preamble))
 	if err := in.full(head); err != nil {
 		return nil, damaged("the file has no first line", err)
 	}
-	if string(head) != preamble {
+	if string(head) != Preamble {
 		return nil, fmt.Errorf("%w: the first line is not a delta's", ErrDamaged)
 	}
 	data := make([]byte, maxStored)
@@ -124,7 +124,7 @@ func (f *File) checkNote(in *hashed, key note.Verifier) error {
 		return fmt.Errorf("%w: the signature is not in canonical form", ErrDamaged)
 	}
 	lines := strings.Split(n.Text, "\n")
-	if len(lines) != 6 || lines[0]+"\n" != preamble {
+	if len(lines) != 6 || lines[0]+"\n" != Preamble {
 		return fmt.Errorf("%w: the signature is not for a delta", ErrDamaged)
 	}
 	from, to, _ := strings.Cut(lines[2], " ")

@@ -47,7 +47,7 @@ func (f *File) Open() (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{file: f, in: &blockReader{file: f, zstd: dec, r: bufio.NewReaderSize(io.NewSectionReader(f.r, int64(len(preamble)), int64(f.length)-int64(len(preamble))), 1<<20)}}
+	r := &Reader{file: f, in: &blockReader{file: f, zstd: dec, r: bufio.NewReaderSize(io.NewSectionReader(f.r, int64(len(Preamble)), int64(f.length)-int64(len(Preamble))), 1<<20)}}
 	if err := r.open(); err != nil {
 		r.Close()
 		return nil, err

@@ -38,7 +38,7 @@ func NewWriter(w io.Writer, h Header, checkpoint []byte, proof []entry.Hash) (*W
 		return nil, err
 	}
 	d := &Writer{w: w, header: h, digest: sha256.New(), zstd: enc, content: make([]byte, 0, maxRaw)}
-	d.write([]byte(preamble))
+	d.write([]byte(Preamble))
 	body, err := h.marshal()
 	if err != nil {
 		return nil, err
