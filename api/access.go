@@ -46,6 +46,7 @@ const (
 	exchangeTokens
 	identifyItself
 	readPolicy
+	askGate
 	changePolicy
 	manageTokens
 	eraseEntries
@@ -62,15 +63,17 @@ var access = map[capability]auth.Roles{
 	// proofs, checkpoints, and the public log where it is not public
 	readLog: everyRole,
 	// public by design, or by the setting public_tlog
-	readPublicLog:   anybody,
-	readKeys:        anybody, // public keys and certificates
-	addToRekorLog:   anybody, // the Rekor log is for every client of Sigstore
-	stampTime:       anybody,
-	seeHealth:       anybody, // one line; see seeOperations for the details
-	seeNothing:      anybody, // that a path does not exist
-	exchangeTokens:  anybody,
-	identifyItself:  everyRole,
-	readPolicy:      {reader, approver, admin},
+	readPublicLog:  anybody,
+	readKeys:       anybody, // public keys and certificates
+	addToRekorLog:  anybody, // the Rekor log is for every client of Sigstore
+	stampTime:      anybody,
+	seeHealth:      anybody, // one line; see seeOperations for the details
+	seeNothing:     anybody, // that a path does not exist
+	exchangeTokens: anybody,
+	identifyItself: everyRole,
+	readPolicy:     {reader, approver, admin},
+	// reveals evidence about the artifacts asked for
+	askGate:         {appender, reader, approver, admin},
 	changePolicy:    {admin},
 	manageTokens:    {admin},
 	eraseEntries:    {admin}, // includes retention and legal holds
@@ -97,6 +100,9 @@ var apiRoutes = map[string]capability{
 	rpc.LedgerServiceGetCheckpointProcedure:       readLog,
 
 	rpc.ExportServiceExportProcedure: readEntries,
+
+	rpc.GateServiceDecideProcedure:        askGate,
+	rpc.GateServiceGetControlSetProcedure: askGate,
 
 	rpc.IdentityServiceExchangeTokenProcedure: exchangeTokens,
 	rpc.IdentityServiceWhoAmIProcedure:        identifyItself,

@@ -40,6 +40,7 @@ var rest = map[protoreflect.Name]string{
 	"RevokeToken":   `,"id":"nobody"`,
 	"Erase":         `,"scope":"ERASURE_SCOPE_PAYLOAD","reason":"test"`,
 	"SetRetention":  `,"reason":"test"`,
+	"Decide":        `,"stage":"deploy","dryRun":true,"subjects":[{"type":"file","artifact":{"digest":{"sha256":"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"}}}]`,
 	"SetLegalHold":  `,"id":"hold","reason":"test"`,
 }
 
@@ -143,6 +144,8 @@ var may = map[protoreflect.FullName]string{
 	"muniment.v1.LedgerService.GetConsistencyProof": "appender reader approver auditor admin",
 	"muniment.v1.LedgerService.GetCheckpoint":       "appender reader approver auditor admin",
 	"muniment.v1.ExportService.Export":              "reader approver admin",
+	"muniment.v1.GateService.Decide":                "appender reader approver admin",
+	"muniment.v1.GateService.GetControlSet":         "appender reader approver admin",
 	"muniment.v1.IdentityService.ExchangeToken":     "anybody",
 	"muniment.v1.IdentityService.WhoAmI":            "appender reader approver auditor admin",
 	"muniment.v1.AdminService.GetPolicy":            "reader approver admin",

@@ -143,6 +143,7 @@ func (s *Server) mountServices(rs *routes) {
 		Erasures: &rpc.Erasures{Keeper: s.keeper, Log: log, Public: public},
 	}
 	exports := &rpc.Exports{Ledger: s.ledger, Drain: drain, Public: public}
+	gates := &rpc.Gates{Ledger: s.ledger}
 	mount(munimentv1connect.LedgerServiceName, func(o connect.HandlerOption) (string, http.Handler) {
 		return munimentv1connect.NewLedgerServiceHandler(entries, o)
 	})
@@ -154,6 +155,9 @@ func (s *Server) mountServices(rs *routes) {
 	})
 	mount(munimentv1connect.ExportServiceName, func(o connect.HandlerOption) (string, http.Handler) {
 		return munimentv1connect.NewExportServiceHandler(exports, o)
+	})
+	mount(munimentv1connect.GateServiceName, func(o connect.HandlerOption) (string, http.Handler) {
+		return munimentv1connect.NewGateServiceHandler(gates, o)
 	})
 }
 
@@ -171,7 +175,7 @@ func (s *Server) mountSCITT(rs *routes) {
 
 // mountReflection mounts gRPC reflection, by which tools find the services.
 func (s *Server) mountReflection(rs *routes) {
-	reflector := grpcreflect.NewStaticReflector(munimentv1connect.LedgerServiceName, munimentv1connect.IdentityServiceName, munimentv1connect.AdminServiceName, munimentv1connect.ExportServiceName, grpchealth.HealthV1ServiceName)
+	reflector := grpcreflect.NewStaticReflector(munimentv1connect.LedgerServiceName, munimentv1connect.IdentityServiceName, munimentv1connect.AdminServiceName, munimentv1connect.ExportServiceName, munimentv1connect.GateServiceName, grpchealth.HealthV1ServiceName)
 	for _, handler := range []func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler){grpcreflect.NewHandlerV1, grpcreflect.NewHandlerV1Alpha} {
 		path, h := handler(reflector, connect.WithReadMaxBytes(limit.MaxReflectionBytes), limit.GzipUpTo(withoutCredentials, limit.Fixed(limit.MaxReflectionBytes), connect.Spec{}), connect.WithInterceptors(rpcerr.Interceptor{}))
 		rs.mount(path, func(c capability, h http.Handler) http.Handler { return s.limits.Place(limit.Public, s.admit(c, h)) }, h)

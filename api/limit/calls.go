@@ -44,6 +44,8 @@ const (
 	// maxChunkMessage bounds a message of AppendStream: a chunk, which base64
 	// in JSON makes a third larger.
 	maxChunkMessage = 3 << 19
+	// maxSubjectsRequest bounds a call of Decide.
+	maxSubjectsRequest = 8 << 20
 	// Health checks need no token, so they must cost next to nothing.
 	MaxHealthBytes     = 4 << 10
 	MaxReflectionBytes = 64 << 10
@@ -62,6 +64,9 @@ var shapes = map[string]Shape{
 	rpc.LedgerServiceWatchEntriesProcedure: {place: Watchers, bytes: WatchBytes, compresses: true},
 
 	rpc.ExportServiceExportProcedure: {place: Answers, bytes: 32 * ExportPiece},
+
+	rpc.GateServiceDecideProcedure:        {place: Calls, request: func(*Sizes) int64 { return maxSubjectsRequest }, field: "subjects", bytes: listBytes, compresses: true, records: true},
+	rpc.GateServiceGetControlSetProcedure: {place: Calls, bytes: listBytes, compresses: true},
 
 	rpc.IdentityServiceExchangeTokenProcedure: {place: Public, field: "identity_token", records: true},
 

@@ -62,6 +62,7 @@ type Client struct {
 	Admin                                 munimentv1connect.AdminServiceClient
 	Identity                              munimentv1connect.IdentityServiceClient
 	Exports                               munimentv1connect.ExportServiceClient
+	Gate                                  munimentv1connect.GateServiceClient
 	Tenant                                string
 
 	policy    *receipt.TrustPolicy
@@ -124,6 +125,7 @@ func New(o Options) (*Client, error) {
 	c.Admin = munimentv1connect.NewAdminServiceClient(c.http, c.server, auth)
 	c.Identity = munimentv1connect.NewIdentityServiceClient(c.http, c.server, auth)
 	c.Exports = munimentv1connect.NewExportServiceClient(c.http, c.server, auth)
+	c.Gate = munimentv1connect.NewGateServiceClient(c.http, c.server, auth)
 	return c, nil
 }
 
