@@ -54,7 +54,8 @@ func newGroup(entries int) *group {
 }
 
 // prepare computes the hashes and index rows of the drafts, which are all of
-// one stream. If they are large, this takes a turn of that stream.
+// one stream. If they are large, this takes a turn of the tenant that the
+// headers name, who is also the owner of turns in package ingest.
 func (l *Ledger) prepare(ctx context.Context, g *group, drafts []*Draft) error {
 	if len(drafts) == 0 {
 		return nil
@@ -63,7 +64,7 @@ func (l *Ledger) prepare(ctx context.Context, g *group, drafts []*Draft) error {
 	for _, d := range drafts {
 		size += d.contents()
 	}
-	turn, err := turns.CPU.For(ctx, string(drafts[0].Stream.ID[:]), int64(size))
+	turn, err := turns.CPU.For(ctx, drafts[0].Header.Tenant, int64(size))
 	if err != nil {
 		return err
 	}
