@@ -64,7 +64,7 @@ func (l *Ledger) settle(b *batch) (*Published, error) {
 	start := time.Now()
 	if !b.followed {
 		c.Checkpoint = l.written
-		if err := l.decide(c); errors.Is(err, store.ErrLost) {
+		if err := l.decide(b); errors.Is(err, store.ErrLost) {
 			return nil, err
 		} else if err != nil {
 			l.fail(fmt.Errorf("commit entries %d to %d: %w", c.From, c.From+uint64(c.Len())-1, err))
@@ -91,25 +91,45 @@ func (l *Ledger) settle(b *batch) (*Published, error) {
 	return pub, nil
 }
 
+// decide proposes the batch's commit until it is decided, and gives up after
+// Config.MaxUndecided. The error is store.ErrLost if it is lost.
+func (l *Ledger) decide(b *batch) error {
+	b.propose(true)
+	undecided := func(err error) bool { return errors.Is(err, store.ErrUndecided) }
+	err := l.askAgain("decide a commit", undecided, func() error { return l.store.Commit(context.Background(), b.commit) })
+	if errors.Is(err, store.ErrLost) {
+		b.propose(false)
+	}
+	return err
+}
+
+// propose records whether the batch's commit can be won. Until it is known to
+// be lost, its large payloads are kept.
+func (b *batch) propose(proposed bool) {
+	for _, s := range b.spools {
+		s.proposed = proposed
+	}
+}
+
 const (
-	firstAsk = time.Millisecond // the wait before an undecided commit is proposed again
+	firstAsk = time.Millisecond // the wait before the store is asked again
 	lastAsk  = 100 * time.Millisecond
 )
 
-// decide proposes the commit until it is decided, and gives up after
-// Config.MaxUndecided. The error is store.ErrLost if it is lost.
-func (l *Ledger) decide(c *store.Commit) error {
+// askAgain asks the store until the error is nil or is not one that passes. It
+// gives up after Config.MaxUndecided.
+func (l *Ledger) askAgain(what string, passes func(error) bool, ask func() error) error {
 	end := time.Now().Add(l.cfg.MaxUndecided)
 	for wait := firstAsk; ; wait = min(2*wait, lastAsk) {
-		err := l.store.Commit(context.Background(), c)
-		if !errors.Is(err, store.ErrUndecided) {
+		err := ask()
+		if err == nil || !passes(err) {
 			return err
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("not decided after %s: %w", l.cfg.MaxUndecided, err)
+			return fmt.Errorf("given up after %s: %w", l.cfg.MaxUndecided, err)
 		}
 		if wait == firstAsk {
-			l.log.Warn("the store has not decided a commit; asking again", "from", c.From, "entries", c.Len(), "err", err)
+			l.log.Warn("the store could not "+what+"; asking again", "err", err)
 		}
 		time.Sleep(wait)
 	}

@@ -43,8 +43,9 @@ type Config struct {
 	ReserveBytes      uint64 // free disk space below which appends are refused
 	// largest plausible time since the last entry, at start; 0: 366 days
 	MaxClockGap time.Duration
-	// MaxUndecided is how long the store may leave a commit undecided before
-	// the ledger fails; 0: 30 seconds.
+	// MaxUndecided is how long the store may leave a commit undecided, or fail
+	// to return the commits of other servers, before the ledger fails; 0: 30
+	// seconds.
 	MaxUndecided time.Duration
 	// FollowEvery is the interval at which a store that other servers share is
 	// asked for their commits; 0: only when one of this server's is lost.

@@ -30,6 +30,9 @@ type Spool struct {
 	commitment hash.Hash
 	size       uint64
 	finished   store.LargePayload
+	// proposed is set while a commit with the payload can be won. It belongs to
+	// the committer until the draft is answered.
+	proposed bool
 }
 
 // NewSpool begins a large payload. expect is its size in bytes, or 0 if
@@ -85,9 +88,13 @@ func (s *Spool) Opening() (entry.Salt, entry.Hash) {
 	return s.salt, entry.Hash(s.commitment.Sum(nil))
 }
 
-// Discard deletes the payload unless an entry refers to it. Opening the store
-// deletes payloads that were not discarded.
+// Discard deletes the payload unless an entry refers to it, or will if a commit
+// whose outcome is unknown is won. Opening the store deletes payloads that no
+// entry refers to.
 func (s *Spool) Discard() {
+	if s.proposed {
+		return
+	}
 	if err := s.w.Discard(); err != nil {
 		s.ledger.log.Warn("a large payload that was not recorded could not be deleted; the next start does it", "err", err)
 	}

@@ -19,6 +19,7 @@ import (
 type batch struct {
 	groups []*group
 	commit *store.Commit // without entries if all were recorded before
+	spools []*Spool      // of the commit's large payloads
 	speculation
 	size  uint64 // of the log after it
 	root  entry.Hash
@@ -258,6 +259,7 @@ func (l *Ledger) placeEntry(b *batch, p *pending, now uint64) {
 	e := store.Entry{Skeleton: p.skeleton, Header: p.draft.Opening, Payload: p.draft.Payload}
 	if p.draft.Large != nil {
 		e.Large = &p.draft.Large.finished
+		b.spools = append(b.spools, p.draft.Large)
 	}
 	c.Entries = append(c.Entries, e)
 	if p.draft.Erase != nil {
@@ -330,7 +332,8 @@ func (l *Ledger) followEvery(interval time.Duration) {
 // to the committer, which waits for a batch, to be published.
 func (l *Ledger) publishFollowed() {
 	b := &batch{speculation: l.tip.speculate(), commit: &store.Commit{From: l.tip.tree.size}, followed: true}
-	if err := l.followOthers(b); err != nil {
+	passes := func(err error) bool { return !errors.Is(err, ErrDamaged) }
+	if err := l.askAgain("return the commits of other servers", passes, func() error { return l.followOthers(b) }); err != nil {
 		b.err = fmt.Errorf("follow the commits of other servers: %w", err)
 	}
 	l.commits <- b

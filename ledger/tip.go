@@ -102,10 +102,11 @@ func (tp *tip) revert(b *batch) {
 }
 
 // followOthers applies the commits of other servers to the tip and the batch.
+// After an error it can be called again, and continues.
 func (l *Ledger) followOthers(b *batch) error {
 	ctx := context.Background()
 	st, err := l.store.Follow(ctx, l.tip.tree.size)
-	if err != nil || st.Size == l.tip.tree.size {
+	if err != nil || st.Size == b.commit.From {
 		return err
 	}
 	for from := l.tip.tree.size; from < st.Size; from = l.tip.tree.size {

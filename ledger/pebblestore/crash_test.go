@@ -170,6 +170,7 @@ func TestCrashWhileErasing(t *testing.T) {
 	src := storetest.NewSource(3)
 	var mu sync.Mutex // guards all
 	var all []*store.Commit
+	var undecided atomic.Int64 // survivors with a large payload that had not returned
 	p.check = func(fs vfs.FS, returned, begun int64) error {
 		return checkCrashed(fs, false, func(st *store.State, s *Store) error {
 			m := storetest.NewModel()
@@ -189,6 +190,11 @@ func TestCrashWhileErasing(t *testing.T) {
 			}
 			if err := m.Check(ctx, s); err != nil {
 				return err
+			}
+			if int64(n) > returned {
+				for range begunCommits[n-1].LargePayloads() {
+					undecided.Add(1)
+				}
 			}
 			files, err := fs.List("data/" + largeDir)
 			if err != nil && !oserror.IsNotExist(err) {
@@ -233,6 +239,9 @@ func TestCrashWhileErasing(t *testing.T) {
 	p.finish()
 	mustClose(t, s)
 	p.report(100)
+	if undecided.Load() == 0 && !testing.Short() {
+		t.Error("no commit with a large payload survived without having returned")
+	}
 }
 
 // checkCrashed opens what a crash left.

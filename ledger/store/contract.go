@@ -56,8 +56,10 @@ type Log interface {
 	//	              for as long as it needs the answer.
 	//
 	// After any other error the outcome stays unknown, and the caller must end
-	// the process. Slices in c are not kept after a commit is decided. An
-	// engine with one writer has no undecided commits.
+	// the process. Large payloads of c are kept until it is lost, and a store
+	// that is opened again deletes them only if no row names them. Slices in c
+	// are not kept after a commit is decided. An engine with one writer has no
+	// undecided commits.
 	Commit(ctx context.Context, c *Commit) error
 
 	// Mark records that a checkpoint is published, before anyone sees it. What
