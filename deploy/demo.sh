@@ -12,7 +12,16 @@ muniment=$PWD/bin/muniment
 bold=$'\e[1m'; dim=$'\e[2m'; off=$'\e[0m'
 [ -t 1 ] || { bold=; dim=; off=; }
 step() { printf '\n%s%s%s\n' "$bold" "$*" "$off"; }
-show() { printf '%s$ %s%s\n' "$dim" "${*//$muniment/muniment}" "$off"; "$@"; }
+# show COMMAND...: prints the command as one would type it, and runs it.
+show() {
+	local arg line=
+	for arg; do
+		[[ $arg != *' '* ]] || arg="'$arg'"
+		line+=" ${arg/#$muniment/muniment}"
+	done
+	printf '%s$%s%s\n' "$dim" "$line" "$off"
+	"$@"
+}
 
 if [ -e "$dir" ] && [ ! -e "$dir/.muniment-demo" ]; then
 	echo "$dir exists and was not made by the demo: set DEMO_DIR to another folder" >&2

@@ -98,7 +98,12 @@ func (s *Erasures) ApplyRetention(ctx context.Context, req *connect.Request[muni
 		})
 	})
 	if !req.Msg.DryRun {
-		s.Log.Info("retention applied", "tenant", id.Tenant.Name, "by", id.Name, "erased", erased, "kept", kept, "err", err)
+		log := s.Log.With("tenant", id.Tenant.Name, "by", id.Name, "erased", erased, "kept", kept)
+		if err != nil {
+			log.Warn("retention applied in part", "err", err)
+		} else {
+			log.Info("retention applied")
+		}
 	}
 	if err != nil {
 		return s.public(err)

@@ -94,7 +94,7 @@ rules:
 		}
 		index, _, _ := strings.Cut(out, "\t")
 		entry := c.must(append([]string{"get", index}, server...)...)
-		for _, want := range []string{"signer          " + signer, "verification    verified: in the log " + r.Log, "admission       admitted releases", "trusted root    sha256:"} {
+		for _, want := range []string{"signer          " + signer, "verification    verified: in the log " + r.Log, "admission       admitted (rule releases)", "trusted root    sha256:"} {
 			if !strings.Contains(entry, want) {
 				t.Errorf("%s: the header does not say %q:\n%s", filepath.Base(file), want, entry)
 			}

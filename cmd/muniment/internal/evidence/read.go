@@ -129,7 +129,7 @@ func entryText(e *munimentv1.Entry) string {
 	line("verification", term.Because(e.Verification, e.VerificationReason))
 	line("trusted root", e.TrustedRoot)
 	if e.Admission != nil {
-		line("admission", term.Because(strings.TrimSpace(e.Admission.Result+" "+e.Admission.Rule), e.Admission.Reason))
+		line("admission", term.Because(decision(e.Admission), e.Admission.Reason))
 	}
 	line("policy", e.AdmissionPolicy)
 	for _, c := range e.Controls {
@@ -176,6 +176,14 @@ type filterFlags struct {
 func (f *filterFlags) message() *munimentv1.Filter {
 	return &munimentv1.Filter{Kind: f.Kind, Subject: f.Subject, PredicateType: f.PredicateType, Signer: f.Signer,
 		Submitter: f.Submitter, Control: f.Control, Attribute: f.Attribute, Material: f.Material}
+}
+
+// decision words an admission policy's decision.
+func decision(a *munimentv1.Admission) string {
+	if a.Rule == "" {
+		return a.Result
+	}
+	return a.Result + " (rule " + a.Rule + ")"
 }
 
 // largestPage is the largest page that the API allows, in entries.
