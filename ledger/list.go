@@ -34,6 +34,7 @@ type Filter struct {
 type Query struct {
 	Filter      Filter
 	OldestFirst bool
+	Below       uint64 // entries with smaller indexes only; 0: all
 	Limit       int
 	Token       string // from the previous page; "": the first page
 }
@@ -180,6 +181,9 @@ func (l *Ledger) List(ctx context.Context, s *Stream, q Query) (*Page, error) {
 	lo, hi, err := l.bounds(ctx, p, s, q.Filter)
 	if err != nil {
 		return nil, err
+	}
+	if q.Below > 0 {
+		hi = min(hi, q.Below)
 	}
 	if q.Token != "" {
 		from, err := parseToken(q, s)
@@ -359,7 +363,7 @@ const tokenSize = 8 + 12
 
 func queryHash(q Query, s *Stream) []byte {
 	h := sha256.New()
-	fmt.Fprintf(h, "%x %d %d %t", s.ID, q.Filter.From.UnixNano(), q.Filter.To.UnixNano(), q.OldestFirst)
+	fmt.Fprintf(h, "%x %d %d %t %d", s.ID, q.Filter.From.UnixNano(), q.Filter.To.UnixNano(), q.OldestFirst, q.Below)
 	for _, c := range q.Filter.criteria() {
 		fmt.Fprintf(h, " %d %q", c.field, c.value)
 	}

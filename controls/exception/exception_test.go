@@ -74,7 +74,7 @@ func (l *testLog) append(h *entry.Header, erasure *ledger.Erasure) *ledger.Entry
 	return e
 }
 
-func artifact(name, hex string) []entry.Subject {
+func artifacts(name, hex string) []entry.Subject {
 	return []entry.Subject{{Name: name, Digest: map[string]string{"sha256": strings.Repeat(hex, 64)}}}
 }
 
@@ -93,8 +93,8 @@ func asked(id string, expires time.Time, subjects []entry.Subject, globs ...stri
 }
 
 // decide returns the header of a decision about the exception in the entry.
-func decide(e *ledger.Entry, by, verdict string) *entry.Header {
-	a := map[string]string{"exception": e.Header.Attributes["exception"], "request": fmt.Sprint(e.Index), "decision": verdict}
+func decide(e *ledger.Entry, by string, action Action) *entry.Header {
+	a := map[string]string{"exception": e.Header.Attributes["exception"], "request": fmt.Sprint(e.Index), "decision": string(action)}
 	return &entry.Header{Kind: kindname.ExceptionDecision, Attributes: a, Submitter: by}
 }
 
@@ -103,8 +103,23 @@ func decide(e *ledger.Entry, by, verdict string) *entry.Header {
 func (l *testLog) approved(h *entry.Header) *ledger.Entry {
 	l.t.Helper()
 	e := l.append(h, nil)
-	l.append(decide(e, kim, approve), nil)
+	l.append(decide(e, kim, Approve), nil)
 	return e
+}
+
+// inForce returns the exceptions in force at a time, under the widest limits.
+func (p *Projection) inForce(t *testing.T, s *ledger.Stream) (all []*Exception) {
+	t.Helper()
+	known, err := p.All(context.Background(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range known {
+		if status := x.At(p.Now(), most); status.InForce() {
+			all = append(all, x)
+		}
+	}
+	return all
 }
 
 func finding(subjects []entry.Subject) *entry.Header {
@@ -120,12 +135,8 @@ func TestProjection(t *testing.T) {
 	p := &Projection{Log: l.ledger, Now: func() time.Time { return now }}
 	inForce := func() string {
 		t.Helper()
-		all, err := p.InForce(ctx, l.stream)
-		if err != nil {
-			t.Fatal(err)
-		}
 		var ids []string
-		for _, x := range all {
+		for _, x := range p.inForce(t, l.stream) {
 			ids = append(ids, x.ID)
 		}
 		return strings.Join(ids, " ")
@@ -133,13 +144,13 @@ func TestProjection(t *testing.T) {
 	if got := inForce(); got != "" {
 		t.Errorf("in an empty stream: %q", got)
 	}
-	byDigest := l.append(asked("E-1", now.Add(time.Hour), artifact("", "a")), nil) // 0
+	byDigest := l.append(asked("E-1", now.Add(time.Hour), artifacts("", "a")), nil) // 0
 	if got := inForce(); got != "" {
 		t.Errorf("a request is in force: %q", got)
 	}
-	approval := l.append(decide(byDigest, kim, approve), nil)                       // 1
+	approval := l.append(decide(byDigest, kim, Approve), nil)                       // 1
 	l.approved(asked("E-2", now.Add(2*time.Hour), nil, "registry.example/app:1.*")) // 2
-	l.approved(asked("E-3", now, artifact("", "a")))                                // 4
+	l.approved(asked("E-3", now, artifacts("", "a")))                               // 4
 	if got := inForce(); got != "E-1 E-2" {
 		t.Errorf("in force: %q", got)
 	}
@@ -149,10 +160,10 @@ func TestProjection(t *testing.T) {
 		want string // in the reason
 	}{
 		{"the exception itself", byDigest, "the exception E-1 is in force until 2026-06-01T01:00:00Z"},
-		{"the same digest", l.append(finding(artifact("other", "a")), nil), "the exception E-1 (entry 0), in force until 2026-06-01T01:00:00Z, covers"},
-		{"a matching name", l.append(finding(artifact("registry.example/app:1.7", "b")), nil), "the exception E-2 (entry 2)"},
+		{"the same digest", l.append(finding(artifacts("other", "a")), nil), "the exception E-1 (entry 0), in force until 2026-06-01T01:00:00Z, covers"},
+		{"a matching name", l.append(finding(artifacts("registry.example/app:1.7", "b")), nil), "the exception E-2 (entry 2)"},
 		{"its approval", approval, "the exception E-1 is in force until 2026-06-01T01:00:00Z"},
-		{"another artifact", l.append(finding(artifact("registry.example/app:2.0", "b")), nil), ""},
+		{"another artifact", l.append(finding(artifacts("registry.example/app:2.0", "b")), nil), ""},
 		{"no subjects", l.append(finding(nil), nil), ""},
 	} {
 		why, err := p.ReliedUpon(ctx, l.stream, c.e)
@@ -174,8 +185,8 @@ func TestProjection(t *testing.T) {
 func TestErasedException(t *testing.T) {
 	ctx := context.Background()
 	l := newTestLog(t)
-	secret := l.approved(asked("EXC-SECRET", time.Now().Add(time.Hour), artifact("", "e")))
-	evidence := l.append(finding(artifact("", "e")), nil)
+	secret := l.approved(asked("EXC-SECRET", time.Now().Add(time.Hour), artifacts("", "e")))
+	evidence := l.append(finding(artifacts("", "e")), nil)
 	p := &Projection{Log: l.ledger, Now: time.Now}
 	if why, err := p.ReliedUpon(ctx, l.stream, evidence); err != nil || !strings.Contains(why, "EXC-SECRET") {
 		t.Fatalf("before the erasure: %q, %v", why, err)
@@ -195,75 +206,26 @@ func TestErasedException(t *testing.T) {
 	}
 }
 
-// TestDecisions applies decisions in turn to an exception that dana requested,
-// and checks whether it is in force afterwards, and until when.
-func TestDecisions(t *testing.T) {
-	ctx := context.Background()
-	now := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
-	const lee = "oidc:https://login.acme.example#lee"
-	for _, c := range []struct {
-		name string
-		acts []string // a person and a verdict each
-		want string   // the hour of the expiry, or "" if it is not in force
-	}{
-		{"an approval", []string{kim, approve}, "1"},
-		{"by the requester", []string{dana, approve}, ""},
-		{"by the requester in capitals", []string{strings.ToUpper(dana[:4]) + dana[4:], approve, "oidc:https://LOGIN.acme.example#Dana", approve}, ""},
-		{"by the requester with invisible and wide characters", []string{dana + "\u200b", approve, "oidc:https://login.acme.example#\uff44ana", approve}, ""},
-		{"by a token", []string{"token:kim", approve}, ""},
-		{"by a certificate", []string{"cert:uri:spiffe://acme.example/kim", approve}, ""},
-		{"by nobody", []string{"oidc:https://login.acme.example#", approve, "oidc:#kim", approve, "oidc:kim", approve, "OIDC:https://login.acme.example#kim", approve}, ""},
-		{"a rejection", []string{kim, reject, lee, approve}, ""},
-		{"a rejection by the requester", []string{dana, reject, kim, approve}, "1"},
-		{"a late rejection", []string{kim, approve, lee, reject}, "1"},
-		{"a revocation", []string{kim, approve, lee, revoke, lee, approve}, ""},
-		{"a revocation by the requester", []string{kim, approve, dana, revoke}, ""},
-		{"a revocation by a token", []string{kim, approve, "token:kim", revoke}, "1"},
-		{"a renewal", []string{kim, approve, kim, renew}, "9"},
-		{"a renewal by the requester", []string{kim, approve, dana, renew}, "1"},
-		{"a renewal before an approval", []string{kim, renew, kim, approve}, "1"},
-		{"a renewal after a revocation", []string{kim, approve, kim, revoke, kim, renew}, ""},
-		{"an unknown verdict", []string{kim, "allow"}, ""},
-	} {
-		l := newTestLog(t)
-		e := l.append(asked("E-1", now.Add(time.Hour), artifact("", "a")), nil)
-		for i := 0; i < len(c.acts); i += 2 {
-			h := decide(e, c.acts[i], c.acts[i+1])
-			h.Attributes["expires"] = now.Add(9 * time.Hour).Format(time.RFC3339Nano)
-			l.append(h, nil)
-		}
-		p := &Projection{Log: l.ledger, Now: func() time.Time { return now }}
-		all, err := p.InForce(ctx, l.stream)
-		got := ""
-		for _, x := range all {
-			got += fmt.Sprint(x.Expires.Hour())
-		}
-		if err != nil || got != c.want {
-			t.Errorf("%s: in force until %q, want %q; %v", c.name, got, c.want, err)
-		}
-	}
-}
-
 // TestMisdirectedDecisions checks that a decision counts for the request that
 // it names by index and ID, and that only the oldest request with an ID counts.
 func TestMisdirectedDecisions(t *testing.T) {
 	ctx := context.Background()
 	l := newTestLog(t)
 	p := &Projection{Log: l.ledger, Now: time.Now}
-	first := l.append(asked("E-1", time.Now().Add(time.Hour), artifact("", "a")), nil)
-	again := l.append(asked("e-1", time.Now().Add(time.Hour), artifact("", "b")), nil)
-	other := l.append(asked("E-2", time.Now().Add(time.Hour), artifact("", "c")), nil)
-	l.append(decide(again, kim, approve), nil)
-	wrong := decide(first, kim, approve)
+	first := l.append(asked("E-1", time.Now().Add(time.Hour), artifacts("", "a")), nil)
+	again := l.append(asked("e-1", time.Now().Add(time.Hour), artifacts("", "b")), nil)
+	other := l.append(asked("E-2", time.Now().Add(time.Hour), artifacts("", "c")), nil)
+	l.append(decide(again, kim, Approve), nil)
+	wrong := decide(first, kim, Approve)
 	wrong.Attributes["exception"] = "E-2"
 	l.append(wrong, nil)
-	early := decide(other, kim, approve)
+	early := decide(other, kim, Approve)
 	early.Attributes["request"] = "6"
 	early.Attributes["exception"] = "E-3"
 	l.append(early, nil)
-	l.append(asked("E-3", time.Now().Add(time.Hour), artifact("", "d")), nil) // 6
-	if all, err := p.InForce(ctx, l.stream); err != nil || len(all) != 0 {
-		t.Errorf("in force: %+v, %v", all, err)
+	l.append(asked("E-3", time.Now().Add(time.Hour), artifacts("", "d")), nil) // 6
+	if all := p.inForce(t, l.stream); len(all) != 0 {
+		t.Errorf("in force: %+v", all)
 	}
 	// When the oldest is erased, the next one with the ID counts.
 	plan, err := l.ledger.PlanErasure(ctx, l.stream, first.Index, true)
@@ -272,8 +234,8 @@ func TestMisdirectedDecisions(t *testing.T) {
 	}
 	l.append(&entry.Header{Kind: ledger.ErasureKind, Attributes: map[string]string{"entry": fmt.Sprint(first.Index), "scope": plan.Scope()}}, plan)
 	for name, p := range map[string]*Projection{"after the erasure": p, "after a restart": {Log: l.ledger, Now: time.Now}} {
-		if all, err := p.InForce(ctx, l.stream); err != nil || len(all) != 1 || all[0].Index != again.Index {
-			t.Errorf("%s: in force: %+v, %v", name, all, err)
+		if all := p.inForce(t, l.stream); len(all) != 1 || all[0].Index != again.Index {
+			t.Errorf("%s: in force: %+v", name, all)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,27 +45,31 @@ type stream struct {
 	decisionAbout map[uint64]*request // by the index of the decision
 }
 
-// InForce returns the exceptions in force in the stream, in the order of their
-// entries.
-func (p *Projection) InForce(ctx context.Context, s *ledger.Stream) ([]Exception, error) {
+// All returns the exceptions of the stream, in the order of their requests. Of
+// several with the same ID it has the oldest.
+func (p *Projection) All(ctx context.Context, s *ledger.Stream) ([]*Exception, error) {
 	st, err := p.current(ctx, s)
 	if err != nil {
 		return nil, err
 	}
 	defer st.mu.Unlock()
-	var all []Exception
-	for r := range st.inForce(p.Now()) {
-		x := r.Exception
-		x.Expires = r.state.expires
-		all = append(all, x)
+	all := make([]*Exception, 0, len(st.requests))
+	for _, r := range st.requests {
+		if !r.repeated {
+			all = append(all, &Exception{r.Request, slices.Clip(r.Decisions)})
+		}
 	}
 	return all, nil
 }
 
+// most are the limits that allow every exception. The entries of an exception
+// are kept whatever its control allows, because a control set can change.
+var most = Limits{MaxDays: 366, Approvers: 1, Wildcard: true}
+
 // ReliedUpon returns why an entry of the stream must be kept, or "". An
 // exception in force relies on its request, on the decisions about it, and on
-// the evidence about the artifacts in its scope. It implements
-// retention.Reliance.
+// the evidence about the artifacts in its scope. A decision that ended an
+// exception is kept as long as the request. It implements retention.Reliance.
 func (p *Projection) ReliedUpon(ctx context.Context, s *ledger.Stream, e *ledger.Entry) (string, error) {
 	if e.Header == nil {
 		return "", nil
@@ -76,32 +79,35 @@ func (p *Projection) ReliedUpon(ctx context.Context, s *ledger.Stream, e *ledger
 		return "", err
 	}
 	defer st.mu.Unlock()
-	about := st.decisionAbout[e.Index]
-	for r := range st.inForce(p.Now()) {
+	about, now := st.decisionAbout[e.Index], p.Now()
+	if about != nil && past[about.At(now, most).State] != "" {
+		return fmt.Sprintf("the exception %s (entry %d) was ended by it", about.ID, about.Index), nil
+	}
+	for _, r := range st.requests {
 		if err := ctx.Err(); err != nil {
 			return "", err
 		}
-		until := r.state.expires.Format(time.RFC3339)
+		status := r.At(now, most)
+		if r.repeated || !status.InForce() {
+			continue
+		}
+		until := status.Expires.Format(time.RFC3339)
 		switch {
 		case r.Index == e.Index, r == about:
 			return fmt.Sprintf("the exception %s is in force until %s", r.ID, until), nil
-		case r.Covers(e.Header.Subjects):
+		case slices.ContainsFunc(e.Header.Subjects, r.CoversArtifact):
 			return fmt.Sprintf("the exception %s (entry %d), in force until %s, covers the same artifact", r.ID, r.Index, until), nil
 		}
 	}
 	return "", nil
 }
 
-// inForce returns the requests that are in force at a time, in the order of
-// their entries.
-func (st *stream) inForce(now time.Time) iter.Seq[*request] {
-	return func(yield func(*request) bool) {
-		for _, r := range st.requests {
-			if !r.repeated && r.state.inForce(now) && !yield(r) {
-				return
-			}
-		}
-	}
+// A request is an exception with its place among those of the stream.
+type request struct {
+	Exception
+	// repeated reports that an older request has the ID, so that this one has
+	// no effect.
+	repeated bool
 }
 
 // request returns the request in the entry with the index, or nil.
@@ -161,6 +167,9 @@ func (p *Projection) refresh(ctx context.Context, s *ledger.Stream, st *stream) 
 }
 
 func (st *stream) addRequest(e *ledger.Entry) error {
+	if !hasEffect(e.Header) {
+		return nil
+	}
 	r, err := readRequest(e)
 	if err != nil {
 		return fmt.Errorf("entry %d: %w", e.Index, err)
@@ -180,27 +189,33 @@ func foldID(id string) string { return strings.ToLower(id) }
 
 // addDecision adds a decision to the request that it names by index and ID.
 func (st *stream) addDecision(e *ledger.Entry) error {
-	d, about, id, err := readDecision(e)
+	if !hasEffect(e.Header) {
+		return nil
+	}
+	d, err := readDecision(e)
 	if err != nil {
 		return fmt.Errorf("entry %d: %w", e.Index, err)
 	}
-	if r := st.request(about); r != nil && r.ID == id && r.Index < d.index {
-		r.decisions = append(r.decisions, d)
-		r.decide()
-		st.decisionAbout[d.index] = r
+	if r := st.request(d.Request); r != nil && r.ID == d.Exception && r.Index < d.Index {
+		r.Decisions = append(r.Decisions, d)
+		st.decisionAbout[d.Index] = r
 	}
 	return nil
 }
 
-// erase removes an erased request or decision, as if it had never existed.
+// erase removes an erased request or decision, as if it had never existed. Both
+// are read from headers.
 func (st *stream) erase(e *ledger.Entry) error {
+	if e.Header.Attributes["scope"] == ledger.ScopePayload {
+		return nil
+	}
 	index, err := strconv.ParseUint(e.Header.Attributes["entry"], 10, 64)
 	if err != nil {
 		return fmt.Errorf("entry %d: invalid entry %q", e.Index, e.Header.Attributes["entry"])
 	}
 	if r := st.decisionAbout[index]; r != nil {
-		r.decisions = slices.DeleteFunc(r.decisions, func(d decision) bool { return d.index == index })
-		r.decide()
+		// A new slice, because callers of All hold the old one.
+		r.Decisions = slices.DeleteFunc(slices.Clone(r.Decisions), func(d Decision) bool { return d.Index == index })
 		delete(st.decisionAbout, index)
 	}
 	if r := st.request(index); r != nil {
@@ -210,8 +225,8 @@ func (st *stream) erase(e *ledger.Entry) error {
 }
 
 func (st *stream) eraseRequest(r *request) {
-	for _, d := range r.decisions {
-		delete(st.decisionAbout, d.index)
+	for _, d := range r.Decisions {
+		delete(st.decisionAbout, d.Index)
 	}
 	st.requests = slices.DeleteFunc(st.requests, func(other *request) bool { return other == r })
 	if r.repeated {

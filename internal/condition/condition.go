@@ -224,7 +224,8 @@ func (e *evaluation) result(x ast.Expr) error {
 	case e.err != nil:
 		return e.err
 	case types.IsError(out):
-		return fmt.Errorf("the condition cannot be evaluated: %s", Shorten(out.(*types.Err).Error()))
+		wrong := out.(*types.Err)
+		return &unevaluable{"the condition cannot be evaluated: " + Shorten(wrong.Error()), wrong.Unwrap()}
 	case out == types.True:
 		return nil
 	case out == types.False:
@@ -232,6 +233,27 @@ func (e *evaluation) result(x ast.Expr) error {
 	default:
 		return fmt.Errorf("the condition evaluates to type %s: must be true or false", out.Type().TypeName())
 	}
+}
+
+// An unevaluable condition is an error value. The cause is what Failed wrapped.
+type unevaluable struct {
+	text  string
+	cause error
+}
+
+func (e *unevaluable) Error() string { return e.text }
+
+func (e *unevaluable) Unwrap() error { return e.cause }
+
+// Reads reports whether the condition names the variable. A variable of a macro
+// with the same name counts, too.
+func (c *Condition[T]) Reads(variable string) bool {
+	for _, r := range c.ast.ReferenceMap() {
+		if r.Name == variable && r.Value == nil && len(r.OverloadIDs) == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // maxReason is the size limit of a reason, in bytes.

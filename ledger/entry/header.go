@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"muniment.dev/muniment/ledger/entry/strictjson"
@@ -391,6 +392,18 @@ func (h *Header) HasAttribute(attribute string) bool {
 		}
 	}
 	return false
+}
+
+// AttributeValues returns the values of an attribute with several values, in
+// their order.
+func (h *Header) AttributeValues(name string) (all []string) {
+	for i := 1; ; i++ {
+		v, ok := h.Attributes[name+"."+strconv.Itoa(i)]
+		if !ok {
+			return all
+		}
+		all = append(all, v)
+	}
 }
 
 // AttributeName returns the name of the attribute in a member of a header. An

@@ -1,0 +1,33 @@
+// Package artifact compares the artifacts that decisions are about.
+package artifact
+
+import "muniment.dev/muniment/ledger/entry"
+
+// Types are the types of artifacts that decisions distinguish.
+var Types = []string{"image", "chart", "delta", "export-manifest", "file"}
+
+// weak has the algorithms for which collisions can be made. Equal digests of
+// these do not prove that artifacts are the same. gitCommit is not one of them,
+// because Git detects known collisions of SHA-1.
+var weak = map[string]bool{"md5": true, "sha1": true, "ripemd160": true}
+
+// Same reports whether two digest sets identify the same artifact: they have an
+// equal digest by a strong algorithm, and no different digests by any algorithm
+// (docs/spec/decision.md, section 4).
+func Same(a, b map[string]string) bool {
+	same := false
+	for alg, value := range a {
+		d := entry.CanonicalDigest(alg, value)
+		for alg, value := range b {
+			other := entry.CanonicalDigest(alg, value)
+			switch {
+			case d.Algorithm() != other.Algorithm():
+			case d != other:
+				return false
+			case !weak[d.Algorithm()] && d.Value() != "":
+				same = true
+			}
+		}
+	}
+	return same
+}

@@ -1,0 +1,196 @@
+// Package decide gathers from a stream what decisions depend on, and makes
+// them.
+//
+// The ledger is all that it reads. docs/spec/decision.md specifies decisions,
+// and package evaluate makes one.
+package decide
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"muniment.dev/muniment/controls/evaluate"
+	"muniment.dev/muniment/controls/exception"
+	"muniment.dev/muniment/internal/condition"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/verifiers/facts"
+)
+
+// A Log has the published entries of streams. A *ledger.Ledger is a Log.
+type Log interface {
+	exception.Log
+	// List returns a page of the stream's entries that match a query.
+	List(ctx context.Context, s *ledger.Stream, q ledger.Query) (*ledger.Page, error)
+	// Entry returns an entry of the stream.
+	Entry(ctx context.Context, s *ledger.Stream, index uint64) (*ledger.Entry, error)
+	// Payload returns the payload of an entry, or nil if it was erased.
+	Payload(ctx context.Context, e *ledger.Entry) (*receipt.PayloadOpening, error)
+}
+
+// A Question asks whether artifacts may pass a stage.
+type Question struct {
+	Stage       string
+	Environment string // can be empty
+	// At is the past that is decided again. The zero value is now.
+	At Moment
+}
+
+// A Moment is a state of the stream. At most one member is set.
+type Moment struct {
+	Size uint64    // of the tree
+	Time time.Time // the entries until then
+}
+
+// An Artifact is what a decision is about.
+type Artifact struct {
+	evaluate.Subject
+	Parts []evaluate.Part
+}
+
+// ErrNotYet reports that a moment is not in the past.
+var ErrNotYet = errors.New("it is beyond the published log")
+
+// A Decider makes decisions. Goroutines can share it.
+type Decider struct {
+	Log        Log
+	Facts      Facts
+	Exceptions *exception.Projection
+	Now        func() time.Time
+
+	states states
+}
+
+// Decide makes a decision for each of the artifacts, in their order, all about
+// the same state of the stream. each is called with each decision as it is
+// made. The tenant takes turns with others.
+func (d *Decider) Decide(ctx context.Context, tenant string, s *ledger.Stream, q *Question, artifacts []Artifact, each func(int, *evaluate.Decision) error) error {
+	g, err := d.gatherer(ctx, s, q)
+	if err != nil {
+		return err
+	}
+	for i := range artifacts {
+		in, err := g.input(ctx, &artifacts[i])
+		if err != nil {
+			return fmt.Errorf("artifact %d: %w", i, err)
+		}
+		decision, err := decideOne(ctx, tenant, in)
+		if err != nil {
+			return err
+		}
+		if err := each(i, decision); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func decideOne(ctx context.Context, tenant string, in *evaluate.Input) (*evaluate.Decision, error) {
+	m := condition.NewMeter(ctx, condition.DecisionCost)
+	m.TakeTurns(tenant)
+	defer m.End()
+	return evaluate.Decide(m, in)
+}
+
+// gatherer returns the gatherer of the state that the question is about.
+func (d *Decider) gatherer(ctx context.Context, s *ledger.Stream, q *Question) (*gatherer, error) {
+	p := d.Log.Published()
+	size, at, err := d.moment(ctx, p, s, q.At)
+	if err != nil {
+		return nil, err
+	}
+	g := &gatherer{Decider: d, stream: s, question: q, size: size, at: at}
+	if err := g.share(ctx, p); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// moment returns the tree size and the time of a decision.
+func (d *Decider) moment(ctx context.Context, p *ledger.Published, s *ledger.Stream, m Moment) (size uint64, at time.Time, err error) {
+	switch {
+	case m.Size > p.Size:
+		return 0, at, fmt.Errorf("size %d: %w, which has %d entries", m.Size, ErrNotYet, p.Size)
+	case m.Size > 0:
+		e, err := d.newest(ctx, s, ledger.Filter{}, m.Size)
+		if err != nil || e == nil {
+			return m.Size, time.UnixMilli(0).UTC(), err
+		}
+		return m.Size, timeOf(e), nil
+	case !m.Time.IsZero():
+		at = m.Time.UTC().Truncate(time.Millisecond)
+		if at.After(d.Now()) {
+			return 0, at, fmt.Errorf("time %s: %w", at.Format(time.RFC3339), ErrNotYet)
+		}
+		page, err := d.Log.List(ctx, s, ledger.Query{Filter: ledger.Filter{To: at.Add(time.Millisecond)}, Limit: 1})
+		if err != nil || len(page.Entries) == 0 {
+			return 0, at, err
+		}
+		return min(p.Size, page.Entries[0].Index+1), at, nil
+	}
+	at = d.Now().UTC().Truncate(time.Millisecond)
+	if last := time.UnixMilli(int64(p.Time)).UTC(); at.Before(last) {
+		at = last
+	}
+	e, err := d.newest(ctx, s, ledger.Filter{}, p.Size)
+	if err == nil && e != nil && at.Before(timeOf(e)) { // a replica has no other times
+		at = timeOf(e)
+	}
+	return p.Size, at, err
+}
+
+func timeOf(e *ledger.Entry) time.Time { return time.UnixMilli(int64(e.Skeleton.Time)).UTC() }
+
+// pageEntries is the number of entries that one query reads.
+const pageEntries = 100
+
+// newest returns the newest entry below a size that matches the filter, or nil.
+func (d *Decider) newest(ctx context.Context, s *ledger.Stream, f ledger.Filter, size uint64) (found *ledger.Entry, err error) {
+	err = d.newestFirst(ctx, s, f, size, 1, func(e *ledger.Entry) bool {
+		found = e
+		return false
+	})
+	return found, err
+}
+
+// newestFirst calls visit with the entries below a size that match the filter,
+// the newest first, until it returns false. The first page has the given number
+// of entries.
+func (d *Decider) newestFirst(ctx context.Context, s *ledger.Stream, f ledger.Filter, size uint64, first int, visit func(*ledger.Entry) bool) error {
+	if size == 0 {
+		return nil
+	}
+	for q := (ledger.Query{Filter: f, Below: size, Limit: first}); ; q.Limit = pageEntries {
+		page, err := d.Log.List(ctx, s, q)
+		if err != nil {
+			return err
+		}
+		for i := range page.Entries {
+			if !visit(&page.Entries[i]) {
+				return nil
+			}
+		}
+		if q.Token = page.Next; q.Token == "" {
+			return nil
+		}
+	}
+}
+
+// PayloadFacts extracts facts from payloads each time.
+type PayloadFacts struct{ Log Log }
+
+// FactsOf implements Facts.
+func (p PayloadFacts) FactsOf(ctx context.Context, _ *ledger.Stream, e *ledger.Entry) (*facts.Facts, error) {
+	return facts.OfPayload(ctx, e.Header, func() ([]byte, error) {
+		content, err := p.Log.Payload(ctx, e)
+		if err != nil {
+			return nil, err
+		}
+		if content == nil {
+			return nil, fmt.Errorf("payload of entry %d: %w", e.Index, ledger.ErrErased)
+		}
+		return content.Content, nil
+	})
+}

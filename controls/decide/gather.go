@@ -1,0 +1,199 @@
+package decide
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"muniment.dev/muniment/controls/evaluate"
+	"muniment.dev/muniment/controls/exception"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/verifiers/facts"
+)
+
+// Facts has the facts of entries.
+type Facts interface {
+	// FactsOf returns the facts of an entry, or nil if it has none. The error
+	// wraps ledger.ErrErased if its payload was erased.
+	FactsOf(ctx context.Context, s *ledger.Stream, e *ledger.Entry) (*facts.Facts, error)
+}
+
+// maxElements bounds the elements of the facts of the entries about one
+// artifact. Older facts beyond it are not available.
+const maxElements = 200_000
+
+// A gatherer gathers the inputs of the decisions about one state of a stream.
+type gatherer struct {
+	*Decider
+	stream   *ledger.Stream
+	question *Question
+	size     uint64
+	at       time.Time
+	shared   evaluate.Input // all but what concerns one artifact
+	kinds    []string       // of evidence that matters
+}
+
+// share gathers what all decisions have in common.
+func (g *gatherer) share(ctx context.Context, p *ledger.Published) error {
+	g.shared = evaluate.Input{Size: g.size, Time: g.at, Stage: g.question.Stage, Environment: g.question.Environment}
+	st, err := g.current(ctx, p, g.stream)
+	if err != nil {
+		return err
+	}
+	defer st.mu.Unlock()
+	if g.shared.Set, err = g.setInForce(ctx, st); err != nil {
+		var unreadable *unreadableError
+		if !errors.As(err, &unreadable) {
+			return err
+		}
+		g.shared.Unreadable = unreadable.error
+	}
+	set := g.shared.Set
+	if set == nil {
+		return nil
+	}
+	for kind := range set.Kinds() {
+		g.kinds = append(g.kinds, kind)
+	}
+	slices.Sort(g.kinds)
+	g.shared.KeyEvents = slices.Clone(st.keyEvents)
+	for _, c := range set.Controls {
+		if !c.ReadsFindings() {
+			continue
+		}
+		found, err := g.findingsOf(ctx, p, g.stream, st, c.ID)
+		if err != nil {
+			return err
+		}
+		g.shared.Findings = append(g.shared.Findings, found...)
+	}
+	g.shared.Findings = uniqueEvidence(g.shared.Findings)
+	all, err := g.Exceptions.All(ctx, g.stream)
+	if err != nil {
+		return err
+	}
+	g.shared.Exceptions = slices.DeleteFunc(all, func(x *exception.Exception) bool {
+		return x.Index >= g.size || !slices.ContainsFunc(set.Controls, func(c *evaluate.Control) bool { return c.ID == x.Control })
+	})
+	return nil
+}
+
+// uniqueEvidence sorts evidence by index and removes duplicates.
+func uniqueEvidence(all []evaluate.Evidence) []evaluate.Evidence {
+	slices.SortFunc(all, func(a, b evaluate.Evidence) int {
+		switch {
+		case a.Index < b.Index:
+			return -1
+		case a.Index > b.Index:
+			return 1
+		}
+		return 0
+	})
+	return slices.CompactFunc(all, func(a, b evaluate.Evidence) bool { return a.Index == b.Index })
+}
+
+// input gathers the input of the decision about an artifact.
+func (g *gatherer) input(ctx context.Context, a *Artifact) (*evaluate.Input, error) {
+	in := g.shared
+	in.Subject, in.Parts = a.Subject, a.Parts
+	if in.Set == nil {
+		return &in, nil
+	}
+	found := map[uint64]*ledger.Entry{}
+	for _, digests := range digestSets(a) {
+		for alg, value := range digests {
+			for _, kind := range g.kinds {
+				if err := g.find(ctx, found, entry.CanonicalDigest(alg, value).String(), kind); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	return &in, g.addEvidence(ctx, &in, found)
+}
+
+func digestSets(a *Artifact) []map[string]string {
+	all := []map[string]string{a.Digest}
+	for i := range a.Parts {
+		all = append(all, a.Parts[i].Digest)
+	}
+	return all
+}
+
+// find adds the entries of a kind about a digest, the newest first, until they
+// are more than decisions are made from.
+func (g *gatherer) find(ctx context.Context, found map[uint64]*ledger.Entry, digest, kind string) error {
+	most := evaluate.MaxEvidence + 1
+	if evaluate.RecentOnly(kind) {
+		most = evaluate.MaxRecent
+	}
+	n := 0
+	return g.newestFirst(ctx, g.stream, ledger.Filter{Subject: digest, Kind: kind}, g.size, pageEntries, func(e *ledger.Entry) bool {
+		found[e.Index] = e
+		n++
+		return n < most
+	})
+}
+
+// addEvidence adds the entries to the input, with the facts that conditions can
+// read.
+func (g *gatherer) addEvidence(ctx context.Context, in *evaluate.Input, found map[uint64]*ledger.Entry) error {
+	entries := make([]*ledger.Entry, 0, len(found))
+	for _, e := range found {
+		entries = append(entries, e)
+	}
+	slices.SortFunc(entries, func(a, b *ledger.Entry) int { return int(b.Index) - int(a.Index) })
+	elements := 0
+	for _, e := range entries {
+		one := evaluate.Evidence{Index: e.Index, Time: timeOf(e), Header: e.Header}
+		if in.Set.ReadsFacts(e.Header) {
+			if elements > maxElements {
+				one.Unavailable = true
+			} else if err := g.addFacts(ctx, &one, e); err != nil {
+				return err
+			}
+			elements += elementsOf(one.Facts)
+		}
+		in.Evidence = append(in.Evidence, one)
+	}
+	slices.Reverse(in.Evidence)
+	return nil
+}
+
+func (g *gatherer) addFacts(ctx context.Context, one *evaluate.Evidence, e *ledger.Entry) (err error) {
+	one.Facts, err = g.Facts.FactsOf(ctx, g.stream, e)
+	if errors.Is(err, ledger.ErrErased) {
+		one.Unavailable = true
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("facts of entry %d: %w", e.Index, err)
+	}
+	return nil
+}
+
+// elementsOf returns the number of elements of the lists that can be long.
+func elementsOf(f *facts.Facts) (n int) {
+	if f == nil {
+		return 0
+	}
+	if f.Scan != nil {
+		n += len(f.Scan.Vulnerabilities)
+	}
+	if f.VEX != nil {
+		n += len(f.VEX.Statements)
+	}
+	if f.SBOM != nil {
+		n += len(f.SBOM.Components)
+	}
+	if f.Build != nil {
+		n += len(f.Build.Materials)
+	}
+	if t := f.Test; t != nil {
+		n += len(t.Configuration) + len(t.Passed) + len(t.Warned) + len(t.Failed)
+	}
+	return n
+}

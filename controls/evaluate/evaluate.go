@@ -1,0 +1,366 @@
+// Package evaluate decides whether an artifact may pass a stage.
+//
+// A decision is a pure function of its input: there is no clock and no I/O
+// here. docs/spec/decision.md specifies it.
+package evaluate
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"muniment.dev/muniment/controls/artifact"
+	"muniment.dev/muniment/controls/exception"
+	"muniment.dev/muniment/internal/condition"
+	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/verifiers/facts"
+)
+
+// MaxEvidence is the largest number of entries about one subject from which
+// decisions are made.
+const MaxEvidence = 4096
+
+// MaxRecent is the number of entries about a subject that count, of the kinds
+// for which RecentOnly returns true.
+const MaxRecent = 64
+
+// RecentOnly reports whether only the newest entries of a kind count, because
+// any number of them can be about a subject.
+func RecentOnly(kind string) bool { return kind == kindname.GateDecision || kind == kindname.Inventory }
+
+// maxEntries is the largest number of entries that a result lists.
+const maxEntries = 64
+
+// A Subject is the artifact that a decision is about.
+type Subject struct {
+	Type   string // one of artifact.Types
+	Name   string // can be empty
+	Digest map[string]string
+}
+
+// An Input is everything that a decision depends on.
+type Input struct {
+	// Set is the control set in force. If it is nil, Unreadable is why it
+	// cannot be read, or nil if no set is in force.
+	Set        *Set
+	Unreadable error
+
+	Size        uint64 // entries at or above it do not exist
+	Time        time.Time
+	Subject     Subject
+	Parts       []Part // of an index of several platforms
+	Stage       string
+	Environment string
+
+	// Evidence has the entries about the subject and its parts, in their order.
+	Evidence []Evidence
+	// Findings has the entries of kind finding without subjects.
+	Findings   []Evidence
+	Exceptions []*exception.Exception
+	KeyEvents  []KeyEvent
+}
+
+// A Part is the manifest of one platform.
+type Part struct {
+	Name   string
+	Digest map[string]string
+}
+
+// Evidence is an entry about a subject.
+type Evidence struct {
+	Index  uint64
+	Time   time.Time
+	Header *entry.Header // nil: erased
+	Facts  *facts.Facts  // nil: the entry has none
+	// Unavailable reports that the entry's facts cannot be read, because its
+	// payload was erased.
+	Unavailable bool
+}
+
+// A KeyEvent is an entry of kind key-event. It names a key, or an identity and
+// its issuer.
+type KeyEvent struct {
+	Index            uint64
+	Event            string
+	KeyID            string
+	Identity, Issuer string
+	From             time.Time
+}
+
+// Events of keys that exclude evidence.
+const (
+	Retired     = "retired"
+	Compromised = "compromised"
+)
+
+func (k *KeyEvent) excludes(s *entry.Signer, at time.Time) bool {
+	byKey := k.KeyID != "" && k.KeyID == s.KeyID
+	byIdentity := k.Identity != "" && k.Identity == s.Identity && k.Issuer == s.Issuer
+	if !byKey && !byIdentity {
+		return false
+	}
+	switch k.Event {
+	case Retired:
+		return at.After(k.From)
+	case Compromised:
+		return !at.Before(k.From)
+	}
+	return false
+}
+
+// An Outcome is that of a decision.
+type Outcome string
+
+// The outcomes. Only Pass lets an artifact through.
+const (
+	Pass      Outcome = "pass"
+	Blocked   Outcome = "blocked"
+	Undecided Outcome = "undecided"
+)
+
+// Reasons of decisions without results.
+const (
+	NoControlSet    = "no-control-set"
+	UnreadableSet   = "unreadable-control-set"
+	UnknownStage    = "unknown-stage"
+	NothingApplies  = "no-control-applies"
+	reasonSeparator = ": "
+)
+
+// A Decision is the answer for one subject.
+type Decision struct {
+	Decision   Outcome   `json:"decision"`
+	Reason     string    `json:"reason,omitempty"`
+	Results    []Result  `json:"results,omitempty"`
+	Size       uint64    `json:"treeSize"`
+	Decided    time.Time `json:"decided"`
+	ControlSet string    `json:"controlSet,omitempty"`
+	Inputs     string    `json:"inputs"`
+	ValidUntil time.Time `json:"validUntil"`
+}
+
+// Decide makes the decision. Its work is charged to the meter, whose end makes
+// controls undecided. The error reports that the meter's context ended.
+func Decide(m *condition.Meter, in *Input) (*Decision, error) {
+	d := &Decision{Size: in.Size, Decided: in.Time, Inputs: Inputs(in)}
+	if in.Set != nil {
+		d.ControlSet = in.Set.Digest
+	}
+	validFor := DefaultValidFor
+	if in.Set != nil && in.Set.ValidFor > 0 {
+		validFor = in.Set.ValidFor
+	}
+	d.ValidUntil = in.Time.Add(validFor)
+	d.Results, d.Reason = results(m, in, &d.ValidUntil)
+	d.Decision = outcome(d)
+	if d.Reason == "" && !slices.ContainsFunc(d.Results, func(r Result) bool { return r.Result != NotApplicable }) {
+		d.Reason = NothingApplies
+	}
+	if err := m.Context().Err(); err != nil {
+		return nil, fmt.Errorf("the decision was interrupted: %w", err)
+	}
+	return d, nil
+}
+
+// outcome combines the results of the controls.
+func outcome(d *Decision) Outcome {
+	applies, undecided := false, d.Reason != ""
+	for i := range d.Results {
+		r := &d.Results[i]
+		applies = applies || r.Result != NotApplicable
+		if r.Mode != Enforce {
+			continue
+		}
+		switch r.Result {
+		case Satisfied, Excepted, NotApplicable:
+		case NotSatisfied:
+			return Blocked
+		default:
+			undecided = true
+		}
+	}
+	if undecided || !applies {
+		return Undecided
+	}
+	return Pass
+}
+
+// Combine returns the outcome for several subjects.
+func Combine(all ...Outcome) Outcome {
+	combined := Pass
+	for _, o := range all {
+		switch {
+		case o == Blocked:
+			return Blocked
+		case o != Pass:
+			combined = Undecided
+		}
+	}
+	if len(all) == 0 {
+		return Undecided
+	}
+	return combined
+}
+
+// results evaluates the controls. The reason is set if there is nothing to
+// evaluate.
+func results(m *condition.Meter, in *Input, until *time.Time) ([]Result, string) {
+	switch {
+	case in.Set == nil && in.Unreadable == nil:
+		return nil, NoControlSet
+	case in.Set == nil:
+		return nil, UnreadableSet + reasonSeparator + condition.Shorten(in.Unreadable.Error())
+	case !slices.Contains(in.Set.Stages, in.Stage):
+		return nil, UnknownStage
+	}
+	parts := in.Parts
+	if len(parts) == 0 {
+		parts = []Part{{}}
+	}
+	var all []Result
+	for i := range parts {
+		h := newHearing(m, in, &parts[i], until)
+		for at, r := range h.results() {
+			if i == 0 {
+				all = append(all, r)
+			} else {
+				all[at].merge(&r)
+			}
+		}
+	}
+	return all, ""
+}
+
+// A hearing is the state of the decision about a subject, or about one of its
+// parts.
+type hearing struct {
+	*Input
+	part       *Part             // without a digest: the subject has no parts
+	digest     map[string]string // of the part, or of the subject
+	meter      *condition.Meter
+	counted    []*counted
+	tooMany    bool
+	selections map[*Control]*selection
+	checks     map[*Control]*verdict // without exceptions
+	joins      map[string]*joined
+	findings   []*finding
+	validUntil *time.Time
+}
+
+func newHearing(m *condition.Meter, in *Input, part *Part, until *time.Time) *hearing {
+	h := &hearing{Input: in, part: part, digest: part.Digest, meter: m, validUntil: until,
+		selections: map[*Control]*selection{}, checks: map[*Control]*verdict{}, joins: map[string]*joined{}}
+	if len(part.Digest) == 0 {
+		h.digest = in.Subject.Digest
+	}
+	h.count()
+	return h
+}
+
+// until makes the decision valid until t at most.
+func (h *hearing) until(t time.Time) {
+	if t.Before(*h.validUntil) {
+		*h.validUntil = t
+	}
+}
+
+// results evaluates the controls that have a mode.
+func (h *hearing) results() (all []Result) {
+	for _, c := range h.Set.Controls {
+		if mode := c.mode(h.Stage, h.Environment); mode != "" {
+			all = append(all, h.result(c, mode))
+		}
+	}
+	return all
+}
+
+// isAbout reports whether the header is about the subject or the part.
+func (h *hearing) isAbout(header *entry.Header) bool {
+	return isAbout(header, h.digest) || len(h.part.Digest) > 0 && isAbout(header, h.Subject.Digest)
+}
+
+// counted is an entry that counts, with the signers that count.
+type counted struct {
+	*Evidence
+	signers   []Party
+	submitter Party
+}
+
+// count finds the entries that count, and their signers.
+func (h *hearing) count() {
+	evidence := h.relevant()
+	if evidence == nil {
+		h.tooMany = true
+		return
+	}
+	for _, e := range evidence {
+		c := h.countOne(e)
+		if c == nil {
+			continue
+		}
+		h.counted = append(h.counted, c)
+		if e.Header.Kind == kindname.Finding {
+			h.findings = append(h.findings, readFinding(c))
+		}
+	}
+	for i := range h.Findings {
+		e := &h.Findings[i]
+		if e.Index >= h.Size || e.Header == nil || len(e.Header.Subjects) > 0 || e.Header.Kind != kindname.Finding {
+			continue
+		}
+		if c := h.countOne(e); c != nil {
+			h.findings = append(h.findings, readFinding(c))
+		}
+	}
+	slices.SortStableFunc(h.findings, func(a, b *finding) int { return cmp.Compare(a.Index, b.Index) })
+}
+
+// relevant returns the entries about the subject of the kinds that matter, in
+// their order, or nil if they are too many.
+func (h *hearing) relevant() []*Evidence {
+	kinds := h.Set.Kinds()
+	about, recent := 0, map[string]int{}
+	all := []*Evidence{}
+	for i := len(h.Evidence) - 1; i >= 0; i-- {
+		e := &h.Evidence[i]
+		if e.Index >= h.Size || e.Header == nil || !kinds[e.Header.Kind] || !h.isAbout(e.Header) {
+			continue
+		}
+		if RecentOnly(e.Header.Kind) {
+			if recent[e.Header.Kind]++; recent[e.Header.Kind] > MaxRecent {
+				continue
+			}
+		} else if about++; about > MaxEvidence {
+			return nil
+		}
+		all = append(all, e)
+	}
+	slices.Reverse(all)
+	return all
+}
+
+// countOne returns the entry if it counts, and otherwise nil.
+func (h *hearing) countOne(e *Evidence) *counted {
+	header := e.Header
+	if header.Admission != nil && header.Admission.Result == entry.Recorded || header.Verification.Result == entry.Failed {
+		return nil
+	}
+	c := &counted{Evidence: e, submitter: Party{Submitter: header.Submitter}}
+	if header.Verification.Result != entry.Verified {
+		return c
+	}
+	for i := range header.Signers {
+		s := &header.Signers[i]
+		if !slices.ContainsFunc(h.KeyEvents, func(k KeyEvent) bool { return k.Index < h.Size && k.excludes(s, e.Time) }) {
+			c.signers = append(c.signers, Party{Signer: *s})
+		}
+	}
+	return c
+}
+
+// isAbout reports whether the header has a subject that is the artifact.
+func isAbout(h *entry.Header, digest map[string]string) bool {
+	return slices.ContainsFunc(h.Subjects, func(s entry.Subject) bool { return artifact.Same(s.Digest, digest) })
+}

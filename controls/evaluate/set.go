@@ -1,0 +1,188 @@
+package evaluate
+
+import (
+	"regexp"
+	"slices"
+	"time"
+
+	"muniment.dev/muniment/controls/exception"
+	"muniment.dev/muniment/internal/condition"
+	"muniment.dev/muniment/internal/glob"
+	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/ledger/entry"
+)
+
+// DefaultValidFor is the longest validity of a decision if the control set has
+// none.
+const DefaultValidFor = 24 * time.Hour
+
+// A Set is a control set as it is applied. It does not change, so goroutines
+// can share it.
+type Set struct {
+	Digest   string // "sha256:" and hexadecimal digits
+	Stages   []string
+	Controls []*Control
+	ValidFor time.Duration
+}
+
+// A Mode determines what a control's result means for a decision.
+type Mode string
+
+// The modes, the strictest first.
+const (
+	Enforce Mode = "enforce"
+	Warn    Mode = "warn"
+	Audit   Mode = "audit"
+)
+
+// A Control is a control of a set, with everything that it names.
+type Control struct {
+	ID       string
+	Title    string
+	Severity string
+	// SLA is the time to resolve a vulnerability or finding of each severity.
+	SLA          map[string]time.Duration
+	Types, Names []string // that it applies to; empty: all
+	Require      []*Requirement
+	Condition    *condition.Condition[*Case] // nil: none
+	Includes     []*Control                  // without cycles
+	Modes        []ModeRow
+	Exceptions   exception.Limits
+	Parameters   map[string]any
+}
+
+// A ModeRow is the mode of a control at a stage.
+type ModeRow struct {
+	Stage        string
+	Environments []string // patterns; empty: every environment
+	Mode         Mode
+}
+
+// A Requirement selects evidence.
+type Requirement struct {
+	Name           string
+	Kinds          []string
+	PredicateTypes []string  // patterns; empty: any, and none
+	Signers        []*Signer // empty: unsigned evidence counts
+	Submitters     []string  // patterns; empty: any
+	MinSigners     int
+	MaxAge         time.Duration // 0: any age
+	Optional       bool
+}
+
+// A Signer is a party whose evidence counts. It has an identity, keys or
+// submitters.
+type Signer struct {
+	Name             string
+	Identity, Issuer Text
+	Keys             []string
+	Submitters       []string // patterns
+}
+
+// A Text matches one text, or those that a regular expression matches as a
+// whole.
+type Text struct {
+	Exact   string
+	Pattern *regexp.Regexp // anchored; nil: Exact
+}
+
+func (t *Text) matches(s string) bool {
+	if t.Pattern != nil {
+		return s != "" && t.Pattern.MatchString(s)
+	}
+	return s != "" && t.Exact == s
+}
+
+// A Party is a signer or the submitter of an entry.
+type Party struct {
+	entry.Signer
+	Submitter string // of a party that is a submitter
+}
+
+func (s *Signer) matches(p *Party) bool {
+	switch {
+	case p.Submitter != "":
+		return anyMatch(s.Submitters, p.Submitter)
+	case len(s.Keys) > 0:
+		for _, k := range s.Keys {
+			if p.KeyID == k && k != "" {
+				return true
+			}
+		}
+		return false
+	case len(s.Submitters) > 0:
+		return false
+	}
+	return s.Identity.matches(p.Identity) && s.Issuer.matches(p.Issuer)
+}
+
+func anyMatch(globs []string, s string) bool {
+	for _, g := range globs {
+		if glob.Match(g, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// strictness orders modes, the strictest first.
+var strictness = map[Mode]int{Enforce: 0, Warn: 1, Audit: 2}
+
+// mode returns the control's mode, or "" if the control is left out.
+func (c *Control) mode(stage, environment string) (mode Mode) {
+	for i := range c.Modes {
+		row := &c.Modes[i]
+		switch {
+		case row.Stage != stage:
+		case environment == "":
+			if mode == "" || strictness[row.Mode] < strictness[mode] {
+				mode = row.Mode
+			}
+		case len(row.Environments) == 0 || anyMatch(row.Environments, environment):
+			return row.Mode
+		}
+	}
+	return mode
+}
+
+// appliesTo reports whether the control applies to a subject.
+func (c *Control) appliesTo(s *Subject) bool {
+	typed := len(c.Types) == 0
+	for _, t := range c.Types {
+		typed = typed || t == s.Type
+	}
+	return typed && (len(c.Names) == 0 || s.Name == "" || anyMatch(c.Names, s.Name))
+}
+
+// Kinds returns the kinds of entries about a subject that matter for decisions:
+// those that requirements select, and findings.
+func (s *Set) Kinds() map[string]bool {
+	kinds := map[string]bool{kindname.Finding: true}
+	for _, c := range s.Controls {
+		for _, r := range c.Require {
+			for _, k := range r.Kinds {
+				kinds[k] = true
+			}
+		}
+	}
+	return kinds
+}
+
+// ReadsFindings reports whether the control's condition reads findings.
+func (c *Control) ReadsFindings() bool { return c.Condition != nil && c.Condition.Reads("findings") }
+
+// ReadsFacts reports whether a condition can read the facts of an entry with
+// the header.
+func (s *Set) ReadsFacts(h *entry.Header) bool {
+	for _, c := range s.Controls {
+		if c.Condition == nil || !c.Condition.Reads("evidence") && !c.Condition.Reads("vulnerabilities") {
+			continue
+		}
+		for _, r := range c.Require {
+			if slices.Contains(r.Kinds, h.Kind) && (len(r.PredicateTypes) == 0 || h.PredicateType != "" && anyMatch(r.PredicateTypes, h.PredicateType)) {
+				return true
+			}
+		}
+	}
+	return false
+}
