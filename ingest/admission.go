@@ -17,20 +17,21 @@ import (
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
-// Names of the config entries that contain the documents for admission. See
+// Names of the config entries that contain admission documents. See
 // docs/spec/policy.md.
 const (
-	PolicyConfig        = "admission-policy"         // the tenant's own policy
-	DefaultPolicyConfig = "admission-policy/default" // the operator's policy, for other tenants
-	RootConfigPrefix    = "trusted-root/"            // followed by the root's name
+	PolicyConfig = "admission-policy" // the tenant's own policy
+	// the operator's policy, for tenants without their own
+	DefaultPolicyConfig = "admission-policy/default"
+	RootConfigPrefix    = "trusted-root/" // followed by the root's name
 )
 
-// ExchangeType is the type of the config entries that record the exchange of
-// an identity token. They change nothing for anybody else.
+// ExchangeType is the type of the config entries that record the exchange of an
+// identity token. They do not change the rules of their stream.
 const ExchangeType = "exchange"
 
 // Governs reports whether an entry with the header changes the rules of its
-// stream: it is for ledger.Config.
+// stream. It is passed to the ledger in ledger.Config.
 func Governs(h *entry.Header) bool {
 	return h.Kind == kindname.Config && h.Attributes["type"] != ExchangeType
 }
@@ -41,7 +42,7 @@ type RootFile struct {
 	Trusted  *sigstore.TrustedRoot
 	Document []byte
 	// Confirmed is when the operator last confirmed that the root is current.
-	// If the root's entry is older, the document is recorded again.
+	// If the root's entry is older, the server records the document again.
 	Confirmed   time.Time
 	WarnAfter   time.Duration // age at which a warning is logged; 0: never
 	RefuseAfter time.Duration // age at which the root is no longer used; 0: never
@@ -52,7 +53,7 @@ type RootFile struct {
 type AdmissionConfig struct {
 	Ledger  *ledger.Ledger
 	Roots   []*RootFile
-	Default *policy.AdmissionPolicy // of tenants without their own; nil: policy.Default
+	Default *policy.AdmissionPolicy // for tenants without their own; nil: policy.Default
 	Logger  *slog.Logger            // nil: discard
 	Now     func() time.Time        // nil: time.Now
 }
@@ -65,10 +66,10 @@ type AdmissionConfig struct {
 // # Order
 //
 // Each entry names the policy that admitted it, which must be the newest policy
-// before it in the stream. Therefore drafts carry the version of the rules that
-// they were decided under. If the rules have changed by the time that the
-// sequencer places them, nothing is recorded, and they are decided again. That
-// holds for changes by other servers, too.
+// before it in the stream. Each draft therefore carries the version of the
+// rules it was decided under. If the rules change before the sequencer places
+// the draft, nothing is recorded and the draft is decided again. This also
+// covers changes made by other servers.
 type Admission struct {
 	ledger *ledger.Ledger
 	log    *slog.Logger
@@ -76,7 +77,7 @@ type Admission struct {
 	given  atomic.Pointer[given]
 
 	mu      sync.Mutex
-	streams map[entry.Hash]*atomic.Pointer[rules] // the latest that were read
+	streams map[entry.Hash]*atomic.Pointer[rules] // most recently read
 	warned  map[string]time.Time                  // last warning about each root's age
 }
 
@@ -104,8 +105,8 @@ type given struct {
 	fallback *policy.AdmissionPolicy // for tenants without a policy of their own
 }
 
-// Set replaces the trusted roots and the default policy. A nil policy is the
-// built-in one. They take effect in a stream with its next entry.
+// Set replaces the trusted roots and the default policy. A nil policy selects
+// the built-in one. The change takes effect in each stream with its next entry.
 func (a *Admission) Set(roots []*RootFile, fallback *policy.AdmissionPolicy) error {
 	if fallback == nil {
 		var err error
@@ -122,8 +123,8 @@ func (a *Admission) SetRoots(roots []*RootFile) {
 	a.given.Store(&given{slices.Clone(roots), a.given.Load().fallback})
 }
 
-// rules are a policy and the trusted roots in force with it. They are
-// immutable.
+// rules are a policy and its trusted roots, as in force at one version. They
+// are immutable.
 type rules struct {
 	version ledger.Rules
 	policy  *policy.AdmissionPolicy
@@ -294,8 +295,8 @@ func (r *rules) names() []string {
 	return names
 }
 
-// inForce returns the trusted roots. It marks roots that are too old as
-// expired, and logs a warning about old ones.
+// inForce returns the trusted roots. It marks outdated roots as expired and
+// logs a warning about aging ones.
 func (a *Admission) inForce(r *rules) policy.Roots {
 	now := a.now()
 	roots := make(policy.Roots, len(r.roots))
@@ -306,7 +307,7 @@ func (a *Admission) inForce(r *rules) policy.Roots {
 		case f.RefuseAfter > 0 && age > f.RefuseAfter:
 			in.Expired = fmt.Errorf("trusted root %s was last confirmed on %s and expired on %s: confirm or replace it with 'muniment trusted-root update'",
 				f.Name, f.since.UTC().Format(time.DateOnly), f.since.Add(f.RefuseAfter).UTC().Format(time.DateOnly))
-			a.warn(f.Name, now, "trusted root expired, nothing is verified with it", f.since)
+			a.warn(f.Name, now, "trusted root expired, no longer used for verification", f.since)
 		case f.WarnAfter > 0 && age > f.WarnAfter:
 			a.warn(f.Name, now, "trusted root expires soon", f.since)
 		}
@@ -335,9 +336,9 @@ type Refusal struct {
 
 func (r *Refusal) Error() string {
 	if r.Decision.Rule != "" {
-		return fmt.Sprintf("the admission policy refuses it by rule %q: %s", r.Decision.Rule, r.Decision.Reason)
+		return fmt.Sprintf("refused by the admission policy, rule %q: %s", r.Decision.Rule, r.Decision.Reason)
 	}
-	return "the admission policy refuses it: " + r.Decision.Reason
+	return "refused by the admission policy: " + r.Decision.Reason
 }
 
 // decide applies a policy and adds the result to the header. The error is a

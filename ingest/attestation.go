@@ -32,7 +32,7 @@ func readAttestation(mediaType string, payload []byte, _ time.Time) (contents, e
 		}
 		return contents{}, fieldErrorf(FieldMediaType, "no media type specified, and the payload is not a Sigstore bundle, DSSE envelope or in-toto statement: specify one, such as application/spdx+json")
 	case shown != "" && format.Of(is) == nil:
-		is, mediaType = shown, "" // a claimed type does not hide what the document is
+		is, mediaType = shown, "" // the content decides, not the claimed type
 	}
 	c := contents{mediaType: is}
 	if f := format.Of(is); f != nil {
@@ -53,8 +53,8 @@ func readAttestation(mediaType string, payload []byte, _ time.Time) (contents, e
 	return c, nil
 }
 
-// readFormat reads a document of a registered format. A media type with a
-// version must be the one that the document declares.
+// readFormat reads a document of a registered format. If a media type includes
+// a version, the document must declare the same version.
 func readFormat(f *format.Format, mediaType, is string, payload []byte) (contents, error) {
 	d, err := f.Read(payload)
 	if err != nil {
@@ -82,14 +82,14 @@ func canonicalType(mediaType string) (string, error) {
 	return is, nil
 }
 
-// state adds the contents of the in-toto statement.
+// state adds the contents of the document's in-toto statement.
 func (c *contents) state() {
 	s := c.statement
 	s.Check()
 	c.subjects, c.predicateType, c.materials = s.Subjects, s.PredicateType, s.Materials
 }
 
-// maxHeaderDeviations is the number of deviations that a header contains.
+// maxHeaderDeviations is the number of deviations that a header lists.
 const maxHeaderDeviations = 8
 
 // deviations returns the payload's deviations from the definition of its type,
@@ -168,8 +168,8 @@ func checkDocument(mediaType string, payload []byte) error {
 }
 
 // checkCompressed refuses media types of compressed documents. Policies and
-// searches could not examine the content, and the store compresses payloads
-// anyway. Ingest never decompresses anything.
+// searches could not examine their content, and the store compresses payloads
+// anyway. Ingest never decompresses its input.
 func checkCompressed(mediaType string) error {
 	base, _, _ := strings.Cut(mediaType, ";")
 	for _, suffix := range []string{"+gzip", "+zstd", "+zip", "+bzip2", "+xz"} {

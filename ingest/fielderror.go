@@ -5,9 +5,8 @@ import (
 	"fmt"
 )
 
-// A Field names a field of a submission or of a Stream, in the words of error
-// messages. Callers map a Field to the name of the field in their own
-// interface.
+// A Field names a field of a submission or a Stream for error messages. Callers
+// map it to the corresponding field of their own interface.
 type Field string
 
 // The fields that a FieldError of this package names.
@@ -21,7 +20,7 @@ const (
 	FieldStatement      Field = "statement" // of StatementSubmission
 )
 
-// Fields has every Field, for the tables that map them.
+// Fields lists every Field, for the tables that map them.
 var Fields = []Field{FieldKind, FieldMediaType, FieldPayload, FieldIdempotencyKey, FieldSize, FieldDigest, FieldStatement}
 
 // A FieldError reports that a field of a submission is invalid.

@@ -2,8 +2,8 @@
 // its kind, applies the admission policy, builds the header and generates the
 // salts.
 //
-// Package api authenticates submitters before, and package ledger sequences the
-// entries after.
+// Package api authenticates the submitters first, and package ledger sequences
+// the resulting entries.
 package ingest
 
 import (
@@ -27,8 +27,8 @@ type Submission struct {
 	MediaType      string // "": detect it
 	Payload        []byte // recorded byte for byte; must not be modified until Append returns
 	IdempotencyKey string
-	// Refused is why the caller refuses the submission, and becomes the error
-	// of its result. Nil: record it.
+	// Refused is the caller's reason for refusing the submission. It becomes
+	// the error of the submission's result. Nil: record the submission.
 	Refused error
 	spool   *ledger.Spool // a large payload, in place of Payload; nil otherwise
 }
@@ -45,9 +45,8 @@ type Submitter struct {
 	Tenant   string
 	Identity string // such as "token:acme"; recorded in the header
 	Stream   *ledger.Stream
-	// Valid returns an error if the submitter's credentials are not in force
-	// any more. It is called each time that something is decided. Nil: they
-	// are.
+	// Valid returns an error once the submitter's credentials are no longer in
+	// force. It is called before each decision. Nil: always valid.
 	Valid func() error
 }
 
@@ -69,7 +68,8 @@ type Ingester struct {
 	// streamed payloads. SetLimits overrides it.
 	MaxStream int64
 	Now       func() time.Time // nil: time.Now
-	// Decided is called for each decision of an admission policy, if it is set.
+	// Decided is called with each decision of an admission policy, unless it is
+	// nil.
 	Decided func(*policy.Decision)
 
 	parsing parseBudget
@@ -93,10 +93,10 @@ func (in *Ingester) sizes() limits {
 }
 
 // Append records the submissions in order and returns a result for each, in the
-// same order. The result of an invalid submission has a *FieldError, and that
-// of a submission refused by the admission policy has a *Refusal. Such a
-// submission does not prevent the others from being recorded. The returned
-// error concerns all submissions, as in ledger.Append.
+// same order. The result contains a *FieldError if the submission is invalid
+// and a *Refusal if the admission policy refuses it. The other submissions are
+// recorded regardless. The returned error concerns all submissions, as in
+// ledger.Append.
 func (in *Ingester) Append(ctx context.Context, who Submitter, subs []Submission) ([]ledger.Result, error) {
 	read := make([]contents, len(subs))
 	wrong := make([]error, len(subs))
@@ -124,8 +124,7 @@ func (in *Ingester) Append(ctx context.Context, who Submitter, subs []Submission
 	return in.appendRead(ctx, who, subs, read, wrong)
 }
 
-// appendRead records the submissions that were read, and skips the invalid
-// ones.
+// appendRead records the submissions that were read, skipping the invalid ones.
 func (in *Ingester) appendRead(ctx context.Context, who Submitter, subs []Submission, read []contents, wrong []error) ([]ledger.Result, error) {
 	var results []ledger.Result
 	drafts := make([]ledger.Draft, len(subs))
@@ -185,8 +184,8 @@ func errWrittenByLog(kind string) error {
 	return fieldErrorf(FieldKind, "only the server records entries of kind %s: use one of %s", kind, strings.Join(clientKinds(), ", "))
 }
 
-// draft returns the entry of a submission that was read and that the rules
-// admit. Nil rules admit everything.
+// draft returns the entry for a submission that was read, if the rules admit
+// it. Nil rules admit everything.
 func (in *Ingester) draft(ctx context.Context, who Submitter, s *Submission, c *contents, r *rules, roots policy.Roots) (ledger.Draft, error) {
 	h := c.header(who, s)
 	if r != nil {
@@ -221,8 +220,8 @@ func (c *contents) header(who Submitter, s *Submission) *entry.Header {
 	return h
 }
 
-// withDigest returns the subjects that have a digest, as a header requires. A
-// subject of a deviating statement can lack one.
+// withDigest returns the subjects that have a digest, which a header requires.
+// A subject of a deviating statement can lack one.
 func withDigest(all []entry.Subject) []entry.Subject {
 	without := func(s entry.Subject) bool { return len(s.Digest) == 0 }
 	if !slices.ContainsFunc(all, without) {
@@ -239,7 +238,8 @@ func seal(l *ledger.Ledger, who Submitter, h *entry.Header, payload []byte) (led
 	return d, encodeHeader(l, &d)
 }
 
-// sealSpool is seal for a large payload, which has its commitment already.
+// sealSpool is seal for a large payload, whose commitment has already been
+// computed.
 func sealSpool(l *ledger.Ledger, who Submitter, h *entry.Header, spool *ledger.Spool) (ledger.Draft, error) {
 	d := ledger.Draft{Stream: who.Stream, Header: h, Large: spool}
 	d.LinkSalt, d.Opening.Salt, _ = entry.NewSalts()
@@ -250,7 +250,7 @@ func sealSpool(l *ledger.Ledger, who Submitter, h *entry.Header, spool *ledger.S
 func encodeHeader(l *ledger.Ledger, d *ledger.Draft) (err error) {
 	d.Header.Origin = l.Origin()
 	if d.Opening.Content, err = d.Header.AppendJSON(make([]byte, 0, 1024)); err != nil {
-		return fieldErrorf(FieldPayload, "cannot describe it in the header: %s", err)
+		return fieldErrorf(FieldPayload, "does not fit in the header: %s", err)
 	}
 	return nil
 }
@@ -276,8 +276,8 @@ func errKindSize(field Field, size uint64, k *kinds.Kind) error {
 	return fieldErrorf(field, "%d bytes, above the limit of %d for kind %s", size, k.MaxBytes, k.Name)
 }
 
-// checkKind checks the kind, and whether it requires or forbids an idempotency
-// key.
+// checkKind checks that the kind exists, and that an idempotency key is present
+// exactly for events.
 func checkKind(name, idempotencyKey string) error {
 	k, ok := table[name]
 	switch {

@@ -6,19 +6,18 @@ import (
 )
 
 // A jsonCheck checks that the bytes written to it are one JSON document (RFC
-// 8259, in UTF-8). The document can have any size, because a jsonCheck stores
-// one byte for each level of nesting and little else. It agrees with
-// jsontext.Value.IsValid, except that it accepts duplicate names and unpaired
-// surrogates.
+// 8259, in UTF-8) of any size. It stores little more than one byte for each
+// level of nesting. It agrees with jsontext.Value.IsValid, except that it
+// accepts duplicate names and unpaired surrogates.
 type jsonCheck struct {
 	state   jsonState
-	object  []bool // whether each open value is an object, innermost last; else it is an array
+	object  []bool // whether each open value is an object rather than an array, innermost last
 	name    bool   // the current string is the name of a member
 	literal string // remaining characters of true, false or null
 	// remaining digits of an escape; RFC 8259, section 8.2, allows unpaired
 	// surrogates
 	hex    int
-	more   int   // remaining bytes of a character
+	more   int   // remaining bytes of a multi-byte character
 	lo, hi byte  // bounds of the character's next byte
 	at     int64 // bytes written before
 }
@@ -46,7 +45,7 @@ const (
 	inExponent
 )
 
-// maxJSONDepth is the same limit as in package jsontext.
+// maxJSONDepth equals the limit of package jsontext.
 const maxJSONDepth = 10000
 
 // Write checks the next bytes.
@@ -227,8 +226,8 @@ func (j *jsonCheck) string(c byte) error {
 	return nil
 }
 
-// lead checks the first byte of a multi-byte character, by table 3-7 of the
-// Unicode standard.
+// lead checks the first byte of a multi-byte character against table 3-7 of the
+// Unicode Standard.
 func (j *jsonCheck) lead(c byte) error {
 	j.lo, j.hi = 0x80, 0xBF
 	switch {

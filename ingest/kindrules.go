@@ -14,11 +14,11 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// A kindRule checks a message at a given time for what the options of its
-// fields cannot express, and adds to the contents what they cannot describe.
+// A kindRule enforces what the field options of a message cannot express, at
+// the given time, and completes the contents accordingly.
 type kindRule func(m proto.Message, now time.Time, c *contents) error
 
-// kindRules has the rules of those kinds that need one.
+// kindRules contains the rules of the kinds that need one.
 var kindRules = map[string]kindRule{
 	kindname.BackfillCheckpoint: ruleOf(checkBackfill),
 	kindname.Config:             ruleOf(checkConfig),
@@ -36,14 +36,14 @@ func ruleOf[M proto.Message](check func(M, time.Time, *contents) error) kindRule
 	return func(m proto.Message, now time.Time, c *contents) error { return check(m.(M), now, c) }
 }
 
-// checkBackfill refuses times that do not exist.
+// checkBackfill refuses times that do not exist, such as 30 February.
 func checkBackfill(m *munimentv1.BackfillCheckpoint, _ time.Time, _ *contents) error {
 	for _, layout := range []string{"2006-01-02T15:04Z07:00", time.RFC3339Nano} {
 		if _, err := time.Parse(layout, m.GetTs()); err == nil {
 			return nil
 		}
 	}
-	return payloadErrorf("ts", "%q is not an existing time", m.GetTs())
+	return payloadErrorf("ts", "%q is not a valid time", m.GetTs())
 }
 
 // checkConfig checks the digest of the document.
@@ -56,7 +56,7 @@ func checkConfig(m *munimentv1.Config, _ time.Time, c *contents) error {
 }
 
 // DocumentDigest returns the SHA-256 of a document as "sha256:" and hexadecimal
-// digits, as headers and entries of kind config contain it.
+// digits, the form used in headers and config entries.
 func DocumentDigest(document []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(document)) }
 
 // checkExport refuses invalid licence expressions and duplicate paths.
@@ -76,7 +76,7 @@ func checkExport(m *munimentv1.ExportManifest, _ time.Time, _ *contents) error {
 	return nil
 }
 
-// checkGateDecision refuses two results for one control.
+// checkGateDecision refuses two results for the same control.
 func checkGateDecision(m *munimentv1.GateDecision, _ time.Time, _ *contents) error {
 	seen := map[string]bool{}
 	for i, r := range m.Results {

@@ -11,7 +11,8 @@ import (
 	"muniment.dev/muniment/verifiers/intoto"
 )
 
-// A kind is a row of the table of kinds, with the reader of its payloads.
+// A kind is a row of the table of kinds together with the reader of its
+// payloads.
 type kind struct {
 	*kinds.Kind
 	read reader
@@ -20,8 +21,8 @@ type kind struct {
 // A reader validates a payload at a given time and returns its contents.
 type reader func(mediaType string, payload []byte, now time.Time) (contents, error)
 
-// table has all kinds by name. A kind whose payload is the JSON form of its
-// message needs no reader of its own.
+// table contains all kinds by name. A kind whose payload is the JSON form of
+// its message needs no reader of its own.
 var table = func() map[string]kind {
 	all := map[string]kind{}
 	for _, k := range kinds.All() {
@@ -34,8 +35,8 @@ var table = func() map[string]kind {
 	return all
 }()
 
-// check reads a payload. If it contains a statement whose predicate is of a
-// typed kind, it also checks the predicate.
+// check reads a payload. If the payload contains a statement whose predicate is
+// of a typed kind, check also validates the predicate.
 func (k *kind) check(mediaType string, payload []byte, now time.Time) (contents, error) {
 	c, err := k.read(mediaType, payload, now)
 	if err == nil && c.statement != nil {
@@ -44,8 +45,8 @@ func (k *kind) check(mediaType string, payload []byte, now time.Time) (contents,
 	return c, err
 }
 
-// maxDocument returns the size limit in bytes of a document of the kind that is
-// parsed as a predicate. The table has no limit for kinds of the server.
+// maxDocument returns the size limit in bytes for predicates of this kind. The
+// table sets no limit for kinds that only the server records.
 func (k *kind) maxDocument() int {
 	if k.MaxBytes > 0 {
 		return k.MaxBytes
@@ -82,9 +83,9 @@ type contents struct {
 	attributes    map[string]string
 	external      *entry.External // nil: the payload is the evidence
 
-	statement *intoto.Statement // nil: the payload neither is nor contains one
-	// opaque is why a signed payload that is declared to be a statement cannot
-	// be read. Nil: it can.
+	statement *intoto.Statement // nil: the payload is not and does not contain a statement
+	// opaque is the reason that a signed payload, declared to be a statement,
+	// cannot be read. Nil: it is readable or not a statement.
 	opaque error
 
 	signed   evidence.Signed // nil: the payload has no signatures

@@ -9,8 +9,8 @@ import (
 )
 
 // CheckPredicate validates a statement's predicate as a document of a typed
-// kind, at a given time, and adds the deviations to the statement. It ignores
-// predicates of types that are not those of kinds.
+// kind, at the given time, and adds the deviations to the statement. It ignores
+// predicate types that do not belong to a kind.
 func CheckPredicate(s *intoto.Statement, now time.Time) {
 	name := intoto.KindOf(s.PredicateType)
 	if name == "" || s.Checked {
@@ -22,7 +22,7 @@ func CheckPredicate(s *intoto.Statement, now time.Time) {
 		s.Deviations.Add("predicateType", "kind "+name+" has no documents")
 		return
 	case s.Predicate != nil && s.Predicate.Kind() != '{':
-		return // reported as a deviation already
+		return // already reported as a deviation
 	case len(s.Predicate) > k.maxDocument():
 		s.Deviations.Add("predicate", fmt.Sprintf("%d bytes, above the limit of %d for kind %s", len(s.Predicate), k.maxDocument(), name))
 		return

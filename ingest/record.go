@@ -17,8 +17,8 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// Record appends an entry of a kind that only the server records. The message
-// is the kind's. Each call records a new event. The submitter is the identity
+// Record appends an entry of a kind that only the server records. m must be the
+// kind's message. Each call records a new event. The submitter is the identity
 // that requested the action.
 func (in *Ingester) Record(ctx context.Context, who Submitter, kind string, m proto.Message) (ledger.Result, error) {
 	return in.RecordOnce(ctx, who, kind, rand.Text(), m)
@@ -74,7 +74,7 @@ func record(ctx context.Context, l *ledger.Ledger, who Submitter, kind, key stri
 // recordDraft returns the entry that record appends.
 func recordDraft(l *ledger.Ledger, who Submitter, kind, key string, m proto.Message, decided Basis) (ledger.Draft, error) {
 	if !WrittenByLog(kind) {
-		return ledger.Draft{}, fmt.Errorf("record %s: clients submit entries of this kind", kind)
+		return ledger.Draft{}, fmt.Errorf("record %s: only clients submit this kind", kind)
 	}
 	c, err := checkMessage(table[kind].Kind, m, time.Now())
 	if err != nil {
@@ -85,7 +85,7 @@ func recordDraft(l *ledger.Ledger, who Submitter, kind, key string, m proto.Mess
 		return ledger.Draft{}, fmt.Errorf("record %s: %w", kind, err)
 	}
 	var payload bytes.Buffer
-	// The white space that protojson writes differs between builds.
+	// The white space in protojson's output differs between builds.
 	if err := json.Compact(&payload, loose); err != nil {
 		return ledger.Draft{}, fmt.Errorf("record %s: %w", kind, err)
 	}
@@ -100,7 +100,7 @@ func recordDraft(l *ledger.Ledger, who Submitter, kind, key string, m proto.Mess
 	return d, nil
 }
 
-// A Config is a document that an entry of kind config has put in force.
+// A Config is a document that a config entry has put in force.
 type Config struct {
 	Index    uint64
 	Time     uint64 // Unix milliseconds
@@ -121,7 +121,7 @@ func NewestConfig(ctx context.Context, l *ledger.Ledger, s *ledger.Stream, name 
 	return ReadConfig(ctx, l, &page.Entries[0])
 }
 
-// ReadConfig reads an entry of kind config.
+// ReadConfig reads a config entry.
 func ReadConfig(ctx context.Context, l *ledger.Ledger, e *ledger.Entry) (*Config, error) {
 	p, err := l.Payload(ctx, e)
 	if err != nil {

@@ -14,10 +14,9 @@ import (
 )
 
 // checkSpelling returns an error unless each field of a payload is spelled as
-// docs/spec/kinds.md requires. ProtoJSON accepts several spellings of a
-// message. A policy reads the payload, so a second spelling of a field would
-// hide the field from its conditions. The error names the first field that
-// differs.
+// docs/spec/kinds.md requires. ProtoJSON accepts several spellings of a field.
+// A policy reads the payload as JSON, so an alternative spelling would hide a
+// field from its conditions. The error names the first field that differs.
 func checkSpelling(payload []byte, m proto.Message) error {
 	text, err := protojson.Marshal(m)
 	if err != nil {
@@ -34,8 +33,8 @@ func checkSpelling(payload []byte, m proto.Message) error {
 	return spelledMessage("", m.ProtoReflect().Descriptor(), given, canonical)
 }
 
-// jsonTree parses JSON and keeps the digits of its numbers. Duplicate members
-// are refused before, by protojson.
+// jsonTree parses JSON and keeps the digits of its numbers. protojson has
+// already refused duplicate members.
 func jsonTree(text []byte) (v any, err error) {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.UseNumber()
@@ -121,7 +120,7 @@ func spelledValue(path string, f protoreflect.FieldDescriptor, given, canonical 
 }
 
 // spelledTime accepts any number of fractional digits, but only UTC, so that
-// the order of times as text is their order in time.
+// times sort correctly as text.
 func spelledTime(path string, given, canonical any) error {
 	if s, ok := given.(string); ok && strings.HasSuffix(s, "Z") {
 		return nil

@@ -23,8 +23,8 @@ import (
 )
 
 const (
-	// inlineBytes is the largest streamed payload that is held in memory.
-	// Larger payloads are written to the disk as they arrive.
+	// inlineBytes is the size of the largest streamed payload held in memory.
+	// Larger payloads are written to disk as they arrive.
 	inlineBytes = 1 << 20
 	// maxParsed is the size of the largest evidence that is parsed. Larger
 	// evidence is recorded with its declared media type.
@@ -32,7 +32,7 @@ const (
 )
 
 // A Stream is a submission whose payload is read as it arrives and can be too
-// large to be held in memory.
+// large to hold in memory.
 type Stream struct {
 	Kind           string
 	MediaType      string // "": detect it
@@ -42,21 +42,22 @@ type Stream struct {
 	Digest  string
 	Payload io.Reader
 	// Hold reserves memory on the submitter's account before a large payload is
-	// parsed, or returns an error. Nil: no accounting.
+	// parsed. It returns an error if that exceeds the account. Nil: no
+	// accounting.
 	Hold func(bytes int64) error
 }
 
 // AppendStream records one submission. The error is a *FieldError if the
 // submission is invalid, a *Refusal if the admission policy refuses it, an
-// error of the payload's reader, or as in ledger.Append. Nothing of the payload
-// is left on the disk after an error.
+// error from the payload's reader, or one of ledger.Append's. After an error,
+// nothing of the payload remains on disk.
 func (in *Ingester) AppendStream(ctx context.Context, who Submitter, s *Stream) (ledger.Result, error) {
 	sizes := in.sizes()
 	if err := checkStream(s, sizes.stream); err != nil {
 		return ledger.Result{}, err
 	}
 	p := &incoming{from: s.Payload, declared: s.Size, max: sizes.stream, sum: sha256.New()}
-	// One byte more than fits in memory, to find out whether there is more.
+	// Read one byte more than fits in memory, to detect a larger payload.
 	start, err := p.next(make([]byte, min(inlineBytes, sizes.payload)+1))
 	if err != nil {
 		return ledger.Result{}, err
@@ -132,8 +133,8 @@ func checkStream(s *Stream, largest int64) error {
 	return nil
 }
 
-// checkLarge checks whether a payload above inlineBytes is allowed, before it
-// has arrived completely. It returns the canonical media type.
+// checkLarge checks whether a payload above inlineBytes is allowed, before all
+// of it has arrived. It returns the canonical media type.
 func (in *Ingester) checkLarge(s *Stream) (string, error) {
 	if k := table[s.Kind]; k.Typed() {
 		return "", fieldErrorf(FieldPayload, "above the limit of %d bytes for kind %s", k.MaxBytes, s.Kind)
@@ -161,7 +162,7 @@ func checkUnparsed(mediaType string) (string, error) {
 }
 
 // checkHidden refuses a payload above maxParsed whose content is of a parsed
-// format. Otherwise padding could hide signed evidence from a policy's rules.
+// format. Otherwise padding could hide signed evidence from the policy's rules.
 func checkHidden(shown shape.Set) error {
 	is, err := mediaTypeOf(format.OfShape(shown))
 	if err == nil && is != "" {
@@ -187,7 +188,7 @@ func newScan(is string) *scan {
 	return s
 }
 
-// inTurn checks the next bytes in pieces, in turn with other tenants.
+// inTurn checks the next bytes in pieces, taking turns with other tenants.
 func (s *scan) inTurn(ctx context.Context, who Submitter, p []byte) error {
 	turn, err := turns.CPU.For(ctx, who.Tenant, int64(len(p)))
 	if err != nil {
@@ -205,8 +206,8 @@ func (s *scan) inTurn(ctx context.Context, who Submitter, p []byte) error {
 	return nil
 }
 
-// write checks the next bytes. It returns an error as soon as the payload is
-// known to be invalid.
+// write checks the next bytes. It returns an error as soon as the payload turns
+// out to be invalid.
 func (s *scan) write(p []byte) error {
 	s.shown.Write(p)
 	s.size += int64(len(p))
@@ -246,8 +247,8 @@ func (s *scan) notJSON(err error) error {
 	return fieldErrorf(FieldPayload, "not JSON, as the media type %s requires: %s", s.is, err)
 }
 
-// spool writes the payload to the disk as it arrives, until it is complete or
-// known to be invalid.
+// spool writes the payload to disk as it arrives, until it is complete or turns
+// out to be invalid.
 func (in *Ingester) spool(ctx context.Context, who Submitter, s *Stream, p *incoming, start []byte, is string) (_ *ledger.Spool, err error) {
 	scan := newScan(is)
 	if err := scan.inTurn(ctx, who, start); err != nil {
@@ -327,7 +328,7 @@ type incoming struct {
 }
 
 // next returns the next bytes of the payload. It fills the buffer unless the
-// payload ends.
+// payload ends before.
 func (p *incoming) next(b []byte) ([]byte, error) {
 	n, err := io.ReadFull(p.from, b)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -364,8 +365,8 @@ type parseBudget struct {
 	sem  *semaphore.Weighted
 }
 
-// acquire waits until the given number of bytes, at most maxParsed, is within
-// the budget.
+// acquire waits until the budget has room for the bytes, which are at most
+// maxParsed.
 func (b *parseBudget) acquire(ctx context.Context, bytes int64) (release func(), err error) {
 	b.once.Do(func() { b.sem = semaphore.NewWeighted(maxParsed) })
 	if err := b.sem.Acquire(ctx, bytes); err != nil {

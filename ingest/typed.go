@@ -18,8 +18,8 @@ import (
 	"muniment.dev/muniment/verifiers/sniff"
 )
 
-// maxTyped is the size limit of a typed document in bytes. Parsing takes many
-// times as much memory.
+// maxTyped is the size limit of a typed document in bytes. Parsing a document
+// takes many times its size in memory.
 const maxTyped = 1 << 20
 
 // typed returns the reader of a kind whose payload is the JSON form of the
@@ -87,8 +87,8 @@ func folded(digests map[string]string) map[string]string {
 	return out
 }
 
-// violations returns an error that names all invalid fields as they are named
-// in the JSON document. Its path is that of the first.
+// violations returns an error that lists all invalid fields by their JSON
+// names. Its path is that of the first field.
 func violations(err error) error {
 	var v *protovalidate.ValidationError
 	if !errors.As(err, &v) || len(v.Violations) == 0 {
@@ -123,7 +123,7 @@ func jsonPath(v *protovalidate.Violation) string {
 	return b.String()
 }
 
-// jsonName returns the JSON name of a field: someName of some_name.
+// jsonName returns the JSON name of a field: someName for some_name.
 func jsonName(field string) string {
 	parts := strings.Split(field, "_")
 	for i, p := range parts[1:] {

@@ -5,18 +5,18 @@ import "muniment.dev/muniment/ledger/entry"
 // Results are the results of decisions.
 var Results = []string{entry.Admitted, entry.Recorded, Refused}
 
-// Classes of reasons for a decision. Unlike reasons, they are few, and name
-// nothing of the policy or the evidence.
+// Classes of reasons for a decision. Unlike reasons, they form a short fixed
+// list and reveal nothing about the policy or the evidence.
 const (
 	ByRule       = "rule"        // a rule admits the evidence
 	ByDenyRule   = "deny_rule"   // a rule denies it
-	BySignatures = "signatures"  // a rule would admit it, but its signatures are invalid
-	ByConditions = "conditions"  // it does not meet what its rules require
-	ByNoRule     = "no_rule"     // no rule is for such evidence
+	BySignatures = "signatures"  // a rule would admit the evidence, but its signatures are invalid
+	ByConditions = "conditions"  // the evidence does not meet the requirements of its rules
+	ByNoRule     = "no_rule"     // no rule matches the evidence
 	ByInterrupt  = "interrupted" // the decision was not completed
 )
 
-// Classes are all classes of reasons.
+// Classes lists all classes.
 var Classes = []string{ByRule, ByDenyRule, BySignatures, ByConditions, ByNoRule, ByInterrupt}
 
 // Class returns the class of the decision's reason.

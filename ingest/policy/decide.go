@@ -49,8 +49,8 @@ type Decision struct {
 }
 
 // Decide decides whether the policy admits the evidence. The first rule that
-// applies decides. The work is bounded and stops when ctx ends. Evidence is not
-// admitted without a complete evaluation.
+// applies decides. The work is bounded, and stops when ctx ends. Evidence is
+// admitted only after a complete evaluation.
 func (p *AdmissionPolicy) Decide(ctx context.Context, ev *Evidence, roots Roots) *Decision {
 	return p.decide(condition.NewMeter(ctx, condition.DecisionCost), ev, roots)
 }
@@ -110,7 +110,7 @@ func (p *AdmissionPolicy) decide(m *condition.Meter, ev *Evidence, roots Roots) 
 	return d
 }
 
-// suspect returns an error if the signatures are invalid or were not verified.
+// suspect returns an error if the signatures are invalid or unverified.
 func (c *court) suspect(result string) (string, error) {
 	switch j := c.judgement(); {
 	case j.Result == entry.Failed:
@@ -133,8 +133,8 @@ func describe(by *proof) string {
 	return who
 }
 
-// because returns why no rule admits the evidence, with the reasons of the
-// rules that match it.
+// because explains why no rule admits the evidence, with the reasons given by
+// the rules that match it.
 func (c *court) because(steps []Step) string {
 	var near []string
 	for _, s := range steps {
@@ -188,8 +188,8 @@ func (c *court) judgement() *proof {
 	return c.judged
 }
 
-// isFor returns nil if the rule matches the evidence, and otherwise the reason.
-// If the comparison exceeds the budget, a rule that denies matches.
+// isFor returns nil if the rule matches the evidence, and the reason otherwise.
+// A deny rule also matches if the comparison exceeds the budget.
 func (c *court) isFor(r *Rule) error {
 	err := c.compare(r)
 	if c.meter.Err() != nil && !r.Deny {
@@ -227,8 +227,8 @@ func (c *court) compare(r *Rule) error {
 // stepsPerUnit is the number of steps of glob.Match that cost one unit.
 const stepsPerUnit = 64
 
-// anyMatch reports whether any glob matches. It also returns true once the
-// budget is spent, which the caller must check.
+// anyMatch reports whether any glob matches. It also returns true when the
+// budget is exhausted, so the caller must check that.
 func (c *court) anyMatch(globs []string, s string) bool {
 	for _, g := range globs {
 		if c.meter.Charge(1+glob.Steps(g, s)/stepsPerUnit) != nil {
@@ -241,8 +241,8 @@ func (c *court) anyMatch(globs []string, s string) bool {
 	return false
 }
 
-// areFor is isFor for the subjects. A rule that admits must match every
-// subject, a rule that denies only one.
+// areFor is isFor for the subjects. An admitting rule must match every subject,
+// a deny rule only one.
 func (c *court) areFor(r *Rule) error {
 	if len(r.SubjectNames) == 0 && len(r.DigestTypes) == 0 {
 		return nil
@@ -277,8 +277,8 @@ func (c *court) isAbout(r *Rule, s entry.Subject) error {
 	return nil
 }
 
-// hasDigest reports whether the subject has a digest of the algorithm. Case is
-// ignored.
+// hasDigest reports whether the subject has a digest of the algorithm, ignoring
+// case.
 func hasDigest(s entry.Subject, alg string) bool {
 	for name, v := range s.Digest {
 		if v != "" && strings.EqualFold(name, alg) {
@@ -288,10 +288,9 @@ func hasDigest(s entry.Subject, alg string) bool {
 	return false
 }
 
-// isNamed compares a subject's name with the rule's globs. A rule that admits
-// requires an unambiguous name, so that other programs do not read a different
-// one. A rule that denies also matches names that other programs could read as
-// one of its names.
+// isNamed compares a subject's name with the rule's globs. An admitting rule
+// requires an unambiguous name, which other programs read the same way. A deny
+// rule also matches the names that other programs could read this one as.
 func (c *court) isNamed(r *Rule, name string) error {
 	switch {
 	case len(r.SubjectNames) == 0:
@@ -317,8 +316,8 @@ func (c *court) isNamed(r *Rule, name string) error {
 	return fmt.Errorf("subject %s matches none of its subjects", condition.Shorten(name))
 }
 
-// meets returns the proof of the rule's signer, if the rule requires one, or an
-// error if the evidence lacks what the rule requires.
+// meets returns the proof for the rule's signer, if the rule requires one. It
+// returns an error if the evidence does not meet the rule's requirements.
 func (c *court) meets(r *Rule) (*proof, error) {
 	by, err := c.signedBy(r)
 	if err != nil {

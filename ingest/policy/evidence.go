@@ -31,31 +31,31 @@ type Evidence struct {
 	// Conforms is set if the payload was checked against the definition of its
 	// type and has no deviations.
 	Conforms bool
-	// Opaque is why a signed payload that is declared to be a statement cannot
-	// be read. Nil: it can.
+	// Opaque is the reason that a signed payload, declared to be a statement,
+	// cannot be read. Nil: it is readable or not a statement.
 	Opaque error
 	// Incomplete is set if the predicate type or some of the subjects cannot be
 	// read. It is always set if Opaque is.
 	Incomplete bool
-	// MaterialsIncomplete is set if Materials lacks some, because there are too
-	// many or because the predicate cannot be read.
+	// MaterialsIncomplete is set if Materials is incomplete, because there are
+	// too many or because the predicate cannot be read.
 	MaterialsIncomplete bool
 
 	Signed evidence.Signed // nil: no signatures
 }
 
-// smallJSON is the size in bytes up to which JSON is parsed without a slot for
-// large documents.
+// smallJSON is the size in bytes up to which JSON is parsed without taking a
+// slot for large documents.
 const smallJSON = 64 << 10
 
-// Slots limit concurrent decisions. A tenant gets at most half of them, however
-// many policies it has had, so other tenants always find one.
+// Slots limit concurrent decisions. A tenant gets at most half of them,
+// whatever the number of its policies, so other tenants always find a free one.
 var (
 	deciding = newSlots(max(4, runtime.GOMAXPROCS(0))) // all decisions
 	parsing  = newSlots(4)                             // decisions that hold large parsed documents
 )
 
-// hold waits for the slots that a decision needs, and returns the function that
+// hold waits for the slots that a decision needs and returns the function that
 // releases them.
 func (p *AdmissionPolicy) hold(ctx context.Context, ev *Evidence) (release func(), err error) {
 	large := len(ev.Predicate)+len(ev.Document) > smallJSON && slices.ContainsFunc(p.Rules, func(r *Rule) bool { return r.Condition != nil })

@@ -29,7 +29,7 @@ func isPlain(name string) bool {
 	return !strings.Contains(name, "\\")
 }
 
-// foldGlob returns a glob in the form that readings returns names in.
+// foldGlob returns a glob in the same form as the names that readings returns.
 func foldGlob(glob string) string { return identity.Fold(glob) }
 
 // readings returns a name as other programs could read it: in lower case,

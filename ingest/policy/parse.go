@@ -260,7 +260,7 @@ func (r *parser) signer(name string, key, n *yaml.Node, field string) {
 }
 
 // weighed adds the weight of a regular expression. It reports an excessive
-// total once.
+// total only once.
 func (r *parser) weighed(n *yaml.Node, field string, weight int) {
 	before := r.weight
 	if r.weight += weight; r.weight > condition.MaxWeights && before <= condition.MaxWeights {

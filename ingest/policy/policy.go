@@ -1,8 +1,8 @@
-// Package policy parses admission policies (docs/spec/policy.md) and decides by
-// them who can submit which evidence about which artifacts.
+// Package policy parses admission policies (docs/spec/policy.md). A policy
+// decides which submitters can record which evidence about which artifacts.
 //
-// It verifies the evidence's signatures. Package ingest parses the evidence
-// before, and records or refuses it after the decision.
+// The package verifies the evidence's signatures. Package ingest parses the
+// evidence beforehand, and records or refuses it afterwards.
 package policy
 
 import (
@@ -54,7 +54,8 @@ func (p *AdmissionPolicy) Roots() []string {
 	return slices.Compact(names)
 }
 
-// A Signer is a party whose signatures count, with the requirements on them.
+// A Signer is a party whose signatures count, together with the requirements
+// that they must meet.
 type Signer struct {
 	Name string
 
@@ -77,17 +78,17 @@ func (s *Signer) needsRoot() bool {
 	return s.PGP == nil && (len(s.Keys) == 0 || s.Need.LogEntries != sigstore.None || s.Need.Timestamps != sigstore.None)
 }
 
-// A Rule selects evidence and specifies what that evidence must have. An empty
-// list matches everything.
+// A Rule selects evidence and specifies its requirements. An empty list matches
+// everything.
 type Rule struct {
 	Name           string
-	Deny           bool // matching evidence is not admitted
+	Deny           bool // do not admit matching evidence
 	Kinds          []string
 	MediaTypes     []string // globs, without parameters
 	PredicateTypes []string // globs
 	Submitters     []string // globs
-	// SubjectNames are globs. A rule that admits requires that every subject
-	// matches one, a rule that denies that any subject does.
+	// SubjectNames are globs. An admitting rule requires every subject to match
+	// one of them, a deny rule only one subject.
 	SubjectNames []string
 	DigestTypes  []string // each subject must have a digest of one of these algorithms
 	Signers      []*Signer
@@ -96,14 +97,14 @@ type Rule struct {
 	Condition    *condition.Condition[view]
 
 	line        int
-	foldedNames []string // SubjectNames after foldGlob, in rules that deny
+	foldedNames []string // SubjectNames after foldGlob, for deny rules
 }
 
 // Digest returns the digest of a policy's text.
 func Digest(text []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(text)) }
 
-// Default is the policy of tenants without a policy of their own, unless the
-// operator configures a different default.
+// Default is the policy for tenants without their own, unless the operator
+// configures another.
 const Default = `# For tenants without a policy of their own: record everything, with the result of verifying its signatures.
 version: 1
 mode: record

@@ -9,9 +9,10 @@ import (
 // slots limits concurrent decisions in total and for each tenant. Waiting
 // tenants are served round-robin.
 //
-// A slot bounds memory: it is held for a whole decision with its parsed
-// documents, and no tenant gets more than half of them. Package internal/turns
-// shares processors instead, and a turn is handed on in the middle of the work.
+// A slot bounds memory. It is held for a whole decision, including its parsed
+// documents, and no tenant gets more than half of the slots. Package
+// internal/turns bounds processor time instead: a turn can be handed over in
+// the middle of the work.
 type slots struct {
 	total, each int
 
@@ -61,7 +62,7 @@ func (s *slots) acquire(ctx context.Context, tenant string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	select {
-	case <-given: // the slot arrived in the meantime
+	case <-given: // a slot was granted in the meantime
 		s.free(tenant, p)
 	default:
 		p.waiting = slices.DeleteFunc(p.waiting, func(c chan struct{}) bool { return c == given })

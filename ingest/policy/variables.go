@@ -10,8 +10,8 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// A view is what a rule's condition reads: the evidence, and the proof of its
-// signer, which is nil without one.
+// A view is the input of a rule's condition: the evidence, and the proof for
+// its signer, or nil.
 type view struct {
 	*court
 	by *proof
@@ -23,7 +23,7 @@ var (
 	wordsType     = cel.MapType(cel.StringType, cel.StringType)
 )
 
-// variables has the variables of conditions, as specified in
+// variables lists the variables of conditions, as specified in
 // docs/spec/policy.md.
 var variables = []condition.Variable[view]{
 	{Name: "tenant", Type: cel.StringType, Value: func(v view) ref.Val { return condition.Value(v.ev.Tenant) }},
@@ -89,13 +89,13 @@ func (v view) claims() ref.Val {
 }
 
 // errIncomplete is the value of a variable that other programs could read
-// differently. It keeps rules that deny from being evaded, because an error
-// counts as met in them.
+// differently. An error counts as met in deny rules, so such a variable cannot
+// evade them.
 func errIncomplete(name string) ref.Val {
 	return condition.Failed("%s cannot be read completely", name)
 }
 
-// once computes a variable's value on first use, once for each decision.
+// once computes a variable's value on first use in a decision.
 func (c *court) once(name string, value func() any) ref.Val {
 	return c.keep(name, func() ref.Val { return condition.Value(value()) })
 }
@@ -109,7 +109,7 @@ func (c *court) keep(name string, value func() ref.Val) ref.Val {
 	return v
 }
 
-// parsed parses JSON of the evidence on first use, once for each decision.
+// parsed parses JSON of the evidence on first use in a decision.
 func (c *court) parsed(what string, data []byte) ref.Val {
 	return c.keep(what, func() ref.Val {
 		switch {

@@ -15,7 +15,7 @@ import (
 // Roots are the trusted roots in force, by name.
 type Roots map[string]*evidence.Root
 
-// find returns a root, which has no Trusted if it is not in force.
+// find returns a root. Its Trusted is nil if the root is not in force.
 func (r Roots) find(name string) evidence.Root {
 	if root := r[name]; root != nil {
 		return *root
@@ -30,7 +30,7 @@ type proof struct {
 	claims  map[string]string // of the certificate
 	entry.Verification
 
-	undecided bool // not verified because of the cost, so the signatures could be invalid
+	undecided bool // not verified because of the cost; the signatures could be invalid
 }
 
 func newProof(format string, p *evidence.Proof) *proof {
@@ -43,8 +43,8 @@ func newProof(format string, p *evidence.Proof) *proof {
 // microsecond is the cost of a microsecond of verification, in units.
 const microsecond = 10
 
-// spend returns the function by which formats pay for their work. Its first
-// error is kept in spent.
+// spend returns the function through which formats pay for their work. It
+// stores its first error in spent.
 func (c *court) spend(spent *error) evidence.Charge {
 	return func(us int) error {
 		err := c.meter.Charge(condition.Product(us, microsecond))
@@ -83,7 +83,7 @@ func (c *court) judge() *proof {
 	return by
 }
 
-// required returns the signer in the form in which formats verify it.
+// required returns the signer as formats expect it for verification.
 func (s *Signer) required(roots Roots) *evidence.Signer {
 	return &evidence.Signer{
 		Identity: s.Identity, Weight: s.weight, Keys: s.Keys, PGP: s.PGP,

@@ -15,16 +15,16 @@ type Outcome struct {
 	Entry *ledger.Entry
 	Kind  string
 	Scope string // the erased scope, or with dryRun the one to erase
-	Kept  string // why the entry is kept; "" if it is erased
+	Kept  string // reason to keep the entry; "" if it is erased
 }
 
 // batchEntries is the number of entries that one commit erases.
 const batchEntries = 100
 
 // Apply erases the entries whose retention period has ended, oldest first. With
-// dryRun it only reports them. It reports each entry after its erasure, and
-// stops when report returns an error. Errors: ErrRulesChanged if other rules
-// are put in force meanwhile. What was reported before is erased.
+// dryRun it only reports them. It calls report after each erasure and stops at
+// its first error. The error is ErrRulesChanged if other rules are put in force
+// in the meantime. Entries reported before an error are erased.
 func (k *Keeper) Apply(ctx context.Context, who ingest.Submitter, dryRun bool, report func(*Outcome) error) error {
 	rules, config, err := k.Rules(ctx, who.Stream)
 	if err != nil {
@@ -69,7 +69,7 @@ func (k *Keeper) applyRule(ctx context.Context, r *application, report func(*Out
 	}
 }
 
-// applyBatch erases those entries that can be erased, in one commit.
+// applyBatch erases the erasable entries in one commit.
 func (k *Keeper) applyBatch(ctx context.Context, r *application, entries []ledger.Entry) (outcomes []Outcome, err error) {
 	err = k.Ingester.Decide(ctx, r.who, func(b ingest.Basis) error {
 		outcomes, err = k.tryBatch(ctx, r, b, entries)

@@ -28,7 +28,7 @@ type Hold struct {
 	Index  uint64 // of the entry that placed it
 }
 
-// holdPrefix starts the names of the config entries of holds.
+// holdPrefix is the common prefix of the config entries of holds.
 const holdPrefix = "legal-hold/"
 
 // Place places a hold on the entries that match the filter. A nil filter
@@ -41,7 +41,7 @@ func (k *Keeper) Place(ctx context.Context, who ingest.Submitter, id string, sho
 	if err != nil {
 		return r, err
 	}
-	// The white space that protojson writes differs between builds.
+	// The white space in protojson's output differs between builds.
 	var document bytes.Buffer
 	if err := json.Compact(&document, loose); err != nil {
 		return r, err
@@ -98,7 +98,7 @@ func (k *Keeper) Holds(ctx context.Context, s *ledger.Stream) ([]Hold, error) {
 			if !strings.HasPrefix(name, holdPrefix) || seen[name] {
 				continue
 			}
-			seen[name] = true // the newest counts
+			seen[name] = true // only the newest entry of a name counts
 			c, err := ingest.ReadConfig(ctx, k.Ingester.Ledger, e)
 			if err != nil {
 				return nil, err

@@ -1,5 +1,6 @@
-// Package retention decides which of a tenant's entries can be erased and when,
-// by retention rules, legal holds and reliance on the entries.
+// Package retention decides which of a tenant's entries can be erased, and
+// when, based on retention rules, legal holds and exceptions that rely on the
+// entries.
 //
 // Rules and holds are stored only in the log, as entries of kind config.
 // Package ledger performs the erasures.
@@ -23,9 +24,9 @@ var (
 	// ErrKept reports that an entry is a record of the log itself, which cannot
 	// be erased.
 	ErrKept = errors.New("never erased")
-	// ErrNoHold reports that no such hold is in force.
+	// ErrNoHold reports that no hold with this name is in force.
 	ErrNoHold = errors.New("no such legal hold")
-	// ErrHoldExists reports that a hold of the name is in force.
+	// ErrHoldExists reports that a hold with this name is already in force.
 	ErrHoldExists = errors.New("a legal hold of this name is in force")
 	// ErrRulesChanged reports that other retention rules were put in force
 	// while some were applied.
@@ -43,7 +44,7 @@ type Reliance interface {
 // A Keeper applies retention rules and legal holds to the entries of one log.
 type Keeper struct {
 	Ingester *ingest.Ingester
-	Reliance Reliance // nil: nothing is relied upon
+	Reliance Reliance // nil: entries are never relied upon
 	Now      func() time.Time
 }
 
@@ -82,8 +83,8 @@ func (k *Keeper) SetRules(ctx context.Context, who ingest.Submitter, rules []Rul
 	return k.Ingester.RecordConfig(ctx, who, ingest.Basis{}, rulesName, document, reason)
 }
 
-// Rules returns the rules in force and the config entry that contains them,
-// which is nil if none were ever set.
+// Rules returns the rules in force and the config entry that contains them. The
+// entry is nil if rules were never set.
 func (k *Keeper) Rules(ctx context.Context, s *ledger.Stream) ([]Rule, *ingest.Config, error) {
 	c, err := ingest.NewestConfig(ctx, k.Ingester.Ledger, s, rulesName)
 	if err != nil || c == nil {
@@ -97,7 +98,7 @@ func (k *Keeper) Rules(ctx context.Context, s *ledger.Stream) ([]Rule, *ingest.C
 }
 
 // Erase erases an entry of the submitter's stream and returns the scope that
-// was erased. Errors: as ledger.PlanErasure; ErrHeld; ErrKept; an
+// was erased. Errors: those of ledger.PlanErasure, ErrHeld, ErrKept, and an
 // *ingest.FieldError if the reason contains a digest of the erased content.
 func (k *Keeper) Erase(ctx context.Context, who ingest.Submitter, index uint64, header bool, reason string) (scope string, r ledger.Result, err error) {
 	err = k.Ingester.Decide(ctx, who, func(b ingest.Basis) error {
@@ -118,7 +119,7 @@ func (k *Keeper) Erase(ctx context.Context, who ingest.Submitter, index uint64, 
 	return scope, r, err
 }
 
-// plan returns the erasure of an entry that may be erased.
+// plan returns the erasure of an entry that is permitted to be erased.
 func (k *Keeper) plan(ctx context.Context, who ingest.Submitter, index uint64, header bool) (*ledger.Erasure, error) {
 	e, err := k.Ingester.Ledger.Entry(ctx, who.Stream, index)
 	if err != nil {

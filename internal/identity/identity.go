@@ -1,7 +1,7 @@
 // Package identity compares names of people as text.
 //
-// A name as text does not prove who somebody is. Comparing names only prevents
-// one person from appearing as two by spelling a name differently.
+// A textual name does not identify a person. Comparing names only prevents one
+// person from appearing as two by spelling a name differently.
 package identity
 
 import (
