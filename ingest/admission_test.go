@@ -263,7 +263,7 @@ func TestHostileEvidence(t *testing.T) {
 		{"nesting in a typed document", "control", "", `{"parameters":{"a":` + strings.Repeat("[", maxTyped-100), "recursion"},
 		{"gzip", "attestation", "application/vnd.in-toto+gzip", "\x1f\x8b\x08", "compressed"},
 		{"zstd", "attestation", "application/spdx+json+zstd", "\x28\xb5\x2f\xfd", "compressed"},
-		{"another tenant's subject", "attestation", "", st("registry.globex.example/app", "{}"), `by rule "others": the rule denies it`},
+		{"another tenant's subject", "attestation", "", st("registry.globex.example/app", "{}"), `rule "others": the rule denies it`},
 		{"an envelope without signatures", "attestation", "", `{"payloadType":"application/vnd.in-toto+json","payload":"e30=","signatures":[]}`, "signatures"},
 		{"an envelope with too many signatures", "attestation", "", `{"payloadType":"text/plain","payload":"e30=","signatures":[` + strings.Repeat(`{"sig":"AA=="},`, 64) + `{"sig":"AA=="}]}`, "more than 64"},
 	} {

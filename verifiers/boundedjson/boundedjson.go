@@ -1,6 +1,6 @@
 // Package boundedjson reads JSON arrays of untrusted length.
 //
-// The reader of a document bounds its size and depth.
+// It does not limit a document's size or depth. Its callers do.
 package boundedjson
 
 import (
@@ -9,11 +9,12 @@ import (
 )
 
 // ReadArray reads an array's elements one by one and appends them to list. It
-// skips all after the first limit+1, which show that there are too many.
+// appends at most limit+1 elements and skips the rest, so a longer list means
+// that there were too many.
 func ReadArray[T any](dec *jsontext.Decoder, limit int, list *[]T) error {
 	if dec.PeekKind() != '[' {
 		var none []struct{}
-		return json.UnmarshalDecode(dec, &none) // for the message
+		return json.UnmarshalDecode(dec, &none) // to get its error message
 	}
 	if _, err := dec.ReadToken(); err != nil {
 		return err

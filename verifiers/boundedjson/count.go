@@ -8,9 +8,9 @@ import (
 )
 
 // Check returns an error if a document has too many values or is nested too
-// deeply. Member names count as values. It is for documents that are decoded
-// into structs, which can take a hundred times the bytes of an empty object. It
-// accepts a document that is not JSON, which the decoder then refuses.
+// deeply. Member names count as values. Use it before decoding into structs: an
+// empty object can take a hundred times its bytes there. Check accepts
+// documents that are not JSON and leaves them to the decoder to refuse.
 func Check(document []byte, values, depth int) error {
 	dec := jsontext.NewDecoder(bytes.NewBuffer(document), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	for n := 0; ; n++ {
@@ -18,14 +18,14 @@ func Check(document []byte, values, depth int) error {
 			return err
 		}
 		if _, err := dec.ReadToken(); err != nil {
-			return nil // its end, or for the decoder to refuse
+			return nil // the end, or a syntax error for the decoder to report
 		}
 	}
 }
 
 // check returns an error if the number of tokens or levels exceeds its limit.
 func check(tokens, open, values, depth int) error {
-	if tokens > 2*values { // the ends of objects and arrays are tokens, too
+	if tokens > 2*values { // the ends of objects and arrays are tokens too
 		return fmt.Errorf("more than %d values", values)
 	}
 	if open > depth {

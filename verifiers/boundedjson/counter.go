@@ -2,10 +2,10 @@ package boundedjson
 
 import "bytes"
 
-// A Counter is [Check] for a document that arrives in pieces. It keeps no byte
-// of the document, and counts what is no JSON as if it were.
+// A Counter is [Check] for a document that arrives in pieces. It stores no part
+// of the document. It counts input that is not JSON as if it were.
 type Counter struct {
-	values, depth int // that the document may have
+	values, depth int // limits
 
 	tokens, open    int
 	quoted, escaped bool
@@ -15,8 +15,8 @@ type Counter struct {
 // NewCounter returns a counter for one document.
 func NewCounter(values, depth int) *Counter { return &Counter{values: values, depth: depth} }
 
-// Write counts the next bytes. Its error is that of Check. It is returned again
-// for whatever follows.
+// Write counts the next bytes. It returns the same error as Check, and repeats
+// it on every later call.
 func (c *Counter) Write(p []byte) (int, error) {
 	for i := 0; i < len(p); i++ {
 		if c.quoted {
@@ -31,7 +31,7 @@ func (c *Counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// inString takes bytes of a string, and returns how many.
+// inString consumes bytes of a string and returns their number.
 func (c *Counter) inString(p []byte) int {
 	if c.escaped {
 		c.escaped = false
@@ -52,7 +52,7 @@ func (c *Counter) inString(p []byte) int {
 	return end + 1
 }
 
-// outside takes a byte that is not in a string.
+// outside consumes a byte outside of strings.
 func (c *Counter) outside(b byte) {
 	switch b {
 	case ' ', '\t', '\r', '\n', ',', ':':

@@ -1,5 +1,5 @@
-// Package chartindex verifies Helm charts by index files, which name a Sigstore
-// bundle.
+// Package chartindex verifies Helm charts against index files, each of which
+// refers to a Sigstore bundle.
 //
 //	chart: gateway-1.7.0
 //	provenance: slsa-v1
@@ -45,7 +45,7 @@ type Index struct {
 var predicateTypes = map[string]string{"slsa-v1": intoto.SLSAProvenanceV1, "slsa-v0.2": intoto.SLSAProvenanceV02}
 
 // Parse parses an index file. The error wraps helm.ErrMalformed and names the
-// member that is wrong.
+// invalid member.
 func Parse(text []byte) (*Index, error) {
 	x, err := parse(text)
 	if err != nil {
@@ -82,28 +82,28 @@ func parse(text []byte) (*Index, error) {
 	return x, nil
 }
 
-// ErrNotFound is wrapped by the error of a Resolver that has no data with the
-// digest.
+// ErrNotFound is wrapped by errors of a Resolver that cannot find a digest.
 var ErrNotFound = errors.New("not found")
 
-// A Resolver returns the data with a digest (sha256:…), which is a bundle or
-// the manifest of a chart in a registry. It checks the digest.
+// A Resolver returns the bundle or the chart manifest (of a registry) with a
+// digest (sha256:…). It checks the digest.
 type Resolver func(ctx context.Context, digest string) ([]byte, error)
 
 // A Result describes how a chart was verified.
 type Result struct {
 	Index   *Index
 	Proof   *evidence.Proof
-	Subject string // digest of the bundle's subject: the archive or Manifest
+	Subject string // digest of the bundle's subject: the archive, or the manifest
 	// digest of the manifest that contains the archive; "" if the archive is
 	// the subject
 	Manifest string
 }
 
 // Verify resolves and verifies the bundle, and checks that it is about the
-// archive, or about the manifest that contains the archive in a registry, which
-// is what cosign attests. The resolver must then have the manifest as well. An
-// error that wraps helm.ErrNotVerified or helm.ErrMalformed is a verdict.
+// archive, or about the registry manifest that contains the archive. The latter
+// is what cosign attests, and requires a resolver that can also find the
+// manifest. An error that wraps helm.ErrNotVerified or helm.ErrMalformed is a
+// verdict.
 func (x *Index) Verify(ctx context.Context, a *helm.Archive, resolve Resolver, signer *evidence.Signer) (*Result, error) {
 	if x.Chart != a.String() {
 		return nil, x.no("the archive contains the chart %s, but the index file is for %s", a, x.Chart)
@@ -152,11 +152,11 @@ func (x *Index) wrong(err error) error {
 	return fmt.Errorf("index file: bundle %s: %w: %w", x.Bundle, helm.ErrNotVerified, err)
 }
 
-// maxManifests is the number of subjects that are resolved as manifests.
+// maxManifests limits how many subjects are resolved as manifests.
 const maxManifests = 16
 
-// subject returns the digest of the bundle's subject that is the archive, or
-// the manifest that contains it.
+// subject returns the digest of the bundle's subject that is the archive or the
+// manifest that contains it.
 func (x *Index) subject(ctx context.Context, subjects []entry.Subject, a *helm.Archive, resolve Resolver) (subject, manifest string, err error) {
 	var digests []string
 	for _, s := range subjects {
@@ -181,8 +181,8 @@ func (x *Index) subject(ctx context.Context, subjects []entry.Subject, a *helm.A
 	return "", "", x.no("the bundle is about %s, which is neither the archive %s nor an available manifest that contains it", strings.Join(digests, ", "), a.Digest)
 }
 
-// Folder returns a resolver of the files in a folder, and of their lines if
-// they are JSON Lines. It ignores file names, large files and subfolders.
+// Folder returns a resolver for the files in a folder and for the lines of its
+// JSON Lines files. It ignores file names, large files and subfolders.
 func Folder(dir string) Resolver {
 	return func(ctx context.Context, digest string) ([]byte, error) {
 		root, err := os.OpenRoot(dir)
@@ -230,8 +230,8 @@ func digestOf(data []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// Repository returns a resolver of the blobs and manifests in a registry's
-// repository.
+// Repository returns a resolver for the blobs and manifests of a repository in
+// a registry.
 func Repository(r *oci.Registry) Resolver {
 	return func(ctx context.Context, digest string) ([]byte, error) {
 		data, err := r.Blob(ctx, digest)

@@ -35,7 +35,7 @@ var (
 	ErrNotVerified = errors.New("not verified")
 )
 
-// Labels of the protected header that go-cose has no names for.
+// Labels of the protected header for which go-cose has no constants.
 const (
 	labelPayloadHashAlg  = int64(258)
 	labelPayloadPreimage = int64(259)
@@ -50,11 +50,11 @@ const (
 
 // A Statement is a parsed signed statement.
 type Statement struct {
-	Bytes   []byte // the registered form, without an unprotected header
+	Bytes   []byte // the registered form, with an empty unprotected header
 	Issuer  string
 	Subject string
-	// of the payload, or of the content that a hash envelope hashes; "" if
-	// absent
+	// type of the payload, or of the content that a hash envelope refers to; ""
+	// if absent
 	ContentType string
 	KeyID       string // hexadecimal; "" if the statement has a certificate chain instead
 	Payload     []byte
@@ -69,7 +69,7 @@ func malformed(format string, args ...any) error {
 }
 
 // Parse reads a statement and drops its unprotected header. The error wraps
-// ErrMalformed and names the wrong member.
+// ErrMalformed and names the invalid member.
 func Parse(data []byte) (*Statement, error) {
 	if len(data) > MaxSize {
 		return nil, malformed("%d bytes, more than %d", len(data), MaxSize)
@@ -101,7 +101,7 @@ func Parse(data []byte) (*Statement, error) {
 	return s, nil
 }
 
-// algorithms are those of docs/spec/scitt.md, section 1.
+// algorithms lists the algorithms in docs/spec/scitt.md, section 1.
 var algorithms = []gocose.Algorithm{gocose.AlgorithmES256, gocose.AlgorithmES384, gocose.AlgorithmEdDSA, gocose.AlgorithmPS256}
 
 func (s *Statement) readProtected() error {
@@ -111,7 +111,7 @@ func (s *Statement) readProtected() error {
 		return malformed("protected header: alg: %s", plain.DecodeError(err))
 	}
 	if !slices.Contains(algorithms, alg) {
-		return malformed("protected header: alg (1): %d is none of ES256, ES384, EdDSA and PS256", int64(alg))
+		return malformed("protected header: alg (1): %d is not one of ES256, ES384, EdDSA and PS256", int64(alg))
 	}
 	if err := checkCritical(h); err != nil {
 		return err
@@ -146,7 +146,7 @@ func (s *Statement) readProtected() error {
 	return nil
 }
 
-// understood are the labels of the members that are read here.
+// understood lists the labels of the members that this package reads.
 var understood = []any{
 	gocose.HeaderLabelAlgorithm, gocose.HeaderLabelCritical, gocose.HeaderLabelContentType, gocose.HeaderLabelKeyID, gocose.HeaderLabelCWTClaims, gocose.HeaderLabelX5Chain,
 	labelPayloadHashAlg, labelPayloadPreimage,
@@ -162,7 +162,7 @@ func checkCritical(h gocose.ProtectedHeader) error {
 	}
 	for _, l := range labels {
 		if !slices.Contains(understood, l) {
-			return malformed("protected header: crit (2): %.100q is not understood here", fmt.Sprint(l))
+			return malformed("protected header: crit (2): %.100q is not supported", fmt.Sprint(l))
 		}
 	}
 	return nil
@@ -203,7 +203,7 @@ func (s *Statement) readKey() error {
 	return nil
 }
 
-// readHashEnvelope reads the headers of COSE hash envelopes, whose payload is
+// readHashEnvelope reads the headers of a COSE hash envelope, whose payload is
 // the hash of the signed content.
 func (s *Statement) readHashEnvelope() error {
 	h := s.message.Headers.Protected
@@ -218,7 +218,7 @@ func (s *Statement) readHashEnvelope() error {
 	}{algSHA256: {"sha256", 32}, algSHA384: {"sha384", 48}, algSHA512: {"sha512", 64}}
 	a, known := names[alg]
 	if !known {
-		return malformed("protected header: payload-hash-alg (258): %v is none of SHA-256, SHA-384 and SHA-512", v)
+		return malformed("protected header: payload-hash-alg (258): %v is not one of SHA-256, SHA-384 and SHA-512", v)
 	}
 	if len(s.Payload) != a.size {
 		return malformed("payload: %d bytes, but a %s hash has %d", len(s.Payload), a.name, a.size)
@@ -253,5 +253,5 @@ func (s *Statement) Verify(keys []*dsse.Key) (*dsse.Key, error) {
 			return k, nil
 		}
 	}
-	return nil, fmt.Errorf("signed statement: %w: none of the %d keys given has made its signature", ErrNotVerified, len(keys))
+	return nil, fmt.Errorf("signed statement: %w: not signed with any of the %d keys", ErrNotVerified, len(keys))
 }

@@ -12,8 +12,8 @@ import (
 
 // Recognize reports whether a document is a signed statement.
 func Recognize(data []byte, _ string) bool {
-	// A statement is a tagged item (RFC 8949, section 3.1). Most other evidence
-	// is refused here, without making an error.
+	// A statement is a tagged item (RFC 8949, section 3.1). This test rejects
+	// most other evidence without allocating an error.
 	if len(data) == 0 || data[0]>>5 != 6 || len(data) > MaxSize {
 		return false
 	}
@@ -21,7 +21,7 @@ func Recognize(data []byte, _ string) bool {
 	return err == nil
 }
 
-// Read reads a signed statement, which must be in the form that is registered.
+// Read reads a signed statement, which must be in its registered form.
 func Read(data []byte) (*evidence.Document, error) {
 	s, err := Parse(data)
 	if err != nil {
@@ -74,7 +74,7 @@ func (c signed) Judge(t *evidence.Trust, charge evidence.Charge) *evidence.Proof
 	}, func(*dsse.Key) bool { return false })
 }
 
-// try verifies the signature with each key, and returns the one that made it.
+// try tries each key and returns the one that made the signature.
 func (c signed) try(keys []*dsse.Key, charge evidence.Charge) (*dsse.Key, error) {
 	if err := charge(evidence.CostOfKeys(keys, c.s.Bytes)); err != nil {
 		return nil, err

@@ -23,11 +23,11 @@ type Draft struct {
 	Issuer, Subject string
 	ContentType     string // of Payload
 	Payload         []byte
-	Hash            bool // sign a hash envelope: SHA-256 of the payload in its place
+	Hash            bool // sign a hash envelope: the SHA-256 of the payload replaces it
 }
 
-// Sign returns a signed statement. The key is Ed25519, ECDSA P-256 or P-384, or
-// RSA (PS256). The kid is its ID as in package dsse.
+// Sign returns a signed statement. The key must be Ed25519, ECDSA P-256 or
+// P-384, or RSA (PS256). The kid is the key's ID as defined in package dsse.
 func Sign(key crypto.Signer, d Draft) ([]byte, error) {
 	alg, err := algorithm(key.Public())
 	if err != nil {
@@ -63,7 +63,7 @@ func Sign(key crypto.Signer, d Draft) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sign the statement: %w", err)
 	}
-	s, err := Parse(data) // a statement made here must be accepted
+	s, err := Parse(data) // everything signed here must parse
 	if err != nil {
 		return nil, err
 	}
@@ -84,5 +84,5 @@ func algorithm(public crypto.PublicKey) (gocose.Algorithm, error) {
 			return gocose.AlgorithmES384, nil
 		}
 	}
-	return 0, errors.New("not a key that signs statements: Ed25519, ECDSA P-256 or P-384, RSA")
+	return 0, errors.New("key type not supported: use Ed25519, ECDSA P-256 or P-384, or RSA")
 }

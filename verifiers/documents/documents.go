@@ -1,9 +1,9 @@
-// Package documents splits evidence files into their documents: one, or
-// several as JSON Lines (https://jsonlines.org), as gh attestation download
-// writes them.
+// Package documents splits evidence files into their documents: either one, or
+// several in the form of JSON Lines (https://jsonlines.org), the output format
+// of gh attestation download.
 //
-// It is the only place that decides whether a file holds several documents.
-// An object that is printed over several lines is one document.
+// No other package decides whether a file contains several documents. An object
+// that spans several lines is one document.
 package documents
 
 import (
@@ -19,7 +19,7 @@ import (
 // Limits of a file of several documents.
 const (
 	Max     = 1024     // documents
-	MaxLine = 64 << 20 // bytes of one of them; Find holds one in memory
+	MaxLine = 64 << 20 // bytes of one document; Find holds one in memory
 )
 
 // ErrTooMany is returned for a file of more than Max documents.
@@ -57,15 +57,16 @@ func Split(data []byte) ([][]byte, error) {
 	return out, nil
 }
 
-// Find returns the documents of a file that is too large to be held in memory,
-// or nil if it is one document. A file with a line above MaxLine is one
-// document, and so is one with a line that accept, if it is not nil, refuses.
+// Find locates the documents of a file that is too large to hold in memory. It
+// returns nil if the file is a single document. That includes files with a line
+// above MaxLine, and files with a line that accept rejects. A nil accept
+// accepts every line.
 func Find(r io.Reader, accept func(line []byte) bool) ([]Section, error) {
 	return find((&lines{r: bufio.NewReader(r), max: MaxLine}).next, accept)
 }
 
-// find finds the documents among lines with their offsets, which next returns
-// up to io.EOF.
+// find locates the documents among the lines and offsets that next returns, up
+// to io.EOF.
 func find(next func() ([]byte, int64, error), accept func([]byte) bool) ([]Section, error) {
 	var sections []Section
 	for {
@@ -95,8 +96,8 @@ func find(next func() ([]byte, int64, error), accept func([]byte) bool) ([]Secti
 // space is the white space of JSON.
 const space = " \t\r\n"
 
-// isObject reports whether a line is one whole JSON object. Duplicate names and
-// text that is not UTF-8 are for the reader of the document to refuse.
+// isObject reports whether a line is one whole JSON object. It leaves it to the
+// document's reader to refuse duplicate names and invalid UTF-8.
 func isObject(line []byte) bool {
 	return line[0] == '{' && line[len(line)-1] == '}' &&
 		jsontext.Value(line).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
@@ -112,8 +113,8 @@ type lines struct {
 	buf  []byte
 }
 
-// next returns the next line with its end and its offset. The line is valid
-// until the next call.
+// next returns the next line, including its line ending, and its offset. The
+// line is valid until the next call.
 func (l *lines) next() (line []byte, offset int64, err error) {
 	l.buf = l.buf[:0]
 	for {

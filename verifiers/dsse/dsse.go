@@ -1,9 +1,9 @@
 // Package dsse verifies DSSE envelopes that were signed with raw keys
 // (https://github.com/secure-systems-lab/dsse/blob/master/envelope.md).
 //
-// It is not for certificates' identities, timestamps or log entries: that is
-// package sigstore. An envelope has no algorithm field, so the
-// type of the key determines which signatures are accepted.
+// Identities in certificates, timestamps and log entries are the job of package
+// sigstore. An envelope has no algorithm field, so the type of the key
+// determines which signatures are accepted.
 package dsse
 
 import (
@@ -26,38 +26,38 @@ import (
 // MediaType is the media type of an envelope.
 const MediaType = "application/vnd.dsse.envelope.v1+json"
 
-// MaxSignatures is how many signatures an envelope may have. Each is tried
-// against each key.
+// MaxSignatures is the maximum number of signatures in an envelope. Each is
+// tried with each key.
 const MaxSignatures = 64
 
 // MaxSize is the size limit of an envelope in bytes. An envelope contains the
 // whole attestation.
 const MaxSize = 256 << 20
 
-// ErrMalformed is wrapped by every error stating that a document is no
-// envelope, or a key no key.
+// ErrMalformed is wrapped by errors about documents that are not envelopes, and
+// about invalid keys.
 var ErrMalformed = errors.New("malformed")
 
 // An Envelope is a parsed envelope.
 type Envelope struct {
 	PayloadType string
 	Payload     []byte
-	// key IDs that the signatures name; a hint that nothing has checked
+	// key IDs named by the signatures; unverified hints
 	Signers []entry.Signer
 
 	signatures [][]byte
-	keyIDs     []string // of the signatures, as they claim
+	keyIDs     []string // as claimed by the signatures
 	hashed     sync.Once
 	signed     *Message
 }
 
-// message returns what was signed, which is hashed once.
+// message returns the signed message, which is hashed only once.
 func (e *Envelope) message() *Message {
 	e.hashed.Do(func() { e.signed = NewMessage(sslib.PAE(e.PayloadType, e.Payload)) })
 	return e.signed
 }
 
-// Parse reads an envelope. The error wraps ErrMalformed and names the wrong
+// Parse reads an envelope. The error wraps ErrMalformed and names the invalid
 // member.
 func Parse(data []byte) (*Envelope, error) {
 	e, err := parse(data)
@@ -93,7 +93,7 @@ func parse(data []byte) (*Envelope, error) {
 	case len(raw.Signatures) == 0:
 		return nil, errors.New("signatures: missing")
 	case len(raw.Signatures) > MaxSignatures:
-		return nil, fmt.Errorf("signatures: more than %d of them", MaxSignatures)
+		return nil, fmt.Errorf("signatures: more than %d", MaxSignatures)
 	}
 	e := &Envelope{PayloadType: raw.PayloadType, Payload: payload}
 	for i, s := range raw.Signatures {
@@ -112,7 +112,8 @@ func parse(data []byte) (*Envelope, error) {
 	return e, nil
 }
 
-// signatures are read one by one, up to one more than the limit.
+// signatures reads its elements one by one, and at most one more than the
+// limit.
 type signatures []sslib.Signature
 
 func (list *signatures) UnmarshalJSONFrom(dec *jsontext.Decoder) error {

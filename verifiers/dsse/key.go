@@ -31,7 +31,7 @@ type Key struct {
 	public crypto.PublicKey
 }
 
-// String returns the name and the ID, for messages.
+// String returns the name and the ID for use in messages.
 func (k *Key) String() string {
 	if k.Name == "" {
 		return k.ID
@@ -44,8 +44,9 @@ func (k *Key) String() string {
 func (k *Key) Public() crypto.PublicKey { return k.public }
 
 // ParseKey reads one public key in PEM: a SubjectPublicKeyInfo (such as
-// cosign.pub), a PKCS #1 RSA key, or an X.509 certificate. Only the key of a
-// certificate counts, not its dates or issuer. The error wraps ErrMalformed.
+// cosign.pub), a PKCS #1 RSA key, or an X.509 certificate. Only the
+// certificate's key is used. Its validity period and issuer are not checked.
+// The error wraps ErrMalformed.
 func ParseKey(name string, text []byte) (*Key, error) {
 	public, err := pemfile.PublicKeyOrCertificate(text)
 	if err != nil {
@@ -54,8 +55,8 @@ func ParseKey(name string, text []byte) (*Key, error) {
 	return NewKey(name, public)
 }
 
-// NewKey returns the Key for a public key of the standard library. The error
-// wraps ErrMalformed.
+// NewKey returns the Key for a public key of the standard library's types. The
+// error wraps ErrMalformed.
 func NewKey(name string, public crypto.PublicKey) (*Key, error) {
 	if err := checkType(public); err != nil {
 		return nil, plain.Malformed(ErrMalformed, keyWord(name), err)
@@ -75,7 +76,7 @@ func keyWord(name string) string {
 	return "public key " + name
 }
 
-// checkType reports whether signatures by the key can be verified.
+// checkType returns an error if signatures by the key cannot be verified.
 func checkType(public crypto.PublicKey) error {
 	switch k := public.(type) {
 	case ed25519.PublicKey:
@@ -99,12 +100,12 @@ func checkType(public crypto.PublicKey) error {
 }
 
 // named reports whether a signature's key ID names the key. The ID is an
-// unsigned hint, which only determines the order of attempts.
+// unsigned hint and only determines the order of attempts.
 func (k *Key) named(id string) bool {
 	return id != "" && (id == k.ID || id == strings.TrimPrefix(k.ID, "sha256:"))
 }
 
-// plausible reports whether the signature has a possible length for the key.
+// plausible reports whether the signature's length is possible for the key.
 func (k *Key) plausible(sig []byte) bool {
 	switch public := k.public.(type) {
 	case ed25519.PublicKey:
@@ -118,8 +119,8 @@ func (k *Key) plausible(sig []byte) bool {
 	return false
 }
 
-// cost returns the approximate time of an attempt to verify a signature with
-// three hashes, in microseconds.
+// cost returns the approximate time in microseconds to verify one signature
+// with all three hashes.
 func (k *Key) cost() int {
 	switch public := k.public.(type) {
 	case *ecdsa.PublicKey:

@@ -20,17 +20,17 @@ import (
 // is not supported. Such a signature can be valid.
 var ErrUnsupported = errors.New("unsupported signature")
 
-// ErrWrongSignature means that the key did not make the signature.
+// ErrWrongSignature reports that the key did not make the signature.
 var ErrWrongSignature = errors.New("the signature is not by the key")
 
 // A Message is a signed message. A bare signature does not name its hash, and
-// signers differ. For P-384 keys, Sigstore's registry
+// signers disagree about it. For P-384 keys, Sigstore's registry
 // (https://github.com/sigstore/architecture-docs/blob/main/algorithm-registry.md)
 // specifies SHA-384, cosign uses SHA-256 with its own keys, and key management
-// services offer all three. Therefore each is tried.
+// services offer all three. Each hash is therefore tried.
 type Message struct {
 	Text    []byte                 // nil if only a digest is known
-	Digests map[crypto.Hash][]byte // the known ones of SHA-256, SHA-384 and SHA-512
+	Digests map[crypto.Hash][]byte // one or more of SHA-256, SHA-384 and SHA-512
 }
 
 // NewMessage returns a message with all its digests.
@@ -39,7 +39,7 @@ func NewMessage(text []byte) *Message {
 	return &Message{text, map[crypto.Hash][]byte{crypto.SHA256: s256[:], crypto.SHA384: s384[:], crypto.SHA512: s512[:]}}
 }
 
-// hashes returns the hashes to try, the usual one for the key first.
+// hashes returns the hashes to try, starting with the usual one for the key.
 func hashes(public crypto.PublicKey) []crypto.Hash {
 	if k, ok := public.(*ecdsa.PublicKey); ok {
 		switch k.Curve {
@@ -63,7 +63,7 @@ func CheckSignature(public crypto.PublicKey, m *Message, sig []byte) error {
 	case *rsa.PublicKey:
 		return checkRSA(k, m, sig)
 	default:
-		return fmt.Errorf("%w: a key of another type than Ed25519, ECDSA and RSA", ErrUnsupported)
+		return fmt.Errorf("%w: the key is not an Ed25519, ECDSA or RSA key", ErrUnsupported)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 // ErrNotVerified is wrapped by errors that are a verdict: the envelope is
-// well-formed, but not signed with enough of the keys.
+// well-formed but not signed with enough of the keys.
 var ErrNotVerified = errors.New("not verified")
 
 // A ThresholdError is the verdict that too few of the keys have signed. It
@@ -20,7 +20,7 @@ type ThresholdError struct {
 	Keys      []*Key // the accepted keys
 	SignedBy  []*Key // the keys that signed
 
-	unsupported error // about a signature that could not be tried with any key
+	unsupported error // why a signature could not be tried with any key
 }
 
 func (e *ThresholdError) Error() string {
@@ -30,7 +30,7 @@ func (e *ThresholdError) Error() string {
 	case e.unsupported != nil && len(e.SignedBy) == 0:
 		return fmt.Sprintf("DSSE envelope: %s: none of the %d keys given signed it, or signed it in another form: %s", ErrNotVerified, len(e.Keys), e.unsupported)
 	case len(e.SignedBy) > 0:
-		return fmt.Sprintf("DSSE envelope: %s: of the %d keys given %d must sign, and only these did: %s", ErrNotVerified, len(e.Keys), e.Threshold, names(e.SignedBy))
+		return fmt.Sprintf("DSSE envelope: %s: %d of the %d keys must have signed it, but only these did: %s", ErrNotVerified, e.Threshold, len(e.Keys), names(e.SignedBy))
 	case len(e.Keys) == 1:
 		return fmt.Sprintf("DSSE envelope: %s: the key %s did not sign it, or it was changed since", ErrNotVerified, e.Keys[0])
 	default:
@@ -62,7 +62,7 @@ type Result struct {
 	SignedBy    []*Key // in the order of the given keys, each once
 }
 
-// Signers returns the keys that signed, for a header.
+// Signers returns the keys that signed, in the form used in headers.
 func (r *Result) Signers() []entry.Signer {
 	s := make([]entry.Signer, len(r.SignedBy))
 	for i, k := range r.SignedBy {
@@ -84,19 +84,19 @@ func Verify(data []byte, keys []*Key, threshold int) (*Result, error) {
 	return e.Verify(keys, threshold)
 }
 
-// Verify is like the function Verify, for a parsed envelope.
+// Verify is like the function Verify, but takes a parsed envelope.
 func (e *Envelope) Verify(keys []*Key, threshold int) (*Result, error) {
 	return e.VerifyWithin(nil, keys, threshold)
 }
 
-// A Charge pays for work that is about to be done, in microseconds. After an
-// error the work must not be done.
+// A Charge pays for a given number of microseconds of work before it is done.
+// If it returns an error, the work must not be done.
 type Charge func(microseconds int) error
 
 // VerifyWithin is Verify for callers with a budget. Each hash and each attempt
-// to verify a signature is charged before it is made. The error of charge is
-// returned unchanged. Signatures that name the key are tried first, so a
-// genuine envelope takes one attempt for each key that has signed.
+// to verify a signature is charged in advance. An error from charge is returned
+// unchanged. Signatures that name the key are tried first, so a genuine
+// envelope takes one attempt for each key that has signed.
 func (e *Envelope) VerifyWithin(charge Charge, keys []*Key, threshold int) (*Result, error) {
 	keys = distinct(keys)
 	switch {
@@ -134,8 +134,8 @@ func (e *Envelope) VerifyWithin(charge Charge, keys []*Key, threshold int) (*Res
 	return r, nil
 }
 
-// hashedPerMicrosecond is the number of bytes that are hashed with all hashes
-// in a microsecond.
+// hashedPerMicrosecond is the number of bytes per microsecond when hashing with
+// all hashes.
 const hashedPerMicrosecond = 128
 
 // attempts is the state of verifying one envelope.

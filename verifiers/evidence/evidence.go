@@ -1,7 +1,8 @@
-// Package evidence defines what the packages of evidence formats have in
-// common: parsed documents, their signatures, and the keys and trusted roots
-// that signatures are verified with.
+// Package evidence defines what evidence formats have in common: parsed
+// documents, their signatures, and the keys and trusted roots for verifying
+// them.
 //
+// Package format is the registry of formats.
 // The registry of formats is package format.
 package evidence
 
@@ -18,8 +19,8 @@ import (
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
-// CanonicalType returns the canonical spelling of a media type, unless its
-// parameters have no meaning, and then the one without parameters.
+// CanonicalType returns the canonical spelling of a media type. It drops the
+// parameters if noParameters reports that they have no meaning.
 func CanonicalType(mediaType string, noParameters func(base string) bool) (string, error) {
 	base, params, err := mime.ParseMediaType(mediaType)
 	switch is := mime.FormatMediaType(base, params); {
@@ -32,8 +33,8 @@ func CanonicalType(mediaType string, noParameters func(base string) bool) (strin
 	return "", fmt.Errorf("%q is not a media type", mediaType)
 }
 
-// A Document is a parsed document. Its contents are claims, because no
-// signature was verified.
+// A Document is a parsed document. Its contents are only claims, because no
+// signature has been verified.
 type Document struct {
 	MediaType  string // in headers
 	Subjects   []entry.Subject
@@ -42,15 +43,15 @@ type Document struct {
 	// Statement is the in-toto statement that the document is or contains, or
 	// nil. Its predicate is not checked.
 	Statement *intoto.Statement
-	// Unread is the reason that a signed payload, which is or is declared to be
-	// a statement, cannot be read as one.
+	// Unread is the reason that a signed payload cannot be read, although it
+	// is, or is declared to be, a statement.
 	Unread   error
 	External *entry.External // nil unless the evidence is stored elsewhere
 	Signed   Signed          // nil if the format has no signatures
 }
 
-// Verify verifies the signatures of one signer, and that the document is about
-// the signer's Artifact.
+// Verify verifies one signer's signatures, and that the document is about the
+// signer's Artifact.
 func (d *Document) Verify(by *Signer, charge Charge) (*Proof, error) {
 	if d.Signed == nil {
 		return nil, errors.New("the document has no signatures")
@@ -74,30 +75,30 @@ func (d *Document) Verify(by *Signer, charge Charge) (*Proof, error) {
 type Signed interface {
 	// Format returns the name of the signature format in headers.
 	Format() string
-	// Verify verifies the signatures of one signer. The error is the reason
-	// that they do not meet its requirements.
+	// Verify verifies one signer's signatures. The error explains why they do
+	// not meet the signer's requirements.
 	Verify(by *Signer, charge Charge) (*Proof, error)
-	// Judge verifies the signatures with everything that a policy trusts,
-	// independently of its rules.
+	// Judge verifies the signatures with every key and root that a policy
+	// trusts, independently of its rules.
 	Judge(t *Trust, charge Charge) *Proof
 }
 
-// A Charge pays for work that is about to be done, in microseconds. After an
-// error the work must not be done: Verify returns the error, and the result of
-// Judge is discarded.
+// A Charge pays for a given number of microseconds of work before it is done.
+// If it returns an error, the work must not be done. Verify then returns the
+// error, and the result of Judge is discarded.
 type Charge = dsse.Charge
 
-// Free is the charge of callers without a budget.
+// Free is a Charge for callers without a budget.
 func Free(int) error { return nil }
 
-// HashedPerMicrosecond is the number of bytes that are hashed in a microsecond.
+// HashedPerMicrosecond is the number of bytes hashed per microsecond.
 const HashedPerMicrosecond = 320
 
 // A Signer is a required signer. Exactly one of Identity, Keys and PGP is set.
 type Signer struct {
 	Identity sigstore.Identity // of a certificate
-	// Weight is the cost of comparing a byte with the identity, where 1 is the
-	// cost of a plain comparison.
+	// Weight is the cost of comparing one byte with the identity, relative to a
+	// plain comparison.
 	Weight int
 	Keys   []*dsse.Key
 	PGP    *helm.Keyring
@@ -106,7 +107,7 @@ type Signer struct {
 	Root      Root // for certificates, log entries and timestamps
 	Need      sigstore.Requirements
 
-	// Artifact is what the document must be about. Nil: anything.
+	// Artifact is the artifact that the document must be about. Nil: any.
 	Artifact *sigstore.Artifact
 }
 
@@ -114,7 +115,7 @@ type Signer struct {
 type Root struct {
 	Name    string
 	Trusted *sigstore.TrustedRoot // nil: not in force
-	Expired error                 // why the root is too old to be used; nil: usable
+	Expired error                 // why the root is too old to use; nil: usable
 }
 
 // Use returns the trusted root, or an error if the root is expired or not in
@@ -129,7 +130,7 @@ func (r *Root) Use() (*sigstore.TrustedRoot, error) {
 	return r.Trusted, nil
 }
 
-// Trust contains everything that a policy trusts.
+// Trust contains all keys and roots that a policy trusts.
 type Trust struct {
 	Keys  []*dsse.Key // distinct, at most sigstore.MaxKeys
 	PGP   []*helm.Keyring
@@ -146,31 +147,31 @@ type Proof struct {
 
 	KeyName string // of the first key that signed; "": a certificate
 
-	// Further details, nil for other formats.
+	// Format-specific details, nil for other formats.
 	Bundle   *sigstore.Verified
 	Envelope *dsse.Result
 	Chart    *helm.Provenance
 }
 
-// Verified returns the proof that the signers have signed.
+// Verified returns a proof that by have signed.
 func Verified(reason string, by ...entry.Signer) *Proof {
 	return &Proof{Result: entry.Verified, Signers: by, Reason: reason}
 }
 
-// Unverified returns the proof for signatures that could not be verified, but
-// can be valid.
+// Unverified returns a proof for signatures that could not be verified but may
+// be valid.
 func Unverified(format string, args ...any) *Proof {
 	return &Proof{Result: entry.Unverified, Reason: fmt.Sprintf(format, args...)}
 }
 
-// Failed returns the proof for invalid signatures.
+// Failed returns a proof for invalid signatures.
 func Failed(format string, args ...any) *Proof {
 	return &Proof{Result: entry.Failed, Reason: fmt.Sprintf(format, args...)}
 }
 
-// KeysOnly returns an error unless the signer is one for documents that are
-// signed with keys, and never have log entries or timestamps. What names such a
-// document, such as "a COSE statement".
+// KeysOnly returns an error unless the signer suits documents that are signed
+// with keys and never have log entries or timestamps. what names such a
+// document, as in "a COSE statement".
 func (s *Signer) KeysOnly(what string) error {
 	switch {
 	case len(s.Keys) == 0:
@@ -184,9 +185,9 @@ func (s *Signer) KeysOnly(what string) error {
 }
 
 // JudgeKeys judges signatures made with raw keys. A signature by an unknown key
-// can be valid. It is invalid if it claims to be made with one of the keys. Try
-// verifies it with the keys, and claims reports whether it claims to be made
-// with a key.
+// is unverified, because it may be valid. A signature that claims one of the
+// keys but does not verify with it is invalid. try verifies with the given
+// keys, and claims reports whether a signature claims to be made with a key.
 func JudgeKeys(t *Trust, try func([]*dsse.Key) ([]entry.Signer, error), claims func(*dsse.Key) bool) *Proof {
 	if len(t.Keys) == 0 {
 		return Unverified("signed with a key, but the policy has no keys")
@@ -206,8 +207,8 @@ func JudgeKeys(t *Trust, try func([]*dsse.Key) ([]entry.Signer, error), claims f
 	return Unverified("not signed with any of the policy's keys")
 }
 
-// CostOfKeys returns the cost of trying one signature of a payload with each
-// key, in microseconds.
+// CostOfKeys returns the cost in microseconds of trying one signature of a
+// payload with each key.
 func CostOfKeys(keys []*dsse.Key, payload []byte) int {
 	return 1000 + dsse.Cost(keys) + len(payload)/HashedPerMicrosecond
 }

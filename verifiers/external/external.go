@@ -1,7 +1,7 @@
 // Package external reads references to evidence stored elsewhere. See
 // docs/spec/kinds.md.
 //
-// It does not fetch the evidence: a reference commits to its digest.
+// It does not fetch the evidence. A reference commits to it by digest.
 package external
 
 import (
@@ -25,9 +25,9 @@ const MaxSize = 64 << 10
 
 const maxLocation = 2048 // bytes
 
-// A Reference commits to evidence without containing it.
+// A Reference commits to evidence that is stored elsewhere.
 type Reference struct {
-	Digest    map[string]string `json:"digest"` // by algorithm, in hexadecimal digits
+	Digest    map[string]string `json:"digest"` // hexadecimal, by algorithm
 	Size      uint64            `json:"size"`   // bytes
 	Location  string            `json:"location"`
 	MediaType string            `json:"mediaType,omitempty"` // of the evidence
@@ -38,11 +38,11 @@ func (r *Reference) Document() []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(r) // strings and a number always encode
+	_ = enc.Encode(r) // a struct of strings and a number always encodes
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// Parse reads a reference strictly.
+// Parse reads a reference and checks it strictly.
 func Parse(payload []byte) (*entry.External, error) {
 	if len(payload) > MaxSize {
 		return nil, fmt.Errorf("%d bytes, above the limit of %d for a reference", len(payload), MaxSize)
@@ -69,7 +69,7 @@ func Parse(payload []byte) (*entry.External, error) {
 	u, err := url.Parse(x.Location)
 	switch {
 	case err != nil || u.Scheme == "":
-		// The location can contain a secret, so it is not quoted.
+		// Do not quote the location: it can contain a secret.
 		return nil, errors.New("location: must be a URI, such as s3://bucket/key or https://host/path")
 	case u.User != nil:
 		return nil, errors.New("location: must not have a user name or password, which would be recorded: remove them")

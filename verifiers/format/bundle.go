@@ -56,8 +56,8 @@ func (s bundle) Verify(by *evidence.Signer, charge evidence.Charge) (*evidence.P
 	return proofOf(out), nil
 }
 
-// suits returns an error if signatures of the bundle's kind cannot be the
-// signer's.
+// suits returns an error if the signer cannot have made a signature of the
+// bundle's kind.
 func (s bundle) suits(by *evidence.Signer) error {
 	if by.PGP != nil {
 		return errors.New("a Sigstore bundle is not signed with PGP")
@@ -71,7 +71,7 @@ func (s bundle) suits(by *evidence.Signer) error {
 	return nil
 }
 
-// verifier returns the verifier for a signer, and pays for its use.
+// verifier returns the verifier for a signer and charges for its use.
 func (s bundle) verifier(by *evidence.Signer, charge evidence.Charge) (*sigstore.Verifier, error) {
 	var trusted *sigstore.TrustedRoot
 	if len(by.Keys) == 0 || by.Need.LogEntries != sigstore.None || by.Need.Timestamps != sigstore.None {
@@ -89,7 +89,7 @@ func (s bundle) verifier(by *evidence.Signer, charge evidence.Charge) (*sigstore
 		}
 		return sigstore.NewKeyVerifier(by.Keys, trusted, by.Need)
 	}
-	// Compare the identity first, because it is cheap and distinguishes
+	// Compare the identity first, because that is cheap and rules out most
 	// signers.
 	if !slices.ContainsFunc(s.b.Signers, func(claimed entry.Signer) bool { return by.Identity.Check(claimed) == nil }) {
 		claimed := entry.Signer{}
@@ -105,12 +105,12 @@ func (s bundle) verifier(by *evidence.Signer, charge evidence.Charge) (*sigstore
 	return v, charge(len(trusted.Each()) * s.certificateCost())
 }
 
-// comparedPerMicrosecond is the number of bytes that are compared with plain
-// text in a microsecond.
+// comparedPerMicrosecond is the number of bytes per microsecond in a plain text
+// comparison.
 const comparedPerMicrosecond = 160
 
-// comparisonCost returns the cost of comparing the claimed identities with the
-// signer's, in microseconds.
+// comparisonCost returns the cost in microseconds of comparing the claimed
+// identities with the signer's.
 func (s bundle) comparisonCost(by *evidence.Signer) int {
 	claimed := 1
 	for _, c := range s.b.Signers {
@@ -214,7 +214,7 @@ func logEntriesOf(v *sigstore.Verified) string {
 	return strings.Join(parts, ", ")
 }
 
-// A verdictError is a verification error that reads like its reason.
+// A verdictError is a verification error whose text is only the reason.
 type verdictError struct{ error }
 
 func (e verdictError) Error() string { return sigstore.Reason(e.error) }

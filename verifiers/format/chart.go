@@ -9,8 +9,8 @@ import (
 	"muniment.dev/muniment/verifiers/helm"
 )
 
-// isProvenance looks for the PGP message at any offset, because its parsers
-// skip any text before it.
+// isProvenance looks for the PGP message at any offset, because parsers skip
+// text before it.
 func isProvenance(payload []byte, claimed string) bool {
 	if !bytes.Contains(payload, helm.Begin) {
 		return false
@@ -32,7 +32,7 @@ type provenance []byte
 
 func (provenance) Format() string { return "helm" }
 
-// pgpCost is the cost of verifying with one keyring, in microseconds.
+// pgpCost is the cost in microseconds of verifying with one keyring.
 const pgpCost = 1000
 
 func (s provenance) Verify(by *evidence.Signer, charge evidence.Charge) (*evidence.Proof, error) {

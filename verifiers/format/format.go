@@ -1,8 +1,9 @@
 // Package format is the registry of evidence formats: the name, media type,
 // size limit, recognition and parser of each.
 //
-// A new format is a package beside this one and a row of the table. Its package
-// reads documents, and verifies their signatures, as package evidence defines.
+// To add a format, write a package beside this one and add a row to the table.
+// The format's package reads documents and verifies their signatures as package
+// evidence defines.
 package format
 
 import (
@@ -22,7 +23,7 @@ import (
 
 // A Format is a row of the registry.
 type Format struct {
-	Name string // in messages
+	Name string // for messages
 	// MediaType is the media type in headers, or its prefix if each version of
 	// the format has its own.
 	MediaType string
@@ -32,7 +33,7 @@ type Format struct {
 	// shape identifies JSON documents of the format by their members, whatever
 	// media type is claimed for them.
 	shape shape.Set
-	// recognize does so for documents that are not JSON. It is nil for formats
+	// recognize identifies documents that are not JSON. It is nil for formats
 	// that only a media type identifies.
 	recognize func(payload []byte, claimed string) bool
 	read      func(payload []byte) (*evidence.Document, error)
@@ -48,7 +49,7 @@ var (
 	External  = &Format{Name: "reference", MediaType: external.MediaType, MaxSize: external.MaxSize, read: external.Read}
 )
 
-// all is the table. Documents are recognized in its order.
+// all lists the formats in the order in which they are tried.
 var all = []*Format{Bundle, Envelope, Statement, Chart, COSE, External}
 
 // All returns the formats.
@@ -65,9 +66,9 @@ func Of(mediaType string) *Format {
 	return nil
 }
 
-// Canonical returns the canonical spelling of a media type, so that types which
-// differ only in case or white space are equal. It drops the parameters of
-// formats without versions, because they have no meaning.
+// Canonical returns the canonical spelling of a media type, so that types that
+// differ only in case or white space become equal. It drops parameters, except
+// for formats with versions, because they have no meaning elsewhere.
 func Canonical(mediaType string) (string, error) {
 	if isCanonical(mediaType) {
 		return mediaType, nil
@@ -78,8 +79,9 @@ func Canonical(mediaType string) (string, error) {
 	})
 }
 
-// isCanonical reports whether a media type without parameters is in canonical
-// spelling. Nearly all are, and parsing them takes 3 % of an append's time.
+// isCanonical reports whether a media type has no parameters and is already in
+// canonical spelling. Nearly all are, and parsing them would take 3 % of an
+// append's time.
 func isCanonical(mediaType string) bool {
 	kind, subtype, ok := strings.Cut(mediaType, "/")
 	return ok && isLowerToken(kind) && isLowerToken(subtype)
@@ -97,8 +99,8 @@ func isLowerToken(s string) bool {
 }
 
 // Recognize detects the format of a document by its content, whatever media
-// type is claimed for it. It returns nil for other documents, and an error if
-// rules could not examine the document.
+// type is claimed for it. It returns nil for documents of no registered format,
+// and an error if rules could not examine the document.
 func Recognize(payload []byte, claimed string) (*Format, error) {
 	f, err := OfShape(shape.Of(payload))
 	if f != nil || err != nil {
@@ -112,7 +114,7 @@ func Recognize(payload []byte, claimed string) (*Format, error) {
 	return nil, nil
 }
 
-// OfShape returns the format of a document with a shape, or nil.
+// OfShape returns the format of a document with the shape, or nil.
 func OfShape(s shape.Set) (*Format, error) {
 	for _, f := range all {
 		if s != shape.None && f.shape == s {

@@ -7,8 +7,8 @@ import (
 	"muniment.dev/muniment/verifiers/intoto"
 )
 
-// readStatement refuses a statement with missing members. It is not signed, so
-// its author can still correct it.
+// readStatement refuses a statement with missing members. The statement is
+// unsigned, so its author can still correct it.
 func readStatement(payload []byte) (*evidence.Document, error) {
 	s, err := intoto.Read(payload)
 	switch {
