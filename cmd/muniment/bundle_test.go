@@ -117,7 +117,7 @@ func TestBundlesOfCosign(t *testing.T) {
 		want(t, "another digest", 1, with(sig, "sha256:6"+strings.TrimPrefix(digest, "sha256:5")))
 		want(t, "another type", 1, with(att, artifact, "--type", "slsaprovenance1"), `the predicate type is "https://example.com/p", not "https://slsa.dev/provenance/v1"`)
 		want(t, "type of a signature", 1, with(sig, artifact, "--type", "spdx"), "not an attestation")
-		want(t, "another issuer", 1, with(replaced(att, r.Issuer.URL, r.Issuer.CI), artifact), "an identity of")
+		want(t, "another issuer", 1, with(replaced(att, r.Issuer.URL, r.Issuer.CI), artifact), "identity is from issuer")
 		want(t, "another identity", 1, with(replaced(att, "ci@acme.example", "ci@evil.example"), artifact), `issued to "ci@acme.example"`)
 		want(t, "another root", 1, with(without(att, "--trusted-root", r.TrustedRoot), artifact), "not enough verified log entries")
 		want(t, "a key is asked for", 1, []string{artifact, "--bundle", path("att.json"), "--key", public, "--trusted-root", r.TrustedRoot}, "not with a key")
@@ -226,7 +226,7 @@ func TestBundlesWithoutALog(t *testing.T) {
 		}
 		r.Cosign(t, with(args, r.Services()...)...)
 		flags := []string{"--bundle", bundle, "--key", public, artifact}
-		want(t, args[0], 1, flags, "no log entry, and one is required")
+		want(t, args[0], 1, flags, "no log entry, but one is required")
 		want(t, args[0], 0, with(flags, "--insecure-ignore-tlog"), "✓ VERIFIED", "no log entry required")
 		want(t, args[0], 1, with(flags, "--insecure-ignore-tlog", "--use-signed-timestamps"), "no RFC 3161 timestamp")
 	}

@@ -1,8 +1,8 @@
 // Package helm reads Helm charts and verifies their provenance files, which are
 // signed with PGP (https://helm.sh/docs/topics/provenance/).
 //
-// Package chartindex verifies charts by index files, and package oci by
-// attestations that are attached to them in a registry.
+// Package chartindex verifies charts with index files, and package oci with
+// attestations attached to them in a registry.
 package helm
 
 import (
@@ -25,22 +25,22 @@ const (
 	maxUnpacked   = 256 << 20 // bytes of an archive, on the way to its Chart.yaml
 )
 
-// Errors of this package wrap one of these, except for errors of reading.
+// Errors of this package wrap one of these, except for read errors.
 var (
 	ErrMalformed   = errors.New("malformed")    // a document does not have its format
-	ErrNotVerified = errors.New("not verified") // a verdict about a well-formed document
+	ErrNotVerified = errors.New("not verified") // a verdict on a well-formed document
 )
 
 // An Archive is a chart as a .tgz.
 type Archive struct {
-	Name, Version string // by its Chart.yaml
+	Name, Version string // from its Chart.yaml
 	Digest        string // sha256:…
 }
 
-// String returns the chart's name in index files and registries.
+// String returns the chart's name as used in index files and registries.
 func (a *Archive) String() string { return a.Name + "-" + a.Version }
 
-// metadata contains the members of a Chart.yaml that are used here.
+// metadata contains the members of a Chart.yaml that this package uses.
 type metadata struct {
 	Name    string `yaml:"name"`
 	Version string `yaml:"version"`
@@ -64,7 +64,7 @@ func ReadArchive(r io.Reader) (*Archive, error) {
 	return &Archive{m.Name, m.Version, "sha256:" + hex.EncodeToString(h.Sum(nil))}, nil
 }
 
-// chartYAML finds the Chart.yaml in the archive's one folder.
+// chartYAML finds the Chart.yaml in the archive's only folder.
 func chartYAML(r io.Reader) (*metadata, error) {
 	reader := &noting{r: r}
 	bad := func(format string, args ...any) error {
@@ -84,7 +84,7 @@ func chartYAML(r io.Reader) (*metadata, error) {
 		case limited.N <= 0:
 			return nil, bad("no Chart.yaml in its first %d bytes", maxUnpacked)
 		case err == io.EOF:
-			return nil, bad("no Chart.yaml in it")
+			return nil, bad("no Chart.yaml found")
 		case err != nil:
 			return nil, bad("not a .tgz, or damaged")
 		}
@@ -94,7 +94,7 @@ func chartYAML(r io.Reader) (*metadata, error) {
 		}
 		text, err := io.ReadAll(io.LimitReader(files, MaxProvenance+1))
 		if err != nil {
-			return nil, bad("%s: not complete", quoted(name))
+			return nil, bad("%s: incomplete", quoted(name))
 		}
 		m, err := readMetadata(text)
 		if err != nil {
@@ -122,7 +122,8 @@ func readMetadata(text []byte) (*metadata, error) {
 	return &m, nil
 }
 
-// A noting reader keeps the last error of its reader, except for io.EOF.
+// A noting reader keeps the last error of its underlying reader, except for
+// io.EOF.
 type noting struct {
 	r   io.Reader
 	err error

@@ -6,8 +6,8 @@ import (
 	pgperrors "github.com/ProtonMail/go-crypto/openpgp/errors"
 )
 
-// pgpReason replaces an error of the OpenPGP library, whose text can quote the
-// input, by a reason for people.
+// pgpReason translates an error of the OpenPGP library, whose text can quote
+// the input, into a readable reason.
 func pgpReason(err error) error {
 	var (
 		wrong       pgperrors.SignatureError
@@ -26,9 +26,9 @@ func pgpReason(err error) error {
 	case errors.As(err, &wrong):
 		return errors.New("the key did not sign the text, or the text was changed")
 	case errors.As(err, &unsupported):
-		return errors.New("it uses a feature of OpenPGP that is not supported")
+		return errors.New("it uses an OpenPGP feature that is not supported")
 	case errors.As(err, &weak):
 		return errors.New("it uses an algorithm that is not secure")
 	}
-	return errors.New("it is damaged, or not in OpenPGP's format")
+	return errors.New("it is damaged or not in OpenPGP format")
 }

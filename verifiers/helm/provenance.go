@@ -28,7 +28,7 @@ import (
 // MediaType is the media type of a provenance file in a registry.
 const MediaType = "application/vnd.cncf.helm.chart.provenance.v1.prov"
 
-// Begin is the first line of a provenance file.
+// Begin is the first line of a signed PGP message.
 var Begin = []byte("-----BEGIN PGP SIGNED MESSAGE-----")
 
 // A Keyring contains the PGP keys of accepted signers.
@@ -54,8 +54,8 @@ func ParseKeyring(data []byte) (*Keyring, error) {
 	return &Keyring{entities}, nil
 }
 
-// readArmored reads the keys of all blocks. (The function of the OpenPGP
-// library ignores all but the first.)
+// readArmored reads the keys of all blocks. The OpenPGP library's function
+// ignores all but the first.
 func readArmored(data []byte) (openpgp.EntityList, error) {
 	var all openpgp.EntityList
 	for r := bufio.NewReader(bytes.NewReader(data)); ; {
@@ -68,7 +68,7 @@ func readArmored(data []byte) (openpgp.EntityList, error) {
 			return nil, pgpReason(err)
 		}
 		if block.Type != openpgp.PublicKeyType && block.Type != openpgp.PrivateKeyType {
-			return nil, fmt.Errorf("not a PGP key: the file contains a block %q", block.Type)
+			return nil, fmt.Errorf("not a PGP key: the file contains a %q block", block.Type)
 		}
 		entities, err := openpgp.ReadKeyRing(block.Body)
 		if err != nil {
@@ -78,8 +78,8 @@ func readArmored(data []byte) (openpgp.EntityList, error) {
 	}
 }
 
-// readOther reads a keyring that is not armored. Helm's library distinguishes
-// the forms, and accepts only files.
+// readOther reads a keyring that is not armored. Helm's library detects the
+// form and accepts only files.
 func readOther(data []byte) (openpgp.EntityList, error) {
 	f, err := os.CreateTemp("", "keyring")
 	if err != nil {
@@ -102,8 +102,8 @@ type Provenance struct {
 	Chart   string            // name in the chart's metadata
 	Version string            // likewise
 	Files   map[string]string // name of a file, such as gateway-1.7.0.tgz, to sha256:…
-	// Fingerprint is that of the signer's primary key, in hexadecimal. It is
-	// empty unless the signature was verified.
+	// Fingerprint is the fingerprint of the signer's primary key, in
+	// hexadecimal. It is empty unless the signature was verified.
 	Fingerprint string
 	Identity    string    // user ID of that key in the keyring
 	SignedAt    time.Time // claimed by the signer
@@ -139,10 +139,10 @@ func parse(prov []byte) (*Provenance, *clearsign.Block, error) {
 	}
 	block, rest := decode(prov)
 	if block == nil {
-		return nil, nil, errors.New("no PGP signed message in it; a .prov file begins with -----BEGIN PGP SIGNED MESSAGE-----")
+		return nil, nil, errors.New("no PGP signed message found: a .prov file begins with -----BEGIN PGP SIGNED MESSAGE-----")
 	}
 	if outside := prov[:bytes.Index(prov, Begin)]; len(bytes.TrimSpace(outside)) > 0 || len(bytes.TrimSpace(rest)) > 0 {
-		return nil, nil, errors.New("there is unsigned text outside of the PGP signed message")
+		return nil, nil, errors.New("unsigned text outside of the PGP signed message")
 	}
 	p, err := readMessage(block.Plaintext)
 	if err != nil {
@@ -154,8 +154,8 @@ func parse(prov []byte) (*Provenance, *clearsign.Block, error) {
 // messageEnd separates the YAML documents of a signed message.
 var messageEnd = []byte("\n...\n")
 
-// readMessage reads the signed message: the chart's metadata, and a map of file
-// names to digests. Like Helm, it ignores what follows them.
+// readMessage reads the signed message: the chart's metadata, and a map from
+// file names to digests. Like Helm, it ignores any further text.
 func readMessage(text []byte) (*Provenance, error) {
 	documents := bytes.SplitN(text, messageEnd, 3)
 	if len(documents) < 2 {
@@ -191,12 +191,12 @@ func decode(prov []byte) (block *clearsign.Block, rest []byte) {
 	return clearsign.Decode(prov)
 }
 
-// signatureHashes are the accepted hashes. SHA-1 and older ones are broken.
+// signatureHashes lists the accepted hashes. SHA-1 and older ones are broken.
 var signatureHashes = []crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512}
 
 // Verify checks that a provenance file was signed with a key of the keyring.
 // Expired and revoked keys do not count. The error wraps ErrMalformed or
-// ErrNotVerified. Check compares the file with an archive.
+// ErrNotVerified. Use Check to compare the file with an archive.
 func (k *Keyring) Verify(prov []byte) (*Provenance, error) {
 	p, block, err := parse(prov)
 	if err != nil {
@@ -205,11 +205,11 @@ func (k *Keyring) Verify(prov []byte) (*Provenance, error) {
 	sig, by, err := openpgp.VerifyDetachedSignature(k.entities, bytes.NewReader(block.Bytes), block.ArmoredSignature.Body, &packet.Config{})
 	switch {
 	case errors.Is(err, pgperrors.ErrUnknownIssuer):
-		err = fmt.Errorf("it is by a key that is not among the %d of the keyring", len(k.entities))
+		err = errors.New("made with a key that is not in the keyring")
 	case err != nil:
 		err = pgpReason(err)
 	case !slices.Contains(signatureHashes, sig.Hash):
-		err = fmt.Errorf("its hash %s is not secure", sig.Hash)
+		err = fmt.Errorf("hash %s is not secure", sig.Hash)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("chart provenance: %w: signature: %w", ErrNotVerified, err)

@@ -220,8 +220,8 @@ func TestBadArchives(t *testing.T) {
 		want string
 	}{
 		"no archive":         {[]byte("x"), "not a .tgz"},
-		"no chart":           {tarball(t, map[string]string{"a/b": "c"}), "no Chart.yaml in it"},
-		"a chart in a chart": {tarball(t, map[string]string{"a/charts/b/Chart.yaml": "name: b\nversion: 1\n"}), "no Chart.yaml in it"},
+		"no chart":           {tarball(t, map[string]string{"a/b": "c"}), "no Chart.yaml found"},
+		"a chart in a chart": {tarball(t, map[string]string{"a/charts/b/Chart.yaml": "name: b\nversion: 1\n"}), "no Chart.yaml found"},
 		"no version":         {tarball(t, map[string]string{"a/Chart.yaml": "name: b\n"}), "a/Chart.yaml: version: missing"},
 		"no YAML":            {tarball(t, map[string]string{"a/Chart.yaml": "\t{"}), "a/Chart.yaml: "},
 		"a large Chart.yaml": {tarball(t, map[string]string{"a/Chart.yaml": "name: " + strings.Repeat("x", MaxProvenance)}), "more than 1048576 bytes"},
@@ -284,7 +284,7 @@ func TestReasonsOfProvenance(t *testing.T) {
 	if _, err := k.Verify(changed); err == nil || err.Error() != "chart provenance: not verified: signature: the key did not sign the text, or the text was changed" {
 		t.Errorf("a changed text: %v", err)
 	}
-	if _, err := ParseKeyring([]byte("no keys")); err == nil || err.Error() != "keyring: it is damaged, or not in OpenPGP's format" {
+	if _, err := ParseKeyring([]byte("no keys")); err == nil || err.Error() != "keyring: it is damaged or not in OpenPGP format" {
 		t.Errorf("a keyring that is text: %v", err)
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 // Texts returns the members of a YAML map that have one of the names and are
 // text. It ignores other members, and documents after the first. Errors name
-// the expected type and contain no words of the YAML library.
+// the expected type and never quote the YAML library.
 func Texts(text []byte, names ...string) (map[string]string, error) {
 	all, err := members(yaml.NewDecoder(bytes.NewReader(text)))
 	if err != nil {
@@ -23,9 +23,9 @@ func Texts(text []byte, names ...string) (map[string]string, error) {
 	return all.texts(names)
 }
 
-// TextMap returns a member of a YAML map that is itself a map of names to text,
-// with at least one name. It ignores other members and documents, as Texts
-// does.
+// TextMap returns a member of a YAML map that is itself a map from names to
+// text, with at least one name. Like Texts, it ignores other members and
+// documents.
 func TextMap(text []byte, name string) (map[string]string, error) {
 	all, err := members(yaml.NewDecoder(bytes.NewReader(text)))
 	if err != nil {
@@ -55,7 +55,7 @@ func TextMap(text []byte, name string) (map[string]string, error) {
 	return out, nil
 }
 
-// OnlyTexts is Texts for files with one document, whose map has no other
+// OnlyTexts is Texts for files with a single document whose map has no other
 // members.
 func OnlyTexts(text []byte, names ...string) (map[string]string, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(text))
@@ -74,7 +74,7 @@ func OnlyTexts(text []byte, names ...string) (map[string]string, error) {
 	return all.texts(names)
 }
 
-// A yamlMap is the members of a map, in the order of the file.
+// A yamlMap is the members of a map in file order.
 type yamlMap []yamlMember
 
 type yamlMember struct{ name, value *yaml.Node }
@@ -93,7 +93,7 @@ func (all yamlMap) texts(names []string) (map[string]string, error) {
 	return out, nil
 }
 
-// members returns the members of the next document, which is a map without
+// members returns the members of the next document, which must be a map without
 // duplicate names.
 func members(dec *yaml.Decoder) (yamlMap, error) {
 	var doc yaml.Node
@@ -127,7 +127,7 @@ var yamlKinds = map[yaml.Kind]string{yaml.ScalarNode: "text", yaml.SequenceNode:
 
 var yamlLine = regexp.MustCompile(`\bline (\d+)\b`)
 
-// notYAML replaces the library's error, which can quote the text.
+// notYAML replaces an error of the YAML library, which can quote the text.
 func notYAML(err error) error {
 	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
 		return fmt.Errorf("line %s: not YAML", m[1])

@@ -1,7 +1,8 @@
 package intoto
 
-// The predicates of the attestation framework beside provenance, links and test
-// results (https://github.com/in-toto/attestation/tree/main/spec/predicates).
+// The predicate types of the attestation framework, besides provenance, links
+// and test results
+// (https://github.com/in-toto/attestation/tree/main/spec/predicates).
 const (
 	SLSAProvenanceV01 = "https://slsa.dev/provenance/v0.1"
 	SVR               = "https://in-toto.io/attestation/svr/v0.1"
@@ -29,7 +30,7 @@ var provenanceV01 = object(
 	optional("materials", buildMaterials),
 )
 
-// simpleResult is svr.md.
+// simpleResult is defined in svr.md.
 var simpleResult = object(
 	required("verifier", object(
 		required("id", uri(fact("verifier.id"))),
@@ -39,7 +40,7 @@ var simpleResult = object(
 	required("properties", list(filled(nil))),
 )
 
-// deployment is deployment.md.
+// deployment is defined in deployment.md.
 var deployment = object(
 	required("creationTime", timestamp(fact("creationTime"))),
 	optional("decisionDetails", object(
@@ -49,7 +50,7 @@ var deployment = object(
 	optional("scopes", anyObject),
 )
 
-// attributeReport is scai.md.
+// attributeReport is defined in scai.md.
 var attributeReport = object(
 	required("attributes", list(object(
 		required("attribute", filled(nil)),
@@ -60,22 +61,22 @@ var attributeReport = object(
 	optional("producer", descriptor()),
 )
 
-// reference is reference.md.
+// reference is defined in reference.md.
 var reference = object(
 	required("attester", object(required("id", uri(fact("attester.id"))))),
 	required("references", list(descriptor())),
 )
 
-// release is release.md, which names the package's identifier differently in
-// its versions.
+// release is defined in release.md, whose versions use different names for the
+// package's identifier.
 var release = object(
 	required("purl", matching(fact("purl"), "pkg:")),
 	optional("packageId", text(fact("packageId"))),
 	optional("releaseId", text(fact("releaseId"))),
 )
 
-// runtimeTrace is runtime-trace.md. Its own example has an empty descriptor for
-// the configuration.
+// runtimeTrace is defined in runtime-trace.md. The example there has an empty
+// descriptor for the configuration.
 var runtimeTrace = object(
 	required("monitor", object(
 		required("type", uri(fact("monitor.type"))),
@@ -98,8 +99,8 @@ var runtimeTrace = object(
 	)),
 )
 
-// severity is an object in the text of the definitions, and a list of them in
-// their messages.
+// severity is an object in the text of the definitions, but a list of objects
+// in their protobuf messages.
 var severity = either('[', list(oneSeverity), '{', oneSeverity)
 
 var oneSeverity = object(
@@ -107,7 +108,7 @@ var oneSeverity = object(
 	required("score", filled(nil)),
 )
 
-// vulnsV01 is vuln.md, and vulnsV02 vulns_02.md.
+// vulnsV01 is defined in vuln.md, vulnsV02 in vulns_02.md.
 var (
 	vulnsV01 = vulns(list(object(
 		optional("id", filled(nil)),

@@ -7,19 +7,19 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// MaxMaterials is how many materials of a statement are kept, and MaxFact how
-// long a fact or a material's name may be, in bytes.
+// Limits of what is kept of a statement: the number of materials, and the bytes
+// of a fact or of a material's name.
 const (
 	MaxMaterials = 256
 	MaxFact      = 1024
 )
 
-// A Category is a statement's relation to its subject in two words, for
+// A Category is a two-word label for a statement's relation to its subject, for
 // display.
 type Category string
 
-// The categories. PackagedIn is no statement's own: it is what a subject is to
-// those that list it among their materials.
+// The categories. No statement has the category PackagedIn. It labels the
+// inverse relation: from a material to the subjects that list it.
 const (
 	BuiltBy     Category = "built-by"     // provenance, links
 	ScannedBy   Category = "scanned-by"   // results of vulnerability scanners
@@ -27,28 +27,29 @@ const (
 	DescribedBy Category = "described-by" // bills of materials
 	VerifiedBy  Category = "verified-by"  // verification summaries
 	AssessedBy  Category = "assessed-by"  // exploitability of vulnerabilities
-	SignedBy    Category = "signed-by"    // signatures without more
+	SignedBy    Category = "signed-by"    // signatures without a further claim
 	RecordedBy  Category = "recorded-by"  // documents of this project's kinds
 	AttestedBy  Category = "attested-by"  // everything else
 	PackagedIn  Category = "packaged-in"
 )
 
-// Claims are a predicate's claims about its subjects that this package reads.
+// Claims are the claims about the subjects that this package extracts from a
+// predicate.
 type Claims struct {
 	Category Category
-	// the predicate was compared with the definition of its type; false: there
-	// is none here
+	// whether the predicate was checked against the definition of its type;
+	// false if this package has no definition
 	Checked bool
-	// what the subjects were made from or contain, the first MaxMaterials that
+	// what the subjects were made from or contain: the first MaxMaterials that
 	// have a digest
 	Materials     []entry.Subject
-	MaterialCount int // how many there are in all
-	// the few values that people ask for first, such as builder and result, by
+	MaterialCount int // in total
+	// a few values of general interest, such as the builder and the result, by
 	// their path in the predicate
 	Facts map[string]string
 }
 
-// fact returns a check's continuation that keeps a value.
+// fact returns a continuation that keeps a string as a fact.
 func fact(name string) func(*walker, string) {
 	return func(w *walker, v string) {
 		if v == "" || len(v) > MaxFact {
@@ -61,13 +62,13 @@ func fact(name string) func(*walker, string) {
 	}
 }
 
-// A material is gathered while an object that describes it is read.
+// A material accumulates fields while the object that describes it is read.
 type material struct {
 	name, uri string
 	digest    map[string]string
 }
 
-// collected makes the object that c reads a material, if it has a digest.
+// collected adds the object that c reads to the materials, if it has a digest.
 func collected(c check) check {
 	return func(w *walker) error {
 		outer := w.material
@@ -108,8 +109,8 @@ func materialDigest(w *walker, d map[string]string) {
 	}
 }
 
-// addHash adds a digest as bills of materials have it: SHA256 in SPDX, SHA-256
-// in CycloneDX. It leaves out what is not hexadecimal.
+// addHash adds a digest in the notation of bills of materials: SHA256 in SPDX,
+// SHA-256 in CycloneDX. It skips values that are not hexadecimal.
 func (m *material) addHash(algorithm, value string) {
 	if !hexadecimal.MatchString(value) {
 		return

@@ -18,16 +18,16 @@ func TestDeviations(t *testing.T) {
 		{"no scheme", SLSAProvenanceV02, `{"builder":{"id":"https://tekton.dev/chains/v2"},"buildType":"tekton.dev/v1beta1/TaskRun","materials":[{"uri":"git+https://x","digest":{"sha1":"0A1B"}}]}`,
 			[]string{`predicate.buildType: "tekton.dev/v1beta1/TaskRun" is not a URI with a scheme`}},
 		{"free text", SLSAProvenanceV1, `{"buildDefinition":{"buildType":"our own","externalParameters":[1,[2]]},"runDetails":{"builder":{"id":""},"metadata":{"startedOn":"now"}}}`,
-			[]string{`predicate.buildDefinition.buildType: "our own" is not a URI with a scheme`, "predicate.buildDefinition.externalParameters: not an object but an array",
+			[]string{`predicate.buildDefinition.buildType: "our own" is not a URI with a scheme`, "predicate.buildDefinition.externalParameters: must be an object, not an array",
 				`predicate.runDetails.builder.id: "" is not a URI with a scheme`, `predicate.runDetails.metadata.startedOn: "now" is not a time such as 2026-04-19T12:00:00Z`}},
 		{"wrapped", CycloneDX, `{"Data":{"bomFormat":"CycloneDX"},"Timestamp":"2026-04-19T12:00:00Z"}`, []string{"predicate.bomFormat: missing", "predicate.specVersion: missing"}},
 		{"wrapped text", SPDX, `{"Data":"SPDXVersion: SPDX-2.3","Timestamp":""}`, []string{"predicate.spdxVersion: missing", "predicate.SPDXID: missing", "predicate.name: missing",
 			"predicate.dataLicense: missing", "predicate.documentNamespace: missing", "predicate.creationInfo: missing"}},
-		{"not an object", SLSAProvenanceV1, `["a"]`, []string{"predicate: not an object but an array"}},
+		{"not an object", SLSAProvenanceV1, `["a"]`, []string{"predicate: must be an object, not an array"}},
 		{"counts as strings", SLSASummaryV1, `{"verifier":{"id":"https://v"},"resourceUri":"pkg:npm/x@1","policy":{"uri":"https://p"},"verificationResult":"PASSED","verifiedLevels":[],"dependencyLevels":{"A":"5","B":6,"C":"18446744073709551615"}}`, nil},
 		{"no counts", SLSASummaryV1, `{"verifier":{"id":"https://v"},"resourceUri":"pkg:npm/x@1","policy":{"uri":"https://p"},"verificationResult":"PASSED","verifiedLevels":[],"dependencyLevels":{"A":"x","B":-6,"C":"+1"}}`,
-			[]string{"predicate.dependencyLevels.A: x is not a whole number from 0", "predicate.dependencyLevels.B: -6 is not a whole number from 0", "predicate.dependencyLevels.C: +1 is not a whole number from 0"}},
-		{"a member twice", SLSAProvenanceV02, `{"builder":{"id":"https://a"},"builder":{"id":"https://b"},"buildType":"a:b","materials":[{"digest":{"sha1":"0A"}}]}`, []string{"predicate.builder: there are two members of that name"}},
+			[]string{"predicate.dependencyLevels.A: x is not a whole number of at least 0", "predicate.dependencyLevels.B: -6 is not a whole number of at least 0", "predicate.dependencyLevels.C: +1 is not a whole number of at least 0"}},
+		{"a member twice", SLSAProvenanceV02, `{"builder":{"id":"https://a"},"builder":{"id":"https://b"},"buildType":"a:b","materials":[{"digest":{"sha1":"0A"}}]}`, []string{"predicate.builder: duplicate member"}},
 		{"a digest twice", SLSAProvenanceV02, `{"builder":{"id":"https://a"},"buildType":"a:b","materials":[{"digest":{"sha1":"0A","SHA1":"0b"}}]}`, []string{"predicate.materials[0].digest.SHA1: two digests of sha1"}},
 		{"an unread member twice", SLSAProvenanceV02, `{"builder":{"id":"https://a","x":1,"x":2},"buildType":"a:b"}`, nil},
 		{"half a surrogate pair", SLSAProvenanceV1, `{"buildDefinition":{"buildType":"a:b","externalParameters":{"file":"caf\udce9"}},"runDetails":{"builder":{"id":"https://\udce9"}}}`, nil},
@@ -76,9 +76,9 @@ func TestDeviatingStatements(t *testing.T) {
 	for _, test := range []struct{ data, want string }{
 		{`{` + types + `}`, "subject: missing"},
 		{`{` + types + `,"subject":[]}`, "subject: empty"},
-		{`{` + types + `,"subject":[{"name":"a"},{"digest":{"sha256":7,"x":"y"}},7]}`, "subject[0].digest: missing;subject[1].digest.sha256: not a string but a number;subject[2]: not an object but a number"},
-		{`{"_type":"` + TypeV1 + `","predicateType":7,"subject":[{"digest":{"a":"b"}}]}`, "predicateType: not a string but a number"},
-		{`{` + types + `,"subject":[{"digest":{"a":"b"}}],"predicate":"x"}`, "predicate: not an object but a string"},
+		{`{` + types + `,"subject":[{"name":"a"},{"digest":{"sha256":7,"x":"y"}},7]}`, "subject[0].digest: missing;subject[1].digest.sha256: must be a string, not a number;subject[2]: must be an object, not a number"},
+		{`{"_type":"` + TypeV1 + `","predicateType":7,"subject":[{"digest":{"a":"b"}}]}`, "predicateType: must be a string, not a number"},
+		{`{` + types + `,"subject":[{"digest":{"a":"b"}}],"predicate":"x"}`, "predicate: must be an object, not a string"},
 	} {
 		s, err := Read([]byte(test.data))
 		if err != nil {

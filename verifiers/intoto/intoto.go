@@ -1,9 +1,9 @@
 // Package intoto reads in-toto statements, v0.1 and v1
 // (https://github.com/in-toto/attestation/tree/main/spec), and checks their
-// predicates against the definitions that are published for their types.
+// predicates against the published definitions of their types.
 //
-// It reads a statement's claims. The packages of the envelopes verify who
-// signed them.
+// It only reads claims. The packages of the envelope formats verify the
+// signatures.
 package intoto
 
 import (
@@ -24,7 +24,7 @@ import (
 // type.
 const MediaType = "application/vnd.in-toto+json"
 
-// The types of statements, the value of their member _type.
+// The types of statements: the values of the member _type.
 const (
 	TypeV01 = "https://in-toto.io/Statement/v0.1"
 	TypeV1  = "https://in-toto.io/Statement/v1"
@@ -40,30 +40,31 @@ const (
 	MaxDepth    = 256 // of nested arrays and objects
 )
 
-// ErrMalformed is wrapped by every error of this package: a document is not a
-// statement, or can be read in more than one way.
+// ErrMalformed is wrapped by every error of this package. It means that a
+// document is not a statement, or can be read in more than one way.
 var ErrMalformed = errors.New("malformed")
 
 // ErrOtherType is wrapped, together with ErrMalformed, by errors about objects
-// with another _type, such as in-toto's layouts and links. Their envelopes have
+// with another _type, such as in-toto's layouts and links. Their envelopes use
 // the payload type of statements.
 var ErrOtherType = errors.New("neither v0.1 nor v1")
 
 // A Statement is the content of an in-toto statement.
 type Statement struct {
 	Type string
-	// with digests in canonical form; a subject that deviates may have none
+	// with digests in canonical form; a deviating subject may have none
 	Subjects      []entry.Subject
 	PredicateType string // "" if it deviates
-	// unchanged, in the memory of the document; nil if absent
+	// unchanged, in the document's memory; nil if absent
 	Predicate  jsontext.Value
 	Deviations Deviations // of the statement and, after Check, of its predicate
-	// the statement itself deviates: another reader could find other subjects
-	// or another predicate type
+	// the statement itself deviates, so another reader could find other
+	// subjects or another predicate type
 	Incomplete bool
 
-	// PartialClaims is set by Check if the predicate could not be read to its
-	// end, or in more than one way. Claims then has no materials and facts.
+	// PartialClaims is set by Check if the predicate could not be read
+	// completely, or can be read in more than one way. Claims then has no
+	// materials or facts.
 	PartialClaims bool
 
 	Claims // filled in by Check
@@ -73,18 +74,18 @@ type Statement struct {
 const MaxDeviations = 16
 
 const (
-	maxCounted   = 1000 // deviations, after which reading ends
-	maxDeviation = 256  // bytes of a path and of a problem
+	maxCounted   = 1000 // reading ends after this many deviations
+	maxDeviation = 256  // bytes of a path or a problem
 )
 
 // Deviations lists the places where a document deviates from the definition of
 // its type. They do not affect its signature.
 type Deviations struct {
 	List  []Deviation // the first MaxDeviations
-	Count int         // of all
+	Count int         // in total
 }
 
-// A Deviation is a place where a document deviates.
+// A Deviation is a deviation at one place in a document.
 type Deviation struct {
 	Path    string `json:"path"` // such as predicate.builder.id
 	Problem string `json:"problem"`
@@ -105,8 +106,8 @@ func (d *Deviations) Add(path, problem string) {
 	}
 }
 
-// Strings returns one line for each listed deviation, and a last line with the
-// number of the others.
+// Strings returns a line for each listed deviation, and a last line with the
+// number of unlisted ones.
 func (d Deviations) Strings() []string {
 	var lines []string
 	for _, one := range d.List {
@@ -119,8 +120,8 @@ func (d Deviations) Strings() []string {
 }
 
 // Parse reads a statement that must conform to the definitions of statements
-// and of its predicate's type, if that has one. The error wraps ErrMalformed
-// and names the wrong member.
+// and of its predicate's type, if that type has one. The error wraps
+// ErrMalformed and names the invalid member.
 func Parse(data []byte) (*Statement, error) {
 	s, err := Read(data)
 	if err != nil {
@@ -132,10 +133,10 @@ func Parse(data []byte) (*Statement, error) {
 	return s, nil
 }
 
-// Read reads a statement and notes its deviations. It does not read the
-// predicate. The error wraps ErrMalformed: the document is not JSON, is not a
-// statement, exceeds a limit, or repeats a member, so that its meaning depends
-// on the reader.
+// Read reads a statement, except for its predicate, and notes the deviations.
+// The error wraps ErrMalformed: the document is not JSON, is not a statement,
+// exceeds a limit, or repeats a member, so that its meaning depends on the
+// reader.
 func Read(data []byte) (*Statement, error) {
 	s := &Statement{}
 	err := checkText(data)
@@ -145,7 +146,7 @@ func Read(data []byte) (*Statement, error) {
 	if err != nil {
 		return nil, plain.Malformed(ErrMalformed, "in-toto statement", err)
 	}
-	if s.Type == "" { // which has been noted, or it is no object
+	if s.Type == "" { // already noted, or not an object
 		return nil, plain.Malformed(ErrMalformed, "in-toto statement", fmt.Errorf("%w: %s", ErrOtherType, s.Deviations.List[0]))
 	}
 	s.Incomplete = s.Deviations.Count > 0
@@ -153,11 +154,12 @@ func Read(data []byte) (*Statement, error) {
 }
 
 // ReadSigned reads the payload of a signed envelope. It returns no statement if
-// neither the payload type nor the payload's own members show one. A signature
-// can be valid although the payload cannot be read, or in more than one way:
-// the error unread is then a deviation, and another reader could find any
-// subjects and predicate type in the payload. The error err is for envelopes
-// that must not be signed again, because their own signatures would be hidden.
+// neither the payload type nor the payload's own members indicate one. A
+// signature can be valid although the payload is unreadable or ambiguous. The
+// error unread reports this: it is a deviation, and another reader could find
+// any subjects and predicate type in the payload. The error err reports a
+// payload that is itself an envelope or bundle, whose signatures would be
+// hidden.
 func ReadSigned(payloadType string, payload []byte) (s *Statement, unread, err error) {
 	inner := shape.Of(payload)
 	switch {
@@ -187,7 +189,7 @@ func checkText(data []byte) error {
 	return checkDepth(data)
 }
 
-// check returns the definition of a statement, which fills in s.
+// check returns the definition of a statement. Applying it fills in s.
 func (s *Statement) check() check {
 	var subject entry.Subject
 	one := object(
@@ -196,7 +198,7 @@ func (s *Statement) check() check {
 	)
 	subjects := listFrom(1, func(w *walker) error {
 		if len(s.Subjects) == MaxSubjects {
-			return fatalf("it is subject number %d, and there may be %d; split the statement", MaxSubjects+1, MaxSubjects)
+			return fatalf("more than %d subjects: split the statement", MaxSubjects)
 		}
 		subject = entry.Subject{Digest: map[string]string{}}
 		err := one(w)
@@ -220,7 +222,7 @@ func (s *Statement) check() check {
 
 // Check checks the predicate against the definition of its type, records its
 // deviations and fills in the claims. It ignores a predicate whose type has no
-// definition here. Check is idempotent.
+// definition here. Repeated calls have no effect.
 func (s *Statement) Check() {
 	if s.Category != "" {
 		return
@@ -236,7 +238,7 @@ func (s *Statement) Check() {
 	case kind == '"' && d.text != nil:
 		c = d.text
 	case kind != '{':
-		s.Deviations.Add("predicate", "not an object but "+kindNames[kind])
+		s.Deviations.Add("predicate", "must be an object, not "+kindNames[kind])
 		return
 	}
 	if c == nil {
@@ -255,7 +257,7 @@ func (s *Statement) Check() {
 // definition here.
 func (s *Statement) Conforms() bool { return s.Checked && s.Deviations.Count == 0 }
 
-// HasSubject reports whether the digest is one of a subject's.
+// HasSubject reports whether a subject has the digest.
 func (s *Statement) HasSubject(d entry.Digest) bool {
 	return slices.ContainsFunc(s.Subjects, func(sub entry.Subject) bool { return sub.Has(d) })
 }

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// The predicate types that are known by one exact name. SPDX, CycloneDX and
-// OpenVEX append versions to theirs.
+// The predicate types with a fixed name. SPDX, CycloneDX and OpenVEX append a
+// version to theirs.
 const (
 	SLSAProvenanceV02 = "https://slsa.dev/provenance/v0.2"
 	SLSAProvenanceV1  = "https://slsa.dev/provenance/v1"
@@ -27,14 +27,14 @@ const (
 	CosignSign        = "https://sigstore.dev/cosign/sign/v1"
 )
 
-// A definition is what is known of a predicate type.
+// A definition describes a predicate type.
 type definition struct {
 	category Category
 	check    check // nil: unread
 	text     check // for a predicate that is a string, which only some programs write
 }
 
-// exact are the definitions by predicate type.
+// exact contains the definitions by predicate type.
 var exact = map[string]definition{
 	SLSAProvenanceV02: {BuiltBy, provenanceV02, nil},
 	SLSAProvenanceV1:  {BuiltBy, provenanceV1, nil},
@@ -73,7 +73,7 @@ var families = []struct {
 
 var ownType = regexp.MustCompile(`^https://muniment\.dev/predicate/([a-z][a-z0-9-]{0,62})/v1$`)
 
-// definitionOf returns what is known of a predicate type.
+// definitionOf returns the definition of a predicate type.
 func definitionOf(predicateType string) definition {
 	if d, ok := exact[predicateType]; ok {
 		return d
@@ -116,12 +116,12 @@ func Families() []string {
 // CategoryOf returns the category that goes with a predicate type.
 func CategoryOf(predicateType string) Category { return definitionOf(predicateType).category }
 
-// KindType returns the predicate type under which a document of one of this
-// project's typed kinds is signed.
+// KindType returns the predicate type for signed documents of one of this
+// project's typed kinds.
 func KindType(kind string) string { return "https://muniment.dev/predicate/" + kind + "/v1" }
 
-// KindOf is the reverse: the kind of a predicate type, or "". What such a
-// predicate must be is written where the kinds are.
+// KindOf is the inverse of KindType: it returns the kind of a predicate type,
+// or "". The kinds themselves define these predicates.
 func KindOf(predicateType string) string {
 	if m := ownType.FindStringSubmatch(predicateType); m != nil {
 		return m[1]
@@ -129,7 +129,7 @@ func KindOf(predicateType string) string {
 	return ""
 }
 
-// descriptor is a ResourceDescriptor, of which some fields may have to be there
+// descriptor is a ResourceDescriptor with the given fields required
 // (https://github.com/in-toto/attestation/blob/main/spec/v1/resource_descriptor.md).
 func descriptor(must ...string) check {
 	return objectWith(func(_ *walker, s seen) error {
@@ -139,7 +139,7 @@ func descriptor(must ...string) check {
 			}
 		}
 		if !s.has("uri") && !s.has("digest") && !s.has("content") {
-			return errors.New("it has none of uri, digest and content")
+			return errors.New("must have a uri, digest or content")
 		}
 		return nil
 	},
@@ -153,7 +153,7 @@ func descriptor(must ...string) check {
 	)
 }
 
-// provenanceV1 is https://slsa.dev/spec/v1.1/provenance.
+// provenanceV1 is defined at https://slsa.dev/spec/v1.1/provenance.
 var provenanceV1 = object(
 	required("buildDefinition", object(
 		required("buildType", uri(fact("buildDefinition.buildType"))),
@@ -176,7 +176,7 @@ var provenanceV1 = object(
 	)),
 )
 
-// provenanceV02 is https://slsa.dev/spec/v0.2/provenance.
+// provenanceV02 is defined at https://slsa.dev/spec/v0.2/provenance.
 var provenanceV02 = object(
 	required("builder", object(required("id", uri(fact("builder.id"))))),
 	required("buildType", uri(fact("buildType"))),
@@ -194,8 +194,9 @@ var provenanceV02 = object(
 	optional("materials", buildMaterials),
 )
 
-// buildMetadata and buildMaterials are in all provenance before version 1. The
-// member of completeness for the inputs has a name of its own in each version.
+// buildMetadata and buildMaterials are common to all provenance before version
+// 1. The completeness member for the inputs has a different name in each
+// version.
 func buildMetadata(inputs string) check {
 	return object(
 		optional("buildInvocationId", text(nil)),
@@ -215,7 +216,7 @@ var buildMaterials = list(collected(object(
 	optional("digest", digests(materialDigest)),
 )))
 
-// summaryV1 is https://slsa.dev/spec/v1.1/verification_summary.
+// summaryV1 is defined at https://slsa.dev/spec/v1.1/verification_summary.
 var summaryV1 = object(
 	required("verifier", object(
 		required("id", uri(fact("verifier.id"))),
@@ -231,7 +232,7 @@ var summaryV1 = object(
 	optional("slsaVersion", text(fact("slsaVersion"))),
 )
 
-// summaryV02 is https://slsa.dev/verification_summary/v0.2.
+// summaryV02 is defined at https://slsa.dev/verification_summary/v0.2.
 var summaryV02 = object(
 	required("verifier", object(required("id", uri(fact("verifier.id"))))),
 	required("time_verified", timestamp(fact("time_verified"))),
@@ -243,7 +244,7 @@ var summaryV02 = object(
 	required("dependency_levels", mapOf(func(string) check { return uint64Number })),
 )
 
-// testResult is
+// testResult is defined at
 // https://github.com/in-toto/attestation/blob/main/spec/predicates/test-result.md.
 var testResult = object(
 	required("result", oneOf(fact("result"), "PASSED", "WARNED", "FAILED")),
@@ -254,7 +255,7 @@ var testResult = object(
 	optional("failedTests", list(text(nil))),
 )
 
-// linkV03 is
+// linkV03 is defined at
 // https://github.com/in-toto/attestation/blob/main/spec/predicates/link.md.
 var linkV03 = object(
 	required("name", filled(fact("name"))),
@@ -264,10 +265,10 @@ var linkV03 = object(
 	optional("environment", anyObject),
 )
 
-// linkV02 is a link by the in-toto specification
-// (https://github.com/in-toto/docs/blob/master/in-toto-spec.md, section 4.4),
-// with materials by name and without products, or with them, as the first
-// version had it.
+// linkV02 is a link of the in-toto specification
+// (https://github.com/in-toto/docs/blob/master/in-toto-spec.md, section 4.4).
+// Its materials are keyed by name. The products are optional, because the first
+// version includes them.
 var linkV02 = object(
 	required("name", filled(fact("name"))),
 	optional("command", either('[', list(text(nil)), '"', text(nil))),
@@ -282,7 +283,7 @@ var linkV02 = object(
 	optional("environment", anyObject),
 )
 
-// cosignVuln is
+// cosignVuln is defined at
 // https://github.com/sigstore/cosign/blob/main/specs/COSIGN_VULN_ATTESTATION_SPEC.md.
 var cosignVuln = object(
 	optional("invocation", object(
@@ -303,9 +304,10 @@ var cosignVuln = object(
 	)),
 )
 
-// openVEX is https://github.com/openvex/spec/blob/main/OPENVEX-SPEC.md with its
-// JSON schema. Before version 0.2 a vulnerability was named by a string, and
-// the document's version could be one.
+// openVEX is defined at
+// https://github.com/openvex/spec/blob/main/OPENVEX-SPEC.md, with a JSON
+// schema. Before version 0.2, vulnerabilities were plain strings, and so could
+// be the document's version.
 var openVEX = object(
 	required("@context", matching(fact("@context"), OpenVEX)),
 	required("@id", filled(fact("@id"))),
@@ -315,9 +317,9 @@ var openVEX = object(
 	required("statements", listFrom(1, objectWith(func(_ *walker, s seen) error {
 		switch status := s.text("status"); {
 		case status == "not_affected" && s.text("justification") == "" && s.text("impact_statement") == "":
-			return errors.New("status not_affected needs a justification or an impact_statement")
+			return errors.New("status not_affected requires a justification or an impact_statement")
 		case status == "affected" && !s.has("action_statement"):
-			return errors.New("status affected needs an action_statement")
+			return errors.New("status affected requires an action_statement")
 		}
 		return nil
 	},
@@ -333,9 +335,9 @@ var openVEX = object(
 	))),
 )
 
-// spdx2 is https://spdx.github.io/spdx-spec/v2.3/, of which the document's own
-// members and the packages are read. Programs disagree about the rest of what a
-// package must have.
+// spdx2 is defined at https://spdx.github.io/spdx-spec/v2.3/. Only the
+// document's own members and its packages are read. Programs disagree about
+// which other members a package must have.
 var spdx2 = object(
 	required("spdxVersion", matching(fact("spdxVersion"), "SPDX-2.")),
 	required("SPDXID", matching(nil, "SPDXRef-")),
@@ -357,8 +359,8 @@ var spdx2 = object(
 	optional("files", list(anyObject)),
 )
 
-// spdx2Reference prefers a package URL to the package's name: it is more
-// precise.
+// spdx2Reference prefers a package URL to the package's name, because it is
+// more precise.
 func spdx2Reference(w *walker) error {
 	var kind, locator string
 	err := object(
@@ -371,7 +373,7 @@ func spdx2Reference(w *walker) error {
 	return err
 }
 
-// spdxText is the tag-value form, which cosign puts into a string.
+// spdxText is the tag-value form, which cosign embeds as a string.
 var spdxText = textThat(nil, func(v string) error {
 	for line := range strings.Lines(v) {
 		if version, ok := strings.CutPrefix(line, "SPDXVersion:"); ok && strings.HasPrefix(strings.TrimSpace(version), "SPDX-2.") {
@@ -381,8 +383,8 @@ var spdxText = textThat(nil, func(v string) error {
 	return errors.New("neither an object nor an SPDX document in tag-value form")
 })
 
-// spdx3 is https://spdx.github.io/spdx-spec/v3.0.1/serializations/, a JSON-LD
-// graph. Its elements with a hash are read.
+// spdx3 is defined at https://spdx.github.io/spdx-spec/v3.0.1/serializations/
+// as a JSON-LD graph. Only elements with a hash are read.
 var spdx3 = object(
 	required("@context", either('"', matching(nil, "https://spdx.org/rdf/3."), '[', listFrom(1, anything))),
 	required("@graph", listFrom(1, collected(object(
@@ -393,7 +395,7 @@ var spdx3 = object(
 	)))),
 )
 
-// cycloneDX is https://cyclonedx.org/docs/1.6/json/.
+// cycloneDX is defined at https://cyclonedx.org/docs/1.6/json/.
 var cycloneDX = object(
 	required("bomFormat", oneOf(nil, "CycloneDX")),
 	required("specVersion", matching(fact("specVersion"), "1.")),
@@ -409,7 +411,7 @@ var cycloneDX = object(
 	optional("vulnerabilities", list(anyObject)),
 )
 
-// component is one of CycloneDX's, which may have others in it.
+// component is a CycloneDX component, which can contain others.
 func component(w *walker) error {
 	return object(
 		required("type", filled(nil)),
@@ -420,7 +422,8 @@ func component(w *walker) error {
 	)(w)
 }
 
-// hashObject reads an object that holds a hash, and adds it to the material.
+// hashObject reads an object that contains a hash and adds the hash to the
+// material.
 func hashObject(algorithm, value string) check {
 	return objectWith(func(w *walker, s seen) error {
 		w.material.addHash(s.text(algorithm), s.text(value))
@@ -428,7 +431,7 @@ func hashObject(algorithm, value string) check {
 	}, required(algorithm, filled(nil)), required(value, filled(nil)))
 }
 
-// anyHash is an IntegrityMethod of SPDX 3, some of which are hashes.
+// anyHash is an IntegrityMethod of SPDX 3. Some of these are hashes.
 var anyHash = objectWith(func(w *walker, s seen) error {
 	w.material.addHash(s.text("algorithm"), s.text("hashValue"))
 	return nil

@@ -16,28 +16,28 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// A check reads exactly one JSON value and returns an error if it deviates. A
-// definition is a tree of checks that are applied while the document is read.
-// The document is not kept in memory, so an array of a million objects costs no
-// more than its bytes.
+// A check reads exactly one JSON value and returns an error if the value
+// deviates. A definition is a tree of checks, applied while the document is
+// read. The document is not unmarshalled, so an array of a million objects
+// takes no more memory than its bytes.
 type check func(*walker) error
 
-// A walker is the state of one reading.
+// A walker is the state of reading one document.
 type walker struct {
 	dec      *jsontext.Decoder
 	claims   *Claims
 	material material // being read
 	last     string   // the last string read
 
-	bad   error       // fatal, from a digest set
-	found *Deviations // collects deviations, after which reading continues
+	bad   error       // fatal, found in a digest set
+	found *Deviations // reading continues after a deviation
 	path  []step      // to the current value
 }
 
 // A step of a path is a member's name, or an element's index.
 type step struct {
 	name  string
-	index int // -1: it is a member
+	index int // -1 for a member
 }
 
 func member(name string) step { return step{name, -1} }
@@ -50,8 +50,8 @@ func (s step) String() string {
 	return shorten(s.name)
 }
 
-// A fatalError is about a document that can be read in more than one way, or
-// that exceeds a limit. It is never recorded as a deviation.
+// A fatalError reports that a document can be read in more than one way or
+// exceeds a limit. It is never recorded as a deviation.
 type fatalError struct {
 	error
 	located bool // the message contains the path
@@ -64,16 +64,16 @@ func fatalf(format string, args ...any) error { return &fatalError{fmt.Errorf(fo
 // errTooMany ends the reading of a document with too many deviations.
 var errTooMany error = &fatalError{errors.New("too many deviations"), true}
 
-// decode returns a decoder of all JSON that RFC 8259 allows. Lone surrogates,
-// which Python writes for file names that are not UTF-8, are read as U+FFFD.
-// The caller has checked that the text is UTF-8. The checks detect repeated
-// members.
+// decode returns a decoder for all JSON that RFC 8259 allows. It reads lone
+// surrogates, which Python writes for file names that are not UTF-8, as U+FFFD.
+// The caller must have checked that the text is UTF-8. The checks detect
+// duplicate members.
 func decode(data []byte) *jsontext.Decoder {
 	return jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
 }
 
-// walk applies a check to a whole document and records its deviations. The
-// name, if any, begins their paths. The error is syntactic or fatal.
+// walk applies a check to a whole document and records its deviations. Their
+// paths begin with the name, if there is one. The error is syntactic or fatal.
 func walk(data []byte, name string, claims *Claims, found *Deviations, c check) error {
 	w := &walker{dec: decode(data), claims: claims, found: found}
 	if name != "" {
@@ -91,7 +91,7 @@ func walk(data []byte, name string, claims *Claims, found *Deviations, c check) 
 		if _, err = w.dec.ReadToken(); err == io.EOF {
 			return nil
 		} else if err == nil {
-			err = errors.New("something follows the document")
+			err = errors.New("trailing data after the document")
 		}
 	}
 	return err
@@ -142,7 +142,7 @@ func (w *walker) part(at step, c check) error {
 	})
 }
 
-// locate adds the place to a fatal error that has none.
+// locate adds the path to a fatal error that has none.
 func (w *walker) locate(err error) error {
 	var fatal *fatalError
 	if !errors.As(err, &fatal) || err == errTooMany || fatal.located {
@@ -158,8 +158,7 @@ func (w *walker) locate(err error) error {
 	return &fatalError{fmt.Errorf("%s: %w", clip(path), fatal.error), true}
 }
 
-// place returns the path to the value that is being read, or to what is below
-// it.
+// place returns the path to the value being read, or to a member below it.
 func (w *walker) place(below string) string {
 	var b strings.Builder
 	for i, s := range w.path {
@@ -175,7 +174,7 @@ func (w *walker) place(below string) string {
 	return b.String()
 }
 
-// note adds a deviation of the value that is being read.
+// note records a deviation of the value being read.
 func (w *walker) note(err error) error {
 	path := ""
 	if inner, ok := err.(*memberError); ok {
@@ -190,8 +189,8 @@ func (w *walker) note(err error) error {
 	return nil
 }
 
-// A memberError is an error with the member where it was found, such as
-// predicate.materials[3].digest.
+// A memberError is an error with the path of the member that it is about, such
+// as predicate.materials[3].digest.
 type memberError struct {
 	path  string
 	cause error
@@ -200,10 +199,10 @@ type memberError struct {
 func (e *memberError) Error() string { return e.path + ": " + e.cause.Error() }
 func (e *memberError) Unwrap() error { return e.cause }
 
-// at returns an error about a member of the value that is being read.
+// at returns an error about a member of the value being read.
 func at(name string, err error) error { return &memberError{shorten(name), err} }
 
-// shorten keeps messages readable, whatever the document holds.
+// shorten bounds text from the document that is quoted in a message.
 func shorten(s string) string {
 	if len(s) > 100 {
 		return strings.ToValidUTF8(s[:100], "") + "…"
@@ -211,7 +210,7 @@ func shorten(s string) string {
 	return s
 }
 
-// clip bounds what is kept of a text.
+// clip bounds the text of a deviation.
 func clip(s string) string {
 	if len(s) > maxDeviation {
 		return strings.ToValidUTF8(s[:maxDeviation-3], "") + "…"
@@ -219,7 +218,7 @@ func clip(s string) string {
 	return s
 }
 
-// checkDepth refuses what is nested too deep, before anything else looks at it.
+// checkDepth refuses deep nesting before any recursive reader runs.
 func checkDepth(data []byte) error {
 	depth, quoted := 0, false
 	for i := 0; i < len(data); i++ {
@@ -240,23 +239,23 @@ func checkDepth(data []byte) error {
 	return nil
 }
 
-// kindNames are for messages.
+// kindNames contains the names of JSON kinds for messages.
 var kindNames = map[jsontext.Kind]string{'{': "an object", '[': "an array", '"': "a string", '0': "a number", 't': "a boolean", 'f': "a boolean", 'n': "null"}
 
-// begin makes sure that the next value is of a kind.
+// begin checks that the next value is of the kind.
 func (w *walker) begin(want jsontext.Kind) error {
 	got := w.dec.PeekKind()
 	if got == want {
 		return nil
 	}
 	if _, known := kindNames[got]; !known {
-		_, err := w.dec.ReadToken() // for its message
+		_, err := w.dec.ReadToken() // for its error message
 		if err == nil || err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
 		return err
 	}
-	return fmt.Errorf("not %s but %s", kindNames[want], kindNames[got])
+	return fmt.Errorf("must be %s, not %s", kindNames[want], kindNames[got])
 }
 
 // A field is a member of an object.
@@ -269,25 +268,25 @@ type field struct {
 func required(name string, c check) field { return field{name, true, c} }
 func optional(name string, c check) field { return field{name, false, c} }
 
-// A seen object is which of the fields were there, by name.
+// seen records which fields of an object were present, by name.
 type seen map[string]value
 
-// A value is what of a field's value is kept.
+// A value is the part of a field's value that is kept.
 type value struct {
-	text string // of a string
-	set  bool   // it is not the same as none
+	text string // if it is a string
+	set  bool   // present, and not equivalent to an absent value
 }
 
 func (s seen) has(name string) bool    { return s[name].set }
 func (s seen) text(name string) string { return s[name].text }
 
-// object reads an object with these fields, and ignores others: the framework
-// asks for that
+// object reads an object with these fields and ignores others, as the framework
+// requires
 // (https://github.com/in-toto/attestation/blob/main/spec/v1/README.md#parsing-rules).
 // A field that is null counts as absent.
 func object(fields ...field) check { return objectWith(nil, fields...) }
 
-// objectWith is object with a rule about several fields together.
+// objectWith is object with an additional rule across several fields.
 func objectWith(rule func(*walker, seen) error, fields ...field) check {
 	byName := make(map[string]field, len(fields))
 	for _, f := range fields {
@@ -333,7 +332,7 @@ func (w *walker) member(fields map[string]field, name string, s seen) error {
 		return w.dec.SkipValue()
 	}
 	if _, again := s[name]; again {
-		return w.locate(at(name, fatalf("there are two members of that name")))
+		return w.locate(at(name, fatalf("duplicate member")))
 	}
 	if w.dec.PeekKind() == 'n' {
 		s[name] = value{}
@@ -350,14 +349,15 @@ func (w *walker) member(fields map[string]field, name string, s seen) error {
 
 var (
 	errMissing = errors.New("missing")
-	// errUnset is what a check returns of a value that means the same as none.
+	// errUnset is returned by a check for a value that is equivalent to an
+	// absent one.
 	errUnset = errors.New("missing")
 )
 
-// list reads an array, each element of which passes the check.
+// list reads an array and applies the check to each element.
 func list(each check) check { return listFrom(0, each) }
 
-// listFrom is list with a least length.
+// listFrom is list with a minimum length.
 func listFrom(least int, each check) check {
 	return func(w *walker) error {
 		if err := w.begin('['); err != nil {
@@ -382,8 +382,8 @@ func listFrom(least int, each check) check {
 	}
 }
 
-// mapOf reads an object of any member names, each value of which passes the
-// check for its name.
+// mapOf reads an object with arbitrary member names and applies to each value
+// the check for its name.
 func mapOf(value func(name string) check) check {
 	return func(w *walker) error {
 		if err := w.begin('{'); err != nil {
@@ -407,7 +407,7 @@ func mapOf(value func(name string) check) check {
 	}
 }
 
-// text reads a string and hands it on, if then is not nil.
+// text reads a string and passes it to then, if that is not nil.
 func text(then func(*walker, string)) check {
 	return func(w *walker) error {
 		if err := w.begin('"'); err != nil {
@@ -425,8 +425,8 @@ func text(then func(*walker, string)) check {
 	}
 }
 
-// textThat reads a string for which ok must hold. It is handed on in any case:
-// what a document states is shown beside what is wrong with it.
+// textThat reads a string that must satisfy ok. It passes the string to then in
+// any case, because a document's claims are shown next to its problems.
 func textThat(then func(*walker, string), ok func(string) error) check {
 	return func(w *walker) error {
 		var bad error
@@ -453,7 +453,7 @@ func filled(then func(*walker, string)) check {
 	})
 }
 
-// uri reads a URI with a scheme, which is what TypeURI and ResourceURI are.
+// uri reads a URI with a scheme, as TypeURI and ResourceURI require.
 func uri(then func(*walker, string)) check {
 	return textThat(then, func(v string) error {
 		if u, err := url.Parse(v); err != nil || u.Scheme == "" {
@@ -463,7 +463,7 @@ func uri(then func(*walker, string)) check {
 	})
 }
 
-// timestamp reads a time as in RFC 3339.
+// timestamp reads an RFC 3339 time.
 func timestamp(then func(*walker, string)) check {
 	return textThat(then, func(v string) error {
 		if _, err := time.Parse(time.RFC3339Nano, v); err != nil {
@@ -473,32 +473,33 @@ func timestamp(then func(*walker, string)) check {
 	})
 }
 
-// oneOf reads one of some strings.
+// oneOf reads one of the given strings.
 func oneOf(then func(*walker, string), values ...string) check {
 	return textThat(then, func(v string) error {
 		if !slices.Contains(values, v) {
-			return fmt.Errorf("%q is none of %s", shorten(v), strings.Join(values, ", "))
+			return fmt.Errorf("%q is not one of %s", shorten(v), strings.Join(values, ", "))
 		}
 		return nil
 	})
 }
 
-// matching reads a string that begins in a certain way.
+// matching reads a string with the prefix.
 func matching(then func(*walker, string), prefix string) check {
 	return textThat(then, func(v string) error {
 		if !strings.HasPrefix(v, prefix) {
-			return fmt.Errorf("%q does not begin with %s", shorten(v), prefix)
+			return fmt.Errorf("%q must begin with %s", shorten(v), prefix)
 		}
 		return nil
 	})
 }
 
-// integer reads a whole number that is not below a bound.
+// integer reads a whole number with a lower bound.
 func integer(least uint64) check { return wholeNumber(least, false) }
 
-// uint64Number is integer from 0, also as a string: so protobuf's JSON mapping
-// writes 64-bit integers (https://protobuf.dev/programming-guides/json/), and
-// SLSA defines its predicates by messages.
+// uint64Number is integer from 0, or the same as a string. Protobuf's JSON
+// mapping writes 64-bit integers as strings
+// (https://protobuf.dev/programming-guides/json/), and SLSA defines its
+// predicates as protobuf messages.
 var uint64Number = wholeNumber(0, true)
 
 func wholeNumber(least uint64, quoted bool) check {
@@ -514,14 +515,14 @@ func wholeNumber(least uint64, quoted bool) check {
 		}
 		digits := t.String()
 		if n, err := strconv.ParseUint(digits, 10, 64); err != nil || n < least {
-			return fmt.Errorf("%s is not a whole number from %d", shorten(digits), least)
+			return fmt.Errorf("%s is not a whole number of at least %d", shorten(digits), least)
 		}
 		return nil
 	}
 }
 
-// either applies the check that goes with the kind of the next value, and the
-// first one if none does.
+// either applies the check for the kind of the next value. The first check
+// reports values of neither kind.
 func either(first jsontext.Kind, a check, second jsontext.Kind, b check) check {
 	return func(w *walker) error {
 		if w.dec.PeekKind() == second {
@@ -542,7 +543,7 @@ func boolean(w *walker) error {
 	return w.dec.SkipValue()
 }
 
-// anything skips a value, and anyObject one that must be an object.
+// anything skips a value. anyObject skips an object.
 func anything(w *walker) error { return w.dec.SkipValue() }
 
 func anyObject(w *walker) error {
@@ -552,7 +553,7 @@ func anyObject(w *walker) error {
 	return w.dec.SkipValue()
 }
 
-// raw hands a value on as it stands.
+// raw passes on a value unchanged.
 func raw(then func(*walker, jsontext.Value)) check {
 	return func(w *walker) error {
 		v, err := w.dec.ReadValue()
@@ -563,8 +564,8 @@ func raw(then func(*walker, jsontext.Value)) check {
 	}
 }
 
-// digests reads a DigestSet, algorithm to value, into its canonical form. An
-// empty one is as good as none.
+// digests reads a DigestSet, which maps algorithms to values, into its
+// canonical form. An empty set counts as absent.
 func digests(then func(*walker, map[string]string)) check {
 	return func(w *walker) error {
 		set := map[string]string{}

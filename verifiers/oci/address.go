@@ -17,10 +17,11 @@ import (
 // address is not public.
 var ErrAddress = errors.New("refused to connect")
 
-// A guarded transport connects to the registry that the user named, at any
-// address, and otherwise only to public and allowed addresses. A registry must
-// not direct the verifier to services in the verifier's network. The check
-// applies to the dialed address, after the name was resolved.
+// A guarded transport connects to the registry that the user named at any
+// address. Other hosts, to which the registry redirects, must have a public or
+// allowed address: a registry must not direct the verifier to services in the
+// verifier's network. The check applies to the dialed address, after name
+// resolution.
 type guarded struct {
 	registry string // host of the reference
 	named    http.RoundTripper
@@ -35,7 +36,7 @@ func newGuarded(registry string, base http.RoundTripper, allowed []netip.Prefix)
 	if !ok {
 		return nil, fmt.Errorf("a transport of the type %T cannot be restricted to public addresses", base)
 	}
-	if isLoopbackHost(registry) { // a registry on this machine can have its storage there
+	if isLoopbackHost(registry) { // its storage can be on this machine too
 		allowed = append(allowed, netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"))
 	}
 	others := t.Clone()
@@ -60,8 +61,8 @@ func (g *guarded) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil || via == nil {
 		return g.others.RoundTrip(req)
 	}
-	// The proxy resolves names and has its own rules. Addresses are checked
-	// here as well.
+	// A proxy resolves names by its own rules, so literal addresses are checked
+	// here too.
 	if ip, err := netip.ParseAddr(req.URL.Hostname()); err == nil {
 		if err := checkAddress(netip.AddrPortFrom(ip, 0).String(), g.allowed); err != nil {
 			return nil, err
@@ -86,13 +87,13 @@ func checkAddress(address string, allowed []netip.Prefix) error {
 	if isPublic(ip) {
 		return nil
 	}
-	return fmt.Errorf("%w to %s, to which the registry redirects: it is not a public address; allow it with --allow-address if it belongs to the registry", ErrAddress, ip)
+	return fmt.Errorf("%w to %s: the registry redirects to an address that is not public: allow it with --allow-address if it belongs to the registry", ErrAddress, ip)
 }
 
 // special contains the blocks that are not public and that netip does not
-// recognize
-// (https://www.iana.org/assignments/iana-ipv4-special-registry and its sibling
-// for IPv6). Addresses that embed an IPv4 address could lead to a private one.
+// recognize (https://www.iana.org/assignments/iana-ipv4-special-registry and
+// its IPv6 counterpart). It includes addresses that embed an IPv4 address,
+// which could lead to a private one.
 var special = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),
 	netip.MustParsePrefix("100.64.0.0/10"),
@@ -152,8 +153,8 @@ func ParseAddresses(texts []string) ([]netip.Prefix, error) {
 	return out, nil
 }
 
-// ended reports whether an error ends a walk: the context ended, or the
-// registry stalled and would do so for every other manifest.
+// ended reports whether an error ends a walk. Either the context ended, or the
+// registry stalled and would stall for every other manifest too.
 func ended(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.Is(err, errSilent)
 }

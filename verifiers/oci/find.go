@@ -32,9 +32,9 @@ func (r *Registry) Artifacts(ctx context.Context) ([]*Artifact, error) {
 }
 
 // Each calls f for each attachment of the artifacts, one at a time. For an
-// attachment that cannot be read it passes no data and an error, which wraps
-// ErrUnusable if the registry did not provide it. Each returns an error if the
-// attachments cannot be listed.
+// attachment that cannot be read, it passes no data and an error. The error
+// wraps ErrUnusable if the registry did not provide the attachment. Each
+// returns an error if the attachments cannot be listed.
 func (r *Registry) Each(ctx context.Context, f func(*Attachment, error) error) ([]*Artifact, error) {
 	w := &walk{r: r, f: f, seen: map[string]bool{}}
 	if err := w.start(ctx); err != nil {
@@ -48,14 +48,15 @@ func (r *Registry) Each(ctx context.Context, f func(*Attachment, error) error) (
 	return w.artifacts, nil
 }
 
-// A walk visits everything that a reference leads to.
+// A walk visits everything reachable from a reference.
 type walk struct {
 	r         *Registry
 	f         func(*Attachment, error) error
 	artifacts []*Artifact
 	buildkit  []descriptor
 	bytes     int64 // of blobs
-	// digests of artifact and manifest: a referrer can be found in several ways
+	// digests of artifact and manifest, because a referrer can be found in
+	// several ways
 	seen  map[string]bool
 	count int
 }
@@ -98,9 +99,9 @@ func (w *walk) artifact(ctx context.Context, m *manifest, platform string, depth
 			continue
 		}
 		if d.Platform != nil && d.Platform.OS == "unknown" && d.Platform.Architecture == "unknown" {
-			// Possibly BuildKit's attestations without annotations, which
-			// copying can lose. Only the content shows that it is not an
-			// image. An image must be attested like the others.
+			// Possibly BuildKit attestations whose annotations were lost when
+			// copying. Only the content distinguishes them from an image, and
+			// an image must be attested like the others.
 			if loose, err := w.looseAttestations(ctx, d, a.Digest); err != nil {
 				return err
 			} else if loose {
@@ -125,7 +126,7 @@ func (w *walk) artifact(ctx context.Context, m *manifest, platform string, depth
 }
 
 // looseAttestations reports whether a manifest of an index contains only
-// statements, and if so records it as attached to the index.
+// statements. If so, it records the manifest as attached to the index.
 func (w *walk) looseAttestations(ctx context.Context, d descriptor, index string) (bool, error) {
 	m, err := w.r.manifest(ctx, w.r.ref.Context().Digest(string(d.Digest)))
 	if err != nil || m == nil || m.MediaType.IsIndex() {
@@ -180,7 +181,7 @@ func (w *walk) attachedTo(ctx context.Context, a *Artifact) error {
 	}
 	for _, d := range referrers {
 		if d.Digest == "" {
-			if err := w.call(&Attachment{Artifact: a, Source: source, MediaType: string(d.MediaType)}, unusable(errors.New("the registry lists it with a malformed digest, or none"))); err != nil {
+			if err := w.call(&Attachment{Artifact: a, Source: source, MediaType: string(d.MediaType)}, unusable(errors.New("the registry lists it with a missing or malformed digest"))); err != nil {
 				return err
 			}
 			continue
@@ -218,7 +219,7 @@ func (w *walk) manifest(ctx context.Context, a *Artifact, ref name.Reference, so
 		if source == SourceCosignTag {
 			return nil
 		}
-		return w.call(&Attachment{Artifact: a, Source: source, Manifest: ref.Identifier(), Digest: ref.Identifier()}, errors.New("the registry lists it, but does not have it"))
+		return w.call(&Attachment{Artifact: a, Source: source, Manifest: ref.Identifier(), Digest: ref.Identifier()}, errors.New("the registry lists it but does not have it"))
 	}
 	if key := a.Digest + m.Digest; w.seen[key] {
 		return nil

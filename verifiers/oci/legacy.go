@@ -15,8 +15,8 @@ import (
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
-// Annotations of layers under cosign's older tags. Together they have the
-// content of a bundle.
+// Annotations of layers under cosign's older tags. Together they have the same
+// content as a bundle.
 const (
 	annotationSignature   = "dev.cosignproject.cosign/signature"
 	annotationCertificate = "dev.sigstore.cosign/certificate"
@@ -26,8 +26,8 @@ const (
 )
 
 // toBundle converts an envelope or signature with cosign's annotations to a
-// bundle, so that there is one way to verify all. It uses version 0.1, which
-// has the certificate chain and the log's promise of inclusion.
+// bundle, so that one verifier handles both. It uses version 0.1, which
+// contains the certificate chain and the log's inclusion promise.
 func toBundle(a *Attachment) ([]byte, error) {
 	material := map[string]any{}
 	if err := addKey(material, a.annotations); err != nil {

@@ -9,8 +9,8 @@ import (
 )
 
 // nextPage returns the target of the first link with the relation type "next"
-// in the Link headers (RFC 8288), or nil. It must be on the same host, because
-// the request contains a token.
+// in the Link headers (RFC 8288), or nil. The target must be on the same host,
+// because the request contains a token.
 func nextPage(page *url.URL, h http.Header) (*url.URL, error) {
 	for _, value := range h.Values("Link") {
 		for _, l := range parseLinks(value) {
@@ -24,7 +24,7 @@ func nextPage(page *url.URL, h http.Header) (*url.URL, error) {
 			if !sameOrigin(next, page) {
 				return nil, fmt.Errorf("the next page is on another host, %s", next.Host)
 			}
-			next.Host = page.Host // in one spelling
+			next.Host = page.Host // use one spelling
 			return next, nil
 		}
 	}
@@ -36,12 +36,12 @@ type link struct {
 	target string
 	rel    string // its relation types, separated by spaces
 	hasRel bool
-	// the context of the link, if that is not the page
+	// the context of the link, if it is not the page
 	anchor    string
 	hasAnchor bool
 }
 
-// isNext reports whether the link leads to the page after this one.
+// isNext reports whether the link leads to the next page.
 func (l *link) isNext(page *url.URL) bool {
 	if !slices.ContainsFunc(strings.Fields(l.rel), func(rel string) bool { return strings.EqualFold(rel, "next") }) {
 		return false
@@ -88,7 +88,7 @@ func parseLinks(s string) (links []link) {
 	}
 }
 
-// params reads the parameters of a link, and returns the rest of the header. If
+// params reads the parameters of a link and returns the rest of the header. If
 // a parameter is repeated, the first one counts.
 func (l *link) params(s string) string {
 	for {

@@ -13,9 +13,9 @@ import (
 	"muniment.dev/muniment/verifiers/boundedjson"
 )
 
-// A document contains the members of a manifest or index that are used here
+// A document contains the members of a manifest or index that this package uses
 // (https://github.com/opencontainers/image-spec/blob/main/manifest.md). The
-// library's own types have no bound on the length of arrays.
+// types of the library do not bound the length of arrays.
 type document struct {
 	ArtifactType string      `json:"artifactType"`
 	Config       descriptor  `json:"config"`
@@ -31,8 +31,9 @@ type descriptor struct {
 	Platform    *v1.Platform      `json:"platform"`
 }
 
-// UnmarshalJSONFrom reads a descriptor. One that is malformed is the zero value
-// or has its digest only, because it must not hide the others in its list.
+// UnmarshalJSONFrom reads a descriptor. A malformed descriptor becomes the zero
+// value or keeps only its digest, because it must not hide the others in its
+// list.
 func (d *descriptor) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	text, err := dec.ReadValue()
 	if err != nil {
@@ -53,13 +54,13 @@ func (d *descriptor) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return nil
 }
 
-// anyText are options for JSON in which a member is repeated or a string is not
-// UTF-8, as registries may return. Only signatures count, so it is not evidence
-// itself.
+// anyText accepts the JSON that registries return: with duplicate members and
+// strings that are not UTF-8. A manifest is not evidence. Only signatures
+// count.
 var anyText = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 
-// A digest is an algorithm and hexadecimal digits, and can be part of a URL. A
-// malformed one is read as the empty digest.
+// A digest is an algorithm and hexadecimal digits. It is safe to use in a URL.
+// A malformed digest is read as the empty one.
 type digest string
 
 func (d *digest) UnmarshalText(text []byte) error {
@@ -72,14 +73,15 @@ func (d *digest) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// descriptors are read one by one, up to one more than MaxAttestations.
+// descriptors reads its elements one by one, and at most one more than
+// MaxAttestations.
 type descriptors []descriptor
 
 func (list *descriptors) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return boundedjson.ReadArray(dec, MaxAttestations, (*[]descriptor)(list))
 }
 
-// parse reads a manifest or index whose descriptors must all have a digest.
+// parse reads a manifest or index. Each descriptor must have a digest.
 func parse(raw []byte) (*document, error) {
 	d, err := parseLoosely(raw)
 	if err != nil {
@@ -93,12 +95,12 @@ func parse(raw []byte) (*document, error) {
 	return d, nil
 }
 
-// parseLoosely reads a manifest or index in which descriptors without a digest
-// are allowed.
+// parseLoosely reads a manifest or index and accepts descriptors without a
+// digest.
 func parseLoosely(raw []byte) (*document, error) {
 	var d document
 	if err := json.Unmarshal(raw, &d, anyText); err != nil {
-		return nil, errors.New("it is not a JSON object of a manifest or index")
+		return nil, errors.New("not the JSON of a manifest or index")
 	}
 	for name, list := range map[string]descriptors{"manifests": d.Manifests, "layers": d.Layers} {
 		if len(list) > MaxAttestations {

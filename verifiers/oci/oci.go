@@ -10,7 +10,7 @@
 // (https://github.com/moby/buildkit/blob/master/docs/attestations/attestation-storage.md),
 // which are unsigned.
 //
-// The answers of a registry are not trusted: their size and number are bounded,
+// A registry's responses are not trusted. Their size and number are bounded,
 // and only signatures count.
 package oci
 
@@ -24,17 +24,17 @@ import (
 
 // Limits for one reference.
 const (
-	// bytes of a manifest, index or list of referrers; registries need not
-	// accept larger ones
+	// bytes of a manifest, index or list of referrers; registries may refuse
+	// larger ones
 	MaxManifest     = 4 << 20
 	MaxBlob         = 128 << 20 // bytes of a bundle, envelope or statement
-	MaxTotal        = 2 << 30   // bytes of all of them
+	MaxTotal        = 2 << 30   // bytes of all blobs
 	MaxPages        = 64        // of a list of referrers
 	MaxArtifacts    = 128       // manifests of platforms
-	MaxAttestations = 1024      // in all
+	MaxAttestations = 1024      // in total
 )
 
-// ErrTooMuch is wrapped by errors about answers that exceed a limit.
+// ErrTooMuch is wrapped by errors about responses that exceed a limit.
 var ErrTooMuch = errors.New("above the limit")
 
 // ErrUnusable is wrapped by errors about attachments that the registry lists
@@ -50,15 +50,15 @@ var ErrNotFound = errors.New("the registry does not have it")
 type Artifact struct {
 	Digest    string `json:"digest"`             // sha256:…
 	MediaType string `json:"mediaType"`          // of the manifest
-	Platform  string `json:"platform,omitempty"` // such as linux/arm64, if an index has it
+	Platform  string `json:"platform,omitempty"` // such as linux/arm64, if the index specifies it
 	Chart     *Chart `json:"chart,omitempty"`    // if it is a Helm chart
 }
 
-// A Chart is a manifest's description of a Helm chart
+// A Chart describes a Helm chart as its manifest does
 // (https://helm.sh/docs/topics/registries/).
 type Chart struct {
 	Archive    string `json:"archive"`              // digest of the .tgz
-	Provenance string `json:"provenance,omitempty"` // digest of the .prov, if there is one
+	Provenance string `json:"provenance,omitempty"` // digest of the .prov, if any
 }
 
 // A Source is the place where an attestation was found.

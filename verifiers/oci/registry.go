@@ -26,10 +26,10 @@ type Options struct {
 	// use HTTP if the registry has no TLS; always allowed for loopback
 	// addresses
 	PlainHTTP bool
-	Keychain  authn.Keychain    // nil: that of docker login
+	Keychain  authn.Keychain    // nil: the one that docker login uses
 	Transport http.RoundTripper // nil: the default
-	Allowed   []netip.Prefix    // addresses beside public ones to which the registry may redirect
-	Silence   time.Duration     // time without an answer after which to give up; 0: a minute
+	Allowed   []netip.Prefix    // non-public addresses to which the registry may redirect
+	Silence   time.Duration     // time without data after which to give up; 0: a minute
 }
 
 // A Registry reads from the registry of one reference.
@@ -45,7 +45,7 @@ type Registry struct {
 func Open(reference string, o Options) (*Registry, error) {
 	reference = strings.TrimPrefix(reference, "oci://")
 	if scheme, _, ok := strings.Cut(reference, "://"); ok {
-		return nil, fmt.Errorf("%q: leave out %s://; it is written registry.example.com/app:1.7", reference, scheme)
+		return nil, fmt.Errorf("%q: omit %s://, as in registry.example.com/app:1.7", reference, scheme)
 	}
 	opts := []name.Option{name.WeakValidation}
 	if o.PlainHTTP {
@@ -75,7 +75,7 @@ func Open(reference string, o Options) (*Registry, error) {
 	return r, nil
 }
 
-// A manifest is a manifest or index whose digest was checked.
+// A manifest is a manifest or index whose digest has been checked.
 type manifest struct {
 	Digest    string
 	MediaType types.MediaType
@@ -92,13 +92,13 @@ func (r *Registry) manifest(ctx context.Context, ref name.Reference) (*manifest,
 		return nil, fmt.Errorf("read %s: %w", ref, answered(err))
 	}
 	if d.Digest.Algorithm != "sha256" {
-		return nil, fmt.Errorf("read %s: its digest is of %s, and only sha256 is known", ref, d.Digest.Algorithm)
+		return nil, fmt.Errorf("read %s: digest algorithm %s is not supported: only sha256 is", ref, d.Digest.Algorithm)
 	}
 	return &manifest{d.Digest.String(), d.MediaType, d.Manifest}, nil
 }
 
-// Manifest reads the manifest or index with this digest (sha256:…), from the
-// repository of the reference.
+// Manifest reads the manifest or index with the digest (sha256:…) from the
+// reference's repository.
 func (r *Registry) Manifest(ctx context.Context, digest string) ([]byte, error) {
 	if _, err := v1.NewHash(digest); err != nil {
 		return nil, err
@@ -113,8 +113,8 @@ func (r *Registry) Manifest(ctx context.Context, digest string) ([]byte, error) 
 	return m.Raw, nil
 }
 
-// Blob reads the blob with this digest (sha256:…), from the repository of the
-// reference.
+// Blob reads the blob with the digest (sha256:…) from the reference's
+// repository.
 func (r *Registry) Blob(ctx context.Context, digest string) ([]byte, error) {
 	if _, err := v1.NewHash(digest); err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func (r *Registry) Blob(ctx context.Context, digest string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read blob %s: %w", ref, answered(err))
 	}
-	// The digest is that of the stored form. Reading checks it.
+	// The digest is that of the stored form and is checked while reading.
 	body, err := l.Compressed()
 	if err == nil {
 		defer body.Close()
@@ -142,8 +142,8 @@ func (r *Registry) Blob(ctx context.Context, digest string) ([]byte, error) {
 	return nil, fmt.Errorf("read blob %s: %w", ref, answered(err))
 }
 
-// referrers lists the referrers of a manifest, from the registry's API or else
-// from the fallback tag.
+// referrers lists the referrers of a manifest. It falls back from the
+// registry's API to the fallback tag.
 func (r *Registry) referrers(ctx context.Context, digest string) ([]descriptor, Source, error) {
 	list, ok, err := r.listReferrers(ctx, digest)
 	if err != nil || ok {
@@ -167,7 +167,7 @@ func readIndex(data []byte) ([]descriptor, error) {
 }
 
 // listReferrers reads all pages of the referrers API. It returns false if the
-// registry does not have that API.
+// registry does not support the API.
 func (r *Registry) listReferrers(ctx context.Context, digest string) ([]descriptor, bool, error) {
 	repo := r.ref.Context()
 	auth, err := authn.Resolve(ctx, r.keychain, repo)
@@ -193,7 +193,7 @@ func (r *Registry) listReferrers(ctx context.Context, digest string) ([]descript
 			return nil, false, nil
 		}
 		if all = append(all, list...); len(all) > MaxAttestations {
-			return nil, false, fmt.Errorf("referrers of %s: %w: %d of them", digest, ErrTooMuch, MaxAttestations)
+			return nil, false, fmt.Errorf("referrers of %s: %w: %d referrers", digest, ErrTooMuch, MaxAttestations)
 		}
 		next = following
 	}
@@ -211,7 +211,7 @@ func referrersPage(ctx context.Context, client *http.Client, page *url.URL) (lis
 		return nil, nil, false, err
 	}
 	defer resp.Body.Close()
-	// Registries without this API answer with different codes.
+	// Registries without this API return different status codes.
 	if err := transport.CheckError(resp, http.StatusOK, http.StatusNotFound, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable); err != nil {
 		return nil, nil, false, err
 	}
@@ -235,8 +235,8 @@ func isStatus(err error, status int) bool {
 	return errors.As(err, &t) && t.StatusCode == status
 }
 
-// answered rewords an error that a registry answered with. It quotes the
-// registry's own text, up to a limit.
+// answered rewords an error response of a registry. It quotes the registry's
+// own text, up to a limit.
 func answered(err error) error {
 	var t *transport.Error
 	if !errors.As(err, &t) {
@@ -255,7 +255,7 @@ func answered(err error) error {
 	return &answerError{text, err}
 }
 
-// maxQuotedErrors is the number of a registry's errors in a message.
+// maxQuotedErrors is the number of a registry's errors that a message quotes.
 const maxQuotedErrors = 3
 
 type answerError struct {
@@ -268,9 +268,8 @@ func (e *answerError) Unwrap() error { return e.cause }
 
 var errSilent = errors.New("the registry sent nothing")
 
-// A capped transport cuts off answers that are larger than the request allows,
-// or that stall. The limit is in the context, so that it applies to redirects
-// as well.
+// A capped transport cuts off responses that stall or exceed the request's
+// limit. The limit is in the context, so that it also applies to redirects.
 type capped struct {
 	http.RoundTripper
 	silence time.Duration
@@ -305,7 +304,7 @@ func (b capped) RoundTrip(req *http.Request) (*http.Response, error) {
 type boundedBody struct {
 	io.ReadCloser
 	left, bound int64
-	ctx         context.Context // of the request, which ends with the body
+	ctx         context.Context // of the request; ends with the body
 	cancel      context.CancelCauseFunc
 	timer       *time.Timer
 	silence     time.Duration

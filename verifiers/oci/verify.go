@@ -15,10 +15,10 @@ import (
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
-// Criteria select the signatures that count.
+// Criteria determine which signatures count.
 type Criteria struct {
 	Signer        *evidence.Signer
-	PredicateType string // only statements of this type count; "": any signature does
+	PredicateType string // only statements of this type count; "": any signature counts
 }
 
 // A Result is the outcome for one attachment.
@@ -28,13 +28,14 @@ const (
 	Verified    Result = "verified"
 	NotVerified Result = "not-verified" // signed, but not as the criteria require
 	Unsigned    Result = "unsigned"     // it has no signature
-	// its content does not match its media type, or the registry lacks it
+	// its content does not match its media type, or the registry does not have
+	// it
 	Malformed Result = "malformed"
 	Unusable  Result = "unusable" // the registry lists it but does not provide it
 	Unread    Result = "unread"   // its type is not supported
 )
 
-// A Finding is an attachment with its result. PredicateType, Category and Facts
+// A Finding is the result for one attachment. PredicateType, Category and Facts
 // are proven to be the signer's only if Result is Verified.
 type Finding struct {
 	Source        Source            `json:"source"`
@@ -42,7 +43,7 @@ type Finding struct {
 	Digest        string            `json:"digest"` // of the bundle, envelope or statement
 	MediaType     string            `json:"mediaType,omitempty"`
 	Result        Result            `json:"result"`
-	Reason        string            `json:"reason,omitempty"` // for any other result than Verified
+	Reason        string            `json:"reason,omitempty"` // for results other than Verified
 	Signer        *entry.Signer     `json:"signer,omitempty"`
 	KeyName       string            `json:"keyName,omitempty"`
 	PredicateType string            `json:"predicateType,omitempty"`
@@ -51,7 +52,7 @@ type Finding struct {
 	// from the definitions of statements and of the predicate's type
 	Deviations  []string `json:"deviations,omitempty"`
 	TrustedRoot string   `json:"trustedRoot,omitempty"`
-	// it is verified, and has the required predicate type
+	// verified, and of the required predicate type
 	Counts bool `json:"counts"`
 }
 
@@ -62,7 +63,7 @@ type ArtifactReport struct {
 	Findings []Finding `json:"attestations"`
 }
 
-// A Report is the result for a reference.
+// A Report is the result for one reference.
 type Report struct {
 	Reference string `json:"reference"`
 	Verified  bool   `json:"verified"`
@@ -72,11 +73,12 @@ type Report struct {
 	Artifacts []*ArtifactReport `json:"artifacts"` // the first is what the reference names
 }
 
-// Verify verifies the attachments of the artifact that the reference names. It
-// is verified if one of its attachments counts. An index is also verified if
-// one counts for each of its platforms' manifests. An error means that there is
-// no result. Keep, if not nil, is called with each bundle that counts.
-// Signatures under cosign's older tags are converted to bundles.
+// Verify verifies the attachments of the artifact that the reference names. The
+// artifact is verified if one of its attachments counts. An index is also
+// verified if an attachment counts for each of its platforms' manifests. An
+// error means that there is no result. If keep is not nil, Verify calls it with
+// each bundle that counts. It converts signatures under cosign's older tags to
+// bundles.
 func Verify(ctx context.Context, r *Registry, c Criteria, keep func(*Finding, []byte) error) (*Report, error) {
 	report := &Report{Reference: r.ref.String()}
 	byArtifact := map[*Artifact][]Finding{}
@@ -147,8 +149,8 @@ func (f *Finding) describe(s *intoto.Statement) {
 	f.PredicateType, f.Category, f.Facts, f.Deviations = s.PredicateType, s.Category, s.Facts, s.Deviations.Strings()
 }
 
-// signed verifies an attachment of a registered format, or with a signature
-// that cosign wrote before bundles existed, which it returns as a bundle.
+// signed verifies an attachment of a registered format, or one with a cosign
+// signature from before bundles existed, which it returns as a bundle.
 func (c Criteria) signed(f *Finding, a *Attachment) ([]byte, error) {
 	data, of := a.Data, format.Of(a.MediaType)
 	if a.MediaType == mediaTypeSimpleSigning || of == format.Envelope {
@@ -163,7 +165,7 @@ func (c Criteria) signed(f *Finding, a *Attachment) ([]byte, error) {
 		return nil, err
 	}
 	if a.MediaType == mediaTypeSimpleSigning {
-		// The signature is over a small document, which names the artifact.
+		// The signature covers a small document that names the artifact.
 		if about, err = sigstore.ReadArtifact(bytes.NewReader(a.Data)); err != nil {
 			return nil, err
 		}

@@ -1,10 +1,10 @@
 // Package shape recognizes statements, envelopes and bundles by their outermost
 // members, whatever media type is claimed for them.
 //
-// It recognizes more than the readers of these formats accept: other spellings
-// of members, duplicate members and broken JSON. A document that another
-// program could read as a statement must not pass as an unknown one. The
-// readers then refuse it.
+// It accepts more than the readers of these formats: alternative spellings of
+// members, duplicate members and broken JSON. A document that another program
+// could read as a statement must not pass as an unknown one. The readers refuse
+// it later.
 package shape
 
 import (
@@ -13,10 +13,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// BundleMediaType begins the media type of every version of a Sigstore bundle.
+// BundleMediaType is the prefix of the media type of every bundle version.
 const BundleMediaType = "application/vnd.dev.sigstore.bundle"
 
-// A Set is the set of formats whose members a document has.
+// A Set is a set of formats whose members a document has.
 type Set uint8
 
 // The formats.
@@ -36,19 +36,18 @@ func Of(document []byte) Set {
 	return s.Set()
 }
 
-// maxText is the length limit of names and values that are compared, in bytes.
-// Those of the formats are shorter.
+// maxText is the length limit in bytes of the names and values that are
+// compared. Those of the formats are shorter.
 const maxText = 256
 
-// A Scanner recognizes a document of any size, which is written to it in
-// pieces.
+// A Scanner recognizes a document of any size, written to it in pieces.
 type Scanner struct {
 	started bool
-	done    bool // the outermost object has ended, or there is none
+	done    bool // the outermost object has ended, or the document is not an object
 	depth   int
 	quoted  bool
 	escaped bool
-	value   bool // a member's value follows at depth 1, not a name
+	value   bool // at depth 1, the next string is a member's value rather than its name
 	text    []byte
 	name    string
 	offset  int   // of the first brace
@@ -149,7 +148,7 @@ func unquote(raw []byte) string {
 	return string(text)
 }
 
-// string evaluates a string of the outermost object.
+// string evaluates a string in the outermost object.
 func (s *Scanner) string(text string) {
 	text = strings.ToLower(text)
 	if s.value {
@@ -161,7 +160,7 @@ func (s *Scanner) string(text string) {
 		}
 		return
 	}
-	// Some readers ignore case, and ProtoJSON accepts snake_case.
+	// Some readers ignore case, and ProtoJSON also accepts snake_case.
 	s.name = strings.NewReplacer("_", "", "-", "").Replace(text)
 	switch s.name {
 	case "payload", "payloadtype", "signatures", "verificationmaterial", "dsseenvelope", "messagesignature":

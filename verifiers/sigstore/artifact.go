@@ -14,17 +14,17 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// An Artifact is the expected subject of a bundle: a file or its digest.
+// An Artifact is the expected subject of a bundle, given as a file or a digest.
 type Artifact struct {
-	digests map[string][]byte // by in-toto's names of the algorithms
+	digests map[string][]byte // by in-toto's algorithm names
 	content io.ReadSeeker     // nil if only a digest is known
 }
 
-// maxSignedContent is the size limit of artifacts that are read into memory,
-// which only pure Ed25519 requires.
+// maxSignedContent is the size limit of artifacts that are read into memory.
+// Only pure Ed25519 requires that.
 const maxSignedContent = 256 << 20
 
-// ReadArtifact hashes an artifact of any size. Verify can read it again, so r
+// ReadArtifact hashes an artifact of any size. Verify may read r again, so r
 // must stay open until then.
 func ReadArtifact(r io.ReadSeeker) (*Artifact, error) {
 	hashes := map[string]hash.Hash{"sha256": sha256.New(), "sha384": sha512.New384(), "sha512": sha512.New()}
@@ -38,7 +38,7 @@ func ReadArtifact(r io.ReadSeeker) (*Artifact, error) {
 	return a, nil
 }
 
-// ArtifactDigest returns the artifact with a digest, which is sha256: and 64
+// ArtifactDigest returns the artifact with a digest in the form sha256: and 64
 // hexadecimal digits.
 func ArtifactDigest(s string) (*Artifact, error) {
 	digits, ok := strings.CutPrefix(s, "sha256:")
@@ -49,11 +49,12 @@ func ArtifactDigest(s string) (*Artifact, error) {
 	return &Artifact{digests: map[string][]byte{"sha256": d}}, nil
 }
 
-// Digest is the SHA-256 of the artifact, as sha256: and hexadecimal digits.
+// Digest returns the SHA-256 of the artifact as sha256: and hexadecimal digits.
 func (a *Artifact) Digest() string { return "sha256:" + hex.EncodeToString(a.digests["sha256"]) }
 
-// IsOneOf reports whether the artifact is one of the subjects: they have at
-// least one digest in common, and no digests by the same algorithm that differ.
+// IsOneOf reports whether the artifact is one of the subjects. A subject must
+// have at least one digest in common with the artifact, and none that
+// contradicts it.
 func (a *Artifact) IsOneOf(subjects []entry.Subject) bool {
 	for _, s := range subjects {
 		same, differs := 0, 0
@@ -75,13 +76,13 @@ func (a *Artifact) IsOneOf(subjects []entry.Subject) bool {
 
 // errContent is wrapped by errors about signatures that cannot be checked
 // without the whole artifact.
-var errContent = errors.New("a pure Ed25519 signature can't be checked by a digest")
+var errContent = errors.New("a pure Ed25519 signature cannot be checked against a digest")
 
-// message reads the artifact again, into memory, and checks that it has not
+// message reads the artifact into memory again and checks that it has not
 // changed.
 func (a *Artifact) message() ([]byte, error) {
 	if a == nil || a.content == nil {
-		return nil, fmt.Errorf("it was not signed with the key by Ed25519ph, and %w; give the artifact itself", errContent)
+		return nil, fmt.Errorf("it was not signed with the key by Ed25519ph, and %w: specify the artifact itself", errContent)
 	}
 	if _, err := a.content.Seek(0, io.SeekStart); err != nil {
 		return nil, &readError{err}
@@ -91,10 +92,10 @@ func (a *Artifact) message() ([]byte, error) {
 		return nil, &readError{err}
 	}
 	if len(data) > maxSignedContent {
-		return nil, fmt.Errorf("%w, and the artifact has more than %d bytes; sign with Ed25519ph", errContent, maxSignedContent)
+		return nil, fmt.Errorf("%w, and the artifact has more than %d bytes: sign with Ed25519ph", errContent, maxSignedContent)
 	}
 	if sum := sha256.Sum256(data); !bytes.Equal(sum[:], a.digests["sha256"]) {
-		return nil, errors.New("the artifact has changed while it was read")
+		return nil, errors.New("the artifact changed while it was being read")
 	}
 	return data, nil
 }

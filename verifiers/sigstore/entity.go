@@ -11,23 +11,22 @@ import (
 	"muniment.dev/muniment/verifiers/sniff"
 )
 
-// An entity is a bundle in the form that sigstore-go's verifier needs. It is
-// parsed once and then only read, so goroutines can share it.
+// An entity is a bundle in the form that sigstore-go's verifier requires. It is
+// immutable after parsing, so goroutines can share it.
 type entity struct {
 	*bundle.Bundle
 	content verify.SignatureContent
 	entries []*tlog.Entry
 }
 
-// Limits of a bundle. Genuine ones with 32 log entries, inclusion proofs,
+// Limits of a bundle. Genuine bundles with 32 log entries, inclusion proofs,
 // certificate chains and timestamps are far smaller.
 const (
 	maxValues = 20_000
 	maxDepth  = 32
 )
 
-// NewCounter returns a counter for the values of a bundle, with the limits of
-// Parse.
+// NewCounter returns a counter for the values of a bundle, with Parse's limits.
 func NewCounter() *boundedjson.Counter { return boundedjson.NewCounter(maxValues, maxDepth) }
 
 func newEntity(data []byte) (*entity, error) {
@@ -55,15 +54,15 @@ func newEntity(data []byte) (*entity, error) {
 func (e *entity) SignatureContent() (verify.SignatureContent, error) { return e.content, nil }
 func (e *entity) TlogEntries() ([]*tlog.Entry, error)                { return e.entries, nil }
 
-// withEntry returns the bundle with only one of its log entries.
+// withEntry returns the bundle with one of its log entries only.
 func (e *entity) withEntry(entry *tlog.Entry) *entity {
 	return &entity{Bundle: e.Bundle, content: e.content, entries: []*tlog.Entry{entry}}
 }
 
 // An envelope keeps sigstore-go from reading the payload. Package intoto reads
-// it instead, strictly and once, so that the same reading is compared with the
-// artifact and returned to the caller. Payloads other than statements can be
-// verified as well.
+// the payload instead, strictly and once, so that the same interpretation is
+// compared with the artifact and returned to the caller. It also allows
+// payloads other than statements to be verified.
 type envelope struct{ *bundle.Envelope }
 
 func (e *envelope) EnvelopeContent() verify.EnvelopeContent { return e }

@@ -9,8 +9,8 @@ import (
 )
 
 // An Identity defines the accepted certificates. At least one field of each
-// pair must be set. If both are, both must match. Regular expressions match
-// anywhere in the text, as in cosign: anchor them with ^ and $.
+// pair must be set. If both are set, both must match. As in cosign, regular
+// expressions match anywhere in the text: anchor them with ^ and $.
 type Identity struct {
 	// subject alternative name of the certificate, such as an e-mail address or
 	// the URI of a workflow
@@ -34,11 +34,11 @@ func (id Identity) match(s entry.Signer) error {
 	case id.Name == "" && id.NameRegexp == nil, id.Issuer == "" && id.IssuerRegexp == nil:
 		return errors.New("no identity specified")
 	case s.Identity == "" || s.Issuer == "":
-		return errors.New("the signer has no identity of an issuer")
+		return errors.New("the signer has no identity from an issuer")
 	case id.Issuer != "" && id.Issuer != s.Issuer:
-		return fmt.Errorf("the certificate was issued to an identity of %q, not of %q", s.Issuer, id.Issuer)
+		return fmt.Errorf("the certificate's identity is from issuer %q, not %q", s.Issuer, id.Issuer)
 	case id.IssuerRegexp != nil && !id.IssuerRegexp.MatchString(s.Issuer):
-		return fmt.Errorf("the certificate was issued to an identity of %q, which does not match %q", s.Issuer, id.IssuerRegexp)
+		return fmt.Errorf("the certificate's identity is from issuer %q, which does not match %q", s.Issuer, id.IssuerRegexp)
 	case id.Name != "" && id.Name != s.Identity:
 		return fmt.Errorf("the certificate was issued to %q, not to %q", s.Identity, id.Name)
 	case id.NameRegexp != nil && !id.NameRegexp.MatchString(s.Identity):

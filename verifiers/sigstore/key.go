@@ -25,9 +25,9 @@ import (
 var digestHashes = map[string]crypto.Hash{"sha256": crypto.SHA256, "sha384": crypto.SHA384, "sha512": crypto.SHA512}
 
 // check returns an error if a signature by the key cannot prove the digest. The
-// choice of hash is not signed. ECDSA truncates a digest that is longer than
-// the curve and reads a shorter one as a number, so the truncated part and
-// leading zeros would not be checked.
+// signature does not cover the choice of hash. ECDSA truncates a digest that is
+// longer than the curve and reads a shorter one as a number, so the truncated
+// part and leading zeros would not be checked.
 func (d *messageDigest) check(public crypto.PublicKey) error {
 	h, known := digestHashes[d.algorithm]
 	k, ec := public.(*ecdsa.PublicKey)
@@ -49,9 +49,9 @@ func (d *messageDigest) message() *dsse.Message {
 	return &dsse.Message{Digests: map[crypto.Hash][]byte{digestHashes[d.algorithm]: d.value}}
 }
 
-// signedBy returns the key that the bundle was signed with. The bundle's hint
-// is unsigned, so each key is tried. The rest of the verification is needed for
-// that key only.
+// signedBy returns the key that signed the bundle. The bundle's hint is
+// unsigned, so each key is tried. The remaining verification is done only for
+// the key that it returns.
 func (b *Bundle) signedBy(keys []*dsse.Key, a *Artifact) (*dsse.Key, error) {
 	var message *dsse.Message
 	if b.digest == nil {
@@ -98,7 +98,7 @@ func (b *Bundle) signedBy(keys []*dsse.Key, a *Artifact) (*dsse.Key, error) {
 	}
 }
 
-// hinted moves the key that the bundle's hint names to the front.
+// hinted moves the key named by the bundle's hint to the front.
 func hinted(keys []*dsse.Key, hint string) []*dsse.Key {
 	keys = slices.Clone(keys)
 	slices.SortStableFunc(keys, func(a, b *dsse.Key) int {
@@ -120,7 +120,7 @@ func meant(k *dsse.Key, hint string) bool {
 	return err == nil && (hint == base64.StdEncoding.EncodeToString(sum) || hint == digits || hint == k.ID)
 }
 
-// trusting returns trusted material in which only the key verifies signatures.
+// trusting returns trusted material in which only this key verifies signatures.
 func trusting(k *dsse.Key, material root.TrustedMaterial, content func() ([]byte, error)) root.TrustedMaterial {
 	always := root.NewExpiringKey(&keyVerifier{k.Public(), content}, time.Time{}, time.Time{})
 	key := root.NewTrustedPublicKeyMaterial(func(string) (root.TimeConstrainedVerifier, error) { return always, nil })
@@ -136,7 +136,7 @@ func (m *keyMaterial) PublicKeyVerifier(id string) (root.TimeConstrainedVerifier
 	return m.key.PublicKeyVerifier(id)
 }
 
-// A keyVerifier checks signatures in every form that a key can make. A key does
+// A keyVerifier accepts every form of signature that a key can make. A key does
 // not determine whether RSA uses PSS, or Ed25519 is Ed25519ph.
 type keyVerifier struct {
 	public  crypto.PublicKey
@@ -168,7 +168,7 @@ func (v *keyVerifier) VerifySignature(sig, message io.Reader, opts ...signature.
 	return dsse.CheckSignature(v.public, dsse.NewMessage(m), s)
 }
 
-// messageOf returns the message with a digest, whose length shows its
+// messageOf returns the message with a digest, whose length determines its
 // algorithm.
 func messageOf(digest []byte) *dsse.Message {
 	for _, h := range digestHashes {

@@ -11,13 +11,13 @@ import (
 	"muniment.dev/muniment/verifiers/dsse"
 )
 
-// Check returns an error if the requirements are incomplete, or cannot be met
+// Check returns an error if the requirements are incomplete or cannot be met:
 // by signatures with keys or, if keys is false, with certificates.
 func (r Requirements) Check(keys bool) error { return r.check(keys) }
 
-// Usual returns the usual requirements for certificates under one root of Each:
-// a time, a log entry if the root has logs, and an SCT if it has certificate
-// transparency logs.
+// Usual returns the usual requirements for certificates under one root from
+// Each: a signing time, a log entry if the root has logs, and an SCT if it has
+// certificate transparency logs.
 func (r *TrustedRoot) Usual() Requirements {
 	need := Requirements{LogEntries: None, Timestamps: 1, SCTs: None}
 	if len(r.material.RekorLogs()) > 0 {
@@ -29,7 +29,7 @@ func (r *TrustedRoot) Usual() Requirements {
 	return need
 }
 
-// Knows reports whether an authority of the root has issued the bundle's
+// Knows reports whether an authority of the root issued the bundle's
 // certificate. It checks nothing else.
 func (r *TrustedRoot) Knows(b *Bundle) bool {
 	return slices.ContainsFunc(r.all, func(one *TrustedRoot) bool { return one.knows(b) })
@@ -74,7 +74,7 @@ func (b *Bundle) Hints(k *dsse.Key) bool { return b.hasKey() && meant(k, b.hint(
 // one and the artifact is not needed. A bundle with a wrong signature was
 // changed or forged, whatever the trusted root. The error wraps
 // dsse.ErrUnsupported if the form of the signature or the type of the key is
-// not supported: the signature can be valid.
+// not supported. Such a signature may be valid.
 func (b *Bundle) CheckOwn() error {
 	content, err := b.entity.VerificationContent()
 	if err != nil || content.Certificate() == nil {

@@ -6,10 +6,10 @@ import (
 )
 
 // A Threshold is a required number. The zero value is refused, so that no
-// requirement is dropped by accident: use None to require none.
+// requirement is dropped by accident. Use None to require none.
 type Threshold int
 
-// None means that none are required.
+// None requires none.
 const None Threshold = -1
 
 // maxThreshold is sigstore-go's limit for the entries and timestamps of a
@@ -24,11 +24,11 @@ func AtLeast(n int) Threshold {
 	return Threshold(n)
 }
 
-// Requirements define what a bundle must have besides a signature.
+// Requirements define what a bundle must contain besides a signature.
 type Requirements struct {
-	// LogEntries is the number of transparency logs of the trusted root that
-	// must have an entry for the signature. With None, the entries of a bundle
-	// are ignored.
+	// LogEntries is the number of transparency logs in the trusted root that
+	// must have an entry for the signature. With None, the bundle's entries are
+	// ignored.
 	LogEntries Threshold
 
 	// Timestamps is the number of trusted signing times. They come from
@@ -39,12 +39,12 @@ type Requirements struct {
 	// SignedTimestamps counts RFC 3161 timestamps only.
 	SignedTimestamps bool
 
-	// SCTs is the number of certificate transparency logs of the trusted root
-	// that must have promised to list the certificate. Keys have none.
+	// SCTs is the number of certificate transparency logs in the trusted root
+	// that must have promised to include the certificate. Keys have none.
 	SCTs Threshold
 
-	// CurrentTime requires the certificate to be valid now. It requires
-	// Timestamps: None, and suits long-lived certificates.
+	// CurrentTime requires the certificate to be valid now. It requires that
+	// Timestamps is None, and suits long-lived certificates.
 	CurrentTime bool
 }
 
@@ -56,8 +56,8 @@ var ForCertificates = Requirements{LogEntries: 1, Timestamps: 1, SCTs: 1}
 // entry.
 var ForKeys = Requirements{LogEntries: 1, Timestamps: None, SCTs: None}
 
-// check returns an error if the requirements are incomplete, or can't be met by
-// signatures with keys or with certificates.
+// check returns an error if the requirements are incomplete, or cannot be met
+// by signatures with keys or with certificates.
 func (r Requirements) check(keys bool) error {
 	for _, t := range []struct {
 		what string
@@ -76,7 +76,7 @@ func (r Requirements) check(keys bool) error {
 	case keys && r.CurrentTime:
 		return errors.New("requirements: the current time applies only to certificates, not to keys")
 	case r.CurrentTime && r.Timestamps != None:
-		return errors.New("requirements: a certificate is checked either at the current time or at that of timestamps, not both")
+		return errors.New("requirements: a certificate is checked either at the current time or at the time of its timestamps, not both")
 	case !keys && r.Timestamps == None && !r.CurrentTime:
 		return errors.New("requirements: a certificate must be checked at some time: require a timestamp, or use the current time")
 	case r.SignedTimestamps && r.Timestamps == None:

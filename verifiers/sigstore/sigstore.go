@@ -1,8 +1,8 @@
 // Package sigstore verifies Sigstore bundles, v0.1 to v0.3
-// (https://github.com/sigstore/protobuf-specs), with no network.
+// (https://github.com/sigstore/protobuf-specs), without network access.
 //
-// It determines the signer and the subjects of a bundle, under a trusted root
-// or given keys. The caller's policy decides whether to trust that signer.
+// It determines a bundle's signer and subjects under a trusted root or with
+// given keys. The caller's policy decides whether to trust that signer.
 package sigstore
 
 import (
@@ -20,15 +20,15 @@ import (
 	"muniment.dev/muniment/verifiers/sniff"
 )
 
-// MediaTypePrefix begins the media type of every version of a bundle.
+// MediaTypePrefix is the prefix of the media type of every bundle version.
 const MediaTypePrefix = shape.BundleMediaType
 
 // MaxBundleSize is the size limit of a bundle in bytes. A bundle contains the
 // whole attestation, and scan reports of 130 MB exist.
 const MaxBundleSize = 256 << 20
 
-// ErrMalformed is wrapped by errors about documents that are not bundles, or
-// not trusted roots.
+// ErrMalformed is wrapped by errors about documents that are not bundles or not
+// trusted roots.
 var ErrMalformed = errors.New("malformed")
 
 // A Bundle is a parsed bundle. Parsing verifies nothing: use Verifier.Verify.
@@ -41,8 +41,8 @@ type Bundle struct {
 	PayloadType string            // of the DSSE envelope, "" if the bundle has a bare signature
 	Payload     []byte            // of the DSSE envelope
 	Statement   *intoto.Statement // nil unless the payload is one; its predicate is not checked
-	// why the payload, which is or is declared to be a statement, cannot be
-	// read as one; nil for other payloads
+	// why the payload cannot be read, although it is, or is declared to be, a
+	// statement; nil for other payloads
 	Unread error
 
 	entity *entity
@@ -50,7 +50,7 @@ type Bundle struct {
 }
 
 // Parse reads a bundle and checks its structure. The error wraps ErrMalformed
-// and names what is wrong.
+// and names the invalid part.
 func Parse(data []byte) (*Bundle, error) {
 	b, err := parse(data)
 	if err != nil {

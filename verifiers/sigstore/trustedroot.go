@@ -36,14 +36,14 @@ type TrustedRoot struct {
 	all      []*TrustedRoot
 }
 
-// MaxTrustedRoots is the maximum number of roots in a file. Each costs a
+// MaxTrustedRoots is the maximum number of roots in a file. Each root adds a
 // verification.
 const MaxTrustedRoots = 16
 
 // ParseTrustedRoot reads a trusted root file (JSON, media type
-// application/vnd.dev.sigstore.trustedroot+json;version=0.1). The error wraps
-// ErrMalformed. A file of JSON Lines, such as gh attestation trusted-root
-// writes, has several roots. A bundle must verify under one of them alone.
+// application/vnd.dev.sigstore.trustedroot+json;version=0.1). A file of JSON
+// Lines, the output of gh attestation trusted-root, contains several roots. A
+// bundle must verify under a single one of them. The error wraps ErrMalformed.
 func ParseTrustedRoot(data []byte) (*TrustedRoot, error) {
 	r, err := parseTrustedRoot(data)
 	if err != nil {
@@ -100,7 +100,7 @@ func parseRoot(data []byte, file string) (*TrustedRoot, error) {
 	return &TrustedRoot{material: material, proto: pb, digest: file, own: digestOfFile(data)}, nil
 }
 
-// Each returns the roots of the file. All have the digest of the file.
+// Each returns the roots of the file. All have the file's digest.
 func (r *TrustedRoot) Each() []*TrustedRoot { return r.all }
 
 // Digest returns the SHA-256 of the file, as sha256: and hexadecimal digits.
@@ -117,12 +117,12 @@ func PublicGoodJSON() []byte { return append([]byte(nil), publicGood...) }
 var PublicGood = sync.OnceValue(func() *TrustedRoot {
 	r, err := ParseTrustedRoot(publicGood)
 	if err != nil {
-		panic(err) // it is part of the program
+		panic(err) // it is embedded in the program
 	}
 	return r
 })
 
-// A Description lists the content of a trusted root for people.
+// A Description lists the content of a trusted root for display.
 type Description struct {
 	MediaType              string      `json:"mediaType"`
 	Digest                 string      `json:"digest"`
@@ -138,9 +138,9 @@ type Authority struct {
 	Operator    string `json:"operator,omitempty"`
 	Subject     string `json:"subject"`     // of the chain's root certificate
 	Fingerprint string `json:"fingerprint"` // SHA-256 of the chain's root certificate
-	Chain       int    `json:"chain"`       // certificates of the chain
+	Chain       int    `json:"chain"`       // number of certificates
 	Validity    `json:"validity"`
-	// the period in which all certificates of the chain are valid
+	// period in which all certificates of the chain are valid
 	Certificate Validity `json:"certificateValidity"`
 }
 
@@ -154,8 +154,8 @@ type Log struct {
 	Validity `json:"validity"`
 }
 
-// Validity is a period of time that includes its ends. A nil Start or End means
-// no limit.
+// Validity is a period of time, including its ends. A nil Start or End means no
+// limit.
 type Validity struct {
 	Start *time.Time `json:"start,omitempty"`
 	End   *time.Time `json:"end,omitempty"`
@@ -167,7 +167,7 @@ func (v Validity) Contains(t time.Time) bool {
 }
 
 // Describe returns the content of the root. For a file with several roots, call
-// it for each root of Each.
+// it on each root from Each.
 func (r *TrustedRoot) Describe() Description {
 	d := Description{MediaType: r.proto.GetMediaType(), Digest: r.own}
 	for _, a := range r.proto.GetCertificateAuthorities() {
@@ -190,7 +190,7 @@ func describeAuthority(a *prototrustroot.CertificateAuthority) Authority {
 	for _, c := range a.GetCertChain().GetCertificates() {
 		cert, err := x509.ParseCertificate(c.GetRawBytes())
 		if err != nil {
-			continue // it was parsed with the root
+			continue // cannot happen: it was parsed with the root
 		}
 		sum := sha256.Sum256(cert.Raw)
 		out.Subject, out.Fingerprint = cert.Subject.String(), hex.EncodeToString(sum[:])

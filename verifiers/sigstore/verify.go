@@ -24,25 +24,24 @@ import (
 // ErrNotVerified is wrapped by errors that are a verdict about the bundle.
 var ErrNotVerified = errors.New("not verified")
 
-// MaxKeys is the limit of keys of a verifier. A bundle's hint about its key is
-// unsigned, so all keys can have to be tried.
+// MaxKeys is the maximum number of keys of a verifier. A bundle's hint about
+// its key is unsigned, so it may be necessary to try them all.
 const MaxKeys = 64
 
-// A Verifier verifies bundles that are signed either with certificates or with
-// one of its keys, and that meet its requirements. It can be used by several
-// goroutines.
+// A Verifier verifies bundles that are signed with certificates, or with one of
+// its keys, and that meet its requirements. Goroutines can share it.
 type Verifier struct {
 	root *TrustedRoot
 	keys []*dsse.Key
 	need Requirements
 }
 
-// NewCertificateVerifier returns a verifier of bundles that were signed with a
-// certificate of an authority of the trusted root. Identity.Check compares the
-// identity in the certificate.
+// NewCertificateVerifier returns a verifier for bundles signed with a
+// certificate that an authority of the trusted root issued. Use Identity.Check
+// to compare the identity in the certificate.
 func NewCertificateVerifier(trusted *TrustedRoot, need Requirements) (*Verifier, error) {
 	if trusted == nil {
-		return nil, errors.New("certificates can't be verified without a trusted root")
+		return nil, errors.New("certificates cannot be verified without a trusted root")
 	}
 	if err := need.check(false); err != nil {
 		return nil, err
@@ -50,8 +49,8 @@ func NewCertificateVerifier(trusted *TrustedRoot, need Requirements) (*Verifier,
 	return &Verifier{root: trusted, need: need}, nil
 }
 
-// NewKeyVerifier returns a verifier of bundles that were signed with one of the
-// keys. The trusted root can be nil if neither log entries nor timestamps are
+// NewKeyVerifier returns a verifier for bundles signed with one of the keys.
+// The trusted root can be nil if neither log entries nor timestamps are
 // required.
 func NewKeyVerifier(keys []*dsse.Key, trusted *TrustedRoot, need Requirements) (*Verifier, error) {
 	switch {
@@ -64,7 +63,7 @@ func NewKeyVerifier(keys []*dsse.Key, trusted *TrustedRoot, need Requirements) (
 		return nil, err
 	}
 	if trusted == nil && need.needsRoot() {
-		return nil, errors.New("log entries and timestamps can't be verified without a trusted root")
+		return nil, errors.New("log entries and timestamps cannot be verified without a trusted root")
 	}
 	return &Verifier{root: trusted, keys: slices.Clone(keys), need: need}, nil
 }
@@ -74,8 +73,8 @@ func NewKeyVerifier(keys []*dsse.Key, trusted *TrustedRoot, need Requirements) (
 type Verified struct {
 	Signer  entry.Signer
 	KeyName string // as in dsse.Key
-	// Fulcio's extensions of the certificate, by the names of sigstore-go's
-	// verification result
+	// Fulcio's certificate extensions, named as in sigstore-go's verification
+	// result
 	Claims        map[string]string
 	Subjects      []entry.Subject
 	PredicateType string
@@ -110,10 +109,10 @@ type LogEntry struct {
 }
 
 // Verify returns the signer and the content of the bundle. If an artifact is
-// given, the bundle must be about it. Otherwise a bare signature is verified
-// over the digest in the bundle, and an envelope over its payload. An error
-// that wraps ErrNotVerified is a verdict. Any other error means that the
-// artifact could not be read.
+// given, the bundle must be about it. Otherwise Verify checks a bare signature
+// against the digest in the bundle, and an envelope's signature against its
+// payload. An error that wraps ErrNotVerified is a verdict. Any other error
+// means that the artifact could not be read.
 func (v *Verifier) Verify(b *Bundle, a *Artifact) (*Verified, error) {
 	out, err := v.verify(b, a)
 	var failed *readError
@@ -126,14 +125,14 @@ func (v *Verifier) Verify(b *Bundle, a *Artifact) (*Verified, error) {
 	return out, nil
 }
 
-// A readError is an error of reading the artifact, not a verdict.
+// A readError is an error reading the artifact, not a verdict.
 type readError struct{ error }
 
-// Reason returns the text of a verification error without its common prefix.
+// Reason returns the text of a verification error without the common prefix.
 func Reason(err error) string { return strings.TrimPrefix(err.Error(), ErrNotVerified.Error()+": ") }
 
-// CheckMaterial returns an error unless the bundle was signed with a key, if
-// that is required, and otherwise with a certificate.
+// CheckMaterial returns an error unless the bundle was signed with a key, or
+// with a certificate if key is false.
 func (b *Bundle) CheckMaterial(key bool) error {
 	switch {
 	case !key && b.hasKey():
@@ -164,7 +163,8 @@ func (v *Verifier) verify(b *Bundle, a *Artifact) (*Verified, error) {
 		if err == nil || errors.As(err, &unread) {
 			return out, err
 		}
-		// The reason of a root that knows the certificate is more helpful.
+		// If the root has the certificate's authority, its reason is more
+		// helpful.
 		if failed == nil || trusted.knows(b) {
 			failed = err
 		}
@@ -198,7 +198,7 @@ func (v *Verifier) verifyWith(b *Bundle, a *Artifact, trusted *TrustedRoot) (*Ve
 func (b *Bundle) wrongArtifact(a *Artifact) error {
 	switch {
 	case b.digest != nil && a.digests[b.digest.algorithm] == nil:
-		return fmt.Errorf("the signature is over a %s digest; give the artifact itself", b.digest.algorithm)
+		return fmt.Errorf("the signature is over a %s digest: specify the artifact itself", b.digest.algorithm)
 	case b.digest != nil:
 		return fmt.Errorf("the artifact is %s, but the signature is over another one", a.Digest())
 	case len(b.Subjects) == 0:
@@ -235,10 +235,10 @@ func (v *Verifier) withKey(out *Verified, b *Bundle, k *dsse.Key, material root.
 	return nil
 }
 
-// run verifies the signature and its accompanying material by sigstore-go, and
-// fills in the times and log entries.
+// run verifies the signature and its accompanying material with sigstore-go,
+// and fills in the times and log entries.
 func (v *Verifier) run(out *Verified, b *Bundle, material root.TrustedMaterial, public crypto.PublicKey, more ...verify.PolicyOption) (*verify.VerificationResult, error) {
-	over := verify.WithoutArtifactUnsafe() // the statement's subjects have been compared
+	over := verify.WithoutArtifactUnsafe() // the statement's subjects have already been compared
 	if b.digest != nil {
 		if err := b.digest.check(public); err != nil {
 			return nil, err
@@ -246,7 +246,7 @@ func (v *Verifier) run(out *Verified, b *Bundle, material root.TrustedMaterial, 
 		over = verify.WithArtifactDigest(b.digest.algorithm, b.digest.value)
 	}
 	if len(more) == 0 {
-		more = append(more, verify.WithoutIdentitiesUnsafe()) // that is for Identity
+		more = append(more, verify.WithoutIdentitiesUnsafe()) // Identity compares them instead
 	}
 	verifier, err := verify.NewVerifier(material, v.need.options()...)
 	if err != nil {
@@ -268,7 +268,7 @@ func (v *Verifier) run(out *Verified, b *Bundle, material root.TrustedMaterial, 
 	}
 	var logs int
 	if out.LogEntries, logs = verifiedEntries(b.entity, material, out.Timestamps); logs < int(v.need.LogEntries) {
-		return nil, fmt.Errorf("at the time of the signature the trusted root does not trust the log's key: entries of %d logs hold, and %d are required", logs, v.need.LogEntries)
+		return nil, fmt.Errorf("the trusted root does not trust the log's key at the signing time: entries of %d logs are valid, but %d are required", logs, v.need.LogEntries)
 	}
 	return result, nil
 }
@@ -278,12 +278,12 @@ func (v *Verifier) run(out *Verified, b *Bundle, material root.TrustedMaterial, 
 // check.
 func (r Requirements) precheck(e *entity) error {
 	if r.LogEntries != None && len(e.entries) == 0 {
-		return errors.New("the bundle has no log entry, and one is required")
+		return errors.New("the bundle has no log entry, but one is required")
 	}
 	for i, entry := range e.entries {
 		pb := entry.TransparencyLogEntry()
 		if r.LogEntries != None && entry.IsRekorV2() && pb.GetLogIndex() != pb.GetInclusionProof().GetLogIndex() {
-			// sigstore-go uses only one of them
+			// sigstore-go uses only one of the two
 			return fmt.Errorf("tlogEntries[%d]: the entry and its inclusion proof have different indexes", i)
 		}
 	}
@@ -292,10 +292,10 @@ func (r Requirements) precheck(e *entity) error {
 		return err
 	}
 	if r.SignedTimestamps {
-		return errors.New("the bundle has no RFC 3161 timestamp, and one is required")
+		return errors.New("the bundle has no RFC 3161 timestamp, but one is required")
 	}
 	if r.LogEntries == None || !slices.ContainsFunc(e.entries, (*tlog.Entry).HasInclusionPromise) {
-		return errors.New("cannot establish the signing time, which is required: the bundle has no RFC 3161 timestamp and no log entry with a signed time; sign with a timestamp authority")
+		return errors.New("cannot establish the signing time, which is required: the bundle has no RFC 3161 timestamp and no log entry with a signed time: sign with a timestamp authority")
 	}
 	return nil
 }
@@ -331,9 +331,9 @@ func verifiedEntries(e *entity, material root.TrustedMaterial, times []Timestamp
 		}
 		log, index := material.RekorLogs()[hex.EncodeToString([]byte(entry.LogKeyID()))], entry.LogIndex()
 		if !entry.HasInclusionPromise() {
-			// Only a promise contains the index across the shards of Rekor v1,
-			// and a time at which sigstore-go checks that the log's key is
-			// trusted.
+			// Only an inclusion promise contains the index across the shards of
+			// Rekor v1, and a time at which sigstore-go checks that the log's
+			// key is trusted.
 			if !trustedAt(log, times) {
 				continue
 			}
@@ -345,7 +345,7 @@ func verifiedEntries(e *entity, material root.TrustedMaterial, times []Timestamp
 }
 
 // trustedAt reports whether the log's key was valid at one of the trusted
-// times. It returns true if there is none.
+// times. It returns true if there are none.
 func trustedAt(log *root.TransparencyLog, times []Timestamp) bool {
 	timed := false
 	for _, t := range times {

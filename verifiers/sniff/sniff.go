@@ -1,5 +1,5 @@
-// Package sniff explains why a file cannot be read as one JSON document: it has
-// another encoding, an older format or several documents.
+// Package sniff explains why a file cannot be read as one JSON document:
+// because of its encoding, an older format, or several documents in one file.
 package sniff
 
 import (
@@ -59,12 +59,13 @@ func Encoding(data []byte) error {
 	return nil
 }
 
-// maxDepth is the depth to which JSON checks. Decoders refuse deeper documents.
+// maxDepth is the depth to which JSON checks syntax. Decoders refuse deeper
+// documents.
 const maxDepth = 1000
 
-// JSON returns an error if the text is not one JSON value. The error contains
-// no part of the text, which could be a key or token given by mistake. Decoders
-// of protocol buffers quote it.
+// JSON returns an error if the text is not one JSON value. The error quotes no
+// part of the text, which could be a key or token specified by mistake.
+// Protobuf decoders do quote it.
 func JSON(data []byte) error {
 	if err := Encoding(data); err != nil {
 		return err
@@ -88,8 +89,8 @@ func JSON(data []byte) error {
 	}
 }
 
-// Explain returns an error that names the form of a file which could not be
-// read as one JSON document, or nil if it finds none.
+// Explain returns an error that names the form of a file that could not be read
+// as one JSON document. It returns nil if it does not recognize the form.
 func Explain(data []byte) error {
 	if err := Encoding(data); err != nil {
 		return err
@@ -130,8 +131,8 @@ func Members(data []byte) map[string]bool {
 // maxMembers limits the names that Members returns.
 const maxMembers = 1024
 
-// Decoder returns a decoder of all JSON that RFC 8259 allows. It also accepts
-// text that is not UTF-8, which the caller must check.
+// Decoder returns a decoder for all JSON that RFC 8259 allows. It also accepts
+// text that is not UTF-8, so the caller must check that.
 func Decoder(data []byte) *jsontext.Decoder {
 	return jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
