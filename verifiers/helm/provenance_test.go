@@ -47,7 +47,7 @@ func TestProvenanceOfHelm(t *testing.T) {
 			t.Errorf("keyring %s: subjects %v", name, s)
 		}
 	}
-	if _, err := keyring(t, serialised(t, other)).Verify(prov); !errors.Is(err, ErrNotVerified) || !strings.Contains(err.Error(), "not among the 1 of the keyring") {
+	if _, err := keyring(t, serialised(t, other)).Verify(prov); !errors.Is(err, ErrNotVerified) || !strings.Contains(err.Error(), "not in the keyring") {
 		t.Errorf("another's keyring: %v", err)
 	}
 	p, err := Parse(prov)

@@ -40,12 +40,12 @@ func TestMalformedStatements(t *testing.T) {
 		{`{"_type":"` + TypeV1 + `","subject":[{"digest":{"a":"b"}}]}`, "predicateType: missing"},
 		{`{` + types + `}`, "subject: missing"},
 		{`{` + types + `,"subject":[]}`, "subject: empty"},
-		{`{` + types + `,"subject":{}}`, "subject: not an array"},
+		{`{` + types + `,"subject":{}}`, "subject: must be an array"},
 		{`{` + types + `,"subject":[{"digest":{"a":"b"}},{"name":"x"}]}`, "subject[1].digest: missing"},
 		{`{` + types + `,"subject":[{"digest":{}}]}`, "subject[0].digest: missing"},
 		{`{` + types + `,"subject":[{"digest":{"a":""}}]}`, "subject[0].digest.a: empty"},
 		{`{` + types + `,"subject":[{"digest":{"":"b"}}]}`, "empty algorithm"},
-		{`{` + types + `,"subject":[{"digest":{"a":"b"}}],"predicate":[]}`, "predicate: not an object"},
+		{`{` + types + `,"subject":[{"digest":{"a":"b"}}],"predicate":[]}`, "predicate: must be an object"},
 		{"{" + types + ",\"subject\":[{\"name\":\"\xff\",\"digest\":{\"a\":\"b\"}}]}", "UTF-8"},
 	} {
 		if _, err := Parse([]byte(test.data)); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), test.want) {

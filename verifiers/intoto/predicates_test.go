@@ -44,7 +44,7 @@ var definitions = []struct {
 			{`"uri":"pkg:no/digest"`, `"name":"x"`, "predicate.buildDefinition.resolvedDependencies[2]: must have a uri, digest or content"},
 			{`"gitCommit":"0a1b"`, `"gitCommit":7`, "predicate.buildDefinition.resolvedDependencies[0].digest.gitCommit: must be a string, not a number"},
 			{`"id":"https://example.com/ci"`, `"id":""`, "predicate.runDetails.builder.id: "},
-			{`{"ci":"1"}`, `{"ci":1}`, "predicate.runDetails.builder.version.ci: not a string"},
+			{`{"ci":"1"}`, `{"ci":1}`, "predicate.runDetails.builder.version.ci: must be a string"},
 			{`2026-04-19T12:00:00Z`, `yesterday`, `predicate.runDetails.metadata.startedOn: "yesterday" is not a time`},
 			{`[{"content":"eA=="}]`, `{}`, "predicate.runDetails.byproducts: must be an array, not an object"},
 		},
@@ -57,7 +57,7 @@ var definitions = []struct {
 		edits: []edit{
 			{`"builder"`, `"x"`, "predicate.builder: missing"},
 			{`"buildType":"https://example.com/make",`, ``, "predicate.buildType: missing"},
-			{`"reproducible":false`, `"reproducible":"no"`, "predicate.metadata.reproducible: not a boolean"},
+			{`"reproducible":false`, `"reproducible":"no"`, "predicate.metadata.reproducible: must be a boolean"},
 			{`{"sha1":"0a1b"}`, `["sha1"]`, "predicate.materials[0].digest: must be an object, not an array"},
 		},
 	}, {
@@ -99,14 +99,14 @@ var definitions = []struct {
 			{`"name":"build",`, ``, "predicate.name: missing"},
 			{`"name":"main.go",`, ``, "predicate.materials[0].name: missing"},
 			{`"digest":{"sha256":"cc"}`, `"uri":"file:x"`, "predicate.materials[0].digest: missing"},
-			{`["make"]`, `"make"`, "predicate.command: not an array"},
+			{`["make"]`, `"make"`, "predicate.command: must be an array"},
 		},
 	}, {
 		name: "link v0.2", predicateType: LinkV02, category: BuiltBy,
 		predicate: `{"name":"build","command":["make"],"materials":{"main.go":{"sha256":"cc"}},"byproducts":{},"environment":{}}`,
 		materials: []entry.Subject{{Name: "main.go", Digest: map[string]string{"sha256": "cc"}}}, facts: map[string]string{"name": "build"},
 		edits: []edit{
-			{`{"sha256":"cc"}`, `"cc"`, "predicate.materials.main.go: not an object"},
+			{`{"sha256":"cc"}`, `"cc"`, "predicate.materials.main.go: must be an object"},
 			{`{"sha256":"cc"}`, `{}`, "predicate.materials.main.go: missing"},
 		},
 	}, {
@@ -154,7 +154,7 @@ var definitions = []struct {
 		predicate: `{"@context":"https://spdx.org/rdf/3.0.1/spdx-context.jsonld","@graph":[{"type":"CreationInfo"},{"type":"software_Package","name":"a","software_packageUrl":"pkg:golang/a@1",
 			"verifiedUsing":[{"type":"Hash","algorithm":"sha256","hashValue":"aabbccdd"}]}]}`,
 		materials: []entry.Subject{{Name: "pkg:golang/a@1", Digest: map[string]string{"sha256": "aabbccdd"}}},
-		edits:     []edit{{`"@graph"`, `"graph"`, "predicate.@graph: missing"}, {`{"type":"CreationInfo"}`, `7`, "predicate.@graph[0]: not an object"}},
+		edits:     []edit{{`"@graph"`, `"graph"`, "predicate.@graph: missing"}, {`{"type":"CreationInfo"}`, `7`, "predicate.@graph[0]: must be an object"}},
 	}, {
 		name: "CycloneDX", predicateType: CycloneDX, category: DescribedBy,
 		predicate: `{"bomFormat":"CycloneDX","specVersion":"1.6","serialNumber":"urn:uuid:3e671687-395b-41f5-a30f-a58921a69b79","version":1,"metadata":{"timestamp":"2026-04-19T12:00:00Z","component":{"type":"application","name":"app","hashes":[{"alg":"SHA-256","content":"ffffffff"}]}},
@@ -226,7 +226,7 @@ func TestUnknownTypes(t *testing.T) {
 				t.Errorf("%s: checked %v, category %s, want %s", predicateType, s.Checked, s.Category, want)
 			}
 		}
-		if _, err := Parse([]byte(statement(predicateType, `"text"`))); err == nil || !strings.Contains(err.Error(), "predicate: not an object") {
+		if _, err := Parse([]byte(statement(predicateType, `"text"`))); err == nil || !strings.Contains(err.Error(), "predicate: must be an object") {
 			t.Errorf("%s with a string: %v", predicateType, err)
 		}
 	}

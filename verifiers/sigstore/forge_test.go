@@ -172,13 +172,13 @@ func TestFormsOfSignatures(t *testing.T) {
 	v := keys(t, nil, noneNeeded, signer(t, ed))
 	b := bare(t, byHint, "SHA2_256", digestOf(t, crypto.SHA256, []byte(hello)), ed25519.Sign(ed, []byte(hello)))
 	_, err = v.Verify(b, nil)
-	wantRefused(t, "pure Ed25519 without the artifact", err, "give the artifact itself")
+	wantRefused(t, "pure Ed25519 without the artifact", err, "specify the artifact itself")
 	d, err := ArtifactDigest(fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(hello))))
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = v.Verify(b, d)
-	wantRefused(t, "pure Ed25519 by digest", err, "give the artifact itself")
+	wantRefused(t, "pure Ed25519 by digest", err, "specify the artifact itself")
 	a, err := ReadArtifact(strings.NewReader(hello))
 	if err != nil {
 		t.Fatal(err)
@@ -191,7 +191,7 @@ func TestFormsOfSignatures(t *testing.T) {
 		t.Errorf("pure Ed25519, one of several keys: %+v, %v", got, err)
 	}
 	_, err = several.Verify(b, nil)
-	wantRefused(t, "pure Ed25519, one of several keys, without the artifact", err, "give the artifact itself")
+	wantRefused(t, "pure Ed25519, one of several keys, without the artifact", err, "specify the artifact itself")
 	gone := &Artifact{a.digests, failing{}}
 	if _, err := v.Verify(b, gone); err == nil || errors.Is(err, ErrNotVerified) {
 		t.Errorf("an artifact that can't be read: %v, want an error that is no verdict", err)
