@@ -152,8 +152,8 @@ func (a *Admission) latest(s *ledger.Stream) *atomic.Pointer[rules] {
 }
 
 // current returns the rules in force in the stream. It first records missing
-// ones, and counts them by name. Errors: errRecorded and ledger.ErrOvertaken if
-// the rules must be read again.
+// ones and counts them by name. The error is errRecorded or ledger.ErrOvertaken
+// if the rules must be read again.
 func (a *Admission) current(ctx context.Context, who Submitter, recorded map[string]int) (*rules, error) {
 	latest, version, given := a.latest(who.Stream), a.ledger.Rules(who.Stream), a.given.Load()
 	old := latest.Load()
@@ -169,7 +169,7 @@ func (a *Admission) current(ctx context.Context, who Submitter, recorded map[str
 }
 
 // load reads the rules in force. If the default policy or a trusted root is
-// missing, it records that and returns errRecorded.
+// missing, it records that one and returns errRecorded.
 func (a *Admission) load(ctx context.Context, who Submitter, r, old *rules, recorded map[string]int) error {
 	if err := a.loadPolicy(ctx, who, r, old, recorded); err != nil {
 		return err
@@ -187,8 +187,8 @@ func (a *Admission) load(ctx context.Context, who Submitter, r, old *rules, reco
 	return nil
 }
 
-// loadPolicy sets the policy in force in the stream. If that is the default
-// policy, it records it unless it is recorded already.
+// loadPolicy sets r's policy to the one in force in the stream. If that is the
+// default policy, loadPolicy records it unless it is already recorded.
 func (a *Admission) loadPolicy(ctx context.Context, who Submitter, r, old *rules, recorded map[string]int) error {
 	c, err := NewestConfig(ctx, a.ledger, who.Stream, PolicyConfig)
 	if err != nil {
@@ -218,9 +218,10 @@ func (a *Admission) loadPolicy(ctx context.Context, who Submitter, r, old *rules
 	return nil
 }
 
-// putRoot returns the time of the root's entry. If that is missing or older
-// than the operator's confirmation, it records one and returns errRecorded. One
-// that was recorded for this call is new, whatever the clocks show.
+// putRoot returns the time of the root's entry. If the entry is missing or
+// older than the operator's confirmation, putRoot records a new one and returns
+// errRecorded. An entry recorded for this call is new, whatever the clocks
+// show.
 func (a *Admission) putRoot(ctx context.Context, who Submitter, r *rules, f *RootFile, recorded map[string]int) (time.Time, error) {
 	name := RootConfigPrefix + f.Name
 	c, err := NewestConfig(ctx, a.ledger, who.Stream, name)

@@ -9,9 +9,9 @@ import (
 )
 
 // Erase performs the erasures and records an entry for each, in one commit. It
-// does not check whether they are permitted. Package retention does, on the
-// basis that it passes. Errors: ledger.ErrOvertaken if that is not in force any
-// more.
+// does not check whether they are permitted. Package retention does that, on
+// the basis that it passes. The error is ledger.ErrOvertaken if that basis is
+// no longer in force.
 func (in *Ingester) Erase(ctx context.Context, who Submitter, decided Basis, erasures []*ledger.Erasure, reason string) (results []ledger.Result, err error) {
 	drafts := make([]ledger.Draft, len(erasures))
 	err = in.on(ctx, who, decided, func(b Basis) error {

@@ -152,7 +152,7 @@ func (in *Ingester) appendRead(ctx context.Context, who Submitter, subs []Submis
 		return err
 	}
 	var err error
-	if in.Admission != nil && slices.Contains(wrong, nil) { // something to decide
+	if in.Admission != nil && slices.Contains(wrong, nil) { // some submission is still undecided
 		err = in.decideUnder(ctx, who, func(r *rules) error {
 			if err := draft(r); err != nil {
 				return err

@@ -31,8 +31,8 @@ func (in *Ingester) RecordOnce(ctx context.Context, who Submitter, kind, key str
 	return in.recordOn(ctx, who, Basis{}, kind, key, m)
 }
 
-// recordOn is RecordOnce for an action that was decided on a basis. If that is
-// zero, it was decided on none, and the rules in force do not matter.
+// recordOn is RecordOnce for an action that was decided on a basis. The zero
+// value stands for an action that does not depend on any rules.
 func (in *Ingester) recordOn(ctx context.Context, who Submitter, decided Basis, kind, key string, m proto.Message) (res ledger.Result, err error) {
 	err = in.on(ctx, who, decided, func(b Basis) error {
 		res, err = record(ctx, in.Ledger, who, kind, key, m, b)
@@ -43,8 +43,8 @@ func (in *Ingester) recordOn(ctx context.Context, who Submitter, decided Basis, 
 
 // RecordConfig appends a config entry, which puts a document in force in the
 // submitter's stream. An empty document withdraws the name. decided is the
-// basis that it was decided on, or zero. Errors: ledger.ErrOvertaken if that is
-// not in force any more.
+// basis of the decision, or zero. The error is ledger.ErrOvertaken if that
+// basis is no longer in force.
 func (in *Ingester) RecordConfig(ctx context.Context, who Submitter, decided Basis, name string, document []byte, reason string) (ledger.Result, error) {
 	return in.recordOn(ctx, who, decided, kindname.Config, rand.Text(), configMessage(who, name, document, reason))
 }
@@ -57,8 +57,8 @@ func configMessage(who Submitter, name string, document []byte, reason string) *
 	return &munimentv1.Config{Name: name, Document: string(document), Digest: DocumentDigest(document), Reason: reason, Actor: who.Identity}
 }
 
-// record appends an entry that names the basis's policy. The policy does not
-// decide about entries of the server.
+// record appends an entry that names the basis's policy. Policies do not decide
+// about server entries.
 func record(ctx context.Context, l *ledger.Ledger, who Submitter, kind, key string, m proto.Message, decided Basis) (ledger.Result, error) {
 	d, err := recordDraft(l, who, kind, key, m, decided)
 	if err != nil {

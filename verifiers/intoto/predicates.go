@@ -113,7 +113,7 @@ func Families() []string {
 	return all
 }
 
-// CategoryOf returns the category that goes with a predicate type.
+// CategoryOf returns the category of a predicate type.
 func CategoryOf(predicateType string) Category { return definitionOf(predicateType).category }
 
 // KindType returns the predicate type for signed documents of one of this
