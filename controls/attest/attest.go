@@ -28,11 +28,12 @@ import (
 
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/intoto"
+	"muniment.dev/muniment/verifiers/shape"
 )
 
 const (
 	statementType = "https://in-toto.io/Statement/v1"
-	bundleType    = "application/vnd.dev.sigstore.bundle.v0.3+json"
+	bundleType    = shape.BundleMediaType + ".v0.3+json"
 	slsaVersion   = "1.1"
 
 	// environmentScope is the type of the scope of deployment attestations.
