@@ -1,8 +1,8 @@
 // Package bounded reads files and streams of untrusted length into memory.
 //
-// No other package reads whole inputs; a test enforces this. Callers pass the
-// largest size that the format allows. A longer input is an error, whatever
-// size its metadata claims, and costs no more than one byte over the limit.
+// No other package reads whole inputs, as a test enforces. Callers pass the
+// size limit of the format. A longer input is an error, whatever size its
+// metadata claims. At most one byte above the limit is read.
 package bounded
 
 import (
@@ -24,10 +24,10 @@ const (
 	Receipt  = 256 << 20 // a receipt, which can contain its payload in base64
 )
 
-// ErrTooLarge is wrapped by the errors for input over its limit.
+// ErrTooLarge is wrapped by errors about input above its limit.
 var ErrTooLarge = errors.New("too large")
 
-// ErrNotRegular is wrapped by the errors for anything but regular files.
+// ErrNotRegular is wrapped by errors about anything but regular files.
 var ErrNotRegular = errors.New("not a regular file")
 
 // ReadAll reads at most limit bytes, up to the end of r.

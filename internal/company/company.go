@@ -1,5 +1,5 @@
-// Package company tracks whether the owner of a call is alone, so that owners
-// are slowed down only while others are active.
+// Package company tracks whether an owner is the only one making calls, so that
+// owners are slowed down only while others are active.
 package company
 
 import "time"
@@ -7,10 +7,10 @@ import "time"
 // ActiveFor is how long an owner counts as active after a call.
 const ActiveFor = time.Second
 
-// A Tracker records the newest calls. The caller synchronizes its use. The zero
-// value has no calls.
+// A Tracker records the latest calls. The caller must synchronize access. The
+// zero value has no calls.
 type Tracker[K comparable] struct {
-	// last is the newest call, and other the newest one of another owner.
+	// last is the latest call, and other the latest call of any other owner.
 	last, other call[K]
 }
 
@@ -27,7 +27,7 @@ func (t *Tracker[K]) Arrived(owner K, now time.Time) {
 	t.last = call[K]{owner, now}
 }
 
-// Until returns when the owner will be alone if no other owner calls.
+// Until returns the time from which the owner is alone if no other owner calls.
 func (t *Tracker[K]) Until(owner K) time.Time {
 	c := t.last
 	if c.owner == owner {

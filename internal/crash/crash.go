@@ -1,6 +1,6 @@
-// Package crash reports the panics of goroutines in the form of the program's
-// log, and ends the process. Panics of a library's own goroutines are left to
-// the runtime, which prints them and ends the process, too.
+// Package crash reports panics of goroutines in the format of the program's log
+// and ends the process. Panics in goroutines of libraries are left to the
+// runtime, which prints them and also ends the process.
 package crash
 
 import (

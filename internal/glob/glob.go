@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// MaxSize is the size limit of a glob in bytes, which is also that of artifact
-// names.
+// MaxSize is the size limit of a glob in bytes. Artifact names have the same
+// limit.
 const MaxSize = 2048
 
 // Check returns an error if a glob is malformed or too large.
@@ -31,8 +31,8 @@ func Check(glob string) error {
 // characters except /, and ** matches any characters.
 //
 // It does not backtrack. Its time is proportional to the product of two
-// lengths: of the glob between its first and last star, and of the part of the
-// name that this part of the glob must match.
+// lengths: that of the glob between its first and last star, and that of the
+// part of the name which this part must match.
 func Match(glob, name string) bool {
 	glob, name, ok := trim(glob, name)
 	if !ok || glob == "" {
@@ -85,7 +85,7 @@ func trim(glob, name string) (string, string, bool) {
 }
 
 // MatchParts reports whether a text matches a pattern in which * matches any
-// characters except /. A ** is two of them.
+// characters except /. A ** counts as two stars.
 func MatchParts(pattern, text string) bool {
 	patterns, parts := strings.Split(pattern, "/"), strings.Split(text, "/")
 	if len(patterns) != len(parts) {

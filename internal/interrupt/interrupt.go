@@ -1,8 +1,8 @@
-// Package interrupt ends the opening and reading of files on a signal.
+// Package interrupt makes a signal interrupt the opening and reading of files.
 //
 // Opening a named pipe blocks in a system call until another process opens its
 // other end. Signals concern the whole process, so the program sets one context
-// for it. Files that users name are opened here.
+// for the process. Use this package to open files named by users.
 package interrupt
 
 import (
@@ -30,11 +30,11 @@ func get() context.Context {
 	return context.Background()
 }
 
-// Err returns the reason that reading has ended, or nil.
+// Err returns the reason for the interrupt, or nil.
 func Err() error { return get().Err() }
 
-// Open opens a file for reading. An interrupt ends the opening of a named pipe
-// and reads from it.
+// Open opens a file for reading. An interrupt ends both opening a named pipe
+// and reading from it.
 func Open(path string) (*os.File, error) { return OpenFile(path, os.O_RDONLY, 0) }
 
 // OpenFile is Open with the flags and permissions of os.OpenFile.
@@ -53,7 +53,7 @@ func OpenFile(path string, flag int, perm fs.FileMode) (*os.File, error) {
 		if r.err != nil {
 			return nil, r.err
 		}
-		// Files that never block have no deadlines, and need none.
+		// Files that never block do not support deadlines and need none.
 		context.AfterFunc(ctx, func() { _ = r.f.SetDeadline(time.Unix(1, 0)) })
 		return r.f, nil
 	case <-ctx.Done():

@@ -1,10 +1,10 @@
 // Package owner creates files and folders in data folders and keeps them owned
 // by the service's account.
 //
-// Otherwise, an administrator who runs a command as root would leave files that
-// the service can't read. Processes that are not root create files as usual.
-// The owner is set only on open files that this process has created, never by
-// path: the account could have put a link to another file there.
+// Otherwise, an administrator running a command as root would leave files that
+// the service cannot read. Processes other than root create files as usual. The
+// owner is only set on open files that this process has created, never by path:
+// the account could have placed a link to another file there.
 package owner
 
 import (
@@ -15,7 +15,7 @@ import (
 	"path/filepath"
 )
 
-// Root reports whether the process is root, and so keeps owners.
+// Root reports whether the process is root and therefore preserves owners.
 func Root() bool { return os.Geteuid() == 0 }
 
 // Keep sets the owner of a newly created file to that of its folder.
@@ -56,7 +56,7 @@ func OpenFile(path string, flag int, perm fs.FileMode) (*os.File, error) {
 	}
 	f, err := os.OpenFile(path, flag|os.O_EXCL, perm)
 	if errors.Is(err, fs.ErrExist) && flag&os.O_EXCL == 0 {
-		return os.OpenFile(path, flag, perm) // it has an owner, or is a link
+		return os.OpenFile(path, flag, perm) // it already has an owner, or is a link
 	}
 	return keep(f, err)
 }
@@ -82,8 +82,9 @@ func mkdirTemp(dir, pattern, like string) (string, error) {
 	return path, nil
 }
 
-// MkdirTempLike creates a temporary folder beside one that it will replace. It
-// gets the owner of that folder or, if that is missing, of the parent.
+// MkdirTempLike creates a temporary folder beside the folder that it will
+// replace. It gets the owner of that folder or, if that is missing, of the
+// parent.
 func MkdirTempLike(path, pattern string) (string, error) {
 	like, dir := path, filepath.Dir(path)
 	if _, err := os.Stat(path); err != nil {
@@ -92,9 +93,9 @@ func MkdirTempLike(path, pattern string) (string, error) {
 	return mkdirTemp(dir, pattern, like)
 }
 
-// Touch creates an empty file, so that code outside of this package opens one
-// with the right owner. It does nothing if the file exists or the process is
-// not root.
+// Touch creates an empty file, so that code outside of this package then opens
+// a file with the right owner. It does nothing if the file exists or the
+// process is not root.
 func Touch(path string) error {
 	if !Root() {
 		return nil
@@ -149,14 +150,14 @@ func MkdirAllIn(root *os.Root, path string, perm fs.FileMode) error {
 	return mkdirIn(root, path, perm)
 }
 
-// mkdirIn creates a folder, unless it exists, in an existing one, whose owner
-// it gets.
+// mkdirIn creates a folder in an existing one, whose owner it gets. It does
+// nothing if the folder exists.
 func mkdirIn(root *os.Root, name string, perm fs.FileMode) error {
 	parent, err := root.Stat(filepath.Dir(name))
 	if err != nil {
 		return err
 	}
-	// No one can replace the folder under a name that can't be guessed.
+	// A folder with an unguessable name cannot be replaced.
 	tmp := filepath.Join(filepath.Dir(name), ".muniment-"+rand.Text()+".part")
 	if err := root.Mkdir(tmp, perm); err != nil {
 		return err
@@ -171,7 +172,7 @@ func mkdirIn(root *os.Root, name string, perm fs.FileMode) error {
 	if err != nil {
 		err = errors.Join(err, root.Remove(tmp))
 		if info, serr := root.Stat(name); serr == nil && info.IsDir() {
-			return nil // another process was first
+			return nil // another process created it first
 		}
 	}
 	return err

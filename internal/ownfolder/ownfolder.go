@@ -1,5 +1,5 @@
-// Package ownfolder recognizes the folders of logs and witnesses, in which only
-// their own programs write.
+// Package ownfolder recognizes the folders of logs and witnesses, which only
+// their own programs may write to.
 package ownfolder
 
 import (
@@ -11,18 +11,18 @@ import (
 	"slices"
 )
 
-// folders describes the folders. A file of the name config alone is no proof
-// for a log: clients have a configuration of that name, too.
+// folders describes the folders. A file named config does not suffice to
+// identify a log: clients also have a configuration of that name.
 var folders = []struct {
 	config string
-	beside []string // one of these is there, too; nil requires none
+	beside []string // one of these must exist too; nil: none required
 }{
 	{"muniment.yaml", []string{"store", "store.mark", "store.anchor"}},
 	{"witness.yaml", nil},
 }
 
-// CheckFolder returns an error if the folder, which need not exist, is that of
-// a log or witness, or below one.
+// CheckFolder returns an error if the folder, which need not exist, is the
+// folder of a log or witness, or inside one.
 func CheckFolder(dir string) error {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -38,8 +38,8 @@ func CheckFolder(dir string) error {
 	}
 }
 
-// CheckFile is CheckFolder for the folder of a file. The file itself may be a
-// link, because files are replaced and not written through.
+// CheckFile is CheckFolder for the folder of a file. The file itself can be a
+// link, because files are replaced rather than written through.
 func CheckFile(path string) error { return CheckFolder(filepath.Dir(path)) }
 
 func owned(dir string) bool {
@@ -55,7 +55,7 @@ func owned(dir string) bool {
 	return false
 }
 
-// resolve follows links in the part of an absolute path that exists.
+// resolve follows links in the existing part of an absolute path.
 func resolve(path string) string {
 	resolved, err := filepath.EvalSymlinks(path)
 	if err == nil {

@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// Path returns the path of a peer's program. It builds the program if it is
-// missing, and ends the test if that fails: a test that needs a peer is never
-// skipped.
+// Path returns the path of a peer's program. It builds the program if
+// necessary, and fails the test if that fails: a test that requires a peer is
+// never skipped.
 func Path(t testing.TB, name string) string {
 	t.Helper()
 	path, err := Find(name)
@@ -37,8 +37,8 @@ func Find(name string) (string, error) {
 	return filepath.Join(root, cacheDir, name), nil
 }
 
-// Lock waits for the named lock, which one process holds at a time. The tests
-// of several packages run in parallel.
+// Lock waits for the named lock, which one process can hold at a time. Tests of
+// several packages run in parallel.
 func Lock(name string) (unlock func(), err error) {
 	dir := filepath.Join(root(), cacheDir)
 	if err := os.MkdirAll(dir, 0o777); err != nil {
@@ -57,8 +57,8 @@ func Lock(name string) (unlock func(), err error) {
 
 const cacheDir = ".cache/peers"
 
-// repository is the root of the module that the process was started in. It is
-// determined at startup, before a test changes the working folder.
+// repository is the root of the module in which the process was started. It is
+// determined at startup, before a test can change the working folder.
 var repository = findRepository()
 
 func root() string { return repository }

@@ -14,20 +14,20 @@ import (
 	"time"
 )
 
-// startTime bounds the time until a program answers.
+// startTime is the time limit for a program's first response.
 const startTime = time.Minute
 
-// maxAnswer bounds the answer to a probe.
+// maxAnswer is the size limit of the response to a probe.
 const maxAnswer = 1 << 20
 
-// A Program is a peer and how to run it.
+// A Program describes how to run a peer.
 type Program struct {
 	Name  string // in .ci/peers
 	Args  []string
 	Dir   string // for its output, in NAME.log
-	Probe string // URL that answers once the program is ready
+	Probe string // URL that responds once the program is ready
 
-	// AnyStatus accepts an answer of any status. Otherwise it must be 200.
+	// AnyStatus accepts a response of any status. Otherwise it must be 200.
 	AnyStatus bool
 }
 
@@ -104,7 +104,7 @@ func (r *Process) probe(ctx context.Context) error {
 	return err
 }
 
-// output returns what the program has printed.
+// output returns the program's output so far.
 func (r *Process) output() []byte {
 	text, err := os.ReadFile(r.log.Name())
 	if err != nil {
@@ -115,13 +115,13 @@ func (r *Process) output() []byte {
 
 // Stop kills the program and waits until it has ended.
 func (r *Process) Stop() {
-	_ = r.cmd.Process.Kill() // an error means that it has ended
+	_ = r.cmd.Process.Kill() // an error means that it has already ended
 	<-r.ended
 	r.log.Close()
 }
 
-// FreePorts returns n ports of 127.0.0.1 that no program listens at. Most peers
-// cannot choose a port themselves and report it.
+// FreePorts returns n free ports on 127.0.0.1. Most peers cannot choose and
+// report a port themselves.
 func FreePorts(n int) ([]string, error) {
 	ports := make([]string, n)
 	for i := range ports {

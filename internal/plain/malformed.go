@@ -1,8 +1,8 @@
 package plain
 
-// Malformed returns the error of a document that is malformed. It names the
-// document and reads like the cause, reworded by DecodeError. It wraps the
-// cause and the sentinel, whose text is left out.
+// Malformed returns the error for a malformed document. It names the document,
+// and its text is the cause as reworded by DecodeError. It wraps the cause and
+// the sentinel, whose text is omitted.
 func Malformed(sentinel error, document string, cause error) error {
 	return &malformedError{sentinel, document, cause}
 }

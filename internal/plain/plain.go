@@ -1,5 +1,5 @@
-// Package plain rewords the errors of libraries for people. It removes Go types
-// and names of modules.
+// Package plain rewords the errors of libraries for users. It removes Go types
+// and module names.
 package plain
 
 import (

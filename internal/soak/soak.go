@@ -1,6 +1,6 @@
-// Package soak sets how tests run in each tier. make test runs and logs a
-// sample of each seeded campaign; make soak SEED=… runs them in full. Tests
-// without concurrency run without the race detector.
+// Package soak determines how tests run in each tier. make test runs a sample
+// of each seeded campaign and logs its size. make soak SEED=… runs the
+// campaigns in full. Tests without concurrency run without the race detector.
 package soak
 
 import (
@@ -30,7 +30,7 @@ func Seed(t testing.TB) uint64 {
 	return seed
 }
 
-// Length returns the length of a campaign, and logs it: sample in make test,
+// Length returns the length of a campaign and logs it: sample in make test,
 // full in make soak.
 func Length(t testing.TB, what string, sample, full int) int {
 	t.Helper()
@@ -42,15 +42,15 @@ func Length(t testing.TB, what string, sample, full int) int {
 	return n
 }
 
-// A Sample selects the cases of a campaign that run: one in several in make
-// test, at random, and all in make soak.
+// A Sample selects the cases of a campaign to run: a random fraction in make
+// test, and all of them in make soak.
 type Sample struct {
 	every, cases, taken int
 	rng                 *rand.Rand
 }
 
-// NewSample returns a sample of one case in every, and fewer in make check. At
-// the end of the test, it logs how many of the cases ran.
+// NewSample returns a sample of one case in every, and of fewer in make check.
+// At the end of the test, it logs the number of cases that ran.
 func NewSample(t testing.TB, what string, every int) *Sample {
 	t.Helper()
 	seed := Seed(t)

@@ -7,12 +7,13 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// Place returns the node of a place within the text of a scalar, for Wrong. The
-// place is a line and a column of the text, both from 1 and in characters.
+// Place returns the node for a position in the text of a scalar, to pass to
+// Wrong. The position is a line and a column in the text, both counted from 1
+// in characters.
 //
-// YAML folds the lines of a text and removes their indentation. Place finds the
-// lines again in the document. If an escape hides the place, it returns the
-// nearest one before it.
+// YAML folds the lines of a text and removes their indentation. Place locates
+// the lines in the document again. If an escape hides the position, it returns
+// the nearest one before it.
 func (d *Document) Place(n *yaml.Node, line, column int) *yaml.Node {
 	target := offset(n.Value, line, column)
 	at := &yaml.Node{Line: n.Line, Column: n.Column}
@@ -22,7 +23,7 @@ func (d *Document) Place(n *yaml.Node, line, column int) *yaml.Node {
 	first, start := n.Line, n.Column-1
 	switch {
 	case n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
-		first, start = n.Line+1, 0 // the text begins below its header
+		first, start = n.Line+1, 0 // the text starts below its header
 	case n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0:
 		start++
 	}
@@ -53,7 +54,7 @@ func (d *Document) Place(n *yaml.Node, line, column int) *yaml.Node {
 	return at
 }
 
-// offset returns the offset of a line and column in bytes.
+// offset returns the byte offset of a line and column.
 func offset(s string, line, column int) int {
 	at := 0
 	for ; line > 1; line-- {
@@ -66,7 +67,7 @@ func offset(s string, line, column int) int {
 	return at + bytesOf(s[at:], column-1)
 }
 
-// bytesOf returns the size of the first characters of a text.
+// bytesOf returns the byte length of a text's first characters.
 func bytesOf(s string, characters int) int {
 	for i := range s {
 		if characters--; characters < 0 {

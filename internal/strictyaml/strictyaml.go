@@ -1,5 +1,5 @@
-// Package strictyaml reads YAML documents whose members are known, and reports
-// every problem with its place.
+// Package strictyaml reads YAML documents with a fixed set of members, and
+// reports every problem with its position.
 package strictyaml
 
 import (
@@ -17,9 +17,9 @@ import (
 	"muniment.dev/muniment/internal/similar"
 )
 
-// A Problem is an error at one place of a document.
+// A Problem is an error at one position in a document.
 type Problem struct {
-	Line    int    `json:"line,omitempty"`   // from 1; 0 if not at a certain line
+	Line    int    `json:"line,omitempty"`   // from 1; 0: no particular line
 	Column  int    `json:"column,omitempty"` // from 1, in characters; 0 if unknown
 	Field   string `json:"field,omitempty"`  // such as rules[2].condition
 	Message string `json:"message"`
@@ -50,8 +50,8 @@ func (e *Error) Error() string {
 	return strings.Join(all, "\n")
 }
 
-// A Document reads a YAML tree and collects all problems, so that they can be
-// fixed together.
+// A Document reads a YAML tree and collects all problems, so that users can fix
+// them together.
 type Document struct {
 	Noun    string // such as "policy"
 	Columns bool   // report columns
@@ -62,7 +62,7 @@ type Document struct {
 	places map[string]*yaml.Node // of the values, by field
 }
 
-// At returns the node of a field, or of the closest field that contains it.
+// At returns the node of a field, or of its closest enclosing field.
 func (d *Document) At(field string) *yaml.Node {
 	for ; field != ""; field = field[:max(0, strings.LastIndexAny(field, ".["))] {
 		if n := d.places[field]; n != nil {

@@ -45,7 +45,7 @@ func NewEntity(t testing.TB, name, email string, config *packet.Config) *openpgp
 	return e
 }
 
-// Write writes a file of the folder, and returns its path.
+// Write writes a file in the folder and returns its path.
 func (w *Workshop) Write(name string, data []byte) string {
 	w.T.Helper()
 	path := filepath.Join(w.Dir, name)
@@ -58,7 +58,7 @@ func (w *Workshop) Write(name string, data []byte) string {
 	return path
 }
 
-// Read returns the content of a file of the folder.
+// Read returns the content of a file in the folder.
 func (w *Workshop) Read(name string) []byte {
 	w.T.Helper()
 	data, err := os.ReadFile(filepath.Join(w.Dir, name))
@@ -68,7 +68,7 @@ func (w *Workshop) Read(name string) []byte {
 	return data
 }
 
-// Run runs a peer in the folder, and returns its output.
+// Run runs a peer in the folder and returns its output.
 func (w *Workshop) Run(peer string, args ...string) string {
 	w.T.Helper()
 	cmd := exec.CommandContext(w.T.Context(), peers.Path(w.T, peer), args...)
@@ -80,7 +80,7 @@ func (w *Workshop) Run(peer string, args ...string) string {
 	return string(out)
 }
 
-// Pack makes NAME-VERSION.tgz and its signed .prov.
+// Pack creates NAME-VERSION.tgz and its signed .prov.
 func (w *Workshop) Pack(name, version, description string) {
 	w.T.Helper()
 	w.Write(name+"/Chart.yaml", []byte("apiVersion: v2\nname: "+name+"\nversion: "+version+"\ndescription: "+description+"\n"))

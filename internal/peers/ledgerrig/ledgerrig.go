@@ -1,5 +1,5 @@
-// Package ledgerrig runs a Muniment server in the process, for the examples and
-// tests of clients.
+// Package ledgerrig runs a Muniment server in-process, for examples and tests
+// of clients.
 package ledgerrig
 
 import (
@@ -24,8 +24,7 @@ import (
 // Origin is the origin of every ledger of this package.
 const Origin = "ledger.example"
 
-// A Server is a running ledger with the tenant acme and a public log. Its store
-// is in memory.
+// A Server is a running in-memory ledger with the tenant acme and a public log.
 type Server struct {
 	URL       string           // of the API. The log is under URL + "/tlog/"
 	Token     string           // of acme's administrator
@@ -37,7 +36,7 @@ type Server struct {
 	http   *httptest.Server
 }
 
-// Start starts a server with a new key. It panics if it cannot, since examples
+// Start starts a server with a new key. It panics on failure, because examples
 // have no test to fail.
 func Start() *Server {
 	skey, vkey, err := note.GenerateKey(nil, Origin)

@@ -1,5 +1,5 @@
-// Package rekorpeer starts the real Rekor v2 server, on POSIX files, for tests
-// and benchmarks that compare Muniment's log for Sigstore's clients with it.
+// Package rekorpeer starts the real Rekor v2 server on POSIX files, for tests
+// and benchmarks that compare it with Muniment's log for Sigstore clients.
 package rekorpeer
 
 import (
@@ -63,7 +63,7 @@ func Start(ctx context.Context, dir string, flags ...string) (*Server, error) {
 // Stop kills the server.
 func (s *Server) Stop() { s.process.Stop() }
 
-// writeKeys makes the log's key and writes both halves into dir.
+// writeKeys generates the log's key and writes both halves to dir.
 func writeKeys(dir string) (ed25519.PublicKey, error) {
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// An Issuer is an OIDC issuer that issues any token on request. It is two
-// issuers in one: one for people with e-mail addresses, one for CI jobs.
+// An Issuer is an OIDC issuer that issues any token on request. It combines two
+// issuers: one for people with e-mail addresses and one for CI jobs.
 type Issuer struct {
 	URL string // of people
 	CI  string // of CI jobs; Fulcio reads its tokens as those of GitHub
@@ -62,8 +62,8 @@ func (i *Issuer) Email(t testing.TB, address string) string {
 	return i.Token(t, map[string]any{"iss": i.URL, "sub": address, "email": address, "email_verified": true})
 }
 
-// Job returns a token like those of GitHub for a CI job of the repository, in
-// the form owner/name. The identity in its certificate is
+// Job returns a token like GitHub's for a CI job of the repository, in the form
+// owner/name. The identity in its certificate is
 // https://github.com/REPOSITORY/.github/workflows/release.yml@refs/heads/main.
 func (i *Issuer) Job(t testing.TB, repository string) string {
 	t.Helper()

@@ -1,7 +1,7 @@
 // Package sigstorerig runs a private Sigstore on loopback for tests: an OIDC
 // issuer, a certificate authority (Fulcio), a timestamp authority, a
-// transparency log (Rekor v2, or any log that speaks its protocol), and cosign
-// to sign with. All but the issuer are the real programs.
+// transparency log (Rekor v2 or any log with its API), and cosign for signing.
+// All except the issuer are the real programs.
 //
 // There is no certificate transparency log, so certificates have no SCTs.
 package sigstorerig
@@ -21,14 +21,14 @@ import (
 	"muniment.dev/muniment/internal/peers/rekorpeer"
 )
 
-// A Rig is a running Sigstore. It ends with the test.
+// A Rig is a running Sigstore. It stops at the end of the test.
 type Rig struct {
 	Dir           string // for the signer's files; cosign runs here
 	TrustedRoot   string // path
 	SigningConfig string // path
 
 	Issuer *Issuer // nil without Fulcio
-	Fulcio string  // URLs; "" for missing parts
+	Fulcio string  // URL; "" for missing parts
 	TSA    string
 	Log    string
 
@@ -61,7 +61,7 @@ type Log struct {
 // WithLog uses a running log.
 func WithLog(l Log) Part { return func(c *config) { c.log = &l } }
 
-// Start starts the parts, and writes the signing config and trusted root for
+// Start starts the parts and writes a signing config and trusted root for
 // cosign.
 func Start(t testing.TB, parts ...Part) *Rig {
 	t.Helper()
@@ -112,8 +112,8 @@ func Start(t testing.TB, parts ...Part) *Rig {
 	return r
 }
 
-// Cosign runs cosign in r.Dir, fails the test if it fails, and returns what it
-// printed.
+// Cosign runs cosign in r.Dir and returns its output. It fails the test if
+// cosign fails.
 func (r *Rig) Cosign(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := r.TryCosign(args...)
@@ -123,7 +123,7 @@ func (r *Rig) Cosign(t testing.TB, args ...string) string {
 	return out
 }
 
-// TryCosign is Cosign for commands that can fail.
+// TryCosign is Cosign for commands that may fail.
 func (r *Rig) TryCosign(args ...string) (string, error) {
 	cmd := exec.Command(r.cosign, args...)
 	cmd.Dir = r.Dir
@@ -148,8 +148,8 @@ func (r *Rig) WriteFile(t testing.TB, name, content string) string {
 	return path
 }
 
-// GenerateKey makes a key pair for cosign, r.Dir/name.key and r.Dir/name.pub,
-// and returns the two paths.
+// GenerateKey generates a key pair for cosign, r.Dir/name.key and
+// r.Dir/name.pub, and returns the two paths.
 func (r *Rig) GenerateKey(t testing.TB, name string) (private, public string) {
 	t.Helper()
 	r.Cosign(t, "generate-key-pair", "--output-key-prefix", name)
@@ -166,8 +166,8 @@ func freePorts(t testing.TB, n int) []string {
 	return ports
 }
 
-// start runs a program until the test ends, and returns its answer to the
-// probe.
+// start runs a program until the end of the test and returns its response to
+// the probe.
 func start(t testing.TB, dir, name, probe string, args ...string) []byte {
 	t.Helper()
 	process, err := peers.Program{Name: name, Dir: dir, Probe: probe, Args: args}.Start(context.Background())
@@ -210,8 +210,8 @@ func startFulcio(t testing.TB, dir, issuer, ci string) (base, chain string) {
 
 func startTSA(t testing.TB, dir string) (base, chain string) {
 	t.Helper()
-	// The server opens port 2112 for its metrics, which can't be changed, so
-	// only one can run at a time on the machine.
+	// The server uses port 2112 for its metrics, which cannot be changed, so
+	// only one instance can run at a time on a machine.
 	unlock, err := peers.Lock("timestamp-server.port")
 	if err != nil {
 		t.Fatal(err)

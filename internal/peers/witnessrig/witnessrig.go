@@ -36,7 +36,7 @@ type Witness struct {
 }
 
 // Litewitness starts filippo.io/torchwood's witness in the folder, for the logs
-// with the given verifier keys. Its key is Ed25519, in an ssh-agent.
+// with the verifier keys. Its key is Ed25519, held by an ssh-agent.
 func Litewitness(dir, name string, logs ...string) (*Witness, error) {
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -68,7 +68,7 @@ func Litewitness(dir, name string, logs ...string) (*Witness, error) {
 	}})
 }
 
-// serveAgent serves an ssh-agent that has the key, and returns its socket.
+// serveAgent serves an ssh-agent with the key and returns its socket.
 func serveAgent(key ed25519.PrivateKey) (socket string, stop func(), err error) {
 	ring := agent.NewKeyring()
 	if err := ring.Add(agent.AddedKey{PrivateKey: key}); err != nil {
@@ -89,15 +89,15 @@ func serveAgent(key ed25519.PrivateKey) (socket string, stop func(), err error) 
 			if err != nil {
 				return
 			}
-			// It ends with the connection, which the witness holds.
+			// It ends when the witness closes the connection.
 			go func() { _ = agent.ServeAgent(ring, conn); conn.Close() }()
 		}
 	}()
 	return socket, func() { ln.Close(); os.RemoveAll(dir) }, nil
 }
 
-// litewitnessLogs makes the database with the logs. witnessctl, which is meant
-// for this, needs a module that some proxies lack.
+// litewitnessLogs creates the database with the logs. The intended tool,
+// witnessctl, requires a module that some proxies lack.
 func litewitnessLogs(db string, logs []string) error {
 	in := make([][2]string, 0, len(logs))
 	for _, vkey := range logs {
@@ -128,7 +128,7 @@ db.commit()
 }
 
 // Omniwitness starts transparency-dev's witness in the folder, for the logs
-// with the given verifier keys. Its key is Ed25519 or ML-DSA-44.
+// with the verifier keys. Its key is Ed25519 or ML-DSA-44.
 func Omniwitness(dir, name string, mldsa bool, logs ...string) (*Witness, error) {
 	skey, vkey, err := note.GenerateKey(rand.Reader, name)
 	if err == nil && !mldsa {
@@ -162,7 +162,7 @@ func Omniwitness(dir, name string, mldsa bool, logs ...string) (*Witness, error)
 	}})
 }
 
-// run starts the program, which listens at the address.
+// run starts the program, which listens on the address.
 func (w *Witness) run(address string, program peers.Program) (*Witness, error) {
 	w.URL = "http://" + address
 	w.program = program
@@ -175,7 +175,7 @@ func (w *Witness) run(address string, program peers.Program) (*Witness, error) {
 }
 
 // freeAddress returns a free address on loopback. A witness keeps its address
-// when it is started again.
+// across restarts.
 func freeAddress() (string, error) {
 	ports, err := peers.FreePorts(1)
 	if err != nil {
@@ -198,7 +198,7 @@ func (w *Witness) Stop() {
 	}
 }
 
-// Close kills the witness, and ends its agent.
+// Close kills the witness and stops its agent.
 func (w *Witness) Close() {
 	w.Stop()
 	if w.closeAgent != nil {
