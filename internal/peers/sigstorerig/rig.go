@@ -28,7 +28,7 @@ type Rig struct {
 	SigningConfig string // path
 
 	Issuer *Issuer // nil without Fulcio
-	Fulcio string  // URL; "" for missing parts
+	Fulcio string  // URLs; "" for missing parts
 	TSA    string
 	Log    string
 
