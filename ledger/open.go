@@ -70,8 +70,11 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load the log: %w", indexDamage(err, false))
 	}
-	l := &Ledger{cfg: cfg, store: cfg.Store, raw: st.Raw, origin: entry.HashOrigin(cfg.Signer.Name()), ids: newIdentifier(&st.Secret), log: cfg.Logger, done: make(chan struct{}), purge: make(chan struct{}, 1), purged: make(chan struct{}), firstWitnessed: make(chan struct{}),
-		free: make(chan struct{}), commits: make(chan *batch), lost: make(chan *batch), follow: make(chan struct{}, 1)}
+	l := &Ledger{
+		cfg: cfg, store: cfg.Store, raw: st.Raw, origin: entry.HashOrigin(cfg.Signer.Name()), ids: newIdentifier(&st.Secret), log: cfg.Logger,
+		done: make(chan struct{}), purge: make(chan struct{}, 1), purged: make(chan struct{}), firstWitnessed: make(chan struct{}),
+		free: make(chan struct{}), commits: make(chan *batch), lost: make(chan *batch), follow: make(chan struct{}, 1),
+	}
 	l.tiles = newTileCache(cfg.Store, cfg.TileCache)
 	l.keys = newKeyFilter(cfg.Store, filterLayerKeys, cfg.Logger)
 	l.clock = newClockGuard(cfg.Clock, st.Size > 0, st.Time, cfg.MaxClockGap)

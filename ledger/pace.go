@@ -49,6 +49,11 @@ func (p *pace) wait(stream entry.Hash) time.Duration {
 	return until.Sub(now)
 }
 
+// inCompany reports whether other streams append.
+func (p *pace) inCompany(stream entry.Hash, now time.Time) bool {
+	return p.appends.Until(stream).After(now)
+}
+
 // sealed begins the wait of the streams that the batch is slow because of. Its
 // length is provisional until the batch is committed.
 func (p *pace) sealed(batch []*group) {
@@ -85,13 +90,12 @@ func (p *pace) heavy(batch []*group, now time.Time) map[entry.Hash]float64 {
 	if all <= pacedRows {
 		return nil
 	}
-	shares := map[entry.Hash]float64{}
-	rows := map[entry.Hash]int{}
+	shares, rows := map[entry.Hash]float64{}, map[entry.Hash]int{}
 	for _, g := range batch {
 		rows[g.stream()] += g.rows
 	}
 	for stream, n := range rows {
-		if n > pacedRows && p.appends.Until(stream).After(now) {
+		if n > pacedRows && p.inCompany(stream, now) {
 			shares[stream] = float64(n-pacedRows) / float64(all)
 		}
 	}

@@ -85,7 +85,7 @@ func (q *queue) put(g *group) error {
 		return ErrClosed
 	}
 	l := q.lane(g)
-	if len(q.lanes) > 0 && (l.total.entries+len(g.entries) > q.maxEntries-q.total.entries || l.total.bytes+g.bytes > q.maxBytes-q.total.bytes || l.total.rows+g.rows > q.maxRows-q.total.rows) {
+	if q.full(l, g) {
 		return ErrQueueFull
 	}
 	q.groups++
@@ -98,6 +98,17 @@ func (q *queue) put(g *group) error {
 	return nil
 }
 
+// full reports whether the group would take the lane above what is free.
+func (q *queue) full(l *lane, g *group) bool {
+	if len(q.lanes) == 0 {
+		return false
+	}
+	mine := l.total
+	mine.add(g, 1)
+	return mine.entries > q.maxEntries-q.total.entries || mine.bytes > q.maxBytes-q.total.bytes || mine.rows > q.maxRows-q.total.rows
+}
+
+// signalPlenty signals plenty if enough entries are queued.
 func (q *queue) signalPlenty() {
 	if q.total.entries-q.batch.entries >= placedAhead {
 		signal(q.plenty)
@@ -159,22 +170,22 @@ func (q *queue) remove(g *group) bool {
 	return true
 }
 
-// take moves groups from the queue to the open batch and returns them: as many
-// as make up at least min entries, or all that there are. It takes one group at
-// a time from the stream with the least in the batch, and the oldest group
+// take moves groups with at least the given number of entries from the queue to
+// the open batch, or all that there are, and returns them. It takes one group
+// at a time from the stream with the least in the batch, and the oldest group
 // among equals. A full batch takes only groups of streams that have nothing in
 // it yet, up to twice its limits, so that a stream which floods never delays
 // the others' groups to another batch. If nothing can be taken until a stream's
 // wait ends, take returns the time until then.
-func (q *queue) take(min int) (groups []*group, wait time.Duration) {
+func (q *queue) take(entries int) (groups []*group, wait time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	next, wait := q.ready()
 	heap.Init(&next)
-	for taken := 0; taken < min && len(next) > 0; {
+	for taken := 0; taken < entries && len(next) > 0; {
 		l := next[0]
 		g := l.groups[0]
-		if l.batch.rows > 0 && l.batch.rows+g.rows > pacedRows && !q.closed && q.pace.appends.Until(l.stream).After(q.pace.now()) {
+		if q.heavy(l, g) {
 			heap.Pop(&next)
 			continue
 		}
@@ -199,6 +210,12 @@ func (q *queue) take(min int) (groups []*group, wait time.Duration) {
 		q.signalPlenty() // there may be more
 	}
 	return groups, wait
+}
+
+// heavy reports whether the group would take the lane above the rows that a
+// stream can have in a batch while others append.
+func (q *queue) heavy(l *lane, g *group) bool {
+	return l.batch.rows > 0 && l.batch.rows+g.rows > pacedRows && !q.closed && q.pace.inCompany(l.stream, q.pace.now())
 }
 
 // fits reports whether the open batch has room for the lane's group.

@@ -84,9 +84,9 @@ func (l *Ledger) placeAhead(open *batch) *batch {
 	}
 }
 
-// gather completes the open batch with what is queued. If nothing is, it waits.
-// The committer is free, and waits for the batch. No batch means that it has
-// got one already; ended means that there will be none any more.
+// gather completes the open batch with what is queued, for the committer, which
+// is free. If nothing is queued, it waits. It returns no batch if it has passed
+// on commits of other servers instead, and reports whether the log has ended.
 func (l *Ledger) gather(open *batch) (_ *batch, ended bool) {
 	for {
 		if l.queue.len() > 0 {
