@@ -48,6 +48,11 @@ var commandLines = map[string]struct {
 	"backup":               {args: "backup --data data --to backup{n}"},
 	"checkpoint":           {args: "checkpoint"},
 	"completion":           {args: "completion bash"},
+	"control apply":        {args: "control apply controls.yaml"},
+	"control init":         {args: "control init --template seed -o set{n}.yaml"},
+	"control list":         {args: "control list"},
+	"control show":         {args: "control show SEED-IMAGE"},
+	"control validate":     {args: "control validate controls.yaml"},
 	"erase":                {args: "erase {entry} --scope payload --reason x --yes"},
 	"export":               {args: "export --since 0 -o {n}.delta"},
 	"fsck":                 {args: "fsck --data {restored}"},
@@ -206,6 +211,8 @@ func newWorkshop(t *testing.T) *workshop {
 	w.must("append hello.txt statement.json --media-type text/plain --receipt-dir kept")
 	w.must("policy set admission.yaml --reason x")
 	w.must("hold place kept --kind finding --reason x")
+	w.must("control init --template seed")
+	w.must("control apply controls.yaml")
 	w.must("export --since 0 -o whole.delta --policy data/policy")
 	w.must("scitt sign hello.txt --key issuer.key --issuer i --subject s -o s.cose")
 	w.must("scitt register s.cose -o s.receipt.cose")
