@@ -101,7 +101,9 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	s.limits = limit.New(s.limiting(), cfg.Settings.sizes())
 	s.apply(cfg.Settings)
-	s.keeper = &retention.Keeper{Ingester: s.ingest, Reliance: &exception.Projection{Log: cfg.Ledger, Now: cfg.Now}, Now: cfg.Now}
+	exceptions := &exception.Projection{Log: cfg.Ledger, Now: cfg.Now}
+	s.ingest.Referee = referee{exceptions}
+	s.keeper = &retention.Keeper{Ingester: s.ingest, Reliance: exceptions, Now: cfg.Now}
 	s.appends = &rpc.Appends{Ledger: cfg.Ledger, Ingest: s.ingest, Limits: s.limits, Drain: s.drain, MayAppend: mayAppend, Public: s.publicOf,
 		Refused: func(ctx context.Context, err error) { s.audit.refused(ctx, s.now(), err) }}
 	s.watches = rpc.NewWatches(cfg.Ledger, s.limits, s.drain, s.public)

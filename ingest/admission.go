@@ -33,6 +33,9 @@ const ExchangeType = "exchange"
 // Governs reports whether an entry with the header changes the rules of its
 // stream. It is passed to the ledger in ledger.Config.
 func Governs(h *entry.Header) bool {
+	if ordered[h.Kind] {
+		return true
+	}
 	return h.Kind == kindname.Config && h.Attributes["type"] != ExchangeType
 }
 

@@ -353,6 +353,11 @@ func TestExchangesOvertakeNothing(t *testing.T) {
 	if Governs(&entry.Header{Kind: "attestation", Attributes: map[string]string{"type": "grant"}}) {
 		t.Error("an attestation governs")
 	}
+	for _, kind := range Kinds() {
+		if kind != "config" && Governs(&entry.Header{Kind: kind}) != ordered[kind] {
+			t.Errorf("kind %s governs: %t", kind, !ordered[kind])
+		}
+	}
 }
 
 // Two servers with different default policies or trusted roots do not go on

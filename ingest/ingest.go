@@ -68,6 +68,9 @@ type Ingester struct {
 	// streamed payloads. SetLimits overrides it.
 	MaxStream int64
 	Now       func() time.Time // nil: time.Now
+	// Referee checks submissions of typed kinds against the stream. Nil: only
+	// the documents themselves are checked.
+	Referee Referee
 	// Decided is called with each decision of an admission policy, unless it is
 	// nil.
 	Decided func(*policy.Decision)
@@ -124,13 +127,13 @@ func (in *Ingester) Append(ctx context.Context, who Submitter, subs []Submission
 	return in.appendRead(ctx, who, subs, read, wrong)
 }
 
-// appendRead records the submissions that were read, skipping the invalid ones.
-func (in *Ingester) appendRead(ctx context.Context, who Submitter, subs []Submission, read []contents, wrong []error) ([]ledger.Result, error) {
+// appendRun records submissions of which at most one is of an ordered kind.
+func (in *Ingester) appendRun(ctx context.Context, who Submitter, subs []Submission, read []contents, wrong []error) ([]ledger.Result, error) {
 	var results []ledger.Result
 	drafts := make([]ledger.Draft, len(subs))
 	draft := func(r *rules) error {
 		var roots policy.Roots
-		if r != nil {
+		if r != nil && in.Admission != nil {
 			roots = in.Admission.inForce(r)
 		}
 		for i := range subs {
@@ -152,7 +155,8 @@ func (in *Ingester) appendRead(ctx context.Context, who Submitter, subs []Submis
 		return err
 	}
 	var err error
-	if in.Admission != nil && slices.Contains(wrong, nil) { // some submission is still undecided
+	valid := slices.Contains(wrong, nil)
+	if valid && (in.Admission != nil || in.Referee != nil) { // some submission is still undecided
 		err = in.decideUnder(ctx, who, func(r *rules) error {
 			if err := draft(r); err != nil {
 				return err
@@ -185,15 +189,20 @@ func errWrittenByLog(kind string) error {
 }
 
 // draft returns the entry for a submission that was read, if the rules admit
-// it. Nil rules admit everything.
+// it. Without a policy they admit everything.
 func (in *Ingester) draft(ctx context.Context, who Submitter, s *Submission, c *contents, r *rules, roots policy.Roots) (ledger.Draft, error) {
 	h := c.header(who, s)
-	if r != nil {
+	if r != nil && r.policy != nil {
 		d, err := decide(ctx, h, c, r.policy, roots)
 		if in.Decided != nil {
 			in.Decided(d)
 		}
 		if err != nil {
+			return ledger.Draft{}, err
+		}
+	}
+	if in.Referee != nil && c.message != nil {
+		if err := in.Referee.Check(ctx, who, h, c.message); err != nil {
 			return ledger.Draft{}, err
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/proto/kinds"
 	"muniment.dev/muniment/verifiers/evidence"
@@ -88,6 +90,7 @@ type contents struct {
 	// cannot be read. Nil: it is readable or not a statement.
 	opaque error
 
+	message  proto.Message   // nil: the payload is not of a typed kind
 	signed   evidence.Signed // nil: the payload has no signatures
 	document []byte          // the payload, if it is JSON
 	unread   bool            // the payload is too large to be parsed

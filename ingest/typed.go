@@ -43,7 +43,7 @@ func typed(k *kinds.Kind) reader {
 		if err := checkSpelling(payload, m); err != nil {
 			return contents{}, asFieldError(err)
 		}
-		c.document = payload
+		c.document, c.message = payload, m
 		return c, nil
 	}
 }

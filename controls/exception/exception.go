@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"muniment.dev/muniment/ledger"
@@ -29,7 +28,7 @@ func readRequest(e *ledger.Entry) (*request, error) {
 		return nil, err
 	}
 	r := &request{}
-	r.Request = Request{Index: e.Index, Time: timeOf(e), ID: h.Attributes["exception"], Expires: expires, Requester: h.Submitter, Subjects: h.Subjects,
+	r.Request = Request{Index: e.Index, Time: timeOf(e), ID: h.Attributes["exception"], Expires: expires, Requester: h.Submitter, Key: h.IdempotencyKey, Subjects: h.Subjects,
 		Findings: h.AttributeValues("finding"), Globs: h.AttributeValues("glob"), Environments: h.AttributeValues("environment"), BreakGlass: h.Attributes["breakGlass"] == "true"}
 	if len(h.Controls) > 0 {
 		r.Control = h.Controls[0]
@@ -40,7 +39,7 @@ func readRequest(e *ledger.Entry) (*request, error) {
 // readDecision returns the decision that a header describes.
 func readDecision(e *ledger.Entry) (d Decision, err error) {
 	h := e.Header
-	d = Decision{Index: e.Index, Time: timeOf(e), Exception: h.Attributes["exception"], Action: Action(h.Attributes["decision"]), By: h.Submitter}
+	d = Decision{Index: e.Index, Time: timeOf(e), Exception: h.Attributes["exception"], Action: Action(h.Attributes["decision"]), By: h.Submitter, Key: h.IdempotencyKey}
 	if d.Request, err = strconv.ParseUint(h.Attributes["request"], 10, 64); err != nil {
 		return d, fmt.Errorf("invalid request %q", h.Attributes["request"])
 	}
@@ -59,19 +58,22 @@ func hasEffect(h *entry.Header) bool {
 	return h.Admission == nil || h.Admission.Result != entry.Recorded || action == Reject || action == Revoke
 }
 
-// kindOf returns the sort of credentials of a submitter, such as "token".
-func kindOf(submitter string) string {
-	kind, _, _ := strings.Cut(submitter, ":")
-	return kind
+func errNotPerson(submitter string) error {
+	return refusalf("", "only people can request exceptions and decide about them, and %s can be shared: use an identity token", submitter)
 }
 
-// A Refusal reports that a decision about an exception would have no effect.
+// A Refusal reports that an entry about an exception would have no effect.
 type Refusal struct {
-	Path   string // the member of the document
+	Path   string // the member of the document; "": the submitter is the reason
 	Reason string
 }
 
-func (r *Refusal) Error() string { return r.Path + ": " + r.Reason }
+func (r *Refusal) Error() string {
+	if r.Path == "" {
+		return r.Reason
+	}
+	return r.Path + ": " + r.Reason
+}
 
 func refusalf(path, format string, args ...any) error {
 	return &Refusal{path, fmt.Sprintf(format, args...)}
@@ -87,7 +89,7 @@ func (x *Exception) Refuse(now time.Time, l Limits, by string, action Action) er
 	requester := SamePerson(x.Requester, by)
 	switch {
 	case !IsPerson(by) || !IsPerson(x.Requester):
-		return refusalf("exception", "only people can request exceptions and decide about them: use an identity token (oidc:ISSUER#SUBJECT), not %s", kindOf(by))
+		return errNotPerson(by)
 	case past[s.State] != "":
 		return refusalf("decision", "exception %s was %s: request another", x.ID, past[s.State])
 	case requester && action != Revoke:

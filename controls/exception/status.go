@@ -44,6 +44,7 @@ type Request struct {
 	Expires      time.Time
 	BreakGlass   bool
 	Requester    string // submitter of the entry
+	Key          string // idempotency key of the entry
 }
 
 // An Action is what a decision does.
@@ -66,6 +67,7 @@ type Decision struct {
 	Action    Action
 	Expires   time.Time // of Renew
 	By        string    // submitter of the entry
+	Key       string    // idempotency key of the entry
 }
 
 // An Exception is a request with the decisions about it, in the order of their
