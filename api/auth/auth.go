@@ -1,8 +1,8 @@
 // Package auth identifies the callers of a server: by tokens, by client
 // certificates, and by identity tokens that they exchange for tokens.
 //
-// It does not decide who may do what. Handlers are admitted with the set of
-// roles that the caller of [Authenticator.Admit] requires.
+// It does not decide who is allowed to do what. The caller of
+// [Authenticator.Admit] specifies the roles that each handler requires.
 package auth
 
 import (
@@ -35,8 +35,8 @@ type Config struct {
 	Refuse func(http.ResponseWriter, *http.Request, *connect.Error)
 }
 
-// An Authenticator identifies callers. Its methods may be called from many
-// goroutines, except for Reload.
+// An Authenticator identifies callers. Its methods are safe for concurrent use,
+// except for Reload.
 type Authenticator struct {
 	cfg    Config
 	grants *grants
@@ -44,7 +44,7 @@ type Authenticator struct {
 }
 
 // New returns an authenticator for the directory. It reads the grants in force
-// from the ledger, and brings the limits of the tenants into force.
+// from the ledger and applies the tenants' limits.
 func New(ctx context.Context, cfg Config, d Directory) (*Authenticator, error) {
 	a := &Authenticator{cfg: cfg}
 	a.grants = newGrants(a.inForce)
@@ -79,7 +79,7 @@ func (id *Identity) Submitter() ingest.Submitter {
 	return ingest.Submitter{Tenant: id.Tenant.Name, Identity: id.Name, Stream: id.Tenant.Stream, Valid: id.valid}
 }
 
-// valid returns an error if the credentials are not in force any more.
+// valid returns an error once the credentials are no longer in force.
 func (id *Identity) valid() error {
 	if id.again == nil {
 		return nil
@@ -87,7 +87,7 @@ func (id *Identity) valid() error {
 	return id.again(id)
 }
 
-// A Slot holds the identity of a request's caller once it is authenticated.
+// A Slot contains the identity of a request's caller once it is authenticated.
 type Slot struct{ id atomic.Pointer[Identity] }
 
 // Caller returns the identity, or nil.
@@ -104,7 +104,7 @@ func Caller(ctx context.Context) *Identity {
 	return nil
 }
 
-// identified notes the caller in the request's slot, and makes one if it has
+// identified stores the caller in the request's slot, adding a slot if there is
 // none.
 func identified(r *http.Request, id *Identity) *http.Request {
 	s, ok := r.Context().Value(SlotKey{}).(*Slot)
@@ -133,8 +133,8 @@ func CallerOf(ctx context.Context, tenant string) (*Identity, error) {
 	return id, nil
 }
 
-// Admit serves requests of callers with one of the roles. It puts the identity
-// of a tenant's caller into the context.
+// Admit serves requests from callers with one of the roles. It adds the
+// identity of a tenant's caller to the context.
 func (a *Authenticator) Admit(roles Roles, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if roles.Has(OperatorRole) {
@@ -195,15 +195,15 @@ func (a *Authenticator) identify(r *http.Request) (*Identity, error) {
 	if err := a.check(g); err != nil {
 		return nil, err
 	}
-	// Clients choose the hashes of the tokens they issue, so a matching hash is
-	// not enough: another tenant could have registered it.
+	// Clients choose the hashes of the tokens that they issue, so a matching
+	// hash is not enough: another tenant could have registered the same one.
 	if !strings.HasPrefix(token, tokenPrefix(g.Tenant.Name)) {
 		return nil, errWrongToken
 	}
 	return &g.Identity, nil
 }
 
-// check returns nil if the grant is in force.
+// check returns an error unless the grant is in force.
 func (a *Authenticator) check(g *grant) error {
 	switch {
 	case g == nil:
@@ -218,8 +218,8 @@ func (a *Authenticator) check(g *grant) error {
 	return nil
 }
 
-// CheckAgain returns nil if the caller's credentials are still in force. A
-// stream can outlive them.
+// CheckAgain returns an error unless the caller's credentials are still in
+// force. A stream can outlive them.
 func (a *Authenticator) CheckAgain(id *Identity) error {
 	if id == nil { // the call needs no credentials
 		return nil

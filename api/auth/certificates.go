@@ -45,8 +45,8 @@ func (a *Authenticator) identifyCertificate(state *tls.ConnectionState) (*Identi
 	return found, nil
 }
 
-// certificateInForce returns nil if the tenant still has the rule by which the
-// holder of a client certificate was identified.
+// certificateInForce returns an error unless the tenant still has the rule that
+// identified the holder of a client certificate.
 func (a *Authenticator) certificateInForce(id *Identity) error {
 	if err := a.tenantInForce(id.Tenant.Name); err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 	"muniment.dev/muniment/api/oidc"
 )
 
-// A directory is a Directory in force. It is never changed, only replaced.
+// A directory is a Directory in force. It is immutable and replaced as a whole.
 type directory struct {
 	tenants    []Tenant
 	byName     map[string]*Tenant
@@ -39,7 +39,7 @@ func (a *Authenticator) newDirectory(ctx context.Context, d Directory) (*directo
 	return dir, nil
 }
 
-// Count returns how many tenants there are, and how many of them are suspended.
+// Count returns the number of tenants, and how many of them are suspended.
 func (a *Authenticator) Count() (tenants, suspended int) {
 	dir := a.dir.Load()
 	for i := range dir.tenants {
@@ -50,10 +50,10 @@ func (a *Authenticator) Count() (tenants, suspended int) {
 	return len(dir.tenants), suspended
 }
 
-// Reload replaces the directory. Callers whose credentials are gone are refused
-// from now on, and their streams end with the next message. Removing a tenant
-// removes all its credentials, including those recorded in its stream. After an
-// error nothing has changed. Only one call may run at a time.
+// Reload replaces the directory. Callers whose credentials were removed are
+// refused from now on, and their streams end with the next message. Removing a
+// tenant removes all its credentials, including those recorded in its stream.
+// After an error, nothing has changed. Calls to Reload must not overlap.
 func (a *Authenticator) Reload(ctx context.Context, d Directory) error {
 	old := a.dir.Load()
 	for i := range d.Tenants {
@@ -66,7 +66,7 @@ func (a *Authenticator) Reload(ctx context.Context, d Directory) error {
 	if err != nil {
 		return err
 	}
-	// The grants of new tenants are read before they are in force.
+	// Read the grants of new tenants before they come into force.
 	added := newGrants(a.inForce)
 	for i := range dir.tenants {
 		if t := &dir.tenants[i]; old.byName[t.Name] == nil {
@@ -83,7 +83,7 @@ func (a *Authenticator) Reload(ctx context.Context, d Directory) error {
 
 var errSuspended = errors.New("authorization: this tenant is suspended; ask the operator of the ledger")
 
-// tenantInForce returns nil if callers may act for the tenant.
+// tenantInForce returns an error unless callers may act for the tenant.
 func (a *Authenticator) tenantInForce(name string) error {
 	switch t := a.dir.Load().byName[name]; {
 	case t == nil:
@@ -94,9 +94,9 @@ func (a *Authenticator) tenantInForce(name string) error {
 	return nil
 }
 
-// replaceTenants moves from one directory to another: it drops the grants of
+// replaceTenants moves from one directory to another. It drops the grants of
 // removed tenants, adds those of new ones, and updates the configured tokens of
-// the others. Grants and revocations recorded in a stream stay as they are.
+// the others. Grants and revocations recorded in a stream remain.
 func (gs *grants) replaceTenants(old, dir *directory, added *grants) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -116,7 +116,7 @@ func (gs *grants) replaceTenants(old, dir *directory, added *grants) {
 	gs.sessions += added.sessions
 }
 
-// forgetTenant drops all grants of the tenant. gs.mu is held.
+// forgetTenant drops all grants of the tenant. The caller holds gs.mu.
 func (gs *grants) forgetTenant(name string) {
 	for hash, g := range gs.byHash {
 		if g.Tenant.Name == name {
@@ -129,8 +129,8 @@ func (gs *grants) forgetTenant(name string) {
 	delete(gs.byID, name)
 }
 
-// replaceConfigured updates the tenant's grants to the tokens of the
-// configuration. gs.mu is held.
+// replaceConfigured updates the tenant's grants to match the configured tokens.
+// The caller holds gs.mu.
 func (gs *grants) replaceConfigured(t *Tenant) {
 	ids := gs.byID[t.Name]
 	for id, g := range ids {

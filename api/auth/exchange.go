@@ -18,7 +18,7 @@ import (
 // Errors of Exchange, besides those of package oidc.
 var (
 	ErrNoIssuers  = errors.New("this ledger accepts no identity tokens: use a token of the tenant")
-	ErrBusy       = errors.New("too many identity tokens are remembered; retry later")
+	ErrBusy       = errors.New("too many identity tokens were exchanged recently; retry later")
 	errUsedBefore = fmt.Errorf("%w: it was used before; get a new one from the issuer", oidc.ErrRefused)
 )
 
@@ -30,9 +30,9 @@ type Session struct {
 }
 
 // Exchange issues a token of the tenant for an identity token. It records the
-// exchange in the tenant's stream and counts it against the tenant's limits as
-// the procedure's. Used identity tokens are remembered in memory, and recovered
-// from the entries after a restart.
+// exchange in the tenant's stream and charges it to the tenant's limits for the
+// procedure. Used identity tokens are remembered in memory, and restored from
+// the stream after a restart.
 func (a *Authenticator) Exchange(ctx context.Context, procedure, tenant, identityToken string) (*Session, error) {
 	dir := a.dir.Load()
 	if dir.identities == nil {
@@ -43,7 +43,7 @@ func (a *Authenticator) Exchange(ctx context.Context, procedure, tenant, identit
 		return nil, err
 	}
 	t, rule := dir.ruleFor(tenant, tok)
-	if rule == nil { // does not reveal whether the tenant exists
+	if rule == nil { // do not reveal whether the tenant exists
 		return nil, fmt.Errorf("%w: tenant %q has no rule for the subject %q of %s", oidc.ErrRefused, tenant, tok.Subject, tok.Issuer)
 	}
 	done, err := a.cfg.Limits.TakeRecord(ctx, procedure, a.cfg.Limits.Usage(t.Name), len(identityToken))
@@ -71,11 +71,11 @@ func (a *Authenticator) Exchange(ctx context.Context, procedure, tenant, identit
 	return &Session{&g.Identity, token, r.Index}, nil
 }
 
-// oidcIdentity returns the submitter name of an identity token's holder.
+// oidcIdentity returns the submitter name for the holder of an identity token.
 func oidcIdentity(issuer, subject string) string { return "oidc:" + issuer + "#" + subject }
 
-// ruleFor returns the tenant's first rule that matches the token. A suspended
-// tenant has none.
+// ruleFor returns the tenant's first rule that matches the token. Rules of a
+// suspended tenant never match.
 func (d *directory) ruleFor(tenant string, tok *oidc.Token) (*Tenant, *IdentityRule) {
 	t := d.byName[tenant]
 	if t == nil || t.Suspended {

@@ -15,32 +15,32 @@ type tokenHash = [sha256.Size]byte
 // A grant is the identity of a token's holder.
 type grant struct {
 	Identity
-	id         string // unique in the tenant; "" for one that an identity token was exchanged for
-	configured bool   // a token of the configuration, unless the stream has a grant of this ID
+	id         string // unique in the tenant; "" if issued for an identity token
+	configured bool   // from the configuration, unless the stream contains a grant with this ID
 	revoked    bool
 }
 
 const (
-	maxGrants   = 10_000    // of one tenant, revoked ones included
-	maxSessions = 200_000   // tokens issued for identity tokens, of all tenants
-	maxUsed     = 1_000_000 // remembered identity tokens
+	maxGrants   = 10_000    // per tenant, including revoked ones
+	maxSessions = 200_000   // tokens issued for identity tokens, across tenants
+	maxUsed     = 1_000_000 // number of remembered identity tokens
 )
 
-// grants are the tokens in force: a projection of the configuration and of the
-// grants that the tenants' streams record.
+// grants contains the tokens in force. It is a projection of the configuration
+// and of the grants recorded in the tenants' streams.
 //
 // The time of a lookup can depend on the token's SHA-256 and on the seed of the
 // map. Neither reveals anything about unknown tokens.
 type grants struct {
-	again  func(*Identity) error // checks a grant once more
+	again  func(*Identity) error // checks an identity again
 	mu     sync.RWMutex
 	byHash map[tokenHash]*grant
-	// of each tenant; the value is nil while the grant is being recorded
+	// by tenant and ID; the value is nil while the grant is being recorded
 	byID     map[string]map[string]*grant
-	reserved map[tokenHash]bool // of grants that are being recorded
+	reserved map[tokenHash]bool // tokens of grants being recorded
 	used     map[[sha256.Size]byte]time.Time
-	sessions int // in byHash; the rest are in byID, too
-	sweepAt  int // sessions and used at which the expired ones are dropped
+	sessions int // number of sessions in byHash; the other grants are also in byID
+	sweepAt  int // total of sessions and used at which expired ones are dropped
 }
 
 func newGrants(again func(*Identity) error) *grants {
@@ -63,7 +63,7 @@ func (gs *grants) add(g *grant) {
 	gs.byHash[g.hash] = g
 }
 
-// revoke ends a grant, and reports whether it was in force. It replaces the
+// revoke ends a grant and reports whether it was in force. It replaces the
 // grant instead of changing it, because callers read grants without a lock.
 func (gs *grants) revoke(g *grant) bool {
 	gs.mu.Lock()
@@ -78,7 +78,7 @@ func (gs *grants) revoke(g *grant) bool {
 	return true
 }
 
-// restore takes back the revocation of a grant that could not be recorded.
+// restore undoes the revocation of a grant that could not be recorded.
 func (gs *grants) restore(g *grant) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -94,7 +94,7 @@ func (gs *grants) find(hash tokenHash) *grant {
 	return gs.byHash[hash]
 }
 
-// get returns the tenant's grant of the ID, or nil.
+// get returns the tenant's grant with the ID, or nil.
 func (gs *grants) get(tenant, id string) *grant {
 	gs.mu.RLock()
 	defer gs.mu.RUnlock()
@@ -113,9 +113,9 @@ func (gs *grants) list(tenant string, now time.Time) (out []*grant) {
 	return out
 }
 
-// reserve takes the ID and the token of a grant that is being recorded. Neither
-// is ever reused. Hashes are not secret: a tenant that registered the hash of
-// another tenant's token would receive what is sent with that token.
+// reserve takes the ID and token hash of a grant that is being recorded.
+// Neither is ever reused. Hashes are not secret: a tenant that registered the
+// hash of another tenant's token would receive what is sent with that token.
 func (gs *grants) reserve(g *grant) error {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -133,7 +133,7 @@ func (gs *grants) reserve(g *grant) error {
 	return nil
 }
 
-// release ends the reservation of a grant, whether it was added or not.
+// release ends the reservation of a grant, whether or not the grant was added.
 func (gs *grants) release(g *grant) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -143,7 +143,7 @@ func (gs *grants) release(g *grant) {
 	}
 }
 
-// useIdentity marks an identity token as used, for all tenants.
+// useIdentity marks an identity token as used for all tenants.
 func (gs *grants) useIdentity(key [sha256.Size]byte, until, now time.Time) error {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -164,8 +164,8 @@ func (gs *grants) releaseIdentity(key [sha256.Size]byte) {
 	delete(gs.used, key)
 }
 
-// sweep drops what has expired. It runs each time the table has doubled since
-// the last sweep.
+// sweep drops expired items. It runs each time the table has doubled since the
+// last sweep.
 func (gs *grants) sweep(now time.Time) {
 	if len(gs.used)+gs.sessions < gs.sweepAt {
 		return

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-var errNotOperator = errors.New("authorization: only operators of the ledger may make this call, and a tenant's credentials do not suffice: make an operator's token with 'muniment operator add'")
+var errNotOperator = errors.New("authorization: this call requires an operator of the ledger, and a tenant's credentials do not suffice: create an operator's token with 'muniment operator add'")
 
-// Operator returns the operator of the request's token, or nil. An expired
-// token is an error.
+// Operator returns the operator identified by the request's token, or nil. An
+// expired token is an error.
 func (a *Authenticator) Operator(r *http.Request) (*Operator, error) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {

@@ -17,8 +17,8 @@ import (
 	"muniment.dev/muniment/ledger"
 )
 
-// A grantDocument is the document of an entry of kind config that records a
-// grant. See docs/spec/kinds.md.
+// A grantDocument is the document of a config entry that records a grant. See
+// docs/spec/kinds.md.
 type grantDocument struct {
 	Role    string     `json:"role"`
 	Kinds   []string   `json:"kinds,omitempty"`
@@ -32,11 +32,11 @@ type identityDocument struct {
 	Issuer  string            `json:"issuer"`
 	Subject string            `json:"subject"`
 	Rule    string            `json:"rule"`
-	Claims  map[string]string `json:"claims"`  // those that the rule names
+	Claims  map[string]string `json:"claims"`  // the claims that the rule names
 	Expires time.Time         `json:"expires"` // of the identity token
 }
 
-// Names of entries of kind config begin with their type and a slash.
+// Names of config entries begin with their type and a slash.
 const (
 	grantType    = "grant"             // grant/ID; withdrawn: revoked
 	exchangeType = ingest.ExchangeType // exchange/HASH of the identity token's issuer and ID
@@ -49,7 +49,9 @@ func (a *Authenticator) loadTenantGrants(ctx context.Context, gs *grants, t *Ten
 	for _, tok := range t.Tokens {
 		gs.add(tok.grant(t))
 	}
-	if a.cfg.Ledger.IsReplica() { // its own configuration decides: revocations reach it too late
+	if a.cfg.Ledger.IsReplica() {
+		// only the configuration counts: revocations would reach a replica too
+		// late
 		return nil
 	}
 	if err := a.eachConfig(ctx, t, ledger.Filter{Attribute: "type=" + grantType}, func(c *ingest.Config) { a.replayGrant(gs, t, c) }); err != nil {
@@ -62,8 +64,8 @@ func (a *Authenticator) loadTenantGrants(ctx context.Context, gs *grants, t *Ten
 	return nil
 }
 
-// eachConfig calls each for the tenant's published entries of kind config that
-// match the filter, oldest first.
+// eachConfig calls each for the tenant's published config entries that match
+// the filter, oldest first.
 func (a *Authenticator) eachConfig(ctx context.Context, t *Tenant, f ledger.Filter, each func(*ingest.Config)) error {
 	f.Kind = kindname.Config
 	for q := (ledger.Query{Filter: f, OldestFirst: true, Limit: 1000}); ; {
@@ -73,8 +75,8 @@ func (a *Authenticator) eachConfig(ctx context.Context, t *Tenant, f ledger.Filt
 		}
 		for i := range page.Entries {
 			c, err := ingest.ReadConfig(ctx, a.cfg.Ledger, &page.Entries[i])
-			if errors.Is(err, ledger.ErrErased) { // it grants nothing any more
-				a.cfg.Log.Error("an entry of kind config has no payload", "tenant", t.Name, "entry", page.Entries[i].Index)
+			if errors.Is(err, ledger.ErrErased) { // an erased entry grants nothing
+				a.cfg.Log.Error("config entry has no payload", "tenant", t.Name, "entry", page.Entries[i].Index)
 				continue
 			}
 			if err != nil {
@@ -99,11 +101,11 @@ func (a *Authenticator) replayGrant(gs *grants, t *Tenant, c *ingest.Config) {
 		return
 	}
 	if old != nil && old.revoked {
-		return // for good
+		return // permanently
 	}
 	g, _, err := readGrant(t, c.Document)
-	if err != nil { // written by a later version; its holder needs another token
-		a.cfg.Log.Error("a grant is not in force, because it can't be read", "tenant", t.Name, "entry", c.Index, "err", err)
+	if err != nil { // from a later version; its holder needs another token
+		a.cfg.Log.Error("grant not in force: cannot be read", "tenant", t.Name, "entry", c.Index, "err", err)
 		return
 	}
 	g.id, g.Name = id, tokenName(id)
@@ -113,11 +115,11 @@ func (a *Authenticator) replayGrant(gs *grants, t *Tenant, c *ingest.Config) {
 func (a *Authenticator) replayExchange(gs *grants, t *Tenant, c *ingest.Config) {
 	g, who, err := readGrant(t, c.Document)
 	if err == nil && who == nil {
-		err = errors.New("there is no identity in it")
+		err = errors.New("no identity")
 	}
 	key, keyErr := hex.DecodeString(strings.TrimPrefix(c.Name, exchangeType+"/"))
 	if err = errors.Join(err, keyErr); err != nil || len(key) != sha256.Size {
-		a.cfg.Log.Error("an exchange can't be read", "tenant", t.Name, "entry", c.Index, "err", err)
+		a.cfg.Log.Error("exchange cannot be read", "tenant", t.Name, "entry", c.Index, "err", err)
 		return
 	}
 	if until := who.Expires.Add(oidc.MaxSkew); a.cfg.Now().Before(until) {
@@ -132,7 +134,7 @@ func (a *Authenticator) replayExchange(gs *grants, t *Tenant, c *ingest.Config) 
 func readGrant(t *Tenant, document []byte) (*grant, *identityDocument, error) {
 	var d grantDocument
 	dec := json.NewDecoder(bytes.NewReader(document))
-	dec.DisallowUnknownFields() // it could be a restriction
+	dec.DisallowUnknownFields() // an unknown field could be a restriction
 	if err := dec.Decode(&d); err != nil {
 		return nil, nil, err
 	}
@@ -149,7 +151,7 @@ func readGrant(t *Tenant, document []byte) (*grant, *identityDocument, error) {
 		g.Expires = *d.Expires
 	}
 	if d.Identity != nil && d.Expires == nil {
-		return nil, nil, errors.New("it never expires")
+		return nil, nil, errors.New("no expiry")
 	}
 	return g, d.Identity, nil
 }

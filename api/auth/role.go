@@ -14,7 +14,7 @@ type Role = munimentv1.Role
 // OperatorRole is the role of operators, who belong to no tenant.
 const OperatorRole Role = -1
 
-// ParseRole returns the role of a name, such as "appender".
+// ParseRole returns the role with the name, such as "appender".
 func ParseRole(name string) (Role, error) {
 	if r := Role(munimentv1.Role_value["ROLE_"+strings.ToUpper(name)]); r != 0 && RoleName(r) == name {
 		return r, nil
@@ -46,8 +46,8 @@ func (rs Roles) String() string {
 	return strings.Join(names, "")
 }
 
-// check returns nil if a tenant's caller with the role may make a call for
-// which the set is required.
+// check returns an error unless a tenant's caller with the role may make a call
+// that requires one of the set.
 func (rs Roles) check(role Role) error {
 	switch {
 	case rs.Has(role):

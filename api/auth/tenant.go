@@ -14,8 +14,8 @@ import (
 // A Directory lists the tenants and operators of a server.
 type Directory struct {
 	Tenants []Tenant
-	// Identities verifies the identity tokens that can be exchanged. Nil
-	// accepts none.
+	// Identities verifies the identity tokens that can be exchanged. Nil: none
+	// can.
 	Identities *oidc.Verifier
 	Operators  []Operator
 }
@@ -51,7 +51,7 @@ type IdentityRule struct {
 	Life  time.Duration // of the ledger's token, at most MaxSession; 0: MaxSession
 }
 
-// MaxSession is the longest lifetime of a token issued for an identity token.
+// MaxSession is the maximum lifetime of a token issued for an identity token.
 const MaxSession = 15 * time.Minute
 
 func (r *IdentityRule) life() time.Duration {
@@ -62,7 +62,7 @@ func (r *IdentityRule) life() time.Duration {
 }
 
 // A CertificateRule grants a role to the holder of a client certificate.
-// Exactly one of URI, DNS and CommonName is set, and must be equal.
+// Exactly one of URI, DNS and CommonName is set, and must match exactly.
 type CertificateRule struct {
 	URI        string // subject alternative name, such as a SPIFFE ID
 	DNS        string // subject alternative name
@@ -71,7 +71,7 @@ type CertificateRule struct {
 	Kinds      []string
 }
 
-// String returns the name of the rule and of its holder, such as
+// String returns the kind and value of the rule's name, such as
 // "uri:spiffe://acme.example/ci".
 func (r *CertificateRule) String() string {
 	switch {
@@ -98,8 +98,8 @@ func (r *CertificateRule) match(c *x509.Certificate) bool {
 	return r.CommonName != "" && c.Subject.CommonName == r.CommonName
 }
 
-// An Operator may read /metrics and the details of /readyz. It belongs to no
-// tenant and reads no evidence.
+// An Operator can read /metrics and the details of /readyz. It belongs to no
+// tenant and cannot read evidence.
 type Operator struct {
 	ID      string
 	Hash    [sha256.Size]byte // of its token

@@ -5,14 +5,14 @@ import (
 	"net/http"
 )
 
-// An Answer notes the status and the size of an answer.
+// An Answer records the status and size of a response.
 type Answer struct {
 	http.ResponseWriter
 	code  int
 	bytes int64
 }
 
-// Status returns the status of the answer. One without a status is a 200.
+// Status returns the status of the response, which is 200 if none was set.
 func (a *Answer) Status() int {
 	if a.code == 0 {
 		return http.StatusOK
@@ -20,7 +20,7 @@ func (a *Answer) Status() int {
 	return a.code
 }
 
-// Bytes returns how many bytes of the body have been written.
+// Bytes returns the number of body bytes written.
 func (a *Answer) Bytes() int64 { return a.bytes }
 
 // WriteHeader implements http.ResponseWriter.
@@ -44,9 +44,9 @@ func (a *Answer) Flush() { _ = http.NewResponseController(a.ResponseWriter).Flus
 // Unwrap returns the wrapped writer, for http.ResponseController.
 func (a *Answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// MaxBytes bounds a request's body like http.MaxBytesReader. That function
-// closes the connection after a body that is too large only if it is given the
-// server's own ResponseWriter, so MaxBytes looks for it under the wrappers.
+// MaxBytes limits a request's body like http.MaxBytesReader. That function
+// closes the connection after an oversized body only if it is given the
+// server's own ResponseWriter, so MaxBytes unwraps the writer first.
 func MaxBytes(w http.ResponseWriter, body io.ReadCloser, n int64) io.ReadCloser {
 	for {
 		u, ok := w.(interface{ Unwrap() http.ResponseWriter })

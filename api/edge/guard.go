@@ -8,30 +8,29 @@ import (
 	"strings"
 )
 
-// Guard refuses requests that a page of another origin has a browser send. On
-// connections of this machine it refuses names of other hosts, too: a page
-// whose name is made to resolve to this machine (DNS rebinding) would else have
-// what callers on this machine have. hosts are further names, without ports,
-// under which a server on this machine is reached. A proxy marks what it
-// forwards, and such requests have no privileges here.
+// Guard refuses cross-origin requests from browsers. On loopback connections it
+// also refuses requests for names of other hosts. Otherwise a page whose name
+// resolves to this machine (DNS rebinding) would get the access of local
+// callers. hosts are additional names, without ports, of servers on this
+// machine. Requests forwarded by a proxy are exempt, because they get no
+// privileges of local callers.
 func Guard(next http.Handler, hosts []string) http.Handler {
 	next = http.NewCrossOriginProtection().Handler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if onLoopback(r) && !Forwarded(r) && !isLocal(r.Host, hosts) {
-			http.Error(w, "this name is not served here: use localhost, or add it to hosts in the server's configuration", http.StatusMisdirectedRequest)
+			http.Error(w, "this server does not serve the requested host name: use localhost, or add the name to hosts in the server's configuration", http.StatusMisdirectedRequest)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// Forwarded reports whether a proxy marks the request as one that it forwards.
+// Forwarded reports whether a proxy has marked the request as forwarded.
 func Forwarded(r *http.Request) bool {
 	return r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != ""
 }
 
-// onLoopback reports whether the connection ends at an address that this
-// machine only can reach.
+// onLoopback reports whether the connection was accepted on a loopback address.
 func onLoopback(r *http.Request) bool {
 	a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if !ok {
@@ -41,8 +40,8 @@ func onLoopback(r *http.Request) bool {
 	return err == nil && p.Addr().Unmap().IsLoopback()
 }
 
-// isLocal reports whether the name of a Host header is of this machine, or one
-// of hosts.
+// isLocal reports whether the name in a Host header belongs to this machine or
+// is one of hosts.
 func isLocal(host string, hosts []string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h

@@ -1,5 +1,5 @@
-// Package edge protects a server's listeners from their clients: it bounds
-// connections by address, and refuses requests that a browser was made to send.
+// Package edge protects a server's listeners from clients: it limits
+// connections by address, and refuses cross-origin requests from browsers.
 package edge
 
 import (
@@ -8,30 +8,30 @@ import (
 	"sync"
 )
 
-// A Listener accepts a bounded number of connections. An address may have at
-// most as many as are still free: half if it is alone, a third each if there
-// are two, and so on. So a new address always finds a free connection. The same
-// holds for the networks around an IPv6 address, or else the holder of many
-// networks would have all connections. Connections above the limit are closed
-// at once.
+// A Listener accepts a bounded number of connections. An address may hold at
+// most as many as are still free: half of all if it is the only one, a third
+// each if there are two, and so on. A new address therefore always finds a free
+// connection. The same applies to the networks around an IPv6 address.
+// Otherwise the holder of many networks could take all connections. Connections
+// above the limit are closed immediately.
 type Listener struct {
 	net.Listener
 
 	mu      sync.Mutex // guards the rest
 	max     int
 	open    int
-	of      map[string]int // address, or network around it, to its open connections
+	of      map[string]int // address, or network around it, to number of open connections
 	refused uint64
 }
 
-// Bound returns a listener that accepts at most max connections of the other
-// one at a time.
+// Bound returns a listener that accepts at most max simultaneous connections
+// from l.
 func Bound(l net.Listener, max int) *Listener {
 	return &Listener{Listener: l, max: max, of: map[string]int{}}
 }
 
-// SetMax replaces the limit. Connections above a lower one stay open until
-// their clients close them.
+// SetMax replaces the limit. Connections in excess of a lower limit stay open
+// until their clients close them.
 func (l *Listener) SetMax(max int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -81,21 +81,21 @@ func (l *Listener) leave(address string) {
 	}
 }
 
-// Open returns how many connections are open.
+// Open returns the number of open connections.
 func (l *Listener) Open() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.open
 }
 
-// Refused returns how many connections were closed at once.
+// Refused returns the number of connections that were closed immediately.
 func (l *Listener) Refused() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.refused
 }
 
-// A conn leaves when it is closed.
+// A conn releases its place when it is closed.
 type conn struct {
 	net.Conn
 	leave func()
@@ -107,8 +107,8 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// Address names the holder of the address of a connection: of IPv6 a network,
-// since one host has many addresses.
+// Address returns the account of a connection's address. For IPv6 that is a
+// network, because one host has many addresses.
 func Address(remote string) string {
 	host, _, err := net.SplitHostPort(remote)
 	if err != nil {
@@ -126,9 +126,9 @@ func Address(remote string) string {
 	return ip.String()
 }
 
-// Wider returns the networks around an Address, the narrowest first. One host
-// can have as many IPv6 networks as it likes: customers get a /48, and their
-// providers have a /32. IPv4 addresses are scarce, and stand for themselves.
+// Wider returns the networks around an Address, narrowest first. One host can
+// have many IPv6 networks: customers get a /48, and their providers a /32. IPv4
+// addresses are scarce, so they have no wider networks.
 func Wider(address string) []string {
 	p, err := netip.ParsePrefix(address)
 	if err != nil {

@@ -15,21 +15,20 @@ import (
 	"muniment.dev/muniment/internal/crash"
 )
 
-// A Site is what a listener serves, and what its connections may cost. Each
-// listener of every program is made from one.
+// A Site is a listener's handler with the limits of its connections. Every
+// listener of every program is created from a Site.
 type Site struct {
 	Handler http.Handler
-	// Hosts are further names, without ports, under which a server on this
-	// machine is reached.
+	// Hosts are additional names, without ports, of a server on this machine.
 	Hosts       []string
 	Connections int // open at a time
-	// Body bounds how long the body of a request may take to arrive, Read a
-	// whole request, and Write its answer. 0: the handler sets the deadlines of
+	// Body limits how long a request's body may take to arrive, Read the whole
+	// request, and Write its response. 0: the handler sets the deadlines of
 	// each request.
 	Body, Read, Write time.Duration
 	Idle              time.Duration // between two requests; 0: two minutes
 	HeaderBytes       int           // 0: 64 KiB
-	// PlainHTTP2 accepts HTTP/2 without TLS, too.
+	// PlainHTTP2 also accepts HTTP/2 without TLS.
 	PlainHTTP2 bool
 	Errors     *log.Logger // of connections
 	// TLS returns the configuration for a new connection. Nil: plain HTTP.
@@ -37,10 +36,10 @@ type Site struct {
 }
 
 const (
-	// MaxStreams is how many requests may be under way on a connection of
-	// HTTP/2.
+	// MaxStreams is the maximum number of concurrent requests on an HTTP/2
+	// connection.
 	MaxStreams = 128
-	// headerTime bounds how long the header of a request may take to arrive.
+	// headerTime limits how long a request's header may take to arrive.
 	headerTime = 10 * time.Second
 )
 
@@ -49,8 +48,8 @@ func (s *Site) server() *http.Server {
 	srv := &http.Server{
 		Handler: Guard(arriving(s.Body, s.Handler), s.Hosts), ErrorLog: s.Errors, Protocols: new(http.Protocols),
 		ReadHeaderTimeout: headerTime, ReadTimeout: s.Read, WriteTimeout: s.Write, IdleTimeout: s.Idle, MaxHeaderBytes: s.HeaderBytes,
-		// What a connection may send before it is read, and how many requests
-		// may wait on it.
+		// Limits of what a connection can send before it is read, and of the
+		// requests waiting on it.
 		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: MaxStreams, MaxReceiveBufferPerConnection: 256 << 10, MaxReceiveBufferPerStream: 128 << 10, MaxReadFrameSize: 16 << 10,
 			SendPingTimeout: time.Minute, PingTimeout: 15 * time.Second},
 	}
@@ -78,7 +77,8 @@ func arriving(within time.Duration, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != 0 {
 			c := http.NewResponseController(w)
-			// A connection that can't have this deadline has that of Read.
+			// If the connection does not support this deadline, Read still
+			// applies.
 			_ = c.SetReadDeadline(time.Now().Add(within))
 			r.Body = &arrivingBody{r.Body, c}
 		}
@@ -87,7 +87,7 @@ func arriving(within time.Duration, next http.Handler) http.Handler {
 }
 
 // An arrivingBody lifts its deadline when it has been read, because an expired
-// one would end the work on the request.
+// deadline would cancel the request's processing.
 type arrivingBody struct {
 	io.ReadCloser
 	control *http.ResponseController
@@ -104,14 +104,14 @@ func (b *arrivingBody) Read(p []byte) (int, error) {
 
 // A Server serves a site until it is closed.
 type Server struct {
-	URL         string     // with the address that it listens on
-	Connections *Listener  // of its clients
-	Failed      chan error // receives the error that ended it
+	URL         string     // with the address it listens on
+	Connections *Listener  // the clients' connections
+	Failed      chan error // receives the error that ended the server
 
 	http *http.Server
 }
 
-// Listen serves the site on the address. It is the only way to serve HTTP.
+// Listen serves the site on the address. All HTTP is served through it.
 func Listen(address string, site Site) (*Server, error) {
 	ln, err := net.Listen("tcp", address)
 	if err != nil {
@@ -130,14 +130,14 @@ func Listen(address string, site Site) (*Server, error) {
 	}()
 	select {
 	case <-accepting.begun:
-		// Without waiting, a shutdown could come before Serve and be missed.
+		// Without waiting, a Shutdown before Serve would be missed.
 		return s, nil
 	case err := <-s.Failed:
 		return nil, errors.Join(fmt.Errorf("serve: %w", err), ln.Close())
 	}
 }
 
-// A firstAccept signals that its server has begun to accept connections.
+// A firstAccept signals that its server has started to accept connections.
 type firstAccept struct {
 	net.Listener
 	once  sync.Once
@@ -150,8 +150,8 @@ func (f *firstAccept) Accept() (net.Conn, error) {
 	return f.Listener.Accept()
 }
 
-// Shutdown waits at most the given time for the requests under way, and cuts
-// off the rest.
+// Shutdown waits for requests in progress, up to the given time, and cuts off
+// the rest.
 func (s *Server) Shutdown(most time.Duration) (cut bool, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), most)
 	defer cancel()
@@ -161,5 +161,5 @@ func (s *Server) Shutdown(most time.Duration) (cut bool, err error) {
 	return true, s.http.Close()
 }
 
-// Close cuts off all requests.
+// Close cuts off all requests immediately.
 func (s *Server) Close() error { return s.http.Close() }

@@ -14,8 +14,8 @@ import (
 	"muniment.dev/muniment/ledger"
 )
 
-// Bound counts the bytes that a request will occupy once decoded, and refuses
-// one that is too large for its call or for the limits of its owner.
+// Bound counts the bytes that a request will occupy once decoded. It refuses
+// requests that are too large for the call or for their owner's limits.
 func (l *Limiter) Bound(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := checkHeaders(r); err != nil {
@@ -30,12 +30,12 @@ func (l *Limiter) Bound(next http.Handler) http.Handler {
 			held.resource = PublicBytes
 		}
 		if err := held.take(sh.bytes - held.hold.Held(held.resource)); err != nil {
-			// a call that waited for its turn holds some
+			// A call that waited for its turn already holds some bytes.
 			l.cfg.Refuse(w, r, l.Busy(err))
 			return
 		}
 		if sh.place != Uploads {
-			// of which each message is bounded, and the payload by the handler
+			// Each message is bounded, and the handler bounds the payload.
 			if r.ContentLength > largest {
 				l.cfg.Refuse(w, r, tooLarge(sh.field, r.ContentLength, largest))
 				return
@@ -51,20 +51,20 @@ func (l *Limiter) Bound(next http.Handler) http.Handler {
 
 func tooLarge(field string, size, limit int64) *connect.Error {
 	if field != "" {
-		return rpcerr.Field(connect.CodeInvalidArgument, field, "the request has %d bytes; one of this call may have %d", size, limit)
+		return rpcerr.Field(connect.CodeInvalidArgument, field, "the request has %d bytes; the limit for this call is %d", size, limit)
 	}
-	return connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("the request has %d bytes; one of this call may have %d", size, limit))
+	return connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("the request has %d bytes; the limit for this call is %d", size, limit))
 }
 
-// boundBody counts the part of the body above a small request: at once if its
-// size is known, or as it arrives. A body that is compressed as a whole is
-// decompressed here. If its messages are compressed, it counts as the largest
-// possible request.
+// boundBody counts the part of the body above a small request: immediately if
+// its size is known, otherwise as it arrives. A body that is compressed as a
+// whole is decompressed here. If its messages are compressed, it counts as the
+// largest possible request.
 func (l *Limiter) boundBody(w http.ResponseWriter, r *http.Request, held *heldBytes, limit int64) error {
 	size := r.ContentLength
 	switch {
 	case r.Header.Get("Content-Encoding") == "gzip":
-		r.Body = edge.MaxBytes(w, r.Body, limit+frameBytes) // before and after it is decompressed
+		r.Body = edge.MaxBytes(w, r.Body, limit+frameBytes) // before and after decompression
 		r.Body, size = newGunzip(r, l.Busy), -1
 		r.Header.Del("Content-Encoding")
 	case isCompressed(r) && limit > SmallRequest:
@@ -87,26 +87,26 @@ func (l *Limiter) boundBody(w http.ResponseWriter, r *http.Request, held *heldBy
 	return nil
 }
 
-// frameBytes bounds what protocols add to a message.
+// frameBytes is the maximum that protocols add to a message.
 const frameBytes = 1 << 10
 
-// protocolHeaders are the headers that errors of the protocols repeat. Valid
-// values are short.
+// protocolHeaders lists the headers that protocol errors quote. Valid values
+// are short.
 var protocolHeaders = []string{"Content-Type", "Content-Encoding", "Connect-Content-Encoding", "Connect-Accept-Encoding", "Accept-Encoding", "Connect-Protocol-Version", "Connect-Timeout-Ms", "Grpc-Encoding", "Grpc-Accept-Encoding", "Grpc-Timeout"}
 
 func checkHeaders(r *http.Request) *connect.Error {
 	for _, name := range protocolHeaders {
 		for _, v := range r.Header[name] {
 			if len(v) > 256 || len(r.Header[name]) > 8 {
-				delete(r.Header, name) // or the answer would repeat it
-				return connect.NewError(connect.CodeInvalidArgument, errors.New("the header "+name+" is too long"))
+				delete(r.Header, name) // otherwise the response would quote it
+				return connect.NewError(connect.CodeInvalidArgument, errors.New("header "+name+" is too long"))
 			}
 		}
 	}
 	if r.Method == http.MethodGet {
 		for name, values := range r.URL.Query() {
 			if name != "message" && (len(values) > 1 || len(name) > 64 || len(values[0]) > 64) {
-				return connect.NewError(connect.CodeInvalidArgument, errors.New("a parameter of the query is too long"))
+				return connect.NewError(connect.CodeInvalidArgument, errors.New("query parameter too long"))
 			}
 		}
 	}
@@ -122,8 +122,8 @@ func isCompressed(r *http.Request) bool {
 	return r.Method == http.MethodGet && r.URL.Query().Get("compression") != ""
 }
 
-// heldBytes are the bytes that a call holds, of the resource for its kind of
-// caller.
+// heldBytes are the bytes that a call holds, charged to the resource for its
+// kind of caller.
 type heldBytes struct {
 	hold     *Hold
 	resource Resource
@@ -135,7 +135,7 @@ func (h *heldBytes) take(n int64) error { return h.hold.Take(h.resource, n) }
 // A countedBody counts bytes as they are read.
 type countedBody struct {
 	io.ReadCloser
-	free int64 // may be read before more are counted
+	free int64 // bytes that can be read before more are counted
 	held *heldBytes
 }
 
@@ -149,14 +149,14 @@ func (b *countedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// HoldPayload takes what is needed to answer with the whole payload of an
-// entry, until the answer has left. Its errors are those of OpenPayload, and
+// HoldPayload takes the bytes needed to answer with an entry's whole payload,
+// until the response has been sent. The error is one of OpenPayload's or a
 // *Full.
 func (l *Limiter) HoldPayload(ctx context.Context, log *ledger.Ledger, e *ledger.Entry) error {
 	p, err := log.OpenPayload(ctx, e)
 	if err != nil || p == nil {
 		return err
 	}
-	// As it is and as it is encoded; the ledger refuses more.
+	// Both the payload and its encoded form; the ledger refuses larger ones.
 	return errors.Join(l.Take(ctx, 2*int64(min(p.Size, ledger.MaxWhole))), p.Close())
 }

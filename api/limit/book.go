@@ -1,10 +1,10 @@
-// Package limit counts what callers hold of a server: bytes in memory, and
+// Package limit counts what callers use of a server: bytes in memory, and
 // places for calls and streams.
 //
-// Each buffer and each place belongs to an owner: a tenant, or an address where
-// the caller has no credentials. A [Book] limits each owner and all together,
-// and refuses what is above a limit at once. So an owner at its limit leaves
-// the rest to the others. [Debts] delay owners whose calls fail.
+// Each buffer and each place belongs to an owner: a tenant, or an address if
+// the caller has no credentials. A [Book] limits each owner and the total, and
+// refuses anything above a limit immediately. An owner at its limit therefore
+// leaves the rest to the others. [Debts] delay owners whose calls fail.
 package limit
 
 import (
@@ -15,19 +15,19 @@ import (
 	"muniment.dev/muniment/api/edge"
 )
 
-// A Resource is what is counted.
+// A Resource is a countable resource of a server.
 type Resource int
 
 // The resources.
 const (
-	Bytes       Resource = iota // of requests, answers, and the buffers of streams
-	Calls                       // that are worked on, or wait for their turn; streams excepted
+	Bytes       Resource = iota // of requests, responses, and the buffers of streams
+	Calls                       // in progress or waiting for their turn, except for streams
 	Uploads                     // streams from clients
-	Answers                     // streams to clients that end by themselves
-	Watchers                    // streams to clients that do not
+	Answers                     // streams to clients that end on their own
+	Watchers                    // streams to clients that do not end
 	Public                      // requests without credentials; their owners are addresses
-	PublicBytes                 // that these hold
-	Refusals                    // answers that are delayed because their callers failed often
+	PublicBytes                 // of public requests
+	Refusals                    // delayed responses to callers with many failed calls
 	resources
 )
 
@@ -40,8 +40,8 @@ func (r Resource) String() string { return names[r] }
 // "answer_streams".
 func (r Resource) Label() string { return strings.ReplaceAll(r.String(), " ", "_") }
 
-// HeldLabel returns the label, in metrics, of calls that were refused because
-// too much of the resource is held.
+// HeldLabel returns the metrics label for calls that were refused because too
+// much of the resource is in use.
 func (r Resource) HeldLabel() string { return "held_" + r.Label() }
 
 // All returns every resource.
@@ -53,21 +53,21 @@ func All() []Resource {
 	return all
 }
 
-// A HeldLimit limits how much of a resource is held. Zero means no limit.
+// A HeldLimit limits how much of a resource is in use. Zero means no limit.
 type HeldLimit struct {
-	Total int64 // of all owners
-	Owner int64 // of one
+	Total int64 // across owners
+	Owner int64 // per owner
 }
 
 // network returns the limit of all IPv6 addresses of a provider.
 func (l HeldLimit) network() int64 { return max(l.Owner, l.Total/2) }
 
-// addressOwner begins the names of owners without credentials. No tenant has
-// such a name.
+// addressOwner is the prefix of owners without credentials. No tenant's name
+// starts with it.
 const addressOwner = "address "
 
-// providerOf returns the owner that stands for all addresses of the provider of
-// an IPv6 address, or "".
+// providerOf returns the owner that represents all addresses of an IPv6
+// address's provider, or "".
 func providerOf(owner string) string {
 	if address, ok := strings.CutPrefix(owner, addressOwner); ok {
 		if wider := edge.Wider(address); len(wider) > 0 {
@@ -80,33 +80,33 @@ func providerOf(owner string) string {
 // HeldLimits limit what callers hold, by resource.
 type HeldLimits [resources]HeldLimit
 
-// A Full is the error of a resource whose limit is reached.
+// A Full reports that a resource's limit is reached.
 type Full struct {
 	Resource Resource
-	Owner    bool // by the owner; else by all together
+	Owner    bool // the owner's limit; otherwise the total
 }
 
 // Error implements error.
 func (f *Full) Error() string {
 	if f.Owner {
-		return fmt.Sprintf("the caller has too many %s at work; retry later", f.Resource)
+		return fmt.Sprintf("the caller has too many %s in use; retry later", f.Resource)
 	}
-	return fmt.Sprintf("the server has too many %s at work; retry later", f.Resource)
+	return fmt.Sprintf("the server has too many %s in use; retry later", f.Resource)
 }
 
-// A Book counts what is held. Its methods may be called from many goroutines.
+// A Book counts what is held. It is safe for concurrent use.
 type Book struct {
 	mu     sync.Mutex // guards the rest
 	limits HeldLimits
 	total  [resources]int64
-	owners map[string]*[resources]int64 // those that hold anything
+	owners map[string]*[resources]int64 // owners that hold anything
 	spare  *[resources]int64            // for the next owner, or nil
 }
 
-// NewBook returns a book in which nothing is held.
+// NewBook returns an empty book.
 func NewBook(l HeldLimits) *Book { return &Book{limits: l, owners: map[string]*[resources]int64{}} }
 
-// SetLimits replaces the limits. What is held stays held.
+// SetLimits replaces the limits. Existing holds remain.
 func (b *Book) SetLimits(l HeldLimits) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -120,7 +120,7 @@ func (b *Book) Limits() HeldLimits {
 	return b.limits
 }
 
-// Held returns how much of the resource the owner holds.
+// Held returns the amount of the resource that the owner holds.
 func (b *Book) Held(owner string, r Resource) int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -130,22 +130,22 @@ func (b *Book) Held(owner string, r Resource) int64 {
 	return 0
 }
 
-// Total returns how much of the resource is held by all.
+// Total returns the amount of the resource that all owners hold.
 func (b *Book) Total(r Resource) int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.total[r]
 }
 
-// Open returns an empty hold of the owner.
+// Open returns an empty hold for the owner.
 func (b *Book) Open(owner string) *Hold {
 	h := &Hold{}
 	h.open(b, owner)
 	return h
 }
 
-// take counts n more, or less if n is negative, and returns a *Full where that
-// is above a limit. The provider is that of the owner, or "".
+// take adds n, which can be negative. It returns a *Full if the result is above
+// a limit. provider is the owner's provider, or "".
 func (b *Book) take(owner, provider string, r Resource, n int64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -162,7 +162,7 @@ func (b *Book) take(owner, provider string, r Resource, n int64) error {
 	return nil
 }
 
-// check returns a *Full if n more of the resource is above a limit.
+// check returns a *Full if adding n of the resource would exceed a limit.
 func (b *Book) check(owner, provider string, r Resource, n int64) error {
 	l := b.limits[r]
 	held := func(name string) int64 {
@@ -180,7 +180,7 @@ func (b *Book) check(owner, provider string, r Resource, n int64) error {
 	return nil
 }
 
-// add counts n more, or less, of an owner.
+// add adds n, which can be negative, to an owner.
 func (b *Book) add(owner string, r Resource, n int64) {
 	o := b.owners[owner]
 	if o == nil {
@@ -195,8 +195,8 @@ func (b *Book) add(owner string, r Resource, n int64) {
 	}
 }
 
-// A Hold is what one call holds. It is for one goroutine at a time, except that
-// Release may be called at any time, and more than once.
+// A Hold is what one call holds. It is for one goroutine at a time, except for
+// Release, which can be called at any time and repeatedly.
 type Hold struct {
 	book            *Book
 	owner, provider string
@@ -206,15 +206,15 @@ type Hold struct {
 	released bool
 }
 
-// open begins an empty hold of the owner.
+// open starts an empty hold for the owner.
 func (h *Hold) open(b *Book, owner string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.book, h.owner, h.provider, h.held, h.released = b, owner, providerOf(owner), [resources]int64{}, false
 }
 
-// Take holds n more of the resource. The error is a *Full, and nothing more is
-// held then.
+// Take adds n of the resource to the hold. If the error is a *Full, the hold is
+// unchanged.
 func (h *Hold) Take(r Resource, n int64) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -228,24 +228,24 @@ func (h *Hold) Take(r Resource, n int64) error {
 	return nil
 }
 
-// Keep gives back all of the resource but n.
+// Keep releases the resource except for n.
 func (h *Hold) Keep(r Resource, n int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if over := h.held[r] - n; over > 0 && !h.released {
-		_ = h.book.take(h.owner, h.provider, r, -over) // giving back is not refused
+		_ = h.book.take(h.owner, h.provider, r, -over) // releasing is never refused
 		h.held[r] = n
 	}
 }
 
-// Held returns how much of the resource is held here.
+// Held returns how much of the resource this hold has.
 func (h *Hold) Held(r Resource) int64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.held[r]
 }
 
-// Release gives everything back.
+// Release releases everything.
 func (h *Hold) Release() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

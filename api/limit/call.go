@@ -7,16 +7,16 @@ import (
 	"muniment.dev/muniment/api/edge"
 )
 
-// A Call is what the limits keep about one request. It is allocated once, and
-// every middleware finds it in the request's context instead of adding to that.
-// It belongs to the goroutine of the request.
+// A Call is the limiter's state for one request. It is allocated once, and
+// every middleware finds it in the request's context instead of adding values
+// to the context. It belongs to the request's goroutine.
 type Call struct {
 	tenant string // "" without credentials
 	shape  *Shape // nil until it is looked up
-	hold   Hold   // of its place; empty until it has one
+	hold   Hold   // of its place; empty until it gets one
 	held   heldBytes
 	body   pricedBody
-	good   bool // it ended without a failure
+	good   bool // it ended without an error
 }
 
 // CallKey is the key of the *Call in a request's context.
@@ -28,7 +28,7 @@ func callOf(ctx context.Context) *Call {
 	return c
 }
 
-// begun returns the request's call, and makes one if it has none.
+// begun returns the request's call, creating it if necessary.
 func begun(r *http.Request) (*Call, *http.Request) {
 	if c := callOf(r.Context()); c != nil {
 		return c, r
@@ -45,8 +45,8 @@ func (c *Call) shapeFor(r *http.Request) *Shape {
 	return c.shape
 }
 
-// owner returns the owner of what the call holds: the caller's tenant, or an
-// address.
+// owner returns the owner that the call is charged to: the caller's tenant, or
+// an address.
 func (c *Call) owner(r *http.Request) string {
 	if c.tenant != "" {
 		return c.tenant
@@ -54,8 +54,8 @@ func (c *Call) owner(r *http.Request) string {
 	return addressOwner + edge.Address(r.RemoteAddr)
 }
 
-// WithTenant notes the tenant of an authenticated caller. What the call holds
-// is on its account.
+// WithTenant records the tenant of an authenticated caller. The call is charged
+// to that tenant from then on.
 func WithTenant(ctx context.Context, name string) context.Context {
 	if c := callOf(ctx); c != nil {
 		c.tenant = name
@@ -64,7 +64,7 @@ func WithTenant(ctx context.Context, name string) context.Context {
 	return context.WithValue(ctx, CallKey{}, &Call{tenant: name})
 }
 
-// HeldBy returns the hold of the call, or nil if it has no place.
+// HeldBy returns the call's hold, or nil if the call has no place.
 func HeldBy(ctx context.Context) *Hold {
 	if c := callOf(ctx); c != nil && c.hold.book != nil {
 		return &c.hold

@@ -13,46 +13,46 @@ import (
 // A Shape describes how a call uses its connection and what it holds.
 type Shape struct {
 	place Resource // Calls, Uploads, Answers, Watchers or Public
-	// request is the largest message of a request, decompressed. Nil means
-	// SmallRequest.
+	// request returns the size limit of a request message, decompressed. Nil
+	// means SmallRequest.
 	request func(*Sizes) int64
-	// field is the field that makes a request large.
+	// field is the field that determines a request's size.
 	field string
-	// bytes are held while the call lasts: its buffers and a small request.
-	// Zero means callBytes.
+	// bytes are held for the whole call: its buffers and a small request. Zero
+	// means callBytes.
 	bytes int64
-	// compresses is set where answers may be compressed. Receipts and proofs
-	// are hashes, which don't compress.
+	// compresses is set if responses may be compressed. Receipts and proofs
+	// consist of hashes, which do not compress.
 	compresses bool
-	// records is set where the log itself records an entry for the call, which
-	// then counts against the tenant's day like any other.
+	// records is set if the log itself records an entry for the call, which
+	// then counts against the tenant's daily limits like any other.
 	records bool
 }
 
 const (
-	// SmallRequest is larger than any request without evidence.
+	// SmallRequest is the size limit of a request without evidence.
 	SmallRequest = 64 << 10
-	// callBytes is what a call with a small request holds: the request as it
-	// arrives, and decoded.
+	// callBytes is what a call with a small request holds: the request as
+	// received, and decoded.
 	callBytes = 2 * SmallRequest
-	// decodeFactor is the memory per byte of a request while it is decoded: a
+	// decodeFactor is the memory per byte of a request during decoding: a
 	// buffer that grows by doubling, and the message.
 	decodeFactor = 3
-	// maxBatchBytes bounds a call of AppendBatch, unless one payload may be
-	// larger.
+	// maxBatchBytes limits an AppendBatch request, unless a single payload may
+	// be larger.
 	maxBatchBytes = 64 << 20
-	// maxChunkMessage bounds a message of AppendStream: a chunk, which base64
-	// in JSON makes a third larger.
+	// maxChunkMessage limits a message of AppendStream: a chunk, which base64
+	// in JSON enlarges by a third.
 	maxChunkMessage = 3 << 19
-	// maxSubjectsRequest bounds a call of Decide.
+	// maxSubjectsRequest limits a Decide request.
 	maxSubjectsRequest = 8 << 20
-	// Health checks need no token, so they must cost next to nothing.
+	// Health checks require no token, so they must cost next to nothing.
 	MaxHealthBytes     = 4 << 10
 	MaxReflectionBytes = 64 << 10
 )
 
-// shapes lists the calls that differ from most, which have one small request
-// and one answer.
+// shapes lists the calls that deviate from the usual shape of one small request
+// and one response.
 var shapes = map[string]Shape{
 	rpc.LedgerServiceAppendProcedure:       {place: Calls, request: (*Sizes).maxRequest, field: "submission.payload"},
 	rpc.LedgerServiceAppendBatchProcedure:  {place: Calls, request: (*Sizes).maxBatch, field: "submissions"},
@@ -70,8 +70,8 @@ var shapes = map[string]Shape{
 
 	rpc.IdentityServiceExchangeTokenProcedure: {place: Public, field: "identity_token", records: true},
 
-	// RevokeToken records an entry, too, but is never refused for it: a lost
-	// token can be revoked even if its holder has used up the day.
+	// RevokeToken also records an entry, but the daily limits never refuse it:
+	// a lost token can be revoked even if its holder has exhausted them.
 	rpc.AdminServiceSetPolicyProcedure:      {place: Calls, request: func(*Sizes) int64 { return maxPolicyRequest }, field: "policy", records: true},
 	rpc.AdminServiceIssueTokenProcedure:     {place: Calls, records: true},
 	rpc.AdminServiceEraseProcedure:          {place: Calls, records: true},
@@ -81,34 +81,34 @@ var shapes = map[string]Shape{
 }
 
 const (
-	// listBytes is what a page holds as it is read; encoding takes the rest.
+	// listBytes is what a page holds while it is read. Encoding takes more.
 	listBytes = 4 << 20
-	// ChunkBytes is how much of a payload is sent in one message.
+	// ChunkBytes is the number of payload bytes per message.
 	ChunkBytes = 256 << 10
-	// ExportPiece is how much of a delta goes into one message.
+	// ExportPiece is the number of delta bytes per message.
 	ExportPiece = 256 << 10
-	// DefaultPageSize is the page size of ListEntries if the request has none.
-	// The largest one is a validation rule in ledger.proto.
+	// DefaultPageSize is the page size of ListEntries if the request specifies
+	// none. A validation rule in ledger.proto limits the page size.
 	DefaultPageSize = 100
-	// WatchBytes is what a watcher holds while it waits, and to send an entry
-	// of usual size.
+	// WatchBytes is what a watcher holds while it waits and sends entries of
+	// usual size.
 	WatchBytes = 48 << 10
-	// maxPolicyRequest is the largest policy in base64, and the rest of the
-	// request.
+	// maxPolicyRequest is the size of the largest policy in base64 with the
+	// rest of the request.
 	maxPolicyRequest = 3 << 19
 	// ResultBytes is what the result of one submission in a batch holds: its
 	// receipt, twice.
 	ResultBytes = 12 << 10
 )
 
-// maxRequest is the largest request with one payload: base64 in JSON makes it a
-// third larger.
+// maxRequest is the size limit of a request with one payload, which base64 in
+// JSON enlarges by a third.
 func (c *Sizes) maxRequest() int64 { return c.MaxPayload*3/2 + 64<<10 }
 
-// maxBatch is the largest request with many payloads.
+// maxBatch is the size limit of a request with several payloads.
 func (c *Sizes) maxBatch() int64 { return max(c.maxRequest(), maxBatchBytes) }
 
-// limitOf is the largest message of a request of the shape.
+// limitOf returns the size limit of a request message of the shape.
 func (c *Sizes) limitOf(sh *Shape) int64 {
 	if sh.request == nil {
 		return SmallRequest
@@ -137,7 +137,7 @@ func ShapeOf(procedure string) *Shape {
 	return &usual
 }
 
-// SCITTEntries is the path of the SCITT endpoint, whose POST is an Append.
+// SCITTEntries is the path of the SCITT endpoint. A POST to it is an Append.
 const SCITTEntries = "/entries"
 
 // shapeOf returns the shape of the request's call.
@@ -148,18 +148,18 @@ func shapeOf(r *http.Request) *Shape {
 	return ShapeOf(r.URL.Path)
 }
 
-// lasts reports whether the answer is a stream, which can be endless.
+// lasts reports whether the response is a stream, which may be endless.
 func (sh *Shape) lasts() bool { return sh.place == Answers || sh.place == Watchers }
 
-// Options returns the options of a Connect handler that apply the limits of the
-// RPC to the messages of an owner.
+// Options returns the options of a Connect handler that apply the RPC's limits
+// to an owner's messages.
 func (l *Limiter) Options(owner string, spec connect.Spec) []connect.HandlerOption {
 	sh, compressFrom := ShapeOf(spec.Procedure), math.MaxInt32
 	if sh.compresses {
 		compressFrom = 1024
 	}
-	// Connect takes a fixed limit. The one in force, which a reload can change,
-	// is applied by Bound and by the decompressor.
+	// Connect takes a fixed limit. Bound and the decompressor apply the limit
+	// in force, which a reload can change.
 	most := min(largest.limitOf(sh), math.MaxInt32)
 	inForce := func() int64 { return l.Sizes().limitOf(sh) }
 	return []connect.HandlerOption{connect.WithCompressMinBytes(compressFrom), connect.WithReadMaxBytes(int(most)), GzipUpTo(owner, inForce, spec)}

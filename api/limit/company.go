@@ -8,13 +8,14 @@ import (
 )
 
 const (
-	// defaultBeside leaves most of a small machine to the others. A batch is
-	// one call.
+	// defaultBeside leaves most of a small machine to the other tenants. A
+	// batch counts as one call.
 	defaultBeside = 500
-	// besideBurst is how many calls a tenant may make at once after a pause.
+	// besideBurst is the number of calls that a tenant may make at once after a
+	// pause.
 	besideBurst = 16
-	// besideFree is how many calls a tenant may have under way without waiting.
-	// Callers that wait for each answer limit themselves.
+	// besideFree is the number of concurrent calls that a tenant may have
+	// without waiting. Callers that wait for each response limit themselves.
 	besideFree = 2
 )
 

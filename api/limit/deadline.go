@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Deadline bounds the time for a request to arrive and for its answer to be
-// read. In a stream it bounds each message.
+// Deadline limits the time for a request to arrive and for its response to be
+// read. In a stream it limits each message.
 func (l *Limiter) Deadline(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := http.NewResponseController(w)
@@ -28,18 +28,18 @@ func (l *Limiter) Deadline(next http.Handler) http.Handler {
 	})
 }
 
-// setDeadlines sets both deadlines of a connection. One that can't have them is
-// bounded by the server's own timeouts.
+// setDeadlines sets both deadlines of a connection. If the connection does not
+// support them, the server's own timeouts apply.
 func setDeadlines(c *http.ResponseController, until time.Time) {
 	_ = c.SetReadDeadline(until)
 	_ = c.SetWriteDeadline(until)
 }
 
-// publicTimeout bounds RequestTimeout for calls without credentials.
+// publicTimeout limits RequestTimeout for calls without credentials.
 const publicTimeout = 20 * time.Second
 
 // A streamWriter gives each message of a stream its own deadline. A stream can
-// last, but a reader that stops does not hold it open.
+// last, but a client that stops reading cannot hold it open.
 type streamWriter struct {
 	http.ResponseWriter
 	control *http.ResponseController
@@ -47,9 +47,9 @@ type streamWriter struct {
 }
 
 // timed runs a write under its own deadline and removes the deadline
-// afterwards: over HTTP/2 an expired deadline ends even an idle stream.
+// afterwards, because over HTTP/2 an expired deadline ends even an idle stream.
 func (w *streamWriter) timed(write func() error) error {
-	_ = w.control.SetReadDeadline(time.Time{}) // the request has been read when the answer begins
+	_ = w.control.SetReadDeadline(time.Time{}) // the request has been read when the response begins
 	_ = w.control.SetWriteDeadline(time.Now().Add(w.timeout))
 	err := write()
 	if err == nil {
@@ -68,7 +68,7 @@ func (w *streamWriter) Write(b []byte) (n int, err error) {
 
 // Flush implements http.Flusher.
 func (w *streamWriter) Flush() {
-	_ = w.timed(w.control.Flush) // the next write fails if the client has gone
+	_ = w.timed(w.control.Flush) // the next write fails if the client is gone
 }
 
 // Unwrap returns the wrapped writer, for http.ResponseController.
@@ -76,7 +76,7 @@ func (w *streamWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 type deadlinesKey struct{}
 
-// withDeadlines puts into the context what MessageDeadline and LiftDeadlines
+// withDeadlines adds to the context what MessageDeadline and LiftDeadlines
 // need.
 func withDeadlines(r *http.Request, c *http.ResponseController, timeout time.Duration) *http.Request {
 	set := func(lift bool) {
@@ -98,8 +98,8 @@ func MessageDeadline(ctx context.Context) func() {
 	return func() {}
 }
 
-// LiftDeadlines removes the deadlines of a call that has been read and can work
-// for long before it answers.
+// LiftDeadlines removes the deadlines of a call that has been read and may take
+// long to respond.
 func LiftDeadlines(ctx context.Context) {
 	if set, ok := ctx.Value(deadlinesKey{}).(func(lift bool)); ok {
 		set(true)

@@ -13,42 +13,44 @@ import (
 )
 
 const (
-	// failuresPerSecond are the failed calls of an owner that cost it nothing.
+	// failuresPerSecond is the rate of failed calls that costs an owner
+	// nothing.
 	failuresPerSecond = 50
-	// failureBurst are those that it may have at once after a pause.
+	// failureBurst is the number of failed calls that cost nothing after a
+	// pause.
 	failureBurst = 200
-	// maxDebt bounds how long past failures slow an owner down.
+	// maxDebt limits how long past failures delay an owner.
 	maxDebt = 5 * time.Second
 	// releaseEvery is the interval at which the waiting calls of one owner
-	// continue. If all of them continued at once, they would occupy every
-	// processor for a while.
+	// continue. If all continued at once, they would occupy every processor for
+	// a while.
 	releaseEvery = 2 * time.Millisecond
-	// maxDebtors bounds the table of owners. Above it, those without debts are
-	// removed, and those in a network with debts of its own.
+	// maxDebtors limits the table of owners. Above it, owners without debts are
+	// removed, and so are owners in a network that itself has debts.
 	maxDebtors = 4096
-	// widerShare is how many times as much as an IPv6 address the network
-	// around it may fail, and as that the network around that.
+	// widerShare is how many times more failures each wider IPv6 network is
+	// allowed than the address or network inside it.
 	widerShare = 4
 )
 
 // Debts counts the failed calls of each owner. A failed call costs the server
-// about as much as a good one, but records nothing and counts against no limit
-// of entries or bytes. So each owner has a bucket of failures, and while it is
-// empty, the owner's calls wait before anything of them is read. The networks
-// around an IPv6 address have buckets, too, or else a provider's 2³² networks
-// would fill the table, and real debtors be forgotten. The zero value has no
-// debts. Its methods may be called from many goroutines.
+// about as much as a successful one, but records nothing and counts against no
+// limit of entries or bytes. Each owner therefore has a bucket of failures.
+// While it is empty, the owner's calls wait before they are read. The networks
+// around an IPv6 address have buckets too. Otherwise a provider's 2³² networks
+// would fill the table and push out real debtors. The zero value has no debts.
+// Debts is safe for concurrent use.
 type Debts struct {
 	mu     sync.Mutex // guards the rest
 	owners map[string]*debtor
-	full   time.Time // until then the table is not searched for rows to remove
+	full   time.Time // until then, the table is not searched for rows to remove
 }
 
 // A debtor is an owner with failed calls, or a network of owners.
 type debtor struct {
 	failures *rate.Limiter
 	networks []string  // around it
-	next     time.Time // when the next of its waiting calls may continue
+	next     time.Time // when its next waiting call may continue
 }
 
 // owes reports whether the debtor's bucket is at most half full.
@@ -56,7 +58,7 @@ func (o *debtor) owes(now time.Time) bool {
 	return o.failures.TokensAt(now) < float64(o.failures.Burst())/2
 }
 
-// debtorsOf returns the owner and the networks around it, the narrowest first.
+// debtorsOf returns the owner and the networks around it, narrowest first.
 func debtorsOf(owner string) []string {
 	names := []string{owner}
 	if address, ok := strings.CutPrefix(owner, addressOwner); ok {
@@ -67,8 +69,8 @@ func debtorsOf(owner string) []string {
 	return names
 }
 
-// Charge counts a failed call as so many failures: more than one where much was
-// received before it was refused.
+// Charge counts a failed call as the given number of failures, which exceeds
+// one if much was received before the call was refused.
 func (d *Debts) Charge(owner string, now time.Time, units int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -79,7 +81,7 @@ func (d *Debts) Charge(owner string, now time.Time, units int) {
 	for range names[1:] {
 		share *= widerShare
 	}
-	for _, name := range slices.Backward(names) { // the widest first
+	for _, name := range slices.Backward(names) { // widest first
 		o := d.owners[name]
 		if o == nil && len(d.owners) >= maxDebtors {
 			d.forget(now)
@@ -95,8 +97,8 @@ func (d *Debts) Charge(owner string, now time.Time, units int) {
 	}
 }
 
-// forget removes those that owe nothing to speak of, and those whose network
-// owes for them. A search of a table of real debtors is not repeated for each
+// forget removes owners with no significant debt, and owners whose network has
+// debts. A search of a table full of real debtors is not repeated for each
 // newcomer.
 func (d *Debts) forget(now time.Time) {
 	if now.Before(d.full) {
@@ -123,17 +125,17 @@ func (d *Debts) forget(now time.Time) {
 	}
 }
 
-// reserve returns how long a call of the owner has to wait: the debt, at most
-// for the given time, and then until it is the call's turn among those of the
-// owner that wait. Turns are not given back by calls that stop waiting, so they
-// delay a call by maxDebt at most.
+// reserve returns how long a call of the owner has to wait: for the debt, up to
+// the given time, and then for its turn among the owner's waiting calls. Calls
+// that stop waiting do not give their turn back, so they delay another call by
+// at most maxDebt.
 func (d *Debts) reserve(owner string, now time.Time, most time.Duration) time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.owners) == 0 {
 		return 0
 	}
-	var o *debtor // that owes most
+	var o *debtor // with the largest debt
 	for _, name := range debtorsOf(owner) {
 		if x := d.owners[name]; x != nil && (o == nil || x.debt(now) > o.debt(now)) {
 			o = x
@@ -157,9 +159,9 @@ func (d *Debts) reserve(owner string, now time.Time, most time.Duration) time.Du
 	return at.Sub(now)
 }
 
-// Pay waits as long as the owner owes, at most for the given time, and for the
-// owner's calls that began to wait before, and reports whether it had to. It
-// ends early with the context, or when stop is closed.
+// Pay waits while the owner has debts, up to the given time, and behind the
+// owner's earlier waiting calls. It reports whether it had to wait. It returns
+// early when the context ends or stop is closed.
 func (d *Debts) Pay(ctx context.Context, owner string, now time.Time, most time.Duration, stop <-chan struct{}) bool {
 	wait := d.reserve(owner, now, most)
 	if wait <= 0 {

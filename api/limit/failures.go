@@ -12,8 +12,8 @@ import (
 )
 
 // isFailure reports whether a call that ends with the error counts as failed.
-// Correct clients do not repeat such calls. A refusal with a time to retry
-// after does not count.
+// Correct clients do not repeat such calls. A refusal with a retry delay does
+// not count.
 func isFailure(err error) bool {
 	if err == nil {
 		return false
@@ -28,14 +28,14 @@ func isFailure(err error) bool {
 	return false
 }
 
-// payDebt waits as long as the owner of the request owes, at most Wait.
+// payDebt waits while the request's owner has debts, up to Wait.
 func (l *Limiter) payDebt(r *http.Request) {
 	if l.debts.Pay(r.Context(), ownerOf(r), l.cfg.Now(), l.cfg.Wait, l.cfg.Drain) {
 		l.cfg.Observer.Delayed()
 	}
 }
 
-// AfterDebt makes callers wait for their failures before a request is read.
+// AfterDebt delays callers with failed calls before their request is read.
 func (l *Limiter) AfterDebt(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		l.payDebt(r)
@@ -43,8 +43,8 @@ func (l *Limiter) AfterDebt(next http.Handler) http.Handler {
 	})
 }
 
-// ChargeRefusal counts a call that is refused before it has a place. It delays
-// the answer if the caller owes and may hold another delayed answer.
+// ChargeRefusal counts a call that was refused before it got a place. It delays
+// the response if the caller has debts and may hold another delayed response.
 func (l *Limiter) ChargeRefusal(r *http.Request) {
 	owner := ownerOf(r)
 	l.debts.Charge(owner, l.cfg.Now(), 1)
@@ -55,8 +55,8 @@ func (l *Limiter) ChargeRefusal(r *http.Request) {
 	}
 }
 
-// Priced charges the owner of an RPC that fails. An RPC that does not reach the
-// interceptors has failed in decoding.
+// Priced charges the owner of a failed RPC. An RPC that never reaches the
+// interceptors failed in decoding.
 func (l *Limiter) Priced(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, r := begun(r)
@@ -71,11 +71,11 @@ func (l *Limiter) Priced(next http.Handler) http.Handler {
 	})
 }
 
-// priceOf returns how many failures a failed call counts as. Larger requests
-// cost more work before they are refused.
+// priceOf returns the number of failures that a failed call counts as. Larger
+// requests cost more work before they are refused.
 func priceOf(received int64) int { return 1 + int(min(received/SmallRequest, 1<<10)) }
 
-// A pricedBody counts the received bytes of a request.
+// A pricedBody counts the bytes received of a request.
 type pricedBody struct {
 	io.ReadCloser
 	n atomic.Int64
@@ -100,7 +100,7 @@ func (l *Limiter) PricedByStatus(next http.Handler) http.Handler {
 	})
 }
 
-// Endings is the interceptor that notes which RPCs succeeded.
+// Endings is an interceptor that records which RPCs succeeded.
 type Endings struct{}
 
 func note(ctx context.Context, err error) {

@@ -19,10 +19,10 @@ import (
 	"muniment.dev/muniment/internal/turns"
 )
 
-// GzipUpTo returns the option that decompresses messages of at most limit()
-// bytes for the method, in turns of the owner. Connect's own decompressor
-// inflates the rest of a larger message to discard it, which costs the server a
-// thousand times what it costs the sender.
+// GzipUpTo returns an option that decompresses the method's messages up to
+// limit() bytes, in the owner's turns. Connect's own decompressor inflates the
+// rest of a larger message to discard it, which costs the server a thousand
+// times what it costs the sender.
 func GzipUpTo(owner string, limit func() int64, spec connect.Spec) connect.HandlerOption {
 	message := requestOf(spec.Schema)
 	return connect.WithCompression("gzip",
@@ -30,7 +30,7 @@ func GzipUpTo(owner string, limit func() int64, spec connect.Spec) connect.Handl
 		func() connect.Compressor { return gzip.NewWriter(io.Discard) })
 }
 
-// Fixed is a limit that does not change.
+// Fixed returns a constant limit.
 func Fixed(limit int64) func() int64 { return func() int64 { return limit } }
 
 // requestOf returns the type of a method's requests, or nil.
@@ -41,18 +41,18 @@ func requestOf(schema any) protoreflect.MessageDescriptor {
 	return nil
 }
 
-// An inflater decompresses one message after another. It fails if a message has
-// more bytes than the limit, or more elements than its type allows.
+// An inflater decompresses one message after another. It fails if a message
+// exceeds the limit, or has more elements than its type allows.
 type inflater struct {
 	gzip.Reader
 	owner   string
 	limit   func() int64
 	message protoreflect.MessageDescriptor // nil: unknown
 	max     int64                          // limit() when the message began
-	left    int64                          // bytes of the message
-	in      int                            // bytes of it before it is decompressed
+	left    int64                          // remaining bytes of the message
+	in      int                            // compressed size of the message
 	turn    *turns.Turn                    // held during a Read
-	scan    *wire.Stream                   // nil: the message is small, or unknown
+	scan    *wire.Stream                   // nil: the message is small or of unknown type
 }
 
 // Reset implements connect.Decompressor.
@@ -99,13 +99,13 @@ func (d *inflater) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// tooMuch returns the error of the codec for a message with too many elements.
+// tooMuch returns the codec's error for a message with too many elements.
 func tooMuch(err error) *connect.Error {
 	return connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("unmarshal message: %w", err))
 }
 
-// A scannedBody is a body that is one message. Reading fails if the message has
-// more elements than its type allows.
+// A scannedBody is a body that consists of one message. Reading fails if the
+// message has more elements than its type allows.
 type scannedBody struct {
 	io.ReadCloser
 	scan *wire.Stream
@@ -121,7 +121,7 @@ func (b *scannedBody) Read(p []byte) (int, error) {
 }
 
 // scanned returns a body that is checked as it arrives, unless it contains
-// messages in frames.
+// framed messages.
 func scanned(r *http.Request, body io.ReadCloser) io.ReadCloser {
 	contentType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if contentType != "application/proto" && contentType != "application/json" {
@@ -134,7 +134,7 @@ func scanned(r *http.Request, body io.ReadCloser) io.ReadCloser {
 	return &scannedBody{body, wire.NewStream(m.Input())}
 }
 
-// methodOf returns the method of the API that a path names, or nil.
+// methodOf returns the API method that a path names, or nil.
 func methodOf(procedure string) protoreflect.MethodDescriptor {
 	name := strings.ReplaceAll(strings.TrimPrefix(procedure, "/"), "/", ".")
 	d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(name))
@@ -146,12 +146,12 @@ func methodOf(procedure string) protoreflect.MethodDescriptor {
 }
 
 func errInflated(limit int64) error {
-	return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("the message has more than %d bytes when it is decompressed", limit))
+	return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("the message has more than %d bytes when decompressed", limit))
 }
 
 // A gunzip decompresses a body as it is read. Beyond a small request it takes
-// the turns of its owner, also for bytes that decompress to nothing. It holds
-// no turn while it waits for more of the body.
+// its owner's turns, even for bytes that decompress to nothing. It holds no
+// turn while waiting for more of the body.
 type gunzip struct {
 	body  io.ReadCloser
 	ctx   context.Context
@@ -179,7 +179,7 @@ func (g *gunzip) Read(p []byte) (int, error) {
 	if err := g.begin(); err != nil {
 		return 0, err
 	}
-	defer func() { g.turn.End() }() // that of the end
+	defer func() { g.turn.End() }() // the last turn
 	n, err := g.r.Read(p[:min(len(p), turns.Free)])
 	g.out += int64(n)
 	return n, badGzip(err)
@@ -192,7 +192,7 @@ func (g *gunzip) begin() (err error) {
 	return err
 }
 
-// receive reads from the body without a turn.
+// receive reads from the body while holding no turn.
 func (g *gunzip) receive(p []byte) (int, error) {
 	g.turn.End()
 	n, err := g.body.Read(p)
@@ -221,7 +221,7 @@ func (f ReaderFunc) Read(p []byte) (int, error) { return f(p) }
 
 // DecodeTurn waits for the owner's turn to decode a message of the size.
 // Connect passes no context to codecs and decompressors, so the wait does not
-// end with the request. What waits is bounded by the owner's hold.
+// end with the request. The owner's hold bounds the number of waiting calls.
 func DecodeTurn(owner string, bytes int) (*turns.Turn, error) {
 	turn, err := turns.CPU.For(context.Background(), owner, int64(bytes))
 	if err != nil {

@@ -12,48 +12,48 @@ import (
 	"muniment.dev/muniment/api/rpcerr"
 )
 
-// Sizes are the limits of all callers.
+// Sizes are the limits that apply to all callers.
 type Sizes struct {
 	MaxPayload int64 // bytes of the payload of one submission, at most LargestPayload
-	MaxStream  int64 // bytes of one payload that is streamed; 0 means 1 GiB
-	// Held limits what callers hold at once. A zero is the default.
+	MaxStream  int64 // bytes of one streamed payload; 0 means 1 GiB
+	// Held limits what callers hold at once. Zero values select the default.
 	Held HeldLimits
 }
 
 const (
-	// LargestPayload is the largest MaxPayload.
+	// LargestPayload is the maximum of MaxPayload.
 	LargestPayload = 1 << 30
-	// defaultMaxStream is MaxStream where it is 0.
+	// defaultMaxStream replaces a MaxStream of 0.
 	defaultMaxStream = 1 << 30
 )
 
-// largest has the largest limits that can be configured.
+// largest contains the largest configurable limits.
 var largest = &Sizes{MaxPayload: LargestPayload}
 
 // Config configures a Limiter.
 type Config struct {
-	// RequestTimeout bounds how long a request may take to arrive and an
-	// answer, or one message of a stream, to leave.
+	// RequestTimeout limits the time for a request to arrive, and for a
+	// response or one message of a stream to be sent.
 	RequestTimeout time.Duration
-	// Wait is how long a call waits when a limit of its tenant is reached.
+	// Wait is the time that a call waits when a limit of its tenant is reached.
 	Wait time.Duration
 	Now  func() time.Time
-	// Drain is closed when the server shuts down. Nothing waits after that.
+	// Drain is closed when the server shuts down, which ends all waiting.
 	Drain <-chan struct{}
 	// Refuse answers a request with an error.
 	Refuse   func(http.ResponseWriter, *http.Request, *connect.Error)
 	Observer Observer
 }
 
-// An Observer counts what a Limiter does. None of its functions is nil.
+// An Observer counts a Limiter's actions. No function may be nil.
 type Observer struct {
 	Limited func(label string) // a call was refused because of the limit
 	Waiting func(change int)   // calls that wait because of a limit
-	Delayed func()             // a call waited because others of its owner had failed
+	Delayed func()             // a call was delayed because of its owner's failed calls
 }
 
-// A Limiter applies all limits of a server: what callers hold, how fast they
-// may call, and how large and how slow a request may be.
+// A Limiter applies all limits of a server: how much callers hold, how fast
+// they call, and how large and how slow a request can be.
 type Limiter struct {
 	cfg    Config
 	book   *Book // of what callers hold
@@ -80,10 +80,10 @@ func (l *Limiter) SetSizes(s Sizes) {
 	l.book.SetLimits(s.holds())
 }
 
-// Sizes returns the limits of all callers, complete with the defaults.
+// Sizes returns the limits of all callers, with defaults filled in.
 func (l *Limiter) Sizes() *Sizes { return l.sizes.Load() }
 
-// Book returns the book of what callers hold.
+// Book returns the book that counts what callers hold.
 func (l *Limiter) Book() *Book { return l.book }
 
 // Debts returns the debts of callers whose calls fail.
@@ -104,8 +104,8 @@ func DefaultHeld() HeldLimits {
 	}
 }
 
-// holds returns the limits of what callers hold, with defaults filled in. The
-// largest request always fits.
+// holds returns the limits of what callers hold, with defaults filled in. They
+// always admit the largest request.
 func (c *Sizes) holds() HeldLimits {
 	l := c.Held
 	for r, d := range DefaultHeld() {
@@ -122,7 +122,7 @@ func (c *Sizes) holds() HeldLimits {
 	return l
 }
 
-// ownerOf returns the owner of what the request holds.
+// ownerOf returns the owner that the request is charged to.
 func ownerOf(r *http.Request) string {
 	c := callOf(r.Context())
 	if c == nil {
@@ -131,8 +131,8 @@ func ownerOf(r *http.Request) string {
 	return c.owner(r)
 }
 
-// Busy returns the error of a call that is refused because too much is held,
-// and counts it. Every such refusal is made here.
+// Busy returns the error for a call that is refused because too much is in use,
+// and counts the refusal. All such refusals go through it.
 func (l *Limiter) Busy(err error) *connect.Error {
 	var full *Full
 	if errors.As(err, &full) {
@@ -142,12 +142,12 @@ func (l *Limiter) Busy(err error) *connect.Error {
 	return rpcerr.Retry(connect.CodeResourceExhausted, err, time.Second)
 }
 
-// Place gives the request a place while it lasts, or refuses it.
+// Place gives the request a place for its duration, or refuses it.
 func (l *Limiter) Place(place Resource, next http.Handler) http.Handler {
 	return l.placed(func(*Call, *http.Request) Resource { return place }, next)
 }
 
-// PlaceCall gives the request the place that the table of shapes has for it.
+// PlaceCall gives the request the place specified in the table of shapes.
 func (l *Limiter) PlaceCall(next http.Handler) http.Handler {
 	return l.placed(func(c *Call, r *http.Request) Resource { return c.shapeFor(r).place }, next)
 }
@@ -166,7 +166,7 @@ func (l *Limiter) placed(place func(*Call, *http.Request) Resource, next http.Ha
 	})
 }
 
-// Take holds more bytes for the call.
+// Take adds bytes to the call's hold.
 func (l *Limiter) Take(ctx context.Context, n int64) error {
 	h := HeldBy(ctx)
 	if h == nil {
@@ -175,7 +175,7 @@ func (l *Limiter) Take(ctx context.Context, n int64) error {
 	return h.Take(Bytes, n)
 }
 
-// Turn waits until the tenant of the request may make a call.
+// Turn waits until the request's tenant may make a call.
 func (l *Limiter) Turn(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, r := begun(r)
@@ -186,7 +186,7 @@ func (l *Limiter) Turn(next http.Handler) http.Handler {
 			return
 		}
 		if sh.place == Calls {
-			// While it waits, what has arrived of its request lies in the
+			// While it waits, the received part of its request occupies the
 			// connection's buffers.
 			if err := c.hold.Take(Bytes, callBytes); err != nil {
 				l.cfg.Refuse(w, r, l.Busy(err))
@@ -194,11 +194,11 @@ func (l *Limiter) Turn(next http.Handler) http.Handler {
 			}
 			if now := l.cfg.Now(); l.active.join(tenant, now) && l.book.Held(tenant, Calls) > besideFree {
 				if l.settle(r.Context(), u.beside.ReserveN(now, 1).DelayFrom(now), nil) != nil {
-					return // the client has gone
+					return // the client is gone
 				}
 			}
 			if u.working.Acquire(r.Context(), 1) != nil {
-				return // the client has gone
+				return // the client is gone
 			}
 			defer u.working.Release(1)
 		}

@@ -9,7 +9,7 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// Decoded gives back what the request held only while it was decoded.
+// Decoded releases what the request held only for decoding.
 func (l *Limiter) Decoded(ctx context.Context, req connect.AnyRequest) {
 	h, own := HeldBy(ctx), ShapeOf(req.Spec().Procedure).bytes
 	if h != nil && h.Held(Bytes) > own && isMessage(req.Any()) {
@@ -17,8 +17,8 @@ func (l *Limiter) Decoded(ctx context.Context, req connect.AnyRequest) {
 	}
 }
 
-// Encoding takes the bytes that encoding the answer needs beyond those the call
-// already holds.
+// Encoding takes the bytes that encoding the response requires beyond those the
+// call already holds.
 func (l *Limiter) Encoding(ctx context.Context, res connect.AnyResponse) error {
 	h := HeldBy(ctx)
 	if h == nil || !isMessage(res.Any()) {
@@ -26,7 +26,7 @@ func (l *Limiter) Encoding(ctx context.Context, res connect.AnyResponse) error {
 	}
 	need := 2*int64(SizeOf(res.Any())) - h.Held(Bytes)
 	if _, batch := res.Any().(*munimentv1.AppendBatchResponse); need <= 0 || batch {
-		// a batch took them before anything was recorded
+		// A batch took them before anything was recorded.
 		return nil
 	}
 	if err := h.Take(Bytes, need); err != nil {

@@ -21,9 +21,9 @@ import (
 )
 
 // TenantLimits limit the calls of one tenant. Zero means no limit. Rates are
-// per second. A burst is what a tenant may send at once after a pause. A
-// request larger than the burst passes when the whole burst is free, and later
-// requests wait longer for it.
+// per second. A burst is the amount that a tenant can send at once after a
+// pause. A request larger than the burst passes when the whole burst is
+// available, and later requests wait longer for it.
 type TenantLimits struct {
 	Requests     float64
 	RequestBurst int
@@ -31,13 +31,13 @@ type TenantLimits struct {
 	EntryBurst   int
 	Bytes        float64
 	ByteBurst    int
-	Concurrent   int // calls that are worked on at once; more wait. 0: 64
-	// Beside is the rate of calls while other tenants are active, for a tenant
-	// with more than two calls under way, streams excepted; calls beyond it
-	// wait. 0: 500.
+	Concurrent   int // calls in progress; further calls wait. 0: 64
+	// Beside is the rate of calls while other tenants are active. It applies to
+	// a tenant with more than two calls in progress, not counting streams.
+	// Calls above the rate wait. 0: 500.
 	Beside       float64
-	DailyEntries int64 // new ones, in a day of UTC
-	DailyBytes   int64 // of their payloads
+	DailyEntries int64 // new entries per UTC day
+	DailyBytes   int64 // bytes of their payloads
 }
 
 // defaultConcurrent is enough to fill a commit, and low enough that one tenant
@@ -45,7 +45,8 @@ type TenantLimits struct {
 const defaultConcurrent = 64
 
 // MaxWait is the default of Config.Wait. A call that would have to wait longer
-// is refused after that time, so that clients that retry at once cost little.
+// is refused only after this time, so that clients that retry immediately cost
+// little.
 const MaxWait = time.Second / 2
 
 // burst returns the given burst, or ten seconds of the rate.
@@ -56,18 +57,18 @@ func burst(given int, perSecond float64) int {
 	return max(1, int(min(math.Ceil(perSecond*10), math.MaxInt32)))
 }
 
-// A Usage is what a tenant has used of its limits.
+// A Usage tracks a tenant's use of its limits.
 type Usage struct {
 	limits                   TenantLimits
 	requests, entries, bytes *rate.Limiter
 	beside                   *rate.Limiter       // applies while other tenants are active
-	working                  *semaphore.Weighted // calls that are worked on, streams excepted
-	watching                 *semaphore.Weighted // watchers that look for entries
+	working                  *semaphore.Weighted // calls in progress, except for streams
+	watching                 *semaphore.Weighted // watchers that are looking for entries
 
 	mu                     sync.Mutex // guards the rest
 	day                    time.Time
 	dayEntries, dayBytes   int64 // recorded
-	heldEntries, heldBytes int64 // of calls that may record them yet
+	heldEntries, heldBytes int64 // of calls that may still record them
 }
 
 func newUsage(l TenantLimits) *Usage {
@@ -85,10 +86,10 @@ func newUsage(l TenantLimits) *Usage {
 	return &Usage{limits: l, beside: beside, working: semaphore.NewWeighted(atWork), watching: semaphore.NewWeighted(1), requests: limiter(l.Requests, l.RequestBurst), entries: limiter(l.Entries, l.EntryBurst), bytes: limiter(l.Bytes, l.ByteBurst)}
 }
 
-// Labels are the limits that a call can be refused for, in metrics.
+// Labels lists the limits that can refuse a call, for metrics.
 var Labels = []string{"requests", "entries", "bytes", "daily_entries", "daily_bytes"}
 
-// An Exceeded is the error of a limit that is reached.
+// An Exceeded reports that a limit is reached.
 type Exceeded struct {
 	limit string // for metrics
 	what  string
@@ -99,16 +100,16 @@ func (e *Exceeded) Error() string {
 	return "the tenant's limit of " + e.what + " is reached; retry later"
 }
 
-// An ask requests n from a limiter.
+// An ask is a request for n from a limiter.
 type ask struct {
 	limiter *rate.Limiter
 	n       int64
 	refusal Exceeded
 }
 
-// take takes all of the asks or nothing. It returns the time to wait until they
-// are available, or a refusal if that is longer than maxWait. An ask larger
-// than the burst goes into debt.
+// take takes all of the asks or none. It returns the time until they are
+// available, or a refusal if that exceeds maxWait. An ask larger than the burst
+// goes into debt.
 func take(now time.Time, maxWait time.Duration, asks ...ask) (time.Duration, *Exceeded) {
 	wait := time.Duration(0)
 	var held []*rate.Reservation
@@ -143,8 +144,8 @@ func (q *Usage) request(now time.Time, maxWait time.Duration) (time.Duration, *E
 	return take(now, maxWait, ask{q.requests, 1, Exceeded{limit: "requests", what: fmt.Sprintf("%g requests a second", q.limits.Requests)}})
 }
 
-// append takes entries and bytes for a call until Release. What is recorded is
-// counted by recorded.
+// append takes entries and bytes for a call until Release. recorded counts what
+// is actually recorded.
 func (q *Usage) append(now time.Time, maxWait time.Duration, entries, bytes int64) (time.Duration, *Exceeded) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -171,7 +172,7 @@ func (q *Usage) append(now time.Time, maxWait time.Duration, entries, bytes int6
 	return wait, over
 }
 
-// Release gives back what a call that has ended took.
+// Release returns what a call took once it has ended.
 func (q *Usage) Release(entries, bytes int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -179,8 +180,8 @@ func (q *Usage) Release(entries, bytes int64) {
 	q.heldBytes -= bytes
 }
 
-// recorded counts what was recorded in the tenant's stream, by calls and by the
-// log itself.
+// recorded counts what calls and the log itself have recorded in the tenant's
+// stream.
 func (q *Usage) recorded(now time.Time, entries, bytes int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -195,7 +196,7 @@ func (q *Usage) startDay(now time.Time) {
 	}
 }
 
-// Watching returns the semaphore of the tenant's watchers that look for
+// Watching returns the semaphore for the tenant's watchers that are looking for
 // entries.
 func (q *Usage) Watching() *semaphore.Weighted { return q.watching }
 
@@ -206,14 +207,14 @@ type Account struct {
 	Limits TenantLimits
 }
 
-// Usages are those of all tenants.
+// Usages are the usages of all tenants.
 type Usages struct {
-	byName   map[string]*Usage // also of tenants that were removed
+	byName   map[string]*Usage // including removed tenants
 	byStream map[entry.Hash]*Usage
 }
 
-// Load returns the usages of the accounts. Those in force go on if the limits
-// are the same, so that a reload does not reset what was used today.
+// Load returns the usages of the accounts. An existing usage continues if its
+// limits are unchanged, so that a reload does not reset the day's totals.
 func (l *Limiter) Load(ctx context.Context, log *ledger.Ledger, accounts []Account) (*Usages, error) {
 	us := &Usages{byName: maps.Clone(l.usages.Load().byName), byStream: map[entry.Hash]*Usage{}}
 	if us.byName == nil {
@@ -233,14 +234,14 @@ func (l *Limiter) Load(ctx context.Context, log *ledger.Ledger, accounts []Accou
 	return us, nil
 }
 
-// SetUsages brings usages that Load returned into force.
+// SetUsages puts usages returned by Load into force.
 func (l *Limiter) SetUsages(us *Usages) { l.usages.Store(us) }
 
-// Usage returns the usage of a tenant.
+// Usage returns a tenant's usage.
 func (l *Limiter) Usage(tenant string) *Usage { return l.usages.Load().byName[tenant] }
 
-// load returns the usage of the account. If it has daily limits, what was
-// appended today is counted.
+// load returns the account's usage. If there are daily limits, it counts what
+// was appended today.
 func (a *Account) load(ctx context.Context, log *ledger.Ledger, now time.Time) (*Usage, error) {
 	u := newUsage(a.Limits)
 	u.startDay(now)
@@ -254,7 +255,7 @@ func (a *Account) load(ctx context.Context, log *ledger.Ledger, now time.Time) (
 		}
 		for i := range page.Entries {
 			u.dayEntries++
-			if h := page.Entries[i].Header; h != nil { // else it was erased
+			if h := page.Entries[i].Header; h != nil { // nil if erased
 				u.dayBytes += int64(h.Payload.Size)
 			}
 		}
@@ -271,8 +272,8 @@ func (l *Limiter) Recorded(stream entry.Hash, entries int, bytes int64) {
 	}
 }
 
-// TakeRecord takes what the log's own entry for the call needs, if it writes
-// one. The function gives it back.
+// TakeRecord takes what the log's own entry for the call requires, if it writes
+// one. The returned function releases it.
 func (l *Limiter) TakeRecord(ctx context.Context, procedure string, q *Usage, m any) (func(), error) {
 	if !ShapeOf(procedure).records {
 		return func() {}, nil
@@ -284,28 +285,28 @@ func (l *Limiter) TakeRecord(ctx context.Context, procedure string, q *Usage, m 
 	return func() { q.Release(1, int64(bytes)) }, nil
 }
 
-// takeRequest takes a request within the tenant's limits, and waits for it.
+// takeRequest takes a request from the tenant's limits, waiting if necessary.
 func (l *Limiter) takeRequest(ctx context.Context, q *Usage) *connect.Error {
 	wait, over := q.request(l.cfg.Now(), max(0, l.cfg.Wait))
 	return l.settle(ctx, wait, over)
 }
 
-// TakeEntries takes entries and bytes within the tenant's limits, and waits for
-// them.
+// TakeEntries takes entries and bytes from the tenant's limits, waiting if
+// necessary.
 func (l *Limiter) TakeEntries(ctx context.Context, q *Usage, entries, bytes int64) error {
 	wait, over := q.append(l.cfg.Now(), max(0, l.cfg.Wait), entries, bytes)
 	return asError(l.settle(ctx, wait, over))
 }
 
-// TakeStreamed takes the bytes of a stream, and slows it down to the rate of
-// its tenant.
+// TakeStreamed takes the bytes of a stream, which slows the stream down to its
+// tenant's rate.
 func (l *Limiter) TakeStreamed(ctx context.Context, q *Usage, bytes int64) error {
 	wait, over := q.append(l.cfg.Now(), time.Hour, 0, bytes)
 	return asError(l.settle(ctx, wait, over))
 }
 
-// settle waits for the turn of a call. It counts a refusal, and returns it
-// after the longest time that a call waits.
+// settle waits for a call's turn. It counts a refusal, and returns it after the
+// maximum waiting time.
 func (l *Limiter) settle(ctx context.Context, wait time.Duration, over *Exceeded) *connect.Error {
 	if over != nil {
 		l.cfg.Observer.Limited(over.limit)
@@ -331,7 +332,7 @@ func (l *Limiter) settle(ctx context.Context, wait time.Duration, over *Exceeded
 	return rpcerr.Retry(connect.CodeResourceExhausted, over, max(over.after-wait, time.Millisecond))
 }
 
-// asError keeps a nil *connect.Error from becoming an error that is not nil.
+// asError converts a nil *connect.Error to a nil error.
 func asError(err *connect.Error) error {
 	if err == nil {
 		return nil
@@ -339,7 +340,7 @@ func asError(err *connect.Error) error {
 	return err
 }
 
-// ended returns the error of a call whose context has ended.
+// ended returns the error for a call whose context has ended.
 func ended(err error) *connect.Error {
 	code := connect.CodeCanceled
 	if errors.Is(err, context.DeadlineExceeded) {

@@ -26,12 +26,12 @@ const (
 	maxKeys      = 100
 	minRSABits   = 2048
 	// refreshAfter is the age at which keys are fetched again. While the issuer
-	// can't be reached, keys are used until staleAfter. A key that the issuer
-	// has withdrawn must not be trusted for longer.
+	// is unreachable, keys are used until staleAfter. A key that the issuer has
+	// withdrawn must not be trusted for longer.
 	refreshAfter = time.Hour
 	staleAfter   = 24 * time.Hour
-	// retryAfter is the least time between two fetches: tokens with unknown key
-	// IDs must not make us flood the issuer.
+	// retryAfter is the minimum time between two fetches, so that tokens with
+	// unknown key IDs cannot make the server flood the issuer.
 	retryAfter = 10 * time.Second
 )
 
@@ -45,13 +45,13 @@ type keySet struct {
 	flight  singleflight.Group
 	mu      sync.Mutex // guards the rest
 	keys    []jose.JSONWebKey
-	fetched time.Time // when keys were; zero: never
+	fetched time.Time // when the keys were fetched; zero: never
 	tried   time.Time
-	failure error // of the last try
+	failure error // of the last fetch
 }
 
 // VerifySignature returns the payload of the token if one of the issuer's keys
-// signed it. The algorithm has been checked.
+// signed it. go-oidc has already checked the algorithm.
 func (s *keySet) VerifySignature(ctx context.Context, raw string) ([]byte, error) {
 	algorithms := make([]jose.SignatureAlgorithm, len(Algorithms))
 	for i, a := range Algorithms {
@@ -83,14 +83,13 @@ func (s *keySet) VerifySignature(ctx context.Context, raw string) ([]byte, error
 }
 
 // current returns the keys. It fetches them first if they are too old or do not
-// include the key of the given ID.
+// include the key with the ID.
 func (s *keySet) current(ctx context.Context, id string) ([]jose.JSONWebKey, error) {
 	keys, wait := s.cached(id)
 	if !wait {
 		return keys, nil
 	}
-	// One fetch at a time, which does not end with the caller that happened to
-	// begin it.
+	// One fetch at a time, which outlives the caller that happened to start it.
 	done := s.flight.DoChan("", func() (any, error) {
 		fresh, err := s.fetch(context.WithoutCancel(ctx))
 		s.mu.Lock()
@@ -114,7 +113,7 @@ func (s *keySet) current(ctx context.Context, id string) ([]jose.JSONWebKey, err
 	return s.keys, nil
 }
 
-// cached returns the keys at hand, and whether they should be fetched first.
+// cached returns the current keys and whether to fetch them first.
 func (s *keySet) cached(id string) ([]jose.JSONWebKey, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -156,7 +155,7 @@ func (s *keySet) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 		return nil, errors.New("discovery: the document is not JSON")
 	}
 	if d.Issuer != s.issuer {
-		return nil, fmt.Errorf("discovery: the document is of the issuer %.300q", d.Issuer)
+		return nil, fmt.Errorf("discovery: the document is for issuer %.300q", d.Issuer)
 	}
 	if err := checkKeysURL(d.JWKS); err != nil {
 		return nil, fmt.Errorf("discovery: jwks_uri: %w", err)
@@ -180,14 +179,14 @@ func (s *keySet) get(ctx context.Context, address string) ([]byte, error) {
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answers %s", address, res.Status)
+		return nil, fmt.Errorf("%s returned %s", address, res.Status)
 	}
 	data, err := io.ReadAll(io.LimitReader(res.Body, maxDocument+1))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", address, err)
 	}
 	if len(data) > maxDocument {
-		return nil, fmt.Errorf("%s sends more than %d bytes", address, maxDocument)
+		return nil, fmt.Errorf("%s returned more than %d bytes", address, maxDocument)
 	}
 	return data, nil
 }
@@ -202,7 +201,7 @@ func parseKeys(data []byte) ([]jose.JSONWebKey, error) {
 		return nil, errors.New("keys: not a JWK set")
 	}
 	if len(set.Keys) > maxKeys {
-		return nil, fmt.Errorf("keys: %d of them, more than %d", len(set.Keys), maxKeys)
+		return nil, fmt.Errorf("keys: %d keys, more than %d", len(set.Keys), maxKeys)
 	}
 	var keys []jose.JSONWebKey
 	for _, raw := range set.Keys {
@@ -213,13 +212,13 @@ func parseKeys(data []byte) ([]jose.JSONWebKey, error) {
 		keys = append(keys, k)
 	}
 	if len(keys) == 0 {
-		return nil, errors.New("keys: none that can verify signatures (RSA of 2048 bits and more, P-256, P-384, P-521, Ed25519)")
+		return nil, errors.New("keys: no usable key: must be RSA of at least 2048 bits, P-256, P-384, P-521 or Ed25519")
 	}
 	return keys, nil
 }
 
-// usable reports whether a key may verify signatures. Symmetric keys may not,
-// because every verifier could sign with them.
+// usable reports whether a key can verify signatures. Symmetric keys are
+// refused, because every verifier could sign with them.
 func usable(key any) bool {
 	switch k := key.(type) {
 	case *rsa.PublicKey:
@@ -230,27 +229,27 @@ func usable(key any) bool {
 	return false
 }
 
-// checkURL checks the URL of an issuer: https, or http on this machine, without
+// checkURL checks the URL of an issuer: https, or http on loopback, without
 // query or fragment (OpenID Connect Discovery 1.0, section 3).
 func checkURL(address string) error {
 	u, err := url.Parse(address)
 	if err != nil || u.RawQuery != "" || u.ForceQuery {
-		return fmt.Errorf("%.300q is not a URL without query", address)
+		return fmt.Errorf("%.300q is not a URL without a query", address)
 	}
 	return checkKeysURL(address)
 }
 
-// checkKeysURL checks the URL of a key set, which may have a query. Azure AD
-// B2C's has one.
+// checkKeysURL checks the URL of a key set. Unlike an issuer's URL it can have
+// a query, as Azure AD B2C's has.
 func checkKeysURL(address string) error {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" {
-		return fmt.Errorf("%.300q is not a URL without user and fragment", address)
+		return fmt.Errorf("%.300q is not a URL without user or fragment", address)
 	}
 	if u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()) {
 		return nil
 	}
-	return fmt.Errorf("%.300q does not begin with https://", address)
+	return fmt.Errorf("%.300q must begin with https://", address)
 }
 
 func isLoopback(host string) bool {

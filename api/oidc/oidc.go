@@ -1,8 +1,8 @@
 // Package oidc verifies identity tokens of CI systems and clusters (OpenID
 // Connect Core 1.0, section 2) and matches them with rules.
 //
-// It does not log people in: there are no redirects, codes or sessions. It does
-// not remember the tokens that it has verified.
+// It does not implement logins: there are no redirects, codes or sessions. It
+// does not remember the tokens it has verified.
 package oidc
 
 import (
@@ -23,39 +23,39 @@ import (
 )
 
 var (
-	// ErrRefused means that a token is not valid, or not valid here.
+	// ErrRefused means that a token is invalid, or not accepted by this server.
 	ErrRefused = errors.New("the identity token is refused")
-	// ErrUnavailable means that a token can't be verified because its issuer's
-	// keys can't be fetched. Retry later.
-	ErrUnavailable = errors.New("the issuer's keys can't be fetched")
+	// ErrUnavailable means that a token cannot be verified because its issuer's
+	// keys cannot be fetched. The caller can retry later.
+	ErrUnavailable = errors.New("the issuer's keys cannot be fetched")
 )
 
 const (
-	// MaxTokenBytes bounds a token.
+	// MaxTokenBytes is the size limit of a token in bytes.
 	MaxTokenBytes = 16 << 10
-	// MaxLife is the longest lifetime of a token. Used tokens are remembered
-	// that long.
+	// MaxLife is the maximum lifetime of a token, and how long used tokens are
+	// remembered.
 	MaxLife = 24 * time.Hour
 	// DefaultSkew and MaxSkew bound the difference between the issuer's clock
-	// and ours.
+	// and the server's.
 	DefaultSkew = time.Minute
 	MaxSkew     = 5 * time.Minute
 	maxNameLen  = 1024 // characters of a subject or token ID
 )
 
-// Algorithms are the signature algorithms that an issuer may use, all of them
-// with public keys (RFC 7518, RFC 8037).
+// Algorithms lists the signature algorithms that an issuer may use. All have
+// public keys (RFC 7518, RFC 8037).
 var Algorithms = []string{gooidc.RS256, gooidc.RS384, gooidc.RS512, gooidc.PS256, gooidc.PS384, gooidc.PS512, gooidc.ES256, gooidc.ES384, gooidc.ES512, gooidc.EdDSA}
 
 // An Issuer is an identity provider whose tokens are accepted.
 type Issuer struct {
 	URL        string
 	Audiences  []string      // every audience of a token must be one of these
-	JWKS       []byte        // its keys, RFC 7517; nil: fetched through its discovery document
+	JWKS       []byte        // its keys, RFC 7517; nil: fetched by discovery
 	Algorithms []string      // nil: all of Algorithms
 	Skew       time.Duration // 0: DefaultSkew
-	// Provider is "github", "gitlab" or "kubernetes", and decides which claims
-	// are immutable. "" derives it from the URL.
+	// Provider is "github", "gitlab" or "kubernetes", and determines which
+	// claims are immutable. "" derives it from the URL.
 	Provider string
 }
 
@@ -67,8 +67,7 @@ type Token struct {
 	claims          map[string]any
 }
 
-// A Verifier verifies tokens of its issuers. It may be used from many
-// goroutines.
+// A Verifier verifies tokens of its issuers. It is safe for concurrent use.
 type Verifier struct {
 	issuers map[string]*issuer
 	now     func() time.Time
@@ -81,11 +80,11 @@ type issuer struct {
 
 // Options configure a Verifier. The zero value is valid.
 type Options struct {
-	Client *http.Client     // for discovery; nil: one with bounds
+	Client *http.Client     // for discovery; nil: a client with limits
 	Now    func() time.Time // nil: time.Now
 }
 
-// New checks the issuers. It makes no connection yet.
+// New checks the issuers. It does not connect to them.
 func New(issuers []Issuer, o Options) (*Verifier, error) {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -100,7 +99,7 @@ func New(issuers []Issuer, o Options) (*Verifier, error) {
 			return nil, fmt.Errorf("issuers[%d].%w", i, err)
 		}
 		if v.issuers[is.URL] != nil {
-			return nil, fmt.Errorf("issuers[%d].issuer: %q is there twice", i, is.URL)
+			return nil, fmt.Errorf("issuers[%d].issuer: duplicate issuer %q", i, is.URL)
 		}
 		is.keys = &keySet{issuer: is.URL, client: o.Client, now: o.Now}
 		if is.JWKS != nil {
@@ -120,7 +119,7 @@ func (is *issuer) check() error {
 		return fmt.Errorf("issuer: %w", err)
 	}
 	if len(is.Audiences) == 0 || slices.Contains(is.Audiences, "") {
-		return errors.New("audience: missing; tokens made for somebody else could be used here")
+		return errors.New("audience: missing: without it, tokens for other services would be accepted")
 	}
 	if is.Skew == 0 {
 		is.Skew = DefaultSkew
@@ -130,7 +129,7 @@ func (is *issuer) check() error {
 	}
 	for _, a := range is.Algorithms {
 		if !slices.Contains(Algorithms, a) {
-			return fmt.Errorf("algorithms: %q is not taken; it is one of %s", a, strings.Join(Algorithms, ", "))
+			return fmt.Errorf("algorithms: unknown algorithm %q: use %s", a, strings.Join(Algorithms, ", "))
 		}
 	}
 	if len(is.Algorithms) == 0 {
@@ -140,12 +139,12 @@ func (is *issuer) check() error {
 		is.Provider = providerOf(is.URL)
 	}
 	if _, ok := immutable[is.Provider]; !ok && is.Provider != "" {
-		return fmt.Errorf("provider: %q is not known; it is one of github, gitlab, kubernetes", is.Provider)
+		return fmt.Errorf("provider: unknown provider %q: use github, gitlab or kubernetes", is.Provider)
 	}
 	return nil
 }
 
-// Provider returns the provider of an issuer and reports whether the issuer is
+// Provider returns an issuer's provider and reports whether the issuer is
 // configured.
 func (v *Verifier) Provider(issuer string) (string, bool) {
 	is, ok := v.issuers[issuer]
@@ -160,8 +159,8 @@ func refusef(format string, args ...any) error {
 }
 
 // Verify returns the token if its issuer is configured and its signature,
-// audience and times are valid. Errors wrap ErrRefused or ErrUnavailable, and
-// reveal nothing of the token but single claims.
+// audience and times are valid. Errors wrap ErrRefused or ErrUnavailable. They
+// quote single claims of the token, but never the token.
 func (v *Verifier) Verify(ctx context.Context, raw string) (*Token, error) {
 	header, payload, err := split(raw)
 	if err != nil {
@@ -179,10 +178,10 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (*Token, error) {
 	t.Issuer, _ = claims["iss"].(string)
 	is := v.issuers[t.Issuer]
 	if is == nil {
-		return nil, refusef("its issuer %.300q is not one that this ledger takes tokens of", t.Issuer)
+		return nil, refusef("its issuer %.300q is not accepted by this ledger", t.Issuer)
 	}
 	if alg, _ := head["alg"].(string); !slices.Contains(is.Algorithms, alg) {
-		return nil, refusef("its algorithm %.40q is not taken; it is one of %s", alg, strings.Join(is.Algorithms, ", "))
+		return nil, refusef("its algorithm %.40q is not accepted: use %s", alg, strings.Join(is.Algorithms, ", "))
 	}
 	if err := is.verify(ctx, raw); err != nil {
 		return nil, err
@@ -194,10 +193,10 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (*Token, error) {
 		return nil, err
 	}
 	if t.Subject, _ = claims["sub"].(string); t.Subject == "" || len(t.Subject) > maxNameLen || !printable(t.Subject) {
-		return nil, refusef("its subject (sub) is missing, longer than %d bytes, or holds control characters", maxNameLen)
+		return nil, refusef("its subject (sub) is missing, longer than %d bytes, or contains control characters", maxNameLen)
 	}
 	switch id := claims["jti"].(type) {
-	case nil: // without the signature, which can have several forms
+	case nil: // exclude the signature, which can have several forms
 		t.ID = fmt.Sprintf("sha256:%x", sha256.Sum256(payload))
 	case string:
 		if t.ID = id; id == "" || len(id) > maxNameLen {
@@ -209,9 +208,8 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (*Token, error) {
 	return t, nil
 }
 
-// verify checks signature and issuer. Audience and times are checked by
-// checkAudience and checkTimes, which support several audiences and a bounded
-// skew.
+// verify checks the signature and the issuer. checkAudience and checkTimes
+// check the rest, because they support several audiences and a bounded skew.
 func (is *issuer) verify(ctx context.Context, raw string) error {
 	keys := &outcome{keySet: is.keys}
 	_, err := gooidc.NewVerifier(is.URL, keys, &gooidc.Config{SkipClientIDCheck: true, SkipExpiryCheck: true, SupportedSigningAlgs: is.Algorithms}).Verify(ctx, raw)
@@ -224,7 +222,7 @@ func (is *issuer) verify(ctx context.Context, raw string) error {
 	return nil
 }
 
-// An outcome keeps the error of a key set, because go-oidc passes on only its
+// An outcome keeps the error of a key set, of which go-oidc passes on only the
 // text.
 type outcome struct {
 	*keySet
@@ -236,15 +234,15 @@ func (o *outcome) VerifySignature(ctx context.Context, raw string) (payload []by
 	return payload, o.err
 }
 
-// split returns header and payload of a JWS in compact form (RFC 7515, section
-// 7.1).
+// split returns the header and payload of a JWS in compact form (RFC 7515,
+// section 7.1).
 func split(raw string) (header, payload []byte, err error) {
 	if len(raw) > MaxTokenBytes {
 		return nil, nil, refusef("it has %d bytes, more than %d", len(raw), MaxTokenBytes)
 	}
 	parts := strings.Split(raw, ".")
 	if len(parts) != 3 {
-		return nil, nil, refusef("it is not a signed JWT, which has three parts between dots")
+		return nil, nil, refusef("it is not a signed JWT, which has three parts separated by dots")
 	}
 	for i, p := range parts {
 		b, err := base64.RawURLEncoding.Strict().DecodeString(p)
@@ -256,15 +254,15 @@ func split(raw string) (header, payload []byte, err error) {
 	return []byte(parts[0]), []byte(parts[1]), nil
 }
 
-// registered are the claims that this package reads. Another reader could
-// mistake a name that differs from one of them only in case.
+// registered lists the claims that this package reads. Another reader could
+// mistake a name that differs only in case for one of them.
 var registered = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "alg", "kid", "crit"}
 
 // object reads a JSON object. It refuses duplicate names, invalid UTF-8 and
 // misspelled claims, which two readers could interpret differently.
 func object(b []byte) (map[string]any, error) {
 	if !jsontext.Value(b).IsValid() {
-		return nil, errors.New("not JSON, or it has a member twice")
+		return nil, errors.New("not JSON, or it has a duplicate member")
 	}
 	var m map[string]any
 	dec := json.NewDecoder(strings.NewReader(string(b)))
@@ -293,12 +291,13 @@ func (is *issuer) checkAudience(aud any) error {
 	}
 	want := strings.Join(is.Audiences, " or ")
 	if len(all) == 0 {
-		return refusef("it has no audience (aud); ask the issuer for a token for %s", want)
+		return refusef("it has no audience (aud): ask the issuer for a token for %s", want)
 	}
 	for _, a := range all {
 		if !slices.Contains(is.Audiences, a) {
-			// even if it is also for us: each of the others could use it here
-			return refusef("it is for the audience %.300q; ask the issuer for a token for %s alone", a, want)
+			// Refuse it even if it also names this ledger: each of the other
+			// audiences could use it here.
+			return refusef("it is for the audience %.300q: ask the issuer for a token for %s only", a, want)
 		}
 	}
 	return nil
@@ -324,11 +323,11 @@ func (t *Token) checkTimes(now time.Time, skew time.Duration) error {
 	}
 	t.Expires = exp
 	if !now.Before(exp.Add(skew)) {
-		return refusef("it expired at %s; get a new one", exp.UTC().Format(time.RFC3339))
+		return refusef("it expired at %s: get a new one", exp.UTC().Format(time.RFC3339))
 	}
 	for _, name := range []string{"nbf", "iat"} {
 		if v, ok := at[name]; ok && now.Before(v.Add(-skew)) {
-			return refusef("it is not valid before %s (%s); is a clock wrong?", v.UTC().Format(time.RFC3339), name)
+			return refusef("it is not valid before %s (%s): check the clocks", v.UTC().Format(time.RFC3339), name)
 		}
 	}
 	begin, ok := at["iat"]
@@ -336,7 +335,7 @@ func (t *Token) checkTimes(now time.Time, skew time.Duration) error {
 		begin = now
 	}
 	if exp.Sub(begin) > MaxLife {
-		return refusef("it lives for %s, longer than %s", exp.Sub(begin).Round(time.Minute), MaxLife)
+		return refusef("its lifetime is %s, longer than %s", exp.Sub(begin).Round(time.Minute), MaxLife)
 	}
 	return nil
 }

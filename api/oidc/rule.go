@@ -11,20 +11,20 @@ import (
 	"muniment.dev/muniment/internal/glob"
 )
 
-// A Rule matches the tokens of an issuer that have all of the claims. A claim
-// is named as in the token, or, if it is nested, by a JSON pointer (RFC 6901)
-// such as /kubernetes.io/serviceaccount/uid. Values are compared as text, and a
-// claim that is a list must contain the value. A * in a value matches any
-// characters but /. Claims that identify the holder must be equal.
+// A Rule matches tokens of an issuer that have all of the claims. A claim is
+// named as in the token or, if nested, by a JSON pointer (RFC 6901) such as
+// /kubernetes.io/serviceaccount/uid. Values are compared as text. A claim that
+// is a list must contain the value. A * in a value matches any characters
+// except /, but is not allowed for claims that identify the holder.
 type Rule struct {
 	Issuer string
 	Claims map[string]string
 }
 
-// immutable lists, by provider, the claims that an issuer never gives to
+// immutable lists, by provider, the claims that an issuer never reassigns to
 // another owner. Names of repositories, groups and accounts can be taken over
-// after their owner renames or deletes them, and a rule that trusts a name then
-// trusts its new owner.
+// after their owner renames or deletes them. A rule that trusts such a name
+// then trusts the new owner.
 var immutable = map[string][]string{
 	"github":     {"repository_id", "repository_owner_id", "enterprise_id"},
 	"gitlab":     {"project_id", "namespace_id", "user_id"},
@@ -43,10 +43,10 @@ func providerOf(issuer string) string {
 }
 
 // Check returns an error if the rule could match tokens of unintended holders,
-// and a warning if that can't be determined. The provider is the issuer's.
+// and a warning if that cannot be determined. The provider is the issuer's.
 func (r *Rule) Check(provider string) (warning string, err error) {
 	if len(r.Claims) == 0 {
-		return "", errors.New("claims: missing; the rule would take every token of the issuer")
+		return "", errors.New("claims: missing: the rule would match every token of the issuer")
 	}
 	ids := immutable[provider]
 	anchored := false
@@ -54,11 +54,11 @@ func (r *Rule) Check(provider string) (warning string, err error) {
 		value := r.Claims[name]
 		switch {
 		case name == "" || value == "":
-			return "", fmt.Errorf("claims.%s: a name or value is empty", name)
+			return "", fmt.Errorf("claims.%s: the name and the value must not be empty", name)
 		case slices.Contains([]string{"iss", "aud", "exp", "nbf", "iat", "jti"}, name):
-			return "", fmt.Errorf("claims.%s: it does not identify the holder of the token", name)
+			return "", fmt.Errorf("claims.%s: does not identify the holder of the token", name)
 		case strings.Contains(value, "*") && (slices.Contains(ids, name) || name == "sub"):
-			return "", fmt.Errorf("claims.%s: %q has a *; this claim identifies, and must be equal", name, value)
+			return "", fmt.Errorf("claims.%s: %q contains *: a claim that identifies the holder must be an exact value", name, value)
 		}
 		anchored = anchored || slices.Contains(ids, name) || len(ids) == 0 && name == "sub"
 	}
@@ -66,16 +66,16 @@ func (r *Rule) Check(provider string) (warning string, err error) {
 		return "", nil
 	}
 	if len(ids) > 0 {
-		return "", fmt.Errorf("claims: none of them stays with its owner: names can be taken over by others. Add one of %s", strings.Join(ids, ", "))
+		return "", fmt.Errorf("claims: none is permanently bound to its owner, and names can be taken over by others: add one of %s", strings.Join(ids, ", "))
 	}
 	if !slices.ContainsFunc(slices.Collect(maps.Values(r.Claims)), func(v string) bool { return !strings.Contains(v, "*") }) {
-		return "", errors.New("claims: every value has a *; at least one claim must be equal")
+		return "", errors.New("claims: every value contains *: at least one claim must be an exact value")
 	}
-	return "no claim of the rule is known to stay with its owner; if one of them is a name that can be given to somebody else, they get in. Use sub, or an ID", nil
+	return "no claim of the rule is known to be permanently bound to its owner: if a name is reassigned, its new owner gets access; use sub or an ID", nil
 }
 
-// Match reports whether the rule matches the token, and returns the claim that
-// differs if it does not.
+// Match reports whether the rule matches the token. If not, it also returns the
+// claim that differs.
 func (r *Rule) Match(t *Token) (bool, string) {
 	if r.Issuer != t.Issuer {
 		return false, "iss"
@@ -88,7 +88,7 @@ func (r *Rule) Match(t *Token) (bool, string) {
 	return true, ""
 }
 
-// Matched returns the values that the token has for the claims of the rule.
+// Matched returns the token's values of the rule's claims.
 func (r *Rule) Matched(t *Token) map[string]string {
 	out := map[string]string{}
 	for name, want := range r.Claims {
@@ -124,7 +124,7 @@ func (t *Token) claim(name string) any {
 	return at
 }
 
-// text returns a scalar claim as text.
+// text returns a scalar claim as text and reports whether it is one.
 func text(v any) (string, bool) {
 	switch x := v.(type) {
 	case string:

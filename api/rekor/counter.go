@@ -8,11 +8,12 @@ import (
 	"muniment.dev/muniment/api/limit"
 )
 
-// maxDelay is how long a request of an address whose requests fail may wait.
+// maxDelay is the longest delay of a request from an address whose requests
+// fail.
 const maxDelay = time.Second / 2
 
-// A counter counts requests on the accounts of their addresses: each has a
-// place while it lasts, and those that fail slow the next ones down.
+// A counter charges requests to their addresses. Each request holds a place
+// while it lasts. Failed requests delay the address's next ones.
 type counter struct {
 	book    *limit.Book
 	debts   limit.Debts
@@ -39,7 +40,7 @@ func (c *counter) count(next http.Handler) http.Handler {
 	})
 }
 
-// failed are the answers to requests that a correct client does not repeat.
+// failed lists the statuses of requests that a correct client does not repeat.
 var failed = map[int]bool{
 	http.StatusBadRequest: true, http.StatusMethodNotAllowed: true, http.StatusRequestTimeout: true, http.StatusRequestEntityTooLarge: true,
 	http.StatusUnsupportedMediaType: true, http.StatusUnprocessableEntity: true, http.StatusNotImplemented: true,

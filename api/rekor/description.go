@@ -19,27 +19,27 @@ import (
 // DescriptionPath is the path of a listener's Description.
 const DescriptionPath = "/.well-known/muniment/sigstore.json"
 
-// A Description contains what the files of Sigstore clients need about a
-// listener.
+// A Description contains what Sigstore client configuration files specify about
+// a listener.
 type Description struct {
 	Origin string `json:"origin"` // first line of the checkpoints
-	Keys   []Key  `json:"keys"`   // the one that signs is the last
+	Keys   []Key  `json:"keys"`   // the last one is the signing key
 	// TimestampChain is the certificate chain of the timestamp authority in
 	// PEM, leaf first; "" if there is none.
 	TimestampChain string `json:"timestampChain,omitempty"`
 }
 
-// A Key is a public key of the log, and the time for which it is trusted.
+// A Key is a public key of the log with the period in which it is trusted.
 type Key struct {
 	PublicKey []byte `json:"publicKey"` // Ed25519, PKIX in DER
-	// the SHA-256 that begins with the key hash of the signed notes
+	// SHA-256 whose first bytes are the key hash of the signed notes
 	LogID      []byte     `json:"logId"`
 	ValidFrom  time.Time  `json:"validFrom"`
 	ValidUntil *time.Time `json:"validUntil,omitempty"`
 }
 
-// NewKey returns the key of a note verifier key (https://c2sp.org/signed-note),
-// which must be Ed25519.
+// NewKey returns the key for a note verifier key
+// (https://c2sp.org/signed-note), which must be Ed25519.
 func NewKey(vkey string, from time.Time) (Key, error) {
 	v, err := note.NewVerifier(vkey)
 	if err != nil {
@@ -59,8 +59,8 @@ func NewKey(vkey string, from time.Time) (Key, error) {
 
 const algEd25519 = 1 // https://c2sp.org/signed-note#signature-types
 
-// logID returns the whole hash whose first four bytes are the key hash of
-// signed notes. data is algorithm and key.
+// logID returns the full hash whose first four bytes are the key hash of signed
+// notes. data is the algorithm and the key.
 func logID(name string, data []byte) []byte {
 	h := sha256.New()
 	h.Write([]byte(name + "\n"))
@@ -68,7 +68,7 @@ func logID(name string, data []byte) []byte {
 	return h.Sum(nil)
 }
 
-// check returns nil if the key is one of the log.
+// check returns an error unless the key belongs to the log.
 func (k *Key) check(origin string) error {
 	pub, err := x509.ParsePKIXPublicKey(k.PublicKey)
 	if err != nil {
@@ -79,16 +79,16 @@ func (k *Key) check(origin string) error {
 		return errors.New("publicKey: not an Ed25519 key")
 	}
 	if string(k.LogID) != string(logID(origin, append([]byte{algEd25519}, ed...))) {
-		return fmt.Errorf("logId: it is not that of the key under the origin %q", origin)
+		return fmt.Errorf("logId: does not match the key and the origin %q", origin)
 	}
 	return nil
 }
 
-// CheckKeys returns nil if all keys are of the signer's log and the last one is
-// the signer's.
+// CheckKeys returns an error unless all keys belong to the signer's log and the
+// last one is the signer's.
 func CheckKeys(keys []Key, signer note.Signer) error {
 	if len(keys) == 0 {
-		return errors.New("there are no keys")
+		return errors.New("no keys")
 	}
 	for i := range keys {
 		if err := keys[i].check(signer.Name()); err != nil {
@@ -96,12 +96,12 @@ func CheckKeys(keys []Key, signer note.Signer) error {
 		}
 	}
 	if binary.BigEndian.Uint32(keys[len(keys)-1].LogID) != signer.KeyHash() {
-		return errors.New("the last key is not the one that signs the log")
+		return errors.New("the last key must be the log's signing key")
 	}
 	return nil
 }
 
-// ParseDescription reads the description of a listener.
+// ParseDescription parses the description of a listener.
 func ParseDescription(data []byte) (*Description, error) {
 	var d Description
 	if err := json.Unmarshal(data, &d); err != nil {
@@ -125,5 +125,5 @@ func (s *server) description(w http.ResponseWriter, _ *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "public, max-age=60")
-	_ = json.NewEncoder(w).Encode(d) // the client has gone
+	_ = json.NewEncoder(w).Encode(d) // an error means that the client is gone
 }

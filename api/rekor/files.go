@@ -32,30 +32,31 @@ const (
 	signingConfigType = root.SigningConfigMediaType02
 )
 
-// A Service is another part of a Sigstore installation, listed in the files
+// A Service is another service of a Sigstore installation, which the files list
 // beside the log.
 type Service struct {
-	URL   string // may be empty in a trusted root
+	URL   string // can be empty in a trusted root
 	Chain []byte // of a certificate or timestamp authority: PEM, issuing certificate first
 	Key   []byte // of a certificate transparency log: public key in PEM or DER
 }
 
-// Services are the other parts of a Sigstore installation.
+// Services are the other services of a Sigstore installation.
 type Services struct {
 	Fulcio, TSA, CTLog []Service
 	OIDC               []Service
-	Operator           string // of all the services; "" for the log's origin
+	Operator           string // operator of all services; "" for the log's origin
 }
 
-// CheckURL returns nil if clients that are configured with the URL accept the
-// log's checkpoints. They take the origin from the host, without the port.
+// CheckURL returns an error if clients that are configured with the URL would
+// not accept the log's checkpoints. Clients take the origin from the URL's
+// host, without the port.
 func (d *Description) CheckURL(base string) error {
 	u, err := parseURL(base)
 	if err != nil {
 		return err
 	}
 	if u.Hostname() != d.Origin {
-		return fmt.Errorf("the host of %s is %q, but the log's origin is %q, and clients take the one for the other: use the URL whose host is the origin", base, u.Hostname(), d.Origin)
+		return fmt.Errorf("the host of %s is %q, but clients expect the log's origin, %q: use a URL whose host is the origin", base, u.Hostname(), d.Origin)
 	}
 	return nil
 }
@@ -69,7 +70,7 @@ func parseURL(s string) (*url.URL, error) {
 }
 
 // TrustedRoot returns Sigstore's trusted root with this log, its timestamp
-// authority if it has one, and the other services.
+// authority, if any, and the other services.
 func (d *Description) TrustedRoot(base string, others Services) ([]byte, error) {
 	if err := d.CheckURL(base); err != nil {
 		return nil, err
@@ -113,8 +114,8 @@ const (
 	certificatesPath = timestampPath + "/certchain"
 )
 
-// SigningConfig returns Sigstore's signing configuration: what clients sign
-// with this log and the other services.
+// SigningConfig returns Sigstore's signing configuration for this log and the
+// other services.
 func (d *Description) SigningConfig(base string, others Services) ([]byte, error) {
 	if err := d.CheckURL(base); err != nil {
 		return nil, err
@@ -147,8 +148,8 @@ func (d *Description) SigningConfig(base string, others Services) ([]byte, error
 	return write(c)
 }
 
-// write encodes a message as indented JSON. Its output is stable: protojson's
-// own spaces vary.
+// write encodes a message as indented JSON. Its output is stable, unlike
+// protojson's white space.
 func write(m proto.Message) ([]byte, error) {
 	data, err := protojson.Marshal(m)
 	if err != nil {
@@ -236,5 +237,5 @@ func keyDetails(pub any) (commonv1.PublicKeyDetails, error) {
 			return commonv1.PublicKeyDetails_PKIX_RSA_PKCS1V15_4096_SHA256, nil
 		}
 	}
-	return 0, errors.New("a kind of key that trusted roots don't know")
+	return 0, errors.New("trusted roots do not support keys of this type")
 }

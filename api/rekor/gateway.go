@@ -21,30 +21,30 @@ import (
 const (
 	// duplicateHeader contains the index of the existing entry.
 	duplicateHeader = "x-log-index"
-	// maxRequest is far larger than any request whose canonical body fits into
-	// a leaf.
+	// maxRequest is far above any request whose canonical body fits into a
+	// leaf.
 	maxRequest = 256 << 10
-	// smallRequest is larger than a usual request: a certificate and a
-	// signature.
+	// smallRequest is above the usual request, which contains a certificate and
+	// a signature.
 	smallRequest = 16 << 10
 	// maxInWork bounds the requests that are handled at once, and maxLarge the
-	// larger ones that are held at once. The rest wait. Together with the limit
-	// of connections they bound the memory.
+	// large requests that are held at once. Further requests wait. Together
+	// with the connection limit they bound the memory in use.
 	maxInWork = 256
 	maxLarge  = 64
 )
 
-// holds limits what each address holds: requests, large requests, and the bytes
-// of tiles that are not read yet.
+// holds limits what each address holds: requests, large requests, and bytes of
+// tiles that its client has not read yet.
 var holds = limit.HeldLimits{
 	limit.Public:      {Total: 2048, Owner: 512},
 	limit.Uploads:     {Owner: maxLarge / 2},
 	limit.PublicBytes: {Total: 128 << 20, Owner: 20 << 20},
 }
 
-// gateway translates between HTTP and the service with the library, the
-// generated code and the options that Rekor v2 uses, so that bodies, status
-// codes and errors are its own.
+// gateway translates between HTTP and the service. It uses the same library,
+// generated code and options as Rekor v2, so that bodies, status codes and
+// errors are identical.
 func gateway(s pb.RekorServer) (http.Handler, error) {
 	mux := runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, &runtime.HTTPBodyMarshaler{Marshaler: &runtime.JSONPb{
@@ -57,7 +57,8 @@ func gateway(s pb.RekorServer) (http.Handler, error) {
 	return mux, pb.RegisterRekorHandlerServer(context.Background(), mux, s)
 }
 
-// created makes an answer the 201 of a new entry. It is not called for errors.
+// created turns the response to a new entry into a 201. It is not called for
+// errors.
 func created(_ context.Context, w http.ResponseWriter, _ proto.Message) error {
 	for name := range w.Header() {
 		if strings.HasPrefix(name, "Grpc-") {
@@ -68,9 +69,9 @@ func created(_ context.Context, w http.ResponseWriter, _ proto.Message) error {
 	return nil
 }
 
-// A door bounds the memory of requests. A small request is read before it takes
-// a place, so that slow senders delay no other request. A large one takes one
-// of a few places before it is read.
+// A door bounds the memory of requests. It reads a small request before giving
+// it a place, so that slow senders do not delay other requests. A large request
+// must get one of a few places before it is read.
 type door struct {
 	next    http.Handler
 	working chan struct{}
@@ -83,10 +84,10 @@ func newDoor(next http.Handler, arrival time.Duration, book *limit.Book) *door {
 	return &door{next, make(chan struct{}, maxInWork), make(chan struct{}, maxLarge), arrival, book}
 }
 
-// ownerOf returns the owner of what the request holds.
+// ownerOf returns the account that is charged for the request.
 func ownerOf(r *http.Request) string { return "address " + edge.Address(r.RemoteAddr) }
 
-// take counts a request on its address's account, or refuses it.
+// take charges a request to its address's account, or refuses the request.
 func take(w http.ResponseWriter, hold *limit.Hold, r limit.Resource) bool {
 	if err := hold.Take(r, 1); err != nil {
 		w.Header().Set("Retry-After", "1")
@@ -96,15 +97,15 @@ func take(w http.ResponseWriter, hold *limit.Hold, r limit.Resource) bool {
 	return true
 }
 
-// enter waits for a place and reports whether it got one before the client went
-// away. leave gives it back.
+// enter waits for a place and reports whether it got one before the client
+// disconnected. The caller must call leave.
 func enter(w http.ResponseWriter, r *http.Request, places chan struct{}) bool {
 	select {
 	case places <- struct{}{}:
 		return true
 	case <-r.Context().Done():
-		// or else the answer would be an empty 200
-		http.Error(w, "too many requests are at work", http.StatusServiceUnavailable)
+		// Otherwise the response would be an empty 200.
+		http.Error(w, "too many requests in progress", http.StatusServiceUnavailable)
 		return false
 	}
 }
@@ -120,12 +121,12 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		defer leave(d.large)
 	}
-	// If this deadline can't be set, the server's own one for the whole request
-	// applies.
+	// If setting this deadline fails, the server's deadline for the whole
+	// request still applies.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(d.arrival))
 	body, err := io.ReadAll(edge.MaxBytes(w, r.Body, maxRequest))
 	if large := (*http.MaxBytesError)(nil); err != nil && !errors.As(err, &large) {
-		http.Error(w, "the request did not arrive whole in time", http.StatusRequestTimeout)
+		http.Error(w, "the request did not arrive completely in time", http.StatusRequestTimeout)
 		return
 	}
 	if !enter(w, r, d.working) {
@@ -136,7 +137,7 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.next.ServeHTTP(w, r)
 }
 
-// A failure is the end of a body: EOF, or the error of reading it.
+// A failure ends a body: io.EOF or a read error.
 type failure struct{ err error }
 
 func (f failure) Read([]byte) (int, error) {

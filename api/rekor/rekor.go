@@ -1,11 +1,11 @@
-// Package rekor answers Sigstore clients as a Rekor v2 log does
-// (https://github.com/sigstore/rekor-tiles), from a raw log of the ledger.
+// Package rekor serves a raw log of the ledger to Sigstore clients with the API
+// of a Rekor v2 log (https://github.com/sigstore/rekor-tiles).
 //
-// Rekor's own code checks requests and makes leaves. Unlike Rekor, which
-// publishes at an interval, this server answers as soon as the entry is durable
-// and published, and recognizes every entry of the log as a duplicate, not only
-// recent ones. Leaves are public and permanent, and contain the certificates of
-// signers with their e-mail addresses.
+// Rekor's own code checks requests and builds leaves. Rekor publishes at an
+// interval. This server responds as soon as the entry is durable and published.
+// It also recognizes every entry of the log as a duplicate, not only recent
+// ones. Leaves are public and permanent, and contain the signers' certificates
+// with their e-mail addresses.
 package rekor
 
 import (
@@ -35,7 +35,7 @@ import (
 	"muniment.dev/muniment/ledger"
 )
 
-// algorithms are the client signing algorithms that Rekor v2 accepts by
+// algorithms lists the client signing algorithms that Rekor v2 accepts by
 // default.
 var algorithms = []commonv1.PublicKeyDetails{
 	commonv1.PublicKeyDetails_PKIX_RSA_PKCS1V15_2048_SHA256,
@@ -51,26 +51,26 @@ var algorithms = []commonv1.PublicKeyDetails{
 // A Config configures a Handler.
 type Config struct {
 	Ledger *ledger.Ledger // a raw log
-	Keys   []Key          // the one that signs last
+	Keys   []Key          // the last one is the signing key
 	TSA    *tsa.Authority // nil: no timestamps
 	Logger *slog.Logger
-	// Arrival is how long a request's body may take to arrive. 0 means 10 s.
+	// Arrival is the time limit for a request's body to arrive. 0 means 10 s.
 	Arrival time.Duration
-	// Observe is called with the gRPC code of each answer to a request for an
-	// entry. It may be nil.
+	// Observe is called with the gRPC code of each response to a request for an
+	// entry. Nil: not called.
 	Observe func(code string)
-	// Delayed is called for each request that waited because others of its
-	// address had failed. It may be nil.
+	// Delayed is called for each request that was delayed because others from
+	// its address had failed. Nil: not called.
 	Delayed func()
-	// Admit returns the handler of a route, in the form of http.ServeMux, for
-	// callers that may use it.
+	// Admit restricts the handler of a route, given as a pattern of
+	// http.ServeMux, to authorized callers.
 	Admit func(pattern string, next http.Handler) http.Handler
 }
 
 const defaultArrival = 10 * time.Second
 
-// A server makes entries. It implements the service of rekor-tiles except for
-// tiles, which package tiles serves.
+// A server creates entries. It implements the service of rekor-tiles except for
+// the tiles, which package tiles serves.
 type server struct {
 	pb.UnimplementedRekorServer
 	cfg        Config
@@ -78,17 +78,16 @@ type server struct {
 	algorithms *signature.AlgorithmRegistryConfig
 }
 
-// A Handler serves a Rekor v2 log, its description for Trust, and its timestamp
-// authority.
+// A Handler serves a Rekor v2 log, its description and its timestamp authority.
 type Handler struct {
 	http.Handler
 	book *limit.Book
 }
 
-// Book returns the book of what callers hold.
+// Book returns the accounts of the callers' usage.
 func (h *Handler) Book() *limit.Book { return h.book }
 
-// NewHandler returns the handler of the log.
+// NewHandler returns a handler for the log.
 func NewHandler(cfg Config) (*Handler, error) {
 	if len(cfg.Keys) == 0 {
 		return nil, errors.New("the log has no key")
@@ -119,9 +118,9 @@ func NewHandler(cfg Config) (*Handler, error) {
 		mount(timestampPath, counter.count(cfg.TSA))
 		mount("GET "+certificatesPath, counter.count(http.HandlerFunc(cfg.TSA.ServeChain)))
 	}
-	// The gateway serves entries, and answers unknown paths as Rekor does. It
-	// decides which path is which, because it accepts more spellings of a path
-	// than the mux does.
+	// The gateway serves entries and answers unknown paths as Rekor does. It
+	// does its own routing, because it accepts more spellings of a path than
+	// the mux.
 	mount("/", counter.count(newDoor(entries, arrival, book)))
 	return &Handler{mux, book}, nil
 }
@@ -131,8 +130,8 @@ func NewHandler(cfg Config) (*Handler, error) {
 func (s *server) CreateEntry(ctx context.Context, req *pb.CreateEntryRequest) (entry *rekorv1.TransparencyLogEntry, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			// a certificate or key can make a parser panic; Rekor recovers, too
-			s.cfg.Logger.Error("recovered from a panic while an entry was checked", "panic", r)
+			// A certificate or key can make a parser panic. Rekor recovers too.
+			s.cfg.Logger.Error("recovered from a panic while checking an entry", "panic", r)
 			entry, err = nil, status.Error(codes.Internal, "internal server error")
 		}
 		if s.cfg.Observe != nil {
@@ -149,7 +148,7 @@ func (s *server) CreateEntry(ctx context.Context, req *pb.CreateEntryRequest) (e
 	}
 	if r.Duplicate {
 		index := strconv.FormatUint(r.Index, 10)
-		// fails only outside of a call
+		// It fails only outside of a call.
 		_ = grpc.SetHeader(ctx, metadata.Pairs(duplicateHeader, index))
 		return nil, status.Errorf(codes.AlreadyExists, "an equivalent entry already exists in the transparency log with index %s", index)
 	}
@@ -174,7 +173,7 @@ func (s *server) canonicalBody(req *pb.CreateEntryRequest) ([]byte, *rekorv1.Kin
 		return nil, nil, status.Error(codes.InvalidArgument, "invalid type, must be hashedrekord")
 	}
 	refuse := func(err error) error {
-		s.cfg.Logger.Debug("a request for an entry was refused", "reason", err)
+		s.cfg.Logger.Debug("request for an entry refused", "reason", err)
 		return status.Error(codes.InvalidArgument, "invalid hashedrekord request")
 	}
 	entry, err := hashedrekord.ToLogEntry(hashed.HashedRekordRequestV002, s.algorithms)
@@ -198,8 +197,8 @@ func (s *server) refusal(err error) error {
 	case errors.Is(err, ledger.ErrQueueFull):
 		return status.Error(codes.Unavailable, "reached max pushback; retry")
 	case errors.Is(err, ledger.ErrDiskFull), errors.Is(err, ledger.ErrClock), errors.Is(err, ledger.ErrClosed), errors.Is(err, ledger.ErrFailed):
-		s.cfg.Logger.Warn("an entry was refused", "reason", err)
-		return status.Error(codes.Unavailable, "the log takes no entries at the moment; retry later")
+		s.cfg.Logger.Warn("entry refused", "reason", err)
+		return status.Error(codes.Unavailable, "the log accepts no entries at the moment; retry later")
 	case errors.Is(err, ledger.ErrLeafSize):
 		return status.Error(codes.InvalidArgument, "invalid entry")
 	case errors.Is(err, context.Canceled):
@@ -211,7 +210,7 @@ func (s *server) refusal(err error) error {
 	return status.Error(codes.Unknown, "failed to integrate entry")
 }
 
-// inclusionProof proves the leaf in the tree that was published with it.
+// inclusionProof proves the leaf in the tree published with it.
 func inclusionProof(ctx context.Context, r *ledger.LeafResult) (*rekorv1.InclusionProof, error) {
 	p := r.Published
 	path, err := p.InclusionProof(ctx, r.Index, p.Size)
@@ -228,7 +227,7 @@ func inclusionProof(ctx context.Context, r *ledger.LeafResult) (*rekorv1.Inclusi
 	}, nil
 }
 
-// healthz reports whether entries are accepted, in the form of a gRPC health
+// healthz reports whether the log accepts entries, in the form of a gRPC health
 // check.
 func (s *server) healthz(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")

@@ -22,18 +22,20 @@ type Appends struct {
 	Ingest *ingest.Ingester
 	Limits *limit.Limiter
 	Drain  Drain
-	// MayAppend returns nil if the caller may append entries of the kind.
+	// MayAppend returns an error unless the caller may append entries of the
+	// kind.
 	MayAppend func(who *auth.Identity, kind string) error
-	// Public returns the error that callers see, given the names of a
-	// submission's fields in the request.
+	// Public returns the error that callers see. field maps a submission's
+	// fields to their names in the request.
 	Public func(err error, field func(string) string) *connect.Error
-	// Refused is called for a batch in which a submission was refused.
+	// Refused is called for a batch that contains a refused submission.
 	Refused func(context.Context, error)
 }
 
-// Record records submissions of every HTTP protocol: it checks the kinds that
+// Record records submissions of every HTTP protocol. It checks the kinds that
 // the caller may append, applies the tenant's limits, and calls ingest. The
-// error is about all submissions. Errors about single ones are in the results.
+// error is about all submissions. The results contain errors about individual
+// ones.
 func (s *Appends) Record(ctx context.Context, id *auth.Identity, subs []ingest.Submission) ([]ledger.Result, error) {
 	entries, bytes := int64(0), int64(0)
 	for i := range subs {
@@ -85,7 +87,7 @@ func (s *Appends) AppendBatch(ctx context.Context, req *connect.Request[muniment
 		return nil, err
 	}
 	if err := s.Limits.Take(ctx, limit.ResultBytes*int64(len(req.Msg.Submissions))); err != nil {
-		// before anything is recorded
+		// Check before anything is recorded.
 		return nil, s.Public(err, InSubmission)
 	}
 	subs := make([]ingest.Submission, len(req.Msg.Submissions))
@@ -116,12 +118,12 @@ func (s *Appends) AppendBatch(ctx context.Context, req *connect.Request[muniment
 		}
 	}
 	if refusal != nil {
-		s.Refused(ctx, refusal) // once for the call
+		s.Refused(ctx, refusal) // once per call
 	}
 	return connect.NewResponse(&munimentv1.AppendBatchResponse{Results: out}), nil
 }
 
-// ruleError returns the error of a message that breaks the rules of its fields.
+// ruleError returns the error for a message that violates validation rules.
 func ruleError(err error) *connect.Error {
 	e := connect.NewError(connect.CodeInvalidArgument, err)
 	var v *protovalidate.ValidationError

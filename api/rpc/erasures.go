@@ -18,14 +18,14 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// Erasures erases entries, and sets the rules for that.
+// Erasures erases entries and sets retention rules and holds.
 type Erasures struct {
 	Keeper *retention.Keeper
 	Log    *slog.Logger
 	Public Public
 }
 
-// scopes are the names of what is erased.
+// scopes maps the scopes of erasure to their names.
 var scopes = map[munimentv1.ErasureScope]string{
 	munimentv1.ErasureScope_ERASURE_SCOPE_PAYLOAD:            ledger.ScopePayload,
 	munimentv1.ErasureScope_ERASURE_SCOPE_HEADER_AND_PAYLOAD: ledger.ScopeHeaderAndPayload,
@@ -40,7 +40,7 @@ func scopeOf(name string) munimentv1.ErasureScope {
 	return munimentv1.ErasureScope_ERASURE_SCOPE_UNSPECIFIED
 }
 
-// public is Public for calls whose fields are not a submission's.
+// public is Public for calls whose fields are not those of a submission.
 func (s *Erasures) public(err error) *connect.Error {
 	var fe *ingest.FieldError
 	if errors.As(err, &fe) {

@@ -23,7 +23,7 @@ type Exports struct {
 func (s *Exports) Export(ctx context.Context, req *connect.Request[munimentv1.ExportRequest], stream *connect.ServerStream[munimentv1.ExportResponse]) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	go func() { // a server that shuts down does not wait for gigabytes
+	go func() { // do not delay a shutdown by gigabytes
 		defer crash.Report()
 		select {
 		case <-s.Drain:
@@ -45,7 +45,7 @@ func (s *Exports) Export(ctx context.Context, req *connect.Request[munimentv1.Ex
 	return nil
 }
 
-// pieces is a writer that sends messages.
+// pieces is a writer that sends each write as messages.
 type pieces struct {
 	stream *connect.ServerStream[munimentv1.ExportResponse]
 }

@@ -18,24 +18,24 @@ import (
 const watchPause = 10 * time.Millisecond
 
 // A follower wakes the watchers of streams that have grown. Publishing wakes
-// only the follower, regardless of the number of watchers, and no watcher is
-// woken by entries of other streams.
+// only the follower, whatever the number of watchers. Entries wake no watchers
+// of other streams.
 type follower struct {
 	ledger *ledger.Ledger
 	stop   <-chan struct{}
 	start  sync.Once
-	// reading bounds the watchers that look for entries to half of the
-	// processors.
+	// reading limits the number of watchers that look for entries at once to
+	// half of the processors.
 	reading *semaphore.Weighted
 
 	mu      sync.Mutex // guards the rest
 	waiting map[entry.Hash]*alarm
-	woken   uint64 // watchers that were ever woken
+	woken   uint64 // total number of wakes
 }
 
-// An alarm is what the watchers of one stream wait for.
+// An alarm is shared by the watchers of one stream that wait for entries.
 type alarm struct {
-	seen     uint64 // size of the log when the stream had last grown
+	seen     uint64 // size of the log when the stream last grew
 	rings    chan struct{}
 	watchers uint64
 }
@@ -50,8 +50,8 @@ var rung = func() chan struct{} {
 	return c
 }()
 
-// await returns a channel that is closed when the stream has entries at the
-// size or beyond it.
+// await returns a channel that is closed when the stream has entries at or
+// beyond the size.
 func (f *follower) await(stream entry.Hash, size uint64) <-chan struct{} {
 	f.start.Do(func() {
 		go func() {
@@ -74,7 +74,7 @@ func (f *follower) await(stream entry.Hash, size uint64) <-chan struct{} {
 	return a.rings
 }
 
-// run ends with stop.
+// run returns when stop is closed.
 func (f *follower) run() {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
@@ -95,7 +95,7 @@ func (f *follower) run() {
 	}
 }
 
-// ring wakes the watchers of the streams that have grown.
+// ring wakes the watchers of streams that have grown.
 func (f *follower) ring() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -108,15 +108,15 @@ func (f *follower) ring() {
 	}
 }
 
-// wakes returns how many watchers were ever woken.
+// wakes returns the total number of wakes.
 func (f *follower) wakes() uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.woken
 }
 
-// next calls Next of the ledger for a watcher. One watcher of a tenant runs at
-// a time.
+// next calls the ledger's Next for a watcher. Only one watcher of a tenant runs
+// at a time.
 func (f *follower) next(ctx context.Context, q *limit.Usage, p *ledger.Published, stream *ledger.Stream, filter ledger.Filter, from uint64) (*ledger.Entry, uint64, error) {
 	for _, turn := range []*semaphore.Weighted{q.Watching(), f.reading} {
 		if err := turn.Acquire(ctx, 1); err != nil {

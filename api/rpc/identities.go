@@ -46,8 +46,8 @@ func (s *Identities) refusedIdentity(err error) error {
 	case errors.Is(err, oidc.ErrRefused), errors.Is(err, auth.ErrNoIssuers):
 		return rpcerr.Field(connect.CodeUnauthenticated, "identity_token", "%s", err)
 	case errors.Is(err, oidc.ErrUnavailable):
-		s.Log.Warn("identity tokens can't be verified", "err", err)
-		return rpcerr.Retry(connect.CodeUnavailable, errors.New("identity_token: the keys of its issuer can't be fetched now; the server's log has the cause"), 10*time.Second)
+		s.Log.Warn("identity tokens cannot be verified", "err", err)
+		return rpcerr.Retry(connect.CodeUnavailable, errors.New("identity_token: the keys of its issuer cannot be fetched at the moment; see the server's log for the cause"), 10*time.Second)
 	case errors.Is(err, auth.ErrBusy):
 		return rpcerr.Retry(connect.CodeResourceExhausted, err, 30*time.Second)
 	}

@@ -12,7 +12,7 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// Proofs answers with proofs, checkpoints and heads of streams.
+// Proofs serves proofs, checkpoints and stream heads.
 type Proofs struct {
 	Ledger *ledger.Ledger
 	Public Public

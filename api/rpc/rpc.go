@@ -1,8 +1,8 @@
-// Package rpc implements the services of the API. Each type holds a group of
-// RPCs and only what these need.
+// Package rpc implements the services of the API. Each type implements a group
+// of RPCs and contains only what they need.
 //
 // Callers have been authenticated and admitted, and requests validated, before
-// they get here.
+// they reach this package.
 package rpc
 
 import (
@@ -28,7 +28,7 @@ type Admin struct {
 	*Erasures
 }
 
-// Public returns the error that the caller of a call sees.
+// Public returns the error that the caller sees.
 type Public func(error) *connect.Error
 
 // A Drain is closed when the server shuts down.
@@ -43,10 +43,10 @@ func (d Drain) closed() bool {
 	}
 }
 
-// InSubmission names a field of a submission in a request of Append.
+// InSubmission returns the name of a submission's field in an Append request.
 func InSubmission(field string) string { return "submission." + field }
 
-// InStream names a field of a submission in the messages of AppendStream.
+// InStream returns the name of a submission's field in AppendStream messages.
 func InStream(field string) string {
 	if field == "payload" {
 		return "chunk"
@@ -54,7 +54,7 @@ func InStream(field string) string {
 	return "header." + field
 }
 
-// InBatch names a field of a submission in a result of AppendBatch.
+// InBatch returns the name of a submission's field in an AppendBatch result.
 func InBatch(field string) string { return field }
 
 func appended(r ledger.Result) *munimentv1.Appended {

@@ -32,7 +32,7 @@ func (s *Appends) AppendStream(ctx context.Context, stream *connect.ClientStream
 	r, err := s.appendStream(ctx, id, &ingest.Stream{
 		Kind: h.Kind, MediaType: h.MediaType, IdempotencyKey: h.IdempotencyKey, Size: h.Size, Digest: h.Digest, Payload: in,
 	})
-	in.extend() // the answer has its time, too
+	in.extend() // the response gets its own time
 	if err == nil {
 		results := []ledger.Result{r}
 		err = s.await(ctx, id.Tenant.Stream, h.Wait, results)
@@ -44,15 +44,16 @@ func (s *Appends) AppendStream(ctx context.Context, stream *connect.ClientStream
 	return connect.NewResponse(&munimentv1.AppendStreamResponse{Appended: appended(r)}), nil
 }
 
-// appendStream is append for one streamed submission. If its size is not
-// declared, its bytes count against the tenant's limits as they arrive.
+// appendStream is append for one streamed submission. If the size is not
+// declared, the bytes count against the tenant's limits as they arrive.
 func (s *Appends) appendStream(ctx context.Context, id *auth.Identity, st *ingest.Stream) (ledger.Result, error) {
 	if err := s.MayAppend(id, st.Kind); err != nil {
 		return ledger.Result{}, err
 	}
 	q, bytes := s.Limits.Usage(id.Tenant.Name), int64(0)
 	if st.Size != nil {
-		bytes = int64(min(*st.Size, uint64(s.Limits.Sizes().MaxStream))) // ingest refuses more
+		// ingest refuses larger ones
+		bytes = int64(min(*st.Size, uint64(s.Limits.Sizes().MaxStream)))
 	}
 	if err := s.Limits.TakeEntries(ctx, q, 1, bytes); err != nil {
 		return ledger.Result{}, err
@@ -76,14 +77,14 @@ func (s *Appends) appendStream(ctx context.Context, id *auth.Identity, st *inges
 // chunks reads the payload of a stream.
 type chunks struct {
 	stream *connect.ClientStream[munimentv1.AppendStreamRequest]
-	extend func() // gives the next message its time
+	extend func() // extends the deadline for the next message
 	rest   []byte
 
 	messages, bytes int64 // received
 }
 
 // A message costs about as much as a kilobyte, however little it contains.
-// Beyond the first smallChunks, chunks must have minChunk bytes on average.
+// Beyond the first smallChunks, chunks must contain minChunk bytes on average.
 const (
 	smallChunks = 4096
 	minChunk    = 256
@@ -92,14 +93,14 @@ const (
 func (c *chunks) header() (*munimentv1.AppendStreamHeader, error) {
 	m, err := c.receive()
 	if errors.Is(err, io.EOF) {
-		return nil, rpcerr.Field(connect.CodeInvalidArgument, "header", "the stream is empty; the first message is the header")
+		return nil, rpcerr.Field(connect.CodeInvalidArgument, "header", "the stream is empty: the first message must be the header")
 	}
 	if err != nil {
 		return nil, err
 	}
 	h := m.GetHeader()
 	if h == nil {
-		return nil, rpcerr.Field(connect.CodeInvalidArgument, "header", "missing; the first message is the header, and not a chunk")
+		return nil, rpcerr.Field(connect.CodeInvalidArgument, "header", "missing: the first message must be the header")
 	}
 	return h, nil
 }
@@ -112,13 +113,13 @@ func (c *chunks) Read(p []byte) (int, error) {
 			return 0, err
 		}
 		if m.GetHeader() != nil {
-			return 0, rpcerr.Field(connect.CodeInvalidArgument, "header", "there is one already; after the first message come chunks only")
+			return 0, rpcerr.Field(connect.CodeInvalidArgument, "header", "duplicate header: only chunks can follow the first message")
 		}
 		c.rest = m.GetChunk()
 		c.messages++
 		c.bytes += int64(len(c.rest))
 		if c.messages > smallChunks+c.bytes/minChunk {
-			return 0, rpcerr.Field(connect.CodeInvalidArgument, "chunk", "%d chunks have only %d bytes in total; send at least %d bytes in each", c.messages, c.bytes, minChunk)
+			return 0, rpcerr.Field(connect.CodeInvalidArgument, "chunk", "%d chunks have only %d bytes in total: send at least %d bytes in each", c.messages, c.bytes, minChunk)
 		}
 	}
 	n := copy(p, c.rest)
@@ -126,8 +127,8 @@ func (c *chunks) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// receive returns the next message, or io.EOF when the client has ended the
-// stream in order.
+// receive returns the next message, or io.EOF if the client has ended the
+// stream properly.
 func (c *chunks) receive() (*munimentv1.AppendStreamRequest, error) {
 	c.extend()
 	if c.stream.Receive() {
@@ -142,5 +143,5 @@ func (c *chunks) receive() (*munimentv1.AppendStreamRequest, error) {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, connect.NewError(connect.CodeCanceled, errors.New("the stream broke off; nothing was recorded"))
 	}
-	return nil, err // with its code
+	return nil, err // keep its code
 }

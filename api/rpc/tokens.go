@@ -18,8 +18,8 @@ import (
 // Tokens issues and revokes tokens.
 type Tokens struct {
 	Auth *auth.Authenticator
-	// CheckKinds returns nil if a grant of the role can be limited to the
-	// kinds.
+	// CheckKinds returns an error unless a grant of the role can be limited to
+	// the kinds.
 	CheckKinds func(role auth.Role, kinds []string) error
 	Now        func() time.Time
 	Public     Public

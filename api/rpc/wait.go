@@ -12,11 +12,12 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// maxWitnessWait is how long an append may wait for witnesses. Callers that
-// gave a deadline may wait for less.
+// maxWitnessWait is the maximum time that an append waits for witnesses. A
+// caller's deadline can shorten it.
 const maxWitnessWait = time.Minute
 
-// mayWait refuses, before anything is recorded, to wait for what never comes.
+// mayWait returns an error, before anything is recorded, if the wait can never
+// end.
 func (s *Appends) mayWait(wait munimentv1.AppendWait) *connect.Error {
 	if wait == munimentv1.AppendWait_APPEND_WAIT_WITNESSED && !s.Ledger.RequiresWitness() {
 		return s.Public(ledger.WrongField(ledger.FieldWait, "%w", ledger.ErrNoQuorum), InSubmission)
@@ -24,8 +25,8 @@ func (s *Appends) mayWait(wait munimentv1.AppendWait) *connect.Error {
 	return nil
 }
 
-// await returns when the recorded entries are what the caller waits for, and
-// replaces their receipts by ones that show it.
+// await waits until the recorded entries are in the state that the caller waits
+// for, and replaces their receipts by ones that prove it.
 func (s *Appends) await(ctx context.Context, stream *ledger.Stream, wait munimentv1.AppendWait, results []ledger.Result) error {
 	if wait != munimentv1.AppendWait_APPEND_WAIT_WITNESSED {
 		return nil
@@ -33,7 +34,7 @@ func (s *Appends) await(ctx context.Context, stream *ledger.Stream, wait munimen
 	call := ctx
 	ctx, cancel := context.WithTimeout(ctx, maxWitnessWait)
 	defer cancel()
-	go func() { // a server that shuts down does not wait
+	go func() { // a shutdown ends the wait
 		defer crash.Report()
 		select {
 		case <-s.Drain:
@@ -47,7 +48,9 @@ func (s *Appends) await(ctx context.Context, stream *ledger.Stream, wait munimen
 			continue
 		}
 		if err := s.Ledger.AwaitWitnessed(ctx, r.Index); err != nil {
-			if call.Err() != nil { // the caller's own time is up: the log is not unavailable
+			if call.Err() != nil {
+				// the caller's own deadline has passed; the log is still
+				// available
 				return fmt.Errorf("entry %d is recorded, but not witnessed yet: %w", r.Index, call.Err())
 			}
 			return err

@@ -28,15 +28,15 @@ func NewWatches(l *ledger.Ledger, limits *limit.Limiter, drain Drain, public Pub
 	return &Watches{l, limits, drain, public, newFollower(l, drain)}
 }
 
-// Wakes returns how many watchers were ever woken.
+// Wakes returns the total number of wakes.
 func (s *Watches) Wakes() uint64 { return s.follower.wakes() }
 
-// watchInterval is how often a watcher hears how far the log has come, when
-// there is nothing else to hear.
+// watchInterval is how often a watcher receives the size of the log when there
+// are no entries to send.
 const watchInterval = 15 * time.Second
 
-// sendWatched sends an entry, and holds what a large one needs beside a
-// watcher's own bytes.
+// sendWatched sends an entry. For a large one it holds the bytes needed beyond
+// the watcher's own.
 func (s *Watches) sendWatched(ctx context.Context, stream *connect.ServerStream[munimentv1.WatchEntriesResponse], m *munimentv1.WatchEntriesResponse) error {
 	if n := 3 * int64(proto.Size(m)); n > limit.WatchBytes {
 		if err := s.limits.Take(ctx, n); err != nil {
@@ -58,7 +58,7 @@ func (s *Watches) WatchEntries(ctx context.Context, req *connect.Request[munimen
 	}
 	for name, at := range map[string]time.Time{"filter.from": filter.From, "filter.to": filter.To} {
 		if !at.IsZero() {
-			return rpcerr.Field(connect.CodeInvalidArgument, name, "times are not allowed here; start from an index")
+			return rpcerr.Field(connect.CodeInvalidArgument, name, "times are not allowed here: start from an index")
 		}
 	}
 	next := req.Msg.FromIndex
@@ -78,7 +78,7 @@ func (s *Watches) WatchEntries(ctx context.Context, req *connect.Request[munimen
 				return err
 			}
 		}
-		if !told { // the caller learns that it has caught up, and the headers leave
+		if !told { // report that the caller has caught up, which also sends the headers
 			if err := stream.Send(&munimentv1.WatchEntriesResponse{NextIndex: next}); err != nil {
 				return err
 			}

@@ -1,9 +1,9 @@
-// Package scitt registers signed statements of SCITT and answers with COSE
-// receipts: docs/spec/scitt.md, section 5.
+// Package scitt registers SCITT signed statements and returns COSE receipts
+// (docs/spec/scitt.md, section 5).
 //
-// It is a dialect of Append and GetReceipt. A statement takes the path of every
-// submission, and its COSE receipt carries the same proof as the native one,
-// signed with a separate key.
+// It is a variant of Append and GetReceipt. A statement is processed like any
+// other submission, and its COSE receipt contains the same proof as the native
+// one, signed with a separate key.
 package scitt
 
 import (
@@ -34,29 +34,30 @@ const KeysPath = "/.well-known/scitt-keys"
 
 const problemType = "application/concise-problem-details+cbor"
 
-// A Handler serves the endpoint. Its requests have been admitted.
+// A Handler serves the endpoint. Its requests have already been admitted.
 type Handler struct {
 	Ledger *ledger.Ledger
 	Limits *limit.Limiter
 	Key    *cosereceipt.Key // signs the receipts
 	Log    *slog.Logger
-	// MayAppend returns nil if the caller may append entries of the kind.
+	// MayAppend returns an error unless the caller may append entries of the
+	// kind.
 	MayAppend func(who *auth.Identity, kind string) error
-	// Record records submissions of the caller.
+	// Record records the caller's submissions.
 	Record func(context.Context, *auth.Identity, []ingest.Submission) ([]ledger.Result, error)
 	// Public returns the error that the caller sees.
 	Public func(error) *connect.Error
-	// Refuse answers a request with an error, and records refusals of access.
+	// Refuse answers a request with an error and records refusals of access.
 	Refuse func(http.ResponseWriter, *http.Request, *connect.Error)
 }
 
-// Is reports whether the request is for the endpoint, whose errors have a form
-// of their own.
+// Is reports whether the request is for the endpoint, which has its own error
+// format.
 func Is(r *http.Request) bool {
 	return r.URL.Path == limit.SCITTEntries || strings.HasPrefix(r.URL.Path, limit.SCITTEntries+"/")
 }
 
-// Keys answers with the keys that sign COSE receipts.
+// Keys serves the keys that sign COSE receipts.
 func (s *Handler) Keys(w http.ResponseWriter, _ *http.Request) {
 	set, err := cosereceipt.KeySet(s.Key)
 	if err != nil {
@@ -64,13 +65,13 @@ func (s *Handler) Keys(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/cbor")
-	_, _ = w.Write(set) // the client has gone
+	_, _ = w.Write(set) // an error means that the client is gone
 }
 
 // Register is Append for a signed statement.
 func (s *Handler) Register(w http.ResponseWriter, r *http.Request) {
 	id := auth.Caller(r.Context())
-	if err := s.MayAppend(id, cosereceipt.StatementKind); err != nil { // before the body is read
+	if err := s.MayAppend(id, cosereceipt.StatementKind); err != nil { // before reading the body
 		s.Refuse(w, r, s.Public(err))
 		return
 	}
@@ -135,7 +136,7 @@ func (s *Handler) Resolve(w http.ResponseWriter, r *http.Request) {
 	}
 	_, subject, err := ingest.StatementSubmission(p.Content)
 	if err != nil {
-		Problem(w, connect.NewError(connect.CodeNotFound, fmt.Errorf("entry %d is not a signed statement; its receipt is had by GetReceipt", index)))
+		Problem(w, connect.NewError(connect.CodeNotFound, fmt.Errorf("entry %d is not a signed statement: get its receipt with GetReceipt", index)))
 		return
 	}
 	s.writeCOSEReceipt(w, r, id, index, subject, http.StatusOK)
@@ -154,10 +155,10 @@ func (s *Handler) writeCOSEReceipt(w http.ResponseWriter, r *http.Request, id *a
 	}
 	w.Header().Set("Content-Type", cosereceipt.StatementType)
 	w.WriteHeader(status)
-	_, _ = w.Write(data) // the client has gone
+	_, _ = w.Write(data) // an error means that the client is gone
 }
 
-// coseReceipt returns the COSE form of a native shared receipt.
+// coseReceipt returns the COSE form of a shared native receipt.
 func (s *Handler) coseReceipt(native []byte, subject string) ([]byte, error) {
 	n, err := receipt.Parse(native)
 	if err != nil {
@@ -182,12 +183,12 @@ func (s *Handler) coseReceipt(native []byte, subject string) ([]byte, error) {
 func Problem(w http.ResponseWriter, err *connect.Error) {
 	const title, detail = -1, -2
 	err = rpcerr.Short(err)
-	// A map of strings can always be encoded.
+	// Encoding a map of strings cannot fail.
 	body, _ := strictcbor.Marshal(map[int]string{title: err.Code().String(), detail: err.Message()})
 	for k, v := range err.Meta() {
 		w.Header()[k] = v
 	}
 	w.Header().Set("Content-Type", problemType)
 	w.WriteHeader(rpcerr.Status(err.Code()))
-	_, _ = w.Write(body) // the client has gone
+	_, _ = w.Write(body) // an error means that the client is gone
 }

@@ -1,5 +1,5 @@
-// Package tiles serves the checkpoint and the tiles of a log by C2SP tlog-tiles
-// (https://c2sp.org/tlog-tiles).
+// Package tiles serves the checkpoint and the tiles of a log as specified in
+// C2SP tlog-tiles (https://c2sp.org/tlog-tiles).
 //
 // The server that mounts a Handler strips the prefix and authorizes callers.
 package tiles
@@ -18,16 +18,16 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// immutable is the cache header of tiles. The content of a path never changes.
+// immutable is the cache header of tiles. The content at a path never changes.
 const immutable = "max-age=31536000, immutable"
 
 // A Handler serves one log: checkpoint, tile/L/N and tile/entries/N.
 type Handler struct {
 	Ledger *ledger.Ledger
 	Logger *slog.Logger
-	Public bool // shared caches may serve the answers
-	// Book counts requests and their bytes for the address of the caller, until
-	// the answer has been sent. Nil: nothing is counted.
+	Public bool // shared caches may store the responses
+	// Book charges requests and their bytes to the caller's address until the
+	// response has been sent. Nil: no accounting.
 	Book *limit.Book
 }
 
@@ -38,7 +38,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "only GET and HEAD", http.StatusMethodNotAllowed)
 		return
 	}
-	w.Header().Set("Access-Control-Allow-Origin", "*") // so that pages of other origins can verify
+	w.Header().Set("Access-Control-Allow-Origin", "*") // allow pages of other origins to verify
 	hold := h.open(r)
 	defer hold.Release()
 	if err := hold.Take(limit.Public, 1); err != nil {
@@ -59,7 +59,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/octet-stream")
 		w.Header().Set("Cache-Control", h.cacheScope()+immutable)
 		w.Header().Set("Content-Length", strconv.Itoa(len(data)))
-		_, _ = w.Write(data) // the client has gone
+		_, _ = w.Write(data) // an error means that the client is gone
 	case errors.Is(err, errTilePath) || errors.Is(err, ledger.ErrOutOfRange):
 		w.Header().Set("Cache-Control", "no-store")
 		http.Error(w, err.Error(), http.StatusNotFound)
@@ -96,10 +96,10 @@ func (h *Handler) checkpoint(w http.ResponseWriter) {
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", h.cacheScope()+"max-age=1")
-	_, _ = w.Write(c.Checkpoint) // the client has gone
+	_, _ = w.Write(c.Checkpoint) // an error means that the client is gone
 }
 
-// cacheScope keeps shared caches from serving answers that require a token.
+// cacheScope keeps shared caches from storing responses that require a token.
 func (h *Handler) cacheScope() string {
 	if h.Public {
 		return "public, "
@@ -107,7 +107,7 @@ func (h *Handler) cacheScope() string {
 	return "private, "
 }
 
-var errTilePath = errors.New("no such path; see https://c2sp.org/tlog-tiles")
+var errTilePath = errors.New("no such path: see https://c2sp.org/tlog-tiles")
 
 func (h *Handler) tile(r *http.Request, path string) ([]byte, error) {
 	t, err := torchwood.ParseTilePath(path)

@@ -14,13 +14,12 @@ import (
 	tsax509 "github.com/sigstore/timestamp-authority/v2/pkg/x509"
 )
 
-// lifetime is the validity of a new chain. A timestamp stays valid as long as
+// lifetime is the validity of a new chain. A timestamp remains valid as long as
 // its chain is trusted.
 const lifetime = 10 * 365 * 24 * time.Hour
 
 // NewChain generates a key and issues a certificate for it under a new root.
-// The key of the root is discarded, so no other certificate can be issued under
-// it.
+// The root's key is discarded, so it can never issue another certificate.
 func NewChain(name string, now time.Time) (*ecdsa.PrivateKey, []*x509.Certificate, error) {
 	rootKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -38,8 +37,8 @@ func NewChain(name string, now time.Time) (*ecdsa.PrivateKey, []*x509.Certificat
 	if err != nil {
 		return nil, nil, fmt.Errorf("root certificate: %w", err)
 	}
-	// RFC 3161, section 2.3: the one extended key usage must be critical, which
-	// the ExtKeyUsage field of a template can't express.
+	// RFC 3161, section 2.3, requires a single, critical extended key usage.
+	// The ExtKeyUsage field of a template cannot express that.
 	usage, err := asn1.Marshal([]asn1.ObjectIdentifier{tsax509.EKUTimestampingOID})
 	if err != nil {
 		return nil, nil, err

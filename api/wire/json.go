@@ -10,12 +10,12 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// errSyntax repeats nothing of the document.
+// errSyntax quotes nothing of the document.
 var errSyntax = errors.New("syntax error: not JSON")
 
 // CheckJSON is Check for a message in JSON.
 func CheckJSON(data []byte, md protoreflect.MessageDescriptor) error {
-	// they are counted
+	// Duplicate names are counted instead.
 	dec := jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowDuplicateNames(true))
 	if err := checkObject(dec, rulesOf(md), 0); err != nil {
 		if errors.Is(err, errSyntax) && !utf8.Valid(data) {
@@ -24,18 +24,18 @@ func CheckJSON(data []byte, md protoreflect.MessageDescriptor) error {
 		return err
 	}
 	if len(bytes.TrimSpace(data[dec.InputOffset():])) > 0 {
-		return errors.New("syntax error: something follows the JSON value")
+		return errors.New("syntax error: trailing data after the JSON value")
 	}
 	return nil
 }
 
 func checkObject(dec *jsontext.Decoder, r *rules, depth int) error {
 	if depth > maxDepth {
-		return errors.New("objects lie too deep in objects")
+		return errors.New("objects are nested too deeply")
 	}
 	if dec.PeekKind() != '{' {
-		// null, or for the decoder to refuse, or a message that JSON has as a
-		// string
+		// This is null, a value for the decoder to refuse, or a message that
+		// JSON represents as a string.
 		return skip(dec)
 	}
 	if _, err := dec.ReadToken(); err != nil {
@@ -49,7 +49,7 @@ func checkObject(dec *jsontext.Decoder, r *rules, depth int) error {
 		}
 		f := r.names[name.String()]
 		if f == nil {
-			return fmt.Errorf("there is no field %.64q here", name.String())
+			return fmt.Errorf("unknown field %.64q", name.String())
 		}
 		if err := checkValue(dec, f, &count, depth); err != nil {
 			return err
@@ -98,8 +98,7 @@ func checkArray(dec *jsontext.Decoder, f *field, count *counter, depth int) erro
 	return nil
 }
 
-// checkMap counts the members of a map, of which no request has any with
-// messages in it.
+// checkMap counts the members of a map. No request has a map of messages.
 func checkMap(dec *jsontext.Decoder, f *field, count *counter) error {
 	if _, err := dec.ReadToken(); err != nil {
 		return errSyntax

@@ -7,12 +7,12 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// A scanner checks a message in the binary encoding that is written to it in
-// pieces of any size. It keeps no byte of it, and stops at the first one that
-// is not allowed.
+// A scanner checks a message in the binary encoding, written to it in pieces of
+// any size. It buffers nothing, and stops at the first byte that is not
+// allowed.
 type scanner struct {
-	message *rules // the outermost one
-	outer   frame  // of that message
+	message *rules // rules of the outermost message
+	outer   frame  // frame of the outermost message
 	inner   [maxDepth + 1]frame
 	depth   int   // frames of inner in use
 	at      int64 // bytes scanned
@@ -20,9 +20,9 @@ type scanner struct {
 	state  scanState
 	field  *field
 	wire   protowire.Type
-	skip   int64  // bytes left of a value that needs no look
-	number uint64 // varint under way
-	bits   int    // of it
+	skip   int64  // remaining bytes of a value to skip
+	number uint64 // varint being read
+	bits   int    // of that varint so far
 }
 
 type scanState byte
@@ -33,16 +33,16 @@ const (
 	inVarint
 )
 
-// A frame is a message, or a packed list, that the scanner is in.
+// A frame is a message or packed list that the scanner is inside of.
 type frame struct {
-	field *field // whose value it is; nil for the outermost message
+	field *field // field that contains it; nil for the outermost message
 	rules *rules // nil for a packed list
 	end   int64
 	count counter
 }
 
-// reset makes the scanner begin a message. Inner frames are set when they are
-// entered.
+// reset prepares the scanner for a new message. Inner frames are set when they
+// are entered.
 func (s *scanner) reset(message *rules) {
 	s.message, s.outer = message, frame{}
 	s.depth, s.at = 0, 0
@@ -96,7 +96,7 @@ func (s *scanner) scan(p []byte) error {
 	return nil
 }
 
-// varint takes a whole number: a tag, a length or a value.
+// varint handles a complete varint: a tag, a length or a value.
 func (s *scanner) varint(n uint64) error {
 	switch s.state {
 	case inTag:
@@ -114,11 +114,11 @@ func (s *scanner) tag(n uint64) error {
 	}
 	f := s.top().rules.fields[number]
 	if f == nil {
-		return fmt.Errorf("there is no field %d here", number)
+		return fmt.Errorf("unknown field %d", number)
 	}
 	packed := f.packed && wire == protowire.BytesType
 	if wire != f.wire && !packed {
-		return fmt.Errorf("%s: has the wrong type", f.name)
+		return fmt.Errorf("%s: wrong type", f.name)
 	}
 	if !packed {
 		if err := s.top().count.add(f); err != nil {
@@ -129,7 +129,7 @@ func (s *scanner) tag(n uint64) error {
 	return s.value()
 }
 
-// value begins a value of the field.
+// value begins a value of the current field.
 func (s *scanner) value() error {
 	switch s.wire {
 	case protowire.VarintType:
@@ -146,7 +146,7 @@ func (s *scanner) value() error {
 	return nil
 }
 
-// fixed passes over bytes that need no look.
+// fixed skips bytes that need no inspection.
 func (s *scanner) fixed(n int64) error {
 	if s.depth > 0 && n > s.top().end-s.at {
 		return ErrMalformed
@@ -169,7 +169,7 @@ func (s *scanner) length(n uint64) error {
 		return ErrMalformed
 	}
 	if s.depth == maxDepth {
-		return errors.New("messages lie too deep in messages")
+		return errors.New("messages are nested too deeply")
 	}
 	s.inner[s.depth] = frame{field: s.field, rules: s.field.message, end: s.at + int64(n)}
 	s.depth++
@@ -180,8 +180,8 @@ func (s *scanner) length(n uint64) error {
 	return s.element()
 }
 
-// element begins an element of the packed list that the scanner is in, which
-// counts as one of the message around it.
+// element begins an element of the current packed list. It counts as an element
+// of the enclosing message.
 func (s *scanner) element() error {
 	list := s.top().field
 	s.depth--
@@ -193,7 +193,7 @@ func (s *scanner) element() error {
 	return s.value()
 }
 
-// finish ends a value, and the messages that end with it.
+// finish ends a value and the messages that end with it.
 func (s *scanner) finish() error {
 	for s.depth > 0 && s.at == s.top().end {
 		s.depth--
@@ -205,7 +205,7 @@ func (s *scanner) finish() error {
 	return nil
 }
 
-// within names the messages that the error is in.
+// within adds the enclosing messages to the error.
 func (s *scanner) within(err error) error {
 	for i := s.depth - 1; i >= 0; i-- {
 		err = fmt.Errorf("%s.%w", s.inner[i].field.name, err)
@@ -213,7 +213,7 @@ func (s *scanner) within(err error) error {
 	return err
 }
 
-// end returns an error if the message is not whole.
+// end returns an error if the message is incomplete.
 func (s *scanner) end() error {
 	if s.depth > 0 || s.skip > 0 || s.bits > 0 || s.state != inTag {
 		return ErrMalformed
@@ -221,7 +221,7 @@ func (s *scanner) end() error {
 	return nil
 }
 
-// An excess is the error of a message that has more of something than it may.
+// An excess is the error for a message that exceeds a limit.
 type excess struct{ string }
 
 // Error implements error.

@@ -8,21 +8,21 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// A Stream checks a message while it arrives, so that one with too much in it
-// is refused before all of it was received, or decompressed. A message that
-// passes is still to be checked as a whole.
+// A Stream checks a message while it arrives, so that an oversized one is
+// refused before it is completely received or decompressed. A message that
+// passes must still be checked as a whole.
 type Stream struct {
 	message *rules
 	started bool
-	// spaced is set where the first byte may also be white space before JSON:
-	// then only an excess is an error.
+	// spaced is set if the first byte could also be white space before JSON.
+	// Only an excess counts as an error then.
 	spaced bool
 	ended  bool
 	binary scanner
 	text   *jsonStream // nil unless the message is in JSON
 }
 
-// NewStream returns a stream for one message, in either encoding.
+// NewStream returns a stream for one message in either encoding.
 func NewStream(md protoreflect.MessageDescriptor) *Stream {
 	return &Stream{message: rulesOf(md)}
 }
@@ -54,22 +54,23 @@ func (s *Stream) Check(p []byte) error {
 	return err
 }
 
-// A jsonStream counts the values of a message in JSON. It looks at the lists of
-// the outermost message, and else at the number of all values.
+// A jsonStream counts the values of a message in JSON. It limits the lists of
+// the outermost message individually, and everything else by the total number
+// of values.
 type jsonStream struct {
 	message *rules
 	values  int
 	count   counter // of the outermost message
-	field   *field  // the member that the stream is in; nil: an unknown one
+	field   *field  // the current member's field; nil: unknown
 
 	depth           int
 	quoted, escaped bool
 	scalar          bool // in a number or literal
-	value           bool // what follows at depth 1 is a value, not a name
+	value           bool // the next token at depth 1 is a value, not a name
 	name            []byte
 }
 
-// maxName is longer than the name of any field.
+// maxName exceeds the length of every field name.
 const maxName = 64
 
 func (j *jsonStream) scan(p []byte) error {
@@ -79,7 +80,7 @@ func (j *jsonStream) scan(p []byte) error {
 		case j.quoted && j.escaped:
 			j.escaped = false
 		case j.quoted && j.depth > 1 && c != '"' && c != '\\':
-			// what matters is far away in a payload
+			// In a payload, the next relevant byte is far away.
 			rest := p[i:]
 			if n := bytes.IndexByte(rest, '"'); n >= 0 {
 				rest = rest[:n]
@@ -99,7 +100,7 @@ func (j *jsonStream) scan(p []byte) error {
 	return nil
 }
 
-// inString takes a byte of a string.
+// inString consumes a byte of a string.
 func (j *jsonStream) inString(c byte) {
 	j.escaped = c == '\\'
 	if c != '"' {
@@ -114,7 +115,7 @@ func (j *jsonStream) inString(c byte) {
 	}
 }
 
-// outside takes a byte that is not in a string.
+// outside consumes a byte outside of strings.
 func (j *jsonStream) outside(c byte) error {
 	switch c {
 	case ' ', '\t', '\r', '\n':
@@ -143,7 +144,7 @@ func (j *jsonStream) outside(c byte) error {
 	return nil
 }
 
-// begin counts a value, or the name of a member.
+// begin counts a value or member name.
 func (j *jsonStream) begin() error {
 	if j.depth == 2 && j.field != nil && j.field.repeats && !j.field.isMap {
 		if err := j.count.add(j.field); err != nil {
@@ -151,7 +152,7 @@ func (j *jsonStream) begin() error {
 		}
 	}
 	if j.values++; j.values > j.message.values {
-		return excess{fmt.Sprintf("more than %d values, which no such message has", j.message.values)}
+		return excess{fmt.Sprintf("more than %d values, the maximum for this message", j.message.values)}
 	}
 	return nil
 }

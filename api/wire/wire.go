@@ -1,11 +1,10 @@
 // Package wire bounds messages of the API before they are decoded.
 //
-// A decoder makes structs of whatever is in a message: a few bytes on the wire
-// can become a hundred times as much in memory. So each message is scanned
-// first, without allocating, against its descriptor and the validation rules in
-// it. A message passes if it has no field that the API does not have, no field
-// twice that is not repeated, and no more elements of a repeated field than its
-// rule max_items allows.
+// A decoder turns everything in a message into structs: a few bytes on the wire
+// can take a hundred times as much memory. Each message is therefore scanned
+// first, without allocating, against its descriptor and validation rules. It
+// passes if it has no unknown field, sets no singular field twice, and has no
+// more elements in a repeated field than the field's rule max_items allows.
 package wire
 
 import (
@@ -19,29 +18,28 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// maxDepth is how deep messages may lie in messages. No request goes half as
-// deep.
+// maxDepth limits the nesting of messages. Requests use less than half of it.
 const maxDepth = 8
 
-// ErrMalformed is returned for bytes that are no message.
+// ErrMalformed is returned for bytes that are not a message.
 var ErrMalformed = errors.New("not a protobuf message")
 
-// rules are what a message of one type may hold.
+// rules bound a message of one type.
 type rules struct {
 	fields map[protoreflect.FieldNumber]*field
 	names  map[string]*field // in JSON
-	values int               // that it may have in JSON, names of members included
+	values int               // maximum number of JSON values, including member names
 }
 
-// A field is one of a message.
+// A field is a field of a message.
 type field struct {
 	name    protoreflect.Name
-	place   int    // among the fields of its message
-	oneof   int    // place of its oneof's first field, or -1
-	items   int    // how many elements it may have
-	repeats bool   // it is a list or a map
-	isMap   bool   // and its message the entries
-	packed  bool   // its elements may lie in one field
+	place   int    // index among the message's fields
+	oneof   int    // index of the first field in its oneof, or -1
+	items   int    // maximum number of elements
+	repeats bool   // a list or a map
+	isMap   bool   // its message is the map's entry
+	packed  bool   // its elements can be packed into one field
 	message *rules // nil for scalars
 	wire    protowire.Type
 }
@@ -68,7 +66,8 @@ func build(md protoreflect.MessageDescriptor, seen map[protoreflect.FullName]*ru
 		fd := md.Fields().Get(i)
 		f := &field{name: fd.Name(), place: i, oneof: -1, items: 1, repeats: fd.IsList() || fd.IsMap(), isMap: fd.IsMap(), packed: fd.IsList() && wireType(fd) != protowire.BytesType, wire: wireType(fd)}
 		if f.repeats {
-			// for validation to refuse, which names the field in a detail
+			// One more than allowed is left to validation, which names the
+			// field in a detail.
 			f.items = MaxItems(fd) + 1
 		}
 		if o := fd.ContainingOneof(); o != nil && !o.IsSynthetic() {
@@ -84,11 +83,11 @@ func build(md protoreflect.MessageDescriptor, seen map[protoreflect.FullName]*ru
 	return r
 }
 
-// maxValues bounds the values of any message in JSON.
+// maxValues bounds the JSON values of any message.
 const maxValues = 1 << 20
 
-// mostValues returns how many values a message may have in JSON: itself, and
-// for each field a name and its value, or a list and its elements.
+// mostValues returns the maximum number of JSON values in a message: itself,
+// and for each field a name and its value, or a list and its elements.
 func (r *rules) mostValues() int {
 	n := 1
 	for _, f := range r.fields {
@@ -101,8 +100,8 @@ func (r *rules) mostValues() int {
 	return min(n, maxValues)
 }
 
-// MaxItems returns how many elements a list or map may have by its validation
-// rules, 0 where they do not limit it.
+// MaxItems returns the maximum number of elements of a list or map by its
+// validation rules, or 0 if they set none.
 func MaxItems(fd protoreflect.FieldDescriptor) int {
 	v, ok := proto.GetExtension(fd.Options(), validate.E_Field).(*validate.FieldRules)
 	if !ok {
@@ -128,13 +127,12 @@ func wireType(fd protoreflect.FieldDescriptor) protowire.Type {
 	return protowire.VarintType
 }
 
-// A counter counts the fields of one message. Its zero value is for a message
-// that has had none.
+// A counter counts the fields of one message. The zero value is ready to use.
 type counter struct {
-	seen [64]int // by place; no request has as many fields
+	seen [64]int // by index; no request has as many fields
 }
 
-// add counts an element of the field, and returns an error if it is one too
+// add counts an element of the field and returns an error if there are too
 // many.
 func (c *counter) add(f *field) error {
 	at := f.place
@@ -151,13 +149,13 @@ func (c *counter) add(f *field) error {
 	case f.repeats:
 		return excess{fmt.Sprintf("%s: more than %d elements", f.name, f.items-1)}
 	case f.oneof >= 0:
-		return fmt.Errorf("%s: another field is set that excludes it", f.name)
+		return fmt.Errorf("%s: conflicts with another field that is set", f.name)
 	}
 	return fmt.Errorf("%q is set more than once", f.name)
 }
 
-// Check returns nil if the message may be decoded. Its errors name fields of
-// the API, and repeat nothing else of the message.
+// Check returns an error if the message must not be decoded. Errors name fields
+// of the API and quote nothing else of the message.
 func Check(data []byte, md protoreflect.MessageDescriptor) error {
 	s := scanners.Get().(*scanner)
 	defer scanners.Put(s)
@@ -168,6 +166,5 @@ func Check(data []byte, md protoreflect.MessageDescriptor) error {
 	return s.end()
 }
 
-// scanners are reused because they are large: on the stack of a request they
-// would make it grow.
+// scanners are pooled because they are too large for a request's stack.
 var scanners = sync.Pool{New: func() any { return &scanner{} }}

@@ -35,7 +35,7 @@ func TestEveryListIsBounded(t *testing.T) {
 	var visit func(md protoreflect.MessageDescriptor, depth int)
 	visit = func(md protoreflect.MessageDescriptor, depth int) {
 		if depth > 8 {
-			t.Fatalf("%s: messages lie too deep in messages", md.FullName())
+			t.Fatalf("%s: messages are nested too deeply", md.FullName())
 		}
 		if md.Fields().Len() > 64 {
 			t.Errorf("%s has more than 64 fields", md.FullName())
@@ -94,13 +94,13 @@ func TestCheck(t *testing.T) {
 		{"millions of empty submissions", batch(0), bytes.Repeat(empty, 4<<20), "submissions: more than 1000 elements"},
 		{"a filter with times", &munimentv1.ListEntriesRequest{}, marshal(t, &munimentv1.ListEntriesRequest{Tenant: "acme", Filter: &munimentv1.Filter{From: timestamppb.Now(), Kind: "x"}}), ""},
 		{"a large unknown field", &munimentv1.WatchEntriesRequest{}, append(marshal(t, &munimentv1.WatchEntriesRequest{Tenant: "acme"}), unknown...), "no field 900"},
-		{"an unknown field deep inside", &munimentv1.WatchEntriesRequest{}, protowire.AppendBytes(protowire.AppendTag(nil, 3, protowire.BytesType), unknown), "filter.there is no field 900"},
+		{"an unknown field deep inside", &munimentv1.WatchEntriesRequest{}, protowire.AppendBytes(protowire.AppendTag(nil, 3, protowire.BytesType), unknown), "filter.unknown field 900"},
 		{"a field twice", &munimentv1.ListEntriesRequest{}, twice(&munimentv1.ListEntriesRequest{Tenant: "acme"}), `"tenant" is set more than once`},
 		{"a message twice", &munimentv1.ListEntriesRequest{}, twice(&munimentv1.ListEntriesRequest{Filter: &munimentv1.Filter{Kind: "x"}}), `"filter" is set more than once`},
 		{"a header", &munimentv1.AppendStreamRequest{}, marshal(t, header), ""},
 		{"a chunk", &munimentv1.AppendStreamRequest{}, marshal(t, chunk), ""},
 		{"header and chunk", &munimentv1.AppendStreamRequest{}, append(marshal(t, header), marshal(t, chunk)...), "excludes"},
-		{"a wrong type", &munimentv1.ListEntriesRequest{}, protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), 1), "tenant: has the wrong type"},
+		{"a wrong type", &munimentv1.ListEntriesRequest{}, protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), 1), "tenant: wrong type"},
 		{"a group", &munimentv1.ListEntriesRequest{}, protowire.AppendTag(protowire.AppendTag(nil, 99, protowire.StartGroupType), 99, protowire.EndGroupType), "no field 99"},
 		{"kinds", &munimentv1.IssueTokenRequest{}, marshal(t, &munimentv1.IssueTokenRequest{Grant: &munimentv1.Grant{Kinds: make([]string, 66)}}), "grant.kinds: more than 64"},
 		{"cut off", batch(0), []byte{0x12, 0x7f}, "not a protobuf message"},
@@ -212,8 +212,8 @@ func TestStream(t *testing.T) {
 		{"a large unknown field", append([]byte{0xa2, 0x38, 0x80, 0x80, 0x80, 0x1e}, make([]byte, 1<<20)...), 64, "no field"},
 		{"a batch in JSON", js(1001), 0, ""},
 		{"millions in JSON", js(1 << 20), 4096, "submissions: more than 1000 elements"},
-		{"millions in JSON, by a name with an escape", bytes.Replace(js(1<<20), []byte("submissions"), []byte(`submission\u0073`), 1), 1 << 19, "values, which no such message has"},
-		{"brackets", []byte(nested), 1 << 16, "values, which no such message has"},
+		{"millions in JSON, by a name with an escape", bytes.Replace(js(1<<20), []byte("submissions"), []byte(`submission\u0073`), 1), 1 << 19, "values, the maximum for this message"},
+		{"brackets", []byte(nested), 1 << 16, "values, the maximum for this message"},
 		{"white space before JSON", append([]byte("\n\n "), js(3)...), 0, ""},
 		{"payloads in JSON", []byte(`{"submissions":[{"payload":"` + strings.Repeat("QUJD", 1<<16) + `","kind":"\"[{\\"}]}`), 0, ""},
 	} {

@@ -1,4 +1,4 @@
-// Package oidctest is an OpenID Connect issuer on loopback, which stands in for
+// Package oidctest runs an OpenID Connect issuer on loopback that stands in for
 // a CI system in tests.
 package oidctest
 
@@ -21,22 +21,22 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// An Issuer serves its discovery document, its keys, and, as GitHub Actions
-// does to a job that may ask, tokens.
+// An Issuer serves its discovery document and its keys. Like GitHub Actions, it
+// also issues tokens to authorized jobs.
 type Issuer struct {
 	URL string
-	// RequestToken is what a job shows at URL/github?audience=… to get a token
+	// RequestToken authorizes a job at URL/github?audience=… to get a token
 	// with the claims of Job.
 	RequestToken string
 	Job          map[string]any
 	Now          func() time.Time
-	Fetches      atomic.Int64 // of keys
-	KeysQuery    string       // of the jwks_uri; the keys are served for it only
+	Fetches      atomic.Int64 // number of key fetches
+	KeysQuery    string       // query of the jwks_uri; the keys are served only with it
 
 	server *httptest.Server
 	mu     sync.Mutex
 	keys   []key
-	broken http.HandlerFunc // answers instead of the key set
+	broken http.HandlerFunc // replaces the key set's handler
 }
 
 type key struct {
@@ -45,7 +45,8 @@ type key struct {
 	signer crypto.Signer
 }
 
-// Start starts an issuer with one RSA and one P-256 key. Close it.
+// Start starts an issuer with one RSA and one P-256 key. The caller must call
+// Close.
 func Start() *Issuer {
 	i := &Issuer{RequestToken: rand.Text(), Now: time.Now}
 	i.Rotate()
@@ -71,7 +72,7 @@ func Start() *Issuer {
 	})
 	mux.HandleFunc("GET /github", func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer "+i.RequestToken {
-			http.Error(w, "not a job that may ask", http.StatusForbidden)
+			http.Error(w, "unauthorized job", http.StatusForbidden)
 			return
 		}
 		claims := maps.Clone(i.Job)
@@ -83,22 +84,22 @@ func Start() *Issuer {
 	return i
 }
 
-// Close stops it.
+// Close stops the issuer.
 func (i *Issuer) Close() { i.server.Close() }
 
 func write(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v) // the client has gone
+	_ = json.NewEncoder(w).Encode(v) // an error means that the client is gone
 }
 
-// Break answers requests for the keys with the handler instead; nil mends it.
+// Break makes the handler answer requests for the keys. Nil ends that.
 func (i *Issuer) Break(h http.HandlerFunc) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.broken = h
 }
 
-// Rotate replaces the keys by new ones.
+// Rotate replaces all keys.
 func (i *Issuer) Rotate() {
 	r, err := rsa.GenerateKey(rand.Reader, 2048)
 	check(err)
@@ -134,8 +135,8 @@ func (i *Issuer) Key(alg string) (crypto.Signer, string) {
 	panic("no key for " + alg)
 }
 
-// Claims returns the claims with those that every token has: an issuer, a
-// subject, ten minutes of life and an ID. A nil value leaves one out.
+// Claims returns claims with the defaults that every token has: an issuer, a
+// subject, an expiry in ten minutes and an ID. A nil value omits a claim.
 func (i *Issuer) Claims(claims map[string]any) map[string]any {
 	now := i.Now().Unix()
 	all := map[string]any{"iss": i.URL, "sub": "job", "iat": now, "nbf": now, "exp": now + 600, "jti": rand.Text()}
@@ -147,7 +148,7 @@ func (i *Issuer) Claims(claims map[string]any) map[string]any {
 // Token returns a token signed with RS256.
 func (i *Issuer) Token(claims map[string]any) string { return i.Sign("RS256", i.Claims(claims)) }
 
-// Sign returns a token of these claims and no others, or of any bytes.
+// Sign returns a token with exactly these claims, which can also be raw bytes.
 func (i *Issuer) Sign(alg string, claims any) string {
 	payload, ok := claims.([]byte)
 	if !ok {
