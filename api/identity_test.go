@@ -131,7 +131,7 @@ func TestExchangeRefused(t *testing.T) {
 		{"no rule", "acme", i.Token(job("repository_id", "99")), `tenant "acme" has no rule for the subject`},
 		{"another tenant's repository", "acme", i.Token(job("repository_id", "75")), `tenant "acme" has no rule`},
 		{"no such tenant", "initech", i.Token(job()), `tenant "initech" has no rule for the subject`},
-		{"another issuer", "acme", other.Token(job()), "is not one that this ledger takes"},
+		{"another issuer", "acme", other.Token(job()), "is not accepted by this ledger"},
 		{"another audience", "acme", i.Token(job("aud", "sigstore")), "ask the issuer for a token for"},
 		{"expired", "acme", i.Token(job("exp", time.Now().Add(-time.Hour).Unix())), "it expired at"},
 		{"not a JWT", "acme", acmeToken, "not a signed JWT"},
@@ -251,7 +251,7 @@ func TestExchangeWhileTheIssuerIsDown(t *testing.T) {
 	if connect.CodeOf(err) != connect.CodeUnavailable || strings.Contains(err.Error(), "secret") {
 		t.Errorf("%v", err)
 	}
-	if !strings.Contains(ts.logs.String(), "answers 502") {
+	if !strings.Contains(ts.logs.String(), "returned 502") {
 		t.Error("the server's log does not say why")
 	}
 }

@@ -134,11 +134,11 @@ func TestBadTokens(t *testing.T) {
 		{"a list", i.Sign("RS256", []byte("[]")), "payload is not a JSON object"},
 		{"null", i.Sign("RS256", []byte("null")), "payload is not a JSON object"},
 		{"deep", i.Sign("RS256", []byte(strings.Repeat("[", 11000))), "payload is not JSON"},
-		{"a claim twice", i.Sign("RS256", append([]byte(`{"sub":"admin",`), payload[1:]...)), "has a member twice"},
+		{"a claim twice", i.Sign("RS256", append([]byte(`{"sub":"admin",`), payload[1:]...)), "has a duplicate member"},
 		{"a claim in another case", i.Sign("RS256", with(map[string]any{"Sub": "admin"})), `a member "Sub"`},
 		{"unknown issuer", other.Token(ok), "is not accepted by this ledger"},
 		{"no issuer", i.Token(map[string]any{"aud": audience, "iss": nil}), `its issuer "" is not accepted`},
-		{"the issuer with a slash", i.Token(map[string]any{"aud": audience, "iss": i.URL + "/"}), "is not one that this ledger"},
+		{"the issuer with a slash", i.Token(map[string]any{"aud": audience, "iss": i.URL + "/"}), "is not accepted by this ledger"},
 		{"alg none", b64([]byte(`{"alg":"none"}`)) + "." + b64(payload) + ".", `algorithm "none" is not accepted`},
 		{"alg None", b64([]byte(`{"alg":"None"}`)) + "." + b64(payload) + "." + parts[2], `algorithm "None" is not accepted`},
 		{"no alg", b64([]byte(`{}`)) + "." + b64(payload) + "." + parts[2], `algorithm "" is not accepted`},
@@ -344,21 +344,21 @@ func TestKeysFromFile(t *testing.T) {
 func TestIssuersAreChecked(t *testing.T) {
 	aud := []string{audience}
 	for want, is := range map[string]Issuer{
-		"issuers[0].issuer":       {URL: "http://ci.example", Audiences: aud},
-		"is not a URL":            {URL: "ci.example", Audiences: aud},
-		"without query":           {URL: "https://ci.example?x", Audiences: aud},
-		"issuers[0].audience":     {URL: "https://ci.example"},
-		"issuers[0].skew":         {URL: "https://ci.example", Audiences: aud, Skew: time.Hour},
-		`"none" is not accepted`:  {URL: "https://ci.example", Audiences: aud, Algorithms: []string{"none"}},
-		`"HS256" is not accepted`: {URL: "https://ci.example", Audiences: aud, Algorithms: []string{"RS256", "HS256"}},
-		"issuers[0].jwks_file":    {URL: "https://ci.example", Audiences: aud, JWKS: []byte("{}")},
-		"provider: \"jenkins\"":   {URL: "https://ci.example", Audiences: aud, Provider: "jenkins"},
+		"issuers[0].issuer":            {URL: "http://ci.example", Audiences: aud},
+		"is not a URL":                 {URL: "ci.example", Audiences: aud},
+		"without a query":              {URL: "https://ci.example?x", Audiences: aud},
+		"issuers[0].audience":          {URL: "https://ci.example"},
+		"issuers[0].skew":              {URL: "https://ci.example", Audiences: aud, Skew: time.Hour},
+		`unknown algorithm "none"`:     {URL: "https://ci.example", Audiences: aud, Algorithms: []string{"none"}},
+		`unknown algorithm "HS256"`:    {URL: "https://ci.example", Audiences: aud, Algorithms: []string{"RS256", "HS256"}},
+		"issuers[0].jwks_file":         {URL: "https://ci.example", Audiences: aud, JWKS: []byte("{}")},
+		"unknown provider \"jenkins\"": {URL: "https://ci.example", Audiences: aud, Provider: "jenkins"},
 	} {
 		if _, err := New([]Issuer{is}, Options{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %s", is, err, want)
 		}
 	}
-	if _, err := New([]Issuer{{URL: "https://a.example", Audiences: aud}, {URL: "https://a.example", Audiences: aud}}, Options{}); err == nil || !strings.Contains(err.Error(), "twice") {
+	if _, err := New([]Issuer{{URL: "https://a.example", Audiences: aud}, {URL: "https://a.example", Audiences: aud}}, Options{}); err == nil || !strings.Contains(err.Error(), "duplicate issuer") {
 		t.Error(err)
 	}
 }
@@ -376,8 +376,8 @@ func TestRules(t *testing.T) {
 		{"github", claims{"repository": "acme/app"}, "none is permanently bound to its owner, and names can be taken over by others: add one of repository_id", false},
 		{"github", claims{"sub": "repo:acme/app:ref:refs/heads/main"}, "none is permanently bound to its owner", false},
 		{"github", claims{"repository_id": "7*"}, "must be an exact value", false},
-		{"github", nil, "would take every token", false},
-		{"gitlab", claims{"project_path": "acme/app"}, "Add one of project_id", false},
+		{"github", nil, "would match every token", false},
+		{"gitlab", claims{"project_path": "acme/app"}, "add one of project_id", false},
 		{"gitlab", claims{"project_id": "22", "ref_protected": "true"}, "", false},
 		{"kubernetes", claims{"sub": "system:serviceaccount:ci:build"}, "/kubernetes.io/serviceaccount/uid", false},
 		{"kubernetes", claims{"/kubernetes.io/serviceaccount/uid": "u"}, "", false},
@@ -386,7 +386,7 @@ func TestRules(t *testing.T) {
 		{"", claims{"email": "ci@acme.example"}, "", true},
 		{"", claims{"email": "*@acme.example"}, "every value contains *", false},
 		{"", claims{"aud": audience}, "does not identify the holder", false},
-		{"", claims{"sub": ""}, "is empty", false},
+		{"", claims{"sub": ""}, "must not be empty", false},
 	} {
 		r := Rule{Claims: c.claims}
 		warning, err := r.Check(c.provider)
