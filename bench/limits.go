@@ -12,7 +12,7 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// measureLimits measures what no log on this machine can go below.
+// measureLimits measures the lower bounds of any log on this machine.
 func (b *bench) measureLimits() {
 	f, err := os.Create(filepath.Join(b.dir, "fsync"))
 	check(err)

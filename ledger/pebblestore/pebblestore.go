@@ -243,7 +243,8 @@ func (s *Store) beginWrite() (end func(), err error) {
 	return end, nil
 }
 
-// mayWrite returns why nothing can be written. The writing lock is held.
+// mayWrite returns an error unless the store is writable. The caller holds the
+// writing lock.
 func (s *Store) mayWrite() error {
 	switch {
 	case s.readOnly:

@@ -275,8 +275,8 @@ type Checkpoint struct {
 	Signed []byte // signed note
 }
 
-// A Key finds the entry that a submission has made before. It is a truncated
-// HMAC; an entry found by it must be compared.
+// A Key finds an entry that was already recorded for a submission. It is a
+// truncated HMAC; an entry found by it must be compared.
 type Key [16]byte
 
 // A Term stands for one searchable fact about entries of one stream. It is a

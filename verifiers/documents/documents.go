@@ -96,8 +96,8 @@ func find(next func() ([]byte, int64, error), accept func([]byte) bool) ([]Secti
 // space is the white space of JSON.
 const space = " \t\r\n"
 
-// isObject reports whether a line is one whole JSON object. It leaves it to the
-// document's reader to refuse duplicate names and invalid UTF-8.
+// isObject reports whether a line is one whole JSON object. It accepts
+// duplicate names and invalid UTF-8, which the document's reader refuses.
 func isObject(line []byte) bool {
 	return line[0] == '{' && line[len(line)-1] == '}' &&
 		jsontext.Value(line).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))

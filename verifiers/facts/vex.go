@@ -185,8 +185,8 @@ func (r *reader) identity(below *[]Identity) (id Identity, err error) {
 	return id, err
 }
 
-// identified sets the package URL of an identity, which its ID can be. An
-// identity without any is malformed.
+// identified sets the package URL of an identity. The ID can itself be one. An
+// identity without an ID, package URL or digest is malformed.
 func (r *reader) identified(id *Identity, purl string) error {
 	if strings.HasPrefix(id.ID, "pkg:") && purl == "" {
 		purl, id.ID = id.ID, ""

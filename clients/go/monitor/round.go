@@ -171,8 +171,8 @@ func (v *visit) unread() (recovered []Alert) {
 	return nil
 }
 
-// maxOfKind is the largest number of alerts of one kind in a round. One more
-// alert counts the rest.
+// maxOfKind is the largest number of alerts of one kind in a round. A further
+// alert contains the number of the rest.
 const maxOfKind = 10
 
 // maxAlertText limits each text of an alert that a log controls, in bytes.

@@ -84,8 +84,8 @@ func (s *Source) Next(n int) *store.Commit {
 			c.Heads = append(c.Heads, h)
 		}
 	}
-	// Real tiles are full after 256 leaves. These come sooner, so that small
-	// logs have some.
+	// Real tiles are full after 256 leaves. These are full after 16, so
+	// that small logs also have some.
 	for i := s.size / 16; i < (s.size+uint64(n))/16; i++ {
 		c.Tiles = append(c.Tiles, s.tile(0, i))
 		if i%4 == 3 {
