@@ -19,6 +19,7 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/proto/kinds"
+	"muniment.dev/muniment/verifiers/facts"
 )
 
 // A Submission is evidence or an event to be recorded.
@@ -211,10 +212,30 @@ func (in *Ingester) draft(ctx context.Context, who Submitter, s *Submission, c *
 		return ledger.Draft{}, err
 	}
 	defer turn.End()
-	if s.spool != nil {
-		return sealSpool(in.Ledger, who, h, s.spool)
+	if err := c.derive(ctx, turn, h); err != nil {
+		return ledger.Draft{}, err
 	}
-	return seal(in.Ledger, who, h, s.Payload)
+	if s.spool != nil {
+		return sealSpool(in.Ledger, who, h, s.spool, c.facts)
+	}
+	return seal(in.Ledger, who, h, s.Payload, c.facts)
+}
+
+// derive extracts the facts, in turn with other tenants, unless that was done
+// when the submission was drafted before.
+func (c *contents) derive(ctx context.Context, turn *turns.Turn, h *entry.Header) error {
+	if c.derived {
+		return nil
+	}
+	f, err := facts.Extract(ctx, turn.Pass, h, c.statement, c.payload)
+	if err != nil {
+		return err
+	}
+	if f != nil {
+		c.facts = f.Encode()
+	}
+	c.derived = true
+	return nil
 }
 
 // header returns the header of the submission's entry, without the results of
@@ -240,8 +261,8 @@ func withDigest(all []entry.Subject) []entry.Subject {
 }
 
 // seal generates the salts and the commitment to the payload.
-func seal(l *ledger.Ledger, who Submitter, h *entry.Header, payload []byte) (ledger.Draft, error) {
-	d := ledger.Draft{Stream: who.Stream, Header: h, Payload: receipt.PayloadOpening{Content: payload}}
+func seal(l *ledger.Ledger, who Submitter, h *entry.Header, payload, facts []byte) (ledger.Draft, error) {
+	d := ledger.Draft{Stream: who.Stream, Header: h, Payload: receipt.PayloadOpening{Content: payload}, Facts: facts}
 	d.LinkSalt, d.Opening.Salt, d.Payload.Salt = entry.NewSalts()
 	h.Payload.Commitment = entry.Commitment(d.Payload.Salt, payload)
 	return d, encodeHeader(l, &d)
@@ -249,8 +270,8 @@ func seal(l *ledger.Ledger, who Submitter, h *entry.Header, payload []byte) (led
 
 // sealSpool is seal for a large payload, whose commitment has already been
 // computed.
-func sealSpool(l *ledger.Ledger, who Submitter, h *entry.Header, spool *ledger.Spool) (ledger.Draft, error) {
-	d := ledger.Draft{Stream: who.Stream, Header: h, Large: spool}
+func sealSpool(l *ledger.Ledger, who Submitter, h *entry.Header, spool *ledger.Spool, facts []byte) (ledger.Draft, error) {
+	d := ledger.Draft{Stream: who.Stream, Header: h, Large: spool, Facts: facts}
 	d.LinkSalt, d.Opening.Salt, _ = entry.NewSalts()
 	d.Payload.Salt, h.Payload.Commitment = spool.Opening()
 	return d, encodeHeader(l, &d)

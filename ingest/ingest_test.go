@@ -47,6 +47,7 @@ func TestRealEvidence(t *testing.T) {
 			if err != nil || results[0].Err != nil {
 				t.Fatalf("%s: %v %v", c.path, err, results)
 			}
+			checkFacts(t, in, who, results[0].Index)
 			if r := results[0]; r.Index != uint64(i) || r.Duplicate != (round == 1) {
 				t.Errorf("%s, media type %q: entry %d, duplicate %t", c.path, mediaType, r.Index, r.Duplicate)
 			}
@@ -74,7 +75,7 @@ func TestRealEvidence(t *testing.T) {
 
 // recorded returns the part of the contents that goes into the header.
 func (c contents) recorded() contents {
-	c.signed, c.statement, c.document = nil, nil, nil
+	c.signed, c.statement, c.document, c.payload = nil, nil, nil, nil
 	return c
 }
 

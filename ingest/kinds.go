@@ -43,6 +43,8 @@ func (k *kind) check(mediaType string, payload []byte, now time.Time) (contents,
 	c, err := k.read(mediaType, payload, now)
 	if err == nil && c.statement != nil {
 		CheckPredicate(c.statement, now)
+	} else {
+		c.payload = payload
 	}
 	return c, err
 }
@@ -94,4 +96,8 @@ type contents struct {
 	signed   evidence.Signed // nil: the payload has no signatures
 	document []byte          // the payload, if it is JSON
 	unread   bool            // the payload is too large to be parsed
+	payload  []byte          // nil if it is unread or there is a statement
+
+	facts   []byte // encoded; nil: none
+	derived bool   // facts is set
 }

@@ -92,7 +92,11 @@ func recordDraft(l *ledger.Ledger, who Submitter, kind, key string, m proto.Mess
 	s := &Submission{Kind: kind, Payload: payload.Bytes(), IdempotencyKey: key}
 	h := c.header(who, s)
 	h.AdmissionPolicy = decided.policy
-	d, err := seal(l, who, h, s.Payload)
+	c.payload = s.Payload
+	if err := c.derive(context.Background(), nil, h); err != nil {
+		return ledger.Draft{}, fmt.Errorf("record %s: %w", kind, err)
+	}
+	d, err := seal(l, who, h, s.Payload, c.facts)
 	if err != nil {
 		return ledger.Draft{}, fmt.Errorf("record %s: %w", kind, err)
 	}

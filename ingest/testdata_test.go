@@ -72,6 +72,12 @@ func envelope(payloadType string, payload []byte, keyIDs ...string) string {
 // receipts.
 func newIngester(t *testing.T) (*Ingester, Submitter, *receipt.TrustPolicy) {
 	t.Helper()
+	return newIngesterOn(t, memstore.New())
+}
+
+// newIngesterOn is newIngester for a log in a store.
+func newIngesterOn(t *testing.T, s *memstore.Store) (*Ingester, Submitter, *receipt.TrustPolicy) {
+	t.Helper()
 	skey, vkey, err := note.GenerateKey(nil, "ledger.test/log")
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +90,7 @@ func newIngester(t *testing.T) (*Ingester, Submitter, *receipt.TrustPolicy) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := ledger.Open(context.Background(), ledger.Config{Store: memstore.New(), Signer: signer, Fatal: func(err error) { t.Error(err) }})
+	l, err := ledger.Open(context.Background(), ledger.Config{Store: s, Signer: signer, Fatal: func(err error) { t.Error(err) }})
 	if err != nil {
 		t.Fatal(err)
 	}

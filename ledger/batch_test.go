@@ -101,7 +101,8 @@ func TestRefusedDraftsKeepTheirPlaces(t *testing.T) {
 
 func TestBatchBounds(t *testing.T) {
 	body := strings.Repeat("x", 1000)
-	size := int64(len(acme.draft(body+"00").Opening.Content) + len(body) + 2)
+	one := acme.draft(body + "00")
+	size := int64(one.contents())
 	for _, c := range []struct {
 		name    string
 		cfg     Config
@@ -144,7 +145,8 @@ func TestBatchBounds(t *testing.T) {
 }
 
 func TestQueueBounds(t *testing.T) {
-	size := int64(len(acme.draft("evidence 0").Opening.Content) + 10)
+	one := acme.draft("evidence 0")
+	size := int64(one.contents())
 	for name, cfg := range map[string]Config{"entries": {MaxPendingEntries: 4}, "bytes": {MaxPendingBytes: 4 * size}} {
 		t.Run(name, func(t *testing.T) {
 			tl, blocker, release := blocked(t, cfg)

@@ -211,6 +211,7 @@ func checkEntry(t testing.TB, tl *testLog, index uint64, tree *naiveTree, tenant
 			t.Fatalf("entry %d is another one", index)
 		}
 		checkForms(t, tl, tt, index, tree)
+		checkFacts(t, tl.Ledger, tt, index)
 	}
 	if owner == nil {
 		t.Fatalf("entry %d is of no tenant", index)

@@ -51,7 +51,7 @@ func export(t testing.TB, tl *testLog, since uint64, tenants ...*testTenant) []b
 }
 
 func importDelta(tl *testLog, s store.Store, file []byte, tenants ...*testTenant) (*ImportReport, error) {
-	o := ImportOptions{Policy: tl.policy}
+	o := ImportOptions{Policy: tl.policy, Derive: testDerive}
 	for _, tt := range tenants {
 		o.Streams = append(o.Streams, tt.stream)
 	}
@@ -85,6 +85,7 @@ func checkReplica(t testing.TB, tl *testLog, s store.Store) *Ledger {
 		if err != nil || st.Index != i || st.Size != p.Size {
 			t.Fatalf("receipt of entry %d: %v", i, err)
 		}
+		checkFacts(t, l, acme, i)
 	}
 	for i := range p.Size {
 		if _, err := l.Entry(ctx, globex.stream, i); !errors.Is(err, ErrNotFound) {

@@ -57,7 +57,7 @@ func (tl *testLog) form(t *testing.T, tt *testTenant, index uint64) receipt.Form
 // stored.
 func (tl *testLog) wantSameIndex(t *testing.T, when string) {
 	t.Helper()
-	r, err := Reindex(context.Background(), tl.store, memstore.New(), testOrigin, false, nil)
+	r, err := Reindex(context.Background(), tl.store, memstore.New(), testOrigin, testDerive, false, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -355,7 +355,7 @@ func TestLargePayload(t *testing.T) {
 	if r := add(tl.spool(t, acme, large)); r.Duplicate {
 		t.Errorf("the erased payload again: %+v", r)
 	}
-	report, err := Reindex(ctx, store, openFolder(t), testOrigin, false, nil)
+	report, err := Reindex(ctx, store, openFolder(t), testOrigin, testDerive, false, nil)
 	if err != nil || !report.Same() {
 		t.Errorf("reindex: %+v, %v", report, err)
 	}

@@ -68,6 +68,7 @@ type StoreCheck struct {
 	// Published are checkpoints from files outside the store.
 	Published []PublishedCheckpoint
 	Streams   []KnownStream
+	Derive    Derive // nil: no entry has facts
 	Report    func(Finding)
 	Progress  func(done, total uint64) // may be nil
 }
@@ -89,6 +90,7 @@ type StoreSummary struct {
 	Erased      uint64 `json:"erased"`
 	Keys        uint64 `json:"keys"`
 	Postings    uint64 `json:"postings"`
+	Facts       uint64 `json:"facts"` // entries that have them
 }
 
 // CheckStore checks a store, which may be read-only. It returns an error only
@@ -333,6 +335,15 @@ func (k *checker) checkPayload(ctx context.Context, index uint64, sk *entry.Skel
 		}
 		if !k.Replica {
 			k.want.add(&store.Projection{Key: &store.KeyAt{Key: key, Index: index}})
+		}
+		row, err := k.Derive.stored(ctx, k.Store, index, sk.HeaderHash, h)
+		if err != nil {
+			k.opaque.set(index)
+			k.report("payload", index, &sk.StreamID, Restore, "its facts can't be derived: %s", reason(err))
+			return damageOnly(ctx, err)
+		}
+		if row != nil {
+			k.want.add(&store.Projection{Facts: &store.FactsAt{Index: index, Facts: row}})
 		}
 	}
 	for _, t := range headerTerms(sk.StreamID, h) {

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -18,15 +19,34 @@ import (
 // summed in buckets, because equal sets have equal sums. Only projections in
 // buckets with different sums are looked up one by one.
 
-// projectionBuckets is the number of buckets of keys, and of postings.
+// projectionBuckets is the number of buckets of keys, of postings and of facts.
 const projectionBuckets = 4096
 
 // projectionSums is a multiset hash of projections. Each bucket has their
 // number and two sums of keyed hashes.
 type projectionSums struct {
-	keys, postings uint64
-	seeds          [2]maphash.Seed
-	sums           []projectionSum // made by the first add
+	count [sorts]uint64
+	seeds [2]maphash.Seed
+	sums  []projectionSum // made by the first add
+}
+
+// The sorts of projections.
+const (
+	sortKeys = iota
+	sortPostings
+	sortFacts
+	sorts
+)
+
+// sortOf returns the sort of a projection.
+func sortOf(p *store.Projection) int {
+	switch {
+	case p.Key != nil:
+		return sortKeys
+	case p.Posting != nil:
+		return sortPostings
+	}
+	return sortFacts
 }
 
 type projectionSum struct{ n, a, b uint64 }
@@ -35,18 +55,20 @@ func (s *projectionSums) add(p *store.Projection) {
 	if s.sums == nil {
 		s.init([2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()})
 	}
-	var data [25]byte
-	var index uint64
-	if p.Key != nil {
-		s.keys++
+	var data [25 + entry.HashSize]byte
+	sort := sortOf(p)
+	s.count[sort]++
+	switch sort {
+	case sortKeys:
 		copy(data[:], p.Key.Key[:])
-		index = p.Key.Index
-	} else {
-		s.postings++
+	case sortPostings:
 		copy(data[:], p.Posting.Term[:])
-		index, data[24] = p.Posting.Index, 1
+	case sortFacts:
+		sum := sha256.Sum256(p.Facts.Facts)
+		copy(data[25:], sum[:])
 	}
-	binary.BigEndian.PutUint64(data[16:], index)
+	binary.BigEndian.PutUint64(data[16:], p.Index())
+	data[24] = byte(sort)
 	b := &s.sums[bucketOf(p)]
 	b.n++
 	b.a += maphash.Bytes(s.seeds[0], data[:])
@@ -54,27 +76,26 @@ func (s *projectionSums) add(p *store.Projection) {
 }
 
 func (s *projectionSums) init(seeds [2]maphash.Seed) {
-	s.seeds, s.sums = seeds, make([]projectionSum, 2*projectionBuckets)
+	s.seeds, s.sums = seeds, make([]projectionSum, sorts*projectionBuckets)
 }
 
 func bucketOf(p *store.Projection) int {
-	if p.Key != nil {
-		return int(binary.BigEndian.Uint16(p.Key.Key[:]) >> 4)
+	sort, bucket := sortOf(p), 0
+	switch sort {
+	case sortKeys:
+		bucket = int(binary.BigEndian.Uint16(p.Key.Key[:]) >> 4)
+	case sortPostings:
+		bucket = int(binary.BigEndian.Uint16(p.Posting.Term[:]) >> 4)
+	case sortFacts:
+		bucket = int(p.Facts.Index % projectionBuckets)
 	}
-	return projectionBuckets + int(binary.BigEndian.Uint16(p.Posting.Term[:])>>4)
-}
-
-func projectionIndex(p *store.Projection) uint64 {
-	if p.Key != nil {
-		return p.Key.Index
-	}
-	return p.Posting.Index
+	return sort*projectionBuckets + bucket
 }
 
 // checkProjections compares the stored deduplication keys, postings and stream
 // heads with the computed ones. It skips those of damaged entries.
 func (k *checker) checkProjections(ctx context.Context) error {
-	k.sum.Keys, k.sum.Postings = k.want.keys, k.want.postings
+	k.sum.Keys, k.sum.Postings, k.sum.Facts = k.want.count[sortKeys], k.want.count[sortPostings], k.want.count[sortFacts]
 	if k.want.sums == nil {
 		k.want.init([2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()})
 	}
@@ -88,7 +109,7 @@ func (k *checker) checkProjections(ctx context.Context) error {
 			k.Report(Finding{Kind: "index", Remedy: Rebuild, Problem: "it can't be read: " + reason(err)})
 			return k.checkHeads()
 		}
-		if !k.opaque.has(projectionIndex(&p)) {
+		if !k.opaque.has(p.Index()) {
 			have.add(&p)
 		}
 	}
@@ -132,9 +153,9 @@ func (f *projectionFault) add(index uint64, stream *entry.Hash) {
 // nameProjections reports the missing and wrong projections of some buckets and
 // their entries.
 func (k *checker) nameProjections(ctx context.Context, differ map[int]bool) error {
-	faults := [2][2]projectionFault{ // missing, and too many; keys, and postings
-		{{problem: "deduplication keys are missing"}, {problem: "search postings are missing"}},
-		{{problem: "deduplication keys are not those of their entries"}, {problem: "search postings are not those of their entries"}},
+	faults := [2][sorts]projectionFault{ // missing, and too many
+		{{problem: "deduplication keys are missing"}, {problem: "search postings are missing"}, {problem: "facts are missing"}},
+		{{problem: "deduplication keys are not those of their entries"}, {problem: "search postings are not those of their entries"}, {problem: "facts are not those of their entries"}},
 	}
 	if err := k.findMissing(ctx, differ, &faults[0]); err != nil {
 		return err
@@ -157,7 +178,7 @@ func (k *checker) nameProjections(ctx context.Context, differ map[int]bool) erro
 }
 
 // findMissing finds computed projections that are not stored.
-func (k *checker) findMissing(ctx context.Context, differ map[int]bool, faults *[2]projectionFault) error {
+func (k *checker) findMissing(ctx context.Context, differ map[int]bool, faults *[sorts]projectionFault) error {
 	for index := range k.State.Size {
 		if k.opaque.has(index) {
 			continue
@@ -186,12 +207,12 @@ func (k *checker) findMissing(ctx context.Context, differ map[int]bool, faults *
 }
 
 // findExtra finds stored projections that are not computed.
-func (k *checker) findExtra(ctx context.Context, differ map[int]bool, faults *[2]projectionFault) error {
+func (k *checker) findExtra(ctx context.Context, differ map[int]bool, faults *[sorts]projectionFault) error {
 	for p, err := range k.Store.Projections(ctx) {
 		if err != nil {
 			return err
 		}
-		index := projectionIndex(&p)
+		index := p.Index()
 		if k.opaque.has(index) || !differ[bucketOf(&p)] {
 			continue
 		}
@@ -210,17 +231,9 @@ func (k *checker) findExtra(ctx context.Context, differ map[int]bool, faults *[2
 	return nil
 }
 
-// sortOf returns 0 for keys and 1 for postings.
-func sortOf(p *store.Projection) int {
-	if p.Key != nil {
-		return 0
-	}
-	return 1
-}
-
 // given returns the projections of an entry, and its stream.
 func (k *checker) given(ctx context.Context, index uint64) (out []store.Projection, stream *entry.Hash, err error) {
-	b := &rebuilder{store: k.Store, state: k.State, origin: k.log, ids: k.ids, heads: map[entry.Hash]store.StreamHead{}, report: &ReindexReport{}}
+	b := &rebuilder{store: k.Store, state: k.State, origin: k.log, ids: k.ids, derive: k.Derive, heads: map[entry.Hash]store.StreamHead{}, report: &ReindexReport{}}
 	yield := func(p store.Projection, e error) bool {
 		if e != nil {
 			err = e
@@ -248,6 +261,13 @@ func (k *checker) given(ctx context.Context, index uint64) (out []store.Projecti
 
 // stored reports whether the store has the projection.
 func (k *checker) stored(ctx context.Context, p *store.Projection) (bool, error) {
+	if p.Facts != nil {
+		_, err := k.Store.Facts(ctx, p.Facts.Index)
+		if errors.Is(err, store.ErrNotFound) {
+			return false, nil
+		}
+		return true, err // findExtra finds others
+	}
 	if p.Key != nil {
 		at, err := k.Store.Lookup(ctx, p.Key.Key)
 		if errors.Is(err, store.ErrNotFound) {

@@ -44,6 +44,7 @@ type ImportOptions struct {
 	Policy       *receipt.TrustPolicy
 	Streams      []*Stream // streams with known keys, whose completeness is checked
 	ReserveBytes uint64    // free disk space below which nothing is written
+	Derive       Derive    // nil: no entry has facts
 	// Progress is called with the bytes read in the first pass over the file.
 	// It may be nil.
 	Progress func(done, total uint64)
@@ -132,6 +133,7 @@ type importer struct {
 	commit *store.Commit // the next commit; nil: empty
 	bytes  int
 	large  []store.PayloadWriter // of the commit
+	facts  []store.FactsAt       // of the bundle that is read
 
 	tables map[entry.Hash]*entry.TagTable // by stream; made by the first pass
 }

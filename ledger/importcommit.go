@@ -12,6 +12,8 @@ import (
 // put adds leaves to the next commit, without those that an interrupted import
 // has written.
 func (im *importer) put(ctx context.Context, first uint64, leaves []store.Leaf, postings []store.PostingAt) error {
+	facts := im.facts
+	im.facts = nil
 	if written := im.state.Size; first < written {
 		n := min(written-first, uint64(len(leaves)))
 		if err := im.compare(ctx, first, leaves[:n]); err != nil {
@@ -30,7 +32,10 @@ func (im *importer) put(ctx context.Context, first uint64, leaves []store.Leaf, 
 		im.commit = &store.Commit{From: first}
 	}
 	c := im.commit
-	c.Leaves, c.Postings = append(c.Leaves, leaves...), append(c.Postings, postings...)
+	c.Leaves, c.Postings, c.Facts = append(c.Leaves, leaves...), append(c.Postings, postings...), append(c.Facts, facts...)
+	for i := range facts {
+		im.bytes += len(facts[i].Facts)
+	}
 	for i := range leaves {
 		im.bytes += len(leaves[i].Data)
 		if r := leaves[i].Record; r != nil && r.Header != nil {

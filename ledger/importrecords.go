@@ -3,8 +3,10 @@ package ledger
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"hash"
+	"io"
 
 	"muniment.dev/muniment/ledger/delta"
 	"muniment.dev/muniment/ledger/entry"
@@ -145,7 +147,30 @@ func (im *importer) record(ctx context.Context, rec *delta.Record, leaf *store.L
 	if c != h.Payload.Commitment {
 		return nil, badRecord(rec, "its payload does not match its commitment")
 	}
-	return terms, nil
+	return terms, im.derive(ctx, rec, r, h)
+}
+
+// derive adds the facts of a record whose payload will be written.
+func (im *importer) derive(ctx context.Context, rec *delta.Record, r *store.Record, h *entry.Header) error {
+	if !im.write || rec.Index < im.state.Size {
+		return nil
+	}
+	row, err := im.o.Derive.row(ctx, rec.HeaderHash, h, func() ([]byte, error) {
+		if r.Large == nil {
+			return r.Payload.Content, nil
+		}
+		content, err := im.large[len(im.large)-1].Open() // which payload has just finished
+		if err != nil {
+			return nil, err
+		}
+		all := make([]byte, r.Large.Size)
+		_, err = io.ReadFull(content, all)
+		return all, errors.Join(err, content.Close())
+	})
+	if row != nil {
+		im.facts = append(im.facts, store.FactsAt{Index: rec.Index, Facts: row})
+	}
+	return err
 }
 
 // skeleton checks that the record is the next of its stream and opens its leaf,

@@ -71,6 +71,8 @@ type Draft struct {
 	// finished, and holds the payload's content, which Payload then lacks; nil
 	// if it is not large
 	Large *Spool
+	// Facts are those of header and payload, as Derive returns them. Nil: none.
+	Facts []byte
 	// Rules are those that the draft was decided under; the zero value if under
 	// none. Append returns ErrOvertaken if they are no longer in force.
 	Rules Rules

@@ -16,6 +16,7 @@ type pending struct {
 	headerHash entry.Hash
 	key        store.Key
 	terms      []store.Term
+	facts      []byte // the row with the draft's facts; nil: none
 	checked    uint64 // no entry below this index has the key
 
 	// Written by the sequencer before it closes the group's done.
@@ -83,14 +84,19 @@ func (l *Ledger) prepare(ctx context.Context, g *group, drafts []*Draft) error {
 	return nil
 }
 
-// contents returns the size of the draft's header and payload in memory, in
-// bytes.
-func (d *Draft) contents() int { return len(d.Opening.Content) + len(d.Payload.Content) }
+// contents returns the size of the draft's header, payload and facts in memory,
+// in bytes.
+func (d *Draft) contents() int {
+	return len(d.Opening.Content) + len(d.Payload.Content) + len(d.Facts)
+}
 
 func (p *pending) prepare(ids *identifier, d *Draft) error {
 	p.draft = d
 	p.headerHash = entry.HeaderHash(d.Opening.Salt, d.Opening.Content)
 	p.terms = headerTerms(d.Stream.ID, d.Header)
+	if d.Facts != nil {
+		p.facts = sealFacts(p.headerHash, d.Facts)
+	}
 	if d.Large == nil {
 		p.key = ids.key(d.Stream.ID, d.Header, d.Payload.Content)
 		return nil

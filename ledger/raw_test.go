@@ -84,7 +84,7 @@ func TestRawLog(t *testing.T) {
 			}
 		}
 	}
-	report, err := Reindex(context.Background(), tl.store, memstore.NewRaw(), testOrigin, false, nil)
+	report, err := Reindex(context.Background(), tl.store, memstore.NewRaw(), testOrigin, testDerive, false, nil)
 	if err != nil || !report.Same() || report.Keys != uint64(len(leaves)) {
 		t.Fatalf("reindex: %+v, %v", report, err)
 	}

@@ -130,6 +130,14 @@ func (s hidingStore) PayloadInfo(ctx context.Context, index uint64) (store.Paylo
 	return s.Store.PayloadInfo(ctx, index)
 }
 
+// Facts implements store.Store.
+func (s hidingStore) Facts(ctx context.Context, index uint64) ([]byte, error) {
+	if _, ok := s.headers[index]; ok {
+		return nil, store.ErrNotFound
+	}
+	return s.Store.Facts(ctx, index)
+}
+
 // OpenPayload implements store.Store.
 func (s hidingStore) OpenPayload(ctx context.Context, index uint64) (*store.PayloadReader, error) {
 	if _, ok := s.headers[index]; ok {

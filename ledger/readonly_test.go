@@ -140,6 +140,7 @@ func TestReadOnlyHidesErased(t *testing.T) {
 		if p, err := readPayload(ctx, l, acme.stream, uint64(i)); err != nil || (p != nil) != (i == 2) {
 			t.Errorf("payload of entry %d: %v, %v", i, p, err)
 		}
+		checkFacts(t, l, acme, uint64(i))
 	}
 	if _, err := l.Entry(ctx, acme.stream, 5); err == nil {
 		t.Error("an entry beyond the checkpoint is shown")

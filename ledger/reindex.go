@@ -20,6 +20,7 @@ type ReindexReport struct {
 	Entries uint64 `json:"entries"`
 	Keys    uint64 `json:"keys"`     // deduplication keys computed from the log
 	Terms   uint64 `json:"postings"` // search postings computed from the log
+	Facts   uint64 `json:"facts"`    // entries whose facts were derived
 	Streams int    `json:"streams"`
 	Missing uint64 `json:"missing"` // computed, but not in the store
 	Extra   uint64 `json:"extra"`   // in the store, but not computed
@@ -48,9 +49,10 @@ func (r *ReindexReport) unreadable(err error) {
 // write is set, it replaces those that differ or cannot be read. The leaves
 // must lead to the root of the tree head. Reindex fills the scratch store,
 // which must be empty. No ledger may be open on s. A raw log needs no origin.
+// Without derive, no entry has facts.
 //
 // progress is called with the number of entries read so far. It may be nil.
-func Reindex(ctx context.Context, s, scratch store.Store, origin string, write bool, progress func(done, total uint64)) (*ReindexReport, error) {
+func Reindex(ctx context.Context, s, scratch store.Store, origin string, derive Derive, write bool, progress func(done, total uint64)) (*ReindexReport, error) {
 	st, err := s.Follow(ctx, 0)
 	if err != nil {
 		return nil, err
@@ -59,7 +61,7 @@ func Reindex(ctx context.Context, s, scratch store.Store, origin string, write b
 		return nil, err
 	}
 	r := &ReindexReport{Entries: st.Size}
-	b := &rebuilder{store: s, state: st, origin: entry.HashOrigin(origin), ids: newIdentifier(&st.Secret), heads: map[entry.Hash]store.StreamHead{}, report: r, show: progress}
+	b := &rebuilder{store: s, state: st, origin: entry.HashOrigin(origin), ids: newIdentifier(&st.Secret), derive: derive, heads: map[entry.Hash]store.StreamHead{}, report: r, show: progress}
 	if err := b.checkTiles(ctx); err != nil {
 		return nil, err
 	}
@@ -96,6 +98,7 @@ type rebuilder struct {
 	state  *store.State
 	origin entry.OriginHash
 	ids    *identifier
+	derive Derive
 	heads  map[entry.Hash]store.StreamHead
 	report *ReindexReport
 	show   func(done, total uint64) // may be nil
@@ -279,6 +282,16 @@ func (b *rebuilder) entry(ctx context.Context, index uint64, sk *entry.Skeleton,
 		if !yield(store.Projection{Key: &k}, nil) {
 			return false
 		}
+		row, err := b.derive.stored(ctx, b.store, index, sk.HeaderHash, h)
+		if err != nil {
+			return fail(err)
+		}
+		if row != nil {
+			b.report.Facts++
+			if !yield(store.Projection{Facts: &store.FactsAt{Index: index, Facts: row}}, nil) {
+				return false
+			}
+		}
 	}
 	for _, t := range headerTerms(sk.StreamID, h) {
 		if !posting(t) {
@@ -324,9 +337,19 @@ func compare(want, have iter.Seq2[store.Projection, error]) (missing, extra uint
 	return missing, extra, nil
 }
 
-// order compares in the order of Store.Projections: keys before postings, each
-// by bytes and then by index.
+// order compares in the order of Store.Projections: keys, postings, facts. Keys
+// and postings are in the order of their bytes and then of indexes, and facts
+// in that of indexes and then of bytes.
 func order(a, b *store.Projection) int {
+	if (a.Facts != nil) != (b.Facts != nil) {
+		if a.Facts != nil {
+			return 1
+		}
+		return -1
+	}
+	if a.Facts != nil {
+		return cmp.Or(cmp.Compare(a.Facts.Index, b.Facts.Index), bytes.Compare(a.Facts.Facts, b.Facts.Facts))
+	}
 	if (a.Key != nil) != (b.Key != nil) {
 		if a.Key != nil {
 			return -1

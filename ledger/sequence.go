@@ -271,6 +271,9 @@ func (l *Ledger) placeEntry(b *batch, p *pending, now uint64) {
 		}
 	}
 	l.fileKey(c, p)
+	if p.facts != nil {
+		c.Facts = append(c.Facts, store.FactsAt{Index: p.index, Facts: p.facts})
+	}
 	for _, t := range p.terms {
 		c.Postings = append(c.Postings, store.PostingAt{Term: t, Index: p.index})
 	}

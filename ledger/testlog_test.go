@@ -158,6 +158,9 @@ func (tt *testTenant) draft(payload string, edits ...func(*entry.Header)) Draft 
 	if d.Opening.Content, err = d.Header.AppendJSON(nil); err != nil {
 		panic(err)
 	}
+	if d.Facts, err = testDerive(context.Background(), d.Header, func() ([]byte, error) { return d.Payload.Content, nil }); err != nil {
+		panic(err)
+	}
 	return d
 }
 

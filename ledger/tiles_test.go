@@ -34,7 +34,7 @@ func (tl *testLog) damageTile(t *testing.T, level uint8, index uint64, at int) {
 
 func (tl *testLog) reindex(t *testing.T, s store.Store, write bool) *ReindexReport {
 	t.Helper()
-	r, err := Reindex(context.Background(), s, memstore.New(), testOrigin, write, nil)
+	r, err := Reindex(context.Background(), s, memstore.New(), testOrigin, testDerive, write, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func TestReindexProgress(t *testing.T) {
 		}
 		steps = append(steps, done)
 	}
-	if _, err := Reindex(context.Background(), tl.store, memstore.New(), testOrigin, false, progress); err != nil {
+	if _, err := Reindex(context.Background(), tl.store, memstore.New(), testOrigin, testDerive, false, progress); err != nil {
 		t.Fatal(err)
 	}
 	if want := []uint64{256, 512, 768, 2 * size}; !slices.Equal(steps, want) {
@@ -225,7 +225,7 @@ func TestReindexRefusesWrongLeaves(t *testing.T) {
 	tl.fill(t, "entry", store.TileWidth+3)
 	tl.Close()
 	wrong := &wrongStore{Store: tl.store, skeleton: true}
-	if _, err := Reindex(context.Background(), wrong, memstore.New(), testOrigin, true, nil); !errors.Is(err, ErrDamaged) {
+	if _, err := Reindex(context.Background(), wrong, memstore.New(), testOrigin, testDerive, true, nil); !errors.Is(err, ErrDamaged) {
 		t.Errorf("reindex of wrong skeletons: %v", err)
 	}
 }

@@ -81,12 +81,18 @@ func (s *Store) commit(c *store.Commit) error {
 			return err
 		}
 	}
+	if len(c.Facts) > 0 {
+		if err := s.raiseFormat(b, formatFacts); err != nil {
+			return err
+		}
+	}
 	putEntries(b, c.From, c.Entries)
 	putLeaves(b, c.From, c.Leaves)
 	putTiles(b, c.Tiles)
 	putHeads(b, c.Heads)
 	putKeys(b, c.Keys)
 	s.putPostings(b, c.Postings)
+	putFacts(b, c.Facts)
 	if c.Checkpoint != nil {
 		op := b.SetDeferred(indexKeySize, len(c.Checkpoint.Signed))
 		putIndexKey(op.Key, checkpointSpace, c.Checkpoint.Size)
@@ -172,6 +178,12 @@ func batchSize(c *store.Commit) (int, error) {
 			// one.
 			return 0, fmt.Errorf("a posting is for entry %d", at)
 		}
+	}
+	for i := range c.Facts {
+		if at := c.Facts[i].Index; at < c.From || at >= end || len(c.Facts[i].Facts) == 0 {
+			return 0, fmt.Errorf("%d bytes of facts are for entry %d", len(c.Facts[i].Facts), at)
+		}
+		n += len(c.Facts[i].Facts) + row
 	}
 	n += len(c.Heads)*(headKeySize+streamHeadSize+row) + len(c.Keys)*2*row + len(c.Postings)*2*row
 	if c.Checkpoint != nil {
@@ -289,6 +301,14 @@ func putKeys(b *pebble.Batch, keys []store.KeyAt) {
 		op := b.SetDeferred(keyKeySize, uvarintSize(keys[i].Index))
 		putKeyKey(op.Key, &keys[i].Key)
 		binary.PutUvarint(op.Value, keys[i].Index)
+	}
+}
+
+func putFacts(b *pebble.Batch, facts []store.FactsAt) {
+	for i := range facts {
+		op := b.SetDeferred(indexKeySize, len(facts[i].Facts))
+		putIndexKey(op.Key, factsSpace, facts[i].Index)
+		copy(op.Value, facts[i].Facts)
 	}
 }
 

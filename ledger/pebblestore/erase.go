@@ -130,6 +130,11 @@ func (s *Store) putErasedPayload(b *pebble.Batch, e *erasedBatch, index uint64) 
 	if err := b.Delete(key[:], nil); err != nil {
 		return err
 	}
+	key = indexKey(factsSpace, index)
+	e.touch(key[:])
+	if err := b.Delete(key[:], nil); err != nil {
+		return err
+	}
 	key = indexKey(payloadSpace, index)
 	e.touch(key[:])
 	if err := b.Set(key[:], nil, nil); err != nil {

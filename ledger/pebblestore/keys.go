@@ -11,6 +11,7 @@ import (
 // that rows lie in the order of their indexes.
 //
 //	c ‖ u64 size             checkpoint              → signed note
+//	d ‖ u64 index            facts                   → bytes, which only the ledger reads
 //	e ‖ u64 index            erased, and not purged yet → nothing
 //	f ‖ u64 index            large payload           → salt ‖ file name ‖ u64 size, see large.go
 //	g ‖ stream ID            stream head             → u64 next ‖ leaf hash of the last entry
@@ -24,7 +25,7 @@ import (
 //	t ‖ u8 level ‖ u64 index full tile               → 256 hashes ‖ 16 nodes above them
 //	w ‖ u64 size             cosigned checkpoint     → signed note
 //	x ‖ term ‖ u64 index     postings                → up to 1023 distances, uvarints
-//	y ‖ key of g, k or x     to replace projections  → see replace.go
+//	y ‖ key of d, g, k or x  to replace projections  → see replace.go
 //
 // Headers and skeletons of up to 32 consecutive entries of one commit share a
 // row: a row costs more than its bytes, in the commit and in every compaction.
@@ -32,6 +33,7 @@ import (
 // rows l where others have h, p and s.
 const (
 	checkpointSpace = 'c'
+	factsSpace      = 'd'
 	unpurgedSpace   = 'e'
 	largeSpace      = 'f'
 	headSpace       = 'g'

@@ -37,8 +37,11 @@ func TestFirstLargePayloadRaisesVersion(t *testing.T) {
 	s := open()
 	src, m := storetest.NewSource(1), storetest.NewModel()
 	version(s, 4)
-	for i, want := range []uint32{4, 6, 6} {
+	for i, want := range []uint32{4, 6, 6, formatFacts} {
 		c := src.Next(3)
+		if c.Facts = nil; i == 3 {
+			c.Facts = []store.FactsAt{{Index: c.From, Facts: []byte("f")}}
+		}
 		if err := storetest.Spool(ctx, s, c, func(j int) bool { return i == 1 && j == 2 }); err != nil {
 			t.Fatal(err)
 		}

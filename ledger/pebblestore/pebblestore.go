@@ -37,16 +37,20 @@ import (
 //	6  the same, and large payloads
 //	7  the same, and payload infos
 //	8  the same, and full tiles with the nodes four levels above their hashes
+//	9  the same, and facts
 //
 // Versions 1 to 3 were those of entry format 1, which was never released. A
 // store has the oldest version that can describe its rows, so that older
 // programs read it. The first large payload raises it to 6, the first payload
-// info to 7, and the first full tile to 8. An empty raw log has version 5,
-// because an older program would take it for its own.
+// info to 7, the first full tile to 8, and the first facts to 9. An empty raw
+// log has version 5, because an older program would take it for its own.
 const (
-	formatVersion = 8
+	formatVersion = 9
 	formatTiles   = 8
-	formatOldest  = 4
+	// formatFacts is the first format that has facts. A program that does not
+	// know them would leave them when it erases a payload.
+	formatFacts  = 9
+	formatOldest = 4
 )
 
 var (
@@ -192,6 +196,19 @@ func (s *Store) raiseFormat(b *pebble.Batch, version uint32) error {
 	}
 	s.version = version
 	return b.Set(formatKey, encodeVersion(version), nil)
+}
+
+// raiseFormatNow is raiseFormat with a batch of its own.
+func (s *Store) raiseFormatNow(version uint32) error {
+	if s.version >= version {
+		return nil
+	}
+	b := s.db.NewBatch()
+	defer b.Close()
+	if err := s.raiseFormat(b, version); err != nil {
+		return err
+	}
+	return s.apply(b)
 }
 
 // apply makes a batch durable, and marks that it is.

@@ -108,7 +108,7 @@ func (s *Store) clear(ctx context.Context, todo residue) error {
 // ranges returns the keys from ≤ key ≤ to that must be compacted.
 func (r *residue) ranges() (ranges [][2][]byte) {
 	if r.all || len(r.keys) > maxRanges {
-		for _, space := range []byte{largeSpace, headerSpace, keySpace, payloadSpace, infoSpace, postingSpace} {
+		for _, space := range []byte{factsSpace, largeSpace, headerSpace, keySpace, payloadSpace, infoSpace, postingSpace} {
 			ranges = append(ranges, [2][]byte{{space}, {space + 1}})
 		}
 		return ranges

@@ -318,6 +318,20 @@ func (s *Store) Payload(ctx context.Context, index uint64) (p *receipt.PayloadOp
 	return p, nil
 }
 
+// Facts implements store.Store.
+func (s *Store) Facts(ctx context.Context, index uint64) ([]byte, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.uses.Done()
+	key := indexKey(factsSpace, index)
+	facts, err := s.get(key[:])
+	if err != nil {
+		return nil, fmt.Errorf("facts of entry %d: %w", index, err)
+	}
+	return facts, nil
+}
+
 // Checkpoint implements store.Store.
 func (s *Store) Checkpoint(ctx context.Context, minSize uint64) (*store.Checkpoint, error) {
 	if err := s.enter(); err != nil {

@@ -16,7 +16,7 @@ import (
 var chunkBytes = 1 << 20 // a variable for tests
 
 // projectionSpaces are the keyspaces of projections.
-var projectionSpaces = []byte{headSpace, keySpace, postingSpace}
+var projectionSpaces = []byte{factsSpace, headSpace, keySpace, postingSpace}
 
 // Projections implements store.Store. It shows the projections as they are when
 // the loop begins.
@@ -39,6 +39,11 @@ func (s *Store) projections(ctx context.Context, yield func(store.Projection, er
 		return err
 	}
 	defer it.Close()
+	facts, err := s.iterator(ctx, factsSpace)
+	if err != nil {
+		return err
+	}
+	defer facts.Close()
 	for ok := it.First(); ok && it.Key()[0] == keySpace; ok = it.Next() {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -73,7 +78,26 @@ func (s *Store) projections(ctx context.Context, yield func(store.Projection, er
 			}
 		}
 	}
-	return it.Error()
+	if err := it.Error(); err != nil {
+		return err
+	}
+	for ok := facts.First(); ok; ok = facts.Next() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		index, err := firstIndex(facts.Key())
+		if err != nil {
+			return err
+		}
+		v, err := facts.ValueAndErr()
+		if err != nil {
+			return err
+		}
+		if !yield(store.Projection{Facts: &store.FactsAt{Index: index, Facts: v}}, nil) {
+			return nil
+		}
+	}
+	return facts.Error()
 }
 
 func decodeKeyRow(it iterator) (k store.KeyAt, err error) {
@@ -234,6 +258,14 @@ func (s *Store) stage(ctx context.Context, p iter.Seq2[store.Projection, error],
 			op := w.set(1+postingKeySize, 0)
 			op.Key[0] = stagingSpace
 			putPostingKey(op.Key[1:], &v.Posting.Term, v.Posting.Index)
+		case v.Facts != nil:
+			if err := s.raiseFormatNow(formatFacts); err != nil {
+				return err
+			}
+			op := w.set(1+indexKeySize, len(v.Facts.Facts))
+			op.Key[0] = stagingSpace
+			putIndexKey(op.Key[1:], factsSpace, v.Facts.Index)
+			copy(op.Value, v.Facts.Facts)
 		}
 		if err := w.flush(chunkBytes, pebble.NoSync); err != nil {
 			return err

@@ -51,6 +51,11 @@ func newProjectionRig(t *testing.T) *projectionRig {
 		r.heads = append(r.heads, h)
 		r.projections = append(r.projections, store.Projection{Key: &k}, store.Projection{Posting: &p})
 	}
+	for i := range 20 {
+		f := store.FactsAt{Index: uint64(i), Facts: make([]byte, 5000)}
+		random(f.Facts, i)
+		r.projections = append(r.projections, store.Projection{Facts: &f})
+	}
 	if err := errors.Join(r.replace(s), s.db.Flush(), compactAll(s)); err != nil {
 		t.Fatal(err)
 	}

@@ -157,13 +157,19 @@ type Index interface {
 	// Close it.
 	Postings(ctx context.Context, t Term) (Postings, error)
 
-	// Projections returns all keys and postings, keys first, each sorted by
-	// bytes and postings of the same term by index.
+	// Facts returns the facts of the entry, or ErrNotFound if it has none, or
+	// they were erased.
+	Facts(ctx context.Context, index uint64) ([]byte, error)
+
+	// Projections returns all keys, postings and facts, in this order, keys and
+	// postings sorted by bytes, and postings of the same term and facts by
+	// index. What a projection points to is valid until the next one.
 	Projections(ctx context.Context) iter.Seq2[Projection, error]
 
-	// ReplaceProjections deletes all keys, postings and stream heads and writes
-	// the given ones, which come in any order and may be read from this store.
-	// An error from p leaves the old ones. It may be repeated after a crash.
+	// ReplaceProjections deletes all keys, postings, facts and stream heads and
+	// writes the given ones, which come in any order and may be read from this
+	// store. An error from p leaves the old ones. It may be repeated after a
+	// crash.
 	ReplaceProjections(ctx context.Context, p iter.Seq2[Projection, error], heads []StreamHead) error
 
 	// ReplaceTiles writes full tiles again that were lost or damaged. When it

@@ -84,14 +84,16 @@ type Commit struct {
 	// of entries in the commit, in any order; the same pair does not occur
 	// twice
 	Postings []PostingAt
+	Facts    []FactsAt // of entries in the commit; at most one for each
 	Erase    []Erasure // of entries before From; done before Keys and Postings are written
 	// the last one published, signed after its own commit; nil if this is the
 	// first
 	Checkpoint *Checkpoint
 }
 
-// An Erasure deletes the payload opening of an entry, salt and all, and what is
-// derived from it. What is not there any more, or never was, is no error.
+// An Erasure deletes the payload opening of an entry, salt and all, its facts,
+// and what else is derived from it. What is not there any more, or never was,
+// is no error.
 type Erasure struct {
 	Index  uint64
 	Header bool   // the header opening, too
@@ -295,10 +297,29 @@ type PostingAt struct {
 	Index uint64
 }
 
-// A Projection is a KeyAt or a PostingAt.
+// A FactsAt has the facts of an entry, which are derived from its header and
+// payload. A store does not interpret them.
+type FactsAt struct {
+	Index uint64
+	Facts []byte // at least 1
+}
+
+// A Projection is a KeyAt, a PostingAt or a FactsAt.
 type Projection struct {
 	Key     *KeyAt
 	Posting *PostingAt
+	Facts   *FactsAt
+}
+
+// Index returns the index of the projection's entry.
+func (p *Projection) Index() uint64 {
+	switch {
+	case p.Key != nil:
+		return p.Key.Index
+	case p.Posting != nil:
+		return p.Posting.Index
+	}
+	return p.Facts.Index
 }
 
 // Postings is an increasing list of the indexes of entries. It is for one

@@ -102,7 +102,7 @@ func Extract(ctx context.Context, step Step, h *entry.Header, s *intoto.Statemen
 		return f, nil
 	case s != nil:
 		name, document = predicate, s.Predicate
-		if document == nil {
+		if s.Predicate == nil || s.Predicate.Kind() == 'n' {
 			document = []byte("{}") // as package intoto reads it
 		}
 	}

@@ -164,6 +164,7 @@ func (s *Store) ReplaceProjections(ctx context.Context, p iter.Seq2[store.Projec
 	defer s.writing.Unlock()
 	var keys []store.KeyAt
 	var postings []store.PostingAt
+	var facts []store.FactsAt
 	for v, err := range p {
 		switch {
 		case err != nil:
@@ -172,14 +173,17 @@ func (s *Store) ReplaceProjections(ctx context.Context, p iter.Seq2[store.Projec
 			keys = append(keys, *v.Key)
 		case v.Posting != nil:
 			postings = append(postings, *v.Posting)
+		case v.Facts != nil:
+			facts = append(facts, store.FactsAt{Index: v.Facts.Index, Facts: slices.Clone(v.Facts.Facts)})
 		}
 	}
 	heads = slices.Clone(heads)
 	s.change(func(t *tables) {
 		clear(t.keys)
 		clear(t.postings)
+		clear(t.facts)
 		clear(t.heads)
-		t.project(keys, postings, heads)
+		t.project(keys, postings, facts, heads)
 	})
 	s.sync()
 	return nil
@@ -402,6 +406,21 @@ func (s *Store) Lookup(ctx context.Context, k store.Key) (uint64, error) {
 	return i, nil
 }
 
+// Facts implements store.Store.
+func (s *Store) Facts(ctx context.Context, index uint64) ([]byte, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.reads.Done()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	facts, ok := s.t.facts[index]
+	if !ok {
+		return nil, fmt.Errorf("facts of entry %d: %w", index, store.ErrNotFound)
+	}
+	return slices.Clone(facts), nil
+}
+
 // KeyFilter implements store.Store. The filter is exact.
 func (s *Store) KeyFilter(ctx context.Context) (store.KeyFilter, error) {
 	if err := s.enter(); err != nil {
@@ -471,6 +490,9 @@ func (s *Store) projections() []store.Projection {
 	slices.SortFunc(out[keys:], func(a, b store.Projection) int {
 		return cmp.Or(slices.Compare(a.Posting.Term[:], b.Posting.Term[:]), cmp.Compare(a.Posting.Index, b.Posting.Index))
 	})
+	for _, index := range slices.Sorted(maps.Keys(s.t.facts)) {
+		out = append(out, store.Projection{Facts: &store.FactsAt{Index: index, Facts: slices.Clone(s.t.facts[index])}})
+	}
 	return out
 }
 

@@ -25,10 +25,11 @@ type tables struct {
 	heads       map[entry.Hash]store.StreamHead
 	keys        map[store.Key]uint64
 	postings    map[store.Term][]uint64 // increasing
-	checkpoints []store.Checkpoint      // by size
-	cosigned    []store.Checkpoint      // by size
-	ids         map[uint64][16]byte     // of commits, by their first entry
-	large       map[uint64]bool         // the entry's payload was written with CreatePayload
+	facts       map[uint64][]byte
+	checkpoints []store.Checkpoint  // by size
+	cosigned    []store.Checkpoint  // by size
+	ids         map[uint64][16]byte // of commits, by their first entry
+	large       map[uint64]bool     // the entry's payload was written with CreatePayload
 	unpurged    map[uint64]bool
 }
 
@@ -43,6 +44,7 @@ func newTables() *tables {
 		heads:    map[entry.Hash]store.StreamHead{},
 		keys:     map[store.Key]uint64{},
 		postings: map[store.Term][]uint64{},
+		facts:    map[uint64][]byte{},
 		ids:      map[uint64][16]byte{},
 		large:    map[uint64]bool{},
 		unpurged: map[uint64]bool{},
@@ -78,7 +80,7 @@ func (t *tables) commit(c *store.Commit) {
 	if c.Checkpoint != nil {
 		t.checkpoints = putBySize(t.checkpoints, *c.Checkpoint)
 	}
-	t.project(c.Keys, c.Postings, c.Heads)
+	t.project(c.Keys, c.Postings, c.Facts, c.Heads)
 }
 
 // record keeps the record of a leaf, or that it has none.
@@ -108,6 +110,7 @@ func (t *tables) erase(erasures []store.Erasure) {
 	for _, e := range erasures {
 		t.payloads[e.Index] = nil
 		delete(t.large, e.Index)
+		delete(t.facts, e.Index)
 		t.unpurged[e.Index] = true
 		if e.Header {
 			t.headers[e.Index] = nil
@@ -126,7 +129,7 @@ func (t *tables) erase(erasures []store.Erasure) {
 	}
 }
 
-func (t *tables) project(keys []store.KeyAt, postings []store.PostingAt, heads []store.StreamHead) {
+func (t *tables) project(keys []store.KeyAt, postings []store.PostingAt, facts []store.FactsAt, heads []store.StreamHead) {
 	for _, k := range keys {
 		t.keys[k.Key] = k.Index
 	}
@@ -137,6 +140,9 @@ func (t *tables) project(keys []store.KeyAt, postings []store.PostingAt, heads [
 	}
 	for term := range touched {
 		slices.Sort(t.postings[term])
+	}
+	for _, f := range facts {
+		t.facts[f.Index] = f.Facts
 	}
 	for _, h := range heads {
 		t.heads[h.StreamID] = h
@@ -167,6 +173,10 @@ func clone(c *store.Commit) *store.Commit {
 	k.Heads = slices.Clone(c.Heads)
 	k.Keys = slices.Clone(c.Keys)
 	k.Postings = slices.Clone(c.Postings)
+	k.Facts = slices.Clone(c.Facts)
+	for i := range k.Facts {
+		k.Facts[i].Facts = slices.Clone(k.Facts[i].Facts)
+	}
 	k.Erase = cloneErasures(c.Erase)
 	if c.Checkpoint != nil {
 		k.Checkpoint = &store.Checkpoint{Size: c.Checkpoint.Size, Signed: slices.Clone(c.Checkpoint.Signed)}

@@ -175,6 +175,7 @@ func (q *sequence) read() error {
 		{"checkpoints", q.model.checkCheckpoints},
 		{"keys", q.model.checkKeys},
 		{"postings", q.model.checkPostings},
+		{"facts", q.model.checkFacts},
 		{"projections", q.model.checkProjections},
 		{"a range of skeletons", q.readRange},
 	}

@@ -26,6 +26,7 @@ type Model struct {
 	heads       map[entry.Hash]store.StreamHead
 	keys        map[store.Key]uint64
 	postings    map[store.Term][]uint64 // increasing
+	facts       map[uint64][]byte
 	checkpoints map[uint64][]byte
 	erased      map[uint64]bool // payload
 	headless    map[uint64]bool // header, too
@@ -48,6 +49,7 @@ func NewModel() *Model {
 		heads:       map[entry.Hash]store.StreamHead{},
 		keys:        map[store.Key]uint64{},
 		postings:    map[store.Term][]uint64{},
+		facts:       map[uint64][]byte{},
 		checkpoints: map[uint64][]byte{},
 		erased:      map[uint64]bool{},
 		headless:    map[uint64]bool{},
@@ -87,12 +89,16 @@ func (m *Model) Commit(c *store.Commit) {
 		m.postings[p.Term] = append(m.postings[p.Term], p.Index)
 		slices.Sort(m.postings[p.Term])
 	}
+	for _, f := range c.Facts {
+		m.facts[f.Index] = f.Facts
+	}
 }
 
 // Erase makes erasures.
 func (m *Model) Erase(erasures []store.Erasure) {
 	for _, e := range erasures {
 		m.erased[e.Index], m.unpurged[e.Index] = true, true
+		delete(m.facts, e.Index)
 		if e.Header {
 			m.headless[e.Index] = true
 		}
@@ -120,18 +126,22 @@ func (m *Model) Large() (n int) {
 // Purge notes that what was erased has left the disk.
 func (m *Model) Purge() { clear(m.unpurged) }
 
-// ReplaceProjections replaces all keys, postings and stream heads.
+// ReplaceProjections replaces all keys, postings, facts and stream heads.
 func (m *Model) ReplaceProjections(projections []store.Projection, heads []store.StreamHead) {
 	clear(m.heads)
 	clear(m.keys)
 	clear(m.postings)
+	clear(m.facts)
 	for _, h := range heads {
 		m.heads[h.StreamID] = h
 	}
 	for _, p := range projections {
-		if p.Key != nil {
+		switch {
+		case p.Key != nil:
 			m.keys[p.Key.Key] = p.Key.Index
-		} else {
+		case p.Facts != nil:
+			m.facts[p.Facts.Index] = p.Facts.Facts
+		default:
 			m.postings[p.Posting.Term] = append(m.postings[p.Posting.Term], p.Posting.Index)
 		}
 	}
@@ -140,8 +150,8 @@ func (m *Model) ReplaceProjections(projections []store.Projection, heads []store
 	}
 }
 
-// Projections returns all keys and postings in the order that a store returns
-// them.
+// Projections returns all keys, postings and facts in the order that a store
+// returns them.
 func (m *Model) Projections() []store.Projection {
 	var out []store.Projection
 	for k, i := range m.keys {
@@ -152,8 +162,17 @@ func (m *Model) Projections() []store.Projection {
 			out = append(out, store.Projection{Posting: &store.PostingAt{Term: t, Index: i}})
 		}
 	}
+	for i, f := range m.facts {
+		out = append(out, store.Projection{Facts: &store.FactsAt{Index: i, Facts: f}})
+	}
 	slices.SortFunc(out, func(a, b store.Projection) int {
 		switch {
+		case a.Facts != nil && b.Facts != nil:
+			return cmp.Compare(a.Facts.Index, b.Facts.Index)
+		case a.Facts != nil:
+			return 1
+		case b.Facts != nil:
+			return -1
 		case a.Key != nil && b.Key != nil:
 			return bytes.Compare(a.Key.Key[:], b.Key.Key[:])
 		case a.Key != nil:
@@ -170,7 +189,7 @@ func (m *Model) Projections() []store.Projection {
 // the first difference from the model.
 func (m *Model) Check(ctx context.Context, s store.Store) error {
 	for _, check := range []func(context.Context, store.Store) error{
-		m.checkEntries, m.checkTiles, m.checkCheckpoints, m.checkHeads, m.checkKeys, m.checkPostings, m.checkProjections,
+		m.checkEntries, m.checkTiles, m.checkCheckpoints, m.checkHeads, m.checkKeys, m.checkPostings, m.checkFacts, m.checkProjections,
 	} {
 		if err := check(ctx, s); err != nil {
 			return err
@@ -487,6 +506,25 @@ func (m *Model) checkLE(p store.Postings, indexes []uint64, i uint64) error {
 	return nil
 }
 
+func (m *Model) checkFacts(ctx context.Context, s store.Store) error {
+	for i := range m.Size() + 2 {
+		if RaceDetector && m.Size() > 50 && i%(m.Size()/25) != 0 {
+			continue
+		}
+		got, err := s.Facts(ctx, i)
+		want, ok := m.facts[i]
+		switch {
+		case !ok && !errors.Is(err, store.ErrNotFound):
+			return fmt.Errorf("facts of entry %d: got %x and error %v, want not found", i, got, err)
+		case ok && err != nil:
+			return err
+		case ok && !bytes.Equal(got, want):
+			return fmt.Errorf("facts of entry %d: got %x, want %x", i, got, want)
+		}
+	}
+	return nil
+}
+
 func (m *Model) checkProjections(ctx context.Context, s store.Store) error {
 	want := m.Projections()
 	n := 0
@@ -509,6 +547,9 @@ func (m *Model) checkProjections(ctx context.Context, s store.Store) error {
 }
 
 func equalProjection(a, b store.Projection) bool {
+	if a.Facts != nil && b.Facts != nil {
+		return a.Facts.Index == b.Facts.Index && bytes.Equal(a.Facts.Facts, b.Facts.Facts)
+	}
 	if a.Key != nil && b.Key != nil {
 		return *a.Key == *b.Key && a.Posting == nil && b.Posting == nil
 	}
@@ -521,6 +562,8 @@ func describe(p store.Projection) string {
 		return fmt.Sprintf("key %x at %d", p.Key.Key, p.Key.Index)
 	case p.Posting != nil:
 		return fmt.Sprintf("term %x at %d", p.Posting.Term, p.Posting.Index)
+	case p.Facts != nil:
+		return fmt.Sprintf("facts %x at %d", p.Facts.Facts, p.Facts.Index)
 	}
 	return "nothing"
 }

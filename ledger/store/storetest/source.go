@@ -78,6 +78,11 @@ func (s *Source) Next(n int) *store.Commit {
 			}
 		}
 	}
+	for i := range n {
+		if s.rng.IntN(3) == 0 {
+			c.Facts = append(c.Facts, store.FactsAt{Index: s.size + uint64(i), Facts: s.bytes(s.length(1))})
+		}
+	}
 	s.rng.Shuffle(len(c.Postings), func(i, j int) { c.Postings[i], c.Postings[j] = c.Postings[j], c.Postings[i] })
 	for _, h := range s.streams {
 		if heads[h.StreamID] {
@@ -176,6 +181,10 @@ func Clone(c *store.Commit) *store.Commit {
 	k.Heads = slices.Clone(c.Heads)
 	k.Keys = slices.Clone(c.Keys)
 	k.Postings = slices.Clone(c.Postings)
+	k.Facts = slices.Clone(c.Facts)
+	for i := range k.Facts {
+		k.Facts[i].Facts = bytes.Clone(k.Facts[i].Facts)
+	}
 	k.Erase = slices.Clone(c.Erase)
 	for i := range k.Erase {
 		k.Erase[i].Keys, k.Erase[i].Terms = slices.Clone(c.Erase[i].Keys), slices.Clone(c.Erase[i].Terms)
@@ -209,6 +218,10 @@ func scribble(c *store.Commit) {
 	clear(c.Heads)
 	clear(c.Keys)
 	clear(c.Postings)
+	for i := range c.Facts {
+		fill(c.Facts[i].Facts)
+	}
+	clear(c.Facts)
 	for i := range c.Erase {
 		clear(c.Erase[i].Keys)
 		clear(c.Erase[i].Terms)

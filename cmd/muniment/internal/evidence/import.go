@@ -13,6 +13,7 @@ import (
 	"muniment.dev/muniment/ledger/anchor"
 	"muniment.dev/muniment/ledger/delta"
 	"muniment.dev/muniment/ledger/mark"
+	"muniment.dev/muniment/verifiers/facts"
 )
 
 type importCmd struct {
@@ -61,7 +62,7 @@ func (c *importCmd) Run(a *term.App) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	o := ledger.ImportOptions{Policy: d.Replica, ReserveBytes: d.Config.Limits.DiskReserveBytes}
+	o := ledger.ImportOptions{Policy: d.Replica, Derive: facts.Derive, ReserveBytes: d.Config.Limits.DiskReserveBytes}
 	for _, t := range d.Tenants {
 		o.Streams = append(o.Streams, t.Stream)
 	}

@@ -18,6 +18,7 @@ import (
 	"muniment.dev/muniment/ledger/engine"
 	"muniment.dev/muniment/ledger/mark"
 	"muniment.dev/muniment/ledger/store"
+	"muniment.dev/muniment/verifiers/facts"
 )
 
 type fsckCmd struct {
@@ -111,7 +112,7 @@ func (c *fsckCmd) checkRows(ctx context.Context, log *checkedLog, rows store.Dam
 	}
 	show, finish := r.app.ProgressFunc("entries")
 	sum, err := ledger.CheckStore(ctx, ledger.StoreCheck{Store: rows, State: state, Replica: log.kind.Replica, Origin: log.kind.Origin,
-		Verify: log.verify, Published: published, Streams: log.streams, Report: r.report, Progress: show})
+		Verify: log.verify, Published: published, Streams: log.streams, Derive: facts.Derive, Report: r.report, Progress: show})
 	finish()
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/engine"
 	"muniment.dev/muniment/ledger/store"
+	"muniment.dev/muniment/verifiers/facts"
 )
 
 type reindexCmd struct {
@@ -88,7 +89,7 @@ func (c *reindexCmd) Run(a *term.App) (err error) {
 	}
 	defer func() { err = errors.Join(err, scratch.Close()) }()
 	show, finish := a.ProgressFunc("reindex")
-	r, err := ledger.Reindex(a.Ctx, s, scratch, d.Config.Origin, !c.Check, show)
+	r, err := ledger.Reindex(a.Ctx, s, scratch, d.Config.Origin, facts.Derive, !c.Check, show)
 	finish()
 	if err != nil {
 		return err
