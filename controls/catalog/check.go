@@ -9,6 +9,7 @@ import (
 	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
 
+	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/internal/condition"
 	"muniment.dev/muniment/internal/fieldrules"
 	"muniment.dev/muniment/internal/glob"
@@ -278,7 +279,7 @@ func (k *checker) condition(c *Control, field string) {
 	wrong := func(line, column int, format string, args ...any) {
 		k.problems = append(k.problems, problem{field, line, column, fmt.Sprintf(format, args...)})
 	}
-	env, err := environment()
+	env, err := evaluate.Environment()
 	if err != nil {
 		k.wrong(field, "%s", err)
 		return

@@ -2,64 +2,58 @@ package catalog
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-	"unicode"
 
-	"cel.dev/cel-go/common/types/ref"
-
+	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/internal/condition"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/facts"
 )
 
-// An item is an element of evidence in a test.
+// An item is an entry in a test.
 type item struct {
 	requirement string
-	unverified  bool
-	facts       facts.Facts
-}
-
-// A vuln is an element of vulnerabilities in a test.
-type vuln struct {
-	severity string
-	overdue  bool
-}
-
-// A situation is what a condition reads in a test.
-type situation struct {
-	evidence        []item
-	vulnerabilities []vuln
+	age         time.Duration // at the decision
+	signer      string        // "": the requirement's first
+	facts       *facts.Facts
 }
 
 // build returns the evidence of a build with one material.
-func build(requirement string, r facts.Resource) item {
-	return item{requirement: requirement, facts: facts.Facts{Build: &facts.Build{Builder: "https://github.com/x", Type: "t", Materials: []facts.Resource{r}}}}
+func build(r facts.Resource) item {
+	return item{requirement: "provenance", facts: &facts.Facts{Build: &facts.Build{Builder: "https://github.com/x", Type: "t", Materials: []facts.Resource{r}}}}
 }
 
 func sbom(components ...facts.Component) item {
-	return item{requirement: "sbom", facts: facts.Facts{SBOM: &facts.SBOM{Components: append([]facts.Component{}, components...)}}}
+	return item{requirement: "sbom", facts: &facts.Facts{SBOM: &facts.SBOM{Components: components}}}
 }
 
 func checkpoint(score float64, rollback bool) item {
-	return item{requirement: "checkpoint", facts: facts.Facts{Checkpoint: &facts.Checkpoint{ACAScore: score, RollbackReady: rollback}}}
+	return item{requirement: "checkpoint", facts: &facts.Facts{Checkpoint: &facts.Checkpoint{ACAScore: score, RollbackReady: rollback}}}
 }
 
 func export(privacy *facts.Privacy, regions ...string) item {
-	return item{requirement: "manifest", facts: facts.Facts{Export: &facts.Export{Regions: append([]string{}, regions...), Privacy: privacy}}}
+	return item{requirement: "manifest", facts: &facts.Facts{Export: &facts.Export{Regions: regions, Privacy: privacy}}}
 }
 
-func tests(result string, failed ...string) item {
-	return item{requirement: "tests", facts: facts.Facts{Test: &facts.Test{Result: result, Failed: failed}}}
+func tests(signer, result string, failed ...string) item {
+	return item{requirement: "tests", signer: signer, facts: &facts.Facts{Test: &facts.Test{Result: result, Failed: failed}}}
 }
 
 func review(name string) item {
-	return item{requirement: "review", facts: facts.Facts{Properties: &facts.Properties{Properties: []facts.Property{{Name: name}}}}}
+	return item{requirement: "review", facts: &facts.Facts{Properties: &facts.Properties{Properties: []facts.Property{{Name: name}}}}}
+}
+
+func scanOf(age time.Duration, all ...facts.Vulnerability) item {
+	return item{requirement: "scan", age: age, facts: &facts.Facts{Scan: &facts.Scan{Scanner: facts.Tool{Name: "s"}, Vulnerabilities: all}}}
+}
+
+func notAffected(id string) item {
+	return item{requirement: "vex", facts: &facts.Facts{VEX: &facts.VEX{Statements: []facts.Statement{{ID: id, Status: facts.NotAffected}}}}}
 }
 
 func digests(sha256 string) facts.Resource {
@@ -68,71 +62,73 @@ func digests(sha256 string) facts.Resource {
 
 func licensed(names ...string) facts.Component { return facts.Component{Licenses: names} }
 
-const base = "486ea46224d1bb4fb680f34f7c9ad96a8f24ec88be73ea8e5a6c65260e9cb8a7"
+const (
+	base = "486ea46224d1bb4fb680f34f7c9ad96a8f24ec88be73ea8e5a6c65260e9cb8a7"
+	day  = 24 * time.Hour
+)
 
-// situations has, for each worked example of docs/conditions.md, situations
-// that meet its condition and situations that do not.
-var situations = map[string]struct{ met, unmet []situation }{
+var (
+	critical = facts.Vulnerability{ID: "CVE-2026-1", Severity: facts.Critical}
+	high     = facts.Vulnerability{ID: "CVE-2026-2", Severity: facts.High}
+)
+
+// situations has, for each worked example of docs/conditions.md, evidence that
+// satisfies it and evidence that does not.
+var situations = map[string]struct{ satisfied, notSatisfied [][]item }{
 	"BUILD-L3": {
-		met: []situation{{evidence: []item{build("provenance", facts.Resource{Name: "x"}), build("provenance", facts.Resource{URI: "git+https://github.com/acme/app@refs/tags/v1"})}}},
-		unmet: []situation{
-			{evidence: []item{build("provenance", facts.Resource{URI: "git+https://github.com/other/acme/app"})}},
-			{evidence: []item{build("provenance", facts.Resource{Name: "no URI"})}},
+		satisfied: [][]item{{build(facts.Resource{Name: "x"}), build(facts.Resource{URI: "git+https://github.com/acme/app@refs/tags/v1"})}},
+		notSatisfied: [][]item{
+			{},
+			{build(facts.Resource{URI: "git+https://github.com/other/acme/app"})},
+			{build(facts.Resource{Name: "no URI"})},
 		},
 	},
 	"VULN-SLA": {
-		met:   []situation{{}, {vulnerabilities: []vuln{{"critical", false}, {"high", true}}}},
-		unmet: []situation{{vulnerabilities: []vuln{{"high", false}, {"critical", true}}}},
+		satisfied:    [][]item{{scanOf(0)}, {scanOf(8*day, high), scanOf(0, high, critical)}, {scanOf(8*day, critical), scanOf(0, critical), notAffected("CVE-2026-1")}},
+		notSatisfied: [][]item{{scanOf(8*day, critical), scanOf(0, critical)}, {scanOf(2 * day)}},
 	},
 	"SBOM": {
-		met:   []situation{{evidence: []item{sbom(licensed())}}},
-		unmet: []situation{{evidence: []item{sbom()}}},
+		satisfied:    [][]item{{sbom(licensed())}},
+		notSatisfied: [][]item{{}, {sbom()}},
 	},
 	"REVIEW": {
-		met:   []situation{{evidence: []item{review("TWO_PARTY_REVIEWED")}}},
-		unmet: []situation{{evidence: []item{review("REVIEWED")}}},
+		satisfied:    [][]item{{review("TWO_PARTY_REVIEWED")}},
+		notSatisfied: [][]item{{review("REVIEWED")}},
 	},
 	"BASE-IMAGE": {
-		met:   []situation{{evidence: []item{build("provenance", digests(base))}}},
-		unmet: []situation{{evidence: []item{build("provenance", digests("00")), build("provenance", facts.Resource{Name: base})}}},
+		satisfied:    [][]item{{build(digests(base))}},
+		notSatisfied: [][]item{{build(digests("00")), build(facts.Resource{Name: base})}},
 	},
 	"CUTOVER": {
-		met: []situation{{evidence: []item{checkpoint(0.95, true), checkpoint(0.5, false)}}},
-		unmet: []situation{
-			{evidence: []item{checkpoint(0.94, true), checkpoint(1, true)}},
-			{evidence: []item{checkpoint(1, false)}},
-		},
+		satisfied:    [][]item{{checkpoint(0.5, false), checkpoint(0.95, true)}},
+		notSatisfied: [][]item{{checkpoint(1, true), checkpoint(0.94, true)}, {checkpoint(1, false)}},
 	},
 	"CHART": {
-		met:   []situation{{evidence: []item{{requirement: "signature"}}}},
-		unmet: []situation{{evidence: []item{{requirement: "signature", unverified: true}}}},
+		satisfied:    [][]item{{{requirement: "signature"}}},
+		notSatisfied: [][]item{{}, {{requirement: "signature", signer: "mallory"}}},
 	},
 	"EXPORT": {
-		met: []situation{
-			{evidence: []item{export(nil, "eu-west-1")}},
-			{evidence: []item{export(&facts.Privacy{Spent: 1, Budget: 1}, "eu-west-1", "eu-central-1")}},
-		},
-		unmet: []situation{
-			{evidence: []item{export(nil)}},
-			{evidence: []item{export(nil, "us-east-1", "eu-west-1")}},
-			{evidence: []item{export(&facts.Privacy{Spent: 2, Budget: 1}, "eu-west-1")}},
+		satisfied: [][]item{{export(nil, "eu-west-1")}, {export(&facts.Privacy{Spent: 1, Budget: 1}, "eu-west-1", "eu-central-1")}},
+		notSatisfied: [][]item{
+			{export(nil)},
+			{export(nil, "us-east-1", "eu-west-1")},
+			{export(&facts.Privacy{Spent: 2, Budget: 1}, "eu-west-1")},
 		},
 	},
 	"TESTS": {
-		met: []situation{{evidence: []item{tests("PASSED"), tests("PASSED")}}},
-		unmet: []situation{
-			{evidence: []item{tests("PASSED"), tests("FAILED", "a")}},
-			{evidence: []item{tests("PASSED", "a")}},
+		satisfied: [][]item{{tests("release-workflow", "PASSED"), tests("nightly-workflow", "PASSED")}},
+		notSatisfied: [][]item{
+			{tests("release-workflow", "PASSED"), tests("release-workflow", "PASSED")},
+			{tests("release-workflow", "PASSED"), tests("nightly-workflow", "FAILED", "a")},
 		},
 	},
 	"LICENCES": {
-		met:   []situation{{evidence: []item{sbom(licensed("MIT"), licensed())}}},
-		unmet: []situation{{evidence: []item{sbom(licensed("MIT"), licensed("Apache-2.0", "SSPL-1.0"))}}},
+		satisfied:    [][]item{{sbom(licensed("MIT"), licensed())}},
+		notSatisfied: [][]item{{sbom(licensed("MIT"), licensed("Apache-2.0", "SSPL-1.0"))}},
 	},
 }
 
-// TestWorkedExamples loads the examples of docs/conditions.md, and evaluates
-// their conditions.
+// TestWorkedExamples decides by the examples of docs/conditions.md.
 func TestWorkedExamples(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/conditions.md")
 	if err != nil {
@@ -143,36 +139,54 @@ func TestWorkedExamples(t *testing.T) {
 	if len(examples) != 10 || len(situations) != 10 {
 		t.Fatalf("%d examples, and situations for %d, want 10", len(examples), len(situations))
 	}
-	env, err := environment()
+	for _, e := range examples {
+		set := mustParse(t, asSet(e[1]))
+		of, ok := situations[set.Controls[0].Id]
+		if !ok {
+			t.Errorf("no situation for %s", set.Controls[0].Id)
+		}
+		for _, items := range of.satisfied {
+			checkExample(t, set, items, evaluate.Satisfied)
+		}
+		for _, items := range of.notSatisfied {
+			checkExample(t, set, items, evaluate.NotSatisfied)
+		}
+	}
+}
+
+// checkExample decides by a set of one control.
+func checkExample(t *testing.T, set *Set, items []item, want string) {
+	t.Helper()
+	entries, err := set.Entries()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range examples {
-		c := mustParse(t, asSet(e[1])).Controls[0]
-		compiled, err := env.Compile(c.Check.Condition)
-		if err != nil {
-			t.Errorf("%s: %v", c.Id, err)
-			continue
+	c, now := set.Controls[0], time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	in := &evaluate.Input{Size: 1000, Time: now, Stage: "deploy", Subject: evaluate.Subject{Type: "image", Name: "app", Digest: map[string]string{"sha256": base}}}
+	if in.Set, err = evaluate.ParseSet(entries[1].Payload, [][]byte{entries[0].Payload}); err != nil {
+		t.Fatal(err)
+	}
+	for i, e := range items {
+		of := c.Check.Require[slices.IndexFunc(c.Check.Require, func(r *Requirement) bool { return r.Name == e.requirement })]
+		h := &entry.Header{
+			Kind: "attestation", Submitter: "token:ci", Subjects: []entry.Subject{{Name: "app", Digest: map[string]string{"sha256": base}}},
+			Verification: entry.Verification{Result: entry.Verified}, Signers: []entry.Signer{{Identity: e.signer, Issuer: "b"}},
 		}
-		try := func(s situation, want error) {
-			t.Helper()
-			m := condition.NewMeter(context.Background(), condition.DecisionCost)
-			values := s.values(t)
-			values["parameters"] = condition.Value(c.Parameters.AsMap())
-			if err := compiled.Holds(m, values); !errors.Is(err, want) {
-				t.Errorf("%s: %v for %+v, want %v", c.Id, err, s, want)
-			}
+		if e.signer == "" {
+			h.Signers[0].Identity = strings.ReplaceAll(of.Signers[0], " ", "-")
 		}
-		of, ok := situations[c.Id]
-		if !ok {
-			t.Errorf("no situation for %s", c.Id)
+		if len(of.PredicateTypes) > 0 {
+			h.PredicateType = strings.NewReplacer("/*", "/v1", "*", "").Replace(of.PredicateTypes[0])
 		}
-		for _, s := range of.met {
-			try(s, nil)
-		}
-		for _, s := range of.unmet {
-			try(s, condition.ErrFalse)
-		}
+		at := now.Add(-e.age - time.Hour + time.Duration(i)*time.Minute)
+		in.Evidence = append(in.Evidence, evaluate.Evidence{Index: uint64(i + 1), Time: at, Header: h, Facts: e.facts})
+	}
+	d, err := evaluate.Decide(condition.NewMeter(context.Background(), condition.DecisionCost), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(d.Results) != 1 || d.Results[0].Result != want {
+		t.Errorf("%s: %+v for %+v, want %s", c.Id, d.Results, items, want)
 	}
 }
 
@@ -194,58 +208,4 @@ func asSet(example string) string {
 		b.WriteString("    " + line)
 	}
 	return b.String()
-}
-
-// values returns the variables of the situation.
-func (s situation) values(t *testing.T) map[string]ref.Val {
-	t.Helper()
-	evidence, vulnerabilities := []map[string]any{}, []map[string]any{}
-	for i, e := range s.evidence {
-		evidence = append(evidence, map[string]any{
-			"requirement": e.requirement, "index": len(s.evidence) - i, "kind": "attestation", "verified": !e.unverified,
-			"time": time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), "facts": asValues(t, e.facts),
-		})
-	}
-	for _, v := range s.vulnerabilities {
-		vulnerabilities = append(vulnerabilities, map[string]any{"id": "CVE-2026-1", "severity": v.severity, "overdue": v.overdue})
-	}
-	return map[string]ref.Val{"evidence": condition.Value(evidence), "vulnerabilities": condition.Value(vulnerabilities)}
-}
-
-// asValues returns facts as conditions read them: as in JSON, with names in
-// lower_snake_case.
-func asValues(t *testing.T, f facts.Facts) any {
-	t.Helper()
-	text, err := json.Marshal(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var v any
-	if err := json.Unmarshal(text, &v); err != nil {
-		t.Fatal(err)
-	}
-	return snake(v)
-}
-
-func snake(v any) any {
-	switch v := v.(type) {
-	case []any:
-		for i := range v {
-			v[i] = snake(v[i])
-		}
-	case map[string]any:
-		out := map[string]any{}
-		for name, member := range v {
-			var b strings.Builder
-			for _, r := range name {
-				if unicode.IsUpper(r) {
-					b.WriteByte('_')
-				}
-				b.WriteRune(unicode.ToLower(r))
-			}
-			out[b.String()] = snake(member)
-		}
-		return out
-	}
-	return v
 }
