@@ -1,10 +1,13 @@
 // Package artifact compares the artifacts that decisions are about.
 package artifact
 
-import "muniment.dev/muniment/ledger/entry"
+import (
+	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/ledger/entry"
+)
 
 // Types are the types of artifacts that decisions distinguish.
-var Types = []string{"image", "chart", "delta", "export-manifest", "file"}
+var Types = []string{"image", "chart", "delta", kindname.ExportManifest, "file"}
 
 // weak has the algorithms for which collisions can be made. Equal digests of
 // these do not prove that artifacts are the same. gitCommit is not one of them,

@@ -45,7 +45,7 @@ func Inputs(in *Input) string {
 	line("evidence", n.evidence.String())
 	line("finding", n.finding.String())
 	line("exception", n.exception.String())
-	line("key-event", n.keyEvent.String())
+	line(kindname.KeyEvent, n.keyEvent.String())
 	return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(b.String())))
 }
 
