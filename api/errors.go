@@ -12,6 +12,7 @@ import (
 	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/api/rpc"
 	"muniment.dev/muniment/api/rpcerr"
+	"muniment.dev/muniment/controls/decide"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/retention"
 	"muniment.dev/muniment/ledger"
@@ -48,6 +49,7 @@ var codes = []struct {
 	{retention.ErrHoldExists, connect.CodeFailedPrecondition, "hold_exists", 0},
 	{retention.ErrRulesChanged, connect.CodeFailedPrecondition, "rules_changed", 0},
 	{retention.ErrNoHold, connect.CodeNotFound, "no_hold", 0},
+	{decide.ErrNoSet, connect.CodeNotFound, "no_control_set", 0},
 	{ledger.ErrTooLarge, connect.CodeFailedPrecondition, "too_large", 0},
 	{ledger.ErrPageToken, connect.CodeInvalidArgument, "page_token", 0},
 	{context.Canceled, connect.CodeCanceled, "canceled", 0},

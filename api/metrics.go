@@ -17,6 +17,8 @@ import (
 	grpccodes "google.golang.org/grpc/codes"
 
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/api/rpc"
+	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
@@ -35,6 +37,7 @@ type Metrics struct {
 	sign     prometheus.Histogram
 	refused  *prometheus.CounterVec
 	decided  *prometheus.CounterVec // by admission policies
+	gated    *prometheus.CounterVec // by gates
 	turned   *prometheus.CounterVec // away
 	limited  *prometheus.CounterVec
 	waiting  prometheus.Gauge
@@ -71,6 +74,8 @@ func NewMetrics(version string) *Metrics {
 			Help: "Entries that were refused, by reason."}, []string{"reason"}),
 		decided: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_admission_decisions_total",
 			Help: "Decisions of admission policies, by result and class of reason."}, []string{"result", "reason"}),
+		gated: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_gate_decisions_total",
+			Help: "Decisions of gates, by decision and whether an entry was recorded for it."}, []string{"decision", "recorded"}),
 		turned: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_refused_requests_total",
 			Help: "Requests that were refused before they reached a procedure, by code."}, []string{"code"}),
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_limited_calls_total",
@@ -83,7 +88,7 @@ func NewMetrics(version string) *Metrics {
 			Help: "Requests for an entry of the Rekor log, by code."}, []string{"code"}),
 	}
 	m.initialize(version)
-	r.MustRegister(m.calls, m.seconds, m.entries, m.batch, m.commit, m.sign, m.refused, m.decided, m.turned, m.limited, m.waiting, m.delayed, m.rekor,
+	r.MustRegister(m.calls, m.seconds, m.entries, m.batch, m.commit, m.sign, m.refused, m.decided, m.gated, m.turned, m.limited, m.waiting, m.delayed, m.rekor,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -133,6 +138,11 @@ func (m *Metrics) initialize(version string) {
 			}
 		}
 	}
+	for _, o := range evaluate.Outcomes {
+		for _, recorded := range rpc.RecordedLabels {
+			m.gated.WithLabelValues(string(o), recorded)
+		}
+	}
 	for code := connect.CodeCanceled; code <= connect.CodeUnauthenticated; code++ {
 		m.turned.WithLabelValues(code.String())
 	}
@@ -168,6 +178,10 @@ func (m *Metrics) Observer() ledger.Observer {
 }
 
 // decision counts a decision of an admission policy.
+func (m *Metrics) gateDecision(decision, recorded string) {
+	m.gated.WithLabelValues(decision, recorded).Inc()
+}
+
 func (m *Metrics) decision(d *policy.Decision) { m.decided.WithLabelValues(d.Result, d.Class()).Inc() }
 
 // Watch adds gauges that are read from the ledger.

@@ -22,6 +22,7 @@ import (
 	"muniment.dev/muniment/api/rpc"
 	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/api/scitt"
+	"muniment.dev/muniment/controls/decide"
 	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/retention"
@@ -68,6 +69,7 @@ type Server struct {
 	ledger   *ledger.Ledger
 	ingest   *ingest.Ingester
 	keeper   *retention.Keeper
+	decider  *decide.Decider
 	auth     *auth.Authenticator
 	settings atomic.Pointer[Settings] // complete with defaults
 	audit    *auditLog
@@ -103,7 +105,8 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	s.apply(cfg.Settings)
 	exceptions := &exception.Projection{Log: cfg.Ledger, Now: cfg.Now}
 	s.ingest.Referee = referee{exceptions}
-	s.keeper = &retention.Keeper{Ingester: s.ingest, Reliance: exceptions, Now: cfg.Now}
+	s.decider = &decide.Decider{Log: cfg.Ledger, Facts: decide.PayloadFacts{Log: cfg.Ledger}, Exceptions: exceptions, Now: cfg.Now}
+	s.keeper = &retention.Keeper{Ingester: s.ingest, Reliance: s.decider, Now: cfg.Now}
 	s.appends = &rpc.Appends{Ledger: cfg.Ledger, Ingest: s.ingest, Limits: s.limits, Drain: s.drain, MayAppend: mayAppend, Public: s.publicOf,
 		Refused: func(ctx context.Context, err error) { s.audit.refused(ctx, s.now(), err) }}
 	s.watches = rpc.NewWatches(cfg.Ledger, s.limits, s.drain, s.public)

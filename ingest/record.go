@@ -31,6 +31,28 @@ func (in *Ingester) RecordOnce(ctx context.Context, who Submitter, kind, key str
 	return in.recordOn(ctx, who, Basis{}, kind, key, m)
 }
 
+// A Recording is an event that the server records once.
+type Recording struct {
+	Key     string // idempotency key
+	Message proto.Message
+}
+
+// RecordAll is RecordOnce for several events of a kind, in one batch. The
+// results are in the same order, with the errors about single ones.
+func (in *Ingester) RecordAll(ctx context.Context, who Submitter, kind string, all []Recording) (results []ledger.Result, err error) {
+	err = in.on(ctx, who, Basis{}, func(b Basis) error {
+		drafts := make([]ledger.Draft, len(all))
+		for i, r := range all {
+			if drafts[i], err = recordDraft(in.Ledger, who, kind, r.Key, r.Message, b); err != nil {
+				return err
+			}
+		}
+		results, err = in.Ledger.Append(ctx, drafts)
+		return err
+	})
+	return results, err
+}
+
 // recordOn is RecordOnce for an action that was decided on a basis. The zero
 // value stands for an action that does not depend on any rules.
 func (in *Ingester) recordOn(ctx context.Context, who Submitter, decided Basis, kind, key string, m proto.Message) (res ledger.Result, err error) {

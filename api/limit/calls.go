@@ -46,6 +46,8 @@ const (
 	maxChunkMessage = 3 << 19
 	// maxSubjectsRequest limits a Decide request.
 	maxSubjectsRequest = 8 << 20
+	// factBytes is what the facts of the entries about one artifact hold.
+	factBytes = 16 << 20
 	// Health checks require no token, so they must cost next to nothing.
 	MaxHealthBytes     = 4 << 10
 	MaxReflectionBytes = 64 << 10
@@ -65,7 +67,7 @@ var shapes = map[string]Shape{
 
 	rpc.ExportServiceExportProcedure: {place: Answers, bytes: 32 * ExportPiece},
 
-	rpc.GateServiceDecideProcedure:        {place: Calls, request: func(*Sizes) int64 { return maxSubjectsRequest }, field: "subjects", bytes: listBytes, compresses: true, records: true},
+	rpc.GateServiceDecideProcedure:        {place: Calls, request: func(*Sizes) int64 { return maxSubjectsRequest }, field: "subjects", bytes: factBytes, compresses: true},
 	rpc.GateServiceGetControlSetProcedure: {place: Calls, bytes: listBytes, compresses: true},
 
 	rpc.IdentityServiceExchangeTokenProcedure: {place: Public, field: "identity_token", records: true},
@@ -99,6 +101,9 @@ const (
 	// ResultBytes is what the result of one submission in a batch holds: its
 	// receipt, twice.
 	ResultBytes = 12 << 10
+	// DecisionBytes is what the decision about one subject of a usual control
+	// set holds, twice.
+	DecisionBytes = 4 << 10
 )
 
 // maxRequest is the size limit of a request with one payload, which base64 in

@@ -1,12 +1,253 @@
 package rpc
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"muniment.dev/muniment/api/auth"
+	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/api/rpcerr"
+	"muniment.dev/muniment/controls/decide"
+	"muniment.dev/muniment/controls/evaluate"
+	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
 // Gates implements GateService.
 type Gates struct {
-	munimentv1connect.UnimplementedGateServiceHandler
-	Ledger *ledger.Ledger
+	Ledger  *ledger.Ledger
+	Ingest  *ingest.Ingester
+	Decider *decide.Decider
+	Limits  *limit.Limiter
+	Public  Public
+	// Decided is called for each decision, with what was done with it.
+	Decided func(decision, recorded string)
+}
+
+// What is done with a decision.
+const (
+	Recorded    = "yes"
+	Repeated    = "repeated" // counted, because an entry has it
+	NotRecorded = "no"       // a dry run, or about the past
+)
+
+// RecordedLabels lists what is done with decisions.
+var RecordedLabels = []string{Recorded, Repeated, NotRecorded}
+
+// recordBatch is the number of decisions that one commit records.
+const recordBatch = 500
+
+// A gateCall is one call of Decide.
+type gateCall struct {
+	*Gates
+	id       *auth.Identity
+	question decide.Question
+	records  bool
+	out      []*munimentv1.SubjectDecision
+	fresh    []int // indexes in out of the decisions to record
+	keys     []string
+}
+
+// Decide decides about artifacts, and records what it has not recorded before.
+func (s *Gates) Decide(ctx context.Context, req *connect.Request[munimentv1.DecideRequest]) (*connect.Response[munimentv1.DecideResponse], error) {
+	id, err := auth.CallerOf(ctx, req.Msg.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Limits.Take(ctx, limit.DecisionBytes*int64(len(req.Msg.Subjects))); err != nil {
+		return nil, s.Public(err)
+	}
+	c := &gateCall{Gates: s, id: id, question: decide.Question{Stage: req.Msg.Stage, Environment: req.Msg.Environment}, records: !req.Msg.DryRun}
+	switch at := req.Msg.At.(type) {
+	case *munimentv1.DecideRequest_TreeSize:
+		if at.TreeSize == 0 {
+			return nil, rpcerr.Field(connect.CodeInvalidArgument, "tree_size", "must be at least 1")
+		}
+		c.question.At.Size, c.records = at.TreeSize, false
+	case *munimentv1.DecideRequest_Time:
+		c.question.At.Time, c.records = at.Time.AsTime(), false
+	}
+	artifacts := make([]decide.Artifact, len(req.Msg.Subjects))
+	for i, m := range req.Msg.Subjects {
+		artifacts[i] = decide.ArtifactOf(m)
+	}
+	err = s.Decider.Decide(ctx, id.Tenant.Name, id.Tenant.Stream, &c.question, artifacts, func(i int, d *evaluate.Decision) error {
+		return c.add(ctx, decide.Message(d, &c.question, &artifacts[i]))
+	})
+	if err == nil {
+		err = c.record(ctx)
+	}
+	if errors.Is(err, decide.ErrNotYet) {
+		return nil, rpcerr.Field(connect.CodeOutOfRange, "at", "%s", err)
+	}
+	if err != nil {
+		return nil, s.Public(err)
+	}
+	c.count()
+	return connect.NewResponse(&munimentv1.DecideResponse{Decisions: c.out}), nil
+}
+
+// add adds a decision to the answer. It is fresh if no entry has it.
+func (c *gateCall) add(ctx context.Context, m *munimentv1.GateDecision) error {
+	one := &munimentv1.SubjectDecision{Decision: m}
+	c.out = append(c.out, one)
+	if !c.records {
+		return nil
+	}
+	earlier, err := c.earlier(ctx, m)
+	if err != nil {
+		return err
+	}
+	key := fmt.Sprintf("gate/%s/after/none", m.Inputs)
+	if earlier != nil {
+		same, err := c.repeats(ctx, m, earlier)
+		if err != nil {
+			return err
+		}
+		if same {
+			one.Index, one.Repeated = &earlier.Index, true
+			return nil
+		}
+		key = fmt.Sprintf("gate/%s/after/%d", m.Inputs, earlier.Index)
+	}
+	c.fresh, c.keys = append(c.fresh, len(c.out)-1), append(c.keys, key)
+	return nil
+}
+
+// earlier returns the newest entry with a decision from the same inputs, or
+// nil.
+func (c *gateCall) earlier(ctx context.Context, m *munimentv1.GateDecision) (*ledger.Entry, error) {
+	page, err := c.Ledger.List(ctx, c.id.Tenant.Stream, ledger.Query{Filter: ledger.Filter{Kind: kindname.GateDecision, Attribute: "inputs=" + m.Inputs}, Limit: 1})
+	if err != nil || len(page.Entries) == 0 {
+		return nil, err
+	}
+	return &page.Entries[0], nil
+}
+
+// repeats reports whether a decision repeats the one of an entry, which is
+// still valid.
+func (c *gateCall) repeats(ctx context.Context, m *munimentv1.GateDecision, e *ledger.Entry) (bool, error) {
+	until, err := time.Parse(time.RFC3339Nano, e.Header.Attributes["validUntil"])
+	if err != nil || !m.Decided.AsTime().Before(until) {
+		return false, nil
+	}
+	p, err := c.Ledger.Payload(ctx, e)
+	if err != nil || p == nil {
+		return false, err
+	}
+	recorded := &munimentv1.GateDecision{}
+	if err := protojson.Unmarshal(p.Content, recorded); err != nil {
+		return false, nil // recorded again
+	}
+	return decide.SameOutcome(m, recorded), nil
+}
+
+// record records the fresh decisions. Callers that ask the same at the same
+// time use the same key, and only one of them records it.
+func (c *gateCall) record(ctx context.Context) error {
+	entries, bytes := int64(len(c.fresh)), int64(0)
+	if entries == 0 {
+		return nil
+	}
+	for _, at := range c.fresh {
+		bytes += int64(proto.Size(c.out[at].Decision))
+	}
+	q := c.Limits.Usage(c.id.Tenant.Name)
+	if err := c.Limits.TakeEntries(ctx, q, entries, bytes); err != nil {
+		return err
+	}
+	defer q.Release(entries, bytes)
+	for from := 0; from < len(c.fresh); from += recordBatch {
+		if err := c.recordSome(ctx, from, min(from+recordBatch, len(c.fresh))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *gateCall) recordSome(ctx context.Context, from, to int) error {
+	var all []ingest.Recording
+	used := map[string]bool{}
+	var at []int
+	for i := from; i < to; i++ {
+		if !used[c.keys[i]] { // an artifact can be asked for twice in a call
+			used[c.keys[i]] = true
+			all, at = append(all, ingest.Recording{Key: c.keys[i], Message: c.out[c.fresh[i]].Decision}), append(at, c.fresh[i])
+		}
+	}
+	results, err := c.Ingest.RecordAll(ctx, c.id.Submitter(), kindname.GateDecision, all)
+	if err != nil {
+		return err
+	}
+	for i, r := range results {
+		one := c.out[at[i]]
+		switch {
+		case errors.Is(r.Err, ledger.ErrKeyReused): // another call was first
+			e, err := c.earlier(ctx, one.Decision)
+			if err != nil {
+				return err
+			}
+			if e != nil {
+				one.Index, one.Repeated = &e.Index, true
+			}
+		case r.Err != nil:
+			return r.Err
+		default:
+			one.Index, one.Repeated = &r.Index, r.Duplicate
+		}
+	}
+	for i := from; i < to; i++ { // those asked for twice
+		one := c.out[c.fresh[i]]
+		for j := from; j < i && one.Index == nil; j++ {
+			if c.keys[j] == c.keys[i] {
+				one.Index, one.Repeated = c.out[c.fresh[j]].Index, true
+			}
+		}
+	}
+	return nil
+}
+
+func (c *gateCall) count() {
+	for _, one := range c.out {
+		switch {
+		case one.Index == nil:
+			c.Decided(one.Decision.Decision, NotRecorded)
+		case one.Repeated:
+			c.Decided(one.Decision.Decision, Repeated)
+		default:
+			c.Decided(one.Decision.Decision, Recorded)
+		}
+	}
+}
+
+// GetControlSet returns the control set in force.
+func (s *Gates) GetControlSet(ctx context.Context, req *connect.Request[munimentv1.GetControlSetRequest]) (*connect.Response[munimentv1.GetControlSetResponse], error) {
+	id, err := auth.CallerOf(ctx, req.Msg.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	in, err := s.Decider.InForce(ctx, id.Tenant.Stream)
+	if err != nil {
+		return nil, s.Public(err)
+	}
+	res := &munimentv1.GetControlSetResponse{Set: &munimentv1.ControlSet{}, Digest: in.Digest, Index: in.Index}
+	if err := protojson.Unmarshal(in.Payload, res.Set); err != nil {
+		return nil, s.Public(fmt.Errorf("control set in entry %d: %w", in.Index, err))
+	}
+	for i, payload := range in.Controls {
+		m := &munimentv1.Control{}
+		if err := protojson.Unmarshal(payload, m); err != nil {
+			return nil, s.Public(fmt.Errorf("control %d of the control set in entry %d: %w", i, in.Index, err))
+		}
+		res.Controls = append(res.Controls, m)
+	}
+	return connect.NewResponse(res), nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"muniment.dev/muniment/controls/catalog"
 	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/internal/plain"
@@ -160,24 +161,30 @@ func (d *Decider) findingsOf(ctx context.Context, p *ledger.Published, s *ledger
 	return known.all, err
 }
 
-// setInForce returns the control set in force below the size, or nil. The error
-// is an *unreadableError if the set cannot be applied.
-func (g *gatherer) setInForce(ctx context.Context, st *state) (*evaluate.Set, error) {
-	var newest *ledger.Entry
-	err := g.newestFirst(ctx, g.stream, ledger.Filter{Kind: kindname.ControlSet}, g.size, 1, func(e *ledger.Entry) bool {
+// newestSet returns the entry of the control set in force below the size, or
+// nil.
+func (g *gatherer) newestSet(ctx context.Context) (newest *ledger.Entry, err error) {
+	err = g.newestFirst(ctx, g.stream, ledger.Filter{Kind: kindname.ControlSet}, g.size, 1, func(e *ledger.Entry) bool {
 		if a := e.Header.Admission; a != nil && a.Result == entry.Recorded {
 			return true
 		}
 		newest = e
 		return false
 	})
+	return newest, err
+}
+
+// setInForce returns the control set in force below the size, or nil. The error
+// is an *unreadableError if the set cannot be applied.
+func (g *gatherer) setInForce(ctx context.Context, st *state) (*evaluate.Set, error) {
+	newest, err := g.newestSet(ctx)
 	if err != nil || newest == nil {
 		return nil, err
 	}
 	if i := slices.IndexFunc(st.sets, func(c cachedSet) bool { return c.index == newest.Index }); i >= 0 {
 		return st.sets[i].set, nil
 	}
-	c := cachedSet{index: newest.Index, entries: []uint64{newest.Index}}
+	c := cachedSet{index: newest.Index}
 	if c.set, err = g.readSet(ctx, newest, &c); err != nil {
 		return nil, err
 	}
@@ -189,27 +196,39 @@ func (g *gatherer) setInForce(ctx context.Context, st *state) (*evaluate.Set, er
 
 // readSet reads a control set and its controls.
 func (g *gatherer) readSet(ctx context.Context, e *ledger.Entry, c *cachedSet) (*evaluate.Set, error) {
-	payload, err := g.payload(ctx, e)
+	payload, controls, err := g.readPayloads(ctx, e, c)
 	if err != nil {
 		return nil, err
 	}
-	m := &munimentv1.ControlSet{}
-	if err := protojson.Unmarshal(payload, m); err != nil {
-		return nil, &unreadableError{fmt.Errorf("control set in entry %d: %w", e.Index, plain.DecodeError(err))}
-	}
-	var controls [][]byte
-	for _, listed := range m.Controls {
-		control, at, err := g.readControl(ctx, e.Index, listed)
-		if err != nil {
-			return nil, err
-		}
-		controls, c.entries = append(controls, control), append(c.entries, at)
+	if _, err := catalog.FromEntries(payload, controls); err != nil {
+		return nil, &unreadableError{fmt.Errorf("control set in entry %d: %w", e.Index, err)}
 	}
 	set, err := evaluate.ParseSet(payload, controls)
 	if err != nil {
 		return nil, &unreadableError{fmt.Errorf("control set in entry %d: %w", e.Index, err)}
 	}
 	return set, nil
+}
+
+// readPayloads reads the payloads of a control set and of its controls, and
+// notes their entries.
+func (g *gatherer) readPayloads(ctx context.Context, e *ledger.Entry, c *cachedSet) (set []byte, controls [][]byte, err error) {
+	c.entries = append(c.entries, e.Index)
+	if set, err = g.payload(ctx, e); err != nil {
+		return nil, nil, err
+	}
+	m := &munimentv1.ControlSet{}
+	if err := protojson.Unmarshal(set, m); err != nil {
+		return nil, nil, &unreadableError{fmt.Errorf("control set in entry %d: %w", e.Index, plain.DecodeError(err))}
+	}
+	for _, listed := range m.Controls {
+		control, at, err := g.readControl(ctx, e.Index, listed)
+		if err != nil {
+			return nil, nil, err
+		}
+		controls, c.entries = append(controls, control), append(c.entries, at)
+	}
+	return set, controls, nil
 }
 
 // readControl returns the payload of the newest entry below an index that

@@ -120,6 +120,9 @@ const (
 	Undecided Outcome = "undecided"
 )
 
+// Outcomes lists the outcomes.
+var Outcomes = []Outcome{Pass, Blocked, Undecided}
+
 // Reasons of decisions without results.
 const (
 	NoControlSet    = "no-control-set"

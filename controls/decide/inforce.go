@@ -1,0 +1,85 @@
+package decide
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"muniment.dev/muniment/controls/evaluate"
+	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/ledger"
+)
+
+// A SetInForce is the control set in force, as its entries contain it.
+type SetInForce struct {
+	Index    uint64 // of the entry of kind control-set
+	Digest   string
+	Payload  []byte
+	Controls [][]byte // payloads, in the order of the set
+}
+
+// ErrNoSet reports that no control set is in force.
+var ErrNoSet = errors.New("no control set is in force: apply one with muniment control apply")
+
+// InForce returns the control set in force in the stream.
+func (d *Decider) InForce(ctx context.Context, s *ledger.Stream) (*SetInForce, error) {
+	g, newest, err := d.newestSet(ctx, s)
+	switch {
+	case err != nil:
+		return nil, err
+	case newest == nil:
+		return nil, ErrNoSet
+	}
+	c := &cachedSet{index: newest.Index}
+	payload, controls, err := g.readPayloads(ctx, newest, c)
+	if err != nil {
+		return nil, err
+	}
+	return &SetInForce{Index: newest.Index, Digest: evaluate.PayloadDigest(payload), Payload: payload, Controls: controls}, nil
+}
+
+// newestSet returns the entry of the control set in force now, or nil, and a
+// gatherer that reads it.
+func (d *Decider) newestSet(ctx context.Context, s *ledger.Stream) (*gatherer, *ledger.Entry, error) {
+	g := &gatherer{Decider: d, stream: s, size: d.Log.Published().Size}
+	newest, err := g.newestSet(ctx)
+	return g, newest, err
+}
+
+// ReliedUpon returns why an entry of the stream must be kept, or "": exceptions
+// in force rely on it, it is an event of a key, or it belongs to the control
+// set in force. It implements retention.Reliance.
+func (d *Decider) ReliedUpon(ctx context.Context, s *ledger.Stream, e *ledger.Entry) (string, error) {
+	if e.Header == nil {
+		return "", nil
+	}
+	switch e.Header.Kind {
+	case kindname.KeyEvent:
+		return "decisions depend on every event of a key", nil
+	case kindname.Control, kindname.ControlSet:
+		return d.inForce(ctx, s, e)
+	}
+	return d.Exceptions.ReliedUpon(ctx, s, e)
+}
+
+// inForce returns a reason to keep an entry of the control set in force, or "".
+func (d *Decider) inForce(ctx context.Context, s *ledger.Stream, e *ledger.Entry) (string, error) {
+	g, newest, err := d.newestSet(ctx, s)
+	if err != nil || newest == nil {
+		return "", err
+	}
+	if newest.Index == e.Index {
+		return fmt.Sprintf("the control set (entry %d) is in force", newest.Index), nil
+	}
+	c := &cachedSet{index: newest.Index}
+	_, _, err = g.readPayloads(ctx, newest, c)
+	var unreadable *unreadableError
+	if err != nil && !errors.As(err, &unreadable) {
+		return "", err
+	}
+	if slices.Contains(c.entries, e.Index) {
+		return fmt.Sprintf("the control set in force (entry %d) contains it", newest.Index), nil
+	}
+	return "", nil
+}
