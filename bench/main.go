@@ -80,6 +80,7 @@ func main() {
 		{"rekor", b.rekorLog},
 		{"large log", b.largeLog},
 		{"search", b.search},
+		{"decide", b.decides},
 		{"curve", b.curve},
 	}
 	for i := range attacks {
