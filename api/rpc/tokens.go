@@ -66,7 +66,7 @@ func (s *Tokens) RevokeToken(ctx context.Context, req *connect.Request[munimentv
 	}
 	r, err := s.Auth.Revoke(ctx, who, req.Msg.Id, req.Msg.Reason)
 	if errors.Is(err, auth.ErrNoGrant) {
-		return nil, rpcerr.Field(connect.CodeNotFound, "id", "no token %q is in force: list them with ListTokens", req.Msg.Id)
+		return nil, rpcerr.Field(connect.CodeNotFound, "id", "no token %q is in force", req.Msg.Id)
 	}
 	if err != nil {
 		return nil, s.Public(err)

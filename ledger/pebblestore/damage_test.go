@@ -482,6 +482,28 @@ func TestProveRefuses(t *testing.T) {
 	}
 }
 
+// Errors of damaged files contain the number of the file.
+func TestCheckFileNamesTheFile(t *testing.T) {
+	rig := newDamageRig(t, true)
+	for _, part := range []string{".sst", ".blob"} {
+		for _, path := range rig.files.find(part) {
+			now := maps.Clone(rig.files)
+			now[path] = bytes.Clone(now[path])
+			for i := range now[path][:len(now[path])/2] {
+				now[path][i] ^= 0xff
+			}
+			disk := now.disk(t)
+			s := newStore(disk, "data", damageOptions)
+			name := disk.PathBase(path)
+			number, _, _ := strings.Cut(name, ".")
+			err := s.checkFile(t.Context(), name)
+			if err == nil || !strings.Contains(err.Error(), "file "+number) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+}
+
 // An examination of a store with any damaged MANIFEST ends without a panic,
 // changes nothing, and reports the damage.
 func TestExamineDamagedManifest(t *testing.T) {

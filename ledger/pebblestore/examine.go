@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -242,20 +243,32 @@ func (s *Store) checkFile(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
-	o := &pebble.Options{}
-	o.EnsureDefaults()
+	defaults := &pebble.Options{}
+	defaults.EnsureDefaults()
+	o := defaults.MakeReaderOptions()
+	setFileNumber(&o.CacheOpts.FileNum, name)
 	if strings.HasSuffix(name, ".blob") {
-		r, err := blob.NewFileReader(ctx, readable, blob.FileReaderOptions{ReaderOptions: o.MakeReaderOptions().ReaderOptions})
+		r, err := blob.NewFileReader(ctx, readable, blob.FileReaderOptions{ReaderOptions: o.ReaderOptions})
 		if err != nil {
 			return errors.Join(err, readable.Close())
 		}
 		return errors.Join(checkBlobFile(ctx, r), r.Close())
 	}
-	r, err := sstable.NewReader(ctx, readable, o.MakeReaderOptions())
+	r, err := sstable.NewReader(ctx, readable, o)
 	if err != nil {
 		return errors.Join(err, readable.Close())
 	}
 	return errors.Join(r.ValidateBlockChecksums(), r.Close())
+}
+
+// setFileNumber sets the number of a table or blob file, which errors of Pebble
+// contain. Its type is internal to Pebble.
+func setFileNumber[T ~uint64](to *T, name string) {
+	digits, _, _ := strings.Cut(name, ".")
+	n, err := strconv.ParseUint(digits, 10, 64)
+	if err == nil {
+		*to = T(n)
+	}
 }
 
 // checkBlobFile reads the index, and every block that is in it.

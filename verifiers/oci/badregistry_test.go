@@ -306,7 +306,7 @@ func TestUnusableReferrers(t *testing.T) {
 				t.Fatal(err)
 			}
 			found := report.Artifacts[0].Findings
-			if len(found) != 2 || found[0].Result != Unusable || !strings.Contains(found[0].Reason, test.want) || found[1].Result == Unusable || report.Unusable != 1 || report.Verified {
+			if len(found) != 2 || found[0].Result != Unusable || !strings.Contains(found[0].Reason, test.want) || strings.Contains(found[0].Reason, "unusable") || found[1].Result == Unusable || report.Unusable != 1 || report.Verified {
 				t.Errorf("got %+v", found)
 			}
 		})

@@ -16,7 +16,6 @@ package oci
 
 import (
 	"errors"
-	"fmt"
 
 	"muniment.dev/muniment/verifiers/format"
 	"muniment.dev/muniment/verifiers/helm"
@@ -41,7 +40,13 @@ var ErrTooMuch = errors.New("above the limit")
 // but does not provide.
 var ErrUnusable = errors.New("unusable")
 
-func unusable(err error) error { return fmt.Errorf("%w: %w", ErrUnusable, err) }
+func unusable(err error) error { return &unusableError{err} }
+
+// An unusableError is an ErrUnusable without its text, which the result of a
+// finding has.
+type unusableError struct{ error }
+
+func (e *unusableError) Unwrap() []error { return []error{e.error, ErrUnusable} }
 
 // ErrNotFound is wrapped by errors about content that a registry does not have.
 var ErrNotFound = errors.New("the registry does not have it")

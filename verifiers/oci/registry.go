@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // Options configure the connection to a registry.
@@ -43,7 +44,7 @@ type Registry struct {
 // Open parses a reference such as registry.example.com/app:1.7 or …@sha256:…,
 // with or without the prefix oci://. It does not connect.
 func Open(reference string, o Options) (*Registry, error) {
-	reference = strings.TrimPrefix(reference, "oci://")
+	reference = foldDigest(strings.TrimPrefix(reference, "oci://"))
 	if scheme, _, ok := strings.Cut(reference, "://"); ok {
 		return nil, fmt.Errorf("%q: omit %s://, as in registry.example.com/app:1.7", reference, scheme)
 	}
@@ -68,11 +69,21 @@ func Open(reference string, o Options) (*Registry, error) {
 	if r.transport, err = newGuarded(ref.Context().RegistryStr(), r.transport, o.Allowed); err != nil {
 		return nil, err
 	}
-	r.transport = capped{r.transport, o.Silence}
+	r.transport = following{capped{r.transport, o.Silence}}
 	if r.puller, err = remote.NewPuller(remote.WithTransport(r.transport), remote.WithAuthFromKeychain(r.keychain), remote.WithUserAgent("muniment")); err != nil {
 		return nil, err
 	}
 	return r, nil
+}
+
+// foldDigest returns the reference with its digest in lower case.
+func foldDigest(reference string) string {
+	name, text, _ := strings.Cut(reference, "@")
+	d, err := entry.ParseDigest(text)
+	if err != nil {
+		return reference
+	}
+	return name + "@" + d.String()
 }
 
 // A manifest is a manifest or index whose digest has been checked.

@@ -39,10 +39,11 @@ func ReadArtifact(r io.ReadSeeker) (*Artifact, error) {
 }
 
 // ArtifactDigest returns the artifact with a digest in the form sha256: and 64
-// hexadecimal digits.
+// hexadecimal digits, in either case.
 func ArtifactDigest(s string) (*Artifact, error) {
-	digits, ok := strings.CutPrefix(s, "sha256:")
-	d, err := hex.DecodeString(digits)
+	folded, err := entry.ParseDigest(s)
+	digits, ok := strings.CutPrefix(folded.String(), "sha256:")
+	d, _ := hex.DecodeString(digits)
 	if !ok || err != nil || len(d) != sha256.Size {
 		return nil, fmt.Errorf("%q is not sha256: and 64 hexadecimal digits", s)
 	}

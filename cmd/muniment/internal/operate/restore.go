@@ -24,6 +24,7 @@ import (
 	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/logkey"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -51,7 +52,29 @@ Examples:
   muniment restore /mnt/backups/20261127T231500.000Z --data ./data --anchor ./lost/store.anchor`
 }
 
+// digest returns the value of --digest, which may lack its algorithm.
+func (c *restoreCmd) digest() (d entry.Digest, err error) {
+	text := c.Digest
+	switch {
+	case text == "":
+		return d, nil
+	case !strings.Contains(text, ":"):
+		text = "sha256:" + text
+	}
+	if d, err = entry.ParseDigest(text); err == nil && d.Algorithm() != "sha256" {
+		err = fmt.Errorf("%q must be a SHA-256", text)
+	}
+	if err != nil {
+		return d, fmt.Errorf("--digest: %w", err)
+	}
+	return d, nil
+}
+
 func (c *restoreCmd) Run(a *term.App) (err error) {
+	want, err := c.digest()
+	if err != nil {
+		return err
+	}
 	if entries, err := os.ReadDir(c.Data); err == nil && len(entries) > 0 {
 		return fmt.Errorf("%s is not empty, and restore overwrites nothing: choose another folder", c.Data)
 	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -69,7 +92,7 @@ func (c *restoreCmd) Run(a *term.App) (err error) {
 	if err != nil {
 		return term.ExitWith(term.ExitNo, fmt.Errorf("%s: %w", c.Backup, err))
 	}
-	if c.Digest != "" && !strings.EqualFold(strings.TrimPrefix(c.Digest, "sha256:"), digest) {
+	if !want.IsZero() && want.Value() != digest {
 		return term.ExitWith(term.ExitNo, fmt.Errorf("%s: its digest is sha256:%s, not the one given with --digest", c.Backup, digest))
 	}
 	if err := owner.MkdirAll(filepath.Dir(c.Data), 0o700); err != nil {

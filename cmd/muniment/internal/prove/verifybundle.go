@@ -338,7 +338,7 @@ func openArtifact(a *term.App, arg string) (artifact *sigstore.Artifact, done fu
 		return nil, nil, fmt.Errorf("%s is both a digest and the name of a file: for the file write ./%s, for the digest run the command in another folder", arg, arg)
 	case digestErr == nil && errors.Is(err, fs.ErrNotExist):
 		return artifact, func() {}, nil
-	case err != nil && strings.HasPrefix(arg, "sha256:"):
+	case err != nil && strings.HasPrefix(strings.ToLower(arg), "sha256:"):
 		return nil, nil, fmt.Errorf("%w, and %w", err, digestErr)
 	case err != nil:
 		return nil, nil, err

@@ -55,7 +55,7 @@ func (f *Flags) Connect(o muniment.Options) (*muniment.Client, error) {
 	}
 	c, err := muniment.New(o)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--%w", err) // it begins with "server: "
 	}
 	if c.Tenant == "" {
 		return nil, errors.New("no tenant specified: give --tenant NAME, or set MUNIMENT_TENANT")

@@ -65,14 +65,14 @@ func certificateRemedy(err error) string {
 	return "The server's certificate has expired (valid until " + e.Cert.NotAfter.UTC().Format(time.RFC3339) + "): renew it, or check this machine's clock."
 }
 
-// Reason returns the text of an error for people. The code of a failed call is
-// for programs: see Code.
+// Reason returns the text of an error for people, in the words of commands. The
+// code of a failed call is for programs: see Code.
 func Reason(err error) string {
 	var ce *connect.Error
 	if !errors.As(err, &ce) || ce.Message() == "" {
 		return err.Error()
 	}
-	return strings.Replace(err.Error(), ce.Error(), ce.Message(), 1)
+	return strings.Replace(err.Error(), ce.Error(), inWords(ce.Message()), 1)
 }
 
 // Code returns the code of a failed call, such as "permission_denied", or "" if
@@ -102,8 +102,12 @@ func ErrorText(err error) string {
 		if !connect.IsWireError(ce) {
 			msg += "\nIs the server running, and is --server (or MUNIMENT_SERVER) its address?"
 		}
+	case connect.CodeUnimplemented:
+		if !connect.IsWireError(ce) {
+			msg += "\nThere is no ledger at this address: check --server (or MUNIMENT_SERVER)."
+		}
 	case connect.CodeUnauthenticated:
-		if !strings.Contains(msg, "identity_token: ") && !strings.Contains(msg, "tenant is suspended") {
+		if !strings.Contains(msg, "--identity-token: ") && !strings.Contains(msg, "tenant is suspended") {
 			// these have a remedy
 			msg += "\nGive the tenant's token with --token-file, or in MUNIMENT_TOKEN; in a CI job, --identity-token auto."
 		}

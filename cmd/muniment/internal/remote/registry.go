@@ -8,7 +8,7 @@ import (
 
 // RegistryFlags configure the connection to a registry.
 type RegistryFlags struct {
-	AllowAddress []string `help:"Non-public address or network to which the registry may redirect, or where its token service runs. May be repeated." placeholder:"IP|PREFIX"`
+	AllowAddress []string `help:"Non-public address or network to which the registry may redirect, or where its token service runs, which must have a name. May be repeated." placeholder:"IP|PREFIX"`
 	PlainHTTP    bool     `name:"plain-http" help:"Use HTTP if the registry has no TLS. Not needed for registries on this machine."`
 }
 
