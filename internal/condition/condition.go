@@ -124,7 +124,7 @@ func (e *Environment[T]) Compile(source string) (*Condition[T], error) {
 		ast: checked.NativeRep(), provider: e.env.CELTypeProvider(),
 		patterns: map[int64]*pattern{}, bindings: map[int64]*celfunctions.Overload{},
 	}}
-	if wrong := c.prepare(e.bindings); wrong != nil {
+	if wrong := c.prepare(e.bindings, []rune(source)); wrong != nil {
 		return nil, wrong
 	}
 	if t := checked.OutputType(); !t.IsExactType(cel.BoolType) && !t.IsExactType(cel.DynType) {
@@ -138,7 +138,7 @@ func (c *Condition[T]) Weight() int { return c.weight }
 
 // prepare refuses unsupported expressions, compiles the regular expressions and
 // looks up the implementations of functions.
-func (c *program) prepare(bound map[string]*celfunctions.Overload) (e *Error) {
+func (c *program) prepare(bound map[string]*celfunctions.Overload, source []rune) (e *Error) {
 	wrong := func(x ast.Expr, format string, args ...any) {
 		if at := c.ast.SourceInfo().GetStartLocation(x.ID()); e == nil {
 			e = &Error{at.Line(), at.Column() + 1, fmt.Sprintf(format, args...)}
@@ -150,6 +150,8 @@ func (c *program) prepare(bound map[string]*celfunctions.Overload) (e *Error) {
 			wrong(x, "message construction is not supported")
 		case ast.CallKind:
 			c.prepareCall(x, bound, wrong)
+		case ast.LiteralKind:
+			c.checkLiteral(x, source, wrong)
 		}
 	}))
 	return e

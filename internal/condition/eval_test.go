@@ -174,11 +174,40 @@ func TestAgreesWithCEL(t *testing.T) {
 	}
 }
 
+// TestExactDoubles checks that a conversion to a double, and a double in a
+// condition, are exact or refused.
+func TestExactDoubles(t *testing.T) {
+	env := environment(t)
+	for source, want := range map[string]string{
+		"double(9007199254740992) == 9007199254740992.0":        "",
+		"double(9007199254740993) == 9007199254740992.0":        "without an exact double",
+		"double(-9007199254740993) < 0.0":                       "without an exact double",
+		"double(18446744073709551615u) > 0.0":                   "without an exact double",
+		"double('9007199254740993') == 9007199254740992.0":      "without an exact double",
+		"double('9007199254740992') == 9007199254740992.0":      "",
+		"double('0.1') == 0.1 && double('1e22') == 1e22":        "",
+		"1e22-1.0e22 == 0.0 && -1e22 < 0.0 && 9.0e15+1.0 > 0.0": "",
+		"1.7976931348623157e308 > 1e22":                         "has no exact double",
+	} {
+		c, err := env.Compile(source)
+		if err == nil {
+			err = c.Holds(NewMeter(context.Background(), DecisionCost), map[string]any{})
+		}
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want an error with %q", source, err, want)
+		}
+	}
+}
+
 // TestRefusedConditions checks that conditions which call refused functions, or
 // are not boolean, do not compile.
 func TestRefusedConditions(t *testing.T) {
 	env := environment(t)
 	for source, wantErr := range map[string]string{
+		"document.n == 9007199254740993.0":                    "9007199254740993.0 has no exact double",
+		"document.n == -9007199254740993.0":                   "9007199254740993.0 has no exact double",
+		"document.n > 0 && document.n < 1e23+1.0":             "1e23 has no exact double",
+		"'é' == '' || document.l.exists(x, x == 1e23)":        "1e23 has no exact double",
 		"document.s.matches(document.p)":                      "the pattern of matches must be a literal",
 		"'x'.matches('a' + 'b')":                              "the pattern of matches must be a literal",
 		"['a'].exists(p, document.s.matches(p))":              "the pattern of matches must be a literal",

@@ -61,7 +61,7 @@ var functions = map[string]function{
 
 	"bool":      {overloads: []string{"bool_to_bool", "string_to_bool"}, cost: linear, rule: "text"},
 	"bytes":     {overloads: []string{"bytes_to_bytes", "string_to_bytes"}, cost: linear, rule: "text"},
-	"double":    {overloads: []string{"double_to_double", "int64_to_double", "string_to_double", "uint64_to_double"}, cost: linear, rule: "text"},
+	"double":    {overloads: []string{"double_to_double", "int64_to_double", "string_to_double", "uint64_to_double"}, own: ownDouble, rule: "text"},
 	"duration":  {overloads: []string{"duration_to_duration", "string_to_duration"}, cost: linear, rule: "text"},
 	"dyn":       {overloads: []string{"to_dyn"}, cost: fixed, rule: "1"},
 	"int":       {overloads: []string{"int64_to_int64", "double_to_int64", "duration_to_int64", "string_to_int64", "timestamp_to_int64", "uint64_to_int64"}, cost: linear, rule: "text"},

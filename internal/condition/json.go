@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"math"
-	"math/big"
 	"strconv"
 	"strings"
 
@@ -126,10 +124,8 @@ func parseNumber(s string) ref.Val {
 		return types.NewErr("a number above the range of a double cannot be compared")
 	case f == 0 && strings.ContainsAny(strings.FieldsFunc(s, func(r rune) bool { return r == 'e' || r == 'E' })[0], "123456789"):
 		return types.NewErr("a number below the precision of a double cannot be compared")
-	case math.Abs(f) >= 1<<53:
-		if exact, ok := new(big.Rat).SetString(s); !ok || exact.Cmp(new(big.Rat).SetFloat64(f)) != 0 {
-			return types.NewErr("a large number without an exact double cannot be compared")
-		}
+	case !isExact(f, s):
+		return types.NewErr("a large number without an exact double cannot be compared")
 	}
 	return types.Double(f)
 }
