@@ -18,9 +18,10 @@ const (
 	maxErrorBody = 64 << 10
 )
 
-// boundErrors returns a copy of the client that truncates the bodies of error
-// responses to maxErrorBody.
-func boundErrors(c *http.Client) *http.Client {
+// BoundErrors returns a copy of the client that truncates the bodies of error
+// responses to a few kilobytes, and fails with ErrTLSExpected if it calls a
+// port that speaks TLS by http.
+func BoundErrors(c *http.Client) *http.Client {
 	bounded := *c
 	next := c.Transport
 	if next == nil {

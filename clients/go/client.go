@@ -108,7 +108,7 @@ func New(o Options) (*Client, error) {
 	if o.HTTPClient == nil {
 		o.HTTPClient = &http.Client{}
 	}
-	o.HTTPClient = boundErrors(o.HTTPClient)
+	o.HTTPClient = BoundErrors(o.HTTPClient)
 	wait := munimentv1.AppendWait_APPEND_WAIT_PUBLISHED
 	if o.Witnessed || o.Policy != nil && (o.Policy.RequiresWitness() || o.Policy.PostQuantum()) {
 		wait = munimentv1.AppendWait_APPEND_WAIT_WITNESSED

@@ -28,8 +28,14 @@ const sampleSecret = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I"
 // listFrom runs "muniment list" and returns its messages.
 func listFrom(t *testing.T, args ...string) string {
 	t.Helper()
+	return messageOf(t, append([]string{"list"}, args...)...)
+}
+
+// messageOf runs a command that fails, and returns its messages.
+func messageOf(t *testing.T, args ...string) string {
+	t.Helper()
 	var stderr bytes.Buffer
-	if code := run(t.Context(), append([]string{"list"}, args...), strings.NewReader(""), io.Discard, &stderr); code != term.ExitFailed {
+	if code := run(t.Context(), args, strings.NewReader(""), io.Discard, &stderr); code != term.ExitFailed {
 		t.Errorf("exit code %d, want %d", code, term.ExitFailed)
 	}
 	if strings.Contains(stderr.String(), sampleSecret) {
@@ -101,6 +107,10 @@ func TestConnectionErrors(t *testing.T) {
 		return l.Addr().String()
 	}
 
+	data := filepath.Join(dir, "data")
+	if code := run(t.Context(), []string{"init", data, "--origin", "ledger.example", "--tenant", "acme"}, strings.NewReader(""), io.Discard, io.Discard); code != term.ExitOK {
+		t.Fatalf("init: exit code %d", code)
+	}
 	plain := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(plain.Close)
 	nginx := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -145,6 +155,11 @@ func TestConnectionErrors(t *testing.T) {
 			}
 			if got := listFrom(t, args...); !strings.Contains(got, c.want) {
 				t.Errorf("message:\n%swant in it:\n%s", got, c.want)
+			}
+			if want, _, _ := strings.Cut(c.want, ": "); c.ca == "" && (strings.HasPrefix(want, "The port") || strings.HasPrefix(want, "signed by")) {
+				if got := messageOf(t, "audit", c.server, "--policy", filepath.Join(data, "policy")); !strings.Contains(got, want) || strings.Contains(got, "--server") || strings.Contains(got, "when the log is reachable") {
+					t.Errorf("message of audit:\n%swant in it:\n%s", got, want)
+				}
 			}
 		})
 	}

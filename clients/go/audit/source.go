@@ -80,11 +80,15 @@ func NewHTTPSource(prefix string, client *http.Client) (*HTTPSource, error) {
 	}, nil
 }
 
+// ErrPermanent can be wrapped by the errors of the client of an HTTPSource. It
+// means that another attempt would not change the result.
+var ErrPermanent = errors.New("permanent error")
+
 // ReadEndpoint implements Source.
 func (s *HTTPSource) ReadEndpoint(ctx context.Context, path string, limit int64) ([]byte, error) {
 	for try := 1; ; try++ {
 		data, wait, err := s.get(ctx, path, limit)
-		if _, final := errors.AsType[*refusal](err); err == nil || final || try == maxTries || ctx.Err() != nil {
+		if _, final := errors.AsType[*refusal](err); err == nil || final || errors.Is(err, ErrPermanent) || try == maxTries || ctx.Err() != nil {
 			return data, err
 		}
 		if wait < 0 {
@@ -245,6 +249,8 @@ func unavailable(ctx context.Context, path string, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("%w: %s: the audit was stopped (%w); run it again with more time", ErrUnavailable, path, context.Cause(ctx))
+	case errors.Is(err, ErrPermanent):
+		return fmt.Errorf("%w: %s: %w", ErrUnavailable, path, err)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: %s: %w; it is missing, or access to the log is restricted: check the log's URL and the token", ErrUnavailable, path, err)
 	case !errors.Is(err, fs.ErrNotExist):

@@ -16,19 +16,22 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 )
 
+// An address is where the user gave the address of a server, and the
+// certificates of authorities to verify it with.
+type address struct{ url, authorities string }
+
+var (
+	serverFlag = address{"--server (or MUNIMENT_SERVER)", "give the authority's certificate with --ca (or MUNIMENT_CA)"}
+	logURL     = address{"the log's URL", "add the authority's certificate to this system's store, or name its file in SSL_CERT_FILE"}
+)
+
 // connectionRemedy returns the cause and remedy of a failed connection to the
 // ledger, or "" for other errors.
 func connectionRemedy(err error) string {
-	const address = "--server (or MUNIMENT_SERVER)"
-	if errors.Is(err, muniment.ErrTLSExpected) {
-		return "The port speaks TLS: use https:// in " + address + "."
-	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
-		return "The port does not speak TLS: use http:// in " + address + ", or the port that speaks TLS."
-	}
-	if text := certificateRemedy(err); text != "" {
+	if text := tlsRemedy(err, serverFlag); text != "" {
 		return text
 	}
+	address := serverFlag.url
 	if e, ok := errors.AsType[*net.DNSError](err); ok {
 		if e.IsNotFound {
 			return fmt.Sprintf("There is no host %q: check its name in %s.", e.Name, address)
@@ -45,13 +48,25 @@ func connectionRemedy(err error) string {
 	return ""
 }
 
-// certificateRemedy is connectionRemedy for the server's certificate.
-func certificateRemedy(err error) string {
+// tlsRemedy returns the cause and remedy of a connection that failed because of
+// TLS, or "" for other errors.
+func tlsRemedy(err error, at address) string {
+	if errors.Is(err, muniment.ErrTLSExpected) {
+		return "The port speaks TLS: use https:// in " + at.url + "."
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
+		return "The port does not speak TLS: use http:// in " + at.url + ", or the port that speaks TLS."
+	}
+	return certificateRemedy(err, at)
+}
+
+// certificateRemedy is tlsRemedy for the server's certificate.
+func certificateRemedy(err error, at address) string {
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return "The server's certificate is signed by an unknown authority: give the authority's certificate with --ca (or MUNIMENT_CA)."
+		return "The server's certificate is signed by an unknown authority: " + at.authorities + "."
 	}
 	if e, ok := errors.AsType[x509.HostnameError](err); ok {
-		return fmt.Sprintf("The server's certificate is not for %q: use a name that it contains in --server (or MUNIMENT_SERVER), or add this one to the certificate.", e.Host)
+		return fmt.Sprintf("The server's certificate is not for %q: use a name that it contains in %s, or add this one to the certificate.", e.Host, at.url)
 	}
 	e, ok := errors.AsType[x509.CertificateInvalidError](err)
 	switch {
