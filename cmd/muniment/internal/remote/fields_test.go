@@ -26,7 +26,8 @@ func TestFieldWords(t *testing.T) {
 			for _, as := range []string{field, field + "[3]", field + `["a b"]`} {
 				word, ok := wordOf(as)
 				if !ok {
-					t.Errorf("%s: no word for the field %s", m.FullName(), as)
+					t.Errorf("%s: no word in fieldWords for the field %s", m.FullName(), as)
+					continue
 				}
 				want := "no"
 				if word != "" {
