@@ -147,3 +147,27 @@ func TestGateCallers(t *testing.T) {
 		t.Errorf("the control set: %v, %v", set, err)
 	}
 }
+
+// TestGateReadsFacts decides from the facts that were stored with evidence,
+// until the evidence is erased.
+func TestGateReadsFacts(t *testing.T) {
+	ts := newServer(t)
+	g := &gateTest{ts, t, acmeToken}
+	control := `{"id":"TESTS","title":"Tests have passed","state":"active","severity":"high","check":{"require":[{"name":"tests","unsigned":true}],"condition":"evidence.exists(e, e.facts.test.result == 'PASSED')"},"modes":[{"stage":"deploy","mode":"enforce"}]}`
+	if _, err := ts.event(acmeToken, "control", "control", control); err != nil { // 0
+		t.Fatal(err)
+	}
+	set := fmt.Sprintf(`{"version":"1","stages":["deploy"],"controls":[{"id":"TESTS","digest":"sha256:%x"}]}`, sha256.Sum256([]byte(control)))
+	if _, err := ts.event(acmeToken, "control-set", "set", set); err != nil { // 1
+		t.Fatal(err)
+	}
+	statement := fmt.Sprintf(`{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"x","digest":{"sha256":%q}}],"predicateType":"https://in-toto.io/attestation/test-result/v0.1","predicate":{"result":"PASSED","configuration":[{"name":"c","digest":{"sha256":%[1]q}}]}}`, strings.Repeat("a", 64))
+	if _, err := ts.client(acmeToken).Append(context.Background(), connect.NewRequest(&munimentv1.AppendRequest{Tenant: "acme", Submission: &munimentv1.Submission{Kind: "attestation", Payload: []byte(statement)}})); err != nil { // 2
+		t.Fatal(err)
+	}
+	g.want("with facts", "pass @3", nil, "a")
+	if _, err := ts.erase(2, munimentv1.ErasureScope_ERASURE_SCOPE_PAYLOAD, "a request"); err != nil { // 4
+		t.Fatal(err)
+	}
+	g.want("without facts", "undecided @5", nil, "a")
+}

@@ -105,7 +105,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	s.apply(cfg.Settings)
 	exceptions := &exception.Projection{Log: cfg.Ledger, Now: cfg.Now}
 	s.ingest.Referee = referee{exceptions}
-	s.decider = &decide.Decider{Log: cfg.Ledger, Facts: decide.PayloadFacts{Log: cfg.Ledger}, Exceptions: exceptions, Now: cfg.Now}
+	s.decider = &decide.Decider{Log: cfg.Ledger, Facts: decide.StoredFacts{Log: cfg.Ledger}, Exceptions: exceptions, Now: cfg.Now}
 	s.keeper = &retention.Keeper{Ingester: s.ingest, Reliance: s.decider, Now: cfg.Now}
 	s.appends = &rpc.Appends{Ledger: cfg.Ledger, Ingest: s.ingest, Limits: s.limits, Drain: s.drain, MayAppend: mayAppend, Public: s.publicOf,
 		Refused: func(ctx context.Context, err error) { s.audit.refused(ctx, s.now(), err) }}

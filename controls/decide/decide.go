@@ -178,19 +178,26 @@ func (d *Decider) newestFirst(ctx context.Context, s *ledger.Stream, f ledger.Fi
 	}
 }
 
-// PayloadFacts extracts facts from payloads each time.
-type PayloadFacts struct{ Log Log }
+// A FactsLog has the stored facts of entries. A *ledger.Ledger is a FactsLog.
+type FactsLog interface {
+	// Facts returns the encoded facts of an entry, or nil if it has none or its
+	// payload was erased.
+	Facts(ctx context.Context, e *ledger.Entry) ([]byte, error)
+}
+
+// StoredFacts reads the facts that are stored with entries.
+type StoredFacts struct{ Log FactsLog }
 
 // FactsOf implements Facts.
-func (p PayloadFacts) FactsOf(ctx context.Context, _ *ledger.Stream, e *ledger.Entry) (*facts.Facts, error) {
-	return facts.OfPayload(ctx, e.Header, func() ([]byte, error) {
-		content, err := p.Log.Payload(ctx, e)
-		if err != nil {
-			return nil, err
-		}
-		if content == nil {
-			return nil, fmt.Errorf("payload of entry %d: %w", e.Index, ledger.ErrErased)
-		}
-		return content.Content, nil
-	})
+func (s StoredFacts) FactsOf(ctx context.Context, _ *ledger.Stream, e *ledger.Entry) (*facts.Facts, error) {
+	encoded, err := s.Log.Facts(ctx, e)
+	switch {
+	case err != nil:
+		return nil, err
+	case encoded != nil:
+		return facts.Decode(encoded)
+	case facts.Expected(e.Header):
+		return nil, fmt.Errorf("facts of entry %d: %w", e.Index, ledger.ErrErased)
+	}
+	return nil, nil
 }

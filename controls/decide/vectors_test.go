@@ -120,7 +120,7 @@ func vectorEntryOf(t *testing.T, w *world, e *worldEntry) vectorEntry {
 		v.Payload = &text
 	}
 	v.Header = headerOf(e.Header)
-	f, err := PayloadFacts{w}.FactsOf(context.Background(), stream, &e.Entry)
+	f, err := payloadFacts{w}.FactsOf(context.Background(), stream, &e.Entry)
 	if err != nil && !errors.Is(err, ledger.ErrErased) {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/verifiers/facts"
 )
 
 // day0 is the time of the first entries.
@@ -134,7 +135,7 @@ func (w *world) erase(index uint64, header bool) {
 // decider returns a decider whose clock is that of the world.
 func (w *world) decider() *Decider {
 	now := func() time.Time { return day0.Add(hours(w.now)) }
-	return &Decider{Log: w, Facts: PayloadFacts{w}, Exceptions: &exception.Projection{Log: w, Now: now}, Now: now}
+	return &Decider{Log: w, Facts: payloadFacts{w}, Exceptions: &exception.Projection{Log: w, Now: now}, Now: now}
 }
 
 var stream = ledger.NewStream(entry.StreamKey{1})
@@ -340,4 +341,20 @@ func missing(r *evaluate.Result) []string {
 		all = append(all, name)
 	}
 	return all
+}
+
+// payloadFacts extracts facts from payloads.
+type payloadFacts struct{ Log Log }
+
+func (p payloadFacts) FactsOf(ctx context.Context, _ *ledger.Stream, e *ledger.Entry) (*facts.Facts, error) {
+	return facts.OfPayload(ctx, e.Header, func() ([]byte, error) {
+		content, err := p.Log.Payload(ctx, e)
+		if err != nil {
+			return nil, err
+		}
+		if content == nil {
+			return nil, fmt.Errorf("payload of entry %d: %w", e.Index, ledger.ErrErased)
+		}
+		return content.Content, nil
+	})
 }
