@@ -43,7 +43,7 @@ func Inputs(in *Input) string {
 	line("environment", Escape(in.Environment))
 	n := newestOf(in)
 	line("evidence", n.evidence.String())
-	line("finding", n.finding.String())
+	line(kindname.Finding, n.finding.String())
 	line("exception", n.exception.String())
 	line(kindname.KeyEvent, n.keyEvent.String())
 	return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(b.String())))

@@ -153,21 +153,12 @@ func readText(exact, pattern string) (t Text, err error) {
 func (t *Text) isSet() bool { return t.Exact != "" || t.Pattern != nil }
 
 func (s *Set) readControl(m *munimentv1.Control, signers map[string]*Signer) (*Control, error) {
-	c := &Control{ID: m.Id, Title: m.Title, Severity: m.Severity, SLA: readSLA(m.SlaDays), Types: m.GetAppliesTo().GetTypes(), Names: m.GetAppliesTo().GetNames(), Exceptions: exception.DefaultLimits}
+	c := &Control{ID: m.Id, Title: m.Title, Severity: m.Severity, SLA: readSLA(m.SlaDays), Types: m.GetAppliesTo().GetTypes(), Names: m.GetAppliesTo().GetNames(), Exceptions: exception.LimitsOf(m.Exceptions)}
 	if m.State == "retired" {
 		return nil, errors.New("it is retired")
 	}
 	if m.Parameters != nil {
 		c.Parameters = m.Parameters.AsMap()
-	}
-	if x := m.Exceptions; x != nil {
-		c.Exceptions = exception.Limits{MaxDays: exception.DefaultLimits.MaxDays, Approvers: 1, Wildcard: x.Wildcard}
-		if x.MaxDays != nil {
-			c.Exceptions.MaxDays = int(*x.MaxDays)
-		}
-		if x.Approvers != nil {
-			c.Exceptions.Approvers = int(*x.Approvers)
-		}
 	}
 	for _, row := range m.Modes {
 		mode := Mode(row.Mode)

@@ -71,7 +71,7 @@ var Rooms = []Room{
 	},
 	{
 		Folder: "cmd/muniment/internal/datadir", Purpose: "data folders: configuration, keys, stores",
-		Imports: []string{"ledger/engine", "api", "ingest", "verifiers", "ledger", "clients/go", "internal"},
+		Imports: []string{"ledger/engine", "api", "controls", "ingest", "verifiers", "ledger", "clients/go", "internal"},
 	},
 	{
 		Folder: "cmd/muniment/internal/term", Purpose: "output, messages, progress and exit codes",
@@ -232,6 +232,7 @@ var Restrictions = []Restriction{{
 		"ledger/receipt":                 1,
 		"ledger/cosereceipt":             1,
 		"clients/go":                     1,
+		"cmd/muniment/internal/decide":   1,
 		"cmd/muniment/internal/evidence": 1,
 	},
 	Instead: "use the parsed header of ledger.Entry or receipt.Verified",

@@ -3150,12 +3150,13 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\x12exception-decision\x10\x02\x18\x03\"3application/vnd.muniment.exception-decision.v1+json(\x80\x80@2\texception2\bdecision2\arequest2\aexpires:l\n" +
 	"\x12Exception decision\x12\x1da decision about an exception*7exception {exception}: {decision}[ until {expires|day}]B\n" +
 	"\n" +
-	"\b_request\"\xb7\n" +
+	"\b_request\"\xc2\n" +
 	"\n" +
 	"\aFinding\x12(\n" +
 	"\x02id\x18\x01 \x01(\tB\x18\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02\xb2\xed\x18\t\n" +
-	"\afindingR\x02id\x12!\n" +
-	"\x05title\x18\x02 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\bR\x05title\x12^\n" +
+	"\afindingR\x02id\x12,\n" +
+	"\x05title\x18\x02 \x01(\tB\x16\xbaH\b\xc8\x01\x01r\x03\x18\x80\b\xb2\xed\x18\a\n" +
+	"\x05titleR\x05title\x12^\n" +
 	"\bseverity\x18\x03 \x01(\tBB\xbaH1\xc8\x01\x01r,R\bcriticalR\x04highR\x06mediumR\x03lowR\x04infoR\aunknown\xb2\xed\x18\n" +
 	"\n" +
 	"\bseverityR\bseverity\x12S\n" +

@@ -16,6 +16,7 @@ import (
 
 	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/oidc"
+	"muniment.dev/muniment/controls/attest"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/cosereceipt"
 	"muniment.dev/muniment/ledger/entry"
@@ -239,6 +240,7 @@ type Dir struct {
 	ClientCA   *x509.CertPool   // nil if client certificates are not accepted
 	Warnings   []string         // to be logged when the server starts
 	SCITT      *cosereceipt.Key // nil if there is no SCITT endpoint
+	Gate       *attest.Signer   // nil if passes are not published as attestations
 }
 
 // Load reads and checks everything in the folder except the store. It changes
@@ -268,6 +270,9 @@ func Load(path string) (*Dir, error) {
 		return nil, err
 	}
 	if d.SCITT, err = loadSCITTKey(path); err != nil {
+		return nil, err
+	}
+	if d.Gate, err = loadGateKey(path); err != nil {
 		return nil, err
 	}
 	if d.Config.TLS.ClientCA != "" {

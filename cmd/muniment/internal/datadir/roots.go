@@ -35,8 +35,8 @@ type rootConfig struct {
 	Tenants     []string `yaml:"tenants"`
 }
 
-// parseAge parses a duration in days or in Go's units, such as 90d or 36h.
-func parseAge(s string) (time.Duration, error) {
+// ParseAge parses a duration in days or in Go's units, such as 90d or 36h.
+func ParseAge(s string) (time.Duration, error) {
 	if n, ok := strings.CutSuffix(s, "d"); ok {
 		if days, err := strconv.Atoi(n); err == nil && days >= 0 && days <= 36525 {
 			return time.Duration(days) * 24 * time.Hour, nil
@@ -51,7 +51,7 @@ func parseAge(s string) (time.Duration, error) {
 // stops using it. Zero is never.
 func (r *rootConfig) ages() (warn, refuse time.Duration, err error) {
 	if r.RefuseAfter != "" {
-		if refuse, err = parseAge(r.RefuseAfter); err != nil {
+		if refuse, err = ParseAge(r.RefuseAfter); err != nil {
 			return 0, 0, fmt.Errorf("refuse_after: %w", err)
 		}
 	}
@@ -61,7 +61,7 @@ func (r *rootConfig) ages() (warn, refuse time.Duration, err error) {
 		}
 		return warn, refuse, nil
 	}
-	if warn, err = parseAge(r.WarnAfter); err != nil {
+	if warn, err = ParseAge(r.WarnAfter); err != nil {
 		return 0, 0, fmt.Errorf("warn_after: %w", err)
 	}
 	if refuse > 0 && warn > refuse {

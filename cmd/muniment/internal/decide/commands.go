@@ -3,7 +3,10 @@ package decide
 
 // Commands are the commands of this group.
 type Commands struct {
-	Control controlCmd `cmd:"" group:"decide" help:"Write, validate, apply or show controls, which decide what may ship."`
-	Policy  policyCmd  `cmd:"" group:"decide" help:"Test, lint, set or print admission policies, which decide what evidence is recorded."`
-	Trace   traceCmd   `cmd:"" group:"decide" help:"Show all evidence on an artifact as a tree."`
+	Control   controlCmd   `cmd:"" group:"decide" help:"Write, validate, apply or show controls, which decide what may ship."`
+	Exception exceptionCmd `cmd:"" group:"decide" help:"Request, approve and list exceptions from controls."`
+	Finding   findingCmd   `cmd:"" group:"decide" help:"Record findings, and follow them to their resolution."`
+	Gate      gateCmd      `cmd:"" group:"decide" help:"Decide whether artifacts may pass a stage."`
+	Policy    policyCmd    `cmd:"" group:"decide" help:"Test, lint, set or print admission policies, which decide what evidence is recorded."`
+	Trace     traceCmd     `cmd:"" group:"decide" help:"Show all evidence on an artifact as a tree."`
 }

@@ -33,7 +33,7 @@ type initCmd struct {
 }
 
 func (initCmd) Help() string {
-	return `Makes DIR/muniment.yaml, DIR/log.key (signs the log), DIR/policy (for verifiers), and DIR/tokens/NAME.token and
+	return `Makes DIR/muniment.yaml, DIR/log.key (signs the log), DIR/policy (for verifiers), DIR/gate.key (signs attestations of decisions), and DIR/tokens/NAME.token and
 DIR/streams/NAME.key (for the tenant). Back up log.key: without it the log cannot continue.
 
 Exit code: 0 made; 2 failed, and an existing folder is unchanged.
@@ -80,7 +80,11 @@ func (c *initCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
-	extra := rekorFiles
+	gate, err := datadir.GateFiles()
+	if err != nil {
+		return err
+	}
+	extra := append(rekorFiles, gate...)
 	if c.PostQuantum {
 		pq, err := postQuantumFiles(c.Origin)
 		if err != nil {
@@ -117,6 +121,8 @@ func (c *initCmd) madeFiles() []term.MadeFile {
 		{File: datadir.ConfigFile, Purpose: "configuration"},
 		{File: datadir.KeyFile, Purpose: "signs the log: back it up, and keep it secret"},
 		{File: datadir.PolicyFile, Purpose: "for everyone who verifies receipts"},
+		{File: datadir.GateKeyFile, Purpose: "signs attestations of what gates let through: back it up, and keep it secret"},
+		{File: datadir.GatePublicKeyFile, Purpose: "for everyone who verifies these attestations"},
 		{File: tenantToken(c.Tenant), Purpose: fmt.Sprintf("tenant %s's first token, with the role admin", c.Tenant)},
 		{File: tenantStreamKey(c.Tenant), Purpose: fmt.Sprintf("tenant %s's stream key, for auditors of its stream", c.Tenant)},
 		{File: OperatorToken(FirstOperator), Purpose: "your token for /metrics and the details of /readyz"},

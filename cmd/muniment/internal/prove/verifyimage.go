@@ -1,20 +1,14 @@
 package prove
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
-	"muniment.dev/muniment/internal/ownfolder"
 	"muniment.dev/muniment/verifiers/oci"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
@@ -58,13 +52,10 @@ func (c *verifyImageCmd) Run(a *term.App) error {
 	}
 	var keep func(*oci.Finding, []byte) error
 	if c.Save != "" {
-		if err := ownfolder.CheckFolder(c.Save); err != nil {
-			return fmt.Errorf("--save: %w", err)
+		if err := term.SaveFolder(c.Save); err != nil {
+			return err
 		}
-		if err := os.MkdirAll(c.Save, 0o777); err != nil {
-			return fmt.Errorf("--save: %w", err)
-		}
-		keep = func(_ *oci.Finding, data []byte) error { return saveByDigest(a, c.Save, data) }
+		keep = func(_ *oci.Finding, data []byte) error { return a.SaveByDigest(c.Save, data) }
 	}
 	report, err := oci.Verify(a.Ctx, r, oci.Criteria{Signer: check.signer, PredicateType: check.predicate}, keep)
 	if err != nil {
@@ -83,21 +74,6 @@ func (c *verifyImageCmd) Run(a *term.App) error {
 		return term.ExitWith(term.ExitNo, nil)
 	}
 	return err
-}
-
-// saveByDigest writes a file that is named by the digest of its content.
-func saveByDigest(a *term.App, dir string, data []byte) error {
-	sum := sha256.Sum256(data)
-	path := filepath.Join(dir, "sha256-"+hex.EncodeToString(sum[:])+".json")
-	if _, err := os.Lstat(path); err == nil {
-		return nil // append verifies the content
-	} else if !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("--save: %w", err)
-	}
-	if err := a.WriteOutput(path, data); err != nil {
-		return fmt.Errorf("--save: %w", err)
-	}
-	return nil
 }
 
 func imageText(r *oci.Report, check *bundleCheck) string {

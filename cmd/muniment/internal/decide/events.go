@@ -1,0 +1,68 @@
+package decide
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+// appendEvent appends an event as the JSON form of its message and returns the
+// index of its entry.
+func appendEvent(ctx context.Context, client *muniment.Client, kind string, m proto.Message) (uint64, error) {
+	payload, err := protojson.Marshal(m)
+	if err != nil {
+		return 0, err
+	}
+	key := make([]byte, 16)
+	if _, err := rand.Read(key); err != nil {
+		return 0, err
+	}
+	r, err := client.Append(ctx, muniment.Submission{Kind: kind, Payload: payload, IdempotencyKey: hex.EncodeToString(key)})
+	if err == nil {
+		err = r.Err
+	}
+	return r.Index, err
+}
+
+// eachEntry calls f for each entry that matches a filter, oldest first.
+func eachEntry(ctx context.Context, client *muniment.Client, filter *munimentv1.Filter, f func(*munimentv1.Entry) error) error {
+	token := ""
+	for {
+		res, err := client.ListEntries(ctx, connect.NewRequest(&munimentv1.ListEntriesRequest{Tenant: client.Tenant, Filter: filter, PageSize: 1000, PageToken: token, Order: munimentv1.Order_ORDER_OLDEST_FIRST}))
+		if err != nil {
+			return err
+		}
+		for _, e := range res.Msg.Entries {
+			if err := f(e); err != nil {
+				return err
+			}
+		}
+		if token = res.Msg.NextPageToken; token == "" {
+			return nil
+		}
+	}
+}
+
+// ledgerEntry returns an entry that the API returned as the ledger reads it.
+// The header of an erased one is nil.
+func ledgerEntry(e *munimentv1.Entry) (*ledger.Entry, error) {
+	out := &ledger.Entry{Index: e.Index, Skeleton: entry.Skeleton{Time: uint64(e.Time.AsTime().UnixMilli())}}
+	if len(e.Header) == 0 {
+		return out, nil
+	}
+	var err error
+	if out.Header, err = entry.ParseHeader(e.Header); err != nil {
+		return nil, fmt.Errorf("entry %d: %w", e.Index, err)
+	}
+	return out, nil
+}

@@ -1,0 +1,343 @@
+package decide
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/cmd/muniment/internal/remote"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/controls/images"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+// Outcomes of a decision.
+const (
+	outcomePass      = "pass"
+	outcomeBlocked   = "blocked"
+	outcomeUndecided = "undecided"
+)
+
+type gateCmd struct {
+	subjectFlags
+	remote.Flags
+	Stage       string `help:"Stage to pass, as the control set names it, such as build, promote or deploy." required:"" placeholder:"STAGE"`
+	Environment string `help:"Environment, such as production/eu. Controls can be enforced in some environments only." placeholder:"NAME"`
+	At          string `help:"Decide as of a tree size, or a time in RFC 3339. The decision is not recorded." placeholder:"SIZE|TIME"`
+	DryRun      bool   `help:"Do not record the decision."`
+	Format      string `help:"Output: text for people, json, sarif (SARIF 2.1.0) or junit (JUnit XML)." enum:"text,json,sarif,junit" default:"text"`
+	JSON        bool   `help:"The same as --format json."`
+	Save        string `help:"Write the attestations of a pass to this folder, as Sigstore bundles named by digest." placeholder:"DIR" type:"path"`
+}
+
+func (gateCmd) Help() string {
+	return `Decides whether artifacts may pass a stage, by the control set in force and the evidence in the ledger. Registries are only asked what a tag or an
+index stands for. The ledger records each decision. The decision is the same in every place that holds the same entries.
+
+Output lists, for each control, what it needs, what was found, and what is missing. Exceptions that a pass rests on are listed with their expiry.
+
+Exit code: 0 pass; 1 blocked; 2 could not decide. Treat 2 like 1: nothing that is unproven may pass.
+
+Examples:
+  muniment gate registry.example.com/app:1.7.0 --stage deploy --environment production/eu
+  muniment gate gateway-1.7.0.tgz --stage promote
+  helm template gateway | muniment gate --manifest - --stage deploy --environment production/eu
+  muniment gate sha256:2cf24dba… --type image --stage deploy --at 2026-11-01T00:00:00Z
+  muniment gate dist/*.tgz --stage build --format sarif > gate.sarif`
+}
+
+func (c *gateCmd) Run(a *term.App) error {
+	if c.JSON {
+		c.Format = "json"
+	}
+	request := &munimentv1.DecideRequest{Stage: c.Stage, Environment: c.Environment, DryRun: c.DryRun}
+	if err := setAt(request, c.At); err != nil {
+		return err
+	}
+	client, err := c.Client(nil, nil)
+	if err != nil {
+		return err
+	}
+	request.Tenant = client.Tenant
+	set, err := controlSet(a.Ctx, client)
+	if err != nil {
+		return err
+	}
+	subjects, unknown, err := c.resolve(a, imagePaths(set.GetSet()))
+	if err != nil {
+		return err
+	}
+	for _, s := range subjects {
+		request.Subjects = append(request.Subjects, s.GateSubject)
+	}
+	request.Explain = len(subjects) <= maxExplained
+	report := &gateReport{Stage: c.Stage, Environment: c.Environment, Decision: outcomePass, warnUnknown: set.GetSet().GetUnknownImageFields() == "warn"}
+	if len(subjects) > 0 {
+		res, err := client.Gate.Decide(a.Ctx, connect.NewRequest(request))
+		if err != nil {
+			return err
+		}
+		report.add(subjects, res.Msg.Decisions)
+	}
+	report.addUnknown(unknown)
+	if c.Save != "" {
+		if err := report.save(a, c.Save); err != nil {
+			return err
+		}
+	}
+	if err := report.write(a.Stdout, c.Format); err != nil {
+		return err
+	}
+	switch report.Decision {
+	case outcomePass:
+		return nil
+	case outcomeBlocked:
+		return term.ExitWith(term.ExitNo, nil)
+	}
+	return term.ExitWith(term.ExitFailed, nil)
+}
+
+// controlSet returns the control set in force, or nil if there is none. The
+// decision then explains that.
+func controlSet(ctx context.Context, client *muniment.Client) (*munimentv1.GetControlSetResponse, error) {
+	res, err := client.Gate.GetControlSet(ctx, connect.NewRequest(&munimentv1.GetControlSetRequest{Tenant: client.Tenant}))
+	if connect.CodeOf(err) == connect.CodeNotFound {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	return res.Msg, nil
+}
+
+// maxExplained is the number of subjects whose results the API explains.
+const maxExplained = 100
+
+// setAt sets the point in time of a request from a flag.
+func setAt(r *munimentv1.DecideRequest, at string) error {
+	if at == "" {
+		return nil
+	}
+	var size uint64
+	if _, err := fmt.Sscanf(at+" ", "%d ", &size); err == nil && fmt.Sprint(size) == at {
+		r.At = &munimentv1.DecideRequest_TreeSize{TreeSize: size}
+		return nil
+	}
+	t, err := time.Parse(time.RFC3339, at)
+	if err != nil {
+		return fmt.Errorf("--at: %q is neither a tree size nor a time in RFC 3339, such as 2026-11-01T00:00:00Z", at)
+	}
+	r.At = &munimentv1.DecideRequest_Time{Time: timestamppb.New(t)}
+	return nil
+}
+
+// imagePaths returns the places of images that the control set configures.
+func imagePaths(set *munimentv1.ControlSet) []images.Path {
+	var paths []images.Path
+	for _, p := range set.GetImagePaths() {
+		paths = append(paths, images.Path{APIVersion: p.ApiVersion, Kind: p.Kind, Path: p.Path})
+	}
+	return paths
+}
+
+// A gateReport is the result of the command. Its JSON is stable.
+type gateReport struct {
+	Decision    string         `json:"decision"`
+	Stage       string         `json:"stage"`
+	Environment string         `json:"environment,omitempty"`
+	ControlSet  string         `json:"controlSet,omitempty"`
+	TreeSize    uint64         `json:"treeSize"`
+	Decided     string         `json:"decided,omitempty"`
+	Subjects    []gateSubject  `json:"subjects"`
+	Unknown     []unknownField `json:"unknownFields,omitempty"`
+
+	warnUnknown bool
+}
+
+type gateSubject struct {
+	Name       string            `json:"name,omitempty"`
+	Type       string            `json:"type"`
+	Digest     map[string]string `json:"digest"`
+	Parts      []string          `json:"parts,omitempty"`
+	Where      []string          `json:"where,omitempty"`
+	Decision   string            `json:"decision"`
+	Reason     string            `json:"reason,omitempty"`
+	ValidUntil string            `json:"validUntil,omitempty"`
+	Entry      *uint64           `json:"entry,omitempty"`
+	Repeated   bool              `json:"repeated,omitempty"`
+	Results    []gateResult      `json:"results"`
+
+	attestations [][]byte
+}
+
+type gateResult struct {
+	Control      string            `json:"control"`
+	Title        string            `json:"title,omitempty"`
+	Severity     string            `json:"severity,omitempty"`
+	Owner        string            `json:"owner,omitempty"`
+	Mode         string            `json:"mode"`
+	Result       string            `json:"result"`
+	Reason       string            `json:"reason"`
+	Missing      []string          `json:"missing,omitempty"`
+	Entries      []uint64          `json:"entries,omitempty"`
+	Condition    string            `json:"condition,omitempty"`
+	Requirements []gateRequirement `json:"requirements,omitempty"`
+	Exceptions   []gateException   `json:"exceptions,omitempty"`
+}
+
+type gateRequirement struct {
+	Name    string      `json:"name"`
+	Needs   string      `json:"needs"`
+	Met     bool        `json:"met"`
+	Found   []gateFound `json:"found,omitempty"`
+	Ignored []gateFound `json:"ignored,omitempty"`
+}
+
+type gateFound struct {
+	Entry         uint64   `json:"entry"`
+	Time          string   `json:"time"`
+	Age           string   `json:"age"`
+	Kind          string   `json:"kind"`
+	PredicateType string   `json:"predicateType,omitempty"`
+	Signers       []string `json:"signers,omitempty"`
+	Why           string   `json:"why,omitempty"`
+}
+
+type gateException struct {
+	ID        string   `json:"id"`
+	Entry     uint64   `json:"entry"`
+	Expires   string   `json:"expires"`
+	Requester string   `json:"requester"`
+	Approvers []string `json:"approvers"`
+}
+
+type unknownField struct {
+	Resource  string `json:"resource"`
+	Field     string `json:"field"`
+	Reference string `json:"reference"`
+}
+
+// outcomes from best to worst, as section 2 of docs/spec/decision.md orders
+// them.
+var outcomes = []string{outcomePass, outcomeUndecided, outcomeBlocked}
+
+func worse(a, b string) string {
+	return outcomes[max(slices.Index(outcomes, a), slices.Index(outcomes, b))]
+}
+
+func (r *gateReport) add(subjects []*subject, decisions []*munimentv1.SubjectDecision) {
+	for i, d := range decisions {
+		g := d.Decision
+		r.ControlSet, r.TreeSize, r.Decided = g.GetControlSet(), g.GetTreeSize(), formatTime(g.Decided)
+		s := subjects[i]
+		out := gateSubject{
+			Name: s.Artifact.Name, Type: s.Type, Digest: s.Artifact.Digest, Where: s.Where, Decision: g.Decision, Reason: g.Reason, ValidUntil: formatTime(g.ValidUntil),
+			Entry: d.Index, Repeated: d.Repeated, Results: []gateResult{}, attestations: d.Attestations,
+		}
+		for _, p := range s.Parts {
+			out.Parts = append(out.Parts, strings.TrimSpace(p.Platform+" "+digestText(p.Digest)))
+		}
+		why := map[string]*munimentv1.Explanation{}
+		for _, e := range d.Explanations {
+			why[e.Control] = e
+		}
+		for _, c := range g.Results {
+			out.Results = append(out.Results, newResult(c, why[c.Control], g.Decided.AsTime()))
+		}
+		r.Subjects = append(r.Subjects, out)
+		r.Decision = worse(r.Decision, g.Decision)
+	}
+}
+
+func newResult(c *munimentv1.ControlResult, why *munimentv1.Explanation, decided time.Time) gateResult {
+	out := gateResult{
+		Control: c.Control, Mode: c.Mode, Result: c.Result, Reason: c.Reason, Missing: c.Missing, Entries: c.Entries,
+		Title: why.GetTitle(), Severity: why.GetSeverity(), Owner: why.GetOwner(), Condition: why.GetCondition(),
+	}
+	for _, q := range why.GetRequirements() {
+		out.Requirements = append(out.Requirements, gateRequirement{q.Name, q.Needs, q.Met, foundEvidence(q.Found, decided), foundEvidence(q.Ignored, decided)})
+	}
+	for _, x := range why.GetExceptions() {
+		out.Exceptions = append(out.Exceptions, gateException{x.Id, x.Index, formatTime(x.Expires), x.Requester, x.Approvers})
+	}
+	return out
+}
+
+func foundEvidence(all []*munimentv1.FoundEvidence, decided time.Time) (out []gateFound) {
+	for _, f := range all {
+		out = append(out, gateFound{f.Index, formatTime(f.Time), age(decided.Sub(f.Time.AsTime())), f.Kind, f.PredicateType, f.Signers, f.Why})
+	}
+	return out
+}
+
+// age returns a duration in its largest unit, such as 3 days.
+func age(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour:
+		return term.Count(int(d.Hours()/24), "day")
+	case d >= 2*time.Hour:
+		return term.Count(int(d.Hours()), "hour")
+	case d >= 2*time.Minute:
+		return term.Count(int(d.Minutes()), "minute")
+	}
+	return term.Count(max(int(d.Seconds()), 0), "second")
+}
+
+func formatTime(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return ""
+	}
+	return t.AsTime().UTC().Format(term.TimeFormat)
+}
+
+func digestText(d map[string]string) string {
+	var all []string
+	for alg, v := range d {
+		all = append(all, alg+":"+v)
+	}
+	slices.Sort(all)
+	return strings.Join(all, " ")
+}
+
+func (r *gateReport) addUnknown(all []images.Image) {
+	for _, i := range all {
+		r.Unknown = append(r.Unknown, unknownField{i.Resource, i.Field, i.Reference})
+	}
+	if len(all) > 0 && !r.warnUnknown {
+		r.Decision = worse(r.Decision, outcomeUndecided)
+	}
+}
+
+// save writes the attestations of all passes.
+func (r *gateReport) save(a *term.App, dir string) error {
+	if err := term.SaveFolder(dir); err != nil {
+		return err
+	}
+	for _, s := range r.Subjects {
+		for _, bundle := range s.attestations {
+			if err := a.SaveByDigest(dir, bundle); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r *gateReport) write(w *term.Output, format string) error {
+	switch format {
+	case "json":
+		return term.WriteJSON(w, r)
+	case "sarif":
+		return r.writeSARIF(w)
+	case "junit":
+		return r.writeJUnit(w)
+	}
+	_, err := io.WriteString(w, r.Text())
+	return err
+}
