@@ -92,7 +92,11 @@ func Unresolved(subject Subject, scans, vex []*Evidence) ([]Finding, error) {
 		return nil, err
 	}
 	var findings []Finding
-	seen := map[string]bool{}
+	type finding struct {
+		id  string
+		pkg Package
+	}
+	seen := map[finding]bool{}
 	for _, e := range Newest(scans) {
 		s := e.Facts.Scan
 		if !s.Complete() {
@@ -100,11 +104,11 @@ func Unresolved(subject Subject, scans, vex []*Evidence) ([]Finding, error) {
 		}
 		for i := range s.Vulnerabilities {
 			v := &s.Vulnerabilities[i]
-			key := v.ID + "\x00" + v.Package.PURL + "\x00" + v.Package.Name + "\x00" + v.Package.Version
-			if seen[key] {
+			this := finding{v.ID, v.Package}
+			if seen[this] {
 				continue
 			}
-			seen[key] = true
+			seen[this] = true
 			about, err := j.find(v)
 			if err != nil {
 				return nil, err
@@ -128,9 +132,7 @@ func incomplete(e *Evidence, group string, l *List) error {
 
 // A join finds the statement that counts for a vulnerability.
 type join struct {
-	// statements by vulnerability and package, as key returns it; the one that
-	// counts first
-	about       map[string][]about
+	about       map[aboutKey][]about // the statement that counts first
 	purls       map[string]PURL // parsed, by canonical form
 	comparisons int
 }
@@ -145,15 +147,17 @@ type about struct {
 	further []*PURL // of which one must cover the package, too; nil: no restriction
 }
 
+// An aboutKey is a vulnerability in a package.
+type aboutKey struct {
+	id   string // in upper case
+	base string // of the package's PURL, or anyPackage
+}
+
 // anyPackage is the base in the key of statements about every package.
 const anyPackage = ""
 
-func key(vulnerability, base string) string {
-	return strings.ToUpper(vulnerability) + "\x00" + base
-}
-
 func newJoin(subject Subject, vex []*Evidence) (*join, error) {
-	j := &join{about: map[string][]about{}, purls: map[string]PURL{}}
+	j := &join{about: map[aboutKey][]about{}, purls: map[string]PURL{}}
 	is := newSubject(subject)
 	for _, e := range vex {
 		if e.Facts.VEX == nil {
@@ -212,7 +216,7 @@ func (j *join) file(a about, pkg *PURL) {
 		base = pkg.Base
 	}
 	for _, id := range append([]string{a.ID}, a.Aliases...) {
-		k := key(id, base)
+		k := aboutKey{upperASCII(id), base}
 		j.about[k] = append(j.about[k], a)
 	}
 }
@@ -243,8 +247,9 @@ func (j *join) find(v *Vulnerability) (*about, error) {
 		if i >= 0 {
 			id = v.Aliases[i]
 		}
-		for _, base := range []string{anyPackage, pkg.Base} {
-			list := j.about[key(id, base)]
+		id = upperASCII(id)
+		for _, base := range [...]string{anyPackage, pkg.Base} {
+			list := j.about[aboutKey{id, base}]
 			for n := range list {
 				a := &list[n]
 				if best != nil && best.compare(a) >= 0 {

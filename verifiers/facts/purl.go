@@ -88,6 +88,15 @@ func lowerASCII(s string) string {
 	}, s)
 }
 
+func upperASCII(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' {
+			r -= 'a' - 'A'
+		}
+		return r
+	}, s)
+}
+
 func appendQualifiers(b *strings.Builder, s string) bool {
 	var all [][2]string
 	for pair := range strings.SplitSeq(s, "&") {
