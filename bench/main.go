@@ -81,6 +81,7 @@ func main() {
 		{"large log", b.largeLog},
 		{"search", b.search},
 		{"decide", b.decides},
+		{"facts", b.factsCost},
 		{"curve", b.curve},
 	}
 	for i := range attacks {

@@ -133,7 +133,7 @@ func incomplete(e *Evidence, group string, l *List) error {
 // A join finds the statement that counts for a vulnerability.
 type join struct {
 	about       map[aboutKey][]about // the statement that counts first
-	purls       map[string]PURL // parsed, by canonical form
+	purls       map[string]PURL      // parsed, by canonical form
 	comparisons int
 }
 
