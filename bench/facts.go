@@ -18,7 +18,8 @@ const (
 	factsRounds  = 20
 )
 
-// factsCost measures what facts cost at intake, and the join of a scan with VEX.
+// factsCost measures what facts cost at intake, and the join of a scan with
+// VEX.
 func (b *bench) factsCost() {
 	l := b.open("facts")
 	defer l.close()

@@ -31,7 +31,8 @@ func Decode(data []byte) (*Facts, error) {
 	if len(data) == 0 || data[0] != encoding {
 		return nil, ErrEncoding
 	}
-	c := &coder{in: string(data[1:]), table: make([]string, 0, len(data)/32)} // strings of the facts are parts of in
+	// strings of the facts are parts of in
+	c := &coder{in: string(data[1:]), table: make([]string, 0, len(data)/32)}
 	f := &Facts{Version: Version}
 	c.facts(f)
 	if c.bad || c.in != "" {
