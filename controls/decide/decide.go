@@ -60,7 +60,8 @@ type Decider struct {
 	Exceptions *exception.Projection
 	Now        func() time.Time
 
-	states states
+	elements int // bound on facts; 0: maxElements
+	states   states
 }
 
 // Decide makes a decision for each of the artifacts, in their order, all about

@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -150,7 +151,7 @@ func (g *gatherer) addEvidence(ctx context.Context, in *evaluate.Input, found ma
 	for _, e := range entries {
 		one := evaluate.Evidence{Index: e.Index, Time: timeOf(e), Header: e.Header}
 		if in.Set.ReadsFacts(e.Header) {
-			if elements > maxElements {
+			if elements > cmp.Or(g.elements, maxElements) {
 				one.Unavailable = true
 			} else if err := g.addFacts(ctx, &one, e); err != nil {
 				return err
