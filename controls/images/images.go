@@ -142,7 +142,7 @@ func (s *scan) resource(n *yaml.Node, depth int) error {
 		return fmt.Errorf("line %d: not a Kubernetes resource", n.Line)
 	}
 	apiVersion, kind := text(n, "apiVersion"), text(n, "kind")
-	if items := child(n, "items"); items != nil && items.Kind == yaml.SequenceNode && strings.HasSuffix(kind, "List") {
+	if items := child(n, "items"); items != nil && items.Kind == yaml.SequenceNode && (strings.HasSuffix(kind, "List") || holdsResources(items)) {
 		for _, item := range items.Content {
 			if err := s.resource(item, depth+1); err != nil {
 				return err
@@ -171,6 +171,17 @@ func (s *scan) resource(n *yaml.Node, depth int) error {
 		v.pod = pod
 	}
 	return v.node(n, nil, "", 0)
+}
+
+// holdsResources reports whether one of the items is a resource. Clients apply
+// the items of every such document, whatever its kind.
+func holdsResources(items *yaml.Node) bool {
+	return slices.ContainsFunc(items.Content, func(item *yaml.Node) bool {
+		for item.Kind == yaml.AliasNode {
+			item = item.Alias
+		}
+		return text(item, "apiVersion") != "" && text(item, "kind") != ""
+	})
 }
 
 // A visit looks for images in one resource.
@@ -204,12 +215,19 @@ func (v *visit) node(n *yaml.Node, path []string, field string, depth int) error
 		}
 		seen := map[string]bool{}
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			key, value := n.Content[i].Value, n.Content[i+1]
+			name, value := n.Content[i], n.Content[i+1]
+			for name.Kind == yaml.AliasNode {
+				name = name.Alias
+			}
+			if name.Kind != yaml.ScalarNode {
+				return fmt.Errorf("line %d: %s: the name of a member is not a text", n.Content[i].Line, v.resource)
+			}
+			key := name.Value
 			if seen[key] {
 				return fmt.Errorf("line %d: %s: duplicate member %q", n.Content[i].Line, v.resource, key)
 			}
 			seen[key] = true
-			if n.Content[i].ShortTag() == "!!merge" {
+			if name.ShortTag() == "!!merge" {
 				if err := v.node(value, path, field, depth+1); err != nil {
 					return err
 				}
@@ -246,7 +264,28 @@ func (v *visit) member(key string, n *yaml.Node, path []string, field string, de
 	case looksLikeImage(key) && n.Kind == yaml.MappingNode && (text(n, "repository") != "" || text(n, "reference") != "") && !v.holdsKnown(path):
 		return v.add(&v.found.Unknown, n, field)
 	}
+	if looksLikeImage(strings.TrimSuffix(key, "s")) && n.Kind == yaml.SequenceNode {
+		if err := v.listed(n, field); err != nil {
+			return err
+		}
+	}
 	return v.node(n, path, field, depth)
+}
+
+// listed reports the texts in a list whose name suggests images, such as
+// images.
+func (v *visit) listed(n *yaml.Node, field string) error {
+	for i, e := range n.Content {
+		for e.Kind == yaml.AliasNode {
+			e = e.Alias
+		}
+		if e.Kind == yaml.ScalarNode && e.ShortTag() == "!!str" && e.Value != "" {
+			if err := v.add(&v.found.Unknown, e, fmt.Sprintf("%s[%d]", field, i)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // holdsKnown reports whether a known image is below the path.
@@ -305,7 +344,11 @@ func (v *visit) add(to *[]Image, n *yaml.Node, field string) error {
 // child returns a member of a map, or nil.
 func child(n *yaml.Node, name string) *yaml.Node {
 	for i := 0; i+1 < len(n.Content) && n.Kind == yaml.MappingNode; i += 2 {
-		if n.Content[i].Value == name {
+		key := n.Content[i]
+		for key.Kind == yaml.AliasNode {
+			key = key.Alias
+		}
+		if key.Value == name {
 			c := n.Content[i+1]
 			for c.Kind == yaml.AliasNode {
 				c = c.Alias

@@ -65,6 +65,20 @@ spec:
 			paths: []Path{{"example.com/v1", "Flow", "spec.steps[].run.ref"}}, known: []string{"Flow/f spec.steps[0].run.ref a", "Flow/f spec.steps[1].run.ref b"}},
 		{name: "an API version that is not built in", text: "apiVersion: apps/v1beta1\nkind: Deployment\nmetadata: {name: d}\nspec: {template: {spec: {containers: [{image: a}]}}}\n",
 			unknown: []string{"Deployment/d spec.template.spec.containers[0].image a"}},
+		{name: "the name of a member is an alias", text: `apiVersion: v1
+kind: Pod
+metadata: {name: p, annotations: {a: &i image, b: &s spec}}
+*s : {containers: [{*i : app:1}]}
+`, known: []string{"Pod/p spec.containers[0].image app:1"}},
+		{name: "items of a kind that is not a list", text: `apiVersion: example.com/v1
+kind: Bundle
+items: [{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {containers: [{image: app:1}]}}]
+`, known: []string{"Pod/p spec.containers[0].image app:1"}},
+		{name: "lists of images", text: `apiVersion: example.com/v1
+kind: Cache
+metadata: {name: c}
+spec: {images: ["app:1", "app:2"], image: [app:3], names: [no]}
+`, unknown: []string{"Cache/c spec.images[0] app:1", "Cache/c spec.images[1] app:2", "Cache/c spec.image[0] app:3"}},
 		{name: "block device of a volume", text: "apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: v}\nspec: {rbd: {image: disk}}\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

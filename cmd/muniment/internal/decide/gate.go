@@ -84,6 +84,9 @@ func (c *gateCmd) Run(a *term.App) error {
 		if err != nil {
 			return err
 		}
+		if n := len(res.Msg.Decisions); n != len(subjects) {
+			return fmt.Errorf("the server decided about %d of %s: upgrade it, or ask about fewer", n, term.Count(len(subjects), "artifact"))
+		}
 		report.add(subjects, res.Msg.Decisions)
 	}
 	report.addUnknown(unknown)
@@ -227,8 +230,15 @@ type unknownField struct {
 // them.
 var outcomes = []string{outcomePass, outcomeUndecided, outcomeBlocked}
 
-func worse(a, b string) string {
-	return outcomes[max(slices.Index(outcomes, a), slices.Index(outcomes, b))]
+// worse returns the worse of two outcomes. One that this version does not
+// define is undecided.
+func worse(a, b string) string { return outcomes[max(rank(a), rank(b))] }
+
+func rank(outcome string) int {
+	if i := slices.Index(outcomes, outcome); i >= 0 {
+		return i
+	}
+	return slices.Index(outcomes, outcomeUndecided)
 }
 
 func (r *gateReport) add(subjects []*subject, decisions []*munimentv1.SubjectDecision) {

@@ -76,6 +76,8 @@ func TestGateWorstDecides(t *testing.T) {
 		{[]string{"pass"}, true, false, "undecided"},
 		{[]string{"pass"}, true, true, "pass"},
 		{nil, true, false, "undecided"},
+		{[]string{"pass", ""}, false, false, "undecided"},
+		{[]string{"approved"}, false, false, "undecided"},
 		{[]string{"blocked"}, true, false, "blocked"},
 	} {
 		r := &gateReport{Decision: outcomePass, warnUnknown: c.warn}
@@ -88,6 +90,23 @@ func TestGateWorstDecides(t *testing.T) {
 		if r.Decision != c.want {
 			t.Errorf("%+v: %s", c, r.Decision)
 		}
+	}
+}
+
+// TestManifestImagesAreImages checks that controls for images apply to what a
+// manifest runs, whatever it claims to be.
+func TestManifestImagesAreImages(t *testing.T) {
+	ref := "registry.example.com/app@sha256:" + strings.Repeat("1", 64)
+	r := &resolver{flags: &subjectFlags{Type: typeChart, Offline: true}, byRef: map[[2]string]*subject{}}
+	if _, err := r.reference(t.Context(), typeChart, ref); err != nil {
+		t.Fatal(err)
+	}
+	manifest := "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{image: " + ref + "}]}\n"
+	if err := r.stream(t.Context(), "pod.yaml", strings.NewReader(manifest)); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.subjects) != 2 || r.subjects[1].Type != typeImage || len(r.subjects[1].Where) != 1 {
+		t.Errorf("subjects %+v, want the chart and the image of the pod", r.subjects)
 	}
 }
 

@@ -61,13 +61,13 @@ type resolver struct {
 	paths    []images.Path // of the control set
 	subjects []*subject
 	unknown  []images.Image
-	byRef    map[string]*subject
+	byRef    map[[2]string]*subject // by type and reference
 }
 
 // resolve returns the subjects that the flags name, and the fields of manifests
 // that look like images but are in no known place.
 func (f *subjectFlags) resolve(a *term.App, paths []images.Path) ([]*subject, []images.Image, error) {
-	r := &resolver{flags: f, app: a, paths: paths, byRef: map[string]*subject{}}
+	r := &resolver{flags: f, app: a, paths: paths, byRef: map[[2]string]*subject{}}
 	switch {
 	case len(f.Subjects)+len(f.Manifest) == 0:
 		return nil, nil, errors.New("no subject specified: name a file, a reference or a digest, or use --manifest")
@@ -111,7 +111,7 @@ func (r *resolver) argument(ctx context.Context, arg string) error {
 	case !strings.Contains(arg, "/"):
 		return fmt.Errorf("%s: neither a file nor a reference with a registry, such as registry.example.com/app:1.7", arg)
 	}
-	s, err := r.reference(ctx, arg)
+	s, err := r.reference(ctx, r.flags.Type, arg)
 	if err == nil && r.flags.Name != "" {
 		s.Artifact.Name = r.flags.Name
 	}
@@ -200,23 +200,24 @@ func isExportManifest(text []byte) bool {
 	return true
 }
 
-// reference resolves an image or chart in a registry.
-func (r *resolver) reference(ctx context.Context, ref string) (*subject, error) {
-	if s := r.byRef[ref]; s != nil {
+// reference resolves an image or chart in a registry. Without a type, the
+// registry's manifest determines which it is.
+func (r *resolver) reference(ctx context.Context, typ, ref string) (*subject, error) {
+	key := [2]string{typ, ref}
+	if s := r.byRef[key]; s != nil {
 		return s, nil
 	}
-	s, err := r.lookUp(ctx, ref)
+	s, err := r.lookUp(ctx, typ, ref)
 	if err != nil {
 		return nil, err
 	}
-	r.byRef[ref] = s
+	r.byRef[key] = s
 	return s, nil
 }
 
-func (r *resolver) lookUp(ctx context.Context, ref string) (*subject, error) {
+func (r *resolver) lookUp(ctx context.Context, typ, ref string) (*subject, error) {
 	plain := strings.TrimPrefix(ref, "oci://")
 	name, at, pinned := strings.Cut(plain, "@")
-	typ := r.flags.Type
 	if r.flags.Offline {
 		digest, err := entry.ParseDigest(at)
 		if !pinned || err != nil {
@@ -313,7 +314,9 @@ func (r *resolver) stream(ctx context.Context, name string, in io.Reader) error 
 		return fmt.Errorf("%s: no Kubernetes resources", name)
 	}
 	for _, i := range found.Images {
-		s, err := r.reference(ctx, i.Reference)
+		// The registry's manifest must not turn it into a chart, to which
+		// other controls apply.
+		s, err := r.reference(ctx, typeImage, i.Reference)
 		if err != nil {
 			return fmt.Errorf("%s:%d: %s: %w", name, i.Line, i.Resource, err)
 		}
