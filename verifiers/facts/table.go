@@ -47,6 +47,7 @@ var table = []row{
 	{predicate: intoto.RuntimeTrace},
 	{predicate: intoto.ReleaseV01},
 	{predicate: intoto.ReleaseV02},
+	{predicate: intoto.Deployment},
 }
 
 var byPredicate, byMediaType = func() (p, m map[string]*row) {
