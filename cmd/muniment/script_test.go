@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -117,19 +118,35 @@ func startProcess(ctx context.Context, bin string, args ...string) (*process, er
 	}
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
-		if _, url, ok := strings.Cut(lines.Text(), "Rekor log 127.0.0.1 listening on "); ok {
+		switch server, url := listener(lines.Text()); server {
+		case "rekor":
 			p.rekor = url
-		}
-		if url, ok := strings.CutPrefix(lines.Text(), "health checks on "); ok {
+		case "health":
 			p.health = url
-		}
-		if url, ok := strings.CutPrefix(lines.Text(), "listening on "); ok {
+		case "api":
 			p.url = url
 			return p, nil
 		}
 	}
 	err = p.cmd.Wait()
 	return nil, fmt.Errorf("the server ended: %v\n%s", err, p.log)
+}
+
+// listener returns the server and the URL of a line that a server prints for
+// each of its listeners, in either log format.
+func listener(line string) (server, url string) {
+	var o struct{ Msg, Server, URL string }
+	if json.Unmarshal([]byte(line), &o) == nil && o.Msg == "listening" {
+		return o.Server, o.URL
+	}
+	for introduction, server := range map[string]string{
+		"Rekor log 127.0.0.1 listening on ": "rekor", "health checks on ": "health", "listening on ": "api",
+	} {
+		if url, ok := strings.CutPrefix(line, introduction); ok {
+			return server, url
+		}
+	}
+	return "", ""
 }
 
 func (p *process) stop(sig os.Signal) error {

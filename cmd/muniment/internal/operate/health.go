@@ -1,7 +1,6 @@
 package operate
 
 import (
-	"fmt"
 	"log/slog"
 
 	"muniment.dev/muniment/api"
@@ -18,6 +17,6 @@ func listenForHealth(a *term.App, d *datadir.Dir, log *slog.Logger, s *api.Serve
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(a.Stdout, "health checks on %s\n", l.URL)
+	a.Listening("health", "health checks on", l.URL)
 	return l, nil
 }

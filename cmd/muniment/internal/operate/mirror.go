@@ -84,7 +84,7 @@ func (c *mirrorCmd) Run(a *term.App) error {
 		return term.ExitWith(mirrorCode(err), err)
 	}
 	if c.Once {
-		if c.JSON {
+		if c.JSON || a.JSON {
 			return term.WriteJSON(a.Stdout, struct {
 				*mirror.Report
 				Root string `json:"root"`
@@ -124,7 +124,7 @@ func (c *mirrorCmd) follow(a *term.App, src audit.Source, policy *receipt.TrustP
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(a.Stdout, "listening on", l.URL)
+		a.Listening("mirror", "listening on", l.URL)
 		failed = l.Failed
 		defer l.Shutdown(shutdownTime)
 	}
@@ -157,7 +157,7 @@ func (c *mirrorCmd) printConflict(a *term.App, err error) {
 	var conflict *audit.Conflict
 	switch {
 	case !errors.As(err, &conflict):
-	case c.JSON:
+	case c.JSON || a.JSON:
 		_ = term.WriteJSON(a.Stdout, struct { // the output keeps the error
 			Kept    string `json:"kept"`
 			Offered string `json:"offered"`

@@ -153,7 +153,7 @@ func worse(a, b int) int {
 }
 
 func (c *monitorCmd) print(a *term.App, r *monitor.Round) error {
-	if c.JSON {
+	if c.JSON || a.JSON {
 		o := struct {
 			*monitor.Round
 			Error string `json:"error,omitempty"`
@@ -216,7 +216,7 @@ func (c *monitorCmd) follow(a *term.App, cfg *MonitorConfig, m *monitor.Monitor,
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(a.Stdout, "listening on", l.URL)
+		a.Listening("monitor", "listening on", l.URL)
 		failed = l.Failed
 		defer l.Close()
 	}

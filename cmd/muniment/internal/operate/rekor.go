@@ -231,7 +231,7 @@ func startRekor(a *term.App, d *datadir.Dir, address string, cfg ledger.Config, 
 	}
 	p := r.ledger.Published()
 	cfg.Logger.Info("the Rekor log is open: its entries are public and permanent", "origin", r.ledger.Origin(), "size", p.Size, "root", p.Root.Base64())
-	fmt.Fprintf(a.Stdout, "Rekor log %s listening on %s\n", r.ledger.Origin(), l.URL)
+	a.Listening("rekor", "Rekor log "+r.ledger.Origin()+" listening on", l.URL)
 	return &rekorServer{r, l, cert}, nil
 }
 

@@ -267,7 +267,7 @@ func (c *serveCmd) serve(a *term.App, d *datadir.Dir, log *slog.Logger, l *ledge
 	if err := l.Ready(); err != nil {
 		log.Warn("appends are refused", "reason", err)
 	}
-	fmt.Fprintf(a.Stdout, "listening on %s\n", first.URL)
+	a.Listening("api", "listening on", first.URL)
 	if err := waitForEnd(a.Ctx, l, first, second, w, reload); err != nil {
 		return err
 	}

@@ -233,7 +233,7 @@ func (c *witnessServeCmd) serve(a *term.App, d *witnessDir, log *slog.Logger, w 
 	if len(d.logs) == 0 {
 		log.Warn("there is no log to cosign: add one with: muniment witness add-log KEY --data " + c.Data)
 	}
-	fmt.Fprintf(a.Stdout, "witness %s listening on %s\n", d.config.Name, l.URL)
+	a.Listening("witness", "witness "+d.config.Name+" listening on", l.URL)
 	select {
 	case err := <-l.Failed:
 		return fmt.Errorf("serve: %w", err)

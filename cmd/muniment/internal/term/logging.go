@@ -1,6 +1,7 @@
 package term
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 
@@ -23,6 +24,16 @@ func (a *App) NewLogger(json bool) *slog.Logger { return newLogger(a.Stderr, &a.
 // StoreLogger returns the logger for the store that a command opens. It writes
 // text from the given level on.
 func (a *App) StoreLogger(level slog.Level) *slog.Logger { return newLogger(a.Stderr, level, false) }
+
+// Listening prints the URL of a listener to standard output, in the format of
+// the log. Text begins with the introduction.
+func (a *App) Listening(server, introduction, url string) {
+	if a.JSON {
+		newLogger(a.Stdout, slog.LevelInfo, true).Info("listening", "server", server, "url", url)
+		return
+	}
+	fmt.Fprintln(a.Stdout, introduction, url)
+}
 
 func newLogger(w io.Writer, level slog.Leveler, json bool) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: errorText}

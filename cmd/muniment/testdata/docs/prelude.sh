@@ -9,7 +9,7 @@ mkdir -p $HOME
 # await waits until the server that was started last listens. Its log is $1.
 await() {
 	for i in $(seq 1200); do
-		grep -sv '^Rekor' $1 | grep -q 'listening on' && return 0
+		grep -sv '^Rekor' $1 | grep -Eq 'listening on|"server":"(api|witness|mirror|monitor)"' && return 0
 		kill -0 $! 2>/dev/null || break
 		sleep 0.1
 	done
