@@ -34,3 +34,29 @@ func Same(a, b map[string]string) bool {
 	}
 	return same
 }
+
+// Digests returns the digests in the sets that can make artifacts the same.
+// Entries about the artifact are found by them.
+func Digests(sets ...map[string]string) map[entry.Digest]bool {
+	all := map[entry.Digest]bool{}
+	for _, set := range sets {
+		for alg, value := range set {
+			if d := entry.CanonicalDigest(alg, value); !weak[d.Algorithm()] && d.Value() != "" {
+				all[d] = true
+			}
+		}
+	}
+	return all
+}
+
+// Mentioned reports whether a subject has one of the digests.
+func Mentioned(digests map[entry.Digest]bool, subjects []entry.Subject) bool {
+	for i := range subjects {
+		for alg, value := range subjects[i].Digest {
+			if digests[entry.CanonicalDigest(alg, value)] {
+				return true
+			}
+		}
+	}
+	return false
+}

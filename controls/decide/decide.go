@@ -73,13 +73,9 @@ func (d *Decider) Decide(ctx context.Context, tenant string, s *ledger.Stream, q
 		return err
 	}
 	for i := range artifacts {
-		in, err := g.input(ctx, &artifacts[i])
+		decision, err := g.decide(ctx, tenant, &artifacts[i])
 		if err != nil {
 			return fmt.Errorf("artifact %d: %w", i, err)
-		}
-		decision, err := decideOne(ctx, tenant, in)
-		if err != nil {
-			return err
 		}
 		if err := each(i, decision); err != nil {
 			return err
@@ -88,11 +84,19 @@ func (d *Decider) Decide(ctx context.Context, tenant string, s *ledger.Stream, q
 	return nil
 }
 
-func decideOne(ctx context.Context, tenant string, in *evaluate.Input) (*evaluate.Decision, error) {
+func (g *gatherer) decide(ctx context.Context, tenant string, a *Artifact) (*evaluate.Decision, error) {
+	in, all, err := g.input(ctx, a)
+	if err != nil {
+		return nil, err
+	}
 	m := condition.NewMeter(ctx, condition.DecisionCost)
 	m.TakeTurns(tenant)
 	defer m.End()
-	return evaluate.Decide(m, in)
+	p := evaluate.Prepare(m, in)
+	if err := g.addAllFacts(ctx, p.Reads(), all); err != nil {
+		return nil, err
+	}
+	return p.Decide()
 }
 
 // gatherer returns the gatherer of the state that the question is about.

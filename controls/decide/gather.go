@@ -5,13 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
+	"muniment.dev/muniment/controls/artifact"
 	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/facts"
 )
 
@@ -22,8 +23,8 @@ type Facts interface {
 	FactsOf(ctx context.Context, s *ledger.Stream, e *ledger.Entry) (*facts.Facts, error)
 }
 
-// maxElements bounds the elements of the facts of the entries about one
-// artifact. Older facts beyond it are not available.
+// maxElements bounds the elements of the facts that one decision reads. Older
+// facts beyond it are not available.
 const maxElements = 200_000
 
 // A gatherer gathers the inputs of the decisions about one state of a stream.
@@ -96,24 +97,29 @@ func uniqueEvidence(all []evaluate.Evidence) []evaluate.Evidence {
 	return slices.CompactFunc(all, func(a, b evaluate.Evidence) bool { return a.Index == b.Index })
 }
 
-// input gathers the input of the decision about an artifact.
-func (g *gatherer) input(ctx context.Context, a *Artifact) (*evaluate.Input, error) {
+// A found maps the entries that mention an artifact by their indexes.
+type found map[uint64]*ledger.Entry
+
+// input gathers the input of the decision about an artifact, without facts.
+func (g *gatherer) input(ctx context.Context, a *Artifact) (*evaluate.Input, found, error) {
 	in := g.shared
 	in.Subject, in.Parts = a.Subject, a.Parts
+	all := found{}
 	if in.Set == nil {
-		return &in, nil
+		return &in, all, nil
 	}
-	found := map[uint64]*ledger.Entry{}
-	for _, digests := range digestSets(a) {
-		for alg, value := range digests {
-			for _, kind := range g.kinds {
-				if err := g.find(ctx, found, entry.CanonicalDigest(alg, value).String(), kind); err != nil {
-					return nil, err
-				}
+	for digest := range artifact.Digests(digestSets(a)...) {
+		for _, kind := range g.kinds {
+			if err := g.find(ctx, all, digest.String(), kind); err != nil {
+				return nil, nil, err
 			}
 		}
 	}
-	return &in, g.addEvidence(ctx, &in, found)
+	for _, index := range slices.Sorted(maps.Keys(all)) {
+		e := all[index]
+		in.Evidence = append(in.Evidence, evaluate.Evidence{Index: index, Time: timeOf(e), Header: e.Header})
+	}
+	return &in, all, nil
 }
 
 func digestSets(a *Artifact) []map[string]string {
@@ -126,41 +132,33 @@ func digestSets(a *Artifact) []map[string]string {
 
 // find adds the entries of a kind about a digest, the newest first, until they
 // are more than decisions are made from.
-func (g *gatherer) find(ctx context.Context, found map[uint64]*ledger.Entry, digest, kind string) error {
+func (g *gatherer) find(ctx context.Context, all found, digest, kind string) error {
 	most := evaluate.MaxEvidence + 1
 	if evaluate.RecentOnly(kind) {
 		most = evaluate.MaxRecent
 	}
 	n := 0
 	return g.newestFirst(ctx, g.stream, ledger.Filter{Subject: digest, Kind: kind}, g.size, pageEntries, func(e *ledger.Entry) bool {
-		found[e.Index] = e
+		all[e.Index] = e
 		n++
 		return n < most
 	})
 }
 
-// addEvidence adds the entries to the input, with the facts that conditions can
-// read.
-func (g *gatherer) addEvidence(ctx context.Context, in *evaluate.Input, found map[uint64]*ledger.Entry) error {
-	entries := make([]*ledger.Entry, 0, len(found))
-	for _, e := range found {
-		entries = append(entries, e)
-	}
-	slices.SortFunc(entries, func(a, b *ledger.Entry) int { return int(b.Index) - int(a.Index) })
+// addAllFacts adds the facts of the evidence that a decision reads, which is
+// the newest first.
+func (g *gatherer) addAllFacts(ctx context.Context, read []*evaluate.Evidence, all found) error {
 	elements := 0
-	for _, e := range entries {
-		one := evaluate.Evidence{Index: e.Index, Time: timeOf(e), Header: e.Header}
-		if in.Set.ReadsFacts(e.Header) {
-			if elements > cmp.Or(g.elements, maxElements) {
-				one.Unavailable = true
-			} else if err := g.addFacts(ctx, &one, e); err != nil {
-				return err
-			}
-			elements += elementsOf(one.Facts)
+	for _, one := range read {
+		if elements > cmp.Or(g.elements, maxElements) {
+			one.Unavailable = true
+			continue
 		}
-		in.Evidence = append(in.Evidence, one)
+		if err := g.addFacts(ctx, one, all[one.Index]); err != nil {
+			return err
+		}
+		elements += elementsOf(one.Facts)
 	}
-	slices.Reverse(in.Evidence)
 	return nil
 }
 

@@ -127,7 +127,7 @@ func (r *Result) merge(o *Result) {
 	if badness[o.Result] > badness[r.Result] {
 		r.Result, r.Reason = o.Result, o.Reason
 	}
-	r.Missing = append(r.Missing, o.Missing...)
+	r.Missing = append(r.Missing, o.Missing[:min(len(o.Missing), max(0, maxMissingLines-len(r.Missing)))]...)
 	r.Entries = append(r.Entries, o.Entries...)
 	slices.Sort(r.Entries)
 	r.Entries = newestEntries(slices.Compact(r.Entries))
@@ -138,6 +138,10 @@ func (r *Result) merge(o *Result) {
 	}
 }
 
+// maxMissingLines is the largest number of lines that a result collects from
+// the parts of a subject.
+const maxMissingLines = 64
+
 func newestEntries(all []uint64) []uint64 { return all[max(0, len(all)-maxEntries):] }
 
 // except returns the exceptions that make up for a check that is not satisfied,
@@ -147,15 +151,21 @@ func (h *hearing) except(c *Control) []UsedException {
 	x := &exemption{used: map[*exception.Exception]bool{}, checks: map[*Control]*verdict{}}
 	expires := map[*exception.Exception]time.Time{}
 	for _, e := range h.Exceptions {
-		if e.Control != c.ID || e.Index >= h.Size || e.Wildcard() && (!c.Exceptions.Wildcard || c.Severity == "critical") {
+		if e.Control != c.ID || e.Index >= h.Size {
 			continue
+		}
+		if h.meter.Charge(1+len(e.Decisions)) != nil {
+			return nil
+		}
+		status := e.Below(h.Size).At(h.Time, c.Exceptions)
+		if !status.InForce() || e.Wildcard() && (!c.Exceptions.Wildcard || c.Severity == "critical") {
+			continue
+		}
+		if h.meter.Charge(len(e.Subjects)+steps(e.Globs, h.Subject.Name)+steps(e.Environments, h.Environment)) != nil {
+			return nil
 		}
 		whole := entry.Subject{Name: h.Subject.Name, Digest: h.Subject.Digest}
 		if !e.Covers(whole, h.Environment) && !e.Covers(entry.Subject{Digest: h.part.Digest}, h.Environment) {
-			continue
-		}
-		status := e.Below(h.Size).At(h.Time, c.Exceptions)
-		if !status.InForce() {
 			continue
 		}
 		used := UsedException{ID: e.ID, Index: e.Index, Expires: status.Expires}
@@ -213,11 +223,11 @@ func (h *hearing) checkIncluded(c *Control, x *exemption, v *verdict) *verdict {
 // checkOne evaluates a control's requirements and condition.
 func (h *hearing) checkOne(c *Control, x *exemption) *verdict {
 	v := &verdict{}
-	if err := h.meter.Charge(8); err != nil {
+	if err := h.meter.Charge(8 + len(c.Require)); err != nil {
 		return v.because(Unclear, TooMuchEvidence, err.Error())
 	}
 	if h.tooMany {
-		return v.because(Unclear, TooMuchEvidence, fmt.Sprintf("more than %d entries are about the artifact", MaxEvidence))
+		return v.because(Unclear, TooMuchEvidence, fmt.Sprintf("more than %d entries mention the artifact, or their subjects are too many", MaxEvidence))
 	}
 	s := h.selection(c)
 	if s.err != nil {

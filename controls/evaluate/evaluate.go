@@ -6,7 +6,6 @@ package evaluate
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 
@@ -144,28 +143,8 @@ type Decision struct {
 	ValidUntil time.Time `json:"validUntil"`
 }
 
-// Decide makes the decision. Its work is charged to the meter, whose end makes
-// controls undecided. The error reports that the meter's context ended.
-func Decide(m *condition.Meter, in *Input) (*Decision, error) {
-	d := &Decision{Size: in.Size, Decided: in.Time, Inputs: Inputs(in)}
-	if in.Set != nil {
-		d.ControlSet = in.Set.Digest
-	}
-	validFor := DefaultValidFor
-	if in.Set != nil && in.Set.ValidFor > 0 {
-		validFor = in.Set.ValidFor
-	}
-	d.ValidUntil = in.Time.Add(validFor)
-	d.Results, d.Reason = results(m, in, &d.ValidUntil)
-	d.Decision = outcome(d)
-	if d.Reason == "" && !slices.ContainsFunc(d.Results, func(r Result) bool { return r.Result != NotApplicable }) {
-		d.Reason = NothingApplies
-	}
-	if err := m.Context().Err(); err != nil {
-		return nil, fmt.Errorf("the decision was interrupted: %w", err)
-	}
-	return d, nil
-}
+// Decide makes a decision whose input has all facts.
+func Decide(m *condition.Meter, in *Input) (*Decision, error) { return Prepare(m, in).Decide() }
 
 // outcome combines the results of the controls.
 func outcome(d *Decision) Outcome {
@@ -207,41 +186,13 @@ func Combine(all ...Outcome) Outcome {
 	return combined
 }
 
-// results evaluates the controls. The reason is set if there is nothing to
-// evaluate.
-func results(m *condition.Meter, in *Input, until *time.Time) ([]Result, string) {
-	switch {
-	case in.Set == nil && in.Unreadable == nil:
-		return nil, NoControlSet
-	case in.Set == nil:
-		return nil, UnreadableSet + reasonSeparator + condition.Shorten(in.Unreadable.Error())
-	case !slices.Contains(in.Set.Stages, in.Stage):
-		return nil, UnknownStage
-	}
-	parts := in.Parts
-	if len(parts) == 0 {
-		parts = []Part{{}}
-	}
-	var all []Result
-	for i := range parts {
-		h := newHearing(m, in, &parts[i], until)
-		for at, r := range h.results() {
-			if i == 0 {
-				all = append(all, r)
-			} else {
-				all[at].merge(&r)
-			}
-		}
-	}
-	return all, ""
-}
-
 // A hearing is the state of the decision about a subject, or about one of its
 // parts.
 type hearing struct {
 	*Input
-	part       *Part             // without a digest: the subject has no parts
-	digest     map[string]string // of the part, or of the subject
+	part       *Part                 // without a digest: the subject has no parts
+	digest     map[string]string     // of the part, or of the subject
+	digests    map[entry.Digest]bool // by which entries about them are found
 	meter      *condition.Meter
 	counted    []*counted
 	tooMany    bool
@@ -258,6 +209,7 @@ func newHearing(m *condition.Meter, in *Input, part *Part, until *time.Time) *he
 	if len(part.Digest) == 0 {
 		h.digest = in.Subject.Digest
 	}
+	h.digests = artifact.Digests(h.digest, in.Subject.Digest)
 	h.count()
 	return h
 }
@@ -320,15 +272,26 @@ func (h *hearing) count() {
 	slices.SortStableFunc(h.findings, func(a, b *finding) int { return cmp.Compare(a.Index, b.Index) })
 }
 
+// subjectsPerUnit is the number of subjects that one unit pays to compare.
+const subjectsPerUnit = 4
+
 // relevant returns the entries about the subject of the kinds that matter, in
-// their order, or nil if they are too many.
+// their order, or nil if they are too many. All that have a digest in common
+// with it are counted, as they are found by it, so that the number read never
+// depends on who reads them.
 func (h *hearing) relevant() []*Evidence {
 	kinds := h.Set.Kinds()
 	about, recent := 0, map[string]int{}
 	all := []*Evidence{}
 	for i := len(h.Evidence) - 1; i >= 0; i-- {
 		e := &h.Evidence[i]
-		if e.Index >= h.Size || e.Header == nil || !kinds[e.Header.Kind] || !h.isAbout(e.Header) {
+		if e.Index >= h.Size || e.Header == nil || !kinds[e.Header.Kind] {
+			continue
+		}
+		if h.meter.Charge(1+len(e.Header.Subjects)/subjectsPerUnit) != nil {
+			return nil
+		}
+		if !artifact.Mentioned(h.digests, e.Header.Subjects) {
 			continue
 		}
 		if RecentOnly(e.Header.Kind) {
@@ -338,7 +301,9 @@ func (h *hearing) relevant() []*Evidence {
 		} else if about++; about > MaxEvidence {
 			return nil
 		}
-		all = append(all, e)
+		if h.isAbout(e.Header) {
+			all = append(all, e)
+		}
 	}
 	slices.Reverse(all)
 	return all

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"muniment.dev/muniment/controls/artifact"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger/entry"
 )
@@ -78,9 +79,14 @@ func newestOf(in *Input) (n struct{ evidence, finding, exception, keyEvent newes
 		ids[c.ID] = true
 		reading[c.ID] = c.ReadsFindings()
 	}
-	for i := range in.Evidence {
+	sets := []map[string]string{in.Subject.Digest}
+	for i := range in.Parts {
+		sets = append(sets, in.Parts[i].Digest)
+	}
+	all := artifact.Digests(sets...)
+	for i := len(in.Evidence) - 1; i >= 0 && n.evidence == 0; i-- {
 		e := &in.Evidence[i]
-		if e.Header != nil && kinds[e.Header.Kind] && !RecentOnly(e.Header.Kind) && aboutAny(e.Header, in) {
+		if e.Header != nil && kinds[e.Header.Kind] && !RecentOnly(e.Header.Kind) && artifact.Mentioned(all, e.Header.Subjects) {
 			n.evidence.see(in, e.Index)
 		}
 	}
@@ -103,11 +109,6 @@ func newestOf(in *Input) (n struct{ evidence, finding, exception, keyEvent newes
 		n.keyEvent.see(in, in.KeyEvents[i].Index)
 	}
 	return n
-}
-
-// aboutAny reports whether the header is about the subject or one of its parts.
-func aboutAny(h *entry.Header, in *Input) bool {
-	return isAbout(h, in.Subject.Digest) || slices.ContainsFunc(in.Parts, func(p Part) bool { return isAbout(h, p.Digest) })
 }
 
 // digests returns a digest set as sorted texts.

@@ -2,7 +2,6 @@ package evaluate
 
 import (
 	"regexp"
-	"slices"
 	"time"
 
 	"muniment.dev/muniment/controls/exception"
@@ -170,19 +169,3 @@ func (s *Set) Kinds() map[string]bool {
 
 // ReadsFindings reports whether the control's condition reads findings.
 func (c *Control) ReadsFindings() bool { return c.Condition != nil && c.Condition.Reads("findings") }
-
-// ReadsFacts reports whether a condition can read the facts of an entry with
-// the header.
-func (s *Set) ReadsFacts(h *entry.Header) bool {
-	for _, c := range s.Controls {
-		if c.Condition == nil || !c.Condition.Reads("evidence") && !c.Condition.Reads("vulnerabilities") {
-			continue
-		}
-		for _, r := range c.Require {
-			if slices.Contains(r.Kinds, h.Kind) && (len(r.PredicateTypes) == 0 || h.PredicateType != "" && anyMatch(r.PredicateTypes, h.PredicateType)) {
-				return true
-			}
-		}
-	}
-	return false
-}

@@ -139,20 +139,17 @@ func (v *vulnerability) seen() time.Time {
 // findFirstSeen sets when each of the unresolved vulnerabilities was first
 // seen, from the scans of any age and the findings about the subject.
 func (c *Case) findFirstSeen() {
-	byID := map[string][]*vulnerability{} // in upper case, aliases included
+	first := map[string]time.Time{} // by ID or alias in upper case
 	for _, v := range c.unsolved {
-		v.firstSeen = c.Time
 		for _, id := range append([]string{v.ID}, v.Aliases...) {
-			id = strings.ToUpper(id)
-			byID[id] = append(byID[id], v)
+			first[strings.ToUpper(id)] = c.Time
 		}
 	}
 	note := func(at time.Time, ids ...string) {
 		for _, id := range ids {
-			for _, v := range byID[strings.ToUpper(id)] {
-				if at.Before(v.firstSeen) {
-					v.firstSeen = at
-				}
+			id = strings.ToUpper(id)
+			if seen, ok := first[id]; ok && at.Before(seen) {
+				first[id] = at
 			}
 		}
 	}
@@ -177,6 +174,14 @@ func (c *Case) findFirstSeen() {
 	for _, f := range c.findings {
 		if len(f.Header.Subjects) > 0 && !f.detected.IsZero() {
 			note(f.detected, f.ids()...)
+		}
+	}
+	for _, v := range c.unsolved {
+		v.firstSeen = c.Time
+		for _, id := range append([]string{v.ID}, v.Aliases...) {
+			if at := first[strings.ToUpper(id)]; at.Before(v.firstSeen) {
+				v.firstSeen = at
+			}
 		}
 	}
 }
