@@ -22,6 +22,7 @@ import (
 	"muniment.dev/muniment/api/rpc"
 	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/api/scitt"
+	"muniment.dev/muniment/controls/attest"
 	"muniment.dev/muniment/controls/decide"
 	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/ingest"
@@ -41,6 +42,8 @@ type Config struct {
 	Admission *ingest.Admission
 	// SCITTKey signs COSE receipts. Nil disables the SCITT endpoint.
 	SCITTKey *cosereceipt.Key
+	// GateKey signs the attestations of passes. Nil: they are not published.
+	GateKey *attest.Signer
 	// RequestTimeout bounds how long a request may take to arrive and an
 	// answer, or one message of a stream, to leave; 0: two minutes.
 	RequestTimeout time.Duration

@@ -60,7 +60,7 @@ func TestTypedKinds(t *testing.T) {
 		}},
 		"exception-decision": {attributes: map[string]string{"exception": "EXC-17", "request": "31", "decision": "renew", "expires": "2099-02-01T00:00:00Z"}},
 		"finding": {subjects: []entry.Subject{gateway}, controls: []string{"VULN-HIGH-30D"}, attributes: map[string]string{
-			"finding": "CVE-2026-12345", "severity": "high", "status": "resolved", "source": "grype 0.99", "detected": "2026-05-02T10:00:00Z",
+			"finding": "CVE-2026-12345", "severity": "high", "status": "resolved", "source": "grype 0.99", "title": "Request smuggling in the HTTP parser", "detected": "2026-05-02T10:00:00Z",
 			"location": "pkg:golang/example.com/http@1.2.3", "score": "8.1", "alias.1": "GHSA-xxxx-yyyy-zzzz", "entry.1": "12", "entry.2": "40", "due": "2026-06-01T10:00:00Z",
 		}},
 		"control": {controls: []string{"VULN-HIGH-30D"}, attributes: map[string]string{"title": "High findings are resolved within 30 days", "state": "active", "severity": "high",

@@ -13,6 +13,7 @@ import (
 	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/api/rpcerr"
+	"muniment.dev/muniment/controls/attest"
 	"muniment.dev/muniment/controls/decide"
 	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/ingest"
@@ -28,6 +29,8 @@ type Gates struct {
 	Decider *decide.Decider
 	Limits  *limit.Limiter
 	Public  Public
+	// Key signs the attestations of passes. Nil: they are not published.
+	Key *attest.Signer
 	// Decided is called for each decision, with what was done with it.
 	Decided func(decision, recorded string)
 }
@@ -119,7 +122,7 @@ func (c *gateCall) add(ctx context.Context, m *munimentv1.GateDecision) error {
 		key = fmt.Sprintf("gate/%s/after/%d", m.Inputs, earlier.Index)
 	}
 	c.fresh, c.keys = append(c.fresh, len(c.out)-1), append(c.keys, key)
-	return nil
+	return c.publish(m)
 }
 
 // earlier returns the newest entry with a decision from the same inputs, or
@@ -147,6 +150,7 @@ func (c *gateCall) repeats(ctx context.Context, m *munimentv1.GateDecision, e *l
 	if err := protojson.Unmarshal(p.Content, recorded); err != nil {
 		return false, nil // recorded again
 	}
+	m.Attestations = recorded.Attestations
 	return decide.SameOutcome(m, recorded), nil
 }
 

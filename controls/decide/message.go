@@ -47,7 +47,7 @@ func SameOutcome(a, b *munimentv1.GateDecision) bool { return proto.Equal(outcom
 
 func outcomeOf(m *munimentv1.GateDecision) *munimentv1.GateDecision {
 	m = proto.CloneOf(m)
-	m.Decided, m.ValidUntil, m.TreeSize = nil, nil, nil
+	m.Decided, m.ValidUntil, m.TreeSize, m.Attestations = nil, nil, nil, nil
 	m.Reason = codeOfReason(m.Reason)
 	for _, r := range m.Results {
 		r.Reason, r.Missing = codeOfReason(r.Reason), nil

@@ -335,9 +335,7 @@ type SubjectDecision struct {
 	// It repeats a decision that is still valid.
 	Repeated bool `protobuf:"varint,3,opt,name=repeated,proto3" json:"repeated,omitempty"`
 	// One for each result, if requested.
-	Explanations []*Explanation `protobuf:"bytes,4,rep,name=explanations,proto3" json:"explanations,omitempty"`
-	// The Sigstore bundles that publish a recorded pass.
-	Attestations  [][]byte `protobuf:"bytes,5,rep,name=attestations,proto3" json:"attestations,omitempty"`
+	Explanations  []*Explanation `protobuf:"bytes,4,rep,name=explanations,proto3" json:"explanations,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -396,13 +394,6 @@ func (x *SubjectDecision) GetRepeated() bool {
 func (x *SubjectDecision) GetExplanations() []*Explanation {
 	if x != nil {
 		return x.Explanations
-	}
-	return nil
-}
-
-func (x *SubjectDecision) GetAttestations() [][]byte {
-	if x != nil {
-		return x.Attestations
 	}
 	return nil
 }
@@ -884,13 +875,12 @@ const file_muniment_v1_gate_proto_rawDesc = "" +
 	"\aexplain\x18\b \x01(\bR\aexplainB\x04\n" +
 	"\x02at\"L\n" +
 	"\x0eDecideResponse\x12:\n" +
-	"\tdecisions\x18\x01 \x03(\v2\x1c.muniment.v1.SubjectDecisionR\tdecisions\"\xeb\x01\n" +
+	"\tdecisions\x18\x01 \x03(\v2\x1c.muniment.v1.SubjectDecisionR\tdecisions\"\xc7\x01\n" +
 	"\x0fSubjectDecision\x125\n" +
 	"\bdecision\x18\x01 \x01(\v2\x19.muniment.v1.GateDecisionR\bdecision\x12\x19\n" +
 	"\x05index\x18\x02 \x01(\x04H\x00R\x05index\x88\x01\x01\x12\x1a\n" +
 	"\brepeated\x18\x03 \x01(\bR\brepeated\x12<\n" +
-	"\fexplanations\x18\x04 \x03(\v2\x18.muniment.v1.ExplanationR\fexplanations\x12\"\n" +
-	"\fattestations\x18\x05 \x03(\fR\fattestationsB\b\n" +
+	"\fexplanations\x18\x04 \x03(\v2\x18.muniment.v1.ExplanationR\fexplanationsB\b\n" +
 	"\x06_index\"\x92\x02\n" +
 	"\vExplanation\x12\x18\n" +
 	"\acontrol\x18\x01 \x01(\tR\acontrol\x12\x14\n" +

@@ -2150,7 +2150,10 @@ type GateDecision struct {
 	// Type of the subjects. Empty: unknown.
 	Type string `protobuf:"bytes,12,opt,name=type,proto3" json:"type,omitempty"`
 	// The code of a decision without results, such as "no-control-set".
-	Reason        string `protobuf:"bytes,13,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,13,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Sigstore bundles that publish a pass for other programs, in JSON. A pass
+	// that rests on an exception has none.
+	Attestations  []string `protobuf:"bytes,14,rep,name=attestations,proto3" json:"attestations,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2274,6 +2277,13 @@ func (x *GateDecision) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *GateDecision) GetAttestations() []string {
+	if x != nil {
+		return x.Attestations
+	}
+	return nil
 }
 
 // The result for one control.
@@ -3322,7 +3332,8 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\x14key_event.public_key\x12Othe registration of a keyId must have publicKey, and no other event can have it\x1aL(this.public_key != '') == (this.event == 'registered' && this.key_id != '')\x1ao\n" +
 	"\x10key_event.reason\x12*retired and compromised must have a reason\x1a/this.event == 'registered' || this.reason != ''\xaa\xed\x18\xdb\x01\n" +
 	"\tkey-event\x10\x02\x18\x03\"*application/vnd.muniment.key-event.v1+json(\x80\x80@2\x05event2\x05keyId2\bidentity2\x04from:|\n" +
-	"\tKey event\x12<the registration, retirement or compromise of a signer's key*1[key {keyId}][{identity}] {event} from {from|day}\"\xcf\t\n" +
+	"\tKey event\x12<the registration, retirement or compromise of a signer's key*1[key {keyId}][{identity}] {event} from {from|day}\"\x85\n" +
+	"\n" +
 	"\fGateDecision\x12?\n" +
 	"\x05stage\x18\x01 \x01(\tB)\xbaH\x1b\xc8\x01\x01r\x162\x14^$|^[a-z0-9-]{1,64}$\xb2\xed\x18\a\n" +
 	"\x05stageR\x05stage\x12;\n" +
@@ -3351,7 +3362,9 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\x04type\x18\f \x01(\tB>\xbaH1\xd8\x01\x01r,R\x05imageR\x05chartR\x05deltaR\x0fexport-manifestR\x04file\xb2\xed\x18\x06\n" +
 	"\x04typeR\x04type\x12,\n" +
 	"\x06reason\x18\r \x01(\tB\x14\xbaH\x05r\x03\x18\x80@\xb2\xed\x18\b\n" +
-	"\x06reasonR\x06reason:\xe0\x02\xbaH\x87\x01\x1a\x84\x01\n" +
+	"\x06reasonR\x06reason\x124\n" +
+	"\fattestations\x18\x0e \x03(\tB\x10\xbaH\r\x92\x01\n" +
+	"\x10\b\"\x06r\x04(\x80\x80\x10R\fattestations:\xe0\x02\xbaH\x87\x01\x1a\x84\x01\n" +
 	"\x19gate_decision.control_set\x12/a decision without controlSet must be undecided\x1a6this.control_set != '' || this.decision == 'undecided'\xaa\xed\x18\xd0\x01\n" +
 	"\rgate-decision\x10\x02\".application/vnd.muniment.gate-decision.v1+json2\x05stage2\bdecision2\venvironment2\adecided:f\n" +
 	"\rGate decision\x12!a gate's decision about artifacts\x1a\bgated-by \x03*&{stage}: {decision}[ in {environment}]B\f\n" +

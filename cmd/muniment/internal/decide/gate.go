@@ -176,7 +176,7 @@ type gateSubject struct {
 	Repeated   bool              `json:"repeated,omitempty"`
 	Results    []gateResult      `json:"results"`
 
-	attestations [][]byte
+	attestations []string
 }
 
 type gateResult struct {
@@ -248,7 +248,7 @@ func (r *gateReport) add(subjects []*subject, decisions []*munimentv1.SubjectDec
 		s := subjects[i]
 		out := gateSubject{
 			Name: s.Artifact.Name, Type: s.Type, Digest: s.Artifact.Digest, Where: s.Where, Decision: g.Decision, Reason: g.Reason, ValidUntil: formatTime(g.ValidUntil),
-			Entry: d.Index, Repeated: d.Repeated, Results: []gateResult{}, attestations: d.Attestations,
+			Entry: d.Index, Repeated: d.Repeated, Results: []gateResult{}, attestations: g.Attestations,
 		}
 		for _, p := range s.Parts {
 			out.Parts = append(out.Parts, strings.TrimSpace(p.Platform+" "+digestText(p.Digest)))
@@ -331,7 +331,7 @@ func (r *gateReport) save(a *term.App, dir string) error {
 	}
 	for _, s := range r.Subjects {
 		for _, bundle := range s.attestations {
-			if err := a.SaveByDigest(dir, bundle); err != nil {
+			if err := a.SaveByDigest(dir, []byte(bundle)); err != nil {
 				return err
 			}
 		}

@@ -18,6 +18,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/images"
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger/delta"
 	"muniment.dev/muniment/ledger/entry"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
@@ -30,7 +31,7 @@ const (
 	typeImage          = "image"
 	typeChart          = "chart"
 	typeDelta          = "delta"
-	typeExportManifest = "export-manifest"
+	typeExportManifest = kindname.ExportManifest
 	typeFile           = "file"
 )
 

@@ -228,7 +228,7 @@ func (s *logServer) newAPI() (*api.Server, error) {
 	s.onClose(func() { stopTraces(traces, s.log) })
 	s.reload.admission, s.reload.files = admission, append(audit.files, access.files...)
 	return api.New(s.app.Ctx, api.Config{Ledger: s.ledger, Admission: admission, Settings: s.dir.Settings(), FreeBytes: s.store.FreeBytes, Version: s.app.Version, Logger: s.log, Audit: audit.logger, Metrics: s.metrics,
-		SCITTKey: s.dir.SCITT, Access: access.logger, Traces: tracerProvider(traces)})
+		SCITTKey: s.dir.SCITT, GateKey: s.dir.Gate, Access: access.logger, Traces: tracerProvider(traces)})
 }
 
 // startRekor serves the Rekor log, or returns nil if it is off.
