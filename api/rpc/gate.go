@@ -88,6 +88,9 @@ func (s *Gates) Decide(ctx context.Context, req *connect.Request[munimentv1.Deci
 	if err == nil {
 		err = c.record(ctx)
 	}
+	if err == nil && req.Msg.Explain && len(c.out) <= maxExplained {
+		err = c.explain(ctx)
+	}
 	if errors.Is(err, decide.ErrNotYet) {
 		return nil, rpcerr.Field(connect.CodeOutOfRange, "at", "%s", err)
 	}

@@ -1,0 +1,215 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"muniment.dev/muniment/controls/exception"
+	"muniment.dev/muniment/internal/glob"
+	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+const (
+	// maxExplained is the number of artifacts whose decisions a call explains.
+	maxExplained = 100
+	// maxFound is the number of entries that an explanation lists for one
+	// requirement.
+	maxFound = 8
+	// maxAbout is the number of entries about an artifact in which an
+	// explanation looks for those that do not count.
+	maxAbout = 64
+)
+
+// explain adds the reasons for each result. They are for people: the decision
+// does not depend on them.
+func (c *gateCall) explain(ctx context.Context) error {
+	in, err := c.Decider.InForce(ctx, c.id.Tenant.Stream)
+	if err != nil {
+		return ctx.Err() // without a readable set, the decision's reason is all there is
+	}
+	controls := map[string]*munimentv1.Control{}
+	for _, payload := range in.Controls {
+		m := &munimentv1.Control{}
+		if err := protojson.Unmarshal(payload, m); err != nil {
+			return err
+		}
+		controls[m.Id] = m
+	}
+	exceptions, err := c.Decider.Exceptions.All(ctx, c.id.Tenant.Stream)
+	if err != nil {
+		return err
+	}
+	for _, one := range c.out {
+		if one.Decision.ControlSet != in.Digest {
+			continue // about the past, with controls that were replaced
+		}
+		about, err := c.about(ctx, one.Decision)
+		if err != nil {
+			return err
+		}
+		for _, r := range one.Decision.Results {
+			m := controls[r.Control]
+			if m == nil {
+				continue
+			}
+			e := &munimentv1.Explanation{Control: m.Id, Title: m.Title, Severity: m.Severity, Owner: m.Owner, Condition: m.GetCheck().GetCondition()}
+			for _, q := range m.GetCheck().GetRequire() {
+				e.Requirements = append(e.Requirements, explainRequirement(q, r, about, one.Decision.Decided.AsTime()))
+			}
+			e.Exceptions = explainExceptions(r, exceptions, exception.LimitsOf(m.Exceptions), one.Decision.Decided.AsTime())
+			one.Explanations = append(one.Explanations, e)
+		}
+	}
+	return nil
+}
+
+// about returns the newest entries about the artifacts of a decision, newest
+// first.
+func (c *gateCall) about(ctx context.Context, m *munimentv1.GateDecision) ([]*ledger.Entry, error) {
+	found := map[uint64]*ledger.Entry{}
+	for _, s := range m.Subjects {
+		for alg, value := range s.Digest {
+			page, err := c.Ledger.List(ctx, c.id.Tenant.Stream, ledger.Query{Filter: ledger.Filter{Subject: entry.CanonicalDigest(alg, value).String()}, Limit: maxAbout, Below: m.GetTreeSize()})
+			if err != nil {
+				return nil, err
+			}
+			for i := range page.Entries {
+				e := &page.Entries[i]
+				if e.Header != nil && e.Header.Kind != kindname.GateDecision {
+					found[e.Index] = e
+				}
+			}
+		}
+	}
+	all := make([]*ledger.Entry, 0, len(found))
+	for _, e := range found {
+		all = append(all, e)
+	}
+	slices.SortFunc(all, func(a, b *ledger.Entry) int { return int(b.Index) - int(a.Index) })
+	return all, nil
+}
+
+// explainRequirement divides the entries that fit a requirement by kind and
+// predicate type into those that the result counts and the others.
+func explainRequirement(q *munimentv1.Requirement, r *munimentv1.ControlResult, about []*ledger.Entry, decided time.Time) *munimentv1.RequirementExplanation {
+	out := &munimentv1.RequirementExplanation{Name: q.Name, Needs: needs(q), Met: !slices.ContainsFunc(r.Missing, func(line string) bool { return missingOf(line, q.Name) })}
+	for _, e := range about {
+		if !fits(q, e.Header) {
+			continue
+		}
+		f := &munimentv1.FoundEvidence{Index: e.Index, Time: timestamppb.New(time.UnixMilli(int64(e.Skeleton.Time))), Kind: e.Header.Kind, PredicateType: e.Header.PredicateType, Signers: parties(e.Header)}
+		// Entries are those of all requirements. One that is not met, and asks
+		// for one signer only, has selected none.
+		counts := slices.Contains(r.Entries, e.Index) && (out.Met || q.GetMinSigners() > 1)
+		switch {
+		case counts:
+			if len(out.Found) < maxFound {
+				out.Found = append(out.Found, f)
+			}
+		case len(out.Ignored) < maxFound:
+			f.Why = whyIgnored(q, e, decided)
+			out.Ignored = append(out.Ignored, f)
+		}
+	}
+	return out
+}
+
+// missingOf reports whether a line of missing evidence, which can begin with a
+// platform, is about a requirement.
+func missingOf(line, name string) bool {
+	return strings.HasPrefix(line, name+":") || strings.Contains(line, ": "+name+":")
+}
+
+// fits reports whether a requirement could select an entry by its kind and
+// predicate type.
+func fits(q *munimentv1.Requirement, h *entry.Header) bool {
+	kinds := q.Kinds
+	if len(kinds) == 0 {
+		kinds = []string{kindname.Attestation}
+	}
+	if !slices.Contains(kinds, h.Kind) {
+		return false
+	}
+	return len(q.PredicateTypes) == 0 || slices.ContainsFunc(q.PredicateTypes, func(g string) bool { return glob.Match(g, h.PredicateType) })
+}
+
+// whyIgnored returns the most likely reason why an entry does not count.
+func whyIgnored(q *munimentv1.Requirement, e *ledger.Entry, decided time.Time) string {
+	h := e.Header
+	age := decided.Sub(time.UnixMilli(int64(e.Skeleton.Time)))
+	switch {
+	case h.Admission != nil && h.Admission.Result == entry.Recorded:
+		return "the admission policy did not admit it"
+	case h.Verification.Result == entry.Failed:
+		return "its signature is wrong"
+	case q.GetMaxAgeSeconds() > 0 && age > time.Duration(q.GetMaxAgeSeconds())*time.Second:
+		return "it is too old"
+	case !q.Unsigned && h.Verification.Result != entry.Verified && len(h.Signers) > 0:
+		return "its signature was not verified: add the key or trusted root to the admission policy, and append it again"
+	case !q.Unsigned && len(h.Signers) == 0:
+		return "it is not signed by a listed signer"
+	case !q.Unsigned:
+		return "its signer is not listed"
+	}
+	return "it does not count for this artifact"
+}
+
+// parties returns the signers of an entry, or its submitter.
+func parties(h *entry.Header) (all []string) {
+	for _, s := range h.Signers {
+		if text := strings.TrimSpace(s.Identity + s.KeyID); text != "" {
+			all = append(all, text)
+		}
+	}
+	if len(all) == 0 {
+		all = []string{h.Submitter}
+	}
+	return all
+}
+
+// needs describes a requirement in a sentence.
+func needs(q *munimentv1.Requirement) string {
+	what := "an attestation"
+	switch {
+	case len(q.PredicateTypes) > 0:
+		what = "a statement of type " + strings.Join(q.PredicateTypes, " or ")
+	case len(q.Kinds) > 0:
+		what = "an entry of kind " + strings.Join(q.Kinds, " or ")
+	}
+	if q.Unsigned {
+		what += ", signed or not"
+	} else {
+		what += " by " + strings.Join(q.Signers, " or ")
+	}
+	if n := q.GetMinSigners(); n > 1 {
+		what += fmt.Sprintf(", from %d different signers", n)
+	}
+	if s := q.GetMaxAgeSeconds(); s > 0 {
+		what += fmt.Sprintf(", not older than %s", time.Duration(s)*time.Second)
+	}
+	if q.Optional {
+		what += " (optional)"
+	}
+	return what
+}
+
+func explainExceptions(r *munimentv1.ControlResult, all []*exception.Exception, l exception.Limits, decided time.Time) (used []*munimentv1.UsedException) {
+	for _, id := range r.Exceptions {
+		i := slices.IndexFunc(all, func(x *exception.Exception) bool { return x.ID == id && x.Control == r.Control })
+		if i < 0 {
+			continue
+		}
+		s := all[i].At(decided, l)
+		used = append(used, &munimentv1.UsedException{Id: id, Index: all[i].Index, Expires: timestamppb.New(s.Expires), Requester: all[i].Requester, Approvers: s.Approvers})
+	}
+	return used
+}
