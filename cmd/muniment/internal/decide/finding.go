@@ -59,15 +59,24 @@ func readFindings(ctx context.Context, client *muniment.Client) (*register, erro
 		return nil, err
 	}
 	for _, c := range set.GetControls() {
-		days := map[string]int{}
-		for severity, limit := range map[string]*uint32{"critical": c.GetSlaDays().Critical, "high": c.GetSlaDays().High, "medium": c.GetSlaDays().Medium, "low": c.GetSlaDays().Low} {
-			if limit != nil {
-				days[severity] = int(*limit)
-			}
-		}
-		r.sla[c.Id] = days
+		r.sla[c.Id] = slaOf(c)
 	}
 	return r, nil
+}
+
+// slaOf returns the days that a control allows, by severity.
+func slaOf(c *munimentv1.Control) map[string]int {
+	days := map[string]int{}
+	sla := c.GetSlaDays()
+	if sla == nil {
+		return days
+	}
+	for severity, limit := range map[string]*uint32{"critical": sla.Critical, "high": sla.High, "medium": sla.Medium, "low": sla.Low} {
+		if limit != nil {
+			days[severity] = int(*limit)
+		}
+	}
+	return days
 }
 
 func (r *register) days(control, severity string) (int, bool) {

@@ -9,6 +9,7 @@ import (
 
 	"muniment.dev/muniment/controls/finding"
 	"muniment.dev/muniment/ledger/entry"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
 const importDigest = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
@@ -112,5 +113,17 @@ func TestBurndown(t *testing.T) {
 		if _, err := sinceDay(bad, now); err == nil {
 			t.Errorf("accepts %q", bad)
 		}
+	}
+}
+
+// TestSLA checks that a control without SLA, and one with some periods only,
+// limit nothing else.
+func TestSLA(t *testing.T) {
+	if got := slaOf(&munimentv1.Control{}); len(got) != 0 {
+		t.Errorf("without SLA: %v", got)
+	}
+	seven := uint32(7)
+	if got := slaOf(&munimentv1.Control{SlaDays: &munimentv1.SlaDays{High: &seven}}); len(got) != 1 || got["high"] != 7 {
+		t.Errorf("with one period: %v", got)
 	}
 }
