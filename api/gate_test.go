@@ -111,6 +111,10 @@ func TestGate(t *testing.T) {
 		r.At = &munimentv1.DecideRequest_Time{Time: timestamppb.New(time.Now().Add(time.Hour))}
 	}, "a")
 	wantCode(t, "a time in the future", err, connect.CodeOutOfRange, "at")
+	_, err = g.ask(func(r *munimentv1.DecideRequest) {
+		r.At = &munimentv1.DecideRequest_Time{Time: timestamppb.New(time.Time{})}
+	}, "a")
+	wantCode(t, "the zero time", err, connect.CodeInvalidArgument, "time")
 	if m := ts.metrics(); !strings.Contains(m, `muniment_gate_decisions_total{decision="pass",recorded="yes"} 2`) || !strings.Contains(m, `muniment_gate_decisions_total{decision="blocked",recorded="repeated"} 4`) {
 		t.Errorf("metrics: %s", m)
 	}

@@ -65,7 +65,7 @@ func (s *Gates) Decide(ctx context.Context, req *connect.Request[munimentv1.Deci
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Limits.Take(ctx, limit.DecisionBytes*int64(len(req.Msg.Subjects))); err != nil {
+	if err := s.Limits.Take(ctx, limit.DecisionBytes*artifactsOf(req.Msg)); err != nil {
 		return nil, s.Public(err)
 	}
 	c := &gateCall{Gates: s, id: id, question: decide.Question{Stage: req.Msg.Stage, Environment: req.Msg.Environment}, records: !req.Msg.DryRun}
@@ -77,6 +77,9 @@ func (s *Gates) Decide(ctx context.Context, req *connect.Request[munimentv1.Deci
 		c.question.At.Size, c.records = at.TreeSize, false
 	case *munimentv1.DecideRequest_Time:
 		c.question.At.Time, c.records = at.Time.AsTime(), false
+		if c.question.At.Time.IsZero() { // which decide takes for now
+			return nil, rpcerr.Field(connect.CodeInvalidArgument, "time", "must be after the year 1")
+		}
 	}
 	artifacts := make([]decide.Artifact, len(req.Msg.Subjects))
 	for i, m := range req.Msg.Subjects {
@@ -99,6 +102,15 @@ func (s *Gates) Decide(ctx context.Context, req *connect.Request[munimentv1.Deci
 	}
 	c.count()
 	return connect.NewResponse(&munimentv1.DecideResponse{Decisions: c.out}), nil
+}
+
+// artifactsOf returns the number of artifacts in a request: each part of a
+// subject is decided about by itself.
+func artifactsOf(r *munimentv1.DecideRequest) (n int64) {
+	for _, s := range r.Subjects {
+		n += max(1, int64(len(s.Parts)))
+	}
+	return n
 }
 
 // add adds a decision to the answer. It is fresh if no entry has it.

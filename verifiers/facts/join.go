@@ -51,6 +51,10 @@ type Finding struct {
 // compared one by one.
 const maxComparisons = 5_000_000
 
+// maxFiled bounds the pairs of an identifier and a package to which statements
+// apply: a statement with many aliases and products has their product.
+const maxFiled = 1_000_000
+
 // Newest returns the newest scan of each scanner, in the order of their
 // indexes. The scan that ended last is the newest, and of equal ones that with
 // the larger index.
@@ -93,8 +97,10 @@ func Unresolved(subject Subject, scans, vex []*Evidence) ([]Finding, error) {
 	}
 	var findings []Finding
 	type finding struct {
-		id  string
-		pkg Package
+		id       string
+		pkg      Package
+		severity Severity // scanners can disagree
+		score    Score
 	}
 	seen := map[finding]bool{}
 	for _, e := range Newest(scans) {
@@ -104,7 +110,7 @@ func Unresolved(subject Subject, scans, vex []*Evidence) ([]Finding, error) {
 		}
 		for i := range s.Vulnerabilities {
 			v := &s.Vulnerabilities[i]
-			this := finding{v.ID, v.Package}
+			this := finding{v.ID, v.Package, v.Severity, v.Score}
 			if seen[this] {
 				continue
 			}
@@ -135,6 +141,7 @@ type join struct {
 	about       map[aboutKey][]about // the statement that counts first
 	purls       map[string]PURL      // parsed, by canonical form
 	comparisons int
+	filed       int
 }
 
 // An about is a statement that applies to a package of the subject, or to all.
@@ -168,7 +175,9 @@ func newJoin(subject Subject, vex []*Evidence) (*join, error) {
 		}
 		entryIs := is.isOneOf(e.Subjects)
 		for i := range e.Facts.VEX.Statements {
-			j.add(is, e, i, entryIs)
+			if j.add(is, e, i, entryIs); j.filed > maxFiled {
+				return nil, fmt.Errorf("%w: the VEX statements name too many products", ErrUndecided)
+			}
 		}
 	}
 	for k := range j.about {
@@ -214,6 +223,9 @@ func (j *join) file(a about, pkg *PURL) {
 	base := anyPackage
 	if a.pkg = pkg; pkg != nil {
 		base = pkg.Base
+	}
+	if j.filed += 1 + len(a.Aliases); j.filed > maxFiled {
+		return
 	}
 	for _, id := range append([]string{a.ID}, a.Aliases...) {
 		k := aboutKey{upperASCII(id), base}

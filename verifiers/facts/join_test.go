@@ -10,6 +10,36 @@ import (
 	"muniment.dev/muniment/verifiers/intoto"
 )
 
+// TestSeveritiesOfScanners checks that a scanner with a lower severity does not
+// hide the vulnerability that another reports with a higher one.
+func TestSeveritiesOfScanners(t *testing.T) {
+	of := func(index uint64, scanner string, severity Severity, score Score) *Evidence {
+		v := Vulnerability{ID: "CVE-2026-1", Severity: severity, Score: score, Package: Package{Name: "lib"}}
+		return &Evidence{Index: index, Facts: &Facts{Scan: &Scan{Scanner: Tool{Name: scanner}, Vulnerabilities: []Vulnerability{v}}}}
+	}
+	found, err := Unresolved(Subject{}, []*Evidence{of(1, "a", Low, 10), of(2, "b", Critical, 98), of(3, "c", Critical, 98)}, nil)
+	if err != nil || len(found) != 2 || found[1].Severity != Critical {
+		t.Errorf("got %+v, %v, want the vulnerability with both severities", found, err)
+	}
+}
+
+// TestManyProducts checks that few bytes of VEX statements cannot become many
+// statements about packages.
+func TestManyProducts(t *testing.T) {
+	s := Statement{ID: "CVE-2026-1", Status: NotAffected}
+	for i := range 64 {
+		s.Aliases = append(s.Aliases, fmt.Sprintf("GHSA-%d", i))
+	}
+	for i := range maxFiled/64 + 1 {
+		s.Products = append(s.Products, Product{Identity: Identity{PURL: fmt.Sprintf("pkg:npm/p@%d", i)}})
+	}
+	vex := &Evidence{Index: 1, Facts: &Facts{VEX: &VEX{Statements: []Statement{s}}}}
+	j, err := newJoin(Subject{}, []*Evidence{vex})
+	if !errors.Is(err, ErrUndecided) {
+		t.Errorf("%v and %v, want %v", j, err, ErrUndecided)
+	}
+}
+
 // scanAndVEX returns a scan with n findings and a VEX document about half of
 // them, decoded as a reader of the ledger does.
 func scanAndVEX(t testing.TB, n int) (scan, vex []byte, subject Subject) {
