@@ -19,6 +19,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf16"
 
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 )
@@ -165,6 +166,15 @@ func TestConnectionErrors(t *testing.T) {
 	}
 }
 
+// inUTF16 returns the text as PowerShell writes it, with a byte order mark.
+func inUTF16(text string) []byte {
+	b := []byte{0xff, 0xfe}
+	for _, u := range utf16.Encode([]rune(text)) {
+		b = append(b, byte(u), byte(u>>8))
+	}
+	return b
+}
+
 // The error for a file without a token names what the file is. Line ends around
 // a token are not part of it.
 func TestTokenFiles(t *testing.T) {
@@ -188,7 +198,9 @@ func TestTokenFiles(t *testing.T) {
 		{"blank", "\r\n", "it is empty"},
 		{"two lines", token + "\n" + token + "\n", "it contains white space"},
 		{"inner blank", token[:20] + " " + token[20:], "it contains white space"},
-		{"byte order mark", "\ufeff" + token, "other than printable ASCII"},
+		{"byte order mark", "\ufeff" + token, "UTF-8 with a byte order mark"},
+		{"UTF-16", string(inUTF16(token)), "encoded in UTF-16"},
+		{"UTF-16 without a mark", string(inUTF16(token)[2:]), "encoded in UTF-16"},
 		{"signing key", "PRIVATE+KEY+ledger.example+00000000+" + sampleSecret, "it is a private key"},
 		{"PEM key", "-----BEGIN PRIVATE KEY-----\n" + sampleSecret + "\n-----END PRIVATE KEY-----\n", "it is a private key"},
 		{"PEM certificate", "-----BEGIN CERTIFICATE-----\n" + sampleSecret + "\n-----END CERTIFICATE-----\n", "it is a PEM file"},

@@ -191,7 +191,7 @@ var Rooms = []Room{
 	},
 	{
 		Folder: "ledger/receipt", Purpose: "receipts, proofs and trust policies, and their offline verification",
-		Imports: []string{"ledger/entry"},
+		Imports: []string{"ledger/entry", "internal/charset"},
 	},
 	{
 		Folder: "ledger/entry", Purpose: "the vocabulary of entries: hashes, salts, headers, digests",

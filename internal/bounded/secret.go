@@ -1,11 +1,13 @@
 package bounded
 
 import (
+	"fmt"
 	"io/fs"
 	"runtime"
 	"sync"
 	"sync/atomic"
 
+	"muniment.dev/muniment/internal/charset"
 	"muniment.dev/muniment/internal/interrupt"
 )
 
@@ -31,7 +33,8 @@ func OnExposed(report func(path string, mode fs.FileMode)) (reset func()) {
 }
 
 // ReadSecret reads a key or token file as ReadFile does. If its group or others
-// can read the file, ReadSecret reports that and reads it anyway.
+// can read the file, ReadSecret reports that and reads it anyway. No secret is
+// in UTF-16 or UTF-32, so that is an error.
 func ReadSecret(path string) ([]byte, error) {
 	f, err := interrupt.Open(path)
 	if err != nil {
@@ -51,5 +54,12 @@ func ReadSecret(path string) ([]byte, error) {
 			}
 		}
 	}
-	return readNamed(f, path, maxSecret)
+	data, err := readNamed(f, path, maxSecret)
+	if err != nil {
+		return nil, err
+	}
+	if encoding := charset.Of(data, ""); encoding == charset.UTF16 || encoding == charset.UTF32 {
+		return nil, fmt.Errorf("%s: %s", path, charset.Explain(data))
+	}
+	return data, nil
 }

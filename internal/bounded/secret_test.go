@@ -53,3 +53,17 @@ func TestReadSecret(t *testing.T) {
 		t.Errorf("a byte too many: %v", err)
 	}
 }
+
+// A key or token in UTF-16 is refused here, for all readers. The error has no
+// part of it.
+func TestSecretInUTF16(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	for _, text := range []string{"\xff\xfem\x00n\x00t\x00_\x00", "m\x00n\x00t\x00_\x00", "\xfe\xff\x00m\x00n\x00t\x00_"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadSecret(path); err == nil || err.Error() != path+": it is encoded in UTF-16: save it as UTF-8 without BOM" {
+			t.Error(err)
+		}
+	}
+}

@@ -16,6 +16,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"muniment.dev/muniment/internal/charset"
 )
 
 // MaxBlocks is the largest number of blocks in a file.
@@ -80,8 +82,8 @@ func Is(data []byte) bool {
 
 // read returns the blocks of a file, without those of parameters.
 func read(data []byte) ([]block, error) {
-	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
-		return nil, errors.New("it is encoded in UTF-16: convert it to UTF-8")
+	if encoding := charset.Of(data, "-"); encoding != "" && encoding != charset.UTF8BOM {
+		return nil, fmt.Errorf("it is encoded in %s: convert it to UTF-8", encoding)
 	}
 	data = bytes.TrimPrefix(data, bom)
 	begun := 0

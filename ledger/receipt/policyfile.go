@@ -13,6 +13,7 @@ import (
 	fnote "github.com/transparency-dev/formats/note"
 	"golang.org/x/mod/sumdb/note"
 
+	"muniment.dev/muniment/internal/charset"
 	"muniment.dev/muniment/ledger/entry/strictjson"
 )
 
@@ -31,6 +32,9 @@ func ParseTrustPolicy(name string, text []byte) (*TrustPolicy, error) {
 	}
 	if bytes.Contains(text, []byte("PRIVATE KEY")) || bytes.Contains(text, []byte("PRIVATE+KEY")) {
 		return nil, fail(PolicyMalformed, "policy %s: this is a private key, not a policy", name)
+	}
+	if cause := charset.Explain(text); cause != "" {
+		return nil, fail(PolicyMalformed, "policy %s: %s", name, cause)
 	}
 	return nil, fail(PolicyMalformed, "policy %s: %w", name, err)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"muniment.dev/muniment/internal/charset"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/entry/strictjson"
 )
@@ -183,6 +184,9 @@ func Parse(data []byte) (*Receipt, error) {
 		var e *Error
 		if errors.As(err, &e) {
 			return nil, e
+		}
+		if cause := charset.Explain(data); cause != "" {
+			return nil, fail(ReceiptMalformed, "receipt: %s", cause)
 		}
 		return nil, fail(ReceiptMalformed, "receipt: %w", err)
 	}

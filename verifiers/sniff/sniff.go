@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"muniment.dev/muniment/internal/charset"
 	"muniment.dev/muniment/verifiers/documents"
 )
 
@@ -35,28 +36,13 @@ var others = []struct {
 
 var errOldBundle = errors.New("it is cosign's bundle format of before Sigstore bundles (base64Signature, cert, rekorBundle): convert it with 'cosign bundle create', or sign with cosign's --new-bundle-format")
 
-// encodings lists how text in other encodings begins: with a byte order mark,
-// or with a brace. UTF-32 precedes UTF-16, whose mark is a prefix.
-var encodings = []struct {
-	starts []string
-	err    error
-}{
-	{[]string{"\xef\xbb\xbf"}, errUTF8BOM},
-	{[]string{"\xff\xfe\x00\x00", "\x00\x00\xfe\xff", "{\x00\x00\x00", "\x00\x00\x00{"}, errUTF32},
-	{[]string{"\xff\xfe", "\xfe\xff", "{\x00", "\x00{"}, errUTF16},
-}
+// encodings maps encodings other than plain UTF-8 to their errors.
+var encodings = map[string]error{charset.UTF8BOM: errUTF8BOM, charset.UTF16: errUTF16, charset.UTF32: errUTF32}
 
-// Encoding returns an error if the text begins with a byte order mark or is
-// encoded in UTF-16 or UTF-32.
+// Encoding returns an error if the text begins with a byte order mark, or with
+// a brace in UTF-16 or UTF-32.
 func Encoding(data []byte) error {
-	for _, e := range encodings {
-		for _, start := range e.starts {
-			if bytes.HasPrefix(data, []byte(start)) {
-				return e.err
-			}
-		}
-	}
-	return nil
+	return encodings[charset.Of(data, "{")]
 }
 
 // maxDepth is the depth to which JSON checks syntax. Decoders refuse deeper

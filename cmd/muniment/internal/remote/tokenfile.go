@@ -9,6 +9,7 @@ import (
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/charset"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -59,6 +60,9 @@ func parseBearer(text []byte) (string, error) {
 	if token == "" {
 		return "", errors.New("no token: it is empty")
 	}
+	if cause := charset.Explain(text); cause != "" {
+		return "", errors.New("not a token: " + cause)
+	}
 	if kind := datadir.SecretKind(text); kind == "a private key" {
 		return "", errors.New("not a token: it is " + kind)
 	}
@@ -72,7 +76,7 @@ func parseBearer(text []byte) (string, error) {
 		return "", errors.New("not a token: it contains white space: the file must contain only the token, on one line")
 	}
 	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", errors.New("not a token: it contains characters other than printable ASCII, such as a byte order mark")
+		return "", errors.New("not a token: it contains characters other than printable ASCII")
 	}
 	return token, nil
 }
