@@ -1,15 +1,15 @@
 package ingest
 
 import (
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"muniment.dev/muniment/internal/condition"
 	"muniment.dev/muniment/internal/glob"
 	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/internal/pemfile"
 	"muniment.dev/muniment/proto/kinds"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -173,11 +173,10 @@ func checkKeyEvent(m *munimentv1.KeyEvent, _ time.Time, _ *contents) error {
 	if m.PublicKey == "" {
 		return nil
 	}
-	block, rest := pem.Decode([]byte(m.PublicKey))
-	if block == nil || block.Type != "PUBLIC KEY" || len(rest) > 0 {
+	if !strings.HasSuffix(strings.TrimRight(m.PublicKey, "\r\n"), "-----END PUBLIC KEY-----") {
 		return payloadErrorf("publicKey", "must be one PEM block of the type PUBLIC KEY")
 	}
-	if _, err := x509.ParsePKIXPublicKey(block.Bytes); err != nil {
+	if _, err := pemfile.SubjectPublicKeyInfo([]byte(m.PublicKey)); err != nil {
 		return payloadErrorf("publicKey", "not a public key: %s", err)
 	}
 	return nil
