@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,7 +15,9 @@ import (
 	"github.com/alecthomas/kong"
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/evidence"
 	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/internal/similar"
 )
 
 // flagValues returns the mappers for values of flags and arguments. Kong's own
@@ -22,6 +26,10 @@ import (
 func flagValues() []kong.Option {
 	text := func(set func(reflect.Value, string) error) kong.Mapper {
 		return kong.MapperFunc(func(ctx *kong.DecodeContext, target reflect.Value) error {
+			set := set
+			if ctx.Value.Flag != nil && ctx.Value.Name == kindFlag {
+				set = setKind
+			}
 			if target.Kind() == reflect.Slice {
 				return decodeList(ctx, target, set)
 			}
@@ -33,7 +41,7 @@ func flagValues() []kong.Option {
 		})
 	}
 	options := []kong.Option{
-		kong.Vars{"kind": kindname.Attestation}, // defaults of flags
+		kong.Vars{kindFlag: kindname.Attestation}, // defaults of flags
 		kong.KindMapper(reflect.String, text(setString)),
 		kong.NamedMapper("path", text(func(v reflect.Value, s string) error { return setString(v, expandPath(s)) })),
 		kong.TypeMapper(reflect.TypeFor[[]string](), text(setString)),
@@ -141,6 +149,16 @@ func expandPath(path string) string {
 func setString(v reflect.Value, s string) error {
 	v.SetString(s)
 	return nil
+}
+
+// kindFlag is the name of every flag that takes a kind of entries.
+const kindFlag = "kind"
+
+func setKind(v reflect.Value, s string) error {
+	if names := evidence.KindNames(); s != "" && !slices.Contains(names, s) {
+		return fmt.Errorf("unknown kind %q%s", s, cmp.Or(similar.DidYouMean(s, names), ": use one of "+strings.Join(names, ", ")))
+	}
+	return setString(v, s)
 }
 
 func setDuration(v reflect.Value, s string) error {
