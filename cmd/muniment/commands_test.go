@@ -30,6 +30,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"muniment.dev/muniment/api/oidc/oidctest"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/soak"
@@ -54,8 +55,21 @@ var commandLines = map[string]struct {
 	"control show":         {args: "control show SEED-IMAGE"},
 	"control validate":     {args: "control validate controls.yaml"},
 	"erase":                {args: "erase {entry} --scope payload --reason x --yes"},
+	"exception approve":    {args: "exception approve {exception} --identity-token {ada} --tenant acme"},
+	"exception list":       {args: "exception list", mute: true},
+	"exception reject":     {args: "exception reject {exception} --reason x --identity-token {ada} --tenant acme"},
+	"exception renew":      {args: "exception renew {approved} --expires 2d --reason x --identity-token {ada} --tenant acme"},
+	"exception request":    {args: "exception request e{n} --control SEED-CHART --glob a --expires 1d --reason x --identity-token {kim} --tenant acme"},
+	"exception revoke":     {args: "exception revoke {exception} --reason x --identity-token {ada} --tenant acme"},
+	"exception show":       {args: "exception show {exception}"},
 	"export":               {args: "export --since 0 -o {n}.delta"},
+	"finding burndown":     {args: "finding burndown"},
+	"finding import":       {args: "finding import findings.csv", mute: true},
+	"finding list":         {args: "finding list"},
+	"finding set":          {args: "finding set F-1 in-progress"},
+	"finding show":         {args: "finding show F-1"},
 	"fsck":                 {args: "fsck --data {restored}"},
+	"gate":                 {args: "gate hello.txt --stage deploy", code: term.ExitFailed},
 	"get":                  {args: "get 1"},
 	"help":                 {args: "help exit-codes"},
 	"hold list":            {args: "hold list"},
@@ -160,6 +174,7 @@ type workshop struct {
 	n       int
 	server  *process
 	replace map[string]string
+	person  func(name string) string // returns a file with a new identity token
 }
 
 const workshopPolicy = "version: 1\nmode: record\nrules:\n  - {name: everything, unsigned: true}\n"
@@ -189,6 +204,7 @@ func newWorkshop(t *testing.T) *workshop {
 	for name, content := range map[string]string{
 		"hello.txt":      "hello",
 		"admission.yaml": workshopPolicy,
+		"findings.csv":   "id,title,severity,source,controls\nF-1,t,low,audit,SEED-CHART\n",
 		"statement.json": `{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"a","digest":{"sha256":"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"}}],"predicateType":"https://example.com/p","predicate":{}}`,
 		"issuer.key":     string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})),
 		"issuer.pub":     string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})),
@@ -198,6 +214,7 @@ func newWorkshop(t *testing.T) *workshop {
 		}
 	}
 	w.must("init data --origin ledger.example --tenant acme --rekor-origin 127.0.0.1")
+	w.people()
 	w.must("init ops --origin ledger.example --tenant acme")
 	w.must("scitt init --data data")
 	w.must("witness init witness --name w.example")
@@ -213,11 +230,36 @@ func newWorkshop(t *testing.T) *workshop {
 	w.must("hold place kept --kind finding --reason x")
 	w.must("control init --template seed")
 	w.must("control apply controls.yaml")
+	w.must("finding import findings.csv")
 	w.must("export --since 0 -o whole.delta --policy data/policy")
 	w.must("scitt sign hello.txt --key issuer.key --issuer i --subject s -o s.cose")
 	w.must("scitt register s.cose -o s.receipt.cose")
 	w.must("scitt keys -o keys.cbor")
 	return w
+}
+
+// people makes an identity provider with the persons kim and ada, who are
+// administrators of the tenant.
+func (w *workshop) people() {
+	w.t.Helper()
+	issuer := oidctest.Start()
+	w.t.Cleanup(issuer.Close)
+	config, err := os.ReadFile("data/muniment.yaml")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	text := strings.Replace(string(config), "tenants:\n", "identity: {issuers: [{issuer: "+issuer.URL+"}]}\ntenants:\n", 1)
+	text = strings.Replace(text, "    tokens:", "    identities:\n      - {name: kim, issuer: "+issuer.URL+", claims: {sub: kim}, role: admin}\n      - {name: ada, issuer: "+issuer.URL+", claims: {sub: ada}, role: admin}\n    tokens:", 1)
+	if err := os.WriteFile("data/muniment.yaml", []byte(text), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	w.person = func(name string) string {
+		file := fmt.Sprintf("%s%s.jwt", name, rand.Text())
+		if err := os.WriteFile(file, []byte(issuer.Token(map[string]any{"sub": name, "aud": "ledger.example"})), 0o600); err != nil {
+			w.t.Fatal(err)
+		}
+		return file
+	}
 }
 
 // must runs a command line and returns its output. The exit code must be the
@@ -283,6 +325,17 @@ func (w *workshop) args(line string) []string {
 				w.t.Fatal(err)
 			}
 			return strings.Fields(w.must("append entry" + n + " --media-type text/plain --no-receipts"))[0]
+		},
+		"{kim}": func() string { return w.person("kim") },
+		"{ada}": func() string { return w.person("ada") },
+		"{exception}": func() string {
+			w.must("exception request x" + n + " --control SEED-CHART --glob a --expires 1d --reason x --identity-token {kim} --tenant acme")
+			return "x" + n
+		},
+		"{approved}": func() string {
+			w.must("exception request y" + n + " --control SEED-CHART --glob a --expires 1d --reason x --identity-token {kim} --tenant acme")
+			w.must("exception approve y" + n + " --identity-token {ada} --tenant acme")
+			return "y" + n
 		},
 		"{hold}": func() string {
 			w.must("hold place held" + n + " --kind finding --reason x")

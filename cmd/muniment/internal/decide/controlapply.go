@@ -2,7 +2,6 @@ package decide
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -197,12 +196,7 @@ func nameOf(e catalog.Entry) string {
 
 // refusedControls gives refusals of the server the exit code of an answer.
 func refusedControls(err error) error {
-	var ce *connect.Error
-	if !errors.As(err, &ce) {
-		return err
-	}
-	switch ce.Code() {
-	case connect.CodeInvalidArgument, connect.CodePermissionDenied, connect.CodeFailedPrecondition, connect.CodeAlreadyExists:
+	if isRefusal(err) {
 		return term.ExitWith(term.ExitNo, fmt.Errorf("refused, so the control set in force is unchanged: %w", err))
 	}
 	return err

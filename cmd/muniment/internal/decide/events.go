@@ -4,13 +4,17 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"strings"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/cmd/muniment/internal/remote"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
@@ -31,7 +35,23 @@ func appendEvent(ctx context.Context, client *muniment.Client, kind string, m pr
 	if err == nil {
 		err = r.Err
 	}
+	if isRefusal(err) { // these commands have no flag for the kind
+		err = term.ExitWith(term.ExitNo, errors.New(strings.TrimPrefix(remote.ErrorText(err), "--kind: ")))
+	}
 	return r.Index, err
+}
+
+// isRefusal reports whether the server has refused what it was asked to record.
+func isRefusal(err error) bool {
+	var ce *connect.Error
+	if !errors.As(err, &ce) {
+		return false
+	}
+	switch ce.Code() {
+	case connect.CodeInvalidArgument, connect.CodePermissionDenied, connect.CodeFailedPrecondition, connect.CodeAlreadyExists:
+		return true
+	}
+	return false
 }
 
 // eachEntry calls f for each entry that matches a filter, oldest first.

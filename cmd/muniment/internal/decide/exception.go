@@ -123,6 +123,14 @@ func (r *exceptionChange) Text() string {
 	return text + "\n"
 }
 
+// endOf returns the end of an exception, or "" if it never counts again.
+func endOf(s *exception.Status) string {
+	if s.Expires.IsZero() || s.State == exception.Rejected || s.State == exception.Revoked {
+		return ""
+	}
+	return s.Expires.UTC().Format(term.TimeFormat)
+}
+
 var actionsDone = map[string]string{"request": "requested", "approve": "approved", "reject": "rejected", "revoke": "revoked", "renew": "renewed"}
 
 // recordException appends an event and prints the state of the exception after
@@ -145,7 +153,7 @@ func recordException(a *term.App, client *muniment.Client, out term.ResultFlags,
 			return err
 		}
 		s, limits := book.status(x)
-		r.State, r.Expires = string(s.State), s.Expires.UTC().Format(term.TimeFormat)
+		r.State, r.Expires = string(s.State), endOf(&s)
 		if s.State == exception.Requested {
 			r.missing = limits.Approvers - len(s.Approvers)
 		}
@@ -395,9 +403,7 @@ func (b *book) row(x *exception.Exception) *exceptionRow {
 		ID: x.ID, State: string(s.State), Control: x.Control, Findings: x.Findings, Globs: x.Globs, Environments: x.Environments,
 		Requester: x.Requester, Approvers: s.Approvers, Needed: limits.Approvers, Entry: x.Index,
 	}
-	if !s.Expires.IsZero() {
-		r.Expires = s.Expires.UTC().Format(term.TimeFormat)
-	}
+	r.Expires = endOf(&s)
 	for _, subject := range x.Subjects {
 		r.Subjects = append(r.Subjects, digestText(subject.Digest))
 	}

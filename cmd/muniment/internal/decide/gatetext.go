@@ -145,7 +145,7 @@ func (g *gateResult) evidence(b *strings.Builder, short bool) {
 		}
 	}
 	if g.Condition != "" && !short {
-		detail(b, "condition", g.Condition)
+		fmt.Fprintf(b, "      %-10s%s\n", "condition", term.Escape(strings.Join(strings.Fields(g.Condition), " ")))
 	}
 }
 
