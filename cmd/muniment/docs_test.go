@@ -18,6 +18,7 @@ import (
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/operate"
+	"muniment.dev/muniment/controls/catalog"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/peers"
 	"muniment.dev/muniment/internal/soak"
@@ -412,6 +413,10 @@ var docYAML = map[string]func([]byte) error{
 	"witness.yaml":  func(b []byte) error { return datadir.DecodeYAML(b, &operate.WitnessConfig{}) },
 	"admission.yaml": func(b []byte) error {
 		_, err := ingest.ParseAdmissionPolicy(b)
+		return err
+	},
+	"controls.yaml": func(b []byte) error {
+		_, err := catalog.Parse(b)
 		return err
 	},
 }
