@@ -100,10 +100,61 @@ if show "$muniment" append "$dir/tampered.json" --receipt-dir "$dir/receipts"; t
 	exit 1
 fi
 
-step "6. Audit the whole log, and that the tenant's stream is complete, from what is public"
+step "6. Nothing unproven is deployed: an unsigned chart is blocked, and passes once it is signed"
+mkdir "$dir/gateway"
+printf 'apiVersion: v2\nname: gateway\nversion: 1.7.0\n' >"$dir/gateway/Chart.yaml"
+tar -C "$dir" -czf "$dir/gateway-1.7.0.tgz" gateway
+openssl ecparam -name prime256v1 -genkey -noout -out "$dir/release.key"
+openssl pkey -in "$dir/release.key" -pubout -out "$dir/release.pub"
+keyid=$(openssl pkey -pubin -in "$dir/release.pub" -outform DER | openssl dgst -sha256 -r | cut -c-64)
+cat >"$dir/controls.yaml" <<EOF
+version: demo
+stages: [deploy]
+signers:
+  release key: {keys: ["sha256:$keyid"]}
+controls:
+  - id: CHART-SIGNED
+    title: Charts are signed by the release key
+    severity: high
+    applies_to: {types: [chart]}
+    check: {require: [{name: provenance, predicate_types: ["https://slsa.dev/provenance/*"], signers: [release key]}]}
+    modes: [{stage: deploy, mode: enforce}]
+EOF
+cat >"$dir/admission.yaml" <<EOF
+version: 1
+mode: enforce
+signers:
+  release key:
+    require: {log_entries: 0}
+    keys:
+      - |
+$(sed 's/^/        /' "$dir/release.pub")
+rules:
+  - {name: provenance, kinds: [attestation], signers: [release key]}
+  - {name: controls, kinds: [control, control-set], unsigned: true}
+EOF
+show "$muniment" policy set "$dir/admission.yaml" --reason "only the release key attests charts"
+show "$muniment" control apply "$dir/controls.yaml"
+gate=("$muniment" gate "$dir/gateway-1.7.0.tgz" --stage deploy --environment production)
+blocked=0
+show "${gate[@]}" || blocked=$?
+if [ "$blocked" -ne 1 ]; then
+	echo "an unsigned chart was not blocked: this is a bug" >&2
+	exit 1
+fi
+chart=$(openssl dgst -sha256 -r "$dir/gateway-1.7.0.tgz" | cut -c-64)
+printf '{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"gateway-1.7.0.tgz","digest":{"sha256":"%s"}}],"predicateType":"https://slsa.dev/provenance/v1","predicate":{"buildDefinition":{"buildType":"https://example.com/build/v1","externalParameters":{"ref":"v1.7.0"}},"runDetails":{"builder":{"id":"https://example.com/ci"}}}}' "$chart" >"$dir/gateway.intoto.json"
+# The signature of a DSSE envelope (https://github.com/secure-systems-lab/dsse).
+type=application/vnd.in-toto+json size=$(($(wc -c <"$dir/gateway.intoto.json")))
+sig=$({ printf 'DSSEv1 %d %s %d ' "${#type}" "$type" "$size"; cat "$dir/gateway.intoto.json"; } | openssl dgst -sha256 -sign "$dir/release.key" | openssl base64 -A)
+printf '{"payloadType":"%s","payload":"%s","signatures":[{"sig":"%s"}]}' "$type" "$(openssl base64 -A -in "$dir/gateway.intoto.json")" "$sig" >"$dir/gateway.dsse.json"
+show "$muniment" append "$dir/gateway.dsse.json" --receipt-dir "$dir/gate-receipts"
+show "${gate[@]}"
+
+step "7. Audit the whole log, and that the tenant's stream is complete, from what is public"
 show "$muniment" audit "$MUNIMENT_SERVER" --state "$dir/audit.json" --stream-key "$dir/data/streams/acme.key"
 
-step "7. Stop log and witness, and verify every receipt offline"
+step "8. Stop log and witness, and verify every receipt offline"
 stop "$server"
 stop "$witness"
 server='' witness=''
@@ -114,7 +165,7 @@ count=$(grep -c '✓ VERIFIED' "$dir/verified.txt")
 echo "$count of ${#receipts[@]} receipts verified. One of them:"
 show "$muniment" verify "$dir/receipts/bundle-provenance.json.receipt.json" --stream-key "$dir/data/streams/acme.key"
 
-step "8. Change one byte of a receipt, and it does not verify"
+step "9. Change one byte of a receipt, and it does not verify"
 sed 's/"time":1/"time":2/' "$dir/receipts/bundle-provenance.json.receipt.json" >"$dir/forged.receipt.json"
 if show "$muniment" verify "$dir/forged.receipt.json"; then
 	echo "a forged receipt verified: this is a bug" >&2
@@ -125,7 +176,7 @@ step "Done."
 cat <<EOF
   $dir/receipts/    the receipts: they verify without this server
   $dir/data/policy  what verifiers need
-  Next: docs/quickstart.md (your own evidence), docs/ci.md, docs/policy.md, docs/tenant.md, docs/auditor.md, docs/operator.md
+  Next: docs/quickstart.md (your own evidence), docs/ci.md, docs/policy.md, docs/compliance.md, docs/tenant.md, docs/auditor.md, docs/operator.md
 EOF
 if [ "${KEEP:-}" = 1 ]; then
 	start witness "$muniment" witness --data "$dir/witness" --listen "$at"
