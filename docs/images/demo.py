@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
-STEPS = ("4.", "5.", "7.", "8.")
+STEPS = ("4.", "5.", "8.", "9.")
 WIDTH = 132
 THEME = TerminalTheme(
     (250, 250, 248), (36, 41, 46),
