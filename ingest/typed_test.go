@@ -66,7 +66,7 @@ func TestTypedKinds(t *testing.T) {
 		"control": {controls: []string{"VULN-HIGH-30D"}, attributes: map[string]string{"title": "High findings are resolved within 30 days", "state": "active", "severity": "high",
 			"owner": "security@acme.example", "framework.1": "NIST SP 800-53: SI-2", "framework.2": "ISO 27001: A.8.8"}},
 		"control-set": {controls: []string{"SLSA-BUILD-L3", "VULN-HIGH-30D"}, attributes: map[string]string{"version": "2026-11", "controls": "2"}},
-		"key-event": {attributes: map[string]string{"keyId": "SHA256:Yk1x0o3mUJ7qXbK4VwqJq0cQn0m7xJtJ6d8m1cJtT1s", "event": "registered", "from": "2026-05-01T00:00:00Z",
+		"key-event": {attributes: map[string]string{"keyId": "sha256:486ea46224d1bb4fb680f34f7c9ad96a8f24ec88be73ea8e5a6c65260e9cb8a7", "event": "registered", "from": "2026-05-01T00:00:00Z",
 			"person": "oidc:https://login.acme.example#dana"}},
 		"gate-decision": {subjects: []entry.Subject{gateway}, controls: []string{"SLSA-BUILD-L3", "VULN-HIGH-30D"},
 			attributes: map[string]string{"stage": "deploy", "decision": "pass", "environment": "production/eu-central-1", "decided": "2026-05-03T09:30:00Z", "type": "image",
