@@ -27,6 +27,9 @@ func template(t testing.TB, name string) string {
 	return string(text)
 }
 
+// headerKeyID matches the key IDs of verified signers in headers.
+var headerKeyID = regexp.MustCompile(`^(sha256:[0-9a-f]{64}|pgp:[0-9a-f]{40})$`)
+
 // TestTemplates checks that the starter sets load, define all four stages and
 // map their controls to frameworks.
 func TestTemplates(t *testing.T) {
@@ -37,6 +40,13 @@ func TestTemplates(t *testing.T) {
 		s := mustParse(t, template(t, name))
 		if got := strings.Join(s.Stages, " "); got != "build promote deploy cutover" {
 			t.Errorf("%s: stages %s", name, got)
+		}
+		for _, signer := range s.Signers {
+			for _, key := range signer.KeyIds {
+				if !headerKeyID.MatchString(key) {
+					t.Errorf("%s: signer %s: no header contains the key ID %s", name, signer.Name, key)
+				}
+			}
 		}
 		for _, c := range s.Controls {
 			if len(c.Frameworks) == 0 || c.Description == "" || !strings.HasPrefix(c.Id, strings.ToUpper(name)) {
