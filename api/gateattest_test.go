@@ -90,7 +90,36 @@ func TestGateAttests(t *testing.T) {
 	if !again.Repeated || fmt.Sprint(again.Decision.Attestations) != fmt.Sprint(passed) {
 		t.Errorf("repeated %t with %d attestations, want those of the entry", again.Repeated, len(again.Decision.Attestations))
 	}
+	// Evidence about a part proves nothing about what is called its index.
+	req := &munimentv1.DecideRequest{Tenant: "acme", Stage: "deploy", Subjects: []*munimentv1.GateSubject{imageOf("c")}}
+	req.Subjects[0].Parts = []*munimentv1.GatePart{{Platform: "linux/arm64", Digest: map[string]string{"sha256": strings.Repeat("a", 64)}}}
+	res, err := g.client().Decide(context.Background(), connect.NewRequest(req))
+	if err != nil || res.Msg.Decisions[0].Decision.Decision != "pass" || len(res.Msg.Decisions[0].Decision.Attestations) == 0 {
+		t.Fatalf("an index of a part that passes: %v, %v", res, err)
+	}
+	for _, text := range res.Msg.Decisions[0].Decision.Attestations {
+		var bundle struct {
+			DSSEEnvelope struct{ Payload []byte } `json:"dsseEnvelope"`
+		}
+		if err := json.Unmarshal([]byte(text), &bundle); err != nil {
+			t.Fatal(err)
+		}
+		if s := string(bundle.DSSEEnvelope.Payload); strings.Contains(s, strings.Repeat("c", 64)) || !strings.Contains(s, strings.Repeat("a", 64)) {
+			t.Errorf("the attestation must be about the part only: %s", s)
+		}
+	}
+	// Nor does evidence about one digest about another.
+	req.Subjects[0].Parts, req.Subjects[0].Artifact.Digest["sha512"] = nil, strings.Repeat("d", 128)
+	_, err = g.client().Decide(context.Background(), connect.NewRequest(req))
+	wantCode(t, "two digests", err, connect.CodeInvalidArgument, "subjects[0].artifact.digest")
 	if n := len(decide("", true, "a")[0].Decision.Attestations); n != 0 {
 		t.Errorf("a dry run has %d attestations", n)
+	}
+	// Erasures are not among the inputs of decisions.
+	if _, err := ts.erase(all[0].Decision.Results[0].Entries[0], allOfIt, "test"); err != nil {
+		t.Fatal(err)
+	}
+	if d := decide("production", false, "a")[0].Decision; d.Decision != "blocked" || len(d.Attestations) != 0 {
+		t.Errorf("after the erasure of the evidence: %s with %d attestations", d.Decision, len(d.Attestations))
 	}
 }

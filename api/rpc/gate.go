@@ -81,12 +81,15 @@ func (s *Gates) Decide(ctx context.Context, req *connect.Request[munimentv1.Deci
 			return nil, rpcerr.Field(connect.CodeInvalidArgument, "time", "must be after the year 1")
 		}
 	}
+	if err := checkDigests(req.Msg.Subjects); err != nil {
+		return nil, err
+	}
 	artifacts := make([]decide.Artifact, len(req.Msg.Subjects))
 	for i, m := range req.Msg.Subjects {
 		artifacts[i] = decide.ArtifactOf(m)
 	}
 	err = s.Decider.Decide(ctx, id.Tenant.Name, id.Tenant.Stream, &c.question, artifacts, func(i int, d *evaluate.Decision) error {
-		return c.add(ctx, decide.Message(d, &c.question, &artifacts[i]))
+		return c.add(ctx, decide.Message(d, &c.question, &artifacts[i]), &artifacts[i])
 	})
 	if err == nil {
 		err = c.record(ctx)
@@ -113,8 +116,24 @@ func artifactsOf(r *munimentv1.DecideRequest) (n int64) {
 	return n
 }
 
+// checkDigests refuses artifacts with several digests. Evidence about one of
+// them proves nothing about the others, which a recorded pass would vouch for.
+func checkDigests(subjects []*munimentv1.GateSubject) error {
+	for i, s := range subjects {
+		if len(s.Artifact.GetDigest()) > 1 {
+			return rpcerr.Field(connect.CodeInvalidArgument, fmt.Sprintf("subjects[%d].artifact.digest", i), "must have one digest: ask about each by itself")
+		}
+		for k, p := range s.Parts {
+			if len(p.Digest) > 1 {
+				return rpcerr.Field(connect.CodeInvalidArgument, fmt.Sprintf("subjects[%d].parts[%d].digest", i, k), "must have one digest")
+			}
+		}
+	}
+	return nil
+}
+
 // add adds a decision to the answer. It is fresh if no entry has it.
-func (c *gateCall) add(ctx context.Context, m *munimentv1.GateDecision) error {
+func (c *gateCall) add(ctx context.Context, m *munimentv1.GateDecision, a *decide.Artifact) error {
 	one := &munimentv1.SubjectDecision{Decision: m}
 	c.out = append(c.out, one)
 	if !c.records {
@@ -137,7 +156,7 @@ func (c *gateCall) add(ctx context.Context, m *munimentv1.GateDecision) error {
 		key = fmt.Sprintf("gate/%s/after/%d", m.Inputs, earlier.Index)
 	}
 	c.fresh, c.keys = append(c.fresh, len(c.out)-1), append(c.keys, key)
-	return c.publish(m)
+	return c.publish(ctx, m, a)
 }
 
 // earlier returns the newest entry with a decision from the same inputs, or
@@ -165,8 +184,11 @@ func (c *gateCall) repeats(ctx context.Context, m *munimentv1.GateDecision, e *l
 	if err := protojson.Unmarshal(p.Content, recorded); err != nil {
 		return false, nil // recorded again
 	}
+	if !decide.SameOutcome(m, recorded) {
+		return false, nil
+	}
 	m.Attestations = recorded.Attestations
-	return decide.SameOutcome(m, recorded), nil
+	return true, nil
 }
 
 // record records the fresh decisions. Callers that ask the same at the same

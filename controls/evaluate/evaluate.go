@@ -233,7 +233,12 @@ func (h *hearing) results() (all []Result) {
 
 // isAbout reports whether the header is about the subject or the part.
 func (h *hearing) isAbout(header *entry.Header) bool {
-	return isAbout(header, h.digest) || len(h.part.Digest) > 0 && isAbout(header, h.Subject.Digest)
+	subjects := header.Subjects
+	if header.Kind == kindname.GateDecision && len(subjects) > 1 {
+		// The others are parts of the first by the caller's word only.
+		subjects = subjects[1:]
+	}
+	return isAbout(subjects, h.digest) || len(h.part.Digest) > 0 && isAbout(subjects, h.Subject.Digest)
 }
 
 // counted is an entry that counts, with the signers that count.
@@ -328,7 +333,7 @@ func (h *hearing) countOne(e *Evidence) *counted {
 	return c
 }
 
-// isAbout reports whether the header has a subject that is the artifact.
-func isAbout(h *entry.Header, digest map[string]string) bool {
-	return slices.ContainsFunc(h.Subjects, func(s entry.Subject) bool { return artifact.Same(s.Digest, digest) })
+// isAbout reports whether one of the subjects is the artifact.
+func isAbout(subjects []entry.Subject, digest map[string]string) bool {
+	return slices.ContainsFunc(subjects, func(s entry.Subject) bool { return artifact.Same(s.Digest, digest) })
 }
