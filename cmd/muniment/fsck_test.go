@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"encoding/binary"
 	"encoding/json"
@@ -29,6 +30,7 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/mark"
 	"muniment.dev/muniment/ledger/store"
+	"muniment.dev/muniment/verifiers/facts"
 )
 
 // An fsckRig is a data folder with something of everything in its store.
@@ -61,6 +63,9 @@ func draftOf(tenant *auth.Tenant, payload []byte, edits ...func(*entry.Header)) 
 	}
 	var err error
 	if d.Opening.Content, err = d.Header.AppendJSON(nil); err != nil {
+		panic(err)
+	}
+	if d.Facts, err = facts.Derive(context.Background(), d.Header, func() ([]byte, error) { return payload, nil }); err != nil {
 		panic(err)
 	}
 	return d
@@ -275,6 +280,16 @@ func (r *fsckRig) marked(t *testing.T, name string) bool {
 	return slices.ContainsFunc(m.Journals, func(j store.Journal) bool { return j.Name == name })
 }
 
+// soundWithout reports whether the store is whole without the file.
+func (r *fsckRig) soundWithout(t *testing.T, path string) bool {
+	t.Helper()
+	r.restore(t)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	return r.fsck(t).code == 0
+}
+
 // A flipped bit in any file of the store is found, and the file is named.
 func TestFsckFlippedBits(t *testing.T) {
 	soak.WithoutRace(t)
@@ -301,6 +316,9 @@ func TestFsckFlippedBits(t *testing.T) {
 		}
 		for _, path := range paths {
 			data := r.files[path]
+			if c.part == ".log" && r.soundWithout(t, path) {
+				continue // the purge after an erasure has flushed it
+			}
 			for i := range c.sample {
 				at := (len(data) - c.skip - 1) * i / (c.sample - 1)
 				if len(data) == 0 || at < 0 {

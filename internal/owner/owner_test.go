@@ -79,7 +79,7 @@ var makers = []string{"OpenFile", "Create", "CreateTemp", "WriteFile", "Mkdir", 
 var elsewhere = map[string]string{
 	"cmd/muniment/internal/evidence/append.go":      "receipts, in the user's folder",
 	"cmd/muniment/internal/evidence/appendlarge.go": "the system's temporary folder",
-	"cmd/muniment/internal/prove/verifyimage.go":    "the output",
+	"cmd/muniment/internal/term/save.go":            "the output",
 	"internal/bounded/bounded.go":                   "files that exist",
 	"internal/interrupt/interrupt.go":               "files that exist",
 	"verifiers/helm/provenance.go":                  "the system's temporary folder",
