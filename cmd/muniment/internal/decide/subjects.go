@@ -18,6 +18,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/images"
+	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger/delta"
 	"muniment.dev/muniment/ledger/entry"
@@ -127,7 +128,7 @@ func (r *resolver) add(typ, name string, digest map[string]string) *subject {
 
 // file hashes a file and recognizes its type by its content.
 func (r *resolver) file(path string) error {
-	f, err := os.Open(path)
+	f, err := interrupt.Open(path)
 	if err != nil {
 		return err
 	}
@@ -279,7 +280,7 @@ func (r *resolver) manifests(ctx context.Context, path string) error {
 		}
 	}
 	for _, name := range files {
-		f, err := os.Open(name)
+		f, err := interrupt.Open(name)
 		if err != nil {
 			return fmt.Errorf("--manifest: %w", err)
 		}
