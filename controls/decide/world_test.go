@@ -209,7 +209,6 @@ var (
 	byWorkflow = entry.Signer{Identity: workflow, Issuer: issuer}
 	byScanner  = entry.Signer{KeyID: "SHA256:scanner"}
 	byScanner2 = entry.Signer{KeyID: "SHA256:scanner2"}
-	byPerson   = entry.Signer{Identity: "dana@acme.example", Issuer: "https://idp.example"}
 	byMallory  = entry.Signer{Identity: "mallory@evil.example", Issuer: issuer}
 )
 

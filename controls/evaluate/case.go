@@ -35,7 +35,6 @@ func newCase(h *hearing, c *Control, s *selection, x *exemption) *Case {
 }
 
 var (
-	wordsType = cel.MapType(cel.StringType, cel.StringType)
 	itemsType = cel.ListType(cel.MapType(cel.StringType, cel.DynType))
 )
 

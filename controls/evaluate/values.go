@@ -153,7 +153,6 @@ func snake(name string) string {
 }
 
 var (
-	timeType = reflect.TypeFor[facts.Time]()
 	listType = reflect.TypeFor[facts.List]()
 	jsonType = reflect.TypeFor[jsontext.Value]()
 )
