@@ -216,12 +216,13 @@ func (c *gateCall) record(ctx context.Context) error {
 
 func (c *gateCall) recordSome(ctx context.Context, from, to int) error {
 	var all []ingest.Recording
-	used := map[string]bool{}
-	var at []int
+	var first []*munimentv1.SubjectDecision // of those with the same key
+	byKey := map[string]*munimentv1.SubjectDecision{}
 	for i := from; i < to; i++ {
-		if !used[c.keys[i]] { // an artifact can be asked for twice in a call
-			used[c.keys[i]] = true
-			all, at = append(all, ingest.Recording{Key: c.keys[i], Message: c.out[c.fresh[i]].Decision}), append(at, c.fresh[i])
+		one, key := c.out[c.fresh[i]], c.keys[i]
+		if byKey[key] == nil { // an artifact can be asked for twice in a call
+			byKey[key] = one
+			all, first = append(all, ingest.Recording{Key: key, Message: one.Decision}), append(first, one)
 		}
 	}
 	results, err := c.Ingest.RecordAll(ctx, c.id.Submitter(), kindname.GateDecision, all)
@@ -229,7 +230,7 @@ func (c *gateCall) recordSome(ctx context.Context, from, to int) error {
 		return err
 	}
 	for i, r := range results {
-		one := c.out[at[i]]
+		one := first[i]
 		switch {
 		case errors.Is(r.Err, ledger.ErrKeyReused): // another call was first
 			e, err := c.earlier(ctx, one.Decision)
@@ -245,12 +246,9 @@ func (c *gateCall) recordSome(ctx context.Context, from, to int) error {
 			one.Index, one.Repeated = &r.Index, r.Duplicate
 		}
 	}
-	for i := from; i < to; i++ { // those asked for twice
-		one := c.out[c.fresh[i]]
-		for j := from; j < i && one.Index == nil; j++ {
-			if c.keys[j] == c.keys[i] {
-				one.Index, one.Repeated = c.out[c.fresh[j]].Index, true
-			}
+	for i := from; i < to; i++ {
+		if one, same := c.out[c.fresh[i]], byKey[c.keys[i]]; one != same {
+			one.Index, one.Repeated = same.Index, true
 		}
 	}
 	return nil
@@ -283,12 +281,20 @@ func (s *Gates) GetControlSet(ctx context.Context, req *connect.Request[muniment
 	if err := protojson.Unmarshal(in.Payload, res.Set); err != nil {
 		return nil, s.Public(fmt.Errorf("control set in entry %d: %w", in.Index, err))
 	}
-	for i, payload := range in.Controls {
-		m := &munimentv1.Control{}
-		if err := protojson.Unmarshal(payload, m); err != nil {
-			return nil, s.Public(fmt.Errorf("control %d of the control set in entry %d: %w", i, in.Index, err))
-		}
-		res.Controls = append(res.Controls, m)
+	if res.Controls, err = controlsOf(in); err != nil {
+		return nil, s.Public(err)
 	}
 	return connect.NewResponse(res), nil
+}
+
+// controlsOf returns the controls of the control set in force, in its order.
+func controlsOf(in *decide.SetInForce) ([]*munimentv1.Control, error) {
+	all := make([]*munimentv1.Control, len(in.Controls))
+	for i, payload := range in.Controls {
+		all[i] = &munimentv1.Control{}
+		if err := protojson.Unmarshal(payload, all[i]); err != nil {
+			return nil, fmt.Errorf("control %d of the control set in entry %d: %w", i, in.Index, err)
+		}
+	}
+	return all, nil
 }

@@ -21,7 +21,7 @@ const maxAttestation = 256 << 10
 // publish adds the signed attestations of a pass that is about to be recorded.
 // There are none for a pass that rests on an exception.
 func (c *gateCall) publish(ctx context.Context, m *munimentv1.GateDecision, a *decide.Artifact) error {
-	if c.Key == nil || m.Decision != "pass" {
+	if c.Key == nil || m.Decision != string(evaluate.Pass) {
 		return nil
 	}
 	p := &attest.Pass{
@@ -44,9 +44,9 @@ func (c *gateCall) publish(ctx context.Context, m *munimentv1.GateDecision, a *d
 	p.Subjects[0].Name = m.Subjects[0].Name // of which the resource URI consists
 	for _, r := range m.Results {
 		switch {
-		case len(r.Exceptions) > 0 || r.Result == "excepted":
+		case len(r.Exceptions) > 0 || r.Result == evaluate.Excepted:
 			return nil
-		case r.Result == "satisfied":
+		case r.Result == evaluate.Satisfied:
 			p.Satisfied = append(p.Satisfied, r.Control)
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"muniment.dev/muniment/controls/exception"
@@ -36,12 +35,12 @@ func (c *gateCall) explain(ctx context.Context) error {
 	if err != nil {
 		return ctx.Err() // without a readable set, the decision's reason is all there is
 	}
+	all, err := controlsOf(in)
+	if err != nil {
+		return err
+	}
 	controls := map[string]*munimentv1.Control{}
-	for _, payload := range in.Controls {
-		m := &munimentv1.Control{}
-		if err := protojson.Unmarshal(payload, m); err != nil {
-			return err
-		}
+	for _, m := range all {
 		controls[m.Id] = m
 	}
 	exceptions, err := c.Decider.Exceptions.All(ctx, c.id.Tenant.Stream)

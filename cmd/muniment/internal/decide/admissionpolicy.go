@@ -32,19 +32,26 @@ type policyCmd struct {
 	Get  policyGetCmd  `cmd:"" help:"Print the admission policy in force for the tenant."`
 }
 
-// readPolicy reads an admission policy file. It names other files that users
-// mistake for one, since the errors of the parser would not.
+// readPolicy reads an admission policy file.
 func readPolicy(path string) ([]byte, error) {
-	text, err := bounded.ReadFile(path, policy.MaxSize)
+	return readFile(path, policy.MaxSize, "an admission policy", func(text []byte) string {
+		if _, err := receipt.ParseTrustPolicy(path, text); err == nil {
+			return "a trust policy, which contains the log's public keys"
+		}
+		return datadir.SecretKind(text)
+	})
+}
+
+// readFile reads a file of a kind that is for people to write. It names other
+// files that users mistake for one, as mistaken describes them, since the
+// errors of the parser would not, or would show secrets.
+func readFile(path string, limit int64, what string, mistaken func(text []byte) string) ([]byte, error) {
+	text, err := bounded.ReadFile(path, limit)
 	if err != nil {
 		return nil, err
 	}
-	kind := datadir.SecretKind(text)
-	if _, err := receipt.ParseTrustPolicy(path, text); err == nil {
-		kind = "a trust policy, which contains the log's public keys"
-	}
-	if kind != "" {
-		return nil, term.ExitWith(term.ExitNo, fmt.Errorf("%s: not an admission policy: it is %s", path, kind))
+	if kind := mistaken(text); kind != "" {
+		return nil, term.ExitWith(term.ExitNo, fmt.Errorf("%s: not %s: it is %s", path, what, kind))
 	}
 	return text, nil
 }

@@ -8,7 +8,6 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/catalog"
-	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/wholefile"
 )
 
@@ -20,17 +19,9 @@ type controlCmd struct {
 	Show     controlShowCmd     `cmd:"" help:"Show a control in force."`
 }
 
-// readControlFile reads the file of a control set. It names secrets that users
-// mistake for one, since the errors of the parser would show them.
+// readControlFile reads the file of a control set.
 func readControlFile(path string) ([]byte, error) {
-	text, err := bounded.ReadFile(path, catalog.MaxSize)
-	if err != nil {
-		return nil, err
-	}
-	if kind := datadir.SecretKind(text); kind != "" {
-		return nil, term.ExitWith(term.ExitNo, fmt.Errorf("%s: not a control set: it is %s", path, kind))
-	}
-	return text, nil
+	return readFile(path, catalog.MaxSize, "a control set", datadir.SecretKind)
 }
 
 type controlInitCmd struct {

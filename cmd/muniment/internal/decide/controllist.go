@@ -11,6 +11,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/catalog"
+	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/internal/similar"
 )
 
@@ -207,16 +208,9 @@ func requirementText(r *catalog.Requirement) string {
 }
 
 func exceptionText(c *catalog.Control) string {
-	x := c.Exceptions
-	days, approvers := uint32(30), uint32(1)
-	if x != nil && x.MaxDays != nil {
-		days = *x.MaxDays
-	}
-	if x != nil && x.Approvers != nil {
-		approvers = *x.Approvers
-	}
-	if days == 0 {
+	l := exception.LimitsOf(c.Exceptions)
+	if l.MaxDays == 0 {
 		return "none allowed"
 	}
-	return fmt.Sprintf("at most %s, with %s", term.Count(days, "day"), term.Count(approvers, "approver"))
+	return fmt.Sprintf("at most %s, with %s", term.Count(l.MaxDays, "day"), term.Count(l.Approvers, "approver"))
 }

@@ -3,7 +3,6 @@ package decide
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"fmt"
 
 	"connectrpc.com/connect"
@@ -11,6 +10,7 @@ import (
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/controls/catalog"
+	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger/entry"
@@ -31,7 +31,7 @@ type controlsInForce struct {
 // docs/spec/controls.md, section 2, defines it.
 func readControls(ctx context.Context, client *muniment.Client) (*controlsInForce, error) {
 	var in *controlsInForce
-	err := newestFirst(ctx, client, kindname.ControlSet, func(e *munimentv1.Entry) (bool, error) {
+	err := eachEntry(ctx, client, &munimentv1.Filter{Kind: kindname.ControlSet}, munimentv1.Order_ORDER_NEWEST_FIRST, func(e *munimentv1.Entry) (bool, error) {
 		if e.Admission.GetResult() == entry.Recorded {
 			return true, nil
 		}
@@ -45,7 +45,7 @@ func readControls(ctx context.Context, client *muniment.Client) (*controlsInForc
 	if err != nil {
 		return in.unreadable(err)
 	}
-	in.digest = fmt.Sprintf("sha256:%x", sha256.Sum256(set))
+	in.digest = evaluate.PayloadDigest(set)
 	head := &munimentv1.ControlSet{}
 	if err := protojson.Unmarshal(set, head); err != nil {
 		in.why = plain.DecodeError(err)
@@ -56,7 +56,7 @@ func readControls(ctx context.Context, client *muniment.Client) (*controlsInForc
 		missing[r.Digest], in.listed[r.Id] = r.Id, r.Digest
 	}
 	var documents [][]byte
-	err = newestFirst(ctx, client, kindname.Control, func(e *munimentv1.Entry) (bool, error) {
+	err = eachEntry(ctx, client, &munimentv1.Filter{Kind: kindname.Control}, munimentv1.Order_ORDER_NEWEST_FIRST, func(e *munimentv1.Entry) (bool, error) {
 		if e.Index > in.index || e.PayloadErased || e.PayloadSize > catalog.MaxSize {
 			return true, nil
 		}
@@ -64,7 +64,7 @@ func readControls(ctx context.Context, client *muniment.Client) (*controlsInForc
 		if err != nil {
 			return false, err
 		}
-		digest := fmt.Sprintf("sha256:%x", sha256.Sum256(payload))
+		digest := evaluate.PayloadDigest(payload)
 		if id, ok := missing[digest]; ok {
 			documents, in.entries[id] = append(documents, payload), e.Index
 			delete(missing, digest)
@@ -85,26 +85,6 @@ func (in *controlsInForce) unreadable(err error) (*controlsInForce, error) {
 	}
 	in.why = err
 	return in, nil
-}
-
-// newestFirst calls a function for the tenant's entries of a kind, until it
-// returns false.
-func newestFirst(ctx context.Context, client *muniment.Client, kind string, each func(e *munimentv1.Entry) (bool, error)) error {
-	req := &munimentv1.ListEntriesRequest{Tenant: client.Tenant, Filter: &munimentv1.Filter{Kind: kind}, Order: munimentv1.Order_ORDER_NEWEST_FIRST}
-	for {
-		res, err := client.ListEntries(ctx, connect.NewRequest(req))
-		if err != nil {
-			return err
-		}
-		for _, e := range res.Msg.Entries {
-			if more, err := each(e); err != nil || !more {
-				return err
-			}
-		}
-		if req.PageToken = res.Msg.NextPageToken; req.PageToken == "" {
-			return nil
-		}
-	}
 }
 
 func readDocument(ctx context.Context, client *muniment.Client, index uint64) ([]byte, error) {

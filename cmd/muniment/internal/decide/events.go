@@ -54,23 +54,43 @@ func isRefusal(err error) bool {
 	return false
 }
 
-// eachEntry calls f for each entry that matches a filter, oldest first.
-func eachEntry(ctx context.Context, client *muniment.Client, filter *munimentv1.Filter, f func(*munimentv1.Entry) error) error {
-	token := ""
+// eachEntry calls f for each entry that matches a filter, in an order, until it
+// returns false.
+func eachEntry(ctx context.Context, client *muniment.Client, filter *munimentv1.Filter, order munimentv1.Order, f func(*munimentv1.Entry) (more bool, err error)) error {
+	req := &munimentv1.ListEntriesRequest{Tenant: client.Tenant, Filter: filter, Order: order}
+	if order == munimentv1.Order_ORDER_OLDEST_FIRST { // which callers read to the end
+		req.PageSize = 1000
+	}
 	for {
-		res, err := client.ListEntries(ctx, connect.NewRequest(&munimentv1.ListEntriesRequest{Tenant: client.Tenant, Filter: filter, PageSize: 1000, PageToken: token, Order: munimentv1.Order_ORDER_OLDEST_FIRST}))
+		res, err := client.ListEntries(ctx, connect.NewRequest(req))
 		if err != nil {
 			return err
 		}
 		for _, e := range res.Msg.Entries {
-			if err := f(e); err != nil {
+			if more, err := f(e); err != nil || !more {
 				return err
 			}
 		}
-		if token = res.Msg.NextPageToken; token == "" {
+		if req.PageToken = res.Msg.NextPageToken; req.PageToken == "" {
 			return nil
 		}
 	}
+}
+
+// ledgerEntries returns all entries of the kinds as the ledger reads them, each
+// kind in the order of the stream.
+func ledgerEntries(ctx context.Context, client *muniment.Client, kinds ...string) (all []*ledger.Entry, err error) {
+	for _, kind := range kinds {
+		err := eachEntry(ctx, client, &munimentv1.Filter{Kind: kind}, munimentv1.Order_ORDER_OLDEST_FIRST, func(e *munimentv1.Entry) (bool, error) {
+			parsed, err := ledgerEntry(e)
+			all = append(all, parsed)
+			return true, err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
 }
 
 // ledgerEntry returns an entry that the API returned as the ledger reads it.

@@ -18,7 +18,6 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/internal/kindname"
-	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -169,11 +168,7 @@ type exceptionFlags struct {
 }
 
 func (f *exceptionFlags) decide(a *term.App, action exception.Action, reason, expires string) error {
-	client, err := f.Client(nil, nil)
-	if err != nil {
-		return err
-	}
-	book, err := readExceptions(a.Ctx, client)
+	client, book, err := openExceptions(a, &f.Flags)
 	if err != nil {
 		return err
 	}
@@ -276,21 +271,10 @@ type book struct {
 // from the server.
 func readExceptions(ctx context.Context, client *muniment.Client) (*book, error) {
 	b := &book{now: time.Now()}
-	var entries []*ledger.Entry
-	for _, kind := range []string{kindname.ExceptionRequest, kindname.ExceptionDecision, kindname.Erasure} {
-		err := eachEntry(ctx, client, &munimentv1.Filter{Kind: kind}, func(e *munimentv1.Entry) error {
-			parsed, err := ledgerEntry(e)
-			if err != nil {
-				return err
-			}
-			entries = append(entries, parsed)
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
+	entries, err := ledgerEntries(ctx, client, kindname.ExceptionRequest, kindname.ExceptionDecision, kindname.Erasure)
+	if err != nil {
+		return nil, err
 	}
-	var err error
 	if b.all, err = exception.Read(entries); err != nil {
 		return nil, err
 	}
@@ -303,6 +287,17 @@ func readExceptions(ctx context.Context, client *muniment.Client) (*book, error)
 		b.limits[c.Id] = exception.LimitsOf(c.Exceptions)
 	}
 	return b, nil
+}
+
+// openExceptions returns a client with the flags, and what readExceptions
+// reads.
+func openExceptions(a *term.App, f *remote.Flags) (*muniment.Client, *book, error) {
+	client, err := f.Client(nil, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := readExceptions(a.Ctx, client)
+	return client, b, err
 }
 
 // find returns the exception with the ID.
@@ -349,11 +344,7 @@ func (c *exceptionListCmd) Run(a *term.App) error {
 		}
 		until = time.Now().Add(d)
 	}
-	client, err := c.Client(nil, nil)
-	if err != nil {
-		return err
-	}
-	b, err := readExceptions(a.Ctx, client)
+	_, b, err := openExceptions(a, &c.Flags)
 	if err != nil {
 		return err
 	}
@@ -451,11 +442,7 @@ Examples:
 }
 
 func (c *exceptionShowCmd) Run(a *term.App) error {
-	client, err := c.Client(nil, nil)
-	if err != nil {
-		return err
-	}
-	b, err := readExceptions(a.Ctx, client)
+	_, b, err := openExceptions(a, &c.Flags)
 	if err != nil {
 		return err
 	}

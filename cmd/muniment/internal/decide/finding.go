@@ -39,17 +39,13 @@ type register struct {
 // readFindings reads all findings and the control set in force from the server.
 func readFindings(ctx context.Context, client *muniment.Client) (*register, error) {
 	r := &register{now: time.Now(), sla: map[string]map[string]int{}}
-	var entries []finding.Entry
-	err := eachEntry(ctx, client, &munimentv1.Filter{Kind: kindname.Finding}, func(e *munimentv1.Entry) error {
-		parsed, err := ledgerEntry(e)
-		if err != nil {
-			return err
-		}
-		entries = append(entries, finding.Entry{Index: e.Index, Time: e.Time.AsTime(), Header: parsed.Header})
-		return nil
-	})
+	all, err := ledgerEntries(ctx, client, kindname.Finding)
 	if err != nil {
 		return nil, err
+	}
+	var entries []finding.Entry
+	for _, e := range all {
+		entries = append(entries, finding.Entry{Index: e.Index, Time: time.UnixMilli(int64(e.Skeleton.Time)).UTC(), Header: e.Header})
 	}
 	if r.all, err = finding.Read(entries); err != nil {
 		return nil, err
@@ -62,6 +58,16 @@ func readFindings(ctx context.Context, client *muniment.Client) (*register, erro
 		r.sla[c.Id] = slaOf(c)
 	}
 	return r, nil
+}
+
+// openFindings returns a client with the flags, and what readFindings reads.
+func openFindings(a *term.App, f *remote.Flags) (*muniment.Client, *register, error) {
+	client, err := f.Client(nil, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := readFindings(a.Ctx, client)
+	return client, r, err
 }
 
 // slaOf returns the days that a control allows, by severity.
@@ -173,11 +179,7 @@ Examples:
 }
 
 func (c *findingListCmd) Run(a *term.App) error {
-	client, err := c.Client(nil, nil)
-	if err != nil {
-		return err
-	}
-	r, err := readFindings(a.Ctx, client)
+	_, r, err := openFindings(a, &c.Flags)
 	if err != nil {
 		return err
 	}
@@ -216,11 +218,7 @@ Examples:
 }
 
 func (c *findingShowCmd) Run(a *term.App) error {
-	client, err := c.Client(nil, nil)
-	if err != nil {
-		return err
-	}
-	r, err := readFindings(a.Ctx, client)
+	_, r, err := openFindings(a, &c.Flags)
 	if err != nil {
 		return err
 	}
@@ -300,11 +298,7 @@ func (c *findingSetCmd) Run(a *term.App) error {
 	if c.Status == string(finding.Resolved) && len(c.Evidence) == 0 {
 		return errors.New("no evidence specified: a finding is resolved by entries that show it, so add --evidence INDEX")
 	}
-	client, err := c.Client(nil, nil)
-	if err != nil {
-		return err
-	}
-	r, err := readFindings(a.Ctx, client)
+	client, r, err := openFindings(a, &c.Flags)
 	if err != nil {
 		return err
 	}
@@ -374,11 +368,7 @@ func (c *findingBurndownCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
-	client, err := c.Client(nil, nil)
-	if err != nil {
-		return err
-	}
-	r, err := readFindings(a.Ctx, client)
+	_, r, err := openFindings(a, &c.Flags)
 	if err != nil {
 		return err
 	}

@@ -14,15 +14,16 @@ import (
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/controls/images"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// Outcomes of a decision.
+// Outcomes of a decision, as the API writes them.
 const (
-	outcomePass      = "pass"
-	outcomeBlocked   = "blocked"
-	outcomeUndecided = "undecided"
+	outcomePass      = string(evaluate.Pass)
+	outcomeBlocked   = string(evaluate.Blocked)
+	outcomeUndecided = string(evaluate.Undecided)
 )
 
 type gateCmd struct {
@@ -226,19 +227,10 @@ type unknownField struct {
 	Reference string `json:"reference"`
 }
 
-// outcomes from best to worst, as section 2 of docs/spec/decision.md orders
-// them.
-var outcomes = []string{outcomePass, outcomeUndecided, outcomeBlocked}
-
 // worse returns the worse of two outcomes. One that this version does not
 // define is undecided.
-func worse(a, b string) string { return outcomes[max(rank(a), rank(b))] }
-
-func rank(outcome string) int {
-	if i := slices.Index(outcomes, outcome); i >= 0 {
-		return i
-	}
-	return slices.Index(outcomes, outcomeUndecided)
+func worse(a, b string) string {
+	return string(evaluate.Combine(evaluate.Outcome(a), evaluate.Outcome(b)))
 }
 
 func (r *gateReport) add(subjects []*subject, decisions []*munimentv1.SubjectDecision) {

@@ -9,6 +9,7 @@ import (
 	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
 
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/controls/evaluate"
 )
 
 // levels are the SARIF levels by mode of the control.
@@ -30,7 +31,7 @@ func (r *gateReport) writeSARIF(w io.Writer) error {
 			if g.Title != "" {
 				rule.WithShortDescription(sarif.NewMultiformatMessageString().WithText(g.Title))
 			}
-			if g.Result != "not-satisfied" && g.Result != "undecided" {
+			if g.Result != evaluate.NotSatisfied && g.Result != evaluate.Unclear {
 				continue
 			}
 			text := g.Result + ": " + g.Reason
@@ -155,12 +156,12 @@ func (s *gateSubject) junit() junitSuite {
 		c := junitCase{Name: g.Control, ClassName: g.Mode, Output: text.String()}
 		message := &junitMessage{Message: term.Escape(g.Reason), Text: text.String()}
 		switch {
-		case g.Result == "not-applicable" || g.Result == "excepted":
+		case g.Result == evaluate.NotApplicable || g.Result == evaluate.Excepted:
 			c.Skipped = message
 		case g.Mode != "enforce":
-		case g.Result == "not-satisfied":
+		case g.Result == evaluate.NotSatisfied:
 			c.Failure = message
-		case g.Result == "undecided":
+		case g.Result == evaluate.Unclear:
 			c.Error = message
 		}
 		suite.add(c)

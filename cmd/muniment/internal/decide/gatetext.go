@@ -6,12 +6,13 @@ import (
 	"strings"
 
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/controls/evaluate"
 )
 
 // marks are the marks of outcomes and of results.
 var (
 	marks       = map[string]string{outcomePass: "✓ PASS", outcomeBlocked: "✗ BLOCKED", outcomeUndecided: "? UNDECIDED"}
-	resultMarks = map[string]string{"satisfied": "✓", "not-satisfied": "✗", "undecided": "?", "excepted": "~", "not-applicable": "–"}
+	resultMarks = map[string]string{evaluate.Satisfied: "✓", evaluate.NotSatisfied: "✗", evaluate.Unclear: "?", evaluate.Excepted: "~", evaluate.NotApplicable: "–"}
 )
 
 // Text returns the report for people.
@@ -95,7 +96,7 @@ func line(b *strings.Builder, label, text string) {
 
 func (g *gateResult) text(b *strings.Builder) {
 	mark := resultMarks[g.Result]
-	if g.Mode != "enforce" && slices.Contains([]string{"not-satisfied", "undecided"}, g.Result) {
+	if g.Mode != "enforce" && slices.Contains([]string{evaluate.NotSatisfied, evaluate.Unclear}, g.Result) {
 		mark = "!"
 	}
 	suffix := ""
@@ -103,14 +104,14 @@ func (g *gateResult) text(b *strings.Builder) {
 		suffix = " [" + g.Mode + " only]"
 	}
 	fmt.Fprintf(b, "  %s %s%s%s\n", mark, g.Control, term.Optional("  ", g.Title), suffix)
-	if g.Result == "satisfied" || g.Result == "not-applicable" {
+	if g.Result == evaluate.Satisfied || g.Result == evaluate.NotApplicable {
 		g.evidence(b, true)
 		return
 	}
 	for _, x := range g.Exceptions {
 		detail(b, "exception", fmt.Sprintf("%s (entry %d) until %s, requested by %s, approved by %s", x.ID, x.Entry, x.Expires, x.Requester, strings.Join(x.Approvers, " and ")))
 	}
-	if g.Result == "excepted" {
+	if g.Result == evaluate.Excepted {
 		return
 	}
 	detail(b, "because", g.Reason)
