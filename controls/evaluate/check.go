@@ -41,6 +41,19 @@ type Result struct {
 	Missing    []string        `json:"missing,omitempty"`
 	Entries    []uint64        `json:"entries,omitempty"`
 	Exceptions []UsedException `json:"exceptions,omitempty"`
+
+	// Requirements has the outcome of each of the control's own requirements,
+	// in their order, to explain the result. It is empty if the control does
+	// not apply, or its evidence was not selected completely.
+	Requirements []RequirementOutcome `json:"-"`
+}
+
+// A RequirementOutcome is the evidence that one requirement selects. Of a
+// subject with parts it is the evidence of all parts.
+type RequirementOutcome struct {
+	Name    string
+	Met     bool     // by every part; optional requirements always are
+	Entries []uint64 // the newest that are selected, increasing
 }
 
 // Code returns the code of the result's reason.
@@ -109,7 +122,11 @@ func (h *hearing) result(c *Control, mode Mode) Result {
 			v = (&verdict{missing: v.missing}).because(Excepted, Excepted, strings.Join(ids, ", "))
 		}
 	}
-	r.Result, r.Reason, r.Entries = v.result, v.reason, h.selection(c).indexes()
+	s := h.selection(c)
+	r.Result, r.Reason, r.Entries = v.result, v.reason, s.indexes()
+	if !h.tooMany && s.err == nil {
+		r.Requirements = s.outcomes()
+	}
 	for _, m := range v.missing {
 		if len(h.part.Digest) > 0 {
 			m = h.part.Name + ": " + m
@@ -128,9 +145,15 @@ func (r *Result) merge(o *Result) {
 		r.Result, r.Reason = o.Result, o.Reason
 	}
 	r.Missing = append(r.Missing, o.Missing[:min(len(o.Missing), max(0, maxMissingLines-len(r.Missing)))]...)
-	r.Entries = append(r.Entries, o.Entries...)
-	slices.Sort(r.Entries)
-	r.Entries = newestEntries(slices.Compact(r.Entries))
+	r.Entries = newestEntries(append(r.Entries, o.Entries...))
+	if len(o.Requirements) != len(r.Requirements) {
+		r.Requirements = nil // one of the parts has no outcomes
+	}
+	for i := range r.Requirements {
+		q, p := &r.Requirements[i], &o.Requirements[i]
+		q.Met = q.Met && p.Met
+		q.Entries = newestEntries(append(q.Entries, p.Entries...))
+	}
 	for _, used := range o.Exceptions {
 		if !slices.ContainsFunc(r.Exceptions, func(u UsedException) bool { return u.Index == used.Index }) {
 			r.Exceptions = append(r.Exceptions, used)
@@ -142,7 +165,12 @@ func (r *Result) merge(o *Result) {
 // the parts of a subject.
 const maxMissingLines = 64
 
-func newestEntries(all []uint64) []uint64 { return all[max(0, len(all)-maxEntries):] }
+// newestEntries returns the newest of the indexes, increasing. It sorts all.
+func newestEntries(all []uint64) []uint64 {
+	slices.Sort(all)
+	all = slices.Compact(all)
+	return all[max(0, len(all)-maxEntries):]
+}
 
 // except returns the exceptions that make up for a check that is not satisfied,
 // or none.

@@ -216,10 +216,24 @@ const maxMissing = 1000
 func (s *selection) indexes() []uint64 {
 	var all []uint64
 	for _, r := range s.requirements {
-		for _, e := range r.entries {
-			all = append(all, e.Index)
-		}
+		all = append(all, r.indexes()...)
 	}
-	slices.Sort(all)
-	return newestEntries(slices.Compact(all))
+	return newestEntries(all)
+}
+
+func (r *selected) indexes() []uint64 {
+	var all []uint64
+	for _, e := range r.entries {
+		all = append(all, e.Index)
+	}
+	return newestEntries(all)
+}
+
+// outcomes returns the outcome of each requirement.
+func (s *selection) outcomes() []RequirementOutcome {
+	var all []RequirementOutcome
+	for _, r := range s.requirements {
+		all = append(all, RequirementOutcome{Name: r.Name, Met: r.unmet() == "", Entries: r.indexes()})
+	}
+	return all
 }
