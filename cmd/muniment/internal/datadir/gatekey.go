@@ -3,12 +3,9 @@ package datadir
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"muniment.dev/muniment/controls/attest"
@@ -23,11 +20,7 @@ const (
 
 // GateFiles returns the files of a new gate key.
 func GateFiles() ([]File, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
+	key, private, err := NewECDSAKey()
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +29,7 @@ func GateFiles() ([]File, error) {
 		return nil, err
 	}
 	return []File{
-		{Name: GateKeyFile, Content: string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})), Mode: 0o600},
+		{Name: GateKeyFile, Content: private, Mode: 0o600},
 		{Name: GatePublicKeyFile, Content: string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})), Mode: 0o644},
 	}, nil
 }
@@ -45,10 +38,8 @@ func GateFiles() ([]File, error) {
 // none.
 func loadGateKey(dir string) (*attest.Signer, error) {
 	path := filepath.Join(dir, GateKeyFile)
-	key, err := ReadPrivateKey(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	} else if err != nil {
+	key, err := readOptionalKey(path)
+	if key == nil {
 		return nil, err
 	}
 	if ec, ok := key.(*ecdsa.PrivateKey); !ok || ec.Curve != elliptic.P256() {

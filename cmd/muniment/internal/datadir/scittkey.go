@@ -3,6 +3,10 @@ package datadir
 import (
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -21,10 +25,8 @@ const SCITTKeyFile = "scitt.key"
 // has none.
 func loadSCITTKey(dir string) (*cosereceipt.Key, error) {
 	path := filepath.Join(dir, SCITTKeyFile)
-	signer, err := ReadPrivateKey(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	} else if err != nil {
+	signer, err := readOptionalKey(path)
+	if signer == nil {
 		return nil, err
 	}
 	ec, ok := signer.(*ecdsa.PrivateKey)
@@ -36,6 +38,34 @@ func loadSCITTKey(dir string) (*cosereceipt.Key, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return key, nil
+}
+
+// readOptionalKey is ReadPrivateKey for a file that can be absent. The key is
+// then nil.
+func readOptionalKey(path string) (crypto.Signer, error) {
+	signer, err := ReadPrivateKey(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	return signer, err
+}
+
+// NewECDSAKey makes a key on P-256 and returns it with its PEM.
+func NewECDSAKey() (key *ecdsa.PrivateKey, text string, err error) {
+	if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		return nil, "", err
+	}
+	text, err = EncodePrivateKey(key)
+	return key, text, err
+}
+
+// EncodePrivateKey returns a private key in PEM, as ReadPrivateKey reads it.
+func EncodePrivateKey(key crypto.Signer) (string, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return "", err
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), nil
 }
 
 // ReadPrivateKey reads a private key in PEM. Errors contain no part of it.

@@ -2,11 +2,6 @@ package evidence
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -54,16 +49,12 @@ func (c *scittInitCmd) Run(a *term.App) error {
 	if _, err := datadir.Load(c.Data); err != nil {
 		return err
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
+	_, key, err := datadir.NewECDSAKey()
 	if err != nil {
 		return err
 	}
 	path := filepath.Join(c.Data, datadir.SCITTKeyFile)
-	if err := datadir.WriteNew(path, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), 0o600); err != nil {
+	if err := datadir.WriteNew(path, key, 0o600); err != nil {
 		return err
 	}
 	return c.Print(a, &scittKeyMade{path})

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -102,12 +101,12 @@ func newRekorFiles(origin string, withTSA bool, now time.Time) ([]datadir.File, 
 	if err != nil {
 		return nil, err
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(tsaKey)
+	tsaPEM, err := datadir.EncodePrivateKey(tsaKey)
 	if err != nil {
 		return nil, err
 	}
 	return append([]datadir.File{
-		{Name: datadir.TSAKeyFile, Content: string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), Mode: 0o600},
+		{Name: datadir.TSAKeyFile, Content: tsaPEM, Mode: 0o600},
 		{Name: datadir.TSAChainFile, Content: tsa.EncodeChain(chain), Mode: 0o644},
 	}, files...), nil
 }
