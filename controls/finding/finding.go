@@ -98,7 +98,7 @@ func Read(entries []Entry) ([]*Finding, error) {
 			return nil, fmt.Errorf("entry %d: invalid time of detection %q", e.Index, h.Attributes["detected"])
 		}
 		r := Report{Index: e.Index, Time: e.Time, Status: Status(h.Attributes["status"]), Severity: h.Attributes["severity"], By: h.Submitter, Controls: h.Controls}
-		for _, text := range values(h.Attributes, "entry") {
+		for _, text := range h.AttributeValues("entry") {
 			index, err := strconv.ParseUint(text, 10, 64)
 			if err != nil {
 				return nil, fmt.Errorf("entry %d: invalid entry %q", e.Index, text)
@@ -116,7 +116,7 @@ func Read(entries []Entry) ([]*Finding, error) {
 		if detected.Before(f.Detected) {
 			f.Detected = detected
 		}
-		f.Title, f.Source, f.Aliases = h.Attributes["title"], h.Attributes["source"], values(h.Attributes, "alias")
+		f.Title, f.Source, f.Aliases = h.Attributes["title"], h.Attributes["source"], h.AttributeValues("alias")
 		if due := h.Attributes["due"]; due != "" {
 			if r.Due, err = time.Parse(time.RFC3339Nano, due); err != nil {
 				return nil, fmt.Errorf("entry %d: invalid due time %q", e.Index, due)
@@ -138,21 +138,6 @@ func keyOf(h *entry.Header) string {
 	}
 	slices.Sort(about)
 	return strings.ToLower(h.Attributes["finding"]) + "\n" + strings.Join(slices.Compact(about), "\n")
-}
-
-// values returns the values of an attribute that can have several, in their
-// order.
-func values(attributes map[string]string, name string) (all []string) {
-	if v, ok := attributes[name]; ok {
-		return []string{v}
-	}
-	for i := 1; ; i++ {
-		v, ok := attributes[name+"."+strconv.Itoa(i)]
-		if !ok {
-			return all
-		}
-		all = append(all, v)
-	}
 }
 
 // A Count is the number of findings in each state at one time.

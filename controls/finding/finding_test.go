@@ -50,7 +50,7 @@ func TestRead(t *testing.T) {
 	if f := all[1]; len(f.Reports) != 2 || f.Resolved() {
 		t.Errorf("the second is resolved without evidence: %+v", f)
 	}
-	for _, bad := range []Entry{report(1, "A", "open", "detected=yesterday"), report(1, "A", "resolved", "entry=x"), report(1, "A", "open", "due=soon")} {
+	for _, bad := range []Entry{report(1, "A", "open", "detected=yesterday"), report(1, "A", "resolved", "entry.1=x"), report(1, "A", "open", "due=soon")} {
 		if _, err := Read([]Entry{bad}); err == nil {
 			t.Errorf("accepts %v", bad.Header.Attributes)
 		}
@@ -63,7 +63,7 @@ func TestCountAt(t *testing.T) {
 		report(1, "A", "open"),
 		report(2, "B", "open", "due="+day(30).Format(time.RFC3339)),
 		report(5, "A", "in-progress"),
-		report(9, "A", "resolved", "entry=3"),
+		report(9, "A", "resolved", "entry.1=3"),
 		report(12, "A", "reopened"),
 		report(13, "B", "resolved"),
 	})
