@@ -13,6 +13,7 @@ import (
 
 	"muniment.dev/muniment/controls/catalog"
 	"muniment.dev/muniment/controls/evaluate"
+	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger"
@@ -98,17 +99,13 @@ func (d *Decider) current(ctx context.Context, p *ledger.Published, s *ledger.St
 // each calls visit with the published entries from the index at which next
 // points, and advances it.
 func (d *Decider) each(ctx context.Context, p *ledger.Published, s *ledger.Stream, f ledger.Filter, next *uint64, visit func(*ledger.Entry) error) error {
-	for *next < p.Size {
-		e, after, err := d.Log.Next(ctx, p, s, f, *next)
+	for e, err := range exception.Entries(ctx, d.Log, p, s, f, next) {
 		if err != nil {
 			return fmt.Errorf("read entries of kind %s: %w", f.Kind, err)
 		}
-		if e != nil {
-			if err := visit(e); err != nil {
-				return err
-			}
+		if err := visit(e); err != nil {
+			return err
 		}
-		*next = after
 	}
 	return nil
 }

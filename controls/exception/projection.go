@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,6 +46,38 @@ type stream struct {
 	decisionAbout map[uint64]*request // by the index of the decision
 }
 
+func newStream() *stream {
+	return &stream{byID: map[string]*request{}, decisionAbout: map[uint64]*request{}}
+}
+
+// exceptions returns the exceptions without those that repeat an ID.
+func (st *stream) exceptions() []*Exception {
+	all := make([]*Exception, 0, len(st.requests))
+	for _, r := range st.requests {
+		if !r.repeated {
+			all = append(all, &Exception{r.Request, slices.Clip(r.Decisions)})
+		}
+	}
+	return all
+}
+
+// A source is a kind of entries that a stream is read from.
+type source struct {
+	kind  string
+	next  *uint64 // first index not yet searched
+	visit func(*ledger.Entry) error
+}
+
+// sources returns the kinds in the order in which they are read: a decision
+// follows its request, and an erasure follows the erased entry.
+func (st *stream) sources() []source {
+	return []source{
+		{kindname.ExceptionRequest, &st.nextRequest, st.addRequest},
+		{kindname.ExceptionDecision, &st.nextDecision, st.addDecision},
+		{ledger.ErasureKind, &st.nextErased, st.erase},
+	}
+}
+
 // All returns the exceptions of the stream, in the order of their requests. Of
 // several with the same ID it has the oldest.
 func (p *Projection) All(ctx context.Context, s *ledger.Stream) ([]*Exception, error) {
@@ -53,13 +86,7 @@ func (p *Projection) All(ctx context.Context, s *ledger.Stream) ([]*Exception, e
 		return nil, err
 	}
 	defer st.mu.Unlock()
-	all := make([]*Exception, 0, len(st.requests))
-	for _, r := range st.requests {
-		if !r.repeated {
-			all = append(all, &Exception{r.Request, slices.Clip(r.Decisions)})
-		}
-	}
-	return all, nil
+	return st.exceptions(), nil
 }
 
 // most are the limits that allow every exception. The entries of an exception
@@ -136,7 +163,7 @@ func (p *Projection) stream(s *ledger.Stream) *stream {
 	defer p.mu.Unlock()
 	st := p.streams[s.ID]
 	if st == nil {
-		st = &stream{byID: map[string]*request{}, decisionAbout: map[uint64]*request{}}
+		st = newStream()
 		if p.streams == nil {
 			p.streams = map[entry.Hash]*stream{}
 		}
@@ -148,22 +175,37 @@ func (p *Projection) stream(s *ledger.Stream) *stream {
 // refresh adds new requests and decisions, and removes those that were erased.
 func (p *Projection) refresh(ctx context.Context, s *ledger.Stream, st *stream) error {
 	published := p.Log.Published()
-	for _, kind := range []struct {
-		name  string
-		next  *uint64
-		visit func(*ledger.Entry) error
-	}{
-		{kindname.ExceptionRequest, &st.nextRequest, st.addRequest},
-		// always follows its request
-		{kindname.ExceptionDecision, &st.nextDecision, st.addDecision},
-		// always follows the erased entry
-		{ledger.ErasureKind, &st.nextErased, st.erase},
-	} {
-		if err := p.each(ctx, published, s, kind.name, kind.next, kind.visit); err != nil {
-			return err
+	for _, from := range st.sources() {
+		for e, err := range Entries(ctx, p.Log, published, s, ledger.Filter{Kind: from.kind}, from.next) {
+			if err != nil {
+				return fmt.Errorf("read %ss: %w", from.kind, err)
+			}
+			if err := from.visit(e); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// Entries iterates over the published entries of a stream that match the
+// filter, from the index at which next points. It advances next past each entry
+// once the caller is done with it, so that a loop that ends early returns to
+// the same entry. An error is the last element.
+func Entries(ctx context.Context, log Log, p *ledger.Published, s *ledger.Stream, f ledger.Filter, next *uint64) iter.Seq2[*ledger.Entry, error] {
+	return func(yield func(*ledger.Entry, error) bool) {
+		for *next < p.Size {
+			e, after, err := log.Next(ctx, p, s, f, *next)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if e != nil && !yield(e, nil) {
+				return
+			}
+			*next = after
+		}
+	}
 }
 
 func (st *stream) addRequest(e *ledger.Entry) error {
@@ -237,22 +279,4 @@ func (st *stream) eraseRequest(r *request) {
 	if i := slices.IndexFunc(st.requests, func(other *request) bool { return foldID(other.ID) == id }); i >= 0 {
 		st.byID[id], st.requests[i].repeated = st.requests[i], false
 	}
-}
-
-// each calls visit with the published entries of a kind from the index at which
-// next points, and advances it.
-func (p *Projection) each(ctx context.Context, published *ledger.Published, s *ledger.Stream, kind string, next *uint64, visit func(*ledger.Entry) error) error {
-	for *next < published.Size {
-		e, after, err := p.Log.Next(ctx, published, s, ledger.Filter{Kind: kind}, *next)
-		if err != nil {
-			return fmt.Errorf("read %ss: %w", kind, err)
-		}
-		if e != nil {
-			if err := visit(e); err != nil {
-				return err
-			}
-		}
-		*next = after
-	}
-	return nil
 }

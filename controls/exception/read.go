@@ -3,7 +3,6 @@ package exception
 import (
 	"fmt"
 
-	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -28,25 +27,16 @@ func LimitsOf(rules *munimentv1.ExceptionRules) Limits {
 // of their requests. The entries are all of the stream's requests, decisions
 // and erasures, in any order of kinds, each kind in the order of the stream.
 func Read(entries []*ledger.Entry) ([]*Exception, error) {
-	st := &stream{byID: map[string]*request{}, decisionAbout: map[uint64]*request{}}
-	visits := map[string]func(*ledger.Entry) error{
-		kindname.ExceptionRequest: st.addRequest, kindname.ExceptionDecision: st.addDecision, ledger.ErasureKind: st.erase,
-	}
-	for _, kind := range []string{kindname.ExceptionRequest, kindname.ExceptionDecision, ledger.ErasureKind} {
+	st := newStream()
+	for _, from := range st.sources() {
 		for _, e := range entries {
-			if e.Header == nil || e.Header.Kind != kind {
+			if e.Header == nil || e.Header.Kind != from.kind {
 				continue
 			}
-			if err := visits[kind](e); err != nil {
+			if err := from.visit(e); err != nil {
 				return nil, fmt.Errorf("entry %d: %w", e.Index, err)
 			}
 		}
 	}
-	var all []*Exception
-	for _, r := range st.requests {
-		if !r.repeated {
-			all = append(all, &r.Exception)
-		}
-	}
-	return all, nil
+	return st.exceptions(), nil
 }
