@@ -6,8 +6,17 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// Types are the types of artifacts that decisions distinguish.
-var Types = []string{"image", "chart", "delta", kindname.ExportManifest, "file"}
+// The types of artifacts that decisions distinguish.
+const (
+	Image          = "image"
+	Chart          = "chart"
+	Delta          = "delta"
+	ExportManifest = kindname.ExportManifest
+	File           = "file"
+)
+
+// Types lists the types.
+var Types = []string{Image, Chart, Delta, ExportManifest, File}
 
 // weak has the algorithms for which collisions can be made. Equal digests of
 // these do not prove that artifacts are the same. gitCommit is not one of them,

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +27,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"muniment.dev/muniment/controls/artifact"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/intoto"
 	"muniment.dev/muniment/verifiers/shape"
@@ -65,16 +67,12 @@ func VerifierID(origin string) string { return "https://" + origin + "/gates" }
 func ResourceURI(typ string, s entry.Subject, stage, environment string) string {
 	uri := escape(s.Name)
 	if uri == "" {
-		algs := make([]string, 0, len(s.Digest))
-		for alg := range s.Digest {
-			algs = append(algs, alg)
-		}
-		alg := slices.Min(algs)
+		alg := slices.Min(slices.Collect(maps.Keys(s.Digest)))
 		if s.Digest["sha256"] != "" {
 			alg = "sha256"
 		}
 		uri = alg + ":" + s.Digest[alg]
-	} else if (typ == "image" || typ == "chart") && !strings.Contains(uri, "://") {
+	} else if (typ == artifact.Image || typ == artifact.Chart) && !strings.Contains(uri, "://") {
 		uri = "oci://" + uri
 	}
 	uri += "#stage=" + escape(stage)
