@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 
@@ -9,6 +8,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/internal/plain"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
@@ -44,7 +44,7 @@ func (s *Set) Entries() ([]Entry, error) {
 }
 
 // placeholder is a reference's digest while the control has no document yet.
-var placeholder = digest(nil)
+var placeholder = evaluate.PayloadDigest(nil)
 
 // head returns the message of the set, whose references have no digests yet.
 func (s *Set) head() *munimentv1.ControlSet {
@@ -61,8 +61,6 @@ func (s *Set) head() *munimentv1.ControlSet {
 	return h
 }
 
-func digest(payload []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(payload)) }
-
 // entryOf returns the document of a message. The JSON of protobuf has random
 // spaces, which are removed.
 func entryOf(kind string, m proto.Message) (Entry, error) {
@@ -74,7 +72,7 @@ func entryOf(kind string, m proto.Message) (Entry, error) {
 	if err := v.Compact(); err != nil {
 		return Entry{}, err
 	}
-	return Entry{Kind: kind, Payload: v, Digest: digest(v)}, nil
+	return Entry{Kind: kind, Payload: v, Digest: evaluate.PayloadDigest(v)}, nil
 }
 
 // FromEntries returns the set with the given document. The documents of its
@@ -86,7 +84,7 @@ func FromEntries(set []byte, controls [][]byte) (*Set, error) {
 	}
 	documents := map[string][]byte{}
 	for _, payload := range controls {
-		documents[digest(payload)] = payload
+		documents[evaluate.PayloadDigest(payload)] = payload
 	}
 	s := &Set{
 		Version: head.Version, Stages: head.Stages, Signers: head.Signers, ValidSeconds: head.GetValidSeconds(),

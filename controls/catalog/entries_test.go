@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/internal/kindname"
 )
 
@@ -68,7 +69,7 @@ func TestFromEntries(t *testing.T) {
 	}
 	changed := func(old, new string) (a, b []byte) {
 		c := of(one.Payload, old, new)
-		return of(set.Payload, one.Digest, digest(c)), c
+		return of(set.Payload, one.Digest, evaluate.PayloadDigest(c)), c
 	}
 	retired, retiredControl := changed(`"active"`, `"retired"`)
 	renamed, renamedControl := changed(`"id":"A"`, `"id":"B"`)
