@@ -85,15 +85,7 @@ func (g *gatherer) share(ctx context.Context, p *ledger.Published) error {
 
 // uniqueEvidence sorts evidence by index and removes duplicates.
 func uniqueEvidence(all []evaluate.Evidence) []evaluate.Evidence {
-	slices.SortFunc(all, func(a, b evaluate.Evidence) int {
-		switch {
-		case a.Index < b.Index:
-			return -1
-		case a.Index > b.Index:
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(all, func(a, b evaluate.Evidence) int { return cmp.Compare(a.Index, b.Index) })
 	return slices.CompactFunc(all, func(a, b evaluate.Evidence) bool { return a.Index == b.Index })
 }
 

@@ -1,8 +1,6 @@
 package decide
 
 import (
-	"slices"
-
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -66,5 +64,5 @@ func ArtifactOf(m *munimentv1.GateSubject) Artifact {
 	for _, p := range m.Parts {
 		a.Parts = append(a.Parts, evaluate.Part{Name: p.Platform, Digest: p.Digest})
 	}
-	return Artifact{a.Subject, slices.Clip(a.Parts)}
+	return a
 }

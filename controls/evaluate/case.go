@@ -1,6 +1,7 @@
 package evaluate
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"strings"
@@ -34,9 +35,7 @@ func newCase(h *hearing, c *Control, s *selection, x *exemption) *Case {
 	return &Case{hearing: h, control: c, selection: s, exemption: x, values: map[string]ref.Val{}}
 }
 
-var (
-	itemsType = cel.ListType(cel.MapType(cel.StringType, cel.DynType))
-)
+var itemsType = cel.ListType(cel.MapType(cel.StringType, cel.DynType))
 
 // variables are those of conditions of controls, as specified in
 // docs/spec/decision.md, section 5.
@@ -83,43 +82,28 @@ func (c *Case) parameters() ref.Val {
 	})
 }
 
-// evidence returns the selected entries, newest first.
+// evidence returns the selected entries, newest first. An entry that several
+// requirements select is in their order.
 func (c *Case) evidence() ref.Val {
-	var all []ref.Val
-	var order []uint64
+	type one struct {
+		requirement string
+		entry       *selectedEntry
+	}
+	var selected []one
 	for _, r := range c.selection.requirements {
 		if err := c.meter.Charge(len(r.entries)); err != nil {
 			return types.WrapErr(err)
 		}
 		for i := range r.entries {
-			all = append(all, c.item(r.Name, &r.entries[i]))
-			order = append(order, r.entries[i].Index)
+			selected = append(selected, one{r.Name, &r.entries[i]})
 		}
 	}
-	return list(newestFirst(all, order))
-}
-
-// newestFirst sorts values by their indexes, the largest first. Values of one
-// index keep their order.
-func newestFirst(all []ref.Val, indexes []uint64) []ref.Val {
-	order := make([]int, len(all))
-	for i := range order {
-		order[i] = i
+	slices.SortStableFunc(selected, func(a, b one) int { return cmp.Compare(b.entry.Index, a.entry.Index) })
+	all := make([]ref.Val, len(selected))
+	for i, s := range selected {
+		all[i] = c.item(s.requirement, s.entry)
 	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		switch {
-		case indexes[a] > indexes[b]:
-			return -1
-		case indexes[a] < indexes[b]:
-			return 1
-		}
-		return 0
-	})
-	sorted := make([]ref.Val, len(all))
-	for i, at := range order {
-		sorted[i] = all[at]
-	}
-	return sorted
+	return list(all)
 }
 
 // item returns an element of evidence.

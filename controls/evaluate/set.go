@@ -2,6 +2,7 @@ package evaluate
 
 import (
 	"regexp"
+	"slices"
 	"time"
 
 	"muniment.dev/muniment/controls/exception"
@@ -103,12 +104,7 @@ func (s *Signer) matches(p *Party) bool {
 	case p.Submitter != "":
 		return anyMatch(s.Submitters, p.Submitter)
 	case len(s.Keys) > 0:
-		for _, k := range s.Keys {
-			if p.KeyID == k && k != "" {
-				return true
-			}
-		}
-		return false
+		return p.KeyID != "" && slices.Contains(s.Keys, p.KeyID)
 	case len(s.Submitters) > 0:
 		return false
 	}
@@ -116,12 +112,7 @@ func (s *Signer) matches(p *Party) bool {
 }
 
 func anyMatch(globs []string, s string) bool {
-	for _, g := range globs {
-		if glob.Match(g, s) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(globs, func(g string) bool { return glob.Match(g, s) })
 }
 
 // strictness orders modes, the strictest first.
@@ -146,11 +137,7 @@ func (c *Control) mode(stage, environment string) (mode Mode) {
 
 // appliesTo reports whether the control applies to a subject.
 func (c *Control) appliesTo(s *Subject) bool {
-	typed := len(c.Types) == 0
-	for _, t := range c.Types {
-		typed = typed || t == s.Type
-	}
-	return typed && (len(c.Names) == 0 || s.Name == "" || anyMatch(c.Names, s.Name))
+	return (len(c.Types) == 0 || slices.Contains(c.Types, s.Type)) && (len(c.Names) == 0 || s.Name == "" || anyMatch(c.Names, s.Name))
 }
 
 // Kinds returns the kinds of entries about a subject that matter for decisions:

@@ -9,16 +9,6 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 )
 
-// Reads reports whether the condition refers to a variable.
-func (c *program) Reads(variable string) bool {
-	for _, r := range c.ast.ReferenceMap() {
-		if r.Name == variable && r.Value == nil {
-			return true
-		}
-	}
-	return false
-}
-
 // A Literal is a text that a condition compares with a member of an object.
 type Literal struct {
 	Value        string
