@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"muniment.dev/muniment/internal/glob"
+	"muniment.dev/muniment/internal/condition"
 	"muniment.dev/muniment/internal/identity"
 )
 
@@ -127,9 +127,6 @@ func (h *hearing) matches(r *Requirement, e *counted) (all []match, err error) {
 	return all, nil
 }
 
-// stepsPerUnit is the number of steps of glob.Match that cost one unit.
-const stepsPerUnit = 64
-
 // cost returns the cost of matching the party.
 func (s *Signer) cost(p *Party) (units int) {
 	if p.Submitter != "" {
@@ -148,7 +145,7 @@ func (s *Signer) cost(p *Party) (units int) {
 
 func steps(globs []string, s string) (units int) {
 	for _, g := range globs {
-		units += 1 + glob.Steps(g, s)/stepsPerUnit
+		units += condition.Glob(g, s)
 	}
 	return units
 }

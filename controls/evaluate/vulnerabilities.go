@@ -25,6 +25,9 @@ type vulnerability struct {
 	firstSeen time.Time // zero until it is computed
 }
 
+// idsOf returns the identifiers of a vulnerability.
+func idsOf(f *facts.Finding) []string { return append([]string{f.ID}, f.Aliases...) }
+
 // vulnerabilities returns the unresolved vulnerabilities of the subject.
 func (c *Case) vulnerabilities() ref.Val {
 	j := c.join()
@@ -34,7 +37,7 @@ func (c *Case) vulnerabilities() ref.Val {
 	all := make([]ref.Val, 0, len(j.found))
 	for i := range j.found {
 		f := j.found[i]
-		if c.exemption.exempts(append([]string{f.ID}, f.Aliases...)) {
+		if c.exemption.exempts(idsOf(&f)) {
 			continue
 		}
 		v := &vulnerability{Finding: f, of: c}
@@ -141,7 +144,7 @@ func (v *vulnerability) seen() time.Time {
 func (c *Case) findFirstSeen() {
 	first := map[string]time.Time{} // by ID or alias in upper case
 	for _, v := range c.unsolved {
-		for _, id := range append([]string{v.ID}, v.Aliases...) {
+		for _, id := range idsOf(&v.Finding) {
 			first[strings.ToUpper(id)] = c.Time
 		}
 	}
@@ -178,7 +181,7 @@ func (c *Case) findFirstSeen() {
 	}
 	for _, v := range c.unsolved {
 		v.firstSeen = c.Time
-		for _, id := range append([]string{v.ID}, v.Aliases...) {
+		for _, id := range idsOf(&v.Finding) {
 			if at := first[strings.ToUpper(id)]; at.Before(v.firstSeen) {
 				v.firstSeen = at
 			}

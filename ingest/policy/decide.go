@@ -224,14 +224,11 @@ func (c *court) compare(r *Rule) error {
 	return c.areFor(r)
 }
 
-// stepsPerUnit is the number of steps of glob.Match that cost one unit.
-const stepsPerUnit = 64
-
 // anyMatch reports whether any glob matches. It also returns true when the
 // budget is exhausted, so the caller must check that.
 func (c *court) anyMatch(globs []string, s string) bool {
 	for _, g := range globs {
-		if c.meter.Charge(1+glob.Steps(g, s)/stepsPerUnit) != nil {
+		if c.meter.Charge(condition.Glob(g, s)) != nil {
 			return true
 		}
 		if glob.Match(g, s) {

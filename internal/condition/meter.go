@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"muniment.dev/muniment/internal/glob"
 	"muniment.dev/muniment/internal/turns"
 )
 
@@ -99,6 +100,12 @@ func (m *Meter) End() { m.turn.End() }
 
 // Text returns the cost of reading the given number of bytes.
 func Text(bytes int) int { return 1 + bytes/bytesPerUnit }
+
+// stepsPerUnit is the number of steps of glob.Match that one unit pays.
+const stepsPerUnit = 64
+
+// Glob returns the cost of matching a text with a pattern.
+func Glob(pattern, s string) int { return 1 + glob.Steps(pattern, s)/stepsPerUnit }
 
 // Product returns a times b without overflow. A large product is replaced by a
 // number that exceeds every budget even after a division by bytesPerUnit.
