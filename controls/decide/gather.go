@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"muniment.dev/muniment/controls/artifact"
 	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/ledger"
@@ -100,7 +99,7 @@ func (g *gatherer) input(ctx context.Context, a *Artifact) (*evaluate.Input, fou
 	if in.Set == nil {
 		return &in, all, nil
 	}
-	for digest := range artifact.Digests(digestSets(a)...) {
+	for digest := range in.Digests() {
 		for _, kind := range g.kinds {
 			if err := g.find(ctx, all, digest.String(), kind); err != nil {
 				return nil, nil, err
@@ -112,14 +111,6 @@ func (g *gatherer) input(ctx context.Context, a *Artifact) (*evaluate.Input, fou
 		in.Evidence = append(in.Evidence, evaluate.Evidence{Index: index, Time: timeOf(e), Header: e.Header})
 	}
 	return &in, all, nil
-}
-
-func digestSets(a *Artifact) []map[string]string {
-	all := []map[string]string{a.Digest}
-	for i := range a.Parts {
-		all = append(all, a.Parts[i].Digest)
-	}
-	return all
 }
 
 // find adds the entries of a kind about a digest, the newest first, until they

@@ -61,6 +61,16 @@ type Input struct {
 	KeyEvents  []KeyEvent
 }
 
+// Digests returns the digests by which evidence about the subject and its parts
+// is found.
+func (in *Input) Digests() map[entry.Digest]bool {
+	sets := []map[string]string{in.Subject.Digest}
+	for i := range in.Parts {
+		sets = append(sets, in.Parts[i].Digest)
+	}
+	return artifact.Digests(sets...)
+}
+
 // A Part is the manifest of one platform.
 type Part struct {
 	Name   string

@@ -79,11 +79,7 @@ func newestOf(in *Input) (n struct{ evidence, finding, exception, keyEvent newes
 		ids[c.ID] = true
 		reading[c.ID] = c.ReadsFindings()
 	}
-	sets := []map[string]string{in.Subject.Digest}
-	for i := range in.Parts {
-		sets = append(sets, in.Parts[i].Digest)
-	}
-	all := artifact.Digests(sets...)
+	all := in.Digests()
 	for i := len(in.Evidence) - 1; i >= 0 && n.evidence == 0; i-- {
 		e := &in.Evidence[i]
 		if e.Header != nil && kinds[e.Header.Kind] && !RecentOnly(e.Header.Kind) && artifact.Mentioned(all, e.Header.Subjects) {
