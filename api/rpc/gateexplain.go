@@ -146,7 +146,7 @@ func whyIgnored(q *munimentv1.Requirement, e *ledger.Entry, decided time.Time) s
 	h := e.Header
 	age := decided.Sub(time.UnixMilli(int64(e.Skeleton.Time)))
 	switch {
-	case h.Admission != nil && h.Admission.Result == entry.Recorded:
+	case h.NotAdmitted():
 		return "the admission policy did not admit it"
 	case h.Verification.Result == entry.Failed:
 		return "its signature is wrong"

@@ -162,7 +162,7 @@ func (d *Decider) findingsOf(ctx context.Context, p *ledger.Published, s *ledger
 // nil.
 func (g *gatherer) newestSet(ctx context.Context) (newest *ledger.Entry, err error) {
 	err = g.newestFirst(ctx, g.stream, ledger.Filter{Kind: kindname.ControlSet}, g.size, 1, func(e *ledger.Entry) bool {
-		if a := e.Header.Admission; a != nil && a.Result == entry.Recorded {
+		if e.Header.NotAdmitted() {
 			return true
 		}
 		newest = e

@@ -327,7 +327,7 @@ func (h *hearing) relevant() []*Evidence {
 // countOne returns the entry if it counts, and otherwise nil.
 func (h *hearing) countOne(e *Evidence) *counted {
 	header := e.Header
-	if header.Admission != nil && header.Admission.Result == entry.Recorded || header.Verification.Result == entry.Failed {
+	if header.NotAdmitted() || header.Verification.Result == entry.Failed {
 		return nil
 	}
 	c := &counted{Evidence: e, submitter: Party{Submitter: header.Submitter}}

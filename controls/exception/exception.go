@@ -55,7 +55,7 @@ func timeOf(e *ledger.Entry) time.Time { return time.UnixMilli(int64(e.Skeleton.
 // policy did not admit can only end an exception.
 func hasEffect(h *entry.Header) bool {
 	action := Action(h.Attributes["decision"])
-	return h.Admission == nil || h.Admission.Result != entry.Recorded || action == Reject || action == Revoke
+	return !h.NotAdmitted() || action == Reject || action == Revoke
 }
 
 func errNotPerson(submitter string) error {

@@ -90,7 +90,7 @@ func Read(entries []Entry) ([]*Finding, error) {
 	byKey := map[string]*Finding{}
 	for _, e := range entries {
 		h := e.Header
-		if h == nil || h.Admission != nil && h.Admission.Result == entry.Recorded {
+		if h == nil || h.NotAdmitted() {
 			continue // erased, or not admitted
 		}
 		detected, err := time.Parse(time.RFC3339Nano, h.Attributes["detected"])

@@ -383,6 +383,10 @@ func (h *Header) HasSigner(name string) bool {
 	return slices.ContainsFunc(h.Signers, func(s Signer) bool { return s.Identity == name || s.KeyID == name })
 }
 
+// NotAdmitted reports whether the log kept the entry although the admission
+// policy did not admit it.
+func (h *Header) NotAdmitted() bool { return h.Admission != nil && h.Admission.Result == Recorded }
+
 // HasAttribute reports whether the header has the attribute, which has the form
 // name=value.
 func (h *Header) HasAttribute(attribute string) bool {

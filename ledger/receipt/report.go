@@ -134,7 +134,7 @@ func (s *Statement) Warnings() []string {
 		{WarnErased, s.Erased() != nil},
 		{WarnSignatureUnverified, s.Header != nil && s.Header.Verification.Result == entry.Unverified},
 		{WarnSignatureFailed, s.Header != nil && s.Header.Verification.Result == entry.Failed},
-		{WarnNotAdmitted, s.Header != nil && s.Header.Admission != nil && s.Header.Admission.Result == entry.Recorded},
+		{WarnNotAdmitted, s.Header != nil && s.Header.NotAdmitted()},
 	} {
 		if w.when {
 			all = append(all, w.code)

@@ -225,8 +225,8 @@ func statementText(path string, s *receipt.Statement, policies []*receipt.TrustP
 		default:
 			line("", "the log did not verify a signature%s", why)
 		}
-		if a := h.Admission; a != nil && a.Result == entry.Recorded {
-			line("", "not admitted by the admission policy, but recorded%s", term.Quoted(term.Optional(": ", a.Reason)))
+		if h.NotAdmitted() {
+			line("", "not admitted by the admission policy, but recorded%s", term.Quoted(term.Optional(": ", h.Admission.Reason)))
 		}
 	}
 	if s.Witnessed {
