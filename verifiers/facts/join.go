@@ -156,7 +156,7 @@ type about struct {
 
 // An aboutKey is a vulnerability in a package.
 type aboutKey struct {
-	id   string // in upper case
+	id   string // in lower case
 	base string // of the package's PURL, or anyPackage
 }
 
@@ -228,7 +228,7 @@ func (j *join) file(a about, pkg *PURL) {
 		return
 	}
 	for _, id := range append([]string{a.ID}, a.Aliases...) {
-		k := aboutKey{upperASCII(id), base}
+		k := aboutKey{lowerASCII(id), base}
 		j.about[k] = append(j.about[k], a)
 	}
 }
@@ -259,7 +259,7 @@ func (j *join) find(v *Vulnerability) (*about, error) {
 		if i >= 0 {
 			id = v.Aliases[i]
 		}
-		id = upperASCII(id)
+		id = lowerASCII(id)
 		for _, base := range [...]string{anyPackage, pkg.Base} {
 			list := j.about[aboutKey{id, base}]
 			for n := range list {

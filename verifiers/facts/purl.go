@@ -1,6 +1,7 @@
 package facts
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -88,15 +89,6 @@ func lowerASCII(s string) string {
 	}, s)
 }
 
-func upperASCII(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' {
-			r -= 'a' - 'A'
-		}
-		return r
-	}, s)
-}
-
 func appendQualifiers(b *strings.Builder, s string) bool {
 	var all [][2]string
 	for pair := range strings.SplitSeq(s, "&") {
@@ -158,42 +150,12 @@ func appendSubpath(b *strings.Builder, s string) bool {
 // unescape decodes percent-encoding. The result must be UTF-8 without control
 // characters.
 func unescape(s string) (string, bool) {
-	if strings.IndexByte(s, '%') < 0 {
-		return s, utf8.ValidString(s) && !hasControl(s)
-	}
-	out := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		if s[i] != '%' {
-			out = append(out, s[i])
-			continue
-		}
-		if i+2 >= len(s) {
-			return "", false
-		}
-		hi, lo := unhex(s[i+1]), unhex(s[i+2])
-		if hi < 0 || lo < 0 {
-			return "", false
-		}
-		out = append(out, byte(hi<<4|lo))
-		i += 2
-	}
-	return string(out), utf8.Valid(out) && !hasControl(string(out))
+	text, err := url.PathUnescape(s)
+	return text, err == nil && utf8.ValidString(text) && !hasControl(text)
 }
 
 func hasControl(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7F })
-}
-
-func unhex(c byte) int {
-	switch {
-	case c >= '0' && c <= '9':
-		return int(c - '0')
-	case c >= 'a' && c <= 'f':
-		return int(c-'a') + 10
-	case c >= 'A' && c <= 'F':
-		return int(c-'A') + 10
-	}
-	return -1
 }
 
 const upperHex = "0123456789ABCDEF"
