@@ -97,12 +97,7 @@ func (r *reader) endBuild(b *Build, buildType, builder string, err error) error 
 
 // id reads the member id of an object.
 func (r *reader) id(to *string) error {
-	return r.object(func(name string) error {
-		if name == "id" {
-			return r.text(to)
-		}
-		return errUnknown
-	})
+	return r.member("id", func() error { return r.text(to) })
 }
 
 // provenanceV02 reads https://slsa.dev/spec/v0.2/provenance. What version 1

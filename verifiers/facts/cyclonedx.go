@@ -137,12 +137,7 @@ func (r *reader) cycloneTools(b *bom) error {
 	if r.dec.PeekKind() == '[' {
 		return r.array(tool)
 	}
-	return r.object(func(name string) error {
-		if name == "components" {
-			return r.array(tool)
-		}
-		return errUnknown
-	})
+	return r.member("components", func() error { return r.array(tool) })
 }
 
 func (r *reader) cycloneHash(b *bom) error {
@@ -287,12 +282,7 @@ func (r *reader) cycloneVulnerability(b *bom) error {
 
 func (r *reader) cycloneAffects(b *bom, v *assessed) error {
 	ref := ""
-	err := r.object(func(name string) error {
-		if name == "ref" {
-			return r.text(&ref)
-		}
-		return errUnknown
-	})
+	err := r.member("ref", func() error { return r.text(&ref) })
 	switch {
 	case err != nil:
 		return err

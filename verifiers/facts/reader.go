@@ -114,17 +114,22 @@ func (r *reader) begin(want jsontext.Kind) (bool, error) {
 	case 'n':
 		return false, r.dec.SkipValue()
 	case 0:
-		_, err := r.dec.ReadToken() // for the error
-		if err == nil {
-			err = errors.New("no value")
-		}
-		return false, err
+		return false, r.noValue()
 	}
 	r.note(WrongType)
 	if err := r.skip(); err != nil {
 		return false, err
 	}
 	return false, errBad
+}
+
+// noValue returns the error about what is in the place of a value.
+func (r *reader) noValue() error {
+	_, err := r.dec.ReadToken()
+	if err == nil {
+		err = errors.New("no value")
+	}
+	return err
 }
 
 // unknown is returned by the function of an object for members that it does not
@@ -135,48 +140,36 @@ var errUnknown = errors.New("unknown member")
 // reads the value or returns errUnknown, and then object skips it. The result
 // is errBad if a member that each reads is malformed or occurs twice.
 func (r *reader) object(each func(name string) error) error {
-	ok, err := r.begin('{')
-	if !ok {
-		return err
-	}
-	if _, err := r.dec.ReadToken(); err != nil {
-		return err
-	}
 	var table [16]string
-	seen, bad := table[:0], false
-	for r.dec.PeekKind() == '"' {
-		token, err := r.dec.ReadToken()
-		if err != nil {
-			return err
-		}
-		name := token.String()
-		again := false
-		for _, s := range seen {
-			again = again || s == name
-		}
+	seen := table[:0]
+	return r.members(func(name string) error {
 		r.path = append(r.path, segment{name, -1})
+		again := slices.Contains(seen, name)
+		var err error
 		if again {
 			r.note(Duplicate)
-			bad, err = true, r.skip()
+			err = r.skip()
 		} else if err = each(name); err == errUnknown {
 			err = r.skip()
 		} else {
 			seen = append(seen, name)
 		}
 		r.path = r.path[:len(r.path)-1]
-		if err == errBad {
-			bad = true
-		} else if err != nil {
-			return err
+		if again && err == nil {
+			err = errBad
 		}
-	}
-	if _, err := r.dec.ReadToken(); err != nil {
 		return err
-	}
-	if bad {
-		return errBad
-	}
-	return nil
+	})
+}
+
+// member reads one member of an object and skips the others.
+func (r *reader) member(only string, read func() error) error {
+	return r.object(func(name string) error {
+		if name == only {
+			return read()
+		}
+		return errUnknown
+	})
 }
 
 // members is object for an object with any names. Its names do not appear in
@@ -256,10 +249,7 @@ func (r *reader) elements(each func(i int) error) error {
 	for i := 0; r.dec.PeekKind() != ']'; i++ {
 		r.path = append(r.path, segment{"", i})
 		if r.dec.PeekKind() == 0 {
-			_, err = r.dec.ReadToken() // for the error
-			if err == nil {
-				err = errors.New("no value")
-			}
+			err = r.noValue()
 		} else {
 			err = each(i)
 		}
@@ -389,14 +379,12 @@ func (r *reader) oneOf(to *string, values ...string) error {
 	if err := r.text(&s); err != nil || s == "" {
 		return err
 	}
-	for _, v := range values {
-		if s == v {
-			*to = v
-			return nil
-		}
+	if !slices.Contains(values, s) {
+		r.note(WrongValue)
+		return errBad
 	}
-	r.note(WrongValue)
-	return errBad
+	*to = s
+	return nil
 }
 
 // number reads a number within bounds. set may be nil.

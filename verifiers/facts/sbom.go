@@ -1,8 +1,6 @@
 package facts
 
-import (
-	"strings"
-)
+import "strings"
 
 // addComponent adds a component that was read.
 func (r *reader) addComponent(s *SBOM, c *Component) {
@@ -24,12 +22,7 @@ func (r *reader) spdx2() error {
 		case "name":
 			return optional(r.text(&s.Name))
 		case "creationInfo":
-			return r.object(func(name string) error {
-				if name == "created" {
-					return optional(r.time(&s.Time))
-				}
-				return errUnknown
-			})
+			return r.member("created", func() error { return optional(r.time(&s.Time)) })
 		case "packages":
 			return r.list(&s.List, func(int) error { return r.spdxPackage(s) })
 		}

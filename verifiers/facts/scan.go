@@ -4,8 +4,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // severityOf returns the severity of a scanner's word for it.
@@ -104,12 +102,7 @@ func (r *reader) scanned(s *Scan) {
 }
 
 func (r *reader) scanTime(s *Scan) error {
-	return r.object(func(name string) error {
-		if name == "scanFinishedOn" {
-			return optional(r.time(&s.Time))
-		}
-		return errUnknown
-	})
+	return r.member("scanFinishedOn", func() error { return optional(r.time(&s.Time)) })
 }
 
 // report reads the report of trivy or grype, and sets found if it is one.
@@ -127,12 +120,7 @@ func (r *reader) report(s *Scan, found *bool) error {
 			grype = true
 			return r.list(&s.List, func(int) error { return r.grypeMatch(s) })
 		case "descriptor":
-			return r.object(func(name string) error {
-				if name == "version" {
-					return optional(r.text(&r.version))
-				}
-				return errUnknown
-			})
+			return r.member("version", func() error { return optional(r.text(&r.version)) })
 		}
 		return errUnknown
 	})
@@ -152,11 +140,8 @@ func (r *reader) report(s *Scan, found *bool) error {
 }
 
 func (r *reader) trivyResult(s *Scan) error {
-	return r.object(func(name string) error {
-		if name == "Vulnerabilities" {
-			return r.list(&s.List, func(int) error { return r.trivyVulnerability(s) })
-		}
-		return errUnknown
+	return r.member("Vulnerabilities", func() error {
+		return r.list(&s.List, func(int) error { return r.trivyVulnerability(s) })
 	})
 }
 
@@ -179,12 +164,7 @@ func (r *reader) trivyVulnerability(s *Scan) error {
 		case "PublishedDate":
 			return optional(r.time(&v.Published))
 		case "PkgIdentifier":
-			return r.object(func(name string) error {
-				if name == "PURL" {
-					return r.purl(&v.Package.PURL)
-				}
-				return errUnknown
-			})
+			return r.member("PURL", func() error { return r.purl(&v.Package.PURL) })
 		case "CVSS":
 			return r.members(func(string) error { return r.trivyScores(&v.Score) })
 		}
@@ -242,15 +222,9 @@ func (r *reader) grypeMatch(s *Scan) error {
 
 // aliases reads a list of objects with an id.
 func (r *reader) aliases(to *[]string) error {
-	return r.array(func(i int) error {
+	return r.array(func(int) error {
 		var id string
-		err := r.object(func(name string) error {
-			if name == "id" {
-				return r.text(&id)
-			}
-			return errUnknown
-		})
-		if err != nil || id == "" || slices.Contains(*to, id) {
+		if err := r.id(&id); err != nil || id == "" || slices.Contains(*to, id) {
 			return err
 		}
 		return r.short(to, id)
@@ -266,23 +240,12 @@ func (r *reader) grypeVulnerability(v *Vulnerability) error {
 			return r.severity(&v.Severity)
 		case "cvss":
 			return r.array(func(int) error {
-				return r.object(func(name string) error {
-					if name != "metrics" {
-						return errUnknown
-					}
-					return r.object(func(name string) error {
-						if name == "baseScore" {
-							return r.score(&v.Score)
-						}
-						return errUnknown
-					})
+				return r.member("metrics", func() error {
+					return r.member("baseScore", func() error { return r.score(&v.Score) })
 				})
 			})
 		case "fix":
-			return r.object(func(name string) error {
-				if name != "versions" {
-					return errUnknown
-				}
+			return r.member("versions", func() error {
 				var versions []string
 				err := optional(r.texts(&versions))
 				v.Fixed = strings.Join(versions, ", ")
@@ -375,10 +338,7 @@ func (r *reader) vulnsResult(s *Scan) error {
 // methods reads a severity by one method, or by several.
 func (r *reader) methods(v *Vulnerability) error {
 	one := func(int) error {
-		return r.object(func(name string) error {
-			if name != "score" {
-				return errUnknown
-			}
+		return r.member("score", func() error {
 			if r.dec.PeekKind() == '0' {
 				return r.score(&v.Score)
 			}
@@ -393,7 +353,7 @@ func (r *reader) methods(v *Vulnerability) error {
 			return nil
 		})
 	}
-	if r.dec.PeekKind() == jsontext.Kind('[') {
+	if r.dec.PeekKind() == '[' {
 		return r.array(one)
 	}
 	return one(0)

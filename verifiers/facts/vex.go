@@ -164,12 +164,7 @@ func (r *reader) identity(below *[]Identity) (id Identity, err error) {
 		case "@id":
 			return r.text(&id.ID)
 		case "identifiers":
-			return r.object(func(name string) error {
-				if name == "purl" {
-					return r.text(&purl)
-				}
-				return errUnknown
-			})
+			return r.member("purl", func() error { return r.text(&purl) })
 		case "hashes":
 			return r.hashes(&id.Digests)
 		case "subcomponents":
