@@ -30,7 +30,7 @@ type projectionSums struct {
 	sums  []projectionSum // made by the first add
 }
 
-// The sorts of projections.
+// The sorts of projections, in the order of Store.Projections.
 const (
 	sortKeys = iota
 	sortPostings

@@ -341,29 +341,16 @@ func compare(want, have iter.Seq2[store.Projection, error]) (missing, extra uint
 // and postings are in the order of their bytes and then of indexes, and facts
 // in that of indexes and then of bytes.
 func order(a, b *store.Projection) int {
-	if (a.Facts != nil) != (b.Facts != nil) {
-		if a.Facts != nil {
-			return 1
-		}
-		return -1
-	}
-	if a.Facts != nil {
-		return cmp.Or(cmp.Compare(a.Facts.Index, b.Facts.Index), bytes.Compare(a.Facts.Facts, b.Facts.Facts))
-	}
-	if (a.Key != nil) != (b.Key != nil) {
-		if a.Key != nil {
-			return -1
-		}
-		return 1
-	}
-	if a.Key != nil {
-		if c := bytes.Compare(a.Key.Key[:], b.Key.Key[:]); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.Key.Index, b.Key.Index)
-	}
-	if c := bytes.Compare(a.Posting.Term[:], b.Posting.Term[:]); c != 0 {
+	sort := sortOf(a)
+	if c := cmp.Compare(sort, sortOf(b)); c != 0 {
 		return c
 	}
-	return cmp.Compare(a.Posting.Index, b.Posting.Index)
+	byIndex := cmp.Compare(a.Index(), b.Index())
+	switch sort {
+	case sortKeys:
+		return cmp.Or(bytes.Compare(a.Key.Key[:], b.Key.Key[:]), byIndex)
+	case sortPostings:
+		return cmp.Or(bytes.Compare(a.Posting.Term[:], b.Posting.Term[:]), byIndex)
+	}
+	return cmp.Or(byIndex, bytes.Compare(a.Facts.Facts, b.Facts.Facts))
 }
