@@ -84,8 +84,13 @@ func (d Derive) stored(ctx context.Context, s store.Openings, index uint64, head
 		if p == nil {
 			return nil, fmt.Errorf("its payload was %w meanwhile", ErrErased)
 		}
-		content := make([]byte, p.Size)
-		_, err = io.ReadFull(p, content)
-		return content, errors.Join(err, p.Close())
+		return readWhole(p, p.Size)
 	})
+}
+
+// readWhole reads a payload of a known size, and closes it.
+func readWhole(r io.ReadCloser, size uint64) ([]byte, error) {
+	content := make([]byte, size)
+	_, err := io.ReadFull(r, content)
+	return content, errors.Join(err, r.Close())
 }

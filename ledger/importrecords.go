@@ -3,10 +3,8 @@ package ledger
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"hash"
-	"io"
 
 	"muniment.dev/muniment/ledger/delta"
 	"muniment.dev/muniment/ledger/entry"
@@ -163,9 +161,7 @@ func (im *importer) derive(ctx context.Context, rec *delta.Record, r *store.Reco
 		if err != nil {
 			return nil, err
 		}
-		all := make([]byte, r.Large.Size)
-		_, err = io.ReadFull(content, all)
-		return all, errors.Join(err, content.Close())
+		return readWhole(content, r.Large.Size)
 	})
 	if row != nil {
 		im.facts = append(im.facts, store.FactsAt{Index: rec.Index, Facts: row})
