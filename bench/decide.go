@@ -15,6 +15,7 @@ import (
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 const (
@@ -120,7 +121,7 @@ func (l *log) putControls() {
 		}
 		c["check"] = check
 		payload := l.submit(kindname.Control, fmt.Sprint(i), c)
-		listed = append(listed, object{"id": c["id"], "digest": evaluate.PayloadDigest(payload)})
+		listed = append(listed, object{"id": c["id"], "digest": entry.SHA256(payload)})
 	}
 	l.submit(kindname.ControlSet, "set", object{"version": "1", "stages": []string{"deploy"}, "controls": listed})
 }

@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"strconv"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/ledger/entry"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
@@ -48,16 +48,12 @@ func checkBackfill(m *munimentv1.BackfillCheckpoint, _ time.Time, _ *contents) e
 
 // checkConfig checks the digest of the document.
 func checkConfig(m *munimentv1.Config, _ time.Time, c *contents) error {
-	if want := DocumentDigest([]byte(m.Document)); m.Digest != want {
+	if want := entry.SHA256([]byte(m.Document)); m.Digest != want {
 		return payloadErrorf("digest", "does not match the document, whose digest is %s", want)
 	}
 	c.attributes["type"], _, _ = strings.Cut(m.Name, "/")
 	return nil
 }
-
-// DocumentDigest returns the SHA-256 of a document as "sha256:" and hexadecimal
-// digits, the form used in headers and config entries.
-func DocumentDigest(document []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(document)) }
 
 // checkExport refuses invalid licence expressions and duplicate paths.
 func checkExport(m *munimentv1.ExportManifest, _ time.Time, _ *contents) error {

@@ -14,6 +14,7 @@ import (
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
@@ -76,7 +77,7 @@ func recordConfig(ctx context.Context, l *ledger.Ledger, who Submitter, name str
 }
 
 func configMessage(who Submitter, name string, document []byte, reason string) *munimentv1.Config {
-	return &munimentv1.Config{Name: name, Document: string(document), Digest: DocumentDigest(document), Reason: reason, Actor: who.Identity}
+	return &munimentv1.Config{Name: name, Document: string(document), Digest: entry.SHA256(document), Reason: reason, Actor: who.Identity}
 }
 
 // record appends an entry that names the basis's policy. Policies do not decide

@@ -78,7 +78,7 @@ func TestTypedKinds(t *testing.T) {
 		"verification-report": {subjects: []entry.Subject{{Digest: sha("e")}}, attributes: map[string]string{"verdict": "not-verified", "reasonCode": "tag_mismatch",
 			"version": "1.4.0", "verifier": "muniment-python", "verifiedAt": "2026-05-04T07:00:00Z", "entry": "31"}},
 		"erasure": {attributes: map[string]string{"entry": "31", "scope": "payload", "reason": "GDPR request 88", "actor": "token:acme"}},
-		"config":  {attributes: map[string]string{"name": "admission-policy", "type": "admission-policy", "digest": DocumentDigest([]byte("mode: record\n")), "reason": "first policy", "actor": "token:acme"}},
+		"config":  {attributes: map[string]string{"name": "admission-policy", "type": "admission-policy", "digest": entry.SHA256([]byte("mode: record\n")), "reason": "first policy", "actor": "token:acme"}},
 	}
 	all := examples(t)
 	spec, err := os.ReadFile("../docs/spec/kinds.md")

@@ -12,6 +12,7 @@ import (
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
@@ -99,7 +100,7 @@ func (a *Authenticator) recordExchange(ctx context.Context, g *grant, tok *oidc.
 	name := fmt.Sprintf("%s/%x", exchangeType, key)
 	who := ingest.Submitter{Tenant: g.Tenant.Name, Identity: ingest.ServerIdentity, Stream: g.Tenant.Stream}
 	r, err := a.cfg.Ingest.RecordOnce(context.WithoutCancel(ctx), who, kindname.Config, name, &munimentv1.Config{
-		Name: name, Document: string(document), Digest: ingest.DocumentDigest(document), Actor: g.Name,
+		Name: name, Document: string(document), Digest: entry.SHA256(document), Actor: g.Name,
 	})
 	if errors.Is(err, ledger.ErrKeyReused) || err == nil && r.Duplicate {
 		return r, errUsedBefore

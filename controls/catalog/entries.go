@@ -8,9 +8,9 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
-	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/internal/plain"
+	"muniment.dev/muniment/ledger/entry"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
@@ -44,7 +44,7 @@ func (s *Set) Entries() ([]Entry, error) {
 }
 
 // placeholder is a reference's digest while the control has no document yet.
-var placeholder = evaluate.PayloadDigest(nil)
+var placeholder = entry.SHA256(nil)
 
 // head returns the message of the set, whose references have no digests yet.
 func (s *Set) head() *munimentv1.ControlSet {
@@ -72,7 +72,7 @@ func entryOf(kind string, m proto.Message) (Entry, error) {
 	if err := v.Compact(); err != nil {
 		return Entry{}, err
 	}
-	return Entry{Kind: kind, Payload: v, Digest: evaluate.PayloadDigest(v)}, nil
+	return Entry{Kind: kind, Payload: v, Digest: entry.SHA256(v)}, nil
 }
 
 // FromEntries returns the set with the given document. The documents of its
@@ -84,7 +84,7 @@ func FromEntries(set []byte, controls [][]byte) (*Set, error) {
 	}
 	documents := map[string][]byte{}
 	for _, payload := range controls {
-		documents[evaluate.PayloadDigest(payload)] = payload
+		documents[entry.SHA256(payload)] = payload
 	}
 	s := &Set{
 		Version: head.Version, Stages: head.Stages, Signers: head.Signers, ValidSeconds: head.GetValidSeconds(),

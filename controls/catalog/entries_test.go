@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // checkRoundTrip checks that a set is the same after a way through its entries.
@@ -69,7 +69,7 @@ func TestFromEntries(t *testing.T) {
 	}
 	changed := func(old, new string) (a, b []byte) {
 		c := of(one.Payload, old, new)
-		return of(set.Payload, one.Digest, evaluate.PayloadDigest(c)), c
+		return of(set.Payload, one.Digest, entry.SHA256(c)), c
 	}
 	retired, retiredControl := changed(`"active"`, `"retired"`)
 	renamed, renamedControl := changed(`"id":"A"`, `"id":"B"`)

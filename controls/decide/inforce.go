@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"slices"
 
-	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // A SetInForce is the control set in force, as its entries contain it.
@@ -36,7 +36,7 @@ func (d *Decider) InForce(ctx context.Context, s *ledger.Stream) (*SetInForce, e
 	if err != nil {
 		return nil, err
 	}
-	return &SetInForce{Index: newest.Index, Digest: evaluate.PayloadDigest(payload), Payload: payload, Controls: controls}, nil
+	return &SetInForce{Index: newest.Index, Digest: entry.SHA256(payload), Payload: payload, Controls: controls}, nil
 }
 
 // newestSet returns the entry of the control set in force now, or nil, and a

@@ -242,7 +242,7 @@ func (g *gatherer) readControl(ctx context.Context, below uint64, listed *munime
 		case err != nil:
 			wrong = err
 			return false
-		case evaluate.PayloadDigest(content) != listed.Digest:
+		case entry.SHA256(content) != listed.Digest:
 			return true
 		}
 		payload, at = content, e.Index

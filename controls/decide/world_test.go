@@ -176,7 +176,7 @@ func (w *world) put(set obj, controls ...obj) uint64 {
 		maps.Copy(full, c)
 		payload := text(full)
 		w.add(entry.Header{Kind: kindname.Control, Controls: []string{full["id"].(string)}, Submitter: kim}, payload)
-		listed = append(listed, obj{"id": full["id"], "digest": evaluate.PayloadDigest([]byte(payload))})
+		listed = append(listed, obj{"id": full["id"], "digest": entry.SHA256([]byte(payload))})
 	}
 	if whole["controls"] == nil {
 		whole["controls"] = listed

@@ -1,7 +1,6 @@
 package evaluate
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strconv"
@@ -47,7 +46,7 @@ func Inputs(in *Input) string {
 	line(kindname.Finding, n.finding.String())
 	line("exception", n.exception.String())
 	line(kindname.KeyEvent, n.keyEvent.String())
-	return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(b.String())))
+	return entry.SHA256([]byte(b.String()))
 }
 
 const none = "none"

@@ -1,7 +1,6 @@
 package evaluate
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"regexp"
@@ -14,6 +13,7 @@ import (
 	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/internal/plain"
+	"muniment.dev/muniment/ledger/entry"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
@@ -27,7 +27,7 @@ func ParseSet(set []byte, controls [][]byte) (*Set, error) {
 	if len(controls) != len(m.Controls) {
 		return nil, fmt.Errorf("control set: %d of %d controls", len(controls), len(m.Controls))
 	}
-	s := &Set{Digest: PayloadDigest(set), Stages: m.Stages, ValidFor: time.Duration(m.GetValidSeconds()) * time.Second}
+	s := &Set{Digest: entry.SHA256(set), Stages: m.Stages, ValidFor: time.Duration(m.GetValidSeconds()) * time.Second}
 	signers, err := readSigners(m.Signers)
 	if err != nil {
 		return nil, fmt.Errorf("control set: %w", err)
@@ -40,7 +40,7 @@ func ParseSet(set []byte, controls [][]byte) (*Set, error) {
 			return nil, fmt.Errorf("control %s: %w", listed.Id, err)
 		}
 		switch {
-		case PayloadDigest(controls[i]) != listed.Digest || c.Id != listed.Id:
+		case entry.SHA256(controls[i]) != listed.Digest || c.Id != listed.Id:
 			return nil, fmt.Errorf("control %s: not the one that the set lists", listed.Id)
 		case byID[c.Id] != nil:
 			return nil, fmt.Errorf("control %s: listed twice", c.Id)
@@ -64,9 +64,6 @@ func ParseSet(set []byte, controls [][]byte) (*Set, error) {
 	}
 	return s, s.checkCycles()
 }
-
-// PayloadDigest returns "sha256:" and the hexadecimal SHA-256 of a payload.
-func PayloadDigest(payload []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(payload)) }
 
 func unmarshal(payload []byte, m proto.Message) error {
 	if err := protojson.Unmarshal(payload, m); err != nil {

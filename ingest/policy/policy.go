@@ -6,12 +6,12 @@
 package policy
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
 
 	"muniment.dev/muniment/internal/condition"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/helm"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -101,7 +101,7 @@ type Rule struct {
 }
 
 // Digest returns the digest of a policy's text.
-func Digest(text []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(text)) }
+func Digest(text []byte) string { return entry.SHA256(text) }
 
 // Default is the policy for tenants without their own, unless the operator
 // configures another.

@@ -1,6 +1,7 @@
 package entry
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -50,6 +51,9 @@ func ParseDigest(s string) (Digest, error) {
 	}
 	return d, nil
 }
+
+// SHA256 returns "sha256:" and the hexadecimal SHA-256 of content.
+func SHA256(content []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(content)) }
 
 // NewDigest returns the digest with the algorithm and value, both in either
 // case. The value of a known algorithm must have the right length.

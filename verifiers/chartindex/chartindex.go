@@ -8,8 +8,6 @@ package chartindex
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -208,7 +206,7 @@ func Folder(dir string) Resolver {
 			if err != nil {
 				return nil, err
 			}
-			if digestOf(data) == digest {
+			if entry.SHA256(data) == digest {
 				return data, nil
 			}
 			several, err := documents.Split(data)
@@ -216,18 +214,13 @@ func Folder(dir string) Resolver {
 				continue
 			}
 			for _, one := range several {
-				if digestOf(one) == digest {
+				if entry.SHA256(one) == digest {
 					return one, nil
 				}
 			}
 		}
 		return nil, fmt.Errorf("no file in %s has the digest %s: %w", dir, digest, ErrNotFound)
 	}
-}
-
-func digestOf(data []byte) string {
-	sum := sha256.Sum256(data)
-	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 // Repository returns a resolver for the blobs and manifests of a repository in

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/evidence"
 	"muniment.dev/muniment/verifiers/helm"
 	"muniment.dev/muniment/verifiers/intoto"
@@ -146,7 +147,7 @@ func TestIndexOfAttestedArchive(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Run("cosign", "attest-blob", "--yes", "--key", "cosign.key", "--signing-config", "sc.json", "--type", "slsaprovenance1", "--predicate", "prov.json", "--bundle", "bundles/b.json", "gateway-1.7.0.tgz")
-	x, err := Parse(fmt.Appendf(nil, "chart: gateway-1.7.0\nprovenance: slsa-v1\nsignature: cosign:%s\n", digestOf(w.Read("bundles/b.json"))))
+	x, err := Parse(fmt.Appendf(nil, "chart: gateway-1.7.0\nprovenance: slsa-v1\nsignature: cosign:%s\n", entry.SHA256(w.Read("bundles/b.json"))))
 	if err != nil {
 		t.Fatal(err)
 	}

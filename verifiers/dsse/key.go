@@ -6,15 +6,14 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
 
 	"muniment.dev/muniment/internal/pemfile"
 	"muniment.dev/muniment/internal/plain"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // Accepted sizes of RSA keys in bits. Smaller keys are weak, larger ones slow.
@@ -65,8 +64,7 @@ func NewKey(name string, public crypto.PublicKey) (*Key, error) {
 	if err != nil {
 		return nil, plain.Malformed(ErrMalformed, keyWord(name), err)
 	}
-	sum := sha256.Sum256(der)
-	return &Key{ID: "sha256:" + hex.EncodeToString(sum[:]), Name: name, public: public}, nil
+	return &Key{ID: entry.SHA256(der), Name: name, public: public}, nil
 }
 
 func keyWord(name string) string {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
+
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // A trusted root file of JSON Lines: one of its roots must trust all that a
@@ -41,10 +43,10 @@ func TestSeveralTrustedRoots(t *testing.T) {
 		if err != nil {
 			t.Fatalf("root %d: %v", i, err)
 		}
-		if out.TrustedRoot != digestOfFile(file) || !roots.Knows(bundle) || roots.Each()[1-i].Knows(bundle) {
+		if out.TrustedRoot != entry.SHA256(file) || !roots.Knows(bundle) || roots.Each()[1-i].Knows(bundle) {
 			t.Errorf("root %d: verified under %s", i, out.TrustedRoot)
 		}
-		if d := roots.Each()[i].Describe(); d.Digest != digestOfFile(lines[i]) {
+		if d := roots.Each()[i].Describe(); d.Digest != entry.SHA256(lines[i]) {
 			t.Errorf("root %d: described as %s", i, d.Digest)
 		}
 	}

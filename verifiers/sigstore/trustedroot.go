@@ -19,6 +19,7 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/root"
 
 	"muniment.dev/muniment/internal/plain"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/documents"
 	"muniment.dev/muniment/verifiers/sniff"
 )
@@ -65,7 +66,7 @@ func parseTrustedRoot(data []byte) (*TrustedRoot, error) {
 	}
 	var all []*TrustedRoot
 	for i, one := range roots {
-		r, err := parseRoot(one, digestOfFile(data))
+		r, err := parseRoot(one, entry.SHA256(data))
 		switch {
 		case err != nil && len(roots) > 1:
 			return nil, fmt.Errorf("document %d: %w", i+1, err)
@@ -80,11 +81,6 @@ func parseTrustedRoot(data []byte) (*TrustedRoot, error) {
 	return &first, nil
 }
 
-func digestOfFile(data []byte) string {
-	sum := sha256.Sum256(data)
-	return "sha256:" + hex.EncodeToString(sum[:])
-}
-
 func parseRoot(data []byte, file string) (*TrustedRoot, error) {
 	if err := sniff.JSON(data); err != nil {
 		return nil, err
@@ -97,7 +93,7 @@ func parseRoot(data []byte, file string) (*TrustedRoot, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &TrustedRoot{material: material, proto: pb, digest: file, own: digestOfFile(data)}, nil
+	return &TrustedRoot{material: material, proto: pb, digest: file, own: entry.SHA256(data)}, nil
 }
 
 // Each returns the roots of the file. All have the file's digest.

@@ -10,7 +10,6 @@ import (
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/controls/catalog"
-	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger/entry"
@@ -45,7 +44,7 @@ func readControls(ctx context.Context, client *muniment.Client) (*controlsInForc
 	if err != nil {
 		return in.unreadable(err)
 	}
-	in.digest = evaluate.PayloadDigest(set)
+	in.digest = entry.SHA256(set)
 	head := &munimentv1.ControlSet{}
 	if err := protojson.Unmarshal(set, head); err != nil {
 		in.why = plain.DecodeError(err)
@@ -64,7 +63,7 @@ func readControls(ctx context.Context, client *muniment.Client) (*controlsInForc
 		if err != nil {
 			return false, err
 		}
-		digest := evaluate.PayloadDigest(payload)
+		digest := entry.SHA256(payload)
 		if id, ok := missing[digest]; ok {
 			documents, in.entries[id] = append(documents, payload), e.Index
 			delete(missing, digest)

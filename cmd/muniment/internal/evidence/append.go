@@ -2,7 +2,6 @@ package evidence
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -307,7 +306,7 @@ func (c *appendCmd) group(a *term.App, pieces []piece) (group, rest []piece) {
 			return []piece{*p}, pieces[i+1:]
 		}
 		if ingest.IsEvent(c.Kind) && c.IdempotencyKey == "" {
-			p.sub.IdempotencyKey = fmt.Sprintf("sha256:%x", sha256.Sum256(p.sub.Payload))
+			p.sub.IdempotencyKey = entry.SHA256(p.sub.Payload)
 		}
 		group = append(group, *p)
 	}
