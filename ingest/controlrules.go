@@ -14,10 +14,6 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// MaxBreakGlass is the longest time from the submission of a break-glass
-// exception to its expiry.
-const MaxBreakGlass = 24 * time.Hour
-
 // checkControl refuses malformed patterns, unknown kinds, duplicate names and a
 // control that includes itself. The expression of the condition and the names
 // of signers and stages are checked where the control set is known.
@@ -140,7 +136,7 @@ func checkSigner(path string, s *munimentv1.NamedSigner) (weight int, err error)
 func checkExceptionRequest(m *munimentv1.ExceptionRequest, now time.Time, _ *contents) error {
 	end := m.Expires.AsTime()
 	switch {
-	case m.BreakGlass && end.After(now.Add(MaxBreakGlass)):
+	case m.BreakGlass && end.After(now.Add(kinds.MaxBreakGlass)):
 		return payloadErrorf("expires", "%s is more than 24 hours ahead: request an exception without breakGlass", end.Format(time.RFC3339))
 	case !m.BreakGlass:
 		if err := checkFuture(end, now); err != nil {

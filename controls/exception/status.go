@@ -15,6 +15,7 @@ import (
 	"muniment.dev/muniment/internal/glob"
 	"muniment.dev/muniment/internal/identity"
 	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/proto/kinds"
 )
 
 // Limits are what a control allows of its exceptions.
@@ -26,10 +27,6 @@ type Limits struct {
 
 // DefaultLimits are those of a control that specifies none.
 var DefaultLimits = Limits{MaxDays: 30, Approvers: 1}
-
-// MaxBreakGlass is the longest time that an exception counts before it is
-// approved.
-const MaxBreakGlass = 24 * time.Hour
 
 // A Request is an entry of kind exception-request.
 type Request struct {
@@ -129,7 +126,7 @@ func (x *Exception) At(now time.Time, l Limits) Status {
 	h.Expires = h.limit(x.Time, x.Expires)
 	if x.BreakGlass {
 		h.State = BreakGlass
-		if most := x.Time.Add(MaxBreakGlass); h.Expires.After(most) {
+		if most := x.Time.Add(kinds.MaxBreakGlass); h.Expires.After(most) {
 			h.Expires = most
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"slices"
 	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -13,6 +14,10 @@ import (
 
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
+
+// MaxBreakGlass is the longest time that an exception counts before it is
+// approved: from the submission of the request to the expiry.
+const MaxBreakGlass = 24 * time.Hour
 
 // A Kind is one row of the table.
 type Kind struct {
