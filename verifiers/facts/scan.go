@@ -23,16 +23,18 @@ func severityOf(word string) Severity {
 	return Unknown
 }
 
-// rate returns the severity of a score, by the qualitative scale of CVSS.
-func (s Score) rate() Severity {
+// Rate returns the severity of a CVSS score
+// (https://www.first.org/cvss/v3.1/specification-document, section 5), or
+// Unknown if it is not above 0.
+func Rate(score float64) Severity {
 	switch {
-	case s >= 90:
+	case score >= 9:
 		return Critical
-	case s >= 70:
+	case score >= 7:
 		return High
-	case s >= 40:
+	case score >= 4:
 		return Medium
-	case s >= 1:
+	case score > 0:
 		return Low
 	}
 	return Unknown
@@ -41,7 +43,7 @@ func (s Score) rate() Severity {
 // addVulnerability adds a vulnerability that was read.
 func (r *reader) addVulnerability(s *Scan, v *Vulnerability) {
 	if v.Severity == Unknown {
-		v.Severity = v.Score.rate()
+		v.Severity = Rate(v.Score.Float())
 	}
 	v.Aliases = slices.DeleteFunc(v.Aliases, func(a string) bool { return a == v.ID })
 	texts := lengths(v.ID, v.Package.PURL, v.Package.Name, v.Package.Version, v.Fixed) + lengths(v.Aliases...)

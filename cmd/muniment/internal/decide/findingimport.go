@@ -26,6 +26,7 @@ import (
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger/entry"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+	"muniment.dev/muniment/verifiers/facts"
 )
 
 type findingImportCmd struct {
@@ -346,21 +347,8 @@ func parseSARIF(text []byte) ([]record, error) {
 // is a warning.
 var levelSeverity = map[string]string{"error": "high", "warning": "medium", "": "medium", "note": "low", "none": "info"}
 
-// scoreSeverity returns the severity of a CVSS score
-// (https://www.first.org/cvss/v3.1/specification-document, section 5).
-func scoreSeverity(score float64) string {
-	switch {
-	case score >= 9:
-		return "critical"
-	case score >= 7:
-		return "high"
-	case score >= 4:
-		return "medium"
-	case score > 0:
-		return "low"
-	}
-	return "info"
-}
+// scoreSeverity returns the severity of a CVSS score. A score of 0 is info.
+func scoreSeverity(score float64) string { return max(facts.Rate(score), facts.Info).String() }
 
 // convert makes a finding of each record. It reports every record that is
 // incomplete, so that they can be corrected together.
