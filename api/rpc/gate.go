@@ -57,6 +57,8 @@ type gateCall struct {
 	out      []*munimentv1.SubjectDecision
 	fresh    []int // indexes in out of the decisions to record
 	keys     []string
+	explains bool
+	results  [][]evaluate.Result // as in out, if the call explains
 }
 
 // Decide decides about artifacts, and records what it has not recorded before.
@@ -68,7 +70,7 @@ func (s *Gates) Decide(ctx context.Context, req *connect.Request[munimentv1.Deci
 	if err := s.Limits.Take(ctx, limit.DecisionBytes*artifactsOf(req.Msg)); err != nil {
 		return nil, s.Public(err)
 	}
-	c := &gateCall{Gates: s, id: id, question: decide.Question{Stage: req.Msg.Stage, Environment: req.Msg.Environment}, records: !req.Msg.DryRun}
+	c := &gateCall{Gates: s, id: id, question: decide.Question{Stage: req.Msg.Stage, Environment: req.Msg.Environment}, records: !req.Msg.DryRun, explains: req.Msg.Explain && len(req.Msg.Subjects) <= maxExplained}
 	switch at := req.Msg.At.(type) {
 	case *munimentv1.DecideRequest_TreeSize:
 		if at.TreeSize == 0 {
@@ -89,12 +91,15 @@ func (s *Gates) Decide(ctx context.Context, req *connect.Request[munimentv1.Deci
 		artifacts[i] = decide.ArtifactOf(m)
 	}
 	err = s.Decider.Decide(ctx, id.Tenant.Name, id.Tenant.Stream, &c.question, artifacts, func(i int, d *evaluate.Decision) error {
+		if c.explains {
+			c.results = append(c.results, d.Results)
+		}
 		return c.add(ctx, decide.Message(d, &c.question, &artifacts[i]), &artifacts[i])
 	})
 	if err == nil {
 		err = c.record(ctx)
 	}
-	if err == nil && req.Msg.Explain && len(c.out) <= maxExplained {
+	if err == nil && c.explains {
 		err = c.explain(ctx)
 	}
 	if errors.Is(err, decide.ErrNotYet) {

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/internal/glob"
 	"muniment.dev/muniment/internal/kindname"
@@ -47,7 +48,7 @@ func (c *gateCall) explain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, one := range c.out {
+	for i, one := range c.out {
 		if one.Decision.ControlSet != in.Digest {
 			continue // about the past, with controls that were replaced
 		}
@@ -55,14 +56,14 @@ func (c *gateCall) explain(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, r := range one.Decision.Results {
+		for k, r := range one.Decision.Results {
 			m := controls[r.Control]
 			if m == nil {
 				continue
 			}
 			e := &munimentv1.Explanation{Control: m.Id, Title: m.Title, Severity: m.Severity, Owner: m.Owner, Condition: m.GetCheck().GetCondition()}
 			for _, q := range m.GetCheck().GetRequire() {
-				e.Requirements = append(e.Requirements, explainRequirement(q, r, about, one.Decision.Decided.AsTime()))
+				e.Requirements = append(e.Requirements, explainRequirement(q, outcomeOf(c.results[i][k].Requirements, q.Name), about, one.Decision.Decided.AsTime()))
 			}
 			e.Exceptions = explainExceptions(r, exceptions, exception.LimitsOf(m.Exceptions), one.Decision.Decided.AsTime())
 			one.Explanations = append(one.Explanations, e)
@@ -97,20 +98,27 @@ func (c *gateCall) about(ctx context.Context, m *munimentv1.GateDecision) ([]*le
 	return all, nil
 }
 
+// outcomeOf returns the outcome of a requirement. Without one, because the
+// control does not apply or was not evaluated completely, nothing is missing.
+func outcomeOf(all []evaluate.RequirementOutcome, name string) evaluate.RequirementOutcome {
+	i := slices.IndexFunc(all, func(o evaluate.RequirementOutcome) bool { return o.Name == name })
+	if i < 0 {
+		return evaluate.RequirementOutcome{Name: name, Met: true}
+	}
+	return all[i]
+}
+
 // explainRequirement divides the entries that fit a requirement by kind and
-// predicate type into those that the result counts and the others.
-func explainRequirement(q *munimentv1.Requirement, r *munimentv1.ControlResult, about []*ledger.Entry, decided time.Time) *munimentv1.RequirementExplanation {
-	out := &munimentv1.RequirementExplanation{Name: q.Name, Needs: needs(q), Met: !slices.ContainsFunc(r.Missing, func(line string) bool { return missingOf(line, q.Name) })}
+// predicate type into those that it selects and the others.
+func explainRequirement(q *munimentv1.Requirement, o evaluate.RequirementOutcome, about []*ledger.Entry, decided time.Time) *munimentv1.RequirementExplanation {
+	out := &munimentv1.RequirementExplanation{Name: q.Name, Needs: needs(q), Met: o.Met}
 	for _, e := range about {
 		if !fits(q, e.Header) {
 			continue
 		}
 		f := &munimentv1.FoundEvidence{Index: e.Index, Time: timestamppb.New(time.UnixMilli(int64(e.Skeleton.Time))), Kind: e.Header.Kind, PredicateType: e.Header.PredicateType, Signers: parties(e.Header)}
-		// Entries are those of all requirements. One that is not met, and asks
-		// for one signer only, has selected none.
-		counts := slices.Contains(r.Entries, e.Index) && (out.Met || q.GetMinSigners() > 1)
 		switch {
-		case counts:
+		case slices.Contains(o.Entries, e.Index):
 			if len(out.Found) < maxFound {
 				out.Found = append(out.Found, f)
 			}
@@ -120,12 +128,6 @@ func explainRequirement(q *munimentv1.Requirement, r *munimentv1.ControlResult, 
 		}
 	}
 	return out
-}
-
-// missingOf reports whether a line of missing evidence, which can begin with a
-// platform, is about a requirement.
-func missingOf(line, name string) bool {
-	return strings.HasPrefix(line, name+":") || strings.Contains(line, ": "+name+":")
 }
 
 // fits reports whether a requirement could select an entry by its kind and

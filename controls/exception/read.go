@@ -1,8 +1,6 @@
 package exception
 
 import (
-	"fmt"
-
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -34,7 +32,7 @@ func Read(entries []*ledger.Entry) ([]*Exception, error) {
 				continue
 			}
 			if err := from.visit(e); err != nil {
-				return nil, fmt.Errorf("entry %d: %w", e.Index, err)
+				return nil, err
 			}
 		}
 	}

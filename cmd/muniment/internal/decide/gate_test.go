@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"muniment.dev/muniment/controls/artifact"
 	"muniment.dev/muniment/controls/images"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -97,15 +98,15 @@ func TestGateWorstDecides(t *testing.T) {
 // manifest runs, whatever it claims to be.
 func TestManifestImagesAreImages(t *testing.T) {
 	ref := "registry.example.com/app@sha256:" + strings.Repeat("1", 64)
-	r := &resolver{flags: &subjectFlags{Type: typeChart, Offline: true}, byRef: map[[2]string]*subject{}}
-	if _, err := r.reference(t.Context(), typeChart, ref); err != nil {
+	r := &resolver{flags: &subjectFlags{Type: artifact.Chart, Offline: true}, byRef: map[[2]string]*subject{}}
+	if _, err := r.reference(t.Context(), artifact.Chart, ref); err != nil {
 		t.Fatal(err)
 	}
 	manifest := "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{image: " + ref + "}]}\n"
 	if err := r.stream(t.Context(), "pod.yaml", strings.NewReader(manifest)); err != nil {
 		t.Fatal(err)
 	}
-	if len(r.subjects) != 2 || r.subjects[1].Type != typeImage || len(r.subjects[1].Where) != 1 {
+	if len(r.subjects) != 2 || r.subjects[1].Type != artifact.Image || len(r.subjects[1].Where) != 1 {
 		t.Errorf("subjects %+v, want the chart and the image of the pod", r.subjects)
 	}
 }

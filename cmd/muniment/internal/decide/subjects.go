@@ -17,23 +17,14 @@ import (
 
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/controls/artifact"
 	"muniment.dev/muniment/controls/images"
 	"muniment.dev/muniment/internal/interrupt"
-	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger/delta"
 	"muniment.dev/muniment/ledger/entry"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/verifiers/helm"
 	"muniment.dev/muniment/verifiers/oci"
-)
-
-// Types of subjects, which controls refer to.
-const (
-	typeImage          = "image"
-	typeChart          = "chart"
-	typeDelta          = "delta"
-	typeExportManifest = kindname.ExportManifest
-	typeFile           = "file"
 )
 
 // maxSubjects is the number of subjects that one call of the API takes.
@@ -168,11 +159,11 @@ func (w *headWriter) Write(p []byte) (int, error) {
 func typeOf(f io.ReadSeeker, head []byte) (string, error) {
 	switch {
 	case bytes.HasPrefix(head, []byte(delta.Preamble)):
-		return typeDelta, nil
+		return artifact.Delta, nil
 	case isExportManifest(head):
-		return typeExportManifest, nil
+		return artifact.ExportManifest, nil
 	case !bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		return typeFile, nil
+		return artifact.File, nil
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return "", err
@@ -180,9 +171,9 @@ func typeOf(f io.ReadSeeker, head []byte) (string, error) {
 	_, err := helm.ReadArchive(f)
 	switch {
 	case err == nil:
-		return typeChart, nil
+		return artifact.Chart, nil
 	case errors.Is(err, helm.ErrMalformed):
-		return typeFile, nil
+		return artifact.File, nil
 	}
 	return "", err
 }
@@ -226,7 +217,7 @@ func (r *resolver) lookUp(ctx context.Context, typ, ref string) (*subject, error
 			return nil, fmt.Errorf("%s: a tag can only be resolved by a registry: omit --offline, or name a digest", ref)
 		}
 		if typ == "" {
-			typ = typeImage
+			typ = artifact.Image
 		}
 		return r.add(typ, name, digestOf(digest.String())), nil
 	}
@@ -239,9 +230,9 @@ func (r *resolver) lookUp(ctx context.Context, typ, ref string) (*subject, error
 		return nil, err
 	}
 	if typ == "" {
-		typ = typeImage
+		typ = artifact.Image
 		if all[0].Chart != nil {
-			typ = typeChart
+			typ = artifact.Chart
 		}
 	}
 	s := r.add(typ, name, digestOf(all[0].Digest))
@@ -318,7 +309,7 @@ func (r *resolver) stream(ctx context.Context, name string, in io.Reader) error 
 	for _, i := range found.Images {
 		// The registry's manifest must not turn it into a chart, to which
 		// other controls apply.
-		s, err := r.reference(ctx, typeImage, i.Reference)
+		s, err := r.reference(ctx, artifact.Image, i.Reference)
 		if err != nil {
 			return fmt.Errorf("%s:%d: %s: %w", name, i.Line, i.Resource, err)
 		}
