@@ -4,10 +4,10 @@ package conditiontest
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/condition"
 )
 
@@ -15,7 +15,7 @@ import (
 // the declared variables.
 func CheckDocumented[T any](t *testing.T, path string, declared []condition.Variable[T]) {
 	t.Helper()
-	doc, err := os.ReadFile(path)
+	doc, err := bounded.ReadFile(path, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
