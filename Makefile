@@ -8,7 +8,7 @@ TOOLS   := bin/tools
 PYTHON  ?= python3
 VENV    := .cache/python
 
-.PHONY: other-systems help build demo check test soak peers generate lint test-go test-python test-ts mutants tools bench clean
+.PHONY: other-systems help build demo check test soak peers generate lint lint-python lint-ts test-go test-python test-ts mutants tools bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -32,7 +32,7 @@ test: lint peers test-go test-python test-ts mutants ## install what is missing 
 generate: $(TOOLS)/buf ## write the generated code anew
 	@.ci/generate
 
-lint: $(TOOLS)/buf $(TOOLS)/staticcheck ## formats, vet, staticcheck, prose, proto rules, generated code
+lint: $(TOOLS)/buf $(TOOLS)/staticcheck lint-python lint-ts ## formats, vet, staticcheck, prose, proto rules, generated code
 	@echo "== gofmt"; out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not formatted:"; echo "$$out"; exit 1; }
 	@echo "== go vet"; go vet ./...
 	@$(MAKE) --no-print-directory other-systems SYSTEMS="darwin/arm64 windows/amd64"
@@ -55,9 +55,15 @@ test-go: ## Go tests: with the race detector, and without it those that have no 
 peers: ## build the real programs that tests run beside ours (once)
 	@.ci/peers
 
-test-python: $(VENV)/ok ## the Python verifier: pytest, ruff, mypy
+lint-python: $(VENV)/ok
+	@echo "== ruff, mypy"; cd clients/python; export PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; \
+	  ruff check --no-cache .; ruff format --no-cache --check .; mypy --cache-dir="$(CURDIR)/.cache/mypy"
+
+lint-ts: clients/ts/node_modules/.installed
+	@echo "== eslint, prettier, tsc"; cd clients/ts; npm run --silent lint; npm run --silent types
+
+test-python: $(VENV)/ok ## the tests of the Python verifier
 	@echo "== python"; cd clients/python; export PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHONDONTWRITEBYTECODE=1; \
-	  ruff check --no-cache .; ruff format --no-cache --check .; mypy --cache-dir="$(CURDIR)/.cache/mypy"; \
 	  python -m pytest -q -p no:cacheprovider
 
 $(VENV)/ok: clients/python/pyproject.toml
@@ -65,8 +71,8 @@ $(VENV)/ok: clients/python/pyproject.toml
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check 'cryptography>=48' 'pytest>=8' 'mypy>=1.11' 'ruff>=0.8'
 	@touch $@
 
-test-ts: clients/ts/node_modules/.installed ## the TypeScript verifier: eslint, prettier, tsc, vitest
-	@echo "== typescript"; cd clients/ts; npm run --silent lint; npm run --silent types; npm test --silent
+test-ts: clients/ts/node_modules/.installed ## the tests of the TypeScript verifier
+	@echo "== typescript"; cd clients/ts; npm test --silent
 
 SEED := $(or $(SEED),$(shell date +%s))
 N    ?= 2000
